@@ -1,0 +1,31 @@
+// The closed list of reasons why an image pull fails. Metric label, configuration word, log field.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <vector>
+
+namespace fallbackd {
+
+#define FALLBACKD_CAUSES(X)                                                                       \
+  X(unreachable) X(dns) X(timeout) X(tls) X(server_error) X(rate_limited) X(unauthorized) X(not_found) \
+  X(policy) X(disk) X(unknown)
+
+enum class Cause : std::uint8_t {
+#define X(name) name,
+  FALLBACKD_CAUSES(X)
+#undef X
+};
+
+using CauseSet = std::set<Cause>;
+
+std::string_view toString(Cause cause);
+std::optional<Cause> parseCause(std::string_view name);
+/// All names, in the order of the enum: for messages, schemas and suggestions.
+const std::vector<std::string_view>& causeNames();
+/// What starts a fallback when the configuration says nothing: causes that only an outage has.
+const CauseSet& defaultTriggers();
+
+}  // namespace fallbackd

@@ -1,0 +1,32 @@
+// Time: monotonic stamps for durations, wall time for people and for expiry dates.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+
+namespace fallbackd {
+
+using Monotonic = std::chrono::steady_clock;  // CLOCK_MONOTONIC: the same for every process of the machine
+using Stamp = Monotonic::time_point;
+using Wall = std::chrono::system_clock;
+
+/// Milliseconds with a fraction, as logs and tables show them.
+double toMillis(Monotonic::duration duration);
+
+/// RFC 3339 in UTC with nanoseconds, as CRI log files want it: 2026-01-31T23:59:59.123456789Z.
+std::string rfc3339(Wall::time_point when);
+
+/// Reads RFC 3339 ("2026-01-31T23:59:59Z", fraction and offset allowed). Empty where it is not one.
+std::optional<Wall::time_point> parseRfc3339(std::string_view text);
+
+/// Reads "250ms", "1.5s", "2m", "1h30m", "7d". Empty where it is not a duration or does not fit.
+std::optional<std::chrono::nanoseconds> parseDuration(std::string_view text);
+
+/// Writes a duration as parseDuration reads it, with the largest unit that loses nothing.
+std::string formatDuration(std::chrono::nanoseconds duration);
+
+}  // namespace fallbackd

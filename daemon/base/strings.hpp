@@ -1,0 +1,29 @@
+// Small text helpers without a better home.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fallbackd {
+
+/// Splits at every `separator`; n separators give n+1 parts, empty ones too.
+std::vector<std::string_view> split(std::string_view text, char separator);
+
+std::string join(std::span<const std::string> parts, std::string_view separator);
+
+std::string_view trim(std::string_view text);
+
+/// Lower-case hexadecimal digits of `bytes`.
+std::string toHex(std::span<const std::byte> bytes);
+
+/// The candidate nearest to `word` by edit distance, if near enough to be what was meant.
+std::optional<std::string_view> closest(std::string_view word, std::span<const std::string_view> candidates);
+
+/// `text` between double quotes, control characters escaped, cut after `limit` bytes: fit for a message.
+std::string quoted(std::string_view text, std::size_t limit = 120);
+
+}  // namespace fallbackd

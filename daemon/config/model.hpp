@@ -1,0 +1,163 @@
+// The validated configuration: what every other part reads. Immutable once built; shared by
+// std::shared_ptr<const Config>, so that a reload never changes what a running recovery sees.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/binary_ref.hpp"
+#include "base/cause.hpp"
+
+namespace fallbackd::config {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+/// Which pods and which of their containers a workload covers.
+struct Match {
+  std::optional<std::string> namespaceName;   // absent: every namespace
+  std::map<std::string, std::string> labels;  // all of them must be on the pod; empty: every pod
+  std::string container;
+};
+
+enum class PullPolicy : std::uint8_t { if_not_present, always };
+
+struct DetectionSettings {
+  CauseSet triggers = defaultTriggers();
+  nanoseconds stallTimeout = std::chrono::seconds(1);  // a probe pull that neither ends nor moves: timeout
+  PullPolicy pullPolicy = PullPolicy::if_not_present;
+};
+
+struct User {
+  uid_t uid = 65532;
+  gid_t gid = 65532;
+  std::vector<gid_t> groups;  // supplementary
+};
+
+/// One of the pod's volumes, as kubelet mounted it below /var/lib/kubelet/pods/UID/volumes.
+struct Volume {
+  enum class Kind : std::uint8_t { config_map, secret, projected, empty_dir, downward_api };
+  Kind kind = Kind::config_map;
+  std::string name;       // the volume's name in the pod
+  std::string mountPath;  // absolute, inside
+  std::string subPath;    // relative, empty: the whole volume
+  bool readOnly = true;
+};
+
+struct HealthCheck {
+  std::vector<std::string> args{"--health-check"};
+  nanoseconds timeout = std::chrono::seconds(2);
+};
+
+struct ReadyWhenExec {};  // the process is up
+struct ReadyWhenTcp {
+  std::uint16_t port = 0;
+};
+struct ReadyWhenHttp {
+  std::uint16_t port = 0;
+  std::string path = "/";
+};
+struct Readiness {
+  std::variant<ReadyWhenExec, ReadyWhenTcp, ReadyWhenHttp> when;
+  nanoseconds timeout = std::chrono::seconds(30);
+};
+
+enum class HandBackOn : std::uint8_t {
+  container,  // at /containers/create of the real container, about 90 ms before its process starts
+  image,      // as soon as the image is on the node: for programs that need longer to drain
+};
+struct HandBack {
+  HandBackOn on = HandBackOn::container;
+  nanoseconds grace = std::chrono::milliseconds(50);  // SIGTERM, then SIGKILL after this
+};
+
+struct Resources {
+  std::optional<std::uint64_t> memoryBytes;
+  std::optional<double> cpus;
+  std::optional<std::uint64_t> pids;
+};
+
+struct Restart {
+  nanoseconds initialDelay = std::chrono::milliseconds(100);
+  nanoseconds maxDelay = std::chrono::seconds(30);
+  nanoseconds resetAfter = std::chrono::seconds(60);  // running this long forgets earlier deaths
+};
+
+struct Workload {
+  std::string name;
+  Match match;
+  std::string image;  // the reference that kubelet would pull
+  BinaryRef binary;
+  std::vector<std::string> args;
+  std::map<std::string, std::string> env;
+  std::string workingDir = "/";
+  User user;
+  std::vector<Volume> volumes;
+  HealthCheck healthCheck;
+  Readiness readiness;
+  DetectionSettings detection;
+  HandBack handBack;
+  Resources resources;
+  Restart restart;
+  nanoseconds terminationGrace = std::chrono::seconds(10);  // SIGTERM to SIGKILL when the pod goes
+  std::string definedAt;                                    // FILE:LINE, for messages
+};
+
+struct ContainerdSettings {
+  std::string socket = "/run/containerd/containerd.sock";
+  std::string namespaceName = "k8s.io";
+  nanoseconds resyncInterval = std::chrono::seconds(30);  // a missed event costs at most this
+};
+
+struct CacheSettings {
+  std::string path = "/opt/bin/fallback";
+  std::string keys = "/etc/fallbackd/keys";  // folder of PEM public keys (*.pub, *.pem)
+  unsigned threshold = 1;                    // distinct keys that must have signed
+  std::string state = "/var/lib/fallbackd";  // the version floor
+  std::optional<std::string> revoked;        // file of revoked sha256 digests, one a line
+  nanoseconds expiryGrace{0};
+  bool requirePie = false;
+  std::uint64_t memoryBudgetBytes = 512ULL << 20;  // resident sealed copies
+};
+
+struct LauncherSettings {
+  std::string runDir = "/run/fallbackd";                // journal, log FIFOs
+  std::string kubeletPods = "/var/lib/kubelet/pods";    // where the volumes of pods are
+  bool allowHostNetwork = false;                        // fallbacks for hostNetwork pods
+};
+
+enum class LogFormat : std::uint8_t { human, json };
+enum class LogLevel : std::uint8_t { debug, info, warn, error };
+
+struct TelemetrySettings {
+  std::optional<std::string> listen = "127.0.0.1:9477";  // ADDRESS:PORT of /metrics; absent: off
+  std::string socket = "/run/fallbackd/fallbackd.sock";  // root only: fallbackctl status
+  LogFormat logFormat = LogFormat::human;
+  LogLevel logLevel = LogLevel::info;
+};
+
+struct DetectionDefaults {
+  nanoseconds reprobeInterval = std::chrono::seconds(10);  // while a pod waits or runs its fallback; jittered
+  unsigned maxConcurrentProbes = 4;
+};
+
+struct Config {
+  ContainerdSettings containerd;
+  CacheSettings cache;
+  LauncherSettings launcher;
+  TelemetrySettings telemetry;
+  DetectionDefaults detection;
+  std::vector<Workload> workloads;
+};
+
+using ConfigPtr = std::shared_ptr<const Config>;
+
+}  // namespace fallbackd::config

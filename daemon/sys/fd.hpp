@@ -1,0 +1,54 @@
+// Owners of file descriptors. Move-only; every one is CLOEXEC at birth; a raw number stays inside sys/ and
+// the spawner's child.
+#pragma once
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace fallbackd::sys {
+
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    if (this != &other) {
+      reset();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  UniqueFd(const UniqueFd&) = delete;
+  UniqueFd& operator=(const UniqueFd&) = delete;
+  ~UniqueFd() { reset(); }
+
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] bool valid() const { return fd_ >= 0; }
+  explicit operator bool() const { return valid(); }
+  /// Gives the number away; the caller closes it.
+  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
+  void reset() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+/// A folder; paths are given relative to it.
+class DirFd : public UniqueFd {
+  using UniqueFd::UniqueFd;
+};
+/// A process (pidfd_open, CLONE_PIDFD).
+class PidFd : public UniqueFd {
+  using UniqueFd::UniqueFd;
+};
+/// A namespace (/proc/PID/ns/...).
+class NamespaceFd : public UniqueFd {
+  using UniqueFd::UniqueFd;
+};
+
+}  // namespace fallbackd::sys

@@ -1,0 +1,158 @@
+#include "sys/file.hpp"
+
+#include <dirent.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <memory>
+
+namespace fallbackd::sys {
+
+namespace {
+
+UniqueFd openBeneathRaw(int dir, const char* path, int flags) {
+  open_how how{};
+  how.flags = static_cast<unsigned>(flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, dir, path, &how, sizeof how)));
+}
+
+Result<> removeBelow(Stage stage, int dir, const std::string& name, dev_t device) {
+  struct stat info{};
+  if (::fstatat(dir, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return {};
+    return failErrno(stage, "stat " + name);
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    if (::unlinkat(dir, name.c_str(), 0) != 0 && errno != ENOENT) return failErrno(stage, "remove " + name);
+    return {};
+  }
+  if (device != 0 && info.st_dev != device) {
+    return fail(stage, Reason::not_permitted, name + " is another mount: not removed");
+  }
+  const DirFd self(::openat(dir, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!self) return failErrno(stage, "open " + name);
+  FB_TRY(const auto names, listDir(stage, self));
+  for (const auto& child : names) FB_CHECK(removeBelow(stage, self.get(), child, info.st_dev));
+  if (::unlinkat(dir, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
+    return failErrno(stage, "remove folder " + name);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<DirFd> openDir(Stage stage, const std::string& path) {
+  DirFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir) {
+    return fail(stage, errno == ENOENT ? Reason::not_found : Reason::system, "open folder " + path, errno);
+  }
+  return dir;
+}
+
+Result<UniqueFd> openBeneath(Stage stage, const DirFd& dir, const std::string& path, int flags) {
+  // The kernel answers EAGAIN when a rename elsewhere raced with the walk; it says to try again.
+  for (int attempt = 0; attempt < 16; ++attempt) {
+    UniqueFd fd = openBeneathRaw(dir.get(), path.c_str(), flags);
+    if (fd) return fd;
+    if (errno != EAGAIN && errno != EINTR) break;
+  }
+  const int error = errno;
+  if (error == ENOENT) return fail(stage, Reason::not_found, "open " + path, error);
+  if (error == ELOOP || error == EXDEV) {
+    return fail(stage, Reason::unsafe_path, path + " leads through a symlink or out of its folder", error);
+  }
+  return failErrno(stage, "open " + path, error);
+}
+
+Result<std::string> readAll(Stage stage, const UniqueFd& fd, std::size_t limit, const std::string& what) {
+  std::string bytes;
+  std::array<char, 16384> buffer{};
+  for (;;) {
+    const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return failErrno(stage, "read " + what);
+    if (got == 0) return bytes;
+    if (bytes.size() + static_cast<std::size_t>(got) > limit) {
+      return fail(stage, Reason::too_large, what + " has more than " + std::to_string(limit) + " bytes");
+    }
+    bytes.append(buffer.data(), static_cast<std::size_t>(got));
+  }
+}
+
+Result<std::string> readFile(Stage stage, const std::string& path, std::size_t limit) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd) {
+    return fail(stage, errno == ENOENT ? Reason::not_found : Reason::system, "open " + path, errno);
+  }
+  return readAll(stage, fd, limit, path);
+}
+
+Result<> writeAll(Stage stage, const UniqueFd& fd, std::string_view bytes, const std::string& what) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd.get(), bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return failErrno(stage, "write " + what);
+    bytes.remove_prefix(static_cast<std::size_t>(put));
+  }
+  return {};
+}
+
+Result<> replaceFile(Stage stage, const DirFd& dir, const std::string& name, std::string_view bytes, mode_t mode) {
+  const std::string temporary = "." + name + ".new";
+  if (::unlinkat(dir.get(), temporary.c_str(), 0) != 0 && errno != ENOENT) {
+    return failErrno(stage, "remove " + temporary);
+  }
+  {
+    const UniqueFd fd(::openat(dir.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                               mode));
+    if (!fd) return failErrno(stage, "create " + temporary);
+    FB_CHECK(writeAll(stage, fd, bytes, temporary));
+    if (::fchmod(fd.get(), mode) != 0) return failErrno(stage, "chmod " + temporary);
+    if (::fsync(fd.get()) != 0) return failErrno(stage, "fsync " + temporary);
+  }
+  if (::renameat(dir.get(), temporary.c_str(), dir.get(), name.c_str()) != 0) {
+    return failErrno(stage, "rename " + temporary + " to " + name);
+  }
+  if (::fsync(dir.get()) != 0) return failErrno(stage, "fsync the folder of " + name);
+  return {};
+}
+
+Result<> makeDirs(Stage stage, const std::string& path, mode_t mode) {
+  for (std::size_t at = 1; at <= path.size(); ++at) {
+    if (at != path.size() && path[at] != '/') continue;
+    const std::string prefix = path.substr(0, at);
+    if (::mkdir(prefix.c_str(), mode) != 0 && errno != EEXIST) return failErrno(stage, "create folder " + prefix);
+  }
+  return {};
+}
+
+Result<std::vector<std::string>> listDir(Stage stage, const DirFd& dir) {
+  // A fresh open file description, so that the caller's read position is not shared.
+  const int fd = ::openat(dir.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return failErrno(stage, "open folder to list it");
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd), &::closedir);
+  if (!stream) {
+    const int error = errno;
+    ::close(fd);
+    return failErrno(stage, "list folder", error);
+  }
+  std::vector<std::string> names;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream.get());  // NOLINT(concurrency-mt-unsafe): the stream is ours alone
+    if (entry == nullptr) break;
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  if (errno != 0) return failErrno(stage, "list folder");
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<> removeTree(Stage stage, const std::string& path) { return removeBelow(stage, AT_FDCWD, path, 0); }
+
+}  // namespace fallbackd::sys

@@ -1,0 +1,46 @@
+// Files and folders: opening without being led astray, whole reads, crash-safe writes.
+// All calls block. Errors carry Stage of the caller's choice and errno.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+namespace fallbackd::sys {
+
+/// Opens a folder by an absolute path; symlinks are followed.
+Result<DirFd> openDir(Stage stage, const std::string& path);
+
+/// Opens `path` below `dir` for reading: no symlink anywhere, no way out (openat2 RESOLVE_BENEATH |
+/// RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), never blocks on a FIFO. Kernel 5.6.
+Result<UniqueFd> openBeneath(Stage stage, const DirFd& dir, const std::string& path, int flags = O_RDONLY);
+
+/// Reads a whole file of at most `limit` bytes. Reason too_large above that, not_found if absent.
+Result<std::string> readFile(Stage stage, const std::string& path, std::size_t limit);
+Result<std::string> readAll(Stage stage, const UniqueFd& fd, std::size_t limit, const std::string& what);
+
+/// Writes all bytes, however many calls it takes.
+Result<> writeAll(Stage stage, const UniqueFd& fd, std::string_view bytes, const std::string& what);
+
+/// Replaces `name` in `dir` so that after a power cut either the old or the new content is there:
+/// write a temporary file, fsync it, rename it, fsync the folder.
+Result<> replaceFile(Stage stage, const DirFd& dir, const std::string& name, std::string_view bytes, mode_t mode);
+
+/// Creates the folder and its parents where missing (mode for the new ones).
+Result<> makeDirs(Stage stage, const std::string& path, mode_t mode);
+
+/// Names in a folder without "." and "..", sorted.
+Result<std::vector<std::string>> listDir(Stage stage, const DirFd& dir);
+
+/// Removes a file, or a folder with all below it, never crossing a symlink or a mount. Absent is fine.
+Result<> removeTree(Stage stage, const std::string& path);
+
+}  // namespace fallbackd::sys

@@ -1,0 +1,82 @@
+#include <gtest/gtest.h>
+
+#include "base/binary_ref.hpp"
+#include "base/cause.hpp"
+#include "base/clock.hpp"
+#include "base/strings.hpp"
+
+namespace fallbackd {
+namespace {
+
+using std::chrono::nanoseconds;
+using namespace std::chrono_literals;
+
+TEST(Error, MessageNamesStageReasonContextAndErrno) {
+  const Error error{Stage::health_check, Reason::timeout, EACCES, "run it"};
+  EXPECT_EQ(error.message(), "health_check: timeout: run it: Permission denied");
+}
+
+TEST(Duration, ReadsWhatItWrites) {
+  EXPECT_EQ(parseDuration("250ms"), nanoseconds(250ms));
+  EXPECT_EQ(parseDuration("1.5s"), nanoseconds(1500ms));
+  EXPECT_EQ(parseDuration("1h30m"), nanoseconds(90min));
+  EXPECT_EQ(parseDuration("0"), nanoseconds(0));
+  for (const auto bad : {"", "5", "s", "-1s", "1x", "1s ", "1 s", "99999999999999h", "1e3s", "nan"}) {
+    EXPECT_FALSE(parseDuration(bad)) << bad;
+  }
+  for (const auto value : {nanoseconds(90min), nanoseconds(1ms), nanoseconds(1500ms), nanoseconds(7)}) {
+    EXPECT_EQ(parseDuration(formatDuration(value)), value);
+  }
+}
+
+TEST(Rfc3339, RoundTripsAndRefusesWhatIsNoDate) {
+  const auto when = parseRfc3339("2026-11-23T18:31:05.123456789Z");
+  ASSERT_TRUE(when);
+  EXPECT_EQ(rfc3339(*when), "2026-11-23T18:31:05.123456789Z");
+  EXPECT_EQ(parseRfc3339("2026-11-23T19:31:05.123456789+01:00"), when);
+  for (const auto bad : {"2026-02-30T00:00:00Z", "2026-01-01", "2026-01-01T24:00:00Z", "2026-01-01T00:00:00",
+                         "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00Zx", "9999-01-01T00:00:00Z"}) {
+    EXPECT_FALSE(parseRfc3339(bad)) << bad;
+  }
+}
+
+TEST(BinaryRef, ReadsNameAndVersion) {
+  const auto ref = parseBinaryRef("checkout@1.8.3");
+  ASSERT_TRUE(ref);
+  EXPECT_EQ(ref->fileName(), "checkout-v1.8.3");
+  EXPECT_EQ(parseBinaryFileName("checkout-v1.8.3"), *ref);
+  EXPECT_EQ(parseBinaryFileName("a-b-v1.0-v2"), (BinaryRef{"a-b", "1.0-v2"}));
+  for (const auto bad : {"checkout", "@1", "a@", "A@1", "a@v1", "../a@1", "a@1/2", "a-v1@2", "a@1 "}) {
+    EXPECT_FALSE(parseBinaryRef(bad)) << bad;
+  }
+  for (const auto bad : {"checkout", "checkout-v", "checkout-vx", "-v1", "checkout-v1.8.3.sigstore.json/", "a/b-v1"}) {
+    EXPECT_FALSE(parseBinaryFileName(bad)) << bad;
+  }
+}
+
+TEST(BinaryRef, OrdersVersionsAsSemverDoes) {
+  const std::vector<std::string_view> ascending{"0.9",        "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta",
+                                                "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0",
+                                                "1.0.1",      "1.2",         "1.10",          "18446744073709551617"};
+  for (std::size_t i = 0; i < ascending.size(); ++i) {
+    for (std::size_t j = 0; j < ascending.size(); ++j) {
+      EXPECT_EQ(compareVersions(ascending[i], ascending[j]), i <=> j) << ascending[i] << " " << ascending[j];
+    }
+  }
+  EXPECT_EQ(compareVersions("1.0", "1.0.0"), std::weak_ordering::equivalent);
+  EXPECT_EQ(compareVersions("1.0+a", "1.0+b"), std::weak_ordering::equivalent);
+}
+
+TEST(Strings, ClosestSuggestsOnlyWhatIsNear) {
+  const std::vector<std::string_view> words{"namespace", "labels", "container"};
+  EXPECT_EQ(closest("namespce", words), "namespace");
+  EXPECT_EQ(closest("zzz", words), std::nullopt);
+}
+
+TEST(Cause, NamesRoundTrip) {
+  for (const auto name : causeNames()) EXPECT_EQ(toString(*parseCause(name)), name);
+  EXPECT_FALSE(parseCause("nope"));
+}
+
+}  // namespace
+}  // namespace fallbackd
