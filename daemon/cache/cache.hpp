@@ -1,0 +1,59 @@
+// The signed cache as the daemon sees it: binaries that were admitted and are held ready as sealed copies.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/binary_ref.hpp"
+#include "base/clock.hpp"
+#include "base/error.hpp"
+#include "config/model.hpp"
+#include "sys/fd.hpp"
+
+namespace fallbackd::cache {
+
+/// A binary whose bytes, name, version, architecture, expiry and form were checked, and the sealed copy of
+/// exactly these bytes. The fd is what is executed; the path in the cache is never opened again for it.
+struct Admitted {
+  BinaryRef ref;
+  std::string digest;             // lower-case hex sha256 of the sealed copy
+  std::vector<std::string> keys;  // fingerprints (hex sha256 of the SPKI DER) of the keys that signed
+  Wall::time_point expires;
+  bool inGrace = false;  // expired, but within expiryGrace
+  std::uint64_t size = 0;
+  bool pie = false;
+  sys::UniqueFd executable;  // sealed memfd or unlinked read-only file, for execveat(fd, "", AT_EMPTY_PATH)
+};
+using AdmittedPtr = std::shared_ptr<const Admitted>;
+
+/// Thread-safe. admit() blocks (reads and hashes); resident() never does.
+class Cache {
+ public:
+  explicit Cache(config::CacheSettings settings);
+  ~Cache();
+
+  /// The resident copy, or null. Checks expiry anew (time passes), reads nothing from disk.
+  [[nodiscard]] Result<AdmittedPtr> resident(const BinaryRef& ref, Wall::time_point now = Wall::now());
+
+  /// Admits from disk and keeps the copy resident. Stage admission; the reason is why it was refused.
+  [[nodiscard]] Result<AdmittedPtr> admit(const BinaryRef& ref, Wall::time_point now = Wall::now());
+
+  struct Entry {
+    BinaryRef ref;
+    Result<AdmittedPtr> result;
+  };
+  /// Makes exactly `wanted` resident: admits what is new or was refused before, re-admits what changed on
+  /// disk since, drops the rest. A copy whose file vanished or no longer passes is kept while its
+  /// attestation stands (a binary that is being replaced keeps serving); the refusal is in the entry.
+  std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now = Wall::now());
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fallbackd::cache

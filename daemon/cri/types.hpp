@@ -1,0 +1,61 @@
+// What the container runtime tells us, free of protobuf, so that everything above can be tested with fakes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace fallbackd::cri {
+
+using Labels = std::map<std::string, std::string>;
+
+/// How a sandbox relates to a host namespace.
+enum class NamespaceMode : std::uint8_t { pod, container, node };
+
+/// One CRI pod sandbox, as ListPodSandbox gives it.
+struct Sandbox {
+  std::string id;
+  std::string podName;
+  std::string podNamespace;
+  std::string podUid;
+  std::uint32_t attempt = 0;
+  bool ready = false;
+  Labels labels;       // those of the pod
+  Labels annotations;  // those of the pod
+};
+
+/// PodSandboxStatus(verbose): all that the launcher needs to be where the pod is.
+struct SandboxStatus {
+  Sandbox sandbox;
+  std::vector<std::string> ips;  // primary first; empty for hostNetwork
+  pid_t pausePid = 0;
+  std::string cgroupParent;  // as kubelet gave it: /kubepods/... or kubepods-....slice
+  std::string resolvConfPath;
+  std::string shmPath;  // the sandbox's /dev/shm on the host
+  std::string hostname;
+  std::string logDirectory;
+  NamespaceMode network = NamespaceMode::pod;
+  NamespaceMode pid = NamespaceMode::container;
+  NamespaceMode ipc = NamespaceMode::pod;
+};
+
+struct Container {
+  std::string id;
+  std::string sandboxId;
+  std::string name;
+  std::uint32_t attempt = 0;
+  enum class State : std::uint8_t { created, running, exited, unknown };
+  State state = State::unknown;
+};
+
+/// A running download of the content store: Content.ListStatuses.
+struct Ingest {
+  std::string ref;
+  std::int64_t offset = 0;  // bytes
+  std::int64_t total = 0;   // bytes, 0 where unknown
+};
+
+}  // namespace fallbackd::cri
