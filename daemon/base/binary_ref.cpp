@@ -1,10 +1,10 @@
 #include "base/binary_ref.hpp"
 
+#include "base/strings.hpp"
+
 #include <algorithm>
 #include <utility>
 #include <vector>
-
-#include "base/strings.hpp"
 
 namespace fallbackd {
 
@@ -13,8 +13,12 @@ namespace {
 constexpr std::size_t kMaxName = 63;
 constexpr std::size_t kMaxVersion = 64;
 
-bool isDigit(char c) { return c >= '0' && c <= '9'; }
-bool isLowerOrDigit(char c) { return (c >= 'a' && c <= 'z') || isDigit(c); }
+bool isDigit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool isLowerOrDigit(char c) {
+  return (c >= 'a' && c <= 'z') || isDigit(c);
+}
 
 /// Where "-v" and a digit stand in `text`. No name may hold it, so the first one in a file name is the seam.
 std::size_t findSeam(std::string_view text) {
@@ -25,9 +29,10 @@ std::size_t findSeam(std::string_view text) {
 }
 
 bool validName(std::string_view name) {
-  return !name.empty() && findSeam(name) == std::string_view::npos && name.size() <= kMaxName && isLowerOrDigit(name.front()) &&
-         std::all_of(name.begin(), name.end(),
-                     [](char c) { return isLowerOrDigit(c) || c == '.' || c == '_' || c == '-'; });
+  return !name.empty() && findSeam(name) == std::string_view::npos && name.size() <= kMaxName &&
+         isLowerOrDigit(name.front()) && std::all_of(name.begin(), name.end(), [](char c) {
+           return isLowerOrDigit(c) || c == '.' || c == '_' || c == '-';
+         });
 }
 
 bool validVersion(std::string_view version) {
@@ -37,7 +42,9 @@ bool validVersion(std::string_view version) {
          });
 }
 
-bool numeric(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), isDigit); }
+bool numeric(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), isDigit);
+}
 
 /// Compares two decimal numbers of any length.
 std::weak_ordering compareNumbers(std::string_view left, std::string_view right) {
@@ -93,8 +100,9 @@ Result<BinaryRef> parseBinaryRef(std::string_view text) {
                     "and have at most 63 characters");
   }
   if (version.starts_with('v')) {
-    return fail(Stage::config, Reason::invalid,
-                "version " + quoted(version) + " must be written without the v: " + std::string(version.substr(1)));
+    return fail(
+        Stage::config, Reason::invalid,
+        "version " + quoted(version) + " must be written without the v: " + std::string(version.substr(1)));
   }
   if (!validVersion(version)) {
     return fail(Stage::config, Reason::invalid,

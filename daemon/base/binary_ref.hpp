@@ -1,12 +1,12 @@
 // checkout@1.8.3: the name and version by which workloads refer to a binary, and its file names.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <compare>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include "base/error.hpp"
 
 namespace fallbackd {
 

@@ -18,12 +18,17 @@ struct Unit {
   std::int64_t nanos;
 };
 // Longest names first, so that "ms" is not read as "m".
-constexpr std::array kUnits{Unit{"ns", 1},           Unit{"us", 1'000},
-                            Unit{"ms", 1'000'000},   Unit{"s", 1'000'000'000},
-                            Unit{"m", 60'000'000'000}, Unit{"h", 3'600'000'000'000},
+constexpr std::array kUnits{Unit{"ns", 1},
+                            Unit{"us", 1'000},
+                            Unit{"ms", 1'000'000},
+                            Unit{"s", 1'000'000'000},
+                            Unit{"m", 60'000'000'000},
+                            Unit{"h", 3'600'000'000'000},
                             Unit{"d", 86'400'000'000'000}};
 
-bool isDigit(char c) { return c >= '0' && c <= '9'; }
+bool isDigit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 /// Takes exactly `width` digits off the front of `text`.
 std::optional<int> takeNumber(std::string_view& text, std::size_t width) {
@@ -107,9 +112,9 @@ std::optional<Wall::time_point> parseRfc3339(std::string_view text) {
   if (!offset || !text.empty() || !date.ok() || *h > 23 || *mi > 59 || *s > 60) return std::nullopt;
   // Nanoseconds since 1970 fit 64 bits only from 1678 to 2261.
   if (*y < 1678 || *y > 2261) return std::nullopt;
-  return Wall::time_point{duration_cast<Wall::duration>(
-      sys_days{date}.time_since_epoch() + hours{*h} + minutes{*mi} + seconds{*s} - seconds{*offset} +
-      nanoseconds{nanos})};
+  return Wall::time_point{duration_cast<Wall::duration>(sys_days{date}.time_since_epoch() + hours{*h} +
+                                                        minutes{*mi} + seconds{*s} - seconds{*offset} +
+                                                        nanoseconds{nanos})};
 }
 
 std::optional<nanoseconds> parseDuration(std::string_view text) {

@@ -1,12 +1,12 @@
 // Time: monotonic stamps for durations, wall time for people and for expiry dates.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include "base/error.hpp"
 
 namespace fallbackd {
 

@@ -29,7 +29,9 @@ std::string_view toString(Reason reason) {
   return index < kReasonNames.size() ? kReasonNames.at(index) : "unknown";
 }
 
-std::string errnoText(int errnum) { return std::generic_category().message(errnum); }
+std::string errnoText(int errnum) {
+  return std::generic_category().message(errnum);
+}
 
 std::string Error::message() const {
   std::string text{toString(stage)};

@@ -1,11 +1,10 @@
 // What the container runtime tells us, free of protobuf, so that everything above can be tested with fakes.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <map>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 namespace fallbackd::cri {

@@ -1,13 +1,12 @@
 #include "sys/file.hpp"
 
-#include <dirent.h>
-#include <linux/openat2.h>
-#include <sys/syscall.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <dirent.h>
+#include <linux/openat2.h>
 #include <memory>
+#include <sys/syscall.h>
 
 namespace fallbackd::sys {
 
@@ -21,7 +20,7 @@ UniqueFd openBeneathRaw(int dir, const char* path, int flags) {
 }
 
 Result<> removeBelow(Stage stage, int dir, const std::string& name, dev_t device) {
-  struct stat info{};
+  struct stat info {};
   if (::fstatat(dir, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno == ENOENT) return {};
     return failErrno(stage, "stat " + name);
@@ -101,14 +100,15 @@ Result<> writeAll(Stage stage, const UniqueFd& fd, std::string_view bytes, const
   return {};
 }
 
-Result<> replaceFile(Stage stage, const DirFd& dir, const std::string& name, std::string_view bytes, mode_t mode) {
+Result<> replaceFile(Stage stage, const DirFd& dir, const std::string& name, std::string_view bytes,
+                     mode_t mode) {
   const std::string temporary = "." + name + ".new";
   if (::unlinkat(dir.get(), temporary.c_str(), 0) != 0 && errno != ENOENT) {
     return failErrno(stage, "remove " + temporary);
   }
   {
-    const UniqueFd fd(::openat(dir.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                               mode));
+    const UniqueFd fd(
+        ::openat(dir.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
     if (!fd) return failErrno(stage, "create " + temporary);
     FB_CHECK(writeAll(stage, fd, bytes, temporary));
     if (::fchmod(fd.get(), mode) != 0) return failErrno(stage, "chmod " + temporary);
@@ -125,7 +125,8 @@ Result<> makeDirs(Stage stage, const std::string& path, mode_t mode) {
   for (std::size_t at = 1; at <= path.size(); ++at) {
     if (at != path.size() && path[at] != '/') continue;
     const std::string prefix = path.substr(0, at);
-    if (::mkdir(prefix.c_str(), mode) != 0 && errno != EEXIST) return failErrno(stage, "create folder " + prefix);
+    if (::mkdir(prefix.c_str(), mode) != 0 && errno != EEXIST)
+      return failErrno(stage, "create folder " + prefix);
   }
   return {};
 }
@@ -153,6 +154,8 @@ Result<std::vector<std::string>> listDir(Stage stage, const DirFd& dir) {
   return names;
 }
 
-Result<> removeTree(Stage stage, const std::string& path) { return removeBelow(stage, AT_FDCWD, path, 0); }
+Result<> removeTree(Stage stage, const std::string& path) {
+  return removeBelow(stage, AT_FDCWD, path, 0);
+}
 
 }  // namespace fallbackd::sys

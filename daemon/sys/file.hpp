@@ -2,17 +2,16 @@
 // All calls block. Errors carry Stage of the caller's choice and errno.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
+#include "base/error.hpp"
+#include "sys/fd.hpp"
 
 #include <cstddef>
+#include <fcntl.h>
 #include <span>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
 #include <vector>
-
-#include "base/error.hpp"
-#include "sys/fd.hpp"
 
 namespace fallbackd::sys {
 
@@ -32,7 +31,8 @@ Result<> writeAll(Stage stage, const UniqueFd& fd, std::string_view bytes, const
 
 /// Replaces `name` in `dir` so that after a power cut either the old or the new content is there:
 /// write a temporary file, fsync it, rename it, fsync the folder.
-Result<> replaceFile(Stage stage, const DirFd& dir, const std::string& name, std::string_view bytes, mode_t mode);
+Result<> replaceFile(Stage stage, const DirFd& dir, const std::string& name, std::string_view bytes,
+                     mode_t mode);
 
 /// Creates the folder and its parents where missing (mode for the new ones).
 Result<> makeDirs(Stage stage, const std::string& path, mode_t mode);

@@ -1,0 +1,96 @@
+// Coroutines with an owner: every spawned task can be cancelled, and the owner can wait for all of them.
+// Used on one io_context thread.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+
+namespace fallbackd {
+
+class TaskGroup {
+ public:
+  using Id = std::uint64_t;
+
+  explicit TaskGroup(boost::asio::any_io_executor executor)
+      : state_(std::make_shared<State>(std::move(executor))) {}
+  TaskGroup(const TaskGroup&) = delete;
+  TaskGroup& operator=(const TaskGroup&) = delete;
+  ~TaskGroup() { cancelAll(); }
+
+  /// Starts the task at the next turn of the loop. Its own exceptions, cancellation aside, reach run().
+  Id spawn(boost::asio::awaitable<void> task) {
+    const Id id = state_->nextId++;
+    auto signal = std::make_shared<boost::asio::cancellation_signal>();
+    state_->running.emplace(id, signal);
+    boost::asio::co_spawn(state_->executor, std::move(task),
+                          boost::asio::bind_cancellation_slot(
+                              signal->slot(), [state = state_, signal, id](std::exception_ptr error) {
+                                state->ended(id, error);
+                              }));
+    return id;
+  }
+
+  void cancel(Id id) {
+    const auto found = state_->running.find(id);
+    if (found == state_->running.end()) return;
+    // Kept alive: the task may end, and be erased, while it is being told.
+    const auto signal = found->second;
+    signal->emit(boost::asio::cancellation_type::terminal);
+  }
+
+  void cancelAll() {
+    const auto running = state_->running;
+    for (const auto& [id, signal] : running) signal->emit(boost::asio::cancellation_type::terminal);
+  }
+
+  [[nodiscard]] bool empty() const { return state_->running.empty(); }
+
+  /// Waits until no task is left.
+  boost::asio::awaitable<void> drained() {
+    const auto state = state_;
+    while (!state->running.empty()) {
+      boost::system::error_code ignored;  // the timer never expires, it is only ever cancelled
+      state->idle.expires_at(boost::asio::steady_timer::time_point::max());
+      co_await state->idle.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+    }
+  }
+
+ private:
+  struct State {
+    explicit State(boost::asio::any_io_executor owner) : executor(std::move(owner)), idle(executor) {}
+
+    void ended(Id id, std::exception_ptr error) {
+      running.erase(id);
+      if (running.empty()) idle.cancel();
+      if (error == nullptr) return;
+      try {
+        std::rethrow_exception(error);
+      } catch (const boost::system::system_error& failure) {
+        if (failure.code() != boost::asio::error::operation_aborted) throw;
+      }
+    }
+
+    boost::asio::any_io_executor executor;
+    boost::asio::steady_timer idle;
+    std::map<Id, std::shared_ptr<boost::asio::cancellation_signal>> running;
+    Id nextId = 1;
+  };
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace fallbackd

@@ -1,0 +1,14 @@
+// A failed gRPC call as our Error.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <string_view>
+
+#include <grpcpp/grpcpp.h>
+
+namespace fallbackd::cri {
+
+tl::unexpected<Error> failCall(Stage stage, std::string_view call, const grpc::Status& status);
+
+}  // namespace fallbackd::cri

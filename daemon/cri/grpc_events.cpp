@@ -1,0 +1,242 @@
+#include "cri/grpc_events.hpp"
+
+#include "cri/call.hpp"
+#include "cri/grpc_error.hpp"
+#include "event_types.pb.h"
+#include "events.grpc.pb.h"
+
+#include <chrono>
+#include <deque>
+#include <optional>
+#include <utility>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::cri {
+
+namespace {
+
+namespace asio = boost::asio;
+namespace v1 = ::containerd::services::events::v1;
+namespace types = ::containerd::events;
+using namespace std::chrono_literals;
+
+// A daemon that cannot keep up with this many events starts again from lists.
+constexpr std::size_t kMaxQueued = 65536;
+constexpr auto kSubscribeDeadline = 5s;
+constexpr auto kGreetingInterval = 50ms;
+constexpr const char* kGreetingTopic = "/fallbackd/subscribed";
+
+Stamp toStamp(const google::protobuf::Timestamp& timestamp) {
+  const auto wall = Wall::time_point(std::chrono::duration_cast<Wall::duration>(
+      std::chrono::seconds(timestamp.seconds()) + std::chrono::nanoseconds(timestamp.nanos())));
+  const auto now = Monotonic::now();
+  const auto age = Wall::now() - wall;
+  // A stepped wall clock must not make an event older than a minute or put it into the future.
+  if (age < 0s || age > 60s) return now;
+  return now - std::chrono::duration_cast<Monotonic::duration>(age);
+}
+
+template <class Message>
+std::optional<Message> unpack(const google::protobuf::Any& any) {
+  Message message;
+  // containerd's type URLs are plain names without a host, so UnpackTo does not know them.
+  if (!message.ParseFromString(any.value())) return std::nullopt;
+  return message;
+}
+
+std::optional<Event> toEvent(const v1::Envelope& envelope) {
+  const auto at = toStamp(envelope.timestamp());
+  const std::string& topic = envelope.topic();
+  if (topic == "/tasks/start") {
+    if (auto body = unpack<types::TaskStart>(envelope.event())) {
+      return Event{Event::Kind::task_started, body->container_id(), at};
+    }
+  } else if (topic == "/tasks/exit") {
+    auto body = unpack<types::TaskExit>(envelope.event());
+    // An exec's exit names the exec in `id`; only the container's own process matters.
+    if (body && body->id() == body->container_id()) {
+      return Event{Event::Kind::task_exited, body->container_id(), at};
+    }
+  } else if (topic == "/containers/create") {
+    if (auto body = unpack<types::ContainerCreate>(envelope.event())) {
+      return Event{Event::Kind::container_created, body->id(), at};
+    }
+  } else if (topic == "/containers/delete") {
+    if (auto body = unpack<types::ContainerDelete>(envelope.event())) {
+      return Event{Event::Kind::container_deleted, body->id(), at};
+    }
+  } else if (topic == "/images/create" || topic == "/images/update") {
+    // ImageCreate and ImageUpdate have the same form.
+    if (auto body = unpack<types::ImageCreate>(envelope.event())) {
+      return Event{Event::Kind::image_arrived, body->name(), at};
+    }
+  }
+  return std::nullopt;
+}
+
+/// What reactor (gRPC's threads) and stream (our thread) share. Touched only on the executor.
+struct Queue {
+  explicit Queue(const asio::any_io_executor& executor) : wake(executor) {}
+
+  /// Waits for a change, at most until `deadline`. False when the waiting coroutine was cancelled.
+  Awaitable<bool> changed(Stamp deadline) {
+    wake.expires_at(deadline);
+    boost::system::error_code ignored;  // expired or woken: the caller looks at the queue either way
+    co_await wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    const auto state = co_await asio::this_coro::cancellation_state;
+    co_return state.cancelled() == asio::cancellation_type::none;
+  }
+
+  asio::steady_timer wake;
+  std::deque<Event> events;
+  bool accepted = false;  // our own greeting came back
+  std::optional<grpc::Status> ended;
+};
+
+/// Deletes itself when gRPC is done with it.
+class Reactor final : public grpc::ClientReadReactor<v1::Envelope> {
+ public:
+  Reactor(v1::Events::Stub& stub, std::shared_ptr<grpc::ClientContext> context,
+          asio::any_io_executor executor, std::shared_ptr<Queue> queue, const v1::SubscribeRequest& request)
+      : context_(std::move(context)),
+        executor_(std::move(executor)),
+        queue_(std::move(queue)),
+        request_(request) {
+    stub.async()->Subscribe(context_.get(), &request_, this);
+    StartRead(&envelope_);
+    StartCall();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return;  // OnDone follows
+    if (envelope_.topic() == kGreetingTopic) {
+      asio::post(executor_, [queue = queue_] {
+        queue->accepted = true;
+        queue->wake.cancel();
+      });
+    } else if (auto event = toEvent(envelope_)) {
+      asio::post(executor_, [queue = queue_, context = context_, event = std::move(*event)]() mutable {
+        if (queue->events.size() >= kMaxQueued) {
+          context->TryCancel();
+          return;
+        }
+        queue->events.push_back(std::move(event));
+        queue->wake.cancel();
+      });
+    }
+    StartRead(&envelope_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    asio::post(executor_, [queue = queue_, status] {
+      queue->ended = status;
+      queue->wake.cancel();
+    });
+    delete this;
+  }
+
+ private:
+  std::shared_ptr<grpc::ClientContext> context_;
+  asio::any_io_executor executor_;
+  std::shared_ptr<Queue> queue_;
+  v1::SubscribeRequest request_;
+  v1::Envelope envelope_;
+};
+
+class GrpcEventStream final : public EventStream {
+ public:
+  GrpcEventStream(std::shared_ptr<grpc::ClientContext> context, std::shared_ptr<Queue> queue)
+      : context_(std::move(context)), queue_(std::move(queue)) {}
+  GrpcEventStream(const GrpcEventStream&) = delete;
+  GrpcEventStream& operator=(const GrpcEventStream&) = delete;
+  ~GrpcEventStream() override { context_->TryCancel(); }
+
+  Awaitable<Result<Event>> next() override {
+    while (queue_->events.empty()) {
+      if (queue_->ended) co_return failCall(Stage::containerd, "event stream", *queue_->ended);
+      const bool goOn = co_await queue_->changed(Stamp::max());
+      if (!goOn) co_return fail(Stage::containerd, Reason::cancelled, "event stream");
+    }
+    Event event = std::move(queue_->events.front());
+    queue_->events.pop_front();
+    co_return event;
+  }
+
+ private:
+  std::shared_ptr<grpc::ClientContext> context_;
+  std::shared_ptr<Queue> queue_;
+};
+
+class GrpcEventSource final : public EventSource {
+ public:
+  GrpcEventSource(const std::shared_ptr<grpc::Channel>& channel, std::string containerdNamespace,
+                  asio::any_io_executor executor)
+      : stub_(v1::Events::NewStub(channel)),
+        namespace_(std::move(containerdNamespace)),
+        executor_(std::move(executor)) {}
+
+  Awaitable<Result<std::unique_ptr<EventStream>>> subscribe() override {
+    auto context = std::make_shared<grpc::ClientContext>();
+    context->AddMetadata("containerd-namespace", namespace_);
+    auto queue = std::make_shared<Queue>(executor_);
+    v1::SubscribeRequest request;
+    // One filter an entry; they are alternatives. Other namespaces (moby, ...) are not ours.
+    for (const std::string_view topic :
+         {"/tasks/start", "/tasks/exit", "/containers/create", "/containers/delete", "/images/create",
+          "/images/update", kGreetingTopic}) {
+      request.add_filters("topic==" + std::string(topic) + ",namespace==" + namespace_);
+    }
+    auto stream = std::make_unique<GrpcEventStream>(context, queue);
+    new Reactor(*stub_, context, executor_, queue, request);  // owns itself
+
+    // containerd acknowledges a subscription only with its first event, so we send ourselves one: once it
+    // is back, nothing that follows can be missed. One that overtook the subscription is sent again.
+    const auto deadline = Monotonic::now() + kSubscribeDeadline;
+    while (!queue->accepted && !queue->ended && Monotonic::now() < deadline) {
+      const auto greeted = co_await greet();
+      if (!greeted) co_return tl::unexpected<Error>(greeted.error());
+      if (queue->accepted) break;
+      const bool goOn = co_await queue->changed(Monotonic::now() + kGreetingInterval);
+      if (!goOn) co_return fail(Stage::containerd, Reason::cancelled, "Subscribe");
+    }
+    if (queue->ended) co_return failCall(Stage::containerd, "Subscribe", *queue->ended);
+    if (!queue->accepted) co_return fail(Stage::containerd, Reason::timeout, "Subscribe: no event came back");
+    co_return std::unique_ptr<EventStream>(std::move(stream));
+  }
+
+ private:
+  Awaitable<Result<>> greet() {
+    v1::PublishRequest request;
+    request.set_topic(kGreetingTopic);
+    // A type that every reader of containerd's events knows; the id belongs to no container.
+    types::ContainerDelete body;
+    body.set_id("fallbackd-subscribed");
+    request.mutable_event()->set_type_url("containerd.events.ContainerDelete");
+    request.mutable_event()->set_value(body.SerializeAsString());
+    const auto call = co_await unary<google::protobuf::Empty>(
+        std::move(request), CallOptions{kSubscribeDeadline, namespace_},
+        [this](auto* context, auto* query, auto* response, auto done) {
+          stub_->async()->Publish(context, query, response, std::move(done));
+        });
+    if (!call.status.ok()) co_return failCall(Stage::containerd, "Events.Publish", call.status);
+    co_return Result<>{};
+  }
+
+  std::unique_ptr<v1::Events::Stub> stub_;
+  std::string namespace_;
+  asio::any_io_executor executor_;
+};
+
+}  // namespace
+
+std::unique_ptr<EventSource> makeEventSource(std::shared_ptr<grpc::Channel> channel,
+                                             std::string containerdNamespace,
+                                             asio::any_io_executor executor) {
+  return std::make_unique<GrpcEventSource>(channel, std::move(containerdNamespace), std::move(executor));
+}
+
+}  // namespace fallbackd::cri

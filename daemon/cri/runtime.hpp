@@ -1,0 +1,80 @@
+// The container runtime as the rest of the daemon sees it: an interface, so that watcher and recovery are
+// tested on fakes. Every call is bounded in time by the implementation and can be cancelled.
+#pragma once
+
+#include "base/clock.hpp"
+#include "base/error.hpp"
+#include "cri/types.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/awaitable.hpp>
+
+namespace fallbackd::cri {
+
+template <class T>
+using Awaitable = boost::asio::awaitable<T>;
+
+struct RuntimeVersion {
+  std::string name;     // "containerd"
+  std::string version;  // "1.6.20~ds1"
+};
+
+/// How a PullImage ended. The text is matched to find the cause, since the codes do not tell.
+struct PullOutcome {
+  enum class Kind : std::uint8_t { pulled, failed, cancelled };
+  Kind kind = Kind::failed;
+  int grpcCode = 0;
+  std::string text;
+};
+
+class Runtime {
+ public:
+  virtual ~Runtime() = default;
+
+  virtual Awaitable<Result<RuntimeVersion>> version() = 0;
+  virtual Awaitable<Result<std::vector<Sandbox>>> listSandboxes() = 0;
+  virtual Awaitable<Result<std::vector<Container>>> listContainers() = 0;
+  /// Reason not_found while the runtime does not know the sandbox (yet).
+  virtual Awaitable<Result<SandboxStatus>> sandboxStatus(std::string sandboxId) = 0;
+  virtual Awaitable<Result<bool>> imagePresent(std::string reference) = 0;
+  /// Has no time limit of its own: a slow pull is no failure. Cancelling it cancels the pull.
+  virtual Awaitable<PullOutcome> pull(std::string reference) = 0;
+  /// Labels of a container or sandbox in containerd's own store: there before CRI knows it.
+  virtual Awaitable<Result<Labels>> containerLabels(std::string containerId) = 0;
+  /// Downloads that are running now, of whichever image.
+  virtual Awaitable<Result<std::vector<Ingest>>> ingests() = 0;
+};
+
+/// One event of containerd that matters to us.
+struct Event {
+  enum class Kind : std::uint8_t {
+    task_started,
+    task_exited,
+    container_created,
+    container_deleted,
+    image_arrived
+  };
+  Kind kind;
+  std::string id;  // container id, or image reference
+  Stamp at;        // when containerd says it happened
+};
+
+/// One subscription. next() fails when the stream breaks; the owner then subscribes again and resyncs.
+class EventStream {
+ public:
+  virtual ~EventStream() = default;
+  virtual Awaitable<Result<Event>> next() = 0;
+};
+
+class EventSource {
+ public:
+  virtual ~EventSource() = default;
+  /// Returns once containerd has accepted the subscription, so that a list taken afterwards misses nothing.
+  virtual Awaitable<Result<std::unique_ptr<EventStream>>> subscribe() = 0;
+};
+
+}  // namespace fallbackd::cri

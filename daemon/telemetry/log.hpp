@@ -1,0 +1,64 @@
+// The daemon's log: one line an occurrence, with fields; for people or as JSON lines. Goes to stderr, where
+// journald and the container runtime pick it up. Thread-safe. Only the app layer and the recovery log.
+#pragma once
+
+#include "base/error.hpp"
+#include "config/model.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <variant>
+
+namespace spdlog {
+class logger;
+}
+
+namespace fallbackd::telemetry {
+
+struct Field {
+  std::string_view key;
+  std::variant<std::string, std::int64_t, double, bool> value;
+
+  Field(std::string_view k, std::string_view v) : key(k), value(std::string(v)) {}
+  Field(std::string_view k, const std::string& v) : key(k), value(v) {}
+  Field(std::string_view k, const char* v) : key(k), value(std::string(v)) {}
+  Field(std::string_view k, double v) : key(k), value(v) {}
+  Field(std::string_view k, bool v) : key(k), value(v) {}
+  template <class Integer>
+  requires std::is_integral_v<Integer> Field(std::string_view k, Integer v)
+      : key(k), value(static_cast<std::int64_t>(v)) {}
+};
+using Fields = std::initializer_list<Field>;
+
+class Log {
+ public:
+  Log(config::LogFormat format, config::LogLevel level);
+  ~Log();
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+
+  /// After a reload of the configuration.
+  void reconfigure(config::LogFormat format, config::LogLevel level);
+
+  void debug(std::string_view message, Fields fields = {}) {
+    write(config::LogLevel::debug, message, fields);
+  }
+  void info(std::string_view message, Fields fields = {}) { write(config::LogLevel::info, message, fields); }
+  void warn(std::string_view message, Fields fields = {}) { write(config::LogLevel::warn, message, fields); }
+  void error(std::string_view message, Fields fields = {}) {
+    write(config::LogLevel::error, message, fields);
+  }
+
+ private:
+  void write(config::LogLevel level, std::string_view message, Fields fields);
+
+  std::shared_ptr<spdlog::logger> logger_;
+  std::atomic<config::LogFormat> format_;
+};
+
+}  // namespace fallbackd::telemetry
