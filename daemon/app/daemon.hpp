@@ -1,0 +1,26 @@
+// The daemon put together: every part is made here, told of the others here, and stopped here.
+#pragma once
+
+#include <memory>
+
+#include "app/options.hpp"
+#include "config/model.hpp"
+
+namespace fallbackd::app {
+
+class Daemon {
+ public:
+  Daemon(Options options, config::ConfigPtr config);
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  /// Runs until SIGTERM or SIGINT; the exit code: 0, or 1 if it could not start (logged).
+  int run();
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace fallbackd::app

@@ -1,0 +1,25 @@
+// fallbackd: parse, load, wire, run.
+#include <cstdio>
+#include <exception>
+
+#include "app/daemon.hpp"
+#include "app/options.hpp"
+#include "config/load.hpp"
+
+int main(int argc, char** argv) {
+  using namespace fallbackd;
+  try {
+    const auto parsed = app::parseOptions(argc, argv);
+    if (parsed.exitCode) return *parsed.exitCode;
+
+    const auto loaded = config::load(parsed.options.configFile, parsed.options.dropInDir);
+    for (const auto& diagnostic : loaded.diagnostics) std::fprintf(stderr, "%s\n", diagnostic.toString().c_str());
+    if (loaded.config == nullptr) return 2;
+
+    app::Daemon daemon(parsed.options, loaded.config);
+    return daemon.run();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "fallbackd: %s\n", error.what());
+    return 1;
+  }
+}

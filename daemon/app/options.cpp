@@ -1,0 +1,43 @@
+#include "app/options.hpp"
+
+#include <unistd.h>
+
+#include <array>
+
+#include <CLI/CLI.hpp>
+
+namespace fallbackd::app {
+
+namespace {
+
+std::string hostName() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return "localhost";
+  return name.data();
+}
+
+}  // namespace
+
+ParsedOptions parseOptions(int argc, char** argv) {
+  ParsedOptions parsed;
+  auto& options = parsed.options;
+  options.nodeName = hostName();
+
+  CLI::App app{
+      "fallbackd starts a pod's signed fallback binary when its image cannot be pulled.\n"
+      "SIGHUP, or a change of its files, makes it read the configuration again."};
+  app.add_option("-c,--config", options.configFile, "the configuration file")->capture_default_str();
+  app.add_option("--drop-ins", options.dropInDir, "folder of further workloads (default: conf.d beside the file)");
+  app.add_option("--node-name", options.nodeName, "this node's name in Kubernetes")
+      ->envname("NODE_NAME")
+      ->capture_default_str();
+  app.set_version_flag("--version", std::string("fallbackd ") + FALLBACKD_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    parsed.exitCode = app.exit(error) == 0 ? 0 : 2;
+  }
+  return parsed;
+}
+
+}  // namespace fallbackd::app

@@ -1,0 +1,27 @@
+// The daemon's state as JSON, for fallbackctl status over the root-only socket.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/model.hpp"
+#include "recovery/incident.hpp"
+
+namespace fallbackd::app {
+
+struct Status {
+  std::string version;
+  std::string nodeName;
+  bool containerdConnected = false;
+  std::size_t waiting = 0;
+  std::string configFile;
+  bool configCurrent = true;  // false: the file on disk was refused, an earlier one is in use
+};
+
+/// {"version", "node", "containerd": {"connected"}, "config": {...}, "waiting", "workloads": [...],
+///  "recoveries": [{"id", "namespace", "pod", "container", "workload", "binary", "cause", "state", "pid",
+///  "begun", "phasesMs": {...}, "error"?}]}; durations in milliseconds.
+std::string statusJson(const Status& status, const config::Config& config,
+                       const std::vector<recovery::Incident>& incidents);
+
+}  // namespace fallbackd::app

@@ -1,0 +1,72 @@
+#include "recovery/binaries.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::recovery {
+
+namespace asio = boost::asio;
+
+namespace {
+
+/// Runs `work` on the pool and comes back to the caller's executor.
+template <class Work>
+auto onPool(asio::thread_pool& pool, Work work) -> asio::awaitable<decltype(work())> {
+  co_return co_await asio::co_spawn(
+      pool, [](Work job) -> asio::awaitable<decltype(job())> { co_return job(); }(std::move(work)),
+      asio::use_awaitable);
+}
+
+}  // namespace
+
+CachedBinaries::CachedBinaries(asio::any_io_executor executor, config::CacheSettings settings,
+                               telemetry::Metrics& metrics, telemetry::Log& log)
+    : executor_(std::move(executor)), metrics_(metrics), log_(log), cache_(std::move(settings)) {}
+
+CachedBinaries::~CachedBinaries() {
+  pool_.join();
+}
+
+asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef ref) {
+  auto resident = cache_.resident(ref);
+  if (!resident || *resident != nullptr) co_return resident;
+  auto admitted = co_await onPool(pool_, [this, ref] { return cache_.admit(ref); });
+  metrics_.admission(admitted ? "admitted" : toString(admitted.error().reason));
+  co_return admitted;
+}
+
+asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
+  std::vector<BinaryRef> wanted;
+  for (const auto& workload : config->workloads) wanted.push_back(workload.binary);
+  std::sort(wanted.begin(), wanted.end());
+  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+
+  const auto entries = co_await onPool(pool_, [this, wanted] { return cache_.refresh(wanted); });
+  metrics_.clearCoverage();
+  for (const auto& entry : entries) {
+    const auto& result = entry.result;
+    metrics_.admission(result ? "admitted" : toString(result.error().reason));
+    if (result) {
+      log_.info("binary admitted", {{"binary", entry.ref.toString()},
+                                    {"digest", (*result)->digest},
+                                    {"bytes", (*result)->size},
+                                    {"expires", rfc3339((*result)->expires)}});
+    } else {
+      log_.warn("binary refused", {{"binary", entry.ref.toString()},
+                                   {"reason", toString(result.error().reason)},
+                                   {"error", result.error().message()}});
+    }
+  }
+  for (const auto& workload : config->workloads) {
+    const auto found = std::find_if(entries.begin(), entries.end(),
+                                    [&](const auto& entry) { return entry.ref == workload.binary; });
+    metrics_.coverage(workload.name, workload.binary.toString(),
+                      found != entries.end() && found->result.has_value());
+  }
+}
+
+}  // namespace fallbackd::recovery

@@ -1,0 +1,72 @@
+// One incident of one container of one pod, as data: what is logged, journalled, measured and shown.
+#pragma once
+
+#include "base/binary_ref.hpp"
+#include "base/cause.hpp"
+#include "base/clock.hpp"
+#include "base/error.hpp"
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace fallbackd::recovery {
+
+#define FALLBACKD_STATES(X) \
+  X(detected) X(verified) X(health_checked) X(started) X(ready) X(handed_back) X(pod_gone) X(failed)
+
+enum class State : std::uint8_t {
+#define X(name) name,
+  FALLBACKD_STATES(X)
+#undef X
+};
+std::string_view toString(State state);
+constexpr bool isEnd(State state) {
+  return state >= State::handed_back;
+}
+
+/// Which container of which sandbox; there is at most one recovery of each at a time.
+struct Target {
+  std::string sandboxId;
+  std::string podUid;
+  std::string podNamespace;
+  std::string podName;
+  std::string container;
+  friend auto operator<=>(const Target&, const Target&) = default;
+};
+
+/// Monotonic stamps of the transitions that happened.
+struct Stamps {
+  Stamp waitingSince{};
+  Stamp detected{};
+  std::optional<Stamp> verified;
+  std::optional<Stamp> prepared;
+  std::optional<Stamp> healthChecked;
+  std::optional<Stamp> started;
+  std::optional<Stamp> ready;
+  std::optional<Stamp> ended;
+};
+
+struct Incident {
+  std::string id;  // names the recovery in logs, journal, status and files: [0-9a-f]{12}
+  Target target;
+  std::string workload;
+  BinaryRef binary;
+  Cause cause = Cause::unknown;
+  std::string causeText;
+  State state = State::detected;
+  Wall::time_point begun;
+  Stamps stamps;
+  std::string podIp;
+  int pid = 0;
+  unsigned restarts = 0;
+  bool adopted = false;        // taken over from an earlier daemon: its stamps are not ours
+  std::optional<Error> error;  // where state is failed
+};
+
+/// A fresh recovery id.
+std::string newRecoveryId();
+
+}  // namespace fallbackd::recovery

@@ -1,0 +1,132 @@
+#include "recovery/journal.hpp"
+
+#include "sys/file.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::recovery {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::int64_t kVersion = 1;
+constexpr std::size_t kMaxBytes = 1 << 20;
+constexpr std::string_view kSuffix = ".json";
+
+json::object toJson(const JournalEntry& entry) {
+  const auto& incident = entry.incident;
+  const auto& process = entry.process;
+  json::array leaves;
+  for (const auto& leaf : process.cgroupLeaves) leaves.emplace_back(leaf);
+  return {{"version", kVersion},
+          {"id", incident.id},
+          {"sandbox", incident.target.sandboxId},
+          {"podUid", incident.target.podUid},
+          {"podNamespace", incident.target.podNamespace},
+          {"podName", incident.target.podName},
+          {"container", incident.target.container},
+          {"workload", incident.workload},
+          {"binary", incident.binary.toString()},
+          {"cause", toString(incident.cause)},
+          {"causeText", incident.causeText},
+          {"begun", rfc3339(incident.begun)},
+          {"podIp", incident.podIp},
+          {"ready", incident.state == State::ready},
+          {"restarts", incident.restarts},
+          {"pid", process.pid},
+          {"startTime", process.startTime},
+          {"cgroupLeaves", std::move(leaves)},
+          {"fifoDir", process.fifoDir},
+          {"logFile", process.logFile}};
+}
+
+/// Throws what Boost.JSON throws where a field is missing or of another type.
+Result<JournalEntry> fromJson(const json::object& object) {
+  if (object.at("version").as_int64() != kVersion) {
+    return fail(Stage::journal, Reason::invalid, "version is not " + std::to_string(kVersion));
+  }
+  const auto text = [&](const char* key) { return std::string(object.at(key).as_string()); };
+  JournalEntry entry;
+  auto& incident = entry.incident;
+  incident.id = text("id");
+  incident.target = {text("sandbox"), text("podUid"), text("podNamespace"), text("podName"),
+                     text("container")};
+  incident.workload = text("workload");
+  FB_TRY(incident.binary, parseBinaryRef(text("binary")));
+  const auto cause = parseCause(text("cause"));
+  const auto begun = parseRfc3339(text("begun"));
+  if (!cause || !begun) return fail(Stage::journal, Reason::invalid, "cause or begun is damaged");
+  incident.cause = *cause;
+  incident.begun = *begun;
+  incident.causeText = text("causeText");
+  incident.podIp = text("podIp");
+  incident.state = object.at("ready").as_bool() ? State::ready : State::started;
+  incident.restarts = object.at("restarts").to_number<unsigned>();
+  incident.adopted = true;
+  entry.process.recoveryId = incident.id;
+  entry.process.pid = object.at("pid").to_number<pid_t>();
+  entry.process.startTime = object.at("startTime").to_number<std::uint64_t>();
+  for (const auto& leaf : object.at("cgroupLeaves").as_array()) {
+    entry.process.cgroupLeaves.emplace_back(leaf.as_string());
+  }
+  entry.process.fifoDir = text("fifoDir");
+  entry.process.logFile = text("logFile");
+  incident.pid = entry.process.pid;
+  return entry;
+}
+
+Result<JournalEntry> parse(const std::string& bytes) {
+  json::error_code error;
+  const auto value = json::parse(bytes, error);
+  if (error || !value.is_object()) return fail(Stage::journal, Reason::invalid, "not a JSON object");
+  try {
+    return fromJson(value.get_object());
+  } catch (const std::exception& failure) {
+    return fail(Stage::journal, Reason::invalid, failure.what());
+  }
+}
+
+}  // namespace
+
+Result<Journal> Journal::open(const std::string& runDir) {
+  const std::string path = runDir + "/journal";
+  FB_CHECK(sys::makeDirs(Stage::journal, path, 0700));
+  FB_TRY(auto dir, sys::openDir(Stage::journal, path));
+  return Journal(std::move(dir));
+}
+
+Result<> Journal::write(const JournalEntry& entry) {
+  return sys::replaceFile(Stage::journal, dir_, entry.incident.id + std::string(kSuffix),
+                          json::serialize(toJson(entry)) + "\n", 0600);
+}
+
+Result<> Journal::remove(const std::string& recoveryId) {
+  const std::string name = recoveryId + std::string(kSuffix);
+  if (::unlinkat(dir_.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
+    return failErrno(Stage::journal, "remove " + name);
+  }
+  return {};
+}
+
+Result<Journal::Contents> Journal::read() const {
+  Contents contents;
+  FB_TRY(const auto names, sys::listDir(Stage::journal, dir_));
+  for (const auto& name : names) {
+    if (!name.ends_with(kSuffix) || name.starts_with('.')) continue;  // a temporary file of a torn write
+    const auto fd = sys::openBeneath(Stage::journal, dir_, name);
+    auto bytes = fd ? sys::readAll(Stage::journal, *fd, kMaxBytes, name) : tl::unexpected<Error>(fd.error());
+    auto entry = bytes ? parse(*bytes) : tl::unexpected<Error>(bytes.error());
+    if (entry) {
+      contents.entries.push_back(std::move(*entry));
+    } else {
+      contents.damaged.emplace_back(name, entry.error());
+    }
+  }
+  return contents;
+}
+
+}  // namespace fallbackd::recovery

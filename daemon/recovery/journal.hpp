@@ -1,0 +1,38 @@
+// What runs, on disk under /run/fallbackd/journal, one JSON file a fallback: so that a daemon that starts
+// after another takes over what runs instead of starting it twice. Blocks briefly (tmpfs).
+#pragma once
+
+#include "launcher/launcher.hpp"
+#include "recovery/incident.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fallbackd::recovery {
+
+struct JournalEntry {
+  Incident incident;
+  launcher::ProcessRecord process;
+};
+
+class Journal {
+ public:
+  /// The folder is made where it is missing (0700). Stage journal.
+  static Result<Journal> open(const std::string& runDir);
+
+  Result<> write(const JournalEntry& entry);
+  Result<> remove(const std::string& recoveryId);
+  /// All entries; what cannot be read is reported by file name and error, and left where it is.
+  struct Contents {
+    std::vector<JournalEntry> entries;
+    std::vector<std::pair<std::string, Error>> damaged;
+  };
+  [[nodiscard]] Result<Contents> read() const;
+
+ private:
+  explicit Journal(sys::DirFd dir) : dir_(std::move(dir)) {}
+  sys::DirFd dir_;
+};
+
+}  // namespace fallbackd::recovery

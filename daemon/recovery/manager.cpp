@@ -1,0 +1,208 @@
+#include "recovery/manager.hpp"
+
+#include "watcher/image_reference.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace fallbackd::recovery {
+
+namespace {
+
+constexpr std::size_t kKeptEnded = 200;
+constexpr std::size_t kKeptHanded = 256;
+
+}  // namespace
+
+Manager::Manager(Services& services, config::ConfigPtr config)
+    : services_(services), config_(std::move(config)), tasks_(services.executor) {}
+
+void Manager::detected(watcher::Detection detection) {
+  const Key key{detection.sandbox.id, detection.workload->match.container};
+  if (active_.contains(key)) return;
+  Incident incident;
+  incident.id = newRecoveryId();
+  incident.target = {detection.sandbox.id, detection.sandbox.podUid, detection.sandbox.podNamespace,
+                     detection.sandbox.podName, detection.workload->match.container};
+  incident.workload = detection.workload->name;
+  incident.binary = detection.workload->binary;
+  incident.cause = detection.cause;
+  incident.causeText = std::move(detection.text);
+  incident.begun = Wall::now();
+  incident.stamps.waitingSince = detection.waitingSince;
+  incident.stamps.detected = detection.failureKnown;
+  services_.metrics.phase(incident.workload, incident.cause, telemetry::Phase::detect,
+                          detection.failureKnown - detection.waitingSince);
+  const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), detection.workload);
+  active_.emplace(key, recovery);
+  tasks_.spawn(keep(key, recovery, nullptr));
+}
+
+cri::Awaitable<void> Manager::keep(Key key, std::shared_ptr<Recovery> recovery,
+                                   std::unique_ptr<launcher::Process> process) {
+  if (process == nullptr) {
+    co_await recovery->run();
+  } else {
+    co_await recovery->resume(std::move(process));
+  }
+  retire(key, *recovery);
+}
+
+void Manager::retire(const Key& key, const Recovery& recovery) {
+  const auto& incident = recovery.incident();
+  if (const auto handed = handedTo_.find(key);
+      handed != handedTo_.end() && incident.state == State::handed_back) {
+    handed->second.ended = *incident.stamps.ended;
+    // The container may have been quicker than our own clean-up.
+    if (const auto started = startedBeforeEnd_.find(handed->second.containerId);
+        started != startedBeforeEnd_.end()) {
+      services_.metrics.handBackGap(
+          incident.workload, std::max(started->second - handed->second.ended, Monotonic::duration::zero()));
+      startedBeforeEnd_.erase(started);
+      handedTo_.erase(handed);
+    }
+  }
+  ended_.push_front(incident);
+  if (ended_.size() > kKeptEnded) ended_.pop_back();
+  active_.erase(key);
+}
+
+void Manager::containerCreated(const std::string& podUid, const std::string& container,
+                               const std::string& id) {
+  for (const auto& [key, recovery] : active_) {
+    const auto& target = recovery->incident().target;
+    if (target.podUid != podUid || target.container != container) continue;
+    if (handedTo_.size() >= kKeptHanded) handedTo_.clear();  // containers that never started
+    handedTo_[key] = Handed{id, recovery->workload().name, {}};
+    recovery->handBack();
+  }
+}
+
+void Manager::containerStarted(const std::string& id, Stamp at) {
+  const auto handed = std::find_if(handedTo_.begin(), handedTo_.end(),
+                                   [&](const auto& one) { return one.second.containerId == id; });
+  if (handed == handedTo_.end()) return;
+  if (handed->second.ended == Stamp{}) {
+    if (active_.contains(handed->first)) startedBeforeEnd_[id] = at;
+    return;
+  }
+  services_.metrics.handBackGap(handed->second.workload,
+                                std::max(at - handed->second.ended, Monotonic::duration::zero()));
+  handedTo_.erase(handed);
+}
+
+void Manager::sandboxGone(const std::string& sandboxId) {
+  for (const auto& [key, recovery] : active_) {
+    if (key.first == sandboxId) recovery->podGone();
+  }
+}
+
+void Manager::imageArrived(const std::string& reference) {
+  for (const auto& [key, recovery] : active_) {
+    const auto& workload = recovery->workload();
+    if (workload.handBack.on == config::HandBackOn::image &&
+        watcher::normalizedReference(workload.image) == reference) {
+      recovery->handBack();
+    }
+  }
+}
+
+void Manager::probed(const config::Workload& workload, const watcher::Verdict& verdict) {
+  using Kind = watcher::Verdict::Kind;
+  const auto result = verdict.kind == Kind::pulled   ? std::string_view("pulled")
+                      : verdict.kind == Kind::failed ? toString(verdict.cause)
+                                                     : std::string_view("undecided");
+  services_.metrics.probe(result);
+  services_.log.debug("probe pull", {{"workload", workload.name},
+                                     {"image", workload.image},
+                                     {"result", result},
+                                     {"text", verdict.text},
+                                     {"ms", toMillis(verdict.ended - verdict.started)}});
+  if (verdict.kind == Kind::failed && !workload.detection.triggers.contains(verdict.cause)) {
+    services_.log.info("image cannot be pulled, but this cause starts no fallback",
+                       {{"workload", workload.name},
+                        {"image", workload.image},
+                        {"cause", toString(verdict.cause)},
+                        {"text", verdict.text}});
+  }
+}
+
+void Manager::connection(bool up, const std::string& why) {
+  services_.metrics.containerdConnected(up);
+  if (up) {
+    services_.log.info("containerd connected", {});
+  } else if (connected_) {
+    services_.log.warn("containerd connection lost", {{"error", why}});
+  } else {
+    services_.log.debug("containerd not reachable", {{"error", why}});
+  }
+  connected_ = up;
+  if (!up) return;
+  // The watcher tells of sandboxes that go; one that went while no daemon ran, it never knew.
+  for (const auto& [key, recovery] : active_) {
+    if (recovery->incident().adopted) tasks_.spawn(checkAdopted(key.first));
+  }
+}
+
+cri::Awaitable<void> Manager::checkAdopted(std::string sandboxId) {
+  const auto status = co_await services_.runtime.sandboxStatus(sandboxId);
+  const bool gone = status ? !status->sandbox.ready : status.error().reason == Reason::not_found;
+  if (gone) sandboxGone(sandboxId);
+}
+
+cri::Awaitable<void> Manager::adopt() {
+  auto contents = services_.journal.read();
+  if (!contents) {
+    services_.log.error("journal not readable", {{"error", contents.error().message()}});
+    co_return;
+  }
+  for (const auto& [name, error] : contents->damaged) {
+    services_.log.error("journal entry damaged and left where it is",
+                        {{"file", name}, {"error", error.message()}});
+  }
+  for (auto& entry : contents->entries) co_await adoptOne(std::move(entry));
+}
+
+cri::Awaitable<void> Manager::adoptOne(JournalEntry entry) {
+  auto& incident = entry.incident;
+  const auto forget = [&](std::string_view why) {
+    services_.log.info("fallback of an earlier daemon not kept", {{"recovery", incident.id}, {"why", why}});
+    static_cast<void>(services_.journal.remove(incident.id));
+  };
+  auto process = co_await services_.launcher.adopt(entry.process);
+  if (!process) {
+    forget(process.error().message());
+    co_return;
+  }
+  const auto workload = std::find_if(config_->workloads.begin(), config_->workloads.end(),
+                                     [&](const auto& one) { return one.name == incident.workload; });
+  if (workload == config_->workloads.end()) {
+    const auto status = co_await (*process)->stop(std::chrono::seconds(1));
+    static_cast<void>(status);
+    forget("its workload is not configured any more");
+    co_return;
+  }
+  const auto now = Monotonic::now();
+  incident.stamps.waitingSince = now;
+  incident.stamps.detected = now;
+  incident.stamps.started = now;
+  const Key key{incident.target.sandboxId, incident.target.container};
+  const auto recovery =
+      std::make_shared<Recovery>(services_, std::move(incident), watcher::WorkloadPtr(config_, &*workload));
+  active_.emplace(key, recovery);
+  tasks_.spawn(keep(key, recovery, std::move(*process)));
+}
+
+cri::Awaitable<void> Manager::stop() {
+  tasks_.cancelAll();
+  co_await tasks_.drained();
+}
+
+std::vector<Incident> Manager::incidents() const {
+  std::vector<Incident> all;
+  for (const auto& [key, recovery] : active_) all.push_back(recovery->incident());
+  all.insert(all.end(), ended_.begin(), ended_.end());
+  return all;
+}
+
+}  // namespace fallbackd::recovery

@@ -1,0 +1,68 @@
+// All recoveries of the node: turns what the watcher says into recoveries, keeps at most one a container,
+// takes over what an earlier daemon started, remembers the last ones that ended. One io_context thread.
+#pragma once
+
+#include "base/task_group.hpp"
+#include "recovery/recovery.hpp"
+#include "watcher/watcher.hpp"
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace fallbackd::recovery {
+
+class Manager final : public watcher::Listener {
+ public:
+  Manager(Services& services, config::ConfigPtr config);
+
+  /// Reads the journal and takes over what still runs. Before the watcher starts, so that nothing is doubled.
+  cri::Awaitable<void> adopt();
+
+  /// For recoveries that begin from now on.
+  void reconfigure(config::ConfigPtr config) { config_ = std::move(config); }
+
+  /// Ends the coroutines; the fallbacks run on and are adopted by the next daemon.
+  cri::Awaitable<void> stop();
+
+  /// Running ones first, then those that ended, newest first.
+  [[nodiscard]] std::vector<Incident> incidents() const;
+  [[nodiscard]] bool connected() const { return connected_; }
+
+  void detected(watcher::Detection detection) override;
+  void containerCreated(const std::string& podUid, const std::string& container,
+                        const std::string& id) override;
+  void containerStarted(const std::string& id, Stamp at) override;
+  void sandboxGone(const std::string& sandboxId) override;
+  void imageArrived(const std::string& reference) override;
+  void probed(const config::Workload& workload, const watcher::Verdict& verdict) override;
+  void connection(bool up, const std::string& why) override;
+
+ private:
+  using Key = std::pair<std::string, std::string>;  // sandbox id, container name
+
+  cri::Awaitable<void> keep(Key key, std::shared_ptr<Recovery> recovery,
+                            std::unique_ptr<launcher::Process> process);
+  void retire(const Key& key, const Recovery& recovery);
+  cri::Awaitable<void> adoptOne(JournalEntry entry);
+  cri::Awaitable<void> checkAdopted(std::string sandboxId);
+
+  Services& services_;
+  config::ConfigPtr config_;
+  std::map<Key, std::shared_ptr<Recovery>> active_;
+  std::deque<Incident> ended_;
+  // Real containers whose process we still wait for: id -> when their fallback ended, and its workload.
+  struct Handed {
+    std::string containerId;
+    std::string workload;
+    Stamp ended{};
+  };
+  std::map<Key, Handed> handedTo_;
+  std::map<std::string, Stamp> startedBeforeEnd_;
+  bool connected_ = false;
+  TaskGroup tasks_;
+};
+
+}  // namespace fallbackd::recovery

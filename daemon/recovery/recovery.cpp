@@ -1,0 +1,328 @@
+#include "recovery/recovery.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <variant>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::recovery {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using namespace asio::experimental::awaitable_operators;
+using telemetry::Phase;
+
+namespace {
+
+// containerd stores a sandbox for CRI only after its process started; under load that can take a while.
+constexpr auto kSandboxDeadline = 10s;
+constexpr auto kFirstSandboxRetry = 500us;
+constexpr auto kLastSandboxRetry = 100ms;
+
+}  // namespace
+
+Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload)
+    : services_(services),
+      incident_(std::move(incident)),
+      workload_(std::move(workload)),
+      wishGiven_(services.executor, asio::steady_timer::time_point::max()),
+      restartDelay_(workload_->restart.initialDelay) {}
+
+void Recovery::wish(State end) {
+  // The end of the pod outranks a hand-back; nothing takes either back.
+  if (!wish_ || end == State::pod_gone) wish_ = end;
+  wishGiven_.cancel();
+}
+
+cri::Awaitable<void> Recovery::wished() {
+  while (!wish_) {
+    boost::system::error_code ignored;
+    // A cancelled coroutine leaves this loop by the exception of the next wait: returning would look like a
+    // wish.
+    co_await wishGiven_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+}
+
+void Recovery::reach(State state, Stamp at) {
+  incident_.state = state;
+  services_.log.info("recovery " + std::string(toString(state)),
+                     {{"recovery", incident_.id},
+                      {"namespace", incident_.target.podNamespace},
+                      {"pod", incident_.target.podName},
+                      {"container", incident_.target.container},
+                      {"workload", incident_.workload},
+                      {"binary", incident_.binary.toString()},
+                      {"cause", toString(incident_.cause)},
+                      {"pid", incident_.pid},
+                      {"sinceWaitingMs", toMillis(at - incident_.stamps.waitingSince)}});
+}
+
+cri::Awaitable<void> Recovery::run() {
+  services_.log.info("recovery detected", {{"recovery", incident_.id},
+                                           {"namespace", incident_.target.podNamespace},
+                                           {"pod", incident_.target.podName},
+                                           {"container", incident_.target.container},
+                                           {"workload", incident_.workload},
+                                           {"binary", incident_.binary.toString()},
+                                           {"cause", toString(incident_.cause)},
+                                           {"text", incident_.causeText}});
+  const auto launched = co_await drive();
+  if (!launched) {
+    finish(launched);
+    co_return;
+  }
+  co_await goOn();
+}
+
+cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process) {
+  process_ = std::move(process);
+  launchedAt_ = Monotonic::now();
+  services_.metrics.activeFallbacks(incident_.workload, 1);
+  if (incident_.state == State::ready) servingSince_ = launchedAt_;
+  services_.log.info("recovery adopted", {{"recovery", incident_.id},
+                                          {"namespace", incident_.target.podNamespace},
+                                          {"pod", incident_.target.podName},
+                                          {"container", incident_.target.container},
+                                          {"pid", incident_.pid}});
+  co_await goOn();
+}
+
+/// Serves and restarts until the recovery is over.
+cri::Awaitable<void> Recovery::goOn() {
+  for (;;) {
+    const auto next = co_await serve();
+    if (!next) {
+      finish(tl::unexpected<Error>(next.error()));
+      co_return;
+    }
+    if (*next == Next::end) break;
+    const bool again = co_await backOff();
+    if (!again) break;
+    ++incident_.restarts;
+    const auto launched = co_await drive();
+    if (!launched) {
+      finish(launched);
+      co_return;
+    }
+  }
+  finish(Result<>{});
+}
+
+/// From the binary to a started process.
+cri::Awaitable<Result<>> Recovery::drive() {
+  const auto began = Monotonic::now();
+  const auto admitted = co_await services_.binaries.acquire(workload_->binary);
+  if (!admitted) co_return tl::unexpected<Error>(admitted.error());
+  const auto verified = Monotonic::now();
+  if (!incident_.stamps.verified) {
+    incident_.stamps.verified = verified;
+    services_.metrics.phase(incident_.workload, incident_.cause, Phase::verify, verified - began);
+    reach(State::verified, verified);
+  }
+
+  auto status = co_await sandboxReady();
+  if (!status) co_return tl::unexpected<Error>(status.error());
+  incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
+  if (wish_) co_return Result<>{};  // the container came, or the pod went, before anything was started
+
+  launcher::LaunchRequest request;
+  request.recoveryId = incident_.id;
+  request.executable = std::shared_ptr<const sys::UniqueFd>(*admitted, &(*admitted)->executable);
+  request.sandbox = std::move(*status);
+  request.workload = *workload_;
+  request.nodeName = services_.nodeName;
+  request.restartCount = incident_.restarts;
+  auto process = co_await services_.launcher.launch(std::move(request));
+  if (!process) co_return tl::unexpected<Error>(process.error());
+
+  process_ = std::move(*process);
+  const auto& times = process_->times();
+  launchedAt_ = times.started;
+  incident_.pid = process_->record().pid;
+  services_.metrics.activeFallbacks(incident_.workload, 1);
+  if (!incident_.stamps.started) {
+    auto& stamps = incident_.stamps;
+    stamps.prepared = times.prepared;
+    stamps.healthChecked = times.healthChecked;
+    stamps.started = times.started;
+    const auto phase = [&](Phase name, Monotonic::duration duration) {
+      services_.metrics.phase(incident_.workload, incident_.cause, name, duration);
+    };
+    phase(Phase::prepare, times.prepared - verified);
+    phase(Phase::health_check, times.healthChecked - times.prepared);
+    phase(Phase::exec, times.started - times.healthChecked);
+  }
+  incident_.state = State::health_checked;
+  reach(State::started, times.started);
+  record();
+  co_return Result<>{};
+}
+
+/// Asks CRI for the sandbox until it is ready. The end of the pod shows here as sandbox_gone.
+cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
+  const auto deadline = Monotonic::now() + kSandboxDeadline;
+  std::chrono::nanoseconds delay = kFirstSandboxRetry;
+  for (;;) {
+    auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
+    if (status && status->sandbox.ready) co_return status;
+    if (wish_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
+    // A process that was started once had a sandbox: not ready now means that it is gone.
+    const bool mayCome = !incident_.stamps.started && (status || status.error().reason == Reason::not_found ||
+                                                       status.error().reason == Reason::unavailable ||
+                                                       status.error().reason == Reason::sandbox_gone);
+    if (!mayCome || Monotonic::now() > deadline) {
+      if (!status) co_return status;
+      co_return fail(Stage::sandbox, Reason::sandbox_gone,
+                     "sandbox " + incident_.target.sandboxId + " is not ready");
+    }
+    asio::steady_timer timer(services_.executor);
+    timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(delay));
+    const std::variant<std::monostate, std::monostate> waited =
+        co_await (timer.async_wait(asio::use_awaitable) || wished());
+    static_cast<void>(waited);
+    delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastSandboxRetry);
+  }
+}
+
+/// Until the process dies (restart), or the recovery is asked to end.
+cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
+  if (process_ == nullptr) co_return Next::end;  // wished away before the launch
+  if (incident_.state != State::ready) {
+    const auto next = co_await becomeReady();
+    if (!next || *next == Next::restart || incident_.state != State::ready) co_return next;
+  }
+  const std::variant<launcher::ExitStatus, std::monostate> first = co_await (process_->exited() || wished());
+  if (first.index() == 1) co_return co_await endByWish();
+  noteExit(std::get<0>(first));
+  co_return Next::restart;
+}
+
+cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
+  const std::variant<Result<>, launcher::ExitStatus, std::monostate> first =
+      co_await (services_.waitReady(workload_->readiness, incident_.podIp) || process_->exited() || wished());
+  if (first.index() == 2) co_return co_await endByWish();
+  if (first.index() == 1) {
+    noteExit(std::get<1>(first));
+    co_return Next::restart;
+  }
+  const auto& ready = std::get<0>(first);
+  if (!ready) {
+    const auto status = co_await process_->stop(workload_->terminationGrace);
+    static_cast<void>(status);
+    process_.reset();
+    services_.metrics.activeFallbacks(incident_.workload, -1);
+    co_return tl::unexpected<Error>(ready.error());
+  }
+  const auto now = Monotonic::now();
+  servingSince_ = now;
+  if (!incident_.stamps.ready && !incident_.adopted) {
+    incident_.stamps.ready = now;
+    services_.metrics.phase(incident_.workload, incident_.cause, Phase::ready,
+                            now - *incident_.stamps.started);
+    services_.metrics.phase(incident_.workload, incident_.cause, Phase::total,
+                            now - incident_.stamps.waitingSince);
+  }
+  reach(State::ready, now);
+  record();
+  co_return Next::end;
+}
+
+cri::Awaitable<Result<Recovery::Next>> Recovery::endByWish() {
+  const auto grace = *wish_ == State::handed_back ? workload_->handBack.grace : workload_->terminationGrace;
+  const auto status = co_await process_->stop(grace);
+  static_cast<void>(status);
+  process_.reset();
+  services_.metrics.activeFallbacks(incident_.workload, -1);
+  co_return Next::end;
+}
+
+void Recovery::noteExit(const launcher::ExitStatus& status) {
+  using Kind = launcher::ExitStatus::Kind;
+  const std::string_view kind = status.oomKilled                ? "oom_killed"
+                                : status.kind == Kind::exited   ? "exited"
+                                : status.kind == Kind::signaled ? "signaled"
+                                                                : "unknown";
+  services_.metrics.fallbackExit(incident_.workload, kind);
+  services_.metrics.activeFallbacks(incident_.workload, -1);
+  services_.log.warn("fallback ended unasked", {{"recovery", incident_.id},
+                                                {"pod", incident_.target.podName},
+                                                {"container", incident_.target.container},
+                                                {"pid", incident_.pid},
+                                                {"status", status.toString()},
+                                                {"restarts", incident_.restarts}});
+  incident_.state = State::verified;
+  incident_.pid = 0;
+}
+
+/// Cleans up behind a dead process and waits its turn. False if the recovery ends meanwhile.
+cri::Awaitable<bool> Recovery::backOff() {
+  const auto now = Monotonic::now();
+  if (process_ != nullptr) {
+    const auto status = co_await process_->stop(0ns);
+    static_cast<void>(status);
+    process_.reset();
+  }
+  if (servingSince_) {
+    services_.metrics.fallbackTime(incident_.workload, now - *servingSince_);
+    servingSince_.reset();
+  }
+  if (now - launchedAt_ >= workload_->restart.resetAfter) restartDelay_ = workload_->restart.initialDelay;
+  asio::steady_timer timer(services_.executor);
+  timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(restartDelay_));
+  restartDelay_ = std::min(restartDelay_ * 2, workload_->restart.maxDelay);
+  const std::variant<std::monostate, std::monostate> waited =
+      co_await (timer.async_wait(asio::use_awaitable) || wished());
+  static_cast<void>(waited);
+  co_return !wish_.has_value();
+}
+
+void Recovery::record() {
+  const auto written = services_.journal.write({incident_, process_->record()});
+  if (!written) {
+    services_.log.error("journal not written; a restart of the daemon would not find this fallback",
+                        {{"recovery", incident_.id}, {"error", written.error().message()}});
+  }
+}
+
+void Recovery::finish(const Result<>& result) {
+  const auto now = Monotonic::now();
+  if (servingSince_) services_.metrics.fallbackTime(incident_.workload, now - *servingSince_);
+  servingSince_.reset();
+  const auto removed = services_.journal.remove(incident_.id);
+  if (!removed)
+    services_.log.error("journal", {{"recovery", incident_.id}, {"error", removed.error().message()}});
+
+  incident_.stamps.ended = now;
+  if (wish_) {
+    reach(*wish_, now);
+    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*wish_), "", "");
+    return;
+  }
+  // Only a failure ends a recovery that nobody asked to end. A sandbox that is gone took its pod along.
+  if (!result && result.error().reason == Reason::sandbox_gone) {
+    reach(State::pod_gone, now);
+    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(State::pod_gone), "", "");
+    return;
+  }
+  incident_.state = State::failed;
+  const Error error =
+      result ? Error{Stage::run, Reason::internal, 0, "ended without a reason"} : result.error();
+  incident_.error = error;
+  services_.metrics.recoveryEnded(incident_.workload, incident_.cause, "failed", toString(error.stage),
+                                  toString(error.reason));
+  services_.log.error("recovery failed", {{"recovery", incident_.id},
+                                          {"namespace", incident_.target.podNamespace},
+                                          {"pod", incident_.target.podName},
+                                          {"container", incident_.target.container},
+                                          {"workload", incident_.workload},
+                                          {"binary", incident_.binary.toString()},
+                                          {"stage", toString(error.stage)},
+                                          {"reason", toString(error.reason)},
+                                          {"error", error.message()}});
+}
+
+}  // namespace fallbackd::recovery

@@ -1,0 +1,81 @@
+// The life of one recovery: verify, launch, wait until ready, serve, restart, hand back. A coroutine on the
+// daemon's loop; told from outside only what happens to the pod.
+#pragma once
+
+#include "cri/runtime.hpp"
+#include "launcher/launcher.hpp"
+#include "recovery/binaries.hpp"
+#include "recovery/incident.hpp"
+#include "recovery/journal.hpp"
+#include "watcher/match.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+namespace fallbackd::recovery {
+
+/// What every recovery uses; owned by the daemon, outlives them all.
+struct Services {
+  boost::asio::any_io_executor executor;
+  cri::Runtime& runtime;
+  Binaries& binaries;
+  launcher::Launcher& launcher;
+  Journal& journal;
+  telemetry::Metrics& metrics;
+  telemetry::Log& log;
+  std::string nodeName;
+  /// Waits until the pod's IP answers as the workload's readiness says. Cancellable.
+  std::function<cri::Awaitable<Result<>>(config::Readiness, std::string ip)> waitReady;
+};
+
+class Recovery {
+ public:
+  Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload);
+
+  /// Runs the recovery to its end. A cancelled recovery (the daemon stops) leaves its process running.
+  cri::Awaitable<void> run();
+  /// The same for a process that an earlier daemon started.
+  cri::Awaitable<void> resume(std::unique_ptr<launcher::Process> process);
+
+  /// The real container is about to run.
+  void handBack() { wish(State::handed_back); }
+  void podGone() { wish(State::pod_gone); }
+
+  [[nodiscard]] const Incident& incident() const { return incident_; }
+  [[nodiscard]] const config::Workload& workload() const { return *workload_; }
+
+ private:
+  enum class Next : std::uint8_t { end, restart };
+
+  cri::Awaitable<Result<>> drive();
+  cri::Awaitable<Result<cri::SandboxStatus>> sandboxReady();
+  cri::Awaitable<Result<Next>> serve();
+  cri::Awaitable<Result<Next>> becomeReady();
+  cri::Awaitable<Result<Next>> endByWish();
+  cri::Awaitable<void> wished();
+  cri::Awaitable<bool> backOff();
+  cri::Awaitable<void> goOn();
+
+  void wish(State end);
+  void reach(State state, Stamp at);
+  void record();
+  void noteExit(const launcher::ExitStatus& status);
+  void finish(const Result<>& result);
+
+  Services& services_;
+  Incident incident_;
+  watcher::WorkloadPtr workload_;
+  std::unique_ptr<launcher::Process> process_;
+  std::optional<State> wish_;  // handed_back or pod_gone, once somebody asked for it
+  boost::asio::steady_timer wishGiven_;
+  std::chrono::nanoseconds restartDelay_;
+  Stamp launchedAt_{};
+  std::optional<Stamp> servingSince_;
+};
+
+}  // namespace fallbackd::recovery

@@ -1,0 +1,202 @@
+// A container runtime under the test's control, and a loop to run coroutines on.
+#pragma once
+
+#include "cri/runtime.hpp"
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <gtest/gtest.h>
+
+namespace fallbackd::test {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+/// Separates working from broken; never part of what is measured.
+constexpr auto kCeiling = 20s;
+
+/// Runs the loop until `done` or the ceiling. Returns whether it was done.
+inline bool runUntil(asio::io_context& loop, const std::function<bool()>& done) {
+  const auto deadline = std::chrono::steady_clock::now() + kCeiling;
+  loop.restart();
+  while (!done() && std::chrono::steady_clock::now() < deadline) {
+    loop.run_one_for(10ms);
+    loop.restart();
+  }
+  return done();
+}
+
+/// Runs one coroutine to its end and returns its value.
+template <class T>
+T runToEnd(asio::io_context& loop, asio::awaitable<T> task) {
+  std::optional<T> result;
+  asio::co_spawn(loop, std::move(task), [&](std::exception_ptr error, T value) {
+    if (error) std::rethrow_exception(error);
+    result = std::move(value);
+  });
+  EXPECT_TRUE(runUntil(loop, [&] { return result.has_value(); }));
+  return std::move(*result);
+}
+
+/// A value that somebody waits for and the test gives.
+class Gate {
+ public:
+  explicit Gate(asio::io_context& loop) : timer_(loop, asio::steady_timer::time_point::max()) {}
+  void open() {
+    open_ = true;
+    timer_.cancel();
+  }
+  asio::awaitable<void> passed() {
+    while (!open_) {
+      boost::system::error_code ignored;
+      co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+  }
+
+ private:
+  asio::steady_timer timer_;
+  bool open_ = false;
+};
+
+class FakeRuntime final : public cri::Runtime {
+ public:
+  cri::Awaitable<Result<cri::RuntimeVersion>> version() override {
+    co_return cri::RuntimeVersion{"fake", "1"};
+  }
+  cri::Awaitable<Result<std::vector<cri::Sandbox>>> listSandboxes() override {
+    ++calls;
+    if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    std::vector<cri::Sandbox> list;
+    for (const auto& [id, status] : sandboxes) list.push_back(status.sandbox);
+    co_return list;
+  }
+  cri::Awaitable<Result<std::vector<cri::Container>>> listContainers() override {
+    ++calls;
+    if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    co_return containers;
+  }
+  cri::Awaitable<Result<cri::SandboxStatus>> sandboxStatus(std::string id) override {
+    ++calls;
+    const auto found = sandboxes.find(id);
+    if (found == sandboxes.end()) co_return fail(Stage::sandbox, Reason::not_found, id);
+    co_return found->second;
+  }
+  cri::Awaitable<Result<bool>> imagePresent(std::string reference) override {
+    ++calls;
+    if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    co_return images.contains(reference);
+  }
+  cri::Awaitable<cri::PullOutcome> pull(std::string reference) override {
+    ++pulls[reference];
+    if (pullGate != nullptr) co_await pullGate->passed();
+    cri::PullOutcome outcome = pullOutcome;
+    if (outcome.kind == cri::PullOutcome::Kind::pulled) images.insert(reference);
+    co_return outcome;
+  }
+  cri::Awaitable<Result<cri::Labels>> containerLabels(std::string id) override {
+    ++calls;
+    const auto found = labels.find(id);
+    if (found == labels.end()) co_return fail(Stage::containerd, Reason::not_found, id);
+    co_return found->second;
+  }
+  cri::Awaitable<Result<std::vector<cri::Ingest>>> ingests() override {
+    ++ingestLooks;
+    if (onIngests) co_return onIngests();
+    co_return std::vector<cri::Ingest>{};
+  }
+
+  /// A ready sandbox that CRI lists, and whose labels containerd knows.
+  void addSandbox(const std::string& id, const std::string& podNamespace, const std::string& app) {
+    cri::SandboxStatus status;
+    status.sandbox = cri::Sandbox{id, "pod-" + id, podNamespace, "uid-" + id, 0, true, {{"app", app}}, {}};
+    status.ips = {"127.0.0.1"};
+    status.pausePid = 4242;
+    sandboxes[id] = status;
+    labels[id] = {{"io.cri-containerd.kind", "sandbox"},
+                  {"io.kubernetes.pod.name", "pod-" + id},
+                  {"io.kubernetes.pod.namespace", podNamespace},
+                  {"io.kubernetes.pod.uid", "uid-" + id},
+                  {"app", app}};
+  }
+  void addContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
+    containers.push_back({id, sandboxId, name, 0, cri::Container::State::created});
+    labels[id] = {{"io.cri-containerd.kind", "container"},
+                  {"io.kubernetes.container.name", name},
+                  {"io.kubernetes.pod.uid", "uid-" + sandboxId}};
+  }
+
+  bool down = false;
+  std::map<std::string, cri::SandboxStatus> sandboxes;
+  std::vector<cri::Container> containers;
+  std::map<std::string, cri::Labels> labels;
+  std::set<std::string> images;
+  std::map<std::string, int> pulls;
+  cri::PullOutcome pullOutcome{
+      cri::PullOutcome::Kind::failed, 2,
+      "failed to pull and unpack image: dial tcp 127.0.0.1:1: connect: connection refused"};
+  Gate* pullGate = nullptr;
+  std::function<std::vector<cri::Ingest>()> onIngests;
+  int ingestLooks = 0;
+  int calls = 0;
+};
+
+class FakeEvents final : public cri::EventSource {
+ public:
+  explicit FakeEvents(asio::io_context& loop) : wake_(loop, asio::steady_timer::time_point::max()) {}
+
+  cri::Awaitable<Result<std::unique_ptr<cri::EventStream>>> subscribe() override {
+    ++subscriptions;
+    broken_ = false;
+    co_return std::unique_ptr<cri::EventStream>(std::make_unique<Stream>(*this));
+  }
+  void send(cri::Event::Kind kind, const std::string& id) {
+    queue_.push_back({kind, id, Monotonic::now()});
+    wake_.cancel();
+  }
+  void breakStream() {
+    broken_ = true;
+    wake_.cancel();
+  }
+
+  int subscriptions = 0;
+
+ private:
+  class Stream final : public cri::EventStream {
+   public:
+    explicit Stream(FakeEvents& owner) : owner_(owner) {}
+    cri::Awaitable<Result<cri::Event>> next() override {
+      while (owner_.queue_.empty()) {
+        if (owner_.broken_) co_return fail(Stage::containerd, Reason::unavailable, "stream broke");
+        boost::system::error_code ignored;
+        co_await owner_.wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+      }
+      auto event = owner_.queue_.front();
+      owner_.queue_.pop_front();
+      co_return event;
+    }
+
+   private:
+    FakeEvents& owner_;
+  };
+
+  asio::steady_timer wake_;
+  std::deque<cri::Event> queue_;
+  bool broken_ = false;
+};
+
+}  // namespace fallbackd::test

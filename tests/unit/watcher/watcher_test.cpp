@@ -1,0 +1,201 @@
+#include "watcher/watcher.hpp"
+
+#include "fake_runtime.hpp"
+
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::watcher {
+namespace {
+
+using namespace std::chrono_literals;
+using Kind = cri::Event::Kind;
+using test::runUntil;
+
+struct Seen final : Listener {
+  void detected(Detection detection) override { detections.push_back(std::move(detection)); }
+  void containerCreated(const std::string& podUid, const std::string& container,
+                        const std::string&) override {
+    created.push_back(podUid + "/" + container);
+  }
+  void containerStarted(const std::string& id, Stamp) override { started.push_back(id); }
+  void sandboxGone(const std::string& id) override { gone.push_back(id); }
+  void imageArrived(const std::string& reference) override { images.push_back(reference); }
+  void probed(const config::Workload&, const Verdict&) override { ++probes; }
+  void connection(bool isUp, const std::string&) override {
+    up = isUp;
+    if (isUp) ++connections;
+  }
+  std::vector<Detection> detections;
+  std::vector<std::string> created, started, gone, images;
+  int probes = 0;
+  int connections = 0;
+  bool up = false;
+};
+
+config::ConfigPtr makeConfig() {
+  auto config = std::make_shared<config::Config>();
+  config->detection.reprobeInterval = 20ms;
+  config->containerd.resyncInterval = 20ms;
+  config::Workload workload;
+  workload.name = "checkout";
+  workload.match = {"shop", {{"app", "checkout"}}, "main"};
+  workload.image = "r/checkout:1";
+  workload.binary = {"checkout", "1.8.3"};
+  config->workloads.push_back(workload);
+  return config;
+}
+
+struct WatcherTest : testing::Test {
+  ~WatcherTest() override {
+    tasks.cancelAll();
+    runUntil(loop, [&] { return tasks.empty(); });
+  }
+  void start() {
+    tasks.spawn(watcher.run());
+    ASSERT_TRUE(runUntil(loop, [&] { return seen.up; }));
+  }
+  /// Lets the loop go through several intervals of probing and listing.
+  void settle() {
+    const int before = runtime.calls;
+    runUntil(loop, [&] { return runtime.calls >= before + 8; });
+  }
+
+  boost::asio::io_context loop;
+  test::FakeRuntime runtime;
+  test::FakeEvents events{loop};
+  Seen seen;
+  config::ConfigPtr config = makeConfig();
+  Watcher watcher{loop.get_executor(), runtime, events, seen, config};
+  TaskGroup tasks{loop.get_executor()};
+};
+
+TEST_F(WatcherTest, APodThatWasThereBeforeIsFound) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  EXPECT_EQ(seen.detections[0].sandbox.id, "s1");
+  EXPECT_EQ(seen.detections[0].cause, Cause::unreachable);
+  EXPECT_EQ(seen.detections[0].workload->name, "checkout");
+}
+
+TEST_F(WatcherTest, ANewSandboxIsFoundByItsEvent) {
+  start();
+  runtime.addSandbox("s1", "shop", "checkout");
+  events.send(Kind::task_started, "s1");
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  EXPECT_EQ(seen.detections[0].sandbox.podUid, "uid-s1");
+}
+
+TEST_F(WatcherTest, PodsThatNoWorkloadCoversAreLeftAlone) {
+  runtime.addSandbox("s1", "other", "checkout");
+  runtime.addSandbox("s2", "shop", "cart");
+  start();
+  settle();
+  EXPECT_TRUE(runtime.pulls.empty());
+  EXPECT_EQ(watcher.waiting(), 0U);
+}
+
+TEST_F(WatcherTest, AWrongTagOrAMissingSecretStartsNothing) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  for (const auto* text :
+       {"r/checkout:1: not found", "failed with status code [manifests 1]: 401 Unauthorized"}) {
+    runtime.pullOutcome = {cri::PullOutcome::Kind::failed, 2, text};
+    const int before = seen.probes;
+    if (!seen.up) start();
+    ASSERT_TRUE(runUntil(loop, [&] { return seen.probes >= before + 2; }));
+  }
+  EXPECT_TRUE(seen.detections.empty());
+}
+
+TEST_F(WatcherTest, APresentImageIsNotProbed) {
+  runtime.images.insert("r/checkout:1");
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  settle();
+  EXPECT_TRUE(runtime.pulls.empty());
+  EXPECT_TRUE(seen.detections.empty());
+}
+
+TEST_F(WatcherTest, TheRealContainerEndsTheWait) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  runtime.addContainer("c1", "s1", "main");
+  events.send(Kind::container_created, "c1");
+  events.send(Kind::task_started, "c1");
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.started.empty(); }));
+  EXPECT_EQ(seen.created, std::vector<std::string>{"uid-s1/main"});
+  EXPECT_EQ(seen.started, std::vector<std::string>{"c1"});
+  EXPECT_EQ(watcher.waiting(), 0U);
+  settle();
+  EXPECT_EQ(seen.created.size(), 1U) << "the resync must not report it again";
+}
+
+TEST_F(WatcherTest, AMissedContainerEventIsFoundByTheResync) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  runtime.addContainer("c1", "s1", "main");
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.created.empty(); }));
+}
+
+TEST_F(WatcherTest, APodThatGoesIsReportedOnceByEventOrResync) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  runtime.addSandbox("s2", "shop", "checkout");
+  start();
+  runtime.sandboxes.erase("s1");
+  events.send(Kind::task_exited, "s1");
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.gone.size() == 1; }));
+  runtime.sandboxes.erase("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.gone.size() == 2; }));
+  settle();
+  EXPECT_EQ(seen.gone, (std::vector<std::string>{"s1", "s2"}));
+  EXPECT_EQ(watcher.waiting(), 0U);
+}
+
+TEST_F(WatcherTest, ABrokenStreamIsReplacedAndNothingIsLost) {
+  start();
+  runtime.down = true;
+  events.breakStream();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.up; }));
+  runtime.addSandbox("s1", "shop", "checkout");  // its event is lost
+  runtime.down = false;
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  EXPECT_TRUE(seen.up);
+  EXPECT_GE(events.subscriptions, 2);
+}
+
+TEST_F(WatcherTest, ContainerdBeingAwayIsNoVerdictOnTheRegistry) {
+  runtime.pullOutcome = {cri::PullOutcome::Kind::failed, 14, "Socket closed"};
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.probes >= 2; }));
+  EXPECT_TRUE(seen.detections.empty());
+}
+
+TEST_F(WatcherTest, TheEndOfTheOutageBringsTheImage) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.images.contains("r/checkout:1"); }));
+  const auto pulls = runtime.pulls["r/checkout:1"];
+  settle();
+  EXPECT_EQ(runtime.pulls["r/checkout:1"], pulls) << "what is there is not pulled again";
+}
+
+TEST_F(WatcherTest, ANewConfigurationCoversPodsThatAlreadyWait) {
+  runtime.addSandbox("s1", "shop", "cart");
+  start();
+  settle();
+  ASSERT_TRUE(seen.detections.empty());
+  auto changed = std::make_shared<config::Config>(*config);
+  changed->workloads[0].match.labels = {{"app", "cart"}};
+  watcher.reconfigure(changed);
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+}
+
+}  // namespace
+}  // namespace fallbackd::watcher
