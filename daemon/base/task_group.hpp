@@ -14,6 +14,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/multiple_exceptions.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -76,11 +77,19 @@ class TaskGroup {
     void ended(Id id, std::exception_ptr error) {
       running.erase(id);
       if (running.empty()) idle.cancel();
-      if (error == nullptr) return;
+      if (error != nullptr && !isCancellation(error)) std::rethrow_exception(error);
+    }
+
+    static bool isCancellation(const std::exception_ptr& error) {
       try {
         std::rethrow_exception(error);
+      } catch (const boost::asio::multiple_exceptions& both) {
+        // Both sides of an `a || b` were cancelled.
+        return isCancellation(both.first_exception());
       } catch (const boost::system::system_error& failure) {
-        if (failure.code() != boost::asio::error::operation_aborted) throw;
+        return failure.code() == boost::asio::error::operation_aborted;
+      } catch (...) {
+        return false;
       }
     }
 

@@ -1,0 +1,40 @@
+# Sourced by the scripts: where things are, how to say what is going on, how to build.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$root"
+
+if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
+  bold=$'\e[1m' dim=$'\e[2m' reset=$'\e[0m'
+else
+  bold='' dim='' reset=''
+fi
+
+# step TEXT: what begins now.
+step() { printf '%s==> %s%s\n' "$bold" "$*" "$reset"; }
+
+# quietly NAME COMMAND...: shows a command's output only if it fails; the time it took if not.
+quietly() {
+  local name=$1 log start
+  shift
+  log=$(mktemp)
+  start=$SECONDS
+  step "$name"
+  if ! "$@" >"$log" 2>&1 </dev/null; then
+    echo "$name failed; its output:" >&2
+    tail -n 200 "$log" >&2
+    rm -f "$log"
+    return 1
+  fi
+  rm -f "$log"
+  printf '%s    done in %d s%s\n' "$dim" $((SECONDS - start)) "$reset"
+}
+
+# build PRESET [TARGET...]
+build() {
+  local preset=$1 targets=()
+  shift
+  if (($#)); then targets=(--target "$@"); fi
+  quietly "configure ($preset)" cmake --preset "$preset"
+  quietly "build ($preset)" cmake --build --preset "$preset" "${targets[@]}"
+}
