@@ -1,11 +1,11 @@
 // Reading the configuration: YAML -> raw -> validated. Blocks; owns nothing.
 #pragma once
 
+#include "config/model.hpp"
+
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "config/model.hpp"
 
 namespace fallbackd::config {
 

@@ -2,7 +2,8 @@
 // std::shared_ptr<const Config>, so that a reload never changes what a running recovery sees.
 #pragma once
 
-#include <sys/types.h>
+#include "base/binary_ref.hpp"
+#include "base/cause.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -10,11 +11,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <sys/types.h>
 #include <variant>
 #include <vector>
-
-#include "base/binary_ref.hpp"
-#include "base/cause.hpp"
 
 namespace fallbackd::config {
 
@@ -40,6 +39,7 @@ struct User {
   uid_t uid = 65532;
   gid_t gid = 65532;
   std::vector<gid_t> groups;  // supplementary
+  bool allowRoot = false;     // uid 0 must be asked for twice
 };
 
 /// One of the pod's volumes, as kubelet mounted it below /var/lib/kubelet/pods/UID/volumes.
@@ -129,9 +129,9 @@ struct CacheSettings {
 };
 
 struct LauncherSettings {
-  std::string runDir = "/run/fallbackd";                // journal, log FIFOs
-  std::string kubeletPods = "/var/lib/kubelet/pods";    // where the volumes of pods are
-  bool allowHostNetwork = false;                        // fallbacks for hostNetwork pods
+  std::string runDir = "/run/fallbackd";              // journal, log FIFOs
+  std::string kubeletPods = "/var/lib/kubelet/pods";  // where the volumes of pods are
+  bool allowHostNetwork = false;                      // fallbacks for hostNetwork pods
 };
 
 enum class LogFormat : std::uint8_t { human, json };
@@ -147,6 +147,7 @@ struct TelemetrySettings {
 struct DetectionDefaults {
   nanoseconds reprobeInterval = std::chrono::seconds(10);  // while a pod waits or runs its fallback; jittered
   unsigned maxConcurrentProbes = 4;
+  DetectionSettings workloadDefaults;  // for workloads that say nothing
 };
 
 struct Config {

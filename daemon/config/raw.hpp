@@ -1,0 +1,31 @@
+// One configuration file as it was written: every value has its type, but files were not yet compared.
+#pragma once
+
+#include "config/model.hpp"
+#include "config/yaml.hpp"
+
+#include <string>
+#include <vector>
+
+namespace fallbackd::config {
+
+struct RawWorkload {
+  Workload workload;
+  Position position;       // of the whole entry
+  Position matchPosition;  // of its match
+  bool named = false;      // has a usable name: may be compared by it
+  bool matchable = false;  // has a usable match: may be compared by it
+};
+
+/// Fills the sections of `config` that the file has, and appends its workloads. `dropIn`: only workloads.
+/// A file that is no YAML at all adds one problem and nothing else.
+void readDocument(const std::string& file, const std::string& text, bool dropIn, Config& config,
+                  std::vector<RawWorkload>& workloads, Problems& problems);
+
+/// workloads[i] of a file. `defaults` are the detection settings that hold where it says nothing.
+RawWorkload readWorkload(const Place& place, const DetectionSettings& defaults);
+
+/// `triggers` and `stallTimeout`, which stand at the top and in each workload.
+void readDetection(const MapReader& map, DetectionSettings& out);
+
+}  // namespace fallbackd::config

@@ -1,0 +1,40 @@
+#include "config/validate.hpp"
+
+#include "base/strings.hpp"
+
+#include <algorithm>
+
+namespace fallbackd::config {
+
+bool overlap(const Match& left, const Match& right) {
+  if (left.container != right.container) return false;
+  if (left.namespaceName && right.namespaceName && *left.namespaceName != *right.namespaceName) return false;
+  return std::none_of(left.labels.begin(), left.labels.end(), [&](const auto& wanted) {
+    const auto other = right.labels.find(wanted.first);
+    return other != right.labels.end() && other->second != wanted.second;
+  });
+}
+
+void compareWorkloads(const std::vector<RawWorkload>& workloads, Problems& problems) {
+  for (std::size_t later = 1; later < workloads.size(); ++later) {
+    for (std::size_t earlier = 0; earlier < later; ++earlier) {
+      const auto& a = workloads[earlier];
+      const auto& b = workloads[later];
+      if (a.named && b.named && a.workload.name == b.workload.name) {
+        problems.add(
+            b.position,
+            "workload " + quoted(b.workload.name) + " is already defined at " + a.position.toString(),
+            "rename or remove one of them");
+      }
+      if (a.matchable && b.matchable && overlap(a.workload.match, b.workload.match)) {
+        problems.add(b.matchPosition,
+                     "workload " + quoted(b.workload.name) + " can cover the same container " +
+                         quoted(b.workload.match.container) + " as workload " + quoted(a.workload.name) +
+                         " at " + a.matchPosition.toString(),
+                     "tell them apart by namespace or by the value of a common label");
+      }
+    }
+  }
+}
+
+}  // namespace fallbackd::config

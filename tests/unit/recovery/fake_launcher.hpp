@@ -1,0 +1,86 @@
+// A launcher whose processes run, die and stop as the test says.
+#pragma once
+
+#include "fake_runtime.hpp"
+#include "launcher/launcher.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fallbackd::test {
+
+/// What the test and the recovery both see of one process.
+struct FakeProcessState {
+  explicit FakeProcessState(asio::io_context& loop) : ended(loop) {}
+  launcher::LaunchRequest request;
+  Gate ended;
+  launcher::ExitStatus status;
+  std::optional<std::chrono::nanoseconds> stoppedWithGrace;
+
+  void die(launcher::ExitStatus::Kind kind, int value) {
+    status.kind = kind;
+    status.value = value;
+    ended.open();
+  }
+};
+
+class FakeProcess final : public launcher::Process {
+ public:
+  FakeProcess(std::shared_ptr<FakeProcessState> state, launcher::ProcessRecord record)
+      : state_(std::move(state)), record_(std::move(record)) {
+    const auto now = Monotonic::now();
+    times_ = {now, now, now, now};
+  }
+  [[nodiscard]] const launcher::ProcessRecord& record() const override { return record_; }
+  [[nodiscard]] const launcher::LaunchTimes& times() const override { return times_; }
+  asio::awaitable<launcher::ExitStatus> exited() override {
+    co_await state_->ended.passed();
+    co_return state_->status;
+  }
+  asio::awaitable<launcher::ExitStatus> stop(std::chrono::nanoseconds grace) override {
+    state_->stoppedWithGrace = grace;
+    state_->ended.open();
+    co_return state_->status;
+  }
+
+ private:
+  std::shared_ptr<FakeProcessState> state_;
+  launcher::ProcessRecord record_;
+  launcher::LaunchTimes times_;
+};
+
+class FakeLauncher final : public launcher::Launcher {
+ public:
+  explicit FakeLauncher(asio::io_context& loop) : loop_(loop) {}
+
+  asio::awaitable<Result<std::unique_ptr<launcher::Process>>> launch(
+      launcher::LaunchRequest request) override {
+    if (refusal) co_return tl::unexpected<Error>(*refusal);
+    launcher::ProcessRecord record;
+    record.recoveryId = request.recoveryId;
+    record.pid = static_cast<pid_t>(1000 + launched.size());
+    auto state = std::make_shared<FakeProcessState>(loop_);
+    state->request = std::move(request);
+    launched.push_back(state);
+    co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, record));
+  }
+  asio::awaitable<Result<std::unique_ptr<launcher::Process>>> adopt(launcher::ProcessRecord record) override {
+    if (!adoptable) co_return fail(Stage::run, Reason::not_found, "no such process");
+    auto state = std::make_shared<FakeProcessState>(loop_);
+    adopted.push_back(state);
+    co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, std::move(record)));
+  }
+
+  std::optional<Error> refusal;
+  bool adoptable = true;
+  std::vector<std::shared_ptr<FakeProcessState>> launched;
+  std::vector<std::shared_ptr<FakeProcessState>> adopted;
+
+ private:
+  asio::io_context& loop_;
+};
+
+}  // namespace fallbackd::test

@@ -1,0 +1,75 @@
+#include "recovery/journal.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::recovery {
+namespace {
+
+struct JournalTest : testing::Test {
+  JournalTest() {
+    std::string name = "/tmp/journal-test-XXXXXX";
+    folder = ::mkdtemp(name.data());
+  }
+  ~JournalTest() override { std::filesystem::remove_all(folder); }
+
+  static JournalEntry entry() {
+    JournalEntry entry;
+    entry.incident.id = "0123456789ab";
+    entry.incident.target = {"sandbox-1", "uid-1", "shop", "pod-1", "main"};
+    entry.incident.workload = "checkout";
+    entry.incident.binary = {"checkout", "1.8.3"};
+    entry.incident.cause = Cause::dns;
+    entry.incident.causeText = "no such \"host\"\n";
+    entry.incident.begun = Wall::now();
+    entry.incident.state = State::ready;
+    entry.incident.podIp = "10.1.2.3";
+    entry.process = {"0123456789ab", 77,  123456789012345, {"/sys/fs/cgroup/a", "/sys/fs/cgroup/b"},
+                     "/run/f",       "/l"};
+    return entry;
+  }
+  std::string folder;
+};
+
+TEST_F(JournalTest, ReadsBackWhatItWrote) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  const auto written = entry();
+  ASSERT_TRUE(journal->write(written));
+  const auto contents = journal->read();
+  ASSERT_TRUE(contents);
+  ASSERT_EQ(contents->entries.size(), 1U);
+  const auto& read = contents->entries[0];
+  EXPECT_EQ(read.incident.target, written.incident.target);
+  EXPECT_EQ(read.incident.causeText, written.incident.causeText);
+  EXPECT_EQ(read.incident.state, State::ready);
+  EXPECT_TRUE(read.incident.adopted);
+  EXPECT_EQ(read.process.pid, 77);
+  EXPECT_EQ(read.process.startTime, 123456789012345U);
+  EXPECT_EQ(read.process.cgroupLeaves, written.process.cgroupLeaves);
+  ASSERT_TRUE(journal->remove(written.incident.id));
+  ASSERT_TRUE(journal->remove(written.incident.id)) << "removing twice is fine";
+  EXPECT_TRUE(journal->read()->entries.empty());
+}
+
+TEST_F(JournalTest, DamagedEntriesAreReportedAndDoNotHideTheOthers) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  ASSERT_TRUE(journal->write(entry()));
+  std::ofstream(folder + "/journal/torn.json") << R"({"version":1,"id":"x")";
+  std::ofstream(folder + "/journal/older.json") << R"({"version":99})";
+  std::ofstream(folder + "/journal/.half.json.new") << "{";
+  std::filesystem::create_symlink("/etc/passwd", folder + "/journal/link.json");
+  const auto contents = journal->read();
+  ASSERT_TRUE(contents);
+  EXPECT_EQ(contents->entries.size(), 1U);
+  ASSERT_EQ(contents->damaged.size(), 3U);
+  EXPECT_EQ(contents->damaged[0].first, "link.json");
+  EXPECT_EQ(contents->damaged[0].second.reason, Reason::unsafe_path);
+}
+
+}  // namespace
+}  // namespace fallbackd::recovery
