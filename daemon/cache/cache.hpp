@@ -1,18 +1,18 @@
 // The signed cache as the daemon sees it: binaries that were admitted and are held ready as sealed copies.
 #pragma once
 
+#include "base/binary_ref.hpp"
+#include "base/clock.hpp"
+#include "base/error.hpp"
+#include "config/model.hpp"
+#include "sys/fd.hpp"
+
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "base/binary_ref.hpp"
-#include "base/clock.hpp"
-#include "base/error.hpp"
-#include "config/model.hpp"
-#include "sys/fd.hpp"
 
 namespace fallbackd::cache {
 
@@ -33,7 +33,8 @@ using AdmittedPtr = std::shared_ptr<const Admitted>;
 /// Thread-safe. admit() blocks (reads and hashes); resident() never does.
 class Cache {
  public:
-  explicit Cache(config::CacheSettings settings);
+  /// `owner`: who must own the cache and the keys.
+  explicit Cache(config::CacheSettings settings, uid_t owner = 0);
   ~Cache();
 
   /// The resident copy, or null. Checks expiry anew (time passes), reads nothing from disk.
@@ -45,10 +46,11 @@ class Cache {
   struct Entry {
     BinaryRef ref;
     Result<AdmittedPtr> result;
+    bool examined = false;  // false: nothing changed on disk since the last time
   };
   /// Makes exactly `wanted` resident: admits what is new or was refused before, re-admits what changed on
-  /// disk since, drops the rest. A copy whose file vanished or no longer passes is kept while its
-  /// attestation stands (a binary that is being replaced keeps serving); the refusal is in the entry.
+  /// disk since, drops the rest. A copy that was admitted keeps serving while its file is being replaced or
+  /// no longer passes, until it expires or the configuration drops it; the refusal is in the entry.
   std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now = Wall::now());
 
  private:

@@ -1,0 +1,57 @@
+// The one pass that decides whether a binary may be used: ownership, attestation, name, version,
+// architecture, expiry, revocation, floor, digest, ELF form.
+#pragma once
+
+#include "cache/cache.hpp"
+#include "cache/floor.hpp"
+#include "cache/keyring.hpp"
+#include "cache/ownership.hpp"
+#include "cache/sealed.hpp"
+
+#include <set>
+#include <string>
+
+namespace fallbackd::cache {
+
+struct AdmissionOptions {
+  uid_t owner = 0;  // who must own cache and keys; tests run as somebody else, too
+  bool useFloor = true;
+  SealOptions seal;
+};
+
+/// What the admission looked at: while it is the same, so is the answer.
+struct Evidence {
+  FileFacts binary;
+  std::vector<FileFacts> attestations;
+  friend bool operator==(const Evidence&, const Evidence&) = default;
+};
+
+class Admission {
+ public:
+  Admission(config::CacheSettings settings, AdmissionOptions options = {})
+      : settings_(std::move(settings)), options_(std::move(options)) {}
+
+  /// Blocks: copies, hashes, verifies. The floor is raised on success.
+  Result<Admitted> admit(const BinaryRef& ref, Wall::time_point now, Evidence* evidence = nullptr);
+
+  /// What lies on disk for `ref` now, without reading it.
+  Result<Evidence> look(const BinaryRef& ref) const;
+
+  /// Expiry and grace as of `now`: whether it may still be used, and whether in grace.
+  Result<bool> checkExpiry(const BinaryRef& ref, Wall::time_point expires, Wall::time_point now) const;
+
+  [[nodiscard]] const config::CacheSettings& settings() const { return settings_; }
+  /// Set once if the floor file was damaged.
+  [[nodiscard]] const std::string& warning() const { return warning_; }
+
+ private:
+  Result<std::set<std::string>> revoked() const;
+  Result<> openFloor();
+
+  config::CacheSettings settings_;
+  AdmissionOptions options_;
+  std::optional<VersionFloor> floor_;
+  std::string warning_;
+};
+
+}  // namespace fallbackd::cache

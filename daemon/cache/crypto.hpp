@@ -1,0 +1,76 @@
+// OpenSSL behind our own types: keys, signatures, SHA-256. ECDSA P-256 and Ed25519, nothing else.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+extern "C" {
+typedef struct evp_pkey_st EVP_PKEY;      // NOLINT(modernize-use-using)
+typedef struct evp_md_ctx_st EVP_MD_CTX;  // NOLINT(modernize-use-using)
+}
+
+namespace fallbackd::cache {
+
+using Digest = std::array<std::byte, 32>;
+
+struct KeyDeleter {
+  void operator()(EVP_PKEY* key) const;
+};
+using KeyPtr = std::unique_ptr<EVP_PKEY, KeyDeleter>;
+
+/// A public key as its owner published it (PEM SubjectPublicKeyInfo).
+class PublicKey {
+ public:
+  /// Exactly one key and nothing else. Reason keyring_invalid where it is none, or of another kind.
+  static Result<PublicKey> parse(std::string_view pem, const std::string& what);
+
+  /// Whether `signature` (DER for ECDSA, 64 bytes for Ed25519) is this key's over `message`.
+  [[nodiscard]] bool verifies(std::string_view message, std::string_view signature) const;
+  /// SHA-256 of the DER: what identifies the key in our lists and in bundle hints.
+  [[nodiscard]] const Digest& fingerprint() const { return fingerprint_; }
+  [[nodiscard]] std::string fingerprintHex() const;
+
+ private:
+  PublicKey(KeyPtr key, Digest fingerprint) : key_(std::move(key)), fingerprint_(fingerprint) {}
+  KeyPtr key_;
+  Digest fingerprint_;
+};
+
+enum class KeyType : std::uint8_t { p256, ed25519 };
+
+class PrivateKey {
+ public:
+  static Result<PrivateKey> generate(KeyType type);
+  /// Unencrypted PKCS#8 PEM.
+  static Result<PrivateKey> parse(std::string_view pem, const std::string& what);
+
+  [[nodiscard]] Result<std::string> sign(std::string_view message) const;
+  [[nodiscard]] Result<std::string> privatePem() const;
+  [[nodiscard]] Result<std::string> publicPem() const;
+
+ private:
+  explicit PrivateKey(KeyPtr key) : key_(std::move(key)) {}
+  KeyPtr key_;
+};
+
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+  void update(std::span<const std::byte> bytes);
+  [[nodiscard]] Digest finish();
+  static Digest of(std::string_view bytes);
+
+ private:
+  EVP_MD_CTX* context_;
+};
+
+}  // namespace fallbackd::cache

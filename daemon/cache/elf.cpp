@@ -1,0 +1,154 @@
+#include "cache/elf.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <elf.h>
+#include <optional>
+#include <vector>
+
+namespace fallbackd::cache {
+
+namespace {
+
+#if defined(__x86_64__)
+constexpr std::string_view kArchitecture = "amd64";
+constexpr Elf64_Half kMachine = EM_X86_64;
+#elif defined(__aarch64__)
+constexpr std::string_view kArchitecture = "arm64";
+constexpr Elf64_Half kMachine = EM_AARCH64;
+#else
+#error "the architecture's name and ELF machine are not known here"
+#endif
+
+constexpr std::size_t kMaxHeaders = 256;
+constexpr std::size_t kMaxDynamicEntries = 4096;
+
+tl::unexpected<Error> refuse(Reason reason, const std::string& what, const std::string& why) {
+  return fail(Stage::admission, reason, what + ": " + why);
+}
+
+/// Copies a structure out of the file, if it lies wholly inside.
+template <class T>
+std::optional<T> at(std::span<const std::byte> file, std::uint64_t offset) {
+  if (offset > file.size() || file.size() - offset < sizeof(T)) return std::nullopt;
+  T value;
+  std::memcpy(&value, file.data() + offset, sizeof value);
+  return value;
+}
+
+Result<Elf64_Ehdr> readHeader(std::span<const std::byte> file, const std::string& what) {
+  if (!hasElfMagic(file)) return refuse(Reason::not_elf, what, "not an ELF program (a script?)");
+  const auto header = at<Elf64_Ehdr>(file, 0);
+  if (!header) return refuse(Reason::elf_malformed, what, "shorter than an ELF header");
+  if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
+      header->e_machine != kMachine) {
+    return refuse(Reason::elf_wrong_machine, what,
+                  "built for another machine than " + std::string(kArchitecture));
+  }
+  if (header->e_ident[EI_VERSION] != EV_CURRENT || header->e_version != EV_CURRENT ||
+      (header->e_type != ET_EXEC && header->e_type != ET_DYN)) {
+    return refuse(Reason::elf_malformed, what, "not an executable ELF file");
+  }
+  if (header->e_phentsize != sizeof(Elf64_Phdr) || header->e_phnum == 0 || header->e_phnum > kMaxHeaders) {
+    return refuse(Reason::elf_malformed, what, "program header table is not as it should be");
+  }
+  return *header;
+}
+
+Result<std::vector<Elf64_Phdr>> readSegments(std::span<const std::byte> file, const Elf64_Ehdr& header,
+                                             const std::string& what) {
+  std::vector<Elf64_Phdr> segments;
+  for (std::size_t i = 0; i < header.e_phnum; ++i) {
+    // e_phoff + i * 56 cannot wrap: an offset beyond the file's end fails at once.
+    if (header.e_phoff > file.size())
+      return refuse(Reason::elf_malformed, what, "program headers beyond the end");
+    const auto segment = at<Elf64_Phdr>(file, header.e_phoff + i * sizeof(Elf64_Phdr));
+    if (!segment) return refuse(Reason::elf_malformed, what, "program headers beyond the end");
+    if (segment->p_type != PT_NULL && segment->p_type != PT_GNU_STACK &&
+        (segment->p_offset > file.size() || file.size() - segment->p_offset < segment->p_filesz)) {
+      return refuse(Reason::elf_malformed, what, "a segment lies beyond the end of the file");
+    }
+    if (segment->p_type == PT_LOAD &&
+        (segment->p_memsz < segment->p_filesz || segment->p_vaddr + segment->p_memsz < segment->p_vaddr)) {
+      return refuse(Reason::elf_malformed, what, "a segment has impossible sizes");
+    }
+    segments.push_back(*segment);
+  }
+  return segments;
+}
+
+Result<> checkLoads(const std::vector<Elf64_Phdr>& segments, const Elf64_Ehdr& header,
+                    const std::string& what) {
+  std::uint64_t end = 0;
+  bool any = false;
+  bool entryIsCode = false;
+  for (const auto& segment : segments) {
+    if (segment.p_type != PT_LOAD) continue;
+    if ((segment.p_flags & PF_W) != 0 && (segment.p_flags & PF_X) != 0) {
+      return refuse(Reason::elf_writable_code, what, "has a segment that is writable and executable");
+    }
+    // The ABI wants them in ascending order; one that covers another would hide what was checked.
+    if (any && segment.p_vaddr < end)
+      return refuse(Reason::elf_malformed, what, "segments overlap or are unordered");
+    any = true;
+    end = segment.p_vaddr + segment.p_memsz;
+    entryIsCode = entryIsCode || ((segment.p_flags & PF_X) != 0 && header.e_entry >= segment.p_vaddr &&
+                                  header.e_entry - segment.p_vaddr < segment.p_memsz);
+  }
+  if (!any || !entryIsCode) return refuse(Reason::elf_malformed, what, "its entry point is not in its code");
+  return {};
+}
+
+Result<> checkStack(const std::vector<Elf64_Phdr>& segments, const std::string& what) {
+  const auto stack = std::find_if(segments.begin(), segments.end(),
+                                  [](const Elf64_Phdr& one) { return one.p_type == PT_GNU_STACK; });
+  if (stack == segments.end() || (stack->p_flags & PF_X) != 0) {
+    return refuse(Reason::elf_executable_stack, what,
+                  "asks for an executable stack; link with -z noexecstack");
+  }
+  return {};
+}
+
+Result<> checkStatic(std::span<const std::byte> file, const std::vector<Elf64_Phdr>& segments,
+                     const std::string& what) {
+  for (const auto& segment : segments) {
+    if (segment.p_type == PT_INTERP) {
+      return refuse(Reason::elf_dynamic, what,
+                    "needs a program loader (PT_INTERP), which the pod does not have; link it statically: "
+                    "gcc -static-pie, or for Go CGO_ENABLED=0 go build without -buildmode=pie");
+    }
+    if (segment.p_type != PT_DYNAMIC) continue;
+    const std::size_t count =
+        std::min<std::uint64_t>(segment.p_filesz / sizeof(Elf64_Dyn), kMaxDynamicEntries + 1);
+    if (count > kMaxDynamicEntries) return refuse(Reason::elf_malformed, what, "dynamic section is too long");
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto entry = at<Elf64_Dyn>(file, segment.p_offset + i * sizeof(Elf64_Dyn));
+      if (!entry || entry->d_tag == DT_NULL) break;
+      if (entry->d_tag == DT_NEEDED) {
+        return refuse(Reason::elf_dynamic, what, "needs shared libraries (DT_NEEDED); link it statically");
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view nodeArchitecture() {
+  return kArchitecture;
+}
+
+bool hasElfMagic(std::span<const std::byte> bytes) {
+  return bytes.size() >= SELFMAG && std::memcmp(bytes.data(), ELFMAG, SELFMAG) == 0;
+}
+
+Result<ElfForm> inspectElf(std::span<const std::byte> file, const std::string& what) {
+  FB_TRY(const auto header, readHeader(file, what));
+  FB_TRY(const auto segments, readSegments(file, header, what));
+  FB_CHECK(checkStatic(file, segments, what));
+  FB_CHECK(checkLoads(segments, header, what));
+  FB_CHECK(checkStack(segments, what));
+  return ElfForm{header.e_type == ET_DYN};
+}
+
+}  // namespace fallbackd::cache

@@ -1,0 +1,28 @@
+// What an executable's headers say, read with distrust. No section is looked at, only what the kernel uses.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace fallbackd::cache {
+
+struct ElfForm {
+  bool pie = false;
+};
+
+/// The node's architecture as attestations name it (Go's words): "amd64", "arm64".
+std::string_view nodeArchitecture();
+
+/// Whether the bytes begin as an ELF file does.
+bool hasElfMagic(std::span<const std::byte> bytes);
+
+/// Checks that the program starts without a loader and maps nothing writable and executable: no PT_INTERP,
+/// no DT_NEEDED, this node's machine and class, a stack that is not executable.
+/// Reasons: not_elf, elf_malformed, elf_wrong_machine, elf_dynamic, elf_writable_code, elf_executable_stack.
+Result<ElfForm> inspectElf(std::span<const std::byte> file, const std::string& what);
+
+}  // namespace fallbackd::cache

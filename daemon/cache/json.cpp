@@ -1,0 +1,156 @@
+#include "cache/json.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <set>
+#include <vector>
+
+#include <boost/json/basic_parser_impl.hpp>
+
+namespace fallbackd::cache {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t kMaxText = 1 << 20;
+constexpr std::size_t kMaxDepth = 16;
+
+/// Finds doubled keys, which the ordinary parser silently merges: two readers could see two meanings.
+class DuplicateFinder {
+ public:
+  static constexpr std::size_t max_object_size = 4096;
+  static constexpr std::size_t max_array_size = 65536;
+  static constexpr std::size_t max_key_size = 4096;
+  static constexpr std::size_t max_string_size = kMaxText;
+
+  bool found = false;
+
+  bool on_document_begin(json::error_code&) { return true; }
+  bool on_document_end(json::error_code&) { return true; }
+  bool on_object_begin(json::error_code&) {
+    keys_.emplace_back();
+    return true;
+  }
+  bool on_object_end(std::size_t, json::error_code&) {
+    keys_.pop_back();
+    return true;
+  }
+  bool on_array_begin(json::error_code&) { return true; }
+  bool on_array_end(std::size_t, json::error_code&) { return true; }
+  bool on_key_part(json::string_view part, std::size_t, json::error_code&) {
+    key_.append(part.data(), part.size());
+    return true;
+  }
+  bool on_key(json::string_view part, std::size_t, json::error_code& error) {
+    key_.append(part.data(), part.size());
+    if (!keys_.back().insert(key_).second) {
+      found = true;
+      error = json::error::exception;
+      return false;
+    }
+    key_.clear();
+    return true;
+  }
+  bool on_string_part(json::string_view, std::size_t, json::error_code&) { return true; }
+  bool on_string(json::string_view, std::size_t, json::error_code&) { return true; }
+  bool on_number_part(json::string_view, json::error_code&) { return true; }
+  bool on_int64(std::int64_t, json::string_view, json::error_code&) { return true; }
+  bool on_uint64(std::uint64_t, json::string_view, json::error_code&) { return true; }
+  bool on_double(double, json::string_view, json::error_code&) { return true; }
+  bool on_bool(bool, json::error_code&) { return true; }
+  bool on_null(json::error_code&) { return true; }
+  bool on_comment_part(json::string_view, json::error_code&) { return true; }
+  bool on_comment(json::string_view, json::error_code&) { return true; }
+
+ private:
+  std::vector<std::set<std::string>> keys_;
+  std::string key_;
+};
+
+tl::unexpected<Error> malformed(const std::string& what, const std::string& why) {
+  return fail(Stage::admission, Reason::attestation_malformed, what + " " + why);
+}
+
+constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+int sextet(char c) {
+  if (c == '-') c = '+';
+  if (c == '_') c = '/';
+  const auto at = kAlphabet.find(c);
+  return at == std::string_view::npos ? -1 : static_cast<int>(at);
+}
+
+}  // namespace
+
+Result<json::value> parseStrict(std::string_view text, const std::string& what) {
+  if (text.size() > kMaxText) return malformed(what, "has more than 1 MiB");
+  json::parse_options options;
+  options.max_depth = kMaxDepth;
+  json::basic_parser<DuplicateFinder> finder(options);
+  json::error_code error;
+  const std::size_t used = finder.write_some(false, text.data(), text.size(), error);
+  if (finder.handler().found) return malformed(what, "has a key twice in one object");
+  if (error) return malformed(what, "is not JSON as expected: " + error.message());
+  const auto rest = text.substr(used);
+  if (rest.find_first_not_of(" \t\r\n") != std::string_view::npos)
+    return malformed(what, "has bytes behind its end");
+  auto value = json::parse({text.data(), text.size()}, error, {}, options);
+  if (error) return malformed(what, "is not JSON as expected: " + error.message());
+  return value;
+}
+
+std::string stringAt(const json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  const auto* text = value == nullptr ? nullptr : value->if_string();
+  return text == nullptr ? std::string() : std::string(*text);
+}
+
+Result<std::string> decodeBase64(std::string_view text, const std::string& what) {
+  const bool standard = text.find_first_of("+/") != std::string_view::npos;
+  const bool url = text.find_first_of("-_") != std::string_view::npos;
+  if (standard && url) return malformed(what, "mixes both base64 alphabets");
+  std::size_t padding = 0;
+  while (!text.empty() && text.back() == '=') {
+    text.remove_suffix(1);
+    ++padding;
+  }
+  if (padding > 2 || (padding != 0 && (text.size() + padding) % 4 != 0) || text.size() % 4 == 1) {
+    return malformed(what, "is not base64: wrong length");
+  }
+  std::string bytes;
+  bytes.reserve(text.size() * 3 / 4);
+  std::uint32_t buffer = 0;
+  int bits = 0;
+  for (const char c : text) {
+    const int value = sextet(c);
+    if (value < 0) return malformed(what, "is not base64");
+    buffer = (buffer << 6U) | static_cast<std::uint32_t>(value);
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes.push_back(static_cast<char>((buffer >> static_cast<unsigned>(bits)) & 0xffU));
+    }
+  }
+  // Bits left over must be zero, or one text would have several spellings.
+  if ((buffer & ((1U << static_cast<unsigned>(bits)) - 1U)) != 0)
+    return malformed(what, "is not canonical base64");
+  return bytes;
+}
+
+std::string encodeBase64(std::string_view bytes) {
+  std::string text;
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    std::array<std::uint32_t, 3> in{};
+    const std::size_t count = std::min<std::size_t>(3, bytes.size() - at);
+    for (std::size_t i = 0; i < count; ++i) in.at(i) = static_cast<unsigned char>(bytes[at + i]);
+    const std::uint32_t group = (in[0] << 16U) | (in[1] << 8U) | in[2];
+    for (std::size_t i = 0; i < 4; ++i) {
+      text.push_back(i <= count ? kAlphabet[(group >> (18U - 6U * static_cast<unsigned>(i))) & 63U] : '=');
+    }
+  }
+  return text;
+}
+
+}  // namespace fallbackd::cache

@@ -1,0 +1,30 @@
+// The public keys that may sign: a folder of PEM files (*.pub, *.pem). A key that is removed is revoked.
+#pragma once
+
+#include "cache/crypto.hpp"
+#include "sys/fd.hpp"
+
+#include <string>
+#include <vector>
+
+namespace fallbackd::cache {
+
+class Keyring {
+ public:
+  struct Entry {
+    std::string file;
+    PublicKey key;
+  };
+
+  /// `owner`: who must own folder and files. One bad file spoils the ring, since a key that is silently
+  /// left out, or one that anybody could have written, is worse than a clear error. A key that lies there
+  /// twice counts once. Reasons: keyring_invalid, unsafe_owner.
+  static Result<Keyring> open(const std::string& folder, uid_t owner = 0);
+
+  [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
+
+ private:
+  std::vector<Entry> entries_;
+};
+
+}  // namespace fallbackd::cache

@@ -1,0 +1,48 @@
+#include "cache/ownership.hpp"
+
+#include <sys/stat.h>
+
+namespace fallbackd::cache {
+
+namespace {
+
+Result<> checkWriters(const struct stat& info, uid_t owner, const std::string& what) {
+  if (info.st_uid != owner) {
+    return fail(Stage::admission, Reason::unsafe_owner,
+                what + " belongs to uid " + std::to_string(info.st_uid) + ", not to uid " +
+                    std::to_string(owner) + "; chown it");
+  }
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return fail(Stage::admission, Reason::unsafe_owner, what + " can be written by others; chmod go-w it");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> checkFolder(const sys::UniqueFd& fd, uid_t owner, const std::string& what) {
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return failErrno(Stage::admission, "stat " + what);
+  return checkWriters(info, owner, what);
+}
+
+Result<FileFacts> checkFile(const sys::UniqueFd& fd, uid_t owner, const std::string& what) {
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return failErrno(Stage::admission, "stat " + what);
+  if (!S_ISREG(info.st_mode)) {
+    return fail(Stage::admission, Reason::unsafe_file_type, what + " is not a regular file");
+  }
+  FB_CHECK(checkWriters(info, owner, what));
+  if ((info.st_mode & (S_ISUID | S_ISGID)) != 0) {
+    return fail(Stage::admission, Reason::unsafe_file_type,
+                what + " has a set-uid or set-gid bit; chmod ug-s it");
+  }
+  if (info.st_nlink != 1) {
+    return fail(Stage::admission, Reason::unsafe_file_type,
+                what + " has further hard links, through which it could be changed; copy it instead");
+  }
+  return FileFacts{static_cast<std::uint64_t>(info.st_size), info.st_dev, info.st_ino,
+                   static_cast<std::int64_t>(info.st_ctim.tv_sec) * 1'000'000'000 + info.st_ctim.tv_nsec};
+}
+
+}  // namespace fallbackd::cache

@@ -1,0 +1,26 @@
+// Who could have written a file that we are about to trust.
+#pragma once
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+#include <string>
+
+namespace fallbackd::cache {
+
+/// A folder that only `owner` can change. Reasons: unsafe_owner, system.
+Result<> checkFolder(const sys::UniqueFd& fd, uid_t owner, const std::string& what);
+
+struct FileFacts {
+  std::uint64_t size = 0;
+  dev_t device = 0;
+  ino_t inode = 0;
+  std::int64_t changed = 0;  // ctime in nanoseconds: cannot be set back by the owner
+  friend bool operator==(const FileFacts&, const FileFacts&) = default;
+};
+
+/// A regular file that only `owner` can change: not writable by others, one name only (a second hard link
+/// could be a writable path to it), no set-id bits. Reasons: unsafe_file_type, unsafe_owner.
+Result<FileFacts> checkFile(const sys::UniqueFd& fd, uid_t owner, const std::string& what);
+
+}  // namespace fallbackd::cache
