@@ -1,13 +1,5 @@
 #include "app/daemon.hpp"
 
-#include <signal.h>
-
-#include <chrono>
-#include <utility>
-
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
-
 #include "app/status.hpp"
 #include "config/load.hpp"
 #include "config/reload.hpp"
@@ -17,6 +9,13 @@
 #include "recovery/manager.hpp"
 #include "sys/file.hpp"
 #include "telemetry/http_server.hpp"
+
+#include <chrono>
+#include <signal.h>
+#include <utility>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
 
 namespace fallbackd::app {
 
@@ -112,8 +111,8 @@ Result<> Daemon::Parts::start() {
   FB_TRY(auto opened, recovery::Journal::open(config->launcher.runDir));
   journal = std::move(opened);
   FB_CHECK(launcher.start());
-  services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal, metrics, log,
-                                      options.nodeName, &launcher::waitReady});
+  services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal, metrics,
+                                      log, options.nodeName, &launcher::waitReady});
   manager.emplace(*services, config);
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, *manager, config);
   addRoutes();
@@ -158,7 +157,8 @@ Awaitable<void> Daemon::Parts::followConfigFiles() {
   for (;;) {
     const auto changed = co_await files.changed();
     if (!changed) {
-      log.error("configuration files cannot be watched; SIGHUP still works", {{"error", changed.error().message()}});
+      log.error("configuration files cannot be watched; SIGHUP still works",
+                {{"error", changed.error().message()}});
       co_return;
     }
     reload();

@@ -1,10 +1,10 @@
 // The daemon put together: every part is made here, told of the others here, and stopped here.
 #pragma once
 
-#include <memory>
-
 #include "app/options.hpp"
 #include "config/model.hpp"
+
+#include <memory>
 
 namespace fallbackd::app {
 

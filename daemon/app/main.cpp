@@ -1,10 +1,10 @@
 // fallbackd: parse, load, wire, run.
-#include <cstdio>
-#include <exception>
-
 #include "app/daemon.hpp"
 #include "app/options.hpp"
 #include "config/load.hpp"
+
+#include <cstdio>
+#include <exception>
 
 int main(int argc, char** argv) {
   using namespace fallbackd;
@@ -13,7 +13,8 @@ int main(int argc, char** argv) {
     if (parsed.exitCode) return *parsed.exitCode;
 
     const auto loaded = config::load(parsed.options.configFile, parsed.options.dropInDir);
-    for (const auto& diagnostic : loaded.diagnostics) std::fprintf(stderr, "%s\n", diagnostic.toString().c_str());
+    for (const auto& diagnostic : loaded.diagnostics)
+      std::fprintf(stderr, "%s\n", diagnostic.toString().c_str());
     if (loaded.config == nullptr) return 2;
 
     app::Daemon daemon(parsed.options, loaded.config);

@@ -1,8 +1,7 @@
 #include "app/options.hpp"
 
-#include <unistd.h>
-
 #include <array>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -27,7 +26,8 @@ ParsedOptions parseOptions(int argc, char** argv) {
       "fallbackd starts a pod's signed fallback binary when its image cannot be pulled.\n"
       "SIGHUP, or a change of its files, makes it read the configuration again."};
   app.add_option("-c,--config", options.configFile, "the configuration file")->capture_default_str();
-  app.add_option("--drop-ins", options.dropInDir, "folder of further workloads (default: conf.d beside the file)");
+  app.add_option("--drop-ins", options.dropInDir,
+                 "folder of further workloads (default: conf.d beside the file)");
   app.add_option("--node-name", options.nodeName, "this node's name in Kubernetes")
       ->envname("NODE_NAME")
       ->capture_default_str();

@@ -65,14 +65,14 @@ std::string statusJson(const Status& status, const config::Config& config,
   }
   json::array recoveries;
   for (const auto& incident : incidents) recoveries.push_back(toJson(incident));
-  return json::serialize(json::object{
-      {"version", status.version},
-      {"node", status.nodeName},
-      {"containerd", json::object{{"connected", status.containerdConnected}}},
-      {"config", json::object{{"file", status.configFile}, {"current", status.configCurrent}}},
-      {"waiting", status.waiting},
-      {"workloads", std::move(workloads)},
-      {"recoveries", std::move(recoveries)}});
+  return json::serialize(
+      json::object{{"version", status.version},
+                   {"node", status.nodeName},
+                   {"containerd", json::object{{"connected", status.containerdConnected}}},
+                   {"config", json::object{{"file", status.configFile}, {"current", status.configCurrent}}},
+                   {"waiting", status.waiting},
+                   {"workloads", std::move(workloads)},
+                   {"recoveries", std::move(recoveries)}});
 }
 
 }  // namespace fallbackd::app

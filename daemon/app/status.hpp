@@ -1,11 +1,11 @@
 // The daemon's state as JSON, for fallbackctl status over the root-only socket.
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "config/model.hpp"
 #include "recovery/incident.hpp"
+
+#include <string>
+#include <vector>
 
 namespace fallbackd::app {
 

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <ctime>
 
+#include "base/strings.hpp"
+
 namespace fallbackd {
 
 namespace {

@@ -1,0 +1,31 @@
+#include "app/ctl/cache_options.hpp"
+
+#include "app/ctl/output.hpp"
+#include "config/load.hpp"
+
+namespace fallbackd::ctl {
+
+void CacheOptions::addTo(CLI::App& command) {
+  command.add_option("-c,--config", configFile, "take the settings from this fallbackd.yaml");
+  command.add_option("--cache", cache, "folder of binaries and attestations (default /opt/bin/fallback)");
+  command.add_option("--keys", keys, "folder of public keys (default /etc/fallbackd/keys)");
+  command.add_option("--threshold", threshold, "how many different keys must have signed (default 1)");
+  command.add_option("--state", state, "folder of the version floor (default /var/lib/fallbackd)");
+}
+
+std::optional<config::CacheSettings> CacheOptions::settings() const {
+  config::CacheSettings settings;
+  if (configFile) {
+    const auto loaded = config::load(*configFile);
+    for (const auto& diagnostic : loaded.diagnostics) complain(diagnostic.toString());
+    if (loaded.config == nullptr) return std::nullopt;
+    settings = loaded.config->cache;
+  }
+  if (cache) settings.path = *cache;
+  if (keys) settings.keys = *keys;
+  if (state) settings.state = *state;
+  if (threshold) settings.threshold = *threshold;
+  return settings;
+}
+
+}  // namespace fallbackd::ctl

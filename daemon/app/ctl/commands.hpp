@@ -1,0 +1,22 @@
+// The subcommands. Each adds itself to the command line; its work is done after parsing, by the function it
+// leaves in `run`, which returns the exit code.
+#pragma once
+
+#include <functional>
+
+#include <CLI/CLI.hpp>
+
+namespace fallbackd::ctl {
+
+using Run = std::function<int()>;
+
+void addKeygen(CLI::App& app, Run& run);
+void addSign(CLI::App& app, Run& run);
+void addVerify(CLI::App& app, Run& run);
+void addInstall(CLI::App& app, Run& run);
+void addList(CLI::App& app, Run& run);
+void addExec(CLI::App& app, Run& run);
+void addCheckConfig(CLI::App& app, Run& run);
+void addStatus(CLI::App& app, Run& run);
+
+}  // namespace fallbackd::ctl

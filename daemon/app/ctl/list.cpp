@@ -1,0 +1,160 @@
+// fallbackctl list and fallbackctl verify: what the cache holds, and whether it would be admitted.
+#include "app/ctl/cache_options.hpp"
+#include "app/ctl/commands.hpp"
+#include "app/ctl/output.hpp"
+#include "cache/admission.hpp"
+#include "sys/file.hpp"
+
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::ctl {
+
+namespace {
+
+namespace json = boost::json;
+
+struct Examined {
+  BinaryRef ref;
+  Result<cache::Admitted> result;
+};
+
+Result<std::vector<BinaryRef>> binariesIn(const std::string& folder) {
+  FB_TRY(const auto dir, sys::openDir(Stage::cli, folder));
+  FB_TRY(const auto names, sys::listDir(Stage::cli, dir));
+  std::vector<BinaryRef> refs;
+  for (const auto& name : names) {
+    if (name.ends_with(".sigstore.json")) continue;
+    if (auto ref = parseBinaryFileName(name)) refs.push_back(std::move(*ref));
+  }
+  return refs;
+}
+
+/// Looks only: the floor of the node is read by the daemon, not raised by a person who looks.
+std::vector<Examined> examine(const std::vector<BinaryRef>& refs, const config::CacheSettings& settings) {
+  cache::AdmissionOptions options;
+  options.useFloor = false;
+  cache::Admission admission(settings, options);
+  std::vector<Examined> all;
+  for (const auto& ref : refs) all.push_back({ref, admission.admit(ref, Wall::now())});
+  return all;
+}
+
+std::string stateOf(const Examined& one) {
+  if (!one.result) return std::string(toString(one.result.error().reason));
+  return one.result->inGrace ? "ok (expired, in grace)" : "ok";
+}
+
+void printJson(const std::vector<Examined>& all) {
+  json::array list;
+  for (const auto& one : all) {
+    json::object object{
+        {"name", one.ref.name}, {"version", one.ref.version}, {"admitted", one.result.has_value()}};
+    if (one.result) {
+      json::array keys;
+      for (const auto& key : one.result->keys) keys.emplace_back(key);
+      object["digest"] = "sha256:" + one.result->digest;
+      object["bytes"] = one.result->size;
+      object["expires"] = rfc3339(one.result->expires);
+      object["inGrace"] = one.result->inGrace;
+      object["keys"] = std::move(keys);
+    } else {
+      object["reason"] = toString(one.result.error().reason);
+      object["error"] = one.result.error().message();
+    }
+    list.push_back(std::move(object));
+  }
+  std::printf("%s\n", json::serialize(list).c_str());
+}
+
+void printList(const std::vector<Examined>& all) {
+  std::vector<std::vector<std::string>> rows{
+      {"NAME", "VERSION", "STATE", "EXPIRES", "SIZE", "DIGEST", "KEYS"}};
+  for (const auto& one : all) {
+    if (!one.result) {
+      rows.push_back({one.ref.name, one.ref.version, stateOf(one), "-", "-", "-", "-"});
+      continue;
+    }
+    std::string keys;
+    for (const auto& key : one.result->keys) keys.append(keys.empty() ? "" : ",").append(key.substr(0, 12));
+    rows.push_back({one.ref.name, one.ref.version, stateOf(one), rfc3339(one.result->expires).substr(0, 10),
+                    humanBytes(one.result->size), one.result->digest.substr(0, 12), keys});
+  }
+  printTable(rows);
+}
+
+void printVerdicts(const std::vector<Examined>& all) {
+  for (const auto& one : all) {
+    if (one.result) {
+      std::printf("%s: %s, sha256 %s, until %s\n", one.ref.toString().c_str(), stateOf(one).c_str(),
+                  one.result->digest.c_str(), rfc3339(one.result->expires).c_str());
+    } else {
+      std::printf("%s: refused: %s\n", one.ref.toString().c_str(), one.result.error().message().c_str());
+    }
+  }
+}
+
+struct LookOptions {
+  CacheOptions cache;
+  std::vector<std::string> refs;
+  std::string format = "table";
+};
+
+int look(const LookOptions& options, bool verify) {
+  const auto settings = options.cache.settings();
+  if (!settings) return kUsage;
+  std::vector<BinaryRef> refs;
+  for (const auto& text : options.refs) {
+    auto ref = parseBinaryRef(text);
+    if (!ref) {
+      complain(ref.error().context);
+      return kUsage;
+    }
+    refs.push_back(std::move(*ref));
+  }
+  if (refs.empty()) {
+    auto found = binariesIn(settings->path);
+    if (!found) return complain(found.error());
+    refs = std::move(*found);
+  }
+  const auto all = examine(refs, *settings);
+  if (options.format == "json") {
+    printJson(all);
+  } else if (verify) {
+    printVerdicts(all);
+  } else {
+    printList(all);
+  }
+  if (!verify) return kOk;
+  for (const auto& one : all) {
+    if (!one.result) return kFailed;
+  }
+  return kOk;
+}
+
+void addLook(CLI::App& app, Run& run, const char* name, const char* description, bool verify) {
+  auto options = std::make_shared<LookOptions>();
+  auto* command = app.add_subcommand(name, description);
+  options->cache.addTo(*command);
+  command->add_option("-o,--output", options->format, "table or json")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  command->add_option("NAME@VERSION", options->refs, "default: everything in the cache");
+  command->callback([options, verify, &run] { run = [options, verify] { return look(*options, verify); }; });
+}
+
+}  // namespace
+
+void addVerify(CLI::App& app, Run& run) {
+  addLook(app, run, "verify", "say of binaries in the cache whether they would be admitted, and why not",
+          true);
+}
+
+void addList(CLI::App& app, Run& run) {
+  addLook(app, run, "list", "show what the cache holds", false);
+}
+
+}  // namespace fallbackd::ctl

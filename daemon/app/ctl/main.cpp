@@ -1,0 +1,28 @@
+// fallbackctl: keys, signatures, the cache and the daemon's state, from one static file.
+#include "app/ctl/commands.hpp"
+#include "app/ctl/output.hpp"
+
+#include <exception>
+
+int main(int argc, char** argv) {
+  using namespace fallbackd;
+  try {
+    CLI::App app{"Signs, checks, installs and runs fallback binaries; shows what fallbackd does."};
+    app.require_subcommand(1);
+    app.set_version_flag("--version", std::string("fallbackctl ") + FALLBACKD_VERSION);
+    ctl::Run run;
+    for (const auto add : {ctl::addKeygen, ctl::addSign, ctl::addVerify, ctl::addInstall, ctl::addList,
+                           ctl::addExec, ctl::addCheckConfig, ctl::addStatus}) {
+      add(app, run);
+    }
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return app.exit(error) == 0 ? ctl::kOk : ctl::kUsage;
+    }
+    return run();
+  } catch (const std::exception& error) {
+    ctl::complain(error.what());
+    return ctl::kFailed;
+  }
+}

@@ -1,0 +1,48 @@
+#include "app/ctl/output.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+namespace fallbackd::ctl {
+
+void complain(const std::string& text) {
+  std::fprintf(stderr, "fallbackctl: %s\n", text.c_str());
+}
+
+int complain(const Error& error) {
+  complain(error.message());
+  return kFailed;
+}
+
+void printTable(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      line.append(row[i]);
+      if (i + 1 < row.size()) line.append(widths[i] - row[i].size() + 2, ' ');
+    }
+    std::printf("%s\n", line.c_str());
+  }
+}
+
+std::string humanBytes(std::uint64_t bytes) {
+  constexpr std::array<const char*, 5> kUnits{"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < kUnits.size()) {
+    value /= 1024;
+    ++unit;
+  }
+  std::array<char, 32> text{};
+  const int size =
+      std::snprintf(text.data(), text.size(), unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits.at(unit));
+  return {text.data(), static_cast<std::size_t>(size)};
+}
+
+}  // namespace fallbackd::ctl

@@ -1,0 +1,29 @@
+// How fallbackctl speaks: exit codes, errors on stderr, tables for people and JSON for programs.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace fallbackd::ctl {
+
+constexpr int kOk = 0;
+constexpr int kFailed = 1;  // refused, not there, did not work
+constexpr int kUsage = 2;   // command line or configuration
+
+/// "fallbackctl: TEXT" on stderr.
+void complain(const std::string& text);
+/// The same for an Error; returns kFailed.
+int complain(const Error& error);
+
+/// Columns as wide as their widest cell, two spaces apart, on stdout.
+void printTable(const std::vector<std::vector<std::string>>& rows);
+
+/// 1536 -> "1.5 KiB"
+std::string humanBytes(std::uint64_t bytes);
+
+enum class Format { table, json };
+
+}  // namespace fallbackd::ctl

@@ -1,0 +1,111 @@
+// fallbackctl sign
+#include "app/ctl/commands.hpp"
+#include "app/ctl/output.hpp"
+#include "base/strings.hpp"
+#include "cache/attestation.hpp"
+#include "cache/elf.hpp"
+#include "cache/sealed.hpp"
+#include "sys/file.hpp"
+
+#include <cstdio>
+#include <fcntl.h>
+#include <memory>
+#include <optional>
+#include <sys/stat.h>
+
+namespace fallbackd::ctl {
+
+namespace {
+
+struct SignOptions {
+  std::string keyFile;
+  std::string name;
+  std::string version;
+  std::string expires;
+  std::string arch{cache::nodeArchitecture()};
+  std::optional<std::string> minimumVersion;
+  std::optional<std::string> out;
+  bool skipFormCheck = false;
+  std::string file;
+};
+
+/// A date, or how long from now.
+Result<Wall::time_point> expiryOf(const std::string& text) {
+  if (const auto date = parseRfc3339(text)) return *date;
+  if (const auto day = parseRfc3339(text + "T00:00:00Z")) return *day;
+  if (const auto duration = parseDuration(text)) {
+    return Wall::now() + std::chrono::duration_cast<Wall::duration>(*duration);
+  }
+  return fail(
+      Stage::cli, Reason::usage,
+      "--expires " + fallbackd::quoted(text) + " is neither a date (2027-01-31) nor a duration (90d)");
+}
+
+Result<std::string> writeAttestation(const SignOptions& options) {
+  cache::Statement statement;
+  FB_TRY(statement.ref, parseBinaryRef(options.name + "@" + options.version));
+  FB_TRY(statement.expires, expiryOf(options.expires));
+  statement.os = "linux";
+  statement.arch = options.arch;
+  statement.minimumVersion = options.minimumVersion;
+  if (options.minimumVersion) {
+    const auto minimum = parseBinaryRef(options.name + "@" + *options.minimumVersion);
+    if (!minimum) return tl::unexpected<Error>(minimum.error());
+  }
+
+  const sys::UniqueFd source(::open(options.file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info {};
+  if (!source || ::fstat(source.get(), &info) != 0) return failErrno(Stage::cli, "open " + options.file);
+  if (!S_ISREG(info.st_mode))
+    return fail(Stage::cli, Reason::invalid, options.file + " is not a regular file");
+  FB_TRY(const auto copy,
+         cache::SealedCopy::make(source, static_cast<std::uint64_t>(info.st_size), "signing"));
+  if (!options.skipFormCheck && options.arch == cache::nodeArchitecture()) {
+    const auto form = cache::inspectElf(copy.bytes(), options.file);
+    if (!form) return tl::unexpected<Error>(form.error());
+  }
+  statement.digest = toHex(copy.digest());
+
+  FB_TRY(const auto pem, sys::readFile(Stage::cli, options.keyFile, 65536));
+  FB_TRY(const auto key, cache::PrivateKey::parse(pem, options.keyFile));
+  FB_TRY(const auto bundle, cache::signStatement(statement, key));
+  const std::string out = options.out.value_or(options.file + ".sigstore.json");
+  const auto slash = out.rfind('/');
+  FB_TRY(const auto dir,
+         sys::openDir(Stage::cli, slash == std::string::npos ? "." : out.substr(0, slash + 1)));
+  FB_CHECK(sys::replaceFile(Stage::cli, dir, slash == std::string::npos ? out : out.substr(slash + 1), bundle,
+                            0644));
+  std::printf("%s  attests %s, sha256 %s, until %s\n", out.c_str(), statement.ref.toString().c_str(),
+              statement.digest.c_str(), rfc3339(statement.expires).c_str());
+  return out;
+}
+
+}  // namespace
+
+void addSign(CLI::App& app, Run& run) {
+  auto options = std::make_shared<SignOptions>();
+  auto* command = app.add_subcommand("sign", "write an attestation (Sigstore bundle) for a binary");
+  command->add_option("--key", options->keyFile, "private key, as keygen makes it")->required();
+  command->add_option("--name", options->name, "name of the binary, for example checkout")->required();
+  command->add_option("--version", options->version, "its version without a v, for example 1.8.3")
+      ->required();
+  command->add_option("--expires", options->expires, "2027-01-31, or 90d from now")->required();
+  command->add_option("--arch", options->arch, "amd64 or arm64")->capture_default_str();
+  command->add_option("--minimum-version", options->minimumVersion,
+                      "nothing older may run once this was seen");
+  command->add_option("--out", options->out, "where to write (default: FILE.sigstore.json)");
+  command->add_flag("--skip-form-check", options->skipFormCheck,
+                    "sign even what admission would refuse by its form");
+  command->add_option("FILE", options->file, "the binary")->required();
+  command->callback([options, &run] {
+    run = [options] {
+      const auto done = writeAttestation(*options);
+      if (done) return kOk;
+      complain(done.error());
+      const auto& error = done.error();
+      return error.reason == Reason::usage || error.stage == Stage::config ? kUsage : kFailed;
+    };
+  });
+}
+
+}  // namespace fallbackd::ctl

@@ -1,0 +1,68 @@
+// shop-httpd: the demo workload. The same program is the container image's and the fallback binary.
+#include "options.hpp"
+#include "server.hpp"
+
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <fcntl.h>
+#include <poll.h>
+#include <string>
+#include <unistd.h>
+
+namespace {
+
+constexpr int kExitUsage = 2;
+constexpr int kExitUnhealthy = 3;
+
+/// As pid 1 of its namespace a process gets no default action: SIGTERM needs a handler to end it.
+void endAtOnce(int) {
+  _exit(0);
+}
+
+/// The first line of the configuration file, cut at 200 bytes; false where it cannot be read.
+bool firstLine(const std::string& path, std::string& line) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  std::array<char, 200> buffer{};
+  const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+  ::close(fd);
+  if (got < 0) return false;
+  line.assign(buffer.data(), static_cast<std::size_t>(got));
+  line.erase(std::min(line.find('\n'), line.size()));
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  struct sigaction action {};
+  action.sa_handler = &endAtOnce;
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+
+  shop::Options options;
+  const std::string mistake = shop::parseOptions(argc, argv, options);
+  std::string config;
+  if (!mistake.empty() || (!options.configFile.empty() && !firstLine(options.configFile, config))) {
+    const std::string text = mistake.empty() ? "cannot read " + options.configFile : mistake;
+    std::fprintf(stderr, "shop-httpd: %s\n", text.c_str());
+    return kExitUsage;
+  }
+  if (options.mode == shop::Mode::version) return std::puts("shop-httpd " SHOP_VERSION) < 0 ? 1 : 0;
+  if (options.mode == shop::Mode::health_check) {
+    if (options.failHealthCheck) std::fputs("shop-httpd: told to be unhealthy\n", stderr);
+    return options.failHealthCheck ? kExitUnhealthy : 0;
+  }
+
+  std::array<char, 65> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  shop::log("shop-httpd " SHOP_VERSION " starts, role " + options.role);
+  if (options.slowStartMillis != 0) ::poll(nullptr, 0, static_cast<int>(options.slowStartMillis));
+  const std::string who = "shop-httpd " SHOP_VERSION " role=" + options.role +
+                          " pid=" + std::to_string(::getpid()) + " host=" + host.data() +
+                          (config.empty() ? "" : " config=" + config) + "\n";
+  const std::string error = shop::serve(options.port, {who});
+  std::fprintf(stderr, "shop-httpd: %s\n", error.c_str());
+  return 1;
+}

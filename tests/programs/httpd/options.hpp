@@ -1,0 +1,23 @@
+// The command line of shop-httpd.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace shop {
+
+enum class Mode : std::uint8_t { serve, health_check, version };
+
+struct Options {
+  Mode mode = Mode::serve;
+  std::uint16_t port = 8080;
+  std::string configFile;  // empty: none
+  std::string role;        // --role, else the environment's ROLE, else "standalone"
+  unsigned slowStartMillis = 0;
+  bool failHealthCheck = false;
+};
+
+/// Fills `options`; on a mistake returns what is wrong, else an empty text.
+std::string parseOptions(int argc, char** argv, Options& options);
+
+}  // namespace shop

@@ -1,0 +1,199 @@
+#include "containerd_node.hpp"
+
+#include "image.hpp"
+#include "run_dir.hpp"
+#include "sys/file.hpp"
+#include "wait.hpp"
+
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/support/channel_arguments.h>
+
+namespace fallbackd::e2e {
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace v1 = runtime::v1;
+
+constexpr auto kReadyDeadline = std::chrono::seconds(30);
+constexpr auto kCallDeadline = std::chrono::seconds(30);
+
+/// Processes whose command line has this text; for the shims, which are nobody's children but init's.
+std::vector<pid_t> processesNaming(const std::string& text) {
+  std::vector<pid_t> found;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const pid_t pid = std::atoi(entry.path().filename().c_str());  // NOLINT(cert-err34-c): 0 for the others
+    if (pid <= 1) continue;
+    const auto line = sys::readFile(Stage::cli, entry.path() / "cmdline", 1 << 16);
+    if (line && line->find(text) != std::string::npos) found.push_back(pid);
+  }
+  return found;
+}
+
+bool accepts(const std::string& socketPath) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socketPath.copy(address.sun_path, sizeof address.sun_path - 1);
+  const sys::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+}
+
+}  // namespace
+
+void setDeadline(grpc::ClientContext& context, std::chrono::milliseconds timeout) {
+  context.set_deadline(std::chrono::system_clock::now() + timeout);
+}
+
+Error toError(const std::string& what, const grpc::Status& status) {
+  return Error{
+      .stage = Stage::containerd,
+      .reason = Reason::protocol,
+      .context = what + ": code " + std::to_string(status.error_code()) + ": " + status.error_message()};
+}
+
+ContainerdNode::ContainerdNode(NodeOptions options)
+    : options_(std::move(options)), folder_(makeRunDir("node")) {}
+
+ContainerdNode::~ContainerdNode() {
+  process_.reset();
+  // Each shim names the socket; left alone they would serve pods of a containerd that is gone.
+  for (const pid_t pid : processesNaming(socket())) ::kill(pid, SIGKILL);
+}
+
+fs::path ContainerdNode::log() const {
+  return logFile("containerd-" + folder_.filename().string());
+}
+
+Result<std::unique_ptr<ContainerdNode>> ContainerdNode::start(NodeOptions options) {
+  std::unique_ptr<ContainerdNode> node(new ContainerdNode(std::move(options)));
+  FB_CHECK(node->writeConfig());
+  const fs::path archive = node->folder_ / "pause.tar";
+  FB_CHECK(writeOciArchive(pauseImage(), archive));
+  FB_CHECK(node->launch());
+  FB_CHECK(node->importImage(archive, kSandboxImage));
+  return node;
+}
+
+Result<> ContainerdNode::writeConfig() const {
+  fs::create_directories(folder_ / "cni");
+  fs::create_directories(registryConfigDir());
+  std::ofstream config(folder_ / "config.toml");
+  config << "version = 2\n"
+         << "root = '" << (folder_ / "root").string() << "'\nstate = '" << (folder_ / "state").string()
+         << "'\n"
+         // Storage that the machine may have but a test never wants probed.
+         << "disabled_plugins = ['io.containerd.snapshotter.v1.btrfs', 'io.containerd.snapshotter.v1.zfs', "
+            "'io.containerd.snapshotter.v1.devmapper', 'io.containerd.snapshotter.v1.aufs']\n"
+         << "[grpc]\n  address = '" << socket() << "'\n"
+         << "[debug]\n  level = '" << options_.logLevel
+         << "'\n"
+         // Would otherwise make /opt/containerd.
+         << "[plugins.'io.containerd.internal.v1.opt']\n  path = '" << (folder_ / "opt").string() << "'\n"
+         << "[plugins.'io.containerd.grpc.v1.cri']\n"
+         << "  sandbox_image = '" << kSandboxImage
+         << "'\n"
+         // Without CAP_SYS_RESOURCE runc cannot lower the score of the pause process, and no sandbox starts.
+         << "  restrict_oom_score_adj = true\n"
+         << "  max_concurrent_downloads = 3\n"
+         << "[plugins.'io.containerd.grpc.v1.cri'.containerd]\n  snapshotter = 'overlayfs'\n"
+         << "[plugins.'io.containerd.grpc.v1.cri'.cni]\n  bin_dir = '/usr/lib/cni'\n  conf_dir = '"
+         << (folder_ / "cni").string() << "'\n"
+         << "[plugins.'io.containerd.grpc.v1.cri'.registry]\n  config_path = '"
+         << registryConfigDir().string() << "'\n";
+  config.close();
+  // No masquerading, so no iptables: nothing outside of the run's network namespace can be reached anyway.
+  std::ofstream cni(folder_ / "cni" / "10-bridge.conflist");
+  cni << R"({"cniVersion": "0.4.0", "name": "e2e", "plugins": [{"type": "bridge", "bridge": "e2e0",
+  "isGateway": true, "ipMasq": false, "hairpinMode": true,
+  "ipam": {"type": "host-local", "dataDir": ")"
+      << (folder_ / "ipam").string()
+      << R"(", "ranges": [[{"subnet": "10.85.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]})";
+  cni.close();
+  if (!config || !cni) return fail(Stage::cli, Reason::system, "write below " + folder_.string());
+  return {};
+}
+
+std::map<std::string, std::string> ContainerdNode::environment() const {
+  const char* const inherited = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody changes it
+  std::string path = inherited != nullptr ? inherited : "";
+  path += ":/usr/local/sbin:/usr/sbin:/sbin";  // runc and ip, where a user's PATH lacks them
+  if (options_.binDir) path = options_.binDir->string() + ":" + path;
+  return {{"PATH", path}};
+}
+
+Result<> ContainerdNode::launch() {
+  FB_TRY(process_, ChildProcess::start({.argv = {"containerd", "--config", folder_ / "config.toml"},
+                                        .env = environment(),
+                                        .output = log()}));
+  // gRPC only now: an attempt that comes too early costs its back-off of seconds. A new channel for each
+  // life, for the same reason.
+  const bool listens =
+      waitUntil(kReadyDeadline, [this] { return accepts(socket()) || !process_->running(); });
+  if (!listens || !process_->running()) {
+    return fail(Stage::containerd, Reason::not_ready,
+                "containerd did not start (see " + log().string() + ")");
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  channel_ = grpc::CreateCustomChannel("unix:" + socket(), grpc::InsecureChannelCredentials(), arguments);
+  runtime_ = v1::RuntimeService::NewStub(channel_);
+  images_ = v1::ImageService::NewStub(channel_);
+  return waitReady();
+}
+
+Result<> ContainerdNode::waitReady() {
+  grpc::Status status;
+  const bool settled = waitUntil(kReadyDeadline, [&] {
+    grpc::ClientContext context;
+    setDeadline(context, kReadyDeadline);
+    v1::VersionResponse response;
+    status = runtime_->Version(&context, v1::VersionRequest(), &response);
+    version_ = response.runtime_version();
+    return status.ok() || !process_->running();
+  });
+  if (settled && status.ok()) return {};
+  return tl::unexpected<Error>(toError("containerd did not start (see " + log().string() + ")", status));
+}
+
+void ContainerdNode::kill() {
+  if (!process_) return;
+  process_->signal(SIGKILL);
+  (void)process_->wait(std::chrono::seconds(10));
+  process_.reset();
+}
+
+Result<> ContainerdNode::restart() {
+  return launch();
+}
+
+Result<std::string> ContainerdNode::ctr(const std::vector<std::string>& args) const {
+  Command command{
+      .argv = {"ctr", "--address", socket(), "--namespace", "k8s.io"}, .env = environment(), .output = {}};
+  command.argv.insert(command.argv.end(), args.begin(), args.end());
+  return runOk(command);
+}
+
+Result<> ContainerdNode::importImage(const fs::path& archive, const std::string& reference) const {
+  FB_CHECK(ctr({"images", "import", archive}));
+  grpc::Status status;
+  // The CRI learns of it by an event of its own.
+  const bool known = waitUntil(kCallDeadline, [&] {
+    grpc::ClientContext context;
+    setDeadline(context, kCallDeadline);
+    v1::ImageStatusRequest request;
+    request.mutable_image()->set_image(reference);
+    v1::ImageStatusResponse response;
+    status = images_->ImageStatus(&context, request, &response);
+    return !status.ok() || response.has_image();
+  });
+  if (known && status.ok()) return {};
+  return tl::unexpected<Error>(toError("import " + reference, status));
+}
+
+}  // namespace fallbackd::e2e

@@ -1,0 +1,79 @@
+// A containerd of the test's own: root, state, socket, CNI bridge and sandbox image below the run's folder.
+#pragma once
+
+#include "base/error.hpp"
+#include "process.hpp"
+#include "runtime.grpc.pb.h"
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <grpcpp/channel.h>
+
+namespace fallbackd::e2e {
+
+struct NodeOptions {
+  /// Another containerd than the installed one: a folder with containerd, ctr and its shim, put before
+  /// PATH. The configuration is of version 2, which 1.6, 1.7 and 2.x all read.
+  std::optional<std::filesystem::path> binDir;
+  std::string logLevel = "info";
+};
+
+/// Used by one thread; the stubs may be used by any. The destructor kills containerd and its shims; pods
+/// are ended before by their Kubelet.
+class ContainerdNode {
+ public:
+  /// Starts it, waits for the CRI to answer, imports the sandbox image. About a third of a second.
+  static Result<std::unique_ptr<ContainerdNode>> start(NodeOptions options = {});
+  ContainerdNode(const ContainerdNode&) = delete;
+  ContainerdNode& operator=(const ContainerdNode&) = delete;
+  ~ContainerdNode();
+
+  /// SIGKILL, as a crash. Pods run on: their shims are processes of their own.
+  void kill();
+  /// Starts it again on the same root after kill().
+  Result<> restart();
+
+  [[nodiscard]] std::string socket() const { return (folder_ / "c.sock").string(); }
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+  [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
+  [[nodiscard]] std::filesystem::path log() const;
+  /// Folder of HOST/hosts.toml files: mirrors, certificates. Read anew at every pull.
+  [[nodiscard]] std::filesystem::path registryConfigDir() const { return folder_ / "certs.d"; }
+
+  [[nodiscard]] runtime::v1::RuntimeService::Stub& runtime() const { return *runtime_; }
+  [[nodiscard]] runtime::v1::ImageService::Stub& images() const { return *images_; }
+  [[nodiscard]] const std::string& version() const { return version_; }
+
+  /// ctr -n k8s.io ARGS: its output.
+  Result<std::string> ctr(const std::vector<std::string>& args) const;
+  /// Imports an OCI archive and waits until the CRI knows `reference`.
+  Result<> importImage(const std::filesystem::path& archive, const std::string& reference) const;
+
+ private:
+  explicit ContainerdNode(NodeOptions options);
+  Result<> writeConfig() const;
+  Result<> launch();
+  Result<> waitReady();
+  [[nodiscard]] std::map<std::string, std::string> environment() const;
+
+  NodeOptions options_;
+  std::filesystem::path folder_;
+  std::optional<ChildProcess> process_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<runtime::v1::RuntimeService::Stub> runtime_;
+  std::unique_ptr<runtime::v1::ImageService::Stub> images_;
+  std::string version_;
+};
+
+/// A deadline for one CRI call.
+void setDeadline(grpc::ClientContext& context, std::chrono::milliseconds timeout);
+
+/// "NotFound: rpc error ..." and the like, as Error of stage containerd.
+Error toError(const std::string& what, const grpc::Status& status);
+
+}  // namespace fallbackd::e2e

@@ -1,0 +1,94 @@
+#include "cri_requests.hpp"
+
+#include <algorithm>
+
+namespace fallbackd::e2e {
+
+namespace {
+
+namespace v1 = runtime::v1;
+
+/// The labels by which everybody finds a pod's things; kubelet puts them on sandboxes and containers.
+template <class Map>
+void putPodLabels(const PodSpec& spec, Map& labels) {
+  labels["io.kubernetes.pod.name"] = spec.name;
+  labels["io.kubernetes.pod.namespace"] = spec.namespaceName;
+  labels["io.kubernetes.pod.uid"] = spec.uid;
+}
+
+void addMount(v1::ContainerConfig& config, const std::string& inside, const std::string& host,
+              bool readOnly) {
+  auto* const mount = config.add_mounts();
+  mount->set_container_path(inside);
+  mount->set_host_path(host);
+  mount->set_readonly(readOnly);
+}
+
+}  // namespace
+
+v1::PodSandboxConfig sandboxConfig(const Pod& pod) {
+  const PodSpec& spec = pod.spec;
+  v1::PodSandboxConfig config;
+  auto* const metadata = config.mutable_metadata();
+  metadata->set_name(spec.name);
+  metadata->set_namespace_(spec.namespaceName);
+  metadata->set_uid(spec.uid);
+  metadata->set_attempt(spec.attempt);
+  if (!spec.hostNetwork) config.set_hostname(spec.name);
+  config.set_log_directory(pod.logDirectory);
+  auto* const dns = config.mutable_dns_config();
+  dns->add_servers("10.85.0.1");  // the bridge: the node itself
+  for (const char* domain : {".svc.cluster.local", "svc.cluster.local", "cluster.local"}) {
+    dns->add_searches((*domain == '.' ? spec.namespaceName : "") + domain);
+  }
+  dns->add_options("ndots:5");
+  auto& labels = *config.mutable_labels();
+  for (const auto& [name, value] : spec.labels) labels[name] = value;
+  putPodLabels(spec, labels);
+  auto& annotations = *config.mutable_annotations();
+  for (const auto& [name, value] : spec.annotations) annotations[name] = value;
+  annotations["kubernetes.io/config.source"] = "api";
+  auto* const linuxConfig = config.mutable_linux();
+  linuxConfig->set_cgroup_parent(pod.cgroupParent);
+  auto* const namespaces = linuxConfig->mutable_security_context()->mutable_namespace_options();
+  namespaces->set_network(spec.hostNetwork ? v1::NODE : v1::POD);
+  namespaces->set_ipc(v1::POD);
+  namespaces->set_pid(v1::CONTAINER);
+  return config;
+}
+
+v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, const std::string& imageId) {
+  v1::ContainerConfig config;
+  config.mutable_metadata()->set_name(spec.name);
+  config.mutable_metadata()->set_attempt(spec.attempt);
+  config.mutable_image()->set_image(imageId);
+  for (const auto& word : spec.command) config.add_command(word);
+  for (const auto& word : spec.args) config.add_args(word);
+  for (const auto& [name, value] : spec.env) {
+    auto* const variable = config.add_envs();
+    variable->set_key(name);
+    variable->set_value(value);
+  }
+  for (const auto& mount : spec.mounts) {
+    const auto volume = std::find_if(pod.spec.volumes.begin(), pod.spec.volumes.end(),
+                                     [&mount](const PodVolume& one) { return one.name == mount.volume; });
+    if (volume == pod.spec.volumes.end()) continue;
+    addMount(config, mount.mountPath,
+             pod.folder / "volumes" / volumePluginFolder(volume->kind) / mount.volume, mount.readOnly);
+  }
+  addMount(config, "/etc/hosts", pod.folder / "etc-hosts", false);
+  auto& labels = *config.mutable_labels();
+  putPodLabels(pod.spec, labels);
+  labels["io.kubernetes.container.name"] = spec.name;
+  (*config.mutable_annotations())["io.kubernetes.container.restartCount"] = std::to_string(spec.attempt);
+  config.set_log_path(spec.name + "/" + std::to_string(spec.attempt) + ".log");
+  auto* const security = config.mutable_linux()->mutable_security_context();
+  auto* const namespaces = security->mutable_namespace_options();
+  namespaces->set_network(pod.spec.hostNetwork ? v1::NODE : v1::POD);
+  namespaces->set_ipc(v1::POD);
+  namespaces->set_pid(v1::CONTAINER);
+  if (spec.runAsUser) security->mutable_run_as_user()->set_value(*spec.runAsUser);
+  return config;
+}
+
+}  // namespace fallbackd::e2e

@@ -1,0 +1,14 @@
+// The CRI messages of a pod, filled as kubelet fills them.
+#pragma once
+
+#include "kubelet.hpp"
+
+namespace fallbackd::e2e {
+
+runtime::v1::PodSandboxConfig sandboxConfig(const Pod& pod);
+
+/// `imageId` is what ImageStatus says; kubelet names images by their id once they are there.
+runtime::v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec,
+                                             const std::string& imageId);
+
+}  // namespace fallbackd::e2e

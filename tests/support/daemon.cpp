@@ -1,0 +1,139 @@
+#include "daemon.hpp"
+
+#include "base/strings.hpp"
+#include "run_dir.hpp"
+#include "sys/file.hpp"
+#include "wait.hpp"
+
+#include <charconv>
+#include <csignal>
+#include <fstream>
+#include <sstream>
+
+namespace fallbackd::e2e {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr auto kDaemonDeadline = std::chrono::seconds(20);
+
+std::string indented(const std::string& text) {
+  std::string out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) out += "  " + line + "\n";
+  return out;
+}
+
+}  // namespace
+
+Result<Signer> Signer::make() {
+  Signer signer(makeRunDir("signer"));
+  FB_CHECK(sys::makeDirs(Stage::cli, signer.cacheDir(), 0755));
+  FB_CHECK(sys::makeDirs(Stage::cli, signer.keysDir(), 0755));
+  const std::string prefix = signer.folder_ / "signing";
+  FB_CHECK(runOk({.argv = {binary("fallbackctl"), "keygen", "--out", prefix}, .env = {}, .output = {}}));
+  std::error_code error;
+  fs::copy_file(prefix + ".pub", signer.keysDir() / "signing.pub", error);
+  if (error) return fail(Stage::cli, Reason::system, "copy " + prefix + ".pub", error.value());
+  return signer;
+}
+
+Result<fs::path> Signer::sign(const fs::path& program, const std::string& name, const std::string& version,
+                              const std::string& expires) const {
+  fs::path attestation = folder_ / (name + "-v" + version + ".sigstore.json");
+  FB_CHECK(runOk({.argv = {binary("fallbackctl"), "sign", "--key", privateKey(), "--name", name, "--version",
+                           version, "--expires", expires, "--out", attestation, program},
+                  .env = {},
+                  .output = {}}));
+  return attestation;
+}
+
+Result<> Signer::install(const fs::path& program, const std::string& name, const std::string& version) const {
+  FB_TRY(const auto attestation, sign(program, name, version));
+  FB_CHECK(runOk({.argv = {binary("fallbackctl"), "install", "--cache", cacheDir(), "--keys", keysDir(),
+                           program, "--attestation", attestation},
+                  .env = {},
+                  .output = {}}));
+  return {};
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::start(const DaemonOptions& options) {
+  std::unique_ptr<Daemon> daemon(new Daemon);
+  daemon->folder_ = makeRunDir("daemon");
+  FB_TRY(auto free, DeadPort::make());
+  daemon->telemetryPort_ = free.release();
+  FB_CHECK(daemon->rewriteConfig(options));
+  FB_CHECK(daemon->restart());
+  return daemon;
+}
+
+Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
+  std::ostringstream yaml;
+  yaml << "apiVersion: fallbackd.io/v1\n"
+       << "containerd:\n  socket: " << options.containerdSocket << "\n"
+       << "cache:\n  path: " << options.cacheDir.string() << "\n  keys: " << options.keysDir.string()
+       << "\n  state: " << (folder_ / "state").string() << "\n"
+       << "launcher:\n  runDir: " << runFolder().string()
+       << "\n  kubeletPods: " << options.kubeletPods.string() << "\n"
+       << "telemetry:\n  listen: 127.0.0.1:" << telemetryPort_ << "\n  socket: " << controlSocket().string()
+       << "\n  logFormat: human\n  logLevel: debug\n"
+       << options.extra;
+  if (!options.workloads.empty()) yaml << "workloads:\n" << indented(options.workloads);
+  FB_TRY(const auto dir, sys::openDir(Stage::cli, folder_));
+  return sys::replaceFile(Stage::cli, dir, "fallbackd.yaml", yaml.str(), 0644);
+}
+
+Result<> Daemon::restart() {
+  FB_TRY(process_,
+         ChildProcess::start(
+             {.argv = {binary("fallbackd"), "--config", configFile()}, .env = {}, .output = log()}));
+  const bool ready = waitUntil(kDaemonDeadline, [this] {
+    const auto answer = httpGet("127.0.0.1", telemetryPort_, "/readyz");
+    return (answer && answer->status == 200) || !process_->running();
+  });
+  if (ready && process_->running()) return {};
+  return fail(Stage::cli, Reason::not_ready, "fallbackd did not get ready; it said: " + logText());
+}
+
+Result<ExitCode> Daemon::stop() {
+  process_->signal(SIGTERM);
+  return process_->wait(std::chrono::seconds(20));
+}
+
+void Daemon::kill() {
+  process_->signal(SIGKILL);
+  (void)process_->wait(std::chrono::seconds(10));
+}
+
+fs::path Daemon::log() const {
+  return logFile("fallbackd-" + folder_.filename().string());
+}
+
+std::string Daemon::logText() const {
+  constexpr std::size_t kMost = 64 << 20;
+  return sys::readFile(Stage::cli, log(), kMost).value_or("");
+}
+
+Result<Metrics> Daemon::metrics() const {
+  FB_TRY(const auto answer, httpGet("127.0.0.1", telemetryPort_, "/metrics"));
+  if (answer.status != 200)
+    return fail(Stage::cli, Reason::protocol, "/metrics: " + std::to_string(answer.status));
+  return parseMetrics(answer.body);
+}
+
+Metrics parseMetrics(const std::string& text) {
+  Metrics metrics;
+  for (const auto line : split(text, '\n')) {
+    // The value follows the last blank; label values may hold blanks themselves.
+    const auto blank = line.rfind(' ');
+    if (line.empty() || line.front() == '#' || blank == std::string_view::npos) continue;
+    double value = 0;
+    const auto number = line.substr(blank + 1);
+    std::from_chars(number.data(), number.data() + number.size(), value);
+    metrics[std::string(line.substr(0, blank))] = value;
+  }
+  return metrics;
+}
+
+}  // namespace fallbackd::e2e

@@ -1,0 +1,90 @@
+// The fallbackd under test, and what a release pipeline does before: keys, signatures, installed binaries.
+#pragma once
+
+#include "base/error.hpp"
+#include "containerd_node.hpp"
+#include "http.hpp"
+#include "kubelet.hpp"
+#include "process.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace fallbackd::e2e {
+
+/// A signed cache below the run's folder, filled by fallbackctl.
+class Signer {
+ public:
+  /// Makes the folders and a key pair; its public half is in keysDir().
+  static Result<Signer> make();
+
+  [[nodiscard]] std::filesystem::path cacheDir() const { return folder_ / "cache"; }
+  [[nodiscard]] std::filesystem::path keysDir() const { return folder_ / "keys"; }
+  [[nodiscard]] std::filesystem::path privateKey() const { return folder_ / "signing.key"; }
+
+  /// Signs `program` as NAME@VERSION; gives the attestation's path.
+  [[nodiscard]] Result<std::filesystem::path> sign(const std::filesystem::path& program,
+                                                   const std::string& name, const std::string& version,
+                                                   const std::string& expires = "30d") const;
+  /// sign, then install into the cache.
+  [[nodiscard]] Result<> install(const std::filesystem::path& program, const std::string& name,
+                                 const std::string& version) const;
+
+ private:
+  explicit Signer(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  std::filesystem::path folder_;
+};
+
+struct DaemonOptions {
+  std::string containerdSocket;
+  std::filesystem::path cacheDir;
+  std::filesystem::path keysDir;
+  std::filesystem::path kubeletPods;
+  std::string workloads;  // the YAML list below "workloads:", items from column 0: "- name: checkout\n  ..."
+  std::string extra;      // further top-level YAML
+};
+
+/// "fallbackd_recoveries_total{cause=\"dns\"}" -> value, as /metrics writes it.
+using Metrics = std::map<std::string, double>;
+
+/// One thread. The destructor kills the daemon (not its fallbacks, which live in their pods).
+class Daemon {
+ public:
+  /// Writes the configuration, starts fallbackd, waits for /readyz.
+  static Result<std::unique_ptr<Daemon>> start(const DaemonOptions& options);
+
+  /// A new configuration file; the daemon is to notice it by itself.
+  Result<> rewriteConfig(const DaemonOptions& options);
+  /// SIGTERM; 0 is right.
+  Result<ExitCode> stop();
+  /// SIGKILL, as a crash; start it again with restart().
+  void kill();
+  Result<> restart();
+
+  [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
+  [[nodiscard]] std::filesystem::path log() const;
+  [[nodiscard]] std::filesystem::path configFile() const { return folder_ / "fallbackd.yaml"; }
+  [[nodiscard]] std::filesystem::path runFolder() const { return folder_ / "run"; }
+  [[nodiscard]] std::filesystem::path controlSocket() const { return folder_ / "run" / "ctl.sock"; }
+  [[nodiscard]] std::uint16_t telemetryPort() const { return telemetryPort_; }
+  [[nodiscard]] Result<Metrics> metrics() const;
+  /// The whole log so far.
+  [[nodiscard]] std::string logText() const;
+
+ private:
+  Daemon() = default;
+
+  std::filesystem::path folder_;
+  std::uint16_t telemetryPort_ = 0;
+  std::optional<ChildProcess> process_;
+};
+
+/// Reads the Prometheus text format.
+Metrics parseMetrics(const std::string& text);
+
+}  // namespace fallbackd::e2e

@@ -1,0 +1,72 @@
+// HTTP as a test needs it: one GET with a time limit, addresses that fail in a chosen way.
+#pragma once
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+
+namespace fallbackd::e2e {
+
+struct HttpAnswer {
+  unsigned status = 0;
+  std::string body;
+};
+
+/// One GET on a fresh connection, over within `timeout`. Reason unavailable where nobody answers.
+Result<HttpAnswer> httpGet(const std::string& ip, std::uint16_t port, const std::string& path,
+                           std::chrono::milliseconds timeout = std::chrono::seconds(5));
+
+/// Asks again and again until the answer has status 200; the last failure where it does not in time.
+Result<HttpAnswer> httpGetOk(const std::string& ip, std::uint16_t port, const std::string& path,
+                             std::chrono::milliseconds deadline = std::chrono::seconds(10));
+
+/// An address on 127.0.0.1 that refuses connections: the port is bound, so nobody else gets it, but nobody
+/// listens. release() makes it free for a server.
+class DeadPort {
+ public:
+  static Result<DeadPort> make();
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  /// "127.0.0.1:PORT", the host part of an image reference.
+  [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  std::uint16_t release() {
+    held_.reset();
+    return port_;
+  }
+
+ private:
+  sys::UniqueFd held_;
+  std::uint16_t port_ = 0;
+};
+
+/// A server that answers every request with one status and an empty JSON object. Own thread.
+class StatusServer {
+ public:
+  /// Port 0: any free one.
+  static Result<std::unique_ptr<StatusServer>> start(unsigned status, std::uint16_t port = 0);
+  StatusServer(const StatusServer&) = delete;
+  StatusServer& operator=(const StatusServer&) = delete;
+  ~StatusServer();
+
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] unsigned requests() const { return requests_; }
+  void setStatus(unsigned status) { status_ = status; }
+
+ private:
+  struct Loop;
+  StatusServer();
+
+  std::unique_ptr<Loop> loop_;
+  std::uint16_t port_ = 0;
+  std::atomic<unsigned> status_{200};
+  std::atomic<unsigned> requests_{0};
+  std::thread thread_;
+};
+
+}  // namespace fallbackd::e2e

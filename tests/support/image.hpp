@@ -1,0 +1,28 @@
+// Container images made by hand: one uncompressed layer, an OCI layout in a tar. No builder needed.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace fallbackd::e2e {
+
+struct Image {
+  std::string reference;                               // under which `ctr images import` files it
+  std::map<std::string, std::filesystem::path> files;  // path inside (no leading slash) -> file; mode 0755
+  std::vector<std::string> entrypoint;
+  std::vector<std::string> env;  // NAME=VALUE
+};
+
+/// Writes the image as an OCI archive; the same input gives the same bytes. Blocks.
+Result<> writeOciArchive(const Image& image, const std::filesystem::path& archive);
+
+/// The image of a sandbox: the pause program alone, as kSandboxImage.
+inline constexpr const char* kSandboxImage = "localhost/fallbackd-e2e/pause:1";
+Image pauseImage();
+
+}  // namespace fallbackd::e2e

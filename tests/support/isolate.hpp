@@ -1,0 +1,20 @@
+// Runs an end-to-end program apart from the machine: own pid, mount, network, IPC, UTS and cgroup
+// namespaces, so that containerd, CNI and the daemon may do as on a node and nothing can be left behind.
+#pragma once
+
+#include <functional>
+
+namespace fallbackd::e2e {
+
+/// Forks, makes the isolation, calls `body` inside and returns its exit code (128 + signal where one ended
+/// it); to be called once, from main(), before any thread exists. Needs root.
+///
+/// Inside: /run is empty and private, /var/lib is private (writes are lost), /proc and /sys/fs/cgroup show
+/// only what is inside (the run's cgroup is the root), `lo` is up, IP forwarding is on, runDir() is set.
+/// Outside: SIGINT, SIGTERM, SIGHUP and SIGQUIT go on to the body; when this process dies, however it does,
+/// the kernel kills everything inside and with it namespaces, mounts and interfaces. Cgroups and the run's
+/// folder are removed at the end, or by the next run where this process was killed.
+/// FALLBACKD_E2E_KEEP=1 in the environment keeps the run's folder, for looking at it.
+int runIsolated(int argc, char** argv, const std::function<int()>& body);
+
+}  // namespace fallbackd::e2e

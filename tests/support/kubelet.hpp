@@ -1,0 +1,87 @@
+// What kubelet does with a pod, step by step and on demand: folders and cgroups, sandbox, pull, container.
+// Its loops and back-offs are not here: a test decides when something is tried again.
+#pragma once
+
+#include "containerd_node.hpp"
+#include "pod.hpp"
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace fallbackd::e2e {
+
+struct Pod {
+  PodSpec spec;  // with the uid filled in
+  std::string sandboxId;
+  std::string ip;  // empty with hostNetwork
+  pid_t pausePid = 0;
+  std::filesystem::path folder;        // <pods>/UID
+  std::filesystem::path logDirectory;  // NAMESPACE_NAME_UID
+  std::string cgroupParent;            // as given to the runtime
+  std::vector<std::filesystem::path> cgroups;
+};
+
+/// What PullImage answered, word for word.
+struct PullOutcome {
+  grpc::StatusCode code = grpc::StatusCode::OK;
+  std::string text;
+  std::string imageRef;
+  std::chrono::nanoseconds took{};
+  [[nodiscard]] bool ok() const { return code == grpc::StatusCode::OK; }
+};
+
+/// Blocks; thread-safe for different pods. Pods that are left are removed by the destructor, so it must not
+/// outlive the node.
+class Kubelet {
+ public:
+  explicit Kubelet(const ContainerdNode& node);
+  Kubelet(const Kubelet&) = delete;
+  Kubelet& operator=(const Kubelet&) = delete;
+  ~Kubelet();
+
+  /// Where the pods' folders are: launcher.kubeletPods of the daemon.
+  [[nodiscard]] std::filesystem::path podsDir() const { return folder_ / "pods"; }
+
+  /// Volumes first, then the cgroups, then the sandbox.
+  Result<Pod> startPod(PodSpec spec);
+  /// A fresh sandbox (attempt + 1) for a pod whose old one was stopped: same uid, folder, cgroups.
+  Result<Pod> restartSandbox(const Pod& pod);
+  /// New content of one of the pod's volumes, by the swap of ..data.
+  Result<> updateVolume(const Pod& pod, const PodVolume& volume);
+
+  /// `auth` is "user:password", as an image pull secret gives it; empty: none.
+  PullOutcome pullImage(const std::string& reference, const std::string& auth = "",
+                        std::chrono::milliseconds timeout = std::chrono::minutes(2));
+  [[nodiscard]] Result<bool> imagePresent(const std::string& reference);
+  Result<> removeImage(const std::string& reference);
+
+  /// Gives the container's id. The image must be there.
+  Result<std::string> createContainer(const Pod& pod, const ContainerSpec& spec);
+  Result<> startContainer(const std::string& id);
+  Result<> stopContainer(const std::string& id, std::chrono::seconds grace = std::chrono::seconds(2));
+  Result<> removeContainer(const std::string& id);
+
+  /// Stops the pod's sandboxes and what runs in them; folders and cgroups stay.
+  Result<> stopPod(const Pod& pod);
+  /// The rest of a deletion: sandboxes, every process left in the pod's cgroup, cgroups, folders.
+  Result<> removePod(const Pod& pod);
+
+ private:
+  Result<> runSandbox(Pod& pod);
+  Result<> readStatus(Pod& pod);
+  Result<> writeHosts(const Pod& pod);
+  /// Of this and of earlier attempts.
+  Result<std::vector<std::string>> sandboxesOf(const Pod& pod);
+
+  const ContainerdNode& node_;
+  std::filesystem::path folder_;
+  std::mutex mutex_;
+  std::map<std::string, Pod> pods_;  // by uid; guarded by mutex_
+};
+
+}  // namespace fallbackd::e2e

@@ -1,0 +1,140 @@
+#include "pod.hpp"
+
+#include "base/clock.hpp"
+#include "base/strings.hpp"
+#include "sys/file.hpp"
+
+#include <array>
+#include <cstddef>
+#include <fstream>
+#include <sys/mount.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace fallbackd::e2e {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+bool inMemory(PodVolume::Kind kind) {
+  return kind == PodVolume::Kind::secret || kind == PodVolume::Kind::projected;
+}
+
+bool isMountPoint(const fs::path& folder) {
+  struct stat self {};
+  struct stat parent {};
+  return ::stat(folder.c_str(), &self) == 0 && ::stat(folder.parent_path().c_str(), &parent) == 0 &&
+         self.st_dev != parent.st_dev;
+}
+
+Result<> makeVolumeFolder(const fs::path& folder, PodVolume::Kind kind) {
+  FB_CHECK(sys::makeDirs(Stage::cli, folder, 0750));
+  if (inMemory(kind) && !isMountPoint(folder) &&
+      ::mount("tmpfs", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") != 0) {
+    return failErrno(Stage::cli, "mount the tmpfs of " + folder.string());
+  }
+  // kubelet leaves the folder itself open: what is in it decides.
+  if (::chmod(folder.c_str(), 0777) != 0) return failErrno(Stage::cli, "chmod " + folder.string());
+  return {};
+}
+
+Result<> writeFiles(const fs::path& folder, const std::map<std::string, std::string>& files) {
+  for (const auto& [key, content] : files) {
+    fs::create_directories((folder / key).parent_path());
+    std::ofstream file(folder / key);
+    file << content;
+    file.close();
+    if (!file) return fail(Stage::cli, Reason::system, "write " + (folder / key).string());
+    fs::permissions(folder / key, fs::perms(0644));
+  }
+  return {};
+}
+
+/// Links for the first part of every key ("a/b" is reached through the link "a").
+Result<> linkThroughData(const fs::path& folder, const std::map<std::string, std::string>& files) {
+  for (const auto& [key, content] : files) {
+    const std::string first = key.substr(0, key.find('/'));
+    if (::symlink(("..data/" + first).c_str(), (folder / first).c_str()) != 0 && errno != EEXIST) {
+      return failErrno(Stage::cli, "link " + (folder / first).string());
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string makeUid() {
+  std::array<std::byte, 16> bytes{};
+  (void)!::getrandom(bytes.data(), bytes.size(), 0);  // cannot fail for so few bytes
+  bytes[6] = (bytes[6] & std::byte{0x0f}) | std::byte{0x40};
+  bytes[8] = (bytes[8] & std::byte{0x3f}) | std::byte{0x80};
+  std::string text = toHex(bytes);
+  for (const std::size_t at : {20U, 16U, 12U, 8U}) text.insert(at, "-");
+  return text;
+}
+
+std::string volumePluginFolder(PodVolume::Kind kind) {
+  switch (kind) {
+    case PodVolume::Kind::config_map:
+      return "kubernetes.io~configmap";
+    case PodVolume::Kind::secret:
+      return "kubernetes.io~secret";
+    case PodVolume::Kind::projected:
+      return "kubernetes.io~projected";
+    case PodVolume::Kind::downward_api:
+      return "kubernetes.io~downward-api";
+    case PodVolume::Kind::empty_dir:
+      break;
+  }
+  return "kubernetes.io~empty-dir";
+}
+
+Result<> writeVolume(const fs::path& podFolder, const PodVolume& volume) {
+  const fs::path folder = podFolder / "volumes" / volumePluginFolder(volume.kind) / volume.name;
+  FB_CHECK(makeVolumeFolder(folder, volume.kind));
+  if (volume.kind == PodVolume::Kind::empty_dir) return writeFiles(folder, volume.files);
+
+  std::error_code none;  // the first time there is nothing to replace
+  const fs::path previous = fs::read_symlink(folder / "..data", none);
+  std::string stamp = ".." + rfc3339(Wall::now());
+  for (char& letter : stamp) {
+    if (letter == '-' || letter == ':' || letter == 'T') letter = '_';
+  }
+  fs::create_directory(folder / stamp);
+  FB_CHECK(writeFiles(folder / stamp, volume.files));
+  fs::create_symlink(stamp, folder / "..data_tmp");
+  if (::rename((folder / "..data_tmp").c_str(), (folder / "..data").c_str()) != 0) {
+    return failErrno(Stage::cli, "swap ..data of " + folder.string());
+  }
+  FB_CHECK(linkThroughData(folder, volume.files));
+  if (!previous.empty()) fs::remove_all(folder / previous, none);
+  return {};
+}
+
+Result<> removePodFolder(const fs::path& podFolder) {
+  std::error_code none;  // a pod without volumes has no such folder
+  for (const auto& plugin : fs::directory_iterator(podFolder / "volumes", none)) {
+    for (const auto& volume : fs::directory_iterator(plugin.path(), none)) {
+      if (isMountPoint(volume.path())) ::umount2(volume.path().c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+    }
+  }
+  return sys::removeTree(Stage::cli, podFolder);
+}
+
+std::string podCgroup(const std::string& uid) {
+  return "/kubepods/burstable/pod" + uid;
+}
+
+Result<std::vector<fs::path>> makePodCgroup(const std::string& uid) {
+  FB_TRY(const auto hierarchies, cgroupHierarchies());
+  std::vector<fs::path> folders;
+  for (const auto& hierarchy : hierarchies) {
+    folders.emplace_back(hierarchy.mountPoint.string() + podCgroup(uid));
+    FB_CHECK(makeCgroup(hierarchy, folders.back()));
+  }
+  return folders;
+}
+
+}  // namespace fallbackd::e2e

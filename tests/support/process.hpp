@@ -1,0 +1,68 @@
+// Child processes of a test: output to a file, waited for with a deadline, killed by pidfd.
+#pragma once
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace fallbackd::e2e {
+
+struct Command {
+  std::vector<std::string> argv;           // argv[0] is looked up in PATH
+  std::map<std::string, std::string> env;  // added to ours
+  std::filesystem::path output;            // stdout and stderr are appended here; empty: ours
+};
+
+/// How a process ended: its exit code, or 128 + signal as a shell says it.
+using ExitCode = int;
+
+/// Owned by one thread. Its end is the end of the process: the destructor kills (SIGKILL) and reaps.
+class ChildProcess {
+ public:
+  static Result<ChildProcess> start(const Command& command);
+
+  ChildProcess(ChildProcess&& other) noexcept;
+  ChildProcess& operator=(ChildProcess&& other) noexcept;
+  ~ChildProcess();
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  [[nodiscard]] bool running();
+  void signal(int number) const;
+  /// Reason timeout where it still runs after `deadline`. May be called again after the end.
+  Result<ExitCode> wait(std::chrono::milliseconds deadline);
+  /// SIGTERM, and SIGKILL where that does not end it within `grace`.
+  Result<ExitCode> stop(std::chrono::milliseconds grace = std::chrono::seconds(10));
+
+ private:
+  ChildProcess(pid_t pid, sys::PidFd pidfd, std::string name);
+  void killAndReap();
+
+  pid_t pid_ = 0;
+  sys::PidFd pidfd_;
+  std::string name_;
+  std::optional<ExitCode> ended_;
+};
+
+struct Output {
+  ExitCode code = 0;
+  std::string text;  // stdout and stderr as they came
+};
+
+/// Runs a command to its end.
+Result<Output> run(const Command& command, std::chrono::milliseconds deadline = std::chrono::seconds(60));
+
+/// The same, and an error with the output's text where the exit code is not 0.
+Result<std::string> runOk(const Command& command,
+                          std::chrono::milliseconds deadline = std::chrono::seconds(60));
+
+/// An ExitCode from what waitpid gave.
+ExitCode exitCodeOf(int waitStatus);
+
+}  // namespace fallbackd::e2e

@@ -1,0 +1,32 @@
+// Waiting and measuring in tests.
+#pragma once
+
+#include "base/clock.hpp"
+
+#include <chrono>
+#include <thread>
+
+namespace fallbackd::e2e {
+
+/// Asks every millisecond until `predicate` holds; false where it still does not after `deadline`. For
+/// conditions of other processes that nothing announces; where there is an event, wait for that.
+template <class Predicate>
+bool waitUntil(std::chrono::nanoseconds deadline, Predicate predicate) {
+  const Stamp end = Monotonic::now() + deadline;
+  while (!predicate()) {
+    if (Monotonic::now() >= end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+class Stopwatch {
+ public:
+  [[nodiscard]] Monotonic::duration elapsed() const { return Monotonic::now() - start_; }
+  [[nodiscard]] double millis() const { return toMillis(elapsed()); }
+
+ private:
+  Stamp start_ = Monotonic::now();
+};
+
+}  // namespace fallbackd::e2e
