@@ -13,7 +13,6 @@ namespace {
 constexpr std::size_t kMaxName = 63;
 constexpr std::size_t kMaxVersion = 64;
 
-bool isDigit(char c) {
   return c >= '0' && c <= '9';
 }
 bool isLowerOrDigit(char c) {

@@ -28,7 +28,6 @@ constexpr std::array kUnits{Unit{"ns", 1},
                             Unit{"h", 3'600'000'000'000},
                             Unit{"d", 86'400'000'000'000}};
 
-bool isDigit(char c) {
   return c >= '0' && c <= '9';
 }
 
