@@ -13,8 +13,6 @@ namespace {
 constexpr std::size_t kMaxName = 63;
 constexpr std::size_t kMaxVersion = 64;
 
-  return c >= '0' && c <= '9';
-}
 bool isLowerOrDigit(char c) {
   return (c >= 'a' && c <= 'z') || isDigit(c);
 }

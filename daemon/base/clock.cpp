@@ -1,13 +1,13 @@
 #include "base/clock.hpp"
 
+#include "base/strings.hpp"
+
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <ctime>
-
-#include "base/strings.hpp"
 
 namespace fallbackd {
 
@@ -27,9 +27,6 @@ constexpr std::array kUnits{Unit{"ns", 1},
                             Unit{"m", 60'000'000'000},
                             Unit{"h", 3'600'000'000'000},
                             Unit{"d", 86'400'000'000'000}};
-
-  return c >= '0' && c <= '9';
-}
 
 /// Takes exactly `width` digits off the front of `text`.
 std::optional<int> takeNumber(std::string_view& text, std::size_t width) {

@@ -11,7 +11,9 @@
 namespace fallbackd {
 
 /// An ASCII digit, whatever the locale.
-constexpr bool isDigit(char c) { return c >= '0' && c <= '9'; }
+constexpr bool isDigit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 /// Splits at every `separator`; n separators give n+1 parts, empty ones too.
 std::vector<std::string_view> split(std::string_view text, char separator);

@@ -1,0 +1,363 @@
+// The attack table: each row spoils one thing of a cache that is admitted without it, and names the reason of
+// the refusal. A guard that is removed lets its row through.
+#include "cache/admission.hpp"
+
+#include "cache/cache.hpp"
+#include "cache/json.hpp"
+#include "signed_cache.hpp"
+
+#include <fcntl.h>
+#include <functional>
+
+namespace fallbackd::cache {
+namespace {
+
+using test::SignedCache;
+using test::writeBytes;
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+const std::string& good() {
+  static const std::string bytes = test::program("elf-static-pie");
+  return bytes;
+}
+
+PrivateKey otherKey() {
+  return std::move(*PrivateKey::generate(KeyType::p256));
+}
+
+/// The bundle of `ref` with one text replaced by another.
+void editBundle(const SignedCache& cache, const std::string& from, const std::string& to) {
+  auto text = test::readBytes(cache.file(cache.ref.attestationName()));
+  const auto at = text.find(from);
+  ASSERT_NE(at, std::string::npos) << from;
+  text.replace(at, from.size(), to);
+  writeBytes(cache.file(cache.ref.attestationName()), text, 0644);
+}
+
+/// Signs a statement that was changed first.
+void resign(const SignedCache& cache, const std::function<void(Statement&)>& change) {
+  auto statement = SignedCache::statementFor(cache.ref, good());
+  change(statement);
+  cache.put(cache.ref, good(), statement, cache.key);
+}
+
+/// Signs exactly this payload.
+void signPayload(const SignedCache& cache, const std::string& payload) {
+  const auto signature = cache.key.sign(preAuthEncoding(kPayloadType, payload));
+  writeBytes(cache.file(cache.ref.attestationName()),
+             R"({"payloadType":"application/vnd.in-toto+json","payload":")" + encodeBase64(payload) +
+                 R"(","signatures":[{"sig":")" + encodeBase64(*signature) + R"("}]})",
+             0644);
+}
+
+std::string payloadOf(const SignedCache& cache) {
+  return writeStatement(SignedCache::statementFor(cache.ref, good()));
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const auto at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+struct Attack {
+  const char* name;
+  Reason reason;
+  std::function<void(SignedCache&, config::CacheSettings&)> spoil;
+};
+
+const std::vector<Attack>& attacks() {
+  using C = SignedCache;
+  using S = config::CacheSettings;
+  static const std::vector<Attack> rows{
+      {"flipped byte", Reason::digest_mismatch,
+       [](C& c, S&) {
+         auto bytes = good();
+         bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+         writeBytes(c.file(c.ref.fileName()), bytes);
+       }},
+      {"byte appended", Reason::digest_mismatch,
+       [](C& c, S&) { writeBytes(c.file(c.ref.fileName()), good() + "x"); }},
+      {"binary missing", Reason::not_found, [](C& c, S&) { fs::remove(c.file(c.ref.fileName())); }},
+      {"attestation missing", Reason::attestation_missing,
+       [](C& c, S&) { fs::remove(c.file(c.ref.attestationName())); }},
+      {"signed by another key", Reason::untrusted_key,
+       [](C& c, S&) { c.put(c.ref, good(), C::statementFor(c.ref, good()), otherKey()); }},
+      {"key removed from the ring", Reason::untrusted_key,
+       [](C& c, S&) {
+         fs::remove(c.path("keys/one.pub"));
+         c.addKey("two", otherKey());
+       }},
+      {"renamed older version", Reason::version_mismatch,
+       [](C& c, S&) {
+         const BinaryRef older{c.ref.name, "1.0.0"};
+         c.put(older, good());
+         fs::rename(c.file(older.fileName()), c.file(c.ref.fileName()));
+         fs::rename(c.file(older.attestationName()), c.file(c.ref.attestationName()));
+       }},
+      {"another program under this name", Reason::name_mismatch,
+       [](C& c, S&) {
+         const BinaryRef other{"cart", c.ref.version};
+         c.put(other, good());
+         fs::rename(c.file(other.fileName()), c.file(c.ref.fileName()));
+         fs::rename(c.file(other.attestationName()), c.file(c.ref.attestationName()));
+       }},
+      {"older than what ran before", Reason::version_rollback,
+       [](C& c, S&) {
+         ASSERT_TRUE(VersionFloor::open(c.path("state"))->raise({c.ref.name, "1.9.0"}));
+       }},
+      {"below its minimum version", Reason::version_rollback,
+       [](C& c, S&) { resign(c, [](Statement& s) { s.minimumVersion = "2.0"; }); }},
+      {"expired", Reason::expired,
+       [](C& c, S&) { resign(c, [](Statement& s) { s.expires = Wall::now() - 1h; }); }},
+      {"expired beyond the grace", Reason::expired,
+       [](C& c, S& s) {
+         s.expiryGrace = 30min;
+         resign(c, [](Statement& t) { t.expires = Wall::now() - 1h; });
+       }},
+      {"another architecture", Reason::arch_mismatch,
+       [](C& c, S&) { resign(c, [](Statement& s) { s.arch = "mips"; }); }},
+      {"another system", Reason::os_mismatch,
+       [](C& c, S&) { resign(c, [](Statement& s) { s.os = "plan9"; }); }},
+      {"revoked digest", Reason::revoked,
+       [](C& c, S& s) {
+         s.revoked = c.path("revoked");
+         writeBytes(*s.revoked, "# bad ones\nsha256:" + toHex(Sha256::of(good())) + "  # leaked\n", 0644);
+       }},
+      {"revocation list missing", Reason::not_found, [](C& c, S& s) { s.revoked = c.path("revoked"); }},
+      {"threshold met by one key twice", Reason::threshold_not_met,
+       [](C& c, S& s) {
+         s.threshold = 2;
+         c.addKey("same-key-again", c.key);
+         fs::copy_file(c.file(c.ref.attestationName()), c.file(c.ref.fileName() + ".second.sigstore.json"));
+       }},
+      {"attestations that contradict", Reason::attestation_malformed,
+       [](C& c, S&) {
+         auto statement = C::statementFor(c.ref, good());
+         statement.expires += 24h;
+         writeBytes(c.file(c.ref.fileName() + ".b.sigstore.json"), *signStatement(statement, c.key), 0644);
+       }},
+      {"payload changed after signing", Reason::untrusted_key,
+       [](C& c, S&) {
+         const auto payload = payloadOf(c);
+         signPayload(c, payload);
+         editBundle(c, encodeBase64(payload), encodeBase64(replaced(payload, "1.8.3", "1.8.4")));
+       }},
+      {"two signatures in a bundle", Reason::attestation_malformed,
+       [](C& c, S&) { editBundle(c, R"("signatures":[)", R"("signatures":[{"sig":"AAAA"},)"); }},
+      {"certificate in the bundle", Reason::attestation_unsupported,
+       [](C& c, S&) {
+         editBundle(c, R"("publicKey":)", R"("certificate":{"rawBytes":"AAAA"},"publicKey":)");
+       }},
+      {"message signature instead", Reason::attestation_unsupported,
+       [](C& c, S&) { editBundle(c, R"("dsseEnvelope":)", R"("messageSignature":{},"dsseEnvelope":)"); }},
+      {"unknown media type", Reason::attestation_unsupported,
+       [](C& c, S&) { editBundle(c, "v0.3+json", "v9+json"); }},
+      {"other payload type", Reason::attestation_unsupported,
+       [](C& c, S&) { editBundle(c, "vnd.in-toto+json", "vnd.other+json"); }},
+      {"trailing bytes", Reason::attestation_malformed,
+       [](C& c, S&) {
+         writeBytes(c.file(c.ref.attestationName()), test::readBytes(c.file(c.ref.attestationName())) + "{}",
+                    0644);
+       }},
+      {"doubled key in the bundle", Reason::attestation_malformed,
+       [](C& c, S&) { editBundle(c, R"({"mediaType")", R"({"mediaType":"x","mediaType")"); }},
+      {"doubled key in the statement", Reason::attestation_malformed,
+       [](C& c, S&) {
+         signPayload(c, replaced(payloadOf(c), R"("version":)", R"("version":"9","version":)"));
+       }},
+      {"huge attestation", Reason::attestation_malformed,
+       [](C& c, S&) { writeBytes(c.file(c.ref.attestationName()), std::string(2 << 20, ' '), 0644); }},
+      {"deep nesting", Reason::attestation_malformed,
+       [](C& c, S&) { writeBytes(c.file(c.ref.attestationName()), std::string(100000, '['), 0644); }},
+      {"empty attestation", Reason::attestation_malformed,
+       [](C& c, S&) { writeBytes(c.file(c.ref.attestationName()), "", 0644); }},
+      {"base64 with line breaks", Reason::attestation_malformed,
+       [](C& c, S&) { editBundle(c, R"("payload":")", R"("payload":"\n)"); }},
+      {"two subjects", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, replaced(payloadOf(c), R"("subject":[)", R"("subject":[{},)")); }},
+      {"other predicate type", Reason::attestation_unsupported,
+       [](C& c, S&) { signPayload(c, replaced(payloadOf(c), "binary/v1", "image/v1")); }},
+      {"condition that we do not know", Reason::attestation_unsupported,
+       [](C& c, S&) {
+         signPayload(c, replaced(payloadOf(c), R"("name":"checkout",)", R"("name":"checkout","only":"x",)"));
+       }},
+      {"version as a number", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, replaced(payloadOf(c), R"("version":"1.8.3")", R"("version":1.8)")); }},
+      {"symlink as the binary", Reason::unsafe_path,
+       [](C& c, S&) {
+         fs::rename(c.file(c.ref.fileName()), c.path("elsewhere"));
+         fs::create_symlink(c.path("elsewhere"), c.file(c.ref.fileName()));
+       }},
+      {"symlink as the attestation", Reason::unsafe_path,
+       [](C& c, S&) {
+         fs::rename(c.file(c.ref.attestationName()), c.path("elsewhere"));
+         fs::create_symlink(c.path("elsewhere"), c.file(c.ref.attestationName()));
+       }},
+      {"hard link to the binary", Reason::unsafe_file_type,
+       [](C& c, S&) { fs::create_hard_link(c.file(c.ref.fileName()), c.path("other-name")); }},
+      {"FIFO as the binary", Reason::unsafe_file_type,
+       [](C& c, S&) {
+         fs::remove(c.file(c.ref.fileName()));
+         ASSERT_EQ(::mkfifo(c.file(c.ref.fileName()).c_str(), 0600), 0);
+       }},
+      {"folder as the binary", Reason::unsafe_file_type,
+       [](C& c, S&) {
+         fs::remove(c.file(c.ref.fileName()));
+         fs::create_directory(c.file(c.ref.fileName()));
+       }},
+      {"set-uid binary", Reason::unsafe_file_type,
+       [](C& c, S&) { ASSERT_EQ(::chmod(c.file(c.ref.fileName()).c_str(), 04755), 0); }},
+      {"binary writable by others", Reason::unsafe_owner,
+       [](C& c, S&) { ASSERT_EQ(::chmod(c.file(c.ref.fileName()).c_str(), 0757), 0); }},
+      {"cache writable by its group", Reason::unsafe_owner,
+       [](C& c, S&) { ASSERT_EQ(::chmod(c.path("cache").c_str(), 0775), 0); }},
+      {"keys writable by others", Reason::unsafe_owner,
+       [](C& c, S&) { ASSERT_EQ(::chmod(c.path("keys").c_str(), 0777), 0); }},
+      {"keyring empty", Reason::keyring_invalid, [](C& c, S&) { fs::remove(c.path("keys/one.pub")); }},
+      {"no key file in the ring", Reason::keyring_invalid,
+       [](C& c, S&) { writeBytes(c.path("keys/two.pub"), "not a key", 0644); }},
+      {"two keys in one file", Reason::keyring_invalid,
+       [](C& c, S&) {
+         writeBytes(c.path("keys/two.pub"), *c.key.publicPem() + *otherKey().publicPem(), 0644);
+       }},
+      {"script in its place", Reason::not_elf,
+       [](C& c, S&) { writeBytes(c.file(c.ref.fileName()), "#!/bin/sh\nexec evil\n"); }},
+      {"signed script", Reason::not_elf, [](C& c, S&) { c.put(c.ref, "#!/bin/sh\nexit 0\n"); }},
+      {"signed, dynamically linked", Reason::elf_dynamic,
+       [](C& c, S&) { c.put(c.ref, test::program("elf-dynamic")); }},
+      {"signed, executable stack", Reason::elf_executable_stack,
+       [](C& c, S&) { c.put(c.ref, test::program("elf-execstack")); }},
+      {"signed, writable code", Reason::elf_writable_code,
+       [](C& c, S&) { c.put(c.ref, test::withWritableCode(good())); }},
+      {"signed, truncated", Reason::elf_malformed, [](C& c, S&) { c.put(c.ref, good().substr(0, 4000)); }},
+      {"no PIE where it is required", Reason::elf_not_pie,
+       [](C& c, S& s) {
+         s.requirePie = true;
+         c.put(c.ref, test::program("elf-static"));
+       }},
+  };
+  return rows;
+}
+
+Result<Admitted> admit(const SignedCache& cache, const config::CacheSettings& settings) {
+  AdmissionOptions options;
+  options.owner = ::geteuid();
+  return Admission(settings, options).admit(cache.ref, Wall::now());
+}
+
+TEST(Admission, EveryAttackIsRefusedForItsReason) {
+  for (const auto& attack : attacks()) {
+    SignedCache cache;
+    cache.put(cache.ref, good());
+    auto settings = cache.settings();
+    {
+      auto withoutFloor = settings;  // the control must not raise the floor of the attack
+      withoutFloor.state = cache.path("control-state");
+      const auto control = admit(cache, withoutFloor);
+      ASSERT_TRUE(control) << attack.name << ": " << control.error().message();
+    }
+    attack.spoil(cache, settings);
+    const auto result = admit(cache, settings);
+    ASSERT_FALSE(result) << attack.name << " was admitted";
+    EXPECT_EQ(toString(result.error().reason), toString(attack.reason))
+        << attack.name << ": " << result.error().message();
+    EXPECT_EQ(result.error().stage, Stage::admission) << attack.name;
+  }
+}
+
+TEST(Admission, OwnersOtherThanTheWantedAreRefused) {
+  SignedCache cache;
+  cache.put(cache.ref, good());
+  AdmissionOptions options;
+  options.owner = ::geteuid() + 1;
+  const auto result = Admission(cache.settings(), options).admit(cache.ref, Wall::now());
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().reason, Reason::unsafe_owner);
+}
+
+TEST(Admission, SaysWhatItAdmitted) {
+  SignedCache cache;
+  cache.put(cache.ref, good());
+  const auto result = admit(cache, cache.settings());
+  ASSERT_TRUE(result) << result.error().message();
+  EXPECT_EQ(result->digest, toHex(Sha256::of(good())));
+  EXPECT_EQ(result->size, good().size());
+  EXPECT_TRUE(result->pie);
+  EXPECT_EQ(result->keys.size(), 1U);
+  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  EXPECT_EQ(::fcntl(result->executable.get(), F_GET_SEALS) & kSeals, kSeals);
+  EXPECT_LT(::pwrite(result->executable.get(), "x", 1, 0), 0);
+}
+
+TEST(Admission, TwoKeysMeetAThresholdOfTwo) {
+  SignedCache cache;
+  cache.put(cache.ref, good());
+  auto settings = cache.settings();
+  settings.threshold = 2;
+  const auto second = std::move(*PrivateKey::generate(KeyType::ed25519));
+  cache.addKey("second", second);
+  const auto statement = *parseStatement(
+      parseEnvelope(test::readBytes(cache.file(cache.ref.attestationName())), "it")->payload, "it");
+  writeBytes(cache.file(cache.ref.fileName() + ".second.sigstore.json"), *signStatement(statement, second),
+             0644);
+  const auto result = admit(cache, settings);
+  ASSERT_TRUE(result) << result.error().message();
+  EXPECT_EQ(result->keys.size(), 2U);
+}
+
+TEST(Admission, GraceIsUsedAndShown) {
+  SignedCache cache;
+  resign(cache, [](Statement& s) { s.expires = Wall::now() - 1h; });
+  auto settings = cache.settings();
+  settings.expiryGrace = 2h;
+  const auto result = admit(cache, settings);
+  ASSERT_TRUE(result) << result.error().message();
+  EXPECT_TRUE(result->inGrace);
+}
+
+struct ResidentTest : testing::Test {
+  ResidentTest() { cache.put(cache.ref, good()); }
+  SignedCache cache;
+  Cache resident{cache.settings(), ::geteuid()};
+};
+
+TEST_F(ResidentTest, KeepsServingWhileTheFileIsReplaced) {
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
+  writeBytes(cache.file(cache.ref.fileName()), "#!/bin/sh\n");
+  const auto entries = resident.refresh({cache.ref});
+  ASSERT_FALSE(entries.at(0).result);
+  EXPECT_EQ(entries.at(0).result.error().reason, Reason::not_elf);
+  const auto served = resident.resident(cache.ref);
+  ASSERT_TRUE(served && *served != nullptr);
+  EXPECT_EQ((*served)->digest, toHex(Sha256::of(good())));
+}
+
+TEST_F(ResidentTest, ReadsNothingAgainWhereNothingChanged) {
+  EXPECT_TRUE(resident.refresh({cache.ref}).at(0).examined);
+  EXPECT_FALSE(resident.refresh({cache.ref}).at(0).examined);
+  cache.put(cache.ref, test::program("elf-static"));
+  const auto entries = resident.refresh({cache.ref});
+  EXPECT_TRUE(entries.at(0).examined);
+  ASSERT_TRUE(entries.at(0).result);
+  EXPECT_FALSE((*entries.at(0).result)->pie);
+}
+
+TEST_F(ResidentTest, DropsWhatNobodyWantsAndWhatExpired) {
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
+  EXPECT_FALSE(resident.resident(cache.ref, Wall::now() + 48h)) << "expired since";
+  ASSERT_TRUE(resident.refresh({}).empty());
+  EXPECT_EQ(*resident.resident(cache.ref), nullptr);
+}
+
+TEST_F(ResidentTest, OverTheBudgetNothingIsKeptButAdmissionWorks) {
+  auto settings = cache.settings();
+  settings.memoryBudgetBytes = 10;
+  Cache small(settings, ::geteuid());
+  ASSERT_TRUE(small.admit(cache.ref));
+  EXPECT_EQ(*small.resident(cache.ref), nullptr);
+}
+
+}  // namespace
+}  // namespace fallbackd::cache

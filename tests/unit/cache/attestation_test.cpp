@@ -1,0 +1,86 @@
+#include "cache/attestation.hpp"
+
+#include "cache/json.hpp"
+#include "signed_cache.hpp"
+
+namespace fallbackd::cache {
+namespace {
+
+using test::SignedCache;
+
+TEST(Dsse, PreAuthEncodingOfTheSpecification) {
+  EXPECT_EQ(preAuthEncoding("http://example.com/HelloWorld", "hello world"),
+            "DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+}
+
+TEST(Base64, BothAlphabetsPaddedOrNot) {
+  EXPECT_EQ(*decodeBase64("+/8=", "x"), "\xfb\xff");
+  EXPECT_EQ(*decodeBase64("-_8=", "x"), "\xfb\xff");
+  EXPECT_EQ(*decodeBase64("-_8", "x"), "\xfb\xff");
+  for (const auto* bad : {"+_8=", "a", "aa=", "a===", "aa==aa", "a b=", "aB==", "aaa="}) {
+    const bool canonical = std::string(bad) == "aaa=";
+    EXPECT_EQ(decodeBase64(bad, "x").has_value(), canonical && decodeBase64(bad, "x").has_value()) << bad;
+  }
+  EXPECT_FALSE(decodeBase64("aB==", "x")) << "bits behind the last byte are not zero";
+  for (std::size_t size = 0; size < 40; ++size) {
+    const std::string bytes(size, '\xe5');
+    EXPECT_EQ(*decodeBase64(encodeBase64(bytes), "x"), bytes);
+  }
+}
+
+struct RoundTrip : testing::TestWithParam<KeyType> {};
+
+TEST_P(RoundTrip, SignedAndVerified) {
+  SignedCache cache;
+  const auto key = std::move(*PrivateKey::generate(GetParam()));
+  cache.addKey("this", key);
+  const auto keyring = Keyring::open(cache.path("keys"), ::geteuid());
+  ASSERT_TRUE(keyring);
+  const auto statement = SignedCache::statementFor({"checkout", "1.8.3"}, "bytes");
+  const auto bundle = *signStatement(statement, key);
+  const auto verified = verifyAttestation(bundle, *keyring, "it");
+  ASSERT_TRUE(verified) << verified.error().message();
+  EXPECT_EQ(verified->statement.ref, statement.ref);
+  EXPECT_EQ(verified->statement.digest, statement.digest);
+  EXPECT_EQ(verified->statement.expires, statement.expires);
+  EXPECT_EQ(verified->keys.size(), 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Keys, RoundTrip, testing::Values(KeyType::p256, KeyType::ed25519));
+
+TEST(Attestation, TheFormsThatCosignWrites) {
+  SignedCache cache;
+  const auto keyring = *Keyring::open(cache.path("keys"), ::geteuid());
+  // cosign's own attest-blob: Statement v0.1, predicate given by the user, URL-safe text nowhere.
+  const std::string payload =
+      R"({"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://fallbackd.io/attestations/binary/v1",)"
+      R"("subject":[{"name":"checkout","digest":{"sha256":")" +
+      std::string(64, 'a') +
+      R"("}}],"predicate":{"name":"checkout","version":"1.8.3","os":"linux","arch":"amd64",)"
+      R"("expires":"2030-01-01T00:00:00Z"}})";
+  const auto signature = encodeBase64(*cache.key.sign(preAuthEncoding(kPayloadType, payload)));
+  const std::string envelope =
+      R"({"payload":")" + encodeBase64(payload) +
+      R"(","payloadType":"application/vnd.in-toto+json","signatures":[{"keyid":"","sig":")" + signature +
+      R"("}]})";
+  const auto bundle = [&](const std::string& mediaType) {
+    return R"({"mediaType":")" + mediaType +
+           R"(","verificationMaterial":{"publicKey":{"hint":"lies"},"tlogEntries":[]},"dsseEnvelope":)" +
+           envelope + "}";
+  };
+  std::vector<std::string> forms{envelope};
+  for (const auto* type : {"application/vnd.dev.sigstore.bundle.v0.3+json",
+                           "application/vnd.dev.sigstore.bundle+json;version=0.1",
+                           "application/vnd.dev.sigstore.bundle+json;version=0.2",
+                           "application/vnd.dev.sigstore.bundle+json;version=0.3"}) {
+    forms.push_back(bundle(type));
+  }
+  for (const auto& form : forms) {
+    const auto verified = verifyAttestation(form, keyring, "it");
+    ASSERT_TRUE(verified) << form << "\n" << verified.error().message();
+    EXPECT_EQ(verified->statement.ref.toString(), "checkout@1.8.3");
+  }
+}
+
+}  // namespace
+}  // namespace fallbackd::cache

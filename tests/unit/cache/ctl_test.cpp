@@ -1,0 +1,138 @@
+// fallbackctl as a person or an init container runs it: the built program, real files.
+#include "signed_cache.hpp"
+
+#include <array>
+#include <cstdio>
+#include <sys/wait.h>
+
+namespace fallbackd {
+namespace {
+
+struct Output {
+  int code = 0;
+  std::string text;
+};
+
+Output shell(const std::string& command) {
+  Output output;
+  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+  std::array<char, 4096> buffer{};
+  for (std::size_t got = 0; (got = ::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
+    output.text.append(buffer.data(), got);
+  }
+  const int status = ::pclose(pipe);
+  output.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return output;
+}
+
+struct CtlTest : testing::Test {
+  void SetUp() override {
+    ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root";
+    ASSERT_EQ(ctl("keygen --out " + path("k")).code, 0);
+    std::filesystem::create_directory(path("keys"));
+    std::filesystem::copy_file(path("k.pub"), path("keys/k.pub"));
+    where = " --cache " + path("cache") + " --keys " + path("keys") + " ";
+  }
+  [[nodiscard]] std::string path(const std::string& name) const { return folder.path() + "/" + name; }
+  static Output ctl(const std::string& args) { return shell(std::string(FALLBACKCTL) + " " + args); }
+  Output install(const std::string& program, const std::string& name, const std::string& more = "") {
+    const auto signing =
+        ctl("sign --key " + path("k.key") + " --name " + name + " --version 1.8.3 --expires 30d --out " +
+            path("a.json") + " " + more + " " + program);
+    if (signing.code != 0) return signing;
+    return ctl("install" + where + "--attestation " + path("a.json") + " " + program);
+  }
+  test::TempFolder folder;
+  std::string where;
+};
+
+const std::string kProgram = PROGRAMS "/elf-static-pie";
+
+TEST_F(CtlTest, IsOneStaticFile) {
+  if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
+  const auto output = shell(std::string("file -L ") + FALLBACKCTL);
+  EXPECT_TRUE(output.text.find("statically linked") != std::string::npos ||
+              output.text.find("static-pie linked") != std::string::npos)
+      << output.text;
+  EXPECT_EQ(output.text.find("interpreter"), std::string::npos) << output.text;
+}
+
+TEST_F(CtlTest, SignInstallListVerify) {
+  const auto installed = install(kProgram, "checkout");
+  ASSERT_EQ(installed.code, 0) << installed.text;
+  const auto list = ctl("list" + where);
+  EXPECT_EQ(list.code, 0);
+  EXPECT_NE(list.text.find("checkout  1.8.3    ok"), std::string::npos) << list.text;
+  EXPECT_EQ(ctl("verify" + where).code, 0);
+  EXPECT_NE(ctl("list -o json" + where).text.find(R"("admitted":true)"), std::string::npos);
+}
+
+TEST_F(CtlTest, VerifyNamesEachReason) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  auto bytes = test::program("elf-static-pie");
+  bytes[bytes.size() / 2] ^= 1;
+  test::writeBytes(path("cache/checkout-v1.8.3"), bytes);
+  const auto output = ctl("verify checkout@1.8.3 other@1.0" + where);
+  EXPECT_EQ(output.code, 1);
+  EXPECT_NE(output.text.find("checkout@1.8.3: refused: admission: digest_mismatch"), std::string::npos)
+      << output.text;
+  EXPECT_NE(output.text.find("other@1.0: refused: admission: not_found"), std::string::npos) << output.text;
+}
+
+TEST_F(CtlTest, InstallTakesOnlyWhatWouldBeAdmitted) {
+  EXPECT_EQ(install(PROGRAMS "/elf-dynamic", "checkout").code, 1) << "sign refuses it";
+  const auto forced = install(PROGRAMS "/elf-dynamic", "checkout", "--skip-form-check");
+  EXPECT_EQ(forced.code, 1);
+  EXPECT_NE(forced.text.find("elf_dynamic"), std::string::npos) << forced.text;
+  EXPECT_TRUE(std::filesystem::is_empty(path("cache"))) << "nothing is left behind";
+}
+
+TEST_F(CtlTest, ExecBecomesTheBinary) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42);
+  // The same pid: the shell's child is fallbackctl first and the binary then.
+  ASSERT_EQ(install(FALLBACKCTL, "self", STATIC_TOOLS ? "" : "--skip-form-check").code, STATIC_TOOLS ? 0 : 1);
+}
+
+TEST_F(CtlTest, ExecWorksInAnEmptyContainer) {
+  if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  std::filesystem::create_directory(path("root"));
+  for (const auto* name : {"cache", "keys"})
+    std::filesystem::rename(path(name), path(std::string("root/") + name));
+  std::filesystem::copy_file(FALLBACKCTL, path("root/ctl"));
+  const auto output =
+      shell("chroot " + path("root") + " /ctl exec --cache /cache --keys /keys checkout@1.8.3 -- 42");
+  EXPECT_EQ(output.code, 42) << output.text;
+}
+
+TEST_F(CtlTest, ExecRunsNothingThatIsRefusedOrIll) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  test::writeBytes(path("cache/checkout-v1.8.3"), "#!/bin/sh\ntouch " + path("ran") + "\n");
+  const auto refused = ctl("exec" + where + "checkout@1.8.3");
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_NE(refused.text.find("not_elf"), std::string::npos) << refused.text;
+  EXPECT_FALSE(std::filesystem::exists(path("ran")));
+
+  ASSERT_EQ(install(PROGRAMS "/elf-ill", "ill").code, 0);
+  const auto ill = ctl("exec" + where + "ill@1.8.3 -- 0");
+  EXPECT_EQ(ill.code, 1);
+  EXPECT_NE(ill.text.find("health_check: unhealthy"), std::string::npos) << ill.text;
+
+  ASSERT_EQ(install(PROGRAMS "/elf-hanging", "hanging").code, 0);
+  const auto hanging = ctl("exec --health-timeout 50ms" + where + "hanging@1.8.3 -- 0");
+  EXPECT_EQ(hanging.code, 1);
+  EXPECT_NE(hanging.text.find("health_check: timeout"), std::string::npos) << hanging.text;
+}
+
+TEST_F(CtlTest, UsageErrorsEndWithTwo) {
+  EXPECT_EQ(ctl("").code, 2);
+  EXPECT_EQ(ctl("nonsense").code, 2);
+  EXPECT_EQ(ctl("exec" + where + "checkout").code, 2);
+  EXPECT_EQ(ctl("sign --key k --name a --version 1 --expires never x").code, 2);
+  EXPECT_EQ(ctl("check-config --config " + path("none.yaml")).code, 2);
+  EXPECT_EQ(ctl("keygen --out " + path("k")).code, 1) << "keys are never overwritten";
+}
+
+}  // namespace
+}  // namespace fallbackd

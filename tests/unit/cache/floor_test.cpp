@@ -1,0 +1,51 @@
+#include "cache/floor.hpp"
+
+#include "signed_cache.hpp"
+
+#include <sys/mount.h>
+
+namespace fallbackd::cache {
+namespace {
+
+TEST(Floor, GoesUpAndStaysUp) {
+  const test::TempFolder folder;
+  const std::string state = folder.path() + "/a/b";
+  {
+    auto floor = VersionFloor::open(state);
+    ASSERT_TRUE(floor);
+    EXPECT_TRUE(floor->check({"a", "0.0.1"}));
+    ASSERT_TRUE(floor->raise({"a", "1.10.0"}));
+    ASSERT_TRUE(floor->raise({"a", "1.9.0"})) << "an older one does not lower it";
+  }
+  const auto floor = VersionFloor::open(state);
+  ASSERT_TRUE(floor);
+  EXPECT_FALSE(floor->warning());
+  EXPECT_EQ(floor->check({"a", "1.9.9"}).error().reason, Reason::version_rollback);
+  EXPECT_TRUE(floor->check({"a", "1.10.0"}));
+  EXPECT_TRUE(floor->check({"b", "0.1"}));
+}
+
+TEST(Floor, ADamagedFileIsSetAsideAndSaid) {
+  const test::TempFolder folder;
+  for (const auto* text : {"", "{", R"({"versions":{"a":7}})", R"({"versions":{"A b":"1"}})", "[]"}) {
+    folder.write("version-floor.json", text);
+    auto floor = VersionFloor::open(folder.path());
+    ASSERT_TRUE(floor) << text << ": it must not lock the node out";
+    EXPECT_TRUE(floor->warning()) << text;
+    EXPECT_EQ(test::readBytes(folder.path() + "/version-floor.json.damaged"), text);
+    EXPECT_TRUE(floor->raise({"a", "1"}));
+    EXPECT_FALSE(VersionFloor::open(folder.path())->warning());
+  }
+}
+
+TEST(Floor, WhatCannotBeWrittenIsNotClaimed) {
+  const test::TempFolder folder;
+  auto floor = VersionFloor::open(folder.path() + "/state");
+  ASSERT_TRUE(floor);
+  std::filesystem::remove_all(folder.path() + "/state");
+  EXPECT_EQ(floor->raise({"a", "1"}).error().reason, Reason::floor_unwritable);
+  EXPECT_TRUE(floor->check({"a", "0.1"}));
+}
+
+}  // namespace
+}  // namespace fallbackd::cache

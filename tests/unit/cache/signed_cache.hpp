@@ -1,0 +1,93 @@
+// A cache with a key of its own, and ways to spoil it.
+#pragma once
+
+#include "base/strings.hpp"
+#include "cache/admission.hpp"
+#include "cache/attestation.hpp"
+#include "cache/elf.hpp"
+#include "temp_folder.hpp"
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <elf.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::test {
+
+inline std::string readBytes(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+inline void writeBytes(const std::string& path, const std::string& bytes, mode_t mode = 0755) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+  ::chmod(path.c_str(), mode);
+}
+
+inline std::string program(const std::string& name) {
+  return readBytes(std::string(PROGRAMS) + "/" + name);
+}
+
+/// The program with its code segments made writable: no linker of today would do it.
+inline std::string withWritableCode(std::string bytes) {
+  Elf64_Ehdr header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  for (std::size_t i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    const auto at = header.e_phoff + i * sizeof segment;
+    std::memcpy(&segment, bytes.data() + at, sizeof segment);
+    if (segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0) segment.p_flags |= PF_W;
+    std::memcpy(bytes.data() + at, &segment, sizeof segment);
+  }
+  return bytes;
+}
+
+struct SignedCache {
+  SignedCache() {
+    for (const auto* name : {"cache", "keys", "state"}) std::filesystem::create_directory(path(name));
+    addKey("one", key);
+  }
+  [[nodiscard]] std::string path(const std::string& name) const { return folder.path() + "/" + name; }
+  [[nodiscard]] std::string file(const std::string& name) const { return path("cache/" + name); }
+
+  void addKey(const std::string& name, const cache::PrivateKey& from) const {
+    writeBytes(path("keys/" + name + ".pub"), *from.publicPem(), 0644);
+  }
+  static cache::Statement statementFor(const BinaryRef& which, const std::string& bytes) {
+    cache::Statement statement;
+    statement.ref = which;
+    statement.digest = toHex(cache::Sha256::of(bytes));
+    statement.os = "linux";
+    statement.arch = cache::nodeArchitecture();
+    statement.expires = Wall::now() + std::chrono::hours(24);
+    return statement;
+  }
+  /// A binary and its attestation, as they should be.
+  void put(const BinaryRef& which, const std::string& bytes) const {
+    put(which, bytes, statementFor(which, bytes), key);
+  }
+  void put(const BinaryRef& which, const std::string& bytes, const cache::Statement& statement,
+           const cache::PrivateKey& signer) const {
+    writeBytes(file(which.fileName()), bytes);
+    writeBytes(file(which.attestationName()), *cache::signStatement(statement, signer), 0644);
+  }
+  [[nodiscard]] config::CacheSettings settings() const {
+    config::CacheSettings settings;
+    settings.path = path("cache");
+    settings.keys = path("keys");
+    settings.state = path("state");
+    return settings;
+  }
+
+  TempFolder folder;
+  cache::PrivateKey key = std::move(*cache::PrivateKey::generate(cache::KeyType::p256));
+  BinaryRef ref{"checkout", "1.8.3"};
+};
+
+}  // namespace fallbackd::test
