@@ -1,0 +1,309 @@
+// The main job, end to end: real containerd, runc, CNI, registry, kernel; the built fallbackd.
+#include "base/strings.hpp"
+#include "e2e_gtest.hpp"
+#include "run_dir.hpp"
+#include "shop.hpp"
+#include "sys/file.hpp"
+#include "wait.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+// Separates working from broken.
+constexpr auto kCeiling = 30s;
+
+std::string readText(const fs::path& path) {
+  return sys::readFile(Stage::cli, path, 1 << 20).value_or("");
+}
+
+std::string namespaceOf(pid_t pid, const std::string& kind) {
+  return fs::read_symlink("/proc/" + std::to_string(pid) + "/ns/" + kind);
+}
+
+/// The value of a line in /proc/PID/status, without its blanks at both ends.
+std::string statusLine(pid_t pid, const std::string& key) {
+  const auto text = readText("/proc/" + std::to_string(pid) + "/status");
+  const auto at = text.find("\n" + key + ":");
+  if (at == std::string::npos) return "(none)";
+  const auto begin = at + key.size() + 2;
+  return std::string(trim(std::string_view(text).substr(begin, text.find('\n', begin) - begin)));
+}
+
+bool runs(pid_t pid) {
+  return pid > 0 && fs::exists("/proc/" + std::to_string(pid));
+}
+
+double sumOf(const Metrics& metrics, const std::string& prefix, const std::string& part = "") {
+  double sum = 0;
+  for (const auto& [name, value] : metrics) {
+    if (name.starts_with(prefix) && name.find(part) != std::string::npos) sum += value;
+  }
+  return sum;
+}
+
+class RecoveryE2e : public testing::Test {
+ protected:
+  void open(const ShopOptions& options = {}) { E2E_TRY(shop_, Shop::open(options)); }
+  /// A pod whose fallback answers.
+  void recover(const std::string& name, Pod& pod) {
+    E2E_TRY(pod, shop_->kubelet->startPod(shop_->podSpec(name)));
+    E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
+    ASSERT_THAT(answer.body, HasSubstr("role=fallback"));
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, name) == "ready"; }));
+  }
+  [[nodiscard]] double metric(const std::string& prefix, const std::string& part = "") const {
+    const auto metrics = shop_->daemon->metrics();
+    return metrics ? sumOf(*metrics, prefix, part) : -1;
+  }
+  /// Waits until the daemon has looked at the waiting pod `times` more.
+  bool probedAgain(const std::string& result, int times = 2) {
+    const auto name = "fallbackd_probe_pulls_total{result=\"" + result + "\"}";
+    const auto before = metric(name);
+    return waitUntil(kCeiling, [&] { return metric(name) >= before + times; });
+  }
+
+  std::unique_ptr<Shop> shop_;
+};
+
+TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
+  open();
+  Pod pod;
+  recover("web-0", pod);
+
+  // Where a container of the pod would be, and nowhere else.
+  const pid_t pid = fallbackPid(*shop_->daemon, "web-0");
+  ASSERT_TRUE(runs(pid));
+  for (const char* kind : {"net", "ipc", "uts"}) {
+    EXPECT_EQ(namespaceOf(pid, kind), namespaceOf(pod.pausePid, kind)) << kind;
+  }
+  for (const char* kind : {"net", "ipc", "uts", "pid", "mnt"}) {
+    EXPECT_NE(namespaceOf(pid, kind), namespaceOf(shop_->daemon->pid(), kind)) << kind;
+  }
+  EXPECT_NE(namespaceOf(pid, "pid"), namespaceOf(pod.pausePid, "pid"));
+  EXPECT_THAT(readText("/proc/" + std::to_string(pid) + "/cgroup"),
+              HasSubstr(pod.cgroupParent + "/fallback-checkout"));
+  EXPECT_EQ(statusLine(pid, "Uid"), "65532\t65532\t65532\t65532");
+  EXPECT_EQ(statusLine(pid, "Gid"), "65533\t65533\t65533\t65533");
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
+    EXPECT_EQ(statusLine(pid, set), "0000000000000000") << set;
+  }
+  EXPECT_EQ(statusLine(pid, "NoNewPrivs"), "1");
+  EXPECT_EQ(statusLine(pid, "Seccomp"), "2");
+  EXPECT_THAT(readText(pod.logDirectory / "checkout-fallback" / "0.log"), HasSubstr(" stdout F "));
+
+  // Seen from outside: metrics by phase and cause, status for people.
+  for (const char* phase : {"detect", "verify", "health_check", "exec", "ready", "total"}) {
+    EXPECT_EQ(metric("fallbackd_recovery_seconds_count", "phase=\"" + std::string(phase) + "\""), 1) << phase;
+  }
+  EXPECT_EQ(metric("fallbackd_active_fallbacks", "checkout"), 1);
+  EXPECT_EQ(metric("fallbackd_workload_binary_admitted", "checkout@1.8.3"), 1);
+  E2E_TRY(const auto status,
+          runOk({.argv = {binary("fallbackctl"), "status", "--socket", shop_->daemon->controlSocket()},
+                 .env = {},
+                 .output = {}}));
+  EXPECT_THAT(status, HasSubstr("web-0"));
+  EXPECT_THAT(status, HasSubstr("unreachable"));
+
+  // The registry returns; kubelet pulls and starts the real container.
+  E2E_CHECK(shop_->registry.start());
+  E2E_TRY(const auto reference,
+          shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
+  const auto pulled = shop_->kubelet->pullImage(reference);
+  ASSERT_TRUE(pulled.ok()) << pulled.text;
+  EXPECT_TRUE(runs(pid)) << "it serves until the container is made";
+  E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, shop_->containerSpec()));
+  E2E_CHECK(shop_->kubelet->startContainer(id));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] {
+    const auto answer = httpGet(pod.ip, Shop::kPort, "/", 1s);
+    return answer && answer->body.find("role=container") != std::string::npos;
+  })) << "the container found its port taken?";
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "handed_back"; }));
+  EXPECT_FALSE(runs(pid));
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_hand_back_gap_seconds_count") == 1; }));
+  EXPECT_EQ(metric("fallbackd_active_fallbacks", "checkout"), 0);
+  for (const auto& cgroup : pod.cgroups) EXPECT_FALSE(fs::exists(cgroup / "fallback-checkout")) << cgroup;
+  E2E_TRY(const auto code, shop_->daemon->stop());
+  EXPECT_EQ(code, 0);
+}
+
+TEST_F(RecoveryE2e, MissingImageStartsNothing) {
+  open();
+  E2E_CHECK(shop_->registry.start());
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  ASSERT_TRUE(probedAgain("not_found"));
+  EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");
+  EXPECT_FALSE(httpGet(pod.ip, Shop::kPort, "/", 1s));
+}
+
+TEST_F(RecoveryE2e, MissingPasswordStartsNothing) {
+  open();
+  E2E_TRY(auto closed, Registry::make({.port = 0, .user = "robot", .password = "beep"}));
+  E2E_CHECK(closed.start());
+  E2E_TRY(const auto image, closed.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
+  const auto loads = metric("fallbackd_config_loads_total", "ok");
+  E2E_CHECK(shop_->daemon->rewriteConfig(shop_->daemonOptions(image)));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_config_loads_total", "ok") > loads; }));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  ASSERT_TRUE(probedAgain("unauthorized"));
+  EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");
+  EXPECT_FALSE(httpGet(pod.ip, Shop::kPort, "/", 1s));
+}
+
+TEST_F(RecoveryE2e, WhatIsNotAdmittedIsNotExecuted) {
+  ShopOptions options;
+  options.installBinary = false;
+  open(options);
+  const auto binaryFile = shop_->signer.cacheDir() / "checkout-v1.8.3";
+  const auto attestation = shop_->signer.cacheDir() / "checkout-v1.8.3.sigstore.json";
+  const auto good = testProgram("shop-httpd-1.8.3");
+  const auto signTo = [&](const fs::path& program, const std::string& key, const std::string& version) {
+    return runOk(
+        {.argv = {binary("fallbackctl"), "sign", "--skip-form-check", "--key", key, "--name", "checkout",
+                  "--version", version, "--expires", "30d", "--out", attestation, program},
+         .env = {},
+         .output = {}});
+  };
+  const auto place = [&](const fs::path& program, const std::string& key, const std::string& version) {
+    fs::copy_file(program, binaryFile, fs::copy_options::overwrite_existing);
+    E2E_TRY(const auto ignored, signTo(program, key, version));
+  };
+  const std::string own = shop_->signer.privateKey();
+  const std::string stranger = makeRunDir("stranger") / "key";
+  E2E_TRY(const auto made,
+          runOk({.argv = {binary("fallbackctl"), "keygen", "--out", stranger}, .env = {}, .output = {}}));
+
+  struct Row {
+    const char* reason;
+    std::function<void()> spoil;
+  };
+  const std::vector<Row> rows{
+      {"not_found", [] {}},
+      {"attestation_missing", [&] { fs::remove(attestation); }},
+      {"digest_mismatch",
+       [&] {
+         std::fstream file(binaryFile, std::ios::in | std::ios::out | std::ios::binary);
+         file.seekp(5000);
+         file.put('\x7f');
+       }},
+      {"untrusted_key", [&] { place(good, stranger + ".key", "1.8.3"); }},
+      {"version_mismatch", [&] { place(good, own, "1.0.0"); }},
+      {"elf_dynamic", [&] { place(testProgram("elf-dynamic"), own, "1.8.3"); }},
+      {"not_elf", [&] { std::ofstream(binaryFile, std::ios::trunc) << "#!/bin/sh\nexit 0\n"; }},
+  };
+  int number = 0;
+  for (const auto& row : rows) {
+    if (row.reason != std::string("not_found")) place(good, own, "1.8.3");
+    row.spoil();
+    const std::string name = "web-" + std::to_string(number++);
+    E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec(name)));
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, name) == "failed"; }))
+        << row.reason;
+    EXPECT_GE(metric("fallbackd_recoveries_total", "reason=\"" + std::string(row.reason) + "\""), 1)
+        << row.reason;
+    EXPECT_THAT(shop_->daemon->logText(), HasSubstr("reason=" + std::string(row.reason)));
+    const auto verify = run({.argv = {binary("fallbackctl"), "verify", "--cache", shop_->signer.cacheDir(),
+                                      "--keys", shop_->signer.keysDir(), "checkout@1.8.3"},
+                             .env = {},
+                             .output = {}});
+    ASSERT_TRUE(verify);
+    EXPECT_EQ(verify->code, 1);
+    EXPECT_THAT(verify->text, HasSubstr("admission: " + std::string(row.reason)));
+    EXPECT_EQ(fallbackPid(*shop_->daemon, name), 0);
+    for (const auto& cgroup : pod.cgroups) EXPECT_FALSE(fs::exists(cgroup / "fallback-checkout"));
+    E2E_CHECK(shop_->kubelet->removePod(pod));
+  }
+  EXPECT_EQ(metric("fallbackd_recovery_seconds_count", "phase=\"exec\""), 0) << "nothing was ever executed";
+}
+
+TEST_F(RecoveryE2e, ThePodsEndIsTheFallbacksEnd) {
+  open();
+  Pod pod;
+  recover("web-0", pod);
+  const pid_t pid = fallbackPid(*shop_->daemon, "web-0");
+  E2E_CHECK(shop_->kubelet->removePod(pod));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "pod_gone"; }));
+  EXPECT_FALSE(runs(pid));
+  EXPECT_EQ(metric("fallbackd_active_fallbacks", "checkout"), 0);
+}
+
+TEST_F(RecoveryE2e, ACrashedDaemonLeavesTheFallbackAndTheNextOneAdoptsIt) {
+  open();
+  Pod pod;
+  recover("web-0", pod);
+  const pid_t pid = fallbackPid(*shop_->daemon, "web-0");
+  shop_->daemon->kill();
+  EXPECT_TRUE(runs(pid));
+  EXPECT_TRUE(httpGet(pod.ip, Shop::kPort, "/"));
+  E2E_CHECK(shop_->daemon->restart());
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return fallbackPid(*shop_->daemon, "web-0") == pid; }));
+  ASSERT_TRUE(probedAgain("unreachable")) << "a detection of the next daemon must not start a second one";
+  EXPECT_TRUE(runs(pid));
+  EXPECT_EQ(fallbackPid(*shop_->daemon, "web-0"), pid);
+
+  // It is handed back like any other.
+  E2E_CHECK(shop_->registry.start());
+  E2E_TRY(const auto reference,
+          shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
+  ASSERT_TRUE(shop_->kubelet->pullImage(reference).ok());
+  E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, shop_->containerSpec()));
+  E2E_CHECK(shop_->kubelet->startContainer(id));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "handed_back"; }));
+  EXPECT_FALSE(runs(pid));
+}
+
+TEST_F(RecoveryE2e, AFallbackThatDiesIsStartedAgain) {
+  open();
+  Pod pod;
+  recover("web-0", pod);
+  const pid_t first = fallbackPid(*shop_->daemon, "web-0");
+  ASSERT_EQ(::kill(first, SIGKILL), 0);
+  ASSERT_TRUE(waitUntil(kCeiling, [&] {
+    const pid_t now = fallbackPid(*shop_->daemon, "web-0");
+    return now != 0 && now != first && recoveryState(*shop_->daemon, "web-0") == "ready";
+  }));
+  EXPECT_TRUE(httpGet(pod.ip, Shop::kPort, "/"));
+  EXPECT_EQ(metric("fallbackd_fallback_exits_total", "signaled"), 1);
+}
+
+TEST_F(RecoveryE2e, ABrokenConfigurationLeavesTheOldOneAtWork) {
+  open();
+  auto broken = shop_->daemonOptions(shop_->image());
+  broken.extra += "cahce: {}\n";
+  E2E_CHECK(shop_->daemon->rewriteConfig(broken));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_config_loads_total", "refused") == 1; }));
+  EXPECT_EQ(metric("fallbackd_config_last_load_successful"), 0);
+  EXPECT_THAT(shop_->daemon->logText(), HasSubstr("did you mean cache?"));
+  Pod pod;
+  recover("web-0", pod);
+  E2E_CHECK(shop_->daemon->rewriteConfig(shop_->daemonOptions(shop_->image())));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_config_last_load_successful") == 1; }));
+}
+
+TEST_F(RecoveryE2e, ManyPodsAtOnceShareFewProbes) {
+  ShopOptions options;
+  options.reprobeInterval = "60s";
+  open(options);
+  constexpr int kPods = 8;
+  std::vector<Pod> pods;
+  for (int i = 0; i < kPods; ++i) {
+    E2E_TRY(auto pod, shop_->kubelet->startPod(shop_->podSpec("web-" + std::to_string(i))));
+    pods.push_back(std::move(pod));
+  }
+  for (const auto& pod : pods) E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
+  EXPECT_EQ(metric("fallbackd_active_fallbacks", "checkout"), kPods);
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e

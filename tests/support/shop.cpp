@@ -1,0 +1,93 @@
+#include "shop.hpp"
+
+#include "run_dir.hpp"
+
+#include <boost/json.hpp>
+
+namespace fallbackd::e2e {
+
+namespace {
+
+namespace json = boost::json;
+
+/// The newest recovery of a pod in /status: running ones come first.
+std::optional<json::object> recoveryOf(const Daemon& daemon, const std::string& podName) {
+  const auto answer = httpGet("127.0.0.1", daemon.telemetryPort(), "/status");
+  if (!answer || answer->status != 200) return std::nullopt;
+  const auto root = json::parse(answer->body);
+  for (const auto& item : root.at("recoveries").as_array()) {
+    if (item.at("pod").as_string() == podName) return item.as_object();
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Shop>> Shop::open(const ShopOptions& options) {
+  FB_TRY(auto registry, Registry::make());
+  FB_TRY(auto signer, Signer::make());
+  std::unique_ptr<Shop> shop(new Shop(std::move(registry), std::move(signer)));
+  shop->options = options;
+  FB_TRY(shop->node, ContainerdNode::start());
+  shop->kubelet = std::make_unique<Kubelet>(*shop->node);
+  if (options.installBinary) {
+    FB_CHECK(shop->signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "1.8.3"));
+  }
+  FB_TRY(shop->daemon, Daemon::start(shop->daemonOptions(shop->image())));
+  return shop;
+}
+
+PodSpec Shop::podSpec(const std::string& name) const {
+  PodSpec spec;
+  spec.name = name;
+  spec.namespaceName = "shop";
+  spec.labels = {{"app", "checkout"}};
+  spec.volumes = {{PodVolume::Kind::config_map, "settings", {{"config.yaml", "greeting: hello\n"}}}};
+  return spec;
+}
+
+ContainerSpec Shop::containerSpec() const {
+  ContainerSpec spec;
+  spec.name = "checkout";
+  spec.image = image();
+  spec.args = {"--port=8080", "--config=/etc/app/config.yaml"};
+  spec.env = {{"ROLE", "container"}};
+  spec.mounts = {{"settings", "/etc/app", true}};
+  spec.runAsUser = 65532;
+  return spec;
+}
+
+DaemonOptions Shop::daemonOptions(const std::string& image) const {
+  DaemonOptions result;
+  result.containerdSocket = node->socket();
+  result.cacheDir = signer.cacheDir();
+  result.keysDir = signer.keysDir();
+  result.kubeletPods = kubelet->podsDir();
+  result.extra = "detection: {reprobeInterval: " + options.reprobeInterval + "}\n";
+  result.workloads =
+      "- name: checkout\n"
+      "  match: {namespace: shop, labels: {app: checkout}, container: checkout}\n"
+      "  image: " +
+      image +
+      "\n"
+      "  binary: checkout@1.8.3\n"
+      "  args: [--port=8080, --config=/etc/app/config.yaml]\n"
+      "  env: {ROLE: fallback}\n"
+      "  user: {uid: 65532, gid: 65533}\n"
+      "  volumes: [{name: settings, type: configMap, mountPath: /etc/app}]\n"
+      "  readiness: {tcp: {port: 8080}}\n" +
+      options.workloadExtra;
+  return result;
+}
+
+pid_t fallbackPid(const Daemon& daemon, const std::string& podName) {
+  const auto recovery = recoveryOf(daemon, podName);
+  return recovery ? recovery->at("pid").to_number<pid_t>() : 0;
+}
+
+std::string recoveryState(const Daemon& daemon, const std::string& podName) {
+  const auto recovery = recoveryOf(daemon, podName);
+  return recovery ? std::string(recovery->at("state").as_string()) : "";
+}
+
+}  // namespace fallbackd::e2e

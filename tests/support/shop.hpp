@@ -1,0 +1,50 @@
+// The shop: one node with a containerd, a kubelet, a signed cache, a registry and fallbackd, set up around
+// the workload "checkout". What end-to-end tests, demo and benchmarks start from.
+#pragma once
+
+#include "containerd_node.hpp"
+#include "daemon.hpp"
+#include "kubelet.hpp"
+#include "registry.hpp"
+
+#include <memory>
+#include <string>
+
+namespace fallbackd::e2e {
+
+struct ShopOptions {
+  std::string reprobeInterval = "1s";
+  bool installBinary = true;
+  std::string workloadExtra;  // further YAML lines of the workload, two blanks deep
+};
+
+class Shop {
+ public:
+  /// Everything but the registry runs afterwards; the registry's address refuses connections.
+  static Result<std::unique_ptr<Shop>> open(const ShopOptions& options = {});
+
+  static constexpr std::uint16_t kPort = 8080;
+
+  /// A pod of the workload; its container is left to the caller.
+  [[nodiscard]] PodSpec podSpec(const std::string& name) const;
+  [[nodiscard]] ContainerSpec containerSpec() const;
+  [[nodiscard]] std::string image() const { return registry.reference("shop/checkout:1.8.3"); }
+  [[nodiscard]] DaemonOptions daemonOptions(const std::string& image) const;
+
+  ShopOptions options;
+  std::unique_ptr<ContainerdNode> node;
+  std::unique_ptr<Kubelet> kubelet;
+  Registry registry;
+  Signer signer;
+  std::unique_ptr<Daemon> daemon;
+
+ private:
+  Shop(Registry r, Signer s) : registry(std::move(r)), signer(std::move(s)) {}
+};
+
+/// The process that /status names for a pod, 0 where there is none that runs.
+pid_t fallbackPid(const Daemon& daemon, const std::string& podName);
+/// The state of the pod's newest recovery ("ready"), "" where there is none.
+std::string recoveryState(const Daemon& daemon, const std::string& podName);
+
+}  // namespace fallbackd::e2e
