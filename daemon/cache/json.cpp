@@ -69,7 +69,7 @@ class DuplicateFinder {
   std::string key_;
 };
 
-tl::unexpected<Error> malformed(const std::string& what, const std::string& why) {
+tl::unexpected<Error> notStrict(const std::string& what, const std::string& why) {
   return fail(Stage::admission, Reason::attestation_malformed, what + " " + why);
 }
 
@@ -85,19 +85,19 @@ int sextet(char c) {
 }  // namespace
 
 Result<json::value> parseStrict(std::string_view text, const std::string& what) {
-  if (text.size() > kMaxText) return malformed(what, "has more than 1 MiB");
+  if (text.size() > kMaxText) return notStrict(what, "has more than 1 MiB");
   json::parse_options options;
   options.max_depth = kMaxDepth;
   json::basic_parser<DuplicateFinder> finder(options);
   json::error_code error;
   const std::size_t used = finder.write_some(false, text.data(), text.size(), error);
-  if (finder.handler().found) return malformed(what, "has a key twice in one object");
-  if (error) return malformed(what, "is not JSON as expected: " + error.message());
+  if (finder.handler().found) return notStrict(what, "has a key twice in one object");
+  if (error) return notStrict(what, "is not JSON as expected: " + error.message());
   const auto rest = text.substr(used);
   if (rest.find_first_not_of(" \t\r\n") != std::string_view::npos)
-    return malformed(what, "has bytes behind its end");
+    return notStrict(what, "has bytes behind its end");
   auto value = json::parse({text.data(), text.size()}, error, {}, options);
-  if (error) return malformed(what, "is not JSON as expected: " + error.message());
+  if (error) return notStrict(what, "is not JSON as expected: " + error.message());
   return value;
 }
 
@@ -110,14 +110,14 @@ std::string stringAt(const json::object& object, std::string_view key) {
 Result<std::string> decodeBase64(std::string_view text, const std::string& what) {
   const bool standard = text.find_first_of("+/") != std::string_view::npos;
   const bool url = text.find_first_of("-_") != std::string_view::npos;
-  if (standard && url) return malformed(what, "mixes both base64 alphabets");
+  if (standard && url) return notStrict(what, "mixes both base64 alphabets");
   std::size_t padding = 0;
   while (!text.empty() && text.back() == '=') {
     text.remove_suffix(1);
     ++padding;
   }
   if (padding > 2 || (padding != 0 && (text.size() + padding) % 4 != 0) || text.size() % 4 == 1) {
-    return malformed(what, "is not base64: wrong length");
+    return notStrict(what, "is not base64: wrong length");
   }
   std::string bytes;
   bytes.reserve(text.size() * 3 / 4);
@@ -125,7 +125,7 @@ Result<std::string> decodeBase64(std::string_view text, const std::string& what)
   int bits = 0;
   for (const char c : text) {
     const int value = sextet(c);
-    if (value < 0) return malformed(what, "is not base64");
+    if (value < 0) return notStrict(what, "is not base64");
     buffer = (buffer << 6U) | static_cast<std::uint32_t>(value);
     bits += 6;
     if (bits >= 8) {
@@ -135,7 +135,7 @@ Result<std::string> decodeBase64(std::string_view text, const std::string& what)
   }
   // Bits left over must be zero, or one text would have several spellings.
   if ((buffer & ((1U << static_cast<unsigned>(bits)) - 1U)) != 0)
-    return malformed(what, "is not canonical base64");
+    return notStrict(what, "is not canonical base64");
   return bytes;
 }
 

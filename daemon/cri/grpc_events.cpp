@@ -20,7 +20,7 @@ namespace fallbackd::cri {
 namespace {
 
 namespace asio = boost::asio;
-namespace v1 = ::containerd::services::events::v1;
+namespace events = ::containerd::services::events::v1;
 namespace types = ::containerd::events;
 using namespace std::chrono_literals;
 
@@ -48,7 +48,7 @@ std::optional<Message> unpack(const google::protobuf::Any& any) {
   return message;
 }
 
-std::optional<Event> toEvent(const v1::Envelope& envelope) {
+std::optional<Event> toEvent(const events::Envelope& envelope) {
   const auto at = toStamp(envelope.timestamp());
   const std::string& topic = envelope.topic();
   if (topic == "/tasks/start") {
@@ -98,10 +98,10 @@ struct Queue {
 };
 
 /// Deletes itself when gRPC is done with it.
-class Reactor final : public grpc::ClientReadReactor<v1::Envelope> {
+class Reactor final : public grpc::ClientReadReactor<events::Envelope> {
  public:
-  Reactor(v1::Events::Stub& stub, std::shared_ptr<grpc::ClientContext> context,
-          asio::any_io_executor executor, std::shared_ptr<Queue> queue, const v1::SubscribeRequest& request)
+  Reactor(events::Events::Stub& stub, std::shared_ptr<grpc::ClientContext> context,
+          asio::any_io_executor executor, std::shared_ptr<Queue> queue, const events::SubscribeRequest& request)
       : context_(std::move(context)),
         executor_(std::move(executor)),
         queue_(std::move(queue)),
@@ -143,8 +143,8 @@ class Reactor final : public grpc::ClientReadReactor<v1::Envelope> {
   std::shared_ptr<grpc::ClientContext> context_;
   asio::any_io_executor executor_;
   std::shared_ptr<Queue> queue_;
-  v1::SubscribeRequest request_;
-  v1::Envelope envelope_;
+  events::SubscribeRequest request_;
+  events::Envelope envelope_;
 };
 
 class GrpcEventStream final : public EventStream {
@@ -175,7 +175,7 @@ class GrpcEventSource final : public EventSource {
  public:
   GrpcEventSource(const std::shared_ptr<grpc::Channel>& channel, std::string containerdNamespace,
                   asio::any_io_executor executor)
-      : stub_(v1::Events::NewStub(channel)),
+      : stub_(events::Events::NewStub(channel)),
         namespace_(std::move(containerdNamespace)),
         executor_(std::move(executor)) {}
 
@@ -183,7 +183,7 @@ class GrpcEventSource final : public EventSource {
     auto context = std::make_shared<grpc::ClientContext>();
     context->AddMetadata("containerd-namespace", namespace_);
     auto queue = std::make_shared<Queue>(executor_);
-    v1::SubscribeRequest request;
+    events::SubscribeRequest request;
     // One filter an entry; they are alternatives. Other namespaces (moby, ...) are not ours.
     for (const std::string_view topic :
          {"/tasks/start", "/tasks/exit", "/containers/create", "/containers/delete", "/images/create",
@@ -210,7 +210,7 @@ class GrpcEventSource final : public EventSource {
 
  private:
   Awaitable<Result<>> greet() {
-    v1::PublishRequest request;
+    events::PublishRequest request;
     request.set_topic(kGreetingTopic);
     // A type that every reader of containerd's events knows; the id belongs to no container.
     types::ContainerDelete body;
@@ -226,7 +226,7 @@ class GrpcEventSource final : public EventSource {
     co_return Result<>{};
   }
 
-  std::unique_ptr<v1::Events::Stub> stub_;
+  std::unique_ptr<events::Events::Stub> stub_;
   std::string namespace_;
   asio::any_io_executor executor_;
 };

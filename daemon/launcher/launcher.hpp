@@ -2,21 +2,20 @@
 // tests run on fakes; the real ones speak to the spawner process.
 #pragma once
 
-#include <sys/types.h>
-
-#include <chrono>
-#include <cstdint>
-#include <memory>
-#include <string>
-#include <vector>
-
-#include <boost/asio/awaitable.hpp>
-
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "config/model.hpp"
 #include "cri/types.hpp"
 #include "sys/fd.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+#include <boost/asio/awaitable.hpp>
 
 namespace fallbackd::launcher {
 

@@ -1,0 +1,193 @@
+#include "launcher/cgroup_leaf.hpp"
+
+#include "base/clock.hpp"
+#include "base/strings.hpp"
+#include "sys/file.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <csignal>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::launcher {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::size_t kMaxCgroupText = 1 << 20;
+constexpr std::uint64_t kPeriodUs = 100'000;  // the kernel's default for CPU bandwidth
+constexpr auto kRemoveDeadline = 5s;
+constexpr auto kFirstRetry = 200us;
+constexpr auto kLastRetry = 20ms;
+
+bool present(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
+
+/// A v1 cpuset is born without CPUs and memory nodes, and nobody can be put into it then.
+Result<> inheritCpuset(const std::string& folder) {
+  const std::string parent = folder.substr(0, folder.rfind('/'));
+  for (const char* name : {"/cpuset.cpus", "/cpuset.mems"}) {
+    if (!present(folder + name)) continue;
+    FB_TRY(const auto own, sys::readFile(Stage::cgroup, folder + name, kMaxCgroupText));
+    if (!trim(own).empty()) continue;
+    FB_TRY(const auto value, sys::readFile(Stage::cgroup, parent + name, kMaxCgroupText));
+    FB_CHECK(sys::writeCgroupFile(folder + name, trim(value)));
+  }
+  return {};
+}
+
+/// Sets a limit where its controller is in this folder.
+Result<> limit(const std::string& path, const std::string& value) {
+  if (!present(path)) return {};
+  return sys::writeCgroupFile(path, value);
+}
+
+Result<> limitUnified(const std::string& folder, const config::Resources& resources) {
+  if (resources.memoryBytes) FB_CHECK(limit(folder + "/memory.max", std::to_string(*resources.memoryBytes)));
+  if (resources.pids) FB_CHECK(limit(folder + "/pids.max", std::to_string(*resources.pids)));
+  if (resources.cpus) {
+    const auto quota = static_cast<std::uint64_t>(*resources.cpus * static_cast<double>(kPeriodUs));
+    FB_CHECK(limit(folder + "/cpu.max",
+                   std::to_string(std::max<std::uint64_t>(quota, 1000)) + " " + std::to_string(kPeriodUs)));
+  }
+  return {};
+}
+
+Result<> limitLegacy(const std::string& folder, const config::Resources& resources) {
+  if (resources.memoryBytes) {
+    FB_CHECK(limit(folder + "/memory.limit_in_bytes", std::to_string(*resources.memoryBytes)));
+  }
+  if (resources.pids) FB_CHECK(limit(folder + "/pids.max", std::to_string(*resources.pids)));
+  if (resources.cpus) {
+    const auto quota = static_cast<std::uint64_t>(*resources.cpus * static_cast<double>(kPeriodUs));
+    FB_CHECK(limit(folder + "/cpu.cfs_period_us", std::to_string(kPeriodUs)));
+    FB_CHECK(limit(folder + "/cpu.cfs_quota_us", std::to_string(std::max<std::uint64_t>(quota, 1000))));
+  }
+  return {};
+}
+
+/// A pod whose cgroup has had no container yet may not hand its controllers down. The kernel refuses where
+/// that cannot be; the limits then stay those of the pod.
+void handDownControllers(const std::string& parent, const config::Resources& resources) {
+  const std::string control = parent + "/cgroup.subtree_control";
+  if (resources.memoryBytes) static_cast<void>(sys::writeCgroupFile(control, "+memory"));
+  if (resources.cpus) static_cast<void>(sys::writeCgroupFile(control, "+cpu"));
+  if (resources.pids) static_cast<void>(sys::writeCgroupFile(control, "+pids"));
+}
+
+Result<> makeFolder(const LeafFolder& folder, const config::Resources& resources) {
+  if (folder.unified) handDownControllers(folder.path.substr(0, folder.path.rfind('/')), resources);
+  if (::mkdir(folder.path.c_str(), 0755) != 0) {
+    return fail(Stage::cgroup, errno == EEXIST ? Reason::already_exists : Reason::system,
+                "create " + folder.path, errno);
+  }
+  if (folder.unified) return limitUnified(folder.path, resources);
+  FB_CHECK(inheritCpuset(folder.path));
+  return limitLegacy(folder.path, resources);
+}
+
+/// True when none is left there.
+bool removeFolders(const std::vector<std::string>& paths) {
+  bool gone = true;
+  for (const auto& path : paths) {
+    if (::rmdir(path.c_str()) != 0 && errno != ENOENT) gone = false;
+  }
+  return gone;
+}
+
+}  // namespace
+
+std::string leafName(const std::string& container) {
+  return "fallback-" + container;
+}
+
+std::vector<std::string> pathsOf(const CgroupLeaf& leaf) {
+  std::vector<std::string> paths;
+  for (const auto& folder : leaf) paths.push_back(folder.path);
+  return paths;
+}
+
+Result<CgroupLeaf> findLeaf(const std::vector<sys::CgroupHierarchy>& hierarchies, const std::string& parent,
+                            const std::string& name) {
+  FB_TRY(const auto path, sys::expandCgroupParent(parent));
+  CgroupLeaf leaf;
+  for (const auto& hierarchy : hierarchies) {
+    const std::string folder = hierarchy.folderOf(path);
+    if (present(folder)) leaf.push_back({folder + "/" + name, hierarchy.unified});
+  }
+  if (leaf.empty()) {
+    return fail(Stage::cgroup, Reason::not_found, "the pod's cgroup " + path + " is in no hierarchy");
+  }
+  return leaf;
+}
+
+Result<> makeLeaf(const CgroupLeaf& leaf, const config::Resources& resources) {
+  for (const auto& folder : leaf) FB_CHECK(makeFolder(folder, resources));
+  return {};
+}
+
+Result<> openLeaf(const CgroupLeaf& leaf, LaunchOrder& order, LaunchFds& fds) {
+  for (const auto& folder : leaf) {
+    const std::string file = folder.path + (folder.unified ? "/cgroup.procs" : "/tasks");
+    sys::UniqueFd joining(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!joining) return failErrno(Stage::cgroup, "open " + file);
+    if (!folder.unified) {
+      fds.cgroupTasks.push_back(std::move(joining));
+      continue;
+    }
+    FB_TRY(fds.cgroupFolder, sys::openDir(Stage::cgroup, folder.path));
+    fds.cgroupProcs = std::move(joining);
+    order.unifiedCgroup = true;
+  }
+  order.cgroupTasks = static_cast<std::uint32_t>(fds.cgroupTasks.size());
+  return {};
+}
+
+void killLeaf(const std::vector<std::string>& paths) {
+  for (const auto& path : paths) {
+    // v2 from 5.14 on: all at once, and none can fork its way out.
+    if (sys::writeCgroupFile(path + "/cgroup.kill", "1")) continue;
+    const auto text = sys::readFile(Stage::cgroup, path + "/cgroup.procs", kMaxCgroupText);
+    if (!text) continue;
+    for (const auto line : split(*text, '\n')) {
+      pid_t pid = 0;
+      std::from_chars(line.data(), line.data() + line.size(), pid);
+      if (pid > 1) ::kill(pid, SIGKILL);  // 0: a process that our pid namespace does not show
+    }
+  }
+}
+
+asio::awaitable<Result<>> removeLeaf(std::vector<std::string> paths) {
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  const auto deadline = Monotonic::now() + kRemoveDeadline;
+  std::chrono::nanoseconds delay = kFirstRetry;
+  for (;;) {
+    killLeaf(paths);
+    if (removeFolders(paths)) co_return Result<>{};
+    if (Monotonic::now() > deadline) {
+      co_return fail(Stage::cgroup, Reason::timeout, "empty and remove " + join(paths, ", "));
+    }
+    timer.expires_after(delay);
+    co_await timer.async_wait(asio::use_awaitable);
+    delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastRetry);
+  }
+}
+
+unsigned long long oomKillsIn(const std::vector<std::string>& paths) {
+  unsigned long long kills = 0;
+  for (const auto& path : paths) {
+    kills += sys::readCgroupCounter(path + "/memory.events", "oom_kill");
+    kills += sys::readCgroupCounter(path + "/memory.oom_control", "oom_kill");
+  }
+  return kills;
+}
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,295 @@
+#include "launcher/local_launcher.hpp"
+
+#include "base/strings.hpp"
+#include "launcher/cgroup_leaf.hpp"
+#include "launcher/local_process.hpp"
+#include "launcher/logs.hpp"
+#include "launcher/plan.hpp"
+#include "launcher/sandbox_gate.hpp"
+#include "launcher/volumes.hpp"
+#include "sys/file.hpp"
+#include "sys/process.hpp"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <utility>
+#include <variant>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::launcher {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using namespace asio::experimental::awaitable_operators;
+
+namespace {
+
+constexpr auto kLaunchLimit = 10s;  // beyond the health check's own: a mount or a cgroup that hangs
+constexpr auto kVerifyLimit = 5s;
+
+bool safeId(const std::string& id) {
+  return !id.empty() && id.size() <= 128 && std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  });
+}
+
+/// Removes what a launch that came to nothing left on the file system.
+asio::awaitable<void> removeRemains(std::vector<std::string> leaves, std::string fifoDir) {
+  if (!leaves.empty()) {
+    const auto removed = co_await removeLeaf(std::move(leaves));
+    static_cast<void>(removed);
+  }
+  if (!fifoDir.empty()) static_cast<void>(sys::removeTree(Stage::logs, fifoDir));
+}
+
+}  // namespace
+
+/// One launch on its way. Whatever ends it early, its leaf and FIFOs are removed.
+struct LocalLauncher::Launch {
+  LaunchRequest request;
+  TaskGroup& cleaners;
+  LaunchTimes times;
+  sys::PidFd pause;
+  LaunchOrder order;
+  LaunchFds fds;
+  CgroupLeaf leaf;
+  std::string fifoDir;
+  std::string logFile;
+  std::unique_ptr<LogPump> logs;
+  bool kept = false;
+
+  Launch(LaunchRequest given, TaskGroup& group) : request(std::move(given)), cleaners(group) {}
+  Launch(const Launch&) = delete;
+  Launch& operator=(const Launch&) = delete;
+  ~Launch() {
+    // Only a cancelled launch comes here with something left: its coroutine can wait for nothing any more.
+    if (!kept && (!leaf.empty() || !fifoDir.empty())) cleaners.spawn(removeRemains(pathsOf(leaf), fifoDir));
+  }
+};
+
+/// The runtime's answer, asked for while the rest is prepared.
+struct LocalLauncher::Question {
+  explicit Question(const asio::any_io_executor& executor)
+      : answered(executor, asio::steady_timer::time_point::max()) {}
+  std::optional<Result<pid_t>> answer;
+  asio::steady_timer answered;
+
+  static asio::awaitable<void> ask(std::shared_ptr<Question> self, VerifyPause verify,
+                                   std::string sandboxId) {
+    auto answer = co_await verify(std::move(sandboxId));
+    self->answer = std::move(answer);
+    self->answered.cancel();
+  }
+};
+
+LocalLauncher::LocalLauncher(asio::any_io_executor executor, Options options, VerifyPause verify)
+    : executor_(executor),
+      options_(std::move(options)),
+      verify_(std::move(verify)),
+      spawner_(executor, options_.spawnerProgram.empty() ? defaultSpawnerProgram() : options_.spawnerProgram),
+      tasks_(executor) {}
+
+LocalLauncher::~LocalLauncher() = default;
+
+Result<> LocalLauncher::start() {
+  if (!options_.cgroups) {
+    FB_TRY(options_.cgroups, sys::cgroupHierarchies());
+  }
+  return spawner_.start();
+}
+
+asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launch(LaunchRequest request) {
+  Launch launch(std::move(request), tasks_);
+  launch.times.requested = Monotonic::now();
+  auto prepared = co_await prepare(launch);
+  if (prepared) {
+    auto started = co_await runOrder(launch);
+    if (started) co_return makeProcess(launch, std::move(*started));
+    prepared = tl::unexpected<Error>(started.error());
+  }
+  launch.fds = LaunchFds{};  // our ends of the FIFOs: the pump ends when no writer is left
+  if (launch.logs != nullptr) co_await launch.logs->drained(1s);
+  co_await removeRemains(pathsOf(launch.leaf), launch.fifoDir);
+  launch.kept = true;  // nothing more to remove
+  co_return tl::unexpected<Error>(prepared.error());
+}
+
+asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
+  const auto& request = launch.request;
+  if (!safeId(request.recoveryId) || request.executable == nullptr || !options_.cgroups) {
+    co_return fail(Stage::spawner, Reason::invalid, "launch " + fallbackd::quoted(request.recoveryId));
+  }
+  FB_CO_TRY(launch.pause, openSandbox(request.sandbox, options_.allowHostNetwork));
+  std::shared_ptr<Question> question;
+  if (verify_) {
+    question = std::make_shared<Question>(executor_);
+    tasks_.spawn(Question::ask(question, verify_, request.sandbox.sandbox.id));
+  }
+  FB_CO_TRY(launch.order, planOrder(request));
+  const std::string fifoDir = fifoDirOf(options_.runDir, request.recoveryId);
+  FB_CO_CHECK(makeFifos(fifoDir));
+  launch.fifoDir = fifoDir;
+  const auto fresh = co_await makeFreshLeaf(launch);
+  if (!fresh) co_return tl::unexpected<Error>(fresh.error());
+  FB_CO_CHECK(openFds(launch));
+  const auto same = co_await checkPause(launch, question);
+  co_return same;
+}
+
+/// A leaf of that name may be left from a daemon that died before it could write its journal: whatever runs
+/// in it ends before another fallback starts.
+asio::awaitable<Result<>> LocalLauncher::makeFreshLeaf(Launch& launch) {
+  const auto& request = launch.request;
+  FB_CO_TRY(const auto leaf, findLeaf(*options_.cgroups, request.sandbox.cgroupParent,
+                                      leafName(request.workload.match.container)));
+  auto made = makeLeaf(leaf, request.workload.resources);
+  launch.leaf = leaf;
+  if (made || made.error().reason != Reason::already_exists) co_return made;
+  auto removed = co_await removeLeaf(pathsOf(leaf));
+  if (!removed) co_return removed;
+  co_return makeLeaf(leaf, request.workload.resources);
+}
+
+Result<> LocalLauncher::openFds(Launch& launch) {
+  const auto& request = launch.request;
+  const auto& workload = request.workload;
+  auto& fds = launch.fds;
+  fds.executable = sys::UniqueFd(::fcntl(request.executable->get(), F_DUPFD_CLOEXEC, 0));
+  if (!fds.executable) return failErrno(Stage::exec, "hold the executable");
+  fds.sandbox = std::move(launch.pause);
+  FB_TRY(fds.out, openFifo(launch.fifoDir, "stdout", FifoEnd::process));
+  FB_TRY(fds.err, openFifo(launch.fifoDir, "stderr", FifoEnd::process));
+  FB_CHECK(openLeaf(launch.leaf, launch.order, fds));
+
+  FB_TRY(auto mounts, prepareVolumes(options_.kubeletPods, request.sandbox.sandbox.podUid, workload.volumes));
+  const bool ownShm = std::any_of(mounts.targets.begin(), mounts.targets.end(),
+                                  [](const MountTarget& target) { return target.path == "/dev/shm"; });
+  if (!ownShm && !request.sandbox.shmPath.empty()) {
+    FB_TRY(auto shm, prepareShm(request.sandbox.shmPath));
+    mounts.add({"/dev/shm", true}, std::move(shm));
+  }
+  launch.order.mounts = std::move(mounts.targets);
+  fds.mounts = std::move(mounts.trees);
+
+  launch.logFile = logFileOf(request.sandbox.logDirectory, workload.match.container, request.restartCount);
+  sys::UniqueFd file;
+  if (!launch.logFile.empty()) {
+    FB_TRY(file, openLogFile(launch.logFile));
+  }
+  FB_TRY(auto out, openFifo(launch.fifoDir, "stdout", FifoEnd::daemon));
+  FB_TRY(auto err, openFifo(launch.fifoDir, "stderr", FifoEnd::daemon));
+  launch.logs = std::make_unique<LogPump>(executor_, std::move(out), std::move(err), std::move(file));
+  return {};
+}
+
+asio::awaitable<Result<>> LocalLauncher::checkPause(const Launch& launch,
+                                                    std::shared_ptr<Question> question) {
+  const auto& status = launch.request.sandbox;
+  if (question != nullptr && !question->answer) {
+    asio::steady_timer limit(executor_);
+    limit.expires_after(kVerifyLimit);
+    boost::system::error_code ignored;
+    const std::variant<std::monostate, std::monostate> first =
+        co_await (question->answered.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) ||
+                  limit.async_wait(asio::use_awaitable));
+    static_cast<void>(first);
+  }
+  if (question != nullptr) {
+    if (!question->answer) {
+      co_return fail(Stage::sandbox, Reason::timeout, "ask again for sandbox " + status.sandbox.id);
+    }
+    const auto& answer = *question->answer;
+    if (!answer || *answer != status.pausePid) {
+      const std::string now = answer ? "pause process " + std::to_string(*answer) : answer.error().message();
+      co_return fail(Stage::sandbox, Reason::sandbox_changed,
+                     "sandbox " + status.sandbox.id + ": was pause process " +
+                         std::to_string(status.pausePid) + ", now " + now);
+    }
+  }
+  if (!sys::isRunning(launch.fds.sandbox)) {
+    co_return fail(Stage::sandbox, Reason::sandbox_gone,
+                   "the pause process of sandbox " + status.sandbox.id + " ended");
+  }
+  co_return Result<>{};
+}
+
+asio::awaitable<Result<StartedProcess>> LocalLauncher::runOrder(Launch& launch) {
+  asio::steady_timer limit(executor_);
+  limit.expires_after(launch.request.workload.healthCheck.timeout + kLaunchLimit);
+  auto ordered = spawner_.launch(std::move(launch.order), std::move(launch.fds));
+  std::variant<Result<StartedProcess>, std::monostate> first =
+      co_await (std::move(ordered) || limit.async_wait(asio::use_awaitable));
+  if (first.index() == 1) {
+    co_return fail(Stage::spawner, Reason::timeout, "the launch did not come to an end; aborted");
+  }
+  co_return std::move(std::get<0>(first));
+}
+
+std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProcess started) {
+  ProcessRecord record;
+  record.recoveryId = launch.request.recoveryId;
+  record.pid = started.pid;
+  // Zero where it ended at once: exited() tells how.
+  record.startTime = sys::startTimeOf(Stage::run, started.pid).value_or(0);
+  record.cgroupLeaves = pathsOf(launch.leaf);
+  record.fifoDir = launch.fifoDir;
+  record.logFile = launch.logFile;
+  launch.times.prepared = started.prepared;
+  launch.times.healthChecked = started.healthChecked;
+  launch.times.started = started.started;
+  launch.kept = true;
+  return std::make_unique<LocalProcess>(executor_, std::move(record), launch.times,
+                                        std::move(started.process), std::move(started.exit),
+                                        std::move(launch.logs));
+}
+
+/// A journal names folders that are going to be removed and processes that are going to be killed: only such
+/// as a launch of ours makes.
+bool LocalLauncher::ours(const ProcessRecord& record) const {
+  const auto leaf = [this](const std::string& path) {
+    const auto name = path.substr(path.rfind('/') + 1);
+    return name.starts_with(leafName("")) && path.find("/../") == std::string::npos &&
+           std::any_of(options_.cgroups->begin(), options_.cgroups->end(),
+                       [&](const auto& hierarchy) { return path.starts_with(hierarchy.mountPoint + "/"); });
+  };
+  return options_.cgroups && safeId(record.recoveryId) && record.pid > 1 &&
+         record.fifoDir == fifoDirOf(options_.runDir, record.recoveryId) &&
+         std::all_of(record.cgroupLeaves.begin(), record.cgroupLeaves.end(), leaf);
+}
+
+asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRecord record) {
+  if (!ours(record)) {
+    co_return fail(Stage::run, Reason::invalid,
+                   "the record of recovery " + fallbackd::quoted(record.recoveryId) + " is not ours");
+  }
+  auto process = sys::openPidFd(Stage::run, record.pid);
+  const auto startTime = sys::startTimeOf(Stage::run, record.pid);
+  // Held first and looked at then: a process of the same number that came since has another start time.
+  const bool same = process && startTime && *startTime == record.startTime && sys::isRunning(*process);
+  if (!same) {
+    co_await removeRemains(record.cgroupLeaves, record.fifoDir);
+    co_return fail(Stage::run, Reason::not_found,
+                   "process " + std::to_string(record.pid) + " does not run any more");
+  }
+  sys::UniqueFd file;
+  if (!record.logFile.empty()) {
+    // Without its file the output vanishes, as with a full disk; the process matters more.
+    auto opened = openLogFile(record.logFile);
+    if (opened) file = std::move(*opened);
+  }
+  std::unique_ptr<LogPump> logs;
+  auto out = openFifo(record.fifoDir, "stdout", FifoEnd::daemon);
+  auto err = openFifo(record.fifoDir, "stderr", FifoEnd::daemon);
+  if (out && err)
+    logs = std::make_unique<LogPump>(executor_, std::move(*out), std::move(*err), std::move(file));
+  LaunchTimes times;
+  times.requested = times.prepared = times.healthChecked = times.started = Monotonic::now();
+  co_return std::make_unique<LocalProcess>(executor_, std::move(record), times, std::move(*process), nullptr,
+                                           std::move(logs));
+}
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,64 @@
+// The launcher of this machine: makes a launch out of the sandbox, the leaf, the volumes and the log files,
+// and has the spawner do it. One io_context thread; steps that touch files block it for some microseconds.
+#pragma once
+
+#include "base/task_group.hpp"
+#include "launcher/launcher.hpp"
+#include "launcher/spawner_client.hpp"
+#include "sys/cgroup.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/any_io_executor.hpp>
+
+namespace fallbackd::launcher {
+
+class LocalLauncher final : public Launcher {
+ public:
+  struct Options {
+    std::string runDir = "/run/fallbackd";
+    std::string kubeletPods = "/var/lib/kubelet/pods";
+    bool allowHostNetwork = false;
+    std::string spawnerProgram;  // empty: "fallbackd-spawner" beside our own program
+    /// Only these hierarchies; absent: all that are mounted.
+    std::optional<std::vector<sys::CgroupHierarchy>> cgroups;
+  };
+  /// Asks the container runtime which pause process the sandbox has now. Called when the one that the request
+  /// names is already held; another answer is sandbox_changed. Empty: not asked.
+  using VerifyPause = std::function<boost::asio::awaitable<Result<pid_t>>(std::string sandboxId)>;
+
+  LocalLauncher(boost::asio::any_io_executor executor, Options options, VerifyPause verify);
+  ~LocalLauncher() override;
+
+  /// Finds the cgroup hierarchies and starts the spawner. Blocks for some milliseconds.
+  Result<> start();
+
+  boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) override;
+  boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) override;
+
+  [[nodiscard]] const SpawnerClient& spawner() const { return spawner_; }
+
+ private:
+  struct Launch;
+  struct Question;
+
+  boost::asio::awaitable<Result<>> prepare(Launch& launch);
+  Result<> openFds(Launch& launch);
+  boost::asio::awaitable<Result<>> makeFreshLeaf(Launch& launch);
+  boost::asio::awaitable<Result<>> checkPause(const Launch& launch, std::shared_ptr<Question> question);
+  boost::asio::awaitable<Result<StartedProcess>> runOrder(Launch& launch);
+  std::unique_ptr<Process> makeProcess(Launch& launch, StartedProcess started);
+  [[nodiscard]] bool ours(const ProcessRecord& record) const;
+
+  boost::asio::any_io_executor executor_;
+  Options options_;
+  VerifyPause verify_;
+  SpawnerClient spawner_;
+  TaskGroup tasks_;
+};
+
+}  // namespace fallbackd::launcher

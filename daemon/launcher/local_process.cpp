@@ -1,0 +1,159 @@
+#include "launcher/local_process.hpp"
+
+#include "launcher/cgroup_leaf.hpp"
+#include "sys/file.hpp"
+#include "sys/process.hpp"
+
+#include <csignal>
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <variant>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::launcher {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using namespace asio::experimental::awaitable_operators;
+
+namespace {
+
+constexpr auto kNoticeLimit = 1s;   // between the end of a process and the spawner's word on it
+constexpr auto kReapLimit = 100ms;  // until init has buried a process of an earlier daemon
+constexpr auto kReapPause = 1ms;
+constexpr auto kKillLimit = 10s;  // SIGKILL to the end: longer only in uninterruptible sleep
+constexpr auto kLogLimit = 1s;    // to copy what is left in the FIFOs
+
+ExitStatus fromWaitStatus(int waitStatus) {
+  ExitStatus status;
+  if (WIFEXITED(waitStatus)) {
+    status.kind = ExitStatus::Kind::exited;
+    status.value = WEXITSTATUS(waitStatus);
+  } else if (WIFSIGNALED(waitStatus)) {
+    status.kind = ExitStatus::Kind::signaled;
+    status.value = WTERMSIG(waitStatus);
+  }
+  return status;
+}
+
+}  // namespace
+
+struct LocalProcess::Life {
+  Life(const asio::any_io_executor& executor, sys::PidFd held, std::shared_ptr<ExitNotice> notice,
+       std::vector<std::string> leaves)
+      : process(std::move(held)),
+        exit(std::move(notice)),
+        cgroupLeaves(std::move(leaves)),
+        oomKillsBefore(oomKillsIn(cgroupLeaves)),
+        ended(executor, asio::steady_timer::time_point::max()) {}
+
+  asio::awaitable<ExitStatus> toldBySpawner();
+  asio::awaitable<ExitStatus> toldByKernel();
+
+  sys::PidFd process;
+  std::shared_ptr<ExitNotice> exit;
+  std::vector<std::string> cgroupLeaves;
+  unsigned long long oomKillsBefore;
+  std::optional<ExitStatus> status;
+  asio::steady_timer ended;  // cancelled when the status is there
+};
+
+asio::awaitable<ExitStatus> LocalProcess::Life::toldBySpawner() {
+  asio::steady_timer limit(ended.get_executor());
+  limit.expires_after(kNoticeLimit);
+  if (!exit->status && !exit->lost) {
+    boost::system::error_code ignored;
+    const std::variant<std::monostate, std::monostate> first =
+        co_await (exit->changed.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) ||
+                  limit.async_wait(asio::use_awaitable));
+    static_cast<void>(first);
+  }
+  if (exit->status) co_return *exit->status;
+  co_return co_await toldByKernel();
+}
+
+/// Kernels from 6.15 on keep the status of a process that somebody holds by pidfd, once it is buried.
+asio::awaitable<ExitStatus> LocalProcess::Life::toldByKernel() {
+  asio::steady_timer pause(ended.get_executor());
+  const auto deadline = Monotonic::now() + kReapLimit;
+  for (;;) {
+    if (const auto waitStatus = sys::waitStatusOf(process)) co_return fromWaitStatus(*waitStatus);
+    if (Monotonic::now() > deadline) co_return ExitStatus{};
+    pause.expires_after(kReapPause);
+    co_await pause.async_wait(asio::use_awaitable);
+  }
+}
+
+LocalProcess::LocalProcess(asio::any_io_executor executor, ProcessRecord record, LaunchTimes times,
+                           sys::PidFd process, std::shared_ptr<ExitNotice> exit,
+                           std::unique_ptr<LogPump> logs)
+    : executor_(executor),
+      record_(std::move(record)),
+      times_(times),
+      life_(std::make_shared<Life>(executor, std::move(process), std::move(exit), record_.cgroupLeaves)),
+      logs_(std::move(logs)),
+      tasks_(executor) {
+  tasks_.spawn(watch(life_));
+}
+
+asio::awaitable<void> LocalProcess::watch(std::shared_ptr<Life> life) {
+  // A number of its own for Asio, which closes what it watches.
+  asio::posix::stream_descriptor watched(life->ended.get_executor(),
+                                         ::fcntl(life->process.get(), F_DUPFD_CLOEXEC, 0));
+  co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+  ExitStatus status;
+  if (life->exit != nullptr) {
+    status = co_await life->toldBySpawner();
+  } else {
+    status = co_await life->toldByKernel();
+  }
+  const bool killed = status.kind != ExitStatus::Kind::exited;
+  status.oomKilled = killed && oomKillsIn(life->cgroupLeaves) > life->oomKillsBefore;
+  life->status = status;
+  life->ended.cancel();
+}
+
+asio::awaitable<ExitStatus> LocalProcess::exited() {
+  const auto life = life_;
+  while (!life->status) {
+    boost::system::error_code ignored;
+    co_await life->ended.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  co_return *life->status;
+}
+
+asio::awaitable<void> LocalProcess::exitedWithin(std::chrono::nanoseconds limit) {
+  asio::steady_timer timer(executor_);
+  timer.expires_after(limit);
+  const std::variant<ExitStatus, std::monostate> first =
+      co_await (exited() || timer.async_wait(asio::use_awaitable));
+  static_cast<void>(first);
+}
+
+asio::awaitable<ExitStatus> LocalProcess::stop(std::chrono::nanoseconds grace) {
+  if (!life_->status && grace > 0ns) {
+    // The process is pid 1 of its namespace: without a handler for it SIGTERM does nothing, and the grace
+    // runs out.
+    static_cast<void>(sys::sendSignal(Stage::run, life_->process, SIGTERM));
+    co_await exitedWithin(grace);
+  }
+  if (!life_->status) {
+    static_cast<void>(sys::sendSignal(Stage::run, life_->process, SIGKILL));
+    killLeaf(record_.cgroupLeaves);
+    co_await exitedWithin(kKillLimit);
+  }
+  // What outlives pid 1 is killed by the kernel; the leaf is the second guard, and must go in any case.
+  const auto removed = co_await removeLeaf(record_.cgroupLeaves);
+  static_cast<void>(removed);
+  if (logs_ != nullptr) co_await logs_->drained(kLogLimit);
+  logs_.reset();
+  static_cast<void>(sys::removeTree(Stage::logs, record_.fifoDir));
+  co_return life_->status.value_or(ExitStatus{});
+}
+
+}  // namespace fallbackd::launcher

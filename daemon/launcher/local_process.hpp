@@ -1,0 +1,41 @@
+// A fallback on this machine: its end is seen on its pidfd, whoever its parent is. One io_context thread.
+#pragma once
+
+#include "base/task_group.hpp"
+#include "launcher/launcher.hpp"
+#include "launcher/logs.hpp"
+#include "launcher/spawner_client.hpp"
+#include "sys/fd.hpp"
+
+#include <memory>
+
+#include <boost/asio/any_io_executor.hpp>
+
+namespace fallbackd::launcher {
+
+class LocalProcess final : public Process {
+ public:
+  /// `exit`: the spawner's word on the end; null for a process of an earlier daemon.
+  LocalProcess(boost::asio::any_io_executor executor, ProcessRecord record, LaunchTimes times,
+               sys::PidFd process, std::shared_ptr<ExitNotice> exit, std::unique_ptr<LogPump> logs);
+
+  [[nodiscard]] const ProcessRecord& record() const override { return record_; }
+  [[nodiscard]] const LaunchTimes& times() const override { return times_; }
+  boost::asio::awaitable<ExitStatus> exited() override;
+  boost::asio::awaitable<ExitStatus> stop(std::chrono::nanoseconds grace) override;
+
+ private:
+  struct Life;
+
+  static boost::asio::awaitable<void> watch(std::shared_ptr<Life> life);
+  boost::asio::awaitable<void> exitedWithin(std::chrono::nanoseconds limit);
+
+  boost::asio::any_io_executor executor_;
+  ProcessRecord record_;
+  LaunchTimes times_;
+  std::shared_ptr<Life> life_;  // shared with watch()
+  std::unique_ptr<LogPump> logs_;
+  TaskGroup tasks_;
+};
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,89 @@
+#include "launcher/plan.hpp"
+
+#include "launcher/volumes.hpp"
+#include "sys/file.hpp"
+
+#include <map>
+
+namespace fallbackd::launcher {
+
+namespace {
+
+constexpr std::size_t kMaxResolvConf = 64 * 1024;
+constexpr std::uint64_t kTmpBytes = 64ULL << 20;  // as docker's /dev/shm: enough for scratch, paid by the pod
+
+std::vector<std::string> environment(const LaunchRequest& request) {
+  const auto& status = request.sandbox;
+  std::map<std::string, std::string> variables{{"HOSTNAME", status.hostname},
+                                               {"NODE_NAME", request.nodeName},
+                                               {"POD_IP", status.ips.empty() ? "" : status.ips.front()},
+                                               {"POD_NAME", status.sandbox.podName},
+                                               {"POD_NAMESPACE", status.sandbox.podNamespace}};
+  for (const auto& [name, value] : request.workload.env) variables[name] = value;
+  std::vector<std::string> entries;
+  for (const auto& [name, value] : variables) entries.push_back(name + "=" + value);
+  return entries;
+}
+
+std::string hostsFile(const cri::SandboxStatus& status) {
+  std::string text =
+      "127.0.0.1\tlocalhost\n"
+      "::1\tlocalhost ip6-localhost ip6-loopback\n";
+  for (const auto& ip : status.ips) {
+    if (!status.hostname.empty()) text.append(ip).append("\t").append(status.hostname).append("\n");
+  }
+  return text;
+}
+
+std::string passwdFile(const config::User& user) {
+  std::string text = "root:x:0:0:root:/:/sbin/nologin\n";
+  if (user.uid != 0) {
+    text.append("fallback:x:" + std::to_string(user.uid) + ":" + std::to_string(user.gid) +
+                ":fallback:/:/sbin/nologin\n");
+  }
+  return text;
+}
+
+std::string groupFile(const config::User& user) {
+  std::string text = "root:x:0:\n";
+  if (user.gid != 0) text.append("fallback:x:" + std::to_string(user.gid) + ":\n");
+  return text;
+}
+
+}  // namespace
+
+int oomScoreAdjOf(const std::string& cgroupParent) {
+  if (cgroupParent.find("besteffort") != std::string::npos) return 1000;
+  if (cgroupParent.find("burstable") != std::string::npos) return 999;
+  return -997;
+}
+
+Result<LaunchOrder> planOrder(const LaunchRequest& request) {
+  const auto& workload = request.workload;
+  const auto& status = request.sandbox;
+  LaunchOrder order;
+  order.argv.push_back(workload.binary.name);
+  order.argv.insert(order.argv.end(), workload.args.begin(), workload.args.end());
+  order.healthArgv.push_back(workload.binary.name);
+  order.healthArgv.insert(order.healthArgv.end(), workload.healthCheck.args.begin(),
+                          workload.healthCheck.args.end());
+  order.healthTimeoutNs = workload.healthCheck.timeout.count();
+  order.env = environment(request);
+  order.workingDir = normalizedPath(workload.workingDir);
+  order.uid = workload.user.uid;
+  order.gid = workload.user.gid;
+  order.groups = workload.user.groups;
+  order.tmpBytes = kTmpBytes;
+  order.oomScoreAdj = oomScoreAdjOf(status.cgroupParent);
+  order.files = {{"/etc/hostname", 0644, status.hostname + "\n"},
+                 {"/etc/hosts", 0644, hostsFile(status)},
+                 {"/etc/passwd", 0644, passwdFile(workload.user)},
+                 {"/etc/group", 0644, groupFile(workload.user)}};
+  if (!status.resolvConfPath.empty()) {
+    FB_TRY(auto resolv, sys::readFile(Stage::rootfs, status.resolvConfPath, kMaxResolvConf));
+    order.files.push_back({"/etc/resolv.conf", 0644, std::move(resolv)});
+  }
+  return order;
+}
+
+}  // namespace fallbackd::launcher

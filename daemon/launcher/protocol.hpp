@@ -1,0 +1,106 @@
+// What daemon and spawner say to each other: orders one way, reports the other, each one message. Used by
+// both programs; knows neither Asio nor the configuration. Decoding validates everything, in both directions.
+#pragma once
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <sys/types.h>
+#include <variant>
+#include <vector>
+
+namespace fallbackd::launcher {
+
+/// A small file of the new root, written before it becomes read-only.
+struct RootFile {
+  std::string path;  // absolute
+  mode_t mode = 0644;
+  std::string content;
+};
+
+/// Where a detached mount goes. The mount itself travels as a descriptor.
+struct MountTarget {
+  std::string path;  // absolute, normal, not "/"
+  bool directory = true;
+};
+
+/// One launch, ready to be done without further thought.
+struct LaunchOrder {
+  std::uint64_t id = 0;
+  std::vector<std::string> argv;        // argv[0] included
+  std::vector<std::string> healthArgv;  // empty: no health check
+  std::vector<std::string> env;         // NAME=VALUE
+  std::string workingDir = "/";
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::vector<gid_t> groups;
+  std::int64_t healthTimeoutNs = 0;
+  std::uint64_t tmpBytes = 0;  // size of /tmp
+  int oomScoreAdj = 0;
+  std::vector<RootFile> files;
+  std::vector<MountTarget> mounts;
+  bool unifiedCgroup = false;     // the leaf's folder and its cgroup.procs on v2 are among the descriptors
+  std::uint32_t cgroupTasks = 0;  // "tasks" files of the v1 leaves among the descriptors
+};
+
+/// The descriptors of a launch, in the order in which they travel.
+struct LaunchFds {
+  sys::UniqueFd executable;
+  sys::PidFd sandbox;  // the pause process
+  sys::UniqueFd out;   // FIFOs, opened for reading and writing
+  sys::UniqueFd err;
+  sys::UniqueFd cgroupFolder;  // v2 only, with its cgroup.procs
+  sys::UniqueFd cgroupProcs;
+  std::vector<sys::UniqueFd> cgroupTasks;
+  std::vector<sys::UniqueFd> mounts;  // detached, one for each MountTarget
+
+  [[nodiscard]] std::vector<int> numbers(const LaunchOrder& order) const;
+};
+
+/// Kill it, whatever it is doing. Unknown ids are ignored: it may have ended just now.
+struct AbortOrder {
+  std::uint64_t id = 0;
+};
+using Order = std::variant<LaunchOrder, AbortOrder>;
+
+/// The spawner's first message: it is set up.
+struct ReadyReport {};
+/// execveat happened. Comes with the pidfd.
+struct StartedReport {
+  std::uint64_t id = 0;
+  pid_t pid = 0;
+  std::int64_t preparedNs = 0;  // CLOCK_MONOTONIC
+  std::int64_t healthCheckedNs = 0;
+  std::int64_t startedNs = 0;
+};
+/// Nothing runs; every process of the launch is gone.
+struct FailedReport {
+  std::uint64_t id = 0;  // 0: the spawner's own set-up
+  Stage stage = Stage::spawner;
+  Reason reason = Reason::system;
+  int errnum = 0;
+  std::string text;
+};
+/// A started process ended.
+struct ExitedReport {
+  std::uint64_t id = 0;
+  bool signaled = false;
+  int value = 0;  // exit code or signal number
+};
+using Report = std::variant<ReadyReport, StartedReport, FailedReport, ExitedReport>;
+
+/// Reason too_large where it would not fit one message.
+Result<std::string> encode(const Order& order);
+Result<std::string> encode(const Report& report);
+
+/// Reason protocol for anything but a whole, valid message of this version.
+Result<Order> decodeOrder(std::string_view bytes);
+Result<Report> decodeReport(std::string_view bytes);
+
+/// Sorts the descriptors that came with an order. Reason protocol where their number is wrong.
+Result<LaunchFds> sortLaunchFds(const LaunchOrder& order, std::vector<sys::UniqueFd> fds);
+
+}  // namespace fallbackd::launcher

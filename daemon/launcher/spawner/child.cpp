@@ -1,0 +1,176 @@
+#include "launcher/spawner/child.hpp"
+
+#include <csignal>
+#include <ctime>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <set>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace fallbackd::launcher {
+
+namespace {
+
+// Where the two descriptors that live until execveat are, after standard input and output.
+constexpr int kExecutable = 3;
+constexpr int kReport = 4;
+constexpr int kFirstToClose = 5;
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> all;
+  for (auto& text : texts) all.push_back(text.data());
+  all.push_back(nullptr);
+  return all;
+}
+
+/// Adds the folders that lead to `path` ("/a/b/c" gives "a", "a/b").
+void addParents(std::set<std::string>& folders, const std::string& path) {
+  for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    folders.insert(path.substr(1, slash - 1));
+  }
+}
+
+/// If the spawner dies before the leaf holds this process, nobody else would know of it. The kernel forgets
+/// the setting when the user changes; by then the leaf tells, and the first report finds the pipe's reader.
+void dieWithSpawner(const ChildPlan& plan) {
+  ::close(plan.spawnerSocket);
+  ::close(plan.reportRead);
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) giveUp(plan, Step::watch_spawner);
+}
+
+bool joinByWriting(const sys::UniqueFd& file) {
+  return ::write(file.get(), "0", 1) == 1;
+}
+
+/// First of all, so that the leaf pays for what follows and whoever empties the leaf finds this process.
+void joinCgroup(const ChildPlan& plan) {
+  if (plan.order.unifiedCgroup && !plan.inUnifiedCgroup && !joinByWriting(plan.fds.cgroupProcs)) {
+    giveUp(plan, Step::join_cgroup);
+  }
+  // "0" to "tasks" moves the calling thread, our only one. Any other way in (a pid, cgroup.procs) makes the
+  // kernel wait for an RCU grace period: 10 to 20 ms were measured, against 20 us.
+  for (const auto& tasks : plan.fds.cgroupTasks) {
+    if (!joinByWriting(tasks)) giveUp(plan, Step::join_cgroup);
+  }
+  if (::unshare(CLONE_NEWCGROUP) != 0) giveUp(plan, Step::cgroup_namespace);
+}
+
+void joinSandbox(const ChildPlan& plan) {
+  if (::setns(plan.fds.sandbox.get(), CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0) {
+    giveUp(plan, Step::join_sandbox);
+  }
+}
+
+/// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, no other.
+void arrangeFds(ChildPlan& plan) {
+  const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(plan.fds.out.get(), STDOUT_FILENO) < 0 ||
+      ::dup2(plan.fds.err.get(), STDERR_FILENO) < 0) {
+    giveUp(plan, Step::stdio);
+  }
+  // By way of numbers above both places, since either may stand where the other is to go.
+  const int executable = ::fcntl(plan.fds.executable.get(), F_DUPFD_CLOEXEC, kFirstToClose);
+  const int reports = ::fcntl(plan.reportWrite, F_DUPFD_CLOEXEC, kFirstToClose);
+  if (executable < 0 || reports < 0) giveUp(plan, Step::close_fds);
+  plan.reportWrite = reports;  // the number that it had may be kExecutable's
+  if (::dup3(executable, kExecutable, O_CLOEXEC) < 0 || ::dup3(reports, kReport, O_CLOEXEC) < 0) {
+    giveUp(plan, Step::close_fds);
+  }
+  plan.reportWrite = kReport;
+  if (::close_range(kFirstToClose, ~0U, 0) != 0) giveUp(plan, Step::close_fds);
+}
+
+}  // namespace
+
+ChildPlan::ChildPlan(LaunchOrder givenOrder, LaunchFds givenFds, const sock_fprog& givenFilter,
+                     const std::vector<ResourceLimit>& givenLimits)
+    : order(std::move(givenOrder)),
+      fds(std::move(givenFds)),
+      filter(givenFilter),
+      limits(givenLimits),
+      tmpOptions("mode=1777,size=" + std::to_string(order.tmpBytes)),
+      oomScoreAdj(std::to_string(order.oomScoreAdj)),
+      argv(pointers(order.argv)),
+      healthArgv(pointers(order.healthArgv)),
+      env(pointers(order.env)) {
+  std::set<std::string> wanted(kFolders.begin(), kFolders.end());
+  for (const auto& file : order.files) addParents(wanted, file.path);
+  for (const auto& mount : order.mounts) {
+    addParents(wanted, mount.path);
+    if (mount.directory) wanted.insert(mount.path.substr(1));
+  }
+  addParents(wanted, order.workingDir);
+  if (order.workingDir != "/") wanted.insert(order.workingDir.substr(1));
+  folders.assign(wanted.begin(), wanted.end());  // sorted: a prefix comes before what it leads to
+}
+
+std::string_view ChildPlan::objectOf(Step step, int index) const {
+  const auto pick = [index](const auto& list) -> std::string_view {
+    const auto at = static_cast<std::size_t>(index);
+    return index >= 0 && at < list.size() ? std::string_view(list[at]) : std::string_view();
+  };
+  const auto pickPath = [index](const auto& list) -> std::string_view {
+    const auto at = static_cast<std::size_t>(index);
+    return index >= 0 && at < list.size() ? std::string_view(list[at].path) : std::string_view();
+  };
+  switch (step) {
+    case Step::root_folder:
+      return pick(folders);
+    case Step::root_device:
+      return pickPath(kDevices);
+    case Step::root_link:
+      return pickPath(kLinks);
+    case Step::root_file:
+      return pickPath(order.files);
+    case Step::proc_mask:
+      return pick(kMasked);
+    case Step::proc_read_only:
+      return pick(kReadOnly);
+    case Step::volume_target:
+    case Step::volume_mount:
+      return pickPath(order.mounts);
+    case Step::working_dir:
+      return order.workingDir;
+    default:
+      return {};
+  }
+}
+
+void report(const ChildPlan& plan, ChildReport report) {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  report.stampNs = now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+  // With the spawner gone nobody counts this process any more: it must not go on. SIGPIPE does it for all
+  // users but pid 1, whom the kernel spares.
+  if (::write(plan.reportWrite, &report, sizeof report) != sizeof report) ::_exit(1);
+}
+
+void giveUp(const ChildPlan& plan, Step step, int object) {
+  ChildReport failure;
+  failure.kind = ChildReport::Kind::failed;
+  failure.step = step;
+  failure.errnum = errno;
+  failure.object = object;
+  report(plan, failure);
+  ::_exit(1);
+}
+
+void runChild(ChildPlan& plan) {
+  dieWithSpawner(plan);
+  joinCgroup(plan);
+  joinSandbox(plan);
+  buildRoot(plan);
+  arrangeFds(plan);
+  becomeUser(plan);
+  report(plan, {ChildReport::Kind::prepared});
+  if (!plan.order.healthArgv.empty()) checkHealth(plan);
+  report(plan, {ChildReport::Kind::health_checked});
+  report(plan, {ChildReport::Kind::executing});
+  ::syscall(SYS_execveat, kExecutable, "", plan.argv.data(), plan.env.data(), AT_EMPTY_PATH);
+  giveUp(plan, Step::exec);
+}
+
+}  // namespace fallbackd::launcher

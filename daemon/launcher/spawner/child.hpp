@@ -1,0 +1,83 @@
+// The new process from clone to execveat. Everything it needs is prepared before the clone; from then on it
+// allocates nothing, takes no lock and calls the kernel only.
+#pragma once
+
+#include "launcher/protocol.hpp"
+#include "launcher/spawner/steps.hpp"
+
+#include <array>
+#include <linux/filter.h>
+#include <string>
+#include <sys/resource.h>
+#include <vector>
+
+namespace fallbackd::launcher {
+
+struct ResourceLimit {
+  int resource = 0;
+  rlimit value{};
+};
+
+/// Made in the spawner; the child works on its own copy of it.
+struct ChildPlan {
+  ChildPlan(LaunchOrder order, LaunchFds fds, const sock_fprog& filter,
+            const std::vector<ResourceLimit>& limits);
+  ChildPlan(const ChildPlan&) = delete;
+  ChildPlan& operator=(const ChildPlan&) = delete;
+
+  LaunchOrder order;
+  LaunchFds fds;
+  const sock_fprog& filter;
+  const std::vector<ResourceLimit>& limits;
+  std::vector<std::string> folders;  // of the new root, relative, parents first
+  std::string tmpOptions;
+  std::string oomScoreAdj;
+  std::vector<char*> argv;
+  std::vector<char*> healthArgv;
+  std::vector<char*> env;
+  bool inUnifiedCgroup = false;  // clone put it there already
+  int spawnerSocket = -1;        // the spawner's own descriptors, closed first
+  int reportRead = -1;
+  int reportWrite = -1;
+
+  /// Which object a report speaks of, for the message.
+  [[nodiscard]] std::string_view objectOf(Step step, int index) const;
+};
+
+/// The new root and what is in it: fixed folders, devices, links, masks.
+struct Device {
+  const char* path;
+  unsigned major;
+  unsigned minor;
+};
+inline constexpr std::array kFolders{"dev", "dev/shm", "etc", "proc", "sys", "tmp"};
+inline constexpr std::array kDevices{Device{"dev/null", 1, 3},    Device{"dev/zero", 1, 5},
+                                     Device{"dev/full", 1, 7},    Device{"dev/random", 1, 8},
+                                     Device{"dev/urandom", 1, 9}, Device{"dev/tty", 5, 0}};
+struct Link {
+  const char* path;
+  const char* target;
+};
+inline constexpr std::array kLinks{Link{"dev/fd", "/proc/self/fd"}, Link{"dev/stdin", "/proc/self/fd/0"},
+                                   Link{"dev/stdout", "/proc/self/fd/1"},
+                                   Link{"dev/stderr", "/proc/self/fd/2"}};
+// containerd's defaults; its masks below /sys need none, since there is no /sys.
+inline constexpr std::array kMasked{"proc/acpi",        "proc/asound",        "proc/kcore",
+                                    "proc/keys",        "proc/latency_stats", "proc/timer_list",
+                                    "proc/timer_stats", "proc/sched_debug",   "proc/scsi"};
+inline constexpr std::array kReadOnly{"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"};
+
+/// Runs in the child; ends in the binary, or with a report and _exit.
+[[noreturn]] void runChild(ChildPlan& plan);
+
+// --- the parts of runChild, each in its own file; each returns or calls giveUp ---
+
+/// Writes a failure with errno as it is now and ends the process.
+[[noreturn]] void giveUp(const ChildPlan& plan, Step step, int object = -1);
+void report(const ChildPlan& plan, ChildReport report);
+
+void buildRoot(const ChildPlan& plan);
+void becomeUser(const ChildPlan& plan);
+void checkHealth(ChildPlan& plan);
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,81 @@
+// The health check: the same binary with other arguments, as a child of the process that waits to become the
+// binary, with the same root, user and filter.
+#include "launcher/spawner/child.hpp"
+
+#include <csignal>
+#include <ctime>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace fallbackd::launcher {
+
+namespace {
+
+constexpr int kExecutableFd = 3;  // where arrangeFds put it
+
+// Only one health check runs in a process, and the child of CLONE_VFORK needs a stack of its own.
+alignas(64) char healthStack[64 * 1024];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+
+/// In the health check's process, which shares the memory of the waiting one until it executes.
+int executeHealthCheck(void* argument) {
+  const auto& plan = *static_cast<const ChildPlan*>(argument);
+  ::syscall(SYS_execveat, kExecutableFd, "", plan.healthArgv.data(), plan.env.data(), AT_EMPTY_PATH);
+  giveUp(plan, Step::exec);
+}
+
+/// Kills and buries all other processes of this pid namespace: whoever outlives a health check as a daemon
+/// has become our child.
+void endAllOthers() {
+  do {
+    ::kill(-1, SIGKILL);
+  } while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR);
+}
+
+[[noreturn]] void unhealthy(const ChildPlan& plan, ChildReport::Health how, int value) {
+  ChildReport verdict;
+  verdict.kind = ChildReport::Kind::unhealthy;
+  verdict.step = Step::health_check;
+  verdict.health = how;
+  verdict.value = value;
+  report(plan, verdict);
+  ::_exit(1);
+}
+
+/// True when it ended in time.
+bool waitFor(int pidfd, std::int64_t timeoutNs) {
+  timespec start{};
+  ::clock_gettime(CLOCK_MONOTONIC, &start);
+  for (std::int64_t left = timeoutNs; left > 0;) {
+    const timespec patience{left / 1'000'000'000, left % 1'000'000'000};
+    pollfd polled{pidfd, POLLIN, 0};
+    if (::ppoll(&polled, 1, &patience, nullptr) > 0) return true;
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    left = timeoutNs - ((now.tv_sec - start.tv_sec) * 1'000'000'000LL + (now.tv_nsec - start.tv_nsec));
+  }
+  return false;
+}
+
+}  // namespace
+
+void checkHealth(ChildPlan& plan) {
+  int pidfd = -1;
+  const int pid = ::clone(&executeHealthCheck, healthStack + sizeof healthStack,
+                          CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &plan, &pidfd);
+  if (pid < 0) giveUp(plan, Step::health_start);
+  const bool inTime = waitFor(pidfd, plan.order.healthTimeoutNs);
+  siginfo_t ended{};
+  if (inTime && ::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED) != 0)
+    giveUp(plan, Step::health_check);
+  ::close(pidfd);
+  endAllOthers();
+  if (!inTime) unhealthy(plan, ChildReport::Health::timed_out, 0);
+  if (ended.si_code != CLD_EXITED) unhealthy(plan, ChildReport::Health::signaled, ended.si_status);
+  if (ended.si_status != 0) unhealthy(plan, ChildReport::Health::exited, ended.si_status);
+}
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,186 @@
+// The new root: a read-only tmpfs with just what a container of the pod would find, and nothing of the host.
+// The spawner's own mount namespace, of which the child's is a copy, holds one empty tmpfs, so that neither
+// the host's mounts nor their number play a part here.
+#include "launcher/spawner/child.hpp"
+#include "launcher/spawner/own_root.hpp"
+
+#include <cstring>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <climits>
+
+namespace fallbackd::launcher {
+
+namespace {
+
+constexpr unsigned long kQuiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+
+void makeFolders(const ChildPlan& plan) {
+  for (std::size_t i = 0; i < plan.folders.size(); ++i) {
+    if (::mkdir(plan.folders[i].c_str(), 0755) != 0 && errno != EEXIST) {
+      giveUp(plan, Step::root_folder, static_cast<int>(i));
+    }
+  }
+}
+
+void makeDevices(const ChildPlan& plan) {
+  // Made by us in a file system that nobody else sees: never the host's /dev/null, which may be another
+  // file than it seems (CVE-2025-31133).
+  for (std::size_t i = 0; i < kDevices.size(); ++i) {
+    const auto& device = kDevices[i];
+    if (::mknod(device.path, S_IFCHR | 0666, ::makedev(device.major, device.minor)) != 0) {
+      giveUp(plan, Step::root_device, static_cast<int>(i));
+    }
+  }
+  for (std::size_t i = 0; i < kLinks.size(); ++i) {
+    if (::symlink(kLinks[i].target, kLinks[i].path) != 0) giveUp(plan, Step::root_link, static_cast<int>(i));
+  }
+}
+
+bool writeNewFile(const char* path, mode_t mode, const std::string& content) {
+  const int fd = ::open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
+  if (fd < 0) return false;
+  const bool written = ::write(fd, content.data(), content.size()) == static_cast<ssize_t>(content.size());
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  return written;
+}
+
+void writeFiles(const ChildPlan& plan) {
+  for (std::size_t i = 0; i < plan.order.files.size(); ++i) {
+    const auto& file = plan.order.files[i];
+    if (!writeNewFile(file.path.c_str() + 1, file.mode, file.content)) {
+      giveUp(plan, Step::root_file, static_cast<int>(i));
+    }
+  }
+  // What a mounted file is put upon.
+  for (std::size_t i = 0; i < plan.order.mounts.size(); ++i) {
+    const auto& mount = plan.order.mounts[i];
+    if (mount.directory) continue;
+    const int fd = ::open(mount.path.c_str() + 1, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0) giveUp(plan, Step::volume_target, static_cast<int>(i));
+    ::close(fd);
+  }
+}
+
+/// The daemon's own value must not be inherited: it may be one that no pod may have. Lowering it takes
+/// CAP_SYS_RESOURCE, which not every machine gives.
+void setOomScore(const ChildPlan& plan) {
+  const int fd = ::open("proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) giveUp(plan, Step::oom_score);
+  const auto& value = plan.oomScoreAdj;
+  if (::write(fd, value.data(), value.size()) < 0 && errno != EACCES) giveUp(plan, Step::oom_score);
+  ::close(fd);
+}
+
+void maskProc(const ChildPlan& plan) {
+  for (std::size_t i = 0; i < kMasked.size(); ++i) {
+    if (::mount("dev/null", kMasked[i], nullptr, MS_BIND, nullptr) == 0) continue;
+    if (errno == ENOENT) continue;
+    // A folder: an empty one is put over it, which is read-only as the root is by now.
+    if (errno == ENOTDIR && ::mount("sys", kMasked[i], nullptr, MS_BIND, nullptr) == 0) continue;
+    giveUp(plan, Step::proc_mask, static_cast<int>(i));
+  }
+  for (std::size_t i = 0; i < kReadOnly.size(); ++i) {
+    if (::mount(kReadOnly[i], kReadOnly[i], nullptr, MS_BIND | MS_REC, nullptr) != 0) {
+      if (errno == ENOENT) continue;
+      giveUp(plan, Step::proc_read_only, static_cast<int>(i));
+    }
+    if (::mount(nullptr, kReadOnly[i], nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | kQuiet, nullptr) != 0) {
+      giveUp(plan, Step::proc_read_only, static_cast<int>(i));
+    }
+  }
+}
+
+/// Opens a path below the new root without following any symlink: a volume that was mounted before may hold
+/// hostile ones.
+int openInside(const char* path, std::uint64_t flags) {
+  open_how how{};
+  how.flags = flags | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  return static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how));
+}
+
+/// A mount point inside an earlier volume has to be made there, as a runtime would.
+int makeTargetInside(const MountTarget& mount) {
+  char parent[PATH_MAX];
+  const char* path = mount.path.c_str() + 1;
+  const char* name = std::strrchr(path, '/');
+  if (name == nullptr) return -1;
+  std::memcpy(parent, path, static_cast<std::size_t>(name - path));
+  parent[name - path] = '\0';
+  ++name;
+  const int folder = openInside(parent, O_PATH | O_DIRECTORY);
+  if (folder < 0) return -1;
+  int made = -1;
+  if (mount.directory) {
+    made = ::mkdirat(folder, name, 0755);
+  } else {
+    made = ::openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (made >= 0) ::close(made);
+  }
+  ::close(folder);
+  return made < 0 ? -1 : openInside(path, O_PATH);
+}
+
+void mountVolumes(const ChildPlan& plan) {
+  for (std::size_t i = 0; i < plan.order.mounts.size(); ++i) {
+    const auto& mount = plan.order.mounts[i];
+    int target = openInside(mount.path.c_str() + 1, O_PATH);
+    if (target < 0 && errno == ENOENT) target = makeTargetInside(mount);
+    if (target < 0) giveUp(plan, Step::volume_target, static_cast<int>(i));
+    if (::move_mount(plan.fds.mounts[i].get(), "", target, "",
+                     MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
+      giveUp(plan, Step::volume_mount, static_cast<int>(i));
+    }
+    ::close(target);
+  }
+}
+
+/// pivot_root(".", ".") puts the old root on top of the new one, from where it is taken off.
+void enterRoot(const ChildPlan& plan) {
+  if (::syscall(SYS_pivot_root, ".", ".") != 0) giveUp(plan, Step::pivot);
+  if (::umount2(".", MNT_DETACH) != 0) giveUp(plan, Step::leave_old_root);
+  if (::chdir("/") != 0) giveUp(plan, Step::root_check);
+  char path[PATH_MAX];
+  if (::getcwd(path, sizeof path) == nullptr) giveUp(plan, Step::root_check);
+  if (std::strcmp(path, "/") != 0) {  // "(unreachable)/...": still outside (CVE-2024-21626)
+    errno = EXDEV;
+    giveUp(plan, Step::root_check);
+  }
+}
+
+}  // namespace
+
+void buildRoot(const ChildPlan& plan) {
+  ::umask(0);
+  if (::mount("root", kNewRoot, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=4m,nr_inodes=4k") != 0 ||
+      ::chdir(kNewRoot) != 0) {
+    giveUp(plan, Step::root_mount);
+  }
+  makeFolders(plan);
+  makeDevices(plan);
+  writeFiles(plan);
+  if (::mount("proc", "proc", "proc", kQuiet, nullptr) != 0) giveUp(plan, Step::proc_mount);
+  setOomScore(plan);
+  if (::mount("tmp", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, plan.tmpOptions.c_str()) != 0) {
+    giveUp(plan, Step::tmp_mount);
+  }
+  if (::mount(nullptr, ".", nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, nullptr) !=
+      0) {
+    giveUp(plan, Step::root_read_only);
+  }
+  maskProc(plan);
+  mountVolumes(plan);
+  enterRoot(plan);
+  ::umask(0022);
+}
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,82 @@
+// The steps of a launch inside the new process, in their order: what failed, told in one number.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <cstdint>
+#include <string_view>
+
+namespace fallbackd::launcher {
+
+// X(name, stage, what the step does)
+#define FALLBACKD_CHILD_STEPS(X)                                              \
+  X(watch_spawner, spawner, "watch over the spawner")                         \
+  X(join_cgroup, cgroup, "join the leaf")                                     \
+  X(cgroup_namespace, cgroup, "make a cgroup namespace")                      \
+  X(join_sandbox, join, "join the sandbox's network, IPC and UTS namespaces") \
+  X(root_mount, rootfs, "mount the root")                                     \
+  X(root_folder, rootfs, "create folder")                                     \
+  X(root_device, rootfs, "create device")                                     \
+  X(root_link, rootfs, "create link")                                         \
+  X(root_file, rootfs, "write file")                                          \
+  X(proc_mount, rootfs, "mount /proc")                                        \
+  X(oom_score, identity, "set oom_score_adj")                                 \
+  X(tmp_mount, rootfs, "mount /tmp")                                          \
+  X(root_read_only, rootfs, "make the root read-only")                        \
+  X(proc_mask, rootfs, "mask")                                                \
+  X(proc_read_only, rootfs, "make read-only")                                 \
+  X(volume_target, rootfs, "find or create the mount point")                  \
+  X(volume_mount, rootfs, "mount volume at")                                  \
+  X(pivot, rootfs, "make the new root the root")                              \
+  X(leave_old_root, rootfs, "leave the old root")                             \
+  X(root_check, rootfs, "be inside the new root")                             \
+  X(stdio, exec, "set up standard input and output")                          \
+  X(close_fds, exec, "close descriptors")                                     \
+  X(session, identity, "make a session")                                      \
+  X(keyring, identity, "make a session keyring")                              \
+  X(rlimit, identity, "set limit")                                            \
+  X(bounding_set, identity, "empty the bounding set")                         \
+  X(securebits, identity, "set the secure bits")                              \
+  X(groups, identity, "set supplementary groups")                             \
+  X(gid, identity, "set the group")                                           \
+  X(uid, identity, "set the user")                                            \
+  X(capabilities, identity, "drop capabilities")                              \
+  X(no_new_privs, identity, "set no_new_privs")                               \
+  X(working_dir, rootfs, "enter the working directory")                       \
+  X(seccomp, identity, "load the seccomp filter")                             \
+  X(health_start, health_check, "start the health check")                     \
+  X(health_check, health_check, "health check")                               \
+  X(health_clean, health_check, "end what the health check left")             \
+  X(exec, exec, "execute the binary")
+
+enum class Step : std::uint8_t {
+#define X(name, stage, text) name,
+  FALLBACKD_CHILD_STEPS(X)
+#undef X
+};
+
+struct StepInfo {
+  Stage stage;
+  std::string_view text;
+};
+inline constexpr StepInfo kSteps[] = {
+#define X(name, stage, text) {Stage::stage, text},
+    FALLBACKD_CHILD_STEPS(X)
+#undef X
+};
+
+/// What the child writes to its pipe, each in one write(2). `object` is a text of the spawner's own memory
+/// that the child inherited: an index into what the plan lists, never a pointer.
+struct ChildReport {
+  enum class Kind : std::uint8_t { prepared, health_checked, executing, failed, unhealthy };
+  enum class Health : std::uint8_t { exited, signaled, timed_out };
+  Kind kind = Kind::failed;
+  Step step = Step::exec;
+  Health health = Health::exited;
+  int errnum = 0;
+  int object = -1;           // which folder, device, file, mask, limit or volume
+  int value = 0;             // exit code or signal of the health check
+  std::int64_t stampNs = 0;  // CLOCK_MONOTONIC
+};
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,344 @@
+#include "launcher/spawner_client.hpp"
+
+#include "sys/message_socket.hpp"
+#include "sys/process.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <map>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <climits>
+
+namespace fallbackd::launcher {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int kSpawnerSocket = 3;  // the descriptor that the spawner finds its socket at
+constexpr auto kSetUpLimit = 10s;
+constexpr auto kEndLimit = 2s;
+constexpr auto kRespawnLimit = 2s;  // how long a launch waits for a new spawner
+constexpr auto kFirstRestartPause = 1ms;
+constexpr auto kLastRestartPause = 1s;
+constexpr auto kHealthyAge = 5s;  // a spawner that lived this long is replaced at once
+
+Stamp stampOf(std::int64_t monotonicNs) {
+  return Stamp(std::chrono::nanoseconds(monotonicNs));
+}
+
+bool readableWithin(int fd, std::chrono::milliseconds limit) {
+  pollfd polled{fd, POLLIN, 0};
+  return ::poll(&polled, 1, static_cast<int>(limit.count())) > 0;
+}
+
+/// The parts of posix_spawn's arguments that have to be freed.
+struct SpawnArguments {
+  SpawnArguments() {
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
+  }
+  SpawnArguments(const SpawnArguments&) = delete;
+  SpawnArguments& operator=(const SpawnArguments&) = delete;
+  ~SpawnArguments() {
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
+  }
+  posix_spawn_file_actions_t actions{};
+  posix_spawnattr_t attributes{};
+};
+
+/// In a session of its own, so that a terminal's Ctrl-C ends the daemon only; default signals, no
+/// environment.
+Result<pid_t> spawnProgram(const std::string& program, const sys::UniqueFd& socket) {
+  SpawnArguments arguments;
+  ::posix_spawn_file_actions_addopen(&arguments.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&arguments.actions, socket.get(), kSpawnerSocket);
+  sigset_t all;
+  sigset_t none;
+  sigfillset(&all);
+  sigemptyset(&none);
+  ::posix_spawnattr_setsigdefault(&arguments.attributes, &all);
+  ::posix_spawnattr_setsigmask(&arguments.attributes, &none);
+  ::posix_spawnattr_setflags(&arguments.attributes,
+                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+  std::string name = "fallbackd-spawner";
+  std::array<char*, 2> argv{name.data(), nullptr};
+  std::array<char*, 1> env{nullptr};
+  pid_t pid = -1;
+  const int code = ::posix_spawn(&pid, program.c_str(), &arguments.actions, &arguments.attributes,
+                                 argv.data(), env.data());
+  if (code != 0) return failErrno(Stage::spawner, "start " + program, code);
+  return pid;
+}
+
+}  // namespace
+
+std::string defaultSpawnerProgram() {
+  std::array<char, PATH_MAX> path{};
+  const ssize_t size = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
+  const std::string self(path.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  return self.substr(0, self.rfind('/') + 1) + "fallbackd-spawner";
+}
+
+struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State> {
+  struct Pending {
+    explicit Pending(const asio::any_io_executor& owner)
+        : done(owner, asio::steady_timer::time_point::max()) {}
+    std::optional<Result<StartedProcess>> outcome;
+    asio::steady_timer done;  // cancelled when the outcome is there
+  };
+
+  State(asio::any_io_executor owner, std::string file)
+      : executor(std::move(owner)), program(std::move(file)), spawned(executor, asio::steady_timer::time_point::max()) {}
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { endSpawner(); }
+
+  Result<> startSpawner();
+  Result<> awaitReady() const;
+  void endSpawner();
+  void dispatch(sys::Message message);
+  void take(const StartedReport& report, std::vector<sys::UniqueFd>& fds);
+  void take(const FailedReport& report);
+  void take(const ExitedReport& report);
+  void answer(std::uint64_t id, Result<StartedProcess> outcome);
+  void abandonAll(const std::string& why);
+  void abort(std::uint64_t id) const;
+
+  static asio::awaitable<void> serve(std::shared_ptr<State> self);
+  asio::awaitable<void> readReports();
+
+  asio::any_io_executor executor;
+  std::string program;
+  asio::steady_timer spawned;  // cancelled when a new spawner was started
+  sys::UniqueFd socket;
+  sys::PidFd process;
+  pid_t pid = -1;
+  Stamp startedAt;
+  unsigned restarts = 0;
+  std::uint64_t nextId = 1;
+  std::map<std::uint64_t, std::shared_ptr<Pending>> pending;
+  std::map<std::uint64_t, std::shared_ptr<ExitNotice>> running;
+};
+
+Result<> SpawnerClient::State::startSpawner() {
+  FB_TRY(auto ends, sys::makeMessageSockets());
+  FB_TRY(pid, spawnProgram(program, ends[1]));
+  FB_TRY(process, sys::openPidFd(Stage::spawner, pid));
+  socket = std::move(ends[0]);
+  startedAt = Monotonic::now();
+  return {};
+}
+
+Result<> SpawnerClient::State::awaitReady() const {
+  if (!readableWithin(socket.get(), kSetUpLimit)) {
+    return fail(Stage::spawner, Reason::timeout, program + " did not get ready");
+  }
+  FB_TRY(const auto message, sys::receiveMessage(socket, true));
+  if (message.bytes.empty()) return fail(Stage::spawner, Reason::spawner_gone, program + " ended at once");
+  FB_TRY(const auto report, decodeReport(message.bytes));
+  if (const auto* failed = std::get_if<FailedReport>(&report)) {
+    return fail(failed->stage, failed->reason, "set up " + program + ": " + failed->text, failed->errnum);
+  }
+  return {};
+}
+
+/// The closed socket tells it to end; it is our child and must be waited for.
+void SpawnerClient::State::endSpawner() {
+  socket.reset();
+  if (!process) return;
+  if (!readableWithin(process.get(), kEndLimit)) {
+    static_cast<void>(sys::sendSignal(Stage::spawner, process, SIGKILL));
+  }
+  siginfo_t ended{};
+  while (::waitid(P_PIDFD, static_cast<id_t>(process.get()), &ended, WEXITED) != 0 && errno == EINTR) {
+  }
+  process.reset();
+  pid = -1;
+}
+
+void SpawnerClient::State::dispatch(sys::Message message) {
+  const auto report = decodeReport(message.bytes);
+  if (!report) return;  // it is our own build: whoever waits has a time limit
+  if (const auto* started = std::get_if<StartedReport>(&*report)) {
+    take(*started, message.fds);
+  } else if (const auto* failed = std::get_if<FailedReport>(&*report)) {
+    take(*failed);
+  } else if (const auto* exited = std::get_if<ExitedReport>(&*report)) {
+    take(*exited);
+  }
+}
+
+void SpawnerClient::State::take(const StartedReport& report, std::vector<sys::UniqueFd>& fds) {
+  StartedProcess started;
+  started.pid = report.pid;
+  if (fds.size() == 1) started.process = sys::PidFd(fds.front().release());
+  started.prepared = stampOf(report.preparedNs);
+  started.healthChecked = stampOf(report.healthCheckedNs);
+  started.started = stampOf(report.startedNs);
+  if (!pending.contains(report.id) || !started.process) {
+    abort(report.id);  // nobody waits for it any more
+    answer(report.id, fail(Stage::spawner, Reason::protocol, "the spawner sent no pidfd"));
+    return;
+  }
+  started.exit = std::make_shared<ExitNotice>(executor);
+  running.emplace(report.id, started.exit);
+  answer(report.id, std::move(started));
+}
+
+void SpawnerClient::State::take(const FailedReport& report) {
+  answer(report.id, fail(report.stage, report.reason, report.text, report.errnum));
+}
+
+void SpawnerClient::State::take(const ExitedReport& report) {
+  const auto found = running.find(report.id);
+  if (found == running.end()) return;
+  ExitStatus status;
+  status.kind = report.signaled ? ExitStatus::Kind::signaled : ExitStatus::Kind::exited;
+  status.value = report.value;
+  found->second->status = status;
+  found->second->changed.cancel();
+  running.erase(found);
+}
+
+void SpawnerClient::State::answer(std::uint64_t id, Result<StartedProcess> outcome) {
+  const auto found = pending.find(id);
+  if (found == pending.end()) return;
+  found->second->outcome = std::move(outcome);
+  found->second->done.cancel();
+  pending.erase(found);
+}
+
+void SpawnerClient::State::abandonAll(const std::string& why) {
+  while (!pending.empty()) answer(pending.begin()->first, fail(Stage::spawner, Reason::spawner_gone, why));
+  for (const auto& [id, notice] : running) {
+    notice->lost = true;
+    notice->changed.cancel();
+  }
+  running.clear();
+}
+
+void SpawnerClient::State::abort(std::uint64_t id) const {
+  const auto bytes = encode(Order(AbortOrder{id}));
+  if (bytes && socket) static_cast<void>(sys::sendMessage(socket, *bytes, {}, true));
+}
+
+/// Until the spawner is gone.
+asio::awaitable<void> SpawnerClient::State::readReports() {
+  // A number of its own for Asio, which closes what it watches.
+  asio::posix::stream_descriptor watched(executor, ::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+  for (;;) {
+    auto message = sys::receiveMessage(socket, true);
+    if (message) {
+      if (message->bytes.empty()) co_return;
+      dispatch(std::move(*message));
+      continue;
+    }
+    if (message.error().reason == Reason::protocol) continue;
+    if (message.error().reason != Reason::unavailable) co_return;
+    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+  }
+}
+
+asio::awaitable<void> SpawnerClient::State::serve(std::shared_ptr<State> self) {
+  asio::steady_timer timer(self->executor);
+  std::chrono::nanoseconds pause = kFirstRestartPause;
+  for (;;) {
+    if (self->socket) co_await self->readReports();
+    self->endSpawner();
+    self->abandonAll("the spawner ended");
+    if (Monotonic::now() - self->startedAt > kHealthyAge) pause = kFirstRestartPause;
+    timer.expires_after(pause);
+    co_await timer.async_wait(asio::use_awaitable);
+    pause = std::min<std::chrono::nanoseconds>(pause * 2, kLastRestartPause);
+    ++self->restarts;
+    // A program that cannot be started now may be there later (an upgrade replaces it).
+    static_cast<void>(self->startSpawner());
+    self->spawned.cancel();
+  }
+}
+
+SpawnerClient::SpawnerClient(asio::any_io_executor executor, std::string program)
+    : state_(std::make_shared<State>(executor, std::move(program))), tasks_(executor) {}
+
+SpawnerClient::~SpawnerClient() {
+  tasks_.cancelAll();
+  state_->endSpawner();
+}
+
+Result<> SpawnerClient::start() {
+  FB_CHECK(state_->startSpawner());
+  if (auto ready = state_->awaitReady(); !ready) {
+    state_->endSpawner();
+    return ready;
+  }
+  tasks_.spawn(State::serve(state_));
+  return {};
+}
+
+unsigned SpawnerClient::restarts() const {
+  return state_->restarts;
+}
+
+pid_t SpawnerClient::pid() const {
+  return state_->pid;
+}
+
+asio::awaitable<Result<StartedProcess>> SpawnerClient::launch(LaunchOrder order, LaunchFds fds) {
+  const auto state = state_;
+  order.id = state->nextId++;
+  const auto id = order.id;
+  const auto numbers = fds.numbers(order);
+  const Order wrapped(std::move(order));
+  FB_CO_TRY(const auto bytes, encode(wrapped));
+
+  if (!state->socket) {
+    using namespace asio::experimental::awaitable_operators;
+    boost::system::error_code ignored;  // a new one may be a moment away
+    asio::steady_timer limit(state->executor);
+    limit.expires_after(kRespawnLimit);
+    const std::variant<std::monostate, std::monostate> first =
+        co_await (state->spawned.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) ||
+                  limit.async_wait(asio::use_awaitable));
+    static_cast<void>(first);
+  }
+  for (;;) {
+    if (!state->socket) co_return fail(Stage::spawner, Reason::spawner_gone, "no spawner runs at present");
+    const auto sent = sys::sendMessage(state->socket, bytes, numbers, true);
+    if (sent) break;
+    if (sent.error().reason != Reason::unavailable) co_return tl::unexpected<Error>(sent.error());
+    asio::posix::stream_descriptor watched(state->executor, ::fcntl(state->socket.get(), F_DUPFD_CLOEXEC, 0));
+    co_await watched.async_wait(asio::posix::stream_descriptor::wait_write, asio::use_awaitable);
+  }
+
+  const auto waiting = std::make_shared<State::Pending>(state->executor);
+  state->pending.emplace(id, waiting);
+  // Leaving early, by cancellation, ends what was begun.
+  struct Guard {
+    State& state;
+    std::uint64_t id;
+    ~Guard() {
+      if (state.pending.erase(id) != 0) state.abort(id);
+    }
+  } guard{*state, id};
+  while (!waiting->outcome) {
+    boost::system::error_code ignored;
+    co_await waiting->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  co_return std::move(*waiting->outcome);
+}
+
+}  // namespace fallbackd::launcher

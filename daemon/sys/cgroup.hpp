@@ -1,0 +1,39 @@
+// The machine's cgroup hierarchies, v1, v2 or both at once. All calls block shortly; stage cgroup.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fallbackd::sys {
+
+struct CgroupHierarchy {
+  std::string mountPoint;
+  std::string root;                      // the cgroup that the mount point shows; "/" unless in a container
+  std::vector<std::string> controllers;  // v1: "memory", or "cpu" and "cpuacct", or "name=systemd"; v2: none
+  bool unified = false;                  // v2
+
+  [[nodiscard]] bool has(std::string_view controller) const;
+  /// Where the cgroup `path` ("/kubepods/pod1") is in the file system.
+  [[nodiscard]] std::string folderOf(std::string_view path) const;
+};
+
+/// Each mounted hierarchy once, from the text of /proc/self/mountinfo.
+std::vector<CgroupHierarchy> parseCgroupMounts(std::string_view mountInfo);
+Result<std::vector<CgroupHierarchy>> cgroupHierarchies();
+
+/// "/kubepods/burstable/pod1" as it is; systemd's "kubepods-burstable-pod1.slice" as the nested path
+/// "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice". Reason invalid for a name that
+/// is neither, or that leads out of its place.
+Result<std::string> expandCgroupParent(std::string_view parent);
+
+/// One value in a single write(2), as the kernel wants it.
+Result<> writeCgroupFile(const std::string& path, std::string_view value);
+
+/// The number beside `key` in a file of lines "key number" (memory.events, memory.oom_control); 0 where none
+/// is.
+unsigned long long readCgroupCounter(const std::string& path, std::string_view key);
+
+}  // namespace fallbackd::sys

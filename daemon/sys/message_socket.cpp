@@ -1,0 +1,97 @@
+#include "sys/message_socket.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+namespace fallbackd::sys {
+
+namespace {
+
+constexpr std::size_t kControlBytes = CMSG_SPACE(kMaxMessageFds * sizeof(int));
+
+std::vector<UniqueFd> takeFds(msghdr& header) {
+  std::vector<UniqueFd> fds;
+  for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof fd);
+      fds.emplace_back(fd);
+    }
+  }
+  return fds;
+}
+
+}  // namespace
+
+Result<std::array<UniqueFd, 2>> makeMessageSockets() {
+  std::array<int, 2> ends{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return failErrno(Stage::spawner, "make a socket pair");
+  }
+  return std::array<UniqueFd, 2>{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+Result<> sendMessage(const UniqueFd& socket, std::span<const char> bytes, std::span<const int> fds,
+                     bool dontWait) {
+  if (bytes.size() > kMaxMessageBytes || fds.size() > kMaxMessageFds) {
+    return fail(Stage::spawner, Reason::too_large,
+                "a message of " + std::to_string(bytes.size()) + " bytes and " + std::to_string(fds.size()) +
+                    " descriptors");
+  }
+  std::string copy(bytes.begin(), bytes.end());  // iovec wants it writable, though sendmsg only reads
+  iovec part{copy.data(), copy.size()};
+  alignas(cmsghdr) std::array<char, kControlBytes> control{};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  if (!fds.empty()) {
+    header.msg_control = control.data();
+    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
+  }
+  for (;;) {
+    const ssize_t sent = ::sendmsg(socket.get(), &header, MSG_NOSIGNAL | (dontWait ? MSG_DONTWAIT : 0));
+    if (sent >= 0) return {};
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN) return fail(Stage::spawner, Reason::unavailable, "the socket is full", errno);
+    if (errno == EPIPE || errno == ECONNRESET) {
+      return fail(Stage::spawner, Reason::spawner_gone, "send a message", errno);
+    }
+    return failErrno(Stage::spawner, "send a message");
+  }
+}
+
+Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
+  Message message;
+  message.bytes.resize(kMaxMessageBytes);
+  iovec part{message.bytes.data(), message.bytes.size()};
+  alignas(cmsghdr) std::array<char, kControlBytes> control{};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  for (;;) {
+    const ssize_t got = ::recvmsg(socket.get(), &header, MSG_CMSG_CLOEXEC | (dontWait ? MSG_DONTWAIT : 0));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return fail(Stage::spawner, Reason::unavailable, "no message");
+    if (got < 0 && errno != ECONNRESET) return failErrno(Stage::spawner, "receive a message");
+    message.bytes.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    break;
+  }
+  message.fds = takeFds(header);
+  if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    return fail(Stage::spawner, Reason::protocol, "a message was cut");
+  }
+  return message;
+}
+
+}  // namespace fallbackd::sys

@@ -1,0 +1,35 @@
+// Whole messages with file descriptors between two processes (SOCK_SEQPACKET and SCM_RIGHTS).
+#pragma once
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+#include <array>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace fallbackd::sys {
+
+inline constexpr std::size_t kMaxMessageBytes = 192 * 1024;  // below the kernel's default send buffer
+inline constexpr std::size_t kMaxMessageFds = 253;           // SCM_MAX_FD
+
+struct Message {
+  std::string bytes;  // empty: the other side is gone
+  std::vector<UniqueFd> fds;
+};
+
+/// Both ends CLOEXEC, blocking; stage spawner.
+Result<std::array<UniqueFd, 2>> makeMessageSockets();
+
+/// Sends one message, all of it or nothing. Reason unavailable where `dontWait` and the peer does not read
+/// fast enough, spawner_gone where it is gone.
+Result<> sendMessage(const UniqueFd& socket, std::span<const char> bytes, std::span<const int> fds,
+                     bool dontWait);
+
+/// Receives one message; every fd that came is CLOEXEC. Reason unavailable where `dontWait` and none is
+/// there, protocol where it was cut.
+Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait);
+
+}  // namespace fallbackd::sys

@@ -1,0 +1,24 @@
+#include "sys/mount.hpp"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+
+namespace fallbackd::sys {
+
+Result<UniqueFd> copyMount(Stage stage, const UniqueFd& source, MountFlags flags, const std::string& what) {
+  UniqueFd tree(
+      ::open_tree(source.get(), "",
+                  AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | static_cast<unsigned>(OPEN_TREE_CLOEXEC)));
+  if (!tree) return failErrno(stage, "copy the mount of " + what);
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+  if (flags.readOnly) attributes.attr_set |= MOUNT_ATTR_RDONLY;
+  if (flags.noExec) attributes.attr_set |= MOUNT_ATTR_NOEXEC;
+  attributes.propagation = MS_PRIVATE;
+  if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes) != 0) {
+    return failErrno(stage, "set the attributes of the mount of " + what);
+  }
+  return tree;
+}
+
+}  // namespace fallbackd::sys

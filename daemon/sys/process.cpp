@@ -1,0 +1,92 @@
+#include "sys/process.hpp"
+
+#include "base/strings.hpp"
+#include "sys/file.hpp"
+
+#include <charconv>
+#include <csignal>
+#include <fcntl.h>
+#include <linux/ioctl.h>
+#include <poll.h>
+#include <string>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+namespace fallbackd::sys {
+
+namespace {
+
+constexpr std::size_t kMaxStat = 4096;
+constexpr std::size_t kStartTimeAfterName = 19;  // field 22, counted from the state, which is field 3
+
+// Newer than Debian 12's kernel headers: include/uapi/linux/pidfd.h of 6.15.
+struct PidFdInfo {
+  std::uint64_t mask = 0;
+  std::uint64_t cgroupId = 0;
+  std::uint32_t pid = 0;
+  std::uint32_t tgid = 0;
+  std::uint32_t ppid = 0;
+  std::uint32_t ids[8] = {};
+  std::int32_t exitCode = 0;
+};
+constexpr std::uint64_t kInfoExit = 1ULL << 3;
+constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidFdInfo);
+
+}  // namespace
+
+Result<PidFd> openPidFd(Stage stage, pid_t pid) {
+  PidFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!fd) {
+    return fail(stage, errno == ESRCH ? Reason::not_found : Reason::system,
+                "open process " + std::to_string(pid), errno);
+  }
+  return fd;
+}
+
+bool isRunning(const PidFd& process) {
+  pollfd polled{process.get(), POLLIN, 0};
+  return process.valid() && ::poll(&polled, 1, 0) == 0;
+}
+
+Result<std::uint64_t> startTimeOf(Stage stage, pid_t pid) {
+  FB_TRY(const auto text, readFile(stage, "/proc/" + std::to_string(pid) + "/stat", kMaxStat));
+  // The program's name stands in parentheses and may itself hold spaces and parentheses.
+  const auto nameEnd = text.rfind(") ");
+  if (nameEnd != std::string::npos) {
+    const auto fields = split(std::string_view(text).substr(nameEnd + 2), ' ');
+    std::uint64_t ticks = 0;
+    if (fields.size() > kStartTimeAfterName) {
+      const auto field = fields[kStartTimeAfterName];
+      const auto [end, code] = std::from_chars(field.data(), field.data() + field.size(), ticks);
+      if (code == std::errc{} && end == field.data() + field.size()) return ticks;
+    }
+  }
+  return fail(stage, Reason::invalid, "start time of process " + std::to_string(pid));
+}
+
+Result<> sendSignal(Stage stage, const PidFd& process, int number) {
+  if (::syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0) != 0 && errno != ESRCH) {
+    return failErrno(stage, "send signal " + std::to_string(number));
+  }
+  return {};
+}
+
+std::optional<int> waitStatusOf(const PidFd& process) {
+  PidFdInfo info;
+  info.mask = kInfoExit;
+  if (::ioctl(process.get(), kGetInfo, &info) != 0 || (info.mask & kInfoExit) == 0) return std::nullopt;
+  return info.exitCode;
+}
+
+Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/ns/" + kind;
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) {
+    return fail(stage, errno == ENOENT || errno == ESRCH ? Reason::not_found : Reason::system, "stat " + path,
+                errno);
+  }
+  return NamespaceId{info.st_dev, info.st_ino};
+}
+
+}  // namespace fallbackd::sys

@@ -1,0 +1,38 @@
+// Processes held by pidfd and start time, never by a bare number. Nothing here blocks.
+#pragma once
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <sys/types.h>
+
+namespace fallbackd::sys {
+
+/// Kernel 5.3. Reason not_found where no such process is.
+Result<PidFd> openPidFd(Stage stage, pid_t pid);
+
+/// False once the process has ended, reaped or not.
+bool isRunning(const PidFd& process);
+
+/// Field 22 of /proc/PID/stat: clock ticks since boot, together with the pid an identity.
+Result<std::uint64_t> startTimeOf(Stage stage, pid_t pid);
+
+/// A process that has ended already is no error.
+Result<> sendSignal(Stage stage, const PidFd& process, int number);
+
+/// How a process ended that was no child of ours, as wait(2) would have told it. Kernel 6.15
+/// (PIDFD_GET_INFO with PIDFD_INFO_EXIT); empty on older ones and for a process that still runs.
+std::optional<int> waitStatusOf(const PidFd& process);
+
+/// Which namespace an open process is in; two processes share it where both numbers are equal.
+struct NamespaceId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  friend bool operator==(const NamespaceId&, const NamespaceId&) = default;
+};
+/// `kind` is a name of /proc/PID/ns: "net", "ipc", "uts", "user", ...
+Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind);
+
+}  // namespace fallbackd::sys
