@@ -32,6 +32,10 @@ std::string folderOf(const std::string& file) {
   return slash == 0 ? "/" : file.substr(0, slash);
 }
 
+std::string nameOf(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);  // npos + 1 is 0: the whole path
+}
+
 }  // namespace
 
 Watcher::Watcher(asio::any_io_executor executor, std::string mainFile, std::optional<std::string> dropInDir)
@@ -49,7 +53,7 @@ Result<> Watcher::watchFolders() {
     inotify_ = std::move(created);
     descriptor_.emplace(executor_, inotify_->nativeHandle());
   }
-  FB_CHECK(inotify_->addWatch(Stage::config, folderOf(mainFile_), kMask));
+  FB_TRY(mainWatch_, inotify_->addWatch(Stage::config, folderOf(mainFile_), kMask));
   // The folder of drop-ins may come later: then the folder above tells, or the next change does.
   const auto watched = inotify_->addWatch(Stage::config, dropInDir_, kMask);
   if (!watched && watched.error().reason != Reason::not_found) return tl::unexpected<Error>(watched.error());
@@ -57,7 +61,13 @@ Result<> Watcher::watchFolders() {
 }
 
 bool Watcher::drain() {
-  return !inotify_->read().empty();
+  bool any = false;
+  for (const auto& event : inotify_->read()) {
+    // Other things may lie beside the main file; what they do is not our affair.
+    any = any || event.watch != mainWatch_ || event.name.empty() || event.name == nameOf(mainFile_) ||
+          event.name == nameOf(dropInDir_) || event.name == "..data";
+  }
+  return any;
 }
 
 asio::awaitable<Result<>> Watcher::changed() {

@@ -32,6 +32,7 @@ class Watcher {
   boost::asio::any_io_executor executor_;
   std::string mainFile_;
   std::string dropInDir_;
+  int mainWatch_ = -1;
   std::optional<sys::Inotify> inotify_;
   std::optional<boost::asio::posix::stream_descriptor> descriptor_;
 };

@@ -29,7 +29,9 @@ struct CallResult {
   Response response;
 };
 
-/// `start(context, request, response, done)` begins the call on the stub's async interface.
+/// `start(context, request, response, done)` begins the call on the stub's async interface. Request and
+/// options must be named objects of the caller: GCC 12 destroys aggregate temporaries of a co_await
+/// expression twice.
 template <class Response, class Request, class Start>
 boost::asio::awaitable<CallResult<Response>> unary(Request request, CallOptions options, Start start) {
   struct State {

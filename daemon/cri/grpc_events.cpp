@@ -101,7 +101,8 @@ struct Queue {
 class Reactor final : public grpc::ClientReadReactor<events::Envelope> {
  public:
   Reactor(events::Events::Stub& stub, std::shared_ptr<grpc::ClientContext> context,
-          asio::any_io_executor executor, std::shared_ptr<Queue> queue, const events::SubscribeRequest& request)
+          asio::any_io_executor executor, std::shared_ptr<Queue> queue,
+          const events::SubscribeRequest& request)
       : context_(std::move(context)),
         executor_(std::move(executor)),
         queue_(std::move(queue)),
@@ -188,7 +189,7 @@ class GrpcEventSource final : public EventSource {
     for (const std::string_view topic :
          {"/tasks/start", "/tasks/exit", "/containers/create", "/containers/delete", "/images/create",
           "/images/update", kGreetingTopic}) {
-      request.add_filters("topic==" + std::string(topic) + ",namespace==" + namespace_);
+      request.add_filters("topic==\"" + std::string(topic) + "\",namespace==\"" + namespace_ + "\"");
     }
     auto stream = std::make_unique<GrpcEventStream>(context, queue);
     new Reactor(*stub_, context, executor_, queue, request);  // owns itself
@@ -217,9 +218,9 @@ class GrpcEventSource final : public EventSource {
     body.set_id("fallbackd-subscribed");
     request.mutable_event()->set_type_url("containerd.events.ContainerDelete");
     request.mutable_event()->set_value(body.SerializeAsString());
+    const CallOptions options{kSubscribeDeadline, namespace_};
     const auto call = co_await unary<google::protobuf::Empty>(
-        std::move(request), CallOptions{kSubscribeDeadline, namespace_},
-        [this](auto* context, auto* query, auto* response, auto done) {
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
           stub_->async()->Publish(context, query, response, std::move(done));
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Events.Publish", call.status);

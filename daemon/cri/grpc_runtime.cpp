@@ -76,19 +76,22 @@ class GrpcRuntime final : public Runtime {
         namespace_(std::move(containerdNamespace)) {}
 
   Awaitable<Result<RuntimeVersion>> version() override {
+    const v1::VersionRequest request;
+    const CallOptions options = criOptions();
     const auto call = co_await unary<v1::VersionResponse>(
-        v1::VersionRequest{}, criOptions(), [this](auto* context, auto* request, auto* response, auto done) {
-          runtime_->async()->Version(context, request, response, std::move(done));
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          runtime_->async()->Version(context, query, response, std::move(done));
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Version", call.status);
     co_return RuntimeVersion{call.response.runtime_name(), call.response.runtime_version()};
   }
 
   Awaitable<Result<std::vector<Sandbox>>> listSandboxes() override {
+    const v1::ListPodSandboxRequest request;
+    const CallOptions options = criOptions();
     const auto call = co_await unary<v1::ListPodSandboxResponse>(
-        v1::ListPodSandboxRequest{}, criOptions(),
-        [this](auto* context, auto* request, auto* response, auto done) {
-          runtime_->async()->ListPodSandbox(context, request, response, std::move(done));
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          runtime_->async()->ListPodSandbox(context, query, response, std::move(done));
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "ListPodSandbox", call.status);
     std::vector<Sandbox> sandboxes;
@@ -97,10 +100,11 @@ class GrpcRuntime final : public Runtime {
   }
 
   Awaitable<Result<std::vector<Container>>> listContainers() override {
+    const v1::ListContainersRequest request;
+    const CallOptions options = criOptions();
     const auto call = co_await unary<v1::ListContainersResponse>(
-        v1::ListContainersRequest{}, criOptions(),
-        [this](auto* context, auto* request, auto* response, auto done) {
-          runtime_->async()->ListContainers(context, request, response, std::move(done));
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          runtime_->async()->ListContainers(context, query, response, std::move(done));
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "ListContainers", call.status);
     std::vector<Container> list;
@@ -115,8 +119,9 @@ class GrpcRuntime final : public Runtime {
     v1::PodSandboxStatusRequest request;
     request.set_pod_sandbox_id(sandboxId);
     request.set_verbose(true);
+    const CallOptions options = criOptions();
     const auto call = co_await unary<v1::PodSandboxStatusResponse>(
-        std::move(request), criOptions(), [this](auto* context, auto* query, auto* response, auto done) {
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
           runtime_->async()->PodSandboxStatus(context, query, response, std::move(done));
         });
     if (!call.status.ok()) {
@@ -127,10 +132,10 @@ class GrpcRuntime final : public Runtime {
     status.sandbox = toSandbox(answer);
     if (!answer.network().ip().empty()) status.ips.push_back(answer.network().ip());
     for (const auto& ip : answer.network().additional_ips()) status.ips.push_back(ip.ip());
-    const auto& options = answer.linux().namespaces().options();
-    status.network = toMode(options.network());
-    status.pid = toMode(options.pid());
-    status.ipc = toMode(options.ipc());
+    const auto& modes = answer.linux().namespaces().options();
+    status.network = toMode(modes.network());
+    status.pid = toMode(modes.pid());
+    status.ipc = toMode(modes.ipc());
     const auto info = call.response.info().find("info");
     if (info == call.response.info().end()) {
       co_return fail(Stage::sandbox, Reason::protocol,
@@ -143,8 +148,9 @@ class GrpcRuntime final : public Runtime {
   Awaitable<Result<bool>> imagePresent(std::string reference) override {
     v1::ImageStatusRequest request;
     request.mutable_image()->set_image(std::move(reference));
+    const CallOptions options = criOptions();
     const auto call = co_await unary<v1::ImageStatusResponse>(
-        std::move(request), criOptions(), [this](auto* context, auto* query, auto* response, auto done) {
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
           images_->async()->ImageStatus(context, query, response, std::move(done));
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "ImageStatus", call.status);
@@ -154,8 +160,9 @@ class GrpcRuntime final : public Runtime {
   Awaitable<PullOutcome> pull(std::string reference) override {
     v1::PullImageRequest request;
     request.mutable_image()->set_image(std::move(reference));
+    const CallOptions options;  // no deadline
     const auto call = co_await unary<v1::PullImageResponse>(
-        std::move(request), CallOptions{}, [this](auto* context, auto* query, auto* response, auto done) {
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
           images_->async()->PullImage(context, query, response, std::move(done));
         });
     PullOutcome outcome;
@@ -168,9 +175,9 @@ class GrpcRuntime final : public Runtime {
   Awaitable<Result<Labels>> containerLabels(std::string containerId) override {
     containers::GetContainerRequest request;
     request.set_id(containerId);
+    const CallOptions options{kCallDeadline, namespace_};
     const auto call = co_await unary<containers::GetContainerResponse>(
-        std::move(request), CallOptions{kCallDeadline, namespace_},
-        [this](auto* context, auto* query, auto* response, auto done) {
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
           containers_->async()->Get(context, query, response, std::move(done));
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Containers.Get", call.status);
@@ -178,10 +185,11 @@ class GrpcRuntime final : public Runtime {
   }
 
   Awaitable<Result<std::vector<Ingest>>> ingests() override {
+    const content::ListStatusesRequest request;
+    const CallOptions options{kCallDeadline, namespace_};
     const auto call = co_await unary<content::ListStatusesResponse>(
-        content::ListStatusesRequest{}, CallOptions{kCallDeadline, namespace_},
-        [this](auto* context, auto* request, auto* response, auto done) {
-          content_->async()->ListStatuses(context, request, response, std::move(done));
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          content_->async()->ListStatuses(context, query, response, std::move(done));
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Content.ListStatuses", call.status);
     std::vector<Ingest> list;

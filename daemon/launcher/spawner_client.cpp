@@ -10,6 +10,7 @@
 #include <map>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <utility>
 #include <vector>
@@ -158,6 +159,8 @@ Result<> SpawnerClient::State::awaitReady() const {
 
 /// The closed socket tells it to end; it is our child and must be waited for.
 void SpawnerClient::State::endSpawner() {
+  // Closing alone would not do: Asio may hold a copy of the number for a wait that is not over yet.
+  if (socket) ::shutdown(socket.get(), SHUT_RDWR);
   socket.reset();
   if (!process) return;
   if (!readableWithin(process.get(), kEndLimit)) {

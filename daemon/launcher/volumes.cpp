@@ -36,17 +36,23 @@ bool plainName(std::string_view name) {
          name.find('\0') == std::string_view::npos;
 }
 
-/// Follows the volume's own symlinks (a ConfigMap's keys are some), but never out of it.
-sys::UniqueFd openWithin(const sys::UniqueFd& folder, const std::string& path) {
+/// Only as a place (O_PATH), never out of `folder`. Empty with errno where that fails.
+sys::UniqueFd openPlace(const sys::UniqueFd& folder, const std::string& path, std::uint64_t resolve) {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | resolve;
+  // The kernel answers EAGAIN when a rename elsewhere raced with the walk; it says to try again.
   for (int attempt = 0; attempt < 16; ++attempt) {
     const long fd = ::syscall(SYS_openat2, folder.get(), path.c_str(), &how, sizeof how);
     if (fd >= 0) return sys::UniqueFd(static_cast<int>(fd));
     if (errno != EAGAIN && errno != EINTR) break;
   }
   return {};
+}
+
+/// Follows the volume's own symlinks (a ConfigMap's keys are some).
+sys::UniqueFd openWithin(const sys::UniqueFd& volume, const std::string& path) {
+  return openPlace(volume, path, 0);
 }
 
 /// kubelet creates a missing sub-path of an emptyDir when it makes the container; so do we.
@@ -73,25 +79,25 @@ Result<> makeSubPath(const sys::UniqueFd& volume, const std::string& subPath) {
   }
 }
 
-Result<sys::UniqueFd> openVolume(const sys::DirFd& pods, const std::string& podUid, const Volume& volume) {
+Result<sys::UniqueFd> openVolume(const sys::UniqueFd& pods, const std::string& podUid, const Volume& volume) {
   if (!plainName(podUid) || !plainName(volume.name)) {
     return fail(Stage::rootfs, Reason::invalid,
                 "volume " + fallbackd::quoted(volume.name) + " of pod " + fallbackd::quoted(podUid));
   }
   const std::string path = podUid + "/volumes/" + std::string(pluginOf(volume.kind)) + "/" + volume.name;
-  auto root = sys::openBeneath(Stage::rootfs, pods, path, O_PATH | O_DIRECTORY);
+  auto root = openPlace(pods, path, RESOLVE_NO_SYMLINKS);
   if (!root) {
-    const auto& error = root.error();
-    if (error.reason != Reason::not_found) return root;
-    return fail(Stage::rootfs, Reason::volume_missing,
-                "the pod has no volume " + fallbackd::quoted(volume.name) + " at " + path, error.errnum);
+    const Reason reason = errno == ENOENT                     ? Reason::volume_missing
+                          : errno == ELOOP || errno == EXDEV ? Reason::unsafe_path
+                                                              : Reason::system;
+    return fail(Stage::rootfs, reason, "volume " + fallbackd::quoted(volume.name) + " of the pod, at " + path, errno);
   }
   if (volume.subPath.empty()) return root;
 
-  auto inside = openWithin(*root, volume.subPath);
+  auto inside = openWithin(root, volume.subPath);
   if (!inside && errno == ENOENT && volume.kind == Volume::Kind::empty_dir) {
-    FB_CHECK(makeSubPath(*root, volume.subPath));
-    inside = openWithin(*root, volume.subPath);
+    FB_CHECK(makeSubPath(root, volume.subPath));
+    inside = openWithin(root, volume.subPath);
   }
   if (inside) return inside;
   const int error = errno;
@@ -153,7 +159,11 @@ Result<PreparedMounts> prepareVolumes(const std::string& kubeletPods, const std:
     return std::count(left.mountPath.begin(), left.mountPath.end(), '/') <
            std::count(right.mountPath.begin(), right.mountPath.end(), '/');
   });
-  FB_TRY(const auto pods, sys::openDir(Stage::rootfs, kubeletPods));
+  const sys::UniqueFd pods(::open(kubeletPods.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!pods) {
+    return fail(Stage::rootfs, errno == ENOENT ? Reason::volume_missing : Reason::system,
+                "kubelet's pod folder " + kubeletPods, errno);
+  }
   for (const auto& volume : volumes) {
     FB_TRY(const auto source, openVolume(pods, podUid, volume));
     const bool writable = volume.kind == Volume::Kind::empty_dir && !volume.readOnly;

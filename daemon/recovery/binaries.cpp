@@ -16,9 +16,9 @@ namespace {
 /// Runs `work` on the pool and comes back to the caller's executor.
 template <class Work>
 auto onPool(asio::thread_pool& pool, Work work) -> asio::awaitable<decltype(work())> {
-  co_return co_await asio::co_spawn(
-      pool, [](Work job) -> asio::awaitable<decltype(job())> { co_return job(); }(std::move(work)),
-      asio::use_awaitable);
+  auto job = [](Work one) -> asio::awaitable<decltype(one())> { co_return one(); };
+  auto running = job(std::move(work));
+  co_return co_await asio::co_spawn(pool, std::move(running), asio::use_awaitable);
 }
 
 }  // namespace
@@ -34,7 +34,9 @@ CachedBinaries::~CachedBinaries() {
 asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef ref) {
   auto resident = cache_.resident(ref);
   if (!resident || *resident != nullptr) co_return resident;
-  auto admitted = co_await onPool(pool_, [this, ref] { return cache_.admit(ref); });
+  // Named, not written into the call: GCC 12 destroys closures of a co_await expression twice.
+  auto work = [this, ref] { return cache_.admit(ref); };
+  auto admitted = co_await onPool(pool_, std::move(work));
   metrics_.admission(admitted ? "admitted" : toString(admitted.error().reason));
   co_return admitted;
 }
@@ -45,7 +47,8 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
 
-  const auto entries = co_await onPool(pool_, [this, wanted] { return cache_.refresh(wanted); });
+  auto work = [this, wanted] { return cache_.refresh(wanted); };
+  const auto entries = co_await onPool(pool_, std::move(work));
   metrics_.clearCoverage();
   for (const auto& entry : entries) {
     const auto& result = entry.result;

@@ -83,8 +83,10 @@ Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind) {
   const std::string path = "/proc/" + std::to_string(pid) + "/ns/" + kind;
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) {
-    return fail(stage, errno == ENOENT || errno == ESRCH ? Reason::not_found : Reason::system, "stat " + path,
-                errno);
+    const Reason reason = errno == ENOENT || errno == ESRCH   ? Reason::not_found
+                          : errno == EACCES || errno == EPERM ? Reason::not_permitted
+                                                              : Reason::system;
+    return fail(stage, reason, "stat " + path, errno);
   }
   return NamespaceId{info.st_dev, info.st_ino};
 }

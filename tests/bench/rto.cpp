@@ -40,7 +40,7 @@ class TaskStarts {
             grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()))) {
     context_.AddMetadata("containerd-namespace", "k8s.io");
     events::SubscribeRequest request;
-    request.add_filters("topic==/tasks/start");
+    request.add_filters("topic==\"/tasks/start\"");
     reader_ = stub_->Subscribe(&context_, request);
     thread_ = std::thread([this] { read(); });
   }

@@ -29,10 +29,11 @@ std::string oneLine(std::string text) {
   return text;
 }
 
-std::string format(const char* pattern, double value) {
+/// "12.3 ms"
+std::string inMillis(double value) {
   std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), pattern, value);
-  return text.data();
+  const int size = std::snprintf(text.data(), text.size(), "%.1f ms", value);
+  return {text.data(), static_cast<std::size_t>(size)};
 }
 
 /// The pod's recovery as fallbackctl status -o json gives it.
@@ -85,8 +86,8 @@ class Demo {
         "starting containerd, making a key, signing and installing checkout@1.8.3, starting fallbackd");
     const Stopwatch watch;
     FB_TRY(shop_, Shop::open());
-    tell_.seen("containerd " + shop_->node->version() + ", fallbackd ready" +
-               format(" after %.0f ms", watch.millis()));
+    tell_.seen("containerd " + shop_->node->version() + ", fallbackd ready" + " after " +
+               inMillis(watch.millis()));
     FB_TRY(const auto list, runOk({.argv = {binary("fallbackctl"), "list", "--cache",
                                             shop_->signer.cacheDir(), "--keys", shop_->signer.keysDir()},
                                    .env = {},
@@ -201,9 +202,9 @@ class Demo {
     const auto& at = recovery_.at("sinceWaitingMs").as_object();
     const double detected = at.at("detected").to_number<double>();
     tell_.table({{"cause", std::string(recovery_.at("cause").as_string())},
-                 {"recovery time (RTO)", format("%.1f ms from the sandbox's start to serving", rto_)},
-                 {"  of which ours", format("%.1f ms from the known failure to serving", rto_ - detected)},
-                 {"hand-back", format("%.1f ms between the fallback's end and the container's start", gap_)},
+                 {"recovery time (RTO)", inMillis(rto_) + " from the sandbox's start to serving"},
+                 {"  of which ours", inMillis(rto_ - detected) + " from the known failure to serving"},
+                 {"hand-back", inMillis(gap_) + " between the fallback's end and the container's start"},
                  {"kubelet alone", "would have tried again after 10 s, 20 s, 40 s ... 300 s"}});
     return {};
   }

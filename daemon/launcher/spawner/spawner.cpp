@@ -32,6 +32,16 @@ std::int64_t monotonicNow() {
   return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
 }
 
+/// What was ignored when the daemon was started stays so through every clone and exec, unless set back. By
+/// the bare call: the C library keeps two signals for itself and touches neither.
+void resetSignals() {
+  constexpr std::size_t kKernelSetBytes = 8;
+  const std::array<unsigned char, 64> defaultAction{};  // the kernel's struct, all zero: SIG_DFL
+  for (int number = 1; number <= 64; ++number) {
+    static_cast<void>(::syscall(SYS_rt_sigaction, number, defaultAction.data(), nullptr, kKernelSetBytes));
+  }
+}
+
 /// No core files, and not what somebody raised for the daemon: hard limits as they are, soft ones as usual.
 std::vector<ResourceLimit> containerLimits() {
   std::vector<ResourceLimit> limits{{RLIMIT_CORE, {0, 0}}};
@@ -100,6 +110,7 @@ Result<> Spawner::setUp() {
   FB_TRY(filter_, compileSeccompFilter());
   program_ = {static_cast<unsigned short>(filter_.size()), filter_.data()};
   limits_ = containerLimits();
+  resetSignals();
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
