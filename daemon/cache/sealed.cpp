@@ -21,6 +21,9 @@ namespace fallbackd::cache {
 
 namespace {
 
+// Executed by whichever user the workload names; nobody can write it.
+constexpr mode_t kMode = 0555;
+
 tl::unexpected<Error> changedMeanwhile(const std::string& name) {
   return fail(Stage::admission, Reason::digest_mismatch, name + " changed while it was read");
 }
@@ -39,7 +42,7 @@ Result<sys::UniqueFd> openCopy(const std::string& name, const SealOptions& optio
     if (errno != EACCES) return failErrno(Stage::admission, "memfd for " + name);
     method = SealMethod::tmpfile;
   }
-  sys::UniqueFd fd(::open(options.tmpDir.c_str(), O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0500));
+  sys::UniqueFd fd(::open(options.tmpDir.c_str(), O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, kMode));
   if (!fd) return failErrno(Stage::admission, "unlinked file in " + options.tmpDir + " for " + name);
   return fd;
 }
@@ -69,7 +72,7 @@ Result<sys::UniqueFd> seal(sys::UniqueFd fd, SealMethod method, const std::strin
     return reader;
   }
   constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-  if (::fchmod(fd.get(), 0500) != 0) return failErrno(Stage::admission, "chmod the copy of " + name);
+  if (::fchmod(fd.get(), kMode) != 0) return failErrno(Stage::admission, "chmod the copy of " + name);
   // F_SEAL_EXEC fixes the mode too, where the kernel has it.
   if (::fcntl(fd.get(), F_ADD_SEALS, kSeals | F_SEAL_EXEC) != 0 &&
       (errno != EINVAL || ::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0)) {

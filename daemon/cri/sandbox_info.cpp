@@ -1,6 +1,7 @@
 #include "cri/sandbox_info.hpp"
 
 #include <string>
+#include <utility>
 
 #include <boost/json.hpp>
 
@@ -27,15 +28,18 @@ std::string stringAt(const json::value& root, std::initializer_list<std::string_
   return text == nullptr ? std::string() : std::string(*text);
 }
 
-/// The host path that the sandbox's own specification mounts at `destination`.
+/// The host path that the sandbox's own specification binds to `destination`. The specification has the
+/// runtime's defaults too (/dev/shm from "shm", a fresh tmpfs); the later entry is the one that counts.
 std::string mountSource(const json::value& root, std::string_view destination) {
   const auto* mounts = find(root, {"runtimeSpec", "mounts"});
   const auto* list = mounts == nullptr ? nullptr : mounts->if_array();
   if (list == nullptr) return {};
+  std::string found;
   for (const auto& mount : *list) {
-    if (stringAt(mount, {"destination"}) == destination) return stringAt(mount, {"source"});
+    auto source = stringAt(mount, {"source"});
+    if (stringAt(mount, {"destination"}) == destination && source.starts_with('/')) found = std::move(source);
   }
-  return {};
+  return found;
 }
 
 }  // namespace

@@ -92,7 +92,8 @@ class Demo {
                                             shop_->signer.cacheDir(), "--keys", shop_->signer.keysDir()},
                                    .env = {},
                                    .output = {}}));
-    for (const auto row : split(oneLine(list), '\n')) tell_.quote(std::string(row));
+    const auto rows = oneLine(list);
+    for (const auto row : split(rows, '\n')) tell_.quote(std::string(row));
     return {};
   }
 

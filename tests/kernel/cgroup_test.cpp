@@ -1,0 +1,119 @@
+// The leaf below the pod's cgroup.
+#include "base/strings.hpp"
+#include "launch_fixture.hpp"
+
+#include <csignal>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::test {
+
+using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
+using namespace std::chrono_literals;
+
+class Leaf : public LaunchTest {
+ protected:
+  [[nodiscard]] const sys::CgroupHierarchy* hierarchyOf(std::string_view controller) const {
+    for (const auto& hierarchy : hierarchies) {
+      if (hierarchy.has(controller)) return &hierarchy;
+    }
+    return nullptr;
+  }
+};
+
+TEST_F(Leaf, IsBelowThePodInEveryHierarchy) {
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  EXPECT_EQ(process->record().cgroupLeaves.size(), hierarchies.size());
+  const auto lines = contentOf("/proc/" + std::to_string(process->record().pid) + "/cgroup");
+  for (const auto line : split(trim(lines), '\n')) {
+    EXPECT_TRUE(line.ends_with(sandbox->status().cgroupParent + "/fallback-app1")) << line;
+  }
+  stop(process);
+}
+
+TEST_F(Leaf, IsItsOwnRootSeenFromInside) {
+  for (const auto& line : reportOf(request({"report"})).all("cgroup"))
+    EXPECT_TRUE(line.ends_with(":/")) << line;
+}
+
+TEST_F(Leaf, HasTheWorkloadsLimits) {
+  auto wanted = request({"wait"});
+  wanted.workload.resources = {64ULL << 20, 0.5, 77};
+  const auto process = launched(std::move(wanted));
+  ASSERT_NE(process, nullptr);
+  const auto value = [&](std::string_view controller, const std::string& v1, const std::string& v2) {
+    const auto* legacy = hierarchyOf(controller);
+    for (const auto& hierarchy : hierarchies) {
+      if (legacy != nullptr ? &hierarchy != legacy : !hierarchy.unified) continue;
+      const auto path =
+          hierarchy.folderOf(sandbox->status().cgroupParent) + "/fallback-app1/" + (legacy ? v1 : v2);
+      return std::string(trim(contentOf(path)));
+    }
+    return std::string("no such controller");
+  };
+  EXPECT_EQ(value("memory", "memory.limit_in_bytes", "memory.max"), std::to_string(64ULL << 20));
+  EXPECT_EQ(value("pids", "pids.max", "pids.max"), "77");
+  const auto cpu = value("cpu", "cpu.cfs_quota_us", "cpu.max");
+  EXPECT_TRUE(cpu == "50000" || cpu == "50000 100000") << cpu;
+  stop(process);
+}
+
+TEST_F(Leaf, WhatRunsInAnOldOneEndsBeforeTheNewLaunch) {
+  const auto wanted = request({"wait"});
+  const auto first = launched(wanted);
+  ASSERT_NE(first, nullptr);
+  // The same container again, without the first having been stopped: as after a daemon that died early.
+  auto again = wanted;
+  again.recoveryId = "again";
+  const auto second = launched(again);
+  ASSERT_NE(second, nullptr);
+  EXPECT_EQ(run(first->exited()).value, SIGKILL);
+  EXPECT_EQ(trim(contentOf(second->record().cgroupLeaves.front() + "/cgroup.procs")),
+            std::to_string(second->record().pid));
+  stop(second);
+  stop(first);
+}
+
+TEST_F(Leaf, ForkBombIsStoppedByThePidsLimitAndSwept) {
+  auto wanted = request({"wait"});
+  wanted.workload.healthCheck.args = {"--health-check=daemon"};
+  wanted.workload.resources.pids = 2;  // pid 1 and the check itself: the daemon's fork fails
+  const auto process = launch(std::move(wanted));
+  if (process) stop(*process);
+  SUCCEED();  // TearDown looks for what was left
+}
+
+TEST_F(Leaf, UnifiedHierarchyAlone) {
+  std::vector<sys::CgroupHierarchy> unified;
+  for (const auto& hierarchy : hierarchies) {
+    if (hierarchy.unified) unified.push_back(hierarchy);
+  }
+  if (unified.empty()) GTEST_SKIP() << "no cgroup2 is mounted";
+  auto only = options();
+  only.cgroups = unified;
+  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), only,
+                                                       launcher::LocalLauncher::VerifyPause{});
+  ASSERT_TRUE(launcher->start());
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  ASSERT_EQ(process->record().cgroupLeaves.size(), 1U);
+  EXPECT_EQ(trim(contentOf(process->record().cgroupLeaves.front() + "/cgroup.procs")),
+            std::to_string(process->record().pid));
+  stop(process);
+}
+
+TEST_F(Leaf, PodWithoutACgroupIsAClearError) {
+  auto wanted = request({"wait"});
+  wanted.sandbox.cgroupParent = "/kubepods/no-such-pod";
+  const auto process = launch(std::move(wanted));
+  ASSERT_FALSE(process);
+  EXPECT_EQ(process.error().stage, Stage::cgroup);
+  EXPECT_EQ(process.error().reason, Reason::not_found);
+  EXPECT_THAT(process.error().message(), HasSubstr("/kubepods/no-such-pod"));
+}
+
+}  // namespace fallbackd::test

@@ -1,0 +1,129 @@
+#include "fake_sandbox.hpp"
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <fstream>
+#include <linux/sched.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdexcept>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace fallbackd::test {
+
+namespace {
+
+constexpr const char* kHostname = "shop-7d9f";
+
+bool bringUpLoopback() {
+  const int socket = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ifreq request{};
+  std::strncpy(request.ifr_name, "lo", IFNAMSIZ - 1);
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  const bool up = ::ioctl(socket, SIOCSIFFLAGS, &request) == 0;
+  ::close(socket);
+  return up;
+}
+
+[[noreturn]] void bePause(FakeSandbox::Shape shape, int readyPipe) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const bool made = (!shape.userNamespace || ::unshare(CLONE_NEWUSER) == 0) &&
+                    (shape.hostNetwork || (::unshare(CLONE_NEWNET | CLONE_NEWUTS) == 0 && bringUpLoopback() &&
+                                           ::sethostname(kHostname, std::strlen(kHostname)) == 0)) &&
+                    (shape.hostIpc || ::unshare(CLONE_NEWIPC) == 0);
+  if (!made || ::write(readyPipe, "r", 1) != 1) ::_exit(1);
+  for (;;) ::pause();
+}
+
+void copyCpuset(const std::string& folder) {
+  for (const char* name : {"/cpuset.cpus", "/cpuset.mems"}) {
+    std::ifstream parent(std::filesystem::path(folder).parent_path().string() + name);
+    std::string value;
+    if (parent >> value) std::ofstream(folder + name) << value;
+  }
+}
+
+void write(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream(path) << text;
+}
+
+}  // namespace
+
+FakeSandbox::FakeSandbox(const std::filesystem::path& folder,
+                         const std::vector<sys::CgroupHierarchy>& hierarchies)
+    : FakeSandbox(folder, hierarchies, Shape{}) {}
+
+FakeSandbox::FakeSandbox(const std::filesystem::path& folder,
+                         const std::vector<sys::CgroupHierarchy>& hierarchies, Shape shape) {
+  static std::atomic<unsigned> counter{0};
+  const std::string name = std::to_string(::getpid()) + "-" + std::to_string(++counter);
+  status_.sandbox.id = "sandbox-" + name;
+  status_.sandbox.podUid = "pod-" + name;
+  status_.sandbox.podName = "shop";
+  status_.sandbox.podNamespace = "market";
+  status_.sandbox.ready = true;
+  status_.ips = {"127.0.0.1"};
+  status_.hostname = kHostname;
+  status_.cgroupParent = "/fallbackd-test-besteffort-" + name;
+  if (shape.hostNetwork) status_.network = cri::NamespaceMode::node;
+  if (shape.hostIpc) status_.ipc = cri::NamespaceMode::node;
+
+  const auto own = folder / name;
+  std::filesystem::create_directories(own / "shm");
+  if (::mount("shm", (own / "shm").c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=1m") !=
+      0) {
+    throw std::runtime_error("mount shm");
+  }
+  write(own / "resolv.conf", "nameserver 10.96.0.10\nsearch market.svc.cluster.local\noptions ndots:5\n");
+  status_.resolvConfPath = own / "resolv.conf";
+  status_.shmPath = own / "shm";
+  status_.logDirectory = own / "logs";
+
+  for (const auto& hierarchy : hierarchies) {
+    cgroups_.push_back(hierarchy.folderOf(status_.cgroupParent));
+    if (::mkdir(cgroups_.back().c_str(), 0755) != 0) throw std::runtime_error("mkdir " + cgroups_.back());
+    copyCpuset(cgroups_.back());
+  }
+
+  std::array<int, 2> ready{};
+  if (::pipe2(ready.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+  status_.pausePid = ::fork();
+  if (status_.pausePid == 0) {
+    ::close(ready[0]);
+    bePause(shape, ready[1]);
+  }
+  running_ = true;
+  ::close(ready[1]);
+  char byte = 0;
+  const bool up = ::read(ready[0], &byte, 1) == 1;
+  ::close(ready[0]);
+  if (!up) throw std::runtime_error("the fake pause process did not start");
+}
+
+FakeSandbox::~FakeSandbox() {
+  killPause();
+  ::umount2(status_.shmPath.c_str(), MNT_DETACH);
+  for (const auto& path : cgroups_) ::rmdir(path.c_str());
+}
+
+void FakeSandbox::killPause() {
+  if (!running_) return;
+  ::kill(status_.pausePid, SIGKILL);
+  ::waitpid(status_.pausePid, nullptr, 0);
+  running_ = false;
+}
+
+std::string namespaceLink(pid_t pid, const std::string& kind) {
+  return std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/ns/" + kind).string();
+}
+
+}  // namespace fallbackd::test

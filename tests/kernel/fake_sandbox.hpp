@@ -1,0 +1,46 @@
+// A pod sandbox without a container runtime: a process in network, IPC and UTS namespaces of its own, as
+// pause is, and a cgroup for the pod in every hierarchy.
+#pragma once
+
+#include "cri/types.hpp"
+#include "sys/cgroup.hpp"
+
+#include <filesystem>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace fallbackd::test {
+
+class FakeSandbox {
+ public:
+  struct Shape {
+    bool hostNetwork = false;
+    bool hostIpc = false;
+    bool userNamespace = false;
+  };
+
+  /// `folder`: where its resolv.conf, shm and log folder are made.
+  FakeSandbox(const std::filesystem::path& folder, const std::vector<sys::CgroupHierarchy>& hierarchies);
+  FakeSandbox(const std::filesystem::path& folder, const std::vector<sys::CgroupHierarchy>& hierarchies,
+              Shape shape);
+  FakeSandbox(const FakeSandbox&) = delete;
+  FakeSandbox& operator=(const FakeSandbox&) = delete;
+  ~FakeSandbox();
+
+  [[nodiscard]] const cri::SandboxStatus& status() const { return status_; }
+  [[nodiscard]] pid_t pause() const { return status_.pausePid; }
+  /// The pod's cgroup in each hierarchy.
+  [[nodiscard]] const std::vector<std::string>& cgroups() const { return cgroups_; }
+  void killPause();
+
+ private:
+  cri::SandboxStatus status_;
+  std::vector<std::string> cgroups_;
+  bool running_ = false;
+};
+
+/// "net:[4026531840]"
+std::string namespaceLink(pid_t pid, const std::string& kind);
+
+}  // namespace fallbackd::test

@@ -1,0 +1,194 @@
+#include "launch_fixture.hpp"
+
+#include "base/strings.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <fcntl.h>
+#include <fstream>
+#include <sstream>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+#include <boost/asio/steady_timer.hpp>
+
+namespace fallbackd::test {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kPatience = 20s;
+
+/// A sealed copy, as the cache makes them.
+sys::UniqueFd sealedCopy(const char* path) {
+  const sys::UniqueFd source(::open(path, O_RDONLY | O_CLOEXEC));
+  sys::UniqueFd copy(::memfd_create("probe", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  while (::sendfile(copy.get(), source.get(), nullptr, 1 << 20) > 0) {
+  }
+  ::fcntl(copy.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+  return copy;
+}
+
+}  // namespace
+
+std::string contentOf(const std::filesystem::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+void writeText(const std::filesystem::path& path, const std::string& text) {
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path) << text;
+}
+
+ProbeOutput::ProbeOutput(const std::string& criLog) {
+  for (const auto line : split(criLog, '\n')) {
+    // TIME STREAM TAG KEY VALUE
+    std::string_view rest = line;
+    for (int field = 0; field < 3; ++field) rest.remove_prefix(std::min(rest.find(' ') + 1, rest.size()));
+    const auto space = rest.find(' ');
+    values_[std::string(rest.substr(0, space))].emplace_back(
+        space == std::string_view::npos ? std::string_view() : rest.substr(space + 1));
+  }
+}
+
+std::string ProbeOutput::one(const std::string& key) const {
+  const auto values = all(key);
+  EXPECT_EQ(values.size(), 1U) << key;
+  return values.empty() ? "0" : values.front();
+}
+
+std::vector<std::string> ProbeOutput::all(const std::string& key) const {
+  const auto found = values_.find(key);
+  return found == values_.end() ? std::vector<std::string>{} : found->second;
+}
+
+std::string ProbeOutput::status(const std::string& field) const {
+  for (const auto& line : all("status")) {
+    if (line.starts_with(field + ":"))
+      return std::string(trim(std::string_view(line).substr(field.size() + 1)));
+  }
+  ADD_FAILURE() << "no field " << field;
+  return {};
+}
+
+void LaunchTest::SetUp() {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: namespaces, cgroups, mounts";
+  const asio::steady_timer timer(loop);  // makes the loop open its own descriptors
+  before_ = traces();
+  std::string pattern = "/tmp/fallbackd-kernel-XXXXXX";
+  folder = ::mkdtemp(pattern.data());
+  auto found = sys::cgroupHierarchies();
+  ASSERT_TRUE(found) << found.error().message();
+  hierarchies = std::move(*found);
+  sandbox = std::make_unique<FakeSandbox>(folder, hierarchies);
+  probe = std::make_shared<sys::UniqueFd>(sealedCopy(FALLBACKD_TEST_PROBE));
+  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), options(),
+                                                       launcher::LocalLauncher::VerifyPause{});
+  const auto started = launcher->start();
+  ASSERT_TRUE(started) << started.error().message();
+}
+
+void LaunchTest::TearDown() {
+  if (folder.empty()) return;
+  launcher.reset();
+  loop.restart();
+  loop.poll();  // coroutines that were cancelled end here
+  std::vector<std::string> left;
+  if (sandbox != nullptr) {
+    for (const auto& path : sandbox->cgroups()) {
+      for (const auto& entry : std::filesystem::directory_iterator(path)) {
+        if (entry.is_directory()) left.push_back(entry.path());
+      }
+    }
+  }
+  EXPECT_EQ(left, std::vector<std::string>{}) << "cgroup leaves left behind";
+  sandbox.reset();
+  probe.reset();
+  std::filesystem::remove_all(folder);
+  const auto after = traces();
+  EXPECT_EQ(after.fds, before_.fds) << "descriptors";
+  EXPECT_EQ(after.mounts, before_.mounts) << "mounts";
+  EXPECT_EQ(after.children, before_.children) << "child processes";
+}
+
+LaunchTest::Traces LaunchTest::traces() {
+  Traces now;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    static_cast<void>(entry);
+    ++now.fds;
+  }
+  now.mounts = contentOf("/proc/self/mountinfo");
+  std::istringstream children(contentOf("/proc/self/task/" + std::to_string(::getpid()) + "/children"));
+  for (int pid = 0; children >> pid;) now.children.push_back(pid);
+  return now;
+}
+
+launcher::LocalLauncher::Options LaunchTest::options() const {
+  launcher::LocalLauncher::Options given;
+  given.runDir = folder / "run";
+  given.kubeletPods = folder / "pods";
+  given.spawnerProgram = FALLBACKD_TEST_SPAWNER;
+  given.cgroups = hierarchies;
+  return given;
+}
+
+launcher::LaunchRequest LaunchTest::request(std::vector<std::string> args) {
+  launcher::LaunchRequest wanted;
+  const std::string number = std::to_string(++counter_);
+  wanted.recoveryId = "r" + number;
+  wanted.executable = probe;
+  wanted.sandbox = sandbox->status();
+  wanted.nodeName = "node-1";
+  wanted.workload.name = "shop";
+  wanted.workload.match.container = "app" + number;
+  wanted.workload.binary = {"probe", "1.0.0"};
+  wanted.workload.args = std::move(args);
+  return wanted;
+}
+
+ProcessPtr LaunchTest::launched(launcher::LaunchRequest wanted) {
+  auto process = launch(std::move(wanted));
+  if (!process) {
+    ADD_FAILURE() << process.error().message();
+    return nullptr;
+  }
+  return std::move(*process);
+}
+
+std::string LaunchTest::logWith(const ProcessPtr& process, const std::string& text) {
+  const auto& path = process->record().logFile;
+  const auto deadline = Monotonic::now() + kPatience;
+  asio::steady_timer tick(loop);
+  for (;;) {
+    const std::string log = contentOf(path);
+    if (log.find(text) != std::string::npos) return log;
+    if (Monotonic::now() > deadline) {
+      ADD_FAILURE() << "no " << text << " in " << path << ":\n" << log;
+      return log;
+    }
+    // The pump that writes the file runs on this loop.
+    loop.run_one_for(100ms);
+  }
+}
+
+ProbeOutput LaunchTest::reportOf(launcher::LaunchRequest wanted) {
+  const auto process = launched(std::move(wanted));
+  if (process == nullptr) return ProbeOutput("");
+  ProbeOutput output(logWith(process, " F end\n"));
+  stop(process);
+  return output;
+}
+
+std::filesystem::path LaunchTest::makeVolume(const std::string& kind, const std::string& name) {
+  const auto path =
+      folder / "pods" / sandbox->status().sandbox.podUid / "volumes" / ("kubernetes.io~" + kind) / name;
+  std::filesystem::create_directories(path);
+  return path;
+}
+
+}  // namespace fallbackd::test

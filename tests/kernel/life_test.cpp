@@ -1,0 +1,175 @@
+// From the start to the end: exits, signals, stopping, logs, adoption.
+#include "launch_fixture.hpp"
+
+#include <csignal>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::test {
+
+using launcher::ExitStatus;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+using namespace std::chrono_literals;
+
+class Life : public LaunchTest {};
+
+TEST_F(Life, ExitCodeAndSignalAreToldApart) {
+  const auto exits = launched(request({"exit", "42"}));
+  const auto aborts = launched(request({"abort"}));
+  ASSERT_TRUE(exits != nullptr && aborts != nullptr);
+  const auto code = run(exits->exited());
+  EXPECT_EQ(code.kind, ExitStatus::Kind::exited);
+  EXPECT_EQ(code.value, 42);
+  EXPECT_EQ(code.toString(), "exit code 42");
+  const auto signal = run(aborts->exited());
+  EXPECT_EQ(signal.kind, ExitStatus::Kind::signaled);
+  EXPECT_EQ(signal.value, SIGABRT);
+  EXPECT_FALSE(signal.oomKilled);
+  EXPECT_EQ(run(exits->exited()).value, 42);  // may be asked again
+  stop(exits);
+  stop(aborts);
+}
+
+TEST_F(Life, TerminatesByItselfWithinTheGrace) {
+  const auto process = launched(request({"term"}));
+  ASSERT_NE(process, nullptr);
+  logWith(process, "up");
+  const auto began = Monotonic::now();
+  const auto status = stop(process, 10s);
+  EXPECT_EQ(status.kind, ExitStatus::Kind::exited);
+  EXPECT_EQ(status.value, 0);
+  EXPECT_LT(Monotonic::now() - began, 5s);
+  EXPECT_THAT(contentOf(process->record().logFile), HasSubstr("stdout F bye"));
+}
+
+TEST_F(Life, IsKilledAfterTheGraceAndNothingIsLeft) {
+  const auto process = launched(request({"wait"}));  // pid 1 without a handler: deaf to SIGTERM
+  ASSERT_NE(process, nullptr);
+  const auto record = process->record();
+  for (const auto& leaf : record.cgroupLeaves) EXPECT_TRUE(std::filesystem::exists(leaf));
+  const auto began = Monotonic::now();
+  const auto status = stop(process, 150ms);
+  EXPECT_GE(Monotonic::now() - began, 150ms);
+  EXPECT_EQ(status.kind, ExitStatus::Kind::signaled);
+  EXPECT_EQ(status.value, SIGKILL);
+  for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf));
+  EXPECT_FALSE(std::filesystem::exists(record.fifoDir));
+  EXPECT_EQ(::kill(record.pid, 0), -1);
+  EXPECT_EQ(stop(process).value, SIGKILL);  // again is no harm
+}
+
+TEST_F(Life, LogLinesAreInCriFormat) {
+  auto wanted = request({"partial"});
+  wanted.restartCount = 3;
+  const auto process = launched(wanted);
+  ASSERT_NE(process, nullptr);
+  run(process->exited());
+  stop(process);
+  EXPECT_THAT(process->record().logFile, HasSubstr("/app1-fallback/3.log"));
+  const auto log = contentOf(process->record().logFile);
+  EXPECT_THAT(log, HasSubstr(" stdout P no newline\n"));
+  EXPECT_THAT(log, HasSubstr(" stderr F to stderr\n"));
+  EXPECT_THAT(log.substr(0, 31), MatchesRegex("20..-..-..T..:..:..\\..........Z "));
+}
+
+TEST_F(Life, LogFolderThatIsASymlinkIsRefused) {
+  const auto wanted = request({"wait"});
+  std::filesystem::create_directories(folder / "elsewhere");
+  std::filesystem::create_directories(wanted.sandbox.logDirectory);
+  std::filesystem::create_directory_symlink(folder / "elsewhere",
+                                            wanted.sandbox.logDirectory + "/app1-fallback");
+  const auto process = launch(wanted);
+  ASSERT_FALSE(process);
+  EXPECT_EQ(process.error().stage, Stage::logs);
+  EXPECT_EQ(process.error().reason, Reason::unsafe_path);
+  EXPECT_TRUE(std::filesystem::is_empty(folder / "elsewhere"));
+}
+
+TEST_F(Life, WithoutALogFolderTheOutputVanishesAndBlocksNobody) {
+  auto wanted = request({"lines", "400000"});  // several times what a FIFO holds
+  wanted.sandbox.logDirectory.clear();
+  const auto process = launched(std::move(wanted));
+  ASSERT_NE(process, nullptr);
+  EXPECT_EQ(process->record().logFile, "");
+  const std::string stat = "/proc/" + std::to_string(process->record().pid) + "/syscall";
+  // It sleeps in pause(2), system call 34, once all was taken from it.
+  const auto deadline = Monotonic::now() + 20s;
+  while (!contentOf(stat).starts_with("34 ") && Monotonic::now() < deadline) loop.run_one_for(10ms);
+  EXPECT_TRUE(contentOf(stat).starts_with("34 "));
+  stop(process);
+}
+
+TEST_F(Life, OutOfMemoryIsTold) {
+  auto wanted = request({"hog"});
+  wanted.workload.resources.memoryBytes = 32ULL << 20;
+  const auto process = launched(std::move(wanted));
+  ASSERT_NE(process, nullptr);
+  const auto status = run(process->exited());
+  EXPECT_EQ(status.kind, ExitStatus::Kind::signaled);
+  EXPECT_TRUE(status.oomKilled) << status.toString();
+  stop(process);
+}
+
+TEST_F(Life, IsAdoptedByTheNextDaemon) {
+  auto process = launched(request({"term"}));
+  ASSERT_NE(process, nullptr);
+  logWith(process, "up");
+  const auto record = process->record();
+  process.reset();
+  launcher.reset();  // the daemon and its spawner are gone
+  EXPECT_EQ(::kill(record.pid, 0), 0);
+
+  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), options(),
+                                                       launcher::LocalLauncher::VerifyPause{});
+  ASSERT_TRUE(launcher->start());
+  auto adopted = run(launcher->adopt(record));
+  ASSERT_TRUE(adopted) << adopted.error().message();
+  const auto status = stop(*adopted, 10s);
+  EXPECT_NE(status.kind, ExitStatus::Kind::signaled);
+  EXPECT_THAT(contentOf(record.logFile), HasSubstr("stdout F bye"));  // written by the second daemon's pump
+  for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf));
+}
+
+TEST_F(Life, AnotherProcessOfTheSameNumberIsNotAdopted) {
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  auto record = process->record();
+  stop(process);
+  record.pid = ::getpid();  // runs, but is another
+  const auto adopted = run(launcher->adopt(record));
+  ASSERT_FALSE(adopted);
+  EXPECT_EQ(adopted.error().reason, Reason::not_found);
+}
+
+TEST_F(Life, DeadProcessIsNotAdoptedAndItsRemainsGo) {
+  auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  const auto record = process->record();
+  ::kill(record.pid, SIGKILL);
+  run(process->exited());
+  process.reset();
+  const auto adopted = run(launcher->adopt(record));
+  ASSERT_FALSE(adopted);
+  EXPECT_EQ(adopted.error().reason, Reason::not_found);
+  for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf));
+  EXPECT_FALSE(std::filesystem::exists(record.fifoDir));
+}
+
+TEST_F(Life, RecordsThatNameOtherFoldersAreRefused) {
+  launcher::ProcessRecord record;
+  record.recoveryId = "r1";
+  record.pid = 999999;
+  record.fifoDir = "/etc";
+  EXPECT_EQ(run(launcher->adopt(record)).error().reason, Reason::invalid);
+  record.fifoDir = (folder / "run/recoveries/r1").string();
+  record.cgroupLeaves = {"/home/fallback-x"};
+  EXPECT_EQ(run(launcher->adopt(record)).error().reason, Reason::invalid);
+  record.cgroupLeaves = {hierarchies.front().mountPoint + "/kubepods"};
+  EXPECT_EQ(run(launcher->adopt(record)).error().reason, Reason::invalid);
+}
+
+}  // namespace fallbackd::test

@@ -1,0 +1,120 @@
+// The spawner as a process: its death, its replacement, many launches at once.
+#include "base/strings.hpp"
+#include "launch_fixture.hpp"
+
+#include <csignal>
+#include <set>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::test {
+
+using namespace std::chrono_literals;
+
+class SpawnerProcess : public LaunchTest {};
+
+TEST_F(SpawnerProcess, SeesNothingOfTheHostsFiles) {
+  const std::string proc = "/proc/" + std::to_string(launcher->spawner().pid());
+  const auto mounts = contentOf(proc + "/mountinfo");
+  EXPECT_EQ(split(mounts, '\n').size(), 2U) << mounts;  // one line
+  EXPECT_EQ(contentOf(proc + "/environ"), "");
+}
+
+TEST_F(SpawnerProcess, IsReplacedAndItsProcessesRunOn) {
+  const auto first = launched(request({"wait"}));
+  ASSERT_NE(first, nullptr);
+  const pid_t before = launcher->spawner().pid();
+  ::kill(before, SIGKILL);
+  const auto second = launched(request({"wait"}));  // waits for the new one
+  ASSERT_NE(second, nullptr);
+  EXPECT_NE(launcher->spawner().pid(), before);
+  EXPECT_EQ(launcher->spawner().restarts(), 1U);
+  EXPECT_EQ(::kill(first->record().pid, 0), 0);
+  // Nobody is the parent of the first one any more: its end is seen all the same.
+  EXPECT_NE(stop(first).kind, launcher::ExitStatus::Kind::exited);
+  EXPECT_EQ(stop(second).value, SIGKILL);
+}
+
+TEST_F(SpawnerProcess, LaunchInFlightFailsAndLeavesNothing) {
+  auto wanted = request({"wait"});
+  wanted.workload.healthCheck.args = {"--health-check=hang"};
+  wanted.workload.healthCheck.timeout = 30s;
+  std::optional<Result<ProcessPtr>> outcome;
+  asio::co_spawn(loop, launcher->launch(wanted),
+                 [&](std::exception_ptr, Result<ProcessPtr> result) { outcome.emplace(std::move(result)); });
+  const std::string leaf = sandbox->cgroups().front() + "/fallback-" + wanted.workload.match.container;
+  // Until the health check runs: pid 1 and pid 2 of the launch are in the leaf.
+  const auto deadline = Monotonic::now() + 10s;
+  while (split(contentOf(leaf + "/cgroup.procs"), '\n').size() < 3 && Monotonic::now() < deadline) {
+    loop.run_one_for(5ms);
+  }
+  ::kill(launcher->spawner().pid(), SIGKILL);
+  while (!outcome) loop.run_one();
+  ASSERT_FALSE(*outcome);
+  EXPECT_EQ(outcome->error().reason, Reason::spawner_gone) << outcome->error().message();
+  EXPECT_FALSE(std::filesystem::exists(leaf));
+}
+
+TEST_F(SpawnerProcess, CancelledLaunchIsAbortedAndLeavesNothing) {
+  auto wanted = request({"wait"});
+  wanted.workload.healthCheck.args = {"--health-check=hang"};
+  wanted.workload.healthCheck.timeout = 30s;
+  asio::cancellation_signal cancel;
+  bool ended = false;
+  asio::co_spawn(
+      loop, launcher->launch(wanted),
+      asio::bind_cancellation_slot(
+          cancel.slot(), [&](std::exception_ptr error, Result<ProcessPtr>) { ended = error != nullptr; }));
+  const std::string leaf = sandbox->cgroups().front() + "/fallback-" + wanted.workload.match.container;
+  const auto deadline = Monotonic::now() + 10s;
+  while (split(contentOf(leaf + "/cgroup.procs"), '\n').size() < 3 && Monotonic::now() < deadline) {
+    loop.run_one_for(5ms);
+  }
+  cancel.emit(asio::cancellation_type::terminal);
+  while ((!ended || std::filesystem::exists(leaf)) && Monotonic::now() < deadline) loop.run_one_for(5ms);
+  EXPECT_TRUE(ended);
+  EXPECT_FALSE(std::filesystem::exists(leaf));
+}
+
+TEST_F(SpawnerProcess, FiftyLaunchesAtOnce) {
+  constexpr std::size_t kMany = 50;
+  std::vector<Result<ProcessPtr>> outcomes;
+  for (std::size_t i = 0; i < kMany; ++i) {
+    asio::co_spawn(
+        loop, launcher->launch(request({"wait"})),
+        [&](std::exception_ptr, Result<ProcessPtr> result) { outcomes.push_back(std::move(result)); });
+  }
+  const auto began = Monotonic::now();
+  while (outcomes.size() < kMany) loop.run_one();
+  RecordProperty("milliseconds", std::to_string(toMillis(Monotonic::now() - began)));
+  std::set<pid_t> pids;
+  for (auto& outcome : outcomes) {
+    ASSERT_TRUE(outcome) << outcome.error().message();
+    pids.insert((*outcome)->record().pid);
+  }
+  EXPECT_EQ(pids.size(), kMany);
+  for (auto& outcome : outcomes) stop(*outcome);
+}
+
+TEST_F(SpawnerProcess, MissingProgramIsAClearError) {
+  auto other = options();
+  other.spawnerProgram = "/nonexistent/fallbackd-spawner";
+  launcher::LocalLauncher broken(loop.get_executor(), other, {});
+  const auto started = broken.start();
+  ASSERT_FALSE(started);
+  EXPECT_EQ(started.error().stage, Stage::spawner);
+  EXPECT_EQ(started.error().errnum, ENOENT);
+}
+
+TEST_F(SpawnerProcess, TooLargeAnEnvironmentIsRefused) {
+  auto wanted = request({"wait"});
+  wanted.workload.env["BIG"] = std::string(300000, 'x');
+  const auto process = launch(std::move(wanted));
+  ASSERT_FALSE(process);
+  EXPECT_EQ(process.error().reason, Reason::too_large);
+}
+
+}  // namespace fallbackd::test

@@ -1,0 +1,72 @@
+#include "probe.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <sched.h>
+#include <string>
+#include <sys/mount.h>
+#include <sys/personality.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+namespace probe {
+
+namespace {
+
+void print(const char* name, long result) {
+  std::printf("try.%s %d\n", name, result < 0 ? errno : 0);
+}
+
+long cloneWith(unsigned long flags) {
+  const long pid = ::syscall(SYS_clone, flags, nullptr, nullptr, nullptr, nullptr);
+  if (pid == 0) ::_exit(0);
+  return pid;
+}
+
+}  // namespace
+
+void attack() {
+  print("mount", ::mount("tmpfs", "/tmp", "tmpfs", 0, nullptr));
+  print("umount", ::umount2("/proc", MNT_DETACH));
+  print("remount", ::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_BIND, nullptr));
+  print("unshare", ::unshare(CLONE_NEWUSER));
+  print("clone.newuser", cloneWith(CLONE_NEWUSER | SIGCHLD));
+  print("clone.newns", cloneWith(CLONE_NEWNS | SIGCHLD));
+  print("clone3", ::syscall(SYS_clone3, nullptr, 0));
+  print("setns", ::syscall(SYS_setns, 0, 0));
+  print("chroot", ::chroot("/tmp"));
+  print("pivot_root", ::syscall(SYS_pivot_root, "/", "/tmp"));
+  print("mknod", ::mknod("/tmp/sda", S_IFBLK | 0666, ::makedev(8, 0)));
+  print("bpf", ::syscall(SYS_bpf, 0, nullptr, 0));
+  print("perf_event_open", ::syscall(SYS_perf_event_open, nullptr, 0, -1, -1, 0));
+  print("io_uring_setup", ::syscall(SYS_io_uring_setup, 1, nullptr));
+  print("keyctl", ::syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, -3, 0));
+  print("add_key", ::syscall(SYS_add_key, "user", "x", "y", 1, -3));
+  print("userfaultfd", ::syscall(SYS_userfaultfd, 0));
+  print("open_by_handle_at", ::syscall(SYS_open_by_handle_at, 0, nullptr, 0));
+  print("kexec_load", ::syscall(SYS_kexec_load, 0, 0, nullptr, 0));
+  print("init_module", ::syscall(SYS_init_module, nullptr, 0, ""));
+  print("reboot", ::syscall(SYS_reboot, 0, 0, 0, nullptr));
+  print("vsock", ::socket(AF_VSOCK, SOCK_STREAM, 0));
+  print("personality.norandom", ::personality(ADDR_NO_RANDOMIZE));
+  print("personality.query", ::personality(0xffffffff));
+  print("setuid", ::setuid(0));
+  print("unknown.463", ::syscall(463, 0, 0, 0, 0));
+  print("unknown.900", ::syscall(900));
+  print("proc1.root", ::open("/proc/1/root/../../etc/shadow", O_RDONLY | O_CLOEXEC));
+  print("self.exe", ::open("/proc/self/exe", O_WRONLY | O_CLOEXEC));
+  print("kill.all", ::kill(-1, 0));
+  print("sethostname", ::sethostname("evil", 4));
+  print("fork", cloneWith(SIGCHLD));
+  std::puts("end");
+  std::fflush(stdout);
+}
+
+}  // namespace probe

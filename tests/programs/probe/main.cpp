@@ -1,0 +1,120 @@
+// The fallback binary of the kernel tests: does what its first argument says, and tells on standard output
+// how the world looks from inside, one "KEY VALUE" a line.
+#include "probe.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace {
+
+void waitForever() {
+  for (;;) ::pause();
+}
+
+/// Ends with 0 at SIGTERM, though it is pid 1: it asked for the signal.
+int serveUntilTerm() {
+  sigset_t term;
+  sigemptyset(&term);
+  sigaddset(&term, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &term, nullptr);
+  std::puts("up");
+  std::fflush(stdout);
+  int number = 0;
+  ::sigwait(&term, &number);
+  std::puts("bye");
+  return 0;
+}
+
+int listenOn(const char* port) {
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<unsigned short>(std::atoi(port)));
+  address.sin_addr.s_addr = htonl(INADDR_ANY);
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(listener, 8) != 0) {
+    std::perror("listen");
+    return 1;
+  }
+  std::puts("up");
+  std::fflush(stdout);
+  for (;;) ::close(::accept(listener, nullptr, nullptr));
+}
+
+/// A child of a child in a session of its own: what a daemon does to get away.
+void leaveDaemonBehind() {
+  if (::fork() != 0) return;
+  ::setsid();
+  if (::fork() != 0) ::_exit(0);
+  std::puts("daemon left behind");
+  std::fflush(stdout);
+  waitForever();
+}
+
+int healthCheck(const std::string& how) {
+  if (how == "fail") {
+    std::puts("not healthy today");
+    return 7;
+  }
+  if (how == "crash") std::abort();
+  if (how == "hang") waitForever();
+  if (how == "daemon") leaveDaemonBehind();
+  if (how == "who") std::printf("health pid %d uid %d\n", ::getpid(), static_cast<int>(::getuid()));
+  return 0;
+}
+
+/// Uses up more memory than there is.
+int hog() {
+  for (;;) {
+    constexpr std::size_t kChunk = 1 << 20;
+    void* chunk = ::mmap(nullptr, kChunk, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (chunk == MAP_FAILED) return 1;
+    std::memset(chunk, 1, kChunk);
+  }
+}
+
+int chatter(long lines) {
+  for (long i = 0; i < lines; ++i) std::printf("line %ld\n", i);
+  std::fflush(stdout);
+  waitForever();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string what = argc > 1 ? argv[1] : "";
+  const char* value = argc > 2 ? argv[2] : "0";
+  if (what == "--health-check") return healthCheck("");
+  if (what.rfind("--health-check=", 0) == 0) return healthCheck(what.substr(15));
+  if (what == "report") {
+    probe::report(argc, argv);
+    waitForever();
+  }
+  if (what == "attack") {
+    probe::attack();
+    waitForever();
+  }
+  if (what == "wait") waitForever();
+  if (what == "term") return serveUntilTerm();
+  if (what == "listen") return listenOn(value);
+  if (what == "exit") return std::atoi(value);
+  if (what == "abort") std::abort();
+  if (what == "hog") return hog();
+  if (what == "lines") return chatter(std::atol(value));
+  if (what == "partial") {
+    std::fputs("no newline", stdout);
+    std::fputs("to stderr\n", stderr);
+    return 0;
+  }
+  return 64;
+}
