@@ -31,8 +31,6 @@ void Manager::detected(watcher::Detection detection) {
   incident.begun = Wall::now();
   incident.stamps.waitingSince = detection.waitingSince;
   incident.stamps.detected = detection.failureKnown;
-  services_.metrics.phase(incident.workload, incident.cause, telemetry::Phase::detect,
-                          detection.failureKnown - detection.waitingSince);
   const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), detection.workload);
   active_.emplace(key, recovery);
   tasks_.spawn(keep(key, recovery, nullptr));
@@ -89,6 +87,12 @@ void Manager::containerStarted(const std::string& id, Stamp at) {
   services_.metrics.handBackGap(handed->second.workload,
                                 std::max(at - handed->second.ended, Monotonic::duration::zero()));
   handedTo_.erase(handed);
+}
+
+void Manager::sandboxStarted(const std::string& sandboxId, Stamp at) {
+  for (const auto& [key, recovery] : active_) {
+    if (key.first == sandboxId) recovery->sandboxStarted(at);
+  }
 }
 
 void Manager::sandboxGone(const std::string& sandboxId) {

@@ -35,6 +35,7 @@ class Manager final : public watcher::Listener {
   void containerCreated(const std::string& podUid, const std::string& container,
                         const std::string& id) override;
   void containerStarted(const std::string& id, Stamp at) override;
+  void sandboxStarted(const std::string& sandboxId, Stamp at) override;
   void sandboxGone(const std::string& sandboxId) override;
   void imageArrived(const std::string& reference) override;
   void probed(const config::Workload& workload, const watcher::Verdict& verdict) override;

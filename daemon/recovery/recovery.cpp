@@ -38,6 +38,14 @@ void Recovery::wish(State end) {
   wishGiven_.cancel();
 }
 
+void Recovery::sandboxStarted(Stamp at) {
+  auto& stamps = incident_.stamps;
+  if (stamps.started || incident_.adopted) return;
+  stamps.waitingSince = at;
+  stamps.detected = std::max(stamps.detected, at);
+  if (stamps.verified) stamps.verified = std::max(*stamps.verified, at);
+}
+
 cri::Awaitable<void> Recovery::wished() {
   while (!wish_) {
     boost::system::error_code ignored;
@@ -114,13 +122,11 @@ cri::Awaitable<void> Recovery::goOn() {
 
 /// From the binary to a started process.
 cri::Awaitable<Result<>> Recovery::drive() {
-  const auto began = Monotonic::now();
   const auto admitted = co_await services_.binaries.acquire(workload_->binary);
   if (!admitted) co_return tl::unexpected<Error>(admitted.error());
   const auto verified = Monotonic::now();
   if (!incident_.stamps.verified) {
     incident_.stamps.verified = verified;
-    services_.metrics.phase(incident_.workload, incident_.cause, Phase::verify, verified - began);
     reach(State::verified, verified);
   }
 
@@ -152,7 +158,9 @@ cri::Awaitable<Result<>> Recovery::drive() {
     const auto phase = [&](Phase name, Monotonic::duration duration) {
       services_.metrics.phase(incident_.workload, incident_.cause, name, duration);
     };
-    phase(Phase::prepare, times.prepared - verified);
+    phase(Phase::detect, stamps.detected - stamps.waitingSince);
+    phase(Phase::verify, *stamps.verified - stamps.detected);
+    phase(Phase::prepare, times.prepared - *stamps.verified);
     phase(Phase::health_check, times.healthChecked - times.prepared);
     phase(Phase::exec, times.started - times.healthChecked);
   }
@@ -175,9 +183,9 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
                                                        status.error().reason == Reason::unavailable ||
                                                        status.error().reason == Reason::sandbox_gone);
     if (!mayCome || Monotonic::now() > deadline) {
-      if (!status) co_return status;
+      if (!status && status.error().reason != Reason::not_found) co_return status;
       co_return fail(Stage::sandbox, Reason::sandbox_gone,
-                     "sandbox " + incident_.target.sandboxId + " is not ready");
+                     "sandbox " + incident_.target.sandboxId + " is not there or not ready");
     }
     asio::steady_timer timer(services_.executor);
     timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(delay));

@@ -42,6 +42,8 @@ class Recovery {
   /// The same for a process that an earlier daemon started.
   cri::Awaitable<void> resume(std::unique_ptr<launcher::Process> process);
 
+  /// The wait counts from here: what was learnt while the sandbox still started cost no time.
+  void sandboxStarted(Stamp at);
   /// The real container is about to run.
   void handBack() { wish(State::handed_back); }
   void podGone() { wish(State::pod_gone); }

@@ -148,6 +148,7 @@ cri::Awaitable<void> Watcher::handle(cri::Event event) {
     case Kind::task_started:
       if (const auto pod = pods_.find(event.id); pod != pods_.end()) {
         pod->second.since = event.at;
+        listener_.sandboxStarted(event.id, event.at);
       } else if (!sandboxOf_.contains(event.id)) {
         co_await learn(event.id, event.at);
       }

@@ -37,6 +37,8 @@ class Listener {
   virtual void containerCreated(const std::string& podUid, const std::string& container,
                                 const std::string& id) = 0;
   virtual void containerStarted(const std::string& id, Stamp at) = 0;
+  /// The pod's pause process runs: from now on a container could be in it.
+  virtual void sandboxStarted(const std::string& sandboxId, Stamp at) = 0;
   virtual void sandboxGone(const std::string& sandboxId) = 0;
   virtual void imageArrived(const std::string& reference) = 0;
   virtual void probed(const config::Workload& workload, const Verdict& verdict) = 0;

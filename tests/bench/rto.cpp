@@ -20,6 +20,7 @@
 #include <thread>
 
 #include <boost/json.hpp>
+#include <grpcpp/grpcpp.h>
 
 namespace fallbackd::bench {
 namespace {

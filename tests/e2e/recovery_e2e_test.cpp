@@ -194,8 +194,10 @@ TEST_F(RecoveryE2e, WhatIsNotAdmittedIsNotExecuted) {
       {"digest_mismatch",
        [&] {
          std::fstream file(binaryFile, std::ios::in | std::ios::out | std::ios::binary);
+         file.seekg(5000);
+         const char flipped = static_cast<char>(file.get() ^ 1);
          file.seekp(5000);
-         file.put('\x7f');
+         file.put(flipped);
        }},
       {"untrusted_key", [&] { place(good, stranger + ".key", "1.8.3"); }},
       {"version_mismatch", [&] { place(good, own, "1.0.0"); }},

@@ -20,6 +20,7 @@ struct Seen final : Listener {
     created.push_back(podUid + "/" + container);
   }
   void containerStarted(const std::string& id, Stamp) override { started.push_back(id); }
+  void sandboxStarted(const std::string& id, Stamp) override { startedSandboxes.push_back(id); }
   void sandboxGone(const std::string& id) override { gone.push_back(id); }
   void imageArrived(const std::string& reference) override { images.push_back(reference); }
   void probed(const config::Workload&, const Verdict&) override { ++probes; }
@@ -28,7 +29,7 @@ struct Seen final : Listener {
     if (isUp) ++connections;
   }
   std::vector<Detection> detections;
-  std::vector<std::string> created, started, gone, images;
+  std::vector<std::string> created, started, startedSandboxes, gone, images;
   int probes = 0;
   int connections = 0;
   bool up = false;
@@ -86,6 +87,16 @@ TEST_F(WatcherTest, ANewSandboxIsFoundByItsEvent) {
   events.send(Kind::task_started, "s1");
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
   EXPECT_EQ(seen.detections[0].sandbox.podUid, "uid-s1");
+}
+
+TEST_F(WatcherTest, ASandboxIsProbedForWhileItStillStarts) {
+  start();
+  runtime.addSandbox("s1", "shop", "checkout");
+  events.send(Kind::container_created, "s1");
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  events.send(Kind::task_started, "s1");
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.startedSandboxes.empty(); }));
+  EXPECT_EQ(seen.startedSandboxes, std::vector<std::string>{"s1"});
 }
 
 TEST_F(WatcherTest, PodsThatNoWorkloadCoversAreLeftAlone) {
