@@ -9,11 +9,10 @@
 
 namespace fallbackd {
 
-#define FALLBACKD_CAUSES(X)                                                                        \
-  X(unreachable)                                                                                   \
-  X(dns)                                                                                           \
-  X(timeout) X(tls) X(server_error) X(rate_limited) X(unauthorized) X(not_found) X(policy) X(disk) \
-      X(unknown)
+#define FALLBACKD_CAUSES(X) \
+  X(unreachable)            \
+  X(dns)                    \
+  X(timeout) X(tls) X(server_error) X(rate_limited) X(unauthorized) X(not_found) X(policy) X(disk) X(unknown)
 
 enum class Cause : std::uint8_t {
 #define X(name) name,

@@ -15,18 +15,22 @@
 namespace fallbackd {
 
 // Order is stable: the number of a stage crosses the spawner's socket.
-#define FALLBACKD_STAGES(X)                                                                             \
-  X(cli)                                                                                                \
-  X(config)                                                                                             \
-  X(containerd) X(detection) X(sandbox) X(admission) X(spawner) X(join) X(rootfs) X(cgroup) X(identity) \
-      X(health_check) X(exec) X(readiness) X(logs) X(run) X(hand_back) X(journal) X(telemetry)
+#define FALLBACKD_STAGES(X)                                                                          \
+  X(cli)                                                                                             \
+  X(config)                                                                                          \
+  X(containerd)                                                                                      \
+  X(detection)                                                                                       \
+  X(sandbox) X(admission) X(spawner) X(join) X(rootfs) X(cgroup) X(identity) X(health_check) X(exec) \
+      X(readiness) X(logs) X(run) X(hand_back) X(journal) X(telemetry)
 
 #define FALLBACKD_REASONS(X)                                                                                \
   /* generic */                                                                                             \
   X(system)                                                                                                 \
   X(usage)                                                                                                  \
-  X(invalid) X(not_found) X(already_exists) X(timeout) X(cancelled) X(unavailable) X(protocol) X(too_large) \
-      X(not_permitted) X(internal) /* admission */                                                          \
+  X(invalid)                                                                                                \
+  X(not_found)                                                                                              \
+  X(already_exists) X(timeout) X(cancelled) X(unavailable) X(protocol) X(too_large) X(not_permitted)        \
+      X(internal) /* admission */                                                                           \
       X(unsafe_path) X(unsafe_owner) X(unsafe_file_type) X(attestation_missing) X(attestation_malformed)    \
           X(attestation_unsupported) X(untrusted_key) X(threshold_not_met) X(digest_mismatch)               \
               X(name_mismatch) X(version_mismatch) X(version_rollback) X(os_mismatch) X(arch_mismatch)      \

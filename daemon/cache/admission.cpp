@@ -1,12 +1,13 @@
 #include "cache/admission.hpp"
 
 #include "base/strings.hpp"
-#include "cache/attestation.hpp"
 #include "cache/elf.hpp"
+#include "cache/signers.hpp"
 #include "sys/file.hpp"
 
 #include <algorithm>
 #include <array>
+#include <fcntl.h>
 #include <unistd.h>
 #include <utility>
 
@@ -14,77 +15,11 @@ namespace fallbackd::cache {
 
 namespace {
 
-constexpr std::size_t kMaxAttestationBytes = 1 << 20;
 constexpr std::uint64_t kMaxBinaryBytes = 2ULL << 30;
-constexpr std::string_view kSuffix = ".sigstore.json";
-
-struct OpenFile {
-  sys::UniqueFd fd;
-  FileFacts facts;
-  std::string path;
-};
-
-Result<OpenFile> openChecked(const sys::DirFd& dir, const std::string& folder, const std::string& name,
-                             uid_t owner) {
-  OpenFile file;
-  file.path = folder + "/" + name;
-  FB_TRY(file.fd, sys::openBeneath(Stage::admission, dir, name));
-  FB_TRY(file.facts, checkFile(file.fd, owner, file.path));
-  return file;
-}
-
-/// NAME-vVERSION.sigstore.json and, for further signers, NAME-vVERSION.ANYTHING.sigstore.json.
-Result<std::vector<std::string>> attestationNames(const sys::DirFd& dir, const BinaryRef& ref) {
-  FB_TRY(const auto names, sys::listDir(Stage::admission, dir));
-  const std::string prefix = ref.fileName() + ".";
-  std::vector<std::string> found;
-  for (const auto& name : names) {
-    if (name == ref.attestationName() || (name.starts_with(prefix) && name.ends_with(kSuffix)))
-      found.push_back(name);
-  }
-  return found;
-}
-
 Result<sys::DirFd> openCache(const std::string& path, uid_t owner) {
   FB_TRY(auto dir, sys::openDir(Stage::admission, path));
   FB_CHECK(checkFolder(dir, owner, path));
   return dir;
-}
-
-/// The statement that enough keys signed. Several attestations must say the same.
-Result<VerifiedStatement> verifyAll(const std::vector<OpenFile>& files, const Keyring& keyring,
-                                    unsigned threshold) {
-  std::optional<VerifiedStatement> agreed;
-  std::optional<Error> firstError;
-  for (const auto& file : files) {
-    auto text = sys::readAll(Stage::admission, file.fd, kMaxAttestationBytes, file.path);
-    if (!text) text.error().reason = Reason::attestation_malformed;
-    auto one = text ? verifyAttestation(*text, keyring, file.path) : tl::unexpected<Error>(text.error());
-    if (!one) {
-      // Others may be enough; if they are not, this is why.
-      if (!firstError) firstError = one.error();
-      continue;
-    }
-    if (!agreed) {
-      agreed = std::move(*one);
-      continue;
-    }
-    if (writeStatement(agreed->statement) != writeStatement(one->statement)) {
-      return fail(Stage::admission, Reason::attestation_malformed,
-                  file.path + " contradicts another attestation");
-    }
-    for (const auto key : one->keys) {
-      if (std::find(agreed->keys.begin(), agreed->keys.end(), key) == agreed->keys.end())
-        agreed->keys.push_back(key);
-    }
-  }
-  if (!agreed) return tl::unexpected<Error>(*firstError);
-  if (agreed->keys.size() < threshold) {
-    return fail(Stage::admission, Reason::threshold_not_met,
-                agreed->statement.ref.toString() + " is signed by " + std::to_string(agreed->keys.size()) +
-                    " different keys of the keyring, " + std::to_string(threshold) + " are wanted");
-  }
-  return std::move(*agreed);
 }
 
 /// Name, version, system: that the statement is about this very binary, for this node.
@@ -125,11 +60,37 @@ Result<std::set<std::string>> Admission::revoked() const {
 }
 
 Result<> Admission::openFloor() {
-  if (floor_ || !options_.useFloor) return {};
-  FB_TRY(auto floor, VersionFloor::open(settings_.state));
+  if (floor_) return {};
+  const bool keep = options_.floor == FloorUse::raise;
+  FB_TRY(auto floor,
+         VersionFloor::open(settings_.state, keep ? VersionFloor::Mode::keep : VersionFloor::Mode::look));
   if (floor.warning()) warning_ = *floor.warning();
   floor_ = std::move(floor);
   return {};
+}
+
+Result<std::vector<FileFacts>> Admission::lookAtTrust() const {
+  FB_TRY(auto facts, Keyring::look(settings_.keys, options_.owner));
+  if (settings_.revoked) {
+    const sys::UniqueFd list(::open(settings_.revoked->c_str(), O_PATH | O_CLOEXEC));
+    if (!list) return failErrno(Stage::admission, "open " + *settings_.revoked);
+    FB_TRY(const auto listFacts, factsOf(list, *settings_.revoked));
+    facts.push_back(listFacts);
+  }
+  return facts;
+}
+
+bool Admission::withdrawn(const Admitted& admitted) const {
+  const auto digests = revoked();
+  if (digests && digests->contains(admitted.digest)) return true;
+  const auto keyring = Keyring::read(settings_.keys, options_.owner);
+  if (!keyring) return false;
+  const auto left =
+      std::count_if(keyring->entries().begin(), keyring->entries().end(), [&](const Keyring::Entry& entry) {
+        return std::find(admitted.keys.begin(), admitted.keys.end(), entry.key.fingerprintHex()) !=
+               admitted.keys.end();
+      });
+  return static_cast<std::size_t>(left) < settings_.threshold;
 }
 
 Result<Evidence> Admission::look(const BinaryRef& ref) const {
@@ -137,11 +98,9 @@ Result<Evidence> Admission::look(const BinaryRef& ref) const {
   Evidence evidence;
   FB_TRY(const auto binary, openChecked(dir, settings_.path, ref.fileName(), options_.owner));
   evidence.binary = binary.facts;
-  FB_TRY(const auto names, attestationNames(dir, ref));
-  for (const auto& name : names) {
-    FB_TRY(const auto file, openChecked(dir, settings_.path, name, options_.owner));
-    evidence.attestations.push_back(file.facts);
-  }
+  FB_TRY(const auto attestations, openAttestations(dir, settings_.path, ref, options_.owner));
+  for (const auto& file : attestations) evidence.attestations.push_back(file.facts);
+  FB_TRY(evidence.trust, lookAtTrust());
   return evidence;
 }
 
@@ -165,18 +124,15 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
     return fail(Stage::admission, Reason::not_elf, binary.path + ": not an ELF program (a script?)");
   }
 
-  FB_TRY(const auto names, attestationNames(dir, ref));
-  if (names.empty()) {
+  FB_TRY(const auto attestations, openAttestations(dir, settings_.path, ref, options_.owner));
+  if (attestations.empty()) {
     return fail(Stage::admission, Reason::attestation_missing,
                 "no " + settings_.path + "/" + ref.attestationName() + "; make one with fallbackctl sign");
   }
-  std::vector<OpenFile> attestations;
-  for (const auto& name : names) {
-    FB_TRY(auto file, openChecked(dir, settings_.path, name, options_.owner));
-    attestations.push_back(std::move(file));
-  }
+  // Looked at before it is read: a change in between is seen the next time.
+  const auto trust = evidence != nullptr ? lookAtTrust() : std::vector<FileFacts>();
   FB_TRY(const auto keyring, Keyring::open(settings_.keys, options_.owner));
-  FB_TRY(const auto verified, verifyAll(attestations, keyring, settings_.threshold));
+  FB_TRY(const auto verified, verifySigners(attestations, ref, keyring, settings_.threshold));
   const auto& statement = verified.statement;
   FB_CHECK(checkIdentity(statement, ref, binary.path));
   FB_TRY(const bool inGrace, checkExpiry(ref, statement.expires, now));
@@ -186,7 +142,7 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
                 ref.toString() + " has the revoked digest " + statement.digest);
   }
   FB_CHECK(openFloor());
-  if (floor_) FB_CHECK(floor_->check(ref));
+  FB_CHECK(floor_->check(ref));
 
   FB_TRY(auto copy, SealedCopy::make(binary.fd, binary.facts.size, ref.fileName(), options_.seal));
   const auto digest = toHex(copy.digest());
@@ -199,7 +155,7 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
     return fail(Stage::admission, Reason::elf_not_pie,
                 binary.path + " is no static PIE; link with -static-pie");
   }
-  if (floor_) FB_CHECK(floor_->raise(ref));
+  if (options_.floor == FloorUse::raise) FB_CHECK(floor_->raise(ref));
 
   Admitted admitted;
   admitted.ref = ref;
@@ -209,11 +165,13 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
   admitted.inGrace = inGrace;
   admitted.size = binary.facts.size;
   admitted.pie = form.pie;
+  admitted.sealMethod = toString(copy.method());
   admitted.executable = copy.takeFd();
   if (evidence != nullptr) {
     evidence->binary = binary.facts;
     evidence->attestations.clear();
     for (const auto& file : attestations) evidence->attestations.push_back(file.facts);
+    evidence->trust = trust.value_or(std::vector<FileFacts>());
   }
   return admitted;
 }

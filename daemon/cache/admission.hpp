@@ -8,14 +8,23 @@
 #include "cache/ownership.hpp"
 #include "cache/sealed.hpp"
 
+#include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace fallbackd::cache {
 
+enum class FloorUse : std::uint8_t {
+  check,  // refuse what is below it, leave it as it is: for those who only look
+  raise,  // and raise it to what was admitted
+};
+
 struct AdmissionOptions {
   uid_t owner = 0;  // who must own cache and keys; tests run as somebody else, too
-  bool useFloor = true;
+  FloorUse floor = FloorUse::raise;
   SealOptions seal;
 };
 
@@ -23,6 +32,7 @@ struct AdmissionOptions {
 struct Evidence {
   FileFacts binary;
   std::vector<FileFacts> attestations;
+  std::vector<FileFacts> trust;  // the keyring's files and the revocation list
   friend bool operator==(const Evidence&, const Evidence&) = default;
 };
 
@@ -37,15 +47,20 @@ class Admission {
   /// What lies on disk for `ref` now, without reading it.
   Result<Evidence> look(const BinaryRef& ref) const;
 
+  /// Whether what was admitted may no longer be used, whatever lies on disk now: its digest was revoked, or
+  /// keys were taken from the ring. A ring or list that cannot be read takes nothing back.
+  bool withdrawn(const Admitted& admitted) const;
+
   /// Expiry and grace as of `now`: whether it may still be used, and whether in grace.
   Result<bool> checkExpiry(const BinaryRef& ref, Wall::time_point expires, Wall::time_point now) const;
 
   [[nodiscard]] const config::CacheSettings& settings() const { return settings_; }
-  /// Set once if the floor file was damaged.
-  [[nodiscard]] const std::string& warning() const { return warning_; }
+  /// What the operator should know although nothing failed (a damaged floor file); empty the next time.
+  [[nodiscard]] std::string takeWarning() { return std::exchange(warning_, {}); }
 
  private:
   Result<std::set<std::string>> revoked() const;
+  Result<std::vector<FileFacts>> lookAtTrust() const;
   Result<> openFloor();
 
   config::CacheSettings settings_;

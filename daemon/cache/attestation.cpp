@@ -63,6 +63,14 @@ Result<Envelope> parseEnvelope(std::string_view text, const std::string& what) {
   FB_TRY(const auto value, parseStrict(text, what));
   if (!value.is_object()) return malformed(what, "not a JSON object");
   const auto& root = value.get_object();
+  if (root.contains("base64Signature")) {
+    return unsupported(what, "cosign's bundle of old; sign with cosign attest-blob --new-bundle-format");
+  }
+  if (root.contains("_type")) {
+    return unsupported(what,
+                       "a bare statement, which nobody signed; from cosign take --bundle, not "
+                       "--output-attestation");
+  }
   if (!root.contains("mediaType")) return readEnvelope(root, false, what);
 
   const auto mediaType = stringAt(root, "mediaType");
@@ -133,6 +141,7 @@ Result<Statement> parseStatement(std::string_view payload, const std::string& wh
   auto ref = parseBinaryRef(stringAt(predicate, "name") + "@" + stringAt(predicate, "version"));
   if (!ref) return malformed(what, ref.error().context);
   statement.ref = std::move(*ref);
+  // The subject's own name is whatever the file was called where it was signed; the predicate binds the name.
   statement.digest = stringAt(digests->get_object(), "sha256");
   const bool isHex = statement.digest.size() == 64 &&
                      statement.digest.find_first_not_of("0123456789abcdef") == std::string::npos;

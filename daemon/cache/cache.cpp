@@ -89,12 +89,21 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
     }
     const auto onDisk = state_->admission.look(ref);
     if (known && onDisk && *onDisk == *known && state_->admission.checkExpiry(ref, admitted->expires, now)) {
-      entries.push_back({ref, admitted, false});
+      entries.push_back({ref, admitted, false, true});
       continue;
     }
-    entries.push_back({ref, state_->admitAndKeep(ref, now), true});
+    auto result = state_->admitAndKeep(ref, now);
+    const bool takenBack = !result && admitted != nullptr && state_->admission.withdrawn(*admitted);
+    const std::lock_guard lock(state_->guard);
+    if (takenBack) state_->residents.erase(ref);
+    entries.push_back({ref, std::move(result), true, state_->residents.contains(ref)});
   }
   return entries;
+}
+
+std::string Cache::takeWarning() {
+  const std::lock_guard lock(state_->admitting);
+  return state_->admission.takeWarning();
 }
 
 }  // namespace fallbackd::cache

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fallbackd::cache {
@@ -26,6 +27,7 @@ struct Admitted {
   bool inGrace = false;  // expired, but within expiryGrace
   std::uint64_t size = 0;
   bool pie = false;
+  std::string_view sealMethod;  // "memfd_exec", or the fallback that was taken: for logs and metrics
   sys::UniqueFd executable;  // sealed memfd or unlinked read-only file, for execveat(fd, "", AT_EMPTY_PATH)
 };
 using AdmittedPtr = std::shared_ptr<const Admitted>;
@@ -47,11 +49,17 @@ class Cache {
     BinaryRef ref;
     Result<AdmittedPtr> result;
     bool examined = false;  // false: nothing changed on disk since the last time
+    bool resident = false;  // a copy serves recoveries: this one, or an earlier one where this was refused
   };
   /// Makes exactly `wanted` resident: admits what is new or was refused before, re-admits what changed on
   /// disk since, drops the rest. A copy that was admitted keeps serving while its file is being replaced or
-  /// no longer passes, until it expires or the configuration drops it; the refusal is in the entry.
+  /// no longer passes, until it expires, the configuration drops it, its digest is revoked or its keys are
+  /// taken from the ring; the refusal is in the entry. What no longer fits the memory budget, in the order
+  /// of `wanted`, stays good and is admitted anew for each recovery.
   std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now = Wall::now());
+
+  /// What the operator should know although nothing failed (a damaged floor file); empty the next time.
+  [[nodiscard]] std::string takeWarning();
 
  private:
   struct State;

@@ -100,9 +100,15 @@ Result<> checkLoads(const std::vector<Elf64_Phdr>& segments, const Elf64_Ehdr& h
 }
 
 Result<> checkStack(const std::vector<Elf64_Phdr>& segments, const std::string& what) {
-  const auto stack = std::find_if(segments.begin(), segments.end(),
-                                  [](const Elf64_Phdr& one) { return one.p_type == PT_GNU_STACK; });
-  if (stack == segments.end() || (stack->p_flags & PF_X) != 0) {
+  // Without the header the kernel takes the stack for executable; of several it takes the last.
+  bool stated = false;
+  bool executable = false;
+  for (const auto& segment : segments) {
+    if (segment.p_type != PT_GNU_STACK) continue;
+    stated = true;
+    executable = executable || (segment.p_flags & PF_X) != 0;
+  }
+  if (!stated || executable) {
     return refuse(Reason::elf_executable_stack, what,
                   "asks for an executable stack; link with -z noexecstack");
   }
@@ -115,7 +121,8 @@ Result<> checkStatic(std::span<const std::byte> file, const std::vector<Elf64_Ph
     if (segment.p_type == PT_INTERP) {
       return refuse(Reason::elf_dynamic, what,
                     "needs a program loader (PT_INTERP), which the pod does not have; link it statically: "
-                    "gcc -static-pie, or for Go CGO_ENABLED=0 go build without -buildmode=pie");
+                    "gcc -static-pie; for Go CGO_ENABLED=0 go build without -buildmode=pie, or with "
+                    "-ldflags '-linkmode external -extldflags -static-pie'");
     }
     if (segment.p_type != PT_DYNAMIC) continue;
     const std::size_t count =

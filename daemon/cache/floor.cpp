@@ -36,10 +36,10 @@ Result<std::map<std::string, std::string>> parseFloor(const std::string& text) {
 
 }  // namespace
 
-Result<VersionFloor> VersionFloor::open(const std::string& folder) {
+Result<VersionFloor> VersionFloor::open(const std::string& folder, Mode mode) {
   VersionFloor floor;
   floor.folder_ = folder;
-  FB_CHECK(sys::makeDirs(Stage::admission, folder, 0755));
+  if (mode == Mode::keep) FB_CHECK(sys::makeDirs(Stage::admission, folder, 0755));
   const std::string path = folder + "/" + kFileName;
   const auto text = sys::readFile(Stage::admission, path, kMaxBytes);
   if (!text && text.error().reason == Reason::not_found) return floor;
@@ -48,10 +48,13 @@ Result<VersionFloor> VersionFloor::open(const std::string& folder) {
     floor.versions_ = std::move(*versions);
     return floor;
   }
+  floor.warning_ = versions.error().message() + "; the version floor starts anew";
+  if (mode == Mode::look) return floor;
   const std::string aside = path + ".damaged";
-  floor.warning_ =
-      versions.error().message() + "; the version floor starts anew, the damaged file is kept as " + aside;
-  if (std::rename(path.c_str(), aside.c_str()) != 0) return failErrno(Stage::admission, "set aside " + path);
+  // Where even that fails (a read-only file system), the next start says so again.
+  const bool kept = std::rename(path.c_str(), aside.c_str()) == 0;
+  floor.warning_->append(kept ? ", the damaged file is kept as " + aside
+                              : ", " + path + " cannot be renamed");
   return floor;
 }
 

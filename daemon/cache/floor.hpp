@@ -5,6 +5,7 @@
 #include "base/binary_ref.hpp"
 #include "base/error.hpp"
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -13,9 +14,13 @@ namespace fallbackd::cache {
 
 class VersionFloor {
  public:
-  /// `folder` is made where it is missing. A file that cannot be read as a floor is set aside under another
-  /// name and reported through `warning`: a torn file must not lock the node out, nor be lost silently.
-  static Result<VersionFloor> open(const std::string& folder);
+  enum class Mode : std::uint8_t { look, keep };
+
+  /// A file that cannot be read as a floor is reported through `warning`, and the floor starts anew: a torn
+  /// file must not lock the node out. To keep: `folder` is made where it is missing, and a damaged file is
+  /// set aside under another name, so that it is not lost silently either. To look: nothing on disk is
+  /// touched.
+  static Result<VersionFloor> open(const std::string& folder, Mode mode = Mode::keep);
 
   /// Reason version_rollback where the version is below the floor of its name.
   [[nodiscard]] Result<> check(const BinaryRef& ref) const;

@@ -1,6 +1,5 @@
 #include "cache/keyring.hpp"
 
-#include "cache/ownership.hpp"
 #include "sys/file.hpp"
 
 #include <algorithm>
@@ -17,33 +16,50 @@ tl::unexpected<Error> asKeyring(Error error) {
   return tl::unexpected<Error>(std::move(error));
 }
 
+Result<std::vector<CheckedFile>> openKeyFiles(const std::string& folder, uid_t owner) {
+  FB_TRY(const auto dir, sys::openDir(Stage::admission, folder));
+  FB_CHECK(checkFolder(dir, owner, folder));
+  FB_TRY(const auto names, sys::listDir(Stage::admission, dir));
+  std::vector<CheckedFile> files;
+  for (const auto& name : names) {
+    if (name.starts_with('.') || !(name.ends_with(".pub") || name.ends_with(".pem"))) continue;
+    if (files.size() == kMaxKeys) {
+      return fail(Stage::admission, Reason::keyring_invalid, folder + " holds more than 64 keys");
+    }
+    FB_TRY(auto file, openChecked(dir, folder, name, owner));
+    files.push_back(std::move(file));
+  }
+  return files;
+}
+
 }  // namespace
 
-Result<Keyring> Keyring::open(const std::string& folder, uid_t owner) {
-  const auto dir = sys::openDir(Stage::admission, folder);
-  if (!dir) return asKeyring(dir.error());
-  if (const auto safe = checkFolder(*dir, owner, folder); !safe) return asKeyring(safe.error());
-  const auto names = sys::listDir(Stage::admission, *dir);
-  if (!names) return asKeyring(names.error());
+Result<std::vector<FileFacts>> Keyring::look(const std::string& folder, uid_t owner) {
+  const auto files = openKeyFiles(folder, owner);
+  if (!files) return asKeyring(files.error());
+  std::vector<FileFacts> facts;
+  for (const auto& file : *files) facts.push_back(file.facts);
+  return facts;
+}
 
+Result<Keyring> Keyring::read(const std::string& folder, uid_t owner) {
+  const auto files = openKeyFiles(folder, owner);
+  if (!files) return asKeyring(files.error());
   Keyring ring;
-  for (const auto& name : *names) {
-    if (name.starts_with('.') || !(name.ends_with(".pub") || name.ends_with(".pem"))) continue;
-    const std::string path = folder + "/" + name;
-    const auto fd = sys::openBeneath(Stage::admission, *dir, name);
-    if (!fd) return asKeyring(fd.error());
-    if (const auto facts = checkFile(*fd, owner, path); !facts) return asKeyring(facts.error());
-    const auto pem = sys::readAll(Stage::admission, *fd, kMaxKeyBytes, path);
+  for (const auto& file : *files) {
+    const auto pem = sys::readAll(Stage::admission, file.fd, kMaxKeyBytes, file.path);
     if (!pem) return asKeyring(pem.error());
-    FB_TRY(auto key, PublicKey::parse(*pem, path));
+    FB_TRY(auto key, PublicKey::parse(*pem, file.path));
     const bool known = std::any_of(ring.entries_.begin(), ring.entries_.end(), [&](const Entry& one) {
       return one.key.fingerprint() == key.fingerprint();
     });
-    if (!known) ring.entries_.push_back({name, std::move(key)});
-    if (ring.entries_.size() > kMaxKeys) {
-      return fail(Stage::admission, Reason::keyring_invalid, folder + " holds more than 64 keys");
-    }
+    if (!known) ring.entries_.push_back({file.name, std::move(key)});
   }
+  return ring;
+}
+
+Result<Keyring> Keyring::open(const std::string& folder, uid_t owner) {
+  FB_TRY(auto ring, read(folder, owner));
   if (ring.entries_.empty()) {
     return fail(Stage::admission, Reason::keyring_invalid,
                 folder + " holds no public key (*.pub, *.pem); nothing can be admitted");

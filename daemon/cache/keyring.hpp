@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cache/crypto.hpp"
+#include "cache/ownership.hpp"
 #include "sys/fd.hpp"
 
 #include <string>
@@ -20,6 +21,12 @@ class Keyring {
   /// left out, or one that anybody could have written, is worse than a clear error. A key that lies there
   /// twice counts once. Reasons: keyring_invalid, unsafe_owner.
   static Result<Keyring> open(const std::string& folder, uid_t owner = 0);
+
+  /// The same, but an empty folder is an empty ring: what is left after the last key was taken away.
+  static Result<Keyring> read(const std::string& folder, uid_t owner = 0);
+
+  /// What lies in the folder, without reading it: while it is the same, so is the ring.
+  static Result<std::vector<FileFacts>> look(const std::string& folder, uid_t owner = 0);
 
   [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
 

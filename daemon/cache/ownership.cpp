@@ -1,5 +1,7 @@
 #include "cache/ownership.hpp"
 
+#include "sys/file.hpp"
+
 #include <sys/stat.h>
 
 namespace fallbackd::cache {
@@ -18,7 +20,18 @@ Result<> checkWriters(const struct stat& info, uid_t owner, const std::string& w
   return {};
 }
 
+FileFacts asFacts(const struct stat& info) {
+  return {static_cast<std::uint64_t>(info.st_size), info.st_dev, info.st_ino,
+          static_cast<std::int64_t>(info.st_ctim.tv_sec) * 1'000'000'000 + info.st_ctim.tv_nsec};
+}
+
 }  // namespace
+
+Result<FileFacts> factsOf(const sys::UniqueFd& fd, const std::string& what) {
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return failErrno(Stage::admission, "stat " + what);
+  return asFacts(info);
+}
 
 Result<> checkFolder(const sys::UniqueFd& fd, uid_t owner, const std::string& what) {
   struct stat info {};
@@ -41,8 +54,17 @@ Result<FileFacts> checkFile(const sys::UniqueFd& fd, uid_t owner, const std::str
     return fail(Stage::admission, Reason::unsafe_file_type,
                 what + " has further hard links, through which it could be changed; copy it instead");
   }
-  return FileFacts{static_cast<std::uint64_t>(info.st_size), info.st_dev, info.st_ino,
-                   static_cast<std::int64_t>(info.st_ctim.tv_sec) * 1'000'000'000 + info.st_ctim.tv_nsec};
+  return asFacts(info);
+}
+
+Result<CheckedFile> openChecked(const sys::DirFd& dir, const std::string& folder, const std::string& name,
+                                uid_t owner) {
+  CheckedFile file;
+  file.name = name;
+  file.path = folder + "/" + name;
+  FB_TRY(file.fd, sys::openBeneath(Stage::admission, dir, name));
+  FB_TRY(file.facts, checkFile(file.fd, owner, file.path));
+  return file;
 }
 
 }  // namespace fallbackd::cache

@@ -4,7 +4,9 @@
 #include "base/error.hpp"
 #include "sys/fd.hpp"
 
+#include <cstdint>
 #include <string>
+#include <sys/types.h>
 
 namespace fallbackd::cache {
 
@@ -19,8 +21,20 @@ struct FileFacts {
   friend bool operator==(const FileFacts&, const FileFacts&) = default;
 };
 
+Result<FileFacts> factsOf(const sys::UniqueFd& fd, const std::string& what);
+
 /// A regular file that only `owner` can change: not writable by others, one name only (a second hard link
 /// could be a writable path to it), no set-id bits. Reasons: unsafe_file_type, unsafe_owner.
 Result<FileFacts> checkFile(const sys::UniqueFd& fd, uid_t owner, const std::string& what);
+
+struct CheckedFile {
+  std::string name;
+  std::string path;  // for messages
+  sys::UniqueFd fd;
+  FileFacts facts;
+};
+/// Opens `name` below `dir`, which is called `folder` in messages, and checks it.
+Result<CheckedFile> openChecked(const sys::DirFd& dir, const std::string& folder, const std::string& name,
+                                uid_t owner);
 
 }  // namespace fallbackd::cache

@@ -21,7 +21,7 @@ namespace fallbackd::cache {
 
 namespace {
 
-// Executed by whichever user the workload names; nobody can write it.
+// Executable for the unprivileged users that fallbacks run as; the copy belongs to root.
 constexpr mode_t kMode = 0555;
 
 tl::unexpected<Error> changedMeanwhile(const std::string& name) {
@@ -69,6 +69,8 @@ Result<sys::UniqueFd> seal(sys::UniqueFd fd, SealMethod method, const std::strin
     // name, and O_EXCL keeps it from getting one.
     sys::UniqueFd reader(::open(("/proc/self/fd/" + std::to_string(fd.get())).c_str(), O_RDONLY | O_CLOEXEC));
     if (!reader) return failErrno(Stage::admission, "reopen the copy of " + name);
+    // The umask took part in the mode that open() gave.
+    if (::fchmod(fd.get(), kMode) != 0) return failErrno(Stage::admission, "chmod the copy of " + name);
     return reader;
   }
   constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;

@@ -1,10 +1,11 @@
-// One configuration file as it was written: every value has its type, but files were not yet compared.
+// One configuration file as it was written: every value has its type, but workloads were not yet compared.
 #pragma once
 
 #include "config/model.hpp"
-#include "config/yaml.hpp"
+#include "config/reader.hpp"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fallbackd::config {
@@ -18,8 +19,8 @@ struct RawWorkload {
 };
 
 /// Fills the sections of `config` that the file has, and appends its workloads. `dropIn`: only workloads.
-/// A file that is no YAML at all adds one problem and nothing else.
-void readDocument(const std::string& file, const std::string& text, bool dropIn, Config& config,
+/// A file that is no YAML at all adds one problem and nothing else. Any bytes may be given.
+void readDocument(const std::string& file, std::string_view text, bool dropIn, Config& config,
                   std::vector<RawWorkload>& workloads, Problems& problems);
 
 /// workloads[i] of a file. `defaults` are the detection settings that hold where it says nothing.

@@ -1,9 +1,9 @@
 #include "base/strings.hpp"
+#include "config/names.hpp"
 #include "config/quantity.hpp"
 #include "config/raw.hpp"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 namespace fallbackd::config {
@@ -11,65 +11,79 @@ namespace fallbackd::config {
 namespace {
 
 constexpr std::uint64_t kMaxId = 4294967294;  // (uid_t)-1 means "leave it alone"
+constexpr std::uint64_t kMaxPids = 4194304;   // PID_MAX_LIMIT
 
-bool isDnsLabel(std::string_view text) {
-  const auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
-  return !text.empty() && text.size() <= 63 && alnum(text.front()) && alnum(text.back()) &&
-         std::all_of(text.begin(), text.end(), [&](char c) { return alnum(c) || c == '-'; });
-}
-
-/// A name that Kubernetes would accept; reported and left empty otherwise.
-void dnsLabel(const MapReader& map, std::string_view key, std::string& out, bool required) {
+/// A name that Kubernetes would accept; reported and `out` left alone otherwise.
+bool readDnsLabel(const MapReader& map, std::string_view key, std::string& out) {
   std::string text;
-  map.read(key, text, required);
-  if (text.empty()) return;
+  if (!map.read(key, text)) return false;
   if (!isDnsLabel(text)) {
-    map.find(key)->problem(quoted(text) + " is not a name that Kubernetes accepts",
-                           "a-z, 0-9 and -, at most 63 characters");
-    return;
+    map.problem(key, quoted(text) + " is not a name that Kubernetes accepts",
+                "a-z, 0-9 and -, a letter or digit at both ends, at most 63 characters");
+    return false;
   }
-  out = text;
+  out = std::move(text);
+  return true;
 }
 
-/// Absolute, without "." and ".." parts, without doubled or trailing slashes.
-bool isCleanPath(std::string_view path) {
-  if (!path.starts_with('/')) return false;
-  if (path == "/") return true;
-  const auto parts = split(path.substr(1), '/');
-  return std::none_of(parts.begin(), parts.end(),
-                      [](std::string_view part) { return part.empty() || part == "." || part == ".."; });
+void readLabels(const Place& place, std::map<std::string, std::string>& out) {
+  eachEntry(place, [&](const std::string& key, const Place& keyPlace, const Place& value) {
+    if (!isLabelKey(key)) {
+      keyPlace.problem(quoted(key) + " is not the key of a label that Kubernetes accepts",
+                       "[PREFIX/]NAME, for example app.kubernetes.io/name");
+    }
+    const auto text = scalar(value, "a text");
+    if (!text) return;
+    if (!isLabelValue(*text)) {
+      value.problem(quoted(*text) + " is not the value of a label that Kubernetes accepts",
+                    "A-Z, a-z, 0-9, -, _ and ., at most 63 characters");
+    }
+    out.emplace(key, *text);
+  });
 }
 
 void readMatch(const Place& place, RawWorkload& out) {
   out.matchPosition = place.position();
+  const auto before = place.problems->count();
   const MapReader map(place, {"namespace", "labels", "container"});
-  if (!map.valid()) return;
   auto& match = out.workload.match;
   std::string ns;
-  dnsLabel(map, "namespace", ns, false);
-  if (!ns.empty()) match.namespaceName = ns;
-  map.read("labels", match.labels);
-  dnsLabel(map, "container", match.container, true);
-  out.matchable = !match.container.empty();
+  if (readDnsLabel(map, "namespace", ns)) match.namespaceName = ns;
+  if (const auto labels = map.find("labels")) readLabels(*labels, match.labels);
+  static_cast<void>(map.require("container", "NAME"));
+  readDnsLabel(map, "container", match.container);
+  // A half-read match would seem to overlap with others.
+  out.matchable = place.problems->count() == before && !match.container.empty();
 }
 
 void readUser(const Place& place, User& out) {
   const MapReader map(place, {"uid", "gid", "groups", "allowRoot"});
-  map.integer("uid", 0, kMaxId, [&](std::uint64_t n) { out.uid = static_cast<uid_t>(n); });
-  map.integer("gid", 0, kMaxId, [&](std::uint64_t n) { out.gid = static_cast<gid_t>(n); });
-  std::vector<std::string> groups;
-  map.read("groups", groups);
-  for (const auto& group : groups) {
-    const auto number = parseBytes(group);
-    if (!number || *number > kMaxId) {
-      map.find("groups")->problem(quoted(group) + " is not a group number");
-    } else {
-      out.groups.push_back(static_cast<gid_t>(*number));
-    }
+  if (const auto number = map.integer("uid", 0, kMaxId)) out.uid = static_cast<uid_t>(*number);
+  if (const auto number = map.integer("gid", 0, kMaxId)) out.gid = static_cast<gid_t>(*number);
+  if (const auto groups = map.find("groups")) {
+    eachItem(*groups, [&](const Place& item) {
+      if (const auto number = wholeNumber(item, 0, kMaxId)) out.groups.push_back(static_cast<gid_t>(*number));
+    });
   }
   map.read("allowRoot", out.allowRoot);
   if (out.uid == 0 && !out.allowRoot) {
-    map.find("uid")->problem("a fallback must not run as root", "choose another uid, or say allowRoot: true");
+    map.problem("uid", "a fallback must not run as root", "choose another uid, or add allowRoot: true");
+  }
+}
+
+void readMountPath(const MapReader& map, const std::vector<Volume>& others, std::string& out) {
+  static_cast<void>(map.require("mountPath", "/etc/app"));
+  if (!map.read("mountPath", out)) return;
+  if (!isCleanPath(out) || out == "/") {
+    map.problem("mountPath", quoted(out) + " must be an absolute path below /, without . and ..");
+  }
+  for (const std::string_view ours : {"/proc", "/dev", "/sys"}) {
+    if (out == ours || out.starts_with(std::string(ours) + "/")) {
+      map.problem("mountPath", "nothing can be mounted on or below " + std::string(ours));
+    }
+  }
+  if (std::any_of(others.begin(), others.end(), [&](const Volume& one) { return one.mountPath == out; })) {
+    map.problem("mountPath", quoted(out) + " is mounted on twice", "keep one of the two volumes");
   }
 }
 
@@ -77,30 +91,18 @@ void readVolume(const Place& place, std::vector<Volume>& out) {
   const MapReader map(place, {"name", "type", "mountPath", "subPath", "readOnly"});
   if (!map.valid()) return;
   Volume volume;
-  dnsLabel(map, "name", volume.name, true);
-  static_cast<void>(map.find("type", true));
-  map.choice("type", {"configMap", "secret", "projected", "emptyDir", "downwardAPI"},
-             [&](std::size_t i) { volume.kind = static_cast<Volume::Kind>(i); });
+  static_cast<void>(map.require("name", "NAME"));
+  readDnsLabel(map, "name", volume.name);
+  static_cast<void>(map.require("type", "configMap"));
+  if (const auto i = map.choice("type", {"configMap", "secret", "projected", "emptyDir", "downwardAPI"})) {
+    volume.kind = static_cast<Volume::Kind>(*i);
+  }
   volume.readOnly = volume.kind != Volume::Kind::empty_dir;
   map.read("readOnly", volume.readOnly);
-  map.read("mountPath", volume.mountPath, true);
-  if (!volume.mountPath.empty() && (!isCleanPath(volume.mountPath) || volume.mountPath == "/")) {
-    map.find("mountPath")->problem(quoted(volume.mountPath) + " must be an absolute path without . and ..");
+  readMountPath(map, out, volume.mountPath);
+  if (map.read("subPath", volume.subPath) && !isCleanPath("/" + volume.subPath)) {
+    map.problem("subPath", quoted(volume.subPath) + " must be a relative path without . and ..");
   }
-  constexpr std::array<std::string_view, 3> kOurs{"/proc", "/dev", "/sys"};
-  for (const auto ours : kOurs) {
-    if (volume.mountPath == ours || volume.mountPath.starts_with(std::string(ours) + "/")) {
-      map.find("mountPath")->problem("nothing can be mounted on or below " + std::string(ours));
-    }
-  }
-  map.read("subPath", volume.subPath);
-  if (!volume.subPath.empty() && !isCleanPath("/" + volume.subPath)) {
-    map.find("subPath")->problem(quoted(volume.subPath) + " must be a relative path without . and ..");
-  }
-  const bool doubled = std::any_of(out.begin(), out.end(), [&](const Volume& other) {
-    return !volume.mountPath.empty() && other.mountPath == volume.mountPath;
-  });
-  if (doubled) map.find("mountPath")->problem(quoted(volume.mountPath) + " is mounted on twice");
   out.push_back(std::move(volume));
 }
 
@@ -110,54 +112,59 @@ void readHealthCheck(const Place& place, HealthCheck& out) {
   map.duration("timeout", out.timeout);
 }
 
+std::uint16_t readPort(const MapReader& map) {
+  static_cast<void>(map.require("port", "8080"));
+  return static_cast<std::uint16_t>(map.integer("port", 1, 65535).value_or(0));
+}
+
 void readReadiness(const Place& place, Readiness& out) {
   const MapReader map(place, {"tcp", "http", "exec", "timeout"});
-  if (!map.valid()) return;
   map.duration("timeout", out.timeout);
-  const int ways = (map.has("tcp") ? 1 : 0) + (map.has("http") ? 1 : 0) + (map.has("exec") ? 1 : 0);
-  if (ways > 1) place.problem("says more than one of tcp, http and exec", "keep one of them");
-  const auto readPort = [](const MapReader& from, std::uint16_t& port) {
-    static_cast<void>(from.find("port", true));
-    from.integer("port", 1, 65535, [&](std::uint64_t n) { port = static_cast<std::uint16_t>(n); });
-  };
-  if (const auto tcp = map.find("tcp")) {
-    const MapReader inner(*tcp, {"port"});
-    readPort(inner, out.when.emplace<ReadyWhenTcp>().port);
-  } else if (const auto http = map.find("http")) {
-    const MapReader inner(*http, {"port", "path"});
-    auto& when = out.when.emplace<ReadyWhenHttp>();
-    readPort(inner, when.port);
-    inner.read("path", when.path);
-    if (!when.path.starts_with('/') || when.path.find_first_of(" \r\n") != std::string::npos) {
-      inner.find("path")->problem(quoted(when.path) + " must start with / and hold no spaces");
-    }
-  } else if (const auto exec = map.find("exec")) {
-    static_cast<void>(MapReader(*exec, {}));
+  int ways = 0;
+  if (const auto exec = map.find("exec")) {
+    ++ways;
+    const MapReader inner(*exec, {});
   }
+  if (const auto tcp = map.find("tcp")) {
+    ++ways;
+    out.when = ReadyWhenTcp{readPort(MapReader(*tcp, {"port"}))};
+  }
+  if (const auto http = map.find("http")) {
+    ++ways;
+    const MapReader inner(*http, {"port", "path"});
+    ReadyWhenHttp when;
+    when.port = readPort(inner);
+    if (inner.read("path", when.path) &&
+        (!when.path.starts_with('/') || when.path.find_first_of(" \t\r\n") != std::string::npos)) {
+      inner.problem("path", quoted(when.path) + " must begin with / and hold no spaces");
+    }
+    out.when = std::move(when);
+  }
+  if (ways > 1) place.problem("says more than one of tcp, http and exec", "keep one of them");
 }
 
 void readWorkloadDetection(const Place& place, DetectionSettings& out) {
   const MapReader map(place, {"triggers", "stallTimeout", "imagePullPolicy"});
   readDetection(map, out);
-  map.choice("imagePullPolicy", {"IfNotPresent", "Always"},
-             [&](std::size_t i) { out.pullPolicy = static_cast<PullPolicy>(i); });
+  if (const auto i = map.choice("imagePullPolicy", {"IfNotPresent", "Always"})) {
+    out.pullPolicy = static_cast<PullPolicy>(*i);
+  }
 }
 
 void readHandBack(const Place& place, HandBack& out) {
   const MapReader map(place, {"on", "grace"});
-  map.choice("on", {"container", "image"}, [&](std::size_t i) { out.on = static_cast<HandBackOn>(i); });
+  if (const auto i = map.choice("on", {"container", "image"})) out.on = static_cast<HandBackOn>(*i);
   map.duration("grace", out.grace, true);
 }
 
 void readResources(const Place& place, Resources& out) {
   const MapReader map(place, {"memory", "cpu", "pids"});
-  map.bytes("memory", [&](std::uint64_t n) { out.memoryBytes = n; });
-  map.integer("pids", 1, 4194304, [&](std::uint64_t n) { out.pids = n; });
+  out.memoryBytes = map.bytes("memory");
+  out.pids = map.integer("pids", 1, kMaxPids);
   std::string cpu;
-  map.read("cpu", cpu);
-  if (cpu.empty()) return;
+  if (!map.read("cpu", cpu)) return;
   out.cpus = parseCpus(cpu);
-  if (!out.cpus) map.find("cpu")->problem(quoted(cpu) + " is not an amount of CPUs", "write 500m, 0.5 or 2");
+  if (!out.cpus) map.problem("cpu", quoted(cpu) + " is not an amount of CPUs", "write 500m, 0.5 or 2");
 }
 
 void readRestart(const Place& place, Restart& out) {
@@ -165,13 +172,37 @@ void readRestart(const Place& place, Restart& out) {
   map.duration("initialDelay", out.initialDelay);
   map.duration("maxDelay", out.maxDelay);
   map.duration("resetAfter", out.resetAfter);
-  if (out.maxDelay < out.initialDelay) place.problem("maxDelay is shorter than initialDelay");
+  if (out.maxDelay < out.initialDelay) {
+    map.problem("maxDelay", "maxDelay is shorter than initialDelay", "make it at least as long");
+  }
 }
 
-void readEnv(const MapReader& map, std::map<std::string, std::string>& out) {
-  map.read("env", out);
-  for (const auto& [name, value] : out) {
-    if (name.find('=') != std::string::npos) map.find("env")->problem(quoted(name) + " must not hold a =");
+void readEnv(const Place& place, std::map<std::string, std::string>& out) {
+  eachEntry(place, [&](const std::string& name, const Place& namePlace, const Place& value) {
+    if (name.empty() || name.find('=') != std::string::npos) {
+      namePlace.problem(quoted(name) + " is not the name of an environment variable",
+                        "it must not be empty or hold a =");
+    }
+    if (auto text = scalar(value, "a text")) out.emplace(name, std::move(*text));
+  });
+}
+
+void readImage(const MapReader& map, std::string& out) {
+  static_cast<void>(map.require("image", "registry.example.com/shop/checkout:1.8.3"));
+  if (!map.read("image", out) || isImageReference(out)) return;
+  map.problem("image", quoted(out) + " is not an image reference",
+              out.find("://") != std::string::npos ? "leave the scheme away" : "");
+}
+
+void readBinary(const MapReader& map, BinaryRef& out) {
+  static_cast<void>(map.require("binary", "checkout@1.8.3"));
+  std::string text;
+  if (!map.read("binary", text)) return;
+  auto ref = parseBinaryRef(text);
+  if (ref) {
+    out = std::move(*ref);
+  } else {
+    map.problem("binary", ref.error().context);
   }
 }
 
@@ -187,31 +218,20 @@ RawWorkload readWorkload(const Place& place, const DetectionSettings& defaults) 
   auto& workload = out.workload;
   workload.detection = defaults;
   workload.definedAt = place.file + ":" + std::to_string(out.position.line);
-  dnsLabel(map, "name", workload.name, true);
-  out.named = !workload.name.empty();
-  if (const auto match = map.find("match", true)) readMatch(*match, out);
-  map.read("image", workload.image, true);
-  if (workload.image.find_first_of(" \t\n") != std::string::npos) {
-    map.find("image")->problem(quoted(workload.image) + " is not an image reference");
-  }
-  std::string binary;
-  map.read("binary", binary, true);
-  if (!binary.empty()) {
-    if (auto ref = parseBinaryRef(binary)) {
-      workload.binary = std::move(*ref);
-    } else {
-      map.find("binary")->problem(ref.error().context);
-    }
-  }
+  static_cast<void>(map.require("name", "NAME"));
+  out.named = readDnsLabel(map, "name", workload.name);
+  if (const auto match = map.require("match", "{container: NAME}")) readMatch(*match, out);
+  readImage(map, workload.image);
+  readBinary(map, workload.binary);
   map.read("args", workload.args);
-  readEnv(map, workload.env);
-  map.read("workingDir", workload.workingDir);
-  if (!isCleanPath(workload.workingDir)) {
-    map.find("workingDir")
-        ->problem(quoted(workload.workingDir) + " must be an absolute path without . and ..");
+  if (const auto section = map.find("env")) readEnv(*section, workload.env);
+  if (map.read("workingDir", workload.workingDir) && !isCleanPath(workload.workingDir)) {
+    map.problem("workingDir", quoted(workload.workingDir) + " must be an absolute path without . and ..");
   }
   if (const auto section = map.find("user")) readUser(*section, workload.user);
-  map.each("volumes", [&](const Place& item) { readVolume(item, workload.volumes); });
+  if (const auto list = map.find("volumes")) {
+    eachItem(*list, [&](const Place& item) { readVolume(item, workload.volumes); });
+  }
   if (const auto section = map.find("healthCheck")) readHealthCheck(*section, workload.healthCheck);
   if (const auto section = map.find("readiness")) readReadiness(*section, workload.readiness);
   if (const auto section = map.find("detection")) readWorkloadDetection(*section, workload.detection);

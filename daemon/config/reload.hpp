@@ -3,10 +3,8 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "sys/inotify.hpp"
+#include "config/watched_paths.hpp"
 
-#include <map>
-#include <memory>
 #include <optional>
 #include <string>
 
@@ -21,19 +19,19 @@ class Watcher {
   Watcher(boost::asio::any_io_executor executor, std::string mainFile, std::optional<std::string> dropInDir);
   ~Watcher();
 
+  /// Begins to watch. changed() does it too where it was not called; who calls it before the files are first
+  /// read misses nothing between the two. Stage config.
+  Result<> watch();
+
   /// Returns once something changed and then nothing more did for a short while. A caller that loads after
   /// each return always ends with what is on disk. Cancellable. Stage config where watching fails.
   boost::asio::awaitable<Result<>> changed();
 
  private:
-  Result<> watchFolders();
-  bool drain();
-
   boost::asio::any_io_executor executor_;
   std::string mainFile_;
   std::string dropInDir_;
-  int mainWatch_ = -1;
-  std::optional<sys::Inotify> inotify_;
+  std::optional<WatchedPaths> paths_;
   std::optional<boost::asio::posix::stream_descriptor> descriptor_;
 };
 

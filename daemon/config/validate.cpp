@@ -16,8 +16,14 @@ bool overlap(const Match& left, const Match& right) {
 }
 
 void compareWorkloads(const std::vector<RawWorkload>& workloads, Problems& problems) {
+  if (workloads.size() > kMaxWorkloads) {
+    problems.add(workloads[kMaxWorkloads].position,
+                 "this is one workload more than the " + std::to_string(kMaxWorkloads) + " that there may be",
+                 "let match.labels cover several pods");
+    return;
+  }
   for (std::size_t later = 1; later < workloads.size(); ++later) {
-    for (std::size_t earlier = 0; earlier < later; ++earlier) {
+    for (std::size_t earlier = 0; earlier < later && !problems.full(); ++earlier) {
       const auto& a = workloads[earlier];
       const auto& b = workloads[later];
       if (a.named && b.named && a.workload.name == b.workload.name) {

@@ -103,7 +103,9 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   };
 
   State(asio::any_io_executor owner, std::string file)
-      : executor(std::move(owner)), program(std::move(file)), spawned(executor, asio::steady_timer::time_point::max()) {}
+      : executor(std::move(owner)),
+        program(std::move(file)),
+        spawned(executor, asio::steady_timer::time_point::max()) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State() { endSpawner(); }
@@ -111,6 +113,7 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   Result<> startSpawner();
   Result<> awaitReady() const;
   void endSpawner();
+  void closeSocket();
   void dispatch(sys::Message message);
   void take(const StartedReport& report, std::vector<sys::UniqueFd>& fds);
   void take(const FailedReport& report);
@@ -121,6 +124,7 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
 
   static asio::awaitable<void> serve(std::shared_ptr<State> self);
   asio::awaitable<void> readReports();
+  static asio::awaitable<void> awaitSpawner(std::shared_ptr<State> self);
 
   asio::any_io_executor executor;
   std::string program;
@@ -157,11 +161,15 @@ Result<> SpawnerClient::State::awaitReady() const {
   return {};
 }
 
-/// The closed socket tells it to end; it is our child and must be waited for.
-void SpawnerClient::State::endSpawner() {
-  // Closing alone would not do: Asio may hold a copy of the number for a wait that is not over yet.
+/// Closing alone would not do: Asio may hold a copy of the number for a wait that is not over yet.
+void SpawnerClient::State::closeSocket() {
   if (socket) ::shutdown(socket.get(), SHUT_RDWR);
   socket.reset();
+}
+
+/// The closed socket tells it to end; it is our child and must be waited for.
+void SpawnerClient::State::endSpawner() {
+  closeSocket();
   if (!process) return;
   if (!readableWithin(process.get(), kEndLimit)) {
     static_cast<void>(sys::sendSignal(Stage::spawner, process, SIGKILL));
@@ -244,6 +252,7 @@ asio::awaitable<void> SpawnerClient::State::readReports() {
   // A number of its own for Asio, which closes what it watches.
   asio::posix::stream_descriptor watched(executor, ::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
   for (;;) {
+    if (!socket) co_return;  // a sender found it broken first
     auto message = sys::receiveMessage(socket, true);
     if (message) {
       if (message->bytes.empty()) co_return;
@@ -272,6 +281,19 @@ asio::awaitable<void> SpawnerClient::State::serve(std::shared_ptr<State> self) {
     static_cast<void>(self->startSpawner());
     self->spawned.cancel();
   }
+}
+
+/// Returns at once where there is one; a new one is mostly a moment away.
+asio::awaitable<void> SpawnerClient::State::awaitSpawner(std::shared_ptr<State> self) {
+  using namespace asio::experimental::awaitable_operators;
+  if (self->socket) co_return;
+  asio::steady_timer limit(self->executor);
+  limit.expires_after(kRespawnLimit);
+  boost::system::error_code ignored;
+  const std::variant<std::monostate, std::monostate> first =
+      co_await (self->spawned.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) ||
+                limit.async_wait(asio::use_awaitable));
+  static_cast<void>(first);
 }
 
 SpawnerClient::SpawnerClient(asio::any_io_executor executor, std::string program)
@@ -307,21 +329,18 @@ asio::awaitable<Result<StartedProcess>> SpawnerClient::launch(LaunchOrder order,
   const auto numbers = fds.numbers(order);
   const Order wrapped(std::move(order));
   FB_CO_TRY(const auto bytes, encode(wrapped));
+  const auto giveUpAt = Monotonic::now() + kRespawnLimit;
 
-  if (!state->socket) {
-    using namespace asio::experimental::awaitable_operators;
-    boost::system::error_code ignored;  // a new one may be a moment away
-    asio::steady_timer limit(state->executor);
-    limit.expires_after(kRespawnLimit);
-    const std::variant<std::monostate, std::monostate> first =
-        co_await (state->spawned.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) ||
-                  limit.async_wait(asio::use_awaitable));
-    static_cast<void>(first);
-  }
   for (;;) {
+    co_await State::awaitSpawner(state);
     if (!state->socket) co_return fail(Stage::spawner, Reason::spawner_gone, "no spawner runs at present");
     const auto sent = sys::sendMessage(state->socket, bytes, numbers, true);
     if (sent) break;
+    if (sent.error().reason == Reason::spawner_gone && Monotonic::now() < giveUpAt) {
+      // Not noticed by the reader yet; the order went nowhere, so the next spawner can have it.
+      state->closeSocket();
+      continue;
+    }
     if (sent.error().reason != Reason::unavailable) co_return tl::unexpected<Error>(sent.error());
     asio::posix::stream_descriptor watched(state->executor, ::fcntl(state->socket.get(), F_DUPFD_CLOEXEC, 0));
     co_await watched.async_wait(asio::posix::stream_descriptor::wait_write, asio::use_awaitable);

@@ -87,10 +87,11 @@ Result<sys::UniqueFd> openVolume(const sys::UniqueFd& pods, const std::string& p
   const std::string path = podUid + "/volumes/" + std::string(pluginOf(volume.kind)) + "/" + volume.name;
   auto root = openPlace(pods, path, RESOLVE_NO_SYMLINKS);
   if (!root) {
-    const Reason reason = errno == ENOENT                     ? Reason::volume_missing
+    const Reason reason = errno == ENOENT                    ? Reason::volume_missing
                           : errno == ELOOP || errno == EXDEV ? Reason::unsafe_path
-                                                              : Reason::system;
-    return fail(Stage::rootfs, reason, "volume " + fallbackd::quoted(volume.name) + " of the pod, at " + path, errno);
+                                                             : Reason::system;
+    return fail(Stage::rootfs, reason, "volume " + fallbackd::quoted(volume.name) + " of the pod, at " + path,
+                errno);
   }
   if (volume.subPath.empty()) return root;
 

@@ -15,9 +15,14 @@ Result<Inotify> Inotify::create(Stage stage) {
 Result<int> Inotify::addWatch(Stage stage, const std::string& path, std::uint32_t mask) {
   const int watch = ::inotify_add_watch(fd_.get(), path.c_str(), mask);
   if (watch < 0) {
-    return fail(stage, errno == ENOENT ? Reason::not_found : Reason::system, "watch " + path, errno);
+    return fail(stage, errno == ENOENT || errno == ENOTDIR ? Reason::not_found : Reason::system,
+                "watch " + path, errno);
   }
   return watch;
+}
+
+void Inotify::removeWatch(int watch) {
+  static_cast<void>(::inotify_rm_watch(fd_.get(), watch));
 }
 
 std::vector<FileEvent> Inotify::read() {

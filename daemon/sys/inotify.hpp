@@ -24,6 +24,9 @@ class Inotify {
   /// Watches a folder or file; a second call for the same one returns the same number.
   Result<int> addWatch(Stage stage, const std::string& path, std::uint32_t mask);
 
+  /// Forgets a watch; one that is gone already is no error.
+  void removeWatch(int watch);
+
   /// Takes what is there without blocking; empty where nothing is.
   std::vector<FileEvent> read();
 

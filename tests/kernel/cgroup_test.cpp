@@ -78,15 +78,6 @@ TEST_F(Leaf, WhatRunsInAnOldOneEndsBeforeTheNewLaunch) {
   stop(first);
 }
 
-TEST_F(Leaf, ForkBombIsStoppedByThePidsLimitAndSwept) {
-  auto wanted = request({"wait"});
-  wanted.workload.healthCheck.args = {"--health-check=daemon"};
-  wanted.workload.resources.pids = 2;  // pid 1 and the check itself: the daemon's fork fails
-  const auto process = launch(std::move(wanted));
-  if (process) stop(*process);
-  SUCCEED();  // TearDown looks for what was left
-}
-
 TEST_F(Leaf, UnifiedHierarchyAlone) {
   std::vector<sys::CgroupHierarchy> unified;
   for (const auto& hierarchy : hierarchies) {

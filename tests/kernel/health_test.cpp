@@ -68,6 +68,7 @@ TEST_F(Health, HangingOneIsKilledInTime) {
 TEST_F(Health, DaemonLeftBehindIsKilledBeforeTheStart) {
   const auto process = launched(withCheck("--health-check=daemon"));
   ASSERT_NE(process, nullptr);
+  logWith(process, "daemon left behind");  // it was there
   const auto children = contentOf("/proc/" + std::to_string(process->record().pid) + "/task/" +
                                   std::to_string(process->record().pid) + "/children");
   EXPECT_EQ(children, "");
@@ -78,8 +79,8 @@ TEST_F(Health, DaemonLeftBehindIsKilledBeforeTheStart) {
 
 TEST_F(Health, WhatCannotBeExecutedIsSaidSo) {
   for (const auto& content : {std::string("\x7f"
-                                                "ELF, but not really"),
-                                    std::string("#!/bin/sh\nexit 0\n")}) {
+                                          "ELF, but not really"),
+                              std::string("#!/bin/sh\nexit 0\n")}) {
     auto wanted = withCheck("--health-check");
     auto file = std::make_shared<sys::UniqueFd>(::memfd_create("bad", MFD_CLOEXEC));
     ASSERT_EQ(::write(file->get(), content.data(), content.size()), static_cast<ssize_t>(content.size()));

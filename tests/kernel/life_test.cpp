@@ -19,19 +19,19 @@ class Life : public LaunchTest {};
 
 TEST_F(Life, ExitCodeAndSignalAreToldApart) {
   const auto exits = launched(request({"exit", "42"}));
-  const auto aborts = launched(request({"abort"}));
-  ASSERT_TRUE(exits != nullptr && aborts != nullptr);
+  const auto crashes = launched(request({"crash"}));
+  ASSERT_TRUE(exits != nullptr && crashes != nullptr);
   const auto code = run(exits->exited());
   EXPECT_EQ(code.kind, ExitStatus::Kind::exited);
   EXPECT_EQ(code.value, 42);
   EXPECT_EQ(code.toString(), "exit code 42");
-  const auto signal = run(aborts->exited());
+  const auto signal = run(crashes->exited());
   EXPECT_EQ(signal.kind, ExitStatus::Kind::signaled);
-  EXPECT_EQ(signal.value, SIGABRT);
+  EXPECT_EQ(signal.value, SIGILL);
   EXPECT_FALSE(signal.oomKilled);
   EXPECT_EQ(run(exits->exited()).value, 42);  // may be asked again
   stop(exits);
-  stop(aborts);
+  stop(crashes);
 }
 
 TEST_F(Life, TerminatesByItselfWithinTheGrace) {

@@ -6,6 +6,7 @@
 #include "cache/admission.hpp"
 
 #include <algorithm>
+#include <array>
 #include <fcntl.h>
 #include <memory>
 #include <poll.h>
@@ -67,16 +68,22 @@ Result<int> waitFor(pid_t child, std::chrono::nanoseconds timeout) {
 
 Result<> checkHealth(const cache::Admitted& admitted, std::chrono::nanoseconds timeout) {
   const std::vector<std::string> words{admitted.ref.name, "--health-check"};
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failErrno(Stage::health_check, "pipe");
+  const sys::UniqueFd reader(ends[0]);
+  sys::UniqueFd writer(ends[1]);
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
   if (child < 0) return failErrno(Stage::health_check, "fork");
   if (child == 0) {
     ::setpgid(0, 0);
     // Nothing of the check may outlive us.
-    if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) ::_exit(127);
-    execute(admitted.executable, words);
+    if (::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && ::getppid() == parent) execute(admitted.executable, words);
+    const int error = errno;
+    static_cast<void>(::write(writer.get(), &error, sizeof error) == sizeof error);
     ::_exit(127);
   }
+  writer.reset();
   ::setpgid(child, child);  // both sides, so that neither order of events leaves a gap
   FB_TRY(const int status, waitFor(child, timeout));
   if (WIFSIGNALED(status)) {
@@ -84,8 +91,9 @@ Result<> checkHealth(const cache::Admitted& admitted, std::chrono::nanoseconds t
         Stage::health_check, Reason::signaled,
         admitted.ref.toString() + " --health-check ended by signal " + std::to_string(WTERMSIG(status)));
   }
-  if (WEXITSTATUS(status) == 127) {
-    return fail(Stage::health_check, Reason::system, admitted.ref.toString() + " could not be executed");
+  // Closed without a word by the program's start; 127 alone could be the program's own answer.
+  if (int error = 0; ::read(reader.get(), &error, sizeof error) == sizeof error) {
+    return failErrno(Stage::health_check, "execute " + admitted.ref.toString(), error);
   }
   if (WEXITSTATUS(status) != 0) {
     return fail(
@@ -104,10 +112,10 @@ int run(const ExecOptions& options) {
     complain(!ref ? ref.error().context : "--health-timeout " + options.healthTimeout + " is not a duration");
     return kUsage;
   }
-  // In a container the state folder is often read-only: there the floor is kept only where one was given.
+  // In a container the state folder is often read-only: there the floor is raised only where one was given.
   cache::AdmissionOptions admissionOptions;
-  admissionOptions.owner = 0;
-  admissionOptions.useFloor = options.cache.state.has_value() || options.cache.configFile.has_value();
+  const bool ownState = options.cache.state.has_value() || options.cache.configFile.has_value();
+  admissionOptions.floor = ownState ? cache::FloorUse::raise : cache::FloorUse::check;
   cache::Admission admission(*settings, admissionOptions);
   const auto admitted = admission.admit(*ref, Wall::now());
   if (!admitted) return complain(admitted.error());

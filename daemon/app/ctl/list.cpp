@@ -33,10 +33,10 @@ Result<std::vector<BinaryRef>> binariesIn(const std::string& folder) {
   return refs;
 }
 
-/// Looks only: the floor of the node is read by the daemon, not raised by a person who looks.
+/// Looks only: what is below the node's floor is refused, but only the daemon raises it.
 std::vector<Examined> examine(const std::vector<BinaryRef>& refs, const config::CacheSettings& settings) {
   cache::AdmissionOptions options;
-  options.useFloor = false;
+  options.floor = cache::FloorUse::check;
   cache::Admission admission(settings, options);
   std::vector<Examined> all;
   for (const auto& ref : refs) all.push_back({ref, admission.admit(ref, Wall::now())});

@@ -1,4 +1,6 @@
-// A program for looking at: ends with the number given; its health check answers as it was built to.
+// A program for looking at: ends with the number given, or says its pid; its health check answers as it was
+// built to.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,9 +10,18 @@ int main(int argc, char** argv) {
 #ifdef HANGING
     for (;;) pause();
 #endif
+#ifdef LEAVING
+    if (fork() == 0) {
+      for (;;) pause();
+    }
+#endif
 #ifdef ILL
     return 3;
 #endif
+    return 0;
+  }
+  if (argc > 1 && strcmp(argv[1], "--pid") == 0) {
+    printf("%d %d %s\n", (int)getpid(), argc, argc > 2 ? argv[argc - 1] : "");
     return 0;
   }
   return argc > 1 ? atoi(argv[1]) : 0;

@@ -1,9 +1,9 @@
-#include <gtest/gtest.h>
-
 #include "base/binary_ref.hpp"
 #include "base/cause.hpp"
 #include "base/clock.hpp"
 #include "base/strings.hpp"
+
+#include <gtest/gtest.h>
 
 namespace fallbackd {
 namespace {
@@ -49,15 +49,17 @@ TEST(BinaryRef, ReadsNameAndVersion) {
   for (const auto bad : {"checkout", "@1", "a@", "A@1", "a@v1", "../a@1", "a@1/2", "a-v1@2", "a@1 "}) {
     EXPECT_FALSE(parseBinaryRef(bad)) << bad;
   }
-  for (const auto bad : {"checkout", "checkout-v", "checkout-vx", "-v1", "checkout-v1.8.3.sigstore.json/", "a/b-v1"}) {
+  for (const auto bad :
+       {"checkout", "checkout-v", "checkout-vx", "-v1", "checkout-v1.8.3.sigstore.json/", "a/b-v1"}) {
     EXPECT_FALSE(parseBinaryFileName(bad)) << bad;
   }
 }
 
 TEST(BinaryRef, OrdersVersionsAsSemverDoes) {
-  const std::vector<std::string_view> ascending{"0.9",        "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta",
-                                                "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0",
-                                                "1.0.1",      "1.2",         "1.10",          "18446744073709551617"};
+  const std::vector<std::string_view> ascending{
+      "0.9",          "1.0.0-alpha",   "1.0.0-alpha.1", "1.0.0-alpha.beta",
+      "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1",    "1.0.0",
+      "1.0.1",        "1.2",           "1.10",          "18446744073709551617"};
   for (std::size_t i = 0; i < ascending.size(); ++i) {
     for (std::size_t j = 0; j < ascending.size(); ++j) {
       EXPECT_EQ(compareVersions(ascending[i], ascending[j]), i <=> j) << ascending[i] << " " << ascending[j];

@@ -134,8 +134,7 @@ const std::vector<Attack>& attacks() {
        }},
       {"attestations that contradict", Reason::attestation_malformed,
        [](C& c, S&) {
-         auto statement = C::statementFor(c.ref, good());
-         statement.expires += 24h;
+         const auto statement = C::statementFor(c.ref, "other bytes");
          writeBytes(c.file(c.ref.fileName() + ".b.sigstore.json"), *signStatement(statement, c.key), 0644);
        }},
       {"payload changed after signing", Reason::untrusted_key,
@@ -286,6 +285,7 @@ TEST(Admission, SaysWhatItAdmitted) {
   EXPECT_EQ(result->size, good().size());
   EXPECT_TRUE(result->pie);
   EXPECT_EQ(result->keys.size(), 1U);
+  EXPECT_EQ(result->sealMethod.substr(0, 5), "memfd");
   constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
   EXPECT_EQ(::fcntl(result->executable.get(), F_GET_SEALS) & kSeals, kSeals);
   EXPECT_LT(::pwrite(result->executable.get(), "x", 1, 0), 0);
@@ -298,13 +298,62 @@ TEST(Admission, TwoKeysMeetAThresholdOfTwo) {
   settings.threshold = 2;
   const auto second = std::move(*PrivateKey::generate(KeyType::ed25519));
   cache.addKey("second", second);
-  const auto statement = *parseStatement(
-      parseEnvelope(test::readBytes(cache.file(cache.ref.attestationName())), "it")->payload, "it");
+  // Each signer chooses its own date; the earliest holds.
+  auto statement = SignedCache::statementFor(cache.ref, good());
+  statement.expires = Wall::now() + 1h;
   writeBytes(cache.file(cache.ref.fileName() + ".second.sigstore.json"), *signStatement(statement, second),
              0644);
   const auto result = admit(cache, settings);
   ASSERT_TRUE(result) << result.error().message();
   EXPECT_EQ(result->keys.size(), 2U);
+  EXPECT_EQ(result->expires, statement.expires);
+}
+
+TEST(Admission, VersionsThatBeginAlikeDoNotDisturbEachOther) {
+  SignedCache cache;
+  const BinaryRef shorter{cache.ref.name, "1.8"};
+  cache.put(shorter, test::program("elf-static"));
+  cache.put(cache.ref, good());
+  for (const auto& ref : {shorter, cache.ref}) {
+    cache.ref = ref;
+    auto settings = cache.settings();
+    settings.state = cache.path("state-" + ref.version);
+    const auto result = admit(cache, settings);
+    EXPECT_TRUE(result) << result.error().message();
+  }
+  // Nor does the other's attestation where its binary is gone, or is not fit to be read.
+  cache.ref = shorter;
+  writeBytes(cache.file("checkout-v1.8.3.sigstore.json"), "{}", 0646);
+  EXPECT_TRUE(admit(cache, cache.settings()));
+  cache.put({cache.ref.name, "1.8.3"}, good());
+  fs::remove(cache.file("checkout-v1.8.3"));
+  EXPECT_TRUE(admit(cache, cache.settings()));
+}
+
+TEST(Admission, WhoOnlyLooksLeavesTheFloorAlone) {
+  SignedCache cache;
+  cache.put(cache.ref, good());
+  AdmissionOptions options;
+  options.owner = ::geteuid();
+  options.floor = FloorUse::check;
+  ASSERT_TRUE(Admission(cache.settings(), options).admit(cache.ref, Wall::now()));
+  EXPECT_TRUE(fs::is_empty(cache.path("state")));
+  ASSERT_TRUE(VersionFloor::open(cache.path("state"))->raise({cache.ref.name, "2.0"}));
+  EXPECT_EQ(Admission(cache.settings(), options).admit(cache.ref, Wall::now()).error().reason,
+            Reason::version_rollback);
+}
+
+TEST(Admission, ADamagedFloorIsReportedOnceAndAdmits) {
+  SignedCache cache;
+  cache.put(cache.ref, good());
+  writeBytes(cache.path("state/version-floor.json"), R"({"versions":{"chec)", 0644);
+  Cache resident(cache.settings(), ::geteuid());
+  ASSERT_TRUE(resident.admit(cache.ref));
+  EXPECT_NE(resident.takeWarning().find("version-floor.json.damaged"), std::string::npos);
+  EXPECT_EQ(resident.takeWarning(), "");
+  EXPECT_EQ(VersionFloor::open(cache.path("state"))->check({cache.ref.name, "1.8.2"}).error().reason,
+            Reason::version_rollback)
+      << "the floor is whole again";
 }
 
 TEST(Admission, GraceIsUsedAndShown) {
@@ -332,6 +381,36 @@ TEST_F(ResidentTest, KeepsServingWhileTheFileIsReplaced) {
   const auto served = resident.resident(cache.ref);
   ASSERT_TRUE(served && *served != nullptr);
   EXPECT_EQ((*served)->digest, toHex(Sha256::of(good())));
+  EXPECT_TRUE(entries.at(0).resident);
+}
+
+TEST_F(ResidentTest, ServesNoMoreWhatWasRevoked) {
+  auto settings = cache.settings();
+  settings.revoked = cache.path("revoked");
+  writeBytes(*settings.revoked, "# none yet\n", 0644);
+  Cache revoking(settings, ::geteuid());
+  ASSERT_TRUE(revoking.refresh({cache.ref}).at(0).resident);
+  ASSERT_FALSE(revoking.refresh({cache.ref}).at(0).examined);
+  writeBytes(*settings.revoked, "sha256:" + toHex(Sha256::of(good())) + "\n", 0644);
+  const auto entries = revoking.refresh({cache.ref});
+  ASSERT_FALSE(entries.at(0).result);
+  EXPECT_EQ(entries.at(0).result.error().reason, Reason::revoked);
+  EXPECT_FALSE(entries.at(0).resident);
+  EXPECT_EQ(*revoking.resident(cache.ref), nullptr);
+}
+
+TEST_F(ResidentTest, ServesNoMoreWhoseKeyWasRemoved) {
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
+  // A ring that cannot be read says nothing about the key: an outage is no time to lose what was admitted.
+  writeBytes(cache.path("keys/torn.pub"), "-----BEGIN", 0644);
+  EXPECT_FALSE(resident.refresh({cache.ref}).at(0).result);
+  ASSERT_NE(*resident.resident(cache.ref), nullptr);
+  fs::remove(cache.path("keys/torn.pub"));
+  fs::remove(cache.path("keys/one.pub"));
+  const auto entries = resident.refresh({cache.ref});
+  ASSERT_FALSE(entries.at(0).result);
+  EXPECT_EQ(entries.at(0).result.error().reason, Reason::keyring_invalid);
+  EXPECT_EQ(*resident.resident(cache.ref), nullptr);
 }
 
 TEST_F(ResidentTest, ReadsNothingAgainWhereNothingChanged) {
@@ -356,6 +435,9 @@ TEST_F(ResidentTest, OverTheBudgetNothingIsKeptButAdmissionWorks) {
   settings.memoryBudgetBytes = 10;
   Cache small(settings, ::geteuid());
   ASSERT_TRUE(small.admit(cache.ref));
+  const auto entries = small.refresh({cache.ref});
+  EXPECT_TRUE(entries.at(0).result);
+  EXPECT_FALSE(entries.at(0).resident);
   EXPECT_EQ(*small.resident(cache.ref), nullptr);
 }
 

@@ -2,6 +2,7 @@
 
 #include "signed_cache.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <elf.h>
 #include <functional>
@@ -39,7 +40,8 @@ TEST(Elf, TellsTheFormsApart) {
   EXPECT_FALSE(inspect(test::program("elf-static"))->pie);
   EXPECT_EQ(inspect(test::program("elf-dynamic")).error().reason, Reason::elf_dynamic);
   EXPECT_EQ(inspect(test::program("elf-execstack")).error().reason, Reason::elf_executable_stack);
-  EXPECT_EQ(inspect(test::withWritableCode(test::program("elf-static"))).error().reason, Reason::elf_writable_code);
+  EXPECT_EQ(inspect(test::withWritableCode(test::program("elf-static"))).error().reason,
+            Reason::elf_writable_code);
   EXPECT_EQ(inspect("#!/bin/sh\n").error().reason, Reason::not_elf);
   EXPECT_EQ(inspect("").error().reason, Reason::not_elf);
 }
@@ -72,6 +74,13 @@ TEST(Elf, MangledHeadersAreRefused) {
        [](auto&, auto* p) { firstOf(p, PT_NOTE)->p_type = PT_INTERP; }},
       {"no stack header", Reason::elf_executable_stack,
        [](auto&, auto* p) { firstOf(p, PT_GNU_STACK)->p_type = PT_NULL; }},
+      {"last stack header of two", Reason::elf_executable_stack,
+       [](auto&, auto* p) {
+         auto* note = firstOf(p, PT_NOTE);
+         auto* stack = firstOf(p, PT_GNU_STACK);
+         *note = *stack;
+         std::max(note, stack)->p_flags |= PF_X;
+       }},
       {"executable data", Reason::elf_writable_code,
        [](auto&, auto* p) { firstOf(p, PT_LOAD)->p_flags = PF_R | PF_W | PF_X; }},
   };

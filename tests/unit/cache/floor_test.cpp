@@ -2,8 +2,6 @@
 
 #include "signed_cache.hpp"
 
-#include <sys/mount.h>
-
 namespace fallbackd::cache {
 namespace {
 
@@ -36,6 +34,15 @@ TEST(Floor, ADamagedFileIsSetAsideAndSaid) {
     EXPECT_TRUE(floor->raise({"a", "1"}));
     EXPECT_FALSE(VersionFloor::open(folder.path())->warning());
   }
+}
+
+TEST(Floor, LookingTouchesNothing) {
+  const test::TempFolder folder;
+  ASSERT_TRUE(VersionFloor::open(folder.path() + "/none", VersionFloor::Mode::look));
+  EXPECT_FALSE(std::filesystem::exists(folder.path() + "/none"));
+  const auto file = folder.write("version-floor.json", "{");
+  EXPECT_TRUE(VersionFloor::open(folder.path(), VersionFloor::Mode::look)->warning());
+  EXPECT_EQ(test::readBytes(file), "{");
 }
 
 TEST(Floor, WhatCannotBeWrittenIsNotClaimed) {

@@ -9,10 +9,13 @@
 namespace fallbackd::cache {
 namespace {
 
-/// Runs the copy with one argument; its exit code.
+constexpr uid_t kNobody = 65534;
+
+/// Runs the copy with one argument as an unprivileged user, as fallbacks run; its exit code.
 int runCopy(const sys::UniqueFd& fd, const char* argument) {
   const pid_t child = ::fork();
   if (child == 0) {
+    if (::geteuid() == 0 && ::setuid(kNobody) != 0) ::_exit(125);
     std::string name = "it";
     std::string word = argument;
     std::array<char*, 3> argv{name.data(), word.data(), nullptr};

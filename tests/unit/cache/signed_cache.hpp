@@ -8,11 +8,11 @@
 #include "temp_folder.hpp"
 
 #include <cstring>
+#include <elf.h>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
-#include <elf.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <functional>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <gtest/gtest.h>
@@ -70,6 +72,124 @@ TEST_F(ReloadTest, TheSymlinkSwapOfAConfigMap) {
       fs::remove_all(root + "/.." + std::to_string(round - 1));
     }));
   }
+}
+
+TEST_F(ReloadTest, TheSwapBehindDropInsThatAreSymlinks) {
+  const std::string conf = folder.path() + "/conf.d";
+  folder.write("conf.d/..1/a.yaml", "one");
+  fs::create_symlink("..1", conf + "/..data");
+  fs::create_symlink("..data/a.yaml", conf + "/a.yaml");
+  EXPECT_TRUE(noticed([&] {
+    folder.write("conf.d/..2/a.yaml", "two");
+    fs::create_symlink("..2", conf + "/..data_tmp");
+    fs::rename(conf + "/..data_tmp", conf + "/..data");
+  }));
+}
+
+TEST_F(ReloadTest, AFileBehindASymlinkToAnotherFolder) {
+  fs::remove(file);
+  const auto target = folder.write("elsewhere/real.yaml", "a");
+  fs::create_symlink(target, file);
+  EXPECT_TRUE(noticed([&] { folder.write("elsewhere/real.yaml", "b"); }));
+}
+
+TEST_F(ReloadTest, TheWholeFolderReplaced) {
+  folder.write("etc/fallbackd.yaml", "a");
+  const auto moved = folder.path() + "/etc/fallbackd.yaml";
+  watcher = std::make_unique<Watcher>(loop.get_executor(), moved, std::nullopt);
+  EXPECT_TRUE(noticed([&] { fs::rename(folder.path() + "/etc", folder.path() + "/old"); }));
+  EXPECT_TRUE(noticed([&] { folder.write("etc/fallbackd.yaml", "b"); }));
+  EXPECT_TRUE(noticed([&] { folder.write("etc/fallbackd.yaml", "c"); }));
+}
+
+TEST_F(ReloadTest, ADropInFolderWhoseParentsComeLaterToo) {
+  watcher = std::make_unique<Watcher>(loop.get_executor(), file, folder.path() + "/x/y/z");
+  EXPECT_TRUE(noticed([&] { fs::create_directories(folder.path() + "/x/y"); }));
+  EXPECT_TRUE(noticed([&] { folder.write("x/y/z/a.yaml", "b"); }));
+}
+
+TEST_F(ReloadTest, AChangeBetweenWatchAndWait) {
+  ASSERT_TRUE(watcher->watch());
+  folder.write("fallbackd.yaml", "b");
+  EXPECT_TRUE(noticed([] {}));
+}
+
+TEST_F(ReloadTest, ABurstIsOneChange) {
+  int rounds = 0;
+  EXPECT_TRUE(noticed([&] {
+    for (; rounds < 50; ++rounds) folder.write("fallbackd.yaml", std::to_string(rounds));
+  }));
+  auto paths = WatchedPaths::create(file, folder.path() + "/conf.d");
+  ASSERT_TRUE(paths && paths->follow());
+  EXPECT_FALSE(paths->drain());
+  bool again = false;
+  boost::asio::co_spawn(loop, watcher->changed(), [&](std::exception_ptr, Result<>) { again = true; });
+  loop.restart();
+  loop.poll();
+  EXPECT_FALSE(again);
+}
+
+TEST_F(ReloadTest, TheWaitCanBeCancelled) {
+  boost::asio::cancellation_signal cancel;
+  std::exception_ptr error;
+  boost::asio::co_spawn(
+      loop, watcher->changed(),
+      boost::asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr e, Result<>) { error = e; }));
+  loop.poll();
+  EXPECT_EQ(error, nullptr);
+  cancel.emit(boost::asio::cancellation_type::terminal);
+  loop.restart();
+  loop.run();
+  ASSERT_NE(error, nullptr);
+  EXPECT_THROW(std::rethrow_exception(error), boost::system::system_error);
+}
+
+/// What follow() and drain() say, without the quiet period.
+struct WatchedPathsTest : testing::Test {
+  test::TempFolder folder;
+  std::string file = folder.write("fallbackd.yaml", "a");
+  Result<WatchedPaths> paths = WatchedPaths::create(file, folder.path() + "/conf.d");
+  void SetUp() override { ASSERT_TRUE(paths && paths->follow()); }
+};
+
+TEST_F(WatchedPathsTest, OtherFilesDoNotMatter) {
+  folder.write("fallbackd.yaml.swp", "x");
+  folder.write("other/fallbackd.yaml", "x");
+  EXPECT_FALSE(paths->drain());
+  folder.write("conf.d/a.yaml", "x");
+  EXPECT_TRUE(paths->drain());
+  ASSERT_TRUE(paths->follow());
+  folder.write("conf.d/notes.txt", "x");
+  folder.write("conf.d/.a.yaml.swp", "x");
+  EXPECT_FALSE(paths->drain());
+  folder.write("conf.d/b.yml", "x");
+  EXPECT_TRUE(paths->drain());
+}
+
+TEST_F(WatchedPathsTest, FoldersThatNoLongerMatterAreForgotten) {
+  folder.write("one/f.yaml", "x");
+  folder.write("two/f.yaml", "x");
+  fs::remove(file);
+  fs::create_symlink("one/f.yaml", file);
+  EXPECT_TRUE(paths->drain());
+  ASSERT_TRUE(paths->follow());
+  fs::remove(file);
+  fs::create_symlink("two/f.yaml", file);
+  EXPECT_TRUE(paths->drain());
+  ASSERT_TRUE(paths->follow());
+  folder.write("one/f.yaml", "y");
+  EXPECT_FALSE(paths->drain());
+  folder.write("two/f.yaml", "y");
+  EXPECT_TRUE(paths->drain());
+}
+
+TEST_F(WatchedPathsTest, ASymlinkThatTurnsInACircleEnds) {
+  fs::remove(file);
+  fs::create_symlink("fallbackd.yaml", file);
+  EXPECT_TRUE(paths->drain());
+  EXPECT_TRUE(paths->follow());
+  fs::remove(file);
+  EXPECT_TRUE(paths->drain());
 }
 
 }  // namespace

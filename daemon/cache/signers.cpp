@@ -1,0 +1,95 @@
+#include "cache/signers.hpp"
+
+#include "sys/file.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+namespace fallbackd::cache {
+
+namespace {
+
+constexpr std::size_t kMaxAttestationBytes = 1 << 20;
+constexpr std::string_view kSuffix = ".sigstore.json";
+
+/// With 1.8 and 1.8.3 side by side the latter's attestation looks like one more of the former: a file that
+/// belongs to a binary which lies there is that binary's.
+Result<std::vector<std::string>> namesOf(const sys::DirFd& dir, const BinaryRef& ref) {
+  FB_TRY(const auto names, sys::listDir(Stage::admission, dir));
+  const std::string prefix = ref.fileName() + ".";
+  std::vector<std::string> found;
+  for (const auto& name : names) {
+    if (!name.starts_with(prefix) || !name.ends_with(kSuffix)) continue;
+    const auto binary = name.substr(0, name.size() - kSuffix.size());
+    const bool ofAnother = binary != ref.fileName() && std::binary_search(names.begin(), names.end(), binary);
+    if (!ofAnother) found.push_back(name);
+  }
+  return found;
+}
+
+/// Adds what a further signer attested. About the bytes and their system all must agree; of dates and least
+/// versions, which each signer chooses, the strictest holds.
+Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, const std::string& path) {
+  auto& known = agreed.statement;
+  const auto& said = further.statement;
+  if (said.digest != known.digest || said.os != known.os || said.arch != known.arch) {
+    return fail(Stage::admission, Reason::attestation_malformed, path + " contradicts another attestation");
+  }
+  known.expires = std::min(known.expires, said.expires);
+  if (said.minimumVersion &&
+      (!known.minimumVersion || compareVersions(*known.minimumVersion, *said.minimumVersion) < 0)) {
+    known.minimumVersion = said.minimumVersion;
+  }
+  for (const auto key : further.keys) {
+    if (std::find(agreed.keys.begin(), agreed.keys.end(), key) == agreed.keys.end())
+      agreed.keys.push_back(key);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<CheckedFile>> openAttestations(const sys::DirFd& dir, const std::string& folder,
+                                                  const BinaryRef& ref, uid_t owner) {
+  FB_TRY(const auto names, namesOf(dir, ref));
+  std::vector<CheckedFile> files;
+  for (const auto& name : names) {
+    FB_TRY(auto file, openChecked(dir, folder, name, owner));
+    files.push_back(std::move(file));
+  }
+  return files;
+}
+
+Result<VerifiedStatement> verifySigners(const std::vector<CheckedFile>& files, const BinaryRef& ref,
+                                        const Keyring& keyring, unsigned threshold) {
+  std::optional<VerifiedStatement> agreed;
+  std::optional<VerifiedStatement> foreign;
+  std::optional<Error> firstError;
+  for (const auto& file : files) {
+    auto text = sys::readAll(Stage::admission, file.fd, kMaxAttestationBytes, file.path);
+    if (!text) text.error().reason = Reason::attestation_malformed;
+    auto one = text ? verifyAttestation(*text, keyring, file.path) : tl::unexpected<Error>(text.error());
+    if (!one) {
+      // Others may be enough; if they are not, this is why.
+      if (!firstError) firstError = one.error();
+    } else if (one->statement.ref != ref) {
+      if (!foreign) foreign = std::move(*one);
+    } else if (!agreed) {
+      agreed = std::move(*one);
+    } else {
+      FB_CHECK(merge(*agreed, *one, file.path));
+    }
+  }
+  if (!agreed && foreign) return std::move(*foreign);
+  if (!agreed) return tl::unexpected<Error>(*firstError);
+  if (agreed->keys.size() < threshold) {
+    return fail(Stage::admission, Reason::threshold_not_met,
+                ref.toString() + " is signed by " + std::to_string(agreed->keys.size()) +
+                    " different keys of the keyring, " + std::to_string(threshold) +
+                    " are wanted; add attestations of further signers");
+  }
+  return std::move(*agreed);
+}
+
+}  // namespace fallbackd::cache

@@ -1,0 +1,26 @@
+// The attestation files of one binary, and what enough different keys say in them.
+#pragma once
+
+#include "base/binary_ref.hpp"
+#include "cache/attestation.hpp"
+#include "cache/keyring.hpp"
+#include "cache/ownership.hpp"
+#include "sys/fd.hpp"
+
+#include <string>
+#include <vector>
+
+namespace fallbackd::cache {
+
+/// NAME-vVERSION.sigstore.json and, for further signers, NAME-vVERSION.ANYTHING.sigstore.json in `dir`, which
+/// is called `folder` in messages.
+Result<std::vector<CheckedFile>> openAttestations(const sys::DirFd& dir, const std::string& folder,
+                                                  const BinaryRef& ref, uid_t owner);
+
+/// What at least `threshold` keys signed about `ref`; where nothing is about it, what the first attestation
+/// is about, so that a renamed binary can be told. `files` must not be empty. One file that is damaged or by
+/// a strange key does no harm where the others suffice.
+Result<VerifiedStatement> verifySigners(const std::vector<CheckedFile>& files, const BinaryRef& ref,
+                                        const Keyring& keyring, unsigned threshold);
+
+}  // namespace fallbackd::cache

@@ -1,0 +1,35 @@
+// YAML text -> a tree of values that know where they stand. All of yaml-cpp is behind this file.
+//
+// One document a file, plain YAML: anchors, aliases, tags and merge keys are refused, so that a value is
+// where it is read and a small file stays small. Any text at all may be given; it is safe to fuzz.
+#pragma once
+
+#include "config/problems.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fallbackd::config {
+
+inline constexpr std::size_t kMaxDepth = 64;  // lists and mappings inside each other
+
+struct Node {
+  enum class Kind : std::uint8_t { null, scalar, list, map };
+  Kind kind = Kind::null;
+  int line = 0;
+  int column = 0;           // a null has the place of its key
+  bool reported = false;    // an alias: reported already, no value
+  std::string text;         // of a scalar, whatever it looks like: true, 5 and "5" are texts here
+  std::vector<Node> items;  // of a list; of a map: key, value, key, value, ...
+};
+
+/// "a list", "nothing", ...: for messages.
+std::string_view describe(Node::Kind kind);
+
+/// Reports, and returns nothing, where the text is not one plain document.
+std::optional<Node> parseDocument(const std::string& file, std::string_view text, Problems& problems);
+
+}  // namespace fallbackd::config

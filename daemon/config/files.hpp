@@ -1,0 +1,23 @@
+// The configuration's files on disk.
+#pragma once
+
+#include "config/problems.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fallbackd::config {
+
+/// Whether a file of the drop-in folder is read: *.yaml and *.yml that are not hidden.
+bool isDropInName(std::string_view name);
+
+/// The drop-ins of a folder, by name, with their paths. A folder that is not there has none; that is
+/// reported only where it `mustExist`.
+std::vector<std::string> listDropIns(const std::string& folder, bool mustExist, Problems& problems);
+
+/// The text of a regular file of at most 1 MiB; reports anything else. Never waits for a FIFO or a device.
+std::optional<std::string> readText(const std::string& file, Problems& problems);
+
+}  // namespace fallbackd::config

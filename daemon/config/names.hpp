@@ -1,0 +1,27 @@
+// The forms of names, paths and addresses that a configuration holds.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace fallbackd::config {
+
+/// a-z, 0-9 and -, at most 63: what Kubernetes takes for namespaces, containers and volumes.
+bool isDnsLabel(std::string_view text);
+
+/// [PREFIX/]NAME as Kubernetes takes it for the key of a label.
+bool isLabelKey(std::string_view text);
+/// Empty, or at most 63 of A-Z a-z 0-9 . _ - with a letter or digit at both ends.
+bool isLabelValue(std::string_view text);
+
+/// Absolute, without "." and ".." parts, without doubled or trailing slashes.
+bool isCleanPath(std::string_view path);
+
+/// Whether a registry could know an image by this; not every wrong one is found.
+bool isImageReference(std::string_view text);
+
+/// ADDRESS:PORT with an IPv4 address, or an IPv6 address in brackets.
+bool isSocketAddress(std::string_view text);
+
+}  // namespace fallbackd::config

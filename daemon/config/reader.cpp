@@ -1,0 +1,255 @@
+#include "config/reader.hpp"
+
+#include "base/clock.hpp"
+#include "base/strings.hpp"
+#include "config/quantity.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <span>
+#include <utility>
+
+namespace fallbackd::config {
+
+namespace {
+
+constexpr std::uint64_t kLeastBytes = 1 << 20;
+// Far above all use, and far below where adding it to a clock would overflow.
+constexpr std::chrono::hours kLongestDuration{24 * 3650};
+constexpr std::size_t kLongestTypo = 64;
+
+std::string listed(std::span<const std::string_view> words) {
+  std::string text;
+  for (const auto word : words) {
+    if (!text.empty()) text.append(", ");
+    text.append(word);
+  }
+  return text;
+}
+
+std::string under(const std::string& path, std::string_view key) {
+  return path.empty() ? std::string(key) : path + "." + std::string(key);
+}
+
+}  // namespace
+
+void Place::problem(std::string message, std::string suggestion) const {
+  problems->add(position(), path.empty() ? std::move(message) : path + ": " + message, std::move(suggestion));
+}
+
+void Place::wrongKind(std::string_view wanted, std::string suggestion) const {
+  if (node->reported) return;
+  if (suggestion.empty() && node->kind == Node::Kind::null) {
+    suggestion = "give it a value, or remove the key";
+  }
+  problem("must be " + std::string(wanted) + ", but is " + std::string(describe(node->kind)),
+          std::move(suggestion));
+}
+
+std::optional<std::string> scalar(const Place& place, std::string_view wanted) {
+  if (place.node->kind != Node::Kind::scalar) {
+    place.wrongKind(wanted);
+    return std::nullopt;
+  }
+  if (place.node->text.find('\0') != std::string::npos) {
+    place.problem("must not hold a NUL byte");
+    return std::nullopt;
+  }
+  return place.node->text;
+}
+
+std::optional<std::uint64_t> wholeNumber(const Place& place, std::uint64_t least, std::uint64_t most) {
+  const std::string wanted = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
+  const auto text = scalar(place, wanted);
+  if (!text) return std::nullopt;
+  std::uint64_t number = 0;
+  const auto [end, code] = std::from_chars(text->data(), text->data() + text->size(), number);
+  if (code != std::errc{} || end != text->data() + text->size() || number < least || number > most) {
+    place.problem(quoted(*text) + " is not " + wanted);
+    return std::nullopt;
+  }
+  return number;
+}
+
+std::string suggestFor(std::string_view word, std::span<const std::string_view> known) {
+  if (word.size() <= kLongestTypo) {
+    if (const auto near = closest(word, known)) return "did you mean " + std::string(*near) + "?";
+  }
+  return known.empty() ? "" : "known are " + listed(known);
+}
+
+void eachItem(const Place& list, const std::function<void(const Place&)>& take) {
+  if (list.node->kind != Node::Kind::list) {
+    list.wrongKind("a list");
+    return;
+  }
+  std::size_t index = 0;
+  for (const auto& item : list.node->items) {
+    if (list.problems->full()) return;
+    take({&item, list.file, list.path + "[" + std::to_string(index++) + "]", list.problems});
+  }
+}
+
+void eachEntry(const Place& map,
+               const std::function<void(const std::string&, const Place&, const Place&)>& take) {
+  if (map.node->kind != Node::Kind::map) {
+    map.wrongKind("a mapping of names to texts");
+    return;
+  }
+  std::map<std::string, Position> seen;
+  for (std::size_t i = 0; i + 1 < map.node->items.size() && !map.problems->full(); i += 2) {
+    const Place keyPlace{&map.node->items[i], map.file, map.path, map.problems};
+    const auto key = scalar(keyPlace, "a plain name");
+    if (!key) continue;
+    const auto [first, fresh] = seen.emplace(*key, keyPlace.position());
+    if (!fresh) {
+      keyPlace.problem(quoted(*key) + " stands here twice, first at " + first->second.toString(),
+                       "remove one of them");
+      continue;
+    }
+    take(*key, keyPlace, {&map.node->items[i + 1], map.file, under(map.path, *key), map.problems});
+  }
+}
+
+MapReader::MapReader(Place place, std::initializer_list<std::string_view> keys) : place_(std::move(place)) {
+  const std::span<const std::string_view> known(keys.begin(), keys.size());
+  if (place_.node->kind != Node::Kind::map) {
+    const bool empty = place_.node->kind == Node::Kind::null && !known.empty();
+    place_.wrongKind("a mapping", empty ? "" : known.empty() ? "write {}" : "its keys are " + listed(known));
+    return;
+  }
+  valid_ = true;
+  eachEntry(place_, [&](const std::string& key, const Place& keyPlace, const Place& value) {
+    if (std::find(known.begin(), known.end(), key) != known.end()) {
+      values_.emplace(key, Value{value.node, keyPlace.position()});
+    } else if (key == "<<") {
+      keyPlace.problem("merge keys (<<) are not supported", "write the keys out");
+    } else {
+      keyPlace.problem("unknown key " + quoted(key), suggestFor(key, known));
+    }
+  });
+}
+
+std::optional<Place> MapReader::find(std::string_view key) const {
+  const auto found = values_.find(key);
+  if (found == values_.end()) return std::nullopt;
+  return Place{found->second.node, place_.file, under(place_.path, key), place_.problems};
+}
+
+std::optional<Place> MapReader::require(std::string_view key, std::string_view example) const {
+  auto value = find(key);
+  if (!value && valid_) {
+    place_.problem("key " + quoted(key) + " is missing",
+                   "add " + std::string(key) + ": " + std::string(example));
+  }
+  return value;
+}
+
+void MapReader::problem(std::string_view key, std::string message, std::string suggestion) const {
+  find(key).value_or(place_).problem(std::move(message), std::move(suggestion));
+}
+
+void MapReader::forbid(std::string_view key, std::string message, std::string suggestion) const {
+  const auto found = values_.find(key);
+  if (found == values_.end()) return;
+  place_.problems->add(found->second.key, std::move(message), std::move(suggestion));
+}
+
+bool MapReader::read(std::string_view key, std::string& out) const {
+  const auto value = find(key);
+  if (!value) return false;
+  auto text = scalar(*value, "a text");
+  if (!text) return false;
+  if (text->empty()) {
+    value->problem("must not be empty", "give it a value, or remove the key");
+    return false;
+  }
+  out = std::move(*text);
+  return true;
+}
+
+bool MapReader::read(std::string_view key, bool& out) const {
+  const auto value = find(key);
+  if (!value) return false;
+  const auto text = scalar(*value, "true or false");
+  if (!text) return false;
+  if (*text != "true" && *text != "false") {
+    // Words that YAML 1.1 took for the same.
+    const bool yes = *text == "yes" || *text == "on" || *text == "True" || *text == "TRUE";
+    const bool no = *text == "no" || *text == "off" || *text == "False" || *text == "FALSE";
+    value->problem("must be true or false, but is " + quoted(*text), yes  ? "write true"
+                                                                     : no ? "write false"
+                                                                          : "");
+    return false;
+  }
+  out = *text == "true";
+  return true;
+}
+
+bool MapReader::read(std::string_view key, std::vector<std::string>& out) const {
+  const auto value = find(key);
+  if (!value) return false;
+  std::vector<std::string> list;
+  eachItem(*value, [&](const Place& item) {
+    if (auto text = scalar(item, "a text")) list.push_back(std::move(*text));
+  });
+  out = std::move(list);
+  return true;
+}
+
+bool MapReader::duration(std::string_view key, std::chrono::nanoseconds& out, bool mayBeZero) const {
+  const auto value = find(key);
+  if (!value) return false;
+  const auto text = scalar(*value, "a duration");
+  if (!text) return false;
+  const auto parsed = parseDuration(*text);
+  if (!parsed) {
+    value->problem(quoted(*text) + " is not a duration", "write 250ms, 1.5s, 2m or 1h30m");
+  } else if (parsed->count() == 0 && !mayBeZero) {
+    value->problem("must be longer than zero");
+  } else if (*parsed > kLongestDuration) {
+    value->problem(quoted(*text) + " is longer than 3650d");
+  } else {
+    out = *parsed;
+    return true;
+  }
+  return false;
+}
+
+std::optional<std::uint64_t> MapReader::integer(std::string_view key, std::uint64_t least,
+                                                std::uint64_t most) const {
+  const auto value = find(key);
+  return value ? wholeNumber(*value, least, most) : std::nullopt;
+}
+
+std::optional<std::uint64_t> MapReader::bytes(std::string_view key) const {
+  const auto value = find(key);
+  if (!value) return std::nullopt;
+  const auto text = scalar(*value, "an amount of bytes");
+  if (!text) return std::nullopt;
+  const auto amount = parseBytes(*text);
+  if (!amount) {
+    value->problem(quoted(*text) + " is not an amount of bytes", "write 67108864, 64Mi or 1G");
+  } else if (*amount < kLeastBytes) {
+    value->problem(quoted(*text) + " is less than 1Mi", "a plain number counts bytes; write 64Mi");
+    return std::nullopt;
+  }
+  return amount;
+}
+
+std::optional<std::size_t> MapReader::choice(std::string_view key,
+                                             std::initializer_list<std::string_view> words) const {
+  const auto value = find(key);
+  if (!value) return std::nullopt;
+  const std::span<const std::string_view> known(words.begin(), words.size());
+  const auto text = scalar(*value, "one of " + listed(known));
+  if (!text) return std::nullopt;
+  const auto found = std::find(known.begin(), known.end(), *text);
+  if (found != known.end()) return static_cast<std::size_t>(found - known.begin());
+  const auto near = text->size() <= kLongestTypo ? closest(*text, known) : std::nullopt;
+  value->problem(quoted(*text) + " is not one of " + listed(known),
+                 near ? "did you mean " + std::string(*near) + "?" : "");
+  return std::nullopt;
+}
+
+}  // namespace fallbackd::config

@@ -1,0 +1,195 @@
+// Every mistake that a configuration can hold, with the place and the words of its message.
+#include "config/load.hpp"
+#include "config/raw.hpp"
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::config {
+namespace {
+
+const std::string kHead = "apiVersion: fallbackd.io/v1\n";
+const std::string kList = kHead + "workloads:\n";
+// Line 3 to 6; what is added stands on line 7, in column 3.
+const std::string kOne = kList + "- name: a\n  match: {container: c}\n  image: r/a:1\n  binary: a@1\n";
+
+struct Mistake {
+  const char* name;
+  std::string text;
+  std::string at;     // LINE:COLUMN
+  std::string words;  // a part of the message and its suggestion
+};
+
+std::vector<std::string> problemsOf(const std::string& text) {
+  Config config;
+  std::vector<RawWorkload> workloads;
+  Problems problems;
+  readDocument("f", text, false, config, workloads, problems);
+  std::vector<std::string> lines;
+  for (const auto& one : problems.take()) lines.push_back(one.toString());
+  return lines;
+}
+
+void expectEach(const std::vector<Mistake>& mistakes) {
+  for (const auto& mistake : mistakes) {
+    const auto lines = problemsOf(mistake.text);
+    ASSERT_EQ(lines.size(), 1U) << mistake.name << ": " << testing::PrintToString(lines);
+    EXPECT_TRUE(lines[0].starts_with("f:" + mistake.at + ": ")) << mistake.name << ": " << lines[0];
+    EXPECT_NE(lines[0].find(mistake.words), std::string::npos) << mistake.name << ": " << lines[0];
+  }
+}
+
+TEST(Mistakes, OfTheText) {
+  using namespace std::string_literals;
+  std::string deep = kHead + "workloads: ";
+  for (int i = 0; i < 70; ++i) deep += "[";
+  for (int i = 0; i < 70; ++i) deep += "]";
+  expectEach({
+      {"malformed", kHead + "cache: {path: [\n", "3:1", "malformed YAML"},
+      {"tab", kHead + "cache:\n\tpath: /a\n", "3:6", "indent with spaces, not tabs"},
+      {"empty", "", "1:1", "is empty (begin with apiVersion"},
+      {"comments only", "# nothing\n", "1:1", "is empty"},
+      {"two documents", kHead + "---\na: 1\n", "2:1", "a second YAML document"},
+      {"two documents by mistake", "- a\nb: c\n", "2:1", "look at the indentation"},
+      {"quote left open", kHead + "cache: {path: \"/a}\nlauncher: {}\n", "2:15", "never closed"},
+      {"single quote left open", kHead + "cache: {path: '/it''s}\n", "2:15", "never closed"},
+      {"anchor", "apiVersion: &v fallbackd.io/v1\n", "1:13", "anchors (&name) are not supported"},
+      {"tag", "apiVersion: !!str fallbackd.io/v1\n", "1:13", "remove the tag"},
+      {"merge key", kOne + "  <<: {image: b}\n", "7:3", "merge keys (<<) are not supported"},
+      {"latin-1", kHead + "# caf\xe9\n", "2:6", "is not UTF-8"},
+      {"UTF-16", "\xff\xfe"s + "a\0:\0"s, "1:1", "is not UTF-8"},
+      {"surrogate", "# \xed\xa0\x80\n", "1:3", "is not UTF-8"},
+      {"overlong", "# \xc0\xaf\n", "1:3", "is not UTF-8"},
+      {"NUL", kHead + "cache: a\0b\n"s, "2:9", "control character"},
+      {"escape", kHead + "# \x1b[31m\n", "2:3", "control character"},
+      {"NUL in disguise", kHead + "cache: {path: \"/a\\0b\"}\n", "2:15", "must not hold a NUL"},
+      {"too deep", deep, "2:75", "more than 64 deep"},
+      {"columns count characters", kHead + "cache: {path: \"/größe\", paht: /a}\n", "2:25",
+       "did you mean path?"},
+  });
+}
+
+TEST(Mistakes, OfKeysAndKinds) {
+  expectEach({
+      {"a list at the top", "- a\n", "1:1", "must be a mapping, but is a list"},
+      {"version missing", "cache: {}\n", "1:1",
+       "\"apiVersion\" is missing (add apiVersion: fallbackd.io/v1)"},
+      {"other version", "apiVersion: v2\n", "1:13", "\"v2\" is not known (write fallbackd.io/v1)"},
+      {"unknown key", kHead + "cahce: {}\n", "2:1", "unknown key \"cahce\" (did you mean cache?)"},
+      {"unlike any", kHead + "zzzzzzzz: {}\n", "2:1", "known are apiVersion, containerd"},
+      {"unknown inner key", kOne + "  detection: {stalTimeout: 1s}\n", "7:15", "did you mean stallTimeout?"},
+      {"twice", kHead + "cache: {}\ncache: {}\n", "3:1", "stands here twice, first at f:2:1"},
+      {"twice in env", kOne + "  env: {A: 1, A: 2}\n", "7:15", "\"A\" stands here twice"},
+      {"list for mapping", kHead + "cache: [a]\n", "2:8", "its keys are path, keys"},
+      {"nothing for mapping", kHead + "cache:\nlauncher: {}\n", "2:1",
+       "but is nothing (give it a value, or remove"},
+      {"mapping for text", kHead + "cache: {path: {a: b}}\n", "2:15",
+       "cache.path: must be a text, but is a mapping"},
+      {"empty text", kHead + "cache: {path: \"\"}\n", "2:15", "must not be empty"},
+      {"mapping for list", kHead + "workloads: {a: b}\n", "2:12", "must be a list, but is a mapping"},
+      {"text for workload", kList + "- a\n", "3:3", "workloads[0]: must be a mapping"},
+      {"a list as key", kHead + "? [a]\n: b\n", "2:3", "must be a plain name, but is a list"},
+      {"list in args", kOne + "  args: [a, [b]]\n", "7:13", "args[1]: must be a text"},
+  });
+}
+
+TEST(Mistakes, OfSettings) {
+  expectEach({
+      {"bool", kHead + "cache: {requirePie: yes}\n", "2:21",
+       "must be true or false, but is \"yes\" (write true)"},
+      {"duration", kHead + "cache: {expiryGrace: 5}\n", "2:22", "is not a duration (write 250ms"},
+      {"zero duration", kHead + "detection: {stallTimeout: 0s}\n", "2:27", "longer than zero"},
+      {"endless duration", kHead + "detection: {stallTimeout: 100000d}\n", "2:27", "longer than 3650d"},
+      {"number", kHead + "cache: {threshold: 0}\n", "2:20", "from 1 to 16"},
+      {"number with more", kHead + "cache: {threshold: 1x}\n", "2:20", "from 1 to 16"},
+      {"bytes", kHead + "cache: {memoryBudget: 5X}\n", "2:23", "amount of bytes (write 67108864, 64Mi"},
+      {"few bytes", kHead + "cache: {memoryBudget: 64}\n", "2:23", "less than 1Mi"},
+      {"relative path", kHead + "cache: {path: a}\n", "2:15", "absolute path"},
+      {"socket with scheme", kHead + "containerd: {socket: \"unix:///run/c.sock\"}\n", "2:22",
+       "leave unix:// away"},
+      {"long socket", kHead + "containerd: {socket: /" + std::string(107, 's') + "}\n", "2:22", "107 bytes"},
+      {"word", kHead + "telemetry: {logFormat: jsn}\n", "2:24", "did you mean json?"},
+      {"no port", kHead + "telemetry: {listen: 127.0.0.1}\n", "2:21", "not ADDRESS:PORT"},
+      {"host name", kHead + "telemetry: {listen: \"localhost:1\"}\n", "2:21", "not ADDRESS:PORT"},
+      {"bare IPv6", kHead + "telemetry: {listen: \"::1:80\"}\n", "2:21", "[::1]:9477"},
+      {"big port", kHead + "telemetry: {listen: \"127.0.0.1:65536\"}\n", "2:21", "not ADDRESS:PORT"},
+      {"cause", kHead + "detection: {triggers: [timout]}\n", "2:24", "unreachable, dns, timeout, tls"},
+  });
+}
+
+TEST(Mistakes, OfWorkloads) {
+  const auto volume = [](const std::string& fields) {
+    return kOne + "  volumes: [{name: v, " + fields + "}]\n";
+  };
+  expectEach({
+      {"no name", kList + "- match: {container: c}\n  image: a\n  binary: a@1\n", "3:3",
+       "\"name\" is missing"},
+      {"no match", kList + "- {name: a, image: a, binary: a@1}\n", "3:3", "add match: {container: NAME}"},
+      {"no image", kList + "- {name: a, match: {container: c}, binary: a@1}\n", "3:3",
+       "\"image\" is missing"},
+      {"no container", kList + "- {name: a, match: {}, image: a, binary: a@1}\n", "3:20",
+       "\"container\" is missing"},
+      {"name", kList + "- {name: A_b, match: {container: c}, image: a, binary: a@1}\n", "3:10",
+       "Kubernetes accepts"},
+      {"namespace", kList + "- {name: a, match: {namespace: N, container: c}, image: a, binary: a@1}\n",
+       "3:32", "Kubernetes accepts"},
+      {"label key", kList + "- {name: a, match: {labels: {a/b/c: d}, container: c}, image: a, binary: a@1}\n",
+       "3:30", "key of a label"},
+      {"label value", kList + "- {name: a, match: {labels: {a: b c}, container: c}, image: a, binary: a@1}\n",
+       "3:33", "value of a label"},
+      {"image", kList + "- {name: a, match: {container: c}, image: 'https://r/a', binary: a@1}\n", "3:43",
+       "leave the scheme away"},
+      {"binary", kList + "- {name: a, match: {container: c}, image: a, binary: a}\n", "3:54",
+       "names no version; write NAME@VERSION"},
+      {"root", kOne + "  user: {uid: 0}\n", "7:15",
+       "must not run as root (choose another uid, or add allowRoot"},
+      {"uid", kOne + "  user: {uid: -1}\n", "7:15", "from 0 to 4294967294"},
+      {"group", kOne + "  user: {groups: [64Mi]}\n", "7:19",
+       "user.groups[0]: \"64Mi\" is not a whole number"},
+      {"port", kOne + "  readiness: {tcp: {port: 70000}}\n", "7:27", "from 1 to 65535"},
+      {"no port", kOne + "  readiness: {http: {path: /}}\n", "7:21", "\"port\" is missing"},
+      {"two ways", kOne + "  readiness: {tcp: {port: 1}, exec: {}}\n", "7:14", "more than one of"},
+      {"exec with keys", kOne + "  readiness: {exec: {command: a}}\n", "7:22", "unknown key \"command\""},
+      {"http path", kOne + "  readiness: {http: {port: 1, path: x}}\n", "7:37", "must begin with /"},
+      {"path with dots", volume("type: secret, mountPath: /a/../b"), "7:48", "without . and .."},
+      {"over everything", volume("type: secret, mountPath: /"), "7:48", "below /"},
+      {"over proc", volume("type: secret, mountPath: /proc/x"), "7:48", "on or below /proc"},
+      {"no type", volume("mountPath: /v"), "7:13", "\"type\" is missing"},
+      {"other type", volume("type: hostPath, mountPath: /v"), "7:29", "configMap, secret, projected"},
+      {"sub-path", volume("type: secret, mountPath: /v, subPath: ../x"), "7:61", "relative path"},
+      {"absolute sub-path", volume("type: secret, mountPath: /v, subPath: /x"), "7:61", "relative path"},
+      {"same place", volume("type: secret, mountPath: /v}, {name: w, type: secret, mountPath: /v"), "7:88",
+       "mounted on twice"},
+      {"cpu", kOne + "  resources: {cpu: lots}\n", "7:20", "amount of CPUs (write 500m"},
+      {"memory", kOne + "  resources: {memory: 64MB}\n", "7:23", "amount of bytes"},
+      {"env name", kOne + "  env: {a=b: c}\n", "7:9", "name of an environment variable"},
+      {"working folder", kOne + "  workingDir: a\n", "7:15", "absolute path"},
+      {"policy", kOne + "  detection: {imagePullPolicy: Never}\n", "7:32", "IfNotPresent, Always"},
+      {"hand-back", kOne + "  handBack: {on: images}\n", "7:18", "did you mean image?"},
+      {"delays", kOne + "  restart: {initialDelay: 2s, maxDelay: 1s}\n", "7:41", "shorter than initialDelay"},
+  });
+}
+
+TEST(Mistakes, AnAliasIsReportedOnceAndTheRestIsStillRead) {
+  const auto lines = problemsOf("apiVersion: fallbackd.io/v1\ncache: {path: &p /a, keys: *p, state: b}\n");
+  ASSERT_EQ(lines.size(), 3U) << testing::PrintToString(lines);
+  EXPECT_TRUE(lines[0].starts_with("f:2:15: anchors")) << lines[0];
+  EXPECT_TRUE(lines[1].starts_with("f:2:28: aliases")) << lines[1];
+  EXPECT_TRUE(lines[2].starts_with("f:2:39: cache.state: must be an absolute path")) << lines[2];
+}
+
+TEST(Mistakes, ABrokenMatchIsNotComparedWithOthers) {
+  const auto lines =
+      problemsOf(kOne + "- {name: b, match: {namespace: N, container: c}, image: a, binary: a@1}\n");
+  EXPECT_EQ(lines.size(), 1U) << testing::PrintToString(lines);
+}
+
+TEST(Mistakes, NotEverythingUnusualIsOne) {
+  const std::string text =
+      "\xEF\xBB\xBF---\r\napiVersion: \"fallbackd.io/v1\"\r\ncache: {path: '/it''s \\'}\r\n...\r\n# end\r\n";
+  EXPECT_EQ(problemsOf(text), std::vector<std::string>{});
+  EXPECT_EQ(problemsOf(kOne + "  args: [\"a\\\"b\", 'c\\', \"'\"]\n  env: {N: 5, B: true, E: \"\"}\n"),
+            std::vector<std::string>{});
+}
+
+}  // namespace
+}  // namespace fallbackd::config

@@ -1,0 +1,87 @@
+#include "launcher/plan.hpp"
+
+#include "launcher/volumes.hpp"
+#include "temp_folder.hpp"
+
+#include <algorithm>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::launcher {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+LaunchRequest shopRequest() {
+  LaunchRequest request;
+  request.recoveryId = "r1";
+  request.sandbox.sandbox.podName = "shop";
+  request.sandbox.sandbox.podNamespace = "market";
+  request.sandbox.ips = {"10.0.0.5", "fd00::5"};
+  request.sandbox.hostname = "shop-1";
+  request.sandbox.cgroupParent = "/kubepods/burstable/pod1";
+  request.workload.binary = {"checkout", "1.8.3"};
+  request.workload.args = {"--port=8080"};
+  request.nodeName = "node-1";
+  return request;
+}
+
+std::string fileOf(const LaunchOrder& order, const std::string& path) {
+  const auto found = std::find_if(order.files.begin(), order.files.end(),
+                                  [&](const RootFile& file) { return file.path == path; });
+  return found == order.files.end() ? "none" : found->content;
+}
+
+TEST(Plan, ArgumentsBeginWithTheBinarysName) {
+  const auto order = planOrder(shopRequest());
+  ASSERT_TRUE(order);
+  EXPECT_THAT(order->argv, ElementsAre("checkout", "--port=8080"));
+  EXPECT_THAT(order->healthArgv, ElementsAre("checkout", "--health-check"));
+}
+
+TEST(Plan, WorkloadsVariablesOutrankTheDownwardOnes) {
+  auto request = shopRequest();
+  request.workload.env = {{"POD_IP", "mine"}, {"X", "y"}};
+  EXPECT_THAT(planOrder(request)->env, ElementsAre("HOSTNAME=shop-1", "NODE_NAME=node-1", "POD_IP=mine",
+                                                   "POD_NAME=shop", "POD_NAMESPACE=market", "X=y"));
+}
+
+TEST(Plan, HostsNamesThePodOnAllItsAddresses) {
+  const auto hosts = fileOf(*planOrder(shopRequest()), "/etc/hosts");
+  EXPECT_THAT(hosts, HasSubstr("127.0.0.1\tlocalhost\n"));
+  EXPECT_THAT(hosts, HasSubstr("10.0.0.5\tshop-1\nfd00::5\tshop-1\n"));
+}
+
+TEST(Plan, ResolvConfIsTheSandboxes) {
+  const test::TempFolder folder;
+  auto request = shopRequest();
+  EXPECT_EQ(fileOf(*planOrder(request), "/etc/resolv.conf"), "none");
+  request.sandbox.resolvConfPath = folder.write("resolv.conf", "nameserver 10.96.0.10\n");
+  EXPECT_EQ(fileOf(*planOrder(request), "/etc/resolv.conf"), "nameserver 10.96.0.10\n");
+  request.sandbox.resolvConfPath = folder.path() + "/missing";
+  EXPECT_EQ(planOrder(request).error().stage, Stage::rootfs);
+}
+
+TEST(Plan, OomScoreFollowsTheQualityOfService) {
+  EXPECT_EQ(oomScoreAdjOf("/kubepods/besteffort/pod1"), 1000);
+  EXPECT_EQ(oomScoreAdjOf("kubepods-burstable-pod1.slice"), 999);
+  EXPECT_EQ(oomScoreAdjOf("/kubepods/pod1"), -997);
+}
+
+TEST(MountPath, IsMadeNormal) {
+  EXPECT_EQ(normalMountPath("/etc/app/").value(), "/etc/app");
+  EXPECT_EQ(normalMountPath("/etc//a/./b/../c").value(), "/etc/a/c");
+  EXPECT_EQ(normalMountPath("/dev/shm").value(), "/dev/shm");
+  EXPECT_EQ(normalMountPath("/process").value(), "/process");
+}
+
+TEST(MountPath, PlacesOfOurOwnAreRefused) {
+  for (const char* path :
+       {"", "etc", "/", "/..", "/proc", "/proc/self", "/etc/../proc", "/sys", "/sys/fs", "/dev"}) {
+    EXPECT_FALSE(normalMountPath(path)) << path;
+  }
+}
+
+}  // namespace
+}  // namespace fallbackd::launcher

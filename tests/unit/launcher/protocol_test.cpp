@@ -1,0 +1,189 @@
+#include "launcher/protocol.hpp"
+
+#include "sys/message_socket.hpp"
+
+#include <fcntl.h>
+#include <random>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::launcher {
+namespace {
+
+LaunchOrder orderWithEverything() {
+  LaunchOrder order;
+  order.id = 7;
+  order.argv = {"checkout", "--port=8080", ""};
+  order.healthArgv = {"checkout", "--health-check"};
+  order.env = {"A=1", "EMPTY=", "EQUALS=a=b"};
+  order.workingDir = "/var/lib";
+  order.uid = 65532;
+  order.gid = 65533;
+  order.groups = {1, 2, 3};
+  order.healthTimeoutNs = 2'000'000'000;
+  order.tmpBytes = 64 << 20;
+  order.oomScoreAdj = -997;
+  order.files = {{"/etc/hosts", 0644, std::string("127.0.0.1\tlocalhost\n")}};
+  order.mounts = {{"/etc/app", true}, {"/etc/one.conf", false}};
+  order.unifiedCgroup = true;
+  order.cgroupTasks = 3;
+  return order;
+}
+
+std::string encoded(const Order& order) {
+  auto bytes = encode(order);
+  EXPECT_TRUE(bytes);
+  return bytes.value_or("");
+}
+
+/// The reason why an order is refused by the reading side.
+Reason refusalOf(const LaunchOrder& order) {
+  const auto decoded = decodeOrder(encoded(order));
+  EXPECT_FALSE(decoded);
+  return decoded ? Reason::internal : decoded.error().reason;
+}
+
+TEST(Protocol, LaunchOrderKeepsEveryField) {
+  const auto decoded = decodeOrder(encoded(orderWithEverything()));
+  ASSERT_TRUE(decoded);
+  const auto& got = std::get<LaunchOrder>(*decoded);
+  const auto want = orderWithEverything();
+  EXPECT_EQ(got.id, want.id);
+  EXPECT_EQ(got.argv, want.argv);
+  EXPECT_EQ(got.healthArgv, want.healthArgv);
+  EXPECT_EQ(got.env, want.env);
+  EXPECT_EQ(got.workingDir, want.workingDir);
+  EXPECT_EQ(got.uid, want.uid);
+  EXPECT_EQ(got.gid, want.gid);
+  EXPECT_EQ(got.groups, want.groups);
+  EXPECT_EQ(got.healthTimeoutNs, want.healthTimeoutNs);
+  EXPECT_EQ(got.tmpBytes, want.tmpBytes);
+  EXPECT_EQ(got.oomScoreAdj, want.oomScoreAdj);
+  ASSERT_EQ(got.files.size(), 1U);
+  EXPECT_EQ(got.files[0].path, "/etc/hosts");
+  EXPECT_EQ(got.files[0].mode, 0644U);
+  EXPECT_EQ(got.files[0].content, want.files[0].content);
+  ASSERT_EQ(got.mounts.size(), 2U);
+  EXPECT_TRUE(got.mounts[0].directory);
+  EXPECT_EQ(got.mounts[1].path, "/etc/one.conf");
+  EXPECT_FALSE(got.mounts[1].directory);
+  EXPECT_TRUE(got.unifiedCgroup);
+  EXPECT_EQ(got.cgroupTasks, 3U);
+}
+
+TEST(Protocol, ReportsKeepEveryField) {
+  const auto started = decodeReport(*encode(Report(StartedReport{1, 4711, 10, 20, 30})));
+  ASSERT_TRUE(started);
+  const auto& process = std::get<StartedReport>(*started);
+  EXPECT_EQ(process.pid, 4711);
+  EXPECT_EQ(process.preparedNs, 10);
+  EXPECT_EQ(process.healthCheckedNs, 20);
+  EXPECT_EQ(process.startedNs, 30);
+
+  const auto failed = decodeReport(
+      *encode(Report(FailedReport{2, Stage::rootfs, Reason::unsafe_path, 40, "mount /etc/app"})));
+  ASSERT_TRUE(failed);
+  const auto& failure = std::get<FailedReport>(*failed);
+  EXPECT_EQ(failure.id, 2U);
+  EXPECT_EQ(failure.stage, Stage::rootfs);
+  EXPECT_EQ(failure.reason, Reason::unsafe_path);
+  EXPECT_EQ(failure.errnum, 40);
+  EXPECT_EQ(failure.text, "mount /etc/app");
+
+  const auto exited = decodeReport(*encode(Report(ExitedReport{3, true, 9})));
+  ASSERT_TRUE(exited);
+  EXPECT_TRUE(std::get<ExitedReport>(*exited).signaled);
+  EXPECT_EQ(std::get<ExitedReport>(*exited).value, 9);
+  EXPECT_TRUE(std::holds_alternative<ReadyReport>(*decodeReport(*encode(Report(ReadyReport{})))));
+}
+
+TEST(Protocol, AbortOrderKeepsItsId) {
+  const auto decoded = decodeOrder(encoded(AbortOrder{42}));
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(std::get<AbortOrder>(*decoded).id, 42U);
+}
+
+TEST(Protocol, EveryCutMessageIsRefused) {
+  const auto bytes = encoded(orderWithEverything());
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_FALSE(decodeOrder(std::string_view(bytes).substr(0, size))) << size;
+  }
+  EXPECT_FALSE(decodeOrder(bytes + "x"));
+}
+
+TEST(Protocol, OrdersAndReportsAreNotConfused) {
+  EXPECT_FALSE(decodeReport(encoded(orderWithEverything())));
+  EXPECT_FALSE(decodeOrder(*encode(Report(ReadyReport{}))));
+}
+
+TEST(Protocol, DamagedMessagesNeverCrash) {
+  std::mt19937 random(20260131);  // NOLINT(cert-msc51-cpp): the same damage in every run
+  const auto bytes = encoded(orderWithEverything());
+  for (int round = 0; round < 20000; ++round) {
+    auto damaged = bytes;
+    for (int i = 0; i < 3; ++i) damaged[random() % damaged.size()] = static_cast<char>(random());
+    const auto decoded = decodeOrder(damaged);
+    EXPECT_TRUE(decoded || decoded.error().reason == Reason::protocol);
+  }
+}
+
+TEST(Protocol, UnsafeOrdersAreRefused) {
+  const auto with = [](auto change) {
+    auto order = orderWithEverything();
+    change(order);
+    return refusalOf(order);
+  };
+  EXPECT_EQ(with([](auto& o) { o.id = 0; }), Reason::protocol);
+  EXPECT_EQ(with([](auto& o) { o.argv.clear(); }), Reason::protocol);
+  EXPECT_EQ(with([](auto& o) { o.argv[1] = std::string("a\0b", 3); }), Reason::protocol);
+  EXPECT_EQ(with([](auto& o) { o.env[0] = "NOVALUE"; }), Reason::protocol);
+  EXPECT_EQ(with([](auto& o) { o.env[0] = "=x"; }), Reason::protocol);
+  EXPECT_EQ(with([](auto& o) { o.workingDir = "relative"; }), Reason::protocol);
+  EXPECT_EQ(with([](auto& o) { o.healthTimeoutNs = -1; }), Reason::protocol);
+  EXPECT_EQ(with([](auto& o) { o.oomScoreAdj = 1001; }), Reason::protocol);
+  for (const char* path : {"/", "", "etc", "/etc/../x", "/etc//x", "/etc/./x", "/etc/"}) {
+    EXPECT_EQ(with([&](auto& o) { o.mounts[0].path = path; }), Reason::protocol) << path;
+    EXPECT_EQ(with([&](auto& o) { o.files[0].path = path; }), Reason::protocol) << path;
+  }
+}
+
+TEST(Protocol, TooLargeOrderIsRefusedBeforeItIsSent) {
+  auto order = orderWithEverything();
+  order.env.emplace_back("BIG=" + std::string(sys::kMaxMessageBytes, 'x'));
+  const auto bytes = encode(order);
+  ASSERT_FALSE(bytes);
+  EXPECT_EQ(bytes.error().reason, Reason::too_large);
+}
+
+TEST(Protocol, DescriptorsMustBeAsManyAsTheOrderSays) {
+  const auto order = orderWithEverything();
+  std::vector<sys::UniqueFd> fds;
+  for (int i = 0; i < 4 + 2 + 3 + 2; ++i) fds.emplace_back(::dup(0));
+  const auto numbers = std::vector<int>{fds[4].get(), fds[6].get(), fds[9].get()};
+  const auto sorted = sortLaunchFds(order, std::move(fds));
+  ASSERT_TRUE(sorted);
+  EXPECT_EQ(sorted->cgroupFolder.get(), numbers[0]);
+  EXPECT_EQ(sorted->cgroupTasks.front().get(), numbers[1]);
+  EXPECT_EQ(sorted->mounts.front().get(), numbers[2]);
+  EXPECT_FALSE(sortLaunchFds(order, {}));
+}
+
+TEST(MessageSocket, CarriesBytesAndDescriptors) {
+  auto ends = sys::makeMessageSockets();
+  ASSERT_TRUE(ends);
+  const int null = 0;
+  ASSERT_TRUE(sys::sendMessage((*ends)[0], std::string("hello"), std::span(&null, 1), true));
+  const auto message = sys::receiveMessage((*ends)[1], true);
+  ASSERT_TRUE(message);
+  EXPECT_EQ(message->bytes, "hello");
+  ASSERT_EQ(message->fds.size(), 1U);
+  EXPECT_NE(::fcntl(message->fds[0].get(), F_GETFD) & FD_CLOEXEC, 0);
+  EXPECT_EQ(sys::receiveMessage((*ends)[1], true).error().reason, Reason::unavailable);
+  (*ends)[0].reset();
+  EXPECT_EQ(sys::receiveMessage((*ends)[1], true)->bytes, "");
+  EXPECT_EQ(sys::sendMessage((*ends)[1], std::string("x"), {}, true).error().reason, Reason::spawner_gone);
+}
+
+}  // namespace
+}  // namespace fallbackd::launcher
