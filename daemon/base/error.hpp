@@ -14,31 +14,28 @@
 
 namespace fallbackd {
 
+// clang-format never comes to rest on these lists.
+// clang-format off
 // Order is stable: the number of a stage crosses the spawner's socket.
-#define FALLBACKD_STAGES(X)                                                                          \
-  X(cli)                                                                                             \
-  X(config)                                                                                          \
-  X(containerd)                                                                                      \
-  X(detection)                                                                                       \
-  X(sandbox) X(admission) X(spawner) X(join) X(rootfs) X(cgroup) X(identity) X(health_check) X(exec) \
-      X(readiness) X(logs) X(run) X(hand_back) X(journal) X(telemetry)
+#define FALLBACKD_STAGES(X) \
+  X(cli) X(config) X(containerd) X(detection) X(sandbox) X(admission) X(spawner) X(join) X(rootfs) \
+  X(cgroup) X(identity) X(health_check) X(exec) X(readiness) X(logs) X(run) X(hand_back) X(journal) \
+  X(telemetry)
 
-#define FALLBACKD_REASONS(X)                                                                                \
-  /* generic */                                                                                             \
-  X(system)                                                                                                 \
-  X(usage)                                                                                                  \
-  X(invalid)                                                                                                \
-  X(not_found)                                                                                              \
-  X(already_exists) X(timeout) X(cancelled) X(unavailable) X(protocol) X(too_large) X(not_permitted)        \
-      X(internal) /* admission */                                                                           \
-      X(unsafe_path) X(unsafe_owner) X(unsafe_file_type) X(attestation_missing) X(attestation_malformed)    \
-          X(attestation_unsupported) X(untrusted_key) X(threshold_not_met) X(digest_mismatch)               \
-              X(name_mismatch) X(version_mismatch) X(version_rollback) X(os_mismatch) X(arch_mismatch)      \
-                  X(expired) X(revoked) X(keyring_invalid) X(not_elf) X(elf_malformed) X(elf_wrong_machine) \
-                      X(elf_dynamic) X(elf_writable_code) X(elf_executable_stack) X(elf_not_pie)            \
-                          X(floor_unwritable) X(memory_budget) /* launch and life */                        \
-      X(sandbox_changed) X(sandbox_gone) X(host_namespace) X(exited) X(signaled) X(killed) X(unhealthy)     \
-          X(not_ready) X(spawner_gone) X(volume_missing)
+#define FALLBACKD_REASONS(X) \
+  /* generic */ \
+  X(system) X(usage) X(invalid) X(not_found) X(already_exists) X(timeout) X(cancelled) X(unavailable) \
+  X(protocol) X(too_large) X(not_permitted) X(internal) \
+  /* admission */ \
+  X(unsafe_path) X(unsafe_owner) X(unsafe_file_type) X(attestation_missing) X(attestation_malformed) \
+  X(attestation_unsupported) X(untrusted_key) X(threshold_not_met) X(digest_mismatch) X(name_mismatch) \
+  X(version_mismatch) X(version_rollback) X(os_mismatch) X(arch_mismatch) X(expired) X(revoked) \
+  X(keyring_invalid) X(not_elf) X(elf_malformed) X(elf_wrong_machine) X(elf_dynamic) \
+  X(elf_writable_code) X(elf_executable_stack) X(elf_not_pie) X(floor_unwritable) X(memory_budget) \
+  /* launch and life */ \
+  X(sandbox_changed) X(sandbox_gone) X(host_namespace) X(exited) X(signaled) X(killed) X(unhealthy) \
+  X(not_ready) X(spawner_gone) X(volume_missing)
+// clang-format on
 
 enum class Stage : std::uint8_t {
 #define X(name) name,
