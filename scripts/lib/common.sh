@@ -22,7 +22,7 @@ quietly() {
   step "$name"
   if ! "$@" >"$log" 2>&1 </dev/null; then
     echo "$name failed; its output:" >&2
-    tail -n 200 "$log" >&2
+    tail -n 400 "$log" >&2
     rm -f "$log"
     return 1
   fi

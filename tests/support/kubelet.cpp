@@ -86,7 +86,7 @@ Result<> Kubelet::runSandbox(Pod& pod) {
   FB_TRY(const auto response, call("RunPodSandbox of " + pod.spec.name, node_.runtime(),
                                    &v1::RuntimeService::Stub::RunPodSandbox, request));
   pod.sandboxId = response.pod_sandbox_id();
-  const auto status = readStatus(pod);
+  auto status = readStatus(pod);
   const std::lock_guard lock(mutex_);
   pods_[pod.spec.uid] = pod;
   return status;
@@ -202,7 +202,7 @@ Result<> Kubelet::stopPod(const Pod& pod) {
 }
 
 Result<> Kubelet::removePod(const Pod& pod) {
-  const auto stopped = stopPod(pod);
+  auto stopped = stopPod(pod);
   // Also where containerd is gone: nothing of the pod may stay.
   for (const auto& cgroup : pod.cgroups) FB_CHECK(destroyCgroup(cgroup));
   FB_CHECK(removePodFolder(pod.folder));

@@ -20,6 +20,7 @@ constexpr std::size_t kMostOutput = 64 << 20;
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> out;
+  out.reserve(texts.size() + 1);
   for (auto& text : texts) out.push_back(text.data());
   out.push_back(nullptr);
   return out;
@@ -27,6 +28,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 
 std::vector<std::string> environmentWith(const std::map<std::string, std::string>& added) {
   std::vector<std::string> out;
+  out.reserve(added.size());
   for (const auto& [name, value] : added) out.push_back(std::string(name).append("=").append(value));
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;

@@ -114,7 +114,9 @@ Result<> Spawner::setUp() {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
-  if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return failErrno(Stage::spawner, "block SIGCHLD");
+  if (const int error = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); error != 0) {
+    return failErrno(Stage::spawner, "block SIGCHLD", error);
+  }
   signals_ = sys::UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   events_ = sys::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!signals_ || !events_) return failErrno(Stage::spawner, "set up the event loop");
@@ -226,7 +228,7 @@ Result<> Spawner::start(Launch& launch) {
   if (pid == 0) {
     sigset_t none;
     sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
     runChild(plan);
   }
   if (pid < 0) return failErrno(Stage::spawner, "clone");
