@@ -99,7 +99,7 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_EQ(launcher.launched[0]->request.nodeName, "node-1");
   EXPECT_EQ(launcher.launched[0]->request.sandbox.pausePid, 4242);
   EXPECT_EQ(journalled(), 1U);
-  const auto& stamps = manager->incidents()[0].stamps;
+  const auto stamps = manager->incidents()[0].stamps;
   EXPECT_TRUE(stamps.verified && stamps.prepared && stamps.healthChecked && stamps.started && stamps.ready);
   EXPECT_TRUE(
       metric(R"(fallbackd_recovery_seconds_count{cause="unreachable",phase="total",workload="checkout"} 1)"));
