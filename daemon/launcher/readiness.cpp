@@ -78,18 +78,25 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, std::string ip)
   const tcp::endpoint endpoint(address, port);
   const auto deadline = Monotonic::now() + readiness.timeout;
   asio::steady_timer limit(co_await asio::this_coro::executor);
+  std::string last = "no answer in time";
   for (auto pause = kFirstPause;; pause = std::min(pause * 2, kLastPause)) {
     const auto left = std::max<std::chrono::nanoseconds>(deadline - Monotonic::now(), 0ns);
     limit.expires_after(std::min(left, kTryLimit));
     auto question = web != nullptr ? askHttp(endpoint, web->path) : askTcp(endpoint);
     const std::variant<Answer, std::monostate> first =
         co_await (std::move(question) || limit.async_wait(asio::use_awaitable));
-    const Answer answer = first.index() == 0 ? std::get<0>(first) : Answer("no answer in time");
-    if (!answer) co_return Result<>{};
+    if (first.index() == 0) {
+      const Answer& answer = std::get<0>(first);
+      if (!answer) co_return Result<>{};
+      last = *answer;
+    } else if (left > kTryLimit) {
+      // A question that only the deadline cut short says nothing; the answer before it does.
+      last = "no answer in time";
+    }
     if (Monotonic::now() + pause >= deadline) {
       co_return fail(Stage::readiness, Reason::not_ready,
                      ip + " port " + std::to_string(port) + " within " + formatDuration(readiness.timeout) +
-                         ": " + *answer);
+                         ": " + last);
     }
     limit.expires_after(pause);
     co_await limit.async_wait(asio::use_awaitable);

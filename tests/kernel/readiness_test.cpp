@@ -87,7 +87,7 @@ TEST_F(Readiness, HttpWantsAGoodStatus) {
 TEST_F(Readiness, HttpTellsTheLastAnswer) {
   const auto port = freePort();
   start(serve(port, 0ms, std::vector<std::string>(500, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")));
-  const auto result = wait({config::ReadyWhenHttp{port, "/"}, 100ms});
+  const auto result = wait({config::ReadyWhenHttp{port, "/"}, 500ms});
   ASSERT_FALSE(result);
   EXPECT_THAT(result.error().message(), HasSubstr("HTTP status 500"));
 }
