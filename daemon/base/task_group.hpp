@@ -13,6 +13,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/multiple_exceptions.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -48,14 +49,12 @@ class TaskGroup {
   void cancel(Id id) {
     const auto found = state_->running.find(id);
     if (found == state_->running.end()) return;
-    // Kept alive: the task may end, and be erased, while it is being told.
-    const auto signal = found->second;
-    signal->emit(boost::asio::cancellation_type::terminal);
+    tell(found->second);
   }
 
   void cancelAll() {
     const auto running = state_->running;
-    for (const auto& [id, signal] : running) signal->emit(boost::asio::cancellation_type::terminal);
+    for (const auto& [id, signal] : running) tell(signal);
   }
 
   [[nodiscard]] bool empty() const { return state_->running.empty(); }
@@ -71,6 +70,14 @@ class TaskGroup {
   }
 
  private:
+  using Signal = std::shared_ptr<boost::asio::cancellation_signal>;
+
+  /// On the loop, with the signal kept alive: the task may end, and be erased, before or while it is told.
+  void tell(const Signal& signal) {
+    boost::asio::dispatch(state_->executor,
+                          [signal] { signal->emit(boost::asio::cancellation_type::terminal); });
+  }
+
   struct State {
     explicit State(boost::asio::any_io_executor owner) : executor(std::move(owner)), idle(executor) {}
 
@@ -95,7 +102,7 @@ class TaskGroup {
 
     boost::asio::any_io_executor executor;
     boost::asio::steady_timer idle;
-    std::map<Id, std::shared_ptr<boost::asio::cancellation_signal>> running;
+    std::map<Id, Signal> running;
     Id nextId = 1;
   };
 

@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,8 +37,7 @@ bool bringUpLoopback() {
 
 [[noreturn]] void bePause(FakeSandbox::Shape shape, int readyPipe) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const bool made = (!shape.userNamespace || ::unshare(CLONE_NEWUSER) == 0) &&
-                    (shape.hostNetwork || (::unshare(CLONE_NEWNET | CLONE_NEWUTS) == 0 && bringUpLoopback() &&
+  const bool made = (shape.hostNetwork || (::unshare(CLONE_NEWNET | CLONE_NEWUTS) == 0 && bringUpLoopback() &&
                                            ::sethostname(kHostname, std::strlen(kHostname)) == 0)) &&
                     (shape.hostIpc || ::unshare(CLONE_NEWIPC) == 0);
   if (!made || ::write(readyPipe, "r", 1) != 1) ::_exit(1);
@@ -96,7 +96,9 @@ FakeSandbox::FakeSandbox(const std::filesystem::path& folder,
 
   std::array<int, 2> ready{};
   if (::pipe2(ready.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe");
-  status_.pausePid = ::fork();
+  // Not fork and unshare: a process with TSan's own thread cannot unshare its user namespace.
+  const unsigned long flags = SIGCHLD | (shape.userNamespace ? CLONE_NEWUSER : 0);
+  status_.pausePid = static_cast<pid_t>(::syscall(SYS_clone, flags, nullptr, nullptr, nullptr, nullptr));
   if (status_.pausePid == 0) {
     ::close(ready[0]);
     bePause(shape, ready[1]);
