@@ -9,8 +9,11 @@
 #include "recovery/manager.hpp"
 #include "sys/file.hpp"
 #include "telemetry/http_server.hpp"
+#include "watcher/image_reference.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <map>
 #include <signal.h>
 #include <utility>
 
@@ -69,6 +72,7 @@ struct Daemon::Parts {
   void addRoutes();
   telemetry::Response readiness() const;
   std::string status() const;
+  std::map<std::string, int> circuits() const;
 
   Options options;
   config::ConfigPtr config;
@@ -193,9 +197,21 @@ telemetry::Response Daemon::Parts::readiness() const {
 }
 
 std::string Daemon::Parts::status() const {
-  const Status now{FALLBACKD_VERSION,  options.nodeName,   manager->connected(),
-                   watcher->waiting(), options.configFile, configCurrent};
+  const Status now{FALLBACKD_VERSION,    options.nodeName, manager->connected(),
+                   options.configFile,   configCurrent,    watcher->waitingContainers(),
+                   watcher->registries()};
   return statusJson(now, *config, manager->incidents());
+}
+
+/// Hosts of the configuration by their name, the others (of pods' annotations) as one: the worst of them.
+std::map<std::string, int> Daemon::Parts::circuits() const {
+  std::map<std::string, int> states;
+  for (const auto& workload : config->workloads) states[watcher::registryHost(workload.image)] = 0;
+  for (const auto& registry : watcher->registries()) {
+    auto& state = states.contains(registry.name) ? states[registry.name] : states["other"];
+    state = std::max(state, static_cast<int>(registry.state));
+  }
+  return states;
 }
 
 void Daemon::Parts::addRoutes() {
@@ -203,6 +219,8 @@ void Daemon::Parts::addRoutes() {
   http.route("/readyz", [this] { return readiness(); });
   http.route("/metrics", [this] {
     metrics.waitingContainers(watcher->waiting());
+    metrics.registryCircuits(circuits());
+    metrics.containerdCalls(containerd.calls->all());
     return telemetry::Response{200, "text/plain; version=0.0.4; charset=utf-8", metrics.serialize()};
   });
   http.route("/status", [this] { return telemetry::Response{200, "application/json", status() + "\n"}; });

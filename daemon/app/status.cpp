@@ -52,6 +52,32 @@ json::object toJson(const recovery::Incident& incident) {
   return object;
 }
 
+json::object toJson(const watcher::Waiting& waiting) {
+  json::object object{{"namespace", waiting.sandbox.podNamespace},
+                      {"pod", waiting.sandbox.podName},
+                      {"container", waiting.workload->match.container},
+                      {"workload", waiting.workload->name},
+                      {"image", waiting.workload->image},
+                      {"binary", waiting.workload->binary.toString()},
+                      {"state", waiting.state}};
+  if (waiting.state == "failed" || waiting.state == "undecided") {
+    object["cause"] = toString(waiting.cause);
+    object["text"] = waiting.text;
+  }
+  return object;
+}
+
+json::object toJson(const watcher::Circuits::Host& host) {
+  json::object object{{"host", host.name},
+                      {"state", watcher::toString(host.state)},
+                      {"forMs", toMillis(Monotonic::now() - host.since)}};
+  if (host.state != watcher::Circuits::State::closed) {
+    object["cause"] = toString(host.failure.cause);
+    object["text"] = host.failure.text;
+  }
+  return object;
+}
+
 }  // namespace
 
 std::string statusJson(const Status& status, const config::Config& config,
@@ -63,6 +89,10 @@ std::string statusJson(const Status& status, const config::Config& config,
                                      {"binary", workload.binary.toString()},
                                      {"definedAt", workload.definedAt}});
   }
+  json::array waiting;
+  for (const auto& one : status.waiting) waiting.push_back(toJson(one));
+  json::array registries;
+  for (const auto& one : status.registries) registries.push_back(toJson(one));
   json::array recoveries;
   for (const auto& incident : incidents) recoveries.push_back(toJson(incident));
   return json::serialize(
@@ -70,7 +100,8 @@ std::string statusJson(const Status& status, const config::Config& config,
                    {"node", status.nodeName},
                    {"containerd", json::object{{"connected", status.containerdConnected}}},
                    {"config", json::object{{"file", status.configFile}, {"current", status.configCurrent}}},
-                   {"waiting", status.waiting},
+                   {"waiting", std::move(waiting)},
+                   {"registries", std::move(registries)},
                    {"workloads", std::move(workloads)},
                    {"recoveries", std::move(recoveries)}});
 }

@@ -3,6 +3,7 @@
 
 #include "config/model.hpp"
 #include "recovery/incident.hpp"
+#include "watcher/watcher.hpp"
 
 #include <string>
 #include <vector>
@@ -13,14 +14,17 @@ struct Status {
   std::string version;
   std::string nodeName;
   bool containerdConnected = false;
-  std::size_t waiting = 0;
   std::string configFile;
   bool configCurrent = true;  // false: the file on disk was refused, an earlier one is in use
+  std::vector<watcher::Waiting> waiting;
+  std::vector<watcher::Circuits::Host> registries;
 };
 
-/// {"version", "node", "containerd": {"connected"}, "config": {...}, "waiting", "workloads": [...],
-///  "recoveries": [{"id", "namespace", "pod", "container", "workload", "binary", "cause", "state", "pid",
-///  "begun", "phasesMs": {...}, "error"?}]}; durations in milliseconds.
+/// {"version", "node", "containerd": {"connected"}, "config": {...}, "workloads": [...],
+///  "waiting": [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?,
+///  "text"?}], "registries": [{"host", "state", "forMs", "cause"?, "text"?}], "recoveries": [{"id",
+///  "namespace", "pod", "container", "workload", "binary", "cause", "state", "pid", "begun", "phasesMs":
+///  {...}, "error"?}]}; durations in milliseconds.
 std::string statusJson(const Status& status, const config::Config& config,
                        const std::vector<recovery::Incident>& incidents);
 

@@ -27,7 +27,7 @@ struct Match {
   std::string container;
 };
 
-enum class PullPolicy : std::uint8_t { if_not_present, always };
+enum class PullPolicy : std::uint8_t { if_not_present, always, never };
 
 struct DetectionSettings {
   CauseSet triggers = defaultTriggers();
@@ -104,6 +104,8 @@ struct Workload {
   HealthCheck healthCheck;
   Readiness readiness;
   DetectionSettings detection;
+  std::vector<std::string> startAfter;  // init containers that must have ended well first
+  std::string dockerConfig;             // file of the probe pull's credentials; empty: the registry's entry
   HandBack handBack;
   Resources resources;
   Restart restart;
@@ -115,6 +117,7 @@ struct ContainerdSettings {
   std::string socket = "/run/containerd/containerd.sock";
   std::string namespaceName = "k8s.io";
   nanoseconds resyncInterval = std::chrono::seconds(30);  // a missed event costs at most this
+  std::string sandboxImage;  // the pause image, where containerd (2.x) does not tell; empty: do not look
 };
 
 struct CacheSettings {
@@ -146,8 +149,19 @@ struct TelemetrySettings {
 
 struct DetectionDefaults {
   nanoseconds reprobeInterval = std::chrono::seconds(10);  // while a pod waits or runs its fallback; jittered
-  unsigned maxConcurrentProbes = 4;
-  DetectionSettings workloadDefaults;  // for workloads that say nothing
+  unsigned maxConcurrentProbes = 16;                       // in all; two a registry
+  DetectionSettings workloadDefaults;                      // for workloads that say nothing
+};
+
+struct Registry {
+  std::string host;          // with its port, as images name it
+  std::string dockerConfig;  // a dockerconfigjson file
+};
+
+/// Pods that choose their binary themselves, by fallbackd.io/binary.CONTAINER and
+/// fallbackd.io/image.CONTAINER.
+struct PodAnnotations {
+  std::vector<std::string> namespaces;  // where they count; empty: nowhere
 };
 
 struct Config {
@@ -156,6 +170,8 @@ struct Config {
   LauncherSettings launcher;
   TelemetrySettings telemetry;
   DetectionDefaults detection;
+  std::vector<Registry> registries;
+  PodAnnotations podAnnotations;
   std::vector<Workload> workloads;
 };
 

@@ -3,6 +3,7 @@
 #include "base/strings.hpp"
 #include "config/names.hpp"
 
+#include <algorithm>
 #include <sys/un.h>
 #include <utility>
 
@@ -12,34 +13,31 @@ namespace {
 
 constexpr std::string_view kApiVersion = "fallbackd.io/v1";
 
-void absolutePath(const MapReader& map, std::string_view key, std::string& out) {
-  if (!map.read(key, out) || out.starts_with('/')) return;
-  map.problem(key, "must be an absolute path, but is " + quoted(out),
-              out.starts_with("unix://") ? "leave unix:// away" : "begin it with /");
-}
-
 void socketPath(const MapReader& map, std::string_view key, std::string& out) {
-  absolutePath(map, key, out);
+  map.absolutePath(key, out);
   if (out.size() >= sizeof(sockaddr_un::sun_path)) {
     map.problem(key, "is longer than the 107 bytes that a unix socket's path may have");
   }
 }
 
 void readContainerd(const Place& place, ContainerdSettings& out) {
-  const MapReader map(place, {"socket", "namespace", "resyncInterval"});
+  const MapReader map(place, {"socket", "namespace", "resyncInterval", "sandboxImage"});
   socketPath(map, "socket", out.socket);
   map.read("namespace", out.namespaceName);
   map.duration("resyncInterval", out.resyncInterval);
+  if (map.read("sandboxImage", out.sandboxImage) && !isImageReference(out.sandboxImage)) {
+    map.problem("sandboxImage", quoted(out.sandboxImage) + " is not an image reference");
+  }
 }
 
 void readCache(const Place& place, CacheSettings& out) {
   const MapReader map(
       place, {"path", "keys", "threshold", "state", "revoked", "expiryGrace", "requirePie", "memoryBudget"});
-  absolutePath(map, "path", out.path);
-  absolutePath(map, "keys", out.keys);
-  absolutePath(map, "state", out.state);
+  map.absolutePath("path", out.path);
+  map.absolutePath("keys", out.keys);
+  map.absolutePath("state", out.state);
   if (const auto number = map.integer("threshold", 1, 16)) out.threshold = static_cast<unsigned>(*number);
-  if (map.has("revoked")) absolutePath(map, "revoked", out.revoked.emplace());
+  if (map.has("revoked")) map.absolutePath("revoked", out.revoked.emplace());
   map.duration("expiryGrace", out.expiryGrace, true);
   map.read("requirePie", out.requirePie);
   if (const auto amount = map.bytes("memoryBudget")) out.memoryBudgetBytes = *amount;
@@ -47,8 +45,8 @@ void readCache(const Place& place, CacheSettings& out) {
 
 void readLauncher(const Place& place, LauncherSettings& out) {
   const MapReader map(place, {"runDir", "kubeletPods", "allowHostNetwork"});
-  absolutePath(map, "runDir", out.runDir);
-  absolutePath(map, "kubeletPods", out.kubeletPods);
+  map.absolutePath("runDir", out.runDir);
+  map.absolutePath("kubeletPods", out.kubeletPods);
   map.read("allowHostNetwork", out.allowHostNetwork);
 }
 
@@ -81,12 +79,45 @@ void readDetectionDefaults(const Place& place, DetectionDefaults& out) {
   readDetection(map, out.workloadDefaults);
 }
 
+void readRegistries(const Place& place, std::vector<Registry>& out) {
+  eachItem(place, [&](const Place& item) {
+    const MapReader map(item, {"host", "dockerconfigjson"});
+    if (!map.valid()) return;
+    Registry registry;
+    static_cast<void>(map.require("host", "registry.example.com"));
+    static_cast<void>(map.require("dockerconfigjson", "/etc/fallbackd/pull-secret/.dockerconfigjson"));
+    if (map.read("host", registry.host) && registry.host.find('/') != std::string::npos) {
+      map.problem("host", quoted(registry.host) + " is not HOST or HOST:PORT",
+                  "leave the scheme and the path away");
+    }
+    map.absolutePath("dockerconfigjson", registry.dockerConfig);
+    if (std::any_of(out.begin(), out.end(), [&](const auto& one) { return one.host == registry.host; })) {
+      map.problem("host", "registry " + quoted(registry.host) + " is named twice", "keep one of them");
+    }
+    out.push_back(std::move(registry));
+  });
+}
+
+void readPodAnnotations(const Place& place, PodAnnotations& out) {
+  const MapReader map(place, {"namespaces"});
+  const auto list = map.find("namespaces");
+  if (!list) return;
+  eachItem(*list, [&](const Place& item) {
+    auto name = scalar(item, "the name of a namespace");
+    if (!name) return;
+    if (!isDnsLabel(*name)) item.problem(quoted(*name) + " is not a name that Kubernetes accepts");
+    out.namespaces.push_back(std::move(*name));
+  });
+}
+
 void readSections(const MapReader& map, Config& config) {
   if (const auto section = map.find("containerd")) readContainerd(*section, config.containerd);
   if (const auto section = map.find("cache")) readCache(*section, config.cache);
   if (const auto section = map.find("launcher")) readLauncher(*section, config.launcher);
   if (const auto section = map.find("telemetry")) readTelemetry(*section, config.telemetry);
   if (const auto section = map.find("detection")) readDetectionDefaults(*section, config.detection);
+  if (const auto list = map.find("registries")) readRegistries(*list, config.registries);
+  if (const auto section = map.find("podAnnotations")) readPodAnnotations(*section, config.podAnnotations);
 }
 
 void checkApiVersion(const MapReader& map) {
@@ -124,12 +155,13 @@ void readDocument(const std::string& file, std::string_view text, bool dropIn, C
   const auto document = parseDocument(file, text, problems);
   if (!document) return;
   const Place place{&*document, file, "", &problems};
-  const MapReader map(
-      place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection", "workloads"});
+  const MapReader map(place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection",
+                              "registries", "podAnnotations", "workloads"});
   if (!map.valid()) return;
   checkApiVersion(map);
   if (dropIn) {
-    for (const std::string_view key : {"containerd", "cache", "launcher", "telemetry", "detection"}) {
+    for (const std::string_view key :
+         {"containerd", "cache", "launcher", "telemetry", "detection", "registries", "podAnnotations"}) {
       map.forbid(key, "key " + quoted(key) + " may stand in the main file only",
                  "a drop-in holds apiVersion and workloads");
     }

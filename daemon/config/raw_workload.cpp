@@ -146,9 +146,19 @@ void readReadiness(const Place& place, Readiness& out) {
 void readWorkloadDetection(const Place& place, DetectionSettings& out) {
   const MapReader map(place, {"triggers", "stallTimeout", "imagePullPolicy"});
   readDetection(map, out);
-  if (const auto i = map.choice("imagePullPolicy", {"IfNotPresent", "Always"})) {
+  if (const auto i = map.choice("imagePullPolicy", {"IfNotPresent", "Always", "Never"})) {
     out.pullPolicy = static_cast<PullPolicy>(*i);
   }
+}
+
+void readStartAfter(const Place& place, const std::string& own, std::vector<std::string>& out) {
+  eachItem(place, [&](const Place& item) {
+    auto name = scalar(item, "the name of an init container");
+    if (!name) return;
+    if (!isDnsLabel(*name)) item.problem(quoted(*name) + " is not a name that Kubernetes accepts");
+    if (*name == own) item.problem("the container cannot wait for itself", "name its init containers");
+    out.push_back(std::move(*name));
+  });
 }
 
 void readHandBack(const Place& place, HandBack& out) {
@@ -212,8 +222,8 @@ RawWorkload readWorkload(const Place& place, const DetectionSettings& defaults) 
   RawWorkload out;
   out.position = place.position();
   const MapReader map(place, {"name", "match", "image", "binary", "args", "env", "workingDir", "user",
-                              "volumes", "healthCheck", "readiness", "detection", "handBack", "resources",
-                              "restart", "terminationGrace"});
+                              "volumes", "healthCheck", "readiness", "detection", "startAfter",
+                              "dockerconfigjson", "handBack", "resources", "restart", "terminationGrace"});
   if (!map.valid()) return out;
   auto& workload = out.workload;
   workload.detection = defaults;
@@ -235,6 +245,10 @@ RawWorkload readWorkload(const Place& place, const DetectionSettings& defaults) 
   if (const auto section = map.find("healthCheck")) readHealthCheck(*section, workload.healthCheck);
   if (const auto section = map.find("readiness")) readReadiness(*section, workload.readiness);
   if (const auto section = map.find("detection")) readWorkloadDetection(*section, workload.detection);
+  if (const auto list = map.find("startAfter")) {
+    readStartAfter(*list, workload.match.container, workload.startAfter);
+  }
+  map.absolutePath("dockerconfigjson", workload.dockerConfig);
   if (const auto section = map.find("handBack")) readHandBack(*section, workload.handBack);
   if (const auto section = map.find("resources")) readResources(*section, workload.resources);
   if (const auto section = map.find("restart")) readRestart(*section, workload.restart);

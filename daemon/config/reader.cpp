@@ -197,6 +197,15 @@ bool MapReader::read(std::string_view key, std::vector<std::string>& out) const 
   return true;
 }
 
+bool MapReader::absolutePath(std::string_view key, std::string& out) const {
+  if (!read(key, out)) return false;
+  if (!out.starts_with('/')) {
+    problem(key, "must be an absolute path, but is " + quoted(out),
+            out.starts_with("unix://") ? "leave unix:// away" : "begin it with /");
+  }
+  return true;
+}
+
 bool MapReader::duration(std::string_view key, std::chrono::nanoseconds& out, bool mayBeZero) const {
   const auto value = find(key);
   if (!value) return false;

@@ -68,6 +68,8 @@ class MapReader {
   bool read(std::string_view key, std::string& out) const;
   bool read(std::string_view key, bool& out) const;
   bool read(std::string_view key, std::vector<std::string>& out) const;
+  /// A path that begins with /. A path that does not is reported, and set all the same.
+  bool absolutePath(std::string_view key, std::string& out) const;
   bool duration(std::string_view key, std::chrono::nanoseconds& out, bool mayBeZero = false) const;
   std::optional<std::uint64_t> integer(std::string_view key, std::uint64_t least, std::uint64_t most) const;
   /// Kubernetes quantity of bytes, at least 1 MiB: 2097152, 64Mi, 1G.

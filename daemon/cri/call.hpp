@@ -2,10 +2,12 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
@@ -29,6 +31,32 @@ struct CallResult {
   Response response;
 };
 
+inline void prepare(grpc::ClientContext& context, const CallOptions& options) {
+  if (options.deadline) context.set_deadline(std::chrono::system_clock::now() + *options.deadline);
+  if (!options.containerdNamespace.empty()) {
+    context.AddMetadata("containerd-namespace", options.containerdNamespace);
+  }
+}
+
+/// A callback for gRPC's threads that completes `handler` on its own executor; until then a cancellation
+/// cancels the call. gRPC wants it copyable; the handler can only be moved, so it is shared.
+template <class Handler>
+std::function<void(grpc::Status)> handOver(std::shared_ptr<Handler> handler,
+                                           std::shared_ptr<grpc::ClientContext> context) {
+  auto executor = boost::asio::get_associated_executor(*handler);
+  if (auto slot = boost::asio::get_associated_cancellation_slot(*handler); slot.is_connected()) {
+    slot.assign([context](boost::asio::cancellation_type) { context->TryCancel(); });
+  }
+  auto work = std::make_shared<boost::asio::executor_work_guard<decltype(executor)>>(executor);
+  return [handler, executor, work](grpc::Status status) {
+    boost::asio::post(executor, [handler, status = std::move(status)]() mutable {
+      boost::asio::get_associated_cancellation_slot(*handler).clear();
+      (*handler)(std::move(status));
+    });
+    work->reset();
+  };
+}
+
 /// `start(context, request, response, done)` begins the call on the stub's async interface. Request and
 /// options must be named objects of the caller: GCC 12 destroys aggregate temporaries of a co_await
 /// expression twice.
@@ -41,32 +69,60 @@ boost::asio::awaitable<CallResult<Response>> unary(Request request, CallOptions 
   };
   auto state = std::make_shared<State>();
   state->request = std::move(request);
-  if (options.deadline) state->context.set_deadline(std::chrono::system_clock::now() + *options.deadline);
-  if (!options.containerdNamespace.empty()) {
-    state->context.AddMetadata("containerd-namespace", options.containerdNamespace);
-  }
+  prepare(state->context, options);
 
   auto initiate = [state, &start](auto handler) {
-    // gRPC wants a copyable callback; the handler can only be moved.
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    auto executor = boost::asio::get_associated_executor(*shared);
-    if (auto slot = boost::asio::get_associated_cancellation_slot(*shared); slot.is_connected()) {
-      slot.assign([state](boost::asio::cancellation_type) { state->context.TryCancel(); });
-    }
-    auto work = boost::asio::make_work_guard(executor);
+    // The callback holds the state: gRPC works in it until then.
+    const std::shared_ptr<grpc::ClientContext> context(state, &state->context);
     start(&state->context, &state->request, &state->response,
-          [shared, executor, work = std::move(work)](grpc::Status status) mutable {
-            boost::asio::post(executor, [shared, status = std::move(status)]() mutable {
-              boost::asio::get_associated_cancellation_slot(*shared).clear();
-              (*shared)(std::move(status));
-            });
-            work.reset();
-          });
+          [state, done = handOver(shared, context)](grpc::Status status) { done(std::move(status)); });
   };
   grpc::Status status =
       co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(grpc::Status)>(
           std::move(initiate), boost::asio::use_awaitable);
   co_return CallResult<Response>{std::move(status), std::move(state->response)};
+}
+
+/// The same for a call that answers with a stream: all of its parts. `start(context, request, reactor)`.
+template <class Part, class Request, class Start>
+boost::asio::awaitable<CallResult<std::vector<Part>>> serverStream(Request request, CallOptions options,
+                                                                   Start start) {
+  /// Keeps itself alive until gRPC is done with it.
+  struct Reactor final : grpc::ClientReadReactor<Part> {
+    void OnReadDone(bool ok) override {
+      if (!ok) return;  // OnDone follows
+      parts.push_back(std::move(part));
+      part = Part();
+      this->StartRead(&part);
+    }
+    void OnDone(const grpc::Status& status) override {
+      const auto self = std::move(keep);
+      done(status);
+    }
+    grpc::ClientContext context;
+    Request request;
+    Part part;
+    std::vector<Part> parts;
+    std::function<void(grpc::Status)> done;
+    std::shared_ptr<Reactor> keep;
+  };
+  auto reactor = std::make_shared<Reactor>();
+  reactor->request = std::move(request);
+  prepare(reactor->context, options);
+
+  auto initiate = [reactor, &start](auto handler) {
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    reactor->done = handOver(shared, std::shared_ptr<grpc::ClientContext>(reactor, &reactor->context));
+    reactor->keep = reactor;
+    start(&reactor->context, &reactor->request, reactor.get());
+    reactor->StartRead(&reactor->part);
+    reactor->StartCall();
+  };
+  grpc::Status status =
+      co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(grpc::Status)>(
+          std::move(initiate), boost::asio::use_awaitable);
+  co_return CallResult<std::vector<Part>>{std::move(status), std::move(reactor->parts)};
 }
 
 }  // namespace fallbackd::cri

@@ -59,7 +59,7 @@ std::optional<Event> toEvent(const events::Envelope& envelope) {
     auto body = unpack<types::TaskExit>(envelope.event());
     // An exec's exit names the exec in `id`; only the container's own process matters.
     if (body && body->id() == body->container_id()) {
-      return Event{Event::Kind::task_exited, body->container_id(), at};
+      return Event{Event::Kind::task_exited, body->container_id(), at, static_cast<int>(body->exit_status())};
     }
   } else if (topic == "/containers/create") {
     if (auto body = unpack<types::ContainerCreate>(envelope.event())) {

@@ -11,6 +11,8 @@
 #include <chrono>
 #include <utility>
 
+#include <grpcpp/support/client_interceptor.h>
+
 namespace fallbackd::cri {
 
 namespace {
@@ -64,6 +66,17 @@ NamespaceMode toMode(v1::NamespaceMode mode) {
     default:
       return NamespaceMode::container;
   }
+}
+
+Content toContent(const content::Info& info, const std::string& sourceLabel) {
+  constexpr std::string_view kChildLabel = "containerd.io/gc.ref.content.";
+  Content result;
+  result.digest = info.digest();
+  for (const auto& [name, value] : info.labels()) {
+    if (name == sourceLabel) result.repositories = value;
+    if (name.starts_with(kChildLabel)) result.children.push_back(value);
+  }
+  return result;
 }
 
 class GrpcRuntime final : public Runtime {
@@ -157,9 +170,17 @@ class GrpcRuntime final : public Runtime {
     co_return call.response.has_image();
   }
 
-  Awaitable<PullOutcome> pull(std::string reference) override {
+  Awaitable<PullOutcome> pull(std::string reference, std::optional<Credentials> credentials) override {
     v1::PullImageRequest request;
     request.mutable_image()->set_image(std::move(reference));
+    if (credentials) {
+      auto& auth = *request.mutable_auth();
+      auth.set_username(std::move(credentials->username));
+      auth.set_password(std::move(credentials->password));
+      auth.set_auth(std::move(credentials->auth));
+      auth.set_identity_token(std::move(credentials->identityToken));
+      auth.set_registry_token(std::move(credentials->registryToken));
+    }
     const CallOptions options;  // no deadline
     const auto call = co_await unary<v1::PullImageResponse>(
         request, options, [this](auto* context, auto* query, auto* response, auto done) {
@@ -182,6 +203,53 @@ class GrpcRuntime final : public Runtime {
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Containers.Get", call.status);
     co_return toLabels(call.response.container().labels());
+  }
+
+  Awaitable<Result<std::optional<int>>> exitCode(std::string containerId) override {
+    v1::ContainerStatusRequest request;
+    request.set_container_id(containerId);
+    const CallOptions options = criOptions();
+    const auto call = co_await unary<v1::ContainerStatusResponse>(
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          runtime_->async()->ContainerStatus(context, query, response, std::move(done));
+        });
+    if (!call.status.ok()) {
+      co_return failCall(Stage::containerd, "ContainerStatus of " + containerId, call.status);
+    }
+    const auto& status = call.response.status();
+    std::optional<int> code;
+    if (status.state() == v1::CONTAINER_EXITED) code = status.exit_code();
+    co_return code;
+  }
+
+  Awaitable<Result<std::string>> sandboxImage() override {
+    v1::StatusRequest request;
+    request.set_verbose(true);
+    const CallOptions options = criOptions();
+    const auto call = co_await unary<v1::StatusResponse>(
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          runtime_->async()->Status(context, query, response, std::move(done));
+        });
+    if (!call.status.ok()) co_return failCall(Stage::containerd, "Status", call.status);
+    const auto found = call.response.info().find("config");
+    co_return found == call.response.info().end() ? std::string() : sandboxImageOf(found->second);
+  }
+
+  Awaitable<Result<std::vector<Content>>> contentsFrom(std::string host) override {
+    const std::string label = "containerd.io/distribution.source." + host;
+    content::ListContentRequest request;
+    request.add_filters("labels.\"" + label + "\"");
+    const CallOptions options{kCallDeadline, namespace_};
+    const auto call = co_await serverStream<content::ListContentResponse>(
+        request, options, [this](auto* context, auto* query, auto* reactor) {
+          content_->async()->List(context, query, reactor);
+        });
+    if (!call.status.ok()) co_return failCall(Stage::containerd, "Content.List", call.status);
+    std::vector<Content> list;
+    for (const auto& part : call.response) {
+      for (const auto& info : part.info()) list.push_back(toContent(info, label));
+    }
+    co_return list;
   }
 
   Awaitable<Result<std::vector<Ingest>>> ingests() override {
@@ -209,6 +277,38 @@ class GrpcRuntime final : public Runtime {
   std::string namespace_;
 };
 
+class Counter final : public grpc::experimental::Interceptor {
+ public:
+  Counter(std::shared_ptr<CallCounts> counts, std::string_view path) : counts_(std::move(counts)) {
+    // "/runtime.v1.ImageService/PullImage" without the package
+    const auto slash = path.rfind('/');
+    const auto dot = path.rfind('.', slash);
+    method_ = path.substr(dot == std::string_view::npos ? 1 : dot + 1);
+  }
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    if (methods->QueryInterceptionHookPoint(
+            grpc::experimental::InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
+      counts_->count(method_);
+    }
+    methods->Proceed();
+  }
+
+ private:
+  std::shared_ptr<CallCounts> counts_;
+  std::string method_;
+};
+
+class CounterFactory final : public grpc::experimental::ClientInterceptorFactoryInterface {
+ public:
+  explicit CounterFactory(std::shared_ptr<CallCounts> counts) : counts_(std::move(counts)) {}
+  grpc::experimental::Interceptor* CreateClientInterceptor(grpc::experimental::ClientRpcInfo* info) override {
+    return new Counter(counts_, info->method());  // gRPC owns it
+  }
+
+ private:
+  std::shared_ptr<CallCounts> counts_;
+};
+
 }  // namespace
 
 Connection connect(const std::string& socketPath, const std::string& containerdNamespace,
@@ -223,10 +323,13 @@ Connection connect(const std::string& socketPath, const std::string& containerdN
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetServiceConfigJSON("{}");
   arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
-  auto channel =
-      grpc::CreateCustomChannel("unix:" + socketPath, grpc::InsecureChannelCredentials(), arguments);
+  auto counts = std::make_shared<CallCounts>();
+  std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(std::make_unique<CounterFactory>(counts));
+  auto channel = grpc::experimental::CreateCustomChannelWithInterceptors(
+      "unix:" + socketPath, grpc::InsecureChannelCredentials(), arguments, std::move(interceptors));
   return Connection{std::make_unique<GrpcRuntime>(channel, containerdNamespace),
-                    makeEventSource(channel, containerdNamespace, std::move(executor))};
+                    makeEventSource(channel, containerdNamespace, std::move(executor)), std::move(counts)};
 }
 
 }  // namespace fallbackd::cri

@@ -4,16 +4,37 @@
 
 #include "cri/runtime.hpp"
 
+#include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include <boost/asio/any_io_executor.hpp>
 
 namespace fallbackd::cri {
 
+/// How many calls were sent, by method ("ImageService/PullImage"). May be read on any thread.
+class CallCounts {
+ public:
+  void count(const std::string& method) {
+    const std::lock_guard lock(guard_);
+    ++counts_[method];
+  }
+  [[nodiscard]] std::map<std::string, std::uint64_t> all() const {
+    const std::lock_guard lock(guard_);
+    return counts_;
+  }
+
+ private:
+  mutable std::mutex guard_;
+  std::map<std::string, std::uint64_t> counts_;
+};
+
 struct Connection {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<EventSource> events;
+  std::shared_ptr<const CallCounts> calls;
 };
 
 /// Never fails: a socket that is not there yet shows in the first call (reason unavailable).

@@ -42,9 +42,15 @@ class Runtime {
   virtual Awaitable<Result<SandboxStatus>> sandboxStatus(std::string sandboxId) = 0;
   virtual Awaitable<Result<bool>> imagePresent(std::string reference) = 0;
   /// Has no time limit of its own: a slow pull is no failure. Cancelling it cancels the pull.
-  virtual Awaitable<PullOutcome> pull(std::string reference) = 0;
+  virtual Awaitable<PullOutcome> pull(std::string reference, std::optional<Credentials> credentials) = 0;
   /// Labels of a container or sandbox in containerd's own store: there before CRI knows it.
   virtual Awaitable<Result<Labels>> containerLabels(std::string containerId) = 0;
+  /// How a container ended; nothing while it has not. Reason not_found where CRI does not know it.
+  virtual Awaitable<Result<std::optional<int>>> exitCode(std::string containerId) = 0;
+  /// The image of the pause container as containerd is configured; empty where it does not tell (2.x).
+  virtual Awaitable<Result<std::string>> sandboxImage() = 0;
+  /// What is stored that came from this registry host, of whichever image.
+  virtual Awaitable<Result<std::vector<Content>>> contentsFrom(std::string host) = 0;
   /// Downloads that are running now, of whichever image.
   virtual Awaitable<Result<std::vector<Ingest>>> ingests() = 0;
 };
@@ -59,8 +65,9 @@ struct Event {
     image_arrived
   };
   Kind kind;
-  std::string id;  // container id, or image reference
-  Stamp at;        // when containerd says it happened
+  std::string id;    // container id, or image reference
+  Stamp at;          // when containerd says it happened
+  int exitCode = 0;  // of task_exited
 };
 
 /// One subscription. next() fails when the stream breaks; the owner then subscribes again and resyncs.

@@ -65,4 +65,10 @@ Result<> applySandboxInfo(std::string_view text, SandboxStatus& status) {
   return {};
 }
 
+std::string sandboxImageOf(std::string_view text) {
+  json::error_code error;
+  const json::value root = json::parse({text.data(), text.size()}, error);
+  return error ? std::string() : stringAt(root, {"sandboxImage"});
+}
+
 }  // namespace fallbackd::cri

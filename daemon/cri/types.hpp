@@ -50,6 +50,22 @@ struct Container {
   State state = State::unknown;
 };
 
+/// Something that the content store holds, and where it came from: Content.List.
+struct Content {
+  std::string digest;                 // "sha256:..."
+  std::string repositories;           // of the host that was asked for, between commas
+  std::vector<std::string> children;  // digests that a manifest or index refers to
+};
+
+/// What a registry wants to see; travels in PullImage and is never logged.
+struct Credentials {
+  std::string username;
+  std::string password;
+  std::string auth;  // base64 of USERNAME:PASSWORD
+  std::string identityToken;
+  std::string registryToken;
+};
+
 /// A running download of the content store: Content.ListStatuses.
 struct Ingest {
   std::string ref;

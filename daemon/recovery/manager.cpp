@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kKeptEnded = 200;
 constexpr std::size_t kKeptHanded = 256;
+constexpr std::size_t kKeptSaid = 256;
 
 }  // namespace
 
@@ -122,13 +123,41 @@ void Manager::probed(const config::Workload& workload, const watcher::Verdict& v
                                      {"result", result},
                                      {"text", verdict.text},
                                      {"ms", toMillis(verdict.ended - verdict.started)}});
-  if (verdict.kind == Kind::failed && !workload.detection.triggers.contains(verdict.cause)) {
+  if (verdict.kind == Kind::failed && verdict.cause == Cause::unknown) {
+    if (firstTime(verdict.text)) {
+      services_.log.warn("containerd gave a reason that is not known here",
+                         {{"workload", workload.name}, {"image", workload.image}, {"text", verdict.text}});
+    }
+  } else if (verdict.kind == Kind::failed && !workload.detection.triggers.contains(verdict.cause)) {
     services_.log.info("image cannot be pulled, but this cause starts no fallback",
                        {{"workload", workload.name},
                         {"image", workload.image},
                         {"cause", toString(verdict.cause)},
                         {"text", verdict.text}});
   }
+}
+
+/// Whether a text was not seen before: what repeats every few seconds is logged once.
+bool Manager::firstTime(const std::string& text) {
+  if (said_.size() >= kKeptSaid) said_.clear();
+  return said_.insert(text).second;
+}
+
+void Manager::trouble(const std::string& what) {
+  if (firstTime(what)) services_.log.warn("needs attention", {{"what", what}});
+}
+
+void Manager::sandboxImage(const std::string& reference, bool present) {
+  services_.metrics.sandboxImagePresent(present);
+  if (sandboxImagePresent_ == present) return;
+  if (!present) {
+    services_.log.warn(
+        "the pause image is not on the node: no pod can get a sandbox, and no fallback can help",
+        {{"image", reference}});
+  } else if (sandboxImagePresent_) {
+    services_.log.info("the pause image is on the node again", {{"image", reference}});
+  }
+  sandboxImagePresent_ = present;
 }
 
 void Manager::connection(bool up, const std::string& why) {
@@ -178,9 +207,8 @@ cri::Awaitable<void> Manager::adoptOne(JournalEntry entry) {
     forget(process.error().message());
     co_return;
   }
-  const auto workload = std::find_if(config_->workloads.begin(), config_->workloads.end(),
-                                     [&](const auto& one) { return one.name == incident.workload; });
-  if (workload == config_->workloads.end()) {
+  const auto workload = co_await workloadOf(incident);
+  if (workload == nullptr) {
     const auto status = co_await (*process)->stop(std::chrono::seconds(1));
     static_cast<void>(status);
     forget("its workload is not configured any more");
@@ -191,10 +219,26 @@ cri::Awaitable<void> Manager::adoptOne(JournalEntry entry) {
   incident.stamps.detected = now;
   incident.stamps.started = now;
   const Key key{incident.target.sandboxId, incident.target.container};
-  const auto recovery =
-      std::make_shared<Recovery>(services_, std::move(incident), watcher::WorkloadPtr(config_, &*workload));
+  const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), workload);
   active_.emplace(key, recovery);
   tasks_.spawn(keep(key, recovery, std::move(*process)));
+}
+
+/// By its name; where pods may choose their binary, as the pod's annotations say now.
+cri::Awaitable<watcher::WorkloadPtr> Manager::workloadOf(const Incident& incident) {
+  if (watcher::annotationsCount(*config_, incident.target.podNamespace)) {
+    const auto status = co_await services_.runtime.sandboxStatus(incident.target.sandboxId);
+    if (status) {
+      const auto covering = watcher::workloadsFor(config_, status->sandbox);
+      for (const auto& workload : covering.workloads) {
+        if (workload->match.container == incident.target.container) co_return workload;
+      }
+    }
+  }
+  for (const auto& workload : config_->workloads) {
+    if (workload.name == incident.workload) co_return watcher::WorkloadPtr(config_, &workload);
+  }
+  co_return nullptr;
 }
 
 cri::Awaitable<void> Manager::stop() {

@@ -9,6 +9,8 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +41,8 @@ class Manager final : public watcher::Listener {
   void sandboxGone(const std::string& sandboxId) override;
   void imageArrived(const std::string& reference) override;
   void probed(const config::Workload& workload, const watcher::Verdict& verdict) override;
+  void sandboxImage(const std::string& reference, bool present) override;
+  void trouble(const std::string& what) override;
   void connection(bool up, const std::string& why) override;
 
  private:
@@ -48,6 +52,8 @@ class Manager final : public watcher::Listener {
                             std::unique_ptr<launcher::Process> process);
   void retire(const Key& key, const Recovery& recovery);
   cri::Awaitable<void> adoptOne(JournalEntry entry);
+  cri::Awaitable<watcher::WorkloadPtr> workloadOf(const Incident& incident);
+  bool firstTime(const std::string& text);
   cri::Awaitable<void> checkAdopted(std::string sandboxId);
 
   Services& services_;
@@ -63,6 +69,8 @@ class Manager final : public watcher::Listener {
   std::map<Key, Handed> handedTo_;
   std::map<std::string, Stamp> startedBeforeEnd_;
   bool connected_ = false;
+  std::optional<bool> sandboxImagePresent_;
+  std::set<std::string> said_;  // troubles and texts that need not be said again
   TaskGroup tasks_;
 };
 

@@ -1,8 +1,10 @@
 #include "telemetry/metrics.hpp"
 
 #include <array>
+#include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
@@ -68,6 +70,14 @@ struct Metrics::Families {
   prometheus::Family<prometheus::Gauge>& connected =
       gauge(registry, "fallbackd_containerd_connected",
             "1 while the event stream stands and the pod view is complete.");
+  prometheus::Family<prometheus::Gauge>& sandboxImage =
+      gauge(registry, "fallbackd_sandbox_image_present",
+            "1 if the pause image is on the node, 0 if no pod can get a sandbox for want of it.");
+  prometheus::Family<prometheus::Gauge>& circuits = gauge(
+      registry, "fallbackd_registry_circuit_state",
+      "What is known of a registry: 0 closed (it answers), 1 half open (being asked), 2 open (it fails).");
+  prometheus::Family<prometheus::Counter>& calls =
+      counter(registry, "fallbackd_containerd_calls_total", "Calls sent to containerd, by method.");
   prometheus::Family<prometheus::Counter>& connectionLosses = counter(
       registry, "fallbackd_containerd_connection_losses_total", "How often the event stream was lost.");
   prometheus::Family<prometheus::Counter>& admissions = counter(
@@ -85,6 +95,8 @@ struct Metrics::Families {
   prometheus::Family<prometheus::Gauge>& build =
       gauge(registry, "fallbackd_build_info", "Always 1; the version is in the label.");
 
+  std::mutex circuitMutex;
+  std::map<std::string, prometheus::Gauge*> circuitOf;
   std::mutex coverageMutex;
   std::set<prometheus::Gauge*> coverage;
 };
@@ -143,6 +155,30 @@ void Metrics::probe(std::string_view result) {
 
 void Metrics::waitingContainers(std::size_t count) {
   families_->waiting.Add({}).Set(static_cast<double>(count));
+}
+
+void Metrics::sandboxImagePresent(bool present) {
+  families_->sandboxImage.Add({}).Set(present ? 1 : 0);
+}
+
+void Metrics::registryCircuits(const std::map<std::string, int>& states) {
+  const std::lock_guard lock(families_->circuitMutex);
+  for (auto& [host, series] : families_->circuitOf) {
+    if (!states.contains(host)) families_->circuits.Remove(std::exchange(series, nullptr));
+  }
+  std::erase_if(families_->circuitOf, [](const auto& one) { return one.second == nullptr; });
+  for (const auto& [host, state] : states) {
+    auto& series = families_->circuits.Add({{"host", host}});
+    series.Set(state);
+    families_->circuitOf[host] = &series;
+  }
+}
+
+void Metrics::containerdCalls(const std::map<std::string, std::uint64_t>& totals) {
+  for (const auto& [method, total] : totals) {
+    auto& series = families_->calls.Add({{"method", method}});
+    series.Increment(static_cast<double>(total) - series.Value());
+  }
 }
 
 void Metrics::containerdConnected(bool connected) {

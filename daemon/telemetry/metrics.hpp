@@ -6,6 +6,8 @@
 #include "base/error.hpp"
 
 #include <chrono>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,6 +38,11 @@ class Metrics {
   /// result: a cause, "pulled" or "undecided"
   void probe(std::string_view result);
   void waitingContainers(std::size_t count);
+  void sandboxImagePresent(bool present);
+  /// 0 closed, 1 half open, 2 open; replaces what was set before. The hosts must be a bounded set.
+  void registryCircuits(const std::map<std::string, int>& states);
+  /// Calls sent to containerd since the start, by method.
+  void containerdCalls(const std::map<std::string, std::uint64_t>& totals);
   void containerdConnected(bool connected);
 
   /// result: "admitted", or the reason of the refusal

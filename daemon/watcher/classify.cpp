@@ -20,8 +20,8 @@ bool has(std::string_view text, std::string_view part) {
 
 /// The HTTP status in "... unexpected status from HEAD request to URL: 502 Bad Gateway" and its kin.
 std::optional<int> httpStatus(std::string_view text) {
-  constexpr std::array<std::string_view, 3> kLeads{"failed with status code", "unexpected status from",
-                                                   "unexpected status code"};
+  // "unexpected status: 503 Service Unavailable" is what 1.6 says of a token endpoint.
+  constexpr std::array<std::string_view, 2> kLeads{"failed with status code", "unexpected status"};
   for (const auto lead : kLeads) {
     auto at = text.find(lead);
     if (at == std::string_view::npos) continue;

@@ -1,5 +1,7 @@
 #include "watcher/image_reference.hpp"
 
+#include <algorithm>
+
 namespace fallbackd::watcher {
 
 namespace {
@@ -28,6 +30,13 @@ std::string normalizedReference(std::string_view reference) {
   const auto slash = full.rfind('/');
   if (full.find(':', slash) == std::string::npos) full.append(":latest");
   return full;
+}
+
+std::string repositoryOf(std::string_view reference) {
+  const std::string full = normalizedReference(reference);
+  const auto begin = full.find('/') + 1;
+  const auto end = std::min(full.find('@'), full.find(':', begin));
+  return full.substr(begin, end == std::string::npos ? end : end - begin);
 }
 
 }  // namespace fallbackd::watcher

@@ -12,4 +12,7 @@ std::string normalizedReference(std::string_view reference);
 /// The registry's host (and port) of a reference: "docker.io" where none is named.
 std::string registryHost(std::string_view reference);
 
+/// The path behind the host, without tag and digest: "library/nginx".
+std::string repositoryOf(std::string_view reference);
+
 }  // namespace fallbackd::watcher

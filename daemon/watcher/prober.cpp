@@ -1,9 +1,11 @@
 #include "watcher/prober.hpp"
 
 #include "watcher/classify.hpp"
+#include "watcher/credentials.hpp"
+#include "watcher/image_reference.hpp"
+#include "watcher/progress.hpp"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 #include <variant>
 
@@ -13,66 +15,155 @@ namespace fallbackd::watcher {
 
 namespace asio = boost::asio;
 
+namespace {
+
+// Two suffice to tell an ill image from an ill registry, and leave room for other hosts.
+constexpr std::size_t kMaxOfHost = 2;
+// So many looks fit into a stall timeout: a verdict is late by at most that part of it.
+constexpr int kLooksPerTimeout = 4;
+
+/// What tells pulls apart: the same image with other credentials is another question.
+std::string keyOf(const Question& question) {
+  return question.credentialsFile.empty() ? question.reference
+                                          : question.reference + "\n" + question.credentialsFile;
+}
+
+Verdict knownVerdict(Failure failure) {
+  Verdict verdict;
+  verdict.kind = Verdict::Kind::failed;
+  verdict.cause = failure.cause;
+  verdict.text = std::move(failure.text);
+  verdict.started = verdict.ended = Monotonic::now();
+  return verdict;
+}
+
+}  // namespace
+
 struct Prober::Flight {
   explicit Flight(const asio::any_io_executor& executor)
       : done(executor, asio::steady_timer::time_point::max()) {}
-  std::string reference;
-  std::chrono::nanoseconds stallTimeout{};
+  Question question;
+  std::string key;
+  std::string host;
   bool ended = false;
+  bool told = true;  // somebody knows the verdict, or there was no pull
   Verdict verdict;
   asio::steady_timer done;  // cancelled when the verdict is there
 };
 
-Prober::Prober(asio::any_io_executor executor, cri::Runtime& runtime, std::size_t maxConcurrent)
+Prober::Prober(asio::any_io_executor executor, cri::Runtime& runtime, std::size_t maxConcurrent,
+               std::chrono::nanoseconds reprobeInterval, std::function<void(const std::string&)> reopened)
     : executor_(executor),
       runtime_(runtime),
-      free_(std::max<std::size_t>(maxConcurrent, 1)),
+      maxConcurrent_(maxConcurrent),
+      reprobeInterval_(reprobeInterval),
+      reopened_(std::move(reopened)),
+      random_(std::random_device{}()),
       freed_(executor, asio::steady_timer::time_point::max()),
       tasks_(executor) {}
 
-cri::Awaitable<Verdict> Prober::probe(std::string reference, std::chrono::nanoseconds stallTimeout) {
-  auto& slot = flights_[reference];
-  if (slot == nullptr) {
-    slot = std::make_shared<Flight>(executor_);
-    slot->reference = reference;
-    slot->stallTimeout = stallTimeout;
+void Prober::reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval) {
+  maxConcurrent_ = maxConcurrent;
+  reprobeInterval_ = reprobeInterval;
+  freed_.cancel();
+}
+
+cri::Awaitable<Verdict> Prober::probe(Question question) {
+  const auto key = keyOf(question);
+  const auto host = registryHost(question.reference);
+  if (!flights_.contains(key)) {
+    if (auto failure = circuits_.known(host, key, Monotonic::now())) {
+      co_return knownVerdict(std::move(*failure));
+    }
+    auto made = std::make_shared<Flight>(executor_);
+    made->question = std::move(question);
+    made->key = key;
+    made->host = host;
+    flights_.emplace(key, made);
     // A task of its own: a pod that goes away must not take the pull from the others that wait for it.
-    tasks_.spawn(fly(slot));
+    tasks_.spawn(fly(made));
   }
-  const auto flight = slot;
+  const auto flight = flights_.at(key);
   while (!flight->ended) {
     boost::system::error_code ignored;
     co_await flight->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
-  co_return flight->verdict;
+  Verdict verdict = flight->verdict;
+  verdict.fresh = !std::exchange(flight->told, true);
+  co_return verdict;
 }
 
 cri::Awaitable<void> Prober::fly(std::shared_ptr<Flight> flight) {
-  while (free_ == 0) {
+  while (running_ >= maxConcurrent_ || runningOf_[flight->host] >= kMaxOfHost) {
+    // What others found out in the meantime counts for this one as well.
+    if (circuits_.known(flight->host, flight->key, Monotonic::now())) break;
     boost::system::error_code ignored;
     co_await freed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
-  --free_;
-  ++pullsSent_;
-  flight->verdict = co_await pullWatched(flight->reference, flight->stallTimeout);
-  ++free_;
-  freed_.cancel();
+  if (auto failure = circuits_.enter(flight->host, flight->key, Monotonic::now())) {
+    flight->verdict = knownVerdict(std::move(*failure));
+  } else {
+    ++running_;
+    ++runningOf_[flight->host];
+    ++pullsSent_;
+    flight->verdict = co_await pullWatched(flight->question);
+    flight->told = false;
+    --running_;
+    if (--runningOf_[flight->host] == 0) runningOf_.erase(flight->host);
+    settle(*flight);
+    freed_.cancel();
+  }
   flight->ended = true;
-  flights_.erase(flight->reference);
+  flights_.erase(flight->key);
   flight->done.cancel();
 }
 
-cri::Awaitable<Verdict> Prober::pullWatched(std::string reference, std::chrono::nanoseconds stallTimeout) {
+void Prober::settle(const Flight& flight) {
+  const auto& verdict = flight.verdict;
+  const auto now = Monotonic::now();
+  bool reopened = false;
+  switch (verdict.kind) {
+    case Verdict::Kind::pulled:
+      reopened = circuits_.succeeded(flight.host, flight.key, now);
+      break;
+    case Verdict::Kind::failed: {
+      // Nodes that lost a registry together must not ask it together.
+      std::uniform_real_distribution<double> spread(0.8, 1.2);
+      const auto pause = std::chrono::nanoseconds(
+          static_cast<std::int64_t>(static_cast<double>(reprobeInterval_.count()) * spread(random_)));
+      const Failure failure{verdict.cause, verdict.text};
+      reopened = circuits_.failed(flight.host, flight.key, failure, now, pause);
+      break;
+    }
+    case Verdict::Kind::undecided:
+      circuits_.abandoned(flight.host, flight.key);
+      break;
+  }
+  if (reopened) reopened_(flight.host);
+}
+
+cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   using namespace asio::experimental::awaitable_operators;
   Verdict verdict;
+  std::optional<cri::Credentials> credentials;
+  if (!question.credentialsFile.empty()) {
+    // Without them the rest of the outage causes can still be told.
+    auto read = readCredentials(question.credentialsFile, question.reference);
+    if (read) {
+      credentials = std::move(*read);
+    } else {
+      verdict.trouble = read.error().message();
+    }
+  }
+  verdict.withCredentials = credentials.has_value();
   verdict.started = Monotonic::now();
   const std::variant<cri::PullOutcome, std::monostate> first =
-      co_await (runtime_.pull(reference) || untilStalled(stallTimeout));
+      co_await (runtime_.pull(question.reference, std::move(credentials)) || untilStalled(question));
   verdict.ended = Monotonic::now();
   if (first.index() == 1) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = Cause::timeout;
-    verdict.text = "neither ended nor moved for " + formatDuration(stallTimeout);
+    verdict.text = "neither ended nor moved for " + formatDuration(question.stallTimeout);
     co_return verdict;
   }
   const auto& outcome = std::get<0>(first);
@@ -86,30 +177,27 @@ cri::Awaitable<Verdict> Prober::pullWatched(std::string reference, std::chrono::
   co_return verdict;
 }
 
-cri::Awaitable<void> Prober::untilStalled(std::chrono::nanoseconds stallTimeout) {
+/// Returns once the pull has stood still for the timeout.
+cri::Awaitable<void> Prober::untilStalled(Question question) {
+  const auto timeout = std::chrono::duration_cast<Monotonic::duration>(question.stallTimeout);
+  const std::string host = registryHost(question.reference);
+  Progress progress(repositoryOf(question.reference));
   asio::steady_timer timer(executor_);
-  std::map<std::string, std::int64_t> before;  // offset of each download at the last look
-  bool everMoved = false;
-  for (;;) {
-    timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(stallTimeout));
-    co_await timer.async_wait(asio::use_awaitable);
+  const auto begun = Monotonic::now();
+  auto moved = begun;
+  for (int look = 0;; ++look) {
+    const auto contents = co_await runtime_.contentsFrom(host);
     const auto ingests = co_await runtime_.ingests();
-    if (!ingests) continue;  // containerd is in trouble itself: the pull's own end will tell
-    std::map<std::string, std::int64_t> now;
-    bool moved = false;
-    for (const auto& ingest : *ingests) {
-      const auto known = before.find(ingest.ref);
-      moved = moved || (known == before.end() ? ingest.offset > 0 : ingest.offset != known->second);
-      now.emplace(ingest.ref, ingest.offset);
+    const auto now = Monotonic::now();
+    if (!contents || !ingests) {
+      moved = now;  // containerd is in trouble itself: the pull's own end will tell
+    } else if (progress.look(*contents, *ingests) || progress.unpacking()) {
+      moved = now;
     }
-    // A download that is gone from the list was completed.
-    moved = moved || std::any_of(before.begin(), before.end(),
-                                 [&](const auto& one) { return !now.contains(one.first); });
-    everMoved = everMoved || moved;
-    // With everything downloaded containerd unpacks, which moves no download and can take long.
-    const bool unpacking = everMoved && now.empty();
-    if (!moved && !unpacking) co_return;
-    before = std::move(now);
+    if (now - moved >= timeout) co_return;
+    timer.expires_at(std::min(begun + (look + 1) * (timeout / kLooksPerTimeout), moved + timeout));
+    if (timer.expiry() <= now) timer.expires_after(timeout / kLooksPerTimeout);
+    co_await timer.async_wait(asio::use_awaitable);
   }
 }
 

@@ -1,22 +1,32 @@
 // Probe pulls: asking the registry through containerd why an image cannot be had. One pull an image at a
-// time however many pods wait for it, a bounded number of pulls in all. One io_context thread.
+// time however many pods wait for it, a bounded number of pulls in all and of each host, none where the
+// answer is known. One io_context thread.
 #pragma once
 
 #include "base/cause.hpp"
 #include "base/clock.hpp"
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
+#include "watcher/circuits.hpp"
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
+#include <random>
 #include <string>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 namespace fallbackd::watcher {
+
+struct Question {
+  std::string reference;
+  std::string credentialsFile;  // dockerconfigjson; empty: none
+  std::chrono::nanoseconds stallTimeout{};
+};
 
 struct Verdict {
   enum class Kind : std::uint8_t {
@@ -26,18 +36,28 @@ struct Verdict {
   };
   Kind kind = Kind::undecided;
   Cause cause = Cause::unknown;
-  std::string text;  // containerd's words
+  std::string text;              // containerd's words
+  bool fresh = false;            // of a pull that nobody was told of yet
+  bool withCredentials = false;  // a password or token was sent along
+  std::string trouble;           // what the operator should mend: credentials that cannot be read
   Stamp started;
   Stamp ended;
 };
 
 class Prober {
  public:
-  Prober(boost::asio::any_io_executor executor, cri::Runtime& runtime, std::size_t maxConcurrent);
+  /// `reopened(host)` is called when a registry that failed answers again.
+  Prober(boost::asio::any_io_executor executor, cri::Runtime& runtime, std::size_t maxConcurrent,
+         std::chrono::nanoseconds reprobeInterval, std::function<void(const std::string&)> reopened);
 
-  /// Pulls `reference`, or joins the pull of it that is under way. A pull that neither ends nor moves
-  /// within `stallTimeout` is cancelled and counts as a timeout; one that moves is left alone.
-  cri::Awaitable<Verdict> probe(std::string reference, std::chrono::nanoseconds stallTimeout);
+  /// Pulls the image, or joins the pull of it that is under way, or says what is known of its registry. A
+  /// pull that neither ends nor moves within `stallTimeout` is cancelled and counts as a timeout; one that
+  /// moves is left alone.
+  cri::Awaitable<Verdict> probe(Question question);
+
+  void reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval);
+
+  [[nodiscard]] std::vector<Circuits::Host> registries() const { return circuits_.hosts(); }
 
   /// How many pulls were really sent, for the metrics and for tests.
   [[nodiscard]] std::size_t pullsSent() const { return pullsSent_; }
@@ -46,13 +66,20 @@ class Prober {
   struct Flight;
 
   cri::Awaitable<void> fly(std::shared_ptr<Flight> flight);
-  cri::Awaitable<Verdict> pullWatched(std::string reference, std::chrono::nanoseconds stallTimeout);
-  cri::Awaitable<void> untilStalled(std::chrono::nanoseconds stallTimeout);
+  cri::Awaitable<Verdict> pullWatched(Question question);
+  cri::Awaitable<void> untilStalled(Question question);
+  void settle(const Flight& flight);
 
   boost::asio::any_io_executor executor_;
   cri::Runtime& runtime_;
-  std::size_t free_;
+  std::size_t maxConcurrent_;
+  std::chrono::nanoseconds reprobeInterval_;
+  std::function<void(const std::string&)> reopened_;
+  std::size_t running_ = 0;
+  std::map<std::string, std::size_t> runningOf_;  // by host
   std::size_t pullsSent_ = 0;
+  Circuits circuits_;
+  std::minstd_rand random_;
   boost::asio::steady_timer freed_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;
   TaskGroup tasks_;

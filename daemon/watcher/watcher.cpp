@@ -28,17 +28,22 @@ constexpr auto kFirstReconnect = 50ms;
 constexpr auto kLastReconnect = 2s;
 // containerd could not be asked: ask again soon, it is not the registry's fault.
 constexpr auto kUndecidedRetry = 250ms;
+// containerd stores a sandbox for CRI only after its process started.
+constexpr auto kFirstLook = 2ms;
+constexpr auto kLastLook = 100ms;
+constexpr int kMostLooks = 100;
 
 std::string labelOr(const cri::Labels& labels, const char* key) {
   const auto found = labels.find(key);
   return found == labels.end() ? std::string() : found->second;
 }
 
-/// Sleeps; returns early, without an exception, when the timer is cancelled as a wake-up call.
-cri::Awaitable<void> pauseFor(std::shared_ptr<asio::steady_timer> timer, std::chrono::nanoseconds interval) {
-  timer->expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(interval));
+/// Sleeps; returns early, without an exception, when the timer is cancelled as a wake-up call. The timer is
+/// the coroutine's own, or outlives it.
+cri::Awaitable<void> pauseFor(asio::steady_timer& timer, std::chrono::nanoseconds interval) {
+  timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(interval));
   boost::system::error_code ignored;
-  co_await timer->async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
 }
 
 }  // namespace
@@ -50,7 +55,12 @@ Watcher::Watcher(asio::any_io_executor executor, cri::Runtime& runtime, cri::Eve
       events_(events),
       listener_(listener),
       config_(std::move(config)),
-      prober_(executor, runtime, config_->detection.maxConcurrentProbes),
+      prober_(executor, runtime, config_->detection.maxConcurrentProbes, config_->detection.reprobeInterval,
+              [this](const std::string& host) {
+                wake([&](const Key&, const Attendance& one) {
+                  return registryHost(one.workload->image) == host;
+                });
+              }),
       random_(std::random_device{}()),
       tasks_(executor) {}
 
@@ -61,7 +71,7 @@ cri::Awaitable<void> Watcher::run() {
     const auto ended = co_await follow();
     listener_.connection(false, ended ? std::string() : ended.error().message());
     if (Monotonic::now() - began > kLastReconnect) delay = kFirstReconnect;
-    const auto timer = std::make_shared<asio::steady_timer>(executor_);
+    asio::steady_timer timer(executor_);
     co_await pauseFor(timer, jittered(delay));
     delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastReconnect);
   }
@@ -91,7 +101,7 @@ cri::Awaitable<Result<>> Watcher::follow() {
 
 /// Ends when a resync fails: then the connection is set up anew.
 cri::Awaitable<void> Watcher::resyncRegularly() {
-  const auto timer = std::make_shared<asio::steady_timer>(executor_);
+  asio::steady_timer timer(executor_);
   for (;;) {
     co_await pauseFor(timer, jittered(config_->containerd.resyncInterval));
     const auto synced = co_await resync();
@@ -139,6 +149,7 @@ cri::Awaitable<Result<>> Watcher::resync() {
     for (const auto& id : removed) dropContainer(id);
     attendAll(pod);
   }
+  co_await checkSandboxImage();
   co_return Result<>{};
 }
 
@@ -149,6 +160,8 @@ cri::Awaitable<void> Watcher::handle(cri::Event event) {
       if (const auto pod = pods_.find(event.id); pod != pods_.end()) {
         pod->second.since = event.at;
         listener_.sandboxStarted(event.id, event.at);
+      } else if (const auto asked = learning_.find(event.id); asked != learning_.end()) {
+        asked->second = event.at;
       } else if (!sandboxOf_.contains(event.id)) {
         co_await learn(event.id, event.at);
       }
@@ -162,13 +175,14 @@ cri::Awaitable<void> Watcher::handle(cri::Event event) {
       dropSandbox(event.id);
       break;
     case Kind::task_exited:
+      exited(event);
       dropSandbox(event.id);  // no sandbox has the id of an ordinary container
       break;
     case Kind::image_arrived:
       listener_.imageArrived(event.id);
-      for (const auto& [key, attendance] : attended_) {
-        if (normalizedReference(attendance.workload->image) == event.id) attendance.pause->cancel();
-      }
+      wake([&](const Key&, const Attendance& one) {
+        return normalizedReference(one.workload->image) == event.id;
+      });
       break;
   }
 }
@@ -187,7 +201,12 @@ cri::Awaitable<void> Watcher::learn(std::string id, Stamp at) {
     sandbox.podNamespace = labelOr(*labels, kPodNamespaceLabel);
     sandbox.podUid = labelOr(*labels, kPodUidLabel);
     sandbox.labels = *labels;
-    addSandbox(std::move(sandbox), at);
+    if (annotationsCount(*config_, sandbox.podNamespace)) {
+      // Annotations are not in containerd's own store: CRI has them, once the sandbox stands.
+      if (learning_.emplace(id, at).second) tasks_.spawn(learnAnnotated(id));
+    } else {
+      addSandbox(std::move(sandbox), at);
+    }
   } else if (kind == "container") {
     const auto uid = labelOr(*labels, kPodUidLabel);
     const auto name = labelOr(*labels, kContainerNameLabel);
@@ -197,19 +216,76 @@ cri::Awaitable<void> Watcher::learn(std::string id, Stamp at) {
       if (pod.sandbox.podUid == uid && (newest == nullptr || pod.since > newest->since)) newest = &pod;
     }
     if (newest != nullptr && !name.empty()) addContainer(newest->sandbox.id, name, id);
+    if (newest == nullptr && !learning_.empty()) unplaced_.push_back({uid, name, id});
+  }
+}
+
+cri::Awaitable<void> Watcher::learnAnnotated(std::string id) {
+  std::chrono::nanoseconds delay = kFirstLook;
+  asio::steady_timer timer(executor_);
+  for (int look = 0; look < kMostLooks; ++look) {
+    const auto status = co_await runtime_.sandboxStatus(id);
+    if (status && status->sandbox.ready) {
+      const auto since = learning_.at(id);
+      learning_.erase(id);
+      addSandbox(status->sandbox, since);
+      co_return;
+    }
+    co_await pauseFor(timer, delay);
+    delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastLook);
+  }
+  learning_.erase(id);  // the resync finds it, if it comes at all
+}
+
+/// Without the pause image RunPodSandbox fails, and there is nothing that a fallback could join.
+cri::Awaitable<void> Watcher::checkSandboxImage() {
+  std::string reference = config_->containerd.sandboxImage;
+  if (reference.empty()) {
+    const auto told = co_await runtime_.sandboxImage();
+    if (!told || told->empty()) co_return;
+    reference = *told;
+  }
+  const auto present = co_await runtime_.imagePresent(reference);
+  if (present) listener_.sandboxImage(reference, *present);
+}
+
+void Watcher::exited(const cri::Event& event) {
+  const auto sandbox = sandboxOf_.find(event.id);
+  if (sandbox == sandboxOf_.end()) return;
+  auto& container = pods_.at(sandbox->second).containers.at(event.id);
+  container.exitCode = event.exitCode;
+  container.exited = event.at;
+  wake([&](const Key& key, const Attendance& one) {
+    return key.first == sandbox->second && !one.workload->startAfter.empty();
+  });
+}
+
+void Watcher::wake(const std::function<bool(const Key&, const Attendance&)>& which) {
+  for (const auto& [key, attendance] : attended_) {
+    if (!which(key, attendance)) continue;
+    attendance.pause->woken = true;
+    attendance.pause->timer.cancel();
   }
 }
 
 void Watcher::addSandbox(cri::Sandbox sandbox, Stamp since) {
   const std::string id = sandbox.id;
   const auto [entry, isNew] = pods_.try_emplace(id, Pod{std::move(sandbox), Monotonic::now(), since, {}});
+  const std::string uid = entry->second.sandbox.podUid;
+  for (const auto& one : std::exchange(unplaced_, {})) {
+    if (one.podUid == uid) {
+      addContainer(id, one.name, one.id);
+    } else if (!learning_.empty()) {
+      unplaced_.push_back(one);
+    }
+  }
   if (isNew) attendAll(entry->second);
 }
 
 void Watcher::addContainer(const std::string& sandboxId, const std::string& name, const std::string& id) {
   const auto pod = pods_.find(sandboxId);
   if (pod == pods_.end() ||
-      !pod->second.containers.emplace(id, KnownContainer{name, Monotonic::now()}).second) {
+      !pod->second.containers.emplace(id, KnownContainer{name, Monotonic::now(), {}, {}}).second) {
     return;
   }
   sandboxOf_[id] = sandboxId;
@@ -241,15 +317,21 @@ void Watcher::dropSandbox(const std::string& sandboxId) {
 }
 
 void Watcher::attendAll(const Pod& pod) {
-  for (const auto& workload : workloadsFor(config_, pod.sandbox)) {
+  const auto covering = workloadsFor(config_, pod.sandbox);
+  for (const auto& trouble : covering.troubles) listener_.trouble(trouble);
+  for (const auto& workload : covering.workloads) {
     const std::string& name = workload->match.container;
     const bool has = std::any_of(pod.containers.begin(), pod.containers.end(),
                                  [&](const auto& one) { return one.second.name == name; });
     const Key key{pod.sandbox.id, name};
     if (has || attended_.contains(key)) continue;
-    auto pause = std::make_shared<asio::steady_timer>(executor_);
+    auto pause = std::make_shared<Pause>(executor_);
     const auto task = tasks_.spawn(attend(key, workload, pause));
-    attended_.emplace(key, Attendance{workload, task, std::move(pause)});
+    Attendance attendance;
+    attendance.workload = workload;
+    attendance.task = task;
+    attendance.pause = std::move(pause);
+    attended_.emplace(key, std::move(attendance));
   }
 }
 
@@ -262,6 +344,7 @@ void Watcher::leave(const Key& key) {
 
 void Watcher::reconfigure(config::ConfigPtr config) {
   config_ = std::move(config);
+  prober_.reconfigure(config_->detection.maxConcurrentProbes, config_->detection.reprobeInterval);
   for (const auto& [key, attendance] : attended_) tasks_.cancel(attendance.task);
   attended_.clear();
   for (const auto& [id, pod] : pods_) attendAll(pod);
@@ -269,33 +352,128 @@ void Watcher::reconfigure(config::ConfigPtr config) {
 
 /// Looks after one waiting container until leave() cancels it. Goes on while its fallback runs: the pull that
 /// succeeds at the end of the outage puts the image on the node, and kubelet starts it at its next sync.
-cri::Awaitable<void> Watcher::attend(Key key, WorkloadPtr workload,
-                                     std::shared_ptr<asio::steady_timer> pause) {
+cri::Awaitable<void> Watcher::attend(Key key, WorkloadPtr workload, std::shared_ptr<Pause> pause) {
   for (;;) {
+    pause->woken = false;
     const auto wait = co_await lookOnce(key, workload);
-    co_await pauseFor(pause, wait);
+    if (!pause->woken) co_await pauseFor(pause->timer, wait);
   }
 }
 
 /// One look; returns how long to wait before the next.
 cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr workload) {
   const auto interval = jittered(config_->detection.reprobeInterval);
-  if (workload->detection.pullPolicy == config::PullPolicy::if_not_present) {
-    const auto present = co_await runtime_.imagePresent(workload->image);
-    if (!present) co_return kUndecidedRetry;
-    if (*present) co_return interval;
+  const auto& detection = workload->detection;
+  if (detection.pullPolicy == config::PullPolicy::never) {
+    // kubelet does not ask a registry, so none can have failed.
+    note(key, "never pulled");
+    co_return interval;
   }
-  const auto verdict = co_await prober_.probe(workload->image, workload->detection.stallTimeout);
-  listener_.probed(*workload, verdict);
-  if (verdict.kind == Verdict::Kind::undecided) co_return kUndecidedRetry;
-  if (verdict.kind == Verdict::Kind::failed && workload->detection.triggers.contains(verdict.cause)) {
-    const auto pod = pods_.find(key.first);
-    if (pod != pods_.end()) {
-      listener_.detected(Detection{pod->second.sandbox, workload, verdict.cause, verdict.text,
-                                   pod->second.since, verdict.ended});
+  if (!workload->startAfter.empty()) {
+    const auto ended = co_await predecessorsEnded(key, workload);
+    if (!ended) co_return kUndecidedRetry;
+    if (!*ended) {
+      note(key, "after init containers");
+      co_return interval;
     }
   }
+  if (detection.pullPolicy == config::PullPolicy::if_not_present) {
+    const auto present = co_await runtime_.imagePresent(workload->image);
+    if (!present) co_return kUndecidedRetry;
+    if (*present) {
+      note(key, "image present");
+      co_return interval;
+    }
+  }
+  const auto verdict = co_await prober_.probe(questionFor(*workload));
+  if (verdict.fresh) report(*workload, verdict);
+  if (verdict.kind == Verdict::Kind::undecided) {
+    note(key, "undecided", Cause::unknown, verdict.text);
+    co_return kUndecidedRetry;
+  }
+  if (verdict.kind == Verdict::Kind::pulled) {
+    note(key, "image present");
+    co_return interval;
+  }
+  // kubelet may have a password that we have not.
+  const bool undecided = verdict.cause == Cause::unauthorized && !verdict.withCredentials;
+  note(key, undecided ? "undecided" : "failed", verdict.cause, verdict.text);
+  const auto pod = pods_.find(key.first);
+  if (pod != pods_.end() && detection.triggers.contains(verdict.cause)) {
+    listener_.detected(Detection{pod->second.sandbox, workload, verdict.cause, verdict.text,
+                                 waitingSince(pod->second, *workload), verdict.ended});
+  }
   co_return interval;
+}
+
+void Watcher::report(const config::Workload& workload, const Verdict& verdict) {
+  if (!verdict.trouble.empty()) {
+    listener_.trouble("credentials of workload " + workload.name + ": " + verdict.trouble);
+  }
+  listener_.probed(workload, verdict);
+}
+
+Question Watcher::questionFor(const config::Workload& workload) const {
+  Question question{workload.image, workload.dockerConfig, workload.detection.stallTimeout};
+  if (question.credentialsFile.empty()) {
+    const auto host = registryHost(workload.image);
+    for (const auto& registry : config_->registries) {
+      if (registry.host == host) question.credentialsFile = registry.dockerConfig;
+    }
+  }
+  return question;
+}
+
+/// Each of the init containers has ended well at least once: kubelet then goes on to the next.
+cri::Awaitable<Result<bool>> Watcher::predecessorsEnded(Key key, WorkloadPtr workload) {
+  for (const auto& name : workload->startAfter) {
+    const auto pod = pods_.find(key.first);
+    if (pod == pods_.end()) co_return false;
+    std::vector<std::string> unknown;
+    bool ended = false;
+    for (const auto& [id, container] : pod->second.containers) {
+      if (container.name != name) continue;
+      if (!container.exitCode) unknown.push_back(id);
+      ended = ended || container.exitCode == 0;
+    }
+    for (const auto& id : unknown) {
+      if (ended) break;
+      const auto code = co_await runtime_.exitCode(id);
+      if (!code && code.error().reason != Reason::not_found) co_return tl::unexpected<Error>(code.error());
+      ended = code && *code == 0;
+    }
+    if (!ended) co_return false;
+  }
+  co_return true;
+}
+
+/// When kubelet could have started the container, had it the image.
+Stamp Watcher::waitingSince(const Pod& pod, const config::Workload& workload) const {
+  auto since = pod.since;
+  for (const auto& [id, container] : pod.containers) {
+    const auto& names = workload.startAfter;
+    if (container.exitCode == 0 && std::find(names.begin(), names.end(), container.name) != names.end()) {
+      since = std::max(since, container.exited);
+    }
+  }
+  return since;
+}
+
+void Watcher::note(const Key& key, std::string state, Cause cause, std::string text) {
+  const auto found = attended_.find(key);
+  if (found == attended_.end()) return;
+  found->second.state = std::move(state);
+  found->second.cause = cause;
+  found->second.text = std::move(text);
+}
+
+std::vector<Waiting> Watcher::waitingContainers() const {
+  std::vector<Waiting> all;
+  for (const auto& [key, one] : attended_) {
+    const auto& pod = pods_.at(key.first);
+    all.push_back({pod.sandbox, one.workload, pod.since, one.state, one.cause, one.text});
+  }
+  return all;
 }
 
 std::chrono::nanoseconds Watcher::jittered(std::chrono::nanoseconds interval) {

@@ -7,8 +7,10 @@
 #include "watcher/match.hpp"
 #include "watcher/prober.hpp"
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -41,9 +43,25 @@ class Listener {
   virtual void sandboxStarted(const std::string& sandboxId, Stamp at) = 0;
   virtual void sandboxGone(const std::string& sandboxId) = 0;
   virtual void imageArrived(const std::string& reference) = 0;
+  /// A probe pull ended: once for each pull, however many pods waited for it.
   virtual void probed(const config::Workload& workload, const Verdict& verdict) = 0;
+  /// Whether sandboxes can be made: without their own image no pod has a sandbox that could be joined.
+  virtual void sandboxImage(const std::string& reference, bool present) = 0;
+  /// Something that a person should mend. The same words may come again and again.
+  virtual void trouble(const std::string& what) = 0;
   /// The event stream stands and the pod view is complete (true), or was lost (false, with the reason).
   virtual void connection(bool up, const std::string& why) = 0;
+};
+
+/// A container that is not there yet, and what is known of it.
+struct Waiting {
+  cri::Sandbox sandbox;
+  WorkloadPtr workload;
+  Stamp since;
+  std::string
+      state;  // "asking", "failed", "undecided", "image present", "after init containers", "never pulled"
+  Cause cause = Cause::unknown;  // of failed and undecided
+  std::string text;
 };
 
 class Watcher {
@@ -58,11 +76,15 @@ class Watcher {
   void reconfigure(config::ConfigPtr config);
 
   [[nodiscard]] std::size_t waiting() const { return attended_.size(); }
+  [[nodiscard]] std::vector<Waiting> waitingContainers() const;
+  [[nodiscard]] std::vector<Circuits::Host> registries() const { return prober_.registries(); }
 
  private:
   struct KnownContainer {
     std::string name;
     Stamp seen;
+    std::optional<int> exitCode;  // where it has ended and we know
+    Stamp exited{};
   };
   struct Pod {
     cri::Sandbox sandbox;
@@ -71,10 +93,19 @@ class Watcher {
     std::map<std::string, KnownContainer> containers;  // by container id
   };
   using Key = std::pair<std::string, std::string>;  // sandbox id, container name
+  /// The time between two looks. A wake-up call that comes during a look shortens the next pause.
+  struct Pause {
+    explicit Pause(const boost::asio::any_io_executor& executor) : timer(executor) {}
+    boost::asio::steady_timer timer;
+    bool woken = false;
+  };
   struct Attendance {
     WorkloadPtr workload;
     TaskGroup::Id task = 0;
-    std::shared_ptr<boost::asio::steady_timer> pause;  // cancelled to look again at once
+    std::shared_ptr<Pause> pause;
+    std::string state = "asking";
+    Cause cause = Cause::unknown;
+    std::string text;
   };
 
   cri::Awaitable<Result<>> follow();
@@ -82,9 +113,17 @@ class Watcher {
   cri::Awaitable<void> resyncRegularly();
   cri::Awaitable<void> handle(cri::Event event);
   cri::Awaitable<void> learn(std::string id, Stamp at);
-  cri::Awaitable<void> attend(Key key, WorkloadPtr workload,
-                              std::shared_ptr<boost::asio::steady_timer> pause);
+  cri::Awaitable<void> learnAnnotated(std::string id);
+  cri::Awaitable<void> checkSandboxImage();
+  cri::Awaitable<void> attend(Key key, WorkloadPtr workload, std::shared_ptr<Pause> pause);
   cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload);
+  cri::Awaitable<Result<bool>> predecessorsEnded(Key key, WorkloadPtr workload);
+  void note(const Key& key, std::string state, Cause cause = Cause::unknown, std::string text = {});
+  void wake(const std::function<bool(const Key&, const Attendance&)>& which);
+  void exited(const cri::Event& event);
+  Question questionFor(const config::Workload& workload) const;
+  void report(const config::Workload& workload, const Verdict& verdict);
+  Stamp waitingSince(const Pod& pod, const config::Workload& workload) const;
 
   void addSandbox(cri::Sandbox sandbox, Stamp since);
   void addContainer(const std::string& sandboxId, const std::string& name, const std::string& id);
@@ -103,6 +142,11 @@ class Watcher {
   std::map<std::string, Pod> pods_;               // by sandbox id
   std::map<std::string, std::string> sandboxOf_;  // container id -> sandbox id
   std::map<Key, Attendance> attended_;
+  std::map<std::string, Stamp> learning_;  // sandboxes whose annotations are being asked for
+  struct Unplaced {
+    std::string podUid, name, id;
+  };
+  std::vector<Unplaced> unplaced_;  // containers that came while their sandbox was in learning_
   std::minstd_rand random_;
   TaskGroup tasks_;
 };

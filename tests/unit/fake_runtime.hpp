@@ -101,10 +101,13 @@ class FakeRuntime final : public cri::Runtime {
     if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
     co_return images.contains(reference);
   }
-  cri::Awaitable<cri::PullOutcome> pull(std::string reference) override {
+  cri::Awaitable<cri::PullOutcome> pull(std::string reference,
+                                        std::optional<cri::Credentials> credentials) override {
     ++pulls[reference];
+    lastCredentials = std::move(credentials);
     if (pullGate != nullptr) co_await pullGate->passed();
-    cri::PullOutcome outcome = pullOutcome;
+    const auto special = outcomeOf.find(reference);
+    cri::PullOutcome outcome = special == outcomeOf.end() ? pullOutcome : special->second;
     if (outcome.kind == cri::PullOutcome::Kind::pulled) images.insert(reference);
     co_return outcome;
   }
@@ -114,6 +117,13 @@ class FakeRuntime final : public cri::Runtime {
     if (found == labels.end()) co_return fail(Stage::containerd, Reason::not_found, id);
     co_return found->second;
   }
+  cri::Awaitable<Result<std::optional<int>>> exitCode(std::string id) override {
+    ++calls;
+    const auto found = exitCodes.find(id);
+    co_return found == exitCodes.end() ? std::optional<int>() : found->second;
+  }
+  cri::Awaitable<Result<std::string>> sandboxImage() override { co_return pauseImage; }
+  cri::Awaitable<Result<std::vector<cri::Content>>> contentsFrom(std::string) override { co_return contents; }
   cri::Awaitable<Result<std::vector<cri::Ingest>>> ingests() override {
     ++ingestLooks;
     if (onIngests) co_return onIngests();
@@ -149,6 +159,11 @@ class FakeRuntime final : public cri::Runtime {
   cri::PullOutcome pullOutcome{
       cri::PullOutcome::Kind::failed, 2,
       "failed to pull and unpack image: dial tcp 127.0.0.1:1: connect: connection refused"};
+  std::map<std::string, cri::PullOutcome> outcomeOf;  // by reference, where it is not pullOutcome
+  std::optional<cri::Credentials> lastCredentials;
+  std::map<std::string, std::optional<int>> exitCodes;  // by container id
+  std::string pauseImage;
+  std::vector<cri::Content> contents;
   Gate* pullGate = nullptr;
   std::function<std::vector<cri::Ingest>()> onIngests;
   int ingestLooks = 0;
@@ -164,8 +179,8 @@ class FakeEvents final : public cri::EventSource {
     broken_ = false;
     co_return std::unique_ptr<cri::EventStream>(std::make_unique<Stream>(*this));
   }
-  void send(cri::Event::Kind kind, const std::string& id) {
-    queue_.push_back({kind, id, Monotonic::now()});
+  void send(cri::Event::Kind kind, const std::string& id, int exitCode = 0) {
+    queue_.push_back({kind, id, Monotonic::now(), exitCode});
     wake_.cancel();
   }
   void breakStream() {

@@ -76,15 +76,40 @@ std::string millis(const json::object& object, std::string_view key) {
   return {buffer.data(), static_cast<std::size_t>(size)};
 }
 
+/// Pods that wait without a fallback, and why.
+void printWaiting(const json::array& waiting) {
+  if (waiting.empty()) return;
+  std::vector<std::vector<std::string>> rows{
+      {"WAITING", "NAMESPACE", "CONTAINER", "IMAGE", "STATE", "CAUSE", "TEXT"}};
+  for (const auto& item : waiting) {
+    const auto& one = item.as_object();
+    rows.push_back({text(one, "pod"), text(one, "namespace"), text(one, "container"), text(one, "image"),
+                    text(one, "state"), text(one, "cause"), text(one, "text")});
+  }
+  printTable(rows);
+}
+
+void printRegistries(const json::array& registries) {
+  if (registries.empty()) return;
+  std::vector<std::vector<std::string>> rows{{"REGISTRY", "CIRCUIT", "CAUSE", "TEXT"}};
+  for (const auto& item : registries) {
+    const auto& one = item.as_object();
+    rows.push_back({text(one, "host"), text(one, "state"), text(one, "cause"), text(one, "text")});
+  }
+  printTable(rows);
+}
+
 void printStatus(const json::object& root) {
   const auto& containerd = root.at("containerd").as_object();
   const auto& config = root.at("config").as_object();
   std::printf(
       "fallbackd %s on %s: containerd %s, %zu workloads, %s waiting%s\n", text(root, "version").c_str(),
       text(root, "node").c_str(), containerd.at("connected").as_bool() ? "connected" : "NOT CONNECTED",
-      root.at("workloads").as_array().size(), text(root, "waiting").c_str(),
+      root.at("workloads").as_array().size(), std::to_string(root.at("waiting").as_array().size()).c_str(),
       config.at("current").as_bool() ? ""
                                      : "; THE CONFIGURATION ON DISK IS REFUSED, an earlier one is in use");
+  printRegistries(root.at("registries").as_array());
+  printWaiting(root.at("waiting").as_array());
   const auto& recoveries = root.at("recoveries").as_array();
   if (recoveries.empty()) {
     std::printf("no recoveries since the start\n");

@@ -24,12 +24,16 @@ struct Seen final : Listener {
   void sandboxGone(const std::string& id) override { gone.push_back(id); }
   void imageArrived(const std::string& reference) override { images.push_back(reference); }
   void probed(const config::Workload&, const Verdict&) override { ++probes; }
+  void sandboxImage(const std::string& reference, bool present) override {
+    pauseImages.push_back(reference + (present ? " present" : " missing"));
+  }
+  void trouble(const std::string& what) override { troubles.push_back(what); }
   void connection(bool isUp, const std::string&) override {
     up = isUp;
     if (isUp) ++connections;
   }
   std::vector<Detection> detections;
-  std::vector<std::string> created, started, startedSandboxes, gone, images;
+  std::vector<std::string> created, started, startedSandboxes, gone, images, pauseImages, troubles;
   int probes = 0;
   int connections = 0;
   bool up = false;
@@ -206,6 +210,138 @@ TEST_F(WatcherTest, ANewConfigurationCoversPodsThatAlreadyWait) {
   changed->workloads[0].match.labels = {{"app", "cart"}};
   watcher.reconfigure(changed);
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+}
+
+TEST_F(WatcherTest, AnImageThatIsNeverPulledIsNeverProbed) {
+  auto changed = std::make_shared<config::Config>(*config);
+  changed->workloads[0].detection.pullPolicy = config::PullPolicy::never;
+  watcher.reconfigure(changed);
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  settle();
+  EXPECT_TRUE(runtime.pulls.empty());
+  ASSERT_EQ(watcher.waitingContainers().size(), 1U);
+  EXPECT_EQ(watcher.waitingContainers()[0].state, "never pulled");
+}
+
+TEST_F(WatcherTest, AlwaysAsksThoughTheImageIsThere) {
+  auto changed = std::make_shared<config::Config>(*config);
+  changed->workloads[0].detection.pullPolicy = config::PullPolicy::always;
+  watcher.reconfigure(changed);
+  runtime.images.insert("r/checkout:1");
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+}
+
+TEST_F(WatcherTest, AFallbackWaitsForTheInitContainers) {
+  auto changed = std::make_shared<config::Config>(*config);
+  changed->detection.reprobeInterval = 1h;  // only events wake it
+  changed->workloads[0].startAfter = {"migrate"};
+  watcher.reconfigure(changed);
+  start();
+  runtime.addSandbox("s1", "shop", "checkout");
+  events.send(Kind::task_started, "s1");
+  runtime.addContainer("c1", "s1", "migrate");
+  events.send(Kind::container_created, "c1");
+  events.send(Kind::task_started, "c1");
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.started.empty(); }));
+  EXPECT_TRUE(runtime.pulls.empty());
+  events.send(Kind::task_exited, "c1", 1);  // kubelet will try it again
+  runtime.addContainer("c2", "s1", "migrate");
+  events.send(Kind::container_created, "c2");
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.created.size() == 2; }));
+  EXPECT_TRUE(seen.detections.empty());
+  events.send(Kind::task_exited, "c2", 0);
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+}
+
+TEST_F(WatcherTest, InitContainersThatEndedBeforeTheDaemonCame) {
+  auto changed = std::make_shared<config::Config>(*config);
+  changed->workloads[0].startAfter = {"migrate"};
+  watcher.reconfigure(changed);
+  runtime.addSandbox("s1", "shop", "checkout");
+  runtime.addContainer("c1", "s1", "migrate");
+  runtime.exitCodes["c1"] = 0;
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+}
+
+TEST_F(WatcherTest, WithoutAPasswordA401IsUndecidedAndSeen) {
+  runtime.pullOutcome = {cri::PullOutcome::Kind::failed, 2,
+                         "unexpected status from HEAD request: 401 Unauthorized"};
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] {
+    const auto waiting = watcher.waitingContainers();
+    return !waiting.empty() && waiting[0].state == "undecided";
+  }));
+  EXPECT_EQ(watcher.waitingContainers()[0].cause, Cause::unauthorized);
+  EXPECT_TRUE(seen.detections.empty());
+}
+
+TEST_F(WatcherTest, AMissingPauseImageIsReported) {
+  runtime.pauseImage = "registry.k8s.io/pause:3.6";
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.pauseImages.empty(); }));
+  EXPECT_EQ(seen.pauseImages[0], "registry.k8s.io/pause:3.6 missing");
+}
+
+TEST_F(WatcherTest, PodsChooseTheirBinaryWhereTheyMay) {
+  auto changed = std::make_shared<config::Config>(*config);
+  changed->podAnnotations.namespaces = {"shop"};
+  watcher.reconfigure(changed);
+  start();
+  for (const auto* id : {"s1", "s2", "s3"}) runtime.addSandbox(id, "shop", "other");
+  runtime.addSandbox("s4", "elsewhere", "other");
+  for (const auto* id : {"s1", "s4"}) {
+    runtime.sandboxes[id].sandbox.annotations = {{"fallbackd.io/binary.web", "web@2.0.0"},
+                                                 {"fallbackd.io/image.web", "r/web:2"}};
+  }
+  runtime.sandboxes["s2"].sandbox.annotations = {{"fallbackd.io/binary.web", "web"}};
+  runtime.sandboxes["s3"].sandbox.annotations = {{"fallbackd.io/binary.web", "web@2.0.0"}};
+  for (const auto* id : {"s1", "s2", "s3", "s4"}) events.send(Kind::task_started, id);
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty() && seen.troubles.size() >= 2; }));
+  settle();
+  for (const auto& detection : seen.detections) {
+    EXPECT_EQ(detection.sandbox.id, "s1");
+    EXPECT_EQ(detection.workload->binary.toString(), "web@2.0.0");
+    EXPECT_EQ(detection.workload->image, "r/web:2");
+  }
+}
+
+TEST_F(WatcherTest, AnAnnotationReplacesTheVersionOfTheWorkload) {
+  auto changed = std::make_shared<config::Config>(*config);
+  changed->podAnnotations.namespaces = {"shop"};
+  changed->workloads[0].args = {"--port=8080"};
+  watcher.reconfigure(changed);
+  runtime.addSandbox("s1", "shop", "checkout");
+  runtime.sandboxes["s1"].sandbox.annotations = {{"fallbackd.io/binary.main", "checkout@1.9.0"},
+                                                 {"fallbackd.io/image.main", "r/checkout:9"}};
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  EXPECT_EQ(seen.detections[0].workload->binary.version, "1.9.0");
+  EXPECT_EQ(seen.detections[0].workload->image, "r/checkout:9");
+  EXPECT_EQ(seen.detections[0].workload->args, std::vector<std::string>{"--port=8080"});
+}
+
+TEST_F(WatcherTest, TheEndOfAnOutageWakesAllPodsOfTheRegistry) {
+  auto changed = std::make_shared<config::Config>(*config);
+  changed->detection.reprobeInterval = 50ms;
+  auto second = changed->workloads[0];
+  second.name = "cart";
+  second.match.labels = {{"app", "cart"}};
+  second.image = "r/cart:1";
+  changed->workloads.push_back(second);
+  watcher.reconfigure(changed);
+  runtime.addSandbox("s1", "shop", "checkout");
+  runtime.addSandbox("s2", "shop", "cart");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.detections.size() >= 2; }));
+  EXPECT_EQ(watcher.registries().at(0).state, Circuits::State::open);
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.images.size() == 2; }));
+  EXPECT_EQ(watcher.registries().at(0).state, Circuits::State::closed);
 }
 
 }  // namespace

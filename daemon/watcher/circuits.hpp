@@ -1,0 +1,75 @@
+// What is known of registries without asking: one circuit breaker a host and one an image. The second to the
+// hundredth pod that waits for a dead registry learns its cause at once, and sends no pull.
+#pragma once
+
+#include "base/cause.hpp"
+#include "base/clock.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fallbackd::watcher {
+
+struct Failure {
+  Cause cause = Cause::unknown;
+  std::string text;  // containerd's words
+};
+
+class Circuits {
+ public:
+  enum class State : std::uint8_t { closed, half_open, open };
+  struct Host {
+    std::string name;
+    State state = State::closed;
+    Failure failure;  // while not closed
+    Stamp since;      // of the state closed or not closed
+  };
+
+  /// What is known to happen to a pull now; nothing where it must be asked. `image` tells pulls of one host
+  /// apart: the reference, and whose credentials.
+  [[nodiscard]] std::optional<Failure> known(const std::string& host, const std::string& image,
+                                             Stamp now) const;
+
+  /// The same for a caller that is about to pull: where nothing is returned, the pull is the one that finds
+  /// out whether an open circuit may close, and settle() must follow.
+  std::optional<Failure> enter(const std::string& host, const std::string& image, Stamp now);
+
+  /// The image was pulled. True if this closed the host's circuit.
+  bool succeeded(const std::string& host, const std::string& image, Stamp now);
+  /// The pull failed; it is not asked again before `pause` is over. True if this closed the host's circuit:
+  /// a registry that says "not found" is well.
+  bool failed(const std::string& host, const std::string& image, const Failure& failure, Stamp now,
+              std::chrono::nanoseconds pause);
+  /// Nothing was learnt.
+  void abandoned(const std::string& host, const std::string& image);
+
+  /// Every host that was asked lately.
+  [[nodiscard]] std::vector<Host> hosts() const;
+
+ private:
+  struct Circuit {
+    State state = State::closed;
+    Failure failure;
+    Stamp since{};
+    Stamp retryAt{};
+    std::set<std::string> suspects;  // of a host: images that failed since the last good answer
+  };
+  using Map = std::map<std::string, Circuit, std::less<>>;
+
+  static std::optional<Failure> refusal(const Map& map, const std::string& name, Stamp now);
+  static void trip(Circuit& circuit, const Failure& failure, Stamp now, std::chrono::nanoseconds pause);
+  bool close(const std::string& host, Stamp now);
+
+  Map hosts_;
+  std::map<std::string, Map, std::less<>> images_;  // by host
+};
+
+std::string_view toString(Circuits::State state);
+
+}  // namespace fallbackd::watcher

@@ -1,0 +1,22 @@
+// Registry credentials from a dockerconfigjson file (the content of a pull secret), as kubelet reads them.
+#pragma once
+
+#include "base/error.hpp"
+#include "cri/types.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace fallbackd::watcher {
+
+/// The entry of `auths` that fits the reference best (the longest path of its host); nothing where none fits.
+/// `file` names the text in errors; a secret never gets into one. Stage detection, reason invalid.
+Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text, const std::string& reference,
+                                                         const std::string& file);
+
+/// Reads the file anew each time, so that a rotated secret counts at once.
+Result<std::optional<cri::Credentials>> readCredentials(const std::string& file,
+                                                        const std::string& reference);
+
+}  // namespace fallbackd::watcher

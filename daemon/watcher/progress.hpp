@@ -1,0 +1,38 @@
+// Whether the pull of one image moves, while others are being pulled at the same time.
+#pragma once
+
+#include "base/clock.hpp"
+#include "cri/types.hpp"
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace fallbackd::watcher {
+
+/// What the content store shows of a pull. containerd marks what it stores with the repository that it came
+/// from, and manifests with the digests below them; a running download names its digest. Until the manifest
+/// is there, nobody can tell whose manifest a download is: then any new one counts, since taking a slow pull
+/// for a dead one is the worse mistake.
+class Progress {
+ public:
+  /// `repository`: the path of the reference without host, tag and digest.
+  explicit Progress(std::string repository) : repository_(std::move(repository)) {}
+
+  /// Takes a look in; true if the pull has moved since the one before. The first is what to compare with.
+  bool look(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests);
+
+  /// Everything was downloaded, so containerd unpacks, which moves no download and can take long.
+  [[nodiscard]] bool unpacking() const { return everMoved_ && before_.empty(); }
+
+ private:
+  std::string repository_;
+  bool first_ = true;
+  bool everMoved_ = false;
+  std::set<std::string> stored_;                // digests of ours
+  std::map<std::string, std::int64_t> before_;  // downloads of ours: offset at the last look
+  std::set<std::string> foreign_;               // downloads that were there before us
+};
+
+}  // namespace fallbackd::watcher

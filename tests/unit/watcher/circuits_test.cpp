@@ -1,0 +1,100 @@
+#include "watcher/circuits.hpp"
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::watcher {
+namespace {
+
+using namespace std::chrono_literals;
+using State = Circuits::State;
+
+const Stamp kNow = Stamp(1h);
+const Failure kRefused{Cause::unreachable, "refused"};
+const Failure kBadGateway{Cause::server_error, "502"};
+const Failure kMissing{Cause::not_found, "not found"};
+
+struct CircuitsTest : testing::Test {
+  State stateOf(const std::string& host) const {
+    for (const auto& one : circuits.hosts()) {
+      if (one.name == host) return one.state;
+    }
+    return State::closed;
+  }
+  Circuits circuits;
+};
+
+TEST_F(CircuitsTest, NothingIsKnownOfWhatWasNeverAsked) {
+  EXPECT_FALSE(circuits.known("r", "r/a", kNow));
+  EXPECT_FALSE(circuits.enter("r", "r/a", kNow));
+  EXPECT_TRUE(circuits.hosts().empty());
+}
+
+TEST_F(CircuitsTest, ARegistryThatCannotBeReachedFailsAllItsImagesAndNoOthers) {
+  circuits.failed("r", "r/a", kRefused, kNow, 10s);
+  ASSERT_TRUE(circuits.known("r", "r/b", kNow));
+  EXPECT_EQ(circuits.known("r", "r/b", kNow)->cause, Cause::unreachable);
+  EXPECT_FALSE(circuits.known("s", "s/a", kNow));
+  EXPECT_EQ(stateOf("r"), State::open);
+}
+
+TEST_F(CircuitsTest, OneImageWithAServerErrorBlamesItselfTwoBlameTheRegistry) {
+  circuits.failed("r", "r/a", kBadGateway, kNow, 10s);
+  EXPECT_TRUE(circuits.known("r", "r/a", kNow));
+  EXPECT_FALSE(circuits.known("r", "r/b", kNow));
+  circuits.failed("r", "r/a", kBadGateway, kNow + 11s, 10s);
+  EXPECT_FALSE(circuits.known("r", "r/b", kNow + 11s)) << "the same image again is no news";
+  circuits.failed("r", "r/b", kBadGateway, kNow + 12s, 10s);
+  EXPECT_TRUE(circuits.known("r", "r/c", kNow + 12s));
+}
+
+TEST_F(CircuitsTest, AGoodAnswerBetweenTwoErrorsKeepsItClosed) {
+  circuits.failed("r", "r/a", kBadGateway, kNow, 10s);
+  circuits.succeeded("r", "r/good", kNow);
+  circuits.failed("r", "r/b", kBadGateway, kNow, 10s);
+  EXPECT_EQ(stateOf("r"), State::closed);
+}
+
+TEST_F(CircuitsTest, OneAsksAgainWhenThePauseIsOver) {
+  circuits.failed("r", "r/a", kRefused, kNow, 10s);
+  EXPECT_TRUE(circuits.enter("r", "r/b", kNow + 9s));
+  EXPECT_FALSE(circuits.enter("r", "r/b", kNow + 10s));
+  EXPECT_EQ(stateOf("r"), State::half_open);
+  EXPECT_TRUE(circuits.enter("r", "r/c", kNow + 10s)) << "one is enough";
+  EXPECT_FALSE(circuits.failed("r", "r/b", kRefused, kNow + 10s, 10s));
+  EXPECT_EQ(stateOf("r"), State::open);
+  EXPECT_TRUE(circuits.enter("r", "r/c", kNow + 11s));
+}
+
+TEST_F(CircuitsTest, AnyAnswerOfTheRegistryClosesIt) {
+  for (const auto& answer : {kMissing, Failure{Cause::unauthorized, "401"}}) {
+    circuits.failed("r", "r/a", kRefused, kNow, 10s);
+    circuits.enter("r", "r/b", kNow + 10s);
+    EXPECT_TRUE(circuits.failed("r", "r/b", answer, kNow + 10s, 10s));
+    EXPECT_EQ(stateOf("r"), State::closed);
+    EXPECT_FALSE(circuits.known("r", "r/a", kNow + 10s)) << "what failed with it is asked anew";
+    EXPECT_EQ(circuits.known("r", "r/b", kNow + 10s)->cause, answer.cause) << "but not the wrong tag";
+  }
+  circuits.failed("r", "r/a", kRefused, kNow, 10s);
+  circuits.enter("r", "r/b", kNow + 10s);
+  EXPECT_TRUE(circuits.succeeded("r", "r/b", kNow + 10s));
+  EXPECT_FALSE(circuits.succeeded("r", "r/b", kNow + 10s)) << "closed already";
+}
+
+TEST_F(CircuitsTest, WhatSaysNothingOfTheRegistryLeavesItAsItWas) {
+  circuits.failed("r", "r/a", Failure{Cause::disk, "full"}, kNow, 10s);
+  EXPECT_EQ(stateOf("r"), State::closed);
+  circuits.failed("r", "r/a", kRefused, kNow, 10s);
+  circuits.enter("r", "r/b", kNow + 10s);
+  circuits.failed("r", "r/b", Failure{Cause::disk, "full"}, kNow + 10s, 10s);
+  EXPECT_EQ(circuits.known("r", "r/c", kNow + 10s)->cause, Cause::unreachable);
+}
+
+TEST_F(CircuitsTest, AnAbandonedPullLeavesTheQuestionOpen) {
+  circuits.failed("r", "r/a", kRefused, kNow, 10s);
+  circuits.enter("r", "r/a", kNow + 10s);
+  circuits.abandoned("r", "r/a");
+  EXPECT_FALSE(circuits.enter("r", "r/b", kNow + 10s));
+}
+
+}  // namespace
+}  // namespace fallbackd::watcher

@@ -1,0 +1,62 @@
+#include "watcher/credentials.hpp"
+
+#include "temp_folder.hpp"
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::watcher {
+namespace {
+
+std::string passwordFor(const std::string& auths, const std::string& reference) {
+  const auto found = parseCredentials("{\"auths\":" + auths + "}", reference, "f");
+  return found && *found ? (*found)->password : "none";
+}
+
+TEST(Credentials, TheHostDecides) {
+  const std::string auths =
+      R"({"r.x": {"password": "1"}, "r.x:5000": {"password": "2"}, "https://index.docker.io/v1/": {"password": "3"}})";
+  EXPECT_EQ(passwordFor(auths, "r.x/a:1"), "1");
+  EXPECT_EQ(passwordFor(auths, "r.x:5000/a:1"), "2");
+  EXPECT_EQ(passwordFor(auths, "nginx"), "3");
+  EXPECT_EQ(passwordFor(auths, "r.xx/a:1"), "none");
+}
+
+TEST(Credentials, TheLongestPathWins) {
+  const std::string auths = R"({"r.x": {"password": "1"}, "r.x/shop": {"password": "2"}})";
+  EXPECT_EQ(passwordFor(auths, "r.x/shop/a:1"), "2");
+  EXPECT_EQ(passwordFor(auths, "r.x/shopping/a:1"), "1");
+}
+
+TEST(Credentials, AnotherPortIsAnotherRegistry) {
+  EXPECT_EQ(passwordFor(R"({"r.x": {"password": "1"}})", "r.x:5000/a:1"), "none");
+}
+
+TEST(Credentials, TokensAreReadToo) {
+  const auto found = parseCredentials(
+      R"({"auths": {"r.x": {"auth": "dTpw", "identitytoken": "i", "registrytoken": "t"}}})", "r.x/a", "f");
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->auth, "dTpw");
+  EXPECT_EQ((*found)->identityToken, "i");
+  EXPECT_EQ((*found)->registryToken, "t");
+}
+
+TEST(Credentials, ABadFileIsNamedAndItsContentIsNot) {
+  for (const auto* text : {"", "{", "[]", "{\"auths\": \"secret\"}", "{\"auth\": \"secret\"}"}) {
+    const auto found = parseCredentials(text, "r.x/a", "/etc/f");
+    ASSERT_FALSE(found) << text;
+    EXPECT_NE(found.error().message().find("/etc/f"), std::string::npos);
+    EXPECT_EQ(found.error().message().find("secret"), std::string::npos);
+  }
+}
+
+TEST(Credentials, AChangedFileCountsAtOnce) {
+  const test::TempFolder folder;
+  const auto file = folder.write("auth.json", R"({"auths": {"r.x": {"password": "1"}}})");
+  EXPECT_EQ((*readCredentials(file, "r.x/a"))->password, "1");
+  folder.write("auth.json", R"({"auths": {"r.x": {"password": "2"}}})");
+  EXPECT_EQ((*readCredentials(file, "r.x/a"))->password, "2");
+  EXPECT_EQ(readCredentials(folder.path() + "/no", "r.x/a").error().reason, Reason::not_found);
+}
+
+}  // namespace
+}  // namespace fallbackd::watcher
