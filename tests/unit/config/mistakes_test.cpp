@@ -163,7 +163,7 @@ TEST(Mistakes, OfWorkloads) {
       {"memory", kOne + "  resources: {memory: 64MB}\n", "7:23", "amount of bytes"},
       {"env name", kOne + "  env: {a=b: c}\n", "7:9", "name of an environment variable"},
       {"working folder", kOne + "  workingDir: a\n", "7:15", "absolute path"},
-      {"policy", kOne + "  detection: {imagePullPolicy: Never}\n", "7:32", "IfNotPresent, Always"},
+      {"policy", kOne + "  detection: {imagePullPolicy: Sometimes}\n", "7:32", "IfNotPresent, Always, Never"},
       {"hand-back", kOne + "  handBack: {on: images}\n", "7:18", "did you mean image?"},
       {"delays", kOne + "  restart: {initialDelay: 2s, maxDelay: 1s}\n", "7:41", "shorter than initialDelay"},
   });
