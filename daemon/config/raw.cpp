@@ -25,8 +25,7 @@ void readContainerd(const Place& place, ContainerdSettings& out) {
   socketPath(map, "socket", out.socket);
   map.read("namespace", out.namespaceName);
   map.duration("resyncInterval", out.resyncInterval);
-  if (map.read("sandboxImage", out.sandboxImage) && !out.sandboxImage.empty() &&
-      !isImageReference(out.sandboxImage)) {
+  if (map.read("sandboxImage", out.sandboxImage) && !isImageReference(out.sandboxImage)) {
     map.problem("sandboxImage", quoted(out.sandboxImage) + " is not an image reference");
   }
 }
