@@ -189,11 +189,9 @@ cri::Awaitable<void> Prober::untilStalled(Question question) {
     const auto contents = co_await runtime_.contentsFrom(host);
     const auto ingests = co_await runtime_.ingests();
     const auto now = Monotonic::now();
-    if (!contents || !ingests) {
-      moved = now;  // containerd is in trouble itself: the pull's own end will tell
-    } else if (progress.look(*contents, *ingests) || progress.unpacking()) {
-      moved = now;
-    }
+    // Where containerd is in trouble itself, the pull's own end will tell.
+    const bool blind = !contents || !ingests;
+    if (blind || progress.look(*contents, *ingests) || progress.unpacking()) moved = now;
     if (now - moved >= timeout) co_return;
     timer.expires_at(std::min(begun + (look + 1) * (timeout / kLooksPerTimeout), moved + timeout));
     if (timer.expiry() <= now) timer.expires_after(timeout / kLooksPerTimeout);
