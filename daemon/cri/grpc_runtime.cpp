@@ -236,7 +236,8 @@ class GrpcRuntime final : public Runtime {
   }
 
   Awaitable<Result<std::vector<Content>>> contentsFrom(std::string host) override {
-    const std::string label = "containerd.io/distribution.source." + host;
+    // The label leaves the port away.
+    const std::string label = "containerd.io/distribution.source." + host.substr(0, host.rfind(':'));
     content::ListContentRequest request;
     request.add_filters("labels.\"" + label + "\"");
     const CallOptions options{kCallDeadline, namespace_};

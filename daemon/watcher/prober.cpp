@@ -21,6 +21,9 @@ namespace {
 constexpr std::size_t kMaxOfHost = 2;
 // So many looks fit into a stall timeout: a verdict is late by at most that part of it.
 constexpr int kLooksPerTimeout = 4;
+// containerd fills a buffer of 1 MiB before it writes any of it, so a download of 50 KB/s shows nothing for
+// 20 s, just as one that hangs. Once something is on its way it has so many times the timeout.
+constexpr int kPieceFactor = 30;
 
 /// What tells pulls apart: the same image with other credentials is another question.
 std::string keyOf(const Question& question) {
@@ -192,8 +195,9 @@ cri::Awaitable<void> Prober::untilStalled(Question question) {
     // Where containerd is in trouble itself, the pull's own end will tell.
     const bool blind = !contents || !ingests;
     if (blind || progress.look(*contents, *ingests) || progress.unpacking()) moved = now;
-    if (now - moved >= timeout) co_return;
-    timer.expires_at(std::min(begun + (look + 1) * (timeout / kLooksPerTimeout), moved + timeout));
+    const auto limit = progress.downloading() ? kPieceFactor * timeout : timeout;
+    if (now - moved >= limit) co_return;
+    timer.expires_at(std::min(begun + (look + 1) * (timeout / kLooksPerTimeout), moved + limit));
     if (timer.expiry() <= now) timer.expires_after(timeout / kLooksPerTimeout);
     co_await timer.async_wait(asio::use_awaitable);
   }

@@ -23,6 +23,9 @@ class Progress {
   /// Takes a look in; true if the pull has moved since the one before. The first is what to compare with.
   bool look(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests);
 
+  /// Something of ours is on its way: what it has got so far is only seen in large pieces.
+  [[nodiscard]] bool downloading() const { return !before_.empty(); }
+
   /// Everything was downloaded, so containerd unpacks, which moves no download and can take long.
   [[nodiscard]] bool unpacking() const { return everMoved_ && before_.empty(); }
 

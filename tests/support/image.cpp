@@ -21,6 +21,7 @@ namespace json = boost::json;
 
 constexpr std::size_t kBlock = 512;  // of a tar file
 constexpr std::size_t kMostFile = 256 << 20;
+constexpr const char* kManifestType = "application/vnd.oci.image.manifest.v1+json";
 
 /// A tar file in memory: POSIX ustar, everything owned by root, times 0, so that it is reproducible.
 class Tar {
@@ -96,24 +97,33 @@ Result<std::string> makeLayer(const Image& image) {
 
 }  // namespace
 
-Result<> writeOciArchive(const Image& image, const std::filesystem::path& archive) {
-  FB_TRY(const std::string layer, makeLayer(image));
+Result<ImageBlobs> makeBlobs(const Image& image) {
+  ImageBlobs blobs;
+  FB_TRY(blobs.layer, makeLayer(image));
 #if defined(__aarch64__)
   const char* const architecture = "arm64";
 #else
   const char* const architecture = "amd64";
 #endif
-  const std::string config = json::serialize(
-      json::object{{"architecture", architecture},
-                   {"os", "linux"},
-                   {"config", {{"Entrypoint", texts(image.entrypoint)}, {"Env", texts(image.env)}}},
-                   {"rootfs", {{"type", "layers"}, {"diff_ids", json::array{"sha256:" + sha256(layer)}}}}});
-  const std::string manifest = json::serialize(
-      json::object{{"schemaVersion", 2},
-                   {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
-                   {"config", descriptor("application/vnd.oci.image.config.v1+json", config)},
-                   {"layers", json::array{descriptor("application/vnd.oci.image.layer.v1.tar", layer)}}});
-  json::object entry = descriptor("application/vnd.oci.image.manifest.v1+json", manifest);
+  blobs.layerDigest = sha256(blobs.layer);
+  blobs.config = json::serialize(json::object{
+      {"architecture", architecture},
+      {"os", "linux"},
+      {"config", {{"Entrypoint", texts(image.entrypoint)}, {"Env", texts(image.env)}}},
+      {"rootfs", {{"type", "layers"}, {"diff_ids", json::array{"sha256:" + blobs.layerDigest}}}}});
+  blobs.configDigest = sha256(blobs.config);
+  blobs.manifest = json::serialize(json::object{
+      {"schemaVersion", 2},
+      {"mediaType", kManifestType},
+      {"config", descriptor("application/vnd.oci.image.config.v1+json", blobs.config)},
+      {"layers", json::array{descriptor("application/vnd.oci.image.layer.v1.tar", blobs.layer)}}});
+  blobs.manifestDigest = sha256(blobs.manifest);
+  return blobs;
+}
+
+Result<> writeOciArchive(const Image& image, const std::filesystem::path& archive) {
+  FB_TRY(const auto blobs, makeBlobs(image));
+  json::object entry = descriptor(kManifestType, blobs.manifest);
   entry["annotations"] = {{"io.containerd.image.name", image.reference},
                           {"org.opencontainers.image.ref.name", image.reference}};
   const std::string index =
@@ -123,7 +133,9 @@ Result<> writeOciArchive(const Image& image, const std::filesystem::path& archiv
   tar.addFile("oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
   tar.addFolder("blobs");
   tar.addFolder("blobs/sha256");
-  for (const auto* blob : {&layer, &config, &manifest}) tar.addFile("blobs/sha256/" + sha256(*blob), *blob);
+  tar.addFile("blobs/sha256/" + blobs.layerDigest, blobs.layer);
+  tar.addFile("blobs/sha256/" + blobs.configDigest, blobs.config);
+  tar.addFile("blobs/sha256/" + blobs.manifestDigest, blobs.manifest);
   tar.addFile("index.json", index);
   const sys::UniqueFd fd(::open(archive.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd) return failErrno(Stage::cli, "create " + archive.string());

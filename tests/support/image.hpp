@@ -18,6 +18,17 @@ struct Image {
   std::vector<std::string> env;  // NAME=VALUE
 };
 
+/// What a registry serves of an image: the bytes, and the sha256 of each in hexadecimal.
+struct ImageBlobs {
+  std::string layer;
+  std::string config;
+  std::string manifest;
+  std::string layerDigest;
+  std::string configDigest;
+  std::string manifestDigest;
+};
+Result<ImageBlobs> makeBlobs(const Image& image);
+
 /// Writes the image as an OCI archive; the same input gives the same bytes. Blocks.
 Result<> writeOciArchive(const Image& image, const std::filesystem::path& archive);
 

@@ -57,6 +57,9 @@ TEST(Progress, ALayerThatHasNotBegunIsWaitedFor) {
   EXPECT_TRUE(progress.look(kManifestOfOurs, {{"layer-sha256:layer", 0, 0}}));
   EXPECT_FALSE(progress.look(kManifestOfOurs, {{"layer-sha256:layer", 0, 0}}));
   EXPECT_FALSE(progress.unpacking());
+  EXPECT_TRUE(progress.downloading());
+  EXPECT_TRUE(progress.look(kManifestOfOurs, {}));
+  EXPECT_FALSE(progress.downloading());
 }
 
 }  // namespace

@@ -1,0 +1,210 @@
+#include "fault_registry.hpp"
+
+#include "http.hpp"
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <string_view>
+#include <utility>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http.hpp>
+
+namespace fallbackd::e2e {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using namespace std::chrono_literals;
+using asio::ip::tcp;
+
+namespace {
+
+using Request = http::request<http::string_body>;
+using Response = http::response<http::string_body>;
+
+constexpr std::chrono::milliseconds kPiece = 50ms;
+
+Response answer(unsigned status, std::string body = "{}", const char* type = "application/json") {
+  Response response(static_cast<http::status>(status), 11);
+  response.set(http::field::content_type, type);
+  response.body() = std::move(body);
+  return response;
+}
+
+}  // namespace
+
+struct FaultRegistry::Server {
+  explicit Server(FaultRegistry& owner) : registry(owner) {}
+
+  asio::awaitable<void> acceptAll();
+  asio::awaitable<void> serve(tcp::socket socket);
+  asio::awaitable<void> pause(std::chrono::nanoseconds time);
+  asio::awaitable<bool> misbehave(beast::tcp_stream& stream, const Fault& fault);
+  asio::awaitable<void> sendLayer(beast::tcp_stream& stream, const Fault& fault);
+  [[nodiscard]] Response respond(const Request& request, const Fault& fault) const;
+  [[nodiscard]] std::optional<Response> refuse(const Request& request, const Fault& fault) const;
+  [[nodiscard]] bool wantsLayer(const Request& request) const {
+    return request.method() == http::verb::get &&
+           request.target().ends_with("/blobs/sha256:" + registry.blobs_.layerDigest);
+  }
+
+  FaultRegistry& registry;
+  DeadPort dead;
+  asio::io_context context{1};
+  tcp::acceptor acceptor{context};
+};
+
+asio::awaitable<void> FaultRegistry::Server::pause(std::chrono::nanoseconds time) {
+  asio::steady_timer timer(context, time);
+  co_await timer.async_wait(asio::use_awaitable);
+}
+
+asio::awaitable<void> FaultRegistry::Server::acceptAll() {
+  for (;;) {
+    tcp::socket socket = co_await acceptor.async_accept(asio::use_awaitable);
+    // Ends with the connection or with the loop; what it throws then is the end of the stream.
+    asio::co_spawn(context, serve(std::move(socket)), [](std::exception_ptr) {});
+  }
+}
+
+/// What is done to a connection instead of an answer. False: the request is to be answered.
+asio::awaitable<bool> FaultRegistry::Server::misbehave(beast::tcp_stream& stream, const Fault& fault) {
+  if (fault.silent) co_await pause(1h);
+  if (fault.reset) {
+    stream.socket().set_option(asio::socket_base::linger(true, 0));
+    stream.socket().close();
+    co_return true;
+  }
+  if (fault.garbage) {
+    const std::string noise(64, '\x7f');
+    const auto bytes = asio::buffer(noise);
+    co_await asio::async_write(stream, bytes, asio::use_awaitable);
+    stream.socket().close();
+    co_return true;
+  }
+  co_return false;
+}
+
+asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
+  beast::tcp_stream stream(std::move(socket));
+  beast::flat_buffer buffer;
+  // Before a request is read: a TLS client's first words are none.
+  co_await stream.socket().async_wait(tcp::socket::wait_read, asio::use_awaitable);
+  const Fault first = registry.fault();
+  const bool over = co_await misbehave(stream, first);
+  if (over) co_return;
+  for (;;) {
+    Request request;
+    co_await http::async_read(stream, buffer, request, asio::use_awaitable);
+    ++registry.requests_;
+    const Fault fault = registry.fault();
+    co_await pause(fault.delay);
+    auto response = respond(request, fault);
+    response.keep_alive(request.keep_alive());
+    if (response.result() == http::status::ok && wantsLayer(request)) {
+      response.content_length(response.body().size());
+      response.body().clear();
+      http::response_serializer<http::string_body> serializer(response);
+      co_await http::async_write_header(stream, serializer, asio::use_awaitable);
+      co_await sendLayer(stream, fault);
+      continue;
+    }
+    response.prepare_payload();
+    if (request.method() == http::verb::head) response.body().clear();  // its length stays in the header
+    co_await http::async_write(stream, response, asio::use_awaitable);
+  }
+}
+
+asio::awaitable<void> FaultRegistry::Server::sendLayer(beast::tcp_stream& stream, const Fault& fault) {
+  std::string layer = registry.blobs_.layer;
+  if (fault.wrongBytes) layer.back() = '!';
+  const std::size_t end = std::min(layer.size(), fault.stallAfter);
+  const bool slow = fault.bytesPerSecond != Fault::kNever;
+  const std::size_t most =
+      slow ? std::max<std::size_t>(1, fault.bytesPerSecond * static_cast<std::size_t>(kPiece.count()) / 1000)
+           : layer.size();
+  for (std::size_t at = 0; at < end; at += most) {
+    const auto piece = asio::buffer(layer.data() + at, std::min(most, end - at));
+    co_await asio::async_write(stream, piece, asio::use_awaitable);
+    if (slow) co_await pause(kPiece);
+  }
+  if (end < layer.size()) co_await pause(1h);
+}
+
+std::optional<Response> FaultRegistry::Server::refuse(const Request& request, const Fault& fault) const {
+  if (request.target().starts_with("/token")) return answer(fault.tokenStatus);
+  if (fault.status != 0) return answer(fault.status);
+  if (fault.tokenStatus == 0 && !fault.tokenRefused) return std::nullopt;
+  auto response = answer(401);
+  const auto realm = fault.tokenRefused ? dead.address() : registry.address();
+  response.set(http::field::www_authenticate,
+               "Bearer realm=\"http://" + realm + "/token\",service=\"shop\",scope=\"repository:shop:pull\"");
+  return response;
+}
+
+Response FaultRegistry::Server::respond(const Request& request, const Fault& fault) const {
+  if (auto refusal = refuse(request, fault)) return std::move(*refusal);
+  const auto& blobs = registry.blobs_;
+  const std::string_view target = request.target();
+  if (target == "/v2/") return answer(200);
+  if (target.find("/manifests/") != std::string_view::npos) {
+    auto response = answer(200, blobs.manifest, "application/vnd.oci.image.manifest.v1+json");
+    response.set("Docker-Content-Digest", registry.digest());
+    return response;
+  }
+  if (target.ends_with("/blobs/sha256:" + blobs.configDigest)) return answer(200, blobs.config);
+  if (target.ends_with("/blobs/sha256:" + blobs.layerDigest)) {
+    return answer(200, blobs.layer, "application/octet-stream");
+  }
+  return answer(404);
+}
+
+FaultRegistry::FaultRegistry(ImageBlobs blobs)
+    : blobs_(std::move(blobs)), server_(std::make_unique<Server>(*this)) {}
+
+FaultRegistry::~FaultRegistry() {
+  server_->context.stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+Result<std::unique_ptr<FaultRegistry>> FaultRegistry::start(const Image& image, Fault fault) {
+  FB_TRY(auto blobs, makeBlobs(image));
+  std::unique_ptr<FaultRegistry> registry(new FaultRegistry(std::move(blobs)));
+  registry->fault_ = fault;
+  auto& server = *registry->server_;
+  FB_TRY(server.dead, DeadPort::make());
+  try {
+    server.acceptor.open(tcp::v4());
+    server.acceptor.bind({asio::ip::address_v4::loopback(), 0});
+    server.acceptor.listen();
+    registry->port_ = server.acceptor.local_endpoint().port();
+  } catch (const boost::system::system_error& error) {
+    return fail(Stage::cli, Reason::system, "listen on 127.0.0.1", error.code().value());
+  }
+  asio::co_spawn(server.context, server.acceptAll(), [](std::exception_ptr) {});
+  registry->thread_ = std::thread([&server] { server.context.run(); });
+  return registry;
+}
+
+void FaultRegistry::set(Fault fault) {
+  const std::lock_guard lock(mutex_);
+  fault_ = fault;
+}
+
+Fault FaultRegistry::fault() const {
+  const std::lock_guard lock(mutex_);
+  return fault_;
+}
+
+}  // namespace fallbackd::e2e
