@@ -108,10 +108,19 @@ Seen seen(const Daemon& daemon, const std::string& pod) {
   return {};
 }
 
-class Detection : public testing::Test {
+/// By the containerd: "installed", or the suite that scripts/fetch-containerd has it from.
+class Detection : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    E2E_TRY(shop_, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
+    ShopOptions options;
+    options.reprobeInterval = "60s";
+    if (GetParam() != "installed") {
+      options.node.binDir = std::filesystem::path(FALLBACKD_CONTAINERDS) / GetParam();
+      if (!std::filesystem::exists(*options.node.binDir / "containerd")) {
+        GTEST_SKIP() << "scripts/fetch-containerd has not fetched the containerd of " << GetParam();
+      }
+    }
+    E2E_TRY(shop_, Shop::open(options));
     // Packets to 192.0.2.0/24 go, unasked for, to an interface that takes none of them.
     for (const auto* command :
          {"ip link add hole type veth peer name ground", "ip address add 192.0.2.254/24 dev hole",
@@ -134,7 +143,7 @@ class Detection : public testing::Test {
                           .env = {}};
         E2E_TRY(row.registry, FaultRegistry::start(image, one.fault));
         const auto host = one.host.empty() ? row.registry->address() : one.host;
-        if (one.https) speakTls(host);
+        if (one.host.empty()) speak(one.https ? "https" : "http", host);
         row.kind = kind;
         row.image = host + "/" + row.label + (row.kind == "tag" ? ":1.8.3" : "@" + row.registry->digest());
         row.what = std::move(one);
@@ -143,12 +152,12 @@ class Detection : public testing::Test {
     }
   }
 
-  /// containerd is told to, which it would not with a host on the loopback.
-  void speakTls(const std::string& host) const {
+  /// containerd is told how: with hosts on the loopback its versions differ in what they try first.
+  void speak(const std::string& scheme, const std::string& host) const {
     const auto folder = shop_->node->registryConfigDir() / host;
     std::filesystem::create_directories(folder);
-    std::ofstream(folder / "hosts.toml") << "server = \"https://" << host << "\"\n"
-                                         << "[host.\"https://" << host << "\"]\n";
+    const std::string url = "\"" + scheme + "://" + host + "\"";
+    std::ofstream(folder / "hosts.toml") << "server = " << url << "\n[host." << url << "]\n";
   }
 
   /// One workload a row.
@@ -206,18 +215,20 @@ class Detection : public testing::Test {
   json::array table_;
 };
 
-TEST_F(Detection, EveryCauseByTagAndByDigest) {
+TEST_P(Detection, EveryCauseByTagAndByDigest) {
   ASSERT_NO_FATAL_FAILURE(makeRows());
   ASSERT_NO_FATAL_FAILURE(configure());
   std::printf("  containerd %s\n  %-24s %-7s %-13s %-13s %-9s %9s\n", shop_->node->version().c_str(),
               "registry", "image", "expected", "seen", "started", "ms");
   for (const auto& row : rows_) check(row);
-  if (const char* const file = std::getenv("DETECTION_JSON")) {
-    std::ofstream(file) << json::serialize(
-                               json::object{{"containerd", shop_->node->version()}, {"rows", table_}})
-                        << "\n";
+  if (const char* const folder = std::getenv("DETECTION_JSON")) {
+    std::ofstream(std::filesystem::path(folder) / (GetParam() + ".json"))
+        << json::serialize(json::object{{"containerd", shop_->node->version()}, {"rows", table_}}) << "\n";
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Containerd, Detection, testing::Values("installed", "trixie", "sid"),
+                         [](const auto& one) { return one.param; });
 
 }  // namespace
 }  // namespace fallbackd::e2e

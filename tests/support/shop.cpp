@@ -28,7 +28,7 @@ Result<std::unique_ptr<Shop>> Shop::open(const ShopOptions& options) {
   FB_TRY(auto signer, Signer::make());
   std::unique_ptr<Shop> shop(new Shop(std::move(registry), std::move(signer)));
   shop->options = options;
-  FB_TRY(shop->node, ContainerdNode::start());
+  FB_TRY(shop->node, ContainerdNode::start(options.node));
   shop->kubelet = std::make_unique<Kubelet>(*shop->node);
   if (options.installBinary) {
     FB_CHECK(shop->signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "1.8.3"));

@@ -16,6 +16,7 @@ struct ShopOptions {
   std::string reprobeInterval = "1s";
   bool installBinary = true;
   std::string workloadExtra;  // further YAML lines of the workload, two blanks deep
+  NodeOptions node = {};
 };
 
 class Shop {
