@@ -44,6 +44,7 @@ json::object toJson(const recovery::Incident& incident) {
                       {"adopted", incident.adopted},
                       {"begun", rfc3339(incident.begun)},
                       {"sinceWaitingMs", phases(incident)}};
+  if (!incident.adopted) object["verdictMs"] = toMillis(incident.verdictTook);
   if (incident.error) {
     object["error"] = json::object{{"stage", toString(incident.error->stage)},
                                    {"reason", toString(incident.error->reason)},
@@ -60,6 +61,7 @@ json::object toJson(const watcher::Waiting& waiting) {
                       {"image", waiting.workload->image},
                       {"binary", waiting.workload->binary.toString()},
                       {"state", waiting.state}};
+  if (waiting.verdictTook) object["verdictMs"] = toMillis(*waiting.verdictTook);
   if (waiting.state == "failed" || waiting.state == "undecided") {
     object["cause"] = toString(waiting.cause);
     object["text"] = waiting.text;

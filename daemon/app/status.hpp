@@ -22,9 +22,10 @@ struct Status {
 
 /// {"version", "node", "containerd": {"connected"}, "config": {...}, "workloads": [...],
 ///  "waiting": [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?,
-///  "text"?}], "registries": [{"host", "state", "forMs", "cause"?, "text"?}], "recoveries": [{"id",
-///  "namespace", "pod", "container", "workload", "binary", "cause", "state", "pid", "begun", "phasesMs":
-///  {...}, "error"?}]}; durations in milliseconds.
+///  "text"?, "verdictMs"?}], "registries": [{"host", "state", "forMs", "cause"?, "text"?}], "recoveries":
+///  [{"id", "namespace", "pod", "container", "workload", "binary", "cause", "state", "pid", "begun",
+///  "sinceWaitingMs": {...}, "verdictMs"?, "error"?}]}; durations in milliseconds. verdictMs: from the probe
+///  pull to its verdict.
 std::string statusJson(const Status& status, const config::Config& config,
                        const std::vector<recovery::Incident>& incidents);
 

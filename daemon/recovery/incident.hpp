@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -56,6 +57,7 @@ struct Incident {
   BinaryRef binary;
   Cause cause = Cause::unknown;
   std::string causeText;
+  std::chrono::nanoseconds verdictTook{};  // from the probe pull to its verdict; 0: known before
   State state = State::detected;
   Wall::time_point begun;
   Stamps stamps;

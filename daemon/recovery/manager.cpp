@@ -29,6 +29,7 @@ void Manager::detected(watcher::Detection detection) {
   incident.binary = detection.workload->binary;
   incident.cause = detection.cause;
   incident.causeText = std::move(detection.text);
+  incident.verdictTook = detection.verdictTook;
   incident.begun = Wall::now();
   incident.stamps.waitingSince = detection.waitingSince;
   incident.stamps.detected = detection.failureKnown;

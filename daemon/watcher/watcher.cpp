@@ -388,20 +388,21 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
   const auto verdict = co_await prober_.probe(questionFor(*workload));
   if (verdict.fresh) report(*workload, verdict);
   if (verdict.kind == Verdict::Kind::undecided) {
-    note(key, "undecided", Cause::unknown, verdict.text);
+    note(key, "undecided", &verdict);
     co_return kUndecidedRetry;
   }
   if (verdict.kind == Verdict::Kind::pulled) {
-    note(key, "image present");
+    note(key, "image present", &verdict);
     co_return interval;
   }
   // kubelet may have a password that we have not.
   const bool undecided = verdict.cause == Cause::unauthorized && !verdict.withCredentials;
-  note(key, undecided ? "undecided" : "failed", verdict.cause, verdict.text);
+  note(key, undecided ? "undecided" : "failed", &verdict);
   const auto pod = pods_.find(key.first);
   if (pod != pods_.end() && detection.triggers.contains(verdict.cause)) {
     listener_.detected(Detection{pod->second.sandbox, workload, verdict.cause, verdict.text,
-                                 waitingSince(pod->second, *workload), verdict.ended});
+                                 waitingSince(pod->second, *workload), verdict.ended,
+                                 verdict.ended - verdict.started});
   }
   co_return interval;
 }
@@ -459,19 +460,24 @@ Stamp Watcher::waitingSince(const Pod& pod, const config::Workload& workload) co
   return since;
 }
 
-void Watcher::note(const Key& key, std::string state, Cause cause, std::string text) {
+void Watcher::note(const Key& key, std::string state, const Verdict* verdict) {
   const auto found = attended_.find(key);
   if (found == attended_.end()) return;
-  found->second.state = std::move(state);
-  found->second.cause = cause;
-  found->second.text = std::move(text);
+  auto& one = found->second;
+  one.state = std::move(state);
+  one.cause = verdict == nullptr ? Cause::unknown : verdict->cause;
+  one.text = verdict == nullptr ? std::string() : verdict->text;
+  // What is known already took no time; how long it took to get to know stays of interest.
+  if (verdict != nullptr && (verdict->ended > verdict->started || !one.verdictTook)) {
+    one.verdictTook = verdict->ended - verdict->started;
+  }
 }
 
 std::vector<Waiting> Watcher::waitingContainers() const {
   std::vector<Waiting> all;
   for (const auto& [key, one] : attended_) {
     const auto& pod = pods_.at(key.first);
-    all.push_back({pod.sandbox, one.workload, pod.since, one.state, one.cause, one.text});
+    all.push_back({pod.sandbox, one.workload, pod.since, one.state, one.cause, one.text, one.verdictTook});
   }
   return all;
 }

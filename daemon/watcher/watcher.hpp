@@ -7,6 +7,7 @@
 #include "watcher/match.hpp"
 #include "watcher/prober.hpp"
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -28,6 +29,7 @@ struct Detection {
   std::string text;    // containerd's words
   Stamp waitingSince;  // when the sandbox started, or when we first saw it wait
   Stamp failureKnown;
+  std::chrono::nanoseconds verdictTook{};  // from our probe pull to its verdict; 0: it was known already
 };
 
 /// Called on the loop's thread; must not block.
@@ -62,6 +64,7 @@ struct Waiting {
       state;  // "asking", "failed", "undecided", "image present", "after init containers", "never pulled"
   Cause cause = Cause::unknown;  // of failed and undecided
   std::string text;
+  std::optional<std::chrono::nanoseconds> verdictTook;  // where there was a verdict
 };
 
 class Watcher {
@@ -106,6 +109,7 @@ class Watcher {
     std::string state = "asking";
     Cause cause = Cause::unknown;
     std::string text;
+    std::optional<std::chrono::nanoseconds> verdictTook;
   };
 
   cri::Awaitable<Result<>> follow();
@@ -118,7 +122,7 @@ class Watcher {
   cri::Awaitable<void> attend(Key key, WorkloadPtr workload, std::shared_ptr<Pause> pause);
   cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload);
   cri::Awaitable<Result<bool>> predecessorsEnded(Key key, WorkloadPtr workload);
-  void note(const Key& key, std::string state, Cause cause = Cause::unknown, std::string text = {});
+  void note(const Key& key, std::string state, const Verdict* verdict = nullptr);
   void wake(const std::function<bool(const Key&, const Attendance&)>& which);
   void exited(const cri::Event& event);
   Question questionFor(const config::Workload& workload) const;
