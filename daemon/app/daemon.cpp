@@ -48,6 +48,7 @@ struct Daemon::Parts {
         log(config->telemetry.logFormat, config->telemetry.logLevel),
         metrics(FALLBACKD_VERSION),
         containerd(cri::connect(config->containerd.socket, config->containerd.namespaceName, executor())),
+        traffic(config->containerd.socket),
         binaries(executor(), config->cache, metrics, log),
         launcher(executor(), launcherOptions(config->launcher),
                  [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }),
@@ -83,6 +84,7 @@ struct Daemon::Parts {
   telemetry::Log log;
   telemetry::Metrics metrics;
   cri::Connection containerd;
+  watcher::ContainerdTraffic traffic;
   recovery::CachedBinaries binaries;
   launcher::LocalLauncher launcher;
   telemetry::HttpServer http;
@@ -121,7 +123,7 @@ Result<> Daemon::Parts::start() {
   services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal, metrics,
                                       log, options.nodeName, &launcher::waitReady});
   manager.emplace(*services, config);
-  watcher.emplace(executor(), *containerd.runtime, *containerd.events, *manager, config);
+  watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *manager, config);
   addRoutes();
   if (config->telemetry.listen) FB_CHECK(http.listenTcp(*config->telemetry.listen));
   FB_CHECK(http.listenUnix(config->telemetry.socket));

@@ -21,8 +21,9 @@ namespace {
 constexpr std::size_t kMaxOfHost = 2;
 // So many looks fit into a stall timeout: a verdict is late by at most that part of it.
 constexpr int kLooksPerTimeout = 4;
-// containerd fills a buffer of 1 MiB before it writes any of it, so a download of 50 KB/s shows nothing for
-// 20 s, just as one that hangs. Once something is on its way it has so many times the timeout.
+// containerd fills a buffer of 1 MiB before it writes any of it, so a download of 50 KB/s shows nothing in
+// its store for 20 s, just as one that hangs. Where the connections themselves cannot be seen, what is on its
+// way has so many times the timeout.
 constexpr int kPieceFactor = 30;
 
 /// What tells pulls apart: the same image with other credentials is another question.
@@ -54,10 +55,12 @@ struct Prober::Flight {
   asio::steady_timer done;  // cancelled when the verdict is there
 };
 
-Prober::Prober(asio::any_io_executor executor, cri::Runtime& runtime, std::size_t maxConcurrent,
-               std::chrono::nanoseconds reprobeInterval, std::function<void(const std::string&)> reopened)
+Prober::Prober(asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
+               std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval,
+               std::function<void(const std::string&)> reopened)
     : executor_(executor),
       runtime_(runtime),
+      traffic_(traffic),
       maxConcurrent_(maxConcurrent),
       reprobeInterval_(reprobeInterval),
       reopened_(std::move(reopened)),
@@ -159,14 +162,15 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
     }
   }
   verdict.withCredentials = credentials.has_value();
+  Inflow inflow(traffic_);
   verdict.started = Monotonic::now();
-  const std::variant<cri::PullOutcome, std::monostate> first =
-      co_await (runtime_.pull(question.reference, std::move(credentials)) || untilStalled(question));
+  const std::variant<cri::PullOutcome, std::chrono::nanoseconds> first =
+      co_await (runtime_.pull(question.reference, std::move(credentials)) || untilStalled(question, inflow));
   verdict.ended = Monotonic::now();
   if (first.index() == 1) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = Cause::timeout;
-    verdict.text = "neither ended nor moved for " + formatDuration(question.stallTimeout);
+    verdict.text = "neither ended nor moved for " + formatDuration(std::get<1>(first));
     co_return verdict;
   }
   const auto& outcome = std::get<0>(first);
@@ -180,8 +184,8 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   co_return verdict;
 }
 
-/// Returns once the pull has stood still for the timeout.
-cri::Awaitable<void> Prober::untilStalled(Question question) {
+/// Returns once the pull has stood still for its limit, and gives that.
+cri::Awaitable<std::chrono::nanoseconds> Prober::untilStalled(Question question, Inflow& inflow) {
   const auto timeout = std::chrono::duration_cast<Monotonic::duration>(question.stallTimeout);
   const std::string host = registryHost(question.reference);
   Progress progress(repositoryOf(question.reference));
@@ -191,12 +195,15 @@ cri::Awaitable<void> Prober::untilStalled(Question question) {
   for (int look = 0;; ++look) {
     const auto contents = co_await runtime_.contentsFrom(host);
     const auto ingests = co_await runtime_.ingests();
-    const auto now = Monotonic::now();
     // Where containerd is in trouble itself, the pull's own end will tell.
     const bool blind = !contents || !ingests;
-    if (blind || progress.look(*contents, *ingests) || progress.unpacking()) moved = now;
-    const auto limit = progress.downloading() ? kPieceFactor * timeout : timeout;
-    if (now - moved >= limit) co_return;
+    const bool stored = blind || progress.look(*contents, *ingests) || progress.storing();
+    const auto arrived = inflow.look();
+    const auto now = Monotonic::now();
+    // What arrives counts only once something of ours is on its way: it may be for others.
+    if (stored || (progress.downloading() && arrived.value_or(false))) moved = now;
+    const auto limit = progress.downloading() && !arrived ? kPieceFactor * timeout : timeout;
+    if (now - moved >= limit) co_return limit;
     timer.expires_at(std::min(begun + (look + 1) * (timeout / kLooksPerTimeout), moved + limit));
     if (timer.expiry() <= now) timer.expires_after(timeout / kLooksPerTimeout);
     co_await timer.async_wait(asio::use_awaitable);

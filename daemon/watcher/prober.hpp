@@ -8,6 +8,7 @@
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
 #include "watcher/circuits.hpp"
+#include "watcher/traffic.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -47,8 +48,9 @@ struct Verdict {
 class Prober {
  public:
   /// `reopened(host)` is called when a registry that failed answers again.
-  Prober(boost::asio::any_io_executor executor, cri::Runtime& runtime, std::size_t maxConcurrent,
-         std::chrono::nanoseconds reprobeInterval, std::function<void(const std::string&)> reopened);
+  Prober(boost::asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
+         std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval,
+         std::function<void(const std::string&)> reopened);
 
   /// Pulls the image, or joins the pull of it that is under way, or says what is known of its registry. A
   /// pull that neither ends nor moves within `stallTimeout` is cancelled and counts as a timeout; one that
@@ -67,11 +69,12 @@ class Prober {
 
   cri::Awaitable<void> fly(std::shared_ptr<Flight> flight);
   cri::Awaitable<Verdict> pullWatched(Question question);
-  cri::Awaitable<void> untilStalled(Question question);
+  cri::Awaitable<std::chrono::nanoseconds> untilStalled(Question question, Inflow& inflow);
   void settle(const Flight& flight);
 
   boost::asio::any_io_executor executor_;
   cri::Runtime& runtime_;
+  Traffic& traffic_;
   std::size_t maxConcurrent_;
   std::chrono::nanoseconds reprobeInterval_;
   std::function<void(const std::string&)> reopened_;

@@ -37,12 +37,14 @@ bool Progress::look(const std::vector<cri::Content>& contents, const std::vector
   }
   std::map<std::string, std::int64_t> now;
   bool moved = false;
+  complete_ = false;
   for (const auto& ingest : ingests) {
     if (!below.contains(digestOf(ingest.ref))) {
       if (first_) foreign_.insert(ingest.ref);
       if (!isManifest(ingest.ref) || foreign_.contains(ingest.ref)) continue;
     }
     now.emplace(ingest.ref, ingest.offset);
+    complete_ = complete_ || (ingest.total > 0 && ingest.offset >= ingest.total);
     const auto known = before_.find(ingest.ref);
     // A manifest that begins to be fetched: the registry has answered what its digest is.
     moved = moved || (known == before_.end() ? ingest.offset > 0 || isManifest(ingest.ref)

@@ -26,13 +26,15 @@ class Progress {
   /// Something of ours is on its way: what it has got so far is only seen in large pieces.
   [[nodiscard]] bool downloading() const { return !before_.empty(); }
 
-  /// Everything was downloaded, so containerd unpacks, which moves no download and can take long.
-  [[nodiscard]] bool unpacking() const { return everMoved_ && before_.empty(); }
+  /// A download came to its end and is being synced to the disk, or all did and containerd unpacks: no
+  /// download moves then, which can take long and is not the registry's affair.
+  [[nodiscard]] bool storing() const { return complete_ || (everMoved_ && before_.empty()); }
 
  private:
   std::string repository_;
   bool first_ = true;
   bool everMoved_ = false;
+  bool complete_ = false;
   std::set<std::string> stored_;                // digests of ours
   std::map<std::string, std::int64_t> before_;  // downloads of ours: offset at the last look
   std::set<std::string> foreign_;               // downloads that were there before us

@@ -49,13 +49,14 @@ cri::Awaitable<void> pauseFor(asio::steady_timer& timer, std::chrono::nanosecond
 }  // namespace
 
 Watcher::Watcher(asio::any_io_executor executor, cri::Runtime& runtime, cri::EventSource& events,
-                 Listener& listener, config::ConfigPtr config)
+                 Traffic& traffic, Listener& listener, config::ConfigPtr config)
     : executor_(executor),
       runtime_(runtime),
       events_(events),
       listener_(listener),
       config_(std::move(config)),
-      prober_(executor, runtime, config_->detection.maxConcurrentProbes, config_->detection.reprobeInterval,
+      prober_(executor, runtime, traffic, config_->detection.maxConcurrentProbes,
+              config_->detection.reprobeInterval,
               [this](const std::string& host) {
                 wake([&](const Key&, const Attendance& one) {
                   return registryHost(one.workload->image) == host;

@@ -70,7 +70,7 @@ struct Waiting {
 class Watcher {
  public:
   Watcher(boost::asio::any_io_executor executor, cri::Runtime& runtime, cri::EventSource& events,
-          Listener& listener, config::ConfigPtr config);
+          Traffic& traffic, Listener& listener, config::ConfigPtr config);
 
   /// Runs until cancelled: subscribes, lists, follows events, subscribes again with back-off.
   cri::Awaitable<void> run();

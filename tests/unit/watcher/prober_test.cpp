@@ -1,6 +1,7 @@
 #include "watcher/prober.hpp"
 
 #include "fake_runtime.hpp"
+#include "fake_traffic.hpp"
 #include "temp_folder.hpp"
 
 #include <algorithm>
@@ -24,9 +25,14 @@ struct ProberTest : testing::Test {
   }
   boost::asio::io_context loop;
   test::FakeRuntime runtime;
+  test::FakeTraffic traffic;
   std::string credentialsFile;
   std::vector<std::string> reopened;
-  Prober prober{loop.get_executor(), runtime, 3, 1h,
+  Prober prober{loop.get_executor(),
+                runtime,
+                traffic,
+                3,
+                1h,
                 [this](const std::string& host) { reopened.push_back(host); }};
   std::vector<Verdict> verdicts;
 };
@@ -132,6 +138,67 @@ TEST_F(ProberTest, ADownloadThatStopsMovingIsATimeout) {
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].cause, Cause::timeout);
   EXPECT_GT(runtime.ingestLooks, 8);
+}
+
+/// One layer of ours under way, of which containerd has written nothing yet.
+struct UnderWayTest : ProberTest {
+  UnderWayTest() {
+    runtime.pullGate = &gate;
+    runtime.contents = {{"sha256:m", "r/a", {"sha256:1"}}};
+    runtime.onIngests = [this] {
+      if (runtime.ingestLooks == 50) gate.open();
+      return std::vector<cri::Ingest>{{"layer-sha256:1", written, 1000}};
+    };
+    runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  }
+  Gate gate{loop};
+  std::int64_t written = 0;
+  int looks = 0;
+};
+
+TEST_F(UnderWayTest, WhatArrivesInDropsIsLeftAlone) {
+  traffic.onReceived = [&] {
+    return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {50U * looks, 0}}};
+  };
+  ask("r/a:1", 4ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(verdicts[0].kind, Verdict::Kind::pulled);
+}
+
+TEST_F(UnderWayTest, WhatWaitsToBeReadHasArrived) {
+  traffic.onReceived = [&] {
+    return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {500, 1}}};
+  };
+  ask("r/a:1", 4ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(verdicts[0].kind, Verdict::Kind::pulled);
+}
+
+TEST_F(UnderWayTest, SyncingToTheDiskIsNotTheRegistrysFault) {
+  traffic.onReceived = [&] {
+    return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {1000, 0}}};
+  };
+  written = 1000;
+  ask("r/a:1", 4ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(verdicts[0].kind, Verdict::Kind::pulled);
+}
+
+TEST_F(UnderWayTest, WhereNothingArrivesTheStallTimeoutCounts) {
+  traffic.onReceived = [&] {
+    return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {500, 0}}};
+  };
+  ask("r/a:1", 4ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(verdicts[0].cause, Cause::timeout);
+  EXPECT_NE(verdicts[0].text.find("for 4ms"), std::string::npos) << verdicts[0].text;
+}
+
+TEST_F(UnderWayTest, ConnectionsFromBeforeThePullDoNotHideThatItStands) {
+  traffic.onReceived = [&] { return sys::ReceivedBytes{{7, {50U * ++looks, 0}}}; };
+  ask("r/a:1", 4ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(verdicts[0].cause, Cause::timeout);
 }
 
 TEST_F(ProberTest, OtherPullsThatMoveDoNotHideOneThatStands) {

@@ -14,7 +14,7 @@ TEST(Progress, NothingIsNoProgress) {
   Progress progress("shop/app");
   EXPECT_FALSE(progress.look({}, {}));
   EXPECT_FALSE(progress.look({}, {}));
-  EXPECT_FALSE(progress.unpacking());
+  EXPECT_FALSE(progress.storing());
 }
 
 TEST(Progress, WhatWasThereBeforeIsNone) {
@@ -32,7 +32,7 @@ TEST(Progress, GrowthEndAndNewContentOfOursAre) {
   more.push_back({"sha256:layer", "shop/app,shop/other", {}});
   EXPECT_TRUE(progress.look(more, {}));
   EXPECT_FALSE(progress.look(more, {}));
-  EXPECT_TRUE(progress.unpacking());
+  EXPECT_TRUE(progress.storing());
 }
 
 TEST(Progress, TheAnswerThatNamesTheManifestIs) {
@@ -56,7 +56,7 @@ TEST(Progress, ALayerThatHasNotBegunIsWaitedFor) {
   progress.look({}, {});
   EXPECT_TRUE(progress.look(kManifestOfOurs, {{"layer-sha256:layer", 0, 0}}));
   EXPECT_FALSE(progress.look(kManifestOfOurs, {{"layer-sha256:layer", 0, 0}}));
-  EXPECT_FALSE(progress.unpacking());
+  EXPECT_FALSE(progress.storing());
   EXPECT_TRUE(progress.downloading());
   EXPECT_TRUE(progress.look(kManifestOfOurs, {}));
   EXPECT_FALSE(progress.downloading());

@@ -1,6 +1,7 @@
 #include "watcher/watcher.hpp"
 
 #include "fake_runtime.hpp"
+#include "fake_traffic.hpp"
 
 #include <algorithm>
 
@@ -70,9 +71,10 @@ struct WatcherTest : testing::Test {
   boost::asio::io_context loop;
   test::FakeRuntime runtime;
   test::FakeEvents events{loop};
+  test::FakeTraffic traffic;
   Seen seen;
   config::ConfigPtr config = makeConfig();
-  Watcher watcher{loop.get_executor(), runtime, events, seen, config};
+  Watcher watcher{loop.get_executor(), runtime, events, traffic, seen, config};
   TaskGroup tasks{loop.get_executor()};
 };
 

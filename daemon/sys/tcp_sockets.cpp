@@ -1,0 +1,181 @@
+#include "sys/tcp_sockets.hpp"
+
+#include "sys/process.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/tcp.h>
+#include <memory>
+#include <netinet/in.h>
+#include <sched.h>
+#include <set>
+#include <string_view>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <thread>
+#include <utility>
+
+namespace fallbackd::sys {
+
+namespace {
+
+// No node has so many connections that this is not enough; a kernel that goes on for ever is left.
+constexpr int kMaxMessages = 4096;
+constexpr timeval kAnswerDeadline{1, 0};
+
+struct DiagRequest {
+  nlmsghdr header;
+  inet_diag_req_v2 body;
+};
+
+/// Dumps of established connections with their tcp_info.
+DiagRequest requestFor(int family) {
+  DiagRequest request{};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  request.body.sdiag_family = static_cast<__u8>(family);
+  request.body.sdiag_protocol = IPPROTO_TCP;
+  request.body.idiag_ext = 1U << (INET_DIAG_INFO - 1);
+  request.body.idiag_states = 1U << 1U;  // TCP_ESTABLISHED
+  return request;
+}
+
+/// A part of a message at an offset, where the whole of it is there. Netlink's data need not be aligned for
+/// the structures in it.
+template <class Part>
+bool readAt(std::string_view message, std::size_t offset, Part& part) {
+  if (offset > message.size() || message.size() - offset < sizeof part) return false;
+  std::memcpy(&part, message.data() + offset, sizeof part);
+  return true;
+}
+
+constexpr std::size_t aligned(std::size_t size) {
+  return (size + NLMSG_ALIGNTO - 1) & ~std::size_t{NLMSG_ALIGNTO - 1};
+}
+
+void addConnection(std::string_view payload, ReceivedBytes& all) {
+  inet_diag_msg socket{};
+  if (!readAt(payload, 0, socket)) return;
+  rtattr attribute{};
+  for (std::size_t at = aligned(sizeof socket); readAt(payload, at, attribute);
+       at += aligned(attribute.rta_len)) {
+    if (attribute.rta_len < sizeof attribute) return;
+    if (attribute.rta_type != INET_DIAG_INFO) continue;
+    std::uint64_t received = 0;
+    const std::size_t field = at + aligned(sizeof attribute) + offsetof(tcp_info, tcpi_bytes_received);
+    if (readAt(payload, field, received)) all[socket.idiag_inode] = {received, socket.idiag_rqueue};
+  }
+}
+
+/// False once the dump is complete.
+Result<bool> readMessages(Stage stage, std::string_view answer, ReceivedBytes& all) {
+  nlmsghdr header{};
+  for (std::size_t at = 0; readAt(answer, at, header); at += aligned(header.nlmsg_len)) {
+    if (header.nlmsg_len < sizeof header || header.nlmsg_len > answer.size() - at) break;
+    if (header.nlmsg_type == NLMSG_DONE) return false;
+    const auto payload = answer.substr(at + sizeof header, header.nlmsg_len - sizeof header);
+    if (header.nlmsg_type == NLMSG_ERROR) {
+      nlmsgerr error{};
+      readAt(payload, 0, error);
+      return fail(stage, Reason::system, "sock_diag", -error.error);
+    }
+    addConnection(payload, all);
+  }
+  return true;
+}
+
+/// The inodes of the sockets that a process holds.
+Result<std::set<std::uint64_t>> socketsOf(Stage stage, pid_t pid) {
+  const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), &::closedir);
+  if (!entries) return failErrno(stage, "open " + folder);
+  constexpr std::string_view kPrefix = "socket:[";
+  std::set<std::uint64_t> inodes;
+  std::array<char, 64> target{};
+  while (const dirent* const entry = ::readdir(entries.get())) {
+    const auto length = ::readlinkat(::dirfd(entries.get()), entry->d_name, target.data(), target.size() - 1);
+    if (length <= 0) continue;
+    const std::string link(target.data(), static_cast<std::size_t>(length));
+    if (link.starts_with(kPrefix)) inodes.insert(std::strtoull(link.c_str() + kPrefix.size(), nullptr, 10));
+  }
+  return inodes;
+}
+
+/// 0, or the errno of what failed. Ends with its thread: the namespace it is in is nobody else's.
+int openInNamespace(pid_t pid, UniqueFd& netlink) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/ns/net";
+  const NamespaceFd net(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!net || ::setns(net.get(), CLONE_NEWNET) != 0) return errno;
+  netlink = UniqueFd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  return netlink ? 0 : errno;
+}
+
+}  // namespace
+
+Result<TcpDiagnosis> TcpDiagnosis::open(Stage stage, pid_t pid) {
+  UniqueFd netlink;
+  int error = 0;
+  std::thread([&] { error = openInNamespace(pid, netlink); }).join();
+  if (error != 0) return fail(stage, Reason::system, "sock_diag socket", error);
+  if (::setsockopt(netlink.get(), SOL_SOCKET, SO_RCVTIMEO, &kAnswerDeadline, sizeof kAnswerDeadline) != 0) {
+    return failErrno(stage, "sock_diag socket");
+  }
+  return TcpDiagnosis(stage, std::move(netlink));
+}
+
+Result<> TcpDiagnosis::collect(int family, ReceivedBytes& all) const {
+  const auto request = requestFor(family);
+  if (::send(netlink_.get(), &request, sizeof request, 0) < 0) {
+    return failErrno(stage_, "sock_diag");
+  }
+  std::string buffer(32 << 10, '\0');
+  for (int message = 0; message < kMaxMessages; ++message) {
+    const auto length = ::recv(netlink_.get(), buffer.data(), buffer.size(), 0);
+    if (length <= 0) return fail(stage_, Reason::system, "sock_diag", length < 0 ? errno : EIO);
+    const std::string_view answer(buffer.data(), static_cast<std::size_t>(length));
+    FB_TRY(const bool more, readMessages(stage_, answer, all));
+    if (!more) return {};
+  }
+  return fail(stage_, Reason::system, "sock_diag does not end");
+}
+
+Result<ReceivedBytes> TcpDiagnosis::receivedBy(pid_t pid) const {
+  ReceivedBytes all;
+  FB_CHECK(collect(AF_INET, all));
+  FB_CHECK(collect(AF_INET6, all));
+  FB_TRY(const auto own, socketsOf(stage_, pid));
+  std::erase_if(all, [&](const auto& one) { return !own.contains(one.first); });
+  return all;
+}
+
+Result<pid_t> listenerOf(Stage stage, const std::string& socketPath) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (socketPath.size() >= sizeof address.sun_path) {
+    return fail(stage, Reason::invalid, socketPath + ": too long for a socket's path");
+  }
+  std::memcpy(address.sun_path, socketPath.data(), socketPath.size());
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd || ::connect(fd.get(), static_cast<const sockaddr*>(static_cast<const void*>(&address)),
+                       sizeof address) != 0) {
+    return failErrno(stage, "connect to " + socketPath);
+  }
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+    return failErrno(stage, "SO_PEERCRED of " + socketPath);
+  }
+  // 0: it lives in a pid namespace that ours does not see.
+  if (peer.pid == 0) return fail(stage, Reason::not_found, "process behind " + socketPath);
+  return peer.pid;
+}
+
+}  // namespace fallbackd::sys

@@ -1,0 +1,57 @@
+// What the kernel says of TCP connections: on real ones over the loopback.
+#include "sys/tcp_sockets.hpp"
+
+#include <array>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/write.hpp>
+#include <gtest/gtest.h>
+
+namespace fallbackd::sys {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+
+TEST(TcpSockets, WhatCameInAndWhatWaitsIsCounted) {
+  asio::io_context loop;
+  tcp::acceptor acceptor(loop, {asio::ip::address_v4::loopback(), 0});
+  tcp::socket near(loop);
+  near.connect(acceptor.local_endpoint());
+  tcp::socket far = acceptor.accept();
+
+  const auto diagnosis = TcpDiagnosis::open(Stage::detection, ::getpid());
+  ASSERT_TRUE(diagnosis) << diagnosis.error().message();
+  const auto sum = [&] {
+    Received all;
+    const auto received = diagnosis->receivedBy(::getpid());
+    EXPECT_TRUE(received) << received.error().message();
+    for (const auto& [inode, one] : received.value_or(ReceivedBytes{})) {
+      all.bytes += one.bytes;
+      all.unread += one.unread;
+    }
+    return all;
+  };
+  const auto before = sum();
+  std::array<char, 1000> data{};
+  asio::write(far, asio::buffer(data));
+  near.wait(tcp::socket::wait_read);
+  EXPECT_EQ(sum().bytes, before.bytes + data.size());
+  EXPECT_EQ(sum().unread, before.unread + data.size());
+  asio::read(near, asio::buffer(data));
+  EXPECT_EQ(sum().bytes, before.bytes + data.size());
+  EXPECT_EQ(sum().unread, before.unread);
+}
+
+TEST(TcpSockets, AProcessThatIsNotThereIsAnError) {
+  const auto diagnosis = TcpDiagnosis::open(Stage::detection, ::getpid());
+  ASSERT_TRUE(diagnosis) << diagnosis.error().message();
+  EXPECT_FALSE(diagnosis->receivedBy(-1));
+}
+
+}  // namespace
+}  // namespace fallbackd::sys
