@@ -11,6 +11,9 @@ namespace fallbackd::config {
 
 namespace {
 
+constexpr std::chrono::milliseconds kLeastStallTimeout{200};
+constexpr std::chrono::milliseconds kLeastReprobeInterval{100};
+
 constexpr std::string_view kApiVersion = "fallbackd.io/v1";
 
 void socketPath(const MapReader& map, std::string_view key, std::string& out) {
@@ -72,7 +75,9 @@ void readTelemetry(const Place& place, TelemetrySettings& out) {
 
 void readDetectionDefaults(const Place& place, DetectionDefaults& out) {
   const MapReader map(place, {"reprobeInterval", "maxConcurrentProbes", "triggers", "stallTimeout"});
-  map.duration("reprobeInterval", out.reprobeInterval);
+  if (map.duration("reprobeInterval", out.reprobeInterval) && out.reprobeInterval < kLeastReprobeInterval) {
+    map.problem("reprobeInterval", "so short that it burdens containerd", "write 100ms or more");
+  }
   if (const auto number = map.integer("maxConcurrentProbes", 1, 64)) {
     out.maxConcurrentProbes = static_cast<unsigned>(*number);
   }
@@ -131,7 +136,10 @@ void checkApiVersion(const MapReader& map) {
 }  // namespace
 
 void readDetection(const MapReader& map, DetectionSettings& out) {
-  map.duration("stallTimeout", out.stallTimeout);
+  // A healthy registry far away may well be silent for a moment.
+  if (map.duration("stallTimeout", out.stallTimeout) && out.stallTimeout < kLeastStallTimeout) {
+    map.problem("stallTimeout", "so short that healthy pulls fail it", "write 200ms or more");
+  }
   const auto list = map.find("triggers");
   if (!list) return;
   CauseSet triggers;

@@ -98,6 +98,8 @@ TEST(Mistakes, OfSettings) {
        "must be true or false, but is \"yes\" (write true)"},
       {"duration", kHead + "cache: {expiryGrace: 5}\n", "2:22", "is not a duration (write 250ms"},
       {"zero duration", kHead + "detection: {stallTimeout: 0s}\n", "2:27", "longer than zero"},
+      {"stall timeout of a moment", kHead + "detection: {stallTimeout: 50ms}\n", "2:27", "200ms or more"},
+      {"probes without a pause", kHead + "detection: {reprobeInterval: 1ms}\n", "2:30", "100ms or more"},
       {"endless duration", kHead + "detection: {stallTimeout: 100000d}\n", "2:27", "longer than 3650d"},
       {"number", kHead + "cache: {threshold: 0}\n", "2:20", "from 1 to 16"},
       {"number with more", kHead + "cache: {threshold: 1x}\n", "2:20", "from 1 to 16"},
