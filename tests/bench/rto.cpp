@@ -3,20 +3,15 @@
 // in the same pods, what the sandbox itself takes.
 #include "event_types.pb.h"
 #include "events.grpc.pb.h"
+#include "figures.hpp"
 #include "isolate.hpp"
 #include "shop.hpp"
 #include "wait.hpp"
 
-#include <algorithm>
-#include <arpa/inet.h>
-#include <cmath>
 #include <condition_variable>
 #include <cstdio>
-#include <fstream>
 #include <map>
 #include <mutex>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <thread>
 
 #include <boost/json.hpp>
@@ -80,39 +75,6 @@ class TaskStarts {
   std::thread thread_;
 };
 
-bool accepts(const std::string& ip, std::uint16_t port) {
-  const sys::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  ::inet_pton(AF_INET, ip.c_str(), &address.sin_addr);
-  return ::connect(fd.get(), static_cast<const sockaddr*>(static_cast<const void*>(&address)),
-                   sizeof address) == 0;
-}
-
-/// Nearest-rank percentile of sorted values.
-double percentile(const std::vector<double>& sorted, double p) {
-  const auto rank = static_cast<std::size_t>(std::ceil(p / 100 * static_cast<double>(sorted.size())));
-  return sorted.at(std::max<std::size_t>(rank, 1) - 1);
-}
-
-struct Series {
-  std::string name;
-  std::vector<double> millis;
-};
-
-boost::json::object report(Series series) {
-  std::sort(series.millis.begin(), series.millis.end());
-  const double p50 = percentile(series.millis, 50);
-  const double p99 = percentile(series.millis, 99);
-  std::printf("  %-58s %8.1f %8.1f %8.1f\n", series.name.c_str(), p50, p99, series.millis.back());
-  return {{"name", series.name},
-          {"count", series.millis.size()},
-          {"p50Ms", p50},
-          {"p99Ms", p99},
-          {"maxMs", series.millis.back()}};
-}
-
 Result<int> measure() {
   FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
   TaskStarts starts(shop->node->socket());
@@ -132,50 +94,28 @@ Result<int> measure() {
     FB_CHECK(shop->kubelet->removePod(pod));
   }
   FB_TRY(const auto metrics, shop->daemon->metrics());
-  std::printf("\n  %-58s %8s %8s %8s\n",
-              (std::to_string(kRecoveries) + " recoveries, refused connection, ms").c_str(), "P50", "P99",
-              "max");
-  const double median = [&] {
-    auto sorted = total.millis;
-    std::sort(sorted.begin(), sorted.end());
-    return percentile(sorted, 50);
-  }();
+  printHead(std::to_string(kRecoveries) + " recoveries, refused connection, ms");
+  const double median = percentile(total.millis, 50);
   boost::json::array rows{report(sandbox), report(total)};
   std::printf("\n  %-58s %8s\n", "mean by phase, as fallbackd measures it", "ms");
   boost::json::object phases;
   for (const auto* phase : {"detect", "verify", "prepare", "health_check", "exec", "ready", "total"}) {
-    double sum = 0;
-    double count = 0;
-    for (const auto& [name, value] : metrics) {
-      if (name.find("phase=\"" + std::string(phase) + "\"") == std::string::npos) continue;
-      if (name.starts_with("fallbackd_recovery_seconds_sum")) sum += value;
-      if (name.starts_with("fallbackd_recovery_seconds_count")) count += value;
-    }
+    const auto label = "phase=\"" + std::string(phase) + "\"";
+    const double sum = sumOf(metrics, "fallbackd_recovery_seconds_sum", label);
+    const double count = sumOf(metrics, "fallbackd_recovery_seconds_count", label);
     const double mean = count > 0 ? sum / count * 1000 : 0;
     phases[phase] = mean;
     std::printf("  %-58s %8.1f\n", phase, mean);
   }
-  const bool ok = median < kGoalMedianMs;
-  std::ofstream(std::getenv("BENCH_JSON") == nullptr ? "/dev/null" : std::getenv("BENCH_JSON"))
-      << boost::json::serialize(boost::json::object{{"name", "rto"},
-                                                    {"ok", ok},
-                                                    {"goalMedianMs", kGoalMedianMs},
-                                                    {"series", rows},
-                                                    {"meanPhaseMs", phases}})
-      << "\n";
-  if (ok) {
-    std::printf("\nrto: ok\n");
-  } else {
-    std::printf("\nrto: falls short: median %.1f ms, goal %.0f ms\n", median, kGoalMedianMs);
-  }
-  return ok ? 0 : 1;
+  const std::string why = median < kGoalMedianMs ? "" : "median " + std::to_string(median) + " ms";
+  return conclude("rto", why,
+                  {{"goalMedianMs", kGoalMedianMs}, {"series", std::move(rows)}, {"meanPhaseMs", phases}});
 }
 
 int bench() {
   const auto code = measure();
   if (code) return *code;
-  std::printf("rto: falls short: %s\n", code.error().message().c_str());
-  return 1;
+  return conclude("rto", code.error().message(), {});
 }
 
 }  // namespace

@@ -45,14 +45,6 @@ bool runs(pid_t pid) {
   return pid > 0 && fs::exists("/proc/" + std::to_string(pid));
 }
 
-double sumOf(const Metrics& metrics, const std::string& prefix, const std::string& part = "") {
-  double sum = 0;
-  for (const auto& [name, value] : metrics) {
-    if (name.starts_with(prefix) && name.find(part) != std::string::npos) sum += value;
-  }
-  return sum;
-}
-
 class RecoveryE2e : public testing::Test {
  protected:
   void open(const ShopOptions& options = {}) { E2E_TRY(shop_, Shop::open(options)); }

@@ -80,6 +80,17 @@ Result<std::unique_ptr<ContainerdNode>> ContainerdNode::start(NodeOptions option
   return node;
 }
 
+Result<> ContainerdNode::speak(const std::string& scheme, const std::string& host) const {
+  const auto folder = registryConfigDir() / host;
+  FB_CHECK(sys::makeDirs(Stage::cli, folder, 0755));
+  const std::string url = "\"" + scheme + "://" + host + "\"";
+  std::ofstream file(folder / "hosts.toml");
+  file << "server = " << url << "\n[host." << url << "]\n";
+  file.close();
+  if (!file) return fail(Stage::cli, Reason::system, "write below " + folder.string());
+  return {};
+}
+
 Result<> ContainerdNode::writeConfig() const {
   fs::create_directories(folder_ / "cni");
   fs::create_directories(registryConfigDir());
@@ -87,6 +98,9 @@ Result<> ContainerdNode::writeConfig() const {
   config << "version = 2\n"
          << "root = '" << (folder_ / "root").string() << "'\nstate = '" << (folder_ / "state").string()
          << "'\n"
+         << (options_.metricsPort == 0
+                 ? std::string()
+                 : "[metrics]\n  address = '127.0.0.1:" + std::to_string(options_.metricsPort) + "'\n")
          // Storage that the machine may have but a test never wants probed.
          << "disabled_plugins = ['io.containerd.snapshotter.v1.btrfs', 'io.containerd.snapshotter.v1.zfs', "
             "'io.containerd.snapshotter.v1.devmapper', 'io.containerd.snapshotter.v1.aufs']\n"

@@ -21,6 +21,8 @@ struct NodeOptions {
   /// PATH. The configuration is of version 2, which 1.6, 1.7 and 2.x all read.
   std::optional<std::filesystem::path> binDir;
   std::string logLevel = "info";
+  /// Set: containerd counts the calls that it gets, at http://127.0.0.1:PORT/v1/metrics.
+  std::uint16_t metricsPort = 0;
 };
 
 /// Used by one thread; the stubs may be used by any. The destructor kills containerd and its shims; pods
@@ -44,6 +46,10 @@ class ContainerdNode {
   [[nodiscard]] std::filesystem::path log() const;
   /// Folder of HOST/hosts.toml files: mirrors, certificates. Read anew at every pull.
   [[nodiscard]] std::filesystem::path registryConfigDir() const { return folder_ / "certs.d"; }
+
+  /// What is asked of this registry ("127.0.0.1:5000") is asked by this scheme ("http", "https") only. With
+  /// hosts on the loopback containerd's versions differ in what they try first.
+  Result<> speak(const std::string& scheme, const std::string& host) const;
 
   [[nodiscard]] runtime::v1::RuntimeService::Stub& runtime() const { return *runtime_; }
   [[nodiscard]] runtime::v1::ImageService::Stub& images() const { return *images_; }

@@ -122,6 +122,14 @@ Result<Metrics> Daemon::metrics() const {
   return parseMetrics(answer.body);
 }
 
+double sumOf(const Metrics& metrics, const std::string& prefix, const std::string& part) {
+  double sum = 0;
+  for (const auto& [name, value] : metrics) {
+    if (name.starts_with(prefix) && name.find(part) != std::string::npos) sum += value;
+  }
+  return sum;
+}
+
 Metrics parseMetrics(const std::string& text) {
   Metrics metrics;
   for (const auto line : split(text, '\n')) {

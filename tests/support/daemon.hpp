@@ -84,6 +84,9 @@ class Daemon {
   std::optional<ChildProcess> process_;
 };
 
+/// Of all whose name and labels begin with `prefix` and contain `part`.
+double sumOf(const Metrics& metrics, const std::string& prefix, const std::string& part = "");
+
 /// Reads the Prometheus text format.
 Metrics parseMetrics(const std::string& text);
 

@@ -2,6 +2,7 @@
 
 #include "wait.hpp"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <optional>
 #include <sys/socket.h>
@@ -39,6 +40,16 @@ asio::awaitable<HttpAnswer> getOnce(tcp::endpoint endpoint, std::string path,
 }
 
 }  // namespace
+
+bool accepts(const std::string& ip, std::uint16_t port) {
+  const sys::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  ::inet_pton(AF_INET, ip.c_str(), &address.sin_addr);
+  return ::connect(fd.get(), static_cast<const sockaddr*>(static_cast<const void*>(&address)),
+                   sizeof address) == 0;
+}
 
 Result<HttpAnswer> httpGet(const std::string& ip, std::uint16_t port, const std::string& path,
                            std::chrono::milliseconds timeout) {

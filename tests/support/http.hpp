@@ -22,6 +22,9 @@ struct HttpAnswer {
 Result<HttpAnswer> httpGet(const std::string& ip, std::uint16_t port, const std::string& path,
                            std::chrono::milliseconds timeout = std::chrono::seconds(5));
 
+/// Whether a TCP connection is accepted right now.
+bool accepts(const std::string& ip, std::uint16_t port);
+
 /// Asks again and again until the answer has status 200; the last failure where it does not in time.
 Result<HttpAnswer> httpGetOk(const std::string& ip, std::uint16_t port, const std::string& path,
                              std::chrono::milliseconds deadline = std::chrono::seconds(10));

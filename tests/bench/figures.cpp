@@ -1,0 +1,49 @@
+#include "figures.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::bench {
+
+double percentile(std::vector<double> values, double p) {
+  std::sort(values.begin(), values.end());
+  const auto rank = static_cast<std::size_t>(std::ceil(p / 100 * static_cast<double>(values.size())));
+  return values.at(std::max<std::size_t>(rank, 1) - 1);
+}
+
+void printHead(const std::string& title) {
+  std::printf("\n  %-58s %8s %8s %8s\n", title.c_str(), "P50", "P99", "max");
+}
+
+boost::json::object report(const Series& series) {
+  const double p50 = percentile(series.millis, 50);
+  const double p99 = percentile(series.millis, 99);
+  const double most = percentile(series.millis, 100);
+  std::printf("  %-58s %8.1f %8.1f %8.1f\n", series.name.c_str(), p50, p99, most);
+  return {{"name", series.name},
+          {"count", series.millis.size()},
+          {"p50Ms", p50},
+          {"p99Ms", p99},
+          {"maxMs", most}};
+}
+
+void printFigure(const std::string& name, double value, const std::string& unit) {
+  std::printf("  %-58s %8.1f %s\n", name.c_str(), value, unit.c_str());
+}
+
+int conclude(const std::string& name, const std::string& why, boost::json::object result) {
+  result["name"] = name;
+  result["ok"] = why.empty();
+  result["why"] = why;
+  const char* const file = std::getenv("BENCH_JSON");  // NOLINT(concurrency-mt-unsafe): nobody changes it
+  if (file != nullptr) std::ofstream(file) << boost::json::serialize(result) << "\n";
+  std::printf("\n%s: %s\n", name.c_str(), why.empty() ? "ok" : ("falls short: " + why).c_str());
+  return why.empty() ? 0 : 1;
+}
+
+}  // namespace fallbackd::bench

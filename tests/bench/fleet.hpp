@@ -1,0 +1,33 @@
+// A node full of pods, and what the daemon costs while it looks after them.
+#pragma once
+
+#include "shop.hpp"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace fallbackd::bench {
+
+/// The kubelet's default limit.
+constexpr int kPodsOfANode = 110;
+
+/// Starts all, several at a time as kubelet does; `then` is run for each as soon as it stands (any thread).
+Result<std::vector<e2e::Pod>> startPods(
+    e2e::Kubelet& kubelet, const std::vector<e2e::PodSpec>& specs,
+    const std::function<Result<>(const e2e::Pod&)>& then = [](const e2e::Pod&) { return Result<>(); });
+
+Result<> removePods(e2e::Kubelet& kubelet, const std::vector<e2e::Pod>& pods);
+
+/// Of a daemon and its spawner together.
+struct Usage {
+  double cpuSeconds = 0;
+  double residentMiB = 0;
+  double peakMiB = 0;
+};
+Result<Usage> usageOf(pid_t daemon);
+
+/// The names of the pods in /status' recoveries: one entry for every recovery.
+Result<std::vector<std::string>> recoveredPods(const e2e::Daemon& daemon);
+
+}  // namespace fallbackd::bench
