@@ -6,8 +6,12 @@ namespace fallbackd::cri {
 
 namespace {
 
-Reason reasonOf(grpc::StatusCode code) {
-  switch (code) {
+Reason reasonOf(const grpc::Status& status) {
+  // containerd listens before its CRI plugin can answer, and some versions give that no code of its own.
+  if (status.error_message().find("server is not initialized yet") != std::string::npos) {
+    return Reason::unavailable;
+  }
+  switch (status.error_code()) {
     case grpc::StatusCode::NOT_FOUND:
       return Reason::not_found;
     case grpc::StatusCode::DEADLINE_EXCEEDED:
@@ -28,7 +32,7 @@ Reason reasonOf(grpc::StatusCode code) {
 }  // namespace
 
 tl::unexpected<Error> failCall(Stage stage, std::string_view call, const grpc::Status& status) {
-  return fail(stage, reasonOf(status.error_code()), std::string(call) + ": " + status.error_message());
+  return fail(stage, reasonOf(status), std::string(call) + ": " + status.error_message());
 }
 
 }  // namespace fallbackd::cri

@@ -138,7 +138,9 @@ class GrpcRuntime final : public Runtime {
           runtime_->async()->PodSandboxStatus(context, query, response, std::move(done));
         });
     if (!call.status.ok()) {
-      co_return failCall(Stage::sandbox, "PodSandboxStatus of " + sandboxId, call.status);
+      const bool unknown = call.status.error_code() == grpc::StatusCode::NOT_FOUND;
+      co_return failCall(unknown ? Stage::sandbox : Stage::containerd, "PodSandboxStatus of " + sandboxId,
+                         call.status);
     }
     const auto& answer = call.response.status();
     SandboxStatus status;

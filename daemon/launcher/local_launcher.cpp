@@ -200,9 +200,12 @@ asio::awaitable<Result<>> LocalLauncher::checkPause(const Launch& launch,
   }
   if (question != nullptr) {
     if (!question->answer) {
-      co_return fail(Stage::sandbox, Reason::timeout, "ask again for sandbox " + status.sandbox.id);
+      co_return fail(Stage::containerd, Reason::timeout, "ask again for sandbox " + status.sandbox.id);
     }
     const auto& answer = *question->answer;
+    if (!answer && answer.error().reason == Reason::unavailable) {
+      co_return tl::unexpected<Error>(answer.error());
+    }
     if (!answer || *answer != status.pausePid) {
       const std::string now = answer ? "pause process " + std::to_string(*answer) : answer.error().message();
       co_return fail(Stage::sandbox, Reason::sandbox_changed,

@@ -22,6 +22,14 @@ namespace {
 constexpr auto kSandboxDeadline = 10s;
 constexpr auto kFirstSandboxRetry = 500us;
 constexpr auto kLastSandboxRetry = 100ms;
+// containerd that goes away in the middle of so many launches in a row is not coming back for good.
+constexpr int kMostLaunches = 10;
+
+/// containerd could not be asked: it was restarted, or is down. That says nothing of the pod.
+bool isSilence(const Error& error) {
+  return error.stage == Stage::containerd &&
+         (error.reason == Reason::unavailable || error.reason == Reason::timeout);
+}
 
 }  // namespace
 
@@ -130,20 +138,12 @@ cri::Awaitable<Result<>> Recovery::drive() {
     reach(State::verified, verified);
   }
 
-  auto status = co_await sandboxReady();
-  if (!status) co_return tl::unexpected<Error>(status.error());
-  incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
-  if (wish_) co_return Result<>{};  // the container came, or the pod went, before anything was started
-
-  launcher::LaunchRequest request;
-  request.recoveryId = incident_.id;
-  request.executable = std::shared_ptr<const sys::UniqueFd>(*admitted, &(*admitted)->executable);
-  request.sandbox = std::move(*status);
-  request.workload = *workload_;
-  request.nodeName = services_.nodeName;
-  request.restartCount = incident_.restarts;
-  auto process = co_await services_.launcher.launch(std::move(request));
+  auto process = co_await launch(*admitted);
+  for (int again = 1; !process && isSilence(process.error()) && again < kMostLaunches; ++again) {
+    process = co_await launch(*admitted);
+  }
   if (!process) co_return tl::unexpected<Error>(process.error());
+  if (*process == nullptr) co_return Result<>{};  // the container came, or the pod went, before
 
   process_ = std::move(*process);
   const auto& times = process_->times();
@@ -170,18 +170,36 @@ cri::Awaitable<Result<>> Recovery::drive() {
   co_return Result<>{};
 }
 
+/// Once; nothing where the recovery was asked to end before anything was started.
+cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cache::AdmittedPtr binary) {
+  auto status = co_await sandboxReady();
+  if (!status) co_return tl::unexpected<Error>(status.error());
+  incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
+  if (wish_) co_return nullptr;
+  launcher::LaunchRequest request;
+  request.recoveryId = incident_.id;
+  request.executable = std::shared_ptr<const sys::UniqueFd>(binary, &binary->executable);
+  request.sandbox = std::move(*status);
+  request.workload = *workload_;
+  request.nodeName = services_.nodeName;
+  request.restartCount = incident_.restarts;
+  co_return co_await services_.launcher.launch(std::move(request));
+}
+
 /// Asks CRI for the sandbox until it is ready. The end of the pod shows here as sandbox_gone.
 cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
-  const auto deadline = Monotonic::now() + kSandboxDeadline;
+  auto deadline = Monotonic::now() + kSandboxDeadline;
   std::chrono::nanoseconds delay = kFirstSandboxRetry;
   for (;;) {
     auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
     if (status && status->sandbox.ready) co_return status;
     if (wish_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
+    const bool silence = !status && isSilence(status.error());
+    if (silence) deadline = Monotonic::now() + kSandboxDeadline;  // as long as it takes
     // A process that was started once had a sandbox: not ready now means that it is gone.
-    const bool mayCome = !incident_.stamps.started && (status || status.error().reason == Reason::not_found ||
-                                                       status.error().reason == Reason::unavailable ||
-                                                       status.error().reason == Reason::sandbox_gone);
+    const bool mayCome =
+        silence || (!incident_.stamps.started && (status || status.error().reason == Reason::not_found ||
+                                                  status.error().reason == Reason::sandbox_gone));
     if (!mayCome || Monotonic::now() > deadline) {
       if (!status && status.error().reason != Reason::not_found) co_return status;
       co_return fail(Stage::sandbox, Reason::sandbox_gone,

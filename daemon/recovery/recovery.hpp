@@ -55,6 +55,7 @@ class Recovery {
   enum class Next : std::uint8_t { end, restart };
 
   cri::Awaitable<Result<>> drive();
+  cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> launch(cache::AdmittedPtr binary);
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxReady();
   cri::Awaitable<Result<Next>> serve();
   cri::Awaitable<Result<Next>> becomeReady();

@@ -37,26 +37,30 @@ bool Progress::look(const std::vector<cri::Content>& contents, const std::vector
   }
   std::map<std::string, std::int64_t> now;
   bool moved = false;
+  bool ownMoved = false;
   complete_ = false;
   for (const auto& ingest : ingests) {
-    if (!below.contains(digestOf(ingest.ref))) {
+    const bool own = below.contains(digestOf(ingest.ref));
+    if (!own) {
       if (first_) foreign_.insert(ingest.ref);
       if (!isManifest(ingest.ref) || foreign_.contains(ingest.ref)) continue;
     }
     now.emplace(ingest.ref, ingest.offset);
-    complete_ = complete_ || (ingest.total > 0 && ingest.offset >= ingest.total);
+    complete_ = complete_ || (own && ingest.total > 0 && ingest.offset >= ingest.total);
     const auto known = before_.find(ingest.ref);
     // A manifest that begins to be fetched: the registry has answered what its digest is.
-    moved = moved || (known == before_.end() ? ingest.offset > 0 || isManifest(ingest.ref)
-                                             : ingest.offset != known->second);
+    const bool grew =
+        known == before_.end() ? ingest.offset > 0 || isManifest(ingest.ref) : ingest.offset != known->second;
+    moved = moved || grew;
+    ownMoved = ownMoved || (own && grew);
   }
   // A download that is gone from the list was completed; what is new in the store was one.
   moved = moved || std::any_of(before_.begin(), before_.end(),
                                [&](const auto& one) { return !now.contains(one.first); });
-  moved = moved || !std::includes(stored_.begin(), stored_.end(), stored.begin(), stored.end());
-  moved = moved && !first_;
+  ownMoved = ownMoved || !std::includes(stored_.begin(), stored_.end(), stored.begin(), stored.end());
+  moved = (moved || ownMoved) && !first_;
+  ownMoved_ = ownMoved_ || (ownMoved && !first_);
   first_ = false;
-  everMoved_ = everMoved_ || moved;
   stored_ = std::move(stored);
   before_ = std::move(now);
   return moved;

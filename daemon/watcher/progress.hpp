@@ -28,12 +28,12 @@ class Progress {
 
   /// A download came to its end and is being synced to the disk, or all did and containerd unpacks: no
   /// download moves then, which can take long and is not the registry's affair.
-  [[nodiscard]] bool storing() const { return complete_ || (everMoved_ && before_.empty()); }
+  [[nodiscard]] bool storing() const { return complete_ || (ownMoved_ && before_.empty()); }
 
  private:
   std::string repository_;
   bool first_ = true;
-  bool everMoved_ = false;
+  bool ownMoved_ = false;  // what moved was ours for certain, not just perhaps
   bool complete_ = false;
   std::set<std::string> stored_;                // digests of ours
   std::map<std::string, std::int64_t> before_;  // downloads of ours: offset at the last look

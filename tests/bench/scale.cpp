@@ -111,7 +111,7 @@ Result<Fair> openRegistries(const ContainerdNode& node) {
                       .env = {}};
     FB_TRY(auto registry, FaultRegistry::start(image, faultOf(i)));
     FB_CHECK(node.speak("http", registry->address()));
-    fair.images.push_back(registry->address() + "/shop/checkout:1.8.3");
+    fair.images.push_back(registry->address() + "/shop/" + label + ":1.8.3");
     fair.workloads += "- name: " + label + "\n  match: {namespace: shop, labels: {app: " + label +
                       "}, container: checkout}\n  image: " + fair.images.back() +
                       "\n  binary: checkout@1.8.3\n"

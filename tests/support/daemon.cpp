@@ -84,10 +84,15 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
   return sys::replaceFile(Stage::cli, dir, "fallbackd.yaml", yaml.str(), 0644);
 }
 
-Result<> Daemon::restart() {
+Result<> Daemon::launch() {
   FB_TRY(process_,
          ChildProcess::start(
              {.argv = {binary("fallbackd"), "--config", configFile()}, .env = {}, .output = log()}));
+  return {};
+}
+
+Result<> Daemon::restart() {
+  FB_CHECK(launch());
   const bool ready = waitUntil(kDaemonDeadline, [this] {
     const auto answer = httpGet("127.0.0.1", telemetryPort_, "/readyz");
     return (answer && answer->status == 200) || !process_->running();

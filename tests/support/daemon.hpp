@@ -65,6 +65,8 @@ class Daemon {
   /// SIGKILL, as a crash; start it again with restart().
   void kill();
   Result<> restart();
+  /// The same without waiting until it is ready.
+  Result<> launch();
 
   [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
   [[nodiscard]] std::filesystem::path log() const;

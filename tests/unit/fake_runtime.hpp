@@ -92,6 +92,7 @@ class FakeRuntime final : public cri::Runtime {
   }
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxStatus(std::string id) override {
     ++calls;
+    if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
     const auto found = sandboxes.find(id);
     if (found == sandboxes.end()) co_return fail(Stage::sandbox, Reason::not_found, id);
     co_return found->second;

@@ -58,6 +58,10 @@ class FakeLauncher final : public launcher::Launcher {
 
   asio::awaitable<Result<std::unique_ptr<launcher::Process>>> launch(
       launcher::LaunchRequest request) override {
+    if (refusals > 0) {
+      --refusals;
+      co_return fail(Stage::containerd, Reason::unavailable, "went away");
+    }
     if (refusal) co_return tl::unexpected<Error>(*refusal);
     launcher::ProcessRecord record;
     record.recoveryId = request.recoveryId;
@@ -75,6 +79,7 @@ class FakeLauncher final : public launcher::Launcher {
   }
 
   std::optional<Error> refusal;
+  int refusals = 0;  // so often the runtime is away while a launch asks it
   bool adoptable = true;
   std::vector<std::shared_ptr<FakeProcessState>> launched;
   std::vector<std::shared_ptr<FakeProcessState>> adopted;

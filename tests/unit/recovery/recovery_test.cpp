@@ -106,6 +106,18 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 1)"));
 }
 
+TEST_F(RecoveryTest, ARuntimeThatGoesAwayDuringTheLaunchDelaysItOnly) {
+  runtime.down = true;
+  launcher.refusals = 3;
+  detect();
+  const int before = runtime.calls;
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 3; }));
+  runtime.down = false;
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_EQ(manager->incidents().size(), 1U);
+  EXPECT_EQ(launcher.launched.size(), 1U);
+}
+
 TEST_F(RecoveryTest, OneContainerHasOneRecovery) {
   detect();
   detect();

@@ -43,6 +43,16 @@ TEST(Progress, TheAnswerThatNamesTheManifestIs) {
       << "a registry that falls silent behind the first answer";
 }
 
+TEST(Progress, AManifestThatWasAnothersHidesNothingOnceItIsThere) {
+  Progress progress("shop/app");
+  const Contents olderImageOfOurs = kManifestOfOurs;
+  progress.look(olderImageOfOurs, {});
+  EXPECT_TRUE(progress.look(olderImageOfOurs, {{"manifest-sha256:x", 0, 500}})) << "might be ours";
+  EXPECT_TRUE(progress.look(olderImageOfOurs, {}));
+  EXPECT_FALSE(progress.look(olderImageOfOurs, {}));
+  EXPECT_FALSE(progress.storing());
+}
+
 TEST(Progress, LayersOfOthersAreNot) {
   const Contents others{{"sha256:x", "shop/other", {"sha256:1"}}};
   Progress progress("shop/app");
