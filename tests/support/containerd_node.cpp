@@ -73,6 +73,7 @@ fs::path ContainerdNode::log() const {
 Result<std::unique_ptr<ContainerdNode>> ContainerdNode::start(NodeOptions options) {
   std::unique_ptr<ContainerdNode> node(new ContainerdNode(std::move(options)));
   FB_CHECK(node->writeConfig());
+  if (node->options_.rootMiB != 0) FB_CHECK(node->mountRoot());
   const fs::path archive = node->folder_ / "pause.tar";
   FB_CHECK(writeOciArchive(pauseImage(), archive));
   FB_CHECK(node->launch());
@@ -80,12 +81,13 @@ Result<std::unique_ptr<ContainerdNode>> ContainerdNode::start(NodeOptions option
   return node;
 }
 
-Result<> ContainerdNode::speak(const std::string& scheme, const std::string& host) const {
+Result<> ContainerdNode::speak(const std::string& scheme, const std::string& host, const fs::path& ca) const {
   const auto folder = registryConfigDir() / host;
   FB_CHECK(sys::makeDirs(Stage::cli, folder, 0755));
   const std::string url = "\"" + scheme + "://" + host + "\"";
   std::ofstream file(folder / "hosts.toml");
   file << "server = " << url << "\n[host." << url << "]\n";
+  if (!ca.empty()) file << "  ca = \"" << ca.string() << "\"\n";
   file.close();
   if (!file) return fail(Stage::cli, Reason::system, "write below " + folder.string());
   return {};
@@ -101,6 +103,10 @@ Result<> ContainerdNode::writeConfig() const {
          << (options_.metricsPort == 0
                  ? std::string()
                  : "[metrics]\n  address = '127.0.0.1:" + std::to_string(options_.metricsPort) + "'\n")
+         << (options_.verifiers.empty()
+                 ? std::string()
+                 : "[plugins.'io.containerd.image-verifier.v1.bindir']\n  bin_dir = '" +
+                       options_.verifiers.string() + "'\n  max_verifiers = 1\n")
          // Storage that the machine may have but a test never wants probed.
          << "disabled_plugins = ['io.containerd.snapshotter.v1.btrfs', 'io.containerd.snapshotter.v1.zfs', "
             "'io.containerd.snapshotter.v1.devmapper', 'io.containerd.snapshotter.v1.aufs']\n"
@@ -139,6 +145,18 @@ std::map<std::string, std::string> ContainerdNode::environment() const {
   path += ":/usr/local/sbin:/usr/sbin:/sbin";  // runc and ip, where a user's PATH lacks them
   if (options_.binDir) path = options_.binDir->string() + ":" + path;
   return {{"PATH", path}};
+}
+
+/// Gone with the run's mount namespace.
+Result<> ContainerdNode::mountRoot() const {
+  const auto file = (folder_ / "root.ext4").string();
+  const auto root = (folder_ / "root").string();
+  FB_CHECK(sys::makeDirs(Stage::cli, root, 0711));
+  FB_CHECK(runOk(
+      {.argv = {"truncate", "-s", std::to_string(options_.rootMiB) + "M", file}, .env = {}, .output = {}}));
+  FB_CHECK(runOk({.argv = {"mkfs.ext4", "-q", "-m", "0", file}, .env = environment(), .output = {}}));
+  FB_CHECK(runOk({.argv = {"mount", "-o", "loop", file, root}, .env = {}, .output = {}}));
+  return {};
 }
 
 Result<> ContainerdNode::launch() {

@@ -23,6 +23,10 @@ struct NodeOptions {
   std::string logLevel = "info";
   /// Set: containerd counts the calls that it gets, at http://127.0.0.1:PORT/v1/metrics.
   std::uint16_t metricsPort = 0;
+  /// Set: programs that containerd 2 asks whether an image may be pulled.
+  std::filesystem::path verifiers = {};
+  /// Set: containerd's root is a file system of so many MiB of its own, in a loop-mounted file.
+  unsigned rootMiB = 0;
 };
 
 /// Used by one thread; the stubs may be used by any. The destructor kills containerd and its shims; pods
@@ -48,8 +52,10 @@ class ContainerdNode {
   [[nodiscard]] std::filesystem::path registryConfigDir() const { return folder_ / "certs.d"; }
 
   /// What is asked of this registry ("127.0.0.1:5000") is asked by this scheme ("http", "https") only. With
-  /// hosts on the loopback containerd's versions differ in what they try first.
-  Result<> speak(const std::string& scheme, const std::string& host) const;
+  /// hosts on the loopback containerd's versions differ in what they try first. `ca` is a file of
+  /// certificates to trust.
+  Result<> speak(const std::string& scheme, const std::string& host,
+                 const std::filesystem::path& ca = {}) const;
 
   [[nodiscard]] runtime::v1::RuntimeService::Stub& runtime() const { return *runtime_; }
   [[nodiscard]] runtime::v1::ImageService::Stub& images() const { return *images_; }
@@ -63,6 +69,7 @@ class ContainerdNode {
  private:
   explicit ContainerdNode(NodeOptions options);
   Result<> writeConfig() const;
+  [[nodiscard]] Result<> mountRoot() const;
   Result<> launch();
   Result<> waitReady();
   [[nodiscard]] std::map<std::string, std::string> environment() const;

@@ -13,12 +13,15 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
+#include <boost/beast/ssl.hpp>
 
 namespace fallbackd::e2e {
 
@@ -51,7 +54,10 @@ struct FaultRegistry::Server {
   asio::awaitable<void> serve(tcp::socket socket);
   asio::awaitable<void> pause(std::chrono::nanoseconds time);
   asio::awaitable<bool> misbehave(beast::tcp_stream& stream, const Fault& fault);
-  asio::awaitable<void> sendLayer(beast::tcp_stream& stream, const Fault& fault);
+  template <class Stream>
+  asio::awaitable<void> answerAll(Stream& stream);
+  template <class Stream>
+  asio::awaitable<void> sendLayer(Stream& stream, const Fault& fault);
   [[nodiscard]] Response respond(const Request& request, const Fault& fault) const;
   [[nodiscard]] std::optional<Response> refuse(const Request& request, const Fault& fault) const;
   [[nodiscard]] bool wantsLayer(const Request& request) const {
@@ -62,6 +68,7 @@ struct FaultRegistry::Server {
   FaultRegistry& registry;
   DeadPort dead;
   asio::io_context context{1};
+  std::optional<asio::ssl::context> tls;  // unset: plain HTTP
   tcp::acceptor acceptor{context};
 };
 
@@ -98,12 +105,23 @@ asio::awaitable<bool> FaultRegistry::Server::misbehave(beast::tcp_stream& stream
 
 asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
   beast::tcp_stream stream(std::move(socket));
-  beast::flat_buffer buffer;
   // Before a request is read: a TLS client's first words are none.
   co_await stream.socket().async_wait(tcp::socket::wait_read, asio::use_awaitable);
   const Fault first = registry.fault();
   const bool over = co_await misbehave(stream, first);
   if (over) co_return;
+  if (!tls) {
+    co_await answerAll(stream);
+    co_return;
+  }
+  asio::ssl::stream<beast::tcp_stream&> secured(stream, *tls);
+  co_await secured.async_handshake(asio::ssl::stream_base::server, asio::use_awaitable);
+  co_await answerAll(secured);
+}
+
+template <class Stream>
+asio::awaitable<void> FaultRegistry::Server::answerAll(Stream& stream) {
+  beast::flat_buffer buffer;
   for (;;) {
     Request request;
     co_await http::async_read(stream, buffer, request, asio::use_awaitable);
@@ -126,7 +144,8 @@ asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
   }
 }
 
-asio::awaitable<void> FaultRegistry::Server::sendLayer(beast::tcp_stream& stream, const Fault& fault) {
+template <class Stream>
+asio::awaitable<void> FaultRegistry::Server::sendLayer(Stream& stream, const Fault& fault) {
   std::string layer = registry.blobs_.layer;
   if (fault.wrongBytes) layer.back() = '!';
   const std::size_t end = std::min(layer.size(), fault.stallAfter);
@@ -144,7 +163,11 @@ asio::awaitable<void> FaultRegistry::Server::sendLayer(beast::tcp_stream& stream
 
 std::optional<Response> FaultRegistry::Server::refuse(const Request& request, const Fault& fault) const {
   if (request.target().starts_with("/token")) return answer(fault.tokenStatus);
-  if (fault.status != 0) return answer(fault.status);
+  if (fault.status != 0) {
+    auto response = answer(fault.status);
+    if (!fault.challenge.empty()) response.set(http::field::www_authenticate, fault.challenge);
+    return response;
+  }
   if (fault.tokenStatus == 0 && !fault.tokenRefused) return std::nullopt;
   auto response = answer(401);
   const auto realm = fault.tokenRefused ? dead.address() : registry.address();
@@ -178,13 +201,19 @@ FaultRegistry::~FaultRegistry() {
   if (thread_.joinable()) thread_.join();
 }
 
-Result<std::unique_ptr<FaultRegistry>> FaultRegistry::start(const Image& image, Fault fault) {
+Result<std::unique_ptr<FaultRegistry>> FaultRegistry::start(const Image& image, Fault fault,
+                                                            const std::optional<Certificate>& certificate) {
   FB_TRY(auto blobs, makeBlobs(image));
   std::unique_ptr<FaultRegistry> registry(new FaultRegistry(std::move(blobs)));
-  registry->fault_ = fault;
+  registry->fault_ = std::move(fault);
   auto& server = *registry->server_;
   FB_TRY(server.dead, DeadPort::make());
   try {
+    if (certificate) {
+      server.tls.emplace(asio::ssl::context::tls_server);
+      server.tls->use_certificate_chain(asio::buffer(certificate->text));
+      server.tls->use_private_key(asio::buffer(certificate->key), asio::ssl::context::pem);
+    }
     server.acceptor.open(tcp::v4());
     server.acceptor.bind({asio::ip::address_v4::loopback(), 0});
     server.acceptor.listen();
@@ -199,7 +228,7 @@ Result<std::unique_ptr<FaultRegistry>> FaultRegistry::start(const Image& image, 
 
 void FaultRegistry::set(Fault fault) {
   const std::lock_guard lock(mutex_);
-  fault_ = fault;
+  fault_ = std::move(fault);
 }
 
 Fault FaultRegistry::fault() const {

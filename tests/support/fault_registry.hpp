@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "certificate.hpp"
 #include "image.hpp"
 
 #include <atomic>
@@ -22,10 +23,11 @@ namespace fallbackd::e2e {
 struct Fault {
   static constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
 
-  bool reset = false;    // the connection, as soon as something was sent
-  bool silent = false;   // accepted, never answered
-  bool garbage = false;  // bytes that are neither HTTP nor TLS
-  unsigned status = 0;   // the answer to everything; 0: as a registry should
+  bool reset = false;          // the connection, as soon as something was sent
+  bool silent = false;         // accepted, never answered
+  bool garbage = false;        // bytes that are neither HTTP nor TLS
+  unsigned status = 0;         // the answer to everything; 0: as a registry should
+  std::string challenge = {};  // its WWW-Authenticate, where it has one
   /// Asks for a token, and the token endpoint answers this; 0: nobody is asked for one.
   unsigned tokenStatus = 0;
   bool tokenRefused = false;            // asks for a token at an address where nobody listens
@@ -35,10 +37,12 @@ struct Fault {
   bool wrongBytes = false;              // the layer is not what its digest says
 };
 
-/// Speaks plain HTTP on 127.0.0.1, in a thread of its own. Any name and tag is the one image.
+/// Speaks plain HTTP, or TLS with the certificate it is given, on 127.0.0.1, in a thread of its own. Any name
+/// and tag is the one image.
 class FaultRegistry {
  public:
-  static Result<std::unique_ptr<FaultRegistry>> start(const Image& image, Fault fault);
+  static Result<std::unique_ptr<FaultRegistry>> start(const Image& image, Fault fault,
+                                                      const std::optional<Certificate>& certificate = {});
   FaultRegistry(const FaultRegistry&) = delete;
   FaultRegistry& operator=(const FaultRegistry&) = delete;
   ~FaultRegistry();
