@@ -2,23 +2,23 @@
 
 #include "sys/process.hpp"
 
-#include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
-#include <dirent.h>
 #include <fcntl.h>
+#include <filesystem>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <linux/tcp.h>
-#include <memory>
 #include <netinet/in.h>
 #include <sched.h>
 #include <set>
 #include <string_view>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -95,17 +95,17 @@ Result<bool> readMessages(Stage stage, std::string_view answer, ReceivedBytes& a
 /// The inodes of the sockets that a process holds.
 Result<std::set<std::uint64_t>> socketsOf(Stage stage, pid_t pid) {
   const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), &::closedir);
-  if (!entries) return failErrno(stage, "open " + folder);
   constexpr std::string_view kPrefix = "socket:[";
   std::set<std::uint64_t> inodes;
-  std::array<char, 64> target{};
-  while (const dirent* const entry = ::readdir(entries.get())) {
-    const auto length = ::readlinkat(::dirfd(entries.get()), entry->d_name, target.data(), target.size() - 1);
-    if (length <= 0) continue;
-    const std::string link(target.data(), static_cast<std::size_t>(length));
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  while (!error && entry != std::filesystem::directory_iterator()) {
+    std::error_code closed;  // since it was listed
+    const std::string link = std::filesystem::read_symlink(entry->path(), closed).string();
     if (link.starts_with(kPrefix)) inodes.insert(std::strtoull(link.c_str() + kPrefix.size(), nullptr, 10));
+    entry.increment(error);
   }
+  if (error) return fail(stage, Reason::system, "read " + folder, error.value());
   return inodes;
 }
 
