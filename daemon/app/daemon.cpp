@@ -1,6 +1,7 @@
 #include "app/daemon.hpp"
 
 #include "app/status.hpp"
+#include "cache/folder_watch.hpp"
 #include "config/load.hpp"
 #include "config/reload.hpp"
 #include "cri/grpc_runtime.hpp"
@@ -30,6 +31,8 @@ using cri::Awaitable;
 using namespace std::chrono_literals;
 
 namespace {
+
+constexpr auto kCacheInterval = 30s;
 
 launcher::LocalLauncher::Options launcherOptions(const config::LauncherSettings& settings) {
   launcher::LocalLauncher::Options options;
@@ -68,6 +71,7 @@ struct Daemon::Parts {
   Awaitable<void> work();
   Awaitable<void> handleSignals();
   Awaitable<void> followConfigFiles();
+  Awaitable<void> followCache();
   Awaitable<void> shutDown();
   void reload();
   void addRoutes();
@@ -130,6 +134,7 @@ Result<> Daemon::Parts::start() {
   tasks.spawn(work());
   tasks.spawn(handleSignals());
   tasks.spawn(followConfigFiles());
+  tasks.spawn(followCache());
   return {};
 }
 
@@ -171,6 +176,19 @@ Awaitable<void> Daemon::Parts::followConfigFiles() {
       co_return;
     }
     reload();
+  }
+}
+
+/// The interval also finds what only time changes: an expiry, a step of the clock.
+Awaitable<void> Daemon::Parts::followCache() {
+  auto watch = cache::FolderWatch::create(executor(), {config->cache.path, config->cache.keys});
+  if (!watch) {
+    log.error("the cache cannot be watched; a reload looks at it anew", {{"error", watch.error().message()}});
+    co_return;
+  }
+  for (;;) {
+    co_await watch->changed(kCacheInterval);
+    co_await binaries.refresh(config);
   }
 }
 

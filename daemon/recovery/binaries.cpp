@@ -51,24 +51,33 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
   const auto entries = co_await onPool(pool_, std::move(work));
   metrics_.clearCoverage();
   for (const auto& entry : entries) {
-    const auto& result = entry.result;
-    metrics_.admission(result ? "admitted" : toString(result.error().reason));
-    if (result) {
-      log_.info("binary admitted", {{"binary", entry.ref.toString()},
-                                    {"digest", (*result)->digest},
-                                    {"bytes", (*result)->size},
-                                    {"expires", rfc3339((*result)->expires)}});
-    } else {
-      log_.warn("binary refused", {{"binary", entry.ref.toString()},
-                                   {"reason", toString(result.error().reason)},
-                                   {"error", result.error().message()}});
-    }
+    if (entry.examined) report(entry);
+  }
+  if (const auto warning = cache_.takeWarning(); !warning.empty()) {
+    log_.warn("cache needs attention", {{"what", warning}});
   }
   for (const auto& workload : config->workloads) {
     const auto found = std::find_if(entries.begin(), entries.end(),
                                     [&](const auto& entry) { return entry.ref == workload.binary; });
-    metrics_.coverage(workload.name, workload.binary.toString(),
-                      found != entries.end() && found->result.has_value());
+    const bool serves = found != entries.end() && (found->result || found->resident);
+    metrics_.coverage(workload.name, workload.binary.toString(), serves);
+  }
+}
+
+void CachedBinaries::report(const cache::Cache::Entry& entry) {
+  const auto& result = entry.result;
+  metrics_.admission(result ? "admitted" : toString(result.error().reason));
+  if (result) {
+    refused_.erase(entry.ref);
+    log_.info("binary admitted", {{"binary", entry.ref.toString()},
+                                  {"digest", (*result)->digest},
+                                  {"bytes", (*result)->size},
+                                  {"expires", rfc3339((*result)->expires)}});
+  } else if (std::exchange(refused_[entry.ref], result.error().message()) != result.error().message()) {
+    log_.warn("binary refused", {{"binary", entry.ref.toString()},
+                                 {"reason", toString(result.error().reason)},
+                                 {"error", result.error().message()},
+                                 {"earlierCopyServes", entry.resident}});
   }
 }
 

@@ -6,6 +6,9 @@
 #include "telemetry/log.hpp"
 #include "telemetry/metrics.hpp"
 
+#include <map>
+#include <string>
+
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -26,15 +29,19 @@ class CachedBinaries final : public Binaries {
 
   boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref) override;
 
-  /// Admits what the workloads refer to and keeps it resident; reports every refusal.
+  /// Admits what the workloads refer to and keeps it resident; reports
+  /// what changed. Cheap where nothing did.
   boost::asio::awaitable<void> refresh(config::ConfigPtr config);
 
  private:
+  void report(const cache::Cache::Entry& entry);
+
   boost::asio::any_io_executor executor_;
   telemetry::Metrics& metrics_;
   telemetry::Log& log_;
   cache::Cache cache_;
-  boost::asio::thread_pool pool_{1};  // one at a time: admissions read and hash whole files
+  std::map<BinaryRef, std::string> refused_;  // and why: said once, however often it is looked at
+  boost::asio::thread_pool pool_{1};          // one at a time: admissions read and hash whole files
 };
 
 }  // namespace fallbackd::recovery

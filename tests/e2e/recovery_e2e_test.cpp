@@ -221,6 +221,23 @@ TEST_F(RecoveryE2e, WhatIsNotAdmittedIsNotExecuted) {
   EXPECT_EQ(metric("fallbackd_recovery_seconds_count", "phase=\"exec\""), 0) << "nothing was ever executed";
 }
 
+TEST_F(RecoveryE2e, ABinaryThatComesLaterIsResidentBeforeItIsNeeded) {
+  ShopOptions options;
+  options.installBinary = false;
+  open(options);
+  const auto admitted = [&] { return metric("fallbackd_workload_binary_admitted", "checkout@1.8.3"); };
+  EXPECT_EQ(admitted(), 0);
+  E2E_CHECK(shop_->signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "1.8.3"));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return admitted() == 1; })) << shop_->daemon->logText();
+  // Half of an upgrade that never came to its end: the copy that was admitted serves on.
+  std::ofstream(shop_->signer.cacheDir() / "checkout-v1.8.3", std::ios::trunc) << "half";
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_admissions_total", "not_elf") >= 1; }))
+      << shop_->daemon->logText();
+  EXPECT_EQ(admitted(), 1);
+  Pod pod;
+  recover("web-0", pod);
+}
+
 TEST_F(RecoveryE2e, ThePodsEndIsTheFallbacksEnd) {
   open();
   Pod pod;

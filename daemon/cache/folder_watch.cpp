@@ -1,0 +1,69 @@
+#include "cache/folder_watch.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::cache {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using asio::posix::descriptor_base;
+
+namespace {
+
+constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE |
+                                  IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
+// A binary and its attestation come one after the other; a copy over a slow disk takes its time.
+constexpr auto kQuiet = 200ms;
+constexpr auto kLongestWait = 2s;
+
+}  // namespace
+
+FolderWatch::FolderWatch(const asio::any_io_executor& executor, sys::Inotify inotify,
+                         std::vector<std::string> folders)
+    : inotify_(std::move(inotify)),
+      folders_(std::move(folders)),
+      descriptor_(executor, inotify_.nativeHandle()) {}
+
+FolderWatch::~FolderWatch() {
+  if (descriptor_.is_open()) descriptor_.release();  // the inotify object owns the descriptor
+}
+
+Result<FolderWatch> FolderWatch::create(asio::any_io_executor executor, std::vector<std::string> folders) {
+  FB_TRY(auto inotify, sys::Inotify::create(Stage::admission));
+  FolderWatch watch(executor, std::move(inotify), std::move(folders));
+  watch.follow();
+  return watch;
+}
+
+/// The same folder gives the same watch; one that was replaced gives a new one.
+void FolderWatch::follow() {
+  for (const auto& folder : folders_) {
+    const auto added = inotify_.addWatch(Stage::admission, folder, kEvents);
+    static_cast<void>(added);  // missing: tried again at the next call
+  }
+}
+
+asio::awaitable<void> FolderWatch::changed(std::chrono::nanoseconds interval) {
+  using namespace asio::experimental::awaitable_operators;
+  follow();
+  asio::steady_timer timer(descriptor_.get_executor());
+  timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(interval));
+  const auto first = co_await (timer.async_wait(asio::use_awaitable) ||
+                               descriptor_.async_wait(descriptor_base::wait_read, asio::use_awaitable));
+  if (first.index() == 0) co_return;
+  const auto latest = std::chrono::steady_clock::now() + kLongestWait;
+  for (bool quiet = false; !quiet;) {
+    inotify_.read();
+    timer.expires_at(std::min(std::chrono::steady_clock::now() + kQuiet, latest));
+    const auto next = co_await (timer.async_wait(asio::use_awaitable) ||
+                                descriptor_.async_wait(descriptor_base::wait_read, asio::use_awaitable));
+    quiet = next.index() == 0 || std::chrono::steady_clock::now() >= latest;
+  }
+}
+
+}  // namespace fallbackd::cache

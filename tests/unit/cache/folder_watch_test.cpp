@@ -1,0 +1,61 @@
+// The cache's folders on the real inotify.
+#include "cache/folder_watch.hpp"
+
+#include "temp_folder.hpp"
+
+#include <filesystem>
+#include <functional>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <gtest/gtest.h>
+
+namespace fallbackd::cache {
+namespace {
+
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+// Separates working from broken.
+constexpr auto kCeiling = 20s;
+
+struct FolderWatchTest : testing::Test {
+  /// Whether a change is told that `make` makes while it is being waited for.
+  bool told(FolderWatch& watch, const std::function<void()>& make) {
+    bool returned = false;
+    boost::asio::co_spawn(loop, watch.changed(1h), [&](std::exception_ptr) { returned = true; });
+    loop.restart();
+    loop.poll();
+    EXPECT_FALSE(returned) << "before anything happened";
+    make();
+    loop.run_for(kCeiling);
+    return returned;
+  }
+  boost::asio::io_context loop;
+  test::TempFolder folder;
+};
+
+TEST_F(FolderWatchTest, FilesThatComeChangeAndGoAreTold) {
+  auto watch = FolderWatch::create(loop.get_executor(), {folder.path()});
+  ASSERT_TRUE(watch) << watch.error().message();
+  EXPECT_TRUE(told(*watch, [&] { folder.write("checkout-v1", "one"); }));
+  EXPECT_TRUE(told(*watch, [&] { folder.write("checkout-v1", "two"); }));
+  EXPECT_TRUE(told(*watch, [&] { fs::permissions(folder.path() + "/checkout-v1", fs::perms::all); }));
+  EXPECT_TRUE(told(*watch, [&] { fs::rename(folder.path() + "/checkout-v1", folder.path() + "/x"); }));
+  EXPECT_TRUE(told(*watch, [&] { fs::remove(folder.path() + "/x"); }));
+}
+
+TEST_F(FolderWatchTest, AFolderThatComesLaterIsFoundByTheInterval) {
+  const auto later = folder.path() + "/later";
+  auto watch = FolderWatch::create(loop.get_executor(), {later});
+  ASSERT_TRUE(watch) << watch.error().message();
+  fs::create_directory(later);
+  bool returned = false;
+  boost::asio::co_spawn(loop, watch->changed(10ms), [&](std::exception_ptr) { returned = true; });
+  loop.run_for(kCeiling);
+  EXPECT_TRUE(returned);
+  EXPECT_TRUE(told(*watch, [&] { fs::create_directory(later + "/x"); }));
+}
+
+}  // namespace
+}  // namespace fallbackd::cache
