@@ -115,6 +115,11 @@ std::optional<Wall::time_point> parseRfc3339(std::string_view text) {
                                                         nanoseconds{nanos})};
 }
 
+std::optional<Wall::time_point> parseDate(std::string_view text) {
+  if (const auto day = parseRfc3339(std::string(text) + "T00:00:00Z")) return day;
+  return parseRfc3339(text);
+}
+
 std::optional<nanoseconds> parseDuration(std::string_view text) {
   if (text.empty()) return std::nullopt;
   if (text == "0") return nanoseconds{0};

@@ -23,6 +23,9 @@ std::string rfc3339(Wall::time_point when);
 /// Reads RFC 3339 ("2026-01-31T23:59:59Z", fraction and offset allowed). Empty where it is not one.
 std::optional<Wall::time_point> parseRfc3339(std::string_view text);
 
+/// Reads a day ("2027-01-31", its beginning in UTC) or RFC 3339. Empty where it is neither.
+std::optional<Wall::time_point> parseDate(std::string_view text);
+
 /// Reads "250ms", "1.5s", "2m", "1h30m", "7d". Empty where it is not a duration or does not fit.
 std::optional<std::chrono::nanoseconds> parseDuration(std::string_view text);
 

@@ -42,6 +42,10 @@ std::string toHex(std::span<const std::byte> bytes) {
   return text;
 }
 
+bool isSha256(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
 std::optional<std::string_view> closest(std::string_view word, std::span<const std::string_view> candidates) {
   std::optional<std::string_view> best;
   std::size_t bestDistance = std::max<std::size_t>(2, word.size() / 3) + 1;

@@ -25,6 +25,9 @@ std::string_view trim(std::string_view text);
 /// Lower-case hexadecimal digits of `bytes`.
 std::string toHex(std::span<const std::byte> bytes);
 
+/// Whether it is a SHA-256 digest as toHex() writes it.
+bool isSha256(std::string_view text);
+
 /// The candidate nearest to `word` by edit distance, if near enough to be what was meant.
 std::optional<std::string_view> closest(std::string_view word, std::span<const std::string_view> candidates);
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <fcntl.h>
+#include <functional>
 #include <unistd.h>
 #include <utility>
 
@@ -44,6 +45,29 @@ Result<> checkIdentity(const Statement& statement, const BinaryRef& ref, const s
   return {};
 }
 
+/// Until when at least `threshold` of the keys that signed count. Reasons untrusted_key, threshold_not_met
+/// where too few count yet.
+Result<Wall::time_point> signedUntil(const Keyring& keyring, const std::vector<std::size_t>& keys,
+                                     unsigned threshold, Wall::time_point now) {
+  std::vector<Wall::time_point> ends;
+  std::string early;
+  for (const auto index : keys) {
+    const auto& entry = keyring.entries().at(index);
+    if (entry.notBefore <= now) {
+      ends.push_back(entry.notAfter);
+    } else {
+      early.append("; " + entry.file + " counts only from " + rfc3339(entry.notBefore));
+    }
+  }
+  if (ends.size() < threshold) {
+    return fail(Stage::admission, ends.empty() ? Reason::untrusted_key : Reason::threshold_not_met,
+                std::to_string(ends.size()) + " of " + std::to_string(threshold) + " keys count now" + early +
+                    "; is this node's clock right?");
+  }
+  std::sort(ends.begin(), ends.end(), std::greater<>());
+  return ends.at(threshold - 1);
+}
+
 }  // namespace
 
 Result<std::set<std::string>> Admission::revoked() const {
@@ -51,10 +75,20 @@ Result<std::set<std::string>> Admission::revoked() const {
   if (!settings_.revoked) return digests;
   // A list that is configured and cannot be read must not count as an empty one.
   FB_TRY(const auto text, sys::readFile(Stage::admission, *settings_.revoked, 16 << 20));
+  std::size_t number = 0;
   for (const auto raw : split(text, '\n')) {
+    ++number;
     auto line = trim(raw.substr(0, raw.find('#')));
+    if (line.empty()) continue;
     if (line.starts_with("sha256:")) line.remove_prefix(7);
-    if (!line.empty()) digests.emplace(line.substr(0, line.find_first_of(" \t")));
+    const std::string digest(line.substr(0, line.find_first_of(" \t")));
+    // A digest with a slip of the pen would go on being admitted.
+    if (!isSha256(digest)) {
+      return fail(Stage::admission, Reason::invalid,
+                  *settings_.revoked + ":" + std::to_string(number) + ": " + quoted(line) +
+                      " is not a sha256 digest in 64 lower-case hexadecimal digits");
+    }
+    digests.insert(digest);
   }
   return digests;
 }
@@ -80,15 +114,17 @@ Result<std::vector<FileFacts>> Admission::lookAtTrust() const {
   return facts;
 }
 
-bool Admission::withdrawn(const Admitted& admitted) const {
+bool Admission::withdrawn(const Admitted& admitted, Wall::time_point now) const {
   const auto digests = revoked();
   if (digests && digests->contains(admitted.digest)) return true;
   const auto keyring = Keyring::read(settings_.keys, options_.owner);
   if (!keyring) return false;
+  const auto grace = std::chrono::duration_cast<Wall::duration>(settings_.expiryGrace);
   const auto left =
       std::count_if(keyring->entries().begin(), keyring->entries().end(), [&](const Keyring::Entry& entry) {
-        return std::find(admitted.keys.begin(), admitted.keys.end(), entry.key.fingerprintHex()) !=
-               admitted.keys.end();
+        const bool over = entry.notAfter <= now && now - entry.notAfter >= grace;
+        return !over && std::find(admitted.keys.begin(), admitted.keys.end(), entry.key.fingerprintHex()) !=
+                            admitted.keys.end();
       });
   return static_cast<std::size_t>(left) < settings_.threshold;
 }
@@ -110,7 +146,8 @@ Result<bool> Admission::checkExpiry(const BinaryRef& ref, Wall::time_point expir
   const auto grace = std::chrono::duration_cast<Wall::duration>(settings_.expiryGrace);
   if (now - expires < grace) return true;
   return fail(Stage::admission, Reason::expired,
-              ref.toString() + " expired at " + rfc3339(expires) + "; sign it anew with a later date");
+              ref.toString() + " expired at " + rfc3339(expires) +
+                  "; sign it anew with a later date, or with a key that still counts");
 }
 
 Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Evidence* evidence) {
@@ -135,7 +172,10 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
   FB_TRY(const auto verified, verifySigners(attestations, ref, keyring, settings_.threshold));
   const auto& statement = verified.statement;
   FB_CHECK(checkIdentity(statement, ref, binary.path));
-  FB_TRY(const bool inGrace, checkExpiry(ref, statement.expires, now));
+  // What a key signed ends with the key.
+  FB_TRY(const auto keysEnd, signedUntil(keyring, verified.keys, settings_.threshold, now));
+  const auto expires = std::min(statement.expires, keysEnd);
+  FB_TRY(const bool inGrace, checkExpiry(ref, expires, now));
   FB_TRY(const auto revokedDigests, revoked());
   if (revokedDigests.contains(statement.digest)) {
     return fail(Stage::admission, Reason::revoked,
@@ -150,10 +190,15 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
     return fail(Stage::admission, Reason::digest_mismatch,
                 binary.path + " has sha256 " + digest + ", attested is " + statement.digest);
   }
-  FB_TRY(const auto form, inspectElf(copy.bytes(), binary.path));
+  FB_TRY(auto form, inspectElf(copy.bytes(), binary.path));
   if (settings_.requirePie && !form.pie) {
     return fail(Stage::admission, Reason::elf_not_pie,
                 binary.path + " is no static PIE; link with -static-pie");
+  }
+  if (form.go && contradicts(form.go->moduleVersion, ref.version)) {
+    return fail(Stage::admission, Reason::version_mismatch,
+                binary.path + " was built as " + form.go->module + " " + form.go->moduleVersion +
+                    ", attested is " + ref.version);
   }
   if (options_.floor == FloorUse::raise) FB_CHECK(floor_->raise(ref));
 
@@ -161,10 +206,10 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
   admitted.ref = ref;
   admitted.digest = digest;
   for (const auto key : verified.keys) admitted.keys.push_back(keyring.entries()[key].key.fingerprintHex());
-  admitted.expires = statement.expires;
+  admitted.expires = expires;
   admitted.inGrace = inGrace;
   admitted.size = binary.facts.size;
-  admitted.pie = form.pie;
+  admitted.form = std::move(form);
   admitted.sealMethod = toString(copy.method());
   admitted.executable = copy.takeFd();
   if (evidence != nullptr) {

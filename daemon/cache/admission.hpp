@@ -48,8 +48,9 @@ class Admission {
   Result<Evidence> look(const BinaryRef& ref) const;
 
   /// Whether what was admitted may no longer be used, whatever lies on disk now: its digest was revoked, or
-  /// keys were taken from the ring. A ring or list that cannot be read takes nothing back.
-  bool withdrawn(const Admitted& admitted) const;
+  /// keys were taken from the ring or limited to a time that is over. A ring or list that cannot be read
+  /// takes nothing back.
+  bool withdrawn(const Admitted& admitted, Wall::time_point now) const;
 
   /// Expiry and grace as of `now`: whether it may still be used, and whether in grace.
   Result<bool> checkExpiry(const BinaryRef& ref, Wall::time_point expires, Wall::time_point now) const;

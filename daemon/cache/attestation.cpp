@@ -143,9 +143,7 @@ Result<Statement> parseStatement(std::string_view payload, const std::string& wh
   statement.ref = std::move(*ref);
   // The subject's own name is whatever the file was called where it was signed; the predicate binds the name.
   statement.digest = stringAt(digests->get_object(), "sha256");
-  const bool isHex = statement.digest.size() == 64 &&
-                     statement.digest.find_first_not_of("0123456789abcdef") == std::string::npos;
-  if (!isHex) return malformed(what, "subject has no sha256 digest in lower-case hex");
+  if (!isSha256(statement.digest)) return malformed(what, "subject has no sha256 digest in lower-case hex");
   statement.os = stringAt(predicate, "os");
   statement.arch = stringAt(predicate, "arch");
   const auto expires = parseRfc3339(stringAt(predicate, "expires"));

@@ -93,7 +93,7 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
       continue;
     }
     auto result = state_->admitAndKeep(ref, now);
-    const bool takenBack = !result && admitted != nullptr && state_->admission.withdrawn(*admitted);
+    const bool takenBack = !result && admitted != nullptr && state_->admission.withdrawn(*admitted, now);
     const std::lock_guard lock(state_->guard);
     if (takenBack) state_->residents.erase(ref);
     entries.push_back({ref, std::move(result), true, state_->residents.contains(ref)});

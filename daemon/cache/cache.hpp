@@ -4,6 +4,7 @@
 #include "base/binary_ref.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "cache/elf.hpp"
 #include "config/model.hpp"
 #include "sys/fd.hpp"
 
@@ -26,7 +27,7 @@ struct Admitted {
   Wall::time_point expires;
   bool inGrace = false;  // expired, but within expiryGrace
   std::uint64_t size = 0;
-  bool pie = false;
+  ElfForm form;
   std::string_view sealMethod;  // "memfd_exec", or the fallback that was taken: for logs and metrics
   sys::UniqueFd executable;  // sealed memfd or unlinked read-only file, for execveat(fd, "", AT_EMPTY_PATH)
 };

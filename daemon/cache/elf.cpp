@@ -155,7 +155,14 @@ Result<ElfForm> inspectElf(std::span<const std::byte> file, const std::string& w
   FB_CHECK(checkStatic(file, segments, what));
   FB_CHECK(checkLoads(segments, header, what));
   FB_CHECK(checkStack(segments, what));
-  return ElfForm{header.e_type == ET_DYN};
+  ElfForm form;
+  form.pie = header.e_type == ET_DYN;
+  for (const auto& segment : segments) {
+    if (segment.p_type == PT_GNU_RELRO) form.relro = true;
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) == 0 || form.go) continue;
+    form.go = findGoBuild(file.subspan(segment.p_offset, segment.p_filesz));
+  }
+  return form;
 }
 
 }  // namespace fallbackd::cache

@@ -2,8 +2,10 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "cache/go_build.hpp"
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +14,8 @@ namespace fallbackd::cache {
 
 struct ElfForm {
   bool pie = false;
+  bool relro = false;  // told, not demanded: what go build links has none
+  std::optional<GoBuild> go;
 };
 
 /// The node's architecture as attestations name it (Go's words): "amd64", "arm64".

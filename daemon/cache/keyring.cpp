@@ -1,5 +1,6 @@
 #include "cache/keyring.hpp"
 
+#include "base/strings.hpp"
 #include "sys/file.hpp"
 
 #include <algorithm>
@@ -32,6 +33,29 @@ Result<std::vector<CheckedFile>> openKeyFiles(const std::string& folder, uid_t o
   return files;
 }
 
+/// Reads the limits that stand before the PEM block. A misspelt one must not pass for text: the key would
+/// count for ever.
+Result<> readLimits(std::string_view pem, Keyring::Entry& entry) {
+  constexpr std::string_view kPrefix = "fallbackd-";
+  for (const auto raw : split(pem.substr(0, pem.find("-----BEGIN")), '\n')) {
+    const auto line = trim(raw);
+    if (!line.starts_with(kPrefix)) continue;
+    const auto colon = line.find(':');
+    const auto name = line.substr(0, colon);
+    const auto date =
+        colon == std::string_view::npos ? std::nullopt : parseDate(trim(line.substr(colon + 1)));
+    if (!date || (name != "fallbackd-not-before" && name != "fallbackd-not-after")) {
+      return fail(
+          Stage::admission, Reason::keyring_invalid,
+          entry.file + ": " + quoted(line) +
+              " is not understood; write fallbackd-not-before: or fallbackd-not-after: and a date like "
+              "2027-01-31");
+    }
+    (name == "fallbackd-not-before" ? entry.notBefore : entry.notAfter) = *date;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<FileFacts>> Keyring::look(const std::string& folder, uid_t owner) {
@@ -50,10 +74,17 @@ Result<Keyring> Keyring::read(const std::string& folder, uid_t owner) {
     const auto pem = sys::readAll(Stage::admission, file.fd, kMaxKeyBytes, file.path);
     if (!pem) return asKeyring(pem.error());
     FB_TRY(auto key, PublicKey::parse(*pem, file.path));
-    const bool known = std::any_of(ring.entries_.begin(), ring.entries_.end(), [&](const Entry& one) {
-      return one.key.fingerprint() == key.fingerprint();
+    Entry entry{file.name, std::move(key)};
+    FB_CHECK(readLimits(*pem, entry));
+    const auto known = std::find_if(ring.entries_.begin(), ring.entries_.end(), [&](const Entry& one) {
+      return one.key.fingerprint() == entry.key.fingerprint();
     });
-    if (!known) ring.entries_.push_back({file.name, std::move(key)});
+    if (known == ring.entries_.end()) {
+      ring.entries_.push_back(std::move(entry));
+    } else {
+      known->notBefore = std::max(known->notBefore, entry.notBefore);
+      known->notAfter = std::min(known->notAfter, entry.notAfter);
+    }
   }
   return ring;
 }

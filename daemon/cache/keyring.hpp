@@ -1,6 +1,10 @@
 // The public keys that may sign: a folder of PEM files (*.pub, *.pem). A key that is removed is revoked.
+// Lines before the PEM block limit the time in which it counts; other text there is for people:
+//   fallbackd-not-before: 2026-01-01
+//   fallbackd-not-after: 2027-01-31T12:00:00Z
 #pragma once
 
+#include "base/clock.hpp"
 #include "cache/crypto.hpp"
 #include "cache/ownership.hpp"
 #include "sys/fd.hpp"
@@ -15,11 +19,13 @@ class Keyring {
   struct Entry {
     std::string file;
     PublicKey key;
+    Wall::time_point notBefore = Wall::time_point::min();
+    Wall::time_point notAfter = Wall::time_point::max();
   };
 
   /// `owner`: who must own folder and files. One bad file spoils the ring, since a key that is silently
   /// left out, or one that anybody could have written, is worse than a clear error. A key that lies there
-  /// twice counts once. Reasons: keyring_invalid, unsafe_owner.
+  /// twice counts once, in the time that both files leave it. Reasons: keyring_invalid, unsafe_owner.
   static Result<Keyring> open(const std::string& folder, uid_t owner = 0);
 
   /// The same, but an empty folder is an empty ring: what is left after the last key was taken away.

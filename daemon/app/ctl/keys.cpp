@@ -1,12 +1,15 @@
 // fallbackctl keygen
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
+#include "base/clock.hpp"
+#include "base/strings.hpp"
 #include "cache/crypto.hpp"
 #include "sys/file.hpp"
 
 #include <cstdio>
 #include <fcntl.h>
 #include <memory>
+#include <optional>
 
 namespace fallbackd::ctl {
 
@@ -15,7 +18,20 @@ namespace {
 struct KeygenOptions {
   std::string type = "p256";
   std::string prefix;
+  std::optional<std::string> notBefore;
+  std::optional<std::string> notAfter;
 };
+
+/// The line with which the keyring limits the key's time.
+Result<std::string> limit(const std::string& name, const std::optional<std::string>& date) {
+  if (!date) return std::string();
+  const auto when = parseDate(*date);
+  if (!when) {
+    return fail(Stage::cli, Reason::usage,
+                "--" + name + " " + fallbackd::quoted(*date) + " is not a date like 2027-01-31");
+  }
+  return "fallbackd-" + name + ": " + rfc3339(*when) + "\n";
+}
 
 /// Never overwrites: a lost private key cannot be had again.
 Result<> writeNew(const std::string& path, const std::string& text, mode_t mode) {
@@ -27,13 +43,15 @@ Result<> writeNew(const std::string& path, const std::string& text, mode_t mode)
 }
 
 Result<> generate(const KeygenOptions& options) {
+  FB_TRY(const auto notBefore, limit("not-before", options.notBefore));
+  FB_TRY(const auto notAfter, limit("not-after", options.notAfter));
   FB_TRY(const auto key, cache::PrivateKey::generate(options.type == "ed25519" ? cache::KeyType::ed25519
                                                                                : cache::KeyType::p256));
   FB_TRY(const auto privatePem, key.privatePem());
   FB_TRY(const auto publicPem, key.publicPem());
   FB_TRY(const auto publicKey, cache::PublicKey::parse(publicPem, "the new key"));
   FB_CHECK(writeNew(options.prefix + ".key", privatePem, 0600));
-  FB_CHECK(writeNew(options.prefix + ".pub", publicPem, 0644));
+  FB_CHECK(writeNew(options.prefix + ".pub", notBefore + notAfter + publicPem, 0644));
   std::printf(
       "%s.key  keep it secret; it signs\n%s.pub  goes into the keys folder of every node\nfingerprint %s\n",
       options.prefix.c_str(), options.prefix.c_str(), publicKey.fingerprintHex().c_str());
@@ -48,11 +66,15 @@ void addKeygen(CLI::App& app, Run& run) {
   command->add_option("--type", options->type, "p256 or ed25519")
       ->check(CLI::IsMember({"p256", "ed25519"}))
       ->capture_default_str();
+  command->add_option("--not-before", options->notBefore, "a date: the keyring does not count it earlier");
+  command->add_option("--not-after", options->notAfter, "a date: what it signed counts no longer than that");
   command->add_option("--out", options->prefix, "PREFIX of the two files")->required();
   command->callback([options, &run] {
     run = [options] {
       const auto done = generate(*options);
-      return done ? kOk : complain(done.error());
+      if (done) return kOk;
+      complain(done.error());
+      return done.error().reason == Reason::usage ? kUsage : kFailed;
     };
   });
 }

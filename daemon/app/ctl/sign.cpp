@@ -31,8 +31,7 @@ struct SignOptions {
 
 /// A date, or how long from now.
 Result<Wall::time_point> expiryOf(const std::string& text) {
-  if (const auto date = parseRfc3339(text)) return *date;
-  if (const auto day = parseRfc3339(text + "T00:00:00Z")) return *day;
+  if (const auto date = parseDate(text)) return *date;
   if (const auto duration = parseDuration(text)) {
     return Wall::now() + std::chrono::duration_cast<Wall::duration>(*duration);
   }

@@ -126,6 +126,30 @@ const std::vector<Attack>& attacks() {
          writeBytes(*s.revoked, "# bad ones\nsha256:" + toHex(Sha256::of(good())) + "  # leaked\n", 0644);
        }},
       {"revocation list missing", Reason::not_found, [](C& c, S& s) { s.revoked = c.path("revoked"); }},
+      {"revocation list with a slip of the pen", Reason::invalid,
+       [](C& c, S& s) {
+         s.revoked = c.path("revoked");
+         writeBytes(*s.revoked, "# bad\nsha256:" + toHex(Sha256::of(good())).substr(1) + "\n", 0644);
+       }},
+      {"key that counts only later", Reason::untrusted_key,
+       [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-before: 2199-01-01\n"); }},
+      {"key whose time is over", Reason::expired,
+       [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-after: 2020-01-01\n"); }},
+      {"key whose limit is misspelt", Reason::keyring_invalid,
+       [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-afetr: 2020-01-01\n"); }},
+      {"key once more without its limit", Reason::expired,
+       [](C& c, S&) {
+         c.addKey("one", c.key, "fallbackd-not-after: 2020-01-01\n");
+         c.addKey("two", c.key);
+       }},
+      {"second signer's time is over", Reason::expired,
+       [](C& c, S& s) {
+         s.threshold = 2;
+         const auto second = otherKey();
+         c.addKey("two", second, "fallbackd-not-after: 2020-01-01\n");
+         writeBytes(c.file(c.ref.fileName() + ".second.sigstore.json"),
+                    *signStatement(C::statementFor(c.ref, good()), second), 0644);
+       }},
       {"threshold met by one key twice", Reason::threshold_not_met,
        [](C& c, S& s) {
          s.threshold = 2;
@@ -283,7 +307,7 @@ TEST(Admission, SaysWhatItAdmitted) {
   ASSERT_TRUE(result) << result.error().message();
   EXPECT_EQ(result->digest, toHex(Sha256::of(good())));
   EXPECT_EQ(result->size, good().size());
-  EXPECT_TRUE(result->pie);
+  EXPECT_TRUE(result->form.pie);
   EXPECT_EQ(result->keys.size(), 1U);
   EXPECT_EQ(result->sealMethod.substr(0, 5), "memfd");
   constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
@@ -413,6 +437,24 @@ TEST_F(ResidentTest, ServesNoMoreWhoseKeyWasRemoved) {
   EXPECT_EQ(*resident.resident(cache.ref), nullptr);
 }
 
+TEST_F(ResidentTest, ServesNoMoreWhoseKeyWasLimitedToThePast) {
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
+  cache.addKey("one", cache.key, "fallbackd-not-after: 2020-01-01\n");
+  const auto entries = resident.refresh({cache.ref});
+  EXPECT_EQ(entries.at(0).result.error().reason, Reason::expired);
+  EXPECT_FALSE(entries.at(0).resident);
+}
+
+TEST_F(ResidentTest, EndsWithTheKeyThatSigned) {
+  cache.addKey("one", cache.key,
+               "For people: the build farm's key\nfallbackd-not-after: 2199-01-01T12:00:00Z\n");
+  auto statement = SignedCache::statementFor(cache.ref, good());
+  statement.expires = *parseDate("2200-01-01");
+  cache.put(cache.ref, good(), statement, cache.key);
+  ASSERT_TRUE(resident.admit(cache.ref));
+  EXPECT_EQ((*resident.resident(cache.ref))->expires, *parseDate("2199-01-01T12:00:00Z"));
+}
+
 TEST_F(ResidentTest, ReadsNothingAgainWhereNothingChanged) {
   EXPECT_TRUE(resident.refresh({cache.ref}).at(0).examined);
   EXPECT_FALSE(resident.refresh({cache.ref}).at(0).examined);
@@ -420,7 +462,7 @@ TEST_F(ResidentTest, ReadsNothingAgainWhereNothingChanged) {
   const auto entries = resident.refresh({cache.ref});
   EXPECT_TRUE(entries.at(0).examined);
   ASSERT_TRUE(entries.at(0).result);
-  EXPECT_FALSE((*entries.at(0).result)->pie);
+  EXPECT_FALSE((*entries.at(0).result)->form.pie);
 }
 
 TEST_F(ResidentTest, DropsWhatNobodyWantsAndWhatExpired) {

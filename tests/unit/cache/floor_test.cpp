@@ -31,8 +31,10 @@ TEST(Floor, ADamagedFileIsSetAsideAndSaid) {
     ASSERT_TRUE(floor) << text << ": it must not lock the node out";
     EXPECT_TRUE(floor->warning()) << text;
     EXPECT_EQ(test::readBytes(folder.path() + "/version-floor.json.damaged"), text);
+    EXPECT_TRUE(floor->check({"a", "0"})) << "there was no copy yet";
     EXPECT_TRUE(floor->raise({"a", "1"}));
     EXPECT_FALSE(VersionFloor::open(folder.path())->warning());
+    std::filesystem::remove(folder.path() + "/version-floor.copy.json");
   }
 }
 

@@ -56,8 +56,8 @@ struct SignedCache {
   [[nodiscard]] std::string path(const std::string& name) const { return folder.path() + "/" + name; }
   [[nodiscard]] std::string file(const std::string& name) const { return path("cache/" + name); }
 
-  void addKey(const std::string& name, const cache::PrivateKey& from) const {
-    writeBytes(path("keys/" + name + ".pub"), *from.publicPem(), 0644);
+  void addKey(const std::string& name, const cache::PrivateKey& from, const std::string& limits = "") const {
+    writeBytes(path("keys/" + name + ".pub"), limits + *from.publicPem(), 0644);
   }
   static cache::Statement statementFor(const BinaryRef& which, const std::string& bytes) {
     cache::Statement statement;

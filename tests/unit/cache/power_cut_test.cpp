@@ -1,0 +1,211 @@
+// The version floor under power cuts: what it does to the file system is recorded call by call (the linker
+// hands the calls over, see CMakeLists.txt), then every disk that could be left by a cut at each boundary is
+// laid out, and the floor is opened on it.
+#include "cache/floor.hpp"
+#include "temp_folder.hpp"
+
+#include <array>
+#include <cstdarg>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace {
+
+/// A disk as POSIX promises it and no better: the bytes of a file are there after its fsync, names after the
+/// folder's. Until then any prefix of the bytes, and any of the names' states since, may be what is found.
+struct Disk {
+  struct Inode {
+    std::string durable;  // as of its last fsync
+    std::string written;
+  };
+  using Names = std::map<std::string, int>;
+  std::vector<Inode> inodes;
+  std::vector<Names> names{Names()};  // [0]: durable; then after each change since
+
+  Names now() const { return names.back(); }
+  void change(const std::function<void(Names&)>& how) {
+    names.push_back(now());
+    how(names.back());
+  }
+};
+
+struct Recorder {
+  bool on = false;
+  Disk disk;
+  std::map<int, int> open;  // descriptor to inode
+  std::function<void()> atBoundary;
+  void boundary() const {
+    if (on && atBoundary) atBoundary();
+  }
+};
+Recorder recorder;
+
+}  // namespace
+
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the linker chooses these names
+extern "C" {
+int __real_openat(int dir, const char* path, int flags, ...);
+int __real_unlinkat(int dir, const char* path, int flags);
+ssize_t __real_write(int fd, const void* bytes, size_t size);
+int __real_fsync(int fd);
+int __real_renameat(int from, const char* old, int to, const char* name);
+
+int __wrap_openat(int dir, const char* path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const auto mode = (flags & O_CREAT) != 0 ? va_arg(arguments, mode_t) : 0;
+  va_end(arguments);
+  const int fd = __real_openat(dir, path, flags, mode);
+  if (recorder.on && fd >= 0 && (flags & O_CREAT) != 0) {
+    recorder.boundary();
+    const int inode = static_cast<int>(recorder.disk.inodes.size());
+    recorder.disk.inodes.emplace_back();
+    recorder.open[fd] = inode;
+    recorder.disk.change([&](auto& names) { names[path] = inode; });
+    recorder.boundary();
+  }
+  return fd;
+}
+int __wrap_unlinkat(int dir, const char* path, int flags) {
+  if (recorder.on) recorder.disk.change([&](auto& names) { names.erase(path); });
+  recorder.boundary();
+  return __real_unlinkat(dir, path, flags);
+}
+ssize_t __wrap_write(int fd, const void* bytes, size_t size) {
+  if (recorder.on && recorder.open.contains(fd)) {
+    recorder.disk.inodes.at(static_cast<std::size_t>(recorder.open[fd]))
+        .written.append(static_cast<const char*>(bytes), size);
+    recorder.boundary();
+  }
+  return __real_write(fd, bytes, size);
+}
+int __wrap_fsync(int fd) {
+  recorder.boundary();
+  if (recorder.on && recorder.open.contains(fd)) {
+    auto& inode = recorder.disk.inodes.at(static_cast<std::size_t>(recorder.open[fd]));
+    inode.durable = inode.written;
+  } else if (recorder.on) {
+    recorder.disk.names = {recorder.disk.now()};  // the folder
+  }
+  recorder.boundary();
+  return __real_fsync(fd);
+}
+int __wrap_renameat(int from, const char* old, int to, const char* name) {
+  recorder.boundary();
+  if (recorder.on) {
+    recorder.disk.change([&](auto& names) {
+      names[name] = names.at(old);
+      names.erase(old);
+    });
+  }
+  recorder.boundary();
+  return __real_renameat(from, old, to, name);
+}
+}
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
+
+namespace fallbackd::cache {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Every folder that a cut now could leave: each state of the names since the last fsync of the folder, with
+/// what was not fsynced of a file missing, torn or there.
+std::set<std::map<std::string, std::string>> remains(const Disk& disk) {
+  std::set<std::map<std::string, std::string>> all;
+  for (const auto& names : disk.names) {
+    for (int share = 0; share <= 4; ++share) {
+      std::map<std::string, std::string> files;
+      for (const auto& [name, number] : names) {
+        const auto& inode = disk.inodes.at(static_cast<std::size_t>(number));
+        const auto size = inode.durable.size() +
+                          (inode.written.size() - inode.durable.size()) * static_cast<std::size_t>(share) / 4;
+        files[name] = inode.written.substr(0, size);
+      }
+      all.insert(files);
+    }
+  }
+  return all;
+}
+
+struct PowerCutTest : testing::Test {
+  ~PowerCutTest() override { recorder = Recorder(); }
+
+  /// The floor that is found on a disk with these files.
+  Result<VersionFloor> openOn(const std::map<std::string, std::string>& files) {
+    const std::string folder = scratch.path() + "/" + std::to_string(++count);
+    fs::create_directory(folder);
+    for (const auto& [name, bytes] : files) std::ofstream(folder + "/" + name) << bytes;
+    return VersionFloor::open(folder);
+  }
+  test::TempFolder scratch;
+  int count = 0;
+};
+
+TEST_F(PowerCutTest, TheFloorNeverGoesBackAndNeverLocksTheNodeOut) {
+  const test::TempFolder folder;
+  auto floor = VersionFloor::open(folder.path());
+  ASSERT_TRUE(floor);
+  const std::array<const char*, 4> versions{"1.0.0", "1.1.0", "1.10.0", "2.0.0"};
+  std::string acknowledged;  // what raise() has returned for: the floor that nobody may get below
+  int boundaries = 0;
+  recorder.atBoundary = [&] {
+    ++boundaries;
+    recorder.on = false;
+    for (const auto& files : remains(recorder.disk)) {
+      const auto found = openOn(files);
+      ASSERT_TRUE(found) << "locked out: " << found.error().message();
+      if (acknowledged.empty()) continue;
+      EXPECT_TRUE(found->check({"checkout", "3.0.0"}));
+      EXPECT_FALSE(found->check({"checkout", "0.9.0"})) << "lost at boundary " << boundaries;
+      for (const auto* version : versions) {
+        if (compareVersions(version, acknowledged) < 0) {
+          EXPECT_FALSE(found->check({"checkout", version}))
+              << version << " at boundary " << boundaries << ", acknowledged " << acknowledged;
+        }
+      }
+      EXPECT_FALSE(found->warning()) << *found->warning() << ": an ordinary cut tears nothing in use";
+    }
+    recorder.on = true;
+  };
+  for (const auto* version : versions) {
+    recorder.on = true;
+    ASSERT_TRUE(floor->raise({"checkout", version}));
+    recorder.on = false;
+    acknowledged = version;
+  }
+  EXPECT_GE(boundaries, 4 * 2 * 7) << "the calls were not seen: is the test linked with --wrap?";
+}
+
+TEST_F(PowerCutTest, OneFileTornAtEachByteCostsNothing) {
+  const test::TempFolder folder;
+  ASSERT_TRUE(VersionFloor::open(folder.path())->raise({"checkout", "1.8.3"}));
+  for (const auto* torn : {"version-floor.json", "version-floor.copy.json"}) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::directory_iterator(folder.path())) {
+      std::ifstream in(entry.path());
+      files[entry.path().filename()] = {std::istreambuf_iterator<char>(in), {}};
+    }
+    ASSERT_EQ(files.size(), 2U);
+    const auto whole = files[torn];
+    for (std::size_t size = 0; size + 2 < whole.size(); ++size) {
+      files[torn] = whole.substr(0, size);
+      const auto found = openOn(files);
+      ASSERT_TRUE(found);
+      EXPECT_TRUE(found->warning());
+      EXPECT_FALSE(found->check({"checkout", "1.8.2"})) << torn << " cut at " << size;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fallbackd::cache
