@@ -175,7 +175,7 @@ Seen seen(const Daemon& daemon, const std::string& pod) {
   return {};
 }
 
-/// By the containerd: "installed", or the suite that scripts/fetch-containerd has it from.
+/// By the containerd: "installed", or the suite that scripts/fetch-suites has it from.
 class Detection : public testing::TestWithParam<std::string> {
  protected:
   void open(NodeOptions node = {}) {
@@ -185,7 +185,7 @@ class Detection : public testing::TestWithParam<std::string> {
     if (GetParam() != "installed") {
       options.node.binDir = std::filesystem::path(FALLBACKD_CONTAINERDS) / GetParam();
       if (!std::filesystem::exists(*options.node.binDir / "containerd")) {
-        GTEST_SKIP() << "scripts/fetch-containerd has not fetched the containerd of " << GetParam();
+        GTEST_SKIP() << "scripts/fetch-suites has not fetched the containerd of " << GetParam();
       }
     }
     E2E_TRY(shop_, Shop::open(options));

@@ -1,29 +1,12 @@
 // fallbackctl as a person or an init container runs it: the built program, real files.
+#include "shell.hpp"
 #include "signed_cache.hpp"
-
-#include <array>
-#include <cstdio>
-#include <sys/wait.h>
 
 namespace fallbackd {
 namespace {
 
-struct Output {
-  int code = 0;
-  std::string text;
-};
-
-Output shell(const std::string& command) {
-  Output output;
-  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-  std::array<char, 4096> buffer{};
-  for (std::size_t got = 0; (got = ::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
-    output.text.append(buffer.data(), got);
-  }
-  const int status = ::pclose(pipe);
-  output.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return output;
-}
+using test::Output;
+using test::shell;
 
 struct CtlTest : testing::Test {
   void SetUp() override {
