@@ -1,0 +1,17 @@
+// Attestation files as they lie in the cache, before any signature is looked at.
+#include "cache/attestation.hpp"
+#include "fuzz.hpp"
+
+using namespace fallbackd;
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto envelope = cache::parseEnvelope(fuzz::text(data, size), "it");
+  if (!envelope) {
+    fuzz::demand(envelope.error().stage == Stage::admission, "the stage is admission");
+    return 0;
+  }
+  fuzz::demand(envelope->payloadType == cache::kPayloadType, "other payloads are refused");
+  fuzz::demand(!envelope->payload.empty(), "there is something that was signed");
+  fuzz::demand(!envelope->signatures.empty() && envelope->signatures.size() <= 16, "one to 16 signatures");
+  return 0;
+}
