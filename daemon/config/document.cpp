@@ -29,7 +29,13 @@ class Builder : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     ++documents_;
-    if (documents_ > 1) documentMark_ = mark;
+    // At some characters yaml-cpp stands still and finds empty documents for ever.
+    if (documents_ > 1 && mark.pos == documentMark_.pos) {
+      problems_.add(position(mark), "malformed YAML: nothing can begin with this character",
+                    "put quotes around the text");
+      throw Stop{};
+    }
+    documentMark_ = mark;
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {

@@ -48,6 +48,7 @@ TEST(Mistakes, OfTheText) {
       {"tab", kHead + "cache:\n\tpath: /a\n", "3:6", "indent with spaces, not tabs"},
       {"empty", "", "1:1", "is empty (begin with apiVersion"},
       {"comments only", "# nothing\n", "1:1", "is empty"},
+      {"a comma where nothing began", "# x\n, a\n", "2:1", "nothing can begin with this"},
       {"two documents", kHead + "---\na: 1\n", "2:1", "a second YAML document"},
       {"two documents by mistake", "- a\nb: c\n", "2:1", "look at the indentation"},
       {"quote left open", kHead + "cache: {path: \"/a}\nlauncher: {}\n", "2:15", "never closed"},
