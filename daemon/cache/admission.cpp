@@ -17,11 +17,6 @@ namespace fallbackd::cache {
 namespace {
 
 constexpr std::uint64_t kMaxBinaryBytes = 2ULL << 30;
-Result<sys::DirFd> openCache(const std::string& path, uid_t owner) {
-  FB_TRY(auto dir, sys::openDir(Stage::admission, path));
-  FB_CHECK(checkFolder(dir, owner, path));
-  return dir;
-}
 
 /// Name, version, system: that the statement is about this very binary, for this node.
 Result<> checkIdentity(const Statement& statement, const BinaryRef& ref, const std::string& path) {
@@ -130,7 +125,7 @@ bool Admission::withdrawn(const Admitted& admitted, Wall::time_point now) const 
 }
 
 Result<Evidence> Admission::look(const BinaryRef& ref) const {
-  FB_TRY(const auto dir, openCache(settings_.path, options_.owner));
+  FB_TRY(const auto dir, openTrusted(settings_.path, options_.owner));
   Evidence evidence;
   FB_TRY(const auto binary, openChecked(dir, settings_.path, ref.fileName(), options_.owner));
   evidence.binary = binary.facts;
@@ -151,7 +146,7 @@ Result<bool> Admission::checkExpiry(const BinaryRef& ref, Wall::time_point expir
 }
 
 Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Evidence* evidence) {
-  FB_TRY(const auto dir, openCache(settings_.path, options_.owner));
+  FB_TRY(const auto dir, openTrusted(settings_.path, options_.owner));
   FB_TRY(const auto binary, openChecked(dir, settings_.path, ref.fileName(), options_.owner));
   if (binary.facts.size > kMaxBinaryBytes) {
     return fail(Stage::admission, Reason::too_large, binary.path + " has more than 2 GiB");

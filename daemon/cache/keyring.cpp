@@ -18,8 +18,7 @@ tl::unexpected<Error> asKeyring(Error error) {
 }
 
 Result<std::vector<CheckedFile>> openKeyFiles(const std::string& folder, uid_t owner) {
-  FB_TRY(const auto dir, sys::openDir(Stage::admission, folder));
-  FB_CHECK(checkFolder(dir, owner, folder));
+  FB_TRY(const auto dir, openTrusted(folder, owner));
   FB_TRY(const auto names, sys::listDir(Stage::admission, dir));
   std::vector<CheckedFile> files;
   for (const auto& name : names) {

@@ -1,5 +1,6 @@
 #include "cache/ownership.hpp"
 
+#include "base/strings.hpp"
 #include "sys/file.hpp"
 
 #include <sys/stat.h>
@@ -37,6 +38,35 @@ Result<> checkFolder(const sys::UniqueFd& fd, uid_t owner, const std::string& wh
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return failErrno(Stage::admission, "stat " + what);
   return checkWriters(info, owner, what);
+}
+
+Result<sys::DirFd> openTrusted(const std::string& path, uid_t owner) {
+  FB_TRY(auto dir, sys::openDir(Stage::admission, "/"));
+  std::string sofar;
+  for (const auto part : split(path, '/')) {
+    if (part.empty()) continue;
+    struct stat info {};
+    if (::fstat(dir.get(), &info) != 0) return failErrno(Stage::admission, "stat " + sofar + "/");
+    const bool foreign = info.st_uid != 0 && info.st_uid != owner;
+    // In a sticky folder (/tmp) everybody may write, but not rename what is another's.
+    const bool open = (info.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (info.st_mode & S_ISVTX) == 0;
+    if (foreign || open) {
+      return fail(
+          Stage::admission, Reason::unsafe_owner,
+          sofar + "/ is not root's alone: " + path + " could be replaced; chown root and chmod go-w it");
+    }
+    sofar.append("/").append(part);
+    auto next = sys::openBeneath(Stage::admission, dir, std::string(part), O_RDONLY | O_DIRECTORY);
+    if (!next) {
+      next.error().context = "open folder " + path + " at " + sofar;
+      if (next.error().reason == Reason::unsafe_path)
+        next.error().context.append(": write the path without symlinks");
+      return tl::unexpected<Error>(next.error());
+    }
+    dir = sys::DirFd(next->release());
+  }
+  FB_CHECK(checkFolder(dir, owner, path));
+  return dir;
 }
 
 Result<FileFacts> checkFile(const sys::UniqueFd& fd, uid_t owner, const std::string& what) {

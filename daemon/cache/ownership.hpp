@@ -13,6 +13,11 @@ namespace fallbackd::cache {
 /// A folder that only `owner` can change. Reasons: unsafe_owner, system.
 Result<> checkFolder(const sys::UniqueFd& fd, uid_t owner, const std::string& what);
 
+/// Opens a folder by its absolute path: no symlink on the way, and nobody but root and `owner` can put
+/// another folder in the place of a part of it; then checkFolder. Reasons: unsafe_path, unsafe_owner,
+/// not_found, system.
+Result<sys::DirFd> openTrusted(const std::string& path, uid_t owner);
+
 struct FileFacts {
   std::uint64_t size = 0;
   dev_t device = 0;

@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <string>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,6 +46,41 @@ inline std::string withWritableCode(std::string bytes) {
     std::memcpy(&segment, bytes.data() + at, sizeof segment);
     if (segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0) segment.p_flags |= PF_W;
     std::memcpy(bytes.data() + at, &segment, sizeof segment);
+  }
+  return bytes;
+}
+
+/// The program with its second loaded segment laid over the first.
+inline std::string withOverlap(std::string bytes) {
+  Elf64_Ehdr header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  std::optional<Elf64_Addr> first;
+  for (std::size_t i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    const auto at = header.e_phoff + i * sizeof segment;
+    std::memcpy(&segment, bytes.data() + at, sizeof segment);
+    if (segment.p_type != PT_LOAD) continue;
+    segment.p_vaddr = first.value_or(segment.p_vaddr);
+    first = segment.p_vaddr;
+    std::memcpy(bytes.data() + at, &segment, sizeof segment);
+  }
+  return bytes;
+}
+
+/// The program as if Go's linker had written this module version into its data, over what was there.
+inline std::string withGoBuild(std::string bytes, const std::string& version) {
+  const std::string sentinel(16, '0');
+  const std::string module = sentinel + "path\tshop\nmod\tshop\t" + version + "\th1:x\n" + sentinel;
+  std::string info = "\xff Go buildinf:";
+  info.append({8, 2}).append(16, '\0');
+  info.append({8}).append("go1.19.8").append({static_cast<char>(module.size())}).append(module);
+  Elf64_Ehdr header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  for (std::size_t i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    std::memcpy(&segment, bytes.data() + header.e_phoff + i * sizeof segment, sizeof segment);
+    if (segment.p_type == PT_LOAD && (segment.p_flags & PF_W) != 0)
+      bytes.replace(segment.p_offset, info.size(), info);
   }
   return bytes;
 }
@@ -85,7 +122,14 @@ struct SignedCache {
     return settings;
   }
 
+  ~SignedCache() {
+    if (!mounted.empty()) ::umount2(mounted.c_str(), MNT_DETACH);
+  }
+  SignedCache(const SignedCache&) = delete;
+  SignedCache& operator=(const SignedCache&) = delete;
+
   TempFolder folder;
+  std::string mounted;  // what an attack put there
   cache::PrivateKey key = std::move(*cache::PrivateKey::generate(cache::KeyType::p256));
   BinaryRef ref{"checkout", "1.8.3"};
 };
