@@ -47,6 +47,9 @@ class SealedCopy {
 
  private:
   SealedCopy() = default;
+  Result<> map(const sys::UniqueFd& fd, std::uint64_t size, const std::string& name);
+  void unmap();
+
   sys::UniqueFd fd_;
   SealMethod method_ = SealMethod::memfd_exec;
   Digest digest_{};
