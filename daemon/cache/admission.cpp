@@ -4,6 +4,7 @@
 #include "cache/elf.hpp"
 #include "cache/signers.hpp"
 #include "sys/file.hpp"
+#include "sys/verity.hpp"
 
 #include <algorithm>
 #include <array>
@@ -205,6 +206,7 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
   admitted.inGrace = inGrace;
   admitted.size = binary.facts.size;
   admitted.form = std::move(form);
+  admitted.verity = sys::measureVerity(binary.fd);
   admitted.sealMethod = toString(copy.method());
   admitted.executable = copy.takeFd();
   if (evidence != nullptr) {

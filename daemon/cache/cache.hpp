@@ -28,7 +28,8 @@ struct Admitted {
   bool inGrace = false;  // expired, but within expiryGrace
   std::uint64_t size = 0;
   ElfForm form;
-  std::string_view sealMethod;  // "memfd_exec", or the fallback that was taken: for logs and metrics
+  std::optional<std::string> verity;  // the file's fs-verity digest, where the file system keeps one
+  std::string_view sealMethod;        // "memfd_exec", or the fallback that was taken: for logs and metrics
   sys::UniqueFd executable;  // sealed memfd or unlinked read-only file, for execveat(fd, "", AT_EMPTY_PATH)
 };
 using AdmittedPtr = std::shared_ptr<const Admitted>;

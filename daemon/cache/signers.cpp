@@ -11,22 +11,6 @@ namespace fallbackd::cache {
 namespace {
 
 constexpr std::size_t kMaxAttestationBytes = 1 << 20;
-constexpr std::string_view kSuffix = ".sigstore.json";
-
-/// With 1.8 and 1.8.3 side by side the latter's attestation looks like one more of the former: a file that
-/// belongs to a binary which lies there is that binary's.
-Result<std::vector<std::string>> namesOf(const sys::DirFd& dir, const BinaryRef& ref) {
-  FB_TRY(const auto names, sys::listDir(Stage::admission, dir));
-  const std::string prefix = ref.fileName() + ".";
-  std::vector<std::string> found;
-  for (const auto& name : names) {
-    if (!name.starts_with(prefix) || !name.ends_with(kSuffix)) continue;
-    const auto binary = name.substr(0, name.size() - kSuffix.size());
-    const bool ofAnother = binary != ref.fileName() && std::binary_search(names.begin(), names.end(), binary);
-    if (!ofAnother) found.push_back(name);
-  }
-  return found;
-}
 
 /// Adds what a further signer attested. About the bytes and their system all must agree; of dates and least
 /// versions, which each signer chooses, the strictest holds.
@@ -50,9 +34,24 @@ Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, cons
 
 }  // namespace
 
+// With 1.8 and 1.8.3 side by side the latter's attestation looks like one more of the former: a file that
+// belongs to a binary which lies there is that binary's.
+Result<std::vector<std::string>> attestationNames(const sys::DirFd& dir, const BinaryRef& ref) {
+  FB_TRY(const auto names, sys::listDir(Stage::admission, dir));
+  const std::string prefix = ref.fileName() + ".";
+  std::vector<std::string> found;
+  for (const auto& name : names) {
+    if (!name.starts_with(prefix) || !name.ends_with(kAttestationSuffix)) continue;
+    const auto binary = name.substr(0, name.size() - kAttestationSuffix.size());
+    const bool ofAnother = binary != ref.fileName() && std::binary_search(names.begin(), names.end(), binary);
+    if (!ofAnother) found.push_back(name);
+  }
+  return found;
+}
+
 Result<std::vector<CheckedFile>> openAttestations(const sys::DirFd& dir, const std::string& folder,
                                                   const BinaryRef& ref, uid_t owner) {
-  FB_TRY(const auto names, namesOf(dir, ref));
+  FB_TRY(const auto names, attestationNames(dir, ref));
   std::vector<CheckedFile> files;
   for (const auto& name : names) {
     FB_TRY(auto file, openChecked(dir, folder, name, owner));

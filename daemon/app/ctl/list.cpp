@@ -61,6 +61,13 @@ void printJson(const std::vector<Examined>& all) {
       object["expires"] = rfc3339(one.result->expires);
       object["inGrace"] = one.result->inGrace;
       object["keys"] = std::move(keys);
+      object["pie"] = one.result->form.pie;
+      object["relro"] = one.result->form.relro;
+      if (const auto& go = one.result->form.go) {
+        object["go"] = {
+            {"version", go->goVersion}, {"module", go->module}, {"moduleVersion", go->moduleVersion}};
+      }
+      if (one.result->verity) object["fsVerity"] = *one.result->verity;
     } else {
       object["reason"] = toString(one.result.error().reason);
       object["error"] = one.result.error().message();
@@ -72,16 +79,16 @@ void printJson(const std::vector<Examined>& all) {
 
 void printList(const std::vector<Examined>& all) {
   std::vector<std::vector<std::string>> rows{
-      {"NAME", "VERSION", "STATE", "EXPIRES", "SIZE", "DIGEST", "KEYS"}};
+      {"NAME", "VERSION", "DIGEST", "KEY", "EXPIRES", "STATE", "SIZE"}};
   for (const auto& one : all) {
     if (!one.result) {
-      rows.push_back({one.ref.name, one.ref.version, stateOf(one), "-", "-", "-", "-"});
+      rows.push_back({one.ref.name, one.ref.version, "-", "-", "-", stateOf(one), "-"});
       continue;
     }
     std::string keys;
     for (const auto& key : one.result->keys) keys.append(keys.empty() ? "" : ",").append(key.substr(0, 12));
-    rows.push_back({one.ref.name, one.ref.version, stateOf(one), rfc3339(one.result->expires).substr(0, 10),
-                    humanBytes(one.result->size), one.result->digest.substr(0, 12), keys});
+    rows.push_back({one.ref.name, one.ref.version, one.result->digest.substr(0, 12), keys,
+                    rfc3339(one.result->expires).substr(0, 10), stateOf(one), humanBytes(one.result->size)});
   }
   printTable(rows);
 }

@@ -45,7 +45,9 @@ TEST_F(CtlTest, SignInstallListVerify) {
   ASSERT_EQ(installed.code, 0) << installed.text;
   const auto list = ctl("list" + where);
   EXPECT_EQ(list.code, 0);
-  EXPECT_NE(list.text.find("checkout  1.8.3    ok"), std::string::npos) << list.text;
+  EXPECT_EQ(list.text.find("NAME      VERSION  DIGEST        KEY           EXPIRES     STATE  SIZE"), 0U)
+      << list.text;
+  EXPECT_NE(list.text.find("  ok     "), std::string::npos) << list.text;
   EXPECT_EQ(ctl("verify" + where).code, 0);
   EXPECT_NE(ctl("list -o json" + where).text.find(R"("admitted":true)"), std::string::npos);
 }
@@ -162,6 +164,107 @@ TEST_F(CtlTest, ExecRunsNothingThatIsRefusedOrIll) {
   const auto hanging = ctl("exec --health-timeout 50ms" + where + "hanging@1.8.3 -- 0");
   EXPECT_EQ(hanging.code, 1);
   EXPECT_NE(hanging.text.find("health_check: timeout"), std::string::npos) << hanging.text;
+}
+
+struct PackTest : CtlTest {
+  void SetUp() override {
+    CtlTest::SetUp();
+    std::filesystem::create_directory(path("pack"));
+  }
+  /// A binary and its attestation in the pack.
+  void add(const std::string& name, const std::string& version, const std::string& program = kProgram) {
+    const auto file = path("pack/" + name + "-v" + version);
+    std::filesystem::copy_file(program, file);
+    const auto output = ctl("sign --skip-form-check --key " + path("k.key") + " --name " + name +
+                            " --version " + version + " --expires 30d " + file);
+    ASSERT_EQ(output.code, 0) << output.text;
+  }
+  Output installPack(const std::string& more = "") {
+    return ctl("install" + where + "--from " + path("pack") + " " + more);
+  }
+  [[nodiscard]] bool has(const std::string& name) const {
+    return std::filesystem::exists(path("cache/" + name));
+  }
+};
+
+TEST_F(PackTest, IsInstalledWholeAndOnce) {
+  add("cart", "2.0.0");
+  add("checkout", "1.8.3");
+  const auto first = installPack();
+  ASSERT_EQ(first.code, 0) << first.text;
+  EXPECT_NE(first.text.find("cart      2.0.0    installed"), std::string::npos) << first.text;
+  EXPECT_EQ(ctl("verify" + where).code, 0);
+  const auto again = installPack("-o json");
+  ASSERT_EQ(again.code, 0) << again.text;
+  EXPECT_NE(again.text.find(R"("name":"cart","version":"2.0.0","change":"unchanged")"), std::string::npos)
+      << again.text;
+  std::filesystem::remove(path("pack/cart-v2.0.0"));
+  std::filesystem::remove(path("pack/cart-v2.0.0.sigstore.json"));
+  add("cart", "2.0.0", PROGRAMS "/elf-static");
+  const auto changed = installPack();
+  EXPECT_NE(changed.text.find("cart      2.0.0    replaced"), std::string::npos) << changed.text;
+  EXPECT_NE(changed.text.find("checkout  1.8.3    unchanged"), std::string::npos) << changed.text;
+  EXPECT_EQ(ctl("verify" + where).code, 0);
+}
+
+TEST_F(PackTest, OneBadBinarySpoilsItAndAllAreNamed) {
+  add("cart", "2.0.0");
+  add("dynamic", "1.0.0", PROGRAMS "/elf-dynamic");
+  add("stack", "1.0.0", PROGRAMS "/elf-execstack");
+  const auto output = installPack();
+  EXPECT_EQ(output.code, 1);
+  EXPECT_NE(output.text.find("cache/dynamic-v1.0.0: needs a program loader"), std::string::npos)
+      << output.text;
+  EXPECT_NE(output.text.find("elf_executable_stack"), std::string::npos) << output.text;
+  EXPECT_TRUE(std::filesystem::is_empty(path("cache")));
+}
+
+TEST_F(PackTest, StrayFilesAreNamed) {
+  add("cart", "2.0.0");
+  add("orphan", "1.0.0");
+  std::filesystem::remove(path("pack/orphan-v1.0.0"));
+  test::writeBytes(path("pack/README"), "hello");
+  test::writeBytes(path("pack/bare-v1"), "x");
+  const auto output = installPack();
+  EXPECT_EQ(output.code, 1);
+  for (const auto* text : {"pack/README: is neither", "pack/orphan-v1.0.0.sigstore.json: attests a binary",
+                           "pack/bare-v1: has no attestation"}) {
+    EXPECT_NE(output.text.find(text), std::string::npos) << text << "\n" << output.text;
+  }
+  EXPECT_FALSE(has("cart-v2.0.0"));
+}
+
+TEST_F(PackTest, PruningLeavesWhatIsReferredToAndWhatRuns) {
+  for (const auto* version : {"1.0.0", "1.1.0", "1.2.0", "1.9.0", "1.10.0"}) add("cart", version);
+  std::filesystem::create_directories(path("run/journal"));
+  test::writeBytes(path("run/journal/a.json"), R"({"version":1,"binary":"cart@1.1.0"})", 0600);
+  folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nlauncher: {runDir: " + path("run") +
+                                     "}\nworkloads:\n- name: cart\n  match: {container: cart}\n"
+                                     "  image: registry.example.com/cart:1.0.0\n  binary: cart@1.0.0\n");
+  EXPECT_EQ(installPack("--keep 2").code, 2) << "without a configuration nobody knows what must stay";
+  const auto output = installPack("--keep 2 --config " + path("fallbackd.yaml"));
+  ASSERT_EQ(output.code, 0) << output.text;
+  EXPECT_NE(output.text.find("cart  1.2.0    removed"), std::string::npos) << output.text;
+  EXPECT_TRUE(has("cart-v1.10.0") && has("cart-v1.9.0")) << "the two highest";
+  EXPECT_TRUE(has("cart-v1.0.0")) << "a workload's";
+  EXPECT_TRUE(has("cart-v1.1.0")) << "runs";
+  EXPECT_FALSE(has("cart-v1.2.0") || has("cart-v1.2.0.sigstore.json"));
+  test::writeBytes(path("run/journal/b.json"), "torn", 0600);
+  EXPECT_EQ(installPack("--keep 1 --config " + path("fallbackd.yaml")).code, 1) << "who knows what runs";
+  EXPECT_TRUE(has("cart-v1.9.0"));
+}
+
+TEST_F(PackTest, AnInitContainerOfNothingElseInstallsIt) {
+  if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
+  add("cart", "2.0.0");
+  for (const auto* name : {"root", "root/cache"}) std::filesystem::create_directory(path(name));
+  for (const auto* name : {"pack", "keys"})
+    std::filesystem::rename(path(name), path(std::string("root/") + name));
+  std::filesystem::copy_file(FALLBACKCTL, path("root/ctl"));
+  const auto output =
+      shell("chroot " + path("root") + " /ctl install --cache /cache --keys /keys --from /pack");
+  EXPECT_EQ(output.code, 0) << output.text;
+  EXPECT_TRUE(std::filesystem::exists(path("root/cache/cart-v2.0.0")));
 }
 
 TEST_F(CtlTest, UsageErrorsEndWithTwo) {

@@ -2,6 +2,8 @@
 // hands the calls over, see CMakeLists.txt), then every disk that could be left by a cut at each boundary is
 // laid out, and the floor is opened on it.
 #include "cache/floor.hpp"
+#include "cache/install.hpp"
+#include "signed_cache.hpp"
 #include "temp_folder.hpp"
 
 #include <array>
@@ -13,6 +15,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
 
@@ -103,8 +106,7 @@ int __wrap_renameat(int from, const char* old, int to, const char* name) {
   recorder.boundary();
   if (recorder.on) {
     recorder.disk.change([&](auto& names) {
-      names[name] = names.at(old);
-      names.erase(old);
+      if (const auto moved = names.extract(old)) names[name] = moved.mapped();  // else a folder
     });
   }
   recorder.boundary();
@@ -184,6 +186,81 @@ TEST_F(PowerCutTest, TheFloorNeverGoesBackAndNeverLocksTheNodeOut) {
     acknowledged = version;
   }
   EXPECT_GE(boundaries, 4 * 2 * 7) << "the calls were not seen: is the test linked with --wrap?";
+}
+
+struct InstallCutTest : testing::Test {
+  InstallCutTest() {
+    // Two signed binaries as a pack; of one the cache has other bytes already.
+    for (const auto* name : {"cart", "checkout"}) world.put({name, "1.8.3"}, test::program("elf-static-pie"));
+    fs::rename(world.path("cache"), world.path("pack"));
+    fs::create_directory(world.path("cache"));
+    world.put({"cart", "1.8.3"}, test::program("elf-static"));
+    fs::rename(world.path("cache"), world.path("before"));
+  }
+  ~InstallCutTest() override { recorder = Recorder(); }
+
+  void reset() const {
+    fs::remove_all(world.path("cache"));
+    fs::copy(world.path("before"), world.path("cache"));
+  }
+  /// Runs an install that ends like a lightning at the boundary; whether it came that far.
+  [[nodiscard]] bool dies(int boundary) const {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      int seen = 0;
+      recorder.atBoundary = [&] {
+        if (++seen == boundary) ::_exit(7);
+      };
+      recorder.on = true;
+      auto installer = Installer::open(world.settings(), ::geteuid());
+      const auto pack = readPack(world.path("pack"));
+      ::_exit(installer && pack && installer->install(pack->items) ? 0 : 1);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) != 1) << "boundary " << boundary;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 7;
+  }
+  [[nodiscard]] std::string digestOf(const std::string& name) const {
+    AdmissionOptions options;
+    options.owner = ::geteuid();
+    options.floor = FloorUse::check;
+    const auto admitted = Admission(world.settings(), options).admit({name, "1.8.3"}, Wall::now());
+    return admitted ? admitted->digest : std::string(toString(admitted.error().reason));
+  }
+  test::SignedCache world;
+};
+
+TEST_F(InstallCutTest, APackIsThereAsAWholeOrNotAtAll) {
+  const auto fresh = toHex(Sha256::of(test::program("elf-static-pie")));
+  const auto old = toHex(Sha256::of(test::program("elf-static")));
+  int before = 0;
+  int after = 0;
+  constexpr int kMost = 1000;
+  int boundary = 1;
+  for (; boundary < kMost; ++boundary) {
+    reset();
+    const bool died = dies(boundary);
+    ASSERT_TRUE(Installer::open(world.settings(), ::geteuid()))
+        << "who comes next clears up, boundary " << boundary;
+    const auto cart = digestOf("cart");
+    const auto checkout = digestOf("checkout");
+    if (cart == old) {
+      EXPECT_EQ(checkout, "not_found") << "boundary " << boundary;
+      ++before;
+    } else {
+      EXPECT_EQ(cart, fresh) << "boundary " << boundary;
+      EXPECT_EQ(checkout, fresh) << "boundary " << boundary;
+      ++after;
+    }
+    for (const auto& entry : fs::directory_iterator(world.path("cache"))) {
+      EXPECT_FALSE(entry.path().filename().string().starts_with('.')) << entry.path();
+    }
+    if (!died) break;
+  }
+  EXPECT_LT(boundary, kMost);
+  EXPECT_GT(before, 10) << "the calls were not seen: is the test linked with --wrap?";
+  EXPECT_GT(after, 5);
 }
 
 TEST_F(PowerCutTest, OneFileTornAtEachByteCostsNothing) {

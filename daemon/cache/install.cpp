@@ -1,0 +1,299 @@
+#include "cache/install.hpp"
+
+#include "base/strings.hpp"
+#include "cache/admission.hpp"
+#include "cache/signers.hpp"
+#include "sys/file.hpp"
+#include "sys/verity.hpp"
+
+#include <algorithm>
+#include <array>
+#include <fcntl.h>
+#include <map>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace fallbackd::cache {
+
+namespace {
+
+constexpr std::size_t kMaxAttestation = 1 << 20;
+constexpr std::size_t kMaxManifest = 16 << 20;
+// Folders in the cache: one that is being filled, and one whose pack was verified and only has to be moved.
+const std::string kStaging = ".install-";
+const std::string kCommitted = ".commit-";
+const std::string kManifest = "manifest";
+
+/// A folder of the cache that goes away with this object unless it was committed.
+class Staging {
+ public:
+  static Result<Staging> make(const std::string& cache) {
+    std::string path = cache + "/" + kStaging + "XXXXXX";
+    if (::mkdtemp(path.data()) == nullptr) return failErrno(Stage::cli, "make a folder in " + cache);
+    return Staging(std::move(path));
+  }
+  Staging(Staging&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  Staging& operator=(Staging&&) = delete;
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+  ~Staging() {
+    if (!path_.empty()) static_cast<void>(sys::removeTree(Stage::cli, path_));
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  void release() { path_.clear(); }
+
+ private:
+  explicit Staging(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+/// Copies a regular file to `name` in `dir`, to the disk.
+Result<std::uint64_t> copyFile(const std::string& from, const sys::DirFd& dir, const std::string& name) {
+  const sys::UniqueFd source(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  struct stat info {};
+  if (!source || ::fstat(source.get(), &info) != 0) return failErrno(Stage::cli, "open " + from);
+  if (!S_ISREG(info.st_mode)) return fail(Stage::cli, Reason::invalid, from + " is not a regular file");
+  const sys::UniqueFd target(
+      ::openat(dir.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755));
+  if (!target) return failErrno(Stage::cli, "create " + name);
+  off_t offset = 0;
+  while (offset < info.st_size) {
+    const ssize_t sent =
+        ::sendfile(target.get(), source.get(), &offset, static_cast<std::size_t>(info.st_size - offset));
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) return failErrno(Stage::cli, "copy " + from);
+    if (sent == 0) return fail(Stage::cli, Reason::invalid, from + " became shorter while it was copied");
+  }
+  if (::fchmod(target.get(), 0755) != 0) return failErrno(Stage::cli, "chmod " + name);
+  if (::fsync(target.get()) != 0) return failErrno(Stage::cli, "fsync " + name);
+  return static_cast<std::uint64_t>(info.st_size);
+}
+
+Result<> rename(const sys::DirFd& from, const std::string& name, const sys::DirFd& to) {
+  if (::renameat(from.get(), name.c_str(), to.get(), name.c_str()) != 0 && errno != ENOENT) {
+    return failErrno(Stage::cli, "rename " + name + " into the cache");
+  }
+  return {};
+}
+
+Result<> remove(const sys::DirFd& dir, const std::string& name) {
+  if (::unlinkat(dir.get(), name.c_str(), 0) != 0 && errno != ENOENT)
+    return failErrno(Stage::cli, "remove " + name);
+  return {};
+}
+
+Result<> sync(const sys::DirFd& dir, const std::string& path) {
+  if (::fsync(dir.get()) != 0) return failErrno(Stage::cli, "fsync " + path);
+  return {};
+}
+
+/// The name that the cache has for the attestation number `index` of `ref`.
+std::string attestationName(const BinaryRef& ref, std::size_t index) {
+  if (index == 0) return ref.attestationName();
+  return ref.fileName() + ".signer-" + std::to_string(index + 1) + std::string(kAttestationSuffix);
+}
+
+}  // namespace
+
+std::string_view toString(Action action) {
+  constexpr std::array<std::string_view, 4> kNames{"installed", "replaced", "unchanged", "removed"};
+  return kNames.at(static_cast<std::size_t>(action));
+}
+
+Result<Pack> readPack(const std::string& folder) {
+  FB_TRY(const auto dir, sys::openDir(Stage::cli, folder));
+  FB_TRY(const auto names, sys::listDir(Stage::cli, dir));
+  Pack pack;
+  const auto problem = [&](const std::string& name, const std::string& what) {
+    pack.problems.push_back(fail(Stage::cli, Reason::invalid, folder + "/" + name + ": " + what).value());
+  };
+  std::vector<std::string> owned;
+  for (const auto& name : names) {
+    if (name.starts_with('.') || name.ends_with(kAttestationSuffix)) continue;
+    const auto ref = parseBinaryFileName(name);
+    if (!ref) {
+      problem(name,
+              "is neither called NAME-vVERSION nor an attestation; name it so or take it out of the pack");
+      continue;
+    }
+    FB_TRY(const auto attestations, attestationNames(dir, *ref));
+    PackItem item{*ref, folder + "/" + name, {}};
+    for (const auto& one : attestations) item.attestations.push_back(folder + "/" + one);
+    owned.insert(owned.end(), attestations.begin(), attestations.end());
+    if (attestations.empty()) problem(name, "has no attestation " + ref->attestationName() + " beside it");
+    pack.items.push_back(std::move(item));
+  }
+  for (const auto& name : names) {
+    const bool stray = !name.starts_with('.') && name.ends_with(kAttestationSuffix) &&
+                       std::find(owned.begin(), owned.end(), name) == owned.end();
+    if (stray) problem(name, "attests a binary that is not in the pack");
+  }
+  if (names.empty()) problem("", "the pack is empty");
+  return pack;
+}
+
+Result<Installer> Installer::open(config::CacheSettings settings, uid_t owner) {
+  FB_CHECK(sys::makeDirs(Stage::cli, settings.path, 0755));
+  FB_TRY(auto cache, openTrusted(settings.path, owner));
+  if (::flock(cache.get(), LOCK_EX) != 0) return failErrno(Stage::cli, "lock " + settings.path);
+  Installer installer(std::move(settings), owner, std::move(cache));
+  FB_CHECK(installer.recover());
+  return installer;
+}
+
+Result<> Installer::recover() {
+  FB_TRY(const auto names, sys::listDir(Stage::cli, cache_));
+  for (const auto& name : names) {
+    if (name.starts_with(kStaging)) FB_CHECK(sys::removeTree(Stage::cli, settings_.path + "/" + name));
+    if (name.starts_with(kCommitted)) FB_CHECK(finish(name));
+  }
+  return {};
+}
+
+/// Moves what is still in the folder of a verified pack. Attestations first: without their binary they admit
+/// nothing. Can be cut off anywhere and begun again, since the manifest goes last.
+Result<> Installer::finish(const std::string& committed) {
+  const std::string path = settings_.path + "/" + committed;
+  FB_TRY(const auto dir, sys::openDir(Stage::cli, path));
+  const auto manifest = sys::readFile(Stage::cli, path + "/" + kManifest, kMaxManifest);
+  // Cut off between the manifest's end and the folder's.
+  if (!manifest && manifest.error().reason == Reason::not_found) return sys::removeTree(Stage::cli, path);
+  if (!manifest) return tl::unexpected<Error>(manifest.error());
+  std::vector<std::string> attestations;
+  std::vector<std::string> binaries;
+  for (const auto line : split(*manifest, '\n')) {
+    if (!line.empty()) (line.ends_with(kAttestationSuffix) ? attestations : binaries).emplace_back(line);
+  }
+  for (const auto& name : attestations) FB_CHECK(rename(dir, name, cache_));
+  for (const auto& name : binaries) {
+    // Attestations of other bytes under this name would contradict the new ones.
+    const auto ref = parseBinaryFileName(name);
+    if (!ref) return fail(Stage::cli, Reason::invalid, path + " names " + quoted(name));
+    FB_TRY(const auto others, attestationNames(cache_, *ref));
+    for (const auto& other : others) {
+      if (std::find(attestations.begin(), attestations.end(), other) == attestations.end()) {
+        FB_CHECK(remove(cache_, other));
+      }
+    }
+    FB_CHECK(rename(dir, name, cache_));
+  }
+  FB_CHECK(sync(cache_, settings_.path));
+  FB_CHECK(remove(dir, kManifest));
+  FB_CHECK(sync(dir, path));
+  return sys::removeTree(Stage::cli, path);
+}
+
+/// Whether the cache has just this already, and it is good.
+Result<bool> Installer::isThere(const PackItem& item, Change& change) {
+  FB_TRY(const auto names, attestationNames(cache_, item.ref));
+  if (::faccessat(cache_.get(), item.ref.fileName().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0) return false;
+  change.action = Action::replaced;
+  if (names.size() != item.attestations.size()) return false;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    FB_TRY(const auto wanted, sys::readFile(Stage::cli, item.attestations[i], kMaxAttestation));
+    const auto known =
+        sys::readFile(Stage::cli, settings_.path + "/" + attestationName(item.ref, i), kMaxAttestation);
+    if (!known || *known != wanted) return false;
+  }
+  // The attestation says which bytes are meant: if the cache's are those, so are the pack's, or they are bad.
+  Admission admission(settings_, {.owner = owner_, .floor = FloorUse::check, .seal = {}});
+  const auto admitted = admission.admit(item.ref, Wall::now());
+  if (!admitted) return false;
+  change = {item.ref, Action::unchanged, admitted->digest, admitted->size, admitted->verity.has_value()};
+  return true;
+}
+
+Result<Change> Installer::stage(const PackItem& item, const std::string& folder,
+                                std::vector<std::string>& names) {
+  Change change{item.ref, Action::installed, {}, 0, false};
+  FB_TRY(const bool there, isThere(item, change));
+  if (there) return change;
+  FB_TRY(const auto dir, sys::openDir(Stage::cli, folder));
+  for (std::size_t i = 0; i < item.attestations.size(); ++i) {
+    FB_TRY(const auto text, sys::readFile(Stage::cli, item.attestations[i], kMaxAttestation));
+    names.push_back(attestationName(item.ref, i));
+    FB_CHECK(sys::replaceFile(Stage::cli, dir, names.back(), text, 0644));
+  }
+  names.push_back(item.ref.fileName());
+  FB_TRY(change.size, copyFile(item.binary, dir, names.back()));
+  FB_TRY(const auto file, sys::openBeneath(Stage::cli, dir, names.back()));
+  change.verity = sys::enableVerity(file);
+  auto staged = settings_;
+  staged.path = folder;
+  Admission admission(staged, {.owner = owner_, .floor = FloorUse::check, .seal = {}});
+  FB_TRY(const auto admitted, admission.admit(item.ref, Wall::now()));
+  change.digest = admitted.digest;
+  return change;
+}
+
+tl::expected<std::vector<Change>, std::vector<Error>> Installer::install(const std::vector<PackItem>& items) {
+  const auto only = [](Error error) { return tl::unexpected(std::vector<Error>{std::move(error)}); };
+  auto staging = Staging::make(settings_.path);
+  if (!staging) return only(staging.error());
+  std::vector<Change> changes;
+  std::vector<Error> errors;
+  std::vector<std::string> names;
+  for (const auto& item : items) {
+    auto change = stage(item, staging->path(), names);
+    if (change) {
+      changes.push_back(std::move(*change));
+    } else {
+      // The staging folder is gone when this is read.
+      auto error = change.error();
+      const auto at = error.context.find(staging->path());
+      if (at != std::string::npos) error.context.replace(at, staging->path().size(), settings_.path);
+      errors.push_back(std::move(error));
+    }
+  }
+  if (!errors.empty()) return tl::unexpected(std::move(errors));
+  if (names.empty()) return changes;
+
+  const auto commit = [&]() -> Result<> {
+    FB_TRY(const auto dir, sys::openDir(Stage::cli, staging->path()));
+    FB_CHECK(sys::replaceFile(Stage::cli, dir, kManifest, join(names, "\n") + "\n", 0644));
+    const auto name = kCommitted + staging->path().substr(staging->path().size() - 6);
+    // From here on the pack counts, whatever comes between.
+    if (::renameat(AT_FDCWD, staging->path().c_str(), cache_.get(), name.c_str()) != 0) {
+      return failErrno(Stage::cli, "rename " + staging->path());
+    }
+    staging->release();
+    FB_CHECK(sync(cache_, settings_.path));
+    return finish(name);
+  };
+  if (auto done = commit(); !done) return only(done.error());
+  return changes;
+}
+
+Result<std::vector<Change>> Installer::prune(std::size_t keep, const std::set<BinaryRef>& inUse) {
+  FB_TRY(const auto names, sys::listDir(Stage::cli, cache_));
+  std::map<std::string, std::vector<BinaryRef>> versions;
+  for (const auto& name : names) {
+    if (name.ends_with(kAttestationSuffix)) continue;
+    if (auto ref = parseBinaryFileName(name)) versions[ref->name].push_back(std::move(*ref));
+  }
+  std::vector<Change> changes;
+  for (auto& [name, refs] : versions) {
+    std::sort(refs.begin(), refs.end(), [](const BinaryRef& left, const BinaryRef& right) {
+      return compareVersions(left.version, right.version) > 0;
+    });
+    for (std::size_t i = keep; i < refs.size(); ++i) {
+      const auto& ref = refs[i];
+      if (inUse.contains(ref)) continue;
+      // Their names are told by the binary's presence; it goes first, they admit nothing without it.
+      FB_TRY(const auto attestations, attestationNames(cache_, ref));
+      struct stat info {};
+      static_cast<void>(::fstatat(cache_.get(), ref.fileName().c_str(), &info, AT_SYMLINK_NOFOLLOW));
+      FB_CHECK(remove(cache_, ref.fileName()));
+      for (const auto& one : attestations) FB_CHECK(remove(cache_, one));
+      changes.push_back({ref, Action::removed, {}, static_cast<std::uint64_t>(info.st_size), false});
+    }
+  }
+  if (!changes.empty()) FB_CHECK(sync(cache_, settings_.path));
+  return changes;
+}
+
+}  // namespace fallbackd::cache
