@@ -181,6 +181,7 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
   FB_CHECK(floor_->check(ref));
 
   FB_TRY(auto copy, SealedCopy::make(binary.fd, binary.facts.size, ref.fileName(), options_.seal));
+  hashedBytes_ += binary.facts.size;
   const auto digest = toHex(copy.digest());
   if (digest != statement.digest) {
     return fail(Stage::admission, Reason::digest_mismatch,

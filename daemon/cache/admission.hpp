@@ -8,6 +8,7 @@
 #include "cache/ownership.hpp"
 #include "cache/sealed.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <set>
@@ -56,6 +57,8 @@ class Admission {
   Result<bool> checkExpiry(const BinaryRef& ref, Wall::time_point expires, Wall::time_point now) const;
 
   [[nodiscard]] const config::CacheSettings& settings() const { return settings_; }
+  /// By all admissions so far. Thread-safe.
+  [[nodiscard]] std::uint64_t hashedBytes() const { return hashedBytes_; }
   /// What the operator should know although nothing failed (a damaged floor file); empty the next time.
   [[nodiscard]] std::string takeWarning() { return std::exchange(warning_, {}); }
 
@@ -68,6 +71,7 @@ class Admission {
   AdmissionOptions options_;
   std::optional<VersionFloor> floor_;
   std::string warning_;
+  std::atomic<std::uint64_t> hashedBytes_{0};
 };
 
 }  // namespace fallbackd::cache

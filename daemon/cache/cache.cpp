@@ -15,6 +15,7 @@ struct Cache::State {
   struct Resident {
     AdmittedPtr admitted;
     Evidence evidence;
+    bool kept = true;  // false: good, but over the budget, and without its bytes
   };
 
   std::mutex admitting;  // one admission at a time: it reads and hashes whole files, and writes the floor
@@ -25,7 +26,7 @@ struct Cache::State {
 
   std::uint64_t residentBytes() {
     std::uint64_t sum = 0;
-    for (const auto& [ref, resident] : residents) sum += resident.admitted->size;
+    for (const auto& [ref, resident] : residents) sum += resident.kept ? resident.admitted->size : 0;
     return sum;
   }
 
@@ -38,6 +39,9 @@ struct Cache::State {
     // Over the budget the binary is still good, it is only admitted anew for each recovery.
     if (residentBytes() + shared->size <= admission.settings().memoryBudgetBytes) {
       residents.emplace(ref, Resident{shared, evidence});
+    } else {
+      auto known = std::make_shared<const Admitted>(shared->withoutBytes());
+      residents.emplace(ref, Resident{std::move(known), evidence, false});
     }
     return AdmittedPtr(shared);
   }
@@ -56,7 +60,7 @@ Result<AdmittedPtr> Cache::resident(const BinaryRef& ref, Wall::time_point now) 
   {
     const std::lock_guard lock(state_->guard);
     const auto found = state_->residents.find(ref);
-    if (found == state_->residents.end()) return AdmittedPtr();
+    if (found == state_->residents.end() || !found->second.kept) return AdmittedPtr();
     admitted = found->second.admitted;
   }
   FB_CHECK(state_->admission.checkExpiry(ref, admitted->expires, now));
@@ -80,25 +84,37 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
   for (const auto& ref : wanted) {
     std::optional<Evidence> known;
     AdmittedPtr admitted;
+    bool kept = false;
     {
       const std::lock_guard lock(state_->guard);
       if (const auto found = state_->residents.find(ref); found != state_->residents.end()) {
         known = found->second.evidence;
         admitted = found->second.admitted;
+        kept = found->second.kept;
       }
     }
     const auto onDisk = state_->admission.look(ref);
     if (known && onDisk && *onDisk == *known && state_->admission.checkExpiry(ref, admitted->expires, now)) {
-      entries.push_back({ref, admitted, false, true});
+      entries.push_back({ref, admitted, false, kept});
       continue;
     }
     auto result = state_->admitAndKeep(ref, now);
     const bool takenBack = !result && admitted != nullptr && state_->admission.withdrawn(*admitted, now);
     const std::lock_guard lock(state_->guard);
-    if (takenBack) state_->residents.erase(ref);
-    entries.push_back({ref, std::move(result), true, state_->residents.contains(ref)});
+    // Without bytes there is nothing that could serve on.
+    if (takenBack || (!result && admitted != nullptr && !kept)) state_->residents.erase(ref);
+    const auto held = state_->residents.find(ref);
+    entries.push_back({ref, std::move(result), true, held != state_->residents.end() && held->second.kept});
   }
   return entries;
+}
+
+Cache::Usage Cache::usage() const {
+  const std::lock_guard lock(state_->guard);
+  const auto residents = std::count_if(state_->residents.begin(), state_->residents.end(),
+                                       [](const auto& one) { return one.second.kept; });
+  return {state_->residentBytes(), state_->admission.settings().memoryBudgetBytes,
+          static_cast<std::size_t>(residents), state_->admission.hashedBytes()};
 }
 
 std::string Cache::takeWarning() {

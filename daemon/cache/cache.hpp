@@ -31,6 +31,11 @@ struct Admitted {
   std::optional<std::string> verity;  // the file's fs-verity digest, where the file system keeps one
   std::string_view sealMethod;        // "memfd_exec", or the fallback that was taken: for logs and metrics
   sys::UniqueFd executable;  // sealed memfd or unlinked read-only file, for execveat(fd, "", AT_EMPTY_PATH)
+
+  /// What is known of it, without the copy.
+  [[nodiscard]] Admitted withoutBytes() const {
+    return {ref, digest, keys, expires, inGrace, size, form, verity, sealMethod, {}};
+  }
 };
 using AdmittedPtr = std::shared_ptr<const Admitted>;
 
@@ -59,6 +64,14 @@ class Cache {
   /// taken from the ring; the refusal is in the entry. What no longer fits the memory budget, in the order
   /// of `wanted`, stays good and is admitted anew for each recovery.
   std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now = Wall::now());
+
+  struct Usage {
+    std::uint64_t residentBytes = 0;
+    std::uint64_t budgetBytes = 0;
+    std::size_t residents = 0;
+    std::uint64_t hashedBytes = 0;  // by all admissions since the start: stands still while recoveries run
+  };
+  [[nodiscard]] Usage usage() const;
 
   /// What the operator should know although nothing failed (a damaged floor file); empty the next time.
   [[nodiscard]] std::string takeWarning();

@@ -38,6 +38,7 @@ asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef re
   auto work = [this, ref] { return cache_.admit(ref); };
   auto admitted = co_await onPool(pool_, std::move(work));
   metrics_.admission(admitted ? "admitted" : toString(admitted.error().reason));
+  reportUsage();
   co_return admitted;
 }
 
@@ -53,6 +54,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
   for (const auto& entry : entries) {
     if (entry.examined) report(entry);
   }
+  reportUsage();
   if (const auto warning = cache_.takeWarning(); !warning.empty()) {
     log_.warn("cache needs attention", {{"what", warning}});
   }
@@ -64,6 +66,11 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
   }
 }
 
+void CachedBinaries::reportUsage() {
+  const auto usage = cache_.usage();
+  metrics_.cacheUsage(usage.residentBytes, usage.budgetBytes, usage.hashedBytes);
+}
+
 void CachedBinaries::report(const cache::Cache::Entry& entry) {
   const auto& result = entry.result;
   metrics_.admission(result ? "admitted" : toString(result.error().reason));
@@ -73,6 +80,13 @@ void CachedBinaries::report(const cache::Cache::Entry& entry) {
                                   {"digest", (*result)->digest},
                                   {"bytes", (*result)->size},
                                   {"expires", rfc3339((*result)->expires)}});
+    if ((*result)->inGrace) {
+      log_.warn("binary expired, its grace runs", {{"binary", entry.ref.toString()}});
+    }
+    if (!entry.resident) {
+      log_.warn("binary does not fit the memory budget: each recovery reads and hashes it",
+                {{"binary", entry.ref.toString()}, {"bytes", (*result)->size}});
+    }
   } else if (std::exchange(refused_[entry.ref], result.error().message()) != result.error().message()) {
     log_.warn("binary refused", {{"binary", entry.ref.toString()},
                                  {"reason", toString(result.error().reason)},

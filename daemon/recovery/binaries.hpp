@@ -34,6 +34,7 @@ class CachedBinaries final : public Binaries {
   boost::asio::awaitable<void> refresh(config::ConfigPtr config);
 
  private:
+  void reportUsage();
   void report(const cache::Cache::Entry& entry);
 
   boost::asio::any_io_executor executor_;

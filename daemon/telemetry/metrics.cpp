@@ -82,6 +82,13 @@ struct Metrics::Families {
       registry, "fallbackd_containerd_connection_losses_total", "How often the event stream was lost.");
   prometheus::Family<prometheus::Counter>& admissions = counter(
       registry, "fallbackd_admissions_total", "Admissions of binaries by result: admitted or the reason.");
+  prometheus::Family<prometheus::Gauge>& residentBytes =
+      gauge(registry, "fallbackd_cache_resident_bytes", "Sealed copies of binaries that are held in memory.");
+  prometheus::Family<prometheus::Gauge>& budgetBytes =
+      gauge(registry, "fallbackd_cache_memory_budget_bytes", "What they may take, as configured.");
+  prometheus::Family<prometheus::Counter>& hashedBytes =
+      counter(registry, "fallbackd_cache_hashed_bytes_total",
+              "Bytes that admissions read from the cache and hashed.");
   prometheus::Family<prometheus::Gauge>& admitted =
       gauge(registry, "fallbackd_workload_binary_admitted",
             "1 if the workload's binary is admitted, 0 if it is not.");
@@ -202,6 +209,13 @@ void Metrics::clearCoverage() {
   const std::lock_guard lock(families_->coverageMutex);
   for (auto* series : families_->coverage) families_->admitted.Remove(series);
   families_->coverage.clear();
+}
+
+void Metrics::cacheUsage(std::uint64_t residentBytes, std::uint64_t budgetBytes, std::uint64_t hashedBytes) {
+  families_->residentBytes.Add({}).Set(static_cast<double>(residentBytes));
+  families_->budgetBytes.Add({}).Set(static_cast<double>(budgetBytes));
+  auto& hashed = families_->hashedBytes.Add({});
+  hashed.Increment(static_cast<double>(hashedBytes) - hashed.Value());
 }
 
 void Metrics::configLoaded(bool successful) {

@@ -51,6 +51,9 @@ class Metrics {
   void coverage(const std::string& workload, const std::string& binary, bool admitted);
   void clearCoverage();
 
+  /// hashed: by all admissions since the start
+  void cacheUsage(std::uint64_t residentBytes, std::uint64_t budgetBytes, std::uint64_t hashedBytes);
+
   void configLoaded(bool successful);
   void spawnerRestarted();
 

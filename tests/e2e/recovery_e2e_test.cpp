@@ -6,11 +6,15 @@
 #include "sys/file.hpp"
 #include "wait.hpp"
 
+#include <array>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <sys/inotify.h>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 
@@ -236,6 +240,39 @@ TEST_F(RecoveryE2e, ABinaryThatComesLaterIsResidentBeforeItIsNeeded) {
   EXPECT_EQ(admitted(), 1);
   Pod pod;
   recover("web-0", pod);
+}
+
+TEST_F(RecoveryE2e, AResidentBinaryIsNeitherReadNorHashedAgain) {
+  open();
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_workload_binary_admitted") == 1; }));
+  const auto hashed = metric("fallbackd_cache_hashed_bytes_total");
+  EXPECT_GT(hashed, 0);
+  EXPECT_GT(metric("fallbackd_cache_resident_bytes"), 0);
+  // The kernel's own word: who opens or reads a file there is told of.
+  const sys::UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  const auto& cacheDir = shop_->signer.cacheDir();
+  ASSERT_GE(::inotify_add_watch(watch.get(), cacheDir.c_str(), IN_ACCESS | IN_ONLYDIR), 0);
+  const auto reads = [&] {  // a look at the folder, every 30 s, opens files and reads none
+    std::array<char, 4096> events{};
+    int count = 0;
+    for (ssize_t got = 0; (got = ::read(watch.get(), events.data(), events.size())) > 0;) {
+      for (ssize_t at = 0; at < got;) {
+        inotify_event event{};
+        std::memcpy(&event, events.data() + at, sizeof event);
+        count += (event.mask & (IN_ISDIR | IN_ACCESS)) == IN_ACCESS ? 1 : 0;
+        at += static_cast<ssize_t>(sizeof event + event.len);
+      }
+    }
+    return count;
+  };
+  static_cast<void>(readText(cacheDir / "checkout-v1.8.3.sigstore.json"));
+  EXPECT_GT(reads(), 0) << "the watch sees nothing";
+  for (const auto* name : {"web-0", "web-1", "web-2"}) {
+    Pod pod;
+    recover(name, pod);
+  }
+  EXPECT_EQ(reads(), 0) << "of the cache's files during three recoveries";
+  EXPECT_EQ(metric("fallbackd_cache_hashed_bytes_total"), hashed);
 }
 
 TEST_F(RecoveryE2e, ThePodsEndIsTheFallbacksEnd) {

@@ -629,6 +629,13 @@ TEST_F(ResidentTest, OverTheBudgetNothingIsKeptButAdmissionWorks) {
   EXPECT_TRUE(entries.at(0).result);
   EXPECT_FALSE(entries.at(0).resident);
   EXPECT_EQ(*small.resident(cache.ref), nullptr);
+  const auto hashed = small.usage().hashedBytes;
+  EXPECT_FALSE(small.refresh({cache.ref}).at(0).examined) << "not read again and again either";
+  EXPECT_EQ(small.usage().hashedBytes, hashed);
+  EXPECT_EQ(small.usage().residentBytes, 0U);
+  fs::remove(cache.file(cache.ref.fileName()));
+  EXPECT_FALSE(small.refresh({cache.ref}).at(0).result);
+  EXPECT_FALSE(small.refresh({cache.ref}).at(0).result) << "nothing is left of it";
 }
 
 }  // namespace
