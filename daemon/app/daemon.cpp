@@ -34,14 +34,6 @@ namespace {
 
 constexpr auto kCacheInterval = 30s;
 
-launcher::LocalLauncher::Options launcherOptions(const config::LauncherSettings& settings) {
-  launcher::LocalLauncher::Options options;
-  options.runDir = settings.runDir;
-  options.kubeletPods = settings.kubeletPods;
-  options.allowHostNetwork = settings.allowHostNetwork;
-  return options;
-}
-
 }  // namespace
 
 struct Daemon::Parts {
@@ -53,7 +45,7 @@ struct Daemon::Parts {
         containerd(cri::connect(config->containerd.socket, config->containerd.namespaceName, executor())),
         traffic(config->containerd.socket),
         binaries(executor(), config->cache, metrics, log),
-        launcher(executor(), launcherOptions(config->launcher),
+        launcher(executor(), {config->launcher, {}, {}, {}},
                  [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }),
         http(executor()),
         tasks(executor()) {}
@@ -125,7 +117,7 @@ Result<> Daemon::Parts::start() {
   journal = std::move(opened);
   FB_CHECK(launcher.start());
   services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal, metrics,
-                                      log, options.nodeName, &launcher::waitReady});
+                                      log, options.nodeName, &launcher::waitReady, &launcher::askOnce});
   manager.emplace(*services, config);
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *manager, config);
   addRoutes();

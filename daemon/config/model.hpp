@@ -42,14 +42,37 @@ struct User {
   bool allowRoot = false;     // uid 0 must be asked for twice
 };
 
+/// As Kubernetes names them: what the node's default is, a profile by its name or file, or none.
+struct SecurityProfile {
+  enum class Type : std::uint8_t { runtime_default, localhost, unconfined };
+  Type type = Type::runtime_default;
+  std::string localhost;  // seccomp: a file below launcher.seccompProfiles; AppArmor: the profile's name
+};
+
+struct Rlimit {
+  int resource = 0;                    // RLIMIT_NOFILE, ...
+  std::optional<std::uint64_t> value;  // soft and hard; absent: unlimited
+};
+
+struct Security {
+  std::uint64_t capabilities = 0;  // a bit for each, as in /proc/PID/status
+  SecurityProfile seccomp;
+  SecurityProfile appArmor;
+  std::string seLinuxLabel;  // empty: the sandbox's own
+  std::vector<Rlimit> rlimits;
+};
+
 /// One of the pod's volumes, as kubelet mounted it below /var/lib/kubelet/pods/UID/volumes.
 struct Volume {
-  enum class Kind : std::uint8_t { config_map, secret, projected, empty_dir, downward_api };
+  enum class Kind : std::uint8_t { config_map, secret, projected, empty_dir, downward_api, csi, host_path };
   Kind kind = Kind::config_map;
-  std::string name;       // the volume's name in the pod
+  /// The volume's name in the pod; of a persistent volume (csi) its own, and empty where the pod has one
+  /// only.
+  std::string name;
   std::string mountPath;  // absolute, inside
   std::string subPath;    // relative, empty: the whole volume
   bool readOnly = true;
+  std::string path = {};  // of a hostPath, absolute, on the node
 };
 
 struct HealthCheck {
@@ -68,6 +91,14 @@ struct ReadyWhenHttp {
 struct Readiness {
   std::variant<ReadyWhenExec, ReadyWhenTcp, ReadyWhenHttp> when;
   nanoseconds timeout = std::chrono::seconds(30);
+};
+
+/// Asked again and again while the fallback serves; a fallback that fails it is restarted.
+struct Liveness {
+  std::variant<ReadyWhenTcp, ReadyWhenHttp> when;
+  nanoseconds interval = std::chrono::seconds(10);
+  nanoseconds timeout = std::chrono::seconds(1);  // of one question
+  unsigned failures = 3;                          // so many in a row
 };
 
 enum class HandBackOn : std::uint8_t {
@@ -98,11 +129,17 @@ struct Workload {
   BinaryRef binary;
   std::vector<std::string> args;
   std::map<std::string, std::string> env;
+  std::map<std::string, std::string> envFiles;  // variable -> file below one of the volumes' mount paths
+  bool serviceVariables = false;                // KUBERNETES_SERVICE_HOST and its like
+  bool caCertificates = false;                  // the node's certificates, where programs look for them
+  bool timeZoneData = false;                    // the node's /usr/share/zoneinfo
   std::string workingDir = "/";
   User user;
+  Security security;
   std::vector<Volume> volumes;
   HealthCheck healthCheck;
   Readiness readiness;
+  std::optional<Liveness> liveness;
   DetectionSettings detection;
   std::vector<std::string> startAfter;  // init containers that must have ended well first
   std::string dockerConfig;             // file of the probe pull's credentials; empty: the registry's entry
@@ -131,10 +168,31 @@ struct CacheSettings {
   std::uint64_t memoryBudgetBytes = 512ULL << 20;  // resident sealed copies
 };
 
+/// Log files of one fallback, as kubelet's containerLogMaxSize and containerLogMaxFiles.
+struct LogLimits {
+  std::uint64_t maxBytes = 10ULL << 20;
+  unsigned maxFiles = 5;
+};
+
+/// What a container may have that asks for nothing special: containerd's default capabilities.
+inline constexpr std::uint64_t kDefaultCapabilities = 0xa80425fb;
+
 struct LauncherSettings {
   std::string runDir = "/run/fallbackd";              // journal, log FIFOs
   std::string kubeletPods = "/var/lib/kubelet/pods";  // where the volumes of pods are
-  bool allowHostNetwork = false;                      // fallbacks for hostNetwork pods
+  // What a pod has of the host's, a fallback gets only where this says so.
+  bool allowHostNetwork = false;
+  bool allowHostPid = false;
+  bool allowHostIpc = false;
+  // What workloads may ask for.
+  std::uint64_t allowedCapabilities = kDefaultCapabilities;
+  bool allowUnconfined = false;               // seccomp and AppArmor profiles of type Unconfined
+  std::vector<std::string> allowedHostPaths;  // folders below which hostPath volumes may be
+  // Where things of the node are.
+  std::string seccompProfiles = "/var/lib/kubelet/seccomp";
+  std::string caCertificates = "/etc/ssl/certs/ca-certificates.crt";
+  std::string zoneInfo = "/usr/share/zoneinfo";
+  LogLimits logs;
 };
 
 enum class LogFormat : std::uint8_t { human, json };

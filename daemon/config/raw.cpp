@@ -2,6 +2,7 @@
 
 #include "base/strings.hpp"
 #include "config/names.hpp"
+#include "config/raw_parts.hpp"
 
 #include <algorithm>
 #include <sys/un.h>
@@ -46,11 +47,39 @@ void readCache(const Place& place, CacheSettings& out) {
   if (const auto amount = map.bytes("memoryBudget")) out.memoryBudgetBytes = *amount;
 }
 
+void readLogLimits(const Place& place, LogLimits& out) {
+  const MapReader map(place, {"maxSize", "maxFiles"});
+  if (const auto amount = map.bytes("maxSize")) out.maxBytes = *amount;
+  if (const auto number = map.integer("maxFiles", 2, 100)) out.maxFiles = static_cast<unsigned>(*number);
+}
+
+void readHostPaths(const Place& place, std::vector<std::string>& out) {
+  eachItem(place, [&](const Place& item) {
+    auto path = scalar(item, "a folder of the node");
+    if (!path) return;
+    if (!isCleanPath(*path) || *path == "/") {
+      item.problem(quoted(*path) + " must be an absolute path below /, without . and ..");
+    }
+    out.push_back(std::move(*path));
+  });
+}
+
 void readLauncher(const Place& place, LauncherSettings& out) {
-  const MapReader map(place, {"runDir", "kubeletPods", "allowHostNetwork"});
+  const MapReader map(place, {"runDir", "kubeletPods", "allowHostNetwork", "allowHostPid", "allowHostIpc",
+                              "allowedCapabilities", "allowUnconfined", "allowedHostPaths", "seccompProfiles",
+                              "caCertificates", "zoneInfo", "logs"});
   map.absolutePath("runDir", out.runDir);
   map.absolutePath("kubeletPods", out.kubeletPods);
   map.read("allowHostNetwork", out.allowHostNetwork);
+  map.read("allowHostPid", out.allowHostPid);
+  map.read("allowHostIpc", out.allowHostIpc);
+  if (const auto list = map.find("allowedCapabilities")) readCapabilities(*list, out.allowedCapabilities);
+  map.read("allowUnconfined", out.allowUnconfined);
+  if (const auto list = map.find("allowedHostPaths")) readHostPaths(*list, out.allowedHostPaths);
+  map.absolutePath("seccompProfiles", out.seccompProfiles);
+  map.absolutePath("caCertificates", out.caCertificates);
+  map.absolutePath("zoneInfo", out.zoneInfo);
+  if (const auto section = map.find("logs")) readLogLimits(*section, out.logs);
 }
 
 void readTelemetry(const Place& place, TelemetrySettings& out) {
@@ -177,9 +206,7 @@ void readDocument(const std::string& file, std::string_view text, bool dropIn, C
     readSections(map, config);
   }
   if (const auto list = map.find("workloads")) {
-    eachItem(*list, [&](const Place& item) {
-      workloads.push_back(readWorkload(item, config.detection.workloadDefaults));
-    });
+    eachItem(*list, [&](const Place& item) { workloads.push_back(readWorkload(item, config)); });
   }
 }
 

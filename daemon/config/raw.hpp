@@ -23,8 +23,8 @@ struct RawWorkload {
 void readDocument(const std::string& file, std::string_view text, bool dropIn, Config& config,
                   std::vector<RawWorkload>& workloads, Problems& problems);
 
-/// workloads[i] of a file. `defaults` are the detection settings that hold where it says nothing.
-RawWorkload readWorkload(const Place& place, const DetectionSettings& defaults);
+/// workloads[i] of a file. `config`: the main file's sections, which give defaults and say what is allowed.
+RawWorkload readWorkload(const Place& place, const Config& config);
 
 /// `triggers` and `stallTimeout`, which stand at the top and in each workload.
 void readDetection(const MapReader& map, DetectionSettings& out);

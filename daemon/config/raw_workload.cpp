@@ -2,6 +2,7 @@
 #include "config/names.hpp"
 #include "config/quantity.hpp"
 #include "config/raw.hpp"
+#include "config/raw_parts.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -10,21 +11,7 @@ namespace fallbackd::config {
 
 namespace {
 
-constexpr std::uint64_t kMaxId = 4294967294;  // (uid_t)-1 means "leave it alone"
-constexpr std::uint64_t kMaxPids = 4194304;   // PID_MAX_LIMIT
-
-/// A name that Kubernetes would accept; reported and `out` left alone otherwise.
-bool readDnsLabel(const MapReader& map, std::string_view key, std::string& out) {
-  std::string text;
-  if (!map.read(key, text)) return false;
-  if (!isDnsLabel(text)) {
-    map.problem(key, quoted(text) + " is not a name that Kubernetes accepts",
-                "a-z, 0-9 and -, a letter or digit at both ends, at most 63 characters");
-    return false;
-  }
-  out = std::move(text);
-  return true;
-}
+constexpr std::uint64_t kMaxPids = 4194304;  // PID_MAX_LIMIT
 
 void readLabels(const Place& place, std::map<std::string, std::string>& out) {
   eachEntry(place, [&](const std::string& key, const Place& keyPlace, const Place& value) {
@@ -56,56 +43,6 @@ void readMatch(const Place& place, RawWorkload& out) {
   out.matchable = place.problems->count() == before && !match.container.empty();
 }
 
-void readUser(const Place& place, User& out) {
-  const MapReader map(place, {"uid", "gid", "groups", "allowRoot"});
-  if (const auto number = map.integer("uid", 0, kMaxId)) out.uid = static_cast<uid_t>(*number);
-  if (const auto number = map.integer("gid", 0, kMaxId)) out.gid = static_cast<gid_t>(*number);
-  if (const auto groups = map.find("groups")) {
-    eachItem(*groups, [&](const Place& item) {
-      if (const auto number = wholeNumber(item, 0, kMaxId)) out.groups.push_back(static_cast<gid_t>(*number));
-    });
-  }
-  map.read("allowRoot", out.allowRoot);
-  if (out.uid == 0 && !out.allowRoot) {
-    map.problem("uid", "a fallback must not run as root", "choose another uid, or add allowRoot: true");
-  }
-}
-
-void readMountPath(const MapReader& map, const std::vector<Volume>& others, std::string& out) {
-  static_cast<void>(map.require("mountPath", "/etc/app"));
-  if (!map.read("mountPath", out)) return;
-  if (!isCleanPath(out) || out == "/") {
-    map.problem("mountPath", quoted(out) + " must be an absolute path below /, without . and ..");
-  }
-  for (const std::string_view ours : {"/proc", "/dev", "/sys"}) {
-    if (out == ours || out.starts_with(std::string(ours) + "/")) {
-      map.problem("mountPath", "nothing can be mounted on or below " + std::string(ours));
-    }
-  }
-  if (std::any_of(others.begin(), others.end(), [&](const Volume& one) { return one.mountPath == out; })) {
-    map.problem("mountPath", quoted(out) + " is mounted on twice", "keep one of the two volumes");
-  }
-}
-
-void readVolume(const Place& place, std::vector<Volume>& out) {
-  const MapReader map(place, {"name", "type", "mountPath", "subPath", "readOnly"});
-  if (!map.valid()) return;
-  Volume volume;
-  static_cast<void>(map.require("name", "NAME"));
-  readDnsLabel(map, "name", volume.name);
-  static_cast<void>(map.require("type", "configMap"));
-  if (const auto i = map.choice("type", {"configMap", "secret", "projected", "emptyDir", "downwardAPI"})) {
-    volume.kind = static_cast<Volume::Kind>(*i);
-  }
-  volume.readOnly = volume.kind != Volume::Kind::empty_dir;
-  map.read("readOnly", volume.readOnly);
-  readMountPath(map, out, volume.mountPath);
-  if (map.read("subPath", volume.subPath) && !isCleanPath("/" + volume.subPath)) {
-    map.problem("subPath", quoted(volume.subPath) + " must be a relative path without . and ..");
-  }
-  out.push_back(std::move(volume));
-}
-
 void readHealthCheck(const Place& place, HealthCheck& out) {
   const MapReader map(place, {"args", "timeout"});
   map.read("args", out.args);
@@ -115,6 +52,17 @@ void readHealthCheck(const Place& place, HealthCheck& out) {
 std::uint16_t readPort(const MapReader& map) {
   static_cast<void>(map.require("port", "8080"));
   return static_cast<std::uint16_t>(map.integer("port", 1, 65535).value_or(0));
+}
+
+ReadyWhenHttp readHttp(const Place& place) {
+  const MapReader map(place, {"port", "path"});
+  ReadyWhenHttp when;
+  when.port = readPort(map);
+  if (map.read("path", when.path) &&
+      (!when.path.starts_with('/') || when.path.find_first_of(" \t\r\n") != std::string::npos)) {
+    map.problem("path", quoted(when.path) + " must begin with / and hold no spaces");
+  }
+  return when;
 }
 
 void readReadiness(const Place& place, Readiness& out) {
@@ -131,16 +79,22 @@ void readReadiness(const Place& place, Readiness& out) {
   }
   if (const auto http = map.find("http")) {
     ++ways;
-    const MapReader inner(*http, {"port", "path"});
-    ReadyWhenHttp when;
-    when.port = readPort(inner);
-    if (inner.read("path", when.path) &&
-        (!when.path.starts_with('/') || when.path.find_first_of(" \t\r\n") != std::string::npos)) {
-      inner.problem("path", quoted(when.path) + " must begin with / and hold no spaces");
-    }
-    out.when = std::move(when);
+    out.when = readHttp(*http);
   }
   if (ways > 1) place.problem("says more than one of tcp, http and exec", "keep one of them");
+}
+
+void readLiveness(const Place& place, std::optional<Liveness>& out) {
+  const MapReader map(place, {"tcp", "http", "interval", "timeout", "failures"});
+  if (!map.valid()) return;
+  auto& liveness = out.emplace();
+  if (map.has("tcp") == map.has("http"))
+    place.problem("says neither or both of tcp and http", "keep one of them");
+  if (const auto tcp = map.find("tcp")) liveness.when = ReadyWhenTcp{readPort(MapReader(*tcp, {"port"}))};
+  if (const auto http = map.find("http")) liveness.when = readHttp(*http);
+  map.duration("interval", liveness.interval);
+  map.duration("timeout", liveness.timeout);
+  if (const auto number = map.integer("failures", 1, 100)) liveness.failures = static_cast<unsigned>(*number);
 }
 
 void readWorkloadDetection(const Place& place, DetectionSettings& out) {
@@ -197,6 +151,29 @@ void readEnv(const Place& place, std::map<std::string, std::string>& out) {
   });
 }
 
+/// Variables whose values are files of the volumes that are mounted.
+void readEnvFiles(const Place& place, const Workload& workload, std::map<std::string, std::string>& out) {
+  eachEntry(place, [&](const std::string& name, const Place& namePlace, const Place& value) {
+    if (name.empty() || name.find('=') != std::string::npos) {
+      namePlace.problem(quoted(name) + " is not the name of an environment variable",
+                        "it must not be empty or hold a =");
+    }
+    if (workload.env.contains(name)) {
+      namePlace.problem("variable " + quoted(name) + " stands in env as well", "keep one of the two");
+    }
+    auto path = scalar(value, "the path of a file in one of the volumes");
+    if (!path) return;
+    const bool mounted = std::any_of(
+        workload.volumes.begin(), workload.volumes.end(),
+        [&](const Volume& one) { return *path == one.mountPath || path->starts_with(one.mountPath + "/"); });
+    if (!isCleanPath(*path) || !mounted) {
+      value.problem(quoted(*path) + " is below no mountPath of the volumes",
+                    "mount the volume that holds it");
+    }
+    out.emplace(name, std::move(*path));
+  });
+}
+
 void readImage(const MapReader& map, std::string& out) {
   static_cast<void>(map.require("image", "registry.example.com/shop/checkout:1.8.3"));
   if (!map.read("image", out) || isImageReference(out)) return;
@@ -218,15 +195,40 @@ void readBinary(const MapReader& map, BinaryRef& out) {
 
 }  // namespace
 
-RawWorkload readWorkload(const Place& place, const DetectionSettings& defaults) {
+RawWorkload readWorkload(const Place& place, const Config& config) {
   RawWorkload out;
   out.position = place.position();
-  const MapReader map(place, {"name", "match", "image", "binary", "args", "env", "workingDir", "user",
-                              "volumes", "healthCheck", "readiness", "detection", "startAfter",
-                              "dockerconfigjson", "handBack", "resources", "restart", "terminationGrace"});
+  const MapReader map(place, {"name",
+                              "match",
+                              "image",
+                              "binary",
+                              "args",
+                              "env",
+                              "envFiles",
+                              "serviceVariables",
+                              "caCertificates",
+                              "timeZoneData",
+                              "workingDir",
+                              "user",
+                              "capabilities",
+                              "seccompProfile",
+                              "appArmorProfile",
+                              "seLinuxLabel",
+                              "rlimits",
+                              "volumes",
+                              "healthCheck",
+                              "readiness",
+                              "liveness",
+                              "detection",
+                              "startAfter",
+                              "dockerconfigjson",
+                              "handBack",
+                              "resources",
+                              "restart",
+                              "terminationGrace"});
   if (!map.valid()) return out;
   auto& workload = out.workload;
-  workload.detection = defaults;
+  workload.detection = config.detection.workloadDefaults;
   workload.definedAt = place.file + ":" + std::to_string(out.position.line);
   static_cast<void>(map.require("name", "NAME"));
   out.named = readDnsLabel(map, "name", workload.name);
@@ -238,12 +240,18 @@ RawWorkload readWorkload(const Place& place, const DetectionSettings& defaults) 
   if (map.read("workingDir", workload.workingDir) && !isCleanPath(workload.workingDir)) {
     map.problem("workingDir", quoted(workload.workingDir) + " must be an absolute path without . and ..");
   }
+  map.read("serviceVariables", workload.serviceVariables);
+  map.read("caCertificates", workload.caCertificates);
+  map.read("timeZoneData", workload.timeZoneData);
   if (const auto section = map.find("user")) readUser(*section, workload.user);
+  readSecurity(map, config.launcher, workload.security);
   if (const auto list = map.find("volumes")) {
-    eachItem(*list, [&](const Place& item) { readVolume(item, workload.volumes); });
+    eachItem(*list, [&](const Place& item) { readVolume(item, config.launcher, workload.volumes); });
   }
+  if (const auto section = map.find("envFiles")) readEnvFiles(*section, workload, workload.envFiles);
   if (const auto section = map.find("healthCheck")) readHealthCheck(*section, workload.healthCheck);
   if (const auto section = map.find("readiness")) readReadiness(*section, workload.readiness);
+  if (const auto section = map.find("liveness")) readLiveness(*section, workload.liveness);
   if (const auto section = map.find("detection")) readWorkloadDetection(*section, workload.detection);
   if (const auto list = map.find("startAfter")) {
     readStartAfter(*list, workload.match.container, workload.startAfter);

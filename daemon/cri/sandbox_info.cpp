@@ -1,7 +1,9 @@
 #include "cri/sandbox_info.hpp"
 
+#include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <boost/json.hpp>
 
@@ -42,6 +44,19 @@ std::string mountSource(const json::value& root, std::string_view destination) {
   return found;
 }
 
+/// What every process of the pod belongs to; kubelet adds the group of the pod's volumes (fsGroup).
+std::vector<gid_t> supplementalGroups(const json::value& root) {
+  std::vector<gid_t> groups;
+  const auto* value = find(root, {"config", "linux", "security_context", "supplemental_groups"});
+  const auto* list = value == nullptr ? nullptr : value->if_array();
+  if (list == nullptr) return groups;
+  for (const auto& item : *list) {
+    const auto* group = item.if_int64();
+    if (group != nullptr && *group >= 0 && *group < UINT32_MAX) groups.push_back(static_cast<gid_t>(*group));
+  }
+  return groups;
+}
+
 }  // namespace
 
 Result<> applySandboxInfo(std::string_view text, SandboxStatus& status) {
@@ -62,6 +77,7 @@ Result<> applySandboxInfo(std::string_view text, SandboxStatus& status) {
   if (status.hostname.empty()) status.hostname = stringAt(root, {"runtimeSpec", "hostname"});
   status.resolvConfPath = mountSource(root, "/etc/resolv.conf");
   status.shmPath = mountSource(root, "/dev/shm");
+  status.supplementalGroups = supplementalGroups(root);
   return {};
 }
 

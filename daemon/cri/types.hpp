@@ -39,6 +39,7 @@ struct SandboxStatus {
   NamespaceMode network = NamespaceMode::pod;
   NamespaceMode pid = NamespaceMode::container;
   NamespaceMode ipc = NamespaceMode::pod;
+  std::vector<gid_t> supplementalGroups;  // the pod's own: supplementalGroups and fsGroup
 };
 
 struct Container {

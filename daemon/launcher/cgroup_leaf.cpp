@@ -8,6 +8,7 @@
 #include <charconv>
 #include <csignal>
 #include <fcntl.h>
+#include <filesystem>
 #include <unistd.h>
 
 #include <boost/asio/steady_timer.hpp>
@@ -92,6 +93,11 @@ Result<> makeFolder(const LeafFolder& folder, const config::Resources& resources
   if (folder.unified) return limitUnified(folder.path, resources);
   FB_CHECK(inheritCpuset(folder.path));
   return limitLegacy(folder.path, resources);
+}
+
+/// "podUID", or systemd's "kubepods-burstable-podUID.slice".
+bool isPodCgroup(const std::string& name) {
+  return name.starts_with("pod") || (name.find("-pod") != std::string::npos && name.ends_with(".slice"));
 }
 
 /// True when none is left there.
@@ -179,6 +185,27 @@ asio::awaitable<Result<>> removeLeaf(std::vector<std::string> paths) {
     co_await timer.async_wait(asio::use_awaitable);
     delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastRetry);
   }
+}
+
+std::vector<std::string> leavesBelow(const std::vector<sys::CgroupHierarchy>& hierarchies) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> leaves;
+  std::error_code error;  // folders come and go while they are listed
+  for (const auto& hierarchy : hierarchies) {
+    for (fs::recursive_directory_iterator it(hierarchy.mountPoint, error), end; !error && it != end;
+         it.increment(error)) {
+      std::error_code gone;
+      if (!isPodCgroup(it->path().filename().string()) || !it->is_directory(gone)) continue;
+      // No deeper: a pod may be a node of its own, with pods and fallbacks that are not ours.
+      it.disable_recursion_pending();
+      for (const auto& child : fs::directory_iterator(it->path(), gone)) {
+        if (child.path().filename().string().starts_with(leafName("")) && child.is_directory(gone)) {
+          leaves.push_back(child.path().string());
+        }
+      }
+    }
+  }
+  return leaves;
 }
 
 unsigned long long oomKillsIn(const std::vector<std::string>& paths) {

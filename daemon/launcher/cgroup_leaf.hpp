@@ -39,6 +39,10 @@ void killLeaf(const std::vector<std::string>& paths);
 /// Kills until nobody is left, then removes the folders; bounded in time (reason timeout). Absent is fine.
 boost::asio::awaitable<Result<>> removeLeaf(std::vector<std::string> paths);
 
+/// Every leaf of ours below pods' cgroups (kubepods, kubepods.slice), whoever made it. Reads the whole tree
+/// of folders; for the start only.
+std::vector<std::string> leavesBelow(const std::vector<sys::CgroupHierarchy>& hierarchies);
+
 /// How often the kernel ended a process of the leaf because its memory was used up.
 unsigned long long oomKillsIn(const std::vector<std::string>& paths);
 

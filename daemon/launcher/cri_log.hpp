@@ -17,16 +17,12 @@ class CriLogFramer {
   /// `stream`: "stdout" or "stderr".
   explicit CriLogFramer(std::string stream) : stream_(std::move(stream)) {}
 
-  /// The lines that `bytes` completes; the rest is kept for the next call.
-  std::string feed(std::string_view bytes, Wall::time_point now);
-  /// What is left without a newline, as a partial line; empty where nothing is.
-  std::string finish(Wall::time_point now);
+  /// All of `bytes` as lines. A tail without a newline is a part, too: what comes next completes it, and
+  /// readers of such files join them. So nothing is ever held back that a crash could lose.
+  [[nodiscard]] std::string frame(std::string_view bytes, Wall::time_point now) const;
 
  private:
-  void line(std::string& out, std::string_view tag, Wall::time_point now);
-
   std::string stream_;
-  std::string pending_;  // at most kMaxContent bytes
 };
 
 }  // namespace fallbackd::launcher

@@ -64,6 +64,8 @@ class Process {
   virtual ~Process() = default;
   [[nodiscard]] virtual const ProcessRecord& record() const = 0;
   [[nodiscard]] virtual const LaunchTimes& times() const = 0;
+  /// What works otherwise than the pod's container would have it, for the log; mostly nothing.
+  [[nodiscard]] virtual std::vector<std::string> notes() const { return {}; }
   /// Waits for the end of the process (cancellable). May be called again after it ended.
   virtual boost::asio::awaitable<ExitStatus> exited() = 0;
   /// SIGTERM, after `grace` SIGKILL to everything in the leaf; waits for the end, removes leaf and FIFOs.
@@ -80,6 +82,9 @@ class Launcher {
   /// Takes over a process of an earlier daemon. Reason not_found where it does not run any more (its leaf
   /// and FIFOs are removed then).
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) = 0;
+  /// Ends and removes leaves and FIFOs that no recovery of `kept` has: what a daemon left that died between a
+  /// launch and its journal, or whose journal is gone. Once, before the first launch. How many there were.
+  virtual boost::asio::awaitable<std::size_t> collectOrphans(std::vector<ProcessRecord> kept) = 0;
 };
 
 }  // namespace fallbackd::launcher

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <set>
 #include <utility>
 #include <variant>
 
@@ -30,6 +31,10 @@ namespace {
 
 constexpr auto kLaunchLimit = 10s;  // beyond the health check's own: a mount or a cgroup that hangs
 constexpr auto kVerifyLimit = 5s;
+
+// Where programs look for them: Go, OpenSSL and most others.
+constexpr const char* kCaCertificates = "/etc/ssl/certs/ca-certificates.crt";
+constexpr const char* kZoneInfo = "/usr/share/zoneinfo";
 
 bool safeId(const std::string& id) {
   return !id.empty() && id.size() <= 128 && std::all_of(id.begin(), id.end(), [](char c) {
@@ -53,7 +58,8 @@ struct LocalLauncher::Launch {
   LaunchRequest request;
   TaskGroup& cleaners;
   LaunchTimes times;
-  sys::PidFd pause;
+  OpenSandbox sandbox;
+  std::vector<std::string> notes;
   LaunchOrder order;
   LaunchFds fds;
   CgroupLeaf leaf;
@@ -61,6 +67,31 @@ struct LocalLauncher::Launch {
   std::string logFile;
   std::unique_ptr<LogPump> logs;
   bool kept = false;
+
+  [[nodiscard]] VolumeSource volumes(const config::LauncherSettings& settings) const {
+    return {settings.kubeletPods, request.sandbox.sandbox.podUid, settings.allowedHostPaths,
+            sandbox.users ? &sandbox.users->users : nullptr};
+  }
+
+  /// Who the process is on the host; fills the order's part of a user namespace.
+  Result<Owner> ownerOnHost() {
+    order.sandboxPids = sandbox.joinPids;
+    const Owner inside{request.workload.user.uid, request.workload.user.gid};
+    if (!sandbox.users) return inside;
+    const auto uid = sandbox.users->uids.outside(inside.uid);
+    const auto gid = sandbox.users->gids.outside(inside.gid);
+    const auto rootUid = sandbox.users->uids.outside(0);
+    const auto rootGid = sandbox.users->gids.outside(0);
+    if (!uid || !gid || !rootUid || !rootGid) {
+      return fail(Stage::identity, Reason::invalid,
+                  "the pod's user namespace has no user " + std::to_string(inside.uid) + ":" +
+                      std::to_string(inside.gid) + ", or no root");
+    }
+    order.sandboxUsers = true;
+    order.rootUid = *rootUid;
+    order.rootGid = *rootGid;
+    return Owner{*uid, *gid};
+  }
 
   Launch(LaunchRequest given, TaskGroup& group) : request(std::move(given)), cleaners(group) {}
   Launch(const Launch&) = delete;
@@ -90,6 +121,7 @@ LocalLauncher::LocalLauncher(asio::any_io_executor executor, Options options, Ve
     : executor_(executor),
       options_(std::move(options)),
       verify_(std::move(verify)),
+      confinement_(options_.seccompProfiles, options_.kernel),
       spawner_(executor, options_.spawnerProgram.empty() ? defaultSpawnerProgram() : options_.spawnerProgram),
       tasks_(executor) {}
 
@@ -99,6 +131,7 @@ Result<> LocalLauncher::start() {
   if (!options_.cgroups) {
     FB_TRY(options_.cgroups, sys::cgroupHierarchies());
   }
+  FB_CHECK(confinement_.prepare());
   return spawner_.start();
 }
 
@@ -123,15 +156,17 @@ asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
   if (!safeId(request.recoveryId) || request.executable == nullptr || !options_.cgroups) {
     co_return fail(Stage::spawner, Reason::invalid, "launch " + fallbackd::quoted(request.recoveryId));
   }
-  FB_CO_TRY(launch.pause, openSandbox(request.sandbox, options_.allowHostNetwork));
+  FB_CO_TRY(launch.sandbox, openSandbox(request.sandbox, options_));
   std::shared_ptr<Question> question;
   if (verify_) {
     question = std::make_shared<Question>(executor_);
     tasks_.spawn(Question::ask(question, verify_, request.sandbox.sandbox.id));
   }
-  FB_CO_TRY(launch.order, planOrder(request));
+  FB_CO_TRY(launch.order, planOrder(request, launch.volumes(options_), launch.notes));
+  FB_CO_CHECK(confinement_.apply(request, launch.order, launch.notes));
   const std::string fifoDir = fifoDirOf(options_.runDir, request.recoveryId);
-  FB_CO_CHECK(makeFifos(fifoDir));
+  FB_CO_TRY(const auto owner, launch.ownerOnHost());
+  FB_CO_CHECK(makeFifos(fifoDir, owner));
   launch.fifoDir = fifoDir;
   const auto fresh = co_await makeFreshLeaf(launch);
   if (!fresh) co_return tl::unexpected<Error>(fresh.error());
@@ -156,33 +191,49 @@ asio::awaitable<Result<>> LocalLauncher::makeFreshLeaf(Launch& launch) {
 
 Result<> LocalLauncher::openFds(Launch& launch) {
   const auto& request = launch.request;
-  const auto& workload = request.workload;
   auto& fds = launch.fds;
   fds.executable = sys::UniqueFd(::fcntl(request.executable->get(), F_DUPFD_CLOEXEC, 0));
   if (!fds.executable) return failErrno(Stage::exec, "hold the executable");
-  fds.sandbox = std::move(launch.pause);
+  fds.sandbox = std::move(launch.sandbox.pause);
   FB_TRY(fds.out, openFifo(launch.fifoDir, "stdout", FifoEnd::process));
   FB_TRY(fds.err, openFifo(launch.fifoDir, "stderr", FifoEnd::process));
   FB_CHECK(openLeaf(launch.leaf, launch.order, fds));
+  FB_CHECK(openMounts(launch));
+  launch.logFile =
+      logFileOf(request.sandbox.logDirectory, request.workload.match.container, request.restartCount);
+  LogFile file;
+  if (!launch.logFile.empty()) {
+    FB_TRY(file, LogFile::open(launch.logFile, options_.logs));
+  }
+  FB_TRY(auto out, openFifo(launch.fifoDir, "stdout", FifoEnd::daemon));
+  FB_TRY(auto err, openFifo(launch.fifoDir, "stderr", FifoEnd::daemon));
+  FB_TRY(launch.logs, LogPump::start(executor_, std::move(out), std::move(err), std::move(file)));
+  return {};
+}
 
-  FB_TRY(auto mounts, prepareVolumes(options_.kubeletPods, request.sandbox.sandbox.podUid, workload.volumes));
-  const bool ownShm = std::any_of(mounts.targets.begin(), mounts.targets.end(),
+/// First what is the node's, so that a volume may cover it.
+Result<> LocalLauncher::openMounts(Launch& launch) {
+  const auto& request = launch.request;
+  const auto& workload = request.workload;
+  PreparedMounts mounts;
+  if (workload.caCertificates) {
+    FB_TRY(auto file, prepareNodeFile(options_.caCertificates));
+    mounts.add({kCaCertificates, false}, std::move(file));
+  }
+  if (workload.timeZoneData) {
+    FB_TRY(auto folder, prepareNodeFile(options_.zoneInfo));
+    mounts.add({kZoneInfo, true}, std::move(folder));
+  }
+  FB_TRY(auto volumes, prepareVolumes(launch.volumes(options_), workload.volumes));
+  const bool ownShm = std::any_of(volumes.targets.begin(), volumes.targets.end(),
                                   [](const MountTarget& target) { return target.path == "/dev/shm"; });
+  mounts.append(std::move(volumes));
   if (!ownShm && !request.sandbox.shmPath.empty()) {
     FB_TRY(auto shm, prepareShm(request.sandbox.shmPath));
     mounts.add({"/dev/shm", true}, std::move(shm));
   }
   launch.order.mounts = std::move(mounts.targets);
-  fds.mounts = std::move(mounts.trees);
-
-  launch.logFile = logFileOf(request.sandbox.logDirectory, workload.match.container, request.restartCount);
-  sys::UniqueFd file;
-  if (!launch.logFile.empty()) {
-    FB_TRY(file, openLogFile(launch.logFile));
-  }
-  FB_TRY(auto out, openFifo(launch.fifoDir, "stdout", FifoEnd::daemon));
-  FB_TRY(auto err, openFifo(launch.fifoDir, "stderr", FifoEnd::daemon));
-  launch.logs = std::make_unique<LogPump>(executor_, std::move(out), std::move(err), std::move(file));
+  launch.fds.mounts = std::move(mounts.trees);
   return {};
 }
 
@@ -247,7 +298,7 @@ std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProce
   launch.kept = true;
   return std::make_unique<LocalProcess>(executor_, std::move(record), launch.times,
                                         std::move(started.process), std::move(started.exit),
-                                        std::move(launch.logs));
+                                        std::move(launch.logs), std::move(launch.notes));
 }
 
 /// A journal names folders that are going to be removed and processes that are going to be killed: only such
@@ -278,21 +329,42 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
     co_return fail(Stage::run, Reason::not_found,
                    "process " + std::to_string(record.pid) + " does not run any more");
   }
-  sys::UniqueFd file;
+  LogFile file;
   if (!record.logFile.empty()) {
     // Without its file the output vanishes, as with a full disk; the process matters more.
-    auto opened = openLogFile(record.logFile);
+    auto opened = LogFile::open(record.logFile, options_.logs);
     if (opened) file = std::move(*opened);
   }
   std::unique_ptr<LogPump> logs;
   auto out = openFifo(record.fifoDir, "stdout", FifoEnd::daemon);
   auto err = openFifo(record.fifoDir, "stderr", FifoEnd::daemon);
-  if (out && err)
-    logs = std::make_unique<LogPump>(executor_, std::move(*out), std::move(*err), std::move(file));
+  if (out && err) {
+    auto started = LogPump::start(executor_, std::move(*out), std::move(*err), std::move(file));
+    if (started) logs = std::move(*started);
+  }
   LaunchTimes times;
   times.requested = times.prepared = times.healthChecked = times.started = Monotonic::now();
   co_return std::make_unique<LocalProcess>(executor_, std::move(record), times, std::move(*process), nullptr,
                                            std::move(logs));
+}
+
+asio::awaitable<std::size_t> LocalLauncher::collectOrphans(std::vector<ProcessRecord> kept) {
+  std::set<std::string> known;
+  for (const auto& record : kept) {
+    known.insert(record.cgroupLeaves.begin(), record.cgroupLeaves.end());
+    known.insert(record.fifoDir);
+  }
+  std::size_t collected = 0;
+  for (auto& leaf : leavesBelow(options_.cgroups.value_or(std::vector<sys::CgroupHierarchy>{}))) {
+    if (known.contains(leaf)) continue;
+    std::vector<std::string> paths{std::move(leaf)};
+    const auto removed = co_await removeLeaf(std::move(paths));
+    if (removed) ++collected;
+  }
+  for (const auto& folder : fifoDirsIn(options_.runDir)) {
+    if (!known.contains(folder) && sys::removeTree(Stage::logs, folder)) ++collected;
+  }
+  co_return collected;
 }
 
 }  // namespace fallbackd::launcher

@@ -4,6 +4,7 @@
 
 #include "base/task_group.hpp"
 #include "launcher/launcher.hpp"
+#include "launcher/security.hpp"
 #include "launcher/spawner_client.hpp"
 #include "sys/cgroup.hpp"
 
@@ -19,11 +20,9 @@ namespace fallbackd::launcher {
 
 class LocalLauncher final : public Launcher {
  public:
-  struct Options {
-    std::string runDir = "/run/fallbackd";
-    std::string kubeletPods = "/var/lib/kubelet/pods";
-    bool allowHostNetwork = false;
+  struct Options : config::LauncherSettings {
     std::string spawnerProgram;  // empty: "fallbackd-spawner" beside our own program
+    KernelFolders kernel;
     /// Only these hierarchies; absent: all that are mounted.
     std::optional<std::vector<sys::CgroupHierarchy>> cgroups;
   };
@@ -39,6 +38,7 @@ class LocalLauncher final : public Launcher {
 
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) override;
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) override;
+  boost::asio::awaitable<std::size_t> collectOrphans(std::vector<ProcessRecord> kept) override;
 
   [[nodiscard]] const SpawnerClient& spawner() const { return spawner_; }
 
@@ -48,6 +48,7 @@ class LocalLauncher final : public Launcher {
 
   boost::asio::awaitable<Result<>> prepare(Launch& launch);
   Result<> openFds(Launch& launch);
+  Result<> openMounts(Launch& launch);
   boost::asio::awaitable<Result<>> makeFreshLeaf(Launch& launch);
   boost::asio::awaitable<Result<>> checkPause(const Launch& launch, std::shared_ptr<Question> question);
   boost::asio::awaitable<Result<StartedProcess>> runOrder(Launch& launch);
@@ -57,6 +58,7 @@ class LocalLauncher final : public Launcher {
   boost::asio::any_io_executor executor_;
   Options options_;
   VerifyPause verify_;
+  Confinement confinement_;
   SpawnerClient spawner_;
   TaskGroup tasks_;
 };

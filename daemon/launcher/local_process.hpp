@@ -17,10 +17,12 @@ class LocalProcess final : public Process {
  public:
   /// `exit`: the spawner's word on the end; null for a process of an earlier daemon.
   LocalProcess(boost::asio::any_io_executor executor, ProcessRecord record, LaunchTimes times,
-               sys::PidFd process, std::shared_ptr<ExitNotice> exit, std::unique_ptr<LogPump> logs);
+               sys::PidFd process, std::shared_ptr<ExitNotice> exit, std::unique_ptr<LogPump> logs,
+               std::vector<std::string> notes = {});
 
   [[nodiscard]] const ProcessRecord& record() const override { return record_; }
   [[nodiscard]] const LaunchTimes& times() const override { return times_; }
+  [[nodiscard]] std::vector<std::string> notes() const override { return notes_; }
   boost::asio::awaitable<ExitStatus> exited() override;
   boost::asio::awaitable<ExitStatus> stop(std::chrono::nanoseconds grace) override;
 
@@ -35,6 +37,7 @@ class LocalProcess final : public Process {
   LaunchTimes times_;
   std::shared_ptr<Life> life_;  // shared with watch()
   std::unique_ptr<LogPump> logs_;
+  std::vector<std::string> notes_;
   TaskGroup tasks_;
 };
 

@@ -25,36 +25,48 @@ namespace {
 constexpr int kFifoBytes = 1 << 20;
 constexpr std::size_t kReadBytes = 64 * 1024;
 
+/// Both streams write to one file, one piece after the other: they share it and the pipe to peek through.
 struct Sink {
-  sys::UniqueFd file;
-  void write(const std::string& lines) const {
-    if (!file || lines.empty()) return;
-    static_cast<void>(sys::writeAll(Stage::logs, file, lines, "log file"));
-  }
+  LogFile file;
+  sys::UniqueFd peekIn;
+  sys::UniqueFd peekOut;
+  std::array<char, kReadBytes> buffer{};
 };
 
-/// Writes the unfinished line when the copying ends, however it ends.
-struct Tail {
-  CriLogFramer framer;
-  std::shared_ptr<Sink> sink;
-  ~Tail() { sink->write(framer.finish(Wall::now())); }
-};
+/// Reads exactly `size` bytes that are there; false where they are not, which the kernel promises.
+bool readWhole(int fd, char* to, std::size_t size) {
+  for (std::size_t done = 0; done < size;) {
+    const ssize_t got = ::read(fd, to + done, size - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    done += static_cast<std::size_t>(got);
+  }
+  return true;
+}
+
+/// What is next in the FIFO, without taking it out; 0 at its end, -1 with errno.
+ssize_t peek(int fifo, Sink& sink) {
+  const ssize_t size = ::tee(fifo, sink.peekIn.get(), sink.buffer.size(), SPLICE_F_NONBLOCK);
+  if (size <= 0) return size;
+  return readWhole(sink.peekOut.get(), sink.buffer.data(), static_cast<std::size_t>(size)) ? size : 0;
+}
 
 asio::awaitable<void> copyStream(asio::posix::stream_descriptor fifo, std::string stream,
                                  std::shared_ptr<Sink> sink) {
-  Tail tail{CriLogFramer(std::move(stream)), std::move(sink)};
-  auto buffer = std::make_unique<std::array<char, kReadBytes>>();
+  const CriLogFramer framer(std::move(stream));
   for (;;) {
     boost::system::error_code error;
     co_await fifo.async_wait(asio::posix::stream_descriptor::wait_read,
                              asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
     // One buffer a turn: a process that never stops writing must not keep the others from theirs.
-    const ssize_t got = ::read(fifo.native_handle(), buffer->data(), buffer->size());
-    if (got == 0) co_return;
-    if (got < 0 && errno != EAGAIN && errno != EINTR) co_return;
-    if (got > 0)
-      tail.sink->write(tail.framer.feed({buffer->data(), static_cast<std::size_t>(got)}, Wall::now()));
+    const ssize_t size = peek(fifo.native_handle(), *sink);
+    if (size == 0) co_return;
+    if (size < 0 && errno != EAGAIN && errno != EINTR) co_return;
+    if (size < 0) continue;
+    const auto bytes = static_cast<std::size_t>(size);
+    sink->file.write(framer.frame({sink->buffer.data(), bytes}, Wall::now()));
+    if (!readWhole(fifo.native_handle(), sink->buffer.data(), bytes)) co_return;
   }
 }
 
@@ -64,12 +76,22 @@ std::string fifoDirOf(const std::string& runDir, const std::string& recoveryId) 
   return runDir + "/recoveries/" + recoveryId;
 }
 
-Result<> makeFifos(const std::string& fifoDir) {
+std::vector<std::string> fifoDirsIn(const std::string& runDir) {
+  std::vector<std::string> folders;
+  const auto parent = sys::openDir(Stage::logs, runDir + "/recoveries");
+  const auto names = parent ? sys::listDir(Stage::logs, *parent) : std::vector<std::string>{};
+  for (const auto& name : names.value_or(std::vector<std::string>{}))
+    folders.push_back(fifoDirOf(runDir, name));
+  return folders;
+}
+
+Result<> makeFifos(const std::string& fifoDir, Owner owner) {
   FB_CHECK(sys::removeTree(Stage::logs, fifoDir));
   FB_CHECK(sys::makeDirs(Stage::logs, fifoDir, 0700));
   for (const char* name : {"stdout", "stderr"}) {
     const std::string path = fifoDir + "/" + name;
     if (::mkfifo(path.c_str(), 0600) != 0) return failErrno(Stage::logs, "make FIFO " + path);
+    if (::lchown(path.c_str(), owner.uid, owner.gid) != 0) return failErrno(Stage::logs, "give FIFO " + path);
   }
   return {};
 }
@@ -88,39 +110,20 @@ Result<sys::UniqueFd> openFifo(const std::string& fifoDir, const std::string& na
   return fifo;
 }
 
-std::string logFileOf(const std::string& logDirectory, const std::string& container, unsigned restartCount) {
-  if (logDirectory.empty()) return {};
-  return logDirectory + "/" + container + "-fallback/" + std::to_string(restartCount) + ".log";
-}
-
-Result<sys::UniqueFd> openLogFile(const std::string& path) {
-  const auto fileAt = path.rfind('/');
-  const auto folderAt = fileAt == std::string::npos ? fileAt : path.rfind('/', fileAt - 1);
-  if (folderAt == std::string::npos || folderAt == 0) {
-    return fail(Stage::logs, Reason::invalid, "log file " + path);
+Result<std::unique_ptr<LogPump>> LogPump::start(asio::any_io_executor executor, sys::UniqueFd out,
+                                                sys::UniqueFd err, LogFile file) {
+  std::array<int, 2> ends{-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) return failErrno(Stage::logs, "make a pipe");
+  const auto sink = std::make_shared<Sink>();
+  sink->file = std::move(file);
+  sink->peekOut = sys::UniqueFd(ends[0]);
+  sink->peekIn = sys::UniqueFd(ends[1]);
+  std::unique_ptr<LogPump> pump(new LogPump(executor));
+  for (auto* stream : {&out, &err}) {
+    pump->tasks_.spawn(copyStream(asio::posix::stream_descriptor(executor, stream->release()),
+                                  stream == &out ? "stdout" : "stderr", sink));
   }
-  const std::string podFolder = path.substr(0, folderAt);
-  const std::string folder = path.substr(folderAt + 1, fileAt - folderAt - 1);
-  FB_CHECK(sys::makeDirs(Stage::logs, podFolder, 0755));
-  FB_TRY(const auto pod, sys::openDir(Stage::logs, podFolder));
-  if (::mkdirat(pod.get(), folder.c_str(), 0755) != 0 && errno != EEXIST) {
-    return failErrno(Stage::logs, "create folder " + folder + " in " + podFolder);
-  }
-  FB_TRY(auto file,
-         sys::openBeneath(Stage::logs, pod, folder + path.substr(fileAt), O_WRONLY | O_APPEND | O_CREAT));
-  struct stat info {};
-  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink != 1) {
-    return fail(Stage::logs, Reason::unsafe_file_type, path + " is not a file of its own");
-  }
-  if (::fchmod(file.get(), 0640) != 0) return failErrno(Stage::logs, "set the mode of " + path);
-  return file;
-}
-
-LogPump::LogPump(asio::any_io_executor executor, sys::UniqueFd out, sys::UniqueFd err, sys::UniqueFd file)
-    : executor_(executor), tasks_(executor) {
-  const auto sink = std::make_shared<Sink>(Sink{std::move(file)});
-  tasks_.spawn(copyStream(asio::posix::stream_descriptor(executor_, out.release()), "stdout", sink));
-  tasks_.spawn(copyStream(asio::posix::stream_descriptor(executor_, err.release()), "stderr", sink));
+  return pump;
 }
 
 asio::awaitable<void> LogPump::drained(std::chrono::nanoseconds limit) {

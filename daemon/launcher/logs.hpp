@@ -4,11 +4,14 @@
 
 #include "base/error.hpp"
 #include "base/task_group.hpp"
+#include "launcher/log_file.hpp"
 #include "sys/fd.hpp"
 
 #include <chrono>
 #include <memory>
 #include <string>
+#include <sys/types.h>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -18,34 +21,41 @@ namespace fallbackd::launcher {
 /// The folder of a recovery's FIFOs, root's own (0700).
 std::string fifoDirOf(const std::string& runDir, const std::string& recoveryId);
 
+/// Of all recoveries that have one.
+std::vector<std::string> fifoDirsIn(const std::string& runDir);
+
+/// Who the process is on the host: it may open its own /dev/stdout again.
+struct Owner {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
 /// Makes the folder and both FIFOs anew. Stage logs.
-Result<> makeFifos(const std::string& fifoDir);
+Result<> makeFifos(const std::string& fifoDir, Owner owner);
 
 enum class FifoEnd {
   daemon,   // reads, without waiting
-  process,  // opened for reading and writing: no reader that comes or goes can ever break or block it
+  process,  // opened for reading and writing: no reader that goes can ever break it
 };
 /// `name`: "stdout" or "stderr". Reason unsafe_file_type where it is no FIFO any more.
 Result<sys::UniqueFd> openFifo(const std::string& fifoDir, const std::string& name, FifoEnd end);
 
-/// <logDirectory>/<container>-fallback/<restartCount>.log: beside the pod's logs, where log shippers look.
-std::string logFileOf(const std::string& logDirectory, const std::string& container, unsigned restartCount);
-
-/// Opens it for appending and creates it and its folder where missing. Follows no symlink below the pod's log
-/// folder, which the pod may have a hand in by a hostPath volume. Stage logs.
-Result<sys::UniqueFd> openLogFile(const std::string& path);
-
-/// Copies both streams into the file until the last writer is gone. A file that cannot be written (full disk)
-/// costs the lines, never the process. Destroying it stops the copying; what was read is written first.
+/// Copies both streams into the file until the last writer is gone; destroying it stops the copying. What the
+/// process writes is taken out of its FIFO only once it is in the file, so that a daemon killed at any moment
+/// loses nothing (it may write some of it twice). While no daemon reads, a FIFO holds 1 MiB; then the
+/// process waits in its write, as under every container runtime, until a daemon is back. A file that cannot
+/// be written (full disk) costs the lines, never the process.
 class LogPump {
  public:
-  /// An invalid `file` lets the output vanish, but still read: a full FIFO would stop the process.
-  LogPump(boost::asio::any_io_executor executor, sys::UniqueFd out, sys::UniqueFd err, sys::UniqueFd file);
+  static Result<std::unique_ptr<LogPump>> start(boost::asio::any_io_executor executor, sys::UniqueFd out,
+                                                sys::UniqueFd err, LogFile file);
 
   /// Waits until all that the process wrote is in the file, at most `limit`.
   boost::asio::awaitable<void> drained(std::chrono::nanoseconds limit);
 
  private:
+  explicit LogPump(boost::asio::any_io_executor executor) : executor_(executor), tasks_(executor) {}
+
   boost::asio::any_io_executor executor_;
   TaskGroup tasks_;
 };

@@ -1,9 +1,11 @@
 #include "launcher/plan.hpp"
 
-#include "launcher/volumes.hpp"
+#include "base/strings.hpp"
+#include "launcher/environment.hpp"
 #include "sys/file.hpp"
 
-#include <map>
+#include <algorithm>
+#include <set>
 
 namespace fallbackd::launcher {
 
@@ -11,19 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxResolvConf = 64 * 1024;
 constexpr std::uint64_t kTmpBytes = 64ULL << 20;  // as docker's /dev/shm: enough for scratch, paid by the pod
-
-std::vector<std::string> environment(const LaunchRequest& request) {
-  const auto& status = request.sandbox;
-  std::map<std::string, std::string> variables{{"HOSTNAME", status.hostname},
-                                               {"NODE_NAME", request.nodeName},
-                                               {"POD_IP", status.ips.empty() ? "" : status.ips.front()},
-                                               {"POD_NAME", status.sandbox.podName},
-                                               {"POD_NAMESPACE", status.sandbox.podNamespace}};
-  for (const auto& [name, value] : request.workload.env) variables[name] = value;
-  std::vector<std::string> entries;
-  for (const auto& [name, value] : variables) entries.push_back(name + "=" + value);
-  return entries;
-}
 
 std::string hostsFile(const cri::SandboxStatus& status) {
   std::string text =
@@ -50,6 +39,26 @@ std::string groupFile(const config::User& user) {
   return text;
 }
 
+/// The workload's and the pod's own, which kubelet extends by the group that the pod's volumes belong to.
+std::vector<gid_t> groupsOf(const LaunchRequest& request) {
+  std::set<gid_t> groups(request.workload.user.groups.begin(), request.workload.user.groups.end());
+  groups.insert(request.sandbox.supplementalGroups.begin(), request.sandbox.supplementalGroups.end());
+  return {groups.begin(), groups.end()};
+}
+
+/// A server of the node's own loopback, as systemd-resolved has one, does not exist in a pod's network.
+void noteLoopbackServers(const LaunchRequest& request, const std::string& resolvConf,
+                         std::vector<std::string>& notes) {
+  if (request.sandbox.network == cri::NamespaceMode::node) return;
+  for (const auto line : split(resolvConf, '\n')) {
+    if (!line.starts_with("nameserver")) continue;
+    const auto server = trim(line.substr(std::string_view("nameserver").size()));
+    if (!server.starts_with("127.") && server != "::1") continue;
+    notes.push_back("resolv.conf of the pod names " + std::string(server) +
+                    ": nothing of the node listens there in the pod's network namespace");
+  }
+}
+
 }  // namespace
 
 int oomScoreAdjOf(const std::string& cgroupParent) {
@@ -58,7 +67,8 @@ int oomScoreAdjOf(const std::string& cgroupParent) {
   return -997;
 }
 
-Result<LaunchOrder> planOrder(const LaunchRequest& request) {
+Result<LaunchOrder> planOrder(const LaunchRequest& request, const VolumeSource& source,
+                              std::vector<std::string>& notes) {
   const auto& workload = request.workload;
   const auto& status = request.sandbox;
   LaunchOrder order;
@@ -68,11 +78,11 @@ Result<LaunchOrder> planOrder(const LaunchRequest& request) {
   order.healthArgv.insert(order.healthArgv.end(), workload.healthCheck.args.begin(),
                           workload.healthCheck.args.end());
   order.healthTimeoutNs = workload.healthCheck.timeout.count();
-  order.env = environment(request);
+  FB_TRY(order.env, environment(request, source, notes));
   order.workingDir = normalizedPath(workload.workingDir);
   order.uid = workload.user.uid;
   order.gid = workload.user.gid;
-  order.groups = workload.user.groups;
+  order.groups = groupsOf(request);
   order.tmpBytes = kTmpBytes;
   order.oomScoreAdj = oomScoreAdjOf(status.cgroupParent);
   order.files = {{"/etc/hostname", 0644, status.hostname + "\n"},
@@ -81,6 +91,7 @@ Result<LaunchOrder> planOrder(const LaunchRequest& request) {
                  {"/etc/group", 0644, groupFile(workload.user)}};
   if (!status.resolvConfPath.empty()) {
     FB_TRY(auto resolv, sys::readFile(Stage::rootfs, status.resolvConfPath, kMaxResolvConf));
+    noteLoopbackServers(request, resolv, notes);
     order.files.push_back({"/etc/resolv.conf", 0644, std::move(resolv)});
   }
   return order;

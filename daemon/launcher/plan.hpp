@@ -3,11 +3,18 @@
 
 #include "launcher/launcher.hpp"
 #include "launcher/protocol.hpp"
+#include "launcher/volumes.hpp"
+
+#include <string>
+#include <vector>
 
 namespace fallbackd::launcher {
 
-/// All of the order that is text. Reads the sandbox's resolv.conf; stage rootfs where it cannot.
-Result<LaunchOrder> planOrder(const LaunchRequest& request);
+/// All of the order that is text, but for what confines the process (security.hpp). Reads the sandbox's
+/// resolv.conf and the files of the workload's environment; stage rootfs where it cannot. What works but may
+/// surprise goes into `notes`.
+Result<LaunchOrder> planOrder(const LaunchRequest& request, const VolumeSource& source,
+                              std::vector<std::string>& notes);
 
 /// What a process of that pod may be killed like when memory runs short: kubelet's values for the pod's
 /// quality of service, told by the cgroup parent's name. A burstable pod's depends on its memory request,

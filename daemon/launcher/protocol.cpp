@@ -5,6 +5,7 @@
 #include "sys/message_socket.hpp"
 
 #include <algorithm>
+#include <linux/filter.h>
 
 #include <climits>
 
@@ -18,6 +19,8 @@ constexpr std::size_t kMaxGroups = 256;
 constexpr std::size_t kMaxFiles = 64;
 constexpr std::size_t kMaxMounts = 128;
 constexpr std::size_t kMaxHierarchies = 32;
+constexpr std::size_t kMaxAttributes = 8;
+constexpr std::size_t kMaxLimits = 32;
 
 enum class Kind : std::uint32_t { launch = 1, abort, ready, started, failed, exited };
 
@@ -49,6 +52,10 @@ bool normalPath(const std::string& path) {
   });
 }
 
+bool wholeFilter(const std::string& program) {
+  return program.size() % sizeof(sock_filter) == 0 && program.size() / sizeof(sock_filter) <= BPF_MAXINSNS;
+}
+
 bool valid(const LaunchOrder& order) {
   const auto clean = [](const std::vector<std::string>& texts) {
     return std::all_of(texts.begin(), texts.end(), withoutNul);
@@ -59,7 +66,10 @@ bool valid(const LaunchOrder& order) {
   return order.id != 0 && !order.argv.empty() && clean(order.argv) && clean(order.healthArgv) &&
          clean(order.env) && std::all_of(order.env.begin(), order.env.end(), names) &&
          normalPath(order.workingDir) && order.healthTimeoutNs >= 0 && order.oomScoreAdj >= -1000 &&
-         order.oomScoreAdj <= 1000 &&
+         order.oomScoreAdj <= 1000 && wholeFilter(order.seccomp) &&
+         std::all_of(
+             order.attributes.begin(), order.attributes.end(),
+             [](const ProcessAttribute& one) { return !one.file.empty() && normalPath("/" + one.file); }) &&
          std::all_of(order.files.begin(), order.files.end(),
                      [](const RootFile& file) { return normalPath(file.path) && file.path != "/"; }) &&
          std::all_of(order.mounts.begin(), order.mounts.end(),
@@ -79,6 +89,23 @@ void write(WireWriter& out, const LaunchOrder& order) {
   out.number(order.healthTimeoutNs);
   out.number(order.tmpBytes);
   out.number(order.oomScoreAdj);
+  out.number(order.capabilities);
+  out.text(order.seccomp);
+  out.number(static_cast<std::uint32_t>(order.attributes.size()));
+  for (const auto& attribute : order.attributes) {
+    out.text(attribute.file);
+    out.text(attribute.value);
+  }
+  out.number(static_cast<std::uint32_t>(order.limits.size()));
+  for (const auto& limit : order.limits) {
+    out.number(limit.resource);
+    out.number(limit.soft);
+    out.number(limit.hard);
+  }
+  out.number(static_cast<std::uint8_t>(order.sandboxPids));
+  out.number(static_cast<std::uint8_t>(order.sandboxUsers));
+  out.number(order.rootUid);
+  out.number(order.rootGid);
   out.number(static_cast<std::uint32_t>(order.files.size()));
   for (const auto& file : order.files) {
     out.text(file.path);
@@ -108,6 +135,23 @@ LaunchOrder readLaunch(WireReader& in) {
   order.healthTimeoutNs = in.number<std::int64_t>();
   order.tmpBytes = in.number<std::uint64_t>();
   order.oomScoreAdj = in.number<int>();
+  order.capabilities = in.number<std::uint64_t>();
+  order.seccomp = in.text();
+  order.attributes.resize(in.count(kMaxAttributes));
+  for (auto& attribute : order.attributes) {
+    attribute.file = in.text();
+    attribute.value = in.text();
+  }
+  order.limits.resize(in.count(kMaxLimits));
+  for (auto& limit : order.limits) {
+    limit.resource = in.number<std::uint32_t>();
+    limit.soft = in.number<std::uint64_t>();
+    limit.hard = in.number<std::uint64_t>();
+  }
+  order.sandboxPids = in.number<std::uint8_t>() != 0;
+  order.sandboxUsers = in.number<std::uint8_t>() != 0;
+  order.rootUid = in.number<uid_t>();
+  order.rootGid = in.number<gid_t>();
   order.files.resize(in.count(kMaxFiles));
   for (auto& file : order.files) {
     file.path = in.text();

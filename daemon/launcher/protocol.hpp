@@ -27,6 +27,19 @@ struct MountTarget {
   bool directory = true;
 };
 
+/// What is written to a file of the process's own folder in /proc before its user changes: a label for the
+/// security module of the node.
+struct ProcessAttribute {
+  std::string file;  // below /proc/thread-self, relative: "attr/apparmor/exec"
+  std::string value;
+};
+
+struct ProcessLimit {
+  std::uint32_t resource = 0;  // RLIMIT_...
+  std::uint64_t soft = 0;      // RLIM_INFINITY: none
+  std::uint64_t hard = 0;
+};
+
 /// One launch, ready to be done without further thought.
 struct LaunchOrder {
   std::uint64_t id = 0;
@@ -40,6 +53,14 @@ struct LaunchOrder {
   std::int64_t healthTimeoutNs = 0;
   std::uint64_t tmpBytes = 0;  // size of /tmp
   int oomScoreAdj = 0;
+  std::uint64_t capabilities = 0;  // a bit for each; in all sets
+  std::string seccomp;             // struct sock_filter, one after the other; empty: no filter
+  std::vector<ProcessAttribute> attributes;
+  std::vector<ProcessLimit> limits;  // beside those that every fallback gets
+  bool sandboxPids = false;          // in the sandbox's PID namespace instead of one of its own
+  bool sandboxUsers = false;         // in its user namespace; ids below count there, but for the root's owner
+  uid_t rootUid = 0;                 // who owns what the new root holds, on the host
+  gid_t rootGid = 0;
   std::vector<RootFile> files;
   std::vector<MountTarget> mounts;
   bool unifiedCgroup = false;     // the leaf's folder and its cgroup.procs on v2 are among the descriptors

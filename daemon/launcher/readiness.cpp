@@ -33,6 +33,11 @@ constexpr std::chrono::nanoseconds kLastPause = 20ms;
 constexpr std::chrono::nanoseconds kTryLimit = 1s;
 constexpr std::uint64_t kMaxHeaderBytes = 64 * 1024;
 
+/// A pod on the host's network has no address of its own in CRI; it serves on the node's.
+asio::ip::address addressOf(const std::string& ip, boost::system::error_code& error) {
+  return asio::ip::make_address(ip.empty() ? "127.0.0.1" : ip, error);
+}
+
 /// Empty: ready. Otherwise what was answered.
 using Answer = std::optional<std::string>;
 
@@ -70,8 +75,7 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, std::string ip)
   using namespace asio::experimental::awaitable_operators;
   if (std::holds_alternative<config::ReadyWhenExec>(readiness.when)) co_return Result<>{};
   boost::system::error_code error;
-  // A pod on the host's network has no address of its own in CRI; it serves on the node's.
-  const auto address = asio::ip::make_address(ip.empty() ? "127.0.0.1" : ip, error);
+  const auto address = addressOf(ip, error);
   if (error) co_return fail(Stage::readiness, Reason::invalid, "pod address " + ip);
   const auto* web = std::get_if<config::ReadyWhenHttp>(&readiness.when);
   const std::uint16_t port = web != nullptr ? web->port : std::get<config::ReadyWhenTcp>(readiness.when).port;
@@ -101,6 +105,26 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, std::string ip)
     limit.expires_after(pause);
     co_await limit.async_wait(asio::use_awaitable);
   }
+}
+
+asio::awaitable<Result<>> askOnce(std::variant<config::ReadyWhenTcp, config::ReadyWhenHttp> how,
+                                  std::string ip, std::chrono::nanoseconds timeout) {
+  using namespace asio::experimental::awaitable_operators;
+  boost::system::error_code error;
+  const auto address = addressOf(ip, error);
+  if (error) co_return fail(Stage::readiness, Reason::invalid, "pod address " + ip);
+  const auto* web = std::get_if<config::ReadyWhenHttp>(&how);
+  const std::uint16_t port = web != nullptr ? web->port : std::get<config::ReadyWhenTcp>(how).port;
+  asio::steady_timer limit(co_await asio::this_coro::executor);
+  limit.expires_after(timeout);
+  const tcp::endpoint endpoint(address, port);
+  auto question = web != nullptr ? askHttp(endpoint, web->path) : askTcp(endpoint);
+  const std::variant<Answer, std::monostate> first =
+      co_await (std::move(question) || limit.async_wait(asio::use_awaitable));
+  if (first.index() == 0 && !std::get<0>(first)) co_return Result<>{};
+  const std::string answer =
+      first.index() == 0 ? *std::get<0>(first) : "no answer within " + formatDuration(timeout);
+  co_return fail(Stage::readiness, Reason::not_ready, ip + " port " + std::to_string(port) + ": " + answer);
 }
 
 }  // namespace fallbackd::launcher

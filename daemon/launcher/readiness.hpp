@@ -4,7 +4,9 @@
 #include "base/error.hpp"
 #include "config/model.hpp"
 
+#include <chrono>
 #include <string>
+#include <variant>
 
 #include <boost/asio/awaitable.hpp>
 
@@ -14,5 +16,9 @@ namespace fallbackd::launcher {
 /// network namespace, as kubelet's probes do. Ends early only by cancellation: whoever waits also watches the
 /// process. Stage readiness; reason not_ready with the last answer after the workload's time limit.
 boost::asio::awaitable<Result<>> waitReady(config::Readiness readiness, std::string ip);
+
+/// One question, over within `timeout`. The same stage and reason.
+boost::asio::awaitable<Result<>> askOnce(std::variant<config::ReadyWhenTcp, config::ReadyWhenHttp> how,
+                                         std::string ip, std::chrono::nanoseconds timeout);
 
 }  // namespace fallbackd::launcher

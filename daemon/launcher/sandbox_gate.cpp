@@ -30,38 +30,62 @@ tl::unexpected<Error> onHost(const cri::SandboxStatus& status, const char* kind)
               "sandbox " + status.sandbox.id + " is in the host's " + kind + " namespace");
 }
 
-Result<> checkNamespaces(const cri::SandboxStatus& status, bool allowHostNetwork) {
-  // By the runtime's word first, then by what is: either alone might err.
-  const bool wantsHost = status.network == cri::NamespaceMode::node;
-  if (wantsHost && !allowHostNetwork) return onHost(status, "net");
-  if (status.ipc == cri::NamespaceMode::node) return onHost(status, "ipc");
-  for (const char* kind : {"net", "ipc", "uts"}) {
-    FB_TRY(const bool shared, sharedWithHost(status.pausePid, kind));
-    const bool allowed = wantsHost && std::string_view(kind) != "ipc";
-    if (shared && !allowed) return onHost(status, kind);
+using cri::NamespaceMode;
+
+/// By the runtime's word first, then by what is: either alone might err.
+Result<> checkNamespaces(const cri::SandboxStatus& status, const config::LauncherSettings& settings) {
+  const bool hostNetwork = status.network == NamespaceMode::node;
+  const bool hostIpc = status.ipc == NamespaceMode::node;
+  const bool hostPid = status.pid == NamespaceMode::node;
+  if (hostNetwork && !settings.allowHostNetwork) return onHost(status, "net");
+  if (hostIpc && !settings.allowHostIpc) return onHost(status, "ipc");
+  if (hostPid && !settings.allowHostPid) return onHost(status, "pid");
+  struct Namespace {
+    const char* kind;
+    bool hosts;  // the pod asked for the host's
+  };
+  for (const auto& one : {Namespace{"net", hostNetwork}, {"uts", hostNetwork}, {"ipc", hostIpc}}) {
+    FB_TRY(const bool shared, sharedWithHost(status.pausePid, one.kind));
+    if (shared && !one.hosts) return onHost(status, one.kind);
   }
-  FB_TRY(const bool sameUsers, sharedWithHost(status.pausePid, "user"));
-  if (!sameUsers) {
-    return fail(Stage::sandbox, Reason::not_permitted,
-                "sandbox " + status.sandbox.id + " has a user namespace of its own, which is not supported");
+  // Only where it is going to be joined: else the fallback gets one of its own.
+  if (status.pid == NamespaceMode::pod) {
+    FB_TRY(const bool shared, sharedWithHost(status.pausePid, "pid"));
+    if (shared) return onHost(status, "pid");
   }
   return {};
 }
 
+Result<std::optional<SandboxUsers>> usersOf(const cri::SandboxStatus& status) {
+  FB_TRY(const bool same, sharedWithHost(status.pausePid, "user"));
+  if (same) return std::optional<SandboxUsers>();
+  SandboxUsers users;
+  FB_TRY(users.users, sys::openNamespace(Stage::sandbox, status.pausePid, "user"));
+  FB_TRY(users.uids, sys::idMapOf(Stage::sandbox, status.pausePid, "uid_map"));
+  FB_TRY(users.gids, sys::idMapOf(Stage::sandbox, status.pausePid, "gid_map"));
+  return std::optional<SandboxUsers>(std::move(users));
+}
+
 }  // namespace
 
-Result<sys::PidFd> openSandbox(const cri::SandboxStatus& status, bool allowHostNetwork) {
+Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::LauncherSettings& settings) {
   if (status.pausePid <= 1) return sandboxGone(status);
+  OpenSandbox sandbox;
   auto process = sys::openPidFd(Stage::sandbox, status.pausePid);
   if (!process) {
     if (process.error().reason == Reason::not_found) return sandboxGone(status);
-    return process;
+    return tl::unexpected<Error>(process.error());
   }
-  const auto checked = checkNamespaces(status, allowHostNetwork);
+  const auto checked = checkNamespaces(status, settings);
+  auto users = usersOf(status);
   // Still running: the number was its own all the time, and what was read under it is true.
   if (!sys::isRunning(*process)) return sandboxGone(status);
   if (!checked) return tl::unexpected<Error>(checked.error());
-  return process;
+  if (!users) return tl::unexpected<Error>(users.error());
+  sandbox.pause = std::move(*process);
+  sandbox.joinPids = status.pid != NamespaceMode::container;
+  sandbox.users = std::move(*users);
+  return sandbox;
 }
 
 }  // namespace fallbackd::launcher

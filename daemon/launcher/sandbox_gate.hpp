@@ -1,18 +1,34 @@
-// Whether a sandbox may be joined: the pause process is held by pidfd first and looked at then, so that no
-// other process can take its place unseen.
+// Whether a sandbox may be joined, and what of it: the pause process is held by pidfd first and looked at
+// then, so that no other process can take its place unseen.
 #pragma once
 
 #include "base/error.hpp"
+#include "config/model.hpp"
 #include "cri/types.hpp"
 #include "sys/fd.hpp"
+#include "sys/process.hpp"
+
+#include <optional>
 
 namespace fallbackd::launcher {
 
-/// Opens the pause process and checks its namespaces against the host's (those of process 1 and our own).
+/// A user namespace of the pod's own, and what its ids are on the host.
+struct SandboxUsers {
+  sys::NamespaceFd users;
+  sys::IdMap uids;
+  sys::IdMap gids;
+};
+
+struct OpenSandbox {
+  sys::PidFd pause;
+  bool joinPids = false;  // the pod's processes share one PID namespace, or the node's
+  std::optional<SandboxUsers> users;
+};
+
+/// Opens the pause process and compares its namespaces with the host's (those of process 1 and our own).
 /// Stage sandbox; sandbox_gone where it runs no more, host_namespace where joining would mean to be on the
-/// host: the network (and with it the host name) only with `allowHostNetwork` and for a pod that asked for
-/// it, IPC never. A sandbox with a user namespace of its own is refused (not_permitted): its ids would not
-/// be those of the workload.
-Result<sys::PidFd> openSandbox(const cri::SandboxStatus& status, bool allowHostNetwork);
+/// host: network (and with it the host name), PID and IPC only with the setting that allows it and for a pod
+/// that asked for it.
+Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::LauncherSettings& settings);
 
 }  // namespace fallbackd::launcher

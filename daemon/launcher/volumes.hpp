@@ -16,13 +16,31 @@ struct PreparedMounts {
   std::vector<sys::UniqueFd> trees;  // detached, one for each target
 
   void add(MountTarget target, sys::UniqueFd tree);
+  void append(PreparedMounts others);
 };
 
-/// Resolves each volume below `kubeletPods`/UID/volumes without leaving it, and its sub-path without leaving
-/// the volume: a symlink that leads out is refused (unsafe_path). All are nosuid and nodev; all but writable
-/// emptyDirs are read-only, as kubelet has it. Stage rootfs; volume_missing names one that is not there.
-Result<PreparedMounts> prepareVolumes(const std::string& kubeletPods, const std::string& podUid,
-                                      std::vector<config::Volume> volumes);
+/// Where the volumes of one pod are.
+struct VolumeSource {
+  std::string kubeletPods;
+  std::string podUid;
+  std::vector<std::string> allowedHostPaths;  // folders below which a hostPath volume may be
+  const sys::UniqueFd* idMap = nullptr;       // the user namespace of a pod that has one
+};
+
+/// Resolves each volume below `kubeletPods`/UID/volumes without leaving it (a hostPath: without leaving the
+/// allowed folder), and its sub-path without leaving the volume: a symlink that leads out is refused
+/// (unsafe_path). All are nosuid and nodev. Read-only are those that say so, and ConfigMaps, Secrets,
+/// projected and downward volumes always, as kubelet has it. Stage rootfs; volume_missing names one that is
+/// not there.
+Result<PreparedMounts> prepareVolumes(const VolumeSource& source, std::vector<config::Volume> volumes);
+
+/// The content of a file at `path` inside one of the volumes, as it was read from the node; at most 64 KiB.
+Result<std::string> readVolumeFile(const VolumeSource& source, const std::vector<config::Volume>& volumes,
+                                   const std::string& path);
+
+/// A file or folder of the node's own, read-only, for everybody to see at `target` (certificates, time
+/// zones). Symlinks are followed: who may place it is root.
+Result<sys::UniqueFd> prepareNodeFile(const std::string& path);
 
 /// The sandbox's /dev/shm.
 Result<sys::UniqueFd> prepareShm(const std::string& path);

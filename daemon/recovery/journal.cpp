@@ -3,6 +3,7 @@
 #include "sys/file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <boost/json.hpp>
@@ -96,6 +97,11 @@ Result<Journal> Journal::open(const std::string& runDir) {
   const std::string path = runDir + "/journal";
   FB_CHECK(sys::makeDirs(Stage::journal, path, 0700));
   FB_TRY(auto dir, sys::openDir(Stage::journal, path));
+  if (::flock(dir.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return failErrno(Stage::journal, "lock " + path);
+    return fail(Stage::journal, Reason::already_exists,
+                "another fallbackd uses " + runDir + ": two of them would start everything twice");
+  }
   return Journal(std::move(dir));
 }
 

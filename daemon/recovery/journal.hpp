@@ -18,7 +18,8 @@ struct JournalEntry {
 
 class Journal {
  public:
-  /// The folder is made where it is missing (0700). Stage journal.
+  /// The folder is made where it is missing (0700), and locked: reason already_exists where another daemon
+  /// has it. Stage journal.
   static Result<Journal> open(const std::string& runDir);
 
   Result<> write(const JournalEntry& entry);

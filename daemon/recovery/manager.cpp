@@ -194,10 +194,19 @@ cri::Awaitable<void> Manager::adopt() {
     services_.log.error("journal entry damaged and left where it is",
                         {{"file", name}, {"error", error.message()}});
   }
-  for (auto& entry : contents->entries) co_await adoptOne(std::move(entry));
+  std::vector<launcher::ProcessRecord> kept;
+  for (auto& entry : contents->entries) {
+    const auto process = entry.process;
+    const bool adopted = co_await adoptOne(std::move(entry));
+    if (adopted) kept.push_back(process);
+  }
+  const auto orphans = co_await services_.launcher.collectOrphans(std::move(kept));
+  if (orphans > 0) {
+    services_.log.warn("remains of an earlier daemon's launches removed", {{"leavesAndFolders", orphans}});
+  }
 }
 
-cri::Awaitable<void> Manager::adoptOne(JournalEntry entry) {
+cri::Awaitable<bool> Manager::adoptOne(JournalEntry entry) {
   auto& incident = entry.incident;
   const auto forget = [&](std::string_view why) {
     services_.log.info("fallback of an earlier daemon not kept", {{"recovery", incident.id}, {"why", why}});
@@ -206,14 +215,14 @@ cri::Awaitable<void> Manager::adoptOne(JournalEntry entry) {
   auto process = co_await services_.launcher.adopt(entry.process);
   if (!process) {
     forget(process.error().message());
-    co_return;
+    co_return false;
   }
   const auto workload = co_await workloadOf(incident);
   if (workload == nullptr) {
     const auto status = co_await (*process)->stop(std::chrono::seconds(1));
     static_cast<void>(status);
     forget("its workload is not configured any more");
-    co_return;
+    co_return false;
   }
   const auto now = Monotonic::now();
   incident.stamps.waitingSince = now;
@@ -223,6 +232,7 @@ cri::Awaitable<void> Manager::adoptOne(JournalEntry entry) {
   const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), workload);
   active_.emplace(key, recovery);
   tasks_.spawn(keep(key, recovery, std::move(*process)));
+  co_return true;
 }
 
 /// By its name; where pods may choose their binary, as the pod's annotations say now.

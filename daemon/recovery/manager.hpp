@@ -51,7 +51,7 @@ class Manager final : public watcher::Listener {
   cri::Awaitable<void> keep(Key key, std::shared_ptr<Recovery> recovery,
                             std::unique_ptr<launcher::Process> process);
   void retire(const Key& key, const Recovery& recovery);
-  cri::Awaitable<void> adoptOne(JournalEntry entry);
+  cri::Awaitable<bool> adoptOne(JournalEntry entry);
   cri::Awaitable<watcher::WorkloadPtr> workloadOf(const Incident& incident);
   bool firstTime(const std::string& text);
   cri::Awaitable<void> checkAdopted(std::string sandboxId);

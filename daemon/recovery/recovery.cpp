@@ -146,6 +146,12 @@ cri::Awaitable<Result<>> Recovery::drive() {
   if (*process == nullptr) co_return Result<>{};  // the container came, or the pod went, before
 
   process_ = std::move(*process);
+  for (const auto& note : process_->notes()) {
+    services_.log.warn("fallback runs, but", {{"recovery", incident_.id},
+                                              {"pod", incident_.target.podName},
+                                              {"container", incident_.target.container},
+                                              {"what", note}});
+  }
   const auto& times = process_->times();
   launchedAt_ = times.started;
   incident_.pid = process_->record().pid;
@@ -221,10 +227,39 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
     const auto next = co_await becomeReady();
     if (!next || *next == Next::restart || incident_.state != State::ready) co_return next;
   }
-  const std::variant<launcher::ExitStatus, std::monostate> first = co_await (process_->exited() || wished());
+  const std::variant<launcher::ExitStatus, std::monostate, std::monostate> first =
+      co_await (process_->exited() || wished() || failsLiveness());
   if (first.index() == 1) co_return co_await endByWish();
-  noteExit(std::get<0>(first));
+  if (first.index() == 2) {
+    const auto status = co_await process_->stop(workload_->terminationGrace);
+    noteExit(status);
+  } else {
+    noteExit(std::get<0>(first));
+  }
   co_return Next::restart;
+}
+
+/// Ends when the fallback did not answer so many times in a row; never where nobody asks.
+cri::Awaitable<void> Recovery::failsLiveness() {
+  asio::steady_timer pause(services_.executor, asio::steady_timer::time_point::max());
+  if (!workload_->liveness) {
+    co_await pause.async_wait(asio::use_awaitable);
+    co_return;
+  }
+  const auto liveness = *workload_->liveness;
+  for (unsigned failed = 0; failed < liveness.failures;) {
+    pause.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(liveness.interval));
+    co_await pause.async_wait(asio::use_awaitable);
+    const auto alive = co_await services_.askOnce(liveness.when, incident_.podIp, liveness.timeout);
+    failed = alive ? 0 : failed + 1;
+    if (alive) continue;
+    services_.log.warn("fallback fails its liveness check", {{"recovery", incident_.id},
+                                                             {"pod", incident_.target.podName},
+                                                             {"container", incident_.target.container},
+                                                             {"failures", failed},
+                                                             {"of", liveness.failures},
+                                                             {"error", alive.error().message()}});
+  }
 }
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {

@@ -31,6 +31,10 @@ struct Services {
   std::string nodeName;
   /// Waits until the pod's IP answers as the workload's readiness says. Cancellable.
   std::function<cri::Awaitable<Result<>>(config::Readiness, std::string ip)> waitReady;
+  /// Asks once whether it still does. Cancellable.
+  std::function<cri::Awaitable<Result<>>(decltype(config::Liveness::when), std::string ip,
+                                         std::chrono::nanoseconds timeout)>
+      askOnce = nullptr;
 };
 
 class Recovery {
@@ -61,6 +65,7 @@ class Recovery {
   cri::Awaitable<Result<Next>> becomeReady();
   cri::Awaitable<Result<Next>> endByWish();
   cri::Awaitable<void> wished();
+  cri::Awaitable<void> failsLiveness();
   cri::Awaitable<bool> backOff();
   cri::Awaitable<void> goOn();
 

@@ -15,6 +15,10 @@ Result<UniqueFd> copyMount(Stage stage, const UniqueFd& source, MountFlags flags
   if (flags.readOnly) attributes.attr_set |= MOUNT_ATTR_RDONLY;
   if (flags.noExec) attributes.attr_set |= MOUNT_ATTR_NOEXEC;
   attributes.propagation = MS_PRIVATE;
+  if (flags.idMap != nullptr) {
+    attributes.attr_set |= MOUNT_ATTR_IDMAP;
+    attributes.userns_fd = static_cast<std::uint64_t>(flags.idMap->get());
+  }
   if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes) != 0) {
     return failErrno(stage, "set the attributes of the mount of " + what);
   }

@@ -9,6 +9,8 @@ namespace fallbackd::sys {
 struct MountFlags {
   bool readOnly = true;
   bool noExec = false;
+  /// Set: owners show as that user namespace has them (kernel 5.12, and a file system that can).
+  const UniqueFd* idMap = nullptr;
 };
 
 /// Copies the mount that `source` (O_PATH) shows, with all below it: nosuid, nodev, private (nothing that is

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/ioctl.h>
 #include <poll.h>
+#include <sstream>
 #include <string>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -89,6 +90,34 @@ Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind) {
     return fail(stage, reason, "stat " + path, errno);
   }
   return NamespaceId{info.st_dev, info.st_ino};
+}
+
+Result<NamespaceFd> openNamespace(Stage stage, pid_t pid, const char* kind) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/ns/" + kind;
+  NamespaceFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return failErrno(stage, "open " + path);
+  return file;
+}
+
+IdMap IdMap::parse(std::string_view text) {
+  IdMap map;
+  std::istringstream lines{std::string(text)};
+  for (Range range; lines >> range.inside >> range.outside >> range.count;) map.ranges_.push_back(range);
+  return map;
+}
+
+std::optional<std::uint32_t> IdMap::outside(std::uint32_t inside) const {
+  for (const auto& range : ranges_) {
+    if (inside >= range.inside && inside - range.inside < range.count) {
+      return range.outside + (inside - range.inside);
+    }
+  }
+  return std::nullopt;
+}
+
+Result<IdMap> idMapOf(Stage stage, pid_t pid, const char* file) {
+  FB_TRY(const auto text, readFile(stage, "/proc/" + std::to_string(pid) + "/" + file, 64 * 1024));
+  return IdMap::parse(text);
 }
 
 }  // namespace fallbackd::sys

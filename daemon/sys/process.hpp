@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <sys/types.h>
+#include <vector>
 
 namespace fallbackd::sys {
 
@@ -34,5 +36,27 @@ struct NamespaceId {
 };
 /// `kind` is a name of /proc/PID/ns: "net", "ipc", "uts", "user", ...
 Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind);
+
+/// To join or to compare; holds the namespace, whatever becomes of the process.
+Result<NamespaceFd> openNamespace(Stage stage, pid_t pid, const char* kind);
+
+/// The ids of a process's user namespace, as the host counts them.
+class IdMap {
+ public:
+  /// The text of /proc/PID/uid_map: lines of "inside outside count".
+  static IdMap parse(std::string_view text);
+  /// Empty for an id that the namespace does not have.
+  [[nodiscard]] std::optional<std::uint32_t> outside(std::uint32_t inside) const;
+
+ private:
+  struct Range {
+    std::uint32_t inside = 0;
+    std::uint32_t outside = 0;
+    std::uint32_t count = 0;
+  };
+  std::vector<Range> ranges_;
+};
+/// `file`: "uid_map" or "gid_map".
+Result<IdMap> idMapOf(Stage stage, pid_t pid, const char* file);
 
 }  // namespace fallbackd::sys

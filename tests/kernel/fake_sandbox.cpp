@@ -35,9 +35,13 @@ bool bringUpLoopback() {
   return up;
 }
 
-[[noreturn]] void bePause(FakeSandbox::Shape shape, int readyPipe) {
+[[noreturn]] void bePause(FakeSandbox::Shape shape, int goPipe, int readyPipe) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const bool made = (shape.hostNetwork || (::unshare(CLONE_NEWNET | CLONE_NEWUTS) == 0 && bringUpLoopback() &&
+  char byte = 0;
+  // Before its ids are mapped a process may do little in a user namespace.
+  const bool mapped = ::read(goPipe, &byte, 1) == 1;
+  const bool made = mapped &&
+                    (shape.hostNetwork || (::unshare(CLONE_NEWNET | CLONE_NEWUTS) == 0 && bringUpLoopback() &&
                                            ::sethostname(kHostname, std::strlen(kHostname)) == 0)) &&
                     (shape.hostIpc || ::unshare(CLONE_NEWIPC) == 0);
   if (!made || ::write(readyPipe, "r", 1) != 1) ::_exit(1);
@@ -76,6 +80,8 @@ FakeSandbox::FakeSandbox(const std::filesystem::path& folder,
   status_.cgroupParent = "/fallbackd-test-besteffort-" + name;
   if (shape.hostNetwork) status_.network = cri::NamespaceMode::node;
   if (shape.hostIpc) status_.ipc = cri::NamespaceMode::node;
+  if (shape.hostPid) status_.pid = cri::NamespaceMode::node;
+  if (shape.sharedPids) status_.pid = cri::NamespaceMode::pod;
 
   const auto own = folder / name;
   std::filesystem::create_directories(own / "shm");
@@ -95,18 +101,31 @@ FakeSandbox::FakeSandbox(const std::filesystem::path& folder,
   }
 
   std::array<int, 2> ready{};
-  if (::pipe2(ready.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+  std::array<int, 2> go{};
+  if (::pipe2(ready.data(), O_CLOEXEC) != 0 || ::pipe2(go.data(), O_CLOEXEC) != 0) {
+    throw std::runtime_error("pipe");
+  }
   // Not fork and unshare: a process with TSan's own thread cannot unshare its user namespace.
-  const unsigned long flags = SIGCHLD | (shape.userNamespace ? CLONE_NEWUSER : 0);
+  const unsigned long flags =
+      SIGCHLD | (shape.userNamespace ? CLONE_NEWUSER : 0) | (shape.sharedPids ? CLONE_NEWPID : 0);
   status_.pausePid = static_cast<pid_t>(::syscall(SYS_clone, flags, nullptr, nullptr, nullptr, nullptr));
   if (status_.pausePid == 0) {
     ::close(ready[0]);
-    bePause(shape, ready[1]);
+    ::close(go[1]);
+    bePause(shape, go[0], ready[1]);
   }
   running_ = true;
   ::close(ready[1]);
-  char byte = 0;
-  const bool up = ::read(ready[0], &byte, 1) == 1;
+  ::close(go[0]);
+  if (shape.userNamespace) {
+    for (const char* file : {"uid_map", "gid_map"}) {
+      write("/proc/" + std::to_string(status_.pausePid) + "/" + file,
+            "0 " + std::to_string(kFirstId) + " 65536\n");
+    }
+  }
+  char byte = 'g';
+  const bool up = ::write(go[1], &byte, 1) == 1 && ::read(ready[0], &byte, 1) == 1;
+  ::close(go[1]);
   ::close(ready[0]);
   if (!up) throw std::runtime_error("the fake pause process did not start");
 }

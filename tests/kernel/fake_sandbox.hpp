@@ -17,8 +17,11 @@ class FakeSandbox {
   struct Shape {
     bool hostNetwork = false;
     bool hostIpc = false;
-    bool userNamespace = false;
+    bool userNamespace = false;  // its ids 0 to 65535 are kFirstId and up on the host
+    bool sharedPids = false;     // the pod's containers share the pause process's PID namespace
+    bool hostPid = false;
   };
+  static constexpr unsigned kFirstId = 100000;
 
   /// `folder`: where its resolv.conf, shm and log folder are made.
   FakeSandbox(const std::filesystem::path& folder, const std::vector<sys::CgroupHierarchy>& hierarchies);

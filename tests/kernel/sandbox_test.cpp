@@ -1,6 +1,9 @@
 // Which sandboxes are joined, and which are not.
 #include "launch_fixture.hpp"
 
+#include <csignal>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -13,6 +16,11 @@ class SandboxGate : public LaunchTest {
     launcher = std::make_unique<launcher::LocalLauncher>(
         loop.get_executor(), options(),
         [answer = std::move(answer)](std::string) -> asio::awaitable<Result<pid_t>> { co_return answer(); });
+    ASSERT_TRUE(launcher->start());
+  }
+  void launcherWith(const launcher::LocalLauncher::Options& given) {
+    launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), given,
+                                                         launcher::LocalLauncher::VerifyPause{});
     ASSERT_TRUE(launcher->start());
   }
   void replaceSandbox(FakeSandbox::Shape shape) {
@@ -85,11 +93,91 @@ TEST_F(SandboxGate, HostNetworkWhereBothPodAndConfigurationSaySo) {
   EXPECT_EQ(refusal(wanted).reason, Reason::host_namespace);
 }
 
-TEST_F(SandboxGate, AUserNamespaceIsRefused) {
+TEST_F(SandboxGate, HostIpcAndHostPidWhereBothPodAndConfigurationSaySo) {
+  replaceSandbox({.hostIpc = true, .hostPid = true});
+  EXPECT_EQ(refusal(request({"wait"})).reason, Reason::host_namespace);
+  auto allowing = options();
+  allowing.allowHostIpc = true;
+  launcherWith(allowing);
+  EXPECT_EQ(refusal(request({"wait"})).reason, Reason::host_namespace);  // one of the two is not enough
+  allowing.allowHostPid = true;
+  launcherWith(allowing);
+  const auto seen = reportOf(request({"report"}));
+  EXPECT_EQ(seen.one("ns.ipc"), namespaceLink(::getpid(), "ipc"));
+  EXPECT_EQ(seen.one("ns.pid"), namespaceLink(::getpid(), "pid"));
+  EXPECT_NE(seen.one("ns.net"), namespaceLink(::getpid(), "net"));
+}
+
+TEST_F(SandboxGate, SharedPidNamespaceIsThePodsAndIsLeftAsItWas) {
+  replaceSandbox({.sharedPids = true});
+  auto wanted = request({"report"});
+  wanted.workload.healthCheck.args = {"--health-check=daemon"};
+  const auto seen = reportOf(std::move(wanted));
+  EXPECT_EQ(seen.one("ns.pid"), namespaceLink(sandbox->pause(), "pid"));
+  EXPECT_NE(seen.one("pid"), "1");
+  EXPECT_EQ(seen.one("ppid"), "0");  // the spawner is outside
+  // The pause process lives, the health check's daemon does not: nobody but pause and the program is seen.
+  EXPECT_EQ(seen.one("names.processes"), " 1 " + seen.one("pid"));
+  EXPECT_EQ(seen.one("subreaper"), "0");
+  // Others that were launched by the same spawner are not in there.
+  const auto other = std::make_unique<FakeSandbox>(folder, hierarchies);
+  auto plain = request({"report"});
+  plain.sandbox = other->status();
+  EXPECT_EQ(reportOf(std::move(plain)).one("pid"), "1");
+}
+
+TEST_F(SandboxGate, ASharedPidNamespaceThatIsTheHostsIsNotJoined) {
+  auto wanted = request({"wait"});
+  wanted.sandbox.pid = cri::NamespaceMode::pod;  // but the pause process is among the host's
+  EXPECT_EQ(refusal(wanted).reason, Reason::host_namespace);
+}
+
+TEST_F(SandboxGate, InASharedPidNamespaceStoppingEndsTheFallbackAndItsChildrenOnly) {
+  replaceSandbox({.sharedPids = true});
+  const auto process = launched(request({"family"}));
+  ASSERT_NE(process, nullptr);
+  logWith(process, "child up");
+  const auto leaves = process->record().cgroupLeaves;
+  stop(process);
+  for (const auto& leaf : leaves) EXPECT_FALSE(std::filesystem::exists(leaf)) << leaf;
+  EXPECT_EQ(::kill(sandbox->pause(), 0), 0);
+}
+
+TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   replaceSandbox({.userNamespace = true});
-  const auto error = refusal(request({"wait"}));
-  EXPECT_EQ(error.stage, Stage::sandbox);
-  EXPECT_EQ(error.reason, Reason::not_permitted);
+  auto wanted = request({"report"});
+  wanted.workload.user = {1234, 2345, {3456}};
+  const auto volume = makeVolume("empty-dir", "scratch");
+  ASSERT_EQ(::mount("vol", volume.c_str(), "tmpfs", 0, "mode=0700,uid=1234,gid=2345"), 0);
+  wanted.workload.volumes = {{config::Volume::Kind::empty_dir, "scratch", "/scratch", "", false}};
+  const auto process = launched(std::move(wanted));
+  ASSERT_NE(process, nullptr);
+  const ProbeOutput seen(logWith(process, " F end\n"));
+  const auto outside = contentOf("/proc/" + std::to_string(process->record().pid) + "/status");
+  stop(process);
+  for (const char* kind : {"user", "net", "ipc", "uts"}) {
+    EXPECT_EQ(seen.one(std::string("ns.") + kind), namespaceLink(sandbox->pause(), kind)) << kind;
+  }
+  EXPECT_EQ(seen.status("Uid"), "1234\t1234\t1234\t1234");
+  EXPECT_EQ(seen.status("Groups"), "3456");
+  EXPECT_EQ(seen.status("CapEff"), "0000000000000000");
+  EXPECT_NE(outside.find("Uid:\t101234\t"), std::string::npos) << outside;
+  EXPECT_EQ(seen.one("owner.root"), "0 0");  // the namespace's root, not the host's
+  EXPECT_EQ(seen.one("owner.stdout"), "1234 2345");
+  EXPECT_EQ(seen.number("write.scratch"), 0);  // owners of volumes are mapped
+  struct stat made {};
+  ASSERT_EQ(::stat((volume / "new").c_str(), &made), 0);
+  EXPECT_EQ(made.st_uid, 1234U);
+  ::umount2(volume.c_str(), MNT_DETACH);
+}
+
+TEST_F(SandboxGate, AUserThatTheNamespaceDoesNotHaveIsRefused) {
+  replaceSandbox({.userNamespace = true});
+  auto wanted = request({"wait"});
+  wanted.workload.user = {70000, 70000, {}};
+  const auto error = refusal(wanted);
+  EXPECT_EQ(error.stage, Stage::identity);
+  EXPECT_EQ(error.reason, Reason::invalid);
 }
 
 }  // namespace fallbackd::test

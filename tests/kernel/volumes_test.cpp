@@ -123,4 +123,78 @@ TEST_F(Volumes, NamesThatAreNoNamesAreRefused) {
   }
 }
 
+TEST_F(Volumes, CsiVolumeByItsNameOrAlone) {
+  writeText(makeVolume("csi", "pvc-1") / "mount" / "config.yaml", "from a driver\n");
+  auto wanted = request({"report"});
+  wanted.workload.volumes = {{Volume::Kind::csi, "", "/etc/app", "", true}};
+  EXPECT_THAT(reportOf(wanted).all("file.config"), ElementsAre("from a driver"));
+  writeText(makeVolume("csi", "pvc-2") / "mount" / "config.yaml", "from another\n");
+  const auto ambiguous = launch(wanted);
+  ASSERT_FALSE(ambiguous);
+  EXPECT_THAT(ambiguous.error().message(), HasSubstr("2 CSI volumes (pvc-1, pvc-2)"));
+  wanted = request({"report"});
+  wanted.workload.volumes = {{Volume::Kind::csi, "pvc-2", "/etc/app", "", false}};
+  EXPECT_THAT(reportOf(wanted).all("file.config"), ElementsAre("from another"));
+}
+
+TEST_F(Volumes, HostPathBelowAnAllowedFolderOnly) {
+  const auto shared = folder / "shared";
+  writeText(shared / "app" / "config.yaml", "of the node\n");
+  std::filesystem::create_symlink("/etc", shared / "out");
+  const auto ask = [&](const std::string& path) {
+    auto wanted = request({"report"});
+    std::filesystem::create_directories(folder / "pods");
+    wanted.workload.volumes = {{Volume::Kind::host_path, "data", "/etc/app", "", true, path}};
+    return wanted;
+  };
+  EXPECT_EQ(launch(ask(shared / "app")).error().reason, Reason::not_permitted);
+  auto allowing = options();
+  allowing.allowedHostPaths = {shared};
+  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), allowing,
+                                                       launcher::LocalLauncher::VerifyPause{});
+  ASSERT_TRUE(launcher->start());
+  EXPECT_THAT(reportOf(ask(shared / "app")).all("file.config"), ElementsAre("of the node"));
+  EXPECT_EQ(launch(ask(shared / "out")).error().reason, Reason::unsafe_path);
+  EXPECT_EQ(launch(ask(shared.string() + "-other")).error().reason, Reason::not_permitted);
+  EXPECT_EQ(launch(ask(shared / "none")).error().reason, Reason::volume_missing);
+}
+
+TEST_F(Volumes, VariablesFromFiles) {
+  const auto secret = makeVolume("secret", "api");
+  writeText(secret / "..2026" / "token", "s3cr3t");
+  std::filesystem::create_directory_symlink("..2026", secret / "..data");
+  std::filesystem::create_symlink("..data/token", secret / "token");
+  std::filesystem::create_symlink("/etc/passwd", secret / "hostile");
+  auto wanted = request({"report"});
+  wanted.workload.volumes = {{Volume::Kind::secret, "api", "/etc/api", "", true}};
+  wanted.workload.env = {{"PLAIN", "x"}};
+  wanted.workload.envFiles = {{"TOKEN", "/etc/api/token"}};
+  const auto seen = reportOf(wanted);
+  EXPECT_THAT(seen.all("env"), ::testing::IsSupersetOf({"PLAIN=x", "TOKEN=s3cr3t"}));
+  wanted.workload.envFiles = {{"TOKEN", "/etc/api/hostile"}};
+  EXPECT_EQ(launch(wanted).error().reason, Reason::unsafe_path);
+  wanted.workload.envFiles = {{"TOKEN", "/etc/api/none"}};
+  EXPECT_EQ(launch(wanted).error().reason, Reason::volume_missing);
+  wanted.workload.envFiles = {{"TOKEN", "/etc/api"}};
+  EXPECT_EQ(launch(wanted).error().reason, Reason::unsafe_file_type);
+}
+
+TEST_F(Volumes, CertificatesAndTimeZonesOfTheNodeOnRequest) {
+  writeText(folder / "node" / "certificates.crt", "PEM\n");
+  writeText(folder / "node" / "zones" / "UTC", "TZif\n");
+  auto given = options();
+  given.caCertificates = folder / "node" / "certificates.crt";
+  given.zoneInfo = folder / "node" / "zones";
+  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), given,
+                                                       launcher::LocalLauncher::VerifyPause{});
+  ASSERT_TRUE(launcher->start());
+  EXPECT_EQ(reportOf(request({"report"})).number("read.certificates"), -ENOENT);
+  auto wanted = request({"report"});
+  wanted.workload.caCertificates = true;
+  wanted.workload.timeZoneData = true;
+  const auto seen = reportOf(std::move(wanted));
+  EXPECT_EQ(seen.number("read.certificates"), 1);
+  EXPECT_EQ(seen.number("read.zone"), 1);
+}
+
 }  // namespace fallbackd::test

@@ -1,6 +1,8 @@
 #include "launcher/spawner/child.hpp"
 
+#include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <ctime>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -14,10 +16,11 @@ namespace fallbackd::launcher {
 
 namespace {
 
-// Where the two descriptors that live until execveat are, after standard input and output.
+// Where the descriptors that are still needed are, after standard input and output.
 constexpr int kExecutable = 3;
 constexpr int kReport = 4;
-constexpr int kFirstToClose = 5;
+constexpr int kSandbox = 5;  // closed as soon as it was joined
+constexpr int kFirstToClose = 6;
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> all;
@@ -58,44 +61,57 @@ void joinCgroup(const ChildPlan& plan) {
   if (::unshare(CLONE_NEWCGROUP) != 0) giveUp(plan, Step::cgroup_namespace);
 }
 
-void joinSandbox(const ChildPlan& plan) {
-  if (::setns(plan.fds.sandbox.get(), CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0) {
-    giveUp(plan, Step::join_sandbox);
-  }
-}
-
-/// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, no other.
+/// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no other.
 void arrangeFds(ChildPlan& plan) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(plan.fds.out.get(), STDOUT_FILENO) < 0 ||
       ::dup2(plan.fds.err.get(), STDERR_FILENO) < 0) {
     giveUp(plan, Step::stdio);
   }
-  // By way of numbers above both places, since either may stand where the other is to go.
+  // By way of numbers above all places, since any of them may stand where another is to go.
   const int executable = ::fcntl(plan.fds.executable.get(), F_DUPFD_CLOEXEC, kFirstToClose);
   const int reports = ::fcntl(plan.reportWrite, F_DUPFD_CLOEXEC, kFirstToClose);
-  if (executable < 0 || reports < 0) giveUp(plan, Step::close_fds);
+  const int sandbox = ::fcntl(plan.fds.sandbox.get(), F_DUPFD_CLOEXEC, kFirstToClose);
+  if (executable < 0 || reports < 0 || sandbox < 0) giveUp(plan, Step::close_fds);
   plan.reportWrite = reports;  // the number that it had may be kExecutable's
-  if (::dup3(executable, kExecutable, O_CLOEXEC) < 0 || ::dup3(reports, kReport, O_CLOEXEC) < 0) {
+  if (::dup3(executable, kExecutable, O_CLOEXEC) < 0 || ::dup3(reports, kReport, O_CLOEXEC) < 0 ||
+      ::dup3(sandbox, kSandbox, O_CLOEXEC) < 0) {
     giveUp(plan, Step::close_fds);
   }
   plan.reportWrite = kReport;
   if (::close_range(kFirstToClose, ~0U, 0) != 0) giveUp(plan, Step::close_fds);
 }
 
+/// After all that takes the host's root: in a user namespace of the sandbox there is none. The kernel wants
+/// that one joined together with the others. A PID namespace is entered by clone, in the spawner.
+void joinSandbox(const ChildPlan& plan) {
+  const int users = plan.order.sandboxUsers ? CLONE_NEWUSER : 0;
+  if (::setns(kSandbox, CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | users) != 0) {
+    giveUp(plan, Step::join_sandbox);
+  }
+  ::close(kSandbox);
+}
+
 }  // namespace
 
-ChildPlan::ChildPlan(LaunchOrder givenOrder, LaunchFds givenFds, const sock_fprog& givenFilter,
-                     const std::vector<ResourceLimit>& givenLimits)
+ChildPlan::ChildPlan(LaunchOrder givenOrder, LaunchFds givenFds, const std::vector<ProcessLimit>& givenLimits)
     : order(std::move(givenOrder)),
       fds(std::move(givenFds)),
-      filter(givenFilter),
+      program(order.seccomp.size() / sizeof(sock_filter)),
       limits(givenLimits),
       tmpOptions("mode=1777,size=" + std::to_string(order.tmpBytes)),
       oomScoreAdj(std::to_string(order.oomScoreAdj)),
       argv(pointers(order.argv)),
       healthArgv(pointers(order.healthArgv)),
       env(pointers(order.env)) {
+  std::memcpy(program.data(), order.seccomp.data(), program.size() * sizeof(sock_filter));
+  filter = {static_cast<unsigned short>(program.size()), program.data()};
+  // Not one after the other: what was lowered first could not be raised again.
+  std::erase_if(limits, [this](const ProcessLimit& usual) {
+    return std::any_of(order.limits.begin(), order.limits.end(),
+                       [&](const ProcessLimit& own) { return own.resource == usual.resource; });
+  });
+  limits.insert(limits.end(), order.limits.begin(), order.limits.end());
   std::set<std::string> wanted(kFolders.begin(), kFolders.end());
   for (const auto& file : order.files) addParents(wanted, file.path);
   for (const auto& mount : order.mounts) {
@@ -132,6 +148,10 @@ std::string_view ChildPlan::objectOf(Step step, int index) const {
     case Step::volume_target:
     case Step::volume_mount:
       return pickPath(order.mounts);
+    case Step::attribute: {
+      const auto at = static_cast<std::size_t>(index);
+      return at < order.attributes.size() ? std::string_view(order.attributes[at].file) : std::string_view();
+    }
     case Step::working_dir:
       return order.workingDir;
     default:
@@ -161,14 +181,17 @@ void giveUp(const ChildPlan& plan, Step step, int object) {
 void runChild(ChildPlan& plan) {
   dieWithSpawner(plan);
   joinCgroup(plan);
-  joinSandbox(plan);
   buildRoot(plan);
   arrangeFds(plan);
+  leaveDaemon(plan);
+  joinSandbox(plan);
   becomeUser(plan);
   report(plan, {ChildReport::Kind::prepared});
   if (!plan.order.healthArgv.empty()) checkHealth(plan);
   report(plan, {ChildReport::Kind::health_checked});
+  // Before the filter, which may deny the call that tells it; a failure from here on is told all the same.
   report(plan, {ChildReport::Kind::executing});
+  loadFilter(plan);
   ::syscall(SYS_execveat, kExecutable, "", plan.argv.data(), plan.env.data(), AT_EMPTY_PATH);
   giveUp(plan, Step::exec);
 }

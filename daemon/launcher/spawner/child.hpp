@@ -8,27 +8,22 @@
 #include <array>
 #include <linux/filter.h>
 #include <string>
-#include <sys/resource.h>
 #include <vector>
 
 namespace fallbackd::launcher {
 
-struct ResourceLimit {
-  int resource = 0;
-  rlimit value{};
-};
-
 /// Made in the spawner; the child works on its own copy of it.
 struct ChildPlan {
-  ChildPlan(LaunchOrder order, LaunchFds fds, const sock_fprog& filter,
-            const std::vector<ResourceLimit>& limits);
+  /// `limits`: those of every fallback; the order's own replace them.
+  ChildPlan(LaunchOrder order, LaunchFds fds, const std::vector<ProcessLimit>& limits);
   ChildPlan(const ChildPlan&) = delete;
   ChildPlan& operator=(const ChildPlan&) = delete;
 
   LaunchOrder order;
   LaunchFds fds;
-  const sock_fprog& filter;
-  const std::vector<ResourceLimit>& limits;
+  std::vector<sock_filter> program;
+  sock_fprog filter{};  // empty: none
+  std::vector<ProcessLimit> limits;
   std::vector<std::string> folders;  // of the new root, relative, parents first
   std::string tmpOptions;
   std::string oomScoreAdj;
@@ -77,7 +72,11 @@ inline constexpr std::array kReadOnly{"proc/bus", "proc/fs", "proc/irq", "proc/s
 void report(const ChildPlan& plan, ChildReport report);
 
 void buildRoot(const ChildPlan& plan);
+/// While still root: session, keyring, labels, limits.
+void leaveDaemon(const ChildPlan& plan);
 void becomeUser(const ChildPlan& plan);
+/// The last step before execveat, in the health check's process and in the binary's.
+void loadFilter(const ChildPlan& plan);
 void checkHealth(ChildPlan& plan);
 
 }  // namespace fallbackd::launcher

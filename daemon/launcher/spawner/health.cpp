@@ -7,9 +7,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 namespace fallbackd::launcher {
 
@@ -23,16 +25,47 @@ alignas(64) char healthStack[64 * 1024];  // NOLINT(cppcoreguidelines-avoid-non-
 /// In the health check's process, which shares the memory of the waiting one until it executes.
 int executeHealthCheck(void* argument) {
   const auto& plan = *static_cast<const ChildPlan*>(argument);
+  loadFilter(plan);
   ::syscall(SYS_execveat, kExecutableFd, "", plan.healthArgv.data(), plan.env.data(), AT_EMPTY_PATH);
   giveUp(plan, Step::exec);
 }
 
-/// Kills and buries all other processes of this pid namespace: whoever outlives a health check as a daemon
-/// has become our child.
+/// Kills and buries whoever outlives a health check as a daemon: in a PID namespace of its own that is
+/// everybody else.
 void endAllOthers() {
   do {
     ::kill(-1, SIGKILL);
   } while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR);
+}
+
+/// In the sandbox's PID namespace there are others: only our own children may be ended. What a health check
+/// leaves behind becomes our child, since we are its subreaper, and its children do when it ends.
+void endOwnChildren(const ChildPlan& plan) {
+  do {
+    char list[4096];  // what does not fit is there at the next turn
+    const int file = ::open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    const ssize_t size = file < 0 ? -1 : ::read(file, list, sizeof list - 1);
+    if (size < 0) giveUp(plan, Step::health_clean);
+    ::close(file);
+    list[size] = '\0';
+    int pid = 0;
+    for (const char* at = list; *at != '\0'; ++at) {
+      if (*at >= '0' && *at <= '9') {
+        pid = pid * 10 + (*at - '0');
+      } else if (pid > 0) {  // each number ends in a blank; one that was cut off does not
+        ::kill(std::exchange(pid, 0), SIGKILL);
+      }
+    }
+  } while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR);
+}
+
+void endWhatIsLeft(const ChildPlan& plan) {
+  if (!plan.order.sandboxPids) {
+    endAllOthers();
+    return;
+  }
+  endOwnChildren(plan);
+  ::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);  // execveat would keep it
 }
 
 [[noreturn]] void unhealthy(const ChildPlan& plan, ChildReport::Health how, int value) {
@@ -63,6 +96,9 @@ bool waitFor(int pidfd, std::int64_t timeoutNs) {
 }  // namespace
 
 void checkHealth(ChildPlan& plan) {
+  if (plan.order.sandboxPids && ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) {
+    giveUp(plan, Step::health_start);
+  }
   int pidfd = -1;
   const int pid = ::clone(&executeHealthCheck, healthStack + sizeof healthStack,
                           CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &plan, &pidfd);
@@ -72,7 +108,7 @@ void checkHealth(ChildPlan& plan) {
   if (inTime && ::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED) != 0)
     giveUp(plan, Step::health_check);
   ::close(pidfd);
-  endAllOthers();
+  endWhatIsLeft(plan);
   if (!inTime) unhealthy(plan, ChildReport::Health::timed_out, 0);
   if (ended.si_code != CLD_EXITED) unhealthy(plan, ChildReport::Health::signaled, ended.si_status);
   if (ended.si_status != 0) unhealthy(plan, ChildReport::Health::exited, ended.si_status);

@@ -1,5 +1,5 @@
-// From root to the workload's user: session, keyring, limits, user and groups, capabilities, seccomp. In this
-// order, since each step takes away what the one before it needed.
+// From root to the workload's user: session, keyring, labels, limits, user and groups, capabilities, seccomp.
+// In this order, since each step takes away what the one before it needed.
 #include "launcher/spawner/child.hpp"
 
 #include <cstring>
@@ -11,6 +11,7 @@
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -20,16 +21,34 @@ namespace fallbackd::launcher {
 
 namespace {
 
-void leaveSession(const ChildPlan& plan) {
-  if (::setsid() < 0) giveUp(plan, Step::session);
-  // Without this the process would hold the daemon's keyring, and the keys in it.
-  if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS && errno != EPERM) {
-    giveUp(plan, Step::keyring);
+bool writeAt(int folder, const std::string& file, const std::string& value) {
+  const int fd = ::openat(folder, file.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool written = ::write(fd, value.data(), value.size()) == static_cast<ssize_t>(value.size());
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  return written;
+}
+
+/// The labels take effect at the next exec: the health check's and the binary's.
+void labelProcess(const ChildPlan& plan) {
+  const auto& attributes = plan.order.attributes;
+  if (attributes.empty()) return;
+  const int self = ::open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  for (std::size_t i = 0; i < attributes.size(); ++i) {
+    if (self < 0 || !writeAt(self, attributes[i].file, attributes[i].value)) {
+      giveUp(plan, Step::attribute, static_cast<int>(i));
+    }
   }
+  ::close(self);
+}
+
+void setLimits(const ChildPlan& plan) {
   for (std::size_t i = 0; i < plan.limits.size(); ++i) {
-    const auto& limit = plan.limits[i];
-    if (::prlimit(0, static_cast<__rlimit_resource>(limit.resource), &limit.value, nullptr) != 0) {
-      giveUp(plan, Step::rlimit, static_cast<int>(i));
+    const rlimit value{plan.limits[i].soft, plan.limits[i].hard};
+    if (::prlimit(0, static_cast<__rlimit_resource>(plan.limits[i].resource), &value, nullptr) != 0) {
+      giveUp(plan, Step::rlimit, static_cast<int>(plan.limits[i].resource));
     }
   }
 }
@@ -37,14 +56,15 @@ void leaveSession(const ChildPlan& plan) {
 /// Nothing may come back: not by a set-user-id file, not by being root, not by inheritance.
 void dropBoundingSet(const ChildPlan& plan) {
   for (int capability = 0; capability < 64; ++capability) {
+    if ((plan.order.capabilities >> capability & 1U) != 0) continue;
     if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0) continue;
     if (errno == EINVAL && capability > CAP_AUDIT_READ) break;  // past the kernel's last one
     giveUp(plan, Step::bounding_set);
   }
-  constexpr int kBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED |
-                        SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
-                        SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
-  if (::prctl(PR_SET_SECUREBITS, kBits, 0, 0, 0) != 0) giveUp(plan, Step::securebits);
+  // Kept over the change of the user, for those that were asked for; locked away in setCapabilities.
+  if (::prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NOROOT, 0, 0, 0) != 0) {
+    giveUp(plan, Step::securebits);
+  }
 }
 
 void setUser(const ChildPlan& plan) {
@@ -54,10 +74,33 @@ void setUser(const ChildPlan& plan) {
   if (::syscall(SYS_setresuid, order.uid, order.uid, order.uid) != 0) giveUp(plan, Step::uid);
 }
 
-void dropCapabilities(const ChildPlan& plan) {
+/// What was asked for, in every set; for most workloads that is nothing. The ambient set carries it through
+/// execveat, whoever the user is.
+void setCapabilities(const ChildPlan& plan) {
+  const std::uint64_t wanted = plan.order.capabilities;
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3]{};
-  if (::syscall(SYS_capset, &header, &none) != 0) giveUp(plan, Step::capabilities);
+  __user_cap_data_struct before[_LINUX_CAPABILITY_U32S_3]{};
+  __user_cap_data_struct after[_LINUX_CAPABILITY_U32S_3]{};
+  if (::syscall(SYS_capget, &header, &before) != 0) giveUp(plan, Step::capabilities);
+  for (unsigned word = 0; word < _LINUX_CAPABILITY_U32S_3; ++word) {
+    const auto bits = static_cast<std::uint32_t>(wanted >> (32 * word));
+    after[word] = {bits, bits, bits};
+    // The change of the user took the effective ones; an ambient one must be inheritable first.
+    before[word].effective = before[word].permitted;
+    before[word].inheritable = bits;
+  }
+  if (::syscall(SYS_capset, &header, &before) != 0) giveUp(plan, Step::capabilities);
+  for (int capability = 0; wanted != 0 && capability < 64; ++capability) {
+    if ((wanted >> capability & 1U) == 0) continue;
+    if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) != 0) {
+      giveUp(plan, Step::capabilities);
+    }
+  }
+  constexpr int kBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED |
+                        SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
+                        SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+  if (::prctl(PR_SET_SECUREBITS, kBits, 0, 0, 0) != 0) giveUp(plan, Step::securebits);
+  if (::syscall(SYS_capset, &header, &after) != 0) giveUp(plan, Step::capabilities);
   // Until execveat this process still holds the spawner's memory, with what other launches were given. A
   // health check of the same user must not be able to look into it.
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) giveUp(plan, Step::capabilities);
@@ -81,22 +124,31 @@ void enterWorkingDir(const ChildPlan& plan) {
   }
 }
 
+}  // namespace
+
+void leaveDaemon(const ChildPlan& plan) {
+  if (::setsid() < 0) giveUp(plan, Step::session);
+  // Without this the process would hold the daemon's keyring, and the keys in it.
+  if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS && errno != EPERM) {
+    giveUp(plan, Step::keyring);
+  }
+  labelProcess(plan);
+  setLimits(plan);
+}
+
+void becomeUser(const ChildPlan& plan) {
+  dropBoundingSet(plan);
+  setUser(plan);
+  setCapabilities(plan);
+  enterWorkingDir(plan);
+}
+
 void loadFilter(const ChildPlan& plan) {
+  if (plan.program.empty()) return;
   // SPEC_ALLOW: without it kernels before 5.16 slow every filtered program down; runtimes set it too.
   if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &plan.filter) != 0) {
     giveUp(plan, Step::seccomp);
   }
-}
-
-}  // namespace
-
-void becomeUser(const ChildPlan& plan) {
-  leaveSession(plan);
-  dropBoundingSet(plan);
-  setUser(plan);
-  dropCapabilities(plan);
-  enterWorkingDir(plan);
-  loadFilter(plan);
 }
 
 }  // namespace fallbackd::launcher

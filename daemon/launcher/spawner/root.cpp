@@ -21,11 +21,18 @@ namespace {
 
 constexpr unsigned long kQuiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
+/// What is root's in the sandbox's user namespace is not root's outside of it.
+void giveOwner(const ChildPlan& plan, const char* path) {
+  if (!plan.order.sandboxUsers) return;
+  if (::lchown(path, plan.order.rootUid, plan.order.rootGid) != 0) giveUp(plan, Step::root_owner);
+}
+
 void makeFolders(const ChildPlan& plan) {
   for (std::size_t i = 0; i < plan.folders.size(); ++i) {
     if (::mkdir(plan.folders[i].c_str(), 0755) != 0 && errno != EEXIST) {
       giveUp(plan, Step::root_folder, static_cast<int>(i));
     }
+    giveOwner(plan, plan.folders[i].c_str());
   }
 }
 
@@ -37,6 +44,7 @@ void makeDevices(const ChildPlan& plan) {
     if (::mknod(device.path, S_IFCHR | 0666, ::makedev(device.major, device.minor)) != 0) {
       giveUp(plan, Step::root_device, static_cast<int>(i));
     }
+    giveOwner(plan, device.path);
   }
   for (std::size_t i = 0; i < kLinks.size(); ++i) {
     if (::symlink(kLinks[i].target, kLinks[i].path) != 0) giveUp(plan, Step::root_link, static_cast<int>(i));
@@ -59,6 +67,7 @@ void writeFiles(const ChildPlan& plan) {
     if (!writeNewFile(file.path.c_str() + 1, file.mode, file.content)) {
       giveUp(plan, Step::root_file, static_cast<int>(i));
     }
+    giveOwner(plan, file.path.c_str() + 1);
   }
   // What a mounted file is put upon.
   for (std::size_t i = 0; i < plan.order.mounts.size(); ++i) {
@@ -165,6 +174,7 @@ void buildRoot(const ChildPlan& plan) {
       ::chdir(kNewRoot) != 0) {
     giveUp(plan, Step::root_mount);
   }
+  giveOwner(plan, ".");
   makeFolders(plan);
   makeDevices(plan);
   writeFiles(plan);
@@ -173,6 +183,7 @@ void buildRoot(const ChildPlan& plan) {
   if (::mount("tmp", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, plan.tmpOptions.c_str()) != 0) {
     giveUp(plan, Step::tmp_mount);
   }
+  giveOwner(plan, "tmp");
   if (::mount(nullptr, ".", nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, nullptr) !=
       0) {
     giveUp(plan, Step::root_read_only);

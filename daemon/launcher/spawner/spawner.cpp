@@ -1,7 +1,6 @@
 #include "launcher/spawner/spawner.hpp"
 
 #include "launcher/spawner/own_root.hpp"
-#include "launcher/spawner/seccomp.hpp"
 #include "sys/message_socket.hpp"
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <linux/sched.h>
 #include <optional>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -43,20 +43,15 @@ void resetSignals() {
 }
 
 /// No core files, and not what somebody raised for the daemon: hard limits as they are, soft ones as usual.
-std::vector<ResourceLimit> containerLimits() {
-  std::vector<ResourceLimit> limits{{RLIMIT_CORE, {0, 0}}};
-  const auto add = [&limits](__rlimit_resource resource, rlim_t most) {
-    rlimit now{};
-    if (::getrlimit(resource, &now) != 0) return;
-    now.rlim_max = std::min(now.rlim_max, most);
-    now.rlim_cur = now.rlim_max;
-    limits.push_back({static_cast<int>(resource), now});
-  };
-  add(RLIMIT_NOFILE, kMostFiles);
-  rlimit stack{};
-  if (::getrlimit(RLIMIT_STACK, &stack) == 0) {
-    stack.rlim_cur = std::min<rlim_t>(stack.rlim_max, 8 << 20);
-    limits.push_back({RLIMIT_STACK, stack});
+std::vector<ProcessLimit> containerLimits() {
+  std::vector<ProcessLimit> limits{{RLIMIT_CORE, 0, 0}};
+  rlimit now{};
+  if (::getrlimit(RLIMIT_NOFILE, &now) == 0) {
+    const rlim_t most = std::min(now.rlim_max, kMostFiles);
+    limits.push_back({RLIMIT_NOFILE, most, most});
+  }
+  if (::getrlimit(RLIMIT_STACK, &now) == 0) {
+    limits.push_back({RLIMIT_STACK, std::min<rlim_t>(now.rlim_max, 8 << 20), now.rlim_max});
   }
   return limits;
 }
@@ -87,9 +82,8 @@ Error failureOf(const ChildPlan& plan, const ChildReport& report) {
 }  // namespace
 
 struct Spawner::Launch {
-  Launch(LaunchOrder order, LaunchFds fds, const sock_fprog& filter, const std::vector<ResourceLimit>& limits)
-      : plan(std::make_unique<ChildPlan>(std::move(order), std::move(fds), filter, limits)),
-        id(plan->order.id) {}
+  Launch(LaunchOrder order, LaunchFds fds, const std::vector<ProcessLimit>& limits)
+      : plan(std::make_unique<ChildPlan>(std::move(order), std::move(fds), limits)), id(plan->order.id) {}
 
   std::unique_ptr<ChildPlan> plan;  // dropped when the binary runs
   std::uint64_t id;
@@ -106,9 +100,9 @@ Spawner::Spawner(sys::UniqueFd socket) : socket_(std::move(socket)) {}
 Spawner::~Spawner() = default;
 
 Result<> Spawner::setUp() {
+  ownPids_ = sys::NamespaceFd(::open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC));
+  if (!ownPids_) return failErrno(Stage::spawner, "open the own PID namespace");
   FB_CHECK(enterOwnRoot());
-  FB_TRY(filter_, compileSeccompFilter());
-  program_ = {static_cast<unsigned short>(filter_.size()), filter_.data()};
   limits_ = containerLimits();
   resetSignals();
   sigset_t set;
@@ -181,7 +175,7 @@ Result<> Spawner::takeOrder(bool& daemonGone) {
 
 void Spawner::begin(LaunchOrder order, LaunchFds fds) {
   const std::uint64_t id = order.id;
-  auto launch = std::make_unique<Launch>(std::move(order), std::move(fds), program_, limits_);
+  auto launch = std::make_unique<Launch>(std::move(order), std::move(fds), limits_);
   if (const auto started = start(*launch); !started) {
     sendFailure(id, started.error());
     return;
@@ -207,14 +201,32 @@ Result<> Spawner::start(Launch& launch) {
   }
 
   int pidfd = -1;
+  FB_TRY(const pid_t pid, cloneChild(plan, pidfd));
+  launch.pid = pid;
+  launch.process = sys::PidFd(pidfd);
+  launch.started.id = launch.id;
+  launch.started.pid = launch.pid;
+  plan.fds = LaunchFds{};  // the child has its own
+  return {};
+}
+
+Result<pid_t> Spawner::cloneChild(ChildPlan& plan, int& pidfd) {
+  const bool sandboxPids = plan.order.sandboxPids;
   clone_args arguments{};
-  arguments.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
+  arguments.flags = CLONE_NEWNS | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
+  if (!sandboxPids) arguments.flags |= CLONE_NEWPID;
   arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
   arguments.exit_signal = SIGCHLD;
   if (plan.order.unifiedCgroup) {
     arguments.flags |= CLONE_INTO_CGROUP;
     arguments.cgroup = static_cast<std::uint64_t>(plan.fds.cgroupFolder.get());
     plan.inUnifiedCgroup = true;
+  }
+  // A process cannot change its own PID namespace, only that of the children it is going to have.
+  if (sandboxPids && ::setns(plan.fds.sandbox.get(), CLONE_NEWPID) != 0) {
+    const bool gone = errno == ESRCH;
+    return fail(Stage::join, gone ? Reason::sandbox_gone : Reason::system,
+                "enter the sandbox's PID namespace", errno);
   }
   long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
   if (pid < 0 && plan.inUnifiedCgroup) {
@@ -231,13 +243,11 @@ Result<> Spawner::start(Launch& launch) {
     ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
     runChild(plan);
   }
-  if (pid < 0) return failErrno(Stage::spawner, "clone");
-  launch.pid = static_cast<pid_t>(pid);
-  launch.process = sys::PidFd(pidfd);
-  launch.started.id = launch.id;
-  launch.started.pid = launch.pid;
-  plan.fds = LaunchFds{};  // the child has its own
-  return {};
+  const int error = errno;
+  // What follows must not be born there by accident: rather no spawner, and a new one.
+  if (sandboxPids && ::setns(ownPids_.get(), CLONE_NEWPID) != 0) ::_exit(1);
+  if (pid < 0) return failErrno(Stage::spawner, "clone", error);
+  return static_cast<pid_t>(pid);
 }
 
 void Spawner::abort(std::uint64_t id) {

@@ -4,7 +4,6 @@
 #include "launcher/spawner/child.hpp"
 #include "sys/fd.hpp"
 
-#include <linux/filter.h>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,7 +16,7 @@ class Spawner {
   explicit Spawner(sys::UniqueFd socket);
   ~Spawner();
 
-  /// Private root, seccomp filter, signals.
+  /// Private root, signals.
   Result<> setUp();
   /// Until the daemon closes its end. Launches that are not executed by then are killed; what runs, runs on.
   Result<> run();
@@ -30,6 +29,7 @@ class Spawner {
   Result<> takeOrder(bool& daemonGone);
   void begin(LaunchOrder order, LaunchFds fds);
   Result<> start(Launch& launch);
+  Result<pid_t> cloneChild(ChildPlan& plan, int& pidfd);
   void abort(std::uint64_t id);
   void readReports(Launch& launch);
   void executed(Launch& launch);
@@ -39,10 +39,9 @@ class Spawner {
 
   sys::UniqueFd socket_;
   sys::UniqueFd signals_;
-  sys::UniqueFd events_;  // epoll
-  std::vector<sock_filter> filter_;
-  sock_fprog program_{};
-  std::vector<ResourceLimit> limits_;
+  sys::UniqueFd events_;      // epoll
+  sys::NamespaceFd ownPids_;  // to come back from a sandbox's PID namespace
+  std::vector<ProcessLimit> limits_;
   std::map<std::uint64_t, std::unique_ptr<Launch>> launches_;
 };
 

@@ -9,44 +9,46 @@
 namespace fallbackd::launcher {
 
 // X(name, stage, what the step does)
-#define FALLBACKD_CHILD_STEPS(X)                                              \
-  X(watch_spawner, spawner, "watch over the spawner")                         \
-  X(join_cgroup, cgroup, "join the leaf")                                     \
-  X(cgroup_namespace, cgroup, "make a cgroup namespace")                      \
-  X(join_sandbox, join, "join the sandbox's network, IPC and UTS namespaces") \
-  X(root_mount, rootfs, "mount the root")                                     \
-  X(root_folder, rootfs, "create folder")                                     \
-  X(root_device, rootfs, "create device")                                     \
-  X(root_link, rootfs, "create link")                                         \
-  X(root_file, rootfs, "write file")                                          \
-  X(proc_mount, rootfs, "mount /proc")                                        \
-  X(oom_score, identity, "set oom_score_adj")                                 \
-  X(tmp_mount, rootfs, "mount /tmp")                                          \
-  X(root_read_only, rootfs, "make the root read-only")                        \
-  X(proc_mask, rootfs, "mask")                                                \
-  X(proc_read_only, rootfs, "make read-only")                                 \
-  X(volume_target, rootfs, "find or create the mount point")                  \
-  X(volume_mount, rootfs, "mount volume at")                                  \
-  X(pivot, rootfs, "make the new root the root")                              \
-  X(leave_old_root, rootfs, "leave the old root")                             \
-  X(root_check, rootfs, "be inside the new root")                             \
-  X(stdio, exec, "set up standard input and output")                          \
-  X(close_fds, exec, "close descriptors")                                     \
-  X(session, identity, "make a session")                                      \
-  X(keyring, identity, "make a session keyring")                              \
-  X(rlimit, identity, "set limit")                                            \
-  X(bounding_set, identity, "empty the bounding set")                         \
-  X(securebits, identity, "set the secure bits")                              \
-  X(groups, identity, "set supplementary groups")                             \
-  X(gid, identity, "set the group")                                           \
-  X(uid, identity, "set the user")                                            \
-  X(capabilities, identity, "drop capabilities")                              \
-  X(no_new_privs, identity, "set no_new_privs")                               \
-  X(working_dir, rootfs, "enter the working directory")                       \
-  X(seccomp, identity, "load the seccomp filter")                             \
-  X(health_start, health_check, "start the health check")                     \
-  X(health_check, health_check, "health check")                               \
-  X(health_clean, health_check, "end what the health check left")             \
+#define FALLBACKD_CHILD_STEPS(X)                                  \
+  X(watch_spawner, spawner, "watch over the spawner")             \
+  X(join_cgroup, cgroup, "join the leaf")                         \
+  X(cgroup_namespace, cgroup, "make a cgroup namespace")          \
+  X(root_mount, rootfs, "mount the root")                         \
+  X(root_folder, rootfs, "create folder")                         \
+  X(root_device, rootfs, "create device")                         \
+  X(root_link, rootfs, "create link")                             \
+  X(root_file, rootfs, "write file")                              \
+  X(root_owner, rootfs, "give the root its owner")                \
+  X(proc_mount, rootfs, "mount /proc")                            \
+  X(oom_score, identity, "set oom_score_adj")                     \
+  X(tmp_mount, rootfs, "mount /tmp")                              \
+  X(root_read_only, rootfs, "make the root read-only")            \
+  X(proc_mask, rootfs, "mask")                                    \
+  X(proc_read_only, rootfs, "make read-only")                     \
+  X(volume_target, rootfs, "find or create the mount point")      \
+  X(volume_mount, rootfs, "mount volume at")                      \
+  X(pivot, rootfs, "make the new root the root")                  \
+  X(leave_old_root, rootfs, "leave the old root")                 \
+  X(root_check, rootfs, "be inside the new root")                 \
+  X(stdio, exec, "set up standard input and output")              \
+  X(close_fds, exec, "close descriptors")                         \
+  X(attribute, identity, "label the process by")                  \
+  X(session, identity, "make a session")                          \
+  X(keyring, identity, "make a session keyring")                  \
+  X(rlimit, identity, "set limit")                                \
+  X(join_sandbox, join, "join the sandbox's namespaces")          \
+  X(bounding_set, identity, "reduce the bounding set")            \
+  X(securebits, identity, "set the secure bits")                  \
+  X(groups, identity, "set supplementary groups")                 \
+  X(gid, identity, "set the group")                               \
+  X(uid, identity, "set the user")                                \
+  X(capabilities, identity, "set capabilities")                   \
+  X(no_new_privs, identity, "set no_new_privs")                   \
+  X(working_dir, rootfs, "enter the working directory")           \
+  X(seccomp, identity, "load the seccomp filter")                 \
+  X(health_start, health_check, "start the health check")         \
+  X(health_check, health_check, "health check")                   \
+  X(health_clean, health_check, "end what the health check left") \
   X(exec, exec, "execute the binary")
 
 enum class Step : std::uint8_t {

@@ -88,6 +88,30 @@ int hog() {
   }
 }
 
+/// A child in a session of its own; both wait.
+int haveFamily() {
+  if (::fork() == 0) {
+    ::setsid();
+    std::puts("child up");
+    std::fflush(stdout);
+  }
+  waitForever();
+  return 0;
+}
+
+/// Many programs log to /dev/stdout by its name.
+int reopenOutput() {
+  std::FILE* out = std::fopen("/dev/stdout", "we");
+  if (out == nullptr) {
+    std::perror("/dev/stdout");
+    return 1;
+  }
+  std::fputs("again\n", out);
+  std::fflush(out);
+  waitForever();
+  return 0;
+}
+
 int chatter(long lines) {
   for (long i = 0; i < lines; ++i) std::printf("line %ld\n", i);
   std::fflush(stdout);
@@ -116,6 +140,8 @@ int main(int argc, char** argv) {
   if (what == "exit") return std::atoi(value);
   if (what == "crash") __builtin_trap();  // raise() would do nothing: pid 1 has no default actions
   if (what == "hog") return hog();
+  if (what == "reopen") return reopenOutput();
+  if (what == "family") return haveFamily();
   if (what == "lines") return chatter(std::atol(value));
   if (what == "partial") {
     std::fputs("no newline", stdout);

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -81,6 +82,23 @@ void printNames(const char* key, const char* path) {
   std::printf("%s%s\n", key, all.c_str());
 }
 
+void printOwner(const char* key, int fd) {
+  struct stat info {};
+  if (fd >= 0) ::fstat(fd, &info);
+  std::printf("%s %u %u\n", key, info.st_uid, info.st_gid);
+}
+
+/// The numbers in /proc, in their order there.
+void printProcesses() {
+  DIR* folder = ::opendir("/proc");
+  std::string all;
+  while (const dirent* entry = folder != nullptr ? ::readdir(folder) : nullptr) {
+    if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9') all += std::string(" ") + entry->d_name;
+  }
+  if (folder != nullptr) ::closedir(folder);
+  std::printf("names.processes %s\n", all.c_str());
+}
+
 void printLimits() {
   const struct {
     const char* key;
@@ -102,7 +120,16 @@ void report(int argc, char** argv) {
     printLink((std::string("ns.") + kind).c_str(), std::string("/proc/self/ns/") + kind);
   }
   std::printf("pid %d\nppid %d\nsid %d\n", ::getpid(), ::getppid(), ::getsid(0));
+  int subreaper = -1;
+  ::prctl(PR_GET_CHILD_SUBREAPER, &subreaper);
+  std::printf("subreaper %d\n", subreaper);
+  printProcesses();
+  const int root = ::open("/", O_PATH | O_CLOEXEC);
+  printOwner("owner.root", root);
+  ::close(root);
+  printOwner("owner.stdout", 1);
   printFile("status", "/proc/self/status");
+  printFile("coredump_filter", "/proc/self/coredump_filter");
   printFile("cgroup", "/proc/self/cgroup");
   printFile("mount", "/proc/self/mountinfo");
   printFile("oom_score_adj", "/proc/self/oom_score_adj");
@@ -137,6 +164,8 @@ void report(int argc, char** argv) {
   printNames("names.sys", "/sys");
   printFile("file.config", "/etc/app/config.yaml");
   printFile("file.sub", "/etc/one.conf");
+  printReadable("read.certificates", "/etc/ssl/certs/ca-certificates.crt");
+  printReadable("read.zone", "/usr/share/zoneinfo/UTC");
   std::puts("end");
   std::fflush(stdout);
 }

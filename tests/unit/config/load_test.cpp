@@ -88,6 +88,71 @@ workloads:
   EXPECT_TRUE(std::holds_alternative<ReadyWhenExec>(two.readiness.when));
 }
 
+TEST(Load, WhatAWorkloadMayAskForAndWhatTheNodeAllows) {
+  const TempFolder folder;
+  const auto file = folder.write("f.yaml", kApiVersion + R"(
+launcher:
+  allowHostPid: true
+  allowHostIpc: true
+  allowedCapabilities: [NET_BIND_SERVICE, SYS_PTRACE]
+  allowUnconfined: true
+  allowedHostPaths: [/var/lib/shared]
+  seccompProfiles: /profiles
+  caCertificates: /ca.pem
+  zoneInfo: /zones
+  logs: {maxSize: 2Mi, maxFiles: 3}
+workloads:
+- name: a
+  match: {container: c}
+  image: r/a:1
+  binary: a@1
+  capabilities: [SYS_PTRACE, CAP_NET_BIND_SERVICE]
+  seccompProfile: {type: Localhost, localhostProfile: shop/a.json}
+  appArmorProfile: {type: Unconfined}
+  seLinuxLabel: system_u:system_r:container_t:s0
+  rlimits: {nofile: 1024, core: unlimited}
+  serviceVariables: true
+  caCertificates: true
+  timeZoneData: true
+  volumes:
+  - {name: key, type: secret, mountPath: /key}
+  - {type: csi, mountPath: /data, readOnly: false}
+  - {name: host, type: hostPath, path: /var/lib/shared/x, mountPath: /host}
+  envFiles: {TOKEN: /key/token}
+  liveness: {http: {port: 80, path: /live}, interval: 5s, timeout: 2s, failures: 4}
+)");
+  const auto loaded = load(file);
+  for (const auto& diagnostic : loaded.diagnostics) ADD_FAILURE() << diagnostic.toString();
+  ASSERT_NE(loaded.config, nullptr);
+  const auto& launcher = loaded.config->launcher;
+  EXPECT_TRUE(launcher.allowHostPid && launcher.allowHostIpc && launcher.allowUnconfined);
+  EXPECT_EQ(launcher.allowedCapabilities, 1ULL << 10 | 1ULL << 19);
+  EXPECT_EQ(launcher.allowedHostPaths, std::vector<std::string>{"/var/lib/shared"});
+  EXPECT_EQ(launcher.seccompProfiles, "/profiles");
+  EXPECT_EQ(launcher.logs.maxBytes, 2U << 20);
+  EXPECT_EQ(launcher.logs.maxFiles, 3U);
+  const auto& one = loaded.config->workloads[0];
+  EXPECT_EQ(one.security.capabilities, 1ULL << 10 | 1ULL << 19);
+  EXPECT_EQ(one.security.seccomp.type, SecurityProfile::Type::localhost);
+  EXPECT_EQ(one.security.seccomp.localhost, "shop/a.json");
+  EXPECT_EQ(one.security.appArmor.type, SecurityProfile::Type::unconfined);
+  EXPECT_EQ(one.security.seLinuxLabel, "system_u:system_r:container_t:s0");
+  ASSERT_EQ(one.security.rlimits.size(), 2U);
+  EXPECT_EQ(one.security.rlimits[0].value, 1024U);
+  EXPECT_EQ(one.security.rlimits[1].value, std::nullopt);
+  EXPECT_TRUE(one.serviceVariables && one.caCertificates && one.timeZoneData);
+  EXPECT_EQ(one.volumes[1].kind, Volume::Kind::csi);
+  EXPECT_FALSE(one.volumes[1].readOnly);
+  EXPECT_EQ(one.volumes[2].path, "/var/lib/shared/x");
+  EXPECT_TRUE(one.volumes[2].readOnly);
+  EXPECT_EQ(one.envFiles.at("TOKEN"), "/key/token");
+  ASSERT_TRUE(one.liveness);
+  EXPECT_EQ(std::get<ReadyWhenHttp>(one.liveness->when).path, "/live");
+  EXPECT_EQ(one.liveness->interval, 5s);
+  EXPECT_EQ(one.liveness->timeout, 2s);
+  EXPECT_EQ(one.liveness->failures, 4U);
+}
+
 TEST(Load, EverythingIsReportedInOneRun) {
   const TempFolder folder;
   const auto file =

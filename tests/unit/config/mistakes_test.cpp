@@ -157,7 +157,10 @@ TEST(Mistakes, OfWorkloads) {
       {"over everything", volume("type: secret, mountPath: /"), "7:48", "below /"},
       {"over proc", volume("type: secret, mountPath: /proc/x"), "7:48", "on or below /proc"},
       {"no type", volume("mountPath: /v"), "7:13", "\"type\" is missing"},
-      {"other type", volume("type: hostPath, mountPath: /v"), "7:29", "configMap, secret, projected"},
+      {"other type", volume("type: nfs, mountPath: /v"), "7:29", "configMap, secret, projected"},
+      {"host path without path", volume("type: hostPath, mountPath: /v"), "7:13", "\"path\" is missing"},
+      {"host path", volume("type: hostPath, path: /a, mountPath: /v"), "7:45", "launcher.allowedHostPaths"},
+      {"path of another", volume("type: secret, path: /a, mountPath: /v"), "7:37", "only a hostPath volume"},
       {"sub-path", volume("type: secret, mountPath: /v, subPath: ../x"), "7:61", "relative path"},
       {"absolute sub-path", volume("type: secret, mountPath: /v, subPath: /x"), "7:61", "relative path"},
       {"same place", volume("type: secret, mountPath: /v}, {name: w, type: secret, mountPath: /v"), "7:88",
@@ -169,6 +172,36 @@ TEST(Mistakes, OfWorkloads) {
       {"policy", kOne + "  detection: {imagePullPolicy: Sometimes}\n", "7:32", "IfNotPresent, Always, Never"},
       {"hand-back", kOne + "  handBack: {on: images}\n", "7:18", "did you mean image?"},
       {"delays", kOne + "  restart: {initialDelay: 2s, maxDelay: 1s}\n", "7:41", "shorter than initialDelay"},
+  });
+}
+
+TEST(Mistakes, OfWhatAWorkloadMayAskFor) {
+  const auto with = [](const std::string& field) { return kOne + "  " + field + "\n"; };
+  expectEach({
+      {"capability", with("capabilities: [NET_BIND_SERVICES]"), "7:18", "did you mean NET_BIND_SERVICE?"},
+      {"capability beyond", with("capabilities: [CAP_SYS_ADMIN, KILL]"), "7:17",
+       "SYS_ADMIN may not be asked for on this node (name it in launcher.allowedCapabilities"},
+      {"unconfined", with("seccompProfile: {type: Unconfined}"), "7:26", "launcher.allowUnconfined: true"},
+      {"unconfined AppArmor", with("appArmorProfile: {type: Unconfined}"), "7:27",
+       "launcher.allowUnconfined"},
+      {"profile without type", with("seccompProfile: {}"), "7:19", "\"type\" is missing"},
+      {"profile without file", with("seccompProfile: {type: Localhost}"), "7:19",
+       "\"localhostProfile\" is missing"},
+      {"profile elsewhere", with("seccompProfile: {type: Localhost, localhostProfile: ../x}"), "7:55",
+       "relative path"},
+      {"default with file", with("seccompProfile: {type: RuntimeDefault, localhostProfile: x}"), "7:42",
+       "only a profile of type Localhost"},
+      {"label", with("seLinuxLabel: container_t"), "7:17", "USER:ROLE:TYPE"},
+      {"limit", with("rlimits: {nofiles: 5}"), "7:13", "did you mean nofile?"},
+      {"limit's value", with("rlimits: {nofile: many}"), "7:21", "is not a whole number"},
+      {"liveness of nothing", with("liveness: {interval: 1s}"), "7:13", "neither or both of tcp and http"},
+      {"liveness of both", with("liveness: {tcp: {port: 1}, http: {port: 1}}"), "7:13", "neither or both"},
+      {"file of no volume", with("envFiles: {A: /etc/a}"), "7:17", "mount the volume that holds it"},
+      {"both ways",
+       kOne + "  volumes: [{name: v, type: secret, mountPath: /v}]\n  env: {A: b}\n  envFiles: {A: /v/a}\n",
+       "9:14", "stands in env as well"},
+      {"host folder", kHead + "launcher: {allowedHostPaths: [/]}\n", "2:31", "below /"},
+      {"log files", kHead + "launcher: {logs: {maxFiles: 1}}\n", "2:29", "from 2 to 100"},
   });
 }
 

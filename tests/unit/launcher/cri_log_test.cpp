@@ -1,5 +1,6 @@
 #include "launcher/cri_log.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 #include <gtest/gtest.h>
@@ -11,54 +12,37 @@ const Wall::time_point kNow{std::chrono::seconds(1'800'000'000)};
 const std::string kOut = "2027-01-15T08:00:00.000000000Z stdout ";
 
 TEST(CriLog, WholeLinesAreFull) {
-  CriLogFramer framer("stdout");
-  EXPECT_EQ(framer.feed("one\ntwo\n", kNow), kOut + "F one\n" + kOut + "F two\n");
-  EXPECT_EQ(framer.finish(kNow), "");
+  const CriLogFramer framer("stdout");
+  EXPECT_EQ(framer.frame("one\ntwo\n", kNow), kOut + "F one\n" + kOut + "F two\n");
+  EXPECT_EQ(framer.frame("", kNow), "");
 }
 
-TEST(CriLog, LineInPiecesIsOneLine) {
-  CriLogFramer framer("stderr");
-  EXPECT_EQ(framer.feed("o", kNow), "");
-  EXPECT_EQ(framer.feed("ne", kNow), "");
-  EXPECT_EQ(framer.feed("\nt", kNow), "2027-01-15T08:00:00.000000000Z stderr F one\n");
+TEST(CriLog, LineInPiecesIsPartsAndAnEnd) {
+  const CriLogFramer framer("stderr");
+  const std::string head = "2027-01-15T08:00:00.000000000Z stderr ";
+  EXPECT_EQ(framer.frame("o", kNow), head + "P o\n");
+  EXPECT_EQ(framer.frame("ne\nt", kNow), head + "F ne\n" + head + "P t\n");
+  EXPECT_EQ(framer.frame("\n", kNow), head + "F \n");
 }
 
 TEST(CriLog, EmptyLineIsKept) {
-  CriLogFramer framer("stdout");
-  EXPECT_EQ(framer.feed("\n\n", kNow), kOut + "F \n" + kOut + "F \n");
-}
-
-TEST(CriLog, UnterminatedTailIsPartial) {
-  CriLogFramer framer("stdout");
-  EXPECT_EQ(framer.feed("tail", kNow), "");
-  EXPECT_EQ(framer.finish(kNow), kOut + "P tail\n");
-  EXPECT_EQ(framer.finish(kNow), "");
+  EXPECT_EQ(CriLogFramer("stdout").frame("\n\n", kNow), kOut + "F \n" + kOut + "F \n");
 }
 
 TEST(CriLog, LongLineIsSplit) {
-  CriLogFramer framer("stdout");
   const std::string full(CriLogFramer::kMaxContent, 'a');
-  EXPECT_EQ(framer.feed(full + "b\n", kNow), kOut + "P " + full + "\n" + kOut + "F b\n");
+  EXPECT_EQ(CriLogFramer("stdout").frame(full + "b\n", kNow), kOut + "P " + full + "\n" + kOut + "F b\n");
 }
 
 TEST(CriLog, LineOfExactlyTheLimitIsNotSplit) {
-  CriLogFramer framer("stdout");
   const std::string full(CriLogFramer::kMaxContent, 'a');
-  EXPECT_EQ(framer.feed(full, kNow), "");
-  EXPECT_EQ(framer.feed("\n", kNow), kOut + "F " + full + "\n");
+  EXPECT_EQ(CriLogFramer("stdout").frame(full + "\n", kNow), kOut + "F " + full + "\n");
 }
 
-TEST(CriLog, EndlessLineNeedsNoMoreMemoryThanOnePart) {
-  CriLogFramer framer("stdout");
-  const std::string chunk(100'000, 'x');
-  std::size_t content = 0;
-  for (int i = 0; i < 10; ++i) {
-    const auto lines = framer.feed(chunk, kNow);
-    for (std::size_t at = 0; (at = lines.find(" P ", at)) != std::string::npos; ++at) {
-      content += CriLogFramer::kMaxContent;
-    }
-  }
-  EXPECT_GE(content + CriLogFramer::kMaxContent, 10 * chunk.size());
+TEST(CriLog, NothingOfAnEndlessLineIsLost) {
+  const auto lines = CriLogFramer("stdout").frame(std::string(100'000, 'x'), kNow);
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), 'x'), 100'000);
+  EXPECT_EQ(lines.find(" F "), std::string::npos);
 }
 
 }  // namespace

@@ -27,6 +27,11 @@ LaunchRequest shopRequest() {
   return request;
 }
 
+Result<LaunchOrder> planned(const LaunchRequest& request) {
+  std::vector<std::string> notes;
+  return planOrder(request, {}, notes);
+}
+
 std::string fileOf(const LaunchOrder& order, const std::string& path) {
   const auto found = std::find_if(order.files.begin(), order.files.end(),
                                   [&](const RootFile& file) { return file.path == path; });
@@ -34,7 +39,7 @@ std::string fileOf(const LaunchOrder& order, const std::string& path) {
 }
 
 TEST(Plan, ArgumentsBeginWithTheBinarysName) {
-  const auto order = planOrder(shopRequest());
+  const auto order = planned(shopRequest());
   ASSERT_TRUE(order);
   EXPECT_THAT(order->argv, ElementsAre("checkout", "--port=8080"));
   EXPECT_THAT(order->healthArgv, ElementsAre("checkout", "--health-check"));
@@ -43,12 +48,12 @@ TEST(Plan, ArgumentsBeginWithTheBinarysName) {
 TEST(Plan, WorkloadsVariablesOutrankTheDownwardOnes) {
   auto request = shopRequest();
   request.workload.env = {{"POD_IP", "mine"}, {"X", "y"}};
-  EXPECT_THAT(planOrder(request)->env, ElementsAre("HOSTNAME=shop-1", "NODE_NAME=node-1", "POD_IP=mine",
-                                                   "POD_NAME=shop", "POD_NAMESPACE=market", "X=y"));
+  EXPECT_THAT(planned(request)->env, ElementsAre("HOSTNAME=shop-1", "NODE_NAME=node-1", "POD_IP=mine",
+                                                 "POD_NAME=shop", "POD_NAMESPACE=market", "X=y"));
 }
 
 TEST(Plan, HostsNamesThePodOnAllItsAddresses) {
-  const auto hosts = fileOf(*planOrder(shopRequest()), "/etc/hosts");
+  const auto hosts = fileOf(*planned(shopRequest()), "/etc/hosts");
   EXPECT_THAT(hosts, HasSubstr("127.0.0.1\tlocalhost\n"));
   EXPECT_THAT(hosts, HasSubstr("10.0.0.5\tshop-1\nfd00::5\tshop-1\n"));
 }
@@ -56,11 +61,11 @@ TEST(Plan, HostsNamesThePodOnAllItsAddresses) {
 TEST(Plan, ResolvConfIsTheSandboxes) {
   const test::TempFolder folder;
   auto request = shopRequest();
-  EXPECT_EQ(fileOf(*planOrder(request), "/etc/resolv.conf"), "none");
+  EXPECT_EQ(fileOf(*planned(request), "/etc/resolv.conf"), "none");
   request.sandbox.resolvConfPath = folder.write("resolv.conf", "nameserver 10.96.0.10\n");
-  EXPECT_EQ(fileOf(*planOrder(request), "/etc/resolv.conf"), "nameserver 10.96.0.10\n");
+  EXPECT_EQ(fileOf(*planned(request), "/etc/resolv.conf"), "nameserver 10.96.0.10\n");
   request.sandbox.resolvConfPath = folder.path() + "/missing";
-  EXPECT_EQ(planOrder(request).error().stage, Stage::rootfs);
+  EXPECT_EQ(planned(request).error().stage, Stage::rootfs);
 }
 
 TEST(Plan, OomScoreFollowsTheQualityOfService) {

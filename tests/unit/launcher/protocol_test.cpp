@@ -26,6 +26,14 @@ LaunchOrder orderWithEverything() {
   order.oomScoreAdj = -997;
   order.files = {{"/etc/hosts", 0644, std::string("127.0.0.1\tlocalhost\n")}};
   order.mounts = {{"/etc/app", true}, {"/etc/one.conf", false}};
+  order.capabilities = 1ULL << 40 | 1;
+  order.seccomp = std::string(16, 'f');
+  order.attributes = {{"attr/exec", "label"}};
+  order.limits = {{7, 1, ~0ULL}};
+  order.sandboxPids = true;
+  order.sandboxUsers = true;
+  order.rootUid = 100000;
+  order.rootGid = 100001;
   order.unifiedCgroup = true;
   order.cgroupTasks = 3;
   return order;
@@ -60,6 +68,19 @@ TEST(Protocol, LaunchOrderKeepsEveryField) {
   EXPECT_EQ(got.healthTimeoutNs, want.healthTimeoutNs);
   EXPECT_EQ(got.tmpBytes, want.tmpBytes);
   EXPECT_EQ(got.oomScoreAdj, want.oomScoreAdj);
+  EXPECT_EQ(got.capabilities, want.capabilities);
+  EXPECT_EQ(got.seccomp, want.seccomp);
+  ASSERT_EQ(got.attributes.size(), 1U);
+  EXPECT_EQ(got.attributes[0].file, "attr/exec");
+  EXPECT_EQ(got.attributes[0].value, "label");
+  ASSERT_EQ(got.limits.size(), 1U);
+  EXPECT_EQ(got.limits[0].resource, 7U);
+  EXPECT_EQ(got.limits[0].soft, 1U);
+  EXPECT_EQ(got.limits[0].hard, ~0ULL);
+  EXPECT_TRUE(got.sandboxPids);
+  EXPECT_TRUE(got.sandboxUsers);
+  EXPECT_EQ(got.rootUid, 100000U);
+  EXPECT_EQ(got.rootGid, 100001U);
   ASSERT_EQ(got.files.size(), 1U);
   EXPECT_EQ(got.files[0].path, "/etc/hosts");
   EXPECT_EQ(got.files[0].mode, 0644U);
@@ -183,6 +204,17 @@ TEST(MessageSocket, CarriesBytesAndDescriptors) {
   (*ends)[0].reset();
   EXPECT_EQ(sys::receiveMessage((*ends)[1], true)->bytes, "");
   EXPECT_EQ(sys::sendMessage((*ends)[1], std::string("x"), {}, true).error().reason, Reason::spawner_gone);
+}
+
+TEST(Protocol, HalfAFilterAndAttributesOfOthersAreRefused) {
+  auto order = orderWithEverything();
+  order.seccomp.pop_back();
+  EXPECT_EQ(refusalOf(order), Reason::protocol);
+  for (const char* file : {"../1/attr/exec", "/attr/exec", "", "attr//exec"}) {
+    order = orderWithEverything();
+    order.attributes[0].file = file;
+    EXPECT_EQ(refusalOf(order), Reason::protocol) << file;
+  }
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ class FakeProcess final : public launcher::Process {
     co_return state_->status;
   }
   asio::awaitable<launcher::ExitStatus> stop(std::chrono::nanoseconds grace) override {
-    state_->stoppedWithGrace = grace;
+    if (!state_->stoppedWithGrace) state_->stoppedWithGrace = grace;  // cleaning up asks once more
     state_->ended.open();
     co_return state_->status;
   }
@@ -78,6 +78,13 @@ class FakeLauncher final : public launcher::Launcher {
     co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, std::move(record)));
   }
 
+  asio::awaitable<std::size_t> collectOrphans(std::vector<launcher::ProcessRecord> records) override {
+    kept = std::move(records);
+    co_return orphans;
+  }
+
+  std::size_t orphans = 0;
+  std::optional<std::vector<launcher::ProcessRecord>> kept;  // what it was told to leave alone
   std::optional<Error> refusal;
   int refusals = 0;  // so often the runtime is away while a launch asks it
   bool adoptable = true;

@@ -45,8 +45,10 @@ struct RecoveryTest : testing::Test {
     std::string name = "/tmp/recovery-test-XXXXXX";
     folder = ::mkdtemp(name.data());
     journal.emplace(std::move(*Journal::open(folder)));
-    services.emplace(Services{loop.get_executor(), runtime, binaries, launcher, *journal, metrics, log,
-                              "node-1", [this](config::Readiness, std::string) { return ready(); }});
+    services.emplace(Services{
+        loop.get_executor(), runtime, binaries, launcher, *journal, metrics, log, "node-1",
+        [this](config::Readiness, std::string) { return ready(); },
+        [this](decltype(config::Liveness::when), std::string, std::chrono::nanoseconds) { return alive(); }});
     manager.emplace(*services, makeConfig());
     runtime.addSandbox("s1", "shop", "checkout");
   }
@@ -61,11 +63,18 @@ struct RecoveryTest : testing::Test {
     if (readyGate != nullptr) co_await readyGate->passed();
     co_return readyResult;
   }
+  cri::Awaitable<Result<>> alive() {
+    ++questions;
+    if (deadAnswers == 0) co_return Result<>{};
+    --deadAnswers;
+    co_return fail(Stage::readiness, Reason::not_ready, "connection refused");
+  }
   void detect(const std::string& sandbox = "s1") {
     watcher::Detection detection;
     detection.sandbox =
         runtime.sandboxes.contains(sandbox) ? runtime.sandboxes[sandbox].sandbox : cri::Sandbox{sandbox};
-    const auto config = makeConfig();
+    auto config = std::make_shared<config::Config>(*makeConfig());
+    config->workloads[0].liveness = liveness;
     detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
     detection.cause = Cause::unreachable;
     detection.waitingSince = detection.failureKnown = Monotonic::now();
@@ -90,6 +99,9 @@ struct RecoveryTest : testing::Test {
   std::optional<Manager> manager;
   test::Gate* readyGate = nullptr;
   Result<> readyResult;
+  std::optional<config::Liveness> liveness;
+  int deadAnswers = 0;
+  int questions = 0;
 };
 
 TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
@@ -104,6 +116,51 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_TRUE(
       metric(R"(fallbackd_recovery_seconds_count{cause="unreachable",phase="total",workload="checkout"} 1)"));
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 1)"));
+}
+
+TEST_F(RecoveryTest, AFallbackThatFailsItsLivenessCheckIsStoppedAndRestarted) {
+  liveness.emplace();
+  liveness->interval = 1ms;
+  liveness->failures = 3;
+  deadAnswers = 2;  // too few in a row
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  ASSERT_TRUE(runUntil(loop, [&] { return questions >= 4; }));
+  EXPECT_EQ(launcher.launched.size(), 1U);
+  deadAnswers = 3;
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 3s);
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_EQ(manager->incidents()[0].restarts, 1U);
+}
+
+TEST_F(RecoveryTest, WhatNoJournalKnowsIsCollectedAtTheStart) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  const auto id = manager->incidents()[0].id;
+  Manager next(*services, makeConfig());
+  bool adopted = false;
+  boost::asio::co_spawn(loop, next.adopt(), [&](std::exception_ptr) { adopted = true; });
+  ASSERT_TRUE(runUntil(loop, [&] { return adopted; }));
+  ASSERT_TRUE(launcher.kept);
+  ASSERT_EQ(launcher.kept->size(), 1U);
+  EXPECT_EQ(launcher.kept->front().recoveryId, id);
+  boost::asio::co_spawn(loop, next.stop(), boost::asio::detached);
+  loop.run_for(100ms);
+}
+
+TEST(JournalLock, OfTwoDaemonsOneHasIt) {
+  std::string name = "/tmp/recovery-test-XXXXXX";
+  const std::string folder = ::mkdtemp(name.data());
+  {
+    const auto first = Journal::open(folder);
+    ASSERT_TRUE(first);
+    const auto second = Journal::open(folder);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().reason, Reason::already_exists);
+  }
+  EXPECT_TRUE(Journal::open(folder));
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(RecoveryTest, ARuntimeThatGoesAwayDuringTheLaunchDelaysItOnly) {

@@ -1,0 +1,18 @@
+// The variables of a fallback: what a container of the pod would be told, and what the workload says.
+#pragma once
+
+#include "launcher/launcher.hpp"
+#include "launcher/volumes.hpp"
+
+#include <string>
+#include <vector>
+
+namespace fallbackd::launcher {
+
+/// NAME=VALUE, sorted. The later of these counts: POD_NAME, POD_NAMESPACE, POD_IP, NODE_NAME, HOSTNAME; on
+/// request the variables of the Service "kubernetes", which the daemon has from its own pod; the workload's
+/// own; values from files of its volumes. Stage rootfs for a file that cannot be read.
+Result<std::vector<std::string>> environment(const LaunchRequest& request, const VolumeSource& source,
+                                             std::vector<std::string>& notes);
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,88 @@
+#include "launcher/labels.hpp"
+
+#include "base/strings.hpp"
+#include "sys/file.hpp"
+
+#include <algorithm>
+#include <unistd.h>
+
+namespace fallbackd::launcher {
+
+namespace {
+
+using config::SecurityProfile;
+
+constexpr std::size_t kMaxText = 1 << 20;
+constexpr std::string_view kDefaultProfile = "cri-containerd.apparmor.d";  // containerd's own name for it
+
+bool hasAppArmor(const KernelFolders& kernel) {
+  const auto enabled = sys::readFile(Stage::identity, kernel.sys + "/module/apparmor/parameters/enabled", 16);
+  return enabled && trim(*enabled) == "Y";
+}
+
+/// The kernel knows the file system of a module that was switched on at boot, whoever has mounted it where.
+bool hasSeLinux(const KernelFolders& kernel) {
+  const auto known = sys::readFile(Stage::identity, kernel.proc + "/filesystems", kMaxText);
+  if (!known) return false;
+  const auto lines = split(*known, '\n');
+  return std::any_of(lines.begin(), lines.end(),
+                     [](std::string_view line) { return line.ends_with("\tselinuxfs"); });
+}
+
+/// True also where the list cannot be read (no securityfs in a container): then the kernel will tell.
+bool mayBeLoaded(const KernelFolders& kernel, std::string_view profile) {
+  const auto list =
+      sys::readFile(Stage::identity, kernel.sys + "/kernel/security/apparmor/profiles", kMaxText);
+  if (!list) return true;
+  const auto lines = split(*list, '\n');
+  const std::string prefix = std::string(profile) + " (";
+  return std::any_of(lines.begin(), lines.end(),
+                     [&](std::string_view line) { return line.starts_with(prefix); });
+}
+
+Result<> addAppArmor(const KernelFolders& kernel, const SecurityProfile& wanted,
+                     std::vector<ProcessAttribute>& out, std::vector<std::string>& notes) {
+  if (wanted.type == SecurityProfile::Type::unconfined) return {};
+  const bool named = wanted.type == SecurityProfile::Type::localhost;
+  const std::string profile = named ? wanted.localhost : std::string(kDefaultProfile);
+  if (!mayBeLoaded(kernel, profile)) {
+    if (named)
+      return fail(Stage::identity, Reason::not_found, "AppArmor profile " + profile + " is not loaded");
+    notes.push_back("AppArmor is on, but containerd's default profile is not loaded: it runs without one");
+    return {};
+  }
+  // Kernels before 5.8 have one file for all modules.
+  const bool own = ::access((kernel.proc + "/self/attr/apparmor/exec").c_str(), F_OK) == 0;
+  out.push_back({own ? "attr/apparmor/exec" : "attr/exec", "exec " + profile});
+  return {};
+}
+
+Result<> addSeLinux(const KernelFolders& kernel, pid_t pause, const std::string& wanted,
+                    std::vector<ProcessAttribute>& out) {
+  std::string label = wanted;
+  if (label.empty()) {
+    const std::string file = kernel.proc + "/" + std::to_string(pause) + "/attr/current";
+    FB_TRY(label, sys::readFile(Stage::identity, file, 4096));
+    while (!label.empty() && (label.back() == '\0' || label.back() == '\n')) label.pop_back();
+  }
+  out.push_back({"attr/exec", label});
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<ProcessAttribute>> processLabels(const KernelFolders& kernel, pid_t pause,
+                                                    const config::Security& security,
+                                                    std::vector<std::string>& notes) {
+  std::vector<ProcessAttribute> attributes;
+  if (hasAppArmor(kernel)) {
+    FB_CHECK(addAppArmor(kernel, security.appArmor, attributes, notes));
+  } else if (security.appArmor.type == SecurityProfile::Type::localhost) {
+    return fail(Stage::identity, Reason::unavailable,
+                "AppArmor profile " + security.appArmor.localhost + " on a node without AppArmor");
+  }
+  if (hasSeLinux(kernel)) FB_CHECK(addSeLinux(kernel, pause, security.seLinuxLabel, attributes));
+  return attributes;
+}
+
+}  // namespace fallbackd::launcher

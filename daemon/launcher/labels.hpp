@@ -1,0 +1,27 @@
+// The node's security modules: what a container of the pod would be labelled with.
+#pragma once
+
+#include "config/model.hpp"
+#include "launcher/protocol.hpp"
+
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace fallbackd::launcher {
+
+/// Where the kernel tells of its modules; other trees in tests.
+struct KernelFolders {
+  std::string proc = "/proc";
+  std::string sys = "/sys";
+};
+
+/// What the new process has to write before it executes anything. AppArmor: the profile that containerd gives
+/// its containers, or the workload's. SELinux: the workload's label, or that of the pause process, which is
+/// the pod's. Nothing where the node has neither. A default profile that is not loaded is left out, and said
+/// in `notes`. Stage identity.
+Result<std::vector<ProcessAttribute>> processLabels(const KernelFolders& kernel, pid_t pause,
+                                                    const config::Security& security,
+                                                    std::vector<std::string>& notes);
+
+}  // namespace fallbackd::launcher

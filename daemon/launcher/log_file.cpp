@@ -1,0 +1,130 @@
+#include "launcher/log_file.hpp"
+
+#include "sys/file.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <ctime>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <tuple>
+#include <unistd.h>
+#include <vector>
+
+namespace fallbackd::launcher {
+
+namespace {
+
+/// kubelet's form: UTC, "20060102-150405".
+std::string rotatedSuffix(Wall::time_point now) {
+  const std::time_t seconds = Wall::to_time_t(now);
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char text[32];
+  const std::size_t size = std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &parts);
+  return {text, size};
+}
+
+/// "3.log" or "3.log.20260102-150405"; what is neither is not ours to remove.
+struct LogName {
+  std::string name;
+  unsigned restart = 0;
+  std::string rotated;  // empty: the one that is or was written to
+
+  static std::vector<LogName> in(const std::vector<std::string>& names) {
+    std::vector<LogName> logs;
+    for (const auto& name : names) {
+      LogName log{name, 0, ""};
+      const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), log.restart);
+      const std::string_view rest(end, static_cast<std::size_t>(name.data() + name.size() - end));
+      if (code != std::errc{} || !(rest == ".log" || rest.starts_with(".log."))) continue;
+      if (rest.size() > 5) log.rotated = rest.substr(5);
+      logs.push_back(std::move(log));
+    }
+    return logs;
+  }
+};
+
+/// Newest first.
+bool newer(const LogName& left, const LogName& right) {
+  return std::tuple(left.restart, left.rotated.empty(), left.rotated) >
+         std::tuple(right.restart, right.rotated.empty(), right.rotated);
+}
+
+}  // namespace
+
+std::string logFileOf(const std::string& logDirectory, const std::string& container, unsigned restartCount) {
+  if (logDirectory.empty()) return {};
+  return logDirectory + "/" + container + "-fallback/" + std::to_string(restartCount) + ".log";
+}
+
+Result<LogFile> LogFile::open(const std::string& path, config::LogLimits limits) {
+  const auto fileAt = path.rfind('/');
+  const auto folderAt = fileAt == std::string::npos ? fileAt : path.rfind('/', fileAt - 1);
+  if (folderAt == std::string::npos || folderAt == 0) {
+    return fail(Stage::logs, Reason::invalid, "log file " + path);
+  }
+  const std::string podFolder = path.substr(0, folderAt);
+  const std::string folder = path.substr(folderAt + 1, fileAt - folderAt - 1);
+  FB_CHECK(sys::makeDirs(Stage::logs, podFolder, 0755));
+  FB_TRY(const auto pod, sys::openDir(Stage::logs, podFolder));
+  if (::mkdirat(pod.get(), folder.c_str(), 0755) != 0 && errno != EEXIST) {
+    return failErrno(Stage::logs, "create folder " + folder + " in " + podFolder);
+  }
+  LogFile log;
+  FB_TRY(auto opened, sys::openBeneath(Stage::logs, pod, folder, O_RDONLY | O_DIRECTORY));
+  log.folder_ = sys::DirFd(opened.release());
+  log.name_ = path.substr(fileAt + 1);
+  log.limits_ = limits;
+  FB_CHECK(log.openFile());
+  log.prune();
+  return log;
+}
+
+Result<> LogFile::openFile() {
+  FB_TRY(file_, sys::openBeneath(Stage::logs, folder_, name_, O_WRONLY | O_APPEND | O_CREAT));
+  struct stat info {};
+  if (::fstat(file_.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink != 1) {
+    file_.reset();
+    return fail(Stage::logs, Reason::unsafe_file_type, name_ + " is not a file of its own");
+  }
+  if (::fchmod(file_.get(), 0640) != 0) return failErrno(Stage::logs, "set the mode of " + name_);
+  size_ = static_cast<std::uint64_t>(info.st_size);
+  return {};
+}
+
+void LogFile::write(std::string_view lines) {
+  if (!folder_ || lines.empty()) return;
+  if (size_ > 0 && size_ + lines.size() > limits_.maxBytes) rotate(Wall::now());
+  if (!file_) return;
+  if (sys::writeAll(Stage::logs, file_, lines, name_)) {
+    size_ += lines.size();
+  } else if (::ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) {
+    file_.reset();  // it ends in half a line: nothing more of the sort
+  }
+}
+
+void LogFile::rotate(Wall::time_point now) {
+  const std::string rotated = name_ + "." + rotatedSuffix(now);
+  // Twice in one second: the file grows a little above its limit until the next.
+  if (::renameat2(folder_.get(), name_.c_str(), folder_.get(), rotated.c_str(), RENAME_NOREPLACE) != 0 &&
+      errno != ENOENT) {
+    return;
+  }
+  // Without a new file the lines are lost until the next rotation; the process matters more.
+  static_cast<void>(openFile());
+  prune();
+}
+
+void LogFile::prune() const {
+  const auto names = sys::listDir(Stage::logs, folder_);
+  if (!names) return;
+  auto logs = LogName::in(*names);
+  std::sort(logs.begin(), logs.end(), newer);
+  for (std::size_t i = limits_.maxFiles; i < logs.size(); ++i) {
+    if (logs[i].name != name_) ::unlinkat(folder_.get(), logs[i].name.c_str(), 0);
+  }
+}
+
+}  // namespace fallbackd::launcher

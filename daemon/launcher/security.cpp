@@ -1,0 +1,57 @@
+#include "launcher/security.hpp"
+
+#include "launcher/seccomp.hpp"
+#include "sys/file.hpp"
+
+#include <sys/resource.h>
+
+namespace fallbackd::launcher {
+
+namespace {
+
+constexpr std::size_t kMaxProfile = 1 << 20;
+
+}  // namespace
+
+Result<> Confinement::prepare() {
+  FB_TRY(defaults_[0], compileDefaultFilter(0));
+  return {};
+}
+
+Result<std::string> Confinement::filter(const config::Security& security) {
+  using Type = config::SecurityProfile::Type;
+  if (security.seccomp.type == Type::unconfined) return std::string();
+  if (security.seccomp.type == Type::localhost) {
+    FB_TRY(const auto folder, sys::openDir(Stage::identity, profiles_));
+    FB_TRY(const auto file, sys::openBeneath(Stage::identity, folder, security.seccomp.localhost));
+    FB_TRY(const auto text, sys::readAll(Stage::identity, file, kMaxProfile, security.seccomp.localhost));
+    auto program = compileFilterProfile(text);
+    if (!program) {
+      auto error = std::move(program).error();
+      error.context =
+          "seccomp profile " + profiles_ + "/" + security.seccomp.localhost + ": " + error.context;
+      return tl::unexpected<Error>(std::move(error));
+    }
+    return program;
+  }
+  auto& known = defaults_[security.capabilities];
+  if (known.empty()) {
+    FB_TRY(known, compileDefaultFilter(security.capabilities));
+  }
+  return known;
+}
+
+Result<> Confinement::apply(const LaunchRequest& request, LaunchOrder& order,
+                            std::vector<std::string>& notes) {
+  const auto& security = request.workload.security;
+  order.capabilities = security.capabilities;
+  FB_TRY(order.seccomp, filter(security));
+  FB_TRY(order.attributes, processLabels(kernel_, request.sandbox.pausePid, security, notes));
+  for (const auto& limit : security.rlimits) {
+    const auto value = limit.value.value_or(RLIM_INFINITY);
+    order.limits.push_back({static_cast<std::uint32_t>(limit.resource), value, value});
+  }
+  return {};
+}
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,159 @@
+// What a workload may ask for beyond the default: capabilities, filters, labels, limits. Filters are tried by
+// making the calls.
+#include "launch_fixture.hpp"
+
+#include <cerrno>
+#include <sys/resource.h>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::test {
+
+using config::SecurityProfile;
+using ::testing::HasSubstr;
+
+class Confinement : public LaunchTest {
+ protected:
+  ProbeOutput attackOf(launcher::LaunchRequest wanted) {
+    const auto process = launched(std::move(wanted));
+    if (process == nullptr) return ProbeOutput("");
+    ProbeOutput output(logWith(process, " F end\n"));
+    stop(process);
+    return output;
+  }
+  launcher::LaunchRequest withProfile(const std::string& text) {
+    auto given = options();
+    given.seccompProfiles = folder / "seccomp";
+    writeText(folder / "seccomp" / "profile.json", text);
+    launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), given,
+                                                         launcher::LocalLauncher::VerifyPause{});
+    EXPECT_TRUE(launcher->start());
+    auto wanted = request({"attack"});
+    wanted.workload.security.seccomp = {SecurityProfile::Type::localhost, "profile.json"};
+    return wanted;
+  }
+  Error refusal(launcher::LaunchRequest wanted) {
+    auto process = launch(std::move(wanted));
+    EXPECT_FALSE(process);
+    if (!process) return process.error();
+    stop(*process);
+    return {Stage::run, Reason::internal, 0, "it was launched"};
+  }
+};
+
+TEST_F(Confinement, ExactlyTheCapabilitiesThatWereAskedFor) {
+  auto wanted = request({"report"});
+  wanted.workload.security.capabilities = 1ULL << 10 | 1ULL << 5;  // NET_BIND_SERVICE, KILL
+  auto seen = reportOf(wanted);
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
+    EXPECT_EQ(seen.status(set), "0000000000000420") << set;
+  }
+  EXPECT_EQ(seen.status("NoNewPrivs"), "1");
+  wanted.workload.user = {0, 0, {}};
+  wanted.recoveryId = "root";
+  wanted.workload.match.container = "root";
+  seen = reportOf(wanted);
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
+    EXPECT_EQ(seen.status(set), "0000000000000420") << set;
+  }
+}
+
+TEST_F(Confinement, ACapabilityWorksForAnOrdinaryUser) {
+  auto wanted = request({"listen", "80"});
+  wanted.workload.user = {1234, 1234, {}};
+  wanted.workload.security.capabilities = 1ULL << 10;
+  const auto process = launched(wanted);
+  ASSERT_NE(process, nullptr);
+  logWith(process, "up");
+  stop(process);
+}
+
+TEST_F(Confinement, TheDefaultFilterLiftsWhatACapabilityIsFor) {
+  auto wanted = request({"attack"});
+  wanted.workload.user = {0, 0, {}};
+  wanted.workload.security.capabilities = 1ULL << 18;  // SYS_CHROOT
+  const auto seen = attackOf(wanted);
+  EXPECT_EQ(seen.number("try.chroot"), 0);
+  EXPECT_EQ(seen.number("try.mount"), EPERM);
+  EXPECT_EQ(seen.number("try.unshare"), EPERM);
+}
+
+TEST_F(Confinement, AProfileThatDeniesByName) {
+  const auto seen = attackOf(withProfile(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+    {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13, "args": [{"index": 0, "value": 40, "op": "SCMP_CMP_EQ"}]},
+    {"names": ["personality", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]})"));
+  EXPECT_EQ(seen.number("try.vsock"), EACCES);
+  EXPECT_EQ(seen.number("try.personality.query"), ENOSYS);
+  EXPECT_EQ(seen.number("try.fork"), 0);
+}
+
+TEST_F(Confinement, AProfileThatAllowsByName) {
+  // Neither execveat nor what the launch itself needs is named.
+  const auto seen = attackOf(withProfile(R"({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1,
+    "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"], "syscalls": [{"names": ["write", "writev", "read", "open", "openat",
+    "close", "exit_group", "brk", "mmap", "munmap", "mprotect", "fstat", "newfstatat", "arch_prctl", "set_tid_address",
+    "set_robust_list", "rseq", "prlimit64", "readlink", "readlinkat", "getrandom", "pause", "lseek", "ioctl", "rt_sigaction", "ppoll"],
+    "action": "SCMP_ACT_ALLOW"}, {"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [
+    {"index": 0, "value": 4294967295, "op": "SCMP_CMP_EQ"}, {"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}]}]})"));
+  EXPECT_EQ(seen.number("try.personality.query"), 0);  // one of two values for the same argument
+  EXPECT_EQ(seen.number("try.personality.norandom"), EPERM);
+  EXPECT_EQ(seen.number("try.fork"), EPERM);
+  EXPECT_EQ(seen.number("try.unknown.900"), ENOSYS);  // newer than all that it names
+}
+
+TEST_F(Confinement, AProfileThatCannotBeUsedIsNamed) {
+  for (
+      const auto& [text, words] : std::vector<std::pair<std::string, std::string>>{
+          {"{", "not a JSON object"},
+          {R"({"defaultAction": "SCMP_ACT_MAYBE"})", "SCMP_ACT_MAYBE"},
+          {R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_TRACE"}]})",
+           "SCMP_ACT_TRACE"},
+          {R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_TRAP",
+              "includes": {"caps": ["CAP_SYS_ADMIN"]}}]})",
+           "includes"},
+          {R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_TRAP",
+              "args": [{"index": 9, "value": 0, "op": "SCMP_CMP_EQ"}]}]})",
+           "args"}}) {
+    const auto error = refusal(withProfile(text));
+    EXPECT_EQ(error.stage, Stage::identity) << text;
+    EXPECT_THAT(error.message(), HasSubstr(words));
+    EXPECT_THAT(error.message(), HasSubstr("seccomp/profile.json"));
+  }
+  auto wanted = withProfile("{}");
+  wanted.workload.security.seccomp.localhost = "missing.json";
+  EXPECT_EQ(refusal(wanted).reason, Reason::not_found);
+}
+
+TEST_F(Confinement, WithoutAFilterWhereThatWasAskedFor) {
+  auto wanted = request({"report"});
+  wanted.workload.security.seccomp.type = SecurityProfile::Type::unconfined;
+  EXPECT_EQ(reportOf(std::move(wanted)).status("Seccomp"), "0");
+}
+
+TEST_F(Confinement, LimitsOfTheWorkload) {
+  auto wanted = request({"report"});
+  wanted.workload.security.rlimits = {{RLIMIT_NOFILE, 64}, {RLIMIT_CORE, 4096}};
+  const auto seen = reportOf(std::move(wanted));
+  EXPECT_EQ(seen.one("rlimit.nofile"), "64 64");
+  EXPECT_EQ(seen.one("rlimit.core"), "4096 4096");
+}
+
+// Where the node has neither AppArmor nor SELinux, what is decided is tried on stand-in trees (labels_test),
+// and here that the launch does write what was decided.
+TEST_F(Confinement, TheLabelIsWrittenBeforeTheBinaryIsExecuted) {
+  const auto kernel = folder / "kernel";
+  writeText(kernel / "proc" / "filesystems", "nodev\tselinuxfs\n");
+  auto given = options();
+  given.kernel = {kernel / "proc", kernel / "sys"};
+  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), given,
+                                                       launcher::LocalLauncher::VerifyPause{});
+  ASSERT_TRUE(launcher->start());
+  auto wanted = request({"wait"});
+  wanted.workload.security.seLinuxLabel = "system_u:system_r:container_t:s0";
+  // The real kernel has no such attribute: a fallback without its label must not run.
+  const auto error = refusal(wanted);
+  EXPECT_EQ(error.stage, Stage::identity);
+  EXPECT_THAT(error.message(), HasSubstr("label the process by attr/exec"));
+}
+
+}  // namespace fallbackd::test

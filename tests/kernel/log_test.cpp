@@ -1,0 +1,128 @@
+// The way of what a fallback writes: FIFO, pump, file, rotation.
+#include "base/strings.hpp"
+#include "launch_fixture.hpp"
+#include "launcher/logs.hpp"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::test {
+
+using launcher::LogFile;
+using launcher::LogPump;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class Logs : public LaunchTest {
+ protected:
+  [[nodiscard]] std::vector<std::string> filesIn(const std::filesystem::path& path) const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(path))
+      names.push_back(entry.path().filename());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+  [[nodiscard]] std::filesystem::path logFolder() const { return folder / "logs" / "app-fallback"; }
+};
+
+TEST_F(Logs, AFileThatIsFullIsRotatedAndTheOldestGo) {
+  auto file = LogFile::open(logFolder() / "7.log", {.maxBytes = 100, .maxFiles = 3});
+  ASSERT_TRUE(file);
+  // Rotated ones of earlier restarts and seconds; kubelet names them alike.
+  for (const char* name : {"5.log", "6.log", "6.log.20260101-000000", "7.log.20260101-000000"}) {
+    writeText(logFolder() / name, "old\n");
+  }
+  writeText(logFolder() / "notes.txt", "not ours\n");
+  const std::string line(60, 'x');
+  file->write(line + "1\n");
+  file->write(line + "2\n");
+  const auto names = filesIn(logFolder());
+  ASSERT_EQ(names.size(), 4U) << testing::PrintToString(names);
+  EXPECT_EQ(names[0], "7.log");
+  EXPECT_EQ(names[1], "7.log.20260101-000000");
+  EXPECT_EQ(contentOf(logFolder() / names[2]), line + "1\n");
+  EXPECT_EQ(contentOf(logFolder() / "7.log"), line + "2\n");
+  EXPECT_EQ(names[3], "notes.txt");
+}
+
+TEST_F(Logs, AFileThatIsALinkIsNotWritten) {
+  writeText(folder / "victim", "precious\n");
+  std::filesystem::create_directories(logFolder());
+  std::filesystem::create_symlink(folder / "victim", logFolder() / "0.log");
+  EXPECT_FALSE(LogFile::open(logFolder() / "0.log", {}));
+  std::filesystem::remove(logFolder() / "0.log");
+  std::filesystem::create_hard_link(folder / "victim", logFolder() / "0.log");
+  EXPECT_EQ(LogFile::open(logFolder() / "0.log", {}).error().reason, Reason::unsafe_file_type);
+  std::filesystem::remove(logFolder() / "0.log");
+  // Swapped while it is written: the next file is looked at as the first was.
+  auto file = LogFile::open(logFolder() / "0.log", {.maxBytes = 10, .maxFiles = 3});
+  ASSERT_TRUE(file);
+  file->write("one line\n");
+  std::filesystem::remove(logFolder() / "0.log");
+  std::filesystem::create_symlink(folder / "victim", logFolder() / "0.log");
+  file->write("another\n");
+  EXPECT_EQ(contentOf(folder / "victim"), "precious\n");
+}
+
+TEST_F(Logs, NothingLeavesTheFifoBeforeItIsInTheFile) {
+  const std::string fifos = folder / "fifos";
+  ASSERT_TRUE(launcher::makeFifos(fifos, {}));
+  auto out = launcher::openFifo(fifos, "stdout", launcher::FifoEnd::process);
+  auto err = launcher::openFifo(fifos, "stderr", launcher::FifoEnd::process);
+  ASSERT_TRUE(out && err);
+  const std::string text = "first\nsecond, without an end";
+  ASSERT_EQ(::write(out->get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  const auto start = [&](LogFile file) {
+    auto daemonOut = launcher::openFifo(fifos, "stdout", launcher::FifoEnd::daemon);
+    auto daemonErr = launcher::openFifo(fifos, "stderr", launcher::FifoEnd::daemon);
+    return LogPump::start(loop.get_executor(), std::move(*daemonOut), std::move(*daemonErr), std::move(file));
+  };
+  // A pump that ends before it had a turn has taken nothing.
+  start(LogFile()).value().reset();
+  loop.poll();
+  loop.restart();
+  auto file = LogFile::open(logFolder() / "0.log", {});
+  ASSERT_TRUE(file);
+  auto pump = start(std::move(*file));
+  ASSERT_TRUE(pump);
+  while (contentOf(logFolder() / "0.log").find("second") == std::string::npos) loop.run_one();
+  const auto log = contentOf(logFolder() / "0.log");
+  EXPECT_THAT(log, HasSubstr("stdout F first\n"));
+  EXPECT_THAT(log, HasSubstr("stdout P second, without an end\n"));
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 2);
+  pump->reset();
+  loop.restart();
+  loop.poll();
+}
+
+TEST_F(Logs, TheProgramMayOpenItsOutputAgain) {
+  auto wanted = request({"reopen"});
+  wanted.workload.user = {1234, 2345, {}};
+  const auto process = launched(std::move(wanted));
+  ASSERT_NE(process, nullptr);
+  logWith(process, "stdout F again");
+  stop(process);
+}
+
+TEST_F(Logs, AllLinesOfAFloodArriveInOrder) {
+  const auto process = launched(request({"lines", "50000"}));
+  ASSERT_NE(process, nullptr);
+  const auto log = logWith(process, "line 49999\n");
+  std::string text;  // what a reader of such files puts together
+  for (const auto line : split(log, '\n')) {
+    const auto words = split(line, ' ');  // TIME STREAM TAG CONTENT
+    if (words.size() < 3) continue;
+    const auto head = words[0].size() + words[1].size() + words[2].size() + 3;
+    text.append(line.substr(std::min(head, line.size())));
+    if (words[2] == "F") text.append("\n");
+  }
+  std::string expected;
+  for (int i = 0; i < 50000; ++i) expected += "line " + std::to_string(i) + "\n";
+  EXPECT_TRUE(text == expected);
+  stop(process);
+}
+
+}  // namespace fallbackd::test

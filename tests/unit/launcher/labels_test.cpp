@@ -1,0 +1,96 @@
+// Which labels a node's security modules want, on stand-ins for its /proc and /sys.
+#include "launcher/labels.hpp"
+
+#include "temp_folder.hpp"
+
+#include <filesystem>
+#include <fstream>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::launcher {
+namespace {
+
+using config::SecurityProfile;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class Labels : public ::testing::Test {
+ protected:
+  void write(const std::string& path, const std::string& text) const {
+    const std::filesystem::path file = std::filesystem::path(folder.path()) / path;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text;
+  }
+  void appArmor(const std::string& profiles) const {
+    write("sys/module/apparmor/parameters/enabled", "Y\n");
+    write("sys/kernel/security/apparmor/profiles", profiles);
+    write("proc/self/attr/apparmor/exec", "");
+  }
+  Result<std::vector<ProcessAttribute>> labels() {
+    return processLabels(
+        {std::filesystem::path(folder.path()) / "proc", std::filesystem::path(folder.path()) / "sys"}, 42,
+        security, notes);
+  }
+  test::TempFolder folder;
+  config::Security security;
+  std::vector<std::string> notes;
+};
+
+std::vector<std::string> written(const Result<std::vector<ProcessAttribute>>& labels) {
+  std::vector<std::string> all;
+  for (const auto& one : *labels) all.push_back(one.file + "=" + one.value);
+  return all;
+}
+
+TEST_F(Labels, NothingOnANodeWithoutModules) {
+  write("proc/filesystems", "nodev\tproc\n\text4\n");
+  EXPECT_THAT(*labels(), IsEmpty());
+  write("sys/module/apparmor/parameters/enabled", "N\n");
+  EXPECT_THAT(*labels(), IsEmpty());
+  EXPECT_THAT(notes, IsEmpty());
+}
+
+TEST_F(Labels, TheDefaultProfileOfContainers) {
+  appArmor("cri-containerd.apparmor.d (enforce)\nother (complain)\n");
+  EXPECT_THAT(written(labels()), ElementsAre("attr/apparmor/exec=exec cri-containerd.apparmor.d"));
+  std::filesystem::remove_all(std::filesystem::path(folder.path()) / "proc");  // a kernel before 5.8
+  EXPECT_THAT(written(labels()), ElementsAre("attr/exec=exec cri-containerd.apparmor.d"));
+}
+
+TEST_F(Labels, ADefaultProfileThatIsNotLoadedIsSaid) {
+  appArmor("other (enforce)\n");
+  EXPECT_THAT(*labels(), IsEmpty());
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("not loaded")));
+}
+
+TEST_F(Labels, ANamedProfileMustBeThere) {
+  security.appArmor = {SecurityProfile::Type::localhost, "k8s-shop"};
+  EXPECT_EQ(labels().error().reason, Reason::unavailable);  // no AppArmor
+  appArmor("k8s-shop-other (enforce)\n");
+  EXPECT_EQ(labels().error().reason, Reason::not_found);
+  appArmor("k8s-shop (enforce)\n");
+  EXPECT_THAT(written(labels()), ElementsAre("attr/apparmor/exec=exec k8s-shop"));
+  // A container has no securityfs: the kernel then tells at the write.
+  std::filesystem::remove_all(std::filesystem::path(folder.path()) / "sys/kernel");
+  EXPECT_THAT(written(labels()), ElementsAre("attr/apparmor/exec=exec k8s-shop"));
+}
+
+TEST_F(Labels, UnconfinedIsNoLabel) {
+  appArmor("cri-containerd.apparmor.d (enforce)\n");
+  security.appArmor.type = SecurityProfile::Type::unconfined;
+  EXPECT_THAT(*labels(), IsEmpty());
+}
+
+TEST_F(Labels, SeLinuxTakesTheSandboxesLabelOrTheWorkloads) {
+  write("proc/filesystems", "nodev\tselinuxfs\n");
+  EXPECT_FALSE(labels());  // nobody knows the pod's
+  write("proc/42/attr/current", std::string("system_u:system_r:container_t:s0:c1,c2\0", 39));
+  EXPECT_THAT(written(labels()), ElementsAre("attr/exec=system_u:system_r:container_t:s0:c1,c2"));
+  security.seLinuxLabel = "system_u:system_r:other_t:s0";
+  EXPECT_THAT(written(labels()), ElementsAre("attr/exec=system_u:system_r:other_t:s0"));
+}
+
+}  // namespace
+}  // namespace fallbackd::launcher
