@@ -22,17 +22,16 @@ namespace {
 
 constexpr auto kPatience = 20s;
 
-/// A sealed copy, as the cache makes them.
-sys::UniqueFd sealedCopy(const char* path) {
-  const sys::UniqueFd source(::open(path, O_RDONLY | O_CLOEXEC));
-  sys::UniqueFd copy(::memfd_create("probe", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  while (::sendfile(copy.get(), source.get(), nullptr, 1 << 20) > 0) {
+}  // namespace
+
+std::shared_ptr<sys::UniqueFd> sealedCopy(const std::filesystem::path& program) {
+  const sys::UniqueFd source(::open(program.c_str(), O_RDONLY | O_CLOEXEC));
+  auto copy = std::make_shared<sys::UniqueFd>(::memfd_create("program", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  while (::sendfile(copy->get(), source.get(), nullptr, 1 << 20) > 0) {
   }
-  ::fcntl(copy.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+  ::fcntl(copy->get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
   return copy;
 }
-
-}  // namespace
 
 std::string contentOf(const std::filesystem::path& path) {
   std::ostringstream text;
@@ -86,7 +85,7 @@ void LaunchTest::SetUp() {
   ASSERT_TRUE(found) << found.error().message();
   hierarchies = std::move(*found);
   sandbox = std::make_unique<FakeSandbox>(folder, hierarchies);
-  probe = std::make_shared<sys::UniqueFd>(sealedCopy(FALLBACKD_TEST_PROBE));
+  probe = sealedCopy(FALLBACKD_TEST_PROBE);
   launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), options(),
                                                        launcher::LocalLauncher::VerifyPause{});
   const auto started = launcher->start();

@@ -92,6 +92,9 @@ class LaunchTest : public ::testing::Test {
   unsigned counter_ = 0;
 };
 
+/// A sealed copy of a program, as the cache makes them.
+std::shared_ptr<sys::UniqueFd> sealedCopy(const std::filesystem::path& program);
+
 /// Whole content, empty where there is none.
 std::string contentOf(const std::filesystem::path& path);
 void writeText(const std::filesystem::path& path, const std::string& text);

@@ -88,5 +88,42 @@ TEST(MountPath, PlacesOfOurOwnAreRefused) {
   }
 }
 
+TEST(Plan, AServerOfTheNodesOwnLoopbackIsNoted) {
+  const test::TempFolder folder;
+  auto request = shopRequest();
+  request.sandbox.resolvConfPath =
+      folder.write("resolv.conf", "nameserver 127.0.0.53\nnameserver 10.0.0.2\n");
+  std::vector<std::string> notes;
+  ASSERT_TRUE(planOrder(request, {}, notes));
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("127.0.0.53")));
+  notes.clear();
+  request.sandbox.network = cri::NamespaceMode::node;  // there it does listen
+  ASSERT_TRUE(planOrder(request, {}, notes));
+  EXPECT_THAT(notes, ElementsAre());
+}
+
+TEST(Plan, GroupsOfThePodAndOfTheWorkload) {
+  auto request = shopRequest();
+  request.workload.user.groups = {3000, 2000};
+  request.sandbox.supplementalGroups = {2000, 1000};
+  EXPECT_THAT(planned(request)->groups, ElementsAre(1000, 2000, 3000));
+}
+
+TEST(Plan, ServiceVariablesAreTheDaemonsOwn) {
+  auto request = shopRequest();
+  request.workload.serviceVariables = true;
+  std::vector<std::string> notes;
+  ::unsetenv("KUBERNETES_SERVICE_HOST");
+  ASSERT_TRUE(planOrder(request, {}, notes));
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("KUBERNETES_SERVICE_HOST")));
+  ::setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1", 1);
+  ::setenv("KUBERNETES_OTHER", "x", 1);
+  const auto order = planned(request);
+  ::unsetenv("KUBERNETES_SERVICE_HOST");
+  ::unsetenv("KUBERNETES_OTHER");
+  EXPECT_THAT(order->env, ::testing::Contains("KUBERNETES_SERVICE_HOST=10.96.0.1"));
+  EXPECT_THAT(order->env, ::testing::Not(::testing::Contains("KUBERNETES_OTHER=x")));
+}
+
 }  // namespace
 }  // namespace fallbackd::launcher
