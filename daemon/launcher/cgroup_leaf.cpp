@@ -95,9 +95,11 @@ Result<> makeFolder(const LeafFolder& folder, const config::Resources& resources
   return limitLegacy(folder.path, resources);
 }
 
-/// "podUID", or systemd's "kubepods-burstable-podUID.slice".
-bool isPodCgroup(const std::string& name) {
-  return name.starts_with("pod") || (name.find("-pod") != std::string::npos && name.ends_with(".slice"));
+/// ".../kubepods/burstable/podUID", or systemd's ".../kubepods-burstable-podUID.slice".
+bool isPodCgroup(const std::filesystem::path& path) {
+  const auto name = path.filename().string();
+  return path.string().find("/kubepods") != std::string::npos &&
+         (name.starts_with("pod") || (name.find("-pod") != std::string::npos && name.ends_with(".slice")));
 }
 
 /// True when none is left there.
@@ -195,7 +197,7 @@ std::vector<std::string> leavesBelow(const std::vector<sys::CgroupHierarchy>& hi
     for (fs::recursive_directory_iterator it(hierarchy.mountPoint, error), end; !error && it != end;
          it.increment(error)) {
       std::error_code gone;
-      if (!isPodCgroup(it->path().filename().string()) || !it->is_directory(gone)) continue;
+      if (!isPodCgroup(it->path()) || !it->is_directory(gone)) continue;
       // No deeper: a pod may be a node of its own, with pods and fallbacks that are not ours.
       it.disable_recursion_pending();
       for (const auto& child : fs::directory_iterator(it->path(), gone)) {

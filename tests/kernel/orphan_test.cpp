@@ -12,13 +12,10 @@ class Orphans : public LaunchTest {
   void SetUp() override {
     LaunchTest::SetUp();
     for (const auto& hierarchy : hierarchies) {
-      const auto pod = std::filesystem::path(hierarchy.folderOf(sandbox->status().cgroupParent)) / "podtest";
-      std::filesystem::create_directory(pod);
-      for (const char* name : {"cpuset.cpus", "cpuset.mems"}) {
-        const auto value = contentOf(pod.parent_path() / name);
-        if (!value.empty()) writeText(pod / name, value);
-      }
-      pods_.push_back(pod);
+      const std::filesystem::path top = hierarchy.folderOf(sandbox->status().cgroupParent);
+      makeCgroup(top / "kubepods");
+      makeCgroup(top / "kubepods" / "podtest");
+      pods_.push_back(top / "kubepods" / "podtest");
     }
     // Only below this test's own pod: the machine may have others.
     for (auto& hierarchy : hierarchies)
@@ -29,12 +26,22 @@ class Orphans : public LaunchTest {
     ASSERT_TRUE(launcher->start());
   }
   void TearDown() override {
-    for (const auto& pod : pods_) ::rmdir(pod.c_str());
+    for (const auto& pod : pods_) {
+      ::rmdir(pod.c_str());
+      ::rmdir(pod.parent_path().c_str());
+    }
     LaunchTest::TearDown();
+  }
+  static void makeCgroup(const std::filesystem::path& path) {
+    std::filesystem::create_directory(path);
+    for (const char* name : {"cpuset.cpus", "cpuset.mems"}) {
+      const auto value = contentOf(path.parent_path() / name);
+      if (!value.empty()) writeText(path / name, value);
+    }
   }
   launcher::LaunchRequest inPod(const std::string& container) {
     auto wanted = request({"wait"});
-    wanted.sandbox.cgroupParent = "/podtest";
+    wanted.sandbox.cgroupParent = "/kubepods/podtest";
     wanted.workload.match.container = container;
     return wanted;
   }
@@ -52,6 +59,9 @@ TEST_F(Orphans, AreEndedAndRemovedAndTheKeptLiveOn) {
   const auto nested = pods_.front() / "container" / "podinner" / "fallback-inner";
   std::filesystem::create_directories(nested);
   EXPECT_GE(run(launcher->collectOrphans({keptRecord})), 2U);
+  // Dead at once; buried when the spawner, its parent, has had its turn.
+  for (int i = 0; i < 1000 && ::kill(lostRecord.pid, 0) == 0; ++i)
+    loop.run_for(std::chrono::milliseconds(10));
   EXPECT_NE(::kill(lostRecord.pid, 0), 0);
   for (const auto& leaf : lostRecord.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf)) << leaf;
   EXPECT_FALSE(std::filesystem::exists(lostRecord.fifoDir));
