@@ -1,5 +1,7 @@
 #include "cache/sealed.hpp"
 
+#include "sys/mount.hpp"
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -120,7 +122,14 @@ Result<sys::UniqueFd> seal(sys::UniqueFd fd, SealMethod method, const std::strin
     if (!reader) return failErrno(Stage::admission, "reopen the copy of " + name);
     // The umask took part in the mode that open() gave.
     if (::fchmod(fd.get(), kMode) != 0) return failErrno(Stage::admission, "chmod the copy of " + name);
-    return reader;
+    // Its owner, a fallback's uid 0, might change the mode back and write once nobody executes it
+    // (CVE-2019-5736): by way of a read-only mount nobody can. Whoever may not mount runs nothing as another.
+    const auto tree = sys::copyMount(Stage::admission, fd, {.readOnly = true}, "the copy of " + name);
+    if (!tree) return reader;
+    sys::UniqueFd fixed(
+        ::open(("/proc/self/fd/" + std::to_string(tree->get())).c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fixed) return failErrno(Stage::admission, "reopen the copy of " + name);
+    return fixed;
   }
   constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
   if (::fchmod(fd.get(), kMode) != 0) return failErrno(Stage::admission, "chmod the copy of " + name);
