@@ -128,9 +128,10 @@ Result<std::string> compileDefaultFilter(std::uint64_t capabilities) {
   ::seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
   FB_CHECK(denyCalls(context, capabilities));
   if ((capabilities & kAdmin) == 0) FB_CHECK(denyNamespaces(context));
-  // Talks to the hypervisor, past every network policy.
+  // Talks to the hypervisor, past every network policy. Of the family the kernel looks at 32 bits only: so
+  // must the rule, or a bit above them gets past it.
   const int code = ::seccomp_rule_add(context.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
-                                      SCMP_A0(SCMP_CMP_EQ, AF_VSOCK));
+                                      SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffU, AF_VSOCK));
   if (code != 0) return ruleFailed("socket", code);
   return exportProgram(context, makePrologue());
 }
