@@ -1,0 +1,36 @@
+// prometheus-cpp's buckets are upper-inclusive: a time that is just the bound counts below it.
+#include "base/strings.hpp"
+#include "telemetry/metrics.hpp"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::telemetry {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// What the bucket of that bound counts; -1 where it is not there.
+int bucket(const std::string& metrics, const std::string& bound) {
+  for (const auto line : split(metrics, '\n')) {
+    if (line.starts_with("fallbackd_recovery_seconds_bucket{") &&
+        line.find("le=\"" + bound + "\"") != std::string_view::npos) {
+      return std::stoi(std::string(line.substr(line.rfind(' ') + 1)));
+    }
+  }
+  return -1;
+}
+
+TEST(Buckets, ABoundItselfCountsBelowIt) {
+  Metrics metrics("test");
+  metrics.phase("shop", Cause::dns, Phase::total, 230ms);
+  metrics.phase("shop", Cause::dns, Phase::total, 230ms + 1us);
+  const auto text = metrics.serialize();
+  EXPECT_EQ(bucket(text, "0.15"), 0);
+  EXPECT_EQ(bucket(text, "0.23"), 1);
+  EXPECT_EQ(bucket(text, "0.3"), 2);
+}
+
+}  // namespace
+}  // namespace fallbackd::telemetry
