@@ -1,131 +1,278 @@
-// What isolation costs: health check and start of one program by the launcher, beside two bare posix_spawns
-// of it, taken in turns in one run. Usage: launch_bench [ROUNDS]. Needs root.
-#include "fake_sandbox.hpp"
+// What a launch costs: from the moment at which detection tells the recovery to an accepted connection,
+// beside bare posix_spawn, runc and ctr starting the same program, taken in turns in one run. Then a hundred
+// launches at once. Usage: bench_launch [ROUNDS [PODS]].
+#include "config/load.hpp"
+#include "contenders.hpp"
+#include "cri/grpc_runtime.hpp"
+#include "figures.hpp"
+#include "fleet.hpp"
+#include "isolate.hpp"
 #include "launcher/local_launcher.hpp"
+#include "launcher/readiness.hpp"
+#include "recovery/manager.hpp"
+#include "run_dir.hpp"
+#include "shop.hpp"
+#include "wait.hpp"
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <exception>
-#include <fcntl.h>
-#include <filesystem>
-#include <optional>
-#include <spawn.h>
-#include <sys/mman.h>
-#include <sys/sendfile.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <future>
+#include <map>
+#include <set>
+#include <thread>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_future.hpp>
+#include <boost/json.hpp>
 
-namespace asio = boost::asio;
-using namespace fallbackd;
-
+namespace fallbackd::bench {
 namespace {
 
-const char* const kProgram = FALLBACKD_TEST_PROBE;
+using namespace std::chrono_literals;
+using namespace fallbackd::e2e;
+namespace asio = boost::asio;
+namespace json = boost::json;
 
-pid_t spawn(const char* argument) {
-  std::string name = "probe";
-  std::string text = argument;
-  char* argv[] = {name.data(), text.data(), nullptr};
-  char* env[] = {nullptr};
-  pid_t pid = 0;
-  if (::posix_spawn(&pid, kProgram, nullptr, nullptr, argv, env) != 0) std::exit(1);
-  return pid;
-}
+constexpr auto kCeiling = 120s;
+constexpr double kMostOverBareP50 = 1.5;
+constexpr double kMostOverBareP99 = 2;
+constexpr double kLeastUnderRunc = 5;
 
-/// Milliseconds of a bare health check and start.
-double bare() {
-  const auto began = Monotonic::now();
-  ::waitpid(spawn("--health-check"), nullptr, 0);
-  const pid_t pid = spawn("wait");
-  const double took = toMillis(Monotonic::now() - began);
-  ::kill(pid, SIGKILL);
-  ::waitpid(pid, nullptr, 0);
-  return took;
-}
-
-template <class T>
-T run(asio::io_context& loop, asio::awaitable<T> task) {
-  std::optional<T> result;
-  asio::co_spawn(loop, std::move(task), [&](std::exception_ptr error, T value) {
-    if (error) std::terminate();
-    result.emplace(std::move(value));
-  });
-  while (!result) loop.run_one();
-  return std::move(*result);
-}
-
-sys::UniqueFd sealedProgram() {
-  const sys::UniqueFd source(::open(kProgram, O_RDONLY | O_CLOEXEC));
-  sys::UniqueFd copy(::memfd_create("probe", MFD_CLOEXEC));
-  while (::sendfile(copy.get(), source.get(), nullptr, 1 << 20) > 0) {
+/// The daemon's own parts below detection, on a thread of their own: what fallbackd has from the verdict on.
+class Recoveries {
+ public:
+  explicit Recoveries(config::ConfigPtr config)
+      : config_(std::move(config)),
+        log_(config::LogFormat::human, config::LogLevel::error),
+        metrics_("bench"),
+        containerd_(cri::connect(config_->containerd.socket, config_->containerd.namespaceName, executor())),
+        binaries_(executor(), config_->cache, metrics_, log_),
+        launcher_(executor(), {config_->launcher, binary("fallbackd-spawner"), {}, {}},
+                  [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }) {}
+  Recoveries(const Recoveries&) = delete;
+  Recoveries& operator=(const Recoveries&) = delete;
+  ~Recoveries() {
+    if (manager_) asio::co_spawn(loop_, manager_->stop(), asio::use_future).wait();
+    loop_.stop();
+    if (thread_.joinable()) thread_.join();
   }
-  return copy;
-}
 
-struct Series {
-  std::vector<double> values;
-  double at(double share) {
-    std::sort(values.begin(), values.end());
-    return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
+  Result<> start(const Pod& pod) {
+    FB_TRY(auto journal, recovery::Journal::open(config_->launcher.runDir));
+    journal_ = std::move(journal);
+    FB_CHECK(launcher_.start());
+    services_.emplace(recovery::Services{executor(), *containerd_.runtime, binaries_, launcher_, *journal_,
+                                         metrics_, log_, "bench-node", &launcher::waitReady,
+                                         &launcher::askOnce});
+    manager_.emplace(*services_, config_);
+    thread_ = std::thread([this] { loop_.run(); });
+    asio::co_spawn(loop_, binaries_.refresh(config_), asio::use_future).wait();
+    auto status =
+        asio::co_spawn(loop_, containerd_.runtime->sandboxStatus(pod.sandboxId), asio::use_future).get();
+    if (!status) return tl::unexpected<Error>(status.error());
+    sandbox_ = status->sandbox;
+    return {};
   }
-  void print(const char* name) {
-    std::printf("%-28s p50 %7.3f ms   p90 %7.3f ms   p99 %7.3f ms\n", name, at(0.5), at(0.9), at(0.99));
+
+  void detected() {
+    asio::post(loop_, [this] {
+      watcher::Detection detection;
+      detection.sandbox = sandbox_;
+      detection.workload = watcher::WorkloadPtr(config_, config_->workloads.data());
+      detection.cause = Cause::unreachable;
+      detection.waitingSince = detection.failureKnown = Monotonic::now();
+      manager_->detected(std::move(detection));
+    });
   }
+  /// Ends the recovery and takes down its phases.
+  Result<> end() {
+    asio::post(loop_, [this] { manager_->sandboxGone(sandbox_.id); });
+    recovery::Incident last;
+    const bool over = waitUntil(kCeiling, [&] {
+      std::promise<recovery::Incident> newest;
+      asio::post(loop_, [&] {
+        const auto all = manager_->incidents();
+        newest.set_value(all.empty() ? recovery::Incident{} : all.front());
+      });
+      last = newest.get_future().get();
+      return recovery::isEnd(last.state);
+    });
+    const auto& stamps = last.stamps;
+    if (!over || !stamps.started) {
+      return fail(Stage::run, Reason::internal,
+                  last.error ? last.error->message() : "the recovery did not come to its end");
+    }
+    const auto add = [&](const char* name, Stamp from, Stamp to) {
+      phases[name].push_back(toMillis(to - from));
+    };
+    add("1 binary at hand", stamps.detected, *stamps.verified);
+    add("2 sandbox asked for, leaf, root, user", *stamps.verified, *stamps.prepared);
+    add("3 health check", *stamps.prepared, *stamps.healthChecked);
+    add("4 execveat", *stamps.healthChecked, *stamps.started);
+    return {};
+  }
+
+  std::map<std::string, std::vector<double>> phases;
+
+ private:
+  asio::any_io_executor executor() { return loop_.get_executor(); }
+  cri::Awaitable<Result<pid_t>> pausePid(std::string sandboxId) {
+    const auto status = co_await containerd_.runtime->sandboxStatus(std::move(sandboxId));
+    if (!status) co_return tl::unexpected<Error>(status.error());
+    co_return status->pausePid;
+  }
+
+  config::ConfigPtr config_;
+  asio::io_context loop_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_ = asio::make_work_guard(loop_);
+  telemetry::Log log_;
+  telemetry::Metrics metrics_;
+  cri::Connection containerd_;
+  recovery::CachedBinaries binaries_;
+  launcher::LocalLauncher launcher_;
+  std::optional<recovery::Journal> journal_;
+  std::optional<recovery::Services> services_;
+  std::optional<recovery::Manager> manager_;
+  cri::Sandbox sandbox_;
+  std::thread thread_;
 };
 
-}  // namespace
+Contender fallbackIn(Recoveries& recoveries, const Pod& pod) {
+  Contender fallback{.name = "fallback: trigger to accepted connection",
+                     .ip = pod.ip,
+                     .port = Shop::kPort,
+                     .start = {},
+                     .stop = {}};
+  fallback.start = [&recoveries]() -> Result<> {
+    recoveries.detected();
+    return {};
+  };
+  fallback.stop = [&recoveries] { return recoveries.end(); };
+  return fallback;
+}
 
-int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::atoi(argv[1]) : 100;
-  std::string folder = "/tmp/fallbackd-bench-XXXXXX";
-  if (::geteuid() != 0 || ::mkdtemp(folder.data()) == nullptr) return 1;
-  asio::io_context loop{1};
-  auto hierarchies = sys::cgroupHierarchies();
-  if (!hierarchies) return 1;
-  Series spawns;
-  Series launches;
-  Series prepared;
-  Series checked;
-  Series started;
-  {
-    const test::FakeSandbox sandbox(folder, *hierarchies);
-    launcher::LocalLauncher::Options options;
-    options.runDir = folder + "/run";
-    options.spawnerProgram = FALLBACKD_TEST_SPAWNER;
-    launcher::LocalLauncher launcher(loop.get_executor(), options, {});
-    if (!launcher.start()) return 1;
-    launcher::LaunchRequest request;
-    request.executable = std::make_shared<sys::UniqueFd>(sealedProgram());
-    request.sandbox = sandbox.status();
-    request.workload.match.container = "app";
-    request.workload.binary = {"probe", "1.0.0"};
-    request.workload.args = {"wait"};
-    for (int i = 0; i < rounds; ++i) {
-      spawns.values.push_back(bare());
-      request.recoveryId = "r" + std::to_string(i);
-      auto process = run(loop, launcher.launch(request));
-      if (!process) {
-        std::fprintf(stderr, "%s\n", process.error().message().c_str());
-        return 1;
-      }
-      const auto& times = (*process)->times();
-      launches.values.push_back(toMillis(times.started - times.requested));
-      prepared.values.push_back(toMillis(times.prepared - times.requested));
-      checked.values.push_back(toMillis(times.healthChecked - times.prepared));
-      started.values.push_back(toMillis(times.started - times.healthChecked));
-      run(loop, (*process)->stop(std::chrono::nanoseconds(0)));
+Result<json::object> sideBySide(int rounds, std::string& why) {
+  FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
+  shop->daemon->kill();
+  const auto loaded = config::load(shop->daemon->configFile());
+  if (loaded.config == nullptr) return fail(Stage::config, Reason::invalid, loaded.diagnostics[0].toString());
+  FB_TRY(const auto pod, shop->kubelet->startPod(shop->podSpec("web-0")));
+  Recoveries recoveries(loaded.config);
+  FB_CHECK(recoveries.start(pod));
+  const auto program = testProgram("shop-httpd-1.8.3");
+  FB_TRY(auto runc, runcRun(program, makeRunDir("runc"), 8201));
+  FB_TRY(auto ctr, ctrRun(*shop->node, program, 8202));
+  const std::vector<Contender> contenders{bareSpawn(program, 8200), fallbackIn(recoveries, pod),
+                                          std::move(runc), std::move(ctr)};
+  std::vector<Series> series;
+  for (const auto& one : contenders) series.push_back({one.name, {}});
+  for (int round = 0; round < rounds; ++round) {
+    for (std::size_t i = 0; i < contenders.size(); ++i) {
+      FB_TRY(const double millis, timeOnce(contenders[i]));
+      series[i].millis.push_back(millis);
     }
   }
-  std::filesystem::remove_all(folder);
-  spawns.print("posix_spawn, twice");
-  launches.print("launcher, request to exec");
-  prepared.print("  request to root built");
-  checked.print("  health check");
-  started.print("  exec");
-  std::printf("ratio of the medians         %.2f\n", launches.at(0.5) / spawns.at(0.5));
-  return 0;
+  printHead(std::to_string(rounds) + " rounds in turns, start to accepted connection, ms");
+  json::array rows;
+  for (const auto& one : series) rows.push_back(report(one));
+  for (const auto& [name, millis] : recoveries.phases) rows.push_back(report({"  of it: " + name, millis}));
+
+  const auto over = [&](std::size_t row, double p) {
+    return percentile(series[row].millis, p) / percentile(series[1].millis, p);
+  };
+  const double bare50 = 1 / over(0, 50);
+  const double bare99 = 1 / over(0, 99);
+  printFigure("fallback / posix_spawn at P50 (goal: 1.5 at most)", bare50, "x");
+  printFigure("fallback / posix_spawn at P99 (goal: 2 at most)", bare99, "x");
+  printFigure("runc run / fallback at P50 (goal: 5 at least)", over(2, 50), "x");
+  printFigure("ctr run / fallback at P50", over(3, 50), "x");
+  const auto short_ = [&](bool good, const char* what) {
+    if (!good) why += (why.empty() ? "" : "; ") + std::string(what);
+  };
+  short_(bare50 <= kMostOverBareP50, "P50 above 1.5 times posix_spawn's");
+  short_(bare99 <= kMostOverBareP99, "P99 above 2 times posix_spawn's");
+  short_(over(2, 50) >= kLeastUnderRunc, "less than 5 times faster than runc run");
+  return json::object{{"series", std::move(rows)},
+                      {"overSpawnP50", bare50},
+                      {"overSpawnP99", bare99},
+                      {"runcOverFallbackP50", over(2, 50)},
+                      {"ctrOverFallbackP50", over(3, 50)}};
+}
+
+/// All pods are there before the configuration that covers them: the daemon meets them in one moment.
+Result<json::object> allAtOnce(int count, std::string& why) {
+  FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
+  auto nothing = shop->daemonOptions(shop->image());
+  const auto everything = nothing;
+  nothing.workloads.replace(nothing.workloads.find("app: checkout"), 13, "app: nothing");
+  FB_CHECK(shop->daemon->rewriteConfig(nothing));
+  FB_CHECK(shop->daemon->stop());
+  FB_CHECK(shop->daemon->restart());
+  std::vector<PodSpec> specs;
+  for (int i = 0; i < count; ++i) specs.push_back(shop->podSpec("web-" + std::to_string(i)));
+  FB_TRY(const auto pods, startPods(*shop->kubelet, specs));
+  FB_TRY(const auto before, usageOf(shop->daemon->pid()));
+
+  const Stopwatch watch;
+  FB_CHECK(shop->daemon->rewriteConfig(everything));
+  Series accepted{"change of the configuration to accepted connection", {}};
+  std::set<std::string> left;
+  for (const auto& pod : pods) left.insert(pod.ip);
+  waitUntil(kCeiling, [&] {
+    std::erase_if(left, [&](const auto& ip) {
+      if (!accepts(ip, Shop::kPort)) return false;
+      accepted.millis.push_back(watch.millis());
+      return true;
+    });
+    return left.empty();
+  });
+  const bool allReady =
+      left.empty() && waitUntil(kCeiling, [&] {
+        const auto metrics = shop->daemon->metrics();
+        return metrics && sumOf(*metrics, "fallbackd_recovery_seconds_count", "phase=\"total\"") == count;
+      });
+  const double all = watch.millis();
+  FB_TRY(const auto usage, usageOf(shop->daemon->pid()));
+  if (!allReady) {
+    why += (why.empty() ? "" : "; ") + std::to_string(left.size()) + " of the launches at once not ready";
+    return json::object{};
+  }
+  printHead(std::to_string(count) + " launches at once, ms");
+  auto series = report(accepted);
+  printFigure("until all are ready", all, "ms");
+  printFigure("CPU of daemon and spawner", usage.cpuSeconds - before.cpuSeconds, "s");
+  printFigure("their memory, peak", usage.peakMiB, "MiB");
+  printFigure("their memory, peak before", before.peakMiB, "MiB");
+  FB_CHECK(removePods(*shop->kubelet, pods));
+  return json::object{{"accepted", std::move(series)},
+                      {"allReadyMs", all},
+                      {"cpuSeconds", usage.cpuSeconds - before.cpuSeconds},
+                      {"peakMiB", usage.peakMiB},
+                      {"peakBeforeMiB", before.peakMiB}};
+}
+
+int bench(int rounds, int pods) {
+  std::string why;
+  const auto alone = sideBySide(rounds, why);
+  if (!alone) return conclude("launch", "side by side: " + alone.error().message(), {});
+  std::fflush(stdout);
+  const auto together = allAtOnce(pods, why);
+  if (!together) return conclude("launch", "all at once: " + together.error().message(), {});
+  return conclude("launch", why, {{"sideBySide", *alone}, {"allAtOnce", *together}});
+}
+
+}  // namespace
+}  // namespace fallbackd::bench
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;  // NOLINT(cert-err34-c): a person's own input
+  const int pods = argc > 2 ? std::atoi(argv[2]) : 100;    // NOLINT(cert-err34-c)
+  if (rounds < 1 || pods < 1) {
+    std::fputs("usage: bench_launch [ROUNDS [PODS]]\n", stderr);
+    return 2;
+  }
+  return fallbackd::e2e::runIsolated(argc, argv, [=] { return fallbackd::bench::bench(rounds, pods); });
 }

@@ -1,0 +1,37 @@
+// Ways to start the same program, for bench_launch: each from "start it" to an accepted connection, all
+// watched in the same way.
+#pragma once
+
+#include "base/clock.hpp"
+#include "containerd_node.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+namespace fallbackd::bench {
+
+struct Contender {
+  std::string name;
+  std::string ip = "127.0.0.1";
+  std::uint16_t port = 0;
+  std::function<Result<>()> start;  // may come back before or after the program listens
+  std::function<Result<>()> stop;   // comes back when it is gone
+};
+
+/// One start, in milliseconds. A second thread knocks at the port meanwhile, every 100 us or so.
+Result<double> timeOnce(const Contender& contender);
+
+/// posix_spawn of the health check, and after it of the server.
+Contender bareSpawn(const std::filesystem::path& program, std::uint16_t port);
+
+/// `runc run --detach` of a bundle made below `folder`, without a network namespace: it needs no CNI.
+Result<Contender> runcRun(const std::filesystem::path& program, const std::filesystem::path& folder,
+                          std::uint16_t port);
+
+/// `ctr run --detach --net-host` of an image that is unpacked already.
+Result<Contender> ctrRun(const e2e::ContainerdNode& node, const std::filesystem::path& program,
+                         std::uint16_t port);
+
+}  // namespace fallbackd::bench
