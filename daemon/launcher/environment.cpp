@@ -29,8 +29,11 @@ Result<std::vector<std::string>> environment(const LaunchRequest& request, const
                                              std::vector<std::string>& notes) {
   const auto& status = request.sandbox;
   const auto& workload = request.workload;
-  Variables variables{{"HOSTNAME", status.hostname},
+  // HOME and PATH as a runtime gives them to every container: programs that ask for them do not fail here.
+  Variables variables{{"HOME", "/"},
+                      {"HOSTNAME", status.hostname},
                       {"NODE_NAME", request.nodeName},
+                      {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
                       {"POD_IP", status.ips.empty() ? "" : status.ips.front()},
                       {"POD_NAME", status.sandbox.podName},
                       {"POD_NAMESPACE", status.sandbox.podNamespace}};

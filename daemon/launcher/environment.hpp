@@ -9,9 +9,9 @@
 
 namespace fallbackd::launcher {
 
-/// NAME=VALUE, sorted. The later of these counts: POD_NAME, POD_NAMESPACE, POD_IP, NODE_NAME, HOSTNAME; on
-/// request the variables of the Service "kubernetes", which the daemon has from its own pod; the workload's
-/// own; values from files of its volumes. Stage rootfs for a file that cannot be read.
+/// NAME=VALUE, sorted. The later of these counts: HOME, PATH, POD_NAME, POD_NAMESPACE, POD_IP, NODE_NAME,
+/// HOSTNAME; on request the variables of the Service "kubernetes", which the daemon has from its own pod; the
+/// workload's own; values from files of its volumes. Stage rootfs for a file that cannot be read.
 Result<std::vector<std::string>> environment(const LaunchRequest& request, const VolumeSource& source,
                                              std::vector<std::string>& notes);
 

@@ -89,7 +89,9 @@ TEST_F(Isolation, HasExactlyTheConfiguredArgumentsAndEnvironment) {
   ::unsetenv("LEAKED_FROM_DAEMON");
   EXPECT_THAT(seen.all("arg"), ElementsAre("probe", "report", "--port=8080", ""));
   EXPECT_THAT(seen.all("env"),
-              UnorderedElementsAre("EMPTY=", "HOSTNAME=shop-7d9f", "MODE=fallback", "NODE_NAME=node-1",
+              UnorderedElementsAre("EMPTY=", "HOME=/",
+                                   "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                                   "HOSTNAME=shop-7d9f", "MODE=fallback", "NODE_NAME=node-1",
                                    "POD_IP=overridden", "POD_NAME=shop", "POD_NAMESPACE=market"));
 }
 

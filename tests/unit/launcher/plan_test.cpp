@@ -48,8 +48,10 @@ TEST(Plan, ArgumentsBeginWithTheBinarysName) {
 TEST(Plan, WorkloadsVariablesOutrankTheDownwardOnes) {
   auto request = shopRequest();
   request.workload.env = {{"POD_IP", "mine"}, {"X", "y"}};
-  EXPECT_THAT(planned(request)->env, ElementsAre("HOSTNAME=shop-1", "NODE_NAME=node-1", "POD_IP=mine",
-                                                 "POD_NAME=shop", "POD_NAMESPACE=market", "X=y"));
+  EXPECT_THAT(planned(request)->env,
+              ElementsAre("HOME=/", "HOSTNAME=shop-1", "NODE_NAME=node-1",
+                          "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "POD_IP=mine",
+                          "POD_NAME=shop", "POD_NAMESPACE=market", "X=y"));
 }
 
 TEST(Plan, HostsNamesThePodOnAllItsAddresses) {
