@@ -1,0 +1,368 @@
+// The daemon, or its spawner, is killed at random moments over running fallbacks, on the real containerd:
+// none dies, none is doubled, all are adopted, nothing leaks. SURVIVAL_KILLS, SURVIVAL_PODS and SURVIVAL_SEED
+// make it long (scripts/report survival); SURVIVAL_JSON names the folder of its figures.
+#include "base/strings.hpp"
+#include "cgroups.hpp"
+#include "e2e_gtest.hpp"
+#include "shop.hpp"
+#include "sys/file.hpp"
+#include "sys/process.hpp"
+#include "wait.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+#include <set>
+#include <thread>
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using namespace std::chrono_literals;
+
+constexpr auto kCeiling = 60s;
+constexpr int kAtOnce = 4;                // pods that are made side by side
+constexpr auto kStarting = 150ms;         // a kill in a daemon's first moments comes within this
+constexpr auto kAtWork = 100ms;           // and one in its later ones within this after the last adoption
+constexpr auto kLaunching = 20ms;         // and one during a launch within this after its leaf was made
+constexpr int kSpawnerEvery = 10;         // so many kills, one of them is of the spawner
+constexpr std::size_t kKindsOfRound = 3;  // starting, at work, launching
+
+unsigned number(const char* variable, unsigned otherwise) {
+  const char* const text = std::getenv(variable);
+  return text == nullptr ? otherwise : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
+}
+
+std::string procFile(pid_t pid, const std::string& name) {
+  return sys::readFile(Stage::cli, "/proc/" + std::to_string(pid) + "/" + name, 1 << 20).value_or("");
+}
+
+std::vector<pid_t> allProcesses() {
+  std::vector<pid_t> pids;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const pid_t pid = std::atoi(entry.path().filename().c_str());
+    if (pid > 0) pids.push_back(pid);
+  }
+  return pids;
+}
+
+/// The spawner of that daemon; 0 where it has none at present.
+pid_t spawnerOf(pid_t daemon) {
+  for (const pid_t pid : allProcesses()) {
+    const auto stat = procFile(pid, "stat");
+    if (stat.find("(fallbackd-spawn) ") == std::string::npos) continue;
+    const auto fields = split(std::string_view(stat).substr(stat.rfind(')') + 2), ' ');
+    if (fields.size() > 1 && fields[1] == std::to_string(daemon)) return pid;
+  }
+  return 0;
+}
+
+/// What may leak, counted: "daemon fds: socket" and the like.
+using Traces = std::map<std::string, std::size_t>;
+
+void countFds(pid_t pid, const std::string& whose, Traces& traces) {
+  std::error_code gone;
+  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd", gone)) {
+    std::string target = fs::read_symlink(entry.path(), gone);
+    if (target.find("/recoveries/") != std::string::npos) target = "FIFO";
+    if (target.ends_with(".log")) target = "log file";
+    ++traces[whose + " fds: " + target.substr(0, target.find(":["))];
+  }
+}
+
+std::size_t entriesOf(const fs::path& folder) {
+  std::error_code missing;
+  const fs::directory_iterator entries(folder, missing);
+  return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
+}
+
+std::size_t cgroupsNow() {
+  std::size_t count = 0;
+  const auto hierarchies = cgroupHierarchies();
+  for (const auto& hierarchy : *hierarchies) {
+    std::error_code gone;
+    for (fs::recursive_directory_iterator it(hierarchy.mountPoint, gone), end; !gone && it != end;
+         it.increment(gone)) {
+      if (it->is_directory(gone)) ++count;
+    }
+  }
+  return count;
+}
+
+Traces tracesOf(const Daemon& daemon) {
+  Traces traces;
+  countFds(daemon.pid(), "daemon", traces);
+  const pid_t spawner = spawnerOf(daemon.pid());
+  countFds(spawner, "spawner", traces);
+  traces["spawner's mounts"] = split(procFile(spawner, "mountinfo"), '\n').size() - 1;
+  traces["mounts of the node"] = split(procFile(::getpid(), "mountinfo"), '\n').size() - 1;
+  traces["cgroups"] = cgroupsNow();
+  for (const pid_t pid : allProcesses()) {
+    const auto name = std::string(trim(procFile(pid, "comm")));
+    // "z" for one that nobody buried
+    const bool zombie = procFile(pid, "stat").find(") Z ") != std::string::npos;
+    if (!name.empty()) ++traces["processes: " + name + (zombie ? " (zombie)" : "")];
+  }
+  traces["folders of FIFOs"] = entriesOf(daemon.runFolder() / "recoveries");
+  traces["journal entries"] = entriesOf(daemon.runFolder() / "journal");
+  return traces;
+}
+
+struct Survivor {
+  Pod pod;
+  pid_t pid = 0;
+  std::uint64_t startTime = 0;
+};
+
+struct Figures {
+  unsigned daemonKills = 0;
+  unsigned spawnerKills = 0;
+  unsigned whileStarting = 0;
+  unsigned whileLaunching = 0;
+  unsigned removedMeanwhile = 0;
+  std::size_t adoptions = 0;
+  std::set<std::string> died;
+  std::set<std::string> doubled;
+};
+
+class Survival : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::printf("  seed %u\n", seed_);
+    E2E_TRY(shop_, Shop::open());
+  }
+
+  [[nodiscard]] std::chrono::microseconds within(std::chrono::microseconds most) {
+    return std::chrono::microseconds(std::uniform_int_distribution<std::int64_t>(0, most.count())(random_));
+  }
+  /// Any moment will do: that is what is tried here.
+  void pass(std::chrono::microseconds time) { std::this_thread::sleep_for(time); }
+
+  /// The pids of one hierarchy's leaf: all hierarchies have the same.
+  static std::vector<pid_t> inLeaf(const Pod& pod) {
+    return cgroupProcesses(pod.cgroups.front() / "fallback-checkout");
+  }
+  static bool leafThere(const Pod& pod) { return fs::exists(pod.cgroups.front() / "fallback-checkout"); }
+  static bool same(const Survivor& one) {
+    const auto now = sys::startTimeOf(Stage::cli, one.pid);
+    return now && *now == one.startTime;
+  }
+
+  void startSurvivors(unsigned count) {
+    survivors_.resize(count);
+    std::vector<std::thread> threads;
+    for (int thread = 0; thread < kAtOnce; ++thread) {
+      threads.emplace_back([this, thread] {
+        for (std::size_t i = static_cast<std::size_t>(thread); i < survivors_.size(); i += kAtOnce) {
+          auto pod = shop_->kubelet->startPod(shop_->podSpec("web-" + std::to_string(i)));
+          if (pod) survivors_[i].pod = std::move(*pod);
+        }
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    for (auto& one : survivors_) {
+      const auto& name = one.pod.spec.name;
+      ASSERT_FALSE(name.empty()) << "a sandbox could not be made";
+      ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, name) == "ready"; }))
+          << name << "\n"
+          << shop_->daemon->logText();
+      one.pid = fallbackPid(*shop_->daemon, name);
+      E2E_TRY(one.startTime, sys::startTimeOf(Stage::cli, one.pid));
+    }
+  }
+
+  /// Pod -> pid, of the recoveries that /status shows as ready.
+  [[nodiscard]] std::map<std::string, pid_t> ready() const {
+    std::map<std::string, pid_t> pids;
+    const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
+    if (!answer || answer->status != 200) return pids;
+    const auto root = json::parse(answer->body);
+    for (const auto& one : root.at("recoveries").as_array()) {
+      if (one.at("state").as_string() == "ready") {
+        pids[std::string(one.at("pod").as_string())] = one.at("pid").to_number<pid_t>();
+      }
+    }
+    return pids;
+  }
+  [[nodiscard]] bool allAdopted() {
+    const bool all = waitUntil(kCeiling, [&] {
+      const auto pids = ready();
+      return std::all_of(survivors_.begin(), survivors_.end(), [&](const Survivor& one) {
+        const auto found = pids.find(one.pod.spec.name);
+        return found != pids.end() && found->second == one.pid;
+      });
+    });
+    if (all) figures_.adoptions += survivors_.size();
+    return all;
+  }
+
+  void lookAtSurvivors() {
+    for (const auto& one : survivors_) {
+      if (!same(one)) figures_.died.insert(one.pod.spec.name);
+      if (inLeaf(one.pod) != std::vector<pid_t>{one.pid}) figures_.doubled.insert(one.pod.spec.name);
+    }
+  }
+
+  void killDaemon() {
+    shop_->daemon->kill();
+    ++figures_.daemonKills;
+    lookAtSurvivors();
+  }
+
+  void killSpawner() {
+    ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
+    const pid_t before = spawnerOf(shop_->daemon->pid());
+    ASSERT_GT(before, 0);
+    pass(within(kAtWork));
+    ASSERT_EQ(::kill(before, SIGKILL), 0);
+    ++figures_.spawnerKills;
+    lookAtSurvivors();
+    ASSERT_TRUE(waitUntil(kCeiling, [&] {
+      const pid_t now = spawnerOf(shop_->daemon->pid());
+      return now > 0 && now != before;
+    })) << "no new spawner";
+  }
+
+  /// Another pod; the daemon dies when its fallback is on the way, and sometimes the pod goes before the next
+  /// daemon comes. In the end it is served by one process, or nothing of it is left.
+  void killDuringALaunch(unsigned round) {
+    ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
+    E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("extra-" + std::to_string(round))));
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return leafThere(pod); })) << shop_->daemon->logText();
+    pass(within(kLaunching));
+    const auto journal = entriesOf(shop_->daemon->runFolder() / "journal");
+    killDaemon();
+    if (journal == survivors_.size()) ++figures_.whileLaunching;
+    const bool removed = round % 2 == 0;
+    if (removed) {
+      E2E_CHECK(shop_->kubelet->removePod(pod));
+      ++figures_.removedMeanwhile;
+    }
+    E2E_CHECK(shop_->daemon->launch());
+    if (removed) return;
+    const auto& name = pod.spec.name;
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return ready().contains(name); })) << name << "\n"
+                                                                             << shop_->daemon->logText();
+    if (inLeaf(pod) != std::vector<pid_t>{ready()[name]}) figures_.doubled.insert(name);
+    EXPECT_TRUE(httpGet(pod.ip, Shop::kPort, "/")) << name;
+    E2E_CHECK(shop_->kubelet->removePod(pod));
+  }
+
+  void report(const Traces& before, const Traces& after) const {
+    json::object traces;
+    std::set<std::string> names;
+    for (const auto* side : {&before, &after}) {
+      for (const auto& [name, count] : *side) names.insert(name);
+    }
+    const auto of = [](const Traces& side, const std::string& name) {
+      const auto found = side.find(name);
+      return found == side.end() ? 0 : found->second;
+    };
+    const auto line = [](const char* what, std::size_t count) { std::printf("  %-44s %6zu\n", what, count); };
+    line("fallbacks", survivors_.size());
+    line("kills of the daemon", figures_.daemonKills);
+    line("  in its first 150 ms", figures_.whileStarting);
+    line("  in the middle of a launch", figures_.whileLaunching);
+    line("  and the pod went before the next daemon", figures_.removedMeanwhile);
+    line("kills of the spawner", figures_.spawnerKills);
+    line("adoptions, each with its pid unchanged", figures_.adoptions);
+    line("fallbacks that died", figures_.died.size());
+    line("fallbacks that were doubled", figures_.doubled.size());
+    std::printf("\n  %-44s %6s %6s\n", "what may leak", "before", "after");
+    for (const auto& name : names) {
+      std::printf("  %-44s %6zu %6zu\n", name.c_str(), of(before, name), of(after, name));
+      traces[name] = {of(before, name), of(after, name)};
+    }
+    const char* const folder = std::getenv("SURVIVAL_JSON");
+    if (folder == nullptr) return;
+    const json::object figures{{"seed", seed_},
+                               {"fallbacks", survivors_.size()},
+                               {"daemonKills", figures_.daemonKills},
+                               {"whileStarting", figures_.whileStarting},
+                               {"whileLaunching", figures_.whileLaunching},
+                               {"spawnerKills", figures_.spawnerKills},
+                               {"adoptions", figures_.adoptions},
+                               {"died", figures_.died.size()},
+                               {"doubled", figures_.doubled.size()},
+                               {"leaked", before == after ? 0 : 1},
+                               {"traces", traces}};
+    std::ofstream(fs::path(folder) / "survival.json") << json::serialize(figures);
+  }
+
+  const unsigned seed_ = number("SURVIVAL_SEED", std::random_device()());
+  std::mt19937 random_{seed_};
+  std::unique_ptr<Shop> shop_;
+  std::vector<Survivor> survivors_;
+  Figures figures_;
+};
+
+TEST_F(Survival, KilledAtAnyMomentTheFallbacksRunOnAndAreAdopted) {
+  const unsigned kills = number("SURVIVAL_KILLS", 10);
+  ASSERT_NO_FATAL_FAILURE(startSurvivors(number("SURVIVAL_PODS", 5)));
+  // What is adopted holds other descriptors than what was launched: compared is adopted with adopted.
+  shop_->daemon->kill();
+  E2E_CHECK(shop_->daemon->restart());
+  ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
+  figures_.adoptions = 0;
+  Traces before = tracesOf(*shop_->daemon);
+  // What it does at first (asks, lists) is over when two looks agree.
+  waitUntil(5s, [&] {
+    pass(50ms);
+    const auto again = tracesOf(*shop_->daemon);
+    return std::exchange(before, again) == again;
+  });
+
+  for (unsigned round = 0; round < kills; ++round) {
+    SCOPED_TRACE("kill " + std::to_string(round) + ", seed " + std::to_string(seed_));
+    if (round % kSpawnerEvery == kSpawnerEvery - 1) {
+      ASSERT_NO_FATAL_FAILURE(killSpawner());
+      continue;
+    }
+    switch (round % kKindsOfRound) {
+      case 0:
+        pass(within(kStarting));
+        ++figures_.whileStarting;
+        killDaemon();
+        E2E_CHECK(shop_->daemon->launch());
+        break;
+      case 1:
+        ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
+        pass(within(kAtWork));
+        killDaemon();
+        E2E_CHECK(shop_->daemon->launch());
+        break;
+      default:
+        ASSERT_NO_FATAL_FAILURE(killDuringALaunch(round));
+    }
+  }
+
+  ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
+  lookAtSurvivors();
+  for (const auto& one : survivors_) EXPECT_TRUE(httpGet(one.pod.ip, Shop::kPort, "/")) << one.pod.spec.name;
+  Traces after;
+  waitUntil(20s, [&] {
+    after = tracesOf(*shop_->daemon);
+    return after == before;
+  });
+  report(before, after);
+  EXPECT_THAT(figures_.died, testing::IsEmpty());
+  EXPECT_THAT(figures_.doubled, testing::IsEmpty());
+  // So many that it is no question of luck any more.
+  if (kills >= 100) {
+    EXPECT_GT(figures_.whileLaunching, 0U) << "no kill came in the middle of a launch";
+  }
+  EXPECT_EQ(before, after) << "something leaks";
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e
