@@ -24,6 +24,15 @@ void addMount(v1::ContainerConfig& config, const std::string& inside, const std:
   mount->set_readonly(readOnly);
 }
 
+void setResources(const ContainerSpec& spec, v1::LinuxContainerResources& resources) {
+  constexpr std::int64_t kPeriodUs = 100'000;
+  resources.set_oom_score_adj(spec.oomScoreAdj);
+  resources.set_memory_limit_in_bytes(spec.memoryBytes);
+  if (spec.cpuMillis == 0) return;
+  resources.set_cpu_period(kPeriodUs);
+  resources.set_cpu_quota(spec.cpuMillis * kPeriodUs / 1000);
+}
+
 }  // namespace
 
 v1::PodSandboxConfig sandboxConfig(const Pod& pod) {
@@ -88,6 +97,23 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   namespaces->set_ipc(v1::POD);
   namespaces->set_pid(v1::CONTAINER);
   if (spec.runAsUser) security->mutable_run_as_user()->set_value(*spec.runAsUser);
+  if (spec.runAsGroup) security->mutable_run_as_group()->set_value(*spec.runAsGroup);
+  // kubelet names them; containerd has no default of its own here.
+  for (const char* path : {"/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                           "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
+                           "/sys/firmware", "/sys/devices/virtual/powercap"}) {
+    security->add_masked_paths(path);
+  }
+  for (const char* path : {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}) {
+    security->add_readonly_paths(path);
+  }
+  if (spec.restricted) {
+    security->mutable_capabilities()->add_drop_capabilities("ALL");
+    security->set_no_new_privs(true);
+    security->set_readonly_rootfs(true);
+    security->mutable_seccomp()->set_profile_type(v1::SecurityProfile::RuntimeDefault);
+  }
+  setResources(spec, *config.mutable_linux()->mutable_resources());
   return config;
 }
 

@@ -46,6 +46,13 @@ struct ContainerSpec {
   std::map<std::string, std::string> env;
   std::vector<VolumeMount> mounts;
   std::optional<std::int64_t> runAsUser;
+  std::optional<std::int64_t> runAsGroup;
+  /// As the Pod Security Standard of that name has it: no capabilities, no new privileges, RuntimeDefault;
+  /// and the root read-only.
+  bool restricted = false;
+  std::int64_t memoryBytes = 0;  // 0: no limit
+  std::int64_t cpuMillis = 0;
+  std::int64_t oomScoreAdj = 0;
   std::uint32_t attempt = 0;
 };
 

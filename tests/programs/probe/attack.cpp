@@ -69,4 +69,51 @@ void attack() {
   std::fflush(stdout);
 }
 
+/// Each of a rule's values by itself and with others, and what must go on working.
+void filter() {
+  const struct {
+    const char* name;
+    unsigned long flag;
+  } flags[] = {{"newns", CLONE_NEWNS},   {"newcgroup", CLONE_NEWCGROUP}, {"newuts", CLONE_NEWUTS},
+               {"newipc", CLONE_NEWIPC}, {"newuser", CLONE_NEWUSER},     {"newpid", CLONE_NEWPID},
+               {"newnet", CLONE_NEWNET}};
+  const auto refused = [](const std::string& name, long result) {
+    std::printf("refused %s %d\n", name.c_str(), result < 0 ? errno : 0);
+  };
+  const auto allowed = [](const std::string& name, long result) {
+    std::printf("allowed %s %d\n", name.c_str(), result < 0 ? errno : 0);
+  };
+  unsigned long all = 0;
+  for (const auto& one : flags) {
+    refused(std::string("clone.") + one.name, cloneWith(one.flag | SIGCHLD));
+    all |= one.flag;
+    for (const auto& other : flags) {
+      if (&other > &one)
+        refused(std::string("clone.") + one.name + "+" + other.name,
+                cloneWith(one.flag | other.flag | SIGCHLD));
+    }
+  }
+  refused("clone.all", cloneWith(all | SIGCHLD));
+  // The kernel looks at the lower half only, and a rule that compares both would miss it.
+  constexpr long kHigh = 1L << 32;
+  for (const long high : {0L, kHigh, kHigh << 31, ~0L << 32}) {
+    refused("socket.vsock", ::syscall(SYS_socket, AF_VSOCK | high, SOCK_STREAM, 0));
+    refused("personality.norandom", ::syscall(SYS_personality, ADDR_NO_RANDOMIZE | high));
+  }
+  allowed("fork", cloneWith(SIGCHLD));
+  allowed("vfork", cloneWith(CLONE_VFORK | SIGCHLD));
+  allowed("clone.files", cloneWith(CLONE_FILES | CLONE_FS | SIGCHLD));
+  for (const int family : {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}) {
+    const int fd = ::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    allowed("socket." + std::to_string(family), fd);
+    if (fd >= 0) ::close(fd);
+  }
+  for (const unsigned long value : {0x0UL, 0x8UL, 0x20000UL, 0x20008UL, 0xffffffffUL}) {
+    allowed("personality." + std::to_string(value), ::personality(value));
+    static_cast<void>(::personality(0));
+  }
+  std::puts("end");
+  std::fflush(stdout);
+}
+
 }  // namespace probe

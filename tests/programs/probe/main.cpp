@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <string>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -74,6 +75,17 @@ int healthCheck(const std::string& how) {
   if (how == "crash") std::abort();
   if (how == "hang") waitForever();
   if (how == "daemon") leaveDaemonBehind();
+  if (how == "descriptors") {
+    for (int fd = 3; fd < 4096; ++fd) {
+      if (::fcntl(fd, F_GETFD) >= 0) return 8;
+    }
+  }
+  if (how == "peek") {  // into the process that waits to become the binary
+    for (const char* path : {"/proc/1/mem", "/proc/1/environ", "/proc/1/maps", "/proc/1/fd/3"}) {
+      if (::open(path, O_RDONLY | O_CLOEXEC) >= 0) return 9;
+    }
+    if (::ptrace(PTRACE_ATTACH, 1, nullptr, nullptr) == 0) return 10;
+  }
   if (how == "who") std::printf("health pid %d uid %d\n", ::getpid(), static_cast<int>(::getuid()));
   return 0;
 }
@@ -132,6 +144,18 @@ int main(int argc, char** argv) {
   }
   if (what == "attack") {
     probe::attack();
+    waitForever();
+  }
+  if (what == "world") {
+    probe::world();
+    waitForever();
+  }
+  if (what == "filter") {
+    probe::filter();
+    waitForever();
+  }
+  if (what == "escape" && argc > 2) {
+    if (!probe::escape(argv[2], argv + 3)) return 64;
     waitForever();
   }
   if (what == "wait") waitForever();
