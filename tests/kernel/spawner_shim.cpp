@@ -1,0 +1,119 @@
+// Put by the linker (--wrap) between the spawner's code and the C library, to force what this kernel does not
+// do by itself. Each variant of the spawner is built with one of:
+//   SHIM_BUSY_CGROUP  clone3 refuses CLONE_INTO_CGROUP, as kernels before 5.7 and some layouts do
+//   SHIM_LOST_CWD=N   the Nth getcwd of the process finds itself outside of its root
+//   SHIM_STRICT       what is no system call ends the child: it must neither allocate nor use the thread that
+//                     the C library believes in
+// Where success would not show that the shim was at work, it says so on standard error, which tests read.
+#include <cerrno>
+#include <cstdarg>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <linux/sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace {
+
+[[maybe_unused]] void say(const char* text) {
+  [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, text, std::strlen(text));
+}
+
+[[maybe_unused]] bool inChild = false;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+
+}  // namespace
+
+// The names are the linker's.
+// NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,cert-dcl50-cpp,readability-identifier-naming)
+extern "C" {
+
+long __real_syscall(long number, ...);
+
+long __wrap_syscall(long number, ...) {
+  va_list list;
+  va_start(list, number);
+  long a[6];
+  for (long& one : a) one = va_arg(list, long);
+  va_end(list);
+#ifdef SHIM_BUSY_CGROUP
+  if (number == SYS_clone3) {
+    clone_args arguments{};
+    std::memcpy(&arguments, reinterpret_cast<const void*>(a[0]), sizeof arguments);
+    if ((arguments.flags & CLONE_INTO_CGROUP) != 0) {
+      say("shim: busy\n");
+      errno = EBUSY;
+      return -1;
+    }
+  }
+#endif
+  const long result = __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+#ifdef SHIM_STRICT
+  if (number == SYS_clone3 && result == 0) {
+    inChild = true;
+    say("shim: strict\n");
+  }
+#endif
+  return result;
+}
+
+#ifdef SHIM_LOST_CWD
+char* __wrap_getcwd(char* buffer, std::size_t size) {
+  static int calls = 0;
+  long length = __real_syscall(SYS_getcwd, buffer, size);
+  if (++calls == SHIM_LOST_CWD) {
+    length = std::strlen(std::strncpy(buffer, "(unreachable)/", size));
+  }
+  return length < 0 ? nullptr : buffer;
+}
+char* __wrap___getcwd_chk(char* buffer, std::size_t size, std::size_t) {
+  return __wrap_getcwd(buffer, size);
+}
+#endif
+
+#ifdef SHIM_STRICT
+#define REFUSED(name)                         \
+  if (inChild) {                              \
+    say("shim: the child calls " #name "\n"); \
+    ::_exit(99);                              \
+  }
+
+void* __real_malloc(std::size_t size);
+void* __wrap_malloc(std::size_t size) {
+  REFUSED(malloc)
+  return __real_malloc(size);
+}
+void* __real_calloc(std::size_t count, std::size_t size);
+void* __wrap_calloc(std::size_t count, std::size_t size) {
+  REFUSED(calloc)
+  return __real_calloc(count, size);
+}
+void* __real_realloc(void* block, std::size_t size);
+void* __wrap_realloc(void* block, std::size_t size) {
+  REFUSED(realloc)
+  return __real_realloc(block, size);
+}
+void __real_free(void* block);
+void __wrap_free(void* block) {
+  REFUSED(free)
+  __real_free(block);
+}
+int __real_raise(int number);
+int __wrap_raise(int number) {
+  REFUSED(raise)
+  return __real_raise(number);
+}
+int __real_pthread_mutex_lock(void* mutex);
+int __wrap_pthread_mutex_lock(void* mutex) {
+  REFUSED(pthread_mutex_lock)
+  return __real_pthread_mutex_lock(mutex);
+}
+int __real_pthread_kill(unsigned long thread, int number);
+int __wrap_pthread_kill(unsigned long thread, int number) {
+  REFUSED(pthread_kill)
+  return __real_pthread_kill(thread, number);
+}
+#endif
+
+}  // extern "C"
+// NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,cert-dcl50-cpp,readability-identifier-naming)
