@@ -102,6 +102,13 @@ Result<Journal> Journal::open(const std::string& runDir) {
     return fail(Stage::journal, Reason::already_exists,
                 "another fallbackd uses " + runDir + ": two of them would start everything twice");
   }
+  // What a daemon that was killed in the middle of a write left: ours alone by the lock, and never read.
+  FB_TRY(const auto names, sys::listDir(Stage::journal, dir));
+  for (const auto& name : names) {
+    if (name.starts_with('.') && name.ends_with(std::string(kSuffix) + ".new")) {
+      static_cast<void>(::unlinkat(dir.get(), name.c_str(), 0));
+    }
+  }
   return Journal(std::move(dir));
 }
 

@@ -55,6 +55,17 @@ TEST_F(JournalTest, ReadsBackWhatItWrote) {
   EXPECT_TRUE(journal->read()->entries.empty());
 }
 
+TEST_F(JournalTest, AHalfWrittenEntryGoesWithTheNextDaemon) {
+  const std::string half = folder + "/journal/.0123456789ab.json.new";
+  std::filesystem::create_directories(folder + "/journal");
+  std::ofstream(half) << "{\"id\": ";
+  std::ofstream(folder + "/journal/notes.txt") << "not ours";
+  const auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  EXPECT_FALSE(std::filesystem::exists(half));
+  EXPECT_TRUE(std::filesystem::exists(folder + "/journal/notes.txt"));
+}
+
 TEST_F(JournalTest, DamagedEntriesAreReportedAndDoNotHideTheOthers) {
   auto journal = Journal::open(folder);
   ASSERT_TRUE(journal);
