@@ -34,7 +34,7 @@ constexpr auto kCeiling = 60s;
 constexpr int kAtOnce = 4;                // pods that are made side by side
 constexpr auto kStarting = 150ms;         // a kill in a daemon's first moments comes within this
 constexpr auto kAtWork = 100ms;           // and one in its later ones within this after the last adoption
-constexpr auto kLaunching = 20ms;         // and one during a launch within this after its leaf was made
+constexpr auto kLaunching = 15ms;         // and one during a launch within this after its leaf was made
 constexpr int kSpawnerEvery = 10;         // so many kills, one of them is of the spawner
 constexpr std::size_t kKindsOfRound = 3;  // starting, at work, launching
 
@@ -76,6 +76,8 @@ void countFds(pid_t pid, const std::string& whose, Traces& traces) {
     std::string target = fs::read_symlink(entry.path(), gone);
     if (target.find("/recoveries/") != std::string::npos) target = "FIFO";
     if (target.ends_with(".log")) target = "log file";
+    if (target.find("/kubelet/logs/") != std::string::npos) target = "log folder";
+    if (target.ends_with("/run/journal")) target = "journal folder";
     ++traces[whose + " fds: " + target.substr(0, target.find(":["))];
   }
 }
@@ -152,7 +154,6 @@ class Survival : public testing::Test {
   static std::vector<pid_t> inLeaf(const Pod& pod) {
     return cgroupProcesses(pod.cgroups.front() / "fallback-checkout");
   }
-  static bool leafThere(const Pod& pod) { return fs::exists(pod.cgroups.front() / "fallback-checkout"); }
   static bool same(const Survivor& one) {
     const auto now = sys::startTimeOf(Stage::cli, one.pid);
     return now && *now == one.startTime;
@@ -237,12 +238,21 @@ class Survival : public testing::Test {
   /// daemon comes. In the end it is served by one process, or nothing of it is left.
   void killDuringALaunch(unsigned round) {
     ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
-    E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("extra-" + std::to_string(round))));
-    ASSERT_TRUE(waitUntil(kCeiling, [&] { return leafThere(pod); })) << shop_->daemon->logText();
+    auto spec = shop_->podSpec("extra-" + std::to_string(round));
+    spec.uid = makeUid();
+    E2E_TRY(const auto hierarchies, cgroupHierarchies());
+    const auto leaf = hierarchies.front().mountPoint.string() + podCgroup(spec.uid) + "/fallback-checkout";
+    Result<Pod> started = fail(Stage::cli, Reason::internal, "not started");
+    std::thread starter([&] { started = shop_->kubelet->startPod(spec); });
+    // The launch begins before containerd has told kubelet that the sandbox stands.
+    const bool launching = waitUntil(kCeiling, [&] { return fs::exists(leaf); });
     pass(within(kLaunching));
     const auto journal = entriesOf(shop_->daemon->runFolder() / "journal");
     killDaemon();
     if (journal == survivors_.size()) ++figures_.whileLaunching;
+    starter.join();
+    ASSERT_TRUE(launching) << shop_->daemon->logText();
+    E2E_TRY(const auto pod, std::move(started));
     const bool removed = round % 2 == 0;
     if (removed) {
       E2E_CHECK(shop_->kubelet->removePod(pod));
