@@ -1,6 +1,6 @@
 #include "app/daemon.hpp"
 
-#include "app/status.hpp"
+#include "app/endpoints.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/load.hpp"
 #include "config/reload.hpp"
@@ -9,7 +9,6 @@
 #include "launcher/readiness.hpp"
 #include "recovery/manager.hpp"
 #include "sys/file.hpp"
-#include "telemetry/http_server.hpp"
 #include "watcher/image_reference.hpp"
 
 #include <algorithm>
@@ -17,10 +16,12 @@
 #include <map>
 #include <signal.h>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -47,8 +48,13 @@ struct Daemon::Parts {
         binaries(executor(), config->cache, metrics, log),
         launcher(executor(), {config->launcher, {}, {}, {}},
                  [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }),
-        http(executor()),
         tasks(executor()) {}
+  Parts(const Parts&) = delete;
+  Parts& operator=(const Parts&) = delete;
+  /// The server's thread uses everything that is here.
+  ~Parts() {
+    if (endpoints) endpoints->close();
+  }
 
   asio::any_io_executor executor() { return loop.get_executor(); }
 
@@ -66,16 +72,17 @@ struct Daemon::Parts {
   Awaitable<void> followCache();
   Awaitable<void> shutDown();
   void reload();
-  void addRoutes();
-  telemetry::Response readiness() const;
-  std::string status() const;
+  Snapshot collect();
+  void complain(const std::string& what);
   std::map<std::string, int> circuits() const;
 
   Options options;
   config::ConfigPtr config;
-  bool configCurrent = true;
+  std::vector<std::string> configProblems;  // of the file on disk, which was refused
+  const Wall::time_point started = Wall::now();
   int exitCode = 0;
-  // One thread runs the loop: all state above gRPC and the worker pool lives on it.
+  std::optional<Endpoints> endpoints;  // before the loop, whose questions it answers to the last
+  // One thread runs the loop: all state above gRPC, the worker pool and the endpoints' thread lives on it.
   asio::io_context loop{1};
   telemetry::Log log;
   telemetry::Metrics metrics;
@@ -83,7 +90,6 @@ struct Daemon::Parts {
   watcher::ContainerdTraffic traffic;
   recovery::CachedBinaries binaries;
   launcher::LocalLauncher launcher;
-  telemetry::HttpServer http;
   std::optional<recovery::Journal> journal;
   std::optional<recovery::Services> services;
   std::optional<recovery::Manager> manager;
@@ -120,9 +126,10 @@ Result<> Daemon::Parts::start() {
                                       log, options.nodeName, &launcher::waitReady, &launcher::askOnce});
   manager.emplace(*services, config);
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *manager, config);
-  addRoutes();
-  if (config->telemetry.listen) FB_CHECK(http.listenTcp(*config->telemetry.listen));
-  FB_CHECK(http.listenUnix(config->telemetry.socket));
+  endpoints.emplace(
+      config->telemetry, config->launcher.runDir, executor(), [this] { return collect(); }, metrics,
+      [this](const std::string& what) { complain(what); });
+  FB_CHECK(endpoints->open());
   tasks.spawn(work());
   tasks.spawn(handleSignals());
   tasks.spawn(followConfigFiles());
@@ -154,7 +161,7 @@ Awaitable<void> Daemon::Parts::shutDown() {
   tasks.cancelAll();
   co_await tasks.drained();
   co_await manager->stop();
-  http.stop();
+  endpoints->close();
   loop.stop();
 }
 
@@ -187,9 +194,10 @@ Awaitable<void> Daemon::Parts::followCache() {
 void Daemon::Parts::reload() {
   const auto loaded = config::load(options.configFile, options.dropInDir);
   metrics.configLoaded(loaded.config != nullptr);
-  configCurrent = loaded.config != nullptr;
+  configProblems.clear();
   if (loaded.config == nullptr) {
     for (const auto& diagnostic : loaded.diagnostics) {
+      configProblems.push_back(diagnostic.toString());
       log.error("configuration refused", {{"error", diagnostic.toString()}});
     }
     log.warn("the earlier configuration stays in use", {{"problems", loaded.diagnostics.size()}});
@@ -203,16 +211,34 @@ void Daemon::Parts::reload() {
   tasks.spawn(binaries.refresh(config));
 }
 
-telemetry::Response Daemon::Parts::readiness() const {
-  if (manager->connected()) return {200, "text/plain; charset=utf-8", "ready\n"};
-  return {503, "text/plain; charset=utf-8", "not ready: containerd is not connected\n"};
+/// On the loop, for the endpoints' thread.
+Snapshot Daemon::Parts::collect() {
+  metrics.waitingContainers(watcher->waiting());
+  metrics.registryCircuits(circuits());
+  metrics.containerdCalls(containerd.calls->all());
+  Snapshot now;
+  now.version = FALLBACKD_VERSION;
+  now.nodeName = options.nodeName;
+  now.started = started;
+  now.containerdConnected = manager->connected();
+  now.spawnerRuns = launcher.spawner().pid() > 0;
+  now.spawnerRestarts = launcher.spawner().restarts();
+  now.config = config;
+  now.configFile = options.configFile;
+  now.configProblems = configProblems;
+  now.pods = watcher->pods();
+  now.waiting = watcher->waitingContainers();
+  now.registries = watcher->registries();
+  now.incidents = manager->incidents();
+  now.binaries = binaries.states();
+  now.cacheUsage = binaries.usage();
+  now.containerdCalls = containerd.calls->all();
+  return now;
 }
 
-std::string Daemon::Parts::status() const {
-  const Status now{FALLBACKD_VERSION,    options.nodeName, manager->connected(),
-                   options.configFile,   configCurrent,    watcher->waitingContainers(),
-                   watcher->registries()};
-  return statusJson(now, *config, manager->incidents());
+/// From the endpoints' thread.
+void Daemon::Parts::complain(const std::string& what) {
+  asio::post(loop, [this, what] { manager->trouble(what); });
 }
 
 /// Hosts of the configuration by their name, the others (of pods' annotations) as one: the worst of them.
@@ -224,18 +250,6 @@ std::map<std::string, int> Daemon::Parts::circuits() const {
     state = std::max(state, static_cast<int>(registry.state));
   }
   return states;
-}
-
-void Daemon::Parts::addRoutes() {
-  http.route("/healthz", [] { return telemetry::Response{200, "text/plain; charset=utf-8", "ok\n"}; });
-  http.route("/readyz", [this] { return readiness(); });
-  http.route("/metrics", [this] {
-    metrics.waitingContainers(watcher->waiting());
-    metrics.registryCircuits(circuits());
-    metrics.containerdCalls(containerd.calls->all());
-    return telemetry::Response{200, "text/plain; version=0.0.4; charset=utf-8", metrics.serialize()};
-  });
-  http.route("/status", [this] { return telemetry::Response{200, "application/json", status() + "\n"}; });
 }
 
 }  // namespace fallbackd::app

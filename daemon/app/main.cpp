@@ -2,6 +2,7 @@
 #include "app/daemon.hpp"
 #include "app/options.hpp"
 #include "config/load.hpp"
+#include "telemetry/profiler.hpp"
 
 #include <cstdio>
 #include <exception>
@@ -16,6 +17,8 @@ int main(int argc, char** argv) {
     for (const auto& diagnostic : loaded.diagnostics)
       std::fprintf(stderr, "%s\n", diagnostic.toString().c_str());
     if (loaded.config == nullptr) return 2;
+
+    if (loaded.config->telemetry.profiling) telemetry::preloadProfiler(argv);
 
     app::Daemon daemon(parsed.options, loaded.config);
     return daemon.run();

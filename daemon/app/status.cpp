@@ -1,5 +1,9 @@
 #include "app/status.hpp"
 
+#include <algorithm>
+#include <chrono>
+#include <sys/resource.h>
+
 #include <boost/json.hpp>
 
 namespace fallbackd::app {
@@ -7,6 +11,8 @@ namespace fallbackd::app {
 namespace {
 
 namespace json = boost::json;
+
+constexpr std::chrono::seconds kNowStep{10};
 
 /// Milliseconds since the pod began to wait, for each transition that happened.
 json::object phases(const recovery::Incident& incident) {
@@ -69,10 +75,12 @@ json::object toJson(const watcher::Waiting& waiting) {
   return object;
 }
 
-json::object toJson(const watcher::Circuits::Host& host) {
-  json::object object{{"host", host.name},
-                      {"state", watcher::toString(host.state)},
-                      {"forMs", toMillis(Monotonic::now() - host.since)}};
+json::object toJson(const watcher::Circuits::Host& host, const Snapshot& snapshot) {
+  const auto ago = std::chrono::duration_cast<Wall::duration>(snapshot.takenAt - host.since);
+  json::object object{
+      {"host", host.name},
+      {"state", watcher::toString(host.state)},
+      {"since", rfc3339(std::chrono::time_point_cast<std::chrono::seconds>(snapshot.taken - ago))}};
   if (host.state != watcher::Circuits::State::closed) {
     object["cause"] = toString(host.failure.cause);
     object["text"] = host.failure.text;
@@ -80,32 +88,128 @@ json::object toJson(const watcher::Circuits::Host& host) {
   return object;
 }
 
-}  // namespace
+json::object toJson(const recovery::BinaryState& binary) {
+  json::object object{{"name", binary.ref.name},   {"version", binary.ref.version},
+                      {"serves", binary.serves},   {"resident", binary.resident},
+                      {"inGrace", binary.inGrace}, {"bytes", binary.bytes},
+                      {"digest", binary.digest}};
+  if (binary.expires) object["expires"] = rfc3339(*binary.expires);
+  if (binary.refused) {
+    object["reason"] = toString(binary.refused->reason);
+    object["error"] = binary.refused->message();
+  }
+  return object;
+}
 
-std::string statusJson(const Status& status, const config::Config& config,
-                       const std::vector<recovery::Incident>& incidents) {
+bool covered(const Snapshot& snapshot, const config::Workload& workload) {
+  const auto* binary = binaryOf(snapshot, workload.binary);
+  return binary != nullptr && binary->serves;
+}
+
+std::size_t coveredWorkloads(const Snapshot& snapshot) {
+  const auto& all = snapshot.config->workloads;
+  return static_cast<std::size_t>(
+      std::count_if(all.begin(), all.end(), [&](const auto& one) { return covered(snapshot, one); }));
+}
+
+json::array workloadsJson(const Snapshot& snapshot) {
   json::array workloads;
-  for (const auto& workload : config.workloads) {
+  for (const auto& workload : snapshot.config->workloads) {
     workloads.push_back(json::object{{"name", workload.name},
                                      {"image", workload.image},
                                      {"binary", workload.binary.toString()},
-                                     {"definedAt", workload.definedAt}});
+                                     {"definedAt", workload.definedAt},
+                                     {"covered", covered(snapshot, workload)}});
   }
-  json::array waiting;
-  for (const auto& one : status.waiting) waiting.push_back(toJson(one));
-  json::array registries;
-  for (const auto& one : status.registries) registries.push_back(toJson(one));
-  json::array recoveries;
-  for (const auto& incident : incidents) recoveries.push_back(toJson(incident));
-  return json::serialize(
-      json::object{{"version", status.version},
-                   {"node", status.nodeName},
-                   {"containerd", json::object{{"connected", status.containerdConnected}}},
-                   {"config", json::object{{"file", status.configFile}, {"current", status.configCurrent}}},
-                   {"waiting", std::move(waiting)},
-                   {"registries", std::move(registries)},
-                   {"workloads", std::move(workloads)},
-                   {"recoveries", std::move(recoveries)}});
+  return workloads;
+}
+
+template <class List, class... More>
+json::array listOf(const List& list, const More&... more) {
+  json::array array;
+  for (const auto& one : list) array.push_back(toJson(one, more...));
+  return array;
+}
+
+}  // namespace
+
+std::string statusJson(const Snapshot& snapshot) {
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(snapshot.taken);
+  const auto rounded = seconds - seconds.time_since_epoch() % kNowStep;
+  json::array problems;
+  for (const auto& one : snapshot.configProblems) problems.emplace_back(one);
+  return json::serialize(json::object{
+      {"version", snapshot.version},
+      {"node", snapshot.nodeName},
+      {"now", rfc3339(rounded)},
+      {"started", rfc3339(snapshot.started)},
+      {"containerd", json::object{{"connected", snapshot.containerdConnected}}},
+      {"spawner", json::object{{"running", snapshot.spawnerRuns}, {"restarts", snapshot.spawnerRestarts}}},
+      {"config", json::object{{"file", snapshot.configFile},
+                              {"current", snapshot.configProblems.empty()},
+                              {"problems", std::move(problems)}}},
+      {"coverage", json::object{{"workloads", snapshot.config->workloads.size()},
+                                {"covered", coveredWorkloads(snapshot)}}},
+      {"waiting", listOf(snapshot.waiting)},
+      {"registries", listOf(snapshot.registries, snapshot)},
+      {"workloads", workloadsJson(snapshot)},
+      {"binaries", listOf(snapshot.binaries.value_or(std::vector<recovery::BinaryState>()))},
+      {"recoveries", listOf(snapshot.incidents)}});
+}
+
+std::string varsJson(const Snapshot& snapshot) {
+  struct rusage usage {};
+  static_cast<void>(::getrusage(RUSAGE_SELF, &usage));
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  json::object recoveries;
+  for (const auto& incident : snapshot.incidents) {
+    auto& count = recoveries[recovery::toString(incident.state)];
+    count = count.is_null() ? 1 : count.as_int64() + 1;
+  }
+  json::object calls;
+  for (const auto& [method, count] : snapshot.containerdCalls) calls[method] = count;
+  return json::serialize(json::object{
+      {"version", snapshot.version},
+      {"uptimeSeconds", std::chrono::duration<double>(snapshot.taken - snapshot.started).count()},
+      {"process", json::object{{"cpuUserSeconds", seconds(usage.ru_utime)},
+                               {"cpuSystemSeconds", seconds(usage.ru_stime)},
+                               {"peakResidentBytes", usage.ru_maxrss * 1024}}},
+      {"spawnerRestarts", snapshot.spawnerRestarts},
+      {"pods", snapshot.pods.size()},
+      {"waiting", snapshot.waiting.size()},
+      {"registries", snapshot.registries.size()},
+      {"recoveries", std::move(recoveries)},
+      {"cache", json::object{{"residentBytes", snapshot.cacheUsage.residentBytes},
+                             {"budgetBytes", snapshot.cacheUsage.budgetBytes},
+                             {"residents", snapshot.cacheUsage.residents},
+                             {"hashedBytes", snapshot.cacheUsage.hashedBytes}}},
+      {"containerdCalls", std::move(calls)}});
+}
+
+Readiness readiness(const Snapshot& snapshot) {
+  Readiness result;
+  const auto part = [&](std::string_view name, const std::string& missing, const std::string& warning) {
+    const char* verdict = !missing.empty() ? "not ready " : !warning.empty() ? "warning " : "ok ";
+    result.text.append(verdict).append(name);
+    if (!missing.empty() || !warning.empty()) result.text.append(": ").append(missing).append(warning);
+    result.text.append("\n");
+    result.ready = result.ready && missing.empty();
+  };
+  part("containerd", snapshot.containerdConnected ? "" : "is not connected", "");
+  part("spawner", snapshot.spawnerRuns ? "" : "does not run", "");
+  part("cache", snapshot.binaries ? "" : "was not looked at yet", "");
+  const auto configured = snapshot.config->workloads.size();
+  const auto good = coveredWorkloads(snapshot);
+  part("coverage", "",
+       good == configured || !snapshot.binaries
+           ? ""
+           : std::to_string(configured - good) + " of " + std::to_string(configured) +
+                 " workloads have no admitted binary (fallbackctl list)");
+  part("config", "",
+       snapshot.configProblems.empty() ? "" : "the file on disk is refused, an earlier one is in use");
+  return result;
 }
 
 }  // namespace fallbackd::app

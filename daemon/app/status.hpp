@@ -1,32 +1,33 @@
-// The daemon's state as JSON, for fallbackctl status over the root-only socket.
+// A snapshot as JSON, for fallbackctl, the status page and those who write programs of their own.
 #pragma once
 
-#include "config/model.hpp"
-#include "recovery/incident.hpp"
-#include "watcher/watcher.hpp"
+#include "app/snapshot.hpp"
 
 #include <string>
-#include <vector>
 
 namespace fallbackd::app {
 
-struct Status {
-  std::string version;
-  std::string nodeName;
-  bool containerdConnected = false;
-  std::string configFile;
-  bool configCurrent = true;  // false: the file on disk was refused, an earlier one is in use
-  std::vector<watcher::Waiting> waiting;
-  std::vector<watcher::Circuits::Host> registries;
-};
+/// {"version", "node", "now", "started", "containerd": {"connected"}, "spawner": {"running"},
+///  "config": {"file", "current", "problems"}, "coverage": {"workloads", "covered"}, "waiting":
+///  [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?, "text"?,
+///  "verdictMs"?}], "registries": [{"host", "state", "since", "cause"?, "text"?}], "workloads": [{"name",
+///  "image", "binary", "definedAt", "covered"}], "binaries": [{"name", "version", "serves", "resident",
+///  "inGrace", "bytes", "digest", "expires"?, "reason"?, "error"?}], "recoveries": [{"id", "namespace",
+///  "pod", "container", "workload", "binary", "cause", "state", "pid", "begun", "sinceWaitingMs": {...},
+///  "verdictMs"?, "error"?}]};
+/// durations in milliseconds, times in RFC 3339. verdictMs: from the probe pull to its verdict. "now" is
+/// rounded to 10 s, so that two texts differ only where something happened.
+std::string statusJson(const Snapshot& snapshot);
 
-/// {"version", "node", "containerd": {"connected"}, "config": {...}, "workloads": [...],
-///  "waiting": [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?,
-///  "text"?, "verdictMs"?}], "registries": [{"host", "state", "forMs", "cause"?, "text"?}], "recoveries":
-///  [{"id", "namespace", "pod", "container", "workload", "binary", "cause", "state", "pid", "begun",
-///  "sinceWaitingMs": {...}, "verdictMs"?, "error"?}]}; durations in milliseconds. verdictMs: from the probe
-///  pull to its verdict.
-std::string statusJson(const Status& status, const config::Config& config,
-                       const std::vector<recovery::Incident>& incidents);
+/// Counts and sizes, as expvar has them.
+std::string varsJson(const Snapshot& snapshot);
+
+/// Whether the node's pods can be helped, a line for each part: "ok containerd", "not ready spawner: WHY",
+/// "warning coverage: WHY". Warnings leave it ready: a new daemon would have them as well.
+struct Readiness {
+  bool ready = true;
+  std::string text;
+};
+Readiness readiness(const Snapshot& snapshot);
 
 }  // namespace fallbackd::app

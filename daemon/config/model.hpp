@@ -198,8 +198,16 @@ struct LauncherSettings {
 enum class LogFormat : std::uint8_t { human, json };
 enum class LogLevel : std::uint8_t { debug, info, warn, error };
 
+struct Tls {
+  std::string certificate;  // PEM files, read again when they change
+  std::string key;
+};
+
 struct TelemetrySettings {
   std::optional<std::string> listen = "127.0.0.1:9477";  // ADDRESS:PORT of /metrics; absent: off
+  std::optional<Tls> tls;                                // of that address
+  std::string tokenFile;                                 // what its clients must bear; empty: nothing
+  bool profiling = false;                                // /debug/pprof
   std::string socket = "/run/fallbackd/fallbackd.sock";  // root only: fallbackctl status
   LogFormat logFormat = LogFormat::human;
   LogLevel logLevel = LogLevel::info;

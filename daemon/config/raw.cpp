@@ -82,8 +82,18 @@ void readLauncher(const Place& place, LauncherSettings& out) {
   if (const auto section = map.find("logs")) readLogLimits(*section, out.logs);
 }
 
+void readTls(const Place& place, std::optional<Tls>& out) {
+  const MapReader map(place, {"certificate", "key"});
+  if (!map.valid()) return;
+  auto& tls = out.emplace();
+  static_cast<void>(map.require("certificate", "/etc/fallbackd/tls/tls.crt"));
+  static_cast<void>(map.require("key", "/etc/fallbackd/tls/tls.key"));
+  map.absolutePath("certificate", tls.certificate);
+  map.absolutePath("key", tls.key);
+}
+
 void readTelemetry(const Place& place, TelemetrySettings& out) {
-  const MapReader map(place, {"listen", "socket", "logFormat", "logLevel"});
+  const MapReader map(place, {"listen", "tls", "tokenFile", "profiling", "socket", "logFormat", "logLevel"});
   std::string listen;
   if (map.read("listen", listen)) {
     if (listen == "off") {
@@ -94,6 +104,14 @@ void readTelemetry(const Place& place, TelemetrySettings& out) {
       map.problem("listen", quoted(listen) + " is not ADDRESS:PORT",
                   "write 127.0.0.1:9477, [::1]:9477 or \"off\"");
     }
+  }
+  if (const auto section = map.find("tls")) readTls(*section, out.tls);
+  map.absolutePath("tokenFile", out.tokenFile);
+  map.read("profiling", out.profiling);
+  if (!out.listen) {
+    map.forbid("tls", "is for the address to listen on, which is off", "leave it away, or name an address");
+    map.forbid("tokenFile", "is for the address to listen on, which is off",
+               "leave it away, or name an address");
   }
   socketPath(map, "socket", out.socket);
   if (const auto i = map.choice("logFormat", {"human", "json"})) out.logFormat = static_cast<LogFormat>(*i);

@@ -21,6 +21,31 @@ auto onPool(asio::thread_pool& pool, Work work) -> asio::awaitable<decltype(work
   co_return co_await asio::co_spawn(pool, std::move(running), asio::use_awaitable);
 }
 
+/// A refusal leaves what was known of the copy that serves on.
+BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinaryState>& before) {
+  BinaryState state;
+  state.ref = entry.ref;
+  state.serves = entry.result || entry.resident;
+  state.resident = entry.resident;
+  if (!entry.result) {
+    state.refused = entry.result.error();
+    const auto known =
+        std::find_if(before.begin(), before.end(), [&](const auto& one) { return one.ref == entry.ref; });
+    if (known == before.end() || !entry.resident) return state;
+    state.inGrace = known->inGrace;
+    state.bytes = known->bytes;
+    state.digest = known->digest;
+    state.expires = known->expires;
+    return state;
+  }
+  const auto& admitted = **entry.result;
+  state.inGrace = admitted.inGrace;
+  state.bytes = admitted.size;
+  state.digest = admitted.digest;
+  state.expires = admitted.expires;
+  return state;
+}
+
 }  // namespace
 
 CachedBinaries::CachedBinaries(asio::any_io_executor executor, config::CacheSettings settings,
@@ -50,6 +75,8 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
 
   auto work = [this, wanted] { return cache_.refresh(wanted); };
   const auto entries = co_await onPool(pool_, std::move(work));
+  const auto before = std::exchange(states_, std::vector<BinaryState>()).value_or(std::vector<BinaryState>());
+  for (const auto& entry : entries) states_->push_back(stateOf(entry, before));
   metrics_.clearCoverage();
   for (const auto& entry : entries) {
     if (entry.examined) report(entry);

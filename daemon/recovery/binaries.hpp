@@ -6,14 +6,29 @@
 #include "telemetry/log.hpp"
 #include "telemetry/metrics.hpp"
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/thread_pool.hpp>
 
 namespace fallbackd::recovery {
+
+/// What is known of a binary that a workload refers to.
+struct BinaryState {
+  BinaryRef ref;
+  bool serves = false;    // a recovery would get it now
+  bool resident = false;  // without reading the disk
+  bool inGrace = false;
+  std::uint64_t bytes = 0;
+  std::string digest;
+  std::optional<Wall::time_point> expires;
+  std::optional<Error> refused;  // what lies on disk, the last time it was looked at
+};
 
 class Binaries {
  public:
@@ -33,6 +48,10 @@ class CachedBinaries final : public Binaries {
   /// what changed. Cheap where nothing did.
   boost::asio::awaitable<void> refresh(config::ConfigPtr config);
 
+  /// As of the last refresh; nothing before the first one ended.
+  [[nodiscard]] const std::optional<std::vector<BinaryState>>& states() const { return states_; }
+  [[nodiscard]] cache::Cache::Usage usage() const { return cache_.usage(); }
+
  private:
   void reportUsage();
   void report(const cache::Cache::Entry& entry);
@@ -41,6 +60,7 @@ class CachedBinaries final : public Binaries {
   telemetry::Metrics& metrics_;
   telemetry::Log& log_;
   cache::Cache cache_;
+  std::optional<std::vector<BinaryState>> states_;
   std::map<BinaryRef, std::string> refused_;  // and why: said once, however often it is looked at
   boost::asio::thread_pool pool_{1};          // one at a time: admissions read and hash whole files
 };

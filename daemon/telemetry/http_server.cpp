@@ -1,16 +1,24 @@
 #include "telemetry/http_server.hpp"
 
+#include "base/query.hpp"
+#include "base/task_group.hpp"
+#include "telemetry/access.hpp"
+#include "telemetry/clients.hpp"
+
 #include <charconv>
 #include <chrono>
-#include <optional>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <thread>
 #include <unistd.h>
-#include <utility>
 
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <boost/beast/ssl.hpp>
 
 namespace fallbackd::telemetry {
 
@@ -18,89 +26,267 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using namespace std::chrono_literals;
+using asio::ip::tcp;
+using asio::local::stream_protocol;
 
 namespace {
 
-constexpr std::size_t kMaxClients = 64;
 constexpr std::uint32_t kMaxHeaderBytes = 8192;
-constexpr auto kIdleLimit = 10s;
+constexpr auto kAskingLimit = 10s;  // for a whole request header; also how long an idle client is kept
+constexpr auto kTakingLimit = 10s;  // for a whole answer, or one event
+constexpr auto kEventInterval = 250ms;
+constexpr auto kHeartbeat = 15s;  // how long the dead peer of a quiet event stream goes unnoticed
+constexpr int kNiceness = 5;
 
 auto noThrow(boost::system::error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
 }
 
+using RequestHead = http::request<http::empty_body>;
+
+std::string_view view(beast::string_view text) {
+  return {text.data(), text.size()};
+}
+
+template <class Stream>
+constexpr bool kIsUnix = std::is_same_v<Stream, beast::basic_stream<stream_protocol>>;
+template <class Stream>
+constexpr bool kIsTls = std::is_same_v<Stream, beast::ssl_stream<beast::basic_stream<tcp>>>;
+
 }  // namespace
 
 struct HttpServer::Shared {
-  explicit Shared(asio::any_io_executor owner) : executor(std::move(owner)), tasks(executor) {}
+  struct Route {
+    Audience audience = Audience::holder;
+    Handler handler;                  // either this
+    std::unique_ptr<EventFeed> feed;  // or this
+  };
 
+  explicit Shared(HttpOptions given)
+      : options(std::move(given)), token(options.tokenFile), executor(loop.get_executor()), tasks(executor) {
+    if (options.tls) tls.emplace(*options.tls);
+  }
+
+  HttpOptions options;
+  Token token;
+  std::optional<TlsFiles> tls;
+  asio::io_context loop{1};
   asio::any_io_executor executor;
-  std::map<std::string, Handler> routes;
-  std::size_t clients = 0;
+  std::map<std::string, Route> routes;
+  Clients clients;
+  std::size_t listeners = 0;
+  bool loopbackOnly = true;
   std::string unixPath;
   unsigned short port = 0;
+  std::thread thread;
   TaskGroup tasks;
 
-  http::response<http::string_body> answer(const http::request<http::empty_body>& request) const {
+  void refreshFiles() {
+    const auto tell = [&](const Result<>& done) {
+      if (!done && options.trouble) options.trouble(done.error().message());
+    };
+    tell(token.refresh());
+    if (tls) tell(tls->refresh());
+  }
+
+  static Response refusal(unsigned status, std::string body) {
+    return {status, "text/plain; charset=utf-8", std::move(body), {}};
+  }
+
+  /// Why this request is not answered as it wishes, if so.
+  std::optional<Response> refused(const RequestHead& head, const Route* route, bool root) {
+    if (head.method() != http::verb::get && head.method() != http::verb::head) {
+      auto response = refusal(405, "only GET and HEAD\n");
+      response.headers.emplace_back("Allow", "GET, HEAD");
+      return response;
+    }
+    if (root) return route == nullptr ? std::optional(refusal(404, "not found\n")) : std::nullopt;
+    if (loopbackOnly && !token.wanted() && !isLocalHost(view(head[http::field::host]))) {
+      return refusal(421, "ask by address: this server listens on loopback only\n");
+    }
+    const bool open = route != nullptr && route->audience == Audience::anyone;
+    if (!open && !token.admits(view(head[http::field::authorization]))) {
+      auto response = refusal(401, "a token is needed\n");
+      response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"fallbackd\"");
+      response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"fallbackd\"");
+      return response;
+    }
+    if (route == nullptr || route->audience == Audience::root) return refusal(404, "not found\n");
+    return std::nullopt;
+  }
+
+  Route* find(const RequestHead& head) {
+    const auto target = view(head.target());
+    const auto found = routes.find(std::string(target.substr(0, target.find('?'))));
+    return found == routes.end() ? nullptr : &found->second;
+  }
+
+  template <class Message>
+  static void dress(Message& message) {
+    message.set(http::field::server, "fallbackd");
+    message.set(http::field::cache_control, "no-store");
+    message.set("X-Content-Type-Options", "nosniff");
+    message.set("Cross-Origin-Resource-Policy", "same-origin");
+    message.set("Referrer-Policy", "no-referrer");
+  }
+
+  asio::awaitable<http::response<http::string_body>> answer(RequestHead head, Route* route, bool root) {
+    auto content = refused(head, route, root);
+    if (!content) {
+      const auto target = view(head.target());
+      const auto mark = target.find('?');
+      Request request{std::string(target.substr(0, mark)),
+                      parseQuery(mark == std::string_view::npos ? "" : target.substr(mark + 1)),
+                      std::string(view(head[http::field::accept]))};
+      try {
+        content = co_await route->handler(std::move(request));
+      } catch (const std::exception& error) {
+        content = refusal(500, std::string("failed: ") + error.what() + "\n");
+      }
+    }
     http::response<http::string_body> response;
     response.version(11);
-    response.keep_alive(request.keep_alive());
-    response.set(http::field::server, "fallbackd");
-    response.set(http::field::cache_control, "no-store");
-    Response content{404, "text/plain; charset=utf-8", "not found\n"};
-    const std::string_view target{request.target().data(), request.target().size()};
-    if (request.method() != http::verb::get && request.method() != http::verb::head) {
-      content = Response{405, "text/plain; charset=utf-8", "only GET and HEAD\n"};
-      response.set(http::field::allow, "GET, HEAD");
-    } else if (const auto route = routes.find(std::string(target.substr(0, target.find('?'))));
-               route != routes.end()) {
-      content = route->second();
-    }
-    response.result(content.status);
-    response.set(http::field::content_type, content.contentType);
-    response.content_length(content.body.size());
-    if (request.method() != http::verb::head) response.body() = std::move(content.body);
-    return response;
+    response.keep_alive(head.keep_alive());
+    dress(response);
+    response.result(content->status);
+    response.set(http::field::content_type, content->contentType);
+    for (const auto& [name, value] : content->headers) response.insert(name, value);
+    response.content_length(content->body.size());
+    if (head.method() != http::verb::head) response.body() = std::move(content->body);
+    co_return response;
   }
 };
 
 namespace {
 
-template <class Protocol, class Shared>
-asio::awaitable<void> serveClient(std::shared_ptr<Shared> shared, beast::basic_stream<Protocol> stream) {
+template <class Shared, class Stream>
+asio::awaitable<void> sendEvents(std::shared_ptr<Shared> shared, EventFeed& feed, Stream& stream) {
   struct Counted {
-    explicit Counted(std::size_t& count) : clients(count) { ++clients; }
+    explicit Counted(std::size_t& c) : count(c) { ++count; }
     Counted(const Counted&) = delete;
     Counted& operator=(const Counted&) = delete;
-    ~Counted() { --clients; }
-    std::size_t& clients;
-  } const counted(shared->clients);
+    ~Counted() { --count; }
+    std::size_t& count;
+  } const counted(shared->listeners);
 
+  http::response<http::empty_body> head;
+  head.version(11);
+  head.keep_alive(false);
+  head.result(http::status::ok);
+  Shared::dress(head);
+  head.set(http::field::content_type, "text/event-stream");
+  http::response_serializer<http::empty_body> serializer(head);
+  boost::system::error_code error;
+  auto& lowest = beast::get_lowest_layer(stream);
+  lowest.expires_after(kTakingLimit);
+  co_await http::async_write_header(stream, serializer, noThrow(error));
+  EventFeed::Listener listener(feed);
+  while (!error) {
+    lowest.expires_never();
+    const auto text = co_await listener.next(kHeartbeat);
+    const std::string event = text ? "data: " + *text + "\n\n" : ": still here\n\n";
+    lowest.expires_after(kTakingLimit);
+    co_await asio::async_write(stream, asio::buffer(event), noThrow(error));
+  }
+}
+
+/// One request after the other, until the client or its time ends.
+template <class Shared, class Stream>
+asio::awaitable<void> serveRequests(std::shared_ptr<Shared> shared, Stream& stream, Clients::Client& client) {
+  auto& lowest = beast::get_lowest_layer(stream);
   beast::flat_buffer buffer(kMaxHeaderBytes);
   boost::system::error_code error;
   for (;;) {
-    stream.expires_after(kIdleLimit);
+    lowest.expires_after(kAskingLimit);
     http::request_parser<http::empty_body> parser;
     parser.header_limit(kMaxHeaderBytes);
     parser.body_limit(0);
     co_await http::async_read(stream, buffer, parser, noThrow(error));
-    if (error) co_return;
-    const auto response = shared->answer(parser.get());
-    stream.expires_after(kIdleLimit);
-    if (parser.get().method() == http::verb::head) {
+    if (error || !client.asking) co_return;
+    client.asking = false;
+    shared->refreshFiles();
+    const auto& head = parser.get();
+    auto* route = shared->find(head);
+    constexpr bool kRoot = kIsUnix<Stream>;
+    if (route != nullptr && route->feed != nullptr && !shared->refused(head, route, kRoot) &&
+        head.method() == http::verb::get) {
+      if (shared->listeners < Clients::kMostListeners) {
+        co_await sendEvents(shared, *route->feed, stream);
+        co_return;
+      }
+    }
+    lowest.expires_never();  // the handler keeps its own time
+    const auto response = co_await shared->answer(head, route, kRoot);
+    lowest.expires_after(kTakingLimit);
+    if (head.method() == http::verb::head) {
       http::response_serializer<http::string_body> serializer(response);
       co_await http::async_write_header(stream, serializer, noThrow(error));
     } else {
       co_await http::async_write(stream, response, noThrow(error));
     }
-    if (error || !response.keep_alive()) break;
+    if (error || !response.keep_alive()) co_return;
+    client.asking = true;
+    client.since = Monotonic::now();
   }
-  stream.socket().shutdown(asio::socket_base::shutdown_both, error);
+}
+
+template <class Shared, class Stream>
+asio::awaitable<void> serveClient(std::shared_ptr<Shared> shared, Stream stream, Clients::Place place) {
+  struct Leave {
+    Leave(Clients& c, Clients::Place p) : clients(c), place(p) {}
+    Leave(const Leave&) = delete;
+    Leave& operator=(const Leave&) = delete;
+    ~Leave() { clients.remove(place); }
+    Clients& clients;
+    Clients::Place place;
+  } const leave(shared->clients, place);
+
+  boost::system::error_code error;
+  auto& lowest = beast::get_lowest_layer(stream);
+  place->close = [&lowest] { lowest.cancel(); };
+  if constexpr (kIsTls<Stream>) {
+    lowest.expires_after(kAskingLimit);
+    co_await stream.async_handshake(asio::ssl::stream_base::server, noThrow(error));
+    if (error) co_return;
+  }
+  co_await serveRequests(shared, stream, *place);
+  place->close = nullptr;
+  if constexpr (kIsTls<Stream>) {
+    lowest.expires_after(1s);
+    co_await stream.async_shutdown(noThrow(error));
+  }
+  lowest.socket().shutdown(asio::socket_base::shutdown_both, error);
+}
+
+template <class Shared>
+void begin(const std::shared_ptr<Shared>& shared, tcp::socket socket) {
+  boost::system::error_code error;
+  const auto peer = socket.remote_endpoint(error);
+  if (error) return;  // gone already
+  auto address = peer.address().to_string();
+  if (!shared->clients.makeRoom(address)) return;
+  socket.set_option(tcp::no_delay(true), error);
+  const auto place = shared->clients.add({std::move(address), true, Monotonic::now(), nullptr});
+  using Plain = beast::basic_stream<tcp>;
+  if (!shared->tls) {
+    shared->tasks.spawn(serveClient(shared, Plain(std::move(socket)), place));
+    return;
+  }
+  shared->refreshFiles();
+  // The context is kept by OpenSSL's own count for as long as the connection has it.
+  beast::ssl_stream<Plain> stream(Plain(std::move(socket)), *shared->tls->context());
+  shared->tasks.spawn(serveClient(shared, std::move(stream), place));
+}
+
+template <class Shared>
+void begin(const std::shared_ptr<Shared>& shared, stream_protocol::socket socket) {
+  if (!shared->clients.makeRoom("")) return;
+  const auto place = shared->clients.add({"", true, Monotonic::now(), nullptr});
+  shared->tasks.spawn(serveClient(shared, beast::basic_stream<stream_protocol>(std::move(socket)), place));
 }
 
 template <class Acceptor, class Shared>
 asio::awaitable<void> acceptAll(std::shared_ptr<Shared> shared, Acceptor acceptor) {
-  using Protocol = typename Acceptor::protocol_type;
   asio::steady_timer pause(shared->executor);
   for (;;) {
     boost::system::error_code error;
@@ -112,22 +298,33 @@ asio::awaitable<void> acceptAll(std::shared_ptr<Shared> shared, Acceptor accepto
       co_await pause.async_wait(noThrow(error));
       continue;
     }
-    if (shared->clients >= kMaxClients) continue;  // closes it
-    shared->tasks.spawn(serveClient<Protocol>(shared, beast::basic_stream<Protocol>(std::move(socket))));
+    begin(shared, std::move(socket));
   }
 }
 
 }  // namespace
 
-HttpServer::HttpServer(asio::any_io_executor executor)
-    : shared_(std::make_shared<Shared>(std::move(executor))) {}
+HttpServer::HttpServer(HttpOptions options) : shared_(std::make_shared<Shared>(std::move(options))) {}
 
 HttpServer::~HttpServer() {
   stop();
 }
 
-void HttpServer::route(std::string path, Handler handler) {
-  shared_->routes.insert_or_assign(std::move(path), std::move(handler));
+asio::any_io_executor HttpServer::executor() {
+  return shared_->executor;
+}
+
+void HttpServer::route(std::string path, Audience audience, Handler handler) {
+  shared_->routes.insert_or_assign(std::move(path), Shared::Route{audience, std::move(handler), nullptr});
+}
+
+void HttpServer::events(std::string path, EventFeed::Produce produce) {
+  auto feed = std::make_unique<EventFeed>(shared_->executor, std::move(produce), kEventInterval);
+  shared_->tasks.spawn(feed->run());
+  const auto busy = [](Request) -> asio::awaitable<Response> {
+    co_return Shared::refusal(503, "too many listen already\n");
+  };
+  shared_->routes.insert_or_assign(std::move(path), Shared::Route{Audience::holder, busy, std::move(feed)});
 }
 
 Result<> HttpServer::listenTcp(const std::string& address) {
@@ -143,8 +340,11 @@ Result<> HttpServer::listenTcp(const std::string& address) {
     return fail(Stage::telemetry, Reason::invalid,
                 address + " is not ADDRESS:PORT, for example 127.0.0.1:9477");
   }
-  asio::ip::tcp::acceptor acceptor(shared_->executor);
-  const asio::ip::tcp::endpoint endpoint(ip, port);
+  FB_CHECK(shared_->token.refresh());
+  if (shared_->tls) FB_CHECK(shared_->tls->refresh());
+  shared_->loopbackOnly = ip.is_loopback();
+  tcp::acceptor acceptor(shared_->executor);
+  const tcp::endpoint endpoint(ip, port);
   acceptor.open(endpoint.protocol(), error);
   if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
   if (!error) acceptor.bind(endpoint, error);
@@ -161,12 +361,12 @@ Result<> HttpServer::listenUnix(const std::string& path) {
   }
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return failErrno(Stage::telemetry, "remove " + path);
   boost::system::error_code error;
-  asio::local::stream_protocol::acceptor acceptor(shared_->executor);
-  acceptor.open(asio::local::stream_protocol(), error);
+  stream_protocol::acceptor acceptor(shared_->executor);
+  acceptor.open(stream_protocol(), error);
   // Before bind, so that there is no moment in which others may connect.
   if (!error && ::fchmod(acceptor.native_handle(), 0600) != 0)
     error.assign(errno, boost::system::system_category());
-  if (!error) acceptor.bind(asio::local::stream_protocol::endpoint(path), error);
+  if (!error) acceptor.bind(stream_protocol::endpoint(path), error);
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error) return fail(Stage::telemetry, Reason::system, "listen on " + path, error.value());
   shared_->unixPath = path;
@@ -174,12 +374,21 @@ Result<> HttpServer::listenUnix(const std::string& path) {
   return {};
 }
 
+void HttpServer::run() {
+  shared_->thread = std::thread([shared = shared_.get()] {
+    // A thread has a niceness of its own on Linux. Without it the server works as well.
+    static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNiceness));
+    shared->loop.run();
+  });
+}
+
 unsigned short HttpServer::port() const {
   return shared_->port;
 }
 
 void HttpServer::stop() {
-  shared_->tasks.cancelAll();
+  shared_->loop.stop();
+  if (shared_->thread.joinable()) shared_->thread.join();
   if (!shared_->unixPath.empty()) ::unlink(shared_->unixPath.c_str());
   shared_->unixPath.clear();
 }

@@ -483,6 +483,15 @@ std::vector<Waiting> Watcher::waitingContainers() const {
   return all;
 }
 
+std::vector<PodView> Watcher::pods() const {
+  std::vector<PodView> all;
+  for (const auto& [id, pod] : pods_) {
+    auto& view = all.emplace_back(PodView{pod.sandbox, {}});
+    for (const auto& [containerId, one] : pod.containers) view.containers.push_back({one.name, one.exitCode});
+  }
+  return all;
+}
+
 std::chrono::nanoseconds Watcher::jittered(std::chrono::nanoseconds interval) {
   std::uniform_real_distribution<double> spread(0.8, 1.2);
   return std::chrono::nanoseconds(

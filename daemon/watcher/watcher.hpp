@@ -15,6 +15,7 @@
 #include <random>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -67,6 +68,16 @@ struct Waiting {
   std::optional<std::chrono::nanoseconds> verdictTook;  // where there was a verdict
 };
 
+/// A pod whose sandbox is ready, and the containers that were made in it.
+struct PodView {
+  struct Container {
+    std::string name;
+    std::optional<int> exitCode;  // where it has ended and we know
+  };
+  cri::Sandbox sandbox;
+  std::vector<Container> containers;
+};
+
 class Watcher {
  public:
   Watcher(boost::asio::any_io_executor executor, cri::Runtime& runtime, cri::EventSource& events,
@@ -80,6 +91,7 @@ class Watcher {
 
   [[nodiscard]] std::size_t waiting() const { return attended_.size(); }
   [[nodiscard]] std::vector<Waiting> waitingContainers() const;
+  [[nodiscard]] std::vector<PodView> pods() const;
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return prober_.registries(); }
 
  private:

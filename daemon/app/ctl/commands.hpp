@@ -18,5 +18,9 @@ void addList(CLI::App& app, Run& run);
 void addExec(CLI::App& app, Run& run);
 void addCheckConfig(CLI::App& app, Run& run);
 void addStatus(CLI::App& app, Run& run);
+void addRecoveries(CLI::App& app, Run& run);
+void addWatch(CLI::App& app, Run& run);
+void addExplain(CLI::App& app, Run& run);
+void addCompletion(CLI::App& app, Run& run);
 
 }  // namespace fallbackd::ctl

@@ -12,7 +12,8 @@ int main(int argc, char** argv) {
     app.set_version_flag("--version", std::string("fallbackctl ") + FALLBACKD_VERSION);
     ctl::Run run;
     for (const auto add : {ctl::addKeygen, ctl::addSign, ctl::addVerify, ctl::addInstall, ctl::addList,
-                           ctl::addExec, ctl::addCheckConfig, ctl::addStatus}) {
+                           ctl::addExec, ctl::addCheckConfig, ctl::addStatus, ctl::addRecoveries,
+                           ctl::addWatch, ctl::addExplain, ctl::addCompletion}) {
       add(app, run);
     }
     try {

@@ -15,7 +15,25 @@ int complain(const Error& error) {
   return kFailed;
 }
 
-void printTable(const std::vector<std::vector<std::string>>& rows) {
+std::string printable(std::string_view text) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      out.append({'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]});
+    } else {
+      out.push_back(c);
+    }
+  }
+  return out;
+}
+
+void printTable(const std::vector<std::vector<std::string>>& given) {
+  auto rows = given;
+  for (auto& row : rows) {
+    for (auto& cell : row) cell = printable(cell);
+  }
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));

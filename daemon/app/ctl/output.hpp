@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fallbackd::ctl {
@@ -18,7 +19,11 @@ void complain(const std::string& text);
 /// The same for an Error; returns kFailed.
 int complain(const Error& error);
 
-/// Columns as wide as their widest cell, two spaces apart, on stdout.
+/// Text of others, such as error messages of registries: control characters, which could steer the terminal,
+/// as \xNN.
+std::string printable(std::string_view text);
+
+/// Columns as wide as their widest cell, two spaces apart, on stdout; cells are made printable.
 void printTable(const std::vector<std::vector<std::string>>& rows);
 
 /// 1536 -> "1.5 KiB"

@@ -1,0 +1,31 @@
+// Asking the daemon over its root-only socket.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <functional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <boost/json/value.hpp>
+
+namespace fallbackd::ctl {
+
+struct ClientOptions {
+  std::string socket = "/run/fallbackd/fallbackd.sock";
+  std::string format = "table";
+  [[nodiscard]] bool json() const { return format == "json"; }
+};
+
+/// --socket and -o.
+void addClientOptions(CLI::App& command, ClientOptions& options);
+
+/// The body of one GET, within some seconds. Stage cli.
+Result<std::string> ask(const std::string& socket, const std::string& target);
+/// The same, read as JSON.
+Result<boost::json::value> askJson(const std::string& socket, const std::string& target);
+
+/// Hands each text of the daemon's events to `take` until that returns false, or the daemon ends.
+Result<> listen(const std::string& socket, const std::function<bool(const std::string&)>& take);
+
+}  // namespace fallbackd::ctl

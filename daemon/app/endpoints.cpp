@@ -1,0 +1,107 @@
+#include "app/endpoints.hpp"
+
+#include "app/explain.hpp"
+#include "app/status.hpp"
+#include "telemetry/access.hpp"
+#include "telemetry/page.hpp"
+
+#include <utility>
+
+namespace fallbackd::app {
+
+namespace asio = boost::asio;
+using telemetry::Audience;
+using telemetry::Request;
+using telemetry::Response;
+
+namespace {
+
+constexpr const char* kText = "text/plain; charset=utf-8";
+constexpr const char* kJson = "application/json";
+
+Response silent() {
+  return {503, kText, "the daemon's loop does not answer\n", {}};
+}
+
+telemetry::HttpOptions serverOptions(const config::TelemetrySettings& settings,
+                                     std::function<void(const std::string&)> trouble) {
+  telemetry::HttpOptions options;
+  if (settings.tls) options.tls = {settings.tls->certificate, settings.tls->key};
+  options.tokenFile = settings.tokenFile;
+  options.trouble = std::move(trouble);
+  return options;
+}
+
+/// The metrics in the form that the client would rather have.
+Response metricsAs(const telemetry::Metrics& metrics, bool openMetrics) {
+  static_cast<void>(openMetrics);
+  return {200, "text/plain; version=0.0.4; charset=utf-8", metrics.serialize(), {}};
+}
+
+}  // namespace
+
+Endpoints::Endpoints(const config::TelemetrySettings& settings, const std::string& runDir,
+                     asio::any_io_executor daemon, std::function<Snapshot()> collect,
+                     telemetry::Metrics& metrics, std::function<void(const std::string&)> trouble)
+    : settings_(settings),
+      metrics_(metrics),
+      server_(serverOptions(settings, std::move(trouble))),
+      snapshots_(server_.executor(), std::move(daemon), std::move(collect)),
+      profiler_(runDir),
+      tasks_(server_.executor()) {
+  addRoutes();
+}
+
+Result<> Endpoints::open() {
+  if (settings_.listen) FB_CHECK(server_.listenTcp(*settings_.listen));
+  FB_CHECK(server_.listenUnix(settings_.socket));
+  tasks_.spawn(snapshots_.run());
+  server_.run();
+  return {};
+}
+
+void Endpoints::addRoutes() {
+  // A route that shows something of a snapshot.
+  const auto show = [this](std::string path, Audience audience, auto answer) {
+    server_.route(std::move(path), audience, [this, answer](Request request) -> asio::awaitable<Response> {
+      const auto snapshot = co_await snapshots_.take();
+      if (snapshot == nullptr) co_return silent();
+      co_return answer(*snapshot, request);
+    });
+  };
+  show("/healthz", Audience::anyone, [](const Snapshot&, const Request&) {
+    return Response{200, kText, "ok\n", {}};
+  });
+  show("/readyz", Audience::anyone, [](const Snapshot& snapshot, const Request&) {
+    auto state = readiness(snapshot);
+    return Response{state.ready ? 200U : 503U, kText, std::move(state.text), {}};
+  });
+  show("/metrics", Audience::holder, [this](const Snapshot&, const Request& request) {
+    return metricsAs(metrics_, telemetry::wantsOpenMetrics(request.accept));
+  });
+  show("/status", Audience::holder, [](const Snapshot& snapshot, const Request&) {
+    return Response{200, kJson, statusJson(snapshot) + "\n", {}};
+  });
+  show("/debug/vars", Audience::holder, [](const Snapshot& snapshot, const Request&) {
+    return Response{200, kJson, varsJson(snapshot) + "\n", {}};
+  });
+  show("/explain", Audience::root, [](const Snapshot& snapshot, const Request& request) {
+    const auto pod = request.query.find("pod");
+    if (pod == request.query.end()) return Response{400, kText, "which pod? ?pod=NAME\n", {}};
+    return Response{200, kJson, explainJson(explain(snapshot, pod->second)) + "\n", {}};
+  });
+  server_.route("/", Audience::holder,
+                [](Request) -> asio::awaitable<Response> { co_return telemetry::statusPage(); });
+  server_.events("/events", [this]() -> asio::awaitable<std::optional<std::string>> {
+    const auto snapshot = co_await snapshots_.take();
+    if (snapshot == nullptr) co_return std::nullopt;
+    co_return statusJson(*snapshot);
+  });
+  if (!settings_.profiling) return;
+  server_.route("/debug/pprof/profile", Audience::holder,
+                [this](Request request) { return profiler_.cpu(std::move(request)); });
+  server_.route("/debug/pprof/heap", Audience::holder,
+                [this](Request request) { return profiler_.heap(std::move(request)); });
+}
+
+}  // namespace fallbackd::app

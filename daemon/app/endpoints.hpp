@@ -1,0 +1,39 @@
+// What the daemon answers over HTTP, and by which of its threads.
+#pragma once
+
+#include "app/snapshot_source.hpp"
+#include "telemetry/http_server.hpp"
+#include "telemetry/metrics.hpp"
+#include "telemetry/profiler.hpp"
+
+#include <functional>
+#include <string>
+
+#include <boost/asio/any_io_executor.hpp>
+
+namespace fallbackd::app {
+
+class Endpoints {
+ public:
+  /// `collect` runs on `daemon`, and tells the metrics what they learn only when they are read.
+  Endpoints(const config::TelemetrySettings& settings, const std::string& runDir,
+            boost::asio::any_io_executor daemon, std::function<Snapshot()> collect,
+            telemetry::Metrics& metrics, std::function<void(const std::string&)> trouble);
+
+  /// Listens on the configured address and socket. Stage telemetry.
+  Result<> open();
+  /// Blocks until the server's thread ended.
+  void close() { server_.stop(); }
+
+ private:
+  void addRoutes();
+
+  config::TelemetrySettings settings_;
+  telemetry::Metrics& metrics_;
+  telemetry::HttpServer server_;
+  SnapshotSource snapshots_;
+  telemetry::Profiler profiler_;
+  TaskGroup tasks_;
+};
+
+}  // namespace fallbackd::app

@@ -1,0 +1,375 @@
+#include "app/explain.hpp"
+
+#include "base/strings.hpp"
+#include "watcher/image_reference.hpp"
+#include "watcher/match.hpp"
+
+#include <algorithm>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::app {
+
+namespace {
+
+namespace json = boost::json;
+using recovery::Incident;
+using recovery::State;
+using Verdict = ExplainStep::Verdict;
+
+struct PodName {
+  std::string podNamespace;  // empty: any
+  std::string name;
+};
+
+PodName parsePodName(const std::string& text) {
+  const auto slash = text.find('/');
+  if (slash == std::string::npos) return {"", text};
+  return {text.substr(0, slash), text.substr(slash + 1)};
+}
+
+bool isOf(const PodName& wanted, const std::string& podNamespace, const std::string& name) {
+  return wanted.name == name && (wanted.podNamespace.empty() || wanted.podNamespace == podNamespace);
+}
+
+/// Walks one container; the first question that is not answered with yes decides.
+class Walk {
+ public:
+  Walk(const Snapshot& snapshot, std::string podNamespace, std::string pod) : snapshot_(snapshot) {
+    result_.podNamespace = std::move(podNamespace);
+    result_.pod = std::move(pod);
+  }
+
+  Explanation unmatched(const cri::Sandbox& sandbox);
+  Explanation container(const watcher::PodView& pod, const config::Workload& workload);
+  Explanation past(const Incident& incident);
+
+ private:
+  void say(const char* question, Verdict verdict, std::string text) {
+    result_.steps.push_back({question, verdict, std::move(text)});
+  }
+  Explanation end(std::string verdict, std::string next = {}) {
+    result_.verdict = std::move(verdict);
+    result_.next = std::move(next);
+    return std::move(result_);
+  }
+  Explanation waiting(const watcher::Waiting& waiting);
+  Explanation incident(const Incident& incident);
+  Explanation failure(const Incident& incident);
+  void cause(Cause cause, const std::string& text) {
+    say("cause", Verdict::yes, std::string(toString(cause)) + (text.empty() ? "" : ": " + text));
+  }
+  void circuit(const std::string& image);
+  bool binary(const BinaryRef& ref);
+  std::string binaryAdvice(const BinaryRef& ref) const;
+
+  const Snapshot& snapshot_;
+  Explanation result_;
+};
+
+/// Which conditions of a workload the pod does not meet.
+std::string missedBy(const config::Match& match, const cri::Sandbox& sandbox) {
+  std::vector<std::string> missed;
+  if (match.namespaceName && *match.namespaceName != sandbox.podNamespace) {
+    missed.push_back("namespace is " + sandbox.podNamespace + ", not " + *match.namespaceName);
+  }
+  for (const auto& [key, value] : match.labels) {
+    const auto found = sandbox.labels.find(key);
+    if (found == sandbox.labels.end()) {
+      missed.push_back("label " + key + " is missing");
+    } else if (found->second != value) {
+      missed.push_back("label " + key + " is " + found->second + ", not " + value);
+    }
+  }
+  return join(missed, "; ");
+}
+
+Explanation Walk::unmatched(const cri::Sandbox& sandbox) {
+  constexpr std::size_t kMostTold = 8;
+  std::size_t told = 0;
+  for (const auto& workload : snapshot_.config->workloads) {
+    if (told++ == kMostTold) break;
+    say("match", Verdict::no, "workload " + workload.name + ": " + missedBy(workload.match, sandbox));
+  }
+  if (told == 0) say("match", Verdict::no, "there are no workloads in " + snapshot_.configFile);
+  return end("no workload covers this pod",
+             "add a workload to " + snapshot_.configFile + ", or correct the labels of the pod");
+}
+
+Explanation Walk::container(const watcher::PodView& pod, const config::Workload& workload) {
+  result_.container = workload.match.container;
+  result_.workload = workload.name;
+  say("match", Verdict::yes,
+      "workload " + workload.name + " (" + workload.definedAt + ") covers the container");
+  const auto of = [&](const auto& target) {
+    return target.sandboxId == pod.sandbox.id && target.container == workload.match.container;
+  };
+  const auto found = std::find_if(snapshot_.incidents.begin(), snapshot_.incidents.end(),
+                                  [&](const Incident& one) { return of(one.target); });
+  if (found != snapshot_.incidents.end() && !recovery::isEnd(found->state)) return incident(*found);
+
+  const auto made = std::find_if(pod.containers.begin(), pod.containers.end(),
+                                 [&](const auto& one) { return one.name == workload.match.container; });
+  if (made != pod.containers.end()) {
+    say("container", Verdict::no,
+        made->exitCode ? "the real container was made, and ended with " + std::to_string(*made->exitCode)
+                       : "the real container was made in this sandbox");
+    if (found != snapshot_.incidents.end()) return incident(*found);
+    return end("the real container came: no fallback is needed");
+  }
+  say("container", Verdict::yes, "no container of that name was made yet");
+  const auto waits = std::find_if(snapshot_.waiting.begin(), snapshot_.waiting.end(), [&](const auto& one) {
+    return one.sandbox.id == pod.sandbox.id && one.workload->match.container == workload.match.container;
+  });
+  if (found != snapshot_.incidents.end() && waits == snapshot_.waiting.end()) return incident(*found);
+  if (waits != snapshot_.waiting.end()) return waiting(*waits);
+  say("image", Verdict::pending, "the container is not being looked at");
+  return end("nothing is known yet", snapshot_.containerdConnected
+                                         ? "ask again in a moment"
+                                         : "containerd is not connected: look at its unit and socket");
+}
+
+Explanation Walk::waiting(const watcher::Waiting& waiting) {
+  const auto& workload = *waiting.workload;
+  if (waiting.state == "image present") {
+    say("image", Verdict::no, workload.image + " is on the node: kubelet can start the container itself");
+    return end("the image is there: no fallback is needed",
+               "kubectl describe pod tells what kubelet waits for");
+  }
+  if (waiting.state == "never pulled") {
+    say("image", Verdict::no, "its pull policy is Never");
+    return end("kubelet never pulls this image, so no registry is in its way");
+  }
+  if (waiting.state == "after init containers") {
+    say("image", Verdict::pending, "its init containers (startAfter) have not ended well yet");
+    return end("it is not the container's turn", "look at the init containers of the pod");
+  }
+  say("image", Verdict::yes, workload.image + " is not on the node");
+  if (waiting.state == "asking") {
+    say("cause", Verdict::pending, "the registry is being asked");
+    circuit(workload.image);
+    return end("it is not known yet whether the image can be pulled", "ask again in a moment");
+  }
+  if (waiting.state == "undecided") {
+    say("cause", Verdict::pending,
+        waiting.text.empty() ? "the answer says nothing of the registry" : waiting.text);
+    circuit(workload.image);
+    return end("the cause is undecided, and only a known cause starts a fallback",
+               "give fallbackd the credentials that kubelet has (registries, or dockerconfigjson)");
+  }
+  cause(waiting.cause, waiting.text);
+  const bool triggers = workload.detection.triggers.contains(waiting.cause);
+  say("trigger", triggers ? Verdict::yes : Verdict::no,
+      std::string(toString(waiting.cause)) +
+          (triggers ? " starts a fallback" : " is not among the triggers"));
+  circuit(workload.image);
+  const bool admitted = binary(workload.binary);
+  if (!triggers) {
+    return end("this cause starts no fallback",
+               waiting.cause == Cause::not_found ? "correct the image's tag in the pod"
+                                                 : "mend the cause; or list it in detection.triggers, if a "
+                                                   "fallback is right for it");
+  }
+  if (!admitted) return end("there is no binary that may run", binaryAdvice(workload.binary));
+  say("launch", Verdict::pending, "not yet");
+  return end("a recovery is about to begin", "ask again in a moment");
+}
+
+void Walk::circuit(const std::string& image) {
+  const auto host = watcher::registryHost(image);
+  for (const auto& one : snapshot_.registries) {
+    if (one.name != host) continue;
+    const bool closed = one.state == watcher::Circuits::State::closed;
+    say("circuit", closed ? Verdict::yes : Verdict::notice,
+        "of " + host + ": " + std::string(watcher::toString(one.state)) +
+            (closed ? "" : ", " + std::string(toString(one.failure.cause))));
+    return;
+  }
+  say("circuit", Verdict::yes, host + " was not asked lately");
+}
+
+bool Walk::binary(const BinaryRef& ref) {
+  const auto* state = binaryOf(snapshot_, ref);
+  if (state == nullptr) {
+    say("binary", Verdict::notice, ref.toString() + " is admitted when it is needed");
+    return true;
+  }
+  if (!state->serves) {
+    say("binary", Verdict::no,
+        state->refused ? state->refused->message() : ref.toString() + " is not admitted");
+    return false;
+  }
+  const bool odd = state->inGrace || state->refused;
+  say("binary", odd ? Verdict::notice : Verdict::yes,
+      ref.toString() + " is admitted" +
+          (state->expires ? ", until " + rfc3339(*state->expires).substr(0, 10) : "") +
+          (state->inGrace ? " (expired, its grace runs)" : "") +
+          (state->refused ? "; the file on disk is refused: " + state->refused->message() : ""));
+  return true;
+}
+
+std::string Walk::binaryAdvice(const BinaryRef& ref) const {
+  const auto* state = binaryOf(snapshot_, ref);
+  const bool missing = state != nullptr && state->refused && state->refused->reason == Reason::not_found;
+  return (missing
+              ? "install it: fallbackctl install --attestation " + ref.attestationName() + " " + ref.name
+              : "fallbackctl verify " + ref.toString() + " tells what is wrong; sign and install it anew");
+}
+
+Explanation Walk::incident(const Incident& incident) {
+  result_.recovery = incident.id;
+  say("image", Verdict::yes, "could not be pulled");
+  cause(incident.cause, incident.causeText);
+  say("trigger", Verdict::yes, std::string(toString(incident.cause)) + " starts a fallback");
+  if (incident.state == State::failed) return failure(incident);
+  const auto millis = [&](const std::optional<Stamp>& at) {
+    if (!at || incident.adopted) return std::string();
+    auto text = std::to_string(toMillis(*at - incident.stamps.waitingSince));
+    return ", " + text.substr(0, text.find('.') + 2) + " ms after the pod began to wait";
+  };
+  if (incident.adopted || incident.stamps.verified) {
+    say("binary", Verdict::yes, incident.binary.toString() + " was admitted");
+  } else {
+    binary(incident.binary);
+  }
+  const bool started = incident.adopted || incident.stamps.started;
+  say("launch", started ? Verdict::yes : Verdict::pending,
+      started
+          ? "started" + millis(incident.stamps.started) +
+                (incident.restarts > 0 ? "; restarted " + std::to_string(incident.restarts) + " times" : "")
+          : "not yet");
+  const bool ready = incident.state == State::ready || incident.stamps.ready;
+  if (started) {
+    say("readiness", ready ? Verdict::yes : Verdict::pending,
+        ready ? "answered" + millis(incident.stamps.ready) : "does not answer yet");
+  }
+  switch (incident.state) {
+    case State::ready:
+      return end("the fallback serves");
+    case State::handed_back:
+      say("hand-back", Verdict::yes, "the real container came" + millis(incident.stamps.ended));
+      return end("the fallback served and was handed back");
+    case State::pod_gone:
+      say("hand-back", Verdict::yes, "the pod went" + millis(incident.stamps.ended));
+      return end("the fallback ended with its pod");
+    default:
+      return end(started ? "the fallback runs and is not ready yet" : "the recovery is under way",
+                 incident.restarts > 0 ? "it died before: look at its log beside the pod's logs"
+                                       : "ask again in a moment");
+  }
+}
+
+Explanation Walk::failure(const Incident& incident) {
+  const auto& error = *incident.error;
+  if (error.stage == Stage::admission) {
+    say("binary", Verdict::no, error.message());
+    return end("there was no binary that may run", binaryAdvice(incident.binary));
+  }
+  say("binary", Verdict::yes, incident.binary.toString() + " was admitted");
+  if (error.stage == Stage::readiness) {
+    say("launch", Verdict::yes, "started");
+    say("readiness", Verdict::no, error.message());
+    return end(
+        "the fallback ran, but never answered",
+        "compare the workload's readiness with the port that the program listens on; its log lies beside "
+        "the pod's logs");
+  }
+  say("launch", Verdict::no, error.message());
+  if (error.stage == Stage::health_check) {
+    return end(
+        "the binary failed its health check, so it was not started",
+        "its output lies beside the pod's logs; check arguments, environment and volumes of the workload");
+  }
+  if (error.reason == Reason::volume_missing) {
+    return end("a volume that the workload names is not in the pod", "compare its volumes with the pod's");
+  }
+  return end("the launch failed in " + std::string(toString(error.stage)),
+             "journalctl -u fallbackd | grep " + incident.id + " has the whole story");
+}
+
+Explanation Walk::past(const Incident& one) {
+  result_.container = one.target.container;
+  result_.workload = one.workload;
+  say("match", Verdict::yes, "workload " + one.workload + " covered the container");
+  return incident(one);
+}
+
+Explanation unknownPod(const Snapshot& snapshot, const PodName& wanted) {
+  Explanation result;
+  result.podNamespace = wanted.podNamespace;
+  result.pod = wanted.name;
+  std::vector<std::string_view> names;
+  for (const auto& pod : snapshot.pods) names.emplace_back(pod.sandbox.podName);
+  const auto near = closest(wanted.name, names);
+  result.steps.push_back({"match", Verdict::no,
+                          "no pod of that name has a ready sandbox on " + snapshot.nodeName +
+                              (near ? "; is it " + std::string(*near) + "?" : "")});
+  result.verdict = "this pod is not known here";
+  result.next = snapshot.containerdConnected ? "kubectl get pod -o wide tells its node; without a sandbox "
+                                               "(pause image, CNI) no fallback can help"
+                                             : "containerd is not connected: look at its unit and socket";
+  return result;
+}
+
+constexpr std::string_view word(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::yes:
+      return "yes";
+    case Verdict::no:
+      return "no";
+    case Verdict::pending:
+      return "pending";
+    case Verdict::notice:
+      return "notice";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::vector<Explanation> explain(const Snapshot& snapshot, const std::string& pod) {
+  const auto wanted = parsePodName(pod);
+  std::vector<Explanation> all;
+  for (const auto& one : snapshot.pods) {
+    const auto& sandbox = one.sandbox;
+    if (!isOf(wanted, sandbox.podNamespace, sandbox.podName)) continue;
+    const auto covering = watcher::workloadsFor(snapshot.config, sandbox);
+    if (covering.workloads.empty()) {
+      all.push_back(Walk(snapshot, sandbox.podNamespace, sandbox.podName).unmatched(sandbox));
+    }
+    for (const auto& workload : covering.workloads) {
+      all.push_back(Walk(snapshot, sandbox.podNamespace, sandbox.podName).container(one, *workload));
+    }
+  }
+  if (!all.empty()) return all;
+  for (const auto& incident : snapshot.incidents) {
+    const auto& target = incident.target;
+    if (isOf(wanted, target.podNamespace, target.podName)) {
+      all.push_back(Walk(snapshot, target.podNamespace, target.podName).past(incident));
+    }
+  }
+  if (all.empty()) all.push_back(unknownPod(snapshot, wanted));
+  return all;
+}
+
+std::string explainJson(const std::vector<Explanation>& explanations) {
+  json::array all;
+  for (const auto& one : explanations) {
+    json::array steps;
+    for (const auto& step : one.steps) {
+      steps.push_back(
+          json::object{{"question", step.question}, {"verdict", word(step.verdict)}, {"text", step.text}});
+    }
+    all.push_back(json::object{{"namespace", one.podNamespace},
+                               {"pod", one.pod},
+                               {"container", one.container},
+                               {"workload", one.workload},
+                               {"recovery", one.recovery},
+                               {"verdict", one.verdict},
+                               {"next", one.next},
+                               {"steps", std::move(steps)}});
+  }
+  return json::serialize(all);
+}
+
+}  // namespace fallbackd::app

@@ -1,0 +1,45 @@
+// Why a pod has, or has not, got its fallback: the questions that a recovery depends on, in their order.
+#pragma once
+
+#include "app/snapshot.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace fallbackd::app {
+
+struct ExplainStep {
+  enum class Verdict : std::uint8_t {
+    yes,      // goes on with the next one
+    no,       // here it ends
+    pending,  // not known yet, or under way
+    notice,   // goes on, but look at it
+  };
+  std::string question;  // "match", "container", "image", "cause", "trigger", "circuit", "binary", "launch",
+                         // "readiness", "hand-back"
+  Verdict verdict = Verdict::yes;
+  std::string text;
+};
+
+struct Explanation {
+  std::string podNamespace;
+  std::string pod;
+  std::string container;
+  std::string workload;
+  std::string recovery;  // its id; empty where there is none
+  std::vector<ExplainStep> steps;
+  std::string verdict;  // one sentence: did it get its fallback?
+  std::string next;     // what a person should do now; empty: nothing
+};
+
+/// One for each container that a workload could cover; one without a container where none does. `pod` is
+/// NAME or NAMESPACE/NAME.
+std::vector<Explanation> explain(const Snapshot& snapshot, const std::string& pod);
+
+/// [{"namespace", "pod", "container", "workload", "recovery", "verdict", "next", "steps": [{"question",
+/// "verdict", "text"}]}]
+std::string explainJson(const std::vector<Explanation>& explanations);
+
+}  // namespace fallbackd::app

@@ -1,0 +1,45 @@
+// What the daemon knows at one moment, copied on its loop so that others may take their time with it.
+#pragma once
+
+#include "base/clock.hpp"
+#include "cache/cache.hpp"
+#include "config/model.hpp"
+#include "recovery/binaries.hpp"
+#include "recovery/incident.hpp"
+#include "watcher/watcher.hpp"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace fallbackd::app {
+
+struct Snapshot {
+  std::string version;
+  std::string nodeName;
+  Wall::time_point started;  // the daemon
+  Wall::time_point taken = Wall::now();
+  Stamp takenAt = Monotonic::now();
+  bool containerdConnected = false;
+  bool spawnerRuns = false;
+  unsigned spawnerRestarts = 0;
+  config::ConfigPtr config;
+  std::string configFile;
+  std::vector<std::string> configProblems;  // of the file on disk, which was refused; empty: it is in use
+  std::vector<watcher::PodView> pods;
+  std::vector<watcher::Waiting> waiting;
+  std::vector<watcher::Circuits::Host> registries;
+  std::vector<recovery::Incident> incidents;                   // running ones first, then the newest
+  std::optional<std::vector<recovery::BinaryState>> binaries;  // nothing: the cache was not looked at yet
+  cache::Cache::Usage cacheUsage;
+  std::map<std::string, std::uint64_t> containerdCalls;
+};
+using SnapshotPtr = std::shared_ptr<const Snapshot>;
+
+/// Null where the cache was not looked at yet, or no workload of the configuration refers to it.
+const recovery::BinaryState* binaryOf(const Snapshot& snapshot, const BinaryRef& ref);
+
+}  // namespace fallbackd::app

@@ -1,0 +1,58 @@
+// One text that changes, for everyone who listens: made anew while somebody does, told when it differs.
+// One io_context thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+namespace fallbackd::telemetry {
+
+class EventFeed {
+ public:
+  using Text = std::shared_ptr<const std::string>;
+  /// One line. Nothing where it cannot be had now.
+  using Produce = std::function<boost::asio::awaitable<std::optional<std::string>>()>;
+
+  EventFeed(const boost::asio::any_io_executor& executor, Produce produce, std::chrono::milliseconds interval)
+      : produce_(std::move(produce)),
+        interval_(interval),
+        wanted_(executor, boost::asio::steady_timer::time_point::max()),
+        changed_(executor, boost::asio::steady_timer::time_point::max()) {}
+
+  /// Makes the text, as long as there are listeners. Runs until cancelled.
+  boost::asio::awaitable<void> run();
+
+  /// Who wants to be told; the feed outlives it.
+  class Listener {
+   public:
+    explicit Listener(EventFeed& feed);
+    ~Listener() { --feed_.listeners_; }
+    Listener(const Listener&) = delete;
+    Listener& operator=(const Listener&) = delete;
+    /// The text that this listener has not seen; null where there was none for so long.
+    boost::asio::awaitable<Text> next(std::chrono::milliseconds limit);
+
+   private:
+    EventFeed& feed_;
+    std::uint64_t seen_;
+  };
+
+ private:
+  Produce produce_;
+  std::chrono::milliseconds interval_;
+  boost::asio::steady_timer wanted_;   // cancelled when the first listener comes
+  boost::asio::steady_timer changed_;  // cancelled when there is a new text
+  std::size_t listeners_ = 0;
+  std::uint64_t version_ = 0;
+  Text latest_;
+};
+
+}  // namespace fallbackd::telemetry

@@ -1,0 +1,26 @@
+// Whether a file is another one than it was: looked at, not read. Follows symlinks, as mounted Secrets need
+// it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <sys/stat.h>
+
+namespace fallbackd::telemetry {
+
+struct FileStamp {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::int64_t size = -1;  // -1: not there
+  std::int64_t seconds = 0;
+  std::int64_t nanos = 0;
+  friend bool operator==(const FileStamp&, const FileStamp&) = default;
+
+  static FileStamp of(const std::string& path) {
+    struct stat facts {};
+    if (::stat(path.c_str(), &facts) != 0) return {};
+    return {facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec};
+  }
+};
+
+}  // namespace fallbackd::telemetry

@@ -1,0 +1,39 @@
+#include "telemetry/page.hpp"
+
+#include <array>
+
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+
+namespace fallbackd::telemetry {
+
+namespace {
+
+/// 'sha256-...' of what stands between the tags, as a Content-Security-Policy names it.
+std::string hashOf(std::string_view html, std::string_view tag) {
+  const auto open = "<" + std::string(tag) + ">";
+  const auto begin = html.find(open) + open.size();
+  const auto content = html.substr(begin, html.find("</" + std::string(tag) + ">", begin) - begin);
+  std::array<unsigned char, 32> digest{};
+  unsigned size = 0;
+  ::EVP_Digest(content.data(), content.size(), digest.data(), &size, ::EVP_sha256(), nullptr);
+  std::array<unsigned char, 48> base64{};
+  const int written = ::EVP_EncodeBlock(base64.data(), digest.data(), static_cast<int>(digest.size()));
+  return "'sha256-" + std::string(base64.begin(), base64.begin() + written) + "'";
+}
+
+}  // namespace
+
+Response statusPage() {
+  static const std::string policy =
+      "default-src 'none'; script-src " + hashOf(pageHtml(), "script") + "; style-src " +
+      hashOf(pageHtml(), "style") +
+      "; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+  return {200,
+          "text/html; charset=utf-8",
+          std::string(pageHtml()),
+          {{"Content-Security-Policy", policy},
+           {"Permissions-Policy", "camera=(), microphone=(), geolocation=()"}}};
+}
+
+}  // namespace fallbackd::telemetry

@@ -1,0 +1,113 @@
+#include "telemetry/profiler.hpp"
+
+#include "sys/file.hpp"
+
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::telemetry {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr const char* kLibrary = "libtcmalloc_and_profiler.so.4";
+constexpr const char* kMark = "FALLBACKD_PROFILING";  // in the environment: started anew already
+constexpr const char* kSampleEvery = "524288";        // bytes
+constexpr int kMostSeconds = 60;
+constexpr std::size_t kMostBytes = 64 << 20;
+
+/// A function of the library, null where it was not loaded.
+template <class Function>
+Function* find(const char* name) {
+  return reinterpret_cast<Function*>(::dlsym(RTLD_DEFAULT, name));
+}
+
+Response unavailable() {
+  return {501,
+          "text/plain; charset=utf-8",
+          std::string(kLibrary) +
+              " is not there (Debian: libgoogle-perftools4), or profiling was turned on " +
+              "after the start: then start fallbackd anew\n",
+          {}};
+}
+
+Response refusal(unsigned status, std::string why) {
+  return {status, "text/plain; charset=utf-8", std::move(why), {}};
+}
+
+Response profile(std::string bytes, const char* name) {
+  return {200,
+          "application/octet-stream",
+          std::move(bytes),
+          {{"Content-Disposition", std::string("attachment; filename=\"") + name + "\""}}};
+}
+
+}  // namespace
+
+// NOLINTBEGIN(concurrency-mt-unsafe): there is one thread yet.
+void preloadProfiler(char** argv) {
+  if (std::getenv(kMark) == nullptr) {
+    std::array<char, 4096> self{};
+    if (::readlink("/proc/self/exe", self.data(), self.size() - 1) <= 0) return;
+    ::setenv(kMark, "1", 1);
+    ::setenv("LD_PRELOAD", kLibrary, 1);
+    ::setenv("TCMALLOC_SAMPLE_PARAMETER", kSampleEvery, 1);
+    ::execv(self.data(), argv);
+  }
+  // Nothing that is started from here shall load it.
+  ::unsetenv(kMark);
+  ::unsetenv("LD_PRELOAD");
+  ::unsetenv("TCMALLOC_SAMPLE_PARAMETER");
+}
+// NOLINTEND(concurrency-mt-unsafe)
+
+asio::awaitable<Response> Profiler::cpu(Request request) {
+  auto* const start = find<int(const char*)>("ProfilerStart");
+  auto* const stop = find<void()>("ProfilerStop");
+  if (start == nullptr || stop == nullptr) co_return unavailable();
+  int seconds = 10;
+  if (const auto given = request.query.find("seconds"); given != request.query.end()) {
+    const auto& text = given->second;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    if (read.ec != std::errc() || read.ptr != text.data() + text.size() || seconds < 1 ||
+        seconds > kMostSeconds) {
+      co_return refusal(400, "seconds must be a number from 1 to " + std::to_string(kMostSeconds) + "\n");
+    }
+  }
+  if (busy_) co_return refusal(409, "another CPU profile is being taken\n");
+  const auto file = folder_ + "/cpu.pprof";
+  if (start(file.c_str()) == 0) co_return refusal(500, "the profiler did not start\n");
+  busy_ = true;
+  asio::steady_timer timer(co_await asio::this_coro::executor, std::chrono::seconds(seconds));
+  boost::system::error_code ignored;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  stop();
+  busy_ = false;
+  auto bytes = sys::readFile(Stage::telemetry, file, kMostBytes);
+  ::unlink(file.c_str());
+  if (!bytes) co_return refusal(500, bytes.error().message() + "\n");
+  co_return profile(std::move(*bytes), "cpu.pprof");
+}
+
+asio::awaitable<Response> Profiler::heap(Request /*request*/) {
+  // MallocExtension::instance() and MallocExtension::GetHeapSample(std::string*): there is no C name for
+  // them.
+  auto* const instance = find<void*()>("_ZN15MallocExtension8instanceEv");
+  auto* const sample = find<void(void*, std::string*)>(
+      "_ZN15MallocExtension13GetHeapSampleEPNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE");
+  if (instance == nullptr || sample == nullptr) co_return unavailable();
+  std::string bytes;
+  sample(instance(), &bytes);
+  co_return profile(std::move(bytes), "heap.pprof");
+}
+
+}  // namespace fallbackd::telemetry

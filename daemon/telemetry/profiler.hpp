@@ -1,0 +1,32 @@
+// CPU and heap profiles in the format of pprof, by gperftools. Its library replaces malloc, so it is not
+// linked: a daemon whose configuration asks for it starts itself once more with the library loaded first. One
+// thread.
+#pragma once
+
+#include "base/error.hpp"
+#include "telemetry/http_server.hpp"
+
+#include <string>
+
+namespace fallbackd::telemetry {
+
+/// Early in main(), before there are threads: does not return where the program starts itself anew. Without
+/// the library it goes on, and the profiles say what is missing.
+void preloadProfiler(char** argv);
+
+class Profiler {
+ public:
+  /// `folder`: where a CPU profile is written while it is taken.
+  explicit Profiler(std::string folder) : folder_(std::move(folder)) {}
+
+  /// ?seconds=N, 1 to 60, 10 where nothing is said; one at a time.
+  boost::asio::awaitable<Response> cpu(Request request);
+  /// Where the memory in use was allocated, of samples of every 512 KiB.
+  boost::asio::awaitable<Response> heap(Request request);
+
+ private:
+  std::string folder_;
+  bool busy_ = false;
+};
+
+}  // namespace fallbackd::telemetry

@@ -1,0 +1,37 @@
+// A server's certificate and key, read again when their files change. One thread.
+#pragma once
+
+#include "base/error.hpp"
+#include "telemetry/file_stamp.hpp"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <boost/asio/ssl/context.hpp>
+
+namespace fallbackd::telemetry {
+
+class TlsFiles {
+ public:
+  using Context = std::shared_ptr<boost::asio::ssl::context>;
+  struct Paths {
+    std::string certificate;  // PEM, the server's first, then those that lead to the root
+    std::string key;          // PEM, without a password
+  };
+
+  explicit TlsFiles(Paths paths) : paths_(std::move(paths)) {}
+
+  /// Reads both where they changed since. Stage telemetry; the earlier context stays in use then.
+  Result<> refresh();
+  /// For connections that begin now; null before the first good refresh().
+  [[nodiscard]] Context context() const { return context_; }
+
+ private:
+  Paths paths_;
+  FileStamp certificate_;
+  FileStamp key_;
+  Context context_;
+};
+
+}  // namespace fallbackd::telemetry
