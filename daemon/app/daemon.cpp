@@ -118,6 +118,7 @@ Result<> Daemon::Parts::start() {
                                 {"workloads", config->workloads.size()},
                                 {"containerd", config->containerd.socket}});
   metrics.configLoaded(true);
+  metrics.configured(*config);
   FB_CHECK(sys::makeDirs(Stage::journal, config->launcher.runDir, 0755));
   FB_TRY(auto opened, recovery::Journal::open(config->launcher.runDir));
   journal = std::move(opened);
@@ -206,6 +207,7 @@ void Daemon::Parts::reload() {
   config = loaded.config;
   log.reconfigure(config->telemetry.logFormat, config->telemetry.logLevel);
   log.info("configuration read", {{"file", options.configFile}, {"workloads", config->workloads.size()}});
+  metrics.configured(*config);
   manager->reconfigure(config);
   watcher->reconfigure(config);
   tasks.spawn(binaries.refresh(config));
@@ -216,6 +218,8 @@ Snapshot Daemon::Parts::collect() {
   metrics.waitingContainers(watcher->waiting());
   metrics.registryCircuits(circuits());
   metrics.containerdCalls(containerd.calls->all());
+  metrics.spawnerRestarts(launcher.spawner().restarts());
+  metrics.runningContainers(watcher->runningContainers());
   Snapshot now;
   now.version = FALLBACKD_VERSION;
   now.nodeName = options.nodeName;

@@ -34,8 +34,9 @@ telemetry::HttpOptions serverOptions(const config::TelemetrySettings& settings,
 
 /// The metrics in the form that the client would rather have.
 Response metricsAs(const telemetry::Metrics& metrics, bool openMetrics) {
-  static_cast<void>(openMetrics);
-  return {200, "text/plain; version=0.0.4; charset=utf-8", metrics.serialize(), {}};
+  using telemetry::Metrics;
+  if (openMetrics) return {200, std::string(Metrics::kOpenMetricsType), metrics.serializeOpenMetrics(), {}};
+  return {200, std::string(Metrics::kTextType), metrics.serialize(), {}};
 }
 
 }  // namespace

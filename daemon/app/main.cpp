@@ -2,6 +2,7 @@
 #include "app/daemon.hpp"
 #include "app/options.hpp"
 #include "config/load.hpp"
+#include "telemetry/metrics.hpp"
 #include "telemetry/profiler.hpp"
 
 #include <cstdio>
@@ -12,6 +13,10 @@ int main(int argc, char** argv) {
   try {
     const auto parsed = app::parseOptions(argc, argv);
     if (parsed.exitCode) return *parsed.exitCode;
+    if (parsed.options.printMetrics) {
+      const telemetry::Metrics metrics(FALLBACKD_VERSION);
+      return std::fputs(telemetry::metricsPage(metrics.descriptions()).c_str(), stdout) < 0 ? 1 : 0;
+    }
 
     const auto loaded = config::load(parsed.options.configFile, parsed.options.dropInDir);
     for (const auto& diagnostic : loaded.diagnostics)

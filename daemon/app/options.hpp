@@ -10,6 +10,7 @@ struct Options {
   std::string configFile = "/etc/fallbackd/fallbackd.yaml";
   std::optional<std::string> dropInDir;  // absent: conf.d beside the file
   std::string nodeName;                  // absent: the host's name
+  bool printMetrics = false;             // the page of all metrics, and nothing else
 };
 
 /// Reads the command line. When the program is to end at once (--help, --version, a usage error) the exit

@@ -34,4 +34,15 @@ std::optional<BinaryRef> parseBinaryFileName(std::string_view fileName);
 /// its release, build metadata ignored), applied to any number of dotted parts.
 std::weak_ordering compareVersions(std::string_view left, std::string_view right);
 
+/// Whether the version that an image's tag names ("v1.8.3", "1.8.3") is this one; empty where the reference
+/// has no tag or a tag without a version ("latest", "stable").
+std::optional<bool> sameVersion(std::string_view imageReference, std::string_view version);
+
+/// Containers by whether the version in their image's tag is that of a binary.
+struct VersionSkew {
+  std::size_t same = 0;
+  std::size_t other = 0;
+  std::size_t unknown = 0;  // no version in the tag
+};
+
 }  // namespace fallbackd

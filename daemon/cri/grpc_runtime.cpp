@@ -44,6 +44,12 @@ Sandbox toSandbox(const Message& message) {
   return sandbox;
 }
 
+/// kubelet gives the image's id, and from 1.28 on what the pod says beside it.
+std::string imageOf(const v1::ImageSpec& image) {
+  if (!image.user_specified_image().empty()) return image.user_specified_image();
+  return image.image().starts_with("sha256:") ? std::string() : image.image();
+}
+
 Container::State toState(v1::ContainerState state) {
   switch (state) {
     case v1::CONTAINER_CREATED:
@@ -123,7 +129,8 @@ class GrpcRuntime final : public Runtime {
     std::vector<Container> list;
     for (const auto& item : call.response.containers()) {
       list.push_back(Container{item.id(), item.pod_sandbox_id(), item.metadata().name(),
-                               item.metadata().attempt(), toState(item.state())});
+                               item.metadata().attempt(), toState(item.state()),
+                               imageOf(item.image())});
     }
     co_return list;
   }

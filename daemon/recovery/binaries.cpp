@@ -46,6 +46,15 @@ BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinarySt
   return state;
 }
 
+telemetry::CoverageState coverageOf(const BinaryState& state) {
+  using State = telemetry::CoverageState;
+  if (!state.refused) return state.expires && *state.expires <= Wall::now() ? State::grace : State::admitted;
+  const auto reason = state.refused->reason;
+  return reason == Reason::expired     ? State::expired
+         : reason == Reason::not_found ? State::missing
+                                       : State::refused;
+}
+
 }  // namespace
 
 CachedBinaries::CachedBinaries(asio::any_io_executor executor, config::CacheSettings settings,
@@ -77,7 +86,6 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
   const auto entries = co_await onPool(pool_, std::move(work));
   const auto before = std::exchange(states_, std::vector<BinaryState>()).value_or(std::vector<BinaryState>());
   for (const auto& entry : entries) states_->push_back(stateOf(entry, before));
-  metrics_.clearCoverage();
   for (const auto& entry : entries) {
     if (entry.examined) report(entry);
   }
@@ -85,12 +93,15 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
   if (const auto warning = cache_.takeWarning(); !warning.empty()) {
     log_.warn("cache needs attention", {{"what", warning}});
   }
+  std::vector<telemetry::Coverage> coverage;
   for (const auto& workload : config->workloads) {
-    const auto found = std::find_if(entries.begin(), entries.end(),
-                                    [&](const auto& entry) { return entry.ref == workload.binary; });
-    const bool serves = found != entries.end() && (found->result || found->resident);
-    metrics_.coverage(workload.name, workload.binary.toString(), serves);
+    const auto found = std::find_if(states_->begin(), states_->end(),
+                                    [&](const auto& state) { return state.ref == workload.binary; });
+    if (found == states_->end()) continue;
+    coverage.push_back(
+        {workload.name, workload.binary.toString(), coverageOf(*found), found->serves, found->expires});
   }
+  metrics_.coverage(coverage);
 }
 
 void CachedBinaries::reportUsage() {

@@ -91,6 +91,11 @@ Result<JournalEntry> parse(const std::string& bytes) {
   }
 }
 
+/// What begins with a dot is a temporary file of a torn write.
+bool isEntry(const std::string& name) {
+  return name.ends_with(kSuffix) && !name.starts_with('.');
+}
+
 }  // namespace
 
 Result<Journal> Journal::open(const std::string& runDir) {
@@ -102,19 +107,23 @@ Result<Journal> Journal::open(const std::string& runDir) {
     return fail(Stage::journal, Reason::already_exists,
                 "another fallbackd uses " + runDir + ": two of them would start everything twice");
   }
-  // What a daemon that was killed in the middle of a write left: ours alone by the lock, and never read.
   FB_TRY(const auto names, sys::listDir(Stage::journal, dir));
+  std::set<std::string> ids;
   for (const auto& name : names) {
+    if (isEntry(name)) ids.insert(name.substr(0, name.size() - kSuffix.size()));
+    // What a daemon that was killed in the middle of a write left: ours alone by the lock, and never read.
     if (name.starts_with('.') && name.ends_with(std::string(kSuffix) + ".new")) {
       static_cast<void>(::unlinkat(dir.get(), name.c_str(), 0));
     }
   }
-  return Journal(std::move(dir));
+  return Journal(std::move(dir), std::move(ids));
 }
 
 Result<> Journal::write(const JournalEntry& entry) {
-  return sys::replaceFile(Stage::journal, dir_, entry.incident.id + std::string(kSuffix),
-                          json::serialize(toJson(entry)) + "\n", 0600);
+  FB_CHECK(sys::replaceFile(Stage::journal, dir_, entry.incident.id + std::string(kSuffix),
+                            json::serialize(toJson(entry)) + "\n", 0600));
+  ids_.insert(entry.incident.id);
+  return {};
 }
 
 Result<> Journal::remove(const std::string& recoveryId) {
@@ -122,6 +131,7 @@ Result<> Journal::remove(const std::string& recoveryId) {
   if (::unlinkat(dir_.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
     return failErrno(Stage::journal, "remove " + name);
   }
+  ids_.erase(recoveryId);
   return {};
 }
 
@@ -129,7 +139,7 @@ Result<Journal::Contents> Journal::read() const {
   Contents contents;
   FB_TRY(const auto names, sys::listDir(Stage::journal, dir_));
   for (const auto& name : names) {
-    if (!name.ends_with(kSuffix) || name.starts_with('.')) continue;  // a temporary file of a torn write
+    if (!isEntry(name)) continue;
     const auto fd = sys::openBeneath(Stage::journal, dir_, name);
     auto bytes = fd ? sys::readAll(Stage::journal, *fd, kMaxBytes, name) : tl::unexpected<Error>(fd.error());
     auto entry = bytes ? parse(*bytes) : tl::unexpected<Error>(bytes.error());

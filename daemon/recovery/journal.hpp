@@ -5,6 +5,7 @@
 #include "launcher/launcher.hpp"
 #include "recovery/incident.hpp"
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,10 +31,13 @@ class Journal {
     std::vector<std::pair<std::string, Error>> damaged;
   };
   [[nodiscard]] Result<Contents> read() const;
+  /// How many entries there are, damaged ones included.
+  [[nodiscard]] std::size_t size() const { return ids_.size(); }
 
  private:
-  explicit Journal(sys::DirFd dir) : dir_(std::move(dir)) {}
+  Journal(sys::DirFd dir, std::set<std::string> ids) : dir_(std::move(dir)), ids_(std::move(ids)) {}
   sys::DirFd dir_;
+  std::set<std::string> ids_;
 };
 
 }  // namespace fallbackd::recovery

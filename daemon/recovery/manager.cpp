@@ -57,7 +57,8 @@ void Manager::retire(const Key& key, const Recovery& recovery) {
     if (const auto started = startedBeforeEnd_.find(handed->second.containerId);
         started != startedBeforeEnd_.end()) {
       services_.metrics.handBackGap(
-          incident.workload, std::max(started->second - handed->second.ended, Monotonic::duration::zero()));
+          incident.workload, std::max(started->second - handed->second.ended, Monotonic::duration::zero()),
+          incident.id);
       startedBeforeEnd_.erase(started);
       handedTo_.erase(handed);
     }
@@ -73,7 +74,7 @@ void Manager::containerCreated(const std::string& podUid, const std::string& con
     const auto& target = recovery->incident().target;
     if (target.podUid != podUid || target.container != container) continue;
     if (handedTo_.size() >= kKeptHanded) handedTo_.clear();  // containers that never started
-    handedTo_[key] = Handed{id, recovery->workload().name, {}};
+    handedTo_[key] = Handed{id, recovery->workload().name, recovery->incident().id, {}};
     recovery->handBack();
   }
 }
@@ -87,7 +88,8 @@ void Manager::containerStarted(const std::string& id, Stamp at) {
     return;
   }
   services_.metrics.handBackGap(handed->second.workload,
-                                std::max(at - handed->second.ended, Monotonic::duration::zero()));
+                                std::max(at - handed->second.ended, Monotonic::duration::zero()),
+                                handed->second.recovery);
   handedTo_.erase(handed);
 }
 
@@ -194,6 +196,7 @@ cri::Awaitable<void> Manager::adopt() {
     services_.log.error("journal entry damaged and left where it is",
                         {{"file", name}, {"error", error.message()}});
   }
+  services_.metrics.journalRead(services_.journal.size(), contents->damaged.size());
   std::vector<launcher::ProcessRecord> kept;
   for (auto& entry : contents->entries) {
     const auto process = entry.process;
@@ -210,7 +213,9 @@ cri::Awaitable<bool> Manager::adoptOne(JournalEntry entry) {
   auto& incident = entry.incident;
   const auto forget = [&](std::string_view why) {
     services_.log.info("fallback of an earlier daemon not kept", {{"recovery", incident.id}, {"why", why}});
-    static_cast<void>(services_.journal.remove(incident.id));
+    const auto removed = services_.journal.remove(incident.id);
+    services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
+    services_.metrics.adoption(false);
   };
   auto process = co_await services_.launcher.adopt(entry.process);
   if (!process) {
@@ -231,6 +236,7 @@ cri::Awaitable<bool> Manager::adoptOne(JournalEntry entry) {
   const Key key{incident.target.sandboxId, incident.target.container};
   const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), workload);
   active_.emplace(key, recovery);
+  services_.metrics.adoption(true);
   tasks_.spawn(keep(key, recovery, std::move(*process)));
   co_return true;
 }

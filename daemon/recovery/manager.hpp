@@ -60,10 +60,11 @@ class Manager final : public watcher::Listener {
   config::ConfigPtr config_;
   std::map<Key, std::shared_ptr<Recovery>> active_;
   std::deque<Incident> ended_;
-  // Real containers whose process we still wait for: id -> when their fallback ended, and its workload.
+  // Real containers whose process we still wait for: when their fallback ended, of which recovery it was.
   struct Handed {
     std::string containerId;
     std::string workload;
+    std::string recovery;
     Stamp ended{};
   };
   std::map<Key, Handed> handedTo_;

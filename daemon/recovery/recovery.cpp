@@ -78,6 +78,7 @@ void Recovery::reach(State state, Stamp at) {
 }
 
 cri::Awaitable<void> Recovery::run() {
+  services_.metrics.recoveryBegun(incident_.workload, incident_.cause);
   services_.log.info("recovery detected", {{"recovery", incident_.id},
                                            {"namespace", incident_.target.podNamespace},
                                            {"pod", incident_.target.podName},
@@ -98,7 +99,7 @@ cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process
   process_ = std::move(process);
   launchedAt_ = Monotonic::now();
   services_.metrics.activeFallbacks(incident_.workload, 1);
-  if (incident_.state == State::ready) servingSince_ = launchedAt_;
+  if (incident_.state == State::ready) serves(launchedAt_);
   services_.log.info("recovery adopted", {{"recovery", incident_.id},
                                           {"namespace", incident_.target.podNamespace},
                                           {"pod", incident_.target.podName},
@@ -162,7 +163,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
     stamps.healthChecked = times.healthChecked;
     stamps.started = times.started;
     const auto phase = [&](Phase name, Monotonic::duration duration) {
-      services_.metrics.phase(incident_.workload, incident_.cause, name, duration);
+      services_.metrics.phase(incident_.workload, incident_.cause, name, duration, incident_.id);
     };
     phase(Phase::detect, stamps.detected - stamps.waitingSince);
     phase(Phase::verify, *stamps.verified - stamps.detected);
@@ -279,13 +280,13 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
     co_return tl::unexpected<Error>(ready.error());
   }
   const auto now = Monotonic::now();
-  servingSince_ = now;
+  serves(now);
   if (!incident_.stamps.ready && !incident_.adopted) {
     incident_.stamps.ready = now;
     services_.metrics.phase(incident_.workload, incident_.cause, Phase::ready,
-                            now - *incident_.stamps.started);
+                            now - *incident_.stamps.started, incident_.id);
     services_.metrics.phase(incident_.workload, incident_.cause, Phase::total,
-                            now - incident_.stamps.waitingSince);
+                            now - incident_.stamps.waitingSince, incident_.id);
   }
   reach(State::ready, now);
   record();
@@ -327,10 +328,7 @@ cri::Awaitable<bool> Recovery::backOff() {
     static_cast<void>(status);
     process_.reset();
   }
-  if (servingSince_) {
-    services_.metrics.fallbackTime(incident_.workload, now - *servingSince_);
-    servingSince_.reset();
-  }
+  services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
   if (now - launchedAt_ >= workload_->restart.resetAfter) restartDelay_ = workload_->restart.initialDelay;
   asio::steady_timer timer(services_.executor);
   timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(restartDelay_));
@@ -341,8 +339,13 @@ cri::Awaitable<bool> Recovery::backOff() {
   co_return !wish_.has_value();
 }
 
+void Recovery::serves(Stamp since) {
+  services_.metrics.fallbackServes(incident_.workload, incident_.id, since);
+}
+
 void Recovery::record() {
   const auto written = services_.journal.write({incident_, process_->record()});
+  services_.metrics.journalWritten(written.has_value(), services_.journal.size());
   if (!written) {
     services_.log.error("journal not written; a restart of the daemon would not find this fallback",
                         {{"recovery", incident_.id}, {"error", written.error().message()}});
@@ -351,22 +354,24 @@ void Recovery::record() {
 
 void Recovery::finish(const Result<>& result) {
   const auto now = Monotonic::now();
-  if (servingSince_) services_.metrics.fallbackTime(incident_.workload, now - *servingSince_);
-  servingSince_.reset();
+  services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
   const auto removed = services_.journal.remove(incident_.id);
+  services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
   if (!removed)
     services_.log.error("journal", {{"recovery", incident_.id}, {"error", removed.error().message()}});
 
   incident_.stamps.ended = now;
   if (wish_) {
     reach(*wish_, now);
-    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*wish_), "", "");
+    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*wish_), "", "",
+                                    incident_.id);
     return;
   }
   // Only a failure ends a recovery that nobody asked to end. A sandbox that is gone took its pod along.
   if (!result && result.error().reason == Reason::sandbox_gone) {
     reach(State::pod_gone, now);
-    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(State::pod_gone), "", "");
+    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(State::pod_gone), "", "",
+                                    incident_.id);
     return;
   }
   incident_.state = State::failed;
@@ -374,7 +379,7 @@ void Recovery::finish(const Result<>& result) {
       result ? Error{Stage::run, Reason::internal, 0, "ended without a reason"} : result.error();
   incident_.error = error;
   services_.metrics.recoveryEnded(incident_.workload, incident_.cause, "failed", toString(error.stage),
-                                  toString(error.reason));
+                                  toString(error.reason), incident_.id);
   services_.log.error("recovery failed", {{"recovery", incident_.id},
                                           {"namespace", incident_.target.podNamespace},
                                           {"pod", incident_.target.podName},

@@ -71,6 +71,7 @@ class Recovery {
 
   void wish(State end);
   void reach(State state, Stamp at);
+  void serves(Stamp since);
   void record();
   void noteExit(const launcher::ExitStatus& status);
   void finish(const Result<>& result);
@@ -83,7 +84,6 @@ class Recovery {
   boost::asio::steady_timer wishGiven_;
   std::chrono::nanoseconds restartDelay_;
   Stamp launchedAt_{};
-  std::optional<Stamp> servingSince_;
 };
 
 }  // namespace fallbackd::recovery

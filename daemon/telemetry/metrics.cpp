@@ -1,43 +1,62 @@
 #include "telemetry/metrics.hpp"
 
-#include <array>
-#include <map>
-#include <mutex>
-#include <set>
-#include <utility>
+#include "telemetry/exposition.hpp"
+#include "telemetry/metric_families.hpp"
+#include "telemetry/process_usage.hpp"
 
-#include <prometheus/counter.h>
-#include <prometheus/gauge.h>
-#include <prometheus/histogram.h>
-#include <prometheus/registry.h>
-#include <prometheus/text_serializer.h>
+#include <array>
+#include <mutex>
+#include <utility>
 
 namespace fallbackd::telemetry {
 
 namespace {
 
-// 1 ms to 5 min. Upper bounds are inclusive. Fine where our own part lies, coarse where kubelet's back-off
-// does.
-const prometheus::Histogram::BucketBoundaries kSeconds{
-    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15,
-    0.23,  0.3,   0.5,   0.75,  1,      1.5,  2.3,   5,    10,   30,   60,    120, 300};
+using Labels = std::map<std::string, std::string>;
 
 double seconds(Monotonic::duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
-prometheus::Family<prometheus::Counter>& counter(prometheus::Registry& registry, const char* name,
-                                                 const char* help) {
-  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+double unixTime(Wall::time_point when) {
+  return std::chrono::duration<double>(when.time_since_epoch()).count();
 }
-prometheus::Family<prometheus::Gauge>& gauge(prometheus::Registry& registry, const char* name,
-                                             const char* help) {
-  return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
+
+Exemplar exemplarOf(const std::string& recovery, double value) {
+  return {recovery, value, unixTime(Wall::now())};
 }
-prometheus::Family<prometheus::Histogram>& histogram(prometheus::Registry& registry, const char* name,
-                                                     const char* help) {
-  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
+
+/// A counter whose total somebody else keeps.
+void raiseTo(prometheus::Counter& counter, double total) {
+  counter.Increment(total - counter.Value());
 }
+
+constexpr std::array kCoverageStates{CoverageState::admitted, CoverageState::grace, CoverageState::expired,
+                                     CoverageState::missing, CoverageState::refused};
+
+/// The series of one family that are replaced as a whole.
+class ReplacedSeries {
+ public:
+  explicit ReplacedSeries(prometheus::Family<prometheus::Gauge>& family) : family_(family) {}
+
+  void set(const Labels& labels, double value) {
+    auto& series = family_.Add(labels);
+    series.Set(value);
+    fresh_[labels] = &series;
+  }
+  /// Removes what was not set since the last time.
+  void replaced() {
+    for (const auto& [labels, series] : current_) {
+      if (!fresh_.contains(labels)) family_.Remove(series);
+    }
+    current_ = std::exchange(fresh_, {});
+  }
+
+ private:
+  prometheus::Family<prometheus::Gauge>& family_;
+  std::map<Labels, prometheus::Gauge*> current_;
+  std::map<Labels, prometheus::Gauge*> fresh_;
+};
 
 }  // namespace
 
@@ -47,188 +66,321 @@ std::string_view toString(Phase phase) {
   return kNames.at(static_cast<std::size_t>(phase));
 }
 
-struct Metrics::Families {
-  prometheus::Registry registry;
-  prometheus::Family<prometheus::Histogram>& recoverySeconds =
-      histogram(registry, "fallbackd_recovery_seconds",
-                "Recovery time by phase; phase=total is the RTO, sandbox start to ready.");
-  prometheus::Family<prometheus::Counter>& recoveries =
-      counter(registry, "fallbackd_recoveries_total", "Recoveries that ended, by outcome.");
-  prometheus::Family<prometheus::Gauge>& active =
-      gauge(registry, "fallbackd_active_fallbacks", "Fallback processes that run now.");
-  prometheus::Family<prometheus::Counter>& served =
-      counter(registry, "fallbackd_fallback_seconds_total", "Time that fallbacks served, ended ones only.");
-  prometheus::Family<prometheus::Counter>& exits =
-      counter(registry, "fallbackd_fallback_exits_total", "Fallback processes that ended unasked, by kind.");
-  prometheus::Family<prometheus::Histogram>& gap =
-      histogram(registry, "fallbackd_hand_back_gap_seconds",
-                "From the end of the fallback to the start of the real container's process.");
-  prometheus::Family<prometheus::Counter>& probes = counter(
-      registry, "fallbackd_probe_pulls_total", "Probe pulls by result: pulled, undecided or the cause.");
-  prometheus::Family<prometheus::Gauge>& waiting = gauge(
-      registry, "fallbackd_waiting_containers", "Containers of configured workloads that are not there yet.");
-  prometheus::Family<prometheus::Gauge>& connected =
-      gauge(registry, "fallbackd_containerd_connected",
-            "1 while the event stream stands and the pod view is complete.");
-  prometheus::Family<prometheus::Gauge>& sandboxImage =
-      gauge(registry, "fallbackd_sandbox_image_present",
-            "1 if the pause image is on the node, 0 if no pod can get a sandbox for want of it.");
-  prometheus::Family<prometheus::Gauge>& circuits = gauge(
-      registry, "fallbackd_registry_circuit_state",
-      "What is known of a registry: 0 closed (it answers), 1 half open (being asked), 2 open (it fails).");
-  prometheus::Family<prometheus::Counter>& calls =
-      counter(registry, "fallbackd_containerd_calls_total", "Calls sent to containerd, by method.");
-  prometheus::Family<prometheus::Counter>& connectionLosses = counter(
-      registry, "fallbackd_containerd_connection_losses_total", "How often the event stream was lost.");
-  prometheus::Family<prometheus::Counter>& admissions = counter(
-      registry, "fallbackd_admissions_total", "Admissions of binaries by result: admitted or the reason.");
-  prometheus::Family<prometheus::Gauge>& residentBytes =
-      gauge(registry, "fallbackd_cache_resident_bytes", "Sealed copies of binaries that are held in memory.");
-  prometheus::Family<prometheus::Gauge>& budgetBytes =
-      gauge(registry, "fallbackd_cache_memory_budget_bytes", "What they may take, as configured.");
-  prometheus::Family<prometheus::Counter>& hashedBytes =
-      counter(registry, "fallbackd_cache_hashed_bytes_total",
-              "Bytes that admissions read from the cache and hashed.");
-  prometheus::Family<prometheus::Gauge>& admitted =
-      gauge(registry, "fallbackd_workload_binary_admitted",
-            "1 if the workload's binary is admitted, 0 if it is not.");
-  prometheus::Family<prometheus::Counter>& reloads =
-      counter(registry, "fallbackd_config_loads_total", "Times the configuration was read, by result.");
-  prometheus::Family<prometheus::Gauge>& reloadOk =
-      gauge(registry, "fallbackd_config_last_load_successful",
-            "1 if the configuration on disk is the one in use, else 0.");
-  prometheus::Family<prometheus::Counter>& spawnerRestarts = counter(
-      registry, "fallbackd_spawner_restarts_total", "Times the spawner process had to be started again.");
-  prometheus::Family<prometheus::Gauge>& build =
-      gauge(registry, "fallbackd_build_info", "Always 1; the version is in the label.");
+std::string_view toString(CoverageState state) {
+  constexpr std::array<std::string_view, 5> kNames{"admitted", "grace", "expired", "missing", "refused"};
+  return kNames.at(static_cast<std::size_t>(state));
+}
 
-  std::mutex circuitMutex;
-  std::map<std::string, prometheus::Gauge*> circuitOf;
-  std::mutex coverageMutex;
-  std::set<prometheus::Gauge*> coverage;
+struct Metrics::State : MetricFamilies {
+  std::vector<prometheus::MetricFamily> collect();
+
+  // Guards what follows, and makes a scrape see a replacement whole.
+  std::mutex mutex;
+  Exemplars exemplars;
+  ReplacedSeries circuitsNow{circuits};
+  ReplacedSeries workloadsNow{workloads};
+  ReplacedSeries admittedNow{admitted};
+  ReplacedSeries coverageNow{coverage};
+  ReplacedSeries expiryNow{expiry};
+  ReplacedSeries imageSkewNow{imageSkew};
+  ReplacedSeries containersNow{containers};
+  struct Serving {
+    std::string workload;
+    Stamp since;
+  };
+  std::map<std::string, Serving> serving;  // by recovery id
 };
 
-Metrics::Metrics(std::string_view version) : families_(std::make_unique<Families>()) {
-  families_->build.Add({{"version", std::string(version)}}).Set(1);
+Metrics::Metrics(std::string_view version) : state_(std::make_unique<State>()) {
+  state_->build.Add({{"version", std::string(version)}}).Set(1);
   // A series that is there from the start can be told from one that is missing.
-  families_->waiting.Add({}).Set(0);
-  families_->connected.Add({}).Set(0);
-  families_->connectionLosses.Add({});
-  families_->spawnerRestarts.Add({});
-  for (const auto name : causeNames()) families_->probes.Add({{"result", std::string(name)}});
+  state_->waiting.Add({}).Set(0);
+  state_->connected.Add({}).Set(0);
+  state_->connectionLosses.Add({});
+  state_->spawnerRestarts.Add({});
+  state_->journalEntries.Add({}).Set(0);
+  state_->journalDamaged.Add({}).Set(0);
+  for (const char* result : {"ok", "refused"}) state_->reloads.Add({{"result", result}});
+  for (const char* operation : {"write", "remove"}) {
+    for (const char* result : {"ok", "failed"}) {
+      state_->journalOperations.Add({{"operation", operation}, {"result", result}});
+    }
+  }
+  for (const char* result : {"adopted", "gone"}) state_->adoptions.Add({{"result", result}});
+  for (const char* result : {"pulled", "undecided"}) state_->probes.Add({{"result", result}});
+  for (const auto name : causeNames()) state_->probes.Add({{"result", std::string(name)}});
+  state_->admissions.Add({{"result", "admitted"}});
 }
 
 Metrics::~Metrics() = default;
 
-void Metrics::phase(const std::string& workload, Cause cause, Phase phase, Monotonic::duration duration) {
-  families_->recoverySeconds
-      .Add({{"workload", workload},
-            {"cause", std::string(toString(cause))},
-            {"phase", std::string(toString(phase))}},
-           kSeconds)
-      .Observe(seconds(duration));
+void Metrics::configured(const config::Config& config) {
+  const std::lock_guard lock(state_->mutex);
+  for (const auto& workload : config.workloads) {
+    const std::string& name = workload.name;
+    const Labels ofWorkload{{"workload", name}};
+    state_->active.Add(ofWorkload);
+    state_->served.Add(ofWorkload);
+    for (const char* kind : {"exited", "signaled", "oom_killed", "unknown"}) {
+      state_->exits.Add({{"workload", name}, {"kind", kind}});
+    }
+    for (const auto cause : workload.detection.triggers) {
+      state_->begun.Add({{"workload", name}, {"cause", std::string(toString(cause))}});
+    }
+    state_->workloadsNow.set({{"workload", name},
+                              {"workload_namespace", workload.match.namespaceName.value_or("")},
+                              {"binary", workload.binary.toString()},
+                              {"image", workload.image}},
+                             1);
+    if (const auto same = sameVersion(workload.image, workload.binary.version)) {
+      state_->imageSkewNow.set(ofWorkload, *same ? 0 : 1);
+    }
+  }
+  state_->workloadsNow.replaced();
+  state_->imageSkewNow.replaced();
+}
+
+void Metrics::recoveryBegun(const std::string& workload, Cause cause) {
+  const std::string name(toString(cause));
+  state_->begun.Add({{"workload", workload}, {"cause", name}}).Increment();
+  // What will most likely be its end is there before it ends.
+  for (const char* outcome : {"handed_back", "pod_gone"}) {
+    state_->recoveries.Add({{"workload", workload},
+                            {"cause", name},
+                            {"outcome", outcome},
+                            {"stage", std::string()},
+                            {"reason", std::string()}});
+  }
+}
+
+void Metrics::phase(const std::string& workload, Cause cause, Phase phase, Monotonic::duration duration,
+                    const std::string& recovery) {
+  const Labels labels{{"workload", workload},
+                      {"cause", std::string(toString(cause))},
+                      {"phase", std::string(toString(phase))}};
+  const double value = seconds(duration);
+  const std::lock_guard lock(state_->mutex);
+  state_->recoverySeconds.Add(labels, secondsBuckets()).Observe(value);
+  state_->exemplars.observed(state_->recoverySeconds.GetName(), labels, secondsBuckets(),
+                             exemplarOf(recovery, value));
 }
 
 void Metrics::recoveryEnded(const std::string& workload, Cause cause, std::string_view outcome,
-                            std::string_view stage, std::string_view reason) {
-  families_->recoveries
-      .Add({{"workload", workload},
-            {"cause", std::string(toString(cause))},
-            {"outcome", std::string(outcome)},
-            {"stage", std::string(stage)},
-            {"reason", std::string(reason)}})
-      .Increment();
+                            std::string_view stage, std::string_view reason, const std::string& recovery) {
+  const Labels labels{{"workload", workload},
+                      {"cause", std::string(toString(cause))},
+                      {"outcome", std::string(outcome)},
+                      {"stage", std::string(stage)},
+                      {"reason", std::string(reason)}};
+  const std::lock_guard lock(state_->mutex);
+  state_->recoveries.Add(labels).Increment();
+  state_->exemplars.counted(state_->recoveries.GetName(), labels, exemplarOf(recovery, 1));
 }
 
 void Metrics::activeFallbacks(const std::string& workload, int change) {
-  families_->active.Add({{"workload", workload}}).Increment(change);
+  state_->active.Add({{"workload", workload}}).Increment(change);
 }
 
-void Metrics::fallbackTime(const std::string& workload, Monotonic::duration served) {
-  families_->served.Add({{"workload", workload}}).Increment(seconds(served));
+void Metrics::fallbackServes(const std::string& workload, const std::string& recovery, Stamp since) {
+  const std::lock_guard lock(state_->mutex);
+  state_->served.Add({{"workload", workload}});
+  state_->serving[recovery] = {workload, since};
+}
+
+void Metrics::fallbackServed(const std::string& workload, const std::string& recovery, Stamp until) {
+  const std::lock_guard lock(state_->mutex);
+  const auto found = state_->serving.find(recovery);
+  if (found == state_->serving.end()) return;
+  state_->served.Add({{"workload", workload}}).Increment(seconds(until - found->second.since));
+  state_->serving.erase(found);
 }
 
 void Metrics::fallbackExit(const std::string& workload, std::string_view kind) {
-  families_->exits.Add({{"workload", workload}, {"kind", std::string(kind)}}).Increment();
+  state_->exits.Add({{"workload", workload}, {"kind", std::string(kind)}}).Increment();
 }
 
-void Metrics::handBackGap(const std::string& workload, Monotonic::duration gap) {
-  families_->gap.Add({{"workload", workload}}, kSeconds).Observe(seconds(gap));
+void Metrics::handBackGap(const std::string& workload, Monotonic::duration gap, const std::string& recovery) {
+  const Labels labels{{"workload", workload}};
+  const double value = seconds(gap);
+  const std::lock_guard lock(state_->mutex);
+  state_->gap.Add(labels, secondsBuckets()).Observe(value);
+  state_->exemplars.observed(state_->gap.GetName(), labels, secondsBuckets(), exemplarOf(recovery, value));
+}
+
+void Metrics::adoption(bool adopted) {
+  state_->adoptions.Add({{"result", adopted ? "adopted" : "gone"}}).Increment();
 }
 
 void Metrics::probe(std::string_view result) {
-  families_->probes.Add({{"result", std::string(result)}}).Increment();
+  state_->probes.Add({{"result", std::string(result)}}).Increment();
 }
 
 void Metrics::waitingContainers(std::size_t count) {
-  families_->waiting.Add({}).Set(static_cast<double>(count));
+  state_->waiting.Add({}).Set(static_cast<double>(count));
 }
 
 void Metrics::sandboxImagePresent(bool present) {
-  families_->sandboxImage.Add({}).Set(present ? 1 : 0);
+  state_->sandboxImage.Add({}).Set(present ? 1 : 0);
 }
 
 void Metrics::registryCircuits(const std::map<std::string, int>& states) {
-  const std::lock_guard lock(families_->circuitMutex);
-  for (auto& [host, series] : families_->circuitOf) {
-    if (!states.contains(host)) families_->circuits.Remove(std::exchange(series, nullptr));
-  }
-  std::erase_if(families_->circuitOf, [](const auto& one) { return one.second == nullptr; });
-  for (const auto& [host, state] : states) {
-    auto& series = families_->circuits.Add({{"host", host}});
-    series.Set(state);
-    families_->circuitOf[host] = &series;
-  }
+  const std::lock_guard lock(state_->mutex);
+  for (const auto& [host, state] : states) state_->circuitsNow.set({{"host", host}}, state);
+  state_->circuitsNow.replaced();
 }
 
 void Metrics::containerdCalls(const std::map<std::string, std::uint64_t>& totals) {
   for (const auto& [method, total] : totals) {
-    auto& series = families_->calls.Add({{"method", method}});
-    series.Increment(static_cast<double>(total) - series.Value());
+    raiseTo(state_->calls.Add({{"method", method}}), static_cast<double>(total));
   }
 }
 
 void Metrics::containerdConnected(bool connected) {
-  auto& now = families_->connected.Add({});
-  if (!connected && now.Value() > 0) families_->connectionLosses.Add({}).Increment();
+  auto& now = state_->connected.Add({});
+  if (!connected && now.Value() > 0) state_->connectionLosses.Add({}).Increment();
   now.Set(connected ? 1 : 0);
 }
 
 void Metrics::admission(std::string_view result) {
-  families_->admissions.Add({{"result", std::string(result)}}).Increment();
+  state_->admissions.Add({{"result", std::string(result)}}).Increment();
 }
 
-void Metrics::coverage(const std::string& workload, const std::string& binary, bool admitted) {
-  auto& now = families_->admitted.Add({{"workload", workload}, {"binary", binary}});
-  now.Set(admitted ? 1 : 0);
-  const std::lock_guard lock(families_->coverageMutex);
-  families_->coverage.insert(&now);
+void Metrics::coverage(const std::vector<Coverage>& all) {
+  const std::lock_guard lock(state_->mutex);
+  for (const auto& one : all) {
+    state_->admittedNow.set({{"workload", one.workload}, {"binary", one.binary}}, one.serves ? 1 : 0);
+    for (const auto state : kCoverageStates) {
+      state_->coverageNow.set({{"workload", one.workload}, {"state", std::string(toString(state))}},
+                              state == one.state ? 1 : 0);
+    }
+    if (one.expires) state_->expiryNow.set({{"workload", one.workload}}, unixTime(*one.expires));
+  }
+  state_->admittedNow.replaced();
+  state_->coverageNow.replaced();
+  state_->expiryNow.replaced();
 }
 
-void Metrics::clearCoverage() {
-  const std::lock_guard lock(families_->coverageMutex);
-  for (auto* series : families_->coverage) families_->admitted.Remove(series);
-  families_->coverage.clear();
+void Metrics::runningContainers(const std::map<std::string, VersionSkew>& all) {
+  const std::lock_guard lock(state_->mutex);
+  for (const auto& [workload, skew] : all) {
+    const auto set = [&](const char* version, std::size_t count) {
+      state_->containersNow.set({{"workload", workload}, {"version", version}}, static_cast<double>(count));
+    };
+    set("same", skew.same);
+    set("other", skew.other);
+    set("unknown", skew.unknown);
+  }
+  state_->containersNow.replaced();
 }
 
 void Metrics::cacheUsage(std::uint64_t residentBytes, std::uint64_t budgetBytes, std::uint64_t hashedBytes) {
-  families_->residentBytes.Add({}).Set(static_cast<double>(residentBytes));
-  families_->budgetBytes.Add({}).Set(static_cast<double>(budgetBytes));
-  auto& hashed = families_->hashedBytes.Add({});
-  hashed.Increment(static_cast<double>(hashedBytes) - hashed.Value());
+  state_->residentBytes.Add({}).Set(static_cast<double>(residentBytes));
+  state_->budgetBytes.Add({}).Set(static_cast<double>(budgetBytes));
+  raiseTo(state_->hashedBytes.Add({}), static_cast<double>(hashedBytes));
 }
 
 void Metrics::configLoaded(bool successful) {
-  families_->reloads.Add({{"result", successful ? "ok" : "refused"}}).Increment();
-  families_->reloadOk.Add({}).Set(successful ? 1 : 0);
+  state_->reloads.Add({{"result", successful ? "ok" : "refused"}}).Increment();
+  state_->reloadOk.Add({}).Set(successful ? 1 : 0);
+  if (successful) state_->reloadTime.Add({}).Set(unixTime(Wall::now()));
 }
 
-void Metrics::spawnerRestarted() {
-  families_->spawnerRestarts.Add({}).Increment();
+void Metrics::journalWritten(bool successful, std::size_t entries) {
+  state_->journalOperations.Add({{"operation", "write"}, {"result", successful ? "ok" : "failed"}}).Increment();
+  state_->journalEntries.Add({}).Set(static_cast<double>(entries));
+}
+
+void Metrics::journalRemoved(bool successful, std::size_t entries) {
+  state_->journalOperations.Add({{"operation", "remove"}, {"result", successful ? "ok" : "failed"}})
+      .Increment();
+  state_->journalEntries.Add({}).Set(static_cast<double>(entries));
+}
+
+void Metrics::journalRead(std::size_t entries, std::size_t damaged) {
+  state_->journalEntries.Add({}).Set(static_cast<double>(entries));
+  state_->journalDamaged.Add({}).Set(static_cast<double>(damaged));
+}
+
+void Metrics::spawnerRestarts(unsigned total) {
+  raiseTo(state_->spawnerRestarts.Add({}), total);
+}
+
+/// With what is only known at the time of asking. Under the mutex.
+std::vector<prometheus::MetricFamily> Metrics::State::collect() {
+  if (const auto usage = processUsage()) {
+    raiseTo(processCpu.Add({}), usage->cpuSeconds);
+    processStart.Add({}).Set(usage->startTime);
+    processResident.Add({}).Set(usage->residentBytes);
+    processVirtual.Add({}).Set(usage->virtualBytes);
+    processThreads.Add({}).Set(usage->threads);
+    processFds.Add({}).Set(usage->openFds);
+    processMaxFds.Add({}).Set(usage->maxFds);
+  }
+  std::map<std::string, double> stillServing;
+  const auto now = Monotonic::now();
+  for (const auto& [recovery, one] : serving) stillServing[one.workload] += seconds(now - one.since);
+  auto families = registry.Collect();
+  for (auto& family : families) {
+    if (family.name != served.GetName()) continue;
+    for (auto& metric : family.metric) {
+      const auto found = stillServing.find(metric.label.front().value);
+      if (found != stillServing.end()) metric.counter.value += found->second;
+    }
+  }
+  return families;
 }
 
 std::string Metrics::serialize() const {
-  return prometheus::TextSerializer().Serialize(families_->registry.Collect());
+  const std::lock_guard lock(state_->mutex);
+  return expose(state_->collect(), Format::text, state_->exemplars);
+}
+
+std::string Metrics::serializeOpenMetrics() const {
+  const std::lock_guard lock(state_->mutex);
+  return expose(state_->collect(), Format::open_metrics, state_->exemplars);
+}
+
+const std::vector<MetricDescription>& Metrics::descriptions() const {
+  return state_->described;
+}
+
+std::string metricsPage(const std::vector<MetricDescription>& metrics) {
+  std::map<std::string, std::map<std::string, int>> meanings;  // label -> what it means -> how often
+  for (const auto& metric : metrics) {
+    for (const auto& label : metric.labels) ++meanings[label.name][label.values];
+  }
+  // One meaning in several metrics is told once.
+  const auto shared = [&](const MetricDescription::Label& label) {
+    const auto& of = meanings.at(label.name);
+    return of.size() == 1 && of.begin()->second > 1;
+  };
+  std::string page =
+      "# Metrics of fallbackd\n\n"
+      "Made by `fallbackd --print-metrics`; a test fails where page and code differ. Names and labels are\n"
+      "stable, units are seconds and bytes. `/metrics` speaks the Prometheus text format and, to who asks for\n"
+      "it, OpenMetrics, in which the buckets of recoveries and the counters of their outcomes carry exemplars\n"
+      "`{recovery=\"ID\"}`: the id of the log lines and of `fallbackctl status`. Labels of the scrape, such as\n"
+      "`cluster` and `node`, come from Prometheus ([scrape.yml](prometheus/scrape.yml)).\n\n"
+      "| metric | type | meaning | labels |\n| --- | --- | --- | --- |\n";
+  std::map<std::string, std::string> told;
+  for (const auto& metric : metrics) {
+    std::string labels;
+    for (const auto& label : metric.labels) {
+      labels.append(labels.empty() ? "" : "<br>").append("`").append(label.name).append("`");
+      if (shared(label)) {
+        told[label.name] = label.values;
+      } else {
+        labels.append(": ").append(label.values);
+      }
+    }
+    page.append("| `").append(metric.name).append("` | ").append(metric.type).append(" | ");
+    page.append(metric.help).append(" | ").append(labels).append(" |\n");
+  }
+  page.append("\n| label | values |\n| --- | --- |\n");
+  for (const auto& [name, values] : told) {
+    page.append("| `").append(name).append("` | ").append(values).append(" |\n");
+  }
+  return page;
 }
 
 }  // namespace fallbackd::telemetry

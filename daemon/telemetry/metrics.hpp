@@ -1,16 +1,21 @@
 // All metrics of the daemon, by what they mean. Names are stable; base units (seconds, bytes). Thread-safe.
+// Labels are bounded by the configuration or by closed lists. deploy/METRICS.md documents what is exported.
 #pragma once
 
+#include "base/binary_ref.hpp"
 #include "base/cause.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "config/model.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace fallbackd::telemetry {
 
@@ -18,22 +23,59 @@ namespace fallbackd::telemetry {
 enum class Phase : std::uint8_t { detect, verify, prepare, health_check, exec, ready, total };
 std::string_view toString(Phase phase);
 
+/// What the last look at a workload's binary in the cache said.
+enum class CoverageState : std::uint8_t { admitted, grace, expired, missing, refused };
+std::string_view toString(CoverageState state);
+
+struct Coverage {
+  std::string workload;
+  std::string binary;  // NAME@VERSION
+  CoverageState state = CoverageState::missing;
+  bool serves = false;                      // a recovery would find it: admitted, or an earlier copy is held
+  std::optional<Wall::time_point> expires;  // of what is admitted
+};
+
+struct MetricDescription {
+  struct Label {
+    std::string name;
+    std::string values;
+  };
+  std::string name;
+  std::string type;
+  std::string help;
+  std::vector<Label> labels;
+};
+
 class Metrics {
  public:
+  static constexpr std::string_view kTextType = "text/plain; version=0.0.4; charset=utf-8";
+  static constexpr std::string_view kOpenMetricsType =
+      "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
   explicit Metrics(std::string_view version);
   ~Metrics();
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  void phase(const std::string& workload, Cause cause, Phase phase, Monotonic::duration duration);
+  /// What is configured from now on: its workloads get their series, so that a first recovery is seen as a
+  /// rise from 0 and not as a series that comes from nowhere.
+  void configured(const config::Config& config);
+
+  /// `recovery` is the recovery's id, for the exemplars.
+  void recoveryBegun(const std::string& workload, Cause cause);
+  void phase(const std::string& workload, Cause cause, Phase phase, Monotonic::duration duration,
+             const std::string& recovery);
   /// outcome: handed_back, pod_gone, failed; stage and reason are empty unless it failed.
   void recoveryEnded(const std::string& workload, Cause cause, std::string_view outcome,
-                     std::string_view stage, std::string_view reason);
+                     std::string_view stage, std::string_view reason, const std::string& recovery);
   void activeFallbacks(const std::string& workload, int change);
-  void fallbackTime(const std::string& workload, Monotonic::duration served);
+  /// The recovery's fallback is ready since then, and counts as time in fallback until fallbackServed().
+  void fallbackServes(const std::string& workload, const std::string& recovery, Stamp since);
+  void fallbackServed(const std::string& workload, const std::string& recovery, Stamp until);
   /// kind: exited, signaled, oom_killed, unknown
   void fallbackExit(const std::string& workload, std::string_view kind);
-  void handBackGap(const std::string& workload, Monotonic::duration gap);
+  void handBackGap(const std::string& workload, Monotonic::duration gap, const std::string& recovery);
+  void adoption(bool adopted);
 
   /// result: a cause, "pulled" or "undecided"
   void probe(std::string_view result);
@@ -47,22 +89,36 @@ class Metrics {
 
   /// result: "admitted", or the reason of the refusal
   void admission(std::string_view result);
-  /// Whether the workload's binary is admitted now: 1 or 0.
-  void coverage(const std::string& workload, const std::string& binary, bool admitted);
-  void clearCoverage();
+  /// Of every configured workload; replaces what was set before.
+  void coverage(const std::vector<Coverage>& all);
+  /// Real containers of each workload on this node; replaces what was set before.
+  void runningContainers(const std::map<std::string, VersionSkew>& all);
 
   /// hashed: by all admissions since the start
   void cacheUsage(std::uint64_t residentBytes, std::uint64_t budgetBytes, std::uint64_t hashedBytes);
 
   void configLoaded(bool successful);
-  void spawnerRestarted();
+  /// A change of the journal, and how many entries it has now.
+  void journalWritten(bool successful, std::size_t entries);
+  void journalRemoved(bool successful, std::size_t entries);
+  /// What was found at the start.
+  void journalRead(std::size_t entries, std::size_t damaged);
+  /// Since the start.
+  void spawnerRestarts(unsigned total);
 
-  /// Text exposition format 0.0.4.
+  /// Text exposition format 0.0.4: kTextType.
   [[nodiscard]] std::string serialize() const;
+  /// OpenMetrics 1.0 with exemplars {recovery="ID"}: kOpenMetricsType.
+  [[nodiscard]] std::string serializeOpenMetrics() const;
+  /// Of everything that can be exported, whether it has series or not.
+  [[nodiscard]] const std::vector<MetricDescription>& descriptions() const;
 
  private:
-  struct Families;
-  std::unique_ptr<Families> families_;
+  struct State;
+  std::unique_ptr<State> state_;
 };
+
+/// deploy/METRICS.md
+std::string metricsPage(const std::vector<MetricDescription>& metrics);
 
 }  // namespace fallbackd::telemetry

@@ -136,8 +136,11 @@ cri::Awaitable<Result<>> Watcher::resync() {
     bySandbox[container.sandboxId].push_back(&container);
     listed.insert(container.id);
   }
+  running_.clear();
+  for (const auto& workload : config_->workloads) running_[workload.name] = {};
   for (const auto& sandbox : *sandboxes) {
     if (!sandbox.ready) continue;
+    countRunning(sandbox, bySandbox[sandbox.id]);
     // Known containers first, so that a pod which has its container is never taken for one that waits.
     auto& pod = pods_.try_emplace(sandbox.id, Pod{sandbox, now, now, {}}).first->second;
     pod.sandbox = sandbox;
@@ -152,6 +155,20 @@ cri::Awaitable<Result<>> Watcher::resync() {
   }
   co_await checkSandboxImage();
   co_return Result<>{};
+}
+
+void Watcher::countRunning(const cri::Sandbox& sandbox,
+                           const std::vector<const cri::Container*>& containers) {
+  for (const auto& workload : workloadsFor(config_, sandbox).workloads) {
+    for (const auto* container : containers) {
+      if (container->name != workload->match.container || container->state != cri::Container::State::running) {
+        continue;
+      }
+      auto& skew = running_[workload->name];
+      const auto same = sameVersion(container->image, workload->binary.version);
+      ++(!same ? skew.unknown : *same ? skew.same : skew.other);
+    }
+  }
 }
 
 cri::Awaitable<void> Watcher::handle(cri::Event event) {

@@ -93,6 +93,8 @@ class Watcher {
   [[nodiscard]] std::vector<Waiting> waitingContainers() const;
   [[nodiscard]] std::vector<PodView> pods() const;
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return prober_.registries(); }
+  /// Running containers of each configured workload at the last look at all pods.
+  [[nodiscard]] const std::map<std::string, VersionSkew>& runningContainers() const { return running_; }
 
  private:
   struct KnownContainer {
@@ -141,6 +143,7 @@ class Watcher {
   void report(const config::Workload& workload, const Verdict& verdict);
   Stamp waitingSince(const Pod& pod, const config::Workload& workload) const;
 
+  void countRunning(const cri::Sandbox& sandbox, const std::vector<const cri::Container*>& containers);
   void addSandbox(cri::Sandbox sandbox, Stamp since);
   void addContainer(const std::string& sandboxId, const std::string& name, const std::string& id);
   void dropContainer(const std::string& id);
@@ -158,6 +161,7 @@ class Watcher {
   std::map<std::string, Pod> pods_;               // by sandbox id
   std::map<std::string, std::string> sandboxOf_;  // container id -> sandbox id
   std::map<Key, Attendance> attended_;
+  std::map<std::string, VersionSkew> running_;  // by workload
   std::map<std::string, Stamp> learning_;  // sandboxes whose annotations are being asked for
   struct Unplaced {
     std::string podUid, name, id;

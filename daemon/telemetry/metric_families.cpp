@@ -1,0 +1,146 @@
+#include "telemetry/metric_families.hpp"
+
+#include "base/strings.hpp"
+
+#include <utility>
+
+namespace fallbackd::telemetry {
+
+namespace {
+
+using Label = MetricDescription::Label;
+
+std::string causes() {
+  std::string all;
+  for (const auto name : causeNames()) all.append(all.empty() ? "" : ", ").append(name);
+  return all;
+}
+
+const Label& workload() {
+  static const Label kLabel{"workload", "name of the workload in the configuration"};
+  return kLabel;
+}
+
+const Label& cause() {
+  static const Label kLabel{"cause", causes()};
+  return kLabel;
+}
+
+}  // namespace
+
+const std::vector<double>& secondsBuckets() {
+  static const std::vector<double> kSeconds{0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
+                                            0.05,  0.075, 0.1,   0.15,  0.23,   0.3,  0.5,   0.75, 1,
+                                            1.5,   2.3,   5,     10,    30,     60,   120,   300};
+  return kSeconds;
+}
+
+MetricFamilies::Counters MetricFamilies::counter(const char* name, const char* help, Labels labels) {
+  described.push_back({name, "counter", help, std::move(labels)});
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+}
+
+MetricFamilies::Gauges MetricFamilies::gauge(const char* name, const char* help, Labels labels) {
+  described.push_back({name, "gauge", help, std::move(labels)});
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
+}
+
+MetricFamilies::Histograms MetricFamilies::histogram(const char* name, const char* help, Labels labels) {
+  described.push_back({name, "histogram", help, std::move(labels)});
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
+}
+
+MetricFamilies::MetricFamilies()
+    : recoverySeconds(histogram(
+          "fallbackd_recovery_seconds",
+          "How long each phase of a recovery took; phase=total is the RTO, from the sandbox's start to ready.",
+          {workload(), cause(), {"phase", "detect, verify, prepare, health_check, exec, ready, total"}})),
+      begun(counter("fallbackd_recoveries_begun_total", "Recoveries that began, by cause.",
+                    {workload(), cause()})),
+      recoveries(counter("fallbackd_recoveries_total", "Recoveries that ended, by outcome.",
+                         {workload(),
+                          cause(),
+                          {"outcome", "handed_back, pod_gone, failed"},
+                          {"stage", "of a failure: which part failed; else empty"},
+                          {"reason", "of a failure: why; else empty"}})),
+      active(gauge("fallbackd_active_fallbacks", "Fallback processes that run now.", {workload()})),
+      served(counter("fallbackd_fallback_seconds_total",
+                     "Time that fallbacks were ready, those that run now included.", {workload()})),
+      exits(counter("fallbackd_fallback_exits_total", "Fallback processes that ended unasked, by kind.",
+                    {workload(), {"kind", "exited, signaled, oom_killed, unknown"}})),
+      gap(histogram("fallbackd_hand_back_gap_seconds",
+                    "From the end of the fallback to the start of the real container's process.",
+                    {workload()})),
+      adoptions(counter("fallbackd_adoptions_total",
+                        "Fallbacks of an earlier daemon that were found in the journal at the start.",
+                        {{"result", "adopted, gone"}})),
+      probes(counter("fallbackd_probe_pulls_total", "Probe pulls that ended, by result.",
+                     {{"result", "pulled, undecided, or the cause of the failure"}})),
+      waiting(gauge("fallbackd_waiting_containers",
+                    "Containers of configured workloads that are not there yet.")),
+      circuits(gauge("fallbackd_registry_circuit_state",
+                     "What is known of a registry: 0 closed (it answers), 1 half open (it is being asked), 2 "
+                     "open (it fails).",
+                     {{"host", "registries of the configuration; other: the worst of all others"}})),
+      connected(gauge("fallbackd_containerd_connected",
+                      "1 while the event stream stands and the pod view is complete, else 0.")),
+      connectionLosses(counter("fallbackd_containerd_connection_losses_total",
+                               "How often the event stream was lost.")),
+      calls(counter("fallbackd_containerd_calls_total", "Calls sent to containerd.",
+                    {{"method", "name of the gRPC method"}})),
+      sandboxImage(gauge("fallbackd_sandbox_image_present",
+                         "1 if the pause image is on the node, 0 if no pod can get a sandbox for want of it.")),
+      workloads(gauge("fallbackd_workload_info", "Always 1: what the configuration says of a workload.",
+                      {workload(),
+                       {"workload_namespace", "namespace of its pods; empty: every one"},
+                       {"binary", "NAME@VERSION of its fallback"},
+                       {"image", "reference that its pods pull"}})),
+      admitted(gauge("fallbackd_workload_binary_admitted",
+                     "1 if a recovery would find an admitted binary now, 0 if it would fail.",
+                     {workload(), {"binary", "NAME@VERSION"}})),
+      coverage(gauge("fallbackd_workload_coverage",
+                     "1 for the state that the workload's binary in the cache is in, 0 for the others.",
+                     {workload(),
+                      {"state", "admitted, grace (expired, within expiryGrace), expired, missing, refused"}})),
+      expiry(gauge("fallbackd_workload_binary_expiry_timestamp_seconds",
+                   "When the admitted binary's attestation expires, in Unix time.", {workload()})),
+      imageSkew(gauge("fallbackd_workload_version_skew",
+                      "1 if the version in the workload's image tag is not that of its binary, 0 if it is; "
+                      "absent where the tag names no version.",
+                      {workload()})),
+      containers(gauge("fallbackd_workload_containers",
+                       "Real containers of the workload on this node, by whether the version in their image's "
+                       "tag is that of the binary.",
+                       {workload(), {"version", "same, other, unknown (no version in the tag)"}})),
+      admissions(counter("fallbackd_admissions_total", "Admissions of binaries.",
+                         {{"result", "admitted, or the reason of the refusal"}})),
+      residentBytes(gauge("fallbackd_cache_resident_bytes",
+                          "Sealed copies of binaries that are held in memory.")),
+      budgetBytes(gauge("fallbackd_cache_memory_budget_bytes", "What they may take, as configured.")),
+      hashedBytes(counter("fallbackd_cache_hashed_bytes_total",
+                          "Bytes that admissions read from the cache and hashed.")),
+      reloads(counter("fallbackd_config_loads_total", "Times the configuration was read.",
+                      {{"result", "ok, refused"}})),
+      reloadOk(gauge("fallbackd_config_last_load_successful",
+                     "1 if the configuration on disk is the one in use, else 0.")),
+      reloadTime(gauge("fallbackd_config_last_success_timestamp_seconds",
+                       "When the configuration in use was read, in Unix time.")),
+      journalOperations(counter("fallbackd_journal_operations_total", "Changes of the journal on disk.",
+                                {{"operation", "write, remove"}, {"result", "ok, failed"}})),
+      journalEntries(gauge("fallbackd_journal_entries",
+                           "Fallbacks in the journal: what a next daemon would take over.")),
+      journalDamaged(gauge("fallbackd_journal_damaged_entries",
+                           "Entries that the daemon could not read at its start and left where they are.")),
+      spawnerRestarts(counter("fallbackd_spawner_restarts_total",
+                              "Times the spawner process died and was started again.")),
+      build(gauge("fallbackd_build_info", "Always 1; the version is in the label.",
+                  {{"version", "of fallbackd"}})),
+      processCpu(counter("process_cpu_seconds_total", "User and system time of the daemon.")),
+      processStart(gauge("process_start_time_seconds", "When the daemon started, in Unix time.")),
+      processResident(gauge("process_resident_memory_bytes", "Resident memory of the daemon.")),
+      processVirtual(gauge("process_virtual_memory_bytes", "Address space of the daemon.")),
+      processThreads(gauge("process_threads", "Threads of the daemon.")),
+      processFds(gauge("process_open_fds", "Open file descriptors of the daemon.")),
+      processMaxFds(gauge("process_max_fds", "How many file descriptors the daemon may open.")) {}
+
+}  // namespace fallbackd::telemetry

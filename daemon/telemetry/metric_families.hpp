@@ -1,0 +1,84 @@
+// Every metric of the daemon as it is registered: name, help, labels. The one place that the page
+// deploy/METRICS.md is made from. For metrics.cpp.
+#pragma once
+
+#include "telemetry/metrics.hpp"
+
+#include <string>
+#include <vector>
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+namespace fallbackd::telemetry {
+
+struct MetricFamilies {
+  using Counters = prometheus::Family<prometheus::Counter>&;
+  using Gauges = prometheus::Family<prometheus::Gauge>&;
+  using Histograms = prometheus::Family<prometheus::Histogram>&;
+  using Labels = std::vector<MetricDescription::Label>;
+
+  MetricFamilies();
+
+  prometheus::Registry registry;
+  std::vector<MetricDescription> described;  // in the order of their registration
+
+  // Recoveries
+  Histograms recoverySeconds;
+  Counters begun;
+  Counters recoveries;
+  Gauges active;
+  Counters served;
+  Counters exits;
+  Histograms gap;
+  Counters adoptions;
+  // Detection
+  Counters probes;
+  Gauges waiting;
+  Gauges circuits;
+  Gauges connected;
+  Counters connectionLosses;
+  Counters calls;
+  Gauges sandboxImage;
+  // Coverage
+  Gauges workloads;
+  Gauges admitted;
+  Gauges coverage;
+  Gauges expiry;
+  Gauges imageSkew;
+  Gauges containers;
+  // Cache
+  Counters admissions;
+  Gauges residentBytes;
+  Gauges budgetBytes;
+  Counters hashedBytes;
+  // Daemon
+  Counters reloads;
+  Gauges reloadOk;
+  Gauges reloadTime;
+  Counters journalOperations;
+  Gauges journalEntries;
+  Gauges journalDamaged;
+  Counters spawnerRestarts;
+  Gauges build;
+  Counters processCpu;
+  Gauges processStart;
+  Gauges processResident;
+  Gauges processVirtual;
+  Gauges processThreads;
+  Gauges processFds;
+  Gauges processMaxFds;
+
+ private:
+  Counters counter(const char* name, const char* help, Labels labels = {});
+  Gauges gauge(const char* name, const char* help, Labels labels = {});
+  Histograms histogram(const char* name, const char* help, Labels labels = {});
+};
+
+/// Upper bounds of all histograms, inclusive: 1 ms to 5 min. Fine where our own part lies, coarse where
+/// kubelet's back-off does; 0.23 s is the target.
+const std::vector<double>& secondsBuckets();
+
+}  // namespace fallbackd::telemetry

@@ -1,0 +1,248 @@
+// What the daemon exports: when series appear, how they are replaced, that the page tells of all of them,
+// that other people's parsers read it, and what a scrape of a full node costs.
+#include "telemetry/metrics.hpp"
+
+#include "base/strings.hpp"
+#include "shell.hpp"
+#include "temp_folder.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace fallbackd::telemetry {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+using testing::Not;
+
+config::Config configOf(const std::vector<std::string>& names, const std::string& tag = "1.8.3") {
+  config::Config config;
+  for (const auto& name : names) {
+    config::Workload workload;
+    workload.name = name;
+    workload.match = {"shop", {}, "main"};
+    workload.image = "registry.example:5000/shop/" + name + ":" + tag;
+    workload.binary = {name, "1.8.3"};
+    config.workloads.push_back(workload);
+  }
+  return config;
+}
+
+/// One recovery from its beginning to its hand-back.
+void recover(Metrics& metrics, const std::string& workload, const std::string& id) {
+  metrics.recoveryBegun(workload, Cause::unreachable);
+  for (const auto phase : {Phase::detect, Phase::verify, Phase::prepare, Phase::health_check, Phase::exec,
+                           Phase::ready, Phase::total}) {
+    metrics.phase(workload, Cause::unreachable, phase, 7ms, id);
+  }
+  metrics.activeFallbacks(workload, 1);
+  metrics.handBackGap(workload, 90ms, id);
+  metrics.recoveryEnded(workload, Cause::unreachable, "handed_back", "", "", id);
+  metrics.activeFallbacks(workload, -1);
+}
+
+/// Everything that can have a series has one.
+void fill(Metrics& metrics) {
+  metrics.configured(configOf({"checkout", "payment"}));
+  recover(metrics, "checkout", "0123456789ab");
+  metrics.recoveryEnded("payment", Cause::dns, "failed", "admission", "digest_mismatch", "ba9876543210");
+  metrics.fallbackExit("checkout", "oom_killed");
+  metrics.registryCircuits({{"registry.example:5000", 2}, {"other", 0}});
+  metrics.containerdCalls({{"ListContainers", 5}});
+  metrics.containerdConnected(true);
+  metrics.sandboxImagePresent(true);
+  metrics.admission("expired");
+  metrics.coverage({{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Wall::now() + 24h}});
+  metrics.runningContainers({{"checkout", {1, 2, 3}}});
+  metrics.cacheUsage(1, 2, 3);
+  metrics.configLoaded(true);
+  metrics.journalWritten(true, 1);
+  metrics.spawnerRestarts(1);
+}
+
+double valueOf(const std::string& text, const std::string& series) {
+  const auto at = text.find("\n" + series + " ");
+  return at == std::string::npos ? -1 : std::strtod(text.c_str() + at + series.size() + 2, nullptr);
+}
+
+TEST(Metrics, AConfiguredWorkloadHasItsSeriesBeforeAnythingHappens) {
+  Metrics metrics("1.2.3");
+  metrics.configured(configOf({"checkout"}));
+  const auto text = metrics.serialize();
+  EXPECT_THAT(text, HasSubstr("fallbackd_active_fallbacks{workload=\"checkout\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("fallbackd_fallback_seconds_total{workload=\"checkout\"} 0\n"));
+  EXPECT_THAT(text,
+              HasSubstr("fallbackd_recoveries_begun_total{cause=\"server_error\",workload=\"checkout\"} 0\n"));
+  EXPECT_THAT(text, Not(HasSubstr("cause=\"not_found\",workload"))) << "does not trigger";
+  EXPECT_THAT(text, HasSubstr("fallbackd_build_info{version=\"1.2.3\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("fallbackd_workload_version_skew{workload=\"checkout\"} 0\n"));
+}
+
+TEST(Metrics, AReloadReplacesWhatTheConfigurationSays) {
+  Metrics metrics("test");
+  metrics.configured(configOf({"checkout", "payment"}));
+  metrics.coverage({{"checkout", "checkout@1.8.3", CoverageState::missing, false, {}},
+                    {"payment", "payment@1.8.3", CoverageState::grace, true, Wall::now()}});
+  metrics.configured(configOf({"checkout"}, "v1.9.0"));
+  metrics.coverage({{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Wall::now() + 24h}});
+  const auto text = metrics.serialize();
+  EXPECT_THAT(text, HasSubstr("image=\"registry.example:5000/shop/checkout:v1.9.0\",workload=\"checkout\","));
+  EXPECT_THAT(text, Not(HasSubstr("checkout:1.8.3")));
+  EXPECT_THAT(text, HasSubstr("fallbackd_workload_version_skew{workload=\"checkout\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("fallbackd_workload_coverage{state=\"admitted\",workload=\"checkout\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("fallbackd_workload_coverage{state=\"missing\",workload=\"checkout\"} 0\n"));
+  EXPECT_THAT(text, Not(HasSubstr("workload=\"payment\",workload_namespace")));
+  EXPECT_THAT(text, Not(HasSubstr("state=\"grace\",workload=\"payment\"")));
+  EXPECT_EQ(valueOf(text, "fallbackd_workload_binary_expiry_timestamp_seconds{workload=\"payment\"}"), -1);
+  EXPECT_GT(valueOf(text, "fallbackd_workload_binary_expiry_timestamp_seconds{workload=\"checkout\"}"), 1.7e9);
+}
+
+TEST(Metrics, TimeInFallbackRunsOnWhileTheFallbackDoes) {
+  Metrics metrics("test");
+  const std::string series = "fallbackd_fallback_seconds_total{workload=\"checkout\"}";
+  const auto now = Monotonic::now();
+  metrics.fallbackServes("checkout", "a", now - 100s);
+  metrics.fallbackServes("checkout", "b", now - 10s);
+  EXPECT_GE(valueOf(metrics.serialize(), series), 110);
+  metrics.fallbackServed("checkout", "a", now);
+  metrics.fallbackServed("checkout", "a", now);  // told twice, counted once
+  const double running = valueOf(metrics.serialize(), series);
+  EXPECT_GE(running, 110);
+  EXPECT_LT(running, 190);
+  metrics.fallbackServed("checkout", "b", now);
+  EXPECT_NEAR(valueOf(metrics.serialize(), series), 110, 1e-6);
+}
+
+TEST(Metrics, AnExemplarLeadsFromABucketToTheRecovery) {
+  Metrics metrics("test");
+  fill(metrics);
+  const auto text = metrics.serializeOpenMetrics();
+  EXPECT_THAT(text, HasSubstr("fallbackd_recovery_seconds_bucket{cause=\"unreachable\",phase=\"total\","
+                              "workload=\"checkout\",le=\"0.0075\"} 1 # {recovery=\"0123456789ab\"} 0.007 "));
+  EXPECT_THAT(text, HasSubstr("outcome=\"failed\",reason=\"digest_mismatch\",stage=\"admission\","
+                              "workload=\"payment\"} 1 # {recovery=\"ba9876543210\"} 1 "));
+  EXPECT_THAT(metrics.serialize(), Not(HasSubstr("0123456789ab")));
+}
+
+TEST(Metrics, TheProcessIsMeasured) {
+  const Metrics metrics("test");
+  const auto text = metrics.serialize();
+  EXPECT_GT(valueOf(text, "process_resident_memory_bytes"), 1e5);
+  EXPECT_GT(valueOf(text, "process_start_time_seconds"), 1.7e9);
+  EXPECT_GE(valueOf(text, "process_open_fds"), 3);
+  EXPECT_GE(valueOf(text, "process_threads"), 1);
+}
+
+/// Names of the labels in "name{a="x",b="y"} 1".
+std::set<std::string> labelNames(std::string_view line) {
+  std::set<std::string> names;
+  const auto open = line.find('{');
+  if (open == std::string_view::npos) return names;
+  for (const auto part : split(line.substr(open + 1), ',')) {
+    const auto equals = part.find("=\"");
+    if (equals != std::string_view::npos) names.emplace(part.substr(0, equals));
+  }
+  names.erase("le");
+  return names;
+}
+
+TEST(Metrics, EverySeriesIsDescribedWithAllItsLabels) {
+  Metrics metrics("test");
+  fill(metrics);
+  std::set<std::string> seen;
+  const auto text = metrics.serialize();
+  for (const auto line : split(text, '\n')) {
+    if (line.empty() || line.front() == '#') continue;
+    std::string name(line.substr(0, line.find_first_of("{ ")));
+    const auto described = std::find_if(
+        metrics.descriptions().begin(), metrics.descriptions().end(), [&](const MetricDescription& one) {
+          return name == one.name || (one.type == "histogram" && (name == one.name + "_bucket" ||
+                                                                  name == one.name + "_sum" ||
+                                                                  name == one.name + "_count"));
+        });
+    ASSERT_NE(described, metrics.descriptions().end()) << line;
+    std::set<std::string> labels;
+    for (const auto& label : described->labels) labels.insert(label.name);
+    EXPECT_EQ(labelNames(line), labels) << line;
+    seen.insert(described->name);
+  }
+  EXPECT_EQ(seen.size(), metrics.descriptions().size()) << "fill() leaves one out";
+}
+
+TEST(Metrics, ThePageIsThatOfTheCode) {
+  const Metrics metrics("test");
+  std::ifstream file(DEPLOY "/METRICS.md");
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_EQ(page, metricsPage(metrics.descriptions())) << "make it anew: fallbackd --print-metrics > deploy/METRICS.md";
+}
+
+TEST(Metrics, PromtoolFindsNothingToSay) {
+  Metrics metrics("test");
+  fill(metrics);
+  const test::TempFolder folder;
+  const auto file = folder.write("metrics", metrics.serialize());
+  const auto output = test::shell("promtool check metrics < " + file);
+  EXPECT_EQ(output.code, 0) << output.text;
+  EXPECT_EQ(output.text, "");
+}
+
+/// The reference parser of OpenMetrics, which is stricter than Prometheus.
+TEST(Metrics, TheStrictParserReadsOpenMetrics) {
+  Metrics metrics("test");
+  fill(metrics);
+  const test::TempFolder folder;
+  const auto file = folder.write("metrics", metrics.serializeOpenMetrics());
+  const auto output = test::shell(
+      "/usr/bin/python3 -c 'import sys; from prometheus_client.openmetrics import parser;"
+      "samples = [s for f in parser.text_string_to_metric_families(sys.stdin.read()) for s in f.samples];"
+      "print(sorted({s.exemplar.labels[\"recovery\"] for s in samples if s.exemplar}))' < " +
+      file);
+  EXPECT_EQ(output.text, "['0123456789ab', 'ba9876543210']\n");
+}
+
+/// 50 workloads, 110 pods: what a node can have at most. SCRAPE_JSON names a file for the figures.
+TEST(Metrics, AFullNodesScrapeIsCheap) {
+  Metrics metrics("test");
+  std::vector<std::string> names;
+  std::vector<Coverage> coverage;
+  for (int i = 0; i < 50; ++i) {
+    names.push_back("workload-" + std::to_string(i));
+    coverage.push_back({names.back(), names.back() + "@1.8.3", CoverageState::admitted, true, Wall::now() + 24h});
+  }
+  metrics.configured(configOf(names));
+  metrics.coverage(coverage);
+  for (int i = 0; i < 110; ++i) recover(metrics, names[static_cast<std::size_t>(i) % names.size()], "0123456789ab");
+  const auto measure = [](const auto& work) {
+    constexpr int kTimes = 20;
+    const auto begin = Monotonic::now();
+    for (int i = 0; i < kTimes; ++i) work();
+    return toMillis((Monotonic::now() - begin) / kTimes);
+  };
+  std::string text;
+  std::string open;
+  const double textMs = measure([&] { text = metrics.serialize(); });
+  const double openMs = measure([&] { open = metrics.serializeOpenMetrics(); });
+  std::size_t series = 0;
+  for (const auto line : split(text, '\n')) series += line.empty() || line.front() == '#' ? 0 : 1;
+  std::printf("  110 recoveries of 50 workloads: %zu series; text %zu bytes, %.2f ms; OpenMetrics %zu bytes, %.2f ms\n",
+              series, text.size(), textMs, open.size(), openMs);
+  if (const char* const file = std::getenv("SCRAPE_JSON"); file != nullptr) {
+    std::ofstream(file) << "{\"series\":" << series << ",\"textBytes\":" << text.size() << ",\"textMs\":" << textMs
+                        << ",\"openMetricsBytes\":" << open.size() << ",\"openMetricsMs\":" << openMs << "}\n";
+  }
+  EXPECT_LT(series, 15000U);
+  EXPECT_LT(open.size(), 3U << 20);
+  EXPECT_LT(textMs, 1000);
+}
+
+}  // namespace
+}  // namespace fallbackd::telemetry
