@@ -49,8 +49,9 @@ Result<fs::path> Signer::sign(const fs::path& program, const std::string& name, 
   return attestation;
 }
 
-Result<> Signer::install(const fs::path& program, const std::string& name, const std::string& version) const {
-  FB_TRY(const auto attestation, sign(program, name, version));
+Result<> Signer::install(const fs::path& program, const std::string& name, const std::string& version,
+                         const std::string& expires) const {
+  FB_TRY(const auto attestation, sign(program, name, version, expires));
   FB_CHECK(runOk({.argv = {binary("fallbackctl"), "install", "--cache", cacheDir(), "--keys", keysDir(),
                            program, "--attestation", attestation},
                   .env = {},

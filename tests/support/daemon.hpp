@@ -33,7 +33,7 @@ class Signer {
                                                    const std::string& expires = "30d") const;
   /// sign, then install into the cache.
   [[nodiscard]] Result<> install(const std::filesystem::path& program, const std::string& name,
-                                 const std::string& version) const;
+                                 const std::string& version, const std::string& expires = "30d") const;
 
  private:
   explicit Signer(std::filesystem::path folder) : folder_(std::move(folder)) {}

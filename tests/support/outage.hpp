@@ -1,0 +1,57 @@
+// A small fleet through an outage: three daemons that share one containerd (each has its own pods, by a label),
+// registries that refuse, fail and stay silent, one binary that was tampered with, one that is missing, one
+// that soon expires. What dashboards and status page are tried on.
+#pragma once
+
+#include "fault_registry.hpp"
+#include "prometheus.hpp"
+#include "shop.hpp"
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace fallbackd::e2e {
+
+class Outage {
+ public:
+  /// Everything runs and is well; a healthy pod has its container.
+  static Result<std::unique_ptr<Outage>> open();
+
+  /// The outage, in scenes: several pods and causes, a refused binary, a broken configuration, a fallback that
+  /// dies, hand-backs, a pod that goes. `between` is called after each scene. Some fallbacks run on afterwards.
+  Result<> play(const std::function<Result<>()>& between);
+
+  /// Labels cluster and node.
+  [[nodiscard]] std::vector<ScrapeTarget> targets() const;
+  [[nodiscard]] Daemon& daemon(const std::string& node) const;
+
+  static constexpr std::array<const char*, 3> kNodes{"node-a", "node-b", "node-c"};
+
+ private:
+  Outage() = default;
+  Result<> prepareCache();
+  Result<> openRegistries();
+  [[nodiscard]] DaemonOptions optionsFor(const std::string& node) const;
+  /// A pod of the workload on that node; waits until its recovery is in this state.
+  Result<> startPod(const std::string& workload, const std::string& node, const std::string& name,
+                    const std::string& state);
+  Result<> handBack(const std::string& node, const std::string& name);
+  Result<> reaches(const std::string& node, const std::string& name, const std::string& state);
+  Result<> runHealthyPod();
+  Result<> breakConfiguration();
+  Result<> killFallback();
+
+  std::unique_ptr<FaultRegistry> busy_;
+  std::unique_ptr<FaultRegistry> silent_;
+  std::unique_ptr<FaultRegistry> well_;
+  std::unique_ptr<Shop> shop_;
+  std::map<std::string, std::unique_ptr<Daemon>> daemons_;  // but for the first, which is the shop's
+  std::map<std::string, std::string> images_;               // by workload
+  std::map<std::string, Pod> pods_;                         // by name
+};
+
+}  // namespace fallbackd::e2e

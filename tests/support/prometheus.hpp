@@ -1,0 +1,56 @@
+// A real Prometheus (Debian's) with a data folder of its own, that scrapes what it is told to, every second.
+#pragma once
+
+#include "base/error.hpp"
+#include "process.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/json/array.hpp>
+
+namespace fallbackd::e2e {
+
+struct ScrapeTarget {
+  std::uint16_t port = 0;  // on 127.0.0.1
+  std::map<std::string, std::string> labels;
+};
+
+/// One thread. Job "fallbackd". The destructor kills it. Times are seconds of Unix time.
+class Prometheus {
+ public:
+  static Result<std::unique_ptr<Prometheus>> start(const std::vector<ScrapeTarget>& targets,
+                                                   const std::filesystem::path& rules = {});
+
+  /// Blocks until every target was scraped so many times more.
+  Result<> scrapes(int times);
+
+  /// data.result of the answer: [{metric, value}], or [{metric, values}] of a range.
+  [[nodiscard]] Result<boost::json::array> query(const std::string& expression,
+                                                 std::optional<double> at = {}) const;
+  [[nodiscard]] Result<boost::json::array> queryRange(const std::string& expression, double from, double to,
+                                                      double step) const;
+  /// What Grafana makes of label_values(SELECTOR, LABEL).
+  [[nodiscard]] Result<std::vector<std::string>> labelValues(const std::string& selector,
+                                                             const std::string& label) const;
+  /// [{seriesLabels, exemplars: [{labels, value, timestamp}]}]
+  [[nodiscard]] Result<boost::json::array> exemplars(const std::string& selector, double from, double to) const;
+  [[nodiscard]] static double now();
+
+ private:
+  Prometheus() = default;
+  [[nodiscard]] Result<boost::json::value> api(const std::string& path,
+                                               const std::map<std::string, std::string>& parameters) const;
+
+  std::uint16_t port_ = 0;
+  std::size_t targets_ = 0;
+  std::optional<ChildProcess> process_;
+};
+
+}  // namespace fallbackd::e2e
