@@ -129,8 +129,7 @@ class GrpcRuntime final : public Runtime {
     std::vector<Container> list;
     for (const auto& item : call.response.containers()) {
       list.push_back(Container{item.id(), item.pod_sandbox_id(), item.metadata().name(),
-                               item.metadata().attempt(), toState(item.state()),
-                               imageOf(item.image())});
+                               item.metadata().attempt(), toState(item.state()), imageOf(item.image())});
     }
     co_return list;
   }

@@ -53,7 +53,8 @@ MetricFamilies::Histograms MetricFamilies::histogram(const char* name, const cha
 MetricFamilies::MetricFamilies()
     : recoverySeconds(histogram(
           "fallbackd_recovery_seconds",
-          "How long each phase of a recovery took; phase=total is the RTO, from the sandbox's start to ready.",
+          "How long each phase of a recovery took; phase=total is the RTO, from the sandbox's start to "
+          "ready.",
           {workload(), cause(), {"phase", "detect, verify, prepare, health_check, exec, ready, total"}})),
       begun(counter("fallbackd_recoveries_begun_total", "Recoveries that began, by cause.",
                     {workload(), cause()})),
@@ -84,12 +85,13 @@ MetricFamilies::MetricFamilies()
                      {{"host", "registries of the configuration; other: the worst of all others"}})),
       connected(gauge("fallbackd_containerd_connected",
                       "1 while the event stream stands and the pod view is complete, else 0.")),
-      connectionLosses(counter("fallbackd_containerd_connection_losses_total",
-                               "How often the event stream was lost.")),
+      connectionLosses(
+          counter("fallbackd_containerd_connection_losses_total", "How often the event stream was lost.")),
       calls(counter("fallbackd_containerd_calls_total", "Calls sent to containerd.",
                     {{"method", "name of the gRPC method"}})),
-      sandboxImage(gauge("fallbackd_sandbox_image_present",
-                         "1 if the pause image is on the node, 0 if no pod can get a sandbox for want of it.")),
+      sandboxImage(
+          gauge("fallbackd_sandbox_image_present",
+                "1 if the pause image is on the node, 0 if no pod can get a sandbox for want of it.")),
       workloads(gauge("fallbackd_workload_info", "Always 1: what the configuration says of a workload.",
                       {workload(),
                        {"workload_namespace", "namespace of its pods; empty: every one"},
@@ -98,24 +100,26 @@ MetricFamilies::MetricFamilies()
       admitted(gauge("fallbackd_workload_binary_admitted",
                      "1 if a recovery would find an admitted binary now, 0 if it would fail.",
                      {workload(), {"binary", "NAME@VERSION"}})),
-      coverage(gauge("fallbackd_workload_coverage",
-                     "1 for the state that the workload's binary in the cache is in, 0 for the others.",
-                     {workload(),
-                      {"state", "admitted, grace (expired, within expiryGrace), expired, missing, refused"}})),
+      coverage(
+          gauge("fallbackd_workload_coverage",
+                "1 for the state that the workload's binary in the cache is in, 0 for the others.",
+                {workload(),
+                 {"state", "admitted, grace (expired, within expiryGrace), expired, missing, refused"}})),
       expiry(gauge("fallbackd_workload_binary_expiry_timestamp_seconds",
                    "When the admitted binary's attestation expires, in Unix time.", {workload()})),
       imageSkew(gauge("fallbackd_workload_version_skew",
                       "1 if the version in the workload's image tag is not that of its binary, 0 if it is; "
                       "absent where the tag names no version.",
                       {workload()})),
-      containers(gauge("fallbackd_workload_containers",
-                       "Real containers of the workload on this node, by whether the version in their image's "
-                       "tag is that of the binary.",
-                       {workload(), {"version", "same, other, unknown (no version in the tag)"}})),
+      containers(
+          gauge("fallbackd_workload_containers",
+                "Real containers of the workload on this node, by whether the version in their image's "
+                "tag is that of the binary.",
+                {workload(), {"version", "same, other, unknown (no version in the tag)"}})),
       admissions(counter("fallbackd_admissions_total", "Admissions of binaries.",
                          {{"result", "admitted, or the reason of the refusal"}})),
-      residentBytes(gauge("fallbackd_cache_resident_bytes",
-                          "Sealed copies of binaries that are held in memory.")),
+      residentBytes(
+          gauge("fallbackd_cache_resident_bytes", "Sealed copies of binaries that are held in memory.")),
       budgetBytes(gauge("fallbackd_cache_memory_budget_bytes", "What they may take, as configured.")),
       hashedBytes(counter("fallbackd_cache_hashed_bytes_total",
                           "Bytes that admissions read from the cache and hashed.")),

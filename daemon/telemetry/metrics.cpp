@@ -286,7 +286,8 @@ void Metrics::configLoaded(bool successful) {
 }
 
 void Metrics::journalWritten(bool successful, std::size_t entries) {
-  state_->journalOperations.Add({{"operation", "write"}, {"result", successful ? "ok" : "failed"}}).Increment();
+  state_->journalOperations.Add({{"operation", "write"}, {"result", successful ? "ok" : "failed"}})
+      .Increment();
   state_->journalEntries.Add({}).Set(static_cast<double>(entries));
 }
 
@@ -357,9 +358,12 @@ std::string metricsPage(const std::vector<MetricDescription>& metrics) {
   std::string page =
       "# Metrics of fallbackd\n\n"
       "Made by `fallbackd --print-metrics`; a test fails where page and code differ. Names and labels are\n"
-      "stable, units are seconds and bytes. `/metrics` speaks the Prometheus text format and, to who asks for\n"
-      "it, OpenMetrics, in which the buckets of recoveries and the counters of their outcomes carry exemplars\n"
-      "`{recovery=\"ID\"}`: the id of the log lines and of `fallbackctl status`. Labels of the scrape, such as\n"
+      "stable, units are seconds and bytes. `/metrics` speaks the Prometheus text format and, to who asks "
+      "for\n"
+      "it, OpenMetrics, in which the buckets of recoveries and the counters of their outcomes carry "
+      "exemplars\n"
+      "`{recovery=\"ID\"}`: the id of the log lines and of `fallbackctl status`. Labels of the scrape, such "
+      "as\n"
       "`cluster` and `node`, come from Prometheus ([scrape.yml](prometheus/scrape.yml)).\n\n"
       "| metric | type | meaning | labels |\n| --- | --- | --- | --- |\n";
   std::map<std::string, std::string> told;

@@ -161,7 +161,8 @@ void Watcher::countRunning(const cri::Sandbox& sandbox,
                            const std::vector<const cri::Container*>& containers) {
   for (const auto& workload : workloadsFor(config_, sandbox).workloads) {
     for (const auto* container : containers) {
-      if (container->name != workload->match.container || container->state != cri::Container::State::running) {
+      if (container->name != workload->match.container ||
+          container->state != cri::Container::State::running) {
         continue;
       }
       auto& skew = running_[workload->name];

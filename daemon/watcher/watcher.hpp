@@ -162,7 +162,7 @@ class Watcher {
   std::map<std::string, std::string> sandboxOf_;  // container id -> sandbox id
   std::map<Key, Attendance> attended_;
   std::map<std::string, VersionSkew> running_;  // by workload
-  std::map<std::string, Stamp> learning_;  // sandboxes whose annotations are being asked for
+  std::map<std::string, Stamp> learning_;       // sandboxes whose annotations are being asked for
   struct Unplaced {
     std::string podUid, name, id;
   };

@@ -71,9 +71,8 @@ class DashboardsE2e : public testing::Test {
       const std::string prefix = "label_values(";
       const auto comma = query.rfind(", ");
       ASSERT_TRUE(query.starts_with(prefix) && comma != std::string::npos) << query;
-      E2E_TRY(const auto found,
-              prometheus_->labelValues(query.substr(prefix.size(), comma - prefix.size()),
-                                       query.substr(comma + 2, query.size() - comma - 3)));
+      E2E_TRY(const auto found, prometheus_->labelValues(query.substr(prefix.size(), comma - prefix.size()),
+                                                         query.substr(comma + 2, query.size() - comma - 3)));
       ASSERT_FALSE(found.empty()) << name << " has no values: " << query;
       table_.push_back(json::object{{"dashboard", dashboard.at("uid")},
                                     {"panel", "$" + name},
@@ -103,13 +102,14 @@ class DashboardsE2e : public testing::Test {
     const auto expression = filled(target);
     const auto* instant = target.as_object().if_contains("instant");
     const bool once = instant != nullptr && instant->as_bool();
-    const auto answer = once ? prometheus_->query(expression, to_)
-                             : prometheus_->queryRange(expression, from_, to_, kStep);
+    const auto answer =
+        once ? prometheus_->query(expression, to_) : prometheus_->queryRange(expression, from_, to_, kStep);
     ASSERT_TRUE(answer) << panel.dashboard << ", " << panel.title << ": " << answer.error().message();
     std::string value;
     if (!answer->empty()) {
       const auto& first = answer->at(0).as_object();
-      value = once ? first.at("value").at(1).as_string() : first.at("values").as_array().back().at(1).as_string();
+      value =
+          once ? first.at("value").at(1).as_string() : first.at("values").as_array().back().at(1).as_string();
     }
     const std::string reason = answer->empty() ? mayBeEmpty(panel) : "";
     EXPECT_TRUE(!answer->empty() || !reason.empty())
@@ -131,7 +131,8 @@ class DashboardsE2e : public testing::Test {
     json::object panels;
     for (const auto& panel : dashboard.at("panels").as_array()) {
       json::array results;
-      const Panel which{std::string(dashboard.at("uid").as_string()), std::string(panel.at("title").as_string())};
+      const Panel which{std::string(dashboard.at("uid").as_string()),
+                        std::string(panel.at("title").as_string())};
       for (const auto& target : panel.at("targets").as_array()) {
         ASSERT_NO_FATAL_FAILURE(ask(which, target, results));
       }
@@ -170,7 +171,8 @@ TEST_F(DashboardsE2e, EveryQueryAndVariableHasData) {
 
   // From a point to the log: the exemplar's recovery id is in the log of the daemon.
   E2E_TRY(const auto exemplars,
-          prometheus_->exemplars(R"(fallbackd_recovery_seconds_bucket{phase="total", node="node-a"})", from_, to_));
+          prometheus_->exemplars(R"(fallbackd_recovery_seconds_bucket{phase="total", node="node-a"})", from_,
+                                 to_));
   const auto log = outage_->daemon("node-a").logText();
   std::size_t found = 0;
   for (const auto& series : exemplars) {

@@ -53,7 +53,7 @@ Result<> Outage::openRegistries() {
              {"payment", busy_->address() + "/shop/payment:1.8.3"},
              {"search", silent_->address() + "/shop/search:1.8.3"},
              {"mail", busy_->address() + "/shop/mail:1.8.3"},
-             {"invoice", busy_->address() + "/shop/invoice:1.8.3"},
+             {"invoice", silent_->address() + "/shop/invoice:1.8.3"},
              {"wishlist", well_->address() + "/shop/wishlist:1.9.0"}};
   return {};
 }
@@ -155,7 +155,8 @@ Result<> Outage::breakConfiguration() {
 
 Result<> Outage::killFallback() {
   const pid_t pid = fallbackPid(daemon(kNodes[0]), "checkout-1");
-  if (pid <= 0 || ::kill(pid, SIGKILL) != 0) return fail(Stage::cli, Reason::not_found, "checkout-1's fallback");
+  if (pid <= 0 || ::kill(pid, SIGKILL) != 0)
+    return fail(Stage::cli, Reason::not_found, "checkout-1's fallback");
   const bool again = waitUntil(kCeiling, [&] {
     const pid_t now = fallbackPid(daemon(kNodes[0]), "checkout-1");
     return now > 0 && now != pid;
@@ -172,12 +173,13 @@ Result<> Outage::play(const std::function<Result<>()>& between) {
   FB_CHECK(startPod("payment", a, "payment-0", "ready"));
   FB_CHECK(between());
   FB_CHECK(startPod("search", b, "search-0", "ready"));
+  FB_CHECK(startPod("invoice", b, "invoice-0", "failed"));  // has no binary
   FB_CHECK(startPod("checkout", b, "checkout-2", "ready"));
   FB_CHECK(between());
   FB_CHECK(startPod("mail", a, "mail-0", "failed"));
   FB_CHECK(killFallback());
   FB_CHECK(between());
-  FB_CHECK(shop_->kubelet->removePod(pods_.at("mail-0")));
+  for (const char* down : {"mail-0", "invoice-0"}) FB_CHECK(shop_->kubelet->removePod(pods_.at(down)));
   FB_CHECK(breakConfiguration());
   FB_CHECK(startPod("payment", c, "payment-1", "ready"));
   FB_CHECK(between());

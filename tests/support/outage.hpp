@@ -1,6 +1,6 @@
-// A small fleet through an outage: three daemons that share one containerd (each has its own pods, by a label),
-// registries that refuse, fail and stay silent, one binary that was tampered with, one that is missing, one
-// that soon expires. What dashboards and status page are tried on.
+// A small fleet through an outage: three daemons that share one containerd (each has its own pods, by a
+// label), registries that refuse, fail and stay silent, one binary that was tampered with, one that is
+// missing, one that soon expires. What dashboards and status page are tried on.
 #pragma once
 
 #include "fault_registry.hpp"
@@ -21,8 +21,9 @@ class Outage {
   /// Everything runs and is well; a healthy pod has its container.
   static Result<std::unique_ptr<Outage>> open();
 
-  /// The outage, in scenes: several pods and causes, a refused binary, a broken configuration, a fallback that
-  /// dies, hand-backs, a pod that goes. `between` is called after each scene. Some fallbacks run on afterwards.
+  /// The outage, in scenes: several pods and causes, a refused binary, a broken configuration, a fallback
+  /// that dies, hand-backs, a pod that goes. `between` is called after each scene. Some fallbacks run on
+  /// afterwards.
   Result<> play(const std::function<Result<>()>& between);
 
   /// Labels cluster and node.

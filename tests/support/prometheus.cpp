@@ -101,10 +101,10 @@ Result<json::array> Prometheus::query(const std::string& expression, std::option
 
 Result<json::array> Prometheus::queryRange(const std::string& expression, double from, double to,
                                            double step) const {
-  FB_TRY(const auto data, api("query_range", {{"query", expression},
-                                              {"start", decimal(from)},
-                                              {"end", decimal(to)},
-                                              {"step", decimal(step)}}));
+  FB_TRY(
+      const auto data,
+      api("query_range",
+          {{"query", expression}, {"start", decimal(from)}, {"end", decimal(to)}, {"step", decimal(step)}}));
   return data.at("result").as_array();
 }
 
@@ -124,7 +124,8 @@ Result<json::array> Prometheus::exemplars(const std::string& selector, double fr
 
 Result<> Prometheus::scrapes(int times) {
   const auto least = [this] {
-    const auto counted = query("min(count_over_time(up[1h])) and (count(up) == " + std::to_string(targets_) + ")");
+    const auto counted =
+        query("min(count_over_time(up[1h])) and (count(up) == " + std::to_string(targets_) + ")");
     if (!counted || counted->empty()) return 0;
     return std::stoi(std::string(counted->at(0).at("value").at(1).as_string()));
   };

@@ -40,7 +40,8 @@ class Prometheus {
   [[nodiscard]] Result<std::vector<std::string>> labelValues(const std::string& selector,
                                                              const std::string& label) const;
   /// [{seriesLabels, exemplars: [{labels, value, timestamp}]}]
-  [[nodiscard]] Result<boost::json::array> exemplars(const std::string& selector, double from, double to) const;
+  [[nodiscard]] Result<boost::json::array> exemplars(const std::string& selector, double from,
+                                                     double to) const;
   [[nodiscard]] static double now();
 
  private:

@@ -74,7 +74,8 @@ TEST(Deploy, EachAlertIsTried) {
       if (one["exp_alerts"] && one["exp_alerts"].size() > 0) tried.insert(one["alertname"].as<std::string>());
     }
   }
-  for (const auto& alert : alerts()) EXPECT_TRUE(tried.contains(alert["alert"].as<std::string>())) << alert["alert"];
+  for (const auto& alert : alerts())
+    EXPECT_TRUE(tried.contains(alert["alert"].as<std::string>())) << alert["alert"];
 }
 
 /// Metrics and recorded series that a text names.
@@ -116,7 +117,8 @@ TEST(Deploy, DashboardsAreWhatAnOnCallPersonNeeds) {
     for (const auto& variable : root.at("templating").at("list").as_array()) {
       variables.emplace(variable.at("name").as_string());
     }
-    EXPECT_EQ(variables, (std::set<std::string>{"datasource", "cluster", "namespace", "workload", "node"})) << file;
+    EXPECT_EQ(variables, (std::set<std::string>{"datasource", "cluster", "namespace", "workload", "node"}))
+        << file;
     std::set<std::int64_t> ids;
     for (const auto& panel : root.at("panels").as_array()) {
       const auto title = panel.at("title").as_string();

@@ -28,7 +28,12 @@ struct ExpositionTest : testing::Test {
 
 TEST_F(ExpositionTest, WritesCountersGaugesAndHistograms) {
   prometheus::BuildCounter().Name("pulls_total").Help("Pulls.").Register(registry).Add({}).Increment(3);
-  prometheus::BuildGauge().Name("free_bytes").Help("Free.").Register(registry).Add({{"disk", "a"}}).Set(1.5e-7);
+  prometheus::BuildGauge()
+      .Name("free_bytes")
+      .Help("Free.")
+      .Register(registry)
+      .Add({{"disk", "a"}})
+      .Set(1.5e-7);
   auto& histogram = prometheus::BuildHistogram().Name("rto_seconds").Help("RTO.").Register(registry);
   auto& series = histogram.Add({{"phase", "total"}}, bounds);
   series.Observe(0.25);

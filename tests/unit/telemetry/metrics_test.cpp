@@ -80,8 +80,8 @@ TEST(Metrics, AConfiguredWorkloadHasItsSeriesBeforeAnythingHappens) {
   const auto text = metrics.serialize();
   EXPECT_THAT(text, HasSubstr("fallbackd_active_fallbacks{workload=\"checkout\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("fallbackd_fallback_seconds_total{workload=\"checkout\"} 0\n"));
-  EXPECT_THAT(text,
-              HasSubstr("fallbackd_recoveries_begun_total{cause=\"server_error\",workload=\"checkout\"} 0\n"));
+  EXPECT_THAT(
+      text, HasSubstr("fallbackd_recoveries_begun_total{cause=\"server_error\",workload=\"checkout\"} 0\n"));
   EXPECT_THAT(text, Not(HasSubstr("cause=\"not_found\",workload"))) << "does not trigger";
   EXPECT_THAT(text, HasSubstr("fallbackd_build_info{version=\"1.2.3\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("fallbackd_workload_version_skew{workload=\"checkout\"} 0\n"));
@@ -103,7 +103,8 @@ TEST(Metrics, AReloadReplacesWhatTheConfigurationSays) {
   EXPECT_THAT(text, Not(HasSubstr("workload=\"payment\",workload_namespace")));
   EXPECT_THAT(text, Not(HasSubstr("state=\"grace\",workload=\"payment\"")));
   EXPECT_EQ(valueOf(text, "fallbackd_workload_binary_expiry_timestamp_seconds{workload=\"payment\"}"), -1);
-  EXPECT_GT(valueOf(text, "fallbackd_workload_binary_expiry_timestamp_seconds{workload=\"checkout\"}"), 1.7e9);
+  EXPECT_GT(valueOf(text, "fallbackd_workload_binary_expiry_timestamp_seconds{workload=\"checkout\"}"),
+            1.7e9);
 }
 
 TEST(Metrics, TimeInFallbackRunsOnWhileTheFallbackDoes) {
@@ -165,9 +166,9 @@ TEST(Metrics, EverySeriesIsDescribedWithAllItsLabels) {
     std::string name(line.substr(0, line.find_first_of("{ ")));
     const auto described = std::find_if(
         metrics.descriptions().begin(), metrics.descriptions().end(), [&](const MetricDescription& one) {
-          return name == one.name || (one.type == "histogram" && (name == one.name + "_bucket" ||
-                                                                  name == one.name + "_sum" ||
-                                                                  name == one.name + "_count"));
+          return name == one.name ||
+                 (one.type == "histogram" &&
+                  (name == one.name + "_bucket" || name == one.name + "_sum" || name == one.name + "_count"));
         });
     ASSERT_NE(described, metrics.descriptions().end()) << line;
     std::set<std::string> labels;
@@ -182,7 +183,8 @@ TEST(Metrics, ThePageIsThatOfTheCode) {
   const Metrics metrics("test");
   std::ifstream file(DEPLOY "/METRICS.md");
   const std::string page{std::istreambuf_iterator<char>(file), {}};
-  EXPECT_EQ(page, metricsPage(metrics.descriptions())) << "make it anew: fallbackd --print-metrics > deploy/METRICS.md";
+  EXPECT_EQ(page, metricsPage(metrics.descriptions()))
+      << "make it anew: fallbackd --print-metrics > deploy/METRICS.md";
 }
 
 TEST(Metrics, PromtoolFindsNothingToSay) {
@@ -216,11 +218,13 @@ TEST(Metrics, AFullNodesScrapeIsCheap) {
   std::vector<Coverage> coverage;
   for (int i = 0; i < 50; ++i) {
     names.push_back("workload-" + std::to_string(i));
-    coverage.push_back({names.back(), names.back() + "@1.8.3", CoverageState::admitted, true, Wall::now() + 24h});
+    coverage.push_back(
+        {names.back(), names.back() + "@1.8.3", CoverageState::admitted, true, Wall::now() + 24h});
   }
   metrics.configured(configOf(names));
   metrics.coverage(coverage);
-  for (int i = 0; i < 110; ++i) recover(metrics, names[static_cast<std::size_t>(i) % names.size()], "0123456789ab");
+  for (int i = 0; i < 110; ++i)
+    recover(metrics, names[static_cast<std::size_t>(i) % names.size()], "0123456789ab");
   const auto measure = [](const auto& work) {
     constexpr int kTimes = 20;
     const auto begin = Monotonic::now();
@@ -233,11 +237,14 @@ TEST(Metrics, AFullNodesScrapeIsCheap) {
   const double openMs = measure([&] { open = metrics.serializeOpenMetrics(); });
   std::size_t series = 0;
   for (const auto line : split(text, '\n')) series += line.empty() || line.front() == '#' ? 0 : 1;
-  std::printf("  110 recoveries of 50 workloads: %zu series; text %zu bytes, %.2f ms; OpenMetrics %zu bytes, %.2f ms\n",
-              series, text.size(), textMs, open.size(), openMs);
+  std::printf(
+      "  110 recoveries of 50 workloads: %zu series; text %zu bytes, %.2f ms; OpenMetrics %zu bytes, %.2f "
+      "ms\n",
+      series, text.size(), textMs, open.size(), openMs);
   if (const char* const file = std::getenv("SCRAPE_JSON"); file != nullptr) {
-    std::ofstream(file) << "{\"series\":" << series << ",\"textBytes\":" << text.size() << ",\"textMs\":" << textMs
-                        << ",\"openMetricsBytes\":" << open.size() << ",\"openMetricsMs\":" << openMs << "}\n";
+    std::ofstream(file) << "{\"series\":" << series << ",\"textBytes\":" << text.size()
+                        << ",\"textMs\":" << textMs << ",\"openMetricsBytes\":" << open.size()
+                        << ",\"openMetricsMs\":" << openMs << "}\n";
   }
   EXPECT_LT(series, 15000U);
   EXPECT_LT(open.size(), 3U << 20);
