@@ -116,6 +116,15 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_TRUE(
       metric(R"(fallbackd_recovery_seconds_count{cause="unreachable",phase="total",workload="checkout"} 1)"));
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 1)"));
+  EXPECT_TRUE(metric(R"(fallbackd_recoveries_begun_total{cause="unreachable",workload="checkout"} 1)"));
+  EXPECT_TRUE(metric("fallbackd_journal_entries 1"));
+  EXPECT_NE(metrics.serializeOpenMetrics().find("# {recovery=\"" + manager->incidents()[0].id + "\"}"),
+            std::string::npos);
+  manager->containerCreated("uid-s1", "main", "c1");
+  ASSERT_TRUE(reaches(State::handed_back));
+  EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
+  EXPECT_TRUE(metric("fallbackd_journal_entries 0"));
+  EXPECT_TRUE(metric(R"(fallbackd_journal_operations_total{operation="remove",result="ok"} 1)"));
 }
 
 TEST_F(RecoveryTest, AFallbackThatFailsItsLivenessCheckIsStoppedAndRestarted) {
@@ -289,6 +298,7 @@ TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.adopted.size() == 1; }));
   ASSERT_TRUE(reaches(State::ready));
   EXPECT_TRUE(manager->incidents()[0].adopted);
+  EXPECT_TRUE(metric(R"(fallbackd_adoptions_total{result="adopted"} 1)"));
   detect();
   EXPECT_EQ(launcher.launched.size(), 1U) << "nothing is started twice";
   manager->containerCreated("uid-s1", "main", "c1");

@@ -87,6 +87,30 @@ TEST_F(WatcherTest, APodThatWasThereBeforeIsFound) {
   EXPECT_EQ(seen.detections[0].workload->name, "checkout");
 }
 
+TEST_F(WatcherTest, RunningContainersAreCountedByTheVersionInTheirImagesTag) {
+  int number = 0;
+  const auto run = [&](const char* app, const char* image, cri::Container::State state) {
+    const std::string id = "s" + std::to_string(++number);
+    runtime.addSandbox(id, "shop", app);
+    runtime.addContainer("c" + id, id, "main");
+    runtime.containers.back().state = state;
+    runtime.containers.back().image = image;
+  };
+  using State = cri::Container::State;
+  run("checkout", "r/checkout:1.8.3", State::running);
+  run("checkout", "r/checkout:1.8.2", State::running);
+  run("checkout", "r/checkout:v1.9.0", State::running);
+  run("checkout", "", State::running);
+  run("checkout", "r/checkout:1.8.2", State::exited);
+  run("cart", "r/cart:1.8.2", State::running);
+  start();
+  ASSERT_EQ(watcher.runningContainers().size(), 1U);
+  const auto& skew = watcher.runningContainers().at("checkout");
+  EXPECT_EQ(skew.same, 1U);
+  EXPECT_EQ(skew.other, 2U);
+  EXPECT_EQ(skew.unknown, 1U);
+}
+
 TEST_F(WatcherTest, ANewSandboxIsFoundByItsEvent) {
   start();
   runtime.addSandbox("s1", "shop", "checkout");
