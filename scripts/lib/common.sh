@@ -38,3 +38,15 @@ build() {
   quietly "configure ($preset)" cmake --preset "$preset"
   quietly "build ($preset)" cmake --build --preset "$preset" "${targets[@]}"
 }
+
+# The address of the archive of the installed system, as apt knows it. Never written down anywhere.
+debian_archive() {
+  local uri
+  uri=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' |
+    awk '$2 == "main" && !seen { print $1; seen = 1 }')
+  if [[ -z $uri ]]; then
+    echo "apt names no archive with a component main; run apt-get update first" >&2
+    return 1
+  fi
+  echo "$uri"
+}
