@@ -1,6 +1,7 @@
 #include "app/daemon.hpp"
 
 #include "app/endpoints.hpp"
+#include "app/notify.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/load.hpp"
 #include "config/reload.hpp"
@@ -23,6 +24,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::app {
@@ -70,6 +72,7 @@ struct Daemon::Parts {
   Awaitable<void> handleSignals();
   Awaitable<void> followConfigFiles();
   Awaitable<void> followCache();
+  Awaitable<void> feedWatchdog();
   Awaitable<void> shutDown();
   void reload();
   Snapshot collect();
@@ -82,6 +85,7 @@ struct Daemon::Parts {
   const Wall::time_point started = Wall::now();
   int exitCode = 0;
   std::optional<Endpoints> endpoints;  // before the loop, whose questions it answers to the last
+  ServiceManager serviceManager = ServiceManager::fromEnvironment();
   // One thread runs the loop: all state above gRPC, the worker pool and the endpoints' thread lives on it.
   asio::io_context loop{1};
   telemetry::Log log;
@@ -135,6 +139,7 @@ Result<> Daemon::Parts::start() {
   tasks.spawn(handleSignals());
   tasks.spawn(followConfigFiles());
   tasks.spawn(followCache());
+  tasks.spawn(feedWatchdog());
   return {};
 }
 
@@ -143,7 +148,19 @@ Result<> Daemon::Parts::start() {
 Awaitable<void> Daemon::Parts::work() {
   co_await binaries.refresh(config);
   co_await manager->adopt();
+  serviceManager.tell("READY=1");
   co_await watcher->run();
+}
+
+/// From the loop itself: one that is stuck is restarted by systemd, and its fallbacks are adopted.
+Awaitable<void> Daemon::Parts::feedWatchdog() {
+  const auto interval = serviceManager.watchdogInterval();
+  asio::steady_timer timer(loop);
+  while (interval) {
+    timer.expires_after(*interval);
+    co_await timer.async_wait(asio::use_awaitable);
+    serviceManager.tell("WATCHDOG=1");
+  }
 }
 
 Awaitable<void> Daemon::Parts::handleSignals() {
@@ -153,6 +170,7 @@ Awaitable<void> Daemon::Parts::handleSignals() {
     if (number != SIGHUP) break;
     reload();
   }
+  serviceManager.tell("STOPPING=1");
   log.info("fallbackd stops; fallbacks run on and are adopted by the next start", {});
   // A coroutine of its own: this one is among those that are ended.
   asio::co_spawn(loop, shutDown(), asio::detached);

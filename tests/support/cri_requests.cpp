@@ -33,6 +33,16 @@ void setResources(const ContainerSpec& spec, v1::LinuxContainerResources& resour
   resources.set_cpu_quota(spec.cpuMillis * kPeriodUs / 1000);
 }
 
+void applySecurity(const SecurityContext& spec, v1::LinuxContainerSecurityContext& security) {
+  for (const auto& name : spec.addCapabilities) security.mutable_capabilities()->add_add_capabilities(name);
+  for (const auto& name : spec.dropCapabilities) security.mutable_capabilities()->add_drop_capabilities(name);
+  security.set_readonly_rootfs(spec.readOnlyRoot);
+  security.set_no_new_privs(spec.noNewPrivileges);
+  security.mutable_seccomp()->set_profile_type(spec.seccompUnconfined ? v1::SecurityProfile::Unconfined
+                                                                      : v1::SecurityProfile::RuntimeDefault);
+  if (spec.runAsGroup) security.mutable_run_as_group()->set_value(*spec.runAsGroup);
+}
+
 }  // namespace
 
 v1::PodSandboxConfig sandboxConfig(const Pod& pod) {
@@ -62,7 +72,7 @@ v1::PodSandboxConfig sandboxConfig(const Pod& pod) {
   auto* const namespaces = linuxConfig->mutable_security_context()->mutable_namespace_options();
   namespaces->set_network(spec.hostNetwork ? v1::NODE : v1::POD);
   namespaces->set_ipc(v1::POD);
-  namespaces->set_pid(v1::CONTAINER);
+  namespaces->set_pid(spec.hostPid ? v1::NODE : v1::CONTAINER);
   return config;
 }
 
@@ -85,6 +95,11 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
     addMount(config, mount.mountPath,
              pod.folder / "volumes" / volumePluginFolder(volume->kind) / mount.volume, mount.readOnly);
   }
+  for (const auto& mount : spec.hostMounts) {
+    addMount(config, mount.mountPath, mount.hostPath, mount.readOnly);
+    if (!mount.hostToContainer) continue;
+    config.mutable_mounts(config.mounts_size() - 1)->set_propagation(v1::PROPAGATION_HOST_TO_CONTAINER);
+  }
   addMount(config, "/etc/hosts", pod.folder / "etc-hosts", false);
   auto& labels = *config.mutable_labels();
   putPodLabels(pod.spec, labels);
@@ -95,7 +110,8 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   auto* const namespaces = security->mutable_namespace_options();
   namespaces->set_network(pod.spec.hostNetwork ? v1::NODE : v1::POD);
   namespaces->set_ipc(v1::POD);
-  namespaces->set_pid(v1::CONTAINER);
+  namespaces->set_pid(pod.spec.hostPid ? v1::NODE : v1::CONTAINER);
+  if (spec.security) applySecurity(*spec.security, *security);
   if (spec.runAsUser) security->mutable_run_as_user()->set_value(*spec.runAsUser);
   if (spec.runAsGroup) security->mutable_run_as_group()->set_value(*spec.runAsGroup);
   // kubelet names them; containerd has no default of its own here.

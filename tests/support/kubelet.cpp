@@ -47,7 +47,14 @@ pid_t pausePidOf(const std::string& info) {
 
 }  // namespace
 
-Kubelet::Kubelet(const ContainerdNode& node) : node_(node), folder_(makeRunDir("kubelet")) {}
+Kubelet::Kubelet(const ContainerdNode& node) : node_(node) {
+  const auto folder = makeRunDir("kubelet");
+  podsDir_ = folder / "pods";
+  logsDir_ = folder / "logs";
+}
+
+Kubelet::Kubelet(const ContainerdNode& node, std::filesystem::path pods, std::filesystem::path logs)
+    : node_(node), podsDir_(std::move(pods)), logsDir_(std::move(logs)) {}
 
 Kubelet::~Kubelet() {
   const auto left = pods_;
@@ -59,7 +66,7 @@ Result<Pod> Kubelet::startPod(PodSpec spec) {
   Pod pod;
   pod.spec = std::move(spec);
   pod.folder = podsDir() / pod.spec.uid;
-  pod.logDirectory = folder_ / "logs" / (pod.spec.namespaceName + "_" + pod.spec.name + "_" + pod.spec.uid);
+  pod.logDirectory = logsDir_ / (pod.spec.namespaceName + "_" + pod.spec.name + "_" + pod.spec.uid);
   pod.cgroupParent = podCgroup(pod.spec.uid);
   {
     const std::lock_guard lock(mutex_);

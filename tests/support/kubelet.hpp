@@ -40,12 +40,14 @@ struct PullOutcome {
 class Kubelet {
  public:
   explicit Kubelet(const ContainerdNode& node);
+  /// The folders of pods and of their logs where a real kubelet has them, which must be the test's own there.
+  Kubelet(const ContainerdNode& node, std::filesystem::path pods, std::filesystem::path logs);
   Kubelet(const Kubelet&) = delete;
   Kubelet& operator=(const Kubelet&) = delete;
   ~Kubelet();
 
   /// Where the pods' folders are: launcher.kubeletPods of the daemon.
-  [[nodiscard]] std::filesystem::path podsDir() const { return folder_ / "pods"; }
+  [[nodiscard]] std::filesystem::path podsDir() const { return podsDir_; }
 
   /// Volumes first, then the cgroups, then the sandbox.
   Result<Pod> startPod(PodSpec spec);
@@ -79,7 +81,8 @@ class Kubelet {
   Result<std::vector<std::string>> sandboxesOf(const Pod& pod);
 
   const ContainerdNode& node_;
-  std::filesystem::path folder_;
+  std::filesystem::path podsDir_;
+  std::filesystem::path logsDir_;
   std::mutex mutex_;
   std::map<std::string, Pod> pods_;  // by uid; guarded by mutex_
 };

@@ -29,6 +29,7 @@ struct PodSpec {
   std::map<std::string, std::string> annotations;
   std::vector<PodVolume> volumes;
   bool hostNetwork = false;
+  bool hostPid = false;
   std::uint32_t attempt = 0;
 };
 
@@ -38,6 +39,24 @@ struct VolumeMount {
   bool readOnly = true;
 };
 
+/// A folder or file of the node in a container.
+struct HostMount {
+  std::string hostPath;
+  std::string mountPath;
+  bool readOnly = false;
+  bool hostToContainer = false;  // mounts that come later are seen inside
+};
+
+/// What a container's securityContext says.
+struct SecurityContext {
+  std::vector<std::string> addCapabilities;
+  std::vector<std::string> dropCapabilities;
+  bool readOnlyRoot = false;
+  bool noNewPrivileges = false;
+  bool seccompUnconfined = false;  // else the runtime's default filter
+  std::optional<std::int64_t> runAsGroup;
+};
+
 struct ContainerSpec {
   std::string name;
   std::string image;
@@ -45,6 +64,7 @@ struct ContainerSpec {
   std::vector<std::string> args;
   std::map<std::string, std::string> env;
   std::vector<VolumeMount> mounts;
+  std::vector<HostMount> hostMounts;
   std::optional<std::int64_t> runAsUser;
   std::optional<std::int64_t> runAsGroup;
   /// As the Pod Security Standard of that name has it: no capabilities, no new privileges, RuntimeDefault;
@@ -53,6 +73,7 @@ struct ContainerSpec {
   std::int64_t memoryBytes = 0;  // 0: no limit
   std::int64_t cpuMillis = 0;
   std::int64_t oomScoreAdj = 0;
+  std::optional<SecurityContext> security;
   std::uint32_t attempt = 0;
 };
 

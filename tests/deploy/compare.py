@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""compare.py CHART.yaml KUSTOMIZE.yaml: the same objects? Labels that say by what and as which release something was
+installed are Helm's own, and names of ConfigMaps may end in a digest; else everything must be equal."""
+import re
+import sys
+
+import yaml
+
+HELM_ONLY = {"app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"}
+
+
+def without_release(value):
+    if isinstance(value, dict):
+        return {k: without_release(v) for k, v in value.items() if k not in HELM_ONLY}
+    if isinstance(value, list):
+        return [without_release(v) for v in value]
+    if isinstance(value, str):
+        return re.sub(r"^(fallbackd-keys)-[a-z0-9]{10}$", r"\1-DIGEST", value)
+    return value
+
+
+def normalised(value):
+    """Lists of named things are sets, wherever order means nothing to Kubernetes."""
+    if isinstance(value, dict):
+        return {k: (sorted(map(normalised, v), key=lambda e: (e["name"], e.get("mountPath", "")))
+                    if k in ("volumes", "volumeMounts") else normalised(v)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [normalised(v) for v in value]
+    return value
+
+
+def objects(path):
+    found = {}
+    for item in yaml.safe_load_all(open(path)):
+        if item:
+            item = normalised(without_release(item))
+            found[item["kind"], item["metadata"]["name"]] = item
+    return found
+
+
+def differences(a, b, where=""):
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(set(a) | set(b)):
+            yield from differences(a.get(key), b.get(key), f"{where}.{key}")
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for i, (x, y) in enumerate(zip(a, b)):
+            yield from differences(x, y, f"{where}[{i}]")
+    elif a != b:
+        yield f"{where}: {a!r} in the chart, {b!r} in kustomize"
+
+
+def main():
+    chart, kustomize = objects(sys.argv[1]), objects(sys.argv[2])
+    wrong = []
+    for key in sorted(set(chart) | set(kustomize)):
+        found = list(differences(chart.get(key), kustomize.get(key)))
+        print(f"{key[0]} {key[1]}\t{'equal' if not found else 'DIFFERS'}")
+        wrong += [f"{key[0]} {key[1]}{d[:300]}" for d in found]
+    print("\n".join(wrong))
+    return 1 if wrong or not chart else 0
+
+
+sys.exit(main())

@@ -1,0 +1,284 @@
+// fallbackd as it is shipped: a container of the built image with what the DaemonSet asks for, and then
+// without each of it.
+#include "base/strings.hpp"
+#include "contained_node.hpp"
+#include "e2e_gtest.hpp"
+#include "run_dir.hpp"
+#include "sys/file.hpp"
+#include "wait.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+// Separates working from broken where it should work, and where it should not.
+constexpr auto kCeiling = 30s;
+constexpr auto kPatience = 6s;
+
+std::string procPath(pid_t pid, const std::string& rest) {
+  return "/proc/" + std::to_string(pid) + "/" + rest;
+}
+
+bool runs(pid_t pid) {
+  return pid > 0 && fs::exists(procPath(pid, "exe"));
+}
+
+/// What has to work, in the order in which it is tried; the rest is not tried after the first that does not.
+class Trial {
+ public:
+  Trial(ContainedNode& node, DaemonSet manifest, std::chrono::seconds patience)
+      : node_(node), manifest_(std::move(manifest)), patience_(patience) {}
+
+  /// Empty: all works. Otherwise what stops working, and what is said of it.
+  struct Stopped {
+    std::string what;
+    std::string says;
+  };
+  Stopped run(const std::string& podName) {
+    const auto stopped = steps(podName);
+    // What was left goes; what could not be made is not there.
+    if (daemon_) (void)node_.endDaemon(*daemon_);
+    if (pod_) (void)node_.kubelet->removePod(*pod_);
+    (void)node_.kubelet->removeImage(node_.image());
+    (void)node_.registry.stop();
+    for (const auto& entry : fs::directory_iterator("/run")) {
+      if (entry.path().filename() == "fallbackd") fs::remove_all(entry.path());
+    }
+    return stopped;
+  }
+
+ private:
+  Stopped steps(const std::string& podName) {
+    auto started = node_.startDaemon(manifest_, node_.images[0]);
+    if (!started) return {"start of the container", started.error().message()};
+    daemon_ = *started;
+    if (!answers(manifest_.livenessPath)) return {"start of the daemon", lastWords()};
+    if (!answers(manifest_.readinessPath)) return {"connection to containerd", lastWords()};
+    if (!waited([&] { return metric("fallbackd_workload_binary_admitted") == 1; })) {
+      return {"admission of binaries", lastWords()};
+    }
+    if (!fs::exists("/var/lib/fallbackd/floor.json") && fs::is_empty("/var/lib/fallbackd")) {
+      return {"memory of versions", "nothing in /var/lib/fallbackd"};
+    }
+    auto pod = node_.kubelet->startPod(node_.workloadPod(podName));
+    if (!pod) return {"the test's own pod", pod.error().message()};
+    pod_ = *pod;
+    if (!waited([&] { return recovery().state == "ready"; })) return {"recovery", saysOfRecovery()};
+    const pid_t pid = recovery().pid;
+    const auto answer = httpGet(pod_->ip, ContainedNode::kPort, "/");
+    if (!answer || answer->body.find("role=fallback") == std::string::npos)
+      return {"recovery", "nobody serves"};
+    if (sys::readFile(Stage::cli, procPath(pid, "root/etc/key/token"), 100).value_or("") != "hunter2") {
+      return {"secrets in fallbacks", "/etc/key/token is not there"};
+    }
+    if (!limited()) return {"limits of fallbacks", "the leaf's memory limit is not 64Mi"};
+    if (!waited([&] { return logged(); })) return {"logs of fallbacks", "no line in the log of the pod"};
+    return endings(pid);
+  }
+
+  Stopped endings(pid_t pid) {
+    // Rolled: another image, another container, the same fallback.
+    if (auto ended = node_.endDaemon(*daemon_); !ended) return {"end of the daemon", ended.error().message()};
+    daemon_.reset();
+    if (!runs(pid)) return {"survival of fallbacks", "it died with the daemon"};
+    auto started = node_.startDaemon(manifest_, node_.images[1]);
+    if (!started) return {"start of the container", started.error().message()};
+    daemon_ = *started;
+    if (!waited([&] { return recovery().pid == pid && recovery().state == "ready"; })) {
+      return {"adoption after an upgrade", saysOfRecovery()};
+    }
+    if (auto began = node_.registry.start(); !began)
+      return {"the test's own registry", began.error().message()};
+    const auto pushed = node_.registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3"));
+    const auto pulled = node_.kubelet->pullImage(node_.image());
+    if (!pushed || !pulled.ok()) return {"the test's own pull", pulled.text};
+    const auto id = node_.kubelet->createContainer(*pod_, node_.workloadContainer());
+    if (!id || !node_.kubelet->startContainer(*id)) return {"the test's own container", "cannot be started"};
+    const bool serves = waited([&] {
+      const auto answer = httpGet(pod_->ip, ContainedNode::kPort, "/", 1s);
+      return answer && answer->body.find("role=container") != std::string::npos;
+    });
+    if (!serves || !waited([&] { return recovery().state == "handed_back"; }) || runs(pid)) {
+      return {"hand-back", saysOfRecovery()};
+    }
+    return {};
+  }
+
+  bool waited(const std::function<bool()>& holds) const { return waitUntil(patience_, holds); }
+  bool answers(const std::string& path) const {
+    return waited([&] {
+      const auto answer = httpGet(daemon_->pod.ip, manifest_.probePort, path, 1s);
+      return answer && answer->status == 200;
+    });
+  }
+  [[nodiscard]] double metric(const std::string& prefix) const {
+    const auto answer = httpGet(daemon_->pod.ip, manifest_.probePort, "/metrics");
+    return answer ? sumOf(parseMetrics(answer->body), prefix) : -1;
+  }
+  [[nodiscard]] RecoverySeen recovery() const {
+    return recoveryOf(daemon_->pod.ip, manifest_.probePort, pod_->spec.name);
+  }
+  [[nodiscard]] std::string saysOfRecovery() const {
+    const auto seen = recovery();
+    return seen.error.empty() ? "state " + (seen.state.empty() ? "none; " + lastWords() : seen.state)
+                              : seen.error;
+  }
+  [[nodiscard]] bool logged() const {
+    const auto file = pod_->logDirectory / "checkout-fallback" / "0.log";
+    return sys::readFile(Stage::cli, file, 1 << 20).value_or("").find(" stdout F ") != std::string::npos;
+  }
+  [[nodiscard]] bool limited() const {
+    return std::any_of(pod_->cgroups.begin(), pod_->cgroups.end(), [](const fs::path& cgroup) {
+      const auto leaf = cgroup / "fallback-checkout";
+      return std::any_of(std::begin(kLimitFiles), std::end(kLimitFiles), [&](const char* name) {
+        return sys::readFile(Stage::cli, leaf / name, 100).value_or("").starts_with("67108864");
+      });
+    });
+  }
+  /// The last line of the daemon's log that tells of trouble.
+  [[nodiscard]] std::string lastWords() const {
+    std::string found = "no answer";
+    const auto log = node_.logOf(*daemon_);
+    for (const auto line : split(log, '\n')) {
+      if (line.find("error") != std::string_view::npos || line.find("warn") != std::string_view::npos)
+        found = line;
+    }
+    const auto text = found.find(" F ");
+    return text == std::string::npos ? found : found.substr(text + 3);
+  }
+
+  static constexpr const char* kLimitFiles[] = {"memory.limit_in_bytes", "memory.max"};
+  ContainedNode& node_;
+  DaemonSet manifest_;
+  std::chrono::seconds patience_;
+  std::optional<DaemonPod> daemon_;
+  std::optional<Pod> pod_;
+};
+
+class Container : public testing::Test {
+ protected:
+  void SetUp() override {
+    E2E_TRY(manifest_, readDaemonSet(FALLBACKD_DAEMONSET));
+    E2E_TRY(node_, ContainedNode::open(FALLBACKD_IMAGE));
+  }
+  DaemonSet manifest_;
+  std::unique_ptr<ContainedNode> node_;
+};
+
+/// Recovery, adoption by the next release's daemon and hand-back, with just what the manifest asks for.
+TEST_F(Container, RecoversSurvivesAnUpgradeAndHandsBack) {
+  const auto stopped = Trial(*node_, manifest_, kCeiling).run("web-0");
+  EXPECT_EQ(stopped.what, "") << stopped.says;
+}
+
+/// Forth and back while fallbacks run: no fallback dies, none is started twice.
+TEST_F(Container, AnUpgradeAndARollbackHarmNoFallback) {
+  constexpr int kPods = 5;
+  E2E_TRY(auto daemon, node_->startDaemon(manifest_, node_->images[0]));
+  std::vector<Pod> pods;
+  std::vector<pid_t> pids;
+  for (int i = 0; i < kPods; ++i) {
+    E2E_TRY(auto pod, node_->kubelet->startPod(node_->workloadPod("web-" + std::to_string(i))));
+    pods.push_back(std::move(pod));
+  }
+  const auto seen = [&](const Pod& pod) {
+    return recoveryOf(daemon.pod.ip, manifest_.probePort, pod.spec.name);
+  };
+  for (const auto& pod : pods) {
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return seen(pod).state == "ready"; })) << node_->logOf(daemon);
+    pids.push_back(seen(pod).pid);
+  }
+  for (const auto& release : {node_->images[1], node_->images[0]}) {
+    E2E_CHECK(node_->endDaemon(daemon));
+    for (std::size_t i = 0; i < pods.size(); ++i) {
+      EXPECT_TRUE(runs(pids[i]));
+      EXPECT_TRUE(httpGet(pods[i].ip, ContainedNode::kPort, "/")) << "without any daemon";
+    }
+    E2E_TRY(daemon, node_->startDaemon(manifest_, release));
+    for (std::size_t i = 0; i < pods.size(); ++i) {
+      ASSERT_TRUE(waitUntil(kCeiling, [&] { return seen(pods[i]).state == "ready"; }))
+          << node_->logOf(daemon);
+      EXPECT_EQ(seen(pods[i]).pid, pids[i]) << release;
+      EXPECT_TRUE(runs(pids[i]));
+    }
+    const auto metrics = httpGet(daemon.pod.ip, manifest_.probePort, "/metrics");
+    ASSERT_TRUE(metrics);
+    EXPECT_EQ(sumOf(parseMetrics(metrics->body), "fallbackd_active_fallbacks"), kPods);
+  }
+  for (const auto& pod : pods) E2E_CHECK(node_->kubelet->removePod(pod));
+  for (const pid_t pid : pids) EXPECT_FALSE(runs(pid));
+}
+
+struct Privilege {
+  std::string name;
+  std::function<void(DaemonSet&)> drop;
+};
+
+/// One entry for everything in the manifest that a pod does not have by itself.
+std::vector<Privilege> privilegesOf(const DaemonSet& manifest) {
+  std::vector<Privilege> all;
+  for (const auto& name : manifest.container.security->addCapabilities) {
+    all.push_back({"capability " + name,
+                   [name](DaemonSet& set) { std::erase(set.container.security->addCapabilities, name); }});
+  }
+  if (manifest.hostPid) all.push_back({"hostPID", [](DaemonSet& set) { set.hostPid = false; }});
+  if (manifest.hostNetwork) all.push_back({"hostNetwork", [](DaemonSet& set) { set.hostNetwork = false; }});
+  if (manifest.container.security->seccompUnconfined) {
+    all.push_back({"seccompProfile Unconfined",
+                   [](DaemonSet& set) { set.container.security->seccompUnconfined = false; }});
+  }
+  if (manifest.container.runAsUser == 0) {
+    all.push_back({"runAsUser 0", [](DaemonSet& set) { set.container.runAsUser = 65532; }});
+  }
+  for (std::size_t i = 0; i < manifest.host.size(); ++i) {
+    const auto& mount = manifest.host[i];
+    all.push_back({"hostPath " + mount.hostPath, [i](DaemonSet& set) {
+                     set.host.erase(set.host.begin() + static_cast<std::ptrdiff_t>(i));
+                   }});
+    if (!mount.readOnly) {
+      all.push_back({"writable " + mount.hostPath, [i](DaemonSet& set) { set.host[i].readOnly = true; }});
+    }
+    if (mount.hostToContainer) {
+      all.push_back(
+          {"propagation " + mount.hostPath, [i](DaemonSet& set) { set.host[i].hostToContainer = false; }});
+    }
+  }
+  return all;
+}
+
+/// Each privilege is needed: without it something stops working. With PRIVILEGES_JSON all of them are tried
+/// and written to a file of that name (scripts/report deploy); else the most telling ones.
+TEST_F(Container, WithoutAPrivilegeSomethingStops) {
+  const char* const file = std::getenv("PRIVILEGES_JSON");  // NOLINT(concurrency-mt-unsafe): one thread
+  const std::vector<std::string> few{"capability SYS_PTRACE", "hostPID", "hostPath /var/log/pods"};
+  json::array rows;
+  int number = 0;
+  for (const auto& privilege : privilegesOf(manifest_)) {
+    if (file == nullptr && std::find(few.begin(), few.end(), privilege.name) == few.end()) continue;
+    auto less = manifest_;
+    privilege.drop(less);
+    const auto stopped = Trial(*node_, less, kPatience).run("less-" + std::to_string(number++));
+    EXPECT_NE(stopped.what, "") << privilege.name << " is asked for and not needed";
+    EXPECT_FALSE(stopped.what.starts_with("the test's own")) << privilege.name << ": " << stopped.says;
+    rows.push_back(
+        json::object{{"privilege", privilege.name}, {"stops", stopped.what}, {"says", stopped.says}});
+  }
+  EXPECT_GE(rows.size(), few.size());
+  if (file != nullptr) std::ofstream(file) << json::serialize(json::object{{"privileges", rows}}) << "\n";
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e
