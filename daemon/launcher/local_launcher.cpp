@@ -128,6 +128,8 @@ LocalLauncher::LocalLauncher(asio::any_io_executor executor, Options options, Ve
 LocalLauncher::~LocalLauncher() = default;
 
 Result<> LocalLauncher::start() {
+  // Where it may not be, a leaf of a pod cannot be entered, and the launch says so.
+  static_cast<void>(sys::joinHostCgroupNamespace());
   if (!options_.cgroups) {
     FB_TRY(options_.cgroups, sys::cgroupHierarchies());
   }

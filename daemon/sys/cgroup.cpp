@@ -2,10 +2,13 @@
 
 #include "base/strings.hpp"
 #include "sys/file.hpp"
+#include "sys/process.hpp"
 
 #include <algorithm>
 #include <charconv>
 #include <fcntl.h>
+#include <sched.h>
+#include <unistd.h>
 
 namespace fallbackd::sys {
 
@@ -136,6 +139,17 @@ unsigned long long readCgroupCounter(const std::string& path, std::string_view k
     }
   }
   return 0;
+}
+
+Result<bool> joinHostCgroupNamespace() {
+  FB_TRY(const auto own, namespaceOf(Stage::cgroup, ::gettid(), "cgroup"));
+  FB_TRY(const auto host, namespaceOf(Stage::cgroup, 1, "cgroup"));
+  if (own == host) return false;
+  const UniqueFd fd(::open("/proc/1/ns/cgroup", O_RDONLY | O_CLOEXEC));
+  if (!fd) return failErrno(Stage::cgroup, "open /proc/1/ns/cgroup");
+  if (::setns(fd.get(), CLONE_NEWCGROUP) != 0)
+    return failErrno(Stage::cgroup, "join the host's cgroup namespace");
+  return true;
 }
 
 }  // namespace fallbackd::sys

@@ -36,4 +36,10 @@ Result<> writeCgroupFile(const std::string& path, std::string_view value);
 /// is.
 unsigned long long readCgroupCounter(const std::string& path, std::string_view key);
 
+/// In a container on a cgroup v2 node the runtime gives us a cgroup namespace of our own, and the kernel
+/// moves no process across its border (mounts with nsdelegate, as systemd makes them). Joins the namespace of
+/// process 1, for the calling thread and whoever it makes. False where that is ours already, as on v1,
+/// without the host's process ids, or outside of a container. Needs CAP_SYS_ADMIN and CAP_SYS_PTRACE.
+Result<bool> joinHostCgroupNamespace();
+
 }  // namespace fallbackd::sys

@@ -4,7 +4,9 @@
 #include "contained_node.hpp"
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
+#include "sys/cgroup.hpp"
 #include "sys/file.hpp"
+#include "sys/process.hpp"
 #include "wait.hpp"
 
 #include <algorithm>
@@ -12,6 +14,9 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
@@ -220,6 +225,84 @@ TEST_F(Container, AnUpgradeAndARollbackHarmNoFallback) {
   }
   for (const auto& pod : pods) E2E_CHECK(node_->kubelet->removePod(pod));
   for (const pid_t pid : pids) EXPECT_FALSE(runs(pid));
+}
+
+/// A team's pipeline makes a pack and pushes it; a node pulls it and runs it as the DaemonSet of packs has
+/// it.
+TEST_F(Container, APackBringsABinaryToTheNode) {
+  const auto folder = makeRunDir("pack");
+  const auto ctl = [](std::vector<std::string> args) {
+    args.insert(args.begin(), binary("fallbackctl"));
+    return fallbackd::e2e::run({.argv = std::move(args), .env = {}, .output = {}});
+  };
+  const auto program = folder / "payment-v2.1.0";
+  fs::copy_file(testProgram("shop-httpd-1.8.4"), program);
+  E2E_TRY(const auto attestation, node_->signer.sign(program, "payment", "2.1.0"));
+  fs::copy_file(attestation, folder / "payment-v2.1.0.sigstore.json");
+  const auto layout = makeRunDir("layout") / "oci";
+  const auto digestOf = [&](const std::string& tag) -> std::string {
+    const auto made =
+        ctl({"pack", "build", "--keys", node_->signer.keysDir(), "--layout", layout, "--tag", tag, folder});
+    if (!made || made->code != 0) return made ? made->text : made.error().message();
+    const auto index = json::parse(sys::readFile(Stage::cli, layout / "index.json", 1 << 16).value_or("{}"));
+    for (const auto& one : index.at("manifests").as_array()) {
+      if (one.at("annotations").at("org.opencontainers.image.ref.name").as_string() == tag.c_str()) {
+        return std::string(one.at("digest").as_string());
+      }
+    }
+    return "none";
+  };
+  const auto digest = digestOf("2.1.0");
+  EXPECT_THAT(digest, testing::StartsWith("sha256:"));
+  EXPECT_EQ(digestOf("again"), digest) << "the same binaries make the same image";
+
+  E2E_CHECK(node_->registry.start());
+  const auto reference = node_->registry.reference("shop/fallback-pack:2.1.0");
+  E2E_TRY(const auto pushed,
+          ctl({"pack", "push", "--skopeo=--dest-tls-verify=false", layout.string() + ":2.1.0", reference}));
+  ASSERT_EQ(pushed.code, 0) << pushed.text;
+  E2E_TRY(const auto shown, ctl({"pack", "inspect", "--skopeo=--tls-verify=false", reference}));
+  EXPECT_EQ(shown.code, 0);
+  EXPECT_THAT(shown.text, HasSubstr("payment  2.1.0    "));
+
+  E2E_TRY(const auto packs, readDaemonSet(FALLBACKD_PACKS_DAEMONSET, "initContainers"));
+  const auto pulled = node_->kubelet->pullImage(reference);
+  ASSERT_TRUE(pulled.ok()) << pulled.text;
+  E2E_TRY(const auto pack, node_->startPack(packs, reference));
+  EXPECT_TRUE(waitUntil(kCeiling, [] {
+    return fs::exists("/opt/bin/fallback/payment-v2.1.0.sigstore.json");
+  })) << node_->logOf(pack);
+  EXPECT_TRUE(fs::exists("/opt/bin/fallback/payment-v2.1.0"));
+  E2E_CHECK(node_->kubelet->removePod(pack.pod));
+
+  // One flipped byte, and there is no image.
+  std::fstream(program, std::ios::in | std::ios::out | std::ios::binary).seekp(9000).put('\x7f');
+  E2E_TRY(const auto refused,
+          ctl({"pack", "build", "--keys", node_->signer.keysDir(), "--layout", layout, folder}));
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.text, HasSubstr("a node would refuse this pack"));
+}
+
+/// What a runtime does to a container on a cgroup v2 node; this machine's is hybrid, where it does not.
+TEST(CgroupNamespace, TheHostsIsJoinedFromOneOfOurOwn) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    // Each exit code is the number of the step that failed.
+    if (::unshare(CLONE_NEWCGROUP) != 0) ::_exit(1);
+    const auto before = sys::namespaceOf(Stage::cli, ::getpid(), "cgroup");
+    const auto host = sys::namespaceOf(Stage::cli, 1, "cgroup");
+    if (!before || !host || *before == *host) ::_exit(2);
+    const auto joined = sys::joinHostCgroupNamespace();
+    if (!joined || !*joined) ::_exit(3);
+    const auto after = sys::namespaceOf(Stage::cli, ::getpid(), "cgroup");
+    if (!after || !(*after == *host)) ::_exit(4);
+    const auto again = sys::joinHostCgroupNamespace();
+    ::_exit(again && !*again ? 0 : 5);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(exitCodeOf(status), 0);
 }
 
 struct Privilege {

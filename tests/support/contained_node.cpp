@@ -92,9 +92,18 @@ std::string ContainedNode::configuration() const {
 }
 
 Result<DaemonPod> ContainedNode::startDaemon(const DaemonSet& manifest, const std::string& reference) {
-  for (const auto& folder : manifest.makeFolders) FB_CHECK(sys::makeDirs(Stage::cli, folder, 0755));
   auto spec = manifest.pod();
   spec.volumes = {{PodVolume::Kind::config_map, "config", {{"fallbackd.yaml", configuration()}}}};
+  return start(manifest, spec, reference);
+}
+
+Result<DaemonPod> ContainedNode::startPack(const DaemonSet& manifest, const std::string& reference) {
+  return start(manifest, manifest.pod(), reference);
+}
+
+Result<DaemonPod> ContainedNode::start(const DaemonSet& manifest, const PodSpec& spec,
+                                       const std::string& reference) {
+  for (const auto& folder : manifest.makeFolders) FB_CHECK(sys::makeDirs(Stage::cli, folder, 0755));
   DaemonPod daemon;
   FB_TRY(daemon.pod, kubelet->startPod(spec));
   auto container = manifest.container;
@@ -137,7 +146,11 @@ ContainerSpec ContainedNode::workloadContainer() const {
 
 std::string ContainedNode::logOf(const DaemonPod& daemon) const {
   constexpr std::size_t kMost = 16 << 20;
-  return sys::readFile(Stage::cli, daemon.pod.logDirectory / "fallbackd" / "0.log", kMost).value_or("");
+  std::string text;
+  for (const auto& entry : fs::recursive_directory_iterator(daemon.pod.logDirectory)) {
+    if (entry.is_regular_file()) text += sys::readFile(Stage::cli, entry.path(), kMost).value_or("");
+  }
+  return text;
 }
 
 RecoverySeen recoveryOf(const std::string& ip, std::uint16_t port, const std::string& podName) {

@@ -33,6 +33,8 @@ class ContainedNode {
   Result<DaemonPod> startDaemon(const DaemonSet& manifest, const std::string& reference);
   /// As kubelet ends a pod that is rolled; its folders and cgroups go too.
   Result<> endDaemon(const DaemonPod& daemon);
+  /// Starts a pack's image as the DaemonSet of packs has it.
+  Result<DaemonPod> startPack(const DaemonSet& manifest, const std::string& reference);
 
   /// A pod of the workload, with a configMap, a secret and an emptyDir.
   [[nodiscard]] PodSpec workloadPod(const std::string& name) const;
@@ -51,6 +53,7 @@ class ContainedNode {
   Signer signer;
 
  private:
+  Result<DaemonPod> start(const DaemonSet& manifest, const PodSpec& spec, const std::string& reference);
   ContainedNode(Registry r, Signer s) : registry(std::move(r)), signer(std::move(s)) {}
 };
 

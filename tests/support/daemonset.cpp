@@ -46,7 +46,7 @@ Result<SecurityContext> readSecurity(const YAML::Node& node) {
 
 Result<> readMounts(const YAML::Node& mounts, const YAML::Node& volumes, DaemonSet& out) {
   std::map<std::string, YAML::Node> byName;
-  for (const auto& volume : volumes) byName[volume["name"].as<std::string>()] = volume;
+  for (const YAML::Node& volume : volumes) byName.emplace(volume["name"].as<std::string>(), volume);
   for (const auto& mount : mounts) {
     FB_CHECK(onlyKnown(mount, "volumeMounts", {"name", "mountPath", "readOnly", "mountPropagation"}));
     const auto name = mount["name"].as<std::string>();
@@ -68,15 +68,16 @@ Result<> readMounts(const YAML::Node& mounts, const YAML::Node& volumes, DaemonS
   return {};
 }
 
-Result<DaemonSet> fromYaml(const YAML::Node& root) {
+Result<DaemonSet> fromYaml(const YAML::Node& root, const std::string& list) {
   if (root["kind"].as<std::string>("") != "DaemonSet") return bad("not a DaemonSet");
   const auto spec = root["spec"]["template"]["spec"];
-  FB_CHECK(onlyKnown(spec, "spec.template.spec",
-                     {"serviceAccountName", "automountServiceAccountToken", "enableServiceLinks",
-                      "priorityClassName", "hostPID", "dnsPolicy", "terminationGracePeriodSeconds",
-                      "nodeSelector", "tolerations", "containers", "volumes", "hostNetwork"}));
-  if (spec["containers"].size() != 1) return bad("not one container");
-  const auto container = spec["containers"][0];
+  FB_CHECK(
+      onlyKnown(spec, "spec.template.spec",
+                {"serviceAccountName", "automountServiceAccountToken", "enableServiceLinks",
+                 "priorityClassName", "hostPID", "dnsPolicy", "terminationGracePeriodSeconds", "nodeSelector",
+                 "tolerations", "containers", "initContainers", "volumes", "hostNetwork"}));
+  if (spec[list].size() != 1) return bad(list + " is not one container");
+  const auto container = spec[list][0];
   FB_CHECK(onlyKnown(container, "container",
                      {"name", "image", "imagePullPolicy", "args", "env", "ports", "securityContext",
                       "resources", "startupProbe", "livenessProbe", "readinessProbe", "volumeMounts"}));
@@ -94,12 +95,13 @@ Result<DaemonSet> fromYaml(const YAML::Node& root) {
   out.container.runAsUser = container["securityContext"]["runAsUser"].as<std::int64_t>();
   FB_TRY(out.container.security, readSecurity(container["securityContext"]));
   FB_CHECK(readMounts(container["volumeMounts"], spec["volumes"], out));
+  const auto live = container["livenessProbe"];
+  if (!live) return out;
   for (const auto& port : container["ports"]) {
-    if (port["name"].as<std::string>() == container["livenessProbe"]["httpGet"]["port"].as<std::string>()) {
-      out.probePort = port["containerPort"].as<std::uint16_t>();
-    }
+    if (port["name"].as<std::string>() != live["httpGet"]["port"].as<std::string>()) continue;
+    out.probePort = port["containerPort"].as<std::uint16_t>();
   }
-  out.livenessPath = container["livenessProbe"]["httpGet"]["path"].as<std::string>();
+  out.livenessPath = live["httpGet"]["path"].as<std::string>();
   out.readinessPath = container["readinessProbe"]["httpGet"]["path"].as<std::string>();
   return out;
 }
@@ -116,9 +118,9 @@ PodSpec DaemonSet::pod() const {
   return spec;
 }
 
-Result<DaemonSet> readDaemonSet(const std::filesystem::path& file) {
+Result<DaemonSet> readDaemonSet(const std::filesystem::path& file, const std::string& list) {
   try {
-    auto read = fromYaml(YAML::LoadFile(file));
+    auto read = fromYaml(YAML::LoadFile(file), list);
     if (!read) read.error().context = file.string() + ": " + read.error().context;
     return read;
   } catch (const std::exception& error) {

@@ -12,7 +12,7 @@
 
 namespace fallbackd::e2e {
 
-/// One DaemonSet with one container. Plain data: a test may take things away from it.
+/// One container of a DaemonSet. Plain data: a test may take things away from it.
 struct DaemonSet {
   std::string name;
   ContainerSpec container;               // without an image; configMap mounts are in its `mounts`
@@ -29,6 +29,7 @@ struct DaemonSet {
 };
 
 /// Anything in the file that this does not understand and that changes what the container may do is an error.
-Result<DaemonSet> readDaemonSet(const std::filesystem::path& file);
+/// `list`: "containers" or "initContainers".
+Result<DaemonSet> readDaemonSet(const std::filesystem::path& file, const std::string& list = "containers");
 
 }  // namespace fallbackd::e2e

@@ -22,5 +22,7 @@ void addRecoveries(CLI::App& app, Run& run);
 void addWatch(CLI::App& app, Run& run);
 void addExplain(CLI::App& app, Run& run);
 void addCompletion(CLI::App& app, Run& run);
+void addPack(CLI::App& app, Run& run);
+void addInit(CLI::App& app, Run& run);
 
 }  // namespace fallbackd::ctl

@@ -13,7 +13,7 @@ int main(int argc, char** argv) {
     ctl::Run run;
     for (const auto add : {ctl::addKeygen, ctl::addSign, ctl::addVerify, ctl::addInstall, ctl::addList,
                            ctl::addExec, ctl::addCheckConfig, ctl::addStatus, ctl::addRecoveries,
-                           ctl::addWatch, ctl::addExplain, ctl::addCompletion}) {
+                           ctl::addWatch, ctl::addExplain, ctl::addCompletion, ctl::addPack, ctl::addInit}) {
       add(app, run);
     }
     try {

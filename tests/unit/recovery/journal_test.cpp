@@ -66,6 +66,29 @@ TEST_F(JournalTest, AHalfWrittenEntryGoesWithTheNextDaemon) {
   EXPECT_TRUE(std::filesystem::exists(folder + "/journal/notes.txt"));
 }
 
+/// As fallbackd 0.1 wrote it: whoever runs through an upgrade is adopted. A release that writes another form
+/// gets a fixture of its own, and may drop the one before the last.
+TEST_F(JournalTest, ReadsWhatTheReleaseBeforeWrote) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  std::filesystem::copy_file(JOURNAL_FIXTURES "/journal-0.1.json", folder + "/journal/0123456789ab.json");
+  const auto contents = journal->read();
+  ASSERT_TRUE(contents);
+  ASSERT_TRUE(contents->damaged.empty()) << contents->damaged[0].second.message();
+  ASSERT_EQ(contents->entries.size(), 1U);
+  const auto& entry = contents->entries[0];
+  EXPECT_EQ(entry.incident.id, "0123456789ab");
+  EXPECT_EQ(entry.incident.target.podName, "web-0");
+  EXPECT_EQ(entry.incident.target.container, "checkout");
+  EXPECT_EQ(entry.incident.binary.toString(), "checkout@1.8.3");
+  EXPECT_EQ(entry.incident.state, State::ready);
+  EXPECT_EQ(entry.incident.restarts, 2U);
+  EXPECT_EQ(entry.process.pid, 4711);
+  EXPECT_EQ(entry.process.startTime, 123456789U);
+  EXPECT_EQ(entry.process.cgroupLeaves.size(), 1U);
+  EXPECT_EQ(entry.process.logFile, "/var/log/pods/shop_web-0_7c3c5c5e/checkout-fallback/2.log");
+}
+
 TEST_F(JournalTest, DamagedEntriesAreReportedAndDoNotHideTheOthers) {
   auto journal = Journal::open(folder);
   ASSERT_TRUE(journal);

@@ -1,0 +1,286 @@
+// fallbackctl pack: images of signed binaries, made, shipped and shown by umoci and skopeo. A pack is its own
+// installer: beside the binaries it carries this program, so that it runs as an init container with nothing
+// else.
+#include "app/ctl/commands.hpp"
+#include "app/ctl/output.hpp"
+#include "app/ctl/program.hpp"
+#include "base/clock.hpp"
+#include "base/strings.hpp"
+#include "cache/attestation.hpp"
+#include "cache/elf.hpp"
+#include "cache/install.hpp"
+#include "cache/json.hpp"
+#include "sys/file.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::ctl {
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+constexpr const char* kLabel = "io.fallbackd.pack";
+constexpr std::size_t kMaxText = 1 << 20;
+
+struct BuildOptions {
+  std::string folder;
+  std::string keys;
+  unsigned threshold = 1;
+  std::string layout;
+  std::string tag = "pack";
+  std::vector<std::string> labels;
+};
+
+/// A private folder that goes with the object.
+class WorkFolder {
+ public:
+  static Result<WorkFolder> make() {
+    std::error_code error;
+    std::string pattern = (fs::temp_directory_path(error) / "fallbackd-pack.XXXXXX").string();
+    if (error || ::mkdtemp(pattern.data()) == nullptr) return failErrno(Stage::cli, "make " + pattern);
+    return WorkFolder(pattern);
+  }
+  WorkFolder(WorkFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  WorkFolder& operator=(WorkFolder&&) = delete;
+  ~WorkFolder() {
+    if (!path_.empty()) static_cast<void>(sys::removeTree(Stage::cli, path_));
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  explicit WorkFolder(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+/// SOURCE_DATE_EPOCH, or the beginning of time: the same binaries make the same image.
+std::string epoch() {
+  const char* const set = std::getenv("SOURCE_DATE_EPOCH");  // NOLINT(concurrency-mt-unsafe): one thread
+  const std::string_view text = set == nullptr ? "" : set;
+  const bool number = !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+  return number ? std::string(text) : "0";
+}
+
+Result<std::string> rfc3339OfEpoch() {
+  FB_TRY(auto text, runProgram({"date", "-u", "-d", "@" + epoch(), "+%Y-%m-%dT%H:%M:%SZ"}));
+  return std::string(trim(text));
+}
+
+Result<> copyProgram(const std::string& target) {
+  std::error_code error;
+  fs::copy_file("/proc/self/exe", target, error);
+  if (error) return fail(Stage::cli, Reason::system, "copy this program to " + target, error.value());
+  if (::chmod(target.c_str(), 0755) != 0) return failErrno(Stage::cli, "chmod " + target);
+  return {};
+}
+
+/// What the label says of the pack: for people and dashboards. Nodes believe the attestations only.
+Result<std::string> describe(const std::vector<cache::PackItem>& items) {
+  json::array list;
+  for (const auto& item : items) {
+    const auto& file = item.attestations.front();
+    FB_TRY(const auto text, sys::readFile(Stage::cli, file, kMaxText));
+    FB_TRY(const auto envelope, cache::parseEnvelope(text, file));
+    FB_TRY(const auto statement, cache::parseStatement(envelope.payload, file));
+    list.push_back(json::object{{"name", statement.ref.name},
+                                {"version", statement.ref.version},
+                                {"arch", statement.arch},
+                                {"sha256", statement.digest},
+                                {"expires", rfc3339(statement.expires)}});
+  }
+  return json::serialize(list);
+}
+
+Result<> writeImage(const BuildOptions& options, const std::string& root, const std::string& label) {
+  const std::string layer = root + ".tar";
+  FB_CHECK(runProgram({"tar", "--create", "--file", layer, "--directory", root, "--format=gnu", "--sort=name",
+                       "--owner=0", "--group=0", "--numeric-owner", "--mtime=@" + epoch(), "--exclude=.[!.]*",
+                       "fallbackctl", "pack"}));
+  const std::string image = options.layout + ":" + options.tag;
+  if (!fs::exists(options.layout + "/oci-layout")) {
+    FB_CHECK(runProgram({"umoci", "init", "--layout", options.layout}));
+  }
+  FB_TRY(const auto created, rfc3339OfEpoch());
+  FB_CHECK(runProgram({"umoci", "new", "--image", image}));
+  FB_CHECK(runProgram({"umoci", "raw", "add-layer", "--image", image, "--history.created", created,
+                       "--history.created_by", "fallbackctl pack build", layer}));
+  std::vector<std::string> config{"umoci",
+                                  "config",
+                                  "--image",
+                                  image,
+                                  "--no-history",
+                                  "--created",
+                                  created,
+                                  "--os",
+                                  "linux",
+                                  "--architecture",
+                                  std::string(cache::nodeArchitecture()),
+                                  "--config.entrypoint",
+                                  "/fallbackctl",
+                                  "--config.cmd",
+                                  "install",
+                                  "--config.cmd",
+                                  "--from",
+                                  "--config.cmd",
+                                  "/pack",
+                                  "--config.label",
+                                  std::string(kLabel) + "=" + label};
+  for (const auto& one : options.labels) config.insert(config.end(), {"--config.label", one});
+  FB_CHECK(runProgram(config));
+  FB_CHECK(runProgram({"umoci", "gc", "--layout", options.layout}));
+  return {};
+}
+
+int build(const BuildOptions& options) {
+  auto pack = cache::readPack(options.folder);
+  if (!pack) return complain(pack.error());
+  for (const auto& problem : pack->problems) complain(problem.message());
+  if (!pack->problems.empty()) return kFailed;
+  auto work = WorkFolder::make();
+  if (!work) return complain(work.error());
+  // Installed there as on a node: what a node would refuse is refused here.
+  const std::string root = work->path() + "/root";
+  config::CacheSettings settings;
+  settings.path = root + "/pack";
+  settings.keys = options.keys;
+  settings.threshold = options.threshold;
+  settings.state = work->path() + "/state";
+  const auto made = sys::makeDirs(Stage::cli, settings.path, 0755);
+  if (!made) return complain(made.error());
+  auto installer = cache::Installer::open(settings, ::geteuid());
+  if (!installer) return complain(installer.error());
+  const auto changes = installer->install(pack->items);
+  if (!changes) {
+    for (const auto& error : changes.error()) complain(error.message());
+    complain("no image was made: a node would refuse this pack");
+    return kFailed;
+  }
+  const auto written =
+      copyProgram(root + "/fallbackctl")
+          .and_then([&] { return describe(pack->items); })
+          .and_then([&](const std::string& label) { return writeImage(options, root, label); });
+  if (!written) return complain(written.error());
+  for (const auto& item : pack->items) std::printf("%s\n", item.ref.toString().c_str());
+  std::printf("in oci:%s:%s\n", options.layout.c_str(), options.tag.c_str());
+  return kOk;
+}
+
+int inspect(const std::string& image, const std::vector<std::string>& more, const std::string& format) {
+  const bool hasTransport = image.find("://") != std::string::npos || image.starts_with("oci:") ||
+                            image.starts_with("oci-archive:") || image.starts_with("dir:");
+  std::vector<std::string> argv{"skopeo", "inspect", "--no-tags"};
+  argv.insert(argv.end(), more.begin(), more.end());
+  argv.push_back(hasTransport ? image : "docker://" + image);
+  const auto text = runProgram(argv);
+  if (!text) return complain(text.error());
+  boost::system::error_code error;
+  const auto root = json::parse(*text, error);
+  const auto* const labels = !error && root.is_object() ? root.get_object().if_contains("Labels") : nullptr;
+  const auto* const label =
+      labels != nullptr && labels->is_object() ? labels->get_object().if_contains(kLabel) : nullptr;
+  const auto list =
+      label != nullptr && label->is_string() ? json::parse(label->get_string(), error) : json::value();
+  if (error || !list.is_array()) {
+    complain(image + " is no pack: it has no label " + kLabel + " as pack build writes it");
+    return kFailed;
+  }
+  if (format == "json") {
+    std::printf("%s\n", json::serialize(list).c_str());
+    return kOk;
+  }
+  std::vector<std::vector<std::string>> rows{{"NAME", "VERSION", "ARCH", "DIGEST", "EXPIRES"}};
+  for (const auto& item : list.get_array()) {
+    const auto* const object = item.if_object();
+    if (object == nullptr) continue;
+    const auto at = [&](const char* key) { return cache::stringAt(*object, key); };
+    rows.push_back(
+        {at("name"), at("version"), at("arch"), at("sha256").substr(0, 12), at("expires").substr(0, 10)});
+  }
+  printTable(rows);
+  return kOk;
+}
+
+int push(const std::string& source, const std::string& target, const std::vector<std::string>& more) {
+  std::vector<std::string> argv{"skopeo", "copy"};
+  argv.insert(argv.end(), more.begin(), more.end());
+  argv.push_back("oci:" + source);
+  argv.push_back(target.find("://") == std::string::npos ? "docker://" + target : target);
+  const auto done = runProgram(argv);
+  if (!done) return complain(done.error());
+  std::printf("%s", done->c_str());
+  return kOk;
+}
+
+void addBuild(CLI::App& pack, Run& run) {
+  auto options = std::make_shared<BuildOptions>();
+  auto* command =
+      pack.add_subcommand("build", "make an image of a folder of signed binaries, if nodes would take it");
+  command->add_option("--keys", options->keys, "folder of the public keys that nodes have")->required();
+  command->add_option("--threshold", options->threshold, "how many different keys must have signed")
+      ->capture_default_str();
+  command->add_option("--layout", options->layout, "OCI layout to write into (a folder; made if absent)")
+      ->required();
+  command->add_option("--tag", options->tag, "the image's name in the layout")->capture_default_str();
+  command->add_option("--label", options->labels,
+                      "NAME=VALUE, for example org.opencontainers.image.revision=...");
+  command
+      ->add_option("FOLDER", options->folder,
+                   "NAME-vVERSION and NAME-vVERSION.sigstore.json, as in the cache")
+      ->required();
+  command->callback([options, &run] { run = [options] { return build(*options); }; });
+}
+
+struct ShipOptions {
+  std::string first;
+  std::string second;
+  std::string format = "table";
+  std::vector<std::string> more;
+};
+
+void addPush(CLI::App& pack, Run& run) {
+  auto options = std::make_shared<ShipOptions>();
+  auto* command = pack.add_subcommand("push", "copy a pack from an OCI layout to a registry, with skopeo");
+  command->add_option("LAYOUT:TAG", options->first, "what build made")->required();
+  command->add_option("IMAGE", options->second, "registry.example.com/shop/fallback-pack:TAG")->required();
+  command->add_option("--skopeo", options->more, "an option for skopeo copy, for example --authfile=FILE")
+      ->allow_extra_args(false);
+  command->callback(
+      [options, &run] { run = [options] { return push(options->first, options->second, options->more); }; });
+}
+
+void addInspect(CLI::App& pack, Run& run) {
+  auto options = std::make_shared<ShipOptions>();
+  auto* command = pack.add_subcommand("inspect", "show what a pack says that it holds, with skopeo");
+  command->add_option("IMAGE", options->first, "an image of a registry, or oci:LAYOUT:TAG")->required();
+  command->add_option("-o,--output", options->format, "table or json")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  command->add_option("--skopeo", options->more, "an option for skopeo inspect, for example --authfile=FILE")
+      ->allow_extra_args(false);
+  command->callback([options, &run] {
+    run = [options] { return inspect(options->first, options->more, options->format); };
+  });
+}
+
+}  // namespace
+
+void addPack(CLI::App& app, Run& run) {
+  auto* pack = app.add_subcommand("pack", "images of signed binaries: build, push, inspect");
+  pack->require_subcommand(1);
+  addBuild(*pack, run);
+  addPush(*pack, run);
+  addInspect(*pack, run);
+}
+
+}  // namespace fallbackd::ctl

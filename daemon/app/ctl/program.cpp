@@ -1,0 +1,57 @@
+#include "app/ctl/program.hpp"
+
+#include "sys/fd.hpp"
+#include "sys/file.hpp"
+
+#include <array>
+#include <cerrno>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace fallbackd::ctl {
+
+namespace {
+
+constexpr std::size_t kMaxOutput = 16 << 20;
+
+/// posix_spawn's list of what is done to the descriptors.
+struct FileActions {
+  FileActions() { ::posix_spawn_file_actions_init(&list); }
+  FileActions(const FileActions&) = delete;
+  FileActions& operator=(const FileActions&) = delete;
+  ~FileActions() { ::posix_spawn_file_actions_destroy(&list); }
+  posix_spawn_file_actions_t list{};
+};
+
+}  // namespace
+
+Result<std::string> runProgram(const std::vector<std::string>& argv) {
+  std::array<int, 2> ends{-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failErrno(Stage::cli, "pipe");
+  const sys::UniqueFd out(ends[0]);
+  sys::UniqueFd in(ends[1]);
+  FileActions actions;
+  ::posix_spawn_file_actions_addopen(&actions.list, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&actions.list, in.get(), STDOUT_FILENO);
+  std::vector<std::string> words = argv;
+  std::vector<char*> pointers;
+  for (auto& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  pid_t pid = -1;
+  const int code = ::posix_spawnp(&pid, pointers[0], &actions.list, nullptr, pointers.data(), environ);
+  if (code == ENOENT) {
+    return fail(Stage::cli, Reason::not_found, argv[0] + " is not installed: apt-get install " + argv[0]);
+  }
+  if (code != 0) return failErrno(Stage::cli, "start " + argv[0], code);
+  in.reset();
+  auto text = sys::readAll(Stage::cli, out, kMaxOutput, "what " + argv[0] + " says");
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return text;
+  return fail(Stage::cli, Reason::invalid, argv[0] + " failed (see above)");
+}
+
+}  // namespace fallbackd::ctl

@@ -1,0 +1,15 @@
+// Other programs, for the subcommands that are a thin layer over the field's own tools.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <string>
+#include <vector>
+
+namespace fallbackd::ctl {
+
+/// Runs argv[0], found in PATH, to its end, without a shell; its stderr is ours. What it wrote to stdout, at
+/// most 16 MiB. Stage cli; reasons not_found (not installed), failed where its exit code is not 0.
+Result<std::string> runProgram(const std::vector<std::string>& argv);
+
+}  // namespace fallbackd::ctl
