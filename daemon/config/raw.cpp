@@ -40,11 +40,12 @@ void readCache(const Place& place, CacheSettings& out) {
   map.absolutePath("path", out.path);
   map.absolutePath("keys", out.keys);
   map.absolutePath("state", out.state);
-  if (const auto number = map.integer("threshold", 1, 16)) out.threshold = static_cast<unsigned>(*number);
+  if (const auto number = map.integer("threshold", 1, 16, out.threshold))
+    out.threshold = static_cast<unsigned>(*number);
   if (map.has("revoked")) map.absolutePath("revoked", out.revoked.emplace());
   map.duration("expiryGrace", out.expiryGrace, true);
   map.read("requirePie", out.requirePie);
-  if (const auto amount = map.bytes("memoryBudget")) out.memoryBudgetBytes = *amount;
+  if (const auto amount = map.bytes("memoryBudget", out.memoryBudgetBytes)) out.memoryBudgetBytes = *amount;
 }
 
 void readLogLimits(const Place& place, LogLimits& out) {
@@ -94,7 +95,7 @@ void readTls(const Place& place, std::optional<Tls>& out) {
 
 void readTelemetry(const Place& place, TelemetrySettings& out) {
   const MapReader map(place, {"listen", "tls", "tokenFile", "profiling", "socket", "logFormat", "logLevel"});
-  std::string listen;
+  std::string listen = out.listen.value_or("off");
   if (map.read("listen", listen)) {
     if (listen == "off") {
       out.listen.reset();
@@ -114,8 +115,10 @@ void readTelemetry(const Place& place, TelemetrySettings& out) {
                "leave it away, or name an address");
   }
   socketPath(map, "socket", out.socket);
-  if (const auto i = map.choice("logFormat", {"human", "json"})) out.logFormat = static_cast<LogFormat>(*i);
-  if (const auto i = map.choice("logLevel", {"debug", "info", "warn", "error"})) {
+  if (const auto i = map.choice("logFormat", {"human", "json"}, static_cast<std::size_t>(out.logFormat)))
+    out.logFormat = static_cast<LogFormat>(*i);
+  if (const auto i = map.choice("logLevel", {"debug", "info", "warn", "error"},
+                                static_cast<std::size_t>(out.logLevel))) {
     out.logLevel = static_cast<LogLevel>(*i);
   }
 }
@@ -125,7 +128,7 @@ void readDetectionDefaults(const Place& place, DetectionDefaults& out) {
   if (map.duration("reprobeInterval", out.reprobeInterval) && out.reprobeInterval < kLeastReprobeInterval) {
     map.problem("reprobeInterval", "so short that it burdens containerd", "write 100ms or more");
   }
-  if (const auto number = map.integer("maxConcurrentProbes", 1, 64)) {
+  if (const auto number = map.integer("maxConcurrentProbes", 1, 64, out.maxConcurrentProbes)) {
     out.maxConcurrentProbes = static_cast<unsigned>(*number);
   }
   readDetection(map, out.workloadDefaults);
@@ -191,6 +194,7 @@ void readDetection(const MapReader& map, DetectionSettings& out) {
   if (!list) return;
   CauseSet triggers;
   eachItem(*list, [&](const Place& item) {
+    item.oneOf(causeNames());
     const auto name = scalar(item, "the name of a cause");
     if (!name) return;
     if (const auto cause = parseCause(*name)) {
@@ -205,11 +209,10 @@ void readDetection(const MapReader& map, DetectionSettings& out) {
   out.triggers = std::move(triggers);
 }
 
-void readDocument(const std::string& file, std::string_view text, bool dropIn, Config& config,
-                  std::vector<RawWorkload>& workloads, Problems& problems) {
-  const auto document = parseDocument(file, text, problems);
-  if (!document) return;
-  const Place place{&*document, file, "", &problems};
+namespace {
+
+/// The whole of a file; a description of the main file where `place` is one.
+void readRoot(const Place& place, bool dropIn, Config& config, std::vector<RawWorkload>& workloads) {
   const MapReader map(place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection",
                               "registries", "podAnnotations", "workloads"});
   if (!map.valid()) return;
@@ -226,6 +229,25 @@ void readDocument(const std::string& file, std::string_view text, bool dropIn, C
   if (const auto list = map.find("workloads")) {
     eachItem(*list, [&](const Place& item) { workloads.push_back(readWorkload(item, config)); });
   }
+}
+
+}  // namespace
+
+void readDocument(const std::string& file, std::string_view text, bool dropIn, Config& config,
+                  std::vector<RawWorkload>& workloads, Problems& problems) {
+  const auto document = parseDocument(file, text, problems);
+  if (!document) return;
+  readRoot({&*document, file, "", &problems}, dropIn, config, workloads);
+}
+
+Description describeConfiguration() {
+  const Node nothing;
+  Problems problems;
+  Description description;
+  Config config;
+  std::vector<RawWorkload> workloads;
+  readRoot({&nothing, "", "", &problems, &description}, false, config, workloads);
+  return description;
 }
 
 }  // namespace fallbackd::config

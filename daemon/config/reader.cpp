@@ -34,11 +34,12 @@ std::string under(const std::string& path, std::string_view key) {
 }  // namespace
 
 void Place::problem(std::string message, std::string suggestion) const {
+  if (description != nullptr) return;
   problems->add(position(), path.empty() ? std::move(message) : path + ": " + message, std::move(suggestion));
 }
 
 void Place::wrongKind(std::string_view wanted, std::string suggestion) const {
-  if (node->reported) return;
+  if (node->reported || description != nullptr) return;
   if (suggestion.empty() && node->kind == Node::Kind::null) {
     suggestion = "give it a value, or remove the key";
   }
@@ -46,7 +47,18 @@ void Place::wrongKind(std::string_view wanted, std::string suggestion) const {
           std::move(suggestion));
 }
 
+void Place::oneOf(std::span<const std::string_view> words) const {
+  if (description == nullptr) return;
+  description->kind = Description::Kind::choice;
+  description->words.assign(words.begin(), words.end());
+}
+
 std::optional<std::string> scalar(const Place& place, std::string_view wanted) {
+  if (place.description != nullptr) {
+    if (place.description->kind == Description::Kind::unknown)
+      place.description->kind = Description::Kind::text;
+    return std::nullopt;
+  }
   if (place.node->kind != Node::Kind::scalar) {
     place.wrongKind(wanted);
     return std::nullopt;
@@ -59,6 +71,12 @@ std::optional<std::string> scalar(const Place& place, std::string_view wanted) {
 }
 
 std::optional<std::uint64_t> wholeNumber(const Place& place, std::uint64_t least, std::uint64_t most) {
+  if (place.description != nullptr) {
+    place.description->kind = Description::Kind::number;
+    place.description->least = least;
+    place.description->most = most;
+    return std::nullopt;
+  }
   const std::string wanted = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
   const auto text = scalar(place, wanted);
   if (!text) return std::nullopt;
@@ -79,6 +97,11 @@ std::string suggestFor(std::string_view word, std::span<const std::string_view> 
 }
 
 void eachItem(const Place& list, const std::function<void(const Place&)>& take) {
+  if (list.description != nullptr) {
+    list.description->kind = Description::Kind::list;
+    take({list.node, list.file, list.path + "[]", list.problems, &list.description->child("")});
+    return;
+  }
   if (list.node->kind != Node::Kind::list) {
     list.wrongKind("a list");
     return;
@@ -92,6 +115,13 @@ void eachItem(const Place& list, const std::function<void(const Place&)>& take) 
 
 void eachEntry(const Place& map,
                const std::function<void(const std::string&, const Place&, const Place&)>& take) {
+  if (map.description != nullptr) {
+    map.description->kind = Description::Kind::entries;
+    Description key;
+    take("", {map.node, map.file, map.path, map.problems, &key},
+         {map.node, map.file, under(map.path, "*"), map.problems, &map.description->child("")});
+    return;
+  }
   if (map.node->kind != Node::Kind::map) {
     map.wrongKind("a mapping of names to texts");
     return;
@@ -113,6 +143,12 @@ void eachEntry(const Place& map,
 
 MapReader::MapReader(Place place, std::initializer_list<std::string_view> keys) : place_(std::move(place)) {
   const std::span<const std::string_view> known(keys.begin(), keys.size());
+  if (place_.description != nullptr) {
+    place_.description->kind = Description::Kind::map;
+    for (const auto key : known) place_.description->child(std::string(key));
+    valid_ = true;
+    return;
+  }
   if (place_.node->kind != Node::Kind::map) {
     const bool empty = place_.node->kind == Node::Kind::null && !known.empty();
     place_.wrongKind("a mapping", empty ? "" : known.empty() ? "write {}" : "its keys are " + listed(known));
@@ -130,7 +166,18 @@ MapReader::MapReader(Place place, std::initializer_list<std::string_view> keys) 
   });
 }
 
+Description* MapReader::describing(std::string_view key, Description::Kind kind) const {
+  if (place_.description == nullptr) return nullptr;
+  auto& child = place_.description->child(std::string(key));
+  child.kind = kind;
+  return &child;
+}
+
 std::optional<Place> MapReader::find(std::string_view key) const {
+  if (place_.description != nullptr) {
+    return Place{place_.node, place_.file, under(place_.path, key), place_.problems,
+                 &place_.description->child(std::string(key))};
+  }
   const auto found = values_.find(key);
   if (found == values_.end()) return std::nullopt;
   return Place{found->second.node, place_.file, under(place_.path, key), place_.problems};
@@ -138,6 +185,10 @@ std::optional<Place> MapReader::find(std::string_view key) const {
 
 std::optional<Place> MapReader::require(std::string_view key, std::string_view example) const {
   auto value = find(key);
+  if (value && value->description != nullptr) {
+    value->description->required = true;
+    value->description->example = example;
+  }
   if (!value && valid_) {
     place_.problem("key " + quoted(key) + " is missing",
                    "add " + std::string(key) + ": " + std::string(example));
@@ -156,6 +207,10 @@ void MapReader::forbid(std::string_view key, std::string message, std::string su
 }
 
 bool MapReader::read(std::string_view key, std::string& out) const {
+  if (auto* const described = describing(key, Description::Kind::text)) {
+    described->defaultValue = out;
+    return false;
+  }
   const auto value = find(key);
   if (!value) return false;
   auto text = scalar(*value, "a text");
@@ -169,6 +224,10 @@ bool MapReader::read(std::string_view key, std::string& out) const {
 }
 
 bool MapReader::read(std::string_view key, bool& out) const {
+  if (auto* const described = describing(key, Description::Kind::boolean)) {
+    described->defaultValue = out ? "true" : "false";
+    return false;
+  }
   const auto value = find(key);
   if (!value) return false;
   const auto text = scalar(*value, "true or false");
@@ -187,6 +246,11 @@ bool MapReader::read(std::string_view key, bool& out) const {
 }
 
 bool MapReader::read(std::string_view key, std::vector<std::string>& out) const {
+  if (auto* const described = describing(key, Description::Kind::list)) {
+    described->child("").kind = Description::Kind::text;
+    described->defaultValue = "[" + join(out, ", ") + "]";
+    return false;
+  }
   const auto value = find(key);
   if (!value) return false;
   std::vector<std::string> list;
@@ -207,6 +271,10 @@ bool MapReader::absolutePath(std::string_view key, std::string& out) const {
 }
 
 bool MapReader::duration(std::string_view key, std::chrono::nanoseconds& out, bool mayBeZero) const {
+  if (auto* const described = describing(key, Description::Kind::duration)) {
+    described->defaultValue = formatDuration(out);
+    return false;
+  }
   const auto value = find(key);
   if (!value) return false;
   const auto text = scalar(*value, "a duration");
@@ -225,13 +293,24 @@ bool MapReader::duration(std::string_view key, std::chrono::nanoseconds& out, bo
   return false;
 }
 
-std::optional<std::uint64_t> MapReader::integer(std::string_view key, std::uint64_t least,
-                                                std::uint64_t most) const {
+std::optional<std::uint64_t> MapReader::integer(std::string_view key, std::uint64_t least, std::uint64_t most,
+                                                std::optional<std::uint64_t> otherwise) const {
+  if (auto* const described = describing(key, Description::Kind::number)) {
+    described->least = least;
+    described->most = most;
+    if (otherwise) described->defaultValue = std::to_string(*otherwise);
+    return std::nullopt;
+  }
   const auto value = find(key);
   return value ? wholeNumber(*value, least, most) : std::nullopt;
 }
 
-std::optional<std::uint64_t> MapReader::bytes(std::string_view key) const {
+std::optional<std::uint64_t> MapReader::bytes(std::string_view key,
+                                              std::optional<std::uint64_t> otherwise) const {
+  if (auto* const described = describing(key, Description::Kind::bytes)) {
+    if (otherwise) described->defaultValue = std::to_string(*otherwise >> 20) + "Mi";
+    return std::nullopt;
+  }
   const auto value = find(key);
   if (!value) return std::nullopt;
   const auto text = scalar(*value, "an amount of bytes");
@@ -247,7 +326,13 @@ std::optional<std::uint64_t> MapReader::bytes(std::string_view key) const {
 }
 
 std::optional<std::size_t> MapReader::choice(std::string_view key,
-                                             std::initializer_list<std::string_view> words) const {
+                                             std::initializer_list<std::string_view> words,
+                                             std::optional<std::size_t> otherwise) const {
+  if (auto* const described = describing(key, Description::Kind::choice)) {
+    described->words.assign(words.begin(), words.end());
+    if (otherwise) described->defaultValue = described->words[*otherwise];
+    return std::nullopt;
+  }
   const auto value = find(key);
   if (!value) return std::nullopt;
   const std::span<const std::string_view> known(words.begin(), words.size());

@@ -1,6 +1,7 @@
 // Reading typed values out of a document: every wrong thing becomes a problem, and reading goes on.
 #pragma once
 
+#include "config/description.hpp"
 #include "config/document.hpp"
 #include "config/problems.hpp"
 
@@ -24,11 +25,15 @@ struct Place {
   std::string file;
   std::string path;
   Problems* problems = nullptr;
+  /// Set: there is no document. The readers tell what they would take, and find everything to be there.
+  Description* description = nullptr;
 
   [[nodiscard]] Position position() const { return {file, node->line, node->column}; }
   void problem(std::string message, std::string suggestion = {}) const;
   /// "must be WANTED, but is a list"
   void wrongKind(std::string_view wanted, std::string suggestion = {}) const;
+  /// The texts that the reading code will take, where it compares them itself.
+  void oneOf(std::span<const std::string_view> words) const;
 };
 
 /// The text of a scalar; reports and returns nothing where it is a list, a mapping or null, or has a NUL.
@@ -71,18 +76,23 @@ class MapReader {
   /// A path that begins with /. A path that does not is reported, and set all the same.
   bool absolutePath(std::string_view key, std::string& out) const;
   bool duration(std::string_view key, std::chrono::nanoseconds& out, bool mayBeZero = false) const;
-  std::optional<std::uint64_t> integer(std::string_view key, std::uint64_t least, std::uint64_t most) const;
+  // `otherwise` is what holds without the key: for the description only.
+  std::optional<std::uint64_t> integer(std::string_view key, std::uint64_t least, std::uint64_t most,
+                                       std::optional<std::uint64_t> otherwise = {}) const;
   /// Kubernetes quantity of bytes, at least 1 MiB: 2097152, 64Mi, 1G.
-  std::optional<std::uint64_t> bytes(std::string_view key) const;
+  std::optional<std::uint64_t> bytes(std::string_view key, std::optional<std::uint64_t> otherwise = {}) const;
   /// The index of the value in a closed list of words.
-  std::optional<std::size_t> choice(std::string_view key,
-                                    std::initializer_list<std::string_view> words) const;
+  std::optional<std::size_t> choice(std::string_view key, std::initializer_list<std::string_view> words,
+                                    std::optional<std::size_t> otherwise = {}) const;
 
  private:
   struct Value {
     const Node* node = nullptr;
     Position key;
   };
+  /// What stands at the key, where this is a description; nullptr where it is a document.
+  [[nodiscard]] Description* describing(std::string_view key, Description::Kind kind) const;
+
   Place place_;
   bool valid_ = false;
   std::map<std::string, Value, std::less<>> values_;

@@ -24,5 +24,6 @@ void addExplain(CLI::App& app, Run& run);
 void addCompletion(CLI::App& app, Run& run);
 void addPack(CLI::App& app, Run& run);
 void addInit(CLI::App& app, Run& run);
+void addDescribeConfig(CLI::App& app, Run& run);
 
 }  // namespace fallbackd::ctl

@@ -140,7 +140,7 @@ void writeImage(const Source& source, Writer& out) {
 void writeArguments(const Source& source, Writer& out) {
   auto args = textsOf(at(*source.container, "command"));
   if (!args.empty()) {
-    out.note("in the container " + quoted(args.front()) + " is started; here the binary is");
+    out.note("in the container " + fallbackd::quoted(args.front()) + " is started; here the binary is");
     args.erase(args.begin());
   }
   const auto more = textsOf(at(*source.container, "args"));
@@ -351,8 +351,9 @@ void addObject(const Node& object, Starter& starter, config::Problems& problems)
     writeReadiness(source, out);
     writeLimits(source, out);
     nameTheRest(source, out);
-    starter.yaml += "  # " + quoted(source.owner) + ", container " + quoted(at(container, "name").text) +
-                    "\n  - name: " + quote(source.name) + "\n" + out.text();
+    starter.yaml += "  # " + fallbackd::quoted(source.owner) + ", container " +
+                    fallbackd::quoted(at(container, "name").text) + "\n  - name: " + quote(source.name) +
+                    "\n" + out.text();
     starter.openPoints += out.openPoints();
     ++starter.workloads;
   }

@@ -1,0 +1,129 @@
+// What each key is for, in a line: all that the reading code cannot tell of itself.
+#include "config/description.hpp"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
+namespace fallbackd::config {
+
+namespace {
+
+constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
+    {"apiVersion", "The form of this file: `fallbackd.io/v1`."},
+    {"containerd", "The container runtime."},
+    {"containerd.socket", "Where containerd listens."},
+    {"containerd.namespace", "containerd's namespace of Kubernetes."},
+    {"containerd.resyncInterval", "How often all pods are listed anew: a missed event costs at most this."},
+    {"containerd.sandboxImage", "The pause image, where containerd (2.x) does not tell which it is."},
+    {"cache", "The binaries, and what makes them trusted."},
+    {"cache.path", "The folder of binaries and attestations: NAME-vVERSION, NAME-vVERSION.sigstore.json."},
+    {"cache.keys", "The folder of public keys (PEM, *.pub or *.pem). What none of them signed never runs."},
+    {"cache.threshold", "So many different keys must have signed a binary."},
+    {"cache.state", "Where the highest version ever accepted of each name is kept."},
+    {"cache.revoked", "A file of SHA-256 digests, one a line, that are never admitted."},
+    {"cache.expiryGrace", "How much longer an expired attestation is used."},
+    {"cache.requirePie", "Only binaries that the kernel can place at random addresses."},
+    {"cache.memoryBudget", "Admitted binaries are kept in memory up to this."},
+    {"launcher", "How fallbacks are started, and what workloads may ask for."},
+    {"launcher.runDir", "The journal and the log pipes; must survive a restart of the daemon."},
+    {"launcher.kubeletPods", "kubelet's folder of pods, where their volumes are."},
+    {"launcher.allowHostNetwork", "Fallbacks for pods in the node's own network, too."},
+    {"telemetry", "What fallbackd tells of itself."},
+    {"telemetry.listen", "ADDRESS:PORT of /metrics, /healthz, /readyz; `off` for none."},
+    {"telemetry.socket", "The socket of fallbackctl status; root's alone."},
+    {"telemetry.logFormat", "Lines for people, or JSON."},
+    {"telemetry.logLevel", "The least important lines that are written."},
+    {"detection", "When a pull counts as failed; for workloads that say nothing of their own."},
+    {"detection.reprobeInterval", "How often a registry that failed is asked again."},
+    {"detection.maxConcurrentProbes", "Probe pulls at once, in all; two a registry."},
+    {"detection.triggers", "The causes that start a fallback."},
+    {"detection.triggers[]", "A cause."},
+    {"detection.stallTimeout", "A pull that neither ends nor moves for this long has failed."},
+    {"registries", "Credentials of the probe pulls; without them a 401 decides nothing."},
+    {"registries[]", "A registry."},
+    {"registries[].host", "The host, with its port, as images name it."},
+    {"registries[].dockerconfigjson", "A file as Docker writes it; read again at each probe."},
+    {"podAnnotations", "Pods that choose their binary themselves, by fallbackd.io/binary.CONTAINER."},
+    {"podAnnotations.namespaces", "Where such annotations count; nowhere by default."},
+    {"podAnnotations.namespaces[]", "A namespace."},
+    {"workloads", "Which pods get which binary when their image cannot be pulled."},
+    {"workloads[]", "A workload."},
+    {"workloads[].name", "Its name in logs, metrics and status."},
+    {"workloads[].match", "Which pods, and which of their containers; all must hold."},
+    {"workloads[].match.namespace", "The pod's namespace; every one without it."},
+    {"workloads[].match.labels", "Labels that the pod must have."},
+    {"workloads[].match.labels.*", "The label's value."},
+    {"workloads[].match.container", "The container's name."},
+    {"workloads[].image", "The image that kubelet would pull, as the pod names it."},
+    {"workloads[].binary", "NAME@VERSION of the binary in the cache."},
+    {"workloads[].args", "The arguments."},
+    {"workloads[].args[]", "An argument."},
+    {"workloads[].env",
+     "Environment variables, beside POD_NAME, POD_NAMESPACE, POD_IP, NODE_NAME and HOSTNAME."},
+    {"workloads[].env.*", "The variable's value."},
+    {"workloads[].workingDir", "Where it starts."},
+    {"workloads[].user", "As whom it runs."},
+    {"workloads[].user.uid", "User id; 65532 by default."},
+    {"workloads[].user.gid", "Group id; 65532 by default."},
+    {"workloads[].user.groups", "Further groups, for example the pod's fsGroup."},
+    {"workloads[].user.groups[]", "A group id."},
+    {"workloads[].user.allowRoot", "uid 0 has to be asked for twice."},
+    {"workloads[].volumes", "Volumes of the pod, as kubelet has mounted them already."},
+    {"workloads[].volumes[]", "A volume."},
+    {"workloads[].volumes[].name", "Its name in the pod."},
+    {"workloads[].volumes[].type", "Its kind in the pod."},
+    {"workloads[].volumes[].mountPath", "Where it is inside."},
+    {"workloads[].volumes[].subPath", "This part of it only."},
+    {"workloads[].volumes[].readOnly", "Not writable; emptyDir is by default."},
+    {"workloads[].healthCheck", "The binary itself, run in the pod before it is started."},
+    {"workloads[].healthCheck.args", "The arguments of that run."},
+    {"workloads[].healthCheck.args[]", "An argument."},
+    {"workloads[].healthCheck.timeout", "It must end well within this."},
+    {"workloads[].readiness", "When it counts as serving: one of tcp, http, exec."},
+    {"workloads[].readiness.tcp", "When a connection is accepted."},
+    {"workloads[].readiness.tcp.port", "The port, on the pod's address."},
+    {"workloads[].readiness.http", "When GET is answered with 200 to 399."},
+    {"workloads[].readiness.http.port", "The port, on the pod's address."},
+    {"workloads[].readiness.http.path", "What is asked for."},
+    {"workloads[].readiness.exec", "As soon as the process is up: `{}`."},
+    {"workloads[].readiness.timeout", "Not ready by then: the recovery has failed."},
+    {"workloads[].detection", "As above, for this workload."},
+    {"workloads[].detection.triggers", "The causes that start a fallback."},
+    {"workloads[].detection.triggers[]", "A cause."},
+    {"workloads[].detection.stallTimeout", "A pull that neither ends nor moves for this long has failed."},
+    {"workloads[].detection.imagePullPolicy",
+     "As in the pod: with Always the registry is asked though the image is there."},
+    {"workloads[].startAfter", "Init containers that must have ended well first."},
+    {"workloads[].startAfter[]", "The name of an init container."},
+    {"workloads[].dockerconfigjson", "Credentials of this workload's probe pulls; else those of registries."},
+    {"workloads[].handBack", "When it makes room for the real container."},
+    {"workloads[].handBack.on", "When the container is made, or as soon as its image is here."},
+    {"workloads[].handBack.grace", "From SIGTERM to SIGKILL then."},
+    {"workloads[].resources", "Limits of its own, below those of the pod."},
+    {"workloads[].resources.memory", "Memory."},
+    {"workloads[].resources.cpu", "CPUs: `500m`, `2`."},
+    {"workloads[].resources.pids", "Processes and threads."},
+    {"workloads[].restart", "When the fallback itself dies."},
+    {"workloads[].restart.initialDelay", "The first pause; doubled each time."},
+    {"workloads[].restart.maxDelay", "The longest pause."},
+    {"workloads[].restart.resetAfter", "Having run this long forgets earlier deaths."},
+    {"workloads[].terminationGrace", "From SIGTERM to SIGKILL when the pod goes."},
+};
+
+}  // namespace
+
+std::string purposeOf(const std::string& path) {
+  const auto* const found = std::find_if(std::begin(kPurposes), std::end(kPurposes),
+                                         [&](const auto& one) { return one.first == path; });
+  return found == std::end(kPurposes) ? "" : std::string(found->second);
+}
+
+std::vector<std::string> purposes() {
+  std::vector<std::string> paths;
+  for (const auto& one : kPurposes) paths.emplace_back(one.first);
+  return paths;
+}
+
+}  // namespace fallbackd::config
