@@ -95,7 +95,7 @@ class SchemaWriter {
     out_ << in << "\"type\": \"object\",\n" << in << "\"additionalProperties\": false,\n";
     std::string required;
     for (const auto& child : node.below) {
-      if (child->required) required += (required.empty() ? "" : ", ") + quote(child->key);
+      if (node.required(*child)) required += (required.empty() ? "" : ", ") + quote(child->key);
     }
     if (!required.empty()) out_ << in << "\"required\": [" << required << "],\n";
     out_ << in << "\"properties\": {";
@@ -144,7 +144,7 @@ void writeRows(const Description& node, const std::string& path, std::ostringstr
     const auto where = childPath(path, node, *child);
     const bool item = child->key.empty();
     if (!item) {
-      const auto value = child->required               ? "required, `" + child->example + "`"
+      const auto value = node.required(*child)         ? "required, `" + child->example + "`"
                          : child->defaultValue.empty() ? ""
                                                        : "`" + child->defaultValue + "`";
       out << "| `" << where << "` | " << typeOf(*child) << " | " << value << " | " << purposeOf(where)

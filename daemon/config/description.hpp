@@ -1,6 +1,7 @@
 // What the configuration's keys are, as the reading code itself tells it: the readers run once over no
-// document at all, and each call for a value leaves what it would have taken. So keys, types, limits and
-// defaults of the editors' schema and of the reference page cannot differ from what is read.
+// document at all, and each call for a value leaves what it would have taken; once more for each word of
+// their choices, since those decide what else is read. So keys, types, limits and defaults of the editors'
+// schema and of the reference page cannot differ from what is read.
 #pragma once
 
 #include <cstdint>
@@ -24,16 +25,21 @@ struct Description {
     choice,  // one of `words`
   };
   Kind kind = Kind::unknown;
-  std::string key;  // in the mapping above it; empty for an item
-  bool required = false;
-  std::string example;       // of a required key
+  std::string key;           // in the mapping above it; empty for an item
+  std::string example;       // of a key that is demanded, always or sometimes
   std::string defaultValue;  // as it is written; empty: none, or not a plain one
   std::vector<std::string> words;
   std::uint64_t least = 0;
   std::uint64_t most = 0;
+  unsigned visits = 0;   // of a map: how often it was read
+  unsigned demands = 0;  // how often the key was demanded in the map above it
   std::vector<std::unique_ptr<Description>> below;
 
   /// The one with that key; made where it is not there.
+  /// In every case, not only with some choice of another key.
+  [[nodiscard]] bool required(const Description& child) const {
+    return child.demands > 0 && child.demands >= visits;
+  }
   Description& child(const std::string& name) {
     for (const auto& one : below) {
       if (one->key == name) return *one;

@@ -50,8 +50,9 @@ void readCache(const Place& place, CacheSettings& out) {
 
 void readLogLimits(const Place& place, LogLimits& out) {
   const MapReader map(place, {"maxSize", "maxFiles"});
-  if (const auto amount = map.bytes("maxSize")) out.maxBytes = *amount;
-  if (const auto number = map.integer("maxFiles", 2, 100)) out.maxFiles = static_cast<unsigned>(*number);
+  if (const auto amount = map.bytes("maxSize", out.maxBytes)) out.maxBytes = *amount;
+  if (const auto number = map.integer("maxFiles", 2, 100, out.maxFiles))
+    out.maxFiles = static_cast<unsigned>(*number);
 }
 
 void readHostPaths(const Place& place, std::vector<std::string>& out) {
@@ -244,9 +245,12 @@ Description describeConfiguration() {
   const Node nothing;
   Problems problems;
   Description description;
-  Config config;
-  std::vector<RawWorkload> workloads;
-  readRoot({&nothing, "", "", &problems, &description}, false, config, workloads);
+  constexpr std::size_t kMostWords = 12;  // of any choice
+  for (std::size_t variant = 0; variant <= kMostWords; ++variant) {
+    Config config;
+    std::vector<RawWorkload> workloads;
+    readRoot({&nothing, "", "", &problems, &description, variant}, false, config, workloads);
+  }
   return description;
 }
 

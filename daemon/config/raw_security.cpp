@@ -69,8 +69,8 @@ bool readDnsLabel(const MapReader& map, std::string_view key, std::string& out) 
 
 void readUser(const Place& place, User& out) {
   const MapReader map(place, {"uid", "gid", "groups", "allowRoot"});
-  if (const auto number = map.integer("uid", 0, kMaxId)) out.uid = static_cast<uid_t>(*number);
-  if (const auto number = map.integer("gid", 0, kMaxId)) out.gid = static_cast<gid_t>(*number);
+  if (const auto number = map.integer("uid", 0, kMaxId, out.uid)) out.uid = static_cast<uid_t>(*number);
+  if (const auto number = map.integer("gid", 0, kMaxId, out.gid)) out.gid = static_cast<gid_t>(*number);
   if (const auto groups = map.find("groups")) {
     eachItem(*groups, [&](const Place& item) {
       if (const auto number = wholeNumber(item, 0, kMaxId)) out.groups.push_back(static_cast<gid_t>(*number));

@@ -94,13 +94,15 @@ void readLiveness(const Place& place, std::optional<Liveness>& out) {
   if (const auto http = map.find("http")) liveness.when = readHttp(*http);
   map.duration("interval", liveness.interval);
   map.duration("timeout", liveness.timeout);
-  if (const auto number = map.integer("failures", 1, 100)) liveness.failures = static_cast<unsigned>(*number);
+  if (const auto number = map.integer("failures", 1, 100, liveness.failures))
+    liveness.failures = static_cast<unsigned>(*number);
 }
 
 void readWorkloadDetection(const Place& place, DetectionSettings& out) {
   const MapReader map(place, {"triggers", "stallTimeout", "imagePullPolicy"});
   readDetection(map, out);
-  if (const auto i = map.choice("imagePullPolicy", {"IfNotPresent", "Always", "Never"})) {
+  if (const auto i = map.choice("imagePullPolicy", {"IfNotPresent", "Always", "Never"},
+                                static_cast<std::size_t>(out.pullPolicy))) {
     out.pullPolicy = static_cast<PullPolicy>(*i);
   }
 }
@@ -117,7 +119,8 @@ void readStartAfter(const Place& place, const std::string& own, std::vector<std:
 
 void readHandBack(const Place& place, HandBack& out) {
   const MapReader map(place, {"on", "grace"});
-  if (const auto i = map.choice("on", {"container", "image"})) out.on = static_cast<HandBackOn>(*i);
+  if (const auto i = map.choice("on", {"container", "image"}, static_cast<std::size_t>(out.on)))
+    out.on = static_cast<HandBackOn>(*i);
   map.duration("grace", out.grace, true);
 }
 

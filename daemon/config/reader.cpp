@@ -99,7 +99,7 @@ std::string suggestFor(std::string_view word, std::span<const std::string_view> 
 void eachItem(const Place& list, const std::function<void(const Place&)>& take) {
   if (list.description != nullptr) {
     list.description->kind = Description::Kind::list;
-    take({list.node, list.file, list.path + "[]", list.problems, &list.description->child("")});
+    take({list.node, list.file, list.path + "[]", list.problems, &list.description->child(""), list.variant});
     return;
   }
   if (list.node->kind != Node::Kind::list) {
@@ -118,8 +118,8 @@ void eachEntry(const Place& map,
   if (map.description != nullptr) {
     map.description->kind = Description::Kind::entries;
     Description key;
-    take("", {map.node, map.file, map.path, map.problems, &key},
-         {map.node, map.file, under(map.path, "*"), map.problems, &map.description->child("")});
+    take("", {map.node, map.file, map.path, map.problems, &key, map.variant},
+         {map.node, map.file, under(map.path, "*"), map.problems, &map.description->child(""), map.variant});
     return;
   }
   if (map.node->kind != Node::Kind::map) {
@@ -145,6 +145,7 @@ MapReader::MapReader(Place place, std::initializer_list<std::string_view> keys) 
   const std::span<const std::string_view> known(keys.begin(), keys.size());
   if (place_.description != nullptr) {
     place_.description->kind = Description::Kind::map;
+    ++place_.description->visits;
     for (const auto key : known) place_.description->child(std::string(key));
     valid_ = true;
     return;
@@ -175,8 +176,12 @@ Description* MapReader::describing(std::string_view key, Description::Kind kind)
 
 std::optional<Place> MapReader::find(std::string_view key) const {
   if (place_.description != nullptr) {
-    return Place{place_.node, place_.file, under(place_.path, key), place_.problems,
-                 &place_.description->child(std::string(key))};
+    return Place{place_.node,
+                 place_.file,
+                 under(place_.path, key),
+                 place_.problems,
+                 &place_.description->child(std::string(key)),
+                 place_.variant};
   }
   const auto found = values_.find(key);
   if (found == values_.end()) return std::nullopt;
@@ -186,7 +191,7 @@ std::optional<Place> MapReader::find(std::string_view key) const {
 std::optional<Place> MapReader::require(std::string_view key, std::string_view example) const {
   auto value = find(key);
   if (value && value->description != nullptr) {
-    value->description->required = true;
+    ++value->description->demands;
     value->description->example = example;
   }
   if (!value && valid_) {
@@ -331,6 +336,7 @@ std::optional<std::size_t> MapReader::choice(std::string_view key,
   if (auto* const described = describing(key, Description::Kind::choice)) {
     described->words.assign(words.begin(), words.end());
     if (otherwise) described->defaultValue = described->words[*otherwise];
+    if (place_.variant > 0 && place_.variant <= words.size()) return place_.variant - 1;
     return std::nullopt;
   }
   const auto value = find(key);

@@ -27,6 +27,7 @@ struct Place {
   Problems* problems = nullptr;
   /// Set: there is no document. The readers tell what they would take, and find everything to be there.
   Description* description = nullptr;
+  std::size_t variant = 0;  // of a description: every choice is the word of this number, from 1; 0: absent
 
   [[nodiscard]] Position position() const { return {file, node->line, node->column}; }
   void problem(std::string message, std::string suggestion = {}) const;
