@@ -115,7 +115,10 @@ MetricFamilies::MetricFamilies()
           gauge("fallbackd_workload_containers",
                 "Real containers of the workload on this node, by whether the version in their image's "
                 "tag is that of the binary.",
-                {workload(), {"version", "same, other, unknown (no version in the tag)"}})),
+                {workload(),
+                 {"version",
+                  "same, other, unknown (no version in the tag, or the runtime tells only the image's id, as "
+                  "containerd before 2)"}})),
       admissions(counter("fallbackd_admissions_total", "Admissions of binaries.",
                          {{"result", "admitted, or the reason of the refusal"}})),
       residentBytes(
