@@ -23,6 +23,8 @@ namespace v1 = runtime::v1;
 
 constexpr auto kReadyDeadline = std::chrono::seconds(30);
 constexpr auto kCallDeadline = std::chrono::seconds(30);
+const std::string kUsualRoot = "/var/lib/containerd";
+const std::string kUsualState = "/run/containerd";
 
 /// Processes whose command line has this text; for the shims, which are nobody's children but init's.
 std::vector<pid_t> processesNaming(const std::string& text) {
@@ -74,6 +76,7 @@ Result<std::unique_ptr<ContainerdNode>> ContainerdNode::start(NodeOptions option
   std::unique_ptr<ContainerdNode> node(new ContainerdNode(std::move(options)));
   FB_CHECK(node->writeConfig());
   if (node->options_.rootMiB != 0) FB_CHECK(node->mountRoot());
+  if (node->options_.usualPlaces) FB_CHECK(node->bindRoot());
   const fs::path archive = node->folder_ / "pause.tar";
   FB_CHECK(writeOciArchive(pauseImage(), archive));
   FB_CHECK(node->launch());
@@ -97,9 +100,10 @@ Result<> ContainerdNode::writeConfig() const {
   fs::create_directories(folder_ / "cni");
   fs::create_directories(registryConfigDir());
   std::ofstream config(folder_ / "config.toml");
+  const auto root = options_.usualPlaces ? kUsualRoot : (folder_ / "root").string();
+  const auto state = options_.usualPlaces ? kUsualState : (folder_ / "state").string();
   config << "version = 2\n"
-         << "root = '" << (folder_ / "root").string() << "'\nstate = '" << (folder_ / "state").string()
-         << "'\n"
+         << "root = '" << root << "'\nstate = '" << state << "'\n"
          << (options_.metricsPort == 0
                  ? std::string()
                  : "[metrics]\n  address = '127.0.0.1:" + std::to_string(options_.metricsPort) + "'\n")
@@ -156,6 +160,16 @@ Result<> ContainerdNode::mountRoot() const {
       {.argv = {"truncate", "-s", std::to_string(options_.rootMiB) + "M", file}, .env = {}, .output = {}}));
   FB_CHECK(runOk({.argv = {"mkfs.ext4", "-q", "-m", "0", file}, .env = environment(), .output = {}}));
   FB_CHECK(runOk({.argv = {"mount", "-o", "loop", file, root}, .env = {}, .output = {}}));
+  return {};
+}
+
+/// Not on /var/lib itself, which is an overlay here: no overlay can be made upon it.
+Result<> ContainerdNode::bindRoot() const {
+  const auto root = (folder_ / "root").string();
+  FB_CHECK(sys::makeDirs(Stage::cli, root, 0711));
+  FB_CHECK(sys::makeDirs(Stage::cli, kUsualRoot, 0711));
+  FB_CHECK(sys::makeDirs(Stage::cli, kUsualState, 0711));
+  FB_CHECK(runOk({.argv = {"mount", "--bind", root, kUsualRoot}, .env = {}, .output = {}}));
   return {};
 }
 

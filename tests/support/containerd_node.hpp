@@ -27,6 +27,8 @@ struct NodeOptions {
   std::filesystem::path verifiers = {};
   /// Set: containerd's root is a file system of so many MiB of its own, in a loop-mounted file.
   unsigned rootMiB = 0;
+  /// Root and state at /var/lib/containerd and /run/containerd, as a node has them; both are the run's own.
+  bool usualPlaces = false;
 };
 
 /// Used by one thread; the stubs may be used by any. The destructor kills containerd and its shims; pods
@@ -70,6 +72,7 @@ class ContainerdNode {
   explicit ContainerdNode(NodeOptions options);
   Result<> writeConfig() const;
   [[nodiscard]] Result<> mountRoot() const;
+  [[nodiscard]] Result<> bindRoot() const;
   Result<> launch();
   Result<> waitReady();
   [[nodiscard]] std::map<std::string, std::string> environment() const;
