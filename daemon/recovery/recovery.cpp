@@ -171,7 +171,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
     phase(Phase::health_check, times.healthChecked - times.prepared);
     phase(Phase::exec, times.started - times.healthChecked);
   }
-  incident_.state = State::health_checked;
+  reach(State::health_checked, times.healthChecked);
   reach(State::started, times.started);
   record();
   co_return Result<>{};

@@ -2,8 +2,11 @@
 
 #include "base/clock.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/json.hpp>
@@ -31,14 +34,53 @@ std::string number(double value) {
   return {text.data(), static_cast<std::size_t>(size)};
 }
 
+constexpr std::size_t kLongest = 4096;  // of a value: CRI's logs cut lines at 16 KiB
+
+/// The length of the UTF-8 character at the beginning of `text`, 0 where there is none, or it is one that
+/// steers a terminal or ends a line.
+std::size_t characterAt(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  const auto follows = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
+  const unsigned first = byte(0);
+  if (first < 0x80) return first == 0x7f ? 0 : 1;
+  if (first >= 0xc2 && first <= 0xdf && follows(1)) return first == 0xc2 && byte(1) < 0xa0 ? 0 : 2;
+  if (first >= 0xe0 && first <= 0xef && follows(1) && follows(2)) {
+    const bool overlong = first == 0xe0 && byte(1) < 0xa0;
+    const bool surrogate = first == 0xed && byte(1) > 0x9f;
+    const bool separator = first == 0xe2 && byte(1) == 0x80 && (byte(2) == 0xa8 || byte(2) == 0xa9);
+    return overlong || surrogate || separator ? 0 : 3;
+  }
+  if (first >= 0xf0 && first <= 0xf4 && follows(1) && follows(2) && follows(3)) {
+    const bool outside = (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) > 0x8f);
+    return outside ? 0 : 4;
+  }
+  return 0;
+}
+
+/// Texts of others, such as error messages of registries: what is no UTF-8 or steers a terminal becomes
+/// U+FFFD, what is too long is cut. Control characters below U+0020 stay: JSON escapes them.
+std::string clean(std::string_view text) {
+  std::string out;
+  while (!text.empty() && out.size() < kLongest) {
+    const auto size = characterAt(text);
+    out.append(size == 0 ? std::string_view("\xef\xbf\xbd") : text.substr(0, size));
+    text.remove_prefix(std::max<std::size_t>(size, 1));
+  }
+  if (!text.empty()) out.append("…");
+  return out;
+}
+
 /// A value that a person reads: bare where that is unambiguous, a JSON string where it is not.
 std::string humanValue(const Field& field) {
   return std::visit(
       [](const auto& value) -> std::string {
         using T = std::decay_t<decltype(value)>;
         if constexpr (std::is_same_v<T, std::string>) {
-          const bool bare = !value.empty() && value.find_first_of(" \"=\t\r\n\\") == std::string::npos;
-          return bare ? value : boost::json::serialize(boost::json::string(value));
+          const auto text = clean(value);
+          const bool bare = !text.empty() && std::none_of(text.begin(), text.end(), [](char c) {
+            return (c >= 0 && c <= ' ') || c == '"' || c == '=' || c == '\\';
+          });
+          return bare ? text : boost::json::serialize(boost::json::string(text));
         } else if constexpr (std::is_same_v<T, bool>) {
           return value ? "true" : "false";
         } else if constexpr (std::is_same_v<T, double>) {
@@ -66,17 +108,44 @@ std::string jsonLine(LogLevel level, std::string_view message, Fields fields) {
   object["level"] = kLevelNames.at(static_cast<std::size_t>(level));
   object["msg"] = message;
   for (const auto& field : fields) {
-    std::visit([&](const auto& value) { object[field.key] = value; }, field.value);
+    std::visit(
+        [&](const auto& value) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>) {
+            object[field.key] = clean(value);
+          } else {
+            object[field.key] = value;
+          }
+        },
+        field.value);
   }
   return boost::json::serialize(object);
 }
 
+/// Whether stderr goes to journald: the way that systemd.exec(5) names.
+bool stderrIsJournal() {
+  const char* named = std::getenv("JOURNAL_STREAM");  // NOLINT(concurrency-mt-unsafe): at the start
+  struct stat facts {};
+  if (named == nullptr || ::fstat(STDERR_FILENO, &facts) != 0) return false;
+  return std::to_string(facts.st_dev) + ":" + std::to_string(facts.st_ino) == named;
+}
+
+/// As journald takes it from a line's beginning: sd-daemon(3).
+std::string_view journalPriority(LogLevel level) {
+  constexpr std::array<std::string_view, 4> kPrefixes{"<7>", "<6>", "<4>", "<3>"};
+  return kPrefixes.at(static_cast<std::size_t>(level));
+}
+
 }  // namespace
+
+std::string logLine(LogFormat format, LogLevel level, std::string_view message, Fields fields) {
+  return format == LogFormat::json ? jsonLine(level, message, fields) : humanLine(level, message, fields);
+}
 
 Log::Log(LogFormat format, LogLevel level)
     : logger_(
           std::make_shared<spdlog::logger>("fallbackd", std::make_shared<spdlog::sinks::stderr_sink_mt>())),
-      format_(format) {
+      format_(format),
+      journal_(stderrIsJournal()) {
   logger_->set_pattern("%v");
   logger_->flush_on(spdlog::level::debug);
   reconfigure(format, level);
@@ -91,8 +160,8 @@ void Log::reconfigure(LogFormat format, LogLevel level) {
 
 void Log::write(LogLevel level, std::string_view message, Fields fields) {
   if (!logger_->should_log(toSpdlog(level))) return;
-  const auto line =
-      format_ == LogFormat::json ? jsonLine(level, message, fields) : humanLine(level, message, fields);
+  auto line = logLine(format_, level, message, fields);
+  if (journal_) line.insert(0, journalPriority(level));
   logger_->log(toSpdlog(level), spdlog::string_view_t(line.data(), line.size()));
 }
 

@@ -1,5 +1,6 @@
 // The daemon's log: one line an occurrence, with fields; for people or as JSON lines. Goes to stderr, where
-// journald and the container runtime pick it up. Thread-safe. Only the app layer and the recovery log.
+// journald (which gets each line's priority) and the container runtime pick it up. README.md in this folder
+// has the fields. Thread-safe. Only the app layer and the recovery log.
 #pragma once
 
 #include "base/error.hpp"
@@ -35,6 +36,10 @@ struct Field {
 };
 using Fields = std::initializer_list<Field>;
 
+/// One line without its end: whatever the fields hold, it stays one, is UTF-8 and steers no terminal.
+std::string logLine(config::LogFormat format, config::LogLevel level, std::string_view message,
+                    Fields fields);
+
 class Log {
  public:
   Log(config::LogFormat format, config::LogLevel level);
@@ -59,6 +64,7 @@ class Log {
 
   std::shared_ptr<spdlog::logger> logger_;
   std::atomic<config::LogFormat> format_;
+  bool journal_;  // lines begin with their priority
 };
 
 }  // namespace fallbackd::telemetry

@@ -78,8 +78,8 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
        << "launcher:\n  runDir: " << runFolder().string()
        << "\n  kubeletPods: " << options.kubeletPods.string() << "\n"
        << "telemetry:\n  listen: 127.0.0.1:" << telemetryPort_ << "\n  socket: " << controlSocket().string()
-       << "\n  logFormat: human\n  logLevel: debug\n"
-       << options.extra;
+       << "\n  logFormat: " << options.logFormat << "\n  logLevel: debug\n"
+       << options.telemetry << options.extra;
   if (!options.workloads.empty()) yaml << "workloads:\n" << indented(options.workloads);
   FB_TRY(const auto dir, sys::openDir(Stage::cli, folder_));
   return sys::replaceFile(Stage::cli, dir, "fallbackd.yaml", yaml.str(), 0644);

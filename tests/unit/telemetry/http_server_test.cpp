@@ -1,0 +1,283 @@
+// The server as its clients find it: well-behaved ones, slow ones, many, and those without a token.
+#include "telemetry/http_server.hpp"
+
+#include "shell.hpp"
+#include "telemetry/page.hpp"
+#include "temp_folder.hpp"
+
+#include <atomic>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/write.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::telemetry {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+using testing::Not;
+
+/// A connection that a test does as it likes with.
+class Connection {
+ public:
+  explicit Connection(unsigned short port) : socket_(loop_) {
+    socket_.connect({asio::ip::address_v4::loopback(), port}, error_);
+  }
+  [[nodiscard]] bool send(std::string_view bytes) {
+    asio::write(socket_, asio::buffer(bytes), error_);
+    return !error_;
+  }
+  /// Until `end`, or all there is.
+  std::string receive(const std::string& end = "") {
+    std::string text;
+    if (end.empty()) {
+      asio::read(socket_, asio::dynamic_buffer(text), error_);
+    } else {
+      const auto size = asio::read_until(socket_, asio::dynamic_buffer(buffer_), end, error_);
+      text = buffer_.substr(0, size);
+      buffer_.erase(0, size);
+    }
+    return text;
+  }
+  std::string get(const std::string& target, const std::string& headers = "Host: localhost\r\n") {
+    if (!send("GET " + target + " HTTP/1.1\r\nConnection: close\r\n" + headers + "\r\n")) return "not sent";
+    return receive();
+  }
+  /// Whether the server closed it already.
+  bool closed() {
+    socket_.non_blocking(true, error_);
+    char byte = 0;
+    socket_.read_some(asio::buffer(&byte, 1), error_);
+    return error_ != asio::error::would_block;
+  }
+
+ private:
+  asio::io_context loop_;
+  tcp::socket socket_;
+  std::string buffer_;
+  boost::system::error_code error_;
+};
+
+class HttpServerTest : public testing::Test {
+ protected:
+  void start(HttpOptions options = {}) {
+    options.trouble = [this](const std::string& what) {
+      const std::lock_guard lock(mutex_);
+      troubles_.push_back(what);
+    };
+    server_.emplace(std::move(options));
+    const auto fixed = [](const char* text) {
+      return [text](Request) -> asio::awaitable<Response> {
+        co_return Response{200, "text/plain", text, {}};
+      };
+    };
+    server_->route("/open", Audience::anyone, fixed("open"));
+    server_->route("/held", Audience::holder, fixed("held"));
+    server_->route("/root", Audience::root, fixed("root"));
+    server_->route("/fails", Audience::holder, [](Request) -> asio::awaitable<Response> {
+      throw std::runtime_error("of a kind");
+      co_return Response{};
+    });
+    server_->route("/", Audience::holder,
+                   [](Request) -> asio::awaitable<Response> { co_return statusPage(); });
+    server_->events("/events", [this]() -> asio::awaitable<std::optional<std::string>> {
+      co_return "text " + std::to_string(text_);
+    });
+    const auto listening = server_->listenTcp("127.0.0.1:0");
+    ASSERT_TRUE(listening) << listening.error().message();
+    ASSERT_TRUE(server_->listenUnix(unixPath()));
+    server_->run();
+  }
+  [[nodiscard]] unsigned short port() const { return server_->port(); }
+  [[nodiscard]] std::string unixPath() const { return folder_.path() + "/s"; }
+  std::string get(const std::string& target, const std::string& headers = "Host: localhost\r\n") {
+    return Connection(port()).get(target, headers);
+  }
+  /// curl's output; the server's address stands for "URL".
+  std::string curl(const std::string& arguments, const std::string& scheme = "https") {
+    auto line = "curl -sS --max-time 10 " + arguments;
+    line.replace(line.find("URL"), 3, scheme + "://127.0.0.1:" + std::to_string(port()));
+    return test::shell(line).text;
+  }
+  void certificate(const std::string& name) {
+    const auto made = test::shell(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=" + name +
+        " -addext subjectAltName=IP:127.0.0.1 -keyout " + folder_.path() + "/new.key -out " + folder_.path() +
+        "/new.crt && cp " + folder_.path() + "/new.crt " + folder_.path() + "/" + name + ".pem && mv " +
+        folder_.path() + "/new.key " + folder_.path() + "/tls.key && mv " + folder_.path() + "/new.crt " +
+        folder_.path() + "/tls.crt");
+    ASSERT_EQ(made.code, 0) << made.text;
+  }
+
+  test::TempFolder folder_;
+  std::mutex mutex_;
+  std::vector<std::string> troubles_;
+  std::atomic<int> text_{1};
+  std::optional<HttpServer> server_;
+};
+
+TEST_F(HttpServerTest, AnswersAndRefuses) {
+  start();
+  const auto answer = get("/held?x=1");
+  EXPECT_THAT(answer, HasSubstr("HTTP/1.1 200"));
+  EXPECT_THAT(answer, HasSubstr("\r\n\r\nheld"));
+  EXPECT_THAT(answer, HasSubstr("X-Content-Type-Options: nosniff"));
+  EXPECT_THAT(answer, HasSubstr("Cache-Control: no-store"));
+  EXPECT_THAT(get("/nothing"), HasSubstr("HTTP/1.1 404"));
+  EXPECT_THAT(get("/root"), HasSubstr("HTTP/1.1 404"));
+  EXPECT_THAT(get("/fails"), HasSubstr("failed: of a kind"));
+  Connection post(port());
+  ASSERT_TRUE(
+      post.send("POST /held HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"));
+  const auto refused = post.receive();
+  EXPECT_THAT(refused, HasSubstr("HTTP/1.1 405"));
+  EXPECT_THAT(refused, HasSubstr("Allow: GET, HEAD"));
+  Connection head(port());
+  ASSERT_TRUE(head.send("HEAD /held HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+  const auto bare = head.receive();
+  EXPECT_THAT(bare, HasSubstr("Content-Length: 4"));
+  EXPECT_THAT(bare, Not(HasSubstr("\r\n\r\nheld")));
+}
+
+TEST_F(HttpServerTest, ANameThatLeadsToLoopbackIsNotEnough) {
+  start();
+  EXPECT_THAT(get("/held", "Host: evil.example\r\n"), HasSubstr("HTTP/1.1 421"));
+  EXPECT_THAT(get("/held", ""), HasSubstr("HTTP/1.1 421"));
+  EXPECT_THAT(get("/held", "Host: 127.0.0.1:1\r\n"), HasSubstr("HTTP/1.1 200"));
+}
+
+TEST_F(HttpServerTest, TheTokenGuardsAllButTheProbes) {
+  HttpOptions options;
+  options.tokenFile = folder_.write("token", "0123456789abcdef");
+  start(std::move(options));
+  EXPECT_THAT(get("/open"), HasSubstr("HTTP/1.1 200"));
+  for (const char* path : {"/held", "/", "/events", "/nothing", "/root"}) {
+    const auto answer = get(path);
+    EXPECT_THAT(answer, HasSubstr("HTTP/1.1 401")) << path;
+    EXPECT_THAT(answer, HasSubstr("WWW-Authenticate: Bearer")) << path;
+    EXPECT_THAT(answer, HasSubstr("WWW-Authenticate: Basic")) << path;
+  }
+  const std::string bearer = "Host: a.name\r\nAuthorization: Bearer ";
+  EXPECT_THAT(get("/held", bearer + "0123456789abcdef\r\n"), HasSubstr("HTTP/1.1 200"));
+  EXPECT_THAT(get("/held", bearer + "0123456789abcdeF\r\n"), HasSubstr("HTTP/1.1 401"));
+  folder_.write("token", "fedcba98765432100");
+  EXPECT_THAT(get("/held", bearer + "0123456789abcdef\r\n"), HasSubstr("HTTP/1.1 401"));
+  EXPECT_THAT(get("/held", bearer + "fedcba98765432100\r\n"), HasSubstr("HTTP/1.1 200"));
+  EXPECT_EQ(curl("--unix-socket " + unixPath() + " URL/root", "http"), "root") << "root needs none";
+}
+
+TEST_F(HttpServerTest, TlsWithACertificateThatIsReplaced) {
+  certificate("first");
+  HttpOptions options;
+  options.tls = {folder_.path() + "/tls.crt", folder_.path() + "/tls.key"};
+  start(std::move(options));
+  const auto first = "--cacert " + folder_.path() + "/first.pem URL/held";
+  const auto second = "--cacert " + folder_.path() + "/second.pem URL/held";
+  EXPECT_EQ(curl(first), "held");
+  certificate("second");
+  EXPECT_EQ(curl(second), "held");
+  EXPECT_THAT(curl(first), HasSubstr("certificate"));
+  EXPECT_THAT(curl("--tls-max 1.1 -k URL/held"), Not(HasSubstr("held")));
+  EXPECT_THAT(get("/held"), Not(HasSubstr("200"))) << "plain text";
+  folder_.write("tls.crt", "nonsense");
+  EXPECT_EQ(curl(second), "held") << "the earlier one stays in use";
+  const std::lock_guard lock(mutex_);
+  ASSERT_FALSE(troubles_.empty());
+  EXPECT_THAT(troubles_.front(), HasSubstr("TLS certificate " + folder_.path() + "/tls.crt"));
+}
+
+TEST_F(HttpServerTest, FilesThatCannotBeUsedAreToldAtTheStart) {
+  HttpOptions options;
+  options.tokenFile = folder_.write("token", "short");
+  HttpServer weak(std::move(options));
+  const auto refused = weak.listenTcp("127.0.0.1:0");
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message(), HasSubstr("less than 16 characters"));
+  HttpOptions tls;
+  tls.tls = {folder_.path() + "/no.crt", folder_.path() + "/no.key"};
+  HttpServer bare(std::move(tls));
+  const auto missing = bare.listenTcp("127.0.0.1:0");
+  ASSERT_FALSE(missing);
+  EXPECT_THAT(missing.error().message(), HasSubstr("no.crt"));
+}
+
+TEST_F(HttpServerTest, SlowLorisesMakeRoomForThoseWhoAsk) {
+  start();
+  std::vector<std::unique_ptr<Connection>> slow;
+  for (int i = 0; i < 400; ++i) {
+    slow.push_back(std::make_unique<Connection>(port()));
+    static_cast<void>(slow.back()->send("GET /held HTTP/1.1\r\nX-Slow: "));
+  }
+  for (int i = 0; i < 50; ++i) EXPECT_THAT(get("/held"), HasSubstr("\r\n\r\nheld"));
+  const auto left = std::count_if(slow.begin(), slow.end(), [](const auto& one) { return !one->closed(); });
+  EXPECT_LE(left, 32) << "of one address";
+}
+
+TEST_F(HttpServerTest, AHugeHeaderEndsItsConnectionOnly) {
+  start();
+  Connection huge(port());
+  static_cast<void>(huge.send("GET /held HTTP/1.1\r\nX-Huge: " + std::string(1 << 20, 'x')));
+  EXPECT_THAT(huge.receive(), Not(HasSubstr("200")));
+  EXPECT_THAT(get("/held"), HasSubstr("\r\n\r\nheld"));
+}
+
+TEST_F(HttpServerTest, EventsComeWhenTheTextChanges) {
+  start();
+  Connection listener(port());
+  ASSERT_TRUE(listener.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  EXPECT_THAT(listener.receive("\r\n\r\n"), HasSubstr("Content-Type: text/event-stream"));
+  EXPECT_EQ(listener.receive("\n\n"), "data: text 1\n\n");
+  text_ = 2;
+  EXPECT_EQ(listener.receive("\n\n"), "data: text 2\n\n");
+  Connection late(port());
+  ASSERT_TRUE(late.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  static_cast<void>(late.receive("\r\n\r\n"));
+  EXPECT_EQ(late.receive("\n\n"), "data: text 2\n\n") << "who comes later is told at once";
+}
+
+TEST_F(HttpServerTest, ListenersAreLimitedAndTheOthersStillServed) {
+  start();
+  std::vector<std::unique_ptr<Connection>> listeners;
+  for (int i = 0; i < 16; ++i) {
+    listeners.push_back(std::make_unique<Connection>(port()));
+    ASSERT_TRUE(listeners.back()->send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    ASSERT_THAT(listeners.back()->receive("\n\n"), HasSubstr("data: text 1"));
+  }
+  EXPECT_THAT(get("/events"), HasSubstr("HTTP/1.1 503"));
+  EXPECT_THAT(get("/held"), HasSubstr("HTTP/1.1 200"));
+}
+
+TEST_F(HttpServerTest, ThePagesPolicyAllowsNothingButThePage) {
+  start();
+  const auto answer = get("/");
+  EXPECT_THAT(answer, HasSubstr("Content-Security-Policy: default-src 'none'; script-src 'sha256-"));
+  EXPECT_THAT(answer, HasSubstr("frame-ancestors 'none'"));
+  EXPECT_THAT(answer, Not(HasSubstr("unsafe-")));
+  const auto html = std::string(pageHtml());
+  EXPECT_THAT(html, Not(HasSubstr("innerHTML")));
+  EXPECT_THAT(html, Not(HasSubstr("style=")));
+  EXPECT_LT(html.size(), 20U << 10);
+}
+
+TEST_F(HttpServerTest, StopsWhileClientsAreConnected) {
+  start();
+  Connection idle(port());
+  Connection listener(port());
+  ASSERT_TRUE(listener.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  static_cast<void>(listener.receive("\n\n"));
+  server_->stop();
+  server_.reset();
+  EXPECT_TRUE(listener.closed());
+}
+
+}  // namespace
+}  // namespace fallbackd::telemetry

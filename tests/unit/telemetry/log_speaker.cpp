@@ -1,0 +1,9 @@
+// Says one line of each level.
+#include "telemetry/log.hpp"
+
+int main() {
+  fallbackd::telemetry::Log log(fallbackd::config::LogFormat::human, fallbackd::config::LogLevel::info);
+  log.info("info");
+  log.warn("warn");
+  log.error("error");
+}
