@@ -22,7 +22,7 @@ namespace {
 
 constexpr const char* kLibrary = "libtcmalloc_and_profiler.so.4";
 constexpr const char* kMark = "FALLBACKD_PROFILING";  // in the environment: started anew already
-constexpr const char* kSampleEvery = "524288";        // bytes
+constexpr const char* kSampleEvery = "65536";         // bytes: the whole heap is a few MiB
 constexpr int kMostSeconds = 60;
 constexpr std::size_t kMostBytes = 64 << 20;
 

@@ -21,7 +21,7 @@ class Profiler {
 
   /// ?seconds=N, 1 to 60, 10 where nothing is said; one at a time.
   boost::asio::awaitable<Response> cpu(Request request);
-  /// Where the memory in use was allocated, of samples of every 512 KiB.
+  /// Where the memory in use was allocated, of samples of every 64 KiB.
   boost::asio::awaitable<Response> heap(Request request);
 
  private:

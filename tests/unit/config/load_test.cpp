@@ -24,7 +24,7 @@ TEST(Load, EveryKeyArrives) {
 containerd: {socket: /run/c.sock, namespace: moby, resyncInterval: 5s}
 cache: {path: /c, keys: /k, threshold: 2, state: /s, revoked: /r, expiryGrace: 7d, requirePie: true, memoryBudget: 64Mi}
 launcher: {runDir: /run/f, kubeletPods: /pods, allowHostNetwork: true}
-telemetry: {listen: "[::1]:9000", socket: /run/f.sock, logFormat: json, logLevel: debug}
+telemetry: {listen: "[::1]:9000", tls: {certificate: /t/c, key: /t/k}, tokenFile: /t/t, profiling: true, socket: /run/f.sock, logFormat: json, logLevel: debug}
 detection: {reprobeInterval: 3s, maxConcurrentProbes: 9, triggers: [dns], stallTimeout: 2s}
 workloads:
 - name: checkout
@@ -62,6 +62,10 @@ workloads:
   EXPECT_EQ(config.cache.revoked, "/r");
   EXPECT_TRUE(config.launcher.allowHostNetwork);
   EXPECT_EQ(config.telemetry.listen, "[::1]:9000");
+  EXPECT_EQ(config.telemetry.tls->certificate, "/t/c");
+  EXPECT_EQ(config.telemetry.tls->key, "/t/k");
+  EXPECT_EQ(config.telemetry.tokenFile, "/t/t");
+  EXPECT_TRUE(config.telemetry.profiling);
   EXPECT_EQ(config.telemetry.logFormat, LogFormat::json);
   EXPECT_EQ(config.detection.maxConcurrentProbes, 9U);
   ASSERT_EQ(config.workloads.size(), 2U);

@@ -1,0 +1,67 @@
+// The status page during an outage, as a browser shows it. usage: node look.mjs URL POD [FOLDER]
+// Prints "watching" when POD is shown in fallback; then expects to see, without a reload, that its recovery ends.
+// Screenshots go to FOLDER.
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Browser } from './browser.mjs';
+
+const [url, pod, folder] = process.argv.slice(2);
+const browser = await Browser.start();
+try {
+  await browser.look({ width: 1080, height: 900, dark: false });
+  await browser.send('Page.navigate', { url });
+  await browser.until(`document.querySelector('#active')?.innerText.includes(${JSON.stringify(pod)})
+    && document.querySelector('#active svg') && document.querySelector('#verdict').innerText.includes('fallback')`, 'the pod in fallback');
+  await browser.until(`document.querySelector('#live').innerText === 'live'`, 'the live mark');
+  const text = await browser.evaluate('document.body.innerText');
+  for (const part of ['Registries', 'Coverage', 'Timeline', 'unreachable', 'admitted', 'is not well since']) {
+    assert.ok(text.includes(part), `${part} is missing in: ${text}`);
+  }
+  // For those who do not see it.
+  assert.equal(await browser.evaluate(`[...document.querySelectorAll('svg')].every(one => one.getAttribute('role') === 'img' && one.getAttribute('aria-label'))`), true);
+  assert.match(await browser.evaluate(`document.querySelector('#active svg').getAttribute('aria-label')`), /^recovery in .*: detect .* ready /);
+  assert.equal(await browser.evaluate(`[...document.querySelectorAll('section')].every(one => !one.firstChild || document.getElementById(one.getAttribute('aria-labelledby')))`), true);
+
+  for (const [name, view] of Object.entries({
+    'desktop-light': { width: 1080, height: 900, dark: false }, 'desktop-dark': { width: 1080, height: 900, dark: true },
+    'phone-light': { width: 375, height: 812, dark: false }, 'phone-dark': { width: 375, height: 812, dark: true } })) {
+    await browser.look(view);
+    await browser.evaluate('new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)))');
+    assert.ok(await browser.evaluate('document.documentElement.scrollWidth <= innerWidth'), `${name} must not scroll sideways`);
+    const background = await browser.evaluate(`getComputedStyle(document.body).backgroundColor`);
+    assert.equal(background, view.dark ? 'rgb(16, 19, 24)' : 'rgb(246, 247, 249)', name);
+    if (!folder) continue;
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `page-${name}.png`), await browser.picture());
+  }
+
+  process.stdout.write('watching\n');
+  await browser.until(`document.querySelector('#past')?.innerText.includes(${JSON.stringify(pod)})
+    && !document.querySelector('#active').innerText.includes(${JSON.stringify(pod)})`, 'the end of the recovery');
+
+  // Names and texts of others are text, wherever they stand.
+  const hostile = '<img src=x onerror="window.taken=1"><script>window.taken=1<\/script>';
+  await browser.evaluate(`(() => {
+    const spoil = value => typeof value === 'string' && !/^\\d{4}-/.test(value) && !['ready', 'failed', 'open'].includes(value) ? value + ${JSON.stringify(hostile)}
+      : Array.isArray(value) ? value.map(spoil)
+      : value && typeof value === 'object' ? Object.fromEntries(Object.entries(value).map(([key, one]) => [key, spoil(one)])) : value;
+    const status = structuredClone(last);
+    const failed = { ...structuredClone(status.recoveries[0]), state: 'failed', id: 'f', error: { stage: 'exec', reason: 'system', message: 'm' } };
+    status.recoveries = [{ ...structuredClone(status.recoveries[0]), state: 'ready' }, failed];
+    status.waiting = [{ namespace: 'n', pod: 'w', container: 'c', image: 'i', workload: 'w', binary: 'b', state: 'failed', cause: 'dns', text: 't' }];
+    status.registries = [{ host: 'h', state: 'open', since: status.now, cause: 'dns', text: 't' }];
+    status.config = { file: 'f', current: false, problems: ['p'] };
+    source.close();
+    render(spoil(status));
+  })()`);
+  const shown = await browser.evaluate('document.body.innerText');
+  assert.ok(shown.split('onerror').length > 15, `hostile text must be shown as it is: ${shown}`);
+  assert.equal(await browser.evaluate(`document.querySelectorAll('img, main script').length`), 0);
+  assert.equal(await browser.evaluate('window.taken'), undefined);
+  await browser.look({ width: 375, height: 812, dark: true });
+  assert.ok(await browser.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'hostile text must not scroll sideways');
+  assert.deepEqual(browser.complaints, []);
+} finally {
+  await browser.stop();
+}

@@ -1,0 +1,55 @@
+// What a shell offers after TAB, asked of the shells themselves.
+#include "shell.hpp"
+
+#include <gmock/gmock.h>
+
+namespace fallbackd {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+/// The candidates for a command line whose last word is being typed ("" after a blank).
+std::string offered(const std::string& words, int current) {
+  const std::string script = "source <(" FALLBACKCTL " completion bash); COMP_WORDS=(" + words +
+                             "); COMP_CWORD=" + std::to_string(current) +
+                             "; _fallbackctl; printf \"%s \" \"${COMPREPLY[@]}\"";
+  const auto output = test::shell("cd / && bash -c '" + script + "'");
+  EXPECT_EQ(output.code, 0) << output.text;
+  return " " + output.text;
+}
+
+TEST(Completion, OfCommandsOptionsAndWords) {
+  EXPECT_EQ(offered("fallbackctl st", 1), " status ");
+  const auto all = offered("fallbackctl \"\"", 1);
+  for (const char* command :
+       {" keygen ", " sign ", " install ", " status ", " recoveries ", " watch ", " explain "}) {
+    EXPECT_THAT(all, HasSubstr(command));
+  }
+  EXPECT_THAT(offered("fallbackctl status --", 2), HasSubstr(" --socket "));
+  EXPECT_THAT(offered("fallbackctl status --", 2), Not(HasSubstr(" --key ")));
+  EXPECT_EQ(offered("fallbackctl status -o \"\"", 3), " table json ");
+  EXPECT_EQ(offered("fallbackctl recoveries --output j", 3), " json ");
+  EXPECT_EQ(offered("fallbackctl recoveries --state ha", 3), " handed_back ");
+  EXPECT_EQ(offered("fallbackctl completion z", 2), " zsh ");
+  EXPECT_EQ(offered("fallbackctl sign --key /et", 3), " /etc ");
+  EXPECT_EQ(offered("fallbackctl sign /et", 2), " /etc ");
+}
+
+TEST(Completion, ZshTakesItsScript) {
+  const auto output =
+      test::shell("zsh -f -c 'autoload -U compinit && compinit -D -u; source <(" FALLBACKCTL
+                  " completion zsh) && whence -w _fallbackctl && print -r -- $_comps[fallbackctl]'");
+  EXPECT_EQ(output.code, 0) << output.text;
+  EXPECT_THAT(output.text, HasSubstr("_fallbackctl: function"));
+  EXPECT_THAT(output.text, HasSubstr("_fallbackctl"));
+}
+
+TEST(Completion, WithoutADaemonThereAreNoPodsAndNoNoise) {
+  const auto output = test::shell(FALLBACKCTL " completion pods --socket /nonexistent");
+  EXPECT_EQ(output.code, 1);
+  EXPECT_EQ(output.text, "");
+}
+
+}  // namespace
+}  // namespace fallbackd

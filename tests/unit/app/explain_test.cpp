@@ -1,0 +1,152 @@
+// Every way in which a pod does, or does not, get its fallback, and what a person is told to do.
+#include "app/explain.hpp"
+
+#include "snapshots.hpp"
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::app {
+namespace {
+
+using recovery::State;
+using testing::HasSubstr;
+
+/// "match yes, container yes, image no"
+std::string walkOf(const Explanation& one) {
+  const auto text = boost::json::parse(explainJson({one}));
+  std::string walk;
+  for (const auto& step : text.at(0).at("steps").as_array()) {
+    walk += (walk.empty() ? "" : ", ") + std::string(step.at("question").as_string()) + " " +
+            std::string(step.at("verdict").as_string());
+  }
+  return walk;
+}
+
+Explanation only(const Snapshot& snapshot, const std::string& pod = "web-0") {
+  const auto all = explain(snapshot, pod);
+  EXPECT_EQ(all.size(), 1U);
+  return all.empty() ? Explanation{} : all.front();
+}
+
+Snapshot withPod() {
+  auto snapshot = quietNode();
+  snapshot.pods.push_back({sandboxOf("web-0"), {}});
+  return snapshot;
+}
+
+Snapshot waitingFor(const std::string& state, Cause cause = Cause::unreachable) {
+  auto snapshot = withPod();
+  auto waiting = waitingOf(snapshot, "web-0", state);
+  waiting.cause = cause;
+  waiting.text = "containerd's words";
+  snapshot.waiting.push_back(waiting);
+  return snapshot;
+}
+
+TEST(Explain, APodThatIsNotHere) {
+  const auto one = only(withPod(), "web-1");
+  EXPECT_EQ(walkOf(one), "match no");
+  EXPECT_THAT(one.steps[0].text, HasSubstr("is it web-0?"));
+  EXPECT_THAT(one.next, HasSubstr("kubectl get pod -o wide"));
+  auto lost = withPod();
+  lost.containerdConnected = false;
+  EXPECT_THAT(only(lost, "web-1").next, HasSubstr("containerd is not connected"));
+}
+
+TEST(Explain, APodThatNoWorkloadCovers) {
+  auto snapshot = withPod();
+  snapshot.pods[0].sandbox.labels = {{"app", "chekout"}};
+  snapshot.pods[0].sandbox.podNamespace = "shop2";
+  const auto one = only(snapshot);
+  EXPECT_EQ(walkOf(one), "match no");
+  EXPECT_THAT(one.steps[0].text,
+              HasSubstr("namespace is shop2, not shop; label app is chekout, not checkout"));
+  EXPECT_THAT(one.verdict, HasSubstr("no workload covers this pod"));
+  EXPECT_TRUE(explain(snapshot, "shop/web-0").front().steps[0].text.find("no pod of that name") == 0)
+      << "other namespace";
+}
+
+TEST(Explain, TheRealContainerCame) {
+  auto snapshot = withPod();
+  snapshot.pods[0].containers.push_back({"checkout", std::nullopt});
+  EXPECT_EQ(walkOf(only(snapshot)), "match yes, container no");
+  EXPECT_THAT(only(snapshot).verdict, HasSubstr("no fallback is needed"));
+}
+
+TEST(Explain, TheImageIsThereOrNeverPulled) {
+  EXPECT_EQ(walkOf(only(waitingFor("image present"))), "match yes, container yes, image no");
+  EXPECT_EQ(walkOf(only(waitingFor("never pulled"))), "match yes, container yes, image no");
+  EXPECT_EQ(walkOf(only(waitingFor("after init containers"))), "match yes, container yes, image pending");
+}
+
+TEST(Explain, TheCauseIsOpen) {
+  EXPECT_EQ(walkOf(only(waitingFor("asking"))),
+            "match yes, container yes, image yes, cause pending, circuit yes");
+  const auto undecided = only(waitingFor("undecided"));
+  EXPECT_EQ(walkOf(undecided), "match yes, container yes, image yes, cause pending, circuit yes");
+  EXPECT_THAT(undecided.next, HasSubstr("credentials"));
+}
+
+TEST(Explain, TheCauseDoesNotTrigger) {
+  const auto one = only(waitingFor("failed", Cause::not_found));
+  EXPECT_EQ(walkOf(one),
+            "match yes, container yes, image yes, cause yes, trigger no, circuit yes, binary yes");
+  EXPECT_THAT(one.next, HasSubstr("correct the image's tag"));
+  EXPECT_THAT(only(waitingFor("failed", Cause::tls)).next, HasSubstr("detection.triggers"));
+}
+
+TEST(Explain, TheBinaryIsRefusedOrMissing) {
+  auto snapshot = waitingFor("failed");
+  snapshot.registries.push_back(
+      {"registry.example.com", watcher::Circuits::State::open, {Cause::unreachable, "x"}, {}});
+  auto& binary = snapshot.binaries->front();
+  binary.serves = false;
+  binary.refused = Error{Stage::admission, Reason::expired, 0, "checkout@1.8.3 expired"};
+  const auto expired = only(snapshot);
+  EXPECT_EQ(walkOf(expired),
+            "match yes, container yes, image yes, cause yes, trigger yes, circuit notice, binary no");
+  EXPECT_THAT(expired.next, HasSubstr("fallbackctl verify checkout@1.8.3"));
+  binary.refused = Error{Stage::admission, Reason::not_found, 0, "no such file"};
+  EXPECT_THAT(only(snapshot).next,
+              HasSubstr("fallbackctl install --attestation checkout-v1.8.3.sigstore.json"));
+}
+
+TEST(Explain, ARecoveryThatServesEndsOrFails) {
+  auto snapshot = withPod();
+  const std::string until =
+      "match yes, container yes, image yes, cause yes, trigger yes, binary yes, launch ";
+  const std::string running = "match yes, image yes, cause yes, trigger yes, binary yes, launch ";
+  snapshot.incidents = {incidentOf("web-0", State::ready)};
+  EXPECT_EQ(walkOf(only(snapshot)), running + "yes, readiness yes");
+  EXPECT_EQ(only(snapshot).verdict, "the fallback serves");
+  EXPECT_EQ(only(snapshot).recovery, "0123456789ab");
+  EXPECT_THAT(only(snapshot).steps.back().text, HasSubstr("30.0 ms"));
+  snapshot.incidents = {incidentOf("web-0", State::started)};
+  EXPECT_EQ(walkOf(only(snapshot)), running + "yes, readiness pending");
+
+  auto failed = incidentOf("web-0", State::failed);
+  failed.error = Error{Stage::health_check, Reason::exited, 0, "exit code 3"};
+  snapshot.incidents = {failed};
+  EXPECT_EQ(walkOf(only(snapshot)), until + "no");
+  EXPECT_THAT(only(snapshot).verdict, HasSubstr("failed its health check"));
+  snapshot.incidents[0].error = Error{Stage::readiness, Reason::timeout, 0, "port 8080"};
+  EXPECT_EQ(walkOf(only(snapshot)), until + "yes, readiness no");
+  snapshot.incidents[0].error = Error{Stage::rootfs, Reason::volume_missing, 0, "settings"};
+  EXPECT_THAT(only(snapshot).verdict, HasSubstr("a volume"));
+  snapshot.incidents[0].error = Error{Stage::admission, Reason::revoked, 0, "digest"};
+  EXPECT_THAT(walkOf(only(snapshot)), HasSubstr("binary no"));
+
+  snapshot.incidents = {incidentOf("web-0", State::handed_back)};
+  snapshot.pods[0].containers.push_back({"checkout", std::nullopt});
+  EXPECT_THAT(walkOf(only(snapshot)), HasSubstr("launch yes, readiness yes, hand-back yes"));
+}
+
+TEST(Explain, APodThatIsGoneIsRemembered) {
+  auto snapshot = quietNode();
+  snapshot.incidents = {incidentOf("web-0", State::pod_gone)};
+  EXPECT_EQ(only(snapshot).verdict, "the fallback ended with its pod");
+}
+
+}  // namespace
+}  // namespace fallbackd::app

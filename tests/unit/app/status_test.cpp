@@ -1,0 +1,137 @@
+// What is shown of a snapshot, and when snapshots are taken.
+#include "app/status.hpp"
+
+#include "app/snapshot_source.hpp"
+#include "snapshots.hpp"
+
+#include <atomic>
+#include <future>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::app {
+namespace {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+TEST(Readiness, NamesWhatIsMissing) {
+  auto snapshot = quietNode();
+  EXPECT_TRUE(readiness(snapshot).ready);
+  EXPECT_EQ(readiness(snapshot).text, "ok containerd\nok spawner\nok cache\nok coverage\nok config\n");
+  snapshot.binaries->front().serves = false;
+  snapshot.configProblems = {"fallbackd.yaml:3:1: unknown key"};
+  EXPECT_TRUE(readiness(snapshot).ready) << "a new daemon would have the same";
+  EXPECT_THAT(readiness(snapshot).text,
+              HasSubstr("warning coverage: 1 of 1 workloads have no admitted binary"));
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("warning config: the file on disk is refused"));
+  snapshot.spawnerRuns = false;
+  EXPECT_FALSE(readiness(snapshot).ready);
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready spawner: does not run"));
+  snapshot = quietNode();
+  snapshot.containerdConnected = false;
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready containerd: is not connected"));
+  snapshot = quietNode();
+  snapshot.binaries.reset();
+  EXPECT_FALSE(readiness(snapshot).ready);
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: was not looked at yet"));
+}
+
+TEST(Status, IsTheSameTextWhereNothingHappened) {
+  auto snapshot = quietNode();
+  snapshot.taken = *parseRfc3339("2026-11-25T03:00:02Z");
+  snapshot.registries.push_back({"registry.example.com",
+                                 watcher::Circuits::State::open,
+                                 {Cause::dns, "no such host"},
+                                 snapshot.takenAt - 5s});
+  const auto first = statusJson(snapshot);
+  snapshot.taken += 6900ms;
+  snapshot.takenAt += 6900ms;
+  EXPECT_EQ(statusJson(snapshot), first);
+  const auto root = boost::json::parse(first);
+  EXPECT_EQ(root.at("now").as_string(), "2026-11-25T03:00:00.000000000Z");
+  EXPECT_EQ(root.at("registries").at(0).at("since").as_string(), "2026-11-25T02:59:57.000000000Z");
+  EXPECT_EQ(root.at("coverage").at("covered").as_int64(), 1);
+}
+
+TEST(Vars, AreNumbers) {
+  auto snapshot = quietNode();
+  snapshot.incidents = {incidentOf("a", recovery::State::ready), incidentOf("b", recovery::State::ready)};
+  snapshot.containerdCalls = {{"PullImage", 3}};
+  const auto root = boost::json::parse(varsJson(snapshot));
+  EXPECT_EQ(root.at("recoveries").at("ready").as_int64(), 2);
+  EXPECT_EQ(root.at("containerdCalls").at("PullImage").as_uint64(), 3U);
+  EXPECT_GT(root.at("process").at("peakResidentBytes").as_int64(), 0);
+}
+
+/// A daemon's loop and a server's, each on a thread.
+class SourceTest : public testing::Test {
+ protected:
+  void start(std::function<Snapshot()> collect) {
+    source_.emplace(server_.get_executor(), daemon_.get_executor(), std::move(collect));
+    asio::co_spawn(server_, source_->run(), [](std::exception_ptr) {});
+    threads_.emplace_back([this] { daemon_.run(); });
+  }
+  void TearDown() override {
+    daemon_.stop();
+    for (auto& thread : threads_) thread.join();
+  }
+  // The server's outlives the daemon's.
+  asio::io_context server_{1};
+  asio::io_context daemon_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_{daemon_.get_executor()};
+  std::optional<SnapshotSource> source_;
+  std::vector<std::thread> threads_;
+};
+
+TEST_F(SourceTest, ManyQuestionsAtOnceAreOneVisit) {
+  std::atomic<int> visits{0};
+  start([&] {
+    ++visits;
+    return quietNode();
+  });
+  int answers = 0;
+  for (int i = 0; i < 200; ++i) {
+    asio::co_spawn(
+        server_,
+        [](SnapshotSource& source) -> asio::awaitable<SnapshotPtr> {
+          co_return co_await source.take();
+        }(*source_),
+        [&](std::exception_ptr, SnapshotPtr snapshot) {
+          EXPECT_NE(snapshot, nullptr);
+          if (++answers == 200) server_.stop();
+        });
+  }
+  server_.run();
+  EXPECT_LE(visits, 2);
+}
+
+TEST_F(SourceTest, ALoopThatDoesNotAnswerIsToldOf) {
+  start([] { return quietNode(); });
+  std::promise<void> free;
+  asio::post(daemon_, [wait = free.get_future().share()] { wait.wait(); });
+  bool silent = false;
+  asio::co_spawn(
+      server_,
+      [](SnapshotSource& source) -> asio::awaitable<SnapshotPtr> {
+        co_return co_await source.take();
+      }(*source_),
+      [&](std::exception_ptr, SnapshotPtr snapshot) {
+        silent = snapshot == nullptr;
+        server_.stop();
+      });
+  server_.run();
+  free.set_value();
+  EXPECT_TRUE(silent);
+}
+
+}  // namespace
+}  // namespace fallbackd::app
