@@ -10,7 +10,6 @@
 #include <array>
 #include <fcntl.h>
 #include <map>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -24,32 +23,20 @@ namespace {
 constexpr std::size_t kMaxAttestation = 1 << 20;
 constexpr std::size_t kMaxManifest = 16 << 20;
 // Folders in the cache: one that is being filled, and one whose pack was verified and only has to be moved.
-const std::string kStaging = ".install-";
+constexpr const char* kStaging = StagingFolder::kPrefix;
 const std::string kCommitted = ".commit-";
 const std::string kManifest = "manifest";
 
-/// A folder of the cache that goes away with this object unless it was committed.
-class Staging {
- public:
-  static Result<Staging> make(const std::string& cache) {
-    std::string path = cache + "/" + kStaging + "XXXXXX";
-    if (::mkdtemp(path.data()) == nullptr) return failErrno(Stage::cli, "make a folder in " + cache);
-    return Staging(std::move(path));
-  }
-  Staging(Staging&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  Staging& operator=(Staging&&) = delete;
-  Staging(const Staging&) = delete;
-  Staging& operator=(const Staging&) = delete;
-  ~Staging() {
-    if (!path_.empty()) static_cast<void>(sys::removeTree(Stage::cli, path_));
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-  void release() { path_.clear(); }
-
- private:
-  explicit Staging(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
+/// Moves a file that is ours alone, and on the same file system, to `name` in `dir`, to the disk.
+Result<std::uint64_t> moveFile(const std::string& from, const sys::DirFd& dir, const std::string& name) {
+  if (::renameat(AT_FDCWD, from.c_str(), dir.get(), name.c_str()) != 0)
+    return failErrno(Stage::cli, "rename " + from);
+  FB_TRY(const auto file, sys::openBeneath(Stage::cli, dir, name));
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0 || ::fchmod(file.get(), 0755) != 0 || ::fsync(file.get()) != 0)
+    return failErrno(Stage::cli, "write " + name + " to the disk");
+  return static_cast<std::uint64_t>(info.st_size);
+}
 
 /// Copies a regular file to `name` in `dir`, to the disk.
 Result<std::uint64_t> copyFile(const std::string& from, const sys::DirFd& dir, const std::string& name) {
@@ -105,11 +92,15 @@ std::string_view toString(Action action) {
 }
 
 Result<Pack> readPack(const std::string& folder) {
+  return readPack(folder, folder);
+}
+
+Result<Pack> readPack(const std::string& folder, const std::string& shownAs) {
   FB_TRY(const auto dir, sys::openDir(Stage::cli, folder));
   FB_TRY(const auto names, sys::listDir(Stage::cli, dir));
   Pack pack;
   const auto problem = [&](const std::string& name, const std::string& what) {
-    pack.problems.push_back(fail(Stage::cli, Reason::invalid, folder + "/" + name + ": " + what).value());
+    pack.problems.push_back(fail(Stage::cli, Reason::invalid, shownAs + "/" + name + ": " + what).value());
   };
   std::vector<std::string> owned;
   for (const auto& name : names) {
@@ -121,7 +112,7 @@ Result<Pack> readPack(const std::string& folder) {
       continue;
     }
     FB_TRY(const auto attestations, attestationNames(dir, *ref));
-    PackItem item{*ref, folder + "/" + name, {}};
+    PackItem item{*ref, folder + "/" + name, {}, shownAs != folder};
     for (const auto& one : attestations) item.attestations.push_back(folder + "/" + one);
     owned.insert(owned.end(), attestations.begin(), attestations.end());
     if (attestations.empty()) problem(name, "has no attestation " + ref->attestationName() + " beside it");
@@ -134,6 +125,12 @@ Result<Pack> readPack(const std::string& folder) {
   }
   if (names.empty()) problem("", "the pack is empty");
   return pack;
+}
+
+Result<std::string> Installer::unpackFolder() {
+  FB_TRY(auto folder, StagingFolder::make(settings_.path));
+  unpacked_.emplace(std::move(folder));
+  return unpacked_->path();
 }
 
 Result<Installer> Installer::open(config::CacheSettings settings, uid_t owner) {
@@ -219,7 +216,8 @@ Result<Change> Installer::stage(const PackItem& item, const std::string& folder,
     FB_CHECK(sys::replaceFile(Stage::cli, dir, names.back(), text, 0644));
   }
   names.push_back(item.ref.fileName());
-  FB_TRY(change.size, copyFile(item.binary, dir, names.back()));
+  FB_TRY(change.size,
+         item.unpacked ? moveFile(item.binary, dir, names.back()) : copyFile(item.binary, dir, names.back()));
   FB_TRY(const auto file, sys::openBeneath(Stage::cli, dir, names.back()));
   change.verity = sys::enableVerity(file);
   auto staged = settings_;
@@ -232,7 +230,7 @@ Result<Change> Installer::stage(const PackItem& item, const std::string& folder,
 
 tl::expected<std::vector<Change>, std::vector<Error>> Installer::install(const std::vector<PackItem>& items) {
   const auto only = [](Error error) { return tl::unexpected(std::vector<Error>{std::move(error)}); };
-  auto staging = Staging::make(settings_.path);
+  auto staging = StagingFolder::make(settings_.path);
   if (!staging) return only(staging.error());
   std::vector<Change> changes;
   std::vector<Error> errors;

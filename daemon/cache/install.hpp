@@ -4,10 +4,12 @@
 
 #include "base/binary_ref.hpp"
 #include "base/error.hpp"
+#include "cache/staging_folder.hpp"
 #include "config/model.hpp"
 #include "sys/fd.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +21,7 @@ struct PackItem {
   BinaryRef ref;
   std::string binary;                     // path
   std::vector<std::string> attestations;  // paths, at least one
+  bool unpacked = false;                  // lies in the installer's unpackFolder(): moved, not copied
 };
 
 /// A folder with the same file names as the cache: NAME-vVERSION, NAME-vVERSION[.SIGNER].sigstore.json. Files
@@ -29,6 +32,8 @@ struct Pack {
   std::vector<Error> problems;
 };
 Result<Pack> readPack(const std::string& folder);
+/// The same of what was unpacked from `shownAs`.
+Result<Pack> readPack(const std::string& folder, const std::string& shownAs);
 
 enum class Action : std::uint8_t { installed, replaced, unchanged, removed };
 std::string_view toString(Action action);
@@ -46,6 +51,9 @@ class Installer {
   /// Waits until no other installer has the cache. What one before us left unfinished is finished, if its
   /// pack had been verified as a whole, or else removed.
   static Result<Installer> open(config::CacheSettings settings, uid_t owner = 0);
+
+  /// An empty folder on the cache's file system for a pack that has to be unpacked; gone with this object.
+  Result<std::string> unpackFolder();
 
   /// Verifies every item as an admission would, then lets all of them appear. Where one is refused nothing
   /// appears, and there is an error for each refusal. The floor is looked at, not raised: the daemon does
@@ -66,6 +74,7 @@ class Installer {
   config::CacheSettings settings_;
   uid_t owner_;
   sys::DirFd cache_;  // locked
+  std::optional<StagingFolder> unpacked_;
 };
 
 }  // namespace fallbackd::cache

@@ -7,6 +7,7 @@
 #include "cache/attestation.hpp"
 #include "cache/json.hpp"
 #include "config/load.hpp"
+#include "pack/unpack.hpp"
 #include "sys/file.hpp"
 
 #include <cstdio>
@@ -42,6 +43,15 @@ Result<cache::PackItem> itemOf(const InstallOptions& options) {
   FB_TRY(const auto envelope, cache::parseEnvelope(text, first));
   FB_TRY(const auto statement, cache::parseStatement(envelope.payload, first));
   return cache::PackItem{statement.ref, options.file, options.attestations};
+}
+
+/// The pack as a folder, unpacked first where it comes as an image.
+Result<cache::Pack> packAt(const std::string& from, cache::Installer& installer) {
+  FB_TRY(const bool packed, pack::isPacked(from));
+  if (!packed) return cache::readPack(from);
+  FB_TRY(const auto folder, installer.unpackFolder());
+  FB_CHECK(pack::unpack(from, folder));
+  return cache::readPack(folder, from);
 }
 
 /// What workloads refer to, and what runs: fallbackd's journal tells it, whether or not it is up.
@@ -103,17 +113,19 @@ int install(const InstallOptions& options) {
   if (!settings) return kUsage;
   const bool pack = !options.from.empty();
   if (pack == !options.file.empty() || pack == !options.attestations.empty()) {
-    complain("give either --from DIR, or FILE and its --attestation");
+    complain("give either --from PACK, or FILE and its --attestation");
     return kUsage;
   }
   if (options.keep > 0 && !options.cache.configFile) {
     complain("--keep needs --config: what its workloads refer to must stay");
     return kUsage;
   }
+  auto installer = cache::Installer::open(*settings);
+  if (!installer) return complain(installer.error());
   std::vector<cache::PackItem> items;
   if (pack) {
-    auto read = cache::readPack(options.from);
-    if (!read) return complain(read.error());
+    auto read = packAt(options.from, *installer);
+    if (!read) return complainOfAll({read.error()});
     if (!read->problems.empty()) return complainOfAll(read->problems);
     items = std::move(read->items);
   } else {
@@ -121,8 +133,6 @@ int install(const InstallOptions& options) {
     if (!item) return complain(item.error());
     items.push_back(std::move(*item));
   }
-  auto installer = cache::Installer::open(*settings);
-  if (!installer) return complain(installer.error());
   auto changes = installer->install(items);
   if (!changes) return complainOfAll(changes.error());
   Result<> pruned;
@@ -144,8 +154,10 @@ void addInstall(CLI::App& app, Run& run) {
   auto* command =
       app.add_subcommand("install", "verify a binary, or all of a pack, and put it into the cache");
   options->cache.addTo(*command);
-  command->add_option("--from", options->from,
-                      "a pack: a folder of binaries and attestations, named as in the cache; all or nothing");
+  command->add_option(
+      "--from", options->from,
+      "a pack of binaries and attestations, named as in the cache: a folder, an OCI image layer "
+      "(tar, tar.gz, tar.zst) or an OCI image (layout or archive); all or nothing");
   command
       ->add_option("--attestation", options->attestations,
                    "the attestation of FILE; once for each signer where several must have signed")

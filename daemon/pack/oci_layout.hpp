@@ -1,0 +1,23 @@
+// An OCI image layout (folder with oci-layout, index.json, blobs/): which layers the image for this node has.
+#pragma once
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+#include <string>
+#include <vector>
+
+namespace fallbackd::pack {
+
+/// Opens a blob after its size and sha256 were compared with its descriptor.
+struct Layer {
+  std::string digest;  // hex
+  sys::UniqueFd blob;
+};
+
+/// The layers, lowest first, of the one image for linux and the node's architecture. Docker's media types are
+/// taken as well. `what` names the layout in messages. Stage cli, reasons invalid, digest_mismatch,
+/// not_found, arch_mismatch.
+Result<std::vector<Layer>> openLayers(const sys::DirFd& layout, const std::string& what);
+
+}  // namespace fallbackd::pack

@@ -1,0 +1,58 @@
+// A layer as somebody packed it: whatever it says, only plain files of ours appear, and only where they
+// should.
+#include "fuzz.hpp"
+#include "pack/unpack.hpp"
+#include "sys/file.hpp"
+
+#include <filesystem>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
+
+using namespace fallbackd;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// In memory where there is such a place; one a process.
+const std::string& folder() {
+  static const auto made = [] {
+    std::string path =
+        (fs::exists("/dev/shm") ? "/dev/shm" : fs::temp_directory_path().string()) + "/fallbackd-fuzz-XXXXXX";
+    fuzz::demand(::mkdtemp(path.data()) != nullptr, "a folder to unpack into");
+    static const struct Remover {
+      std::string what;
+      ~Remover() {
+        std::error_code ignored;
+        fs::remove_all(what, ignored);
+      }
+    } remover{path};
+    return path;
+  }();
+  return made;
+}
+
+}  // namespace
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const sys::UniqueFd layer(::memfd_create("layer", MFD_CLOEXEC));
+  fuzz::demand(sys::writeAll(Stage::cli, layer, fuzz::text(data, size), "layer").has_value(), "a layer");
+  const auto into = folder() + "/into";
+  fs::create_directory(into);
+  {
+    const auto dir = sys::openDir(Stage::cli, into);
+    fuzz::demand(dir.has_value(), "the folder is there");
+    const auto done = pack::LayerStack(*dir).apply(layer, "it");
+    if (!done) fuzz::demand(done.error().stage == Stage::cli, "the stage is cli");
+  }
+  for (const auto& entry : fs::directory_iterator(into)) {
+    const auto status = entry.symlink_status();
+    fuzz::demand(fs::is_regular_file(status), "plain files only");
+    fuzz::demand(status.permissions() == fs::perms(0600), "nobody else reads them");
+    fuzz::demand(!entry.path().filename().string().starts_with('.'), "no hidden files");
+  }
+  fuzz::demand(std::distance(fs::directory_iterator(folder()), {}) == 1, "nothing beside it");
+  fs::remove_all(into);
+  return 0;
+}

@@ -1,0 +1,150 @@
+// Archives that somebody hostile packed: each row is refused for its reason, and nothing appears outside of
+// the folder that it was to be unpacked into.
+#include "attack_record.hpp"
+#include "pack/tar_reader.hpp"
+#include "pack/unpack.hpp"
+#include "signed_cache.hpp"
+#include "tar_writer.hpp"
+
+#include <fcntl.h>
+#include <functional>
+
+namespace fallbackd::pack {
+namespace {
+
+namespace fs = std::filesystem;
+using test::Compression;
+using test::TarWriter;
+
+struct Row {
+  const char* name;
+  Reason reason;
+  std::function<void(const std::string& path)> pack;
+
+  friend void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
+};
+
+/// A good archive with some of its bytes changed.
+void writeChanged(const std::string& path, const std::function<void(std::string&)>& change,
+                  Compression compression = Compression::none) {
+  TarWriter(path, compression).file("checkout-v1", std::string(5000, 'x'));
+  auto bytes = test::readBytes(path);
+  change(bytes);
+  test::writeBytes(path, bytes, 0644);
+}
+
+/// The size that a ustar header says, and the checksum after it.
+void setSize(std::string& bytes, const std::string& octal) {
+  bytes.replace(124, 11, octal);
+  bytes.replace(148, 8, "        ");
+  unsigned sum = 0;
+  for (std::size_t i = 0; i < 512; ++i) sum += static_cast<unsigned char>(bytes[i]);
+  std::array<char, 8> text{};
+  std::snprintf(text.data(), text.size(), "%06o", sum);
+  bytes.replace(148, 7, std::string(text.data(), 7));
+}
+
+const std::vector<Row>& rows() {
+  using P = const std::string&;
+  static const std::vector<Row> all{
+      {"layer: path out of the archive", Reason::unsafe_path,
+       [](P p) { TarWriter(p).file("../escaped-v1", "x"); }},
+      {"layer: path out of a subfolder", Reason::unsafe_path,
+       [](P p) { TarWriter(p).file("a/../../escaped-v1", "x"); }},
+      {"layer: absolute path", Reason::unsafe_path, [](P p) { TarWriter(p).file("/escaped-v1", "x"); }},
+      {"layer: folder that leads out", Reason::unsafe_path, [](P p) { TarWriter(p).folder("../a"); }},
+      {"layer: symlink", Reason::unsafe_file_type,
+       [](P p) { TarWriter(p).link("checkout-v1", "/etc/passwd", false); }},
+      {"layer: file through a symlinked folder", Reason::unsafe_file_type,
+       [](P p) { TarWriter(p).link("a", "/tmp", false).file("a/checkout-v1", "x"); }},
+      {"layer: hard link", Reason::unsafe_file_type,
+       [](P p) { TarWriter(p).file("a-v1", "x").link("checkout-v1", "a-v1", true); }},
+      {"layer: hard link out of the archive", Reason::unsafe_file_type,
+       [](P p) { TarWriter(p).link("checkout-v1", "/etc/shadow", true); }},
+      {"layer: character device", Reason::unsafe_file_type,
+       [](P p) { TarWriter(p).special("checkout-v1", AE_IFCHR); }},
+      {"layer: block device", Reason::unsafe_file_type,
+       [](P p) { TarWriter(p).special("checkout-v1", AE_IFBLK); }},
+      {"layer: FIFO", Reason::unsafe_file_type, [](P p) { TarWriter(p).special("checkout-v1", AE_IFIFO); }},
+      {"layer: one name twice", Reason::invalid,
+       [](P p) { TarWriter(p).file("checkout-v1", "x").file("checkout-v1", "y"); }},
+      {"layer: one name twice, once as ./", Reason::invalid,
+       [](P p) { TarWriter(p).file("checkout-v1", "x").file("./checkout-v1", "y"); }},
+      {"layer: files in two folders", Reason::invalid,
+       [](P p) { TarWriter(p).file("a/checkout-v1", "x").file("b/checkout-v1", "y"); }},
+      {"layer: cut off in a file", Reason::invalid,
+       [](P p) { writeChanged(p, [](std::string& b) { b.resize(2000); }); }},
+      {"layer: cut off in a gzip stream", Reason::invalid,
+       [](P p) {
+         writeChanged(
+             p, [](std::string& b) { b.resize(b.size() / 2); }, Compression::gzip);
+       }},
+      {"layer: damaged header", Reason::invalid,
+       [](P p) { writeChanged(p, [](std::string& b) { b[0] = 'Z'; }); }},
+      {"layer: size beyond the limit", Reason::too_large,
+       [](P p) { writeChanged(p, [](std::string& b) { setSize(b, "77777777777"); }); }},
+      {"layer: negative size", Reason::invalid,
+       [](P p) { writeChanged(p, [](std::string& b) { setSize(b, std::string(11, '\xff')); }); }},
+      {"layer: no tar file", Reason::invalid, [](P p) { test::writeBytes(p, std::string(3000, 'x'), 0644); }},
+      {"layer: empty file", Reason::invalid, [](P p) { test::writeBytes(p, "", 0644); }},
+      {"layer: another archive's format", Reason::invalid,
+       [](P p) { test::writeBytes(p, std::string("PK\x03\x04", 4) + std::string(600, '\0'), 0644); }},
+      {"layer: 11,000 entries", Reason::too_large,
+       [](P p) {
+         TarWriter tar(p, Compression::gzip);
+         for (int i = 0; i < 11'000; ++i) tar.folder("f" + std::to_string(i));
+       }},
+  };
+  return all;
+}
+
+struct HostileLayer : testing::TestWithParam<Row> {};
+
+TEST_P(HostileLayer, IsRefusedForItsReason) {
+  const auto& row = GetParam();
+  const test::TempFolder folder;
+  const auto layer = folder.path() + "/layer";
+  const auto into = folder.path() + "/deep/into";
+  fs::create_directories(into);
+  {
+    TarWriter(layer).folder("opt").file("opt/checkout-v1", "x");
+    const auto control = unpack(layer, into);
+    ASSERT_TRUE(control) << control.error().message();
+    ASSERT_TRUE(fs::remove(into + "/checkout-v1"));
+  }
+  row.pack(layer);
+  const auto result = unpack(layer, into);
+  test::recordAttack(row.name, toString(row.reason), result ? "UNPACKED" : toString(result.error().reason),
+                     result ? "" : result.error().context);
+  ASSERT_FALSE(result) << row.name;
+  EXPECT_EQ(toString(result.error().reason), toString(row.reason)) << result.error().message();
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 2) << "something lies beside";
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path() + "/deep"), {}), 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, HostileLayer, testing::ValuesIn(rows()),
+                         [](const auto& row) { return test::testName(row.param.name); });
+
+TEST(TarLimits, BombsEndWhereTheyAreTooLarge) {
+  const test::TempFolder folder;
+  const auto path = folder.path() + "/bomb";
+  const auto visited = [&](const TarLimits& limits) {
+    const sys::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    int count = 0;
+    const auto result = visitTar(
+        file, "it", [&](const TarFile&) -> Result<bool> { return ++count > 0; }, limits);
+    return std::pair(result ? "" : std::string(toString(result.error().reason)), count);
+  };
+  {
+    TarWriter tar(path, Compression::gzip);
+    for (int i = 0; i < 10; ++i) tar.file("zeros" + std::to_string(i), std::string(1 << 20, '\0'));
+  }
+  EXPECT_LT(fs::file_size(path), 100'000U);
+  EXPECT_EQ(visited({}), std::pair(std::string(), 10));
+  EXPECT_EQ(visited({.fileBytes = 1000}), std::pair(std::string("too_large"), 0));
+  EXPECT_EQ(visited({.allBytes = 4 << 20}), std::pair(std::string("too_large"), 4));
+  EXPECT_EQ(visited({.entries = 3}), std::pair(std::string("too_large"), 3));
+}
+
+}  // namespace
+}  // namespace fallbackd::pack

@@ -1,0 +1,234 @@
+// Packs as OCI layers and images: what is in them is installed, and who changed a byte of a blob is told.
+#include "cache/json.hpp"
+#include "pack/oci_layout.hpp"
+#include "pack/unpack.hpp"
+#include "shell.hpp"
+#include "signed_cache.hpp"
+#include "sys/file.hpp"
+#include "tar_writer.hpp"
+
+#include <functional>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::pack {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using test::Compression;
+using test::shell;
+using test::TarWriter;
+
+struct ImageTest : testing::Test {
+  ImageTest() {
+    fs::create_directories(path("into"));
+    fs::create_directories(path("image/blobs/sha256"));
+    test::writeBytes(path("image/oci-layout"), R"({"imageLayoutVersion":"1.0.0"})", 0644);
+  }
+  [[nodiscard]] std::string path(const std::string& name) const { return folder.path() + "/" + name; }
+  [[nodiscard]] std::string read(const std::string& name) const {
+    return test::readBytes(path("into/" + name));
+  }
+  [[nodiscard]] bool has(const std::string& name) const { return fs::exists(path("into/" + name)); }
+
+  /// Files the bytes as a blob; its descriptor.
+  [[nodiscard]] json::object blob(const std::string& bytes, const std::string& mediaType) const {
+    const auto digest = toHex(cache::Sha256::of(bytes));
+    test::writeBytes(path("image/blobs/sha256/" + digest), bytes, 0644);
+    return {{"mediaType", mediaType}, {"digest", "sha256:" + digest}, {"size", bytes.size()}};
+  }
+  [[nodiscard]] json::object layer(const std::function<void(TarWriter&)>& fill) const {
+    {
+      TarWriter tar(path("layer"), Compression::gzip);
+      fill(tar);
+    }
+    return blob(test::readBytes(path("layer")), "application/vnd.oci.image.layer.v1.tar+gzip");
+  }
+  [[nodiscard]] json::object manifest(const std::vector<json::object>& layers) const {
+    const json::object text{{"schemaVersion", 2}, {"layers", json::array(layers.begin(), layers.end())}};
+    return blob(json::serialize(text), "application/vnd.oci.image.manifest.v1+json");
+  }
+  void writeIndex(const std::vector<json::object>& manifests) const {
+    const json::object text{{"schemaVersion", 2},
+                            {"manifests", json::array(manifests.begin(), manifests.end())}};
+    test::writeBytes(path("image/index.json"), json::serialize(text), 0644);
+  }
+  Result<> unpackImage() const { return unpack(path("image"), path("into")); }
+
+  test::TempFolder folder;
+};
+
+json::object forPlatform(json::object descriptor, std::string_view architecture) {
+  descriptor["platform"] = {{"os", "linux"}, {"architecture", architecture}};
+  return descriptor;
+}
+
+TEST_F(ImageTest, ALayerOfEachCompressionIsUnpacked) {
+  for (const auto compression : {Compression::none, Compression::gzip, Compression::zstd}) {
+    TarWriter(path("layer"), compression)
+        .folder("./")
+        .folder("./opt/")
+        .file("./opt/cart-v1", "cart")
+        .file("./opt/.hidden", "passed over")
+        .file("./opt/cart-v1.sigstore.json", "{}");
+    const auto done = unpack(path("layer"), path("into"));
+    ASSERT_TRUE(done) << done.error().message();
+    EXPECT_EQ(read("cart-v1"), "cart");
+    EXPECT_EQ(read("cart-v1.sigstore.json"), "{}");
+    EXPECT_FALSE(has(".hidden"));
+    fs::remove_all(path("into"));
+    fs::create_directory(path("into"));
+  }
+}
+
+TEST_F(ImageTest, UpperLayersReplaceAndRemove) {
+  writeIndex({manifest(
+      {layer([](auto& tar) { tar.file("p/a-v1", "old").file("p/b-v1", "b").file("p/c-v1", "c"); }),
+       layer([](auto& tar) { tar.file("p/a-v1", "new").file("p/.wh.b-v1", "").file("p/d-v1", "d"); })})});
+  ASSERT_TRUE(unpackImage());
+  EXPECT_EQ(read("a-v1"), "new");
+  EXPECT_FALSE(has("b-v1"));
+  EXPECT_EQ(read("c-v1") + read("d-v1"), "cd");
+}
+
+TEST_F(ImageTest, AWholeFolderCanGo) {
+  for (const auto* whiteout : {"p/.wh..wh..opq", ".wh.p"}) {
+    fs::remove_all(path("into"));
+    fs::create_directory(path("into"));
+    // What comes with the whiteout stays, whichever is first.
+    writeIndex({manifest({layer([](auto& tar) { tar.file("p/a-v1", "old").file("p/b-v1", "b"); }),
+                          layer([&](auto& tar) { tar.file("p/a-v1", "new").file(whiteout, ""); })})});
+    const auto done = unpackImage();
+    ASSERT_TRUE(done) << done.error().message();
+    EXPECT_EQ(read("a-v1"), "new") << whiteout;
+    EXPECT_FALSE(has("b-v1")) << whiteout;
+  }
+}
+
+TEST_F(ImageTest, TheImageForThisNodeIsTaken) {
+  const auto other = manifest({layer([](auto& tar) { tar.file("p/a-v1", "other"); })});
+  const auto mine = manifest({layer([](auto& tar) { tar.file("p/a-v1", "mine"); })});
+  const json::object both{
+      {"manifests", json::array{forPlatform(other, "s390x"), forPlatform(mine, cache::nodeArchitecture())}}};
+  writeIndex({blob(json::serialize(both), "application/vnd.oci.image.index.v1+json")});
+  const auto done = unpackImage();
+  ASSERT_TRUE(done) << done.error().message();
+  EXPECT_EQ(read("a-v1"), "mine");
+  writeIndex({forPlatform(other, "s390x")});
+  EXPECT_EQ(unpackImage().error().reason, Reason::arch_mismatch);
+  writeIndex({mine, other});
+  EXPECT_EQ(unpackImage().error().reason, Reason::invalid) << "which of the two?";
+}
+
+TEST_F(ImageTest, ImagesThatAreNotWhatTheySayAreRefused) {
+  const auto good = [&] { return layer([](auto& tar) { tar.file("p/a-v1", "a"); }); };
+  const auto blobOf = [&](const json::object& descriptor) {
+    return path("image/blobs/sha256/" + cache::stringAt(descriptor, "digest").substr(7));
+  };
+  const auto refusedFor = [&] {
+    const auto done = unpackImage();
+    return done ? std::string("unpacked") : std::string(toString(done.error().reason));
+  };
+  auto one = good();
+  writeIndex({manifest({one})});
+  auto bytes = test::readBytes(blobOf(one));
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  test::writeBytes(blobOf(one), bytes, 0644);
+  EXPECT_EQ(refusedFor(), "digest_mismatch") << "a layer changed";
+  test::writeBytes(blobOf(one), bytes + "x", 0644);
+  EXPECT_EQ(refusedFor(), "digest_mismatch") << "a layer grew";
+  fs::remove(blobOf(one));
+  EXPECT_EQ(refusedFor(), "not_found") << "a layer is missing";
+  fs::create_symlink("/etc/passwd", blobOf(one));
+  EXPECT_EQ(refusedFor(), "unsafe_path") << "a layer is a symlink";
+  fs::remove(blobOf(one));
+
+  one = good();
+  one["digest"] = "sha256:../../../../etc/passwd";
+  writeIndex({manifest({one})});
+  EXPECT_EQ(refusedFor(), "invalid") << "a digest that is a path";
+  one = good();
+  one["mediaType"] = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+  writeIndex({manifest({one})});
+  EXPECT_EQ(refusedFor(), "invalid") << "a layer of another kind";
+  writeIndex({manifest({})});
+  EXPECT_EQ(refusedFor(), "invalid") << "no layers";
+  auto loop = blob("{}", "application/vnd.oci.image.index.v1+json");
+  writeIndex({loop});
+  EXPECT_EQ(refusedFor(), "invalid") << "an index that is none";
+  test::writeBytes(path("image/index.json"), "{", 0644);
+  EXPECT_EQ(refusedFor(), "invalid") << "no JSON";
+  test::writeBytes(path("image/oci-layout"), R"({"imageLayoutVersion":"2.0.0"})", 0644);
+  EXPECT_EQ(refusedFor(), "invalid") << "another version";
+}
+
+/// The pack signed and packed by the field's own tools, installed by fallbackctl.
+struct InstallImageTest : ImageTest {
+  void SetUp() override {
+    ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root";
+    ASSERT_EQ(ctl("keygen --out " + path("k")).code, 0);
+    for (const auto* name : {"keys", "pack"}) fs::create_directory(path(name));
+    fs::copy_file(path("k.pub"), path("keys/k.pub"));
+    for (const auto* name : {"cart", "checkout"}) {
+      const auto file = path(std::string("pack/") + name + "-v1.8.3");
+      fs::copy_file(PROGRAMS "/elf-static-pie", file);
+      const auto output =
+          ctl("sign --key " + path("k.key") + " --name " + name + " --version 1.8.3 --expires 30d " + file);
+      ASSERT_EQ(output.code, 0) << output.text;
+    }
+  }
+  static test::Output ctl(const std::string& args) { return shell(std::string(FALLBACKCTL) + " " + args); }
+  test::Output install(const std::string& from) const {
+    return ctl("install --cache " + path("cache") + " --keys " + path("keys") + " --state " + path("state") +
+               " --from " + path(from));
+  }
+  void expectInstalled(const std::string& from) const {
+    const auto output = install(from);
+    EXPECT_EQ(output.code, 0) << from << ": " << output.text;
+    for (const auto* name : {"cart-v1.8.3", "checkout-v1.8.3"}) {
+      const auto file = path(std::string("cache/") + name);
+      EXPECT_EQ(test::readBytes(file), test::program("elf-static-pie")) << from;
+      EXPECT_EQ(fs::status(file).permissions(), fs::perms(0755)) << from;
+    }
+    EXPECT_EQ(std::distance(fs::directory_iterator(path("cache")), {}), 4)
+        << from << " leaves something behind";
+    fs::remove_all(path("cache"));
+  }
+};
+
+TEST_F(InstallImageTest, FromWhatTarUmociAndSkopeoMake) {
+  const auto made = shell(
+      "cd " + folder.path() +
+      " && tar -cf plain.tar -C pack . && tar -czf packed.tar.gz pack && "
+      "umoci init --layout oci && umoci new --image oci:pack && umoci unpack --image oci:pack bundle && "
+      // Not umoci insert: what its 0.4.7 writes has no end.
+      "cp -r pack bundle/rootfs/ && umoci repack --image oci:pack bundle && "
+      "skopeo --insecure-policy copy -q oci:oci:pack "
+      "oci-archive:archive.tar:pack 2>&1");
+  ASSERT_EQ(made.code, 0) << made.text;
+  for (const auto* from : {"plain.tar", "packed.tar.gz", "oci", "archive.tar"}) expectInstalled(from);
+}
+
+TEST_F(InstallImageTest, OneBadBinarySpoilsTheLayer) {
+  auto bytes = test::readBytes(path("pack/cart-v1.8.3"));
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  test::writeBytes(path("pack/cart-v1.8.3"), bytes);
+  ASSERT_EQ(shell("tar -cf " + path("layer.tar") + " -C " + path("pack") + " .").code, 0);
+  const auto output = install("layer.tar");
+  EXPECT_EQ(output.code, 1);
+  EXPECT_NE(output.text.find("digest_mismatch"), std::string::npos) << output.text;
+  EXPECT_TRUE(fs::is_empty(path("cache")));
+}
+
+TEST_F(InstallImageTest, MistakesNameTheLayerAndNotTheFolderItWasUnpackedTo) {
+  test::writeBytes(path("pack/README"), "hello");
+  ASSERT_EQ(shell("tar -cf " + path("layer.tar") + " -C " + path("pack") + " .").code, 0);
+  const auto output = install("layer.tar");
+  EXPECT_EQ(output.code, 1);
+  EXPECT_NE(output.text.find("layer.tar/README: is neither called"), std::string::npos) << output.text;
+  EXPECT_EQ(install("nothing.tar").code, 1);
+}
+
+}  // namespace
+}  // namespace fallbackd::pack
