@@ -3,7 +3,21 @@
 #include "app/ctl/output.hpp"
 #include "config/load.hpp"
 
+#include <filesystem>
+#include <system_error>
+
 namespace fallbackd::ctl {
+
+namespace {
+
+/// A path of the command line is meant from where it was typed.
+std::string fromHere(const std::string& path) {
+  std::error_code failed;
+  const auto whole = std::filesystem::absolute(path, failed);
+  return failed ? path : whole.lexically_normal().string();
+}
+
+}  // namespace
 
 void CacheOptions::addTo(CLI::App& command) {
   command.add_option("-c,--config", configFile, "take the settings from this fallbackd.yaml");
@@ -21,9 +35,9 @@ std::optional<config::CacheSettings> CacheOptions::settings() const {
     if (loaded.config == nullptr) return std::nullopt;
     settings = loaded.config->cache;
   }
-  if (cache) settings.path = *cache;
-  if (keys) settings.keys = *keys;
-  if (state) settings.state = *state;
+  if (cache) settings.path = fromHere(*cache);
+  if (keys) settings.keys = fromHere(*keys);
+  if (state) settings.state = fromHere(*state);
   if (threshold) settings.threshold = *threshold;
   return settings;
 }

@@ -7,6 +7,8 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
+#include <sys/stat.h>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -20,7 +22,14 @@ namespace json = boost::json;
 struct Examined {
   BinaryRef ref;
   Result<cache::Admitted> result;
+  std::optional<std::uint64_t> size;  // of the file, admitted or not
 };
+
+std::optional<std::uint64_t> sizeOf(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  return static_cast<std::uint64_t>(info.st_size);
+}
 
 Result<std::vector<BinaryRef>> binariesIn(const std::string& folder) {
   FB_TRY(const auto dir, sys::openDir(Stage::cli, folder));
@@ -39,7 +48,9 @@ std::vector<Examined> examine(const std::vector<BinaryRef>& refs, const config::
   options.floor = cache::FloorUse::check;
   cache::Admission admission(settings, options);
   std::vector<Examined> all;
-  for (const auto& ref : refs) all.push_back({ref, admission.admit(ref, Wall::now())});
+  for (const auto& ref : refs) {
+    all.push_back({ref, admission.admit(ref, Wall::now()), sizeOf(settings.path + "/" + ref.fileName())});
+  }
   return all;
 }
 
@@ -53,11 +64,11 @@ void printJson(const std::vector<Examined>& all) {
   for (const auto& one : all) {
     json::object object{
         {"name", one.ref.name}, {"version", one.ref.version}, {"admitted", one.result.has_value()}};
+    if (one.size) object["bytes"] = *one.size;
     if (one.result) {
       json::array keys;
       for (const auto& key : one.result->keys) keys.emplace_back(key);
       object["digest"] = "sha256:" + one.result->digest;
-      object["bytes"] = one.result->size;
       object["expires"] = rfc3339(one.result->expires);
       object["inGrace"] = one.result->inGrace;
       object["keys"] = std::move(keys);
@@ -82,7 +93,8 @@ void printList(const std::vector<Examined>& all) {
       {"NAME", "VERSION", "DIGEST", "KEY", "EXPIRES", "STATE", "SIZE"}};
   for (const auto& one : all) {
     if (!one.result) {
-      rows.push_back({one.ref.name, one.ref.version, "-", "-", "-", stateOf(one), "-"});
+      rows.push_back({one.ref.name, one.ref.version, "-", "-", "-", stateOf(one),
+                      one.size ? humanBytes(*one.size) : "-"});
       continue;
     }
     std::string keys;

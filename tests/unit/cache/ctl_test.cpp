@@ -52,6 +52,16 @@ TEST_F(CtlTest, SignInstallListVerify) {
   EXPECT_NE(ctl("list -o json" + where).text.find(R"("admitted":true)"), std::string::npos);
 }
 
+TEST_F(CtlTest, PathsAreMeantFromWhereTheyAreTyped) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  const auto here = "cd " + path("keys") + " && " + FALLBACKCTL;
+  const std::string relative = " --cache ../cache --keys . --state ../state ";
+  const auto again = shell(here + " install" + relative + "--attestation ../a.json " + kProgram);
+  EXPECT_EQ(again.code, 0) << again.text;
+  const auto list = shell(here + " list" + relative);
+  EXPECT_NE(list.text.find("  ok     "), std::string::npos) << list.text;
+}
+
 TEST_F(CtlTest, VerifyNamesEachReason) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
   auto bytes = test::program("elf-static-pie");
