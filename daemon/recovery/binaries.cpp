@@ -67,13 +67,23 @@ CachedBinaries::~CachedBinaries() {
 
 asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef ref) {
   auto resident = cache_.resident(ref);
+  if (resident && *resident != nullptr) meterGrace(**resident);
   if (!resident || *resident != nullptr) co_return resident;
   // Named, not written into the call: GCC 12 destroys closures of a co_await expression twice.
   auto work = [this, ref] { return cache_.admit(ref); };
   auto admitted = co_await onPool(pool_, std::move(work));
   metrics_.admission(admitted ? "admitted" : toString(admitted.error().reason));
   reportUsage();
+  if (admitted) meterGrace(**admitted);
   co_return admitted;
+}
+
+/// The grace is for outages: that it is needed is said each time.
+void CachedBinaries::meterGrace(const cache::Admitted& admitted) {
+  if (Wall::now() < admitted.expires) return;
+  metrics_.graceUsed(admitted.ref.toString());
+  log_.warn("an expired binary is used in its grace",
+            {{"binary", admitted.ref.toString()}, {"expired", rfc3339(admitted.expires)}});
 }
 
 asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {

@@ -54,6 +54,7 @@ class CachedBinaries final : public Binaries {
 
  private:
   void reportUsage();
+  void meterGrace(const cache::Admitted& admitted);
   void report(const cache::Cache::Entry& entry);
 
   boost::asio::any_io_executor executor_;

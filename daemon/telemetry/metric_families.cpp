@@ -107,6 +107,9 @@ MetricFamilies::MetricFamilies()
                  {"state", "admitted, grace (expired, within expiryGrace), expired, missing, refused"}})),
       expiry(gauge("fallbackd_workload_binary_expiry_timestamp_seconds",
                    "When the admitted binary's attestation expires, in Unix time.", {workload()})),
+      graceUses(counter("fallbackd_expiry_grace_uses_total",
+                        "Recoveries that used an expired binary within expiryGrace.",
+                        {{"binary", "NAME@VERSION"}})),
       imageSkew(gauge("fallbackd_workload_version_skew",
                       "1 if the version in the workload's image tag is not that of its binary, 0 if it is; "
                       "absent where the tag names no version.",

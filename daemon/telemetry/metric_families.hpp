@@ -47,6 +47,7 @@ struct MetricFamilies {
   Gauges admitted;
   Gauges coverage;
   Gauges expiry;
+  Counters graceUses;
   Gauges imageSkew;
   Gauges containers;
   // Cache

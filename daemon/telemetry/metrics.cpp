@@ -273,6 +273,10 @@ void Metrics::runningContainers(const std::map<std::string, VersionSkew>& all) {
   state_->containersNow.replaced();
 }
 
+void Metrics::graceUsed(const std::string& binary) {
+  state_->graceUses.Add({{"binary", binary}}).Increment();
+}
+
 void Metrics::cacheUsage(std::uint64_t residentBytes, std::uint64_t budgetBytes, std::uint64_t hashedBytes) {
   state_->residentBytes.Add({}).Set(static_cast<double>(residentBytes));
   state_->budgetBytes.Add({}).Set(static_cast<double>(budgetBytes));

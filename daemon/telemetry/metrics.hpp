@@ -89,6 +89,8 @@ class Metrics {
 
   /// result: "admitted", or the reason of the refusal
   void admission(std::string_view result);
+  /// A recovery used a binary that had expired, within expiryGrace.
+  void graceUsed(const std::string& binary);
   /// Of every configured workload; replaces what was set before.
   void coverage(const std::vector<Coverage>& all);
   /// Real containers of each workload on this node; replaces what was set before.
