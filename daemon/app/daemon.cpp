@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <map>
 #include <signal.h>
 #include <utility>
@@ -197,9 +198,11 @@ Awaitable<void> Daemon::Parts::followConfigFiles() {
   }
 }
 
-/// The interval also finds what only time changes: an expiry, a step of the clock.
+/// The interval also finds what only time changes: an expiry.
 Awaitable<void> Daemon::Parts::followCache() {
-  auto watch = cache::FolderWatch::create(executor(), {config->cache.path, config->cache.keys});
+  std::vector<std::string> folders{config->cache.path, config->cache.keys};
+  if (const auto& list = config->cache.revoked) folders.push_back(std::filesystem::path(*list).parent_path());
+  auto watch = cache::FolderWatch::create(executor(), std::move(folders));
   if (!watch) {
     log.error("the cache cannot be watched; a reload looks at it anew", {{"error", watch.error().message()}});
     co_return;

@@ -1,6 +1,11 @@
 #include "cache/folder_watch.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <limits>
+#include <sys/timerfd.h>
+#include <unistd.h>
 #include <utility>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -21,13 +26,25 @@ constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_
 constexpr auto kQuiet = 200ms;
 constexpr auto kLongestWait = 2s;
 
+/// Arms the timer that never goes off but is cancelled by whoever sets the clock.
+Result<> arm(int timer) {
+  itimerspec never{};
+  never.it_value.tv_sec = std::numeric_limits<std::int32_t>::max();
+  // ECANCELED: the clock was set since the last time; it is armed all the same.
+  if (::timerfd_settime(timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, nullptr) != 0 &&
+      errno != ECANCELED)
+    return failErrno(Stage::admission, "watch the clock");
+  return {};
+}
+
 }  // namespace
 
-FolderWatch::FolderWatch(const asio::any_io_executor& executor, sys::Inotify inotify,
+FolderWatch::FolderWatch(const asio::any_io_executor& executor, sys::Inotify inotify, sys::UniqueFd clock,
                          std::vector<std::string> folders)
     : inotify_(std::move(inotify)),
       folders_(std::move(folders)),
-      descriptor_(executor, inotify_.nativeHandle()) {}
+      descriptor_(executor, inotify_.nativeHandle()),
+      clock_(executor, clock.release()) {}
 
 FolderWatch::~FolderWatch() {
   if (descriptor_.is_open()) descriptor_.release();  // the inotify object owns the descriptor
@@ -35,7 +52,10 @@ FolderWatch::~FolderWatch() {
 
 Result<FolderWatch> FolderWatch::create(asio::any_io_executor executor, std::vector<std::string> folders) {
   FB_TRY(auto inotify, sys::Inotify::create(Stage::admission));
-  FolderWatch watch(executor, std::move(inotify), std::move(folders));
+  sys::UniqueFd clock(::timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!clock) return failErrno(Stage::admission, "watch the clock");
+  FB_CHECK(arm(clock.get()));
+  FolderWatch watch(executor, std::move(inotify), std::move(clock), std::move(folders));
   watch.follow();
   return watch;
 }
@@ -54,8 +74,15 @@ asio::awaitable<void> FolderWatch::changed(std::chrono::nanoseconds interval) {
   asio::steady_timer timer(descriptor_.get_executor());
   timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(interval));
   const auto first = co_await (timer.async_wait(asio::use_awaitable) ||
-                               descriptor_.async_wait(descriptor_base::wait_read, asio::use_awaitable));
-  if (first.index() == 0) co_return;
+                               descriptor_.async_wait(descriptor_base::wait_read, asio::use_awaitable) ||
+                               clock_.async_wait(descriptor_base::wait_read, asio::use_awaitable));
+  if (first.index() == 2) {
+    std::uint64_t count = 0;
+    const auto got = ::read(clock_.native_handle(), &count, sizeof count);  // ECANCELED, and quiet again
+    static_cast<void>(got);
+    static_cast<void>(arm(clock_.native_handle()));
+  }
+  if (first.index() != 1) co_return;
   const auto latest = std::chrono::steady_clock::now() + kLongestWait;
   for (bool quiet = false; !quiet;) {
     inotify_.read();

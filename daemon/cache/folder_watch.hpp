@@ -1,8 +1,10 @@
 // Tells when binaries, attestations or keys may have changed: placed, replaced, removed, their owner or mode
-// changed. One io_context thread.
+// changed; and when the clock was set, since expiries and keys' times are judged by it. One io_context
+// thread.
 #pragma once
 
 #include "base/error.hpp"
+#include "sys/fd.hpp"
 #include "sys/inotify.hpp"
 
 #include <chrono>
@@ -29,13 +31,14 @@ class FolderWatch {
   boost::asio::awaitable<void> changed(std::chrono::nanoseconds interval);
 
  private:
-  FolderWatch(const boost::asio::any_io_executor& executor, sys::Inotify inotify,
+  FolderWatch(const boost::asio::any_io_executor& executor, sys::Inotify inotify, sys::UniqueFd clock,
               std::vector<std::string> folders);
   void follow();
 
   sys::Inotify inotify_;
   std::vector<std::string> folders_;
   boost::asio::posix::stream_descriptor descriptor_;
+  boost::asio::posix::stream_descriptor clock_;
 };
 
 }  // namespace fallbackd::cache

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <sys/timex.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -55,6 +56,28 @@ TEST_F(FolderWatchTest, AFolderThatComesLaterIsFoundByTheInterval) {
   loop.run_for(kCeiling);
   EXPECT_TRUE(returned);
   EXPECT_TRUE(told(*watch, [&] { fs::create_directory(later + "/x"); }));
+}
+
+TEST_F(FolderWatchTest, AStepOfTheClockIsTold) {
+  // A nanosecond forth and back: who waits for steps learns of it, and nobody else does.
+  const auto step = [](long seconds, long nanoseconds) {
+    timex by{};
+    by.modes = ADJ_SETOFFSET | ADJ_NANO;
+    by.time = {seconds, nanoseconds};
+    return ::adjtimex(&by) != -1;
+  };
+  auto watch = FolderWatch::create(loop.get_executor(), {folder.path()});
+  ASSERT_TRUE(watch) << watch.error().message();
+  if (!step(0, 1)) GTEST_SKIP() << "the clock cannot be set here: " << errnoText(errno);
+  ASSERT_TRUE(step(-1, 999'999'999));
+  bool returned = false;
+  boost::asio::co_spawn(loop, watch->changed(1h), [&](std::exception_ptr) { returned = true; });
+  loop.run_for(kCeiling);
+  EXPECT_TRUE(returned) << "a step before the wait";
+  EXPECT_TRUE(told(*watch, [&] {
+    ASSERT_TRUE(step(0, 1));
+    ASSERT_TRUE(step(-1, 999'999'999));
+  }));
 }
 
 }  // namespace
