@@ -18,6 +18,18 @@ namespace fallbackd::cache {
 namespace {
 
 constexpr std::uint64_t kMaxBinaryBytes = 2ULL << 30;
+constexpr std::size_t kMaxRevoked = 16 << 20;
+
+/// The revocation list, as carefully as what it judges: who can change it can let a revoked binary in.
+Result<CheckedFile> openRevoked(const std::string& path, uid_t owner) {
+  const auto slash = path.rfind('/');
+  if (slash == std::string::npos || path.front() != '/') {
+    return fail(Stage::admission, Reason::unsafe_path, path + " is not an absolute path");
+  }
+  const auto folder = path.substr(0, slash + 1);
+  FB_TRY(const auto dir, openTrusted(folder, owner));
+  return openChecked(dir, path.substr(0, slash), path.substr(slash + 1), owner);
+}
 
 /// Name, version, system: that the statement is about this very binary, for this node.
 Result<> checkIdentity(const Statement& statement, const BinaryRef& ref, const std::string& path) {
@@ -70,7 +82,8 @@ Result<std::set<std::string>> Admission::revoked() const {
   std::set<std::string> digests;
   if (!settings_.revoked) return digests;
   // A list that is configured and cannot be read must not count as an empty one.
-  FB_TRY(const auto text, sys::readFile(Stage::admission, *settings_.revoked, 16 << 20));
+  FB_TRY(const auto list, openRevoked(*settings_.revoked, options_.owner));
+  FB_TRY(const auto text, sys::readAll(Stage::admission, list.fd, kMaxRevoked, *settings_.revoked));
   std::size_t number = 0;
   for (const auto raw : split(text, '\n')) {
     ++number;
@@ -92,6 +105,14 @@ Result<std::set<std::string>> Admission::revoked() const {
 Result<> Admission::openFloor() {
   if (floor_) return {};
   const bool keep = options_.floor == FloorUse::raise;
+  if (keep) FB_CHECK(sys::makeDirs(Stage::admission, settings_.state, 0755));
+  // Who can change the floor can bring an older binary back. fallbackctl exec may run as somebody else than
+  // the cache's owner, and keeps a floor of its own then.
+  for (const auto owner : {options_.owner, ::geteuid()}) {
+    const auto folder = openTrusted(settings_.state, owner);
+    if (folder || folder.error().reason == Reason::not_found) break;
+    if (owner == ::geteuid()) return tl::unexpected<Error>(folder.error());
+  }
   FB_TRY(auto floor,
          VersionFloor::open(settings_.state, keep ? VersionFloor::Mode::keep : VersionFloor::Mode::look));
   if (floor.warning()) warning_ = *floor.warning();
@@ -102,10 +123,8 @@ Result<> Admission::openFloor() {
 Result<std::vector<FileFacts>> Admission::lookAtTrust() const {
   FB_TRY(auto facts, Keyring::look(settings_.keys, options_.owner));
   if (settings_.revoked) {
-    const sys::UniqueFd list(::open(settings_.revoked->c_str(), O_PATH | O_CLOEXEC));
-    if (!list) return failErrno(Stage::admission, "open " + *settings_.revoked);
-    FB_TRY(const auto listFacts, factsOf(list, *settings_.revoked));
-    facts.push_back(listFacts);
+    FB_TRY(const auto list, openRevoked(*settings_.revoked, options_.owner));
+    facts.push_back(list.facts);
   }
   return facts;
 }

@@ -3,10 +3,31 @@
 #include "cache/admission.hpp"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <map>
 #include <utility>
 
 namespace fallbackd::cache {
+
+namespace {
+
+/// Reasons that come after the whole file was read.
+bool isAboutBytes(Reason reason) {
+  constexpr std::array kReasons{
+      Reason::digest_mismatch,   Reason::elf_malformed, Reason::elf_wrong_machine,   Reason::elf_dynamic,
+      Reason::elf_writable_code, Reason::elf_not_pie,   Reason::elf_executable_stack};
+  return std::find(kReasons.begin(), kReasons.end(), reason) != kReasons.end();
+}
+
+/// Whether a change after the look would show: the file's time has the grain of a clock tick.
+bool isSettled(const Evidence& evidence, Wall::time_point now) {
+  constexpr std::int64_t kGrain = 2'000'000'000;
+  const auto since = std::chrono::duration_cast<std::chrono::nanoseconds>(now.time_since_epoch()).count();
+  return since - evidence.binary.changed > kGrain;
+}
+
+}  // namespace
 
 struct Cache::State {
   explicit State(config::CacheSettings settings, AdmissionOptions options)
@@ -24,15 +45,36 @@ struct Cache::State {
   std::mutex guard;  // of the map below; held briefly
   std::map<BinaryRef, Resident> residents;
 
+  struct Refusal {
+    Evidence evidence;
+    Error error;
+  };
+  std::map<BinaryRef, Refusal> refusals;  // under `admitting`
+
   std::uint64_t residentBytes() {
     std::uint64_t sum = 0;
     for (const auto& [ref, resident] : residents) sum += resident.kept ? resident.admitted->size : 0;
     return sum;
   }
 
+  /// Bytes that are refused are not hashed again for each of a hundred pods, or every half minute: what
+  /// cannot change unless the files do is remembered.
+  Result<Admitted> admitOnce(const BinaryRef& ref, Wall::time_point now, Evidence& evidence) {
+    const auto onDisk = admission.look(ref);
+    if (const auto known = refusals.find(ref); known != refusals.end()) {
+      if (onDisk && *onDisk == known->second.evidence) return tl::unexpected<Error>(known->second.error);
+      refusals.erase(known);
+    }
+    auto admitted = admission.admit(ref, now, &evidence);
+    if (!admitted && onDisk && isAboutBytes(admitted.error().reason) && isSettled(*onDisk, now)) {
+      refusals.emplace(ref, Refusal{*onDisk, admitted.error()});
+    }
+    return admitted;
+  }
+
   Result<AdmittedPtr> admitAndKeep(const BinaryRef& ref, Wall::time_point now) {
     Evidence evidence;
-    FB_TRY(auto admitted, admission.admit(ref, now, &evidence));
+    FB_TRY(auto admitted, admitOnce(ref, now, evidence));
     auto shared = std::make_shared<const Admitted>(std::move(admitted));
     const std::lock_guard lock(guard);
     residents.erase(ref);
@@ -78,6 +120,9 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
   {
     const std::lock_guard lock(state_->guard);
     std::erase_if(state_->residents, [&](const auto& one) {
+      return std::find(wanted.begin(), wanted.end(), one.first) == wanted.end();
+    });
+    std::erase_if(state_->refusals, [&](const auto& one) {
       return std::find(wanted.begin(), wanted.end(), one.first) == wanted.end();
     });
   }

@@ -28,12 +28,6 @@ FileFacts asFacts(const struct stat& info) {
 
 }  // namespace
 
-Result<FileFacts> factsOf(const sys::UniqueFd& fd, const std::string& what) {
-  struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) return failErrno(Stage::admission, "stat " + what);
-  return asFacts(info);
-}
-
 Result<> checkFolder(const sys::UniqueFd& fd, uid_t owner, const std::string& what) {
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return failErrno(Stage::admission, "stat " + what);

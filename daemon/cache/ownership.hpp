@@ -26,8 +26,6 @@ struct FileFacts {
   friend bool operator==(const FileFacts&, const FileFacts&) = default;
 };
 
-Result<FileFacts> factsOf(const sys::UniqueFd& fd, const std::string& what);
-
 /// A regular file that only `owner` can change: not writable by others, one name only (a second hard link
 /// could be a writable path to it), no set-id bits. Reasons: unsafe_file_type, unsafe_owner.
 Result<FileFacts> checkFile(const sys::UniqueFd& fd, uid_t owner, const std::string& what);

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
@@ -158,8 +159,9 @@ Result<SealedCopy> SealedCopy::make(const sys::UniqueFd& source, std::uint64_t s
   }
   FB_CHECK(copy.map(fd, size, name));
   FB_TRY(copy.digest_, copyAndHash(source, fd, copy.bytes_, name));
-  FB_TRY(copy.fd_, seal(std::move(fd), copy.method_, name));
   // A mapping of the descriptor that could write counts as a writer: what has one cannot be executed.
+  if (copy.method_ == SealMethod::tmpfile) copy.unmap();
+  FB_TRY(copy.fd_, seal(std::move(fd), copy.method_, name));
   if (copy.method_ == SealMethod::tmpfile) FB_CHECK(copy.map(copy.fd_, size, name));
   return copy;
 }

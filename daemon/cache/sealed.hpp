@@ -16,7 +16,7 @@ namespace fallbackd::cache {
 enum class SealMethod : std::uint8_t {
   memfd_exec,  // MFD_EXEC, kernel 6.3
   memfd,       // before 6.3: EINVAL for MFD_EXEC
-  tmpfile,     // vm.memfd_noexec=2: EACCES; an unlinked file, reopened read-only
+  tmpfile,     // vm.memfd_noexec=2: EACCES; an unlinked file on a mount of its own that is read-only by then
 };
 std::string_view toString(SealMethod method);
 

@@ -11,6 +11,7 @@ namespace fallbackd::cache {
 namespace {
 
 constexpr std::size_t kMaxAttestationBytes = 1 << 20;
+constexpr std::size_t kMaxAttestations = 64;  // as many as keys
 
 /// Adds what a further signer attested. About the bytes and their system all must agree; of dates and least
 /// versions, which each signer chooses, the strictest holds.
@@ -52,6 +53,10 @@ Result<std::vector<std::string>> attestationNames(const sys::DirFd& dir, const B
 Result<std::vector<CheckedFile>> openAttestations(const sys::DirFd& dir, const std::string& folder,
                                                   const BinaryRef& ref, uid_t owner) {
   FB_TRY(const auto names, attestationNames(dir, ref));
+  if (names.size() > kMaxAttestations) {
+    return fail(Stage::admission, Reason::attestation_malformed,
+                folder + " holds more than 64 attestations of " + ref.toString());
+  }
   std::vector<CheckedFile> files;
   for (const auto& name : names) {
     FB_TRY(auto file, openChecked(dir, folder, name, owner));

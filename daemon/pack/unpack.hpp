@@ -1,6 +1,5 @@
 // Packs that come as an OCI image: a layer (tar, also gzip or zstd), an image layout (folder), or such a
-// layout in a tar file, as `skopeo copy ... oci-archive:` writes it. For fallbackctl;
-// blocks.
+// layout in a tar file, as `skopeo copy ... oci-archive:` writes it. For fallbackctl; blocks.
 #pragma once
 
 #include "base/error.hpp"

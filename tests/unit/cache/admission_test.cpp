@@ -2,18 +2,17 @@
 // the refusal. A guard that is removed lets its row through.
 #include "cache/admission.hpp"
 
+#include "attack_record.hpp"
 #include "cache/cache.hpp"
 #include "cache/json.hpp"
 #include "signed_cache.hpp"
 
-#include <cctype>
-#include <cstdlib>
 #include <fcntl.h>
 #include <functional>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
-
-#include <boost/json.hpp>
+#include <sys/xattr.h>
 
 namespace fallbackd::cache {
 namespace {
@@ -65,6 +64,28 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   const auto at = text.find(from);
   EXPECT_NE(at, std::string::npos) << from;
   return text.replace(at, from.size(), to);
+}
+
+/// The good program with its ELF header changed.
+std::string withHeader(const std::function<void(Elf64_Ehdr&)>& change) {
+  auto bytes = good();
+  Elf64_Ehdr header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  change(header);
+  std::memcpy(bytes.data(), &header, sizeof header);
+  return bytes;
+}
+
+std::string withExpiry(const SignedCache& cache, const std::string& expiry) {
+  auto payload = payloadOf(cache);
+  const std::string key = R"("expires":")";
+  const auto at = payload.find(key) + key.size();
+  return payload.replace(at, payload.find('"', at) - at, expiry);
+}
+
+constexpr uid_t kSomebody = 1000;
+void giveAway(const std::string& path) {
+  ASSERT_EQ(::lchown(path.c_str(), kSomebody, kSomebody), 0) << "needs root";
 }
 
 struct Attack {
@@ -383,6 +404,217 @@ const std::vector<Attack>& attacks() {
          s.requirePie = true;
          c.put(c.ref, test::program("elf-static"));
        }},
+      // Whose the files are, on top of what others may write.
+      {"binary of another user", Reason::unsafe_owner, [](C& c, S&) { giveAway(c.file(c.ref.fileName())); }},
+      {"attestation of another user", Reason::unsafe_owner,
+       [](C& c, S&) { giveAway(c.file(c.ref.attestationName())); }},
+      {"cache of another user", Reason::unsafe_owner, [](C& c, S&) { giveAway(c.path("cache")); }},
+      {"keys of another user", Reason::unsafe_owner, [](C& c, S&) { giveAway(c.path("keys")); }},
+      {"key file of another user", Reason::unsafe_owner, [](C& c, S&) { giveAway(c.path("keys/one.pub")); }},
+      {"key file writable by others", Reason::unsafe_owner,
+       [](C& c, S&) { ASSERT_EQ(::chmod(c.path("keys/one.pub").c_str(), 0666), 0); }},
+      {"folder above the cache of another user", Reason::unsafe_owner,
+       [](C& c, S& s) {
+         fs::create_directory(c.path("above"));
+         fs::rename(c.path("cache"), c.path("above/cache"));
+         s.path = c.path("above/cache");
+         giveAway(c.path("above"));
+       }},
+      {"access list that lets a user write", Reason::unsafe_owner,
+       [](C& c, S&) {
+         // Version 2: owner rwx, uid 1000 rw, group r, mask rwx, others r.
+         const std::string list(
+             "\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x02\0\x06\0\xe8\x03\0\0\x04\0\x04\0\xff\xff\xff\xff"
+             "\x10\0\x07\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff",
+             44);
+         ASSERT_EQ(::setxattr(c.file(c.ref.fileName()).c_str(), "system.posix_acl_access", list.data(),
+                              list.size(), 0),
+                   0);
+       }},
+      {"FIFO as the attestation", Reason::unsafe_file_type,
+       [](C& c, S&) {
+         fs::remove(c.file(c.ref.attestationName()));
+         ASSERT_EQ(::mkfifo(c.file(c.ref.attestationName()).c_str(), 0600), 0);
+       }},
+      {"hard link to the attestation", Reason::unsafe_file_type,
+       [](C& c, S&) { fs::create_hard_link(c.file(c.ref.attestationName()), c.path("other-name")); }},
+      {"hard link to the key", Reason::keyring_invalid,
+       [](C& c, S&) { fs::create_hard_link(c.path("keys/one.pub"), c.path("other-name")); }},
+      {"FIFO as a key", Reason::keyring_invalid,
+       [](C& c, S&) { ASSERT_EQ(::mkfifo(c.path("keys/two.pub").c_str(), 0600), 0); }},
+      {"hundred attestations", Reason::attestation_malformed,
+       [](C& c, S&) {
+         for (int i = 0; i < 100; ++i)
+           writeBytes(c.file(c.ref.fileName() + "." + std::to_string(i) + ".sigstore.json"), "{}", 0644);
+       }},
+      {"more than 2 GiB", Reason::too_large,
+       [](C& c, S&) { fs::resize_file(c.file(c.ref.fileName()), (2ULL << 30U) + 1); }},
+      {"empty binary", Reason::not_elf, [](C& c, S&) { fs::resize_file(c.file(c.ref.fileName()), 0); }},
+
+      // Who can change the lists that judge, can let in what they keep out.
+      {"revocation list writable by others", Reason::unsafe_owner,
+       [](C& c, S& s) {
+         s.revoked = c.path("revoked");
+         writeBytes(*s.revoked, "# none\n", 0666);
+       }},
+      {"revocation list of another user", Reason::unsafe_owner,
+       [](C& c, S& s) {
+         s.revoked = c.path("revoked");
+         writeBytes(*s.revoked, "# none\n", 0644);
+         giveAway(*s.revoked);
+       }},
+      {"revocation list that is a symlink", Reason::unsafe_path,
+       [](C& c, S& s) {
+         writeBytes(c.path("elsewhere"), "# none\n", 0644);
+         s.revoked = c.path("revoked");
+         fs::create_symlink(c.path("elsewhere"), *s.revoked);
+       }},
+      {"revocation list that is a FIFO", Reason::unsafe_file_type,
+       [](C& c, S& s) {
+         s.revoked = c.path("revoked");
+         ASSERT_EQ(::mkfifo(s.revoked->c_str(), 0600), 0);
+       }},
+      {"revocation list in a folder that others can write", Reason::unsafe_owner,
+       [](C& c, S& s) {
+         fs::create_directory(c.path("open"));
+         s.revoked = c.path("open/revoked");
+         writeBytes(*s.revoked, "# none\n", 0644);
+         ASSERT_EQ(::chmod(c.path("open").c_str(), 0777), 0);
+       }},
+      {"version floor that others can lower", Reason::unsafe_owner,
+       [](C& c, S&) { ASSERT_EQ(::chmod(c.path("state").c_str(), 0777), 0); }},
+      {"version floor through a symlink", Reason::unsafe_path,
+       [](C& c, S& s) {
+         fs::create_symlink(c.path("state"), c.path("link"));
+         s.state = c.path("link");
+       }},
+
+      // One key in several guises.
+      {"threshold met by one key's two signatures", Reason::threshold_not_met,
+       [](C& c, S& s) {
+         s.threshold = 2;
+         const auto payload = payloadOf(c);
+         const auto sign = [&] {
+           return R"({"sig":")" + encodeBase64(*c.key.sign(preAuthEncoding(kPayloadType, payload))) + R"("})";
+         };
+         writeBytes(c.file(c.ref.attestationName()),
+                    R"({"payloadType":"application/vnd.in-toto+json","payload":")" + encodeBase64(payload) +
+                        R"(","signatures":[)" + sign() + "," + sign() + "]}",
+                    0644);
+       }},
+      {"threshold met by a stranger's key", Reason::threshold_not_met,
+       [](C& c, S& s) {
+         s.threshold = 2;
+         writeBytes(c.file(c.ref.fileName() + ".second.sigstore.json"),
+                    *signStatement(C::statementFor(c.ref, good()), otherKey()), 0644);
+       }},
+      {"threshold met by what is signed of another version", Reason::threshold_not_met,
+       [](C& c, S& s) {
+         s.threshold = 2;
+         const auto second = otherKey();
+         c.addKey("two", second);
+         writeBytes(c.file(c.ref.fileName() + ".second.sigstore.json"),
+                    *signStatement(C::statementFor({c.ref.name, "1.8.4"}, good()), second), 0644);
+       }},
+      {"seventeen signatures", Reason::attestation_malformed,
+       [](C& c, S&) {
+         std::string signatures = R"({"sig":"AAAA"})";
+         for (int i = 0; i < 16; ++i) signatures.append(R"(,{"sig":"AAAA"})");
+         writeBytes(c.file(c.ref.attestationName()),
+                    R"({"payloadType":"application/vnd.in-toto+json","payload":"AAAA","signatures":[)" +
+                        signatures + "]}",
+                    0644);
+       }},
+      {"key of another curve", Reason::keyring_invalid,
+       [](C& c, S&) {
+         writeBytes(c.path("keys/two.pub"),
+                    "-----BEGIN PUBLIC KEY-----\n"
+                    "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE6koPqszpviVOKfODnmShITUPNOs9bFxK\n"
+                    "wSkgcKHX6RiR+Shg8qm1Umfkz/mhkJc7So9CxQyN3aN6KS3NsCA/m43pQaKmJ7HV\n"
+                    "G8ObVovKoKRwilLs9X2GX1P5MHIUdnor\n"
+                    "-----END PUBLIC KEY-----\n",
+                    0644);
+       }},
+
+      // Texts that two readers read in two ways.
+      {"doubled key, once with an escape", Reason::attestation_malformed,
+       [](C& c, S&) {
+         signPayload(c, replaced(payloadOf(c), R"("version":)", R"("versi\u006fn":"9","version":)"));
+       }},
+      {"byte order mark", Reason::attestation_malformed,
+       [](C& c, S&) { editBundle(c, R"({"mediaType")", "\xef\xbb\xbf{\"mediaType\""); }},
+      {"bytes that are no UTF-8", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, replaced(payloadOf(c), R"("arch":)", "\"\xff\":\"x\",\"arch\":")); }},
+      {"comment in the JSON", Reason::attestation_malformed,
+       [](C& c, S&) { editBundle(c, R"({"mediaType")", R"({/* x */"mediaType")"); }},
+      {"comma behind the last", Reason::attestation_malformed,
+       [](C& c, S&) { editBundle(c, R"(}]}})", R"(},]}})"); }},
+      {"zero byte behind the end", Reason::attestation_malformed,
+       [](C& c, S&) {
+         writeBytes(c.file(c.ref.attestationName()),
+                    test::readBytes(c.file(c.ref.attestationName())) + std::string(1, '\0'), 0644);
+       }},
+      {"base64 with padding in the middle", Reason::attestation_malformed,
+       [](C& c, S&) { editBundle(c, R"("payload":")", R"("payload":"AA==)"); }},
+      {"base64 with too much padding", Reason::attestation_malformed,
+       [](C& c, S&) { editBundle(c, R"("sig":")", R"("sig":"AAA==","x":")"); }},
+      {"certificate chain in the bundle", Reason::attestation_unsupported,
+       [](C& c, S&) {
+         editBundle(c, R"("publicKey":)", R"("x509CertificateChain":{"certificates":[]},"publicKey":)");
+       }},
+      {"bundle that names no key", Reason::attestation_malformed,
+       [](C& c, S&) { editBundle(c, R"("publicKey":)", R"("other":)"); }},
+      {"name that is a path", Reason::attestation_malformed,
+       [](C& c, S&) {
+         signPayload(c, replaced(payloadOf(c), R"("name":"checkout",)", R"("name":"../checkout",)"));
+       }},
+      {"zero byte in the name", Reason::attestation_malformed,
+       [](C& c, S&) {
+         signPayload(c, replaced(payloadOf(c), R"("name":"checkout",)", R"("name":"checkout\u0000x",)"));
+       }},
+      {"digest in capitals", Reason::attestation_malformed,
+       [](C& c, S&) {
+         signPayload(c, replaced(payloadOf(c), R"("sha256":")" + toHex(Sha256::of(good())),
+                                 R"("sha256":")" + std::string(64, 'A')));
+       }},
+      {"digest of another kind only", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, replaced(payloadOf(c), R"("sha256")", R"("sha512")")); }},
+      {"no subject", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, replaced(payloadOf(c), R"("subject":[{)", R"("subject":[],"x":[{)")); }},
+      {"no expiry", Reason::attestation_malformed,
+       [](C& c, S&) {
+         auto payload = payloadOf(c);
+         const auto at = payload.find(R"(,"expires")");
+         signPayload(c, payload.erase(at, payload.find('}', at) - at));
+       }},
+      {"expiry without a zone", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, withExpiry(c, "2199-12-31T00:00:00")); }},
+      {"expiry on a day that there is not", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, withExpiry(c, "2199-02-30T00:00:00Z")); }},
+      {"expiry beyond what a clock can say", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, withExpiry(c, "99999-12-31T00:00:00Z")); }},
+      {"no architecture", Reason::arch_mismatch,
+       [](C& c, S&) { resign(c, [](Statement& s) { s.arch = ""; }); }},
+      {"least version that is none", Reason::attestation_malformed,
+       [](C& c, S&) { resign(c, [](Statement& s) { s.minimumVersion = "../1"; }); }},
+      {"statement of another type", Reason::attestation_unsupported,
+       [](C& c, S&) { signPayload(c, replaced(payloadOf(c), "Statement/v1", "Statement/v2")); }},
+
+      // Signed, and yet not fit to run.
+      {"signed, another machine", Reason::elf_wrong_machine,
+       [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_machine = EM_S390; })); }},
+      {"signed, 32 bits", Reason::elf_wrong_machine,
+       [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_ident[EI_CLASS] = ELFCLASS32; })); }},
+      {"signed, the other byte order", Reason::elf_wrong_machine,
+       [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_ident[EI_DATA] = ELFDATA2MSB; })); }},
+      {"signed, no program but an object file", Reason::elf_malformed,
+       [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_type = ET_REL; })); }},
+      {"signed, entry outside of its code", Reason::elf_malformed,
+       [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_entry = 8; })); }},
+      {"signed, headers far away", Reason::elf_malformed,
+       [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_phoff = ~0ULL - 8; })); }},
+      {"signed, 65535 headers", Reason::elf_malformed,
+       [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_phnum = 0xffff; })); }},
   };
   return rows;
 }
@@ -391,19 +623,6 @@ Result<Admitted> admit(const SignedCache& cache, const config::CacheSettings& se
   AdmissionOptions options;
   options.owner = ::geteuid();
   return Admission(settings, options).admit(cache.ref, Wall::now());
-}
-
-/// Writes the row for scripts/report attacks, where it asks for it.
-void record(const Attack& attack, const Result<Admitted>& result) {
-  const char* folder = std::getenv("ATTACKS_JSON");  // NOLINT(concurrency-mt-unsafe)
-  if (folder == nullptr) return;
-  std::string file;
-  for (const char c : std::string_view(attack.name)) file.push_back(std::isalnum(c) != 0 ? c : '-');
-  std::ofstream(std::string(folder) + "/" + file + ".json") << boost::json::serialize(boost::json::object{
-      {"attack", attack.name},
-      {"wanted", toString(attack.reason)},
-      {"got", result ? "ADMITTED" : toString(result.error().reason)},
-      {"says", result ? "" : result.error().context.substr(result.error().context.rfind('/') + 1)}});
 }
 
 struct AttackTest : testing::TestWithParam<Attack> {};
@@ -421,22 +640,17 @@ TEST_P(AttackTest, IsRefusedForItsReason) {
   }
   attack.spoil(cache, settings);
   const auto result = admit(cache, settings);
-  record(attack, result);
+  test::recordAttack(attack.name, toString(attack.reason),
+                     result ? "ADMITTED" : toString(result.error().reason),
+                     result ? "" : result.error().context);
   ASSERT_FALSE(result) << attack.name << " was admitted";
   EXPECT_EQ(toString(result.error().reason), toString(attack.reason))
       << attack.name << ": " << result.error().message();
   EXPECT_EQ(result.error().stage, Stage::admission) << attack.name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, AttackTest, testing::ValuesIn(attacks()), [](const auto& row) {
-  std::string name;
-  bool up = true;
-  for (const char c : std::string_view(row.param.name)) {
-    if (std::isalnum(c) != 0) name.push_back(up && c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c);
-    up = std::isalnum(c) == 0;
-  }
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Table, AttackTest, testing::ValuesIn(attacks()),
+                         [](const auto& row) { return test::testName(row.param.name); });
 
 TEST(Admission, OwnersOtherThanTheWantedAreRefused) {
   SignedCache cache;
@@ -554,6 +768,141 @@ TEST_F(ResidentTest, KeepsServingWhileTheFileIsReplaced) {
   ASSERT_TRUE(served && *served != nullptr);
   EXPECT_EQ((*served)->digest, toHex(Sha256::of(good())));
   EXPECT_TRUE(entries.at(0).resident);
+}
+
+/// What may happen to a file that a workload relies on, while the copy serves.
+struct Change {
+  const char* name;
+  Reason reason;
+  std::function<void(SignedCache&)> make;
+  std::function<void(SignedCache&)> undo;
+
+  friend void PrintTo(const Change& change, std::ostream* out) { *out << change.name; }
+};
+
+const std::vector<Change>& changes() {
+  using C = SignedCache;
+  const auto putBack = [](C& c) { c.put(c.ref, good()); };
+  static const std::vector<Change> rows{
+      {"another file renamed over it", Reason::digest_mismatch,
+       [](C& c) {
+         writeBytes(c.path("evil"), good() + "x");
+         fs::rename(c.path("evil"), c.file(c.ref.fileName()));
+       },
+       putBack},
+      {"written in place, its times set back", Reason::digest_mismatch,
+       [](C& c) {
+         const auto times = fs::last_write_time(c.file(c.ref.fileName()));
+         const sys::UniqueFd file(::open(c.file(c.ref.fileName()).c_str(), O_WRONLY | O_CLOEXEC));
+         ASSERT_EQ(::pwrite(file.get(), "x", 1, 5000), 1);
+         fs::last_write_time(c.file(c.ref.fileName()), times);
+       },
+       putBack},
+      {"written through a mapping", Reason::digest_mismatch,
+       [](C& c) {
+         const sys::UniqueFd file(::open(c.file(c.ref.fileName()).c_str(), O_RDWR | O_CLOEXEC));
+         void* mapped = ::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+         ASSERT_NE(mapped, MAP_FAILED);
+         static_cast<char*>(mapped)[5000] = 'x';
+         ASSERT_EQ(::msync(mapped, 8192, MS_SYNC), 0);
+         ::munmap(mapped, 8192);
+       },
+       putBack},
+      {"removed", Reason::not_found, [](C& c) { fs::remove(c.file(c.ref.fileName())); }, putBack},
+      {"attestation removed", Reason::attestation_missing,
+       [](C& c) { fs::remove(c.file(c.ref.attestationName())); }, putBack},
+      {"attestation by a stranger", Reason::untrusted_key,
+       [](C& c) { c.put(c.ref, good(), C::statementFor(c.ref, good()), otherKey()); }, putBack},
+      {"symlink in its place", Reason::unsafe_path,
+       [](C& c) {
+         fs::rename(c.file(c.ref.fileName()), c.path("elsewhere"));
+         fs::create_symlink(c.path("elsewhere"), c.file(c.ref.fileName()));
+       },
+       [](C& c) { fs::rename(c.path("elsewhere"), c.file(c.ref.fileName())); }},
+      {"a second name", Reason::unsafe_file_type,
+       [](C& c) { fs::create_hard_link(c.file(c.ref.fileName()), c.path("second")); },
+       [](C& c) { fs::remove(c.path("second")); }},
+      {"writable by others", Reason::unsafe_owner,
+       [](C& c) { ASSERT_EQ(::chmod(c.file(c.ref.fileName()).c_str(), 0777), 0); },
+       [](C& c) { ASSERT_EQ(::chmod(c.file(c.ref.fileName()).c_str(), 0755), 0); }},
+      {"cache given to another user", Reason::unsafe_owner, [](C& c) { giveAway(c.path("cache")); },
+       [](C& c) { ASSERT_EQ(::chown(c.path("cache").c_str(), ::geteuid(), ::getegid()), 0); }},
+      {"another folder mounted over the cache", Reason::not_found,
+       [](C& c) {
+         fs::create_directory(c.path("over"));
+         ASSERT_EQ(::mount(c.path("over").c_str(), c.path("cache").c_str(), nullptr, MS_BIND, nullptr), 0);
+         c.mounted = c.path("cache");
+       },
+       [](C& c) { ASSERT_EQ(::umount2(c.path("cache").c_str(), MNT_DETACH), 0); }},
+      {"another file mounted over it", Reason::digest_mismatch,
+       [](C& c) {
+         writeBytes(c.path("evil"), good() + "x");
+         c.mounted = c.file(c.ref.fileName());
+         ASSERT_EQ(::mount(c.path("evil").c_str(), c.mounted.c_str(), nullptr, MS_BIND, nullptr), 0);
+       },
+       [](C& c) { ASSERT_EQ(::umount2(c.mounted.c_str(), MNT_DETACH), 0); }},
+  };
+  return rows;
+}
+
+struct ReadmissionTest : testing::TestWithParam<Change> {};
+
+TEST_P(ReadmissionTest, IsSeenServesOnAndIsOverWhenItIsUndone) {
+  const auto& change = GetParam();
+  SignedCache cache;
+  cache.put(cache.ref, good());
+  Cache resident(cache.settings(), ::geteuid());
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
+  change.make(cache);
+  const auto seen = resident.refresh({cache.ref});
+  EXPECT_TRUE(seen.at(0).examined);
+  ASSERT_FALSE(seen.at(0).result);
+  EXPECT_EQ(toString(seen.at(0).result.error().reason), toString(change.reason))
+      << seen.at(0).result.error().message();
+  EXPECT_TRUE(seen.at(0).resident);
+  const auto served = resident.resident(cache.ref);
+  ASSERT_TRUE(served && *served != nullptr);
+  EXPECT_EQ((*served)->digest, toHex(Sha256::of(good())));
+  change.undo(cache);
+  const auto undone = resident.refresh({cache.ref});
+  EXPECT_TRUE(undone.at(0).result) << undone.at(0).result.error().message();
+  EXPECT_TRUE(undone.at(0).resident);
+}
+
+INSTANTIATE_TEST_SUITE_P(Changes, ReadmissionTest, testing::ValuesIn(changes()),
+                         [](const auto& row) { return test::testName(row.param.name); });
+
+TEST_F(ResidentTest, AStepOfTheClockIsJudgedAnew) {
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
+  const auto later = Wall::now() + 48h;
+  EXPECT_EQ(resident.resident(cache.ref, later).error().reason, Reason::expired) << "no recovery runs it";
+  EXPECT_EQ(resident.refresh({cache.ref}, later).at(0).result.error().reason, Reason::expired);
+  EXPECT_TRUE(resident.refresh({cache.ref}).at(0).result) << "the clock was wrong, and is right again";
+  ASSERT_TRUE(resident.resident(cache.ref));
+  EXPECT_NE(*resident.resident(cache.ref), nullptr);
+  // A node that starts in 1970 and learns the time then.
+  cache.addKey("one", cache.key, "fallbackd-not-before: 2020-01-01\n");
+  Cache early(cache.settings(), ::geteuid());
+  EXPECT_EQ(early.refresh({cache.ref}, Wall::time_point()).at(0).result.error().reason,
+            Reason::untrusted_key);
+  EXPECT_TRUE(early.refresh({cache.ref}).at(0).result);
+}
+
+TEST_F(ResidentTest, RefusedBytesAreNotHashedAgainUntilTheyChange) {
+  auto bytes = good();
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  writeBytes(cache.file(cache.ref.fileName()), bytes);
+  const auto hashedAt = [&](Wall::time_point now) {
+    const auto before = resident.usage().hashedBytes;
+    EXPECT_EQ(resident.admit(cache.ref, now).error().reason, Reason::digest_mismatch);
+    return resident.usage().hashedBytes - before;
+  };
+  // What was written a moment ago might have been written again within the same tick.
+  EXPECT_EQ(hashedAt(Wall::now() - 1s), bytes.size());
+  EXPECT_EQ(hashedAt(Wall::now() + 1min), bytes.size());
+  EXPECT_EQ(hashedAt(Wall::now() + 1min), 0U) << "hashed for each recovery";
+  writeBytes(cache.file(cache.ref.fileName()), good());
+  EXPECT_TRUE(resident.admit(cache.ref)) << "and is good again at once";
 }
 
 TEST_F(ResidentTest, ServesNoMoreWhatWasRevoked) {

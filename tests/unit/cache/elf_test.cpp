@@ -38,6 +38,8 @@ Elf64_Phdr* firstOf(Elf64_Phdr* segments, Elf64_Word type) {
 TEST(Elf, TellsTheFormsApart) {
   EXPECT_TRUE(inspect(test::program("elf-static-pie"))->pie);
   EXPECT_FALSE(inspect(test::program("elf-static"))->pie);
+  EXPECT_TRUE(inspect(test::program("elf-static-pie"))->relro);
+  EXPECT_FALSE(inspect(mangled([](auto&, auto* p) { firstOf(p, PT_GNU_RELRO)->p_type = PT_NULL; }))->relro);
   EXPECT_EQ(inspect(test::program("elf-dynamic")).error().reason, Reason::elf_dynamic);
   EXPECT_EQ(inspect(test::program("elf-execstack")).error().reason, Reason::elf_executable_stack);
   EXPECT_EQ(inspect(test::withWritableCode(test::program("elf-static"))).error().reason,

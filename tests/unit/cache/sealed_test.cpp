@@ -1,6 +1,8 @@
 #include "cache/sealed.hpp"
 
+#include "attack_record.hpp"
 #include "signed_cache.hpp"
+#include "sys/file.hpp"
 
 #include <fcntl.h>
 #include <functional>
@@ -8,6 +10,8 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -34,6 +38,87 @@ int runCopy(const sys::UniqueFd& fd, const char* argument) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/// One attempt to have something else executed than what was verified, made with the copy at hand.
+struct Attempt {
+  const char* name;
+  std::function<void(const std::string& original, const sys::UniqueFd& copy)> make;
+};
+
+/// Whether the kernel lets it happen is seen by what comes of it.
+void tried(long /*result*/) {}
+
+void overwrite(int fd) {
+  for (off_t at = 0; at < 1 << 20; at += 4096) tried(::pwrite(fd, "x", 1, at));
+}
+
+std::string linkOf(const sys::UniqueFd& fd) {
+  return "/proc/self/fd/" + std::to_string(fd.get());
+}
+
+const std::vector<Attempt>& attempts() {
+  using F = const sys::UniqueFd&;
+  using S = const std::string&;
+  static const std::vector<Attempt> rows{
+      {"file changed after verification", [](S original, F) { test::writeBytes(original, "#!/bin/sh\n"); }},
+      {"file replaced after verification",
+       [](S original, F) {
+         std::filesystem::copy_file(PROGRAMS "/elf-ill", original,
+                                    std::filesystem::copy_options::overwrite_existing);
+       }},
+      {"file removed after verification", [](S original, F) { std::filesystem::remove(original); }},
+      {"copy written through its descriptor", [](S, F copy) { overwrite(copy.get()); }},
+      {"copy opened anew for writing",
+       [](S, F copy) {
+         // As root, who may open anything: like a fallback that does it with /proc/self/exe.
+         const sys::UniqueFd again(::open(linkOf(copy).c_str(), O_RDWR | O_CLOEXEC));
+         overwrite(again.get());
+       }},
+      {"copy truncated",
+       [](S, F copy) {
+         tried(::ftruncate(copy.get(), 1));
+         tried(::truncate(linkOf(copy).c_str(), 1));
+       }},
+      {"copy opened anew and truncated",
+       [](S, F copy) { sys::UniqueFd(::open(linkOf(copy).c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC)); }},
+      {"copy mapped for writing",
+       [](S, F copy) {
+         const sys::UniqueFd again(::open(linkOf(copy).c_str(), O_RDWR | O_CLOEXEC));
+         for (const int fd : {copy.get(), again.get()}) {
+           void* mapped = ::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+           if (mapped != MAP_FAILED) std::memset(mapped, 'x', 8192);
+         }
+       }},
+      {"hole punched into the copy",
+       [](S, F copy) {
+         const sys::UniqueFd again(::open(linkOf(copy).c_str(), O_RDWR | O_CLOEXEC));
+         for (const int fd : {copy.get(), again.get()})
+           tried(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 8192));
+       }},
+  };
+  return rows;
+}
+
+/// What has come of every attempt on a copy made by this method: "HELD", or what ran or was found instead.
+std::string outcomeOf(const Attempt& attempt, SealMethod method) {
+  const test::TempFolder folder;
+  const auto bytes = test::program("elf-static-pie");
+  const auto original = folder.path() + "/original";
+  test::writeBytes(original, bytes);
+  const sys::UniqueFd source(::open(original.c_str(), O_RDONLY | O_CLOEXEC));
+  SealOptions options;
+  options.first = method;
+  options.tmpDir = folder.path();
+  auto copy = SealedCopy::make(source, bytes.size(), "it", options);
+  if (!copy) return copy.error().message();
+  if (copy->method() != method) return "ANOTHER METHOD";
+  const auto fd = copy->takeFd();
+  attempt.make(original, fd);
+  ::lseek(fd.get(), 0, SEEK_SET);
+  const auto now = sys::readAll(Stage::admission, fd, bytes.size() + 1, "the copy");
+  if (!now || *now != bytes) return "CHANGED";
+  return runCopy(fd, "42") == 42 ? "HELD" : "DOES NOT RUN";
+}
+
 struct Sealed : testing::TestWithParam<SealMethod> {};
 
 TEST_P(Sealed, RunsAndCannotBeChanged) {
@@ -52,6 +137,15 @@ TEST_P(Sealed, RunsAndCannotBeChanged) {
   EXPECT_LT(::pwrite(fd.get(), "x", 1, 0), 0);
   EXPECT_LT(::ftruncate(fd.get(), 1), 0);
   EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "nothing has a name";
+}
+
+TEST_P(Sealed, HoldsAgainstEachAttempt) {
+  for (const auto& attempt : attempts()) {
+    const auto outcome = outcomeOf(attempt, GetParam());
+    EXPECT_EQ(outcome, "HELD") << attempt.name;
+    const auto row = std::string(attempt.name) + " (" + std::string(toString(GetParam())) + ")";
+    test::recordAttack(row, "HELD", outcome, "");
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, Sealed,
@@ -138,6 +232,42 @@ TEST(SealedPitfall, AnUnlinkedCopyCannotBeWrittenByItsOwnerEither) {
   EXPECT_FALSE(sys::UniqueFd(::open(path.c_str(), O_WRONLY | O_CLOEXEC)));
   EXPECT_NE(::truncate(path.c_str(), 0), 0);
   EXPECT_EQ(runCopy(fd, "42"), 42);
+}
+
+TEST(SealedSysctl, WhereItForbidsMemfdsAnUnlinkedFileIsTaken) {
+  // The real sysctl, which is one of the pid namespace's: in a namespace of its own.
+  const test::TempFolder folder;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) ::_exit(120);
+    const pid_t first = ::fork();
+    if (first != 0) {
+      int status = 0;
+      ::waitpid(first, &status, 0);
+      ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 121);
+    }
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("proc", "/proc", "proc", 0, nullptr) != 0) {
+      ::_exit(122);
+    }
+    const sys::UniqueFd sysctl(::open("/proc/sys/vm/memfd_noexec", O_WRONLY | O_CLOEXEC));
+    if (!sysctl) ::_exit(errno == ENOENT ? 123 : 122);
+    if (::write(sysctl.get(), "2", 1) != 1) ::_exit(122);
+    const auto bytes = test::program("elf-static-pie");
+    const sys::UniqueFd source(::open(PROGRAMS "/elf-static-pie", O_RDONLY | O_CLOEXEC));
+    SealOptions options;
+    options.tmpDir = folder.path();
+    auto copy = SealedCopy::make(source, bytes.size(), "it", options);
+    if (!copy) ::_exit(124);
+    if (copy->method() != SealMethod::tmpfile) ::_exit(119);
+    ::_exit(runCopy(copy->takeFd(), "42"));
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  if (code == 123) GTEST_SKIP() << "this kernel has no vm.memfd_noexec (it came with 6.3)";
+  EXPECT_EQ(code, 42);
+  test::recordAttack("memfd refused by the sysctl", "HELD", code == 42 ? "HELD" : std::to_string(code), "");
 }
 
 TEST(SealedSize, AFileThatGrowsOrShrinksMeanwhileIsRefused) {
