@@ -32,7 +32,7 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 
 constexpr const char* kLabel = "io.fallbackd.pack";
-constexpr std::size_t kMaxText = 1 << 20;
+constexpr std::size_t kMaxIndex = 1 << 20;
 
 struct BuildOptions {
   std::string folder;
@@ -90,7 +90,7 @@ Result<std::string> describe(const std::vector<cache::PackItem>& items) {
   json::array list;
   for (const auto& item : items) {
     const auto& file = item.attestations.front();
-    FB_TRY(const auto text, sys::readFile(Stage::cli, file, kMaxText));
+    FB_TRY(const auto text, sys::readFile(Stage::cli, file, kMaxIndex));
     FB_TRY(const auto envelope, cache::parseEnvelope(text, file));
     FB_TRY(const auto statement, cache::parseStatement(envelope.payload, file));
     list.push_back(json::object{{"name", statement.ref.name},

@@ -24,8 +24,8 @@ int bucket(const std::string& metrics, const std::string& bound) {
 
 TEST(Buckets, ABoundItselfCountsBelowIt) {
   Metrics metrics("test");
-  metrics.phase("shop", Cause::dns, Phase::total, 230ms);
-  metrics.phase("shop", Cause::dns, Phase::total, 230ms + 1us);
+  metrics.phase("shop", Cause::dns, Phase::total, 230ms, "r1");
+  metrics.phase("shop", Cause::dns, Phase::total, 230ms + 1us, "r2");
   const auto text = metrics.serialize();
   EXPECT_EQ(bucket(text, "0.15"), 0);
   EXPECT_EQ(bucket(text, "0.23"), 1);
