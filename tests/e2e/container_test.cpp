@@ -15,6 +15,7 @@
 #include <fstream>
 #include <functional>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,9 +60,7 @@ class Trial {
     if (pod_) (void)node_.kubelet->removePod(*pod_);
     (void)node_.kubelet->removeImage(node_.image());
     (void)node_.registry.stop();
-    for (const auto& entry : fs::directory_iterator("/run")) {
-      if (entry.path().filename() == "fallbackd") fs::remove_all(entry.path());
-    }
+    for (const char* folder : {"/run/fallbackd", "/var/lib/fallbackd"}) fs::remove_all(folder);
     return stopped;
   }
 
@@ -88,6 +87,10 @@ class Trial {
       return {"recovery", "nobody serves"};
     if (sys::readFile(Stage::cli, procPath(pid, "root/etc/key/token"), 100).value_or("") != "hunter2") {
       return {"secrets in fallbacks", "/etc/key/token is not there"};
+    }
+    if (!writable(pid, "/scratch")) return {"emptyDir of fallbacks", "it cannot be written to"};
+    if (!sameMount(pid, pod_->pausePid, "/dev/shm")) {
+      return {"shared memory with the pod", "/dev/shm is another one"};
     }
     if (!limited()) return {"limits of fallbacks", "the leaf's memory limit is not 64Mi"};
     if (!waited([&] { return logged(); })) return {"logs of fallbacks", "no line in the log of the pod"};
@@ -144,6 +147,17 @@ class Trial {
   [[nodiscard]] bool logged() const {
     const auto file = pod_->logDirectory / "checkout-fallback" / "0.log";
     return sys::readFile(Stage::cli, file, 1 << 20).value_or("").find(" stdout F ") != std::string::npos;
+  }
+  /// As the process itself finds it mounted.
+  [[nodiscard]] static bool writable(pid_t pid, const std::string& path) {
+    const auto mounts = sys::readFile(Stage::cli, procPath(pid, "mountinfo"), 1 << 20).value_or("");
+    return mounts.find(" " + path + " rw") != std::string::npos;
+  }
+  [[nodiscard]] static bool sameMount(pid_t pid, pid_t other, const std::string& path) {
+    struct stat first {};
+    struct stat second {};
+    return ::stat(procPath(pid, "root" + path).c_str(), &first) == 0 &&
+           ::stat(procPath(other, "root" + path).c_str(), &second) == 0 && first.st_dev == second.st_dev;
   }
   [[nodiscard]] bool limited() const {
     return std::any_of(pod_->cgroups.begin(), pod_->cgroups.end(), [](const fs::path& cgroup) {
@@ -331,7 +345,9 @@ std::vector<Privilege> privilegesOf(const DaemonSet& manifest) {
     all.push_back({"hostPath " + mount.hostPath, [i](DaemonSet& set) {
                      set.host.erase(set.host.begin() + static_cast<std::ptrdiff_t>(i));
                    }});
-    if (!mount.readOnly) {
+    // With v1 hierarchies the folder only holds the mounts that count.
+    const bool holder = mount.hostPath == "/sys/fs/cgroup" && !fs::exists("/sys/fs/cgroup/cgroup.procs");
+    if (!mount.readOnly && !holder) {
       all.push_back({"writable " + mount.hostPath, [i](DaemonSet& set) { set.host[i].readOnly = true; }});
     }
     if (mount.hostToContainer) {

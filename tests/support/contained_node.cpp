@@ -87,6 +87,7 @@ std::string ContainedNode::configuration() const {
          "      - {name: settings, type: configMap, mountPath: /etc/app}\n"
          "      - {name: api-key, type: secret, mountPath: /etc/key}\n"
          "      - {name: scratch, type: emptyDir, mountPath: /scratch}\n"
+         "    handBack: {grace: 20s}\n"  // so that only a SIGTERM that arrives ends it in time
          "    resources: {memory: 64Mi, pids: 64}\n"
          "    readiness: {tcp: {port: 8080}, timeout: 5s}\n";
 }
