@@ -23,7 +23,10 @@ class Endpoints {
   /// Listens on the configured address and socket. Stage telemetry.
   Result<> open();
   /// Blocks until the server's thread ended.
-  void close() { server_.stop(); }
+  void close() {
+    tasks_.cancelAll();
+    server_.stop();
+  }
 
  private:
   void addRoutes();

@@ -36,6 +36,7 @@ constexpr auto kAskingLimit = 10s;  // for a whole request header; also how long
 constexpr auto kTakingLimit = 10s;  // for a whole answer, or one event
 constexpr auto kEventInterval = 250ms;
 constexpr auto kHeartbeat = 15s;  // how long the dead peer of a quiet event stream goes unnoticed
+constexpr auto kStopLimit = 1s;
 constexpr int kNiceness = 5;
 
 auto noThrow(boost::system::error_code& error) {
@@ -389,6 +390,10 @@ unsigned short HttpServer::port() const {
 void HttpServer::stop() {
   shared_->loop.stop();
   if (shared_->thread.joinable()) shared_->thread.join();
+  // What waits on the loop keeps it alive, and its own connections open: all of it ends here.
+  shared_->tasks.cancelAll();
+  shared_->loop.restart();
+  shared_->loop.run_for(kStopLimit);
   if (!shared_->unixPath.empty()) ::unlink(shared_->unixPath.c_str());
   shared_->unixPath.clear();
 }
