@@ -34,14 +34,13 @@ class PageTest : public testing::Test {
   }
   /// fallbackctl's output, with the daemon's socket.
   std::string ctl(std::vector<std::string> arguments) {
-    const auto output = logFile("ctl-" + std::to_string(++runs_));
     arguments.insert(arguments.begin(), binary("fallbackctl"));
     arguments.insert(arguments.end(), {"--socket", shop_->daemon->controlSocket()});
-    EXPECT_TRUE(runOk({.argv = arguments, .env = {}, .output = output})) << readText(output);
-    return readText(output);
+    const auto output = runOk({.argv = arguments, .env = {}, .output = {}});
+    EXPECT_TRUE(output) << output.error().message();
+    return output.value_or("");
   }
   std::unique_ptr<Shop> shop_;
-  int runs_ = 0;
 };
 
 TEST_F(PageTest, ShowsAnOutageLiveInABrowser) {
@@ -162,11 +161,10 @@ TEST_F(PageTest, ProfilesArePprofsAndOnlyThereWhenAskedFor) {
     ASSERT_EQ(answer.status, 200U) << answer.body;
     const auto file = folder / "profile";
     std::ofstream(file, std::ios::binary) << answer.body;
-    const auto output = logFile("pprof");
-    EXPECT_TRUE(runOk({.argv = {"go", "tool", "pprof", "-raw", binary("fallbackd"), file},
-                       .env = {{"HOME", folder}, {"GOCACHE", folder}},
-                       .output = output}))
-        << path << ": " << readText(output);
+    const auto raw = runOk({.argv = {"go", "tool", "pprof", "-raw", binary("fallbackd"), file},
+                            .env = {{"HOME", folder}, {"GOCACHE", folder}},
+                            .output = {}});
+    EXPECT_TRUE(raw) << path << ": " << raw.error().message();
   }
   Pod pod;
   recover("web-0", pod);
