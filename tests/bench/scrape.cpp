@@ -150,9 +150,13 @@ Result<> readStamps(const Shop& shop, Mode& mode, std::size_t from) {
 }
 
 Result<int> measure() {
-  const struct rlimit descriptors { 65536, 65536 };
-  if (::setrlimit(RLIMIT_NOFILE, &descriptors) != 0)
+  struct rlimit descriptors {};
+  if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0)
+    return failErrno(Stage::cli, "ask for the limit of descriptors");
+  descriptors.rlim_cur = descriptors.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
     return failErrno(Stage::cli, "raise the limit of descriptors");
+  }
   FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
   std::array<Mode, 3> modes{Mode{"nobody asks", 0, false, {}, 0, 0, 0, {}, {}},
                             Mode{"1,000 slow lorises", kLorises, true, {}, 0, 0, 0, {}, {}},
