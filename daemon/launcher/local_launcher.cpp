@@ -74,23 +74,23 @@ struct LocalLauncher::Launch {
   }
 
   /// Who the process is on the host; fills the order's part of a user namespace.
-  Result<Owner> ownerOnHost() {
+  Result<uid_t> ownerOnHost() {
     order.sandboxPids = sandbox.joinPids;
-    const Owner inside{request.workload.user.uid, request.workload.user.gid};
-    if (!sandbox.users) return inside;
-    const auto uid = sandbox.users->uids.outside(inside.uid);
-    const auto gid = sandbox.users->gids.outside(inside.gid);
+    const auto& user = request.workload.user;
+    if (!sandbox.users) return user.uid;
+    const auto uid = sandbox.users->uids.outside(user.uid);
+    const auto gid = sandbox.users->gids.outside(user.gid);
     const auto rootUid = sandbox.users->uids.outside(0);
     const auto rootGid = sandbox.users->gids.outside(0);
     if (!uid || !gid || !rootUid || !rootGid) {
       return fail(Stage::identity, Reason::invalid,
-                  "the pod's user namespace has no user " + std::to_string(inside.uid) + ":" +
-                      std::to_string(inside.gid) + ", or no root");
+                  "the pod's user namespace has no user " + std::to_string(user.uid) + ":" +
+                      std::to_string(user.gid) + ", or no root");
     }
     order.sandboxUsers = true;
     order.rootUid = *rootUid;
     order.rootGid = *rootGid;
-    return Owner{*uid, *gid};
+    return *uid;
   }
 
   Launch(LaunchRequest given, TaskGroup& group) : request(std::move(given)), cleaners(group) {}

@@ -24,6 +24,7 @@ namespace {
 // What the process may write while no daemon reads. The kernel's most for everybody is 1 MiB.
 constexpr int kFifoBytes = 1 << 20;
 constexpr std::size_t kReadBytes = 64 * 1024;
+constexpr auto kTailPatience = std::chrono::milliseconds(10);
 
 /// Both streams write to one file, one piece after the other: they share it and the pipe to peek through.
 struct Sink {
@@ -51,9 +52,13 @@ ssize_t peek(int fifo, Sink& sink) {
   return readWhole(sink.peekOut.get(), sink.buffer.data(), static_cast<std::size_t>(size)) ? size : 0;
 }
 
+/// Whole lines at once. What is no whole line yet stays in the FIFO for a moment, since its end is mostly on
+/// its way (programs write in blocks), and goes as a part then.
 asio::awaitable<void> copyStream(asio::posix::stream_descriptor fifo, std::string stream,
                                  std::shared_ptr<Sink> sink) {
   const CriLogFramer framer(std::move(stream));
+  asio::steady_timer patience(fifo.get_executor());
+  bool waited = false;
   for (;;) {
     boost::system::error_code error;
     co_await fifo.async_wait(asio::posix::stream_descriptor::wait_read,
@@ -64,9 +69,17 @@ asio::awaitable<void> copyStream(asio::posix::stream_descriptor fifo, std::strin
     if (size == 0) co_return;
     if (size < 0 && errno != EAGAIN && errno != EINTR) co_return;
     if (size < 0) continue;
-    const auto bytes = static_cast<std::size_t>(size);
-    sink->file.write(framer.frame({sink->buffer.data(), bytes}, Wall::now()));
-    if (!readWhole(fifo.native_handle(), sink->buffer.data(), bytes)) co_return;
+    std::string_view bytes(sink->buffer.data(), static_cast<std::size_t>(size));
+    const auto lines = bytes.rfind('\n') + 1;  // 0 where there is none
+    if (lines == 0 && bytes.size() < CriLogFramer::kMaxContent && !std::exchange(waited, true)) {
+      patience.expires_after(kTailPatience);
+      co_await patience.async_wait(asio::use_awaitable);
+      continue;
+    }
+    waited = false;
+    if (lines > 0) bytes = bytes.substr(0, lines);
+    sink->file.write(framer.frame(bytes, Wall::now()));
+    if (!readWhole(fifo.native_handle(), sink->buffer.data(), bytes.size())) co_return;
   }
 }
 
@@ -85,13 +98,15 @@ std::vector<std::string> fifoDirsIn(const std::string& runDir) {
   return folders;
 }
 
-Result<> makeFifos(const std::string& fifoDir, Owner owner) {
+Result<> makeFifos(const std::string& fifoDir, uid_t owner) {
   FB_CHECK(sys::removeTree(Stage::logs, fifoDir));
   FB_CHECK(sys::makeDirs(Stage::logs, fifoDir, 0700));
   for (const char* name : {"stdout", "stderr"}) {
     const std::string path = fifoDir + "/" + name;
     if (::mkfifo(path.c_str(), 0600) != 0) return failErrno(Stage::logs, "make FIFO " + path);
-    if (::lchown(path.c_str(), owner.uid, owner.gid) != 0) return failErrno(Stage::logs, "give FIFO " + path);
+    if (::lchown(path.c_str(), owner, 0) != 0 || ::chmod(path.c_str(), 0660) != 0) {
+      return failErrno(Stage::logs, "give FIFO " + path + " to user " + std::to_string(owner));
+    }
   }
   return {};
 }

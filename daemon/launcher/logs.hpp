@@ -24,14 +24,9 @@ std::string fifoDirOf(const std::string& runDir, const std::string& recoveryId);
 /// Of all recoveries that have one.
 std::vector<std::string> fifoDirsIn(const std::string& runDir);
 
-/// Who the process is on the host: it may open its own /dev/stdout again.
-struct Owner {
-  uid_t uid = 0;
-  gid_t gid = 0;
-};
-
-/// Makes the folder and both FIFOs anew. Stage logs.
-Result<> makeFifos(const std::string& fifoDir, Owner owner);
+/// Makes the folder and both FIFOs anew. `owner`: who the process is on the host; it may open its own
+/// /dev/stdout again, and root reads by the group, without CAP_DAC_OVERRIDE. Stage logs.
+Result<> makeFifos(const std::string& fifoDir, uid_t owner);
 
 enum class FifoEnd {
   daemon,   // reads, without waiting

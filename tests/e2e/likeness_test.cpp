@@ -3,6 +3,7 @@
 // reason that nothing needs any more. LIKENESS_JSON names a folder for the table of scripts/report isolation.
 #include "base/strings.hpp"
 #include "cgroups.hpp"
+#include "cri_log_lines.hpp"
 #include "e2e_gtest.hpp"
 #include "image.hpp"
 #include "likeness_reasons.hpp"
@@ -48,15 +49,13 @@ std::string namespaceOf(const std::string& process, const std::string& kind) {
 /// The lines of a CRI log, without time, stream and tag.
 Rows rowsOf(const std::string& log) {
   Rows rows;
-  for (const auto line : split(log, '\n')) {
-    std::string_view rest = line;
-    for (int field = 0; field < 3; ++field) rest.remove_prefix(std::min(rest.find(' ') + 1, rest.size()));
-    const auto tab = rest.find('\t');
-    if (tab == std::string_view::npos) continue;
-    std::string key(rest.substr(0, tab));
+  for (const auto& line : test::criLogLines(log)) {
+    const auto tab = line.find('\t');
+    if (tab == std::string::npos) continue;
+    std::string key = line.substr(0, tab);
     // A second mount on one place, as a second row.
     while (rows.contains(key)) key += " again";
-    rows.emplace(std::move(key), rest.substr(tab + 1));
+    rows.emplace(std::move(key), line.substr(tab + 1));
   }
   return rows;
 }

@@ -1,6 +1,6 @@
 #include "launch_fixture.hpp"
 
-#include "base/strings.hpp"
+#include "cri_log_lines.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -45,13 +45,9 @@ void writeText(const std::filesystem::path& path, const std::string& text) {
 }
 
 ProbeOutput::ProbeOutput(const std::string& criLog) {
-  for (const auto line : split(criLog, '\n')) {
-    // TIME STREAM TAG KEY VALUE
-    std::string_view rest = line;
-    for (int field = 0; field < 3; ++field) rest.remove_prefix(std::min(rest.find(' ') + 1, rest.size()));
-    const auto space = rest.find(' ');
-    values_[std::string(rest.substr(0, space))].emplace_back(
-        space == std::string_view::npos ? std::string_view() : rest.substr(space + 1));
+  for (const auto& line : criLogLines(criLog)) {
+    const auto space = line.find(' ');
+    values_[line.substr(0, space)].push_back(space == std::string::npos ? "" : line.substr(space + 1));
   }
 }
 

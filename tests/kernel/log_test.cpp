@@ -1,5 +1,5 @@
 // The way of what a fallback writes: FIFO, pump, file, rotation.
-#include "base/strings.hpp"
+#include "cri_log_lines.hpp"
 #include "launch_fixture.hpp"
 #include "launcher/logs.hpp"
 
@@ -69,7 +69,7 @@ TEST_F(Logs, AFileThatIsALinkIsNotWritten) {
 
 TEST_F(Logs, NothingLeavesTheFifoBeforeItIsInTheFile) {
   const std::string fifos = folder / "fifos";
-  ASSERT_TRUE(launcher::makeFifos(fifos, {}));
+  ASSERT_TRUE(launcher::makeFifos(fifos, 0));
   auto out = launcher::openFifo(fifos, "stdout", launcher::FifoEnd::process);
   auto err = launcher::openFifo(fifos, "stderr", launcher::FifoEnd::process);
   ASSERT_TRUE(out && err);
@@ -111,14 +111,8 @@ TEST_F(Logs, AllLinesOfAFloodArriveInOrder) {
   const auto process = launched(request({"lines", "50000"}));
   ASSERT_NE(process, nullptr);
   const auto log = logWith(process, "line 49999\n");
-  std::string text;  // what a reader of such files puts together
-  for (const auto line : split(log, '\n')) {
-    const auto words = split(line, ' ');  // TIME STREAM TAG CONTENT
-    if (words.size() < 3) continue;
-    const auto head = words[0].size() + words[1].size() + words[2].size() + 3;
-    text.append(line.substr(std::min(head, line.size())));
-    if (words[2] == "F") text.append("\n");
-  }
+  std::string text;
+  for (const auto& line : criLogLines(log)) text.append(line).append("\n");
   std::string expected;
   for (int i = 0; i < 50000; ++i) expected += "line " + std::to_string(i) + "\n";
   EXPECT_TRUE(text == expected);

@@ -162,9 +162,9 @@ TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   EXPECT_EQ(seen.status("Groups"), "3456");
   EXPECT_EQ(seen.status("CapEff"), "0000000000000000");
   EXPECT_NE(outside.find("Uid:\t101234\t"), std::string::npos) << outside;
-  EXPECT_EQ(seen.one("owner.root"), "0 0");  // the namespace's root, not the host's
-  EXPECT_EQ(seen.one("owner.stdout"), "1234 2345");
-  EXPECT_EQ(seen.number("write.scratch"), 0);  // owners of volumes are mapped
+  EXPECT_EQ(seen.one("owner.root"), "0 0");           // the namespace's root, not the host's
+  EXPECT_EQ(seen.one("owner.stdout"), "1234 65534");  // the group is the daemon's, to read
+  EXPECT_EQ(seen.number("write.scratch"), 0);         // owners of volumes are mapped
   struct stat made {};
   ASSERT_EQ(::stat((volume / "new").c_str(), &made), 0);
   EXPECT_EQ(made.st_uid, 1234U);

@@ -127,6 +127,8 @@ void enterWorkingDir(const ChildPlan& plan) {
 }  // namespace
 
 void leaveDaemon(const ChildPlan& plan) {
+  // A daemon may be given more than an ordinary share of the processor, or less; that is not its fallbacks'.
+  static_cast<void>(::setpriority(PRIO_PROCESS, 0, 0));
   if (::setsid() < 0) giveUp(plan, Step::session);
   // Without this the process would hold the daemon's keyring, and the keys in it.
   if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS && errno != EPERM) {

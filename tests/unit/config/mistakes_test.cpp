@@ -115,7 +115,7 @@ TEST(Mistakes, OfSettings) {
       {"TLS of nothing", kHead + "telemetry: {listen: \"off\", tls: {certificate: /a, key: /b}}\n", "2:28",
        "which is off"},
       {"token of nothing", kHead + "telemetry: {listen: \"off\", tokenFile: /a}\n", "2:28", "which is off"},
-      {"token itself", kHead + "telemetry: {tokenFile: abc}\n", "2:24", "must begin with /"},
+      {"token itself", kHead + "telemetry: {tokenFile: abc}\n", "2:24", "(begin it with /)"},
       {"profiling of a kind", kHead + "telemetry: {profiling: heap}\n", "2:24", "true or false"},
       {"no port", kHead + "telemetry: {listen: 127.0.0.1}\n", "2:21", "not ADDRESS:PORT"},
       {"host name", kHead + "telemetry: {listen: \"localhost:1\"}\n", "2:21", "not ADDRESS:PORT"},

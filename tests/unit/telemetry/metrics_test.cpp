@@ -56,6 +56,7 @@ void fill(Metrics& metrics) {
   recover(metrics, "checkout", "0123456789ab");
   metrics.recoveryEnded("payment", Cause::dns, "failed", "admission", "digest_mismatch", "ba9876543210");
   metrics.fallbackExit("checkout", "oom_killed");
+  metrics.graceUsed("checkout@1.8.3");
   metrics.registryCircuits({{"registry.example:5000", 2}, {"other", 0}});
   metrics.containerdCalls({{"ListContainers", 5}});
   metrics.containerdConnected(true);
