@@ -104,7 +104,8 @@ Result<> makeFifos(const std::string& fifoDir, uid_t owner) {
   for (const char* name : {"stdout", "stderr"}) {
     const std::string path = fifoDir + "/" + name;
     if (::mkfifo(path.c_str(), 0600) != 0) return failErrno(Stage::logs, "make FIFO " + path);
-    if (::lchown(path.c_str(), owner, 0) != 0 || ::chmod(path.c_str(), 0660) != 0) {
+    // In this order: what belongs to another takes CAP_FOWNER to change.
+    if (::chmod(path.c_str(), 0660) != 0 || ::lchown(path.c_str(), owner, 0) != 0) {
       return failErrno(Stage::logs, "give FIFO " + path + " to user " + std::to_string(owner));
     }
   }

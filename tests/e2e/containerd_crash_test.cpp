@@ -31,7 +31,13 @@ class ContainerdCrash : public testing::Test {
   void startPods(int crash) {
     for (int i = 0; i < kPodsBetween; ++i) {
       const auto name = "web-" + std::to_string(crash) + "-" + std::to_string(i);
-      E2E_TRY(auto pod, shop_->kubelet->startPod(shop_->podSpec(name)));
+      // A containerd that was killed may stumble over what it had begun ("failed to rename": a snapshot's
+      // folder is there already): kubelet asks again.
+      auto started = shop_->kubelet->startPod(shop_->podSpec(name));
+      for (int again = 0; !started && again < 5; ++again) {
+        started = shop_->kubelet->startPod(shop_->podSpec(name));
+      }
+      E2E_TRY(auto pod, std::move(started));
       pods_.push_back(std::move(pod));
     }
   }

@@ -33,6 +33,8 @@ inline constexpr Reason kReasons[] = {
     {"path /sys", "folder 0555 0:0", "folder 0755 0:0", "there is no /sys: an empty folder"},
     {"root /sys", "folder 0555 0:0", "folder 0755 0:0", "there is no /sys: an empty folder"},
     {"device /dev/p*", "*", kAbsent, "no terminals: nobody can attach to a fallback"},
+    {"mount /proc/*", "tmpfs *", "tmpfs ro,nosuid,noexec,*",
+     "masked by what is empty in the read-only root, not by the runtime's own /dev/null"},
     {"mount /dev/pts", "devpts *", kAbsent, "no terminals: nobody can attach to a fallback"},
     {"write to /dev", "(Permission denied)", "(Read-only file system)",
      "/dev is a part of the read-only root"},
@@ -51,7 +53,7 @@ inline constexpr Reason kReasons[] = {
      "kubelet writes the pod's only when it makes the container: the same names by ourselves"},
     {"mount /etc/*", "*", kAbsent, "a file of the read-only root, not a mount"},
     // how it is started
-    {"Groups", "65533", "", "containerd repeats the primary group among the others; it gives no right"},
+    {"Groups", "65533*", "", "containerd repeats the primary group among the others; it gives no right"},
     {"SigIgn", "*", "0000000000000000",
      "what the runtime's own process left behind; here all are as by default"},
     {"fd [12]", "pipe write", "pipe read-write",

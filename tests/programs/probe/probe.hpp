@@ -8,8 +8,8 @@ namespace probe {
 /// Namespaces, identity, descriptors, environment, mounts, limits, files: as seen from inside.
 void report(int argc, char** argv);
 
-/// All that a process inherits or sees, for laying two ways of starting one side by side. Keys may hold blanks:
-/// each line is "KEY<TAB>VALUE".
+/// All that a process inherits or sees, for laying two ways of starting one side by side. Keys may hold
+/// blanks: each line is "KEY<TAB>VALUE".
 void world();
 
 /// Makes calls that must be refused and prints "NAME ERRNO" for each, 0 where one was not.
