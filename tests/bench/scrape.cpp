@@ -135,7 +135,8 @@ Result<> round(Shop& shop, Mode& mode, int number) {
 Result<> readStamps(const Shop& shop, Mode& mode, std::size_t from) {
   FB_TRY(const auto answer, httpGet("127.0.0.1", shop.daemon->telemetryPort(), "/status"));
   std::map<std::string, double> took;
-  for (const auto& one : boost::json::parse(answer.body).at("recoveries").as_array()) {
+  const auto root = boost::json::parse(answer.body);
+  for (const auto& one : root.at("recoveries").as_array()) {
     const auto& millis = one.at("sinceWaitingMs").as_object();
     if (!millis.contains("ready")) continue;
     took[std::string(one.at("pod").as_string())] =
