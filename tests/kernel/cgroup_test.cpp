@@ -86,9 +86,7 @@ TEST_F(Leaf, UnifiedHierarchyAlone) {
   if (unified.empty()) GTEST_SKIP() << "no cgroup2 is mounted";
   auto only = options();
   only.cgroups = unified;
-  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), only,
-                                                       launcher::LocalLauncher::VerifyPause{});
-  ASSERT_TRUE(launcher->start());
+  launcherWith(only);
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   ASSERT_EQ(process->record().cgroupLeaves.size(), 1U);

@@ -25,19 +25,10 @@ class Confinement : public LaunchTest {
     auto given = options();
     given.seccompProfiles = folder / "seccomp";
     writeText(folder / "seccomp" / "profile.json", text);
-    launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), given,
-                                                         launcher::LocalLauncher::VerifyPause{});
-    EXPECT_TRUE(launcher->start());
+    launcherWith(given);
     auto wanted = request({"attack"});
     wanted.workload.security.seccomp = {SecurityProfile::Type::localhost, "profile.json"};
     return wanted;
-  }
-  Error refusal(launcher::LaunchRequest wanted) {
-    auto process = launch(std::move(wanted));
-    EXPECT_FALSE(process);
-    if (!process) return process.error();
-    stop(*process);
-    return {Stage::run, Reason::internal, 0, "it was launched"};
   }
 };
 
@@ -145,9 +136,7 @@ TEST_F(Confinement, TheLabelIsWrittenBeforeTheBinaryIsExecuted) {
   writeText(kernel / "proc" / "filesystems", "nodev\tselinuxfs\n");
   auto given = options();
   given.kernel = {kernel / "proc", kernel / "sys"};
-  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), given,
-                                                       launcher::LocalLauncher::VerifyPause{});
-  ASSERT_TRUE(launcher->start());
+  launcherWith(given);
   auto wanted = request({"wait"});
   wanted.workload.security.seLinuxLabel = "system_u:system_r:container_t:s0";
   // The real kernel has no such attribute: a fallback without its label must not run.

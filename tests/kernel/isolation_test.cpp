@@ -68,9 +68,7 @@ TEST_F(Isolation, InheritsNoDescriptorSignalMaskOrUmask) {
   ::signal(SIGUSR2, SIG_IGN);
   const mode_t mask = ::umask(0);
   // A second launcher: its spawner is started with all of this around.
-  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), options(),
-                                                       launcher::LocalLauncher::VerifyPause{});
-  ASSERT_TRUE(launcher->start());
+  launcherWith(options());
   const auto seen = reportOf(request({"report"}));
   ::umask(mask);
   ::signal(SIGUSR2, SIG_DFL);

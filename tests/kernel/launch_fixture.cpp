@@ -82,10 +82,7 @@ void LaunchTest::SetUp() {
   hierarchies = std::move(*found);
   sandbox = std::make_unique<FakeSandbox>(folder, hierarchies);
   probe = sealedCopy(FALLBACKD_TEST_PROBE);
-  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), options(),
-                                                       launcher::LocalLauncher::VerifyPause{});
-  const auto started = launcher->start();
-  ASSERT_TRUE(started) << started.error().message();
+  launcherWith(options());
 }
 
 void LaunchTest::TearDown() {
@@ -144,6 +141,21 @@ launcher::LaunchRequest LaunchTest::request(std::vector<std::string> args) {
   wanted.workload.binary = {"probe", "1.0.0"};
   wanted.workload.args = std::move(args);
   return wanted;
+}
+
+void LaunchTest::launcherWith(const launcher::LocalLauncher::Options& given) {
+  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), given,
+                                                       launcher::LocalLauncher::VerifyPause{});
+  const auto started = launcher->start();
+  ASSERT_TRUE(started) << started.error().message();
+}
+
+Error LaunchTest::refusal(launcher::LaunchRequest wanted) {
+  auto process = launch(std::move(wanted));
+  EXPECT_FALSE(process);
+  if (!process) return process.error();
+  stop(*process);
+  return {Stage::run, Reason::internal, 0, "it was launched"};
 }
 
 ProcessPtr LaunchTest::launched(launcher::LaunchRequest wanted) {

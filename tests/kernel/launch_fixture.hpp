@@ -61,6 +61,10 @@ class LaunchTest : public ::testing::Test {
   Result<ProcessPtr> launch(launcher::LaunchRequest wanted) {
     return run(launcher->launch(std::move(wanted)));
   }
+  /// The same launcher with other settings.
+  void launcherWith(const launcher::LocalLauncher::Options& given);
+  /// Why a launch is refused; fails the test where it is not.
+  Error refusal(launcher::LaunchRequest wanted);
   /// Launches and fails the test where that does not work.
   ProcessPtr launched(launcher::LaunchRequest wanted);
   launcher::ExitStatus stop(const ProcessPtr& process,

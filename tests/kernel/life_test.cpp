@@ -123,9 +123,7 @@ TEST_F(Life, IsAdoptedByTheNextDaemon) {
   launcher.reset();  // the daemon and its spawner are gone
   EXPECT_EQ(::kill(record.pid, 0), 0);
 
-  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), options(),
-                                                       launcher::LocalLauncher::VerifyPause{});
-  ASSERT_TRUE(launcher->start());
+  launcherWith(options());
   auto adopted = run(launcher->adopt(record));
   ASSERT_TRUE(adopted) << adopted.error().message();
   const auto status = stop(*adopted, 10s);

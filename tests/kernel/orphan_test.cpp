@@ -21,9 +21,7 @@ class Orphans : public LaunchTest {
     for (auto& hierarchy : hierarchies)
       hierarchy.mountPoint = hierarchy.folderOf(sandbox->status().cgroupParent);
     for (auto& hierarchy : hierarchies) hierarchy.root = "/";
-    launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), options(),
-                                                         launcher::LocalLauncher::VerifyPause{});
-    ASSERT_TRUE(launcher->start());
+    launcherWith(options());
   }
   void TearDown() override {
     for (const auto& pod : pods_) {

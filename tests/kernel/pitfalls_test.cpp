@@ -24,9 +24,7 @@ class Pitfalls : public LaunchTest {
       std::erase_if(*other.cgroups, [](const auto& hierarchy) { return !hierarchy.unified; });
     }
     ::testing::internal::CaptureStderr();
-    launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), other,
-                                                         launcher::LocalLauncher::VerifyPause{});
-    ASSERT_TRUE(launcher->start());
+    launcherWith(other);
   }
 };
 

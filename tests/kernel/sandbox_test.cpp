@@ -18,20 +18,8 @@ class SandboxGate : public LaunchTest {
         [answer = std::move(answer)](std::string) -> asio::awaitable<Result<pid_t>> { co_return answer(); });
     ASSERT_TRUE(launcher->start());
   }
-  void launcherWith(const launcher::LocalLauncher::Options& given) {
-    launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), given,
-                                                         launcher::LocalLauncher::VerifyPause{});
-    ASSERT_TRUE(launcher->start());
-  }
   void replaceSandbox(FakeSandbox::Shape shape) {
     sandbox = std::make_unique<FakeSandbox>(folder, hierarchies, shape);
-  }
-  Error refusal(launcher::LaunchRequest wanted) {
-    auto process = launch(std::move(wanted));
-    EXPECT_FALSE(process);
-    if (!process) return process.error();
-    stop(*process);
-    return {Stage::run, Reason::internal, 0, "it was launched"};
   }
 };
 
@@ -82,9 +70,7 @@ TEST_F(SandboxGate, HostNetworkWhereBothPodAndConfigurationSaySo) {
   replaceSandbox({.hostNetwork = true});
   auto allowing = options();
   allowing.allowHostNetwork = true;
-  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), allowing,
-                                                       launcher::LocalLauncher::VerifyPause{});
-  ASSERT_TRUE(launcher->start());
+  launcherWith(allowing);
   const auto seen = reportOf(request({"report"}));
   EXPECT_EQ(seen.one("ns.net"), namespaceLink(::getpid(), "net"));
   EXPECT_NE(seen.one("ns.ipc"), namespaceLink(::getpid(), "ipc"));

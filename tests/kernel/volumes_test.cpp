@@ -150,9 +150,7 @@ TEST_F(Volumes, HostPathBelowAnAllowedFolderOnly) {
   EXPECT_EQ(launch(ask(shared / "app")).error().reason, Reason::not_permitted);
   auto allowing = options();
   allowing.allowedHostPaths = {shared};
-  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), allowing,
-                                                       launcher::LocalLauncher::VerifyPause{});
-  ASSERT_TRUE(launcher->start());
+  launcherWith(allowing);
   EXPECT_THAT(reportOf(ask(shared / "app")).all("file.config"), ElementsAre("of the node"));
   EXPECT_EQ(launch(ask(shared / "out")).error().reason, Reason::unsafe_path);
   EXPECT_EQ(launch(ask(shared.string() + "-other")).error().reason, Reason::not_permitted);
@@ -185,9 +183,7 @@ TEST_F(Volumes, CertificatesAndTimeZonesOfTheNodeOnRequest) {
   auto given = options();
   given.caCertificates = folder / "node" / "certificates.crt";
   given.zoneInfo = folder / "node" / "zones";
-  launcher = std::make_unique<launcher::LocalLauncher>(loop.get_executor(), given,
-                                                       launcher::LocalLauncher::VerifyPause{});
-  ASSERT_TRUE(launcher->start());
+  launcherWith(given);
   EXPECT_EQ(reportOf(request({"report"})).number("read.certificates"), -ENOENT);
   auto wanted = request({"report"});
   wanted.workload.caCertificates = true;
