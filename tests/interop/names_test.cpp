@@ -11,8 +11,6 @@
 
 #include <gmock/gmock.h>
 
-extern char** environ;
-
 namespace fallbackd::test {
 
 using ::testing::HasSubstr;

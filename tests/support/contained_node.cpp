@@ -41,7 +41,7 @@ Result<> layOut(const ContainerdNode& node, const Signer& signer) {
   for (const char* folder : {kPods, kLogs, kCache, "/run/containerd"}) {
     FB_CHECK(sys::makeDirs(Stage::cli, folder, 0755));
   }
-  std::ofstream{kSocket};
+  const std::ofstream place(kSocket);  // what the socket is bound over
   FB_CHECK(bindAt(node.socket(), kSocket));
   return bindAt(signer.cacheDir(), kCache);
 }
