@@ -104,7 +104,9 @@ ChildPlan::ChildPlan(LaunchOrder givenOrder, LaunchFds givenFds, const std::vect
       argv(pointers(order.argv)),
       healthArgv(pointers(order.healthArgv)),
       env(pointers(order.env)) {
-  std::memcpy(program.data(), order.seccomp.data(), program.size() * sizeof(sock_filter));
+  if (!program.empty()) {
+    std::memcpy(program.data(), order.seccomp.data(), program.size() * sizeof(sock_filter));
+  }
   filter = {static_cast<unsigned short>(program.size()), program.data()};
   // Not one after the other: what was lowered first could not be raised again.
   std::erase_if(limits, [this](const ProcessLimit& usual) {
