@@ -57,7 +57,7 @@ Result<double> outage(const Shop& shop, FaultRegistry& registry, const std::stri
   Fault down;
   down.status = 503;
   registry.set(down);
-  FB_TRY(const auto pod, shop.kubelet->startPod(shop.podSpec("web-" + std::to_string(number))));
+  FB_TRY(const auto pod, shop.kubelet->startPod(checkoutPod("web-" + std::to_string(number))));
   FB_CHECK(httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
   if (!waitUntil(kCeiling, [&] { return recoveryState(*shop.daemon, pod.spec.name) == "ready"; })) {
     return fail(Stage::readiness, Reason::timeout, pod.spec.name + " was not recovered");

@@ -159,7 +159,7 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
   shop->daemon->kill();
   const auto loaded = config::load(shop->daemon->configFile());
   if (loaded.config == nullptr) return fail(Stage::config, Reason::invalid, loaded.diagnostics[0].toString());
-  FB_TRY(const auto pod, shop->kubelet->startPod(shop->podSpec("web-0")));
+  FB_TRY(const auto pod, shop->kubelet->startPod(checkoutPod("web-0")));
   Recoveries recoveries(loaded.config);
   FB_CHECK(recoveries.start(pod));
   const auto program = testProgram("shop-httpd-1.8.3");
@@ -212,7 +212,7 @@ Result<json::object> allAtOnce(int count, std::string& why) {
   FB_CHECK(shop->daemon->stop());
   FB_CHECK(shop->daemon->restart());
   std::vector<PodSpec> specs;
-  for (int i = 0; i < count; ++i) specs.push_back(shop->podSpec("web-" + std::to_string(i)));
+  for (int i = 0; i < count; ++i) specs.push_back(checkoutPod("web-" + std::to_string(i)));
   FB_TRY(const auto pods, startPods(*shop->kubelet, specs));
   FB_TRY(const auto before, usageOf(shop->daemon->pid()));
 

@@ -82,7 +82,7 @@ Result<int> measure() {
   Series total{"sandbox /tasks/start to accepted connection (RTO)", {}};
   for (int i = 0; i < kRecoveries; ++i) {
     const Stopwatch watch;
-    FB_TRY(const auto pod, shop->kubelet->startPod(shop->podSpec("web-" + std::to_string(i))));
+    FB_TRY(const auto pod, shop->kubelet->startPod(checkoutPod("web-" + std::to_string(i))));
     sandbox.millis.push_back(watch.millis());
     if (!waitUntil(kCeiling, [&] { return accepts(pod.ip, Shop::kPort); })) {
       return fail(Stage::readiness, Reason::timeout, "pod " + pod.spec.name + " was not recovered");

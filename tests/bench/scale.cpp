@@ -66,7 +66,7 @@ Result<json::object> oneDeadRegistry(std::string& why) {
   FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
   shop->daemon->kill();
   std::vector<PodSpec> specs;
-  for (int i = 0; i < kPodsOfANode; ++i) specs.push_back(shop->podSpec(podName(i)));
+  for (int i = 0; i < kPodsOfANode; ++i) specs.push_back(checkoutPod(podName(i)));
   FB_TRY(const auto pods, startPods(*shop->kubelet, specs));
   const Stopwatch watch;
   FB_CHECK(shop->daemon->restart());
@@ -144,7 +144,7 @@ Result<json::object> halfOfThirty(std::string& why) {
   std::vector<PodSpec> specs;
   std::multiset<std::string> stuck;
   for (int i = 0; i < kPodsOfANode; ++i) {
-    specs.push_back(shop->podSpec(podName(i)));
+    specs.push_back(checkoutPod(podName(i)));
     specs.back().labels = {{"app", "stall-" + std::to_string(i % kRegistries)}};
     if (i % 2 != 0) stuck.insert(podName(i));
   }
@@ -205,7 +205,7 @@ Result<json::object> idle(std::string& why) {
   FB_CHECK(shop->registry.start());
   FB_TRY(const auto image, shop->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
   std::vector<PodSpec> specs;
-  for (int i = 0; i < kPodsOfANode; ++i) specs.push_back(shop->podSpec(podName(i)));
+  for (int i = 0; i < kPodsOfANode; ++i) specs.push_back(checkoutPod(podName(i)));
   const auto asKubelet = [&](const Pod& pod) { return runContainer(*shop, pod, image); };
   FB_TRY(const auto pods, startPods(*shop->kubelet, specs, asKubelet));
   FB_CHECK(awaitAll(pods, {}));

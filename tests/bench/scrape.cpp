@@ -113,7 +113,7 @@ Result<> round(Shop& shop, Mode& mode, int number) {
   std::vector<Pod> pods;
   for (int i = 0; i < kPodsOfARound; ++i) {
     const auto name = "p-" + std::to_string(number) + "-" + std::to_string(i);
-    FB_TRY(auto pod, shop.kubelet->startPod(shop.podSpec(name)));
+    FB_TRY(auto pod, shop.kubelet->startPod(checkoutPod(name)));
     if (!waitUntil(kCeiling, [&] { return accepts(pod.ip, Shop::kPort); })) {
       return fail(Stage::readiness, Reason::timeout, "pod " + name + " was not recovered");
     }

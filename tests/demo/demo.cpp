@@ -100,7 +100,7 @@ class Demo {
   Result<> outage() {
     tell_.chapter("The registry is down, and a pod is scheduled");
     tell_.doing("as kubelet does: RunPodSandbox, then PullImage of " + shop_->image());
-    FB_TRY(pod_, shop_->kubelet->startPod(shop_->podSpec("checkout-7d4f9")));
+    FB_TRY(pod_, shop_->kubelet->startPod(checkoutPod("checkout-7d4f9")));
     const auto pulled = shop_->kubelet->pullImage(shop_->image());
     FB_CHECK(expect(!pulled.ok(), "the pull fails"));
     tell_.seen("the image cannot be pulled; containerd says:");

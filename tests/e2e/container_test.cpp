@@ -4,6 +4,7 @@
 #include "contained_node.hpp"
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
+#include "shop.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/file.hpp"
 #include "sys/process.hpp"
@@ -113,7 +114,7 @@ class Trial {
     const auto pushed = node_.registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3"));
     const auto pulled = node_.kubelet->pullImage(node_.image());
     if (!pushed || !pulled.ok()) return {"the test's own pull", pulled.text};
-    const auto id = node_.kubelet->createContainer(*pod_, node_.workloadContainer());
+    const auto id = node_.kubelet->createContainer(*pod_, checkoutContainer(node_.image()));
     if (!id || !node_.kubelet->startContainer(*id)) return {"the test's own container", "cannot be started"};
     const bool serves = waited([&] {
       const auto answer = httpGet(pod_->ip, ContainedNode::kPort, "/", 1s);
@@ -283,10 +284,10 @@ TEST_F(Container, APackBringsABinaryToTheNode) {
   const auto pulled = node_->kubelet->pullImage(reference);
   ASSERT_TRUE(pulled.ok()) << pulled.text;
   E2E_TRY(const auto pack, node_->startPack(packs, reference));
-  EXPECT_TRUE(waitUntil(kCeiling, [] {
-    return fs::exists("/opt/bin/fallback/payment-v2.1.0.sigstore.json");
-  })) << node_->logOf(pack);
+  E2E_TRY(const auto installed, node_->kubelet->waitForContainer(pack.containerId, kCeiling));
+  EXPECT_EQ(installed, 0) << node_->logOf(pack);
   EXPECT_TRUE(fs::exists("/opt/bin/fallback/payment-v2.1.0"));
+  EXPECT_TRUE(fs::exists("/opt/bin/fallback/payment-v2.1.0.sigstore.json"));
   E2E_CHECK(node_->kubelet->removePod(pack.pod));
 
   // One flipped byte, and there is no image.

@@ -33,9 +33,9 @@ class ContainerdCrash : public testing::Test {
       const auto name = "web-" + std::to_string(crash) + "-" + std::to_string(i);
       // A containerd that was killed may stumble over what it had begun ("failed to rename": a snapshot's
       // folder is there already): kubelet asks again.
-      auto started = shop_->kubelet->startPod(shop_->podSpec(name));
+      auto started = shop_->kubelet->startPod(checkoutPod(name));
       for (int again = 0; !started && again < 5; ++again) {
-        started = shop_->kubelet->startPod(shop_->podSpec(name));
+        started = shop_->kubelet->startPod(checkoutPod(name));
       }
       E2E_TRY(auto pod, std::move(started));
       pods_.push_back(std::move(pod));
@@ -49,7 +49,7 @@ class ContainerdCrash : public testing::Test {
       ::kill(pid, SIGKILL);
     });
     const auto name = "lost-" + std::to_string(crash);
-    const auto lost = shop_->kubelet->startPod(shop_->podSpec(name));
+    const auto lost = shop_->kubelet->startPod(checkoutPod(name));
     killer.join();
     shop_->node->kill();
     E2E_CHECK(shop_->node->restart());
@@ -126,7 +126,7 @@ TEST_F(ContainerdCrash, TheDaemonStartsBeforeContainerd) {
   }));
   E2E_CHECK(shop_->node->restart());
   const Stopwatch watch;
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   EXPECT_TRUE(httpGetOk(pod.ip, Shop::kPort, "/", kCeiling)) << shop_->daemon->logText();
   std::printf("  first pod served %.0f ms after containerd was back\n", watch.millis());
 }

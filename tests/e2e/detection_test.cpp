@@ -248,7 +248,7 @@ class Detection : public testing::TestWithParam<std::string> {
   }
 
   void startPod(Row& row) {
-    auto spec = shop_->podSpec("pod-" + row.label);
+    auto spec = checkoutPod("pod-" + row.label);
     spec.labels = {{"app", row.label}};
     E2E_TRY(row.pod, shop_->kubelet->startPod(spec));
   }

@@ -97,7 +97,7 @@ class Likeness : public testing::Test {
 
   /// Equal pods but for the namespace, by which only one of them is covered.
   void startPod(const std::string& namespaceName, Pod& pod) {
-    auto spec = shop_->podSpec("web-0");
+    auto spec = checkoutPod("web-0");
     spec.namespaceName = namespaceName;
     spec.volumes.push_back({PodVolume::Kind::empty_dir, "scratch", {}});
     E2E_TRY(pod, shop_->kubelet->startPod(spec));
@@ -166,8 +166,13 @@ TEST_F(Likeness, AFallbackIsWhereAContainerWouldBe) {
   spec.env = {{"ROLE", "probe"}};
   spec.mounts = {{"settings", "/etc/app", true}, {"scratch", "/scratch", false}};
   spec.runAsUser = 65532;
-  spec.runAsGroup = 65533;
-  spec.restricted = true;
+  // As the Pod Security Standard "restricted" has it, and the root read-only.
+  SecurityContext restricted;
+  restricted.dropCapabilities = {"ALL"};
+  restricted.noNewPrivileges = true;
+  restricted.readOnlyRoot = true;
+  restricted.runAsGroup = 65533;
+  spec.security = restricted;
   spec.memoryBytes = 64 << 20;
   spec.cpuMillis = 500;
   spec.oomScoreAdj = 999;

@@ -29,7 +29,7 @@ std::string readText(const std::filesystem::path& path) {
 class PageTest : public testing::Test {
  protected:
   void recover(const std::string& name, Pod& pod) {
-    E2E_TRY(pod, shop_->kubelet->startPod(shop_->podSpec(name)));
+    E2E_TRY(pod, shop_->kubelet->startPod(checkoutPod(name)));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, name) == "ready"; }));
   }
   /// fallbackctl's output, with the daemon's socket.
@@ -82,7 +82,7 @@ TEST_F(PageTest, CtlTellsTheSameToPeopleAndPrograms) {
   }
   const auto walk = boost::json::parse(ctl({"explain", "shop/web-0", "-o", "json"}));
   EXPECT_EQ(walk.at(0).at("verdict").as_string(), "the fallback serves");
-  auto other = shop_->podSpec("other");
+  auto other = checkoutPod("other");
   other.labels = {{"app", "basket"}};
   E2E_TRY(const auto unmatched, shop_->kubelet->startPod(other));
   ASSERT_TRUE(waitUntil(kCeiling, [&] {

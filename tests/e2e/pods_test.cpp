@@ -66,7 +66,7 @@ TEST_F(Pods, APodThatChoosesItsBinaryGetsItWhereItMay) {
   options.workloads.clear();
   options.extra += "podAnnotations: {namespaces: [shop]}\n";
   reload(options);
-  auto spec = shop_->podSpec("web-0");
+  auto spec = checkoutPod("web-0");
   spec.labels = {{"app", "nobody-knows"}};
   spec.annotations = {{"fallbackd.io/binary.web", "checkout@1.8.3"},
                       {"fallbackd.io/image.web", shop_->image()}};
@@ -84,7 +84,7 @@ TEST_F(Pods, AFallbackWaitsForItsInitContainers) {
   options.workloadExtra = "  startAfter: [migrate]\n";
   open(options);
   import("localhost/shop/migrate:1");
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitsAs("after init containers"));
   ContainerSpec init;
   init.name = "migrate";
@@ -102,7 +102,7 @@ TEST_F(Pods, AFallbackWaitsForItsInitContainers) {
 
 TEST_F(Pods, ANewSandboxOfThePodGetsANewFallback) {
   open();
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(reaches("web-0", "ready"));
   const auto first = fallbackPid(*shop_->daemon, "web-0");
   E2E_CHECK(shop_->kubelet->stopPod(pod));
@@ -121,11 +121,11 @@ TEST_F(Pods, APodThatIsDeletedWhileItsRegistryIsSilentLeavesNothing) {
   E2E_TRY(const auto registry, FaultRegistry::start(image, silent));
   E2E_CHECK(shop_->node->speak("http", registry->address()));
   reload(shop_->daemonOptions(registry->address() + "/shop/checkout:1"));
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitsAs("asking"));
   E2E_CHECK(shop_->kubelet->removePod(pod));
   // Another pod of the same image tells when the verdict is there.
-  E2E_TRY(const auto next, shop_->kubelet->startPod(shop_->podSpec("web-1")));
+  E2E_TRY(const auto next, shop_->kubelet->startPod(checkoutPod("web-1")));
   ASSERT_TRUE(reaches("web-1", "ready"));
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");
   EXPECT_EQ(metric("fallbackd_active_fallbacks"), 1);
@@ -136,14 +136,14 @@ TEST_F(Pods, PullPolicyAlwaysNeedsTheRegistryThoughTheImageIsThere) {
   options.workloadExtra = "  detection: {imagePullPolicy: Always}\n";
   open(options);
   import(shop_->image());
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   EXPECT_TRUE(serves(pod, "role=fallback")) << shop_->daemon->logText();
 }
 
 TEST_F(Pods, AnImageThatIsThereNeedsNoRegistry) {
   open();
   import(shop_->image());
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitsAs("image present"));
   EXPECT_EQ(metric("fallbackd_probe_pulls_total"), 0);
 }
@@ -151,7 +151,7 @@ TEST_F(Pods, AnImageThatIsThereNeedsNoRegistry) {
 TEST_F(Pods, OnlyTheContainerThatLacksItsImageIsStoodInFor) {
   open();
   import("localhost/shop/sidecar:1");
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ContainerSpec sidecar;
   sidecar.name = "sidecar";
   sidecar.image = "localhost/shop/sidecar:1";
@@ -179,7 +179,7 @@ TEST_F(Pods, APrivateRegistryIsAskedWithTheWorkloadsPassword) {
   auto options = shop_->daemonOptions(image);
   options.workloads += "  dockerconfigjson: " + file.string() + "\n";
   reload(options);
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitsAs("failed"));
   write("beep");  // read again at the next probe
   ASSERT_TRUE(waitsAs("image present")) << shop_->daemon->logText();
@@ -187,7 +187,7 @@ TEST_F(Pods, APrivateRegistryIsAskedWithTheWorkloadsPassword) {
 
   E2E_CHECK(closed.stop());
   E2E_CHECK(shop_->kubelet->removeImage(image));
-  E2E_TRY(const auto next, shop_->kubelet->startPod(shop_->podSpec("web-1")));
+  E2E_TRY(const auto next, shop_->kubelet->startPod(checkoutPod("web-1")));
   EXPECT_TRUE(serves(next, "role=fallback"));
   for (const auto* word : {"beep", "wrong-word"}) {
     EXPECT_EQ(shop_->daemon->logText().find(word), std::string::npos) << "passwords are not logged";
@@ -203,13 +203,13 @@ TEST_F(Pods, AWorkingMirrorMeansNoFailure) {
   std::filesystem::create_directories(folder);
   std::ofstream(folder / "hosts.toml") << "server = \"http://" << shop_->registry.address()
                                        << "\"\n[host.\"http://" << mirror.address() << "\"]\n";
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitsAs("image present")) << shop_->daemon->logText();
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");
 
   E2E_CHECK(mirror.stop());
   E2E_CHECK(shop_->kubelet->removeImage(shop_->image()));
-  E2E_TRY(const auto next, shop_->kubelet->startPod(shop_->podSpec("web-1")));
+  E2E_TRY(const auto next, shop_->kubelet->startPod(checkoutPod("web-1")));
   EXPECT_TRUE(serves(next, "role=fallback")) << "now all of its ways are gone";
 }
 

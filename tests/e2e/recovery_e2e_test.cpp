@@ -54,7 +54,7 @@ class RecoveryE2e : public testing::Test {
   void open(const ShopOptions& options = {}) { E2E_TRY(shop_, Shop::open(options)); }
   /// A pod whose fallback answers.
   void recover(const std::string& name, Pod& pod) {
-    E2E_TRY(pod, shop_->kubelet->startPod(shop_->podSpec(name)));
+    E2E_TRY(pod, shop_->kubelet->startPod(checkoutPod(name)));
     E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
     ASSERT_THAT(answer.body, HasSubstr("role=fallback"));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, name) == "ready"; }));
@@ -137,7 +137,7 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
 TEST_F(RecoveryE2e, MissingImageStartsNothing) {
   open();
   E2E_CHECK(shop_->registry.start());
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(probedAgain("not_found"));
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");
   EXPECT_FALSE(httpGet(pod.ip, Shop::kPort, "/", 1s));
@@ -151,7 +151,7 @@ TEST_F(RecoveryE2e, MissingPasswordStartsNothing) {
   const auto loads = metric("fallbackd_config_loads_total", "ok");
   E2E_CHECK(shop_->daemon->rewriteConfig(shop_->daemonOptions(image)));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_config_loads_total", "ok") > loads; }));
-  E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec("web-0")));
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(probedAgain("unauthorized"));
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");
   EXPECT_FALSE(httpGet(pod.ip, Shop::kPort, "/", 1s));
@@ -205,7 +205,7 @@ TEST_F(RecoveryE2e, WhatIsNotAdmittedIsNotExecuted) {
     if (row.reason != std::string("not_found")) place(good, own, "1.8.3");
     row.spoil();
     const std::string name = "web-" + std::to_string(number++);
-    E2E_TRY(const auto pod, shop_->kubelet->startPod(shop_->podSpec(name)));
+    E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod(name)));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, name) == "failed"; }))
         << row.reason;
     EXPECT_GE(metric("fallbackd_recoveries_total", "reason=\"" + std::string(row.reason) + "\""), 1)
@@ -346,7 +346,7 @@ TEST_F(RecoveryE2e, ManyPodsAtOnceShareFewProbes) {
   constexpr int kPods = 8;
   std::vector<Pod> pods;
   for (int i = 0; i < kPods; ++i) {
-    E2E_TRY(auto pod, shop_->kubelet->startPod(shop_->podSpec("web-" + std::to_string(i))));
+    E2E_TRY(auto pod, shop_->kubelet->startPod(checkoutPod("web-" + std::to_string(i))));
     pods.push_back(std::move(pod));
   }
   for (const auto& pod : pods) EXPECT_TRUE(httpGetOk(pod.ip, Shop::kPort, "/", kCeiling)) << pod.spec.name;

@@ -165,7 +165,7 @@ class Survival : public testing::Test {
     for (int thread = 0; thread < kAtOnce; ++thread) {
       threads.emplace_back([this, thread] {
         for (std::size_t i = static_cast<std::size_t>(thread); i < survivors_.size(); i += kAtOnce) {
-          auto pod = shop_->kubelet->startPod(shop_->podSpec("web-" + std::to_string(i)));
+          auto pod = shop_->kubelet->startPod(checkoutPod("web-" + std::to_string(i)));
           if (pod) survivors_[i].pod = std::move(*pod);
         }
       });
@@ -238,7 +238,7 @@ class Survival : public testing::Test {
   /// daemon comes. In the end it is served by one process, or nothing of it is left.
   void killDuringALaunch(unsigned round) {
     ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
-    auto spec = shop_->podSpec("extra-" + std::to_string(round));
+    auto spec = checkoutPod("extra-" + std::to_string(round));
     spec.uid = makeUid();
     E2E_TRY(const auto hierarchies, cgroupHierarchies());
     const auto leaf = hierarchies.front().mountPoint.string() + podCgroup(spec.uid) + "/fallback-checkout";

@@ -2,6 +2,7 @@
 
 #include "base/strings.hpp"
 #include "run_dir.hpp"
+#include "shop.hpp"
 #include "sys/file.hpp"
 
 #include <fstream>
@@ -124,24 +125,9 @@ Result<> ContainedNode::endDaemon(const DaemonPod& daemon) {
 }
 
 PodSpec ContainedNode::workloadPod(const std::string& name) const {
-  PodSpec spec;
-  spec.name = name;
-  spec.namespaceName = "shop";
-  spec.labels = {{"app", "checkout"}};
-  spec.volumes = {{PodVolume::Kind::config_map, "settings", {{"config.yaml", "greeting: hello\n"}}},
-                  {PodVolume::Kind::secret, "api-key", {{"token", "hunter2"}}},
-                  {PodVolume::Kind::empty_dir, "scratch", {}}};
-  return spec;
-}
-
-ContainerSpec ContainedNode::workloadContainer() const {
-  ContainerSpec spec;
-  spec.name = "checkout";
-  spec.image = image();
-  spec.args = {"--port=8080", "--config=/etc/app/config.yaml"};
-  spec.env = {{"ROLE", "container"}};
-  spec.mounts = {{"settings", "/etc/app", true}};
-  spec.runAsUser = 65532;
+  PodSpec spec = checkoutPod(name);
+  spec.volumes.push_back({PodVolume::Kind::secret, "api-key", {{"token", "hunter2"}}});
+  spec.volumes.push_back({PodVolume::Kind::empty_dir, "scratch", {}});
   return spec;
 }
 

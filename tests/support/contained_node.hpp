@@ -38,7 +38,6 @@ class ContainedNode {
 
   /// A pod of the workload, with a configMap, a secret and an emptyDir.
   [[nodiscard]] PodSpec workloadPod(const std::string& name) const;
-  [[nodiscard]] ContainerSpec workloadContainer() const;
   [[nodiscard]] std::string image() const { return registry.reference("shop/checkout:1.8.3"); }
   /// The configuration that the DaemonSet's ConfigMap holds.
   [[nodiscard]] std::string configuration() const;

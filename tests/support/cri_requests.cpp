@@ -113,7 +113,6 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   namespaces->set_pid(pod.spec.hostPid ? v1::NODE : v1::CONTAINER);
   if (spec.security) applySecurity(*spec.security, *security);
   if (spec.runAsUser) security->mutable_run_as_user()->set_value(*spec.runAsUser);
-  if (spec.runAsGroup) security->mutable_run_as_group()->set_value(*spec.runAsGroup);
   // kubelet names them; containerd has no default of its own here.
   for (const char* path : {"/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                            "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
@@ -122,12 +121,6 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   }
   for (const char* path : {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}) {
     security->add_readonly_paths(path);
-  }
-  if (spec.restricted) {
-    security->mutable_capabilities()->add_drop_capabilities("ALL");
-    security->set_no_new_privs(true);
-    security->set_readonly_rootfs(true);
-    security->mutable_seccomp()->set_profile_type(v1::SecurityProfile::RuntimeDefault);
   }
   setResources(spec, *config.mutable_linux()->mutable_resources());
   return config;

@@ -13,13 +13,14 @@
 
 namespace {
 
-constexpr std::size_t kLinesShown = 80;
+constexpr std::size_t kLinesShown = 25;
+constexpr std::size_t kColumnsShown = 300;
 
 void showEnd(const std::filesystem::path& file) {
   std::deque<std::string> lines;
   std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
-    lines.push_back(line);
+    lines.push_back(line.substr(0, kColumnsShown));
     if (lines.size() > kLinesShown) lines.pop_front();
   }
   std::printf("---- the end of %s\n", file.filename().c_str());

@@ -172,6 +172,19 @@ Result<> Kubelet::startContainer(const std::string& id) {
   return {};
 }
 
+Result<int> Kubelet::waitForContainer(const std::string& id, std::chrono::nanoseconds ceiling) {
+  v1::ContainerStatusRequest request;
+  request.set_container_id(id);
+  Result<v1::ContainerStatusResponse> answer;
+  const bool ended = waitUntil(ceiling, [&] {
+    answer = call("ContainerStatus", node_.runtime(), &v1::RuntimeService::Stub::ContainerStatus, request);
+    return !answer || answer->status().state() == v1::CONTAINER_EXITED;
+  });
+  if (!answer) return tl::unexpected<Error>(answer.error());
+  if (!ended) return fail(Stage::cli, Reason::timeout, "container " + id + " still runs");
+  return answer->status().exit_code();
+}
+
 Result<> Kubelet::stopContainer(const std::string& id, std::chrono::seconds grace) {
   v1::StopContainerRequest request;
   request.set_container_id(id);

@@ -65,6 +65,8 @@ class Kubelet {
   /// Gives the container's id. The image must be there.
   Result<std::string> createContainer(const Pod& pod, const ContainerSpec& spec);
   Result<> startContainer(const std::string& id);
+  /// Until it has ended by itself; its exit code.
+  Result<int> waitForContainer(const std::string& id, std::chrono::nanoseconds ceiling);
   Result<> stopContainer(const std::string& id, std::chrono::seconds grace = std::chrono::seconds(2));
   Result<> removeContainer(const std::string& id);
 

@@ -106,14 +106,14 @@ Result<> Outage::reaches(const std::string& node, const std::string& name, const
 
 Result<> Outage::startPod(const std::string& workload, const std::string& node, const std::string& name,
                           const std::string& state) {
-  auto spec = shop_->podSpec(name);
+  auto spec = checkoutPod(name);
   spec.labels = {{"app", workload}, {"on", node}};
   FB_TRY(pods_[name], shop_->kubelet->startPod(spec));
   return reaches(node, name, state);
 }
 
 Result<> Outage::runHealthyPod() {
-  auto spec = shop_->podSpec("wishlist-0");
+  auto spec = checkoutPod("wishlist-0");
   spec.labels = {{"app", "wishlist"}, {"on", kNodes[2]}};
   FB_TRY(pods_["wishlist-0"], shop_->kubelet->startPod(spec));
   const auto pulled = shop_->kubelet->pullImage(images_.at("wishlist"));

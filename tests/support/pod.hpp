@@ -66,10 +66,6 @@ struct ContainerSpec {
   std::vector<VolumeMount> mounts;
   std::vector<HostMount> hostMounts;
   std::optional<std::int64_t> runAsUser;
-  std::optional<std::int64_t> runAsGroup;
-  /// As the Pod Security Standard of that name has it: no capabilities, no new privileges, RuntimeDefault;
-  /// and the root read-only.
-  bool restricted = false;
   std::int64_t memoryBytes = 0;  // 0: no limit
   std::int64_t cpuMillis = 0;
   std::int64_t oomScoreAdj = 0;

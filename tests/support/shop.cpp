@@ -37,7 +37,7 @@ Result<std::unique_ptr<Shop>> Shop::open(const ShopOptions& options) {
   return shop;
 }
 
-PodSpec Shop::podSpec(const std::string& name) const {
+PodSpec checkoutPod(const std::string& name) {
   PodSpec spec;
   spec.name = name;
   spec.namespaceName = "shop";
@@ -46,10 +46,10 @@ PodSpec Shop::podSpec(const std::string& name) const {
   return spec;
 }
 
-ContainerSpec Shop::containerSpec() const {
+ContainerSpec checkoutContainer(const std::string& image) {
   ContainerSpec spec;
   spec.name = "checkout";
-  spec.image = image();
+  spec.image = image;
   spec.args = {"--port=8080", "--config=/etc/app/config.yaml"};
   spec.env = {{"ROLE", "container"}};
   spec.mounts = {{"settings", "/etc/app", true}};

@@ -12,6 +12,10 @@
 
 namespace fallbackd::e2e {
 
+/// A pod of the workload "checkout"; its container is left to the caller.
+PodSpec checkoutPod(const std::string& name);
+ContainerSpec checkoutContainer(const std::string& image);
+
 struct ShopOptions {
   std::string reprobeInterval = "1s";
   bool installBinary = true;
@@ -26,9 +30,7 @@ class Shop {
 
   static constexpr std::uint16_t kPort = 8080;
 
-  /// A pod of the workload; its container is left to the caller.
-  [[nodiscard]] PodSpec podSpec(const std::string& name) const;
-  [[nodiscard]] ContainerSpec containerSpec() const;
+  [[nodiscard]] ContainerSpec containerSpec() const { return checkoutContainer(image()); }
   [[nodiscard]] std::string image() const { return registry.reference("shop/checkout:1.8.3"); }
   [[nodiscard]] DaemonOptions daemonOptions(const std::string& image) const;
 
