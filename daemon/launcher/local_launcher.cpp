@@ -160,7 +160,7 @@ asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
   }
   FB_CO_TRY(launch.sandbox, openSandbox(request.sandbox, options_));
   std::shared_ptr<Question> question;
-  if (verify_) {
+  if (verify_ && !launch.sandbox.named) {
     question = std::make_shared<Question>(executor_);
     tasks_.spawn(Question::ask(question, verify_, request.sandbox.sandbox.id));
   }

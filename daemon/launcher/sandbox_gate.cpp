@@ -1,8 +1,12 @@
 #include "launcher/sandbox_gate.hpp"
 
+#include "base/strings.hpp"
+#include "sys/file.hpp"
 #include "sys/process.hpp"
 
+#include <algorithm>
 #include <string>
+#include <string_view>
 #include <unistd.h>
 
 namespace fallbackd::launcher {
@@ -56,6 +60,18 @@ Result<> checkNamespaces(const cri::SandboxStatus& status, const config::Launche
   return {};
 }
 
+/// ".../SANDBOX" with cgroupfs, ".../cri-containerd-SANDBOX.scope" with systemd.
+bool inCgroupOf(pid_t pid, const std::string& sandboxId) {
+  constexpr std::size_t kMaxText = 1 << 16;
+  const auto text = sys::readFile(Stage::sandbox, "/proc/" + std::to_string(pid) + "/cgroup", kMaxText);
+  if (!text || sandboxId.empty()) return false;
+  const auto lines = split(*text, '\n');
+  return std::any_of(lines.begin(), lines.end(), [&](std::string_view line) {
+    const auto name = line.substr(line.rfind('/') + 1);
+    return name == sandboxId || name.ends_with("-" + sandboxId + ".scope");
+  });
+}
+
 Result<std::optional<SandboxUsers>> usersOf(const cri::SandboxStatus& status) {
   FB_TRY(const bool same, sharedWithHost(status.pausePid, "user"));
   if (same) return std::optional<SandboxUsers>();
@@ -78,6 +94,7 @@ Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::
   }
   const auto checked = checkNamespaces(status, settings);
   auto users = usersOf(status);
+  sandbox.named = inCgroupOf(status.pausePid, status.sandbox.id);
   // Still running: the number was its own all the time, and what was read under it is true.
   if (!sys::isRunning(*process)) return sandboxGone(status);
   if (!checked) return tl::unexpected<Error>(checked.error());

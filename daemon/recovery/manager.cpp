@@ -33,7 +33,8 @@ void Manager::detected(watcher::Detection detection) {
   incident.begun = Wall::now();
   incident.stamps.waitingSince = detection.waitingSince;
   incident.stamps.detected = detection.failureKnown;
-  const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), detection.workload);
+  const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), detection.workload,
+                                                   std::move(detection.status));
   active_.emplace(key, recovery);
   tasks_.spawn(keep(key, recovery, nullptr));
 }

@@ -33,10 +33,12 @@ bool isSilence(const Error& error) {
 
 }  // namespace
 
-Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload)
+Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload,
+                   std::optional<cri::SandboxStatus> status)
     : services_(services),
       incident_(std::move(incident)),
       workload_(std::move(workload)),
+      status_(std::move(status)),
       wishGiven_(services.executor, asio::steady_timer::time_point::max()),
       restartDelay_(workload_->restart.initialDelay) {}
 
@@ -193,8 +195,10 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   co_return co_await services_.launcher.launch(std::move(request));
 }
 
-/// Asks CRI for the sandbox until it is ready. The end of the pod shows here as sandbox_gone.
+/// What is known, once; else asks CRI for the sandbox until it is ready. The end of the pod shows here as sandbox_gone.
 cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
+  // That its pause process still is the same is for the launcher to see.
+  if (auto known = std::exchange(status_, std::nullopt)) co_return std::move(*known);
   auto deadline = Monotonic::now() + kSandboxDeadline;
   std::chrono::nanoseconds delay = kFirstSandboxRetry;
   for (;;) {

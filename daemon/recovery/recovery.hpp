@@ -39,7 +39,9 @@ struct Services {
 
 class Recovery {
  public:
-  Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload);
+  /// `status`: what CRI said of the sandbox before, where it was asked; else the first launch asks.
+  Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload,
+           std::optional<cri::SandboxStatus> status = std::nullopt);
 
   /// Runs the recovery to its end. A cancelled recovery (the daemon stops) leaves its process running.
   cri::Awaitable<void> run();
@@ -79,6 +81,7 @@ class Recovery {
   Services& services_;
   Incident incident_;
   watcher::WorkloadPtr workload_;
+  std::optional<cri::SandboxStatus> status_;
   std::unique_ptr<launcher::Process> process_;
   std::optional<State> wish_;  // handed_back or pod_gone, once somebody asked for it
   boost::asio::steady_timer wishGiven_;

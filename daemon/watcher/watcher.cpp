@@ -142,7 +142,7 @@ cri::Awaitable<Result<>> Watcher::resync() {
     if (!sandbox.ready) continue;
     countRunning(sandbox, bySandbox[sandbox.id]);
     // Known containers first, so that a pod which has its container is never taken for one that waits.
-    auto& pod = pods_.try_emplace(sandbox.id, Pod{sandbox, now, now, {}}).first->second;
+    auto& pod = pods_.try_emplace(sandbox.id, Pod{sandbox, now, now, {}, {}}).first->second;
     pod.sandbox = sandbox;
     for (const auto* container : bySandbox[sandbox.id])
       addContainer(sandbox.id, container->name, container->id);
@@ -256,6 +256,13 @@ cri::Awaitable<void> Watcher::learnAnnotated(std::string id) {
   learning_.erase(id);  // the resync finds it, if it comes at all
 }
 
+/// Asked for while the registry is asked: a launch need not begin with this question then.
+cri::Awaitable<void> Watcher::learnStatus(std::string id) {
+  auto status = co_await runtime_.sandboxStatus(id);
+  const auto pod = pods_.find(id);
+  if (status && status->sandbox.ready && pod != pods_.end()) pod->second.status = std::move(*status);
+}
+
 /// Without the pause image RunPodSandbox fails, and there is nothing that a fallback could join.
 cri::Awaitable<void> Watcher::checkSandboxImage() {
   std::string reference = config_->containerd.sandboxImage;
@@ -289,7 +296,7 @@ void Watcher::wake(const std::function<bool(const Key&, const Attendance&)>& whi
 
 void Watcher::addSandbox(cri::Sandbox sandbox, Stamp since) {
   const std::string id = sandbox.id;
-  const auto [entry, isNew] = pods_.try_emplace(id, Pod{std::move(sandbox), Monotonic::now(), since, {}});
+  const auto [entry, isNew] = pods_.try_emplace(id, Pod{std::move(sandbox), Monotonic::now(), since, {}, {}});
   const std::string uid = entry->second.sandbox.podUid;
   for (const auto& one : std::exchange(unplaced_, {})) {
     if (one.podUid == uid) {
@@ -404,6 +411,9 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
       co_return interval;
     }
   }
+  if (const auto pod = pods_.find(key.first); pod != pods_.end() && !pod->second.status) {
+    tasks_.spawn(learnStatus(key.first));
+  }
   const auto verdict = co_await prober_.probe(questionFor(*workload));
   if (verdict.fresh) report(*workload, verdict);
   if (verdict.kind == Verdict::Kind::undecided) {
@@ -421,7 +431,7 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
   if (pod != pods_.end() && detection.triggers.contains(verdict.cause)) {
     listener_.detected(Detection{pod->second.sandbox, workload, verdict.cause, verdict.text,
                                  waitingSince(pod->second, *workload), verdict.ended,
-                                 verdict.ended - verdict.started});
+                                 verdict.ended - verdict.started, pod->second.status});
   }
   co_return interval;
 }

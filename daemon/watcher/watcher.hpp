@@ -31,6 +31,7 @@ struct Detection {
   Stamp waitingSince;  // when the sandbox started, or when we first saw it wait
   Stamp failureKnown;
   std::chrono::nanoseconds verdictTook{};  // from our probe pull to its verdict; 0: it was known already
+  std::optional<cri::SandboxStatus> status = {};  // where CRI knew the sandbox by then
 };
 
 /// Called on the loop's thread; must not block.
@@ -107,6 +108,7 @@ class Watcher {
     cri::Sandbox sandbox;
     Stamp seen;                                        // when we first heard of it
     Stamp since;                                       // when its pause process started, as far as known
+    std::optional<cri::SandboxStatus> status;          // for a launch, once CRI has it; does not change
     std::map<std::string, KnownContainer> containers;  // by container id
   };
   using Key = std::pair<std::string, std::string>;  // sandbox id, container name
@@ -132,6 +134,7 @@ class Watcher {
   cri::Awaitable<void> handle(cri::Event event);
   cri::Awaitable<void> learn(std::string id, Stamp at);
   cri::Awaitable<void> learnAnnotated(std::string id);
+  cri::Awaitable<void> learnStatus(std::string id);
   cri::Awaitable<void> checkSandboxImage();
   cri::Awaitable<void> attend(Key key, WorkloadPtr workload, std::shared_ptr<Pause> pause);
   cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload);

@@ -73,14 +73,15 @@ class Recoveries {
     auto status =
         asio::co_spawn(loop_, containerd_.runtime->sandboxStatus(pod.sandboxId), asio::use_future).get();
     if (!status) return tl::unexpected<Error>(status.error());
-    sandbox_ = status->sandbox;
+    status_ = std::move(*status);
     return {};
   }
 
   void detected() {
     asio::post(loop_, [this] {
       watcher::Detection detection;
-      detection.sandbox = sandbox_;
+      detection.sandbox = status_.sandbox;
+      detection.status = status_;  // the watcher asks while the registry is asked
       detection.workload = watcher::WorkloadPtr(config_, config_->workloads.data());
       detection.cause = Cause::unreachable;
       detection.waitingSince = detection.failureKnown = Monotonic::now();
@@ -89,7 +90,7 @@ class Recoveries {
   }
   /// Ends the recovery and takes down its phases.
   Result<> end() {
-    asio::post(loop_, [this] { manager_->sandboxGone(sandbox_.id); });
+    asio::post(loop_, [this] { manager_->sandboxGone(status_.sandbox.id); });
     recovery::Incident last;
     const bool over = waitUntil(kCeiling, [&] {
       std::promise<recovery::Incident> newest;
@@ -109,7 +110,7 @@ class Recoveries {
       phases[name].push_back(toMillis(to - from));
     };
     add("1 binary at hand", stamps.detected, *stamps.verified);
-    add("2 sandbox asked for, leaf, root, user", *stamps.verified, *stamps.prepared);
+    add("2 leaf, root, user", *stamps.verified, *stamps.prepared);
     add("3 health check", *stamps.prepared, *stamps.healthChecked);
     add("4 execveat", *stamps.healthChecked, *stamps.started);
     return {};
@@ -136,7 +137,7 @@ class Recoveries {
   std::optional<recovery::Journal> journal_;
   std::optional<recovery::Services> services_;
   std::optional<recovery::Manager> manager_;
-  cri::Sandbox sandbox_;
+  cri::SandboxStatus status_;
   std::thread thread_;
 };
 
