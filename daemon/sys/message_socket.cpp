@@ -70,9 +70,10 @@ Result<> sendMessage(const UniqueFd& socket, std::span<const char> bytes, std::s
 }
 
 Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
+  // Not on the heap: its pages would come from the kernel anew, zeroed, for every message.
+  static thread_local std::array<char, kMaxMessageBytes> buffer;
   Message message;
-  message.bytes.resize(kMaxMessageBytes);
-  iovec part{message.bytes.data(), message.bytes.size()};
+  iovec part{buffer.data(), buffer.size()};
   alignas(cmsghdr) std::array<char, kControlBytes> control{};
   msghdr header{};
   header.msg_iov = &part;
@@ -84,7 +85,9 @@ Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EAGAIN) return fail(Stage::spawner, Reason::unavailable, "no message");
     if (got < 0 && errno != ECONNRESET) return failErrno(Stage::spawner, "receive a message");
-    message.bytes.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    const auto size = static_cast<std::size_t>(std::max<ssize_t>(got, 0));
+    message.bytes.assign(buffer.data(), size);
+    ::explicit_bzero(buffer.data(), size);  // it may have held a workload's secrets
     break;
   }
   message.fds = takeFds(header);

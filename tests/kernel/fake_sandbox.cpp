@@ -133,7 +133,18 @@ FakeSandbox::FakeSandbox(const std::filesystem::path& folder,
 FakeSandbox::~FakeSandbox() {
   killPause();
   ::umount2(status_.shmPath.c_str(), MNT_DETACH);
+  for (const auto& path : ownCgroups_) ::rmdir(path.c_str());
   for (const auto& path : cgroups_) ::rmdir(path.c_str());
+}
+
+void FakeSandbox::enterOwnCgroup() {
+  for (const auto& podCgroup : cgroups_) {
+    ownCgroups_.push_back(podCgroup + "/" + status_.sandbox.id);
+    if (::mkdir(ownCgroups_.back().c_str(), 0755) != 0)
+      throw std::runtime_error("mkdir " + ownCgroups_.back());
+    copyCpuset(ownCgroups_.back());
+    write(ownCgroups_.back() + "/cgroup.procs", std::to_string(status_.pausePid));
+  }
 }
 
 void FakeSandbox::killPause() {

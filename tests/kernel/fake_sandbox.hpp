@@ -35,11 +35,14 @@ class FakeSandbox {
   [[nodiscard]] pid_t pause() const { return status_.pausePid; }
   /// The pod's cgroup in each hierarchy.
   [[nodiscard]] const std::vector<std::string>& cgroups() const { return cgroups_; }
+  /// As a runtime has it: the pause process in a cgroup of the sandbox's name, below the pod's.
+  void enterOwnCgroup();
   void killPause();
 
  private:
   cri::SandboxStatus status_;
   std::vector<std::string> cgroups_;
+  std::vector<std::string> ownCgroups_;
   bool running_ = false;
 };
 

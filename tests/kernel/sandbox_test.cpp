@@ -37,6 +37,19 @@ TEST_F(SandboxGate, AnotherPauseProcessIsASandboxThatChanged) {
   EXPECT_EQ(error.reason, Reason::sandbox_changed);
 }
 
+/// What the runtime would have to be asked for, the kernel says.
+TEST_F(SandboxGate, APauseProcessInItsSandboxesCgroupNeedsNoWord) {
+  launcherAsking([]() -> Result<pid_t> { return fail(Stage::containerd, Reason::internal, "not asked"); });
+  sandbox->enterOwnCgroup();
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  stop(process);
+  // The process of another sandbox, or one that came by the number of the pause process.
+  auto wanted = request({"wait"});
+  wanted.sandbox.sandbox.id += "0";
+  EXPECT_EQ(refusal(wanted).reason, Reason::sandbox_changed);
+}
+
 TEST_F(SandboxGate, AFailedQuestionIsASandboxThatChanged) {
   launcherAsking(
       []() -> Result<pid_t> { return fail(Stage::containerd, Reason::not_found, "no such sandbox"); });

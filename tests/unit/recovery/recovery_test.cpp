@@ -69,7 +69,7 @@ struct RecoveryTest : testing::Test {
     --deadAnswers;
     co_return fail(Stage::readiness, Reason::not_ready, "connection refused");
   }
-  void detect(const std::string& sandbox = "s1") {
+  void detect(const std::string& sandbox = "s1", std::optional<cri::SandboxStatus> status = std::nullopt) {
     watcher::Detection detection;
     detection.sandbox =
         runtime.sandboxes.contains(sandbox) ? runtime.sandboxes[sandbox].sandbox : cri::Sandbox{sandbox};
@@ -77,6 +77,7 @@ struct RecoveryTest : testing::Test {
     config->workloads[0].liveness = liveness;
     detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
     detection.cause = Cause::unreachable;
+    detection.status = std::move(status);
     detection.waitingSince = detection.failureKnown = Monotonic::now();
     manager->detected(std::move(detection));
   }
@@ -125,6 +126,17 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
   EXPECT_TRUE(metric("fallbackd_journal_entries 0"));
   EXPECT_TRUE(metric(R"(fallbackd_journal_operations_total{operation="remove",result="ok"} 1)"));
+}
+
+TEST_F(RecoveryTest, WhatIsKnownOfTheSandboxIsNotAskedForAgainBeforeTheFirstLaunch) {
+  detect("s1", runtime.sandboxes.at("s1"));
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_EQ(launcher.launched[0]->request.sandbox.pausePid, 4242);
+  EXPECT_EQ(runtime.calls, 0);
+  runtime.sandboxes.at("s1").pausePid = 4343;
+  launcher.launched[0]->die(Kind::signaled, 9);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  EXPECT_EQ(launcher.launched[1]->request.sandbox.pausePid, 4343);
 }
 
 TEST_F(RecoveryTest, AFallbackThatFailsItsLivenessCheckIsStoppedAndRestarted) {

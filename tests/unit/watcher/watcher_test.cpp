@@ -87,6 +87,13 @@ TEST_F(WatcherTest, APodThatWasThereBeforeIsFound) {
   EXPECT_EQ(seen.detections[0].workload->name, "checkout");
 }
 
+TEST_F(WatcherTest, ALaunchIsToldWhatCriSaysOfTheSandboxOnceItIsReady) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty() && seen.detections.back().status; }));
+  EXPECT_EQ(seen.detections.back().status->pausePid, runtime.sandboxes.at("s1").pausePid);
+}
+
 TEST_F(WatcherTest, RunningContainersAreCountedByTheVersionInTheirImagesTag) {
   int number = 0;
   const auto run = [&](const char* app, const char* image, cri::Container::State state) {
