@@ -94,7 +94,8 @@ void LaunchTest::TearDown() {
   if (sandbox != nullptr) {
     for (const auto& path : sandbox->cgroups()) {
       for (const auto& entry : std::filesystem::directory_iterator(path)) {
-        if (entry.is_directory()) left.push_back(entry.path());
+        const bool ownOfSandbox = entry.path().filename() == sandbox->status().sandbox.id;
+        if (entry.is_directory() && !ownOfSandbox) left.push_back(entry.path());
       }
     }
   }
