@@ -129,7 +129,8 @@ class GrpcRuntime final : public Runtime {
     std::vector<Container> list;
     for (const auto& item : call.response.containers()) {
       list.push_back(Container{item.id(), item.pod_sandbox_id(), item.metadata().name(),
-                               item.metadata().attempt(), toState(item.state()), imageOf(item.image())});
+                               item.metadata().attempt(), toState(item.state()), imageOf(item.image()),
+                               item.image_ref()});
     }
     co_return list;
   }
@@ -167,15 +168,16 @@ class GrpcRuntime final : public Runtime {
   }
 
   Awaitable<Result<bool>> imagePresent(std::string reference) override {
-    v1::ImageStatusRequest request;
-    request.mutable_image()->set_image(std::move(reference));
-    const CallOptions options = criOptions();
-    const auto call = co_await unary<v1::ImageStatusResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          images_->async()->ImageStatus(context, query, response, std::move(done));
-        });
-    if (!call.status.ok()) co_return failCall(Stage::containerd, "ImageStatus", call.status);
-    co_return call.response.has_image();
+    const auto status = co_await imageStatus(std::move(reference));
+    if (!status) co_return tl::unexpected<Error>(status.error());
+    co_return status->has_image();
+  }
+
+  Awaitable<Result<std::vector<std::string>>> imageTags(std::string imageId) override {
+    const auto status = co_await imageStatus(std::move(imageId));
+    if (!status) co_return tl::unexpected<Error>(status.error());
+    const auto& tags = status->image().repo_tags();
+    co_return std::vector<std::string>(tags.begin(), tags.end());
   }
 
   Awaitable<PullOutcome> pull(std::string reference, std::optional<Credentials> credentials) override {
@@ -277,6 +279,18 @@ class GrpcRuntime final : public Runtime {
   }
 
  private:
+  Awaitable<Result<v1::ImageStatusResponse>> imageStatus(std::string reference) {
+    v1::ImageStatusRequest request;
+    request.mutable_image()->set_image(std::move(reference));
+    const CallOptions options = criOptions();
+    auto call = co_await unary<v1::ImageStatusResponse>(
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          images_->async()->ImageStatus(context, query, response, std::move(done));
+        });
+    if (!call.status.ok()) co_return failCall(Stage::containerd, "ImageStatus", call.status);
+    co_return std::move(call.response);
+  }
+
   static CallOptions criOptions() { return CallOptions{kCallDeadline, {}}; }
 
   std::unique_ptr<v1::RuntimeService::Stub> runtime_;

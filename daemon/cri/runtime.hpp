@@ -41,6 +41,8 @@ class Runtime {
   /// Reason not_found while the runtime does not know the sandbox (yet).
   virtual Awaitable<Result<SandboxStatus>> sandboxStatus(std::string sandboxId) = 0;
   virtual Awaitable<Result<bool>> imagePresent(std::string reference) = 0;
+  /// The references with a tag by which an image is known here, of its id; empty where it has none.
+  virtual Awaitable<Result<std::vector<std::string>>> imageTags(std::string imageId) = 0;
   /// Has no time limit of its own: a slow pull is no failure. Cancelling it cancels the pull.
   virtual Awaitable<PullOutcome> pull(std::string reference, std::optional<Credentials> credentials) = 0;
   /// Labels of a container or sandbox in containerd's own store: there before CRI knows it.

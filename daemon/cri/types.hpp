@@ -49,7 +49,8 @@ struct Container {
   std::uint32_t attempt = 0;
   enum class State : std::uint8_t { created, running, exited, unknown };
   State state = State::unknown;
-  std::string image = {};  // as the pod names it; empty where only its id is known
+  std::string image = {};    // as the pod names it; empty where only its id is known
+  std::string imageId = {};  // "sha256:..."
 };
 
 /// Something that the content store holds, and where it came from: Content.List.

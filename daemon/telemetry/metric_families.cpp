@@ -120,8 +120,7 @@ MetricFamilies::MetricFamilies()
                 "tag is that of the binary.",
                 {workload(),
                  {"version",
-                  "same, other, unknown (no version in the tag, or the runtime tells only the image's id, as "
-                  "containerd before 2)"}})),
+                  "same, other, unknown (no version in the tag, or no tag in the workload's repository)"}})),
       admissions(counter("fallbackd_admissions_total", "Admissions of binaries.",
                          {{"result", "admitted, or the reason of the refusal"}})),
       residentBytes(

@@ -119,6 +119,8 @@ cri::Awaitable<Result<>> Watcher::resync() {
   const auto sandboxes = co_await runtime_.listSandboxes();
   if (!sandboxes) co_return tl::unexpected<Error>(sandboxes.error());
 
+  co_await learnImages(*containers);
+
   const auto now = Monotonic::now();
   std::set<std::string> ready;
   for (const auto& sandbox : *sandboxes) {
@@ -157,6 +159,41 @@ cri::Awaitable<Result<>> Watcher::resync() {
   co_return Result<>{};
 }
 
+/// Before version 2 containerd tells a container's image by its id only. Asked for once as long as it runs.
+cri::Awaitable<void> Watcher::learnImages(const std::vector<cri::Container>& containers) {
+  std::map<std::string, std::vector<std::string>> known;
+  for (const auto& container : containers) {
+    const auto& id = container.imageId;
+    const bool unnamed = container.image.empty() && !id.empty();
+    const bool wanted = std::any_of(config_->workloads.begin(), config_->workloads.end(), [&](const auto& one) {
+      return one.match.container == container.name;
+    });
+    if (!unnamed || !wanted || container.state != cri::Container::State::running || known.contains(id)) continue;
+    if (const auto before = imageTags_.find(id); before != imageTags_.end()) {
+      known.insert(*before);
+      continue;
+    }
+    auto tags = co_await runtime_.imageTags(id);
+    if (tags) known.emplace(id, std::move(*tags));
+  }
+  imageTags_ = std::move(known);
+}
+
+/// By any of the tags that the image has in the workload's own repository. Nothing where none tells.
+std::optional<bool> Watcher::runsVersion(const cri::Container& container,
+                                         const config::Workload& workload) const {
+  const auto& version = workload.binary.version;
+  if (!container.image.empty()) return sameVersion(container.image, version);
+  const auto tags = imageTags_.find(container.imageId);
+  if (tags == imageTags_.end()) return std::nullopt;
+  std::optional<bool> same;
+  for (const auto& tag : tags->second) {
+    if (repositoryOf(tag) != repositoryOf(workload.image)) continue;
+    if (const auto one = sameVersion(tag, version)) same = same.value_or(false) || *one;
+  }
+  return same;
+}
+
 void Watcher::countRunning(const cri::Sandbox& sandbox,
                            const std::vector<const cri::Container*>& containers) {
   for (const auto& workload : workloadsFor(config_, sandbox).workloads) {
@@ -166,7 +203,7 @@ void Watcher::countRunning(const cri::Sandbox& sandbox,
         continue;
       }
       auto& skew = running_[workload->name];
-      const auto same = sameVersion(container->image, workload->binary.version);
+      const auto same = runsVersion(*container, *workload);
       ++(!same ? skew.unknown : *same ? skew.same : skew.other);
     }
   }

@@ -146,7 +146,10 @@ class Watcher {
   void report(const config::Workload& workload, const Verdict& verdict);
   Stamp waitingSince(const Pod& pod, const config::Workload& workload) const;
 
+  cri::Awaitable<void> learnImages(const std::vector<cri::Container>& containers);
   void countRunning(const cri::Sandbox& sandbox, const std::vector<const cri::Container*>& containers);
+  [[nodiscard]] std::optional<bool> runsVersion(const cri::Container& container,
+                                                const config::Workload& workload) const;
   void addSandbox(cri::Sandbox sandbox, Stamp since);
   void addContainer(const std::string& sandboxId, const std::string& name, const std::string& id);
   void dropContainer(const std::string& id);
@@ -165,6 +168,7 @@ class Watcher {
   std::map<std::string, std::string> sandboxOf_;  // container id -> sandbox id
   std::map<Key, Attendance> attended_;
   std::map<std::string, VersionSkew> running_;  // by workload
+  std::map<std::string, std::vector<std::string>> imageTags_;  // by image id, of those that run unnamed
   std::map<std::string, Stamp> learning_;       // sandboxes whose annotations are being asked for
   struct Unplaced {
     std::string podUid, name, id;

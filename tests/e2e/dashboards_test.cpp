@@ -163,10 +163,15 @@ TEST_F(DashboardsE2e, EveryQueryAndVariableHasData) {
   }
 
   // The rules are evaluated on real data, and what should be seen is. The recording ones have their own pace.
-  EXPECT_TRUE(waitUntil(kRulesCeiling, [&] {
-    const auto recorded = prometheus_->query("fallbackd:rto_seconds:p99_1h");
-    return recorded && !recorded->empty();
-  }));
+  const auto comes = [&](const std::string& expression) {
+    return waitUntil(kRulesCeiling, [&] {
+      const auto found = prometheus_->query(expression);
+      return found && !found->empty();
+    });
+  };
+  EXPECT_TRUE(comes("fallbackd:rto_seconds:p99_1h"));
+  // The next look at all pods finds the real container and, by its image's id or name, its version.
+  EXPECT_TRUE(comes(R"(fallbackd_workload_containers{workload="wishlist", version="other", node="node-c"} == 1)"));
   E2E_TRY(const auto pending, prometheus_->query(R"(count by (alertname) (ALERTS))"));
   json::array alerts;
   for (const auto& one : pending) alerts.push_back(one.at("metric").at("alertname"));

@@ -164,7 +164,8 @@ TEST_F(PageTest, ProfilesArePprofsAndOnlyThereWhenAskedFor) {
     const auto raw = runOk({.argv = {"go", "tool", "pprof", "-raw", binary("fallbackd"), file},
                             .env = {{"HOME", folder}, {"GOCACHE", folder}},
                             .output = {}});
-    EXPECT_TRUE(raw) << path << ": " << raw.error().message();
+    ASSERT_TRUE(raw) << path << ": " << raw.error().message();
+    EXPECT_THAT(*raw, HasSubstr(std::string_view(path) == "heap" ? "bytes:[" : "Samples:")) << path;
   }
   Pod pod;
   recover("web-0", pod);

@@ -102,6 +102,12 @@ class FakeRuntime final : public cri::Runtime {
     if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
     co_return images.contains(reference);
   }
+  cri::Awaitable<Result<std::vector<std::string>>> imageTags(std::string imageId) override {
+    ++calls;
+    ++tagQuestions;
+    const auto found = tags.find(imageId);
+    co_return found == tags.end() ? std::vector<std::string>{} : found->second;
+  }
   cri::Awaitable<cri::PullOutcome> pull(std::string reference,
                                         std::optional<cri::Credentials> credentials) override {
     ++pulls[reference];
@@ -168,6 +174,8 @@ class FakeRuntime final : public cri::Runtime {
   Gate* pullGate = nullptr;
   std::function<std::vector<cri::Ingest>()> onIngests;
   int ingestLooks = 0;
+  std::map<std::string, std::vector<std::string>> tags;  // by image id
+  int tagQuestions = 0;
   int calls = 0;
 };
 

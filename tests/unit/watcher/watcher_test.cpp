@@ -118,6 +118,28 @@ TEST_F(WatcherTest, RunningContainersAreCountedByTheVersionInTheirImagesTag) {
   EXPECT_EQ(skew.unknown, 1U);
 }
 
+TEST_F(WatcherTest, AnImageThatIsToldByItsIdIsNamedByItsTags) {
+  int number = 0;
+  const auto run = [&](const char* id) {
+    const std::string sandbox = "s" + std::to_string(++number);
+    runtime.addSandbox(sandbox, "shop", "checkout");
+    runtime.addContainer("c" + sandbox, sandbox, "main");
+    runtime.containers.back().state = cri::Container::State::running;
+    runtime.containers.back().imageId = id;
+  };
+  runtime.tags = {{"sha256:same", {"r/checkout:latest", "r/checkout:1.8.3", "r/other:1.0.0"}},
+                  {"sha256:old", {"r/checkout:1.8.2"}},
+                  {"sha256:foreign", {"r/other:1.8.3"}}};
+  for (const char* id : {"sha256:same", "sha256:same", "sha256:old", "sha256:foreign", "sha256:untagged"}) run(id);
+  start();
+  settle();
+  const auto& skew = watcher.runningContainers().at("checkout");
+  EXPECT_EQ(skew.same, 2U);
+  EXPECT_EQ(skew.other, 1U);
+  EXPECT_EQ(skew.unknown, 2U);
+  EXPECT_EQ(runtime.tagQuestions, 4) << "once for each image";
+}
+
 TEST_F(WatcherTest, ANewSandboxIsFoundByItsEvent) {
   start();
   runtime.addSandbox("s1", "shop", "checkout");
