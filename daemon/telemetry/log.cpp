@@ -78,7 +78,7 @@ std::string humanValue(const Field& field) {
         if constexpr (std::is_same_v<T, std::string>) {
           const auto text = clean(value);
           const bool bare = !text.empty() && std::none_of(text.begin(), text.end(), [](char c) {
-            return (c >= 0 && c <= ' ') || c == '"' || c == '=' || c == '\\';
+            return static_cast<unsigned char>(c) <= ' ' || c == '"' || c == '=' || c == '\\';
           });
           return bare ? text : boost::json::serialize(boost::json::string(text));
         } else if constexpr (std::is_same_v<T, bool>) {
