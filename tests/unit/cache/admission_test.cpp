@@ -610,7 +610,7 @@ const std::vector<Attack>& attacks() {
       {"signed, no program but an object file", Reason::elf_malformed,
        [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_type = ET_REL; })); }},
       {"signed, entry outside of its code", Reason::elf_malformed,
-       [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_entry = 8; })); }},
+       [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_entry = ~0ULL; })); }},
       {"signed, headers far away", Reason::elf_malformed,
        [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_phoff = ~0ULL - 8; })); }},
       {"signed, 65535 headers", Reason::elf_malformed,

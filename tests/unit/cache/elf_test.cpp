@@ -63,7 +63,7 @@ TEST(Elf, MangledHeadersAreRefused) {
       {"odd header size", Reason::elf_malformed, [](auto& h, auto*) { h.e_phentsize = 1; }},
       {"headers far away", Reason::elf_malformed, [](auto& h, auto*) { h.e_phoff = ~0ULL - 8; }},
       {"headers over the end", Reason::elf_malformed, [](auto& h, auto*) { h.e_phoff += 1U << 30U; }},
-      {"entry outside the code", Reason::elf_malformed, [](auto& h, auto*) { h.e_entry = 1; }},
+      {"entry outside the code", Reason::elf_malformed, [](auto& h, auto*) { h.e_entry = ~0ULL; }},
       {"segment beyond the end", Reason::elf_malformed,
        [](auto&, auto* p) { firstOf(p, PT_LOAD)->p_offset = ~0ULL - 4; }},
       {"segment larger in file", Reason::elf_malformed,
