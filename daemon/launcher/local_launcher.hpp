@@ -27,8 +27,8 @@ class LocalLauncher final : public Launcher {
     std::optional<std::vector<sys::CgroupHierarchy>> cgroups;
   };
   /// Asks the container runtime which pause process the sandbox has now. Called when the one that the request
-  /// names is already held and its cgroup does not tell whose it is; another answer is sandbox_changed. Empty:
-  /// not asked.
+  /// names is already held and its cgroup does not tell whose it is; another answer is sandbox_changed.
+  /// Empty: not asked.
   using VerifyPause = std::function<boost::asio::awaitable<Result<pid_t>>(std::string sandboxId)>;
 
   LocalLauncher(boost::asio::any_io_executor executor, Options options, VerifyPause verify);

@@ -18,10 +18,11 @@ using telemetry::Phase;
 
 namespace {
 
-// containerd stores a sandbox for CRI only after its process started; under load that can take a while.
+// containerd stores a sandbox for CRI only after its process started; under load that can take a while. It is
+// asked again after an eighth of the wait so far, which counts anew from the start of that process.
 constexpr auto kSandboxDeadline = 10s;
-constexpr auto kFirstSandboxRetry = 500us;
-constexpr auto kLastSandboxRetry = 100ms;
+constexpr std::chrono::nanoseconds kShortestPause = 500us;
+constexpr std::chrono::nanoseconds kLongestPause = 100ms;
 // containerd that goes away in the middle of so many launches in a row is not coming back for good.
 constexpr int kMostLaunches = 10;
 
@@ -40,6 +41,7 @@ Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr w
       workload_(std::move(workload)),
       status_(std::move(status)),
       wishGiven_(services.executor, asio::steady_timer::time_point::max()),
+      nextQuestion_(services.executor),
       restartDelay_(workload_->restart.initialDelay) {}
 
 void Recovery::wish(State end) {
@@ -51,6 +53,8 @@ void Recovery::wish(State end) {
 void Recovery::sandboxStarted(Stamp at) {
   auto& stamps = incident_.stamps;
   if (stamps.started || incident_.adopted) return;
+  askingSince_ = Monotonic::now();
+  nextQuestion_.cancel();
   stamps.waitingSince = at;
   stamps.detected = std::max(stamps.detected, at);
   if (stamps.verified) stamps.verified = std::max(*stamps.verified, at);
@@ -195,12 +199,13 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   co_return co_await services_.launcher.launch(std::move(request));
 }
 
-/// What is known, once; else asks CRI for the sandbox until it is ready. The end of the pod shows here as sandbox_gone.
+/// What is known, once; else asks CRI for the sandbox until it is ready. The end of the pod shows here as
+/// sandbox_gone.
 cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
   // That its pause process still is the same is for the launcher to see.
   if (auto known = std::exchange(status_, std::nullopt)) co_return std::move(*known);
   auto deadline = Monotonic::now() + kSandboxDeadline;
-  std::chrono::nanoseconds delay = kFirstSandboxRetry;
+  askingSince_ = Monotonic::now();
   for (;;) {
     auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
     if (status && status->sandbox.ready) co_return status;
@@ -216,12 +221,12 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
       co_return fail(Stage::sandbox, Reason::sandbox_gone,
                      "sandbox " + incident_.target.sandboxId + " is not there or not ready");
     }
-    asio::steady_timer timer(services_.executor);
-    timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(delay));
+    const std::chrono::nanoseconds wait = Monotonic::now() - askingSince_;
+    nextQuestion_.expires_after(std::clamp(wait / 8, kShortestPause, kLongestPause));
+    boost::system::error_code ignored;
     const std::variant<std::monostate, std::monostate> waited =
-        co_await (timer.async_wait(asio::use_awaitable) || wished());
+        co_await (nextQuestion_.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) || wished());
     static_cast<void>(waited);
-    delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastSandboxRetry);
   }
 }
 

@@ -85,6 +85,8 @@ class Recovery {
   std::unique_ptr<launcher::Process> process_;
   std::optional<State> wish_;  // handed_back or pod_gone, once somebody asked for it
   boost::asio::steady_timer wishGiven_;
+  boost::asio::steady_timer nextQuestion_;  // to CRI, for the sandbox
+  Stamp askingSince_{};
   std::chrono::nanoseconds restartDelay_;
   Stamp launchedAt_{};
 };

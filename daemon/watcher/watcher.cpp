@@ -28,10 +28,11 @@ constexpr auto kFirstReconnect = 50ms;
 constexpr auto kLastReconnect = 2s;
 // containerd could not be asked: ask again soon, it is not the registry's fault.
 constexpr auto kUndecidedRetry = 250ms;
-// containerd stores a sandbox for CRI only after its process started.
-constexpr auto kFirstLook = 2ms;
-constexpr auto kLastLook = 100ms;
-constexpr int kMostLooks = 100;
+// containerd stores a sandbox for CRI only after its process started. CRI is asked again after an eighth of
+// the wait so far, which counts anew from that start.
+constexpr std::chrono::nanoseconds kShortestLook = 1ms;
+constexpr std::chrono::nanoseconds kLongestLook = 100ms;
+constexpr auto kLookLimit = 10s;
 
 std::string labelOr(const cri::Labels& labels, const char* key) {
   const auto found = labels.find(key);
@@ -165,10 +166,10 @@ cri::Awaitable<void> Watcher::learnImages(const std::vector<cri::Container>& con
   for (const auto& container : containers) {
     const auto& id = container.imageId;
     const bool unnamed = container.image.empty() && !id.empty();
-    const bool wanted = std::any_of(config_->workloads.begin(), config_->workloads.end(), [&](const auto& one) {
-      return one.match.container == container.name;
-    });
-    if (!unnamed || !wanted || container.state != cri::Container::State::running || known.contains(id)) continue;
+    const bool wanted = std::any_of(config_->workloads.begin(), config_->workloads.end(),
+                                    [&](const auto& one) { return one.match.container == container.name; });
+    if (!unnamed || !wanted || container.state != cri::Container::State::running || known.contains(id))
+      continue;
     if (const auto before = imageTags_.find(id); before != imageTags_.end()) {
       known.insert(*before);
       continue;
@@ -217,7 +218,8 @@ cri::Awaitable<void> Watcher::handle(cri::Event event) {
         pod->second.since = event.at;
         listener_.sandboxStarted(event.id, event.at);
       } else if (const auto asked = learning_.find(event.id); asked != learning_.end()) {
-        asked->second = event.at;
+        asked->second->since = event.at;
+        asked->second->next.cancel();
       } else if (!sandboxOf_.contains(event.id)) {
         co_await learn(event.id, event.at);
       }
@@ -259,7 +261,8 @@ cri::Awaitable<void> Watcher::learn(std::string id, Stamp at) {
     sandbox.labels = *labels;
     if (annotationsCount(*config_, sandbox.podNamespace)) {
       // Annotations are not in containerd's own store: CRI has them, once the sandbox stands.
-      if (learning_.emplace(id, at).second) tasks_.spawn(learnAnnotated(id));
+      const auto [asked, isNew] = learning_.try_emplace(id, std::make_shared<Learning>(executor_, at));
+      if (isNew) tasks_.spawn(learnAnnotated(id, asked->second));
     } else {
       addSandbox(std::move(sandbox), at);
     }
@@ -276,19 +279,18 @@ cri::Awaitable<void> Watcher::learn(std::string id, Stamp at) {
   }
 }
 
-cri::Awaitable<void> Watcher::learnAnnotated(std::string id) {
-  std::chrono::nanoseconds delay = kFirstLook;
-  asio::steady_timer timer(executor_);
-  for (int look = 0; look < kMostLooks; ++look) {
-    const auto status = co_await runtime_.sandboxStatus(id);
+cri::Awaitable<void> Watcher::learnAnnotated(std::string id, std::shared_ptr<Learning> learning) {
+  const auto deadline = Monotonic::now() + kLookLimit;
+  while (Monotonic::now() < deadline) {
+    auto status = co_await runtime_.sandboxStatus(id);
     if (status && status->sandbox.ready) {
-      const auto since = learning_.at(id);
       learning_.erase(id);
-      addSandbox(status->sandbox, since);
+      addSandbox(status->sandbox, learning->since);
+      pods_.at(id).status = std::move(*status);
       co_return;
     }
-    co_await pauseFor(timer, delay);
-    delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastLook);
+    const std::chrono::nanoseconds wait = Monotonic::now() - learning->since;
+    co_await pauseFor(learning->next, std::clamp(wait / 8, kShortestLook, kLongestLook));
   }
   learning_.erase(id);  // the resync finds it, if it comes at all
 }

@@ -118,6 +118,12 @@ class Watcher {
     boost::asio::steady_timer timer;
     bool woken = false;
   };
+  /// A sandbox whose annotations are being asked for.
+  struct Learning {
+    Learning(const boost::asio::any_io_executor& executor, Stamp at) : since(at), next(executor) {}
+    Stamp since;  // of its process, once that has started
+    boost::asio::steady_timer next;
+  };
   struct Attendance {
     WorkloadPtr workload;
     TaskGroup::Id task = 0;
@@ -133,7 +139,7 @@ class Watcher {
   cri::Awaitable<void> resyncRegularly();
   cri::Awaitable<void> handle(cri::Event event);
   cri::Awaitable<void> learn(std::string id, Stamp at);
-  cri::Awaitable<void> learnAnnotated(std::string id);
+  cri::Awaitable<void> learnAnnotated(std::string id, std::shared_ptr<Learning> learning);
   cri::Awaitable<void> learnStatus(std::string id);
   cri::Awaitable<void> checkSandboxImage();
   cri::Awaitable<void> attend(Key key, WorkloadPtr workload, std::shared_ptr<Pause> pause);
@@ -167,9 +173,9 @@ class Watcher {
   std::map<std::string, Pod> pods_;               // by sandbox id
   std::map<std::string, std::string> sandboxOf_;  // container id -> sandbox id
   std::map<Key, Attendance> attended_;
-  std::map<std::string, VersionSkew> running_;  // by workload
+  std::map<std::string, VersionSkew> running_;                 // by workload
   std::map<std::string, std::vector<std::string>> imageTags_;  // by image id, of those that run unnamed
-  std::map<std::string, Stamp> learning_;       // sandboxes whose annotations are being asked for
+  std::map<std::string, std::shared_ptr<Learning>> learning_;  // by sandbox id
   struct Unplaced {
     std::string podUid, name, id;
   };

@@ -171,7 +171,8 @@ TEST_F(DashboardsE2e, EveryQueryAndVariableHasData) {
   };
   EXPECT_TRUE(comes("fallbackd:rto_seconds:p99_1h"));
   // The next look at all pods finds the real container and, by its image's id or name, its version.
-  EXPECT_TRUE(comes(R"(fallbackd_workload_containers{workload="wishlist", version="other", node="node-c"} == 1)"));
+  EXPECT_TRUE(
+      comes(R"(fallbackd_workload_containers{workload="wishlist", version="other", node="node-c"} == 1)"));
   E2E_TRY(const auto pending, prometheus_->query(R"(count by (alertname) (ALERTS))"));
   json::array alerts;
   for (const auto& one : pending) alerts.push_back(one.at("metric").at("alertname"));

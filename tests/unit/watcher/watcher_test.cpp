@@ -130,7 +130,8 @@ TEST_F(WatcherTest, AnImageThatIsToldByItsIdIsNamedByItsTags) {
   runtime.tags = {{"sha256:same", {"r/checkout:latest", "r/checkout:1.8.3", "r/other:1.0.0"}},
                   {"sha256:old", {"r/checkout:1.8.2"}},
                   {"sha256:foreign", {"r/other:1.8.3"}}};
-  for (const char* id : {"sha256:same", "sha256:same", "sha256:old", "sha256:foreign", "sha256:untagged"}) run(id);
+  for (const char* id : {"sha256:same", "sha256:same", "sha256:old", "sha256:foreign", "sha256:untagged"})
+    run(id);
   start();
   settle();
   const auto& skew = watcher.runningContainers().at("checkout");
