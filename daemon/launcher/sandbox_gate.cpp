@@ -1,6 +1,7 @@
 #include "launcher/sandbox_gate.hpp"
 
 #include "base/strings.hpp"
+#include "sys/cgroup.hpp"
 #include "sys/file.hpp"
 #include "sys/process.hpp"
 
@@ -60,15 +61,22 @@ Result<> checkNamespaces(const cri::SandboxStatus& status, const config::Launche
   return {};
 }
 
-/// ".../SANDBOX" with cgroupfs, ".../cri-containerd-SANDBOX.scope" with systemd.
-bool inCgroupOf(pid_t pid, const std::string& sandboxId) {
+/// "PARENT/SANDBOX" with cgroupfs, "PARENT/cri-containerd-SANDBOX.scope" with systemd. The parent is the
+/// pod's: what another pod calls a cgroup in its own tree proves nothing.
+bool inCgroupOf(const cri::SandboxStatus& status) {
   constexpr std::size_t kMaxText = 1 << 16;
-  const auto text = sys::readFile(Stage::sandbox, "/proc/" + std::to_string(pid) + "/cgroup", kMaxText);
-  if (!text || sandboxId.empty()) return false;
+  const auto parent = sys::expandCgroupParent(status.cgroupParent);
+  const auto text =
+      sys::readFile(Stage::sandbox, "/proc/" + std::to_string(status.pausePid) + "/cgroup", kMaxText);
+  const auto& id = status.sandbox.id;
+  if (!parent || !text || id.empty()) return false;
   const auto lines = split(*text, '\n');
   return std::any_of(lines.begin(), lines.end(), [&](std::string_view line) {
-    const auto name = line.substr(line.rfind('/') + 1);
-    return name == sandboxId || name.ends_with("-" + sandboxId + ".scope");
+    const auto path = line.substr(std::min(line.find(":/"), line.size() - 1) + 1);  // behind "4:memory:"
+    const auto slash = path.rfind('/');
+    if (slash == std::string_view::npos || path.substr(0, slash) != *parent) return false;
+    const auto name = path.substr(slash + 1);
+    return name == id || name.ends_with("-" + id + ".scope");
   });
 }
 
@@ -94,7 +102,7 @@ Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::
   }
   const auto checked = checkNamespaces(status, settings);
   auto users = usersOf(status);
-  sandbox.named = inCgroupOf(status.pausePid, status.sandbox.id);
+  sandbox.named = inCgroupOf(status);
   // Still running: the number was its own all the time, and what was read under it is true.
   if (!sys::isRunning(*process)) return sandboxGone(status);
   if (!checked) return tl::unexpected<Error>(checked.error());

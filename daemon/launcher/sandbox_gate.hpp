@@ -21,8 +21,9 @@ struct SandboxUsers {
 
 struct OpenSandbox {
   sys::PidFd pause;
-  /// The kernel says that the pause process is this sandbox's: it is in a cgroup of the sandbox's name, which
-  /// the runtime gives to nobody else. Where the runtime names its cgroups otherwise, it has to be asked.
+  /// The kernel says that the pause process is this sandbox's: it is in a cgroup of the sandbox's name below
+  /// the pod's, which the runtime gives to nobody else. Where the runtime names its cgroups otherwise, it has
+  /// to be asked.
   bool named = false;
   bool joinPids = false;  // the pod's processes share one PID namespace, or the node's
   std::optional<SandboxUsers> users;

@@ -246,8 +246,10 @@ TEST_F(Container, AnUpgradeAndARollbackHarmNoFallback) {
 /// it.
 TEST_F(Container, APackBringsABinaryToTheNode) {
   const auto folder = makeRunDir("pack");
-  const auto ctl = [](std::vector<std::string> args) {
-    args.insert(args.begin(), binary("fallbackctl"));
+  // As typed beside the folder of keys.
+  const auto keys = node_->signer.keysDir();
+  const auto ctl = [&](std::vector<std::string> args) {
+    args.insert(args.begin(), {"env", "--chdir=" + keys.parent_path().string(), binary("fallbackctl")});
     return fallbackd::e2e::run({.argv = std::move(args), .env = {}, .output = {}});
   };
   const auto program = folder / "payment-v2.1.0";
@@ -257,7 +259,7 @@ TEST_F(Container, APackBringsABinaryToTheNode) {
   const auto layout = makeRunDir("layout") / "oci";
   const auto digestOf = [&](const std::string& tag) -> std::string {
     const auto made =
-        ctl({"pack", "build", "--keys", node_->signer.keysDir(), "--layout", layout, "--tag", tag, folder});
+        ctl({"pack", "build", "--keys", keys.filename(), "--layout", layout, "--tag", tag, folder});
     if (!made || made->code != 0) return made ? made->text : made.error().message();
     const auto index = json::parse(sys::readFile(Stage::cli, layout / "index.json", 1 << 16).value_or("{}"));
     for (const auto& one : index.at("manifests").as_array()) {
@@ -292,8 +294,7 @@ TEST_F(Container, APackBringsABinaryToTheNode) {
 
   // One flipped byte, and there is no image.
   std::fstream(program, std::ios::in | std::ios::out | std::ios::binary).seekp(9000).put('\x7f');
-  E2E_TRY(const auto refused,
-          ctl({"pack", "build", "--keys", node_->signer.keysDir(), "--layout", layout, folder}));
+  E2E_TRY(const auto refused, ctl({"pack", "build", "--keys", keys.filename(), "--layout", layout, folder}));
   EXPECT_EQ(refused.code, 1);
   EXPECT_THAT(refused.text, HasSubstr("a node would refuse this pack"));
 }

@@ -133,17 +133,28 @@ FakeSandbox::FakeSandbox(const std::filesystem::path& folder,
 FakeSandbox::~FakeSandbox() {
   killPause();
   ::umount2(status_.shmPath.c_str(), MNT_DETACH);
-  for (const auto& path : ownCgroups_) ::rmdir(path.c_str());
+  for (auto path = ownCgroups_.rbegin(); path != ownCgroups_.rend(); ++path) ::rmdir(path->c_str());
   for (const auto& path : cgroups_) ::rmdir(path.c_str());
 }
 
+void FakeSandbox::enterCgroup(const std::string& path) {
+  if (::mkdir(path.c_str(), 0755) != 0) throw std::runtime_error("mkdir " + path);
+  ownCgroups_.push_back(path);
+  copyCpuset(path);
+  write(path + "/cgroup.procs", std::to_string(status_.pausePid));
+}
+
 void FakeSandbox::enterOwnCgroup() {
+  for (const auto& podCgroup : cgroups_) enterCgroup(podCgroup + "/" + status_.sandbox.id);
+}
+
+void FakeSandbox::leaveOwnCgroupFor(const std::string& otherPod) {
   for (const auto& podCgroup : cgroups_) {
-    ownCgroups_.push_back(podCgroup + "/" + status_.sandbox.id);
-    if (::mkdir(ownCgroups_.back().c_str(), 0755) != 0)
-      throw std::runtime_error("mkdir " + ownCgroups_.back());
-    copyCpuset(ownCgroups_.back());
-    write(ownCgroups_.back() + "/cgroup.procs", std::to_string(status_.pausePid));
+    const auto other = podCgroup.substr(0, podCgroup.size() - status_.cgroupParent.size()) + otherPod;
+    if (::mkdir(other.c_str(), 0755) != 0) throw std::runtime_error("mkdir " + other);
+    copyCpuset(other);
+    enterCgroup(other + "/" + status_.sandbox.id);
+    ownCgroups_.insert(ownCgroups_.end() - 1, other);  // removed from the end
   }
 }
 

@@ -37,9 +37,13 @@ class FakeSandbox {
   [[nodiscard]] const std::vector<std::string>& cgroups() const { return cgroups_; }
   /// As a runtime has it: the pause process in a cgroup of the sandbox's name, below the pod's.
   void enterOwnCgroup();
+  /// The same name, below another pod's.
+  void leaveOwnCgroupFor(const std::string& otherPod);
   void killPause();
 
  private:
+  void enterCgroup(const std::string& path);
+
   cri::SandboxStatus status_;
   std::vector<std::string> cgroups_;
   std::vector<std::string> ownCgroups_;

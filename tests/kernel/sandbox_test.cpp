@@ -44,9 +44,13 @@ TEST_F(SandboxGate, APauseProcessInItsSandboxesCgroupNeedsNoWord) {
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   stop(process);
-  // The process of another sandbox, or one that came by the number of the pause process.
+  // The process of another sandbox that came by the number of the pause process, or of another pod that calls
+  // a cgroup of its own by the sandbox's name.
   auto wanted = request({"wait"});
   wanted.sandbox.sandbox.id += "0";
+  EXPECT_EQ(refusal(wanted).reason, Reason::sandbox_changed);
+  wanted = request({"wait"});
+  sandbox->leaveOwnCgroupFor("/fallbackd-test-elsewhere");
   EXPECT_EQ(refusal(wanted).reason, Reason::sandbox_changed);
 }
 

@@ -8,16 +8,11 @@
 
 namespace fallbackd::ctl {
 
-namespace {
-
-/// A path of the command line is meant from where it was typed.
 std::string fromHere(const std::string& path) {
   std::error_code failed;
   const auto whole = std::filesystem::absolute(path, failed);
   return failed ? path : whole.lexically_normal().string();
 }
-
-}  // namespace
 
 void CacheOptions::addTo(CLI::App& command) {
   command.add_option("-c,--config", configFile, "take the settings from this fallbackd.yaml");

@@ -10,6 +10,9 @@
 
 namespace fallbackd::ctl {
 
+/// A path of the command line is meant from where it was typed.
+std::string fromHere(const std::string& path);
+
 struct CacheOptions {
   std::optional<std::string> configFile;
   std::optional<std::string> cache;

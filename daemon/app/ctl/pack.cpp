@@ -1,6 +1,7 @@
 // fallbackctl pack: images of signed binaries, made, shipped and shown by umoci and skopeo. A pack is its own
 // installer: beside the binaries it carries this program, so that it runs as an init container with nothing
 // else.
+#include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
 #include "app/ctl/program.hpp"
@@ -153,7 +154,7 @@ int build(const BuildOptions& options) {
   const std::string root = work->path() + "/root";
   config::CacheSettings settings;
   settings.path = root + "/pack";
-  settings.keys = options.keys;
+  settings.keys = fromHere(options.keys);
   settings.threshold = options.threshold;
   settings.state = work->path() + "/state";
   const auto made = sys::makeDirs(Stage::cli, settings.path, 0755);
