@@ -6,6 +6,8 @@
 #include "base/error.hpp"
 #include "cri/types.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +32,15 @@ struct PullOutcome {
   int grpcCode = 0;
   std::string text;
 };
+
+/// How long to wait before CRI is asked again for a sandbox: an eighth of the wait since `since`, `shortest`
+/// to 100 ms. containerd stores a sandbox for CRI only after its process started, so `since` is moved to that
+/// start once it is known.
+inline std::chrono::nanoseconds pauseBeforeAskingAgain(Stamp since, std::chrono::nanoseconds shortest) {
+  constexpr std::chrono::nanoseconds kLongest = std::chrono::milliseconds(100);
+  const std::chrono::nanoseconds waited = Monotonic::now() - since;
+  return std::clamp(waited / 8, shortest, kLongest);
+}
 
 class Runtime {
  public:

@@ -18,11 +18,9 @@ using telemetry::Phase;
 
 namespace {
 
-// containerd stores a sandbox for CRI only after its process started; under load that can take a while. It is
-// asked again after an eighth of the wait so far, which counts anew from the start of that process.
+// Until CRI knows the sandbox; under load that can take a while.
 constexpr auto kSandboxDeadline = 10s;
-constexpr std::chrono::nanoseconds kShortestPause = 500us;
-constexpr std::chrono::nanoseconds kLongestPause = 100ms;
+constexpr auto kShortestPause = 500us;
 // containerd that goes away in the middle of so many launches in a row is not coming back for good.
 constexpr int kMostLaunches = 10;
 
@@ -221,8 +219,7 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
       co_return fail(Stage::sandbox, Reason::sandbox_gone,
                      "sandbox " + incident_.target.sandboxId + " is not there or not ready");
     }
-    const std::chrono::nanoseconds wait = Monotonic::now() - askingSince_;
-    nextQuestion_.expires_after(std::clamp(wait / 8, kShortestPause, kLongestPause));
+    nextQuestion_.expires_after(cri::pauseBeforeAskingAgain(askingSince_, kShortestPause));
     boost::system::error_code ignored;
     const std::variant<std::monostate, std::monostate> waited =
         co_await (nextQuestion_.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) || wished());

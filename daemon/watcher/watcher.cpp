@@ -28,10 +28,7 @@ constexpr auto kFirstReconnect = 50ms;
 constexpr auto kLastReconnect = 2s;
 // containerd could not be asked: ask again soon, it is not the registry's fault.
 constexpr auto kUndecidedRetry = 250ms;
-// containerd stores a sandbox for CRI only after its process started. CRI is asked again after an eighth of
-// the wait so far, which counts anew from that start.
-constexpr std::chrono::nanoseconds kShortestLook = 1ms;
-constexpr std::chrono::nanoseconds kLongestLook = 100ms;
+constexpr auto kShortestLook = 1ms;
 constexpr auto kLookLimit = 10s;
 
 std::string labelOr(const cri::Labels& labels, const char* key) {
@@ -289,8 +286,7 @@ cri::Awaitable<void> Watcher::learnAnnotated(std::string id, std::shared_ptr<Lea
       pods_.at(id).status = std::move(*status);
       co_return;
     }
-    const std::chrono::nanoseconds wait = Monotonic::now() - learning->since;
-    co_await pauseFor(learning->next, std::clamp(wait / 8, kShortestLook, kLongestLook));
+    co_await pauseFor(learning->next, cri::pauseBeforeAskingAgain(learning->since, kShortestLook));
   }
   learning_.erase(id);  // the resync finds it, if it comes at all
 }
