@@ -91,6 +91,7 @@ void write(WireWriter& out, const LaunchOrder& order) {
   out.number(order.oomScoreAdj);
   out.number(order.capabilities);
   out.text(order.seccomp);
+  out.number(static_cast<std::uint8_t>(order.filterLetsWait));
   out.number(static_cast<std::uint32_t>(order.attributes.size()));
   for (const auto& attribute : order.attributes) {
     out.text(attribute.file);
@@ -137,6 +138,7 @@ LaunchOrder readLaunch(WireReader& in) {
   order.oomScoreAdj = in.number<int>();
   order.capabilities = in.number<std::uint64_t>();
   order.seccomp = in.text();
+  order.filterLetsWait = in.number<std::uint8_t>() != 0;
   order.attributes.resize(in.count(kMaxAttributes));
   for (auto& attribute : order.attributes) {
     attribute.file = in.text();

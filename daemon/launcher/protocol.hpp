@@ -55,6 +55,7 @@ struct LaunchOrder {
   int oomScoreAdj = 0;
   std::uint64_t capabilities = 0;  // a bit for each; in all sets
   std::string seccomp;             // struct sock_filter, one after the other; empty: no filter
+  bool filterLetsWait = false;     // what starts and watches a health check is allowed by it
   std::vector<ProcessAttribute> attributes;
   std::vector<ProcessLimit> limits;  // beside those that every fallback gets
   bool sandboxPids = false;          // in the sandbox's PID namespace instead of one of its own

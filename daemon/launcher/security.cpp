@@ -46,6 +46,8 @@ Result<> Confinement::apply(const LaunchRequest& request, LaunchOrder& order,
   const auto& security = request.workload.security;
   order.capabilities = security.capabilities;
   FB_TRY(order.seccomp, filter(security));
+  // A profile of the node may deny anything but execveat.
+  order.filterLetsWait = security.seccomp.type == config::SecurityProfile::Type::runtime_default;
   FB_TRY(order.attributes, processLabels(kernel_, request.sandbox.pausePid, security, notes));
   for (const auto& limit : security.rlimits) {
     const auto value = limit.value.value_or(RLIM_INFINITY);

@@ -1,16 +1,15 @@
 // Put by the linker (--wrap) between the spawner's code and the C library, to force what this kernel does not
 // do by itself. Each variant of the spawner is built with one of:
-//   SHIM_BUSY_CGROUP  clone3 refuses CLONE_INTO_CGROUP, as kernels before 5.7 and some layouts do
+//   SHIM_BUSY_CGROUP  clone refuses CLONE_INTO_CGROUP, as kernels before 5.7 and some layouts do
 //   SHIM_LOST_CWD=N   the Nth getcwd of the process finds itself outside of its root
 //   SHIM_STRICT       what is no system call ends the child: it must neither allocate nor use the thread that
 //                     the C library believes in
 // Where success would not show that the shim was at work, it says so on standard error, which tests read.
+#include "sys/clone.hpp"
+
 #include <cerrno>
-#include <cstdarg>
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
-#include <linux/sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,39 +27,29 @@ namespace {
 // NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,cert-dcl50-cpp,readability-identifier-naming)
 extern "C" {
 
-long __real_syscall(long number, ...);
+long __real_fallbackd_clone_sharing(clone_args* arguments, void (*entry)(void*), void* argument);
 
-long __wrap_syscall(long number, ...) {
-  va_list list;
-  va_start(list, number);
-  long a[6];
-  for (long& one : a) one = va_arg(list, long);
-  va_end(list);
+long __wrap_fallbackd_clone_sharing(clone_args* arguments, void (*entry)(void*), void* argument) {
 #ifdef SHIM_BUSY_CGROUP
-  if (number == SYS_clone3) {
-    clone_args arguments{};
-    std::memcpy(&arguments, reinterpret_cast<const void*>(a[0]), sizeof arguments);
-    if ((arguments.flags & CLONE_INTO_CGROUP) != 0) {
-      say("shim: busy\n");
-      errno = EBUSY;
-      return -1;
-    }
+  if ((arguments->flags & CLONE_INTO_CGROUP) != 0) {
+    say("shim: busy\n");
+    errno = EBUSY;
+    return -1;
   }
 #endif
-  const long result = __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 #ifdef SHIM_STRICT
-  if (number == SYS_clone3 && result == 0) {
-    inChild = true;
-    say("shim: strict\n");
-  }
+  inChild = true;
+  say("shim: strict\n");
 #endif
-  return result;
+  const long pid = __real_fallbackd_clone_sharing(arguments, entry, argument);
+  inChild = false;
+  return pid;
 }
 
 #ifdef SHIM_LOST_CWD
 char* __wrap_getcwd(char* buffer, std::size_t size) {
   static int calls = 0;
-  long length = __real_syscall(SYS_getcwd, buffer, size);
+  long length = ::syscall(SYS_getcwd, buffer, size);
   if (++calls == SHIM_LOST_CWD) {
     length = std::strlen(std::strncpy(buffer, "(unreachable)/", size));
   }

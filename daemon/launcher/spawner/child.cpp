@@ -1,9 +1,10 @@
 #include "launcher/spawner/child.hpp"
 
+#include "launcher/spawner/tell.hpp"
+
 #include <algorithm>
 #include <csignal>
 #include <cstring>
-#include <ctime>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <sched.h>
@@ -37,18 +38,20 @@ void addParents(std::set<std::string>& folders, const std::string& path) {
 }
 
 /// If the spawner dies before the leaf holds this process, nobody else would know of it. The kernel forgets
-/// the setting when the user changes; by then the leaf tells, and the first report finds the pipe's reader.
+/// the setting when the user changes; by then the leaf tells. One that died before is found by the report.
 void dieWithSpawner(const ChildPlan& plan) {
-  ::close(plan.spawnerSocket);
-  ::close(plan.reportRead);
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) giveUp(plan, Step::watch_spawner);
+  ChildReport born;
+  born.kind = ChildReport::Kind::born;
+  born.value = plan.pid;
+  report(plan, born);
 }
 
 bool joinByWriting(const sys::UniqueFd& file) {
   return ::write(file.get(), "0", 1) == 1;
 }
 
-/// First of all, so that the leaf pays for what follows and whoever empties the leaf finds this process.
+/// First of all, so that whoever empties the leaf finds this process.
 void joinCgroup(const ChildPlan& plan) {
   if (plan.order.unifiedCgroup && !plan.inUnifiedCgroup && !joinByWriting(plan.fds.cgroupProcs)) {
     giveUp(plan, Step::join_cgroup);
@@ -70,20 +73,20 @@ void arrangeFds(ChildPlan& plan) {
   }
   // By way of numbers above all places, since any of them may stand where another is to go.
   const int executable = ::fcntl(plan.fds.executable.get(), F_DUPFD_CLOEXEC, kFirstToClose);
-  const int reports = ::fcntl(plan.reportWrite, F_DUPFD_CLOEXEC, kFirstToClose);
+  const int reports = ::fcntl(plan.reports, F_DUPFD_CLOEXEC, kFirstToClose);
   const int sandbox = ::fcntl(plan.fds.sandbox.get(), F_DUPFD_CLOEXEC, kFirstToClose);
   if (executable < 0 || reports < 0 || sandbox < 0) giveUp(plan, Step::close_fds);
-  plan.reportWrite = reports;  // the number that it had may be kExecutable's
+  plan.reports = reports;  // the number that it had may be kExecutable's
   if (::dup3(executable, kExecutable, O_CLOEXEC) < 0 || ::dup3(reports, kReport, O_CLOEXEC) < 0 ||
       ::dup3(sandbox, kSandbox, O_CLOEXEC) < 0) {
     giveUp(plan, Step::close_fds);
   }
-  plan.reportWrite = kReport;
+  plan.reports = kReport;
   if (::close_range(kFirstToClose, ~0U, 0) != 0) giveUp(plan, Step::close_fds);
 }
 
 /// After all that takes the host's root: in a user namespace of the sandbox there is none. The kernel wants
-/// that one joined together with the others. A PID namespace is entered by clone, in the spawner.
+/// that one joined together with the others. A PID namespace is entered by clone, in the spare.
 void joinSandbox(const ChildPlan& plan) {
   const int users = plan.order.sandboxUsers ? CLONE_NEWUSER : 0;
   if (::setns(kSandbox, CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | users) != 0) {
@@ -114,7 +117,7 @@ ChildPlan::ChildPlan(LaunchOrder givenOrder, LaunchFds givenFds, const std::vect
                        [&](const ProcessLimit& own) { return own.resource == usual.resource; });
   });
   limits.insert(limits.end(), order.limits.begin(), order.limits.end());
-  std::set<std::string> wanted(kFolders.begin(), kFolders.end());
+  std::set<std::string> wanted;
   for (const auto& file : order.files) addParents(wanted, file.path);
   for (const auto& mount : order.mounts) {
     addParents(wanted, mount.path);
@@ -122,6 +125,7 @@ ChildPlan::ChildPlan(LaunchOrder givenOrder, LaunchFds givenFds, const std::vect
   }
   addParents(wanted, order.workingDir);
   if (order.workingDir != "/") wanted.insert(order.workingDir.substr(1));
+  for (const char* present : kFolders) wanted.erase(present);
   folders.assign(wanted.begin(), wanted.end());  // sorted: a prefix comes before what it leads to
 }
 
@@ -137,10 +141,6 @@ std::string_view ChildPlan::objectOf(Step step, int index) const {
   switch (step) {
     case Step::root_folder:
       return pick(folders);
-    case Step::root_device:
-      return pickPath(kDevices);
-    case Step::root_link:
-      return pickPath(kLinks);
     case Step::root_file:
       return pickPath(order.files);
     case Step::proc_mask:
@@ -162,22 +162,11 @@ std::string_view ChildPlan::objectOf(Step step, int index) const {
 }
 
 void report(const ChildPlan& plan, ChildReport report) {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  report.stampNs = now.tv_sec * 1'000'000'000LL + now.tv_nsec;
-  // With the spawner gone nobody counts this process any more: it must not go on. SIGPIPE does it for all
-  // users but pid 1, whom the kernel spares.
-  if (::write(plan.reportWrite, &report, sizeof report) != sizeof report) ::_exit(1);
+  tell(plan.reports, report);
 }
 
 void giveUp(const ChildPlan& plan, Step step, int object) {
-  ChildReport failure;
-  failure.kind = ChildReport::Kind::failed;
-  failure.step = step;
-  failure.errnum = errno;
-  failure.object = object;
-  report(plan, failure);
-  ::_exit(1);
+  giveUp(plan.reports, step, plan.objectOf(step, object));
 }
 
 void runChild(ChildPlan& plan) {
@@ -189,11 +178,13 @@ void runChild(ChildPlan& plan) {
   joinSandbox(plan);
   becomeUser(plan);
   report(plan, {ChildReport::Kind::prepared});
+  // The filter costs the kernel more than a process: where it may be, there is one for both.
+  if (plan.order.filterLetsWait) loadFilter(plan);
   if (!plan.order.healthArgv.empty()) checkHealth(plan);
   report(plan, {ChildReport::Kind::health_checked});
   // Before the filter, which may deny the call that tells it; a failure from here on is told all the same.
   report(plan, {ChildReport::Kind::executing});
-  loadFilter(plan);
+  if (!plan.order.filterLetsWait) loadFilter(plan);
   ::syscall(SYS_execveat, kExecutable, "", plan.argv.data(), plan.env.data(), AT_EMPTY_PATH);
   giveUp(plan, Step::exec);
 }

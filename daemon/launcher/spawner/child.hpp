@@ -1,5 +1,5 @@
 // The new process from clone to execveat. Everything it needs is prepared before the clone; from then on it
-// allocates nothing, takes no lock and calls the kernel only.
+// shares the spare's memory, allocates nothing, takes no lock and calls the kernel only.
 #pragma once
 
 #include "launcher/protocol.hpp"
@@ -12,7 +12,7 @@
 
 namespace fallbackd::launcher {
 
-/// Made in the spawner; the child works on its own copy of it.
+/// Made in the spare, which waits while the child works on it.
 struct ChildPlan {
   /// `limits`: those of every fallback; the order's own replace them.
   ChildPlan(LaunchOrder order, LaunchFds fds, const std::vector<ProcessLimit>& limits);
@@ -24,16 +24,15 @@ struct ChildPlan {
   std::vector<sock_filter> program;
   sock_fprog filter{};  // empty: none
   std::vector<ProcessLimit> limits;
-  std::vector<std::string> folders;  // of the new root, relative, parents first
+  std::vector<std::string> folders;  // of the new root beside kFolders, relative, parents first
   std::string tmpOptions;
   std::string oomScoreAdj;
   std::vector<char*> argv;
   std::vector<char*> healthArgv;
   std::vector<char*> env;
   bool inUnifiedCgroup = false;  // clone put it there already
-  int spawnerSocket = -1;        // the spawner's own descriptors, closed first
-  int reportRead = -1;
-  int reportWrite = -1;
+  pid_t pid = 0;                 // the child's, as the spawner sees it; set by clone
+  int reports = -1;              // the write end of the pipe
 
   /// Which object a report speaks of, for the message.
   [[nodiscard]] std::string_view objectOf(Step step, int index) const;
@@ -71,11 +70,13 @@ inline constexpr std::array kReadOnly{"proc/bus", "proc/fs", "proc/irq", "proc/s
 [[noreturn]] void giveUp(const ChildPlan& plan, Step step, int object = -1);
 void report(const ChildPlan& plan, ChildReport report);
 
+/// The rest of the new root, and into it.
 void buildRoot(const ChildPlan& plan);
 /// While still root: session, keyring, labels, limits.
 void leaveDaemon(const ChildPlan& plan);
 void becomeUser(const ChildPlan& plan);
-/// The last step before execveat, in the health check's process and in the binary's.
+/// The last step before execveat, in the health check's process and in the binary's; before both where the
+/// filter lets the one wait for the other.
 void loadFilter(const ChildPlan& plan);
 void checkHealth(ChildPlan& plan);
 

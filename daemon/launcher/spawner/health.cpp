@@ -25,7 +25,7 @@ alignas(64) char healthStack[64 * 1024];  // NOLINT(cppcoreguidelines-avoid-non-
 /// In the health check's process, which shares the memory of the waiting one until it executes.
 int executeHealthCheck(void* argument) {
   const auto& plan = *static_cast<const ChildPlan*>(argument);
-  loadFilter(plan);
+  if (!plan.order.filterLetsWait) loadFilter(plan);
   ::syscall(SYS_execveat, kExecutableFd, "", plan.healthArgv.data(), plan.env.data(), AT_EMPTY_PATH);
   giveUp(plan, Step::exec);
 }

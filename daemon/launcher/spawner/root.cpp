@@ -1,8 +1,11 @@
 // The new root: a read-only tmpfs with just what a container of the pod would find, and nothing of the host.
 // The spawner's own mount namespace, of which the child's is a copy, holds one empty tmpfs, so that neither
-// the host's mounts nor their number play a part here.
+// the host's mounts nor their number play a part here. What every root holds is made in the spare, the rest
+// in the child.
 #include "launcher/spawner/child.hpp"
 #include "launcher/spawner/own_root.hpp"
+#include "launcher/spawner/spare.hpp"
+#include "launcher/spawner/tell.hpp"
 
 #include <cstring>
 #include <fcntl.h>
@@ -21,10 +24,35 @@ namespace {
 
 constexpr unsigned long kQuiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
+void makeBareFolders(int reports) {
+  for (const char* folder : kFolders) {
+    if (::mkdir(folder, 0755) != 0) giveUp(reports, Step::root_folder, folder);
+  }
+}
+
+void makeDevices(int reports) {
+  // Made by us in a file system that nobody else sees: never the host's /dev/null, which may be another
+  // file than it seems (CVE-2025-31133).
+  for (const auto& device : kDevices) {
+    if (::mknod(device.path, S_IFCHR | 0666, ::makedev(device.major, device.minor)) != 0) {
+      giveUp(reports, Step::root_device, device.path);
+    }
+  }
+  for (const auto& link : kLinks) {
+    if (::symlink(link.target, link.path) != 0) giveUp(reports, Step::root_link, link.path);
+  }
+}
+
 /// What is root's in the sandbox's user namespace is not root's outside of it.
 void giveOwner(const ChildPlan& plan, const char* path) {
   if (!plan.order.sandboxUsers) return;
   if (::lchown(path, plan.order.rootUid, plan.order.rootGid) != 0) giveUp(plan, Step::root_owner);
+}
+
+void giveOwnerOfBareRoot(const ChildPlan& plan) {
+  giveOwner(plan, ".");
+  for (const char* folder : kFolders) giveOwner(plan, folder);
+  for (const auto& device : kDevices) giveOwner(plan, device.path);
 }
 
 void makeFolders(const ChildPlan& plan) {
@@ -33,21 +61,6 @@ void makeFolders(const ChildPlan& plan) {
       giveUp(plan, Step::root_folder, static_cast<int>(i));
     }
     giveOwner(plan, plan.folders[i].c_str());
-  }
-}
-
-void makeDevices(const ChildPlan& plan) {
-  // Made by us in a file system that nobody else sees: never the host's /dev/null, which may be another
-  // file than it seems (CVE-2025-31133).
-  for (std::size_t i = 0; i < kDevices.size(); ++i) {
-    const auto& device = kDevices[i];
-    if (::mknod(device.path, S_IFCHR | 0666, ::makedev(device.major, device.minor)) != 0) {
-      giveUp(plan, Step::root_device, static_cast<int>(i));
-    }
-    giveOwner(plan, device.path);
-  }
-  for (std::size_t i = 0; i < kLinks.size(); ++i) {
-    if (::symlink(kLinks[i].target, kLinks[i].path) != 0) giveUp(plan, Step::root_link, static_cast<int>(i));
   }
 }
 
@@ -168,15 +181,19 @@ void enterRoot(const ChildPlan& plan) {
 
 }  // namespace
 
-void buildRoot(const ChildPlan& plan) {
+void buildBareRoot(int reports) {
   ::umask(0);
   if (::mount("root", kNewRoot, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=4m,nr_inodes=4k") != 0 ||
       ::chdir(kNewRoot) != 0) {
-    giveUp(plan, Step::root_mount);
+    giveUp(reports, Step::root_mount);
   }
-  giveOwner(plan, ".");
+  makeBareFolders(reports);
+  makeDevices(reports);
+}
+
+void buildRoot(const ChildPlan& plan) {
+  giveOwnerOfBareRoot(plan);
   makeFolders(plan);
-  makeDevices(plan);
   writeFiles(plan);
   if (::mount("proc", "proc", "proc", kQuiet, nullptr) != 0) giveUp(plan, Step::proc_mount);
   setOomScore(plan);

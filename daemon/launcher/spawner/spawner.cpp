@@ -1,11 +1,13 @@
 #include "launcher/spawner/spawner.hpp"
 
 #include "launcher/spawner/own_root.hpp"
-#include "sys/message_socket.hpp"
+#include "launcher/spawner/spare.hpp"
+#include "launcher/spawner/steps.hpp"
 
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <cstring>
 #include <ctime>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -24,6 +26,7 @@ namespace {
 // What epoll gives back; every other value is the id of a launch whose pipe is meant. Ids count from 1.
 constexpr std::uint64_t kSocketEvent = ~0ULL;
 constexpr std::uint64_t kSignalEvent = 0;
+constexpr int kQuietMs = 20;            // without an event for so long, there is time to make a spare
 constexpr rlim_t kMostFiles = 1 << 20;  // what runtimes give; more makes programs that close all of them slow
 
 std::int64_t monotonicNow() {
@@ -56,7 +59,7 @@ std::vector<ProcessLimit> containerLimits() {
   return limits;
 }
 
-Error failureOf(const ChildPlan& plan, const ChildReport& report) {
+Error failureOf(const ChildReport& report) {
   const auto& step = kSteps[static_cast<std::size_t>(report.step)];
   if (report.kind == ChildReport::Kind::unhealthy) {
     switch (report.health) {
@@ -69,10 +72,10 @@ Error failureOf(const ChildPlan& plan, const ChildReport& report) {
     }
   }
   std::string text(step.text);
-  if (const auto object = plan.objectOf(report.step, report.object); !object.empty()) {
-    text.append(" ").append(object);
-  }
-  const bool gone = report.step == Step::join_sandbox && report.errnum == ESRCH;
+  const std::string_view object(report.object, ::strnlen(report.object, sizeof report.object));
+  if (!object.empty()) text.append(" ").append(object);
+  const bool joining = report.step == Step::join_sandbox || report.step == Step::join_pids;
+  const bool gone = joining && report.errnum == ESRCH;
   const bool unsafe =
       report.step == Step::volume_target && (report.errnum == ELOOP || report.errnum == EXDEV);
   const Reason reason = gone ? Reason::sandbox_gone : unsafe ? Reason::unsafe_path : Reason::system;
@@ -82,15 +85,14 @@ Error failureOf(const ChildPlan& plan, const ChildReport& report) {
 }  // namespace
 
 struct Spawner::Launch {
-  Launch(LaunchOrder order, LaunchFds fds, const std::vector<ProcessLimit>& limits)
-      : plan(std::make_unique<ChildPlan>(std::move(order), std::move(fds), limits)), id(plan->order.id) {}
+  Launch(std::uint64_t given, Spare from) : id(given), spare(std::move(from)) { started.id = id; }
 
-  std::unique_ptr<ChildPlan> plan;  // dropped when the binary runs
   std::uint64_t id;
-  pid_t pid = 0;
+  Spare spare;    // its pid is 0 when it ended
+  pid_t pid = 0;  // the child's, from its birth on
   sys::PidFd process;
-  sys::UniqueFd reports;
   StartedReport started;
+  bool aborted = false;
   bool executing = false;  // the child was about to call execveat
   bool running = false;    // and the daemon was told so
   std::optional<Error> failure;
@@ -100,8 +102,6 @@ Spawner::Spawner(sys::UniqueFd socket) : socket_(std::move(socket)) {}
 Spawner::~Spawner() = default;
 
 Result<> Spawner::setUp() {
-  ownPids_ = sys::NamespaceFd(::open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC));
-  if (!ownPids_) return failErrno(Stage::spawner, "open the own PID namespace");
   FB_CHECK(enterOwnRoot());
   limits_ = containerLimits();
   resetSignals();
@@ -126,9 +126,12 @@ Result<> Spawner::setUp() {
 Result<> Spawner::run() {
   for (;;) {
     std::array<epoll_event, 64> ready{};
-    const int count = ::epoll_wait(events_.get(), ready.data(), static_cast<int>(ready.size()), -1);
+    const int count = ::epoll_wait(events_.get(), ready.data(), static_cast<int>(ready.size()),
+                                   wantsSpare_ ? kQuietMs : -1);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return failErrno(Stage::spawner, "wait for events");
+    // Where it fails, the next order tries again and tells why.
+    if (count == 0) static_cast<void>(makeSpare());
     bool signaled = false;
     for (int i = 0; i < count; ++i) {
       const std::uint64_t key = ready.at(static_cast<std::size_t>(i)).data.u64;
@@ -139,7 +142,8 @@ Result<> Spawner::run() {
         FB_CHECK(takeOrder(daemonGone));
         if (daemonGone) {
           for (const auto& [id, launch] : launches_) {
-            if (!launch->running) static_cast<void>(::kill(launch->pid, SIGKILL));
+            readReports(*launch);
+            if (!launch->running) end(*launch);
           }
           return {};
         }
@@ -163,112 +167,86 @@ Result<> Spawner::takeOrder(bool& daemonGone) {
     abort(abortOrder->id);
     return {};
   }
-  auto& launch = std::get<LaunchOrder>(order);
-  auto fds = sortLaunchFds(launch, std::move(message.fds));
-  if (!fds) {
-    sendFailure(launch.id, fds.error());
-  } else {
-    begin(std::move(launch), std::move(*fds));
-  }
+  const std::uint64_t id = std::get<LaunchOrder>(order).id;
+  if (const auto begun = begin(id, message); !begun) sendFailure(id, begun.error());
   return {};
 }
 
-void Spawner::begin(LaunchOrder order, LaunchFds fds) {
-  const std::uint64_t id = order.id;
-  auto launch = std::make_unique<Launch>(std::move(order), std::move(fds), limits_);
-  if (const auto started = start(*launch); !started) {
-    sendFailure(id, started.error());
-    return;
-  }
-  launches_.emplace(id, std::move(launch));
-}
-
-Result<> Spawner::start(Launch& launch) {
+Result<> Spawner::makeSpare() {
+  wantsSpare_ = false;
+  FB_TRY(auto orders, sys::makeMessageSockets());
   std::array<int, 2> ends{-1, -1};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failErrno(Stage::spawner, "make a pipe");
-  launch.reports = sys::UniqueFd(ends[0]);
+  sys::UniqueFd reports(ends[0]);
   const sys::UniqueFd writeEnd(ends[1]);
-  // Only the reader must not wait: the child's reports are far smaller than the pipe.
-  ::fcntl(launch.reports.get(), F_SETFL, O_NONBLOCK);
-  auto& plan = *launch.plan;
-  plan.spawnerSocket = socket_.get();
-  plan.reportRead = launch.reports.get();
-  plan.reportWrite = writeEnd.get();
-  // Watched before there is a child: what fails here needs no undoing.
-  epoll_event event{EPOLLIN, {.u64 = launch.id}};
-  if (::epoll_ctl(events_.get(), EPOLL_CTL_ADD, launch.reports.get(), &event) != 0) {
-    return failErrno(Stage::spawner, "watch a pipe");
-  }
-
-  int pidfd = -1;
-  FB_TRY(const pid_t pid, cloneChild(plan, pidfd));
-  launch.pid = pid;
-  launch.process = sys::PidFd(pidfd);
-  launch.started.id = launch.id;
-  launch.started.pid = launch.pid;
-  plan.fds = LaunchFds{};  // the child has its own
-  return {};
-}
-
-Result<pid_t> Spawner::cloneChild(ChildPlan& plan, int& pidfd) {
-  const bool sandboxPids = plan.order.sandboxPids;
+  // Only the reader must not wait: the reports of a launch are far smaller than the pipe.
+  ::fcntl(reports.get(), F_SETFL, O_NONBLOCK);
   clone_args arguments{};
-  arguments.flags = CLONE_NEWNS | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
-  if (!sandboxPids) arguments.flags |= CLONE_NEWPID;
-  arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
+  arguments.flags = CLONE_NEWNS | CLONE_CLEAR_SIGHAND;
   arguments.exit_signal = SIGCHLD;
-  if (plan.order.unifiedCgroup) {
-    arguments.flags |= CLONE_INTO_CGROUP;
-    arguments.cgroup = static_cast<std::uint64_t>(plan.fds.cgroupFolder.get());
-    plan.inUnifiedCgroup = true;
-  }
-  // A process cannot change its own PID namespace, only that of the children it is going to have.
-  if (sandboxPids && ::setns(plan.fds.sandbox.get(), CLONE_NEWPID) != 0) {
-    const bool gone = errno == ESRCH;
-    return fail(Stage::join, gone ? Reason::sandbox_gone : Reason::system,
-                "enter the sandbox's PID namespace", errno);
-  }
-  long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
-  if (pid < 0 && plan.inUnifiedCgroup) {
-    // Kernels before 5.7 do not know the flag; others refuse it for some layouts. Moving itself there is
-    // left to the child, and tells why where that fails too.
-    arguments.flags &= ~static_cast<std::uint64_t>(CLONE_INTO_CGROUP);
-    arguments.cgroup = 0;
-    plan.inUnifiedCgroup = false;
-    pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
-  }
+  const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+  if (pid < 0) return failErrno(Stage::spawner, "clone");
   if (pid == 0) {
     sigset_t none;
     sigemptyset(&none);
     ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
-    runChild(plan);
+    runSpare(orders[1].get(), writeEnd.get(), limits_);
   }
-  const int error = errno;
-  // What follows must not be born there by accident: rather no spawner, and a new one.
-  if (sandboxPids && ::setns(ownPids_.get(), CLONE_NEWPID) != 0) ::_exit(1);
-  if (pid < 0) return failErrno(Stage::spawner, "clone", error);
-  return static_cast<pid_t>(pid);
+  spare_.emplace(Spare{static_cast<pid_t>(pid), std::move(orders[0]), std::move(reports)});
+  return {};
+}
+
+/// Hands the order on as it came. One that comes too soon after another has to wait for a fork.
+Result<> Spawner::begin(std::uint64_t id, const sys::Message& message) {
+  if (!spare_) FB_CHECK(makeSpare());
+  auto launch = std::make_unique<Launch>(id, std::move(*spare_));
+  spare_.reset();
+  wantsSpare_ = true;
+  epoll_event event{EPOLLIN, {.u64 = id}};
+  if (::epoll_ctl(events_.get(), EPOLL_CTL_ADD, launch->spare.reports.get(), &event) != 0) {
+    return failErrno(Stage::spawner, "watch a pipe");  // and the spare finds its socket closed
+  }
+  std::vector<int> fds;
+  for (const auto& fd : message.fds) fds.push_back(fd.get());
+  // A spare that ended told why in its pipe, and its end is seen as any other.
+  static_cast<void>(sys::sendMessage(launch->spare.orders, message.bytes, fds, false));
+  launch->spare.orders.reset();
+  launches_.emplace(id, std::move(launch));
+  return {};
+}
+
+/// By the number of a process that is not reaped yet, and so is still its own. One that is not born when its
+/// spare is killed cannot be; one that is and could not say so yet ends when it does.
+void Spawner::end(Launch& launch) {
+  launch.aborted = true;
+  const pid_t target = launch.pid != 0 ? launch.pid : launch.spare.pid;
+  if (target > 0) static_cast<void>(::kill(target, SIGKILL));
 }
 
 void Spawner::abort(std::uint64_t id) {
   const auto found = launches_.find(id);
-  // Not reaped yet, or it would not be in the list: the number is still its own.
-  if (found != launches_.end()) static_cast<void>(::kill(found->second->pid, SIGKILL));
+  if (found != launches_.end()) end(*found->second);
 }
 
 void Spawner::readReports(Launch& launch) {
-  if (!launch.reports) return;
+  auto& reports = launch.spare.reports;
+  if (!reports) return;
   for (;;) {
     ChildReport report;
-    const ssize_t got = ::read(launch.reports.get(), &report, sizeof report);
+    const ssize_t got = ::read(reports.get(), &report, sizeof report);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return;  // nothing more for now
     if (got == 0) {
-      launch.reports.reset();  // takes it out of epoll, too
-      if (launch.executing && !launch.failure) executed(launch);
+      reports.reset();  // takes it out of epoll, too
+      executed(launch);
       return;
     }
     switch (report.kind) {
+      case ChildReport::Kind::born:
+        launch.pid = launch.started.pid = report.value;
+        launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, launch.pid, 0)));
+        if (launch.aborted) end(launch);
+        break;
       case ChildReport::Kind::prepared:
         launch.started.preparedNs = report.stampNs;
         break;
@@ -280,18 +258,18 @@ void Spawner::readReports(Launch& launch) {
         break;
       default:
         // The first one is the cause, what follows its consequence.
-        if (!launch.failure) launch.failure = failureOf(*launch.plan, report);
+        if (!launch.failure) launch.failure = failureOf(report);
     }
   }
 }
 
 /// The pipe is closed by execveat, and by the end of the process; right after "executing" it is the former.
 void Spawner::executed(Launch& launch) {
+  if (!launch.executing || launch.running || launch.failure) return;
   launch.started.startedNs = monotonicNow();
   launch.running = true;
   send(launch.started, &launch.process);
   launch.process.reset();  // the daemon's own from here on
-  launch.plan.reset();
 }
 
 void Spawner::reap() {
@@ -301,24 +279,35 @@ void Spawner::reap() {
   for (;;) {
     siginfo_t ended{};
     if (::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0) return;
-    const auto found = std::find_if(launches_.begin(), launches_.end(),
-                                    [&](const auto& one) { return one.second->pid == ended.si_pid; });
-    if (found != launches_.end()) {
-      auto& launch = *found->second;
-      readReports(launch);
-      if (launch.running) {
-        send(ExitedReport{launch.id, ended.si_code != CLD_EXITED, ended.si_status});
-      } else if (launch.failure) {
-        sendFailure(launch.id, *launch.failure);
-      } else {
-        sendFailure(launch.id, {Stage::exec, Reason::killed, 0,
-                                "ended before the binary was executed, by signal or exit " +
-                                    std::to_string(ended.si_status)});
-      }
-      launches_.erase(found);
-    }
+    buried(ended);
     ::waitid(P_PID, static_cast<id_t>(ended.si_pid), &ended, WEXITED | WNOHANG);
   }
+}
+
+void Spawner::buried(const siginfo_t& ended) {
+  if (spare_ && spare_->pid == ended.si_pid) spare_.reset();
+  const auto found = std::find_if(launches_.begin(), launches_.end(), [&](const auto& one) {
+    return one.second->pid == ended.si_pid || one.second->spare.pid == ended.si_pid;
+  });
+  if (found == launches_.end()) return;
+  auto& launch = *found->second;
+  readReports(launch);
+  if (launch.spare.pid == ended.si_pid) {
+    launch.spare.pid = 0;
+    if (launch.pid != 0) return;  // what came of it is what counts
+  } else {
+    executed(launch);  // it may be over before its spare has closed the pipe, too
+  }
+  if (launch.running) {
+    send(ExitedReport{launch.id, ended.si_code != CLD_EXITED, ended.si_status});
+  } else if (launch.failure) {
+    sendFailure(launch.id, *launch.failure);
+  } else {
+    sendFailure(launch.id, {Stage::exec, Reason::killed, 0,
+                            "ended before the binary was executed, by signal or exit " +
+                                std::to_string(ended.si_status)});
+  }
+  launches_.erase(found);
 }
 
 void Spawner::send(const Report& report, const sys::UniqueFd* fd) {

@@ -1,11 +1,14 @@
 // The loop of the spawner: orders in, processes out, reports back. One thread; ends when the daemon is gone.
 #pragma once
 
-#include "launcher/spawner/child.hpp"
+#include "launcher/protocol.hpp"
 #include "sys/fd.hpp"
+#include "sys/message_socket.hpp"
 
+#include <csignal>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,23 +27,31 @@ class Spawner {
   void reportFailure(const Error& error);
 
  private:
+  /// See spare.hpp.
+  struct Spare {
+    pid_t pid = 0;
+    sys::UniqueFd orders;
+    sys::UniqueFd reports;
+  };
   struct Launch;
 
   Result<> takeOrder(bool& daemonGone);
-  void begin(LaunchOrder order, LaunchFds fds);
-  Result<> start(Launch& launch);
-  Result<pid_t> cloneChild(ChildPlan& plan, int& pidfd);
+  Result<> makeSpare();
+  Result<> begin(std::uint64_t id, const sys::Message& message);
   void abort(std::uint64_t id);
+  void end(Launch& launch);
   void readReports(Launch& launch);
   void executed(Launch& launch);
   void reap();
+  void buried(const siginfo_t& ended);
   void send(const Report& report, const sys::UniqueFd* fd = nullptr);
   void sendFailure(std::uint64_t id, const Error& error);
 
   sys::UniqueFd socket_;
   sys::UniqueFd signals_;
-  sys::UniqueFd events_;      // epoll
-  sys::NamespaceFd ownPids_;  // to come back from a sandbox's PID namespace
+  sys::UniqueFd events_;  // epoll
+  std::optional<Spare> spare_;
+  bool wantsSpare_ = true;
   std::vector<ProcessLimit> limits_;
   std::map<std::uint64_t, std::unique_ptr<Launch>> launches_;
 };

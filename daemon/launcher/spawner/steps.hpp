@@ -11,6 +11,10 @@ namespace fallbackd::launcher {
 // X(name, stage, what the step does)
 #define FALLBACKD_CHILD_STEPS(X)                                  \
   X(watch_spawner, spawner, "watch over the spawner")             \
+  X(pid_namespace, spawner, "make a PID namespace")               \
+  X(take_order, spawner, "understand the order")                  \
+  X(join_pids, join, "enter the sandbox's PID namespace")         \
+  X(clone, spawner, "clone")                                      \
   X(join_cgroup, cgroup, "join the leaf")                         \
   X(cgroup_namespace, cgroup, "make a cgroup namespace")          \
   X(root_mount, rootfs, "mount the root")                         \
@@ -67,18 +71,17 @@ inline constexpr StepInfo kSteps[] = {
 #undef X
 };
 
-/// What the child writes to its pipe, each in one write(2). `object` is a text of the spawner's own memory
-/// that the child inherited: an index into what the plan lists, never a pointer.
+/// What spare and child write to the launch's pipe, each in one write(2).
 struct ChildReport {
-  enum class Kind : std::uint8_t { prepared, health_checked, executing, failed, unhealthy };
+  enum class Kind : std::uint8_t { born, prepared, health_checked, executing, failed, unhealthy };
   enum class Health : std::uint8_t { exited, signaled, timed_out };
   Kind kind = Kind::failed;
   Step step = Step::exec;
   Health health = Health::exited;
   int errnum = 0;
-  int object = -1;           // which folder, device, file, mask, limit or volume
-  int value = 0;             // exit code or signal of the health check
+  int value = 0;             // exit code or signal of the health check; the process's id when it is born
   std::int64_t stampNs = 0;  // CLOCK_MONOTONIC
+  char object[512]{};        // which folder, device, file, mask or volume; cut where it is longer
 };
 
 }  // namespace fallbackd::launcher

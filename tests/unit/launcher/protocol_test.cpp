@@ -28,6 +28,7 @@ LaunchOrder orderWithEverything() {
   order.mounts = {{"/etc/app", true}, {"/etc/one.conf", false}};
   order.capabilities = 1ULL << 40 | 1;
   order.seccomp = std::string(16, 'f');
+  order.filterLetsWait = true;
   order.attributes = {{"attr/exec", "label"}};
   order.limits = {{7, 1, ~0ULL}};
   order.sandboxPids = true;
@@ -70,6 +71,7 @@ TEST(Protocol, LaunchOrderKeepsEveryField) {
   EXPECT_EQ(got.oomScoreAdj, want.oomScoreAdj);
   EXPECT_EQ(got.capabilities, want.capabilities);
   EXPECT_EQ(got.seccomp, want.seccomp);
+  EXPECT_EQ(got.filterLetsWait, want.filterLetsWait);
   ASSERT_EQ(got.attributes.size(), 1U);
   EXPECT_EQ(got.attributes[0].file, "attr/exec");
   EXPECT_EQ(got.attributes[0].value, "label");

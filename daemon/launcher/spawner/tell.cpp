@@ -1,0 +1,35 @@
+#include "launcher/spawner/tell.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <unistd.h>
+
+#include <climits>
+
+namespace fallbackd::launcher {
+
+// One write(2) that the kernel does not tear.
+static_assert(sizeof(ChildReport) <= PIPE_BUF);
+
+void tell(int pipe, ChildReport report) {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  report.stampNs = now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+  // With the spawner gone nobody counts this process any more: it must not go on. SIGPIPE does it for all
+  // users but pid 1, whom the kernel spares.
+  if (::write(pipe, &report, sizeof report) != sizeof report) ::_exit(1);
+}
+
+void giveUp(int pipe, Step step, std::string_view object) {
+  ChildReport failure;
+  failure.kind = ChildReport::Kind::failed;
+  failure.step = step;
+  failure.errnum = errno;
+  std::memcpy(failure.object, object.data(), std::min(object.size(), sizeof failure.object - 1));
+  tell(pipe, failure);
+  ::_exit(1);
+}
+
+}  // namespace fallbackd::launcher

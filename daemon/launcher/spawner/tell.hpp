@@ -1,0 +1,16 @@
+// How spare and child tell the spawner how far they are.
+#pragma once
+
+#include "launcher/spawner/steps.hpp"
+
+#include <string_view>
+
+namespace fallbackd::launcher {
+
+/// Stamps the report and writes it to `pipe`; ends the process where nobody reads any more.
+void tell(int pipe, ChildReport report);
+
+/// Writes a failure with errno as it is now and ends the process.
+[[noreturn]] void giveUp(int pipe, Step step, std::string_view object = {});
+
+}  // namespace fallbackd::launcher
