@@ -32,11 +32,15 @@ bool present(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
 }
 
+bool has(const LeafFolder& folder, std::string_view controller) {
+  return std::find(folder.controllers.begin(), folder.controllers.end(), controller) !=
+         folder.controllers.end();
+}
+
 /// A v1 cpuset is born without CPUs and memory nodes, and nobody can be put into it then.
 Result<> inheritCpuset(const std::string& folder) {
   const std::string parent = folder.substr(0, folder.rfind('/'));
   for (const char* name : {"/cpuset.cpus", "/cpuset.mems"}) {
-    if (!present(folder + name)) continue;
     FB_TRY(const auto own, sys::readFile(Stage::cgroup, folder + name, kMaxCgroupText));
     if (!trim(own).empty()) continue;
     FB_TRY(const auto value, sys::readFile(Stage::cgroup, parent + name, kMaxCgroupText));
@@ -62,15 +66,18 @@ Result<> limitUnified(const std::string& folder, const config::Resources& resour
   return {};
 }
 
-Result<> limitLegacy(const std::string& folder, const config::Resources& resources) {
-  if (resources.memoryBytes) {
-    FB_CHECK(limit(folder + "/memory.limit_in_bytes", std::to_string(*resources.memoryBytes)));
+Result<> limitLegacy(const LeafFolder& folder, const config::Resources& resources) {
+  const auto& path = folder.path;
+  if (resources.memoryBytes && has(folder, "memory")) {
+    FB_CHECK(limit(path + "/memory.limit_in_bytes", std::to_string(*resources.memoryBytes)));
   }
-  if (resources.pids) FB_CHECK(limit(folder + "/pids.max", std::to_string(*resources.pids)));
-  if (resources.cpus) {
+  if (resources.pids && has(folder, "pids")) {
+    FB_CHECK(limit(path + "/pids.max", std::to_string(*resources.pids)));
+  }
+  if (resources.cpus && has(folder, "cpu")) {
     const auto quota = static_cast<std::uint64_t>(*resources.cpus * static_cast<double>(kPeriodUs));
-    FB_CHECK(limit(folder + "/cpu.cfs_period_us", std::to_string(kPeriodUs)));
-    FB_CHECK(limit(folder + "/cpu.cfs_quota_us", std::to_string(std::max<std::uint64_t>(quota, 1000))));
+    FB_CHECK(limit(path + "/cpu.cfs_period_us", std::to_string(kPeriodUs)));
+    FB_CHECK(limit(path + "/cpu.cfs_quota_us", std::to_string(std::max<std::uint64_t>(quota, 1000))));
   }
   return {};
 }
@@ -91,8 +98,8 @@ Result<> makeFolder(const LeafFolder& folder, const config::Resources& resources
                 "create " + folder.path, errno);
   }
   if (folder.unified) return limitUnified(folder.path, resources);
-  FB_CHECK(inheritCpuset(folder.path));
-  return limitLegacy(folder.path, resources);
+  if (has(folder, "cpuset")) FB_CHECK(inheritCpuset(folder.path));
+  return limitLegacy(folder, resources);
 }
 
 /// ".../kubepods/burstable/podUID", or systemd's ".../kubepods-burstable-podUID.slice".
@@ -129,7 +136,7 @@ Result<CgroupLeaf> findLeaf(const std::vector<sys::CgroupHierarchy>& hierarchies
   CgroupLeaf leaf;
   for (const auto& hierarchy : hierarchies) {
     const std::string folder = hierarchy.folderOf(path);
-    if (present(folder)) leaf.push_back({folder + "/" + name, hierarchy.unified});
+    if (present(folder)) leaf.push_back({folder + "/" + name, hierarchy.unified, hierarchy.controllers});
   }
   if (leaf.empty()) {
     return fail(Stage::cgroup, Reason::not_found, "the pod's cgroup " + path + " is in no hierarchy");

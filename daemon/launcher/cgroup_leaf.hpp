@@ -15,7 +15,8 @@ namespace fallbackd::launcher {
 
 struct LeafFolder {
   std::string path;
-  bool unified = false;  // v2
+  bool unified = false;                  // v2
+  std::vector<std::string> controllers;  // v1: of this hierarchy
 };
 using CgroupLeaf = std::vector<LeafFolder>;
 

@@ -26,6 +26,7 @@ using asio::ip::tcp;
 
 namespace {
 
+constexpr std::chrono::nanoseconds kStartUp = 1ms;
 constexpr std::chrono::nanoseconds kFirstPause = 500us;
 constexpr std::chrono::nanoseconds kLastPause = 20ms;
 // One question alone may take this long: a packet that is lost while the process starts must not cost the
@@ -83,6 +84,10 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, std::string ip)
   const auto deadline = Monotonic::now() + readiness.timeout;
   asio::steady_timer limit(co_await asio::this_coro::executor);
   std::string last = "no answer in time";
+  // A process that has only just been executed does not listen yet; to ask it would only take it the
+  // processor.
+  limit.expires_after(std::min(readiness.timeout / 2, kStartUp));
+  co_await limit.async_wait(asio::use_awaitable);
   for (auto pause = kFirstPause;; pause = std::min(pause * 2, kLastPause)) {
     const auto left = std::max<std::chrono::nanoseconds>(deadline - Monotonic::now(), 0ns);
     limit.expires_after(std::min(left, kTryLimit));

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <set>
+#include <sstream>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -14,7 +15,22 @@ namespace fallbackd::test {
 
 using namespace std::chrono_literals;
 
-class SpawnerProcess : public LaunchTest {};
+class SpawnerProcess : public LaunchTest {
+ protected:
+  /// The spawner's children, once they are so many: what runs, and the spare for what comes.
+  std::set<pid_t> children(std::size_t count) {
+    const std::string spawner = std::to_string(launcher->spawner().pid());
+    std::set<pid_t> found;
+    const auto deadline = Monotonic::now() + 10s;
+    do {
+      loop.run_one_for(5ms);
+      std::istringstream list(contentOf("/proc/" + spawner + "/task/" + spawner + "/children"));
+      found.clear();
+      for (pid_t pid = 0; list >> pid;) found.insert(pid);
+    } while (found.size() != count && Monotonic::now() < deadline);
+    return found;
+  }
+};
 
 TEST_F(SpawnerProcess, SeesNothingOfTheHostsFiles) {
   const std::string proc = "/proc/" + std::to_string(launcher->spawner().pid());
@@ -37,6 +53,36 @@ TEST_F(SpawnerProcess, IsReplacedAndItsProcessesRunOn) {
   // Nobody is the parent of the first one any more: its end is seen all the same.
   EXPECT_NE(stop(first).kind, launcher::ExitStatus::Kind::exited);
   EXPECT_EQ(stop(second).value, SIGKILL);
+}
+
+TEST_F(SpawnerProcess, EachLaunchUsesTheSpareUpAndTheNextIsMade) {
+  const auto before = children(1);
+  ASSERT_EQ(before.size(), 1U);
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  auto after = children(2);
+  EXPECT_EQ(after.erase(process->record().pid), 1U);
+  ASSERT_EQ(after.size(), 1U) << "the used spare is gone, a new one is there";
+  EXPECT_NE(*after.begin(), *before.begin());
+  stop(process);
+}
+
+TEST_F(SpawnerProcess, ALaunchNeedsNoSpareThatLives) {
+  const auto spare = children(1);
+  ASSERT_EQ(spare.size(), 1U);
+  ::kill(*spare.begin(), SIGKILL);
+  EXPECT_TRUE(children(0).empty()) << "it is not made again before there is need";
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  EXPECT_EQ(launcher->spawner().restarts(), 0U);
+  stop(process);
+}
+
+TEST_F(SpawnerProcess, AFailedLaunchLeavesNoProcess) {
+  auto wanted = request({"wait"});
+  wanted.workload.healthCheck.args = {"--health-check=fail"};
+  EXPECT_FALSE(launch(std::move(wanted)));
+  EXPECT_EQ(children(1).size(), 1U);
 }
 
 TEST_F(SpawnerProcess, LaunchInFlightFailsAndLeavesNothing) {

@@ -6,6 +6,7 @@
 #include "sys/message_socket.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -62,7 +63,30 @@ void cloneChild(ChildPlan& plan) {
   if (pid < 0) giveUp(plan, Step::clone);
 }
 
+/// An order as most are, by size.
+LaunchOrder someOrder() {
+  LaunchOrder order;
+  order.id = 1;
+  order.argv = order.healthArgv = std::vector<std::string>(4, std::string(32, 'a'));
+  order.env = std::vector<std::string>(32, "NAME=" + std::string(32, 'v'));
+  order.seccomp = std::string(512 * sizeof(sock_filter), '\0');
+  order.files = std::vector<RootFile>(4, {"/etc/file", 0644, std::string(512, 'f')});
+  order.mounts = std::vector<MountTarget>(4, {"/etc/mount", true});
+  return order;
+}
+
 }  // namespace
+
+void rehearse() {
+  const auto bytes = encode(Order(someOrder()));
+  const auto sockets = sys::makeMessageSockets();
+  if (!bytes || !sockets) return;
+  const std::array<int, 1> fds{(*sockets)[0].get()};
+  if (!sys::sendMessage((*sockets)[0], *bytes, fds, true)) return;
+  const auto message = sys::receiveMessage((*sockets)[1], true);
+  auto order = message ? decodeOrder(message->bytes) : fail(Stage::spawner, Reason::internal, "rehearse");
+  if (order) ChildPlan(std::get<LaunchOrder>(std::move(*order)), {}, {});
+}
 
 void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits) {
   closeAllBut(orders, reports);
@@ -70,7 +94,8 @@ void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits) 
   buildBareRoot(reports);
   // For the child: nobody enters another PID namespace himself.
   if (::unshare(CLONE_NEWPID) != 0) giveUp(reports, Step::pid_namespace);
-  std::memset(childStack + kStackBytes - kUsedBytes, 0, kUsedBytes);  // its pages are there when they count
+  rehearse();
+  std::memset(childStack + kStackBytes - kUsedBytes, 0, kUsedBytes);  // its pages, too
 
   auto message = sys::receiveMessage(sys::UniqueFd(orders), false);
   if (!message || message->bytes.empty()) ::_exit(0);  // the spawner is gone
@@ -87,7 +112,10 @@ void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits) 
     giveUp(plan, Step::join_pids);
   }
   cloneChild(plan);
-  ::_exit(0);
+  // Taking its memory down would be in the way of the program that starts just now: the spawner ends it when
+  // there is time.
+  ::close(reports);
+  for (;;) ::pause();
 }
 
 }  // namespace fallbackd::launcher

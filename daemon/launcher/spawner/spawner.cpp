@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 namespace fallbackd::launcher {
 
@@ -127,11 +128,10 @@ Result<> Spawner::run() {
   for (;;) {
     std::array<epoll_event, 64> ready{};
     const int count = ::epoll_wait(events_.get(), ready.data(), static_cast<int>(ready.size()),
-                                   wantsSpare_ ? kQuietMs : -1);
+                                   wantsSpare_ || !spent_.empty() ? kQuietMs : -1);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return failErrno(Stage::spawner, "wait for events");
-    // Where it fails, the next order tries again and tells why.
-    if (count == 0) static_cast<void>(makeSpare());
+    if (count == 0) prepare();
     bool signaled = false;
     for (int i = 0; i < count; ++i) {
       const std::uint64_t key = ready.at(static_cast<std::size_t>(i)).data.u64;
@@ -173,7 +173,6 @@ Result<> Spawner::takeOrder(bool& daemonGone) {
 }
 
 Result<> Spawner::makeSpare() {
-  wantsSpare_ = false;
   FB_TRY(auto orders, sys::makeMessageSockets());
   std::array<int, 2> ends{-1, -1};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failErrno(Stage::spawner, "make a pipe");
@@ -194,6 +193,14 @@ Result<> Spawner::makeSpare() {
   }
   spare_.emplace(Spare{static_cast<pid_t>(pid), std::move(orders[0]), std::move(reports)});
   return {};
+}
+
+/// What would have been in the way of a launch.
+void Spawner::prepare() {
+  for (const pid_t pid : spent_) static_cast<void>(::kill(pid, SIGKILL));
+  // Where it fails, the next order tries again and tells why.
+  if (!spare_ && makeSpare()) rehearse();
+  wantsSpare_ = false;
 }
 
 /// Hands the order on as it came. One that comes too soon after another has to wait for a fork.
@@ -270,6 +277,7 @@ void Spawner::executed(Launch& launch) {
   launch.running = true;
   send(launch.started, &launch.process);
   launch.process.reset();  // the daemon's own from here on
+  if (launch.spare.pid != 0) spent_.insert(std::exchange(launch.spare.pid, 0));
 }
 
 void Spawner::reap() {
@@ -285,6 +293,7 @@ void Spawner::reap() {
 }
 
 void Spawner::buried(const siginfo_t& ended) {
+  spent_.erase(ended.si_pid);
   if (spare_ && spare_->pid == ended.si_pid) spare_.reset();
   const auto found = std::find_if(launches_.begin(), launches_.end(), [&](const auto& one) {
     return one.second->pid == ended.si_pid || one.second->spare.pid == ended.si_pid;
@@ -307,6 +316,7 @@ void Spawner::buried(const siginfo_t& ended) {
                             "ended before the binary was executed, by signal or exit " +
                                 std::to_string(ended.si_status)});
   }
+  if (launch.spare.pid != 0) static_cast<void>(::kill(launch.spare.pid, SIGKILL));
   launches_.erase(found);
 }
 

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,7 @@ class Spawner {
 
   Result<> takeOrder(bool& daemonGone);
   Result<> makeSpare();
+  void prepare();
   Result<> begin(std::uint64_t id, const sys::Message& message);
   void abort(std::uint64_t id);
   void end(Launch& launch);
@@ -51,7 +53,8 @@ class Spawner {
   sys::UniqueFd signals_;
   sys::UniqueFd events_;  // epoll
   std::optional<Spare> spare_;
-  bool wantsSpare_ = true;
+  bool wantsSpare_ = true;  // and has not tried since the last order
+  std::set<pid_t> spent_;   // spares whose launch runs; not reaped yet
   std::vector<ProcessLimit> limits_;
   std::map<std::uint64_t, std::unique_ptr<Launch>> launches_;
 };
