@@ -44,13 +44,14 @@ constexpr double kLeastUnderRunc = 5;
 /// The daemon's own parts below detection, on a thread of their own: what fallbackd has from the verdict on.
 class Recoveries {
  public:
-  explicit Recoveries(config::ConfigPtr config)
+  /// `hierarchies`: where leaves are made; none: in every one.
+  Recoveries(config::ConfigPtr config, std::optional<std::vector<sys::CgroupHierarchy>> hierarchies)
       : config_(std::move(config)),
         log_(config::LogFormat::human, config::LogLevel::error),
         metrics_("bench"),
         containerd_(cri::connect(config_->containerd.socket, config_->containerd.namespaceName, executor())),
         binaries_(executor(), config_->cache, metrics_, log_),
-        launcher_(executor(), {config_->launcher, binary("fallbackd-spawner"), {}, {}},
+        launcher_(executor(), {config_->launcher, binary("fallbackd-spawner"), {}, std::move(hierarchies)},
                   [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }) {}
   Recoveries(const Recoveries&) = delete;
   Recoveries& operator=(const Recoveries&) = delete;
@@ -141,12 +142,8 @@ class Recoveries {
   std::thread thread_;
 };
 
-Contender fallbackIn(Recoveries& recoveries, const Pod& pod) {
-  Contender fallback{.name = "fallback: trigger to accepted connection",
-                     .ip = pod.ip,
-                     .port = Shop::kPort,
-                     .start = {},
-                     .stop = {}};
+Contender fallbackIn(Recoveries& recoveries, const Pod& pod, const char* name) {
+  Contender fallback{.name = name, .ip = pod.ip, .port = Shop::kPort, .start = {}, .stop = {}};
   fallback.start = [&recoveries]() -> Result<> {
     recoveries.detected();
     return {};
@@ -161,13 +158,25 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
   const auto loaded = config::load(shop->daemon->configFile());
   if (loaded.config == nullptr) return fail(Stage::config, Reason::invalid, loaded.diagnostics[0].toString());
   FB_TRY(const auto pod, shop->kubelet->startPod(checkoutPod("web-0")));
-  Recoveries recoveries(loaded.config);
+  Recoveries recoveries(loaded.config, {});
   FB_CHECK(recoveries.start(pod));
+  // Beside the machine's own hierarchies, what nodes have today: v2 alone. This machine has it beside v1.
+  FB_TRY(auto unified, sys::cgroupHierarchies());
+  std::erase_if(unified, [](const auto& hierarchy) { return !hierarchy.unified; });
+  auto otherConfig = std::make_shared<config::Config>(*loaded.config);
+  otherConfig->launcher.runDir += "-v2";
+  FB_TRY(const auto otherPod, shop->kubelet->startPod(checkoutPod("web-1")));
+  Recoveries onUnified(otherConfig, unified);
+  if (!unified.empty()) FB_CHECK(onUnified.start(otherPod));
   const auto program = testProgram("shop-httpd-1.8.3");
   FB_TRY(auto runc, runcRun(program, makeRunDir("runc"), 8201));
   FB_TRY(auto ctr, ctrRun(*shop->node, program, 8202));
-  const std::vector<Contender> contenders{bareSpawn(program, 8200), fallbackIn(recoveries, pod),
-                                          std::move(runc), std::move(ctr)};
+  std::vector<Contender> contenders{bareSpawn(program, 8200),
+                                    fallbackIn(recoveries, pod, "fallback: trigger to accepted connection"),
+                                    std::move(runc), std::move(ctr)};
+  if (!unified.empty()) {
+    contenders.push_back(fallbackIn(onUnified, otherPod, "fallback with a leaf in cgroup v2 alone"));
+  }
   std::vector<Series> series;
   for (const auto& one : contenders) series.push_back({one.name, {}});
   for (int round = 0; round < rounds; ++round) {
@@ -188,6 +197,8 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
   const double bare99 = 1 / over(0, 99);
   printFigure("fallback / posix_spawn at P50 (goal: 1.5 at most)", bare50, "x");
   printFigure("fallback / posix_spawn at P99 (goal: 2 at most)", bare99, "x");
+  if (!unified.empty())
+    printFigure("with a leaf in v2 alone / posix_spawn at P50", over(4, 50) / over(0, 50), "x");
   printFigure("runc run / fallback at P50 (goal: 5 at least)", over(2, 50), "x");
   printFigure("ctr run / fallback at P50", over(3, 50), "x");
   const auto short_ = [&](bool good, const char* what) {
