@@ -51,7 +51,7 @@ char* __wrap_getcwd(char* buffer, std::size_t size) {
   static int calls = 0;
   long length = ::syscall(SYS_getcwd, buffer, size);
   if (++calls == SHIM_LOST_CWD) {
-    length = std::strlen(std::strncpy(buffer, "(unreachable)/", size));
+    length = static_cast<long>(std::strlen(std::strncpy(buffer, "(unreachable)/", size)));
   }
   return length < 0 ? nullptr : buffer;
 }
