@@ -73,8 +73,9 @@ class Daemon {
   [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
   [[nodiscard]] std::filesystem::path log() const;
   [[nodiscard]] std::filesystem::path configFile() const { return folder_ / "fallbackd.yaml"; }
-  [[nodiscard]] std::filesystem::path runFolder() const { return folder_ / "run"; }
-  [[nodiscard]] std::filesystem::path controlSocket() const { return folder_ / "run" / "ctl.sock"; }
+  /// In memory, as /run is on every node: a journal on a disk would wait for it.
+  [[nodiscard]] std::filesystem::path runFolder() const { return "/run/fallbackd" / folder_.filename(); }
+  [[nodiscard]] std::filesystem::path controlSocket() const { return runFolder() / "ctl.sock"; }
   [[nodiscard]] std::uint16_t telemetryPort() const { return telemetryPort_; }
   [[nodiscard]] Result<Metrics> metrics() const;
   /// The whole log so far.
