@@ -32,7 +32,13 @@ bool present(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
 }
 
-bool has(const LeafFolder& folder, std::string_view controller) {
+/// v1: where a leaf has something to limit or to count. In the others (devices, freezer, cpuset ...) one of
+/// its own would be as the pod's is, and each costs a launch 20 to 100 us.
+bool isOwn(std::string_view controller) {
+  return controller == "memory" || controller == "cpu" || controller == "cpuacct" || controller == "pids";
+}
+
+bool has(const LegacyLeaf& folder, std::string_view controller) {
   return std::find(folder.controllers.begin(), folder.controllers.end(), controller) !=
          folder.controllers.end();
 }
@@ -66,7 +72,7 @@ Result<> limitUnified(const std::string& folder, const config::Resources& resour
   return {};
 }
 
-Result<> limitLegacy(const LeafFolder& folder, const config::Resources& resources) {
+Result<> limitLegacy(const LegacyLeaf& folder, const config::Resources& resources) {
   const auto& path = folder.path;
   if (resources.memoryBytes && has(folder, "memory")) {
     FB_CHECK(limit(path + "/memory.limit_in_bytes", std::to_string(*resources.memoryBytes)));
@@ -91,15 +97,25 @@ void handDownControllers(const std::string& parent, const config::Resources& res
   if (resources.pids) static_cast<void>(sys::writeCgroupFile(control, "+pids"));
 }
 
-Result<> makeFolder(const LeafFolder& folder, const config::Resources& resources) {
-  if (folder.unified) handDownControllers(folder.path.substr(0, folder.path.rfind('/')), resources);
-  if (::mkdir(folder.path.c_str(), 0755) != 0) {
-    return fail(Stage::cgroup, errno == EEXIST ? Reason::already_exists : Reason::system,
-                "create " + folder.path, errno);
-  }
-  if (folder.unified) return limitUnified(folder.path, resources);
-  if (has(folder, "cpuset")) FB_CHECK(inheritCpuset(folder.path));
-  return limitLegacy(folder, resources);
+/// False where there is nothing to make it in.
+Result<bool> makeFolder(const std::string& path) {
+  if (::mkdir(path.c_str(), 0755) == 0) return true;
+  if (errno == ENOENT) return false;
+  return fail(Stage::cgroup, errno == EEXIST ? Reason::already_exists : Reason::system, "create " + path,
+              errno);
+}
+
+/// Empty where there is none.
+Result<sys::UniqueFd> openForJoining(const std::string& file) {
+  sys::UniqueFd joining(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!joining && errno != ENOENT) return failErrno(Stage::cgroup, "open " + file);
+  return joining;
+}
+
+Result<> makeLegacyLeaf(const LegacyLeaf& leaf, const config::Resources& resources) {
+  // A cpuset that is mounted together with one of the others.
+  if (has(leaf, "cpuset")) FB_CHECK(inheritCpuset(leaf.path));
+  return limitLegacy(leaf, resources);
 }
 
 /// ".../kubepods/burstable/podUID", or systemd's ".../kubepods-burstable-podUID.slice".
@@ -126,43 +142,65 @@ std::string leafName(const std::string& container) {
 
 std::vector<std::string> pathsOf(const CgroupLeaf& leaf) {
   std::vector<std::string> paths;
-  for (const auto& folder : leaf) paths.push_back(folder.path);
+  if (leaf.unified) paths.push_back(*leaf.unified);
+  for (const auto& folder : leaf.legacy) paths.push_back(folder.path);
   return paths;
 }
 
-Result<CgroupLeaf> findLeaf(const std::vector<sys::CgroupHierarchy>& hierarchies, const std::string& parent,
-                            const std::string& name) {
+Result<CgroupLeaf> leafBelow(const std::vector<sys::CgroupHierarchy>& hierarchies, const std::string& parent,
+                             const std::string& name) {
   FB_TRY(const auto path, sys::expandCgroupParent(parent));
   CgroupLeaf leaf;
+  leaf.pod = path;
   for (const auto& hierarchy : hierarchies) {
-    const std::string folder = hierarchy.folderOf(path);
-    if (present(folder)) leaf.push_back({folder + "/" + name, hierarchy.unified, hierarchy.controllers});
-  }
-  if (leaf.empty()) {
-    return fail(Stage::cgroup, Reason::not_found, "the pod's cgroup " + path + " is in no hierarchy");
+    const std::string pods = hierarchy.folderOf(path);
+    if (hierarchy.unified) {
+      leaf.unified = pods + "/" + name;
+    } else if (std::any_of(hierarchy.controllers.begin(), hierarchy.controllers.end(), isOwn)) {
+      leaf.legacy.push_back({pods + "/" + name, hierarchy.controllers});
+    } else {
+      leaf.shared.push_back(pods);
+    }
   }
   return leaf;
 }
 
-Result<> makeLeaf(const CgroupLeaf& leaf, const config::Resources& resources) {
-  for (const auto& folder : leaf) FB_CHECK(makeFolder(folder, resources));
+Result<> makeUnifiedLeaf(CgroupLeaf& leaf, const config::Resources& resources, LaunchOrder& order,
+                         LaunchFds& fds) {
+  if (!leaf.unified) return {};
+  const auto& path = *leaf.unified;
+  handDownControllers(path.substr(0, path.rfind('/')), resources);
+  FB_TRY(const bool made, makeFolder(path));
+  if (!made) {
+    leaf.unified.reset();
+    return {};
+  }
+  FB_CHECK(limitUnified(path, resources));
+  FB_TRY(fds.cgroupFolder, sys::openDir(Stage::cgroup, path));
+  FB_TRY(fds.cgroupProcs, openForJoining(path + "/cgroup.procs"));
+  order.unifiedCgroup = true;
   return {};
 }
 
-Result<> openLeaf(const CgroupLeaf& leaf, LaunchOrder& order, LaunchFds& fds) {
-  for (const auto& folder : leaf) {
-    const std::string file = folder.path + (folder.unified ? "/cgroup.procs" : "/tasks");
-    sys::UniqueFd joining(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
-    if (!joining) return failErrno(Stage::cgroup, "open " + file);
-    if (!folder.unified) {
-      fds.cgroupTasks.push_back(std::move(joining));
+Result<> makeLegacyLeaves(CgroupLeaf& leaf, const config::Resources& resources, EntryFds& fds) {
+  for (auto folder = leaf.legacy.begin(); folder != leaf.legacy.end();) {
+    FB_TRY(const bool made, makeFolder(folder->path));
+    if (!made) {
+      folder = leaf.legacy.erase(folder);
       continue;
     }
-    FB_TRY(fds.cgroupFolder, sys::openDir(Stage::cgroup, folder.path));
-    fds.cgroupProcs = std::move(joining);
-    order.unifiedCgroup = true;
+    FB_CHECK(makeLegacyLeaf(*folder, resources));
+    FB_TRY(auto joining, openForJoining(folder->path + "/tasks"));
+    fds.tasks.push_back(std::move(joining));
+    ++folder;
   }
-  order.cgroupTasks = static_cast<std::uint32_t>(fds.cgroupTasks.size());
+  if (leaf.empty()) {
+    return fail(Stage::cgroup, Reason::not_found, "the pod's cgroup " + leaf.pod + " is in no hierarchy");
+  }
+  for (const auto& pods : leaf.shared) {
+    FB_TRY(auto joining, openForJoining(pods + "/tasks"));
+    if (joining) fds.tasks.push_back(std::move(joining));
+  }
   return {};
 }
 

@@ -1,11 +1,13 @@
 // The cgroup of one fallback: a leaf "fallback-CONTAINER" below the pod's own cgroup, in every hierarchy
-// where the pod has one. So the pod's limits hold, kubelet knows whose it is, and the end of the pod ends it.
+// where the pod has one and a leaf makes a difference. So the pod's limits hold, kubelet knows whose it is,
+// and the end of the pod ends it.
 #pragma once
 
 #include "config/model.hpp"
 #include "launcher/protocol.hpp"
 #include "sys/cgroup.hpp"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,26 +15,35 @@
 
 namespace fallbackd::launcher {
 
-struct LeafFolder {
+struct LegacyLeaf {
   std::string path;
-  bool unified = false;                  // v2
-  std::vector<std::string> controllers;  // v1: of this hierarchy
+  std::vector<std::string> controllers;  // of its hierarchy
 };
-using CgroupLeaf = std::vector<LeafFolder>;
+struct CgroupLeaf {
+  std::string pod;                     // the pod's cgroup, below each hierarchy's root
+  std::optional<std::string> unified;  // v2
+  std::vector<LegacyLeaf> legacy;      // v1, where a leaf of its own is a difference: memory, CPU, pids
+  std::vector<std::string> shared;     // v1, all others: the pod's own cgroup
+
+  [[nodiscard]] bool empty() const { return !unified && legacy.empty(); }
+};
 
 std::string leafName(const std::string& container);
 
-/// Where the leaf of that name is or would be. `parent` as CRI gives it. Stage cgroup; reason not_found
-/// where no hierarchy knows the parent.
-Result<CgroupLeaf> findLeaf(const std::vector<sys::CgroupHierarchy>& hierarchies, const std::string& parent,
-                            const std::string& name);
+/// Where the leaf of that name would be, whether or not the pod has a cgroup in every hierarchy. `parent` as
+/// CRI gives it.
+Result<CgroupLeaf> leafBelow(const std::vector<sys::CgroupHierarchy>& hierarchies, const std::string& parent,
+                             const std::string& name);
 
-/// Makes the folders, sets cpusets (v1) and the limits whose controllers are there. Reason already_exists
-/// where one is left from before: removeLeaf() first, so that no fallback ever runs twice.
-Result<> makeLeaf(const CgroupLeaf& leaf, const config::Resources& resources);
+/// Makes the folder on v2, with the limits whose controllers are there, and opens it for the new process, who
+/// is born in it. Where the pod has no cgroup, `leaf` has none either afterwards. Reason already_exists where
+/// one is left from before: removeLeaf() first, so that no fallback ever runs twice.
+Result<> makeUnifiedLeaf(CgroupLeaf& leaf, const config::Resources& resources, LaunchOrder& order,
+                         LaunchFds& fds);
 
-/// Adds what the new process needs to get into the leaf.
-Result<> openLeaf(const CgroupLeaf& leaf, LaunchOrder& order, LaunchFds& fds);
+/// The same on v1, with cpusets, and the rest of what the process enters. Reason not_found where the pod is
+/// in no hierarchy at all.
+Result<> makeLegacyLeaves(CgroupLeaf& leaf, const config::Resources& resources, EntryFds& fds);
 
 /// SIGKILL to everything in the leaf, once.
 void killLeaf(const std::vector<std::string>& paths);

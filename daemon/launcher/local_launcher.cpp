@@ -53,6 +53,21 @@ asio::awaitable<void> removeRemains(std::vector<std::string> leaves, std::string
 
 }  // namespace
 
+/// The runtime's answer, asked for while the rest is prepared.
+struct LocalLauncher::Question {
+  explicit Question(const asio::any_io_executor& executor)
+      : answered(executor, asio::steady_timer::time_point::max()) {}
+  std::optional<Result<pid_t>> answer;
+  asio::steady_timer answered;
+
+  static asio::awaitable<void> ask(std::shared_ptr<Question> self, VerifyPause verify,
+                                   std::string sandboxId) {
+    auto answer = co_await verify(std::move(sandboxId));
+    self->answer = std::move(answer);
+    self->answered.cancel();
+  }
+};
+
 /// One launch on its way. Whatever ends it early, its leaf and FIFOs are removed.
 struct LocalLauncher::Launch {
   LaunchRequest request;
@@ -60,9 +75,12 @@ struct LocalLauncher::Launch {
   LaunchTimes times;
   OpenSandbox sandbox;
   std::vector<std::string> notes;
+  std::shared_ptr<Question> question;
   LaunchOrder order;
   LaunchFds fds;
   CgroupLeaf leaf;
+  BegunLaunch begun;
+  EntryFds entry;
   std::string fifoDir;
   std::string logFile;
   std::unique_ptr<LogPump> logs;
@@ -102,21 +120,6 @@ struct LocalLauncher::Launch {
   }
 };
 
-/// The runtime's answer, asked for while the rest is prepared.
-struct LocalLauncher::Question {
-  explicit Question(const asio::any_io_executor& executor)
-      : answered(executor, asio::steady_timer::time_point::max()) {}
-  std::optional<Result<pid_t>> answer;
-  asio::steady_timer answered;
-
-  static asio::awaitable<void> ask(std::shared_ptr<Question> self, VerifyPause verify,
-                                   std::string sandboxId) {
-    auto answer = co_await verify(std::move(sandboxId));
-    self->answer = std::move(answer);
-    self->answered.cancel();
-  }
-};
-
 LocalLauncher::LocalLauncher(asio::any_io_executor executor, Options options, VerifyPause verify)
     : executor_(executor),
       options_(std::move(options)),
@@ -133,20 +136,31 @@ Result<> LocalLauncher::start() {
   if (!options_.cgroups) {
     FB_TRY(options_.cgroups, sys::cgroupHierarchies());
   }
+  FB_TRY(host_, HostNamespaces::read());
   FB_CHECK(confinement_.prepare());
   return spawner_.start();
 }
 
 asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launch(LaunchRequest request) {
+  auto process = co_await launchOnce(request);
+  if (process || process.error().reason != Reason::already_exists) co_return process;
+  // A leaf of that name was left by a daemon that died before it could write its journal. What ran in it was
+  // ended with this try, so that no fallback ever runs twice.
+  process = co_await launchOnce(std::move(request));
+  co_return process;
+}
+
+asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launchOnce(LaunchRequest request) {
   Launch launch(std::move(request), tasks_);
   launch.times.requested = Monotonic::now();
   auto prepared = co_await prepare(launch);
   if (prepared) {
-    auto started = co_await runOrder(launch);
+    auto started = co_await finish(launch);
     if (started) co_return makeProcess(launch, std::move(*started));
     prepared = tl::unexpected<Error>(started.error());
   }
-  launch.fds = LaunchFds{};  // our ends of the FIFOs: the pump ends when no writer is left
+  launch.begun = BegunLaunch{};
+  launch.entry = EntryFds{};  // our ends of the FIFOs: the pump ends when no writer is left
   if (launch.logs != nullptr) co_await launch.logs->drained(1s);
   co_await removeRemains(pathsOf(launch.leaf), launch.fifoDir);
   launch.kept = true;  // nothing more to remove
@@ -158,49 +172,48 @@ asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
   if (!safeId(request.recoveryId) || request.executable == nullptr || !options_.cgroups) {
     co_return fail(Stage::spawner, Reason::invalid, "launch " + fallbackd::quoted(request.recoveryId));
   }
-  FB_CO_TRY(launch.sandbox, openSandbox(request.sandbox, options_));
-  std::shared_ptr<Question> question;
+  FB_CO_TRY(launch.sandbox, openSandbox(request.sandbox, options_, host_));
   if (verify_ && !launch.sandbox.named) {
-    question = std::make_shared<Question>(executor_);
-    tasks_.spawn(Question::ask(question, verify_, request.sandbox.sandbox.id));
+    launch.question = std::make_shared<Question>(executor_);
+    tasks_.spawn(Question::ask(launch.question, verify_, request.sandbox.sandbox.id));
   }
   FB_CO_TRY(launch.order, planOrder(request, launch.volumes(options_), launch.notes));
   FB_CO_CHECK(confinement_.apply(request, launch.order, launch.notes));
-  const std::string fifoDir = fifoDirOf(options_.runDir, request.recoveryId);
   FB_CO_TRY(const auto owner, launch.ownerOnHost());
+  FB_CO_CHECK(openMounts(launch));
+  const auto begun = co_await begin(launch);
+  if (!begun) co_return tl::unexpected<Error>(begun.error());
+
+  // From here on the new process is at work, too.
+  const std::string fifoDir = fifoDirOf(options_.runDir, request.recoveryId);
   FB_CO_CHECK(makeFifos(fifoDir, owner));
   launch.fifoDir = fifoDir;
-  const auto fresh = co_await makeFreshLeaf(launch);
-  if (!fresh) co_return tl::unexpected<Error>(fresh.error());
-  FB_CO_CHECK(openFds(launch));
-  const auto same = co_await checkPause(launch, question);
+  FB_CO_CHECK(makeLegacyLeaves(launch.leaf, request.workload.resources, launch.entry));
+  FB_CO_CHECK(openEntry(launch));
+  const auto same = co_await checkPause(launch);
   co_return same;
 }
 
-/// A leaf of that name may be left from a daemon that died before it could write its journal: whatever runs
-/// in it ends before another fallback starts.
-asio::awaitable<Result<>> LocalLauncher::makeFreshLeaf(Launch& launch) {
+asio::awaitable<Result<>> LocalLauncher::begin(Launch& launch) {
   const auto& request = launch.request;
-  FB_CO_TRY(const auto leaf, findLeaf(*options_.cgroups, request.sandbox.cgroupParent,
-                                      leafName(request.workload.match.container)));
-  auto made = makeLeaf(leaf, request.workload.resources);
-  launch.leaf = leaf;
-  if (made || made.error().reason != Reason::already_exists) co_return made;
-  auto removed = co_await removeLeaf(pathsOf(leaf));
-  if (!removed) co_return removed;
-  co_return makeLeaf(leaf, request.workload.resources);
+  FB_CO_TRY(launch.leaf, leafBelow(*options_.cgroups, request.sandbox.cgroupParent,
+                                   leafName(request.workload.match.container)));
+  FB_CO_CHECK(makeUnifiedLeaf(launch.leaf, request.workload.resources, launch.order, launch.fds));
+  launch.fds.executable = sys::UniqueFd(::fcntl(request.executable->get(), F_DUPFD_CLOEXEC, 0));
+  launch.fds.sandbox = sys::PidFd(::fcntl(launch.sandbox.pause.get(), F_DUPFD_CLOEXEC, 0));
+  if (!launch.fds.executable || !launch.fds.sandbox) {
+    co_return failErrno(Stage::exec, "hold the executable and the sandbox");
+  }
+  auto begun = co_await spawner_.begin(std::move(launch.order), std::move(launch.fds));
+  if (!begun) co_return tl::unexpected<Error>(begun.error());
+  launch.begun = std::move(*begun);
+  co_return Result<>{};
 }
 
-Result<> LocalLauncher::openFds(Launch& launch) {
+Result<> LocalLauncher::openEntry(Launch& launch) {
   const auto& request = launch.request;
-  auto& fds = launch.fds;
-  fds.executable = sys::UniqueFd(::fcntl(request.executable->get(), F_DUPFD_CLOEXEC, 0));
-  if (!fds.executable) return failErrno(Stage::exec, "hold the executable");
-  fds.sandbox = std::move(launch.sandbox.pause);
-  FB_TRY(fds.out, openFifo(launch.fifoDir, "stdout", FifoEnd::process));
-  FB_TRY(fds.err, openFifo(launch.fifoDir, "stderr", FifoEnd::process));
-  FB_CHECK(openLeaf(launch.leaf, launch.order, fds));
-  FB_CHECK(openMounts(launch));
+  FB_TRY(launch.entry.out, openFifo(launch.fifoDir, "stdout", FifoEnd::process));
+  FB_TRY(launch.entry.err, openFifo(launch.fifoDir, "stderr", FifoEnd::process));
   launch.logFile =
       logFileOf(request.sandbox.logDirectory, request.workload.match.container, request.restartCount);
   LogFile file;
@@ -239,9 +252,9 @@ Result<> LocalLauncher::openMounts(Launch& launch) {
   return {};
 }
 
-asio::awaitable<Result<>> LocalLauncher::checkPause(const Launch& launch,
-                                                    std::shared_ptr<Question> question) {
+asio::awaitable<Result<>> LocalLauncher::checkPause(const Launch& launch) {
   const auto& status = launch.request.sandbox;
+  const auto& question = launch.question;
   if (question != nullptr && !question->answer) {
     asio::steady_timer limit(executor_);
     limit.expires_after(kVerifyLimit);
@@ -266,17 +279,17 @@ asio::awaitable<Result<>> LocalLauncher::checkPause(const Launch& launch,
                          std::to_string(status.pausePid) + ", now " + now);
     }
   }
-  if (!sys::isRunning(launch.fds.sandbox)) {
+  if (!sys::isRunning(launch.sandbox.pause)) {
     co_return fail(Stage::sandbox, Reason::sandbox_gone,
                    "the pause process of sandbox " + status.sandbox.id + " ended");
   }
   co_return Result<>{};
 }
 
-asio::awaitable<Result<StartedProcess>> LocalLauncher::runOrder(Launch& launch) {
+asio::awaitable<Result<StartedProcess>> LocalLauncher::finish(Launch& launch) {
   asio::steady_timer limit(executor_);
   limit.expires_after(launch.request.workload.healthCheck.timeout + kLaunchLimit);
-  auto ordered = spawner_.launch(std::move(launch.order), std::move(launch.fds));
+  auto ordered = spawner_.finish(std::move(launch.begun), std::move(launch.entry));
   std::variant<Result<StartedProcess>, std::monostate> first =
       co_await (std::move(ordered) || limit.async_wait(asio::use_awaitable));
   if (first.index() == 1) {

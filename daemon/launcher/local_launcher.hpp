@@ -1,9 +1,11 @@
 // The launcher of this machine: makes a launch out of the sandbox, the leaf, the volumes and the log files,
-// and has the spawner do it. One io_context thread; steps that touch files block it for some microseconds.
+// and has the spawner do it. What takes time is done while the new process builds its root. One io_context
+// thread; steps that touch files block it for some microseconds.
 #pragma once
 
 #include "base/task_group.hpp"
 #include "launcher/launcher.hpp"
+#include "launcher/sandbox_gate.hpp"
 #include "launcher/security.hpp"
 #include "launcher/spawner_client.hpp"
 #include "sys/cgroup.hpp"
@@ -47,18 +49,20 @@ class LocalLauncher final : public Launcher {
   struct Launch;
   struct Question;
 
+  boost::asio::awaitable<Result<std::unique_ptr<Process>>> launchOnce(LaunchRequest request);
   boost::asio::awaitable<Result<>> prepare(Launch& launch);
-  Result<> openFds(Launch& launch);
+  boost::asio::awaitable<Result<>> begin(Launch& launch);
   Result<> openMounts(Launch& launch);
-  boost::asio::awaitable<Result<>> makeFreshLeaf(Launch& launch);
-  boost::asio::awaitable<Result<>> checkPause(const Launch& launch, std::shared_ptr<Question> question);
-  boost::asio::awaitable<Result<StartedProcess>> runOrder(Launch& launch);
+  Result<> openEntry(Launch& launch);
+  boost::asio::awaitable<Result<>> checkPause(const Launch& launch);
+  boost::asio::awaitable<Result<StartedProcess>> finish(Launch& launch);
   std::unique_ptr<Process> makeProcess(Launch& launch, StartedProcess started);
   [[nodiscard]] bool ours(const ProcessRecord& record) const;
 
   boost::asio::any_io_executor executor_;
   Options options_;
   VerifyPause verify_;
+  HostNamespaces host_;
   Confinement confinement_;
   SpawnerClient spawner_;
   TaskGroup tasks_;

@@ -18,11 +18,10 @@ constexpr std::size_t kMaxTexts = 4096;       // arguments, variables
 constexpr std::size_t kMaxGroups = 256;
 constexpr std::size_t kMaxFiles = 64;
 constexpr std::size_t kMaxMounts = 128;
-constexpr std::size_t kMaxHierarchies = 32;
 constexpr std::size_t kMaxAttributes = 8;
 constexpr std::size_t kMaxLimits = 32;
 
-enum class Kind : std::uint32_t { launch = 1, abort, ready, started, failed, exited };
+enum class Kind : std::uint32_t { launch = 1, abort, ready, started, failed, exited, want_spare, spare };
 
 WireWriter begin(Kind kind) {
   WireWriter out;
@@ -63,10 +62,10 @@ bool valid(const LaunchOrder& order) {
   const auto names = [](const std::string& entry) {
     return entry.find('=') != std::string::npos && entry[0] != '=';
   };
-  return order.id != 0 && !order.argv.empty() && clean(order.argv) && clean(order.healthArgv) &&
-         clean(order.env) && std::all_of(order.env.begin(), order.env.end(), names) &&
-         normalPath(order.workingDir) && order.healthTimeoutNs >= 0 && order.oomScoreAdj >= -1000 &&
-         order.oomScoreAdj <= 1000 && wholeFilter(order.seccomp) &&
+  return !order.argv.empty() && clean(order.argv) && clean(order.healthArgv) && clean(order.env) &&
+         std::all_of(order.env.begin(), order.env.end(), names) && normalPath(order.workingDir) &&
+         order.healthTimeoutNs >= 0 && order.oomScoreAdj >= -1000 && order.oomScoreAdj <= 1000 &&
+         wholeFilter(order.seccomp) &&
          std::all_of(
              order.attributes.begin(), order.attributes.end(),
              [](const ProcessAttribute& one) { return !one.file.empty() && normalPath("/" + one.file); }) &&
@@ -77,7 +76,6 @@ bool valid(const LaunchOrder& order) {
 }
 
 void write(WireWriter& out, const LaunchOrder& order) {
-  out.number(order.id);
   out.texts(order.argv);
   out.texts(order.healthArgv);
   out.texts(order.env);
@@ -119,12 +117,10 @@ void write(WireWriter& out, const LaunchOrder& order) {
     out.number(static_cast<std::uint8_t>(mount.directory));
   }
   out.number(static_cast<std::uint8_t>(order.unifiedCgroup));
-  out.number(order.cgroupTasks);
 }
 
 LaunchOrder readLaunch(WireReader& in) {
   LaunchOrder order;
-  order.id = in.number<std::uint64_t>();
   order.argv = in.texts(kMaxTexts);
   order.healthArgv = in.texts(kMaxTexts);
   order.env = in.texts(kMaxTexts);
@@ -166,8 +162,7 @@ LaunchOrder readLaunch(WireReader& in) {
     mount.directory = in.number<std::uint8_t>() != 0;
   }
   order.unifiedCgroup = in.number<std::uint8_t>() != 0;
-  order.cgroupTasks = in.number<std::uint32_t>();
-  if (order.cgroupTasks > kMaxHierarchies || !in.ok() || !valid(order)) in.refuse();
+  if (!in.ok() || !valid(order)) in.refuse();
   return order;
 }
 
@@ -213,17 +208,18 @@ std::uint32_t readKind(WireReader& in) {
 }
 
 struct Encoder {
-  std::string operator()(const LaunchOrder& order) const {
-    auto out = begin(Kind::launch);
-    write(out, order);
-    return out.take();
-  }
+  std::string operator()(const SpareOrder& /*order*/) const { return begin(Kind::want_spare).take(); }
   std::string operator()(const AbortOrder& order) const {
     auto out = begin(Kind::abort);
     out.number(order.id);
     return out.take();
   }
   std::string operator()(const ReadyReport& /*report*/) const { return begin(Kind::ready).take(); }
+  std::string operator()(const SpareReport& report) const {
+    auto out = begin(Kind::spare);
+    out.number(report.id);
+    return out.take();
+  }
   std::string operator()(const StartedReport& report) const {
     auto out = begin(Kind::started);
     out.number(report.id);
@@ -254,11 +250,22 @@ struct Encoder {
 }  // namespace
 
 std::vector<int> LaunchFds::numbers(const LaunchOrder& order) const {
-  std::vector<int> all{executable.get(), sandbox.get(), out.get(), err.get()};
+  std::vector<int> all{executable.get(), sandbox.get()};
   if (order.unifiedCgroup) all.insert(all.end(), {cgroupFolder.get(), cgroupProcs.get()});
-  for (const auto& file : cgroupTasks) all.push_back(file.get());
   for (const auto& mount : mounts) all.push_back(mount.get());
   return all;
+}
+
+std::vector<int> EntryFds::numbers() const {
+  std::vector<int> all{out.get(), err.get()};
+  for (const auto& file : tasks) all.push_back(file.get());
+  return all;
+}
+
+Result<std::string> encode(const LaunchOrder& order) {
+  auto out = begin(Kind::launch);
+  write(out, order);
+  return checkedSize(out.take());
 }
 
 Result<std::string> encode(const Order& order) {
@@ -269,16 +276,23 @@ Result<std::string> encode(const Report& report) {
   return checkedSize(std::visit(Encoder{}, report));
 }
 
+Result<LaunchOrder> decodeLaunch(std::string_view bytes) {
+  WireReader in(bytes);
+  if (static_cast<Kind>(readKind(in)) != Kind::launch) {
+    return fail(Stage::spawner, Reason::protocol, "not a launch");
+  }
+  auto order = readLaunch(in);
+  return whole(in, std::move(order));
+}
+
 Result<Order> decodeOrder(std::string_view bytes) {
   WireReader in(bytes);
   switch (static_cast<Kind>(readKind(in))) {
-    case Kind::launch: {
-      Order order = readLaunch(in);
-      return whole(in, std::move(order));
-    }
+    case Kind::want_spare:
+      return whole(in, Order(SpareOrder{}));
     case Kind::abort: {
-      Order order = AbortOrder{in.number<std::uint64_t>()};
-      return whole(in, std::move(order));
+      const Order order = AbortOrder{in.number<std::uint64_t>()};
+      return whole(in, order);
     }
     default:
       return fail(Stage::spawner, Reason::protocol, "not an order");
@@ -290,6 +304,9 @@ Result<Report> decodeReport(std::string_view bytes) {
   Report report;
   switch (static_cast<Kind>(readKind(in))) {
     case Kind::ready:
+      break;
+    case Kind::spare:
+      report = SpareReport{in.number<std::uint64_t>()};
       break;
     case Kind::started:
       report = readStarted(in);
@@ -307,7 +324,7 @@ Result<Report> decodeReport(std::string_view bytes) {
 }
 
 Result<LaunchFds> sortLaunchFds(const LaunchOrder& order, std::vector<sys::UniqueFd> fds) {
-  const std::size_t wanted = 4 + (order.unifiedCgroup ? 2U : 0U) + order.cgroupTasks + order.mounts.size();
+  const std::size_t wanted = 2 + (order.unifiedCgroup ? 2U : 0U) + order.mounts.size();
   if (fds.size() != wanted) {
     return fail(Stage::spawner, Reason::protocol,
                 std::to_string(fds.size()) + " descriptors came, not " + std::to_string(wanted));
@@ -316,13 +333,10 @@ Result<LaunchFds> sortLaunchFds(const LaunchOrder& order, std::vector<sys::Uniqu
   LaunchFds sorted;
   sorted.executable = std::move(*next++);
   sorted.sandbox = sys::PidFd(next++->release());
-  sorted.out = std::move(*next++);
-  sorted.err = std::move(*next++);
   if (order.unifiedCgroup) {
     sorted.cgroupFolder = std::move(*next++);
     sorted.cgroupProcs = std::move(*next++);
   }
-  for (std::uint32_t i = 0; i < order.cgroupTasks; ++i) sorted.cgroupTasks.push_back(std::move(*next++));
   while (next != fds.end()) sorted.mounts.push_back(std::move(*next++));
   return sorted;
 }

@@ -1,5 +1,8 @@
-// What daemon and spawner say to each other: orders one way, reports the other, each one message. Used by
-// both programs; knows neither Asio nor the configuration. Decoding validates everything, in both directions.
+// What the daemon and the spawner with its processes say to each other, each one message. Used by both
+// programs; knows neither Asio nor the configuration. Decoding validates everything, in both directions.
+//
+//   daemon <-> spawner   orders and reports
+//   daemon  -> spare     one LaunchOrder, then one byte with the descriptors of the entry
 #pragma once
 
 #include "base/error.hpp"
@@ -42,7 +45,6 @@ struct ProcessLimit {
 
 /// One launch, ready to be done without further thought.
 struct LaunchOrder {
-  std::uint64_t id = 0;
   std::vector<std::string> argv;        // argv[0] included
   std::vector<std::string> healthArgv;  // empty: no health check
   std::vector<std::string> env;         // NAME=VALUE
@@ -64,32 +66,46 @@ struct LaunchOrder {
   gid_t rootGid = 0;
   std::vector<RootFile> files;
   std::vector<MountTarget> mounts;
-  bool unifiedCgroup = false;     // the leaf's folder and its cgroup.procs on v2 are among the descriptors
-  std::uint32_t cgroupTasks = 0;  // "tasks" files of the v1 leaves among the descriptors
+  bool unifiedCgroup = false;  // the leaf's folder and its cgroup.procs on v2 are among the descriptors
 };
 
 /// The descriptors of a launch, in the order in which they travel.
 struct LaunchFds {
   sys::UniqueFd executable;
-  sys::PidFd sandbox;  // the pause process
-  sys::UniqueFd out;   // FIFOs, opened for reading and writing
-  sys::UniqueFd err;
+  sys::PidFd sandbox;          // the pause process
   sys::UniqueFd cgroupFolder;  // v2 only, with its cgroup.procs
   sys::UniqueFd cgroupProcs;
-  std::vector<sys::UniqueFd> cgroupTasks;
   std::vector<sys::UniqueFd> mounts;  // detached, one for each MountTarget
 
   [[nodiscard]] std::vector<int> numbers(const LaunchOrder& order) const;
 };
 
+/// What goes straight to the new process while it builds its root, since it takes the daemon as long to make:
+/// one byte, with these descriptors in this order.
+struct EntryFds {
+  sys::UniqueFd out;  // FIFOs, opened for reading and writing
+  sys::UniqueFd err;
+  std::vector<sys::UniqueFd> tasks;  // the file of that name of each cgroup that it enters on v1
+
+  [[nodiscard]] std::vector<int> numbers() const;
+};
+inline constexpr char kEntry = 'E';
+inline constexpr std::size_t kMaxEntryFds = 2 + 32;
+
+/// A launch needs a spare and none is at hand.
+struct SpareOrder {};
 /// Kill it, whatever it is doing. Unknown ids are ignored: it may have ended just now.
 struct AbortOrder {
   std::uint64_t id = 0;
 };
-using Order = std::variant<LaunchOrder, AbortOrder>;
+using Order = std::variant<SpareOrder, AbortOrder>;
 
 /// The spawner's first message: it is set up.
 struct ReadyReport {};
+/// A spare is there. Comes with the socket that gives it its order; the launch is going to have its id.
+struct SpareReport {
+  std::uint64_t id = 0;
+};
 /// execveat happened. Comes with the pidfd.
 struct StartedReport {
   std::uint64_t id = 0;
@@ -100,7 +116,7 @@ struct StartedReport {
 };
 /// Nothing runs; every process of the launch is gone.
 struct FailedReport {
-  std::uint64_t id = 0;  // 0: the spawner's own set-up
+  std::uint64_t id = 0;  // 0: the spawner's own set-up, and a spare that could not be made
   Stage stage = Stage::spawner;
   Reason reason = Reason::system;
   int errnum = 0;
@@ -112,13 +128,15 @@ struct ExitedReport {
   bool signaled = false;
   int value = 0;  // exit code or signal number
 };
-using Report = std::variant<ReadyReport, StartedReport, FailedReport, ExitedReport>;
+using Report = std::variant<ReadyReport, SpareReport, StartedReport, FailedReport, ExitedReport>;
 
 /// Reason too_large where it would not fit one message.
+Result<std::string> encode(const LaunchOrder& order);
 Result<std::string> encode(const Order& order);
 Result<std::string> encode(const Report& report);
 
 /// Reason protocol for anything but a whole, valid message of this version.
+Result<LaunchOrder> decodeLaunch(std::string_view bytes);
 Result<Order> decodeOrder(std::string_view bytes);
 Result<Report> decodeReport(std::string_view bytes);
 

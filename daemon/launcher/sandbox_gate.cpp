@@ -20,14 +20,9 @@ tl::unexpected<Error> sandboxGone(const cri::SandboxStatus& status) {
       "pause process " + std::to_string(status.pausePid) + " of sandbox " + status.sandbox.id + " is gone");
 }
 
-Result<bool> sharedWithHost(pid_t pause, const char* kind) {
+Result<bool> sharedWithHost(pid_t pause, const char* kind, const HostNamespaces& host) {
   FB_TRY(const auto theirs, sys::namespaceOf(Stage::sandbox, pause, kind));
-  FB_TRY(const auto ours, sys::namespaceOf(Stage::sandbox, ::getpid(), kind));
-  if (theirs == ours) return true;
-  // Under the DaemonSet our own may differ from the node's. Some machines let nobody look at process 1.
-  const auto nodes = sys::namespaceOf(Stage::sandbox, 1, kind);
-  if (!nodes && nodes.error().reason != Reason::not_permitted) return tl::unexpected<Error>(nodes.error());
-  return nodes && theirs == *nodes;
+  return host.contain(kind, theirs);
 }
 
 tl::unexpected<Error> onHost(const cri::SandboxStatus& status, const char* kind) {
@@ -38,7 +33,8 @@ tl::unexpected<Error> onHost(const cri::SandboxStatus& status, const char* kind)
 using cri::NamespaceMode;
 
 /// By the runtime's word first, then by what is: either alone might err.
-Result<> checkNamespaces(const cri::SandboxStatus& status, const config::LauncherSettings& settings) {
+Result<> checkNamespaces(const cri::SandboxStatus& status, const config::LauncherSettings& settings,
+                         const HostNamespaces& host) {
   const bool hostNetwork = status.network == NamespaceMode::node;
   const bool hostIpc = status.ipc == NamespaceMode::node;
   const bool hostPid = status.pid == NamespaceMode::node;
@@ -50,12 +46,12 @@ Result<> checkNamespaces(const cri::SandboxStatus& status, const config::Launche
     bool hosts;  // the pod asked for the host's
   };
   for (const auto& one : {Namespace{"net", hostNetwork}, {"uts", hostNetwork}, {"ipc", hostIpc}}) {
-    FB_TRY(const bool shared, sharedWithHost(status.pausePid, one.kind));
+    FB_TRY(const bool shared, sharedWithHost(status.pausePid, one.kind, host));
     if (shared && !one.hosts) return onHost(status, one.kind);
   }
   // Only where it is going to be joined: else the fallback gets one of its own.
   if (status.pid == NamespaceMode::pod) {
-    FB_TRY(const bool shared, sharedWithHost(status.pausePid, "pid"));
+    FB_TRY(const bool shared, sharedWithHost(status.pausePid, "pid", host));
     if (shared) return onHost(status, "pid");
   }
   return {};
@@ -80,8 +76,8 @@ bool inCgroupOf(const cri::SandboxStatus& status) {
   });
 }
 
-Result<std::optional<SandboxUsers>> usersOf(const cri::SandboxStatus& status) {
-  FB_TRY(const bool same, sharedWithHost(status.pausePid, "user"));
+Result<std::optional<SandboxUsers>> usersOf(const cri::SandboxStatus& status, const HostNamespaces& host) {
+  FB_TRY(const bool same, sharedWithHost(status.pausePid, "user", host));
   if (same) return std::optional<SandboxUsers>();
   SandboxUsers users;
   FB_TRY(users.users, sys::openNamespace(Stage::sandbox, status.pausePid, "user"));
@@ -92,7 +88,26 @@ Result<std::optional<SandboxUsers>> usersOf(const cri::SandboxStatus& status) {
 
 }  // namespace
 
-Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::LauncherSettings& settings) {
+Result<HostNamespaces> HostNamespaces::read() {
+  HostNamespaces host;
+  for (const char* kind : {"net", "uts", "ipc", "pid", "user"}) {
+    FB_TRY(const auto ours, sys::namespaceOf(Stage::sandbox, ::getpid(), kind));
+    host.all_.emplace(kind, ours);
+    // Some machines let nobody look at process 1.
+    const auto nodes = sys::namespaceOf(Stage::sandbox, 1, kind);
+    if (!nodes && nodes.error().reason != Reason::not_permitted) return tl::unexpected<Error>(nodes.error());
+    if (nodes) host.all_.emplace(kind, *nodes);
+  }
+  return host;
+}
+
+bool HostNamespaces::contain(std::string_view kind, const sys::NamespaceId& other) const {
+  const auto [first, last] = all_.equal_range(kind);
+  return std::any_of(first, last, [&](const auto& one) { return one.second == other; });
+}
+
+Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::LauncherSettings& settings,
+                                const HostNamespaces& host) {
   if (status.pausePid <= 1) return sandboxGone(status);
   OpenSandbox sandbox;
   auto process = sys::openPidFd(Stage::sandbox, status.pausePid);
@@ -100,8 +115,8 @@ Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::
     if (process.error().reason == Reason::not_found) return sandboxGone(status);
     return tl::unexpected<Error>(process.error());
   }
-  const auto checked = checkNamespaces(status, settings);
-  auto users = usersOf(status);
+  const auto checked = checkNamespaces(status, settings, host);
+  auto users = usersOf(status, host);
   sandbox.named = inCgroupOf(status);
   // Still running: the number was its own all the time, and what was read under it is true.
   if (!sys::isRunning(*process)) return sandboxGone(status);

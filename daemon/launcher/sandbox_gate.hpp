@@ -8,7 +8,11 @@
 #include "sys/fd.hpp"
 #include "sys/process.hpp"
 
+#include <functional>
+#include <map>
 #include <optional>
+#include <string>
+#include <string_view>
 
 namespace fallbackd::launcher {
 
@@ -29,10 +33,24 @@ struct OpenSandbox {
   std::optional<SandboxUsers> users;
 };
 
-/// Opens the pause process and compares its namespaces with the host's (those of process 1 and our own).
+/// Our own namespaces, and those of process 1: under the DaemonSet they may differ. Both live as long as we
+/// do.
+class HostNamespaces {
+ public:
+  /// Stage sandbox.
+  static Result<HostNamespaces> read();
+  /// `kind` as in /proc/PID/ns.
+  [[nodiscard]] bool contain(std::string_view kind, const sys::NamespaceId& other) const;
+
+ private:
+  std::multimap<std::string, sys::NamespaceId, std::less<>> all_;
+};
+
+/// Opens the pause process and compares its namespaces with the host's.
 /// Stage sandbox; sandbox_gone where it runs no more, host_namespace where joining would mean to be on the
 /// host: network (and with it the host name), PID and IPC only with the setting that allows it and for a pod
 /// that asked for it.
-Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::LauncherSettings& settings);
+Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::LauncherSettings& settings,
+                                const HostNamespaces& host);
 
 }  // namespace fallbackd::launcher

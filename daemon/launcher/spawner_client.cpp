@@ -7,6 +7,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <deque>
 #include <map>
 #include <poll.h>
 #include <spawn.h>
@@ -35,6 +36,20 @@ constexpr auto kRespawnLimit = 2s;  // how long a launch waits for a new spawner
 constexpr auto kFirstRestartPause = 1ms;
 constexpr auto kLastRestartPause = 1s;
 constexpr auto kHealthyAge = 5s;  // a spawner that lived this long is replaced at once
+
+/// A process that waits for an order; see spawner/spare.hpp.
+struct Spare {
+  std::uint64_t id = 0;
+  sys::UniqueFd orders;
+};
+
+/// A launch that waits for a spare.
+struct SpareQuestion {
+  explicit SpareQuestion(const asio::any_io_executor& owner)
+      : answered(owner, asio::steady_timer::time_point::max()) {}
+  std::optional<Result<Spare>> answer;
+  asio::steady_timer answered;  // cancelled when the answer is there
+};
 
 Stamp stampOf(std::int64_t monotonicNs) {
   return Stamp(std::chrono::nanoseconds(monotonicNs));
@@ -94,14 +109,13 @@ std::string defaultSpawnerProgram() {
   return self.substr(0, self.rfind('/') + 1) + "fallbackd-spawner";
 }
 
-struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State> {
-  struct Pending {
-    explicit Pending(const asio::any_io_executor& owner)
-        : done(owner, asio::steady_timer::time_point::max()) {}
-    std::optional<Result<StartedProcess>> outcome;
-    asio::steady_timer done;  // cancelled when the outcome is there
-  };
+struct SpawnerClient::Pending {
+  explicit Pending(const asio::any_io_executor& owner) : done(owner, asio::steady_timer::time_point::max()) {}
+  std::optional<Result<StartedProcess>> outcome;
+  asio::steady_timer done;  // cancelled when the outcome is there
+};
 
+struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State> {
   State(asio::any_io_executor owner, std::string file)
       : executor(std::move(owner)),
         program(std::move(file)),
@@ -115,7 +129,9 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   void endSpawner();
   void closeSocket();
   void dispatch(sys::Message message);
+  void take(const SpareReport& report, std::vector<sys::UniqueFd>& fds);
   void take(const StartedReport& report, std::vector<sys::UniqueFd>& fds);
+  void giveSpare(Result<Spare> spare);
   void take(const FailedReport& report);
   void take(const ExitedReport& report);
   void answer(std::uint64_t id, Result<StartedProcess> outcome);
@@ -124,6 +140,8 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
 
   static asio::awaitable<void> serve(std::shared_ptr<State> self);
   asio::awaitable<void> readReports();
+  asio::awaitable<Result<Spare>> takeSpare();
+  asio::awaitable<Result<>> askForSpare();
   static asio::awaitable<void> awaitSpawner(std::shared_ptr<State> self);
 
   asio::any_io_executor executor;
@@ -134,7 +152,8 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   pid_t pid = -1;
   Stamp startedAt;
   unsigned restarts = 0;
-  std::uint64_t nextId = 1;
+  std::vector<Spare> spares;                         // at hand
+  std::deque<std::shared_ptr<SpareQuestion>> asked;  // those who wait for one
   std::map<std::uint64_t, std::shared_ptr<Pending>> pending;
   std::map<std::uint64_t, std::shared_ptr<ExitNotice>> running;
 };
@@ -184,13 +203,33 @@ void SpawnerClient::State::endSpawner() {
 void SpawnerClient::State::dispatch(sys::Message message) {
   const auto report = decodeReport(message.bytes);
   if (!report) return;  // it is our own build: whoever waits has a time limit
-  if (const auto* started = std::get_if<StartedReport>(&*report)) {
+  if (const auto* spare = std::get_if<SpareReport>(&*report)) {
+    take(*spare, message.fds);
+  } else if (const auto* started = std::get_if<StartedReport>(&*report)) {
     take(*started, message.fds);
   } else if (const auto* failed = std::get_if<FailedReport>(&*report)) {
     take(*failed);
   } else if (const auto* exited = std::get_if<ExitedReport>(&*report)) {
     take(*exited);
   }
+}
+
+void SpawnerClient::State::take(const SpareReport& report, std::vector<sys::UniqueFd>& fds) {
+  if (fds.size() != 1) return;
+  giveSpare(Spare{report.id, std::move(fds.front())});
+}
+
+/// To who waits longest; who was cancelled meanwhile does not any more.
+void SpawnerClient::State::giveSpare(Result<Spare> spare) {
+  while (!asked.empty()) {
+    const auto question = std::move(asked.front());
+    asked.pop_front();
+    if (question.use_count() == 1) continue;
+    question->answer = std::move(spare);
+    question->answered.cancel();
+    return;
+  }
+  if (spare) spares.push_back(std::move(*spare));
 }
 
 void SpawnerClient::State::take(const StartedReport& report, std::vector<sys::UniqueFd>& fds) {
@@ -211,7 +250,10 @@ void SpawnerClient::State::take(const StartedReport& report, std::vector<sys::Un
 }
 
 void SpawnerClient::State::take(const FailedReport& report) {
-  answer(report.id, fail(report.stage, report.reason, report.text, report.errnum));
+  const auto failure = fail(report.stage, report.reason, report.text, report.errnum);
+  if (report.id == 0) return giveSpare(failure);
+  std::erase_if(spares, [&](const Spare& spare) { return spare.id == report.id; });
+  answer(report.id, failure);
 }
 
 void SpawnerClient::State::take(const ExitedReport& report) {
@@ -234,6 +276,8 @@ void SpawnerClient::State::answer(std::uint64_t id, Result<StartedProcess> outco
 }
 
 void SpawnerClient::State::abandonAll(const std::string& why) {
+  spares.clear();
+  while (!asked.empty()) giveSpare(fail(Stage::spawner, Reason::spawner_gone, why));
   while (!pending.empty()) answer(pending.begin()->first, fail(Stage::spawner, Reason::spawner_gone, why));
   for (const auto& [id, notice] : running) {
     notice->lost = true;
@@ -322,45 +366,93 @@ pid_t SpawnerClient::pid() const {
   return state_->pid;
 }
 
-asio::awaitable<Result<StartedProcess>> SpawnerClient::launch(LaunchOrder order, LaunchFds fds) {
-  const auto state = state_;
-  order.id = state->nextId++;
-  const auto id = order.id;
-  const auto numbers = fds.numbers(order);
-  const Order wrapped(std::move(order));
-  FB_CO_TRY(const auto bytes, encode(wrapped));
-  const auto giveUpAt = Monotonic::now() + kRespawnLimit;
+asio::awaitable<Result<>> SpawnerClient::State::askForSpare() {
+  FB_CO_TRY(const auto bytes, encode(Order(SpareOrder{})));
+  for (;;) {
+    const auto sent = sys::sendMessage(socket, bytes, {}, true);
+    if (sent || sent.error().reason != Reason::unavailable) co_return sent;
+    asio::posix::stream_descriptor watched(executor, ::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+    co_await watched.async_wait(asio::posix::stream_descriptor::wait_write, asio::use_awaitable);
+    if (!socket) co_return fail(Stage::spawner, Reason::spawner_gone, "ask for a process");
+  }
+}
 
+asio::awaitable<Result<Spare>> SpawnerClient::State::takeSpare() {
+  if (!spares.empty()) {
+    auto spare = std::move(spares.back());
+    spares.pop_back();
+    co_return spare;
+  }
+  const auto sent = co_await askForSpare();
+  if (!sent) co_return tl::unexpected<Error>(sent.error());
+  const auto question = std::make_shared<SpareQuestion>(executor);
+  asked.push_back(question);
+  while (!question->answer) {
+    boost::system::error_code ignored;
+    co_await question->answered.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  co_return std::move(*question->answer);
+}
+
+asio::awaitable<Result<BegunLaunch>> SpawnerClient::begin(LaunchOrder order, LaunchFds fds) {
+  const auto state = state_;
+  FB_CO_TRY(const auto bytes, encode(order));
+  const auto numbers = fds.numbers(order);
+  const auto giveUpAt = Monotonic::now() + kRespawnLimit;
   for (;;) {
     co_await State::awaitSpawner(state);
     if (!state->socket) co_return fail(Stage::spawner, Reason::spawner_gone, "no spawner runs at present");
-    const auto sent = sys::sendMessage(state->socket, bytes, numbers, true);
-    if (sent) break;
-    if (sent.error().reason == Reason::spawner_gone && Monotonic::now() < giveUpAt) {
-      // Not noticed by the reader yet; the order went nowhere, so the next spawner can have it.
-      state->closeSocket();
-      continue;
+    auto spare = co_await state->takeSpare();
+    const auto sent =
+        spare ? sys::sendMessage(spare->orders, bytes, numbers, true) : tl::unexpected<Error>(spare.error());
+    if (sent) {
+      auto pending = std::make_shared<Pending>(state->executor);
+      state->pending.emplace(spare->id, pending);
+      co_return BegunLaunch(state, std::move(pending), spare->id, std::move(spare->orders));
     }
-    if (sent.error().reason != Reason::unavailable) co_return tl::unexpected<Error>(sent.error());
-    asio::posix::stream_descriptor watched(state->executor, ::fcntl(state->socket.get(), F_DUPFD_CLOEXEC, 0));
-    co_await watched.async_wait(asio::posix::stream_descriptor::wait_write, asio::use_awaitable);
+    // Spare or spawner are gone, and the order went nowhere: the next one can have it.
+    if (sent.error().reason != Reason::spawner_gone || Monotonic::now() >= giveUpAt) {
+      co_return tl::unexpected<Error>(sent.error());
+    }
+    if (!spare) state->closeSocket();  // not noticed by the reader yet
   }
+}
 
-  const auto waiting = std::make_shared<State::Pending>(state->executor);
-  state->pending.emplace(id, waiting);
-  // Leaving early, by cancellation, ends what was begun.
-  struct Guard {
-    State& state;
-    std::uint64_t id;
-    ~Guard() {
-      if (state.pending.erase(id) != 0) state.abort(id);
-    }
-  } guard{*state, id};
-  while (!waiting->outcome) {
+asio::awaitable<Result<StartedProcess>> SpawnerClient::finish(BegunLaunch launch, EntryFds fds) {
+  const auto sent = sys::sendMessage(launch.orders_, std::span(&kEntry, 1), fds.numbers(), true);
+  // A process that is gone cannot take it; why is told by the outcome.
+  if (!sent && sent.error().reason != Reason::spawner_gone) co_return tl::unexpected<Error>(sent.error());
+  fds = EntryFds{};
+  while (!launch.pending_->outcome) {
     boost::system::error_code ignored;
-    co_await waiting->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    co_await launch.pending_->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
-  co_return std::move(*waiting->outcome);
+  co_return std::move(*launch.pending_->outcome);
+}
+
+BegunLaunch::BegunLaunch(std::shared_ptr<SpawnerClient::State> state,
+                         std::shared_ptr<SpawnerClient::Pending> pending, std::uint64_t id,
+                         sys::UniqueFd orders)
+    : state_(std::move(state)), pending_(std::move(pending)), id_(id), orders_(std::move(orders)) {}
+
+BegunLaunch& BegunLaunch::operator=(BegunLaunch&& other) noexcept {
+  abort();
+  state_ = std::move(other.state_);
+  pending_ = std::move(other.pending_);
+  id_ = other.id_;
+  orders_ = std::move(other.orders_);
+  return *this;
+}
+
+void BegunLaunch::abort() {
+  if (state_ == nullptr) return;
+  // Another spawner counts from one again.
+  const auto found = state_->pending.find(id_);
+  if (found != state_->pending.end() && found->second == pending_) {
+    state_->pending.erase(found);
+    state_->abort(id_);
+  }
+  state_.reset();
 }
 
 }  // namespace fallbackd::launcher

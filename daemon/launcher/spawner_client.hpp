@@ -37,6 +37,9 @@ struct StartedProcess {
   std::shared_ptr<ExitNotice> exit;
 };
 
+/// A launch that waits for its entry; destroyed before it came to its end, it is aborted.
+class BegunLaunch;
+
 class SpawnerClient {
  public:
   SpawnerClient(boost::asio::any_io_executor executor, std::string program);
@@ -47,9 +50,13 @@ class SpawnerClient {
   /// Starts the spawner and waits until it is set up. Blocks, at most some seconds.
   Result<> start();
 
-  /// Ends when the binary was executed or the launch failed; reason spawner_gone where the spawner died
-  /// meanwhile. Cancelled: the launch is aborted, and what it started killed.
-  boost::asio::awaitable<Result<StartedProcess>> launch(LaunchOrder order, LaunchFds fds);
+  /// Has a process made that builds its root and waits for its entry. Ends when the order was given; what
+  /// becomes of it, finish() tells.
+  boost::asio::awaitable<Result<BegunLaunch>> begin(LaunchOrder order, LaunchFds fds);
+
+  /// Gives the process its entry. Ends when the binary was executed or the launch failed; reason spawner_gone
+  /// where the spawner died meanwhile. Cancelled: what was started is killed.
+  boost::asio::awaitable<Result<StartedProcess>> finish(BegunLaunch launch, EntryFds fds);
 
   /// How often a spawner died and another was started.
   [[nodiscard]] unsigned restarts() const;
@@ -57,9 +64,30 @@ class SpawnerClient {
   [[nodiscard]] pid_t pid() const;
 
  private:
+  friend class BegunLaunch;
   struct State;
+  struct Pending;
   std::shared_ptr<State> state_;  // shared with the coroutines
   TaskGroup tasks_;
+};
+
+class BegunLaunch {
+ public:
+  BegunLaunch() = default;
+  BegunLaunch(BegunLaunch&& other) noexcept = default;
+  BegunLaunch& operator=(BegunLaunch&& other) noexcept;
+  ~BegunLaunch() { abort(); }
+
+ private:
+  friend class SpawnerClient;
+  BegunLaunch(std::shared_ptr<SpawnerClient::State> state, std::shared_ptr<SpawnerClient::Pending> pending,
+              std::uint64_t id, sys::UniqueFd orders);
+  void abort();
+
+  std::shared_ptr<SpawnerClient::State> state_;  // empty: moved from, or never begun
+  std::shared_ptr<SpawnerClient::Pending> pending_;
+  std::uint64_t id_ = 0;
+  sys::UniqueFd orders_;
 };
 
 /// The spawner's program beside our own.

@@ -1,6 +1,7 @@
 #include "sys/message_socket.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -95,6 +96,35 @@ Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
     return fail(Stage::spawner, Reason::protocol, "a message was cut");
   }
   return message;
+}
+
+int receiveDescriptors(int socket, char expected, std::span<int> fds) {
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) std::array<char, kControlBytes> control{};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  ssize_t got = -1;
+  do {
+    got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return -1;
+  if (got == 0) {
+    errno = ECONNRESET;
+    return -1;
+  }
+  const cmsghdr* rights = CMSG_FIRSTHDR(&header);
+  const std::size_t bytes = rights == nullptr ? 0 : rights->cmsg_len - CMSG_LEN(0);
+  if (byte != expected || rights == nullptr || rights->cmsg_type != SCM_RIGHTS || bytes > fds.size_bytes() ||
+      (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    errno = EPROTO;
+    return -1;
+  }
+  std::memcpy(fds.data(), CMSG_DATA(rights), bytes);
+  return static_cast<int>(bytes / sizeof(int));
 }
 
 }  // namespace fallbackd::sys

@@ -32,4 +32,9 @@ Result<> sendMessage(const UniqueFd& socket, std::span<const char> bytes, std::s
 /// there, protocol where it was cut.
 Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait);
 
+/// Waits for one message of one byte with at most so many descriptors, each CLOEXEC; for processes that must
+/// not allocate. Their number, or -1 with errno: ECONNRESET where the other side is gone, EPROTO where it is
+/// another message, whose descriptors are left open: for who ends then.
+int receiveDescriptors(int socket, char expected, std::span<int> fds);
+
 }  // namespace fallbackd::sys

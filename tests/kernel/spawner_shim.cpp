@@ -41,9 +41,9 @@ long __wrap_fallbackd_clone_sharing(clone_args* arguments, void (*entry)(void*),
   inChild = true;
   say("shim: strict\n");
 #endif
-  const long pid = __real_fallbackd_clone_sharing(arguments, entry, argument);
+  const long failed = __real_fallbackd_clone_sharing(arguments, entry, argument);
   inChild = false;
-  return pid;
+  return failed;
 }
 
 #ifdef SHIM_LOST_CWD

@@ -89,6 +89,19 @@ TEST_F(SpawnerProcess, AFailedLaunchLeavesNoProcess) {
   EXPECT_EQ(children(1).size(), 1U);
 }
 
+/// The new process builds its root while the daemon makes the rest: where that fails, it is there already.
+TEST_F(SpawnerProcess, AProcessThatGetsNoEntryEnds) {
+  const auto before = children(1);
+  auto wanted = request({"wait"});
+  wanted.sandbox.logDirectory = "/dev/null";  // no folder
+  const std::string leaf = sandbox->cgroups().front() + "/fallback-" + wanted.workload.match.container;
+  const auto process = launch(std::move(wanted));
+  ASSERT_FALSE(process);
+  EXPECT_EQ(process.error().stage, Stage::logs) << process.error().message();
+  EXPECT_EQ(children(1, before).size(), 1U) << "the used spare, or the process, is still there";
+  EXPECT_FALSE(std::filesystem::exists(leaf));
+}
+
 TEST_F(SpawnerProcess, LaunchInFlightFailsAndLeavesNothing) {
   auto wanted = request({"wait"});
   wanted.workload.healthCheck.args = {"--health-check=hang"};

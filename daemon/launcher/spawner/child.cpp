@@ -1,8 +1,10 @@
 #include "launcher/spawner/child.hpp"
 
 #include "launcher/spawner/tell.hpp"
+#include "sys/message_socket.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
@@ -22,6 +24,10 @@ constexpr int kExecutable = 3;
 constexpr int kReport = 4;
 constexpr int kSandbox = 5;  // closed as soon as it was joined
 constexpr int kFirstToClose = 6;
+// In the entry.
+constexpr std::size_t kOut = 0;
+constexpr std::size_t kErr = 1;
+constexpr std::size_t kFirstTasks = 2;
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> all;
@@ -47,19 +53,33 @@ void dieWithSpawner(const ChildPlan& plan) {
   report(plan, born);
 }
 
-bool joinByWriting(const sys::UniqueFd& file) {
-  return ::write(file.get(), "0", 1) == 1;
+bool joinByWriting(int file) {
+  return ::write(file, "0", 1) == 1;
 }
 
 /// First of all, so that whoever empties the leaf finds this process.
-void joinCgroup(const ChildPlan& plan) {
-  if (plan.order.unifiedCgroup && !plan.inUnifiedCgroup && !joinByWriting(plan.fds.cgroupProcs)) {
+void joinUnifiedCgroup(const ChildPlan& plan) {
+  if (plan.order.unifiedCgroup && !plan.inUnifiedCgroup && !joinByWriting(plan.fds.cgroupProcs.get())) {
     giveUp(plan, Step::join_cgroup);
   }
+}
+
+/// Waits for what the daemon makes meanwhile. Without it nobody wants this process any more, and who is to
+/// know that does: the daemon closed its end or ended, and the spawner sees the end of this process.
+void takeEntry(ChildPlan& plan) {
+  const int count = sys::receiveDescriptors(plan.orders, kEntry, plan.entry);
+  if (count < 0 && errno == ECONNRESET) ::_exit(1);
+  if (count >= 0 && count < static_cast<int>(kFirstTasks)) errno = EPROTO;
+  if (count < static_cast<int>(kFirstTasks)) giveUp(plan, Step::take_entry);
+  plan.entries = static_cast<std::size_t>(count);
+}
+
+/// Before anything that is not ours runs in this process.
+void joinLegacyCgroups(const ChildPlan& plan) {
   // "0" to "tasks" moves the calling thread, our only one. Any other way in (a pid, cgroup.procs) makes the
   // kernel wait for an RCU grace period: 10 to 20 ms were measured, against 20 us.
-  for (const auto& tasks : plan.fds.cgroupTasks) {
-    if (!joinByWriting(tasks)) giveUp(plan, Step::join_cgroup);
+  for (std::size_t i = kFirstTasks; i < plan.entries; ++i) {
+    if (!joinByWriting(plan.entry[i])) giveUp(plan, Step::join_cgroup);
   }
   if (::unshare(CLONE_NEWCGROUP) != 0) giveUp(plan, Step::cgroup_namespace);
 }
@@ -67,8 +87,8 @@ void joinCgroup(const ChildPlan& plan) {
 /// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no other.
 void arrangeFds(ChildPlan& plan) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(plan.fds.out.get(), STDOUT_FILENO) < 0 ||
-      ::dup2(plan.fds.err.get(), STDERR_FILENO) < 0) {
+  if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(plan.entry[kOut], STDOUT_FILENO) < 0 ||
+      ::dup2(plan.entry[kErr], STDERR_FILENO) < 0) {
     giveUp(plan, Step::stdio);
   }
   // By way of numbers above all places, since any of them may stand where another is to go.
@@ -161,7 +181,7 @@ std::string_view ChildPlan::objectOf(Step step, int index) const {
   }
 }
 
-void report(const ChildPlan& plan, ChildReport report) {
+void report(const ChildPlan& plan, const ChildReport& report) {
   tell(plan.reports, report);
 }
 
@@ -171,19 +191,23 @@ void giveUp(const ChildPlan& plan, Step step, int object) {
 
 void runChild(ChildPlan& plan) {
   dieWithSpawner(plan);
-  joinCgroup(plan);
+  joinUnifiedCgroup(plan);
   buildRoot(plan);
+  takeEntry(plan);
+  joinLegacyCgroups(plan);
   arrangeFds(plan);
   leaveDaemon(plan);
   joinSandbox(plan);
   becomeUser(plan);
-  report(plan, {ChildReport::Kind::prepared});
+  ChildReport last;
+  last.kind = ChildReport::Kind::executing;
+  last.preparedNs = monotonicNs();
   // The filter costs the kernel more than a process: where it may be, there is one for both.
   if (plan.order.filterLetsWait) loadFilter(plan);
   if (!plan.order.healthArgv.empty()) checkHealth(plan);
-  report(plan, {ChildReport::Kind::health_checked});
+  last.healthCheckedNs = monotonicNs();
   // Before the filter, which may deny the call that tells it; a failure from here on is told all the same.
-  report(plan, {ChildReport::Kind::executing});
+  report(plan, last);
   if (!plan.order.filterLetsWait) loadFilter(plan);
   ::syscall(SYS_execveat, kExecutable, "", plan.argv.data(), plan.env.data(), AT_EMPTY_PATH);
   giveUp(plan, Step::exec);

@@ -1,5 +1,5 @@
 // The new process from clone to execveat. Everything it needs is prepared before the clone; from then on it
-// shares the spare's memory, allocates nothing, takes no lock and calls the kernel only.
+// works in the spare's memory, allocates nothing, takes no lock and calls the kernel only.
 #pragma once
 
 #include "launcher/protocol.hpp"
@@ -12,7 +12,7 @@
 
 namespace fallbackd::launcher {
 
-/// Made in the spare, which waits while the child works on it.
+/// Made in the spare, for the child that is cloned from it.
 struct ChildPlan {
   /// `limits`: those of every fallback; the order's own replace them.
   ChildPlan(LaunchOrder order, LaunchFds fds, const std::vector<ProcessLimit>& limits);
@@ -30,8 +30,11 @@ struct ChildPlan {
   std::vector<char*> argv;
   std::vector<char*> healthArgv;
   std::vector<char*> env;
+  std::array<int, kMaxEntryFds> entry{};  // the numbers of EntryFds, in their order, when they came
+  std::size_t entries = 0;
   bool inUnifiedCgroup = false;  // clone put it there already
   pid_t pid = 0;                 // the child's, as the spawner sees it; set by clone
+  int orders = -1;               // the socket that the order came by, and that the entry is going to
   int reports = -1;              // the write end of the pipe
 
   /// Which object a report speaks of, for the message.
@@ -68,9 +71,9 @@ inline constexpr std::array kReadOnly{"proc/bus", "proc/fs", "proc/irq", "proc/s
 
 /// Writes a failure with errno as it is now and ends the process.
 [[noreturn]] void giveUp(const ChildPlan& plan, Step step, int object = -1);
-void report(const ChildPlan& plan, ChildReport report);
+void report(const ChildPlan& plan, const ChildReport& report);
 
-/// The rest of the new root, and into it.
+/// The rest of the new root, which is the process's already.
 void buildRoot(const ChildPlan& plan);
 /// While still root: session, keyring, labels, limits.
 void leaveDaemon(const ChildPlan& plan);

@@ -1,6 +1,7 @@
 // The health check: the same binary with other arguments, as a child of the process that waits to become the
 // binary, with the same root, user and filter.
 #include "launcher/spawner/child.hpp"
+#include "launcher/spawner/tell.hpp"
 
 #include <csignal>
 #include <ctime>
@@ -80,15 +81,12 @@ void endWhatIsLeft(const ChildPlan& plan) {
 
 /// True when it ended in time.
 bool waitFor(int pidfd, std::int64_t timeoutNs) {
-  timespec start{};
-  ::clock_gettime(CLOCK_MONOTONIC, &start);
+  const auto start = monotonicNs();
   for (std::int64_t left = timeoutNs; left > 0;) {
     const timespec patience{left / 1'000'000'000, left % 1'000'000'000};
     pollfd polled{pidfd, POLLIN, 0};
     if (::ppoll(&polled, 1, &patience, nullptr) > 0) return true;
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    left = timeoutNs - ((now.tv_sec - start.tv_sec) * 1'000'000'000LL + (now.tv_nsec - start.tv_nsec));
+    left = timeoutNs - (monotonicNs() - start);
   }
   return false;
 }

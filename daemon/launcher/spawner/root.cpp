@@ -43,6 +43,19 @@ void makeDevices(int reports) {
   }
 }
 
+/// pivot_root(".", ".") puts the old root on top of the new one, from where it is taken off.
+void enterRoot(int reports) {
+  if (::syscall(SYS_pivot_root, ".", ".") != 0) giveUp(reports, Step::pivot);
+  if (::umount2(".", MNT_DETACH) != 0) giveUp(reports, Step::leave_old_root);
+  if (::chdir("/") != 0) giveUp(reports, Step::root_check);
+  char path[PATH_MAX];
+  if (::getcwd(path, sizeof path) == nullptr) giveUp(reports, Step::root_check);
+  if (std::strcmp(path, "/") != 0) {  // "(unreachable)/...": still outside (CVE-2024-21626)
+    errno = EXDEV;
+    giveUp(reports, Step::root_check);
+  }
+}
+
 /// What is root's in the sandbox's user namespace is not root's outside of it.
 void giveOwner(const ChildPlan& plan, const char* path) {
   if (!plan.order.sandboxUsers) return;
@@ -166,19 +179,6 @@ void mountVolumes(const ChildPlan& plan) {
   }
 }
 
-/// pivot_root(".", ".") puts the old root on top of the new one, from where it is taken off.
-void enterRoot(const ChildPlan& plan) {
-  if (::syscall(SYS_pivot_root, ".", ".") != 0) giveUp(plan, Step::pivot);
-  if (::umount2(".", MNT_DETACH) != 0) giveUp(plan, Step::leave_old_root);
-  if (::chdir("/") != 0) giveUp(plan, Step::root_check);
-  char path[PATH_MAX];
-  if (::getcwd(path, sizeof path) == nullptr) giveUp(plan, Step::root_check);
-  if (std::strcmp(path, "/") != 0) {  // "(unreachable)/...": still outside (CVE-2024-21626)
-    errno = EXDEV;
-    giveUp(plan, Step::root_check);
-  }
-}
-
 }  // namespace
 
 void buildBareRoot(int reports) {
@@ -189,6 +189,7 @@ void buildBareRoot(int reports) {
   }
   makeBareFolders(reports);
   makeDevices(reports);
+  enterRoot(reports);
 }
 
 void buildRoot(const ChildPlan& plan) {
@@ -207,7 +208,6 @@ void buildRoot(const ChildPlan& plan) {
   }
   maskProc(plan);
   mountVolumes(plan);
-  enterRoot(plan);
   ::umask(0022);
 }
 

@@ -25,8 +25,8 @@ constexpr std::size_t kUsedBytes = 32 * 1024;  // what a launch without sanitize
 // A spare has one child.
 alignas(64) char childStack[kStackBytes];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
-/// What the spawner has open is not the spare's: with its end of the socket kept here, the daemon would not
-/// notice that the spawner died.
+/// What the spawner has open is not the spare's: with its socket kept here, the daemon would not notice that
+/// the spawner died.
 void closeAllBut(int one, int other) {
   constexpr int kFirst = STDERR_FILENO + 1;
   const auto [low, high] = std::minmax(one, other);
@@ -39,8 +39,10 @@ void inChild(void* plan) {
   runChild(*static_cast<ChildPlan*>(plan));
 }
 
-/// Returns when the child has executed or ended. The spawner is its parent, too.
-void cloneChild(ChildPlan& plan) {
+/// The spawner is its parent, too. What is left of the spare holds the memory until the child has executed or
+/// ended; taking it down would be in the way of the program that starts then, so that the spawner ends it
+/// when there is time.
+[[noreturn]] void becomeChild(ChildPlan& plan) {
   clone_args arguments{};
   arguments.flags = CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CLEAR_SIGHAND;
   arguments.parent_tid = reinterpret_cast<std::uintptr_t>(&plan.pid);
@@ -51,22 +53,21 @@ void cloneChild(ChildPlan& plan) {
     arguments.cgroup = static_cast<std::uint64_t>(plan.fds.cgroupFolder.get());
     plan.inUnifiedCgroup = true;
   }
-  long pid = fallbackd_clone_sharing(&arguments, &inChild, &plan);
-  if (pid < 0 && plan.inUnifiedCgroup) {
+  fallbackd_clone_sharing(&arguments, &inChild, &plan);
+  if (plan.inUnifiedCgroup) {
     // Kernels before 5.7 do not know the flag; others refuse it for some layouts. Moving itself there is
     // left to the child, and tells why where that fails too.
     arguments.flags &= ~static_cast<std::uint64_t>(CLONE_INTO_CGROUP);
     arguments.cgroup = 0;
     plan.inUnifiedCgroup = false;
-    pid = fallbackd_clone_sharing(&arguments, &inChild, &plan);
+    fallbackd_clone_sharing(&arguments, &inChild, &plan);
   }
-  if (pid < 0) giveUp(plan, Step::clone);
+  giveUp(plan, Step::clone);
 }
 
 /// An order as most are, by size.
 LaunchOrder someOrder() {
   LaunchOrder order;
-  order.id = 1;
   order.argv = order.healthArgv = std::vector<std::string>(4, std::string(32, 'a'));
   order.env = std::vector<std::string>(32, "NAME=" + std::string(32, 'v'));
   order.seccomp = std::string(512 * sizeof(sock_filter), '\0');
@@ -75,18 +76,20 @@ LaunchOrder someOrder() {
   return order;
 }
 
-}  // namespace
-
+/// After a fork both sides share each page until one of them writes to it, which then costs a fault and a
+/// copy. Takes an order through all that is done with one, so that this is over when one comes.
 void rehearse() {
-  const auto bytes = encode(Order(someOrder()));
+  const auto bytes = encode(someOrder());
   const auto sockets = sys::makeMessageSockets();
   if (!bytes || !sockets) return;
   const std::array<int, 1> fds{(*sockets)[0].get()};
   if (!sys::sendMessage((*sockets)[0], *bytes, fds, true)) return;
   const auto message = sys::receiveMessage((*sockets)[1], true);
-  auto order = message ? decodeOrder(message->bytes) : fail(Stage::spawner, Reason::internal, "rehearse");
-  if (order) ChildPlan(std::get<LaunchOrder>(std::move(*order)), {}, {});
+  auto order = message ? decodeLaunch(message->bytes) : fail(Stage::spawner, Reason::internal, "rehearse");
+  if (order) ChildPlan(std::move(*order), {}, {});
 }
+
+}  // namespace
 
 void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits) {
   closeAllBut(orders, reports);
@@ -97,25 +100,22 @@ void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits) 
   rehearse();
   std::memset(childStack + kStackBytes - kUsedBytes, 0, kUsedBytes);  // its pages, too
 
-  auto message = sys::receiveMessage(sys::UniqueFd(orders), false);
-  if (!message || message->bytes.empty()) ::_exit(0);  // the spawner is gone
-  auto order = decodeOrder(message->bytes);
-  auto* launch = order ? std::get_if<LaunchOrder>(&*order) : nullptr;
-  auto fds = launch != nullptr ? sortLaunchFds(*launch, std::move(message->fds)) : Result<LaunchFds>();
-  if (launch == nullptr || !fds) {
+  const sys::UniqueFd socket(orders);
+  auto message = sys::receiveMessage(socket, false);
+  if (!message || message->bytes.empty()) ::_exit(0);  // the daemon is gone
+  auto order = decodeLaunch(message->bytes);
+  auto fds = order ? sortLaunchFds(*order, std::move(message->fds)) : Result<LaunchFds>();
+  if (!order || !fds) {
     errno = EPROTO;
     giveUp(reports, Step::take_order);
   }
-  ChildPlan plan(std::move(*launch), std::move(*fds), limits);
+  ChildPlan plan(std::move(*order), std::move(*fds), limits);
+  plan.orders = orders;
   plan.reports = reports;
   if (plan.order.sandboxPids && ::setns(plan.fds.sandbox.get(), CLONE_NEWPID) != 0) {
     giveUp(plan, Step::join_pids);
   }
-  cloneChild(plan);
-  // Taking its memory down would be in the way of the program that starts just now: the spawner ends it when
-  // there is time.
-  ::close(reports);
-  for (;;) ::pause();
+  becomeChild(plan);
 }
 
 }  // namespace fallbackd::launcher

@@ -9,17 +9,12 @@
 
 namespace fallbackd::launcher {
 
-/// Runs in the spare, whose mount namespace is new: `orders` gives it its one order, `reports` is the pipe of
-/// that launch. Ends with a report where it cannot do its part; else it is to be killed when what was cloned
-/// from it has executed or ended, or ends with the spawner.
+/// Runs in the spare, whose mount namespace is new: by `orders` the daemon gives it its one order, `reports`
+/// is the pipe of that launch. Ends with a report where it cannot do its part; else it is to be killed when
+/// what was cloned from it has executed or ended, or ends with the spawner.
 [[noreturn]] void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits);
 
-/// After a fork both sides share each page until one of them writes to it, which then costs a fault and a
-/// copy. Takes an order through all that spawner and spare do with one, so that this is behind them when one
-/// comes.
-void rehearse();
-
-/// The part of it in root.cpp: mounts the new root and makes what does not depend on an order.
+/// The part of it in root.cpp: mounts the new root, makes what does not depend on an order, and enters it.
 void buildBareRoot(int reports);
 
 }  // namespace fallbackd::launcher

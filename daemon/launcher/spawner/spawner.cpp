@@ -3,15 +3,17 @@
 #include "launcher/spawner/own_root.hpp"
 #include "launcher/spawner/spare.hpp"
 #include "launcher/spawner/steps.hpp"
+#include "launcher/spawner/tell.hpp"
+#include "sys/message_socket.hpp"
 
 #include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstring>
-#include <ctime>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <optional>
+#include <span>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -29,12 +31,6 @@ constexpr std::uint64_t kSocketEvent = ~0ULL;
 constexpr std::uint64_t kSignalEvent = 0;
 constexpr int kQuietMs = 20;            // without an event for so long, there is time to make a spare
 constexpr rlim_t kMostFiles = 1 << 20;  // what runtimes give; more makes programs that close all of them slow
-
-std::int64_t monotonicNow() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
-}
 
 /// What was ignored when the daemon was started stays so through every clone and exec, unless set back. By
 /// the bare call: the C library keeps two signals for itself and touches neither.
@@ -86,10 +82,11 @@ Error failureOf(const ChildReport& report) {
 }  // namespace
 
 struct Spawner::Launch {
-  Launch(std::uint64_t given, Spare from) : id(given), spare(std::move(from)) { started.id = id; }
+  explicit Launch(std::uint64_t given) : id(given) { started.id = id; }
 
   std::uint64_t id;
-  Spare spare;    // its pid is 0 when it ended
+  pid_t spare = 0;  // see spare.hpp; 0 when it ended
+  sys::UniqueFd reports;
   pid_t pid = 0;  // the child's, from its birth on
   sys::PidFd process;
   StartedReport started;
@@ -162,24 +159,29 @@ Result<> Spawner::takeOrder(bool& daemonGone) {
     daemonGone = true;
     return {};
   }
-  FB_TRY(auto order, decodeOrder(message.bytes));
+  FB_TRY(const auto order, decodeOrder(message.bytes));
   if (const auto* abortOrder = std::get_if<AbortOrder>(&order)) {
     abort(abortOrder->id);
-    return {};
+  } else if (const auto made = makeSpare(); !made) {
+    sendFailure(0, made.error());
   }
-  const std::uint64_t id = std::get<LaunchOrder>(order).id;
-  if (const auto begun = begin(id, message); !begun) sendFailure(id, begun.error());
   return {};
 }
 
 Result<> Spawner::makeSpare() {
+  wantsSpare_ = false;
   FB_TRY(auto orders, sys::makeMessageSockets());
   std::array<int, 2> ends{-1, -1};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failErrno(Stage::spawner, "make a pipe");
-  sys::UniqueFd reports(ends[0]);
+  auto launch = std::make_unique<Launch>(++lastId_);
+  launch->reports = sys::UniqueFd(ends[0]);
   const sys::UniqueFd writeEnd(ends[1]);
   // Only the reader must not wait: the reports of a launch are far smaller than the pipe.
-  ::fcntl(reports.get(), F_SETFL, O_NONBLOCK);
+  ::fcntl(launch->reports.get(), F_SETFL, O_NONBLOCK);
+  epoll_event event{EPOLLIN, {.u64 = launch->id}};
+  if (::epoll_ctl(events_.get(), EPOLL_CTL_ADD, launch->reports.get(), &event) != 0) {
+    return failErrno(Stage::spawner, "watch a pipe");
+  }
   clone_args arguments{};
   arguments.flags = CLONE_NEWNS | CLONE_CLEAR_SIGHAND;
   arguments.exit_signal = SIGCHLD;
@@ -191,52 +193,35 @@ Result<> Spawner::makeSpare() {
     ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
     runSpare(orders[1].get(), writeEnd.get(), limits_);
   }
-  spare_.emplace(Spare{static_cast<pid_t>(pid), std::move(orders[0]), std::move(reports)});
+  launch->spare = static_cast<pid_t>(pid);
+  send(SpareReport{launch->id}, &orders[0]);
+  launches_.emplace(launch->id, std::move(launch));
   return {};
 }
 
 /// What would have been in the way of a launch.
 void Spawner::prepare() {
   for (const pid_t pid : spent_) static_cast<void>(::kill(pid, SIGKILL));
-  // Where it fails, the next order tries again and tells why.
-  if (!spare_ && makeSpare()) rehearse();
-  wantsSpare_ = false;
-}
-
-/// Hands the order on as it came. One that comes too soon after another has to wait for a fork.
-Result<> Spawner::begin(std::uint64_t id, const sys::Message& message) {
-  if (!spare_) FB_CHECK(makeSpare());
-  auto launch = std::make_unique<Launch>(id, std::move(*spare_));
-  spare_.reset();
-  wantsSpare_ = true;
-  epoll_event event{EPOLLIN, {.u64 = id}};
-  if (::epoll_ctl(events_.get(), EPOLL_CTL_ADD, launch->spare.reports.get(), &event) != 0) {
-    return failErrno(Stage::spawner, "watch a pipe");  // and the spare finds its socket closed
-  }
-  std::vector<int> fds;
-  for (const auto& fd : message.fds) fds.push_back(fd.get());
-  // A spare that ended told why in its pipe, and its end is seen as any other.
-  static_cast<void>(sys::sendMessage(launch->spare.orders, message.bytes, fds, false));
-  launch->spare.orders.reset();
-  launches_.emplace(id, std::move(launch));
-  return {};
+  // Where it fails, the next launch asks for one and is told why.
+  if (wantsSpare_) static_cast<void>(makeSpare());
 }
 
 /// By the number of a process that is not reaped yet, and so is still its own. One that is not born when its
 /// spare is killed cannot be; one that is and could not say so yet ends when it does.
 void Spawner::end(Launch& launch) {
   launch.aborted = true;
-  const pid_t target = launch.pid != 0 ? launch.pid : launch.spare.pid;
+  const pid_t target = launch.pid != 0 ? launch.pid : launch.spare;
   if (target > 0) static_cast<void>(::kill(target, SIGKILL));
 }
 
 void Spawner::abort(std::uint64_t id) {
+  wantsSpare_ = true;  // it had one, though that may not be told yet
   const auto found = launches_.find(id);
   if (found != launches_.end()) end(*found->second);
 }
 
 void Spawner::readReports(Launch& launch) {
-  auto& reports = launch.spare.reports;
+  auto& reports = launch.reports;
   if (!reports) return;
   for (;;) {
     ChildReport report;
@@ -250,17 +235,14 @@ void Spawner::readReports(Launch& launch) {
     }
     switch (report.kind) {
       case ChildReport::Kind::born:
+        wantsSpare_ = true;
         launch.pid = launch.started.pid = report.value;
         launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, launch.pid, 0)));
         if (launch.aborted) end(launch);
         break;
-      case ChildReport::Kind::prepared:
-        launch.started.preparedNs = report.stampNs;
-        break;
-      case ChildReport::Kind::health_checked:
-        launch.started.healthCheckedNs = report.stampNs;
-        break;
       case ChildReport::Kind::executing:
+        launch.started.preparedNs = report.preparedNs;
+        launch.started.healthCheckedNs = report.healthCheckedNs;
         launch.executing = true;
         break;
       default:
@@ -273,11 +255,11 @@ void Spawner::readReports(Launch& launch) {
 /// The pipe is closed by execveat, and by the end of the process; right after "executing" it is the former.
 void Spawner::executed(Launch& launch) {
   if (!launch.executing || launch.running || launch.failure) return;
-  launch.started.startedNs = monotonicNow();
+  launch.started.startedNs = monotonicNs();
   launch.running = true;
   send(launch.started, &launch.process);
   launch.process.reset();  // the daemon's own from here on
-  if (launch.spare.pid != 0) spent_.insert(std::exchange(launch.spare.pid, 0));
+  if (launch.spare != 0) spent_.insert(std::exchange(launch.spare, 0));
 }
 
 void Spawner::reap() {
@@ -294,15 +276,14 @@ void Spawner::reap() {
 
 void Spawner::buried(const siginfo_t& ended) {
   spent_.erase(ended.si_pid);
-  if (spare_ && spare_->pid == ended.si_pid) spare_.reset();
   const auto found = std::find_if(launches_.begin(), launches_.end(), [&](const auto& one) {
-    return one.second->pid == ended.si_pid || one.second->spare.pid == ended.si_pid;
+    return one.second->pid == ended.si_pid || one.second->spare == ended.si_pid;
   });
   if (found == launches_.end()) return;
   auto& launch = *found->second;
   readReports(launch);
-  if (launch.spare.pid == ended.si_pid) {
-    launch.spare.pid = 0;
+  if (launch.spare == ended.si_pid) {
+    launch.spare = 0;
     if (launch.pid != 0) return;  // what came of it is what counts
   } else {
     executed(launch);  // it may be over before its spare has closed the pipe, too
@@ -316,7 +297,7 @@ void Spawner::buried(const siginfo_t& ended) {
                             "ended before the binary was executed, by signal or exit " +
                                 std::to_string(ended.si_status)});
   }
-  if (launch.spare.pid != 0) static_cast<void>(::kill(launch.spare.pid, SIGKILL));
+  if (launch.spare != 0) static_cast<void>(::kill(launch.spare, SIGKILL));
   launches_.erase(found);
 }
 

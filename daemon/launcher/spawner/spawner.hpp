@@ -3,12 +3,10 @@
 
 #include "launcher/protocol.hpp"
 #include "sys/fd.hpp"
-#include "sys/message_socket.hpp"
 
 #include <csignal>
 #include <map>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,18 +26,11 @@ class Spawner {
   void reportFailure(const Error& error);
 
  private:
-  /// See spare.hpp.
-  struct Spare {
-    pid_t pid = 0;
-    sys::UniqueFd orders;
-    sys::UniqueFd reports;
-  };
   struct Launch;
 
   Result<> takeOrder(bool& daemonGone);
   Result<> makeSpare();
   void prepare();
-  Result<> begin(std::uint64_t id, const sys::Message& message);
   void abort(std::uint64_t id);
   void end(Launch& launch);
   void readReports(Launch& launch);
@@ -51,12 +42,12 @@ class Spawner {
 
   sys::UniqueFd socket_;
   sys::UniqueFd signals_;
-  sys::UniqueFd events_;  // epoll
-  std::optional<Spare> spare_;
-  bool wantsSpare_ = true;  // and has not tried since the last order
+  sys::UniqueFd events_;    // epoll
+  bool wantsSpare_ = true;  // as soon as there is time
   std::set<pid_t> spent_;   // spares whose launch runs; not reaped yet
   std::vector<ProcessLimit> limits_;
-  std::map<std::uint64_t, std::unique_ptr<Launch>> launches_;
+  std::uint64_t lastId_ = 0;
+  std::map<std::uint64_t, std::unique_ptr<Launch>> launches_;  // from the spare on
 };
 
 }  // namespace fallbackd::launcher

@@ -13,6 +13,7 @@ namespace fallbackd::launcher {
   X(watch_spawner, spawner, "watch over the spawner")             \
   X(pid_namespace, spawner, "make a PID namespace")               \
   X(take_order, spawner, "understand the order")                  \
+  X(take_entry, spawner, "take the descriptors of the entry")     \
   X(join_pids, join, "enter the sandbox's PID namespace")         \
   X(clone, spawner, "clone")                                      \
   X(join_cgroup, cgroup, "join the leaf")                         \
@@ -73,15 +74,16 @@ inline constexpr StepInfo kSteps[] = {
 
 /// What spare and child write to the launch's pipe, each in one write(2).
 struct ChildReport {
-  enum class Kind : std::uint8_t { born, prepared, health_checked, executing, failed, unhealthy };
+  enum class Kind : std::uint8_t { born, executing, failed, unhealthy };
   enum class Health : std::uint8_t { exited, signaled, timed_out };
   Kind kind = Kind::failed;
   Step step = Step::exec;
   Health health = Health::exited;
   int errnum = 0;
-  int value = 0;             // exit code or signal of the health check; the process's id when it is born
-  std::int64_t stampNs = 0;  // CLOCK_MONOTONIC
-  char object[512]{};        // which folder, device, file, mask or volume; cut where it is longer
+  int value = 0;                // exit code or signal of the health check; the process's id when it is born
+  std::int64_t preparedNs = 0;  // CLOCK_MONOTONIC; both when it is executing
+  std::int64_t healthCheckedNs = 0;
+  char object[512]{};  // which folder, device, file, mask or volume; cut where it is longer
 };
 
 }  // namespace fallbackd::launcher

@@ -13,10 +13,13 @@ namespace fallbackd::launcher {
 // One write(2) that the kernel does not tear.
 static_assert(sizeof(ChildReport) <= PIPE_BUF);
 
-void tell(int pipe, ChildReport report) {
+std::int64_t monotonicNs() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
-  report.stampNs = now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+}
+
+void tell(int pipe, const ChildReport& report) {
   // With the spawner gone nobody counts this process any more: it must not go on. SIGPIPE does it for all
   // users but pid 1, whom the kernel spares.
   if (::write(pipe, &report, sizeof report) != sizeof report) ::_exit(1);

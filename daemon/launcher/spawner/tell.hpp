@@ -3,12 +3,16 @@
 
 #include "launcher/spawner/steps.hpp"
 
+#include <cstdint>
 #include <string_view>
 
 namespace fallbackd::launcher {
 
-/// Stamps the report and writes it to `pipe`; ends the process where nobody reads any more.
-void tell(int pipe, ChildReport report);
+/// CLOCK_MONOTONIC, as stamps travel.
+std::int64_t monotonicNs();
+
+/// Writes the report to `pipe`; ends the process where nobody reads any more.
+void tell(int pipe, const ChildReport& report);
 
 /// Writes a failure with errno as it is now and ends the process.
 [[noreturn]] void giveUp(int pipe, Step step, std::string_view object = {});

@@ -2,6 +2,8 @@
 
 #include "sys/message_socket.hpp"
 
+#include <array>
+#include <cerrno>
 #include <fcntl.h>
 #include <random>
 #include <unistd.h>
@@ -13,7 +15,6 @@ namespace {
 
 LaunchOrder orderWithEverything() {
   LaunchOrder order;
-  order.id = 7;
   order.argv = {"checkout", "--port=8080", ""};
   order.healthArgv = {"checkout", "--health-check"};
   order.env = {"A=1", "EMPTY=", "EQUALS=a=b"};
@@ -36,11 +37,11 @@ LaunchOrder orderWithEverything() {
   order.rootUid = 100000;
   order.rootGid = 100001;
   order.unifiedCgroup = true;
-  order.cgroupTasks = 3;
   return order;
 }
 
-std::string encoded(const Order& order) {
+template <class Message>
+std::string encoded(const Message& order) {
   auto bytes = encode(order);
   EXPECT_TRUE(bytes);
   return bytes.value_or("");
@@ -48,17 +49,16 @@ std::string encoded(const Order& order) {
 
 /// The reason why an order is refused by the reading side.
 Reason refusalOf(const LaunchOrder& order) {
-  const auto decoded = decodeOrder(encoded(order));
+  const auto decoded = decodeLaunch(encoded(order));
   EXPECT_FALSE(decoded);
   return decoded ? Reason::internal : decoded.error().reason;
 }
 
 TEST(Protocol, LaunchOrderKeepsEveryField) {
-  const auto decoded = decodeOrder(encoded(orderWithEverything()));
+  const auto decoded = decodeLaunch(encoded(orderWithEverything()));
   ASSERT_TRUE(decoded);
-  const auto& got = std::get<LaunchOrder>(*decoded);
+  const auto& got = *decoded;
   const auto want = orderWithEverything();
-  EXPECT_EQ(got.id, want.id);
   EXPECT_EQ(got.argv, want.argv);
   EXPECT_EQ(got.healthArgv, want.healthArgv);
   EXPECT_EQ(got.env, want.env);
@@ -92,7 +92,6 @@ TEST(Protocol, LaunchOrderKeepsEveryField) {
   EXPECT_EQ(got.mounts[1].path, "/etc/one.conf");
   EXPECT_FALSE(got.mounts[1].directory);
   EXPECT_TRUE(got.unifiedCgroup);
-  EXPECT_EQ(got.cgroupTasks, 3U);
 }
 
 TEST(Protocol, ReportsKeepEveryField) {
@@ -119,25 +118,29 @@ TEST(Protocol, ReportsKeepEveryField) {
   EXPECT_TRUE(std::get<ExitedReport>(*exited).signaled);
   EXPECT_EQ(std::get<ExitedReport>(*exited).value, 9);
   EXPECT_TRUE(std::holds_alternative<ReadyReport>(*decodeReport(*encode(Report(ReadyReport{})))));
+  EXPECT_EQ(std::get<SpareReport>(*decodeReport(*encode(Report(SpareReport{4})))).id, 4U);
 }
 
-TEST(Protocol, AbortOrderKeepsItsId) {
-  const auto decoded = decodeOrder(encoded(AbortOrder{42}));
+TEST(Protocol, OrdersToTheSpawnerKeepWhatTheySay) {
+  const auto decoded = decodeOrder(encoded(Order(AbortOrder{42})));
   ASSERT_TRUE(decoded);
   EXPECT_EQ(std::get<AbortOrder>(*decoded).id, 42U);
+  EXPECT_TRUE(std::holds_alternative<SpareOrder>(*decodeOrder(encoded(Order(SpareOrder{})))));
 }
 
 TEST(Protocol, EveryCutMessageIsRefused) {
   const auto bytes = encoded(orderWithEverything());
   for (std::size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_FALSE(decodeOrder(std::string_view(bytes).substr(0, size))) << size;
+    EXPECT_FALSE(decodeLaunch(std::string_view(bytes).substr(0, size))) << size;
   }
-  EXPECT_FALSE(decodeOrder(bytes + "x"));
+  EXPECT_FALSE(decodeLaunch(bytes + "x"));
 }
 
 TEST(Protocol, OrdersAndReportsAreNotConfused) {
   EXPECT_FALSE(decodeReport(encoded(orderWithEverything())));
   EXPECT_FALSE(decodeOrder(*encode(Report(ReadyReport{}))));
+  EXPECT_FALSE(decodeOrder(encoded(orderWithEverything())));
+  EXPECT_FALSE(decodeLaunch(encoded(Order(AbortOrder{42}))));
 }
 
 TEST(Protocol, DamagedMessagesNeverCrash) {
@@ -146,7 +149,7 @@ TEST(Protocol, DamagedMessagesNeverCrash) {
   for (int round = 0; round < 20000; ++round) {
     auto damaged = bytes;
     for (int i = 0; i < 3; ++i) damaged[random() % damaged.size()] = static_cast<char>(random());
-    const auto decoded = decodeOrder(damaged);
+    const auto decoded = decodeLaunch(damaged);
     EXPECT_TRUE(decoded || decoded.error().reason == Reason::protocol);
   }
 }
@@ -157,7 +160,6 @@ TEST(Protocol, UnsafeOrdersAreRefused) {
     change(order);
     return refusalOf(order);
   };
-  EXPECT_EQ(with([](auto& o) { o.id = 0; }), Reason::protocol);
   EXPECT_EQ(with([](auto& o) { o.argv.clear(); }), Reason::protocol);
   EXPECT_EQ(with([](auto& o) { o.argv[1] = std::string("a\0b", 3); }), Reason::protocol);
   EXPECT_EQ(with([](auto& o) { o.env[0] = "NOVALUE"; }), Reason::protocol);
@@ -182,12 +184,12 @@ TEST(Protocol, TooLargeOrderIsRefusedBeforeItIsSent) {
 TEST(Protocol, DescriptorsMustBeAsManyAsTheOrderSays) {
   const auto order = orderWithEverything();
   std::vector<sys::UniqueFd> fds;
-  for (int i = 0; i < 4 + 2 + 3 + 2; ++i) fds.emplace_back(::dup(0));
-  const auto numbers = std::vector<int>{fds[4].get(), fds[6].get(), fds[9].get()};
+  for (int i = 0; i < 2 + 2 + 2; ++i) fds.emplace_back(::dup(0));
+  const auto numbers = std::vector<int>{fds[1].get(), fds[2].get(), fds[4].get()};
   const auto sorted = sortLaunchFds(order, std::move(fds));
   ASSERT_TRUE(sorted);
-  EXPECT_EQ(sorted->cgroupFolder.get(), numbers[0]);
-  EXPECT_EQ(sorted->cgroupTasks.front().get(), numbers[1]);
+  EXPECT_EQ(sorted->sandbox.get(), numbers[0]);
+  EXPECT_EQ(sorted->cgroupFolder.get(), numbers[1]);
   EXPECT_EQ(sorted->mounts.front().get(), numbers[2]);
   EXPECT_FALSE(sortLaunchFds(order, {}));
 }
@@ -206,6 +208,34 @@ TEST(MessageSocket, CarriesBytesAndDescriptors) {
   (*ends)[0].reset();
   EXPECT_EQ(sys::receiveMessage((*ends)[1], true)->bytes, "");
   EXPECT_EQ(sys::sendMessage((*ends)[1], std::string("x"), {}, true).error().reason, Reason::spawner_gone);
+}
+
+TEST(MessageSocket, DescriptorsAreTakenIntoRoomThatIsThere) {
+  auto ends = sys::makeMessageSockets();
+  ASSERT_TRUE(ends);
+  std::array<int, 3> room{-1, -1, -1};
+  const std::array<int, 2> sent{0, 0};
+  const auto send = [&](const std::string& bytes, std::span<const int> fds) {
+    ASSERT_TRUE(sys::sendMessage((*ends)[0], bytes, fds, true));
+  };
+  send("E", sent);
+  ASSERT_EQ(sys::receiveDescriptors((*ends)[1].get(), 'E', room), 2);
+  const sys::UniqueFd first(room[0]);
+  const sys::UniqueFd second(room[1]);
+  EXPECT_NE(::fcntl(second.get(), F_GETFD) & FD_CLOEXEC, 0);
+  EXPECT_EQ(room[2], -1);
+
+  const std::array<int, 4> tooMany{0, 0, 0, 0};
+  for (const auto& [bytes, fds] :
+       {std::pair<std::string, std::span<const int>>{"X", sent}, {"EE", sent}, {"E", tooMany}, {"E", {}}}) {
+    send(bytes, fds);
+    errno = 0;
+    EXPECT_EQ(sys::receiveDescriptors((*ends)[1].get(), 'E', room), -1) << bytes << " with " << fds.size();
+    EXPECT_EQ(errno, EPROTO);
+  }
+  (*ends)[0].reset();
+  EXPECT_EQ(sys::receiveDescriptors((*ends)[1].get(), 'E', room), -1);
+  EXPECT_EQ(errno, ECONNRESET);
 }
 
 TEST(Protocol, HalfAFilterAndAttributesOfOthersAreRefused) {
