@@ -12,6 +12,22 @@ namespace {
 
 constexpr std::size_t kControlBytes = CMSG_SPACE(kMaxMessageFds * sizeof(int));
 
+/// Room for one message with descriptors. Stays where it is: the header points into it.
+struct Incoming {
+  explicit Incoming(std::span<char> bytes) : part{bytes.data(), bytes.size()} {
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+  }
+  Incoming(const Incoming&) = delete;
+  Incoming& operator=(const Incoming&) = delete;
+
+  iovec part;
+  alignas(cmsghdr) std::array<char, kControlBytes> control{};
+  msghdr header{};
+};
+
 std::vector<UniqueFd> takeFds(msghdr& header) {
   std::vector<UniqueFd> fds;
   for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
@@ -74,13 +90,8 @@ Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
   // Not on the heap: its pages would come from the kernel anew, zeroed, for every message.
   static thread_local std::array<char, kMaxMessageBytes> buffer;
   Message message;
-  iovec part{buffer.data(), buffer.size()};
-  alignas(cmsghdr) std::array<char, kControlBytes> control{};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
+  Incoming room(buffer);
+  auto& header = room.header;
   for (;;) {
     const ssize_t got = ::recvmsg(socket.get(), &header, MSG_CMSG_CLOEXEC | (dontWait ? MSG_DONTWAIT : 0));
     if (got < 0 && errno == EINTR) continue;
@@ -100,13 +111,8 @@ Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
 
 int receiveDescriptors(int socket, char expected, std::span<int> fds) {
   char byte = 0;
-  iovec part{&byte, 1};
-  alignas(cmsghdr) std::array<char, kControlBytes> control{};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
+  Incoming room(std::span(&byte, 1));
+  auto& header = room.header;
   ssize_t got = -1;
   do {
     got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
