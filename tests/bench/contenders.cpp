@@ -82,7 +82,7 @@ Result<double> timeOnce(const Contender& contender) {
       std::this_thread::sleep_for(kKnock);
     }
   });
-  const auto began = Monotonic::now();
+  const auto called = Monotonic::now();
   const auto started = contender.start();
   const bool listens = started && accepted.wait_for(kStartLimit) == std::future_status::ready;
   givenUp = true;
@@ -93,7 +93,7 @@ Result<double> timeOnce(const Contender& contender) {
   if (!waitUntil(kStartLimit, [&] { return !accepts(contender.ip, contender.port); })) {
     return fail(Stage::run, Reason::timeout, contender.name + " does not stop");
   }
-  return toMillis(accepted.get() - began);
+  return toMillis(accepted.get() - (contender.began ? contender.began() : called));
 }
 
 Contender bareSpawn(const fs::path& program, std::uint16_t port) {

@@ -18,6 +18,9 @@ struct Contender {
   std::uint16_t port = 0;
   std::function<Result<>()> start;  // may come back before or after the program listens
   std::function<Result<>()> stop;   // comes back when it is gone
+  /// When it was told to start; asked after stop. Empty: when `start` was called. What has a thread of its
+  /// own would be charged with waking it.
+  std::function<Stamp()> began = {};
 };
 
 /// One start, in milliseconds. A second thread knocks at the port meanwhile, every 100 us or so.

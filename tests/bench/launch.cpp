@@ -87,7 +87,7 @@ class Recoveries {
       detection.status = status_;  // the watcher asks while the registry is asked
       detection.workload = watcher::WorkloadPtr(config_, config_->workloads.data());
       detection.cause = Cause::unreachable;
-      detection.waitingSince = detection.failureKnown = Monotonic::now();
+      detection.waitingSince = detection.failureKnown = told_ = Monotonic::now();
       manager_->detected(std::move(detection));
     });
   }
@@ -119,6 +119,9 @@ class Recoveries {
     return {};
   }
 
+  /// When the recovery was told; after end().
+  [[nodiscard]] Stamp told() const { return told_; }
+
   std::map<std::string, std::vector<double>> phases;
 
  private:
@@ -141,6 +144,7 @@ class Recoveries {
   std::optional<recovery::Services> services_;
   std::optional<recovery::Manager> manager_;
   cri::SandboxStatus status_;
+  Stamp told_;  // by the thread, which end() asks
   std::thread thread_;
 };
 
@@ -151,6 +155,7 @@ Contender fallbackIn(Recoveries& recoveries, const Pod& pod, const char* name) {
     return {};
   };
   fallback.stop = [&recoveries] { return recoveries.end(); };
+  fallback.began = [&recoveries] { return recoveries.told(); };
   return fallback;
 }
 

@@ -48,6 +48,8 @@ struct Device {
   unsigned minor;
 };
 inline constexpr std::array kFolders{"dev", "dev/shm", "etc", "proc", "sys", "tmp"};
+inline constexpr std::array kUsualFiles{"etc/group", "etc/hostname", "etc/hosts", "etc/passwd",
+                                        "etc/resolv.conf"};
 inline constexpr std::array kDevices{Device{"dev/null", 1, 3},    Device{"dev/zero", 1, 5},
                                      Device{"dev/full", 1, 7},    Device{"dev/random", 1, 8},
                                      Device{"dev/urandom", 1, 9}, Device{"dev/tty", 5, 0}};

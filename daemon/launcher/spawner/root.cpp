@@ -7,9 +7,11 @@
 #include "launcher/spawner/spare.hpp"
 #include "launcher/spawner/tell.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <string_view>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -40,6 +42,25 @@ void makeDevices(int reports) {
   }
   for (const auto& link : kLinks) {
     if (::symlink(link.target, link.path) != 0) giveUp(reports, Step::root_link, link.path);
+  }
+}
+
+/// A file that is there has one byte, which is written over: to cut it first would give its page back.
+bool writeFile(const char* path, mode_t mode, std::string_view content) {
+  const int fd = ::open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
+  if (fd < 0) return false;
+  const bool written = ::write(fd, content.data(), content.size()) == static_cast<ssize_t>(content.size()) &&
+                       (!content.empty() || ::ftruncate(fd, 0) == 0) && ::fchmod(fd, mode) == 0;
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  return written;
+}
+
+/// Their inodes and pages cost a launch more than what is written to them.
+void makeUsualFiles(int reports) {
+  for (const char* path : kUsualFiles) {
+    if (!writeFile(path, 0644, "\n")) giveUp(reports, Step::root_file, path);
   }
 }
 
@@ -77,20 +98,22 @@ void makeFolders(const ChildPlan& plan) {
   }
 }
 
-bool writeNewFile(const char* path, mode_t mode, const std::string& content) {
-  const int fd = ::open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
-  if (fd < 0) return false;
-  const bool written = ::write(fd, content.data(), content.size()) == static_cast<ssize_t>(content.size());
-  const int error = errno;
-  ::close(fd);
-  errno = error;
-  return written;
+/// What the spare made and this root has not.
+void removeUnusedFiles(const ChildPlan& plan) {
+  const auto& files = plan.order.files;
+  for (const char* path : kUsualFiles) {
+    const bool used = std::any_of(files.begin(), files.end(), [path](const RootFile& file) {
+      return std::string_view(file.path).substr(1) == path;
+    });
+    if (!used && ::unlink(path) != 0) giveUp(plan.reports, Step::root_file, path);
+  }
 }
 
 void writeFiles(const ChildPlan& plan) {
+  removeUnusedFiles(plan);
   for (std::size_t i = 0; i < plan.order.files.size(); ++i) {
     const auto& file = plan.order.files[i];
-    if (!writeNewFile(file.path.c_str() + 1, file.mode, file.content)) {
+    if (!writeFile(file.path.c_str() + 1, file.mode, file.content)) {
       giveUp(plan, Step::root_file, static_cast<int>(i));
     }
     giveOwner(plan, file.path.c_str() + 1);
@@ -189,6 +212,7 @@ void buildBareRoot(int reports) {
   }
   makeBareFolders(reports);
   makeDevices(reports);
+  makeUsualFiles(reports);
   enterRoot(reports);
 }
 
