@@ -202,8 +202,12 @@ Result<> Spawner::makeSpare() {
 /// What would have been in the way of a launch.
 void Spawner::prepare() {
   for (const pid_t pid : spent_) static_cast<void>(::kill(pid, SIGKILL));
+  const bool unused = std::any_of(launches_.begin(), launches_.end(), [](const auto& one) {
+    return one.second->spare != 0 && one.second->pid == 0 && !one.second->aborted;
+  });
   // Where it fails, the next launch asks for one and is told why.
-  if (wantsSpare_) static_cast<void>(makeSpare());
+  if (wantsSpare_ && !unused) static_cast<void>(makeSpare());
+  wantsSpare_ = false;
 }
 
 /// By the number of a process that is not reaped yet, and so is still its own. One that is not born when its
