@@ -105,10 +105,9 @@ Result<bool> makeFolder(const std::string& path) {
               errno);
 }
 
-/// Empty where there is none.
 Result<sys::UniqueFd> openForJoining(const std::string& file) {
   sys::UniqueFd joining(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!joining && errno != ENOENT) return failErrno(Stage::cgroup, "open " + file);
+  if (!joining) return failErrno(Stage::cgroup, "open " + file);
   return joining;
 }
 
@@ -198,8 +197,10 @@ Result<> makeLegacyLeaves(CgroupLeaf& leaf, const config::Resources& resources, 
     return fail(Stage::cgroup, Reason::not_found, "the pod's cgroup " + leaf.pod + " is in no hierarchy");
   }
   for (const auto& pods : leaf.shared) {
-    FB_TRY(auto joining, openForJoining(pods + "/tasks"));
-    if (joining) fds.tasks.push_back(std::move(joining));
+    auto joining = openForJoining(pods + "/tasks");
+    if (!joining && joining.error().errnum == ENOENT) continue;  // the pod has none there
+    if (!joining) return tl::unexpected<Error>(joining.error());
+    fds.tasks.push_back(std::move(*joining));
   }
   return {};
 }

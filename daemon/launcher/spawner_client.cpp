@@ -43,12 +43,26 @@ struct Spare {
   sys::UniqueFd orders;
 };
 
-/// A launch that waits for a spare.
-struct SpareQuestion {
-  explicit SpareQuestion(const asio::any_io_executor& owner)
-      : answered(owner, asio::steady_timer::time_point::max()) {}
-  std::optional<Result<Spare>> answer;
-  asio::steady_timer answered;  // cancelled when the answer is there
+/// What the spawner is going to tell, for one who waits for it.
+template <class Value>
+struct Awaited {
+  explicit Awaited(const asio::any_io_executor& owner) : done(owner, asio::steady_timer::time_point::max()) {}
+
+  void answer(Result<Value> given) {
+    outcome = std::move(given);
+    done.cancel();
+  }
+  /// Whoever waits holds it meanwhile.
+  asio::awaitable<Result<Value>> wait() {
+    while (!outcome) {
+      boost::system::error_code ignored;
+      co_await done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    co_return std::move(*outcome);
+  }
+
+  std::optional<Result<Value>> outcome;
+  asio::steady_timer done;  // cancelled when the outcome is there
 };
 
 Stamp stampOf(std::int64_t monotonicNs) {
@@ -109,10 +123,8 @@ std::string defaultSpawnerProgram() {
   return self.substr(0, self.rfind('/') + 1) + "fallbackd-spawner";
 }
 
-struct SpawnerClient::Pending {
-  explicit Pending(const asio::any_io_executor& owner) : done(owner, asio::steady_timer::time_point::max()) {}
-  std::optional<Result<StartedProcess>> outcome;
-  asio::steady_timer done;  // cancelled when the outcome is there
+struct SpawnerClient::Pending : Awaited<StartedProcess> {
+  using Awaited::Awaited;
 };
 
 struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State> {
@@ -152,8 +164,8 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   pid_t pid = -1;
   Stamp startedAt;
   unsigned restarts = 0;
-  std::vector<Spare> spares;                         // at hand
-  std::deque<std::shared_ptr<SpareQuestion>> asked;  // those who wait for one
+  std::vector<Spare> spares;                          // at hand
+  std::deque<std::shared_ptr<Awaited<Spare>>> asked;  // those who wait for one
   std::map<std::uint64_t, std::shared_ptr<Pending>> pending;
   std::map<std::uint64_t, std::shared_ptr<ExitNotice>> running;
 };
@@ -225,8 +237,7 @@ void SpawnerClient::State::giveSpare(Result<Spare> spare) {
     const auto question = std::move(asked.front());
     asked.pop_front();
     if (question.use_count() == 1) continue;
-    question->answer = std::move(spare);
-    question->answered.cancel();
+    question->answer(std::move(spare));
     return;
   }
   if (spare) spares.push_back(std::move(*spare));
@@ -270,8 +281,7 @@ void SpawnerClient::State::take(const ExitedReport& report) {
 void SpawnerClient::State::answer(std::uint64_t id, Result<StartedProcess> outcome) {
   const auto found = pending.find(id);
   if (found == pending.end()) return;
-  found->second->outcome = std::move(outcome);
-  found->second->done.cancel();
+  found->second->answer(std::move(outcome));
   pending.erase(found);
 }
 
@@ -385,13 +395,10 @@ asio::awaitable<Result<Spare>> SpawnerClient::State::takeSpare() {
   }
   const auto sent = co_await askForSpare();
   if (!sent) co_return tl::unexpected<Error>(sent.error());
-  const auto question = std::make_shared<SpareQuestion>(executor);
+  const auto question = std::make_shared<Awaited<Spare>>(executor);
   asked.push_back(question);
-  while (!question->answer) {
-    boost::system::error_code ignored;
-    co_await question->answered.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
-  co_return std::move(*question->answer);
+  auto spare = co_await question->wait();
+  co_return spare;
 }
 
 asio::awaitable<Result<BegunLaunch>> SpawnerClient::begin(LaunchOrder order, LaunchFds fds) {
@@ -423,11 +430,8 @@ asio::awaitable<Result<StartedProcess>> SpawnerClient::finish(BegunLaunch launch
   // A process that is gone cannot take it; why is told by the outcome.
   if (!sent && sent.error().reason != Reason::spawner_gone) co_return tl::unexpected<Error>(sent.error());
   fds = EntryFds{};
-  while (!launch.pending_->outcome) {
-    boost::system::error_code ignored;
-    co_await launch.pending_->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
-  co_return std::move(*launch.pending_->outcome);
+  auto outcome = co_await launch.pending_->wait();
+  co_return outcome;
 }
 
 BegunLaunch::BegunLaunch(std::shared_ptr<SpawnerClient::State> state,
