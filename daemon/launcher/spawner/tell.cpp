@@ -1,8 +1,6 @@
 #include "launcher/spawner/tell.hpp"
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <ctime>
 #include <unistd.h>
 
@@ -30,7 +28,7 @@ void giveUp(int pipe, Step step, std::string_view object) {
   failure.kind = ChildReport::Kind::failed;
   failure.step = step;
   failure.errnum = errno;
-  std::memcpy(failure.object, object.data(), std::min(object.size(), sizeof failure.object - 1));
+  object.copy(failure.object, sizeof failure.object - 1);
   tell(pipe, failure);
   ::_exit(1);
 }
