@@ -93,7 +93,8 @@ struct LocalLauncher::Launch {
 
   /// Who the process is on the host; fills the order's part of a user namespace.
   Result<uid_t> ownerOnHost() {
-    order.sandboxPids = sandbox.joinPids;
+    order.pids = sandbox.pids;
+    order.sandboxPids = sandbox.pidNamespace;
     const auto& user = request.workload.user;
     if (!sandbox.users) return user.uid;
     const auto uid = sandbox.users->uids.outside(user.uid);

@@ -64,8 +64,8 @@ bool valid(const LaunchOrder& order) {
   };
   return !order.argv.empty() && clean(order.argv) && clean(order.healthArgv) && clean(order.env) &&
          std::all_of(order.env.begin(), order.env.end(), names) && normalPath(order.workingDir) &&
-         order.healthTimeoutNs >= 0 && order.oomScoreAdj >= -1000 && order.oomScoreAdj <= 1000 &&
-         wholeFilter(order.seccomp) &&
+         order.pids <= PidNamespace::host && order.healthTimeoutNs >= 0 && order.oomScoreAdj >= -1000 &&
+         order.oomScoreAdj <= 1000 && wholeFilter(order.seccomp) &&
          std::all_of(
              order.attributes.begin(), order.attributes.end(),
              [](const ProcessAttribute& one) { return !one.file.empty() && normalPath("/" + one.file); }) &&
@@ -101,7 +101,9 @@ void write(WireWriter& out, const LaunchOrder& order) {
     out.number(limit.soft);
     out.number(limit.hard);
   }
-  out.number(static_cast<std::uint8_t>(order.sandboxPids));
+  out.number(static_cast<std::uint8_t>(order.pids));
+  out.number(order.sandboxPids.device);
+  out.number(order.sandboxPids.inode);
   out.number(static_cast<std::uint8_t>(order.sandboxUsers));
   out.number(order.rootUid);
   out.number(order.rootGid);
@@ -146,7 +148,9 @@ LaunchOrder readLaunch(WireReader& in) {
     limit.soft = in.number<std::uint64_t>();
     limit.hard = in.number<std::uint64_t>();
   }
-  order.sandboxPids = in.number<std::uint8_t>() != 0;
+  order.pids = static_cast<PidNamespace>(in.number<std::uint8_t>());
+  order.sandboxPids.device = in.number<dev_t>();
+  order.sandboxPids.inode = in.number<ino_t>();
   order.sandboxUsers = in.number<std::uint8_t>() != 0;
   order.rootUid = in.number<uid_t>();
   order.rootGid = in.number<gid_t>();

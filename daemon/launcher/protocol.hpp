@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "sys/fd.hpp"
+#include "sys/process.hpp"
 
 #include <cstdint>
 #include <string>
@@ -43,6 +44,13 @@ struct ProcessLimit {
   std::uint64_t hard = 0;
 };
 
+/// Whose processes the program sees.
+enum class PidNamespace : std::uint8_t {
+  own,      // it is pid 1 of a new one
+  sandbox,  // the sandbox's, which the pod's containers share; entered after execveat
+  host,     // the spawner's own
+};
+
 /// One launch, ready to be done without further thought.
 struct LaunchOrder {
   std::vector<std::string> argv;        // argv[0] included
@@ -60,9 +68,10 @@ struct LaunchOrder {
   bool filterLetsWait = false;     // what starts and watches a health check is allowed by it
   std::vector<ProcessAttribute> attributes;
   std::vector<ProcessLimit> limits;  // beside those that every fallback gets
-  bool sandboxPids = false;          // in the sandbox's PID namespace instead of one of its own
-  bool sandboxUsers = false;         // in its user namespace; ids below count there, but for the root's owner
-  uid_t rootUid = 0;                 // who owns what the new root holds, on the host
+  PidNamespace pids = PidNamespace::own;
+  sys::NamespaceId sandboxPids;  // which one the sandbox's is; for PidNamespace::sandbox
+  bool sandboxUsers = false;     // in its user namespace; ids below count there, but for the root's owner
+  uid_t rootUid = 0;             // who owns what the new root holds, on the host
   gid_t rootGid = 0;
   std::vector<RootFile> files;
   std::vector<MountTarget> mounts;

@@ -49,11 +49,25 @@ Result<> checkNamespaces(const cri::SandboxStatus& status, const config::Launche
     FB_TRY(const bool shared, sharedWithHost(status.pausePid, one.kind, host));
     if (shared && !one.hosts) return onHost(status, one.kind);
   }
-  // Only where it is going to be joined: else the fallback gets one of its own.
+  return {};
+}
+
+/// A container without a shared PID namespace gets one of its own, so only a shared one is looked at.
+Result<> choosePids(const cri::SandboxStatus& status, const HostNamespaces& host, OpenSandbox& sandbox) {
+  if (status.pid == NamespaceMode::container) return {};
+  FB_TRY(sandbox.pidNamespace, sys::namespaceOf(Stage::sandbox, status.pausePid, "pid"));
   if (status.pid == NamespaceMode::pod) {
-    FB_TRY(const bool shared, sharedWithHost(status.pausePid, "pid", host));
-    if (shared) return onHost(status, "pid");
+    if (host.contain("pid", sandbox.pidNamespace)) return onHost(status, "pid");
+    sandbox.pids = PidNamespace::sandbox;
+    return {};
   }
+  FB_TRY(const auto ours, sys::namespaceOf(Stage::sandbox, ::getpid(), "pid"));
+  if (!(ours == sandbox.pidNamespace)) {
+    return fail(Stage::sandbox, Reason::not_permitted,
+                "sandbox " + status.sandbox.id +
+                    " is in the node's PID namespace and fallbackd is not; run it with hostPID");
+  }
+  sandbox.pids = PidNamespace::host;
   return {};
 }
 
@@ -115,7 +129,8 @@ Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::
     if (process.error().reason == Reason::not_found) return sandboxGone(status);
     return tl::unexpected<Error>(process.error());
   }
-  const auto checked = checkNamespaces(status, settings, host);
+  auto checked = checkNamespaces(status, settings, host);
+  if (checked) checked = choosePids(status, host, sandbox);
   auto users = usersOf(status, host);
   sandbox.named = inCgroupOf(status);
   // Still running: the number was its own all the time, and what was read under it is true.
@@ -123,7 +138,6 @@ Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::
   if (!checked) return tl::unexpected<Error>(checked.error());
   if (!users) return tl::unexpected<Error>(users.error());
   sandbox.pause = std::move(*process);
-  sandbox.joinPids = status.pid != NamespaceMode::container;
   sandbox.users = std::move(*users);
   return sandbox;
 }

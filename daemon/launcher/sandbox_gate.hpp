@@ -5,6 +5,7 @@
 #include "base/error.hpp"
 #include "config/model.hpp"
 #include "cri/types.hpp"
+#include "launcher/protocol.hpp"
 #include "sys/fd.hpp"
 #include "sys/process.hpp"
 
@@ -29,7 +30,8 @@ struct OpenSandbox {
   /// the pod's, which the runtime gives to nobody else. Where the runtime names its cgroups otherwise, it has
   /// to be asked.
   bool named = false;
-  bool joinPids = false;  // the pod's processes share one PID namespace, or the node's
+  PidNamespace pids = PidNamespace::own;
+  sys::NamespaceId pidNamespace;  // the pause process's, where the pod's containers share one
   std::optional<SandboxUsers> users;
 };
 

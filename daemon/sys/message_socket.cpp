@@ -109,6 +109,35 @@ Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
   return message;
 }
 
+Result<> wantSenders(const UniqueFd& socket) {
+  const int yes = 1;
+  if (::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) != 0) {
+    return failErrno(Stage::spawner, "ask for the senders of messages");
+  }
+  return {};
+}
+
+Result<Received> receiveFrom(const UniqueFd& socket, std::span<char> bytes) {
+  Incoming room(bytes);
+  auto& header = room.header;
+  ssize_t got = -1;
+  do {
+    got = ::recvmsg(socket.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0 && errno == EAGAIN) return fail(Stage::spawner, Reason::unavailable, "no message");
+  if (got < 0 && errno != ECONNRESET) return failErrno(Stage::spawner, "receive a message");
+  Received received;
+  received.size = static_cast<std::size_t>(std::max<ssize_t>(got, 0));
+  takeFds(header);
+  for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_CREDENTIALS) continue;
+    ucred credentials{};
+    std::memcpy(&credentials, CMSG_DATA(part), sizeof credentials);
+    received.sender = credentials.pid;
+  }
+  return received;
+}
+
 int receiveDescriptors(int socket, char expected, std::span<int> fds) {
   char byte = 0;
   Incoming room(std::span(&byte, 1));

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 namespace fallbackd::sys {
@@ -31,6 +32,17 @@ Result<> sendMessage(const UniqueFd& socket, std::span<const char> bytes, std::s
 /// Receives one message; every fd that came is CLOEXEC. Reason unavailable where `dontWait` and none is
 /// there, protocol where it was cut.
 Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait);
+
+/// From now on the kernel says of each message that comes who sent it; see receiveFrom(). Stage spawner.
+Result<> wantSenders(const UniqueFd& socket);
+
+struct Received {
+  std::size_t size = 0;  // 0: nobody has the other end any more
+  pid_t sender = 0;      // as this process counts; 0 where it does not see the sender
+};
+/// One message, without waiting; allocates nothing. Descriptors that came are closed. Reason unavailable
+/// where none is there.
+Result<Received> receiveFrom(const UniqueFd& socket, std::span<char> bytes);
 
 /// Waits for one message of one byte with at most so many descriptors, each CLOEXEC; for processes that must
 /// not allocate. Their number, or -1 with errno: ECONNRESET where the other side is gone, EPROTO where it is

@@ -35,6 +35,12 @@ bool bringUpLoopback() {
   return up;
 }
 
+/// As a runtime does for a pause process with a PID namespace of its own.
+bool showOwnProcesses() {
+  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+         ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
+}
+
 [[noreturn]] void bePause(FakeSandbox::Shape shape, int goPipe, int readyPipe) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   char byte = 0;
@@ -43,7 +49,8 @@ bool bringUpLoopback() {
   const bool made = mapped &&
                     (shape.hostNetwork || (::unshare(CLONE_NEWNET | CLONE_NEWUTS) == 0 && bringUpLoopback() &&
                                            ::sethostname(kHostname, std::strlen(kHostname)) == 0)) &&
-                    (shape.hostIpc || ::unshare(CLONE_NEWIPC) == 0);
+                    (shape.hostIpc || ::unshare(CLONE_NEWIPC) == 0) &&
+                    (!shape.sharedPids || showOwnProcesses());
   if (!made || ::write(readyPipe, "r", 1) != 1) ::_exit(1);
   for (;;) ::pause();
 }

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <set>
@@ -22,7 +23,7 @@ namespace {
 // Where the descriptors that are still needed are, after standard input and output.
 constexpr int kExecutable = 3;
 constexpr int kReport = 4;
-constexpr int kSandbox = 5;  // closed as soon as it was joined
+constexpr int kSandbox = 5;  // closed when it has been joined
 constexpr int kFirstToClose = 6;
 // In the entry.
 constexpr std::size_t kOut = 0;
@@ -45,11 +46,10 @@ void addParents(std::set<std::string>& folders, const std::string& path) {
 
 /// If the spawner dies before the leaf holds this process, nobody else would know of it. The kernel forgets
 /// the setting when the user changes; by then the leaf tells. One that died before is found by the report.
-void dieWithSpawner(const ChildPlan& plan) {
+void dieWithSpawner(ChildPlan& plan) {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) giveUp(plan, Step::watch_spawner);
   ChildReport born;
   born.kind = ChildReport::Kind::born;
-  born.value = plan.pid;
   report(plan, born);
 }
 
@@ -58,7 +58,7 @@ bool joinByWriting(int file) {
 }
 
 /// First of all, so that whoever empties the leaf finds this process.
-void joinUnifiedCgroup(const ChildPlan& plan) {
+void joinUnifiedCgroup(ChildPlan& plan) {
   if (plan.order.unifiedCgroup && !plan.inUnifiedCgroup && !joinByWriting(plan.fds.cgroupProcs.get())) {
     giveUp(plan, Step::join_cgroup);
   }
@@ -75,7 +75,7 @@ void takeEntry(ChildPlan& plan) {
 }
 
 /// Before anything that is not ours runs in this process.
-void joinLegacyCgroups(const ChildPlan& plan) {
+void joinLegacyCgroups(ChildPlan& plan) {
   // "0" to "tasks" moves the calling thread, our only one. Any other way in (a pid, cgroup.procs) makes the
   // kernel wait for an RCU grace period: 10 to 20 ms were measured, against 20 us.
   for (std::size_t i = kFirstTasks; i < plan.entries; ++i) {
@@ -105,14 +105,14 @@ void arrangeFds(ChildPlan& plan) {
   if (::close_range(kFirstToClose, ~0U, 0) != 0) giveUp(plan, Step::close_fds);
 }
 
-/// After all that takes the host's root: in a user namespace of the sandbox there is none. The kernel wants
-/// that one joined together with the others. A PID namespace is entered by clone, in the spare.
-void joinSandbox(const ChildPlan& plan) {
-  const int users = plan.order.sandboxUsers ? CLONE_NEWUSER : 0;
-  if (::setns(kSandbox, CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | users) != 0) {
-    giveUp(plan, Step::join_sandbox);
-  }
-  ::close(kSandbox);
+/// The spawner traces this process from here to the end of execveat; see transfer.hpp.
+void awaitTracer(ChildPlan& plan) {
+  char go = 0;
+  ssize_t got = -1;
+  do {
+    got = ::read(kReport, &go, 1);
+  } while (got < 0 && errno == EINTR);
+  if (got != 1) giveUp(plan, Step::await_tracer);
 }
 
 }  // namespace
@@ -185,8 +185,26 @@ void report(const ChildPlan& plan, const ChildReport& report) {
   tell(plan.reports, report);
 }
 
-void giveUp(const ChildPlan& plan, Step step, int object) {
-  giveUp(plan.reports, step, plan.objectOf(step, object));
+void giveUp(ChildPlan& plan, Step step, int object) {
+  if (!plan.inHealthCheck) giveUp(plan.reports, step, plan.objectOf(step, object));
+  plan.healthFailure = failureNow(step, plan.objectOf(step, object));
+  plan.healthFailed = true;
+  ::_exit(1);
+}
+
+/// The kernel wants a user namespace joined together with the others. The PID namespace is that of the
+/// children to come: this process stays outside of it.
+void joinSandbox(ChildPlan& plan) {
+  const bool entersPids = plan.order.pids == PidNamespace::sandbox && !plan.inHealthCheck;
+  const int kinds = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | (entersPids ? CLONE_NEWPID : 0) |
+                    (plan.order.sandboxUsers ? CLONE_NEWUSER : 0);
+  if (::setns(kSandbox, kinds) != 0) giveUp(plan, Step::join_sandbox);
+  ::close(kSandbox);
+  if (!hide()) giveUp(plan, Step::hide);
+}
+
+bool ChildPlan::healthApart() const {
+  return order.pids != PidNamespace::own || (order.capabilities >> CAP_SYS_PTRACE & 1U) != 0;
 }
 
 void runChild(ChildPlan& plan) {
@@ -197,17 +215,24 @@ void runChild(ChildPlan& plan) {
   joinLegacyCgroups(plan);
   arrangeFds(plan);
   leaveDaemon(plan);
-  joinSandbox(plan);
-  becomeUser(plan);
+  const bool checks = !plan.order.healthArgv.empty();
   ChildReport last;
   last.kind = ChildReport::Kind::executing;
-  last.preparedNs = monotonicNs();
+  last.entersPids = plan.order.pids == PidNamespace::sandbox;
+  if (checks && plan.healthApart()) {
+    last.preparedNs = monotonicNs();
+    checkHealthApart(plan);
+  }
+  joinSandbox(plan);
+  becomeUser(plan);
+  if (last.preparedNs == 0) last.preparedNs = monotonicNs();
   // The filter costs the kernel more than a process: where it may be, there is one for both.
   if (plan.order.filterLetsWait) loadFilter(plan);
-  if (!plan.order.healthArgv.empty()) checkHealth(plan);
+  if (checks && !plan.healthApart()) checkHealth(plan);
   last.healthCheckedNs = monotonicNs();
-  // Before the filter, which may deny the call that tells it; a failure from here on is told all the same.
+  // Before the filter, which may deny the call that reports; a failure from here on is reported all the same.
   report(plan, last);
+  if (last.entersPids) awaitTracer(plan);
   if (!plan.order.filterLetsWait) loadFilter(plan);
   ::syscall(SYS_execveat, kExecutable, "", plan.argv.data(), plan.env.data(), AT_EMPTY_PATH);
   giveUp(plan, Step::exec);

@@ -33,9 +33,19 @@ struct ChildPlan {
   std::array<int, kMaxEntryFds> entry{};  // the numbers of EntryFds, in their order, when they came
   std::size_t entries = 0;
   bool inUnifiedCgroup = false;  // clone put it there already
-  pid_t pid = 0;                 // the child's, as the spawner sees it; set by clone
+  int sandboxProc = -1;          // a detached /proc of the sandbox's PID namespace, where that is entered
   int orders = -1;               // the socket that the order came by, and that the entry is going to
-  int reports = -1;              // the write end of the pipe
+  int reports = -1;              // the socket of the reports
+
+  // The health check shares this memory until it executes. The spawner believes the child alone, so the child
+  // passes on what went wrong there.
+  bool inHealthCheck = false;
+  bool healthFailed = false;
+  ChildReport healthFailure;
+
+  /// The health check gets a PID namespace of its own: it is never to share one with a process of ours that
+  /// others could reach, nor with this one where it may trace.
+  [[nodiscard]] bool healthApart() const;
 
   /// Which object a report speaks of, for the message.
   [[nodiscard]] std::string_view objectOf(Step step, int index) const;
@@ -71,18 +81,27 @@ inline constexpr std::array kReadOnly{"proc/bus", "proc/fs", "proc/irq", "proc/s
 
 // --- the parts of runChild, each in its own file; each returns or calls giveUp ---
 
-/// Writes a failure with errno as it is now and ends the process.
-[[noreturn]] void giveUp(const ChildPlan& plan, Step step, int object = -1);
+/// Reports a failure with errno as it is now and ends the process.
+[[noreturn]] void giveUp(ChildPlan& plan, Step step, int object = -1);
 void report(const ChildPlan& plan, const ChildReport& report);
 
 /// The rest of the new root, which is the process's already.
-void buildRoot(const ChildPlan& plan);
-/// While still root: session, keyring, labels, limits.
-void leaveDaemon(const ChildPlan& plan);
-void becomeUser(const ChildPlan& plan);
+void buildRoot(ChildPlan& plan);
+/// In the health check's process, which has a PID namespace of its own: a mount namespace with that /proc.
+void showOwnProcesses(ChildPlan& plan);
+/// The labels take effect at the next exec. Needs a /proc that shows this process.
+void labelProcess(ChildPlan& plan);
+/// While still root: session, keyring, limits.
+void leaveDaemon(ChildPlan& plan);
+/// After all that takes the host's root: in a user namespace of the sandbox there is none.
+void joinSandbox(ChildPlan& plan);
+void becomeUser(ChildPlan& plan);
 /// The last step before execveat, in the health check's process and in the binary's; before both where the
 /// filter lets the one wait for the other.
-void loadFilter(const ChildPlan& plan);
+void loadFilter(ChildPlan& plan);
+/// As the user, in the child's own PID namespace.
 void checkHealth(ChildPlan& plan);
+/// While still root, in a PID namespace of the health check's own; see ChildPlan::healthApart().
+void checkHealthApart(ChildPlan& plan);
 
 }  // namespace fallbackd::launcher

@@ -12,7 +12,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <utility>
 
 namespace fallbackd::launcher {
 
@@ -23,15 +22,31 @@ constexpr int kExecutableFd = 3;  // where arrangeFds put it
 // Only one health check runs in a process, and the child of CLONE_VFORK needs a stack of its own.
 alignas(64) char healthStack[64 * 1024];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
-/// In the health check's process, which shares the memory of the waiting one until it executes.
-int executeHealthCheck(void* argument) {
-  const auto& plan = *static_cast<const ChildPlan*>(argument);
-  if (!plan.order.filterLetsWait) loadFilter(plan);
+[[noreturn]] void execute(ChildPlan& plan) {
   ::syscall(SYS_execveat, kExecutableFd, "", plan.healthArgv.data(), plan.env.data(), AT_EMPTY_PATH);
   giveUp(plan, Step::exec);
 }
 
-/// Kills and buries whoever outlives a health check as a daemon: in a PID namespace of its own that is
+// Both run in the health check's process, which shares the memory of the waiting one until it executes.
+
+int besideTheChild(void* argument) {
+  auto& plan = *static_cast<ChildPlan*>(argument);
+  if (!plan.order.filterLetsWait) loadFilter(plan);
+  execute(plan);
+}
+
+int apart(void* argument) {
+  auto& plan = *static_cast<ChildPlan*>(argument);
+  showOwnProcesses(plan);
+  joinSandbox(plan);
+  becomeUser(plan);
+  // After the change of user, which resets it; execveat does not.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  loadFilter(plan);
+  execute(plan);
+}
+
+/// Kills and reaps whatever outlives a health check as a daemon: in a PID namespace of its own that is
 /// everybody else.
 void endAllOthers() {
   do {
@@ -39,34 +54,11 @@ void endAllOthers() {
   } while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR);
 }
 
-/// In the sandbox's PID namespace there are others: only our own children may be ended. What a health check
-/// leaves behind becomes our child, since we are its subreaper, and its children do when it ends.
-void endOwnChildren(const ChildPlan& plan) {
-  do {
-    char list[4096];  // what does not fit is there at the next turn
-    const int file = ::open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
-    const ssize_t size = file < 0 ? -1 : ::read(file, list, sizeof list - 1);
-    if (size < 0) giveUp(plan, Step::health_clean);
-    ::close(file);
-    list[size] = '\0';
-    int pid = 0;
-    for (const char* at = list; *at != '\0'; ++at) {
-      if (*at >= '0' && *at <= '9') {
-        pid = pid * 10 + (*at - '0');
-      } else if (pid > 0) {  // each number ends in a blank; one that was cut off does not
-        ::kill(std::exchange(pid, 0), SIGKILL);
-      }
-    }
-  } while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR);
-}
-
-void endWhatIsLeft(const ChildPlan& plan) {
-  if (!plan.order.sandboxPids) {
-    endAllOthers();
-    return;
-  }
-  endOwnChildren(plan);
-  ::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);  // execveat would keep it
+/// Back to the namespace that this process is in, for the children of the program.
+void leaveHealthPids(ChildPlan& plan) {
+  const int self = static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0));
+  if (self < 0 || ::setns(self, CLONE_NEWPID) != 0) giveUp(plan, Step::health_pids);
+  ::close(self);
 }
 
 [[noreturn]] void unhealthy(const ChildPlan& plan, ChildReport::Health how, int value) {
@@ -91,25 +83,59 @@ bool waitFor(int pidfd, std::int64_t timeoutNs) {
   return false;
 }
 
+struct HealthCheck {
+  int pid = -1;
+  int pidfd = -1;
+  bool inTime = false;
+};
+
+/// Starts it and waits for its end or the time limit, whichever comes first.
+HealthCheck run(ChildPlan& plan, int (*entry)(void*)) {
+  HealthCheck check;
+  plan.inHealthCheck = true;
+  check.pid = ::clone(entry, healthStack + sizeof healthStack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+                      &plan, &check.pidfd);
+  plan.inHealthCheck = false;
+  if (check.pid < 0) giveUp(plan, Step::health_start);
+  if (plan.healthFailed) {
+    report(plan, plan.healthFailure);
+    ::_exit(1);
+  }
+  check.inTime = waitFor(check.pidfd, plan.order.healthTimeoutNs);
+  return check;
+}
+
+/// Its exit, which is reaped here where `clean` has not done it.
+void conclude(ChildPlan& plan, const HealthCheck& check, void (*clean)()) {
+  siginfo_t ended{};
+  if (check.inTime && ::waitid(P_PID, static_cast<id_t>(check.pid), &ended, WEXITED) != 0) {
+    giveUp(plan, Step::health_check);
+  }
+  ::close(check.pidfd);
+  clean();
+  if (!check.inTime) unhealthy(plan, ChildReport::Health::timed_out, 0);
+  if (ended.si_code != CLD_EXITED) unhealthy(plan, ChildReport::Health::signaled, ended.si_status);
+  if (ended.si_status != 0) unhealthy(plan, ChildReport::Health::exited, ended.si_status);
+}
+
+void reapChildren() {
+  while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR) {
+  }
+}
+
 }  // namespace
 
 void checkHealth(ChildPlan& plan) {
-  if (plan.order.sandboxPids && ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) {
-    giveUp(plan, Step::health_start);
-  }
-  int pidfd = -1;
-  const int pid = ::clone(&executeHealthCheck, healthStack + sizeof healthStack,
-                          CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &plan, &pidfd);
-  if (pid < 0) giveUp(plan, Step::health_start);
-  const bool inTime = waitFor(pidfd, plan.order.healthTimeoutNs);
-  siginfo_t ended{};
-  if (inTime && ::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED) != 0)
-    giveUp(plan, Step::health_check);
-  ::close(pidfd);
-  endWhatIsLeft(plan);
-  if (!inTime) unhealthy(plan, ChildReport::Health::timed_out, 0);
-  if (ended.si_code != CLD_EXITED) unhealthy(plan, ChildReport::Health::signaled, ended.si_status);
-  if (ended.si_status != 0) unhealthy(plan, ChildReport::Health::exited, ended.si_status);
+  conclude(plan, run(plan, &besideTheChild), &endAllOthers);
+}
+
+void checkHealthApart(ChildPlan& plan) {
+  if (::unshare(CLONE_NEWPID) != 0) giveUp(plan, Step::health_pids);
+  const auto check = run(plan, &apart);
+  // It is pid 1 of its namespace: its end is the end of everything in there.
+  if (!check.inTime) ::kill(check.pid, SIGKILL);
+  conclude(plan, check, &reapChildren);
+  leaveHealthPids(plan);
 }
 
 }  // namespace fallbackd::launcher

@@ -1,6 +1,7 @@
-// From root to the workload's user: session, keyring, labels, limits, user and groups, capabilities, seccomp.
+// From root to the workload's user: labels, session, keyring, limits, user and groups, capabilities, seccomp.
 // In this order, since each step takes away what the one before it needed.
 #include "launcher/spawner/child.hpp"
+#include "launcher/spawner/tell.hpp"
 
 #include <cstring>
 #include <fcntl.h>
@@ -31,20 +32,7 @@ bool writeAt(int folder, const std::string& file, const std::string& value) {
   return written;
 }
 
-/// The labels take effect at the next exec: the health check's and the binary's.
-void labelProcess(const ChildPlan& plan) {
-  const auto& attributes = plan.order.attributes;
-  if (attributes.empty()) return;
-  const int self = ::open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  for (std::size_t i = 0; i < attributes.size(); ++i) {
-    if (self < 0 || !writeAt(self, attributes[i].file, attributes[i].value)) {
-      giveUp(plan, Step::attribute, static_cast<int>(i));
-    }
-  }
-  ::close(self);
-}
-
-void setLimits(const ChildPlan& plan) {
+void setLimits(ChildPlan& plan) {
   for (std::size_t i = 0; i < plan.limits.size(); ++i) {
     const rlimit value{plan.limits[i].soft, plan.limits[i].hard};
     if (::prlimit(0, static_cast<__rlimit_resource>(plan.limits[i].resource), &value, nullptr) != 0) {
@@ -54,7 +42,7 @@ void setLimits(const ChildPlan& plan) {
 }
 
 /// Nothing may come back: not by a set-user-id file, not by being root, not by inheritance.
-void dropBoundingSet(const ChildPlan& plan) {
+void dropBoundingSet(ChildPlan& plan) {
   for (int capability = 0; capability < 64; ++capability) {
     if ((plan.order.capabilities >> capability & 1U) != 0) continue;
     if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0) continue;
@@ -67,16 +55,22 @@ void dropBoundingSet(const ChildPlan& plan) {
   }
 }
 
-void setUser(const ChildPlan& plan) {
+/// Until execveat this process holds memory of the spawner's.
+void stayHidden(ChildPlan& plan) {
+  if (!hide()) giveUp(plan, Step::hide);
+}
+
+void setUser(ChildPlan& plan) {
   const auto& order = plan.order;
   if (::syscall(SYS_setgroups, order.groups.size(), order.groups.data()) != 0) giveUp(plan, Step::groups);
   if (::syscall(SYS_setresgid, order.gid, order.gid, order.gid) != 0) giveUp(plan, Step::gid);
   if (::syscall(SYS_setresuid, order.uid, order.uid, order.uid) != 0) giveUp(plan, Step::uid);
+  stayHidden(plan);
 }
 
 /// What was asked for, in every set; for most workloads that is nothing. The ambient set carries it through
 /// execveat, whoever the user is.
-void setCapabilities(const ChildPlan& plan) {
+void setCapabilities(ChildPlan& plan) {
   const std::uint64_t wanted = plan.order.capabilities;
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct before[_LINUX_CAPABILITY_U32S_3]{};
@@ -101,14 +95,12 @@ void setCapabilities(const ChildPlan& plan) {
                         SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
   if (::prctl(PR_SET_SECUREBITS, kBits, 0, 0, 0) != 0) giveUp(plan, Step::securebits);
   if (::syscall(SYS_capset, &header, &after) != 0) giveUp(plan, Step::capabilities);
-  // Until execveat this process still holds the spawner's memory, with what other launches were given. A
-  // health check of the same user must not be able to look into it.
-  if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) giveUp(plan, Step::capabilities);
+  stayHidden(plan);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) giveUp(plan, Step::no_new_privs);
 }
 
 /// As the user who will be there, so that a folder which it may not enter is found now.
-void enterWorkingDir(const ChildPlan& plan) {
+void enterWorkingDir(ChildPlan& plan) {
   open_how how{};
   how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
@@ -126,7 +118,19 @@ void enterWorkingDir(const ChildPlan& plan) {
 
 }  // namespace
 
-void leaveDaemon(const ChildPlan& plan) {
+void labelProcess(ChildPlan& plan) {
+  const auto& attributes = plan.order.attributes;
+  if (attributes.empty()) return;
+  const int self = ::open("proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  for (std::size_t i = 0; i < attributes.size(); ++i) {
+    if (self < 0 || !writeAt(self, attributes[i].file, attributes[i].value)) {
+      giveUp(plan, Step::attribute, static_cast<int>(i));
+    }
+  }
+  ::close(self);
+}
+
+void leaveDaemon(ChildPlan& plan) {
   // A daemon may be given more than an ordinary share of the processor, or less; that is not its fallbacks'.
   static_cast<void>(::setpriority(PRIO_PROCESS, 0, 0));
   if (::setsid() < 0) giveUp(plan, Step::session);
@@ -134,18 +138,17 @@ void leaveDaemon(const ChildPlan& plan) {
   if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS && errno != EPERM) {
     giveUp(plan, Step::keyring);
   }
-  labelProcess(plan);
   setLimits(plan);
 }
 
-void becomeUser(const ChildPlan& plan) {
+void becomeUser(ChildPlan& plan) {
   dropBoundingSet(plan);
   setUser(plan);
   setCapabilities(plan);
   enterWorkingDir(plan);
 }
 
-void loadFilter(const ChildPlan& plan) {
+void loadFilter(ChildPlan& plan) {
   if (plan.program.empty()) return;
   // SPEC_ALLOW: without it kernels before 5.16 slow every filtered program down; runtimes set it too.
   if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &plan.filter) != 0) {

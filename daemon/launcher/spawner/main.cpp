@@ -1,5 +1,6 @@
 // fallbackd-spawner: started by fallbackd with one end of a socket as descriptor 3; of no use by itself.
 #include "launcher/spawner/spawner.hpp"
+#include "launcher/spawner/tell.hpp"
 
 #include <cstdio>
 #include <fcntl.h>
@@ -14,6 +15,11 @@ constexpr int kSocket = 3;  // see SpawnerClient
 }
 
 int main() {
+  // First of all, and for every clone of this process: some become a pod's while they still hold the host's.
+  if (!fallbackd::launcher::hide()) {
+    std::perror("fallbackd-spawner: make itself untraceable");
+    return 1;
+  }
   int type = 0;
   socklen_t size = sizeof type;
   if (::getsockopt(kSocket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET) {

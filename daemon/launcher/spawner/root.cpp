@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <string_view>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -78,18 +79,18 @@ void enterRoot(int reports) {
 }
 
 /// What is root's in the sandbox's user namespace is not root's outside of it.
-void giveOwner(const ChildPlan& plan, const char* path) {
+void giveOwner(ChildPlan& plan, const char* path) {
   if (!plan.order.sandboxUsers) return;
   if (::lchown(path, plan.order.rootUid, plan.order.rootGid) != 0) giveUp(plan, Step::root_owner);
 }
 
-void giveOwnerOfBareRoot(const ChildPlan& plan) {
+void giveOwnerOfBareRoot(ChildPlan& plan) {
   giveOwner(plan, ".");
   for (const char* folder : kFolders) giveOwner(plan, folder);
   for (const auto& device : kDevices) giveOwner(plan, device.path);
 }
 
-void makeFolders(const ChildPlan& plan) {
+void makeFolders(ChildPlan& plan) {
   for (std::size_t i = 0; i < plan.folders.size(); ++i) {
     if (::mkdir(plan.folders[i].c_str(), 0755) != 0 && errno != EEXIST) {
       giveUp(plan, Step::root_folder, static_cast<int>(i));
@@ -99,7 +100,7 @@ void makeFolders(const ChildPlan& plan) {
 }
 
 /// What the spare made and this root has not.
-void removeUnusedFiles(const ChildPlan& plan) {
+void removeUnusedFiles(ChildPlan& plan) {
   const auto& files = plan.order.files;
   for (const char* path : kUsualFiles) {
     const bool used = std::any_of(files.begin(), files.end(), [path](const RootFile& file) {
@@ -109,7 +110,7 @@ void removeUnusedFiles(const ChildPlan& plan) {
   }
 }
 
-void writeFiles(const ChildPlan& plan) {
+void writeFiles(ChildPlan& plan) {
   removeUnusedFiles(plan);
   for (std::size_t i = 0; i < plan.order.files.size(); ++i) {
     const auto& file = plan.order.files[i];
@@ -130,7 +131,7 @@ void writeFiles(const ChildPlan& plan) {
 
 /// The daemon's own value must not be inherited: it may be one that no pod may have. Lowering it takes
 /// CAP_SYS_RESOURCE, which not every machine gives.
-void setOomScore(const ChildPlan& plan) {
+void setOomScore(ChildPlan& plan) {
   const int fd = ::open("proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (fd < 0) giveUp(plan, Step::oom_score);
   const auto& value = plan.oomScoreAdj;
@@ -138,7 +139,20 @@ void setOomScore(const ChildPlan& plan) {
   ::close(fd);
 }
 
-void maskProc(const ChildPlan& plan) {
+/// A /proc shows the PID namespace of the process that mounts it. This one stays outside of the sandbox's, so
+/// its own /proc is there for a moment only.
+void mountProc(ChildPlan& plan) {
+  if (::mount("proc", "proc", "proc", kQuiet, nullptr) != 0) giveUp(plan, Step::proc_mount);
+  setOomScore(plan);
+  labelProcess(plan);
+  if (plan.order.pids != PidNamespace::sandbox) return;
+  if (::umount2("proc", MNT_DETACH) != 0 ||
+      ::move_mount(plan.sandboxProc, "", AT_FDCWD, "proc", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+    giveUp(plan, Step::proc_mount);
+  }
+}
+
+void maskProc(ChildPlan& plan) {
   for (std::size_t i = 0; i < kMasked.size(); ++i) {
     if (::mount("dev/null", kMasked[i], nullptr, MS_BIND, nullptr) == 0) continue;
     if (errno == ENOENT) continue;
@@ -188,7 +202,7 @@ int makeTargetInside(const MountTarget& mount) {
   return made < 0 ? -1 : openInside(path, O_PATH);
 }
 
-void mountVolumes(const ChildPlan& plan) {
+void mountVolumes(ChildPlan& plan) {
   for (std::size_t i = 0; i < plan.order.mounts.size(); ++i) {
     const auto& mount = plan.order.mounts[i];
     int target = openInside(mount.path.c_str() + 1, O_PATH);
@@ -216,12 +230,11 @@ void buildBareRoot(int reports) {
   enterRoot(reports);
 }
 
-void buildRoot(const ChildPlan& plan) {
+void buildRoot(ChildPlan& plan) {
   giveOwnerOfBareRoot(plan);
   makeFolders(plan);
   writeFiles(plan);
-  if (::mount("proc", "proc", "proc", kQuiet, nullptr) != 0) giveUp(plan, Step::proc_mount);
-  setOomScore(plan);
+  mountProc(plan);
   if (::mount("tmp", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, plan.tmpOptions.c_str()) != 0) {
     giveUp(plan, Step::tmp_mount);
   }
@@ -233,6 +246,12 @@ void buildRoot(const ChildPlan& plan) {
   maskProc(plan);
   mountVolumes(plan);
   ::umask(0022);
+}
+
+void showOwnProcesses(ChildPlan& plan) {
+  if (::unshare(CLONE_NEWNS) != 0) giveUp(plan, Step::health_pids);
+  if (::mount("proc", "proc", "proc", kQuiet, nullptr) != 0) giveUp(plan, Step::proc_mount);
+  maskProc(plan);
 }
 
 }  // namespace fallbackd::launcher

@@ -1,6 +1,7 @@
 #include "launcher/spawner/spare.hpp"
 
 #include "launcher/spawner/child.hpp"
+#include "launcher/spawner/sandbox_proc.hpp"
 #include "launcher/spawner/tell.hpp"
 #include "sys/clone.hpp"
 #include "sys/message_socket.hpp"
@@ -13,6 +14,7 @@
 #include <linux/close_range.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <utility>
 
@@ -44,8 +46,7 @@ void inChild(void* plan) {
 /// when there is time.
 [[noreturn]] void becomeChild(ChildPlan& plan) {
   clone_args arguments{};
-  arguments.flags = CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CLEAR_SIGHAND;
-  arguments.parent_tid = reinterpret_cast<std::uintptr_t>(&plan.pid);
+  arguments.flags = CLONE_PARENT | CLONE_CLEAR_SIGHAND;
   arguments.stack = reinterpret_cast<std::uintptr_t>(&childStack);
   arguments.stack_size = kStackBytes;
   if (plan.order.unifiedCgroup) {
@@ -63,6 +64,15 @@ void inChild(void* plan) {
     fallbackd_clone_sharing(&arguments, &inChild, &plan);
   }
   giveUp(plan, Step::clone);
+}
+
+/// The next child is in the spawner's PID namespace, not in a new one: nothing of the sandbox's sees it.
+void keepPidsOutside(ChildPlan& plan) {
+  const sys::UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  if (!self || ::setns(self.get(), CLONE_NEWPID) != 0) giveUp(plan, Step::pid_namespace);
+  if (plan.order.pids != PidNamespace::sandbox) return;
+  plan.sandboxProc = takeSandboxProc(plan.fds.sandbox.get(), plan.order.sandboxPids);
+  if (plan.sandboxProc < 0) giveUp(plan, Step::sandbox_proc);
 }
 
 /// An order as most are, by size.
@@ -93,9 +103,10 @@ void rehearse() {
 
 void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits) {
   closeAllBut(orders, reports);
+  if (!hide()) giveUp(reports, Step::hide);
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) giveUp(reports, Step::watch_spawner);
   buildBareRoot(reports);
-  // For the child: nobody enters another PID namespace himself.
+  // For the child: a process cannot enter another PID namespace itself.
   if (::unshare(CLONE_NEWPID) != 0) giveUp(reports, Step::pid_namespace);
   rehearse();
   std::memset(childStack + kStackBytes - kUsedBytes, 0, kUsedBytes);  // its pages, too
@@ -112,9 +123,7 @@ void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits) 
   ChildPlan plan(std::move(*order), std::move(*fds), limits);
   plan.orders = orders;
   plan.reports = reports;
-  if (plan.order.sandboxPids && ::setns(plan.fds.sandbox.get(), CLONE_NEWPID) != 0) {
-    giveUp(plan, Step::join_pids);
-  }
+  if (plan.order.pids != PidNamespace::own) keepPidsOutside(plan);
   becomeChild(plan);
 }
 

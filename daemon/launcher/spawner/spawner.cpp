@@ -1,9 +1,11 @@
 #include "launcher/spawner/spawner.hpp"
 
 #include "launcher/spawner/own_root.hpp"
+#include "launcher/spawner/report_order.hpp"
 #include "launcher/spawner/spare.hpp"
 #include "launcher/spawner/steps.hpp"
 #include "launcher/spawner/tell.hpp"
+#include "launcher/spawner/transfer.hpp"
 #include "sys/message_socket.hpp"
 
 #include <algorithm>
@@ -17,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,10 +74,10 @@ Error failureOf(const ChildReport& report) {
   std::string text(step.text);
   const std::string_view object(report.object, ::strnlen(report.object, sizeof report.object));
   if (!object.empty()) text.append(" ").append(object);
-  const bool joining = report.step == Step::join_sandbox || report.step == Step::join_pids;
+  const bool joining = report.step == Step::join_sandbox || report.step == Step::sandbox_proc;
   const bool gone = joining && report.errnum == ESRCH;
-  const bool unsafe =
-      report.step == Step::volume_target && (report.errnum == ELOOP || report.errnum == EXDEV);
+  const bool unsafe = (report.step == Step::volume_target || report.step == Step::sandbox_proc) &&
+                      (report.errnum == ELOOP || report.errnum == EXDEV);
   const Reason reason = gone ? Reason::sandbox_gone : unsafe ? Reason::unsafe_path : Reason::system;
   return {step.stage, reason, report.errnum, std::move(text)};
 }
@@ -82,17 +85,20 @@ Error failureOf(const ChildReport& report) {
 }  // namespace
 
 struct Spawner::Launch {
-  explicit Launch(std::uint64_t given) : id(given) { started.id = id; }
+  Launch(std::uint64_t given, pid_t made) : id(given), spare(made), order(made) { started.id = id; }
 
   std::uint64_t id;
-  pid_t spare = 0;  // see spare.hpp; 0 when it ended
+  pid_t spare;  // see spare.hpp; 0 when it ended
   sys::UniqueFd reports;
+  ReportOrder order;
   pid_t pid = 0;  // the child's, from its birth on
   sys::PidFd process;
+  std::optional<Transfer> transfer;  // on the way into the sandbox's PID namespace
   StartedReport started;
   bool aborted = false;
   bool executing = false;  // the child was about to call execveat
-  bool running = false;    // and the daemon was told so
+  bool silent = false;     // nobody has the other end of its reports any more: execveat, or the end
+  bool running = false;    // the binary is executed, and the daemon was told so
   std::optional<Error> failure;
 };
 
@@ -171,16 +177,12 @@ Result<> Spawner::takeOrder(bool& daemonGone) {
 Result<> Spawner::makeSpare() {
   wantsSpare_ = false;
   FB_TRY(auto orders, sys::makeMessageSockets());
-  std::array<int, 2> ends{-1, -1};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failErrno(Stage::spawner, "make a pipe");
-  auto launch = std::make_unique<Launch>(++lastId_);
-  launch->reports = sys::UniqueFd(ends[0]);
-  const sys::UniqueFd writeEnd(ends[1]);
-  // Only the reader must not wait: the reports of a launch are far smaller than the pipe.
-  ::fcntl(launch->reports.get(), F_SETFL, O_NONBLOCK);
-  epoll_event event{EPOLLIN, {.u64 = launch->id}};
-  if (::epoll_ctl(events_.get(), EPOLL_CTL_ADD, launch->reports.get(), &event) != 0) {
-    return failErrno(Stage::spawner, "watch a pipe");
+  FB_TRY(auto reports, sys::makeMessageSockets());
+  FB_CHECK(sys::wantSenders(reports[0]));
+  const std::uint64_t id = ++lastId_;
+  epoll_event event{EPOLLIN, {.u64 = id}};
+  if (::epoll_ctl(events_.get(), EPOLL_CTL_ADD, reports[0].get(), &event) != 0) {
+    return failErrno(Stage::spawner, "watch for reports");
   }
   clone_args arguments{};
   arguments.flags = CLONE_NEWNS | CLONE_CLEAR_SIGHAND;
@@ -191,11 +193,12 @@ Result<> Spawner::makeSpare() {
     sigset_t none;
     sigemptyset(&none);
     ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
-    runSpare(orders[1].get(), writeEnd.get(), limits_);
+    runSpare(orders[1].get(), reports[1].get(), limits_);
   }
-  launch->spare = static_cast<pid_t>(pid);
-  send(SpareReport{launch->id}, &orders[0]);
-  launches_.emplace(launch->id, std::move(launch));
+  auto launch = std::make_unique<Launch>(id, static_cast<pid_t>(pid));
+  launch->reports = std::move(reports[0]);
+  send(SpareReport{id}, &orders[0]);
+  launches_.emplace(id, std::move(launch));
   return {};
 }
 
@@ -225,42 +228,100 @@ void Spawner::abort(std::uint64_t id) {
 }
 
 void Spawner::readReports(Launch& launch) {
-  auto& reports = launch.reports;
-  if (!reports) return;
-  for (;;) {
-    ChildReport report;
-    const ssize_t got = ::read(reports.get(), &report, sizeof report);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return;  // nothing more for now
-    if (got == 0) {
-      reports.reset();  // takes it out of epoll, too
+  while (launch.reports) {
+    std::array<char, sizeof(ChildReport) + 1> bytes;  // one more, to tell a longer message
+    const auto received = sys::receiveFrom(launch.reports, bytes);
+    if (!received && received.error().reason == Reason::unavailable) return;
+    // A message without content has a sender all the same.
+    if (!received || (received->size == 0 && received->sender == 0)) {
+      launch.reports.reset();  // takes it out of epoll, too
+      launch.silent = true;
       executed(launch);
       return;
     }
-    switch (report.kind) {
-      case ChildReport::Kind::born:
-        wantsSpare_ = true;
-        launch.pid = launch.started.pid = report.value;
-        launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, launch.pid, 0)));
-        if (launch.aborted) end(launch);
-        break;
-      case ChildReport::Kind::executing:
-        launch.started.preparedNs = report.preparedNs;
-        launch.started.healthCheckedNs = report.healthCheckedNs;
-        launch.executing = true;
-        break;
-      default:
-        // The first one is the cause, what follows its consequence.
-        if (!launch.failure) launch.failure = failureOf(report);
+    const auto report = decodeChildReport({bytes.data(), std::min(received->size, bytes.size())});
+    const bool due = report && launch.order.accept(received->sender, report->kind);
+    if (!due || (report->kind == ChildReport::Kind::born && !mayBe(received->sender))) {
+      giveUp(launch, {Stage::spawner, Reason::protocol, 0, "the launch sent a report that was not due"});
+      continue;
     }
+    take(launch, *report, received->sender);
   }
 }
 
-/// The pipe is closed by execveat, and by the end of the process; right after "executing" it is the former.
+/// Whether a process can be the child of a launch: it is a child of this process, and has no part in another
+/// launch. It is not reaped yet, so its number is its own.
+bool Spawner::mayBe(pid_t sender) const {
+  siginfo_t ignored{};
+  return ::waitid(P_PID, static_cast<id_t>(sender), &ignored, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         !spent_.contains(sender) && std::none_of(launches_.begin(), launches_.end(), [&](const auto& one) {
+           return one.second->pid == sender || one.second->spare == sender;
+         });
+}
+
+void Spawner::take(Launch& launch, const ChildReport& report, pid_t sender) {
+  switch (report.kind) {
+    case ChildReport::Kind::born:
+      wantsSpare_ = true;
+      launch.pid = launch.started.pid = sender;
+      launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, sender, 0)));
+      if (launch.aborted) end(launch);
+      break;
+    case ChildReport::Kind::executing:
+      launch.started.preparedNs = report.preparedNs;
+      launch.started.healthCheckedNs = report.healthCheckedNs;
+      launch.executing = true;
+      if (report.entersPids) enterPids(launch);
+      break;
+    default:
+      launch.failure = failureOf(report);
+  }
+}
+
+void Spawner::enterPids(Launch& launch) {
+  auto transfer = Transfer::begin(launch.pid);
+  if (!transfer) return giveUp(launch, std::move(transfer).error());
+  launch.transfer = std::move(*transfer);
+  const char go = 'g';
+  // A process that is gone is seen by its end.
+  static_cast<void>(::send(launch.reports.get(), &go, 1, MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+void Spawner::stopped(const siginfo_t& stop) {
+  const auto found = std::find_if(launches_.begin(), launches_.end(), [&](const auto& one) {
+    return one.second->transfer && one.second->transfer->concerns(stop.si_pid);
+  });
+  if (found == launches_.end()) {
+    // A process that runs already and was stopped by a signal is nobody's business here.
+    if (stop.si_code == CLD_TRAPPED) strays_.insert(stop.si_pid);
+    return;
+  }
+  auto& launch = *found->second;
+  const auto done = launch.transfer->stopped(stop.si_pid, stop.si_status, strays_);
+  if (const pid_t inside = launch.transfer->inside(); inside != 0 && launch.pid != inside) {
+    spent_.insert(launch.pid);
+    launch.pid = launch.started.pid = inside;
+    launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, inside, 0)));
+  }
+  // One that was killed is no longer there to be asked; its end says the rest.
+  if (!done && done.error().errnum != ESRCH) return giveUp(launch, done.error());
+  executed(launch);
+}
+
+/// The first error is the cause; what follows is its consequence.
+void Spawner::giveUp(Launch& launch, Error error) {
+  if (!launch.failure) launch.failure = std::move(error);
+  end(launch);
+}
+
+/// The other end of the reports is closed by execveat, and by the end of the process; right after "executing"
+/// it is the former.
 void Spawner::executed(Launch& launch) {
-  if (!launch.executing || launch.running || launch.failure) return;
+  if (!launch.executing || !launch.silent || launch.running || launch.failure) return;
+  if (launch.transfer && !launch.transfer->done()) return;
   launch.started.startedNs = monotonicNs();
   launch.running = true;
+  launch.transfer.reset();
   send(launch.started, &launch.process);
   launch.process.reset();  // the daemon's own from here on
   if (launch.spare != 0) spent_.insert(std::exchange(launch.spare, 0));
@@ -271,15 +332,24 @@ void Spawner::reap() {
   while (::read(signals_.get(), &ignored, sizeof ignored) > 0) {
   }
   for (;;) {
-    siginfo_t ended{};
-    if (::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0) return;
-    buried(ended);
-    ::waitid(P_PID, static_cast<id_t>(ended.si_pid), &ended, WEXITED | WNOHANG);
+    siginfo_t change{};
+    if (::waitid(P_ALL, 0, &change, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 || change.si_pid == 0)
+      return;
+    const auto pid = static_cast<id_t>(change.si_pid);
+    if (change.si_code == CLD_STOPPED || change.si_code == CLD_TRAPPED) {
+      // Taken as a stop only: one that was killed meanwhile has its turn as one that ended.
+      siginfo_t stop{};
+      if (::waitid(P_PID, pid, &stop, WSTOPPED | WNOHANG) == 0 && stop.si_pid != 0) stopped(stop);
+      continue;
+    }
+    buried(change);
+    ::waitid(P_PID, pid, &change, WEXITED | WNOHANG);
   }
 }
 
 void Spawner::buried(const siginfo_t& ended) {
   spent_.erase(ended.si_pid);
+  strays_.erase(ended.si_pid);
   const auto found = std::find_if(launches_.begin(), launches_.end(), [&](const auto& one) {
     return one.second->pid == ended.si_pid || one.second->spare == ended.si_pid;
   });
@@ -288,9 +358,11 @@ void Spawner::buried(const siginfo_t& ended) {
   readReports(launch);
   if (launch.spare == ended.si_pid) {
     launch.spare = 0;
-    if (launch.pid != 0) return;  // what came of it is what counts
+    if (launch.pid != 0) return;  // how the child ends is what counts
   } else {
-    executed(launch);  // it may be over before its spare has closed the pipe, too
+    // It may be over before its spare has closed its end, too.
+    launch.silent = true;
+    executed(launch);
   }
   if (launch.running) {
     send(ExitedReport{launch.id, ended.si_code != CLD_EXITED, ended.si_status});

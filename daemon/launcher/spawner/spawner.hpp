@@ -2,6 +2,7 @@
 #pragma once
 
 #include "launcher/protocol.hpp"
+#include "launcher/spawner/steps.hpp"
 #include "sys/fd.hpp"
 
 #include <csignal>
@@ -34,6 +35,11 @@ class Spawner {
   void abort(std::uint64_t id);
   void end(Launch& launch);
   void readReports(Launch& launch);
+  void take(Launch& launch, const ChildReport& report, pid_t sender);
+  [[nodiscard]] bool mayBe(pid_t sender) const;
+  void enterPids(Launch& launch);
+  void stopped(const siginfo_t& stop);
+  void giveUp(Launch& launch, Error error);
   void executed(Launch& launch);
   void reap();
   void buried(const siginfo_t& ended);
@@ -44,7 +50,8 @@ class Spawner {
   sys::UniqueFd signals_;
   sys::UniqueFd events_;    // epoll
   bool wantsSpare_ = true;  // as soon as there is time
-  std::set<pid_t> spent_;   // spares whose launch runs; not reaped yet
+  std::set<pid_t> spent_;   // had their part in a launch and are to be killed; not reaped yet
+  std::set<pid_t> strays_;  // stopped before the launch that they belong to is known; see Transfer
   std::vector<ProcessLimit> limits_;
   std::uint64_t lastId_ = 0;
   std::map<std::uint64_t, std::unique_ptr<Launch>> launches_;  // from the spare on

@@ -9,51 +9,54 @@
 namespace fallbackd::launcher {
 
 // X(name, stage, what the step does)
-#define FALLBACKD_CHILD_STEPS(X)                                  \
-  X(watch_spawner, spawner, "watch over the spawner")             \
-  X(pid_namespace, spawner, "make a PID namespace")               \
-  X(take_order, spawner, "understand the order")                  \
-  X(take_entry, spawner, "take the descriptors of the entry")     \
-  X(join_pids, join, "enter the sandbox's PID namespace")         \
-  X(clone, spawner, "clone")                                      \
-  X(join_cgroup, cgroup, "join the leaf")                         \
-  X(cgroup_namespace, cgroup, "make a cgroup namespace")          \
-  X(root_mount, rootfs, "mount the root")                         \
-  X(root_folder, rootfs, "create folder")                         \
-  X(root_device, rootfs, "create device")                         \
-  X(root_link, rootfs, "create link")                             \
-  X(root_file, rootfs, "write file")                              \
-  X(root_owner, rootfs, "give the root its owner")                \
-  X(proc_mount, rootfs, "mount /proc")                            \
-  X(oom_score, identity, "set oom_score_adj")                     \
-  X(tmp_mount, rootfs, "mount /tmp")                              \
-  X(root_read_only, rootfs, "make the root read-only")            \
-  X(proc_mask, rootfs, "mask")                                    \
-  X(proc_read_only, rootfs, "make read-only")                     \
-  X(volume_target, rootfs, "find or create the mount point")      \
-  X(volume_mount, rootfs, "mount volume at")                      \
-  X(pivot, rootfs, "make the new root the root")                  \
-  X(leave_old_root, rootfs, "leave the old root")                 \
-  X(root_check, rootfs, "be inside the new root")                 \
-  X(stdio, exec, "set up standard input and output")              \
-  X(close_fds, exec, "close descriptors")                         \
-  X(attribute, identity, "label the process by")                  \
-  X(session, identity, "make a session")                          \
-  X(keyring, identity, "make a session keyring")                  \
-  X(rlimit, identity, "set limit")                                \
-  X(join_sandbox, join, "join the sandbox's namespaces")          \
-  X(bounding_set, identity, "reduce the bounding set")            \
-  X(securebits, identity, "set the secure bits")                  \
-  X(groups, identity, "set supplementary groups")                 \
-  X(gid, identity, "set the group")                               \
-  X(uid, identity, "set the user")                                \
-  X(capabilities, identity, "set capabilities")                   \
-  X(no_new_privs, identity, "set no_new_privs")                   \
-  X(working_dir, rootfs, "enter the working directory")           \
-  X(seccomp, identity, "load the seccomp filter")                 \
-  X(health_start, health_check, "start the health check")         \
-  X(health_check, health_check, "health check")                   \
-  X(health_clean, health_check, "end what the health check left") \
+#define FALLBACKD_CHILD_STEPS(X)                                            \
+  X(hide, spawner, "make itself untraceable")                               \
+  X(watch_spawner, spawner, "watch over the spawner")                       \
+  X(pid_namespace, spawner, "make a PID namespace")                         \
+  X(take_order, spawner, "understand the order")                            \
+  X(take_entry, spawner, "take the descriptors of the entry")               \
+  X(sandbox_proc, join, "find the /proc of the sandbox")                    \
+  X(await_tracer, join, "wait to be traced")                                \
+  X(clone, spawner, "clone")                                                \
+  X(join_cgroup, cgroup, "join the leaf")                                   \
+  X(cgroup_namespace, cgroup, "make a cgroup namespace")                    \
+  X(root_mount, rootfs, "mount the root")                                   \
+  X(root_folder, rootfs, "create folder")                                   \
+  X(root_device, rootfs, "create device")                                   \
+  X(root_link, rootfs, "create link")                                       \
+  X(root_file, rootfs, "write file")                                        \
+  X(root_owner, rootfs, "give the root its owner")                          \
+  X(proc_mount, rootfs, "mount /proc")                                      \
+  X(oom_score, identity, "set oom_score_adj")                               \
+  X(tmp_mount, rootfs, "mount /tmp")                                        \
+  X(root_read_only, rootfs, "make the root read-only")                      \
+  X(proc_mask, rootfs, "mask")                                              \
+  X(proc_read_only, rootfs, "make read-only")                               \
+  X(volume_target, rootfs, "find or create the mount point")                \
+  X(volume_mount, rootfs, "mount volume at")                                \
+  X(pivot, rootfs, "make the new root the root")                            \
+  X(leave_old_root, rootfs, "leave the old root")                           \
+  X(root_check, rootfs, "be inside the new root")                           \
+  X(stdio, exec, "set up standard input and output")                        \
+  X(close_fds, exec, "close descriptors")                                   \
+  X(attribute, identity, "label the process by")                            \
+  X(session, identity, "make a session")                                    \
+  X(keyring, identity, "make a session keyring")                            \
+  X(rlimit, identity, "set limit")                                          \
+  X(join_sandbox, join, "join the sandbox's namespaces")                    \
+  X(bounding_set, identity, "reduce the bounding set")                      \
+  X(securebits, identity, "set the secure bits")                            \
+  X(groups, identity, "set supplementary groups")                           \
+  X(gid, identity, "set the group")                                         \
+  X(uid, identity, "set the user")                                          \
+  X(capabilities, identity, "set capabilities")                             \
+  X(no_new_privs, identity, "set no_new_privs")                             \
+  X(working_dir, rootfs, "enter the working directory")                     \
+  X(seccomp, identity, "load the seccomp filter")                           \
+  X(health_pids, health_check, "make a PID namespace for the health check") \
+  X(health_start, health_check, "start the health check")                   \
+  X(health_check, health_check, "health check")                             \
+  X(health_clean, health_check, "end what the health check left")           \
   X(exec, exec, "execute the binary")
 
 enum class Step : std::uint8_t {
@@ -72,7 +75,7 @@ inline constexpr StepInfo kSteps[] = {
 #undef X
 };
 
-/// What spare and child write to the launch's pipe, each in one write(2).
+/// What spare and child write to the launch's socket, each one message. The kernel says who sent it.
 struct ChildReport {
   enum class Kind : std::uint8_t { born, executing, failed, unhealthy };
   enum class Health : std::uint8_t { exited, signaled, timed_out };
@@ -80,7 +83,8 @@ struct ChildReport {
   Step step = Step::exec;
   Health health = Health::exited;
   int errnum = 0;
-  int value = 0;                // exit code or signal of the health check; the process's id when it is born
+  int value = 0;                // exit code or signal of the health check
+  bool entersPids = false;      // when it is executing: it wants to be put into the sandbox's PID namespace
   std::int64_t preparedNs = 0;  // CLOCK_MONOTONIC; both when it is executing
   std::int64_t healthCheckedNs = 0;
   char object[512]{};  // which folder, device, file, mask or volume; cut where it is longer

@@ -2,14 +2,10 @@
 
 #include <cerrno>
 #include <ctime>
+#include <sys/prctl.h>
 #include <unistd.h>
 
-#include <climits>
-
 namespace fallbackd::launcher {
-
-// One write(2) that the kernel does not tear.
-static_assert(sizeof(ChildReport) <= PIPE_BUF);
 
 std::int64_t monotonicNs() {
   timespec now{};
@@ -17,19 +13,27 @@ std::int64_t monotonicNs() {
   return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
 }
 
-void tell(int pipe, const ChildReport& report) {
-  // With the spawner gone nobody counts this process any more: it must not go on. SIGPIPE does it for all
-  // users but pid 1, whom the kernel spares.
-  if (::write(pipe, &report, sizeof report) != sizeof report) ::_exit(1);
+bool hide() {
+  return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
 }
 
-void giveUp(int pipe, Step step, std::string_view object) {
+void tell(int socket, const ChildReport& report) {
+  // Without the spawner this process is not counted by anybody: it must not go on. SIGPIPE ends it, but for a
+  // pid 1, which the kernel spares.
+  if (::write(socket, &report, sizeof report) != sizeof report) ::_exit(1);
+}
+
+ChildReport failureNow(Step step, std::string_view object) {
   ChildReport failure;
   failure.kind = ChildReport::Kind::failed;
   failure.step = step;
   failure.errnum = errno;
   object.copy(failure.object, sizeof failure.object - 1);
-  tell(pipe, failure);
+  return failure;
+}
+
+void giveUp(int socket, Step step, std::string_view object) {
+  tell(socket, failureNow(step, object));
   ::_exit(1);
 }
 

@@ -1,4 +1,4 @@
-// How spare and child tell the spawner how far they are.
+// How spare and child tell the spawner how far they are, and how they stay out of others' reach.
 #pragma once
 
 #include "launcher/spawner/steps.hpp"
@@ -11,10 +11,18 @@ namespace fallbackd::launcher {
 /// CLOCK_MONOTONIC, as stamps travel.
 std::int64_t monotonicNs();
 
-/// Writes the report to `pipe`; ends the process where nobody reads any more.
-void tell(int pipe, const ChildReport& report);
+/// Nobody without CAP_SYS_PTRACE in the node's user namespace may trace this process, read its memory or look
+/// at its descriptors. The setting belongs to the memory: a clone keeps it, a change of user may undo it
+/// (where fs.suid_dumpable is not 0), execveat does.
+bool hide();
 
-/// Writes a failure with errno as it is now and ends the process.
-[[noreturn]] void giveUp(int pipe, Step step, std::string_view object = {});
+/// Sends the report; ends the process where nobody reads any more.
+void tell(int socket, const ChildReport& report);
+
+/// Sends a failure with errno as it is now and ends the process.
+[[noreturn]] void giveUp(int socket, Step step, std::string_view object = {});
+
+/// The failure that giveUp() would send.
+ChildReport failureNow(Step step, std::string_view object = {});
 
 }  // namespace fallbackd::launcher

@@ -32,7 +32,8 @@ LaunchOrder orderWithEverything() {
   order.filterLetsWait = true;
   order.attributes = {{"attr/exec", "label"}};
   order.limits = {{7, 1, ~0ULL}};
-  order.sandboxPids = true;
+  order.pids = PidNamespace::sandbox;
+  order.sandboxPids = {3, 4026531836};
   order.sandboxUsers = true;
   order.rootUid = 100000;
   order.rootGid = 100001;
@@ -79,7 +80,8 @@ TEST(Protocol, LaunchOrderKeepsEveryField) {
   EXPECT_EQ(got.limits[0].resource, 7U);
   EXPECT_EQ(got.limits[0].soft, 1U);
   EXPECT_EQ(got.limits[0].hard, ~0ULL);
-  EXPECT_TRUE(got.sandboxPids);
+  EXPECT_EQ(got.pids, PidNamespace::sandbox);
+  EXPECT_EQ(got.sandboxPids, want.sandboxPids);
   EXPECT_TRUE(got.sandboxUsers);
   EXPECT_EQ(got.rootUid, 100000U);
   EXPECT_EQ(got.rootGid, 100001U);

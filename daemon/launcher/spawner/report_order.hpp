@@ -1,0 +1,35 @@
+// Which reports of a launch the spawner believes. The kernel says who sent each; a report counts once, in its
+// turn, and only from the process whose turn it is.
+#pragma once
+
+#include "launcher/spawner/steps.hpp"
+
+#include <optional>
+#include <span>
+#include <sys/types.h>
+
+namespace fallbackd::launcher {
+
+class ReportOrder {
+ public:
+  explicit ReportOrder(pid_t spare) : spare_(spare) {}
+
+  /// Whether this report is due from this process. The first that says "born" and is not the spare is the
+  /// child from then on; whether it can be one is for the caller to see.
+  bool accept(pid_t sender, ChildReport::Kind kind);
+
+  /// 0 before its birth.
+  [[nodiscard]] pid_t child() const { return child_; }
+
+ private:
+  enum class State : std::uint8_t { unborn, born, executing, over };
+
+  pid_t spare_;
+  pid_t child_ = 0;
+  State state_ = State::unborn;
+};
+
+/// Empty for anything but a whole report with values that exist.
+std::optional<ChildReport> decodeChildReport(std::span<const char> bytes);
+
+}  // namespace fallbackd::launcher
