@@ -3,12 +3,13 @@
 #include "process.hpp"
 #include "run_dir.hpp"
 
-#include <gmock/gmock.h>
-
 namespace fallbackd::e2e {
 namespace {
 
-using testing::HasSubstr;
+/// The whole output would bury the message.
+bool says(const std::string& output, const char* word) {
+  return output.find(word) != std::string::npos;
+}
 
 TEST(ReachLinking, TheDaemonsTableOfFunctionsIsReadOnly) {
   RecordProperty("item", "12");
@@ -17,8 +18,8 @@ TEST(ReachLinking, TheDaemonsTableOfFunctionsIsReadOnly) {
           runOk({.argv = {"readelf", "--wide", "--segments", "--dynamic", binary("fallbackd")},
                  .env = {},
                  .output = {}}));
-  EXPECT_THAT(said, HasSubstr("GNU_RELRO")) << "the table is writable: no RELRO segment";
-  EXPECT_THAT(said, HasSubstr("BIND_NOW")) << "the table stays writable: functions are bound lazily";
+  EXPECT_TRUE(says(said, "GNU_RELRO")) << "the table is writable: no RELRO segment";
+  EXPECT_TRUE(says(said, "BIND_NOW")) << "the table stays writable: functions are bound lazily";
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ namespace {
 constexpr int kExitUsage = 2;
 constexpr int kAhead = 4;   // how many numbers after the last one are asked for without looking into /proc
 constexpr int kLook = 256;  // rounds between two looks into /proc
-constexpr int kMaxRounds = 20'000;
+constexpr double kPatience = 5;  // seconds with one victim that does not execute
 
 int reportFd = STDOUT_FILENO;
 
@@ -54,7 +54,7 @@ std::set<pid_t> running() {
 /// that comes too late nothing follows.
 Phase attack(pid_t pid, int pidfd, const Options& options, Count& count) {
   std::set<std::string_view> open;
-  for (int round = 0; round < kMaxRounds; ++round) {
+  for (const double end = now() + kPatience; now() < end;) {
     Phase phase = phaseOf(pid, options);
     // Each begins with another, since the first that is open may hold the victim up.
     for (std::size_t i = 0; i < ways().size() && phase != Phase::executed && phase != Phase::gone; ++i) {
