@@ -10,10 +10,10 @@
 #include "wait.hpp"
 
 #include <algorithm>
-#include <fstream>
+#include <iterator>
+#include <map>
 #include <set>
-
-#include <gmock/gmock.h>
+#include <string>
 
 namespace fallbackd::e2e {
 namespace {
@@ -25,6 +25,7 @@ constexpr auto kCeiling = 60s;
 constexpr int kContainers = 16;
 constexpr int kRounds = 3;  // so many sandboxes, one after the other
 constexpr const char* kImage = "localhost/shop/attacker:1";
+constexpr const char* kServer = "localhost/shop/server:1";
 constexpr const char* kSecret = "of-another-namespace-4711";
 
 std::string containerName(int number) {
@@ -32,16 +33,16 @@ std::string containerName(int number) {
 }
 
 class ReachSeize : public testing::Test {
+ public:
+  [[nodiscard]] static std::string reportOf(const Pod& pod) {
+    const fs::path file = pod.folder / "volumes/kubernetes.io~empty-dir/loot/report";
+    return sys::readFile(Stage::cli, file, 16 << 20).value_or("");
+  }
+
  protected:
   void SetUp() override {
     E2E_TRY(shop_, Shop::open({}));
-    const Image image{.reference = kImage,
-                      .files = {{"bin/attacker", testProgram("attacker")}},
-                      .entrypoint = {"/bin/attacker"},
-                      .env = {}};
-    const auto archive = makeRunDir("image") / "image.tar";
-    E2E_CHECK(writeOciArchive(image, archive));
-    E2E_CHECK(shop_->node->importImage(archive, kImage));
+    import(kImage, "attacker");
     auto options = shop_->daemonOptions(shop_->image());
     // Another pod's: what of it is in the memory of a new process belongs to nobody here.
     options.workloads =
@@ -52,6 +53,16 @@ class ReachSeize : public testing::Test {
     E2E_CHECK(shop_->daemon->rewriteConfig(options));
     E2E_CHECK(shop_->daemon->stop());
     E2E_CHECK(shop_->daemon->restart());
+  }
+
+  void import(const std::string& reference, const std::string& program) const {
+    const Image image{.reference = reference,
+                      .files = {{"bin/program", testProgram(program)}},
+                      .entrypoint = {"/bin/program"},
+                      .env = {}};
+    const auto archive = makeRunDir("image") / "image.tar";
+    E2E_CHECK(writeOciArchive(image, archive));
+    E2E_CHECK(shop_->node->importImage(archive, reference));
   }
 
   [[nodiscard]] std::string workload(const std::string& name, const std::string& namespaceName,
@@ -81,11 +92,6 @@ class ReachSeize : public testing::Test {
     E2E_CHECK(shop_->kubelet->startContainer(id));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return reportOf(pod).find("ready\n") != std::string::npos; }));
     E2E_CHECK(shop_->daemon->restart());
-  }
-
-  [[nodiscard]] static std::string reportOf(const Pod& pod) {
-    const fs::path file = pod.folder / "volumes/kubernetes.io~empty-dir/loot/report";
-    return sys::readFile(Stage::cli, file, 16 << 20).value_or("");
   }
 
   /// Until the attacker has done with all of them.
@@ -142,6 +148,56 @@ TEST_F(ReachSeize, NothingOfTheHostsIsReachedBeforeTheFallbackRuns) {
   EXPECT_TRUE(reached.empty()) << reached.size() << " of " << victims << " new processes reached by " << all
                                << "; first: " << first;
   EXPECT_FALSE(ways.contains("another pod's password")) << "in the memory of a process of this pod";
+}
+
+/// What the attacker said of one process: way -> "open" or the error's name.
+using Ways = std::map<std::string, std::string>;
+
+/// By process, of those that executed.
+std::map<std::string, Ways> openAfter(const std::string& report) {
+  std::map<std::string, Ways> all;
+  for (const auto line : split(report, '\n')) {
+    const auto words = split(line, ' ');
+    if (words[0] == "after" && words.size() == 4) {
+      all[std::string(words[2])][std::string(words[1])] = words[3];
+    }
+  }
+  return all;
+}
+
+/// Waits until that many have been gone through, every way of each.
+bool wholly(const Pod& pod, int processes, std::map<std::string, Ways>& all) {
+  return waitUntil(kCeiling, [&] {
+    all = openAfter(ReachSeize::reportOf(pod));
+    return std::ssize(all) == processes && std::all_of(all.begin(), all.end(), [](const auto& one) {
+             return one.second.contains("pidfd_send_signal");  // the last way
+           });
+  });
+}
+
+TEST_F(ReachSeize, AfterwardsAFallbackIsAsOpenAsAContainer) {
+  import(kServer, "shop-httpd-1.8.3");
+  Pod pod;
+  startPod("web-0", 2 * kContainers, pod);
+  std::map<std::string, Ways> fallbacks;
+  ASSERT_TRUE(wholly(pod, kContainers, fallbacks)) << reportOf(pod);
+  // runc's own steps are victims as well, until it executes the program.
+  ContainerSpec container;
+  container.name = "real";
+  container.image = kServer;
+  container.args = {"--port=9999"};
+  container.runAsUser = 65532;
+  container.security = SecurityContext{.noNewPrivileges = true};
+  E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, container));
+  E2E_CHECK(shop_->kubelet->startContainer(id));
+  std::map<std::string, Ways> all;
+  ASSERT_TRUE(wholly(pod, kContainers + 1, all)) << reportOf(pod);
+  Ways ofContainer;
+  for (const auto& [pid, ways] : all) {
+    if (!fallbacks.contains(pid)) ofContainer = ways;
+  }
+  ASSERT_FALSE(ofContainer.empty());
+  for (const auto& [pid, ways] : fallbacks) EXPECT_EQ(ways, ofContainer) << "process " << pid;
 }
 
 }  // namespace
