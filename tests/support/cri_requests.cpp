@@ -24,6 +24,11 @@ void addMount(v1::ContainerConfig& config, const std::string& inside, const std:
   mount->set_readonly(readOnly);
 }
 
+v1::NamespaceMode pidMode(const PodSpec& spec) {
+  if (spec.hostPid) return v1::NODE;
+  return spec.sharePid ? v1::POD : v1::CONTAINER;
+}
+
 void setResources(const ContainerSpec& spec, v1::LinuxContainerResources& resources) {
   constexpr std::int64_t kPeriodUs = 100'000;
   resources.set_oom_score_adj(spec.oomScoreAdj);
@@ -72,7 +77,7 @@ v1::PodSandboxConfig sandboxConfig(const Pod& pod) {
   auto* const namespaces = linuxConfig->mutable_security_context()->mutable_namespace_options();
   namespaces->set_network(spec.hostNetwork ? v1::NODE : v1::POD);
   namespaces->set_ipc(v1::POD);
-  namespaces->set_pid(spec.hostPid ? v1::NODE : v1::CONTAINER);
+  namespaces->set_pid(pidMode(spec));
   return config;
 }
 
@@ -110,7 +115,7 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   auto* const namespaces = security->mutable_namespace_options();
   namespaces->set_network(pod.spec.hostNetwork ? v1::NODE : v1::POD);
   namespaces->set_ipc(v1::POD);
-  namespaces->set_pid(pod.spec.hostPid ? v1::NODE : v1::CONTAINER);
+  namespaces->set_pid(pidMode(pod.spec));
   if (spec.security) applySecurity(*spec.security, *security);
   if (spec.runAsUser) security->mutable_run_as_user()->set_value(*spec.runAsUser);
   // kubelet names them; containerd has no default of its own here.

@@ -30,6 +30,7 @@ struct PodSpec {
   std::vector<PodVolume> volumes;
   bool hostNetwork = false;
   bool hostPid = false;
+  bool sharePid = false;  // shareProcessNamespace: all containers are in the sandbox's
   std::uint32_t attempt = 0;
 };
 

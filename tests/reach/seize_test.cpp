@@ -1,0 +1,204 @@
+// A container of a pod that shares its process namespace goes for every fallback that is launched into the
+// pod, while it is not yet the fallback: tests/programs/attacker. On the real containerd; by kernel alone,
+// and more often: tests/kernel.
+#include "base/strings.hpp"
+#include "e2e_gtest.hpp"
+#include "image.hpp"
+#include "run_dir.hpp"
+#include "shop.hpp"
+#include "sys/file.hpp"
+#include "wait.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <set>
+#include <string>
+
+namespace fallbackd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+constexpr auto kCeiling = 60s;
+constexpr int kContainers = 16;
+constexpr int kRounds = 3;  // so many sandboxes, one after the other
+constexpr const char* kImage = "localhost/shop/attacker:1";
+constexpr const char* kServer = "localhost/shop/server:1";
+constexpr const char* kSecret = "of-another-namespace-4711";
+
+std::string containerName(int number) {
+  return "c" + std::to_string(number);
+}
+
+class ReachSeize : public testing::Test {
+ public:
+  [[nodiscard]] static std::string reportOf(const Pod& pod) {
+    const fs::path file = pod.folder / "volumes/kubernetes.io~empty-dir/loot/report";
+    return sys::readFile(Stage::cli, file, 16 << 20).value_or("");
+  }
+
+ protected:
+  void SetUp() override {
+    E2E_TRY(shop_, Shop::open({}));
+    import(kImage, "attacker");
+    auto options = shop_->daemonOptions(shop_->image());
+    // Another pod's: what of it is in the memory of a new process belongs to nobody here.
+    options.workloads =
+        workload("other", "other", "other", "readiness: {exec: {}}") + "  env: {PASSWORD: " + kSecret + "}\n";
+    for (int i = 0; i < kContainers; ++i) {
+      options.workloads += workload(containerName(i), "shop", containerName(i), "readiness: {exec: {}}");
+    }
+    E2E_CHECK(shop_->daemon->rewriteConfig(options));
+    E2E_CHECK(shop_->daemon->stop());
+    E2E_CHECK(shop_->daemon->restart());
+  }
+
+  void import(const std::string& reference, const std::string& program) const {
+    const Image image{.reference = reference,
+                      .files = {{"bin/program", testProgram(program)}},
+                      .entrypoint = {"/bin/program"},
+                      .env = {}};
+    const auto archive = makeRunDir("image") / "image.tar";
+    E2E_CHECK(writeOciArchive(image, archive));
+    E2E_CHECK(shop_->node->importImage(archive, reference));
+  }
+
+  [[nodiscard]] std::string workload(const std::string& name, const std::string& namespaceName,
+                                     const std::string& container, const std::string& readiness) const {
+    const auto number = std::to_string(9000 + ports_++);
+    return "- name: " + name + "\n  match: {namespace: " + namespaceName + ", container: " + container +
+           "}\n  image: " + shop_->image() + "\n  binary: checkout@1.8.3\n  args: [--port=" + number +
+           "]\n  user: {uid: 65532, gid: 65533}\n  " + readiness + "\n";
+  }
+
+  /// A pod with the attacker in it, who is at work before the daemon hears of the pod's other containers.
+  void startPod(const std::string& name, int victims, Pod& pod) const {
+    auto spec = checkoutPod(name);
+    spec.sharePid = true;
+    spec.volumes = {{PodVolume::Kind::empty_dir, "loot", {}}};
+    shop_->daemon->kill();
+    E2E_TRY(pod, shop_->kubelet->startPod(spec));
+    ContainerSpec container;
+    container.name = "attacker";
+    container.image = kImage;
+    container.args = {"--token=--port=9", "--report=/loot/report", "--seconds=60",
+                      "--victims=" + std::to_string(victims), std::string("--secret=") + kSecret};
+    container.mounts = {{"loot", "/loot", false}};
+    container.runAsUser = 0;
+    container.security = SecurityContext{.addCapabilities = {"SYS_PTRACE"}};
+    E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, container));
+    E2E_CHECK(shop_->kubelet->startContainer(id));
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return reportOf(pod).find("ready\n") != std::string::npos; }));
+    E2E_CHECK(shop_->daemon->restart());
+  }
+
+  /// Until the attacker has done with all of them.
+  void readReport(const Pod& pod, std::string& report) const {
+    const auto ended = [&] {
+      report = reportOf(pod);
+      return report.find("\nend ") != std::string::npos;
+    };
+    ASSERT_TRUE(waitUntil(kCeiling, ended)) << report << shop_->daemon->logText();
+  }
+
+  std::unique_ptr<Shop> shop_;
+  mutable int ports_ = 0;
+};
+
+TEST_F(ReachSeize, NothingOfTheHostsIsReachedBeforeTheFallbackRuns) {
+  RecordProperty("item", "1");
+  RecordProperty(
+      "attack",
+      "A container with SYS_PTRACE seizes, reads and signals the new process of a pod that shares its "
+      "process namespace");
+  auto other = checkoutPod("other-0");
+  other.namespaceName = "other";
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(other));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "other-0") == "ready"; }));
+  int victims = 0;
+  std::set<std::string> reached;  // processes
+  std::set<std::string> ways;
+  std::string first;
+  for (int round = 0; round < kRounds; ++round) {
+    Pod attacked;
+    startPod("web-" + std::to_string(round), kContainers, attacked);
+    if (HasFatalFailure()) return;
+    std::string report;
+    readReport(attacked, report);
+    if (HasFatalFailure()) return;
+    E2E_CHECK(shop_->kubelet->removePod(attacked));
+    for (const auto line : split(report, '\n')) {
+      const auto words = split(line, ' ');
+      if (words[0] == "victim") ++victims;
+      if (words[0] == "found" && line.ends_with("secret in its memory"))
+        ways.insert("another pod's password");
+      if (words[0] != "reached" || words.size() < 3) continue;
+      if (first.empty()) first = line;
+      ways.insert(std::string(words[1]));
+      reached.insert(std::to_string(round) + "/" + std::string(words[2]));
+    }
+  }
+  RecordProperty("launches", victims);
+  RecordProperty("reached", static_cast<int>(reached.size()));
+  EXPECT_GE(victims, kContainers * kRounds) << "not everything that was launched was met";
+  std::string all;
+  for (const auto& way : ways) all += (all.empty() ? "" : ", ") + way;
+  EXPECT_TRUE(reached.empty()) << reached.size() << " of " << victims << " new processes reached by " << all
+                               << "; first: " << first;
+  EXPECT_FALSE(ways.contains("another pod's password")) << "in the memory of a process of this pod";
+}
+
+/// What the attacker said of one process: way -> "open" or the error's name.
+using Ways = std::map<std::string, std::string>;
+
+/// By process, of those that executed.
+std::map<std::string, Ways> openAfter(const std::string& report) {
+  std::map<std::string, Ways> all;
+  for (const auto line : split(report, '\n')) {
+    const auto words = split(line, ' ');
+    if (words[0] == "after" && words.size() == 4) {
+      all[std::string(words[2])][std::string(words[1])] = words[3];
+    }
+  }
+  return all;
+}
+
+/// Waits until that many have been gone through, every way of each.
+bool wholly(const Pod& pod, int processes, std::map<std::string, Ways>& all) {
+  return waitUntil(kCeiling, [&] {
+    all = openAfter(ReachSeize::reportOf(pod));
+    return std::ssize(all) == processes && std::all_of(all.begin(), all.end(), [](const auto& one) {
+             return one.second.contains("pidfd_send_signal");  // the last way
+           });
+  });
+}
+
+TEST_F(ReachSeize, AfterwardsAFallbackIsAsOpenAsAContainer) {
+  import(kServer, "shop-httpd-1.8.3");
+  Pod pod;
+  startPod("web-0", 2 * kContainers, pod);
+  std::map<std::string, Ways> fallbacks;
+  ASSERT_TRUE(wholly(pod, kContainers, fallbacks)) << reportOf(pod);
+  // runc's own steps are victims as well, until it executes the program.
+  ContainerSpec container;
+  container.name = "real";
+  container.image = kServer;
+  container.args = {"--port=9999"};
+  container.runAsUser = 65532;
+  container.security = SecurityContext{.noNewPrivileges = true};
+  E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, container));
+  E2E_CHECK(shop_->kubelet->startContainer(id));
+  std::map<std::string, Ways> all;
+  ASSERT_TRUE(wholly(pod, kContainers + 1, all)) << reportOf(pod);
+  Ways ofContainer;
+  for (const auto& [pid, ways] : all) {
+    if (!fallbacks.contains(pid)) ofContainer = ways;
+  }
+  ASSERT_FALSE(ofContainer.empty());
+  for (const auto& [pid, ways] : fallbacks) EXPECT_EQ(ways, ofContainer) << "process " << pid;
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e
