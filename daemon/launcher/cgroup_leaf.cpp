@@ -133,6 +133,28 @@ bool removeFolders(const std::vector<std::string>& paths) {
   return gone;
 }
 
+/// The folders of the cgroups that a process is in, one a hierarchy.
+std::vector<std::string> foldersOf(pid_t pid, const std::vector<sys::CgroupHierarchy>& hierarchies) {
+  const auto text = sys::readFile(Stage::cgroup, "/proc/" + std::to_string(pid) + "/cgroup", kMaxCgroupText);
+  std::vector<std::string> folders;
+  if (!text) return folders;
+  for (const auto line : split(*text, '\n')) {  // "4:cpu,cpuacct:/kubepods/pod1"; v2: "0::/kubepods/pod1"
+    const auto first = line.find(':');
+    const auto second = first == std::string_view::npos ? first : line.find(':', first + 1);
+    if (second == std::string_view::npos) continue;
+    const auto controllers = line.substr(first + 1, second - first - 1);
+    for (const auto& hierarchy : hierarchies) {
+      const auto names = split(controllers, ',');
+      const bool same = controllers.empty() ? hierarchy.unified
+                                            : !hierarchy.unified &&
+                                                  std::all_of(names.begin(), names.end(),
+                                                              [&](auto name) { return hierarchy.has(name); });
+      if (same) folders.push_back(hierarchy.folderOf(line.substr(second + 1)));
+    }
+  }
+  return folders;
+}
+
 }  // namespace
 
 std::string leafName(const std::string& container) {
@@ -203,6 +225,16 @@ Result<> makeLegacyLeaves(CgroupLeaf& leaf, const config::Resources& resources, 
     fds.tasks.push_back(std::move(*joining));
   }
   return {};
+}
+
+bool isInLeaf(pid_t pid, const std::vector<std::string>& paths,
+              const std::vector<sys::CgroupHierarchy>& hierarchies) {
+  const auto folders = foldersOf(pid, hierarchies);
+  return !paths.empty() && std::all_of(paths.begin(), paths.end(), [&](const std::string& leaf) {
+    return std::any_of(folders.begin(), folders.end(), [&](const std::string& folder) {
+      return folder == leaf || folder.starts_with(leaf + "/");
+    });
+  });
 }
 
 void killLeaf(const std::vector<std::string>& paths) {

@@ -9,6 +9,7 @@
 
 #include <optional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 #include <boost/asio/awaitable.hpp>
@@ -44,6 +45,10 @@ Result<> makeUnifiedLeaf(CgroupLeaf& leaf, const config::Resources& resources, L
 /// The same on v1, with cpusets, and the rest of what the process enters. Reason not_found where the pod is
 /// in no hierarchy at all.
 Result<> makeLegacyLeaves(CgroupLeaf& leaf, const config::Resources& resources, EntryFds& fds);
+
+/// Whether the process is in every one of these leaves, or below it, as the kernel says.
+bool isInLeaf(pid_t pid, const std::vector<std::string>& paths,
+              const std::vector<sys::CgroupHierarchy>& hierarchies);
 
 /// SIGKILL to everything in the leaf, once.
 void killLeaf(const std::vector<std::string>& paths);

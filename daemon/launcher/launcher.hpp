@@ -56,6 +56,7 @@ struct ProcessRecord {
   std::vector<std::string> cgroupLeaves;  // absolute paths of the leaf in each hierarchy
   std::string fifoDir;
   std::string logFile;
+  std::vector<std::string> namespaces = {};  // see sys::namespacesOf(); empty: not known
 };
 
 /// A running fallback. Owned by its recovery; destroying it neither stops the process nor removes its leaf.

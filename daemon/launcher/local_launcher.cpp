@@ -157,8 +157,10 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launchOnce(Laun
   auto prepared = co_await prepare(launch);
   if (prepared) {
     auto started = co_await finish(launch);
-    if (started) co_return makeProcess(launch, std::move(*started));
-    prepared = tl::unexpected<Error>(started.error());
+    if (started && isOfLaunch(*started, launch)) co_return makeProcess(launch, std::move(*started));
+    prepared = started
+                   ? fail(Stage::spawner, Reason::protocol, "the process that was started is not in its leaf")
+                   : tl::unexpected<Error>(started.error());
   }
   launch.begun = BegunLaunch{};
   launch.entry = EntryFds{};  // our ends of the FIFOs: the pump ends when no writer is left
@@ -299,6 +301,11 @@ asio::awaitable<Result<StartedProcess>> LocalLauncher::finish(Launch& launch) {
   co_return std::move(std::get<0>(first));
 }
 
+/// One that has ended is looked at no further: how it ended is for its owner.
+bool LocalLauncher::isOfLaunch(const StartedProcess& started, const Launch& launch) const {
+  return isInLeaf(started.pid, pathsOf(launch.leaf), *options_.cgroups) || !sys::isRunning(started.process);
+}
+
 std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProcess started) {
   ProcessRecord record;
   record.recoveryId = launch.request.recoveryId;
@@ -306,13 +313,14 @@ std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProce
   // Zero where it ended at once: exited() tells how.
   record.startTime = sys::startTimeOf(Stage::run, started.pid).value_or(0);
   record.cgroupLeaves = pathsOf(launch.leaf);
+  record.namespaces = sys::namespacesOf(Stage::run, started.pid).value_or(std::vector<std::string>{});
   record.fifoDir = launch.fifoDir;
   record.logFile = launch.logFile;
   launch.times.prepared = started.prepared;
   launch.times.healthChecked = started.healthChecked;
   launch.times.started = started.started;
   launch.kept = true;
-  return std::make_unique<LocalProcess>(executor_, std::move(record), launch.times,
+  return std::make_unique<LocalProcess>(executor_, std::move(record), launch.times, *options_.cgroups,
                                         std::move(started.process), std::move(started.exit),
                                         std::move(launch.logs), std::move(launch.notes));
 }
@@ -331,16 +339,23 @@ bool LocalLauncher::ours(const ProcessRecord& record) const {
          std::all_of(record.cgroupLeaves.begin(), record.cgroupLeaves.end(), leaf);
 }
 
+/// Whether the process of that number is the one of the record, by all that the kernel says of it.
+bool LocalLauncher::isProcessOf(const ProcessRecord& record) const {
+  const auto startTime = sys::startTimeOf(Stage::run, record.pid);
+  if (!startTime || *startTime != record.startTime) return false;
+  if (!isInLeaf(record.pid, record.cgroupLeaves, *options_.cgroups)) return false;
+  const auto namespaces = sys::namespacesOf(Stage::run, record.pid);
+  return record.namespaces.empty() || (namespaces && *namespaces == record.namespaces);
+}
+
 asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRecord record) {
   if (!ours(record)) {
     co_return fail(Stage::run, Reason::invalid,
                    "the record of recovery " + fallbackd::quoted(record.recoveryId) + " is not ours");
   }
   auto process = sys::openPidFd(Stage::run, record.pid);
-  const auto startTime = sys::startTimeOf(Stage::run, record.pid);
-  // Held first and looked at then: a process of the same number that came since has another start time.
-  const bool same = process && startTime && *startTime == record.startTime && sys::isRunning(*process);
-  if (!same) {
+  // Held first and looked at then: a process of the same number that came since is another.
+  if (!process || !isProcessOf(record) || !sys::isRunning(*process)) {
     co_await removeRemains(record.cgroupLeaves, record.fifoDir);
     co_return fail(Stage::run, Reason::not_found,
                    "process " + std::to_string(record.pid) + " does not run any more");
@@ -360,8 +375,8 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
   }
   LaunchTimes times;
   times.requested = times.prepared = times.healthChecked = times.started = Monotonic::now();
-  co_return std::make_unique<LocalProcess>(executor_, std::move(record), times, std::move(*process), nullptr,
-                                           std::move(logs));
+  co_return std::make_unique<LocalProcess>(executor_, std::move(record), times, *options_.cgroups,
+                                           std::move(*process), nullptr, std::move(logs));
 }
 
 asio::awaitable<std::size_t> LocalLauncher::collectOrphans(std::vector<ProcessRecord> kept) {

@@ -58,6 +58,8 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<Result<StartedProcess>> finish(Launch& launch);
   std::unique_ptr<Process> makeProcess(Launch& launch, StartedProcess started);
   [[nodiscard]] bool ours(const ProcessRecord& record) const;
+  [[nodiscard]] bool isOfLaunch(const StartedProcess& started, const Launch& launch) const;
+  [[nodiscard]] bool isProcessOf(const ProcessRecord& record) const;
 
   boost::asio::any_io_executor executor_;
   Options options_;

@@ -90,11 +90,13 @@ asio::awaitable<ExitStatus> LocalProcess::Life::toldByKernel() {
 }
 
 LocalProcess::LocalProcess(asio::any_io_executor executor, ProcessRecord record, LaunchTimes times,
-                           sys::PidFd process, std::shared_ptr<ExitNotice> exit,
-                           std::unique_ptr<LogPump> logs, std::vector<std::string> notes)
+                           const std::vector<sys::CgroupHierarchy>& hierarchies, sys::PidFd process,
+                           std::shared_ptr<ExitNotice> exit, std::unique_ptr<LogPump> logs,
+                           std::vector<std::string> notes)
     : executor_(executor),
       record_(std::move(record)),
       times_(times),
+      hierarchies_(hierarchies),
       life_(std::make_shared<Life>(executor, std::move(process), std::move(exit), record_.cgroupLeaves)),
       logs_(std::move(logs)),
       notes_(std::move(notes)),
@@ -136,15 +138,22 @@ asio::awaitable<void> LocalProcess::exitedWithin(std::chrono::nanoseconds limit)
   static_cast<void>(first);
 }
 
+/// The pidfd is held, so while it runs the number is its own, and what is read under it is true. A process
+/// that is not in the leaf is not ours to end, whoever says so; what is in the leaf is killed there.
+void LocalProcess::signal(int number) const {
+  if (!isInLeaf(record_.pid, record_.cgroupLeaves, hierarchies_)) return;
+  static_cast<void>(sys::sendSignal(Stage::run, life_->process, number));
+}
+
 asio::awaitable<ExitStatus> LocalProcess::stop(std::chrono::nanoseconds grace) {
   if (!life_->status && grace > 0ns) {
     // The process is pid 1 of its namespace: without a handler for it SIGTERM does nothing, and the grace
     // runs out.
-    static_cast<void>(sys::sendSignal(Stage::run, life_->process, SIGTERM));
+    signal(SIGTERM);
     co_await exitedWithin(grace);
   }
   if (!life_->status) {
-    static_cast<void>(sys::sendSignal(Stage::run, life_->process, SIGKILL));
+    signal(SIGKILL);
     killLeaf(record_.cgroupLeaves);
     co_await exitedWithin(kKillLimit);
   }

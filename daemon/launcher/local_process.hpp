@@ -5,6 +5,7 @@
 #include "launcher/launcher.hpp"
 #include "launcher/logs.hpp"
 #include "launcher/spawner_client.hpp"
+#include "sys/cgroup.hpp"
 #include "sys/fd.hpp"
 
 #include <memory>
@@ -15,9 +16,11 @@ namespace fallbackd::launcher {
 
 class LocalProcess final : public Process {
  public:
-  /// `exit`: the spawner's word on the end; null for a process of an earlier daemon.
+  /// `hierarchies`: those that the record's leaves are in. `exit`: the spawner's word on the end; null for a
+  /// process of an earlier daemon.
   LocalProcess(boost::asio::any_io_executor executor, ProcessRecord record, LaunchTimes times,
-               sys::PidFd process, std::shared_ptr<ExitNotice> exit, std::unique_ptr<LogPump> logs,
+               const std::vector<sys::CgroupHierarchy>& hierarchies, sys::PidFd process,
+               std::shared_ptr<ExitNotice> exit, std::unique_ptr<LogPump> logs,
                std::vector<std::string> notes = {});
 
   [[nodiscard]] const ProcessRecord& record() const override { return record_; }
@@ -30,11 +33,13 @@ class LocalProcess final : public Process {
   struct Life;
 
   static boost::asio::awaitable<void> watch(std::shared_ptr<Life> life);
+  void signal(int number) const;
   boost::asio::awaitable<void> exitedWithin(std::chrono::nanoseconds limit);
 
   boost::asio::any_io_executor executor_;
   ProcessRecord record_;
   LaunchTimes times_;
+  std::vector<sys::CgroupHierarchy> hierarchies_;
   std::shared_ptr<Life> life_;  // shared with watch()
   std::unique_ptr<LogPump> logs_;
   std::vector<std::string> notes_;

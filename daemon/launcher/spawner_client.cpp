@@ -140,9 +140,10 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   Result<> awaitReady() const;
   void endSpawner();
   void closeSocket();
-  void dispatch(sys::Message message);
-  void take(const SpareReport& report, std::vector<sys::UniqueFd>& fds);
-  void take(const StartedReport& report, std::vector<sys::UniqueFd>& fds);
+  /// False for what the spawner cannot have to say.
+  bool dispatch(sys::Message message);
+  bool take(const SpareReport& report, std::vector<sys::UniqueFd>& fds);
+  bool take(const StartedReport& report, std::vector<sys::UniqueFd>& fds);
   void giveSpare(Result<Spare> spare);
   void take(const FailedReport& report);
   void take(const ExitedReport& report);
@@ -164,6 +165,7 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   pid_t pid = -1;
   Stamp startedAt;
   unsigned restarts = 0;
+  std::uint64_t lastSpare = 0;                        // of this spawner; launches have their spares' numbers
   std::vector<Spare> spares;                          // at hand
   std::deque<std::shared_ptr<Awaited<Spare>>> asked;  // those who wait for one
   std::map<std::uint64_t, std::shared_ptr<Pending>> pending;
@@ -175,6 +177,7 @@ Result<> SpawnerClient::State::startSpawner() {
   FB_TRY(pid, spawnProgram(program, ends[1]));
   FB_TRY(process, sys::openPidFd(Stage::spawner, pid));
   socket = std::move(ends[0]);
+  lastSpare = 0;
   startedAt = Monotonic::now();
   return {};
 }
@@ -212,26 +215,29 @@ void SpawnerClient::State::endSpawner() {
   pid = -1;
 }
 
-void SpawnerClient::State::dispatch(sys::Message message) {
+bool SpawnerClient::State::dispatch(sys::Message message) {
   const auto report = decodeReport(message.bytes);
-  if (!report) return;  // it is our own build: whoever waits has a time limit
-  if (const auto* spare = std::get_if<SpareReport>(&*report)) {
-    take(*spare, message.fds);
-  } else if (const auto* started = std::get_if<StartedReport>(&*report)) {
-    take(*started, message.fds);
-  } else if (const auto* failed = std::get_if<FailedReport>(&*report)) {
+  if (!report) return false;
+  if (const auto* spare = std::get_if<SpareReport>(&*report)) return take(*spare, message.fds);
+  if (const auto* started = std::get_if<StartedReport>(&*report)) return take(*started, message.fds);
+  if (!message.fds.empty()) return false;
+  if (const auto* failed = std::get_if<FailedReport>(&*report)) {
     take(*failed);
   } else if (const auto* exited = std::get_if<ExitedReport>(&*report)) {
     take(*exited);
   }
+  return true;
 }
 
-void SpawnerClient::State::take(const SpareReport& report, std::vector<sys::UniqueFd>& fds) {
-  if (fds.size() != 1) return;
+/// Each spare has a number of its own, in order.
+bool SpawnerClient::State::take(const SpareReport& report, std::vector<sys::UniqueFd>& fds) {
+  if (fds.size() != 1 || report.id <= lastSpare) return false;
+  lastSpare = report.id;
   giveSpare(Spare{report.id, std::move(fds.front())});
+  return true;
 }
 
-/// To who waits longest; who was cancelled meanwhile does not any more.
+/// Serves the longest waiter; skips cancelled ones.
 void SpawnerClient::State::giveSpare(Result<Spare> spare) {
   while (!asked.empty()) {
     const auto question = std::move(asked.front());
@@ -243,21 +249,25 @@ void SpawnerClient::State::giveSpare(Result<Spare> spare) {
   if (spare) spares.push_back(std::move(*spare));
 }
 
-void SpawnerClient::State::take(const StartedReport& report, std::vector<sys::UniqueFd>& fds) {
+/// The pidfd says which process it is; the number in the report has to be the same.
+bool SpawnerClient::State::take(const StartedReport& report, std::vector<sys::UniqueFd>& fds) {
+  if (fds.size() != 1 || report.id > lastSpare || running.contains(report.id)) return false;
   StartedProcess started;
+  started.process = sys::PidFd(fds.front().release());
+  const auto named = sys::pidOf(Stage::spawner, started.process);
+  if (!named || (*named != report.pid && *named != 0)) return false;  // 0: it has ended and was reaped
   started.pid = report.pid;
-  if (fds.size() == 1) started.process = sys::PidFd(fds.front().release());
   started.prepared = stampOf(report.preparedNs);
   started.healthChecked = stampOf(report.healthCheckedNs);
   started.started = stampOf(report.startedNs);
-  if (!pending.contains(report.id) || !started.process) {
+  if (!pending.contains(report.id)) {
     abort(report.id);  // nobody waits for it any more
-    answer(report.id, fail(Stage::spawner, Reason::protocol, "the spawner sent no pidfd"));
-    return;
+    return true;
   }
   started.exit = std::make_shared<ExitNotice>(executor);
   running.emplace(report.id, started.exit);
   answer(report.id, std::move(started));
+  return true;
 }
 
 void SpawnerClient::State::take(const FailedReport& report) {
@@ -309,11 +319,10 @@ asio::awaitable<void> SpawnerClient::State::readReports() {
     if (!socket) co_return;  // a sender found it broken first
     auto message = sys::receiveMessage(socket, true);
     if (message) {
-      if (message->bytes.empty()) co_return;
-      dispatch(std::move(*message));
+      // One that says what it cannot is replaced; what it started runs on.
+      if (message->bytes.empty() || !dispatch(std::move(*message))) co_return;
       continue;
     }
-    if (message.error().reason == Reason::protocol) continue;
     if (message.error().reason != Reason::unavailable) co_return;
     co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
   }

@@ -23,6 +23,8 @@ json::object toJson(const JournalEntry& entry) {
   const auto& process = entry.process;
   json::array leaves;
   for (const auto& leaf : process.cgroupLeaves) leaves.emplace_back(leaf);
+  json::array namespaces;
+  for (const auto& one : process.namespaces) namespaces.emplace_back(one);
   return {{"version", kVersion},
           {"id", incident.id},
           {"sandbox", incident.target.sandboxId},
@@ -41,6 +43,7 @@ json::object toJson(const JournalEntry& entry) {
           {"pid", process.pid},
           {"startTime", process.startTime},
           {"cgroupLeaves", std::move(leaves)},
+          {"namespaces", std::move(namespaces)},
           {"fifoDir", process.fifoDir},
           {"logFile", process.logFile}};
 }
@@ -73,6 +76,9 @@ Result<JournalEntry> fromJson(const json::object& object) {
   entry.process.startTime = object.at("startTime").to_number<std::uint64_t>();
   for (const auto& leaf : object.at("cgroupLeaves").as_array()) {
     entry.process.cgroupLeaves.emplace_back(leaf.as_string());
+  }
+  if (const auto* namespaces = object.if_contains("namespaces")) {  // not before version 0.2
+    for (const auto& one : namespaces->as_array()) entry.process.namespaces.emplace_back(one.as_string());
   }
   entry.process.fifoDir = text("fifoDir");
   entry.process.logFile = text("logFile");

@@ -3,6 +3,8 @@
 #include "base/strings.hpp"
 #include "sys/file.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <csignal>
 #include <fcntl.h>
@@ -43,6 +45,19 @@ Result<PidFd> openPidFd(Stage stage, pid_t pid) {
                 "open process " + std::to_string(pid), errno);
   }
   return fd;
+}
+
+Result<pid_t> pidOf(Stage stage, const PidFd& process) {
+  FB_TRY(const auto text, readFile(stage, "/proc/self/fdinfo/" + std::to_string(process.get()), kMaxStat));
+  for (const auto line : split(text, '\n')) {
+    constexpr std::string_view kName = "Pid:";
+    if (!line.starts_with(kName)) continue;
+    const auto number = trim(line.substr(kName.size()));
+    pid_t pid = 0;
+    const auto [end, code] = std::from_chars(number.data(), number.data() + number.size(), pid);
+    if (code == std::errc{} && end == number.data() + number.size()) return std::max(pid, 0);
+  }
+  return fail(stage, Reason::invalid, "a descriptor is not a pidfd");
 }
 
 bool isRunning(const PidFd& process) {
@@ -90,6 +105,18 @@ Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind) {
     return fail(stage, reason, "stat " + path, errno);
   }
   return NamespaceId{info.st_dev, info.st_ino};
+}
+
+Result<std::vector<std::string>> namespacesOf(Stage stage, pid_t pid) {
+  std::vector<std::string> all;
+  for (const char* kind : {"pid", "net", "ipc", "uts"}) {
+    const std::string path = "/proc/" + std::to_string(pid) + "/ns/" + kind;
+    std::array<char, 64> text{};
+    const ssize_t size = ::readlink(path.c_str(), text.data(), text.size());
+    if (size < 0) return failErrno(stage, "read " + path);
+    all.emplace_back(text.data(), static_cast<std::size_t>(size));
+  }
+  return all;
 }
 
 Result<NamespaceFd> openNamespace(Stage stage, pid_t pid, const char* kind) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <sys/types.h>
 #include <vector>
@@ -14,6 +15,9 @@ namespace fallbackd::sys {
 
 /// Kernel 5.3. Reason not_found where no such process is.
 Result<PidFd> openPidFd(Stage stage, pid_t pid);
+
+/// The number of the process, or 0 once it has been reaped. Reason invalid where this is not a pidfd.
+Result<pid_t> pidOf(Stage stage, const PidFd& process);
 
 /// False once the process has ended, reaped or not.
 bool isRunning(const PidFd& process);
@@ -36,6 +40,10 @@ struct NamespaceId {
 };
 /// `kind` is a name of /proc/PID/ns: "net", "ipc", "uts", "user", ...
 Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind);
+
+/// The namespaces that tell processes of different pods apart, as /proc/PID/ns shows them:
+/// "net:[4026531840]". A program may leave some of them by itself, but not its PID namespace.
+Result<std::vector<std::string>> namespacesOf(Stage stage, pid_t pid);
 
 /// To join or to compare; holds the namespace, whatever becomes of the process.
 Result<NamespaceFd> openNamespace(Stage stage, pid_t pid, const char* kind);

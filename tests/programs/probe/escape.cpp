@@ -249,6 +249,11 @@ void keyrings(char**) {
   expectNot("/proc/keys has something", fd >= 0 && ::read(fd, &byte, 1) > 0);
 }
 
+void sessionKey(char**) {
+  attempt("search the session keyring", raw(SYS_keyctl, KEYCTL_SEARCH, -3, reinterpret_cast<long>("user"),
+                                            reinterpret_cast<long>("fallbackd-test")));
+}
+
 void cgroups(char**) {
   for (const char* path :
        {"/sys/fs/cgroup", "/sys/fs/cgroup/memory/release_agent", "/sys/fs/cgroup/cgroup.procs",
@@ -418,6 +423,7 @@ bool escape(const std::string& name, char** arguments) {
               {"kill", killAll},
               {"sockets", hostSockets},
               {"keyrings", keyrings},
+              {"session-key", sessionKey},
               {"cgroups", cgroups},
               {"kernel-files", kernelFiles},
               {"masks", masks},

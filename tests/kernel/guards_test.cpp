@@ -1,0 +1,189 @@
+// Guards of the spawner that nothing else would miss: each test fails without its guard.
+#include "base/strings.hpp"
+#include "launch_fixture.hpp"
+#include "sys/tracee.hpp"
+
+#include <csignal>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/keyctl.h>
+#include <sched.h>
+#include <set>
+#include <sstream>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::test {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::set<int> descriptorsOf(pid_t pid) {
+  std::set<int> numbers;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+    numbers.insert(std::stoi(entry.path().filename()));
+  }
+  return numbers;
+}
+
+/// What prctl(PR_GET_DUMPABLE) gives in another process, which is made to ask; -1 where that fails.
+long dumpableOf(pid_t pid) {
+  const auto stopped = [pid] {
+    int status = 0;
+    return ::waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status);
+  };
+  if (::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr) != 0) return -1;
+  if (::ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr) != 0 || !stopped()) return -1;
+  const auto before = sys::registersOf(pid);
+  if (!before) return -1;
+  const auto code = sys::plantCall(pid, before->next());
+  long dumpable = -1;
+  if (code && sys::setRegisters(pid, before->calling(SYS_prctl, PR_GET_DUMPABLE)) && sys::resume(pid, 0) &&
+      stopped()) {
+    const auto after = sys::registersOf(pid);
+    if (after) dumpable = after->result();
+  }
+  if (code) static_cast<void>(sys::putBack(pid, before->next(), *code));
+  static_cast<void>(sys::setRegisters(pid, *before));
+  static_cast<void>(sys::stopTracing(pid));
+  return dumpable;
+}
+
+}  // namespace
+
+class Guards : public LaunchTest {
+ protected:
+  /// The spawner's children, once there are so many.
+  std::vector<pid_t> children(std::size_t count) {
+    const std::string spawner = std::to_string(launcher->spawner().pid());
+    std::vector<pid_t> found;
+    for (const auto deadline = Monotonic::now() + 10s;
+         found.size() != count && Monotonic::now() < deadline;) {
+      loop.run_one_for(5ms);
+      std::istringstream list(contentOf("/proc/" + spawner + "/task/" + spawner + "/children"));
+      found.clear();
+      for (pid_t pid = 0; list >> pid;) found.push_back(pid);
+    }
+    EXPECT_EQ(found.size(), count);
+    return found;
+  }
+
+  /// A launch whose health check hangs: the processes of its leaf, once there are two. The first waits.
+  std::vector<pid_t> duringHealthCheck(launcher::LaunchRequest wanted) {
+    wanted.workload.healthCheck.args = {"--health-check=hang"};
+    wanted.workload.healthCheck.timeout = 30s;
+    const std::string leaf = sandbox->cgroups().front() + "/fallback-" + wanted.workload.match.container;
+    asio::co_spawn(
+        loop, launcher->launch(std::move(wanted)),
+        [&](std::exception_ptr, Result<ProcessPtr> result) { outcome.emplace(std::move(result)); });
+    std::vector<pid_t> pids;
+    for (const auto deadline = Monotonic::now() + 10s; pids.size() < 2 && Monotonic::now() < deadline;) {
+      loop.run_one_for(5ms);
+      std::istringstream list(contentOf(leaf + "/cgroup.procs"));
+      pids.clear();
+      for (pid_t pid = 0; list >> pid;) pids.push_back(pid);
+      // Not before the health check is executed: until then both are the same program.
+      const auto exe = [](pid_t pid) {
+        std::error_code error;
+        return std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).string();
+      };
+      if (pids.size() == 2 && exe(pids[0]) == exe(pids[1])) pids.clear();
+    }
+    EXPECT_EQ(pids.size(), 2U);
+    return pids;
+  }
+
+  void endLaunch() {
+    ::kill(launcher->spawner().pid(), SIGKILL);
+    while (!outcome) loop.run_one();
+  }
+
+  std::optional<Result<ProcessPtr>> outcome;
+};
+
+TEST_F(Guards, SpawnerAndSpareAreNotDumpable) {
+  const auto ordinary = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+  if (ordinary == 0) {
+    for (;;) ::pause();
+  }
+  EXPECT_EQ(dumpableOf(ordinary), 1) << "the test itself would see nothing";
+  EXPECT_EQ(dumpableOf(launcher->spawner().pid()), 0);
+  for (const pid_t spare : children(1)) EXPECT_EQ(dumpableOf(spare), 0);
+  ::kill(ordinary, SIGKILL);
+  ::waitpid(ordinary, nullptr, 0);
+}
+
+/// A file of /proc belongs to the process's user where it is dumpable, else to root.
+TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckIsNotDumpable) {
+  auto wanted = request({"wait"});
+  wanted.workload.user = {1234, 1234, {}};
+  const auto processes = duringHealthCheck(std::move(wanted));
+  ASSERT_EQ(processes.size(), 2U);
+  struct stat waits {};
+  struct stat runs {};
+  ASSERT_EQ(::stat(("/proc/" + std::to_string(processes[0]) + "/environ").c_str(), &waits), 0);
+  ASSERT_EQ(::stat(("/proc/" + std::to_string(processes[1]) + "/environ").c_str(), &runs), 0);
+  EXPECT_EQ(waits.st_uid, 0U);
+  EXPECT_EQ(runs.st_uid, 1234U) << "the test itself would see nothing";
+  endLaunch();
+}
+
+TEST_F(Guards, ASpareHasItsTwoSocketsAndNoOtherDescriptor) {
+  const auto spare = children(1);
+  ASSERT_EQ(spare.size(), 1U);
+  std::set<int> numbers;
+  for (const auto deadline = Monotonic::now() + 10s; numbers.size() != 5 && Monotonic::now() < deadline;) {
+    loop.run_one_for(5ms);  // it has just been made
+    numbers = descriptorsOf(spare.front());
+  }
+  EXPECT_EQ(numbers.size(), 5U) << ::testing::PrintToString(numbers) << ": standard ones and two sockets";
+}
+
+TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckHasNoDescriptorButItsOwn) {
+  const auto processes = duringHealthCheck(request({"wait"}));
+  ASSERT_EQ(processes.size(), 2U);
+  EXPECT_THAT(descriptorsOf(processes[0]), ElementsAre(0, 1, 2, 3, 4, 5))
+      << "5 is the pidfd of the health check";
+  EXPECT_THAT(descriptorsOf(processes[1]), ElementsAre(0, 1, 2));
+  endLaunch();
+}
+
+TEST_F(Guards, TheDaemonsSessionKeyringIsLeftBehind) {
+  ASSERT_GE(::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr), 0);
+  ASSERT_GE(::syscall(SYS_add_key, "user", "fallbackd-test", "secret", 6, KEY_SPEC_SESSION_KEYRING), 0);
+  launcherWith(options());  // the spawner inherits it
+  auto wanted = request({"escape", "session-key"});
+  wanted.workload.user = {0, 0, {}};
+  wanted.workload.security.seccomp.type = config::SecurityProfile::Type::unconfined;  // which forbids it, too
+  const auto process = launched(std::move(wanted));
+  ASSERT_NE(process, nullptr);
+  const ProbeOutput seen(logWith(process, " F end\n"));
+  stop(process);
+  EXPECT_EQ(seen.one("escaped"), "");
+  EXPECT_NE(seen.one("refused"), "");
+}
+
+/// One that may trace is not to be in one PID namespace with the process that waits, which shares memory with
+/// a process of root's.
+TEST_F(Guards, AHealthCheckThatMayTraceIsAlone) {
+  auto wanted = request({"report"});
+  wanted.workload.security.capabilities = 1ULL << CAP_SYS_PTRACE;
+  wanted.workload.healthCheck.args = {"--health-check=who"};
+  const auto process = launched(std::move(wanted));
+  ASSERT_NE(process, nullptr);
+  const auto log = logWith(process, " F end\n");
+  stop(process);
+  EXPECT_THAT(log, HasSubstr("health pid 1 uid")) << "it shares the namespace of the one that waits";
+  EXPECT_EQ(ProbeOutput(log).one("pid"), "1");
+}
+
+}  // namespace fallbackd::test

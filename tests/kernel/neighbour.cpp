@@ -1,0 +1,99 @@
+#include "neighbour.hpp"
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <fcntl.h>
+#include <fstream>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace fallbackd::test {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kPatience = 20s;
+
+pid_t forkBare() {
+  return static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+}
+
+/// As root of its namespace with no more than these.
+bool keepOnly(std::uint64_t capabilities) {
+  for (int one = 0; one < 64; ++one) {
+    if ((capabilities >> one & 1U) == 0 && ::prctl(PR_CAPBSET_DROP, one, 0, 0, 0) != 0 && errno != EINVAL)
+      return false;
+  }
+  return true;  // the exec of root takes the bounding set
+}
+
+[[noreturn]] void beNeighbour(pid_t pause, std::uint64_t capabilities, bool joinUsers, char* const* argv) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const int sandbox = static_cast<int>(::syscall(SYS_pidfd_open, pause, 0));
+  const int kinds = CLONE_NEWNS | CLONE_NEWPID | (joinUsers ? CLONE_NEWUSER : 0);
+  if (sandbox < 0 || ::setns(sandbox, kinds) != 0) ::_exit(3);
+  if (joinUsers && (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)) ::_exit(4);
+  const pid_t inner = forkBare();
+  if (inner == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (!keepOnly(capabilities)) ::_exit(5);
+    ::execv(argv[0], argv);
+    ::_exit(6);
+  }
+  ::waitpid(inner, nullptr, 0);
+  ::_exit(0);
+}
+
+}  // namespace
+
+Neighbour::Neighbour(const FakeSandbox& sandbox, std::uint64_t capabilities,
+                     const std::vector<std::string>& arguments, std::filesystem::path report)
+    : report_(std::move(report)) {
+  std::vector<std::string> words{FALLBACKD_TEST_ATTACKER, "--report=" + report_.string()};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::ofstream(report_) << "";
+  std::filesystem::permissions(report_, std::filesystem::perms::all);
+  std::vector<char*> argv;
+  for (auto& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const bool joinUsers = namespaceLink(sandbox.pause(), "user") != namespaceLink(::getpid(), "user");
+  outer_ = forkBare();
+  if (outer_ == 0) beNeighbour(sandbox.pause(), capabilities, joinUsers, argv.data());
+  // A file has no event that is worth more than this.
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!ready_ && std::chrono::steady_clock::now() < deadline) {
+    std::ifstream lines(report_);
+    std::string first;
+    ready_ = static_cast<bool>(std::getline(lines, first)) && first == "ready";
+    if (!ready_) std::this_thread::sleep_for(1ms);
+  }
+}
+
+Neighbour::~Neighbour() {
+  end();
+}
+
+void Neighbour::end() {
+  if (outer_ <= 0) return;
+  ::kill(outer_, SIGKILL);
+  ::waitpid(outer_, nullptr, 0);
+  outer_ = 0;
+}
+
+std::vector<std::string> Neighbour::finish() {
+  end();
+  std::vector<std::string> lines;
+  std::ifstream file(report_);
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  return lines;
+}
+
+}  // namespace fallbackd::test

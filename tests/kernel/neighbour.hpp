@@ -1,0 +1,38 @@
+// A hostile process of the pod: tests/programs/attacker, inside of a fake sandbox that shares its PID
+// namespace.
+#pragma once
+
+#include "fake_sandbox.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace fallbackd::test {
+
+/// Runs until it is destroyed.
+class Neighbour {
+ public:
+  /// `capabilities`: a bit for each, in the user namespace of the sandbox, which is the node's where the
+  /// sandbox has none of its own. The report is written to `report`. Waits until it is at work, some seconds
+  /// at most.
+  Neighbour(const FakeSandbox& sandbox, std::uint64_t capabilities, const std::vector<std::string>& arguments,
+            std::filesystem::path report);
+  Neighbour(const Neighbour&) = delete;
+  Neighbour& operator=(const Neighbour&) = delete;
+  ~Neighbour();
+
+  [[nodiscard]] bool ready() const { return ready_; }
+  /// Ends it. Its lines, in order.
+  std::vector<std::string> finish();
+
+ private:
+  void end();
+
+  std::filesystem::path report_;
+  pid_t outer_ = 0;  // waits for the neighbour, who dies with it
+  bool ready_ = false;
+};
+
+}  // namespace fallbackd::test
