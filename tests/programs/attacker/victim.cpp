@@ -128,6 +128,8 @@ Phase phaseOf(pid_t pid, const Options& options) {
   if (status.empty() || lineOf(status, "State:").find_first_of("ZX") != std::string_view::npos)
     return Phase::gone;
   if (readAll(fileOf(pid, "cmdline")).find(options.token) != std::string::npos) return Phase::executed;
+  // One that ends has no memory any more, and so no arguments either.
+  if (lineOf(readAll(fileOf(pid, "status")), "VmSize:").empty()) return Phase::gone;
   const bool bare = allAre(lineOf(status, "Uid:"), options.uid) && noCapabilities(status);
   return bare ? Phase::bare : Phase::hosts;
 }
