@@ -1,0 +1,60 @@
+// What daemon, spawner and spare say to each other, in both directions; the first byte says which. What is
+// read is written again and read again to the same.
+#include "launcher/protocol.hpp"
+
+#include "fuzz.hpp"
+#include "launcher/spawner/report_order.hpp"
+
+using namespace fallbackd;
+using namespace fallbackd::launcher;
+
+namespace {
+
+template <class Message, class Decode>
+void roundTrip(const Message& message, Decode decode) {
+  const auto bytes = encode(message);
+  fuzz::demand(bytes.has_value(), "what was read can be written");
+  const auto again = decode(*bytes);
+  fuzz::demand(again.has_value(), "what was written can be read");
+  const auto second = encode(*again);
+  fuzz::demand(second && *second == *bytes, "and says the same");
+}
+
+/// Reports from three processes, one after the other: two bytes each.
+void order(std::string_view bytes) {
+  constexpr pid_t kSpare = 1;
+  ReportOrder reports(kSpare);
+  for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) {
+    const pid_t before = reports.child();
+    const auto sender = static_cast<pid_t>(bytes[i] & 3);
+    const bool due = reports.accept(sender, static_cast<ChildReport::Kind>(bytes[i + 1] & 3));
+    fuzz::demand(before == 0 || reports.child() == before, "the child is one process");
+    fuzz::demand(!due || sender == kSpare || sender == reports.child(), "nobody speaks for it");
+  }
+}
+
+}  // namespace
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const auto bytes = fuzz::text(data, size).substr(1);
+  switch (*data) {
+    case 'l':
+      if (const auto launch = decodeLaunch(bytes)) roundTrip(*launch, &decodeLaunch);
+      break;
+    case 'o':
+      if (const auto given = decodeOrder(bytes)) roundTrip(*given, &decodeOrder);
+      break;
+    case 'r':
+      if (const auto report = decodeReport(bytes)) roundTrip(*report, &decodeReport);
+      break;
+    case 'c':
+      if (const auto report = decodeChildReport(std::span(bytes))) {
+        fuzz::demand(!kSteps[static_cast<std::size_t>(report->step)].text.empty(), "its step exists");
+      }
+      break;
+    default:
+      order(bytes);
+  }
+  return 0;
+}
