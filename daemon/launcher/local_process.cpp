@@ -1,7 +1,6 @@
 #include "launcher/local_process.hpp"
 
 #include "launcher/cgroup_leaf.hpp"
-#include "sys/file.hpp"
 #include "sys/process.hpp"
 
 #include <csignal>
@@ -89,10 +88,11 @@ asio::awaitable<ExitStatus> LocalProcess::Life::toldByKernel() {
   }
 }
 
-LocalProcess::LocalProcess(asio::any_io_executor executor, ProcessRecord record, LaunchTimes times,
-                           sys::PidFd process, std::shared_ptr<ExitNotice> exit,
+LocalProcess::LocalProcess(asio::any_io_executor executor, Grounds grounds, ProcessRecord record,
+                           LaunchTimes times, sys::PidFd process, std::shared_ptr<ExitNotice> exit,
                            std::unique_ptr<LogPump> logs, std::vector<std::string> notes)
     : executor_(executor),
+      grounds_(std::move(grounds)),
       record_(std::move(record)),
       times_(times),
       life_(std::make_shared<Life>(executor, std::move(process), std::move(exit), record_.cgroupLeaves)),
@@ -145,15 +145,15 @@ asio::awaitable<ExitStatus> LocalProcess::stop(std::chrono::nanoseconds grace) {
   }
   if (!life_->status) {
     static_cast<void>(sys::sendSignal(Stage::run, life_->process, SIGKILL));
-    killLeaf(record_.cgroupLeaves);
+    killLeaf(*grounds_.cgroups, record_.cgroupLeaves);
     co_await exitedWithin(kKillLimit);
   }
   // What outlives pid 1 is killed by the kernel; the leaf is the second guard, and must go in any case.
-  const auto removed = co_await removeLeaf(record_.cgroupLeaves);
+  const auto removed = co_await removeLeaf(grounds_.cgroups, record_.cgroupLeaves);
   static_cast<void>(removed);
   if (logs_ != nullptr) co_await logs_->drained(kLogLimit);
   logs_.reset();
-  static_cast<void>(sys::removeTree(Stage::logs, record_.fifoDir));
+  static_cast<void>(grounds_.fifos->remove(record_.recoveryId));
   co_return life_->status.value_or(ExitStatus{});
 }
 

@@ -56,7 +56,7 @@ TEST_F(Orphans, AreEndedAndRemovedAndTheKeptLiveOn) {
   // A container of the pod, and a pod that is a node with fallbacks of its own, are none of our business.
   const auto nested = pods_.front() / "container" / "podinner" / "fallback-inner";
   std::filesystem::create_directories(nested);
-  EXPECT_GE(run(launcher->collectOrphans({keptRecord})), 2U);
+  EXPECT_GE(run(launcher->collectOrphans({keptRecord})).collected, 2U);
   // Dead at once; buried when the spawner, its parent, has had its turn.
   for (int i = 0; i < 1000 && ::kill(lostRecord.pid, 0) == 0; ++i)
     loop.run_for(std::chrono::milliseconds(10));
@@ -67,7 +67,7 @@ TEST_F(Orphans, AreEndedAndRemovedAndTheKeptLiveOn) {
   for (const auto& leaf : keptRecord.cgroupLeaves) EXPECT_TRUE(std::filesystem::exists(leaf)) << leaf;
   EXPECT_TRUE(std::filesystem::exists(nested));
   for (auto path = nested; path != pods_.front(); path = path.parent_path()) ::rmdir(path.c_str());
-  EXPECT_EQ(run(launcher->collectOrphans({keptRecord})), 0U);
+  EXPECT_EQ(run(launcher->collectOrphans({keptRecord})).collected, 0U);
   stop(kept);
 }
 

@@ -226,7 +226,7 @@ Result<> Kubelet::removePod(const Pod& pod) {
   // Also where containerd is gone: nothing of the pod may stay.
   for (const auto& cgroup : pod.cgroups) FB_CHECK(destroyCgroup(cgroup));
   FB_CHECK(removePodFolder(pod.folder));
-  FB_CHECK(sys::removeTree(Stage::cli, pod.logDirectory));
+  FB_CHECK(removeFolder(pod.logDirectory));
   {
     const std::lock_guard lock(mutex_);
     pods_.erase(pod.spec.uid);

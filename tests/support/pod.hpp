@@ -84,6 +84,9 @@ std::string volumePluginFolder(PodVolume::Kind kind);
 /// Secrets and tokens are on a tmpfs of their own, as kubelet has them.
 Result<> writeVolume(const std::filesystem::path& podFolder, const PodVolume& volume);
 
+/// A folder and all below it, by its name below its parent, which must be ours; never across a mount.
+Result<> removeFolder(const std::filesystem::path& folder);
+
 /// The pod's folder with all volumes, unmounted and removed.
 Result<> removePodFolder(const std::filesystem::path& podFolder);
 
