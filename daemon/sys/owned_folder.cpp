@@ -57,6 +57,12 @@ Result<> removeInside(Stage stage, int dir, const std::string& name, dev_t devic
   return {};
 }
 
+Result<> removeContent(Stage stage, const OwnedFolder& folder) {
+  FB_TRY(const auto names, listDir(stage, folder.dir()));
+  for (const auto& name : names) FB_CHECK(removeTree(stage, folder, name));
+  return {};
+}
+
 Result<DirFd> openFolder(Stage stage, const DirFd& parent, const std::string& name) {
   if (!isSingleName(name)) return fail(stage, Reason::unsafe_path, quoted(name) + " is not a single name");
   DirFd dir(openInside(parent.get(), name, O_RDONLY | O_DIRECTORY));
@@ -101,6 +107,16 @@ Result<> removeTree(Stage stage, const OwnedFolder& folder, const std::string& n
   return removeInside(stage, folder.dir().get(), name, info.st_dev, kMaxDepth);
 }
 
+Result<> removeOwned(Stage stage, const DirFd& parent, const std::string& name) {
+  const auto folder = OwnedFolder::open(stage, parent, name);
+  if (!folder && folder.error().reason == Reason::not_found) return {};
+  if (!folder) return tl::unexpected<Error>(folder.error());
+  FB_CHECK(removeContent(stage, *folder));
+  if (::unlinkat(parent.get(), name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
+    return failErrno(stage, "remove folder " + name);
+  return {};
+}
+
 Result<ScratchFolder> ScratchFolder::make(Stage stage, const std::string& parent, const std::string& prefix) {
   FB_TRY(auto above, openDir(stage, parent));
   std::string path = parent + "/" + prefix + "XXXXXX";
@@ -124,9 +140,7 @@ ScratchFolder::ScratchFolder(ScratchFolder&& other) noexcept
 
 ScratchFolder::~ScratchFolder() {
   if (!folder_) return;
-  const auto names = listDir(Stage::cli, folder_->dir());
-  for (const auto& name : names.value_or(std::vector<std::string>{}))
-    static_cast<void>(removeTree(Stage::cli, *folder_, name));
+  static_cast<void>(removeContent(Stage::cli, *folder_));
   // Only an empty folder goes like this, whoever put what under our name.
   ::unlinkat(parent_.get(), name_.c_str(), AT_REMOVEDIR);
 }

@@ -41,6 +41,9 @@ class OwnedFolder {
 /// single name.
 Result<> removeTree(Stage stage, const OwnedFolder& folder, const std::string& name);
 
+/// Removes a folder of ours with all below it out of one that may be everybody's (/tmp). Absent is fine.
+Result<> removeOwned(Stage stage, const DirFd& parent, const std::string& name);
+
 /// A new folder of a name that nobody else has, for its owner alone; removed with all below it when the
 /// object goes.
 class ScratchFolder {

@@ -132,15 +132,15 @@ Result<> removePodFolder(const fs::path& podFolder) {
   return removeFolder(podFolder);
 }
 
-std::string podCgroup(const std::string& uid) {
-  return "/kubepods/burstable/pod" + uid;
+std::string podCgroup(const std::string& uid, const std::string& top) {
+  return top + "/kubepods/burstable/pod" + uid;
 }
 
-Result<std::vector<fs::path>> makePodCgroup(const std::string& uid) {
+Result<std::vector<fs::path>> makePodCgroup(const std::string& uid, const std::string& top) {
   FB_TRY(const auto hierarchies, cgroupHierarchies());
   std::vector<fs::path> folders;
   for (const auto& hierarchy : hierarchies) {
-    folders.emplace_back(hierarchy.mountPoint.string() + podCgroup(uid));
+    folders.emplace_back(hierarchy.mountPoint.string() + podCgroup(uid, top));
     FB_CHECK(makeCgroup(hierarchy, folders.back()));
   }
   return folders;

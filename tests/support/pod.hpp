@@ -31,6 +31,7 @@ struct PodSpec {
   bool hostNetwork = false;
   bool hostPid = false;
   std::uint32_t attempt = 0;
+  std::string cgroupTop;  // "/node-b": where a node's tree begins that is only a part of the run's
 };
 
 struct VolumeMount {
@@ -90,8 +91,8 @@ Result<> removeFolder(const std::filesystem::path& folder);
 /// The pod's folder with all volumes, unmounted and removed.
 Result<> removePodFolder(const std::filesystem::path& podFolder);
 
-/// The pod's cgroup, in every hierarchy, with cgroupfs names: /kubepods/burstable/podUID.
-std::string podCgroup(const std::string& uid);
-Result<std::vector<std::filesystem::path>> makePodCgroup(const std::string& uid);
+/// The pod's cgroup, in every hierarchy, with cgroupfs names: TOP/kubepods/burstable/podUID.
+std::string podCgroup(const std::string& uid, const std::string& top = "");
+Result<std::vector<std::filesystem::path>> makePodCgroup(const std::string& uid, const std::string& top = "");
 
 }  // namespace fallbackd::e2e
