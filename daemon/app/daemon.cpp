@@ -7,8 +7,10 @@
 #include "config/reload.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "launcher/local_launcher.hpp"
+#include "launcher/node_lock.hpp"
 #include "launcher/readiness.hpp"
 #include "recovery/manager.hpp"
+#include "sys/cgroup.hpp"
 #include "sys/file.hpp"
 #include "watcher/image_reference.hpp"
 
@@ -89,6 +91,7 @@ struct Daemon::Parts {
   ServiceManager serviceManager = ServiceManager::fromEnvironment();
   // One thread runs the loop: all state above gRPC, the worker pool and the endpoints' thread lives on it.
   asio::io_context loop{1};
+  std::optional<launcher::NodeLock> nodeLock;
   telemetry::Log log;
   telemetry::Metrics metrics;
   cri::Connection containerd;
@@ -124,6 +127,10 @@ Result<> Daemon::Parts::start() {
                                 {"containerd", config->containerd.socket}});
   metrics.configLoaded(true);
   metrics.configured(*config);
+  // Before anything is touched that another daemon may have.
+  FB_TRY(const auto hierarchies, sys::cgroupHierarchies());
+  FB_TRY(auto lock, launcher::NodeLock::take(hierarchies, {options.configFile, config->launcher.runDir}));
+  nodeLock = std::move(lock);
   FB_CHECK(sys::makeDirs(Stage::journal, config->launcher.runDir, 0755));
   FB_TRY(auto opened, recovery::Journal::open(config->launcher.runDir));
   journal = std::move(opened);

@@ -53,8 +53,10 @@ void VersionFloor::readOne(const std::string& name, Mode mode) {
   said.append(versions.error().message());
   if (mode == Mode::keep) {
     const std::string aside = path + ".damaged";
+    const auto dir = sys::openDir(Stage::admission, folder_);
     // Where even that fails (a read-only file system), the next start says so again.
-    const bool kept = std::rename(path.c_str(), aside.c_str()) == 0;
+    const bool kept =
+        dir && ::renameat(dir->get(), name.c_str(), dir->get(), (name + ".damaged").c_str()) == 0;
     said.append(kept ? ", the damaged file is kept as " + aside : ", " + path + " cannot be renamed");
   }
   warning_ = std::move(said);

@@ -4,6 +4,7 @@
 #include "cache/admission.hpp"
 #include "cache/signers.hpp"
 #include "sys/file.hpp"
+#include "sys/owned_folder.hpp"
 #include "sys/verity.hpp"
 
 #include <algorithm>
@@ -23,14 +24,14 @@ namespace {
 constexpr std::size_t kMaxAttestation = 1 << 20;
 constexpr std::size_t kMaxManifest = 16 << 20;
 // Folders in the cache: one that is being filled, and one whose pack was verified and only has to be moved.
-constexpr const char* kStaging = StagingFolder::kPrefix;
+constexpr const char* kStaging = ".install-";
 const std::string kCommitted = ".commit-";
 const std::string kManifest = "manifest";
 
-/// Moves a file that is ours alone, and on the same file system, to `name` in `dir`, to the disk.
-Result<std::uint64_t> moveFile(const std::string& from, const sys::DirFd& dir, const std::string& name) {
-  if (::renameat(AT_FDCWD, from.c_str(), dir.get(), name.c_str()) != 0)
-    return failErrno(Stage::cli, "rename " + from);
+/// Moves a file of our own folder to another of our own on the same file system, to the disk.
+Result<std::uint64_t> moveFile(const sys::OwnedFolder& from, const sys::DirFd& dir, const std::string& name) {
+  if (::renameat(from.dir().get(), name.c_str(), dir.get(), name.c_str()) != 0)
+    return failErrno(Stage::cli, "rename " + name + " of " + from.name());
   FB_TRY(const auto file, sys::openBeneath(Stage::cli, dir, name));
   struct stat info {};
   if (::fstat(file.get(), &info) != 0 || ::fchmod(file.get(), 0755) != 0 || ::fsync(file.get()) != 0)
@@ -128,7 +129,7 @@ Result<Pack> readPack(const std::string& folder, const std::string& shownAs) {
 }
 
 Result<std::string> Installer::unpackFolder() {
-  FB_TRY(auto folder, StagingFolder::make(settings_.path));
+  FB_TRY(auto folder, sys::ScratchFolder::make(Stage::cli, settings_.path, kStaging));
   unpacked_.emplace(std::move(folder));
   return unpacked_->path();
 }
@@ -137,15 +138,16 @@ Result<Installer> Installer::open(config::CacheSettings settings, uid_t owner) {
   FB_CHECK(sys::makeDirs(Stage::cli, settings.path, 0755));
   FB_TRY(auto cache, openTrusted(settings.path, owner));
   if (::flock(cache.get(), LOCK_EX) != 0) return failErrno(Stage::cli, "lock " + settings.path);
-  Installer installer(std::move(settings), owner, std::move(cache));
+  FB_TRY(auto ours, sys::OwnedFolder::take(Stage::cli, std::move(cache), settings.path));
+  Installer installer(std::move(settings), owner, std::move(ours));
   FB_CHECK(installer.recover());
   return installer;
 }
 
 Result<> Installer::recover() {
-  FB_TRY(const auto names, sys::listDir(Stage::cli, cache_));
+  FB_TRY(const auto names, sys::listDir(Stage::cli, cache_.dir()));
   for (const auto& name : names) {
-    if (name.starts_with(kStaging)) FB_CHECK(sys::removeTree(Stage::cli, settings_.path + "/" + name));
+    if (name.starts_with(kStaging)) FB_CHECK(sys::removeTree(Stage::cli, cache_, name));
     if (name.starts_with(kCommitted)) FB_CHECK(finish(name));
   }
   return {};
@@ -158,36 +160,38 @@ Result<> Installer::finish(const std::string& committed) {
   FB_TRY(const auto dir, sys::openDir(Stage::cli, path));
   const auto manifest = sys::readFile(Stage::cli, path + "/" + kManifest, kMaxManifest);
   // Cut off between the manifest's end and the folder's.
-  if (!manifest && manifest.error().reason == Reason::not_found) return sys::removeTree(Stage::cli, path);
+  if (!manifest && manifest.error().reason == Reason::not_found)
+    return sys::removeTree(Stage::cli, cache_, committed);
   if (!manifest) return tl::unexpected<Error>(manifest.error());
   std::vector<std::string> attestations;
   std::vector<std::string> binaries;
   for (const auto line : split(*manifest, '\n')) {
     if (!line.empty()) (line.ends_with(kAttestationSuffix) ? attestations : binaries).emplace_back(line);
   }
-  for (const auto& name : attestations) FB_CHECK(rename(dir, name, cache_));
+  for (const auto& name : attestations) FB_CHECK(rename(dir, name, cache_.dir()));
   for (const auto& name : binaries) {
     // Attestations of other bytes under this name would contradict the new ones.
     const auto ref = parseBinaryFileName(name);
     if (!ref) return fail(Stage::cli, Reason::invalid, path + " names " + quoted(name));
-    FB_TRY(const auto others, attestationNames(cache_, *ref));
+    FB_TRY(const auto others, attestationNames(cache_.dir(), *ref));
     for (const auto& other : others) {
       if (std::find(attestations.begin(), attestations.end(), other) == attestations.end()) {
-        FB_CHECK(remove(cache_, other));
+        FB_CHECK(remove(cache_.dir(), other));
       }
     }
-    FB_CHECK(rename(dir, name, cache_));
+    FB_CHECK(rename(dir, name, cache_.dir()));
   }
-  FB_CHECK(sync(cache_, settings_.path));
+  FB_CHECK(sync(cache_.dir(), settings_.path));
   FB_CHECK(remove(dir, kManifest));
   FB_CHECK(sync(dir, path));
-  return sys::removeTree(Stage::cli, path);
+  return sys::removeTree(Stage::cli, cache_, committed);
 }
 
 /// Whether the cache has just this already, and it is good.
 Result<bool> Installer::isThere(const PackItem& item, Change& change) {
-  FB_TRY(const auto names, attestationNames(cache_, item.ref));
-  if (::faccessat(cache_.get(), item.ref.fileName().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0) return false;
+  FB_TRY(const auto names, attestationNames(cache_.dir(), item.ref));
+  if (::faccessat(cache_.dir().get(), item.ref.fileName().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+    return false;
   change.action = Action::replaced;
   if (names.size() != item.attestations.size()) return false;
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -216,8 +220,9 @@ Result<Change> Installer::stage(const PackItem& item, const std::string& folder,
     FB_CHECK(sys::replaceFile(Stage::cli, dir, names.back(), text, 0644));
   }
   names.push_back(item.ref.fileName());
+  const bool ours = item.unpacked && unpacked_;
   FB_TRY(change.size,
-         item.unpacked ? moveFile(item.binary, dir, names.back()) : copyFile(item.binary, dir, names.back()));
+         ours ? moveFile(unpacked_->folder(), dir, names.back()) : copyFile(item.binary, dir, names.back()));
   FB_TRY(const auto file, sys::openBeneath(Stage::cli, dir, names.back()));
   change.verity = sys::enableVerity(file);
   auto staged = settings_;
@@ -230,7 +235,7 @@ Result<Change> Installer::stage(const PackItem& item, const std::string& folder,
 
 tl::expected<std::vector<Change>, std::vector<Error>> Installer::install(const std::vector<PackItem>& items) {
   const auto only = [](Error error) { return tl::unexpected(std::vector<Error>{std::move(error)}); };
-  auto staging = StagingFolder::make(settings_.path);
+  auto staging = sys::ScratchFolder::make(Stage::cli, settings_.path, kStaging);
   if (!staging) return only(staging.error());
   std::vector<Change> changes;
   std::vector<Error> errors;
@@ -253,13 +258,14 @@ tl::expected<std::vector<Change>, std::vector<Error>> Installer::install(const s
   const auto commit = [&]() -> Result<> {
     FB_TRY(const auto dir, sys::openDir(Stage::cli, staging->path()));
     FB_CHECK(sys::replaceFile(Stage::cli, dir, kManifest, join(names, "\n") + "\n", 0644));
-    const auto name = kCommitted + staging->path().substr(staging->path().size() - 6);
+    const auto name = kCommitted + staging->name().substr(staging->name().size() - 6);
     // From here on the pack counts, whatever comes between.
-    if (::renameat(AT_FDCWD, staging->path().c_str(), cache_.get(), name.c_str()) != 0) {
+    const int cache = cache_.dir().get();
+    if (::renameat(cache, staging->name().c_str(), cache, name.c_str()) != 0) {
       return failErrno(Stage::cli, "rename " + staging->path());
     }
     staging->release();
-    FB_CHECK(sync(cache_, settings_.path));
+    FB_CHECK(sync(cache_.dir(), settings_.path));
     return finish(name);
   };
   if (auto done = commit(); !done) return only(done.error());
@@ -267,7 +273,7 @@ tl::expected<std::vector<Change>, std::vector<Error>> Installer::install(const s
 }
 
 Result<std::vector<Change>> Installer::prune(std::size_t keep, const std::set<BinaryRef>& inUse) {
-  FB_TRY(const auto names, sys::listDir(Stage::cli, cache_));
+  FB_TRY(const auto names, sys::listDir(Stage::cli, cache_.dir()));
   std::map<std::string, std::vector<BinaryRef>> versions;
   for (const auto& name : names) {
     if (name.ends_with(kAttestationSuffix)) continue;
@@ -282,15 +288,15 @@ Result<std::vector<Change>> Installer::prune(std::size_t keep, const std::set<Bi
       const auto& ref = refs[i];
       if (inUse.contains(ref)) continue;
       // Their names are told by the binary's presence; it goes first, they admit nothing without it.
-      FB_TRY(const auto attestations, attestationNames(cache_, ref));
+      FB_TRY(const auto attestations, attestationNames(cache_.dir(), ref));
       struct stat info {};
-      static_cast<void>(::fstatat(cache_.get(), ref.fileName().c_str(), &info, AT_SYMLINK_NOFOLLOW));
-      FB_CHECK(remove(cache_, ref.fileName()));
-      for (const auto& one : attestations) FB_CHECK(remove(cache_, one));
+      static_cast<void>(::fstatat(cache_.dir().get(), ref.fileName().c_str(), &info, AT_SYMLINK_NOFOLLOW));
+      FB_CHECK(remove(cache_.dir(), ref.fileName()));
+      for (const auto& one : attestations) FB_CHECK(remove(cache_.dir(), one));
       changes.push_back({ref, Action::removed, {}, static_cast<std::uint64_t>(info.st_size), false});
     }
   }
-  if (!changes.empty()) FB_CHECK(sync(cache_, settings_.path));
+  if (!changes.empty()) FB_CHECK(sync(cache_.dir(), settings_.path));
   return changes;
 }
 

@@ -4,9 +4,8 @@
 
 #include "base/binary_ref.hpp"
 #include "base/error.hpp"
-#include "cache/staging_folder.hpp"
 #include "config/model.hpp"
-#include "sys/fd.hpp"
+#include "sys/owned_folder.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -64,7 +63,7 @@ class Installer {
   Result<std::vector<Change>> prune(std::size_t keep, const std::set<BinaryRef>& inUse);
 
  private:
-  Installer(config::CacheSettings settings, uid_t owner, sys::DirFd cache)
+  Installer(config::CacheSettings settings, uid_t owner, sys::OwnedFolder cache)
       : settings_(std::move(settings)), owner_(owner), cache_(std::move(cache)) {}
   Result<> recover();
   Result<> finish(const std::string& committed);
@@ -73,8 +72,8 @@ class Installer {
 
   config::CacheSettings settings_;
   uid_t owner_;
-  sys::DirFd cache_;  // locked
-  std::optional<StagingFolder> unpacked_;
+  sys::OwnedFolder cache_;  // locked
+  std::optional<sys::ScratchFolder> unpacked_;
 };
 
 }  // namespace fallbackd::cache

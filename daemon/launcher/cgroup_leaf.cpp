@@ -5,10 +5,7 @@
 #include "sys/file.hpp"
 
 #include <algorithm>
-#include <charconv>
-#include <csignal>
 #include <fcntl.h>
-#include <filesystem>
 #include <unistd.h>
 
 #include <boost/asio/steady_timer.hpp>
@@ -98,11 +95,11 @@ void handDownControllers(const std::string& parent, const config::Resources& res
 }
 
 /// False where there is nothing to make it in.
-Result<bool> makeFolder(const std::string& path) {
-  if (::mkdir(path.c_str(), 0755) == 0) return true;
-  if (errno == ENOENT) return false;
-  return fail(Stage::cgroup, errno == EEXIST ? Reason::already_exists : Reason::system, "create " + path,
-              errno);
+Result<bool> makeFolder(const CgroupTrees& trees, const std::string& path) {
+  auto made = trees.leaf(path).and_then([](const LeafFolder& leaf) { return leaf.make(); });
+  if (made) return true;
+  if (made.error().reason == Reason::not_found) return false;
+  return tl::unexpected<Error>(made.error());
 }
 
 Result<sys::UniqueFd> openForJoining(const std::string& file) {
@@ -117,49 +114,7 @@ Result<> makeLegacyLeaf(const LegacyLeaf& leaf, const config::Resources& resourc
   return limitLegacy(leaf, resources);
 }
 
-/// ".../kubepods/burstable/podUID", or systemd's ".../kubepods-burstable-podUID.slice".
-bool isPodCgroup(const std::filesystem::path& path) {
-  const auto name = path.filename().string();
-  return path.string().find("/kubepods") != std::string::npos &&
-         (name.starts_with("pod") || (name.find("-pod") != std::string::npos && name.ends_with(".slice")));
-}
-
-/// True when none is left there.
-bool removeFolders(const std::vector<std::string>& paths) {
-  bool gone = true;
-  for (const auto& path : paths) {
-    if (::rmdir(path.c_str()) != 0 && errno != ENOENT) gone = false;
-  }
-  return gone;
-}
-
-/// The folders of the cgroups that a process is in, one a hierarchy.
-std::vector<std::string> foldersOf(pid_t pid, const std::vector<sys::CgroupHierarchy>& hierarchies) {
-  const auto text = sys::readFile(Stage::cgroup, "/proc/" + std::to_string(pid) + "/cgroup", kMaxCgroupText);
-  std::vector<std::string> folders;
-  if (!text) return folders;
-  for (const auto line : split(*text, '\n')) {  // "4:cpu,cpuacct:/kubepods/pod1"; v2: "0::/kubepods/pod1"
-    const auto first = line.find(':');
-    const auto second = first == std::string_view::npos ? first : line.find(':', first + 1);
-    if (second == std::string_view::npos) continue;
-    const auto controllers = line.substr(first + 1, second - first - 1);
-    for (const auto& hierarchy : hierarchies) {
-      const auto names = split(controllers, ',');
-      const bool same = controllers.empty() ? hierarchy.unified
-                                            : !hierarchy.unified &&
-                                                  std::all_of(names.begin(), names.end(),
-                                                              [&](auto name) { return hierarchy.has(name); });
-      if (same) folders.push_back(hierarchy.folderOf(line.substr(second + 1)));
-    }
-  }
-  return folders;
-}
-
 }  // namespace
-
-std::string leafName(const std::string& container) {
-  return "fallback-" + container;
-}
 
 std::vector<std::string> pathsOf(const CgroupLeaf& leaf) {
   std::vector<std::string> paths;
@@ -186,12 +141,12 @@ Result<CgroupLeaf> leafBelow(const std::vector<sys::CgroupHierarchy>& hierarchie
   return leaf;
 }
 
-Result<> makeUnifiedLeaf(CgroupLeaf& leaf, const config::Resources& resources, LaunchOrder& order,
-                         LaunchFds& fds) {
+Result<> makeUnifiedLeaf(const CgroupTrees& trees, CgroupLeaf& leaf, const config::Resources& resources,
+                         LaunchOrder& order, LaunchFds& fds) {
   if (!leaf.unified) return {};
   const auto& path = *leaf.unified;
   handDownControllers(path.substr(0, path.rfind('/')), resources);
-  FB_TRY(const bool made, makeFolder(path));
+  FB_TRY(const bool made, makeFolder(trees, path));
   if (!made) {
     leaf.unified.reset();
     return {};
@@ -203,9 +158,10 @@ Result<> makeUnifiedLeaf(CgroupLeaf& leaf, const config::Resources& resources, L
   return {};
 }
 
-Result<> makeLegacyLeaves(CgroupLeaf& leaf, const config::Resources& resources, EntryFds& fds) {
+Result<> makeLegacyLeaves(const CgroupTrees& trees, CgroupLeaf& leaf, const config::Resources& resources,
+                          EntryFds& fds) {
   for (auto folder = leaf.legacy.begin(); folder != leaf.legacy.end();) {
-    FB_TRY(const bool made, makeFolder(folder->path));
+    FB_TRY(const bool made, makeFolder(trees, folder->path));
     if (!made) {
       folder = leaf.legacy.erase(folder);
       continue;
@@ -227,37 +183,31 @@ Result<> makeLegacyLeaves(CgroupLeaf& leaf, const config::Resources& resources, 
   return {};
 }
 
-bool isInLeaf(pid_t pid, const std::vector<std::string>& paths,
-              const std::vector<sys::CgroupHierarchy>& hierarchies) {
-  const auto folders = foldersOf(pid, hierarchies);
-  return !paths.empty() && std::all_of(paths.begin(), paths.end(), [&](const std::string& leaf) {
-    return std::any_of(folders.begin(), folders.end(), [&](const std::string& folder) {
-      return folder == leaf || folder.starts_with(leaf + "/");
-    });
-  });
-}
-
-void killLeaf(const std::vector<std::string>& paths) {
+void killLeaf(const CgroupTrees& trees, const std::vector<std::string>& paths) {
   for (const auto& path : paths) {
-    // v2 from 5.14 on: all at once, and none can fork its way out.
-    if (sys::writeCgroupFile(path + "/cgroup.kill", "1")) continue;
-    const auto text = sys::readFile(Stage::cgroup, path + "/cgroup.procs", kMaxCgroupText);
-    if (!text) continue;
-    for (const auto line : split(*text, '\n')) {
-      pid_t pid = 0;
-      std::from_chars(line.data(), line.data() + line.size(), pid);
-      if (pid > 1) ::kill(pid, SIGKILL);  // 0: a process that our pid namespace does not show
-    }
+    if (const auto leaf = trees.leaf(path)) leaf->kill();
   }
 }
 
-asio::awaitable<Result<>> removeLeaf(std::vector<std::string> paths) {
+asio::awaitable<Result<>> removeLeaf(std::shared_ptr<const CgroupTrees> trees,
+                                     std::vector<std::string> paths) {
+  Result<> outcome;
+  std::vector<LeafFolder> left;
+  for (const auto& path : paths) {
+    auto leaf = trees->leaf(path);
+    if (leaf) {
+      left.push_back(std::move(*leaf));
+    } else if (leaf.error().reason != Reason::not_found) {
+      outcome = tl::unexpected<Error>(leaf.error());
+    }
+  }
   asio::steady_timer timer(co_await asio::this_coro::executor);
   const auto deadline = Monotonic::now() + kRemoveDeadline;
   std::chrono::nanoseconds delay = kFirstRetry;
   for (;;) {
-    killLeaf(paths);
-    if (removeFolders(paths)) co_return Result<>{};
+    for (const auto& leaf : left) leaf.kill();
+    std::erase_if(left, [](const LeafFolder& leaf) { return leaf.remove(); });
+    if (left.empty()) co_return outcome;
     if (Monotonic::now() > deadline) {
       co_return fail(Stage::cgroup, Reason::timeout, "empty and remove " + join(paths, ", "));
     }
@@ -265,27 +215,6 @@ asio::awaitable<Result<>> removeLeaf(std::vector<std::string> paths) {
     co_await timer.async_wait(asio::use_awaitable);
     delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastRetry);
   }
-}
-
-std::vector<std::string> leavesBelow(const std::vector<sys::CgroupHierarchy>& hierarchies) {
-  namespace fs = std::filesystem;
-  std::vector<std::string> leaves;
-  std::error_code error;  // folders come and go while they are listed
-  for (const auto& hierarchy : hierarchies) {
-    for (fs::recursive_directory_iterator it(hierarchy.mountPoint, error), end; !error && it != end;
-         it.increment(error)) {
-      std::error_code gone;
-      if (!isPodCgroup(it->path()) || !it->is_directory(gone)) continue;
-      // No deeper: a pod may be a node of its own, with pods and fallbacks that are not ours.
-      it.disable_recursion_pending();
-      for (const auto& child : fs::directory_iterator(it->path(), gone)) {
-        if (child.path().filename().string().starts_with(leafName("")) && child.is_directory(gone)) {
-          leaves.push_back(child.path().string());
-        }
-      }
-    }
-  }
-  return leaves;
 }
 
 unsigned long long oomKillsIn(const std::vector<std::string>& paths) {

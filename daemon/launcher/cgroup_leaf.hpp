@@ -4,9 +4,11 @@
 #pragma once
 
 #include "config/model.hpp"
+#include "launcher/cgroup_trees.hpp"
 #include "launcher/protocol.hpp"
 #include "sys/cgroup.hpp"
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <sys/types.h>
@@ -29,8 +31,6 @@ struct CgroupLeaf {
   [[nodiscard]] bool empty() const { return !unified && legacy.empty(); }
 };
 
-std::string leafName(const std::string& container);
-
 /// Where the leaf of that name would be, whether or not the pod has a cgroup in every hierarchy. `parent` as
 /// CRI gives it.
 Result<CgroupLeaf> leafBelow(const std::vector<sys::CgroupHierarchy>& hierarchies, const std::string& parent,
@@ -39,26 +39,21 @@ Result<CgroupLeaf> leafBelow(const std::vector<sys::CgroupHierarchy>& hierarchie
 /// Makes the folder on v2, with the limits whose controllers are there, and opens it for the new process, who
 /// is born in it. Where the pod has no cgroup, `leaf` has none either afterwards. Reason already_exists where
 /// one is left from before: removeLeaf() first, so that no fallback ever runs twice.
-Result<> makeUnifiedLeaf(CgroupLeaf& leaf, const config::Resources& resources, LaunchOrder& order,
-                         LaunchFds& fds);
+Result<> makeUnifiedLeaf(const CgroupTrees& trees, CgroupLeaf& leaf, const config::Resources& resources,
+                         LaunchOrder& order, LaunchFds& fds);
 
 /// The same on v1, with cpusets, and the rest of what the process enters. Reason not_found where the pod is
 /// in no hierarchy at all.
-Result<> makeLegacyLeaves(CgroupLeaf& leaf, const config::Resources& resources, EntryFds& fds);
+Result<> makeLegacyLeaves(const CgroupTrees& trees, CgroupLeaf& leaf, const config::Resources& resources,
+                          EntryFds& fds);
 
-/// Whether the process is in every one of these leaves, or below it, as the kernel says.
-bool isInLeaf(pid_t pid, const std::vector<std::string>& paths,
-              const std::vector<sys::CgroupHierarchy>& hierarchies);
-
-/// SIGKILL to everything in the leaf, once.
-void killLeaf(const std::vector<std::string>& paths);
+/// SIGKILL to everything in the leaf, once. Paths that are not leaves of these trees are passed over.
+void killLeaf(const CgroupTrees& trees, const std::vector<std::string>& paths);
 
 /// Kills until nobody is left, then removes the folders; bounded in time (reason timeout). Absent is fine.
-boost::asio::awaitable<Result<>> removeLeaf(std::vector<std::string> paths);
-
-/// Every leaf of ours below pods' cgroups (kubepods, kubepods.slice), whoever made it. Reads the whole tree
-/// of folders; for the start only.
-std::vector<std::string> leavesBelow(const std::vector<sys::CgroupHierarchy>& hierarchies);
+/// Reason unsafe_path where one is not a leaf of these trees: the others are removed all the same.
+boost::asio::awaitable<Result<>> removeLeaf(std::shared_ptr<const CgroupTrees> trees,
+                                            std::vector<std::string> paths);
 
 /// How often the kernel ended a process of the leaf because its memory was used up.
 unsigned long long oomKillsIn(const std::vector<std::string>& paths);

@@ -74,6 +74,16 @@ class Process {
   virtual boost::asio::awaitable<ExitStatus> stop(std::chrono::nanoseconds grace) = 0;
 };
 
+/// What was found at a daemon's start that no recovery has.
+struct Orphans {
+  std::size_t collected = 0;  // leaves and folders of FIFOs, ended and removed
+  struct Foreign {
+    std::string leaf;
+    std::string runDir;  // of the daemon that made it; empty: not known
+  };
+  std::vector<Foreign> foreign;  // leaves that are not ours to end
+};
+
 class Launcher {
  public:
   virtual ~Launcher() = default;
@@ -84,8 +94,9 @@ class Launcher {
   /// and FIFOs are removed then).
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) = 0;
   /// Ends and removes leaves and FIFOs that no recovery of `kept` has: what a daemon left that died between a
-  /// launch and its journal, or whose journal is gone. Once, before the first launch. How many there were.
-  virtual boost::asio::awaitable<std::size_t> collectOrphans(std::vector<ProcessRecord> kept) = 0;
+  /// launch and its journal, or whose journal is gone. Leaves whose owner is another daemon, or is not known,
+  /// are kept. Once, before the first launch.
+  virtual boost::asio::awaitable<Orphans> collectOrphans(std::vector<ProcessRecord> kept) = 0;
 };
 
 }  // namespace fallbackd::launcher

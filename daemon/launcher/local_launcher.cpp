@@ -2,7 +2,6 @@
 
 #include "base/strings.hpp"
 #include "launcher/cgroup_leaf.hpp"
-#include "launcher/local_process.hpp"
 #include "launcher/logs.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/sandbox_gate.hpp"
@@ -42,13 +41,15 @@ bool safeId(const std::string& id) {
   });
 }
 
-/// Removes what a launch that came to nothing left on the file system.
-asio::awaitable<void> removeRemains(std::vector<std::string> leaves, std::string fifoDir) {
+/// Removes what a launch that came to nothing left on the file system. `recoveryId` is empty where it had no
+/// FIFOs yet.
+asio::awaitable<void> removeRemains(Grounds grounds, std::vector<std::string> leaves,
+                                    std::string recoveryId) {
   if (!leaves.empty()) {
-    const auto removed = co_await removeLeaf(std::move(leaves));
+    const auto removed = co_await removeLeaf(grounds.cgroups, std::move(leaves));
     static_cast<void>(removed);
   }
-  if (!fifoDir.empty()) static_cast<void>(sys::removeTree(Stage::logs, fifoDir));
+  if (!recoveryId.empty()) static_cast<void>(grounds.fifos->remove(recoveryId));
 }
 
 }  // namespace
@@ -71,6 +72,7 @@ struct LocalLauncher::Question {
 /// One launch on its way. Whatever ends it early, its leaf and FIFOs are removed.
 struct LocalLauncher::Launch {
   LaunchRequest request;
+  Grounds grounds;
   TaskGroup& cleaners;
   LaunchTimes times;
   OpenSandbox sandbox;
@@ -81,7 +83,7 @@ struct LocalLauncher::Launch {
   CgroupLeaf leaf;
   BegunLaunch begun;
   EntryFds entry;
-  std::string fifoDir;
+  bool fifosMade = false;
   std::string logFile;
   std::unique_ptr<LogPump> logs;
   bool kept = false;
@@ -112,12 +114,17 @@ struct LocalLauncher::Launch {
     return *uid;
   }
 
-  Launch(LaunchRequest given, TaskGroup& group) : request(std::move(given)), cleaners(group) {}
+  asio::awaitable<void> removeRemains() const {
+    return launcher::removeRemains(grounds, pathsOf(leaf), fifosMade ? request.recoveryId : "");
+  }
+
+  Launch(LaunchRequest given, Grounds where, TaskGroup& group)
+      : request(std::move(given)), grounds(std::move(where)), cleaners(group) {}
   Launch(const Launch&) = delete;
   Launch& operator=(const Launch&) = delete;
   ~Launch() {
     // Only a cancelled launch comes here with something left: its coroutine can wait for nothing any more.
-    if (!kept && (!leaf.empty() || !fifoDir.empty())) cleaners.spawn(removeRemains(pathsOf(leaf), fifoDir));
+    if (!kept && (!leaf.empty() || fifosMade)) cleaners.spawn(removeRemains());
   }
 };
 
@@ -137,6 +144,10 @@ Result<> LocalLauncher::start() {
   if (!options_.cgroups) {
     FB_TRY(options_.cgroups, sys::cgroupHierarchies());
   }
+  FB_TRY(auto cgroups, CgroupTrees::open(*options_.cgroups, options_.runDir));
+  FB_TRY(auto fifos, FifoFolders::open(options_.runDir));
+  grounds_ = {std::make_shared<const CgroupTrees>(std::move(cgroups)),
+              std::make_shared<const FifoFolders>(std::move(fifos))};
   FB_TRY(host_, HostNamespaces::read());
   FB_CHECK(confinement_.prepare());
   return spawner_.start();
@@ -152,7 +163,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launch(LaunchRe
 }
 
 asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launchOnce(LaunchRequest request) {
-  Launch launch(std::move(request), tasks_);
+  Launch launch(std::move(request), grounds_, tasks_);
   launch.times.requested = Monotonic::now();
   auto prepared = co_await prepare(launch);
   if (prepared) {
@@ -165,14 +176,14 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launchOnce(Laun
   launch.begun = BegunLaunch{};
   launch.entry = EntryFds{};  // our ends of the FIFOs: the pump ends when no writer is left
   if (launch.logs != nullptr) co_await launch.logs->drained(1s);
-  co_await removeRemains(pathsOf(launch.leaf), launch.fifoDir);
+  co_await launch.removeRemains();
   launch.kept = true;  // nothing more to remove
   co_return tl::unexpected<Error>(prepared.error());
 }
 
 asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
   const auto& request = launch.request;
-  if (!safeId(request.recoveryId) || request.executable == nullptr || !options_.cgroups) {
+  if (!safeId(request.recoveryId) || request.executable == nullptr || !grounds_.cgroups) {
     co_return fail(Stage::spawner, Reason::invalid, "launch " + fallbackd::quoted(request.recoveryId));
   }
   FB_CO_TRY(launch.sandbox, openSandbox(request.sandbox, options_, host_));
@@ -188,10 +199,9 @@ asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
   if (!begun) co_return tl::unexpected<Error>(begun.error());
 
   // From here on the new process is at work, too.
-  const std::string fifoDir = fifoDirOf(options_.runDir, request.recoveryId);
-  FB_CO_CHECK(makeFifos(fifoDir, owner));
-  launch.fifoDir = fifoDir;
-  FB_CO_CHECK(makeLegacyLeaves(launch.leaf, request.workload.resources, launch.entry));
+  FB_CO_CHECK(grounds_.fifos->make(request.recoveryId, owner));
+  launch.fifosMade = true;
+  FB_CO_CHECK(makeLegacyLeaves(*grounds_.cgroups, launch.leaf, request.workload.resources, launch.entry));
   FB_CO_CHECK(openEntry(launch));
   const auto same = co_await checkPause(launch);
   co_return same;
@@ -201,7 +211,8 @@ asio::awaitable<Result<>> LocalLauncher::begin(Launch& launch) {
   const auto& request = launch.request;
   FB_CO_TRY(launch.leaf, leafBelow(*options_.cgroups, request.sandbox.cgroupParent,
                                    leafName(request.workload.match.container)));
-  FB_CO_CHECK(makeUnifiedLeaf(launch.leaf, request.workload.resources, launch.order, launch.fds));
+  FB_CO_CHECK(
+      makeUnifiedLeaf(*grounds_.cgroups, launch.leaf, request.workload.resources, launch.order, launch.fds));
   launch.fds.executable = sys::UniqueFd(::fcntl(request.executable->get(), F_DUPFD_CLOEXEC, 0));
   launch.fds.sandbox = sys::PidFd(::fcntl(launch.sandbox.pause.get(), F_DUPFD_CLOEXEC, 0));
   if (!launch.fds.executable || !launch.fds.sandbox) {
@@ -215,16 +226,17 @@ asio::awaitable<Result<>> LocalLauncher::begin(Launch& launch) {
 
 Result<> LocalLauncher::openEntry(Launch& launch) {
   const auto& request = launch.request;
-  FB_TRY(launch.entry.out, openFifo(launch.fifoDir, "stdout", FifoEnd::process));
-  FB_TRY(launch.entry.err, openFifo(launch.fifoDir, "stderr", FifoEnd::process));
+  const auto& fifos = *grounds_.fifos;
+  FB_TRY(launch.entry.out, fifos.openFifo(request.recoveryId, "stdout", FifoEnd::process));
+  FB_TRY(launch.entry.err, fifos.openFifo(request.recoveryId, "stderr", FifoEnd::process));
   launch.logFile =
       logFileOf(request.sandbox.logDirectory, request.workload.match.container, request.restartCount);
   LogFile file;
   if (!launch.logFile.empty()) {
     FB_TRY(file, LogFile::open(launch.logFile, options_.logs));
   }
-  FB_TRY(auto out, openFifo(launch.fifoDir, "stdout", FifoEnd::daemon));
-  FB_TRY(auto err, openFifo(launch.fifoDir, "stderr", FifoEnd::daemon));
+  FB_TRY(auto out, fifos.openFifo(request.recoveryId, "stdout", FifoEnd::daemon));
+  FB_TRY(auto err, fifos.openFifo(request.recoveryId, "stderr", FifoEnd::daemon));
   FB_TRY(launch.logs, LogPump::start(executor_, std::move(out), std::move(err), std::move(file)));
   return {};
 }
@@ -303,7 +315,7 @@ asio::awaitable<Result<StartedProcess>> LocalLauncher::finish(Launch& launch) {
 
 /// One that has ended is looked at no further: how it ended is for its owner.
 bool LocalLauncher::isOfLaunch(const StartedProcess& started, const Launch& launch) const {
-  return isInLeaf(started.pid, pathsOf(launch.leaf), *options_.cgroups) || !sys::isRunning(started.process);
+  return grounds_.cgroups->hold(started.pid, pathsOf(launch.leaf)) || !sys::isRunning(started.process);
 }
 
 std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProcess started) {
@@ -314,19 +326,19 @@ std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProce
   record.startTime = sys::startTimeOf(Stage::run, started.pid).value_or(0);
   record.cgroupLeaves = pathsOf(launch.leaf);
   record.namespaces = sys::namespacesOf(Stage::run, started.pid).value_or(std::vector<std::string>{});
-  record.fifoDir = launch.fifoDir;
+  record.fifoDir = grounds_.fifos->pathOf(record.recoveryId);
   record.logFile = launch.logFile;
   launch.times.prepared = started.prepared;
   launch.times.healthChecked = started.healthChecked;
   launch.times.started = started.started;
   launch.kept = true;
-  return std::make_unique<LocalProcess>(executor_, std::move(record), launch.times, *options_.cgroups,
+  return std::make_unique<LocalProcess>(executor_, grounds_, std::move(record), launch.times,
                                         std::move(started.process), std::move(started.exit),
                                         std::move(launch.logs), std::move(launch.notes));
 }
 
 /// A journal names folders that are going to be removed and processes that are going to be killed: only such
-/// as a launch of ours makes.
+/// as a launch of ours makes. What removes and kills looks again, and cannot leave its folder.
 bool LocalLauncher::ours(const ProcessRecord& record) const {
   const auto leaf = [this](const std::string& path) {
     const auto name = path.substr(path.rfind('/') + 1);
@@ -334,8 +346,8 @@ bool LocalLauncher::ours(const ProcessRecord& record) const {
            std::any_of(options_.cgroups->begin(), options_.cgroups->end(),
                        [&](const auto& hierarchy) { return path.starts_with(hierarchy.mountPoint + "/"); });
   };
-  return options_.cgroups && safeId(record.recoveryId) && record.pid > 1 &&
-         record.fifoDir == fifoDirOf(options_.runDir, record.recoveryId) &&
+  return grounds_.fifos && safeId(record.recoveryId) && record.pid > 1 &&
+         record.fifoDir == grounds_.fifos->pathOf(record.recoveryId) &&
          std::all_of(record.cgroupLeaves.begin(), record.cgroupLeaves.end(), leaf);
 }
 
@@ -343,7 +355,7 @@ bool LocalLauncher::ours(const ProcessRecord& record) const {
 bool LocalLauncher::isProcessOf(const ProcessRecord& record) const {
   const auto startTime = sys::startTimeOf(Stage::run, record.pid);
   if (!startTime || *startTime != record.startTime) return false;
-  if (!isInLeaf(record.pid, record.cgroupLeaves, *options_.cgroups)) return false;
+  if (!grounds_.cgroups->hold(record.pid, record.cgroupLeaves)) return false;
   const auto namespaces = sys::namespacesOf(Stage::run, record.pid);
   return record.namespaces.empty() || (namespaces && *namespaces == record.namespaces);
 }
@@ -356,7 +368,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
   auto process = sys::openPidFd(Stage::run, record.pid);
   // Held first and looked at then: a process of the same number that came since is another.
   if (!process || !isProcessOf(record) || !sys::isRunning(*process)) {
-    co_await removeRemains(record.cgroupLeaves, record.fifoDir);
+    co_await removeRemains(grounds_, record.cgroupLeaves, record.recoveryId);
     co_return fail(Stage::run, Reason::not_found,
                    "process " + std::to_string(record.pid) + " does not run any more");
   }
@@ -367,35 +379,49 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
     if (opened) file = std::move(*opened);
   }
   std::unique_ptr<LogPump> logs;
-  auto out = openFifo(record.fifoDir, "stdout", FifoEnd::daemon);
-  auto err = openFifo(record.fifoDir, "stderr", FifoEnd::daemon);
+  auto out = grounds_.fifos->openFifo(record.recoveryId, "stdout", FifoEnd::daemon);
+  auto err = grounds_.fifos->openFifo(record.recoveryId, "stderr", FifoEnd::daemon);
   if (out && err) {
     auto started = LogPump::start(executor_, std::move(*out), std::move(*err), std::move(file));
     if (started) logs = std::move(*started);
   }
+  // Those of an older release do not say whose they are.
+  for (const auto& path : record.cgroupLeaves) {
+    if (const auto leaf = grounds_.cgroups->leaf(path)) static_cast<void>(leaf->own());
+  }
   LaunchTimes times;
   times.requested = times.prepared = times.healthChecked = times.started = Monotonic::now();
-  co_return std::make_unique<LocalProcess>(executor_, std::move(record), times, *options_.cgroups,
-                                           std::move(*process), nullptr, std::move(logs));
+  co_return std::make_unique<LocalProcess>(executor_, grounds_, std::move(record), times, std::move(*process),
+                                           nullptr, std::move(logs));
 }
 
-asio::awaitable<std::size_t> LocalLauncher::collectOrphans(std::vector<ProcessRecord> kept) {
+asio::awaitable<Orphans> LocalLauncher::collectOrphans(std::vector<ProcessRecord> kept) {
   std::set<std::string> known;
   for (const auto& record : kept) {
     known.insert(record.cgroupLeaves.begin(), record.cgroupLeaves.end());
-    known.insert(record.fifoDir);
+    known.insert(record.recoveryId);
   }
-  std::size_t collected = 0;
-  for (auto& leaf : leavesBelow(options_.cgroups.value_or(std::vector<sys::CgroupHierarchy>{}))) {
-    if (known.contains(leaf)) continue;
-    std::vector<std::string> paths{std::move(leaf)};
-    const auto removed = co_await removeLeaf(std::move(paths));
-    if (removed) ++collected;
+  Orphans orphans;
+  if (!grounds_.cgroups) co_return orphans;
+  for (const auto& path : grounds_.cgroups->leaves()) {
+    const auto leaf = grounds_.cgroups->leaf(path);
+    if (known.contains(path) || !leaf) continue;
+    const auto owner = leaf->owner();
+    if (owner == LeafFolder::Owner::tree) continue;
+    if (owner == LeafFolder::Owner::ours) {
+      std::vector<std::string> paths{path};
+      const auto removed = co_await removeLeaf(grounds_.cgroups, std::move(paths));
+      if (removed) ++orphans.collected;
+    } else if (owner == LeafFolder::Owner::unknown && leaf->remove()) {
+      ++orphans.collected;  // nobody was in it
+    } else {
+      orphans.foreign.push_back({path, leaf->ownersRunDir()});
+    }
   }
-  for (const auto& folder : fifoDirsIn(options_.runDir)) {
-    if (!known.contains(folder) && sys::removeTree(Stage::logs, folder)) ++collected;
+  for (const auto& id : grounds_.fifos->ids()) {
+    if (!known.contains(id) && grounds_.fifos->remove(id)) ++orphans.collected;
   }
-  co_return collected;
+  co_return orphans;
 }
 
 }  // namespace fallbackd::launcher

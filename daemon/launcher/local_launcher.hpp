@@ -5,6 +5,7 @@
 
 #include "base/task_group.hpp"
 #include "launcher/launcher.hpp"
+#include "launcher/local_process.hpp"
 #include "launcher/sandbox_gate.hpp"
 #include "launcher/security.hpp"
 #include "launcher/spawner_client.hpp"
@@ -41,7 +42,7 @@ class LocalLauncher final : public Launcher {
 
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) override;
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) override;
-  boost::asio::awaitable<std::size_t> collectOrphans(std::vector<ProcessRecord> kept) override;
+  boost::asio::awaitable<Orphans> collectOrphans(std::vector<ProcessRecord> kept) override;
 
   [[nodiscard]] const SpawnerClient& spawner() const { return spawner_; }
 
@@ -65,6 +66,7 @@ class LocalLauncher final : public Launcher {
   Options options_;
   VerifyPause verify_;
   HostNamespaces host_;
+  Grounds grounds_;  // from start() on
   Confinement confinement_;
   SpawnerClient spawner_;
   TaskGroup tasks_;

@@ -1,7 +1,6 @@
 #include "launcher/local_process.hpp"
 
 #include "launcher/cgroup_leaf.hpp"
-#include "sys/file.hpp"
 #include "sys/process.hpp"
 
 #include <csignal>
@@ -89,14 +88,13 @@ asio::awaitable<ExitStatus> LocalProcess::Life::toldByKernel() {
   }
 }
 
-LocalProcess::LocalProcess(asio::any_io_executor executor, ProcessRecord record, LaunchTimes times,
-                           const std::vector<sys::CgroupHierarchy>& hierarchies, sys::PidFd process,
-                           std::shared_ptr<ExitNotice> exit, std::unique_ptr<LogPump> logs,
-                           std::vector<std::string> notes)
+LocalProcess::LocalProcess(asio::any_io_executor executor, Grounds grounds, ProcessRecord record,
+                           LaunchTimes times, sys::PidFd process, std::shared_ptr<ExitNotice> exit,
+                           std::unique_ptr<LogPump> logs, std::vector<std::string> notes)
     : executor_(executor),
+      grounds_(std::move(grounds)),
       record_(std::move(record)),
       times_(times),
-      hierarchies_(hierarchies),
       life_(std::make_shared<Life>(executor, std::move(process), std::move(exit), record_.cgroupLeaves)),
       logs_(std::move(logs)),
       notes_(std::move(notes)),
@@ -141,7 +139,7 @@ asio::awaitable<void> LocalProcess::exitedWithin(std::chrono::nanoseconds limit)
 /// The pidfd is held, so while it runs the number is its own, and what is read under it is true. A process
 /// that is not in the leaf is not ours to end, whoever says so; what is in the leaf is killed there.
 void LocalProcess::signal(int number) const {
-  if (!isInLeaf(record_.pid, record_.cgroupLeaves, hierarchies_)) return;
+  if (!grounds_.cgroups->hold(record_.pid, record_.cgroupLeaves)) return;
   static_cast<void>(sys::sendSignal(Stage::run, life_->process, number));
 }
 
@@ -154,15 +152,15 @@ asio::awaitable<ExitStatus> LocalProcess::stop(std::chrono::nanoseconds grace) {
   }
   if (!life_->status) {
     signal(SIGKILL);
-    killLeaf(record_.cgroupLeaves);
+    killLeaf(*grounds_.cgroups, record_.cgroupLeaves);
     co_await exitedWithin(kKillLimit);
   }
   // What outlives pid 1 is killed by the kernel; the leaf is the second guard, and must go in any case.
-  const auto removed = co_await removeLeaf(record_.cgroupLeaves);
+  const auto removed = co_await removeLeaf(grounds_.cgroups, record_.cgroupLeaves);
   static_cast<void>(removed);
   if (logs_ != nullptr) co_await logs_->drained(kLogLimit);
   logs_.reset();
-  static_cast<void>(sys::removeTree(Stage::logs, record_.fifoDir));
+  static_cast<void>(grounds_.fifos->remove(record_.recoveryId));
   co_return life_->status.value_or(ExitStatus{});
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "base/task_group.hpp"
+#include "launcher/cgroup_trees.hpp"
+#include "launcher/fifo_folders.hpp"
 #include "launcher/launcher.hpp"
 #include "launcher/logs.hpp"
 #include "launcher/spawner_client.hpp"
@@ -14,14 +16,18 @@
 
 namespace fallbackd::launcher {
 
+/// Where launches leave something. All that is killed by its cgroup or removed is below these.
+struct Grounds {
+  std::shared_ptr<const CgroupTrees> cgroups;
+  std::shared_ptr<const FifoFolders> fifos;
+};
+
 class LocalProcess final : public Process {
  public:
-  /// `hierarchies`: those that the record's leaves are in. `exit`: the spawner's word on the end; null for a
-  /// process of an earlier daemon.
-  LocalProcess(boost::asio::any_io_executor executor, ProcessRecord record, LaunchTimes times,
-               const std::vector<sys::CgroupHierarchy>& hierarchies, sys::PidFd process,
-               std::shared_ptr<ExitNotice> exit, std::unique_ptr<LogPump> logs,
-               std::vector<std::string> notes = {});
+  /// `exit`: the spawner's word on the end; null for a process of an earlier daemon.
+  LocalProcess(boost::asio::any_io_executor executor, Grounds grounds, ProcessRecord record,
+               LaunchTimes times, sys::PidFd process, std::shared_ptr<ExitNotice> exit,
+               std::unique_ptr<LogPump> logs, std::vector<std::string> notes = {});
 
   [[nodiscard]] const ProcessRecord& record() const override { return record_; }
   [[nodiscard]] const LaunchTimes& times() const override { return times_; }
@@ -37,9 +43,9 @@ class LocalProcess final : public Process {
   boost::asio::awaitable<void> exitedWithin(std::chrono::nanoseconds limit);
 
   boost::asio::any_io_executor executor_;
+  Grounds grounds_;
   ProcessRecord record_;
   LaunchTimes times_;
-  std::vector<sys::CgroupHierarchy> hierarchies_;
   std::shared_ptr<Life> life_;  // shared with watch()
   std::unique_ptr<LogPump> logs_;
   std::vector<std::string> notes_;

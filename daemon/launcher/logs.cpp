@@ -21,8 +21,6 @@ namespace asio = boost::asio;
 
 namespace {
 
-// What the process may write while no daemon reads. The kernel's most for everybody is 1 MiB.
-constexpr int kFifoBytes = 1 << 20;
 constexpr std::size_t kReadBytes = 64 * 1024;
 constexpr auto kTailPatience = std::chrono::milliseconds(10);
 
@@ -84,47 +82,6 @@ asio::awaitable<void> copyStream(asio::posix::stream_descriptor fifo, std::strin
 }
 
 }  // namespace
-
-std::string fifoDirOf(const std::string& runDir, const std::string& recoveryId) {
-  return runDir + "/recoveries/" + recoveryId;
-}
-
-std::vector<std::string> fifoDirsIn(const std::string& runDir) {
-  std::vector<std::string> folders;
-  const auto parent = sys::openDir(Stage::logs, runDir + "/recoveries");
-  const auto names = parent ? sys::listDir(Stage::logs, *parent) : std::vector<std::string>{};
-  for (const auto& name : names.value_or(std::vector<std::string>{}))
-    folders.push_back(fifoDirOf(runDir, name));
-  return folders;
-}
-
-Result<> makeFifos(const std::string& fifoDir, uid_t owner) {
-  FB_CHECK(sys::removeTree(Stage::logs, fifoDir));
-  FB_CHECK(sys::makeDirs(Stage::logs, fifoDir, 0700));
-  for (const char* name : {"stdout", "stderr"}) {
-    const std::string path = fifoDir + "/" + name;
-    if (::mkfifo(path.c_str(), 0600) != 0) return failErrno(Stage::logs, "make FIFO " + path);
-    // In this order: what belongs to another takes CAP_FOWNER to change.
-    if (::chmod(path.c_str(), 0660) != 0 || ::lchown(path.c_str(), owner, 0) != 0) {
-      return failErrno(Stage::logs, "give FIFO " + path + " to user " + std::to_string(owner));
-    }
-  }
-  return {};
-}
-
-Result<sys::UniqueFd> openFifo(const std::string& fifoDir, const std::string& name, FifoEnd end) {
-  FB_TRY(const auto folder, sys::openDir(Stage::logs, fifoDir));
-  const int flags = end == FifoEnd::daemon ? O_RDONLY | O_NONBLOCK : O_RDWR;
-  sys::UniqueFd fifo(::openat(folder.get(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
-  if (!fifo) return failErrno(Stage::logs, "open FIFO " + name + " in " + fifoDir);
-  struct stat info {};
-  if (::fstat(fifo.get(), &info) != 0 || !S_ISFIFO(info.st_mode)) {
-    return fail(Stage::logs, Reason::unsafe_file_type, name + " in " + fifoDir + " is not a FIFO");
-  }
-  // Where the user's share of pipe memory is used up, the default 64 KiB stay.
-  if (end == FifoEnd::process) static_cast<void>(::fcntl(fifo.get(), F_SETPIPE_SZ, kFifoBytes));
-  return fifo;
-}
 
 Result<std::unique_ptr<LogPump>> LogPump::start(asio::any_io_executor executor, sys::UniqueFd out,
                                                 sys::UniqueFd err, LogFile file) {

@@ -1,5 +1,4 @@
-// From a fallback's standard output to its log file: FIFOs, the file beside the pod's logs, and the pump
-// between them. One io_context thread.
+// From a fallback's FIFOs to the file beside the pod's logs. One io_context thread.
 #pragma once
 
 #include "base/error.hpp"
@@ -9,31 +8,11 @@
 
 #include <chrono>
 #include <memory>
-#include <string>
-#include <sys/types.h>
-#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 
 namespace fallbackd::launcher {
-
-/// The folder of a recovery's FIFOs, root's own (0700).
-std::string fifoDirOf(const std::string& runDir, const std::string& recoveryId);
-
-/// Of all recoveries that have one.
-std::vector<std::string> fifoDirsIn(const std::string& runDir);
-
-/// Makes the folder and both FIFOs anew. `owner`: who the process is on the host; it may open its own
-/// /dev/stdout again, and root reads by the group, without CAP_DAC_OVERRIDE. Stage logs.
-Result<> makeFifos(const std::string& fifoDir, uid_t owner);
-
-enum class FifoEnd {
-  daemon,   // reads, without waiting
-  process,  // opened for reading and writing: no reader that goes can ever break it
-};
-/// `name`: "stdout" or "stderr". Reason unsafe_file_type where it is no FIFO any more.
-Result<sys::UniqueFd> openFifo(const std::string& fifoDir, const std::string& name, FifoEnd end);
 
 /// Copies both streams into the file until the last writer is gone; destroying it stops the copying. What the
 /// process writes is taken out of its FIFO only once it is in the file, so that a daemon killed at any moment

@@ -4,6 +4,7 @@
 #include "pack/oci_layout.hpp"
 #include "pack/tar_reader.hpp"
 #include "sys/file.hpp"
+#include "sys/owned_folder.hpp"
 
 #include <fcntl.h>
 #include <set>
@@ -18,6 +19,7 @@ namespace {
 constexpr std::string_view kLayoutMark = "oci-layout";
 constexpr std::string_view kBlobs = "blobs/sha256/";
 constexpr std::string_view kWhiteout = ".wh.";
+constexpr const char* kLayoutFolder = ".layout";
 constexpr std::string_view kOpaque = ".wh..wh..opq";
 
 bool isAtOrBelow(std::string_view path, std::string_view folder) {
@@ -69,7 +71,9 @@ Result<bool> isPacked(const std::string& from) {
 }
 
 Result<> unpack(const std::string& from, const std::string& into) {
-  FB_TRY(const auto target, sys::openDir(Stage::cli, into));
+  FB_TRY(auto opened, sys::openDir(Stage::cli, into));
+  FB_TRY(const auto owned, sys::OwnedFolder::take(Stage::cli, std::move(opened), into));
+  const auto& target = owned.dir();
   const sys::UniqueFd source(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat info {};
   if (!source || ::fstat(source.get(), &info) != 0) return failErrno(Stage::cli, "open " + from);
@@ -80,11 +84,11 @@ Result<> unpack(const std::string& from, const std::string& into) {
   if (!S_ISREG(info.st_mode)) return fail(Stage::cli, Reason::invalid, from + " is no regular file");
   FB_TRY(const bool image, holdsLayout(source, from));
   if (!image) return LayerStack(target).apply(source, from);
-  const auto folder = into + "/.layout";
+  const auto folder = into + "/" + kLayoutFolder;
   FB_CHECK(extractLayout(source, from, folder));
   FB_TRY(const auto layout, sys::openDir(Stage::cli, folder));
   FB_CHECK(applyAll(layout, from, target));
-  return sys::removeTree(Stage::cli, folder);
+  return sys::removeTree(Stage::cli, owned, kLayoutFolder);
 }
 
 /// Removes what lower layers have at `path` or below; never what this layer, `here`, brought itself.

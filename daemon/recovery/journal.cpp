@@ -1,6 +1,8 @@
 #include "recovery/journal.hpp"
 
+#include "base/strings.hpp"
 #include "sys/file.hpp"
+#include "sys/owned_folder.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -134,6 +136,7 @@ Result<> Journal::write(const JournalEntry& entry) {
 
 Result<> Journal::remove(const std::string& recoveryId) {
   const std::string name = recoveryId + std::string(kSuffix);
+  if (!sys::isSingleName(name)) return fail(Stage::journal, Reason::unsafe_path, "remove " + quoted(name));
   if (::unlinkat(dir_.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
     return failErrno(Stage::journal, "remove " + name);
   }
@@ -149,6 +152,9 @@ Result<Journal::Contents> Journal::read() const {
     const auto fd = sys::openBeneath(Stage::journal, dir_, name);
     auto bytes = fd ? sys::readAll(Stage::journal, *fd, kMaxBytes, name) : tl::unexpected<Error>(fd.error());
     auto entry = bytes ? parse(*bytes) : tl::unexpected<Error>(bytes.error());
+    // What is removed later is named by the id.
+    if (entry && entry->incident.id + std::string(kSuffix) != name)
+      entry = fail(Stage::journal, Reason::invalid, "is of recovery " + quoted(entry->incident.id));
     if (entry) {
       contents.entries.push_back(std::move(*entry));
     } else {

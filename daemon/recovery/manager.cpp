@@ -205,8 +205,13 @@ cri::Awaitable<void> Manager::adopt() {
     if (adopted) kept.push_back(process);
   }
   const auto orphans = co_await services_.launcher.collectOrphans(std::move(kept));
-  if (orphans > 0) {
-    services_.log.warn("remains of an earlier daemon's launches removed", {{"leavesAndFolders", orphans}});
+  if (orphans.collected > 0) {
+    services_.log.warn("remains of an earlier daemon's launches removed",
+                       {{"leavesAndFolders", orphans.collected}});
+  }
+  for (const auto& one : orphans.foreign) {
+    services_.log.warn("a fallback of another fallbackd is left alone",
+                       {{"leaf", one.leaf}, {"runDir", one.runDir.empty() ? "not known" : one.runDir}});
   }
 }
 

@@ -19,29 +19,6 @@ UniqueFd openBeneathRaw(int dir, const char* path, int flags) {
   return UniqueFd(static_cast<int>(::syscall(SYS_openat2, dir, path, &how, sizeof how)));
 }
 
-Result<> removeBelow(Stage stage, int dir, const std::string& name, dev_t device) {
-  struct stat info {};
-  if (::fstatat(dir, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
-    if (errno == ENOENT) return {};
-    return failErrno(stage, "stat " + name);
-  }
-  if (!S_ISDIR(info.st_mode)) {
-    if (::unlinkat(dir, name.c_str(), 0) != 0 && errno != ENOENT) return failErrno(stage, "remove " + name);
-    return {};
-  }
-  if (device != 0 && info.st_dev != device) {
-    return fail(stage, Reason::not_permitted, name + " is another mount: not removed");
-  }
-  const DirFd self(::openat(dir, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!self) return failErrno(stage, "open " + name);
-  FB_TRY(const auto names, listDir(stage, self));
-  for (const auto& child : names) FB_CHECK(removeBelow(stage, self.get(), child, info.st_dev));
-  if (::unlinkat(dir, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
-    return failErrno(stage, "remove folder " + name);
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<DirFd> openDir(Stage stage, const std::string& path) {
@@ -154,8 +131,23 @@ Result<std::vector<std::string>> listDir(Stage stage, const DirFd& dir) {
   return names;
 }
 
-Result<> removeTree(Stage stage, const std::string& path) {
-  return removeBelow(stage, AT_FDCWD, path, 0);
+Result<> removeSocket(Stage stage, const std::string& path) {
+  const auto slash = path.rfind('/');
+  if (slash == std::string::npos) return fail(stage, Reason::invalid, path + " is not an absolute path");
+  FB_TRY(const auto folder, openDir(stage, slash == 0 ? "/" : path.substr(0, slash)));
+  const std::string name = path.substr(slash + 1);
+  struct stat info {};
+  if (::fstatat(folder.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return {};
+    return failErrno(stage, "stat " + path);
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    return fail(stage, Reason::unsafe_file_type,
+                path + " is there and is not a socket: give another path or remove it");
+  }
+  if (::unlinkat(folder.get(), name.c_str(), 0) != 0 && errno != ENOENT)
+    return failErrno(stage, "remove " + path);
+  return {};
 }
 
 }  // namespace fallbackd::sys

@@ -40,7 +40,8 @@ Result<> makeDirs(Stage stage, const std::string& path, mode_t mode);
 /// Names in a folder without "." and "..", sorted.
 Result<std::vector<std::string>> listDir(Stage stage, const DirFd& dir);
 
-/// Removes a file, or a folder with all below it, never crossing a symlink or a mount. Absent is fine.
-Result<> removeTree(Stage stage, const std::string& path);
+/// Removes the socket at `path`, which a daemon of before left. Absent is fine; reason unsafe_file_type where
+/// it is anything but a socket.
+Result<> removeSocket(Stage stage, const std::string& path);
 
 }  // namespace fallbackd::sys

@@ -2,6 +2,7 @@
 
 #include "base/query.hpp"
 #include "base/task_group.hpp"
+#include "sys/file.hpp"
 #include "telemetry/access.hpp"
 #include "telemetry/clients.hpp"
 
@@ -360,7 +361,7 @@ Result<> HttpServer::listenUnix(const std::string& path) {
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
     return fail(Stage::telemetry, Reason::invalid, path + " is too long for a unix socket");
   }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return failErrno(Stage::telemetry, "remove " + path);
+  FB_CHECK(sys::removeSocket(Stage::telemetry, path));
   boost::system::error_code error;
   stream_protocol::acceptor acceptor(shared_->executor);
   acceptor.open(stream_protocol(), error);
@@ -394,7 +395,7 @@ void HttpServer::stop() {
   shared_->tasks.cancelAll();
   shared_->loop.restart();
   shared_->loop.run_for(kStopLimit);
-  if (!shared_->unixPath.empty()) ::unlink(shared_->unixPath.c_str());
+  if (!shared_->unixPath.empty()) static_cast<void>(sys::removeSocket(Stage::telemetry, shared_->unixPath));
   shared_->unixPath.clear();
 }
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <boost/asio/redirect_error.hpp>
@@ -23,6 +24,7 @@ namespace {
 constexpr const char* kLibrary = "libtcmalloc_and_profiler.so.4";
 constexpr const char* kMark = "FALLBACKD_PROFILING";  // in the environment: started anew already
 constexpr const char* kSampleEvery = "65536";         // bytes: the whole heap is a few MiB
+constexpr const char* kCpuProfile = "cpu.pprof";
 constexpr int kMostSeconds = 60;
 constexpr std::size_t kMostBytes = 64 << 20;
 
@@ -85,7 +87,7 @@ asio::awaitable<Response> Profiler::cpu(Request request) {
     }
   }
   if (busy_) co_return refusal(409, "another CPU profile is being taken\n");
-  const auto file = folder_ + "/cpu.pprof";
+  const auto file = folder_ + "/" + kCpuProfile;
   if (start(file.c_str()) == 0) co_return refusal(500, "the profiler did not start\n");
   busy_ = true;
   asio::steady_timer timer(co_await asio::this_coro::executor, std::chrono::seconds(seconds));
@@ -94,9 +96,9 @@ asio::awaitable<Response> Profiler::cpu(Request request) {
   stop();
   busy_ = false;
   auto bytes = sys::readFile(Stage::telemetry, file, kMostBytes);
-  ::unlink(file.c_str());
+  if (const auto dir = sys::openDir(Stage::telemetry, folder_)) ::unlinkat(dir->get(), kCpuProfile, 0);
   if (!bytes) co_return refusal(500, bytes.error().message() + "\n");
-  co_return profile(std::move(*bytes), "cpu.pprof");
+  co_return profile(std::move(*bytes), kCpuProfile);
 }
 
 asio::awaitable<Response> Profiler::heap(Request /*request*/) {

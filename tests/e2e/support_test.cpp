@@ -4,6 +4,7 @@
 #include "e2e_gtest.hpp"
 #include "http.hpp"
 #include "kubelet.hpp"
+#include "read_only_expectations.hpp"
 #include "registry.hpp"
 #include "run_dir.hpp"
 #include "sys/file.hpp"
@@ -107,6 +108,12 @@ TEST_F(Support, RemovedPodTakesStrangersInItsCgroupAlong) {
   E2E_CHECK(kubelet_->removePod(pod));
   E2E_TRY(const auto code, stranger.wait(10s));
   EXPECT_EQ(code, 128 + SIGKILL);
+}
+
+/// What runs here as root may remove and mount as it likes.
+TEST(SupportParts, TheMachineIsReadOnly) {
+  test::expectReadOnlyMachine(runDir().parent_path());
+  EXPECT_TRUE(fs::create_directory(runDir() / "may-be-written"));
 }
 
 TEST_F(Support, DeadPortRefuses) {

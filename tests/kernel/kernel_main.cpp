@@ -1,18 +1,16 @@
-// Each test program has mounts of its own: what it leaves behind it can tell from what others on the machine
-// do at the same time, and what a killed run leaves is gone with it.
-#include <cstdio>
-#include <sched.h>
-#include <sys/mount.h>
+// Each test program runs in mounts of its own, in which the machine is read-only: what a test leaves behind
+// can be told from what others on the machine do at the same time, what a killed run leaves is gone with it,
+// and what removes too much removes nothing of the machine.
+#include "read_only.hpp"
+
 #include <unistd.h>
 
 #include <gtest/gtest.h>
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  if (::geteuid() == 0 &&
-      (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)) {
-    std::perror("mount namespace");
-    return 1;
-  }
-  return RUN_ALL_TESTS();
+  // Without root every test is skipped.
+  if (GTEST_FLAG_GET(list_tests) || ::geteuid() != 0) return RUN_ALL_TESTS();
+  return fallbackd::test::runGuarded(fallbackd::test::outputFolders(GTEST_FLAG_GET(output)),
+                                     fallbackd::test::Unguarded::refuse, [] { return RUN_ALL_TESTS(); });
 }

@@ -75,7 +75,7 @@ void LaunchTest::SetUp() {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: namespaces, cgroups, mounts";
   const asio::steady_timer timer(loop);  // makes the loop open its own descriptors
   before_ = traces();
-  std::string pattern = "/tmp/fallbackd-kernel-XXXXXX";
+  std::string pattern = std::filesystem::temp_directory_path() / "k.XXXXXX";
   folder = ::mkdtemp(pattern.data());
   auto found = sys::cgroupHierarchies();
   ASSERT_TRUE(found) << found.error().message();

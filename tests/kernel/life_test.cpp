@@ -161,11 +161,20 @@ TEST_F(Life, RecordsThatNameOtherFoldersAreRefused) {
   launcher::ProcessRecord record;
   record.recoveryId = "r1";
   record.pid = 999999;
-  record.fifoDir = "/etc";
+  const auto victim = folder / "victim";
+  writeText(victim / "fallback-x" / "precious", "precious\n");
+  record.fifoDir = victim;
   EXPECT_EQ(run(launcher->adopt(record)).error().reason, Reason::invalid);
+  record.recoveryId = "../../victim";
+  record.fifoDir = (folder / "run/recoveries/../../victim").string();
+  EXPECT_EQ(run(launcher->adopt(record)).error().reason, Reason::invalid);
+  record.recoveryId = "r1";
   record.fifoDir = (folder / "run/recoveries/r1").string();
-  record.cgroupLeaves = {"/home/fallback-x"};
+  record.cgroupLeaves = {(victim / "fallback-x").string()};
   EXPECT_EQ(run(launcher->adopt(record)).error().reason, Reason::invalid);
+  record.cgroupLeaves = {hierarchies.front().mountPoint + "/.." + (victim / "fallback-x").string()};
+  EXPECT_EQ(run(launcher->adopt(record)).error().reason, Reason::invalid);
+  EXPECT_EQ(contentOf(victim / "fallback-x" / "precious"), "precious\n");
   record.cgroupLeaves = {hierarchies.front().mountPoint + "/kubepods"};
   EXPECT_EQ(run(launcher->adopt(record)).error().reason, Reason::invalid);
 }

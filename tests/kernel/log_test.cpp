@@ -68,16 +68,16 @@ TEST_F(Logs, AFileThatIsALinkIsNotWritten) {
 }
 
 TEST_F(Logs, NothingLeavesTheFifoBeforeItIsInTheFile) {
-  const std::string fifos = folder / "fifos";
-  ASSERT_TRUE(launcher::makeFifos(fifos, 0));
-  auto out = launcher::openFifo(fifos, "stdout", launcher::FifoEnd::process);
-  auto err = launcher::openFifo(fifos, "stderr", launcher::FifoEnd::process);
+  const auto fifos = launcher::FifoFolders::open(folder / "fifos");
+  ASSERT_TRUE(fifos && fifos->make("r1", 0));
+  auto out = fifos->openFifo("r1", "stdout", launcher::FifoEnd::process);
+  auto err = fifos->openFifo("r1", "stderr", launcher::FifoEnd::process);
   ASSERT_TRUE(out && err);
   const std::string text = "first\nsecond, without an end";
   ASSERT_EQ(::write(out->get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
   const auto start = [&](LogFile file) {
-    auto daemonOut = launcher::openFifo(fifos, "stdout", launcher::FifoEnd::daemon);
-    auto daemonErr = launcher::openFifo(fifos, "stderr", launcher::FifoEnd::daemon);
+    auto daemonOut = fifos->openFifo("r1", "stdout", launcher::FifoEnd::daemon);
+    auto daemonErr = fifos->openFifo("r1", "stderr", launcher::FifoEnd::daemon);
     return LogPump::start(loop.get_executor(), std::move(*daemonOut), std::move(*daemonErr), std::move(file));
   };
   // A pump that ends before it had a turn has taken nothing.

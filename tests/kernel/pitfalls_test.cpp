@@ -3,6 +3,7 @@
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"
 
+#include <fcntl.h>
 #include <set>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,10 @@ using ::testing::Not;
 
 class Pitfalls : public LaunchTest {
  protected:
+  void TearDown() override {
+    if (stderr_) static_cast<void>(captured());
+    LaunchTest::TearDown();
+  }
   /// A launcher whose spawner has a shim in it; what the shim says is captured from here on.
   void useSpawner(const std::string& name, bool unifiedOnly = false) {
     auto other = options();
@@ -23,9 +28,22 @@ class Pitfalls : public LaunchTest {
     if (unifiedOnly) {
       std::erase_if(*other.cgroups, [](const auto& hierarchy) { return !hierarchy.unified; });
     }
-    ::testing::internal::CaptureStderr();
+    // gtest's own capture wants a /tmp that can be written to.
+    const sys::UniqueFd file(
+        ::open((folder / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    stderr_ = sys::UniqueFd(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
+    ::dup2(file.get(), STDERR_FILENO);
     launcherWith(other);
   }
+  /// What was said since; from here on it is heard again.
+  std::string captured() {
+    ::dup2(stderr_.get(), STDERR_FILENO);
+    stderr_.reset();
+    return contentOf(folder / "stderr");
+  }
+
+ private:
+  sys::UniqueFd stderr_;
 };
 
 /// CLONE_INTO_CGROUP: EBUSY where the folder may not hold processes, EINVAL before 5.7.
@@ -38,7 +56,7 @@ TEST_F(Pitfalls, ACgroupThatCloneRefusesIsJoinedByMoving) {
 #endif
   useSpawner("spawner-busy-cgroup", true);
   const auto process = launched(request({"wait"}));
-  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("shim: busy"));
+  EXPECT_THAT(captured(), HasSubstr("shim: busy"));
   ASSERT_NE(process, nullptr);
   ASSERT_EQ(process->record().cgroupLeaves.size(), 1U);
   EXPECT_EQ(trim(contentOf(process->record().cgroupLeaves.front() + "/cgroup.procs")),
@@ -55,7 +73,7 @@ TEST_F(Pitfalls, AWorkingDirectoryOutsideOfTheRootIsNoticed) {
                                       std::pair{"spawner-lost-cwd-2", "enter the working directory"}}) {
     useSpawner(spawner);
     const auto process = launch(request({"wait"}));
-    static_cast<void>(::testing::internal::GetCapturedStderr());
+    static_cast<void>(captured());
     ASSERT_FALSE(process) << spawner;
     EXPECT_EQ(process.error().stage, Stage::rootfs);
     EXPECT_THAT(process.error().message(), HasSubstr(step));
@@ -77,7 +95,7 @@ TEST_F(Pitfalls, TheChildNeitherAllocatesNorLocksNorRaises) {
   auto failing = request({"wait"});
   failing.workload.healthCheck.args = {"--health-check=fail"};
   const auto unhealthy = launch(std::move(failing));
-  const auto said = ::testing::internal::GetCapturedStderr();
+  const auto said = captured();
   EXPECT_THAT(said, HasSubstr("shim: strict"));
   EXPECT_THAT(said, Not(HasSubstr("the child calls")));
   ASSERT_TRUE(process) << process.error().message();

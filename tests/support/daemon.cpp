@@ -1,6 +1,7 @@
 #include "daemon.hpp"
 
 #include "base/strings.hpp"
+#include "cgroups.hpp"
 #include "run_dir.hpp"
 #include "sys/file.hpp"
 #include "wait.hpp"
@@ -23,6 +24,22 @@ std::string indented(const std::string& text) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) out += "  " + line + "\n";
   return out;
+}
+
+/// For a shell in mounts of its own: each hierarchy shows only what is below `top`. The mount of the whole
+/// tree is taken away and not just covered: the daemon reads the mount table.
+Result<std::string> belowCgroup(const std::string& top, const fs::path& place) {
+  FB_TRY(const auto hierarchies, cgroupHierarchies());
+  FB_CHECK(sys::makeDirs(Stage::cli, place, 0700));
+  std::string script;
+  for (const auto& hierarchy : hierarchies) {
+    const auto& at = hierarchy.mountPoint.string();
+    FB_CHECK(makeCgroup(hierarchy, at + top));
+    script.append("mount --bind '").append(at).append(top).append("' '").append(place).append("'\n");
+    script.append("umount --lazy '").append(at).append("'\n");
+    script.append("mount --move '").append(place).append("' '").append(at).append("'\n");
+  }
+  return script + "exec \"$@\"\n";
 }
 
 }  // namespace
@@ -70,6 +87,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const DaemonOptions& options) {
 }
 
 Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
+  cgroupTop_ = options.cgroupTop;
   std::ostringstream yaml;
   yaml << "apiVersion: fallbackd.io/v1\n"
        << "containerd:\n  socket: " << options.containerdSocket << "\n"
@@ -86,9 +104,14 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
 }
 
 Result<> Daemon::launch() {
-  FB_TRY(process_,
-         ChildProcess::start(
-             {.argv = {binary("fallbackd"), "--config", configFile()}, .env = {}, .output = log()}));
+  Command command{.argv = {binary("fallbackd"), "--config", configFile()}, .env = {}, .output = log()};
+  if (!cgroupTop_.empty()) {
+    FB_TRY(const auto script, belowCgroup(cgroupTop_, folder_ / "cgroup"));
+    const std::vector<std::string> shell{"unshare", "--mount", "--propagation=private", "sh", "-ec",
+                                         script,    "sh"};
+    command.argv.insert(command.argv.begin(), shell.begin(), shell.end());
+  }
+  FB_TRY(process_, ChildProcess::start(command));
   return {};
 }
 

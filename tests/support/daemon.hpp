@@ -49,6 +49,8 @@ struct DaemonOptions {
   std::string extra;      // further top-level YAML
   std::string logFormat = "human";
   std::string telemetry;  // further keys of it, a line each, two blanks deep
+  /// "/node-b": its cgroups begin there, as if this daemon had a node of its own. Pods name the same.
+  std::string cgroupTop;
 };
 
 /// "fallbackd_recoveries_total{cause=\"dns\"}" -> value, as /metrics writes it.
@@ -86,6 +88,7 @@ class Daemon {
 
   std::filesystem::path folder_;
   std::uint16_t telemetryPort_ = 0;
+  std::string cgroupTop_;
   std::optional<ChildProcess> process_;
 };
 

@@ -1,5 +1,6 @@
 // main() of the end-to-end tests: gtest inside an isolated run; logs of all parts when a test fails.
 #include "isolate.hpp"
+#include "read_only.hpp"
 #include "run_dir.hpp"
 
 #include <cstdio>
@@ -43,8 +44,10 @@ class ShowLogsOfFailures : public testing::EmptyTestEventListener {
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   if (GTEST_FLAG_GET(list_tests)) return RUN_ALL_TESTS();
-  return fallbackd::e2e::runIsolated(argc, argv, [] {
+  const auto body = [] {
     testing::UnitTest::GetInstance()->listeners().Append(new ShowLogsOfFailures);  // gtest owns it
     return RUN_ALL_TESTS();
-  });
+  };
+  return fallbackd::e2e::runIsolated(argc, argv, body,
+                                     fallbackd::test::outputFolders(GTEST_FLAG_GET(output)));
 }

@@ -2,6 +2,7 @@
 
 #include "node_view.hpp"
 #include "process.hpp"
+#include "read_only.hpp"
 #include "run_dir.hpp"
 #include "run_remains.hpp"
 
@@ -24,6 +25,11 @@ namespace fallbackd::e2e {
 namespace {
 
 constexpr int kExitFailure = 125;  // the isolation itself failed, as env(1) and docker(1) say it
+
+struct Inside {
+  std::function<int()> body;
+  std::vector<std::filesystem::path> outputs;
+};
 
 sigset_t watchedSignals() {
   sigset_t set;
@@ -69,16 +75,16 @@ std::array<sys::UniqueFd, 2> makeLifeline() {
   std::exit(body());  // NOLINT(concurrency-mt-unsafe): threads of the body are its own affair
 }
 
-[[noreturn]] void beInit(const RunRemains& run, const sigset_t& mask, const std::function<int()>& body) {
-  if (const auto made = makeNodeView(run.folder()); !made) giveUp(made.error());
+[[noreturn]] void beInit(const RunRemains& run, const sigset_t& mask, const Inside& inside) {
+  if (const auto made = makeNodeView(run.folder(), inside.outputs); !made) giveUp(made.error());
   setRunDir(run.folder());
   const pid_t child = ::fork();
   if (child < 0) giveUp(failErrno(Stage::cli, "fork").value());
-  if (child == 0) beBody(mask, body);
+  if (child == 0) beBody(mask, inside.body);
   ::_exit(shepherd(child));
 }
 
-[[noreturn]] void beGate(const RunRemains& run, const sigset_t& mask, const std::function<int()>& body) {
+[[noreturn]] void beGate(const RunRemains& run, const sigset_t& mask, const Inside& inside) {
   if (const auto joined = run.joinRoot(); !joined) giveUp(joined.error());
   if (::unshare(CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) !=
       0) {
@@ -91,14 +97,15 @@ std::array<sys::UniqueFd, 2> makeLifeline() {
   if (child == 0) {
     lifeline[1].reset();
     dieWithParent(lifeline[0].get());
-    beInit(run, mask, body);
+    beInit(run, mask, inside);
   }
   ::_exit(shepherd(child));
 }
 
 }  // namespace
 
-int runIsolated(int /*argc*/, char** argv, const std::function<int()>& body) {
+int runIsolated(int /*argc*/, char** argv, const std::function<int()>& body,
+                std::vector<std::filesystem::path> outputs) {
   if (::geteuid() != 0) {
     std::fprintf(stderr, "%s: needs root, to make namespaces and run containerd\n", argv[0]);
     return kExitFailure;
@@ -108,6 +115,9 @@ int runIsolated(int /*argc*/, char** argv, const std::function<int()>& body) {
   const sigset_t watched = watchedSignals();
   sigset_t before;
   ::pthread_sigmask(SIG_BLOCK, &watched, &before);
+  const auto wanted = test::outputFolders("");
+  outputs.insert(outputs.end(), wanted.begin(), wanted.end());
+  const Inside inside{body, std::move(outputs)};
   auto run = RunRemains::make();
   if (!run) {
     std::fprintf(stderr, "%s: %s\n", argv[0], run.error().message().c_str());
@@ -120,7 +130,7 @@ int runIsolated(int /*argc*/, char** argv, const std::function<int()>& body) {
     run->dropLock();
     lifeline[1].reset();
     dieWithParent(lifeline[0].get());
-    beGate(*run, before, body);
+    beGate(*run, before, inside);
   }
   int code = shepherd(child);
   if (const auto removed = run->remove(); !removed) {

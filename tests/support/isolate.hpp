@@ -2,7 +2,9 @@
 // namespaces, so that containerd, CNI and the daemon may do as on a node and nothing can be left behind.
 #pragma once
 
+#include <filesystem>
 #include <functional>
+#include <vector>
 
 namespace fallbackd::e2e {
 
@@ -15,6 +17,10 @@ namespace fallbackd::e2e {
 /// the kernel kills everything inside and with it namespaces, mounts and interfaces. Cgroups and the run's
 /// folder are removed at the end, or by the next run where this process was killed.
 /// FALLBACKD_E2E_KEEP=1 in the environment keeps the run's folder, for looking at it.
-int runIsolated(int argc, char** argv, const std::function<int()>& body);
+///
+/// The machine's own mounts are read-only inside. `outputs`: folders that stay writable, for results, beside
+/// those that the environment's *_JSON and *_SCREENSHOTS name.
+int runIsolated(int argc, char** argv, const std::function<int()>& body,
+                std::vector<std::filesystem::path> outputs = {});
 
 }  // namespace fallbackd::e2e

@@ -67,7 +67,7 @@ Result<Pod> Kubelet::startPod(PodSpec spec) {
   pod.spec = std::move(spec);
   pod.folder = podsDir() / pod.spec.uid;
   pod.logDirectory = logsDir_ / (pod.spec.namespaceName + "_" + pod.spec.name + "_" + pod.spec.uid);
-  pod.cgroupParent = podCgroup(pod.spec.uid);
+  pod.cgroupParent = podCgroup(pod.spec.uid, pod.spec.cgroupTop);
   {
     const std::lock_guard lock(mutex_);
     pods_[pod.spec.uid] = pod;
@@ -75,7 +75,7 @@ Result<Pod> Kubelet::startPod(PodSpec spec) {
   FB_CHECK(sys::makeDirs(Stage::cli, pod.folder, 0750));
   FB_CHECK(sys::makeDirs(Stage::cli, pod.logDirectory, 0755));
   for (const auto& volume : pod.spec.volumes) FB_CHECK(writeVolume(pod.folder, volume));
-  FB_TRY(pod.cgroups, makePodCgroup(pod.spec.uid));
+  FB_TRY(pod.cgroups, makePodCgroup(pod.spec.uid, pod.spec.cgroupTop));
   FB_CHECK(runSandbox(pod));
   return pod;
 }
@@ -226,7 +226,7 @@ Result<> Kubelet::removePod(const Pod& pod) {
   // Also where containerd is gone: nothing of the pod may stay.
   for (const auto& cgroup : pod.cgroups) FB_CHECK(destroyCgroup(cgroup));
   FB_CHECK(removePodFolder(pod.folder));
-  FB_CHECK(sys::removeTree(Stage::cli, pod.logDirectory));
+  FB_CHECK(removeFolder(pod.logDirectory));
   {
     const std::lock_guard lock(mutex_);
     pods_.erase(pod.spec.uid);

@@ -1,8 +1,10 @@
 #include "node_view.hpp"
 
 #include "cgroups.hpp"
+#include "read_only.hpp"
 #include "sys/file.hpp"
 
+#include <cstdlib>
 #include <cstring>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -77,12 +79,27 @@ Result<> bringUpLoopback() {
   return {};
 }
 
+/// Also the folder of temporary files: /tmp is the machine's.
+Result<> guardMachine(const fs::path& scratch, const std::vector<fs::path>& outputs) {
+  auto writable = outputs;
+  writable.push_back(scratch);
+  FB_CHECK(test::makeMachineReadOnly(writable));
+  const fs::path temporary = scratch / "tmp";
+  FB_CHECK(sys::makeDirs(Stage::cli, temporary, 0700));
+  ::setenv("TMPDIR", temporary.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
+  // Where skopeo keeps what it copies, whatever TMPDIR says.
+  if (::mount(temporary.c_str(), "/var/tmp", nullptr, MS_BIND, nullptr) != 0 && errno != ENOENT)
+    return failErrno(Stage::cli, "cover /var/tmp");
+  return {};
+}
+
 }  // namespace
 
-Result<> makeNodeView(const fs::path& scratch) {
+Result<> makeNodeView(const fs::path& scratch, const std::vector<fs::path>& outputs) {
   if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return failErrno(Stage::cli, "make all mounts private");
   }
+  FB_CHECK(guardMachine(scratch, outputs));
   FB_CHECK(mountAt("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, ""));
   FB_CHECK(mountCgroups());
   FB_CHECK(coverRun());

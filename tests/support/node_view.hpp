@@ -4,11 +4,14 @@
 #include "base/error.hpp"
 
 #include <filesystem>
+#include <vector>
 
 namespace fallbackd::e2e {
 
-/// Private mounts, /proc, /sys/fs/cgroup, /run, /var/lib, `lo`, IP forwarding, host name. `scratch` is the
-/// run's folder. Errors name the step.
-Result<> makeNodeView(const std::filesystem::path& scratch);
+/// Private mounts, of which those of the machine are read-only; /proc, /sys/fs/cgroup, /run, /var/lib, `lo`,
+/// IP forwarding, host name. `scratch` is the run's folder, `outputs` are others that results are written to.
+/// Errors name the step.
+Result<> makeNodeView(const std::filesystem::path& scratch,
+                      const std::vector<std::filesystem::path>& outputs);
 
 }  // namespace fallbackd::e2e

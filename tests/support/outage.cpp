@@ -72,6 +72,7 @@ Result<> Outage::prepareCache() {
 DaemonOptions Outage::optionsFor(const std::string& node) const {
   auto options = shop_->daemonOptions(shop_->image());
   options.workloads.clear();
+  options.cgroupTop = "/" + node;
   for (const auto& [name, image] : images_) {
     options.workloads += "- name: " + name + "\n  match: {namespace: shop, labels: {app: " + name +
                          ", on: " + node + "}, container: checkout}\n  image: " + image +
@@ -108,6 +109,7 @@ Result<> Outage::startPod(const std::string& workload, const std::string& node, 
                           const std::string& state) {
   auto spec = checkoutPod(name);
   spec.labels = {{"app", workload}, {"on", node}};
+  spec.cgroupTop = "/" + node;
   FB_TRY(pods_[name], shop_->kubelet->startPod(spec));
   return reaches(node, name, state);
 }
@@ -115,6 +117,7 @@ Result<> Outage::startPod(const std::string& workload, const std::string& node, 
 Result<> Outage::runHealthyPod() {
   auto spec = checkoutPod("wishlist-0");
   spec.labels = {{"app", "wishlist"}, {"on", kNodes[2]}};
+  spec.cgroupTop = std::string("/") + kNodes[2];
   FB_TRY(pods_["wishlist-0"], shop_->kubelet->startPod(spec));
   const auto pulled = shop_->kubelet->pullImage(images_.at("wishlist"));
   if (!pulled.ok()) return fail(Stage::containerd, Reason::unavailable, pulled.text);

@@ -1,6 +1,6 @@
 // A small fleet through an outage: three daemons that share one containerd (each has its own pods, by a
-// label), registries that refuse, fail and stay silent, one binary that was tampered with, one that is
-// missing, one that soon expires. What dashboards and status page are tried on.
+// label, in a tree of cgroups of its own), registries that refuse, fail and stay silent, one binary that was
+// tampered with, one that is missing, one that soon expires. What dashboards and status page are tried on.
 #pragma once
 
 #include "fault_registry.hpp"

@@ -3,6 +3,7 @@
 #include "base/clock.hpp"
 #include "base/strings.hpp"
 #include "sys/file.hpp"
+#include "sys/owned_folder.hpp"
 
 #include <array>
 #include <cstddef>
@@ -113,6 +114,14 @@ Result<> writeVolume(const fs::path& podFolder, const PodVolume& volume) {
   return {};
 }
 
+Result<> removeFolder(const fs::path& folder) {
+  auto parent = sys::openDir(Stage::cli, folder.parent_path());
+  if (!parent && parent.error().reason == Reason::not_found) return {};
+  if (!parent) return tl::unexpected<Error>(parent.error());
+  FB_TRY(const auto owned, sys::OwnedFolder::take(Stage::cli, std::move(*parent), folder.parent_path()));
+  return sys::removeTree(Stage::cli, owned, folder.filename());
+}
+
 Result<> removePodFolder(const fs::path& podFolder) {
   std::error_code none;  // a pod without volumes has no such folder
   for (const auto& plugin : fs::directory_iterator(podFolder / "volumes", none)) {
@@ -120,18 +129,18 @@ Result<> removePodFolder(const fs::path& podFolder) {
       if (isMountPoint(volume.path())) ::umount2(volume.path().c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
     }
   }
-  return sys::removeTree(Stage::cli, podFolder);
+  return removeFolder(podFolder);
 }
 
-std::string podCgroup(const std::string& uid) {
-  return "/kubepods/burstable/pod" + uid;
+std::string podCgroup(const std::string& uid, const std::string& top) {
+  return top + "/kubepods/burstable/pod" + uid;
 }
 
-Result<std::vector<fs::path>> makePodCgroup(const std::string& uid) {
+Result<std::vector<fs::path>> makePodCgroup(const std::string& uid, const std::string& top) {
   FB_TRY(const auto hierarchies, cgroupHierarchies());
   std::vector<fs::path> folders;
   for (const auto& hierarchy : hierarchies) {
-    folders.emplace_back(hierarchy.mountPoint.string() + podCgroup(uid));
+    folders.emplace_back(hierarchy.mountPoint.string() + podCgroup(uid, top));
     FB_CHECK(makeCgroup(hierarchy, folders.back()));
   }
   return folders;

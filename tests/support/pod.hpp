@@ -32,6 +32,7 @@ struct PodSpec {
   bool hostPid = false;
   bool sharePid = false;  // shareProcessNamespace: all containers are in the sandbox's
   std::uint32_t attempt = 0;
+  std::string cgroupTop;  // "/node-b": where a node's tree begins that is only a part of the run's
 };
 
 struct VolumeMount {
@@ -85,11 +86,14 @@ std::string volumePluginFolder(PodVolume::Kind kind);
 /// Secrets and tokens are on a tmpfs of their own, as kubelet has them.
 Result<> writeVolume(const std::filesystem::path& podFolder, const PodVolume& volume);
 
+/// A folder and all below it, by its name below its parent, which must be ours; never across a mount.
+Result<> removeFolder(const std::filesystem::path& folder);
+
 /// The pod's folder with all volumes, unmounted and removed.
 Result<> removePodFolder(const std::filesystem::path& podFolder);
 
-/// The pod's cgroup, in every hierarchy, with cgroupfs names: /kubepods/burstable/podUID.
-std::string podCgroup(const std::string& uid);
-Result<std::vector<std::filesystem::path>> makePodCgroup(const std::string& uid);
+/// The pod's cgroup, in every hierarchy, with cgroupfs names: TOP/kubepods/burstable/podUID.
+std::string podCgroup(const std::string& uid, const std::string& top = "");
+Result<std::vector<std::filesystem::path>> makePodCgroup(const std::string& uid, const std::string& top = "");
 
 }  // namespace fallbackd::e2e

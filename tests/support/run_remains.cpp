@@ -2,6 +2,7 @@
 
 #include "base/strings.hpp"
 #include "sys/file.hpp"
+#include "sys/owned_folder.hpp"
 
 #include <cstdlib>
 #include <fcntl.h>
@@ -33,10 +34,8 @@ Result<sys::UniqueFd> lockFolder(const fs::path& folder, int operation) {
 Result<> removeRun(const fs::path& folder) {
   std::ifstream list(folder / kCgroupList);
   for (std::string cgroup; std::getline(list, cgroup);) FB_CHECK(destroyCgroup(cgroup));
-  std::error_code error;
-  fs::remove_all(folder, error);
-  if (error) return fail(Stage::cli, Reason::system, "remove " + folder.string(), error.value());
-  return {};
+  FB_TRY(const auto parent, sys::openDir(Stage::cli, folder.parent_path()));
+  return sys::removeOwned(Stage::cli, parent, folder.filename());
 }
 
 /// A run that was killed holds no lock any more but has its list still. Without a list it is either just

@@ -11,7 +11,7 @@ namespace fallbackd::test {
 class TempFolder {
  public:
   TempFolder() {
-    std::string name = "/tmp/fallbackd-test-XXXXXX";
+    std::string name = std::filesystem::temp_directory_path() / "fallbackd-test-XXXXXX";
     path_ = ::mkdtemp(name.data());
   }
   TempFolder(const TempFolder&) = delete;

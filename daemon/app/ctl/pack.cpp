@@ -12,6 +12,7 @@
 #include "cache/install.hpp"
 #include "cache/json.hpp"
 #include "sys/file.hpp"
+#include "sys/owned_folder.hpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -45,25 +46,12 @@ struct BuildOptions {
 };
 
 /// A private folder that goes with the object.
-class WorkFolder {
- public:
-  static Result<WorkFolder> make() {
-    std::error_code error;
-    std::string pattern = (fs::temp_directory_path(error) / "fallbackd-pack.XXXXXX").string();
-    if (error || ::mkdtemp(pattern.data()) == nullptr) return failErrno(Stage::cli, "make " + pattern);
-    return WorkFolder(pattern);
-  }
-  WorkFolder(WorkFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  WorkFolder& operator=(WorkFolder&&) = delete;
-  ~WorkFolder() {
-    if (!path_.empty()) static_cast<void>(sys::removeTree(Stage::cli, path_));
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  explicit WorkFolder(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
+Result<sys::ScratchFolder> makeWorkFolder() {
+  std::error_code error;
+  const auto parent = fs::temp_directory_path(error);
+  if (error) return fail(Stage::cli, Reason::system, "find the folder of temporary files", error.value());
+  return sys::ScratchFolder::make(Stage::cli, parent, "fallbackd-pack.");
+}
 
 /// SOURCE_DATE_EPOCH, or the beginning of time: the same binaries make the same image.
 std::string epoch() {
@@ -148,7 +136,7 @@ int build(const BuildOptions& options) {
   if (!pack) return complain(pack.error());
   for (const auto& problem : pack->problems) complain(problem.message());
   if (!pack->problems.empty()) return kFailed;
-  auto work = WorkFolder::make();
+  auto work = makeWorkFolder();
   if (!work) return complain(work.error());
   // Installed there as on a node: what a node would refuse is refused here.
   const std::string root = work->path() + "/root";

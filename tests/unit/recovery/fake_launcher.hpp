@@ -78,12 +78,12 @@ class FakeLauncher final : public launcher::Launcher {
     co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, std::move(record)));
   }
 
-  asio::awaitable<std::size_t> collectOrphans(std::vector<launcher::ProcessRecord> records) override {
+  asio::awaitable<launcher::Orphans> collectOrphans(std::vector<launcher::ProcessRecord> records) override {
     kept = std::move(records);
     co_return orphans;
   }
 
-  std::size_t orphans = 0;
+  launcher::Orphans orphans;
   std::optional<std::vector<launcher::ProcessRecord>> kept;  // what it was told to leave alone
   std::optional<Error> refusal;
   int refusals = 0;  // so often the runtime is away while a launch asks it

@@ -11,7 +11,7 @@ namespace {
 
 struct JournalTest : testing::Test {
   JournalTest() {
-    std::string name = "/tmp/journal-test-XXXXXX";
+    std::string name = std::filesystem::temp_directory_path() / "journal-test-XXXXXX";
     folder = ::mkdtemp(name.data());
   }
   ~JournalTest() override { std::filesystem::remove_all(folder); }
@@ -96,13 +96,39 @@ TEST_F(JournalTest, DamagedEntriesAreReportedAndDoNotHideTheOthers) {
   std::ofstream(folder + "/journal/torn.json") << R"({"version":1,"id":"x")";
   std::ofstream(folder + "/journal/older.json") << R"({"version":99})";
   std::ofstream(folder + "/journal/.half.json.new") << "{";
-  std::filesystem::create_symlink("/etc/passwd", folder + "/journal/link.json");
+  std::ofstream(folder + "/elsewhere") << "{}";
+  std::filesystem::create_symlink(folder + "/elsewhere", folder + "/journal/link.json");
   const auto contents = journal->read();
   ASSERT_TRUE(contents);
   EXPECT_EQ(contents->entries.size(), 1U);
   ASSERT_EQ(contents->damaged.size(), 3U);
   EXPECT_EQ(contents->damaged[0].first, "link.json");
   EXPECT_EQ(contents->damaged[0].second.reason, Reason::unsafe_path);
+}
+
+/// What is removed later is named by the id: one that is not the file's own would name another.
+TEST_F(JournalTest, AnEntryOfAnotherIdIsDamaged) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  ASSERT_TRUE(journal->write(entry()));
+  std::filesystem::rename(folder + "/journal/0123456789ab.json", folder + "/journal/other.json");
+  const auto contents = journal->read();
+  ASSERT_TRUE(contents);
+  EXPECT_TRUE(contents->entries.empty());
+  ASSERT_EQ(contents->damaged.size(), 1U);
+  EXPECT_EQ(contents->damaged[0].second.reason, Reason::invalid);
+}
+
+TEST_F(JournalTest, NoPathCanBeGivenToWhatRemoves) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  std::ofstream(folder + "/victim.json") << "precious";
+  for (const char* id : {"../victim", "x/../../victim"}) {
+    const auto removed = journal->remove(id);
+    ASSERT_FALSE(removed) << id;
+    EXPECT_EQ(removed.error().reason, Reason::unsafe_path);
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder + "/victim.json"));
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ config::ConfigPtr makeConfig() {
 
 struct RecoveryTest : testing::Test {
   RecoveryTest() {
-    std::string name = "/tmp/recovery-test-XXXXXX";
+    std::string name = std::filesystem::temp_directory_path() / "recovery-test-XXXXXX";
     folder = ::mkdtemp(name.data());
     journal.emplace(std::move(*Journal::open(folder)));
     services.emplace(Services{
@@ -171,7 +171,7 @@ TEST_F(RecoveryTest, WhatNoJournalKnowsIsCollectedAtTheStart) {
 }
 
 TEST(JournalLock, OfTwoDaemonsOneHasIt) {
-  std::string name = "/tmp/recovery-test-XXXXXX";
+  std::string name = std::filesystem::temp_directory_path() / "recovery-test-XXXXXX";
   const std::string folder = ::mkdtemp(name.data());
   {
     const auto first = Journal::open(folder);

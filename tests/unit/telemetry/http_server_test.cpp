@@ -6,9 +6,16 @@
 #include "temp_folder.hpp"
 
 #include <atomic>
+#include <cerrno>
+#include <fstream>
 #include <future>
 #include <mutex>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -66,6 +73,25 @@ class Connection {
   std::string buffer_;
   boost::system::error_code error_;
 };
+
+/// errno of a connection by that user, who is in the folder already: what is above it does not refuse.
+int connectAs(uid_t user, const std::string& folder, const std::string& name) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    name.copy(address.sun_path, sizeof address.sun_path - 1);
+    if (::chdir(folder.c_str()) != 0 || ::setresgid(user, user, user) != 0 ||
+        ::setresuid(user, user, user) != 0)
+      ::_exit(255);
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool connected = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    ::_exit(connected ? 0 : errno);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WEXITSTATUS(status);
+}
 
 class HttpServerTest : public testing::Test {
  protected:
@@ -173,6 +199,40 @@ TEST_F(HttpServerTest, TheTokenGuardsAllButTheProbes) {
   EXPECT_THAT(get("/held", bearer + "0123456789abcdef\r\n"), HasSubstr("HTTP/1.1 401"));
   EXPECT_THAT(get("/held", bearer + "fedcba98765432100\r\n"), HasSubstr("HTTP/1.1 200"));
   EXPECT_EQ(curl("--unix-socket " + unixPath() + " URL/root", "http"), "root") << "root needs none";
+}
+
+/// What the socket shows needs no token, so that the file itself must keep others out, whatever the umask.
+TEST_F(HttpServerTest, OnlyRootCanConnectToTheSocket) {
+  const auto before = ::umask(0);
+  start();
+  ::umask(before);
+  struct stat info {};
+  ASSERT_EQ(::stat(unixPath().c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0600U) << "others may connect";
+  EXPECT_EQ(info.st_uid, ::geteuid());
+}
+
+/// With nothing but the mode between them: the kernel's answer to another user.
+TEST_F(HttpServerTest, AnotherUserIsRefusedByTheSocket) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become another user";
+  const auto before = ::umask(0);
+  start();
+  ::umask(before);
+  ASSERT_EQ(::chmod(folder_.path().c_str(), 0711), 0);
+  EXPECT_EQ(connectAs(0, folder_.path(), "s"), 0);
+  EXPECT_EQ(connectAs(65534, folder_.path(), "s"), EACCES);
+}
+
+TEST_F(HttpServerTest, AFileInTheSocketsPlaceStays) {
+  const auto file = folder_.write("s", "precious");
+  HttpServer server{HttpOptions{}};
+  const auto listening = server.listenUnix(file);
+  ASSERT_FALSE(listening);
+  EXPECT_EQ(listening.error().reason, Reason::unsafe_file_type);
+  std::ifstream in(file);
+  std::string text;
+  in >> text;
+  EXPECT_EQ(text, "precious");
 }
 
 TEST_F(HttpServerTest, TlsWithACertificateThatIsReplaced) {

@@ -1,0 +1,68 @@
+#include "launcher/fifo_folders.hpp"
+
+#include "sys/file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+namespace fallbackd::launcher {
+
+namespace {
+
+constexpr const char* kFolder = "recoveries";
+// What the process may write while no daemon reads. The kernel's most for everybody is 1 MiB.
+constexpr int kFifoBytes = 1 << 20;
+
+}  // namespace
+
+Result<FifoFolders> FifoFolders::open(const std::string& runDir) {
+  FB_CHECK(sys::makeDirs(Stage::logs, runDir, 0755));
+  FB_TRY(const auto above, sys::openDir(Stage::logs, runDir));
+  FB_TRY(auto folder, sys::OwnedFolder::make(Stage::logs, above, kFolder));
+  return FifoFolders(runDir + "/" + kFolder, std::move(folder));
+}
+
+std::string FifoFolders::pathOf(const std::string& recoveryId) const {
+  return path_ + "/" + recoveryId;
+}
+
+std::vector<std::string> FifoFolders::ids() const {
+  return sys::listDir(Stage::logs, folder_.dir()).value_or(std::vector<std::string>{});
+}
+
+Result<> FifoFolders::make(const std::string& recoveryId, uid_t owner) const {
+  FB_CHECK(remove(recoveryId));
+  FB_TRY(const auto folder, sys::OwnedFolder::make(Stage::logs, folder_.dir(), recoveryId));
+  const int dir = folder.dir().get();
+  for (const char* name : {"stdout", "stderr"}) {
+    const std::string what = std::string(name) + " of recovery " + recoveryId;
+    if (::mkfifoat(dir, name, 0600) != 0) return failErrno(Stage::logs, "make FIFO " + what);
+    // In this order: what belongs to another takes CAP_FOWNER to change.
+    if (::fchmodat(dir, name, 0660, 0) != 0 || ::fchownat(dir, name, owner, 0, AT_SYMLINK_NOFOLLOW) != 0) {
+      return failErrno(Stage::logs, "give FIFO " + what + " to user " + std::to_string(owner));
+    }
+  }
+  return {};
+}
+
+Result<sys::UniqueFd> FifoFolders::openFifo(const std::string& recoveryId, const std::string& name,
+                                            FifoEnd end) const {
+  FB_TRY(const auto folder, sys::OwnedFolder::open(Stage::logs, folder_.dir(), recoveryId));
+  const std::string what = name + " of recovery " + recoveryId;
+  const int flags = end == FifoEnd::daemon ? O_RDONLY | O_NONBLOCK : O_RDWR;
+  sys::UniqueFd fifo(::openat(folder.dir().get(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
+  if (!fifo) return failErrno(Stage::logs, "open FIFO " + what);
+  struct stat info {};
+  if (::fstat(fifo.get(), &info) != 0 || !S_ISFIFO(info.st_mode)) {
+    return fail(Stage::logs, Reason::unsafe_file_type, what + " is not a FIFO");
+  }
+  // Where the user's share of pipe memory is used up, the default 64 KiB stay.
+  if (end == FifoEnd::process) static_cast<void>(::fcntl(fifo.get(), F_SETPIPE_SZ, kFifoBytes));
+  return fifo;
+}
+
+Result<> FifoFolders::remove(const std::string& recoveryId) const {
+  return sys::removeTree(Stage::logs, folder_, recoveryId);
+}
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,19 @@
+// The guard of these tests themselves: what they run as root cannot reach the machine.
+#include "read_only_expectations.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace fallbackd::test {
+
+TEST(ReadOnlyMachine, NothingButTheScratchFolderCanBeWritten) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: a mount namespace";
+  const auto scratch = std::filesystem::temp_directory_path();
+  std::ofstream(scratch / "file") << "text";
+  EXPECT_TRUE(std::filesystem::exists(scratch / "file"));
+  std::filesystem::remove(scratch / "file");
+  expectReadOnlyMachine(scratch.parent_path());
+}
+
+}  // namespace fallbackd::test

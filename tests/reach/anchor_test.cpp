@@ -1,0 +1,76 @@
+// What a daemon removes when it is pointed at the wrong place.
+#include "e2e_gtest.hpp"
+#include "http.hpp"
+#include "process.hpp"
+#include "run_dir.hpp"
+#include "sys/file.hpp"
+#include "wait.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+std::string textOf(const fs::path& path) {
+  return sys::readFile(Stage::cli, path, 1 << 20).value_or("");
+}
+
+/// A daemon with this control socket; nothing that it needs beyond is there.
+Result<ChildProcess> startWith(const fs::path& folder, const fs::path& socket) {
+  for (const char* name : {"cache", "keys", "pods"}) fs::create_directories(folder / name);
+  std::ofstream(folder / "fallbackd.yaml")
+      << "apiVersion: fallbackd.io/v1\n"
+      << "containerd: {socket: " << (folder / "none.sock").string() << "}\n"
+      << "cache: {path: " << (folder / "cache").string() << ", keys: " << (folder / "keys").string()
+      << ", state: " << (folder / "state").string() << "}\n"
+      << "launcher: {runDir: " << (folder / "run").string() << ", kubeletPods: " << (folder / "pods").string()
+      << "}\n"
+      << "telemetry: {listen: off, socket: " << socket.string() << "}\n";
+  return ChildProcess::start({.argv = {binary("fallbackd"), "--config", folder / "fallbackd.yaml"},
+                              .env = {},
+                              .output = folder / "log"});
+}
+
+TEST(Anchor, AFileInTheControlSocketsPlaceIsNotRemoved) {
+  testing::Test::RecordProperty("item", "3");
+  testing::Test::RecordProperty("attack", "telemetry.socket names a file that is not a socket");
+  const auto folder = makeRunDir("anchor");
+  const auto precious = folder / "precious";
+  std::ofstream(precious) << "precious\n";
+  E2E_TRY(auto daemon, startWith(folder, precious));
+  // It refuses, or it listens where the file was.
+  ASSERT_TRUE(waitUntil(30s, [&] { return !daemon.running() || fs::is_socket(precious); }))
+      << textOf(folder / "log");
+  EXPECT_EQ(textOf(precious), "precious\n") << "the daemon removed a file that is not its own";
+  EXPECT_FALSE(daemon.running()) << "it runs without saying that the path is taken";
+}
+
+TEST(Anchor, ASocketThatADaemonLeftIsReplaced) {
+  const auto folder = makeRunDir("anchor");
+  const auto socket = folder / "ctl.sock";
+  for (int round = 0; round < 2; ++round) {
+    E2E_TRY(auto daemon, startWith(folder, socket));
+    const bool up = waitUntil(30s, [&] {
+      const auto answer = run(
+          {.argv = {"curl", "-sS", "--max-time", "5", "--unix-socket", socket, "http://localhost/healthz"},
+           .env = {},
+           .output = {}});
+      return (answer && answer->code == 0) || !daemon.running();
+    });
+    EXPECT_TRUE(up && daemon.running()) << textOf(folder / "log");
+    daemon.signal(SIGKILL);
+    E2E_TRY(const auto code, daemon.wait(10s));
+    EXPECT_EQ(code, 128 + SIGKILL);
+    EXPECT_TRUE(fs::is_socket(socket)) << "a daemon that was killed leaves it";
+  }
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e

@@ -1,0 +1,33 @@
+// What must hold inside of a guarded run, whoever guards it.
+#pragma once
+
+#include <cerrno>
+#include <fcntl.h>
+#include <filesystem>
+#include <string>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::test {
+
+/// `beside`: a folder that the program's main has made read-only, beside its scratch folder.
+inline void expectReadOnlyMachine(const std::filesystem::path& beside) {
+  const auto file = beside / ("fallbackd-read-only-" + std::to_string(::getpid()));
+  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  EXPECT_EQ(fd, -1) << file << " could be made";
+  EXPECT_EQ(errno, EROFS) << file;
+  if (fd >= 0) {
+    ::close(fd);
+    ::unlink(file.c_str());
+  }
+  for (const char* folder :
+       {"/", "/etc", "/usr", "/var", "/home", "/root", "/opt", "/boot", "/srv", "/tmp"}) {
+    struct statvfs info {};
+    if (::statvfs(folder, &info) != 0) continue;  // not every machine has all of them
+    EXPECT_NE(info.f_flag & ST_RDONLY, 0U) << folder << " is writable";
+  }
+}
+
+}  // namespace fallbackd::test
