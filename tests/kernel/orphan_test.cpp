@@ -16,15 +16,17 @@ class Orphans : public LaunchTest {
   void SetUp() override {
     LaunchTest::SetUp();
     for (const auto& hierarchy : hierarchies) {
-      const std::filesystem::path top = hierarchy.folderOf(sandbox->status().cgroupParent);
-      makeCgroup(top / "kubepods");
-      makeCgroup(top / "kubepods" / "podtest");
-      pods_.push_back(top / "kubepods" / "podtest");
+      const std::filesystem::path place = hierarchy.folderOf(sandbox->status().cgroupParent);
+      makeCgroup(place / "kubepods");
+      makeCgroup(place / "kubepods" / "podtest");
+      pods_.push_back(place / "kubepods" / "podtest");
     }
     // Only below this test's own pod: the machine may have others.
-    for (auto& hierarchy : hierarchies)
-      hierarchy.mountPoint = hierarchy.folderOf(sandbox->status().cgroupParent);
-    for (auto& hierarchy : hierarchies) hierarchy.root = "/";
+    const auto& top = sandbox->status().cgroupParent;
+    for (auto& hierarchy : hierarchies) {
+      hierarchy.mountPoint = hierarchy.folderOf(top);
+      hierarchy.root = (hierarchy.root == "/" ? "" : hierarchy.root) + top;
+    }
     launcherWith(options());
   }
   void TearDown() override {
