@@ -181,6 +181,18 @@ Result<json::object> onFakeSocket(std::size_t pods, std::string& why) {
   return result;
 }
 
+/// Fallbacks that are being launched write into folders that are being removed: as kubelet does, again.
+Result<> removeAll(Kubelet& kubelet, const std::vector<Pod>& pods) {
+  constexpr int kTries = 10;
+  Result<> removed;
+  for (int i = 0; i < kTries; ++i) {
+    removed = removePods(kubelet, pods);
+    if (removed) break;
+    std::this_thread::sleep_for(500ms);
+  }
+  return removed;
+}
+
 /// On the real containerd: as many sandboxes as a large node has, one in ten honest.
 Result<json::object> onContainerd(std::size_t count, std::string& why) {
   std::printf("\n  %zu real sandboxes on the real containerd\n", count);
@@ -208,7 +220,7 @@ Result<json::object> onContainerd(std::size_t count, std::string& why) {
   });
   if (!all) addWhy(why, "real sandboxes: not every honest pod was recovered");
   FB_TRY(const auto full, sampleOf(shop->daemon->pid()));
-  FB_CHECK(removePods(*shop->kubelet, pods));
+  FB_CHECK(removeAll(*shop->kubelet, pods));
   std::optional<Sample> after;
   waitUntil(kCeiling, [&] {
     const auto now = sampleOf(shop->daemon->pid());
