@@ -83,8 +83,12 @@ class ReachSeize : public testing::Test {
     ContainerSpec container;
     container.name = "attacker";
     container.image = kImage;
-    container.args = {"--token=--port=9", "--report=/loot/report", "--seconds=60",
-                      "--victims=" + std::to_string(victims), std::string("--secret=") + kSecret};
+    container.args = {"--token=--port=9",
+                      "--report=/loot/report",
+                      "--patience=500",
+                      "--seconds=60",
+                      "--victims=" + std::to_string(victims),
+                      std::string("--secret=") + kSecret};
     container.mounts = {{"loot", "/loot", false}};
     container.runAsUser = 0;
     container.security = SecurityContext{.addCapabilities = {"SYS_PTRACE"}};

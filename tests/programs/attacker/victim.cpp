@@ -51,6 +51,14 @@ bool allAre(std::string_view line, unsigned wanted) {
   }
 }
 
+/// Inside execveat the memory is the program's before its command line is written into it.
+bool hasExecuted(pid_t pid, const Options& options) {
+  const std::string line = readAll(fileOf(pid, "cmdline"));
+  if (line.find(options.token) != std::string::npos) return true;
+  return line.empty() && (readAll(fileOf(pid, "comm")).find(options.program) != std::string_view::npos ||
+                          linkOf(fileOf(pid, "exe")).find(options.program) != std::string::npos);
+}
+
 bool noCapabilities(std::string_view status) {
   for (const char* set : {"CapInh:", "CapPrm:", "CapEff:"}) {
     const auto line = lineOf(status, set);
@@ -127,7 +135,7 @@ Phase phaseOf(pid_t pid, const Options& options) {
   const std::string status = readAll(fileOf(pid, "status"));
   if (status.empty() || lineOf(status, "State:").find_first_of("ZX") != std::string_view::npos)
     return Phase::gone;
-  if (readAll(fileOf(pid, "cmdline")).find(options.token) != std::string::npos) return Phase::executed;
+  if (hasExecuted(pid, options)) return Phase::executed;
   // One that ends has no memory any more, and so no arguments either.
   if (lineOf(readAll(fileOf(pid, "status")), "VmSize:").empty()) return Phase::gone;
   const bool bare = allAre(lineOf(status, "Uid:"), options.uid) && noCapabilities(status);

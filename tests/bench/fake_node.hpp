@@ -1,0 +1,69 @@
+// A node of sandboxes on a fake CRI socket, with a real daemon. Hostile pods have no process; honest ones
+// have a real pause process and cgroup, so that their fallbacks are really launched.
+#pragma once
+
+#include "base/clock.hpp"
+#include "daemon.hpp"
+#include "fake_cri.hpp"
+#include "fake_sandbox.hpp"
+#include "sys/cgroup.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace fallbackd::bench {
+
+/// What the daemon's log tells of honest pods.
+struct Told {
+  std::map<std::string, Wall::time_point> ready;  // by name
+  std::string failed;                             // the first line of a recovery that failed
+};
+Told readLog(const std::filesystem::path& log);
+
+/// One thread.
+class FakeNode {
+ public:
+  /// `honest` workloads, each with a registry of its own, so that each has to be asked for.
+  static Result<std::unique_ptr<FakeNode>> open(std::size_t honest);
+
+  /// Where there are more than `kAtOnce`, the oldest goes.
+  void addHostile(std::size_t number);
+  void addHonest(std::size_t number);
+  /// Ends honest pods whose time is over.
+  void tend();
+
+  /// Milliseconds from the start of the sandbox to the ready fallback, of all honest pods so far. Waits for
+  /// them.
+  Result<std::vector<double>> recoveries();
+
+  [[nodiscard]] e2e::Daemon& daemon() { return *daemon_; }
+  [[nodiscard]] e2e::FakeCri::Counts counts() const { return cri_->counts(); }
+
+  static constexpr std::size_t kAtOnce = 200;
+
+ private:
+  struct Honest {
+    std::unique_ptr<test::FakeSandbox> sandbox;
+    std::string id;
+    Stamp since;
+    enum class State : std::uint8_t { there, removed } state = State::there;
+  };
+  explicit FakeNode(e2e::Signer signer) : signer_(std::move(signer)) {}
+
+  e2e::Signer signer_;
+  std::filesystem::path folder_;
+  std::vector<sys::CgroupHierarchy> hierarchies_;
+  std::unique_ptr<e2e::FakeCri> cri_;
+  std::unique_ptr<e2e::Daemon> daemon_;
+  std::deque<std::string> live_;  // hostile ones, by age
+  std::deque<Honest> honest_;     // by age
+  std::map<std::string, Wall::time_point> started_;
+};
+
+}  // namespace fallbackd::bench
