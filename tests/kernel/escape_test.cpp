@@ -291,9 +291,10 @@ TEST_F(EscapeTest, ALogFileThatIsALinkIsRefused) {
 
 TEST_F(EscapeTest, ASubPathThatLeadsOutIsRefused) {
   const auto volume = makeVolume("empty-dir", "scratch");
-  std::filesystem::create_symlink("../../../../../../../../etc", volume / "out");
-  std::filesystem::create_symlink("/", volume / "top");
-  for (const char* subPath : {"out", "out/passwd", "top", "top/etc"}) {
+  writeText(folder / "victim" / "file", "precious\n");
+  std::filesystem::create_symlink("../../../../../../../.." + (folder / "victim").string(), volume / "out");
+  std::filesystem::create_symlink(folder, volume / "top");
+  for (const char* subPath : {"out", "out/file", "top", "top/victim"}) {
     auto wanted = request({"wait"});
     wanted.workload.volumes = {{config::Volume::Kind::empty_dir, "scratch", "/scratch", subPath, false}};
     const auto process = launch(std::move(wanted));

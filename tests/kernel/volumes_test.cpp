@@ -89,7 +89,8 @@ TEST_F(Volumes, MissingOneIsNamed) {
 
 TEST_F(Volumes, SubPathThatLeadsOutIsRefused) {
   const auto volume = makeVolume("empty-dir", "scratch");
-  std::filesystem::create_symlink("/etc", volume / "absolute");
+  writeText(folder / "elsewhere" / "passwd", "not the pod's\n");
+  std::filesystem::create_symlink(folder / "elsewhere", volume / "absolute");
   std::filesystem::create_symlink("../../../../..", volume / "upwards");
   for (const char* subPath : {"absolute", "upwards", "..", "absolute/passwd"}) {
     auto wanted = request({"report"});
@@ -140,7 +141,8 @@ TEST_F(Volumes, CsiVolumeByItsNameOrAlone) {
 TEST_F(Volumes, HostPathBelowAnAllowedFolderOnly) {
   const auto shared = folder / "shared";
   writeText(shared / "app" / "config.yaml", "of the node\n");
-  std::filesystem::create_symlink("/etc", shared / "out");
+  writeText(folder / "elsewhere" / "config.yaml", "not shared\n");
+  std::filesystem::create_symlink(folder / "elsewhere", shared / "out");
   const auto ask = [&](const std::string& path) {
     auto wanted = request({"report"});
     std::filesystem::create_directories(folder / "pods");
@@ -162,7 +164,8 @@ TEST_F(Volumes, VariablesFromFiles) {
   writeText(secret / "..2026" / "token", "s3cr3t");
   std::filesystem::create_directory_symlink("..2026", secret / "..data");
   std::filesystem::create_symlink("..data/token", secret / "token");
-  std::filesystem::create_symlink("/etc/passwd", secret / "hostile");
+  writeText(folder / "elsewhere", "not the pod's\n");
+  std::filesystem::create_symlink(folder / "elsewhere", secret / "hostile");
   auto wanted = request({"report"});
   wanted.workload.volumes = {{Volume::Kind::secret, "api", "/etc/api", "", true}};
   wanted.workload.env = {{"PLAIN", "x"}};

@@ -4,7 +4,6 @@
 #include "read_only.hpp"
 #include "sys/file.hpp"
 
-#include <cstdlib>
 #include <cstring>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -86,11 +85,7 @@ Result<> guardMachine(const fs::path& scratch, const std::vector<fs::path>& outp
   FB_CHECK(test::makeMachineReadOnly(writable));
   const fs::path temporary = scratch / "tmp";
   FB_CHECK(sys::makeDirs(Stage::cli, temporary, 0700));
-  ::setenv("TMPDIR", temporary.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
-  // Where skopeo keeps what it copies, whatever TMPDIR says.
-  if (::mount(temporary.c_str(), "/var/tmp", nullptr, MS_BIND, nullptr) != 0 && errno != ENOENT)
-    return failErrno(Stage::cli, "cover /var/tmp");
-  return {};
+  return test::keepTemporaryFilesIn(temporary);
 }
 
 }  // namespace

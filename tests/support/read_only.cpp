@@ -75,7 +75,8 @@ Result<> becomeGuarded(const std::vector<fs::path>& writable) {
   if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return failErrno(Stage::cli, "make a mount namespace");
   }
-  return makeMachineReadOnly(writable);
+  FB_CHECK(makeMachineReadOnly(writable));
+  return keepTemporaryFilesIn(writable.front());
 }
 
 [[noreturn]] void beChild(pid_t parent, const std::vector<fs::path>& writable, Unguarded unguarded,
@@ -86,8 +87,7 @@ Result<> becomeGuarded(const std::vector<fs::path>& writable) {
     std::fprintf(stderr, "the machine cannot be made read-only: %s\n", guarded.error().message().c_str());
     if (unguarded == Unguarded::refuse) ::_exit(kExitFailure);
   }
-  ::setenv("TMPDIR", writable.front().c_str(), 1);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
-  std::exit(body());                                // NOLINT(concurrency-mt-unsafe)
+  std::exit(body());  // NOLINT(concurrency-mt-unsafe): threads of the body are its own affair
 }
 
 }  // namespace
@@ -110,6 +110,14 @@ Result<> makeMachineReadOnly(const std::vector<fs::path>& writable) {
     if (!allowed && !mount.readOnly)
       return fail(Stage::cli, Reason::not_permitted, mount.path + " is still writable");
   }
+  return {};
+}
+
+Result<> keepTemporaryFilesIn(const fs::path& folder) {
+  ::setenv("TMPDIR", folder.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
+  // Where skopeo keeps what it copies, whatever TMPDIR says.
+  if (::mount(folder.c_str(), "/var/tmp", nullptr, MS_BIND, nullptr) != 0 && errno != ENOENT)
+    return failErrno(Stage::cli, "cover /var/tmp");
   return {};
 }
 

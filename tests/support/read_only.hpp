@@ -16,6 +16,9 @@ namespace fallbackd::test {
 /// they were writable. Looks at the result: an error means that nothing may be run.
 Result<> makeMachineReadOnly(const std::vector<std::filesystem::path>& writable);
 
+/// Makes `folder`, which is writable, the folder of temporary files in such a namespace.
+Result<> keepTemporaryFilesIn(const std::filesystem::path& folder);
+
 /// Where whoever started this program wants its results: the folders of --gtest_output (`gtestOutput`, as
 /// "xml:FILE") and of the environment's *_JSON and *_SCREENSHOTS.
 std::vector<std::filesystem::path> outputFolders(const std::string& gtestOutput);
