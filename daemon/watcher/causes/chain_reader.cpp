@@ -71,8 +71,8 @@ ChainReader::Goes ChainReader::segment() {
 
 ChainReader::Goes ChainReader::wrapper(const Wrapper& wrapper) {
   const auto behind = at_ + wrapper.words.size();
-  const bool namesAddress = wrapper.kind == Wrapper::Kind::network;
-  const auto end = scanner_.segmentEnd(behind, namesAddress ? Names::none : Names::reference);
+  const bool bareAddress = wrapper.kind == Wrapper::Kind::network;
+  const auto end = scanner_.segmentEnd(behind, bareAddress ? Names::none : Names::reference);
   const auto segment = scanner_.text().substr(at_, end - at_);
   chain_.words = segment;
   afterUrl_ = false;
@@ -82,11 +82,12 @@ ChainReader::Goes ChainReader::wrapper(const Wrapper& wrapper) {
       chain_.ofPull = chain_.ofPull || wrapper.operation != Operation::plugin;
       break;
     case Wrapper::Kind::network:
+    case Wrapper::Kind::tunnel:
       connected_ = chain_.toRegistry = chain_.ofPull = true;
       ipv6_ = segment.find('[') != std::string_view::npos || segment.find("tcp6") != std::string_view::npos;
       break;
     case Wrapper::Kind::lookup:
-      lookup_ = chain_.ofPull = true;
+      lookup_ = chain_.toRegistry = chain_.ofPull = true;
       break;
     case Wrapper::Kind::url:
       afterUrl_ = chain_.toRegistry = chain_.ofPull = true;
@@ -176,7 +177,7 @@ bool ChainReader::lockedReference() {
 
 bool ChainReader::refusedByProxy() {
   if (!afterUrl_) return false;
-  const auto line = scanner_.foreignLineEnd(at_);
+  const auto line = scanner_.lineEnd(at_);
   const auto phrase = scanner_.text().substr(at_, line - at_);
   const auto number = statusOfPhrase(phrase);
   if (!number) return false;

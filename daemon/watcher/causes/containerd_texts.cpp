@@ -43,9 +43,6 @@ constexpr std::array kWrappers{
     does(Operation::copy, "failed to discard to offset"),
     does(Operation::copy, "failed to seek to offset"),
     does(Operation::copy, "unable to resume write to"),
-    does(Operation::copy, "short read"),
-    does(Operation::copy, "expected"),  // "short read: expected N bytes but got M"
-    does(Operation::copy, "failed to read expected number of bytes"),
     // content store
     does(Operation::commit, "failed commit on ref"),
     does(Operation::commit, "commit failed"),
@@ -120,6 +117,7 @@ constexpr std::array kWrappers{
     does(Operation::plugin, "connection error: desc ="),
     does(Operation::plugin, "transport:"),
     does(Operation::plugin, "error reading from server"),
+    does(Operation::plugin, "failed to dial"),
     // the image verifiers of 2.x; a verifier writes the rest
     does(Operation::verifier, "blocking pull of"),
 };
@@ -136,7 +134,10 @@ constexpr std::array kEndings{
     Ending{"unexpected media type ", Match::prefix, Effect::unknown},
     Ending{"unhandled content range in response", Match::prefix, Effect::unknown},
     Ending{"failed to find supported auth scheme", Match::prefix, Effect::unknown},
+    // sizes and digests that differ: whoever pushes an image can bring this about
     Ending{"unexpected commit ", Match::prefix, Effect::unknown},
+    Ending{"short read: ", Match::prefix, Effect::unknown},
+    Ending{"failed to read expected number of bytes", Match::prefix, Effect::unknown},
     Ending{"unable to fetch descriptor ", Match::prefix, Effect::unknown},
     Ending{"no unpack platforms defined", Match::prefix, Effect::unknown},
     Ending{"manifest sha256:", Match::prefix, Effect::unknown},

@@ -75,8 +75,8 @@ std::optional<int> statusOfPhrase(std::string_view phrase) {
 bool beginsServerError(std::string_view line) {
   if (line.starts_with("errors:")) return true;
   return std::any_of(kCodes.begin(), kCodes.end(), [&](std::string_view code) {
-    return line.starts_with(code) && (line.size() == code.size() || line[code.size()] == ':' ||
-                                      line[code.size()] == '\n' || line[code.size()] == '\\');
+    return line.starts_with(code) &&
+           (line.size() == code.size() || line[code.size()] == ':' || line[code.size()] == '\n');
   });
 }
 

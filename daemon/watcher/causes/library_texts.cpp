@@ -31,13 +31,13 @@ constexpr std::array kWrappers{
     network("write tcp6"),
     network("write tcp"),
     network("proxyconnect tcp"),
-    network("socks connect tcp"),
-    network("socks connect"),
+
     network("dial udp"),
     network("read udp"),
     network("write udp"),
     network("set tcp"),
     network("close tcp"),
+    Wrapper{"socks connect", Kind::tunnel, Operation::none},
     Wrapper{"dial unix", Kind::operation, Operation::plugin},
     Wrapper{"read unix", Kind::operation, Operation::plugin},
     Wrapper{"write unix", Kind::operation, Operation::plugin},
@@ -179,6 +179,9 @@ constexpr std::array kHttpEndings{
     // crypto/tls, crypto/x509
     Ending{"tls: failed to send closeNotify alert", Match::prefix, Effect::unreachable},
     Ending{"tls: DialWithDialer timed out", Match::prefix, Effect::timeout},
+    // A certificate's own names follow.
+    Ending{"tls: failed to verify certificate: x509: certificate is valid for ", Match::foreign, Effect::tls},
+    Ending{"x509: certificate is valid for ", Match::foreign, Effect::tls},
     Ending{"tls: ", Match::prefix, Effect::tls},
     Ending{"x509: ", Match::prefix, Effect::tls},
     // encodings: an answer that is not what it should be

@@ -47,11 +47,18 @@ Cause registryCause(Effect effect) {
   return Cause::unknown;
 }
 
+/// A damaged content store says "unexpected EOF" too. Words of the network count where a registry was asked.
+bool ofNetwork(Effect effect) {
+  return effect == Effect::unreachable || effect == Effect::no_ipv6 || effect == Effect::lost_packet ||
+         effect == Effect::dns || effect == Effect::tls;
+}
+
 std::optional<Cause> causeOf(const Chain& chain) {
   if (chain.effect == Effect::policy || chain.effect == Effect::disk) return registryCause(*chain.effect);
   if (chain.operation == Operation::verifier) return Cause::policy;
   if (chain.place() == Place::node) return Cause::unknown;
   if (!chain.effect) return std::nullopt;
+  if (chain.place() != Place::registry && ofNetwork(*chain.effect)) return Cause::unknown;
   return registryCause(*chain.effect);
 }
 
@@ -87,8 +94,9 @@ PullError readPullError(std::string_view text, std::string_view reference) {
   error.operation = chain.operation;
   error.place = chain.place();
   error.cause = causeOf(chain);
-  error.undecided = chain.effect == Effect::undecided;
   error.ofPull = std::any_of(chains.begin(), chains.end(), [](const Chain& one) { return one.ofPull; });
+  // A cancellation that names no pull is containerd's own end.
+  error.undecided = chain.effect == Effect::undecided || (chain.effect == Effect::cancelled && !error.ofPull);
   error.words = chain.words.substr(0, kMaxWords);
   return error;
 }

@@ -1,49 +1,37 @@
 #include "watcher/causes/reference_forms.hpp"
 
-#include <algorithm>
+#include <initializer_list>
 
 namespace fallbackd::watcher {
 
 namespace {
-
-void sortUnique(std::vector<std::string>& all) {
-  std::sort(all.begin(), all.end(), [](const std::string& a, const std::string& b) {
-    return a.size() != b.size() ? a.size() > b.size() : a < b;
-  });
-  all.erase(std::unique(all.begin(), all.end()), all.end());
-  if (!all.empty() && all.back().empty()) all.pop_back();
-}
 
 bool splits(std::string_view form) {
   return form.find_first_of(" \"\\\n\r\t") != std::string_view::npos || form.ends_with(':');
 }
 
 struct Parts {
+  std::string name;  // host and repository
   std::string host;
   std::string repository;
-  std::string object;  // tag or digest
+  std::string object;  // all behind the name: a tag, a digest, or both
+  std::string digest;
 };
 
-/// Splits as containerd does, but accepts anything: a reference that containerd refuses is quoted too.
+/// Splits where containerd splits, but accepts anything: a reference that containerd refuses is quoted too.
 Parts split(std::string_view reference) {
-  Parts parts;
   const auto slash = reference.find('/');
-  if (slash != std::string_view::npos) {
-    parts.host = reference.substr(0, slash);
-    reference.remove_prefix(slash + 1);
+  const auto path = slash == std::string_view::npos ? 0 : slash + 1;
+  const auto mark = reference.find_first_of(":@", path);
+  Parts parts;
+  parts.name = reference.substr(0, mark);
+  if (slash != std::string_view::npos) parts.host = reference.substr(0, slash);
+  parts.repository = reference.substr(path, mark == std::string_view::npos ? mark : mark - path);
+  if (mark == std::string_view::npos) return parts;
+  parts.object = reference.substr(mark + 1);
+  if (const auto at = reference.find('@', mark); at != std::string_view::npos) {
+    parts.digest = reference.substr(at + 1);
   }
-  auto name = reference;
-  if (const auto at = reference.find('@'); at != std::string_view::npos) {
-    parts.object = reference.substr(at + 1);
-    name = reference.substr(0, at);
-  }
-  const auto colon = name.rfind(':');
-  const auto lastSlash = name.rfind('/');
-  if (colon != std::string_view::npos && (lastSlash == std::string_view::npos || colon > lastSlash)) {
-    if (parts.object.empty()) parts.object = name.substr(colon + 1);
-    name = name.substr(0, colon);
-  }
-  parts.repository = name;
   return parts;
 }
 
@@ -60,34 +48,58 @@ ReferenceForms::ReferenceForms(std::string_view reference) {
   if (constexpr std::string_view kHub = "docker.io/"; reference.starts_with(kHub)) {
     whole_.push_back("docker.io/library/" + given.substr(kHub.size()));
   }
+  const auto add = [](std::vector<Part>& to, const std::string& part,
+                      std::initializer_list<std::string_view> before) {
+    if (!splits(part)) return;
+    for (const auto next : before) to.push_back({part, next});
+  };
   const auto spelled = whole_.size();
   for (std::size_t i = 0; i < spelled; ++i) {
     const auto parts = split(whole_[i]);
-    const auto name = parts.host.empty() ? parts.repository : parts.host + "/" + parts.repository;
     // A name without a tag gets one; a tag beside a digest is dropped.
-    whole_.push_back(parts.object.empty() ? name + ":latest" : name + "@" + parts.object);
-    unruly_.insert(unruly_.end(), {parts.host, parts.repository, parts.object});
+    if (parts.object.empty()) whole_.push_back(parts.name + ":latest");
+    if (!parts.digest.empty()) whole_.push_back(parts.name + "@" + parts.digest);
+    add(plain_, parts.host, {" on ", ": ", ":", " failed with "});
+    for (const auto& object : {parts.object, parts.digest}) {
+      add(plain_, object, {"]"});
+      add(inUrl_, object, {": ", "?", " not found: "});
+    }
+    add(inUrl_, parts.host, {"/"});
+    add(inUrl_, parts.repository, {"/manifests/", "/blobs/"});
   }
-  unruly_.insert(unruly_.end(), whole_.begin(), whole_.end());
-  unruly_.erase(
-      std::remove_if(unruly_.begin(), unruly_.end(), [](const auto& form) { return !splits(form); }),
-      unruly_.end());
-  sortUnique(whole_);
-  sortUnique(unruly_);
+  for (const auto& form : whole_) {
+    // containerd completes a name before it writes it plainly.
+    if (form.find('/') != std::string::npos) add(plain_, form, {""});
+  }
 }
 
 std::size_t ReferenceForms::wholeBefore(std::string_view text, std::string_view next) const {
+  std::size_t longest = 0;
   for (const auto& form : whole_) {
-    if (text.starts_with(form) && text.substr(form.size()).starts_with(next)) return form.size();
+    if (form.size() > longest && text.starts_with(form) && text.substr(form.size()).starts_with(next)) {
+      longest = form.size();
+    }
   }
-  return 0;
+  return longest;
 }
 
 std::size_t ReferenceForms::unruly(std::string_view text) const {
-  for (const auto& form : unruly_) {
-    if (text.starts_with(form)) return form.size();
+  return lengthAt(plain_, text);
+}
+
+std::size_t ReferenceForms::unrulyInUrl(std::string_view text) const {
+  return lengthAt(inUrl_, text);
+}
+
+std::size_t ReferenceForms::lengthAt(const std::vector<Part>& parts, std::string_view text) {
+  std::size_t longest = 0;
+  for (const auto& part : parts) {
+    if (part.text.size() > longest && text.starts_with(part.text) &&
+        text.substr(part.text.size()).starts_with(part.next)) {
+      longest = part.text.size();
+    }
   }
-  return 0;
+  return longest;
 }
 
 }  // namespace fallbackd::watcher

@@ -1,5 +1,7 @@
 #include "watcher/causes/scanner.hpp"
 
+#include <algorithm>
+
 namespace fallbackd::watcher {
 
 std::size_t Scanner::breakLength(std::size_t at) const {
@@ -28,8 +30,8 @@ std::size_t Scanner::quotedEnd(std::size_t quote) const {
 std::size_t Scanner::urlEnd(std::size_t begin) const {
   auto i = begin;
   while (i < text_.size()) {
-    if (i == begin || text_[i - 1] == '/' || text_[i - 1] == '=') {
-      if (const auto length = forms_.unruly(from(i)); length > 0) {
+    if (i == begin || text_[i - 1] == '/') {
+      if (const auto length = forms_.unrulyInUrl(from(i)); length > 0) {
         i += length;
         continue;
       }
@@ -43,19 +45,18 @@ std::size_t Scanner::urlEnd(std::size_t begin) const {
 }
 
 std::size_t Scanner::segmentEnd(std::size_t begin, Names names) const {
+  constexpr std::string_view kBeforeName = " ([>";
   auto i = begin;
-  while (!breaksAt(i)) {
-    const char c = text_[i];
-    const bool startsWord =
-        i == begin || std::string_view(" ([=\"").find(text_[i - 1]) != std::string_view::npos;
+  while (i < text_.size()) {
+    const bool startsWord = i == 0 || kBeforeName.find(text_[i - 1]) != std::string_view::npos;
     if (names == Names::reference && startsWord) {
       if (const auto length = forms_.unruly(from(i)); length > 0) {
         i += length;
         continue;
       }
     }
-    if (c == ':' && (breaksAt(i + 1) || text_[i + 1] == ' ')) break;
-    if (c == '"') {
+    if (breaksAt(i) || (text_[i] == ':' && (breaksAt(i + 1) || text_[i + 1] == ' '))) break;
+    if (text_[i] == '"') {
       i = quotedEnd(i);
     } else if (from(i).starts_with("://")) {
       i = urlEnd(i + 3);
@@ -76,9 +77,7 @@ std::size_t Scanner::lineEnd(std::size_t begin) const {
 }
 
 std::size_t Scanner::foreignLineEnd(std::size_t begin) const {
-  auto i = begin;
-  while (!breaksAt(i)) ++i;
-  return i;
+  return std::min(text_.find('\n', begin), text_.size());
 }
 
 }  // namespace fallbackd::watcher

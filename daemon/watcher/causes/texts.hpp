@@ -18,6 +18,7 @@ struct Wrapper {
   enum class Kind : std::uint8_t {
     operation,
     network,  // net.OpError: "dial tcp ADDRESS"
+    tunnel,   // the same with a name as the address: "socks connect tcp PROXY->NAME"
     lookup,   // net.DNSError: "lookup NAME on SERVER"
     url,      // url.Error: METHOD "URL"
     status,   // an HTTP status follows
