@@ -31,6 +31,10 @@ constexpr std::array kPhrases{
 constexpr std::array<std::string_view, 6> kCodes{"unknown", "unsupported", "unauthorized",
                                                  "denied",  "unavailable", "toomanyrequests"};
 
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
 }  // namespace
 
 std::optional<int> statusAt(std::string_view text) {
@@ -67,8 +71,12 @@ Effect effectOfStatus(int status, Operation operation) {
 }
 
 std::optional<int> statusOfPhrase(std::string_view phrase) {
-  const auto found =
-      std::find_if(kPhrases.begin(), kPhrases.end(), [&](const auto& one) { return one.first == phrase; });
+  // Some proxies explain themselves in brackets, and some write capitals.
+  phrase = phrase.substr(0, phrase.find(" ("));
+  const auto same = [](char a, char b) { return lower(a) == lower(b); };
+  const auto found = std::find_if(kPhrases.begin(), kPhrases.end(), [&](const auto& one) {
+    return std::equal(phrase.begin(), phrase.end(), one.first.begin(), one.first.end(), same);
+  });
   return found == kPhrases.end() ? std::nullopt : std::optional(found->second);
 }
 

@@ -163,6 +163,7 @@ constexpr std::array kHttpEndings{
     Ending{"http2: server sent GOAWAY ", Match::prefix, Effect::unreachable},
     Ending{"http2: Transport received ", Match::prefix, Effect::unreachable},
     Ending{"http2: Transport: cannot retry err ", Match::prefix, Effect::unreachable},
+    Ending{"http2: Transport: peer server initiated graceful shutdown", Match::prefix, Effect::unreachable},
     Ending{"http2: client conn", Match::prefix, Effect::unreachable},
     Ending{"http2: no cached connection was available", Match::prefix, Effect::unreachable},
     Ending{"http2: stream closed", Match::prefix, Effect::unreachable},

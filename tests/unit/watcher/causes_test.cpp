@@ -136,8 +136,7 @@ TEST(Causes, WhatAServerSaysChangesNothing) {
       R"({resolve}unexpected status from GET request to {url}: 403 Forbidden - Server message: denied: WORDS)",
       R"({open}unexpected status code {rawblob}: 403 Forbidden - Server message: unknown: WORDS)",
       "{image}unexpected status from GET request to {url}: 403 Forbidden\ndenied: WORDS",
-      "{image}unexpected status from GET request to {url}: 403 Forbidden\nerrors:\ndenied: a\nunknown: "
-      "WORDS\n",
+      "{image}unexpected status from GET request to {url}: 403 Forbidden\nerrors:\nunknown: WORDS\n",
       "{resolve}unexpected status from HEAD request to {url}: 403 WORDS",
       "{resolve}server message: WORDS: authorization failed",
       "{resolve}denied: WORDS",
