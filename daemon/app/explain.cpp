@@ -1,6 +1,7 @@
 #include "app/explain.hpp"
 
 #include "base/strings.hpp"
+#include "watcher/causes/pull_error.hpp"
 #include "watcher/image_reference.hpp"
 #include "watcher/match.hpp"
 
@@ -58,6 +59,12 @@ class Walk {
   Explanation failure(const Incident& incident);
   void cause(Cause cause, const std::string& text) {
     say("cause", Verdict::yes, std::string(toString(cause)) + (text.empty() ? "" : ": " + text));
+  }
+  /// Where the pull failed and the innermost words, before the whole text: no table knows this cause.
+  static std::string located(const watcher::Waiting& waiting) {
+    if (waiting.text.empty()) return {};
+    const auto error = watcher::readPullError(waiting.text, waiting.workload->image);
+    return watcher::describe(error) + " (in: " + waiting.text + ")";
   }
   void circuit(const std::string& image);
   bool binary(const BinaryRef& ref);
@@ -151,13 +158,17 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
     return end("it is not known yet whether the image can be pulled", "ask again in a moment");
   }
   if (waiting.state == "undecided") {
+    if (watcher::readPullError(waiting.text, workload.image).operation == watcher::Operation::lock) {
+      say("cause", Verdict::pending, waiting.text);
+      return end("another pull of this node writes a layer of this image", "ask again in a moment");
+    }
     say("cause", Verdict::pending,
         waiting.text.empty() ? "the answer says nothing of the registry" : waiting.text);
     circuit(workload.image);
     return end("the cause is undecided, and only a known cause starts a fallback",
                "give fallbackd the credentials that kubelet has (registries, or dockerconfigjson)");
   }
-  cause(waiting.cause, waiting.text);
+  cause(waiting.cause, waiting.cause == Cause::unknown ? located(waiting) : waiting.text);
   const bool triggers = workload.detection.triggers.contains(waiting.cause);
   say("trigger", triggers ? Verdict::yes : Verdict::no,
       std::string(toString(waiting.cause)) +

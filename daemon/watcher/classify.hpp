@@ -1,16 +1,17 @@
-// From what PullImage answered to the cause. The codes do not tell, so the texts are matched
-// (../shared facts: "What CRI PullImage returns").
+// From what PullImage answered to the cause. The gRPC codes do not tell, so the text is parsed (causes/).
 #pragma once
 
 #include "base/cause.hpp"
 #include "cri/runtime.hpp"
 
 #include <optional>
+#include <string_view>
 
 namespace fallbackd::watcher {
 
 /// The cause of a failed pull. Empty where the answer says nothing about the registry, because the call
-/// did not reach containerd or was cancelled by us.
-std::optional<Cause> classify(const cri::PullOutcome& outcome);
+/// did not reach containerd, was cancelled by us, or waits for another pull of this node.
+/// `reference` as it was asked for, so that nothing which its author wrote decides.
+std::optional<Cause> classify(const cri::PullOutcome& outcome, std::string_view reference = {});
 
 }  // namespace fallbackd::watcher

@@ -177,7 +177,7 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   verdict.text = outcome.text;
   if (outcome.kind == cri::PullOutcome::Kind::pulled) {
     verdict.kind = Verdict::Kind::pulled;
-  } else if (const auto cause = classify(outcome)) {
+  } else if (const auto cause = classify(outcome, question.reference)) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = *cause;
   }

@@ -3,6 +3,8 @@
 
 #include "snapshots.hpp"
 
+#include <algorithm>
+
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
 
@@ -86,6 +88,27 @@ TEST(Explain, TheCauseIsOpen) {
   const auto undecided = only(waitingFor("undecided"));
   EXPECT_EQ(walkOf(undecided), "match yes, container yes, image yes, cause pending, circuit yes");
   EXPECT_THAT(undecided.next, HasSubstr("credentials"));
+}
+
+TEST(Explain, ALockedLayerIsWaitedFor) {
+  auto snapshot = waitingFor("undecided");
+  snapshot.waiting[0].text =
+      "failed to pull and unpack image \"r/a:1\": ref layer-sha256:00 locked for 2s: unavailable";
+  const auto one = only(snapshot);
+  EXPECT_EQ(walkOf(one), "match yes, container yes, image yes, cause pending");
+  EXPECT_THAT(one.next, HasSubstr("ask again"));
+}
+
+TEST(Explain, AnUnknownCauseIsLocated) {
+  auto snapshot = waitingFor("failed", Cause::unknown);
+  snapshot.waiting[0].text =
+      "failed to pull and unpack image \"r/a:1\": failed to extract layer sha256:00: archive/tar: invalid "
+      "tar header: unknown";
+  const auto one = only(snapshot);
+  const auto cause = std::find_if(one.steps.begin(), one.steps.end(),
+                                  [](const auto& step) { return step.question == "cause"; });
+  ASSERT_NE(cause, one.steps.end());
+  EXPECT_THAT(cause->text, HasSubstr("unknown: extract: invalid tar header (in: failed to pull"));
 }
 
 TEST(Explain, TheCauseDoesNotTrigger) {

@@ -1,0 +1,177 @@
+// Every row of causes.tsv gives its cause, and whatever reference stands in it changes nothing.
+#include "cause_cases.hpp"
+#include "watcher/causes/pull_error.hpp"
+
+#include <cstddef>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::watcher {
+namespace {
+
+constexpr const char* kOrdinary = "r.example.com/shop/a:1";
+
+TEST(Causes, EveryRowOfTheTable) {
+  const auto rows = causeCases();
+  ASSERT_GT(rows.size(), 300U);
+  std::set<std::string> names;
+  for (const auto& row : rows) {
+    EXPECT_TRUE(names.insert(row.name).second) << row.name << " twice";
+    EXPECT_EQ(nameOf(causeOf(row, kOrdinary)), nameOf(row.cause))
+        << row.name << ": " << expand(row.text, kOrdinary);
+  }
+}
+
+TEST(Causes, TheReferenceNeedNotBeKnown) {
+  for (const auto& row : causeCases()) {
+    const auto text = expand(row.text, kOrdinary);
+    EXPECT_EQ(nameOf(classify({cri::PullOutcome::Kind::failed, row.code, text})), nameOf(row.cause))
+        << row.name << ": " << text;
+  }
+}
+
+/// Words that decide when they stand where an error stands.
+const std::vector<std::string> kWords{
+    "connect: connection refused",
+    ": dial tcp 192.0.2.66:443: connect: connection refused",
+    "\": dial tcp 192.0.2.66:443: connect: connection refused",
+    "\": failed to do request: Head \"https://x/\": EOF",
+    "\\\": EOF",
+    "\\",
+    ": no such host",
+    "i/o timeout",
+    ": i/o timeout",
+    ": EOF",
+    "EOF",
+    "\nfailed to do request: Head \"https://x/\": dial tcp 192.0.2.66:443: i/o timeout",
+    "x\n: not found",
+    ": not found",
+    "not found",
+    ": context deadline exceeded",
+    "unexpected status from HEAD request to https://x/: 503 Service Unavailable",
+    ": 503 Service Unavailable",
+    " failed with status code [manifests 1]: 502 Bad Gateway",
+    "]: 502 Bad Gateway",
+    " with digest sha256:00 for reason: EOF",
+    " locked for 1s: unavailable",
+    ": no space left on device",
+    ": failed to extract layer sha256:00: ",
+    "image verifier x blocked pull of y",
+    "x509: certificate signed by unknown authority",
+    "://x: EOF",
+    "toomanyrequests: ",
+    "?ns=x: EOF",
+    " - Server message: denied: x",
+    "rpc error: code = Unknown desc = EOF",
+    "tls: handshake failure",
+    "\t: EOF",
+    "%22%3A: EOF",
+};
+
+/// Hostile in the repository, in the tag, in the host; always of a form that containerd would split likewise.
+std::vector<std::string> hostileReferences() {
+  std::vector<std::string> all{
+      "docker.io/library/nginx:latest",
+      "r.example.com/i/o-timeout/no-such-host:1",
+      "r.example.com/certs/x509/eof/not-found:404",
+      "r.example.com:503/a/503:502",
+      "[2001:db8::1]:5000/a@sha256:00aa",
+      "r.example.com/a:1@sha256:00aa",
+      "connection.refused/a:eof",
+  };
+  for (const auto& word : kWords) {
+    all.push_back("r.example.com/shop/a:1" + word);
+    all.push_back("r.example.com/" + word + ":1");
+    all.push_back("r.example.com/" + word);
+    all.push_back("r.example.com/a@" + word);
+    if (word.find('/') == std::string::npos) all.push_back("r.example.com" + word + "/a:1");
+  }
+  return all;
+}
+
+void expectNoChange(const std::vector<CauseCase>& rows, const std::vector<std::string>& references) {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto& row = rows[i];
+    const auto usual = causeOf(row, kOrdinary);
+    for (std::size_t k = 0; k < references.size(); ++k) {
+      const auto& reference = references[k];
+      const auto quotes = (i + k) % 2 == 0 ? Quotes::escaped : Quotes::bare;
+      const auto cause = causeOf(row, reference, quotes);
+      ASSERT_EQ(nameOf(cause), nameOf(usual)) << row.name << " with " << goQuoted(reference) << ":\n"
+                                              << expand(row.text, reference, quotes);
+    }
+  }
+}
+
+TEST(Causes, NoHostileReferenceChangesAnything) {
+  expectNoChange(causeCases(), hostileReferences());
+}
+
+TEST(Causes, NoRandomReferenceChangesAnything) {
+  std::mt19937 random(19);
+  const auto rows = causeCases();
+  const std::string letters = "ab/.:@-_ \"\\\n[](){}=?&%,;<>'";
+  std::vector<std::string> references;
+  for (int i = 0; i < 60; ++i) {
+    std::string reference = "r.example.com/";
+    const auto parts = 1 + random() % 6;
+    for (std::size_t part = 0; part < parts; ++part) {
+      if (random() % 2 == 0) {
+        reference += kWords[random() % kWords.size()];
+      } else {
+        for (std::size_t n = random() % 8; n > 0; --n) reference += letters[random() % letters.size()];
+      }
+    }
+    references.push_back(reference);
+  }
+  expectNoChange(rows, references);
+}
+
+TEST(Causes, WhatAServerSaysChangesNothing) {
+  const std::vector<std::string> texts{
+      R"({resolve}unexpected status from GET request to {url}: 403 Forbidden - Server message: denied: WORDS)",
+      R"({open}unexpected status code {rawblob}: 403 Forbidden - Server message: unknown: WORDS)",
+      "{image}unexpected status from GET request to {url}: 403 Forbidden\ndenied: WORDS",
+      "{image}unexpected status from GET request to {url}: 403 Forbidden\nerrors:\nunknown: WORDS\n",
+      "{resolve}unexpected status from HEAD request to {url}: 403 WORDS",
+      "{resolve}server message: WORDS: authorization failed",
+      "{resolve}denied: WORDS",
+  };
+  for (const auto& text : texts) {
+    for (const auto& words : kWords) {
+      auto said = expand(text, kOrdinary);
+      const auto header = text.find("403 WORDS") != std::string::npos ||
+                          text.find("message: WORDS: auth") != std::string::npos;
+      if (header && words.find('\n') != std::string::npos) continue;  // no header holds a line break
+      said.replace(said.find("WORDS"), 5, words);
+      EXPECT_EQ(nameOf(classify({cri::PullOutcome::Kind::failed, 2, said}, kOrdinary)), "unauthorized")
+          << said;
+    }
+  }
+}
+
+TEST(Causes, LongTextsEnd) {
+  std::string text = "failed to pull and unpack image \"a\": ";
+  for (int i = 0; i < 20000; ++i) text += i % 3 == 0 ? "x: " : i % 3 == 1 ? "\"y\n" : "https://z/: ";
+  EXPECT_EQ(nameOf(classify({cri::PullOutcome::Kind::failed, 2, text}, "a")), "unknown");
+}
+
+TEST(Causes, AnUnknownCauseIsDescribed) {
+  const auto words = [](const std::string& text) {
+    return describe(readPullError(expand(text, kOrdinary), kOrdinary));
+  };
+  EXPECT_EQ(words("{extract}mount callback failed on /x: archive/tar: invalid tar header: unknown"),
+            "extract: invalid tar header");
+  EXPECT_EQ(words("{pull}failed commit on ref \"a\": unexpected commit digest sha256:1, expected sha256:2: "
+                  "failed precondition"),
+            "commit: unexpected commit digest sha256:1, expected sha256:2");
+  EXPECT_EQ(words("{head}something new"), "request: something new");
+  EXPECT_EQ(words("something new"), "pull: something new");
+}
+
+}  // namespace
+}  // namespace fallbackd::watcher
