@@ -60,7 +60,7 @@ make_image() {
   mkdir -p "$work" "$root/build/node/debs/${node[suite]}"
   make_root "$work" && add_kernel "$work" && add_guest "$work/root" && label_root "$work/root" &&
     make_initrd "$work" && mkdir "$image" && make_disk "$work/root" "$image" &&
-    mv "$work"/{vmlinux,initrd,release,versions} "$image" || return 1
+    mv "$work"/{vmlinux,initrd,release,versions} "$image" && warm "$work" || return 1
   # It is removed only below this image's own folder, and nothing is mounted there any more.
   rm -rf --one-file-system "${work:?}"
   touch "$image/complete"
@@ -185,4 +185,16 @@ make_disk() {
   local tree=$1 image=$2
   truncate -s 8G "$image/root.img"
   mke2fs -q -t ext4 -L node -m 0 -E lazy_itable_init=1,lazy_journal_init=1 -d "$tree" "$image/root.img"
+}
+
+# The first boot translates AppArmor's profiles and makes what services keep, which takes an emulated processor seconds.
+# The image is what that boot leaves. One that cannot boot so far may still be looked at on a console.
+warm() {
+  local disks=$1/warm
+  mkdir "$disks"
+  if (run_machine true); then
+    qemu-img commit -q "$disks/root.qcow2"
+  else
+    echo "the image does not boot yet; it is kept as it was made"
+  fi
 }

@@ -42,7 +42,7 @@ prepare_share() {
   local share=$1 rows=24 columns=80
   shift
   mkdir -p "$share"/{results,guest}
-  cp "$variations"/guest/{setup,run,console} "$share/guest/"
+  cp "$variations"/guest/{setup,run,console,facts} "$share/guest/"
   declare -p node >"$share/settings"
   echo "$variation" >"$share/variation"
   echo "$tree" >"$share/tree"
