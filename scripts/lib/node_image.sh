@@ -1,0 +1,200 @@
+# Sourced by scripts/node: makes the disk, the kernel and the initrd that a variation boots from. All variations of the
+# same suite, kernel, packages and security module share one; the rest of a variation is told to it at boot.
+source "$root/scripts/lib/suites.sh"
+
+images=$root/build/node/images
+
+# What the initrd loads: Debian builds these as modules.
+boot_modules=(virtio_pci virtio_blk virtio_console ext4 9pnet_virtio 9p)
+# What a node of ours neither has nor needs: drivers of hardware, documents, translations.
+left_out=('/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*' '/usr/share/info/*')
+unwanted_drivers=(gpu media infiniband isdn iio staging scsi usb hwmon input bluetooth mmc mtd)
+# Nothing of a boot waits for these: a machine that lives for one command has no use for them.
+masked=(tmp.mount getty@tty1.service serial-getty@ttyS0.service serial-getty@hvc0.service systemd-udev-trigger.service systemd-timesyncd.service systemd-random-seed.service
+  systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-pstore.service systemd-logind.service
+  e2scrub_reap.service e2scrub_all.timer fstrim.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
+  systemd-tmpfiles-clean.timer docker-registry.service systemd-user-sessions.service
+  systemd-networkd-wait-online.service)
+
+# image_of: the folder of the image that the map `node` asks for. Its name holds a digest of the recipe.
+image_of() {
+  local recipe
+  recipe=$(
+    printf '%s\n' "${node[suite]}" "${node[kernel]}" "${node[packages]}" "${node[lsm]}"
+    cat "$root/scripts/lib/node_image.sh" "$variations"/guest/{init,*.service}
+  )
+  echo "$images/${node[suite]}-${node[kernel]}-${node[lsm]}-$(sha256sum <<<"$recipe" | cut -c1-12)"
+}
+
+# ensure_image: makes the image where it is not there yet, and removes those that no recipe asks for any more.
+ensure_image() {
+  local image lock
+  image=$(image_of)
+  [[ -e $image/complete ]] && return 0
+  mkdir -p "$images"
+  exec {lock}>"$root/build/node/lock"
+  flock "$lock"
+  if [[ ! -e $image/complete ]]; then
+    quietly "make the image ${image##*/}" make_image "$image" || return 1
+    remove_old_images
+  fi
+  exec {lock}>&-
+}
+
+remove_old_images() {
+  local name folder wanted=()
+  while read -r name; do
+    local -A node=()
+    read_variation "$name" && wanted+=("$(image_of)")
+  done < <(variation_names)
+  for folder in "$images"/*; do
+    # One that a machine runs from stays whole: an open file outlives its name.
+    [[ " ${wanted[*]} " == *" $folder "* ]] || rm -rf "${folder:?}"
+  done
+}
+
+# make_image FOLDER
+make_image() {
+  local image=$1 work=$1.work
+  rm -rf "$image" "$work"
+  mkdir -p "$work" "$root/build/node/debs/${node[suite]}"
+  make_root "$work" && add_kernel "$work" && add_guest "$work/root" && label_root "$work/root" &&
+    make_initrd "$work" && mkdir "$image" && make_disk "$work/root" "$image" &&
+    mv "$work"/{vmlinux,initrd,release,versions} "$image" && warm "$work" || return 1
+  # It is removed only below this image's own folder, and nothing is mounted there any more.
+  rm -rf --one-file-system "${work:?}"
+  touch "$image/complete"
+}
+
+make_root() {
+  local work=$1 debs=$root/build/node/debs/${node[suite]} exclude options=()
+  for exclude in "${left_out[@]}"; do options+=(--dpkgopt="path-exclude=$exclude"); done
+  suite_sources "${node[suite]}" >"$work/sources.list" || return 1
+  # shellcheck disable=SC2016 # $1 is the hook's
+  mmdebstrap --mode=root --variant=apt --skip=download/empty,essential/unlink,check/empty \
+    --include="${node[packages]// /,}" "${options[@]}" \
+    --setup-hook="mkdir -p \"\$1/var/cache/apt/archives\"" \
+    --setup-hook="sync-in '$debs' /var/cache/apt/archives" \
+    --customize-hook="sync-out /var/cache/apt/archives '$debs'" \
+    --customize-hook='dpkg-query --admindir="$1/var/lib/dpkg" -W >"$1/../versions"' \
+    --customize-hook='rm -rf "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/* "$1"/etc/apt/sources.list' \
+    "${node[suite]}" "$work/root" - <"$work/sources.list"
+}
+
+# The kernel is unpacked, not installed: no bootloader is wanted, and the initrd is our own.
+add_kernel() {
+  local work=$1 apt apt_cache package drivers
+  open_suite "${node[kernel]}" "$work/apt" || return 1
+  local packages
+  packages=$("${apt_cache[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
+    --no-replaces --no-enhances linux-image-amd64 | grep -E '^linux-(image|modules)-[0-9]' | sort -u) || return 1
+  (
+    cd "$work/apt/debs" &&
+      # shellcheck disable=SC2086 # one word each
+      "${apt[@]}" download $packages busybox-static
+  ) || return 1
+  mkdir "$work/kernel" "$work/busybox"
+  for package in "$work"/apt/debs/linux-*.deb; do dpkg-deb -x "$package" "$work/kernel" || return 1; done
+  dpkg-deb -x "$work"/apt/debs/busybox-static_*.deb "$work/busybox" || return 1
+  local modules=("$work"/kernel/lib/modules/* "$work"/kernel/usr/lib/modules/*)
+  for modules in "${modules[@]}"; do [[ -d $modules/kernel ]] && break; done
+  basename "$modules" >"$work/release"
+  for drivers in "${unwanted_drivers[@]}"; do rm -rf "$modules/kernel/drivers/$drivers"; done
+  rm -rf "$modules/kernel/sound"
+  mkdir -p "$work/root/usr/lib/modules"
+  mv "$modules" "$work/root/usr/lib/modules/"
+  cp "$work"/kernel/boot/config-* "$work/root/boot/"
+  depmod -b "$work/root" "$(<"$work/release")" || return 1
+  unpack_kernel "$work"/kernel/boot/vmlinuz-* "$work/vmlinux"
+}
+
+# unpack_kernel VMLINUZ VMLINUX: qemu starts the ELF file itself (PVH), which saves an emulated processor the unpacking.
+# Offsets: Documentation/arch/x86/boot.rst of the kernel, setup_sects, payload_offset and payload_length.
+unpack_kernel() {
+  local from=$1 to=$2 sectors offset length magic
+  number_at() { od -An -j "$1" -N "$2" -t "u$2" "$from" | tr -d ' '; }
+  sectors=$(number_at $((0x1f1)) 1) offset=$(number_at $((0x248)) 4) length=$(number_at $((0x24c)) 4)
+  offset=$(((sectors + 1) * 512 + offset))
+  magic=$(od -An -j "$offset" -N 4 -t x1 "$from" | tr -d ' ')
+  local unpack
+  case $magic in
+    fd377a58) unpack=(xz -dc --single-stream) ;;
+    28b52ffd) unpack=(zstd -dc) ;;
+    1f8b*) unpack=(gzip -dc) ;;
+    *)
+      echo "the kernel is packed in a way that is not known here: $magic" >&2
+      return 1
+      ;;
+  esac
+  # The length of the unpacked kernel stands behind it, in four bytes.
+  dd if="$from" iflag=skip_bytes,count_bytes skip="$offset" count=$((length - 4)) bs=1M status=none |
+    "${unpack[@]}" >"$to"
+}
+
+# An initrd that does five things, unpacked: udev and the scripts of initramfs-tools would take an emulated processor
+# longer than all the rest of the boot.
+make_initrd() {
+  local work=$1 tree=$1/initrd.tree release line module count=10
+  release=$(<"$work/release")
+  mkdir -p "$tree"/{bin,dev,proc,sys,root,modules}
+  cp "$work"/busybox/{usr/,}bin/busybox "$tree/bin/" 2>/dev/null || true  # where it is depends on the suite
+  [[ -x $tree/bin/busybox ]] || return 1
+  install -m 0755 "$variations/guest/init" "$tree/init"
+  while read -r line; do
+    [[ $line == insmod* ]] || continue
+    line=${line#insmod } module=${line%% *}
+    count=$((count + 1))
+    local file=$tree/modules/$count-${module##*/}
+    case $module in
+      *.xz) xz -dc "$module" >"${file%.xz}" ;;
+      *.zst) zstd -qdc "$module" >"${file%.zst}" ;;
+      *) cp "$module" "$file" ;;
+    esac || return 1
+  done < <(modprobe -a -d "$work/root" -S "$release" --show-depends "${boot_modules[@]}" | awk '!seen[$0]++')
+  (cd "$tree" && find . | cpio --quiet -o -H newc) >"$work/initrd"
+}
+
+add_guest() {
+  local tree=$1 unit
+  # As a node that was booted before: systemd would set up a first boot otherwise.
+  tr -d - </proc/sys/kernel/random/uuid >"$tree/etc/machine-id"
+  echo node >"$tree/etc/hostname"
+  printf '127.0.0.1 localhost node\n::1 localhost\n' >"$tree/etc/hosts"
+  : >"$tree/etc/fstab"
+  mkdir -p "$tree"/{node,scratch,results} "$tree/etc/systemd/system/multi-user.target.wants"
+  for unit in "${masked[@]}"; do ln -sf /dev/null "$tree/etc/systemd/system/$unit"; done
+  for unit in "$variations"/guest/*.service; do
+    cp "$unit" "$tree/etc/systemd/system/"
+    ln -s "../${unit##*/}" "$tree/etc/systemd/system/multi-user.target.wants/${unit##*/}"
+  done
+  ln -sf /lib/systemd/system/multi-user.target "$tree/etc/systemd/system/default.target"
+  passwd -q -R "$tree" -d root
+  # Newer than /usr: systemd would renew its catalogues and the linker's cache at every boot of a new disk.
+  touch "$tree"/{etc,var}/.updated
+}
+
+# SELinux wants its labels on the disk; they are set from here, without SELinux in the kernel that makes the image.
+label_root() {
+  local tree=$1
+  [[ ${node[lsm]} == selinux ]] || return 0
+  sed -i 's/^SELINUX=.*/SELINUX=enforcing/' "$tree/etc/selinux/config"
+  chroot "$tree" setfiles -F /etc/selinux/default/contexts/files/file_contexts /
+}
+
+make_disk() {
+  local tree=$1 image=$2
+  truncate -s 8G "$image/root.img"
+  mke2fs -q -t ext4 -L node -m 0 -E lazy_itable_init=1,lazy_journal_init=1 -d "$tree" "$image/root.img"
+}
+
+# The first boot translates AppArmor's profiles and makes what services keep, which takes an emulated processor seconds.
+# The image is what that boot leaves. One that cannot boot so far may still be looked at on a console.
+warm() {
+  local disks=$1/warm
+  mkdir "$disks"
+  if (run_machine true); then
+    qemu-img commit -q "$disks/root.qcow2"
+  else
+    echo "the image does not boot yet; it is kept as it was made"
+  fi
+}
