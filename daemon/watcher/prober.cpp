@@ -70,10 +70,29 @@ struct Prober::Flight {
   Question question;
   std::string key;
   std::string image;
+  std::size_t askers = 0;
   bool ended = false;
   bool told = true;  // somebody knows the verdict, or there was no pull
   Verdict verdict;
   asio::steady_timer done;  // cancelled when the verdict is there
+};
+
+/// Somebody who waits for a flight; may outlive the prober.
+class Prober::Asker {
+ public:
+  Asker(std::shared_ptr<Flight> flight, FairGate gate) : flight_(std::move(flight)), gate_(std::move(gate)) {
+    ++flight_->askers;
+  }
+  Asker(const Asker&) = delete;
+  Asker& operator=(const Asker&) = delete;
+  /// A pull that nobody waits for any more is not begun.
+  ~Asker() {
+    if (--flight_->askers == 0 && !flight_->ended) gate_.reconsider(flight_->host());
+  }
+
+ private:
+  std::shared_ptr<Flight> flight_;
+  FairGate gate_;
 };
 
 Prober::Prober(asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
@@ -94,17 +113,18 @@ void Prober::reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds rep
 
 cri::Awaitable<Verdict> Prober::probe(Question question) {
   const auto key = keyOf(question);
-  if (!flights_.contains(key)) {
+  const bool isNew = !flights_.contains(key);
+  if (isNew) {
     const auto& host = question.reference.host();
     if (auto failure = health_.known(question.scope, host, imageKeyOf(question), Monotonic::now())) {
       co_return knownVerdict(std::move(*failure));
     }
-    auto made = std::make_shared<Flight>(executor_, std::move(question));
-    flights_.emplace(key, made);
-    // A task of its own: a pod that goes away must not take the pull from the others that wait for it.
-    tasks_.spawn(fly(made));
+    flights_.emplace(key, std::make_shared<Flight>(executor_, std::move(question)));
   }
   const auto flight = flights_.at(key);
+  const Asker asker(flight, gate_);
+  // A task of its own: a pod that goes away must not take the pull from the others that wait for it.
+  if (isNew) tasks_.spawn(fly(flight));
   while (!flight->ended) {
     boost::system::error_code ignored;
     co_await flight->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -118,14 +138,18 @@ cri::Awaitable<void> Prober::fly(std::shared_ptr<Flight> flight) {
   const auto& question = flight->question;
   const auto group = groupOf(question);
   // What others find out in the meantime counts for this one as well.
-  const std::function<bool()> isKnown = [this, flight] {
-    return health_.known(flight->question.scope, flight->host(), flight->image, Monotonic::now()).has_value();
+  const std::function<bool()> needless = [this, flight] {
+    return flight->askers == 0 ||
+           health_.known(flight->question.scope, flight->host(), flight->image, Monotonic::now()).has_value();
   };
   {
-    const auto place = co_await gate_.enter(group, flight->host(), isKnown);
-    if (auto failure = health_.enter(question.scope, flight->host(), flight->image, Monotonic::now())) {
+    const auto place = co_await gate_.enter(group, flight->host(), needless);
+    const auto now = Monotonic::now();
+    auto failure = place ? health_.enter(question.scope, flight->host(), flight->image, now)
+                         : health_.known(question.scope, flight->host(), flight->image, now);
+    if (failure) {
       flight->verdict = knownVerdict(std::move(*failure));
-    } else {
+    } else if (place) {
       ++pullsSent_;
       flight->verdict = co_await pullWatched(question);
       flight->told = false;

@@ -67,11 +67,14 @@ class Prober {
 
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return health_.hosts(Monotonic::now()); }
 
+  /// How many pulls wait for their turn.
+  [[nodiscard]] std::size_t queued() const { return gate_.queue().waiting(); }
   /// How many pulls were really sent, for the metrics and for tests.
   [[nodiscard]] std::size_t pullsSent() const { return pullsSent_; }
 
  private:
   struct Flight;
+  class Asker;
 
   cri::Awaitable<void> fly(std::shared_ptr<Flight> flight);
   cri::Awaitable<Verdict> pullWatched(Question question);

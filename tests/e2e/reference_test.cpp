@@ -3,12 +3,16 @@
 #include "containerd_node.hpp"
 #include "domain/image_reference.hpp"
 #include "e2e_gtest.hpp"
+#include "fault_registry.hpp"
 #include "kubelet.hpp"
 
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
+
+#include <gmock/gmock.h>
 
 namespace fallbackd::e2e {
 namespace {
@@ -22,9 +26,13 @@ bool takes(Kubelet& kubelet, const std::string& reference) {
 }
 
 /// By the containerd: "installed", or the suite that scripts/fetch-suites has it from.
-class Reference : public testing::TestWithParam<std::string> {};
+class Reference : public testing::TestWithParam<std::string> {
+ protected:
+  void open();
+  std::unique_ptr<ContainerdNode> node_;
+};
 
-TEST_P(Reference, ContainerdTakesAndRefusesTheSame) {
+void Reference::open() {
   NodeOptions options;
   if (GetParam() != "installed") {
     options.binDir = std::filesystem::path(FALLBACKD_CONTAINERDS) / GetParam();
@@ -32,11 +40,16 @@ TEST_P(Reference, ContainerdTakesAndRefusesTheSame) {
       GTEST_SKIP() << "scripts/fetch-suites has not fetched the containerd of " << GetParam();
     }
   }
-  E2E_TRY(const auto node, ContainerdNode::start(options));
-  Kubelet kubelet(*node);
+  E2E_TRY(node_, ContainerdNode::start(options));
+}
+
+TEST_P(Reference, ContainerdTakesAndRefusesTheSame) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  if (IsSkipped()) return;
+  Kubelet kubelet(*node_);
   // What later versions take; 1.6 refuses it when it is asked.
   const std::set<std::string> notYetIn16{"REGISTRY/a", "[::1]:1/a", "[::1]/a"};
-  const bool is16 = node->version().starts_with("1.6.");
+  const bool is16 = node_->version().starts_with("1.6.");
   const std::string digest = "sha256:" + std::string(64, 'a');
   // Nobody listens at these hosts, and no name is known here.
   const std::vector<std::string> references{"nginx",
@@ -88,8 +101,25 @@ TEST_P(Reference, ContainerdTakesAndRefusesTheSame) {
                                             "[fe80::1%eth0]:1/a"};
   for (const auto& reference : references) {
     const bool expected = ImageReference::parse(reference) && !(is16 && notYetIn16.contains(reference));
-    EXPECT_EQ(takes(kubelet, reference), expected) << reference << " on containerd " << node->version()
+    EXPECT_EQ(takes(kubelet, reference), expected) << reference << " on containerd " << node_->version()
                                                    << ": " << kubelet.pullImage(reference, "", 5s).text;
+  }
+}
+
+TEST_P(Reference, ContainerdStoresAnImageUnderTheNameThatWeGiveIt) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  if (IsSkipped()) return;
+  const Image image{.reference = "shop/checkout:1", .files = {}, .entrypoint = {"/x"}, .env = {}};
+  E2E_TRY(const auto registry, FaultRegistry::start(image, {}));
+  E2E_CHECK(node_->speak("http", registry->address()));
+  Kubelet kubelet(*node_);
+  for (const auto& written : {registry->address() + "/a/b", registry->address() + "/c:1",
+                              registry->address() + "/d@" + registry->digest(),
+                              registry->address() + "/e:1@" + registry->digest()}) {
+    const auto outcome = kubelet.pullImage(written, "", 20s);
+    ASSERT_TRUE(outcome.ok()) << outcome.text;
+    E2E_TRY(const auto names, node_->ctr({"images", "list", "--quiet"}));
+    EXPECT_THAT(names, testing::HasSubstr(ImageReference::parse(written)->toString() + "\n")) << written;
   }
 }
 

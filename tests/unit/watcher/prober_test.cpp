@@ -1,5 +1,6 @@
 #include "watcher/prober.hpp"
 
+#include "base/task_group.hpp"
 #include "fake_runtime.hpp"
 #include "fake_traffic.hpp"
 #include "temp_folder.hpp"
@@ -138,6 +139,34 @@ TEST_F(ProberTest, TheSameImageIsAskedForByEachNamespaceForItself) {
       << "it does not wait behind them";
   gate.open();
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 10; }));
+}
+
+TEST_F(ProberTest, PullsThatNobodyWaitsForAnyMoreAreNotBegun) {
+  Gate gate(loop);
+  runtime.pullGate = &gate;
+  TaskGroup pods(loop.get_executor());
+  const auto asks = [](Prober& of, Question question) -> cri::Awaitable<void> {
+    const auto verdict = co_await of.probe(std::move(question));
+    static_cast<void>(verdict);
+  };
+  for (int i = 0; i < 1000; ++i) {
+    const Question question{
+        *ImageReference::parse("silent" + std::to_string(i) + ".x/a:1"), {}, 1h, "evil", "evil"};
+    pods.spawn(asks(prober, question));
+  }
+  ASSERT_TRUE(runUntil(loop, [&] { return prober.pullsSent() == 1 && prober.queued() == 999; }));
+  ask("silent500.x/a:1", "evil", "evil", 1h);
+  loop.restart();
+  loop.poll();
+  pods.cancelAll();
+  ASSERT_TRUE(runUntil(loop, [&] { return pods.empty() && prober.queued() == 1; })) << prober.queued();
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(prober.pullsSent(), 2U);
+  EXPECT_TRUE(runtime.pulls.contains("silent500.x/a:1"));
+  ask("silent501.x/a:1", "evil", "evil", 1h);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
+  EXPECT_EQ(verdicts[1].kind, Verdict::Kind::failed) << "it may still be asked";
 }
 
 TEST_F(ProberTest, WhatANamespaceFindsCountsForItAlone) {
