@@ -238,5 +238,32 @@ TEST_F(ReachAnnotations, SixHundredNamesOfOnePodDoNotUseUpTheDaemon) {
       usage.descriptors(), usage.residentMiB(), recoveriesOf("hostile-0"));
 }
 
+TEST_F(ReachAnnotations, ManyPodsOfOneNamespaceDoNotUseUpTheDaemon) {
+  RecordProperty("attack",
+                 "Twenty pods of a namespace name 30 containers each whose images cannot be pulled");
+  ASSERT_NO_FATAL_FAILURE(open());
+  RecordProperty("item", "6");
+  const Usage usage(shop_->daemon->pid());
+  for (int pod = 0; pod < 20; ++pod) {
+    auto hostile = choosing("hostile-" + std::to_string(pod), "evil");
+    for (int i = 0; i < 30; ++i) choose(hostile, "c" + std::to_string(i), shop_->image());
+    E2E_TRY(const auto started, shop_->kubelet->startPod(hostile));
+  }
+  auto chosen = choosing("honest-0", "honest");
+  choose(chosen, "web", shop_->image());
+  const Stopwatch watch;
+  E2E_TRY(const auto honest, shop_->kubelet->startPod(chosen));
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "honest-0") == "ready"; }))
+      << shop_->daemon->logText();
+  const auto took = watch.millis();
+  EXPECT_LT(took, 5000.0) << "so long did the honest pod wait";
+  const auto metrics = shop_->daemon->metrics();
+  ASSERT_TRUE(metrics);
+  const auto begun = sumOf(*metrics, "fallbackd_active_fallbacks");
+  EXPECT_LE(begun, 258) << "so many fallbacks has one namespace by names that it made up";
+  std::printf("  honest pod ready after %.0f ms, %zu descriptors, %zu MiB, %.0f fallbacks\n", took,
+              usage.descriptors(), usage.residentMiB(), begun);
+}
+
 }  // namespace
 }  // namespace fallbackd::e2e
