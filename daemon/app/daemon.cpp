@@ -6,13 +6,13 @@
 #include "config/load.hpp"
 #include "config/reload.hpp"
 #include "cri/grpc_runtime.hpp"
+#include "domain/image_reference.hpp"
 #include "launcher/local_launcher.hpp"
 #include "launcher/node_lock.hpp"
 #include "launcher/readiness.hpp"
 #include "recovery/manager.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/file.hpp"
-#include "watcher/image_reference.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -261,6 +261,7 @@ Snapshot Daemon::Parts::collect() {
   now.pods = watcher->pods();
   now.waiting = watcher->waitingContainers();
   now.registries = watcher->registries();
+  now.ignoredAnnotations = watcher->ignoredAnnotations();
   now.incidents = manager->incidents();
   now.binaries = binaries.states();
   now.cacheUsage = binaries.usage();
@@ -276,10 +277,16 @@ void Daemon::Parts::complain(const std::string& what) {
 /// Hosts of the configuration by their name, the others (of pods' annotations) as one: the worst of them.
 std::map<std::string, int> Daemon::Parts::circuits() const {
   std::map<std::string, int> states;
-  for (const auto& workload : config->workloads) states[watcher::registryHost(workload.image)] = 0;
+  for (const auto& workload : config->workloads) {
+    if (const auto image = ImageReference::parse(workload.image)) states[image->host()] = 0;
+  }
   for (const auto& registry : watcher->registries()) {
-    auto& state = states.contains(registry.name) ? states[registry.name] : states["other"];
-    state = std::max(state, static_cast<int>(registry.state));
+    const bool named = states.contains(registry.name);
+    // What a namespace found for itself says nothing of a registry that the configuration names.
+    const auto found =
+        !named && !registry.namespaces.empty() ? watcher::Circuits::State::open : registry.state;
+    auto& state = named ? states[registry.name] : states["other"];
+    state = std::max(state, static_cast<int>(found));
   }
   return states;
 }

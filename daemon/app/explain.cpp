@@ -1,8 +1,8 @@
 #include "app/explain.hpp"
 
 #include "base/strings.hpp"
+#include "domain/image_reference.hpp"
 #include "watcher/causes/pull_error.hpp"
-#include "watcher/image_reference.hpp"
 #include "watcher/match.hpp"
 
 #include <algorithm>
@@ -42,6 +42,7 @@ class Walk {
   }
 
   Explanation unmatched(const cri::Sandbox& sandbox);
+  Explanation annotations(const watcher::PodView& pod, const watcher::Covering& covering);
   Explanation container(const watcher::PodView& pod, const config::Workload& workload);
   Explanation past(const Incident& incident);
 
@@ -101,6 +102,20 @@ Explanation Walk::unmatched(const cri::Sandbox& sandbox) {
   if (told == 0) say("match", Verdict::no, "there are no workloads in " + snapshot_.configFile);
   return end("no workload covers this pod",
              "add a workload to " + snapshot_.configFile + ", or correct the labels of the pod");
+}
+
+/// What of the pod's annotations is not followed.
+Explanation Walk::annotations(const watcher::PodView& pod, const watcher::Covering& covering) {
+  for (const auto& trouble : covering.troubles) say("annotation", Verdict::no, trouble);
+  if (pod.overLimit > 0) {
+    say("annotation", Verdict::no,
+        std::to_string(pod.overLimit) + " of its containers are not looked at: too many of namespace " +
+            pod.sandbox.podNamespace + " wait for annotated images");
+  }
+  return end("some annotations of this pod are not followed",
+             "write fallbackd.io/binary.CONTAINER: NAME@VERSION and fallbackd.io/image.CONTAINER: the image "
+             "as the pod names it, for at most " +
+                 std::to_string(watcher::kMaxChosenContainers) + " containers");
 }
 
 Explanation Walk::container(const watcher::PodView& pod, const config::Workload& workload) {
@@ -165,8 +180,12 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
     say("cause", Verdict::pending,
         waiting.text.empty() ? "the answer says nothing of the registry" : waiting.text);
     circuit(workload.image);
-    return end("the cause is undecided, and only a known cause starts a fallback",
-               "give fallbackd the credentials that kubelet has (registries, or dockerconfigjson)");
+    return end(
+        "the cause is undecided, and only a known cause starts a fallback",
+        workload.imageFrom == Provenance::configuration
+            ? "give fallbackd the credentials that kubelet has (registries, or dockerconfigjson)"
+            : "the node's credentials do not go with an image that only an annotation names; where they "
+              "may, list its repository under registries[].repositories");
   }
   cause(waiting.cause, waiting.cause == Cause::unknown ? located(waiting) : waiting.text);
   const bool triggers = workload.detection.triggers.contains(waiting.cause);
@@ -187,9 +206,19 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
 }
 
 void Walk::circuit(const std::string& image) {
-  const auto host = watcher::registryHost(image);
+  const auto reference = ImageReference::parse(image);
+  if (!reference) return;
+  const auto& host = reference->host();
   for (const auto& one : snapshot_.registries) {
     if (one.name != host) continue;
+    const auto& openFor = one.namespaces;
+    if (one.state == watcher::Circuits::State::closed &&
+        std::find(openFor.begin(), openFor.end(), result_.podNamespace) != openFor.end()) {
+      say("circuit", Verdict::notice,
+          "of " + host + ": open for namespace " + result_.podNamespace +
+              " alone, by images that only annotations name");
+      return;
+    }
     const bool closed = one.state == watcher::Circuits::State::closed;
     say("circuit", closed ? Verdict::yes : Verdict::notice,
         "of " + host + ": " + std::string(watcher::toString(one.state)) +
@@ -344,8 +373,10 @@ std::vector<Explanation> explain(const Snapshot& snapshot, const std::string& po
   for (const auto& one : snapshot.pods) {
     const auto& sandbox = one.sandbox;
     if (!isOf(wanted, sandbox.podNamespace, sandbox.podName)) continue;
-    const auto covering = watcher::workloadsFor(snapshot.config, sandbox);
-    if (covering.workloads.empty()) {
+    const auto covering = watcher::workloadsFor(snapshot.config, sandbox, one.choices, one.made());
+    if (!covering.troubles.empty() || one.overLimit > 0) {
+      all.push_back(Walk(snapshot, sandbox.podNamespace, sandbox.podName).annotations(one, covering));
+    } else if (covering.workloads.empty()) {
       all.push_back(Walk(snapshot, sandbox.podNamespace, sandbox.podName).unmatched(sandbox));
     }
     for (const auto& workload : covering.workloads) {

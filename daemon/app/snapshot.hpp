@@ -32,6 +32,7 @@ struct Snapshot {
   std::vector<watcher::PodView> pods;
   std::vector<watcher::Waiting> waiting;
   std::vector<watcher::Circuits::Host> registries;
+  watcher::IgnoredAnnotations ignoredAnnotations;
   std::vector<recovery::Incident> incidents;                   // running ones first, then the newest
   std::optional<std::vector<recovery::BinaryState>> binaries;  // nothing: the cache was not looked at yet
   cache::Cache::Usage cacheUsage;

@@ -65,6 +65,7 @@ json::object toJson(const watcher::Waiting& waiting) {
                       {"container", waiting.workload->match.container},
                       {"workload", waiting.workload->name},
                       {"image", waiting.workload->image},
+                      {"imageFrom", toString(waiting.workload->imageFrom)},
                       {"binary", waiting.workload->binary.toString()},
                       {"state", waiting.state}};
   if (waiting.verdictTook) object["verdictMs"] = toMillis(*waiting.verdictTook);
@@ -81,6 +82,9 @@ json::object toJson(const watcher::Circuits::Host& host, const Snapshot& snapsho
       {"host", host.name},
       {"state", watcher::toString(host.state)},
       {"since", rfc3339(std::chrono::time_point_cast<std::chrono::seconds>(snapshot.taken - ago))}};
+  json::array namespaces;
+  for (const auto& one : host.namespaces) namespaces.emplace_back(one);
+  object["openFor"] = std::move(namespaces);
   if (host.state != watcher::Circuits::State::closed) {
     object["cause"] = toString(host.failure.cause);
     object["text"] = host.failure.text;
@@ -151,6 +155,8 @@ std::string statusJson(const Snapshot& snapshot) {
       {"coverage", json::object{{"workloads", snapshot.config->workloads.size()},
                                 {"covered", coveredWorkloads(snapshot)}}},
       {"waiting", listOf(snapshot.waiting)},
+      {"annotations", json::object{{"refused", snapshot.ignoredAnnotations.refused},
+                                   {"cutOff", snapshot.ignoredAnnotations.cutOff}}},
       {"registries", listOf(snapshot.registries, snapshot)},
       {"workloads", workloadsJson(snapshot)},
       {"binaries", listOf(snapshot.binaries.value_or(std::vector<recovery::BinaryState>()))},

@@ -128,18 +128,15 @@ std::weak_ordering compareVersions(std::string_view left, std::string_view right
   return compareLists(leftPre, rightPre, std::nullopt);
 }
 
-std::optional<bool> sameVersion(std::string_view imageReference, std::string_view version) {
-  const auto path = imageReference.substr(0, imageReference.find('@'));
-  const auto colon = path.rfind(':');
-  const auto slash = path.rfind('/');
-  // A colon before the last slash is a port's.
-  if (colon == std::string_view::npos || (slash != std::string_view::npos && colon < slash)) {
-    return std::nullopt;
-  }
-  auto tag = path.substr(colon + 1);
+std::string_view versionOfTag(std::string_view tag) {
   if (tag.size() > 1 && tag.front() == 'v' && isDigit(tag[1])) tag.remove_prefix(1);
-  if (tag.empty() || !isDigit(tag.front())) return std::nullopt;
-  return tag == version;
+  return !tag.empty() && isDigit(tag.front()) ? tag : std::string_view();
+}
+
+std::optional<bool> sameVersion(std::string_view tag, std::string_view version) {
+  const auto named = versionOfTag(tag);
+  if (named.empty()) return std::nullopt;
+  return named == version;
 }
 
 }  // namespace fallbackd

@@ -34,9 +34,12 @@ std::optional<BinaryRef> parseBinaryFileName(std::string_view fileName);
 /// its release, build metadata ignored), applied to any number of dotted parts.
 std::weak_ordering compareVersions(std::string_view left, std::string_view right);
 
-/// Whether the version that an image's tag names ("v1.8.3", "1.8.3") is this one; empty where the reference
-/// has no tag or a tag without a version ("latest", "stable").
-std::optional<bool> sameVersion(std::string_view imageReference, std::string_view version);
+/// The version that an image's tag names: "1.8.3" of "v1.8.3" and of "1.8.3"; empty where it names none
+/// ("latest", "stable").
+std::string_view versionOfTag(std::string_view tag);
+
+/// Whether the version that an image's tag names is this one; empty where the tag names none.
+std::optional<bool> sameVersion(std::string_view tag, std::string_view version);
 
 /// Containers by whether the version in their image's tag is that of a binary.
 struct VersionSkew {

@@ -4,6 +4,7 @@
 
 #include "base/binary_ref.hpp"
 #include "base/cause.hpp"
+#include "domain/provenance.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -125,7 +126,8 @@ struct Restart {
 struct Workload {
   std::string name;
   Match match;
-  std::string image;  // the reference that kubelet would pull
+  std::string image;  // the reference that kubelet would pull; one that ImageReference takes
+  Provenance imageFrom = Provenance::configuration;
   BinaryRef binary;
   std::vector<std::string> args;
   std::map<std::string, std::string> env;
@@ -193,6 +195,7 @@ struct LauncherSettings {
   std::string caCertificates = "/etc/ssl/certs/ca-certificates.crt";
   std::string zoneInfo = "/usr/share/zoneinfo";
   LogLimits logs;
+  unsigned maxConcurrentLaunches = 16;  // half of them are kept for configured images
 };
 
 enum class LogFormat : std::uint8_t { human, json };
@@ -215,13 +218,15 @@ struct TelemetrySettings {
 
 struct DetectionDefaults {
   nanoseconds reprobeInterval = std::chrono::seconds(10);  // while a pod waits or runs its fallback; jittered
-  unsigned maxConcurrentProbes = 16;                       // in all; two a registry
+  unsigned maxConcurrentProbes = 16;  // in all; half of them are kept for configured images
   DetectionSettings workloadDefaults;                      // for workloads that say nothing
 };
 
 struct Registry {
   std::string host;          // with its port, as images name it
   std::string dockerConfig;  // a dockerconfigjson file
+  /// Paths whose images get the credentials though only an annotation names them.
+  std::vector<std::string> repositories;
 };
 
 /// Pods that choose their binary themselves, by fallbackd.io/binary.CONTAINER and

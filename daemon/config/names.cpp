@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::size_t kMaxLabel = 63;
 constexpr std::size_t kMaxSubdomain = 253;
-constexpr std::size_t kMaxImage = 4096;
 
 constexpr bool isLower(char c) {
   return c >= 'a' && c <= 'z';
@@ -54,14 +53,6 @@ bool isCleanPath(std::string_view path) {
   const auto parts = split(path.substr(1), '/');
   return std::none_of(parts.begin(), parts.end(),
                       [](std::string_view part) { return part.empty() || part == "." || part == ".."; });
-}
-
-bool isImageReference(std::string_view text) {
-  constexpr std::string_view kOthers = "._-/:@[]+";
-  return !text.empty() && text.size() <= kMaxImage && (isAlnum(text.front()) || text.front() == '[') &&
-         isAlnum(text.back()) && text.find("//") == std::string_view::npos &&
-         std::all_of(text.begin(), text.end(),
-                     [&](char c) { return isAlnum(c) || kOthers.find(c) != std::string_view::npos; });
 }
 
 bool isSocketAddress(std::string_view text) {

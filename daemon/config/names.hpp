@@ -18,9 +18,6 @@ bool isLabelValue(std::string_view text);
 /// Absolute, without "." and ".." parts, without doubled or trailing slashes.
 bool isCleanPath(std::string_view path);
 
-/// Whether a registry could know an image by this; not every wrong one is found.
-bool isImageReference(std::string_view text);
-
 /// ADDRESS:PORT with an IPv4 address, or an IPv6 address in brackets.
 bool isSocketAddress(std::string_view text);
 

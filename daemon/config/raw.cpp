@@ -3,6 +3,7 @@
 #include "base/strings.hpp"
 #include "config/names.hpp"
 #include "config/raw_parts.hpp"
+#include "domain/image_reference.hpp"
 
 #include <algorithm>
 #include <sys/un.h>
@@ -29,9 +30,7 @@ void readContainerd(const Place& place, ContainerdSettings& out) {
   socketPath(map, "socket", out.socket);
   map.read("namespace", out.namespaceName);
   map.duration("resyncInterval", out.resyncInterval);
-  if (map.read("sandboxImage", out.sandboxImage) && !isImageReference(out.sandboxImage)) {
-    map.problem("sandboxImage", quoted(out.sandboxImage) + " is not an image reference");
-  }
+  readImageReference(map, "sandboxImage", out.sandboxImage);
 }
 
 void readCache(const Place& place, CacheSettings& out) {
@@ -69,7 +68,7 @@ void readHostPaths(const Place& place, std::vector<std::string>& out) {
 void readLauncher(const Place& place, LauncherSettings& out) {
   const MapReader map(place, {"runDir", "kubeletPods", "allowHostNetwork", "allowHostPid", "allowHostIpc",
                               "allowedCapabilities", "allowUnconfined", "allowedHostPaths", "seccompProfiles",
-                              "caCertificates", "zoneInfo", "logs"});
+                              "caCertificates", "zoneInfo", "logs", "maxConcurrentLaunches"});
   map.absolutePath("runDir", out.runDir);
   map.absolutePath("kubeletPods", out.kubeletPods);
   map.read("allowHostNetwork", out.allowHostNetwork);
@@ -82,6 +81,9 @@ void readLauncher(const Place& place, LauncherSettings& out) {
   map.absolutePath("caCertificates", out.caCertificates);
   map.absolutePath("zoneInfo", out.zoneInfo);
   if (const auto section = map.find("logs")) readLogLimits(*section, out.logs);
+  if (const auto number = map.integer("maxConcurrentLaunches", 1, 256, out.maxConcurrentLaunches)) {
+    out.maxConcurrentLaunches = static_cast<unsigned>(*number);
+  }
 }
 
 void readTls(const Place& place, std::optional<Tls>& out) {
@@ -135,18 +137,35 @@ void readDetectionDefaults(const Place& place, DetectionDefaults& out) {
   readDetection(map, out.workloadDefaults);
 }
 
+void readRepositories(const Place& place, std::vector<std::string>& out) {
+  eachItem(place, [&](const Place& item) {
+    auto path = scalar(item, "the path of a repository");
+    if (!path) return;
+    if (!isRepositoryPath(*path)) {
+      item.problem(quoted(*path) + " is not the path of a repository",
+                   "write shop for everything below HOST/shop, without the host and without a tag");
+    }
+    out.push_back(std::move(*path));
+  });
+}
+
 void readRegistries(const Place& place, std::vector<Registry>& out) {
   eachItem(place, [&](const Place& item) {
-    const MapReader map(item, {"host", "dockerconfigjson"});
+    const MapReader map(item, {"host", "dockerconfigjson", "repositories"});
     if (!map.valid()) return;
     Registry registry;
     static_cast<void>(map.require("host", "registry.example.com"));
     static_cast<void>(map.require("dockerconfigjson", "/etc/fallbackd/pull-secret/.dockerconfigjson"));
-    if (map.read("host", registry.host) && registry.host.find('/') != std::string::npos) {
-      map.problem("host", quoted(registry.host) + " is not HOST or HOST:PORT",
-                  "leave the scheme and the path away");
+    if (map.read("host", registry.host)) {
+      auto host = parseRegistryHost(registry.host);
+      if (host) {
+        registry.host = std::move(*host);
+      } else {
+        map.problem("host", host.error().context);
+      }
     }
     map.absolutePath("dockerconfigjson", registry.dockerConfig);
+    if (const auto list = map.find("repositories")) readRepositories(*list, registry.repositories);
     if (std::any_of(out.begin(), out.end(), [&](const auto& one) { return one.host == registry.host; })) {
       map.problem("host", "registry " + quoted(registry.host) + " is named twice", "keep one of them");
     }
@@ -185,6 +204,12 @@ void checkApiVersion(const MapReader& map) {
 }
 
 }  // namespace
+
+void readImageReference(const MapReader& map, std::string_view key, std::string& out) {
+  if (!map.read(key, out)) return;
+  const auto reference = ImageReference::parse(out);
+  if (!reference) map.problem(key, reference.error().context);
+}
 
 void readDetection(const MapReader& map, DetectionSettings& out) {
   // A healthy registry far away may well be silent for a moment.

@@ -13,6 +13,9 @@ namespace fallbackd::config {
 /// A name that Kubernetes would accept; reported and `out` left alone otherwise.
 bool readDnsLabel(const MapReader& map, std::string_view key, std::string& out);
 
+/// The reference of an image as containerd takes it; what it would refuse is reported, with what to write.
+void readImageReference(const MapReader& map, std::string_view key, std::string& out);
+
 void readUser(const Place& place, User& out);
 
 /// Capabilities as a list of names.

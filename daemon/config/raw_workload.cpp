@@ -177,13 +177,6 @@ void readEnvFiles(const Place& place, const Workload& workload, std::map<std::st
   });
 }
 
-void readImage(const MapReader& map, std::string& out) {
-  static_cast<void>(map.require("image", "registry.example.com/shop/checkout:1.8.3"));
-  if (!map.read("image", out) || isImageReference(out)) return;
-  map.problem("image", quoted(out) + " is not an image reference",
-              out.find("://") != std::string::npos ? "leave the scheme away" : "");
-}
-
 void readBinary(const MapReader& map, BinaryRef& out) {
   static_cast<void>(map.require("binary", "checkout@1.8.3"));
   std::string text;
@@ -236,7 +229,8 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
   static_cast<void>(map.require("name", "NAME"));
   out.named = readDnsLabel(map, "name", workload.name);
   if (const auto match = map.require("match", "{container: NAME}")) readMatch(*match, out);
-  readImage(map, workload.image);
+  static_cast<void>(map.require("image", "registry.example.com/shop/checkout:1.8.3"));
+  readImageReference(map, "image", workload.image);
   readBinary(map, workload.binary);
   map.read("args", workload.args);
   if (const auto section = map.find("env")) readEnv(*section, workload.env);

@@ -246,8 +246,7 @@ class GrpcRuntime final : public Runtime {
   }
 
   Awaitable<Result<std::vector<Content>>> contentsFrom(std::string host) override {
-    // The label leaves the port away.
-    const std::string label = "containerd.io/distribution.source." + host.substr(0, host.rfind(':'));
+    const std::string label = "containerd.io/distribution.source." + host;
     content::ListContentRequest request;
     request.add_filters("labels.\"" + label + "\"");
     const CallOptions options{kCallDeadline, namespace_};

@@ -62,7 +62,7 @@ class Runtime {
   virtual Awaitable<Result<std::optional<int>>> exitCode(std::string containerId) = 0;
   /// The image of the pause container as containerd is configured; empty where it does not tell (2.x).
   virtual Awaitable<Result<std::string>> sandboxImage() = 0;
-  /// What is stored that came from this registry host, of whichever image.
+  /// What is stored that came from this registry host (a name without a port), of whichever image.
   virtual Awaitable<Result<std::vector<Content>>> contentsFrom(std::string host) = 0;
   /// Downloads that are running now, of whichever image.
   virtual Awaitable<Result<std::vector<Ingest>>> ingests() = 0;

@@ -1,6 +1,6 @@
 #include "recovery/manager.hpp"
 
-#include "watcher/image_reference.hpp"
+#include "domain/image_reference.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -16,7 +16,14 @@ constexpr std::size_t kKeptSaid = 256;
 }  // namespace
 
 Manager::Manager(Services& services, config::ConfigPtr config)
-    : services_(services), config_(std::move(config)), tasks_(services.executor) {}
+    : services_(services), config_(std::move(config)), tasks_(services.executor) {
+  services_.launches.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
+}
+
+void Manager::reconfigure(config::ConfigPtr config) {
+  config_ = std::move(config);
+  services_.launches->reconfigure(FairLimits::of(config_->launcher.maxConcurrentLaunches));
+}
 
 void Manager::detected(watcher::Detection detection) {
   const Key key{detection.sandbox.id, detection.workload->match.container};
@@ -109,10 +116,9 @@ void Manager::sandboxGone(const std::string& sandboxId) {
 void Manager::imageArrived(const std::string& reference) {
   for (const auto& [key, recovery] : active_) {
     const auto& workload = recovery->workload();
-    if (workload.handBack.on == config::HandBackOn::image &&
-        watcher::normalizedReference(workload.image) == reference) {
-      recovery->handBack();
-    }
+    if (workload.handBack.on != config::HandBackOn::image) continue;
+    const auto image = ImageReference::parse(workload.image);
+    if (image && image->toString() == reference) recovery->handBack();
   }
 }
 

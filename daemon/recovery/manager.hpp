@@ -24,7 +24,7 @@ class Manager final : public watcher::Listener {
   cri::Awaitable<void> adopt();
 
   /// For recoveries that begin from now on.
-  void reconfigure(config::ConfigPtr config) { config_ = std::move(config); }
+  void reconfigure(config::ConfigPtr config);
 
   /// Ends the coroutines; the fallbacks run on and are adopted by the next daemon.
   cri::Awaitable<void> stop();

@@ -186,6 +186,11 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   auto status = co_await sandboxReady();
   if (!status) co_return tl::unexpected<Error>(status.error());
   incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
+  const FairGroup group{workload_->imageFrom == Provenance::configuration ? FairGroup::Kind::configured
+                                                                          : FairGroup::Kind::chosen,
+                        incident_.target.podNamespace};
+  const std::variant<FairGate::Place, std::monostate> turn =
+      co_await (services_.launches->enter(group) || wished());
   if (wish_) co_return nullptr;
   launcher::LaunchRequest request;
   request.recoveryId = incident_.id;

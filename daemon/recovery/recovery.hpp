@@ -2,6 +2,7 @@
 // daemon's loop; told from outside only what happens to the pod.
 #pragma once
 
+#include "base/fair_gate.hpp"
 #include "cri/runtime.hpp"
 #include "launcher/launcher.hpp"
 #include "recovery/binaries.hpp"
@@ -35,6 +36,8 @@ struct Services {
   std::function<cri::Awaitable<Result<>>(decltype(config::Liveness::when), std::string ip,
                                          std::chrono::nanoseconds timeout)>
       askOnce = nullptr;
+  /// Bounds the launches at once: launcher.maxConcurrentLaunches. Made by the manager.
+  std::optional<FairGate> launches = std::nullopt;
 };
 
 class Recovery {

@@ -1,5 +1,6 @@
 #include "telemetry/metrics.hpp"
 
+#include "domain/image_reference.hpp"
 #include "telemetry/exposition.hpp"
 #include "telemetry/metric_families.hpp"
 #include "telemetry/process_usage.hpp"
@@ -132,9 +133,9 @@ void Metrics::configured(const config::Config& config) {
                               {"binary", workload.binary.toString()},
                               {"image", workload.image}},
                              1);
-    if (const auto same = sameVersion(workload.image, workload.binary.version)) {
-      state_->imageSkewNow.set(ofWorkload, *same ? 0 : 1);
-    }
+    const auto image = ImageReference::parse(workload.image);
+    const auto same = image ? sameVersion(image->tag(), workload.binary.version) : std::nullopt;
+    if (same) state_->imageSkewNow.set(ofWorkload, *same ? 0 : 1);
   }
   state_->workloadsNow.replaced();
   state_->imageSkewNow.replaced();

@@ -1,19 +1,27 @@
 #include "watcher/circuits.hpp"
 
+#include <algorithm>
+#include <utility>
+
 namespace fallbackd::watcher {
 
 namespace {
 
-constexpr std::size_t kMaxHosts = 1024;
-constexpr std::size_t kMaxImagesOfHost = 4096;
+constexpr std::size_t kSuspectsThatOpen = 2;
 
-/// What a failure says about its registry as a whole.
-enum class Blame : std::uint8_t {
-  host,     // it cannot be talked to, whatever the image
-  suspect,  // one image may be ill; two are no accident
-  none,     // it answered: it is well
-  unclear,
-};
+/// Makes room for one more: the entry that is closed, or else the one that is in its state for longest, goes.
+template <class Map>
+void makeRoom(Map& map, std::size_t limit) {
+  if (map.size() < limit) return;
+  map.erase(std::min_element(map.begin(), map.end(), [](const auto& a, const auto& b) {
+    const auto rank = [](const auto& one) {
+      return std::pair(one.second.state != Circuits::State::closed, one.second.since);
+    };
+    return rank(a) < rank(b);
+  }));
+}
+
+}  // namespace
 
 Blame blameOf(Cause cause) {
   switch (cause) {
@@ -35,10 +43,6 @@ Blame blameOf(Cause cause) {
   }
   return Blame::unclear;
 }
-
-constexpr std::size_t kSuspectsThatOpen = 2;
-
-}  // namespace
 
 std::string_view toString(Circuits::State state) {
   switch (state) {
@@ -90,8 +94,16 @@ void Circuits::trip(Circuit& circuit, const Failure& failure, Stamp now, std::ch
   circuit.retryAt = now + std::chrono::duration_cast<Monotonic::duration>(pause);
 }
 
+Circuits::Circuit& Circuits::hostOf(const std::string& host) {
+  if (const auto found = hosts_.find(host); found != hosts_.end()) return found->second;
+  makeRoom(hosts_, limits_.hosts);
+  // Images go with their host: one that was forgotten has none.
+  std::erase_if(images_, [&](const auto& one) { return !hosts_.contains(one.first); });
+  return hosts_[host];
+}
+
 bool Circuits::close(const std::string& host, Stamp now) {
-  auto& circuit = hosts_[host];
+  auto& circuit = hostOf(host);
   circuit.suspects.clear();
   if (circuit.state == State::closed) {
     if (circuit.since == Stamp{}) circuit.since = now;
@@ -111,12 +123,10 @@ bool Circuits::succeeded(const std::string& host, const std::string& image, Stam
 
 bool Circuits::failed(const std::string& host, const std::string& image, const Failure& failure, Stamp now,
                       std::chrono::nanoseconds pause) {
-  // Hosts come from the configuration and from pods' annotations: many is a mistake, not a need.
-  if (hosts_.size() >= kMaxHosts) hosts_.clear();
   const auto blame = blameOf(failure.cause);
   const bool closed = blame == Blame::none && close(host, now);
-  auto& circuit = hosts_[host];
-  if (blame == Blame::suspect) circuit.suspects.insert(image);
+  auto& circuit = hostOf(host);
+  if (blame == Blame::suspect && circuit.suspects.size() < kSuspectsThatOpen) circuit.suspects.insert(image);
   if (blame == Blame::host || circuit.state != State::closed ||
       circuit.suspects.size() >= kSuspectsThatOpen) {
     // A full disk says nothing new about a registry that is known to fail.
@@ -124,7 +134,7 @@ bool Circuits::failed(const std::string& host, const std::string& image, const F
     trip(circuit, known, now, pause);
   }
   auto& images = images_[host];
-  if (images.size() >= kMaxImagesOfHost) images.clear();
+  if (!images.contains(image)) makeRoom(images, limits_.imagesOfHost);
   trip(images[image], failure, now, pause);
   return closed;
 }

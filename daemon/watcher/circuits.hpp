@@ -1,5 +1,6 @@
 // What is known of registries without asking: one circuit breaker a host and one an image. The second to the
-// hundredth pod that waits for a dead registry learns its cause at once, and sends no pull.
+// hundredth pod that waits for a dead registry learns its cause at once, and sends no pull. Knows one scope;
+// see registry_health.hpp for who may decide for whom.
 #pragma once
 
 #include "base/cause.hpp"
@@ -21,15 +22,34 @@ struct Failure {
   std::string text;  // containerd's words
 };
 
+/// What a failure says about its registry as a whole.
+enum class Blame : std::uint8_t {
+  host,     // it cannot be talked to, whatever the image
+  suspect,  // one image may be ill; two are no accident
+  none,     // it answered: it is well
+  unclear,
+};
+Blame blameOf(Cause cause);
+
 class Circuits {
  public:
+  /// How much is remembered. Where there is more, what is closed or oldest is forgotten.
+  struct Limits {
+    std::size_t hosts = 1024;
+    std::size_t imagesOfHost = 4096;
+  };
   enum class State : std::uint8_t { closed, half_open, open };
   struct Host {
     std::string name;
     State state = State::closed;
     Failure failure;  // while not closed
     Stamp since;      // of the state closed or not closed
+    /// Namespaces for whose pods alone it is not closed.
+    std::vector<std::string> namespaces = {};
   };
+
+  Circuits() = default;
+  explicit Circuits(Limits limits) : limits_(limits) {}
 
   /// What is known to happen to a pull now; nothing where it must be asked. `image` tells pulls of one host
   /// apart: the reference, and whose credentials.
@@ -65,7 +85,9 @@ class Circuits {
   static std::optional<Failure> refusal(const Map& map, const std::string& name, Stamp now);
   static void trip(Circuit& circuit, const Failure& failure, Stamp now, std::chrono::nanoseconds pause);
   bool close(const std::string& host, Stamp now);
+  Circuit& hostOf(const std::string& host);
 
+  Limits limits_;
   Map hosts_;
   std::map<std::string, Map, std::less<>> images_;  // by host
 };

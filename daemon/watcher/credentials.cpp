@@ -1,7 +1,6 @@
 #include "watcher/credentials.hpp"
 
 #include "sys/file.hpp"
-#include "watcher/image_reference.hpp"
 
 #include <boost/json.hpp>
 
@@ -31,15 +30,17 @@ std::string placeOf(std::string_view key) {
   return key == "index.docker.io" || key == "registry-1.docker.io" ? "docker.io" : std::string(key);
 }
 
-/// `place` is the host of `name`, or a path above it.
-bool covers(const std::string& place, const std::string& name) {
-  return name.starts_with(place) && (name.size() == place.size() || name[place.size()] == '/' ||
-                                     name[place.size()] == ':' || name[place.size()] == '@');
+/// `place` is the registry's host, or a path on it that the repository is at or below.
+bool covers(const std::string& place, const ImageReference& reference) {
+  const auto& host = reference.host();
+  if (place == host) return true;
+  return place.starts_with(host + "/") && reference.isBelow(std::string_view(place).substr(host.size() + 1));
 }
 
 }  // namespace
 
-Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text, const std::string& reference,
+Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
+                                                         const ImageReference& reference,
                                                          const std::string& file) {
   boost::system::error_code error;
   const auto document = json::parse({text.data(), text.size()}, error);
@@ -50,15 +51,13 @@ Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text, 
     return fail(Stage::detection, Reason::invalid,
                 file + " is no dockerconfigjson: an object with \"auths\" is expected");
   }
-  const std::string name = normalizedReference(reference);
-  const std::string host = registryHost(reference);
   std::string best;
   const json::object* entry = nullptr;
   for (const auto& item : *auths) {
     const auto place = placeOf(item.key());
-    // "host" must not fit "host:5000", which is another registry.
-    const bool fits = place.size() <= host.size() ? place == host : covers(place, name);
-    if (!fits || !item.value().is_object() || (entry != nullptr && place.size() <= best.size())) continue;
+    if (!covers(place, reference) || !item.value().is_object() ||
+        (entry != nullptr && place.size() <= best.size()))
+      continue;
     best = place;
     entry = &item.value().as_object();
   }
@@ -73,7 +72,7 @@ Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text, 
 }
 
 Result<std::optional<cri::Credentials>> readCredentials(const std::string& file,
-                                                        const std::string& reference) {
+                                                        const ImageReference& reference) {
   FB_TRY(const auto text, sys::readFile(Stage::detection, file, kMaxBytes));
   return parseCredentials(text, reference, file);
 }

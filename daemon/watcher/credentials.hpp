@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "cri/types.hpp"
+#include "domain/image_reference.hpp"
 
 #include <optional>
 #include <string>
@@ -12,11 +13,12 @@ namespace fallbackd::watcher {
 
 /// The entry of `auths` that fits the reference best (the longest path of its host); nothing where none fits.
 /// `file` names the text in errors; a secret never gets into one. Stage detection, reason invalid.
-Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text, const std::string& reference,
+Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
+                                                         const ImageReference& reference,
                                                          const std::string& file);
 
 /// Reads the file anew each time, so that a rotated secret counts at once.
 Result<std::optional<cri::Credentials>> readCredentials(const std::string& file,
-                                                        const std::string& reference);
+                                                        const ImageReference& reference);
 
 }  // namespace fallbackd::watcher

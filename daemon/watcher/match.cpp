@@ -1,5 +1,8 @@
 #include "watcher/match.hpp"
 
+#include "base/strings.hpp"
+#include "domain/image_reference.hpp"
+
 #include <algorithm>
 
 namespace fallbackd::watcher {
@@ -13,9 +16,6 @@ bool covers(const config::Match& match, const cri::Sandbox& sandbox) {
 }
 
 namespace {
-
-constexpr std::string_view kBinaryPrefix = "fallbackd.io/binary.";
-constexpr std::string_view kImagePrefix = "fallbackd.io/image.";
 
 /// A workload like the one that covers the container, or like the defaults.
 std::shared_ptr<config::Workload> templateFor(const config::Config& config, const Covering& covering,
@@ -31,23 +31,87 @@ std::shared_ptr<config::Workload> templateFor(const config::Config& config, cons
   return made;
 }
 
-void applyAnnotation(const config::Config& config, const cri::Sandbox& sandbox, const std::string& container,
-                     const std::string& binary, Covering& covering) {
-  const auto refuse = [&](const std::string& why) {
-    covering.troubles.push_back("annotation " + std::string(kBinaryPrefix) + container + " of pod " +
-                                sandbox.podNamespace + "/" + sandbox.podName + ": " + why);
-  };
-  auto ref = parseBinaryRef(binary);
-  if (!ref) return refuse(ref.error().context);
-  const auto workload = templateFor(config, covering, sandbox, container);
-  workload->binary = std::move(*ref);
-  const auto image = sandbox.annotations.find(std::string(kImagePrefix) + container);
-  if (image != sandbox.annotations.end()) workload->image = image->second;
-  if (workload->image.empty()) {
-    return refuse("no workload covers the container; add " + std::string(kImagePrefix) + container);
+bool sameImage(const std::string& left, const std::string& right) {
+  const auto a = ImageReference::parse(left);
+  const auto b = ImageReference::parse(right);
+  return a && b && *a == *b;
+}
+
+/// Follows the annotations of one pod.
+class Follower {
+ public:
+  Follower(const config::Config& config, const cri::Sandbox& sandbox, Covering& covering)
+      : config_(config), sandbox_(sandbox), covering_(covering) {}
+
+  void follow(const PodChoices& choices, const std::set<std::string>* made) {
+    covering_.refused = choices.refused;
+    covering_.cutOff = choices.cutOff;
+    for (const auto& refusal : choices.refusals) say(refusal);
+    std::size_t told = choices.refusals.size();
+    std::size_t waiting = 0;
+    for (const auto& choice : choices.choices) {
+      const bool waits = made != nullptr && !made->contains(choice.container);
+      if (waits && waiting == kMaxChosenContainers) {
+        ++covering_.cutOff;
+        continue;
+      }
+      const auto problem = follow(choice);
+      if (!problem.empty() && told < kMaxTold) {
+        say(problem);
+        ++told;
+      }
+      if (problem.empty() && waits) ++waiting;
+    }
+    if (covering_.refused > told)
+      say(std::to_string(covering_.refused - told) + " more annotations are refused");
+    if (covering_.cutOff > 0) {
+      say(std::to_string(covering_.cutOff) + " annotations are not followed: they may name " +
+          std::to_string(kMaxChosenContainers) + " containers that were not made yet");
+    }
   }
-  std::erase_if(covering.workloads, [&](const auto& one) { return one->match.container == container; });
-  covering.workloads.push_back(workload);
+
+ private:
+  static constexpr std::size_t kMaxTold = 6;
+
+  /// Gives what is wrong with it, or nothing.
+  std::string follow(const PodChoices::Choice& choice) {
+    const auto workload = templateFor(config_, covering_, sandbox_, choice.container);
+    workload->binary = choice.binary;
+    if (!choice.image.empty() && !sameImage(choice.image, workload->image)) {
+      workload->image = choice.image;
+      workload->imageFrom = Provenance::annotation;
+      workload->dockerConfig.clear();  // that of the workload's own image
+    }
+    if (workload->image.empty()) {
+      ++covering_.refused;
+      return "annotation " + quoted(std::string(kBinaryAnnotation) + choice.container) +
+             ": no workload covers the container; add " + std::string(kImageAnnotation) + choice.container;
+    }
+    std::erase_if(covering_.workloads,
+                  [&](const auto& one) { return one->match.container == choice.container; });
+    covering_.workloads.push_back(workload);
+    return {};
+  }
+
+  void say(const std::string& what) {
+    covering_.troubles.push_back("pod " + sandbox_.podNamespace + "/" + sandbox_.podName + ": " + what);
+  }
+
+  const config::Config& config_;
+  const cri::Sandbox& sandbox_;
+  Covering& covering_;
+};
+
+Covering cover(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,
+               const std::set<std::string>* made) {
+  Covering covering;
+  for (const auto& workload : config->workloads) {
+    if (covers(workload.match, sandbox)) covering.workloads.emplace_back(config, &workload);
+  }
+  if (annotationsCount(*config, sandbox.podNamespace)) {
+    Follower(*config, sandbox, covering).follow(choices, made);
+  }
+  return covering;
 }
 
 }  // namespace
@@ -57,18 +121,13 @@ bool annotationsCount(const config::Config& config, const std::string& podNamesp
   return std::find(allowed.begin(), allowed.end(), podNamespace) != allowed.end();
 }
 
+Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,
+                      const std::set<std::string>& made) {
+  return cover(config, sandbox, choices, &made);
+}
+
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox) {
-  Covering covering;
-  for (const auto& workload : config->workloads) {
-    if (covers(workload.match, sandbox)) covering.workloads.emplace_back(config, &workload);
-  }
-  if (!annotationsCount(*config, sandbox.podNamespace)) return covering;
-  for (const auto& [key, value] : sandbox.annotations) {
-    if (key.starts_with(kBinaryPrefix)) {
-      applyAnnotation(*config, sandbox, key.substr(kBinaryPrefix.size()), value, covering);
-    }
-  }
-  return covering;
+  return cover(config, sandbox, readChoices(sandbox.annotations), nullptr);
 }
 
 }  // namespace fallbackd::watcher

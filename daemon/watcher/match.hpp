@@ -3,8 +3,11 @@
 
 #include "config/model.hpp"
 #include "cri/types.hpp"
+#include "watcher/pod_choices.hpp"
 
+#include <cstddef>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,12 +19,19 @@ bool covers(const config::Match& match, const cri::Sandbox& sandbox);
 
 struct Covering {
   std::vector<WorkloadPtr> workloads;  // at most one a container, as the validation sees to
-  std::vector<std::string> troubles;   // annotations that cannot be followed, each naming the pod
+  /// Annotations that are not followed, each naming the pod; the last one counts those that are not named.
+  std::vector<std::string> troubles;
+  std::size_t refused = 0;  // annotations that are not what they must be, or that have no image
+  std::size_t cutOff = 0;   // annotations that are more than a pod may have
 };
 
-/// Every workload that covers the pod. Where the pod's namespace is allowed to, its annotations
-/// fallbackd.io/binary.CONTAINER and fallbackd.io/image.CONTAINER replace those of the workload, or make one
-/// where the configuration has none.
+/// Every workload that covers the pod. Where the pod's namespace is allowed to, its annotations replace the
+/// binary and the image of those workloads, or make one where the configuration has none. `made`: containers
+/// that were made in the pod; of the others, annotations may name kMaxChosenContainers.
+Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,
+                      const std::set<std::string>& made);
+
+/// The same by the sandbox's own annotations, for whoever asks for one of its containers by name.
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox);
 
 bool annotationsCount(const config::Config& config, const std::string& podNamespace);

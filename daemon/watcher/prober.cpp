@@ -2,7 +2,6 @@
 
 #include "watcher/classify.hpp"
 #include "watcher/credentials.hpp"
-#include "watcher/image_reference.hpp"
 #include "watcher/progress.hpp"
 
 #include <algorithm>
@@ -10,6 +9,9 @@
 #include <variant>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::watcher {
 
@@ -26,10 +28,25 @@ constexpr int kLooksPerTimeout = 4;
 // way has so many times the timeout.
 constexpr int kPieceFactor = 30;
 
-/// What tells pulls apart: the same image with other credentials is another question.
+// containerd repeats what a registry wrote.
+constexpr std::size_t kMaxText = 1024;
+// So long a pull of an image that only an annotation names may keep others from theirs.
+constexpr std::chrono::seconds kTurn{30};
+constexpr std::chrono::seconds kLookForOthers{1};
+
+/// What tells images apart: the same one with other credentials is another question.
+std::string imageKeyOf(const Question& question) {
+  return question.reference.toString() + "\n" + question.credentialsFile;
+}
+
+/// What tells pulls apart. Scopes do not share one: a pull that waits in the queue of a namespace must not
+/// keep another one waiting.
 std::string keyOf(const Question& question) {
-  return question.credentialsFile.empty() ? question.reference
-                                          : question.reference + "\n" + question.credentialsFile;
+  return question.scope.value_or("") + "\n" + imageKeyOf(question);
+}
+
+FairGroup groupOf(const Question& question) {
+  return {question.scope ? FairGroup::Kind::chosen : FairGroup::Kind::configured, question.podNamespace};
 }
 
 Verdict knownVerdict(Failure failure) {
@@ -44,52 +61,70 @@ Verdict knownVerdict(Failure failure) {
 }  // namespace
 
 struct Prober::Flight {
-  explicit Flight(const asio::any_io_executor& executor)
-      : done(executor, asio::steady_timer::time_point::max()) {}
+  Flight(const asio::any_io_executor& executor, Question asked)
+      : question(std::move(asked)),
+        key(keyOf(question)),
+        image(imageKeyOf(question)),
+        done(executor, asio::steady_timer::time_point::max()) {}
+  [[nodiscard]] const std::string& host() const { return question.reference.host(); }
   Question question;
   std::string key;
-  std::string host;
+  std::string image;
+  std::size_t askers = 0;
   bool ended = false;
   bool told = true;  // somebody knows the verdict, or there was no pull
   Verdict verdict;
   asio::steady_timer done;  // cancelled when the verdict is there
 };
 
+/// Somebody who waits for a flight; may outlive the prober.
+class Prober::Asker {
+ public:
+  Asker(std::shared_ptr<Flight> flight, FairGate gate) : flight_(std::move(flight)), gate_(std::move(gate)) {
+    ++flight_->askers;
+  }
+  Asker(const Asker&) = delete;
+  Asker& operator=(const Asker&) = delete;
+  /// A pull that nobody waits for any more is not begun.
+  ~Asker() {
+    if (--flight_->askers == 0 && !flight_->ended) gate_.reconsider(flight_->host());
+  }
+
+ private:
+  std::shared_ptr<Flight> flight_;
+  FairGate gate_;
+};
+
 Prober::Prober(asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
-               std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval,
-               std::function<void(const std::string&)> reopened)
+               std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval, Reopened reopened)
     : executor_(executor),
       runtime_(runtime),
       traffic_(traffic),
-      maxConcurrent_(maxConcurrent),
+      gate_(executor, FairLimits::of(maxConcurrent, kMaxOfHost)),
       reprobeInterval_(reprobeInterval),
       reopened_(std::move(reopened)),
       random_(std::random_device{}()),
-      freed_(executor, asio::steady_timer::time_point::max()),
       tasks_(executor) {}
 
 void Prober::reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval) {
-  maxConcurrent_ = maxConcurrent;
   reprobeInterval_ = reprobeInterval;
-  freed_.cancel();
+  gate_.reconfigure(FairLimits::of(maxConcurrent, kMaxOfHost));
 }
 
 cri::Awaitable<Verdict> Prober::probe(Question question) {
   const auto key = keyOf(question);
-  const auto host = registryHost(question.reference);
-  if (!flights_.contains(key)) {
-    if (auto failure = circuits_.known(host, key, Monotonic::now())) {
+  const bool isNew = !flights_.contains(key);
+  if (isNew) {
+    const auto& host = question.reference.host();
+    if (auto failure = health_.known(question.scope, host, imageKeyOf(question), Monotonic::now())) {
       co_return knownVerdict(std::move(*failure));
     }
-    auto made = std::make_shared<Flight>(executor_);
-    made->question = std::move(question);
-    made->key = key;
-    made->host = host;
-    flights_.emplace(key, made);
-    // A task of its own: a pod that goes away must not take the pull from the others that wait for it.
-    tasks_.spawn(fly(made));
+    flights_.emplace(key, std::make_shared<Flight>(executor_, std::move(question)));
   }
   const auto flight = flights_.at(key);
+  const Asker asker(flight, gate_);
+  // A task of its own: a pod that goes away must not take the pull from the others that wait for it.
+  if (isNew) tasks_.spawn(fly(flight));
   while (!flight->ended) {
     boost::system::error_code ignored;
     co_await flight->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -100,28 +135,31 @@ cri::Awaitable<Verdict> Prober::probe(Question question) {
 }
 
 cri::Awaitable<void> Prober::fly(std::shared_ptr<Flight> flight) {
-  while (running_ >= maxConcurrent_ || runningOf_[flight->host] >= kMaxOfHost) {
-    // What others found out in the meantime counts for this one as well.
-    if (circuits_.known(flight->host, flight->key, Monotonic::now())) break;
-    boost::system::error_code ignored;
-    co_await freed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  const auto& question = flight->question;
+  const auto group = groupOf(question);
+  // What others find out in the meantime counts for this one as well.
+  const std::function<bool()> needless = [this, flight] {
+    return flight->askers == 0 ||
+           health_.known(flight->question.scope, flight->host(), flight->image, Monotonic::now()).has_value();
+  };
+  {
+    const auto place = co_await gate_.enter(group, flight->host(), needless);
+    const auto now = Monotonic::now();
+    auto failure = place ? health_.enter(question.scope, flight->host(), flight->image, now)
+                         : health_.known(question.scope, flight->host(), flight->image, now);
+    if (failure) {
+      flight->verdict = knownVerdict(std::move(*failure));
+    } else if (place) {
+      ++pullsSent_;
+      flight->verdict = co_await pullWatched(question);
+      flight->told = false;
+      settle(*flight);
+    }
+    flight->ended = true;
+    flights_.erase(flight->key);
+    flight->done.cancel();
   }
-  if (auto failure = circuits_.enter(flight->host, flight->key, Monotonic::now())) {
-    flight->verdict = knownVerdict(std::move(*failure));
-  } else {
-    ++running_;
-    ++runningOf_[flight->host];
-    ++pullsSent_;
-    flight->verdict = co_await pullWatched(flight->question);
-    flight->told = false;
-    --running_;
-    if (--runningOf_[flight->host] == 0) runningOf_.erase(flight->host);
-    settle(*flight);
-    freed_.cancel();
-  }
-  flight->ended = true;
-  flights_.erase(flight->key);
-  flight->done.cancel();
+  gate_.reconsider(flight->host());
 }
 
 void Prober::settle(const Flight& flight) {
@@ -130,7 +168,7 @@ void Prober::settle(const Flight& flight) {
   bool reopened = false;
   switch (verdict.kind) {
     case Verdict::Kind::pulled:
-      reopened = circuits_.succeeded(flight.host, flight.key, now);
+      reopened = health_.succeeded(flight.question.scope, flight.host(), flight.image, now);
       break;
     case Verdict::Kind::failed: {
       // Nodes that lost a registry together must not ask it together.
@@ -138,14 +176,14 @@ void Prober::settle(const Flight& flight) {
       const auto pause = std::chrono::nanoseconds(
           static_cast<std::int64_t>(static_cast<double>(reprobeInterval_.count()) * spread(random_)));
       const Failure failure{verdict.cause, verdict.text};
-      reopened = circuits_.failed(flight.host, flight.key, failure, now, pause);
+      reopened = health_.failed(flight.question.scope, flight.host(), flight.image, failure, now, pause);
       break;
     }
     case Verdict::Kind::undecided:
-      circuits_.abandoned(flight.host, flight.key);
+      health_.abandoned(flight.question.scope, flight.host(), flight.image);
       break;
   }
-  if (reopened) reopened_(flight.host);
+  if (reopened) reopened_(flight.host(), flight.question.scope);
 }
 
 cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
@@ -162,11 +200,17 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
     }
   }
   verdict.withCredentials = credentials.has_value();
+  const auto group = groupOf(question);
   Inflow inflow(traffic_);
   verdict.started = Monotonic::now();
-  const std::variant<cri::PullOutcome, std::chrono::nanoseconds> first =
-      co_await (runtime_.pull(question.reference, std::move(credentials)) || untilStalled(question, inflow));
+  const std::variant<cri::PullOutcome, std::chrono::nanoseconds, std::monostate> first =
+      co_await (runtime_.pull(question.reference.toString(), std::move(credentials)) ||
+                untilStalled(question, inflow) || untilTurnIsOver(group));
   verdict.ended = Monotonic::now();
+  if (first.index() == 2) {
+    verdict.text = "moves, but pods of another namespace wait for its place";
+    co_return verdict;
+  }
   if (first.index() == 1) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = Cause::timeout;
@@ -174,7 +218,7 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
     co_return verdict;
   }
   const auto& outcome = std::get<0>(first);
-  verdict.text = outcome.text;
+  verdict.text = outcome.text.substr(0, kMaxText);
   if (outcome.kind == cri::PullOutcome::Kind::pulled) {
     verdict.kind = Verdict::Kind::pulled;
   } else if (const auto cause = classify(outcome, question.reference)) {
@@ -184,11 +228,26 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   co_return verdict;
 }
 
+/// Never, where the operator's configuration names the image.
+cri::Awaitable<void> Prober::untilTurnIsOver(FairGroup group) {
+  asio::steady_timer timer(executor_, asio::steady_timer::time_point::max());
+  if (group.kind == FairGroup::Kind::configured) {
+    co_await timer.async_wait(asio::use_awaitable);
+    co_return;
+  }
+  timer.expires_after(kTurn);
+  co_await timer.async_wait(asio::use_awaitable);
+  while (!gate_.queue().othersWait(group)) {
+    timer.expires_after(kLookForOthers);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+}
+
 /// Returns once the pull has stood still for its limit, and gives that.
 cri::Awaitable<std::chrono::nanoseconds> Prober::untilStalled(Question question, Inflow& inflow) {
   const auto timeout = std::chrono::duration_cast<Monotonic::duration>(question.stallTimeout);
-  const std::string host = registryHost(question.reference);
-  Progress progress(repositoryOf(question.reference));
+  const std::string host = question.reference.hostName();
+  Progress progress(question.reference.path());
   asio::steady_timer timer(executor_);
   const auto begun = Monotonic::now();
   auto moved = begun;

@@ -1,13 +1,16 @@
 // Probe pulls: asking the registry through containerd why an image cannot be had. One pull an image at a
 // time however many pods wait for it, a bounded number of pulls in all and of each host, none where the
-// answer is known. One io_context thread.
+// answer is known. Namespaces take turns, and images that only annotations name never get all places. One
+// io_context thread.
 #pragma once
 
 #include "base/cause.hpp"
 #include "base/clock.hpp"
+#include "base/fair_gate.hpp"
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
-#include "watcher/circuits.hpp"
+#include "domain/image_reference.hpp"
+#include "watcher/registry_health.hpp"
 #include "watcher/traffic.hpp"
 
 #include <chrono>
@@ -19,14 +22,15 @@
 #include <string>
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 namespace fallbackd::watcher {
 
 struct Question {
-  std::string reference;
+  ImageReference reference;
   std::string credentialsFile;  // dockerconfigjson; empty: none
   std::chrono::nanoseconds stallTimeout{};
+  Scope scope = {};               // for whom the verdict counts
+  std::string podNamespace = {};  // of the pod that asks
 };
 
 struct Verdict {
@@ -47,43 +51,46 @@ struct Verdict {
 
 class Prober {
  public:
-  /// `reopened(host)` is called when a registry that failed answers again.
+  /// Called when a registry that failed answers again, as far as the scope can tell.
+  using Reopened = std::function<void(const std::string& host, const Scope& scope)>;
+
   Prober(boost::asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
-         std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval,
-         std::function<void(const std::string&)> reopened);
+         std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval, Reopened reopened);
 
   /// Pulls the image, or joins the pull of it that is under way, or says what is known of its registry. A
   /// pull that neither ends nor moves within `stallTimeout` is cancelled and counts as a timeout; one that
-  /// moves is left alone.
+  /// moves is left alone; but one of an image that only an annotation names gives its place up after a while,
+  /// undecided, where another namespace waits for it.
   cri::Awaitable<Verdict> probe(Question question);
 
   void reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval);
 
-  [[nodiscard]] std::vector<Circuits::Host> registries() const { return circuits_.hosts(); }
+  [[nodiscard]] std::vector<Circuits::Host> registries() const { return health_.hosts(Monotonic::now()); }
 
+  /// How many pulls wait for their turn.
+  [[nodiscard]] std::size_t queued() const { return gate_.queue().waiting(); }
   /// How many pulls were really sent, for the metrics and for tests.
   [[nodiscard]] std::size_t pullsSent() const { return pullsSent_; }
 
  private:
   struct Flight;
+  class Asker;
 
   cri::Awaitable<void> fly(std::shared_ptr<Flight> flight);
   cri::Awaitable<Verdict> pullWatched(Question question);
+  cri::Awaitable<void> untilTurnIsOver(FairGroup group);
   cri::Awaitable<std::chrono::nanoseconds> untilStalled(Question question, Inflow& inflow);
   void settle(const Flight& flight);
 
   boost::asio::any_io_executor executor_;
   cri::Runtime& runtime_;
   Traffic& traffic_;
-  std::size_t maxConcurrent_;
+  FairGate gate_;
   std::chrono::nanoseconds reprobeInterval_;
-  std::function<void(const std::string&)> reopened_;
-  std::size_t running_ = 0;
-  std::map<std::string, std::size_t> runningOf_;  // by host
+  Reopened reopened_;
   std::size_t pullsSent_ = 0;
-  Circuits circuits_;
+  RegistryHealth health_;
   std::minstd_rand random_;
-  boost::asio::steady_timer freed_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;
   TaskGroup tasks_;
 };

@@ -1,6 +1,6 @@
 #include "watcher/watcher.hpp"
 
-#include "watcher/image_reference.hpp"
+#include "watcher/pause.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -26,22 +26,19 @@ constexpr const char* kContainerNameLabel = "io.kubernetes.container.name";
 
 constexpr auto kFirstReconnect = 50ms;
 constexpr auto kLastReconnect = 2s;
-// containerd could not be asked: ask again soon, it is not the registry's fault.
-constexpr auto kUndecidedRetry = 250ms;
 constexpr auto kShortestLook = 1ms;
 constexpr auto kLookLimit = 10s;
+constexpr std::size_t kMaxLabelBytes = 16384;
 
 std::string labelOr(const cri::Labels& labels, const char* key) {
   const auto found = labels.find(key);
   return found == labels.end() ? std::string() : found->second;
 }
 
-/// Sleeps; returns early, without an exception, when the timer is cancelled as a wake-up call. The timer is
-/// the coroutine's own, or outlives it.
-cri::Awaitable<void> pauseFor(asio::steady_timer& timer, std::chrono::nanoseconds interval) {
-  timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(interval));
-  boost::system::error_code ignored;
-  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+std::size_t bytesOf(const cri::Labels& labels) {
+  std::size_t bytes = 0;
+  for (const auto& [key, value] : labels) bytes += key.size() + value.size();
+  return bytes;
 }
 
 }  // namespace
@@ -55,13 +52,16 @@ Watcher::Watcher(asio::any_io_executor executor, cri::Runtime& runtime, cri::Eve
       config_(std::move(config)),
       prober_(executor, runtime, traffic, config_->detection.maxConcurrentProbes,
               config_->detection.reprobeInterval,
-              [this](const std::string& host) {
-                wake([&](const Key&, const Attendance& one) {
-                  return registryHost(one.workload->image) == host;
+              [this](const std::string& host, const Scope& scope) {
+                wake([&](const Key& key, const Attendance& one) {
+                  return one.reference.host() == host &&
+                         (!scope || pods_.at(key.first).sandbox.podNamespace == *scope);
                 });
               }),
       random_(std::random_device{}()),
-      tasks_(executor) {}
+      tasks_(executor) {
+  useConfig(config_);
+}
 
 cri::Awaitable<void> Watcher::run() {
   std::chrono::nanoseconds delay = kFirstReconnect;
@@ -140,10 +140,10 @@ cri::Awaitable<Result<>> Watcher::resync() {
   for (const auto& workload : config_->workloads) running_[workload.name] = {};
   for (const auto& sandbox : *sandboxes) {
     if (!sandbox.ready) continue;
-    countRunning(sandbox, bySandbox[sandbox.id]);
+    auto& pod = pods_.try_emplace(sandbox.id, now, now).first->second;
+    keep(pod, sandbox);
+    countRunning(pod, bySandbox[sandbox.id]);
     // Known containers first, so that a pod which has its container is never taken for one that waits.
-    auto& pod = pods_.try_emplace(sandbox.id, Pod{sandbox, now, now, {}, {}}).first->second;
-    pod.sandbox = sandbox;
     for (const auto* container : bySandbox[sandbox.id])
       addContainer(sandbox.id, container->name, container->id);
     std::vector<std::string> removed;
@@ -155,56 +155,6 @@ cri::Awaitable<Result<>> Watcher::resync() {
   }
   co_await checkSandboxImage();
   co_return Result<>{};
-}
-
-/// Before version 2 containerd tells a container's image by its id only. Asked for once as long as it runs.
-cri::Awaitable<void> Watcher::learnImages(const std::vector<cri::Container>& containers) {
-  std::map<std::string, std::vector<std::string>> known;
-  for (const auto& container : containers) {
-    const auto& id = container.imageId;
-    const bool unnamed = container.image.empty() && !id.empty();
-    const bool wanted = std::any_of(config_->workloads.begin(), config_->workloads.end(),
-                                    [&](const auto& one) { return one.match.container == container.name; });
-    if (!unnamed || !wanted || container.state != cri::Container::State::running || known.contains(id))
-      continue;
-    if (const auto before = imageTags_.find(id); before != imageTags_.end()) {
-      known.insert(*before);
-      continue;
-    }
-    auto tags = co_await runtime_.imageTags(id);
-    if (tags) known.emplace(id, std::move(*tags));
-  }
-  imageTags_ = std::move(known);
-}
-
-/// By any of the tags that the image has in the workload's own repository. Nothing where none tells.
-std::optional<bool> Watcher::runsVersion(const cri::Container& container,
-                                         const config::Workload& workload) const {
-  const auto& version = workload.binary.version;
-  if (!container.image.empty()) return sameVersion(container.image, version);
-  const auto tags = imageTags_.find(container.imageId);
-  if (tags == imageTags_.end()) return std::nullopt;
-  std::optional<bool> same;
-  for (const auto& tag : tags->second) {
-    if (repositoryOf(tag) != repositoryOf(workload.image)) continue;
-    if (const auto one = sameVersion(tag, version)) same = same.value_or(false) || *one;
-  }
-  return same;
-}
-
-void Watcher::countRunning(const cri::Sandbox& sandbox,
-                           const std::vector<const cri::Container*>& containers) {
-  for (const auto& workload : workloadsFor(config_, sandbox).workloads) {
-    for (const auto* container : containers) {
-      if (container->name != workload->match.container ||
-          container->state != cri::Container::State::running) {
-        continue;
-      }
-      auto& skew = running_[workload->name];
-      const auto same = runsVersion(*container, *workload);
-      ++(!same ? skew.unknown : *same ? skew.same : skew.other);
-    }
-  }
 }
 
 cri::Awaitable<void> Watcher::handle(cri::Event event) {
@@ -235,9 +185,7 @@ cri::Awaitable<void> Watcher::handle(cri::Event event) {
       break;
     case Kind::image_arrived:
       listener_.imageArrived(event.id);
-      wake([&](const Key&, const Attendance& one) {
-        return normalizedReference(one.workload->image) == event.id;
-      });
+      wake([&](const Key&, const Attendance& one) { return one.reference.toString() == event.id; });
       break;
   }
 }
@@ -258,7 +206,8 @@ cri::Awaitable<void> Watcher::learn(std::string id, Stamp at) {
     sandbox.labels = *labels;
     if (annotationsCount(*config_, sandbox.podNamespace)) {
       // Annotations are not in containerd's own store: CRI has them, once the sandbox stands.
-      const auto [asked, isNew] = learning_.try_emplace(id, std::make_shared<Learning>(executor_, at));
+      const auto [asked, isNew] =
+          learning_.try_emplace(id, std::make_shared<Learning>(executor_, sandbox.podUid, at));
       if (isNew) tasks_.spawn(learnAnnotated(id, asked->second));
     } else {
       addSandbox(std::move(sandbox), at);
@@ -272,7 +221,9 @@ cri::Awaitable<void> Watcher::learn(std::string id, Stamp at) {
       if (pod.sandbox.podUid == uid && (newest == nullptr || pod.since > newest->since)) newest = &pod;
     }
     if (newest != nullptr && !name.empty()) addContainer(newest->sandbox.id, name, id);
-    if (newest == nullptr && !learning_.empty()) unplaced_.push_back({uid, name, id});
+    const bool isLearnt = std::any_of(learning_.begin(), learning_.end(),
+                                      [&](const auto& one) { return one.second->podUid == uid; });
+    if (newest == nullptr && isLearnt) unplaced_.push_back({uid, name, id});
   }
 }
 
@@ -283,19 +234,25 @@ cri::Awaitable<void> Watcher::learnAnnotated(std::string id, std::shared_ptr<Lea
     if (status && status->sandbox.ready) {
       learning_.erase(id);
       addSandbox(status->sandbox, learning->since);
+      status->sandbox.annotations.clear();
       pods_.at(id).status = std::move(*status);
       co_return;
     }
     co_await pauseFor(learning->next, cri::pauseBeforeAskingAgain(learning->since, kShortestLook));
   }
   learning_.erase(id);  // the resync finds it, if it comes at all
+  std::erase_if(unplaced_, [&](const auto& one) { return one.podUid == learning->podUid; });
 }
 
 /// Asked for while the registry is asked: a launch need not begin with this question then.
 cri::Awaitable<void> Watcher::learnStatus(std::string id) {
   auto status = co_await runtime_.sandboxStatus(id);
   const auto pod = pods_.find(id);
-  if (status && status->sandbox.ready && pod != pods_.end()) pod->second.status = std::move(*status);
+  if (pod == pods_.end()) co_return;
+  pod->second.statusAsked = false;
+  if (!status || !status->sandbox.ready) co_return;
+  status->sandbox.annotations.clear();
+  pod->second.status = std::move(*status);
 }
 
 /// Without the pause image RunPodSandbox fails, and there is nothing that a fallback could join.
@@ -321,26 +278,29 @@ void Watcher::exited(const cri::Event& event) {
   });
 }
 
-void Watcher::wake(const std::function<bool(const Key&, const Attendance&)>& which) {
-  for (const auto& [key, attendance] : attended_) {
-    if (!which(key, attendance)) continue;
-    attendance.pause->woken = true;
-    attendance.pause->timer.cancel();
-  }
-}
-
 void Watcher::addSandbox(cri::Sandbox sandbox, Stamp since) {
   const std::string id = sandbox.id;
-  const auto [entry, isNew] = pods_.try_emplace(id, Pod{std::move(sandbox), Monotonic::now(), since, {}, {}});
+  const auto [entry, isNew] = pods_.try_emplace(id, Monotonic::now(), since);
+  if (isNew) keep(entry->second, std::move(sandbox));
   const std::string uid = entry->second.sandbox.podUid;
   for (const auto& one : std::exchange(unplaced_, {})) {
     if (one.podUid == uid) {
       addContainer(id, one.name, one.id);
-    } else if (!learning_.empty()) {
+    } else {
       unplaced_.push_back(one);
     }
   }
   if (isNew) attendAll(entry->second);
+}
+
+/// What is needed of a sandbox: a pod's author can write more into it than there is memory for.
+void Watcher::keep(Pod& pod, cri::Sandbox sandbox) const {
+  pod.choices = readChoices(sandbox.annotations);
+  sandbox.annotations.clear();
+  if (bytesOf(sandbox.labels) > kMaxLabelBytes) {
+    std::erase_if(sandbox.labels, [&](const auto& one) { return !matchedLabels_.contains(one.first); });
+  }
+  pod.sandbox = std::move(sandbox);
 }
 
 void Watcher::addContainer(const std::string& sandboxId, const std::string& name, const std::string& id) {
@@ -377,188 +337,23 @@ void Watcher::dropSandbox(const std::string& sandboxId) {
   listener_.sandboxGone(sandboxId);
 }
 
-void Watcher::attendAll(const Pod& pod) {
-  const auto covering = workloadsFor(config_, pod.sandbox);
-  for (const auto& trouble : covering.troubles) listener_.trouble(trouble);
-  for (const auto& workload : covering.workloads) {
-    const std::string& name = workload->match.container;
-    const bool has = std::any_of(pod.containers.begin(), pod.containers.end(),
-                                 [&](const auto& one) { return one.second.name == name; });
-    const Key key{pod.sandbox.id, name};
-    if (has || attended_.contains(key)) continue;
-    auto pause = std::make_shared<Pause>(executor_);
-    const auto task = tasks_.spawn(attend(key, workload, pause));
-    Attendance attendance;
-    attendance.workload = workload;
-    attendance.task = task;
-    attendance.pause = std::move(pause);
-    attended_.emplace(key, std::move(attendance));
+void Watcher::useConfig(config::ConfigPtr config) {
+  config_ = std::move(config);
+  configuredImages_.clear();
+  matchedLabels_.clear();
+  for (const auto& workload : config_->workloads) {
+    for (const auto& [key, value] : workload.match.labels) matchedLabels_.insert(key);
+    if (const auto image = ImageReference::parse(workload.image)) configuredImages_.insert(image->toString());
   }
-}
-
-void Watcher::leave(const Key& key) {
-  const auto found = attended_.find(key);
-  if (found == attended_.end()) return;
-  tasks_.cancel(found->second.task);
-  attended_.erase(found);
 }
 
 void Watcher::reconfigure(config::ConfigPtr config) {
-  config_ = std::move(config);
+  useConfig(std::move(config));
   prober_.reconfigure(config_->detection.maxConcurrentProbes, config_->detection.reprobeInterval);
   for (const auto& [key, attendance] : attended_) tasks_.cancel(attendance.task);
   attended_.clear();
-  for (const auto& [id, pod] : pods_) attendAll(pod);
-}
-
-/// Looks after one waiting container until leave() cancels it. Goes on while its fallback runs: the pull that
-/// succeeds at the end of the outage puts the image on the node, and kubelet starts it at its next sync.
-cri::Awaitable<void> Watcher::attend(Key key, WorkloadPtr workload, std::shared_ptr<Pause> pause) {
-  for (;;) {
-    pause->woken = false;
-    const auto wait = co_await lookOnce(key, workload);
-    if (!pause->woken) co_await pauseFor(pause->timer, wait);
-  }
-}
-
-/// One look; returns how long to wait before the next.
-cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr workload) {
-  const auto interval = jittered(config_->detection.reprobeInterval);
-  const auto& detection = workload->detection;
-  if (detection.pullPolicy == config::PullPolicy::never) {
-    // kubelet does not ask a registry, so none can have failed.
-    note(key, "never pulled");
-    co_return interval;
-  }
-  if (!workload->startAfter.empty()) {
-    const auto ended = co_await predecessorsEnded(key, workload);
-    if (!ended) co_return kUndecidedRetry;
-    if (!*ended) {
-      note(key, "after init containers");
-      co_return interval;
-    }
-  }
-  if (detection.pullPolicy == config::PullPolicy::if_not_present) {
-    const auto present = co_await runtime_.imagePresent(workload->image);
-    if (!present) co_return kUndecidedRetry;
-    if (*present) {
-      note(key, "image present");
-      co_return interval;
-    }
-  }
-  if (const auto pod = pods_.find(key.first); pod != pods_.end() && !pod->second.status) {
-    tasks_.spawn(learnStatus(key.first));
-  }
-  const auto verdict = co_await prober_.probe(questionFor(*workload));
-  if (verdict.fresh) report(*workload, verdict);
-  if (verdict.kind == Verdict::Kind::undecided) {
-    note(key, "undecided", &verdict);
-    co_return kUndecidedRetry;
-  }
-  if (verdict.kind == Verdict::Kind::pulled) {
-    note(key, "image present", &verdict);
-    co_return interval;
-  }
-  // kubelet may have a password that we have not.
-  const bool undecided = verdict.cause == Cause::unauthorized && !verdict.withCredentials;
-  note(key, undecided ? "undecided" : "failed", &verdict);
-  const auto pod = pods_.find(key.first);
-  if (pod != pods_.end() && detection.triggers.contains(verdict.cause)) {
-    listener_.detected(Detection{pod->second.sandbox, workload, verdict.cause, verdict.text,
-                                 waitingSince(pod->second, *workload), verdict.ended,
-                                 verdict.ended - verdict.started, pod->second.status});
-  }
-  co_return interval;
-}
-
-void Watcher::report(const config::Workload& workload, const Verdict& verdict) {
-  if (!verdict.trouble.empty()) {
-    listener_.trouble("credentials of workload " + workload.name + ": " + verdict.trouble);
-  }
-  listener_.probed(workload, verdict);
-}
-
-Question Watcher::questionFor(const config::Workload& workload) const {
-  Question question{workload.image, workload.dockerConfig, workload.detection.stallTimeout};
-  if (question.credentialsFile.empty()) {
-    const auto host = registryHost(workload.image);
-    for (const auto& registry : config_->registries) {
-      if (registry.host == host) question.credentialsFile = registry.dockerConfig;
-    }
-  }
-  return question;
-}
-
-/// Each of the init containers has ended well at least once: kubelet then goes on to the next.
-cri::Awaitable<Result<bool>> Watcher::predecessorsEnded(Key key, WorkloadPtr workload) {
-  for (const auto& name : workload->startAfter) {
-    const auto pod = pods_.find(key.first);
-    if (pod == pods_.end()) co_return false;
-    std::vector<std::string> unknown;
-    bool ended = false;
-    for (const auto& [id, container] : pod->second.containers) {
-      if (container.name != name) continue;
-      if (!container.exitCode) unknown.push_back(id);
-      ended = ended || container.exitCode == 0;
-    }
-    for (const auto& id : unknown) {
-      if (ended) break;
-      const auto code = co_await runtime_.exitCode(id);
-      if (!code && code.error().reason != Reason::not_found) co_return tl::unexpected<Error>(code.error());
-      ended = code && *code == 0;
-    }
-    if (!ended) co_return false;
-  }
-  co_return true;
-}
-
-/// When kubelet could have started the container, had it the image.
-Stamp Watcher::waitingSince(const Pod& pod, const config::Workload& workload) const {
-  auto since = pod.since;
-  for (const auto& [id, container] : pod.containers) {
-    const auto& names = workload.startAfter;
-    if (container.exitCode == 0 && std::find(names.begin(), names.end(), container.name) != names.end()) {
-      since = std::max(since, container.exited);
-    }
-  }
-  return since;
-}
-
-void Watcher::note(const Key& key, std::string state, const Verdict* verdict) {
-  const auto found = attended_.find(key);
-  if (found == attended_.end()) return;
-  auto& one = found->second;
-  one.state = std::move(state);
-  one.cause = verdict == nullptr ? Cause::unknown : verdict->cause;
-  one.text = verdict == nullptr ? std::string() : verdict->text;
-  // What is known already took no time; how long it took to get to know stays of interest.
-  if (verdict != nullptr && (verdict->ended > verdict->started || !one.verdictTook)) {
-    one.verdictTook = verdict->ended - verdict->started;
-  }
-}
-
-std::vector<Waiting> Watcher::waitingContainers() const {
-  std::vector<Waiting> all;
-  for (const auto& [key, one] : attended_) {
-    const auto& pod = pods_.at(key.first);
-    all.push_back({pod.sandbox, one.workload, pod.since, one.state, one.cause, one.text, one.verdictTook});
-  }
-  return all;
-}
-
-std::vector<PodView> Watcher::pods() const {
-  std::vector<PodView> all;
-  for (const auto& [id, pod] : pods_) {
-    auto& view = all.emplace_back(PodView{pod.sandbox, {}});
-    for (const auto& [containerId, one] : pod.containers) view.containers.push_back({one.name, one.exitCode});
-  }
-  return all;
-}
-
-std::chrono::nanoseconds Watcher::jittered(std::chrono::nanoseconds interval) {
-  std::uniform_real_distribution<double> spread(0.8, 1.2);
-  return std::chrono::nanoseconds(
-      static_cast<std::int64_t>(static_cast<double>(interval.count()) * spread(random_)));
+  chosenOf_.clear();
+  for (auto& [id, pod] : pods_) attendAll(pod);
 }
 
 }  // namespace fallbackd::watcher

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -75,8 +76,18 @@ struct PodView {
     std::string name;
     std::optional<int> exitCode;  // where it has ended and we know
   };
-  cri::Sandbox sandbox;
+  cri::Sandbox sandbox;  // without its annotations
   std::vector<Container> containers;
+  PodChoices choices = {};
+  std::size_t overLimit = 0;  // containers that do not wait, since so many of the namespace do
+  /// The containers' names, as workloadsFor() wants them.
+  [[nodiscard]] std::set<std::string> made() const;
+};
+
+/// Annotations of all pods that are not followed: see Covering.
+struct IgnoredAnnotations {
+  std::size_t refused = 0;
+  std::size_t cutOff = 0;
 };
 
 class Watcher {
@@ -94,6 +105,7 @@ class Watcher {
   [[nodiscard]] std::vector<Waiting> waitingContainers() const;
   [[nodiscard]] std::vector<PodView> pods() const;
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return prober_.registries(); }
+  [[nodiscard]] IgnoredAnnotations ignoredAnnotations() const;
   /// Running containers of each configured workload at the last look at all pods.
   [[nodiscard]] const std::map<std::string, VersionSkew>& runningContainers() const { return running_; }
 
@@ -105,11 +117,19 @@ class Watcher {
     Stamp exited{};
   };
   struct Pod {
-    cri::Sandbox sandbox;
-    Stamp seen;                                        // when we first heard of it
-    Stamp since;                                       // when its pause process started, as far as known
-    std::optional<cri::SandboxStatus> status;          // for a launch, once CRI has it; does not change
+    Pod(Stamp now, Stamp started) : seen(now), since(started) {}
+    [[nodiscard]] std::set<std::string> made() const;
+
+    cri::Sandbox sandbox;                      // without its annotations
+    PodChoices choices;                        // what they ask for
+    Stamp seen;                                // when we first heard of it
+    Stamp since;                               // when its pause process started, as far as known
+    std::optional<cri::SandboxStatus> status;  // for a launch, once CRI has it; does not change
+    bool statusAsked = false;
     std::map<std::string, KnownContainer> containers;  // by container id
+    IgnoredAnnotations ignored;
+    std::size_t overLimit = 0;
+    std::vector<std::string> told;  // of its annotations, to the listener
   };
   using Key = std::pair<std::string, std::string>;  // sandbox id, container name
   /// The time between two looks. A wake-up call that comes during a look shortens the next pause.
@@ -120,12 +140,17 @@ class Watcher {
   };
   /// A sandbox whose annotations are being asked for.
   struct Learning {
-    Learning(const boost::asio::any_io_executor& executor, Stamp at) : since(at), next(executor) {}
+    Learning(const boost::asio::any_io_executor& executor, std::string uid, Stamp at)
+        : podUid(std::move(uid)), since(at), next(executor) {}
+    std::string podUid;
     Stamp since;  // of its process, once that has started
     boost::asio::steady_timer next;
   };
   struct Attendance {
+    Attendance(WorkloadPtr covering, ImageReference image)
+        : workload(std::move(covering)), reference(std::move(image)) {}
     WorkloadPtr workload;
+    ImageReference reference;  // of its image
     TaskGroup::Id task = 0;
     std::shared_ptr<Pause> pause;
     std::string state = "asking";
@@ -142,26 +167,32 @@ class Watcher {
   cri::Awaitable<void> learnAnnotated(std::string id, std::shared_ptr<Learning> learning);
   cri::Awaitable<void> learnStatus(std::string id);
   cri::Awaitable<void> checkSandboxImage();
-  cri::Awaitable<void> attend(Key key, WorkloadPtr workload, std::shared_ptr<Pause> pause);
-  cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload);
+  cri::Awaitable<void> attend(Key key, WorkloadPtr workload, ImageReference reference,
+                              std::shared_ptr<Pause> pause);
+  cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload, ImageReference reference);
   cri::Awaitable<Result<bool>> predecessorsEnded(Key key, WorkloadPtr workload);
   void note(const Key& key, std::string state, const Verdict* verdict = nullptr);
   void wake(const std::function<bool(const Key&, const Attendance&)>& which);
   void exited(const cri::Event& event);
-  Question questionFor(const config::Workload& workload) const;
+  [[nodiscard]] Question questionFor(const config::Workload& workload, const ImageReference& reference,
+                                     const std::string& podNamespace) const;
   void report(const config::Workload& workload, const Verdict& verdict);
   Stamp waitingSince(const Pod& pod, const config::Workload& workload) const;
 
   cri::Awaitable<void> learnImages(const std::vector<cri::Container>& containers);
-  void countRunning(const cri::Sandbox& sandbox, const std::vector<const cri::Container*>& containers);
+  void countRunning(const Pod& pod, const std::vector<const cri::Container*>& containers);
   [[nodiscard]] std::optional<bool> runsVersion(const cri::Container& container,
                                                 const config::Workload& workload) const;
   void addSandbox(cri::Sandbox sandbox, Stamp since);
+  void keep(Pod& pod, cri::Sandbox sandbox) const;
   void addContainer(const std::string& sandboxId, const std::string& name, const std::string& id);
   void dropContainer(const std::string& id);
   void dropSandbox(const std::string& sandboxId);
-  void attendAll(const Pod& pod);
+  void attendAll(Pod& pod);
+  void tell(Pod& pod, const Covering& covering);
+  [[nodiscard]] bool overLimit(const Pod& pod, const config::Workload& workload) const;
   void leave(const Key& key);
+  void useConfig(config::ConfigPtr config);
   std::chrono::nanoseconds jittered(std::chrono::nanoseconds interval);
 
   boost::asio::any_io_executor executor_;
@@ -173,13 +204,16 @@ class Watcher {
   std::map<std::string, Pod> pods_;               // by sandbox id
   std::map<std::string, std::string> sandboxOf_;  // container id -> sandbox id
   std::map<Key, Attendance> attended_;
-  std::map<std::string, VersionSkew> running_;                 // by workload
+  std::map<std::string, std::size_t> chosenOf_;  // of attended_, by namespace: those of annotated images
+  std::set<std::string> configuredImages_;       // that workloads of the configuration name
+  std::set<std::string> matchedLabels_;          // by which they choose pods
+  std::map<std::string, VersionSkew> running_;   // by workload
   std::map<std::string, std::vector<std::string>> imageTags_;  // by image id, of those that run unnamed
   std::map<std::string, std::shared_ptr<Learning>> learning_;  // by sandbox id
   struct Unplaced {
     std::string podUid, name, id;
   };
-  std::vector<Unplaced> unplaced_;  // containers that came while their sandbox was in learning_
+  std::vector<Unplaced> unplaced_;  // containers of pods whose sandbox is in learning_
   std::minstd_rand random_;
   TaskGroup tasks_;
 };

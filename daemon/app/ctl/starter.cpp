@@ -6,6 +6,7 @@
 #include "config/names.hpp"
 #include "config/problems.hpp"
 #include "config/quantity.hpp"
+#include "domain/image_reference.hpp"
 
 #include <algorithm>
 #include <array>
@@ -95,14 +96,11 @@ std::vector<std::string> textsOf(const Node& list) {
 
 /// The version of an image's tag, where it has one that a binary can have.
 std::optional<std::string> versionOf(const std::string& image) {
-  const auto at = image.find('@');
-  const auto name = image.substr(0, at);
-  const auto colon = name.rfind(':');
-  if (colon == std::string::npos || name.find('/', colon) != std::string::npos) return std::nullopt;
-  auto tag = name.substr(colon + 1);
-  if (tag.size() > 1 && tag[0] == 'v' && isDigit(tag[1])) tag.erase(0, 1);
-  if (!isDigit(tag.empty() ? 'x' : tag[0]) || !parseBinaryRef("x@" + tag)) return std::nullopt;
-  return tag;
+  const auto reference = ImageReference::parse(image);
+  if (!reference) return std::nullopt;
+  std::string version(versionOfTag(reference->tag()));
+  if (version.empty() || !parseBinaryRef("x@" + version)) return std::nullopt;
+  return version;
 }
 
 struct Source {

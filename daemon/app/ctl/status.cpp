@@ -29,15 +29,33 @@ void printWaiting(const json::array& waiting) {
   printTable(rows);
 }
 
+/// "closed", or "closed, open for evil": what one namespace found out, others do not have to believe.
+std::string circuitOf(const json::object& registry) {
+  std::string circuit = text(registry, "state");
+  for (const auto& one : list(registry, "openFor")) circuit += ", open for " + std::string(one.as_string());
+  return circuit;
+}
+
 void printRegistries(const json::array& registries, std::string_view now) {
   if (registries.empty()) return;
   Rows rows{{"REGISTRY", "CIRCUIT", "SINCE (UTC)", "CAUSE", "TEXT"}};
   for (const auto& item : registries) {
     const auto& one = item.as_object();
-    rows.push_back({text(one, "host"), text(one, "state"), when(one, "since", now), text(one, "cause"),
-                    text(one, "text")});
+    rows.push_back(
+        {text(one, "host"), circuitOf(one), when(one, "since", now), text(one, "cause"), text(one, "text")});
   }
   printTable(rows);
+}
+
+void printAnnotations(const json::object& root) {
+  const auto* ignored = root.if_contains("annotations");
+  if (ignored == nullptr) return;  // an earlier daemon
+  const auto refused = text(ignored->as_object(), "refused");
+  const auto cutOff = text(ignored->as_object(), "cutOff");
+  if (refused == "0" && cutOff == "0") return;
+  std::printf(
+      "annotations of pods: %s refused, %s beyond the limits (the log names the pods; fallbackctl explain)\n",
+      refused.c_str(), cutOff.c_str());
 }
 
 /// Only what is not as it should be: fallbackctl list shows them all.
@@ -75,6 +93,7 @@ void printStatus(const json::object& root) {
       config.at("current").as_bool() ? ""
                                      : "; THE CONFIGURATION ON DISK IS REFUSED, an earlier one is in use");
   for (const auto& problem : list(config, "problems")) std::printf("  %s\n", problem.as_string().c_str());
+  printAnnotations(root);
   printRegistries(list(root, "registries"), now);
   printRefused(list(root, "binaries"));
   printWaiting(list(root, "waiting"));

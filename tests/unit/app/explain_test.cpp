@@ -76,6 +76,44 @@ TEST(Explain, TheRealContainerCame) {
   EXPECT_THAT(only(snapshot).verdict, HasSubstr("no fallback is needed"));
 }
 
+TEST(Explain, AnnotationsThatAreNotFollowed) {
+  auto snapshot = withPod();
+  auto config = std::make_shared<config::Config>(*snapshot.config);
+  config->podAnnotations.namespaces = {"shop"};
+  snapshot.config = config;
+  snapshot.pods[0].sandbox.labels.clear();
+  snapshot.pods[0].choices =
+      watcher::readChoices({{"fallbackd.io/binary.web", "web@1"}, {"fallbackd.io/image.web", "r/a:1:2"}});
+  auto one = only(snapshot);
+  EXPECT_EQ(walkOf(one), "annotation no");
+  EXPECT_THAT(one.steps[0].text, HasSubstr("pod shop/web-0: annotation \"fallbackd.io/image.web\""));
+  EXPECT_THAT(one.next, HasSubstr("for at most 16 containers"));
+  snapshot.pods[0].choices = {};
+  snapshot.pods[0].overLimit = 3;
+  one = only(snapshot);
+  EXPECT_THAT(one.steps[0].text, HasSubstr("3 of its containers are not looked at"));
+}
+
+TEST(Explain, ACircuitThatIsOpenForOneNamespace) {
+  auto snapshot = waitingFor("failed");
+  watcher::Circuits::Host host{"registry.example.com", watcher::Circuits::State::closed, {}, {}};
+  host.namespaces = {"evil", "shop"};
+  snapshot.registries.push_back(host);
+  const auto text = explainJson({only(snapshot)});
+  EXPECT_THAT(text, HasSubstr("open for namespace shop alone"));
+  snapshot.registries[0].namespaces = {"evil"};
+  EXPECT_THAT(explainJson({only(snapshot)}), HasSubstr("of registry.example.com: closed"));
+}
+
+TEST(Explain, TheNodesPasswordDoesNotGoWithAnAnnotatedImage) {
+  auto snapshot = waitingFor("undecided", Cause::unauthorized);
+  EXPECT_THAT(only(snapshot).next, HasSubstr("the credentials that kubelet has"));
+  auto own = std::make_shared<config::Workload>(*snapshot.waiting[0].workload);
+  own->imageFrom = Provenance::annotation;
+  snapshot.waiting[0].workload = own;
+  EXPECT_THAT(only(snapshot).next, HasSubstr("registries[].repositories"));
+}
+
 TEST(Explain, TheImageIsThereOrNeverPulled) {
   EXPECT_EQ(walkOf(only(waitingFor("image present"))), "match yes, container yes, image no");
   EXPECT_EQ(walkOf(only(waitingFor("never pulled"))), "match yes, container yes, image no");

@@ -45,6 +45,19 @@ TEST(Readiness, NamesWhatIsMissing) {
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: was not looked at yet"));
 }
 
+TEST(Status, CountsWhatIsNotFollowedAndForWhomACircuitIsOpen) {
+  auto snapshot = quietNode();
+  snapshot.ignoredAnnotations = {3, 1484};
+  watcher::Circuits::Host host{"r.x", watcher::Circuits::State::closed, {}, snapshot.takenAt};
+  host.namespaces = {"evil"};
+  snapshot.registries.push_back(host);
+  const auto root = boost::json::parse(statusJson(snapshot));
+  EXPECT_EQ(root.at("annotations").at("refused").to_number<int>(), 3);
+  EXPECT_EQ(root.at("annotations").at("cutOff").to_number<int>(), 1484);
+  EXPECT_EQ(root.at("registries").at(0).at("state").as_string(), "closed");
+  EXPECT_EQ(root.at("registries").at(0).at("openFor").at(0).as_string(), "evil");
+}
+
 TEST(Status, IsTheSameTextWhereNothingHappened) {
   auto snapshot = quietNode();
   snapshot.taken = *parseRfc3339("2026-11-25T03:00:02Z");

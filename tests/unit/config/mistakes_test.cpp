@@ -122,6 +122,20 @@ TEST(Mistakes, OfSettings) {
       {"bare IPv6", kHead + "telemetry: {listen: \"::1:80\"}\n", "2:21", "[::1]:9477"},
       {"big port", kHead + "telemetry: {listen: \"127.0.0.1:65536\"}\n", "2:21", "not ADDRESS:PORT"},
       {"cause", kHead + "detection: {triggers: [timout]}\n", "2:24", "unreachable, dns, timeout, tls"},
+      {"pause image", kHead + "containerd: {sandboxImage: \"K8s.io/Pause:3.9\"}\n", "2:28",
+       "must be lower case (write \"pause\")"},
+      {"no launches", kHead + "launcher: {maxConcurrentLaunches: 0}\n", "2:35", "from 1 to 256"},
+      {"registry with a path", kHead + "registries: [{host: r.x/shop, dockerconfigjson: /f}]\n", "2:21",
+       "leave the scheme and the path away"},
+      {"registry with a scheme", kHead + "registries: [{host: \"https://r.x\", dockerconfigjson: /f}]\n",
+       "2:21", "is not HOST or HOST:PORT"},
+      {"the same registry",
+       kHead + "registries: [{host: docker.io, dockerconfigjson: /f}, {host: index.docker.io, "
+               "dockerconfigjson: /f}]\n",
+       "2:62", "registry \"docker.io\" is named twice"},
+      {"repository with a tag",
+       kHead + "registries: [{host: r.x, dockerconfigjson: /f, repositories: [\"shop/a:1\"]}]\n", "2:63",
+       "without the host and without a tag"},
   });
 }
 
@@ -147,6 +161,12 @@ TEST(Mistakes, OfWorkloads) {
        "3:33", "value of a label"},
       {"image", kList + "- {name: a, match: {container: c}, image: 'https://r/a', binary: a@1}\n", "3:43",
        "leave the scheme away"},
+      {"two tags", kList + "- {name: a, match: {container: c}, image: 'r/a:1:2', binary: a@1}\n", "3:43",
+       "its tag \"1:2\" is not one (write at most 128"},
+      {"capitals", kList + "- {name: a, match: {container: c}, image: 'r.x/Shop/a', binary: a@1}\n", "3:43",
+       "write \"shop/a\""},
+      {"digest", kList + "- {name: a, match: {container: c}, image: 'r/a@sha256:zz', binary: a@1}\n", "3:43",
+       "64 lower-case hexadecimal digits"},
       {"binary", kList + "- {name: a, match: {container: c}, image: a, binary: a}\n", "3:54",
        "names no version; write NAME@VERSION"},
       {"root", kOne + "  user: {uid: 0}\n", "7:15",

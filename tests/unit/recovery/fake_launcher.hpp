@@ -4,6 +4,7 @@
 #include "fake_runtime.hpp"
 #include "launcher/launcher.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -63,6 +64,10 @@ class FakeLauncher final : public launcher::Launcher {
       co_return fail(Stage::containerd, Reason::unavailable, "went away");
     }
     if (refusal) co_return tl::unexpected<Error>(*refusal);
+    mostLaunching = std::max(mostLaunching, ++launching);
+    begun.push_back(request.sandbox.sandbox.podNamespace);
+    if (launchGate != nullptr) co_await launchGate->passed();
+    --launching;
     launcher::ProcessRecord record;
     record.recoveryId = request.recoveryId;
     record.pid = static_cast<pid_t>(1000 + launched.size());
@@ -83,6 +88,10 @@ class FakeLauncher final : public launcher::Launcher {
     co_return orphans;
   }
 
+  Gate* launchGate = nullptr;  // launches wait for it
+  std::size_t launching = 0;   // that wait now
+  std::size_t mostLaunching = 0;
+  std::vector<std::string> begun;  // namespaces, as their launches began
   launcher::Orphans orphans;
   std::optional<std::vector<launcher::ProcessRecord>> kept;  // what it was told to leave alone
   std::optional<Error> refusal;

@@ -75,6 +75,7 @@ struct RecoveryTest : testing::Test {
         runtime.sandboxes.contains(sandbox) ? runtime.sandboxes[sandbox].sandbox : cri::Sandbox{sandbox};
     auto config = std::make_shared<config::Config>(*makeConfig());
     config->workloads[0].liveness = liveness;
+    config->workloads[0].imageFrom = imageFrom;
     detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
     detection.cause = Cause::unreachable;
     detection.status = std::move(status);
@@ -101,6 +102,7 @@ struct RecoveryTest : testing::Test {
   test::Gate* readyGate = nullptr;
   Result<> readyResult;
   std::optional<config::Liveness> liveness;
+  Provenance imageFrom = Provenance::configuration;
   int deadAnswers = 0;
   int questions = 0;
 };
@@ -203,6 +205,48 @@ TEST_F(RecoveryTest, OneContainerHasOneRecovery) {
   detect();
   EXPECT_EQ(manager->incidents().size(), 1U);
   EXPECT_EQ(launcher.launched.size(), 1U);
+}
+
+TEST_F(RecoveryTest, AFewAreLaunchedAtOnceAndNamespacesTakeTurns) {
+  auto config = std::make_shared<config::Config>(*makeConfig());
+  config->launcher.maxConcurrentLaunches = 4;
+  manager->reconfigure(config);
+  test::Gate gate(loop);
+  launcher.launchGate = &gate;
+  imageFrom = Provenance::annotation;
+  for (int i = 0; i < 20; ++i) {
+    runtime.addSandbox("e" + std::to_string(i), "evil", "own");
+    detect("e" + std::to_string(i));
+  }
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 1; }));
+  runtime.addSandbox("h1", "honest", "own");
+  detect("h1");
+  imageFrom = Provenance::configuration;
+  detect("s1");
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 3; }));
+  EXPECT_EQ(launcher.begun, (std::vector<std::string>{"evil", "honest", "shop"}));
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 22; }));
+  EXPECT_LE(launcher.mostLaunching, 4U);
+}
+
+TEST_F(RecoveryTest, WhoWaitsForALaunchEndsWithItsPod) {
+  auto config = std::make_shared<config::Config>(*makeConfig());
+  config->launcher.maxConcurrentLaunches = 1;
+  manager->reconfigure(config);
+  test::Gate gate(loop);
+  launcher.launchGate = &gate;
+  runtime.addSandbox("s2", "shop", "checkout");
+  detect("s1");
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 1; }));
+  manager->sandboxGone("s2");
+  ASSERT_TRUE(runUntil(loop, [&] {
+    const auto all = manager->incidents();
+    return std::any_of(all.begin(), all.end(), [](const auto& one) { return one.state == State::pod_gone; });
+  }));
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 1; }));
 }
 
 TEST_F(RecoveryTest, ARefusedBinaryStartsNothing) {

@@ -96,5 +96,20 @@ TEST_F(CircuitsTest, AnAbandonedPullLeavesTheQuestionOpen) {
   EXPECT_FALSE(circuits.enter("r", "r/b", kNow + 10s));
 }
 
+TEST(CircuitsLimits, WhatIsClosedOrOldestIsForgotten) {
+  Circuits circuits(Circuits::Limits{2, 2});
+  circuits.failed("a", "a/1", kRefused, kNow, 1h);
+  circuits.succeeded("b", "b/1", kNow);
+  circuits.failed("c", "c/1", kRefused, kNow + 1s, 1h);
+  EXPECT_TRUE(circuits.known("a", "a/1", kNow + 2s)) << "b was closed";
+  circuits.failed("d", "d/1", kRefused, kNow + 2s, 1h);
+  EXPECT_FALSE(circuits.known("a", "a/1", kNow + 3s)) << "the oldest";
+  EXPECT_TRUE(circuits.known("c", "c/1", kNow + 3s));
+  EXPECT_EQ(circuits.hosts().size(), 2U);
+  for (const auto* image : {"d/2", "d/3", "d/4"}) circuits.failed("d", image, kMissing, kNow + 3s, 1h);
+  EXPECT_FALSE(circuits.known("d", "d/2", kNow + 4s));
+  EXPECT_TRUE(circuits.known("d", "d/4", kNow + 4s));
+}
+
 }  // namespace
 }  // namespace fallbackd::watcher

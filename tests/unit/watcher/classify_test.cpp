@@ -1,7 +1,5 @@
 #include "watcher/classify.hpp"
 
-#include "watcher/image_reference.hpp"
-
 #include <gtest/gtest.h>
 
 namespace fallbackd::watcher {
@@ -90,16 +88,6 @@ TEST(Classify, EveryCauseByItsText) {
     const cri::PullOutcome outcome{cri::PullOutcome::Kind::failed, row.code, row.text};
     EXPECT_EQ(classify(outcome), row.expected) << row.name;
   }
-}
-
-TEST(ImageReference, NormalizesAsContainerdDoes) {
-  EXPECT_EQ(normalizedReference("nginx"), "docker.io/library/nginx:latest");
-  EXPECT_EQ(normalizedReference("shop/checkout:1.8.3"), "docker.io/shop/checkout:1.8.3");
-  EXPECT_EQ(normalizedReference("127.0.0.1:5000/shop/checkout"), "127.0.0.1:5000/shop/checkout:latest");
-  EXPECT_EQ(normalizedReference("r.example.com/a@sha256:00"), "r.example.com/a@sha256:00");
-  EXPECT_EQ(registryHost("nginx:1"), "docker.io");
-  EXPECT_EQ(registryHost("localhost/a"), "localhost");
-  EXPECT_EQ(registryHost("r:5000/a/b:1"), "r:5000");
 }
 
 }  // namespace

@@ -7,8 +7,10 @@
 namespace fallbackd::watcher {
 namespace {
 
+const ImageReference kImage = *ImageReference::parse("r.x/a");
+
 std::string passwordFor(const std::string& auths, const std::string& reference) {
-  const auto found = parseCredentials("{\"auths\":" + auths + "}", reference, "f");
+  const auto found = parseCredentials("{\"auths\":" + auths + "}", *ImageReference::parse(reference), "f");
   return found && *found ? (*found)->password : "none";
 }
 
@@ -25,6 +27,7 @@ TEST(Credentials, TheLongestPathWins) {
   const std::string auths = R"({"r.x": {"password": "1"}, "r.x/shop": {"password": "2"}})";
   EXPECT_EQ(passwordFor(auths, "r.x/shop/a:1"), "2");
   EXPECT_EQ(passwordFor(auths, "r.x/shopping/a:1"), "1");
+  EXPECT_EQ(passwordFor(R"({"r.x/shop": {"password": "2"}})", "r.x/a:1"), "none");
 }
 
 TEST(Credentials, AnotherPortIsAnotherRegistry) {
@@ -33,7 +36,7 @@ TEST(Credentials, AnotherPortIsAnotherRegistry) {
 
 TEST(Credentials, TokensAreReadToo) {
   const auto found = parseCredentials(
-      R"({"auths": {"r.x": {"auth": "dTpw", "identitytoken": "i", "registrytoken": "t"}}})", "r.x/a", "f");
+      R"({"auths": {"r.x": {"auth": "dTpw", "identitytoken": "i", "registrytoken": "t"}}})", kImage, "f");
   ASSERT_TRUE(found && *found);
   EXPECT_EQ((*found)->auth, "dTpw");
   EXPECT_EQ((*found)->identityToken, "i");
@@ -42,7 +45,7 @@ TEST(Credentials, TokensAreReadToo) {
 
 TEST(Credentials, ABadFileIsNamedAndItsContentIsNot) {
   for (const auto* text : {"", "{", "[]", "{\"auths\": \"secret\"}", "{\"auth\": \"secret\"}"}) {
-    const auto found = parseCredentials(text, "r.x/a", "/etc/f");
+    const auto found = parseCredentials(text, kImage, "/etc/f");
     ASSERT_FALSE(found) << text;
     EXPECT_NE(found.error().message().find("/etc/f"), std::string::npos);
     EXPECT_EQ(found.error().message().find("secret"), std::string::npos);
@@ -52,10 +55,10 @@ TEST(Credentials, ABadFileIsNamedAndItsContentIsNot) {
 TEST(Credentials, AChangedFileCountsAtOnce) {
   const test::TempFolder folder;
   const auto file = folder.write("auth.json", R"({"auths": {"r.x": {"password": "1"}}})");
-  EXPECT_EQ((*readCredentials(file, "r.x/a"))->password, "1");
+  EXPECT_EQ((*readCredentials(file, kImage))->password, "1");
   folder.write("auth.json", R"({"auths": {"r.x": {"password": "2"}}})");
-  EXPECT_EQ((*readCredentials(file, "r.x/a"))->password, "2");
-  EXPECT_EQ(readCredentials(folder.path() + "/no", "r.x/a").error().reason, Reason::not_found);
+  EXPECT_EQ((*readCredentials(file, kImage))->password, "2");
+  EXPECT_EQ(readCredentials(folder.path() + "/no", kImage).error().reason, Reason::not_found);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "watcher/prober.hpp"
 
+#include "base/task_group.hpp"
 #include "fake_runtime.hpp"
 #include "fake_traffic.hpp"
 #include "temp_folder.hpp"
@@ -17,7 +18,16 @@ using test::runUntil;
 
 struct ProberTest : testing::Test {
   void ask(const std::string& reference, std::chrono::nanoseconds stallTimeout = 1h) {
-    const Question question{reference, credentialsFile, stallTimeout};
+    ask(reference, {}, "shop", stallTimeout);
+  }
+  /// For an image that only an annotation of a pod of the namespace names.
+  void askChosen(const std::string& reference, const std::string& podNamespace) {
+    ask(reference, podNamespace, podNamespace, 1h);
+  }
+  void ask(const std::string& reference, Scope scope, const std::string& podNamespace,
+           std::chrono::nanoseconds stallTimeout) {
+    const Question question{*ImageReference::parse(reference), credentialsFile, stallTimeout,
+                            std::move(scope), podNamespace};
     boost::asio::co_spawn(loop, prober.probe(question), [this](std::exception_ptr error, Verdict verdict) {
       if (error) std::rethrow_exception(error);
       verdicts.push_back(std::move(verdict));
@@ -28,17 +38,15 @@ struct ProberTest : testing::Test {
   test::FakeTraffic traffic;
   std::string credentialsFile;
   std::vector<std::string> reopened;
-  Prober prober{loop.get_executor(),
-                runtime,
-                traffic,
-                3,
-                1h,
-                [this](const std::string& host) { reopened.push_back(host); }};
+  Prober prober{
+      loop.get_executor(), runtime, traffic, 3, 1h, [this](const std::string& host, const Scope& scope) {
+        reopened.push_back(host + " " + scope.value_or("node"));
+      }};
   std::vector<Verdict> verdicts;
 };
 
 TEST_F(ProberTest, SaysWhyAPullFailed) {
-  ask("r/a:1");
+  ask("r.x/a:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].kind, Verdict::Kind::failed);
   EXPECT_EQ(verdicts[0].cause, Cause::unreachable);
@@ -47,15 +55,15 @@ TEST_F(ProberTest, SaysWhyAPullFailed) {
 TEST_F(ProberTest, HundredPodsOfOneImageShareOnePull) {
   Gate gate(loop);
   runtime.pullGate = &gate;
-  for (int i = 0; i < 100; ++i) ask("r/a:1");
-  ASSERT_TRUE(runUntil(loop, [&] { return runtime.pulls["r/a:1"] == 1; }));
+  for (int i = 0; i < 100; ++i) ask("r.x/a:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.pulls["r.x/a:1"] == 1; }));
   gate.open();
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 100; }));
   EXPECT_EQ(prober.pullsSent(), 1U);
 }
 
 TEST_F(ProberTest, OnlyOneOfThoseWhoWaitReportsThePull) {
-  for (int i = 0; i < 5; ++i) ask("r/a:1");
+  for (int i = 0; i < 5; ++i) ask("r.x/a:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 5; }));
   EXPECT_EQ(std::count_if(verdicts.begin(), verdicts.end(), [](const auto& one) { return one.fresh; }), 1);
 }
@@ -103,10 +111,92 @@ TEST_F(ProberTest, CredentialsTravelAlongAndUnreadableOnesAreReported) {
   EXPECT_NE(verdicts[1].trouble.find("missing.json"), std::string::npos);
 }
 
+TEST_F(ProberTest, AFloodOfOneNamespaceKeepsNobodyElseWaiting) {
+  Gate gate(loop);
+  runtime.pullGate = &gate;
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  prober.reconfigure(8, 1h);
+  for (int i = 0; i < 1500; ++i) askChosen("silent" + std::to_string(i) + ".x/a:1", "evil");
+  ASSERT_TRUE(runUntil(loop, [&] { return prober.pullsSent() == 2; })) << "half of those that are not kept";
+  loop.restart();
+  loop.poll();
+  EXPECT_EQ(prober.pullsSent(), 2U);
+  askChosen("honest.x/a:1", "honest");
+  ask("r.x/a:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return prober.pullsSent() == 4; }));
+  EXPECT_TRUE(runtime.pulls.contains("honest.x/a:1"));
+  EXPECT_TRUE(runtime.pulls.contains("r.x/a:1"));
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1502; }));
+}
+
+TEST_F(ProberTest, TheSameImageIsAskedForByEachNamespaceForItself) {
+  Gate gate(loop);
+  runtime.pullGate = &gate;
+  for (int i = 0; i < 9; ++i) askChosen("r.x/a" + std::to_string(i) + ":1", "evil");
+  ask("r.x/a8:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.pulls["r.x/a8:1"] == 1; }))
+      << "it does not wait behind them";
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 10; }));
+}
+
+TEST_F(ProberTest, PullsThatNobodyWaitsForAnyMoreAreNotBegun) {
+  Gate gate(loop);
+  runtime.pullGate = &gate;
+  TaskGroup pods(loop.get_executor());
+  const auto asks = [](Prober& of, Question question) -> cri::Awaitable<void> {
+    const auto verdict = co_await of.probe(std::move(question));
+    static_cast<void>(verdict);
+  };
+  for (int i = 0; i < 1000; ++i) {
+    const Question question{
+        *ImageReference::parse("silent" + std::to_string(i) + ".x/a:1"), {}, 1h, "evil", "evil"};
+    pods.spawn(asks(prober, question));
+  }
+  ASSERT_TRUE(runUntil(loop, [&] { return prober.pullsSent() == 1 && prober.queued() == 999; }));
+  ask("silent500.x/a:1", "evil", "evil", 1h);
+  loop.restart();
+  loop.poll();
+  pods.cancelAll();
+  ASSERT_TRUE(runUntil(loop, [&] { return pods.empty() && prober.queued() == 1; })) << prober.queued();
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(prober.pullsSent(), 2U);
+  EXPECT_TRUE(runtime.pulls.contains("silent500.x/a:1"));
+  ask("silent501.x/a:1", "evil", "evil", 1h);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
+  EXPECT_EQ(verdicts[1].kind, Verdict::Kind::failed) << "it may still be asked";
+}
+
+TEST_F(ProberTest, WhatANamespaceFindsCountsForItAlone) {
+  askChosen("r.x/evil:1", "evil");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  askChosen("r.x/other:1", "evil");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
+  EXPECT_EQ(prober.pullsSent(), 1U) << "its own circuit is open";
+  EXPECT_EQ(prober.registries().at(0).state, Circuits::State::closed);
+  EXPECT_EQ(prober.registries().at(0).namespaces, std::vector<std::string>{"evil"});
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  ask("r.x/a:1");
+  askChosen("r.x/b:1", "honest");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 4; }));
+  EXPECT_EQ(verdicts[2].kind, Verdict::Kind::pulled);
+  EXPECT_EQ(verdicts[3].kind, Verdict::Kind::pulled);
+}
+
+TEST_F(ProberTest, ALongAnswerIsCut) {
+  runtime.pullOutcome.text += std::string(100'000, 'x');
+  ask("r.x/a:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(verdicts[0].cause, Cause::unreachable);
+  EXPECT_LE(verdicts[0].text.size(), 1024U);
+}
+
 TEST_F(ProberTest, SilenceIsATimeoutAndThePullIsCancelled) {
   Gate never(loop);
   runtime.pullGate = &never;
-  ask("r/a:1", 5ms);
+  ask("r.x/a:1", 5ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].cause, Cause::timeout);
 }
@@ -114,14 +204,14 @@ TEST_F(ProberTest, SilenceIsATimeoutAndThePullIsCancelled) {
 TEST_F(ProberTest, ASlowPullThatMovesIsLeftAlone) {
   Gate gate(loop);
   runtime.pullGate = &gate;
-  runtime.contents = {{"sha256:m", "library/a,r/a", {"sha256:1"}}};
+  runtime.contents = {{"sha256:m", "library/a,a", {"sha256:1"}}};
   std::int64_t offset = 0;
   runtime.onIngests = [&] {
     if (runtime.ingestLooks == 20) gate.open();
     return std::vector<cri::Ingest>{{"layer-sha256:1", ++offset, 1000}};
   };
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
-  ask("r/a:1", 1ms);
+  ask("r.x/a:1", 1ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].kind, Verdict::Kind::pulled);
   EXPECT_GE(runtime.ingestLooks, 20);
@@ -130,11 +220,11 @@ TEST_F(ProberTest, ASlowPullThatMovesIsLeftAlone) {
 TEST_F(ProberTest, ADownloadThatStopsMovingIsATimeout) {
   Gate never(loop);
   runtime.pullGate = &never;
-  runtime.contents = {{"sha256:m", "r/a", {"sha256:1"}}};
+  runtime.contents = {{"sha256:m", "a", {"sha256:1"}}};
   runtime.onIngests = [&] {
     return std::vector<cri::Ingest>{{"layer-sha256:1", std::min(runtime.ingestLooks, 8), 1000}};
   };
-  ask("r/a:1", 1ms);
+  ask("r.x/a:1", 1ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].cause, Cause::timeout);
   EXPECT_GT(runtime.ingestLooks, 8);
@@ -144,7 +234,7 @@ TEST_F(ProberTest, ADownloadThatStopsMovingIsATimeout) {
 struct UnderWayTest : ProberTest {
   UnderWayTest() {
     runtime.pullGate = &gate;
-    runtime.contents = {{"sha256:m", "r/a", {"sha256:1"}}};
+    runtime.contents = {{"sha256:m", "a", {"sha256:1"}}};
     runtime.onIngests = [this] {
       if (runtime.ingestLooks == 50) gate.open();
       return std::vector<cri::Ingest>{{"layer-sha256:1", written, 1000}};
@@ -160,7 +250,7 @@ TEST_F(UnderWayTest, WhatArrivesInDropsIsLeftAlone) {
   traffic.onReceived = [&] {
     return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {50U * looks, 0}}};
   };
-  ask("r/a:1", 4ms);
+  ask("r.x/a:1", 4ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].kind, Verdict::Kind::pulled);
 }
@@ -169,7 +259,7 @@ TEST_F(UnderWayTest, WhatWaitsToBeReadHasArrived) {
   traffic.onReceived = [&] {
     return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {500, 1}}};
   };
-  ask("r/a:1", 4ms);
+  ask("r.x/a:1", 4ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].kind, Verdict::Kind::pulled);
 }
@@ -179,7 +269,7 @@ TEST_F(UnderWayTest, SyncingToTheDiskIsNotTheRegistrysFault) {
     return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {1000, 0}}};
   };
   written = 1000;
-  ask("r/a:1", 4ms);
+  ask("r.x/a:1", 4ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].kind, Verdict::Kind::pulled);
 }
@@ -188,7 +278,7 @@ TEST_F(UnderWayTest, WhereNothingArrivesTheStallTimeoutCounts) {
   traffic.onReceived = [&] {
     return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {500, 0}}};
   };
-  ask("r/a:1", 4ms);
+  ask("r.x/a:1", 4ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].cause, Cause::timeout);
   EXPECT_NE(verdicts[0].text.find("for 4ms"), std::string::npos) << verdicts[0].text;
@@ -196,7 +286,7 @@ TEST_F(UnderWayTest, WhereNothingArrivesTheStallTimeoutCounts) {
 
 TEST_F(UnderWayTest, ConnectionsFromBeforeThePullDoNotHideThatItStands) {
   traffic.onReceived = [&] { return sys::ReceivedBytes{{7, {50U * ++looks, 0}}}; };
-  ask("r/a:1", 4ms);
+  ask("r.x/a:1", 4ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].cause, Cause::timeout);
 }
@@ -204,10 +294,10 @@ TEST_F(UnderWayTest, ConnectionsFromBeforeThePullDoNotHideThatItStands) {
 TEST_F(ProberTest, OtherPullsThatMoveDoNotHideOneThatStands) {
   Gate never(loop);
   runtime.pullGate = &never;
-  runtime.contents = {{"sha256:other", "r/b", {"sha256:2"}}};
+  runtime.contents = {{"sha256:other", "b", {"sha256:2"}}};
   std::int64_t offset = 0;
   runtime.onIngests = [&] { return std::vector<cri::Ingest>{{"layer-sha256:2", ++offset, 1000}}; };
-  ask("r/a:1", 5ms);
+  ask("r.x/a:1", 5ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].cause, Cause::timeout);
 }

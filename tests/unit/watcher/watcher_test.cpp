@@ -2,6 +2,7 @@
 
 #include "fake_runtime.hpp"
 #include "fake_traffic.hpp"
+#include "temp_folder.hpp"
 
 #include <algorithm>
 
@@ -47,7 +48,7 @@ config::ConfigPtr makeConfig() {
   config::Workload workload;
   workload.name = "checkout";
   workload.match = {"shop", {{"app", "checkout"}}, "main"};
-  workload.image = "r/checkout:1";
+  workload.image = "r.x/checkout:1";
   workload.binary = {"checkout", "1.8.3"};
   config->workloads.push_back(workload);
   return config;
@@ -104,12 +105,12 @@ TEST_F(WatcherTest, RunningContainersAreCountedByTheVersionInTheirImagesTag) {
     runtime.containers.back().image = image;
   };
   using Life = cri::Container::State;
-  run("checkout", "r/checkout:1.8.3", Life::running);
-  run("checkout", "r/checkout:1.8.2", Life::running);
-  run("checkout", "r/checkout:v1.9.0", Life::running);
+  run("checkout", "r.x/checkout:1.8.3", Life::running);
+  run("checkout", "r.x/checkout:1.8.2", Life::running);
+  run("checkout", "r.x/checkout:v1.9.0", Life::running);
   run("checkout", "", Life::running);
-  run("checkout", "r/checkout:1.8.2", Life::exited);
-  run("cart", "r/cart:1.8.2", Life::running);
+  run("checkout", "r.x/checkout:1.8.2", Life::exited);
+  run("cart", "r.x/cart:1.8.2", Life::running);
   start();
   ASSERT_EQ(watcher.runningContainers().size(), 1U);
   const auto& skew = watcher.runningContainers().at("checkout");
@@ -127,9 +128,9 @@ TEST_F(WatcherTest, AnImageThatIsToldByItsIdIsNamedByItsTags) {
     runtime.containers.back().state = cri::Container::State::running;
     runtime.containers.back().imageId = id;
   };
-  runtime.tags = {{"sha256:same", {"r/checkout:latest", "r/checkout:1.8.3", "r/other:1.0.0"}},
-                  {"sha256:old", {"r/checkout:1.8.2"}},
-                  {"sha256:foreign", {"r/other:1.8.3"}}};
+  runtime.tags = {{"sha256:same", {"r.x/checkout:latest", "r.x/checkout:1.8.3", "r.x/other:1.0.0"}},
+                  {"sha256:old", {"r.x/checkout:1.8.2"}},
+                  {"sha256:foreign", {"r.x/other:1.8.3"}}};
   for (const char* id : {"sha256:same", "sha256:same", "sha256:old", "sha256:foreign", "sha256:untagged"})
     run(id);
   start();
@@ -171,7 +172,7 @@ TEST_F(WatcherTest, PodsThatNoWorkloadCoversAreLeftAlone) {
 TEST_F(WatcherTest, AWrongTagOrAMissingSecretStartsNothing) {
   runtime.addSandbox("s1", "shop", "checkout");
   for (const auto* text :
-       {"r/checkout:1: not found", "failed with status code [manifests 1]: 401 Unauthorized"}) {
+       {"r.x/checkout:1: not found", "failed with status code [manifests 1]: 401 Unauthorized"}) {
     runtime.pullOutcome = {cri::PullOutcome::Kind::failed, 2, text};
     const int before = seen.probes;
     if (!seen.up) start();
@@ -181,7 +182,7 @@ TEST_F(WatcherTest, AWrongTagOrAMissingSecretStartsNothing) {
 }
 
 TEST_F(WatcherTest, APresentImageIsNotProbed) {
-  runtime.images.insert("r/checkout:1");
+  runtime.images.insert("r.x/checkout:1");
   runtime.addSandbox("s1", "shop", "checkout");
   start();
   settle();
@@ -251,10 +252,10 @@ TEST_F(WatcherTest, TheEndOfTheOutageBringsTheImage) {
   start();
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
-  ASSERT_TRUE(runUntil(loop, [&] { return runtime.images.contains("r/checkout:1"); }));
-  const auto pulls = runtime.pulls["r/checkout:1"];
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.images.contains("r.x/checkout:1"); }));
+  const auto pulls = runtime.pulls["r.x/checkout:1"];
   settle();
-  EXPECT_EQ(runtime.pulls["r/checkout:1"], pulls) << "what is there is not pulled again";
+  EXPECT_EQ(runtime.pulls["r.x/checkout:1"], pulls) << "what is there is not pulled again";
 }
 
 TEST_F(WatcherTest, ANewConfigurationCoversPodsThatAlreadyWait) {
@@ -284,7 +285,7 @@ TEST_F(WatcherTest, AlwaysAsksThoughTheImageIsThere) {
   auto changed = std::make_shared<config::Config>(*config);
   changed->workloads[0].detection.pullPolicy = config::PullPolicy::always;
   watcher.reconfigure(changed);
-  runtime.images.insert("r/checkout:1");
+  runtime.images.insert("r.x/checkout:1");
   runtime.addSandbox("s1", "shop", "checkout");
   start();
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
@@ -352,7 +353,7 @@ TEST_F(WatcherTest, PodsChooseTheirBinaryWhereTheyMay) {
   runtime.addSandbox("s4", "elsewhere", "other");
   for (const auto* id : {"s1", "s4"}) {
     runtime.sandboxes[id].sandbox.annotations = {{"fallbackd.io/binary.web", "web@2.0.0"},
-                                                 {"fallbackd.io/image.web", "r/web:2"}};
+                                                 {"fallbackd.io/image.web", "r.x/web:2"}};
   }
   runtime.sandboxes["s2"].sandbox.annotations = {{"fallbackd.io/binary.web", "web"}};
   runtime.sandboxes["s3"].sandbox.annotations = {{"fallbackd.io/binary.web", "web@2.0.0"}};
@@ -362,7 +363,7 @@ TEST_F(WatcherTest, PodsChooseTheirBinaryWhereTheyMay) {
   for (const auto& detection : seen.detections) {
     EXPECT_EQ(detection.sandbox.id, "s1");
     EXPECT_EQ(detection.workload->binary.toString(), "web@2.0.0");
-    EXPECT_EQ(detection.workload->image, "r/web:2");
+    EXPECT_EQ(detection.workload->image, "r.x/web:2");
   }
 }
 
@@ -373,11 +374,11 @@ TEST_F(WatcherTest, AnAnnotationReplacesTheVersionOfTheWorkload) {
   watcher.reconfigure(changed);
   runtime.addSandbox("s1", "shop", "checkout");
   runtime.sandboxes["s1"].sandbox.annotations = {{"fallbackd.io/binary.main", "checkout@1.9.0"},
-                                                 {"fallbackd.io/image.main", "r/checkout:9"}};
+                                                 {"fallbackd.io/image.main", "r.x/checkout:9"}};
   start();
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
   EXPECT_EQ(seen.detections[0].workload->binary.version, "1.9.0");
-  EXPECT_EQ(seen.detections[0].workload->image, "r/checkout:9");
+  EXPECT_EQ(seen.detections[0].workload->image, "r.x/checkout:9");
   EXPECT_EQ(seen.detections[0].workload->args, std::vector<std::string>{"--port=8080"});
 }
 
@@ -387,7 +388,7 @@ TEST_F(WatcherTest, TheEndOfAnOutageWakesAllPodsOfTheRegistry) {
   auto second = changed->workloads[0];
   second.name = "cart";
   second.match.labels = {{"app", "cart"}};
-  second.image = "r/cart:1";
+  second.image = "r.x/cart:1";
   changed->workloads.push_back(second);
   watcher.reconfigure(changed);
   runtime.addSandbox("s1", "shop", "checkout");
@@ -398,6 +399,135 @@ TEST_F(WatcherTest, TheEndOfAnOutageWakesAllPodsOfTheRegistry) {
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.images.size() == 2; }));
   EXPECT_EQ(watcher.registries().at(0).state, Circuits::State::closed);
+}
+
+/// A node whose pods of "shop" and "evil" may choose, with a password for r.x.
+struct ChoosingTest : WatcherTest {
+  ChoosingTest() {
+    changed = std::make_shared<config::Config>(*config);
+    changed->podAnnotations.namespaces = {"shop", "evil"};
+    config::Registry registry;
+    registry.host = "r.x";
+    registry.dockerConfig = folder.write("auth.json", R"({"auths": {"r.x": {"password": "p"}}})");
+    changed->registries = {registry};
+  }
+  void addChoosing(const std::string& id, const std::string& podNamespace, const cri::Labels& annotations) {
+    runtime.addSandbox(id, podNamespace, "own");
+    runtime.sandboxes[id].sandbox.annotations = annotations;
+  }
+  static cri::Labels choice(const std::string& image) {
+    return {{"fallbackd.io/binary.web", "web@2.0.0"}, {"fallbackd.io/image.web", image}};
+  }
+  bool pulled(const std::string& image) {
+    return runUntil(loop, [&] { return runtime.pulls.contains(image); });
+  }
+
+  test::TempFolder folder;
+  std::shared_ptr<config::Config> changed;
+};
+
+TEST_F(ChoosingTest, ThePasswordGoesWithWhatTheConfigurationNames) {
+  watcher.reconfigure(changed);
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(pulled("r.x/checkout:1"));
+  EXPECT_TRUE(runtime.lastCredentials);
+}
+
+TEST_F(ChoosingTest, APodBorrowsNoPassword) {
+  watcher.reconfigure(changed);
+  addChoosing("s1", "evil", choice("r.x/secret:1"));
+  start();
+  ASSERT_TRUE(pulled("r.x/secret:1"));
+  EXPECT_FALSE(runtime.lastCredentials);
+}
+
+TEST_F(ChoosingTest, NorDoesItForAnImageOfAWorkloadThatIsNotIts) {
+  watcher.reconfigure(changed);
+  addChoosing("s1", "evil", choice("r.x/checkout:1"));
+  start();
+  ASSERT_TRUE(pulled("r.x/checkout:1"));
+  EXPECT_FALSE(runtime.lastCredentials);
+}
+
+TEST_F(ChoosingTest, WhatTheEntryGivesAwayIsForAll) {
+  changed->registries[0].repositories = {"public"};
+  watcher.reconfigure(changed);
+  addChoosing("s1", "evil", choice("r.x/public/a:1"));
+  start();
+  ASSERT_TRUE(pulled("r.x/public/a:1"));
+  EXPECT_TRUE(runtime.lastCredentials);
+}
+
+TEST_F(ChoosingTest, WhatIsNoReferenceIsNeverProbedAndToldOnce) {
+  watcher.reconfigure(changed);
+  addChoosing("s1", "evil", choice("r.x/a: failed to pull: connect: connection refused"));
+  start();
+  settle();
+  EXPECT_TRUE(runtime.pulls.empty());
+  EXPECT_EQ(watcher.waiting(), 0U);
+  ASSERT_EQ(seen.troubles.size(), 1U);
+  EXPECT_NE(seen.troubles[0].find("pod evil/pod-s1: annotation \"fallbackd.io/image.web\""),
+            std::string::npos);
+  EXPECT_EQ(watcher.ignoredAnnotations().refused, 1U);
+}
+
+TEST_F(ChoosingTest, WhatAnAnnotatedImageShowsStartsNothingElsewhere) {
+  runtime.outcomeOf["r.x/checkout:1"] = {cri::PullOutcome::Kind::pulled, 0, ""};
+  watcher.reconfigure(changed);
+  addChoosing("s1", "evil", choice("r.x/broken:1"));
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  runtime.addSandbox("s2", "shop", "checkout");
+  events.send(Kind::task_started, "s2");
+  ASSERT_TRUE(pulled("r.x/checkout:1")) << "it is asked, not known to fail";
+  settle();
+  for (const auto& detection : seen.detections) EXPECT_EQ(detection.sandbox.id, "s1");
+}
+
+TEST_F(ChoosingTest, OfAThousandNamesAFewWait) {
+  watcher.reconfigure(changed);
+  cri::Labels annotations;
+  for (int i = 0; i < 1000; ++i) {
+    annotations["fallbackd.io/binary.c" + std::to_string(i)] = "web@2.0.0";
+    annotations["fallbackd.io/image.c" + std::to_string(i)] = "r.x/c" + std::to_string(i);
+  }
+  addChoosing("s1", "evil", annotations);
+  start();
+  EXPECT_EQ(watcher.waiting(), kMaxChosenContainers);
+  EXPECT_EQ(watcher.ignoredAnnotations().cutOff, 1000U - kMaxChosenContainers);
+  EXPECT_TRUE(watcher.pods().at(0).sandbox.annotations.empty()) << "they are not kept";
+}
+
+TEST_F(ChoosingTest, ANamespaceHasALimitOverAllItsPodsAndGetsTheRoomBack) {
+  watcher.reconfigure(changed);
+  cri::Labels annotations;
+  for (int i = 0; i < 16; ++i) {
+    annotations["fallbackd.io/binary.c" + std::to_string(i)] = "web@2.0.0";
+    annotations["fallbackd.io/image.c" + std::to_string(i)] = "r.x/c" + std::to_string(i);
+  }
+  for (int pod = 0; pod < 17; ++pod) addChoosing("s" + std::to_string(100 + pod), "evil", annotations);
+  addChoosing("t1", "shop", choice("r.x/web:2"));
+  start();
+  EXPECT_EQ(watcher.waiting(), 256U + 1U);
+  EXPECT_EQ(watcher.ignoredAnnotations().cutOff, 16U);
+  ASSERT_FALSE(seen.troubles.empty());
+  EXPECT_NE(seen.troubles.back().find("pod evil/pod-s116: so many containers of its namespace"),
+            std::string::npos);
+  runtime.sandboxes.erase("s100");
+  ASSERT_TRUE(runUntil(loop, [&] { return watcher.ignoredAnnotations().cutOff == 0; }));
+  EXPECT_EQ(watcher.waiting(), 256U + 1U);
+}
+
+TEST_F(ChoosingTest, MoreLabelsThanThereIsMemoryForAreNotKept) {
+  watcher.reconfigure(changed);
+  runtime.addSandbox("s1", "shop", "checkout");
+  for (int i = 0; i < 1000; ++i) {
+    runtime.sandboxes["s1"].sandbox.labels["label" + std::to_string(i)] = std::string(60, 'x');
+  }
+  start();
+  EXPECT_EQ(watcher.waiting(), 1U) << "those that workloads choose by are";
+  EXPECT_EQ(watcher.pods().at(0).sandbox.labels, (cri::Labels{{"app", "checkout"}}));
 }
 
 }  // namespace

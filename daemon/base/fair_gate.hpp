@@ -1,0 +1,117 @@
+// Waiting for a place of a FairQueue. One io_context thread.
+#pragma once
+
+#include "base/fair_queue.hpp"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd {
+
+class FairGate {
+  struct State;
+
+ public:
+  /// Held by those who are in; its end lets the next one in. May outlive the gate.
+  class Place {
+   public:
+    Place() = default;
+    Place(std::shared_ptr<State> state, FairQueue::Ticket ticket)
+        : state_(std::move(state)), ticket_(ticket) {}
+    Place(Place&& other) noexcept : state_(std::move(other.state_)), ticket_(other.ticket_) {}
+    Place& operator=(Place&& other) noexcept {
+      std::swap(state_, other.state_);
+      std::swap(ticket_, other.ticket_);
+      return *this;
+    }
+    ~Place() {
+      if (state_ != nullptr) state_->leave(ticket_);
+    }
+    /// False where the waiter had no need of a place any more.
+    explicit operator bool() const { return state_ != nullptr; }
+
+   private:
+    std::shared_ptr<State> state_;
+    FairQueue::Ticket ticket_ = 0;
+  };
+
+  FairGate(boost::asio::any_io_executor executor, FairLimits limits)
+      : state_(std::make_shared<State>(std::move(executor), limits)) {}
+
+  void reconfigure(FairLimits limits) {
+    state_->queue.reconfigure(limits);
+    state_->letIn();
+  }
+
+  /// Waits its turn; a cancelled coroutine leaves the queue. `needless` is asked before the wait and at each
+  /// reconsider(): true ends the wait without a place.
+  boost::asio::awaitable<Place> enter(FairGroup group, std::string resource = {},
+                                      std::function<bool()> needless = nullptr) {
+    if (needless && needless()) co_return Place();
+    const auto state = state_;
+    const auto ticket = state->queue.add(std::move(group), resource);
+    Place place(state, ticket);  // leaves the queue, too
+    const auto waiter = std::make_shared<Waiter>(state->executor, std::move(resource));
+    state->waiters.emplace(ticket, waiter);
+    state->letIn();
+    while (!waiter->in) {
+      boost::system::error_code ignored;  // the timer never expires, it is only ever cancelled
+      co_await waiter->turn.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+      if (!waiter->in && needless && needless()) co_return Place();
+    }
+    co_return std::move(place);
+  }
+
+  /// Something was learnt of a resource: those who wait for it may have no need of a place any more.
+  void reconsider(const std::string& resource) {
+    for (const auto& [ticket, waiter] : state_->waiters) {
+      if (waiter->resource == resource) waiter->turn.cancel();
+    }
+  }
+
+  [[nodiscard]] const FairQueue& queue() const { return state_->queue; }
+
+ private:
+  struct Waiter {
+    Waiter(const boost::asio::any_io_executor& executor, std::string wanted)
+        : turn(executor, boost::asio::steady_timer::time_point::max()), resource(std::move(wanted)) {}
+    boost::asio::steady_timer turn;
+    std::string resource;
+    bool in = false;
+  };
+  struct State {
+    State(boost::asio::any_io_executor owner, FairLimits limits)
+        : executor(std::move(owner)), queue(limits) {}
+
+    void letIn() {
+      while (const auto ticket = queue.next()) {
+        const auto found = waiters.find(*ticket);
+        found->second->in = true;
+        found->second->turn.cancel();
+        waiters.erase(found);
+      }
+    }
+    void leave(FairQueue::Ticket ticket) {
+      waiters.erase(ticket);
+      queue.remove(ticket);
+      letIn();
+    }
+
+    boost::asio::any_io_executor executor;
+    FairQueue queue;
+    std::map<FairQueue::Ticket, std::shared_ptr<Waiter>> waiters;
+  };
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace fallbackd

@@ -1,0 +1,239 @@
+// Looking after the containers that wait: the part of the Watcher that asks for their images.
+#include "watcher/pause.hpp"
+#include "watcher/watcher.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace fallbackd::watcher {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+// containerd could not be asked: ask again soon, it is not the registry's fault.
+constexpr auto kUndecidedRetry = 250ms;
+// Containers of one namespace that may wait for annotated images at once. kubelet runs 110 pods by default.
+constexpr std::size_t kMaxChosenOfNamespace = 256;
+
+std::string overLimitText(const cri::Sandbox& sandbox) {
+  return "pod " + sandbox.podNamespace + "/" + sandbox.podName +
+         ": so many containers of its namespace wait for " + "annotated images (" +
+         std::to_string(kMaxChosenOfNamespace) + ") that not all of this pod's are looked at";
+}
+
+}  // namespace
+
+void Watcher::wake(const std::function<bool(const Key&, const Attendance&)>& which) {
+  for (const auto& [key, attendance] : attended_) {
+    if (!which(key, attendance)) continue;
+    attendance.pause->woken = true;
+    attendance.pause->timer.cancel();
+  }
+}
+
+void Watcher::attendAll(Pod& pod) {
+  const auto covering = workloadsFor(config_, pod.sandbox, pod.choices, pod.made());
+  pod.overLimit = 0;
+  for (const auto& workload : covering.workloads) {
+    const std::string& name = workload->match.container;
+    const bool has = std::any_of(pod.containers.begin(), pod.containers.end(),
+                                 [&](const auto& one) { return one.second.name == name; });
+    const Key key{pod.sandbox.id, name};
+    if (has || attended_.contains(key)) continue;
+    if (overLimit(pod, *workload)) {
+      ++pod.overLimit;
+      continue;
+    }
+    auto reference = ImageReference::parse(workload->image);
+    if (!reference) continue;  // the configuration and the annotations were read by it
+    auto pause = std::make_shared<Pause>(executor_);
+    const auto task = tasks_.spawn(attend(key, workload, *reference, pause));
+    if (workload->imageFrom == Provenance::annotation) ++chosenOf_[pod.sandbox.podNamespace];
+    Attendance attendance(workload, std::move(*reference));
+    attendance.task = task;
+    attendance.pause = std::move(pause);
+    attended_.emplace(key, std::move(attendance));
+  }
+  tell(pod, covering);
+}
+
+/// Pods of one namespace must not use up what there is.
+bool Watcher::overLimit(const Pod& pod, const config::Workload& workload) const {
+  if (workload.imageFrom != Provenance::annotation) return false;
+  const auto found = chosenOf_.find(pod.sandbox.podNamespace);
+  return found != chosenOf_.end() && found->second >= kMaxChosenOfNamespace;
+}
+
+/// Says once what of the pod's annotations is not followed.
+void Watcher::tell(Pod& pod, const Covering& covering) {
+  pod.ignored = {covering.refused, covering.cutOff + pod.overLimit};
+  auto troubles = covering.troubles;
+  if (pod.overLimit > 0) {
+    troubles.push_back(overLimitText(pod.sandbox));
+  }
+  for (const auto& trouble : troubles) {
+    if (std::find(pod.told.begin(), pod.told.end(), trouble) == pod.told.end()) listener_.trouble(trouble);
+  }
+  pod.told = std::move(troubles);
+}
+
+void Watcher::leave(const Key& key) {
+  const auto found = attended_.find(key);
+  if (found == attended_.end()) return;
+  if (found->second.workload->imageFrom == Provenance::annotation) {
+    const auto chosen = chosenOf_.find(pods_.at(key.first).sandbox.podNamespace);
+    if (--chosen->second == 0) chosenOf_.erase(chosen);
+  }
+  tasks_.cancel(found->second.task);
+  attended_.erase(found);
+}
+
+/// Looks after one waiting container until leave() cancels it. Goes on while its fallback runs: the pull that
+/// succeeds at the end of the outage puts the image on the node, and kubelet starts it at its next sync.
+cri::Awaitable<void> Watcher::attend(Key key, WorkloadPtr workload, ImageReference reference,
+                                     std::shared_ptr<Pause> pause) {
+  for (;;) {
+    pause->woken = false;
+    const auto wait = co_await lookOnce(key, workload, reference);
+    if (!pause->woken) co_await pauseFor(pause->timer, wait);
+  }
+}
+
+/// One look; returns how long to wait before the next.
+cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr workload,
+                                                           ImageReference reference) {
+  const auto interval = jittered(config_->detection.reprobeInterval);
+  const auto& detection = workload->detection;
+  if (detection.pullPolicy == config::PullPolicy::never) {
+    // kubelet does not ask a registry, so none can have failed.
+    note(key, "never pulled");
+    co_return interval;
+  }
+  if (!workload->startAfter.empty()) {
+    const auto ended = co_await predecessorsEnded(key, workload);
+    if (!ended) co_return kUndecidedRetry;
+    if (!*ended) {
+      note(key, "after init containers");
+      co_return interval;
+    }
+  }
+  if (detection.pullPolicy == config::PullPolicy::if_not_present) {
+    const auto present = co_await runtime_.imagePresent(reference.toString());
+    if (!present) co_return kUndecidedRetry;
+    if (*present) {
+      note(key, "image present");
+      co_return interval;
+    }
+  }
+  std::string podNamespace;
+  if (const auto pod = pods_.find(key.first); pod != pods_.end()) {
+    podNamespace = pod->second.sandbox.podNamespace;
+    if (!pod->second.status && !std::exchange(pod->second.statusAsked, true)) {
+      tasks_.spawn(learnStatus(key.first));
+    }
+  }
+  const auto question = questionFor(*workload, reference, podNamespace);
+  const auto verdict = co_await prober_.probe(question);
+  if (verdict.fresh) report(*workload, verdict);
+  if (verdict.kind == Verdict::Kind::undecided) {
+    note(key, "undecided", &verdict);
+    co_return kUndecidedRetry;
+  }
+  if (verdict.kind == Verdict::Kind::pulled) {
+    note(key, "image present", &verdict);
+    co_return interval;
+  }
+  // kubelet may have a password that we have not.
+  const bool undecided = verdict.cause == Cause::unauthorized && !verdict.withCredentials;
+  note(key, undecided ? "undecided" : "failed", &verdict);
+  const auto pod = pods_.find(key.first);
+  if (pod != pods_.end() && detection.triggers.contains(verdict.cause)) {
+    listener_.detected(Detection{pod->second.sandbox, workload, verdict.cause, verdict.text,
+                                 waitingSince(pod->second, *workload), verdict.ended,
+                                 verdict.ended - verdict.started, pod->second.status});
+  }
+  co_return interval;
+}
+
+void Watcher::report(const config::Workload& workload, const Verdict& verdict) {
+  if (!verdict.trouble.empty()) {
+    listener_.trouble("credentials of workload " + workload.name + ": " + verdict.trouble);
+  }
+  listener_.probed(workload, verdict);
+}
+
+/// The operator's credentials go with the images that the operator named, and with those below the
+/// repositories that the registry's entry gives away. Without credentials an outage can be told as well.
+Question Watcher::questionFor(const config::Workload& workload, const ImageReference& reference,
+                              const std::string& podNamespace) const {
+  Question question{reference, workload.dockerConfig, workload.detection.stallTimeout, {}, podNamespace};
+  const bool ownChoice = workload.imageFrom != Provenance::configuration;
+  if (!speaksForTheNode(workload.imageFrom) && !configuredImages_.contains(reference.toString())) {
+    question.scope = podNamespace;
+  }
+  if (!question.credentialsFile.empty()) return question;
+  for (const auto& registry : config_->registries) {
+    const bool given = !ownChoice || std::any_of(registry.repositories.begin(), registry.repositories.end(),
+                                                 [&](const auto& one) { return reference.isBelow(one); });
+    if (registry.host == reference.host() && given) question.credentialsFile = registry.dockerConfig;
+  }
+  return question;
+}
+
+/// Each of the init containers has ended well at least once: kubelet then goes on to the next.
+cri::Awaitable<Result<bool>> Watcher::predecessorsEnded(Key key, WorkloadPtr workload) {
+  for (const auto& name : workload->startAfter) {
+    const auto pod = pods_.find(key.first);
+    if (pod == pods_.end()) co_return false;
+    std::vector<std::string> unknown;
+    bool ended = false;
+    for (const auto& [id, container] : pod->second.containers) {
+      if (container.name != name) continue;
+      if (!container.exitCode) unknown.push_back(id);
+      ended = ended || container.exitCode == 0;
+    }
+    for (const auto& id : unknown) {
+      if (ended) break;
+      const auto code = co_await runtime_.exitCode(id);
+      if (!code && code.error().reason != Reason::not_found) co_return tl::unexpected<Error>(code.error());
+      ended = code && *code == 0;
+    }
+    if (!ended) co_return false;
+  }
+  co_return true;
+}
+
+/// When kubelet could have started the container, had it the image.
+Stamp Watcher::waitingSince(const Pod& pod, const config::Workload& workload) const {
+  auto since = pod.since;
+  for (const auto& [id, container] : pod.containers) {
+    const auto& names = workload.startAfter;
+    if (container.exitCode == 0 && std::find(names.begin(), names.end(), container.name) != names.end()) {
+      since = std::max(since, container.exited);
+    }
+  }
+  return since;
+}
+
+void Watcher::note(const Key& key, std::string state, const Verdict* verdict) {
+  const auto found = attended_.find(key);
+  if (found == attended_.end()) return;
+  auto& one = found->second;
+  one.state = std::move(state);
+  one.cause = verdict == nullptr ? Cause::unknown : verdict->cause;
+  one.text = verdict == nullptr ? std::string() : verdict->text;
+  // What is known already took no time; how long it took to get to know stays of interest.
+  if (verdict != nullptr && (verdict->ended > verdict->started || !one.verdictTook)) {
+    one.verdictTook = verdict->ended - verdict->started;
+  }
+}
+
+std::chrono::nanoseconds Watcher::jittered(std::chrono::nanoseconds interval) {
+  std::uniform_real_distribution<double> spread(0.8, 1.2);
+  return std::chrono::nanoseconds(
+      static_cast<std::int64_t>(static_cast<double>(interval.count()) * spread(random_)));
+}
+
+}  // namespace fallbackd::watcher

@@ -1,0 +1,60 @@
+// Who may decide for whom about a registry. A verdict about an image that the operator's configuration names
+// counts for the node. One about an image that only an annotation names was brought about by whoever may
+// create a pod: it counts for the pods of that namespace alone, until a second namespace finds the same.
+#pragma once
+
+#include "watcher/circuits.hpp"
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace fallbackd::watcher {
+
+/// For whom a verdict counts: the pods of a namespace, or, without one, the node.
+using Scope = std::optional<std::string>;
+
+class RegistryHealth {
+ public:
+  /// What is known to happen to a pull of this scope now; nothing where it must be asked. See Circuits for
+  /// this and the following ones.
+  [[nodiscard]] std::optional<Failure> known(const Scope& scope, const std::string& host,
+                                             const std::string& image, Stamp now) const;
+  std::optional<Failure> enter(const Scope& scope, const std::string& host, const std::string& image,
+                               Stamp now);
+
+  /// True if this closed the host's circuit of the scope.
+  bool succeeded(const Scope& scope, const std::string& host, const std::string& image, Stamp now);
+  bool failed(const Scope& scope, const std::string& host, const std::string& image, const Failure& failure,
+              Stamp now, std::chrono::nanoseconds pause);
+  void abandoned(const Scope& scope, const std::string& host, const std::string& image);
+
+  /// Every host that was asked lately, by whomever; its state is that of the node.
+  [[nodiscard]] std::vector<Circuits::Host> hosts(Stamp now) const;
+
+ private:
+  /// That a namespace found a host failing.
+  struct Accusation {
+    Failure failure;
+    std::set<std::string> images;  // two tell as much as more
+    Stamp at{};
+    Stamp until{};
+  };
+  struct Namespace {
+    Circuits circuits{Circuits::Limits{64, 16}};
+    std::map<std::string, Accusation> accusations;  // by host
+  };
+
+  void accuse(Namespace& by, const std::string& host, const std::string& image, const Failure& failure,
+              Stamp now, std::chrono::nanoseconds pause);
+  /// What two namespaces found, each for itself.
+  [[nodiscard]] std::optional<Accusation> agreedOn(const std::string& host, Stamp now) const;
+
+  Circuits node_;
+  std::map<std::string, Namespace> namespaces_;  // those that the configuration lets choose, no others
+};
+
+}  // namespace fallbackd::watcher
