@@ -4,6 +4,7 @@
 
 #include "base/binary_ref.hpp"
 #include "base/cause.hpp"
+#include "domain/provenance.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -127,6 +128,7 @@ struct Workload {
   Match match;
   std::string image;  // the reference that kubelet would pull
   BinaryRef binary;
+  Provenance binaryFrom = Provenance::configuration;
   std::vector<std::string> args;
   std::map<std::string, std::string> env;
   std::map<std::string, std::string> envFiles;  // variable -> file below one of the volumes' mount paths

@@ -1,5 +1,7 @@
 #include "watcher/match.hpp"
 
+#include "watcher/image_reference.hpp"
+
 #include <algorithm>
 
 namespace fallbackd::watcher {
@@ -17,11 +19,14 @@ namespace {
 constexpr std::string_view kBinaryPrefix = "fallbackd.io/binary.";
 constexpr std::string_view kImagePrefix = "fallbackd.io/image.";
 
-/// A workload like the one that covers the container, or like the defaults.
+/// A workload like the one that covers the container, where that is for this binary; else like the defaults.
 std::shared_ptr<config::Workload> templateFor(const config::Config& config, const Covering& covering,
-                                              const cri::Sandbox& sandbox, const std::string& container) {
+                                              const cri::Sandbox& sandbox, const std::string& container,
+                                              const std::string& binaryName) {
   for (const auto& workload : covering.workloads) {
-    if (workload->match.container == container) return std::make_shared<config::Workload>(*workload);
+    if (workload->match.container == container && workload->binary.name == binaryName) {
+      return std::make_shared<config::Workload>(*workload);
+    }
   }
   auto made = std::make_shared<config::Workload>();
   made->name = "annotated";  // one for all: it becomes a metric's label
@@ -29,6 +34,10 @@ std::shared_ptr<config::Workload> templateFor(const config::Config& config, cons
   made->detection = config.detection.workloadDefaults;
   made->definedAt = "annotations of " + sandbox.podNamespace + "/" + sandbox.podName;
   return made;
+}
+
+bool sameRepository(const std::string& left, const std::string& right) {
+  return registryHost(left) == registryHost(right) && repositoryOf(left) == repositoryOf(right);
 }
 
 void applyAnnotation(const config::Config& config, const cri::Sandbox& sandbox, const std::string& container,
@@ -39,12 +48,17 @@ void applyAnnotation(const config::Config& config, const cri::Sandbox& sandbox, 
   };
   auto ref = parseBinaryRef(binary);
   if (!ref) return refuse(ref.error().context);
-  const auto workload = templateFor(config, covering, sandbox, container);
+  const auto workload = templateFor(config, covering, sandbox, container, ref->name);
   workload->binary = std::move(*ref);
+  workload->binaryFrom = Provenance::annotation;
   const auto image = sandbox.annotations.find(std::string(kImagePrefix) + container);
-  if (image != sandbox.annotations.end()) workload->image = image->second;
+  if (image != sandbox.annotations.end()) {
+    if (!sameRepository(image->second, workload->image)) workload->dockerConfig.clear();
+    workload->image = image->second;
+  }
   if (workload->image.empty()) {
-    return refuse("no workload covers the container; add " + std::string(kImagePrefix) + container);
+    return refuse("no workload of this binary covers the container; add " + std::string(kImagePrefix) +
+                  container);
   }
   std::erase_if(covering.workloads, [&](const auto& one) { return one->match.container == container; });
   covering.workloads.push_back(workload);

@@ -20,8 +20,10 @@ struct Covering {
 };
 
 /// Every workload that covers the pod. Where the pod's namespace is allowed to, its annotations
-/// fallbackd.io/binary.CONTAINER and fallbackd.io/image.CONTAINER replace those of the workload, or make one
-/// where the configuration has none.
+/// fallbackd.io/binary.CONTAINER and fallbackd.io/image.CONTAINER choose another version of the workload's
+/// binary and its image. Where the configuration has no workload for the container, or one for another
+/// binary, they make one of the defaults: user, volumes, capabilities and the rest are granted to a binary,
+/// not to whatever a pod puts in its place.
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox);
 
 bool annotationsCount(const config::Config& config, const std::string& podNamespace);
