@@ -135,7 +135,8 @@ cri::Awaitable<void> Recovery::goOn() {
 
 /// From the binary to a started process.
 cri::Awaitable<Result<>> Recovery::drive() {
-  const auto admitted = co_await services_.binaries.acquire(workload_->binary);
+  const auto admitted = co_await services_.binaries.acquire(
+      workload_->binary, Chooser{workload_->binaryFrom, incident_.target.podNamespace});
   if (!admitted) co_return tl::unexpected<Error>(admitted.error());
   const auto verified = Monotonic::now();
   if (!incident_.stamps.verified) {
