@@ -265,6 +265,7 @@ Snapshot Daemon::Parts::collect() {
   now.incidents = manager->incidents();
   now.binaries = binaries.states();
   now.cacheUsage = binaries.usage();
+  now.trust = binaries.trust();
   now.containerdCalls = containerd.calls->all();
   return now;
 }

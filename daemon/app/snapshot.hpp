@@ -36,6 +36,7 @@ struct Snapshot {
   std::vector<recovery::Incident> incidents;                   // running ones first, then the newest
   std::optional<std::vector<recovery::BinaryState>> binaries;  // nothing: the cache was not looked at yet
   cache::Cache::Usage cacheUsage;
+  cache::Cache::Trust trust;  // what keeps every binary from being admitted
   std::map<std::string, std::uint64_t> containerdCalls;
 };
 using SnapshotPtr = std::shared_ptr<const Snapshot>;

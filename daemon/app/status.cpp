@@ -128,6 +128,14 @@ json::array workloadsJson(const Snapshot& snapshot) {
   return workloads;
 }
 
+json::array trustProblems(const cache::Cache::Trust& trust) {
+  json::array problems;
+  for (const auto* error : {&trust.keyring, &trust.revocations}) {
+    if (*error) problems.emplace_back((*error)->message());
+  }
+  return problems;
+}
+
 template <class List, class... More>
 json::array listOf(const List& list, const More&... more) {
   json::array array;
@@ -152,6 +160,7 @@ std::string statusJson(const Snapshot& snapshot) {
       {"config", json::object{{"file", snapshot.configFile},
                               {"current", snapshot.configProblems.empty()},
                               {"problems", std::move(problems)}}},
+      {"cache", json::object{{"problems", trustProblems(snapshot.trust)}}},
       {"coverage", json::object{{"workloads", snapshot.config->workloads.size()},
                                 {"covered", coveredWorkloads(snapshot)}}},
       {"waiting", listOf(snapshot.waiting)},
@@ -205,7 +214,15 @@ Readiness readiness(const Snapshot& snapshot) {
   };
   part("containerd", snapshot.containerdConnected ? "" : "is not connected", "");
   part("spawner", snapshot.spawnerRuns ? "" : "does not run", "");
-  part("cache", snapshot.binaries ? "" : "was not looked at yet", "");
+  // A daemon that starts with a list that cannot be read has nothing at all, while this one has what it
+  // admitted before: a rollout must wait. A keyring that is empty can be a node's first day.
+  const auto& trust = snapshot.trust;
+  part(
+      "cache",
+      !snapshot.binaries  ? "was not looked at yet"
+      : trust.revocations ? "nothing new is admitted: " + trust.revocations->context
+                          : "",
+      trust.keyring ? (trust.revocations ? "; " : "nothing new is admitted: ") + trust.keyring->context : "");
   const auto configured = snapshot.config->workloads.size();
   const auto good = coveredWorkloads(snapshot);
   part("coverage", "",

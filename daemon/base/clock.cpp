@@ -59,30 +59,14 @@ std::optional<int> takeOffset(std::string_view& text) {
   return east ? seconds : -seconds;
 }
 
-}  // namespace
+/// What a time stamp says; its seconds fit for every year of four digits, unlike nanoseconds.
+struct Fields {
+  int year = 0;
+  std::chrono::seconds seconds{0};  // since 1970
+  nanoseconds fraction{0};
+};
 
-double toMillis(Monotonic::duration duration) {
-  return std::chrono::duration<double, std::milli>(duration).count();
-}
-
-std::string rfc3339(Wall::time_point when) {
-  const auto nanos = std::chrono::duration_cast<nanoseconds>(when.time_since_epoch()).count();
-  auto seconds = static_cast<std::time_t>(nanos / 1'000'000'000);
-  auto rest = nanos % 1'000'000'000;
-  if (rest < 0) {
-    rest += 1'000'000'000;
-    --seconds;
-  }
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  std::array<char, 64> text{};
-  const int size = std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ",
-                                 parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
-                                 parts.tm_min, parts.tm_sec, static_cast<long>(rest));
-  return {text.data(), static_cast<std::size_t>(size)};
-}
-
-std::optional<Wall::time_point> parseRfc3339(std::string_view text) {
+std::optional<Fields> parseFields(std::string_view text) {
   using namespace std::chrono;
   const auto y = takeNumber(text, 4);
   if (!y || !takeChar(text, '-')) return std::nullopt;
@@ -108,16 +92,65 @@ std::optional<Wall::time_point> parseRfc3339(std::string_view text) {
   const auto offset = takeOffset(text);
   const year_month_day date{year{*y}, month{static_cast<unsigned>(*mo)}, day{static_cast<unsigned>(*d)}};
   if (!offset || !text.empty() || !date.ok() || *h > 23 || *mi > 59 || *s > 60) return std::nullopt;
+  return Fields{*y,
+                sys_days{date}.time_since_epoch() + hours{*h} + minutes{*mi} + seconds{*s} - seconds{*offset},
+                nanoseconds{nanos}};
+}
+
+/// Fits for years from 1678 to 2261.
+Wall::time_point at(const Fields& fields) {
+  return Wall::time_point{std::chrono::duration_cast<Wall::duration>(fields.seconds + fields.fraction)};
+}
+
+}  // namespace
+
+double toMillis(Monotonic::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+std::string rfc3339(Wall::time_point when) {
+  const auto nanos = std::chrono::duration_cast<nanoseconds>(when.time_since_epoch()).count();
+  auto seconds = static_cast<std::time_t>(nanos / 1'000'000'000);
+  auto rest = nanos % 1'000'000'000;
+  if (rest < 0) {
+    rest += 1'000'000'000;
+    --seconds;
+  }
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  std::array<char, 64> text{};
+  const int size = std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ",
+                                 parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
+                                 parts.tm_min, parts.tm_sec, static_cast<long>(rest));
+  return {text.data(), static_cast<std::size_t>(size)};
+}
+
+std::optional<Wall::time_point> parseRfc3339(std::string_view text) {
+  const auto fields = parseFields(text);
   // Nanoseconds since 1970 fit 64 bits only from 1678 to 2261.
-  if (*y < 1678 || *y > 2261) return std::nullopt;
-  return Wall::time_point{duration_cast<Wall::duration>(sys_days{date}.time_since_epoch() + hours{*h} +
-                                                        minutes{*mi} + seconds{*s} - seconds{*offset} +
-                                                        nanoseconds{nanos})};
+  if (!fields || fields->year < 1678 || fields->year > 2261) return std::nullopt;
+  return at(*fields);
+}
+
+std::optional<Wall::time_point> parseDateTime(std::string_view text) {
+  using namespace std::chrono;
+  constexpr seconds kFirst = sys_days{year{2000} / 1 / 1}.time_since_epoch();
+  constexpr seconds kEnd = sys_days{year{10'000} / 1 / 1}.time_since_epoch();
+  const auto fields = parseFields(text);
+  if (!fields || fields->seconds < kFirst || fields->seconds >= kEnd) return std::nullopt;
+  const auto last = Wall::time_point::max();
+  if (fields->seconds >= floor<seconds>(last.time_since_epoch())) return last;
+  return at(*fields);
 }
 
 std::optional<Wall::time_point> parseDate(std::string_view text) {
-  if (const auto day = parseRfc3339(std::string(text) + "T00:00:00Z")) return day;
-  return parseRfc3339(text);
+  if (const auto day = parseDateTime(std::string(text) + "T00:00:00Z")) return day;
+  return parseDateTime(text);
+}
+
+Wall::time_point later(Wall::time_point when, nanoseconds by) {
+  const auto wanted = std::chrono::duration_cast<Wall::duration>(by);
+  return when > Wall::time_point::max() - wanted ? Wall::time_point::max() : when + wanted;
 }
 
 std::optional<nanoseconds> parseDuration(std::string_view text) {

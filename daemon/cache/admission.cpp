@@ -31,6 +31,23 @@ Result<CheckedFile> openRevoked(const std::string& path, uid_t owner) {
   return openChecked(dir, path.substr(0, slash), path.substr(slash + 1), owner);
 }
 
+/// The digest that a line of the revocation list names; empty where it names none. Nothing where the line is
+/// not understood: a digest with a slip of the pen would go on being admitted, as would a second one.
+std::optional<std::string_view> digestOnLine(std::string_view line) {
+  line = trim(line.substr(0, line.find('#')));
+  if (line.empty()) return line;
+  if (line.starts_with("sha256:")) line.remove_prefix(7);
+  const auto end = line.find_first_of(" \t");
+  const auto digest = line.substr(0, end);
+  // As sha256sum writes it, the file's name may follow.
+  const auto rest = split(end == std::string_view::npos ? std::string_view() : line.substr(end), ' ');
+  const bool another = std::any_of(rest.begin(), rest.end(), [](std::string_view word) {
+    return isSha256(trim(word)) || word.find("sha256:") != std::string_view::npos;
+  });
+  if (!isSha256(digest) || another) return std::nullopt;
+  return digest;
+}
+
 /// Name, version, system: that the statement is about this very binary, for this node.
 Result<> checkIdentity(const Statement& statement, const BinaryRef& ref, const std::string& path) {
   const auto mismatch = [&](Reason reason, const std::string& said, const std::string& wanted) {
@@ -87,23 +104,18 @@ Result<std::set<std::string>> Admission::revoked() const {
   std::size_t number = 0;
   for (const auto raw : split(text, '\n')) {
     ++number;
-    auto line = trim(raw.substr(0, raw.find('#')));
-    if (line.empty()) continue;
-    if (line.starts_with("sha256:")) line.remove_prefix(7);
-    const std::string digest(line.substr(0, line.find_first_of(" \t")));
-    // A digest with a slip of the pen would go on being admitted.
-    if (!isSha256(digest)) {
+    const auto digest = digestOnLine(raw);
+    if (!digest) {
       return fail(Stage::admission, Reason::invalid,
-                  *settings_.revoked + ":" + std::to_string(number) + ": " + quoted(line) +
-                      " is not a sha256 digest in 64 lower-case hexadecimal digits");
+                  *settings_.revoked + ":" + std::to_string(number) + ": " + quoted(trim(raw)) +
+                      " is not one sha256 digest in 64 lower-case hexadecimal digits");
     }
-    digests.insert(digest);
+    if (!digest->empty()) digests.emplace(*digest);
   }
   return digests;
 }
 
-Result<> Admission::openFloor() {
-  if (floor_) return {};
+Result<VersionFloor> Admission::openFloor() {
   const bool keep = options_.floor == FloorUse::raise;
   if (keep) FB_CHECK(sys::makeDirs(Stage::admission, settings_.state, 0755));
   // Who can change the floor can bring an older binary back. fallbackctl exec may run as somebody else than
@@ -115,9 +127,10 @@ Result<> Admission::openFloor() {
   }
   FB_TRY(auto floor,
          VersionFloor::open(settings_.state, keep ? VersionFloor::Mode::keep : VersionFloor::Mode::look));
-  if (floor.warning()) warning_ = *floor.warning();
-  floor_ = std::move(floor);
-  return {};
+  const auto said = floor.warning().value_or("");
+  if (!said.empty() && said != lastWarning_) warning_ = said;
+  lastWarning_ = said;
+  return floor;
 }
 
 Result<std::vector<FileFacts>> Admission::lookAtTrust() const {
@@ -134,10 +147,9 @@ bool Admission::withdrawn(const Admitted& admitted, Wall::time_point now) const 
   if (digests && digests->contains(admitted.digest)) return true;
   const auto keyring = Keyring::read(settings_.keys, options_.owner);
   if (!keyring) return false;
-  const auto grace = std::chrono::duration_cast<Wall::duration>(settings_.expiryGrace);
   const auto left =
       std::count_if(keyring->entries().begin(), keyring->entries().end(), [&](const Keyring::Entry& entry) {
-        const bool over = entry.notAfter <= now && now - entry.notAfter >= grace;
+        const bool over = later(entry.notAfter, settings_.expiryGrace) <= now;
         return !over && std::find(admitted.keys.begin(), admitted.keys.end(), entry.key.fingerprintHex()) !=
                             admitted.keys.end();
       });
@@ -158,14 +170,22 @@ Result<Evidence> Admission::look(const BinaryRef& ref) const {
 Result<bool> Admission::checkExpiry(const BinaryRef& ref, Wall::time_point expires,
                                     Wall::time_point now) const {
   if (now < expires) return false;
-  const auto grace = std::chrono::duration_cast<Wall::duration>(settings_.expiryGrace);
-  if (now - expires < grace) return true;
+  if (now < later(expires, settings_.expiryGrace)) return true;
   return fail(Stage::admission, Reason::expired,
               ref.toString() + " expired at " + rfc3339(expires) +
-                  "; sign it anew with a later date, or with a key that still counts");
+                  "; sign it again with a later date, or with a key that still counts");
 }
 
-Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Evidence* evidence) {
+Cache::Trust Admission::checkTrust() const {
+  Cache::Trust trust;
+  if (auto keyring = Keyring::open(settings_.keys, options_.owner); !keyring)
+    trust.keyring = std::move(keyring.error());
+  if (auto list = revoked(); !list) trust.revocations = std::move(list.error());
+  return trust;
+}
+
+Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy,
+                                  Evidence* evidence) {
   FB_TRY(const auto dir, openTrusted(settings_.path, options_.owner));
   FB_TRY(const auto binary, openChecked(dir, settings_.path, ref.fileName(), options_.owner));
   if (binary.facts.size > kMaxBinaryBytes) {
@@ -196,8 +216,11 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
     return fail(Stage::admission, Reason::revoked,
                 ref.toString() + " has the revoked digest " + statement.digest);
   }
-  FB_CHECK(openFloor());
-  FB_CHECK(floor_->check(ref));
+  std::optional<VersionFloor> floor;
+  if (options_.floor != FloorUse::ignore) {
+    FB_TRY(floor, openFloor());
+    if (namedBy == NamedBy::others) FB_CHECK(floor->check(ref));
+  }
 
   FB_TRY(auto copy, SealedCopy::make(binary.fd, binary.facts.size, ref.fileName(), options_.seal));
   hashedBytes_ += binary.facts.size;
@@ -216,7 +239,10 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
                 binary.path + " was built as " + form.go->module + " " + form.go->moduleVersion +
                     ", attested is " + ref.version);
   }
-  if (options_.floor == FloorUse::raise) FB_CHECK(floor_->raise(ref));
+  // Its own version is not below its least one: checkIdentity().
+  const auto least = namedBy == NamedBy::configuration ? ref.version : statement.minimumVersion;
+  const bool raises = options_.floor == FloorUse::raise && least;
+  if (raises) FB_CHECK(floor->raise({ref.name, *least}));
 
   Admitted admitted;
   admitted.ref = ref;
@@ -224,6 +250,8 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Ev
   for (const auto key : verified.keys) admitted.keys.push_back(keyring.entries()[key].key.fingerprintHex());
   admitted.expires = expires;
   admitted.inGrace = inGrace;
+  admitted.namespaces = statement.namespaces;
+  if (raises) admitted.floor = least;
   admitted.size = binary.facts.size;
   admitted.form = std::move(form);
   admitted.verity = sys::measureVerity(binary.fd);

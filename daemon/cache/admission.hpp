@@ -19,8 +19,9 @@
 namespace fallbackd::cache {
 
 enum class FloorUse : std::uint8_t {
-  check,  // refuse what is below it, leave it as it is: for those who only look
-  raise,  // and raise it to what was admitted
+  ignore,  // it judges what runs: for what is only put into the cache
+  check,   // refuse what is below it, leave it as it is: for those who only look
+  raise,   // and raise it, where what is admitted says so
 };
 
 struct AdmissionOptions {
@@ -42,8 +43,11 @@ class Admission {
   Admission(config::CacheSettings settings, AdmissionOptions options = {})
       : settings_(std::move(settings)), options_(std::move(options)) {}
 
-  /// Blocks: copies, hashes, verifies. The floor is raised on success.
-  Result<Admitted> admit(const BinaryRef& ref, Wall::time_point now, Evidence* evidence = nullptr);
+  /// Blocks: copies, hashes, verifies. On success the floor is raised to a version that the configuration
+  /// names, and to the attestation's least version, whoever names this one. It is read from the disk each
+  /// time: a restart changes nothing.
+  Result<Admitted> admit(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy = NamedBy::others,
+                         Evidence* evidence = nullptr);
 
   /// What lies on disk for `ref` now, without reading it.
   Result<Evidence> look(const BinaryRef& ref) const;
@@ -52,6 +56,9 @@ class Admission {
   /// keys were taken from the ring or limited to a time that is over. A ring or list that cannot be read
   /// takes nothing back.
   bool withdrawn(const Admitted& admitted, Wall::time_point now) const;
+
+  /// Whether keyring and revocation list can be read: without them nothing is admitted.
+  [[nodiscard]] Cache::Trust checkTrust() const;
 
   /// Expiry and grace as of `now`: whether it may still be used, and whether in grace.
   Result<bool> checkExpiry(const BinaryRef& ref, Wall::time_point expires, Wall::time_point now) const;
@@ -65,12 +72,12 @@ class Admission {
  private:
   Result<std::set<std::string>> revoked() const;
   Result<std::vector<FileFacts>> lookAtTrust() const;
-  Result<> openFloor();
+  Result<VersionFloor> openFloor();
 
   config::CacheSettings settings_;
   AdmissionOptions options_;
-  std::optional<VersionFloor> floor_;
   std::string warning_;
+  std::string lastWarning_;
   std::atomic<std::uint64_t> hashedBytes_{0};
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/strings.hpp"
 #include "cache/json.hpp"
+#include "config/names.hpp"
 
 #include <algorithm>
 #include <array>
@@ -19,6 +20,9 @@ constexpr std::array<std::string_view, 4> kBundleTypes{
     "application/vnd.dev.sigstore.bundle+json;version=0.3"};
 constexpr std::array<std::string_view, 2> kStatementTypes{"https://in-toto.io/Statement/v0.1",
                                                           "https://in-toto.io/Statement/v1"};
+
+constexpr std::string_view kNamespaces = "namespaces";
+constexpr std::size_t kMaxNamespaces = 256;
 
 template <class List>
 bool contains(const List& list, std::string_view text) {
@@ -55,6 +59,23 @@ Result<Envelope> readEnvelope(const json::object& object, bool inBundle, const s
     return unsupported(what, "payload type " + quoted(envelope.payloadType) + " is not an in-toto statement");
   }
   return envelope;
+}
+
+Result<std::vector<std::string>> readNamespaces(const json::value& value, const std::string& what) {
+  const auto* const list = value.if_array();
+  if (list == nullptr || list->size() > kMaxNamespaces) {
+    return malformed(what,
+                     "namespaces is not a list of at most " + std::to_string(kMaxNamespaces) + " names");
+  }
+  std::vector<std::string> names;
+  for (const auto& item : *list) {
+    const auto* const name = item.if_string();
+    if (name == nullptr || !config::isDnsLabel(std::string(*name))) {
+      return malformed(what, "namespaces holds what is not the name of a namespace");
+    }
+    names.emplace_back(*name);
+  }
+  return names;
 }
 
 }  // namespace
@@ -132,6 +153,7 @@ Result<Statement> parseStatement(std::string_view payload, const std::string& wh
   constexpr std::array<std::string_view, 6> kKeys{"name", "version", "os",
                                                   "arch", "expires", "minimumVersion"};
   for (const auto& entry : predicate) {
+    if (entry.key() == kNamespaces) continue;
     if (!contains(kKeys, entry.key()))
       return unsupported(what, "predicate key " + quoted(entry.key()) + " is not known");
     if (!entry.value().is_string()) {
@@ -146,14 +168,17 @@ Result<Statement> parseStatement(std::string_view payload, const std::string& wh
   if (!isSha256(statement.digest)) return malformed(what, "subject has no sha256 digest in lower-case hex");
   statement.os = stringAt(predicate, "os");
   statement.arch = stringAt(predicate, "arch");
-  const auto expires = parseRfc3339(stringAt(predicate, "expires"));
-  if (!expires) return malformed(what, "expires is not a date like 2027-01-31T00:00:00Z");
+  const auto expires = parseDateTime(stringAt(predicate, "expires"));
+  if (!expires) return malformed(what, "expires is not a date like 2027-01-31T00:00:00Z, from 2000 to 9999");
   statement.expires = *expires;
   if (predicate.contains("minimumVersion")) {
     statement.minimumVersion = stringAt(predicate, "minimumVersion");
     if (!parseBinaryRef(statement.ref.name + "@" + *statement.minimumVersion)) {
       return malformed(what, "minimumVersion is not a version");
     }
+  }
+  if (const auto* const list = predicate.if_contains(kNamespaces)) {
+    FB_TRY(statement.namespaces, readNamespaces(*list, what));
   }
   return statement;
 }
@@ -165,6 +190,9 @@ std::string writeStatement(const Statement& statement) {
                          {"arch", statement.arch},
                          {"expires", rfc3339(statement.expires)}};
   if (statement.minimumVersion) predicate["minimumVersion"] = *statement.minimumVersion;
+  if (statement.namespaces) {
+    predicate[kNamespaces] = json::array(statement.namespaces->begin(), statement.namespaces->end());
+  }
   const json::object root{
       {"_type", kStatementTypes[1]},
       {"subject", json::array{json::object{{"name", statement.ref.fileName()},

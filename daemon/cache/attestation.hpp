@@ -41,6 +41,9 @@ struct Statement {
   std::string arch;
   Wall::time_point expires;
   std::optional<std::string> minimumVersion;
+  /// Whose pods may choose the binary by annotation; empty: nobody's; absent: whose the node's configuration
+  /// lets choose.
+  std::optional<std::vector<std::string>> namespaces;
 };
 
 /// Reads a verified payload. Reasons: attestation_malformed, attestation_unsupported (other predicate).

@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <map>
+#include <set>
 #include <utility>
 
 namespace fallbackd::cache {
@@ -22,12 +23,16 @@ bool isAboutBytes(Reason reason) {
 
 /// Whether a change after the look would show: the file's time has the grain of a clock tick.
 bool isSettled(const Evidence& evidence, Wall::time_point now) {
-  constexpr std::int64_t kGrain = 2'000'000'000;
-  const auto since = std::chrono::duration_cast<std::chrono::nanoseconds>(now.time_since_epoch()).count();
-  return since - evidence.binary.changed > kGrain;
+  constexpr std::chrono::seconds kGrain{3};  // one of them for the fraction
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(now.time_since_epoch());
+  return evidence.binary.changedSeconds <= (seconds - kGrain).count();
 }
 
 }  // namespace
+
+bool Admitted::mayBeChosenIn(const std::string& podNamespace) const {
+  return !namespaces || std::find(namespaces->begin(), namespaces->end(), podNamespace) != namespaces->end();
+}
 
 struct Cache::State {
   explicit State(config::CacheSettings settings, AdmissionOptions options)
@@ -37,13 +42,16 @@ struct Cache::State {
     AdmittedPtr admitted;
     Evidence evidence;
     bool kept = true;  // false: good, but over the budget, and without its bytes
+    NamedBy namedBy = NamedBy::configuration;
   };
 
   std::mutex admitting;  // one admission at a time: it reads and hashes whole files, and writes the floor
   Admission admission;
 
-  std::mutex guard;  // of the map below; held briefly
+  mutable std::mutex guard;  // of the three below; held briefly
   std::map<BinaryRef, Resident> residents;
+  std::set<BinaryRef> named;  // by the configuration
+  Trust trust;
 
   struct Refusal {
     Evidence evidence;
@@ -59,32 +67,41 @@ struct Cache::State {
 
   /// Bytes that are refused are not hashed again for each of a hundred pods, or every half minute: what
   /// cannot change unless the files do is remembered.
-  Result<Admitted> admitOnce(const BinaryRef& ref, Wall::time_point now, Evidence& evidence) {
+  Result<Admitted> admitOnce(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy,
+                             Evidence& evidence) {
     const auto onDisk = admission.look(ref);
     if (const auto known = refusals.find(ref); known != refusals.end()) {
       if (onDisk && *onDisk == known->second.evidence) return tl::unexpected<Error>(known->second.error);
       refusals.erase(known);
     }
-    auto admitted = admission.admit(ref, now, &evidence);
+    auto admitted = admission.admit(ref, now, namedBy, &evidence);
     if (!admitted && onDisk && isAboutBytes(admitted.error().reason) && isSettled(*onDisk, now)) {
       refusals.emplace(ref, Refusal{*onDisk, admitted.error()});
     }
     return admitted;
   }
 
-  Result<AdmittedPtr> admitAndKeep(const BinaryRef& ref, Wall::time_point now) {
+  /// Copies that only others named do not serve below a floor that has moved.
+  void dropBelow(const BinaryRef& floor) {
+    std::erase_if(residents, [&](const auto& one) {
+      const bool below =
+          one.first.name == floor.name && compareVersions(one.first.version, floor.version) < 0;
+      return below && one.second.namedBy == NamedBy::others && !named.contains(one.first);
+    });
+  }
+
+  Result<AdmittedPtr> admitAndKeep(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy) {
     Evidence evidence;
-    FB_TRY(auto admitted, admitOnce(ref, now, evidence));
+    FB_TRY(auto admitted, admitOnce(ref, now, namedBy, evidence));
     auto shared = std::make_shared<const Admitted>(std::move(admitted));
     const std::lock_guard lock(guard);
+    if (shared->floor) dropBelow({ref.name, *shared->floor});
+    // One copy of each: an earlier one may have been revoked meanwhile.
     residents.erase(ref);
-    // Over the budget the binary is still good, it is only admitted anew for each recovery.
-    if (residentBytes() + shared->size <= admission.settings().memoryBudgetBytes) {
-      residents.emplace(ref, Resident{shared, evidence});
-    } else {
-      auto known = std::make_shared<const Admitted>(shared->withoutBytes());
-      residents.emplace(ref, Resident{std::move(known), evidence, false});
-    }
+    // Over the budget the binary is still good, it is only admitted again for each recovery.
+    const bool kept = residentBytes() + shared->size <= admission.settings().memoryBudgetBytes;
+    auto known = kept ? shared : std::make_shared<const Admitted>(shared->withoutBytes());
+    residents.emplace(ref, Resident{std::move(known), evidence, kept, namedBy});
     return AdmittedPtr(shared);
   }
 };
@@ -109,16 +126,28 @@ Result<AdmittedPtr> Cache::resident(const BinaryRef& ref, Wall::time_point now) 
   return admitted;
 }
 
-Result<AdmittedPtr> Cache::admit(const BinaryRef& ref, Wall::time_point now) {
+Result<AdmittedPtr> Cache::admit(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy) {
   const std::lock_guard lock(state_->admitting);
-  return state_->admitAndKeep(ref, now);
+  {
+    const std::lock_guard brief(state_->guard);
+    if (state_->named.contains(ref)) namedBy = NamedBy::configuration;
+  }
+  return state_->admitAndKeep(ref, now, namedBy);
+}
+
+Cache::Trust Cache::trust() const {
+  const std::lock_guard lock(state_->guard);
+  return state_->trust;
 }
 
 std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now) {
   const std::lock_guard admitting(state_->admitting);
   std::vector<Entry> entries;
+  auto trust = state_->admission.checkTrust();
   {
     const std::lock_guard lock(state_->guard);
+    state_->named = {wanted.begin(), wanted.end()};
+    state_->trust = std::move(trust);
     std::erase_if(state_->residents, [&](const auto& one) {
       return std::find(wanted.begin(), wanted.end(), one.first) == wanted.end();
     });
@@ -130,20 +159,24 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
     std::optional<Evidence> known;
     AdmittedPtr admitted;
     bool kept = false;
+    bool named = false;
     {
       const std::lock_guard lock(state_->guard);
       if (const auto found = state_->residents.find(ref); found != state_->residents.end()) {
+        named = found->second.namedBy == NamedBy::configuration;
         known = found->second.evidence;
         admitted = found->second.admitted;
         kept = found->second.kept;
       }
     }
     const auto onDisk = state_->admission.look(ref);
-    if (known && onDisk && *onDisk == *known && state_->admission.checkExpiry(ref, admitted->expires, now)) {
+    // What was admitted for others has not moved the floor yet.
+    if (named && known && onDisk && *onDisk == *known &&
+        state_->admission.checkExpiry(ref, admitted->expires, now)) {
       entries.push_back({ref, admitted, false, kept});
       continue;
     }
-    auto result = state_->admitAndKeep(ref, now);
+    auto result = state_->admitAndKeep(ref, now, NamedBy::configuration);
     const bool takenBack = !result && admitted != nullptr && state_->admission.withdrawn(*admitted, now);
     const std::lock_guard lock(state_->guard);
     // Without bytes there is nothing that could serve on.

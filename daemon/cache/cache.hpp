@@ -18,6 +18,12 @@
 
 namespace fallbackd::cache {
 
+/// Who says that this version is to run.
+enum class NamedBy : std::uint8_t {
+  configuration,  // the operator: it may be below the version floor, which moves up to it
+  others,         // a pod's annotation, a command line: never below the floor, which it does not move
+};
+
 /// A binary whose bytes, name, version, architecture, expiry and form were checked, and the sealed copy of
 /// exactly these bytes. The fd is what is executed; the path in the cache is never opened again for it.
 struct Admitted {
@@ -26,6 +32,9 @@ struct Admitted {
   std::vector<std::string> keys;  // fingerprints (hex sha256 of the SPKI DER) of the keys that signed
   Wall::time_point expires;
   bool inGrace = false;  // expired, but within expiryGrace
+  /// Whose pods may choose it by annotation; absent: the attestation leaves that to the node.
+  std::optional<std::vector<std::string>> namespaces;
+  std::optional<std::string> floor;  // where this admission put the version floor of its name
   std::uint64_t size = 0;
   ElfForm form;
   std::optional<std::string> verity;  // the file's fs-verity digest, where the file system keeps one
@@ -34,8 +43,10 @@ struct Admitted {
 
   /// What is known of it, without the copy.
   [[nodiscard]] Admitted withoutBytes() const {
-    return {ref, digest, keys, expires, inGrace, size, form, verity, sealMethod, {}};
+    return {ref, digest, keys, expires, inGrace, namespaces, floor, size, form, verity, sealMethod, {}};
   }
+  /// Whether a pod of this namespace may choose it by annotation, as far as its attestation says.
+  [[nodiscard]] bool mayBeChosenIn(const std::string& podNamespace) const;
 };
 using AdmittedPtr = std::shared_ptr<const Admitted>;
 
@@ -46,11 +57,13 @@ class Cache {
   explicit Cache(config::CacheSettings settings, uid_t owner = 0);
   ~Cache();
 
-  /// The resident copy, or null. Checks expiry anew (time passes), reads nothing from disk.
+  /// The resident copy, or null. Checks expiry again (time passes), reads nothing from disk.
   [[nodiscard]] Result<AdmittedPtr> resident(const BinaryRef& ref, Wall::time_point now = Wall::now());
 
-  /// Admits from disk and keeps the copy resident. Stage admission; the reason is why it was refused.
-  [[nodiscard]] Result<AdmittedPtr> admit(const BinaryRef& ref, Wall::time_point now = Wall::now());
+  /// Admits from disk and keeps the copy resident. Stage admission; the reason is why it was refused. What
+  /// the last refresh() wanted counts as named by the configuration, whoever asks for it.
+  [[nodiscard]] Result<AdmittedPtr> admit(const BinaryRef& ref, Wall::time_point now = Wall::now(),
+                                          NamedBy namedBy = NamedBy::others);
 
   struct Entry {
     BinaryRef ref;
@@ -58,12 +71,19 @@ class Cache {
     bool examined = false;  // false: nothing changed on disk since the last time
     bool resident = false;  // a copy serves recoveries: this one, or an earlier one where this was refused
   };
-  /// Makes exactly `wanted` resident: admits what is new or was refused before, re-admits what changed on
-  /// disk since, drops the rest. A copy that was admitted keeps serving while its file is being replaced or
-  /// no longer passes, until it expires, the configuration drops it, its digest is revoked or its keys are
-  /// taken from the ring; the refusal is in the entry. What no longer fits the memory budget, in the order
-  /// of `wanted`, stays good and is admitted anew for each recovery.
+  /// Makes exactly `wanted`, which the configuration names, resident: admits what is new or was refused
+  /// before, re-admits what changed on disk since, drops the rest. A copy that was admitted keeps serving
+  /// while its file is being replaced or no longer passes, until it expires, the configuration drops it, its
+  /// digest is revoked or its keys are taken from the ring; the refusal is in the entry. What no longer fits
+  /// the memory budget, in the order of `wanted`, stays good and is admitted again for each recovery.
   std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now = Wall::now());
+
+  /// What keeps every binary from being admitted, as of the last refresh(): the keyring, the revocation list.
+  struct Trust {
+    std::optional<Error> keyring;
+    std::optional<Error> revocations;
+  };
+  [[nodiscard]] Trust trust() const;
 
   struct Usage {
     std::uint64_t residentBytes = 0;

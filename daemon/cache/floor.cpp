@@ -1,10 +1,13 @@
 #include "cache/floor.hpp"
 
+#include "base/clock.hpp"
 #include "cache/json.hpp"
 #include "sys/file.hpp"
 
 #include <array>
 #include <cstdio>
+#include <sys/file.h>
+#include <thread>
 #include <utility>
 
 #include <boost/json.hpp>
@@ -14,10 +17,13 @@ namespace fallbackd::cache {
 namespace {
 
 constexpr std::array<const char*, 2> kFileNames{"version-floor.json", "version-floor.copy.json"};
-constexpr std::size_t kMaxBytes = 1 << 20;
+// A name and a version have at most 127 characters together, and eight more around them.
+constexpr JsonLimits kLimits{.bytes = VersionFloor::kMaxNames * 136, .entries = VersionFloor::kMaxNames};
+constexpr std::chrono::seconds kLockPatience{2};
+constexpr std::chrono::milliseconds kLockPause{5};
 
 Result<std::map<std::string, std::string>> parseFloor(const std::string& text, const std::string& fileName) {
-  FB_TRY(const auto value, parseStrict(text, fileName));
+  FB_TRY(const auto value, parseStrict(text, fileName, kLimits));
   const auto* root = value.if_object();
   const auto* versions = root == nullptr ? nullptr : root->if_contains("versions");
   if (versions == nullptr || !versions->is_object()) {
@@ -35,39 +41,78 @@ Result<std::map<std::string, std::string>> parseFloor(const std::string& text, c
   return floor;
 }
 
+/// One process at a time changes the floor. Nobody can hold the others up for long: whoever can open the
+/// folder could take the lock and keep it.
+Result<> lockFloor(const sys::DirFd& folder, const std::string& path) {
+  const auto deadline = Monotonic::now() + kLockPatience;
+  while (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return failErrno(Stage::admission, "lock " + path);
+    if (Monotonic::now() > deadline) {
+      return fail(Stage::admission, Reason::timeout, path + " is locked by another process");
+    }
+    std::this_thread::sleep_for(kLockPause);
+  }
+  return {};
+}
+
 }  // namespace
 
-void VersionFloor::readOne(const std::string& name, Mode mode) {
+void VersionFloor::warn(const std::string& text) {
+  warning_ = warning_ ? *warning_ + "; " + text : text;
+}
+
+/// False where there is no such file, or it is damaged.
+Result<bool> VersionFloor::readOne(const std::string& name, Mode mode) {
   const std::string path = folder_ + "/" + name;
-  const auto text = sys::readFile(Stage::admission, path, kMaxBytes);
-  if (!text && text.error().reason == Reason::not_found) return;
-  const auto versions = text ? parseFloor(*text, name) : tl::unexpected<Error>(text.error());
-  if (versions) {
-    for (const auto& [binary, version] : *versions) {
-      auto& known = versions_.try_emplace(binary, version).first->second;
-      if (compareVersions(version, known) > 0) known = version;
+  const auto text = sys::readFile(Stage::admission, path, kLimits.bytes);
+  if (!text && text.error().reason == Reason::not_found) return false;
+  if (!text) return tl::unexpected<Error>(text.error());
+  const auto versions = parseFloor(*text, name);
+  if (!versions && versions.error().reason == Reason::too_large)
+    return tl::unexpected<Error>(versions.error());
+  if (!versions) {
+    std::string said = versions.error().message();
+    if (mode == Mode::keep) {
+      const std::string aside = path + ".damaged";
+      const auto dir = sys::openDir(Stage::admission, folder_);
+      // Where even that fails (a read-only file system), the next start says so again.
+      const bool kept =
+          dir && ::renameat(dir->get(), name.c_str(), dir->get(), (name + ".damaged").c_str()) == 0;
+      said.append(kept ? ", the damaged file is kept as " + aside : ", " + path + " cannot be renamed");
     }
-    return;
+    warn(said);
+    return false;
   }
-  std::string said = warning_ ? *warning_ + "; " : std::string();
-  said.append(versions.error().message());
-  if (mode == Mode::keep) {
-    const std::string aside = path + ".damaged";
-    const auto dir = sys::openDir(Stage::admission, folder_);
-    // Where even that fails (a read-only file system), the next start says so again.
-    const bool kept =
-        dir && ::renameat(dir->get(), name.c_str(), dir->get(), (name + ".damaged").c_str()) == 0;
-    said.append(kept ? ", the damaged file is kept as " + aside : ", " + path + " cannot be renamed");
+  for (const auto& [binary, version] : *versions) {
+    auto& known = versions_.try_emplace(binary, version).first->second;
+    if (compareVersions(version, known) > 0) known = version;
   }
-  warning_ = std::move(said);
+  return true;
+}
+
+Result<> VersionFloor::readAll(Mode mode) {
+  bool found = false;
+  std::optional<Error> unread;
+  for (const auto* name : kFileNames) {
+    auto one = readOne(name, mode);
+    found = found || (one && *one);
+    if (one) continue;
+    one.error().context.insert(0, "the version floor cannot be read: ");
+    unread = one.error();
+  }
+  if (unread && !found) return tl::unexpected<Error>(std::move(*unread));
+  if (unread) warn(unread->message());
+  return {};
 }
 
 Result<VersionFloor> VersionFloor::open(const std::string& folder, Mode mode) {
   VersionFloor floor;
   floor.folder_ = folder;
   if (mode == Mode::keep) FB_CHECK(sys::makeDirs(Stage::admission, folder, 0755));
-  for (const auto* name : kFileNames) floor.readOne(name, mode);
-  if (floor.warning_ && floor.versions_.empty()) floor.warning_->append("; the version floor starts anew");
+  FB_CHECK(floor.readAll(mode));
+  if (floor.warning_ && floor.versions_.empty()) {
+    floor.warning_->append("; the version floor starts again from nothing");
+  }
   return floor;
 }
 
@@ -75,28 +120,43 @@ Result<> VersionFloor::check(const BinaryRef& ref) const {
   const auto found = versions_.find(ref.name);
   if (found == versions_.end() || compareVersions(ref.version, found->second) >= 0) return {};
   return fail(Stage::admission, Reason::version_rollback,
-              ref.toString() + " is older than " + found->second + ", which was accepted here before");
+              ref.toString() + " is below " + found->second +
+                  ", the version floor of its name; only a version that the configuration names may be "
+                  "(fallbackctl: --config)");
+}
+
+Result<> VersionFloor::write(const std::map<std::string, std::string>& versions) const {
+  if (versions.size() > kMaxNames) {
+    return fail(Stage::admission, Reason::too_large,
+                "the version floor in " + folder_ + " has " + std::to_string(kMaxNames) +
+                    " names, and room for no more");
+  }
+  boost::json::object list;
+  for (const auto& [name, version] : versions) list[name] = version;
+  const auto text = boost::json::serialize(boost::json::object{{"versions", std::move(list)}}) + "\n";
+  FB_TRY(const auto dir, sys::openDir(Stage::admission, folder_));
+  for (const auto* name : kFileNames) FB_CHECK(sys::replaceFile(Stage::admission, dir, name, text, 0644));
+  return {};
 }
 
 Result<> VersionFloor::raise(const BinaryRef& ref) {
+  const auto raised = [&]() -> Result<> {
+    FB_TRY(const auto dir, sys::openDir(Stage::admission, folder_));
+    FB_CHECK(lockFloor(dir, folder_));
+    FB_CHECK(readAll(Mode::keep));
+    const auto found = versions_.find(ref.name);
+    if (found != versions_.end() && compareVersions(ref.version, found->second) <= 0) return {};
+    auto next = versions_;
+    next[ref.name] = ref.version;
+    FB_CHECK(write(next));
+    versions_ = std::move(next);
+    return {};
+  };
   const auto found = versions_.find(ref.name);
   if (found != versions_.end() && compareVersions(ref.version, found->second) <= 0) return {};
-  auto next = versions_;
-  next[ref.name] = ref.version;
-  boost::json::object list;
-  for (const auto& [name, version] : next) list[name] = version;
-  const auto text = boost::json::serialize(boost::json::object{{"versions", std::move(list)}}) + "\n";
-  auto written = sys::openDir(Stage::admission, folder_).and_then([&](const sys::DirFd& dir) {
-    return sys::replaceFile(Stage::admission, dir, kFileNames[0], text, 0644).and_then([&] {
-      return sys::replaceFile(Stage::admission, dir, kFileNames[1], text, 0644);
-    });
-  });
-  if (!written) {
-    written.error().reason = Reason::floor_unwritable;
-    return written;
-  }
-  versions_ = std::move(next);
-  return {};
+  auto done = raised();
+  if (!done) done.error().reason = Reason::floor_unwritable;
+  return done;
 }
 
 }  // namespace fallbackd::cache

@@ -55,8 +55,8 @@ class Installer {
   Result<std::string> unpackFolder();
 
   /// Verifies every item as an admission would, then lets all of them appear. Where one is refused nothing
-  /// appears, and there is an error for each refusal. The floor is looked at, not raised: the daemon does
-  /// that.
+  /// appears, and there is an error for each refusal. The version floor does not count here: it judges what
+  /// runs, and an older version may be put back for a configuration that is to name it again.
   tl::expected<std::vector<Change>, std::vector<Error>> install(const std::vector<PackItem>& items);
 
   /// Leaves the `keep` highest versions of each name and what is in `inUse`.

@@ -14,18 +14,23 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kMaxText = 1 << 20;
 constexpr std::size_t kMaxDepth = 16;
+constexpr std::size_t kNoLimit = static_cast<std::size_t>(-1) / 2;
 
-/// Finds doubled keys, which the ordinary parser silently merges: two readers could see two meanings.
-class DuplicateFinder {
+/// Finds doubled keys, which the ordinary parser silently merges: two readers could see two meanings. And
+/// objects with too many keys.
+class KeyChecker {
  public:
-  static constexpr std::size_t max_object_size = 4096;
+  // The parser's own limits are those of its type; ours are each caller's.
+  static constexpr std::size_t max_object_size = kNoLimit;
   static constexpr std::size_t max_array_size = 65536;
   static constexpr std::size_t max_key_size = 4096;
-  static constexpr std::size_t max_string_size = kMaxText;
+  static constexpr std::size_t max_string_size = kNoLimit;
 
-  bool found = false;
+  explicit KeyChecker(std::size_t maxEntries) : maxEntries_(maxEntries) {}
+
+  bool doubled = false;
+  bool tooMany = false;
 
   bool on_document_begin(json::error_code&) { return true; }
   bool on_document_end(json::error_code&) { return true; }
@@ -45,8 +50,9 @@ class DuplicateFinder {
   }
   bool on_key(json::string_view part, std::size_t, json::error_code& error) {
     key_.append(part.data(), part.size());
-    if (!keys_.back().insert(key_).second) {
-      found = true;
+    doubled = !keys_.back().insert(key_).second;
+    tooMany = keys_.back().size() > maxEntries_;
+    if (doubled || tooMany) {
       error = json::error::exception;
       return false;
     }
@@ -65,6 +71,7 @@ class DuplicateFinder {
   bool on_comment(json::string_view, json::error_code&) { return true; }
 
  private:
+  std::size_t maxEntries_;
   std::vector<std::set<std::string>> keys_;
   std::string key_;
 };
@@ -84,14 +91,18 @@ int sextet(char c) {
 
 }  // namespace
 
-Result<json::value> parseStrict(std::string_view text, const std::string& what) {
-  if (text.size() > kMaxText) return notStrict(what, "has more than 1 MiB");
+Result<json::value> parseStrict(std::string_view text, const std::string& what, const JsonLimits& limits) {
+  const auto tooLarge = [&](std::size_t limit, const char* of) {
+    return fail(Stage::admission, Reason::too_large, what + " has more than " + std::to_string(limit) + of);
+  };
+  if (text.size() > limits.bytes) return tooLarge(limits.bytes, " bytes");
   json::parse_options options;
   options.max_depth = kMaxDepth;
-  json::basic_parser<DuplicateFinder> finder(options);
+  json::basic_parser<KeyChecker> checker(options, limits.entries);
   json::error_code error;
-  const std::size_t used = finder.write_some(false, text.data(), text.size(), error);
-  if (finder.handler().found) return notStrict(what, "has a key twice in one object");
+  const std::size_t used = checker.write_some(false, text.data(), text.size(), error);
+  if (checker.handler().doubled) return notStrict(what, "has a key twice in one object");
+  if (checker.handler().tooMany) return tooLarge(limits.entries, " keys in one object");
   if (error) return notStrict(what, "is not JSON as expected: " + error.message());
   const auto rest = text.substr(used);
   if (rest.find_first_not_of(" \t\r\n") != std::string_view::npos)

@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -10,8 +11,16 @@
 
 namespace fallbackd::cache {
 
-/// Stage admission, reason attestation_malformed; `what` names the text in the message.
-Result<boost::json::value> parseStrict(std::string_view text, const std::string& what);
+/// How large a text may be; the defaults are for what strangers wrote.
+struct JsonLimits {
+  std::size_t bytes = 1 << 20;
+  std::size_t entries = 4096;  // of one object
+};
+
+/// Stage admission, reason attestation_malformed, or too_large where a limit is passed; `what` names the text
+/// in the message.
+Result<boost::json::value> parseStrict(std::string_view text, const std::string& what,
+                                       const JsonLimits& limits = {});
 
 /// The string at `key`; empty where it is absent or of another type.
 std::string stringAt(const boost::json::object& object, std::string_view key);

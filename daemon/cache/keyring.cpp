@@ -48,7 +48,7 @@ Result<> readLimits(std::string_view pem, Keyring::Entry& entry) {
           Stage::admission, Reason::keyring_invalid,
           entry.file + ": " + quoted(line) +
               " is not understood; write fallbackd-not-before: or fallbackd-not-after: and a date like "
-              "2027-01-31");
+              "2027-01-31, from 2000 to 9999");
     }
     (name == "fallbackd-not-before" ? entry.notBefore : entry.notAfter) = *date;
   }

@@ -22,8 +22,8 @@ Result<> checkWriters(const struct stat& info, uid_t owner, const std::string& w
 }
 
 FileFacts asFacts(const struct stat& info) {
-  return {static_cast<std::uint64_t>(info.st_size), info.st_dev, info.st_ino,
-          static_cast<std::int64_t>(info.st_ctim.tv_sec) * 1'000'000'000 + info.st_ctim.tv_nsec};
+  return {static_cast<std::uint64_t>(info.st_size), info.st_dev, info.st_ino, info.st_ctim.tv_sec,
+          info.st_ctim.tv_nsec};
 }
 
 }  // namespace

@@ -22,7 +22,9 @@ struct FileFacts {
   std::uint64_t size = 0;
   dev_t device = 0;
   ino_t inode = 0;
-  std::int64_t changed = 0;  // ctime in nanoseconds: cannot be set back by the owner
+  // ctime, which the owner cannot set back. Not in nanoseconds alone: a file system may know any year.
+  std::int64_t changedSeconds = 0;
+  std::int64_t changedNanos = 0;
   friend bool operator==(const FileFacts&, const FileFacts&) = default;
 };
 

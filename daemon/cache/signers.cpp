@@ -13,8 +13,8 @@ namespace {
 constexpr std::size_t kMaxAttestationBytes = 1 << 20;
 constexpr std::size_t kMaxAttestations = 64;  // as many as keys
 
-/// Adds what a further signer attested. About the bytes and their system all must agree; of dates and least
-/// versions, which each signer chooses, the strictest holds.
+/// Adds what a further signer attested. About the bytes and their system all must agree; of dates, least
+/// versions and namespaces, which each signer chooses, the strictest holds.
 Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, const std::string& path) {
   auto& known = agreed.statement;
   const auto& said = further.statement;
@@ -25,6 +25,13 @@ Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, cons
   if (said.minimumVersion &&
       (!known.minimumVersion || compareVersions(*known.minimumVersion, *said.minimumVersion) < 0)) {
     known.minimumVersion = said.minimumVersion;
+  }
+  if (said.namespaces && known.namespaces) {
+    std::erase_if(*known.namespaces, [&](const std::string& one) {
+      return std::find(said.namespaces->begin(), said.namespaces->end(), one) == said.namespaces->end();
+    });
+  } else if (said.namespaces) {
+    known.namespaces = said.namespaces;
   }
   for (const auto key : further.keys) {
     if (std::find(agreed.keys.begin(), agreed.keys.end(), key) == agreed.keys.end())

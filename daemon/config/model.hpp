@@ -129,6 +129,7 @@ struct Workload {
   std::string image;  // the reference that kubelet would pull; one that ImageReference takes
   Provenance imageFrom = Provenance::configuration;
   BinaryRef binary;
+  Provenance binaryFrom = Provenance::configuration;
   std::vector<std::string> args;
   std::map<std::string, std::string> env;
   std::map<std::string, std::string> envFiles;  // variable -> file below one of the volumes' mount paths

@@ -65,17 +65,26 @@ CachedBinaries::~CachedBinaries() {
   pool_.join();
 }
 
-asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef ref) {
-  auto resident = cache_.resident(ref);
-  if (resident && *resident != nullptr) meterGrace(**resident);
-  if (!resident || *resident != nullptr) co_return resident;
-  // Named, not written into the call: GCC 12 destroys closures of a co_await expression twice.
-  auto work = [this, ref] { return cache_.admit(ref); };
-  auto admitted = co_await onPool(pool_, std::move(work));
-  metrics_.admission(admitted ? "admitted" : toString(admitted.error().reason));
-  reportUsage();
-  if (admitted) meterGrace(**admitted);
-  co_return admitted;
+asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef ref, Chooser chooser) {
+  auto found = cache_.resident(ref);
+  if (found && *found == nullptr) {
+    const auto namedBy = chooser.chosenBy == Provenance::configuration ? cache::NamedBy::configuration
+                                                                       : cache::NamedBy::others;
+    // Named, not written into the call: GCC 12 destroys closures of a co_await expression twice.
+    auto work = [this, ref, namedBy] { return cache_.admit(ref, Wall::now(), namedBy); };
+    found = co_await onPool(pool_, std::move(work));
+    metrics_.admission(found ? "admitted" : toString(found.error().reason));
+    reportUsage();
+  }
+  if (!found) co_return found;
+  const auto& admitted = **found;
+  if (chooser.chosenBy == Provenance::annotation && !admitted.mayBeChosenIn(chooser.podNamespace)) {
+    co_return fail(Stage::admission, Reason::not_permitted,
+                   ref.toString() + " may not be chosen by annotation in namespace " + chooser.podNamespace +
+                       ": its attestation names the namespaces where it may, and this one is not among them");
+  }
+  meterGrace(admitted);
+  co_return found;
 }
 
 /// The grace is for outages: that it is needed is said each time.
@@ -100,6 +109,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
     if (entry.examined) report(entry);
   }
   reportUsage();
+  reportTrust();
   if (const auto warning = cache_.takeWarning(); !warning.empty()) {
     log_.warn("cache needs attention", {{"what", warning}});
   }
@@ -112,6 +122,21 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
         {workload.name, workload.binary.toString(), coverageOf(*found), found->serves, found->expires});
   }
   metrics_.coverage(coverage);
+}
+
+/// What is admitted serves on meanwhile: without a word nobody would see that nothing new is.
+void CachedBinaries::reportTrust() {
+  const auto trust = cache_.trust();
+  std::string said;
+  for (const auto* error : {&trust.keyring, &trust.revocations}) {
+    if (*error) said.append(said.empty() ? "" : "; ").append((*error)->message());
+  }
+  if (said == std::exchange(distrust_, said)) return;
+  if (said.empty()) {
+    log_.info("keyring and revocation list can be read again", {});
+  } else {
+    log_.error("nothing new is admitted", {{"error", said}});
+  }
 }
 
 void CachedBinaries::reportUsage() {

@@ -30,10 +30,19 @@ struct BinaryState {
   std::optional<Error> refused;  // what lies on disk, the last time it was looked at
 };
 
+/// For whom a binary is: who chose it, and in which namespace its pod is.
+struct Chooser {
+  Provenance chosenBy = Provenance::configuration;
+  std::string podNamespace;
+};
+
 class Binaries {
  public:
   virtual ~Binaries() = default;
-  virtual boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref) = 0;
+  /// What a pod's annotation chose must be allowed to its namespace by the attestation, and not be below the
+  /// version floor unless the configuration names it, too. Reasons not_permitted, version_rollback and those
+  /// of every admission.
+  virtual boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) = 0;
 };
 
 class CachedBinaries final : public Binaries {
@@ -42,7 +51,7 @@ class CachedBinaries final : public Binaries {
                  telemetry::Metrics& metrics, telemetry::Log& log);
   ~CachedBinaries() override;
 
-  boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref) override;
+  boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) override;
 
   /// Admits what the workloads refer to and keeps it resident; reports
   /// what changed. Cheap where nothing did.
@@ -51,11 +60,14 @@ class CachedBinaries final : public Binaries {
   /// As of the last refresh; nothing before the first one ended.
   [[nodiscard]] const std::optional<std::vector<BinaryState>>& states() const { return states_; }
   [[nodiscard]] cache::Cache::Usage usage() const { return cache_.usage(); }
+  /// What keeps every binary from being admitted, as of the last refresh.
+  [[nodiscard]] cache::Cache::Trust trust() const { return cache_.trust(); }
 
  private:
   void reportUsage();
   void meterGrace(const cache::Admitted& admitted);
   void report(const cache::Cache::Entry& entry);
+  void reportTrust();
 
   boost::asio::any_io_executor executor_;
   telemetry::Metrics& metrics_;
@@ -63,6 +75,7 @@ class CachedBinaries final : public Binaries {
   cache::Cache cache_;
   std::optional<std::vector<BinaryState>> states_;
   std::map<BinaryRef, std::string> refused_;  // and why: said once, however often it is looked at
+  std::string distrust_;                      // said once, too
   boost::asio::thread_pool pool_{1};          // one at a time: admissions read and hash whole files
 };
 

@@ -17,11 +17,14 @@ bool covers(const config::Match& match, const cri::Sandbox& sandbox) {
 
 namespace {
 
-/// A workload like the one that covers the container, or like the defaults.
+/// A workload like the one that covers the container, where that is for this binary; else like the defaults.
 std::shared_ptr<config::Workload> templateFor(const config::Config& config, const Covering& covering,
-                                              const cri::Sandbox& sandbox, const std::string& container) {
+                                              const cri::Sandbox& sandbox, const std::string& container,
+                                              const std::string& binaryName) {
   for (const auto& workload : covering.workloads) {
-    if (workload->match.container == container) return std::make_shared<config::Workload>(*workload);
+    if (workload->match.container == container && workload->binary.name == binaryName) {
+      return std::make_shared<config::Workload>(*workload);
+    }
   }
   auto made = std::make_shared<config::Workload>();
   made->name = "annotated";  // one for all: it becomes a metric's label
@@ -75,8 +78,9 @@ class Follower {
 
   /// Gives what is wrong with it, or nothing.
   std::string follow(const PodChoices::Choice& choice) {
-    const auto workload = templateFor(config_, covering_, sandbox_, choice.container);
+    const auto workload = templateFor(config_, covering_, sandbox_, choice.container, choice.binary.name);
     workload->binary = choice.binary;
+    workload->binaryFrom = Provenance::annotation;
     if (!choice.image.empty() && !sameImage(choice.image, workload->image)) {
       workload->image = choice.image;
       workload->imageFrom = Provenance::annotation;
@@ -85,7 +89,7 @@ class Follower {
     if (workload->image.empty()) {
       ++covering_.refused;
       return "annotation " + quoted(std::string(kBinaryAnnotation) + choice.container) +
-             ": no workload covers the container; add " + std::string(kImageAnnotation) + choice.container;
+             ": no workload of this binary covers the container; add " + std::string(kImageAnnotation) + choice.container;
     }
     std::erase_if(covering_.workloads,
                   [&](const auto& one) { return one->match.container == choice.container; });

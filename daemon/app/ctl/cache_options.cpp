@@ -15,26 +15,30 @@ std::string fromHere(const std::string& path) {
 }
 
 void CacheOptions::addTo(CLI::App& command) {
-  command.add_option("-c,--config", configFile, "take the settings from this fallbackd.yaml");
+  command.add_option("-c,--config", configFile,
+                     "take the settings from this fallbackd.yaml; what its workloads name "
+                     "may be below the version floor");
   command.add_option("--cache", cache, "folder of binaries and attestations (default /opt/bin/fallback)");
   command.add_option("--keys", keys, "folder of public keys (default /etc/fallbackd/keys)");
   command.add_option("--threshold", threshold, "how many different keys must have signed (default 1)");
   command.add_option("--state", state, "folder of the version floor (default /var/lib/fallbackd)");
 }
 
-std::optional<config::CacheSettings> CacheOptions::settings() const {
-  config::CacheSettings settings;
+std::optional<CacheChoice> CacheOptions::choice() const {
+  CacheChoice choice;
+  auto& settings = choice.settings;
   if (configFile) {
     const auto loaded = config::load(*configFile);
     for (const auto& diagnostic : loaded.diagnostics) complain(diagnostic.toString());
     if (loaded.config == nullptr) return std::nullopt;
     settings = loaded.config->cache;
+    for (const auto& workload : loaded.config->workloads) choice.configured.insert(workload.binary);
   }
   if (cache) settings.path = fromHere(*cache);
   if (keys) settings.keys = fromHere(*keys);
   if (state) settings.state = fromHere(*state);
   if (threshold) settings.threshold = *threshold;
-  return settings;
+  return choice;
 }
 
 }  // namespace fallbackd::ctl

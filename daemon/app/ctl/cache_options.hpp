@@ -1,9 +1,12 @@
 // Where cache, keys and floor are: from a configuration file, from flags, or by default.
 #pragma once
 
+#include "base/binary_ref.hpp"
+#include "cache/cache.hpp"
 #include "config/model.hpp"
 
 #include <optional>
+#include <set>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +15,15 @@ namespace fallbackd::ctl {
 
 /// A path of the command line is meant from where it was typed.
 std::string fromHere(const std::string& path);
+
+struct CacheChoice {
+  config::CacheSettings settings;
+  std::set<BinaryRef> configured;  // what the workloads of the configuration file name
+
+  [[nodiscard]] cache::NamedBy namedBy(const BinaryRef& ref) const {
+    return configured.contains(ref) ? cache::NamedBy::configuration : cache::NamedBy::others;
+  }
+};
 
 struct CacheOptions {
   std::optional<std::string> configFile;
@@ -23,9 +35,8 @@ struct CacheOptions {
   /// Adds --config, --cache, --keys, --threshold, --state to a subcommand.
   void addTo(CLI::App& command);
 
-  /// The settings that hold; nothing (with the reasons on stderr) where the configuration file is bad:
-  /// exit 2.
-  [[nodiscard]] std::optional<config::CacheSettings> settings() const;
+  /// What holds; nothing (with the reasons on stderr) where the configuration file is bad: exit 2.
+  [[nodiscard]] std::optional<CacheChoice> choice() const;
 };
 
 }  // namespace fallbackd::ctl

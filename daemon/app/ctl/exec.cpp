@@ -104,10 +104,10 @@ Result<> checkHealth(const cache::Admitted& admitted, std::chrono::nanoseconds t
 }
 
 int run(const ExecOptions& options) {
-  const auto settings = options.cache.settings();
+  const auto choice = options.cache.choice();
   const auto ref = parseBinaryRef(options.ref);
   const auto timeout = parseDuration(options.healthTimeout);
-  if (!settings) return kUsage;
+  if (!choice) return kUsage;
   if (!ref || !timeout) {
     complain(!ref ? ref.error().context : "--health-timeout " + options.healthTimeout + " is not a duration");
     return kUsage;
@@ -116,8 +116,8 @@ int run(const ExecOptions& options) {
   cache::AdmissionOptions admissionOptions;
   const bool ownState = options.cache.state.has_value() || options.cache.configFile.has_value();
   admissionOptions.floor = ownState ? cache::FloorUse::raise : cache::FloorUse::check;
-  cache::Admission admission(*settings, admissionOptions);
-  const auto admitted = admission.admit(*ref, Wall::now());
+  cache::Admission admission(choice->settings, admissionOptions);
+  const auto admitted = admission.admit(*ref, Wall::now(), choice->namedBy(*ref));
   if (!admitted) return complain(admitted.error());
   if (!options.noHealthCheck) {
     const auto healthy = checkHealth(*admitted, *timeout);

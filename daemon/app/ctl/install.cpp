@@ -109,8 +109,8 @@ int complainOfAll(const std::vector<Error>& errors) {
 }
 
 int install(const InstallOptions& options) {
-  const auto settings = options.cache.settings();
-  if (!settings) return kUsage;
+  const auto choice = options.cache.choice();
+  if (!choice) return kUsage;
   const bool pack = !options.from.empty();
   if (pack == !options.file.empty() || pack == !options.attestations.empty()) {
     complain("give either --from PACK, or FILE and its --attestation");
@@ -120,7 +120,7 @@ int install(const InstallOptions& options) {
     complain("--keep needs --config: what its workloads refer to must stay");
     return kUsage;
   }
-  auto installer = cache::Installer::open(*settings);
+  auto installer = cache::Installer::open(choice->settings);
   if (!installer) return complain(installer.error());
   std::vector<cache::PackItem> items;
   if (pack) {

@@ -27,8 +27,9 @@ Result<std::string> limit(const std::string& name, const std::optional<std::stri
   if (!date) return std::string();
   const auto when = parseDate(*date);
   if (!when) {
-    return fail(Stage::cli, Reason::usage,
-                "--" + name + " " + fallbackd::quoted(*date) + " is not a date like 2027-01-31");
+    return fail(
+        Stage::cli, Reason::usage,
+        "--" + name + " " + fallbackd::quoted(*date) + " is not a date like 2027-01-31, from 2000 to 9999");
   }
   return "fallbackd-" + name + ": " + rfc3339(*when) + "\n";
 }

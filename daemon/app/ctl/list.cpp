@@ -42,14 +42,16 @@ Result<std::vector<BinaryRef>> binariesIn(const std::string& folder) {
   return refs;
 }
 
-/// Looks only: what is below the node's floor is refused, but only the daemon raises it.
-std::vector<Examined> examine(const std::vector<BinaryRef>& refs, const config::CacheSettings& settings) {
+/// Looks only: what is below the node's floor is refused unless --config names it, but only the daemon raises
+/// it.
+std::vector<Examined> examine(const std::vector<BinaryRef>& refs, const CacheChoice& choice) {
   cache::AdmissionOptions options;
   options.floor = cache::FloorUse::check;
-  cache::Admission admission(settings, options);
+  cache::Admission admission(choice.settings, options);
   std::vector<Examined> all;
   for (const auto& ref : refs) {
-    all.push_back({ref, admission.admit(ref, Wall::now()), sizeOf(settings.path + "/" + ref.fileName())});
+    all.push_back({ref, admission.admit(ref, Wall::now(), choice.namedBy(ref)),
+                   sizeOf(choice.settings.path + "/" + ref.fileName())});
   }
   return all;
 }
@@ -72,6 +74,9 @@ void printJson(const std::vector<Examined>& all) {
       object["expires"] = rfc3339(one.result->expires);
       object["inGrace"] = one.result->inGrace;
       object["keys"] = std::move(keys);
+      if (one.result->namespaces) {
+        object["namespaces"] = json::array(one.result->namespaces->begin(), one.result->namespaces->end());
+      }
       object["pie"] = one.result->form.pie;
       object["relro"] = one.result->form.relro;
       if (const auto& go = one.result->form.go) {
@@ -123,8 +128,8 @@ struct LookOptions {
 };
 
 int look(const LookOptions& options, bool verify) {
-  const auto settings = options.cache.settings();
-  if (!settings) return kUsage;
+  const auto choice = options.cache.choice();
+  if (!choice) return kUsage;
   std::vector<BinaryRef> refs;
   for (const auto& text : options.refs) {
     auto ref = parseBinaryRef(text);
@@ -135,11 +140,11 @@ int look(const LookOptions& options, bool verify) {
     refs.push_back(std::move(*ref));
   }
   if (refs.empty()) {
-    auto found = binariesIn(settings->path);
+    auto found = binariesIn(choice->settings.path);
     if (!found) return complain(found.error());
     refs = std::move(*found);
   }
-  const auto all = examine(refs, *settings);
+  const auto all = examine(refs, *choice);
   if (options.format == "json") {
     printJson(all);
   } else if (verify) {

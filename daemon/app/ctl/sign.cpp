@@ -5,13 +5,16 @@
 #include "cache/attestation.hpp"
 #include "cache/elf.hpp"
 #include "cache/sealed.hpp"
+#include "config/names.hpp"
 #include "sys/file.hpp"
 
 #include <cstdio>
 #include <fcntl.h>
 #include <memory>
 #include <optional>
+#include <string>
 #include <sys/stat.h>
+#include <vector>
 
 namespace fallbackd::ctl {
 
@@ -24,6 +27,7 @@ struct SignOptions {
   std::string expires;
   std::string arch{cache::nodeArchitecture()};
   std::optional<std::string> minimumVersion;
+  std::vector<std::string> namespaces;
   std::optional<std::string> out;
   bool skipFormCheck = false;
   std::string file;
@@ -33,11 +37,11 @@ struct SignOptions {
 Result<Wall::time_point> expiryOf(const std::string& text) {
   if (const auto date = parseDate(text)) return *date;
   if (const auto duration = parseDuration(text)) {
-    return Wall::now() + std::chrono::duration_cast<Wall::duration>(*duration);
+    return later(Wall::now(), *duration);
   }
-  return fail(
-      Stage::cli, Reason::usage,
-      "--expires " + fallbackd::quoted(text) + " is neither a date (2027-01-31) nor a duration (90d)");
+  return fail(Stage::cli, Reason::usage,
+              "--expires " + fallbackd::quoted(text) +
+                  " is neither a date (2027-01-31; 2000 to 9999) nor a duration (90d)");
 }
 
 Result<std::string> writeAttestation(const SignOptions& options) {
@@ -51,6 +55,14 @@ Result<std::string> writeAttestation(const SignOptions& options) {
     const auto minimum = parseBinaryRef(options.name + "@" + *options.minimumVersion);
     if (!minimum) return tl::unexpected<Error>(minimum.error());
   }
+
+  for (const auto& name : options.namespaces) {
+    if (!config::isDnsLabel(name)) {
+      return fail(Stage::cli, Reason::usage,
+                  "--namespace " + fallbackd::quoted(name) + " is not the name of a namespace");
+    }
+  }
+  if (!options.namespaces.empty()) statement.namespaces = options.namespaces;
 
   const sys::UniqueFd source(::open(options.file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info {};
@@ -90,8 +102,14 @@ void addSign(CLI::App& app, Run& run) {
       ->required();
   command->add_option("--expires", options->expires, "2027-01-31, or 90d from now")->required();
   command->add_option("--arch", options->arch, "amd64 or arm64")->capture_default_str();
-  command->add_option("--minimum-version", options->minimumVersion,
-                      "nothing older may run once this was seen");
+  command->add_option(
+      "--minimum-version", options->minimumVersion,
+      "once this was seen, older versions run only where the node's configuration names them");
+  command
+      ->add_option("--namespace", options->namespaces,
+                   "only pods of this namespace may choose the binary by annotation; once for each; without "
+                   "it: where the node's podAnnotations let pods choose")
+      ->allow_extra_args(false);
   command->add_option("--out", options->out, "where to write (default: FILE.sigstore.json)");
   command->add_flag("--skip-form-check", options->skipFormCheck,
                     "sign even what admission would refuse by its form");

@@ -58,6 +58,21 @@ TEST(Status, CountsWhatIsNotFollowedAndForWhomACircuitIsOpen) {
   EXPECT_EQ(root.at("registries").at(0).at("openFor").at(0).as_string(), "evil");
 }
 
+TEST(Readiness, SaysWhyNothingNewIsAdmitted) {
+  auto snapshot = quietNode();
+  const std::string why = "/etc/fallbackd/revoked:2: \"x\" is not one sha256 digest";
+  snapshot.trust.revocations = fail(Stage::admission, Reason::invalid, why).value();
+  EXPECT_FALSE(readiness(snapshot).ready) << "though all of its workloads are still covered";
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: nothing new is admitted: " + why));
+  EXPECT_THAT(statusJson(snapshot), HasSubstr("revoked:2"));
+  snapshot = quietNode();
+  snapshot.trust.keyring =
+      fail(Stage::admission, Reason::keyring_invalid, "/etc/fallbackd/keys holds no public key").value();
+  EXPECT_TRUE(readiness(snapshot).ready) << "a new node may have no key yet";
+  EXPECT_THAT(readiness(snapshot).text,
+              HasSubstr("warning cache: nothing new is admitted: /etc/fallbackd/keys holds"));
+}
+
 TEST(Status, IsTheSameTextWhereNothingHappened) {
   auto snapshot = quietNode();
   snapshot.taken = *parseRfc3339("2026-11-25T03:00:02Z");

@@ -40,6 +40,38 @@ TEST(Rfc3339, RoundTripsAndRefusesWhatIsNoDate) {
   }
 }
 
+TEST(Date, IsFrom2000To9999) {
+  EXPECT_EQ(parseDate("2027-01-31"), parseRfc3339("2027-01-31T00:00:00Z"));
+  EXPECT_EQ(parseDate("2027-01-31T12:00:00Z"), parseRfc3339("2027-01-31T12:00:00Z"));
+  EXPECT_FALSE(parseDateTime("2027-01-31")) << "a day alone";
+  EXPECT_TRUE(parseDate("2000-01-01"));
+  EXPECT_TRUE(parseDate("1999-12-31T23:30:00-01:00")) << "in UTC it is 2000";
+  EXPECT_TRUE(parseDate("2261-12-31"));
+  for (const auto bad :
+       {"0001-01-01", "0000-12-31", "1600-01-01", "1700-01-01", "1733-06-01", "1970-01-01", "1999-12-31",
+        "2000-01-01T00:30:00+01:00", "9999-12-31T23:30:00-01:00", "10000-01-01", "-2027-01-31", ""}) {
+    EXPECT_FALSE(parseDate(bad)) << bad;
+  }
+}
+
+TEST(Date, BeyondTheClockIsTheClocksLastMoment) {
+  for (const auto far : {"2262-04-12", "2300-02-28", "9999-12-31", "9999-12-31T23:59:59Z"}) {
+    EXPECT_EQ(parseDate(far), Wall::time_point::max()) << far;
+  }
+  EXPECT_LT(*parseDate("2262-04-10"), Wall::time_point::max());
+  const auto last = rfc3339(Wall::time_point::max());
+  EXPECT_EQ(parseDate(last), Wall::time_point::max()) << last;
+}
+
+TEST(Date, AdditionNeverWraps) {
+  const auto now = *parseDate("2026-01-01");
+  EXPECT_EQ(later(now, 24h), parseDate("2026-01-02"));
+  EXPECT_EQ(later(now, nanoseconds::max()), Wall::time_point::max());
+  EXPECT_EQ(later(Wall::time_point::max(), 1ns), Wall::time_point::max());
+  EXPECT_EQ(later(Wall::time_point::max(), 0ns), Wall::time_point::max());
+  EXPECT_EQ(later(Wall::time_point::min(), 0ns), Wall::time_point::min());
+}
+
 TEST(BinaryRef, ReadsNameAndVersion) {
   const auto ref = parseBinaryRef("checkout@1.8.3");
   ASSERT_TRUE(ref);

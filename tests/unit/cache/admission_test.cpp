@@ -155,6 +155,18 @@ const std::vector<Attack>& attacks() {
          writeBytes(*s.revoked, "# bad ones\nsha256:" + toHex(Sha256::of(good())) + "  # leaked\n", 0644);
        }},
       {"revocation list missing", Reason::not_found, [](C& c, S& s) { s.revoked = c.path("revoked"); }},
+      {"revocation list with two digests on a line", Reason::invalid,
+       [](C& c, S& s) {
+         s.revoked = c.path("revoked");
+         writeBytes(*s.revoked, std::string(64, '0') + " " + toHex(Sha256::of(good())) + "\n", 0644);
+       }},
+      {"revocation list in another alphabet", Reason::invalid,
+       [](C& c, S& s) {
+         s.revoked = c.path("revoked");
+         std::string wide;
+         for (const char one : toHex(Sha256::of(good()))) wide.append({one, '\0'});
+         writeBytes(*s.revoked, wide, 0644);
+       }},
       {"revocation list with a slip of the pen", Reason::invalid,
        [](C& c, S& s) {
          s.revoked = c.path("revoked");
@@ -171,6 +183,21 @@ const std::vector<Attack>& attacks() {
          c.addKey("one", c.key, "fallbackd-not-after: 2020-01-01\n");
          c.addKey("two", c.key);
        }},
+      {"key once more, the limit in the second file", Reason::expired,
+       [](C& c, S&) { c.addKey("two", c.key, "fallbackd-not-after: 2020-01-01\n"); }},
+      {"key once more, not to count yet by the second file", Reason::untrusted_key,
+       [](C& c, S&) { c.addKey("two", c.key, "fallbackd-not-before: 2199-01-01\n"); }},
+      {"key once more, not to count yet by the first file", Reason::untrusted_key,
+       [](C& c, S&) {
+         c.addKey("one", c.key, "fallbackd-not-before: 2199-01-01\n");
+         c.addKey("two", c.key);
+       }},
+      {"key whose time was over in 1700", Reason::keyring_invalid,
+       [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-after: 1700-01-01\n"); }},
+      {"key whose time was over in 1990", Reason::keyring_invalid,
+       [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-after: 1990-01-01\n"); }},
+      {"key whose time was over in the year 2000", Reason::expired,
+       [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-after: 2000-01-01\n"); }},
       {"second signer's time is over", Reason::expired,
        [](C& c, S& s) {
          s.threshold = 2;
@@ -587,6 +614,12 @@ const std::vector<Attack>& attacks() {
          const auto at = payload.find(R"(,"expires")");
          signPayload(c, payload.erase(at, payload.find('}', at) - at));
        }},
+      {"expired in 1700", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, withExpiry(c, "1700-01-01T00:00:00Z")); }},
+      {"expired in 1999", Reason::attestation_malformed,
+       [](C& c, S&) { signPayload(c, withExpiry(c, "1999-12-31T23:59:59Z")); }},
+      {"expired in 2000", Reason::expired,
+       [](C& c, S&) { signPayload(c, withExpiry(c, "2000-01-01T00:00:00Z")); }},
       {"expiry without a zone", Reason::attestation_malformed,
        [](C& c, S&) { signPayload(c, withExpiry(c, "2199-12-31T00:00:00")); }},
       {"expiry on a day that there is not", Reason::attestation_malformed,
@@ -734,7 +767,7 @@ TEST(Admission, ADamagedFloorIsReportedOnceAndAdmits) {
   cache.put(cache.ref, good());
   writeBytes(cache.path("state/version-floor.json"), R"({"versions":{"chec)", 0644);
   Cache resident(cache.settings(), ::geteuid());
-  ASSERT_TRUE(resident.admit(cache.ref));
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
   EXPECT_NE(resident.takeWarning().find("version-floor.json.damaged"), std::string::npos);
   EXPECT_EQ(resident.takeWarning(), "");
   EXPECT_EQ(VersionFloor::open(cache.path("state"))->check({cache.ref.name, "1.8.2"}).error().reason,
@@ -750,6 +783,130 @@ TEST(Admission, GraceIsUsedAndShown) {
   const auto result = admit(cache, settings);
   ASSERT_TRUE(result) << result.error().message();
   EXPECT_TRUE(result->inGrace);
+}
+
+TEST(Admission, NoDateWrapsAround) {
+  SignedCache cache;
+  auto settings = cache.settings();
+  for (const auto grace : {std::chrono::nanoseconds(0), std::chrono::nanoseconds(48h)}) {
+    settings.expiryGrace = grace;
+    const Admission admission(settings);
+    for (const auto expires : {Wall::time_point::min(), Wall::time_point(-86'000 * 24h)}) {
+      EXPECT_EQ(admission.checkExpiry(cache.ref, expires, Wall::now()).error().reason, Reason::expired);
+    }
+    EXPECT_TRUE(admission.checkExpiry(cache.ref, Wall::time_point::max(), Wall::now()));
+  }
+  settings.expiryGrace = std::chrono::nanoseconds::max();
+  const auto inGrace = Admission(settings).checkExpiry(cache.ref, Wall::now() - 1h, Wall::now());
+  ASSERT_TRUE(inGrace);
+  EXPECT_TRUE(*inGrace);
+}
+
+/// One name in several versions, and what a daemon that starts now would say of each.
+struct RolloutTest : testing::Test {
+  RolloutTest() {
+    for (const auto& ref : {old, older, newer}) cache.put(ref, good());
+  }
+  Result<AdmittedPtr> afterRestart(const BinaryRef& ref, const std::vector<BinaryRef>& configured) {
+    Cache restarted(cache.settings(), ::geteuid());
+    for (const auto& entry : restarted.refresh(configured)) EXPECT_TRUE(entry.result) << entry.ref.toString();
+    return restarted.admit(ref);
+  }
+  /// The reason of its refusal, or "admitted".
+  static std::string said(const Result<AdmittedPtr>& result) {
+    return result ? "admitted" : std::string(toString(result.error().reason));
+  }
+  SignedCache cache;
+  BinaryRef older{"checkout", "1.8.2"};
+  BinaryRef old{"checkout", "1.8.3"};
+  BinaryRef newer{"checkout", "1.8.4"};
+};
+
+TEST_F(RolloutTest, WhatTheConfigurationNamesRunsBeforeAndAfterARestart) {
+  Cache resident(cache.settings(), ::geteuid());
+  for (const auto& entry : resident.refresh({old, newer})) EXPECT_TRUE(entry.result) << entry.ref.toString();
+  for (const auto& ref : {old, newer}) {
+    EXPECT_EQ(said(resident.admit(ref)), "admitted") << ref.toString();
+    EXPECT_EQ(said(afterRestart(ref, {old, newer})), "admitted") << ref.toString();
+  }
+  EXPECT_EQ(said(resident.admit(older)), "version_rollback") << "nobody but a pod or a command line names it";
+  EXPECT_EQ(said(afterRestart(older, {old, newer})), "version_rollback");
+}
+
+TEST_F(RolloutTest, AnApplicationMayBeRolledBack) {
+  Cache resident(cache.settings(), ::geteuid());
+  ASSERT_TRUE(resident.refresh({newer}).at(0).result);
+  const auto back = resident.refresh({old});
+  EXPECT_TRUE(back.at(0).result) << back.at(0).result.error().message();
+  EXPECT_EQ(said(afterRestart(old, {old})), "admitted");
+  EXPECT_EQ(said(afterRestart(older, {old})), "version_rollback") << "the floor stays where it was";
+}
+
+TEST_F(RolloutTest, WhatOthersNameMovesNoFloor) {
+  Cache resident(cache.settings(), ::geteuid());
+  ASSERT_TRUE(resident.refresh({old}).at(0).result);
+  EXPECT_EQ(said(resident.admit(newer)), "admitted") << "a pod's annotation";
+  for (const auto& [ref, verdict] : {std::pair(older, "version_rollback"), std::pair(old, "admitted")}) {
+    EXPECT_EQ(said(resident.admit(ref)), verdict) << ref.toString();
+    EXPECT_EQ(said(afterRestart(ref, {old})), verdict) << ref.toString();
+    EXPECT_EQ(said(afterRestart(ref, {})), verdict) << ref.toString();
+  }
+}
+
+TEST_F(RolloutTest, ACopyForOthersMovesTheFloorWhenTheConfigurationNamesIt) {
+  Cache resident(cache.settings(), ::geteuid());
+  ASSERT_TRUE(resident.admit(newer));
+  EXPECT_EQ(said(resident.admit(old)), "admitted");
+  ASSERT_TRUE(resident.refresh({newer}).at(0).result);
+  EXPECT_EQ(said(resident.admit(old)), "version_rollback");
+  EXPECT_EQ(said(afterRestart(old, {newer})), "version_rollback");
+}
+
+TEST_F(RolloutTest, AnAttestationsLeastVersionMovesTheFloorWhoeverNamesIt) {
+  auto statement = SignedCache::statementFor(newer, good());
+  statement.minimumVersion = "1.8.3";
+  cache.put(newer, good(), statement, cache.key);
+  Cache resident(cache.settings(), ::geteuid());
+  ASSERT_TRUE(resident.admit(older));
+  ASSERT_NE(*resident.resident(older), nullptr);
+  ASSERT_TRUE(resident.admit(newer));
+  EXPECT_EQ(*resident.resident(older), nullptr) << "its copy is below the floor now";
+  EXPECT_EQ(said(resident.admit(older)), "version_rollback");
+  EXPECT_EQ(said(resident.admit(old)), "admitted") << "the least version, not the version";
+  EXPECT_EQ(said(afterRestart(older, {})), "version_rollback");
+  EXPECT_EQ(said(afterRestart(older, {older})), "admitted") << "the operator names it";
+}
+
+TEST_F(RolloutTest, AFloorThatCannotBeReadAdmitsNothing) {
+  for (const auto* name : {"version-floor.json", "version-floor.copy.json"})
+    fs::create_directory(cache.path(std::string("state/") + name));
+  Cache resident(cache.settings(), ::geteuid());
+  EXPECT_EQ(resident.admit(old).error().reason, Reason::system);
+  EXPECT_EQ(resident.refresh({old}).at(0).result.error().reason, Reason::system);
+}
+
+TEST(Admission, TheStrictestSignersNamespacesHold) {
+  SignedCache cache;
+  const auto second = otherKey();
+  cache.addKey("two", second);
+  const auto namespacesOf = [&](std::optional<std::vector<std::string>> one,
+                                std::optional<std::vector<std::string>> two) {
+    auto statement = SignedCache::statementFor(cache.ref, good());
+    statement.namespaces = std::move(one);
+    cache.put(cache.ref, good(), statement, cache.key);
+    statement.namespaces = std::move(two);
+    writeBytes(cache.file(cache.ref.fileName() + ".second.sigstore.json"), *signStatement(statement, second),
+               0644);
+    const auto admitted = admit(cache, cache.settings());
+    EXPECT_TRUE(admitted) << admitted.error().message();
+    return admitted->namespaces;
+  };
+  using List = std::vector<std::string>;
+  EXPECT_EQ(namespacesOf({}, {}), std::nullopt);
+  EXPECT_EQ(namespacesOf(List{"shop"}, {}), List{"shop"});
+  EXPECT_EQ(namespacesOf({}, List{"shop"}), List{"shop"});
+  EXPECT_EQ(namespacesOf(List{"shop", "bank"}, List{"bank", "post"}), List{"bank"});
+  EXPECT_EQ(namespacesOf(List{"shop"}, List{"bank"}), List{});
 }
 
 struct ResidentTest : testing::Test {
@@ -918,6 +1075,64 @@ TEST_F(ResidentTest, ServesNoMoreWhatWasRevoked) {
   EXPECT_EQ(entries.at(0).result.error().reason, Reason::revoked);
   EXPECT_FALSE(entries.at(0).resident);
   EXPECT_EQ(*revoking.resident(cache.ref), nullptr);
+}
+
+/// A cache whose revocation list names what a test writes into it.
+struct RevokingTest : ResidentTest {
+  RevokingTest() {
+    settings.revoked = cache.path("revoked");
+    revoke("# none yet\n");
+  }
+  void revoke(const std::string& text) const { writeBytes(*settings.revoked, text, 0644); }
+  config::CacheSettings settings = cache.settings();
+  std::string digest = toHex(Sha256::of(good()));
+};
+
+TEST_F(RevokingTest, OtherBytesOfTheSameVersionTakeThePlaceOfTheRevokedOnes) {
+  Cache revoking(settings, ::geteuid());
+  ASSERT_TRUE(revoking.refresh({cache.ref}).at(0).resident);
+  const auto other = test::program("elf-static");
+  cache.put(cache.ref, other);
+  revoke(digest + "\n");
+  ASSERT_TRUE(revoking.refresh({cache.ref}).at(0).result);
+  const auto served = revoking.resident(cache.ref);
+  ASSERT_TRUE(served && *served != nullptr);
+  EXPECT_EQ((*served)->digest, toHex(Sha256::of(other))) << "the revoked copy serves on";
+  EXPECT_EQ(revoking.usage().residents, 1U);
+  EXPECT_EQ(revoking.usage().residentBytes, other.size());
+}
+
+TEST_F(RevokingTest, ARevokedCopyGoesThoughTheFileIsRefusedForAnotherReason) {
+  Cache revoking(settings, ::geteuid());
+  ASSERT_TRUE(revoking.refresh({cache.ref}).at(0).resident);
+  writeBytes(cache.file(cache.ref.fileName()), "#!/bin/sh\n");
+  revoke(digest + "\n");
+  const auto entries = revoking.refresh({cache.ref});
+  EXPECT_EQ(entries.at(0).result.error().reason, Reason::not_elf);
+  EXPECT_FALSE(entries.at(0).resident);
+  EXPECT_EQ(*revoking.resident(cache.ref), nullptr);
+}
+
+TEST_F(RevokingTest, AMalformedListAdmitsNothingNewAndIsNamed) {
+  Cache revoking(settings, ::geteuid());
+  ASSERT_TRUE(revoking.refresh({cache.ref}).at(0).resident);
+  EXPECT_FALSE(revoking.trust().revocations);
+  revoke("# one\nnot a digest\n");
+  const BinaryRef fresh{"cart", "1.0.0"};
+  cache.put(fresh, good());
+  const auto entries = revoking.refresh({cache.ref, fresh});
+  EXPECT_TRUE(entries.at(0).resident) << "what was decided stays";
+  EXPECT_NE(*revoking.resident(cache.ref), nullptr);
+  EXPECT_EQ(entries.at(1).result.error().reason, Reason::invalid);
+  EXPECT_FALSE(entries.at(1).resident);
+  EXPECT_EQ(revoking.admit(fresh).error().reason, Reason::invalid);
+  ASSERT_TRUE(revoking.trust().revocations);
+  EXPECT_EQ(revoking.trust().revocations->context.find(*settings.revoked + ":2: "), 0U)
+      << revoking.trust().revocations->message();
+  EXPECT_FALSE(revoking.trust().keyring);
+  revoke("# one\n" + std::string(64, 'a') + "  build-farm/checkout\r\n");
+  EXPECT_TRUE(revoking.refresh({cache.ref, fresh}).at(1).resident);
+  EXPECT_FALSE(revoking.trust().revocations);
 }
 
 TEST_F(ResidentTest, ServesNoMoreWhoseKeyWasRemoved) {

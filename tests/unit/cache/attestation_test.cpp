@@ -54,6 +54,32 @@ TEST_P(RoundTrip, SignedAndVerified) {
 
 INSTANTIATE_TEST_SUITE_P(Keys, RoundTrip, testing::Values(KeyType::p256, KeyType::ed25519));
 
+TEST(Attestation, NamespacesAreReadAsWritten) {
+  using List = std::vector<std::string>;
+  auto statement = SignedCache::statementFor({"checkout", "1.8.3"}, "bytes");
+  EXPECT_FALSE(parseStatement(writeStatement(statement), "it")->namespaces);
+  for (const auto& names : {List{"shop"}, List{"shop", "shop-test"}, List{}}) {
+    statement.namespaces = names;
+    EXPECT_EQ(parseStatement(writeStatement(statement), "it")->namespaces, names);
+  }
+}
+
+TEST(Attestation, NamespacesThatAreNotNamesAreRefused) {
+  const auto payload = writeStatement(SignedCache::statementFor({"checkout", "1.8.3"}, "bytes"));
+  std::string many = R"("a0")";
+  for (int i = 1; i < 300; ++i) many.append(",\"a" + std::to_string(i) + "\"");
+  for (const auto& value :
+       {std::string(R"("shop")"), std::string("7"), std::string("null"), std::string(R"(["Shop"])"),
+        std::string(R"([""])"), std::string(R"(["*"])"), std::string("[1]"), "[" + many + "]"}) {
+    auto text = payload;
+    const std::string key = R"("predicate":{)";
+    text.insert(text.find(key) + key.size(), R"("namespaces":)" + value + ",");
+    const auto read = parseStatement(text, "it");
+    ASSERT_FALSE(read) << value.substr(0, 40);
+    EXPECT_EQ(read.error().reason, Reason::attestation_malformed);
+  }
+}
+
 TEST(Attestation, TheFormsThatCosignWrites) {
   SignedCache cache;
   const auto keyring = *Keyring::open(cache.path("keys"), ::geteuid());

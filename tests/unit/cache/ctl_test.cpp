@@ -85,7 +85,7 @@ TEST_F(CtlTest, InstallTakesOnlyWhatWouldBeAdmitted) {
 TEST_F(CtlTest, ExecBecomesTheBinary) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
   EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42);
-  EXPECT_TRUE(std::filesystem::exists(path("state/version-floor.json"))) << "what ran here raises the floor";
+  EXPECT_FALSE(std::filesystem::exists(path("state/version-floor.json"))) << "a command line moves no floor";
   // The shell says its pid and becomes fallbackctl, which becomes the binary. What stands behind "--" is the
   // program's, however much it looks like ours.
   const auto same = shell("sh -c 'echo $$; exec " + std::string(FALLBACKCTL) + " exec" + where +
@@ -108,6 +108,60 @@ TEST_F(CtlTest, VerifyKnowsTheFloorOfTheNode) {
   const auto output = ctl("verify" + where);
   EXPECT_EQ(output.code, 1);
   EXPECT_NE(output.text.find("version_rollback"), std::string::npos) << output.text;
+}
+
+TEST_F(CtlTest, ExecIsHeldToTheFloorUnlessTheConfigurationNamesTheVersion) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  std::filesystem::create_directory(path("state"));
+  test::writeBytes(path("state/version-floor.json"), R"({"versions":{"checkout":"1.9.0"}})", 0644);
+  const auto refused = ctl("exec" + where + "checkout@1.8.3 -- 42");
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_NE(refused.text.find("version_rollback"), std::string::npos) << refused.text;
+  folder.write("fallbackd.yaml",
+               "apiVersion: fallbackd.io/v1\nworkloads:\n- name: checkout\n"
+               "  match: {container: checkout}\n  image: registry.example.com/checkout:1.8.3\n"
+               "  binary: checkout@1.8.3\n");
+  const auto configured = " --config " + path("fallbackd.yaml") + where;
+  EXPECT_EQ(ctl("exec" + configured + "checkout@1.8.3 -- 42").code, 42);
+  EXPECT_EQ(ctl("verify" + configured).code, 0);
+  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 1) << "the floor stays where it was";
+}
+
+TEST_F(CtlTest, ALeastVersionThatRanMovesTheFloor) {
+  ASSERT_EQ(install(kProgram, "checkout", "--minimum-version 1.8.0").code, 0);
+  ASSERT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42);
+  EXPECT_NE(test::readBytes(path("state/version-floor.json")).find(R"("checkout":"1.8.0")"),
+            std::string::npos);
+}
+
+TEST_F(CtlTest, AnOlderVersionMayBePutBackIntoTheCache) {
+  std::filesystem::create_directory(path("state"));
+  test::writeBytes(path("state/version-floor.json"), R"({"versions":{"checkout":"1.9.0"}})", 0644);
+  const auto installed = install(kProgram, "checkout");
+  EXPECT_EQ(installed.code, 0) << installed.text;
+}
+
+TEST_F(CtlTest, SignWritesTheNamespacesAndListShowsThem) {
+  EXPECT_EQ(install(kProgram, "checkout", "--namespace Shop").code, 2);
+  ASSERT_EQ(install(kProgram, "checkout", "--namespace shop --namespace shop-test").code, 0);
+  const auto list = ctl("list -o json" + where);
+  EXPECT_NE(list.text.find(R"("namespaces":["shop","shop-test"])"), std::string::npos) << list.text;
+  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42) << "they are about pods' annotations";
+}
+
+TEST_F(CtlTest, SignTakesNoDateThatWouldWrap) {
+  for (const auto* date : {"1700-01-01", "1999-12-31", "10000-01-01"}) {
+    const auto output = ctl("sign --key " + path("k.key") + " --name a --version 1 --expires " + date +
+                            " --out " + path("a.json") + " " + kProgram);
+    EXPECT_EQ(output.code, 2) << date;
+    EXPECT_EQ(ctl("keygen --not-after " + std::string(date) + " --out " + path("l")).code, 2) << date;
+  }
+  for (const auto* date : {"9999-12-31", "100000d"}) {
+    const auto output = ctl("sign --key " + path("k.key") + " --name a --version 1 --expires " + date +
+                            " --out " + path("a.json") + " " + kProgram);
+    EXPECT_EQ(output.code, 0) << output.text;
+    EXPECT_NE(output.text.find("until 2262-04-11"), std::string::npos) << output.text;
+  }
 }
 
 TEST_F(CtlTest, InstallTakesOneAttestationOfEachSigner) {

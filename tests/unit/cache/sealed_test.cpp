@@ -192,6 +192,40 @@ bool refuseMfdExec() {
          ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
+/// A filter that knows no F_SEAL_EXEC, as kernels before 6.3: newer ones seal against writing with it,
+/// whether that is asked for or not.
+bool refuseSealExec() {
+  constexpr unsigned kSealExec = 0x20;
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 5),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, F_ADD_SEALS, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[2])),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kSealExec, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{std::size(program), program};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+TEST(SealedPitfall, KernelsWithoutSealExecSealAgainstWritingAllTheSame) {
+  const int seals = inChild([] {
+    if (!refuseSealExec()) return 101;
+    const sys::UniqueFd source(::open(PROGRAMS "/elf-static-pie", O_RDONLY | O_CLOEXEC));
+    auto copy = SealedCopy::make(source, std::filesystem::file_size(PROGRAMS "/elf-static-pie"), "it",
+                                 {.first = SealMethod::memfd, .tmpDir = "/nowhere"});
+    if (!copy) return 102;
+    const auto fd = copy->takeFd();
+    if (::pwrite(fd.get(), "x", 1, 0) >= 0) return 103;
+    return ::fcntl(fd.get(), F_GET_SEALS);
+  });
+  EXPECT_EQ(seals, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+      << "101: no filter, 102: no copy, 103: written to";
+}
+
 TEST(SealedPitfall, KernelsBefore63KnowNoMfdExec) {
   const test::TempFolder folder;
   EXPECT_EQ(inChild([&] { return refuseMfdExec() ? methodFound(folder.path()) : 101; }),

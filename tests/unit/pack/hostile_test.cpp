@@ -33,15 +33,27 @@ void writeChanged(const std::string& path, const std::function<void(std::string&
   test::writeBytes(path, bytes, 0644);
 }
 
-/// The size that a ustar header says, and the checksum after it.
-void setSize(std::string& bytes, const std::string& octal) {
-  bytes.replace(124, 11, octal);
+/// The checksum of a ustar header, right again.
+void setChecksum(std::string& bytes) {
   bytes.replace(148, 8, "        ");
   unsigned sum = 0;
   for (std::size_t i = 0; i < 512; ++i) sum += static_cast<unsigned char>(bytes[i]);
   std::array<char, 8> text{};
   std::snprintf(text.data(), text.size(), "%06o", sum);
   bytes.replace(148, 7, std::string(text.data(), 7));
+}
+
+/// The size that a ustar header says.
+void setSize(std::string& bytes, const std::string& octal) {
+  bytes.replace(124, 11, octal);
+  setChecksum(bytes);
+}
+
+/// The first entry, a file, made a hard link to `target` that brings the file's bytes along, as pax allows.
+void makeHardLink(std::string& bytes, const std::string& target) {
+  bytes[156] = '1';
+  bytes.replace(157, target.size(), target);
+  setChecksum(bytes);
 }
 
 const std::vector<Row>& rows() {
@@ -61,6 +73,10 @@ const std::vector<Row>& rows() {
        [](P p) { TarWriter(p).file("a-v1", "x").link("checkout-v1", "a-v1", true); }},
       {"layer: hard link out of the archive", Reason::unsafe_file_type,
        [](P p) { TarWriter(p).link("checkout-v1", "/etc/shadow", true); }},
+      {"layer: hard link with data", Reason::unsafe_file_type,
+       [](P p) { writeChanged(p, [](std::string& b) { makeHardLink(b, "a-v1"); }); }},
+      {"layer: hard link out of the archive with data", Reason::unsafe_file_type,
+       [](P p) { writeChanged(p, [](std::string& b) { makeHardLink(b, "/nowhere/shadow"); }); }},
       {"layer: character device", Reason::unsafe_file_type,
        [](P p) { TarWriter(p).special("checkout-v1", AE_IFCHR); }},
       {"layer: block device", Reason::unsafe_file_type,
@@ -144,6 +160,28 @@ TEST(TarLimits, BombsEndWhereTheyAreTooLarge) {
   EXPECT_EQ(visited({.fileBytes = 1000}), std::pair(std::string("too_large"), 0));
   EXPECT_EQ(visited({.allBytes = 4 << 20}), std::pair(std::string("too_large"), 4));
   EXPECT_EQ(visited({.entries = 3}), std::pair(std::string("too_large"), 3));
+}
+
+/// What no entry announces: here a folder's attributes, of which a few bytes in the archive become 200 KB
+/// each.
+TEST(TarLimits, WhatIsUnpackedCountsThoughNoEntryAnnouncesIt) {
+  const test::TempFolder folder;
+  const auto path = folder.path() + "/bomb";
+  constexpr int kFolders = 30;
+  {
+    TarWriter tar(path, Compression::gzip);
+    for (int i = 0; i < kFolders; ++i) tar.folder("f" + std::to_string(i), std::string(100'000, '\0'));
+    tar.file("checkout-v1", "x");
+  }
+  ASSERT_LT(fs::file_size(path), 100'000U);
+  const auto visited = [&](std::uint64_t allBytes) {
+    const sys::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    const auto result =
+        visitTar(file, "it", [](const TarFile&) -> Result<bool> { return true; }, {.allBytes = allBytes});
+    return result ? "" : std::string(toString(result.error().reason));
+  };
+  EXPECT_EQ(visited(100 << 20), "");
+  EXPECT_EQ(visited(1 << 20), "too_large");
 }
 
 }  // namespace

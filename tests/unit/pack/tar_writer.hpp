@@ -32,8 +32,10 @@ class TarWriter {
     write(path, AE_IFREG, bytes);
     return *this;
   }
-  TarWriter& folder(const std::string& path) {
+  TarWriter& folder(const std::string& path, const std::string& attribute = "") {
+    attribute_ = attribute;
     write(path, AE_IFDIR, "");
+    attribute_.clear();
     return *this;
   }
   TarWriter& special(const std::string& path, unsigned type) {
@@ -55,6 +57,8 @@ class TarWriter {
     archive_entry_set_size(entry, static_cast<la_int64_t>(bytes.size()));
     if (!to.empty() && hard) archive_entry_set_hardlink(entry, to.c_str());
     if (!to.empty() && !hard) archive_entry_set_symlink(entry, to.c_str());
+    if (!attribute_.empty())
+      archive_entry_xattr_add_entry(entry, "user.x", attribute_.data(), attribute_.size());
     EXPECT_EQ(archive_write_header(writer_, entry), ARCHIVE_OK) << path;
     if (!bytes.empty()) {
       EXPECT_EQ(archive_write_data(writer_, bytes.data(), bytes.size()),
@@ -63,6 +67,7 @@ class TarWriter {
     archive_entry_free(entry);
   }
   archive* writer_;
+  std::string attribute_;  // of the entry that is written
 };
 
 }  // namespace fallbackd::test

@@ -4,7 +4,10 @@
 #include "signed_cache.hpp"
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -35,8 +38,9 @@ TEST(Binaries, TheUseOfAnExpiredOneInItsGraceIsMetered) {
   int acquired = 0;
   auto use = [&]() -> boost::asio::awaitable<void> {
     co_await binaries.refresh(config);
+    const Chooser chooser{Provenance::configuration, "a-namespace-of-more-than-fifteen-bytes"};
     for (int i = 0; i < 2; ++i) {
-      const auto one = co_await binaries.acquire(cache.ref);
+      const auto one = co_await binaries.acquire(cache.ref, chooser);
       acquired += one && *one != nullptr ? 1 : 0;
     }
   };
@@ -51,6 +55,73 @@ TEST(Binaries, TheUseOfAnExpiredOneInItsGraceIsMetered) {
   ASSERT_NE(series, std::string::npos) << text;
   const auto when = std::stod(text.substr(text.find("} ", series) + 2));
   EXPECT_NEAR(when, std::chrono::duration<double>(statement.expires.time_since_epoch()).count(), 1.0);
+}
+
+/// What acquire() says of a binary for each of these choosers: "admitted", or the reason of its refusal.
+struct ChooserTest : testing::Test {
+  void SetUp() override { ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root"; }
+  void put(const BinaryRef& ref, std::optional<std::vector<std::string>> namespaces = {}) {
+    auto statement = test::SignedCache::statementFor(ref, bytes);
+    statement.namespaces = std::move(namespaces);
+    cache.put(ref, bytes, statement, cache.key);
+  }
+  std::vector<std::string> ask(const BinaryRef& ref, const std::vector<Chooser>& choosers) {
+    auto config = std::make_shared<config::Config>();
+    config->cache = cache.settings();
+    for (const auto& one : configured) {
+      config->workloads.emplace_back();
+      config->workloads.back().name = one.fileName();
+      config->workloads.back().binary = one;
+    }
+    boost::asio::io_context loop;
+    telemetry::Metrics metrics("test");
+    telemetry::Log log(config::LogFormat::json, config::LogLevel::error);
+    CachedBinaries binaries(loop.get_executor(), config->cache, metrics, log);
+    std::vector<std::string> said;
+    auto use = [&]() -> boost::asio::awaitable<void> {
+      co_await binaries.refresh(config);
+      for (const auto& chooser : choosers) {
+        const auto one = co_await binaries.acquire(ref, chooser);
+        said.emplace_back(one ? "admitted" : toString(one.error().reason));
+      }
+    };
+    auto running = use();
+    boost::asio::co_spawn(loop, std::move(running), [](std::exception_ptr) {});
+    loop.run_for(20s);
+    return said;
+  }
+
+  static constexpr auto kPod = Provenance::annotation;
+  static constexpr auto kOperator = Provenance::configuration;
+  using Said = std::vector<std::string>;
+  test::SignedCache cache;
+  std::string bytes = test::program("elf-static-pie");
+  std::vector<BinaryRef> configured;
+};
+
+TEST_F(ChooserTest, APodChoosesWhatTheAttestationAllowsItsNamespace) {
+  put(cache.ref, std::vector<std::string>{"shop", "shop-test"});
+  const std::vector<Chooser> choosers{
+      {kPod, "shop"}, {kPod, "bank"}, {kPod, "shop-test"}, {kPod, ""}, {kOperator, "bank"}};
+  const Said expected{"admitted", "not_permitted", "admitted", "not_permitted", "admitted"};
+  EXPECT_EQ(ask(cache.ref, choosers), expected);
+  configured = {cache.ref};
+  EXPECT_EQ(ask(cache.ref, choosers), expected) << "the copy is resident from the beginning";
+  put(cache.ref, std::vector<std::string>{});
+  EXPECT_EQ(ask(cache.ref, {{kPod, "shop"}, {kOperator, "shop"}}), (Said{"not_permitted", "admitted"}));
+}
+
+TEST_F(ChooserTest, WithoutNamespacesTheNodesConfigurationDecides) {
+  put(cache.ref);
+  EXPECT_EQ(ask(cache.ref, {{kPod, "shop"}, {kPod, "bank"}}), (Said{"admitted", "admitted"}));
+}
+
+TEST_F(ChooserTest, APodChoosesNothingBelowTheFloor) {
+  put({"checkout", "1.8.2"});
+  put({"checkout", "1.8.3"});
+  configured = {{"checkout", "1.8.3"}};
+  EXPECT_EQ(ask({"checkout", "1.8.2"}, {{kPod, "shop"}, {kOperator, "shop"}}),
+            (Said{"version_rollback", "admitted"}));
 }
 
 }  // namespace

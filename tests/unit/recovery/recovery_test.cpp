@@ -16,7 +16,7 @@ using Kind = launcher::ExitStatus::Kind;
 using test::runUntil;
 
 struct FakeBinaries final : Binaries {
-  boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref) override {
+  boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser /*chooser*/) override {
     if (refusal) co_return tl::unexpected<Error>(*refusal);
     auto admitted = std::make_shared<cache::Admitted>();
     admitted->ref = std::move(ref);

@@ -1,0 +1,114 @@
+// What an annotated pod gets of the workloads that the configuration has for others.
+#include "watcher/match.hpp"
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::watcher {
+namespace {
+
+/// A workload of every namespace that has what nobody else is to get.
+config::Workload privileged() {
+  config::Workload workload;
+  workload.name = "checkout";
+  workload.match = {{}, {{"app", "checkout"}}, "main"};
+  workload.image = "registry.example.com/shop/checkout:1.8.3";
+  workload.binary = {"checkout", "1.8.3"};
+  workload.args = {"--secret-port=1"};
+  workload.env = {{"TOKEN", "x"}};
+  workload.envFiles = {{"PASSWORD", "/secret/password"}};
+  workload.serviceVariables = true;
+  workload.user = {0, 0, {4}, true};
+  workload.security.capabilities = 1;
+  workload.security.seccomp.type = config::SecurityProfile::Type::unconfined;
+  workload.volumes = {{config::Volume::Kind::secret, "password", "/secret", ""}};
+  workload.dockerConfig = "/etc/fallbackd/registry/.dockerconfigjson";
+  workload.resources.memoryBytes = 1 << 30;
+  workload.definedAt = "fallbackd.yaml:12";
+  return workload;
+}
+
+struct MatchTest : testing::Test {
+  MatchTest() {
+    config->podAnnotations.namespaces = {"shop"};
+    config->workloads.push_back(privileged());
+    sandbox.podNamespace = "shop";
+    sandbox.podName = "web-0";
+    sandbox.labels = {{"app", "checkout"}};
+  }
+  /// The one workload that covers the pod; null where it is another number of them.
+  WorkloadPtr only() {
+    covering = workloadsFor(config, sandbox);
+    return covering.workloads.size() == 1 ? covering.workloads.front() : nullptr;
+  }
+  std::shared_ptr<config::Config> config = std::make_shared<config::Config>();
+  cri::Sandbox sandbox;
+  Covering covering;
+};
+
+TEST_F(MatchTest, TheConfigurationsOwnIsTheConfigurations) {
+  const auto workload = only();
+  ASSERT_NE(workload, nullptr);
+  EXPECT_EQ(workload->binaryFrom, Provenance::configuration);
+}
+
+TEST_F(MatchTest, AnotherVersionOfTheWorkloadsBinaryRunsAsTheWorkloadDoes) {
+  sandbox.annotations = {{"fallbackd.io/binary.main", "checkout@1.8.4"},
+                         {"fallbackd.io/image.main", "registry.example.com/shop/checkout:1.8.4"}};
+  const auto workload = only();
+  ASSERT_NE(workload, nullptr);
+  EXPECT_EQ(workload->binaryFrom, Provenance::annotation);
+  EXPECT_EQ(workload->binary.toString(), "checkout@1.8.4");
+  EXPECT_EQ(workload->image, "registry.example.com/shop/checkout:1.8.4");
+  EXPECT_EQ(workload->name, "checkout");
+  EXPECT_EQ(workload->user.uid, 0U);
+  EXPECT_EQ(workload->volumes.size(), 1U);
+}
+
+TEST_F(MatchTest, AnotherBinaryTakesNothingOfTheWorkload) {
+  sandbox.annotations = {{"fallbackd.io/binary.main", "shell@1.0.0"},
+                         {"fallbackd.io/image.main", "registry.example.com/shop/shell:1"}};
+  const auto workload = only();
+  ASSERT_NE(workload, nullptr);
+  const config::Workload nothing;
+  EXPECT_EQ(workload->binary.toString(), "shell@1.0.0");
+  EXPECT_EQ(workload->name, "annotated");
+  EXPECT_EQ(workload->image, "registry.example.com/shop/shell:1");
+  EXPECT_EQ(workload->user.uid, nothing.user.uid);
+  EXPECT_EQ(workload->user.gid, nothing.user.gid);
+  EXPECT_TRUE(workload->user.groups.empty());
+  EXPECT_FALSE(workload->user.allowRoot);
+  EXPECT_EQ(workload->security.capabilities, 0U);
+  EXPECT_EQ(workload->security.seccomp.type, config::SecurityProfile::Type::runtime_default);
+  EXPECT_TRUE(workload->volumes.empty());
+  EXPECT_TRUE(workload->args.empty());
+  EXPECT_TRUE(workload->env.empty());
+  EXPECT_TRUE(workload->envFiles.empty());
+  EXPECT_FALSE(workload->serviceVariables);
+  EXPECT_TRUE(workload->dockerConfig.empty());
+  EXPECT_FALSE(workload->resources.memoryBytes);
+}
+
+TEST_F(MatchTest, AnotherBinaryDoesNotTakeTheImageEither) {
+  sandbox.annotations = {{"fallbackd.io/binary.main", "shell@1.0.0"}};
+  const auto workload = only();
+  ASSERT_NE(workload, nullptr);
+  EXPECT_EQ(workload->binary.toString(), "checkout@1.8.3") << "the annotation cannot be followed";
+  ASSERT_EQ(covering.troubles.size(), 1U);
+  EXPECT_NE(covering.troubles[0].find("add fallbackd.io/image.main"), std::string::npos);
+}
+
+TEST_F(MatchTest, AnotherRepositoryDoesNotGetTheWorkloadsPassword) {
+  for (const auto* image : {"registry.example.com/shop/private:1", "evil.example.com/shop/checkout:1.8.3"}) {
+    sandbox.annotations = {{"fallbackd.io/binary.main", "checkout@1.8.3"},
+                           {"fallbackd.io/image.main", image}};
+    const auto workload = only();
+    ASSERT_NE(workload, nullptr);
+    EXPECT_EQ(workload->image, image);
+    EXPECT_EQ(workload->dockerConfig, "") << image;
+  }
+  sandbox.annotations["fallbackd.io/image.main"] = "registry.example.com/shop/checkout:1.8.4";
+  EXPECT_NE(only()->dockerConfig, "") << "another tag of the workload's repository";
+}
+
+}  // namespace
+}  // namespace fallbackd::watcher
