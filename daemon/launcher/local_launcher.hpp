@@ -1,14 +1,16 @@
 // The launcher of this machine: makes a launch out of the sandbox, the leaf, the volumes and the log files,
 // and has the spawner do it. What takes time is done while the new process builds its root. One io_context
-// thread; steps that touch files block it for some microseconds.
+// thread; it touches only files that are the node's own. Those that a pod controls are the workers' work.
 #pragma once
 
 #include "base/task_group.hpp"
 #include "launcher/launcher.hpp"
+#include "launcher/pod_files.hpp"
 #include "launcher/sandbox_gate.hpp"
 #include "launcher/security.hpp"
 #include "launcher/spawner_client.hpp"
 #include "sys/cgroup.hpp"
+#include "workers/pool.hpp"
 
 #include <functional>
 #include <memory>
@@ -23,7 +25,8 @@ namespace fallbackd::launcher {
 class LocalLauncher final : public Launcher {
  public:
   struct Options : config::LauncherSettings {
-    std::string spawnerProgram;  // empty: "fallbackd-spawner" beside our own program
+    std::string spawnerProgram;      // empty: "fallbackd-spawner" beside our own program
+    std::string workerProgram = {};  // the same for "fallbackd-worker"
     KernelFolders kernel;
     /// Only these hierarchies; absent: all that are mounted.
     std::optional<std::vector<sys::CgroupHierarchy>> cgroups;
@@ -44,6 +47,8 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<std::size_t> collectOrphans(std::vector<ProcessRecord> kept) override;
 
   [[nodiscard]] const SpawnerClient& spawner() const { return spawner_; }
+  /// For all work on files that a pod controls.
+  [[nodiscard]] const std::shared_ptr<workers::Pool>& workers() const { return workers_; }
 
  private:
   struct Launch;
@@ -52,8 +57,9 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launchOnce(LaunchRequest request);
   boost::asio::awaitable<Result<>> prepare(Launch& launch);
   boost::asio::awaitable<Result<>> begin(Launch& launch);
-  Result<> openMounts(Launch& launch);
-  Result<> openEntry(Launch& launch);
+  boost::asio::awaitable<Result<PodVolumes>> podVolumes(Launch& launch);
+  Result<> openMounts(Launch& launch, PreparedMounts volumes);
+  boost::asio::awaitable<Result<>> openEntry(Launch& launch);
   boost::asio::awaitable<Result<>> checkPause(const Launch& launch);
   boost::asio::awaitable<Result<StartedProcess>> finish(Launch& launch);
   std::unique_ptr<Process> makeProcess(Launch& launch, StartedProcess started);
@@ -65,6 +71,7 @@ class LocalLauncher final : public Launcher {
   HostNamespaces host_;
   Confinement confinement_;
   SpawnerClient spawner_;
+  std::shared_ptr<workers::Pool> workers_;
   TaskGroup tasks_;
 };
 
