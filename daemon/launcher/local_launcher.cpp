@@ -31,7 +31,6 @@ namespace {
 
 constexpr auto kLaunchLimit = 10s;  // beyond the health check's own: a mount or a cgroup that hangs
 constexpr auto kVerifyLimit = 5s;
-constexpr auto kVolumesLimit = 5s;  // for all volumes of a pod: who serves them may need a network for it
 
 // Where programs look for them: Go, OpenSSL and most others.
 constexpr const char* kCaCertificates = "/etc/ssl/certs/ca-certificates.crt";
@@ -247,7 +246,7 @@ asio::awaitable<Result<PodVolumes>> LocalLauncher::podVolumes(Launch& launch) {
   task.stage = Stage::rootfs;
   task.owner = {pod.podNamespace, pod.podUid};
   task.what = "the volumes of pod " + pod.podNamespace + "/" + pod.podName;
-  task.limit = kVolumesLimit;
+  task.limit = options_.volumesLimit;
   ask(task, VolumesQuestion{launch.volumes(options_), workload.volumes, workload.envFiles});
   auto outcome = co_await workers_->run(std::move(task));
   if (!outcome) co_return tl::unexpected<Error>(outcome.error());

@@ -12,6 +12,7 @@
 #include "sys/cgroup.hpp"
 #include "workers/pool.hpp"
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -25,11 +26,13 @@ namespace fallbackd::launcher {
 class LocalLauncher final : public Launcher {
  public:
   struct Options : config::LauncherSettings {
-    std::string spawnerProgram;      // empty: "fallbackd-spawner" beside our own program
-    std::string workerProgram = {};  // the same for "fallbackd-worker"
+    std::string spawnerProgram;  // empty: "fallbackd-spawner" beside our own program
     KernelFolders kernel;
     /// Only these hierarchies; absent: all that are mounted.
     std::optional<std::vector<sys::CgroupHierarchy>> cgroups;
+    std::string workerProgram = {};  // empty: "fallbackd-worker" beside our own program
+    /// For all volumes of a pod: who serves them may need a network for it.
+    std::chrono::nanoseconds volumesLimit = std::chrono::seconds(5);
   };
   /// Asks the container runtime which pause process the sandbox has now. Called when the one that the request
   /// names is already held and its cgroup does not tell whose it is; another answer is sandbox_changed.

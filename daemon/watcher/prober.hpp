@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 
@@ -45,6 +46,9 @@ struct Verdict {
   Stamp ended;
 };
 
+/// Gives the content of a file, or says that it does not come.
+using FileReader = std::function<cri::Awaitable<Result<std::string>>(std::string path)>;
+
 class Prober {
  public:
   /// `reopened(host)` is called when a registry that failed answers again.
@@ -57,6 +61,9 @@ class Prober {
   /// moves is left alone.
   cri::Awaitable<Verdict> probe(Question question);
 
+  /// How files with credentials are read; they may hang. At first: at once, on the loop.
+  void readFilesWith(FileReader reader) { reader_ = std::move(reader); }
+
   void reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval);
 
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return circuits_.hosts(); }
@@ -68,6 +75,7 @@ class Prober {
   struct Flight;
 
   cri::Awaitable<void> fly(std::shared_ptr<Flight> flight);
+  cri::Awaitable<Result<std::optional<cri::Credentials>>> credentialsOf(Question question);
   cri::Awaitable<Verdict> pullWatched(Question question);
   cri::Awaitable<std::chrono::nanoseconds> untilStalled(Question question, Inflow& inflow);
   void settle(const Flight& flight);
@@ -78,6 +86,7 @@ class Prober {
   std::size_t maxConcurrent_;
   std::chrono::nanoseconds reprobeInterval_;
   std::function<void(const std::string&)> reopened_;
+  FileReader reader_;
   std::size_t running_ = 0;
   std::map<std::string, std::size_t> runningOf_;  // by host
   std::size_t pullsSent_ = 0;

@@ -25,7 +25,7 @@ using namespace asio::experimental::awaitable_operators;
 namespace {
 
 constexpr std::size_t kStartedAtOnce = 2;
-constexpr int kTriesPerTask = 3;  // a worker may have been killed while it was idle
+constexpr int kTriesPerTask = 3;
 
 std::size_t indexOf(Work work) {
   return static_cast<std::size_t>(work);
@@ -71,6 +71,8 @@ struct Pool::State : std::enable_shared_from_this<Pool::State> {
   [[nodiscard]] bool mayRun(const Task& task) const;
   void dispatch();
   Result<WorkerPtr> takeWorker();
+  Result<WorkerPtr> startWorker();
+  void close();
   void giveBack(WorkerPtr worker);
   void giveUp(const JobPtr& job, WorkerPtr worker);
 
@@ -87,6 +89,8 @@ struct Pool::State : std::enable_shared_from_this<Pool::State> {
   std::vector<JobPtr> running;
   std::vector<WorkerPtr> idle;
   std::list<Stuck> stuck;
+  std::vector<std::weak_ptr<Worker>> all;
+  bool closes = false;
   PoolCounts counts;
   TaskGroup tasks;
 };
@@ -128,6 +132,7 @@ bool Pool::State::mayRun(const Task& task) const {
 
 /// Launches first, each kind in the order of its coming; past those whose namespace has its share.
 void Pool::State::dispatch() {
+  if (closes) return;
   // Alone in the queue: whoever waited was cancelled, or late and gone.
   std::erase_if(queue, [](const JobPtr& job) { return job.use_count() == 1; });
   for (const auto urgency : {Urgency::launch, Urgency::background}) {
@@ -150,9 +155,24 @@ Result<Pool::State::WorkerPtr> Pool::State::takeWorker() {
     idle.pop_back();
     return worker;
   }
-  auto worker = Worker::start(executor, program);
-  if (worker) ++counts.workers;
+  return startWorker();
+}
+
+Result<Pool::State::WorkerPtr> Pool::State::startWorker() {
+  FB_TRY(auto worker, Worker::start(executor, program));
+  ++counts.workers;
+  std::erase_if(all, [](const auto& one) { return one.expired(); });
+  all.push_back(worker);
   return worker;
+}
+
+void Pool::State::close() {
+  closes = true;
+  queue.clear();
+  for (const auto& one : all) {
+    if (const auto worker = one.lock()) worker->end();
+  }
+  tasks.cancelAll();
 }
 
 void Pool::State::giveBack(WorkerPtr worker) {
@@ -168,7 +188,7 @@ void Pool::State::giveBack(WorkerPtr worker) {
 void Pool::State::giveUp(const JobPtr& job, WorkerPtr worker) {
   --counts.workers;
   ++counts.missed[indexOf(job->task.work)];
-  worker->kill();
+  worker->giveUp();
   const auto place = stuck.insert(stuck.end(), {job->task.owner, std::move(worker)});
   tasks.spawn(buryStuck(shared_from_this(), place));
   if (tell) {
@@ -222,6 +242,8 @@ asio::awaitable<Result<Outcome>> Pool::State::ask(JobPtr job) {
       --counts.workers;
       worker->kill();
       tasks.spawn(bury(worker));
+      // Somebody killed it, perhaps while it was idle. Every task may be done twice.
+      if (tries < kTriesPerTask) continue;
       co_return fail(job->task.stage, Reason::killed, job->task.what + ": the worker died");
     }
     giveBack(std::move(worker));
@@ -236,15 +258,12 @@ Pool::Pool(asio::any_io_executor executor, std::string program, PoolLimits limit
           std::move(executor), program.empty() ? defaultWorkerProgram() : std::move(program), limits)) {}
 
 Pool::~Pool() {
-  state_->tasks.cancelAll();
-  state_->queue.clear();
-  state_->idle.clear();
+  state_->close();
 }
 
 Result<> Pool::start() {
   while (state_->idle.size() < std::min(kStartedAtOnce, state_->limits.idle)) {
-    FB_TRY(auto worker, Worker::start(state_->executor, state_->program));
-    ++state_->counts.workers;
+    FB_TRY(auto worker, state_->startWorker());
     state_->idle.push_back(std::move(worker));
   }
   return {};
@@ -262,6 +281,7 @@ PoolCounts Pool::counts() const {
 
 asio::awaitable<Result<Outcome>> Pool::run(Task task) {
   const auto state = state_;
+  if (state->closes) co_return fail(task.stage, Reason::cancelled, task.what + ": the daemon ends");
   if (auto refused = state->refusal(task)) co_return tl::unexpected<Error>(std::move(*refused));
   const auto job = std::make_shared<Job>(state->executor, std::move(task));
   state->queue.push_back(job);

@@ -100,12 +100,11 @@ Worker::Worker(const asio::any_io_executor& executor, pid_t pid, sys::PidFd proc
       answers_(executor, copyOf(socket_)),
       end_(executor, copyOf(process_)) {}
 
-Worker::~Worker() {
+void Worker::end() {
   if (buried_) return;
-  const bool hangs = killed_;
   kill();
   pollfd polled{process_.get(), POLLIN, 0};
-  if (::poll(&polled, 1, hangs ? 0 : kEndLimitMs) > 0) bury();
+  if (::poll(&polled, 1, givenUp_ ? 0 : kEndLimitMs) > 0) bury();
 }
 
 asio::awaitable<void> Worker::answered() {
@@ -117,15 +116,19 @@ void Worker::dismiss() {
   ::shutdown(socket_.get(), SHUT_RDWR);
 }
 
+void Worker::giveUp() {
+  givenUp_ = true;
+  kill();
+}
+
 void Worker::kill() {
-  killed_ = true;
   static_cast<void>(sys::sendSignal(Stage::run, process_, SIGKILL));
   dismiss();
 }
 
 asio::awaitable<void> Worker::ended() {
   co_await readable(end_);
-  if (!sys::isRunning(process_)) bury();
+  if (!buried_ && !sys::isRunning(process_)) bury();
 }
 
 void Worker::bury() {

@@ -21,8 +21,7 @@ class Worker {
                                                const std::string& program);
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
-  /// Kills it where it runs and waits for its end for a moment; one that hangs is left to the kernel.
-  ~Worker();
+  ~Worker() { end(); }
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] const sys::UniqueFd& socket() const { return socket_; }
@@ -33,6 +32,10 @@ class Worker {
   void dismiss();
   /// SIGKILL. In an uninterruptible sleep it takes effect when that is over.
   void kill();
+  /// It did not answer in time: from here on nobody waits for it but ended().
+  void giveUp();
+  /// Kills it and waits for its end for a moment; one that was given up is left to the kernel.
+  void end();
   /// Waits for the end and buries it.
   boost::asio::awaitable<void> ended();
 
@@ -43,7 +46,7 @@ class Worker {
   pid_t pid_;
   sys::PidFd process_;
   sys::UniqueFd socket_;
-  bool killed_ = false;
+  bool givenUp_ = false;
   bool buried_ = false;
   // Numbers of their own for Asio, which closes what it watches.
   boost::asio::posix::stream_descriptor answers_;
