@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kLeastStallTimeout{200};
 constexpr std::chrono::milliseconds kLeastReprobeInterval{100};
-constexpr std::uint64_t kLeastLogBytesPerSecond = 64 << 10;
 
 constexpr std::string_view kApiVersion = "fallbackd.io/v1";
 
@@ -54,12 +53,7 @@ void readLogLimits(const Place& place, LogLimits& out) {
   if (const auto amount = map.bytes("maxSize", out.maxBytes)) out.maxBytes = *amount;
   if (const auto number = map.integer("maxFiles", 2, 100, out.maxFiles))
     out.maxFiles = static_cast<unsigned>(*number);
-  if (const auto amount = map.bytes("bytesPerSecond", out.bytesPerSecond)) {
-    if (*amount < kLeastLogBytesPerSecond) {
-      map.problem("bytesPerSecond", "must be at least 64Ki", "lines are up to 16 KiB long");
-    }
-    out.bytesPerSecond = *amount;
-  }
+  if (const auto amount = map.bytes("bytesPerSecond", out.bytesPerSecond)) out.bytesPerSecond = *amount;
   if (const auto number = map.integer("linesPerSecond", 100, 10'000'000, out.linesPerSecond))
     out.linesPerSecond = static_cast<unsigned>(*number);
 }
