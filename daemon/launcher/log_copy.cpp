@@ -73,8 +73,8 @@ Result<CopiedLog> copyLog(const CopyLogQuestion& question, const sys::UniqueFd& 
   const std::string_view there(buffer.data(), static_cast<std::size_t>(size));
   auto bytes = firstLines(there, std::max<std::uint32_t>(question.maxLines, 1), copied.lines);
   if (bytes.empty()) {
-    const bool long_enough = there.size() >= std::min(CriLogFramer::kMaxContent, most);
-    if (question.ends == LineEnds::whole_lines && !long_enough) {
+    const bool longEnough = there.size() >= std::min(CriLogFramer::kMaxContent, most);
+    if (question.ends == LineEnds::whole_lines && !longEnough) {
       copied.left = CopiedLog::Left::part;
       return copied;
     }

@@ -3,6 +3,7 @@
 // in the mount namespace of the caller.
 #pragma once
 
+#include "base/error.hpp"
 #include "sys/fd.hpp"
 
 #include <array>
@@ -49,7 +50,7 @@ class SilentFuse {
   }
 
   [[nodiscard]] bool mounted() const { return mounted_; }
-  [[nodiscard]] std::string error() const { return std::strerror(error_); }
+  [[nodiscard]] std::string error() const { return errnoText(error_); }
   /// How many questions were read and left without an answer.
   [[nodiscard]] unsigned asked() const { return asked_; }
 
