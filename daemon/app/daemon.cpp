@@ -13,12 +13,14 @@
 #include "recovery/manager.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/file.hpp"
+#include "telemetry/loop_watch.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <map>
 #include <signal.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -39,6 +41,34 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto kCacheInterval = 30s;
+constexpr auto kFileLimit = 2s;
+constexpr auto kLoopLimit = 1s;  // a turn takes microseconds
+
+/// A file with credentials may be a pod's pull secret, on whatever file system.
+Awaitable<Result<std::string>> readByWorker(std::shared_ptr<workers::Pool> pool, std::string path) {
+  workers::Task task;
+  task.work = workers::Work::read_file;
+  task.stage = Stage::detection;
+  task.owner = {"", path};
+  task.what = "read " + path;
+  task.bytes = path;
+  task.limit = kFileLimit;
+  auto outcome = co_await pool->run(std::move(task));
+  if (!outcome) co_return tl::unexpected<Error>(outcome.error());
+  co_return std::move(outcome->bytes);
+}
+
+telemetry::WorkerUsage usageOf(const workers::PoolCounts& counts) {
+  telemetry::WorkerUsage usage;
+  usage.workers = counts.workers;
+  usage.stuck = counts.stuck;
+  for (std::size_t i = 0; i < workers::kWorks; ++i) {
+    const std::string work(workers::toString(static_cast<workers::Work>(i)));
+    usage.missed[work] = counts.missed.at(i);
+    usage.refused[work] = counts.refused.at(i);
+  }
+  return usage;
+}
 
 }  // namespace
 
@@ -80,6 +110,8 @@ struct Daemon::Parts {
   void reload();
   Snapshot collect();
   void complain(const std::string& what);
+  void tellStall(const telemetry::LoopWatch::Stall& stall);
+  void tellMissed(const workers::Missed& missed);
   std::map<std::string, int> circuits() const;
 
   Options options;
@@ -103,6 +135,7 @@ struct Daemon::Parts {
   std::optional<recovery::Manager> manager;
   std::optional<watcher::Watcher> watcher;
   TaskGroup tasks;
+  std::optional<telemetry::LoopWatch> loopWatch;
 };
 
 Daemon::Daemon(Options options, config::ConfigPtr config)
@@ -134,14 +167,18 @@ Result<> Daemon::Parts::start() {
   FB_CHECK(sys::makeDirs(Stage::journal, config->launcher.runDir, 0755));
   FB_TRY(auto opened, recovery::Journal::open(config->launcher.runDir));
   journal = std::move(opened);
+  launcher.workers()->onMissed([this](const workers::Missed& missed) { tellMissed(missed); });
   FB_CHECK(launcher.start());
   services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal, metrics,
                                       log, options.nodeName, &launcher::waitReady, &launcher::askOnce});
   manager.emplace(*services, config);
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *manager, config);
+  watcher->readFilesWith([pool = launcher.workers()](std::string path) { return readByWorker(pool, path); });
+  loopWatch.emplace(executor(), ::gettid(), kLoopLimit,
+                    [this](const telemetry::LoopWatch::Stall& stall) { tellStall(stall); });
   endpoints.emplace(
       config->telemetry, config->launcher.runDir, executor(), [this] { return collect(); }, metrics,
-      [this](const std::string& what) { complain(what); });
+      [this] { return loopWatch->stalled(); }, [this](const std::string& what) { complain(what); });
   FB_CHECK(endpoints->open());
   tasks.spawn(work());
   tasks.spawn(handleSignals());
@@ -189,6 +226,7 @@ Awaitable<void> Daemon::Parts::shutDown() {
   co_await tasks.drained();
   co_await manager->stop();
   endpoints->close();
+  loopWatch.reset();
   loop.stop();
 }
 
@@ -247,6 +285,7 @@ Snapshot Daemon::Parts::collect() {
   metrics.registryCircuits(circuits());
   metrics.containerdCalls(containerd.calls->all());
   metrics.spawnerRestarts(launcher.spawner().restarts());
+  metrics.workerUsage(usageOf(launcher.workers()->counts()));
   metrics.runningContainers(watcher->runningContainers());
   Snapshot now;
   now.version = FALLBACKD_VERSION;
@@ -268,6 +307,24 @@ Snapshot Daemon::Parts::collect() {
   now.trust = binaries.trust();
   now.containerdCalls = containerd.calls->all();
   return now;
+}
+
+/// From the watch's thread.
+void Daemon::Parts::tellStall(const telemetry::LoopWatch::Stall& stall) {
+  if (stall.over) {
+    metrics.loopTurnsAgain(stall.length);
+    log.warn("the loop turns again", {{"afterMs", toMillis(stall.length)}});
+    return;
+  }
+  metrics.loopStalled();
+  log.error("the loop does not turn: detection and all pods wait",
+            {{"forMs", toMillis(stall.length)}, {"stack", stall.stack}});
+}
+
+void Daemon::Parts::tellMissed(const workers::Missed& missed) {
+  log.warn("files of a pod do not answer; the worker is given up", {{"namespace", missed.owner.namespaceName},
+                                                                    {"what", missed.what},
+                                                                    {"stuckWorkers", missed.stuckOfPod}});
 }
 
 /// From the endpoints' thread.

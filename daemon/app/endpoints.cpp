@@ -19,10 +19,6 @@ namespace {
 constexpr const char* kText = "text/plain; charset=utf-8";
 constexpr const char* kJson = "application/json";
 
-Response silent() {
-  return {503, kText, "the daemon's loop does not answer\n", {}};
-}
-
 telemetry::HttpOptions serverOptions(const config::TelemetrySettings& settings,
                                      std::function<void(const std::string&)> trouble) {
   telemetry::HttpOptions options;
@@ -43,9 +39,11 @@ Response metricsAs(const telemetry::Metrics& metrics, bool openMetrics) {
 
 Endpoints::Endpoints(const config::TelemetrySettings& settings, const std::string& runDir,
                      asio::any_io_executor daemon, std::function<Snapshot()> collect,
-                     telemetry::Metrics& metrics, std::function<void(const std::string&)> trouble)
+                     telemetry::Metrics& metrics, Stalled stalled,
+                     std::function<void(const std::string&)> trouble)
     : settings_(settings),
       metrics_(metrics),
+      stalled_(std::move(stalled)),
       server_(serverOptions(settings, std::move(trouble))),
       snapshots_(server_.executor(), std::move(daemon), std::move(collect)),
       profiler_(runDir),
@@ -61,13 +59,26 @@ Result<> Endpoints::open() {
   return {};
 }
 
+/// Null where the loop does not answer; at once where that is known.
+asio::awaitable<SnapshotPtr> Endpoints::snapshot() {
+  if (stalled_()) co_return nullptr;
+  co_return co_await snapshots_.take();
+}
+
+Response Endpoints::silent() const {
+  const auto length = stalled_();
+  const std::string since =
+      length ? " for " + formatDuration(std::chrono::floor<std::chrono::milliseconds>(*length)) : "";
+  return {503, kText, "the daemon's loop does not turn" + since + "; its log has the stack\n", {}};
+}
+
 void Endpoints::addRoutes() {
   // A route that shows something of a snapshot.
   const auto show = [this](std::string path, Audience audience, auto answer) {
     server_.route(std::move(path), audience, [this, answer](Request request) -> asio::awaitable<Response> {
-      const auto snapshot = co_await snapshots_.take();
-      if (snapshot == nullptr) co_return silent();
-      co_return answer(*snapshot, request);
+      const auto now = co_await snapshot();
+      if (now == nullptr) co_return silent();
+      co_return answer(*now, request);
     });
   };
   show("/healthz", Audience::anyone, [](const Snapshot&, const Request&) {
@@ -77,8 +88,10 @@ void Endpoints::addRoutes() {
     auto state = readiness(snapshot);
     return Response{state.ready ? 200U : 503U, kText, std::move(state.text), {}};
   });
-  show("/metrics", Audience::holder, [this](const Snapshot&, const Request& request) {
-    return metricsAs(metrics_, telemetry::wantsOpenMetrics(request.accept));
+  // Also while the loop does not turn: what it told before, and that it does not turn.
+  server_.route("/metrics", Audience::holder, [this](Request request) -> asio::awaitable<Response> {
+    co_await snapshot();
+    co_return metricsAs(metrics_, telemetry::wantsOpenMetrics(request.accept));
   });
   show("/status", Audience::holder, [](const Snapshot& snapshot, const Request&) {
     return Response{200, kJson, statusJson(snapshot) + "\n", {}};
@@ -94,9 +107,9 @@ void Endpoints::addRoutes() {
   server_.route("/", Audience::holder,
                 [](Request) -> asio::awaitable<Response> { co_return telemetry::statusPage(); });
   server_.events("/events", [this]() -> asio::awaitable<std::optional<std::string>> {
-    const auto snapshot = co_await snapshots_.take();
-    if (snapshot == nullptr) co_return std::nullopt;
-    co_return statusJson(*snapshot);
+    const auto now = co_await snapshot();
+    if (now == nullptr) co_return std::nullopt;
+    co_return statusJson(*now);
   });
   if (!settings_.profiling) return;
   server_.route("/debug/pprof/profile", Audience::holder,

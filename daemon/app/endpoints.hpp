@@ -7,6 +7,7 @@
 #include "telemetry/profiler.hpp"
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include <boost/asio/any_io_executor.hpp>
@@ -15,10 +16,13 @@ namespace fallbackd::app {
 
 class Endpoints {
  public:
+  /// How long the daemon's loop has not turned, where that is too long. Asked on the server's thread.
+  using Stalled = std::function<std::optional<Monotonic::duration>()>;
+
   /// `collect` runs on `daemon`, and tells the metrics what they learn only when they are read.
   Endpoints(const config::TelemetrySettings& settings, const std::string& runDir,
             boost::asio::any_io_executor daemon, std::function<Snapshot()> collect,
-            telemetry::Metrics& metrics, std::function<void(const std::string&)> trouble);
+            telemetry::Metrics& metrics, Stalled stalled, std::function<void(const std::string&)> trouble);
 
   /// Listens on the configured address and socket. Stage telemetry.
   Result<> open();
@@ -30,9 +34,12 @@ class Endpoints {
 
  private:
   void addRoutes();
+  boost::asio::awaitable<SnapshotPtr> snapshot();
+  [[nodiscard]] telemetry::Response silent() const;
 
   config::TelemetrySettings settings_;
   telemetry::Metrics& metrics_;
+  Stalled stalled_;
   telemetry::HttpServer server_;
   SnapshotSource snapshots_;
   telemetry::Profiler profiler_;

@@ -16,7 +16,7 @@ namespace fallbackd::app {
 class SnapshotSource {
  public:
   static constexpr std::chrono::milliseconds kLeastInterval{20};
-  static constexpr std::chrono::seconds kPatience{5};
+  static constexpr std::chrono::seconds kPatience{3};
 
   /// `collect` runs on `daemon`. Whatever waits on it is kept alive by `server`'s context, which must outlive
   /// the daemon's.

@@ -171,10 +171,13 @@ struct CacheSettings {
   std::uint64_t memoryBudgetBytes = 512ULL << 20;  // resident sealed copies
 };
 
-/// Log files of one fallback, as kubelet's containerLogMaxSize and containerLogMaxFiles.
+/// Log files of one fallback, as kubelet's containerLogMaxSize and containerLogMaxFiles, and how fast they
+/// may grow: a process that writes more waits in its write, for stdout and stderr together.
 struct LogLimits {
   std::uint64_t maxBytes = 10ULL << 20;
   unsigned maxFiles = 5;
+  std::uint64_t bytesPerSecond = 2ULL << 20;
+  unsigned linesPerSecond = 10'000;
 };
 
 /// What a container may have that asks for nothing special: containerd's default capabilities.
@@ -219,8 +222,8 @@ struct TelemetrySettings {
 
 struct DetectionDefaults {
   nanoseconds reprobeInterval = std::chrono::seconds(10);  // while a pod waits or runs its fallback; jittered
-  unsigned maxConcurrentProbes = 16;  // in all; half of them are kept for configured images
-  DetectionSettings workloadDefaults;                      // for workloads that say nothing
+  unsigned maxConcurrentProbes = 16;   // in all; half of them are kept for configured images
+  DetectionSettings workloadDefaults;  // for workloads that say nothing
 };
 
 struct Registry {

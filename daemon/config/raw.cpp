@@ -48,10 +48,13 @@ void readCache(const Place& place, CacheSettings& out) {
 }
 
 void readLogLimits(const Place& place, LogLimits& out) {
-  const MapReader map(place, {"maxSize", "maxFiles"});
+  const MapReader map(place, {"maxSize", "maxFiles", "bytesPerSecond", "linesPerSecond"});
   if (const auto amount = map.bytes("maxSize", out.maxBytes)) out.maxBytes = *amount;
   if (const auto number = map.integer("maxFiles", 2, 100, out.maxFiles))
     out.maxFiles = static_cast<unsigned>(*number);
+  if (const auto amount = map.bytes("bytesPerSecond", out.bytesPerSecond)) out.bytesPerSecond = *amount;
+  if (const auto number = map.integer("linesPerSecond", 100, 10'000'000, out.linesPerSecond))
+    out.linesPerSecond = static_cast<unsigned>(*number);
 }
 
 void readHostPaths(const Place& place, std::vector<std::string>& out) {

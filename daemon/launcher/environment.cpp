@@ -25,8 +25,8 @@ void addServiceVariables(Variables& variables, std::vector<std::string>& notes) 
 
 }  // namespace
 
-Result<std::vector<std::string>> environment(const LaunchRequest& request, const VolumeSource& source,
-                                             std::vector<std::string>& notes) {
+std::vector<std::string> environment(const LaunchRequest& request, const Variables& fromFiles,
+                                     std::vector<std::string>& notes) {
   const auto& status = request.sandbox;
   const auto& workload = request.workload;
   // HOME and PATH as a runtime gives them to every container: programs that ask for them do not fail here.
@@ -39,9 +39,7 @@ Result<std::vector<std::string>> environment(const LaunchRequest& request, const
                       {"POD_NAMESPACE", status.sandbox.podNamespace}};
   if (workload.serviceVariables) addServiceVariables(variables, notes);
   for (const auto& [name, value] : workload.env) variables[name] = value;
-  for (const auto& [name, path] : workload.envFiles) {
-    FB_TRY(variables[name], readVolumeFile(source, workload.volumes, path));
-  }
+  for (const auto& [name, value] : fromFiles) variables[name] = value;
   std::vector<std::string> entries;
   for (const auto& [name, value] : variables) entries.push_back(name + "=" + value);
   return entries;

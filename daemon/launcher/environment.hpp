@@ -2,8 +2,8 @@
 #pragma once
 
 #include "launcher/launcher.hpp"
-#include "launcher/volumes.hpp"
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,8 +11,9 @@ namespace fallbackd::launcher {
 
 /// NAME=VALUE, sorted. The later of these counts: HOME, PATH, POD_NAME, POD_NAMESPACE, POD_IP, NODE_NAME,
 /// HOSTNAME; on request the variables of the Service "kubernetes", which the daemon has from its own pod; the
-/// workload's own; values from files of its volumes. Stage rootfs for a file that cannot be read.
-Result<std::vector<std::string>> environment(const LaunchRequest& request, const VolumeSource& source,
-                                             std::vector<std::string>& notes);
+/// workload's own; `fromFiles`, the values that files of its volumes hold.
+std::vector<std::string> environment(const LaunchRequest& request,
+                                     const std::map<std::string, std::string>& fromFiles,
+                                     std::vector<std::string>& notes);
 
 }  // namespace fallbackd::launcher

@@ -134,6 +134,7 @@ LocalLauncher::LocalLauncher(asio::any_io_executor executor, Options options, Ve
       verify_(std::move(verify)),
       confinement_(options_.seccompProfiles, options_.kernel),
       spawner_(executor, options_.spawnerProgram.empty() ? defaultSpawnerProgram() : options_.spawnerProgram),
+      workers_(std::make_shared<workers::Pool>(executor, options_.workerProgram)),
       tasks_(executor) {}
 
 LocalLauncher::~LocalLauncher() = default;
@@ -150,6 +151,7 @@ Result<> LocalLauncher::start() {
               std::make_shared<const FifoFolders>(std::move(fifos))};
   FB_TRY(host_, HostNamespaces::read());
   FB_CHECK(confinement_.prepare());
+  FB_CHECK(workers_->start());
   return spawner_.start();
 }
 
@@ -191,10 +193,12 @@ asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
     launch.question = std::make_shared<Question>(executor_);
     tasks_.spawn(Question::ask(launch.question, verify_, request.sandbox.sandbox.id));
   }
-  FB_CO_TRY(launch.order, planOrder(request, launch.volumes(options_), launch.notes));
+  auto volumes = co_await podVolumes(launch);
+  if (!volumes) co_return tl::unexpected<Error>(volumes.error());
+  FB_CO_TRY(launch.order, planOrder(request, volumes->variables, launch.notes));
   FB_CO_CHECK(confinement_.apply(request, launch.order, launch.notes));
   FB_CO_TRY(const auto owner, launch.ownerOnHost());
-  FB_CO_CHECK(openMounts(launch));
+  FB_CO_CHECK(openMounts(launch, std::move(volumes->mounts)));
   const auto begun = co_await begin(launch);
   if (!begun) co_return tl::unexpected<Error>(begun.error());
 
@@ -202,7 +206,8 @@ asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
   FB_CO_CHECK(grounds_.fifos->make(request.recoveryId, owner));
   launch.fifosMade = true;
   FB_CO_CHECK(makeLegacyLeaves(*grounds_.cgroups, launch.leaf, request.workload.resources, launch.entry));
-  FB_CO_CHECK(openEntry(launch));
+  const auto entry = co_await openEntry(launch);
+  if (!entry) co_return tl::unexpected<Error>(entry.error());
   const auto same = co_await checkPause(launch);
   co_return same;
 }
@@ -224,25 +229,47 @@ asio::awaitable<Result<>> LocalLauncher::begin(Launch& launch) {
   co_return Result<>{};
 }
 
-Result<> LocalLauncher::openEntry(Launch& launch) {
+asio::awaitable<Result<>> LocalLauncher::openEntry(Launch& launch) {
   const auto& request = launch.request;
   const auto& fifos = *grounds_.fifos;
-  FB_TRY(launch.entry.out, fifos.openFifo(request.recoveryId, "stdout", FifoEnd::process));
-  FB_TRY(launch.entry.err, fifos.openFifo(request.recoveryId, "stderr", FifoEnd::process));
+  FB_CO_TRY(launch.entry.out, fifos.openFifo(request.recoveryId, "stdout", FifoEnd::process));
+  FB_CO_TRY(launch.entry.err, fifos.openFifo(request.recoveryId, "stderr", FifoEnd::process));
   launch.logFile =
       logFileOf(request.sandbox.logDirectory, request.workload.match.container, request.restartCount);
-  LogFile file;
+  const LogTarget target{launch.logFile, options_.logs, ownerOfLog(launch.logFile)};
   if (!launch.logFile.empty()) {
-    FB_TRY(file, LogFile::open(launch.logFile, options_.logs));
+    const auto opened = co_await openLog(workers_, target);
+    // A file that hangs is the pump's affair: it costs the lines, not the process.
+    const bool hangs =
+        !opened && (opened.error().reason == Reason::timeout || opened.error().reason == Reason::unavailable);
+    if (!opened && !hangs) co_return tl::unexpected<Error>(opened.error());
   }
-  FB_TRY(auto out, fifos.openFifo(request.recoveryId, "stdout", FifoEnd::daemon));
-  FB_TRY(auto err, fifos.openFifo(request.recoveryId, "stderr", FifoEnd::daemon));
-  FB_TRY(launch.logs, LogPump::start(executor_, std::move(out), std::move(err), std::move(file)));
-  return {};
+  FB_CO_TRY(auto out, fifos.openFifo(request.recoveryId, "stdout", FifoEnd::daemon));
+  FB_CO_TRY(auto err, fifos.openFifo(request.recoveryId, "stderr", FifoEnd::daemon));
+  FB_CO_TRY(launch.logs, LogPump::start(executor_, workers_, std::move(out), std::move(err), target));
+  co_return Result<>{};
+}
+
+/// One hand-over for all, and none where there are none.
+asio::awaitable<Result<PodVolumes>> LocalLauncher::podVolumes(Launch& launch) {
+  const auto& request = launch.request;
+  const auto& workload = request.workload;
+  if (workload.volumes.empty() && workload.envFiles.empty()) co_return PodVolumes{};
+  const auto& pod = request.sandbox.sandbox;
+  workers::Task task;
+  task.urgency = workers::Urgency::launch;
+  task.stage = Stage::rootfs;
+  task.owner = {pod.podNamespace, pod.podUid};
+  task.what = "the volumes of pod " + pod.podNamespace + "/" + pod.podName;
+  task.limit = options_.volumesLimit;
+  ask(task, VolumesQuestion{launch.volumes(options_), workload.volumes, workload.envFiles});
+  auto outcome = co_await workers_->run(std::move(task));
+  if (!outcome) co_return tl::unexpected<Error>(outcome.error());
+  co_return readVolumes(std::move(*outcome));
 }
 
 /// First what is the node's, so that a volume may cover it.
-Result<> LocalLauncher::openMounts(Launch& launch) {
+Result<> LocalLauncher::openMounts(Launch& launch, PreparedMounts volumes) {
   const auto& request = launch.request;
   const auto& workload = request.workload;
   PreparedMounts mounts;
@@ -254,7 +281,6 @@ Result<> LocalLauncher::openMounts(Launch& launch) {
     FB_TRY(auto folder, prepareNodeFile(options_.zoneInfo));
     mounts.add({kZoneInfo, true}, std::move(folder));
   }
-  FB_TRY(auto volumes, prepareVolumes(launch.volumes(options_), workload.volumes));
   const bool ownShm = std::any_of(volumes.targets.begin(), volumes.targets.end(),
                                   [](const MountTarget& target) { return target.path == "/dev/shm"; });
   mounts.append(std::move(volumes));
@@ -372,17 +398,12 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
     co_return fail(Stage::run, Reason::not_found,
                    "process " + std::to_string(record.pid) + " does not run any more");
   }
-  LogFile file;
-  if (!record.logFile.empty()) {
-    // Without its file the output vanishes, as with a full disk; the process matters more.
-    auto opened = LogFile::open(record.logFile, options_.logs);
-    if (opened) file = std::move(*opened);
-  }
   std::unique_ptr<LogPump> logs;
   auto out = grounds_.fifos->openFifo(record.recoveryId, "stdout", FifoEnd::daemon);
   auto err = grounds_.fifos->openFifo(record.recoveryId, "stderr", FifoEnd::daemon);
   if (out && err) {
-    auto started = LogPump::start(executor_, std::move(*out), std::move(*err), std::move(file));
+    auto started = LogPump::start(executor_, workers_, std::move(*out), std::move(*err),
+                                  {record.logFile, options_.logs, ownerOfLog(record.logFile)});
     if (started) logs = std::move(*started);
   }
   // Those of an older release do not say whose they are.

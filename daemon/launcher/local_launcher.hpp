@@ -1,16 +1,19 @@
 // The launcher of this machine: makes a launch out of the sandbox, the leaf, the volumes and the log files,
 // and has the spawner do it. What takes time is done while the new process builds its root. One io_context
-// thread; steps that touch files block it for some microseconds.
+// thread; it touches only files that are the node's own. Those that a pod controls are the workers' work.
 #pragma once
 
 #include "base/task_group.hpp"
 #include "launcher/launcher.hpp"
 #include "launcher/local_process.hpp"
+#include "launcher/pod_files.hpp"
 #include "launcher/sandbox_gate.hpp"
 #include "launcher/security.hpp"
 #include "launcher/spawner_client.hpp"
 #include "sys/cgroup.hpp"
+#include "workers/pool.hpp"
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -28,6 +31,9 @@ class LocalLauncher final : public Launcher {
     KernelFolders kernel;
     /// Only these hierarchies; absent: all that are mounted.
     std::optional<std::vector<sys::CgroupHierarchy>> cgroups;
+    std::string workerProgram = {};  // empty: "fallbackd-worker" beside our own program
+    /// For all volumes of a pod: who serves them may need a network for it.
+    std::chrono::nanoseconds volumesLimit = std::chrono::seconds(5);
   };
   /// Asks the container runtime which pause process the sandbox has now. Called when the one that the request
   /// names is already held and its cgroup does not tell whose it is; another answer is sandbox_changed.
@@ -45,6 +51,8 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<Orphans> collectOrphans(std::vector<ProcessRecord> kept) override;
 
   [[nodiscard]] const SpawnerClient& spawner() const { return spawner_; }
+  /// For all work on files that a pod controls.
+  [[nodiscard]] const std::shared_ptr<workers::Pool>& workers() const { return workers_; }
 
  private:
   struct Launch;
@@ -53,8 +61,9 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launchOnce(LaunchRequest request);
   boost::asio::awaitable<Result<>> prepare(Launch& launch);
   boost::asio::awaitable<Result<>> begin(Launch& launch);
-  Result<> openMounts(Launch& launch);
-  Result<> openEntry(Launch& launch);
+  boost::asio::awaitable<Result<PodVolumes>> podVolumes(Launch& launch);
+  Result<> openMounts(Launch& launch, PreparedMounts volumes);
+  boost::asio::awaitable<Result<>> openEntry(Launch& launch);
   boost::asio::awaitable<Result<>> checkPause(const Launch& launch);
   boost::asio::awaitable<Result<StartedProcess>> finish(Launch& launch);
   std::unique_ptr<Process> makeProcess(Launch& launch, StartedProcess started);
@@ -69,6 +78,7 @@ class LocalLauncher final : public Launcher {
   Grounds grounds_;  // from start() on
   Confinement confinement_;
   SpawnerClient spawner_;
+  std::shared_ptr<workers::Pool> workers_;
   TaskGroup tasks_;
 };
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <tuple>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace fallbackd::launcher {
@@ -46,6 +47,28 @@ struct LogName {
   }
 };
 
+/// POD_FOLDER/FOLDER/NAME.
+struct PathParts {
+  std::string podFolder;
+  std::string folder;
+  std::string name;
+
+  static Result<PathParts> of(const std::string& path) {
+    const auto fileAt = path.rfind('/');
+    const auto folderAt = fileAt == std::string::npos ? fileAt : path.rfind('/', fileAt - 1);
+    if (folderAt == std::string::npos || folderAt == 0) {
+      return fail(Stage::logs, Reason::invalid, "log file " + path);
+    }
+    return PathParts{path.substr(0, folderAt), path.substr(folderAt + 1, fileAt - folderAt - 1),
+                     path.substr(fileAt + 1)};
+  }
+};
+
+Result<> makeFolder(const sys::DirFd& pod, const PathParts& parts) {
+  if (::mkdirat(pod.get(), parts.folder.c_str(), 0755) == 0 || errno == EEXIST) return {};
+  return failErrno(Stage::logs, "create folder " + parts.folder + " in " + parts.podFolder);
+}
+
 /// Newest first.
 bool newer(const LogName& left, const LogName& right) {
   return std::tuple(left.restart, left.rotated.empty(), left.rotated) >
@@ -60,25 +83,32 @@ std::string logFileOf(const std::string& logDirectory, const std::string& contai
 }
 
 Result<LogFile> LogFile::open(const std::string& path, config::LogLimits limits) {
-  const auto fileAt = path.rfind('/');
-  const auto folderAt = fileAt == std::string::npos ? fileAt : path.rfind('/', fileAt - 1);
-  if (folderAt == std::string::npos || folderAt == 0) {
-    return fail(Stage::logs, Reason::invalid, "log file " + path);
-  }
-  const std::string podFolder = path.substr(0, folderAt);
-  const std::string folder = path.substr(folderAt + 1, fileAt - folderAt - 1);
-  FB_CHECK(sys::makeDirs(Stage::logs, podFolder, 0755));
-  FB_TRY(const auto pod, sys::openDir(Stage::logs, podFolder));
-  if (::mkdirat(pod.get(), folder.c_str(), 0755) != 0 && errno != EEXIST) {
-    return failErrno(Stage::logs, "create folder " + folder + " in " + podFolder);
-  }
+  FB_TRY(const auto parts, PathParts::of(path));
+  FB_CHECK(sys::makeDirs(Stage::logs, parts.podFolder, 0755));
+  FB_TRY(const auto pod, sys::openDir(Stage::logs, parts.podFolder));
+  FB_CHECK(makeFolder(pod, parts));
+  FB_TRY(auto log, openIn(pod, parts.folder, parts.name, limits));
+  log.prune();
+  return log;
+}
+
+Result<LogFile> LogFile::openAgain(const std::string& path, config::LogLimits limits) {
+  FB_TRY(const auto parts, PathParts::of(path));
+  FB_TRY(const auto pod, sys::openDir(Stage::logs, parts.podFolder));
+  auto log = openIn(pod, parts.folder, parts.name, limits);
+  if (log || log.error().reason != Reason::not_found) return log;
+  FB_CHECK(makeFolder(pod, parts));
+  return openIn(pod, parts.folder, parts.name, limits);
+}
+
+Result<LogFile> LogFile::openIn(const sys::DirFd& pod, const std::string& folder, std::string name,
+                                config::LogLimits limits) {
   LogFile log;
   FB_TRY(auto opened, sys::openBeneath(Stage::logs, pod, folder, O_RDONLY | O_DIRECTORY));
   log.folder_ = sys::DirFd(opened.release());
-  log.name_ = path.substr(fileAt + 1);
+  log.name_ = std::move(name);
   log.limits_ = limits;
   FB_CHECK(log.openFile());
-  log.prune();
   return log;
 }
 

@@ -23,12 +23,17 @@ class LogFile {
   /// log folder, which the pod may have a hand in by a hostPath volume. Older files of the folder are removed
   /// until `limits.maxFiles` are left, those of earlier restarts included. Stage logs.
   static Result<LogFile> open(const std::string& path, config::LogLimits limits);
+  /// The same for one that was opened before: nothing is pruned, and the pod's folder must be there. What
+  /// kubelet removed with its pod does not come back.
+  static Result<LogFile> openAgain(const std::string& path, config::LogLimits limits);
 
   /// Whole lines. Before a file would grow above `maxBytes` it is renamed to NAME.YYYYMMDD-HHMMSS and a new
   /// one begun. What cannot be written (full disk) is lost, and never half of it stays.
   void write(std::string_view lines);
 
  private:
+  static Result<LogFile> openIn(const sys::DirFd& pod, const std::string& folder, std::string name,
+                                config::LogLimits limits);
   Result<> openFile();
   void rotate(Wall::time_point now);
   void prune() const;

@@ -1,10 +1,13 @@
 #include "launcher/logs.hpp"
 
-#include "launcher/cri_log.hpp"
+#include "base/strings.hpp"
+#include "launcher/log_copy.hpp"
+#include "launcher/log_rate.hpp"
 #include "sys/file.hpp"
 
-#include <array>
+#include <algorithm>
 #include <fcntl.h>
+#include <set>
 #include <sys/stat.h>
 #include <utility>
 #include <variant>
@@ -18,80 +21,151 @@
 namespace fallbackd::launcher {
 
 namespace asio = boost::asio;
+using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::size_t kReadBytes = 64 * 1024;
-constexpr auto kTailPatience = std::chrono::milliseconds(10);
+constexpr std::chrono::nanoseconds kTailPatience = 10ms;
+// A program that writes one line after the other is copied so often a second, and not a line at a time.
+constexpr std::chrono::nanoseconds kPiecePause = 10ms;
+constexpr std::chrono::nanoseconds kOpenLimit = 1s;  // a launch waits for it
+constexpr std::chrono::nanoseconds kPieceLimit = 5s;
+constexpr std::chrono::nanoseconds kFirstRetry = 30s;
+constexpr std::chrono::nanoseconds kLastRetry = 10min;
+constexpr LogRate::Allowance kPlenty{LogRate::kPieceBytes, LogRate::kPieceBytes};
 
-/// Both streams write to one file, one piece after the other: they share it and the pipe to peek through.
-struct Sink {
-  LogFile file;
-  sys::UniqueFd peekIn;
-  sys::UniqueFd peekOut;
-  std::array<char, kReadBytes> buffer{};
-};
-
-/// Reads exactly `size` bytes that are there; false where they are not, which the kernel promises.
-bool readWhole(int fd, char* to, std::size_t size) {
-  for (std::size_t done = 0; done < size;) {
-    const ssize_t got = ::read(fd, to + done, size - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    done += static_cast<std::size_t>(got);
-  }
-  return true;
+workers::Task taskFor(const LogTarget& target, const char* what, workers::Urgency urgency,
+                      std::chrono::nanoseconds limit) {
+  workers::Task task;
+  task.urgency = urgency;
+  task.stage = Stage::logs;
+  task.owner = target.owner;
+  task.what = what + target.path;
+  task.limit = limit;
+  return task;
 }
 
-/// What is next in the FIFO, without taking it out; 0 at its end, -1 with errno.
-ssize_t peek(int fifo, Sink& sink) {
-  const ssize_t size = ::tee(fifo, sink.peekIn.get(), sink.buffer.size(), SPLICE_F_NONBLOCK);
-  if (size <= 0) return size;
-  return readWhole(sink.peekOut.get(), sink.buffer.data(), static_cast<std::size_t>(size)) ? size : 0;
+}  // namespace
+
+/// Both streams write to one file, one piece after the other.
+struct LogPump::Sink {
+  Sink(const asio::any_io_executor& executor, std::shared_ptr<workers::Runner> given, LogTarget file)
+      : runner(std::move(given)),
+        target(std::move(file)),
+        rate(target.limits, Monotonic::now()),
+        passed(executor, asio::steady_timer::time_point::max()) {}
+
+  asio::awaitable<void> turn();
+  void pass();
+  asio::awaitable<void> pause(std::chrono::nanoseconds length);
+  void hurry();
+  asio::awaitable<CopiedLog> copy(asio::posix::stream_descriptor& fifo, std::string stream, LineEnds ends);
+
+  std::shared_ptr<workers::Runner> runner;
+  LogTarget target;
+  LogRate rate;
+  bool busy = false;          // one of the streams has its turn
+  asio::steady_timer passed;  // cancelled when it is over
+  bool hurries = false;       // the process has ended: what is left is bounded
+  std::set<asio::steady_timer*> pauses;
+  Stamp retryAt;  // the file hung; until then its lines are lost
+  std::chrono::nanoseconds retryPause = kFirstRetry;
+};
+
+asio::awaitable<void> LogPump::Sink::turn() {
+  while (busy) {
+    boost::system::error_code ignored;
+    co_await passed.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  busy = true;
+}
+
+void LogPump::Sink::pass() {
+  busy = false;
+  passed.cancel();
+}
+
+asio::awaitable<void> LogPump::Sink::pause(std::chrono::nanoseconds length) {
+  if (hurries || length <= 0ns) co_return;
+  asio::steady_timer timer(passed.get_executor());
+  timer.expires_after(length);
+  pauses.insert(&timer);
+  boost::system::error_code ignored;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  pauses.erase(&timer);
+}
+
+void LogPump::Sink::hurry() {
+  hurries = true;
+  for (auto* timer : pauses) timer->cancel();
+}
+
+asio::awaitable<CopiedLog> LogPump::Sink::copy(asio::posix::stream_descriptor& fifo, std::string stream,
+                                               LineEnds ends) {
+  const auto now = Monotonic::now();
+  const auto allowed = hurries ? kPlenty : rate.allowance(now);
+  CopiedLog copied;
+  if (target.path.empty() || now < retryAt) {
+    copied = dropLog(fifo.native_handle(), allowed.bytes);
+  } else {
+    auto task = taskFor(target, "copy output to ", workers::Urgency::background, kPieceLimit);
+    ask(task, {target.path, target.limits, std::move(stream), allowed.bytes, allowed.lines, ends},
+        sys::UniqueFd(::fcntl(fifo.native_handle(), F_DUPFD_CLOEXEC, 0)));
+    const auto outcome = co_await runner->run(std::move(task));
+    const auto answer = outcome ? readCopiedLog(*outcome) : tl::unexpected<Error>(outcome.error());
+    if (answer) {
+      copied = *answer;
+      retryPause = kFirstRetry;
+    } else {
+      retryAt = now + retryPause;
+      retryPause = std::min(retryPause * 2, kLastRetry);
+    }
+  }
+  rate.taken(copied.bytes, copied.lines);
+  co_return copied;
 }
 
 /// Whole lines at once. What is no whole line yet stays in the FIFO for a moment, since its end is mostly on
 /// its way (programs write in blocks), and goes as a part then.
-asio::awaitable<void> copyStream(asio::posix::stream_descriptor fifo, std::string stream,
-                                 std::shared_ptr<Sink> sink) {
-  const CriLogFramer framer(std::move(stream));
-  asio::steady_timer patience(fifo.get_executor());
-  bool waited = false;
+asio::awaitable<void> LogPump::copyStream(asio::posix::stream_descriptor fifo, std::string stream,
+                                          std::shared_ptr<Sink> sink) {
+  auto ends = LineEnds::whole_lines;
   for (;;) {
     boost::system::error_code error;
     co_await fifo.async_wait(asio::posix::stream_descriptor::wait_read,
                              asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
-    // One buffer a turn: a process that never stops writing must not keep the others from theirs.
-    const ssize_t size = peek(fifo.native_handle(), *sink);
-    if (size == 0) co_return;
-    if (size < 0 && errno != EAGAIN && errno != EINTR) co_return;
-    if (size < 0) continue;
-    std::string_view bytes(sink->buffer.data(), static_cast<std::size_t>(size));
-    const auto lines = bytes.rfind('\n') + 1;  // 0 where there is none
-    if (lines == 0 && bytes.size() < CriLogFramer::kMaxContent && !std::exchange(waited, true)) {
-      patience.expires_after(kTailPatience);
-      co_await patience.async_wait(asio::use_awaitable);
-      continue;
-    }
-    waited = false;
-    if (lines > 0) bytes = bytes.substr(0, lines);
-    sink->file.write(framer.frame(bytes, Wall::now()));
-    if (!readWhole(fifo.native_handle(), sink->buffer.data(), bytes.size())) co_return;
+    co_await sink->turn();
+    co_await sink->pause(sink->rate.wait(Monotonic::now()));
+    const auto copied = co_await sink->copy(fifo, stream, ends);
+    sink->pass();
+    if (copied.left == CopiedLog::Left::nothing) co_return;
+    const bool part = copied.left == CopiedLog::Left::part;
+    ends = part ? LineEnds::parts_too : LineEnds::whole_lines;
+    co_await sink->pause(part ? kTailPatience : kPiecePause);
   }
 }
 
-}  // namespace
+workers::Owner ownerOfLog(const std::string& path) {
+  const auto parts = split(path, '/');
+  if (parts.size() < 3) return {"", path};
+  const std::string pod(parts[parts.size() - 3]);
+  return {pod.substr(0, std::min(pod.find('_'), pod.size())), pod};
+}
 
-Result<std::unique_ptr<LogPump>> LogPump::start(asio::any_io_executor executor, sys::UniqueFd out,
-                                                sys::UniqueFd err, LogFile file) {
-  std::array<int, 2> ends{-1, -1};
-  if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) return failErrno(Stage::logs, "make a pipe");
-  const auto sink = std::make_shared<Sink>();
-  sink->file = std::move(file);
-  sink->peekOut = sys::UniqueFd(ends[0]);
-  sink->peekIn = sys::UniqueFd(ends[1]);
-  std::unique_ptr<LogPump> pump(new LogPump(executor));
+asio::awaitable<Result<>> openLog(std::shared_ptr<workers::Runner> runner, LogTarget target) {
+  auto task = taskFor(target, "open log file ", workers::Urgency::launch, kOpenLimit);
+  ask(task, OpenLogQuestion{target.path, target.limits});
+  const auto outcome = co_await runner->run(std::move(task));
+  if (!outcome) co_return tl::unexpected<Error>(outcome.error());
+  co_return Result<>{};
+}
+
+Result<std::unique_ptr<LogPump>> LogPump::start(asio::any_io_executor executor,
+                                                std::shared_ptr<workers::Runner> runner, sys::UniqueFd out,
+                                                sys::UniqueFd err, LogTarget target) {
+  const auto sink = std::make_shared<Sink>(executor, std::move(runner), std::move(target));
+  std::unique_ptr<LogPump> pump(new LogPump(executor, sink));
   for (auto* stream : {&out, &err}) {
     pump->tasks_.spawn(copyStream(asio::posix::stream_descriptor(executor, stream->release()),
                                   stream == &out ? "stdout" : "stderr", sink));
@@ -99,8 +173,12 @@ Result<std::unique_ptr<LogPump>> LogPump::start(asio::any_io_executor executor, 
   return pump;
 }
 
+LogPump::LogPump(const asio::any_io_executor& executor, std::shared_ptr<Sink> sink)
+    : executor_(executor), sink_(std::move(sink)), tasks_(executor) {}
+
 asio::awaitable<void> LogPump::drained(std::chrono::nanoseconds limit) {
   using namespace asio::experimental::awaitable_operators;
+  sink_->hurry();
   asio::steady_timer timer(executor_);
   timer.expires_after(limit);
   const std::variant<std::monostate, std::monostate> first =

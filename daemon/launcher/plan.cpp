@@ -2,6 +2,7 @@
 
 #include "base/strings.hpp"
 #include "launcher/environment.hpp"
+#include "launcher/volumes.hpp"
 #include "sys/file.hpp"
 
 #include <algorithm>
@@ -67,7 +68,8 @@ int oomScoreAdjOf(const std::string& cgroupParent) {
   return -997;
 }
 
-Result<LaunchOrder> planOrder(const LaunchRequest& request, const VolumeSource& source,
+Result<LaunchOrder> planOrder(const LaunchRequest& request,
+                              const std::map<std::string, std::string>& fromFiles,
                               std::vector<std::string>& notes) {
   const auto& workload = request.workload;
   const auto& status = request.sandbox;
@@ -78,7 +80,7 @@ Result<LaunchOrder> planOrder(const LaunchRequest& request, const VolumeSource& 
   order.healthArgv.insert(order.healthArgv.end(), workload.healthCheck.args.begin(),
                           workload.healthCheck.args.end());
   order.healthTimeoutNs = workload.healthCheck.timeout.count();
-  FB_TRY(order.env, environment(request, source, notes));
+  order.env = environment(request, fromFiles, notes);
   order.workingDir = normalizedPath(workload.workingDir);
   order.uid = workload.user.uid;
   order.gid = workload.user.gid;

@@ -3,17 +3,18 @@
 
 #include "launcher/launcher.hpp"
 #include "launcher/protocol.hpp"
-#include "launcher/volumes.hpp"
 
+#include <map>
 #include <string>
 #include <vector>
 
 namespace fallbackd::launcher {
 
-/// All of the order that is text, but for what confines the process (security.hpp). Reads the sandbox's
-/// resolv.conf and the files of the workload's environment; stage rootfs where it cannot. What works but may
-/// surprise goes into `notes`.
-Result<LaunchOrder> planOrder(const LaunchRequest& request, const VolumeSource& source,
+/// All of the order that is text, but for what confines the process (security.hpp). `fromFiles`: variables
+/// that were read from the pod's volumes. Reads the sandbox's resolv.conf, which is the runtime's; stage
+/// rootfs where it cannot. What works but may surprise goes into `notes`.
+Result<LaunchOrder> planOrder(const LaunchRequest& request,
+                              const std::map<std::string, std::string>& fromFiles,
                               std::vector<std::string>& notes);
 
 /// What a process of that pod may be killed like when memory runs short: kubelet's values for the pod's

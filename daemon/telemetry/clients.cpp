@@ -6,11 +6,21 @@
 namespace fallbackd::telemetry {
 
 bool Clients::makeRoom(const std::string& address) {
-  const auto same = [&](const Client& one) { return one.address == address; };
-  const auto count = std::count_if(all_.begin(), all_.end(), same);
-  if (static_cast<std::size_t>(count) >= kMostOfAddress) return closeOne(same);
-  if (all_.size() >= kMost) return closeOne([](const Client& one) { return !one.address.empty(); });
+  const auto sameAddress = [&](const Client& one) { return one.address == address; };
+  const auto sameKind = [&](const Client& one) { return one.isRoot() == address.empty(); };
+  const auto count = [&](const auto& which) {
+    return static_cast<std::size_t>(std::count_if(all_.begin(), all_.end(), which));
+  };
+  if (!address.empty() && count(sameAddress) >= kMostOfAddress) return closeOne(sameAddress);
+  if (count(sameKind) >= kMost) return closeOne(sameKind);
   return true;
+}
+
+bool Clients::mayListen(const Client& client) const {
+  const auto listeners = std::count_if(all_.begin(), all_.end(), [&](const Client& one) {
+    return one.listening && one.isRoot() == client.isRoot();
+  });
+  return static_cast<std::size_t>(listeners) < kMostListeners;
 }
 
 bool Clients::closeOne(const std::function<bool(const Client&)>& among) {

@@ -76,7 +76,6 @@ struct HttpServer::Shared {
   asio::any_io_executor executor;
   std::map<std::string, Route> routes;
   Clients clients;
-  std::size_t listeners = 0;
   bool loopbackOnly = true;
   std::string unixPath;
   unsigned short port = 0;
@@ -161,16 +160,9 @@ struct HttpServer::Shared {
 
 namespace {
 
+/// Until the client goes, and with it its place.
 template <class Shared, class Stream>
-asio::awaitable<void> sendEvents(std::shared_ptr<Shared> shared, EventFeed& feed, Stream& stream) {
-  struct Counted {
-    explicit Counted(std::size_t& c) : count(c) { ++count; }
-    Counted(const Counted&) = delete;
-    Counted& operator=(const Counted&) = delete;
-    ~Counted() { --count; }
-    std::size_t& count;
-  } const counted(shared->listeners);
-
+asio::awaitable<void> sendEvents(EventFeed& feed, Stream& stream) {
   http::response<http::empty_body> head;
   head.version(11);
   head.keep_alive(false);
@@ -212,8 +204,9 @@ asio::awaitable<void> serveRequests(std::shared_ptr<Shared> shared, Stream& stre
     constexpr bool kRoot = kIsUnix<Stream>;
     if (route != nullptr && route->feed != nullptr && !shared->refused(head, route, kRoot) &&
         head.method() == http::verb::get) {
-      if (shared->listeners < Clients::kMostListeners) {
-        co_await sendEvents(shared, *route->feed, stream);
+      if (shared->clients.mayListen(client)) {
+        client.listening = true;
+        co_await sendEvents<Shared>(*route->feed, stream);
         co_return;
       }
     }

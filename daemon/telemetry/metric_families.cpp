@@ -26,6 +26,11 @@ const Label& cause() {
   return kLabel;
 }
 
+const Label& work() {
+  static const Label kLabel{"work", "read_file, prepare_volumes, open_log, copy_log"};
+  return kLabel;
+}
+
 }  // namespace
 
 const std::vector<double>& secondsBuckets() {
@@ -142,6 +147,19 @@ MetricFamilies::MetricFamilies()
                            "Entries that the daemon could not read at its start and left where they are.")),
       spawnerRestarts(counter("fallbackd_spawner_restarts_total",
                               "Times the spawner process died and was started again.")),
+      workers(gauge("fallbackd_workers", "Worker processes for files that pods control.")),
+      workersStuck(gauge("fallbackd_workers_stuck",
+                         "Workers that were killed because a file did not answer, and have not ended yet.")),
+      workerMissed(counter("fallbackd_worker_deadlines_missed_total",
+                           "Tasks on pods' files that were not over in time and were given up.", {work()})),
+      workerRefused(counter("fallbackd_worker_tasks_refused_total",
+                            "Tasks that were not begun because of workers that hang on files of the same pod "
+                            "or namespace.",
+                            {work()})),
+      loopStalls(counter("fallbackd_loop_stalls_total",
+                         "Times that the daemon's loop did not turn for a second; the log has the stack.")),
+      loopStalled(counter("fallbackd_loop_stalled_seconds_total",
+                          "How long it did not turn then, counted when it turns again.")),
       build(gauge("fallbackd_build_info", "Always 1; the version is in the label.",
                   {{"version", "of fallbackd"}})),
       processCpu(counter("process_cpu_seconds_total", "User and system time of the daemon.")),

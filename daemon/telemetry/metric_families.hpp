@@ -63,6 +63,12 @@ struct MetricFamilies {
   Gauges journalEntries;
   Gauges journalDamaged;
   Counters spawnerRestarts;
+  Gauges workers;
+  Gauges workersStuck;
+  Counters workerMissed;
+  Counters workerRefused;
+  Counters loopStalls;
+  Counters loopStalled;
   Gauges build;
   Counters processCpu;
   Gauges processStart;

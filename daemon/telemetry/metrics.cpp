@@ -99,6 +99,10 @@ Metrics::Metrics(std::string_view version) : state_(std::make_unique<State>()) {
   state_->connected.Add({}).Set(0);
   state_->connectionLosses.Add({});
   state_->spawnerRestarts.Add({});
+  state_->workers.Add({}).Set(0);
+  state_->workersStuck.Add({}).Set(0);
+  state_->loopStalls.Add({});
+  state_->loopStalled.Add({});
   state_->journalEntries.Add({}).Set(0);
   state_->journalDamaged.Add({}).Set(0);
   for (const char* result : {"ok", "refused"}) state_->reloads.Add({{"result", result}});
@@ -309,6 +313,25 @@ void Metrics::journalRead(std::size_t entries, std::size_t damaged) {
 
 void Metrics::spawnerRestarts(unsigned total) {
   raiseTo(state_->spawnerRestarts.Add({}), total);
+}
+
+void Metrics::workerUsage(const WorkerUsage& usage) {
+  state_->workers.Add({}).Set(static_cast<double>(usage.workers));
+  state_->workersStuck.Add({}).Set(static_cast<double>(usage.stuck));
+  for (const auto& [work, total] : usage.missed) {
+    raiseTo(state_->workerMissed.Add({{"work", work}}), static_cast<double>(total));
+  }
+  for (const auto& [work, total] : usage.refused) {
+    raiseTo(state_->workerRefused.Add({{"work", work}}), static_cast<double>(total));
+  }
+}
+
+void Metrics::loopStalled() {
+  state_->loopStalls.Add({}).Increment();
+}
+
+void Metrics::loopTurnsAgain(Monotonic::duration after) {
+  state_->loopStalled.Add({}).Increment(seconds(after));
 }
 
 /// With what is only known at the time of asking. Under the mutex.

@@ -35,6 +35,14 @@ struct Coverage {
   std::optional<Wall::time_point> expires;  // of what is admitted
 };
 
+/// Of the processes that work on pods' files. The maps are by the kind of work, since the start.
+struct WorkerUsage {
+  std::size_t workers = 0;
+  std::size_t stuck = 0;
+  std::map<std::string, std::uint64_t> missed;
+  std::map<std::string, std::uint64_t> refused;
+};
+
 struct MetricDescription {
   struct Label {
     std::string name;
@@ -107,6 +115,10 @@ class Metrics {
   void journalRead(std::size_t entries, std::size_t damaged);
   /// Since the start.
   void spawnerRestarts(unsigned total);
+  void workerUsage(const WorkerUsage& usage);
+  /// The loop did not turn, and turns again after so long.
+  void loopStalled();
+  void loopTurnsAgain(Monotonic::duration after);
 
   /// Text exposition format 0.0.4: kTextType.
   [[nodiscard]] std::string serialize() const;

@@ -89,7 +89,8 @@ class Follower {
     if (workload->image.empty()) {
       ++covering_.refused;
       return "annotation " + quoted(std::string(kBinaryAnnotation) + choice.container) +
-             ": no workload of this binary covers the container; add " + std::string(kImageAnnotation) + choice.container;
+             ": no workload of this binary covers the container; add " + std::string(kImageAnnotation) +
+             choice.container;
     }
     std::erase_if(covering_.workloads,
                   [&](const auto& one) { return one->match.container == choice.container; });

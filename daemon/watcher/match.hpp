@@ -25,11 +25,11 @@ struct Covering {
   std::size_t cutOff = 0;   // annotations that are more than a pod may have
 };
 
-/// Every workload that covers the pod. Where the pod's namespace is allowed to, its annotations choose another
-/// version of a workload's binary and its image. Where the configuration has no workload for the container, or
-/// one for another binary, they make one of the defaults: user, volumes, capabilities and the rest are granted
-/// to a binary, not to whatever a pod puts in its place. `made`: containers that were made in the pod; of the
-/// others, annotations may name kMaxChosenContainers.
+/// Every workload that covers the pod. Where the pod's namespace is allowed to, its annotations choose
+/// another version of a workload's binary and its image. Where the configuration has no workload for the
+/// container, or one for another binary, they make one of the defaults: user, volumes, capabilities and the
+/// rest are granted to a binary, not to whatever a pod puts in its place. `made`: containers that were made
+/// in the pod; of the others, annotations may name kMaxChosenContainers.
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,
                       const std::set<std::string>& made);
 

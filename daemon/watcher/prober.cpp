@@ -186,13 +186,22 @@ void Prober::settle(const Flight& flight) {
   if (reopened) reopened_(flight.host(), flight.question.scope);
 }
 
+/// Read each time, so that a rotated secret counts at once.
+cri::Awaitable<Result<std::optional<cri::Credentials>>> Prober::credentialsOf(Question question) {
+  const auto& file = question.credentialsFile;
+  if (!reader_) co_return readCredentials(file, question.reference);
+  const auto text = co_await reader_(file);
+  if (!text) co_return tl::unexpected<Error>(text.error());
+  co_return parseCredentials(*text, question.reference, file);
+}
+
 cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   using namespace asio::experimental::awaitable_operators;
   Verdict verdict;
   std::optional<cri::Credentials> credentials;
   if (!question.credentialsFile.empty()) {
     // Without them the rest of the outage causes can still be told.
-    auto read = readCredentials(question.credentialsFile, question.reference);
+    auto read = co_await credentialsOf(question);
     if (read) {
       credentials = std::move(*read);
     } else {
@@ -221,7 +230,7 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   verdict.text = outcome.text.substr(0, kMaxText);
   if (outcome.kind == cri::PullOutcome::Kind::pulled) {
     verdict.kind = Verdict::Kind::pulled;
-  } else if (const auto cause = classify(outcome, question.reference)) {
+  } else if (const auto cause = classify(outcome, question.reference.toString())) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = *cause;
   }

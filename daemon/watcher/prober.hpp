@@ -18,6 +18,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 
@@ -49,6 +50,9 @@ struct Verdict {
   Stamp ended;
 };
 
+/// Gives the content of a file, or says that it does not come.
+using FileReader = std::function<cri::Awaitable<Result<std::string>>(std::string path)>;
+
 class Prober {
  public:
   /// Called when a registry that failed answers again, as far as the scope can tell.
@@ -62,6 +66,9 @@ class Prober {
   /// moves is left alone; but one of an image that only an annotation names gives its place up after a while,
   /// undecided, where another namespace waits for it.
   cri::Awaitable<Verdict> probe(Question question);
+
+  /// How files with credentials are read; they may hang. At first: at once, on the loop.
+  void readFilesWith(FileReader reader) { reader_ = std::move(reader); }
 
   void reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval);
 
@@ -77,6 +84,7 @@ class Prober {
   class Asker;
 
   cri::Awaitable<void> fly(std::shared_ptr<Flight> flight);
+  cri::Awaitable<Result<std::optional<cri::Credentials>>> credentialsOf(Question question);
   cri::Awaitable<Verdict> pullWatched(Question question);
   cri::Awaitable<void> untilTurnIsOver(FairGroup group);
   cri::Awaitable<std::chrono::nanoseconds> untilStalled(Question question, Inflow& inflow);
@@ -88,6 +96,7 @@ class Prober {
   FairGate gate_;
   std::chrono::nanoseconds reprobeInterval_;
   Reopened reopened_;
+  FileReader reader_;
   std::size_t pullsSent_ = 0;
   RegistryHealth health_;
   std::minstd_rand random_;

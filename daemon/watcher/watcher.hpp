@@ -104,6 +104,9 @@ class Watcher {
   [[nodiscard]] std::size_t waiting() const { return attended_.size(); }
   [[nodiscard]] std::vector<Waiting> waitingContainers() const;
   [[nodiscard]] std::vector<PodView> pods() const;
+  /// See Prober.
+  void readFilesWith(FileReader reader) { prober_.readFilesWith(std::move(reader)); }
+
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return prober_.registries(); }
   [[nodiscard]] IgnoredAnnotations ignoredAnnotations() const;
   /// Running containers of each configured workload at the last look at all pods.

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 
-PROGRAMS = ["fallbackd", "fallbackd-spawner", "fallbackctl"]
+PROGRAMS = ["fallbackd", "fallbackd-spawner", "fallbackd-worker", "fallbackctl"]
 ARCHES = {"amd64": ("x86_64-linux-gnu", ""), "arm64": ("aarch64-linux-gnu", "aarch64-linux-gnu-")}
 PASSWD = "root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n"
 GROUP = "root:x:0:\nnobody:x:65534:\n"

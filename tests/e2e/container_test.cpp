@@ -366,7 +366,8 @@ std::vector<Privilege> privilegesOf(const DaemonSet& manifest) {
 /// and written to a file of that name (scripts/report deploy); else the most telling ones.
 TEST_F(Container, WithoutAPrivilegeSomethingStops) {
   const char* const file = std::getenv("PRIVILEGES_JSON");  // NOLINT(concurrency-mt-unsafe): one thread
-  const std::vector<std::string> few{"capability SYS_PTRACE", "capability SYS_CHROOT", "hostPID", "hostPath /var/log/pods"};
+  const std::vector<std::string> few{"capability SYS_PTRACE", "capability SYS_CHROOT", "hostPID",
+                                     "hostPath /var/log/pods"};
   json::array rows;
   int number = 0;
   for (const auto& privilege : privilegesOf(manifest_)) {

@@ -1,6 +1,7 @@
 // The way of what a fallback writes: FIFO, pump, file, rotation.
 #include "cri_log_lines.hpp"
 #include "launch_fixture.hpp"
+#include "launcher/log_file.hpp"
 #include "launcher/logs.hpp"
 
 #include <algorithm>
@@ -75,18 +76,18 @@ TEST_F(Logs, NothingLeavesTheFifoBeforeItIsInTheFile) {
   ASSERT_TRUE(out && err);
   const std::string text = "first\nsecond, without an end";
   ASSERT_EQ(::write(out->get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
-  const auto start = [&](LogFile file) {
+  const auto start = [&](const std::string& path) {
     auto daemonOut = fifos->openFifo("r1", "stdout", launcher::FifoEnd::daemon);
     auto daemonErr = fifos->openFifo("r1", "stderr", launcher::FifoEnd::daemon);
-    return LogPump::start(loop.get_executor(), std::move(*daemonOut), std::move(*daemonErr), std::move(file));
+    return LogPump::start(loop.get_executor(), launcher->workers(), std::move(*daemonOut),
+                          std::move(*daemonErr), {path, {}, {"shop", "web-0"}});
   };
   // A pump that ends before it had a turn has taken nothing.
-  start(LogFile()).value().reset();
+  start("").value().reset();
   loop.poll();
   loop.restart();
-  auto file = LogFile::open(logFolder() / "0.log", {});
-  ASSERT_TRUE(file);
-  auto pump = start(std::move(*file));
+  std::filesystem::create_directories(logFolder());
+  auto pump = start(logFolder() / "0.log");
   ASSERT_TRUE(pump);
   while (contentOf(logFolder() / "0.log").find("second") == std::string::npos) loop.run_one();
   const auto log = contentOf(logFolder() / "0.log");
@@ -108,6 +109,9 @@ TEST_F(Logs, TheProgramMayOpenItsOutputAgain) {
 }
 
 TEST_F(Logs, AllLinesOfAFloodArriveInOrder) {
+  auto quick = options();
+  quick.logs.linesPerSecond = 100'000;
+  launcherWith(quick);
   const auto process = launched(request({"lines", "50000"}));
   ASSERT_NE(process, nullptr);
   const auto log = logWith(process, "line 49999\n");

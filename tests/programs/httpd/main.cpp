@@ -33,6 +33,21 @@ bool firstLine(const std::string& path, std::string& line) {
   return true;
 }
 
+/// A process of its own writes "flood N" lines, numbered from 0, until it is killed.
+void flood() {
+  if (::fork() != 0) return;
+  std::string block;
+  for (unsigned long line = 0;;) {
+    block.clear();
+    while (block.size() < 32 * 1024) block.append("flood ").append(std::to_string(line++)).append("\n");
+    for (std::size_t done = 0; done < block.size();) {
+      const ssize_t put = ::write(STDOUT_FILENO, block.data() + done, block.size() - done);
+      if (put <= 0) ::_exit(1);
+      done += static_cast<std::size_t>(put);
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -62,6 +77,7 @@ int main(int argc, char** argv) {
   const std::string who = "shop-httpd " SHOP_VERSION " role=" + options.role +
                           " pid=" + std::to_string(::getpid()) + " host=" + host.data() +
                           (config.empty() ? "" : " config=" + config) + "\n";
+  if (options.flood) flood();
   const std::string error = shop::serve(options.port, {who});
   std::fprintf(stderr, "shop-httpd: %s\n", error.c_str());
   return 1;

@@ -35,6 +35,8 @@ std::string parseOptions(int argc, char** argv, Options& options) {
       options.mode = Mode::version;
     } else if (argument == "--fail-health-check") {
       options.failHealthCheck = true;
+    } else if (argument == "--flood") {
+      options.flood = true;
     } else if (takeValue(argument, "--port=", value)) {
       if (!parseNumber(value, options.port) || options.port == 0) return "bad port " + std::string(value);
     } else if (takeValue(argument, "--config=", value)) {

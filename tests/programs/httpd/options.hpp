@@ -15,6 +15,7 @@ struct Options {
   std::string role;        // --role, else the environment's ROLE, else "standalone"
   unsigned slowStartMillis = 0;
   bool failHealthCheck = false;
+  bool flood = false;  // lines on stdout as fast as they go, beside the service
 };
 
 /// Fills `options`; on a mistake returns what is wrong, else an empty text.

@@ -104,7 +104,7 @@ launcher:
   seccompProfiles: /profiles
   caCertificates: /ca.pem
   zoneInfo: /zones
-  logs: {maxSize: 2Mi, maxFiles: 3}
+  logs: {maxSize: 2Mi, maxFiles: 3, bytesPerSecond: 4Mi, linesPerSecond: 500}
 workloads:
 - name: a
   match: {container: c}
@@ -135,6 +135,8 @@ workloads:
   EXPECT_EQ(launcher.seccompProfiles, "/profiles");
   EXPECT_EQ(launcher.logs.maxBytes, 2U << 20);
   EXPECT_EQ(launcher.logs.maxFiles, 3U);
+  EXPECT_EQ(launcher.logs.bytesPerSecond, 4U << 20);
+  EXPECT_EQ(launcher.logs.linesPerSecond, 500U);
   const auto& one = loaded.config->workloads[0];
   EXPECT_EQ(one.security.capabilities, 1ULL << 10 | 1ULL << 19);
   EXPECT_EQ(one.security.seccomp.type, SecurityProfile::Type::localhost);

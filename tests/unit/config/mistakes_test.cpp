@@ -228,6 +228,8 @@ TEST(Mistakes, OfWhatAWorkloadMayAskFor) {
        "9:14", "stands in env as well"},
       {"host folder", kHead + "launcher: {allowedHostPaths: [/]}\n", "2:31", "below /"},
       {"log files", kHead + "launcher: {logs: {maxFiles: 1}}\n", "2:29", "from 2 to 100"},
+      {"log rate", kHead + "launcher: {logs: {bytesPerSecond: 1Ki}}\n", "2:35", "less than 1Mi"},
+      {"log lines", kHead + "launcher: {logs: {linesPerSecond: 1}}\n", "2:35", "from 100 to"},
   });
 }
 

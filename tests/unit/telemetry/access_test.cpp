@@ -116,7 +116,7 @@ TEST(Clients, ManyAddressesShareTheWholeAndRootIsLeftAlone) {
   Clients clients;
   int closed = 0;
   clients.add({"", true, Stamp(), [] { FAIL() << "a client of the unix socket"; }});
-  for (std::size_t i = 1; i < Clients::kMost; ++i) {
+  for (std::size_t i = 1; i <= Clients::kMost; ++i) {
     clients.add({"10.0.0." + std::to_string(i), true, Stamp(1s * i), [&closed] { ++closed; }});
   }
   EXPECT_TRUE(clients.makeRoom("10.0.1.1"));

@@ -2,6 +2,7 @@
 #include "telemetry/http_server.hpp"
 
 #include "shell.hpp"
+#include "telemetry/clients.hpp"
 #include "telemetry/page.hpp"
 #include "temp_folder.hpp"
 
@@ -314,6 +315,33 @@ TEST_F(HttpServerTest, ListenersAreLimitedAndTheOthersStillServed) {
   }
   EXPECT_THAT(get("/events"), HasSubstr("HTTP/1.1 503"));
   EXPECT_THAT(get("/held"), HasSubstr("HTTP/1.1 200"));
+}
+
+TEST_F(HttpServerTest, RootIsServedWhateverIsConnectedOverTcp) {
+  start();
+  std::vector<std::unique_ptr<Connection>> listeners;
+  for (int i = 0; i < 16; ++i) {
+    listeners.push_back(std::make_unique<Connection>(port()));
+    ASSERT_TRUE(listeners.back()->send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    ASSERT_THAT(listeners.back()->receive("\n\n"), HasSubstr("data: text 1"));
+  }
+  const auto events =
+      test::shell("curl -sS --max-time 2 --unix-socket " + unixPath() + " http://root/events");
+  EXPECT_THAT(events.text, HasSubstr("data: text 1")) << "TCP took all event streams";
+}
+
+TEST(Clients, TheirRoomIsNotRoots) {
+  Clients clients;
+  const auto answered = [&](const std::string& address) {
+    if (!clients.makeRoom(address)) return false;
+    clients.add({address, false, Monotonic::now(), nullptr});
+    return true;
+  };
+  std::size_t connected = 0;
+  for (int i = 0; i < 200; ++i) connected += answered("10.0.0." + std::to_string(i)) ? 1 : 0;
+  EXPECT_EQ(connected, Clients::kMost);
+  for (std::size_t i = 0; i < Clients::kMost; ++i) EXPECT_TRUE(answered("")) << i;
+  EXPECT_FALSE(answered("")) << "root's own room is bounded, too";
 }
 
 TEST_F(HttpServerTest, ThePagesPolicyAllowsNothingButThePage) {

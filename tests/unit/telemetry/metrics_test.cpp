@@ -68,6 +68,9 @@ void fill(Metrics& metrics) {
   metrics.configLoaded(true);
   metrics.journalWritten(true, 1);
   metrics.spawnerRestarts(1);
+  metrics.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
+  metrics.loopStalled();
+  metrics.loopTurnsAgain(2s);
 }
 
 double valueOf(const std::string& text, const std::string& series) {

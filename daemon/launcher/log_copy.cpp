@@ -1,0 +1,107 @@
+#include "launcher/log_copy.hpp"
+
+#include "launcher/cri_log.hpp"
+
+#include <algorithm>
+#include <array>
+#include <fcntl.h>
+#include <string_view>
+#include <unistd.h>
+
+namespace fallbackd::launcher {
+
+namespace {
+
+constexpr std::size_t kPieceBytes = 64 * 1024;
+
+/// What is peeked at goes through here.
+struct Peephole {
+  sys::UniqueFd in;
+  sys::UniqueFd out;
+  std::array<char, kPieceBytes> buffer{};
+
+  static Result<Peephole*> get() {
+    static thread_local Peephole peephole;
+    if (peephole.in) return &peephole;
+    std::array<int, 2> ends{-1, -1};
+    if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) return failErrno(Stage::logs, "make a pipe");
+    peephole.out = sys::UniqueFd(ends[0]);
+    peephole.in = sys::UniqueFd(ends[1]);
+    return &peephole;
+  }
+};
+
+/// Reads exactly `size` bytes that are there; false where they are not, which the kernel promises.
+bool readWhole(int fd, char* to, std::size_t size) {
+  for (std::size_t done = 0; done < size;) {
+    const ssize_t got = ::read(fd, to + done, size - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    done += static_cast<std::size_t>(got);
+  }
+  return true;
+}
+
+/// The first `most` lines; `lines` is how many there are.
+std::string_view firstLines(std::string_view bytes, std::uint32_t most, std::uint32_t& lines) {
+  std::size_t end = 0;
+  for (lines = 0; lines < most; ++lines) {
+    const auto newline = bytes.find('\n', end);
+    if (newline == std::string_view::npos) break;
+    end = newline + 1;
+  }
+  return bytes.substr(0, end);
+}
+
+}  // namespace
+
+Result<CopiedLog> copyLog(const CopyLogQuestion& question, const sys::UniqueFd& fifo) {
+  FB_TRY(auto* const peephole, Peephole::get());
+  auto& buffer = peephole->buffer;
+  CopiedLog copied;
+  const auto most = std::min<std::size_t>(buffer.size(), question.maxBytes);
+  const ssize_t size = ::tee(fifo.get(), peephole->in.get(), most, SPLICE_F_NONBLOCK);
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return copied;
+  if (size < 0) return failErrno(Stage::logs, "look into a FIFO");
+  if (size == 0) {
+    copied.left = CopiedLog::Left::nothing;
+    return copied;
+  }
+  if (!readWhole(peephole->out.get(), buffer.data(), static_cast<std::size_t>(size))) {
+    return failErrno(Stage::logs, "read what was looked at");
+  }
+  const std::string_view there(buffer.data(), static_cast<std::size_t>(size));
+  auto bytes = firstLines(there, std::max<std::uint32_t>(question.maxLines, 1), copied.lines);
+  if (bytes.empty()) {
+    const bool longEnough = there.size() >= std::min(CriLogFramer::kMaxContent, most);
+    if (question.ends == LineEnds::whole_lines && !longEnough) {
+      copied.left = CopiedLog::Left::part;
+      return copied;
+    }
+    bytes = there;
+    copied.lines = 1;
+  }
+  // Where there is none, the lines are lost as on a full disk: the process matters more.
+  if (auto file = LogFile::openAgain(question.path, question.limits)) {
+    file->write(CriLogFramer(question.stream).frame(bytes, Wall::now()));
+  }
+  copied.bytes = static_cast<std::uint32_t>(bytes.size());
+  if (!readWhole(fifo.get(), buffer.data(), bytes.size())) return failErrno(Stage::logs, "empty a FIFO");
+  return copied;
+}
+
+CopiedLog dropLog(int fifo, std::uint32_t maxBytes) {
+  std::array<char, 16 * 1024> buffer{};
+  CopiedLog dropped;
+  while (dropped.bytes < maxBytes) {
+    const ssize_t got =
+        ::read(fifo, buffer.data(), std::min<std::size_t>(buffer.size(), maxBytes - dropped.bytes));
+    if (got < 0 && errno == EINTR) continue;
+    if (got == 0) dropped.left = CopiedLog::Left::nothing;
+    if (got <= 0) break;
+    dropped.bytes += static_cast<std::uint32_t>(got);
+  }
+  return dropped;
+}
+
+}  // namespace fallbackd::launcher

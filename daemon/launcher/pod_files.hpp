@@ -1,0 +1,72 @@
+// The work on files that a pod controls, as questions to a worker and its answers: the volumes of a launch
+// and the log of a fallback. Used by both sides; knows neither Asio nor the daemon.
+#pragma once
+
+#include "launcher/log_file.hpp"
+#include "launcher/volumes.hpp"
+#include "workers/serve.hpp"
+#include "workers/task.hpp"
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace fallbackd::launcher {
+
+/// Everything that a launch needs of its pod's volumes, at once.
+struct VolumesQuestion {
+  VolumeSource source;
+  std::vector<config::Volume> volumes;
+  std::map<std::string, std::string> envFiles;  // variable -> path inside one of the volumes
+};
+struct PodVolumes {
+  PreparedMounts mounts;
+  std::map<std::string, std::string> variables;  // what the files hold
+};
+
+struct OpenLogQuestion {
+  std::string path;
+  config::LogLimits limits;
+};
+
+enum class LineEnds : std::uint8_t {
+  whole_lines,  // what is no whole line yet stays, unless it is as long as a line may be
+  parts_too,
+};
+/// One piece of one stream, from its FIFO, which comes as a descriptor, into the log file.
+struct CopyLogQuestion {
+  std::string path;
+  config::LogLimits limits;
+  std::string stream;  // "stdout" or "stderr"
+  std::uint32_t maxBytes = 0;
+  std::uint32_t maxLines = 0;
+  LineEnds ends = LineEnds::whole_lines;
+};
+struct CopiedLog {
+  enum class Left : std::uint8_t {
+    unknown,  // perhaps more
+    part,     // the beginning of a line
+    nothing,  // and no writer: the stream has ended
+  };
+  std::uint32_t bytes = 0;
+  std::uint32_t lines = 0;
+  Left left = Left::unknown;
+};
+
+/// Puts question and descriptors into the task.
+void ask(workers::Task& task, const VolumesQuestion& question);
+void ask(workers::Task& task, const OpenLogQuestion& question);
+/// `fifo` is the task's from here on.
+void ask(workers::Task& task, const CopyLogQuestion& question, sys::UniqueFd fifo);
+
+/// Reason protocol where the answer is not of that form.
+Result<PodVolumes> readVolumes(workers::Outcome outcome);
+Result<CopiedLog> readCopiedLog(const workers::Outcome& outcome);
+
+/// The worker's side of all of them, and of workers::Work::read_file, whose question is a path.
+Result<workers::Outcome> performOnPodFiles(const workers::Question& question, std::vector<sys::UniqueFd> fds);
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,305 @@
+#include "workers/pool.hpp"
+
+#include "base/strings.hpp"
+#include "sys/message_socket.hpp"
+#include "workers/worker.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <list>
+#include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::workers {
+
+namespace asio = boost::asio;
+using namespace asio::experimental::awaitable_operators;
+
+namespace {
+
+constexpr std::size_t kStartedAtOnce = 2;
+constexpr int kTriesPerTask = 3;
+
+std::size_t indexOf(Work work) {
+  return static_cast<std::size_t>(work);
+}
+
+}  // namespace
+
+/// A task on its way. run() holds it for as long as somebody waits.
+struct Pool::Job {
+  Job(const asio::any_io_executor& executor, Task given)
+      : task(std::move(given)), deadline(Monotonic::now() + task.limit), done(executor) {
+    done.expires_at(deadline);
+  }
+  void finish(Result<Outcome> result) {
+    outcome = std::move(result);
+    done.cancel();
+  }
+  /// Late by so much, the worker's own deadline has been and gone.
+  [[nodiscard]] Error missed() const {
+    return {task.stage, Reason::timeout, 0, task.what + ": no answer within " + formatDuration(task.limit)};
+  }
+
+  Task task;
+  Stamp deadline;
+  bool begun = false;
+  std::optional<Result<Outcome>> outcome;
+  asio::steady_timer done;  // cancelled when the outcome is there
+};
+
+struct Pool::State : std::enable_shared_from_this<Pool::State> {
+  State(asio::any_io_executor owner, std::string file, PoolLimits given)
+      : executor(owner), program(std::move(file)), limits(given), tasks(std::move(owner)) {}
+
+  using JobPtr = std::shared_ptr<Job>;
+  using WorkerPtr = std::shared_ptr<Worker>;
+  struct Stuck {
+    Owner owner;
+    WorkerPtr worker;
+  };
+
+  std::optional<Error> refusal(const Task& task);
+  [[nodiscard]] std::size_t stuckOf(std::string Owner::*part, const Owner& owner) const;
+  [[nodiscard]] bool mayRun(const Task& task) const;
+  void dispatch();
+  Result<WorkerPtr> takeWorker();
+  Result<WorkerPtr> startWorker();
+  void close();
+  void giveBack(WorkerPtr worker);
+  void giveUp(const JobPtr& job, WorkerPtr worker);
+
+  static asio::awaitable<void> conduct(std::shared_ptr<State> self, JobPtr job);
+  asio::awaitable<Result<Outcome>> ask(JobPtr job);
+  static asio::awaitable<void> bury(WorkerPtr worker);
+  static asio::awaitable<void> buryStuck(std::shared_ptr<State> self, std::list<Stuck>::iterator place);
+
+  asio::any_io_executor executor;
+  std::string program;
+  PoolLimits limits;
+  std::function<void(const Missed&)> tell;
+  std::deque<JobPtr> queue;
+  std::vector<JobPtr> running;
+  std::vector<WorkerPtr> idle;
+  std::list<Stuck> stuck;
+  std::vector<std::weak_ptr<Worker>> all;
+  bool closes = false;
+  PoolCounts counts;
+  TaskGroup tasks;
+};
+
+std::size_t Pool::State::stuckOf(std::string Owner::*part, const Owner& owner) const {
+  const auto same = [&](const Stuck& one) { return one.owner.*part == owner.*part; };
+  return static_cast<std::size_t>(std::count_if(stuck.begin(), stuck.end(), same));
+}
+
+/// Pods of different namespaces may have one name, but not one uid; `pod` is taken to be unique.
+std::optional<Error> Pool::State::refusal(const Task& task) {
+  const auto refuse = [&](const std::string& whose, std::size_t count) {
+    ++counts.refused[indexOf(task.work)];
+    return Error{task.stage, Reason::unavailable, 0,
+                 task.what + ": not tried, " + std::to_string(count) + " workers hang on files of " + whose +
+                     " already"};
+  };
+  if (const auto count = stuckOf(&Owner::pod, task.owner); count >= limits.stuckOfPod) {
+    return refuse("this pod", count);
+  }
+  if (const auto count = stuckOf(&Owner::namespaceName, task.owner); count >= limits.stuckOfNamespace) {
+    return refuse("namespace " + fallbackd::quoted(task.owner.namespaceName), count);
+  }
+  if (stuck.size() >= limits.stuck) return refuse("pods of this node", stuck.size());
+  return std::nullopt;
+}
+
+bool Pool::State::mayRun(const Task& task) const {
+  if (running.size() >= limits.running) return false;
+  std::size_t background = 0;
+  std::size_t ofNamespace = 0;
+  for (const auto& job : running) {
+    if (job->task.urgency == Urgency::background) ++background;
+    if (job->task.owner.namespaceName == task.owner.namespaceName) ++ofNamespace;
+  }
+  return ofNamespace < limits.runningOfNamespace &&
+         (task.urgency == Urgency::launch || background < limits.runningBackground);
+}
+
+/// Launches first, each kind in the order of its coming; past those whose namespace has its share.
+void Pool::State::dispatch() {
+  if (closes) return;
+  // Alone in the queue: whoever waited was cancelled, or late and gone.
+  std::erase_if(queue, [](const JobPtr& job) { return job.use_count() == 1; });
+  for (const auto urgency : {Urgency::launch, Urgency::background}) {
+    for (auto job = queue.begin(); job != queue.end();) {
+      if ((*job)->task.urgency != urgency || !mayRun((*job)->task)) {
+        ++job;
+        continue;
+      }
+      (*job)->begun = true;
+      running.push_back(*job);
+      tasks.spawn(conduct(shared_from_this(), *job));
+      job = queue.erase(job);
+    }
+  }
+}
+
+Result<Pool::State::WorkerPtr> Pool::State::takeWorker() {
+  if (!idle.empty()) {
+    auto worker = std::move(idle.back());
+    idle.pop_back();
+    return worker;
+  }
+  return startWorker();
+}
+
+Result<Pool::State::WorkerPtr> Pool::State::startWorker() {
+  FB_TRY(auto worker, Worker::start(executor, program));
+  ++counts.workers;
+  std::erase_if(all, [](const auto& one) { return one.expired(); });
+  all.push_back(worker);
+  return worker;
+}
+
+void Pool::State::close() {
+  closes = true;
+  queue.clear();
+  for (const auto& one : all) {
+    if (const auto worker = one.lock()) worker->end();
+  }
+  tasks.cancelAll();
+}
+
+void Pool::State::giveBack(WorkerPtr worker) {
+  if (idle.size() < limits.idle) {
+    idle.push_back(std::move(worker));
+    return;
+  }
+  --counts.workers;
+  worker->dismiss();
+  tasks.spawn(bury(std::move(worker)));
+}
+
+void Pool::State::giveUp(const JobPtr& job, WorkerPtr worker) {
+  --counts.workers;
+  ++counts.missed[indexOf(job->task.work)];
+  worker->giveUp();
+  const auto place = stuck.insert(stuck.end(), {job->task.owner, std::move(worker)});
+  tasks.spawn(buryStuck(shared_from_this(), place));
+  if (tell) {
+    tell({job->task.work, job->task.owner, job->task.what, stuckOf(&Owner::pod, job->task.owner)});
+  }
+}
+
+asio::awaitable<void> Pool::State::bury(WorkerPtr worker) {
+  co_await worker->ended();
+}
+
+asio::awaitable<void> Pool::State::buryStuck(std::shared_ptr<State> self, std::list<Stuck>::iterator place) {
+  co_await place->worker->ended();
+  self->stuck.erase(place);
+}
+
+asio::awaitable<void> Pool::State::conduct(std::shared_ptr<State> self, JobPtr job) {
+  auto outcome = co_await self->ask(job);
+  std::erase(self->running, job);
+  job->finish(std::move(outcome));
+  self->dispatch();
+}
+
+asio::awaitable<Result<Outcome>> Pool::State::ask(JobPtr job) {
+  const auto question = encodeQuestion(job->task.work, job->task.bytes);
+  std::vector<int> numbers;
+  for (const auto& fd : job->task.fds) numbers.push_back(fd.get());
+  for (int tries = 1;; ++tries) {
+    auto taken = takeWorker();
+    if (!taken) co_return tl::unexpected<Error>(taken.error());
+    auto worker = std::move(*taken);
+    const auto sent = sys::sendMessage(worker->socket(), question, numbers, true);
+    if (!sent) {
+      --counts.workers;
+      worker->kill();
+      tasks.spawn(bury(worker));
+      if (sent.error().reason == Reason::spawner_gone && tries < kTriesPerTask) continue;
+      co_return tl::unexpected<Error>(sent.error());
+    }
+    asio::steady_timer late(executor);
+    late.expires_at(job->deadline);
+    const std::variant<std::monostate, std::monostate> first =
+        co_await (worker->answered() || late.async_wait(asio::use_awaitable));
+    // Whoever was the first: what is there counts.
+    auto message = sys::receiveMessage(worker->socket(), true);
+    if (!message && message.error().reason == Reason::unavailable && first.index() == 1) {
+      giveUp(job, std::move(worker));
+      co_return tl::unexpected<Error>(job->missed());
+    }
+    if (!message || message->bytes.empty()) {
+      --counts.workers;
+      worker->kill();
+      tasks.spawn(bury(worker));
+      // Somebody killed it, perhaps while it was idle. Every task may be done twice.
+      if (tries < kTriesPerTask) continue;
+      co_return fail(job->task.stage, Reason::killed, job->task.what + ": the worker died");
+    }
+    giveBack(std::move(worker));
+    auto bytes = decodeAnswer(message->bytes);
+    if (!bytes) co_return tl::unexpected<Error>(bytes.error());
+    co_return Outcome{std::move(*bytes), std::move(message->fds)};
+  }
+}
+
+Pool::Pool(asio::any_io_executor executor, std::string program, PoolLimits limits)
+    : state_(std::make_shared<State>(
+          std::move(executor), program.empty() ? defaultWorkerProgram() : std::move(program), limits)) {}
+
+Pool::~Pool() {
+  state_->close();
+}
+
+Result<> Pool::start() {
+  while (state_->idle.size() < std::min(kStartedAtOnce, state_->limits.idle)) {
+    FB_TRY(auto worker, state_->startWorker());
+    state_->idle.push_back(std::move(worker));
+  }
+  return {};
+}
+
+void Pool::onMissed(std::function<void(const Missed&)> tell) {
+  state_->tell = std::move(tell);
+}
+
+PoolCounts Pool::counts() const {
+  auto counts = state_->counts;
+  counts.stuck = state_->stuck.size();
+  return counts;
+}
+
+asio::awaitable<Result<Outcome>> Pool::run(Task task) {
+  const auto state = state_;
+  if (state->closes) co_return fail(task.stage, Reason::cancelled, task.what + ": the daemon ends");
+  if (auto refused = state->refusal(task)) co_return tl::unexpected<Error>(std::move(*refused));
+  const auto job = std::make_shared<Job>(state->executor, std::move(task));
+  state->queue.push_back(job);
+  state->dispatch();
+  while (!job->outcome) {
+    boost::system::error_code cancelled;
+    co_await job->done.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
+    // A job that is begun gets its outcome from its own deadline.
+    if (job->outcome || job->begun) {
+      if (!job->outcome) job->done.expires_at(asio::steady_timer::time_point::max());
+      continue;
+    }
+    if (cancelled) continue;
+    std::erase(state->queue, job);
+    ++state->counts.missed[indexOf(job->task.work)];
+    co_return fail(job->task.stage, Reason::timeout, job->task.what + ": no worker was free in time");
+  }
+  co_return std::move(*job->outcome);
+}
+
+}  // namespace fallbackd::workers

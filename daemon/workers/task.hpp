@@ -1,0 +1,59 @@
+// What a worker is asked to do, and what it answers. A worker is a process that may hang for ever: it touches
+// files that a pod controls, and whoever serves such a file system need not answer. Used by both sides.
+#pragma once
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fallbackd::workers {
+
+/// Also the label `work` of the metrics.
+enum class Work : std::uint8_t { read_file, prepare_volumes, open_log, copy_log };
+inline constexpr std::size_t kWorks = 4;
+std::string_view toString(Work work);
+
+/// Who controls the files. Limits count by these two.
+struct Owner {
+  std::string namespaceName;
+  std::string pod;  // anything that names one pod of the node
+};
+
+/// A launch goes before everything that can wait.
+enum class Urgency : std::uint8_t { launch, background };
+
+struct Task {
+  Work work = Work::read_file;
+  Urgency urgency = Urgency::background;
+  Stage stage = Stage::run;  // of the error where the worker does not answer
+  Owner owner;
+  std::string what;                  // for errors: "the volumes of pod shop/web-0"
+  std::string bytes;                 // the question; its form depends on the work
+  std::vector<sys::UniqueFd> fds;    // go to the worker and stay open here
+  std::chrono::nanoseconds limit{};  // from now on, time in the queue included
+};
+
+struct Outcome {
+  std::string bytes;
+  std::vector<sys::UniqueFd> fds;
+};
+
+/// One message to the worker: the work and its question.
+std::string encodeQuestion(Work work, std::string_view bytes);
+struct Question {
+  Work work = Work::read_file;
+  std::string_view bytes;  // of the message
+};
+Result<Question> decodeQuestion(std::string_view message);
+
+/// One message back: the outcome's bytes, or an error. Descriptors travel beside it.
+std::string encodeAnswer(const Result<std::string>& answer);
+/// Reason protocol for what is not one.
+Result<std::string> decodeAnswer(std::string_view message);
+
+}  // namespace fallbackd::workers

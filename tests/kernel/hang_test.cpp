@@ -1,0 +1,219 @@
+// Files of a pod that never answer: what hangs is the launch of that pod, for a bounded time, and nothing
+// else.
+#include "launch_fixture.hpp"
+#include "launcher/fifo_folders.hpp"
+#include "launcher/logs.hpp"
+#include "silent_fuse.hpp"
+
+#include <chrono>
+#include <csignal>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::test {
+
+using namespace std::chrono_literals;
+using config::Volume;
+using launcher::LogPump;
+using ::testing::HasSubstr;
+using workers::Owner;
+using workers::Pool;
+using workers::Task;
+using workers::Work;
+
+class Hang : public LaunchTest {
+ protected:
+  void TearDown() override {
+    if (fuse) fuse->end();  // what hangs in it may end
+    // Workers that were killed long ago are buried by the loop.
+    if (launcher != nullptr) waitFor([this] { return launcher->workers()->counts().stuck == 0; });
+    fuse.reset();
+    LaunchTest::TearDown();
+  }
+  void hangAt(const std::filesystem::path& path) {
+    fuse = std::make_unique<SilentFuse>(path);
+    ASSERT_TRUE(fuse->mounted()) << fuse->error();
+  }
+  template <class Condition>
+  bool waitFor(Condition condition) {
+    const auto deadline = Monotonic::now() + 20s;
+    while (!condition() && Monotonic::now() < deadline) {
+      loop.restart();
+      loop.run_one_for(20ms);
+    }
+    return condition();
+  }
+  Task readTask(const std::string& path, const Owner& owner, std::chrono::nanoseconds limit) {
+    Task task;
+    task.work = Work::read_file;
+    task.stage = Stage::detection;
+    task.owner = owner;
+    task.what = "read " + path;
+    task.bytes = path;
+    task.limit = limit;
+    return task;
+  }
+  Result<workers::Outcome> ask(Pool& pool, Task task) { return run(pool.run(std::move(task))); }
+
+  std::unique_ptr<SilentFuse> fuse;
+};
+
+TEST_F(Hang, AVolumeThatHangsFailsItsLaunchAndTheNextAtOnce) {
+  hangAt(makeVolume("csi", "data") / "mount");
+  auto quick = options();
+  quick.volumesLimit = 1s;
+  launcherWith(quick);
+  makeVolume("empty-dir", "scratch");
+  auto hostile = request({"wait"});
+  hostile.workload.volumes = {{Volume::Kind::csi, "data", "/data", "", false}};
+  // The loop turns on while the launch waits.
+  unsigned turns = 0;
+  asio::co_spawn(
+      loop,
+      [&]() -> asio::awaitable<void> {
+        asio::steady_timer timer(loop);
+        for (; turns < 100'000; ++turns) {
+          timer.expires_after(10ms);
+          co_await timer.async_wait(asio::use_awaitable);
+        }
+      },
+      [](std::exception_ptr) {});
+  const auto refused = launch(hostile);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().stage, Stage::rootfs);
+  EXPECT_EQ(refused.error().reason, Reason::timeout);
+  EXPECT_THAT(refused.error().message(), HasSubstr("the volumes of pod"));
+  EXPECT_GT(turns, 20U) << "the loop stood still";
+  turns = 100'000;
+  EXPECT_EQ(launcher->workers()->counts().stuck, 1U) << "SIGKILL does not end it";
+
+  auto honest = request({"wait"});
+  honest.workload.volumes = {{Volume::Kind::empty_dir, "scratch", "/scratch", "", false}};
+  const auto process = launched(std::move(honest));
+  ASSERT_NE(process, nullptr);
+  stop(process);
+
+  ASSERT_FALSE(launch(hostile));
+  const auto asked = fuse->asked();
+  const auto third = launch(hostile);
+  ASSERT_FALSE(third);
+  EXPECT_EQ(third.error().reason, Reason::unavailable);
+  EXPECT_THAT(third.error().message(), HasSubstr("2 workers hang on files of this pod already"));
+  EXPECT_EQ(fuse->asked(), asked) << "it was tried";
+  const auto counts = launcher->workers()->counts();
+  EXPECT_EQ(counts.missed.at(static_cast<std::size_t>(Work::prepare_volumes)), 2U);
+  EXPECT_EQ(counts.refused.at(static_cast<std::size_t>(Work::prepare_volumes)), 1U);
+
+  fuse->end();
+  ASSERT_TRUE(waitFor([&] { return launcher->workers()->counts().stuck == 0; })) << "they are buried";
+}
+
+TEST_F(Hang, ALogFolderThatHangsCostsTheLinesAndNotTheProcess) {
+  hangAt(folder / "hanging");
+  auto wanted = request({"lines", "3"});
+  wanted.sandbox.logDirectory = folder / "hanging" / "shop_web-0_1";
+  const auto process = launched(std::move(wanted));
+  ASSERT_NE(process, nullptr);
+  EXPECT_EQ(launcher->workers()->counts().missed.at(static_cast<std::size_t>(Work::open_log)), 1U);
+  EXPECT_TRUE(stop(process).kind != launcher::ExitStatus::Kind::unknown);
+}
+
+TEST_F(Hang, ALogFileThatHangsIsGivenUpWhileTheFifoIsEmptied) {
+  hangAt(folder / "hanging");
+  const auto fifos = launcher::FifoFolders::open(folder / "fifos");
+  ASSERT_TRUE(fifos && fifos->make("r1", 0));
+  auto out = fifos->openFifo("r1", "stdout", launcher::FifoEnd::process);
+  auto err = fifos->openFifo("r1", "stderr", launcher::FifoEnd::process);
+  auto daemonOut = fifos->openFifo("r1", "stdout", launcher::FifoEnd::daemon);
+  auto daemonErr = fifos->openFifo("r1", "stderr", launcher::FifoEnd::daemon);
+  ASSERT_TRUE(out && err && daemonOut && daemonErr);
+  ::fcntl(out->get(), F_SETFL, O_NONBLOCK);
+  auto pump = LogPump::start(loop.get_executor(), launcher->workers(), std::move(*daemonOut),
+                             std::move(*daemonErr), {folder / "hanging/web/0.log", {}, {"shop", "web-0"}});
+  ASSERT_TRUE(pump);
+  const std::string block(64 * 1024, 'x');
+  std::size_t written = 0;
+  // More than a FIFO holds, so somebody must have emptied it.
+  EXPECT_TRUE(waitFor([&] {
+    const ssize_t size = ::write(out->get(), block.data(), block.size());
+    if (size > 0) written += static_cast<std::size_t>(size);
+    return written > (3U << 20);
+  })) << written;
+  EXPECT_EQ(launcher->workers()->counts().missed.at(static_cast<std::size_t>(Work::copy_log)), 1U);
+  pump->reset();
+}
+
+TEST_F(Hang, LimitsCountByPodByNamespaceAndInAll) {
+  hangAt(folder / "hanging");
+  workers::PoolLimits limits;
+  limits.stuckOfPod = 1;
+  limits.stuckOfNamespace = 2;
+  limits.stuck = 3;
+  Pool pool(loop.get_executor(), "", limits);
+  ASSERT_TRUE(pool.start());
+  std::vector<std::string> told;
+  pool.onMissed([&](const workers::Missed& missed) { told.push_back(missed.owner.pod); });
+  const std::string file = folder / "hanging/file";
+  const auto reasonOf = [&](const Owner& owner) {
+    return ask(pool, readTask(file, owner, 100ms)).error().reason;
+  };
+  EXPECT_EQ(reasonOf({"a", "1"}), Reason::timeout);
+  EXPECT_EQ(reasonOf({"a", "1"}), Reason::unavailable);
+  EXPECT_EQ(reasonOf({"a", "2"}), Reason::timeout);
+  EXPECT_EQ(reasonOf({"a", "3"}), Reason::unavailable);
+  EXPECT_EQ(reasonOf({"b", "4"}), Reason::timeout);
+  EXPECT_EQ(reasonOf({"c", "5"}), Reason::unavailable);
+  EXPECT_THAT(told, ::testing::ElementsAre("1", "2", "4"));
+  fuse->end();
+  EXPECT_TRUE(waitFor([&] { return pool.counts().stuck == 0; }));
+  writeText(folder / "file", "there");
+  const auto outcome = ask(pool, readTask(folder / "file", {"a", "1"}, 10s));
+  ASSERT_TRUE(outcome) << outcome.error().message();
+  EXPECT_EQ(outcome->bytes, "there");
+}
+
+TEST_F(Hang, OneNamespaceDoesNotTakeAllWorkers) {
+  hangAt(folder / "hanging");
+  writeText(folder / "file", "there");
+  workers::PoolLimits limits;
+  limits.running = 3;
+  limits.runningOfNamespace = 2;
+  Pool pool(loop.get_executor(), "", limits);
+  unsigned late = 0;
+  for (int i = 0; i < 6; ++i) {
+    asio::co_spawn(loop, pool.run(readTask(folder / "hanging/file", {"a", std::to_string(i)}, 2s)),
+                   [&](std::exception_ptr, Result<workers::Outcome> outcome) { late += outcome ? 0U : 1U; });
+  }
+  ASSERT_TRUE(waitFor([&] { return fuse->asked() >= 1; }));
+  const auto outcome = ask(pool, readTask(folder / "file", {"b", "x"}, 10s));
+  ASSERT_TRUE(outcome) << outcome.error().message();
+  EXPECT_EQ(late, 0U) << "it waited for those that hang";
+  EXPECT_TRUE(waitFor([&] { return late == 6; }))
+      << "each of them ends in time, whether it had a worker or not";
+  fuse->end();
+  EXPECT_TRUE(waitFor([&] { return pool.counts().stuck == 0; }));
+}
+
+TEST_F(Hang, AWorkerThatWasKilledIsReplaced) {
+  writeText(folder / "file", "there");
+  Pool pool(loop.get_executor(), "");
+  ASSERT_TRUE(pool.start());
+  const auto children = [] {
+    std::vector<pid_t> all;
+    std::istringstream text(contentOf("/proc/self/task/" + std::to_string(::getpid()) + "/children"));
+    for (pid_t pid = 0; text >> pid;) all.push_back(pid);
+    return all;
+  };
+  for (const pid_t pid : children()) {
+    if (contentOf("/proc/" + std::to_string(pid) + "/comm") == "fallbackd-worke\n") ::kill(pid, SIGKILL);
+  }
+  const auto outcome = ask(pool, readTask(folder / "file", {"a", "1"}, 10s));
+  ASSERT_TRUE(outcome) << outcome.error().message();
+  EXPECT_EQ(outcome->bytes, "there");
+}
+
+}  // namespace fallbackd::test

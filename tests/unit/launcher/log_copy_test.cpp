@@ -1,0 +1,107 @@
+#include "launcher/log_copy.hpp"
+
+#include "cri_log_lines.hpp"
+#include "temp_folder.hpp"
+
+#include <array>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::launcher {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class LogCopy : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::array<int, 2> ends{-1, -1};
+    ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK), 0);
+    out = sys::UniqueFd(ends[0]);
+    in = sys::UniqueFd(ends[1]);
+    question.path = folder.path() + "/pod/app-fallback/0.log";
+    question.stream = "stdout";
+    question.maxBytes = 64 * 1024;
+    question.maxLines = 1000;
+    std::filesystem::create_directories(folder.path() + "/pod");
+  }
+  void write(const std::string& text) const {
+    ASSERT_EQ(::write(in.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  }
+  [[nodiscard]] std::string log() const {
+    std::ostringstream text;
+    text << std::ifstream(question.path).rdbuf();
+    return text.str();
+  }
+
+  test::TempFolder folder;
+  CopyLogQuestion question;
+  sys::UniqueFd out;
+  sys::UniqueFd in;
+};
+
+TEST_F(LogCopy, WholeLinesGoAndAPartStays) {
+  write("one\ntwo\nthr");
+  auto copied = copyLog(question, out);
+  ASSERT_TRUE(copied) << copied.error().message();
+  EXPECT_EQ(copied->bytes, 8U);
+  EXPECT_EQ(copied->lines, 2U);
+  copied = copyLog(question, out);
+  EXPECT_EQ(copied->left, CopiedLog::Left::part);
+  EXPECT_EQ(copied->bytes, 0U);
+  write("ee\n");
+  copied = copyLog(question, out);
+  EXPECT_EQ(copied->lines, 1U);
+  EXPECT_THAT(test::criLogLines(log()), ElementsAre("one", "two", "three"));
+}
+
+TEST_F(LogCopy, APartGoesWhereItWaitedLongEnough) {
+  write("half");
+  question.ends = LineEnds::parts_too;
+  EXPECT_EQ(copyLog(question, out)->bytes, 4U);
+  EXPECT_THAT(log(), HasSubstr("stdout P half\n"));
+}
+
+TEST_F(LogCopy, NoMoreThanIsAllowedLeavesThePipe) {
+  write("one\ntwo\nthree\n");
+  question.maxLines = 2;
+  EXPECT_EQ(copyLog(question, out)->lines, 2U);
+  question.maxLines = 1000;
+  question.maxBytes = 3;
+  EXPECT_EQ(copyLog(question, out)->bytes, 3U) << "of a line that is longer";
+  question.maxBytes = 1000;
+  EXPECT_EQ(copyLog(question, out)->bytes, 3U);
+  EXPECT_THAT(test::criLogLines(log()), ElementsAre("one", "two", "three"));
+}
+
+TEST_F(LogCopy, TheEndIsToldAndNothingElse) {
+  EXPECT_EQ(copyLog(question, out)->left, CopiedLog::Left::unknown);
+  in.reset();
+  EXPECT_EQ(copyLog(question, out)->left, CopiedLog::Left::nothing);
+}
+
+TEST_F(LogCopy, AFolderThatWentWithItsPodDoesNotComeBack) {
+  std::filesystem::remove_all(folder.path() + "/pod");
+  write("lost\n");
+  EXPECT_EQ(copyLog(question, out)->bytes, 5U) << "the process must not wait for a file that is gone";
+  EXPECT_FALSE(std::filesystem::exists(folder.path() + "/pod"));
+}
+
+TEST_F(LogCopy, WhatIsDroppedIsBounded) {
+  write(std::string(5000, 'x'));
+  EXPECT_EQ(dropLog(out.get(), 3000).bytes, 3000U);
+  const auto rest = dropLog(out.get(), 3000);
+  EXPECT_EQ(rest.bytes, 2000U);
+  EXPECT_EQ(rest.left, CopiedLog::Left::unknown);
+  in.reset();
+  EXPECT_EQ(dropLog(out.get(), 3000).left, CopiedLog::Left::nothing);
+}
+
+}  // namespace
+}  // namespace fallbackd::launcher
