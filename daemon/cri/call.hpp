@@ -17,6 +17,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/support/client_callback.h>
 
 namespace fallbackd::cri {
 
