@@ -1,6 +1,8 @@
 #include "recovery/manager.hpp"
 
+#include "base/async/backoff.hpp"
 #include "watcher/image_reference.hpp"
+#include "watcher/real_container.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -69,14 +71,46 @@ void Manager::retire(const Key& key, const Recovery& recovery) {
   active_.erase(key);
 }
 
-void Manager::containerCreated(const std::string& podUid, const std::string& container,
-                               const std::string& id) {
+void Manager::containerCreated(const std::string& podUid, const cri::Container& container) {
   for (const auto& [key, recovery] : active_) {
     const auto& target = recovery->incident().target;
-    if (target.podUid != podUid || target.container != container) continue;
-    if (handedTo_.size() >= kKeptHanded) handedTo_.clear();  // containers that never started
-    handedTo_[key] = Handed{id, recovery->workload().name, recovery->incident().id, {}};
-    recovery->handBack();
+    if (target.podUid != podUid || target.container != container.name) continue;
+    if (watcher::ofOneRepository(container.image, recovery->workload().image)) {
+      handBack(key, *recovery, container.id);
+    } else {
+      tasks_.spawn(handBackIfReal(key, recovery, container));
+    }
+  }
+}
+
+void Manager::handBack(const Key& key, Recovery& recovery, const std::string& containerId) {
+  if (handedTo_.size() >= kKeptHanded) handedTo_.clear();  // containers that never started
+  handedTo_[key] = Handed{containerId, recovery.workload().name, recovery.incident().id, {}};
+  recovery.handBack();
+}
+
+/// For an image whose name does not tell. Until the runtime answers the fallback serves on.
+cri::Awaitable<void> Manager::handBackIfReal(Key key, std::shared_ptr<Recovery> recovery,
+                                             cri::Container container) {
+  Backoff pause(services_.executor);
+  for (;;) {
+    const auto real = co_await watcher::runsImageOf(services_.runtime, container, recovery->workload().image);
+    const auto found = active_.find(key);
+    if (found == active_.end() || found->second != recovery) co_return;  // it ended otherwise
+    if (real && *real) {
+      handBack(key, *recovery, container.id);
+      co_return;
+    }
+    if (real) {
+      services_.log.warn(
+          "a container of this name runs another image than the workload's; the fallback stays",
+          {{"recovery", recovery->incident().id},
+           {"pod", recovery->incident().target.podName},
+           {"container", container.name},
+           {"image", container.image.empty() ? container.imageId : container.image}});
+      co_return;
+    }
+    co_await pause.wait();
   }
 }
 

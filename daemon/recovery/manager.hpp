@@ -34,8 +34,7 @@ class Manager final : public watcher::Listener {
   [[nodiscard]] bool connected() const { return connected_; }
 
   void detected(watcher::Detection detection) override;
-  void containerCreated(const std::string& podUid, const std::string& container,
-                        const std::string& id) override;
+  void containerCreated(const std::string& podUid, const cri::Container& container) override;
   void containerStarted(const std::string& id, Stamp at) override;
   void sandboxStarted(const std::string& sandboxId, Stamp at) override;
   void sandboxGone(const std::string& sandboxId) override;
@@ -51,6 +50,8 @@ class Manager final : public watcher::Listener {
   cri::Awaitable<void> keep(Key key, std::shared_ptr<Recovery> recovery,
                             std::unique_ptr<launcher::Process> process);
   void retire(const Key& key, const Recovery& recovery);
+  void handBack(const Key& key, Recovery& recovery, const std::string& containerId);
+  cri::Awaitable<void> handBackIfReal(Key key, std::shared_ptr<Recovery> recovery, cri::Container container);
   cri::Awaitable<bool> adoptOne(JournalEntry entry);
   cri::Awaitable<watcher::WorkloadPtr> workloadOf(const Incident& incident);
   bool firstTime(const std::string& text);

@@ -81,6 +81,12 @@ struct RecoveryTest : testing::Test {
     detection.waitingSince = detection.failureKnown = Monotonic::now();
     manager->detected(std::move(detection));
   }
+  /// The watcher's word on it.
+  void kubeletMakes(const std::string& id, const std::string& name, const std::string& image = "r/checkout:1",
+                    const std::string& imageId = "sha256:real") {
+    cri::Container container{id, "s1", name, 0, cri::Container::State::created, image, imageId};
+    manager->containerCreated("uid-s1", container);
+  }
   State state() const { return manager->incidents().empty() ? State::failed : manager->incidents()[0].state; }
   bool reaches(State wanted) {
     return runUntil(loop, [&] { return !manager->incidents().empty() && state() == wanted; });
@@ -121,7 +127,7 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_TRUE(metric("fallbackd_journal_entries 1"));
   EXPECT_NE(metrics.serializeOpenMetrics().find("# {recovery=\"" + manager->incidents()[0].id + "\"}"),
             std::string::npos);
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
   EXPECT_TRUE(metric("fallbackd_journal_entries 0"));
@@ -227,9 +233,9 @@ TEST_F(RecoveryTest, AFailedRecoveryMayBeTriedAgain) {
 TEST_F(RecoveryTest, TheRealContainerTakesOver) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  manager->containerCreated("uid-s1", "other", "c0");
+  kubeletMakes("c0", "other");
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 50ms);
   EXPECT_EQ(journalled(), 0U);
@@ -238,11 +244,50 @@ TEST_F(RecoveryTest, TheRealContainerTakesOver) {
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
 }
 
+TEST_F(RecoveryTest, AContainerOfAnotherImageDoesNotEndTheFallback) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  runtime.references["sha256:tool"] = {"r/toolbox:latest", "elsewhere.example/r/checkout:1"};
+  const int before = runtime.calls;
+  kubeletMakes("c1", "main", "r/toolbox:latest", "sha256:tool");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before; }));
+  loop.run_for(20ms);
+  EXPECT_EQ(state(), State::ready);
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+}
+
+TEST_F(RecoveryTest, AnImageThatIsKnownByItsIdOrADigestIsRecognised) {
+  // A rollout: another version of the workload's image than the configuration of this node names.
+  runtime.references["sha256:new"] = {"r/checkout:2", "r/checkout@sha256:0123"};
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c1", "main", "", "sha256:new");
+  ASSERT_TRUE(reaches(State::handed_back));
+  runtime.references["sha256:digest"] = {"r/checkout@sha256:0123"};
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c2", "main", "", "sha256:digest");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(RecoveryTest, WhoseImageCannotBeAskedForIsAskedAboutAgain) {
+  runtime.references["sha256:real"] = {"r/checkout:1"};
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  runtime.deafToReferences = true;
+  const int before = runtime.calls;
+  kubeletMakes("c1", "main", "");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
+  EXPECT_EQ(state(), State::ready);
+  runtime.deafToReferences = false;
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
 TEST_F(RecoveryTest, AContainerThatComesBeforeTheLaunchPreventsIt) {
   runtime.sandboxes["s1"].sandbox.ready = false;  // the launch waits for the sandbox
   detect();
   loop.run_for(5ms);
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   runtime.sandboxes["s1"].sandbox.ready = true;
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_TRUE(launcher.launched.empty());
@@ -253,7 +298,7 @@ TEST_F(RecoveryTest, HandBackWhileNotYetReady) {
   readyGate = &never;
   detect();
   ASSERT_TRUE(reaches(State::started));
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_TRUE(launcher.launched[0]->stoppedWithGrace);
 }
@@ -313,7 +358,7 @@ TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
   EXPECT_TRUE(metric(R"(fallbackd_adoptions_total{result="adopted"} 1)"));
   detect();
   EXPECT_EQ(launcher.launched.size(), 1U) << "nothing is started twice";
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
 }
