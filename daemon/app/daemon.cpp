@@ -10,6 +10,8 @@
 #include "launcher/readiness.hpp"
 #include "recovery/manager.hpp"
 #include "sys/file.hpp"
+#include "sys/network.hpp"
+#include "sys/process.hpp"
 #include "watcher/image_reference.hpp"
 
 #include <algorithm>
@@ -66,6 +68,14 @@ struct Daemon::Parts {
     const auto status = co_await containerd.runtime->sandboxStatus(std::move(sandboxId));
     if (!status) co_return tl::unexpected<Error>(status.error());
     co_return status->pausePid;
+  }
+
+  /// What we were told; else what the pod's own network, which is the host's, sends from.
+  std::vector<std::string> nodeAddresses(pid_t pause) const {
+    if (!options.nodeIp.empty()) return {options.nodeIp};
+    const auto network = sys::openNamespace(Stage::sandbox, pause, "net");
+    if (!network) return {};
+    return sys::addressesIn(Stage::sandbox, *network).value_or(std::vector<std::string>());
   }
 
   Result<> start();
@@ -129,7 +139,8 @@ Result<> Daemon::Parts::start() {
   journal = std::move(opened);
   FB_CHECK(launcher.start());
   services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal, metrics,
-                                      log, options.nodeName, &launcher::waitReady, &launcher::askOnce});
+                                      log, options.nodeName, &launcher::waitReady, &launcher::askOnce,
+                                      [this](pid_t pause) { return nodeAddresses(pause); }});
   manager.emplace(*services, config);
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *manager, config);
   endpoints.emplace(

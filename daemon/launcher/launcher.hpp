@@ -66,6 +66,8 @@ class Process {
   [[nodiscard]] virtual const LaunchTimes& times() const = 0;
   /// What works otherwise than the pod's container would have it, for the log; mostly nothing.
   [[nodiscard]] virtual std::vector<std::string> notes() const { return {}; }
+  /// The pod's network namespace, to ask there whether the process serves; null where it is not known.
+  [[nodiscard]] virtual std::shared_ptr<const sys::NamespaceFd> network() const { return nullptr; }
   /// Waits for the end of the process (cancellable). May be called again after it ended.
   virtual boost::asio::awaitable<ExitStatus> exited() = 0;
   /// SIGTERM, after `grace` SIGKILL to everything in the leaf; waits for the end, removes leaf and FIFOs.

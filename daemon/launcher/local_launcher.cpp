@@ -311,9 +311,9 @@ std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProce
   launch.times.healthChecked = started.healthChecked;
   launch.times.started = started.started;
   launch.kept = true;
-  return std::make_unique<LocalProcess>(executor_, std::move(record), launch.times,
-                                        std::move(started.process), std::move(started.exit),
-                                        std::move(launch.logs), std::move(launch.notes));
+  return std::make_unique<LocalProcess>(
+      executor_, std::move(record), launch.times, std::move(started.process), std::move(started.exit),
+      std::move(launch.logs), std::move(launch.notes), std::move(launch.sandbox.network));
 }
 
 /// A journal names folders that are going to be removed and processes that are going to be killed: only such
@@ -336,6 +336,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
                    "the record of recovery " + fallbackd::quoted(record.recoveryId) + " is not ours");
   }
   auto process = sys::openPidFd(Stage::run, record.pid);
+  auto network = sys::openNamespace(Stage::run, record.pid, "net");
   const auto startTime = sys::startTimeOf(Stage::run, record.pid);
   // Held first and looked at then: a process of the same number that came since has another start time.
   const bool same = process && startTime && *startTime == record.startTime && sys::isRunning(*process);
@@ -360,7 +361,8 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
   LaunchTimes times;
   times.requested = times.prepared = times.healthChecked = times.started = Monotonic::now();
   co_return std::make_unique<LocalProcess>(executor_, std::move(record), times, std::move(*process), nullptr,
-                                           std::move(logs));
+                                           std::move(logs), std::vector<std::string>(),
+                                           network ? std::move(*network) : sys::NamespaceFd());
 }
 
 asio::awaitable<std::size_t> LocalLauncher::collectOrphans(std::vector<ProcessRecord> kept) {

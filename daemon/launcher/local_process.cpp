@@ -91,13 +91,15 @@ asio::awaitable<ExitStatus> LocalProcess::Life::toldByKernel() {
 
 LocalProcess::LocalProcess(asio::any_io_executor executor, ProcessRecord record, LaunchTimes times,
                            sys::PidFd process, std::shared_ptr<ExitNotice> exit,
-                           std::unique_ptr<LogPump> logs, std::vector<std::string> notes)
+                           std::unique_ptr<LogPump> logs, std::vector<std::string> notes,
+                           sys::NamespaceFd network)
     : executor_(executor),
       record_(std::move(record)),
       times_(times),
       life_(std::make_shared<Life>(executor, std::move(process), std::move(exit), record_.cgroupLeaves)),
       logs_(std::move(logs)),
       notes_(std::move(notes)),
+      network_(network ? std::make_shared<const sys::NamespaceFd>(std::move(network)) : nullptr),
       tasks_(executor) {
   tasks_.spawn(watch(life_));
 }

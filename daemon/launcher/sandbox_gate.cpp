@@ -117,14 +117,17 @@ Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::
   }
   const auto checked = checkNamespaces(status, settings, host);
   auto users = usersOf(status, host);
+  auto network = sys::openNamespace(Stage::sandbox, status.pausePid, "net");
   sandbox.named = inCgroupOf(status);
   // Still running: the number was its own all the time, and what was read under it is true.
   if (!sys::isRunning(*process)) return sandboxGone(status);
   if (!checked) return tl::unexpected<Error>(checked.error());
   if (!users) return tl::unexpected<Error>(users.error());
+  if (!network) return tl::unexpected<Error>(network.error());
   sandbox.pause = std::move(*process);
   sandbox.joinPids = status.pid != NamespaceMode::container;
   sandbox.users = std::move(*users);
+  sandbox.network = std::move(*network);
   return sandbox;
 }
 

@@ -31,6 +31,7 @@ struct OpenSandbox {
   bool named = false;
   bool joinPids = false;  // the pod's processes share one PID namespace, or the node's
   std::optional<SandboxUsers> users;
+  sys::NamespaceFd network;  // the pod's, to ask its processes whether they serve
 };
 
 /// Our own namespaces, and those of process 1: under the DaemonSet they may differ. Both live as long as we

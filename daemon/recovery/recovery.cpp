@@ -1,5 +1,7 @@
 #include "recovery/recovery.hpp"
 
+#include "base/async/backoff.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -185,6 +187,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
 cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cache::AdmittedPtr binary) {
   auto status = co_await sandboxReady();
   if (!status) co_return tl::unexpected<Error>(status.error());
+  completeHostNetwork(*status);
   incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
   if (wish_) co_return nullptr;
   launcher::LaunchRequest request;
@@ -195,6 +198,13 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   request.nodeName = services_.nodeName;
   request.restartCount = incident_.restarts;
   co_return co_await services_.launcher.launch(std::move(request));
+}
+
+/// A pod on the host's network has the node's name and addresses; CRI tells neither.
+void Recovery::completeHostNetwork(cri::SandboxStatus& status) const {
+  if (status.network != cri::NamespaceMode::node) return;
+  if (status.hostname.empty()) status.hostname = services_.nodeName;
+  if (status.ips.empty() && services_.nodeAddresses) status.ips = services_.nodeAddresses(status.pausePid);
 }
 
 /// What is known, once; else asks CRI for the sandbox until it is ready. The end of the pod shows here as
@@ -257,7 +267,12 @@ cri::Awaitable<void> Recovery::failsLiveness() {
   for (unsigned failed = 0; failed < liveness.failures;) {
     pause.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(liveness.interval));
     co_await pause.async_wait(asio::use_awaitable);
-    const auto alive = co_await services_.askOnce(liveness.when, incident_.podIp, liveness.timeout);
+    const auto alive = co_await services_.askOnce(liveness.when, place(), liveness.timeout);
+    if (!alive && alive.error().reason != Reason::not_ready) {
+      cannotAsk(alive.error());
+      continue;
+    }
+    incident_.error.reset();
     failed = alive ? 0 : failed + 1;
     if (alive) continue;
     services_.log.warn("fallback fails its liveness check", {{"recovery", incident_.id},
@@ -269,9 +284,40 @@ cri::Awaitable<void> Recovery::failsLiveness() {
   }
 }
 
+launcher::Place Recovery::place() const {
+  return {incident_.podIp, process_->network()};
+}
+
+/// Until the fallback answers well, or has been asked in vain for the time that it has. What cannot be asked
+/// may serve all the same: it is left alone, and asked again.
+cri::Awaitable<Result<>> Recovery::answersWell() {
+  Backoff pause(services_.executor);
+  for (;;) {
+    auto answer = co_await services_.waitReady(workload_->readiness, place());
+    if (answer || answer.error().reason == Reason::not_ready) {
+      incident_.error.reset();
+      co_return answer;
+    }
+    cannotAsk(answer.error());
+    co_await pause.wait();
+  }
+}
+
+/// Said once, and shown for as long as it lasts.
+void Recovery::cannotAsk(const Error& error) {
+  const bool known = incident_.error && incident_.error->message() == error.message();
+  incident_.error = error;
+  if (known) return;
+  services_.log.error("fallback cannot be asked whether it serves; it runs on",
+                      {{"recovery", incident_.id},
+                       {"pod", incident_.target.podName},
+                       {"container", incident_.target.container},
+                       {"error", error.message()}});
+}
+
 cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
   const std::variant<Result<>, launcher::ExitStatus, std::monostate> first =
-      co_await (services_.waitReady(workload_->readiness, incident_.podIp) || process_->exited() || wished());
+      co_await (answersWell() || process_->exited() || wished());
   if (first.index() == 2) co_return co_await endByWish();
   if (first.index() == 1) {
     noteExit(std::get<1>(first));

@@ -4,6 +4,7 @@
 
 #include "cri/runtime.hpp"
 #include "launcher/launcher.hpp"
+#include "launcher/readiness.hpp"
 #include "recovery/binaries.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
@@ -13,6 +14,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <sys/types.h>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -29,12 +32,16 @@ struct Services {
   telemetry::Metrics& metrics;
   telemetry::Log& log;
   std::string nodeName;
-  /// Waits until the pod's IP answers as the workload's readiness says. Cancellable.
-  std::function<cri::Awaitable<Result<>>(config::Readiness, std::string ip)> waitReady;
+  /// Waits until the pod answers as the workload's readiness says. Cancellable. Reason not_ready: it was
+  /// asked and did not; any other: it could not be asked.
+  std::function<cri::Awaitable<Result<>>(config::Readiness, launcher::Place)> waitReady;
   /// Asks once whether it still does. Cancellable.
-  std::function<cri::Awaitable<Result<>>(decltype(config::Liveness::when), std::string ip,
+  std::function<cri::Awaitable<Result<>>(decltype(config::Liveness::when), launcher::Place,
                                          std::chrono::nanoseconds timeout)>
       askOnce = nullptr;
+  /// The node's addresses as that process, a pause process on the host's network, has them; empty where they
+  /// are not known.
+  std::function<std::vector<std::string>(pid_t pause)> nodeAddresses = nullptr;
 };
 
 class Recovery {
@@ -66,6 +73,10 @@ class Recovery {
   cri::Awaitable<Result<Next>> serve();
   cri::Awaitable<Result<Next>> becomeReady();
   cri::Awaitable<Result<Next>> endByWish();
+  cri::Awaitable<Result<>> answersWell();
+  void cannotAsk(const Error& error);
+  [[nodiscard]] launcher::Place place() const;
+  void completeHostNetwork(cri::SandboxStatus& status) const;
   cri::Awaitable<void> wished();
   cri::Awaitable<void> failsLiveness();
   cri::Awaitable<bool> backOff();

@@ -45,10 +45,13 @@ struct RecoveryTest : testing::Test {
     std::string name = "/tmp/recovery-test-XXXXXX";
     folder = ::mkdtemp(name.data());
     journal.emplace(std::move(*Journal::open(folder)));
-    services.emplace(Services{
-        loop.get_executor(), runtime, binaries, launcher, *journal, metrics, log, "node-1",
-        [this](config::Readiness, std::string) { return ready(); },
-        [this](decltype(config::Liveness::when), std::string, std::chrono::nanoseconds) { return alive(); }});
+    services.emplace(
+        Services{loop.get_executor(), runtime, binaries, launcher, *journal, metrics, log, "node-1",
+                 [this](config::Readiness, launcher::Place place) { return ready(std::move(place)); },
+                 [this](decltype(config::Liveness::when), launcher::Place, std::chrono::nanoseconds) {
+                   return alive();
+                 },
+                 [this](pid_t) { return nodeAddresses; }});
     manager.emplace(*services, makeConfig());
     runtime.addSandbox("s1", "shop", "checkout");
   }
@@ -59,7 +62,9 @@ struct RecoveryTest : testing::Test {
     std::filesystem::remove_all(folder);
   }
 
-  cri::Awaitable<Result<>> ready() {
+  cri::Awaitable<Result<>> ready(launcher::Place place) {
+    ++readyQuestions;
+    askedAt = std::move(place);
     if (readyGate != nullptr) co_await readyGate->passed();
     co_return readyResult;
   }
@@ -67,7 +72,7 @@ struct RecoveryTest : testing::Test {
     ++questions;
     if (deadAnswers == 0) co_return Result<>{};
     --deadAnswers;
-    co_return fail(Stage::readiness, Reason::not_ready, "connection refused");
+    co_return fail(Stage::readiness, deadReason, "connection refused");
   }
   void detect(const std::string& sandbox = "s1", std::optional<cri::SandboxStatus> status = std::nullopt) {
     watcher::Detection detection;
@@ -109,6 +114,10 @@ struct RecoveryTest : testing::Test {
   std::optional<config::Liveness> liveness;
   int deadAnswers = 0;
   int questions = 0;
+  int readyQuestions = 0;
+  Reason deadReason = Reason::not_ready;
+  std::optional<launcher::Place> askedAt;
+  std::vector<std::string> nodeAddresses;
 };
 
 TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
@@ -335,11 +344,56 @@ TEST_F(RecoveryTest, AProcessThatDiesWithItsPodIsNotStartedAgain) {
 }
 
 TEST_F(RecoveryTest, AProcessThatNeverGetsReadyIsStopped) {
-  readyResult = fail(Stage::readiness, Reason::timeout, "port 8080");
+  readyResult = fail(Stage::readiness, Reason::not_ready, "port 8080");
   detect();
   ASSERT_TRUE(reaches(State::failed));
   EXPECT_TRUE(launcher.launched[0]->stoppedWithGrace);
-  EXPECT_TRUE(metric(R"(reason="timeout",stage="readiness")"));
+  EXPECT_TRUE(metric(R"(reason="not_ready",stage="readiness")"));
+}
+
+TEST_F(RecoveryTest, WhatCannotBeAskedWhetherItServesIsLeftAlone) {
+  readyResult = fail(Stage::readiness, Reason::invalid, "the pod's address is not known");
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return readyQuestions >= 3; }));
+  ASSERT_TRUE(reaches(State::started));
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+  ASSERT_TRUE(manager->incidents()[0].error) << "it is to be seen that nobody knows";
+  EXPECT_EQ(manager->incidents()[0].error->message(), "readiness: invalid: the pod's address is not known");
+  readyResult = {};
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_FALSE(manager->incidents()[0].error);
+  EXPECT_EQ(launcher.launched.size(), 1U);
+}
+
+TEST_F(RecoveryTest, ALivenessThatCannotBeAskedForRestartsNothing) {
+  liveness.emplace();
+  liveness->interval = 1ms;
+  liveness->failures = 2;
+  deadReason = Reason::unavailable;
+  deadAnswers = 10;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  ASSERT_TRUE(runUntil(loop, [&] { return questions >= 8; }));
+  EXPECT_TRUE(manager->incidents()[0].error);
+  EXPECT_EQ(launcher.launched.size(), 1U);
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+  ASSERT_TRUE(runUntil(loop, [&] { return !manager->incidents()[0].error; }));
+}
+
+TEST_F(RecoveryTest, APodOnTheHostsNetworkHasTheNodesNameAndAddress) {
+  nodeAddresses = {"192.0.2.7", "2001:db8::7"};
+  auto& status = runtime.sandboxes.at("s1");
+  status.network = cri::NamespaceMode::node;
+  status.ips.clear();
+  status.hostname.clear();
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  const auto& sandbox = launcher.launched[0]->request.sandbox;
+  EXPECT_EQ(sandbox.ips, nodeAddresses);
+  EXPECT_EQ(sandbox.hostname, "node-1");
+  ASSERT_TRUE(askedAt);
+  EXPECT_EQ(askedAt->ip, "192.0.2.7");
+  EXPECT_EQ(manager->incidents()[0].podIp, "192.0.2.7");
 }
 
 TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
