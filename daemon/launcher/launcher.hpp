@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -58,6 +59,16 @@ struct ProcessRecord {
   std::string logFile;
 };
 
+/// A process in a leaf of ours that no journal entry tells of: a daemon died between a launch and its
+/// journal, or could not write it.
+struct Unclaimed {
+  ProcessRecord record;  // recoveryId and fifoDir empty where its output does not tell them; pid 0: see why
+  std::string podUid;
+  std::string container;
+  std::optional<BinaryRef> binary;  // where its executable's name tells
+  std::string why = {};             // it cannot be looked at now; empty where it can
+};
+
 /// A running fallback. Owned by its recovery; destroying it neither stops the process nor removes its leaf.
 class Process {
  public:
@@ -82,11 +93,22 @@ class Launcher {
   /// Stages: spawner, sandbox, join, rootfs, cgroup, identity, health_check, exec.
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) = 0;
   /// Takes over a process of an earlier daemon. Reason not_found where it does not run any more (its leaf
-  /// and FIFOs are removed then).
+  /// and FIFOs are removed then), invalid where the record is not one of ours. With any other reason nobody
+  /// can tell at present: nothing was touched, and it may be tried again.
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) = 0;
-  /// Ends and removes leaves and FIFOs that no recovery of `kept` has: what a daemon left that died between a
-  /// launch and its journal, or whose journal is gone. Once, before the first launch. How many there were.
-  virtual boost::asio::awaitable<std::size_t> collectOrphans(std::vector<ProcessRecord> kept) = 0;
+  /// Looks for leaves and FIFOs that no recovery of `kept` has. What is empty, and launches that were not
+  /// over, are removed; fallbacks that run are told of and left alone. Once, before the first launch.
+  struct Remains {
+    std::size_t removed = 0;
+    std::vector<Unclaimed> running;
+  };
+  virtual boost::asio::awaitable<Remains> collectOrphans(std::vector<ProcessRecord> kept) = 0;
+  /// Whether that process is in the sandbox's network and IPC namespaces: a pod's next sandbox has others.
+  virtual Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) = 0;
+  /// What a leaf holds that was told of, looked at again.
+  virtual Unclaimed lookAgain(const Unclaimed& one) = 0;
+  /// Ends what collectOrphans told of, and removes its leaf and FIFOs.
+  virtual boost::asio::awaitable<void> discard(ProcessRecord record) = 0;
 };
 
 }  // namespace fallbackd::launcher

@@ -6,11 +6,13 @@
 #include "launcher/logs.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/sandbox_gate.hpp"
+#include "launcher/unclaimed.hpp"
 #include "launcher/volumes.hpp"
 #include "sys/file.hpp"
 #include "sys/process.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <fcntl.h>
 #include <set>
 #include <utility>
@@ -49,6 +51,32 @@ asio::awaitable<void> removeRemains(std::vector<std::string> leaves, std::string
     static_cast<void>(removed);
   }
   if (!fifoDir.empty()) static_cast<void>(sys::removeTree(Stage::logs, fifoDir));
+}
+
+/// What runs in a leaf and is to be left alone; nothing where it is empty or was never a fallback.
+std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const std::string& runDir) {
+  const auto content = contentOf(leaf, fifoDirsIn(runDir));
+  using Kind = LeafContent::Kind;
+  if (content.kind == Kind::empty || content.kind == Kind::unfinished) return std::nullopt;
+  Unclaimed one;
+  one.podUid = leaf.podUid;
+  one.container = leaf.container;
+  one.binary = content.binary;
+  one.record.cgroupLeaves = leaf.paths;
+  if (content.kind == Kind::unknown) {
+    one.why = "what runs in " + join(leaf.paths, ", ") + " cannot be looked at";
+    return one;
+  }
+  one.record.pid = content.pid;
+  one.record.startTime = content.startTime;
+  one.record.fifoDir = content.fifoDir;
+  one.record.recoveryId = content.fifoDir.substr(content.fifoDir.rfind('/') + 1);
+  return one;
+}
+
+/// Whether an error of the kernel's says that the process is gone, and not only that nobody can tell.
+bool saysGone(const Error& error) {
+  return error.reason == Reason::not_found || error.errnum == ESRCH || error.errnum == ENOENT;
 }
 
 }  // namespace
@@ -331,6 +359,7 @@ bool LocalLauncher::ours(const ProcessRecord& record) const {
 }
 
 asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRecord record) {
+  if (record.fifoDir.empty()) record.fifoDir = fifoDirOf(options_.runDir, record.recoveryId);  // it has none
   if (!ours(record)) {
     co_return fail(Stage::run, Reason::invalid,
                    "the record of recovery " + fallbackd::quoted(record.recoveryId) + " is not ours");
@@ -338,6 +367,8 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
   auto process = sys::openPidFd(Stage::run, record.pid);
   auto network = sys::openNamespace(Stage::run, record.pid, "net");
   const auto startTime = sys::startTimeOf(Stage::run, record.pid);
+  if (!process && !saysGone(process.error())) co_return tl::unexpected<Error>(process.error());
+  if (!startTime && !saysGone(startTime.error())) co_return tl::unexpected<Error>(startTime.error());
   // Held first and looked at then: a process of the same number that came since has another start time.
   const bool same = process && startTime && *startTime == record.startTime && sys::isRunning(*process);
   if (!same) {
@@ -365,23 +396,54 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
                                            network ? std::move(*network) : sys::NamespaceFd());
 }
 
-asio::awaitable<std::size_t> LocalLauncher::collectOrphans(std::vector<ProcessRecord> kept) {
+asio::awaitable<Launcher::Remains> LocalLauncher::collectOrphans(std::vector<ProcessRecord> kept) {
   std::set<std::string> known;
   for (const auto& record : kept) {
     known.insert(record.cgroupLeaves.begin(), record.cgroupLeaves.end());
     known.insert(record.fifoDir);
   }
-  std::size_t collected = 0;
-  for (auto& leaf : leavesBelow(options_.cgroups.value_or(std::vector<sys::CgroupHierarchy>{}))) {
-    if (known.contains(leaf)) continue;
-    std::vector<std::string> paths{std::move(leaf)};
-    const auto removed = co_await removeLeaf(std::move(paths));
-    if (removed) ++collected;
+  auto leaves = leavesBelow(options_.cgroups.value_or(std::vector<sys::CgroupHierarchy>{}));
+  std::erase_if(leaves, [&](const auto& leaf) { return known.contains(leaf); });
+  Remains remains;
+  for (auto& leaf : groupLeaves(leaves)) {
+    if (auto found = unclaimedIn(leaf, options_.runDir)) {
+      known.insert(found->record.fifoDir);
+      remains.running.push_back(std::move(*found));
+      continue;
+    }
+    const auto count = leaf.paths.size();
+    const auto removed = co_await removeLeaf(std::move(leaf.paths));
+    if (removed) remains.removed += count;
   }
+  // Whose output cannot be told may be any of these.
+  const bool allTold = std::all_of(remains.running.begin(), remains.running.end(),
+                                   [](const auto& one) { return !one.record.fifoDir.empty(); });
   for (const auto& folder : fifoDirsIn(options_.runDir)) {
-    if (!known.contains(folder) && sys::removeTree(Stage::logs, folder)) ++collected;
+    if (allTold && !known.contains(folder) && sys::removeTree(Stage::logs, folder)) ++remains.removed;
   }
-  co_return collected;
+  co_return remains;
+}
+
+Result<bool> LocalLauncher::isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) {
+  for (const char* kind : {"net", "ipc"}) {
+    FB_TRY(const auto its, sys::namespaceOf(Stage::run, record.pid, kind));
+    FB_TRY(const auto theirs, sys::namespaceOf(Stage::sandbox, sandbox.pausePid, kind));
+    if (!(its == theirs)) return false;
+  }
+  return true;
+}
+
+Unclaimed LocalLauncher::lookAgain(const Unclaimed& one) {
+  auto found = unclaimedIn({one.podUid, one.container, one.record.cgroupLeaves}, options_.runDir);
+  if (found) return std::move(*found);
+  auto gone = one;
+  gone.record.pid = 0;
+  gone.why.clear();
+  return gone;
+}
+
+asio::awaitable<void> LocalLauncher::discard(ProcessRecord record) {
+  co_await removeRemains(std::move(record.cgroupLeaves), std::move(record.fifoDir));
 }
 
 }  // namespace fallbackd::launcher

@@ -41,7 +41,10 @@ class LocalLauncher final : public Launcher {
 
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) override;
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) override;
-  boost::asio::awaitable<std::size_t> collectOrphans(std::vector<ProcessRecord> kept) override;
+  boost::asio::awaitable<Remains> collectOrphans(std::vector<ProcessRecord> kept) override;
+  Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) override;
+  Unclaimed lookAgain(const Unclaimed& one) override;
+  boost::asio::awaitable<void> discard(ProcessRecord record) override;
 
   [[nodiscard]] const SpawnerClient& spawner() const { return spawner_; }
 

@@ -44,11 +44,18 @@ struct Services {
   std::function<std::vector<std::string>(pid_t pause)> nodeAddresses = nullptr;
 };
 
+/// A pod on the host's network has the node's name and addresses; CRI tells neither.
+void completeHostNetwork(const Services& services, cri::SandboxStatus& status);
+
 class Recovery {
  public:
-  /// `status`: what CRI said of the sandbox before, where it was asked; else the first launch asks.
+  /// `status`: what CRI said of the sandbox before, where it was asked; else the first launch asks. `pod`
+  /// goes into the journal.
   Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload,
-           std::optional<cri::SandboxStatus> status = std::nullopt);
+           std::optional<cri::SandboxStatus> status = std::nullopt,
+           std::optional<PodFacts> pod = std::nullopt);
+  /// Of a process whose workload cannot be told yet: it is kept as it is until learnWorkload().
+  static std::shared_ptr<Recovery> withoutWorkload(Services& services, Incident incident);
 
   /// Runs the recovery to its end. A cancelled recovery (the daemon stops) leaves its process running.
   cri::Awaitable<void> run();
@@ -60,6 +67,10 @@ class Recovery {
   /// The real container is about to run.
   void handBack() { wish(State::handed_back); }
   void podGone() { wish(State::pod_gone); }
+  /// The configuration, which is ours to know, has no workload for the container any more.
+  void notConfigured() { wish(State::failed); }
+  void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);
+  [[nodiscard]] bool knowsWorkload() const { return knowsWorkload_; }
 
   [[nodiscard]] const Incident& incident() const { return incident_; }
   [[nodiscard]] const config::Workload& workload() const { return *workload_; }
@@ -76,9 +87,10 @@ class Recovery {
   cri::Awaitable<Result<>> answersWell();
   void cannotAsk(const Error& error);
   [[nodiscard]] launcher::Place place() const;
-  void completeHostNetwork(cri::SandboxStatus& status) const;
   cri::Awaitable<void> wished();
   cri::Awaitable<void> failsLiveness();
+  cri::Awaitable<void> workloadLearnt();
+  cri::Awaitable<void> journalled();
   cri::Awaitable<bool> backOff();
   cri::Awaitable<void> goOn();
 
@@ -94,7 +106,12 @@ class Recovery {
   watcher::WorkloadPtr workload_;
   std::optional<cri::SandboxStatus> status_;
   std::unique_ptr<launcher::Process> process_;
-  std::optional<State> wish_;  // handed_back or pod_gone, once somebody asked for it
+  std::optional<PodFacts> pod_;
+  bool knowsWorkload_ = true;
+  bool journalled_ = false;
+  bool journalFails_ = false;
+  boost::asio::steady_timer workloadKnown_;
+  std::optional<State> wish_;  // handed_back, pod_gone or failed, once somebody asked for it
   boost::asio::steady_timer wishGiven_;
   boost::asio::steady_timer nextQuestion_;  // to CRI, for the sandbox
   Stamp askingSince_{};

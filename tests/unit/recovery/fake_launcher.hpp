@@ -72,18 +72,33 @@ class FakeLauncher final : public launcher::Launcher {
     co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, record));
   }
   asio::awaitable<Result<std::unique_ptr<launcher::Process>>> adopt(launcher::ProcessRecord record) override {
+    ++adoptions;
+    if (blindTo > 0) {
+      --blindTo;
+      co_return fail(Stage::run, Reason::system, "open process", EMFILE);
+    }
     if (!adoptable) co_return fail(Stage::run, Reason::not_found, "no such process");
     auto state = std::make_shared<FakeProcessState>(loop_);
     adopted.push_back(state);
     co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, std::move(record)));
   }
 
-  asio::awaitable<std::size_t> collectOrphans(std::vector<launcher::ProcessRecord> records) override {
+  asio::awaitable<Remains> collectOrphans(std::vector<launcher::ProcessRecord> records) override {
     kept = std::move(records);
-    co_return orphans;
+    co_return Remains{0, unclaimed};
+  }
+  Result<bool> isIn(const launcher::ProcessRecord&, const cri::SandboxStatus&) override { return inSandbox; }
+  launcher::Unclaimed lookAgain(const launcher::Unclaimed& one) override { return one; }
+  asio::awaitable<void> discard(launcher::ProcessRecord record) override {
+    discarded.push_back(record.pid);
+    co_return;
   }
 
-  std::size_t orphans = 0;
+  std::vector<launcher::Unclaimed> unclaimed;
+  bool inSandbox = true;
+  std::vector<pid_t> discarded;
+  int adoptions = 0;
+  int blindTo = 0;  // so often the kernel does not let it look at a process
   std::optional<std::vector<launcher::ProcessRecord>> kept;  // what it was told to leave alone
   std::optional<Error> refusal;
   int refusals = 0;  // so often the runtime is away while a launch asks it

@@ -417,6 +417,189 @@ TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
   EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
 }
 
+/// The next daemon, and its manager, with this configuration.
+struct NextDaemonTest : RecoveryTest {
+  void next(const config::ConfigPtr& config) {
+    boost::asio::co_spawn(loop, manager->stop(), boost::asio::detached);
+    loop.restart();
+    loop.run_for(50ms);
+    launcher.kept.reset();
+    manager.emplace(*services, config);
+    bool adopted = false;
+    boost::asio::co_spawn(loop, manager->adopt(), [&](std::exception_ptr) { adopted = true; });
+    ASSERT_TRUE(runUntil(loop, [&] { return adopted; }));
+  }
+  /// A fallback that only the annotations of its pod chose.
+  void detectAnnotated() {
+    annotated = std::make_shared<config::Config>();
+    annotated->podAnnotations.namespaces = {"shop"};
+    auto& sandbox = runtime.sandboxes.at("s1").sandbox;
+    sandbox.annotations = {{"fallbackd.io/binary.main", "web@2.0.0"}, {"fallbackd.io/image.main", "r/web:2"}};
+    watcher::Detection detection;
+    detection.sandbox = sandbox;
+    detection.workload = watcher::workloadsFor(annotated, sandbox).workloads.at(0);
+    detection.waitingSince = detection.failureKnown = Monotonic::now();
+    manager->detected(std::move(detection));
+    ASSERT_TRUE(reaches(State::ready));
+  }
+  /// As a daemon of 0.1 wrote it.
+  void forgetWhatChoseTheWorkload() {
+    auto entry = journal->read()->entries.at(0);
+    entry.pod.reset();
+    ASSERT_TRUE(journal->write(entry));
+  }
+  std::shared_ptr<config::Config> annotated;
+};
+
+TEST_F(NextDaemonTest, KeepsWhatPodsChoseThoughContainerdIsDown) {
+  detectAnnotated();
+  runtime.down = true;
+  next(annotated);
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
+  EXPECT_EQ(journalled(), 1U);
+  runtime.down = false;
+  launcher.adopted[0]->die(Kind::signaled, 9);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  EXPECT_EQ(launcher.launched[1]->request.workload.binary.toString(), "web@2.0.0");
+  EXPECT_EQ(launcher.launched[1]->request.workload.image, "r/web:2");
+}
+
+TEST_F(NextDaemonTest, AnOlderJournalIsKeptUntilContainerdTellsWhatChoseTheWorkload) {
+  detectAnnotated();
+  forgetWhatChoseTheWorkload();
+  runtime.down = true;
+  next(annotated);
+  const int before = runtime.calls;
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
+  EXPECT_EQ(state(), State::ready);
+  EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
+  // It dies before anybody knows what it was started with: it is started again once that is known.
+  launcher.adopted[0]->die(Kind::signaled, 9);
+  loop.run_for(50ms);
+  EXPECT_EQ(launcher.launched.size(), 1U);
+  runtime.down = false;
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  EXPECT_EQ(launcher.launched[1]->request.workload.binary.toString(), "web@2.0.0");
+}
+
+TEST_F(NextDaemonTest, OnceContainerdAnswersTheConfigurationDecides) {
+  detectAnnotated();
+  forgetWhatChoseTheWorkload();
+  runtime.down = true;
+  next(annotated);
+  EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
+  runtime.sandboxes.at("s1").sandbox.annotations.clear();
+  runtime.down = false;
+  ASSERT_TRUE(reaches(State::failed));
+  EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
+  EXPECT_EQ(manager->incidents()[0].error->context, "its workload is not configured any more");
+}
+
+TEST_F(NextDaemonTest, ANamespaceThatMayNotChooseAnyMoreIsTheConfigurationsWord) {
+  detectAnnotated();
+  runtime.down = true;
+  next(std::make_shared<config::Config>());
+  ASSERT_TRUE(reaches(State::failed));
+  EXPECT_TRUE(launcher.adopted.at(0)->stoppedWithGrace);
+}
+
+TEST_F(NextDaemonTest, AProcessThatCannotBeLookedAtIsLeftAloneAndTriedAgain) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.blindTo = 3;
+  next(makeConfig());
+  ASSERT_EQ(launcher.kept->size(), 1U) << "its leaf must not be collected";
+  EXPECT_EQ(journalled(), 1U);
+  detect();
+  EXPECT_EQ(launcher.launched.size(), 1U) << "nothing is started beside it";
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.adopted.size() == 1; }));
+  ASSERT_TRUE(reaches(State::ready));
+  detect();
+  EXPECT_EQ(launcher.launched.size(), 1U);
+}
+
+TEST_F(NextDaemonTest, APodThatWentWhileContainerdWasSilentIsNoticedWhenItAnswers) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  next(makeConfig());
+  runtime.down = true;
+  manager->connection(true, "");
+  const int before = runtime.calls;
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
+  EXPECT_EQ(state(), State::ready);
+  runtime.sandboxes.clear();
+  runtime.down = false;
+  ASSERT_TRUE(reaches(State::pod_gone));
+}
+
+launcher::Unclaimed unclaimed() {
+  launcher::Unclaimed one;
+  one.record.recoveryId = "0123456789ab";
+  one.record.pid = 77;
+  one.podUid = "uid-s1";
+  one.container = "main";
+  one.binary = BinaryRef{"checkout", "1.8.2"};
+  return one;
+}
+
+TEST_F(NextDaemonTest, WhatNoJournalTellsOfIsAdoptedFromItsCgroup) {
+  launcher.unclaimed = {unclaimed()};
+  runtime.down = true;
+  next(makeConfig());
+  const int before = runtime.calls;
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
+  EXPECT_TRUE(launcher.discarded.empty()) << "nobody could say that its pod is gone";
+  detect();
+  EXPECT_TRUE(launcher.launched.empty()) << "its leaf is taken";
+  runtime.down = false;
+  ASSERT_TRUE(reaches(State::ready));
+  const auto incident = manager->incidents()[0];
+  EXPECT_EQ(incident.id, "0123456789ab");
+  EXPECT_EQ(incident.workload, "checkout");
+  EXPECT_EQ(incident.binary.toString(), "checkout@1.8.2") << "what runs, not what is configured now";
+  EXPECT_TRUE(incident.adopted);
+  EXPECT_EQ(journalled(), 1U) << "the next daemon finds it there";
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(NextDaemonTest, TheRealContainerThatCameBeforeTheAdoptionTakesOver) {
+  launcher.unclaimed = {unclaimed()};
+  runtime.addContainer("c1", "s1", "main").image = "r/checkout:1";
+  next(makeConfig());
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(NextDaemonTest, WhatIsKnownToBeNobodysIsEnded) {
+  auto other = unclaimed();
+  other.container = "sidecar";
+  other.record.pid = 78;
+  auto gone = unclaimed();
+  gone.podUid = "uid-gone";
+  gone.record.pid = 79;
+  launcher.unclaimed = {other, gone};
+  next(makeConfig());
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.discarded.size() == 2; }));
+  EXPECT_TRUE(manager->incidents().empty());
+  launcher.unclaimed = {unclaimed()};
+  launcher.inSandbox = false;
+  next(makeConfig());
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.discarded.size() == 3; }));
+}
+
+TEST_F(NextDaemonTest, WhatCannotBeLookedAtIsLeftAlone) {
+  auto blind = unclaimed();
+  blind.record.pid = 0;
+  blind.why = "what runs in /a cannot be looked at";
+  launcher.unclaimed = {blind};
+  next(makeConfig());
+  loop.run_for(300ms);
+  EXPECT_TRUE(launcher.discarded.empty());
+  detect();
+  EXPECT_TRUE(launcher.launched.empty());
+}
+
 TEST_F(RecoveryTest, WhatDiedMeanwhileIsForgotten) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
