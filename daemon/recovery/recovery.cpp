@@ -69,6 +69,7 @@ void Recovery::learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFac
   pod_ = std::move(pod);
   restartDelay_ = workload_->restart.initialDelay;
   knowsWorkload_ = true;
+  locate();
   workloadKnown_.cancel();
   if (process_ != nullptr) record();
 }
@@ -78,6 +79,11 @@ cri::Awaitable<void> Recovery::workloadLearnt() {
     boost::system::error_code ignored;
     co_await workloadKnown_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
+}
+
+/// Kubernetes may not show the pod's address: while kubelet hangs in a pull, status.podIP is empty.
+void Recovery::locate() {
+  incident_.address = launcher::addressText(incident_.podIp, workload_->readiness);
 }
 
 void Recovery::wish(State end) {
@@ -115,6 +121,7 @@ void Recovery::reach(State state, Stamp at) {
                       {"workload", incident_.workload},
                       {"binary", incident_.binary.toString()},
                       {"cause", toString(incident_.cause)},
+                      {"address", incident_.address},
                       {"pid", incident_.pid},
                       {"sinceWaitingMs", toMillis(at - incident_.stamps.waitingSince)}});
 }
@@ -140,6 +147,7 @@ cri::Awaitable<void> Recovery::run() {
 cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process) {
   process_ = std::move(process);
   launchedAt_ = Monotonic::now();
+  locate();
   services_.metrics.activeFallbacks(incident_.workload, 1);
   if (incident_.state == State::ready) serves(launchedAt_);
   record();
@@ -147,6 +155,7 @@ cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process
                                           {"namespace", incident_.target.podNamespace},
                                           {"pod", incident_.target.podName},
                                           {"container", incident_.target.container},
+                                          {"address", incident_.address},
                                           {"pid", incident_.pid}});
   co_await goOn();
 }
@@ -231,6 +240,7 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   if (!status) co_return tl::unexpected<Error>(status.error());
   completeHostNetwork(services_, *status);
   incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
+  locate();
   if (wish_) co_return nullptr;
   launcher::LaunchRequest request;
   request.recoveryId = incident_.id;

@@ -94,6 +94,7 @@ class Recovery {
   cri::Awaitable<bool> backOff();
   cri::Awaitable<void> goOn();
 
+  void locate();
   void wish(State end);
   void reach(State state, Stamp at);
   void serves(Stamp since);
