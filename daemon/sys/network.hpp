@@ -10,8 +10,9 @@
 namespace fallbackd::sys {
 
 /// A non-blocking socket of `network`, wherever the caller is: a socket belongs to the namespace of the
-/// thread that makes it, so a thread of its own goes there, makes it and ends (some 50 us). The caller's
-/// thread never leaves its namespace, so nothing can keep it from coming back. Needs CAP_SYS_ADMIN.
+/// thread that makes it, so a thread of its own goes there, makes it and ends (20 us where a processor is
+/// free). The caller's thread never leaves its namespace, so nothing can keep it from coming back. Needs
+/// CAP_SYS_ADMIN.
 Result<UniqueFd> socketIn(Stage stage, const NamespaceFd& network, int domain, int type);
 
 /// The addresses that the default routes of `network` send from, IPv4 first: in the host's namespace those
