@@ -110,12 +110,11 @@ std::optional<std::pair<dev_t, ino_t>> fifoAt(const std::string& path) {
 }
 
 std::string fifoDirOfProcess(pid_t pid, const std::vector<std::string>& fifoDirs) {
-  for (const auto& [fd, name] : {std::pair{"fd/1", "/stdout"}, std::pair{"fd/2", "/stderr"}}) {
-    const auto written = fifoAt(procPath(pid, fd));
-    if (!written) continue;
-    const auto found = std::find_if(fifoDirs.begin(), fifoDirs.end(),
-                                    [&](const auto& folder) { return fifoAt(folder + name) == written; });
-    if (found != fifoDirs.end()) return *found;
+  const auto out = fifoAt(procPath(pid, "fd/1"));
+  const auto err = fifoAt(procPath(pid, "fd/2"));
+  for (const auto& folder : fifoDirs) {
+    const bool its = (out && out == fifoAt(folder + "/stdout")) || (err && err == fifoAt(folder + "/stderr"));
+    if (its) return folder;
   }
   return {};
 }
