@@ -13,6 +13,8 @@
 #include "recovery/manager.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/file.hpp"
+#include "sys/network.hpp"
+#include "sys/process.hpp"
 #include "telemetry/loop_watch.hpp"
 
 #include <algorithm>
@@ -100,6 +102,14 @@ struct Daemon::Parts {
     co_return status->pausePid;
   }
 
+  /// What we were told; else what the pod's own network, which is the host's, sends from.
+  std::vector<std::string> nodeAddresses(pid_t pause) const {
+    if (!options.nodeIp.empty()) return {options.nodeIp};
+    const auto network = sys::openNamespace(Stage::sandbox, pause, "net");
+    if (!network) return {};
+    return sys::addressesIn(Stage::sandbox, *network).value_or(std::vector<std::string>());
+  }
+
   Result<> start();
   Awaitable<void> work();
   Awaitable<void> handleSignals();
@@ -170,7 +180,8 @@ Result<> Daemon::Parts::start() {
   launcher.workers()->onMissed([this](const workers::Missed& missed) { tellMissed(missed); });
   FB_CHECK(launcher.start());
   services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal, metrics,
-                                      log, options.nodeName, &launcher::waitReady, &launcher::askOnce});
+                                      log, options.nodeName, &launcher::waitReady, &launcher::askOnce,
+                                      [this](pid_t pause) { return nodeAddresses(pause); }});
   manager.emplace(*services, config);
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *manager, config);
   watcher->readFilesWith([pool = launcher.workers()](std::string path) { return readByWorker(pool, path); });

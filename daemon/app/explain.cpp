@@ -280,8 +280,13 @@ Explanation Walk::incident(const Incident& incident) {
           : "not yet");
   const bool ready = incident.state == State::ready || incident.stamps.ready;
   if (started) {
-    say("readiness", ready ? Verdict::yes : Verdict::pending,
-        ready ? "answered" + millis(incident.stamps.ready) : "does not answer yet");
+    const std::string at = incident.address.empty() ? "" : " at " + incident.address;
+    if (incident.error) {
+      say("readiness", Verdict::notice, "cannot be asked whether it serves: " + incident.error->message());
+    } else {
+      say("readiness", ready ? Verdict::yes : Verdict::pending,
+          ready ? "answered" + at + millis(incident.stamps.ready) : "does not answer yet" + at);
+    }
   }
   switch (incident.state) {
     case State::ready:

@@ -31,6 +31,10 @@ ParsedOptions parseOptions(int argc, char** argv) {
   app.add_option("--node-name", options.nodeName, "this node's name in Kubernetes")
       ->envname("NODE_NAME")
       ->capture_default_str();
+  app.add_option("--node-ip", options.nodeIp,
+                 "this node's address, for pods on the host's network\n"
+                 "(default: the one that the default route sends from)")
+      ->envname("NODE_IP");
   app.add_flag("--print-metrics", options.printMetrics, "print the page of all metrics and end");
   app.set_version_flag("--version", std::string("fallbackd ") + FALLBACKD_VERSION);
   try {

@@ -10,6 +10,7 @@ struct Options {
   std::string configFile = "/etc/fallbackd/fallbackd.yaml";
   std::optional<std::string> dropInDir;  // absent: conf.d beside the file
   std::string nodeName;                  // absent: the host's name
+  std::string nodeIp;                    // empty: the one that the node's default route sends from
   bool printMetrics = false;             // the page of all metrics, and nothing else
 };
 

@@ -45,6 +45,7 @@ json::object toJson(const recovery::Incident& incident) {
                       {"causeText", incident.causeText},
                       {"state", recovery::toString(incident.state)},
                       {"podIp", incident.podIp},
+                      {"address", incident.address},
                       {"pid", incident.pid},
                       {"restarts", incident.restarts},
                       {"adopted", incident.adopted},

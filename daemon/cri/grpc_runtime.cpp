@@ -3,6 +3,7 @@
 #include "containers.grpc.pb.h"
 #include "content.grpc.pb.h"
 #include "cri/call.hpp"
+#include "cri/container_info.hpp"
 #include "cri/grpc_error.hpp"
 #include "cri/grpc_events.hpp"
 #include "cri/sandbox_info.hpp"
@@ -74,6 +75,20 @@ NamespaceMode toMode(v1::NamespaceMode mode) {
   }
 }
 
+Container toContainer(const v1::Container& item) {
+  Container container;
+  container.id = item.id();
+  container.sandboxId = item.pod_sandbox_id();
+  container.name = item.metadata().name();
+  container.attempt = item.metadata().attempt();
+  container.state = toState(item.state());
+  container.image = imageOf(item.image());
+  container.imageId = item.image_ref();
+  container.labels = toLabels(item.labels());
+  container.annotations = toLabels(item.annotations());
+  return container;
+}
+
 Content toContent(const content::Info& info, const std::string& sourceLabel) {
   constexpr std::string_view kChildLabel = "containerd.io/gc.ref.content.";
   Content result;
@@ -120,19 +135,7 @@ class GrpcRuntime final : public Runtime {
 
   Awaitable<Result<std::vector<Container>>> listContainers() override {
     const v1::ListContainersRequest request;
-    const CallOptions options = criOptions();
-    const auto call = co_await unary<v1::ListContainersResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          runtime_->async()->ListContainers(context, query, response, std::move(done));
-        });
-    if (!call.status.ok()) co_return failCall(Stage::containerd, "ListContainers", call.status);
-    std::vector<Container> list;
-    for (const auto& item : call.response.containers()) {
-      list.push_back(Container{item.id(), item.pod_sandbox_id(), item.metadata().name(),
-                               item.metadata().attempt(), toState(item.state()), imageOf(item.image()),
-                               item.image_ref()});
-    }
-    co_return list;
+    co_return co_await containersOf(request);
   }
 
   Awaitable<Result<SandboxStatus>> sandboxStatus(std::string sandboxId) override {
@@ -180,6 +183,15 @@ class GrpcRuntime final : public Runtime {
     co_return std::vector<std::string>(tags.begin(), tags.end());
   }
 
+  Awaitable<Result<std::vector<std::string>>> imageReferences(std::string imageId) override {
+    const auto status = co_await imageStatus(std::move(imageId));
+    if (!status) co_return tl::unexpected<Error>(status.error());
+    const auto& image = status->image();
+    std::vector<std::string> references(image.repo_tags().begin(), image.repo_tags().end());
+    references.insert(references.end(), image.repo_digests().begin(), image.repo_digests().end());
+    co_return references;
+  }
+
   Awaitable<PullOutcome> pull(std::string reference, std::optional<Credentials> credentials) override {
     v1::PullImageRequest request;
     request.mutable_image()->set_image(std::move(reference));
@@ -203,16 +215,29 @@ class GrpcRuntime final : public Runtime {
     co_return outcome;
   }
 
-  Awaitable<Result<Labels>> containerLabels(std::string containerId) override {
+  Awaitable<Result<Container>> storedContainer(std::string id) override {
     containers::GetContainerRequest request;
-    request.set_id(containerId);
+    request.set_id(id);
     const CallOptions options{kCallDeadline, namespace_};
     const auto call = co_await unary<containers::GetContainerResponse>(
         request, options, [this](auto* context, auto* query, auto* response, auto done) {
           containers_->async()->Get(context, query, response, std::move(done));
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Containers.Get", call.status);
-    co_return toLabels(call.response.container().labels());
+    const auto& stored = call.response.container();
+    Container container;
+    container.id = id;
+    const auto record = stored.extensions().find(std::string(kContainerRecord));
+    if (record != stored.extensions().end() && applyContainerRecord(record->second.value(), container)) {
+      // The name under which containerd has the image, where CRI was told its id only.
+      if (container.image.empty() && !stored.image().starts_with("sha256:")) container.image = stored.image();
+    } else if (const auto known = co_await listedContainer(id)) {
+      // A containerd that writes another record: CRI knows the container a little later, once it is made.
+      container = *known;
+    }
+    // The store's own labels are more: which kind it is, and those of the image.
+    container.labels = toLabels(stored.labels());
+    co_return container;
   }
 
   Awaitable<Result<std::optional<int>>> exitCode(std::string containerId) override {
@@ -288,6 +313,27 @@ class GrpcRuntime final : public Runtime {
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "ImageStatus", call.status);
     co_return std::move(call.response);
+  }
+
+  Awaitable<Result<std::vector<Container>>> containersOf(v1::ListContainersRequest request) {
+    const CallOptions options = criOptions();
+    const auto call = co_await unary<v1::ListContainersResponse>(
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          runtime_->async()->ListContainers(context, query, response, std::move(done));
+        });
+    if (!call.status.ok()) co_return failCall(Stage::containerd, "ListContainers", call.status);
+    std::vector<Container> list;
+    for (const auto& item : call.response.containers()) list.push_back(toContainer(item));
+    co_return list;
+  }
+
+  /// Nothing where CRI does not list it, or does not answer.
+  Awaitable<std::optional<Container>> listedContainer(std::string id) {
+    v1::ListContainersRequest request;
+    request.mutable_filter()->set_id(std::move(id));
+    auto list = co_await containersOf(std::move(request));
+    if (!list || list->size() != 1) co_return std::nullopt;
+    co_return std::move(list->front());
   }
 
   static CallOptions criOptions() { return CallOptions{kCallDeadline, {}}; }

@@ -54,10 +54,13 @@ class Runtime {
   virtual Awaitable<Result<bool>> imagePresent(std::string reference) = 0;
   /// The references with a tag by which an image is known here, of its id; empty where it has none.
   virtual Awaitable<Result<std::vector<std::string>>> imageTags(std::string imageId) = 0;
+  /// The same, and those with a digest; empty where the image is not here.
+  virtual Awaitable<Result<std::vector<std::string>>> imageReferences(std::string imageId) = 0;
   /// Has no time limit of its own: a slow pull is no failure. Cancelling it cancels the pull.
   virtual Awaitable<PullOutcome> pull(std::string reference, std::optional<Credentials> credentials) = 0;
-  /// Labels of a container or sandbox in containerd's own store: there before CRI knows it.
-  virtual Awaitable<Result<Labels>> containerLabels(std::string containerId) = 0;
+  /// A container or sandbox as containerd's own store has it: there before CRI knows it. Of a sandbox only
+  /// labels and id are filled; of a container that CRI did not make, no annotations. Reason not_found.
+  virtual Awaitable<Result<Container>> storedContainer(std::string id) = 0;
   /// How a container ended; nothing while it has not. Reason not_found where CRI does not know it.
   virtual Awaitable<Result<std::optional<int>>> exitCode(std::string containerId) = 0;
   /// The image of the pause container as containerd is configured; empty where it does not tell (2.x).

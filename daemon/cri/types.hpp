@@ -51,6 +51,8 @@ struct Container {
   State state = State::unknown;
   std::string image = {};    // as the pod names it; empty where only its id is known
   std::string imageId = {};  // "sha256:..."
+  Labels labels = {};
+  Labels annotations = {};
 };
 
 /// Something that the content store holds, and where it came from: Content.List.

@@ -97,11 +97,11 @@ bool isPodCgroup(const std::filesystem::path& path) {
 }
 
 /// The folders of the cgroups that a process is in, one a hierarchy.
-std::vector<std::string> foldersOf(pid_t pid, const std::vector<sys::CgroupHierarchy>& hierarchies) {
-  const auto text = sys::readFile(Stage::cgroup, "/proc/" + std::to_string(pid) + "/cgroup", kMaxCgroupText);
+Result<std::vector<std::string>> foldersOf(pid_t pid, const std::vector<sys::CgroupHierarchy>& hierarchies) {
+  FB_TRY(const auto text,
+         sys::readFile(Stage::cgroup, "/proc/" + std::to_string(pid) + "/cgroup", kMaxCgroupText));
   std::vector<std::string> folders;
-  if (!text) return folders;
-  for (const auto line : split(*text, '\n')) {  // "4:cpu,cpuacct:/kubepods/pod1"; v2: "0::/kubepods/pod1"
+  for (const auto line : split(text, '\n')) {  // "4:cpu,cpuacct:/kubepods/pod1"; v2: "0::/kubepods/pod1"
     const auto first = line.find(':');
     const auto second = first == std::string_view::npos ? first : line.find(':', first + 1);
     if (second == std::string_view::npos) continue;
@@ -246,8 +246,8 @@ std::vector<std::string> CgroupTrees::leaves() const {
   return found;
 }
 
-bool CgroupTrees::hold(pid_t pid, const std::vector<std::string>& leaves) const {
-  const auto folders = foldersOf(pid, hierarchies_);
+Result<bool> CgroupTrees::hold(pid_t pid, const std::vector<std::string>& leaves) const {
+  FB_TRY(const auto folders, foldersOf(pid, hierarchies_));
   return !leaves.empty() && std::all_of(leaves.begin(), leaves.end(), [&](const std::string& leaf) {
     return std::any_of(folders.begin(), folders.end(), [&](const std::string& folder) {
       return folder == leaf || folder.starts_with(leaf + "/");

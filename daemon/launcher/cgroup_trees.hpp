@@ -79,7 +79,8 @@ class CgroupTrees {
   [[nodiscard]] std::vector<std::string> leaves() const;
 
   /// Whether a process is in every one of these leaves, or below it, as the kernel says. False for no leaves.
-  [[nodiscard]] bool hold(pid_t pid, const std::vector<std::string>& leaves) const;
+  /// Reason not_found where there is no such process.
+  [[nodiscard]] Result<bool> hold(pid_t pid, const std::vector<std::string>& leaves) const;
 
  private:
   struct Tree {

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -59,6 +60,16 @@ struct ProcessRecord {
   std::vector<std::string> namespaces = {};  // see sys::namespacesOf(); empty: not known
 };
 
+/// A process in a leaf of ours that no journal entry tells of: a daemon died between a launch and its
+/// journal, or could not write it.
+struct Unclaimed {
+  ProcessRecord record;  // recoveryId and fifoDir empty where its output does not tell them; pid 0: see why
+  std::string podUid;
+  std::string container;
+  std::optional<BinaryRef> binary;  // where its executable's name tells
+  std::string why = {};             // it cannot be looked at now; empty where it can
+};
+
 /// A running fallback. Owned by its recovery; destroying it neither stops the process nor removes its leaf.
 class Process {
  public:
@@ -67,6 +78,8 @@ class Process {
   [[nodiscard]] virtual const LaunchTimes& times() const = 0;
   /// What works otherwise than the pod's container would have it, for the log; mostly nothing.
   [[nodiscard]] virtual std::vector<std::string> notes() const { return {}; }
+  /// The pod's network namespace, to ask there whether the process serves; null where it is not known.
+  [[nodiscard]] virtual std::shared_ptr<const sys::NamespaceFd> network() const { return nullptr; }
   /// Waits for the end of the process (cancellable). May be called again after it ended.
   virtual boost::asio::awaitable<ExitStatus> exited() = 0;
   /// SIGTERM, after `grace` SIGKILL to everything in the leaf; waits for the end, removes leaf and FIFOs.
@@ -74,14 +87,10 @@ class Process {
   virtual boost::asio::awaitable<ExitStatus> stop(std::chrono::nanoseconds grace) = 0;
 };
 
-/// What was found at a daemon's start that no recovery has.
-struct Orphans {
-  std::size_t collected = 0;  // leaves and folders of FIFOs, ended and removed
-  struct Foreign {
-    std::string leaf;
-    std::string runDir;  // of the daemon that made it; empty: not known
-  };
-  std::vector<Foreign> foreign;  // leaves that are not ours to end
+/// A leaf that is not ours to end.
+struct ForeignLeaf {
+  std::string leaf;
+  std::string runDir;  // of the daemon that made it; empty: not known
 };
 
 class Launcher {
@@ -91,12 +100,24 @@ class Launcher {
   /// Stages: spawner, sandbox, join, rootfs, cgroup, identity, health_check, exec.
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) = 0;
   /// Takes over a process of an earlier daemon. Reason not_found where it does not run any more (its leaf
-  /// and FIFOs are removed then).
+  /// and FIFOs are removed then), invalid where the record is not one of ours. With any other reason nobody
+  /// can tell at present: nothing was touched, and it may be tried again.
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) = 0;
-  /// Ends and removes leaves and FIFOs that no recovery of `kept` has: what a daemon left that died between a
-  /// launch and its journal, or whose journal is gone. Leaves whose owner is another daemon, or is not known,
-  /// are kept. Once, before the first launch.
-  virtual boost::asio::awaitable<Orphans> collectOrphans(std::vector<ProcessRecord> kept) = 0;
+  /// Looks for leaves and FIFOs that no recovery of `kept` has. What is empty, and launches that were not
+  /// over, are removed; fallbacks that run are reported and left alone, and so are those of another daemon,
+  /// or of nobody that is known. Once, before the first launch.
+  struct Remains {
+    std::size_t removed = 0;
+    std::vector<Unclaimed> running;
+    std::vector<ForeignLeaf> foreign;
+  };
+  virtual boost::asio::awaitable<Remains> collectOrphans(std::vector<ProcessRecord> kept) = 0;
+  /// Whether that process is in the sandbox's network and IPC namespaces: a pod's next sandbox has others.
+  virtual Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) = 0;
+  /// What a leaf holds that was reported, looked at again.
+  virtual Unclaimed lookAgain(const Unclaimed& one) = 0;
+  /// Ends what collectOrphans reported, and removes its leaf and FIFOs.
+  virtual boost::asio::awaitable<void> discard(ProcessRecord record) = 0;
 };
 
 }  // namespace fallbackd::launcher

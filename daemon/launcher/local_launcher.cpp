@@ -5,11 +5,13 @@
 #include "launcher/logs.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/sandbox_gate.hpp"
+#include "launcher/unclaimed.hpp"
 #include "launcher/volumes.hpp"
 #include "sys/file.hpp"
 #include "sys/process.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <fcntl.h>
 #include <set>
 #include <utility>
@@ -50,6 +52,34 @@ asio::awaitable<void> removeRemains(Grounds grounds, std::vector<std::string> le
     static_cast<void>(removed);
   }
   if (!recoveryId.empty()) static_cast<void>(grounds.fifos->remove(recoveryId));
+}
+
+/// What runs in a leaf and is to be left alone; nothing where it is empty or was never a fallback.
+std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const FifoFolders& fifos) {
+  std::vector<std::string> folders;
+  for (const auto& id : fifos.ids()) folders.push_back(fifos.pathOf(id));
+  const auto content = contentOf(leaf, folders);
+  using Kind = LeafContent::Kind;
+  if (content.kind == Kind::empty || content.kind == Kind::unfinished) return std::nullopt;
+  Unclaimed one;
+  one.podUid = leaf.podUid;
+  one.container = leaf.container;
+  one.binary = content.binary;
+  one.record.cgroupLeaves = leaf.paths;
+  if (content.kind == Kind::unknown) {
+    one.why = "what runs in " + join(leaf.paths, ", ") + " cannot be looked at";
+    return one;
+  }
+  one.record.pid = content.pid;
+  one.record.startTime = content.startTime;
+  one.record.fifoDir = content.fifoDir;
+  one.record.recoveryId = content.fifoDir.substr(content.fifoDir.rfind('/') + 1);
+  return one;
+}
+
+/// Whether an error of the kernel's says that the process is gone, and not only that nobody can tell.
+bool saysGone(const Error& error) {
+  return error.reason == Reason::not_found || error.errnum == ESRCH || error.errnum == ENOENT;
 }
 
 }  // namespace
@@ -341,7 +371,8 @@ asio::awaitable<Result<StartedProcess>> LocalLauncher::finish(Launch& launch) {
 
 /// One that has ended is looked at no further: how it ended is for its owner.
 bool LocalLauncher::isOfLaunch(const StartedProcess& started, const Launch& launch) const {
-  return grounds_.cgroups->hold(started.pid, pathsOf(launch.leaf)) || !sys::isRunning(started.process);
+  const auto held = grounds_.cgroups->hold(started.pid, pathsOf(launch.leaf));
+  return (held && *held) || !sys::isRunning(started.process);
 }
 
 std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProcess started) {
@@ -360,7 +391,8 @@ std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProce
   launch.kept = true;
   return std::make_unique<LocalProcess>(executor_, grounds_, std::move(record), launch.times,
                                         std::move(started.process), std::move(started.exit),
-                                        std::move(launch.logs), std::move(launch.notes));
+                                        std::move(launch.logs), std::move(launch.notes),
+                                        std::move(launch.sandbox.network));
 }
 
 /// A journal names folders that are going to be removed and processes that are going to be killed: only such
@@ -377,23 +409,31 @@ bool LocalLauncher::ours(const ProcessRecord& record) const {
          std::all_of(record.cgroupLeaves.begin(), record.cgroupLeaves.end(), leaf);
 }
 
-/// Whether the process of that number is the one of the record, by all that the kernel says of it.
-bool LocalLauncher::isProcessOf(const ProcessRecord& record) const {
-  const auto startTime = sys::startTimeOf(Stage::run, record.pid);
-  if (!startTime || *startTime != record.startTime) return false;
-  if (!grounds_.cgroups->hold(record.pid, record.cgroupLeaves)) return false;
-  const auto namespaces = sys::namespacesOf(Stage::run, record.pid);
-  return record.namespaces.empty() || (namespaces && *namespaces == record.namespaces);
+/// Whether the process of that number is the one of the record, by all that the kernel says of it. An error
+/// where it does not say.
+Result<bool> LocalLauncher::isProcessOf(const ProcessRecord& record) const {
+  FB_TRY(const auto startTime, sys::startTimeOf(Stage::run, record.pid));
+  if (startTime != record.startTime) return false;
+  FB_TRY(const bool held, grounds_.cgroups->hold(record.pid, record.cgroupLeaves));
+  if (!held) return false;
+  if (record.namespaces.empty()) return true;
+  FB_TRY(const auto namespaces, sys::namespacesOf(Stage::run, record.pid));
+  return namespaces == record.namespaces;
 }
 
 asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRecord record) {
+  if (record.fifoDir.empty()) record.fifoDir = grounds_.fifos->pathOf(record.recoveryId);  // it has none
   if (!ours(record)) {
     co_return fail(Stage::run, Reason::invalid,
                    "the record of recovery " + fallbackd::quoted(record.recoveryId) + " is not ours");
   }
   auto process = sys::openPidFd(Stage::run, record.pid);
+  auto network = sys::openNamespace(Stage::run, record.pid, "net");
+  if (!process && !saysGone(process.error())) co_return tl::unexpected<Error>(process.error());
   // Held first and looked at then: a process of the same number that came since is another.
-  if (!process || !isProcessOf(record) || !sys::isRunning(*process)) {
+  const auto same = process ? isProcessOf(record) : Result<bool>(false);
+  if (!same && !saysGone(same.error())) co_return tl::unexpected<Error>(same.error());
+  if (!same || !*same || !sys::isRunning(*process)) {
     co_await removeRemains(grounds_, record.cgroupLeaves, record.recoveryId);
     co_return fail(Stage::run, Reason::not_found,
                    "process " + std::to_string(record.pid) + " does not run any more");
@@ -413,36 +453,78 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
   LaunchTimes times;
   times.requested = times.prepared = times.healthChecked = times.started = Monotonic::now();
   co_return std::make_unique<LocalProcess>(executor_, grounds_, std::move(record), times, std::move(*process),
-                                           nullptr, std::move(logs));
+                                           nullptr, std::move(logs), std::vector<std::string>(),
+                                           network ? std::move(*network) : sys::NamespaceFd());
 }
 
-asio::awaitable<Orphans> LocalLauncher::collectOrphans(std::vector<ProcessRecord> kept) {
+asio::awaitable<Launcher::Remains> LocalLauncher::collectOrphans(std::vector<ProcessRecord> kept) {
   std::set<std::string> known;
   for (const auto& record : kept) {
     known.insert(record.cgroupLeaves.begin(), record.cgroupLeaves.end());
     known.insert(record.recoveryId);
   }
-  Orphans orphans;
-  if (!grounds_.cgroups) co_return orphans;
+  Remains remains;
+  if (!grounds_.cgroups) co_return remains;
+  for (auto& leaf : groupLeaves(leavesOfOurs(known, remains))) {
+    if (auto found = unclaimedIn(leaf, *grounds_.fifos)) {
+      known.insert(found->record.recoveryId);
+      remains.running.push_back(std::move(*found));
+      continue;
+    }
+    const auto count = leaf.paths.size();
+    const auto removed = co_await removeLeaf(grounds_.cgroups, std::move(leaf.paths));
+    if (removed) remains.removed += count;
+  }
+  // FIFOs of a process whose output cannot be told may be any of these.
+  const bool allTold = std::all_of(remains.running.begin(), remains.running.end(),
+                                   [](const auto& one) { return !one.record.fifoDir.empty(); });
+  for (const auto& id : grounds_.fifos->ids()) {
+    if (allTold && !known.contains(id) && grounds_.fifos->remove(id)) ++remains.removed;
+  }
+  co_return remains;
+}
+
+/// Those that no recovery has. What is another daemon's is left alone; what nobody wrote down goes only where
+/// nothing is in it.
+std::vector<std::string> LocalLauncher::leavesOfOurs(const std::set<std::string>& known,
+                                                     Remains& remains) const {
+  std::vector<std::string> ours;
   for (const auto& path : grounds_.cgroups->leaves()) {
     const auto leaf = grounds_.cgroups->leaf(path);
     if (known.contains(path) || !leaf) continue;
     const auto owner = leaf->owner();
     if (owner == LeafFolder::Owner::tree) continue;
     if (owner == LeafFolder::Owner::ours) {
-      std::vector<std::string> paths{path};
-      const auto removed = co_await removeLeaf(grounds_.cgroups, std::move(paths));
-      if (removed) ++orphans.collected;
+      ours.push_back(path);
     } else if (owner == LeafFolder::Owner::unknown && leaf->remove()) {
-      ++orphans.collected;  // nobody was in it
+      ++remains.removed;
     } else {
-      orphans.foreign.push_back({path, leaf->ownersRunDir()});
+      remains.foreign.push_back({path, leaf->ownersRunDir()});
     }
   }
-  for (const auto& id : grounds_.fifos->ids()) {
-    if (!known.contains(id) && grounds_.fifos->remove(id)) ++orphans.collected;
+  return ours;
+}
+
+Result<bool> LocalLauncher::isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) {
+  for (const char* kind : {"net", "ipc"}) {
+    FB_TRY(const auto its, sys::namespaceOf(Stage::run, record.pid, kind));
+    FB_TRY(const auto theirs, sys::namespaceOf(Stage::sandbox, sandbox.pausePid, kind));
+    if (!(its == theirs)) return false;
   }
-  co_return orphans;
+  return true;
+}
+
+Unclaimed LocalLauncher::lookAgain(const Unclaimed& one) {
+  auto found = unclaimedIn({one.podUid, one.container, one.record.cgroupLeaves}, *grounds_.fifos);
+  if (found) return std::move(*found);
+  auto gone = one;
+  gone.record.pid = 0;
+  gone.why.clear();
+  return gone;
+}
+
+asio::awaitable<void> LocalLauncher::discard(ProcessRecord record) {
+  co_await removeRemains(grounds_, std::move(record.cgroupLeaves), std::move(record.recoveryId));
 }
 
 }  // namespace fallbackd::launcher

@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,10 @@ class LocalLauncher final : public Launcher {
 
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) override;
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) override;
-  boost::asio::awaitable<Orphans> collectOrphans(std::vector<ProcessRecord> kept) override;
+  boost::asio::awaitable<Remains> collectOrphans(std::vector<ProcessRecord> kept) override;
+  Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) override;
+  Unclaimed lookAgain(const Unclaimed& one) override;
+  boost::asio::awaitable<void> discard(ProcessRecord record) override;
 
   [[nodiscard]] const SpawnerClient& spawner() const { return spawner_; }
   /// For all work on files that a pod controls.
@@ -69,7 +73,8 @@ class LocalLauncher final : public Launcher {
   std::unique_ptr<Process> makeProcess(Launch& launch, StartedProcess started);
   [[nodiscard]] bool ours(const ProcessRecord& record) const;
   [[nodiscard]] bool isOfLaunch(const StartedProcess& started, const Launch& launch) const;
-  [[nodiscard]] bool isProcessOf(const ProcessRecord& record) const;
+  [[nodiscard]] Result<bool> isProcessOf(const ProcessRecord& record) const;
+  std::vector<std::string> leavesOfOurs(const std::set<std::string>& known, Remains& remains) const;
 
   boost::asio::any_io_executor executor_;
   Options options_;

@@ -90,7 +90,8 @@ asio::awaitable<ExitStatus> LocalProcess::Life::toldByKernel() {
 
 LocalProcess::LocalProcess(asio::any_io_executor executor, Grounds grounds, ProcessRecord record,
                            LaunchTimes times, sys::PidFd process, std::shared_ptr<ExitNotice> exit,
-                           std::unique_ptr<LogPump> logs, std::vector<std::string> notes)
+                           std::unique_ptr<LogPump> logs, std::vector<std::string> notes,
+                           sys::NamespaceFd network)
     : executor_(executor),
       grounds_(std::move(grounds)),
       record_(std::move(record)),
@@ -98,6 +99,7 @@ LocalProcess::LocalProcess(asio::any_io_executor executor, Grounds grounds, Proc
       life_(std::make_shared<Life>(executor, std::move(process), std::move(exit), record_.cgroupLeaves)),
       logs_(std::move(logs)),
       notes_(std::move(notes)),
+      network_(network ? std::make_shared<const sys::NamespaceFd>(std::move(network)) : nullptr),
       tasks_(executor) {
   tasks_.spawn(watch(life_));
 }
@@ -139,7 +141,8 @@ asio::awaitable<void> LocalProcess::exitedWithin(std::chrono::nanoseconds limit)
 /// The pidfd is held, so while it runs the number is its own, and what is read under it is true. A process
 /// that is not in the leaf is not ours to end, whoever says so; what is in the leaf is killed there.
 void LocalProcess::signal(int number) const {
-  if (!grounds_.cgroups->hold(record_.pid, record_.cgroupLeaves)) return;
+  const auto held = grounds_.cgroups->hold(record_.pid, record_.cgroupLeaves);
+  if (!held || !*held) return;
   static_cast<void>(sys::sendSignal(Stage::run, life_->process, number));
 }
 

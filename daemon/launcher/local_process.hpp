@@ -27,11 +27,13 @@ class LocalProcess final : public Process {
   /// `exit`: the spawner's word on the end; null for a process of an earlier daemon.
   LocalProcess(boost::asio::any_io_executor executor, Grounds grounds, ProcessRecord record,
                LaunchTimes times, sys::PidFd process, std::shared_ptr<ExitNotice> exit,
-               std::unique_ptr<LogPump> logs, std::vector<std::string> notes = {});
+               std::unique_ptr<LogPump> logs, std::vector<std::string> notes = {},
+               sys::NamespaceFd network = {});
 
   [[nodiscard]] const ProcessRecord& record() const override { return record_; }
   [[nodiscard]] const LaunchTimes& times() const override { return times_; }
   [[nodiscard]] std::vector<std::string> notes() const override { return notes_; }
+  [[nodiscard]] std::shared_ptr<const sys::NamespaceFd> network() const override { return network_; }
   boost::asio::awaitable<ExitStatus> exited() override;
   boost::asio::awaitable<ExitStatus> stop(std::chrono::nanoseconds grace) override;
 
@@ -49,6 +51,7 @@ class LocalProcess final : public Process {
   std::shared_ptr<Life> life_;  // shared with watch()
   std::unique_ptr<LogPump> logs_;
   std::vector<std::string> notes_;
+  std::shared_ptr<const sys::NamespaceFd> network_;
   TaskGroup tasks_;
 };
 

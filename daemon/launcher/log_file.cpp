@@ -77,6 +77,16 @@ bool newer(const LogName& left, const LogName& right) {
 
 }  // namespace
 
+unsigned latestRestartOf(const std::string& logDirectory, const std::string& container) {
+  const std::string path = logFileOf(logDirectory, container, 0);
+  const auto folder = sys::openDir(Stage::logs, path.substr(0, path.rfind('/') + 1));
+  const auto names = folder ? sys::listDir(Stage::logs, *folder) : tl::unexpected<Error>(folder.error());
+  if (!names) return 0;
+  unsigned latest = 0;
+  for (const auto& log : LogName::in(*names)) latest = std::max(latest, log.restart);
+  return latest;
+}
+
 std::string logFileOf(const std::string& logDirectory, const std::string& container, unsigned restartCount) {
   if (logDirectory.empty()) return {};
   return logDirectory + "/" + container + "-fallback/" + std::to_string(restartCount) + ".log";

@@ -15,6 +15,9 @@ namespace fallbackd::launcher {
 /// <logDirectory>/<container>-fallback/<restartCount>.log: where log shippers look.
 std::string logFileOf(const std::string& logDirectory, const std::string& container, unsigned restartCount);
 
+/// The restart count of the newest of these files; 0 where there is none.
+unsigned latestRestartOf(const std::string& logDirectory, const std::string& container);
+
 /// Blocks for the time of a write. A default one takes everything and keeps nothing.
 class LogFile {
  public:

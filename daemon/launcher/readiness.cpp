@@ -1,10 +1,14 @@
 #include "launcher/readiness.hpp"
 
 #include "base/clock.hpp"
+#include "sys/network.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <optional>
+#include <sys/socket.h>
 #include <utility>
 #include <variant>
 
@@ -34,102 +38,172 @@ constexpr std::chrono::nanoseconds kLastPause = 20ms;
 constexpr std::chrono::nanoseconds kTryLimit = 1s;
 constexpr std::uint64_t kMaxHeaderBytes = 64 * 1024;
 
-/// A pod on the host's network has no address of its own in CRI; it serves on the node's.
-asio::ip::address addressOf(const std::string& ip, boost::system::error_code& error) {
-  return asio::ip::make_address(ip.empty() ? "127.0.0.1" : ip, error);
+struct Answer {
+  enum class Kind : std::uint8_t {
+    good,
+    bad,      // nobody listens, or what answered is not well
+    unasked,  // the question did not get there, for a reason that is not the fallback's
+  };
+  Kind kind = Kind::good;
+  std::string text = {};
+};
+
+/// What a connection can fail by although the fallback may serve: nothing of it has been seen.
+bool saysNothing(const boost::system::error_code& error) {
+  switch (error.value()) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+    case EACCES:
+    case EPERM:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
+      return true;
+    default:
+      return false;
+  }
 }
 
-/// Empty: ready. Otherwise what was answered.
-using Answer = std::optional<std::string>;
-
-asio::awaitable<Answer> askTcp(tcp::endpoint endpoint) {
-  tcp::socket socket(co_await asio::this_coro::executor);
-  boost::system::error_code error;
-  co_await socket.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
-  if (error) co_return Answer("connect: " + error.message());
-  co_return Answer();
+Answer failedTo(const char* what, const boost::system::error_code& error) {
+  return {saysNothing(error) ? Answer::Kind::unasked : Answer::Kind::bad, what + (": " + error.message())};
 }
 
-asio::awaitable<Answer> askHttp(tcp::endpoint endpoint, std::string path) {
-  tcp::socket socket(co_await asio::this_coro::executor);
+/// A question is put to one of these.
+struct Target {
+  tcp::endpoint endpoint;
+  std::shared_ptr<const sys::NamespaceFd> network;
+  std::optional<std::string> path;  // of an HTTP request
+};
+
+asio::awaitable<Answer> connectTo(Target target, tcp::socket& socket) {
+  const auto& endpoint = target.endpoint;
   boost::system::error_code error;
+  if (target.network != nullptr) {
+    auto made = sys::socketIn(Stage::readiness, *target.network, endpoint.protocol().family(), SOCK_STREAM);
+    if (!made) co_return Answer{Answer::Kind::unasked, made.error().message()};
+    socket.assign(endpoint.protocol(), made->release(), error);
+    if (error) co_return Answer{Answer::Kind::unasked, "use a socket: " + error.message()};
+  }
   co_await socket.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
-  if (error) co_return Answer("connect: " + error.message());
-  http::request<http::empty_body> request(http::verb::get, path, 11);
-  request.set(http::field::host, endpoint.address().to_string());
+  if (error) co_return failedTo("connect", error);
+  co_return Answer{};
+}
+
+asio::awaitable<Answer> ask(Target target) {
+  tcp::socket socket(co_await asio::this_coro::executor);
+  auto connected = co_await connectTo(target, socket);
+  if (connected.kind != Answer::Kind::good || !target.path) co_return connected;
+  boost::system::error_code error;
+  http::request<http::empty_body> request(http::verb::get, *target.path, 11);
+  request.set(http::field::host, target.endpoint.address().to_string());
   request.set(http::field::user_agent, "fallbackd/" FALLBACKD_VERSION);
   request.set(http::field::connection, "close");
   co_await http::async_write(socket, request, asio::redirect_error(asio::use_awaitable, error));
-  if (error) co_return Answer("send: " + error.message());
+  if (error) co_return failedTo("send", error);
   boost::beast::flat_buffer buffer(kMaxHeaderBytes);
   http::response_parser<http::empty_body> parser;
   co_await http::async_read_header(socket, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
-  if (error) co_return Answer("receive: " + error.message());
+  if (error) co_return failedTo("receive", error);
   const unsigned status = parser.get().result_int();
-  if (status < 200 || status >= 400) co_return Answer("HTTP status " + std::to_string(status));
-  co_return Answer();
+  if (status >= 200 && status < 400) co_return Answer{};
+  co_return Answer{Answer::Kind::bad, "HTTP status " + std::to_string(status)};
+}
+
+/// Within `limit`; silence is a bad answer, since nothing but the fallback is between us and it.
+asio::awaitable<Answer> askWithin(Target target, std::chrono::nanoseconds limit) {
+  using namespace asio::experimental::awaitable_operators;
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(limit));
+  auto question = ask(std::move(target));
+  const std::variant<Answer, std::monostate> first =
+      co_await (std::move(question) || timer.async_wait(asio::use_awaitable));
+  if (first.index() == 0) co_return std::get<0>(first);
+  co_return Answer{Answer::Kind::bad, ""};
+}
+
+/// An address that is not known is an error, unless the pod's own network can be entered: whatever a pod
+/// serves at all of its addresses, it serves at loopback there.
+Result<asio::ip::address> addressOf(const Place& place) {
+  if (place.ip.empty() && place.network != nullptr) return asio::ip::address_v4::loopback();
+  if (place.ip.empty()) return fail(Stage::readiness, Reason::invalid, "the pod's address is not known");
+  boost::system::error_code error;
+  const auto address = asio::ip::make_address(place.ip, error);
+  if (error) return fail(Stage::readiness, Reason::invalid, "pod address " + place.ip);
+  return address;
+}
+
+std::string nameOf(const tcp::endpoint& endpoint) {
+  return endpoint.address().to_string() + " port " + std::to_string(endpoint.port());
+}
+
+tl::unexpected<Error> failure(const Target& target, const std::string& within, const Answer& last) {
+  const bool asked = last.kind == Answer::Kind::bad;
+  return fail(Stage::readiness, asked ? Reason::not_ready : Reason::unavailable,
+              nameOf(target.endpoint) + (asked ? "" : " could not be asked") + within + ": " + last.text);
+}
+
+template <class How>
+Result<Target> targetOf(const How& how, const Place& place) {
+  FB_TRY(const auto address, addressOf(place));
+  Target target{{address, 0}, place.network, std::nullopt};
+  if (const auto* web = std::get_if<config::ReadyWhenHttp>(&how)) {
+    target.endpoint.port(web->port);
+    target.path = web->path;
+  } else {
+    target.endpoint.port(std::get<config::ReadyWhenTcp>(how).port);
+  }
+  return target;
 }
 
 }  // namespace
 
-asio::awaitable<Result<>> waitReady(config::Readiness readiness, std::string ip) {
-  using namespace asio::experimental::awaitable_operators;
+asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place) {
   if (std::holds_alternative<config::ReadyWhenExec>(readiness.when)) co_return Result<>{};
-  boost::system::error_code error;
-  const auto address = addressOf(ip, error);
-  if (error) co_return fail(Stage::readiness, Reason::invalid, "pod address " + ip);
-  const auto* web = std::get_if<config::ReadyWhenHttp>(&readiness.when);
-  const std::uint16_t port = web != nullptr ? web->port : std::get<config::ReadyWhenTcp>(readiness.when).port;
-  const tcp::endpoint endpoint(address, port);
+  FB_CO_TRY(const auto target, targetOf(readiness.when, place));
   const auto deadline = Monotonic::now() + readiness.timeout;
-  asio::steady_timer limit(co_await asio::this_coro::executor);
-  std::string last = "no answer in time";
+  asio::steady_timer pauseTimer(co_await asio::this_coro::executor);
+  Answer last{Answer::Kind::bad, "no answer in time"};
   // A process that has only just been executed does not listen yet; to ask it would only take it the
   // processor.
-  limit.expires_after(std::min(readiness.timeout / 2, kStartUp));
-  co_await limit.async_wait(asio::use_awaitable);
+  pauseTimer.expires_after(std::min(readiness.timeout / 2, kStartUp));
+  co_await pauseTimer.async_wait(asio::use_awaitable);
   for (auto pause = kFirstPause;; pause = std::min(pause * 2, kLastPause)) {
     const auto left = std::max<std::chrono::nanoseconds>(deadline - Monotonic::now(), 0ns);
-    limit.expires_after(std::min(left, kTryLimit));
-    auto question = web != nullptr ? askHttp(endpoint, web->path) : askTcp(endpoint);
-    const std::variant<Answer, std::monostate> first =
-        co_await (std::move(question) || limit.async_wait(asio::use_awaitable));
-    if (first.index() == 0) {
-      const Answer& answer = std::get<0>(first);
-      if (!answer) co_return Result<>{};
-      last = *answer;
+    auto answer = co_await askWithin(target, std::min(left, kTryLimit));
+    if (answer.kind == Answer::Kind::good) co_return Result<>{};
+    if (!answer.text.empty()) {
+      last = std::move(answer);
     } else if (left > kTryLimit) {
       // A question that only the deadline cut short says nothing; the answer before it does.
-      last = "no answer in time";
+      last = {Answer::Kind::bad, "no answer in time"};
     }
     if (Monotonic::now() + pause >= deadline) {
-      co_return fail(Stage::readiness, Reason::not_ready,
-                     ip + " port " + std::to_string(port) + " within " + formatDuration(readiness.timeout) +
-                         ": " + last);
+      co_return failure(target, " within " + formatDuration(readiness.timeout), last);
     }
-    limit.expires_after(pause);
-    co_await limit.async_wait(asio::use_awaitable);
+    pauseTimer.expires_after(pause);
+    co_await pauseTimer.async_wait(asio::use_awaitable);
   }
 }
 
-asio::awaitable<Result<>> askOnce(std::variant<config::ReadyWhenTcp, config::ReadyWhenHttp> how,
-                                  std::string ip, std::chrono::nanoseconds timeout) {
-  using namespace asio::experimental::awaitable_operators;
-  boost::system::error_code error;
-  const auto address = addressOf(ip, error);
-  if (error) co_return fail(Stage::readiness, Reason::invalid, "pod address " + ip);
-  const auto* web = std::get_if<config::ReadyWhenHttp>(&how);
-  const std::uint16_t port = web != nullptr ? web->port : std::get<config::ReadyWhenTcp>(how).port;
-  asio::steady_timer limit(co_await asio::this_coro::executor);
-  limit.expires_after(timeout);
-  const tcp::endpoint endpoint(address, port);
-  auto question = web != nullptr ? askHttp(endpoint, web->path) : askTcp(endpoint);
-  const std::variant<Answer, std::monostate> first =
-      co_await (std::move(question) || limit.async_wait(asio::use_awaitable));
-  if (first.index() == 0 && !std::get<0>(first)) co_return Result<>{};
-  const std::string answer =
-      first.index() == 0 ? *std::get<0>(first) : "no answer within " + formatDuration(timeout);
-  co_return fail(Stage::readiness, Reason::not_ready, ip + " port " + std::to_string(port) + ": " + answer);
+asio::awaitable<Result<>> askOnce(std::variant<config::ReadyWhenTcp, config::ReadyWhenHttp> how, Place place,
+                                  std::chrono::nanoseconds timeout) {
+  FB_CO_TRY(const auto target, targetOf(how, place));
+  auto answer = co_await askWithin(target, timeout);
+  if (answer.kind == Answer::Kind::good) co_return Result<>{};
+  if (answer.text.empty()) answer.text = "no answer within " + formatDuration(timeout);
+  co_return failure(target, "", answer);
+}
+
+std::string addressText(const std::string& ip, const config::Readiness& readiness) {
+  if (ip.empty() || std::holds_alternative<config::ReadyWhenExec>(readiness.when)) return ip;
+  const auto* web = std::get_if<config::ReadyWhenHttp>(&readiness.when);
+  const auto port = web != nullptr ? web->port : std::get<config::ReadyWhenTcp>(readiness.when).port;
+  const bool six = ip.find(':') != std::string::npos;
+  return (six ? "[" + ip + "]" : ip) + ":" + std::to_string(port);
 }
 
 }  // namespace fallbackd::launcher

@@ -1,10 +1,12 @@
-// When a fallback counts as serving: it accepts a connection, or answers, on the pod's IP.
+// When a fallback counts as serving: it accepts a connection, or answers, at the pod's address.
 #pragma once
 
 #include "base/error.hpp"
 #include "config/model.hpp"
+#include "sys/fd.hpp"
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <variant>
 
@@ -12,13 +14,25 @@
 
 namespace fallbackd::launcher {
 
-/// Asks at once and then ever more slowly (0.5 to 20 ms) until the answer is good. From the daemon's own
-/// network namespace, as kubelet's probes do. Ends early only by cancellation: whoever waits also watches the
-/// process. Stage readiness; reason not_ready with the last answer after the workload's time limit.
-boost::asio::awaitable<Result<>> waitReady(config::Readiness readiness, std::string ip);
+/// Where a fallback is asked. The question is put inside the pod's own network namespace: there the pod's
+/// address is always reachable, whatever namespace the daemon is in and whatever a NetworkPolicy lets it
+/// reach. (Kubelet's own probes are exempt from policies; a daemon in the pod network is not.)
+struct Place {
+  std::string ip;  // the pod's, or the node's of a hostNetwork pod; empty: loopback, inside that network only
+  std::shared_ptr<const sys::NamespaceFd> network = nullptr;  // null: the daemon's own
+};
 
-/// One question, over within `timeout`. The same stage and reason.
+/// Asks at once and then ever more slowly (0.5 to 20 ms) until the answer is good. Ends early only by
+/// cancellation: whoever waits also watches the process. Stage readiness; reason not_ready with the last
+/// answer after the workload's time limit; any other reason means that it could not be asked, which says
+/// nothing of the fallback.
+boost::asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place);
+
+/// One question, over within `timeout`. The same stage and reasons.
 boost::asio::awaitable<Result<>> askOnce(std::variant<config::ReadyWhenTcp, config::ReadyWhenHttp> how,
-                                         std::string ip, std::chrono::nanoseconds timeout);
+                                         Place place, std::chrono::nanoseconds timeout);
+
+/// "10.85.0.7:8080"; without the port where readiness has none, empty where the address is not known.
+std::string addressText(const std::string& ip, const config::Readiness& readiness);
 
 }  // namespace fallbackd::launcher

@@ -132,13 +132,16 @@ Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::
   auto checked = checkNamespaces(status, settings, host);
   if (checked) checked = choosePids(status, host, sandbox);
   auto users = usersOf(status, host);
+  auto network = sys::openNamespace(Stage::sandbox, status.pausePid, "net");
   sandbox.named = inCgroupOf(status);
   // Still running: the number was its own all the time, and what was read under it is true.
   if (!sys::isRunning(*process)) return sandboxGone(status);
   if (!checked) return tl::unexpected<Error>(checked.error());
   if (!users) return tl::unexpected<Error>(users.error());
+  if (!network) return tl::unexpected<Error>(network.error());
   sandbox.pause = std::move(*process);
   sandbox.users = std::move(*users);
+  sandbox.network = std::move(*network);
   return sandbox;
 }
 

@@ -33,6 +33,7 @@ struct OpenSandbox {
   PidNamespace pids = PidNamespace::own;
   sys::NamespaceId pidNamespace;  // the pause process's, where the pod's containers share one
   std::optional<SandboxUsers> users;
+  sys::NamespaceFd network;  // the pod's, to ask its processes whether they serve
 };
 
 /// Our own namespaces, and those of process 1: under the DaemonSet they may differ. Both live as long as we

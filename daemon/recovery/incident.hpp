@@ -62,6 +62,7 @@ struct Incident {
   Wall::time_point begun;
   Stamps stamps;
   std::string podIp;
+  std::string address;  // where it serves: podIp with the port of its readiness, as far as known
   int pid = 0;
   unsigned restarts = 0;
   bool adopted = false;        // taken over from an earlier daemon: its stamps are not ours

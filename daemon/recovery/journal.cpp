@@ -4,6 +4,7 @@
 #include "sys/file.hpp"
 #include "sys/owned_folder.hpp"
 
+#include <algorithm>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -18,7 +19,15 @@ namespace json = boost::json;
 
 constexpr std::int64_t kVersion = 1;
 constexpr std::size_t kMaxBytes = 1 << 20;
+constexpr std::size_t kMaxCauseText = 4096;
+constexpr std::string_view kOurAnnotations = "fallbackd.io/";
 constexpr std::string_view kSuffix = ".json";
+
+json::object toJson(const cri::Labels& labels) {
+  json::object object;
+  for (const auto& [name, value] : labels) object[name] = value;
+  return object;
+}
 
 json::object toJson(const JournalEntry& entry) {
   const auto& incident = entry.incident;
@@ -27,27 +36,47 @@ json::object toJson(const JournalEntry& entry) {
   for (const auto& leaf : process.cgroupLeaves) leaves.emplace_back(leaf);
   json::array namespaces;
   for (const auto& one : process.namespaces) namespaces.emplace_back(one);
-  return {{"version", kVersion},
-          {"id", incident.id},
-          {"sandbox", incident.target.sandboxId},
-          {"podUid", incident.target.podUid},
-          {"podNamespace", incident.target.podNamespace},
-          {"podName", incident.target.podName},
-          {"container", incident.target.container},
-          {"workload", incident.workload},
-          {"binary", incident.binary.toString()},
-          {"cause", toString(incident.cause)},
-          {"causeText", incident.causeText},
-          {"begun", rfc3339(incident.begun)},
-          {"podIp", incident.podIp},
-          {"ready", incident.state == State::ready},
-          {"restarts", incident.restarts},
-          {"pid", process.pid},
-          {"startTime", process.startTime},
-          {"cgroupLeaves", std::move(leaves)},
-          {"namespaces", std::move(namespaces)},
-          {"fifoDir", process.fifoDir},
-          {"logFile", process.logFile}};
+  json::object object{{"version", kVersion},
+                      {"id", incident.id},
+                      {"sandbox", incident.target.sandboxId},
+                      {"podUid", incident.target.podUid},
+                      {"podNamespace", incident.target.podNamespace},
+                      {"podName", incident.target.podName},
+                      {"container", incident.target.container},
+                      {"workload", incident.workload},
+                      {"binary", incident.binary.toString()},
+                      {"cause", toString(incident.cause)},
+                      {"causeText", incident.causeText},
+                      {"begun", rfc3339(incident.begun)},
+                      {"podIp", incident.podIp},
+                      {"ready", incident.state == State::ready},
+                      {"restarts", incident.restarts},
+                      {"pid", process.pid},
+                      {"startTime", process.startTime},
+                      {"cgroupLeaves", std::move(leaves)},
+                      {"namespaces", std::move(namespaces)},
+                      {"fifoDir", process.fifoDir},
+                      {"logFile", process.logFile}};
+  if (entry.pod) {
+    object["podLabels"] = toJson(entry.pod->labels);
+    object["podAnnotations"] = toJson(entry.pod->annotations);
+  }
+  return object;
+}
+
+/// An entry that the next daemon could not read would be worse than one that knows less.
+std::string textOf(JournalEntry entry) {
+  auto text = json::serialize(toJson(entry)) + "\n";
+  if (text.size() <= kMaxBytes) return text;
+  entry.pod.reset();
+  entry.incident.causeText.resize(std::min(entry.incident.causeText.size(), kMaxCauseText));
+  return json::serialize(toJson(entry)) + "\n";
+}
+
+cri::Labels labelsFrom(const json::value& value) {
+  cri::Labels labels;
+  for (const auto& [name, one] : value.as_object()) labels.emplace(name, one.as_string());
+  return labels;
 }
 
 /// Throws what Boost.JSON throws where a field is missing or of another type.
@@ -84,6 +113,13 @@ Result<JournalEntry> fromJson(const json::object& object) {
   }
   entry.process.fifoDir = text("fifoDir");
   entry.process.logFile = text("logFile");
+  const auto* labels = object.if_contains("podLabels");
+  const auto* annotations = object.if_contains("podAnnotations");
+  if (labels != nullptr && annotations != nullptr) {
+    entry.pod.emplace();
+    entry.pod->labels = labelsFrom(*labels);
+    entry.pod->annotations = labelsFrom(*annotations);
+  }
   incident.pid = entry.process.pid;
   return entry;
 }
@@ -105,6 +141,14 @@ bool isEntry(const std::string& name) {
 }
 
 }  // namespace
+
+PodFacts factsOf(const cri::Sandbox& sandbox) {
+  PodFacts facts{sandbox.labels, {}};
+  for (const auto& one : sandbox.annotations) {
+    if (one.first.starts_with(kOurAnnotations)) facts.annotations.insert(one);
+  }
+  return facts;
+}
 
 Result<Journal> Journal::open(const std::string& runDir) {
   const std::string path = runDir + "/journal";
@@ -128,8 +172,8 @@ Result<Journal> Journal::open(const std::string& runDir) {
 }
 
 Result<> Journal::write(const JournalEntry& entry) {
-  FB_CHECK(sys::replaceFile(Stage::journal, dir_, entry.incident.id + std::string(kSuffix),
-                            json::serialize(toJson(entry)) + "\n", 0600));
+  FB_CHECK(
+      sys::replaceFile(Stage::journal, dir_, entry.incident.id + std::string(kSuffix), textOf(entry), 0600));
   ids_.insert(entry.incident.id);
   return {};
 }

@@ -5,6 +5,7 @@
 #include "launcher/launcher.hpp"
 #include "recovery/incident.hpp"
 
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -12,9 +13,18 @@
 
 namespace fallbackd::recovery {
 
+/// What chose the pod's workload: labels, and annotations of our own. Neither changes as long as the sandbox
+/// lives, so that the workload can be found again without asking anybody.
+struct PodFacts {
+  cri::Labels labels;
+  cri::Labels annotations;
+};
+PodFacts factsOf(const cri::Sandbox& sandbox);
+
 struct JournalEntry {
   Incident incident;
   launcher::ProcessRecord process;
+  std::optional<PodFacts> pod = {};  // absent in entries of 0.1, and where they are too large to be kept
 };
 
 class Journal {

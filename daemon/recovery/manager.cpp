@@ -1,6 +1,8 @@
 #include "recovery/manager.hpp"
 
+#include "base/async/backoff.hpp"
 #include "domain/image_reference.hpp"
+#include "watcher/real_container.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -27,7 +29,7 @@ void Manager::reconfigure(config::ConfigPtr config) {
 
 void Manager::detected(watcher::Detection detection) {
   const Key key{detection.sandbox.id, detection.workload->match.container};
-  if (active_.contains(key)) return;
+  if (active_.contains(key) || held_.contains({detection.sandbox.podUid, key.second})) return;
   Incident incident;
   incident.id = newRecoveryId();
   incident.target = {detection.sandbox.id, detection.sandbox.podUid, detection.sandbox.podNamespace,
@@ -40,8 +42,9 @@ void Manager::detected(watcher::Detection detection) {
   incident.begun = Wall::now();
   incident.stamps.waitingSince = detection.waitingSince;
   incident.stamps.detected = detection.failureKnown;
+  PodFacts facts{detection.sandbox.labels, watcher::choiceOf(*detection.workload)};
   const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), detection.workload,
-                                                   std::move(detection.status));
+                                                   std::move(detection.status), std::move(facts));
   active_.emplace(key, recovery);
   tasks_.spawn(keep(key, recovery, nullptr));
 }
@@ -76,14 +79,46 @@ void Manager::retire(const Key& key, const Recovery& recovery) {
   active_.erase(key);
 }
 
-void Manager::containerCreated(const std::string& podUid, const std::string& container,
-                               const std::string& id) {
+void Manager::containerCreated(const std::string& podUid, const cri::Container& container) {
   for (const auto& [key, recovery] : active_) {
     const auto& target = recovery->incident().target;
-    if (target.podUid != podUid || target.container != container) continue;
-    if (handedTo_.size() >= kKeptHanded) handedTo_.clear();  // containers that never started
-    handedTo_[key] = Handed{id, recovery->workload().name, recovery->incident().id, {}};
-    recovery->handBack();
+    if (target.podUid != podUid || target.container != container.name) continue;
+    if (watcher::ofOneRepository(container.image, recovery->workload().image)) {
+      handBack(key, *recovery, container.id);
+    } else {
+      tasks_.spawn(handBackIfReal(key, recovery, container));
+    }
+  }
+}
+
+void Manager::handBack(const Key& key, Recovery& recovery, const std::string& containerId) {
+  if (handedTo_.size() >= kKeptHanded) handedTo_.clear();  // containers that never started
+  handedTo_[key] = Handed{containerId, recovery.workload().name, recovery.incident().id, {}};
+  recovery.handBack();
+}
+
+/// For an image whose name does not tell. Until the runtime answers the fallback serves on.
+cri::Awaitable<void> Manager::handBackIfReal(Key key, std::shared_ptr<Recovery> recovery,
+                                             cri::Container container) {
+  Backoff pause(services_.executor);
+  for (;;) {
+    const auto real = co_await watcher::runsImageOf(services_.runtime, container, recovery->workload().image);
+    const auto found = active_.find(key);
+    if (found == active_.end() || found->second != recovery) co_return;  // it ended otherwise
+    if (real && *real) {
+      handBack(key, *recovery, container.id);
+      co_return;
+    }
+    if (real) {
+      services_.log.warn(
+          "a container of this name runs another image than the workload's; the fallback stays",
+          {{"recovery", recovery->incident().id},
+           {"pod", recovery->incident().target.podName},
+           {"container", container.name},
+           {"image", container.image.empty() ? container.imageId : container.image}});
+      co_return;
+    }
+    co_await pause.wait();
   }
 }
 
@@ -183,91 +218,8 @@ void Manager::connection(bool up, const std::string& why) {
   if (!up) return;
   // The watcher tells of sandboxes that go; one that went while no daemon ran, it never knew.
   for (const auto& [key, recovery] : active_) {
-    if (recovery->incident().adopted) tasks_.spawn(checkAdopted(key.first));
+    if (recovery->incident().adopted) tasks_.spawn(catchUp(key));
   }
-}
-
-cri::Awaitable<void> Manager::checkAdopted(std::string sandboxId) {
-  const auto status = co_await services_.runtime.sandboxStatus(sandboxId);
-  const bool gone = status ? !status->sandbox.ready : status.error().reason == Reason::not_found;
-  if (gone) sandboxGone(sandboxId);
-}
-
-cri::Awaitable<void> Manager::adopt() {
-  auto contents = services_.journal.read();
-  if (!contents) {
-    services_.log.error("journal not readable", {{"error", contents.error().message()}});
-    co_return;
-  }
-  for (const auto& [name, error] : contents->damaged) {
-    services_.log.error("journal entry damaged and left where it is",
-                        {{"file", name}, {"error", error.message()}});
-  }
-  services_.metrics.journalRead(services_.journal.size(), contents->damaged.size());
-  std::vector<launcher::ProcessRecord> kept;
-  for (auto& entry : contents->entries) {
-    const auto process = entry.process;
-    const bool adopted = co_await adoptOne(std::move(entry));
-    if (adopted) kept.push_back(process);
-  }
-  const auto orphans = co_await services_.launcher.collectOrphans(std::move(kept));
-  if (orphans.collected > 0) {
-    services_.log.warn("remains of an earlier daemon's launches removed",
-                       {{"leavesAndFolders", orphans.collected}});
-  }
-  for (const auto& one : orphans.foreign) {
-    services_.log.warn("a fallback of another fallbackd is left alone",
-                       {{"leaf", one.leaf}, {"runDir", one.runDir.empty() ? "not known" : one.runDir}});
-  }
-}
-
-cri::Awaitable<bool> Manager::adoptOne(JournalEntry entry) {
-  auto& incident = entry.incident;
-  const auto forget = [&](std::string_view why) {
-    services_.log.info("fallback of an earlier daemon not kept", {{"recovery", incident.id}, {"why", why}});
-    const auto removed = services_.journal.remove(incident.id);
-    services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
-    services_.metrics.adoption(false);
-  };
-  auto process = co_await services_.launcher.adopt(entry.process);
-  if (!process) {
-    forget(process.error().message());
-    co_return false;
-  }
-  const auto workload = co_await workloadOf(incident);
-  if (workload == nullptr) {
-    const auto status = co_await (*process)->stop(std::chrono::seconds(1));
-    static_cast<void>(status);
-    forget("its workload is not configured any more");
-    co_return false;
-  }
-  const auto now = Monotonic::now();
-  incident.stamps.waitingSince = now;
-  incident.stamps.detected = now;
-  incident.stamps.started = now;
-  const Key key{incident.target.sandboxId, incident.target.container};
-  const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), workload);
-  active_.emplace(key, recovery);
-  services_.metrics.adoption(true);
-  tasks_.spawn(keep(key, recovery, std::move(*process)));
-  co_return true;
-}
-
-/// By its name; where pods may choose their binary, as the pod's annotations say now.
-cri::Awaitable<watcher::WorkloadPtr> Manager::workloadOf(const Incident& incident) {
-  if (watcher::annotationsCount(*config_, incident.target.podNamespace)) {
-    const auto status = co_await services_.runtime.sandboxStatus(incident.target.sandboxId);
-    if (status) {
-      const auto covering = watcher::workloadsFor(config_, status->sandbox);
-      for (const auto& workload : covering.workloads) {
-        if (workload->match.container == incident.target.container) co_return workload;
-      }
-    }
-  }
-  for (const auto& workload : config_->workloads) {
-    if (workload.name == incident.workload) co_return watcher::WorkloadPtr(config_, &workload);
-  }
-  co_return nullptr;
 }
 
 cri::Awaitable<void> Manager::stop() {

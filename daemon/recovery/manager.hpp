@@ -6,6 +6,7 @@
 #include "recovery/recovery.hpp"
 #include "watcher/watcher.hpp"
 
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
@@ -34,8 +35,7 @@ class Manager final : public watcher::Listener {
   [[nodiscard]] bool connected() const { return connected_; }
 
   void detected(watcher::Detection detection) override;
-  void containerCreated(const std::string& podUid, const std::string& container,
-                        const std::string& id) override;
+  void containerCreated(const std::string& podUid, const cri::Container& container) override;
   void containerStarted(const std::string& id, Stamp at) override;
   void sandboxStarted(const std::string& sandboxId, Stamp at) override;
   void sandboxGone(const std::string& sandboxId) override;
@@ -51,15 +51,35 @@ class Manager final : public watcher::Listener {
   cri::Awaitable<void> keep(Key key, std::shared_ptr<Recovery> recovery,
                             std::unique_ptr<launcher::Process> process);
   void retire(const Key& key, const Recovery& recovery);
-  cri::Awaitable<bool> adoptOne(JournalEntry entry);
-  cri::Awaitable<watcher::WorkloadPtr> workloadOf(const Incident& incident);
+  void handBack(const Key& key, Recovery& recovery, const std::string& containerId);
+  cri::Awaitable<void> handBackIfReal(Key key, std::shared_ptr<Recovery> recovery, cri::Container container);
+  /// What the configuration, and where it must the runtime, say of an incident of an earlier daemon.
+  struct Choice {
+    enum class Kind : std::uint8_t { covered, uncovered, unknown };
+    Kind kind = Kind::unknown;
+    watcher::WorkloadPtr workload;
+    std::optional<PodFacts> pod;
+  };
+  enum class Taken : std::uint8_t { yes, gone, later };
+  using Place = std::pair<std::string, std::string>;  // pod UID, container name
+
+  cri::Awaitable<Taken> adoptOne(const JournalEntry& entry);
+  cri::Awaitable<void> adoptLater(JournalEntry entry);
+  cri::Awaitable<Choice> workloadOf(const Incident& incident, std::optional<PodFacts> pod);
+  void takeOver(Incident incident, Choice choice, std::unique_ptr<launcher::Process> process);
+  cri::Awaitable<void> learnWorkload(Key key, std::shared_ptr<Recovery> recovery);
+  cri::Awaitable<void> adoptUnclaimed(launcher::Unclaimed one);
+  cri::Awaitable<bool> tryUnclaimed(launcher::Unclaimed& one);
+  void saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why);
+  void forget(const std::string& recoveryId, const std::string& why);
   bool firstTime(const std::string& text);
-  cri::Awaitable<void> checkAdopted(std::string sandboxId);
+  cri::Awaitable<void> catchUp(Key key);
 
   Services& services_;
   config::ConfigPtr config_;
   std::map<Key, std::shared_ptr<Recovery>> active_;
   std::deque<Incident> ended_;
+  std::set<Place> held_;  // what runs there is not taken over yet: nothing else may be started
   // Real containers whose process we still wait for: when their fallback ended, of which recovery it was.
   struct Handed {
     std::string containerId;

@@ -1,5 +1,7 @@
 #include "recovery/recovery.hpp"
 
+#include "base/async/backoff.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -23,6 +25,8 @@ constexpr auto kSandboxDeadline = 10s;
 constexpr auto kShortestPause = 500us;
 // containerd that goes away in the middle of so many launches in a row is not coming back for good.
 constexpr int kMostLaunches = 10;
+constexpr auto kFirstRewrite = 1s;
+constexpr auto kLastRewrite = 30s;
 
 /// containerd could not be asked: it was restarted, or is down. That says nothing of the pod.
 bool isSilence(const Error& error) {
@@ -32,15 +36,55 @@ bool isSilence(const Error& error) {
 
 }  // namespace
 
+void completeHostNetwork(const Services& services, cri::SandboxStatus& status) {
+  if (status.network != cri::NamespaceMode::node) return;
+  if (status.hostname.empty()) status.hostname = services.nodeName;
+  if (status.ips.empty() && services.nodeAddresses) status.ips = services.nodeAddresses(status.pausePid);
+}
+
 Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload,
-                   std::optional<cri::SandboxStatus> status)
+                   std::optional<cri::SandboxStatus> status, std::optional<PodFacts> pod)
     : services_(services),
       incident_(std::move(incident)),
       workload_(std::move(workload)),
       status_(std::move(status)),
+      pod_(std::move(pod)),
+      workloadKnown_(services.executor, asio::steady_timer::time_point::max()),
       wishGiven_(services.executor, asio::steady_timer::time_point::max()),
       nextQuestion_(services.executor),
       restartDelay_(workload_->restart.initialDelay) {}
+
+std::shared_ptr<Recovery> Recovery::withoutWorkload(Services& services, Incident incident) {
+  auto unknown = std::make_shared<config::Workload>();
+  unknown->name = incident.workload;
+  unknown->match = {incident.target.podNamespace, {}, incident.target.container};
+  unknown->binary = incident.binary;
+  auto recovery = std::make_shared<Recovery>(services, std::move(incident), std::move(unknown));
+  recovery->knowsWorkload_ = false;
+  return recovery;
+}
+
+void Recovery::learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod) {
+  workload_ = std::move(workload);
+  pod_ = std::move(pod);
+  restartDelay_ = workload_->restart.initialDelay;
+  knowsWorkload_ = true;
+  locate();
+  workloadKnown_.cancel();
+  if (process_ != nullptr) record();
+}
+
+cri::Awaitable<void> Recovery::workloadLearnt() {
+  while (!knowsWorkload_) {
+    boost::system::error_code ignored;
+    co_await workloadKnown_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+}
+
+/// Kubernetes may not show the pod's address: while kubelet hangs in a pull, status.podIP is empty.
+void Recovery::locate() {
+  incident_.address = launcher::addressText(incident_.podIp, workload_->readiness);
+}
 
 void Recovery::wish(State end) {
   // The end of the pod outranks a hand-back; nothing takes either back.
@@ -77,6 +121,7 @@ void Recovery::reach(State state, Stamp at) {
                       {"workload", incident_.workload},
                       {"binary", incident_.binary.toString()},
                       {"cause", toString(incident_.cause)},
+                      {"address", incident_.address},
                       {"pid", incident_.pid},
                       {"sinceWaitingMs", toMillis(at - incident_.stamps.waitingSince)}});
 }
@@ -102,12 +147,15 @@ cri::Awaitable<void> Recovery::run() {
 cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process) {
   process_ = std::move(process);
   launchedAt_ = Monotonic::now();
+  locate();
   services_.metrics.activeFallbacks(incident_.workload, 1);
   if (incident_.state == State::ready) serves(launchedAt_);
+  record();
   services_.log.info("recovery adopted", {{"recovery", incident_.id},
                                           {"namespace", incident_.target.podNamespace},
                                           {"pod", incident_.target.podName},
                                           {"container", incident_.target.container},
+                                          {"address", incident_.address},
                                           {"pid", incident_.pid}});
   co_await goOn();
 }
@@ -135,6 +183,11 @@ cri::Awaitable<void> Recovery::goOn() {
 
 /// From the binary to a started process.
 cri::Awaitable<Result<>> Recovery::drive() {
+  if (!knowsWorkload_) {
+    // It died before anybody could say what it was started with.
+    const std::variant<std::monostate, std::monostate> first = co_await (workloadLearnt() || wished());
+    if (first.index() == 1) co_return Result<>{};
+  }
   // Named, not written into the call: GCC 12 destroys what is made in a co_await expression twice.
   Chooser chooser{workload_->binaryFrom, incident_.target.podNamespace};
   const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
@@ -187,7 +240,9 @@ cri::Awaitable<Result<>> Recovery::drive() {
 cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cache::AdmittedPtr binary) {
   auto status = co_await sandboxReady();
   if (!status) co_return tl::unexpected<Error>(status.error());
+  completeHostNetwork(services_, *status);
   incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
+  locate();
   const FairGroup group{workload_->imageFrom == Provenance::configuration ? FairGroup::Kind::configured
                                                                           : FairGroup::Kind::chosen,
                         incident_.target.podNamespace};
@@ -237,12 +292,21 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
 /// Until the process dies (restart), or the recovery is asked to end.
 cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
   if (process_ == nullptr) co_return Next::end;  // wished away before the launch
+  if (!knowsWorkload_) {
+    const std::variant<launcher::ExitStatus, std::monostate, std::monostate> first =
+        co_await (process_->exited() || wished() || workloadLearnt());
+    if (first.index() == 1) co_return co_await endByWish();
+    if (first.index() == 0) {
+      noteExit(std::get<0>(first));
+      co_return Next::restart;
+    }
+  }
   if (incident_.state != State::ready) {
     const auto next = co_await becomeReady();
     if (!next || *next == Next::restart || incident_.state != State::ready) co_return next;
   }
-  const std::variant<launcher::ExitStatus, std::monostate, std::monostate> first =
-      co_await (process_->exited() || wished() || failsLiveness());
+  const std::variant<launcher::ExitStatus, std::monostate, std::monostate, std::monostate> first =
+      co_await (process_->exited() || wished() || failsLiveness() || journalled());
   if (first.index() == 1) co_return co_await endByWish();
   if (first.index() == 2) {
     const auto status = co_await process_->stop(workload_->terminationGrace);
@@ -251,59 +315,6 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
     noteExit(std::get<0>(first));
   }
   co_return Next::restart;
-}
-
-/// Ends when the fallback did not answer so many times in a row; never where nobody asks.
-cri::Awaitable<void> Recovery::failsLiveness() {
-  asio::steady_timer pause(services_.executor, asio::steady_timer::time_point::max());
-  if (!workload_->liveness) {
-    co_await pause.async_wait(asio::use_awaitable);
-    co_return;
-  }
-  const auto liveness = *workload_->liveness;
-  for (unsigned failed = 0; failed < liveness.failures;) {
-    pause.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(liveness.interval));
-    co_await pause.async_wait(asio::use_awaitable);
-    const auto alive = co_await services_.askOnce(liveness.when, incident_.podIp, liveness.timeout);
-    failed = alive ? 0 : failed + 1;
-    if (alive) continue;
-    services_.log.warn("fallback fails its liveness check", {{"recovery", incident_.id},
-                                                             {"pod", incident_.target.podName},
-                                                             {"container", incident_.target.container},
-                                                             {"failures", failed},
-                                                             {"of", liveness.failures},
-                                                             {"error", alive.error().message()}});
-  }
-}
-
-cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
-  const std::variant<Result<>, launcher::ExitStatus, std::monostate> first =
-      co_await (services_.waitReady(workload_->readiness, incident_.podIp) || process_->exited() || wished());
-  if (first.index() == 2) co_return co_await endByWish();
-  if (first.index() == 1) {
-    noteExit(std::get<1>(first));
-    co_return Next::restart;
-  }
-  const auto& ready = std::get<0>(first);
-  if (!ready) {
-    const auto status = co_await process_->stop(workload_->terminationGrace);
-    static_cast<void>(status);
-    process_.reset();
-    services_.metrics.activeFallbacks(incident_.workload, -1);
-    co_return tl::unexpected<Error>(ready.error());
-  }
-  const auto now = Monotonic::now();
-  serves(now);
-  if (!incident_.stamps.ready && !incident_.adopted) {
-    incident_.stamps.ready = now;
-    services_.metrics.phase(incident_.workload, incident_.cause, Phase::ready,
-                            now - *incident_.stamps.started, incident_.id);
-    services_.metrics.phase(incident_.workload, incident_.cause, Phase::total,
-                            now - incident_.stamps.waitingSince, incident_.id);
-  }
-  reach(State::ready, now);
-  record();
-  co_return Next::end;
 }
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::endByWish() {
@@ -356,12 +367,26 @@ void Recovery::serves(Stamp since) {
   services_.metrics.fallbackServes(incident_.workload, incident_.id, since);
 }
 
+/// Never ends: writes again what could not be written, since only the journal lets the next daemon know all.
+cri::Awaitable<void> Recovery::journalled() {
+  Backoff pause(services_.executor, {kFirstRewrite, kLastRewrite});
+  while (!journalled_) {
+    co_await pause.wait();
+    record();
+  }
+  asio::steady_timer never(services_.executor, asio::steady_timer::time_point::max());
+  co_await never.async_wait(asio::use_awaitable);
+}
+
 void Recovery::record() {
-  const auto written = services_.journal.write({incident_, process_->record()});
+  const auto written = services_.journal.write({incident_, process_->record(), pod_});
+  const bool saidBefore = std::exchange(journalFails_, !written.has_value());
+  journalled_ = written.has_value();
   services_.metrics.journalWritten(written.has_value(), services_.journal.size());
-  if (!written) {
-    services_.log.error("journal not written; a restart of the daemon would not find this fallback",
-                        {{"recovery", incident_.id}, {"error", written.error().message()}});
+  if (!written && !saidBefore) {
+    services_.log.error(
+        "journal not written; a restart of the daemon has to find this fallback by its cgroup",
+        {{"recovery", incident_.id}, {"error", written.error().message()}});
   }
 }
 
@@ -374,7 +399,7 @@ void Recovery::finish(const Result<>& result) {
     services_.log.error("journal", {{"recovery", incident_.id}, {"error", removed.error().message()}});
 
   incident_.stamps.ended = now;
-  if (wish_) {
+  if (wish_ && *wish_ != State::failed) {
     reach(*wish_, now);
     services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*wish_), "", "",
                                     incident_.id);
@@ -389,7 +414,9 @@ void Recovery::finish(const Result<>& result) {
   }
   incident_.state = State::failed;
   const Error error =
-      result ? Error{Stage::run, Reason::internal, 0, "ended without a reason"} : result.error();
+      wish_    ? Error{Stage::config, Reason::not_found, 0, "its workload is not configured any more"}
+      : result ? Error{Stage::run, Reason::internal, 0, "ended without a reason"}
+               : result.error();
   incident_.error = error;
   services_.metrics.recoveryEnded(incident_.workload, incident_.cause, "failed", toString(error.stage),
                                   toString(error.reason), incident_.id);

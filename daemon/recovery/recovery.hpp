@@ -5,6 +5,7 @@
 #include "base/fair_gate.hpp"
 #include "cri/runtime.hpp"
 #include "launcher/launcher.hpp"
+#include "launcher/readiness.hpp"
 #include "recovery/binaries.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
@@ -14,6 +15,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <sys/types.h>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -30,21 +33,32 @@ struct Services {
   telemetry::Metrics& metrics;
   telemetry::Log& log;
   std::string nodeName;
-  /// Waits until the pod's IP answers as the workload's readiness says. Cancellable.
-  std::function<cri::Awaitable<Result<>>(config::Readiness, std::string ip)> waitReady;
+  /// Waits until the pod answers as the workload's readiness says. Cancellable. Reason not_ready: it was
+  /// asked and did not; any other: it could not be asked.
+  std::function<cri::Awaitable<Result<>>(config::Readiness, launcher::Place)> waitReady;
   /// Asks once whether it still does. Cancellable.
-  std::function<cri::Awaitable<Result<>>(decltype(config::Liveness::when), std::string ip,
+  std::function<cri::Awaitable<Result<>>(decltype(config::Liveness::when), launcher::Place,
                                          std::chrono::nanoseconds timeout)>
       askOnce = nullptr;
+  /// The node's addresses as that process, a pause process on the host's network, has them; empty where they
+  /// are not known.
+  std::function<std::vector<std::string>(pid_t pause)> nodeAddresses = nullptr;
   /// Bounds the launches at once: launcher.maxConcurrentLaunches. Made by the manager.
   std::optional<FairGate> launches = std::nullopt;
 };
 
+/// A pod on the host's network has the node's name and addresses; CRI tells neither.
+void completeHostNetwork(const Services& services, cri::SandboxStatus& status);
+
 class Recovery {
  public:
-  /// `status`: what CRI said of the sandbox before, where it was asked; else the first launch asks.
+  /// `status`: what CRI said of the sandbox before, where it was asked; else the first launch asks. `pod`
+  /// goes into the journal.
   Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload,
-           std::optional<cri::SandboxStatus> status = std::nullopt);
+           std::optional<cri::SandboxStatus> status = std::nullopt,
+           std::optional<PodFacts> pod = std::nullopt);
+  /// Of a process whose workload cannot be told yet: it is kept as it is until learnWorkload().
+  static std::shared_ptr<Recovery> withoutWorkload(Services& services, Incident incident);
 
   /// Runs the recovery to its end. A cancelled recovery (the daemon stops) leaves its process running.
   cri::Awaitable<void> run();
@@ -56,6 +70,10 @@ class Recovery {
   /// The real container is about to run.
   void handBack() { wish(State::handed_back); }
   void podGone() { wish(State::pod_gone); }
+  /// The configuration, which is ours to know, has no workload for the container any more.
+  void notConfigured() { wish(State::failed); }
+  void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);
+  [[nodiscard]] bool knowsWorkload() const { return knowsWorkload_; }
 
   [[nodiscard]] const Incident& incident() const { return incident_; }
   [[nodiscard]] const config::Workload& workload() const { return *workload_; }
@@ -69,11 +87,17 @@ class Recovery {
   cri::Awaitable<Result<Next>> serve();
   cri::Awaitable<Result<Next>> becomeReady();
   cri::Awaitable<Result<Next>> endByWish();
+  cri::Awaitable<Result<>> answersWell();
+  void cannotAsk(const Error& error);
+  [[nodiscard]] launcher::Place place() const;
   cri::Awaitable<void> wished();
   cri::Awaitable<void> failsLiveness();
+  cri::Awaitable<void> workloadLearnt();
+  cri::Awaitable<void> journalled();
   cri::Awaitable<bool> backOff();
   cri::Awaitable<void> goOn();
 
+  void locate();
   void wish(State end);
   void reach(State state, Stamp at);
   void serves(Stamp since);
@@ -86,7 +110,12 @@ class Recovery {
   watcher::WorkloadPtr workload_;
   std::optional<cri::SandboxStatus> status_;
   std::unique_ptr<launcher::Process> process_;
-  std::optional<State> wish_;  // handed_back or pod_gone, once somebody asked for it
+  std::optional<PodFacts> pod_;
+  bool knowsWorkload_ = true;
+  bool journalled_ = false;
+  bool journalFails_ = false;
+  boost::asio::steady_timer workloadKnown_;
+  std::optional<State> wish_;  // handed_back, pod_gone or failed, once somebody asked for it
   boost::asio::steady_timer wishGiven_;
   boost::asio::steady_timer nextQuestion_;  // to CRI, for the sandbox
   Stamp askingSince_{};

@@ -121,6 +121,18 @@ Covering cover(const config::ConfigPtr& config, const cri::Sandbox& sandbox, con
 
 }  // namespace
 
+cri::Labels choiceOf(const config::Workload& workload) {
+  cri::Labels annotations;
+  const auto& container = workload.match.container;
+  if (workload.binaryFrom == Provenance::annotation) {
+    annotations[std::string(kBinaryAnnotation) + container] = workload.binary.toString();
+  }
+  if (workload.imageFrom == Provenance::annotation) {
+    annotations[std::string(kImageAnnotation) + container] = workload.image;
+  }
+  return annotations;
+}
+
 bool annotationsCount(const config::Config& config, const std::string& podNamespace) {
   const auto& allowed = config.podAnnotations.namespaces;
   return std::find(allowed.begin(), allowed.end(), podNamespace) != allowed.end();

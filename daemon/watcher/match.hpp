@@ -36,6 +36,9 @@ Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandb
 /// The same by the sandbox's own annotations, for whoever asks for one of its containers by name.
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox);
 
+/// The annotations that chose a workload's binary and image; none for one of the configuration's.
+cri::Labels choiceOf(const config::Workload& workload);
+
 bool annotationsCount(const config::Config& config, const std::string& podNamespace);
 
 }  // namespace fallbackd::watcher

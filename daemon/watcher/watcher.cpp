@@ -1,10 +1,12 @@
 #include "watcher/watcher.hpp"
 
 #include "watcher/pause.hpp"
+#include "watcher/real_container.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <tuple>
 #include <utility>
 #include <variant>
 
@@ -22,7 +24,6 @@ constexpr const char* kKindLabel = "io.cri-containerd.kind";
 constexpr const char* kPodNameLabel = "io.kubernetes.pod.name";
 constexpr const char* kPodNamespaceLabel = "io.kubernetes.pod.namespace";
 constexpr const char* kPodUidLabel = "io.kubernetes.pod.uid";
-constexpr const char* kContainerNameLabel = "io.kubernetes.container.name";
 
 constexpr auto kFirstReconnect = 50ms;
 constexpr auto kLastReconnect = 2s;
@@ -144,8 +145,7 @@ cri::Awaitable<Result<>> Watcher::resync() {
     keep(pod, sandbox);
     countRunning(pod, bySandbox[sandbox.id]);
     // Known containers first, so that a pod which has its container is never taken for one that waits.
-    for (const auto* container : bySandbox[sandbox.id])
-      addContainer(sandbox.id, container->name, container->id);
+    for (const auto* container : bySandbox[sandbox.id]) addContainer(sandbox.id, *container);
     std::vector<std::string> removed;
     for (const auto& [id, container] : pod.containers) {
       if (!listed.contains(id) && container.seen < asked) removed.push_back(id);
@@ -192,8 +192,9 @@ cri::Awaitable<void> Watcher::handle(cri::Event event) {
 
 /// Finds out by containerd's labels whether an id is a sandbox or a container, and of which pod.
 cri::Awaitable<void> Watcher::learn(std::string id, Stamp at) {
-  const auto labels = co_await runtime_.containerLabels(id);
-  if (!labels) co_return;  // gone already, or containerd is: the resync tells
+  const auto stored = co_await runtime_.storedContainer(id);
+  if (!stored) co_return;  // gone already, or containerd is: the resync tells
+  const auto* labels = &stored->labels;
   const auto kind = labelOr(*labels, kKindLabel);
   if (kind == "sandbox") {
     // Known from /containers/create where the labels are there by then: the probe pull then runs while the
@@ -213,18 +214,21 @@ cri::Awaitable<void> Watcher::learn(std::string id, Stamp at) {
       addSandbox(std::move(sandbox), at);
     }
   } else if (kind == "container") {
-    const auto uid = labelOr(*labels, kPodUidLabel);
-    const auto name = labelOr(*labels, kContainerNameLabel);
-    // The newest sandbox of the pod: an older one is on its way out.
-    const Pod* newest = nullptr;
-    for (const auto& [sandboxId, pod] : pods_) {
-      if (pod.sandbox.podUid == uid && (newest == nullptr || pod.since > newest->since)) newest = &pod;
-    }
-    if (newest != nullptr && !name.empty()) addContainer(newest->sandbox.id, name, id);
-    const bool isLearnt = std::any_of(learning_.begin(), learning_.end(),
-                                      [&](const auto& one) { return one.second->podUid == uid; });
-    if (newest == nullptr && isLearnt) unplaced_.push_back({uid, name, id});
+    place(labelOr(*labels, kPodUidLabel), *stored);
   }
+}
+
+/// Into the sandbox that it names; else into the newest of the pod, since an older one is on its way out.
+void Watcher::place(const std::string& podUid, const cri::Container& container) {
+  if (pods_.contains(container.sandboxId)) return addContainer(container.sandboxId, container);
+  const Pod* newest = nullptr;
+  for (const auto& [sandboxId, pod] : pods_) {
+    if (pod.sandbox.podUid == podUid && (newest == nullptr || pod.since > newest->since)) newest = &pod;
+  }
+  if (newest != nullptr) return addContainer(newest->sandbox.id, container);
+  const bool isLearnt = std::any_of(learning_.begin(), learning_.end(),
+                                    [&](const auto& one) { return one.second->podUid == podUid; });
+  if (isLearnt) unplaced_.push_back({podUid, container});
 }
 
 cri::Awaitable<void> Watcher::learnAnnotated(std::string id, std::shared_ptr<Learning> learning) {
@@ -285,7 +289,7 @@ void Watcher::addSandbox(cri::Sandbox sandbox, Stamp since) {
   const std::string uid = entry->second.sandbox.podUid;
   for (const auto& one : std::exchange(unplaced_, {})) {
     if (one.podUid == uid) {
-      addContainer(id, one.name, one.id);
+      addContainer(id, one.container);
     } else {
       unplaced_.push_back(one);
     }
@@ -303,15 +307,15 @@ void Watcher::keep(Pod& pod, cri::Sandbox sandbox) const {
   pod.sandbox = std::move(sandbox);
 }
 
-void Watcher::addContainer(const std::string& sandboxId, const std::string& name, const std::string& id) {
+/// What somebody else made in the pod, under whatever name, does not count.
+void Watcher::addContainer(const std::string& sandboxId, const cri::Container& container) {
   const auto pod = pods_.find(sandboxId);
-  if (pod == pods_.end() ||
-      !pod->second.containers.emplace(id, KnownContainer{name, Monotonic::now(), {}, {}}).second) {
-    return;
-  }
+  if (pod == pods_.end() || !bearsKubeletsMark(container, pod->second.sandbox.podUid)) return;
+  const auto& [id, name] = std::tie(container.id, container.name);
+  if (!pod->second.containers.emplace(id, KnownContainer{name, Monotonic::now(), {}, {}}).second) return;
   sandboxOf_[id] = sandboxId;
   leave({sandboxId, name});
-  listener_.containerCreated(pod->second.sandbox.podUid, name, id);
+  listener_.containerCreated(pod->second.sandbox.podUid, container);
 }
 
 void Watcher::dropContainer(const std::string& id) {

@@ -40,9 +40,8 @@ class Listener {
  public:
   virtual ~Listener() = default;
   virtual void detected(Detection detection) = 0;
-  /// The real container was made in the pod: its process starts about 90 ms later.
-  virtual void containerCreated(const std::string& podUid, const std::string& container,
-                                const std::string& id) = 0;
+  /// Kubelet made a container in the pod, of whichever image: its process starts about 90 ms later.
+  virtual void containerCreated(const std::string& podUid, const cri::Container& container) = 0;
   virtual void containerStarted(const std::string& id, Stamp at) = 0;
   /// The pod's pause process runs: from now on a container could be in it.
   virtual void sandboxStarted(const std::string& sandboxId, Stamp at) = 0;
@@ -188,7 +187,8 @@ class Watcher {
                                                 const config::Workload& workload) const;
   void addSandbox(cri::Sandbox sandbox, Stamp since);
   void keep(Pod& pod, cri::Sandbox sandbox) const;
-  void addContainer(const std::string& sandboxId, const std::string& name, const std::string& id);
+  void addContainer(const std::string& sandboxId, const cri::Container& container);
+  void place(const std::string& podUid, const cri::Container& container);
   void dropContainer(const std::string& id);
   void dropSandbox(const std::string& sandboxId);
   void attendAll(Pod& pod);
@@ -214,7 +214,8 @@ class Watcher {
   std::map<std::string, std::vector<std::string>> imageTags_;  // by image id, of those that run unnamed
   std::map<std::string, std::shared_ptr<Learning>> learning_;  // by sandbox id
   struct Unplaced {
-    std::string podUid, name, id;
+    std::string podUid;
+    cri::Container container;
   };
   std::vector<Unplaced> unplaced_;  // containers of pods whose sandbox is in learning_
   std::minstd_rand random_;

@@ -4,7 +4,9 @@
 #include <csignal>
 #include <set>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 namespace fallbackd::test {
 
@@ -49,10 +51,64 @@ class Orphans : public LaunchTest {
     wanted.workload.match.container = container;
     return wanted;
   }
+  /// With a value, for run().
+  asio::awaitable<bool> discarded(launcher::ProcessRecord record) {
+    co_await launcher->discard(std::move(record));
+    co_return true;
+  }
   std::vector<std::filesystem::path> pods_;
 };
 
-TEST_F(Orphans, AreEndedAndRemovedAndTheKeptLiveOn) {
+TEST_F(Orphans, AFallbackThatNobodyClaimsIsToldOfAndCanBeTakenOver) {
+  auto lost = launched(inPod("lost"));
+  ASSERT_TRUE(lost != nullptr);
+  const auto record = lost->record();
+  lost.reset();  // as a daemon that is killed: the process runs on
+  const auto remains = run(launcher->collectOrphans({}));
+  ASSERT_EQ(remains.running.size(), 1U);
+  const auto& found = remains.running.front();
+  EXPECT_EQ(found.podUid, "test");
+  EXPECT_EQ(found.container, "lost");
+  EXPECT_EQ(found.record.pid, record.pid);
+  EXPECT_EQ(found.record.startTime, record.startTime);
+  EXPECT_EQ(found.record.recoveryId, record.recoveryId) << "by the FIFO that it writes to";
+  EXPECT_EQ(found.record.fifoDir, record.fifoDir);
+  EXPECT_EQ(std::set<std::string>(found.record.cgroupLeaves.begin(), found.record.cgroupLeaves.end()),
+            std::set<std::string>(record.cgroupLeaves.begin(), record.cgroupLeaves.end()));
+  const auto inIt = launcher->isIn(found.record, sandbox->status());
+  ASSERT_TRUE(inIt) << inIt.error().message();
+  EXPECT_TRUE(*inIt);
+  auto elsewhere = sandbox->status();
+  elsewhere.pausePid = ::getpid();
+  EXPECT_FALSE(launcher->isIn(found.record, elsewhere).value_or(true));
+  auto adopted = run(launcher->adopt(found.record));
+  ASSERT_TRUE(adopted) << adopted.error().message();
+  EXPECT_TRUE((*adopted)->network() != nullptr);
+  EXPECT_EQ(launcher->lookAgain(found).record.pid, record.pid);
+  stop(*adopted);
+  EXPECT_EQ(launcher->lookAgain(found).record.pid, 0) << "it has ended";
+}
+
+TEST_F(Orphans, ALaunchThatWasNotOverIsEnded) {
+  const auto leaf = pods_.front() / "fallback-half";
+  makeCgroup(leaf);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::execl("/bin/sleep", "sleep", "600", nullptr);
+    ::_exit(1);
+  }
+  writeText(leaf / "cgroup.procs", std::to_string(child));
+  const auto remains = run(launcher->collectOrphans({}));
+  EXPECT_TRUE(remains.running.empty()) << "it never was a fallback";
+  EXPECT_GE(remains.removed, 1U);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_FALSE(std::filesystem::exists(leaf));
+}
+
+TEST_F(Orphans, AreEndedAndRemovedWhenTheyAreNobodysAndTheKeptLiveOn) {
   auto kept = launched(inPod("kept"));
   auto lost = launched(inPod("lost"));
   ASSERT_TRUE(kept != nullptr && lost != nullptr);
@@ -62,7 +118,9 @@ TEST_F(Orphans, AreEndedAndRemovedAndTheKeptLiveOn) {
   // A container of the pod, and a pod that is a node with fallbacks of its own, are none of our business.
   const auto nested = pods_.front() / "container" / "podinner" / "fallback-inner";
   std::filesystem::create_directories(nested);
-  EXPECT_GE(run(launcher->collectOrphans({keptRecord})).collected, 2U);
+  auto remains = run(launcher->collectOrphans({keptRecord}));
+  ASSERT_EQ(remains.running.size(), 1U);
+  run(discarded(remains.running.front().record));
   // Dead at once; buried when the spawner, its parent, has had its turn.
   for (int i = 0; i < 1000 && ::kill(lostRecord.pid, 0) == 0; ++i)
     loop.run_for(std::chrono::milliseconds(10));
@@ -73,7 +131,9 @@ TEST_F(Orphans, AreEndedAndRemovedAndTheKeptLiveOn) {
   for (const auto& leaf : keptRecord.cgroupLeaves) EXPECT_TRUE(std::filesystem::exists(leaf)) << leaf;
   EXPECT_TRUE(std::filesystem::exists(nested));
   for (auto path = nested; path != pods_.front(); path = path.parent_path()) ::rmdir(path.c_str());
-  EXPECT_EQ(run(launcher->collectOrphans({keptRecord})).collected, 0U);
+  remains = run(launcher->collectOrphans({keptRecord}));
+  EXPECT_EQ(remains.removed, 0U);
+  EXPECT_TRUE(remains.running.empty());
   stop(kept);
 }
 
@@ -87,7 +147,7 @@ TEST_F(Orphans, LeavesOfOthersAreKeptAndNamed) {
   const auto record = theirs->record();
   launcherWith(options());
   const auto orphans = run(launcher->collectOrphans({}));
-  EXPECT_EQ(orphans.collected, 0U);
+  EXPECT_EQ(orphans.removed, 0U);
   std::set<std::string> foreign;
   for (const auto& one : orphans.foreign) {
     EXPECT_EQ(one.runDir, other.runDir);
@@ -108,7 +168,7 @@ TEST_F(Orphans, LeavesOfOthersAreKeptAndNamed) {
   }
   const auto around = run(launcher->collectOrphans({}));
   EXPECT_TRUE(around.foreign.empty()) << "that is another node's business";
-  EXPECT_EQ(around.collected, 0U);
+  EXPECT_EQ(around.removed, 0U);
   EXPECT_EQ(::kill(record.pid, 0), 0) << "an inner node's fallback was ended";
   stop(theirs);
 }
@@ -118,7 +178,7 @@ TEST_F(Orphans, AnEmptyLeafOfNobodyGoes) {
   const auto leaf = pods_.front() / "fallback-empty";
   makeCgroup(leaf);
   const auto orphans = run(launcher->collectOrphans({}));
-  EXPECT_EQ(orphans.collected, 1U);
+  EXPECT_EQ(orphans.removed, 1U);
   EXPECT_TRUE(orphans.foreign.empty());
   EXPECT_FALSE(std::filesystem::exists(leaf));
 }
@@ -133,7 +193,10 @@ TEST_F(Orphans, AnAdoptedLeafIsMarkedAsOurs) {
   auto adopted = run(launcher->adopt(record));
   ASSERT_TRUE(adopted) << adopted.error().message();
   adopted->reset();
-  EXPECT_GE(run(launcher->collectOrphans({})).collected, record.cgroupLeaves.size());
+  const auto remains = run(launcher->collectOrphans({}));
+  EXPECT_TRUE(remains.foreign.empty());
+  ASSERT_EQ(remains.running.size(), 1U) << "it is found as a fallback of ours";
+  run(discarded(remains.running.front().record));
   for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf)) << leaf;
 }
 

@@ -2,7 +2,12 @@
 #include "launcher/readiness.hpp"
 
 #include "launch_fixture.hpp"
+#include "sys/network.hpp"
 
+#include <cstdlib>
+#include <fcntl.h>
+#include <future>
+#include <sched.h>
 #include <thread>
 
 #include <boost/asio/ip/tcp.hpp>
@@ -21,12 +26,14 @@ using namespace std::chrono_literals;
 
 class Readiness : public ::testing::Test {
  protected:
-  Result<> wait(config::Readiness readiness) {
+  Result<> wait(config::Readiness readiness, launcher::Place place = {"127.0.0.1"}) {
     std::optional<Result<>> result;
-    asio::co_spawn(loop, launcher::waitReady(readiness, "127.0.0.1"),
+    asio::co_spawn(loop, launcher::waitReady(readiness, place),
                    [&](std::exception_ptr, Result<> outcome) { result = outcome; });
-    while (!result) loop.run_one();
-    return *result;
+    loop.restart();  // it stops when a question before left it without work
+    const auto ceiling = Monotonic::now() + 60s;
+    while (!result && Monotonic::now() < ceiling) loop.run_one_for(1s);
+    return result.value_or(fail(Stage::readiness, Reason::internal, "the question never ended"));
   }
   /// A port that nobody has at present.
   std::uint16_t freePort() {
@@ -52,6 +59,96 @@ class Readiness : public ::testing::Test {
 
   asio::io_context loop{1};
 };
+
+/// A network namespace of its own, as a pod's is; a listener on its loopback, which is another than ours.
+class OtherNetwork {
+ public:
+  OtherNetwork() : thread_([this] { run(); }) { ready_.get_future().wait(); }
+  ~OtherNetwork() {
+    done_.set_value();
+    thread_.join();
+  }
+  OtherNetwork(const OtherNetwork&) = delete;
+  OtherNetwork& operator=(const OtherNetwork&) = delete;
+
+  [[nodiscard]] launcher::Place at(const std::string& ip) const { return {ip, network_}; }
+  [[nodiscard]] const sys::NamespaceFd& network() const { return *network_; }
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  /// Runs `command` there.
+  bool shell(const std::string& command) {
+    command_.set_value(command);
+    return answered_.get_future().get();
+  }
+
+ private:
+  void run() {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the tests' own shell, one at a time
+    const auto shell = [](const std::string& command) { return std::system(command.c_str()) == 0; };
+    auto command = command_.get_future();
+    auto done = done_.get_future();
+    if (::unshare(CLONE_NEWNET) == 0 && shell("ip link set lo up")) {
+      network_ =
+          std::make_shared<const sys::NamespaceFd>(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+      tcp::acceptor acceptor(context_, {asio::ip::address_v4::any(), 0});
+      port_ = acceptor.local_endpoint().port();
+      ready_.set_value();
+      while (done.wait_for(1ms) != std::future_status::ready) {
+        if (command.valid() && command.wait_for(0s) == std::future_status::ready) {
+          answered_.set_value(shell(command.get()));
+        }
+      }
+      return;
+    }
+    ready_.set_value();
+    done.wait();
+  }
+
+  asio::io_context context_{1};
+  std::promise<void> ready_;
+  std::promise<void> done_;
+  std::promise<std::string> command_;
+  std::promise<bool> answered_;
+  std::shared_ptr<const sys::NamespaceFd> network_;
+  std::uint16_t port_ = 0;
+  std::thread thread_;
+};
+
+TEST_F(Readiness, APodIsAskedInsideItsOwnNetwork) {
+  const OtherNetwork pod;
+  ASSERT_NE(pod.port(), 0);
+  EXPECT_TRUE(wait({config::ReadyWhenTcp{pod.port()}, 10s}, pod.at("127.0.0.1")));
+  const auto outside = wait({config::ReadyWhenTcp{pod.port()}, 50ms});
+  ASSERT_FALSE(outside) << "another loopback";
+  EXPECT_EQ(outside.error().reason, Reason::not_ready);
+}
+
+TEST_F(Readiness, AnAddressThatIsNotKnownIsLoopbackThereAndAnErrorElsewhere) {
+  const OtherNetwork pod;
+  EXPECT_TRUE(wait({config::ReadyWhenTcp{pod.port()}, 10s}, pod.at("")));
+  const auto unknown = wait({config::ReadyWhenTcp{pod.port()}, 50ms}, {});
+  ASSERT_FALSE(unknown);
+  EXPECT_NE(unknown.error().reason, Reason::not_ready) << "that is no answer of the fallback's";
+}
+
+TEST_F(Readiness, AnAddressWithoutAWayToItIsNoAnswerOfTheFallback) {
+  const OtherNetwork pod;
+  const auto result = wait({config::ReadyWhenTcp{pod.port()}, 50ms}, pod.at("198.51.100.1"));
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().reason, Reason::unavailable);
+  EXPECT_THAT(result.error().message(), HasSubstr("could not be asked"));
+}
+
+TEST(NodeAddress, IsTheOneThatTheDefaultRouteSendsFrom) {
+  OtherNetwork node;
+  const auto before = sys::addressesIn(Stage::sandbox, node.network());
+  ASSERT_TRUE(before) << before.error().message();
+  EXPECT_THAT(*before, ::testing::IsEmpty());
+  ASSERT_TRUE(
+      node.shell("ip addr add 198.51.100.7/24 dev lo && ip route add default dev lo src 198.51.100.7"));
+  const auto after = sys::addressesIn(Stage::sandbox, node.network());
+  ASSERT_TRUE(after);
+  EXPECT_THAT(*after, ::testing::ElementsAre("198.51.100.7"));
+}
 
 TEST_F(Readiness, ExecIsReadyAtOnce) {
   EXPECT_TRUE(wait({config::ReadyWhenExec{}, 1s}));

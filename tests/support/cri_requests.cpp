@@ -109,6 +109,8 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   auto& labels = *config.mutable_labels();
   putPodLabels(pod.spec, labels);
   labels["io.kubernetes.container.name"] = spec.name;
+  // The value does not matter to containerd; kubelet writes a hash of the container's specification.
+  (*config.mutable_annotations())["io.kubernetes.container.hash"] = "774ada0b";
   (*config.mutable_annotations())["io.kubernetes.container.restartCount"] = std::to_string(spec.attempt);
   config.set_log_path(spec.name + "/" + std::to_string(spec.attempt) + ".log");
   auto* const security = config.mutable_linux()->mutable_security_context();

@@ -89,8 +89,10 @@ Result<DaemonSet> fromYaml(const YAML::Node& root, const std::string& list) {
   out.container.args = texts(container["args"]);
   for (const auto& variable : container["env"]) {
     const auto field = variable["valueFrom"]["fieldRef"]["fieldPath"].as<std::string>("");
-    if (field != "spec.nodeName") return bad("env from " + field);
-    out.container.env[variable["name"].as<std::string>()] = "e2e-node";
+    // The bridge's address is the node's.
+    if (field != "spec.nodeName" && field != "status.hostIP") return bad("env from " + field);
+    out.container.env[variable["name"].as<std::string>()] =
+        field == "spec.nodeName" ? "e2e-node" : "10.85.0.1";
   }
   out.container.runAsUser = container["securityContext"]["runAsUser"].as<std::int64_t>();
   FB_TRY(out.container.security, readSecurity(container["securityContext"]));

@@ -108,6 +108,12 @@ class FakeRuntime final : public cri::Runtime {
     const auto found = tags.find(imageId);
     co_return found == tags.end() ? std::vector<std::string>{} : found->second;
   }
+  cri::Awaitable<Result<std::vector<std::string>>> imageReferences(std::string imageId) override {
+    ++calls;
+    if (down || deafToReferences) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    const auto found = references.find(imageId);
+    co_return found == references.end() ? std::vector<std::string>{} : found->second;
+  }
   cri::Awaitable<cri::PullOutcome> pull(std::string reference,
                                         std::optional<cri::Credentials> credentials) override {
     ++pulls[reference];
@@ -118,11 +124,17 @@ class FakeRuntime final : public cri::Runtime {
     if (outcome.kind == cri::PullOutcome::Kind::pulled) images.insert(reference);
     co_return outcome;
   }
-  cri::Awaitable<Result<cri::Labels>> containerLabels(std::string id) override {
+  cri::Awaitable<Result<cri::Container>> storedContainer(std::string id) override {
     ++calls;
     const auto found = labels.find(id);
     if (found == labels.end()) co_return fail(Stage::containerd, Reason::not_found, id);
-    co_return found->second;
+    cri::Container stored;
+    for (const auto& one : containers) {
+      if (one.id == id) stored = one;
+    }
+    stored.id = id;
+    stored.labels = found->second;
+    co_return stored;
   }
   cri::Awaitable<Result<std::optional<int>>> exitCode(std::string id) override {
     ++calls;
@@ -150,11 +162,23 @@ class FakeRuntime final : public cri::Runtime {
                   {"io.kubernetes.pod.uid", "uid-" + id},
                   {"app", app}};
   }
-  void addContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
-    containers.push_back({id, sandboxId, name, 0, cri::Container::State::created});
+  /// As kubelet makes them.
+  cri::Container& addContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
     labels[id] = {{"io.cri-containerd.kind", "container"},
                   {"io.kubernetes.container.name", name},
                   {"io.kubernetes.pod.uid", "uid-" + sandboxId}};
+    auto& container =
+        containers.emplace_back(cri::Container{id, sandboxId, name, 0, cri::Container::State::created});
+    container.labels = labels[id];
+    container.annotations = {{"io.kubernetes.container.hash", "774ada0b"}};
+    return container;
+  }
+  /// As `crictl create` does: in the pod's sandbox, with a name of its choice.
+  void addForeignContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
+    addContainer(id, sandboxId, name);
+    labels[id] = {{"io.cri-containerd.kind", "container"}};
+    containers.back().labels.clear();
+    containers.back().annotations.clear();
   }
 
   bool down = false;
@@ -174,7 +198,9 @@ class FakeRuntime final : public cri::Runtime {
   Gate* pullGate = nullptr;
   std::function<std::vector<cri::Ingest>()> onIngests;
   int ingestLooks = 0;
-  std::map<std::string, std::vector<std::string>> tags;  // by image id
+  std::map<std::string, std::vector<std::string>> tags;        // by image id
+  std::map<std::string, std::vector<std::string>> references;  // by image id
+  bool deafToReferences = false;                               // does not answer that question
   int tagQuestions = 0;
   int calls = 0;
 };

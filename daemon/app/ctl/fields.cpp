@@ -48,8 +48,8 @@ std::string podOf(const json::object& object) {
 }
 
 std::vector<std::string> recoveryHead() {
-  return {"RECOVERY", "STATE",    "SINCE (UTC)", "POD",   "CONTAINER", "BINARY",
-          "CAUSE",    "DETECTED", "STARTED",     "READY", "ERROR"};
+  return {"RECOVERY", "STATE", "SINCE (UTC)", "POD",     "CONTAINER", "ADDRESS",
+          "BINARY",   "CAUSE", "DETECTED",    "STARTED", "READY",     "ERROR"};
 }
 
 std::vector<std::string> recoveryCells(const json::object& one, std::string_view now) {
@@ -62,6 +62,7 @@ std::vector<std::string> recoveryCells(const json::object& one, std::string_view
           when(one, "begun", now),
           podOf(one),
           text(one, "container"),
+          text(one, "address"),
           text(one, "binary"),
           text(one, "cause"),
           duration(millis, "detected"),

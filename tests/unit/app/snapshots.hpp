@@ -71,6 +71,8 @@ inline recovery::Incident incidentOf(const std::string& pod, recovery::State sta
   if (state == recovery::State::failed) return incident;
   incident.stamps.prepared = at(15);
   incident.stamps.healthChecked = at(20);
+  incident.podIp = "10.1.2.3";
+  incident.address = "10.1.2.3:8080";
   incident.stamps.started = at(22);
   if (state == recovery::State::started) return incident;
   incident.stamps.ready = at(30);

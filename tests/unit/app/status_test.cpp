@@ -23,6 +23,13 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
+TEST(Status, TellsWhereAFallbackServes) {
+  Snapshot snapshot = quietNode();
+  snapshot.incidents = {incidentOf("web-0", recovery::State::ready)};
+  const auto root = boost::json::parse(statusJson(snapshot));
+  EXPECT_EQ(root.at("recoveries").at(0).at("address").as_string(), "10.1.2.3:8080");
+}
+
 TEST(Readiness, NamesWhatIsMissing) {
   auto snapshot = quietNode();
   EXPECT_TRUE(readiness(snapshot).ready);

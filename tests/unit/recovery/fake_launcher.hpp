@@ -77,22 +77,37 @@ class FakeLauncher final : public launcher::Launcher {
     co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, record));
   }
   asio::awaitable<Result<std::unique_ptr<launcher::Process>>> adopt(launcher::ProcessRecord record) override {
+    ++adoptions;
+    if (blindTo > 0) {
+      --blindTo;
+      co_return fail(Stage::run, Reason::system, "open process", EMFILE);
+    }
     if (!adoptable) co_return fail(Stage::run, Reason::not_found, "no such process");
     auto state = std::make_shared<FakeProcessState>(loop_);
     adopted.push_back(state);
     co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, std::move(record)));
   }
 
-  asio::awaitable<launcher::Orphans> collectOrphans(std::vector<launcher::ProcessRecord> records) override {
+  asio::awaitable<Remains> collectOrphans(std::vector<launcher::ProcessRecord> records) override {
     kept = std::move(records);
-    co_return orphans;
+    co_return Remains{0, unclaimed, {}};
+  }
+  Result<bool> isIn(const launcher::ProcessRecord&, const cri::SandboxStatus&) override { return inSandbox; }
+  launcher::Unclaimed lookAgain(const launcher::Unclaimed& one) override { return one; }
+  asio::awaitable<void> discard(launcher::ProcessRecord record) override {
+    discarded.push_back(record.pid);
+    co_return;
   }
 
   Gate* launchGate = nullptr;  // launches wait for it
   std::size_t launching = 0;   // that wait now
   std::size_t mostLaunching = 0;
   std::vector<std::string> begun;  // namespaces, as their launches began
-  launcher::Orphans orphans;
+  std::vector<launcher::Unclaimed> unclaimed;
+  bool inSandbox = true;
+  std::vector<pid_t> discarded;
+  int adoptions = 0;
+  int blindTo = 0;  // so often the kernel does not let it look at a process
   std::optional<std::vector<launcher::ProcessRecord>> kept;  // what it was told to leave alone
   std::optional<Error> refusal;
   int refusals = 0;  // so often the runtime is away while a launch asks it

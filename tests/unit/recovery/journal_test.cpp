@@ -55,6 +55,34 @@ TEST_F(JournalTest, ReadsBackWhatItWrote) {
   EXPECT_TRUE(journal->read()->entries.empty());
 }
 
+TEST_F(JournalTest, KeepsWhatChoseTheWorkload) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  cri::Sandbox sandbox;
+  sandbox.labels = {{"app", "web"}};
+  sandbox.annotations = {{"fallbackd.io/binary.main", "web@2.0.0"}, {"someone/else", std::string(100, 'x')}};
+  auto written = entry();
+  written.pod = factsOf(sandbox);
+  ASSERT_TRUE(journal->write(written));
+  const auto read = journal->read()->entries.at(0);
+  ASSERT_TRUE(read.pod);
+  EXPECT_EQ(read.pod->labels, sandbox.labels);
+  EXPECT_EQ(read.pod->annotations, (cri::Labels{{"fallbackd.io/binary.main", "web@2.0.0"}}));
+}
+
+TEST_F(JournalTest, WhatIsTooLargeToBeReadAgainIsLeftOut) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  auto written = entry();
+  written.pod = PodFacts{{{"app", std::string(2 << 20, 'x')}}, {}};
+  written.incident.causeText = std::string(2 << 20, 'y');
+  ASSERT_TRUE(journal->write(written));
+  const auto contents = journal->read();
+  ASSERT_TRUE(contents->damaged.empty()) << contents->damaged[0].second.message();
+  EXPECT_FALSE(contents->entries.at(0).pod);
+  EXPECT_EQ(contents->entries[0].process.pid, 77);
+}
+
 TEST_F(JournalTest, AHalfWrittenEntryGoesWithTheNextDaemon) {
   const std::string half = folder + "/journal/.0123456789ab.json.new";
   std::filesystem::create_directories(folder + "/journal");

@@ -45,10 +45,13 @@ struct RecoveryTest : testing::Test {
     std::string name = std::filesystem::temp_directory_path() / "recovery-test-XXXXXX";
     folder = ::mkdtemp(name.data());
     journal.emplace(std::move(*Journal::open(folder)));
-    services.emplace(Services{
-        loop.get_executor(), runtime, binaries, launcher, *journal, metrics, log, "node-1",
-        [this](config::Readiness, std::string) { return ready(); },
-        [this](decltype(config::Liveness::when), std::string, std::chrono::nanoseconds) { return alive(); }});
+    services.emplace(
+        Services{loop.get_executor(), runtime, binaries, launcher, *journal, metrics, log, "node-1",
+                 [this](config::Readiness, launcher::Place place) { return ready(std::move(place)); },
+                 [this](decltype(config::Liveness::when), launcher::Place, std::chrono::nanoseconds) {
+                   return alive();
+                 },
+                 [this](pid_t) { return nodeAddresses; }});
     manager.emplace(*services, makeConfig());
     runtime.addSandbox("s1", "shop", "checkout");
   }
@@ -59,7 +62,9 @@ struct RecoveryTest : testing::Test {
     std::filesystem::remove_all(folder);
   }
 
-  cri::Awaitable<Result<>> ready() {
+  cri::Awaitable<Result<>> ready(launcher::Place place) {
+    ++readyQuestions;
+    askedAt = std::move(place);
     if (readyGate != nullptr) co_await readyGate->passed();
     co_return readyResult;
   }
@@ -67,7 +72,7 @@ struct RecoveryTest : testing::Test {
     ++questions;
     if (deadAnswers == 0) co_return Result<>{};
     --deadAnswers;
-    co_return fail(Stage::readiness, Reason::not_ready, "connection refused");
+    co_return fail(Stage::readiness, deadReason, "connection refused");
   }
   void detect(const std::string& sandbox = "s1", std::optional<cri::SandboxStatus> status = std::nullopt) {
     watcher::Detection detection;
@@ -81,6 +86,12 @@ struct RecoveryTest : testing::Test {
     detection.status = std::move(status);
     detection.waitingSince = detection.failureKnown = Monotonic::now();
     manager->detected(std::move(detection));
+  }
+  /// The watcher's word on it.
+  void kubeletMakes(const std::string& id, const std::string& name, const std::string& image = "r/checkout:1",
+                    const std::string& imageId = "sha256:real") {
+    cri::Container container{id, "s1", name, 0, cri::Container::State::created, image, imageId};
+    manager->containerCreated("uid-s1", container);
   }
   State state() const { return manager->incidents().empty() ? State::failed : manager->incidents()[0].state; }
   bool reaches(State wanted) {
@@ -105,6 +116,10 @@ struct RecoveryTest : testing::Test {
   Provenance imageFrom = Provenance::configuration;
   int deadAnswers = 0;
   int questions = 0;
+  int readyQuestions = 0;
+  Reason deadReason = Reason::not_ready;
+  std::optional<launcher::Place> askedAt;
+  std::vector<std::string> nodeAddresses;
 };
 
 TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
@@ -123,7 +138,7 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_TRUE(metric("fallbackd_journal_entries 1"));
   EXPECT_NE(metrics.serializeOpenMetrics().find("# {recovery=\"" + manager->incidents()[0].id + "\"}"),
             std::string::npos);
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
   EXPECT_TRUE(metric("fallbackd_journal_entries 0"));
@@ -271,9 +286,9 @@ TEST_F(RecoveryTest, AFailedRecoveryMayBeTriedAgain) {
 TEST_F(RecoveryTest, TheRealContainerTakesOver) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  manager->containerCreated("uid-s1", "other", "c0");
+  kubeletMakes("c0", "other");
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 50ms);
   EXPECT_EQ(journalled(), 0U);
@@ -282,11 +297,50 @@ TEST_F(RecoveryTest, TheRealContainerTakesOver) {
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
 }
 
+TEST_F(RecoveryTest, AContainerOfAnotherImageDoesNotEndTheFallback) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  runtime.references["sha256:tool"] = {"r/toolbox:latest", "elsewhere.example/r/checkout:1"};
+  const int before = runtime.calls;
+  kubeletMakes("c1", "main", "r/toolbox:latest", "sha256:tool");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before; }));
+  loop.run_for(20ms);
+  EXPECT_EQ(state(), State::ready);
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+}
+
+TEST_F(RecoveryTest, AnImageThatIsKnownByItsIdOrADigestIsRecognised) {
+  // A rollout: another version of the workload's image than the configuration of this node names.
+  runtime.references["sha256:new"] = {"r/checkout:2", "r/checkout@sha256:0123"};
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c1", "main", "", "sha256:new");
+  ASSERT_TRUE(reaches(State::handed_back));
+  runtime.references["sha256:digest"] = {"r/checkout@sha256:0123"};
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c2", "main", "", "sha256:digest");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(RecoveryTest, WhoseImageCannotBeAskedForIsAskedAboutAgain) {
+  runtime.references["sha256:real"] = {"r/checkout:1"};
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  runtime.deafToReferences = true;
+  const int before = runtime.calls;
+  kubeletMakes("c1", "main", "");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
+  EXPECT_EQ(state(), State::ready);
+  runtime.deafToReferences = false;
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
 TEST_F(RecoveryTest, AContainerThatComesBeforeTheLaunchPreventsIt) {
   runtime.sandboxes["s1"].sandbox.ready = false;  // the launch waits for the sandbox
   detect();
   loop.run_for(5ms);
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   runtime.sandboxes["s1"].sandbox.ready = true;
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_TRUE(launcher.launched.empty());
@@ -297,7 +351,7 @@ TEST_F(RecoveryTest, HandBackWhileNotYetReady) {
   readyGate = &never;
   detect();
   ASSERT_TRUE(reaches(State::started));
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_TRUE(launcher.launched[0]->stoppedWithGrace);
 }
@@ -334,11 +388,56 @@ TEST_F(RecoveryTest, AProcessThatDiesWithItsPodIsNotStartedAgain) {
 }
 
 TEST_F(RecoveryTest, AProcessThatNeverGetsReadyIsStopped) {
-  readyResult = fail(Stage::readiness, Reason::timeout, "port 8080");
+  readyResult = fail(Stage::readiness, Reason::not_ready, "port 8080");
   detect();
   ASSERT_TRUE(reaches(State::failed));
   EXPECT_TRUE(launcher.launched[0]->stoppedWithGrace);
-  EXPECT_TRUE(metric(R"(reason="timeout",stage="readiness")"));
+  EXPECT_TRUE(metric(R"(reason="not_ready",stage="readiness")"));
+}
+
+TEST_F(RecoveryTest, WhatCannotBeAskedWhetherItServesIsLeftAlone) {
+  readyResult = fail(Stage::readiness, Reason::invalid, "the pod's address is not known");
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return readyQuestions >= 3; }));
+  ASSERT_TRUE(reaches(State::started));
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+  ASSERT_TRUE(manager->incidents()[0].error) << "it is to be seen that nobody knows";
+  EXPECT_EQ(manager->incidents()[0].error->message(), "readiness: invalid: the pod's address is not known");
+  readyResult = {};
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_FALSE(manager->incidents()[0].error);
+  EXPECT_EQ(launcher.launched.size(), 1U);
+}
+
+TEST_F(RecoveryTest, ALivenessThatCannotBeAskedForRestartsNothing) {
+  liveness.emplace();
+  liveness->interval = 1ms;
+  liveness->failures = 2;
+  deadReason = Reason::unavailable;
+  deadAnswers = 10;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  ASSERT_TRUE(runUntil(loop, [&] { return questions >= 8; }));
+  EXPECT_TRUE(manager->incidents()[0].error);
+  EXPECT_EQ(launcher.launched.size(), 1U);
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+  ASSERT_TRUE(runUntil(loop, [&] { return !manager->incidents()[0].error; }));
+}
+
+TEST_F(RecoveryTest, APodOnTheHostsNetworkHasTheNodesNameAndAddress) {
+  nodeAddresses = {"192.0.2.7", "2001:db8::7"};
+  auto& status = runtime.sandboxes.at("s1");
+  status.network = cri::NamespaceMode::node;
+  status.ips.clear();
+  status.hostname.clear();
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  const auto& sandbox = launcher.launched[0]->request.sandbox;
+  EXPECT_EQ(sandbox.ips, nodeAddresses);
+  EXPECT_EQ(sandbox.hostname, "node-1");
+  ASSERT_TRUE(askedAt);
+  EXPECT_EQ(askedAt->ip, "192.0.2.7");
+  EXPECT_EQ(manager->incidents()[0].podIp, "192.0.2.7");
 }
 
 TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
@@ -357,9 +456,192 @@ TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
   EXPECT_TRUE(metric(R"(fallbackd_adoptions_total{result="adopted"} 1)"));
   detect();
   EXPECT_EQ(launcher.launched.size(), 1U) << "nothing is started twice";
-  manager->containerCreated("uid-s1", "main", "c1");
+  kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
+}
+
+/// The next daemon, and its manager, with this configuration.
+struct NextDaemonTest : RecoveryTest {
+  void next(const config::ConfigPtr& config) {
+    boost::asio::co_spawn(loop, manager->stop(), boost::asio::detached);
+    loop.restart();
+    loop.run_for(50ms);
+    launcher.kept.reset();
+    manager.emplace(*services, config);
+    bool adopted = false;
+    boost::asio::co_spawn(loop, manager->adopt(), [&](std::exception_ptr) { adopted = true; });
+    ASSERT_TRUE(runUntil(loop, [&] { return adopted; }));
+  }
+  /// A fallback that only the annotations of its pod chose.
+  void detectAnnotated() {
+    annotated = std::make_shared<config::Config>();
+    annotated->podAnnotations.namespaces = {"shop"};
+    auto& sandbox = runtime.sandboxes.at("s1").sandbox;
+    sandbox.annotations = {{"fallbackd.io/binary.main", "web@2.0.0"}, {"fallbackd.io/image.main", "r/web:2"}};
+    watcher::Detection detection;
+    detection.sandbox = sandbox;
+    detection.workload = watcher::workloadsFor(annotated, sandbox).workloads.at(0);
+    detection.waitingSince = detection.failureKnown = Monotonic::now();
+    manager->detected(std::move(detection));
+    ASSERT_TRUE(reaches(State::ready));
+  }
+  /// As a daemon of 0.1 wrote it.
+  void forgetWhatChoseTheWorkload() {
+    auto entry = journal->read()->entries.at(0);
+    entry.pod.reset();
+    ASSERT_TRUE(journal->write(entry));
+  }
+  std::shared_ptr<config::Config> annotated;
+};
+
+TEST_F(NextDaemonTest, KeepsWhatPodsChoseThoughContainerdIsDown) {
+  detectAnnotated();
+  runtime.down = true;
+  next(annotated);
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
+  EXPECT_EQ(journalled(), 1U);
+  runtime.down = false;
+  launcher.adopted[0]->die(Kind::signaled, 9);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  EXPECT_EQ(launcher.launched[1]->request.workload.binary.toString(), "web@2.0.0");
+  EXPECT_EQ(launcher.launched[1]->request.workload.image, "r/web:2");
+}
+
+TEST_F(NextDaemonTest, AnOlderJournalIsKeptUntilContainerdTellsWhatChoseTheWorkload) {
+  detectAnnotated();
+  forgetWhatChoseTheWorkload();
+  runtime.down = true;
+  next(annotated);
+  const int before = runtime.calls;
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
+  EXPECT_EQ(state(), State::ready);
+  EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
+  // It dies before anybody knows what it was started with: it is started again once that is known.
+  launcher.adopted[0]->die(Kind::signaled, 9);
+  loop.run_for(50ms);
+  EXPECT_EQ(launcher.launched.size(), 1U);
+  runtime.down = false;
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  EXPECT_EQ(launcher.launched[1]->request.workload.binary.toString(), "web@2.0.0");
+}
+
+TEST_F(NextDaemonTest, OnceContainerdAnswersTheConfigurationDecides) {
+  detectAnnotated();
+  forgetWhatChoseTheWorkload();
+  runtime.down = true;
+  next(annotated);
+  EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
+  runtime.sandboxes.at("s1").sandbox.annotations.clear();
+  runtime.down = false;
+  ASSERT_TRUE(reaches(State::failed));
+  EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
+  EXPECT_EQ(manager->incidents()[0].error->context, "its workload is not configured any more");
+}
+
+TEST_F(NextDaemonTest, ANamespaceThatMayNotChooseAnyMoreIsTheConfigurationsWord) {
+  detectAnnotated();
+  runtime.down = true;
+  next(std::make_shared<config::Config>());
+  ASSERT_TRUE(reaches(State::failed));
+  EXPECT_TRUE(launcher.adopted.at(0)->stoppedWithGrace);
+}
+
+TEST_F(NextDaemonTest, AProcessThatCannotBeLookedAtIsLeftAloneAndTriedAgain) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.blindTo = 3;
+  next(makeConfig());
+  ASSERT_EQ(launcher.kept->size(), 1U) << "its leaf must not be collected";
+  EXPECT_EQ(journalled(), 1U);
+  detect();
+  EXPECT_EQ(launcher.launched.size(), 1U) << "nothing is started beside it";
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.adopted.size() == 1; }));
+  ASSERT_TRUE(reaches(State::ready));
+  detect();
+  EXPECT_EQ(launcher.launched.size(), 1U);
+}
+
+TEST_F(NextDaemonTest, APodThatWentWhileContainerdWasSilentIsNoticedWhenItAnswers) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  next(makeConfig());
+  runtime.down = true;
+  manager->connection(true, "");
+  const int before = runtime.calls;
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
+  EXPECT_EQ(state(), State::ready);
+  runtime.sandboxes.clear();
+  runtime.down = false;
+  ASSERT_TRUE(reaches(State::pod_gone));
+}
+
+launcher::Unclaimed unclaimed() {
+  launcher::Unclaimed one;
+  one.record.recoveryId = "0123456789ab";
+  one.record.pid = 77;
+  one.podUid = "uid-s1";
+  one.container = "main";
+  one.binary = BinaryRef{"checkout", "1.8.2"};
+  return one;
+}
+
+TEST_F(NextDaemonTest, WhatNoJournalTellsOfIsAdoptedFromItsCgroup) {
+  launcher.unclaimed = {unclaimed()};
+  runtime.down = true;
+  next(makeConfig());
+  const int before = runtime.calls;
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
+  EXPECT_TRUE(launcher.discarded.empty()) << "nobody could say that its pod is gone";
+  detect();
+  EXPECT_TRUE(launcher.launched.empty()) << "its leaf is taken";
+  runtime.down = false;
+  ASSERT_TRUE(reaches(State::ready));
+  const auto incident = manager->incidents()[0];
+  EXPECT_EQ(incident.id, "0123456789ab");
+  EXPECT_EQ(incident.workload, "checkout");
+  EXPECT_EQ(incident.binary.toString(), "checkout@1.8.2") << "what runs, not what is configured now";
+  EXPECT_TRUE(incident.adopted);
+  EXPECT_EQ(journalled(), 1U) << "the next daemon finds it there";
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(NextDaemonTest, TheRealContainerThatCameBeforeTheAdoptionTakesOver) {
+  launcher.unclaimed = {unclaimed()};
+  runtime.addContainer("c1", "s1", "main").image = "r/checkout:1";
+  next(makeConfig());
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(NextDaemonTest, WhatIsKnownToBeNobodysIsEnded) {
+  auto other = unclaimed();
+  other.container = "sidecar";
+  other.record.pid = 78;
+  auto gone = unclaimed();
+  gone.podUid = "uid-gone";
+  gone.record.pid = 79;
+  launcher.unclaimed = {other, gone};
+  next(makeConfig());
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.discarded.size() == 2; }));
+  EXPECT_TRUE(manager->incidents().empty());
+  launcher.unclaimed = {unclaimed()};
+  launcher.inSandbox = false;
+  next(makeConfig());
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.discarded.size() == 3; }));
+}
+
+TEST_F(NextDaemonTest, WhatCannotBeLookedAtIsLeftAlone) {
+  auto blind = unclaimed();
+  blind.record.pid = 0;
+  blind.why = "what runs in /a cannot be looked at";
+  launcher.unclaimed = {blind};
+  next(makeConfig());
+  loop.run_for(300ms);
+  EXPECT_TRUE(launcher.discarded.empty());
+  detect();
+  EXPECT_TRUE(launcher.launched.empty());
 }
 
 TEST_F(RecoveryTest, WhatDiedMeanwhileIsForgotten) {

@@ -17,9 +17,8 @@ using test::runUntil;
 
 struct Seen final : Listener {
   void detected(Detection detection) override { detections.push_back(std::move(detection)); }
-  void containerCreated(const std::string& podUid, const std::string& container,
-                        const std::string&) override {
-    created.push_back(podUid + "/" + container);
+  void containerCreated(const std::string& podUid, const cri::Container& container) override {
+    created.push_back(podUid + "/" + container.name);
   }
   void containerStarted(const std::string& id, Stamp) override { started.push_back(id); }
   void sandboxStarted(const std::string& id, Stamp) override { startedSandboxes.push_back(id); }
@@ -211,6 +210,29 @@ TEST_F(WatcherTest, AMissedContainerEventIsFoundByTheResync) {
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
   runtime.addContainer("c1", "s1", "main");
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.created.empty(); }));
+}
+
+TEST_F(WatcherTest, AContainerThatSomebodyElseMadeDoesNotEndTheWait) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  runtime.addForeignContainer("debug", "s1", "main");
+  events.send(Kind::container_created, "debug");
+  events.send(Kind::task_started, "debug");
+  // Kubelet's labels alone are copied easily; without its hash kubelet would not take it for its own either.
+  auto& copied = runtime.addContainer("copied", "s1", "main");
+  copied.annotations.clear();
+  events.send(Kind::container_created, "copied");
+  settle();
+  EXPECT_TRUE(seen.created.empty()) << seen.created.front();
+  EXPECT_EQ(watcher.waiting(), 1U);
+  auto& other = runtime.addContainer("c1", "s1", "main");
+  other.labels["io.kubernetes.pod.uid"] = "uid-other";
+  settle();
+  EXPECT_TRUE(seen.created.empty()) << "its labels name another pod";
+  runtime.addContainer("c2", "s1", "main");
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.created.empty(); }));
+  EXPECT_EQ(watcher.waiting(), 0U);
 }
 
 TEST_F(WatcherTest, APodThatGoesIsReportedOnceByEventOrResync) {

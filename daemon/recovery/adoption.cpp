@@ -1,0 +1,286 @@
+// The manager's first task: what earlier daemons started is taken over, by their journal, and by what the
+// kernel shows where the journal does not tell. What cannot be asked is kept (docs/silence.md).
+#include "base/async/backoff.hpp"
+#include "launcher/log_file.hpp"
+#include "recovery/manager.hpp"
+#include "watcher/real_container.hpp"
+
+#include <chrono>
+#include <utility>
+
+namespace fallbackd::recovery {
+
+namespace {
+
+constexpr Backoff::Limits kQuestions{std::chrono::milliseconds(100), std::chrono::seconds(5)};
+
+}  // namespace
+
+/// What the watcher has told before a recovery was there to hear it: asked until the runtime answers.
+cri::Awaitable<void> Manager::catchUp(Key key) {
+  Backoff pause(services_.executor, kQuestions);
+  for (;;) {
+    const auto status = co_await services_.runtime.sandboxStatus(key.first);
+    const auto containers = co_await services_.runtime.listContainers();
+    const auto found = active_.find(key);
+    if (found == active_.end()) co_return;
+    const bool gone = status ? !status->sandbox.ready : status.error().reason == Reason::not_found;
+    if (gone) {
+      found->second->podGone();
+      co_return;
+    }
+    if (status && containers) {
+      const std::string uid = found->second->incident().target.podUid;
+      for (const auto& one : *containers) {
+        const bool here = one.sandboxId == key.first && one.name == key.second;
+        if (here && watcher::bearsKubeletsMark(one, uid)) containerCreated(uid, one);
+      }
+      co_return;
+    }
+    co_await pause.wait();
+  }
+}
+
+cri::Awaitable<void> Manager::adopt() {
+  auto contents = services_.journal.read();
+  if (!contents) {
+    services_.log.error("journal not readable; what runs is found by its cgroup",
+                        {{"error", contents.error().message()}});
+    contents = Journal::Contents{};
+  }
+  for (const auto& [name, error] : contents->damaged) {
+    services_.log.error("journal entry damaged and left where it is",
+                        {{"file", name}, {"error", error.message()}});
+  }
+  services_.metrics.journalRead(services_.journal.size(), contents->damaged.size());
+  std::vector<launcher::ProcessRecord> kept;
+  for (auto& entry : contents->entries) {
+    const auto taken = co_await adoptOne(entry);
+    if (taken != Taken::gone) kept.push_back(entry.process);
+    if (taken != Taken::later) continue;
+    held_.insert({entry.incident.target.podUid, entry.incident.target.container});
+    tasks_.spawn(adoptLater(std::move(entry)));
+  }
+  auto remains = co_await services_.launcher.collectOrphans(std::move(kept));
+  if (remains.removed > 0) {
+    services_.log.warn("remains of an earlier daemon's launches removed",
+                       {{"leavesAndFolders", remains.removed}});
+  }
+  for (const auto& one : remains.foreign) {
+    services_.log.warn("a fallback of another fallbackd is left alone",
+                       {{"leaf", one.leaf}, {"runDir", one.runDir.empty() ? "not known" : one.runDir}});
+  }
+  for (auto& one : remains.running) {
+    services_.log.warn("a fallback runs that no journal entry tells of",
+                       {{"podUid", one.podUid}, {"container", one.container}, {"pid", one.record.pid}});
+    held_.insert({one.podUid, one.container});
+    tasks_.spawn(adoptUnclaimed(std::move(one)));
+  }
+}
+
+void Manager::forget(const std::string& recoveryId, const std::string& why) {
+  services_.log.info("fallback of an earlier daemon not kept", {{"recovery", recoveryId}, {"why", why}});
+  const auto removed = services_.journal.remove(recoveryId);
+  services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
+  services_.metrics.adoption(false);
+}
+
+cri::Awaitable<Manager::Taken> Manager::adoptOne(const JournalEntry& entry) {
+  auto incident = entry.incident;
+  auto process = co_await services_.launcher.adopt(entry.process);
+  if (!process) {
+    const auto& error = process.error();
+    // That it ended is the kernel's word. A record that is not of our making says nothing of any process:
+    // what runs in a leaf is found there.
+    if (error.reason == Reason::not_found || error.reason == Reason::invalid) {
+      forget(incident.id, error.message());
+      co_return Taken::gone;
+    }
+    if (firstTime(incident.id + error.message())) {
+      services_.log.error(
+          "fallback of an earlier daemon cannot be looked at; it is left alone and tried again",
+          {{"recovery", incident.id}, {"error", error.message()}});
+    }
+    co_return Taken::later;
+  }
+  auto choice = co_await workloadOf(incident, entry.pod);
+  takeOver(std::move(incident), std::move(choice), std::move(*process));
+  co_return Taken::yes;
+}
+
+cri::Awaitable<void> Manager::adoptLater(JournalEntry entry) {
+  const auto& target = entry.incident.target;
+  const Key key{target.sandboxId, target.container};
+  Backoff pause(services_.executor, kQuestions);
+  Taken taken = Taken::later;
+  while (taken == Taken::later) {
+    co_await pause.wait();
+    taken = co_await adoptOne(entry);
+  }
+  held_.erase({target.podUid, target.container});
+  if (taken == Taken::yes) tasks_.spawn(catchUp(key));
+}
+
+void Manager::takeOver(Incident incident, Choice choice, std::unique_ptr<launcher::Process> process) {
+  const auto now = Monotonic::now();
+  incident.stamps.waitingSince = now;
+  incident.stamps.detected = now;
+  incident.stamps.started = now;
+  const Key key{incident.target.sandboxId, incident.target.container};
+  const bool covered = choice.kind == Choice::Kind::covered;
+  const auto recovery = covered ? std::make_shared<Recovery>(services_, std::move(incident), choice.workload,
+                                                             std::nullopt, std::move(choice.pod))
+                                : Recovery::withoutWorkload(services_, std::move(incident));
+  active_.emplace(key, recovery);
+  services_.metrics.adoption(choice.kind != Choice::Kind::uncovered);
+  tasks_.spawn(keep(key, recovery, std::move(process)));
+  if (choice.kind == Choice::Kind::uncovered) recovery->notConfigured();
+  if (choice.kind == Choice::Kind::unknown) tasks_.spawn(learnWorkload(key, recovery));
+}
+
+/// As the pod was when its fallback was started, which the journal knows. Entries of 0.1 do not: where pods
+/// choose their binary themselves, CRI has to tell, and while it does not nothing is known.
+cri::Awaitable<Manager::Choice> Manager::workloadOf(const Incident& incident, std::optional<PodFacts> pod) {
+  const auto& target = incident.target;
+  bool asked = true;
+  if (!pod && watcher::annotationsCount(*config_, target.podNamespace)) {
+    const auto status = co_await services_.runtime.sandboxStatus(target.sandboxId);
+    if (status) pod = factsOf(status->sandbox);
+    asked = status || status.error().reason == Reason::not_found;
+  }
+  Choice choice;
+  if (pod) {
+    cri::Sandbox sandbox;
+    sandbox.id = target.sandboxId;
+    sandbox.podName = target.podName;
+    sandbox.podNamespace = target.podNamespace;
+    sandbox.podUid = target.podUid;
+    sandbox.labels = pod->labels;
+    sandbox.annotations = pod->annotations;
+    for (const auto& workload : watcher::workloadsFor(config_, sandbox).workloads) {
+      if (workload->match.container == target.container) choice.workload = workload;
+    }
+  }
+  for (const auto& workload : config_->workloads) {
+    if (choice.workload == nullptr && workload.name == incident.workload) {
+      choice.workload = watcher::WorkloadPtr(config_, &workload);
+    }
+  }
+  choice.pod = std::move(pod);
+  choice.kind = choice.workload != nullptr ? Choice::Kind::covered
+                : asked                    ? Choice::Kind::uncovered
+                                           : Choice::Kind::unknown;
+  co_return choice;
+}
+
+cri::Awaitable<void> Manager::learnWorkload(Key key, std::shared_ptr<Recovery> recovery) {
+  services_.log.warn("containerd does not answer: what chose this fallback is not known yet; it runs on",
+                     {{"recovery", recovery->incident().id}, {"pod", recovery->incident().target.podName}});
+  Backoff pause(services_.executor, kQuestions);
+  for (;;) {
+    co_await pause.wait();
+    auto choice = co_await workloadOf(recovery->incident(), std::nullopt);
+    const auto found = active_.find(key);
+    if (found == active_.end() || found->second != recovery) co_return;
+    if (choice.kind == Choice::Kind::unknown) continue;
+    if (choice.kind == Choice::Kind::covered) {
+      recovery->learnWorkload(std::move(choice.workload), std::move(choice.pod));
+    } else {
+      recovery->notConfigured();
+    }
+    co_return;
+  }
+}
+
+/// Goes on until it is taken over or known to be nobody's. Meanwhile it is left alone.
+cri::Awaitable<void> Manager::adoptUnclaimed(launcher::Unclaimed one) {
+  Backoff pause(services_.executor, kQuestions);
+  for (;;) {
+    const bool settled = co_await tryUnclaimed(one);
+    if (settled) break;
+    co_await pause.wait();
+    one = services_.launcher.lookAgain(one);
+  }
+  held_.erase({one.podUid, one.container});
+}
+
+void Manager::saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why) {
+  if (!firstTime(one.podUid + one.container + why)) return;
+  services_.log.error("this fallback cannot be taken over yet; it is left alone and tried again",
+                      {{"podUid", one.podUid}, {"container", one.container}, {"why", why}});
+}
+
+/// True when it is decided what becomes of it.
+cri::Awaitable<bool> Manager::tryUnclaimed(launcher::Unclaimed& one) {
+  const auto end = [&](const std::string& why) {
+    services_.log.warn("fallback without a journal entry ended",
+                       {{"podUid", one.podUid}, {"container", one.container}, {"why", why}});
+    services_.metrics.adoption(false);
+    return services_.launcher.discard(one.record);
+  };
+  if (!one.why.empty()) {
+    saidOfUnclaimed(one, one.why);
+    co_return false;
+  }
+  if (one.record.pid == 0) {
+    co_await end("its process has ended");
+    co_return true;
+  }
+  const auto sandboxes = co_await services_.runtime.listSandboxes();
+  if (!sandboxes) {
+    saidOfUnclaimed(one, sandboxes.error().message());
+    co_return false;
+  }
+  const cri::Sandbox* newest = nullptr;
+  for (const auto& sandbox : *sandboxes) {
+    const bool candidate = sandbox.ready && sandbox.podUid == one.podUid;
+    if (candidate && (newest == nullptr || sandbox.attempt > newest->attempt)) newest = &sandbox;
+  }
+  if (newest == nullptr) {
+    co_await end("its pod has no sandbox");
+    co_return true;
+  }
+  auto status = co_await services_.runtime.sandboxStatus(newest->id);
+  const auto inIt =
+      status ? services_.launcher.isIn(one.record, *status) : tl::unexpected<Error>(status.error());
+  if (!inIt) {
+    saidOfUnclaimed(one, inIt.error().message());
+    co_return false;
+  }
+  if (!*inIt) {
+    co_await end("its sandbox is gone, the pod has another one");
+    co_return true;
+  }
+  Incident incident;
+  incident.id = one.record.recoveryId.empty() ? newRecoveryId() : one.record.recoveryId;
+  incident.target = {newest->id, newest->podUid, newest->podNamespace, newest->podName, one.container};
+  incident.causeText = "found by its cgroup: an earlier daemon could not write its journal";
+  incident.begun = Wall::now();
+  incident.state = State::started;
+  incident.adopted = true;
+  incident.pid = one.record.pid;
+  completeHostNetwork(services_, *status);
+  if (!status->ips.empty()) incident.podIp = status->ips.front();
+  auto choice = co_await workloadOf(incident, factsOf(status->sandbox));
+  if (choice.kind != Choice::Kind::covered) {
+    co_await end("no workload is configured for it");
+    co_return true;
+  }
+  incident.workload = choice.workload->name;
+  incident.binary = one.binary.value_or(choice.workload->binary);
+  incident.restarts = launcher::latestRestartOf(status->logDirectory, one.container);
+  auto record = one.record;
+  record.recoveryId = incident.id;
+  record.logFile = launcher::logFileOf(status->logDirectory, one.container, incident.restarts);
+  auto process = co_await services_.launcher.adopt(record);
+  if (!process) {
+    saidOfUnclaimed(one, process.error().message());
+    co_return process.error().reason == Reason::not_found;
+  }
+  const Key key{incident.target.sandboxId, incident.target.container};
+  takeOver(std::move(incident), std::move(choice), std::move(*process));
+  tasks_.spawn(catchUp(key));
+  co_return true;
+}
+
+}  // namespace fallbackd::recovery

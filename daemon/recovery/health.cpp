@@ -1,0 +1,108 @@
+// Whether a fallback serves: asked until it is ready, and again and again from then on. Only its own answer,
+// or its silence, counts against it.
+#include "base/async/backoff.hpp"
+#include "recovery/recovery.hpp"
+
+#include <chrono>
+#include <utility>
+#include <variant>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace fallbackd::recovery {
+
+namespace asio = boost::asio;
+using namespace asio::experimental::awaitable_operators;
+using telemetry::Phase;
+
+/// Ends when the fallback did not answer so many times in a row; never where nobody asks.
+cri::Awaitable<void> Recovery::failsLiveness() {
+  asio::steady_timer pause(services_.executor, asio::steady_timer::time_point::max());
+  if (!workload_->liveness) {
+    co_await pause.async_wait(asio::use_awaitable);
+    co_return;
+  }
+  const auto liveness = *workload_->liveness;
+  for (unsigned failed = 0; failed < liveness.failures;) {
+    pause.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(liveness.interval));
+    co_await pause.async_wait(asio::use_awaitable);
+    const auto alive = co_await services_.askOnce(liveness.when, place(), liveness.timeout);
+    if (!alive && alive.error().reason != Reason::not_ready) {
+      cannotAsk(alive.error());
+      continue;
+    }
+    incident_.error.reset();
+    failed = alive ? 0 : failed + 1;
+    if (alive) continue;
+    services_.log.warn("fallback fails its liveness check", {{"recovery", incident_.id},
+                                                             {"pod", incident_.target.podName},
+                                                             {"container", incident_.target.container},
+                                                             {"failures", failed},
+                                                             {"of", liveness.failures},
+                                                             {"error", alive.error().message()}});
+  }
+}
+
+launcher::Place Recovery::place() const {
+  return {incident_.podIp, process_->network()};
+}
+
+/// Until the fallback answers well, or has been asked in vain for the time that it has. What cannot be asked
+/// may serve all the same: it is left alone, and asked again.
+cri::Awaitable<Result<>> Recovery::answersWell() {
+  Backoff pause(services_.executor);
+  for (;;) {
+    auto answer = co_await services_.waitReady(workload_->readiness, place());
+    if (answer || answer.error().reason == Reason::not_ready) {
+      incident_.error.reset();
+      co_return answer;
+    }
+    cannotAsk(answer.error());
+    co_await pause.wait();
+  }
+}
+
+/// Said once, and shown for as long as it lasts.
+void Recovery::cannotAsk(const Error& error) {
+  const bool known = incident_.error && incident_.error->message() == error.message();
+  incident_.error = error;
+  if (known) return;
+  services_.log.error("fallback cannot be asked whether it serves; it runs on",
+                      {{"recovery", incident_.id},
+                       {"pod", incident_.target.podName},
+                       {"container", incident_.target.container},
+                       {"error", error.message()}});
+}
+
+cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
+  const std::variant<Result<>, launcher::ExitStatus, std::monostate> first =
+      co_await (answersWell() || process_->exited() || wished());
+  if (first.index() == 2) co_return co_await endByWish();
+  if (first.index() == 1) {
+    noteExit(std::get<1>(first));
+    co_return Next::restart;
+  }
+  const auto& ready = std::get<0>(first);
+  if (!ready) {
+    const auto status = co_await process_->stop(workload_->terminationGrace);
+    static_cast<void>(status);
+    process_.reset();
+    services_.metrics.activeFallbacks(incident_.workload, -1);
+    co_return tl::unexpected<Error>(ready.error());
+  }
+  const auto now = Monotonic::now();
+  serves(now);
+  if (!incident_.stamps.ready && !incident_.adopted) {
+    incident_.stamps.ready = now;
+    services_.metrics.phase(incident_.workload, incident_.cause, Phase::ready,
+                            now - *incident_.stamps.started, incident_.id);
+    services_.metrics.phase(incident_.workload, incident_.cause, Phase::total,
+                            now - incident_.stamps.waitingSince, incident_.id);
+  }
+  reach(State::ready, now);
+  record();
+  co_return Next::end;
+}
+
+}  // namespace fallbackd::recovery
