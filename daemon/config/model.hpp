@@ -218,8 +218,8 @@ struct TelemetrySettings {
 
 struct DetectionDefaults {
   nanoseconds reprobeInterval = std::chrono::seconds(10);  // while a pod waits or runs its fallback; jittered
-  unsigned maxConcurrentProbes = 16;  // in all; half of them are kept for configured images
-  DetectionSettings workloadDefaults;                      // for workloads that say nothing
+  unsigned maxConcurrentProbes = 16;   // in all; half of them are kept for configured images
+  DetectionSettings workloadDefaults;  // for workloads that say nothing
 };
 
 struct Registry {

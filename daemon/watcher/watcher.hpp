@@ -185,6 +185,7 @@ class Watcher {
                                                 const config::Workload& workload) const;
   void addSandbox(cri::Sandbox sandbox, Stamp since);
   void keep(Pod& pod, cri::Sandbox sandbox) const;
+  static void keepStatus(Pod& pod, Result<cri::SandboxStatus> status);
   void addContainer(const std::string& sandboxId, const std::string& name, const std::string& id);
   void dropContainer(const std::string& id);
   void dropSandbox(const std::string& sandboxId);
