@@ -31,7 +31,7 @@ std::string placeOf(std::string_view key) {
 }
 
 /// `place` is the registry's host, or a path on it that the repository is at or below.
-bool covers(const std::string& place, const ImageReference& reference) {
+bool holds(const std::string& place, const ImageReference& reference) {
   const auto& host = reference.host();
   if (place == host) return true;
   return place.starts_with(host + "/") && reference.isBelow(std::string_view(place).substr(host.size() + 1));
@@ -55,7 +55,7 @@ Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
   const json::object* entry = nullptr;
   for (const auto& item : *auths) {
     const auto place = placeOf(item.key());
-    if (!covers(place, reference) || !item.value().is_object() ||
+    if (!holds(place, reference) || !item.value().is_object() ||
         (entry != nullptr && place.size() <= best.size()))
       continue;
     best = place;

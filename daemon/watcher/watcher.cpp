@@ -238,8 +238,7 @@ cri::Awaitable<void> Watcher::learnAnnotated(std::string id, std::shared_ptr<Lea
     if (status && status->sandbox.ready) {
       learning_.erase(id);
       addSandbox(status->sandbox, learning->since);
-      status->sandbox.annotations.clear();
-      pods_.at(id).status = std::move(*status);
+      keepStatus(pods_.at(id), std::move(status));
       co_return;
     }
     co_await pauseFor(learning->next, cri::pauseBeforeAskingAgain(learning->since, kShortestLook));
@@ -252,11 +251,14 @@ cri::Awaitable<void> Watcher::learnAnnotated(std::string id, std::shared_ptr<Lea
 cri::Awaitable<void> Watcher::learnStatus(std::string id) {
   auto status = co_await runtime_.sandboxStatus(id);
   const auto pod = pods_.find(id);
-  if (pod == pods_.end()) co_return;
-  pod->second.statusAsked = false;
-  if (!status || !status->sandbox.ready) co_return;
+  if (pod != pods_.end()) keepStatus(pod->second, std::move(status));
+}
+
+void Watcher::keepStatus(Pod& pod, Result<cri::SandboxStatus> status) {
+  pod.statusAsked = false;
+  if (!status || !status->sandbox.ready) return;
   status->sandbox.annotations.clear();
-  pod->second.status = std::move(*status);
+  pod.status = std::move(*status);
 }
 
 /// Without the pause image RunPodSandbox fails, and there is nothing that a fallback could join.

@@ -187,6 +187,7 @@ class Watcher {
                                                 const config::Workload& workload) const;
   void addSandbox(cri::Sandbox sandbox, Stamp since);
   void keep(Pod& pod, cri::Sandbox sandbox) const;
+  static void keepStatus(Pod& pod, Result<cri::SandboxStatus> status);
   void addContainer(const std::string& sandboxId, const cri::Container& container);
   void place(const std::string& podUid, const cri::Container& container);
   void dropContainer(const std::string& id);

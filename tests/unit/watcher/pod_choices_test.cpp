@@ -10,13 +10,13 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-const std::string kBinary(kBinaryAnnotation);
-const std::string kImage(kImageAnnotation);
+const std::string kBinaryKey(kBinaryAnnotation);
+const std::string kImageKey(kImageAnnotation);
 
 TEST(PodChoices, AreReadInTheOrderOfTheirContainers) {
-  const auto read = readChoices({{kBinary + "web", "web@2.0.0"},
-                                 {kImage + "web", "r.x/web:2"},
-                                 {kBinary + "app", "app@1.0.0"},
+  const auto read = readChoices({{kBinaryKey + "web", "web@2.0.0"},
+                                 {kImageKey + "web", "r.x/web:2"},
+                                 {kBinaryKey + "app", "app@1.0.0"},
                                  {"other.io/binary.x", "anything"}});
   ASSERT_EQ(read.choices.size(), 2U);
   EXPECT_EQ(read.choices[0].container, "app");
@@ -28,18 +28,19 @@ TEST(PodChoices, AreReadInTheOrderOfTheirContainers) {
 
 TEST(PodChoices, WhatIsNotWhatItMustBeIsRefusedAsAWhole) {
   const std::vector<std::pair<cri::Labels, std::string>> refused{
-      {{{kBinary + "web", "web"}}, "names no version"},
-      {{{kBinary + "web", ""}}, "names no version"},
-      {{{kBinary + "Web!", "web@1"}}, "not a name that Kubernetes accepts"},
-      {{{kBinary, "web@1"}}, "not a name that Kubernetes accepts"},
-      {{{kBinary + "web", "web@1"}, {kImage + "web", "r.x/a:1: connect: connection refused"}}, "its tag"},
-      {{{kBinary + "web", "web@1"}, {kImage + "web", "r.x/dial tcp: lookup x: no such host"}},
+      {{{kBinaryKey + "web", "web"}}, "names no version"},
+      {{{kBinaryKey + "web", ""}}, "names no version"},
+      {{{kBinaryKey + "Web!", "web@1"}}, "not a name that Kubernetes accepts"},
+      {{{kBinaryKey, "web@1"}}, "not a name that Kubernetes accepts"},
+      {{{kBinaryKey + "web", "web@1"}, {kImageKey + "web", "r.x/a:1: connect: connection refused"}},
+       "its tag"},
+      {{{kBinaryKey + "web", "web@1"}, {kImageKey + "web", "r.x/dial tcp: lookup x: no such host"}},
        "the repository"},
-      {{{kBinary + "web", "web@1"}, {kImage + "web", ""}}, "it is empty"},
-      {{{kBinary + "web", "web@1"}, {kImage + "web", "R.X/A"}}, "must be lower case"},
-      {{{kBinary + "web", std::string(100'000, 'a')}}, "100000 bytes are more than 1024"},
-      {{{kBinary + "web", "web@1"}, {kImage + "web", std::string(100'000, 'a')}}, "100000 bytes"},
-      {{{kImage + "web", "r.x/a:1"}}, "there is no \"fallbackd.io/binary.web\" beside it"},
+      {{{kBinaryKey + "web", "web@1"}, {kImageKey + "web", ""}}, "it is empty"},
+      {{{kBinaryKey + "web", "web@1"}, {kImageKey + "web", "R.X/A"}}, "must be lower case"},
+      {{{kBinaryKey + "web", std::string(100'000, 'a')}}, "100000 bytes are more than 1024"},
+      {{{kBinaryKey + "web", "web@1"}, {kImageKey + "web", std::string(100'000, 'a')}}, "100000 bytes"},
+      {{{kImageKey + "web", "r.x/a:1"}}, "there is no \"fallbackd.io/binary.web\" beside it"},
   };
   for (const auto& [annotations, words] : refused) {
     const auto read = readChoices(annotations);
@@ -55,8 +56,8 @@ TEST(PodChoices, WhatIsNotWhatItMustBeIsRefusedAsAWhole) {
 TEST(PodChoices, AreBoundedAndCounted) {
   cri::Labels annotations;
   for (int i = 0; i < 1500; ++i) {
-    annotations[kBinary + "c" + std::to_string(i)] = "web@1";
-    annotations[kBinary + "bad" + std::to_string(i)] = "web";
+    annotations[kBinaryKey + "c" + std::to_string(i)] = "web@1";
+    annotations[kBinaryKey + "bad" + std::to_string(i)] = "web";
   }
   const auto read = readChoices(annotations);
   EXPECT_EQ(read.choices.size(), 64U);
@@ -86,7 +87,7 @@ struct CoveringTest : testing::Test {
 };
 
 TEST_F(CoveringTest, AnImageOfThePodsOwnChoiceTakesNoCredentialsAlong) {
-  const auto covering = cover({{kBinary + "main", "evil@1"}, {kImage + "main", "r.x/secret:1"}});
+  const auto covering = cover({{kBinaryKey + "main", "evil@1"}, {kImageKey + "main", "r.x/secret:1"}});
   ASSERT_EQ(covering.workloads.size(), 1U);
   EXPECT_EQ(covering.workloads[0]->imageFrom, Provenance::annotation);
   EXPECT_EQ(covering.workloads[0]->dockerConfig, "");
@@ -94,8 +95,8 @@ TEST_F(CoveringTest, AnImageOfThePodsOwnChoiceTakesNoCredentialsAlong) {
 
 TEST_F(CoveringTest, TheWorkloadsOwnImageStaysTheConfigurations) {
   for (const auto& image : {"r.x/checkout:1", ""}) {
-    cri::Labels annotations{{kBinary + "main", "checkout@2"}};
-    if (*image != 0) annotations[kImage + "main"] = image;
+    cri::Labels annotations{{kBinaryKey + "main", "checkout@2"}};
+    if (*image != 0) annotations[kImageKey + "main"] = image;
     const auto covering = cover(annotations);
     ASSERT_EQ(covering.workloads.size(), 1U);
     EXPECT_EQ(covering.workloads[0]->binary.version, "2");
@@ -108,8 +109,8 @@ TEST_F(CoveringTest, SixteenContainersMayWaitAndTheRestIsTold) {
   cri::Labels annotations;
   for (int i = 0; i < 600; ++i) {
     const auto name = "c" + std::to_string(1000 + i);
-    annotations[kBinary + name] = "web@1";
-    annotations[kImage + name] = "r.x/" + name;
+    annotations[kBinaryKey + name] = "web@1";
+    annotations[kImageKey + name] = "r.x/" + name;
   }
   auto covering = cover(annotations);
   EXPECT_EQ(covering.workloads.size(), 1U + kMaxChosenContainers);
@@ -126,7 +127,7 @@ TEST_F(CoveringTest, SixteenContainersMayWaitAndTheRestIsTold) {
 
 TEST_F(CoveringTest, EachTroubleNamesThePodAndFewAreTold) {
   cri::Labels annotations;
-  for (int i = 0; i < 20; ++i) annotations[kBinary + "c" + std::to_string(100 + i)] = "web@1";
+  for (int i = 0; i < 20; ++i) annotations[kBinaryKey + "c" + std::to_string(100 + i)] = "web@1";
   const auto covering = cover(annotations);
   EXPECT_EQ(covering.refused, 20U);
   ASSERT_EQ(covering.troubles.size(), 7U);
@@ -138,7 +139,7 @@ TEST_F(CoveringTest, EachTroubleNamesThePodAndFewAreTold) {
 
 TEST_F(CoveringTest, ElsewhereAnnotationsAreNotEvenTrouble) {
   sandbox.podNamespace = "elsewhere";
-  const auto covering = cover({{kBinary + "main", "evil"}});
+  const auto covering = cover({{kBinaryKey + "main", "evil"}});
   EXPECT_TRUE(covering.workloads.empty());
   EXPECT_TRUE(covering.troubles.empty());
 }

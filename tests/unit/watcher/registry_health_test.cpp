@@ -9,24 +9,24 @@ namespace {
 using namespace std::chrono_literals;
 using State = Circuits::State;
 
-const Stamp kNow = Stamp(1h);
-const Failure kRefused{Cause::unreachable, "refused"};
-const Failure kBadGateway{Cause::server_error, "502"};
-const Failure kMissing{Cause::not_found, "not found"};
+const Stamp kBegin = Stamp(1h);
+const Failure kRefusal{Cause::unreachable, "refused"};
+const Failure kGatewayError{Cause::server_error, "502"};
+const Failure kNoSuchImage{Cause::not_found, "not found"};
 const Scope kNode;
 const Scope kEvil = "evil";
 const Scope kShop = "shop";
 const Scope kThird = "third";
 
 struct RegistryHealthTest : testing::Test {
-  [[nodiscard]] bool known(const Scope& scope, Stamp now = kNow) const {
+  [[nodiscard]] bool known(const Scope& scope, Stamp now = kBegin) const {
     return health.known(scope, "r", "r/any", now).has_value();
   }
-  void fail(const Scope& scope, const std::string& image, const Failure& failure = kRefused,
-            Stamp now = kNow) {
+  void fail(const Scope& scope, const std::string& image, const Failure& failure = kRefusal,
+            Stamp now = kBegin) {
     health.failed(scope, "r", image, failure, now, 10s);
   }
-  [[nodiscard]] Circuits::Host host(Stamp now = kNow) const { return health.hosts(now).at(0); }
+  [[nodiscard]] Circuits::Host host(Stamp now = kBegin) const { return health.hosts(now).at(0); }
   RegistryHealth health;
 };
 
@@ -52,72 +52,73 @@ TEST_F(RegistryHealthTest, TwoNamespacesDecideForAll) {
   for (const auto& scope : {kNode, kThird}) EXPECT_TRUE(known(scope));
   EXPECT_EQ(host().state, State::open);
   EXPECT_EQ(host().failure.cause, Cause::unreachable);
-  EXPECT_FALSE(health.known(kNode, "other", "other/a", kNow));
+  EXPECT_FALSE(health.known(kNode, "other", "other/a", kBegin));
 }
 
 TEST_F(RegistryHealthTest, TwoNamespacesWithOneIllImageBlameTheImage) {
-  fail(kEvil, "r/a", kBadGateway);
-  fail(kShop, "r/a", kBadGateway);
+  fail(kEvil, "r/a", kGatewayError);
+  fail(kShop, "r/a", kGatewayError);
   EXPECT_FALSE(known(kNode));
-  fail(kShop, "r/b", kBadGateway);
+  fail(kShop, "r/b", kGatewayError);
   EXPECT_TRUE(known(kNode)) << "two images, two namespaces";
 }
 
 TEST_F(RegistryHealthTest, WhatTwoFoundHoldsUntilOneFindsOtherwise) {
   fail(kEvil, "r/a");
   fail(kShop, "r/a");
-  EXPECT_FALSE(health.enter(kShop, "r", "r/a", kNow + 10s)) << "it asks again after the pause";
-  EXPECT_TRUE(known(kNode, kNow + 10s)) << "the others wait for the answer";
-  EXPECT_TRUE(health.succeeded(kShop, "r", "r/a", kNow + 11s));
-  EXPECT_FALSE(known(kNode, kNow + 11s));
-  EXPECT_FALSE(known(kThird, kNow + 11s));
-  EXPECT_TRUE(known(kEvil, kNow + 9s));
+  EXPECT_FALSE(health.enter(kShop, "r", "r/a", kBegin + 10s)) << "it asks again after the pause";
+  EXPECT_TRUE(known(kNode, kBegin + 10s)) << "the others wait for the answer";
+  EXPECT_TRUE(health.succeeded(kShop, "r", "r/a", kBegin + 11s));
+  EXPECT_FALSE(known(kNode, kBegin + 11s));
+  EXPECT_FALSE(known(kThird, kBegin + 11s));
+  EXPECT_TRUE(known(kEvil, kBegin + 9s));
 }
 
 TEST_F(RegistryHealthTest, WhatTwoFoundIsForgottenWhenTheyStopAsking) {
   fail(kEvil, "r/a");
   fail(kShop, "r/a");
-  EXPECT_TRUE(known(kNode, kNow + 19s));
-  EXPECT_FALSE(known(kNode, kNow + 20s));
-  EXPECT_EQ(host(kNow + 20s).state, State::closed);
+  EXPECT_TRUE(known(kNode, kBegin + 19s));
+  EXPECT_FALSE(known(kNode, kBegin + 20s));
+  EXPECT_EQ(host(kBegin + 20s).state, State::closed);
 }
 
 TEST_F(RegistryHealthTest, ANamespaceClosesNoCircuitOfTheNode) {
   fail(kNode, "r/a");
-  EXPECT_FALSE(health.enter(kEvil, "r", "r/evil", kNow + 10s)) << "it may ask";
-  EXPECT_FALSE(health.succeeded(kEvil, "r", "r/evil", kNow + 10s));
-  EXPECT_EQ(host(kNow + 10s).state, State::open);
-  EXPECT_FALSE(health.enter(kNode, "r", "r/b", kNow + 10s)) << "nor does it take the node's question";
-  EXPECT_TRUE(health.succeeded(kNode, "r", "r/b", kNow + 10s));
+  EXPECT_FALSE(health.enter(kEvil, "r", "r/evil", kBegin + 10s)) << "it may ask";
+  EXPECT_FALSE(health.succeeded(kEvil, "r", "r/evil", kBegin + 10s));
+  EXPECT_EQ(host(kBegin + 10s).state, State::open);
+  EXPECT_FALSE(health.enter(kNode, "r", "r/b", kBegin + 10s)) << "nor does it take the node's question";
+  EXPECT_TRUE(health.succeeded(kNode, "r", "r/b", kBegin + 10s));
 }
 
 TEST_F(RegistryHealthTest, AnAnswerTakesTheAccusationBack) {
   fail(kEvil, "r/a");
-  fail(kEvil, "r/b", kMissing, kNow + 1s);
-  fail(kShop, "r/a", kRefused, kNow + 2s);
-  EXPECT_FALSE(known(kNode, kNow + 2s)) << "only one of them still says so";
+  fail(kEvil, "r/b", kNoSuchImage, kBegin + 1s);
+  fail(kShop, "r/a", kRefusal, kBegin + 2s);
+  EXPECT_FALSE(known(kNode, kBegin + 2s)) << "only one of them still says so";
 }
 
 TEST_F(RegistryHealthTest, TheFailureOfOneImageIsNotThatOfAnotherScope) {
-  fail(kNode, "r/a", kMissing);
-  EXPECT_FALSE(health.known(kShop, "r", "r/a", kNow)) << "asked with other credentials";
-  EXPECT_TRUE(health.known(kNode, "r", "r/a", kNow));
+  fail(kNode, "r/a", kNoSuchImage);
+  EXPECT_FALSE(health.known(kShop, "r", "r/a", kBegin)) << "asked with other credentials";
+  EXPECT_TRUE(health.known(kNode, "r", "r/a", kBegin));
 }
 
 TEST_F(RegistryHealthTest, ManyHostsOfANamespaceForgetNothingOfTheNode) {
   fail(kNode, "r/a");
   fail(kShop, "r/a");
-  for (int i = 0; i < 5000; ++i) health.failed(kEvil, "h" + std::to_string(i), "a", kRefused, kNow + 1s, 10s);
+  for (int i = 0; i < 5000; ++i)
+    health.failed(kEvil, "h" + std::to_string(i), "a", kRefusal, kBegin + 1s, 10s);
   EXPECT_TRUE(known(kNode));
   EXPECT_TRUE(known(kShop));
-  EXPECT_LE(health.hosts(kNow + 1s).size(), 65U);
+  EXPECT_LE(health.hosts(kBegin + 1s).size(), 65U);
 }
 
 TEST_F(RegistryHealthTest, WhatWasAbandonedIsStillDue) {
   fail(kEvil, "r/a");
-  EXPECT_FALSE(health.enter(kEvil, "r", "r/a", kNow + 10s));
+  EXPECT_FALSE(health.enter(kEvil, "r", "r/a", kBegin + 10s));
   health.abandoned(kEvil, "r", "r/a");
-  EXPECT_FALSE(health.enter(kEvil, "r", "r/b", kNow + 10s));
+  EXPECT_FALSE(health.enter(kEvil, "r", "r/b", kBegin + 10s));
 }
 
 }  // namespace
