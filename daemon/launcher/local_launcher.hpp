@@ -54,6 +54,7 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<Result<>> prepare(Launch& launch);
   boost::asio::awaitable<Result<>> begin(Launch& launch);
   Result<> openMounts(Launch& launch);
+  Result<> makeFifos(Launch& launch, uid_t owner);
   Result<> openEntry(Launch& launch);
   boost::asio::awaitable<Result<>> checkPause(const Launch& launch);
   boost::asio::awaitable<Result<StartedProcess>> finish(Launch& launch);
