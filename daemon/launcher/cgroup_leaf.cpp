@@ -191,6 +191,7 @@ void killLeaf(const CgroupTrees& trees, const std::vector<std::string>& paths) {
 
 asio::awaitable<Result<>> removeLeaf(std::shared_ptr<const CgroupTrees> trees,
                                      std::vector<std::string> paths) {
+  asio::steady_timer timer(co_await asio::this_coro::executor);
   Result<> outcome;
   std::vector<LeafFolder> left;
   for (const auto& path : paths) {
@@ -201,7 +202,6 @@ asio::awaitable<Result<>> removeLeaf(std::shared_ptr<const CgroupTrees> trees,
       outcome = tl::unexpected<Error>(leaf.error());
     }
   }
-  asio::steady_timer timer(co_await asio::this_coro::executor);
   const auto deadline = Monotonic::now() + kRemoveDeadline;
   std::chrono::nanoseconds delay = kFirstRetry;
   for (;;) {

@@ -233,8 +233,7 @@ asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
   if (!begun) co_return tl::unexpected<Error>(begun.error());
 
   // From here on the new process is at work, too.
-  FB_CO_CHECK(grounds_.fifos->make(request.recoveryId, owner));
-  launch.fifosMade = true;
+  FB_CO_CHECK(makeFifos(launch, owner));
   FB_CO_CHECK(makeLegacyLeaves(*grounds_.cgroups, launch.leaf, request.workload.resources, launch.entry));
   const auto entry = co_await openEntry(launch);
   if (!entry) co_return tl::unexpected<Error>(entry.error());
@@ -257,6 +256,20 @@ asio::awaitable<Result<>> LocalLauncher::begin(Launch& launch) {
   if (!begun) co_return tl::unexpected<Error>(begun.error());
   launch.begun = std::move(*begun);
   co_return Result<>{};
+}
+
+Result<> LocalLauncher::makeFifos(Launch& launch, uid_t owner) {
+  const auto& id = launch.request.recoveryId;
+  auto made = grounds_.fifos->make(id, owner);
+  if (!made && made.error().errnum == ENOENT) {
+    // Somebody removed the run folder under us: another takes its place.
+    FB_TRY(auto fifos, FifoFolders::open(options_.runDir));
+    grounds_.fifos = std::make_shared<const FifoFolders>(std::move(fifos));
+    launch.grounds = grounds_;
+    made = grounds_.fifos->make(id, owner);
+  }
+  launch.fifosMade = made.has_value();
+  return made;
 }
 
 asio::awaitable<Result<>> LocalLauncher::openEntry(Launch& launch) {

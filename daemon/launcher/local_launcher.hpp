@@ -67,6 +67,7 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<Result<>> begin(Launch& launch);
   boost::asio::awaitable<Result<PodVolumes>> podVolumes(Launch& launch);
   Result<> openMounts(Launch& launch, PreparedMounts volumes);
+  Result<> makeFifos(Launch& launch, uid_t owner);
   boost::asio::awaitable<Result<>> openEntry(Launch& launch);
   boost::asio::awaitable<Result<>> checkPause(const Launch& launch);
   boost::asio::awaitable<Result<StartedProcess>> finish(Launch& launch);

@@ -68,6 +68,16 @@ TEST_F(Logs, AFileThatIsALinkIsNotWritten) {
   EXPECT_EQ(contentOf(folder / "victim"), "precious\n");
 }
 
+TEST_F(Logs, ARunFolderThatWasRemovedIsMadeAgain) {
+  std::filesystem::remove_all(folder / "run");
+  const auto process = launched(request({"term"}));
+  ASSERT_NE(process, nullptr);
+  logWith(process, "up");
+  EXPECT_TRUE(std::filesystem::exists(process->record().fifoDir));
+  stop(process, std::chrono::seconds(10));
+  EXPECT_FALSE(std::filesystem::exists(process->record().fifoDir));
+}
+
 TEST_F(Logs, NothingLeavesTheFifoBeforeItIsInTheFile) {
   const auto fifos = launcher::FifoFolders::open(folder / "fifos");
   ASSERT_TRUE(fifos && fifos->make("r1", 0));
