@@ -263,6 +263,13 @@ Explanation Walk::failure(const Incident& incident) {
   const auto& error = *incident.error;
   if (error.stage == Stage::admission) {
     say("binary", Verdict::no, error.message());
+    if (error.reason == Reason::not_permitted || error.reason == Reason::version_rollback) {
+      return end("the pod may not choose this binary",
+                 "let a workload of the configuration name " + incident.binary.toString() +
+                     (error.reason == Reason::not_permitted
+                          ? ", or its attestation the namespace (fallbackctl sign --namespace)"
+                          : ", or the pod's annotation a version that is not below the floor"));
+    }
     return end("there was no binary that may run", binaryAdvice(incident.binary));
   }
   say("binary", Verdict::yes, incident.binary.toString() + " was admitted");

@@ -208,7 +208,8 @@ Readiness readiness(const Snapshot& snapshot) {
   };
   part("containerd", snapshot.containerdConnected ? "" : "is not connected", "");
   part("spawner", snapshot.spawnerRuns ? "" : "does not run", "");
-  // Without the list nobody knows what must not run. An empty keyring can be a node's first day.
+  // A daemon that starts with a list that cannot be read has nothing at all, while this one has what it
+  // admitted before: a rollout must wait. A keyring that is empty can be a node's first day.
   const auto& trust = snapshot.trust;
   part(
       "cache",

@@ -119,7 +119,8 @@ Result<> VersionFloor::check(const BinaryRef& ref) const {
   if (found == versions_.end() || compareVersions(ref.version, found->second) >= 0) return {};
   return fail(Stage::admission, Reason::version_rollback,
               ref.toString() + " is below " + found->second +
-                  ", the version floor of its name; only a version that the configuration names may be");
+                  ", the version floor of its name; only a version that the configuration names may be "
+                  "(fallbackctl: --config)");
 }
 
 Result<> VersionFloor::write(const std::map<std::string, std::string>& versions) const {

@@ -135,8 +135,9 @@ cri::Awaitable<void> Recovery::goOn() {
 
 /// From the binary to a started process.
 cri::Awaitable<Result<>> Recovery::drive() {
-  const auto admitted = co_await services_.binaries.acquire(
-      workload_->binary, Chooser{workload_->binaryFrom, incident_.target.podNamespace});
+  // Named, not written into the call: GCC 12 destroys what is made in a co_await expression twice.
+  Chooser chooser{workload_->binaryFrom, incident_.target.podNamespace};
+  const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
   if (!admitted) co_return tl::unexpected<Error>(admitted.error());
   const auto verified = Monotonic::now();
   if (!incident_.stamps.verified) {

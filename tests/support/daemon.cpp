@@ -75,7 +75,7 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
        << "containerd:\n  socket: " << options.containerdSocket << "\n"
        << "cache:\n  path: " << options.cacheDir.string() << "\n  keys: " << options.keysDir.string()
        << "\n  state: " << (folder_ / "state").string() << "\n"
-       << "launcher:\n  runDir: " << runFolder().string()
+       << options.cache << "launcher:\n  runDir: " << runFolder().string()
        << "\n  kubeletPods: " << options.kubeletPods.string() << "\n"
        << "telemetry:\n  listen: 127.0.0.1:" << telemetryPort_ << "\n  socket: " << controlSocket().string()
        << "\n  logFormat: " << options.logFormat << "\n  logLevel: debug\n"

@@ -48,7 +48,8 @@ struct DaemonOptions {
   std::string workloads;  // the YAML list below "workloads:", items from column 0: "- name: checkout\n  ..."
   std::string extra;      // further top-level YAML
   std::string logFormat = "human";
-  std::string telemetry;  // further keys of it, a line each, two blanks deep
+  std::string cache;      // further keys of it, a line each, two blanks deep
+  std::string telemetry;  // the same, a line each, two blanks deep
 };
 
 /// "fallbackd_recoveries_total{cause=\"dns\"}" -> value, as /metrics writes it.

@@ -136,6 +136,10 @@ TEST(Explain, ARecoveryThatServesEndsOrFails) {
   EXPECT_THAT(only(snapshot).verdict, HasSubstr("a volume"));
   snapshot.incidents[0].error = Error{Stage::admission, Reason::revoked, 0, "digest"};
   EXPECT_THAT(walkOf(only(snapshot)), HasSubstr("binary no"));
+  snapshot.incidents[0].error = Error{Stage::admission, Reason::not_permitted, 0, "namespace"};
+  EXPECT_THAT(only(snapshot).next, HasSubstr("fallbackctl sign --namespace"));
+  snapshot.incidents[0].error = Error{Stage::admission, Reason::version_rollback, 0, "floor"};
+  EXPECT_THAT(only(snapshot).next, HasSubstr("let a workload of the configuration name checkout@1.8.3"));
 
   snapshot.incidents = {incidentOf("web-0", State::handed_back)};
   snapshot.pods[0].containers.push_back({"checkout", std::nullopt});

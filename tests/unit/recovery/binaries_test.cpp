@@ -38,8 +38,9 @@ TEST(Binaries, TheUseOfAnExpiredOneInItsGraceIsMetered) {
   int acquired = 0;
   auto use = [&]() -> boost::asio::awaitable<void> {
     co_await binaries.refresh(config);
+    const Chooser chooser{Provenance::configuration, "a-namespace-of-more-than-fifteen-bytes"};
     for (int i = 0; i < 2; ++i) {
-      const auto one = co_await binaries.acquire(cache.ref, {Provenance::configuration, "shop"});
+      const auto one = co_await binaries.acquire(cache.ref, chooser);
       acquired += one && *one != nullptr ? 1 : 0;
     }
   };
