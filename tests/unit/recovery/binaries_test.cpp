@@ -100,6 +100,9 @@ struct ChooserTest : testing::Test {
 };
 
 TEST_F(ChooserTest, APodChoosesWhatTheAttestationAllowsItsNamespace) {
+  RecordProperty("item", "10");
+  RecordProperty("attack",
+                 "A pod of another namespace chooses a binary that was signed for the shop's pods alone");
   put(cache.ref, std::vector<std::string>{"shop", "shop-test"});
   const std::vector<Chooser> choosers{
       {kPod, "shop"}, {kPod, "bank"}, {kPod, "shop-test"}, {kPod, ""}, {kOperator, "bank"}};
