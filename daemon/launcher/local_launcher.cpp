@@ -115,10 +115,13 @@ struct LocalLauncher::Launch {
   EntryFds entry;
   bool fifosMade = false;
   std::string logFile;
+  std::unique_ptr<workers::Begun> asked;  // for the volumes, if it has any
+  PodVolumes volumes;
+  std::unique_ptr<workers::Begun> openedLog;
   std::unique_ptr<LogPump> logs;
   bool kept = false;
 
-  [[nodiscard]] VolumeSource volumes(const config::LauncherSettings& settings) const {
+  [[nodiscard]] VolumeSource volumeSource(const config::LauncherSettings& settings) const {
     return {settings.kubeletPods, request.sandbox.sandbox.podUid, settings.allowedHostPaths,
             sandbox.users ? &sandbox.users->users : nullptr};
   }
@@ -223,16 +226,21 @@ asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
     launch.question = std::make_shared<Question>(executor_);
     tasks_.spawn(Question::ask(launch.question, verify_, request.sandbox.sandbox.id));
   }
-  auto volumes = co_await podVolumes(launch);
-  if (!volumes) co_return tl::unexpected<Error>(volumes.error());
-  FB_CO_TRY(launch.order, planOrder(request, volumes->variables, launch.notes));
+  beginVolumes(launch);
+  if (!request.workload.envFiles.empty()) {
+    const auto taken = co_await takeVolumes(launch);
+    if (!taken) co_return tl::unexpected<Error>(taken.error());
+  }
+  FB_CO_TRY(launch.order, planOrder(request, launch.volumes.variables, launch.notes));
   FB_CO_CHECK(confinement_.apply(request, launch.order, launch.notes));
   FB_CO_TRY(const auto owner, launch.ownerOnHost());
-  FB_CO_CHECK(openMounts(launch, std::move(volumes->mounts)));
   const auto begun = co_await begin(launch);
   if (!begun) co_return tl::unexpected<Error>(begun.error());
 
   // From here on the new process is at work, too.
+  launch.logFile =
+      logFileOf(request.sandbox.logDirectory, request.workload.match.container, request.restartCount);
+  if (!launch.logFile.empty()) launch.openedLog = beginLog(*workers_, logTarget(launch));
   FB_CO_CHECK(makeFifos(launch, owner));
   FB_CO_CHECK(makeLegacyLeaves(*grounds_.cgroups, launch.leaf, request.workload.resources, launch.entry));
   const auto entry = co_await openEntry(launch);
@@ -247,6 +255,9 @@ asio::awaitable<Result<>> LocalLauncher::begin(Launch& launch) {
                                    leafName(request.workload.match.container)));
   FB_CO_CHECK(
       makeUnifiedLeaf(*grounds_.cgroups, launch.leaf, request.workload.resources, launch.order, launch.fds));
+  const auto taken = co_await takeVolumes(launch);
+  if (!taken) co_return tl::unexpected<Error>(taken.error());
+  FB_CO_CHECK(openMounts(launch));
   launch.fds.executable = sys::UniqueFd(::fcntl(request.executable->get(), F_DUPFD_CLOEXEC, 0));
   launch.fds.sandbox = sys::PidFd(::fcntl(launch.sandbox.pause.get(), F_DUPFD_CLOEXEC, 0));
   if (!launch.fds.executable || !launch.fds.sandbox) {
@@ -273,31 +284,33 @@ Result<> LocalLauncher::makeFifos(Launch& launch, uid_t owner) {
 }
 
 asio::awaitable<Result<>> LocalLauncher::openEntry(Launch& launch) {
-  const auto& request = launch.request;
+  const auto& id = launch.request.recoveryId;
   const auto& fifos = *grounds_.fifos;
-  FB_CO_TRY(launch.entry.out, fifos.openFifo(request.recoveryId, "stdout", FifoEnd::process));
-  FB_CO_TRY(launch.entry.err, fifos.openFifo(request.recoveryId, "stderr", FifoEnd::process));
-  launch.logFile =
-      logFileOf(request.sandbox.logDirectory, request.workload.match.container, request.restartCount);
-  const LogTarget target{launch.logFile, options_.logs, ownerOfLog(launch.logFile)};
-  if (!launch.logFile.empty()) {
-    const auto opened = co_await openLog(workers_, target);
+  FB_CO_TRY(launch.entry.out, fifos.openFifo(id, "stdout", FifoEnd::process));
+  FB_CO_TRY(launch.entry.err, fifos.openFifo(id, "stderr", FifoEnd::process));
+  if (launch.openedLog != nullptr) {
+    const auto opened = co_await launch.openedLog->outcome();
     // A file that hangs is the pump's affair: it costs the lines, not the process.
     const bool hangs =
         !opened && (opened.error().reason == Reason::timeout || opened.error().reason == Reason::unavailable);
     if (!opened && !hangs) co_return tl::unexpected<Error>(opened.error());
   }
-  FB_CO_TRY(auto out, fifos.openFifo(request.recoveryId, "stdout", FifoEnd::daemon));
-  FB_CO_TRY(auto err, fifos.openFifo(request.recoveryId, "stderr", FifoEnd::daemon));
-  FB_CO_TRY(launch.logs, LogPump::start(executor_, workers_, std::move(out), std::move(err), target));
+  FB_CO_TRY(auto out, fifos.openFifo(id, "stdout", FifoEnd::daemon));
+  FB_CO_TRY(auto err, fifos.openFifo(id, "stderr", FifoEnd::daemon));
+  FB_CO_TRY(launch.logs,
+            LogPump::start(executor_, workers_, std::move(out), std::move(err), logTarget(launch)));
   co_return Result<>{};
 }
 
-/// One hand-over for all, and none where there are none.
-asio::awaitable<Result<PodVolumes>> LocalLauncher::podVolumes(Launch& launch) {
+LogTarget LocalLauncher::logTarget(const Launch& launch) const {
+  return {launch.logFile, options_.logs, ownerOfLog(launch.logFile)};
+}
+
+/// One hand-over for all, and none where there are none. The worker is at it while the rest is prepared.
+void LocalLauncher::beginVolumes(Launch& launch) {
   const auto& request = launch.request;
   const auto& workload = request.workload;
-  if (workload.volumes.empty() && workload.envFiles.empty()) co_return PodVolumes{};
+  if (workload.volumes.empty() && workload.envFiles.empty()) return;
   const auto& pod = request.sandbox.sandbox;
   workers::Task task;
   task.urgency = workers::Urgency::launch;
@@ -305,14 +318,21 @@ asio::awaitable<Result<PodVolumes>> LocalLauncher::podVolumes(Launch& launch) {
   task.owner = {pod.podNamespace, pod.podUid};
   task.what = "the volumes of pod " + pod.podNamespace + "/" + pod.podName;
   task.limit = options_.volumesLimit;
-  ask(task, VolumesQuestion{launch.volumes(options_), workload.volumes, workload.envFiles});
-  auto outcome = co_await workers_->run(std::move(task));
+  ask(task, VolumesQuestion{launch.volumeSource(options_), workload.volumes, workload.envFiles});
+  launch.asked = workers_->begin(std::move(task));
+}
+
+asio::awaitable<Result<>> LocalLauncher::takeVolumes(Launch& launch) {
+  const auto asked = std::move(launch.asked);
+  if (asked == nullptr) co_return Result<>{};
+  auto outcome = co_await asked->outcome();
   if (!outcome) co_return tl::unexpected<Error>(outcome.error());
-  co_return readVolumes(std::move(*outcome));
+  FB_CO_TRY(launch.volumes, readVolumes(std::move(*outcome)));
+  co_return Result<>{};
 }
 
 /// First what is the node's, so that a volume may cover it.
-Result<> LocalLauncher::openMounts(Launch& launch, PreparedMounts volumes) {
+Result<> LocalLauncher::openMounts(Launch& launch) {
   const auto& request = launch.request;
   const auto& workload = request.workload;
   PreparedMounts mounts;
@@ -324,6 +344,7 @@ Result<> LocalLauncher::openMounts(Launch& launch, PreparedMounts volumes) {
     FB_TRY(auto folder, prepareNodeFile(options_.zoneInfo));
     mounts.add({kZoneInfo, true}, std::move(folder));
   }
+  auto volumes = std::move(launch.volumes.mounts);
   const bool ownShm = std::any_of(volumes.targets.begin(), volumes.targets.end(),
                                   [](const MountTarget& target) { return target.path == "/dev/shm"; });
   mounts.append(std::move(volumes));

@@ -6,6 +6,7 @@
 #include "base/task_group.hpp"
 #include "launcher/launcher.hpp"
 #include "launcher/local_process.hpp"
+#include "launcher/logs.hpp"
 #include "launcher/pod_files.hpp"
 #include "launcher/sandbox_gate.hpp"
 #include "launcher/security.hpp"
@@ -65,8 +66,10 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launchOnce(LaunchRequest request);
   boost::asio::awaitable<Result<>> prepare(Launch& launch);
   boost::asio::awaitable<Result<>> begin(Launch& launch);
-  boost::asio::awaitable<Result<PodVolumes>> podVolumes(Launch& launch);
-  Result<> openMounts(Launch& launch, PreparedMounts volumes);
+  [[nodiscard]] LogTarget logTarget(const Launch& launch) const;
+  void beginVolumes(Launch& launch);
+  static boost::asio::awaitable<Result<>> takeVolumes(Launch& launch);
+  Result<> openMounts(Launch& launch);
   Result<> makeFifos(Launch& launch, uid_t owner);
   boost::asio::awaitable<Result<>> openEntry(Launch& launch);
   boost::asio::awaitable<Result<>> checkPause(const Launch& launch);

@@ -153,12 +153,10 @@ workers::Owner ownerOfLog(const std::string& path) {
   return {pod.substr(0, std::min(pod.find('_'), pod.size())), pod};
 }
 
-asio::awaitable<Result<>> openLog(std::shared_ptr<workers::Runner> runner, LogTarget target) {
+std::unique_ptr<workers::Begun> beginLog(workers::Runner& runner, const LogTarget& target) {
   auto task = taskFor(target, "open log file ", workers::Urgency::launch, kOpenLimit);
   ask(task, OpenLogQuestion{target.path, target.limits});
-  const auto outcome = co_await runner->run(std::move(task));
-  if (!outcome) co_return tl::unexpected<Error>(outcome.error());
-  co_return Result<>{};
+  return runner.begin(std::move(task));
 }
 
 Result<std::unique_ptr<LogPump>> LogPump::start(asio::any_io_executor executor,

@@ -27,8 +27,8 @@ struct LogTarget {
 /// The owner of a pod's log folder, by its name: NAMESPACE_POD_UID.
 workers::Owner ownerOfLog(const std::string& path);
 
-/// Makes the file and its folder. Stage logs; timeout or unavailable where they hang.
-boost::asio::awaitable<Result<>> openLog(std::shared_ptr<workers::Runner> runner, LogTarget target);
+/// Has the file and its folder made. Stage logs; timeout or unavailable where they hang.
+std::unique_ptr<workers::Begun> beginLog(workers::Runner& runner, const LogTarget& target);
 
 /// Copies both streams into the file until the last writer is gone; destroying it stops the copying. What the
 /// process writes is taken out of its FIFO only once it is in the file, so that a daemon killed at any moment

@@ -51,6 +51,8 @@ struct Pool::Job {
   Task task;
   Stamp deadline;
   bool begun = false;
+  int tries = 0;
+  std::shared_ptr<Worker> worker;  // that has the question
   std::optional<Result<Outcome>> outcome;
   asio::steady_timer done;  // cancelled when the outcome is there
 };
@@ -69,6 +71,7 @@ struct Pool::State : std::enable_shared_from_this<Pool::State> {
   std::optional<Error> refusal(const Task& task);
   [[nodiscard]] std::size_t stuckOf(std::string Owner::*part, const Owner& owner) const;
   [[nodiscard]] bool mayRun(const Task& task) const;
+  JobPtr takeNext();
   void dispatch();
   Result<WorkerPtr> takeWorker();
   Result<WorkerPtr> startWorker();
@@ -76,8 +79,13 @@ struct Pool::State : std::enable_shared_from_this<Pool::State> {
   void giveBack(WorkerPtr worker);
   void giveUp(const JobPtr& job, WorkerPtr worker);
 
+  void discard(WorkerPtr worker);
+  Result<> hand(Job& job);
+  void finish(const JobPtr& job, Result<Outcome> outcome);
+
   static asio::awaitable<void> conduct(std::shared_ptr<State> self, JobPtr job);
-  asio::awaitable<Result<Outcome>> ask(JobPtr job);
+  asio::awaitable<Result<sys::Message>> answerOf(JobPtr job);
+  asio::awaitable<Result<Outcome>> outcomeOf(JobPtr job);
   static asio::awaitable<void> bury(WorkerPtr worker);
   static asio::awaitable<void> buryStuck(std::shared_ptr<State> self, std::list<Stuck>::iterator place);
 
@@ -91,6 +99,7 @@ struct Pool::State : std::enable_shared_from_this<Pool::State> {
   std::list<Stuck> stuck;
   std::vector<std::weak_ptr<Worker>> all;
   bool closes = false;
+  bool dispatches = false;
   PoolCounts counts;
   TaskGroup tasks;
 };
@@ -131,21 +140,58 @@ bool Pool::State::mayRun(const Task& task) const {
 }
 
 /// Launches first, each kind in the order of its coming; past those whose namespace has its share.
-void Pool::State::dispatch() {
-  if (closes) return;
+Pool::State::JobPtr Pool::State::takeNext() {
   // Alone in the queue: whoever waited was cancelled, or late and gone.
   std::erase_if(queue, [](const JobPtr& job) { return job.use_count() == 1; });
   for (const auto urgency : {Urgency::launch, Urgency::background}) {
-    for (auto job = queue.begin(); job != queue.end();) {
-      if ((*job)->task.urgency != urgency || !mayRun((*job)->task)) {
-        ++job;
-        continue;
-      }
-      (*job)->begun = true;
-      running.push_back(*job);
-      tasks.spawn(conduct(shared_from_this(), *job));
-      job = queue.erase(job);
+    const auto place = std::find_if(queue.begin(), queue.end(), [&](const JobPtr& job) {
+      return job->task.urgency == urgency && mayRun(job->task);
+    });
+    if (place == queue.end()) continue;
+    auto job = std::move(*place);
+    queue.erase(place);
+    return job;
+  }
+  return nullptr;
+}
+
+/// A worker that is at hand has its question before this returns: the caller may do something else meanwhile.
+void Pool::State::dispatch() {
+  // A task that is spawned runs at once, and may be over before spawn() returns.
+  if (closes || std::exchange(dispatches, true)) return;
+  while (const auto job = takeNext()) {
+    job->begun = true;
+    running.push_back(job);
+    if (auto handed = hand(*job)) {
+      tasks.spawn(conduct(shared_from_this(), job));
+    } else {
+      finish(job, tl::unexpected<Error>(std::move(handed).error()));
     }
+  }
+  dispatches = false;
+}
+
+void Pool::State::finish(const JobPtr& job, Result<Outcome> outcome) {
+  std::erase(running, job);
+  job->finish(std::move(outcome));
+}
+
+void Pool::State::discard(WorkerPtr worker) {
+  --counts.workers;
+  worker->kill();
+  tasks.spawn(bury(std::move(worker)));
+}
+
+Result<> Pool::State::hand(Job& job) {
+  const auto question = encodeQuestion(job.task.work, job.task.bytes);
+  std::vector<int> numbers;
+  for (const auto& fd : job.task.fds) numbers.push_back(fd.get());
+  for (;;) {
+    FB_TRY(job.worker, takeWorker());
+    auto sent = sys::sendMessage(job.worker->socket(), question, numbers, true);
+    if (sent) return {};
+    discard(std::move(job.worker));
+    if (sent.error().reason != Reason::spawner_gone || ++job.tries >= kTriesPerTask) return sent;
   }
 }
 
@@ -206,50 +252,45 @@ asio::awaitable<void> Pool::State::buryStuck(std::shared_ptr<State> self, std::l
 }
 
 asio::awaitable<void> Pool::State::conduct(std::shared_ptr<State> self, JobPtr job) {
-  auto outcome = co_await self->ask(job);
-  std::erase(self->running, job);
-  job->finish(std::move(outcome));
+  auto outcome = co_await self->outcomeOf(job);
+  self->finish(job, std::move(outcome));
   self->dispatch();
 }
 
-asio::awaitable<Result<Outcome>> Pool::State::ask(JobPtr job) {
-  const auto question = encodeQuestion(job->task.work, job->task.bytes);
-  std::vector<int> numbers;
-  for (const auto& fd : job->task.fds) numbers.push_back(fd.get());
-  for (int tries = 1;; ++tries) {
-    auto taken = takeWorker();
-    if (!taken) co_return tl::unexpected<Error>(taken.error());
-    auto worker = std::move(*taken);
-    const auto sent = sys::sendMessage(worker->socket(), question, numbers, true);
-    if (!sent) {
-      --counts.workers;
-      worker->kill();
-      tasks.spawn(bury(worker));
-      if (sent.error().reason == Reason::spawner_gone && tries < kTriesPerTask) continue;
-      co_return tl::unexpected<Error>(sent.error());
-    }
-    asio::steady_timer late(executor);
-    late.expires_at(job->deadline);
+/// Reason timeout where none comes in time. Empty where the worker is gone.
+asio::awaitable<Result<sys::Message>> Pool::State::answerOf(JobPtr job) {
+  asio::steady_timer late(executor);
+  late.expires_at(job->deadline);
+  for (bool inTime = true;;) {
+    auto message = sys::receiveMessage(job->worker->socket(), true);
+    if (message || message.error().reason != Reason::unavailable) co_return message;
+    if (!inTime) co_return tl::unexpected<Error>(job->missed());
     const std::variant<std::monostate, std::monostate> first =
-        co_await (worker->answered() || late.async_wait(asio::use_awaitable));
-    // Whoever was the first: what is there counts.
-    auto message = sys::receiveMessage(worker->socket(), true);
-    if (!message && message.error().reason == Reason::unavailable && first.index() == 1) {
-      giveUp(job, std::move(worker));
-      co_return tl::unexpected<Error>(job->missed());
+        co_await (job->worker->answered() || late.async_wait(asio::use_awaitable));
+    inTime = first.index() == 0;
+  }
+}
+
+asio::awaitable<Result<Outcome>> Pool::State::outcomeOf(JobPtr job) {
+  for (;;) {
+    auto message = co_await answerOf(job);
+    auto worker = std::move(job->worker);
+    if (message && !message->bytes.empty()) {
+      giveBack(std::move(worker));
+      auto bytes = decodeAnswer(message->bytes);
+      if (!bytes) co_return tl::unexpected<Error>(bytes.error());
+      co_return Outcome{std::move(*bytes), std::move(message->fds)};
     }
-    if (!message || message->bytes.empty()) {
-      --counts.workers;
-      worker->kill();
-      tasks.spawn(bury(worker));
-      // Somebody killed it, perhaps while it was idle. Every task may be done twice.
-      if (tries < kTriesPerTask) continue;
+    if (!message && message.error().reason == Reason::timeout) {
+      giveUp(job, std::move(worker));
+      co_return tl::unexpected<Error>(message.error());
+    }
+    // Somebody killed it, perhaps while it was idle. Every task may be done twice.
+    discard(std::move(worker));
+    if (++job->tries >= kTriesPerTask) {
       co_return fail(job->task.stage, Reason::killed, job->task.what + ": the worker died");
     }
-    giveBack(std::move(worker));
-    auto bytes = decodeAnswer(message->bytes);
-    if (!bytes) co_return tl::unexpected<Error>(bytes.error());
-    co_return Outcome{std::move(*bytes), std::move(message->fds)};
+    if (auto handed = hand(*job); !handed) co_return tl::unexpected<Error>(handed.error());
   }
 }
 
@@ -279,25 +320,42 @@ PoolCounts Pool::counts() const {
   return counts;
 }
 
-asio::awaitable<Result<Outcome>> Pool::run(Task task) {
-  const auto state = state_;
-  if (state->closes) co_return fail(task.stage, Reason::cancelled, task.what + ": the daemon ends");
-  if (auto refused = state->refusal(task)) co_return tl::unexpected<Error>(std::move(*refused));
-  const auto job = std::make_shared<Job>(state->executor, std::move(task));
-  state->queue.push_back(job);
-  state->dispatch();
+/// What begin() gives: holds the job, so that it counts as waited for.
+struct Pool::Ticket final : Begun {
+  Ticket(std::shared_ptr<State> pool, std::shared_ptr<Job> given)
+      : state(std::move(pool)), job(std::move(given)) {}
+  asio::awaitable<Result<Outcome>> outcome() override { return wait(state, job); }
+  static asio::awaitable<Result<Outcome>> wait(std::shared_ptr<State> state, std::shared_ptr<Job> job);
+
+  std::shared_ptr<State> state;
+  std::shared_ptr<Job> job;
+};
+
+std::unique_ptr<Begun> Pool::begin(Task task) {
+  const auto job = std::make_shared<Job>(state_->executor, std::move(task));
+  if (state_->closes) {
+    job->outcome = fail(job->task.stage, Reason::cancelled, job->task.what + ": the daemon ends");
+  } else if (auto refused = state_->refusal(job->task)) {
+    job->outcome = tl::unexpected<Error>(std::move(*refused));
+  } else {
+    state_->queue.push_back(job);
+    state_->dispatch();
+  }
+  return std::make_unique<Ticket>(state_, job);
+}
+
+asio::awaitable<Result<Outcome>> Pool::Ticket::wait(std::shared_ptr<State> state, std::shared_ptr<Job> job) {
   while (!job->outcome) {
     boost::system::error_code cancelled;
     co_await job->done.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
-    // A job that is begun gets its outcome from its own deadline.
-    if (job->outcome || job->begun) {
-      if (!job->outcome) job->done.expires_at(asio::steady_timer::time_point::max());
+    if (job->outcome || cancelled) continue;
+    if (job->begun) {  // it ends by its own deadline, at this very moment
+      job->done.expires_at(asio::steady_timer::time_point::max());
       continue;
     }
-    if (cancelled) continue;
     std::erase(state->queue, job);
     ++state->counts.missed[indexOf(job->task.work)];
-    co_return fail(job->task.stage, Reason::timeout, job->task.what + ": no worker was free in time");
+    job->outcome = fail(job->task.stage, Reason::timeout, job->task.what + ": no worker was free in time");
   }
   co_return std::move(*job->outcome);
 }

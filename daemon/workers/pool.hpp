@@ -57,13 +57,14 @@ class Pool final : public Runner {
   /// Starts the first workers, so that the first launch need not.
   Result<> start();
 
-  boost::asio::awaitable<Result<Outcome>> run(Task task) override;
+  std::unique_ptr<Begun> begin(Task task) override;
 
   void onMissed(std::function<void(const Missed&)> tell);
   [[nodiscard]] PoolCounts counts() const;
 
  private:
   struct Job;
+  struct Ticket;
   struct State;
   std::shared_ptr<State> state_;  // shared with the coroutines
 };

@@ -34,8 +34,8 @@ class Hang : public LaunchTest {
     fuse.reset();
     LaunchTest::TearDown();
   }
-  void hangAt(const std::filesystem::path& path) {
-    fuse = std::make_unique<SilentFuse>(path);
+  void hangAt(const std::filesystem::path& path, SilentFuse::Answers answers = SilentFuse::Answers::nothing) {
+    fuse = std::make_unique<SilentFuse>(path, answers);
     ASSERT_TRUE(fuse->mounted()) << fuse->error();
   }
   template <class Condition>
@@ -110,6 +110,29 @@ TEST_F(Hang, AVolumeThatHangsFailsItsLaunchAndTheNextAtOnce) {
 
   fuse->end();
   ASSERT_TRUE(waitFor([&] { return launcher->workers()->counts().stuck == 0; })) << "they are buried";
+}
+
+TEST_F(Hang, AVolumeThatHangsTheNewProcessLeavesTheSpawnerToOthers) {
+  hangAt(makeVolume("csi", "data") / "mount", SilentFuse::Answers::what_its_root_is);
+  makeVolume("empty-dir", "scratch");
+  auto hostile = request({"wait"});
+  hostile.workload.healthCheck.timeout = 100ms;
+  hostile.workload.volumes = {{Volume::Kind::csi, "data", "/data", "", false},
+                              {Volume::Kind::empty_dir, "scratch", "/data/inside", "", false}};
+  bool over = false;
+  std::optional<Error> failure;
+  asio::co_spawn(loop, launcher->launch(hostile), [&](std::exception_ptr, Result<ProcessPtr> outcome) {
+    over = true;
+    if (!outcome) failure = outcome.error();
+  });
+  ASSERT_TRUE(waitFor([&] { return fuse->asked() > 0; })) << "the mount point inside is not looked for";
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  stop(process);
+  EXPECT_FALSE(over);
+  fuse->end();
+  ASSERT_TRUE(waitFor([&] { return over; }));
+  EXPECT_TRUE(failure);
 }
 
 TEST_F(Hang, ALogFolderThatHangsCostsTheLinesAndNotTheProcess) {

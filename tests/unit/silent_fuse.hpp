@@ -17,6 +17,7 @@
 #include <string>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -25,7 +26,10 @@ namespace fallbackd::test {
 
 class SilentFuse {
  public:
-  explicit SilentFuse(std::filesystem::path folder) : folder_(std::move(folder)) {
+  enum class Answers { nothing, what_its_root_is };
+
+  explicit SilentFuse(std::filesystem::path folder, Answers answers = Answers::nothing)
+      : folder_(std::move(folder)), answers_(answers) {
     std::filesystem::create_directories(folder_);
     const std::string options =
         "fd=" + std::to_string(device_.get()) + ",rootmode=40755,user_id=0,group_id=0,allow_other";
@@ -68,6 +72,8 @@ class SilentFuse {
       std::memcpy(&question, buffer.data(), sizeof question);
       if (question.opcode == FUSE_INIT) {
         greet(question.unique);
+      } else if (question.opcode == FUSE_GETATTR && answers_ == Answers::what_its_root_is) {
+        tellRoot(question.unique);
       } else if (question.opcode != FUSE_INTERRUPT && question.opcode != FUSE_FORGET) {
         ++asked_;
       }
@@ -86,7 +92,21 @@ class SilentFuse {
     static_cast<void>(::write(device_.get(), &answer, sizeof answer));
   }
 
+  void tellRoot(std::uint64_t unique) const {
+    struct {
+      fuse_out_header head{};
+      fuse_attr_out attributes{};
+    } answer;
+    answer.head.len = sizeof answer;
+    answer.head.unique = unique;
+    answer.attributes.attr.ino = FUSE_ROOT_ID;
+    answer.attributes.attr.mode = S_IFDIR | 0777;
+    answer.attributes.attr.nlink = 1;
+    static_cast<void>(::write(device_.get(), &answer, sizeof answer));
+  }
+
   std::filesystem::path folder_;
+  Answers answers_;
   sys::UniqueFd device_{::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK)};
   sys::UniqueFd stop_{::eventfd(0, EFD_CLOEXEC)};
   std::atomic<unsigned> asked_{0};
