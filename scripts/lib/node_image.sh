@@ -70,6 +70,10 @@ make_root() {
   local work=$1 debs=$root/build/node/debs/${node[suite]} exclude options=()
   for exclude in "${left_out[@]}"; do options+=(--dpkgopt="path-exclude=$exclude"); done
   suite_sources "${node[suite]}" >"$work/sources.list" || return 1
+  # What this machine's apt thinks of an archive whose lists have become old, the image's apt is to think too.
+  local Check
+  eval "$(apt-config shell Check Acquire::Check-Valid-Until/b)"
+  options+=(--aptopt="Acquire::Check-Valid-Until \"${Check:-true}\"")
   # shellcheck disable=SC2016 # $1 is the hook's
   mmdebstrap --mode=root --variant=apt --skip=download/empty,essential/unlink,check/empty \
     --include="${node[packages]// /,}" "${options[@]}" \
@@ -86,26 +90,25 @@ add_kernel() {
   local work=$1 apt apt_cache package drivers
   open_suite "${node[kernel]}" "$work/apt" || return 1
   local packages
-  packages=$("${apt_cache[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
-    --no-replaces --no-enhances linux-image-amd64 | grep -E '^linux-(image|modules)-[0-9]' | sort -u) || return 1
-  (
-    cd "$work/apt/debs" &&
-      # shellcheck disable=SC2086 # one word each
-      "${apt[@]}" download $packages busybox-static
-  ) || return 1
+  mapfile -t packages < <("${apt_cache[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
+    --no-replaces --no-enhances linux-image-amd64 | grep -E '^linux-(image|modules|binary|base)-[0-9]' | sort -u)
+  (cd "$work/apt/debs" && "${apt[@]}" download "${packages[@]}" busybox-static) || return 1
   mkdir "$work/kernel" "$work/busybox"
   for package in "$work"/apt/debs/linux-*.deb; do dpkg-deb -x "$package" "$work/kernel" || return 1; done
   dpkg-deb -x "$work"/apt/debs/busybox-static_*.deb "$work/busybox" || return 1
-  local modules=("$work"/kernel/lib/modules/* "$work"/kernel/usr/lib/modules/*)
-  for modules in "${modules[@]}"; do [[ -d $modules/kernel ]] && break; done
+  local modules=''
+  for modules in "$work"/kernel/{usr/,}lib/modules/*; do
+    if [[ -d $modules/kernel ]]; then break; fi
+  done
   basename "$modules" >"$work/release"
   for drivers in "${unwanted_drivers[@]}"; do rm -rf "$modules/kernel/drivers/$drivers"; done
   rm -rf "$modules/kernel/sound"
+  # In /boot, or beside the modules in newer suites.
+  unpack_kernel "$(find "$work/kernel" -name 'vmlinuz*' -type f)" "$work/vmlinux" || return 1
+  find "$work/kernel" -name 'vmlinuz*' -delete
   mkdir -p "$work/root/usr/lib/modules"
   mv "$modules" "$work/root/usr/lib/modules/"
-  cp "$work"/kernel/boot/config-* "$work/root/boot/"
-  depmod -b "$work/root" "$(<"$work/release")" || return 1
-  unpack_kernel "$work"/kernel/boot/vmlinuz-* "$work/vmlinux"
+  depmod -b "$work/root" "$(<"$work/release")"
 }
 
 # unpack_kernel VMLINUZ VMLINUX: qemu starts the ELF file itself (PVH), which saves an emulated processor the unpacking.

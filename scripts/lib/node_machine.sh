@@ -1,7 +1,7 @@
 # Sourced by scripts/node: one machine, from its disks to its end.
 
 boot_limit=60           # with KVM a boot takes a few seconds
-emulated_boot_limit=60 # a machine that needs longer would not get through any test in reasonable time
+emulated_boot_limit=180 # a machine that needs longer would not get through any test in reasonable time
 
 # kvm_works VMLINUX: whether /dev/kvm runs Debian's kernel. Some hypervisors have a /dev/kvm that runs only kernels made
 # for it. Asked once for each boot of this machine: the kernel alone, which panics because it finds no root.
