@@ -23,7 +23,7 @@ namespace fallbackd::launcher {
 
 namespace {
 
-constexpr std::size_t kMaxCgroupText = 1 << 20;
+constexpr std::size_t kMaxProcsText = 1 << 20;
 constexpr std::size_t kMaxNote = 1 << 16;
 constexpr std::string_view kLeafPrefix = "fallback-";
 
@@ -58,7 +58,7 @@ Result<sys::DirFd> openInside(const sys::DirFd& root, const std::string& path) {
 std::vector<pid_t> processesIn(const sys::DirFd& cgroup) {
   std::vector<pid_t> pids;
   const auto fd = sys::openBeneath(Stage::cgroup, cgroup, "cgroup.procs");
-  const auto text = fd ? sys::readAll(Stage::cgroup, *fd, kMaxCgroupText, "cgroup.procs")
+  const auto text = fd ? sys::readAll(Stage::cgroup, *fd, kMaxProcsText, "cgroup.procs")
                        : tl::unexpected<Error>(fd.error());
   if (!text) return pids;
   for (const auto line : split(*text, '\n')) {
@@ -99,7 +99,7 @@ bool isPodCgroup(const std::filesystem::path& path) {
 /// The folders of the cgroups that a process is in, one a hierarchy.
 Result<std::vector<std::string>> foldersOf(pid_t pid, const std::vector<sys::CgroupHierarchy>& hierarchies) {
   FB_TRY(const auto text,
-         sys::readFile(Stage::cgroup, "/proc/" + std::to_string(pid) + "/cgroup", kMaxCgroupText));
+         sys::readFile(Stage::cgroup, "/proc/" + std::to_string(pid) + "/cgroup", kMaxProcsText));
   std::vector<std::string> folders;
   for (const auto line : split(text, '\n')) {  // "4:cpu,cpuacct:/kubepods/pod1"; v2: "0::/kubepods/pod1"
     const auto first = line.find(':');

@@ -9,7 +9,7 @@ namespace fallbackd::launcher {
 
 namespace {
 
-constexpr const char* kFolder = "recoveries";
+constexpr const char* kRecoveries = "recoveries";
 // What the process may write while no daemon reads. The kernel's most for everybody is 1 MiB.
 constexpr int kFifoBytes = 1 << 20;
 
@@ -18,8 +18,8 @@ constexpr int kFifoBytes = 1 << 20;
 Result<FifoFolders> FifoFolders::open(const std::string& runDir) {
   FB_CHECK(sys::makeDirs(Stage::logs, runDir, 0755));
   FB_TRY(const auto above, sys::openDir(Stage::logs, runDir));
-  FB_TRY(auto folder, sys::OwnedFolder::make(Stage::logs, above, kFolder));
-  return FifoFolders(runDir + "/" + kFolder, std::move(folder));
+  FB_TRY(auto folder, sys::OwnedFolder::make(Stage::logs, above, kRecoveries));
+  return FifoFolders(runDir + "/" + kRecoveries, std::move(folder));
 }
 
 std::string FifoFolders::pathOf(const std::string& recoveryId) const {

@@ -12,7 +12,7 @@ namespace {
 
 using config::SecurityProfile;
 
-constexpr std::size_t kMaxText = 1 << 20;
+constexpr std::size_t kMaxKernelList = 1 << 20;
 constexpr std::string_view kDefaultProfile = "cri-containerd.apparmor.d";  // containerd's own name for it
 
 bool hasAppArmor(const KernelFolders& kernel) {
@@ -22,7 +22,7 @@ bool hasAppArmor(const KernelFolders& kernel) {
 
 /// The kernel knows the file system of a module that was switched on at boot, whoever has mounted it where.
 bool hasSeLinux(const KernelFolders& kernel) {
-  const auto known = sys::readFile(Stage::identity, kernel.proc + "/filesystems", kMaxText);
+  const auto known = sys::readFile(Stage::identity, kernel.proc + "/filesystems", kMaxKernelList);
   if (!known) return false;
   const auto lines = split(*known, '\n');
   return std::any_of(lines.begin(), lines.end(),
@@ -32,7 +32,7 @@ bool hasSeLinux(const KernelFolders& kernel) {
 /// True also where the list cannot be read (no securityfs in a container): then the kernel will tell.
 bool mayBeLoaded(const KernelFolders& kernel, std::string_view profile) {
   const auto list =
-      sys::readFile(Stage::identity, kernel.sys + "/kernel/security/apparmor/profiles", kMaxText);
+      sys::readFile(Stage::identity, kernel.sys + "/kernel/security/apparmor/profiles", kMaxKernelList);
   if (!list) return true;
   const auto lines = split(*list, '\n');
   const std::string prefix = std::string(profile) + " (";

@@ -18,7 +18,7 @@ namespace fallbackd::launcher {
 namespace {
 
 // Root's alone (0700): a lock that everybody could open, everybody could take.
-constexpr const char* kFolder = "fallbackd.lock";
+constexpr const char* kLockFolder = "fallbackd.lock";
 constexpr const char* kHolder = "trusted.fallbackd.holder";
 constexpr std::size_t kMaxLocks = 4 << 20;
 constexpr std::size_t kMaxHolder = 8192;
@@ -73,9 +73,9 @@ std::string describe(const sys::DirFd& folder) {
 Result<NodeLock> NodeLock::take(const std::vector<sys::CgroupHierarchy>& hierarchies, const Holder& self) {
   const auto* const hierarchy = chosen(hierarchies);
   if (hierarchy == nullptr) return fail(Stage::cgroup, Reason::not_found, "no cgroup file system is mounted");
-  const std::string what = hierarchy->mountPoint + "/" + kFolder;
+  const std::string what = hierarchy->mountPoint + "/" + kLockFolder;
   FB_TRY(const auto root, sys::openDir(Stage::cgroup, hierarchy->mountPoint));
-  auto folder = sys::OwnedFolder::make(Stage::cgroup, root, kFolder);
+  auto folder = sys::OwnedFolder::make(Stage::cgroup, root, kLockFolder);
   if (!folder) {
     folder.error().context = "lock the node by " + what + ": " + folder.error().context;
     return tl::unexpected<Error>(folder.error());

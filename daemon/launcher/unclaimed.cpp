@@ -23,7 +23,7 @@ namespace fallbackd::launcher {
 
 namespace {
 
-constexpr std::size_t kMaxText = 1 << 20;
+constexpr std::size_t kMaxProcText = 1 << 20;
 constexpr std::string_view kSpawner = "fallbackd-spawner";
 constexpr std::string_view kMemfd = "/memfd:";
 constexpr std::string_view kDeleted = " (deleted)";
@@ -36,7 +36,7 @@ std::string procPath(pid_t pid, const char* file) {
 std::optional<std::set<pid_t>> processesIn(const std::vector<std::string>& paths) {
   std::set<pid_t> pids;
   for (const auto& path : paths) {
-    const auto text = sys::readFile(Stage::cgroup, path + "/cgroup.procs", kMaxText);
+    const auto text = sys::readFile(Stage::cgroup, path + "/cgroup.procs", kMaxProcText);
     if (!text && text.error().reason == Reason::not_found) continue;
     if (!text) return std::nullopt;
     for (const auto line : split(*text, '\n')) {
@@ -51,7 +51,7 @@ std::optional<std::set<pid_t>> processesIn(const std::vector<std::string>& paths
 }
 
 pid_t parentOf(pid_t pid) {
-  const auto stat = sys::readFile(Stage::run, procPath(pid, "stat"), kMaxText);
+  const auto stat = sys::readFile(Stage::run, procPath(pid, "stat"), kMaxProcText);
   const auto nameEnd = stat ? stat->rfind(") ") : std::string::npos;
   if (nameEnd == std::string::npos) return 0;
   const auto fields = split(std::string_view(*stat).substr(nameEnd + 2), ' ');  // state, parent, ...

@@ -8,8 +8,8 @@ namespace fallbackd::watcher {
 
 namespace {
 
-constexpr const char* kNameLabel = "io.kubernetes.container.name";
-constexpr const char* kPodUidLabel = "io.kubernetes.pod.uid";
+constexpr const char* kKubeletsNameLabel = "io.kubernetes.container.name";
+constexpr const char* kKubeletsPodUidLabel = "io.kubernetes.pod.uid";
 constexpr const char* kHashAnnotation = "io.kubernetes.container.hash";
 
 bool has(const cri::Labels& labels, const char* key, const std::string& value) {
@@ -21,8 +21,9 @@ bool has(const cri::Labels& labels, const char* key, const std::string& value) {
 
 bool bearsKubeletsMark(const cri::Container& container, const std::string& podUid) {
   const auto hash = container.annotations.find(kHashAnnotation);
-  return !container.name.empty() && !podUid.empty() && has(container.labels, kNameLabel, container.name) &&
-         has(container.labels, kPodUidLabel, podUid) && hash != container.annotations.end() &&
+  return !container.name.empty() && !podUid.empty() &&
+         has(container.labels, kKubeletsNameLabel, container.name) &&
+         has(container.labels, kKubeletsPodUidLabel, podUid) && hash != container.annotations.end() &&
          !hash->second.empty();
 }
 

@@ -21,7 +21,7 @@ namespace {
 
 constexpr auto kHonestLife = 5s;  // until it is removed
 constexpr auto kAfterlife = 4s;   // for its fallback to end in, before its cgroups are taken away
-constexpr auto kCeiling = 60s;
+constexpr auto kNodeCeiling = 60s;
 constexpr std::size_t kLookalikes = 100;
 
 std::string honestName(std::size_t number) {
@@ -152,7 +152,7 @@ void FakeNode::tend() {
 
 Result<std::vector<double>> FakeNode::recoveries() {
   Told told;
-  waitUntil(kCeiling, [&] {
+  waitUntil(kNodeCeiling, [&] {
     std::this_thread::sleep_for(200ms);  // the log is long
     told = readLog(daemon_->log());
     return told.ready.size() >= started_.size();

@@ -47,7 +47,7 @@ class SilentFuse {
     if (!mounted_) return;
     mounted_ = false;
     const std::uint64_t one = 1;
-    static_cast<void>(::write(stop_.get(), &one, sizeof one));
+    [[maybe_unused]] const ssize_t written = ::write(stop_.get(), &one, sizeof one);
     thread_.join();
     device_.reset();  // its last descriptor: the kernel ends the connection
     ::umount2(folder_.c_str(), MNT_DETACH);
@@ -89,7 +89,7 @@ class SilentFuse {
     answer.init.major = FUSE_KERNEL_VERSION;
     answer.init.minor = FUSE_KERNEL_MINOR_VERSION;
     answer.init.max_write = 4096;
-    static_cast<void>(::write(device_.get(), &answer, sizeof answer));
+    [[maybe_unused]] const ssize_t written = ::write(device_.get(), &answer, sizeof answer);
   }
 
   void tellRoot(std::uint64_t unique) const {
@@ -102,7 +102,7 @@ class SilentFuse {
     answer.attributes.attr.ino = FUSE_ROOT_ID;
     answer.attributes.attr.mode = S_IFDIR | 0777;
     answer.attributes.attr.nlink = 1;
-    static_cast<void>(::write(device_.get(), &answer, sizeof answer));
+    [[maybe_unused]] const ssize_t written = ::write(device_.get(), &answer, sizeof answer);
   }
 
   std::filesystem::path folder_;
