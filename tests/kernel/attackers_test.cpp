@@ -51,7 +51,6 @@ TEST_P(Attackers, ReachNothingBeforeExecveat) {
                                " launches");
   sandbox = std::make_unique<FakeSandbox>(
       folder, hierarchies, FakeSandbox::Shape{.userNamespace = kind.ownUsers, .sharedPids = true});
-  std::filesystem::permissions(folder, std::filesystem::perms::all);
   Neighbour neighbour(*sandbox, kind.capabilities,
                       {std::string("--token=") + kToken, "--uid=" + std::to_string(kUser), "--seconds=300"},
                       folder / "report");

@@ -35,8 +35,13 @@ bool keepOnly(std::uint64_t capabilities) {
   return true;  // the exec of root takes the bounding set
 }
 
-[[noreturn]] void beNeighbour(pid_t pause, std::uint64_t capabilities, bool joinUsers, char* const* argv) {
+/// Program and report are opened first: the neighbour may not walk to either.
+[[noreturn]] void beNeighbour(pid_t pause, std::uint64_t capabilities, bool joinUsers, char* const* argv,
+                              const char* report) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const int program = ::open(argv[0], O_PATH | O_CLOEXEC);
+  const int out = ::open(report, O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (program < 0 || out < 0 || ::dup2(out, STDOUT_FILENO) < 0) ::_exit(2);
   const int sandbox = static_cast<int>(::syscall(SYS_pidfd_open, pause, 0));
   const int kinds = CLONE_NEWNS | CLONE_NEWPID | (joinUsers ? CLONE_NEWUSER : 0);
   if (sandbox < 0 || ::setns(sandbox, kinds) != 0) ::_exit(3);
@@ -45,7 +50,7 @@ bool keepOnly(std::uint64_t capabilities) {
   if (inner == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (!keepOnly(capabilities)) ::_exit(5);
-    ::execv(argv[0], argv);
+    ::syscall(SYS_execveat, program, "", argv, environ, AT_EMPTY_PATH);
     ::_exit(6);
   }
   ::waitpid(inner, nullptr, 0);
@@ -57,16 +62,15 @@ bool keepOnly(std::uint64_t capabilities) {
 Neighbour::Neighbour(const FakeSandbox& sandbox, std::uint64_t capabilities,
                      const std::vector<std::string>& arguments, std::filesystem::path report)
     : report_(std::move(report)) {
-  std::vector<std::string> words{FALLBACKD_TEST_ATTACKER, "--report=" + report_.string()};
+  std::vector<std::string> words{FALLBACKD_TEST_ATTACKER};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::ofstream(report_) << "";
-  std::filesystem::permissions(report_, std::filesystem::perms::all);
   std::vector<char*> argv;
   for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   const bool joinUsers = namespaceLink(sandbox.pause(), "user") != namespaceLink(::getpid(), "user");
   outer_ = forkBare();
-  if (outer_ == 0) beNeighbour(sandbox.pause(), capabilities, joinUsers, argv.data());
+  if (outer_ == 0) beNeighbour(sandbox.pause(), capabilities, joinUsers, argv.data(), report_.c_str());
   // A file has no event that is worth more than this.
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (!ready_ && std::chrono::steady_clock::now() < deadline) {

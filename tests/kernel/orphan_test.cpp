@@ -91,6 +91,8 @@ TEST_F(Orphans, AFallbackThatNobodyClaimsIsToldOfAndCanBeTakenOver) {
 
 TEST_F(Orphans, ALaunchThatWasNotOverIsEnded) {
   const auto leaf = pods_.front() / "fallback-half";
+  const auto trees = launcher::CgroupTrees::open(hierarchies, options().runDir);
+  ASSERT_TRUE(trees && trees->leaf(leaf) && trees->leaf(leaf)->make());
   makeCgroup(leaf);
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);

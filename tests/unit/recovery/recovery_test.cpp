@@ -311,12 +311,12 @@ TEST_F(RecoveryTest, AContainerOfAnotherImageDoesNotEndTheFallback) {
 
 TEST_F(RecoveryTest, AnImageThatIsKnownByItsIdOrADigestIsRecognised) {
   // A rollout: another version of the workload's image than the configuration of this node names.
-  runtime.references["sha256:new"] = {"r/checkout:2", "r/checkout@sha256:0123"};
+  runtime.references["sha256:new"] = {"r/checkout:2", "r/checkout@sha256:" + std::string(64, '0')};
   detect();
   ASSERT_TRUE(reaches(State::ready));
   kubeletMakes("c1", "main", "", "sha256:new");
   ASSERT_TRUE(reaches(State::handed_back));
-  runtime.references["sha256:digest"] = {"r/checkout@sha256:0123"};
+  runtime.references["sha256:digest"] = {"r/checkout@sha256:" + std::string(64, '0')};
   detect();
   ASSERT_TRUE(reaches(State::ready));
   kubeletMakes("c2", "main", "", "sha256:digest");

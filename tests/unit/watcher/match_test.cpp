@@ -97,8 +97,9 @@ TEST_F(MatchTest, AnotherBinaryDoesNotTakeTheImageEither) {
   EXPECT_NE(covering.troubles[0].find("add fallbackd.io/image.main"), std::string::npos);
 }
 
-TEST_F(MatchTest, AnotherRepositoryDoesNotGetTheWorkloadsPassword) {
-  for (const auto* image : {"registry.example.com/shop/private:1", "evil.example.com/shop/checkout:1.8.3"}) {
+TEST_F(MatchTest, AnotherImageDoesNotGetTheWorkloadsPassword) {
+  for (const auto* image : {"registry.example.com/shop/private:1", "evil.example.com/shop/checkout:1.8.3",
+                            "registry.example.com/shop/checkout:1.8.4"}) {
     sandbox.annotations = {{"fallbackd.io/binary.main", "checkout@1.8.3"},
                            {"fallbackd.io/image.main", image}};
     const auto workload = only();
@@ -106,8 +107,8 @@ TEST_F(MatchTest, AnotherRepositoryDoesNotGetTheWorkloadsPassword) {
     EXPECT_EQ(workload->image, image);
     EXPECT_EQ(workload->dockerConfig, "") << image;
   }
-  sandbox.annotations["fallbackd.io/image.main"] = "registry.example.com/shop/checkout:1.8.4";
-  EXPECT_NE(only()->dockerConfig, "") << "another tag of the workload's repository";
+  sandbox.annotations["fallbackd.io/image.main"] = "registry.example.com/shop/checkout:1.8.3";
+  EXPECT_NE(only()->dockerConfig, "") << "the workload's own image";
 }
 
 }  // namespace
