@@ -133,7 +133,7 @@ TEST_F(CoveringTest, EachTroubleNamesThePodAndFewAreTold) {
   ASSERT_EQ(covering.troubles.size(), 7U);
   EXPECT_THAT(covering.troubles.front(),
               HasSubstr("pod shop/web-0: annotation \"fallbackd.io/binary.c100\": no "
-                        "workload covers the container"));
+                        "workload of this binary covers the container"));
   EXPECT_EQ(covering.troubles.back(), "pod shop/web-0: 14 more annotations are refused");
 }
 
