@@ -25,11 +25,7 @@ class Registers {
  private:
   friend Result<Registers> registersOf(pid_t process);
   friend Result<> setRegisters(pid_t process, const Registers& registers);
-#if defined(__x86_64__)
   user_regs_struct all_{};
-#else
-  user_pt_regs all_{};
-#endif
 };
 
 /// Traces it until it ends, with its children; it dies with the tracer. While it is traced its seccomp filter
