@@ -281,7 +281,7 @@ void Spawner::take(Launch& launch, const ChildReport& report, pid_t sender) {
 void Spawner::enterPids(Launch& launch) {
   auto transfer = Transfer::begin(launch.pid);
   if (!transfer) return giveUp(launch, std::move(transfer).error());
-  launch.transfer = std::move(*transfer);
+  launch.transfer = *transfer;
   const char go = 'g';
   // A process that is gone is seen by its end.
   static_cast<void>(::send(launch.reports.get(), &go, 1, MSG_NOSIGNAL | MSG_DONTWAIT));
