@@ -62,6 +62,12 @@ long dumpableOf(pid_t pid) {
 
 class Guards : public LaunchTest {
  protected:
+  /// For scripts/report reach.
+  static void shows(const std::string& attack) {
+    RecordProperty("item", "13");
+    RecordProperty("attack", attack);
+  }
+
   /// The spawner's children, once there are so many.
   std::vector<pid_t> children(std::size_t count) {
     const std::string spawner = std::to_string(launcher->spawner().pid());
@@ -111,6 +117,7 @@ class Guards : public LaunchTest {
 };
 
 TEST_F(Guards, SpawnerAndSpareAreNotDumpable) {
+  shows("Root without capabilities traces the spawner and the process that waits for a launch");
   const auto ordinary = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
   if (ordinary == 0) {
     for (;;) ::pause();
@@ -124,6 +131,7 @@ TEST_F(Guards, SpawnerAndSpareAreNotDumpable) {
 
 /// A file of /proc belongs to the process's user where it is dumpable, else to root.
 TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckIsNotDumpable) {
+  shows("A health check looks into the process that waits for it");
   auto wanted = request({"wait"});
   wanted.workload.user = {1234, 1234, {}};
   const auto processes = duringHealthCheck(std::move(wanted));
@@ -138,6 +146,7 @@ TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckIsNotDumpable) {
 }
 
 TEST_F(Guards, ASpareHasItsTwoSocketsAndNoOtherDescriptor) {
+  shows("A spare keeps descriptors of the spawner");
   const auto spare = children(1);
   ASSERT_EQ(spare.size(), 1U);
   std::set<int> numbers;
@@ -149,6 +158,7 @@ TEST_F(Guards, ASpareHasItsTwoSocketsAndNoOtherDescriptor) {
 }
 
 TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckHasNoDescriptorButItsOwn) {
+  shows("A launch keeps descriptors of the node until execveat");
   const auto processes = duringHealthCheck(request({"wait"}));
   ASSERT_EQ(processes.size(), 2U);
   EXPECT_THAT(descriptorsOf(processes[0]), ElementsAre(0, 1, 2, 3, 4, 5))
@@ -158,6 +168,7 @@ TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckHasNoDescriptorButItsOwn) {
 }
 
 TEST_F(Guards, TheDaemonsSessionKeyringIsLeftBehind) {
+  shows("A fallback searches the daemon's session keyring");
   ASSERT_GE(::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr), 0);
   ASSERT_GE(::syscall(SYS_add_key, "user", "fallbackd-test", "secret", 6, KEY_SPEC_SESSION_KEYRING), 0);
   launcherWith(options());  // the spawner inherits it
@@ -175,6 +186,7 @@ TEST_F(Guards, TheDaemonsSessionKeyringIsLeftBehind) {
 /// One that may trace is not to be in one PID namespace with the process that waits, which shares memory with
 /// a process of root's.
 TEST_F(Guards, AHealthCheckThatMayTraceIsAlone) {
+  shows("A health check with SYS_PTRACE traces the process that waits for it");
   auto wanted = request({"report"});
   wanted.workload.security.capabilities = 1ULL << CAP_SYS_PTRACE;
   wanted.workload.healthCheck.args = {"--health-check=who"};
