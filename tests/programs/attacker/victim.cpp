@@ -83,8 +83,8 @@ void findFds(pid_t pid) {
 std::size_t readMemory(pid_t pid, unsigned long address, std::array<char, kChunk>& buffer,
                        std::size_t count) {
   const iovec local{buffer.data(), count};
-  const iovec remote{reinterpret_cast<void*>(address),
-                     count};  // NOLINT(performance-no-int-to-ptr): another's
+  auto* const there = reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr): another's
+  const iovec remote{there, count};
   const ssize_t got = ::process_vm_readv(pid, &local, 1, &remote, 1, 0);
   return got < 0 ? 0 : static_cast<std::size_t>(got);
 }
