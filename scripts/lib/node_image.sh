@@ -21,7 +21,7 @@ image_of() {
   local recipe
   recipe=$(
     printf '%s\n' "${node[suite]}" "${node[kernel]}" "${node[packages]}" "${node[lsm]}"
-    cat "$root/scripts/lib/node_image.sh" "$variations"/guest/{init,*.service}
+    cat "$root/scripts/lib/node_image.sh" "$variations"/guest/{init,mount,*.service}
   )
   echo "$images/${node[suite]}-${node[kernel]}-${node[lsm]}-$(sha256sum <<<"$recipe" | cut -c1-12)"
 }
@@ -165,6 +165,7 @@ add_guest() {
   printf '127.0.0.1 localhost node\n::1 localhost\n' >"$tree/etc/hosts"
   : >"$tree/etc/fstab"
   mkdir -p "$tree"/{node,scratch,results} "$tree/etc/systemd/system/multi-user.target.wants"
+  install -m 0755 "$variations/guest/mount" "$tree/usr/local/sbin/node-mount"
   for unit in "${masked[@]}"; do ln -sf /dev/null "$tree/etc/systemd/system/$unit"; done
   for unit in "$variations"/guest/*.service; do
     cp "$unit" "$tree/etc/systemd/system/"
