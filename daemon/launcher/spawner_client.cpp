@@ -1,5 +1,6 @@
 #include "launcher/spawner_client.hpp"
 
+#include "sys/helper_program.hpp"
 #include "sys/message_socket.hpp"
 #include "sys/process.hpp"
 
@@ -10,7 +11,6 @@
 #include <deque>
 #include <map>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <utility>
@@ -20,7 +20,6 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <climits>
 
 namespace fallbackd::launcher {
 
@@ -29,7 +28,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr int kSpawnerSocket = 3;  // the descriptor that the spawner finds its socket at
+constexpr const char* kSpawnerName = "fallbackd-spawner";
 constexpr auto kSetUpLimit = 10s;
 constexpr auto kEndLimit = 2s;
 constexpr auto kRespawnLimit = 2s;  // how long a launch waits for a new spawner
@@ -74,53 +73,10 @@ bool readableWithin(int fd, std::chrono::milliseconds limit) {
   return ::poll(&polled, 1, static_cast<int>(limit.count())) > 0;
 }
 
-/// The parts of posix_spawn's arguments that have to be freed.
-struct SpawnArguments {
-  SpawnArguments() {
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawnattr_init(&attributes);
-  }
-  SpawnArguments(const SpawnArguments&) = delete;
-  SpawnArguments& operator=(const SpawnArguments&) = delete;
-  ~SpawnArguments() {
-    ::posix_spawn_file_actions_destroy(&actions);
-    ::posix_spawnattr_destroy(&attributes);
-  }
-  posix_spawn_file_actions_t actions{};
-  posix_spawnattr_t attributes{};
-};
-
-/// In a session of its own, so that a terminal's Ctrl-C ends the daemon only; default signals, no
-/// environment.
-Result<pid_t> spawnProgram(const std::string& program, const sys::UniqueFd& socket) {
-  SpawnArguments arguments;
-  ::posix_spawn_file_actions_addopen(&arguments.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&arguments.actions, socket.get(), kSpawnerSocket);
-  sigset_t all;
-  sigset_t none;
-  sigfillset(&all);
-  sigemptyset(&none);
-  ::posix_spawnattr_setsigdefault(&arguments.attributes, &all);
-  ::posix_spawnattr_setsigmask(&arguments.attributes, &none);
-  ::posix_spawnattr_setflags(&arguments.attributes,
-                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-  std::string name = "fallbackd-spawner";
-  std::array<char*, 2> argv{name.data(), nullptr};
-  std::array<char*, 1> env{nullptr};
-  pid_t pid = -1;
-  const int code = ::posix_spawn(&pid, program.c_str(), &arguments.actions, &arguments.attributes,
-                                 argv.data(), env.data());
-  if (code != 0) return failErrno(Stage::spawner, "start " + program, code);
-  return pid;
-}
-
 }  // namespace
 
 std::string defaultSpawnerProgram() {
-  std::array<char, PATH_MAX> path{};
-  const ssize_t size = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
-  const std::string self(path.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
-  return self.substr(0, self.rfind('/') + 1) + "fallbackd-spawner";
+  return sys::programBesideOurs(kSpawnerName);
 }
 
 struct SpawnerClient::Pending : Awaited<StartedProcess> {
@@ -174,7 +130,7 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
 
 Result<> SpawnerClient::State::startSpawner() {
   FB_TRY(auto ends, sys::makeMessageSockets());
-  FB_TRY(pid, spawnProgram(program, ends[1]));
+  FB_TRY(pid, sys::startHelper(Stage::spawner, program, kSpawnerName, ends[1]));
   FB_TRY(process, sys::openPidFd(Stage::spawner, pid));
   socket = std::move(ends[0]);
   lastSpare = 0;

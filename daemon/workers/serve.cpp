@@ -1,5 +1,6 @@
 #include "workers/serve.hpp"
 
+#include "sys/helper_program.hpp"
 #include "sys/message_socket.hpp"
 
 #include <csignal>
@@ -14,14 +15,15 @@ namespace fallbackd::workers {
 int serve(const Perform& perform) {
   int type = 0;
   socklen_t size = sizeof type;
-  if (::getsockopt(kWorkerSocket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET) return 2;
-  ::close_range(kWorkerSocket + 1, ~0U, 0);
-  ::fcntl(kWorkerSocket, F_SETFD, FD_CLOEXEC);
+  if (::getsockopt(sys::kHelperSocket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET)
+    return 2;
+  ::close_range(sys::kHelperSocket + 1, ~0U, 0);
+  ::fcntl(sys::kHelperSocket, F_SETFD, FD_CLOEXEC);
   ::umask(0022);
   // Between a write to a log and the moment at which its bytes leave the FIFO, the next daemon's worker must
   // not come in between: a worker ends with its daemon.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const sys::UniqueFd socket(kWorkerSocket);
+  const sys::UniqueFd socket(sys::kHelperSocket);
   for (;;) {
     auto message = sys::receiveMessage(socket, false);
     if (!message || message->bytes.empty()) return message ? 0 : 1;

@@ -7,9 +7,6 @@
 
 namespace fallbackd::workers {
 
-/// The descriptor that a worker finds its socket at.
-inline constexpr int kWorkerSocket = 3;
-
 /// Answers one question. `fds` are those that came with it; the outcome's go back.
 using Perform = std::function<Result<Outcome>(const Question& question, std::vector<sys::UniqueFd> fds)>;
 

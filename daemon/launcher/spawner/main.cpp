@@ -1,6 +1,7 @@
 // fallbackd-spawner: started by fallbackd with one end of a socket as descriptor 3; of no use by itself.
 #include "launcher/spawner/spawner.hpp"
 #include "launcher/spawner/tell.hpp"
+#include "sys/helper_program.hpp"
 
 #include <cstdio>
 #include <fcntl.h>
@@ -11,7 +12,7 @@
 using fallbackd::launcher::Spawner;
 
 namespace {
-constexpr int kSocket = 3;  // see SpawnerClient
+constexpr int kSocket = fallbackd::sys::kHelperSocket;
 }
 
 int main() {
