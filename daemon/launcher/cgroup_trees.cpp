@@ -98,21 +98,14 @@ bool isPodCgroup(const std::filesystem::path& path) {
 
 /// The folders of the cgroups that a process is in, one a hierarchy.
 Result<std::vector<std::string>> foldersOf(pid_t pid, const std::vector<sys::CgroupHierarchy>& hierarchies) {
-  FB_TRY(const auto text,
-         sys::readFile(Stage::cgroup, "/proc/" + std::to_string(pid) + "/cgroup", kMaxProcsText));
+  FB_TRY(const auto cgroups, sys::cgroupsOf(pid));
   std::vector<std::string> folders;
-  for (const auto line : split(text, '\n')) {  // "4:cpu,cpuacct:/kubepods/pod1"; v2: "0::/kubepods/pod1"
-    const auto first = line.find(':');
-    const auto second = first == std::string_view::npos ? first : line.find(':', first + 1);
-    if (second == std::string_view::npos) continue;
-    const auto controllers = line.substr(first + 1, second - first - 1);
-    const auto names = split(controllers, ',');
+  for (const auto& cgroup : cgroups) {
     for (const auto& hierarchy : hierarchies) {
-      const bool same = controllers.empty() ? hierarchy.unified
-                                            : !hierarchy.unified &&
-                                                  std::all_of(names.begin(), names.end(),
-                                                              [&](auto name) { return hierarchy.has(name); });
-      if (same) folders.push_back(hierarchy.folderOf(line.substr(second + 1)));
+      const bool same = cgroup.controllers.empty() == hierarchy.unified &&
+                        std::all_of(cgroup.controllers.begin(), cgroup.controllers.end(),
+                                    [&](const auto& name) { return hierarchy.has(name); });
+      if (same) folders.push_back(hierarchy.folderOf(cgroup.path));
     }
   }
   return folders;

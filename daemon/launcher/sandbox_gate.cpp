@@ -1,8 +1,6 @@
 #include "launcher/sandbox_gate.hpp"
 
-#include "base/strings.hpp"
 #include "sys/cgroup.hpp"
-#include "sys/file.hpp"
 #include "sys/process.hpp"
 
 #include <algorithm>
@@ -74,15 +72,12 @@ Result<> choosePids(const cri::SandboxStatus& status, const HostNamespaces& host
 /// "PARENT/SANDBOX" with cgroupfs, "PARENT/cri-containerd-SANDBOX.scope" with systemd. The parent is the
 /// pod's: what another pod calls a cgroup in its own tree proves nothing.
 bool inCgroupOf(const cri::SandboxStatus& status) {
-  constexpr std::size_t kMaxText = 1 << 16;
   const auto parent = sys::expandCgroupParent(status.cgroupParent);
-  const auto text =
-      sys::readFile(Stage::sandbox, "/proc/" + std::to_string(status.pausePid) + "/cgroup", kMaxText);
+  const auto cgroups = sys::cgroupsOf(status.pausePid);
   const auto& id = status.sandbox.id;
-  if (!parent || !text || id.empty()) return false;
-  const auto lines = split(*text, '\n');
-  return std::any_of(lines.begin(), lines.end(), [&](std::string_view line) {
-    const auto path = line.substr(std::min(line.find(":/"), line.size() - 1) + 1);  // behind "4:memory:"
+  if (!parent || !cgroups || id.empty()) return false;
+  return std::any_of(cgroups->begin(), cgroups->end(), [&](const auto& cgroup) {
+    const std::string_view path = cgroup.path;
     const auto slash = path.rfind('/');
     if (slash == std::string_view::npos || path.substr(0, slash) != *parent) return false;
     const auto name = path.substr(slash + 1);

@@ -15,6 +15,7 @@ namespace fallbackd::sys {
 namespace {
 
 constexpr std::size_t kMaxText = 4 << 20;
+constexpr std::size_t kMaxMemberships = 1 << 16;  // a line a hierarchy, a path of at most 4 KiB
 constexpr std::string_view kSlice = ".slice";
 
 /// The mount table writes space, tab, newline and backslash as three octal digits.
@@ -107,6 +108,25 @@ Result<std::vector<CgroupHierarchy>> cgroupHierarchies() {
   auto found = parseCgroupMounts(text);
   if (found.empty()) return fail(Stage::cgroup, Reason::not_found, "no cgroup file system is mounted");
   return found;
+}
+
+Result<std::vector<CgroupMembership>> cgroupsOf(pid_t pid) {
+  FB_TRY(const auto text,
+         readFile(Stage::cgroup, "/proc/" + std::to_string(pid) + "/cgroup", kMaxMemberships));
+  std::vector<CgroupMembership> all;
+  for (const auto line : split(text, '\n')) {
+    const auto first = line.find(':');
+    const auto second = first == std::string_view::npos ? first : line.find(':', first + 1);
+    if (second == std::string_view::npos) continue;
+    CgroupMembership one;
+    const auto controllers = line.substr(first + 1, second - first - 1);
+    if (!controllers.empty()) {
+      for (const auto name : split(controllers, ',')) one.controllers.emplace_back(name);
+    }
+    one.path = line.substr(second + 1);
+    all.push_back(std::move(one));
+  }
+  return all;
 }
 
 Result<std::string> expandCgroupParent(std::string_view parent) {

@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 #include <vector>
 
 namespace fallbackd::sys {
@@ -23,6 +24,14 @@ struct CgroupHierarchy {
 /// Each mounted hierarchy once, from the text of /proc/self/mountinfo.
 std::vector<CgroupHierarchy> parseCgroupMounts(std::string_view mountInfo);
 Result<std::vector<CgroupHierarchy>> cgroupHierarchies();
+
+/// A cgroup that a process is in: "4:cpu,cpuacct:/kubepods/pod1", on v2 "0::/kubepods/pod1".
+struct CgroupMembership {
+  std::vector<std::string> controllers;  // none: v2
+  std::string path;
+};
+/// One a hierarchy. Reason not_found where there is no such process.
+Result<std::vector<CgroupMembership>> cgroupsOf(pid_t pid);
 
 /// "/kubepods/burstable/pod1" as it is; systemd's "kubepods-burstable-pod1.slice" as the nested path
 /// "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice". Reason invalid for a name that
