@@ -200,7 +200,16 @@ void joinSandbox(ChildPlan& plan) {
                     (plan.order.sandboxUsers ? CLONE_NEWUSER : 0);
   if (::setns(kSandbox, kinds) != 0) giveUp(plan, Step::join_sandbox);
   ::close(kSandbox);
-  if (!hide()) giveUp(plan, Step::hide);
+  stayHidden(plan);
+}
+
+bool keepChildrenHere() {
+  const int self = static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0));
+  const bool kept = self >= 0 && ::setns(self, CLONE_NEWPID) == 0;
+  const int error = errno;
+  if (self >= 0) ::close(self);
+  errno = error;
+  return kept;
 }
 
 bool ChildPlan::healthApart() const {

@@ -95,6 +95,10 @@ void labelProcess(ChildPlan& plan);
 void leaveDaemon(ChildPlan& plan);
 /// After all that takes the host's root: in a user namespace of the sandbox there is none.
 void joinSandbox(ChildPlan& plan);
+/// See hide(): until execveat this process holds memory of the spawner's.
+void stayHidden(ChildPlan& plan);
+/// Children are born into the PID namespace of this process, whatever was entered for them before.
+bool keepChildrenHere();
 void becomeUser(ChildPlan& plan);
 /// The last step before execveat, in the health check's process and in the binary's; before both where the
 /// filter lets the one wait for the other.

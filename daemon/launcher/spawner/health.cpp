@@ -54,13 +54,6 @@ void endAllOthers() {
   } while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR);
 }
 
-/// Back to the namespace that this process is in, for the children of the program.
-void leaveHealthPids(ChildPlan& plan) {
-  const int self = static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0));
-  if (self < 0 || ::setns(self, CLONE_NEWPID) != 0) giveUp(plan, Step::health_pids);
-  ::close(self);
-}
-
 [[noreturn]] void unhealthy(const ChildPlan& plan, ChildReport::Health how, int value) {
   ChildReport verdict;
   verdict.kind = ChildReport::Kind::unhealthy;
@@ -135,7 +128,7 @@ void checkHealthApart(ChildPlan& plan) {
   // It is pid 1 of its namespace: its end is the end of everything in there.
   if (!check.inTime) ::kill(check.pid, SIGKILL);
   conclude(plan, check, &reapChildren);
-  leaveHealthPids(plan);
+  if (!keepChildrenHere()) giveUp(plan, Step::health_pids);
 }
 
 }  // namespace fallbackd::launcher

@@ -55,11 +55,6 @@ void dropBoundingSet(ChildPlan& plan) {
   }
 }
 
-/// Until execveat this process holds memory of the spawner's.
-void stayHidden(ChildPlan& plan) {
-  if (!hide()) giveUp(plan, Step::hide);
-}
-
 void setUser(ChildPlan& plan) {
   const auto& order = plan.order;
   if (::syscall(SYS_setgroups, order.groups.size(), order.groups.data()) != 0) giveUp(plan, Step::groups);
@@ -117,6 +112,10 @@ void enterWorkingDir(ChildPlan& plan) {
 }
 
 }  // namespace
+
+void stayHidden(ChildPlan& plan) {
+  if (!hide()) giveUp(plan, Step::hide);
+}
 
 void labelProcess(ChildPlan& plan) {
   const auto& attributes = plan.order.attributes;

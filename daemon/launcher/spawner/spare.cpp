@@ -14,7 +14,6 @@
 #include <linux/close_range.h>
 #include <sched.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <utility>
 
@@ -68,8 +67,7 @@ void inChild(void* plan) {
 
 /// The next child is in the spawner's PID namespace, not in a new one: nothing of the sandbox's sees it.
 void keepPidsOutside(ChildPlan& plan) {
-  const sys::UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
-  if (!self || ::setns(self.get(), CLONE_NEWPID) != 0) giveUp(plan, Step::pid_namespace);
+  if (!keepChildrenHere()) giveUp(plan, Step::pid_namespace);
   if (plan.order.pids != PidNamespace::sandbox) return;
   plan.sandboxProc = takeSandboxProc(plan.fds.sandbox.get(), plan.order.sandboxPids);
   if (plan.sandboxProc < 0) giveUp(plan, Step::sandbox_proc);

@@ -56,7 +56,6 @@ namespace fallbackd::launcher {
   X(health_pids, health_check, "make a PID namespace for the health check") \
   X(health_start, health_check, "start the health check")                   \
   X(health_check, health_check, "health check")                             \
-  X(health_clean, health_check, "end what the health check left")           \
   X(exec, exec, "execute the binary")
 
 enum class Step : std::uint8_t {
