@@ -18,7 +18,7 @@
 
 namespace fallbackd::cache {
 
-/// Who says that this version is to run.
+/// What chose this version.
 enum class NamedBy : std::uint8_t {
   configuration,  // the operator: it may be below the version floor, which moves up to it
   others,         // a pod's annotation, a command line: never below the floor, which it does not move

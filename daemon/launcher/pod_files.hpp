@@ -33,7 +33,7 @@ struct OpenLogQuestion {
 };
 
 enum class LineEnds : std::uint8_t {
-  whole_lines,  // what is no whole line yet stays, unless it is as long as a line may be
+  whole_lines,  // what is not a whole line yet stays, unless it is as long as a line may be
   parts_too,
 };
 /// One piece of one stream, from its FIFO, which comes as a descriptor, into the log file.

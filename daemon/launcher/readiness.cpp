@@ -41,8 +41,8 @@ constexpr std::uint64_t kMaxHeaderBytes = 64 * 1024;
 struct Answer {
   enum class Kind : std::uint8_t {
     good,
-    bad,      // nobody listens, or what answered is not well
-    unasked,  // the question did not get there, for a reason that is not the fallback's
+    bad,        // nobody listens, or what answered is not well
+    not_asked,  // the question did not get there, for a reason that is not the fallback's
   };
   Kind kind = Kind::good;
   std::string text = {};
@@ -69,7 +69,7 @@ bool saysNothing(const boost::system::error_code& error) {
 }
 
 Answer failedTo(const char* what, const boost::system::error_code& error) {
-  return {saysNothing(error) ? Answer::Kind::unasked : Answer::Kind::bad, what + (": " + error.message())};
+  return {saysNothing(error) ? Answer::Kind::not_asked : Answer::Kind::bad, what + (": " + error.message())};
 }
 
 /// A question is put to one of these.
@@ -84,9 +84,9 @@ asio::awaitable<Answer> connectTo(Target target, tcp::socket& socket) {
   boost::system::error_code error;
   if (target.network != nullptr) {
     auto made = sys::socketIn(Stage::readiness, *target.network, endpoint.protocol().family(), SOCK_STREAM);
-    if (!made) co_return Answer{Answer::Kind::unasked, made.error().message()};
+    if (!made) co_return Answer{Answer::Kind::not_asked, made.error().message()};
     socket.assign(endpoint.protocol(), made->release(), error);
-    if (error) co_return Answer{Answer::Kind::unasked, "use a socket: " + error.message()};
+    if (error) co_return Answer{Answer::Kind::not_asked, "use a socket: " + error.message()};
   }
   co_await socket.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
   if (error) co_return failedTo("connect", error);

@@ -1,5 +1,5 @@
-// Who is connected, and who has to go when there are too many. Root's socket has its own room: whatever
-// clients of the address do, they take none of it. One thread.
+// The connected clients, and which of them to close when there are too many. Root's socket has its own room:
+// whatever clients of the address do, they take none of it. One thread.
 #pragma once
 
 #include "base/clock.hpp"

@@ -127,7 +127,7 @@ TEST_F(Readiness, AnAddressThatIsNotKnownIsLoopbackThereAndAnErrorElsewhere) {
   EXPECT_TRUE(wait({config::ReadyWhenTcp{pod.port()}, 10s}, pod.at("")));
   const auto unknown = wait({config::ReadyWhenTcp{pod.port()}, 50ms}, {});
   ASSERT_FALSE(unknown);
-  EXPECT_NE(unknown.error().reason, Reason::not_ready) << "that is no answer of the fallback's";
+  EXPECT_NE(unknown.error().reason, Reason::not_ready) << "the fallback did not answer";
 }
 
 TEST_F(Readiness, AnAddressWithoutAWayToItIsNoAnswerOfTheFallback) {

@@ -110,7 +110,7 @@ std::string expand(const std::string& text, const std::string& reference, Quotes
 
   std::string out = text;
   for (const auto& [name, meaning] : kShorthands) replaceAll(out, name, meaning);
-  // One pass from the left: what a reference holds is no mark.
+  // One pass from the left: a mark inside a reference does not count.
   const std::vector<std::pair<std::string_view, std::string>> marks{
       {"{q}", quotes == Quotes::escaped ? goQuoted(reference) : '"' + reference + '"'},
       {"{ref}", reference},
