@@ -28,8 +28,8 @@ constexpr std::array<unsigned char, 8> kCallAndStop{0x01, 0x00, 0x00, 0xd4,
 static_assert(kCallAndStop.size() <= sizeof(long));
 
 void* asPointer(std::uintptr_t value) {
-  return reinterpret_cast<void*>(
-      value);  // NOLINT(performance-no-int-to-ptr): an address in the other process
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address in the other process
+  return reinterpret_cast<void*>(value);
 }
 
 Result<> request(__ptrace_request what, pid_t process, std::uintptr_t address, std::uintptr_t data,
