@@ -116,6 +116,8 @@ class Launcher {
   virtual Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) = 0;
   /// What a leaf holds that was reported, looked at again.
   virtual Unclaimed lookAgain(const Unclaimed& one) = 0;
+  /// How often the container was started, as the logs in its pod's folder tell; 0 where they do not.
+  virtual boost::asio::awaitable<unsigned> latestRestart(std::string logDirectory, std::string container) = 0;
   /// Ends what collectOrphans reported, and removes its leaf and FIFOs.
   virtual boost::asio::awaitable<void> discard(ProcessRecord record) = 0;
 };

@@ -32,6 +32,7 @@ namespace {
 
 constexpr auto kLaunchLimit = 10s;  // beyond the health check's own: a mount or a cgroup that hangs
 constexpr auto kVerifyLimit = 5s;
+constexpr auto kListLimit = 1s;
 
 // Where programs look for them: Go, OpenSSL and most others.
 constexpr const char* kCaCertificates = "/etc/ssl/certs/ca-certificates.crt";
@@ -555,6 +556,19 @@ Unclaimed LocalLauncher::lookAgain(const Unclaimed& one) {
   gone.record.pid = 0;
   gone.why.clear();
   return gone;
+}
+
+/// By a worker, as all that is the pod's: the folder may hang.
+asio::awaitable<unsigned> LocalLauncher::latestRestart(std::string logDirectory, std::string container) {
+  workers::Task task;
+  task.stage = Stage::logs;
+  task.owner = ownerOfLog(logFileOf(logDirectory, container, 0));
+  task.what = "look for logs in " + logDirectory;
+  task.limit = kListLimit;
+  ask(task, ListLogsQuestion{std::move(logDirectory), std::move(container)});
+  const auto outcome = co_await workers_->run(std::move(task));
+  const auto latest = outcome ? readLatestRestart(*outcome) : tl::unexpected<Error>(outcome.error());
+  co_return latest.value_or(0);
 }
 
 asio::awaitable<void> LocalLauncher::discard(ProcessRecord record) {

@@ -53,6 +53,7 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<Remains> collectOrphans(std::vector<ProcessRecord> kept) override;
   Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) override;
   Unclaimed lookAgain(const Unclaimed& one) override;
+  boost::asio::awaitable<unsigned> latestRestart(std::string logDirectory, std::string container) override;
   boost::asio::awaitable<void> discard(ProcessRecord record) override;
 
   [[nodiscard]] const SpawnerClient& spawner() const { return spawner_; }

@@ -130,6 +130,17 @@ Result<Outcome> copyLog(std::string_view bytes, const std::vector<sys::UniqueFd>
   return Outcome{answer.take(), {}};
 }
 
+Result<Outcome> listLogs(std::string_view bytes) {
+  WireReader wire(bytes);
+  ListLogsQuestion question;
+  question.logDirectory = wire.text();
+  question.container = wire.text();
+  if (!wire.atEnd()) return damaged(Stage::logs, "a question for a folder of logs");
+  WireWriter answer;
+  answer.number(static_cast<std::uint32_t>(latestRestartOf(question.logDirectory, question.container)));
+  return Outcome{answer.take(), {}};
+}
+
 }  // namespace
 
 void ask(Task& task, const VolumesQuestion& question) {
@@ -152,6 +163,14 @@ void ask(Task& task, const OpenLogQuestion& question) {
   wire.text(question.path);
   write(wire, question.limits);
   task.work = Work::open_log;
+  task.bytes = wire.take();
+}
+
+void ask(Task& task, const ListLogsQuestion& question) {
+  WireWriter wire;
+  wire.text(question.logDirectory);
+  wire.text(question.container);
+  task.work = Work::list_logs;
   task.bytes = wire.take();
 }
 
@@ -197,6 +216,13 @@ Result<CopiedLog> readCopiedLog(const Outcome& outcome) {
   return copied;
 }
 
+Result<unsigned> readLatestRestart(const Outcome& outcome) {
+  WireReader wire(outcome.bytes);
+  const auto latest = wire.number<std::uint32_t>();
+  if (!wire.atEnd()) return damaged(Stage::logs, "an answer about a folder of logs");
+  return latest;
+}
+
 Result<Outcome> performOnPodFiles(const workers::Question& question, std::vector<sys::UniqueFd> fds) {
   switch (question.work) {
     case Work::read_file: {
@@ -210,6 +236,8 @@ Result<Outcome> performOnPodFiles(const workers::Question& question, std::vector
       return openLog(question.bytes);
     case Work::copy_log:
       return copyLog(question.bytes, fds);
+    case Work::list_logs:
+      return listLogs(question.bytes);
   }
   return damaged(Stage::run, "a question of no known kind");
 }

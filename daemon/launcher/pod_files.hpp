@@ -32,6 +32,12 @@ struct OpenLogQuestion {
   config::LogLimits limits;
 };
 
+/// How often the container was started, as its logs tell.
+struct ListLogsQuestion {
+  std::string logDirectory;
+  std::string container;
+};
+
 enum class LineEnds : std::uint8_t {
   whole_lines,  // what is not a whole line yet stays, unless it is as long as a line may be
   parts_too,
@@ -59,12 +65,14 @@ struct CopiedLog {
 /// Puts question and descriptors into the task.
 void ask(workers::Task& task, const VolumesQuestion& question);
 void ask(workers::Task& task, const OpenLogQuestion& question);
+void ask(workers::Task& task, const ListLogsQuestion& question);
 /// `fifo` is the task's from here on.
 void ask(workers::Task& task, const CopyLogQuestion& question, sys::UniqueFd fifo);
 
 /// Reason protocol where the answer is not of that form.
 Result<PodVolumes> readVolumes(workers::Outcome outcome);
 Result<CopiedLog> readCopiedLog(const workers::Outcome& outcome);
+Result<unsigned> readLatestRestart(const workers::Outcome& outcome);
 
 /// The worker's side of all of them, and of workers::Work::read_file, whose question is a path.
 Result<workers::Outcome> performOnPodFiles(const workers::Question& question, std::vector<sys::UniqueFd> fds);

@@ -87,9 +87,11 @@ std::optional<std::string> executableOf(pid_t pid) {
   return std::string(target.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
 }
 
-/// What the cache makes has no name in any file system: a memfd, or an unlinked file.
-bool isSealedCopy(const std::string& executable) {
-  return executable.ends_with(kDeleted) && executable.find(kSpawner) == std::string::npos;
+/// A launch runs the spawner's program until it executes the binary. Any other program is the fallback's: the
+/// binary, or what it has executed in its place.
+bool isSpawner(std::string_view executable) {
+  if (executable.ends_with(kDeleted)) executable.remove_suffix(kDeleted.size());  // an upgrade replaced it
+  return executable.substr(executable.rfind('/') + 1) == kSpawner;
 }
 
 std::optional<BinaryRef> binaryOf(std::string_view executable) {
@@ -166,7 +168,7 @@ LeafContent contentOf(const FoundLeaf& leaf, const std::vector<std::string>& fif
     return content;
   }
   if (executable->empty()) return {};  // it has ended, and is not buried yet
-  if (!isSealedCopy(*executable)) {
+  if (isSpawner(*executable)) {
     content.kind = LeafContent::Kind::unfinished;
     return content;
   }

@@ -268,7 +268,7 @@ cri::Awaitable<bool> Manager::tryUnclaimed(launcher::Unclaimed& one) {
   }
   incident.workload = choice.workload->name;
   incident.binary = one.binary.value_or(choice.workload->binary);
-  incident.restarts = launcher::latestRestartOf(status->logDirectory, one.container);
+  incident.restarts = co_await services_.launcher.latestRestart(status->logDirectory, one.container);
   auto record = one.record;
   record.recoveryId = incident.id;
   record.logFile = launcher::logFileOf(status->logDirectory, one.container, incident.restarts);

@@ -27,7 +27,7 @@ const Label& cause() {
 }
 
 const Label& work() {
-  static const Label kLabel{"work", "read_file, prepare_volumes, open_log, copy_log"};
+  static const Label kLabel{"work", "read_file, prepare_volumes, open_log, copy_log, list_logs"};
   return kLabel;
 }
 

@@ -166,19 +166,26 @@ void Watcher::report(const config::Workload& workload, const Verdict& verdict) {
 
 /// The operator's credentials go with the images that the operator named, and with those below the
 /// repositories that the registry's entry gives away. Without credentials an outage can be told as well.
-Question Watcher::questionFor(const config::Workload& workload, const ImageReference& reference,
-                              const std::string& podNamespace) const {
-  Question question{reference, workload.dockerConfig, workload.detection.stallTimeout, {}, podNamespace};
+std::string Watcher::credentialsFor(const config::Workload& workload, const ImageReference& reference) const {
+  if (!workload.dockerConfig.empty()) return workload.dockerConfig;
   const bool ownChoice = workload.imageFrom != Provenance::configuration;
-  if (!speaksForTheNode(workload.imageFrom) && !configuredImages_.contains(reference.toString())) {
-    question.scope = podNamespace;
-  }
-  if (!question.credentialsFile.empty()) return question;
+  std::string file;
   for (const auto& registry : config_->registries) {
     const bool given = !ownChoice || std::any_of(registry.repositories.begin(), registry.repositories.end(),
                                                  [&](const auto& one) { return reference.isBelow(one); });
-    if (registry.host == reference.host() && given) question.credentialsFile = registry.dockerConfig;
+    if (registry.host == reference.host() && given) file = registry.dockerConfig;
   }
+  return file;
+}
+
+/// A registry may refuse whoever comes without a password. So a pod's own choice speaks for the node only
+/// where it asks just as the configuration does: for the same image, with the same credentials.
+Question Watcher::questionFor(const config::Workload& workload, const ImageReference& reference,
+                              const std::string& podNamespace) const {
+  Question question{
+      reference, credentialsFor(workload, reference), workload.detection.stallTimeout, {}, podNamespace};
+  const bool asConfigured = configuredImages_.contains({reference.toString(), question.credentialsFile});
+  if (!speaksForTheNode(workload.imageFrom) && !asConfigured) question.scope = podNamespace;
   return question;
 }
 

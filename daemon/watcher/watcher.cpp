@@ -349,7 +349,8 @@ void Watcher::useConfig(config::ConfigPtr config) {
   matchedLabels_.clear();
   for (const auto& workload : config_->workloads) {
     for (const auto& [key, value] : workload.match.labels) matchedLabels_.insert(key);
-    if (const auto image = ImageReference::parse(workload.image)) configuredImages_.insert(image->toString());
+    if (const auto image = ImageReference::parse(workload.image))
+      configuredImages_.emplace(image->toString(), credentialsFor(workload, *image));
   }
 }
 

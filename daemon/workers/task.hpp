@@ -14,8 +14,8 @@
 namespace fallbackd::workers {
 
 /// Also the label `work` of the metrics.
-enum class Work : std::uint8_t { read_file, prepare_volumes, open_log, copy_log };
-inline constexpr std::size_t kWorks = 4;
+enum class Work : std::uint8_t { read_file, prepare_volumes, open_log, copy_log, list_logs };
+inline constexpr std::size_t kWorks = 5;
 std::string_view toString(Work work);
 
 /// Who controls the files. Limits count by these two.

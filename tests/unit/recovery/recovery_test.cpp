@@ -589,6 +589,7 @@ launcher::Unclaimed unclaimed() {
 
 TEST_F(NextDaemonTest, WhatNoJournalTellsOfIsAdoptedFromItsCgroup) {
   launcher.unclaimed = {unclaimed()};
+  launcher.restartsInLogs = 3;
   runtime.down = true;
   next(makeConfig());
   const int before = runtime.calls;
@@ -603,6 +604,7 @@ TEST_F(NextDaemonTest, WhatNoJournalTellsOfIsAdoptedFromItsCgroup) {
   EXPECT_EQ(incident.workload, "checkout");
   EXPECT_EQ(incident.binary.toString(), "checkout@1.8.2") << "what runs, not what is configured now";
   EXPECT_TRUE(incident.adopted);
+  EXPECT_EQ(incident.restarts, 3U);
   EXPECT_EQ(journalled(), 1U) << "the next daemon finds it there";
   kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
