@@ -1,4 +1,4 @@
-// A failed gRPC call as our Error.
+// Converts a failed gRPC call to our Error.
 #pragma once
 
 #include "base/error.hpp"

@@ -227,7 +227,7 @@ TEST_F(InstallImageTest, MistakesNameTheLayerAndNotTheFolderItWasUnpackedTo) {
   ASSERT_EQ(shell("tar -cf " + path("layer.tar") + " -C " + path("pack") + " .").code, 0);
   const auto output = install("layer.tar");
   EXPECT_EQ(output.code, 1);
-  EXPECT_NE(output.text.find("layer.tar/README: is neither called"), std::string::npos) << output.text;
+  EXPECT_NE(output.text.find("layer.tar/README: is neither named"), std::string::npos) << output.text;
   EXPECT_EQ(install("nothing.tar").code, 1);
 }
 
