@@ -8,7 +8,7 @@ namespace fallbackd::launcher {
 namespace {
 
 constexpr double kBurstSeconds = 2;
-// Less than that costs as much as a whole piece.
+// Taking less costs as much as a whole piece.
 constexpr double kLeastSeconds = 0.1;
 
 }  // namespace
@@ -35,7 +35,7 @@ Monotonic::duration LogRate::wait(Stamp now) {
   const double seconds =
       std::max((leastBytes - bytes_) / bytesPerSecond_, (leastLines - lines_) / linesPerSecond_);
   if (seconds <= 0) return {};
-  // Rounded up, so that after the wait there is enough.
+  // Rounded up, so that enough is available after the wait.
   return std::chrono::duration_cast<Monotonic::duration>(std::chrono::duration<double>(seconds)) +
          std::chrono::microseconds(1);
 }

@@ -46,7 +46,7 @@ Result<> Confinement::apply(const LaunchRequest& request, LaunchOrder& order,
   const auto& security = request.workload.security;
   order.capabilities = security.capabilities;
   FB_TRY(order.seccomp, filter(security));
-  // A profile of the node may deny anything but execveat.
+  // A profile of the node may deny anything except execveat.
   order.filterLetsWait = security.seccomp.type == config::SecurityProfile::Type::runtime_default;
   FB_TRY(order.attributes, processLabels(kernel_, request.sandbox.pausePid, security, notes));
   for (const auto& limit : security.rlimits) {

@@ -67,7 +67,7 @@ asio::awaitable<void> Worker::answered() {
 }
 
 void Worker::dismiss() {
-  // Closing alone would not do: Asio holds a copy of the number.
+  // Closing is not enough: Asio holds a copy of the number.
   ::shutdown(socket_.get(), SHUT_RDWR);
 }
 
