@@ -22,13 +22,13 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr const char* kLibrary = "libtcmalloc_and_profiler.so.4";
-constexpr const char* kMark = "FALLBACKD_PROFILING";  // in the environment: started anew already
+constexpr const char* kMark = "FALLBACKD_PROFILING";  // in the environment: already restarted
 constexpr const char* kSampleEvery = "65536";         // bytes: the whole heap is a few MiB
 constexpr const char* kCpuProfile = "cpu.pprof";
 constexpr int kMostSeconds = 60;
 constexpr std::size_t kMostBytes = 64 << 20;
 
-/// A function of the library, null where it was not loaded.
+/// A function of the library, null if it was not loaded.
 template <class Function>
 Function* find(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_DEFAULT, name));
@@ -38,8 +38,8 @@ Response unavailable() {
   return {501,
           "text/plain; charset=utf-8",
           std::string(kLibrary) +
-              " is not there (Debian: libgoogle-perftools4), or profiling was turned on " +
-              "after the start: then start fallbackd anew\n",
+              " is not installed (Debian: libgoogle-perftools4), or profiling was enabled " +
+              "after the start: restart fallbackd\n",
           {}};
 }
 
@@ -66,7 +66,7 @@ void preloadProfiler(char** argv) {
     ::setenv("TCMALLOC_SAMPLE_PARAMETER", kSampleEvery, 1);
     ::execv(self.data(), argv);
   }
-  // Nothing that is started from here shall load it.
+  // Programs started from here must not load it.
   ::unsetenv(kMark);
   ::unsetenv("LD_PRELOAD");
   ::unsetenv("TCMALLOC_SAMPLE_PARAMETER");
@@ -88,7 +88,7 @@ asio::awaitable<Response> Profiler::cpu(Request request) {
   }
   if (busy_) co_return refusal(409, "another CPU profile is being taken\n");
   const auto file = folder_ + "/" + kCpuProfile;
-  if (start(file.c_str()) == 0) co_return refusal(500, "the profiler did not start\n");
+  if (start(file.c_str()) == 0) co_return refusal(500, "the profiler could not be started\n");
   busy_ = true;
   asio::steady_timer timer(co_await asio::this_coro::executor, std::chrono::seconds(seconds));
   boost::system::error_code ignored;

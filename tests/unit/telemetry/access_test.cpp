@@ -41,7 +41,7 @@ TEST(Token, FollowsItsFileAndKeepsTheLastGoodOne) {
   folder.write("token", "short");
   const auto refused = token.refresh();
   ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().message().find("less than 16 characters"), std::string::npos);
+  EXPECT_NE(refused.error().message().find("fewer than 16 characters"), std::string::npos);
   EXPECT_TRUE(token.admits("Bearer another-token-of-mine"));
   EXPECT_TRUE(token.refresh()) << "the same file is not complained of twice";
   EXPECT_FALSE(token.admits("Bearer short"));

@@ -262,7 +262,7 @@ TEST_F(HttpServerTest, FilesThatCannotBeUsedAreToldAtTheStart) {
   HttpServer weak(std::move(options));
   const auto refused = weak.listenTcp("127.0.0.1:0");
   ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().message(), HasSubstr("less than 16 characters"));
+  EXPECT_THAT(refused.error().message(), HasSubstr("fewer than 16 characters"));
   HttpOptions tls;
   tls.tls = {folder_.path() + "/no.crt", folder_.path() + "/no.key"};
   HttpServer bare(std::move(tls));
