@@ -23,12 +23,12 @@ namespace {
 // Until CRI knows the sandbox; under load that can take a while.
 constexpr auto kSandboxDeadline = 10s;
 constexpr auto kShortestPause = 500us;
-// containerd that goes away in the middle of so many launches in a row is not coming back for good.
+// A containerd that disappears during this many launches in a row is not coming back soon.
 constexpr int kMostLaunches = 10;
 constexpr auto kFirstRewrite = 1s;
 constexpr auto kLastRewrite = 30s;
 
-/// containerd could not be asked: it was restarted, or is down. That says nothing of the pod.
+/// containerd could not be asked: it is restarting, or down. That says nothing about the pod.
 bool isSilence(const Error& error) {
   return error.stage == Stage::containerd &&
          (error.reason == Reason::unavailable || error.reason == Reason::timeout);
@@ -87,7 +87,7 @@ void Recovery::locate() {
 }
 
 void Recovery::wish(State end) {
-  // The end of the pod outranks a hand-back; nothing takes either back.
+  // The end of the pod outranks a hand-back; neither is ever withdrawn.
   if (!wish_ || end == State::pod_gone) wish_ = end;
   wishGiven_.cancel();
 }
@@ -105,8 +105,7 @@ void Recovery::sandboxStarted(Stamp at) {
 cri::Awaitable<void> Recovery::wished() {
   while (!wish_) {
     boost::system::error_code ignored;
-    // A cancelled coroutine leaves this loop by the exception of the next wait: returning would look like a
-    // wish.
+    // When the coroutine is cancelled, the next wait throws; returning would look like a request to end.
     co_await wishGiven_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
 }
@@ -184,11 +183,11 @@ cri::Awaitable<void> Recovery::goOn() {
 /// From the binary to a started process.
 cri::Awaitable<Result<>> Recovery::drive() {
   if (!knowsWorkload_) {
-    // It died before anybody could say what it was started with.
+    // It died before anybody could say which workload started it.
     const std::variant<std::monostate, std::monostate> first = co_await (workloadLearnt() || wished());
     if (first.index() == 1) co_return Result<>{};
   }
-  // Named, not written into the call: GCC 12 destroys what is made in a co_await expression twice.
+  // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
   Chooser chooser{workload_->binaryFrom, incident_.target.podNamespace};
   const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
   if (!admitted) co_return tl::unexpected<Error>(admitted.error());
@@ -203,14 +202,14 @@ cri::Awaitable<Result<>> Recovery::drive() {
     process = co_await launch(*admitted);
   }
   if (!process) co_return tl::unexpected<Error>(process.error());
-  if (*process == nullptr) co_return Result<>{};  // the container came, or the pod went, before
+  if (*process == nullptr) co_return Result<>{};  // the container came, or the pod went, before the launch
 
   process_ = std::move(*process);
   for (const auto& note : process_->notes()) {
-    services_.log.warn("fallback runs, but", {{"recovery", incident_.id},
-                                              {"pod", incident_.target.podName},
-                                              {"container", incident_.target.container},
-                                              {"what", note}});
+    services_.log.warn("fallback is running with limitations", {{"recovery", incident_.id},
+                                                                {"pod", incident_.target.podName},
+                                                                {"container", incident_.target.container},
+                                                                {"what", note}});
   }
   const auto& times = process_->times();
   launchedAt_ = times.started;
@@ -236,7 +235,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
   co_return Result<>{};
 }
 
-/// Once; nothing where the recovery was asked to end before anything was started.
+/// Tries once; null if the recovery was asked to end before anything was started.
 cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cache::AdmittedPtr binary) {
   auto status = co_await sandboxReady();
   if (!status) co_return tl::unexpected<Error>(status.error());
@@ -259,10 +258,10 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   co_return co_await services_.launcher.launch(std::move(request));
 }
 
-/// What is known, once; else asks CRI for the sandbox until it is ready. The end of the pod shows here as
-/// sandbox_gone.
+/// Returns what is known, once; otherwise asks CRI for the sandbox until it is ready. The end of the pod
+/// shows here as sandbox_gone.
 cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
-  // That its pause process still is the same is for the launcher to see.
+  // The launcher checks that its pause process is still the same.
   if (auto known = std::exchange(status_, std::nullopt)) co_return std::move(*known);
   auto deadline = Monotonic::now() + kSandboxDeadline;
   askingSince_ = Monotonic::now();
@@ -272,14 +271,14 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
     if (wish_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
     const bool silence = !status && isSilence(status.error());
     if (silence) deadline = Monotonic::now() + kSandboxDeadline;  // as long as it takes
-    // A process that was started once had a sandbox: not ready now means that it is gone.
+    // A process that was started once had a sandbox: if it is not ready now, it is gone.
     const bool mayCome =
         silence || (!incident_.stamps.started && (status || status.error().reason == Reason::not_found ||
                                                   status.error().reason == Reason::sandbox_gone));
     if (!mayCome || Monotonic::now() > deadline) {
       if (!status && status.error().reason != Reason::not_found) co_return status;
       co_return fail(Stage::sandbox, Reason::sandbox_gone,
-                     "sandbox " + incident_.target.sandboxId + " is not there or not ready");
+                     "sandbox " + incident_.target.sandboxId + " does not exist or is not ready");
     }
     nextQuestion_.expires_after(cri::pauseBeforeAskingAgain(askingSince_, kShortestPause));
     boost::system::error_code ignored;
@@ -291,7 +290,7 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
 
 /// Until the process dies (restart), or the recovery is asked to end.
 cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
-  if (process_ == nullptr) co_return Next::end;  // wished away before the launch
+  if (process_ == nullptr) co_return Next::end;  // asked to end before the launch
   if (!knowsWorkload_) {
     const std::variant<launcher::ExitStatus, std::monostate, std::monostate> first =
         co_await (process_->exited() || wished() || workloadLearnt());
@@ -334,17 +333,17 @@ void Recovery::noteExit(const launcher::ExitStatus& status) {
                                                                 : "unknown";
   services_.metrics.fallbackExit(incident_.workload, kind);
   services_.metrics.activeFallbacks(incident_.workload, -1);
-  services_.log.warn("fallback ended unasked", {{"recovery", incident_.id},
-                                                {"pod", incident_.target.podName},
-                                                {"container", incident_.target.container},
-                                                {"pid", incident_.pid},
-                                                {"status", status.toString()},
-                                                {"restarts", incident_.restarts}});
+  services_.log.warn("fallback exited unexpectedly", {{"recovery", incident_.id},
+                                                      {"pod", incident_.target.podName},
+                                                      {"container", incident_.target.container},
+                                                      {"pid", incident_.pid},
+                                                      {"status", status.toString()},
+                                                      {"restarts", incident_.restarts}});
   incident_.state = State::verified;
   incident_.pid = 0;
 }
 
-/// Cleans up behind a dead process and waits its turn. False if the recovery ends meanwhile.
+/// Cleans up after a dead process and waits for the back-off. False if the recovery ends meanwhile.
 cri::Awaitable<bool> Recovery::backOff() {
   const auto now = Monotonic::now();
   if (process_ != nullptr) {
@@ -367,7 +366,8 @@ void Recovery::serves(Stamp since) {
   services_.metrics.fallbackServes(incident_.workload, incident_.id, since);
 }
 
-/// Never ends: writes again what could not be written, since only the journal lets the next daemon know all.
+/// Never returns: retries failed journal writes, because only the journal lets the next daemon know
+/// everything.
 cri::Awaitable<void> Recovery::journalled() {
   Backoff pause(services_.executor, {kFirstRewrite, kLastRewrite});
   while (!journalled_) {
@@ -385,7 +385,8 @@ void Recovery::record() {
   services_.metrics.journalWritten(written.has_value(), services_.journal.size());
   if (!written && !saidBefore) {
     services_.log.error(
-        "journal not written; a restart of the daemon has to find this fallback by its cgroup",
+        "the journal entry could not be written; after a restart the daemon has to find this fallback "
+        "through its cgroup",
         {{"recovery", incident_.id}, {"error", written.error().message()}});
   }
 }
@@ -405,7 +406,7 @@ void Recovery::finish(const Result<>& result) {
                                     incident_.id);
     return;
   }
-  // Only a failure ends a recovery that nobody asked to end. A sandbox that is gone took its pod along.
+  // Only a failure ends a recovery that nobody asked to end. A sandbox that is gone took its pod with it.
   if (!result && result.error().reason == Reason::sandbox_gone) {
     reach(State::pod_gone, now);
     services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(State::pod_gone), "", "",

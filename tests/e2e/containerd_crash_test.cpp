@@ -122,7 +122,7 @@ TEST_F(ContainerdCrash, TheDaemonStartsBeforeContainerd) {
   shop_->node->kill();
   E2E_CHECK(shop_->daemon->launch());
   EXPECT_TRUE(waitUntil(kCeiling, [&] {
-    return shop_->daemon->logText().find("containerd not reachable") != std::string::npos;
+    return shop_->daemon->logText().find("containerd is not reachable") != std::string::npos;
   }));
   E2E_CHECK(shop_->node->restart());
   const Stopwatch watch;
