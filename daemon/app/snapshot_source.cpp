@@ -45,7 +45,7 @@ asio::awaitable<void> SnapshotSource::run() {
   asio::steady_timer pause(asked_.get_executor());
   for (;;) {
     while (question_ == answeredUpTo_) co_await untilCancelled(asked_);
-    const auto upTo = question_;  // those who ask from here on want a younger one
+    const auto upTo = question_;  // requests from here on need a newer snapshot
     latest_ = co_await collectOnce();
     answeredUpTo_ = upTo;
     answered_.cancel();

@@ -28,7 +28,7 @@ tl::unexpected<Error> notThere(const std::string& socket, const boost::system::e
               "connect to " + socket + " (is fallbackd running here, and are you root?)", error.value());
 }
 
-/// Runs one asynchronous step to its end; basic_stream's time limit holds for those only.
+/// Runs one asynchronous step to completion; basic_stream's time limit applies only to asynchronous steps.
 template <class Start>
 boost::system::error_code step(asio::io_context& loop, beast::basic_stream<stream_protocol>& stream,
                                Start start) {
@@ -40,7 +40,7 @@ boost::system::error_code step(asio::io_context& loop, beast::basic_stream<strea
   return result;
 }
 
-/// One event of the stream at the beginning of `buffer`: what follows "data: ".
+/// One event of the stream at the beginning of `buffer`: the text after "data: ".
 std::string dataOf(std::string_view event) {
   constexpr std::string_view kData = "data: ";
   return event.starts_with(kData) ? std::string(event.substr(kData.size(), event.find('\n') - kData.size()))
@@ -83,7 +83,7 @@ Result<boost::json::value> askJson(const std::string& socket, const std::string&
   FB_TRY(const auto body, ask(socket, target));
   boost::json::error_code error;
   auto value = boost::json::parse(body, error);
-  if (error) return fail(Stage::cli, Reason::protocol, "the daemon's answer is no JSON: " + error.message());
+  if (error) return fail(Stage::cli, Reason::protocol, "the daemon's answer is not JSON: " + error.message());
   return value;
 }
 
@@ -110,7 +110,7 @@ Result<> listen(const std::string& socket, const std::function<bool(const std::s
     const auto data = dataOf(until("\n\n"));
     if (!error && !data.empty() && !take(data)) return {};
   }
-  return fail(Stage::cli, Reason::unavailable, "fallbackd ended: " + error.message());
+  return fail(Stage::cli, Reason::unavailable, "fallbackd closed the connection: " + error.message());
 }
 
 }  // namespace fallbackd::ctl

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kMaxOutput = 16 << 20;
 
-/// posix_spawn's list of what is done to the descriptors.
+/// posix_spawn's list of descriptor operations.
 struct FileActions {
   FileActions() { ::posix_spawn_file_actions_init(&list); }
   FileActions(const FileActions&) = delete;
