@@ -93,10 +93,10 @@ std::string missedBy(const config::Match& match, const cri::Sandbox& sandbox) {
 }
 
 Explanation Walk::unmatched(const cri::Sandbox& sandbox) {
-  constexpr std::size_t kMostTold = 8;
+  constexpr std::size_t kMaxTold = 8;
   std::size_t told = 0;
   for (const auto& workload : snapshot_.config->workloads) {
-    if (told++ == kMostTold) break;
+    if (told++ == kMaxTold) break;
     say("match", Verdict::no, "workload " + workload.name + ": " + missedBy(workload.match, sandbox));
   }
   if (told == 0) say("match", Verdict::no, "there are no workloads in " + snapshot_.configFile);

@@ -49,7 +49,7 @@ asio::awaitable<void> SnapshotSource::run() {
     latest_ = co_await collectOnce();
     answeredUpTo_ = upTo;
     answered_.cancel();
-    pause.expires_after(kLeastInterval);
+    pause.expires_after(kMinInterval);
     co_await pause.async_wait(asio::use_awaitable);
   }
 }

@@ -16,7 +16,7 @@ namespace fallbackd::app {
 
 class SnapshotSource {
  public:
-  static constexpr std::chrono::milliseconds kLeastInterval{20};
+  static constexpr std::chrono::milliseconds kMinInterval{20};
   static constexpr std::chrono::seconds kPatience{3};
 
   /// `collect` runs on `daemon`. The `server` context keeps everything that waits alive, and must outlive the

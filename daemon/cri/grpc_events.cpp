@@ -159,8 +159,8 @@ class GrpcEventStream final : public EventStream {
   Awaitable<Result<Event>> next() override {
     while (queue_->events.empty()) {
       if (queue_->ended) co_return failCall(Stage::containerd, "event stream", *queue_->ended);
-      const bool goOn = co_await queue_->changed(Stamp::max());
-      if (!goOn) co_return fail(Stage::containerd, Reason::cancelled, "event stream");
+      const bool changed = co_await queue_->changed(Stamp::max());
+      if (!changed) co_return fail(Stage::containerd, Reason::cancelled, "event stream");
     }
     Event event = std::move(queue_->events.front());
     queue_->events.pop_front();
@@ -201,8 +201,8 @@ class GrpcEventSource final : public EventSource {
       const auto greeted = co_await greet();
       if (!greeted) co_return tl::unexpected<Error>(greeted.error());
       if (queue->accepted) break;
-      const bool goOn = co_await queue->changed(Monotonic::now() + kGreetingInterval);
-      if (!goOn) co_return fail(Stage::containerd, Reason::cancelled, "Subscribe");
+      const bool changed = co_await queue->changed(Monotonic::now() + kGreetingInterval);
+      if (!changed) co_return fail(Stage::containerd, Reason::cancelled, "Subscribe");
     }
     if (queue->ended) co_return failCall(Stage::containerd, "Subscribe", *queue->ended);
     if (!queue->accepted) co_return fail(Stage::containerd, Reason::timeout, "Subscribe: no event came back");

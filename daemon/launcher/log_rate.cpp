@@ -9,7 +9,7 @@ namespace {
 
 constexpr double kBurstSeconds = 2;
 // Taking less costs as much as a whole piece.
-constexpr double kLeastSeconds = 0.1;
+constexpr double kMinSeconds = 0.1;
 
 }  // namespace
 
@@ -30,8 +30,8 @@ void LogRate::refill(Stamp now) {
 
 Monotonic::duration LogRate::wait(Stamp now) {
   refill(now);
-  const double leastBytes = std::min<double>(kPieceBytes, bytesPerSecond_ * kLeastSeconds);
-  const double leastLines = std::max(1.0, linesPerSecond_ * kLeastSeconds);
+  const double leastBytes = std::min<double>(kPieceBytes, bytesPerSecond_ * kMinSeconds);
+  const double leastLines = std::max(1.0, linesPerSecond_ * kMinSeconds);
   const double seconds =
       std::max((leastBytes - bytes_) / bytesPerSecond_, (leastLines - lines_) / linesPerSecond_);
   if (seconds <= 0) return {};

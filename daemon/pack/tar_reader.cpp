@@ -115,8 +115,8 @@ Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarV
       return refuse(Reason::too_large, what, quoted(path) + " is too large, or the files together are");
     }
     if (folder) continue;
-    FB_TRY(const bool goOn, visit(TarFile(reader.get(), path, size, what)));
-    if (!goOn) return {};
+    FB_TRY(const bool proceed, visit(TarFile(reader.get(), path, size, what)));
+    if (!proceed) return {};
   }
   if (entries == 0) return refuse(Reason::invalid, what, "not a tar file, or an empty one");
   return {};

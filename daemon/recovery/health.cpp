@@ -77,8 +77,8 @@ void Recovery::cannotAsk(const Error& error) {
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
   const std::variant<Result<>, launcher::ExitStatus, std::monostate> first =
-      co_await (answersWell() || process_->exited() || wished());
-  if (first.index() == 2) co_return co_await endByWish();
+      co_await (answersWell() || process_->exited() || untilEndRequested());
+  if (first.index() == 2) co_return co_await endAsRequested();
   if (first.index() == 1) {
     noteExit(std::get<1>(first));
     co_return Next::restart;

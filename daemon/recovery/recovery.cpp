@@ -24,7 +24,7 @@ namespace {
 constexpr auto kSandboxDeadline = 10s;
 constexpr auto kShortestPause = 500us;
 // A containerd that disappears during this many launches in a row is not coming back soon.
-constexpr int kMostLaunches = 10;
+constexpr int kMaxLaunches = 10;
 constexpr auto kFirstRewrite = 1s;
 constexpr auto kLastRewrite = 30s;
 
@@ -50,7 +50,7 @@ Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr w
       status_(std::move(status)),
       pod_(std::move(pod)),
       workloadKnown_(services.executor, asio::steady_timer::time_point::max()),
-      wishGiven_(services.executor, asio::steady_timer::time_point::max()),
+      endSignal_(services.executor, asio::steady_timer::time_point::max()),
       nextQuestion_(services.executor),
       restartDelay_(workload_->restart.initialDelay) {}
 
@@ -86,10 +86,10 @@ void Recovery::locate() {
   incident_.address = launcher::addressText(incident_.podIp, workload_->readiness);
 }
 
-void Recovery::wish(State end) {
+void Recovery::requestEnd(State end) {
   // The end of the pod outranks a hand-back; neither is ever withdrawn.
-  if (!wish_ || end == State::pod_gone) wish_ = end;
-  wishGiven_.cancel();
+  if (!requestedEnd_ || end == State::pod_gone) requestedEnd_ = end;
+  endSignal_.cancel();
 }
 
 void Recovery::sandboxStarted(Stamp at) {
@@ -102,11 +102,11 @@ void Recovery::sandboxStarted(Stamp at) {
   if (stamps.verified) stamps.verified = std::max(*stamps.verified, at);
 }
 
-cri::Awaitable<void> Recovery::wished() {
-  while (!wish_) {
+cri::Awaitable<void> Recovery::untilEndRequested() {
+  while (!requestedEnd_) {
     boost::system::error_code ignored;
     // When the coroutine is cancelled, the next wait throws; returning would look like a request to end.
-    co_await wishGiven_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    co_await endSignal_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
 }
 
@@ -140,7 +140,7 @@ cri::Awaitable<void> Recovery::run() {
     finish(launched);
     co_return;
   }
-  co_await goOn();
+  co_await superviseUntilEnd();
 }
 
 cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process) {
@@ -156,11 +156,11 @@ cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process
                                           {"container", incident_.target.container},
                                           {"address", incident_.address},
                                           {"pid", incident_.pid}});
-  co_await goOn();
+  co_await superviseUntilEnd();
 }
 
 /// Serves and restarts until the recovery is over.
-cri::Awaitable<void> Recovery::goOn() {
+cri::Awaitable<void> Recovery::superviseUntilEnd() {
   for (;;) {
     const auto next = co_await serve();
     if (!next) {
@@ -184,7 +184,8 @@ cri::Awaitable<void> Recovery::goOn() {
 cri::Awaitable<Result<>> Recovery::drive() {
   if (!knowsWorkload_) {
     // It died before anybody could say which workload started it.
-    const std::variant<std::monostate, std::monostate> first = co_await (workloadLearnt() || wished());
+    const std::variant<std::monostate, std::monostate> first =
+        co_await (workloadLearnt() || untilEndRequested());
     if (first.index() == 1) co_return Result<>{};
   }
   // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
@@ -198,7 +199,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
   }
 
   auto process = co_await launch(*admitted);
-  for (int again = 1; !process && isSilence(process.error()) && again < kMostLaunches; ++again) {
+  for (int again = 1; !process && isSilence(process.error()) && again < kMaxLaunches; ++again) {
     process = co_await launch(*admitted);
   }
   if (!process) co_return tl::unexpected<Error>(process.error());
@@ -246,8 +247,8 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
                                                                           : FairGroup::Kind::chosen,
                         incident_.target.podNamespace};
   const std::variant<FairGate::Place, std::monostate> turn =
-      co_await (services_.launches->enter(group) || wished());
-  if (wish_) co_return nullptr;
+      co_await (services_.launches->enter(group) || untilEndRequested());
+  if (requestedEnd_) co_return nullptr;
   launcher::LaunchRequest request;
   request.recoveryId = incident_.id;
   request.executable = std::shared_ptr<const sys::UniqueFd>(binary, &binary->executable);
@@ -268,7 +269,7 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
   for (;;) {
     auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
     if (status && status->sandbox.ready) co_return status;
-    if (wish_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
+    if (requestedEnd_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
     const bool silence = !status && isSilence(status.error());
     if (silence) deadline = Monotonic::now() + kSandboxDeadline;  // as long as it takes
     // A process that was started once had a sandbox: if it is not ready now, it is gone.
@@ -282,8 +283,8 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
     }
     nextQuestion_.expires_after(cri::pauseBeforeAskingAgain(askingSince_, kShortestPause));
     boost::system::error_code ignored;
-    const std::variant<std::monostate, std::monostate> waited =
-        co_await (nextQuestion_.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) || wished());
+    const std::variant<std::monostate, std::monostate> waited = co_await (
+        nextQuestion_.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) || untilEndRequested());
     static_cast<void>(waited);
   }
 }
@@ -293,8 +294,8 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
   if (process_ == nullptr) co_return Next::end;  // asked to end before the launch
   if (!knowsWorkload_) {
     const std::variant<launcher::ExitStatus, std::monostate, std::monostate> first =
-        co_await (process_->exited() || wished() || workloadLearnt());
-    if (first.index() == 1) co_return co_await endByWish();
+        co_await (process_->exited() || untilEndRequested() || workloadLearnt());
+    if (first.index() == 1) co_return co_await endAsRequested();
     if (first.index() == 0) {
       noteExit(std::get<0>(first));
       co_return Next::restart;
@@ -305,8 +306,8 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
     if (!next || *next == Next::restart || incident_.state != State::ready) co_return next;
   }
   const std::variant<launcher::ExitStatus, std::monostate, std::monostate, std::monostate> first =
-      co_await (process_->exited() || wished() || failsLiveness() || journalled());
-  if (first.index() == 1) co_return co_await endByWish();
+      co_await (process_->exited() || untilEndRequested() || failsLiveness() || journalled());
+  if (first.index() == 1) co_return co_await endAsRequested();
   if (first.index() == 2) {
     const auto status = co_await process_->stop(workload_->terminationGrace);
     noteExit(status);
@@ -316,8 +317,9 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
   co_return Next::restart;
 }
 
-cri::Awaitable<Result<Recovery::Next>> Recovery::endByWish() {
-  const auto grace = *wish_ == State::handed_back ? workload_->handBack.grace : workload_->terminationGrace;
+cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
+  const auto grace =
+      *requestedEnd_ == State::handed_back ? workload_->handBack.grace : workload_->terminationGrace;
   const auto status = co_await process_->stop(grace);
   static_cast<void>(status);
   process_.reset();
@@ -357,9 +359,9 @@ cri::Awaitable<bool> Recovery::backOff() {
   timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(restartDelay_));
   restartDelay_ = std::min(restartDelay_ * 2, workload_->restart.maxDelay);
   const std::variant<std::monostate, std::monostate> waited =
-      co_await (timer.async_wait(asio::use_awaitable) || wished());
+      co_await (timer.async_wait(asio::use_awaitable) || untilEndRequested());
   static_cast<void>(waited);
-  co_return !wish_.has_value();
+  co_return !requestedEnd_.has_value();
 }
 
 void Recovery::serves(Stamp since) {
@@ -400,9 +402,9 @@ void Recovery::finish(const Result<>& result) {
     services_.log.error("journal", {{"recovery", incident_.id}, {"error", removed.error().message()}});
 
   incident_.stamps.ended = now;
-  if (wish_ && *wish_ != State::failed) {
-    reach(*wish_, now);
-    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*wish_), "", "",
+  if (requestedEnd_ && *requestedEnd_ != State::failed) {
+    reach(*requestedEnd_, now);
+    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*requestedEnd_), "", "",
                                     incident_.id);
     return;
   }
@@ -415,9 +417,9 @@ void Recovery::finish(const Result<>& result) {
   }
   incident_.state = State::failed;
   const Error error =
-      wish_    ? Error{Stage::config, Reason::not_found, 0, "its workload is not configured any more"}
-      : result ? Error{Stage::run, Reason::internal, 0, "ended without a reason"}
-               : result.error();
+      requestedEnd_ ? Error{Stage::config, Reason::not_found, 0, "its workload is not configured any more"}
+      : result      ? Error{Stage::run, Reason::internal, 0, "ended without a reason"}
+                    : result.error();
   incident_.error = error;
   services_.metrics.recoveryEnded(incident_.workload, incident_.cause, "failed", toString(error.stage),
                                   toString(error.reason), incident_.id);

@@ -67,10 +67,10 @@ class Recovery {
   /// The wait counts from here: what was learnt while the sandbox was still starting took no time.
   void sandboxStarted(Stamp at);
   /// The real container is about to run.
-  void handBack() { wish(State::handed_back); }
-  void podGone() { wish(State::pod_gone); }
+  void handBack() { requestEnd(State::handed_back); }
+  void podGone() { requestEnd(State::pod_gone); }
   /// The configuration, which we always know, no longer has a workload for the container.
-  void notConfigured() { wish(State::failed); }
+  void notConfigured() { requestEnd(State::failed); }
   void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);
   [[nodiscard]] bool knowsWorkload() const { return knowsWorkload_; }
 
@@ -85,19 +85,19 @@ class Recovery {
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxReady();
   cri::Awaitable<Result<Next>> serve();
   cri::Awaitable<Result<Next>> becomeReady();
-  cri::Awaitable<Result<Next>> endByWish();
+  cri::Awaitable<Result<Next>> endAsRequested();
   cri::Awaitable<Result<>> answersWell();
   void cannotAsk(const Error& error);
   [[nodiscard]] launcher::Place place() const;
-  cri::Awaitable<void> wished();
+  cri::Awaitable<void> untilEndRequested();
   cri::Awaitable<void> failsLiveness();
   cri::Awaitable<void> workloadLearnt();
   cri::Awaitable<void> journalled();
   cri::Awaitable<bool> backOff();
-  cri::Awaitable<void> goOn();
+  cri::Awaitable<void> superviseUntilEnd();
 
   void locate();
-  void wish(State end);
+  void requestEnd(State end);
   void reach(State state, Stamp at);
   void serves(Stamp since);
   void record();
@@ -114,8 +114,8 @@ class Recovery {
   bool journalled_ = false;
   bool journalFails_ = false;
   boost::asio::steady_timer workloadKnown_;
-  std::optional<State> wish_;  // handed_back, pod_gone or failed, once somebody asked for it
-  boost::asio::steady_timer wishGiven_;
+  std::optional<State> requestedEnd_;  // handed_back, pod_gone or failed, once somebody asked for it
+  boost::asio::steady_timer endSignal_;
   boost::asio::steady_timer nextQuestion_;  // to CRI, about the sandbox
   Stamp askingSince_{};
   std::chrono::nanoseconds restartDelay_;

@@ -17,7 +17,7 @@ namespace fallbackd::telemetry {
 
 namespace {
 
-constexpr std::size_t kMostToken = 4096;
+constexpr std::size_t kMaxToken = 4096;
 
 std::array<unsigned char, 32> digestOf(std::string_view text) {
   std::array<unsigned char, 32> digest{};
@@ -71,11 +71,11 @@ Result<> Token::refresh() {
   const auto stamp = FileStamp::of(file_);
   if (stamp == stamp_ && (known_ || stamp.size >= 0)) return {};
   stamp_ = stamp;
-  FB_TRY(const auto text, sys::readFile(Stage::telemetry, file_, kMostToken));
+  FB_TRY(const auto text, sys::readFile(Stage::telemetry, file_, kMaxToken));
   const auto token = trim(text);
-  if (token.size() < kLeast) {
+  if (token.size() < kMinLength) {
     return fail(Stage::telemetry, Reason::invalid,
-                "token file " + file_ + " has fewer than " + std::to_string(kLeast) +
+                "token file " + file_ + " has fewer than " + std::to_string(kMinLength) +
                     " characters; openssl rand -hex 32 makes a good one");
   }
   digest_ = digestOf(token);

@@ -15,7 +15,7 @@ namespace fallbackd::telemetry {
 class Token {
  public:
   /// Shorter ones could be guessed.
-  static constexpr std::size_t kLeast = 16;
+  static constexpr std::size_t kMinLength = 16;
 
   /// Empty: everyone passes.
   explicit Token(std::string file) : file_(std::move(file)) {}

@@ -11,8 +11,8 @@ bool Clients::makeRoom(const std::string& address) {
   const auto count = [&](const auto& which) {
     return static_cast<std::size_t>(std::count_if(all_.begin(), all_.end(), which));
   };
-  if (!address.empty() && count(sameAddress) >= kMostOfAddress) return closeOne(sameAddress);
-  if (count(sameKind) >= kMost) return closeOne(sameKind);
+  if (!address.empty() && count(sameAddress) >= kMaxOfAddress) return closeOne(sameAddress);
+  if (count(sameKind) >= kMaxClients) return closeOne(sameKind);
   return true;
 }
 
@@ -20,7 +20,7 @@ bool Clients::mayListen(const Client& client) const {
   const auto listeners = std::count_if(all_.begin(), all_.end(), [&](const Client& one) {
     return one.listening && one.isRoot() == client.isRoot();
   });
-  return static_cast<std::size_t>(listeners) < kMostListeners;
+  return static_cast<std::size_t>(listeners) < kMaxListeners;
 }
 
 bool Clients::closeOne(const std::function<bool(const Client&)>& among) {

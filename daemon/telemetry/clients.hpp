@@ -14,10 +14,10 @@ namespace fallbackd::telemetry {
 class Clients {
  public:
   // For the TCP address, and again for root's socket.
-  static constexpr std::size_t kMost = 128;
-  static constexpr std::size_t kMostListeners = 16;  // of events
+  static constexpr std::size_t kMaxClients = 128;
+  static constexpr std::size_t kMaxListeners = 16;  // of events
   // Of one client address.
-  static constexpr std::size_t kMostOfAddress = 32;
+  static constexpr std::size_t kMaxOfAddress = 32;
 
   struct Client {
     std::string address;  // empty: the unix socket, whose clients are root's

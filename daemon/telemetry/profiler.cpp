@@ -25,8 +25,8 @@ constexpr const char* kLibrary = "libtcmalloc_and_profiler.so.4";
 constexpr const char* kMark = "FALLBACKD_PROFILING";  // in the environment: already restarted
 constexpr const char* kSampleEvery = "65536";         // bytes: the whole heap is a few MiB
 constexpr const char* kCpuProfile = "cpu.pprof";
-constexpr int kMostSeconds = 60;
-constexpr std::size_t kMostBytes = 64 << 20;
+constexpr int kMaxSeconds = 60;
+constexpr std::size_t kMaxBytes = 64 << 20;
 
 /// A function of the library, null if it was not loaded.
 template <class Function>
@@ -82,8 +82,8 @@ asio::awaitable<Response> Profiler::cpu(Request request) {
     const auto& text = given->second;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), seconds);
     if (read.ec != std::errc() || read.ptr != text.data() + text.size() || seconds < 1 ||
-        seconds > kMostSeconds) {
-      co_return refusal(400, "seconds must be a number from 1 to " + std::to_string(kMostSeconds) + "\n");
+        seconds > kMaxSeconds) {
+      co_return refusal(400, "seconds must be a number from 1 to " + std::to_string(kMaxSeconds) + "\n");
     }
   }
   if (busy_) co_return refusal(409, "another CPU profile is being taken\n");
@@ -95,7 +95,7 @@ asio::awaitable<Response> Profiler::cpu(Request request) {
   co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   stop();
   busy_ = false;
-  auto bytes = sys::readFile(Stage::telemetry, file, kMostBytes);
+  auto bytes = sys::readFile(Stage::telemetry, file, kMaxBytes);
   if (const auto dir = sys::openDir(Stage::telemetry, folder_)) ::unlinkat(dir->get(), kCpuProfile, 0);
   if (!bytes) co_return refusal(500, bytes.error().message() + "\n");
   co_return profile(std::move(*bytes), kCpuProfile);

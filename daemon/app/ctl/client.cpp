@@ -21,7 +21,7 @@ using asio::local::stream_protocol;
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(10);
-constexpr std::size_t kMostBytes = 64 << 20;
+constexpr std::size_t kMaxBytes = 64 << 20;
 
 tl::unexpected<Error> notThere(const std::string& socket, const boost::system::error_code& error) {
   return fail(Stage::cli, Reason::unavailable,
@@ -67,7 +67,7 @@ Result<std::string> ask(const std::string& socket, const std::string& target) {
   request.keep_alive(false);
   error = step(loop, stream, [&](auto done) { http::async_write(stream, request, done); });
   http::response_parser<http::string_body> parser;
-  parser.body_limit(kMostBytes);
+  parser.body_limit(kMaxBytes);
   beast::flat_buffer buffer;
   if (!error) error = step(loop, stream, [&](auto done) { http::async_read(stream, buffer, parser, done); });
   if (error) return fail(Stage::cli, Reason::protocol, "ask " + socket + ": " + error.message());
@@ -97,7 +97,7 @@ Result<> listen(const std::string& socket, const std::function<bool(const std::s
   asio::write(stream, asio::buffer(request), error);
   std::string buffer;
   const auto until = [&](std::string_view end) {
-    const auto size = asio::read_until(stream, asio::dynamic_buffer(buffer, kMostBytes), end, error);
+    const auto size = asio::read_until(stream, asio::dynamic_buffer(buffer, kMaxBytes), end, error);
     auto text = buffer.substr(0, size);
     buffer.erase(0, size);
     return text;

@@ -32,8 +32,8 @@ namespace {
 // epoll's user data; every other value is the id of a launch and means its pipe. Ids start at 1.
 constexpr std::uint64_t kSocketEvent = ~0ULL;
 constexpr std::uint64_t kSignalEvent = 0;
-constexpr int kQuietMs = 20;            // after this long without an event there is time to make a spare
-constexpr rlim_t kMostFiles = 1 << 20;  // as runtimes do; more slows programs that close every descriptor
+constexpr int kQuietMs = 20;           // after this long without an event there is time to make a spare
+constexpr rlim_t kMaxFiles = 1 << 20;  // as runtimes do; more slows programs that close every descriptor
 
 /// Signals that were ignored when the daemon was started stay ignored through every clone and exec unless
 /// reset. Uses the bare system call: the C library reserves two signals and changes neither.
@@ -51,7 +51,7 @@ std::vector<ProcessLimit> containerLimits() {
   std::vector<ProcessLimit> limits{{RLIMIT_CORE, 0, 0}};
   rlimit now{};
   if (::getrlimit(RLIMIT_NOFILE, &now) == 0) {
-    const rlim_t most = std::min(now.rlim_max, kMostFiles);
+    const rlim_t most = std::min(now.rlim_max, kMaxFiles);
     limits.push_back({RLIMIT_NOFILE, most, most});
   }
   if (::getrlimit(RLIMIT_STACK, &now) == 0) {

@@ -97,7 +97,7 @@ TEST(Clients, TheSlowestOfAnAddressGoesForTheNewest) {
   Clients clients;
   std::vector<std::size_t> closed;
   std::vector<Clients::Place> places;
-  for (std::size_t i = 0; i < Clients::kMostOfAddress; ++i) {
+  for (std::size_t i = 0; i < Clients::kMaxOfAddress; ++i) {
     ASSERT_TRUE(clients.makeRoom("10.0.0.1"));
     places.push_back(
         clients.add({"10.0.0.1", true, Stamp(1h - 1s * i), [&closed, i] { closed.push_back(i); }}));
@@ -106,7 +106,7 @@ TEST(Clients, TheSlowestOfAnAddressGoesForTheNewest) {
   EXPECT_TRUE(clients.makeRoom("10.0.0.2"));
   EXPECT_TRUE(closed.empty());
   EXPECT_TRUE(clients.makeRoom("10.0.0.1"));
-  EXPECT_EQ(closed, std::vector<std::size_t>{Clients::kMostOfAddress - 2});
+  EXPECT_EQ(closed, std::vector<std::size_t>{Clients::kMaxOfAddress - 2});
   for (const auto& place : places) place->asking = false;
   clients.add({"10.0.0.1", false, Stamp(), nullptr});
   EXPECT_FALSE(clients.makeRoom("10.0.0.1")) << "all are being answered";
@@ -116,7 +116,7 @@ TEST(Clients, ManyAddressesShareTheWholeAndRootIsLeftAlone) {
   Clients clients;
   int closed = 0;
   clients.add({"", true, Stamp(), [] { FAIL() << "a client of the unix socket"; }});
-  for (std::size_t i = 1; i <= Clients::kMost; ++i) {
+  for (std::size_t i = 1; i <= Clients::kMaxClients; ++i) {
     clients.add({"10.0.0." + std::to_string(i), true, Stamp(1s * i), [&closed] { ++closed; }});
   }
   EXPECT_TRUE(clients.makeRoom("10.0.1.1"));
