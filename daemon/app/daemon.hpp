@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon as a whole: creates every part, connects the parts, and stops them.
 #pragma once
 

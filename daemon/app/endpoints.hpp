@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the daemon serves over HTTP, and on which of its threads.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Why a pod did or did not get its fallback: the questions that a recovery depends on, in order.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Notifies systemd, for a Type=notify unit: datagrams to the socket in NOTIFY_SOCKET, see sd_notify(3).
 // Elsewhere, for example in a container, all of this does nothing.
 #pragma once

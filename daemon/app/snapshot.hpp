@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the daemon knows at one moment, copied on its loop so that others can take their time with it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A snapshot as JSON, for fallbackctl, the status page and programs of your own.
 #pragma once
 

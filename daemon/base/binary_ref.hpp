@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // checkout@1.8.3: the name and version by which workloads refer to a binary, and its file names.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The closed list of reasons why an image pull fails. Used as metric label, configuration word and log field.
 #pragma once
 

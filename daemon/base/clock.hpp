@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Time: monotonic stamps for durations, wall time for people and expiry dates.
 #pragma once
 

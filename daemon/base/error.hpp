@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one error type of the project.
 //
 // Stage says which part of a recovery failed, Reason says why. Both are closed lists because they are also

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Waits for a place of a FairQueue. Used on one io_context thread.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Decides whose turn it is when many want one of a limited number of places. Groups take turns, so that a
 // group with a thousand waiters delays another one by one turn and not by a thousand; some places are
 // reserved for the operator's own work. Only decides; fair_gate.hpp does the waiting. Not thread-safe.

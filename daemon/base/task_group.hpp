@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Coroutines with an owner: every spawned task can be cancelled, and the owner can wait for all of them. Used
 // on one io_context thread.
 #pragma once

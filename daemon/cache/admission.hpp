@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one pass that decides whether a binary may be used: ownership, attestation, name, version,
 // architecture, expiry, revocation, floor, digest, ELF form.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attestations: a Sigstore bundle or a bare DSSE envelope around an in-toto statement about one binary.
 // Nothing in it is believed before a key of the keyring has verified it, and what is then parsed are exactly
 // the verified bytes.

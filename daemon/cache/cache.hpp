@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The signed cache as the daemon sees it: admitted binaries, kept ready as sealed copies.
 #pragma once
 

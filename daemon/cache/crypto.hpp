@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // OpenSSL behind our own types: keys, signatures, SHA-256. ECDSA P-256 and Ed25519, nothing else.
 #pragma once
 

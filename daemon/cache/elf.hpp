@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an executable's headers say, read with distrust. Sections are ignored, as the kernel ignores them.
 #pragma once
 

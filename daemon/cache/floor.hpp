@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The version floor: for each name, the version below which only the operator's configuration may run it, so
 // that nobody else can bring back an older, validly signed binary. One JSON file and a copy of it, replaced
 // crash-safely one after the other: if one is damaged, the other still has the floor. Several processes may

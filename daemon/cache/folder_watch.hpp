@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reports when binaries, attestations or keys may have changed (added, replaced, removed, owner or mode
 // changed), and when the clock was set, because expiries and key limits depend on it. One io_context thread.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the Go linker wrote into a program about its build: toolchain, main module and its version.
 #pragma once
 

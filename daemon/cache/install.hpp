@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Puts binaries and their attestations into the cache, all of a pack or nothing, even if the power fails, and
 // removes old ones. For fallbackctl, while a daemon may be reading the cache.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Strict JSON for untrusted input: limited size and depth, no duplicate keys, nothing after the end.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who could have written a file that we are about to trust.
 #pragma once
 

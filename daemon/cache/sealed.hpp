@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A copy of a binary that nobody can change: this is what is hashed, inspected and executed.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The attestation files of one binary, and what enough different keys say in them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One unary gRPC call as an Asio coroutine: gRPC's callback thread passes the result to the caller's
 // executor.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The record that the CRI plugin attaches to a container in containerd's store when it creates it. It exists
 // as early as /containers/create, before CRI itself knows the container.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Converts a failed gRPC call to our Error.
 #pragma once
 

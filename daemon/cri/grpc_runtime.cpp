@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cri/grpc_runtime.hpp"
 
 #include "containers.grpc.pb.h"

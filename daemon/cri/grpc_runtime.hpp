@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runtime and EventSource over containerd's unix socket. The channel connects and reconnects by itself. Used
 // from the daemon's single io_context thread.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The container runtime as the rest of the daemon sees it. An interface, so that watcher and recovery can be
 // tested with fakes. The implementation limits every call in time; every call can be cancelled.
 #pragma once

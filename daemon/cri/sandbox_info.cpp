@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cri/sandbox_info.hpp"
 
 #include <cstdint>

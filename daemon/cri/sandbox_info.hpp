@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Parses the JSON that containerd puts into PodSandboxStatus(verbose).info["info"].
 #pragma once
 

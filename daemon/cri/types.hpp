@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the container runtime tells us, without protobuf, so that everything above can be tested with fakes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An image reference by the rules of containerd (those of the distribution project): what is refused here is
 // refused by PullImage, and what is accepted has the name under which containerd stores it.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who named an image. This decides whom a verdict about it may affect, and which credentials its pull may
 // use.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The cgroup of one fallback: a leaf "fallback-CONTAINER" below the pod's own cgroup, in every hierarchy
 // where the pod has one and a leaf makes a difference. So the pod's limits apply, kubelet knows whose process
 // it is, and the end of the pod ends it.

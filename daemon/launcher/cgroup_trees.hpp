@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The cgroup hierarchies in which processes are killed and cgroups removed: through descriptors of their
 // roots, always below a pod's cgroup, and only what has the name of one of our leaves. Calls block briefly;
 // stage cgroup.

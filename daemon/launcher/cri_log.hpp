@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The format of container log files: "RFC3339NANO stdout|stderr F|P CONTENT". Pure; no I/O.
 #pragma once
 

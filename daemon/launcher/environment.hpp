@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The environment of a fallback: what a container of the pod would get, and what the workload adds.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The folders of recoveries' log FIFOs: RUNDIR/recoveries/ID. The name is the recovery's id alone, so no
 // record can name another folder. One io_context thread; blocks briefly (tmpfs). Stage logs.
 #pragma once

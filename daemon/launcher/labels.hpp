@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The node's security modules: how a container of the pod would be labelled.
 #pragma once
 

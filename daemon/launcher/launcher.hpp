@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Starts a fallback in a pod's sandbox, as the recovery sees it. Interfaces, so that the recovery's tests run
 // with fakes; the real ones talk to the spawner process.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The launcher of this machine: combines sandbox, leaf, volumes and log files into a launch and has the
 // spawner execute it. Slow parts run while the new process builds its root. One io_context thread; it only
 // touches files of the node itself. Workers touch those that a pod controls.

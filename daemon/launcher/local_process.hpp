@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A fallback on this machine: its pidfd reports its end, whoever its parent is. One io_context thread.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One piece of a fallback's output, from its FIFO into its log file.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The log file of a fallback beside its pod's logs, rotated and pruned like kubelet's container logs.
 #pragma once
 

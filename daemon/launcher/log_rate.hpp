@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How fast a fallback's output is read. What is not read stays in the FIFO, and once that is full the process
 // blocks in its write: a flood slows down its author, and nothing is lost.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Copies from a fallback's FIFOs to the file beside the pod's logs. One io_context thread, which only touches
 // the FIFOs: the file may hang.
 #pragma once

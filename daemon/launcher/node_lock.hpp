@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One daemon per node: two would start every fallback twice and kill each other's. They would compete for the
 // tree of pods' cgroups, so that is what is locked: an empty cgroup of our own at the top of it, whatever run
 // folder, configuration or network namespace a daemon uses. The cgroup stays behind; the lock ends with the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From a launch request to an order for the spawner: arguments, environment, files of the root.
 #pragma once
 

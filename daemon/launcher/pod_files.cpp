@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/pod_files.hpp"
 
 #include "launcher/log_copy.hpp"

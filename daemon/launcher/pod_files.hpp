@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Work on files that a pod controls, as requests to a worker and its responses: the volumes of a launch and
 // the log of a fallback. Used by both sides; independent of Asio and the daemon.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The messages between the daemon, the spawner and its processes. Used by both programs; independent of Asio
 // and the configuration. Decoding validates everything, in both directions.
 //

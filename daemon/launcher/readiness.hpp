@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When a fallback counts as serving: it accepts a connection, or responds, at the pod's address.
 #pragma once
 

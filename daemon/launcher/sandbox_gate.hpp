@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether a sandbox may be joined, and which of its namespaces. The pidfd of the pause process is opened
 // first and the process examined then, so that no other process can take its place unnoticed.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The seccomp filters of fallbacks, compiled by the daemon and loaded by the child with one system call. A
 // program is an array of struct sock_filter, the form in which it crosses the spawner's socket. Pure except
 // for libseccomp; takes a few milliseconds.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/strings.hpp"
 #include "launcher/seccomp.hpp"
 #include "launcher/seccomp_program.hpp"

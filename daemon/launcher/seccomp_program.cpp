@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/seccomp_program.hpp"
 
 #include "sys/fd.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Shared by both kinds of filter: libseccomp's context, and its program as bytes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What confines a fallback, for the spawner to apply: capabilities, filter, labels, limits.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's end of the spawner: starts it, sends orders, passes reports to their waiters, and restarts it
 // when it is gone. One io_context thread.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Leaves of an earlier daemon that no journal entry mentions: whose they are and what runs there, according
 // to the kernel. Blocks for a few file reads per leaf; only for the start.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The pod's volumes as mounted by kubelet, prepared to be moved into a fallback's root.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bytes between daemon and spawner: numbers in native byte order, texts and lists preceded by their
 // length. Both ends are the same build on the same machine. The reader validates every length and count all
 // the same, because a damaged message must cause an error and not a crash of either side.

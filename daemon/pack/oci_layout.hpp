@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An OCI image layout (folder with oci-layout, index.json, blobs/): the layers of the image for this node.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads a tar file of untrusted origin, plain or compressed with gzip or zstd. What it may contain and how
 // much is limited here; libarchive parses the format.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Packs that come as an OCI image: a layer (tar, optionally gzip or zstd), an image layout (folder), or such
 // a layout in a tar file, as written by `skopeo copy ... oci-archive:`. For fallbackctl; blocks.
 #pragma once

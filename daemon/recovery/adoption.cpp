@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The manager's first task: takes over what earlier daemons started, from their journal and, where the
 // journal lacks it, from what the kernel shows. What cannot be determined is kept (docs/silence.md).
 #include "base/async/backoff.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a recovery gets its admitted binary: the resident copy at once, otherwise an admission on the worker
 // pool, so that hashing never blocks the event loop.
 #pragma once

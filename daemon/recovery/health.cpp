@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether a fallback serves: probed until it is ready, and periodically from then on. Only its own answer, or
 // its silence, counts against it.
 #include "base/async/backoff.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One incident of one container of one pod, as data: logged, journalled, measured and shown.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Running fallbacks on disk under /run/fallbackd/journal, one JSON file each, so that the next daemon takes
 // them over instead of starting them twice. Blocks briefly (tmpfs).
 #pragma once

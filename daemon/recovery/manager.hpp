@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All recoveries of the node: turns the watcher's reports into recoveries, keeps at most one per container,
 // takes over what an earlier daemon started, remembers the last ones that ended. One io_context thread.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The life of one recovery: verify, launch, wait until ready, serve, restart, hand back. A coroutine on the
 // daemon's loop; from outside it only learns what happens to the pod.
 #pragma once

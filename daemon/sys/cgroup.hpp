@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The machine's cgroup hierarchies, v1, v2 or both. Calls block briefly; stage cgroup.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A new process that shares its parent's memory until it executes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Owners of file descriptors. Move-only; every descriptor is CLOEXEC at birth; raw numbers stay inside sys/
 // and the spawner's child.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files and folders: opening without being led astray, reading whole files, crash-safe writes. All calls
 // block. Errors carry the caller's Stage and errno.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Starts one of our own programs that serves the daemon over a socket: the spawner or a worker.
 #pragma once
 

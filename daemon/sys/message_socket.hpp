@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whole messages with file descriptors between two processes (SOCK_SEQPACKET and SCM_RIGHTS).
 #pragma once
 

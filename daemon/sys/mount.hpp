@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Detached copies of mounts: part of one mount namespace, handed to another one by descriptor.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sockets in other network namespaces, and the addresses there. Calls block briefly.
 #pragma once
 

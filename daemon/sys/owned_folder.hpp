@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Folders of our own. Everything that this project removes from a disk is removed below the descriptor of
 // such a folder, by a single name. Removal takes no path, so a wrong one causes an error and nothing else.
 // All calls block. Kernel 5.6.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Processes held by pidfd and start time, never by a bare number. Nothing here blocks.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What TCP connections have received, as counted by the kernel (sock_diag(7)). Shows that a download is
 // moving long before its reader writes anything.
 #pragma once

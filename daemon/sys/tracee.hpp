@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A process traced by this one: stops, registers, system calls made in its place. x86-64 and arm64. Each call
 // except begin() requires the process to be stopped. Nothing here waits; stage join.
 #pragma once

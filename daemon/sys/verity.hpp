@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fs-verity: the file system itself checks every block of a file that can never change again. A second check
 // besides our own digest where kernel and file system support it; nothing depends on it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who may ask: the bearer token from a file, and the Host header, which shows whether a browser was tricked.
 // One thread.
 #pragma once

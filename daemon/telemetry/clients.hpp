@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The connected clients, and which of them to close when there are too many. Root's socket is counted
 // separately: clients of the TCP address cannot take its places. One thread.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A text that changes, for all listeners: produced repeatedly while there are any, sent when it differs. One
 // io_context thread.
 #pragma once

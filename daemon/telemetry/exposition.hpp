@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Metric families as bytes: the Prometheus text format 0.0.4 and OpenMetrics 1.0, the latter with exemplars.
 // prometheus-cpp writes only the former, has no exemplars, and uses a stream and a locale for each of some
 // ten thousand numbers. Thread-safe unless noted.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether a file has changed, from its metadata only. Follows symlinks, as mounted Secrets require.
 #pragma once
 

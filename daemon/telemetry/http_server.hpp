@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small HTTP/1.1 server for metrics, health, status and events, over TCP (TLS if there are files for it)
 // and over a root-only unix socket. Runs on its own thread with lower priority than the daemon: whatever
 // clients do, a recovery loses no more than its share of a CPU. Clients, clients per address, header size and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/log.hpp"
 
 #include "base/clock.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's log: one line per event, with fields; for people or as JSON lines. Written to stderr, where
 // journald (with each line's priority) and the container runtime pick it up. README.md in this folder lists
 // the fields. Thread-safe. Only the app layer and the recovery log.

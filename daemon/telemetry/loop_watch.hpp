@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks that an event loop is responsive: asks it from a separate thread, and reports where it hangs if it
 // does not respond in time.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every metric of the daemon as it is registered: name, help, labels. deploy/METRICS.md is generated from
 // this. For metrics.cpp.
 #pragma once

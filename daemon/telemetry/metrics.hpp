@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All metrics of the daemon, by meaning. Names are stable; base units (seconds, bytes). Thread-safe. Labels
 // are bounded by the configuration or by closed lists. deploy/METRICS.md documents the exported metrics.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The status page: one file without external resources, compiled into the program.
 #pragma once
 

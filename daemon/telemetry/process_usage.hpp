@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's own resource usage, as the process_* metrics that every exporter has.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU and heap profiles in the format of pprof, by gperftools. Its library replaces malloc, so it is not
 // linked: if profiling is configured, the daemon re-executes itself with the library preloaded. One thread.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a thread of this process is, queried from another thread.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A server's certificate and key, read again when their files change. One thread.
 #pragma once
 

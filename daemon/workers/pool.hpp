@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A bounded number of workers, and what happens when they hang. Whoever controls a file can keep it from ever
 // responding: a worker that misses its deadline is killed, given up and counted, and beyond a number of such
 // workers new tasks of the same owner are refused at once. Others do not notice. One io_context thread.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs tasks that may never end. An interface, so that tests can run them in place.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The worker's side: answers requests one after the other until the daemon is gone.
 #pragma once
 

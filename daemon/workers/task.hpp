@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a worker is asked to do, and what it responds. A worker is a process that may hang for ever: it
 // touches files that a pod controls, and the server of such a file system need not respond. Used by both
 // sides.

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Checks that each folder of daemon/ includes only what its CMake targets DEPENDS on.
 
   scripts/lib/check_includes.py [ROOT]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by the scripts: locations, progress messages, building.
 set -euo pipefail
 

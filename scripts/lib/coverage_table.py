@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Sums up gcov's data of a build folder by folder of daemon/.
 
   scripts/lib/coverage_table.py BUILD_FOLDER JSON_FILE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by scripts/node: builds the disk, the kernel and the initrd that a variation boots from. Variations with the
 # same suite, kernel, packages and security module share an image; everything else is passed at boot.
 source "$root/scripts/lib/suites.sh"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by scripts/node: one machine, from its disks to its end.
 
 boot_limit=60           # with KVM a boot takes a few seconds

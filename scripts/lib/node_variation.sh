@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by scripts/node after common.sh: a variation is a file of "key = value" lines in scripts/nodes.
 
 variations=$root/scripts/nodes

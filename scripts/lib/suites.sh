@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced after common.sh: packages of any suite of the archive that this machine's apt uses, without changing the
 # machine's own lists.
 

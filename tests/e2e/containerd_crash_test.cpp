@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // containerd crashes again and again while pods fail: none is forgotten, none is recovered twice.
 #include "e2e_gtest.hpp"
 #include "shop.hpp"

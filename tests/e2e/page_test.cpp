@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The status page in a real browser, fallbackctl and the log, during a real outage.
 #include "base/strings.hpp"
 #include "e2e_gtest.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A loop that does not turn: who tells, and how soon.
 #include "e2e_gtest.hpp"
 #include "http.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The location of cache, keys and floor: from a configuration file, from options, or the default.
 #pragma once
 

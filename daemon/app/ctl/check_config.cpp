@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl check-config: reads the configuration like the daemon.
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Queries the daemon over its root-only socket.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The subcommands. Each adds itself to the command line and stores in `run` the function that does its work
 // after parsing and returns the exit code.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl completion: what a shell offers after TAB, generated from the command line itself.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"

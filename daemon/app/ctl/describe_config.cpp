@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl describe-config: what a configuration may contain, for editors and for people.
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl exec: what a launch script in a container would do, safely. Admits the binary, runs its health
 // check, then becomes it: same pid, same everything. Works in an empty container.
 #include "app/ctl/cache_options.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads the daemon's JSON for tables: a missing value is a dash.
 #pragma once
 

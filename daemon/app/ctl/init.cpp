@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl init: kubectl get deploy NAME -o yaml | fallbackctl init > workloads.yaml
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl install: puts one binary or a whole pack into the cache if all of it would be admitted there.
 #include "cache/install.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl keygen
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl list and fallbackctl verify: what the cache contains, and whether it would be admitted.
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How fallbackctl reports: exit codes, errors on stderr, tables for people and JSON for programs.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl pack: builds, pushes and inspects images of signed binaries, using umoci and skopeo. A pack is
 // its own installer: besides the binaries it contains this program, so that it runs as an init container with
 // nothing else.

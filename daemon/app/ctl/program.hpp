@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs other programs, for subcommands that are a thin layer over standard tools.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl sign
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A first configuration from `kubectl get deploy -o yaml`: takes over what a workload can take over, and
 // names the rest where a person has to decide.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl status and recoveries: what the daemon is doing, and what it did.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"

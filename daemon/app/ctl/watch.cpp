@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl watch: one line for everything that happens, until interrupted.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pauses between attempts at something that may work later. Used on one io_context thread.
 #pragma once
 

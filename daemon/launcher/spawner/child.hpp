@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The new process from clone to execveat. Everything it needs is prepared before the clone; after that it
 // works in the spare's memory, allocates nothing, takes no lock and only makes system calls.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The health check: the same binary with other arguments, run as a child of the process that will become the
 // binary, with the same root, user and filter.
 #include "launcher/spawner/child.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From root to the workload's user: labels, session, keyring, limits, user and groups, capabilities, seccomp.
 // In this order, because each step removes what the one before it needed.
 #include "launcher/spawner/child.hpp"

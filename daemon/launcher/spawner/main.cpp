@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackd-spawner: started by fallbackd with one end of a socket as descriptor 3; useless by itself.
 #include "launcher/spawner/spawner.hpp"
 #include "launcher/spawner/tell.hpp"

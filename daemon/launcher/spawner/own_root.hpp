@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The spawner's own view of the file system: one empty, read-only folder.
 #pragma once
 

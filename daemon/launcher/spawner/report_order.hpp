@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which reports of a launch the spawner believes. The kernel says who sent each one; a report counts once, in
 // its turn, and only from the process whose turn it is.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The /proc of a PID namespace that none of our processes is in.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A process made in advance. Forking copies page tables and costs more than most of a launch, so it is done
 // while nothing else happens. The spare waits for one order in its own mount namespace, with the content of
 // every root; the process that becomes the binary is then cloned from it and shares its memory.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The spawner's loop: orders in, processes out, reports back. One thread; ends when the daemon is gone.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The steps of a launch inside the new process, in order: one number says what failed.
 #pragma once
 

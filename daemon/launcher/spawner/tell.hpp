@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How spare and child report their progress to the spawner, and how they stay out of others' reach.
 #pragma once
 

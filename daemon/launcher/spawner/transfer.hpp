@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Moves an executed program into a PID namespace that a pod's containers share.
 //
 // Only a child is ever born into another PID namespace, and from its birth on the pod's other containers see

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every way in which a pod does, or does not, get its fallback, and what a person is told to do.
 #include "app/explain.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl init as a person runs it: what kubectl says goes in, what comes out is a configuration.
 #include "config/load.hpp"
 #include "shell.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is shown of a snapshot, and when snapshots are taken.
 #include "app/status.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every mistake that a configuration can hold, with the place and the words of its message.
 #include "config/load.hpp"
 #include "config/raw.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The rules that containerd has for image references; most lines are what its own tests say of them.
 #include "domain/image_reference.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Packs as OCI layers and images: what is in them is installed, and who changed a byte of a blob is told.
 #include "cache/json.hpp"
 #include "pack/oci_layout.hpp"

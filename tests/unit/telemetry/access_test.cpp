@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who may ask, in what form, and who has to go.
 #include "telemetry/access.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The server as its clients find it: well-behaved ones, slow ones, many, and those without a token.
 #include "telemetry/http_server.hpp"
 
