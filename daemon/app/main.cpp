@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackd: parse, load, wire, run.
 #include "app/daemon.hpp"
 #include "app/options.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The validated configuration: what every other part reads. Immutable once built; shared by
 // std::shared_ptr<const Config>, so that a reload never changes what a running recovery sees.
 #pragma once

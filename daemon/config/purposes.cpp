@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What each key is for, in a line: all that the reading code cannot tell of itself.
 #include "config/description.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/pod_files.hpp"
 
 #include "launcher/log_copy.hpp"
@@ -84,7 +85,7 @@ Result<Outcome> prepare(std::string_view bytes, std::vector<sys::UniqueFd> fds) 
   const auto count = wire.count(kMaxVolumes);
   for (std::size_t i = 0; i < count && wire.ok(); ++i) question.volumes.push_back(readVolume(wire));
   question.envFiles = readTexts(wire);
-  if (!wire.atEnd() || fds.size() > 1) return damaged(Stage::rootfs, "a question for volumes");
+  if (!wire.atEnd() || fds.size() > 1) return damaged(Stage::rootfs, "a request for volumes");
   if (!fds.empty()) source.idMap = &fds.front();
 
   WireWriter answer;
@@ -107,7 +108,7 @@ Result<Outcome> openLog(std::string_view bytes) {
   OpenLogQuestion question;
   question.path = wire.text();
   question.limits = readLimits(wire);
-  if (!wire.atEnd()) return damaged(Stage::logs, "a question for a log file");
+  if (!wire.atEnd()) return damaged(Stage::logs, "a request for a log file");
   FB_CHECK(LogFile::open(question.path, question.limits));
   return Outcome{};
 }
@@ -121,7 +122,7 @@ Result<Outcome> copyLog(std::string_view bytes, const std::vector<sys::UniqueFd>
   question.maxBytes = wire.number<std::uint32_t>();
   question.maxLines = wire.number<std::uint32_t>();
   question.ends = wire.number<std::uint8_t>() == 0 ? LineEnds::whole_lines : LineEnds::parts_too;
-  if (!wire.atEnd() || fds.size() != 1) return damaged(Stage::logs, "a question for a stream");
+  if (!wire.atEnd() || fds.size() != 1) return damaged(Stage::logs, "a request for a stream");
   FB_TRY(const auto copied, launcher::copyLog(question, fds.front()));
   WireWriter answer;
   answer.number(copied.bytes);
@@ -197,7 +198,7 @@ Result<PodVolumes> readVolumes(Outcome outcome) {
   }
   volumes.variables = readTexts(wire);
   if (!wire.atEnd() || outcome.fds.size() != volumes.mounts.targets.size()) {
-    return damaged(Stage::rootfs, "an answer about volumes");
+    return damaged(Stage::rootfs, "a response about volumes");
   }
   volumes.mounts.trees = std::move(outcome.fds);
   return volumes;
@@ -210,7 +211,7 @@ Result<CopiedLog> readCopiedLog(const Outcome& outcome) {
   copied.lines = wire.number<std::uint32_t>();
   const auto left = wire.number<std::uint8_t>();
   if (!wire.atEnd() || left > static_cast<std::uint8_t>(CopiedLog::Left::nothing)) {
-    return damaged(Stage::logs, "an answer about a stream");
+    return damaged(Stage::logs, "a response about a stream");
   }
   copied.left = static_cast<CopiedLog::Left>(left);
   return copied;
@@ -239,7 +240,7 @@ Result<Outcome> performOnPodFiles(const workers::Question& question, std::vector
     case Work::list_logs:
       return listLogs(question.bytes);
   }
-  return damaged(Stage::run, "a question of no known kind");
+  return damaged(Stage::run, "a request of an unknown kind");
 }
 
 }  // namespace fallbackd::launcher

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "recovery/manager.hpp"
 
 #include "base/async/backoff.hpp"
@@ -64,7 +65,7 @@ void Manager::retire(const Key& key, const Recovery& recovery) {
   if (const auto handed = handedTo_.find(key);
       handed != handedTo_.end() && incident.state == State::handed_back) {
     handed->second.ended = *incident.stamps.ended;
-    // The container may have been quicker than our own clean-up.
+    // The container may have been faster than our own clean-up.
     if (const auto started = startedBeforeEnd_.find(handed->second.containerId);
         started != startedBeforeEnd_.end()) {
       services_.metrics.handBackGap(
@@ -97,21 +98,21 @@ void Manager::handBack(const Key& key, Recovery& recovery, const std::string& co
   recovery.handBack();
 }
 
-/// For an image whose name does not tell. Until the runtime answers the fallback serves on.
+/// For an image whose name does not decide it. Until the runtime answers, the fallback keeps serving.
 cri::Awaitable<void> Manager::handBackIfReal(Key key, std::shared_ptr<Recovery> recovery,
                                              cri::Container container) {
   Backoff pause(services_.executor);
   for (;;) {
     const auto real = co_await watcher::runsImageOf(services_.runtime, container, recovery->workload().image);
     const auto found = active_.find(key);
-    if (found == active_.end() || found->second != recovery) co_return;  // it ended otherwise
+    if (found == active_.end() || found->second != recovery) co_return;  // it ended for another reason
     if (real && *real) {
       handBack(key, *recovery, container.id);
       co_return;
     }
     if (real) {
       services_.log.warn(
-          "a container of this name runs another image than the workload's; the fallback stays",
+          "a container of this name runs an image other than the workload's; the fallback stays",
           {{"recovery", recovery->incident().id},
            {"pod", recovery->incident().target.podName},
            {"container", container.name},
@@ -170,7 +171,7 @@ void Manager::probed(const config::Workload& workload, const watcher::Verdict& v
                                      {"ms", toMillis(verdict.ended - verdict.started)}});
   if (verdict.kind == Kind::failed && verdict.cause == Cause::unknown) {
     if (firstTime(verdict.text)) {
-      services_.log.warn("containerd gave a reason that is not known here",
+      services_.log.warn("containerd gave a reason that fallbackd does not know",
                          {{"workload", workload.name}, {"image", workload.image}, {"text", verdict.text}});
     }
   } else if (verdict.kind == Kind::failed && !workload.detection.triggers.contains(verdict.cause)) {
@@ -182,7 +183,7 @@ void Manager::probed(const config::Workload& workload, const watcher::Verdict& v
   }
 }
 
-/// Whether a text was not seen before: what repeats every few seconds is logged once.
+/// Whether a text is new: what repeats every few seconds is logged once.
 bool Manager::firstTime(const std::string& text) {
   if (said_.size() >= kKeptSaid) said_.clear();
   return said_.insert(text).second;
@@ -208,15 +209,15 @@ void Manager::sandboxImage(const std::string& reference, bool present) {
 void Manager::connection(bool up, const std::string& why) {
   services_.metrics.containerdConnected(up);
   if (up) {
-    services_.log.info("containerd connected", {});
+    services_.log.info("connected to containerd", {});
   } else if (connected_) {
-    services_.log.warn("containerd connection lost", {{"error", why}});
+    services_.log.warn("lost the connection to containerd", {{"error", why}});
   } else {
-    services_.log.debug("containerd not reachable", {{"error", why}});
+    services_.log.debug("containerd is not reachable", {{"error", why}});
   }
   connected_ = up;
   if (!up) return;
-  // The watcher tells of sandboxes that go; one that went while no daemon ran, it never knew.
+  // The watcher reports sandboxes that go away; it never knew one that went away while no daemon was running.
   for (const auto& [key, recovery] : active_) {
     if (recovery->incident().adopted) tasks_.spawn(catchUp(key));
   }

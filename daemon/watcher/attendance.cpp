@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Looking after the containers that wait: the part of the Watcher that asks for their images.
 #include "watcher/pause.hpp"
 #include "watcher/watcher.hpp"

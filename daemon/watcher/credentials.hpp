@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Registry credentials from a dockerconfigjson file (the content of a pull secret), as kubelet reads them.
 #pragma once
 

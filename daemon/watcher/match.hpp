@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which workloads cover a pod.
 #pragma once
 

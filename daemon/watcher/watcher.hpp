@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Watches containerd: which pods wait for a container, why its image cannot be pulled, and when the wait is
 // over. Tells a Listener. Everything runs on one io_context thread; nothing blocks.
 #pragma once

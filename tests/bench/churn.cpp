@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many pods come and go, most of them with annotations that mean harm; what that costs the daemon, and what
 // it costs the pods of others. Twenty thousand on a fake CRI socket: no real node carries as many, and the
 // heap takes the first ten thousand to reach the size that it keeps. The honest pods among them have a real

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which failures of a pull start a fallback, on the real containerd: every cause that a registry can give, by
 // tag and by digest, as a table in the test's output.
 #include "e2e_gtest.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files of a pod that never answer: what hangs is the launch of that pod, for a bounded time, and nothing
 // else.
 #include "launch_fixture.hpp"

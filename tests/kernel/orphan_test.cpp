@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a daemon leaves that dies between a launch and its journal.
 #include "launch_fixture.hpp"
 

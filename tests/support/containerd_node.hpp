@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A containerd of the test's own: root, state, socket, CNI bridge and sandbox image below the run's folder.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A registry of one image that fails in a chosen way: what a test needs to see each cause with its own eyes.
 #pragma once
 

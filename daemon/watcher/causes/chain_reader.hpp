@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Splits the text of a pull error into chains of wrapped errors, one a line, and reads each.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A launcher whose processes run, die and stop as the test says.
 #pragma once
 

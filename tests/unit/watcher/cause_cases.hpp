@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of pull errors, causes.tsv, and how its rows become texts. The rows hold marks where containerd
 // writes the reference or something made of it, so that any reference can be put into every row.
 #pragma once

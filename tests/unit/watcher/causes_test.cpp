@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every row of causes.tsv gives its cause, and whatever reference stands in it changes nothing.
 #include "cause_cases.hpp"
 #include "watcher/causes/pull_error.hpp"

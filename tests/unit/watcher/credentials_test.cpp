@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/credentials.hpp"
 
 #include "temp_folder.hpp"

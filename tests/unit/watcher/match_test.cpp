@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an annotated pod gets of the workloads that the configuration has for others.
 #include "watcher/match.hpp"
 
