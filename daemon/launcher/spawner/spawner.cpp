@@ -33,6 +33,8 @@ namespace {
 // epoll's user data; every other value is the id of a launch and means its pipe. Ids start at 1.
 constexpr std::uint64_t kSocketEvent = ~0ULL;
 constexpr std::uint64_t kSignalEvent = 0;
+// Signals to a traced process are changes too, and its pod's neighbours can send any number of them.
+constexpr int kChangesOfAPass = 64;
 constexpr int kQuietMs = 20;           // after this long without an event there is time to make a spare
 constexpr rlim_t kMaxFiles = 1 << 20;  // as runtimes do; more slows programs that close every descriptor
 
@@ -130,14 +132,15 @@ Result<> Spawner::setUp() {
 }
 
 Result<> Spawner::run() {
+  bool signaled = false;
   for (;;) {
     std::array<epoll_event, 64> ready{};
-    const int count = ::epoll_wait(events_.get(), ready.data(), static_cast<int>(ready.size()),
-                                   wantsSpare_ || !spent_.empty() ? kQuietMs : -1);
+    const int patience = wantsSpare_ || !spent_.empty() ? kQuietMs : -1;
+    const int count =
+        ::epoll_wait(events_.get(), ready.data(), static_cast<int>(ready.size()), signaled ? 0 : patience);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return failErrno(Stage::spawner, "wait for events");
-    if (count == 0) prepare();
-    bool signaled = false;
+    if (count == 0 && !signaled) prepare();
     for (int i = 0; i < count; ++i) {
       const std::uint64_t key = ready.at(static_cast<std::size_t>(i)).data.u64;
       if (key == kSignalEvent) {
@@ -157,7 +160,7 @@ Result<> Spawner::run() {
       }
     }
     // After the pipes: what a child had to say is read before its end is handled.
-    if (signaled) reap();
+    if (signaled) signaled = reap() == Children::have_more;
   }
 }
 
@@ -329,14 +332,14 @@ void Spawner::executed(Launch& launch) {
   if (launch.spare != 0) spent_.insert(std::exchange(launch.spare, 0));
 }
 
-void Spawner::reap() {
+Spawner::Children Spawner::reap() {
   signalfd_siginfo ignored{};
   while (::read(signals_.get(), &ignored, sizeof ignored) > 0) {
   }
-  for (;;) {
+  for (int i = 0; i < kChangesOfAPass; ++i) {
     siginfo_t change{};
     if (::waitid(P_ALL, 0, &change, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 || change.si_pid == 0)
-      return;
+      return Children::are_quiet;
     const auto pid = static_cast<id_t>(change.si_pid);
     if (change.si_code == CLD_STOPPED || change.si_code == CLD_TRAPPED) {
       // Waits for stops only: a process that was killed meanwhile is handled as one that ended.
@@ -347,6 +350,7 @@ void Spawner::reap() {
     buried(change);
     ::waitid(P_PID, pid, &change, WEXITED | WNOHANG);
   }
+  return Children::have_more;
 }
 
 void Spawner::buried(const siginfo_t& ended) {

@@ -42,7 +42,9 @@ class Spawner {
   void stopped(const siginfo_t& stop);
   void giveUp(Launch& launch, Error error);
   void executed(Launch& launch);
-  void reap();
+  enum class Children { are_quiet, have_more };
+  /// Handles what has become of children, up to a limit, so that orders are read in between.
+  Children reap();
   void buried(const siginfo_t& ended);
   void send(const Report& report, const sys::UniqueFd* fd = nullptr);
   void sendFailure(std::uint64_t id, const Error& error);
