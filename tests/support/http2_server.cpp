@@ -26,7 +26,6 @@ constexpr std::uint8_t kAck = 1;
 constexpr std::uint8_t kEndHeaders = 4;
 constexpr std::uint32_t kNoError = 0;
 constexpr std::uint32_t kInternalError = 2;
-constexpr std::uint32_t kRefusedStream = 7;
 constexpr std::uint32_t kEnhanceYourCalm = 11;
 // RFC 7541: entry 8 of the static table is ":status: 200".
 const std::string kStatus200("\x88", 1);
@@ -84,19 +83,15 @@ std::string Http2Server::answerTo(std::uint32_t stream) const {
                      frame(Type::data, 0, stream, std::string(1000, 'x'));
   switch (fault_) {
     case Http2Fault::goaway:
-      return goaway(0, kNoError, "");
+      return goaway(stream, kNoError, "");
     case Http2Fault::goaway_calm:
-      return goaway(0, kEnhanceYourCalm, "dial tcp 192.0.2.7:443: i/o timeout");
+      return goaway(stream, kEnhanceYourCalm, "dial tcp 192.0.2.7:443: i/o timeout");
     case Http2Fault::goaway_amid_body:
       return begun + goaway(stream, kInternalError, "");
     case Http2Fault::reset_stream:
       return frame(Type::rst_stream, 0, stream, number(kInternalError, 4));
-    case Http2Fault::refuse_stream:
-      return frame(Type::rst_stream, 0, stream, number(kRefusedStream, 4));
     case Http2Fault::reset_amid_body:
       return begun + frame(Type::rst_stream, 0, stream, number(kInternalError, 4));
-    case Http2Fault::bad_frame:
-      return frame(Type::data, 0, stream, std::string(1U << 20, 'x'));
     case Http2Fault::closes:
       break;
   }
@@ -131,8 +126,7 @@ asio::awaitable<void> Http2Server::serve(tcp::socket socket) {
       answer = answerTo(stream31 & 0x7fffffffU);
     }
     co_await asio::async_write(stream, asio::buffer(answer), asio::use_awaitable);
-    const bool stays = fault_ == Http2Fault::reset_stream || fault_ == Http2Fault::refuse_stream ||
-                       fault_ == Http2Fault::reset_amid_body;
+    const bool stays = fault_ == Http2Fault::reset_stream || fault_ == Http2Fault::reset_amid_body;
     if (request && !stays) break;
   }
   stream.lowest_layer().shutdown(tcp::socket::shutdown_both);

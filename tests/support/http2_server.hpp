@@ -15,13 +15,11 @@
 namespace fallbackd::e2e {
 
 enum class Http2Fault : std::uint8_t {
-  goaway,            // before any answer: GOAWAY, last stream 0, NO_ERROR
-  goaway_calm,       // the same with ENHANCE_YOUR_CALM and words for the debug data
+  goaway,       // before any answer: GOAWAY with NO_ERROR; names the request, so that nobody tries it again
+  goaway_calm,  // the same with ENHANCE_YOUR_CALM and words for the debug data
   goaway_amid_body,  // 200, some bytes, GOAWAY with an error, the end
   reset_stream,      // RST_STREAM with INTERNAL_ERROR
-  refuse_stream,     // RST_STREAM with REFUSED_STREAM
   reset_amid_body,   // 200, some bytes, RST_STREAM with INTERNAL_ERROR
-  bad_frame,         // a frame that is longer than allowed
   closes,            // the end of the connection
 };
 
