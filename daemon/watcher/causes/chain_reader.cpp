@@ -84,7 +84,7 @@ ChainReader::Goes ChainReader::wrapper(const Wrapper& wrapper) {
     case Wrapper::Kind::network:
     case Wrapper::Kind::tunnel:
       connected_ = chain_.toRegistry = chain_.ofPull = true;
-      ipv6_ = segment.find('[') != std::string_view::npos || segment.find("tcp6") != std::string_view::npos;
+      ipv6_ = wrapper.words.ends_with("tcp6") || scanner_.from(behind).starts_with(" [");
       break;
     case Wrapper::Kind::lookup:
       lookup_ = chain_.toRegistry = chain_.ofPull = true;
@@ -181,7 +181,7 @@ bool ChainReader::wordsOfProxy() {
   if (!afterUrl_) return false;
   auto line = scanner_.lineEnd(at_);
   const auto number = statusOfPhrase(scanner_.text().substr(at_, line - at_));
-  if (!number) line = scanner_.foreignLineEnd(at_);
+  if (!number) line = std::max(line, scanner_.foreignLineEnd(at_));
   chain_.words = scanner_.text().substr(at_, line - at_);
   chain_.effect = number ? effectOfStatus(*number, chain_.operation) : Effect::unknown;
   finishLine(line);
