@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +31,8 @@ struct NodeOptions {
   unsigned rootMiB = 0;
   /// Root and state at /var/lib/containerd and /run/containerd, as a node has them; both are the run's own.
   bool usualPlaces = false;
+  /// Added to containerd's environment: its proxies.
+  std::map<std::string, std::string> environment = {};
 };
 
 /// Used by one thread; the stubs may be used by any. The destructor kills containerd and its shims; pods

@@ -44,7 +44,7 @@ class ChainReader {
   bool absent();
   bool fileOfThisNode();
   bool lockedReference();
-  bool refusedByProxy();
+  bool wordsOfProxy();
   void does(Operation operation);
   void pass(std::size_t end);
   void finishLine(std::size_t end);

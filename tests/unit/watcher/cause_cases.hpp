@@ -31,6 +31,9 @@ enum class Quotes : std::uint8_t { escaped, bare };
 /// The text of the row as containerd would write it for this reference.
 std::string expand(const std::string& text, const std::string& reference, Quotes quotes = Quotes::escaped);
 
+/// The text of a row without shorthands; the marks are left.
+std::string spelledOut(std::string text);
+
 std::optional<Cause> causeOf(const CauseCase& row, const std::string& reference,
                              Quotes quotes = Quotes::escaped);
 
