@@ -1,5 +1,6 @@
 // What runs, on disk under /run/fallbackd/journal, one JSON file a fallback: so that a daemon that starts
-// after another takes over what runs instead of starting it twice. Blocks briefly (tmpfs).
+// after another takes over what runs instead of starting it twice. Also what has ended and must not run again
+// for its pod (Incident::neverAgain). Blocks briefly (tmpfs).
 #pragma once
 
 #include "launcher/launcher.hpp"

@@ -72,6 +72,11 @@ class Manager final : public watcher::Listener {
   cri::Awaitable<bool> tryUnclaimed(launcher::Unclaimed& one);
   void saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why);
   void forget(const std::string& recoveryId, const std::string& why);
+  void remember(Incident incident);
+  void endedBefore(Incident incident);
+  void endUnseen(const JournalEntry& entry);
+  void keepFromRunning(const Incident& incident);
+  cri::Awaitable<void> forgetGonePods();
   bool firstTime(const std::string& text);
   cri::Awaitable<void> catchUp(Key key);
 
@@ -79,7 +84,9 @@ class Manager final : public watcher::Listener {
   config::ConfigPtr config_;
   std::map<Key, std::shared_ptr<Recovery>> active_;
   std::deque<Incident> ended_;
-  std::set<Place> held_;  // what runs there is not taken over yet: nothing else may be started
+  std::set<Place> held_;                // what runs there is not taken over yet: nothing else may be started
+  std::map<Place, std::string> spent_;  // must not run again for that pod; of which recovery
+  bool forgetting_ = false;
   // Real containers whose process we still wait for: when their fallback ended, of which recovery it was.
   struct Handed {
     std::string containerId;
