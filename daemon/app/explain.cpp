@@ -77,8 +77,12 @@ class Walk {
 };
 
 /// The conditions of a workload that the pod does not meet.
-std::string missedBy(const config::Match& match, const cri::Sandbox& sandbox) {
+std::string missedBy(const config::Workload& workload, const cri::Sandbox& sandbox) {
+  const auto& match = workload.match;
   std::vector<std::string> missed;
+  if (watcher::isOfJob(sandbox) && !workload.restart.policy) {
+    missed.emplace_back("the pod is of a Job, and the workload does not say restart.policy");
+  }
   if (match.namespaceName && *match.namespaceName != sandbox.podNamespace) {
     missed.push_back("namespace is " + sandbox.podNamespace + ", not " + *match.namespaceName);
   }
@@ -98,7 +102,7 @@ Explanation Walk::unmatched(const cri::Sandbox& sandbox) {
   std::size_t told = 0;
   for (const auto& workload : snapshot_.config->workloads) {
     if (told++ == kMaxTold) break;
-    say("match", Verdict::no, "workload " + workload.name + ": " + missedBy(workload.match, sandbox));
+    say("match", Verdict::no, "workload " + workload.name + ": " + missedBy(workload, sandbox));
   }
   if (told == 0) say("match", Verdict::no, "there are no workloads in " + snapshot_.configFile);
   return end("no workload covers this pod",
@@ -129,7 +133,8 @@ Explanation Walk::container(const watcher::PodView& pod, const config::Workload&
   };
   const auto found = std::find_if(snapshot_.incidents.begin(), snapshot_.incidents.end(),
                                   [&](const Incident& one) { return of(one.target); });
-  if (found != snapshot_.incidents.end() && !recovery::isEnd(found->state)) return incident(*found);
+  if (found != snapshot_.incidents.end() && (!recovery::isEnd(found->state) || found->neverAgain))
+    return incident(*found);
 
   const auto made = std::find_if(pod.containers.begin(), pod.containers.end(),
                                  [&](const auto& one) { return one.name == workload.match.container; });
@@ -295,6 +300,8 @@ Explanation Walk::incident(const Incident& incident) {
     case State::handed_back:
       say("hand-back", Verdict::yes, "the real container arrived" + millis(incident.stamps.ended));
       return end("the fallback served and was handed back");
+    case State::completed:
+      return end("the fallback did its work and ended with exit code 0; it is not run again for this pod");
     case State::pod_gone:
       say("hand-back", Verdict::yes, "the pod was removed" + millis(incident.stamps.ended));
       return end("the fallback ended with its pod");
@@ -326,6 +333,12 @@ Explanation Walk::failure(const Incident& incident) {
         "the fallback ran but never answered",
         "compare the workload's readiness with the port that the program listens on; its log is beside "
         "the pod's logs");
+  }
+  if (incident.neverAgain) {
+    say("launch", Verdict::yes, "started");
+    say("end", Verdict::no, error.message());
+    return end("the fallback ran and failed; it is not run again for this pod",
+               "its log lies beside the pod's logs; the Job's next pod gets a fallback of its own");
   }
   say("launch", Verdict::no, error.message());
   if (error.stage == Stage::health_check) {

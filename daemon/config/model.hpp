@@ -34,7 +34,7 @@ enum class PullPolicy : std::uint8_t { if_not_present, always, never };
 struct DetectionSettings {
   CauseSet triggers = defaultTriggers();
   nanoseconds stallTimeout = std::chrono::seconds(1);  // a probe pull that neither ends nor moves: timeout
-  PullPolicy pullPolicy = PullPolicy::if_not_present;
+  std::optional<PullPolicy> pullPolicy = {};           // absent: by the tag, see pullPolicyOf()
 };
 
 struct User {
@@ -118,7 +118,11 @@ struct Resources {
   std::optional<std::uint64_t> pids;
 };
 
+/// As a pod's restartPolicy.
+enum class RestartPolicy : std::uint8_t { always, on_failure, never };
+
 struct Restart {
+  std::optional<RestartPolicy> policy;  // absent: always, and pods of Jobs are not covered
   nanoseconds initialDelay = std::chrono::milliseconds(100);
   nanoseconds maxDelay = std::chrono::seconds(30);
   nanoseconds resetAfter = std::chrono::seconds(60);  // running this long forgets earlier deaths
@@ -252,5 +256,19 @@ struct Config {
 };
 
 using ConfigPtr = std::shared_ptr<const Config>;
+
+/// What the workload says; else Kubernetes' own default: Always for the tag latest, which is also that of an
+/// image without tag and digest, and IfNotPresent for every other one.
+PullPolicy pullPolicyOf(const Workload& workload);
+
+/// How a fallback ended. Nobody may have seen it: it can outlive a daemon.
+enum class Outcome : std::uint8_t { succeeded, failed, unknown };
+
+/// Whether it is started again. What may have succeeded is not: a Job's work must not be done twice.
+constexpr bool restartsAfter(const Restart& restart, Outcome outcome) {
+  const auto policy = restart.policy.value_or(RestartPolicy::always);
+  return policy == RestartPolicy::always ||
+         (policy == RestartPolicy::on_failure && outcome == Outcome::failed);
+}
 
 }  // namespace fallbackd::config

@@ -126,6 +126,12 @@ tl::unexpected<Error> refuse(std::string_view text, const std::string& why, cons
 
 }  // namespace
 
+bool sameImage(std::string_view left, std::string_view right) {
+  const auto a = ImageReference::parse(left);
+  const auto b = ImageReference::parse(right);
+  return a && b && *a == *b;
+}
+
 bool isRepositoryPath(std::string_view text) {
   const auto parts = split(text, '/');
   return text.size() <= kMaxPath && std::all_of(parts.begin(), parts.end(), isPathComponent);

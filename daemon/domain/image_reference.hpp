@@ -40,7 +40,11 @@ class ImageReference {
   /// Whether the repository is `prefix` or lies below it: "shop" contains "shop/checkout", not "shopping".
   [[nodiscard]] bool isBelow(std::string_view prefix) const;
 
-  friend bool operator==(const ImageReference&, const ImageReference&) = default;
+  /// The same image for containerd: NAME:TAG@DIGEST is NAME@DIGEST, and docker.io/library/NAME is NAME.
+  friend bool operator==(const ImageReference& left, const ImageReference& right) {
+    return left.host_ == right.host_ && left.path_ == right.path_ && left.digest_ == right.digest_ &&
+           (!left.digest_.empty() || left.tag_ == right.tag_);
+  }
 
  private:
   ImageReference() = default;
@@ -50,6 +54,9 @@ class ImageReference {
   std::string tag_;
   std::string digest_;
 };
+
+/// Whether two texts name the same image; false where one of them is not a reference.
+bool sameImage(std::string_view left, std::string_view right);
 
 /// A registry as it appears in a reference. "index.docker.io" gives "docker.io". Errors as from parse().
 Result<std::string> parseRegistryHost(std::string_view text);

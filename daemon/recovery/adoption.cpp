@@ -56,6 +56,10 @@ cri::Awaitable<void> Manager::adopt() {
   services_.metrics.journalRead(services_.journal.size(), contents->damaged.size());
   std::vector<launcher::ProcessRecord> kept;
   for (auto& entry : contents->entries) {
+    if (entry.incident.neverAgain) {
+      endedBefore(std::move(entry.incident));
+      continue;
+    }
     const auto taken = co_await adoptOne(entry);
     if (taken != Taken::gone) kept.push_back(entry.process);
     if (taken != Taken::later) continue;
@@ -87,6 +91,39 @@ void Manager::forget(const std::string& recoveryId, const std::string& why) {
   services_.metrics.adoption(false);
 }
 
+/// An earlier daemon saw its end.
+void Manager::endedBefore(Incident incident) {
+  const auto now = Monotonic::now();
+  incident.stamps.waitingSince = incident.stamps.detected = now;
+  incident.stamps.ended = now;
+  if (incident.state == State::failed && !incident.error) {
+    incident.error = Error{Stage::run, Reason::exited, 0,
+                           "ended before this daemon started; restart.policy of its workload allows no "
+                           "other run"};
+  }
+  keepFromRunning(incident);
+  remember(std::move(incident));
+}
+
+/// It ended while no daemon ran, so nobody knows how: it may have done its work.
+void Manager::endUnseen(const JournalEntry& entry) {
+  auto incident = entry.incident;
+  incident.state = State::failed;
+  incident.neverAgain = true;
+  incident.pid = 0;
+  incident.error = Error{Stage::run, Reason::exited, 0,
+                         "ended while no fallbackd ran, and nobody knows how; restart.policy of its workload "
+                         "allows no other run"};
+  services_.log.warn("fallback of an earlier daemon ended unseen and is not run again",
+                     {{"recovery", incident.id},
+                      {"pod", incident.target.podName},
+                      {"container", incident.target.container}});
+  const auto written = services_.journal.write({incident, {}, entry.pod});
+  services_.metrics.journalWritten(written.has_value(), services_.journal.size());
+  services_.metrics.adoption(false);
+  endedBefore(std::move(incident));
+}
+
 cri::Awaitable<Manager::Taken> Manager::adoptOne(const JournalEntry& entry) {
   auto incident = entry.incident;
   auto process = co_await services_.launcher.adopt(entry.process);
@@ -95,7 +132,15 @@ cri::Awaitable<Manager::Taken> Manager::adoptOne(const JournalEntry& entry) {
     // The kernel says that it ended. A record that is not ours says nothing about any process: what runs in a
     // leaf is found there.
     if (error.reason == Reason::not_found || error.reason == Reason::invalid) {
-      forget(incident.id, error.message());
+      const auto choice = co_await workloadOf(incident, entry.pod);
+      if (choice.kind == Choice::Kind::unknown) co_return Taken::later;
+      const bool mayRun = choice.kind == Choice::Kind::uncovered ||
+                          config::restartsAfter(choice.workload->restart, config::Outcome::unknown);
+      if (mayRun) {
+        forget(incident.id, error.message());
+      } else {
+        endUnseen(entry);
+      }
       co_return Taken::gone;
     }
     if (firstTime(incident.id + error.message())) {

@@ -17,7 +17,8 @@
 namespace fallbackd::recovery {
 
 #define FALLBACKD_STATES(X) \
-  X(detected) X(verified) X(health_checked) X(started) X(ready) X(handed_back) X(pod_gone) X(failed)
+  X(detected)               \
+  X(verified) X(health_checked) X(started) X(ready) X(handed_back) X(completed) X(pod_gone) X(failed)
 
 enum class State : std::uint8_t {
 #define X(name) name,
@@ -67,6 +68,7 @@ struct Incident {
   int pid = 0;
   unsigned restarts = 0;
   bool adopted = false;        // taken over from an earlier daemon: its stamps are not ours
+  bool neverAgain = false;     // its restart policy forbids another run for this pod
   std::optional<Error> error;  // if state is failed
 };
 

@@ -58,6 +58,7 @@ json::object toJson(const JournalEntry& entry) {
                       {"namespaces", std::move(namespaces)},
                       {"fifoDir", process.fifoDir},
                       {"logFile", process.logFile}};
+  if (incident.neverAgain) object["ended"] = toString(incident.state);
   if (entry.pod) {
     object["podLabels"] = toJson(entry.pod->labels);
     object["podAnnotations"] = toJson(entry.pod->annotations);
@@ -78,6 +79,13 @@ cri::Labels labelsFrom(const json::value& value) {
   cri::Labels labels;
   for (const auto& [name, one] : value.as_object()) labels.emplace(name, one.as_string());
   return labels;
+}
+
+Result<State> endFrom(std::string_view text) {
+  for (const auto state : {State::handed_back, State::completed, State::pod_gone, State::failed}) {
+    if (toString(state) == text) return state;
+  }
+  return fail(Stage::journal, Reason::invalid, "ended is damaged");
 }
 
 /// Throws what Boost.JSON throws if a field is missing or has another type.
@@ -103,6 +111,10 @@ Result<JournalEntry> fromJson(const json::object& object) {
   incident.state = object.at("ready").as_bool() ? State::ready : State::started;
   incident.restarts = object.at("restarts").to_number<unsigned>();
   incident.adopted = true;
+  if (const auto* ended = object.if_contains("ended")) {
+    incident.neverAgain = true;
+    FB_TRY(incident.state, endFrom(ended->as_string()));
+  }
   entry.process.recoveryId = incident.id;
   entry.process.pid = object.at("pid").to_number<pid_t>();
   entry.process.startTime = object.at("startTime").to_number<std::uint64_t>();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Running fallbacks on disk under /run/fallbackd/journal, one JSON file each, so that the next daemon takes
-// them over instead of starting them twice. Blocks briefly (tmpfs).
+// them over instead of starting them twice. Also those that ended and must not run again for their pod
+// (Incident::neverAgain). Blocks briefly (tmpfs).
 #pragma once
 
 #include "launcher/launcher.hpp"

@@ -31,6 +31,7 @@ void Manager::reconfigure(config::ConfigPtr config) {
 void Manager::detected(watcher::Detection detection) {
   const Key key{detection.sandbox.id, detection.workload->match.container};
   if (active_.contains(key) || held_.contains({detection.sandbox.podUid, key.second})) return;
+  if (spent_.contains({detection.sandbox.podUid, key.second})) return;
   Incident incident;
   incident.id = newRecoveryId();
   incident.target = {detection.sandbox.id, detection.sandbox.podUid, detection.sandbox.podNamespace,
@@ -75,9 +76,37 @@ void Manager::retire(const Key& key, const Recovery& recovery) {
       handedTo_.erase(handed);
     }
   }
-  ended_.push_front(incident);
-  if (ended_.size() > kKeptEnded) ended_.pop_back();
+  if (incident.neverAgain) keepFromRunning(incident);
+  remember(incident);
   active_.erase(key);
+}
+
+void Manager::remember(Incident incident) {
+  ended_.push_front(std::move(incident));
+  if (ended_.size() > kKeptEnded) ended_.pop_back();
+}
+
+void Manager::keepFromRunning(const Incident& incident) {
+  spent_[{incident.target.podUid, incident.target.container}] = incident.id;
+  tasks_.spawn(forgetGonePods());
+}
+
+/// Of pods that have no sandbox any more, ready or not. Whenever something ends: so the journal holds no more
+/// than the pods that are there.
+cri::Awaitable<void> Manager::forgetGonePods() {
+  if (spent_.empty() || std::exchange(forgetting_, true)) co_return;
+  const auto before = spent_;  // what comes meanwhile need not be in the list
+  const auto sandboxes = co_await services_.runtime.listSandboxes();
+  forgetting_ = false;
+  if (!sandboxes) co_return;  // asked again at the next end, or when containerd is back
+  for (const auto& [place, recovery] : before) {
+    const bool there = std::any_of(sandboxes->begin(), sandboxes->end(),
+                                   [&](const auto& one) { return one.podUid == place.first; });
+    if (there) continue;
+    spent_.erase(place);
+    const auto removed = services_.journal.remove(recovery);
+    services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
+  }
 }
 
 void Manager::containerCreated(const std::string& podUid, const cri::Container& container) {
@@ -147,14 +176,14 @@ void Manager::sandboxGone(const std::string& sandboxId) {
   for (const auto& [key, recovery] : active_) {
     if (key.first == sandboxId) recovery->podGone();
   }
+  tasks_.spawn(forgetGonePods());
 }
 
 void Manager::imageArrived(const std::string& reference) {
   for (const auto& [key, recovery] : active_) {
     const auto& workload = recovery->workload();
     if (workload.handBack.on != config::HandBackOn::image) continue;
-    const auto image = ImageReference::parse(workload.image);
-    if (image && image->toString() == reference) recovery->handBack();
+    if (sameImage(workload.image, reference)) recovery->handBack();
   }
 }
 
@@ -217,6 +246,7 @@ void Manager::connection(bool up, const std::string& why) {
   }
   connected_ = up;
   if (!up) return;
+  tasks_.spawn(forgetGonePods());
   // The watcher reports sandboxes that go away; it never knew one that went away while no daemon was running.
   for (const auto& [key, recovery] : active_) {
     if (recovery->incident().adopted) tasks_.spawn(catchUp(key));

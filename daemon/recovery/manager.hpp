@@ -74,6 +74,11 @@ class Manager final : public watcher::Listener {
   cri::Awaitable<bool> tryUnclaimed(launcher::Unclaimed& one);
   void saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why);
   void forget(const std::string& recoveryId, const std::string& why);
+  void remember(Incident incident);
+  void endedBefore(Incident incident);
+  void endUnseen(const JournalEntry& entry);
+  void keepFromRunning(const Incident& incident);
+  cri::Awaitable<void> forgetGonePods();
   bool firstTime(const std::string& text);
   cri::Awaitable<void> catchUp(Key key);
 
@@ -81,7 +86,9 @@ class Manager final : public watcher::Listener {
   config::ConfigPtr config_;
   std::map<Key, std::shared_ptr<Recovery>> active_;
   std::deque<Incident> ended_;
-  std::set<Place> held_;  // not taken over yet: nothing else may be started there
+  std::set<Place> held_;                // not taken over yet: nothing else may be started there
+  std::map<Place, std::string> spent_;  // must not run again for that pod; by which recovery
+  bool forgetting_ = false;
   // Real containers whose process has not started yet: when their fallback ended, and which recovery it was.
   struct Handed {
     std::string containerId;

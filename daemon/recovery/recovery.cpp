@@ -37,6 +37,13 @@ bool isSilence(const Error& error) {
 
 }  // namespace
 
+config::Outcome outcomeOf(const launcher::ExitStatus& status) {
+  using Kind = launcher::ExitStatus::Kind;
+  if (status.kind == Kind::unknown) return config::Outcome::unknown;
+  return status.kind == Kind::exited && status.value == 0 ? config::Outcome::succeeded
+                                                          : config::Outcome::failed;
+}
+
 void completeHostNetwork(const Services& services, cri::SandboxStatus& status) {
   if (status.network != cri::NamespaceMode::node) return;
   if (status.hostname.empty()) status.hostname = services.nodeName;
@@ -189,6 +196,12 @@ cri::Awaitable<Result<>> Recovery::drive() {
         co_await (workloadLearnt() || untilEndRequested());
     if (first.index() == 1) co_return Result<>{};
   }
+  if (const auto status = std::exchange(unjudged_, std::nullopt);
+      status && !config::restartsAfter(workload_->restart, outcomeOf(*status))) {
+    const auto ended = co_await endForGood(*status, outcomeOf(*status));
+    if (!ended) co_return tl::unexpected<Error>(ended.error());
+    co_return Result<>{};
+  }
   // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
   Chooser chooser{workload_->binaryFrom, incident_.target.podNamespace};
   const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
@@ -298,7 +311,8 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
         co_await (process_->exited() || untilEndRequested() || workloadLearnt());
     if (first.index() == 1) co_return co_await endAsRequested();
     if (first.index() == 0) {
-      noteExit(std::get<0>(first));
+      unjudged_ = std::get<0>(first);
+      noteExit(*unjudged_);
       co_return Next::restart;
     }
   }
@@ -311,11 +325,37 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
   if (first.index() == 1) co_return co_await endAsRequested();
   if (first.index() == 2) {
     const auto status = co_await process_->stop(workload_->terminationGrace);
-    noteExit(status);
-  } else {
-    noteExit(std::get<0>(first));
+    co_return co_await afterEnd(status, config::Outcome::failed);
   }
-  co_return Next::restart;
+  const auto& status = std::get<0>(first);
+  co_return co_await afterEnd(status, outcomeOf(status));
+}
+
+cri::Awaitable<Result<Recovery::Next>> Recovery::afterEnd(launcher::ExitStatus status,
+                                                          config::Outcome outcome) {
+  noteExit(status);
+  if (config::restartsAfter(workload_->restart, outcome)) co_return Next::restart;
+  co_return co_await endForGood(status, outcome);
+}
+
+/// Its restart policy wants no other run.
+cri::Awaitable<Result<Recovery::Next>> Recovery::endForGood(launcher::ExitStatus status,
+                                                            config::Outcome outcome) {
+  co_await cleanUp();
+  incident_.neverAgain = true;
+  completed_ = outcome == config::Outcome::succeeded;
+  if (completed_) co_return Next::end;
+  using Kind = launcher::ExitStatus::Kind;
+  co_return fail(Stage::run, status.kind == Kind::signaled ? Reason::signaled : Reason::exited,
+                 status.toString() + "; restart.policy of its workload allows no other run");
+}
+
+/// What a dead process leaves behind.
+cri::Awaitable<void> Recovery::cleanUp() {
+  if (process_ == nullptr) co_return;
+  const auto status = co_await process_->stop(0ns);
+  static_cast<void>(status);
+  process_.reset();
 }
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
@@ -349,11 +389,7 @@ void Recovery::noteExit(const launcher::ExitStatus& status) {
 /// Cleans up after a dead process and waits for the back-off. False if the recovery ends meanwhile.
 cri::Awaitable<bool> Recovery::backOff() {
   const auto now = Monotonic::now();
-  if (process_ != nullptr) {
-    const auto status = co_await process_->stop(0ns);
-    static_cast<void>(status);
-    process_.reset();
-  }
+  co_await cleanUp();
   services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
   if (now - launchedAt_ >= workload_->restart.resetAfter) restartDelay_ = workload_->restart.initialDelay;
   asio::steady_timer timer(services_.executor);
@@ -397,12 +433,36 @@ void Recovery::record() {
 void Recovery::finish(const Result<>& result) {
   const auto now = Monotonic::now();
   services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
+  incident_.stamps.ended = now;
+  const bool ran = incident_.adopted || incident_.stamps.started;
+  if (ran && workload_->restart.policy == config::RestartPolicy::never) incident_.neverAgain = true;
+  settle(result, now);
+  closeJournal();
+}
+
+/// The daemon that comes next is to know what must not run again.
+void Recovery::closeJournal() {
+  if (incident_.neverAgain) {
+    const auto written = services_.journal.write({incident_, {}, pod_});
+    services_.metrics.journalWritten(written.has_value(), services_.journal.size());
+    if (written) return;
+    services_.log.error("journal not written; a restart of the daemon may run this fallback again",
+                        {{"recovery", incident_.id}, {"error", written.error().message()}});
+  }
   const auto removed = services_.journal.remove(incident_.id);
   services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
   if (!removed)
     services_.log.error("journal", {{"recovery", incident_.id}, {"error", removed.error().message()}});
+}
 
-  incident_.stamps.ended = now;
+/// Reaches the state in which it ended.
+void Recovery::settle(const Result<>& result, Stamp now) {
+  if (completed_) {
+    reach(State::completed, now);
+    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(State::completed), "", "",
+                                    incident_.id);
+    return;
+  }
   if (requestedEnd_ && *requestedEnd_ != State::failed) {
     reach(*requestedEnd_, now);
     services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*requestedEnd_), "", "",

@@ -50,6 +50,8 @@ struct Services {
 /// A pod on the host's network has the node's name and addresses; CRI reports neither.
 void completeHostNetwork(const Services& services, cri::SandboxStatus& status);
 
+config::Outcome outcomeOf(const launcher::ExitStatus& status);
+
 class Recovery {
  public:
   /// `status`: CRI's earlier answer about the sandbox, if it was asked; otherwise the first launch asks.
@@ -87,6 +89,9 @@ class Recovery {
   cri::Awaitable<Result<Next>> serve();
   cri::Awaitable<Result<Next>> becomeReady();
   cri::Awaitable<Result<Next>> endAsRequested();
+  cri::Awaitable<Result<Next>> afterEnd(launcher::ExitStatus status, config::Outcome outcome);
+  cri::Awaitable<Result<Next>> endForGood(launcher::ExitStatus status, config::Outcome outcome);
+  cri::Awaitable<void> cleanUp();
   cri::Awaitable<Result<>> answersWell();
   void cannotAsk(const Error& error);
   [[nodiscard]] launcher::Place place() const;
@@ -103,7 +108,9 @@ class Recovery {
   void serves(Stamp since);
   void record();
   void noteExit(const launcher::ExitStatus& status);
+  void closeJournal();
   void finish(const Result<>& result);
+  void settle(const Result<>& result, Stamp now);
 
   Services& services_;
   Incident incident_;
@@ -115,6 +122,8 @@ class Recovery {
   bool journalled_ = false;
   bool journalFails_ = false;
   boost::asio::steady_timer workloadKnown_;
+  std::optional<launcher::ExitStatus> unjudged_;  // ended before its restart policy was known
+  bool completed_ = false;                        // exit code 0, and its policy wants no other run
   std::optional<State> requestedEnd_;  // handed_back, pod_gone or failed, once somebody asked for it
   boost::asio::steady_timer endSignal_;
   boost::asio::steady_timer nextQuestion_;  // to CRI, about the sandbox

@@ -67,7 +67,7 @@ MetricFamilies::MetricFamilies()
       recoveries(counter("fallbackd_recoveries_total", "Recoveries that ended, by outcome.",
                          {workload(),
                           cause(),
-                          {"outcome", "handed_back, pod_gone, failed"},
+                          {"outcome", "handed_back, completed, pod_gone, failed"},
                           {"stage", "of a failure: which part failed; else empty"},
                           {"reason", "of a failure: why; else empty"}})),
       active(gauge("fallbackd_active_fallbacks", "Fallback processes that are running now.", {workload()})),

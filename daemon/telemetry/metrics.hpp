@@ -74,7 +74,7 @@ class Metrics {
   void recoveryBegun(const std::string& workload, Cause cause);
   void phase(const std::string& workload, Cause cause, Phase phase, Monotonic::duration duration,
              const std::string& recovery);
-  /// outcome: handed_back, pod_gone, failed; stage and reason are empty unless it failed.
+  /// outcome: handed_back, completed, pod_gone, failed; stage and reason are empty unless it failed.
   void recoveryEnded(const std::string& workload, Cause cause, std::string_view outcome,
                      std::string_view stage, std::string_view reason, const std::string& recovery);
   void activeFallbacks(const std::string& workload, int change);

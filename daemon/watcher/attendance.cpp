@@ -74,6 +74,11 @@ void Watcher::tell(Pod& pod, const Covering& covering) {
   if (pod.overLimit > 0) {
     troubles.push_back(overLimitText(pod.sandbox));
   }
+  for (const auto& workload : covering.withoutPolicy) {
+    troubles.push_back("workload " + workload->name +
+                       " matches pods of Jobs and does not cover them: it does not say restart.policy "
+                       "(OnFailure or Never, as the pods do)");
+  }
   for (const auto& trouble : troubles) {
     if (std::find(pod.told.begin(), pod.told.end(), trouble) == pod.told.end()) listener_.trouble(trouble);
   }
@@ -107,7 +112,8 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
                                                            ImageReference reference) {
   const auto interval = jittered(config_->detection.reprobeInterval);
   const auto& detection = workload->detection;
-  if (detection.pullPolicy == config::PullPolicy::never) {
+  const auto pullPolicy = config::pullPolicyOf(*workload);
+  if (pullPolicy == config::PullPolicy::never) {
     // kubelet does not ask a registry, so none can have failed.
     note(key, "never pulled");
     co_return interval;
@@ -120,7 +126,7 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
       co_return interval;
     }
   }
-  if (detection.pullPolicy == config::PullPolicy::if_not_present) {
+  if (pullPolicy == config::PullPolicy::if_not_present) {
     const auto present = co_await runtime_.imagePresent(reference.toString());
     if (!present) co_return kUndecidedRetry;
     if (*present) {

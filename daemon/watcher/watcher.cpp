@@ -186,7 +186,9 @@ cri::Awaitable<void> Watcher::handle(cri::Event event) {
       break;
     case Kind::image_arrived:
       listener_.imageArrived(event.id);
-      wake([&](const Key&, const Attendance& one) { return one.reference.toString() == event.id; });
+      if (const auto arrived = ImageReference::parse(event.id)) {
+        wake([&](const Key&, const Attendance& one) { return one.reference == *arrived; });
+      }
       break;
   }
 }
@@ -305,7 +307,10 @@ void Watcher::keep(Pod& pod, cri::Sandbox sandbox) const {
   pod.choices = readChoices(sandbox.annotations);
   sandbox.annotations.clear();
   if (bytesOf(sandbox.labels) > kMaxLabelBytes) {
-    std::erase_if(sandbox.labels, [&](const auto& one) { return !matchedLabels_.contains(one.first); });
+    const auto job = jobLabels();
+    std::erase_if(sandbox.labels, [&](const auto& one) {
+      return !matchedLabels_.contains(one.first) && std::find(job.begin(), job.end(), one.first) == job.end();
+    });
   }
   pod.sandbox = std::move(sandbox);
 }

@@ -43,6 +43,21 @@ TEST(ImageReference, HasTheNameUnderWhichContainerdStoresIt) {
   for (const auto& [text, name] : names) EXPECT_EQ(stored(text), name) << text;
 }
 
+TEST(ImageReference, TwoTextsOfOneStoredNameAreTheSameImage) {
+  for (const std::string text :
+       {"nginx:latest", "docker.io/nginx", "index.docker.io/nginx", "docker.io/library/nginx"}) {
+    EXPECT_TRUE(sameImage("nginx", text)) << text;
+  }
+  EXPECT_TRUE(sameImage("r.x/a:1@" + kDigest, "r.x/a@" + kDigest))
+      << "containerd keeps no tag beside a digest";
+  EXPECT_TRUE(sameImage("r.x/a:1@" + kDigest, "r.x/a:2@" + kDigest));
+  EXPECT_FALSE(sameImage("r.x/a:1", "r.x/a:2"));
+  EXPECT_FALSE(sameImage("r.x/a:1", "r.x/a:1@" + kDigest));
+  EXPECT_FALSE(sameImage("r.x/a", "r.x:443/a"));
+  EXPECT_FALSE(sameImage("r.x/A", "r.x/A")) << "neither is one";
+  EXPECT_EQ(ImageReference::parse("r.x/a:1@" + kDigest)->tag(), "1") << "still known, for the version";
+}
+
 TEST(ImageReference, TheFirstPartIsAHostByItsDotItsColonItsCapitalsOrAsLocalhost) {
   EXPECT_EQ(partsOf("localhost/a:1"), "localhost a 1 ");
   EXPECT_EQ(partsOf("localhosts/a:1"), "docker.io localhosts/a 1 ");

@@ -314,6 +314,24 @@ TEST_F(WatcherTest, AlwaysAsksThoughTheImageIsThere) {
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
 }
 
+TEST_F(WatcherTest, TheTagLatestMeansAlwaysUnlessThePolicyIsSaid) {
+  for (const std::string image : {"r.x/checkout:latest", "r.x/checkout"}) {
+    auto changed = std::make_shared<config::Config>(*config);
+    changed->workloads[0].image = image;
+    EXPECT_EQ(config::pullPolicyOf(changed->workloads[0]), config::PullPolicy::always) << image;
+    changed->workloads[0].detection.pullPolicy = config::PullPolicy::if_not_present;
+    EXPECT_EQ(config::pullPolicyOf(changed->workloads[0]), config::PullPolicy::if_not_present) << image;
+  }
+  auto changed = std::make_shared<config::Config>(*config);
+  EXPECT_EQ(config::pullPolicyOf(changed->workloads[0]), config::PullPolicy::if_not_present);
+  changed->workloads[0].image = "r.x/checkout";
+  watcher.reconfigure(changed);
+  runtime.images.insert("r.x/checkout:latest");
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  EXPECT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+}
+
 TEST_F(WatcherTest, AFallbackWaitsForTheInitContainers) {
   auto changed = std::make_shared<config::Config>(*config);
   changed->detection.reprobeInterval = 1h;  // only events wake it
