@@ -168,7 +168,8 @@ void Watcher::report(const config::Workload& workload, const Verdict& verdict) {
 /// repositories that the registry's entry gives away. Without credentials an outage can be told as well.
 Question Watcher::questionFor(const config::Workload& workload, const ImageReference& reference,
                               const std::string& podNamespace) const {
-  Question question{reference, workload.dockerConfig, workload.detection.stallTimeout, {}, podNamespace};
+  Question question{reference, workload.dockerConfig, workload.detection.stallTimeout,
+                    {},        podNamespace,          workload.detection.responseTimeout};
   const bool ownChoice = workload.imageFrom != Provenance::configuration;
   if (!speaksForTheNode(workload.imageFrom) && !configuredImages_.contains(reference.toString())) {
     question.scope = podNamespace;
