@@ -33,8 +33,11 @@ enum class PullPolicy : std::uint8_t { if_not_present, always, never };
 
 struct DetectionSettings {
   CauseSet triggers = defaultTriggers();
-  nanoseconds stallTimeout = std::chrono::seconds(1);  // a probe pull that neither ends nor moves: timeout
-  std::optional<PullPolicy> pullPolicy = {};           // absent: by the tag, see pullPolicyOf()
+  /// A probe pull that gets no connection, or no TLS on it, for this long: timeout.
+  nanoseconds stallTimeout = std::chrono::seconds(1);
+  /// The same for one that is connected and gets no answer. What is usual for its registry raises it.
+  nanoseconds responseTimeout = std::chrono::seconds(3);
+  std::optional<PullPolicy> pullPolicy = {};  // absent: by the tag, see pullPolicyOf()
 };
 
 struct User {

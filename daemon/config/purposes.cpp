@@ -70,7 +70,11 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
      "half."},
     {"detection.triggers", "The causes that start a fallback."},
     {"detection.triggers[]", "A cause."},
-    {"detection.stallTimeout", "A pull that neither ends nor moves for this long has failed."},
+    {"detection.stallTimeout",
+     "A pull without a connection, or without TLS on it, for this long has failed."},
+    {"detection.responseTimeout",
+     "So has one that is connected and gets no answer for this long; what is usual for its registry raises "
+     "it."},
     {"registries",
      "Credentials of the probe pulls of images that workloads name; without them a 401 decides nothing."},
     {"registries[]", "A registry."},
@@ -156,7 +160,11 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].detection", "As above, for this workload."},
     {"workloads[].detection.triggers", "The causes that start a fallback."},
     {"workloads[].detection.triggers[]", "A cause."},
-    {"workloads[].detection.stallTimeout", "A pull that neither ends nor moves for this long has failed."},
+    {"workloads[].detection.stallTimeout",
+     "A pull without a connection, or without TLS on it, for this long has failed."},
+    {"workloads[].detection.responseTimeout",
+     "So has one that is connected and gets no answer for this long; what is usual for its registry raises "
+     "it."},
     {"workloads[].detection.imagePullPolicy",
      "As in the pod: with Always the registry is asked though the image is there, with Never no failure is "
      "looked for. Without it Always for the tag latest or none, else IfNotPresent."},

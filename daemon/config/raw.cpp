@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/raw.hpp"
 
+#include "base/clock.hpp"
 #include "base/strings.hpp"
 #include "config/names.hpp"
 #include "config/raw_parts.hpp"
@@ -131,7 +132,8 @@ void readTelemetry(const Place& place, TelemetrySettings& out) {
 }
 
 void readDetectionDefaults(const Place& place, DetectionDefaults& out) {
-  const MapReader map(place, {"reprobeInterval", "maxConcurrentProbes", "triggers", "stallTimeout"});
+  const MapReader map(
+      place, {"reprobeInterval", "maxConcurrentProbes", "triggers", "stallTimeout", "responseTimeout"});
   if (map.duration("reprobeInterval", out.reprobeInterval) && out.reprobeInterval < kLeastReprobeInterval) {
     map.problem("reprobeInterval", "so short that it burdens containerd", "write 100ms or more");
   }
@@ -220,6 +222,12 @@ void readDetection(const MapReader& map, DetectionSettings& out) {
   if (map.duration("stallTimeout", out.stallTimeout) && out.stallTimeout < kLeastStallTimeout) {
     map.problem("stallTimeout", "so short that healthy pulls fail it", "write 200ms or more");
   }
+  if (map.duration("responseTimeout", out.responseTimeout) && out.responseTimeout < out.stallTimeout) {
+    map.problem("responseTimeout", "shorter than stallTimeout, and an answer takes longer than a connection",
+                "write " + formatDuration(out.stallTimeout) + " or more");
+  }
+  // Whoever raises stallTimeout alone means answers, too.
+  out.responseTimeout = std::max(out.responseTimeout, out.stallTimeout);
   const auto list = map.find("triggers");
   if (!list) return;
   CauseSet triggers;

@@ -27,7 +27,7 @@ void readDocument(const std::string& file, std::string_view text, bool dropIn, C
 /// workloads[i] of a file. `config`: the main file's sections, which give defaults and say what is allowed.
 RawWorkload readWorkload(const Place& place, const Config& config);
 
-/// `triggers` and `stallTimeout`, which stand at the top and in each workload.
+/// `triggers` and the time-outs, which stand at the top and in each workload.
 void readDetection(const MapReader& map, DetectionSettings& out);
 
 }  // namespace fallbackd::config

@@ -100,7 +100,7 @@ void readLiveness(const Place& place, std::optional<Liveness>& out) {
 }
 
 void readWorkloadDetection(const Place& place, DetectionSettings& out) {
-  const MapReader map(place, {"triggers", "stallTimeout", "imagePullPolicy"});
+  const MapReader map(place, {"triggers", "stallTimeout", "responseTimeout", "imagePullPolicy"});
   readDetection(map, out);
   if (const auto i = map.choice("imagePullPolicy", {"IfNotPresent", "Always", "Never"})) {
     out.pullPolicy = static_cast<PullPolicy>(*i);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Patterns for images, as kubelet has them: matchImages of a credential provider, and the keys under which
 // credentials stand in a dockerconfigjson or in a provider's answer.
 //

@@ -3,6 +3,8 @@
 
 #include "sys/process.hpp"
 
+#include <arpa/inet.h>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -36,7 +38,11 @@ struct DiagRequest {
   inet_diag_req_v2 body;
 };
 
-/// Dumps of established connections with their tcp_info.
+// The kernel's numbers (net/tcp_states.h), which linux/tcp.h does not give.
+constexpr std::uint8_t kTcpEstablished = 1;
+constexpr std::uint8_t kTcpSynSent = 2;
+
+/// Dumps of connections that stand or are being made, with their tcp_info.
 DiagRequest requestFor(int family) {
   DiagRequest request{};
   request.header.nlmsg_len = sizeof request;
@@ -45,7 +51,7 @@ DiagRequest requestFor(int family) {
   request.body.sdiag_family = static_cast<__u8>(family);
   request.body.sdiag_protocol = IPPROTO_TCP;
   request.body.idiag_ext = 1U << (INET_DIAG_INFO - 1);
-  request.body.idiag_states = 1U << 1U;  // TCP_ESTABLISHED
+  request.body.idiag_states = (1U << kTcpEstablished) | (1U << kTcpSynSent);
   return request;
 }
 
@@ -62,6 +68,20 @@ constexpr std::size_t aligned(std::size_t size) {
   return (size + NLMSG_ALIGNTO - 1) & ~std::size_t{NLMSG_ALIGNTO - 1};
 }
 
+std::string peerOf(const inet_diag_msg& socket) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (::inet_ntop(socket.idiag_family, &socket.id.idiag_dst, text.data(), text.size()) == nullptr) return {};
+  const std::string address = text.data();
+  const auto port = std::to_string(ntohs(socket.id.idiag_dport));
+  if (socket.idiag_family == AF_INET) return address + ":" + port;
+  // An IPv4 connection of a socket that speaks both.
+  constexpr std::string_view kMapped = "::ffff:";
+  if (address.starts_with(kMapped) && address.find('.') != std::string::npos) {
+    return address.substr(kMapped.size()) + ":" + port;
+  }
+  return "[" + address + "]:" + port;
+}
+
 void addConnection(std::string_view payload, ReceivedBytes& all) {
   inet_diag_msg socket{};
   if (!readAt(payload, 0, socket)) return;
@@ -70,9 +90,24 @@ void addConnection(std::string_view payload, ReceivedBytes& all) {
        at += aligned(attribute.rta_len)) {
     if (attribute.rta_len < sizeof attribute) return;
     if (attribute.rta_type != INET_DIAG_INFO) continue;
-    std::uint64_t received = 0;
-    const std::size_t field = at + aligned(sizeof attribute) + offsetof(tcp_info, tcpi_bytes_received);
-    if (readAt(payload, field, received)) all[socket.idiag_inode] = {received, socket.idiag_rqueue};
+    const std::size_t info = at + aligned(sizeof attribute);
+    Received one;
+    std::uint32_t sinceReceived = 0;
+    std::uint32_t sinceSent = 0;
+    if (!readAt(payload, info + offsetof(tcp_info, tcpi_bytes_received), one.bytes) ||
+        !readAt(payload, info + offsetof(tcp_info, tcpi_bytes_acked), one.acknowledged) ||
+        !readAt(payload, info + offsetof(tcp_info, tcpi_last_data_recv), sinceReceived) ||
+        !readAt(payload, info + offsetof(tcp_info, tcpi_last_data_sent), sinceSent)) {
+      return;
+    }
+    one.unread = socket.idiag_rqueue;
+    one.unacknowledged = socket.idiag_wqueue;
+    one.state =
+        socket.idiag_state == kTcpSynSent ? Received::State::connecting : Received::State::established;
+    one.sinceReceived = std::chrono::milliseconds(sinceReceived);
+    one.sinceSent = std::chrono::milliseconds(sinceSent);
+    one.peer = peerOf(socket);
+    all[socket.idiag_inode] = std::move(one);
   }
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What TCP connections have received, as counted by the kernel (sock_diag(7)). Shows that a download is
-// moving long before its reader writes anything.
+// What TCP connections do, as counted by the kernel (sock_diag(7)). Shows that a download is moving long before
+// its reader writes anything, and tells a connection that is being made from one whose peer is silent.
 #pragma once
 
 #include "base/error.hpp"
 #include "sys/fd.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -16,6 +17,13 @@ namespace fallbackd::sys {
 struct Received {
   std::uint64_t bytes = 0;   // payload, since the connection was made
   std::uint32_t unread = 0;  // of these, bytes that its reader has not fetched yet
+  enum class State : std::uint8_t { established, connecting };
+  State state = State::established;
+  std::uint64_t acknowledged = 0;              // bytes that the peer has confirmed; its SYN-ACK counts as one
+  std::uint32_t unacknowledged = 0;            // bytes that it has not
+  std::chrono::milliseconds sinceReceived{0};  // since payload came in last; means nothing while bytes is 0
+  std::chrono::milliseconds sinceSent{0};      // since payload was sent last, or the connection was made
+  std::string peer = {};                       // "192.0.2.1:443", "[2001:db8::1]:443"
 };
 
 /// By the socket's inode.

@@ -189,8 +189,8 @@ std::string Watcher::credentialsFor(const config::Workload& workload, const Imag
 /// where it asks just as the configuration does: for the same image, with the same credentials.
 Question Watcher::questionFor(const config::Workload& workload, const ImageReference& reference,
                               const std::string& podNamespace) const {
-  Question question{
-      reference, credentialsFor(workload, reference), workload.detection.stallTimeout, {}, podNamespace};
+  Question question{reference,    credentialsFor(workload, reference), workload.detection.stallTimeout, {},
+                    podNamespace, workload.detection.responseTimeout};
   const bool asConfigured = configuredImages_.contains({reference.toString(), question.credentialsFile});
   if (!speaksForTheNode(workload.imageFrom) && !asConfigured) question.scope = podNamespace;
   return question;

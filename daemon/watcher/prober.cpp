@@ -3,7 +3,8 @@
 
 #include "watcher/classify.hpp"
 #include "watcher/credentials.hpp"
-#include "watcher/progress.hpp"
+#include "watcher/pause.hpp"
+#include "watcher/pull_watch.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -22,13 +23,13 @@ namespace {
 
 // Two suffice to tell an ill image from an ill registry, and leave room for other hosts.
 constexpr std::size_t kMaxOfHost = 2;
-// So many looks fit into a stall timeout: a verdict is late by at most that part of it.
+// So many looks fit into a stall timeout. Verdicts do not wait for them: the kernel remembers when something
+// came last.
 constexpr int kLooksPerTimeout = 4;
-// containerd fills a buffer of 1 MiB before it writes any of it, so a download of 50 KB/s shows nothing in
-// its store for 20 s, just as one that hangs. Where the connections themselves cannot be seen, what is on its
-// way has so many times the timeout.
-constexpr int kPieceFactor = 30;
-
+// A registry may take so many times what is usual for it, up to a limit.
+constexpr int kUsualFactor = 2;
+constexpr std::chrono::nanoseconds kMaxResponseTimeout = std::chrono::minutes(1);
+constexpr std::size_t kMaxLingering = 4;
 // containerd repeats what a registry wrote.
 constexpr std::size_t kMaxText = 1024;
 // So long a pull of an image that only an annotation names may keep others from theirs.
@@ -48,6 +49,16 @@ std::string keyOf(const Question& question) {
 
 FairGroup groupOf(const Question& question) {
   return {question.scope ? FairGroup::Kind::chosen : FairGroup::Kind::configured, question.podNamespace};
+}
+
+/// As sys::Received writes it; empty where the reference has a name for its host.
+std::string peerOf(const ImageReference& reference) {
+  const auto& host = reference.host();
+  const bool isAddress =
+      host.starts_with('[') || (host.find_first_not_of("0123456789.:") == std::string::npos);
+  if (!isAddress) return {};
+  const bool hasPort = host.starts_with('[') ? !host.ends_with(']') : host.find(':') != std::string::npos;
+  return hasPort ? host : host + ":443";
 }
 
 Verdict knownVerdict(Failure failure) {
@@ -76,6 +87,24 @@ struct Prober::Flight {
   bool told = true;  // somebody knows the verdict, or there was no pull
   Verdict verdict;
   asio::steady_timer done;  // cancelled when the verdict is there
+};
+
+/// A call of PullImage that is under way, and what is seen of it.
+struct Prober::Pull {
+  Pull(const asio::any_io_executor& executor, Question asked, PullWatch seen)
+      : question(std::move(asked)),
+        image(imageKeyOf(question)),
+        watch(std::move(seen)),
+        done(executor, asio::steady_timer::time_point::max()),
+        looked(executor) {}
+  Question question;
+  std::string image;
+  PullWatch watch;
+  TaskGroup::Id task = 0;
+  TaskGroup::Id lingering = 0;
+  std::optional<cri::PullOutcome> outcome;
+  asio::steady_timer done;    // cancelled when the outcome is there
+  asio::steady_timer looked;  // cancelled when the store has answered
 };
 
 /// Somebody who waits for a flight; may outlive the prober.
@@ -151,7 +180,6 @@ cri::Awaitable<void> Prober::fly(std::shared_ptr<Flight> flight) {
     if (failure) {
       flight->verdict = knownVerdict(std::move(*failure));
     } else if (place) {
-      ++pullsSent_;
       flight->verdict = co_await pullWatched(question);
       flight->told = false;
       settle(*flight);
@@ -169,6 +197,7 @@ void Prober::settle(const Flight& flight) {
   bool reopened = false;
   switch (verdict.kind) {
     case Verdict::Kind::pulled:
+      stopLingering(flight.image);
       reopened = health_.succeeded(flight.question.scope, flight.host(), flight.image, now);
       break;
     case Verdict::Kind::failed: {
@@ -196,6 +225,28 @@ cri::Awaitable<Result<std::optional<cri::Credentials>>> Prober::credentialsOf(Qu
   co_return parseCredentials(*text, question.reference, file);
 }
 
+cri::Awaitable<void> Prober::ended(std::shared_ptr<Pull> pull) {
+  while (!pull->outcome) {
+    boost::system::error_code ignored;
+    co_await pull->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+}
+
+void Prober::tellWithoutOutcome(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict) {
+  if (stood == std::chrono::nanoseconds::zero()) {
+    verdict.text = "moves, but pods of another namespace wait for its place";
+    return;
+  }
+  verdict.kind = Verdict::Kind::failed;
+  verdict.cause = Cause::timeout;
+  verdict.text = "neither ended nor moved for " + formatDuration(stood);
+  if (pull.watch.downloading()) {
+    verdict.text += " amid a download";
+  } else if (pull.watch.connected()) {
+    verdict.text += ": connected, but no answer came";
+  }
+}
+
 cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   using namespace asio::experimental::awaitable_operators;
   Verdict verdict;
@@ -211,31 +262,80 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   }
   verdict.withCredentials = credentials.has_value();
   const auto group = groupOf(question);
-  Inflow inflow(traffic_);
+  const auto usual = health_.usualAnswer(question.scope, question.reference.host());
+  auto response = std::max(question.responseTimeout, question.stallTimeout);
+  response = std::max(response, std::min(kUsualFactor * usual, kMaxResponseTimeout));
+  auto connections = traffic_.received();
   verdict.started = Monotonic::now();
-  const std::variant<cri::PullOutcome, std::chrono::nanoseconds, std::monostate> first =
-      co_await (runtime_.pull(question.reference.toString(), std::move(credentials)) ||
-                untilStalled(question, inflow) || untilTurnIsOver(group));
+  const auto pull =
+      std::make_shared<Pull>(executor_, question,
+                             PullWatch({question.stallTimeout, response}, question.reference.path(),
+                                       std::move(connections), peerOf(question.reference), verdict.started));
+  // A task of its own: it may outlive its verdict.
+  pull->task = tasks_.spawn(run(pull, std::move(credentials)));
+  const std::variant<std::monostate, std::chrono::nanoseconds, std::monostate> first =
+      co_await (ended(pull) || untilStalled(pull) || untilTurnIsOver(group));
   verdict.ended = Monotonic::now();
-  if (first.index() == 2) {
-    verdict.text = "moves, but pods of another namespace wait for its place";
+  if (first.index() != 0)
+    tellWithoutOutcome(*pull, first.index() == 1 ? std::get<1>(first) : std::chrono::nanoseconds{}, verdict);
+  if (first.index() == 1 && isWorthLingering(*pull)) {
+    lingering_.emplace(pull->image, pull);
+    pull->lingering = tasks_.spawn(linger(pull));
     co_return verdict;
   }
-  if (first.index() == 1) {
-    verdict.kind = Verdict::Kind::failed;
-    verdict.cause = Cause::timeout;
-    verdict.text = "neither ended nor moved for " + formatDuration(std::get<1>(first));
+  if (first.index() != 0) {
+    tasks_.cancel(pull->task);
     co_return verdict;
   }
-  const auto& outcome = std::get<0>(first);
+  const auto& outcome = *pull->outcome;
   verdict.text = outcome.text.substr(0, kMaxText);
   if (outcome.kind == cri::PullOutcome::Kind::pulled) {
     verdict.kind = Verdict::Kind::pulled;
+    health_.answered(question.scope, question.reference.host(), pull->watch.slowestAnswer());
   } else if (const auto cause = classify(outcome, question.reference.toString())) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = *cause;
   }
   co_return verdict;
+}
+
+cri::Awaitable<void> Prober::run(std::shared_ptr<Pull> pull, std::optional<cri::Credentials> credentials) {
+  ++pullsSent_;
+  pull->outcome = co_await runtime_.pull(pull->question.reference.toString(), std::move(credentials));
+  pull->done.cancel();
+}
+
+/// With a download under way it would keep the layer locked that the next probe wants.
+bool Prober::isWorthLingering(const Pull& pull) const {
+  return !pull.question.scope && !pull.watch.downloading() && lingering_.size() < kMaxLingering &&
+         !lingering_.contains(pull.image);
+}
+
+/// Goes on with a pull whose verdict was given. Where it ends well, its registry is well, and slow at most.
+cri::Awaitable<void> Prober::linger(std::shared_ptr<Pull> pull) {
+  using namespace asio::experimental::awaitable_operators;
+  pull->watch.relax({lingerStill_, lingerStill_});
+  asio::steady_timer inAll(executor_);
+  inAll.expires_after(std::chrono::duration_cast<Monotonic::duration>(lingerInAll_));
+  const auto first = co_await (ended(pull) || untilStalled(pull) || inAll.async_wait(asio::use_awaitable));
+  lingering_.erase(pull->image);
+  if (first.index() != 0) tasks_.cancel(pull->task);
+  if (!pull->outcome || pull->outcome->kind != cri::PullOutcome::Kind::pulled) co_return;
+  const auto& question = pull->question;
+  const auto& host = question.reference.host();
+  health_.answered(question.scope, host, pull->watch.slowestAnswer());
+  if (health_.succeeded(question.scope, host, pull->image, Monotonic::now())) {
+    reopened_(host, question.scope);
+  }
+  gate_.reconsider(host);
+}
+
+void Prober::stopLingering(const std::string& image) {
+  if (const auto found = lingering_.find(image); found != lingering_.end()) {
+    tasks_.cancel(found->second->lingering);
+    tasks_.cancel(found->second->task);
+    lingering_.erase(found);
+  }
 }
 
 /// Never, where the operator's configuration names the image.
@@ -254,28 +354,43 @@ cri::Awaitable<void> Prober::untilTurnIsOver(FairGroup group) {
 }
 
 /// Returns once the pull has stood still for its limit, and gives that.
-cri::Awaitable<std::chrono::nanoseconds> Prober::untilStalled(Question question, Inflow& inflow) {
-  const auto timeout = std::chrono::duration_cast<Monotonic::duration>(question.stallTimeout);
-  const std::string host = question.reference.hostName();
-  Progress progress(question.reference.path());
+cri::Awaitable<std::chrono::nanoseconds> Prober::untilStalled(std::shared_ptr<Pull> pull) {
+  using namespace asio::experimental::awaitable_operators;
+  const auto first = co_await (lookAtConnections(pull) || lookAtStore(pull));
+  co_return std::get<0>(first);
+}
+
+/// A containerd under load takes its time to answer: the deadline is not to wait for that.
+cri::Awaitable<void> Prober::lookAtStore(std::shared_ptr<Pull> pull) {
+  const auto pause = pull->question.stallTimeout / kLooksPerTimeout;
+  const std::string host = pull->question.reference.hostName();
   asio::steady_timer timer(executor_);
-  const auto begun = Monotonic::now();
-  auto moved = begun;
-  for (int look = 0;; ++look) {
+  for (;;) {
+    const auto asked = Monotonic::now();
     const auto contents = co_await runtime_.contentsFrom(host);
     const auto ingests = co_await runtime_.ingests();
-    // Where containerd is in trouble itself, the pull's own end will tell.
-    const bool blind = !contents || !ingests;
-    const bool stored = blind || progress.look(*contents, *ingests) || progress.storing();
-    const auto arrived = inflow.look();
+    pull->watch.sawConnections(traffic_.received(), Monotonic::now());
+    if (contents && ingests) {
+      pull->watch.sawStore(*contents, *ingests, asked);
+    } else {
+      pull->watch.missedStore(asked);
+    }
+    pull->looked.cancel();
+    co_await pauseFor(timer, pause);
+  }
+}
+
+/// Sleeps until the deadline, which moves with the last byte that came.
+cri::Awaitable<std::chrono::nanoseconds> Prober::lookAtConnections(std::shared_ptr<Pull> pull) {
+  auto& watch = pull->watch;
+  for (;;) {
     const auto now = Monotonic::now();
-    // What arrives counts only once something of ours is on its way: it may be for others.
-    if (stored || (progress.downloading() && arrived.value_or(false))) moved = now;
-    const auto limit = progress.downloading() && !arrived ? kPieceFactor * timeout : timeout;
-    if (now - moved >= limit) co_return limit;
-    timer.expires_at(std::min(begun + (look + 1) * (timeout / kLooksPerTimeout), moved + limit));
-    if (timer.expiry() <= now) timer.expires_after(timeout / kLooksPerTimeout);
-    co_await timer.async_wait(asio::use_awaitable);
+    watch.sawConnections(traffic_.received(), now);
+    if (const auto stood = watch.stalled(now)) co_return *stood;
+    const auto deadline = watch.deadline();
+    // Past the deadline, what the store says is awaited.
+    const auto never = asio::steady_timer::time_point::max() - now;
+    co_await pauseFor(pull->looked, deadline > now ? deadline - now : never);
   }
 }
 

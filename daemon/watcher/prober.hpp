@@ -31,8 +31,9 @@ struct Question {
   ImageReference reference;
   std::string credentialsFile;  // dockerconfigjson; empty: none
   std::chrono::nanoseconds stallTimeout{};
-  Scope scope = {};               // for whom the verdict counts
-  std::string podNamespace = {};  // of the pod that asks
+  Scope scope = {};                             // for whom the verdict counts
+  std::string podNamespace = {};                // of the pod that asks
+  std::chrono::nanoseconds responseTimeout{0};  // see DetectionSettings; at least stallTimeout counts
 };
 
 struct Verdict {
@@ -63,9 +64,12 @@ class Prober {
          std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval, Reopened reopened);
 
   /// Pulls the image, or joins the pull of it that is under way, or says what is known of its registry. A
-  /// pull that neither ends nor moves within `stallTimeout` is cancelled and counts as a timeout; one that
-  /// moves is left alone; but one of an image that only an annotation names gives its place up after a while,
-  /// undecided, where another namespace waits for it.
+  /// pull that stands still counts as a timeout after `stallTimeout` without a connection, or after
+  /// `responseTimeout` (more where its registry is known to be slow) with one. One that moves is left alone;
+  /// but one of an image that only an annotation names gives its place up after a while, undecided, where
+  /// another namespace waits for it.
+  /// A pull that stalled before there was anything to download goes on for a while after its verdict: the
+  /// next mirror may answer, or a slow registry in the end.
   cri::Awaitable<Verdict> probe(Question question);
 
   /// How files with credentials are read; they may hang. At first: at once, on the loop.
@@ -79,16 +83,32 @@ class Prober {
   [[nodiscard]] std::size_t queued() const { return gate_.queue().waiting(); }
   /// How many pulls were really sent, for the metrics and for tests.
   [[nodiscard]] std::size_t pullsSent() const { return pullsSent_; }
+  /// How many of them go on though their verdict was given.
+  [[nodiscard]] std::size_t lingering() const { return lingering_.size(); }
+  /// So long such a pull may stand still, and so long it may take in all.
+  void lingerFor(std::chrono::nanoseconds still, std::chrono::nanoseconds inAll) {
+    lingerStill_ = still;
+    lingerInAll_ = inAll;
+  }
 
  private:
   struct Flight;
+  struct Pull;
   class Asker;
 
   cri::Awaitable<void> fly(std::shared_ptr<Flight> flight);
   cri::Awaitable<Result<std::optional<cri::Credentials>>> credentialsOf(Question question);
   cri::Awaitable<Verdict> pullWatched(Question question);
+  cri::Awaitable<void> run(std::shared_ptr<Pull> pull, std::optional<cri::Credentials> credentials);
+  static cri::Awaitable<void> ended(std::shared_ptr<Pull> pull);
+  static void tellWithoutOutcome(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict);
+  cri::Awaitable<void> linger(std::shared_ptr<Pull> pull);
+  [[nodiscard]] bool isWorthLingering(const Pull& pull) const;
+  void stopLingering(const std::string& image);
   cri::Awaitable<void> untilTurnIsOver(FairGroup group);
-  cri::Awaitable<std::chrono::nanoseconds> untilStalled(Question question, Inflow& inflow);
+  cri::Awaitable<std::chrono::nanoseconds> untilStalled(std::shared_ptr<Pull> pull);
+  cri::Awaitable<void> lookAtStore(std::shared_ptr<Pull> pull);
+  cri::Awaitable<std::chrono::nanoseconds> lookAtConnections(std::shared_ptr<Pull> pull);
   void settle(const Flight& flight);
 
   boost::asio::any_io_executor executor_;
@@ -102,6 +122,10 @@ class Prober {
   RegistryHealth health_;
   std::minstd_rand random_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;
+  std::map<std::string, std::shared_ptr<Pull>> lingering_;  // by image
+  // containerd gives a host up after 30 s without a connection, and turns to the next.
+  std::chrono::nanoseconds lingerStill_ = std::chrono::seconds(45);
+  std::chrono::nanoseconds lingerInAll_ = std::chrono::minutes(10);
   TaskGroup tasks_;
 };
 

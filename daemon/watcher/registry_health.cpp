@@ -89,6 +89,16 @@ void RegistryHealth::abandoned(const Scope& scope, const std::string& host, cons
   namespaces_[*scope].circuits.abandoned(host, image);
 }
 
+std::chrono::nanoseconds RegistryHealth::usualAnswer(const Scope& scope, const std::string& host) const {
+  const auto own = scope ? namespaces_.find(*scope) : namespaces_.end();
+  const auto known = answers_.usual(host);
+  return own == namespaces_.end() ? known : std::max(known, own->second.answers.usual(host));
+}
+
+void RegistryHealth::answered(const Scope& scope, const std::string& host, std::chrono::nanoseconds took) {
+  (scope ? namespaces_[*scope].answers : answers_).add(host, took);
+}
+
 std::vector<Circuits::Host> RegistryHealth::hosts(Stamp now) const {
   std::map<std::string, Circuits::Host> all;
   for (auto& host : node_.hosts()) all.emplace(host.name, std::move(host));

@@ -4,6 +4,7 @@
 // create a pod: it counts for the pods of that namespace alone, until a second namespace finds the same.
 #pragma once
 
+#include "watcher/answer_times.hpp"
 #include "watcher/circuits.hpp"
 
 #include <chrono>
@@ -33,6 +34,11 @@ class RegistryHealth {
               Stamp now, std::chrono::nanoseconds pause);
   void abandoned(const Scope& scope, const std::string& host, const std::string& image);
 
+  /// How long a host usually takes to begin an answer: learnt from the pulls of this scope that ended well,
+  /// and for a namespace also from those of the node. Zero where nothing is known.
+  [[nodiscard]] std::chrono::nanoseconds usualAnswer(const Scope& scope, const std::string& host) const;
+  void answered(const Scope& scope, const std::string& host, std::chrono::nanoseconds took);
+
   /// Every host that was asked lately, by whomever; its state is that of the node.
   [[nodiscard]] std::vector<Circuits::Host> hosts(Stamp now) const;
 
@@ -46,6 +52,7 @@ class RegistryHealth {
   };
   struct Namespace {
     Circuits circuits{Circuits::Limits{64, 16}};
+    AnswerTimes answers{64};
     std::map<std::string, Accusation> accusations;  // by host
   };
 
@@ -55,6 +62,7 @@ class RegistryHealth {
   [[nodiscard]] std::optional<Accusation> agreedOn(const std::string& host, Stamp now) const;
 
   Circuits node_;
+  AnswerTimes answers_{1024};
   std::map<std::string, Namespace> namespaces_;  // those that the configuration lets choose, no others
 };
 

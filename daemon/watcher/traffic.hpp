@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What arrives over the runtime's network connections: shows that a download moves before containerd, which
-// writes in pieces of 1 MiB, has written any of it.
+// The runtime's network connections: they show that a download moves before containerd, which writes in
+// pieces of 1 MiB, has written any of it.
 #pragma once
 
 #include "sys/tcp_sockets.hpp"
@@ -13,7 +13,7 @@ namespace fallbackd::watcher {
 class Traffic {
  public:
   virtual ~Traffic() = default;
-  /// Bytes received by connection; nothing where they cannot be seen. Called on the loop: must be quick.
+  /// By connection; nothing where they cannot be seen. Called on the loop: must be quick.
   virtual std::optional<sys::ReceivedBytes> received() = 0;
 };
 
@@ -28,20 +28,6 @@ class ContainerdTraffic final : public Traffic {
   std::string socketPath_;
   pid_t pid_ = 0;
   std::optional<sys::TcpDiagnosis> diagnosis_;  // of pid_
-};
-
-/// Connections that were opened since it was made: containerd opens its own for every pull.
-class Inflow {
- public:
-  explicit Inflow(Traffic& traffic) : traffic_(traffic), before_(traffic.received()) {}
-
-  /// Whether something came in since the last call, or waits to be read; nothing where that cannot be seen.
-  std::optional<bool> look();
-
- private:
-  Traffic& traffic_;
-  std::optional<sys::ReceivedBytes> before_;
-  sys::ReceivedBytes last_;
 };
 
 }  // namespace fallbackd::watcher

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What fallbackd makes of a pull that fails in a chosen way, on a real containerd: one pod and one workload a
 // row, and a table of them in the test's output.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The faults that a registry, a proxy, a mirror or a pod's author can bring about, as rows of the table.
 #pragma once
 

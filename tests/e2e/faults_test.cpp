@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Each operation of a pull with each fault, proxies, mirrors, hostile names, HTTP/2, on each containerd. A
 // sample of the rows runs in every test run; scripts/report detection has them all.
 #include "connect_proxy.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // No containerd offers HTTP/2 to a registry, so its texts come from where another client of Go's would have
 // them: a program of Go's own libraries, and a server that fails. The parser must know each of them.
 #include "http2_server.hpp"

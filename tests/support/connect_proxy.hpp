@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An HTTP proxy that fails. What it does with a CONNECT is in the name that is asked for: the first label
 // says it.
 #pragma once

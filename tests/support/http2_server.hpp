@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A server that speaks just enough HTTP/2 over TLS to fail in HTTP/2's own ways. It never reads what a
 // request says, so that it needs no header compression: every request is treated alike.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A server on 127.0.0.1 with a thread of its own, which hands each connection to a coroutine.
 #pragma once
 

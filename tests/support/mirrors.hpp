@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Several hosts for one registry's images, in the order in which containerd is to ask them.
 #pragma once
 

@@ -89,6 +89,7 @@ workloads:
   const auto& two = config.workloads[1];
   EXPECT_EQ(two.detection.triggers, CauseSet{Cause::dns}) << "the defaults of the file hold";
   EXPECT_EQ(two.detection.stallTimeout, 2s);
+  EXPECT_EQ(two.detection.responseTimeout, 3s);
   EXPECT_EQ(two.user.uid, 65532U);
   EXPECT_TRUE(std::holds_alternative<ReadyWhenExec>(two.readiness.when));
 }

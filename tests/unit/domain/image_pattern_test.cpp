@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The rules of kubelet's matchImages; most lines are what its documentation says of them.
 #include "domain/image_pattern.hpp"
 

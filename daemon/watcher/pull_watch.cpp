@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "watcher/pull_watch.hpp"
+
+#include <algorithm>
+
+namespace fallbackd::watcher {
+
+namespace {
+
+// containerd fills a buffer of 1 MiB before it writes any of it, so a download of 50 KB/s shows nothing in
+// its store for 20 s, just as one that hangs. Where the connections themselves cannot be seen, what is on its
+// way has so many times the stall timeout.
+constexpr int kPieceFactor = 30;
+// A pull asks for a token, a manifest and perhaps an index before it has anything to download. Connections
+// that move in that time may be another pull's: they count for so many answers, then no more.
+constexpr int kMaxAnswersUnseen = 5;
+
+Monotonic::duration toDuration(std::chrono::nanoseconds time) {
+  return std::chrono::duration_cast<Monotonic::duration>(time);
+}
+
+}  // namespace
+
+void PullWatch::sawStore(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests,
+                         Stamp asked) {
+  const bool resolving = !progress_.downloading();
+  if (progress_.look(contents, ingests) || progress_.storing()) storeMoved_ = asked;
+  storeAsked_ = asked;
+  if (resolving) slowestAnswer_ = wire_.longestSilence();
+}
+
+void PullWatch::missedStore(Stamp asked) {
+  storeMoved_ = asked;
+  storeAsked_ = asked;
+}
+
+Monotonic::duration PullWatch::limit() const {
+  const auto now = limits();
+  const auto response = toDuration(now.response);
+  if (!wire_.visible()) {
+    return downloading() ? std::max(response, kPieceFactor * toDuration(now.stall)) : response;
+  }
+  return downloading() || wire_.connected() ? response : toDuration(now.stall);
+}
+
+Stamp PullWatch::moved() const {
+  if (!wire_.visible()) return storeMoved_;
+  if (downloading()) return std::max(storeMoved_, wire_.moved(Wire::Scope::all).value_or(storeMoved_));
+  const auto most = storeMoved_ + kMaxAnswersUnseen * toDuration(limits().response);
+  return std::max(storeMoved_, std::min(most, wire_.moved(Wire::Scope::small).value_or(storeMoved_)));
+}
+
+std::optional<std::chrono::nanoseconds> PullWatch::stalled(Stamp now) const {
+  const auto limit = this->limit();
+  if (now < moved() + limit) return std::nullopt;
+  // Without an answer of the store from the second half of that time, it may be that only the store moved.
+  if (storeAsked_ < moved() + limit / 2) return std::nullopt;
+  return limit;
+}
+
+}  // namespace fallbackd::watcher
