@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/daemon.hpp"
 
 #include "app/endpoints.hpp"
@@ -44,9 +45,9 @@ namespace {
 
 constexpr auto kCacheInterval = 30s;
 constexpr auto kFileLimit = 2s;
-constexpr auto kLoopLimit = 1s;  // a turn takes microseconds
+constexpr auto kLoopLimit = 1s;  // a turn normally takes microseconds
 
-/// A file with credentials may be a pod's pull secret, on whatever file system.
+/// A file with credentials may be a pod's pull secret, on any file system.
 Awaitable<Result<std::string>> readByWorker(std::shared_ptr<workers::Pool> pool, std::string path) {
   workers::Task task;
   task.work = workers::Work::read_file;
@@ -88,21 +89,21 @@ struct Daemon::Parts {
         tasks(executor()) {}
   Parts(const Parts&) = delete;
   Parts& operator=(const Parts&) = delete;
-  /// The server's thread uses everything that is here.
+  /// The server's thread uses everything in here.
   ~Parts() {
     if (endpoints) endpoints->close();
   }
 
   asio::any_io_executor executor() { return loop.get_executor(); }
 
-  /// What CRI says now is the sandbox's pause process: the launcher compares it with the one it holds.
+  /// The sandbox's pause process according to CRI: the launcher compares it with the one it holds.
   Awaitable<Result<pid_t>> pausePid(std::string sandboxId) {
     const auto status = co_await containerd.runtime->sandboxStatus(std::move(sandboxId));
     if (!status) co_return tl::unexpected<Error>(status.error());
     co_return status->pausePid;
   }
 
-  /// What we were told; else what the pod's own network, which is the host's, sends from.
+  /// The configured address; otherwise the source addresses of the pod's own network, which is the host's.
   std::vector<std::string> nodeAddresses(pid_t pause) const {
     if (!options.nodeIp.empty()) return {options.nodeIp};
     const auto network = sys::openNamespace(Stage::sandbox, pause, "net");
@@ -126,10 +127,10 @@ struct Daemon::Parts {
 
   Options options;
   config::ConfigPtr config;
-  std::vector<std::string> configProblems;  // of the file on disk, which was refused
+  std::vector<std::string> configProblems;  // in the file on disk, which was refused
   const Wall::time_point started = Wall::now();
   int exitCode = 0;
-  std::optional<Endpoints> endpoints;  // before the loop, whose questions it answers to the last
+  std::optional<Endpoints> endpoints;  // before the loop: answers the loop's requests to the end
   ServiceManager serviceManager = ServiceManager::fromEnvironment();
   // One thread runs the loop: all state above gRPC, the worker pool and the endpoints' thread lives on it.
   asio::io_context loop{1};
@@ -170,7 +171,7 @@ Result<> Daemon::Parts::start() {
                                 {"containerd", config->containerd.socket}});
   metrics.configLoaded(true);
   metrics.configured(*config);
-  // Before anything is touched that another daemon may have.
+  // Before anything is touched that another daemon may own.
   FB_TRY(const auto hierarchies, sys::cgroupHierarchies());
   FB_TRY(auto lock, launcher::NodeLock::take(hierarchies, {options.configFile, config->launcher.runDir}));
   nodeLock = std::move(lock);
@@ -199,8 +200,8 @@ Result<> Daemon::Parts::start() {
   return {};
 }
 
-/// Admission first, so that the first recovery finds its binary resident; adoption before detection, so that
-/// nothing that runs is started twice.
+/// Admission first, so that the first recovery finds its binary resident. Adoption before detection, so that
+/// nothing is started twice.
 Awaitable<void> Daemon::Parts::work() {
   co_await binaries.refresh(config);
   co_await manager->adopt();
@@ -208,7 +209,7 @@ Awaitable<void> Daemon::Parts::work() {
   co_await watcher->run();
 }
 
-/// From the loop itself: one that is stuck is restarted by systemd, and its fallbacks are adopted.
+/// Sent from the loop itself: if the loop hangs, systemd restarts the daemon, and its fallbacks are adopted.
 Awaitable<void> Daemon::Parts::feedWatchdog() {
   const auto interval = serviceManager.watchdogInterval();
   asio::steady_timer timer(loop);
@@ -227,8 +228,8 @@ Awaitable<void> Daemon::Parts::handleSignals() {
     reload();
   }
   serviceManager.tell("STOPPING=1");
-  log.info("fallbackd stops; fallbacks run on and are adopted by the next start", {});
-  // A coroutine of its own: this one is among those that are ended.
+  log.info("fallbackd is stopping; fallbacks keep running and the next start adopts them", {});
+  // A separate coroutine: this one is among those that are cancelled.
   asio::co_spawn(loop, shutDown(), asio::detached);
 }
 
@@ -246,7 +247,7 @@ Awaitable<void> Daemon::Parts::followConfigFiles() {
   for (;;) {
     const auto changed = co_await files.changed();
     if (!changed) {
-      log.error("configuration files cannot be watched; SIGHUP still works",
+      log.error("cannot watch the configuration files; SIGHUP still works",
                 {{"error", changed.error().message()}});
       co_return;
     }
@@ -254,13 +255,13 @@ Awaitable<void> Daemon::Parts::followConfigFiles() {
   }
 }
 
-/// The interval also finds what only time changes: an expiry.
+/// The interval also covers what only time changes: an expiry.
 Awaitable<void> Daemon::Parts::followCache() {
   std::vector<std::string> folders{config->cache.path, config->cache.keys};
   if (const auto& list = config->cache.revoked) folders.push_back(std::filesystem::path(*list).parent_path());
   auto watch = cache::FolderWatch::create(executor(), std::move(folders));
   if (!watch) {
-    log.error("the cache cannot be watched; a reload looks at it anew", {{"error", watch.error().message()}});
+    log.error("cannot watch the cache; a reload checks it again", {{"error", watch.error().message()}});
     co_return;
   }
   for (;;) {
@@ -320,30 +321,31 @@ Snapshot Daemon::Parts::collect() {
   return now;
 }
 
-/// From the watch's thread.
+/// Called on the watch's thread.
 void Daemon::Parts::tellStall(const telemetry::LoopWatch::Stall& stall) {
   if (stall.over) {
     metrics.loopTurnsAgain(stall.length);
-    log.warn("the loop turns again", {{"afterMs", toMillis(stall.length)}});
+    log.warn("the event loop responds again", {{"afterMs", toMillis(stall.length)}});
     return;
   }
   metrics.loopStalled();
-  log.error("the loop does not turn: detection and all pods wait",
+  log.error("the event loop hangs: detection and all pods wait",
             {{"forMs", toMillis(stall.length)}, {"stack", stall.stack}});
 }
 
 void Daemon::Parts::tellMissed(const workers::Missed& missed) {
-  log.warn("files of a pod do not answer; the worker is given up", {{"namespace", missed.owner.namespaceName},
-                                                                    {"what", missed.what},
-                                                                    {"stuckWorkers", missed.stuckOfPod}});
+  log.warn("files of a pod do not respond; the worker was given up",
+           {{"namespace", missed.owner.namespaceName},
+            {"what", missed.what},
+            {"stuckWorkers", missed.stuckOfPod}});
 }
 
-/// From the endpoints' thread.
+/// Called on the endpoints' thread.
 void Daemon::Parts::complain(const std::string& what) {
   asio::post(loop, [this, what] { manager->trouble(what); });
 }
 
-/// Hosts of the configuration by their name, the others (of pods' annotations) as one: the worst of them.
+/// The configuration's hosts by name, all others (from pods' annotations) as one: the worst of them.
 std::map<std::string, int> Daemon::Parts::circuits() const {
   std::map<std::string, int> states;
   for (const auto& workload : config->workloads) {
@@ -351,7 +353,7 @@ std::map<std::string, int> Daemon::Parts::circuits() const {
   }
   for (const auto& registry : watcher->registries()) {
     const bool named = states.contains(registry.name);
-    // What a namespace found for itself says nothing of a registry that the configuration names.
+    // What one namespace found out says nothing about a registry that the configuration names.
     const auto found =
         !named && !registry.namespaces.empty() ? watcher::Circuits::State::open : registry.state;
     auto& state = named ? states[registry.name] : states["other"];

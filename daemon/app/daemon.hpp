@@ -1,4 +1,5 @@
-// The daemon put together: every part is made here, told of the others here, and stopped here.
+// SPDX-License-Identifier: Apache-2.0
+// The daemon as a whole: creates every part, connects the parts, and stops them.
 #pragma once
 
 #include "app/options.hpp"
@@ -15,7 +16,7 @@ class Daemon {
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
-  /// Runs until SIGTERM or SIGINT; the exit code: 0, or 1 if it could not start (logged).
+  /// Runs until SIGTERM or SIGINT; returns the exit code: 0, or 1 if it could not start (logged).
   int run();
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/endpoints.hpp"
 
 #include "app/explain.hpp"
@@ -28,7 +29,7 @@ telemetry::HttpOptions serverOptions(const config::TelemetrySettings& settings,
   return options;
 }
 
-/// The metrics in the form that the client would rather have.
+/// The metrics in the format that the client prefers.
 Response metricsAs(const telemetry::Metrics& metrics, bool openMetrics) {
   using telemetry::Metrics;
   if (openMetrics) return {200, std::string(Metrics::kOpenMetricsType), metrics.serializeOpenMetrics(), {}};
@@ -59,7 +60,7 @@ Result<> Endpoints::open() {
   return {};
 }
 
-/// Null where the loop does not answer; at once where that is known.
+/// Null if the loop does not respond; at once if that is known already.
 asio::awaitable<SnapshotPtr> Endpoints::snapshot() {
   if (stalled_()) co_return nullptr;
   co_return co_await snapshots_.take();
@@ -69,11 +70,11 @@ Response Endpoints::silent() const {
   const auto length = stalled_();
   const std::string since =
       length ? " for " + formatDuration(std::chrono::floor<std::chrono::milliseconds>(*length)) : "";
-  return {503, kText, "the daemon's loop does not turn" + since + "; its log has the stack\n", {}};
+  return {503, kText, "the daemon's event loop hangs" + since + "; its log has the stack\n", {}};
 }
 
 void Endpoints::addRoutes() {
-  // A route that shows something of a snapshot.
+  // A route that shows part of a snapshot.
   const auto show = [this](std::string path, Audience audience, auto answer) {
     server_.route(std::move(path), audience, [this, answer](Request request) -> asio::awaitable<Response> {
       const auto now = co_await snapshot();
@@ -88,7 +89,7 @@ void Endpoints::addRoutes() {
     auto state = readiness(snapshot);
     return Response{state.ready ? 200U : 503U, kText, std::move(state.text), {}};
   });
-  // Also while the loop does not turn: what it told before, and that it does not turn.
+  // Works even while the loop hangs: shows the last values, and that it hangs.
   server_.route("/metrics", Audience::holder, [this](Request request) -> asio::awaitable<Response> {
     co_await snapshot();
     co_return metricsAs(metrics_, telemetry::wantsOpenMetrics(request.accept));

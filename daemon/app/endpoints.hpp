@@ -1,4 +1,5 @@
-// What the daemon answers over HTTP, and by which of its threads.
+// SPDX-License-Identifier: Apache-2.0
+// What the daemon serves over HTTP, and on which of its threads.
 #pragma once
 
 #include "app/snapshot_source.hpp"
@@ -16,17 +17,17 @@ namespace fallbackd::app {
 
 class Endpoints {
  public:
-  /// How long the daemon's loop has not turned, where that is too long. Asked on the server's thread.
+  /// How long the daemon's loop has not responded, if that is too long. Called on the server's thread.
   using Stalled = std::function<std::optional<Monotonic::duration>()>;
 
-  /// `collect` runs on `daemon`, and tells the metrics what they learn only when they are read.
+  /// `collect` runs on `daemon`, and updates metrics that are only computed on request.
   Endpoints(const config::TelemetrySettings& settings, const std::string& runDir,
             boost::asio::any_io_executor daemon, std::function<Snapshot()> collect,
             telemetry::Metrics& metrics, Stalled stalled, std::function<void(const std::string&)> trouble);
 
   /// Listens on the configured address and socket. Stage telemetry.
   Result<> open();
-  /// Blocks until the server's thread ended.
+  /// Blocks until the server's thread has ended.
   void close() {
     tasks_.cancelAll();
     server_.stop();

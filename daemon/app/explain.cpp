@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/explain.hpp"
 
 #include "base/strings.hpp"
@@ -33,7 +34,7 @@ bool isOf(const PodName& wanted, const std::string& podNamespace, const std::str
   return wanted.name == name && (wanted.podNamespace.empty() || wanted.podNamespace == podNamespace);
 }
 
-/// Walks one container; the first question that is not answered with yes decides.
+/// Walks through one container; the first question whose answer is not yes decides.
 class Walk {
  public:
   Walk(const Snapshot& snapshot, std::string podNamespace, std::string pod) : snapshot_(snapshot) {
@@ -61,7 +62,7 @@ class Walk {
   void cause(Cause cause, const std::string& text) {
     say("cause", Verdict::yes, std::string(toString(cause)) + (text.empty() ? "" : ": " + text));
   }
-  /// Where the pull failed and the innermost words, before the whole text: no table knows this cause.
+  /// The operation that failed and the innermost words, before the whole text: no table contains this cause.
   static std::string located(const watcher::Waiting& waiting) {
     if (waiting.text.empty()) return {};
     const auto error = watcher::readPullError(waiting.text, waiting.workload->image);
@@ -75,9 +76,13 @@ class Walk {
   Explanation result_;
 };
 
-/// Which conditions of a workload the pod does not meet.
-std::string missedBy(const config::Match& match, const cri::Sandbox& sandbox) {
+/// The conditions of a workload that the pod does not meet.
+std::string missedBy(const config::Workload& workload, const cri::Sandbox& sandbox) {
+  const auto& match = workload.match;
   std::vector<std::string> missed;
+  if (watcher::isOfJob(sandbox) && !workload.restart.policy) {
+    missed.emplace_back("the pod is of a Job, and the workload does not say restart.policy");
+  }
   if (match.namespaceName && *match.namespaceName != sandbox.podNamespace) {
     missed.push_back("namespace is " + sandbox.podNamespace + ", not " + *match.namespaceName);
   }
@@ -93,26 +98,26 @@ std::string missedBy(const config::Match& match, const cri::Sandbox& sandbox) {
 }
 
 Explanation Walk::unmatched(const cri::Sandbox& sandbox) {
-  constexpr std::size_t kMostTold = 8;
+  constexpr std::size_t kMaxTold = 8;
   std::size_t told = 0;
   for (const auto& workload : snapshot_.config->workloads) {
-    if (told++ == kMostTold) break;
-    say("match", Verdict::no, "workload " + workload.name + ": " + missedBy(workload.match, sandbox));
+    if (told++ == kMaxTold) break;
+    say("match", Verdict::no, "workload " + workload.name + ": " + missedBy(workload, sandbox));
   }
   if (told == 0) say("match", Verdict::no, "there are no workloads in " + snapshot_.configFile);
   return end("no workload covers this pod",
              "add a workload to " + snapshot_.configFile + ", or correct the labels of the pod");
 }
 
-/// What of the pod's annotations is not followed.
+/// Which of the pod's annotations are ignored.
 Explanation Walk::annotations(const watcher::PodView& pod, const watcher::Covering& covering) {
   for (const auto& trouble : covering.troubles) say("annotation", Verdict::no, trouble);
   if (pod.overLimit > 0) {
     say("annotation", Verdict::no,
-        std::to_string(pod.overLimit) + " of its containers are not looked at: too many of namespace " +
-            pod.sandbox.podNamespace + " wait for annotated images");
+        std::to_string(pod.overLimit) + " of its containers are ignored: too many containers of namespace " +
+            pod.sandbox.podNamespace + " are waiting for annotated images");
   }
-  return end("some annotations of this pod are not followed",
+  return end("some annotations of this pod are ignored",
              "write fallbackd.io/binary.CONTAINER: NAME@VERSION and fallbackd.io/image.CONTAINER: the image "
              "as the pod names it, for at most " +
                  std::to_string(watcher::kMaxChosenContainers) + " containers");
@@ -128,43 +133,44 @@ Explanation Walk::container(const watcher::PodView& pod, const config::Workload&
   };
   const auto found = std::find_if(snapshot_.incidents.begin(), snapshot_.incidents.end(),
                                   [&](const Incident& one) { return of(one.target); });
-  if (found != snapshot_.incidents.end() && !recovery::isEnd(found->state)) return incident(*found);
+  if (found != snapshot_.incidents.end() && (!recovery::isEnd(found->state) || found->neverAgain))
+    return incident(*found);
 
   const auto made = std::find_if(pod.containers.begin(), pod.containers.end(),
                                  [&](const auto& one) { return one.name == workload.match.container; });
   if (made != pod.containers.end()) {
     say("container", Verdict::no,
-        made->exitCode ? "the real container was made, and ended with " + std::to_string(*made->exitCode)
-                       : "the real container was made in this sandbox");
+        made->exitCode ? "the real container was created, and ended with " + std::to_string(*made->exitCode)
+                       : "the real container was created in this sandbox");
     if (found != snapshot_.incidents.end()) return incident(*found);
-    return end("the real container came: no fallback is needed");
+    return end("the real container exists: no fallback is needed");
   }
-  say("container", Verdict::yes, "no container of that name was made yet");
+  say("container", Verdict::yes, "no container with that name has been created yet");
   const auto waits = std::find_if(snapshot_.waiting.begin(), snapshot_.waiting.end(), [&](const auto& one) {
     return one.sandbox.id == pod.sandbox.id && one.workload->match.container == workload.match.container;
   });
   if (found != snapshot_.incidents.end() && waits == snapshot_.waiting.end()) return incident(*found);
   if (waits != snapshot_.waiting.end()) return waiting(*waits);
-  say("image", Verdict::pending, "the container is not being looked at");
+  say("image", Verdict::pending, "the container is not being watched");
   return end("nothing is known yet", snapshot_.containerdConnected
                                          ? "ask again in a moment"
-                                         : "containerd is not connected: look at its unit and socket");
+                                         : "containerd is not connected: check its unit and socket");
 }
 
 Explanation Walk::waiting(const watcher::Waiting& waiting) {
   const auto& workload = *waiting.workload;
   if (waiting.state == "image present") {
     say("image", Verdict::no, workload.image + " is on the node: kubelet can start the container itself");
-    return end("the image is there: no fallback is needed",
-               "kubectl describe pod tells what kubelet waits for");
+    return end("the image is present: no fallback is needed",
+               "kubectl describe pod shows what kubelet is waiting for");
   }
   if (waiting.state == "never pulled") {
     say("image", Verdict::no, "its pull policy is Never");
-    return end("kubelet never pulls this image, so no registry is in its way");
+    return end("kubelet never pulls this image, so no registry can block it");
   }
   if (waiting.state == "after init containers") {
-    say("image", Verdict::pending, "its init containers (startAfter) have not ended well yet");
-    return end("it is not the container's turn", "look at the init containers of the pod");
+    say("image", Verdict::pending, "its init containers (startAfter) have not succeeded yet");
+    return end("it is not the container's turn", "check the pod's init containers");
   }
   say("image", Verdict::yes, workload.image + " is not on the node");
   if (waiting.state == "asking") {
@@ -175,17 +181,17 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
   if (waiting.state == "undecided") {
     if (watcher::readPullError(waiting.text, workload.image).operation == watcher::Operation::lock) {
       say("cause", Verdict::pending, waiting.text);
-      return end("another pull of this node writes a layer of this image", "ask again in a moment");
+      return end("another pull on this node is writing a layer of this image", "ask again in a moment");
     }
     say("cause", Verdict::pending,
-        waiting.text.empty() ? "the answer says nothing of the registry" : waiting.text);
+        waiting.text.empty() ? "the answer says nothing about the registry" : waiting.text);
     circuit(workload.image);
     return end(
         "the cause is undecided, and only a known cause starts a fallback",
         workload.imageFrom == Provenance::configuration
             ? "give fallbackd the credentials that kubelet has (registries, or dockerconfigjson)"
-            : "the node's credentials do not go with an image that only an annotation names; where they "
-              "may, list its repository under registries[].repositories");
+            : "the node's credentials are not used for an image that only an annotation names; to allow "
+              "that, list its repository under registries[].repositories");
   }
   cause(waiting.cause, waiting.cause == Cause::unknown ? located(waiting) : waiting.text);
   const bool triggers = workload.detection.triggers.contains(waiting.cause);
@@ -195,12 +201,12 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
   circuit(workload.image);
   const bool admitted = binary(workload.binary);
   if (!triggers) {
-    return end("this cause starts no fallback",
-               waiting.cause == Cause::not_found ? "correct the image's tag in the pod"
-                                                 : "mend the cause; or list it in detection.triggers, if a "
-                                                   "fallback is right for it");
+    return end("this cause starts no fallback", waiting.cause == Cause::not_found
+                                                    ? "correct the image's tag in the pod"
+                                                    : "fix the cause; or list it in detection.triggers if a "
+                                                      "fallback is the right answer to it");
   }
-  if (!admitted) return end("there is no binary that may run", binaryAdvice(workload.binary));
+  if (!admitted) return end("no binary is allowed to run", binaryAdvice(workload.binary));
   say("launch", Verdict::pending, "not yet");
   return end("a recovery is about to begin", "ask again in a moment");
 }
@@ -216,7 +222,7 @@ void Walk::circuit(const std::string& image) {
         std::find(openFor.begin(), openFor.end(), result_.podNamespace) != openFor.end()) {
       say("circuit", Verdict::notice,
           "of " + host + ": open for namespace " + result_.podNamespace +
-              " alone, by images that only annotations name");
+              " only, because of images that only annotations name");
       return;
     }
     const bool closed = one.state == watcher::Circuits::State::closed;
@@ -225,7 +231,7 @@ void Walk::circuit(const std::string& image) {
             (closed ? "" : ", " + std::string(toString(one.failure.cause))));
     return;
   }
-  say("circuit", Verdict::yes, host + " was not asked lately");
+  say("circuit", Verdict::yes, host + " was not asked recently");
 }
 
 bool Walk::binary(const BinaryRef& ref) {
@@ -243,7 +249,7 @@ bool Walk::binary(const BinaryRef& ref) {
   say("binary", odd ? Verdict::notice : Verdict::yes,
       ref.toString() + " is admitted" +
           (state->expires ? ", until " + rfc3339(*state->expires).substr(0, 10) : "") +
-          (state->inGrace ? " (expired, its grace runs)" : "") +
+          (state->inGrace ? " (expired, within its grace period)" : "") +
           (state->refused ? "; the file on disk is refused: " + state->refused->message() : ""));
   return true;
 }
@@ -253,7 +259,7 @@ std::string Walk::binaryAdvice(const BinaryRef& ref) const {
   const bool missing = state != nullptr && state->refused && state->refused->reason == Reason::not_found;
   return (missing
               ? "install it: fallbackctl install --attestation " + ref.attestationName() + " " + ref.name
-              : "fallbackctl verify " + ref.toString() + " tells what is wrong; sign and install it anew");
+              : "fallbackctl verify " + ref.toString() + " says what is wrong; sign and install it again");
 }
 
 Explanation Walk::incident(const Incident& incident) {
@@ -282,7 +288,7 @@ Explanation Walk::incident(const Incident& incident) {
   if (started) {
     const std::string at = incident.address.empty() ? "" : " at " + incident.address;
     if (incident.error) {
-      say("readiness", Verdict::notice, "cannot be asked whether it serves: " + incident.error->message());
+      say("readiness", Verdict::notice, "cannot be probed: " + incident.error->message());
     } else {
       say("readiness", ready ? Verdict::yes : Verdict::pending,
           ready ? "answered" + at + millis(incident.stamps.ready) : "does not answer yet" + at);
@@ -290,16 +296,18 @@ Explanation Walk::incident(const Incident& incident) {
   }
   switch (incident.state) {
     case State::ready:
-      return end("the fallback serves");
+      return end("the fallback is serving");
     case State::handed_back:
-      say("hand-back", Verdict::yes, "the real container came" + millis(incident.stamps.ended));
+      say("hand-back", Verdict::yes, "the real container arrived" + millis(incident.stamps.ended));
       return end("the fallback served and was handed back");
+    case State::completed:
+      return end("the fallback did its work and ended with exit code 0; it is not run again for this pod");
     case State::pod_gone:
-      say("hand-back", Verdict::yes, "the pod went" + millis(incident.stamps.ended));
+      say("hand-back", Verdict::yes, "the pod was removed" + millis(incident.stamps.ended));
       return end("the fallback ended with its pod");
     default:
-      return end(started ? "the fallback runs and is not ready yet" : "the recovery is under way",
-                 incident.restarts > 0 ? "it died before: look at its log beside the pod's logs"
+      return end(started ? "the fallback is running but not ready yet" : "the recovery is in progress",
+                 incident.restarts > 0 ? "it died before: read its log beside the pod's logs"
                                        : "ask again in a moment");
   }
 }
@@ -310,33 +318,39 @@ Explanation Walk::failure(const Incident& incident) {
     say("binary", Verdict::no, error.message());
     if (error.reason == Reason::not_permitted || error.reason == Reason::version_rollback) {
       return end("the pod may not choose this binary",
-                 "let a workload of the configuration name " + incident.binary.toString() +
+                 "name " + incident.binary.toString() + " in a workload of the configuration" +
                      (error.reason == Reason::not_permitted
-                          ? ", or its attestation the namespace (fallbackctl sign --namespace)"
-                          : ", or the pod's annotation a version that is not below the floor"));
+                          ? ", or the namespace in its attestation (fallbackctl sign --namespace)"
+                          : ", or a version that is not below the floor in the pod's annotation"));
     }
-    return end("there was no binary that may run", binaryAdvice(incident.binary));
+    return end("no binary was allowed to run", binaryAdvice(incident.binary));
   }
   say("binary", Verdict::yes, incident.binary.toString() + " was admitted");
   if (error.stage == Stage::readiness) {
     say("launch", Verdict::yes, "started");
     say("readiness", Verdict::no, error.message());
     return end(
-        "the fallback ran, but never answered",
-        "compare the workload's readiness with the port that the program listens on; its log lies beside "
+        "the fallback ran but never answered",
+        "compare the workload's readiness with the port that the program listens on; its log is beside "
         "the pod's logs");
+  }
+  if (incident.neverAgain) {
+    say("launch", Verdict::yes, "started");
+    say("end", Verdict::no, error.message());
+    return end("the fallback ran and failed; it is not run again for this pod",
+               "its log lies beside the pod's logs; the Job's next pod gets a fallback of its own");
   }
   say("launch", Verdict::no, error.message());
   if (error.stage == Stage::health_check) {
     return end(
         "the binary failed its health check, so it was not started",
-        "its output lies beside the pod's logs; check arguments, environment and volumes of the workload");
+        "its output is beside the pod's logs; check arguments, environment and volumes of the workload");
   }
   if (error.reason == Reason::volume_missing) {
     return end("a volume that the workload names is not in the pod", "compare its volumes with the pod's");
   }
-  return end("the launch failed in " + std::string(toString(error.stage)),
-             "journalctl -u fallbackd | grep " + incident.id + " has the whole story");
+  return end("the launch failed in stage " + std::string(toString(error.stage)),
+             "journalctl -u fallbackd | grep " + incident.id + " shows the details");
 }
 
 Explanation Walk::past(const Incident& one) {
@@ -355,11 +369,11 @@ Explanation unknownPod(const Snapshot& snapshot, const PodName& wanted) {
   const auto near = closest(wanted.name, names);
   result.steps.push_back({"match", Verdict::no,
                           "no pod of that name has a ready sandbox on " + snapshot.nodeName +
-                              (near ? "; is it " + std::string(*near) + "?" : "")});
+                              (near ? " (did you mean " + std::string(*near) + "?)" : "")});
   result.verdict = "this pod is not known here";
-  result.next = snapshot.containerdConnected ? "kubectl get pod -o wide tells its node; without a sandbox "
+  result.next = snapshot.containerdConnected ? "kubectl get pod -o wide shows its node; without a sandbox "
                                                "(pause image, CNI) no fallback can help"
-                                             : "containerd is not connected: look at its unit and socket";
+                                             : "containerd is not connected: check its unit and socket";
   return result;
 }
 

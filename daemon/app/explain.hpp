@@ -1,4 +1,5 @@
-// Why a pod has, or has not, got its fallback: the questions that a recovery depends on, in their order.
+// SPDX-License-Identifier: Apache-2.0
+// Why a pod did or did not get its fallback: the questions that a recovery depends on, in order.
 #pragma once
 
 #include "app/snapshot.hpp"
@@ -12,10 +13,10 @@ namespace fallbackd::app {
 
 struct ExplainStep {
   enum class Verdict : std::uint8_t {
-    yes,      // goes on with the next one
-    no,       // here it ends
-    pending,  // not known yet, or under way
-    notice,   // goes on, but look at it
+    yes,      // continue with the next question
+    no,       // it ends here
+    pending,  // unknown yet, or in progress
+    notice,   // continue, but worth a look
   };
   std::string question;  // "match", "container", "image", "cause", "trigger", "circuit", "binary", "launch",
                          // "readiness", "hand-back"
@@ -28,14 +29,14 @@ struct Explanation {
   std::string pod;
   std::string container;
   std::string workload;
-  std::string recovery;  // its id; empty where there is none
+  std::string recovery;  // its id; empty if there is none
   std::vector<ExplainStep> steps;
   std::string verdict;  // one sentence: did it get its fallback?
   std::string next;     // what a person should do now; empty: nothing
 };
 
-/// One for each container that a workload could cover; one without a container where none does. `pod` is
-/// NAME or NAMESPACE/NAME.
+/// One for each container that a workload could cover; one without a container if none does. `pod` is NAME or
+/// NAMESPACE/NAME.
 std::vector<Explanation> explain(const Snapshot& snapshot, const std::string& pod);
 
 /// [{"namespace", "pod", "container", "workload", "recovery", "verdict", "next", "steps": [{"question",

@@ -1,5 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackd: parse, load, wire, run.
 #include "app/daemon.hpp"
+#include "app/heap.hpp"
 #include "app/options.hpp"
 #include "config/load.hpp"
 #include "telemetry/metrics.hpp"
@@ -10,6 +12,7 @@
 
 int main(int argc, char** argv) {
   using namespace fallbackd;
+  app::keepHeapSmall();
   try {
     const auto parsed = app::parseOptions(argc, argv);
     if (parsed.exitCode) return *parsed.exitCode;

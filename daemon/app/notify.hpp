@@ -1,5 +1,6 @@
-// What systemd is told of a Type=notify unit: datagrams to the socket that it names in NOTIFY_SOCKET, see
-// sd_notify(3). Elsewhere, as in a container, all of this does nothing.
+// SPDX-License-Identifier: Apache-2.0
+// Notifies systemd, for a Type=notify unit: datagrams to the socket in NOTIFY_SOCKET, see sd_notify(3).
+// Elsewhere, for example in a container, all of this does nothing.
 #pragma once
 
 #include "base/error.hpp"
@@ -13,16 +14,16 @@ namespace fallbackd::app {
 
 class ServiceManager {
  public:
-  /// Reads NOTIFY_SOCKET and WATCHDOG_USEC, and takes them out of the environment. Before any thread.
+  /// Reads NOTIFY_SOCKET and WATCHDOG_USEC and removes them from the environment. Before any thread exists.
   static ServiceManager fromEnvironment();
 
-  /// "READY=1", "STOPPING=1", "WATCHDOG=1", "STATUS=...". Never blocks; a manager that is gone is no failure.
+  /// "READY=1", "STOPPING=1", "WATCHDOG=1", "STATUS=...". Never blocks; a missing manager is not an error.
   void tell(std::string_view what) const;
-  /// How often WATCHDOG=1 is wanted: half of the time after which the unit counts as stuck.
+  /// How often to send WATCHDOG=1: half of the time after which systemd considers the unit hung.
   [[nodiscard]] std::optional<std::chrono::microseconds> watchdogInterval() const { return watchdog_; }
 
  private:
-  std::string socket_;  // empty: there is no manager; "@..." is an abstract one
+  std::string socket_;  // empty: there is no manager; "@...": an abstract socket
   std::optional<std::chrono::microseconds> watchdog_;
 };
 

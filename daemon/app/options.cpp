@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/options.hpp"
 
 #include <array>
@@ -27,15 +28,15 @@ ParsedOptions parseOptions(int argc, char** argv) {
       "SIGHUP, or a change of its files, makes it read the configuration again."};
   app.add_option("-c,--config", options.configFile, "the configuration file")->capture_default_str();
   app.add_option("--drop-ins", options.dropInDir,
-                 "folder of further workloads (default: conf.d beside the file)");
+                 "folder of more workloads (default: conf.d beside the file)");
   app.add_option("--node-name", options.nodeName, "this node's name in Kubernetes")
       ->envname("NODE_NAME")
       ->capture_default_str();
   app.add_option("--node-ip", options.nodeIp,
                  "this node's address, for pods on the host's network\n"
-                 "(default: the one that the default route sends from)")
+                 "(default: the source address of the default route)")
       ->envname("NODE_IP");
-  app.add_flag("--print-metrics", options.printMetrics, "print the page of all metrics and end");
+  app.add_flag("--print-metrics", options.printMetrics, "print the documentation of all metrics and exit");
   app.set_version_flag("--version", std::string("fallbackd ") + FALLBACKD_VERSION);
   try {
     app.parse(argc, argv);

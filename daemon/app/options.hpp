@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackd's command line.
 #pragma once
 
@@ -9,12 +10,12 @@ namespace fallbackd::app {
 struct Options {
   std::string configFile = "/etc/fallbackd/fallbackd.yaml";
   std::optional<std::string> dropInDir;  // absent: conf.d beside the file
-  std::string nodeName;                  // absent: the host's name
-  std::string nodeIp;                    // empty: the one that the node's default route sends from
-  bool printMetrics = false;             // the page of all metrics, and nothing else
+  std::string nodeName;                  // default: the host's name
+  std::string nodeIp;                    // empty: the source address of the node's default route
+  bool printMetrics = false;             // print the documentation of all metrics, and nothing else
 };
 
-/// Reads the command line. When the program is to end at once (--help, --version, a usage error) the exit
+/// Parses the command line. If the program should exit at once (--help, --version, a usage error), the exit
 /// code is in the second member: 0, or 2 for a usage error, whose text went to stderr.
 struct ParsedOptions {
   Options options;

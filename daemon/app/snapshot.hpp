@@ -1,4 +1,5 @@
-// What the daemon knows at one moment, copied on its loop so that others may take their time with it.
+// SPDX-License-Identifier: Apache-2.0
+// What the daemon knows at one moment, copied on its loop so that others can take their time with it.
 #pragma once
 
 #include "base/clock.hpp"
@@ -20,7 +21,7 @@ namespace fallbackd::app {
 struct Snapshot {
   std::string version;
   std::string nodeName;
-  Wall::time_point started;  // the daemon
+  Wall::time_point started;  // when the daemon started
   Wall::time_point taken = Wall::now();
   Stamp takenAt = Monotonic::now();
   bool containerdConnected = false;
@@ -28,20 +29,20 @@ struct Snapshot {
   unsigned spawnerRestarts = 0;
   config::ConfigPtr config;
   std::string configFile;
-  std::vector<std::string> configProblems;  // of the file on disk, which was refused; empty: it is in use
+  std::vector<std::string> configProblems;  // in the file on disk, which was refused; empty: it is in use
   std::vector<watcher::PodView> pods;
   std::vector<watcher::Waiting> waiting;
   std::vector<watcher::Circuits::Host> registries;
   watcher::IgnoredAnnotations ignoredAnnotations;
   std::vector<recovery::Incident> incidents;                   // running ones first, then the newest
-  std::optional<std::vector<recovery::BinaryState>> binaries;  // nothing: the cache was not looked at yet
+  std::optional<std::vector<recovery::BinaryState>> binaries;  // absent: the cache has not been read yet
   cache::Cache::Usage cacheUsage;
   cache::Cache::Trust trust;  // what keeps every binary from being admitted
   std::map<std::string, std::uint64_t> containerdCalls;
 };
 using SnapshotPtr = std::shared_ptr<const Snapshot>;
 
-/// Null where the cache was not looked at yet, or no workload of the configuration refers to it.
+/// Null if the cache has not been read yet, or no workload of the configuration refers to it.
 const recovery::BinaryState* binaryOf(const Snapshot& snapshot, const BinaryRef& ref);
 
 }  // namespace fallbackd::app

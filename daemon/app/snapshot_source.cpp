@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/snapshot_source.hpp"
 
 #include <algorithm>
@@ -45,11 +46,11 @@ asio::awaitable<void> SnapshotSource::run() {
   asio::steady_timer pause(asked_.get_executor());
   for (;;) {
     while (question_ == answeredUpTo_) co_await untilCancelled(asked_);
-    const auto upTo = question_;  // those who ask from here on want a younger one
+    const auto upTo = question_;  // requests from here on need a newer snapshot
     latest_ = co_await collectOnce();
     answeredUpTo_ = upTo;
     answered_.cancel();
-    pause.expires_after(kLeastInterval);
+    pause.expires_after(kMinInterval);
     co_await pause.async_wait(asio::use_awaitable);
   }
 }

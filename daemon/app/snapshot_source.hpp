@@ -1,5 +1,7 @@
-// Snapshots of the daemon's loop for the HTTP server's thread: each is younger than the question, and however
-// many ask, the loop is disturbed at most fifty times a second. One io_context thread, the server's.
+// SPDX-License-Identifier: Apache-2.0
+// Snapshots of the daemon's loop for the HTTP server's thread. Each is newer than the request, and however
+// many clients ask, the loop is interrupted at most fifty times a second. Used on one io_context thread, the
+// server's.
 #pragma once
 
 #include "app/snapshot.hpp"
@@ -15,15 +17,15 @@ namespace fallbackd::app {
 
 class SnapshotSource {
  public:
-  static constexpr std::chrono::milliseconds kLeastInterval{20};
+  static constexpr std::chrono::milliseconds kMinInterval{20};
   static constexpr std::chrono::seconds kPatience{3};
 
-  /// `collect` runs on `daemon`. Whatever waits on it is kept alive by `server`'s context, which must outlive
-  /// the daemon's.
+  /// `collect` runs on `daemon`. The `server` context keeps everything that waits alive, and must outlive the
+  /// daemon's.
   SnapshotSource(boost::asio::any_io_executor server, boost::asio::any_io_executor daemon,
                  std::function<Snapshot()> collect);
 
-  /// Null where the daemon's loop does not answer.
+  /// Null if the daemon's loop does not respond.
   boost::asio::awaitable<SnapshotPtr> take();
 
   /// Runs until cancelled.
@@ -37,7 +39,7 @@ class SnapshotSource {
   std::function<Snapshot()> collect_;
   boost::asio::steady_timer asked_;     // cancelled when somebody asks
   boost::asio::steady_timer answered_;  // cancelled when there is an answer
-  std::uint64_t question_ = 0;          // the last one
+  std::uint64_t question_ = 0;          // the last request
   std::uint64_t answeredUpTo_ = 0;
   SnapshotPtr latest_;
 };

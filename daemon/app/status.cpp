@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/status.hpp"
 
 #include <algorithm>
@@ -214,13 +215,13 @@ Readiness readiness(const Snapshot& snapshot) {
     result.ready = result.ready && missing.empty();
   };
   part("containerd", snapshot.containerdConnected ? "" : "is not connected", "");
-  part("spawner", snapshot.spawnerRuns ? "" : "does not run", "");
-  // A daemon that starts with a list that cannot be read has nothing at all, while this one has what it
-  // admitted before: a rollout must wait. A keyring that is empty can be a node's first day.
+  part("spawner", snapshot.spawnerRuns ? "" : "is not running", "");
+  // If the revocation list cannot be read, a new daemon would have nothing at all, while this one has what it
+  // admitted before: a rollout must wait. An empty keyring can be a node's first day.
   const auto& trust = snapshot.trust;
   part(
       "cache",
-      !snapshot.binaries  ? "was not looked at yet"
+      !snapshot.binaries  ? "has not been read yet"
       : trust.revocations ? "nothing new is admitted: " + trust.revocations->context
                           : "",
       trust.keyring ? (trust.revocations ? "; " : "nothing new is admitted: ") + trust.keyring->context : "");
@@ -232,7 +233,7 @@ Readiness readiness(const Snapshot& snapshot) {
            : std::to_string(configured - good) + " of " + std::to_string(configured) +
                  " workloads have no admitted binary (fallbackctl list)");
   part("config", "",
-       snapshot.configProblems.empty() ? "" : "the file on disk is refused, an earlier one is in use");
+       snapshot.configProblems.empty() ? "" : "the file on disk is invalid, an earlier one is in use");
   return result;
 }
 

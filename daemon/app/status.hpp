@@ -1,4 +1,5 @@
-// A snapshot as JSON, for fallbackctl, the status page and those who write programs of their own.
+// SPDX-License-Identifier: Apache-2.0
+// A snapshot as JSON, for fallbackctl, the status page and programs of your own.
 #pragma once
 
 #include "app/snapshot.hpp"
@@ -19,11 +20,11 @@ namespace fallbackd::app {
 /// rounded to 10 s, so that two texts differ only where something happened.
 std::string statusJson(const Snapshot& snapshot);
 
-/// Counts and sizes, as expvar has them.
+/// Counts and sizes, in the style of expvar.
 std::string varsJson(const Snapshot& snapshot);
 
-/// Whether the node's pods can be helped, a line for each part: "ok containerd", "not ready spawner: WHY",
-/// "warning coverage: WHY". Warnings leave it ready: a new daemon would have them as well.
+/// Whether the node's pods can be helped, one line per part: "ok containerd", "not ready spawner: WHY",
+/// "warning coverage: WHY". Warnings do not affect readiness: a new daemon would have them as well.
 struct Readiness {
   bool ready = true;
   std::string text;

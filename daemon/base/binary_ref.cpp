@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/binary_ref.hpp"
 
 #include "base/strings.hpp"
@@ -17,7 +18,8 @@ bool isLowerOrDigit(char c) {
   return (c >= 'a' && c <= 'z') || isDigit(c);
 }
 
-/// Where "-v" and a digit stand in `text`. No name may hold it, so the first one in a file name is the seam.
+/// Position of "-v" followed by a digit in `text`. No name may contain it, so the first one in a file name
+/// separates name and version.
 std::size_t findSeam(std::string_view text) {
   for (auto at = text.find("-v"); at != std::string_view::npos; at = text.find("-v", at + 1)) {
     if (at + 2 < text.size() && isDigit(text[at + 2])) return at;
@@ -59,7 +61,7 @@ std::weak_ordering compareIdentifiers(std::string_view left, std::string_view ri
   return left.compare(right) <=> 0;
 }
 
-/// `missing` stands in for the parts that the shorter list lacks; without it the shorter list is less.
+/// `missing` stands for the parts that the shorter list lacks; without it the shorter list is less.
 std::weak_ordering compareLists(std::string_view left, std::string_view right,
                                 std::optional<std::string_view> missing) {
   const auto a = split(left, '.');

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // checkout@1.8.3: the name and version by which workloads refer to a binary, and its file names.
 #pragma once
 
@@ -24,24 +25,24 @@ struct BinaryRef {
   friend auto operator<=>(const BinaryRef&, const BinaryRef&) = default;
 };
 
-/// Reads NAME@VERSION; the error says what is wrong with it. Stage: config.
+/// Parses NAME@VERSION; the error says what is wrong with it. Stage: config.
 Result<BinaryRef> parseBinaryRef(std::string_view text);
 
-/// Reads NAME-vVERSION (a cache file's name); empty for any other file name.
+/// Parses NAME-vVERSION (the name of a cache file); empty for any other file name.
 std::optional<BinaryRef> parseBinaryFileName(std::string_view fileName);
 
-/// Order of two versions by the rules of Semantic Versioning 2.0 (numbers by value, a pre-release before
-/// its release, build metadata ignored), applied to any number of dotted parts.
+/// Order of two versions by the rules of Semantic Versioning 2.0 (numbers by value, a pre-release before its
+/// release, build metadata ignored), extended to any number of dotted parts.
 std::weak_ordering compareVersions(std::string_view left, std::string_view right);
 
-/// The version that an image's tag names: "1.8.3" of "v1.8.3" and of "1.8.3"; empty where it names none
+/// The version in an image tag: "1.8.3" for "v1.8.3" and for "1.8.3"; empty where the tag is not a version
 /// ("latest", "stable").
 std::string_view versionOfTag(std::string_view tag);
 
-/// Whether the version that an image's tag names is this one; empty where the tag names none.
+/// Whether the version in an image tag is this one; empty where the tag is not a version.
 std::optional<bool> sameVersion(std::string_view tag, std::string_view version);
 
-/// Containers by whether the version in their image's tag is that of a binary.
+/// Number of containers, by whether the version in their image's tag is that of a binary.
 struct VersionSkew {
   std::size_t same = 0;
   std::size_t other = 0;

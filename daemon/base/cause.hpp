@@ -1,4 +1,5 @@
-// The closed list of reasons why an image pull fails. Metric label, configuration word, log field.
+// SPDX-License-Identifier: Apache-2.0
+// The closed list of reasons why an image pull fails. Used as metric label, configuration word and log field.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,7 @@ std::string_view toString(Cause cause);
 std::optional<Cause> parseCause(std::string_view name);
 /// All names, in the order of the enum: for messages, schemas and suggestions.
 const std::vector<std::string_view>& causeNames();
-/// What starts a fallback when the configuration says nothing: causes that only an outage has.
+/// What triggers a fallback by default: the causes that only an outage has.
 const CauseSet& defaultTriggers();
 
 }  // namespace fallbackd

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/clock.hpp"
 
 #include "base/strings.hpp"
@@ -28,7 +29,7 @@ constexpr std::array kUnits{Unit{"ns", 1},
                             Unit{"h", 3'600'000'000'000},
                             Unit{"d", 86'400'000'000'000}};
 
-/// Takes exactly `width` digits off the front of `text`.
+/// Takes exactly `width` digits from the front of `text`.
 std::optional<int> takeNumber(std::string_view& text, std::size_t width) {
   if (text.size() < width) return std::nullopt;
   int value = 0;
@@ -59,7 +60,7 @@ std::optional<int> takeOffset(std::string_view& text) {
   return east ? seconds : -seconds;
 }
 
-/// What a time stamp says; its seconds fit for every year of four digits, unlike nanoseconds.
+/// A parsed time stamp; its seconds fit every year of four digits, unlike nanoseconds.
 struct Fields {
   int year = 0;
   std::chrono::seconds seconds{0};  // since 1970
@@ -97,7 +98,7 @@ std::optional<Fields> parseFields(std::string_view text) {
                 nanoseconds{nanos}};
 }
 
-/// Fits for years from 1678 to 2261.
+/// Works for years from 1678 to 2261.
 Wall::time_point at(const Fields& fields) {
   return Wall::time_point{std::chrono::duration_cast<Wall::duration>(fields.seconds + fields.fraction)};
 }

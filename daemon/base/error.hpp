@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one error type of the project.
 //
-// Stage says which part of a recovery failed, Reason says why. Both are closed lists, because they are
-// also metric labels, log fields and event reasons; free text stays in `context`.
+// Stage says which part of a recovery failed, Reason says why. Both are closed lists because they are also
+// metric labels, log fields and event reasons; free text goes into `context`.
 #pragma once
 
 #include <cerrno>
@@ -14,9 +15,9 @@
 
 namespace fallbackd {
 
-// clang-format never comes to rest on these lists.
+// clang-format does not converge on these lists.
 // clang-format off
-// Order is stable: the number of a stage crosses the spawner's socket.
+// The order is stable: a stage crosses the spawner's socket as a number.
 #define FALLBACKD_STAGES(X) \
   X(cli) X(config) X(containerd) X(detection) X(sandbox) X(admission) X(spawner) X(join) X(rootfs) \
   X(cgroup) X(identity) X(health_check) X(exec) X(readiness) X(logs) X(run) X(hand_back) X(journal) \
@@ -56,8 +57,8 @@ std::string_view toString(Reason reason);
 struct Error {
   Stage stage;
   Reason reason;
-  int errnum = 0;       // errno of the system call that failed, 0 where none did
-  std::string context;  // what was done, to which object; one layer adds one clause
+  int errnum = 0;       // errno of the system call that failed, 0 if none did
+  std::string context;  // what was done, to which object; each layer adds one clause
   std::source_location where = std::source_location::current();
 
   /// One line for people: "admission: digest_mismatch: CONTEXT: ERRNO TEXT".
@@ -71,7 +72,7 @@ using Result = tl::expected<T, Error>;
 tl::unexpected<Error> fail(Stage stage, Reason reason, std::string context, int errnum = 0,
                            std::source_location where = std::source_location::current());
 
-/// A failed system call: takes errno as it is now.
+/// A failed system call: captures the current errno.
 tl::unexpected<Error> failErrno(Stage stage, std::string context, int errnum = errno,
                                 std::source_location where = std::source_location::current());
 

@@ -1,4 +1,5 @@
-// Waiting for a place of a FairQueue. One io_context thread.
+// SPDX-License-Identifier: Apache-2.0
+// Waits for a place of a FairQueue. Used on one io_context thread.
 #pragma once
 
 #include "base/fair_queue.hpp"
@@ -21,7 +22,7 @@ class FairGate {
   struct State;
 
  public:
-  /// Held by those who are in; its end lets the next one in. May outlive the gate.
+  /// Held by those who have a place; its destruction lets the next one in. May outlive the gate.
   class Place {
    public:
     Place() = default;
@@ -36,7 +37,7 @@ class FairGate {
     ~Place() {
       if (state_ != nullptr) state_->leave(ticket_);
     }
-    /// False where the waiter had no need of a place any more.
+    /// False if the waiter no longer needed a place.
     explicit operator bool() const { return state_ != nullptr; }
 
    private:
@@ -52,26 +53,26 @@ class FairGate {
     state_->letIn();
   }
 
-  /// Waits its turn; a cancelled coroutine leaves the queue. `needless` is asked before the wait and at each
-  /// reconsider(): true ends the wait without a place.
+  /// Waits for a place; a cancelled coroutine leaves the queue. `needless` is asked before the wait and at
+  /// each reconsider(): true ends the wait without a place.
   boost::asio::awaitable<Place> enter(FairGroup group, std::string resource = {},
                                       std::function<bool()> needless = nullptr) {
     if (needless && needless()) co_return Place();
     const auto state = state_;
     const auto ticket = state->queue.add(std::move(group), resource);
-    Place place(state, ticket);  // leaves the queue, too
+    Place place(state, ticket);  // leaves the queue as well
     const auto waiter = std::make_shared<Waiter>(state->executor, std::move(resource));
     state->waiters.emplace(ticket, waiter);
     state->letIn();
     while (!waiter->in) {
-      boost::system::error_code ignored;  // the timer never expires, it is only ever cancelled
+      boost::system::error_code ignored;  // the timer never expires; it is only cancelled
       co_await waiter->turn.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
       if (!waiter->in && needless && needless()) co_return Place();
     }
     co_return std::move(place);
   }
 
-  /// Something was learnt of a resource: those who wait for it may have no need of a place any more.
+  /// New knowledge about a resource: those who wait for it may no longer need a place.
   void reconsider(const std::string& resource) {
     for (const auto& [ticket, waiter] : state_->waiters) {
       if (waiter->resource == resource) waiter->turn.cancel();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/fair_queue.hpp"
 
 #include <algorithm>
@@ -6,7 +7,7 @@ namespace fallbackd {
 
 namespace {
 
-/// Visits all entries of a map, those behind `last` first. Stops when `visit` returns true.
+/// Visits all entries of a map, starting behind `last`. Stops when `visit` returns true.
 template <class Map, class Key, class Visit>
 void visitAfter(Map& map, const Key& last, Visit visit) {
   const auto begin = map.upper_bound(last);

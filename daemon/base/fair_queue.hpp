@@ -1,6 +1,7 @@
-// Whose turn it is, where many want a bounded number of places. Groups take turns, so that one with a
-// thousand waiters delays another by one turn and not by a thousand; part of the places is kept for the
-// operator's own. Only decides; fair_gate.hpp does the waiting. Not thread-safe.
+// SPDX-License-Identifier: Apache-2.0
+// Decides whose turn it is when many want one of a limited number of places. Groups take turns, so that a
+// group with a thousand waiters delays another one by one turn and not by a thousand; some places are
+// reserved for the operator's own work. Only decides; fair_gate.hpp does the waiting. Not thread-safe.
 #pragma once
 
 #include <compare>
@@ -14,26 +15,26 @@
 
 namespace fallbackd {
 
-/// Those who share one turn.
+/// Waiters that share one turn.
 struct FairGroup {
   enum class Kind : std::uint8_t {
-    configured,  // what the operator's configuration asks for
-    chosen,      // what a pod's author asks for: never gets the places that are kept
+    configured,  // requested by the operator's configuration
+    chosen,      // requested by a pod's author: never gets the reserved places
   };
   Kind kind = Kind::configured;
   std::string name;  // the namespace
   friend auto operator<=>(const FairGroup&, const FairGroup&) = default;
 };
 
-/// Numbers of places. One at least must be free for each kind, or nobody ever gets one.
+/// Numbers of places. At least one must be free for each kind, or nobody ever gets one.
 struct FairLimits {
   std::size_t total = 1;
-  std::size_t chosen = 1;          // what all groups of kind chosen may have together
-  std::size_t chosenPerGroup = 1;  // what one of them may have
-  /// What a resource may have: all configured groups together, and each chosen group for itself.
+  std::size_t chosen = 1;          // all groups of kind chosen together
+  std::size_t chosenPerGroup = 1;  // one such group
+  /// Limit per resource: all configured groups together, and each chosen group for itself.
   std::size_t perResource = SIZE_MAX;
 
-  /// Half of the places are kept for what is configured; one chosen group gets half of the others at most.
+  /// Reserves half of the places for configured groups; one chosen group gets at most half of the others.
   static FairLimits of(std::size_t total, std::size_t perResource = SIZE_MAX);
 };
 
@@ -43,19 +44,20 @@ class FairQueue {
 
   explicit FairQueue(FairLimits limits) : limits_(limits) {}
 
-  /// Nobody loses a place by this.
+  /// Nobody loses a place through this.
   void reconfigure(FairLimits limits) { limits_ = limits; }
 
-  /// Joins the queue of its group. One whose resource has no place left is passed over, not waited for.
+  /// Joins the queue of its group. A ticket whose resource is full is passed over; the queue does not wait
+  /// for it.
   Ticket add(FairGroup group, std::string resource);
-  /// The next one that gets a place, and has it from now on; nothing where nobody can have one.
+  /// The next ticket, which now holds a place; empty if none can have one.
   std::optional<Ticket> next();
-  /// Gives the place back, or leaves the queue.
+  /// Returns the place, or leaves the queue.
   void remove(Ticket ticket);
 
   [[nodiscard]] std::size_t waiting() const { return holders_.size() - placed_; }
   [[nodiscard]] std::size_t placed() const { return placed_; }
-  /// Whether another group of the same kind waits.
+  /// Whether another group of the same kind is waiting.
   [[nodiscard]] bool othersWait(const FairGroup& group) const;
 
  private:
@@ -65,8 +67,8 @@ class FairQueue {
     bool placed = false;
   };
   struct Line {
-    std::map<std::string, std::deque<Ticket>> waiting;  // by resource; these take turns as well
-    std::string lastResource;                           // that got a place
+    std::map<std::string, std::deque<Ticket>> waiting;  // by resource; resources take turns as well
+    std::string lastResource;                           // the last one that got a place
     std::size_t placed = 0;
   };
   using Share = std::pair<FairGroup, std::string>;  // of a resource; all configured groups have one share
@@ -77,7 +79,7 @@ class FairQueue {
 
   FairLimits limits_;
   std::map<FairGroup, Line> lines_;
-  FairGroup lastGroup_;  // that got a place
+  FairGroup lastGroup_;  // the last one that got a place
   std::map<Ticket, Holder> holders_;
   std::map<Share, std::size_t> placedOf_;
   std::size_t placed_ = 0;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small text helpers without a better home.
 #pragma once
 
@@ -25,13 +26,13 @@ std::string_view trim(std::string_view text);
 /// Lower-case hexadecimal digits of `bytes`.
 std::string toHex(std::span<const std::byte> bytes);
 
-/// Whether it is a SHA-256 digest as toHex() writes it.
+/// Whether it is a SHA-256 digest in the form that toHex() produces.
 bool isSha256(std::string_view text);
 
-/// The candidate nearest to `word` by edit distance, if near enough to be what was meant.
+/// The candidate nearest to `word` by edit distance, if it is near enough to be a typo.
 std::optional<std::string_view> closest(std::string_view word, std::span<const std::string_view> candidates);
 
-/// `text` between double quotes, control characters escaped, cut after `limit` bytes: fit for a message.
+/// `text` in double quotes, control characters escaped, cut after `limit` bytes: fit for a message.
 std::string quoted(std::string_view text, std::size_t limit = 120);
 
 }  // namespace fallbackd

@@ -1,5 +1,6 @@
-// Coroutines with an owner: every spawned task can be cancelled, and the owner can wait for all of them.
-// Used on one io_context thread.
+// SPDX-License-Identifier: Apache-2.0
+// Coroutines with an owner: every spawned task can be cancelled, and the owner can wait for all of them. Used
+// on one io_context thread.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ class TaskGroup {
   TaskGroup& operator=(const TaskGroup&) = delete;
   ~TaskGroup() { cancelAll(); }
 
-  /// Starts the task at the next turn of the loop. Its own exceptions, cancellation aside, reach run().
+  /// Starts the task at the next turn of the loop. Its exceptions, except cancellation, reach run().
   Id spawn(boost::asio::awaitable<void> task) {
     const Id id = state_->nextId++;
     auto signal = std::make_shared<boost::asio::cancellation_signal>();
@@ -63,7 +64,7 @@ class TaskGroup {
   boost::asio::awaitable<void> drained() {
     const auto state = state_;
     while (!state->running.empty()) {
-      boost::system::error_code ignored;  // the timer never expires, it is only ever cancelled
+      boost::system::error_code ignored;  // the timer never expires; it is only cancelled
       state->idle.expires_at(boost::asio::steady_timer::time_point::max());
       co_await state->idle.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
     }
@@ -72,7 +73,7 @@ class TaskGroup {
  private:
   using Signal = std::shared_ptr<boost::asio::cancellation_signal>;
 
-  /// On the loop, with the signal kept alive: the task may end, and be erased, before or while it is told.
+  /// Posted to the loop with the signal kept alive: the task may end, and be erased, before or during this.
   void tell(const Signal& signal) {
     boost::asio::dispatch(state_->executor,
                           [signal] { signal->emit(boost::asio::cancellation_type::terminal); });

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/admission.hpp"
 
 #include "base/strings.hpp"
@@ -20,7 +21,7 @@ namespace {
 constexpr std::uint64_t kMaxBinaryBytes = 2ULL << 30;
 constexpr std::size_t kMaxRevoked = 16 << 20;
 
-/// The revocation list, as carefully as what it judges: who can change it can let a revoked binary in.
+/// The revocation list is read as carefully as a binary: whoever can change it can let a revoked binary in.
 Result<CheckedFile> openRevoked(const std::string& path, uid_t owner) {
   const auto slash = path.rfind('/');
   if (slash == std::string::npos || path.front() != '/') {
@@ -31,15 +32,15 @@ Result<CheckedFile> openRevoked(const std::string& path, uid_t owner) {
   return openChecked(dir, path.substr(0, slash), path.substr(slash + 1), owner);
 }
 
-/// The digest that a line of the revocation list names; empty where it names none. Nothing where the line is
-/// not understood: a digest with a slip of the pen would go on being admitted, as would a second one.
+/// The digest in a line of the revocation list; an empty text if the line names none. An unreadable line
+/// gives nothing at all: a digest with a typo would still be admitted, and so would a second one on the line.
 std::optional<std::string_view> digestOnLine(std::string_view line) {
   line = trim(line.substr(0, line.find('#')));
   if (line.empty()) return line;
   if (line.starts_with("sha256:")) line.remove_prefix(7);
   const auto end = line.find_first_of(" \t");
   const auto digest = line.substr(0, end);
-  // As sha256sum writes it, the file's name may follow.
+  // sha256sum writes the file's name after the digest.
   const auto rest = split(end == std::string_view::npos ? std::string_view() : line.substr(end), ' ');
   const bool another = std::any_of(rest.begin(), rest.end(), [](std::string_view word) {
     return isSha256(trim(word)) || word.find("sha256:") != std::string_view::npos;
@@ -48,7 +49,7 @@ std::optional<std::string_view> digestOnLine(std::string_view line) {
   return digest;
 }
 
-/// Name, version, system: that the statement is about this very binary, for this node.
+/// Name, version and system: whether the statement is about this very binary, for this node.
 Result<> checkIdentity(const Statement& statement, const BinaryRef& ref, const std::string& path) {
   const auto mismatch = [&](Reason reason, const std::string& said, const std::string& wanted) {
     return fail(Stage::admission, reason,
@@ -70,8 +71,8 @@ Result<> checkIdentity(const Statement& statement, const BinaryRef& ref, const s
   return {};
 }
 
-/// Until when at least `threshold` of the keys that signed count. Reasons untrusted_key, threshold_not_met
-/// where too few count yet.
+/// Until when at least `threshold` of the keys that signed count. Reasons untrusted_key, threshold_not_met if
+/// too few count now.
 Result<Wall::time_point> signedUntil(const Keyring& keyring, const std::vector<std::size_t>& keys,
                                      unsigned threshold, Wall::time_point now) {
   std::vector<Wall::time_point> ends;
@@ -98,7 +99,7 @@ Result<Wall::time_point> signedUntil(const Keyring& keyring, const std::vector<s
 Result<std::set<std::string>> Admission::revoked() const {
   std::set<std::string> digests;
   if (!settings_.revoked) return digests;
-  // A list that is configured and cannot be read must not count as an empty one.
+  // A configured list that cannot be read must not count as an empty one.
   FB_TRY(const auto list, openRevoked(*settings_.revoked, options_.owner));
   FB_TRY(const auto text, sys::readAll(Stage::admission, list.fd, kMaxRevoked, *settings_.revoked));
   std::size_t number = 0;
@@ -118,8 +119,8 @@ Result<std::set<std::string>> Admission::revoked() const {
 Result<VersionFloor> Admission::openFloor() {
   const bool keep = options_.floor == FloorUse::raise;
   if (keep) FB_CHECK(sys::makeDirs(Stage::admission, settings_.state, 0755));
-  // Who can change the floor can bring an older binary back. fallbackctl exec may run as somebody else than
-  // the cache's owner, and keeps a floor of its own then.
+  // Whoever can change the floor can bring an older binary back. fallbackctl exec may run as a user other
+  // than the cache's owner, and then keeps its own floor.
   for (const auto owner : {options_.owner, ::geteuid()}) {
     const auto folder = openTrusted(settings_.state, owner);
     if (folder || folder.error().reason == Reason::not_found) break;
@@ -201,13 +202,13 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Na
     return fail(Stage::admission, Reason::attestation_missing,
                 "no " + settings_.path + "/" + ref.attestationName() + "; make one with fallbackctl sign");
   }
-  // Looked at before it is read: a change in between is seen the next time.
+  // Recorded before it is read: a change in between shows the next time.
   const auto trust = evidence != nullptr ? lookAtTrust() : std::vector<FileFacts>();
   FB_TRY(const auto keyring, Keyring::open(settings_.keys, options_.owner));
   FB_TRY(const auto verified, verifySigners(attestations, ref, keyring, settings_.threshold));
   const auto& statement = verified.statement;
   FB_CHECK(checkIdentity(statement, ref, binary.path));
-  // What a key signed ends with the key.
+  // A signature ends with its key.
   FB_TRY(const auto keysEnd, signedUntil(keyring, verified.keys, settings_.threshold, now));
   const auto expires = std::min(statement.expires, keysEnd);
   FB_TRY(const bool inGrace, checkExpiry(ref, expires, now));
@@ -227,19 +228,19 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Na
   const auto digest = toHex(copy.digest());
   if (digest != statement.digest) {
     return fail(Stage::admission, Reason::digest_mismatch,
-                binary.path + " has sha256 " + digest + ", attested is " + statement.digest);
+                binary.path + " has sha256 " + digest + ", but its attestation says |" + statement.digest);
   }
   FB_TRY(auto form, inspectElf(copy.bytes(), binary.path));
   if (settings_.requirePie && !form.pie) {
     return fail(Stage::admission, Reason::elf_not_pie,
-                binary.path + " is no static PIE; link with -static-pie");
+                binary.path + " is not a static PIE; link with -static-pie");
   }
   if (form.go && contradicts(form.go->moduleVersion, ref.version)) {
     return fail(Stage::admission, Reason::version_mismatch,
                 binary.path + " was built as " + form.go->module + " " + form.go->moduleVersion +
-                    ", attested is " + ref.version);
+                    ", but its attestation says " + ref.version);
   }
-  // Its own version is not below its least one: checkIdentity().
+  // That its version is not below its own minimum was checked in checkIdentity().
   const auto least = namedBy == NamedBy::configuration ? ref.version : statement.minimumVersion;
   const bool raises = options_.floor == FloorUse::raise && least;
   if (raises) FB_CHECK(floor->raise({ref.name, *least}));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one pass that decides whether a binary may be used: ownership, attestation, name, version,
 // architecture, expiry, revocation, floor, digest, ELF form.
 #pragma once
@@ -19,18 +20,18 @@
 namespace fallbackd::cache {
 
 enum class FloorUse : std::uint8_t {
-  ignore,  // it judges what runs: for what is only put into the cache
-  check,   // refuse what is below it, leave it as it is: for those who only look
-  raise,   // and raise it, where what is admitted says so
+  ignore,  // for what is only put into the cache: the floor judges what runs
+  check,   // refuse what is below it, do not change it: for commands that only look
+  raise,   // check, and raise it if what is admitted calls for that
 };
 
 struct AdmissionOptions {
-  uid_t owner = 0;  // who must own cache and keys; tests run as somebody else, too
+  uid_t owner = 0;  // who must own cache and keys; tests run as other users, too
   FloorUse floor = FloorUse::raise;
   SealOptions seal;
 };
 
-/// What the admission looked at: while it is the same, so is the answer.
+/// The files that an admission depended on: while they are unchanged, so is its result.
 struct Evidence {
   FileFacts binary;
   std::vector<FileFacts> attestations;
@@ -44,29 +45,29 @@ class Admission {
       : settings_(std::move(settings)), options_(std::move(options)) {}
 
   /// Blocks: copies, hashes, verifies. On success the floor is raised to a version that the configuration
-  /// names, and to the attestation's least version, whoever names this one. It is read from the disk each
-  /// time: a restart changes nothing.
+  /// names, and to the attestation's minimum version, whoever chose the binary. The floor is read from disk
+  /// each time: a restart changes nothing.
   Result<Admitted> admit(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy = NamedBy::others,
                          Evidence* evidence = nullptr);
 
-  /// What lies on disk for `ref` now, without reading it.
+  /// What is on disk for `ref` now, without reading its content.
   Result<Evidence> look(const BinaryRef& ref) const;
 
-  /// Whether what was admitted may no longer be used, whatever lies on disk now: its digest was revoked, or
-  /// keys were taken from the ring or limited to a time that is over. A ring or list that cannot be read
-  /// takes nothing back.
+  /// Whether what was admitted may no longer be used, whatever is on disk now: its digest was revoked, or
+  /// keys were removed from the ring or limited to a time that is over. A ring or list that cannot be read
+  /// withdraws nothing.
   bool withdrawn(const Admitted& admitted, Wall::time_point now) const;
 
   /// Whether keyring and revocation list can be read: without them nothing is admitted.
   [[nodiscard]] Cache::Trust checkTrust() const;
 
-  /// Expiry and grace as of `now`: whether it may still be used, and whether in grace.
+  /// Expiry and grace as of `now`: whether it may still be used, and whether it is in its grace period.
   Result<bool> checkExpiry(const BinaryRef& ref, Wall::time_point expires, Wall::time_point now) const;
 
   [[nodiscard]] const config::CacheSettings& settings() const { return settings_; }
-  /// By all admissions so far. Thread-safe.
+  /// Sum of all admissions so far. Thread-safe.
   [[nodiscard]] std::uint64_t hashedBytes() const { return hashedBytes_; }
-  /// What the operator should know although nothing failed (a damaged floor file); empty the next time.
+  /// Something the operator should know although nothing failed (a damaged floor file); empty the next time.
   [[nodiscard]] std::string takeWarning() { return std::exchange(warning_, {}); }
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/attestation.hpp"
 
 #include "base/strings.hpp"
@@ -45,7 +46,7 @@ Result<Envelope> readEnvelope(const json::object& object, bool inBundle, const s
     return malformed(what, "DSSE envelope without payload or signatures");
   }
   const auto& signatures = list->get_array();
-  // The Sigstore specification: exactly one. A bare envelope may be signed by several keys.
+  // The Sigstore specification: exactly one. A bare envelope may have several signatures.
   if (inBundle && signatures.size() != 1)
     return malformed(what, "a bundle's envelope must have exactly one signature");
   if (signatures.size() > 16) return malformed(what, "more than 16 signatures");
@@ -71,7 +72,7 @@ Result<std::vector<std::string>> readNamespaces(const json::value& value, const 
   for (const auto& item : *list) {
     const auto* const name = item.if_string();
     if (name == nullptr || !config::isDnsLabel(std::string(*name))) {
-      return malformed(what, "namespaces holds what is not the name of a namespace");
+      return malformed(what, "namespaces contains an entry that is not the name of a namespace");
     }
     names.emplace_back(*name);
   }
@@ -85,11 +86,11 @@ Result<Envelope> parseEnvelope(std::string_view text, const std::string& what) {
   if (!value.is_object()) return malformed(what, "not a JSON object");
   const auto& root = value.get_object();
   if (root.contains("base64Signature")) {
-    return unsupported(what, "cosign's bundle of old; sign with cosign attest-blob --new-bundle-format");
+    return unsupported(what, "an old cosign bundle; sign with cosign attest-blob --new-bundle-format");
   }
   if (root.contains("_type")) {
     return unsupported(what,
-                       "a bare statement, which nobody signed; from cosign take --bundle, not "
+                       "an unsigned statement; use the file from cosign's --bundle, not "
                        "--output-attestation");
   }
   if (!root.contains("mediaType")) return readEnvelope(root, false, what);
@@ -148,8 +149,8 @@ Result<Statement> parseStatement(std::string_view payload, const std::string& wh
   }
   const auto& predicate = predicateValue->get_object();
   Statement statement;
-  // The signer may know more than this version of ours asks; but a condition that we cannot check must not
-  // be passed over, so unknown keys are refused.
+  // The signer may know more conditions than this version checks. A condition that we cannot check must not
+  // be ignored, so unknown keys are refused.
   constexpr std::array<std::string_view, 6> kKeys{"name", "version", "os",
                                                   "arch", "expires", "minimumVersion"};
   for (const auto& entry : predicate) {
@@ -157,13 +158,13 @@ Result<Statement> parseStatement(std::string_view payload, const std::string& wh
     if (!contains(kKeys, entry.key()))
       return unsupported(what, "predicate key " + quoted(entry.key()) + " is not known");
     if (!entry.value().is_string()) {
-      return malformed(what, "predicate key " + quoted(entry.key()) + " must be a text (versions too)");
+      return malformed(what, "predicate key " + quoted(entry.key()) + " must be a string (versions too)");
     }
   }
   auto ref = parseBinaryRef(stringAt(predicate, "name") + "@" + stringAt(predicate, "version"));
   if (!ref) return malformed(what, ref.error().context);
   statement.ref = std::move(*ref);
-  // The subject's own name is whatever the file was called where it was signed; the predicate binds the name.
+  // The subject's name is whatever the file was called when it was signed; the predicate binds the name.
   statement.digest = stringAt(digests->get_object(), "sha256");
   if (!isSha256(statement.digest)) return malformed(what, "subject has no sha256 digest in lower-case hex");
   statement.os = stringAt(predicate, "os");

@@ -1,6 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attestations: a Sigstore bundle or a bare DSSE envelope around an in-toto statement about one binary.
-// Nothing in it is believed before a key of the keyring verified it, and what is parsed then are exactly the
-// bytes that were verified.
+// Nothing in it is believed before a key of the keyring has verified it, and what is then parsed are exactly
+// the verified bytes.
 #pragma once
 
 #include "base/binary_ref.hpp"
@@ -19,21 +20,21 @@ namespace fallbackd::cache {
 inline constexpr std::string_view kPredicateType = "https://fallbackd.io/attestations/binary/v1";
 inline constexpr std::string_view kPayloadType = "application/vnd.in-toto+json";
 
-/// The envelope as it stands in the file, decoded, not yet verified.
+/// The envelope from the file, decoded, not yet verified.
 struct Envelope {
   std::string payloadType;
   std::string payload;
   std::vector<std::string> signatures;
 };
 
-/// Reads a Sigstore bundle (0.1 to 0.3, with dsseEnvelope and publicKey) or a bare DSSE envelope.
-/// Reasons: attestation_malformed, attestation_unsupported (certificates, message signatures).
+/// Parses a Sigstore bundle (0.1 to 0.3, with dsseEnvelope and publicKey) or a bare DSSE envelope. Reasons:
+/// attestation_malformed, attestation_unsupported (certificates, message signatures).
 Result<Envelope> parseEnvelope(std::string_view text, const std::string& what);
 
-/// DSSE's pre-authentication encoding: what is really signed.
+/// DSSE's pre-authentication encoding: the bytes that are actually signed.
 std::string preAuthEncoding(std::string_view payloadType, std::string_view payload);
 
-/// What a verified statement says.
+/// The content of a verified statement.
 struct Statement {
   BinaryRef ref;
   std::string digest;  // lower-case hex sha256
@@ -41,12 +42,12 @@ struct Statement {
   std::string arch;
   Wall::time_point expires;
   std::optional<std::string> minimumVersion;
-  /// Whose pods may choose the binary by annotation; empty: nobody's; absent: whose the node's configuration
-  /// lets choose.
+  /// The namespaces whose pods may choose the binary by annotation; empty: none; absent: the node's
+  /// configuration decides alone.
   std::optional<std::vector<std::string>> namespaces;
 };
 
-/// Reads a verified payload. Reasons: attestation_malformed, attestation_unsupported (other predicate).
+/// Parses a verified payload. Reasons: attestation_malformed, attestation_unsupported (other predicate).
 Result<Statement> parseStatement(std::string_view payload, const std::string& what);
 std::string writeStatement(const Statement& statement);
 
@@ -54,11 +55,11 @@ struct VerifiedStatement {
   Statement statement;
   std::vector<std::size_t> keys;  // indices into the keyring, each once
 };
-/// Parses, verifies with the keyring, then reads the statement. Reason untrusted_key where no key fits.
+/// Parses, verifies with the keyring, then reads the statement. Reason untrusted_key if no key fits.
 Result<VerifiedStatement> verifyAttestation(std::string_view text, const Keyring& keyring,
                                             const std::string& what);
 
-/// A Sigstore bundle v0.3 around the statement, as cosign's verify-blob-attestation reads it.
+/// A Sigstore bundle v0.3 around the statement, readable by cosign's verify-blob-attestation.
 Result<std::string> signStatement(const Statement& statement, const PrivateKey& key);
 
 }  // namespace fallbackd::cache

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/cache.hpp"
 
 #include "cache/admission.hpp"
@@ -13,7 +14,7 @@ namespace fallbackd::cache {
 
 namespace {
 
-/// Reasons that come after the whole file was read.
+/// Reasons that are found only after the whole file was read.
 bool isAboutBytes(Reason reason) {
   constexpr std::array kReasons{
       Reason::digest_mismatch,   Reason::elf_malformed, Reason::elf_wrong_machine,   Reason::elf_dynamic,
@@ -21,7 +22,7 @@ bool isAboutBytes(Reason reason) {
   return std::find(kReasons.begin(), kReasons.end(), reason) != kReasons.end();
 }
 
-/// Whether a change after the look would show: the file's time has the grain of a clock tick.
+/// Whether a later change would be visible: file times have the granularity of a clock tick.
 bool isSettled(const Evidence& evidence, Wall::time_point now) {
   constexpr std::chrono::seconds kGrain{3};  // one of them for the fraction
   const auto seconds = std::chrono::floor<std::chrono::seconds>(now.time_since_epoch());
@@ -41,14 +42,14 @@ struct Cache::State {
   struct Resident {
     AdmittedPtr admitted;
     Evidence evidence;
-    bool kept = true;  // false: good, but over the budget, and without its bytes
+    bool kept = true;  // false: valid, but over the budget and without its bytes
     NamedBy namedBy = NamedBy::configuration;
   };
 
   std::mutex admitting;  // one admission at a time: it reads and hashes whole files, and writes the floor
   Admission admission;
 
-  mutable std::mutex guard;  // of the three below; held briefly
+  mutable std::mutex guard;  // for the three below; held briefly
   std::map<BinaryRef, Resident> residents;
   std::set<BinaryRef> named;  // by the configuration
   Trust trust;
@@ -65,8 +66,8 @@ struct Cache::State {
     return sum;
   }
 
-  /// Bytes that are refused are not hashed again for each of a hundred pods, or every half minute: what
-  /// cannot change unless the files do is remembered.
+  /// Bytes that are refused are not hashed again for each of a hundred pods, or every half minute: a result
+  /// that cannot change unless the files do is remembered.
   Result<Admitted> admitOnce(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy,
                              Evidence& evidence) {
     const auto onDisk = admission.look(ref);
@@ -81,7 +82,7 @@ struct Cache::State {
     return admitted;
   }
 
-  /// Copies that only others named do not serve below a floor that has moved.
+  /// Copies that only annotations or command lines named do not serve below a floor that has moved.
   void dropBelow(const BinaryRef& floor) {
     std::erase_if(residents, [&](const auto& one) {
       const bool below =
@@ -96,9 +97,9 @@ struct Cache::State {
     auto shared = std::make_shared<const Admitted>(std::move(admitted));
     const std::lock_guard lock(guard);
     if (shared->floor) dropBelow({ref.name, *shared->floor});
-    // One copy of each: an earlier one may have been revoked meanwhile.
+    // Only one copy of each: an earlier one may have been revoked meanwhile.
     residents.erase(ref);
-    // Over the budget the binary is still good, it is only admitted again for each recovery.
+    // Over the budget the binary is still valid; it is admitted again for each recovery.
     const bool kept = residentBytes() + shared->size <= admission.settings().memoryBudgetBytes;
     auto known = kept ? shared : std::make_shared<const Admitted>(shared->withoutBytes());
     residents.emplace(ref, Resident{std::move(known), evidence, kept, namedBy});
@@ -170,7 +171,7 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
       }
     }
     const auto onDisk = state_->admission.look(ref);
-    // What was admitted for others has not moved the floor yet.
+    // What was admitted for others has not raised the floor yet.
     if (named && known && onDisk && *onDisk == *known &&
         state_->admission.checkExpiry(ref, admitted->expires, now)) {
       entries.push_back({ref, admitted, false, kept});
@@ -179,7 +180,7 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
     auto result = state_->admitAndKeep(ref, now, NamedBy::configuration);
     const bool takenBack = !result && admitted != nullptr && state_->admission.withdrawn(*admitted, now);
     const std::lock_guard lock(state_->guard);
-    // Without bytes there is nothing that could serve on.
+    // Without bytes there is nothing that could keep serving.
     if (takenBack || (!result && admitted != nullptr && !kept)) state_->residents.erase(ref);
     const auto held = state_->residents.find(ref);
     entries.push_back({ref, std::move(result), true, held != state_->residents.end() && held->second.kept});

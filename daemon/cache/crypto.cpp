@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/crypto.hpp"
 
 #include "base/strings.hpp"
@@ -27,7 +28,7 @@ const unsigned char* bytesOf(std::string_view text) {
   return static_cast<const unsigned char*>(static_cast<const void*>(text.data()));
 }
 
-/// The reason of OpenSSL's last error; empties its queue, which is the thread's.
+/// The reason of OpenSSL's last error; empties the thread's error queue.
 std::string opensslReason() {
   const auto code = ERR_peek_last_error();
   ERR_clear_error();
@@ -35,7 +36,7 @@ std::string opensslReason() {
   return text == nullptr ? "unknown OpenSSL error" : text;
 }
 
-/// Ed25519 hashes by itself; ECDSA is used with SHA-256, as cosign does.
+/// Ed25519 hashes internally; ECDSA is used with SHA-256, as cosign does.
 const EVP_MD* digestFor(const EVP_PKEY* key) {
   return EVP_PKEY_is_a(key, "ED25519") == 1 ? nullptr : EVP_sha256();
 }
@@ -64,7 +65,7 @@ std::string contentOf(BIO* bio) {
   return {data, static_cast<std::size_t>(size)};
 }
 
-/// No prompt on a terminal for an encrypted key.
+/// Does not prompt for the password of an encrypted key.
 int noPassword(char* /*buffer*/, int /*size*/, int /*writing*/, void* /*data*/) {
   return -1;
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // OpenSSL behind our own types: keys, signatures, SHA-256. ECDSA P-256 and Ed25519, nothing else.
 #pragma once
 
@@ -24,15 +25,15 @@ struct KeyDeleter {
 };
 using KeyPtr = std::unique_ptr<EVP_PKEY, KeyDeleter>;
 
-/// A public key as its owner published it (PEM SubjectPublicKeyInfo).
+/// A public key as published by its owner (PEM SubjectPublicKeyInfo).
 class PublicKey {
  public:
-  /// Exactly one key and nothing else. Reason keyring_invalid where it is none, or of another kind.
+  /// Exactly one key and nothing else. Reason keyring_invalid for anything else.
   static Result<PublicKey> parse(std::string_view pem, const std::string& what);
 
-  /// Whether `signature` (DER for ECDSA, 64 bytes for Ed25519) is this key's over `message`.
+  /// Whether `signature` (DER for ECDSA, 64 bytes for Ed25519) is this key's signature of `message`.
   [[nodiscard]] bool verifies(std::string_view message, std::string_view signature) const;
-  /// SHA-256 of the DER: what identifies the key in our lists and in bundle hints.
+  /// SHA-256 of the DER: identifies the key in our lists and in bundle hints.
   [[nodiscard]] const Digest& fingerprint() const { return fingerprint_; }
   [[nodiscard]] std::string fingerprintHex() const;
 

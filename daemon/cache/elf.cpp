@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/elf.hpp"
 
 #include <algorithm>
@@ -17,7 +18,7 @@ constexpr Elf64_Half kMachine = EM_X86_64;
 constexpr std::string_view kArchitecture = "arm64";
 constexpr Elf64_Half kMachine = EM_AARCH64;
 #else
-#error "the architecture's name and ELF machine are not known here"
+#error "this architecture's name and ELF machine are missing here"
 #endif
 
 constexpr std::size_t kMaxHeaders = 256;
@@ -27,7 +28,7 @@ tl::unexpected<Error> refuse(Reason reason, const std::string& what, const std::
   return fail(Stage::admission, reason, what + ": " + why);
 }
 
-/// Copies a structure out of the file, if it lies wholly inside.
+/// Copies a structure out of the file if it lies completely inside.
 template <class T>
 std::optional<T> at(std::span<const std::byte> file, std::uint64_t offset) {
   if (offset > file.size() || file.size() - offset < sizeof(T)) return std::nullopt;
@@ -43,14 +44,14 @@ Result<Elf64_Ehdr> readHeader(std::span<const std::byte> file, const std::string
   if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
       header->e_machine != kMachine) {
     return refuse(Reason::elf_wrong_machine, what,
-                  "built for another machine than " + std::string(kArchitecture));
+                  "built for a machine other than " + std::string(kArchitecture));
   }
   if (header->e_ident[EI_VERSION] != EV_CURRENT || header->e_version != EV_CURRENT ||
       (header->e_type != ET_EXEC && header->e_type != ET_DYN)) {
     return refuse(Reason::elf_malformed, what, "not an executable ELF file");
   }
   if (header->e_phentsize != sizeof(Elf64_Phdr) || header->e_phnum == 0 || header->e_phnum > kMaxHeaders) {
-    return refuse(Reason::elf_malformed, what, "program header table is not as it should be");
+    return refuse(Reason::elf_malformed, what, "the program header table is malformed");
   }
   return *header;
 }
@@ -59,7 +60,7 @@ Result<std::vector<Elf64_Phdr>> readSegments(std::span<const std::byte> file, co
                                              const std::string& what) {
   std::vector<Elf64_Phdr> segments;
   for (std::size_t i = 0; i < header.e_phnum; ++i) {
-    // e_phoff + i * 56 cannot wrap: an offset beyond the file's end fails at once.
+    // e_phoff + i * 56 cannot overflow: an offset beyond the file's end fails first.
     if (header.e_phoff > file.size())
       return refuse(Reason::elf_malformed, what, "program headers beyond the end");
     const auto segment = at<Elf64_Phdr>(file, header.e_phoff + i * sizeof(Elf64_Phdr));
@@ -87,7 +88,7 @@ Result<> checkLoads(const std::vector<Elf64_Phdr>& segments, const Elf64_Ehdr& h
     if ((segment.p_flags & PF_W) != 0 && (segment.p_flags & PF_X) != 0) {
       return refuse(Reason::elf_writable_code, what, "has a segment that is writable and executable");
     }
-    // The ABI wants them in ascending order; one that covers another would hide what was checked.
+    // The ABI requires ascending order; an overlapping segment would hide what was checked.
     if (any && segment.p_vaddr < end)
       return refuse(Reason::elf_malformed, what, "segments overlap or are unordered");
     any = true;
@@ -100,7 +101,7 @@ Result<> checkLoads(const std::vector<Elf64_Phdr>& segments, const Elf64_Ehdr& h
 }
 
 Result<> checkStack(const std::vector<Elf64_Phdr>& segments, const std::string& what) {
-  // Without the header the kernel takes the stack for executable; of several it takes the last.
+  // Without this header the kernel makes the stack executable; of several it uses the last.
   bool stated = false;
   bool executable = false;
   for (const auto& segment : segments) {
@@ -110,7 +111,7 @@ Result<> checkStack(const std::vector<Elf64_Phdr>& segments, const std::string& 
   }
   if (!stated || executable) {
     return refuse(Reason::elf_executable_stack, what,
-                  "asks for an executable stack; link with -z noexecstack");
+                  "requests an executable stack; link with -z noexecstack");
   }
   return {};
 }

@@ -1,4 +1,5 @@
-// What an executable's headers say, read with distrust. No section is looked at, only what the kernel uses.
+// SPDX-License-Identifier: Apache-2.0
+// What an executable's headers say, read with distrust. Sections are ignored, as the kernel ignores them.
 #pragma once
 
 #include "base/error.hpp"
@@ -14,19 +15,19 @@ namespace fallbackd::cache {
 
 struct ElfForm {
   bool pie = false;
-  bool relro = false;  // told, not demanded: what go build links has none
+  bool relro = false;  // reported, not required: go build links without it
   std::optional<GoBuild> go;
 };
 
-/// The node's architecture as attestations name it (Go's words): "amd64", "arm64".
+/// The node's architecture in the words of attestations (Go's): "amd64", "arm64".
 std::string_view nodeArchitecture();
 
-/// Whether the bytes begin as an ELF file does.
+/// Whether the bytes begin like an ELF file.
 bool hasElfMagic(std::span<const std::byte> bytes);
 
-/// Checks that the program starts without a loader and maps nothing writable and executable: no PT_INTERP,
-/// no DT_NEEDED, this node's machine and class, a stack that is not executable.
-/// Reasons: not_elf, elf_malformed, elf_wrong_machine, elf_dynamic, elf_writable_code, elf_executable_stack.
+/// Checks that the program starts without a loader and maps nothing both writable and executable: no
+/// PT_INTERP, no DT_NEEDED, this node's machine and class, a stack that is not executable. Reasons: not_elf,
+/// elf_malformed, elf_wrong_machine, elf_dynamic, elf_writable_code, elf_executable_stack.
 Result<ElfForm> inspectElf(std::span<const std::byte> file, const std::string& what);
 
 }  // namespace fallbackd::cache

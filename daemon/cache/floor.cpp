@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/floor.hpp"
 
 #include "base/clock.hpp"
@@ -17,7 +18,7 @@ namespace fallbackd::cache {
 namespace {
 
 constexpr std::array<const char*, 2> kFileNames{"version-floor.json", "version-floor.copy.json"};
-// A name and a version have at most 127 characters together, and eight more around them.
+// A name and a version have at most 127 characters together, plus eight around them.
 constexpr JsonLimits kLimits{.bytes = VersionFloor::kMaxNames * 136, .entries = VersionFloor::kMaxNames};
 constexpr std::chrono::seconds kLockPatience{2};
 constexpr std::chrono::milliseconds kLockPause{5};
@@ -41,8 +42,8 @@ Result<std::map<std::string, std::string>> parseFloor(const std::string& text, c
   return floor;
 }
 
-/// One process at a time changes the floor. Nobody can hold the others up for long: whoever can open the
-/// folder could take the lock and keep it.
+/// Only one process changes the floor at a time. The wait is limited: whoever can open the folder could take
+/// the lock and keep it.
 Result<> lockFloor(const sys::DirFd& folder, const std::string& path) {
   const auto deadline = Monotonic::now() + kLockPatience;
   while (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -61,7 +62,7 @@ void VersionFloor::warn(const std::string& text) {
   warning_ = warning_ ? *warning_ + "; " + text : text;
 }
 
-/// False where there is no such file, or it is damaged.
+/// False if the file is missing or damaged.
 Result<bool> VersionFloor::readOne(const std::string& name, Mode mode) {
   const std::string path = folder_ + "/" + name;
   const auto text = sys::readFile(Stage::admission, path, kLimits.bytes);
@@ -75,7 +76,7 @@ Result<bool> VersionFloor::readOne(const std::string& name, Mode mode) {
     if (mode == Mode::keep) {
       const std::string aside = path + ".damaged";
       const auto dir = sys::openDir(Stage::admission, folder_);
-      // Where even that fails (a read-only file system), the next start says so again.
+      // If even that fails (a read-only file system), the next start reports it again.
       const bool kept =
           dir && ::renameat(dir->get(), name.c_str(), dir->get(), (name + ".damaged").c_str()) == 0;
       said.append(kept ? ", the damaged file is kept as " + aside : ", " + path + " cannot be renamed");
@@ -111,7 +112,7 @@ Result<VersionFloor> VersionFloor::open(const std::string& folder, Mode mode) {
   if (mode == Mode::keep) FB_CHECK(sys::makeDirs(Stage::admission, folder, 0755));
   FB_CHECK(floor.readAll(mode));
   if (floor.warning_ && floor.versions_.empty()) {
-    floor.warning_->append("; the version floor starts again from nothing");
+    floor.warning_->append("; the version floor starts from nothing");
   }
   return floor;
 }
@@ -129,7 +130,7 @@ Result<> VersionFloor::write(const std::map<std::string, std::string>& versions)
   if (versions.size() > kMaxNames) {
     return fail(Stage::admission, Reason::too_large,
                 "the version floor in " + folder_ + " has " + std::to_string(kMaxNames) +
-                    " names, and room for no more");
+                    " names, which is the limit");
   }
   boost::json::object list;
   for (const auto& [name, version] : versions) list[name] = version;

@@ -1,7 +1,8 @@
-// The version floor: of each name the version below which only the operator's configuration may run it, so
-// that an older, validly signed binary cannot be brought back by anybody else. One JSON file and a copy of
-// it, each replaced crash-safely and one after the other: whatever damages one of them, the other still knows
-// the floor. Several processes may share the folder: the daemon and fallbackctl.
+// SPDX-License-Identifier: Apache-2.0
+// The version floor: for each name, the version below which only the operator's configuration may run it, so
+// that nobody else can bring back an older, validly signed binary. One JSON file and a copy of it, replaced
+// crash-safely one after the other: if one is damaged, the other still has the floor. Several processes may
+// share the folder: the daemon and fallbackctl.
 #pragma once
 
 #include "base/binary_ref.hpp"
@@ -21,18 +22,17 @@ class VersionFloor {
 
   static constexpr std::size_t kMaxNames = 65'536;
 
-  /// The higher of the file and its copy. One that is damaged is reported through `warning`; with both
-  /// damaged the floor starts again from nothing: torn files must not lock the node out. Where no file can be
-  /// read although one is there, for want of permission or because it passes a limit, that is an error: the
-  /// floor that it holds would be passed over. To keep: `folder` is made where it is missing, and a damaged
-  /// file is set aside under another name, so that it is not lost silently either. To look: nothing on disk
-  /// is touched.
+  /// The higher of the file and its copy. A damaged one is reported through `warning`; if both are damaged,
+  /// the floor starts from nothing, because torn files must not lock the node out. A file that exists but
+  /// cannot be read, for lack of permission or because it exceeds a limit, is an error: its floor would be
+  /// ignored. Mode::keep creates a missing `folder` and sets damaged files aside under another name, so that
+  /// they are not lost silently; Mode::look changes nothing on disk.
   static Result<VersionFloor> open(const std::string& folder, Mode mode = Mode::keep);
 
-  /// Reason version_rollback where the version is below the floor of its name.
+  /// Reason version_rollback if the version is below the floor of its name.
   [[nodiscard]] Result<> check(const BinaryRef& ref) const;
-  /// Raises the floor and writes it before it returns, together with what another process has written
-  /// meanwhile. Reason floor_unwritable, also beyond kMaxNames.
+  /// Raises the floor and writes it before returning, merged with what another process wrote meanwhile.
+  /// Reason floor_unwritable, also beyond kMaxNames.
   Result<> raise(const BinaryRef& ref);
 
   [[nodiscard]] const std::optional<std::string>& warning() const { return warning_; }

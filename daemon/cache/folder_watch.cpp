@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/folder_watch.hpp"
 
 #include <algorithm>
@@ -22,15 +23,15 @@ namespace {
 
 constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE |
                                   IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
-// A binary and its attestation come one after the other; a copy over a slow disk takes its time.
+// A binary and its attestation arrive one after the other; a copy from a slow disk takes a while.
 constexpr auto kQuiet = 200ms;
 constexpr auto kLongestWait = 2s;
 
-/// Arms the timer that never goes off but is cancelled by whoever sets the clock.
+/// Arms the timer that never expires but is cancelled when somebody sets the clock.
 Result<> arm(int timer) {
   itimerspec never{};
   never.it_value.tv_sec = std::numeric_limits<std::int32_t>::max();
-  // ECANCELED: the clock was set since the last time; it is armed all the same.
+  // ECANCELED: the clock was set since the last time; the timer is armed all the same.
   if (::timerfd_settime(timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, nullptr) != 0 &&
       errno != ECANCELED)
     return failErrno(Stage::admission, "watch the clock");
@@ -60,11 +61,11 @@ Result<FolderWatch> FolderWatch::create(asio::any_io_executor executor, std::vec
   return watch;
 }
 
-/// The same folder gives the same watch; one that was replaced gives a new one.
+/// The same folder returns the same watch; a replaced folder gets a new one.
 void FolderWatch::follow() {
   for (const auto& folder : folders_) {
     const auto added = inotify_.addWatch(Stage::admission, folder, kEvents);
-    static_cast<void>(added);  // missing: tried again at the next call
+    static_cast<void>(added);  // missing: retried at the next call
   }
 }
 
@@ -78,7 +79,7 @@ asio::awaitable<void> FolderWatch::changed(std::chrono::nanoseconds interval) {
                                clock_.async_wait(descriptor_base::wait_read, asio::use_awaitable));
   if (first.index() == 2) {
     std::uint64_t count = 0;
-    const auto got = ::read(clock_.native_handle(), &count, sizeof count);  // ECANCELED, and quiet again
+    const auto got = ::read(clock_.native_handle(), &count, sizeof count);  // ECANCELED; this clears it
     static_cast<void>(got);
     static_cast<void>(arm(clock_.native_handle()));
   }

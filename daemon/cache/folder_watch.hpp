@@ -1,6 +1,6 @@
-// Tells when binaries, attestations or keys may have changed: placed, replaced, removed, their owner or mode
-// changed; and when the clock was set, since expiries and keys' times are judged by it. One io_context
-// thread.
+// SPDX-License-Identifier: Apache-2.0
+// Reports when binaries, attestations or keys may have changed (added, replaced, removed, owner or mode
+// changed), and when the clock was set, because expiries and key limits depend on it. One io_context thread.
 #pragma once
 
 #include "base/error.hpp"
@@ -19,15 +19,15 @@ namespace fallbackd::cache {
 
 class FolderWatch {
  public:
-  /// Folders that are missing, now or later, are watched as soon as they are found. Stage admission.
+  /// Folders that are missing, now or later, are watched as soon as they exist. Stage admission.
   static Result<FolderWatch> create(boost::asio::any_io_executor executor, std::vector<std::string> folders);
   FolderWatch(FolderWatch&&) = default;
   FolderWatch& operator=(FolderWatch&&) = delete;
   ~FolderWatch();
 
-  /// Returns once something happened and then nothing more did for a short while, or after `interval`: what
-  /// inotify does not tell (another mount over a folder, a folder that was missing) is found by then. What
-  /// happens after a return is told by the next call. Cancellable.
+  /// Returns after something happened and then nothing more for a short while, or after `interval`: what
+  /// inotify does not report (another mount over a folder, a missing folder) is found by then. What happens
+  /// after the return is reported by the next call. Cancellable.
   boost::asio::awaitable<void> changed(std::chrono::nanoseconds interval);
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/go_build.hpp"
 
 #include "base/strings.hpp"
@@ -14,9 +15,9 @@ constexpr std::size_t kFlagsAt = 15;
 constexpr unsigned kInlineStrings = 2;
 constexpr std::size_t kHeaderBytes = 32;
 constexpr std::size_t kMaxText = 1 << 20;
-constexpr std::size_t kSentinelBytes = 16;  // before and behind the module information
+constexpr std::size_t kSentinelBytes = 16;  // before and after the module information
 
-/// Takes a text with its length before it (unsigned LEB128) from the front of `rest`.
+/// Takes a text preceded by its length (unsigned LEB128) from the front of `rest`.
 std::optional<std::string_view> takeText(std::string_view& rest) {
   std::uint64_t size = 0;
   for (unsigned shift = 0; shift < 35; shift += 7) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/install.hpp"
 
 #include "base/strings.hpp"
@@ -23,12 +24,12 @@ namespace {
 
 constexpr std::size_t kMaxAttestation = 1 << 20;
 constexpr std::size_t kMaxManifest = 16 << 20;
-// Folders in the cache: one that is being filled, and one whose pack was verified and only has to be moved.
+// Folders in the cache: one that is being filled, and one whose pack is verified and only has to be moved.
 constexpr const char* kStaging = ".install-";
 const std::string kCommitted = ".commit-";
 const std::string kManifest = "manifest";
 
-/// Moves a file of our own folder to another of our own on the same file system, to the disk.
+/// Moves a file between two of our own folders on the same file system, and syncs it.
 Result<std::uint64_t> moveFile(const sys::OwnedFolder& from, const sys::DirFd& dir, const std::string& name) {
   if (::renameat(from.dir().get(), name.c_str(), dir.get(), name.c_str()) != 0)
     return failErrno(Stage::cli, "rename " + name + " of " + from.name());
@@ -39,7 +40,7 @@ Result<std::uint64_t> moveFile(const sys::OwnedFolder& from, const sys::DirFd& d
   return static_cast<std::uint64_t>(info.st_size);
 }
 
-/// Copies a regular file to `name` in `dir`, to the disk.
+/// Copies a regular file to `name` in `dir`, and syncs it.
 Result<std::uint64_t> copyFile(const std::string& from, const sys::DirFd& dir, const std::string& name) {
   const sys::UniqueFd source(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat info {};
@@ -54,7 +55,7 @@ Result<std::uint64_t> copyFile(const std::string& from, const sys::DirFd& dir, c
         ::sendfile(target.get(), source.get(), &offset, static_cast<std::size_t>(info.st_size - offset));
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0) return failErrno(Stage::cli, "copy " + from);
-    if (sent == 0) return fail(Stage::cli, Reason::invalid, from + " became shorter while it was copied");
+    if (sent == 0) return fail(Stage::cli, Reason::invalid, from + " shrank while it was copied");
   }
   if (::fchmod(target.get(), 0755) != 0) return failErrno(Stage::cli, "chmod " + name);
   if (::fsync(target.get()) != 0) return failErrno(Stage::cli, "fsync " + name);
@@ -79,7 +80,7 @@ Result<> sync(const sys::DirFd& dir, const std::string& path) {
   return {};
 }
 
-/// The name that the cache has for the attestation number `index` of `ref`.
+/// The cache's name for attestation number `index` of `ref`.
 std::string attestationName(const BinaryRef& ref, std::size_t index) {
   if (index == 0) return ref.attestationName();
   return ref.fileName() + ".signer-" + std::to_string(index + 1) + std::string(kAttestationSuffix);
@@ -109,7 +110,7 @@ Result<Pack> readPack(const std::string& folder, const std::string& shownAs) {
     const auto ref = parseBinaryFileName(name);
     if (!ref) {
       problem(name,
-              "is neither called NAME-vVERSION nor an attestation; name it so or take it out of the pack");
+              "is neither named NAME-vVERSION nor an attestation; rename it or remove it from the pack");
       continue;
     }
     FB_TRY(const auto attestations, attestationNames(dir, *ref));
@@ -153,13 +154,13 @@ Result<> Installer::recover() {
   return {};
 }
 
-/// Moves what is still in the folder of a verified pack. Attestations first: without their binary they admit
-/// nothing. Can be cut off anywhere and begun again, since the manifest goes last.
+/// Moves what is left in the folder of a verified pack. Attestations first: without their binary they admit
+/// nothing. Can be interrupted and repeated at any point, because the manifest is removed last.
 Result<> Installer::finish(const std::string& committed) {
   const std::string path = settings_.path + "/" + committed;
   FB_TRY(const auto dir, sys::openDir(Stage::cli, path));
   const auto manifest = sys::readFile(Stage::cli, path + "/" + kManifest, kMaxManifest);
-  // Cut off between the manifest's end and the folder's.
+  // Interrupted between removing the manifest and removing the folder.
   if (!manifest && manifest.error().reason == Reason::not_found)
     return sys::removeTree(Stage::cli, cache_, committed);
   if (!manifest) return tl::unexpected<Error>(manifest.error());
@@ -187,7 +188,7 @@ Result<> Installer::finish(const std::string& committed) {
   return sys::removeTree(Stage::cli, cache_, committed);
 }
 
-/// Whether the cache has just this already, and it is good.
+/// Whether the cache already has exactly this, and it is valid.
 Result<bool> Installer::isThere(const PackItem& item, Change& change) {
   FB_TRY(const auto names, attestationNames(cache_.dir(), item.ref));
   if (::faccessat(cache_.dir().get(), item.ref.fileName().c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0)
@@ -200,7 +201,8 @@ Result<bool> Installer::isThere(const PackItem& item, Change& change) {
         sys::readFile(Stage::cli, settings_.path + "/" + attestationName(item.ref, i), kMaxAttestation);
     if (!known || *known != wanted) return false;
   }
-  // The attestation says which bytes are meant: if the cache's are those, so are the pack's, or they are bad.
+  // The attestation says which bytes are meant: if the cache has them, the pack has the same ones or bad
+  // ones.
   Admission admission(settings_, {.owner = owner_, .floor = FloorUse::ignore, .seal = {}});
   const auto admitted = admission.admit(item.ref, Wall::now());
   if (!admitted) return false;
@@ -245,7 +247,7 @@ tl::expected<std::vector<Change>, std::vector<Error>> Installer::install(const s
     if (change) {
       changes.push_back(std::move(*change));
     } else {
-      // The staging folder is gone when this is read.
+      // The staging folder is gone when this message is read.
       auto error = change.error();
       const auto at = error.context.find(staging->path());
       if (at != std::string::npos) error.context.replace(at, staging->path().size(), settings_.path);
@@ -259,7 +261,7 @@ tl::expected<std::vector<Change>, std::vector<Error>> Installer::install(const s
     FB_TRY(const auto dir, sys::openDir(Stage::cli, staging->path()));
     FB_CHECK(sys::replaceFile(Stage::cli, dir, kManifest, join(names, "\n") + "\n", 0644));
     const auto name = kCommitted + staging->name().substr(staging->name().size() - 6);
-    // From here on the pack counts, whatever comes between.
+    // From here on the pack is installed, even if this process is interrupted.
     const int cache = cache_.dir().get();
     if (::renameat(cache, staging->name().c_str(), cache, name.c_str()) != 0) {
       return failErrno(Stage::cli, "rename " + staging->path());
@@ -287,7 +289,8 @@ Result<std::vector<Change>> Installer::prune(std::size_t keep, const std::set<Bi
     for (std::size_t i = keep; i < refs.size(); ++i) {
       const auto& ref = refs[i];
       if (inUse.contains(ref)) continue;
-      // Their names are told by the binary's presence; it goes first, they admit nothing without it.
+      // Attestations are found through the binary; it is removed first, because without it they admit
+      // nothing.
       FB_TRY(const auto attestations, attestationNames(cache_.dir(), ref));
       struct stat info {};
       static_cast<void>(::fstatat(cache_.dir().get(), ref.fileName().c_str(), &info, AT_SYMLINK_NOFOLLOW));

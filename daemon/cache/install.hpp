@@ -1,5 +1,6 @@
-// Puts binaries and their attestations into the cache: all of a pack or nothing, also over a power cut; and
-// takes out what is old. For fallbackctl, beside a daemon that reads the cache meanwhile.
+// SPDX-License-Identifier: Apache-2.0
+// Puts binaries and their attestations into the cache, all of a pack or nothing, even if the power fails, and
+// removes old ones. For fallbackctl, while a daemon may be reading the cache.
 #pragma once
 
 #include "base/binary_ref.hpp"
@@ -15,7 +16,7 @@
 
 namespace fallbackd::cache {
 
-/// One binary on its way: where its bytes and those of its attestations are now.
+/// One binary to install: where its bytes and those of its attestations are now.
 struct PackItem {
   BinaryRef ref;
   std::string binary;                     // path
@@ -23,15 +24,15 @@ struct PackItem {
   bool unpacked = false;                  // lies in the installer's unpackFolder(): moved, not copied
 };
 
-/// A folder with the same file names as the cache: NAME-vVERSION, NAME-vVERSION[.SIGNER].sigstore.json. Files
-/// that are neither, binaries without attestation and attestations without binary are mistakes; all of them
-/// are told.
+/// A folder with the same file names as the cache: NAME-vVERSION, NAME-vVERSION[.SIGNER].sigstore.json. Other
+/// files, binaries without attestation and attestations without binary are mistakes; all of them are
+/// reported.
 struct Pack {
   std::vector<PackItem> items;
   std::vector<Error> problems;
 };
 Result<Pack> readPack(const std::string& folder);
-/// The same of what was unpacked from `shownAs`.
+/// The same for what was unpacked from `shownAs`.
 Result<Pack> readPack(const std::string& folder, const std::string& shownAs);
 
 enum class Action : std::uint8_t { installed, replaced, unchanged, removed };
@@ -40,26 +41,26 @@ std::string_view toString(Action action);
 struct Change {
   BinaryRef ref;
   Action action = Action::installed;
-  std::string digest;      // empty where it was removed
+  std::string digest;      // empty if it was removed
   std::uint64_t size = 0;  // bytes
   bool verity = false;     // fs-verity is on for the file
 };
 
 class Installer {
  public:
-  /// Waits until no other installer has the cache. What one before us left unfinished is finished, if its
-  /// pack had been verified as a whole, or else removed.
+  /// Waits until no other installer uses the cache. What an earlier one left unfinished is finished if its
+  /// pack had been verified as a whole, and removed otherwise.
   static Result<Installer> open(config::CacheSettings settings, uid_t owner = 0);
 
-  /// An empty folder on the cache's file system for a pack that has to be unpacked; gone with this object.
+  /// An empty folder on the cache's file system for a pack that has to be unpacked; removed with this object.
   Result<std::string> unpackFolder();
 
-  /// Verifies every item as an admission would, then lets all of them appear. Where one is refused nothing
-  /// appears, and there is an error for each refusal. The version floor does not count here: it judges what
-  /// runs, and an older version may be put back for a configuration that is to name it again.
+  /// Verifies every item like an admission, then makes all of them appear. If one is refused nothing appears,
+  /// and there is an error for each refusal. The version floor does not apply here: it judges what runs, and
+  /// an older version may be put back for a configuration that is about to name it.
   tl::expected<std::vector<Change>, std::vector<Error>> install(const std::vector<PackItem>& items);
 
-  /// Leaves the `keep` highest versions of each name and what is in `inUse`.
+  /// Keeps the `keep` highest versions of each name and everything in `inUse`.
   Result<std::vector<Change>> prune(std::size_t keep, const std::set<BinaryRef>& inUse);
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/json.hpp"
 
 #include <algorithm>
@@ -17,11 +18,11 @@ namespace json = boost::json;
 constexpr std::size_t kMaxDepth = 16;
 constexpr std::size_t kNoLimit = static_cast<std::size_t>(-1) / 2;
 
-/// Finds doubled keys, which the ordinary parser silently merges: two readers could see two meanings. And
+/// Finds duplicate keys, which the ordinary parser silently merges (two readers could see two meanings), and
 /// objects with too many keys.
 class KeyChecker {
  public:
-  // The parser's own limits are those of its type; ours are each caller's.
+  // The parser's own limits are fixed by its type; ours are chosen by each caller.
   static constexpr std::size_t max_object_size = kNoLimit;
   static constexpr std::size_t max_array_size = 65536;
   static constexpr std::size_t max_key_size = 4096;
@@ -103,12 +104,12 @@ Result<json::value> parseStrict(std::string_view text, const std::string& what, 
   const std::size_t used = checker.write_some(false, text.data(), text.size(), error);
   if (checker.handler().doubled) return notStrict(what, "has a key twice in one object");
   if (checker.handler().tooMany) return tooLarge(limits.entries, " keys in one object");
-  if (error) return notStrict(what, "is not JSON as expected: " + error.message());
+  if (error) return notStrict(what, "is not valid JSON: " + error.message());
   const auto rest = text.substr(used);
   if (rest.find_first_not_of(" \t\r\n") != std::string_view::npos)
-    return notStrict(what, "has bytes behind its end");
+    return notStrict(what, "has bytes after its end");
   auto value = json::parse({text.data(), text.size()}, error, {}, options);
-  if (error) return notStrict(what, "is not JSON as expected: " + error.message());
+  if (error) return notStrict(what, "is not valid JSON: " + error.message());
   return value;
 }
 
@@ -144,7 +145,7 @@ Result<std::string> decodeBase64(std::string_view text, const std::string& what)
       bytes.push_back(static_cast<char>((buffer >> static_cast<unsigned>(bits)) & 0xffU));
     }
   }
-  // Bits left over must be zero, or one text would have several spellings.
+  // Unused bits must be zero, or one text would have several spellings.
   if ((buffer & ((1U << static_cast<unsigned>(bits)) - 1U)) != 0)
     return notStrict(what, "is not canonical base64");
   return bytes;

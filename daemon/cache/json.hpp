@@ -1,4 +1,5 @@
-// Strict JSON for what strangers wrote: limited size and depth, no doubled keys, nothing behind the end.
+// SPDX-License-Identifier: Apache-2.0
+// Strict JSON for untrusted input: limited size and depth, no duplicate keys, nothing after the end.
 #pragma once
 
 #include "base/error.hpp"
@@ -11,21 +12,21 @@
 
 namespace fallbackd::cache {
 
-/// How large a text may be; the defaults are for what strangers wrote.
+/// How large a text may be; the defaults are for untrusted input.
 struct JsonLimits {
   std::size_t bytes = 1 << 20;
   std::size_t entries = 4096;  // of one object
 };
 
-/// Stage admission, reason attestation_malformed, or too_large where a limit is passed; `what` names the text
+/// Stage admission, reason attestation_malformed, or too_large if a limit is exceeded; `what` names the text
 /// in the message.
 Result<boost::json::value> parseStrict(std::string_view text, const std::string& what,
                                        const JsonLimits& limits = {});
 
-/// The string at `key`; empty where it is absent or of another type.
+/// The string at `key`; empty if it is absent or of another type.
 std::string stringAt(const boost::json::object& object, std::string_view key);
 
-/// The decoded bytes of base64 in the standard or the URL alphabet, padded or not; nothing else may be in it.
+/// Decodes base64 in the standard or the URL alphabet, padded or not; refuses any other character.
 Result<std::string> decodeBase64(std::string_view text, const std::string& what);
 std::string encodeBase64(std::string_view bytes);
 

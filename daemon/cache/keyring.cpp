@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/keyring.hpp"
 
 #include "base/strings.hpp"
@@ -32,7 +33,7 @@ Result<std::vector<CheckedFile>> openKeyFiles(const std::string& folder, uid_t o
   return files;
 }
 
-/// Reads the limits that stand before the PEM block. A misspelt one must not pass for text: the key would
+/// Reads the limits in front of the PEM block. A misspelt one must not be taken for free text: the key would
 /// count for ever.
 Result<> readLimits(std::string_view pem, Keyring::Entry& entry) {
   constexpr std::string_view kPrefix = "fallbackd-";

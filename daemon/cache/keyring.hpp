@@ -1,5 +1,6 @@
-// The public keys that may sign: a folder of PEM files (*.pub, *.pem). A key that is removed is revoked.
-// Lines before the PEM block limit the time in which it counts; other text there is for people:
+// SPDX-License-Identifier: Apache-2.0
+// The public keys that may sign: a folder of PEM files (*.pub, *.pem). Removing a key revokes it. Lines
+// before the PEM block limit the time in which the key counts; any other text is for people:
 //   fallbackd-not-before: 2026-01-01
 //   fallbackd-not-after: 2027-01-31T12:00:00Z
 #pragma once
@@ -23,15 +24,15 @@ class Keyring {
     Wall::time_point notAfter = Wall::time_point::max();
   };
 
-  /// `owner`: who must own folder and files. One bad file spoils the ring, since a key that is silently
-  /// left out, or one that anybody could have written, is worse than a clear error. A key that lies there
-  /// twice counts once, in the time that both files leave it. Reasons: keyring_invalid, unsafe_owner.
+  /// `owner`: who must own folder and files. One bad file invalidates the ring, because a key that is
+  /// silently ignored, or that anybody could have written, is worse than a clear error. A key that appears
+  /// twice counts once, in the time that both files allow. Reasons: keyring_invalid, unsafe_owner.
   static Result<Keyring> open(const std::string& folder, uid_t owner = 0);
 
-  /// The same, but an empty folder is an empty ring: what is left after the last key was taken away.
+  /// The same, but an empty folder is an empty ring: the state after the last key was removed.
   static Result<Keyring> read(const std::string& folder, uid_t owner = 0);
 
-  /// What lies in the folder, without reading it: while it is the same, so is the ring.
+  /// The state of the folder, without reading it: while it is unchanged, so is the ring.
   static Result<std::vector<FileFacts>> look(const std::string& folder, uid_t owner = 0);
 
   [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/ownership.hpp"
 
 #include "base/strings.hpp"
@@ -42,12 +43,12 @@ Result<sys::DirFd> openTrusted(const std::string& path, uid_t owner) {
     struct stat info {};
     if (::fstat(dir.get(), &info) != 0) return failErrno(Stage::admission, "stat " + sofar + "/");
     const bool foreign = info.st_uid != 0 && info.st_uid != owner;
-    // In a sticky folder (/tmp) everybody may write, but not rename what is another's.
+    // In a sticky folder (/tmp) everybody may write, but not rename other users' files.
     const bool open = (info.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (info.st_mode & S_ISVTX) == 0;
     if (foreign || open) {
-      return fail(
-          Stage::admission, Reason::unsafe_owner,
-          sofar + "/ is not root's alone: " + path + " could be replaced; chown root and chmod go-w it");
+      return fail(Stage::admission, Reason::unsafe_owner,
+                  sofar + "/ is writable by others than root: " + path +
+                      " could be replaced; chown root and chmod go-w it");
     }
     sofar.append("/").append(part);
     auto next = sys::openBeneath(Stage::admission, dir, std::string(part), O_RDONLY | O_DIRECTORY);
@@ -76,7 +77,7 @@ Result<FileFacts> checkFile(const sys::UniqueFd& fd, uid_t owner, const std::str
   }
   if (info.st_nlink != 1) {
     return fail(Stage::admission, Reason::unsafe_file_type,
-                what + " has further hard links, through which it could be changed; copy it instead");
+                what + " has other hard links, through which it could be changed; copy it instead");
   }
   return asFacts(info);
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who could have written a file that we are about to trust.
 #pragma once
 
@@ -10,26 +11,25 @@
 
 namespace fallbackd::cache {
 
-/// A folder that only `owner` can change. Reasons: unsafe_owner, system.
+/// Checks that only `owner` can change the folder. Reasons: unsafe_owner, system.
 Result<> checkFolder(const sys::UniqueFd& fd, uid_t owner, const std::string& what);
 
-/// Opens a folder by its absolute path: no symlink on the way, and nobody but root and `owner` can put
-/// another folder in the place of a part of it; then checkFolder. Reasons: unsafe_path, unsafe_owner,
-/// not_found, system.
+/// Opens a folder by absolute path: no symlink on the way, and nobody but root and `owner` can replace a part
+/// of the path; then checkFolder. Reasons: unsafe_path, unsafe_owner, not_found, system.
 Result<sys::DirFd> openTrusted(const std::string& path, uid_t owner);
 
 struct FileFacts {
   std::uint64_t size = 0;
   dev_t device = 0;
   ino_t inode = 0;
-  // ctime, which the owner cannot set back. Not in nanoseconds alone: a file system may know any year.
+  // ctime, which the owner cannot set back. Seconds and nanoseconds: a file system may know any year.
   std::int64_t changedSeconds = 0;
   std::int64_t changedNanos = 0;
   friend bool operator==(const FileFacts&, const FileFacts&) = default;
 };
 
-/// A regular file that only `owner` can change: not writable by others, one name only (a second hard link
-/// could be a writable path to it), no set-id bits. Reasons: unsafe_file_type, unsafe_owner.
+/// Checks that only `owner` can change the regular file: not writable by others, a single name (a second hard
+/// link could be a writable path to it), no set-id bits. Reasons: unsafe_file_type, unsafe_owner.
 Result<FileFacts> checkFile(const sys::UniqueFd& fd, uid_t owner, const std::string& what);
 
 struct CheckedFile {
@@ -38,7 +38,7 @@ struct CheckedFile {
   sys::UniqueFd fd;
   FileFacts facts;
 };
-/// Opens `name` below `dir`, which is called `folder` in messages, and checks it.
+/// Opens `name` below `dir`, named `folder` in messages, and checks it.
 Result<CheckedFile> openChecked(const sys::DirFd& dir, const std::string& folder, const std::string& name,
                                 uid_t owner);
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/sealed.hpp"
 
 #include "sys/mount.hpp"
@@ -16,7 +17,7 @@
 #include <unistd.h>
 #include <utility>
 
-// Since Linux 6.3 and 5.12; the headers of Debian 12 may be older than the kernel.
+// Since Linux 6.3 and 5.12; Debian 12's headers may be older than the kernel.
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
 #endif
@@ -28,14 +29,14 @@ namespace fallbackd::cache {
 
 namespace {
 
-// Executable for the unprivileged users that fallbacks run as; the copy belongs to root.
+// Executable for the unprivileged users of fallbacks; the copy belongs to root.
 constexpr mode_t kMode = 0555;
 
 tl::unexpected<Error> changedMeanwhile(const std::string& name) {
   return fail(Stage::admission, Reason::digest_mismatch, name + " changed while it was read");
 }
 
-/// A writable, still unsealed place for the copy; goes down the list of methods from `method`.
+/// A writable, not yet sealed file for the copy; tries the methods from `method` on.
 Result<sys::UniqueFd> openCopy(const std::string& name, const SealOptions& options, SealMethod& method) {
   if (method == SealMethod::memfd_exec) {
     sys::UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC));
@@ -58,7 +59,7 @@ constexpr std::uint64_t kFailed = ~0ULL;
 constexpr std::size_t kChunk = 1U << 20U;
 constexpr std::size_t kHashBuffer = 64U << 10U;
 
-/// Tells in `copied` how many bytes are there.
+/// Publishes the number of bytes copied so far in `copied`.
 Result<> copyBytes(const sys::UniqueFd& source, const sys::UniqueFd& target, std::uint64_t size,
                    const std::string& name, std::atomic<std::uint64_t>& copied) {
   off_t offset = 0;
@@ -78,8 +79,8 @@ Result<> copyBytes(const sys::UniqueFd& source, const sys::UniqueFd& target, std
   return {};
 }
 
-/// Hashes bytes `from` to `to` of the copy. By way of a small buffer: through a mapping the digest waited for
-/// the memory of pages that another core had just written, a quarter of its time.
+/// Hashes bytes `from` to `to` of the copy through a small buffer. When it read through a mapping, it spent a
+/// quarter of its time waiting for the memory of pages that another core had just written.
 Result<> hashCopy(Sha256& hash, const sys::UniqueFd& target, std::uint64_t from, std::uint64_t to,
                   const std::string& name) {
   std::array<std::byte, kHashBuffer> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): read into
@@ -94,8 +95,8 @@ Result<> hashCopy(Sha256& hash, const sys::UniqueFd& target, std::uint64_t from,
   return {};
 }
 
-/// Copies and, one step behind on a second core, hashes what has arrived in the copy. Nobody but us has the
-/// copy open, and it is sealed before anybody believes the digest.
+/// Copies, and hashes what has arrived one step behind on a second core. Only we have the copy open, and it
+/// is sealed before anybody believes the digest.
 Result<Digest> copyAndHash(const sys::UniqueFd& source, const sys::UniqueFd& target, std::uint64_t size,
                            const std::string& name) {
   std::atomic<std::uint64_t> copied{0};
@@ -109,7 +110,7 @@ Result<Digest> copyAndHash(const sys::UniqueFd& source, const sys::UniqueFd& tar
   try {
     if (size > kChunk) copier = std::jthread(copy);
   } catch (const std::system_error&) {
-    // No thread to be had: one after the other.
+    // No thread available: do one after the other.
   }
   if (!copier.joinable()) copy();
   Sha256 hash;
@@ -127,17 +128,18 @@ Result<Digest> copyAndHash(const sys::UniqueFd& source, const sys::UniqueFd& tar
   return hash.finish();
 }
 
-/// Makes the copy unchangeable. Returns the descriptor to use from now on.
+/// Makes the copy immutable. Returns the descriptor to use from now on.
 Result<sys::UniqueFd> seal(sys::UniqueFd fd, SealMethod method, const std::string& name) {
   if (method == SealMethod::tmpfile) {
-    // Only a descriptor without write access can be executed and never be written through; the file has no
-    // name, and O_EXCL keeps it from getting one.
+    // Only a descriptor without write access can be executed and never written through. The file has no name,
+    // and O_EXCL keeps it from getting one.
     sys::UniqueFd reader(::open(("/proc/self/fd/" + std::to_string(fd.get())).c_str(), O_RDONLY | O_CLOEXEC));
     if (!reader) return failErrno(Stage::admission, "reopen the copy of " + name);
-    // The umask took part in the mode that open() gave.
+    // The umask affected the mode that open() set.
     if (::fchmod(fd.get(), kMode) != 0) return failErrno(Stage::admission, "chmod the copy of " + name);
-    // Its owner, a fallback's uid 0, might change the mode back and write once nobody executes it
-    // (CVE-2019-5736): by way of a read-only mount nobody can. Whoever may not mount runs nothing as another.
+    // A fallback with uid 0 owns the file: it could change the mode back and write once nobody executes it
+    // (CVE-2019-5736). Through a read-only mount nobody can. A process that may not mount cannot run as
+    // another user either.
     const auto tree = sys::copyMount(Stage::admission, fd, {.readOnly = true}, "the copy of " + name);
     if (!tree) return reader;
     sys::UniqueFd fixed(
@@ -147,7 +149,7 @@ Result<sys::UniqueFd> seal(sys::UniqueFd fd, SealMethod method, const std::strin
   }
   constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
   if (::fchmod(fd.get(), kMode) != 0) return failErrno(Stage::admission, "chmod the copy of " + name);
-  // F_SEAL_EXEC fixes the mode too, where the kernel has it.
+  // F_SEAL_EXEC also fixes the mode, if the kernel has it.
   if (::fcntl(fd.get(), F_ADD_SEALS, kSeals | F_SEAL_EXEC) != 0 &&
       (errno != EINVAL || ::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0)) {
     return failErrno(Stage::admission, "seal the copy of " + name);
@@ -172,7 +174,8 @@ Result<SealedCopy> SealedCopy::make(const sys::UniqueFd& source, std::uint64_t s
   }
   FB_CHECK(copy.map(fd, size, name));
   FB_TRY(copy.digest_, copyAndHash(source, fd, size, name));
-  // A mapping of the descriptor that could write counts as a writer: what has one cannot be executed.
+  // A writable mapping of the descriptor would count as a writer, and a file with a writer cannot be
+  // executed.
   if (copy.method_ == SealMethod::tmpfile) copy.unmap();
   FB_TRY(copy.fd_, seal(std::move(fd), copy.method_, name));
   if (copy.method_ == SealMethod::tmpfile) FB_CHECK(copy.map(copy.fd_, size, name));
@@ -188,7 +191,7 @@ SealedCopy::SealedCopy(SealedCopy&& other) noexcept
 Result<> SealedCopy::map(const sys::UniqueFd& fd, std::uint64_t size, const std::string& name) {
   unmap();
   if (size == 0) return {};
-  // Private: a shared mapping, though read-only, keeps kernels before 6.7 from sealing.
+  // Private: a shared mapping, even read-only, prevents sealing on kernels before 6.7.
   void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
   if (mapped == MAP_FAILED) return failErrno(Stage::admission, "map the copy of " + name);
   bytes_ = {static_cast<const std::byte*>(mapped), size};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/signers.hpp"
 
 #include "sys/file.hpp"
@@ -13,8 +14,8 @@ namespace {
 constexpr std::size_t kMaxAttestationBytes = 1 << 20;
 constexpr std::size_t kMaxAttestations = 64;  // as many as keys
 
-/// Adds what a further signer attested. About the bytes and their system all must agree; of dates, least
-/// versions and namespaces, which each signer chooses, the strictest holds.
+/// Merges what another signer attested. All must agree on the bytes and their system; of dates, minimum
+/// versions and namespaces, which each signer chooses, the strictest applies.
 Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, const std::string& path) {
   auto& known = agreed.statement;
   const auto& said = further.statement;
@@ -42,8 +43,8 @@ Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, cons
 
 }  // namespace
 
-// With 1.8 and 1.8.3 side by side the latter's attestation looks like one more of the former: a file that
-// belongs to a binary which lies there is that binary's.
+// With 1.8 and 1.8.3 side by side, the latter's attestation looks like another one of the former: a file that
+// belongs to a binary in the folder belongs to that binary only.
 Result<std::vector<std::string>> attestationNames(const sys::DirFd& dir, const BinaryRef& ref) {
   FB_TRY(const auto names, sys::listDir(Stage::admission, dir));
   const std::string prefix = ref.fileName() + ".";
@@ -82,7 +83,7 @@ Result<VerifiedStatement> verifySigners(const std::vector<CheckedFile>& files, c
     if (!text) text.error().reason = Reason::attestation_malformed;
     auto one = text ? verifyAttestation(*text, keyring, file.path) : tl::unexpected<Error>(text.error());
     if (!one) {
-      // Others may be enough; if they are not, this is why.
+      // The others may be enough; if they are not, this is why.
       if (!firstError) firstError = one.error();
     } else if (one->statement.ref != ref) {
       if (!foreign) foreign = std::move(*one);
@@ -98,7 +99,7 @@ Result<VerifiedStatement> verifySigners(const std::vector<CheckedFile>& files, c
     return fail(Stage::admission, Reason::threshold_not_met,
                 ref.toString() + " is signed by " + std::to_string(agreed->keys.size()) +
                     " different keys of the keyring, " + std::to_string(threshold) +
-                    " are wanted; add attestations of further signers");
+                    " are needed; add attestations by more signers");
   }
   return std::move(*agreed);
 }

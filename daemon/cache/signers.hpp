@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The attestation files of one binary, and what enough different keys say in them.
 #pragma once
 
@@ -15,17 +16,17 @@ namespace fallbackd::cache {
 
 inline constexpr std::string_view kAttestationSuffix = ".sigstore.json";
 
-/// NAME-vVERSION.sigstore.json and, for further signers, NAME-vVERSION.ANYTHING.sigstore.json in `dir`, which
-/// is called `folder` in messages.
+/// NAME-vVERSION.sigstore.json and, for more signers, NAME-vVERSION.ANYTHING.sigstore.json in `dir`, named
+/// `folder` in messages.
 Result<std::vector<CheckedFile>> openAttestations(const sys::DirFd& dir, const std::string& folder,
                                                   const BinaryRef& ref, uid_t owner);
 
 /// Their names alone.
 Result<std::vector<std::string>> attestationNames(const sys::DirFd& dir, const BinaryRef& ref);
 
-/// What at least `threshold` keys signed about `ref`; where nothing is about it, what the first attestation
-/// is about, so that a renamed binary can be told. `files` must not be empty. One file that is damaged or by
-/// a strange key does no harm where the others suffice.
+/// What at least `threshold` keys signed about `ref`. If nothing is about it, what the first attestation is
+/// about, so that a renamed binary can be reported. `files` must not be empty. One file that is damaged or
+/// signed by an unknown key does no harm if the others suffice.
 Result<VerifiedStatement> verifySigners(const std::vector<CheckedFile>& files, const BinaryRef& ref,
                                         const Keyring& keyring, unsigned threshold);
 

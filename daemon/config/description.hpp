@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the configuration's keys are, as the reading code itself tells it: the readers run once over no
 // document at all, and each call for a value leaves what it would have taken; once more for each word of
 // their choices, since those decide what else is read. So keys, types, limits and defaults of the editors'

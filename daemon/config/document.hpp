@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // YAML text -> a tree of values that know where they stand. All of yaml-cpp is behind this file.
 //
 // One document a file, plain YAML: anchors, aliases, tags and merge keys are refused, so that a value is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reading the configuration: YAML -> raw -> validated. Blocks; owns nothing.
 #pragma once
 

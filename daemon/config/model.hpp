@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The validated configuration: what every other part reads. Immutable once built; shared by
 // std::shared_ptr<const Config>, so that a reload never changes what a running recovery sees.
 #pragma once
@@ -36,7 +37,7 @@ struct DetectionSettings {
   nanoseconds stallTimeout = std::chrono::seconds(1);
   /// The same for one that is connected and gets no answer. What is usual for its registry raises it.
   nanoseconds responseTimeout = std::chrono::seconds(3);
-  PullPolicy pullPolicy = PullPolicy::if_not_present;
+  std::optional<PullPolicy> pullPolicy = {};  // absent: by the tag, see pullPolicyOf()
 };
 
 struct User {
@@ -120,7 +121,11 @@ struct Resources {
   std::optional<std::uint64_t> pids;
 };
 
+/// As a pod's restartPolicy.
+enum class RestartPolicy : std::uint8_t { always, on_failure, never };
+
 struct Restart {
+  std::optional<RestartPolicy> policy;  // absent: always, and pods of Jobs are not covered
   nanoseconds initialDelay = std::chrono::milliseconds(100);
   nanoseconds maxDelay = std::chrono::seconds(30);
   nanoseconds resetAfter = std::chrono::seconds(60);  // running this long forgets earlier deaths
@@ -254,5 +259,19 @@ struct Config {
 };
 
 using ConfigPtr = std::shared_ptr<const Config>;
+
+/// What the workload says; else Kubernetes' own default: Always for the tag latest, which is also that of an
+/// image without tag and digest, and IfNotPresent for every other one.
+PullPolicy pullPolicyOf(const Workload& workload);
+
+/// How a fallback ended. Nobody may have seen it: it can outlive a daemon.
+enum class Outcome : std::uint8_t { succeeded, failed, unknown };
+
+/// Whether it is started again. What may have succeeded is not: a Job's work must not be done twice.
+constexpr bool restartsAfter(const Restart& restart, Outcome outcome) {
+  const auto policy = restart.policy.value_or(RestartPolicy::always);
+  return policy == RestartPolicy::always ||
+         (policy == RestartPolicy::on_failure && outcome == Outcome::failed);
+}
 
 }  // namespace fallbackd::config

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The forms of names, paths and addresses that a configuration holds.
 #pragma once
 

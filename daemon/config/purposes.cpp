@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What each key is for, in a line: all that the reading code cannot tell of itself.
 #include "config/description.hpp"
 
@@ -165,7 +166,8 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
      "So has one that is connected and gets no answer for this long; what is usual for its registry raises "
      "it."},
     {"workloads[].detection.imagePullPolicy",
-     "As in the pod: with Always the registry is asked though the image is there."},
+     "As in the pod: with Always the registry is asked though the image is there, with Never no failure is "
+     "looked for. Without it Always for the tag latest or none, else IfNotPresent."},
     {"workloads[].startAfter", "Init containers that must have ended well first."},
     {"workloads[].startAfter[]", "The name of an init container."},
     {"workloads[].dockerconfigjson", "Credentials of this workload's probe pulls; else those of registries."},
@@ -177,6 +179,10 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].resources.cpu", "CPUs: `500m`, `2`."},
     {"workloads[].resources.pids", "Processes and threads."},
     {"workloads[].restart", "When the fallback itself dies."},
+    {"workloads[].restart.policy",
+     "As the pod's restartPolicy: with OnFailure and Never, exit code 0 completes the recovery. Always "
+     "without "
+     "it; pods of Jobs are covered only where it is written."},
     {"workloads[].restart.initialDelay", "The first pause; doubled each time."},
     {"workloads[].restart.maxDelay", "The longest pause."},
     {"workloads[].restart.resetAfter", "Having run this long forgets earlier deaths."},

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kubernetes quantities: 64Mi, 1G, 500m, 2.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One configuration file as it was written: every value has its type, but workloads were not yet compared.
 #pragma once
 

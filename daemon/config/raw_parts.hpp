@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The larger parts of a workload, each read in a file of its own: see raw.hpp.
 #pragma once
 

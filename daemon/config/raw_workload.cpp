@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/strings.hpp"
 #include "config/names.hpp"
 #include "config/quantity.hpp"
@@ -101,8 +102,7 @@ void readLiveness(const Place& place, std::optional<Liveness>& out) {
 void readWorkloadDetection(const Place& place, DetectionSettings& out) {
   const MapReader map(place, {"triggers", "stallTimeout", "responseTimeout", "imagePullPolicy"});
   readDetection(map, out);
-  if (const auto i = map.choice("imagePullPolicy", {"IfNotPresent", "Always", "Never"},
-                                static_cast<std::size_t>(out.pullPolicy))) {
+  if (const auto i = map.choice("imagePullPolicy", {"IfNotPresent", "Always", "Never"})) {
     out.pullPolicy = static_cast<PullPolicy>(*i);
   }
 }
@@ -135,7 +135,9 @@ void readResources(const Place& place, Resources& out) {
 }
 
 void readRestart(const Place& place, Restart& out) {
-  const MapReader map(place, {"initialDelay", "maxDelay", "resetAfter"});
+  const MapReader map(place, {"policy", "initialDelay", "maxDelay", "resetAfter"});
+  if (const auto i = map.choice("policy", {"Always", "OnFailure", "Never"}))
+    out.policy = static_cast<RestartPolicy>(*i);
   map.duration("initialDelay", out.initialDelay);
   map.duration("maxDelay", out.maxDelay);
   map.duration("resetAfter", out.resetAfter);

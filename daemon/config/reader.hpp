@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reading typed values out of a document: every wrong thing becomes a problem, and reading goes on.
 #pragma once
 

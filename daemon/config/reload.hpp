@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tells when the configuration's files changed: by an editor, by an atomic rename, or by the symlink swap
 // with which kubelet updates a mounted ConfigMap. One io_context thread.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernel's names for what a workload may ask for: capabilities and resource limits.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether bytes are a text that YAML can be made of. Checked before yaml-cpp sees them, because it is
 // lenient: it puts U+FFFD for bytes that are no UTF-8, drops some control characters and ends at others.
 #pragma once

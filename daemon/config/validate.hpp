@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What only shows when all workloads are seen together.
 #pragma once
 

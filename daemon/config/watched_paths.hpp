@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which folders tell that the configuration changed: those of the files, and every folder on the way to
 // them, through symlinks, so that one that is replaced or comes later is noticed too.
 #pragma once

@@ -1,4 +1,6 @@
-// One unary gRPC call as an Asio coroutine: gRPC's callback thread hands the result to the caller's executor.
+// SPDX-License-Identifier: Apache-2.0
+// One unary gRPC call as an Asio coroutine: gRPC's callback thread passes the result to the caller's
+// executor.
 #pragma once
 
 #include <chrono>
@@ -23,7 +25,7 @@ namespace fallbackd::cri {
 
 struct CallOptions {
   std::optional<std::chrono::milliseconds> deadline;
-  std::string containerdNamespace;  // sent as the header that containerd's own services want
+  std::string containerdNamespace;  // sent as the header that containerd's own services require
 };
 
 template <class Response>
@@ -40,7 +42,7 @@ inline void prepare(grpc::ClientContext& context, const CallOptions& options) {
 }
 
 /// A callback for gRPC's threads that completes `handler` on its own executor; until then a cancellation
-/// cancels the call. gRPC wants it copyable; the handler can only be moved, so it is shared.
+/// cancels the call. gRPC requires it to be copyable and the handler is move-only, so it is shared.
 template <class Handler>
 std::function<void(grpc::Status)> handOver(std::shared_ptr<Handler> handler,
                                            std::shared_ptr<grpc::ClientContext> context) {
@@ -58,8 +60,8 @@ std::function<void(grpc::Status)> handOver(std::shared_ptr<Handler> handler,
   };
 }
 
-/// `start(context, request, response, done)` begins the call on the stub's async interface. Request and
-/// options must be named objects of the caller: GCC 12 destroys aggregate temporaries of a co_await
+/// `start(context, request, response, done)` starts the call on the stub's async interface. Request and
+/// options must be named objects of the caller: GCC 12 destroys aggregate temporaries in a co_await
 /// expression twice.
 template <class Response, class Request, class Start>
 boost::asio::awaitable<CallResult<Response>> unary(Request request, CallOptions options, Start start) {
@@ -74,7 +76,7 @@ boost::asio::awaitable<CallResult<Response>> unary(Request request, CallOptions 
 
   auto initiate = [state, &start](auto handler) {
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    // The callback holds the state: gRPC works in it until then.
+    // The callback owns the state: gRPC uses it until then.
     const std::shared_ptr<grpc::ClientContext> context(state, &state->context);
     start(&state->context, &state->request, &state->response,
           [state, done = handOver(shared, context)](grpc::Status status) { done(std::move(status)); });
@@ -85,7 +87,7 @@ boost::asio::awaitable<CallResult<Response>> unary(Request request, CallOptions 
   co_return CallResult<Response>{std::move(status), std::move(state->response)};
 }
 
-/// The same for a call that answers with a stream: all of its parts. `start(context, request, reactor)`.
+/// The same for a call that answers with a stream; collects all parts. `start(context, request, reactor)`.
 template <class Part, class Request, class Start>
 boost::asio::awaitable<CallResult<std::vector<Part>>> serverStream(Request request, CallOptions options,
                                                                    Start start) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cri/container_info.hpp"
 
 #include <string>
@@ -41,7 +42,7 @@ Result<> applyContainerRecord(std::string_view text, Container& container) {
   const auto* config = record == nullptr ? nullptr : objectAt(*record, "Config");
   const auto* metadata = config == nullptr ? nullptr : objectAt(*config, "metadata");
   if (metadata == nullptr) {
-    return fail(Stage::containerd, Reason::protocol, "the CRI record of a container has another form");
+    return fail(Stage::containerd, Reason::protocol, "the CRI record of a container has an unexpected form");
   }
   container.sandboxId = stringAt(*record, "SandboxID");
   container.imageId = stringAt(*record, "ImageRef");
@@ -50,7 +51,7 @@ Result<> applyContainerRecord(std::string_view text, Container& container) {
     container.attempt = static_cast<std::uint32_t>(attempt->get_int64());
   }
   if (const auto* image = objectAt(*config, "image")) {
-    // From 1.28 on kubelet gives what the pod says beside the id.
+    // From 1.28 on kubelet passes the pod's own text beside the id.
     auto said = stringAt(*image, "user_specified_image");
     if (said.empty()) said = stringAt(*image, "image");
     if (!said.empty() && !said.starts_with("sha256:")) container.image = std::move(said);

@@ -1,5 +1,6 @@
-// What containerd's store keeps of a container for CRI: the record that the CRI plugin attaches when it makes
-// the container, so it is there at /containers/create already, before CRI itself tells anything.
+// SPDX-License-Identifier: Apache-2.0
+// The record that the CRI plugin attaches to a container in containerd's store when it creates it. It exists
+// as early as /containers/create, before CRI itself knows the container.
 #pragma once
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cri/grpc_error.hpp"
 
 #include <string>
@@ -7,7 +8,7 @@ namespace fallbackd::cri {
 namespace {
 
 Reason reasonOf(const grpc::Status& status) {
-  // containerd listens before its CRI plugin can answer, and some versions give that no code of its own.
+  // containerd listens before its CRI plugin can answer, and some versions have no distinct code for that.
   if (status.error_message().find("server is not initialized yet") != std::string::npos) {
     return Reason::unavailable;
   }

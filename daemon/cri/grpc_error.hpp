@@ -1,4 +1,5 @@
-// A failed gRPC call as our Error.
+// SPDX-License-Identifier: Apache-2.0
+// Converts a failed gRPC call to our Error.
 #pragma once
 
 #include "base/error.hpp"

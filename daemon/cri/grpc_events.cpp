@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cri/grpc_events.hpp"
 
 #include "cri/call.hpp"
@@ -24,7 +25,7 @@ namespace events = ::containerd::services::events::v1;
 namespace types = ::containerd::events;
 using namespace std::chrono_literals;
 
-// A daemon that cannot keep up with this many events starts again from lists.
+// If the daemon cannot keep up with this many events, it resubscribes and starts again from lists.
 constexpr std::size_t kMaxQueued = 65536;
 constexpr auto kSubscribeDeadline = 5s;
 constexpr auto kGreetingInterval = 50ms;
@@ -35,7 +36,7 @@ Stamp toStamp(const google::protobuf::Timestamp& timestamp) {
       std::chrono::seconds(timestamp.seconds()) + std::chrono::nanoseconds(timestamp.nanos())));
   const auto now = Monotonic::now();
   const auto age = Wall::now() - wall;
-  // A stepped wall clock must not make an event older than a minute or put it into the future.
+  // A step of the wall clock must not make an event older than a minute or put it into the future.
   if (age < 0s || age > 60s) return now;
   return now - std::chrono::duration_cast<Monotonic::duration>(age);
 }
@@ -57,7 +58,7 @@ std::optional<Event> toEvent(const events::Envelope& envelope) {
     }
   } else if (topic == "/tasks/exit") {
     auto body = unpack<types::TaskExit>(envelope.event());
-    // An exec's exit names the exec in `id`; only the container's own process matters.
+    // An exec's exit has the exec's name in `id`; only the container's own process matters.
     if (body && body->id() == body->container_id()) {
       return Event{Event::Kind::task_exited, body->container_id(), at, static_cast<int>(body->exit_status())};
     }
@@ -78,14 +79,14 @@ std::optional<Event> toEvent(const events::Envelope& envelope) {
   return std::nullopt;
 }
 
-/// What reactor (gRPC's threads) and stream (our thread) share. Touched only on the executor.
+/// Shared by the reactor (gRPC's threads) and the stream (our thread). Touched only on the executor.
 struct Queue {
   explicit Queue(const asio::any_io_executor& executor) : wake(executor) {}
 
-  /// Waits for a change, at most until `deadline`. False when the waiting coroutine was cancelled.
+  /// Waits for a change, at most until `deadline`. False if the waiting coroutine was cancelled.
   Awaitable<bool> changed(Stamp deadline) {
     wake.expires_at(deadline);
-    boost::system::error_code ignored;  // expired or woken: the caller looks at the queue either way
+    boost::system::error_code ignored;  // expired or woken: the caller checks the queue either way
     co_await wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     const auto state = co_await asio::this_coro::cancellation_state;
     co_return state.cancelled() == asio::cancellation_type::none;
@@ -159,8 +160,8 @@ class GrpcEventStream final : public EventStream {
   Awaitable<Result<Event>> next() override {
     while (queue_->events.empty()) {
       if (queue_->ended) co_return failCall(Stage::containerd, "event stream", *queue_->ended);
-      const bool goOn = co_await queue_->changed(Stamp::max());
-      if (!goOn) co_return fail(Stage::containerd, Reason::cancelled, "event stream");
+      const bool changed = co_await queue_->changed(Stamp::max());
+      if (!changed) co_return fail(Stage::containerd, Reason::cancelled, "event stream");
     }
     Event event = std::move(queue_->events.front());
     queue_->events.pop_front();
@@ -185,7 +186,7 @@ class GrpcEventSource final : public EventSource {
     context->AddMetadata("containerd-namespace", namespace_);
     auto queue = std::make_shared<Queue>(executor_);
     events::SubscribeRequest request;
-    // One filter an entry; they are alternatives. Other namespaces (moby, ...) are not ours.
+    // One filter per entry; they are alternatives. Other namespaces (moby, ...) do not concern us.
     for (const std::string_view topic :
          {"/tasks/start", "/tasks/exit", "/containers/create", "/containers/delete", "/images/create",
           "/images/update", kGreetingTopic}) {
@@ -194,15 +195,15 @@ class GrpcEventSource final : public EventSource {
     auto stream = std::make_unique<GrpcEventStream>(context, queue);
     new Reactor(*stub_, context, executor_, queue, request);  // owns itself
 
-    // containerd acknowledges a subscription only with its first event, so we send ourselves one: once it
-    // is back, nothing that follows can be missed. One that overtook the subscription is sent again.
+    // containerd acknowledges a subscription only with its first event, so we publish one ourselves: once it
+    // arrives, no later event can be missed. If it overtook the subscription, it is published again.
     const auto deadline = Monotonic::now() + kSubscribeDeadline;
     while (!queue->accepted && !queue->ended && Monotonic::now() < deadline) {
       const auto greeted = co_await greet();
       if (!greeted) co_return tl::unexpected<Error>(greeted.error());
       if (queue->accepted) break;
-      const bool goOn = co_await queue->changed(Monotonic::now() + kGreetingInterval);
-      if (!goOn) co_return fail(Stage::containerd, Reason::cancelled, "Subscribe");
+      const bool changed = co_await queue->changed(Monotonic::now() + kGreetingInterval);
+      if (!changed) co_return fail(Stage::containerd, Reason::cancelled, "Subscribe");
     }
     if (queue->ended) co_return failCall(Stage::containerd, "Subscribe", *queue->ended);
     if (!queue->accepted) co_return fail(Stage::containerd, Reason::timeout, "Subscribe: no event came back");
@@ -213,7 +214,7 @@ class GrpcEventSource final : public EventSource {
   Awaitable<Result<>> greet() {
     events::PublishRequest request;
     request.set_topic(kGreetingTopic);
-    // A type that every reader of containerd's events knows; the id belongs to no container.
+    // A type that every reader of containerd's events knows; the id does not belong to any container.
     types::ContainerDelete body;
     body.set_id("fallbackd-subscribed");
     request.mutable_event()->set_type_url("containerd.events.ContainerDelete");

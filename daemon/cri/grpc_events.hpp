@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // containerd's event stream as an EventSource.
 #pragma once
 

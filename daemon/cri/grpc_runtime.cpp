@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cri/grpc_runtime.hpp"
 
 #include "containers.grpc.pb.h"
@@ -45,7 +46,7 @@ Sandbox toSandbox(const Message& message) {
   return sandbox;
 }
 
-/// kubelet gives the image's id, and from 1.28 on what the pod says beside it.
+/// kubelet passes the image's id, and from 1.28 on the pod's own text beside it.
 std::string imageOf(const v1::ImageSpec& image) {
   if (!image.user_specified_image().empty()) return image.user_specified_image();
   return image.image().starts_with("sha256:") ? std::string() : image.image();
@@ -229,13 +230,14 @@ class GrpcRuntime final : public Runtime {
     container.id = id;
     const auto record = stored.extensions().find(std::string(kContainerRecord));
     if (record != stored.extensions().end() && applyContainerRecord(record->second.value(), container)) {
-      // The name under which containerd has the image, where CRI was told its id only.
+      // The name under which containerd stores the image, if CRI was given only its id.
       if (container.image.empty() && !stored.image().starts_with("sha256:")) container.image = stored.image();
     } else if (const auto known = co_await listedContainer(id)) {
-      // A containerd that writes another record: CRI knows the container a little later, once it is made.
+      // This containerd writes a different record: CRI will know the container a little later, once it is
+      // created.
       container = *known;
     }
-    // The store's own labels are more: which kind it is, and those of the image.
+    // The store's own labels include more: the kind, and the labels of the image.
     container.labels = toLabels(stored.labels());
     co_return container;
   }
@@ -327,7 +329,7 @@ class GrpcRuntime final : public Runtime {
     co_return list;
   }
 
-  /// Nothing where CRI does not list it, or does not answer.
+  /// Empty if CRI does not list it, or does not answer.
   Awaitable<std::optional<Container>> listedContainer(std::string id) {
     v1::ListContainersRequest request;
     request.mutable_filter()->set_id(std::move(id));
@@ -383,11 +385,11 @@ Connection connect(const std::string& socketPath, const std::string& containerdN
                    boost::asio::any_io_executor executor) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  // containerd may be restarted at any moment: be back within a fraction of a second.
+  // containerd may be restarted at any time: reconnect within a fraction of a second.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  // No proxy and no service configuration from the network for a local socket.
+  // A local socket needs no proxy, and no service configuration from the network.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetServiceConfigJSON("{}");
   arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");

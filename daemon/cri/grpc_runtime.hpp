@@ -1,5 +1,6 @@
-// Runtime and EventSource over containerd's unix socket. The channel connects and reconnects by itself.
-// Used from the daemon's one io_context thread.
+// SPDX-License-Identifier: Apache-2.0
+// Runtime and EventSource over containerd's unix socket. The channel connects and reconnects by itself. Used
+// from the daemon's single io_context thread.
 #pragma once
 
 #include "cri/runtime.hpp"
@@ -14,7 +15,7 @@
 
 namespace fallbackd::cri {
 
-/// How many calls were sent, by method ("ImageService/PullImage"). May be read on any thread.
+/// Number of calls sent, by method ("ImageService/PullImage"). May be read on any thread.
 class CallCounts {
  public:
   void count(const std::string& method) {
@@ -37,7 +38,7 @@ struct Connection {
   std::shared_ptr<const CallCounts> calls;
 };
 
-/// Never fails: a socket that is not there yet shows in the first call (reason unavailable).
+/// Never fails: a missing socket shows in the first call (reason unavailable).
 /// `containerdNamespace`: where CRI keeps its containers, "k8s.io".
 Connection connect(const std::string& socketPath, const std::string& containerdNamespace,
                    boost::asio::any_io_executor executor);

@@ -1,5 +1,6 @@
-// The container runtime as the rest of the daemon sees it: an interface, so that watcher and recovery are
-// tested on fakes. Every call is bounded in time by the implementation and can be cancelled.
+// SPDX-License-Identifier: Apache-2.0
+// The container runtime as the rest of the daemon sees it. An interface, so that watcher and recovery can be
+// tested with fakes. The implementation limits every call in time; every call can be cancelled.
 #pragma once
 
 #include "base/clock.hpp"
@@ -25,7 +26,7 @@ struct RuntimeVersion {
   std::string version;  // "1.6.20~ds1"
 };
 
-/// How a PullImage ended. The text is matched to find the cause, since the codes do not tell.
+/// How a PullImage ended. The cause is found from the text, because the codes do not distinguish causes.
 struct PullOutcome {
   enum class Kind : std::uint8_t { pulled, failed, cancelled };
   Kind kind = Kind::failed;
@@ -33,9 +34,9 @@ struct PullOutcome {
   std::string text;
 };
 
-/// How long to wait before CRI is asked again for a sandbox: an eighth of the wait since `since`, `shortest`
-/// to 100 ms. containerd stores a sandbox for CRI only after its process started, so `since` is moved to that
-/// start once it is known.
+/// How long to wait before asking CRI for a sandbox again: an eighth of the time since `since`, between
+/// `shortest` and 100 ms. containerd stores a sandbox for CRI only after its process started, so `since` is
+/// moved to that start once it is known.
 inline std::chrono::nanoseconds pauseBeforeAskingAgain(Stamp since, std::chrono::nanoseconds shortest) {
   constexpr std::chrono::nanoseconds kLongest = std::chrono::milliseconds(100);
   const std::chrono::nanoseconds waited = Monotonic::now() - since;
@@ -52,26 +53,26 @@ class Runtime {
   /// Reason not_found while the runtime does not know the sandbox (yet).
   virtual Awaitable<Result<SandboxStatus>> sandboxStatus(std::string sandboxId) = 0;
   virtual Awaitable<Result<bool>> imagePresent(std::string reference) = 0;
-  /// The references with a tag by which an image is known here, of its id; empty where it has none.
+  /// The tagged references of the image with this id; empty if it has none.
   virtual Awaitable<Result<std::vector<std::string>>> imageTags(std::string imageId) = 0;
-  /// The same, and those with a digest; empty where the image is not here.
+  /// The same, plus references with a digest; empty if the image is not here.
   virtual Awaitable<Result<std::vector<std::string>>> imageReferences(std::string imageId) = 0;
-  /// Has no time limit of its own: a slow pull is no failure. Cancelling it cancels the pull.
+  /// Has no time limit: a slow pull is not a failure. Cancelling it cancels the pull.
   virtual Awaitable<PullOutcome> pull(std::string reference, std::optional<Credentials> credentials) = 0;
-  /// A container or sandbox as containerd's own store has it: there before CRI knows it. Of a sandbox only
-  /// labels and id are filled; of a container that CRI did not make, no annotations. Reason not_found.
+  /// A container or sandbox from containerd's own store, which knows it before CRI does. For a sandbox only
+  /// labels and id are filled; for a container that CRI did not create, no annotations. Reason not_found.
   virtual Awaitable<Result<Container>> storedContainer(std::string id) = 0;
-  /// How a container ended; nothing while it has not. Reason not_found where CRI does not know it.
+  /// How a container ended; empty while it has not. Reason not_found if CRI does not know it.
   virtual Awaitable<Result<std::optional<int>>> exitCode(std::string containerId) = 0;
-  /// The image of the pause container as containerd is configured; empty where it does not tell (2.x).
+  /// The image of the pause container in containerd's configuration; empty if containerd does not tell (2.x).
   virtual Awaitable<Result<std::string>> sandboxImage() = 0;
-  /// What is stored that came from this registry host (a name without a port), of whichever image.
+  /// Stored content that came from this registry host (a name without a port), of any image.
   virtual Awaitable<Result<std::vector<Content>>> contentsFrom(std::string host) = 0;
-  /// Downloads that are running now, of whichever image.
+  /// Downloads that are running now, of any image.
   virtual Awaitable<Result<std::vector<Ingest>>> ingests() = 0;
 };
 
-/// One event of containerd that matters to us.
+/// An event of containerd that matters to us.
 struct Event {
   enum class Kind : std::uint8_t {
     task_started,
@@ -96,7 +97,7 @@ class EventStream {
 class EventSource {
  public:
   virtual ~EventSource() = default;
-  /// Returns once containerd has accepted the subscription, so that a list taken afterwards misses nothing.
+  /// Returns once containerd has accepted the subscription, so that a list read afterwards misses nothing.
   virtual Awaitable<Result<std::unique_ptr<EventStream>>> subscribe() = 0;
 };
 

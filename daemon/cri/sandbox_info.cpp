@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cri/sandbox_info.hpp"
 
 #include <cstdint>
@@ -30,8 +31,8 @@ std::string stringAt(const json::value& root, std::initializer_list<std::string_
   return text == nullptr ? std::string() : std::string(*text);
 }
 
-/// The host path that the sandbox's own specification binds to `destination`. The specification has the
-/// runtime's defaults too (/dev/shm from "shm", a fresh tmpfs); the later entry is the one that counts.
+/// The host path that the sandbox's own specification binds to `destination`. The specification also has the
+/// runtime's defaults (/dev/shm from "shm", a new tmpfs); the last entry counts.
 std::string mountSource(const json::value& root, std::string_view destination) {
   const auto* mounts = find(root, {"runtimeSpec", "mounts"});
   const auto* list = mounts == nullptr ? nullptr : mounts->if_array();
@@ -44,7 +45,7 @@ std::string mountSource(const json::value& root, std::string_view destination) {
   return found;
 }
 
-/// What every process of the pod belongs to; kubelet adds the group of the pod's volumes (fsGroup).
+/// The groups of every process of the pod; kubelet adds the group of the pod's volumes (fsGroup).
 std::vector<gid_t> supplementalGroups(const json::value& root) {
   std::vector<gid_t> groups;
   const auto* value = find(root, {"config", "linux", "security_context", "supplemental_groups"});

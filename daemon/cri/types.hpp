@@ -1,4 +1,5 @@
-// What the container runtime tells us, free of protobuf, so that everything above can be tested with fakes.
+// SPDX-License-Identifier: Apache-2.0
+// What the container runtime tells us, without protobuf, so that everything above can be tested with fakes.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@ using Labels = std::map<std::string, std::string>;
 /// How a sandbox relates to a host namespace.
 enum class NamespaceMode : std::uint8_t { pod, container, node };
 
-/// One CRI pod sandbox, as ListPodSandbox gives it.
+/// A CRI pod sandbox, as listed by ListPodSandbox.
 struct Sandbox {
   std::string id;
   std::string podName;
@@ -26,12 +27,12 @@ struct Sandbox {
   Labels annotations;  // those of the pod
 };
 
-/// PodSandboxStatus(verbose): all that the launcher needs to be where the pod is.
+/// PodSandboxStatus(verbose): everything that the launcher needs to join the pod.
 struct SandboxStatus {
   Sandbox sandbox;
   std::vector<std::string> ips;  // primary first; empty for hostNetwork
   pid_t pausePid = 0;
-  std::string cgroupParent;  // as kubelet gave it: /kubepods/... or kubepods-....slice
+  std::string cgroupParent;  // as kubelet passed it: /kubepods/... or kubepods-....slice
   std::string resolvConfPath;
   std::string shmPath;  // the sandbox's /dev/shm on the host
   std::string hostname;
@@ -49,20 +50,20 @@ struct Container {
   std::uint32_t attempt = 0;
   enum class State : std::uint8_t { created, running, exited, unknown };
   State state = State::unknown;
-  std::string image = {};    // as the pod names it; empty where only its id is known
+  std::string image = {};    // as the pod names it; empty if only its id is known
   std::string imageId = {};  // "sha256:..."
   Labels labels = {};
   Labels annotations = {};
 };
 
-/// Something that the content store holds, and where it came from: Content.List.
+/// An entry of the content store and where it came from: Content.List.
 struct Content {
   std::string digest;                 // "sha256:..."
-  std::string repositories;           // of the host that was asked for, between commas
+  std::string repositories;           // on the requested host, separated by commas
   std::vector<std::string> children;  // digests that a manifest or index refers to
 };
 
-/// What a registry wants to see; travels in PullImage and is never logged.
+/// Credentials for a registry; passed in PullImage and never logged.
 struct Credentials {
   std::string username;
   std::string password;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "domain/image_reference.hpp"
 
 #include "base/strings.hpp"
@@ -18,7 +19,7 @@ constexpr std::string_view kDefaultTag = "latest";
 constexpr std::size_t kMaxPath = 255;
 constexpr std::size_t kMaxTag = 128;
 constexpr std::size_t kMaxHost = 253 + 6;  // a DNS name, a colon and a port
-// No reference that holds the limits above is longer.
+// No reference within the limits above is longer.
 constexpr std::size_t kMaxText = kMaxHost + kMaxPath + kMaxTag + 160;
 
 constexpr bool isLower(char c) {
@@ -48,7 +49,7 @@ bool isHostLabel(std::string_view text) {
          allOf(text, [](char c) { return isLetterOrDigit(c) || c == '-'; });
 }
 
-/// Runs of a-z and 0-9, with ".", "_", "__" or any number of dashes between two of them.
+/// Runs of a-z and 0-9, separated by ".", "_", "__" or any number of dashes.
 bool isPathComponent(std::string_view text) {
   if (text.empty() || !isLowerOrDigit(text.front()) || !isLowerOrDigit(text.back())) return false;
   for (std::size_t at = 0; at < text.size();) {
@@ -71,7 +72,7 @@ bool isIpv6InBrackets(std::string_view text) {
                [](char c) { return isLowerHex(c) || (c >= 'A' && c <= 'F') || c == ':'; });
 }
 
-/// The name and the port ("" without one) of a host. The colons of an address in brackets are its own.
+/// The name and the port ("" if absent) of a host. Colons inside brackets belong to the address.
 std::pair<std::string_view, std::string_view> splitPort(std::string_view host) {
   const auto colon = host.find(':', host.starts_with('[') ? std::min(host.find(']'), host.size()) : 0);
   if (colon == std::string_view::npos) return {host, {}};
@@ -79,7 +80,7 @@ std::pair<std::string_view, std::string_view> splitPort(std::string_view host) {
 }
 
 bool isHost(std::string_view text) {
-  // containerd takes the first part for a host by its dot, and checks it as a part of the path.
+  // containerd recognises a host by its dot, and validates it like a part of the path.
   if (isPathComponent(text)) return true;
   const auto [name, port] = splitPort(text);
   if (!port.empty() && (port.size() < 2 || !allOf(port.substr(1), isDigit))) return false;
@@ -88,7 +89,7 @@ bool isHost(std::string_view text) {
   return std::all_of(labels.begin(), labels.end(), isHostLabel);
 }
 
-/// Whether the first part of a name is a registry, and not the first folder of a path on Docker Hub.
+/// Whether the first part of a name is a registry rather than the first folder of a path on Docker Hub.
 bool namesHost(std::string_view first) {
   return first == "localhost" || first.find_first_of(".:") != std::string_view::npos ||
          std::any_of(first.begin(), first.end(), isUpper);
@@ -125,6 +126,12 @@ tl::unexpected<Error> refuse(std::string_view text, const std::string& why, cons
 
 }  // namespace
 
+bool sameImage(std::string_view left, std::string_view right) {
+  const auto a = ImageReference::parse(left);
+  const auto b = ImageReference::parse(right);
+  return a && b && *a == *b;
+}
+
 bool isRepositoryPath(std::string_view text) {
   const auto parts = split(text, '/');
   return text.size() <= kMaxPath && std::all_of(parts.begin(), parts.end(), isPathComponent);
@@ -133,7 +140,7 @@ bool isRepositoryPath(std::string_view text) {
 Result<std::string> parseRegistryHost(std::string_view text) {
   if (text.empty() || text.size() > kMaxHost || !isHost(text)) {
     return fail(Stage::config, Reason::invalid,
-                quoted(text) + " is not HOST or HOST:PORT (leave the scheme and the path away)");
+                quoted(text) + " is not HOST or HOST:PORT (leave out the scheme and the path)");
   }
   return std::string(text == kOldDockerHub ? kDockerHub : text);
 }
@@ -144,7 +151,7 @@ Result<ImageReference> ImageReference::parse(std::string_view text) {
     return refuse(text, "it has " + std::to_string(text.size()) + " characters", "shorten it");
   }
   if (text.find("://") != std::string_view::npos)
-    return refuse(text, "it begins with a scheme", "leave the scheme away");
+    return refuse(text, "it begins with a scheme", "leave out the scheme");
   if (isSha256(text))
     return refuse(text, "it is the id of an image, not its name", "write HOST/PATH@sha256:DIGEST");
 
@@ -155,7 +162,7 @@ Result<ImageReference> ImageReference::parse(std::string_view text) {
       slash != std::string_view::npos && namesHost(text.substr(0, slash))) {
     const auto host = text.substr(0, slash);
     if (host.size() > kMaxHost || !isHost(host)) {
-      return refuse(text, "its host " + quoted(host) + " is not one",
+      return refuse(text, "its host " + quoted(host) + " is not a valid host",
                     "write a name or an address, an IPv6 address in brackets, and :PORT where it has one");
     }
     if (host != kOldDockerHub) out.host_ = host;
@@ -165,7 +172,7 @@ Result<ImageReference> ImageReference::parse(std::string_view text) {
   const auto name = rest.substr(0, at);
   const auto colon = name.find(':');
   const auto path = name.substr(0, colon);
-  // Only Docker Hub has names without a folder.
+  // Only Docker Hub has repositories without a folder.
   if (out.host_ == kDockerHub && path.find('/') == std::string_view::npos) out.path_ = kOfficial;
   out.path_ += path;
 
@@ -178,19 +185,19 @@ Result<ImageReference> ImageReference::parse(std::string_view text) {
                   "shorten it");
   }
   if (!isRepositoryPath(out.path_)) {
-    return refuse(text, "the repository " + quoted(path) + " is not one",
+    return refuse(text, "the repository " + quoted(path) + " is not valid",
                   "write a-z and 0-9, with . _ - inside and / between the parts");
   }
   if (colon != std::string_view::npos) {
     if (!isTag(name.substr(colon + 1))) {
-      return refuse(text, "its tag " + quoted(name.substr(colon + 1)) + " is not one",
+      return refuse(text, "its tag " + quoted(name.substr(colon + 1)) + " is not valid",
                     "write at most 128 of A-Z a-z 0-9 _ . -, the first neither . nor -");
     }
     out.tag_ = name.substr(colon + 1);
   }
   if (at != std::string_view::npos) {
     if (!isDigest(rest.substr(at + 1))) {
-      return refuse(text, "its digest " + quoted(rest.substr(at + 1)) + " is not one",
+      return refuse(text, "its digest " + quoted(rest.substr(at + 1)) + " is not valid",
                     "write sha256: and 64 lower-case hexadecimal digits");
     }
     out.digest_ = rest.substr(at + 1);

@@ -1,4 +1,6 @@
-// Who named an image: what a verdict about it may do to others, and which credentials may go with its pull.
+// SPDX-License-Identifier: Apache-2.0
+// Who named an image. This decides whom a verdict about it may affect, and which credentials its pull may
+// use.
 #pragma once
 
 #include <cstdint>
@@ -7,14 +9,14 @@
 namespace fallbackd {
 
 enum class Provenance : std::uint8_t {
-  configuration,      // a workload of the operator's configuration
-  pod_specification,  // the specification of the pod, as kubelet gives it
-  annotation,         // an annotation of the pod: whoever may create the pod wrote it
+  configuration,      // a workload in the operator's configuration
+  pod_specification,  // the pod's specification, as kubelet provides it
+  annotation,         // an annotation of the pod, written by whoever may create the pod
 };
 
 std::string_view toString(Provenance provenance);
 
-/// Whether a verdict about such an image may decide for pods of every namespace.
+/// Whether a verdict about such an image counts for pods of every namespace.
 constexpr bool speaksForTheNode(Provenance provenance) {
   return provenance != Provenance::annotation;
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/cgroup_leaf.hpp"
 
 #include "base/clock.hpp"
@@ -29,8 +30,8 @@ bool present(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
 }
 
-/// v1: where a leaf has something to limit or to count. In the others (devices, freezer, cpuset ...) one of
-/// its own would be as the pod's is, and each costs a launch 20 to 100 us.
+/// v1: hierarchies in which a leaf limits or counts something. In the others (devices, freezer, cpuset ...) a
+/// leaf would behave like the pod's cgroup, and each one costs a launch 20 to 100 us.
 bool isOwn(std::string_view controller) {
   return controller == "memory" || controller == "cpu" || controller == "cpuacct" || controller == "pids";
 }
@@ -40,7 +41,7 @@ bool has(const LegacyLeaf& folder, std::string_view controller) {
          folder.controllers.end();
 }
 
-/// A v1 cpuset is born without CPUs and memory nodes, and nobody can be put into it then.
+/// A new v1 cpuset has no CPUs and memory nodes, and accepts no process until it has.
 Result<> inheritCpuset(const std::string& folder) {
   const std::string parent = folder.substr(0, folder.rfind('/'));
   for (const char* name : {"/cpuset.cpus", "/cpuset.mems"}) {
@@ -52,7 +53,7 @@ Result<> inheritCpuset(const std::string& folder) {
   return {};
 }
 
-/// Sets a limit where its controller is in this folder.
+/// Sets a limit if its controller is available in this folder.
 Result<> limit(const std::string& path, const std::string& value) {
   if (!present(path)) return {};
   return sys::writeCgroupFile(path, value);
@@ -85,8 +86,8 @@ Result<> limitLegacy(const LegacyLeaf& folder, const config::Resources& resource
   return {};
 }
 
-/// A pod whose cgroup has had no container yet may not hand its controllers down. The kernel refuses where
-/// that cannot be; the limits then stay those of the pod.
+/// A pod whose cgroup has had no container yet may not have delegated its controllers. If the kernel refuses,
+/// the limits stay those of the pod.
 void handDownControllers(const std::string& parent, const config::Resources& resources) {
   const std::string control = parent + "/cgroup.subtree_control";
   if (resources.memoryBytes) static_cast<void>(sys::writeCgroupFile(control, "+memory"));
@@ -94,7 +95,7 @@ void handDownControllers(const std::string& parent, const config::Resources& res
   if (resources.pids) static_cast<void>(sys::writeCgroupFile(control, "+pids"));
 }
 
-/// False where there is nothing to make it in.
+/// False if there is no cgroup to create it in.
 Result<bool> makeFolder(const CgroupTrees& trees, const std::string& path) {
   auto made = trees.leaf(path).and_then([](const LeafFolder& leaf) { return leaf.make(); });
   if (made) return true;
@@ -109,7 +110,7 @@ Result<sys::UniqueFd> openForJoining(const std::string& file) {
 }
 
 Result<> makeLegacyLeaf(const LegacyLeaf& leaf, const config::Resources& resources) {
-  // A cpuset that is mounted together with one of the others.
+  // A cpuset that is mounted together with another controller.
   if (has(leaf, "cpuset")) FB_CHECK(inheritCpuset(leaf.path));
   return limitLegacy(leaf, resources);
 }
@@ -172,7 +173,8 @@ Result<> makeLegacyLeaves(const CgroupTrees& trees, CgroupLeaf& leaf, const conf
     ++folder;
   }
   if (leaf.empty()) {
-    return fail(Stage::cgroup, Reason::not_found, "the pod's cgroup " + leaf.pod + " is in no hierarchy");
+    return fail(Stage::cgroup, Reason::not_found,
+                "the pod's cgroup " + leaf.pod + " is not in any hierarchy");
   }
   for (const auto& pods : leaf.shared) {
     auto joining = openForJoining(pods + "/tasks");

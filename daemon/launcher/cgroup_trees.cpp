@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/cgroup_trees.hpp"
 
 #include "base/strings.hpp"
@@ -37,7 +38,7 @@ bool isCgroup(const sys::DirFd& folder) {
          (info.f_type == CGROUP_SUPER_MAGIC || info.f_type == CGROUP2_SUPER_MAGIC);
 }
 
-/// Below `root` without leaving its mount, whatever `path` says.
+/// Opens below `root` without leaving its mount, whatever `path` says.
 Result<sys::DirFd> openInside(const sys::DirFd& root, const std::string& path) {
   open_how how{};
   how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
@@ -64,13 +65,13 @@ std::vector<pid_t> processesIn(const sys::DirFd& cgroup) {
   for (const auto line : split(*text, '\n')) {
     pid_t pid = 0;
     std::from_chars(line.data(), line.data() + line.size(), pid);
-    if (pid > 1) pids.push_back(pid);  // 0: a process that our pid namespace does not show
+    if (pid > 1) pids.push_back(pid);  // 0: a process that is invisible in our pid namespace
   }
   return pids;
 }
 
-/// Held first and looked for again then: a number that was given to another process meanwhile is either not
-/// in the cgroup, or its pidfd is that of a process that is.
+/// Opens the pidfd first and looks for the pid again then. A pid that was reused meanwhile is either not in
+/// the cgroup, or the pidfd belongs to a process that is.
 void killOneByOne(const sys::DirFd& cgroup) {
   std::vector<std::pair<pid_t, sys::PidFd>> held;
   for (const pid_t pid : processesIn(cgroup)) {
@@ -84,7 +85,8 @@ void killOneByOne(const sys::DirFd& cgroup) {
   }
 }
 
-/// Names of a note: the first is root's on every kernel; the second serves a daemon in a user namespace.
+/// Names of a note: the first belongs to root on every kernel; the second is for a daemon in a user
+/// namespace.
 std::array<std::string, 2> attributesOf(const std::string& key) {
   return {"trusted.fallbackd." + key, "user.fallbackd." + key};
 }
@@ -96,7 +98,7 @@ bool isPodCgroup(const std::filesystem::path& path) {
          (name.starts_with("pod") || (name.find("-pod") != std::string::npos && name.ends_with(".slice")));
 }
 
-/// The folders of the cgroups that a process is in, one a hierarchy.
+/// The folders of a process's cgroups, one per hierarchy.
 Result<std::vector<std::string>> foldersOf(pid_t pid, const std::vector<sys::CgroupHierarchy>& hierarchies) {
   FB_TRY(const auto cgroups, sys::cgroupsOf(pid));
   std::vector<std::string> folders;
@@ -124,7 +126,7 @@ Result<> LeafFolder::make() const {
                                                              : Reason::system;
     return fail(Stage::cgroup, reason, "create " + path_, errno);
   }
-  // Without it the leaf is not collected after a crash at the wrong moment; the fallback matters more.
+  // Without the note the leaf is not collected after a crash at the wrong moment; the fallback matters more.
   static_cast<void>(own());
   return {};
 }
@@ -136,7 +138,7 @@ Result<sys::DirFd> LeafFolder::open() const {
 void LeafFolder::kill() const {
   const auto cgroup = open();
   if (!cgroup) return;
-  // v2 from 5.14 on: all at once, and none can fork its way out.
+  // v2 from 5.14 on: all at once, so that no process escapes by forking.
   const sys::UniqueFd all(::openat(cgroup->get(), "cgroup.kill", O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
   if (all && ::write(all.get(), "1", 1) == 1) return;
   killOneByOne(*cgroup);
@@ -191,13 +193,13 @@ Result<CgroupTrees> CgroupTrees::open(const std::vector<sys::CgroupHierarchy>& h
     if (!isCgroup(root) || ::fstat(root.get(), &info) != 0)
       return fail(Stage::cgroup, Reason::not_permitted,
                   hierarchy.mountPoint + " is not a cgroup file system");
-    // A node inside this one sees another root of the same hierarchy, and may have the same run folder.
+    // A node inside this one sees another root of the same hierarchy, and may use the same run folder.
     all.trees_.push_back({hierarchy.mountPoint, std::move(root), std::to_string(info.st_ino) + " " + runDir});
   }
   return all;
 }
 
-/// The innermost mount that the path is below.
+/// The innermost mount that contains the path.
 const CgroupTrees::Tree* CgroupTrees::treeOf(const std::string& path) const {
   const Tree* found = nullptr;
   for (const auto& tree : trees_) {
@@ -213,7 +215,7 @@ Result<LeafFolder> CgroupTrees::leaf(const std::string& path) const {
   const auto name = path.substr(slash + 1);
   // Never at the root itself: a leaf is below a pod.
   if (tree == nullptr || !isLeafName(name) || slash <= tree->mountPoint.size())
-    return fail(Stage::cgroup, Reason::unsafe_path, fallbackd::quoted(path) + " is not a leaf of ours");
+    return fail(Stage::cgroup, Reason::unsafe_path, fallbackd::quoted(path) + " is not one of our leaves");
   const auto begin = tree->mountPoint.size() + 1;
   FB_TRY(auto pod, openInside(tree->root, path.substr(begin, slash - begin)));
   return LeafFolder(std::move(pod), name, path, tree->owner);
@@ -222,13 +224,13 @@ Result<LeafFolder> CgroupTrees::leaf(const std::string& path) const {
 std::vector<std::string> CgroupTrees::leaves() const {
   namespace fs = std::filesystem;
   std::vector<std::string> found;
-  std::error_code error;  // folders come and go while they are listed
+  std::error_code error;  // folders appear and disappear while they are listed
   for (const auto& tree : trees_) {
     for (fs::recursive_directory_iterator it(tree.mountPoint, error), end; !error && it != end;
          it.increment(error)) {
       std::error_code gone;
       if (!isPodCgroup(it->path()) || !it->is_directory(gone)) continue;
-      // No deeper: a pod may be a node of its own, with pods and fallbacks that are not ours.
+      // No deeper: a pod may be a node itself, with pods and fallbacks that are not ours.
       it.disable_recursion_pending();
       for (const auto& child : fs::directory_iterator(it->path(), gone)) {
         if (isLeafName(child.path().filename().string()) && child.is_directory(gone))

@@ -1,6 +1,7 @@
-// The cgroup hierarchies as places in which something is ended and removed: by descriptors of their roots,
-// always below a pod's cgroup, and only what is named as a leaf of ours. All calls block shortly; stage
-// cgroup.
+// SPDX-License-Identifier: Apache-2.0
+// The cgroup hierarchies in which processes are killed and cgroups removed: through descriptors of their
+// roots, always below a pod's cgroup, and only what has the name of one of our leaves. Calls block briefly;
+// stage cgroup.
 #pragma once
 
 #include "base/error.hpp"
@@ -19,37 +20,37 @@ namespace fallbackd::launcher {
 /// "fallback-CONTAINER"
 std::string leafName(const std::string& container);
 
-/// One leaf in one hierarchy, whether it exists or not, held by the folder of its pod.
+/// A leaf in one hierarchy, whether it exists or not, held through the folder of its pod.
 class LeafFolder {
  public:
   [[nodiscard]] const std::string& path() const { return path_; }  // for the journal and for people
 
-  /// Makes it, with its owner in it. Reason not_found where the pod is gone, already_exists where one is
-  /// left.
+  /// Creates it, with its owner in it. Reason not_found if the pod is gone, already_exists if a leaf is left
+  /// over.
   [[nodiscard]] Result<> make() const;
-  /// The cgroup itself. Reason not_found where it is not there.
+  /// The cgroup itself. Reason not_found if it does not exist.
   [[nodiscard]] Result<sys::DirFd> open() const;
-  /// SIGKILL to everything that is in it now. A process that left it, or came under the number of one, is not
-  /// touched.
+  /// Sends SIGKILL to everything that is in it now. Never touches a process that left it or reused the pid of
+  /// one.
   void kill() const;
-  /// True when it is not there afterwards; false while a process is in it.
+  /// True if it does not exist afterwards; false while it contains a process.
   [[nodiscard]] bool remove() const;
 
-  /// A note that stays with the cgroup as long as it exists: an extended attribute that only root can write.
-  /// Kernel 3.14 with CAP_SYS_ADMIN in the first user namespace, else 5.7 (v2). At most a page or so.
+  /// A note that exists as long as the cgroup: an extended attribute that only root can write. Kernel 3.14
+  /// with CAP_SYS_ADMIN in the initial user namespace, otherwise 5.7 (v2). At most about a page.
   [[nodiscard]] Result<> write(const std::string& key, std::string_view value) const;
   [[nodiscard]] std::optional<std::string> read(const std::string& key) const;
 
   enum class Owner : std::uint8_t {
-    ours,       // made by a daemon with this run folder, on this tree
-    unknown,    // nobody wrote it down: an older release, or a daemon that died in the middle
+    ours,       // created by a daemon with this run folder, on this tree
+    unknown,    // not recorded: an older release, or a daemon that died in the middle
     runFolder,  // a daemon with another run folder, on this tree
     tree,       // the daemon of a node inside this one
   };
   [[nodiscard]] Owner owner() const;
-  /// The run folder that is written down; empty where none is.
+  /// The recorded run folder; empty if there is none.
   [[nodiscard]] std::string ownersRunDir() const;
-  /// Writes down that it is ours.
+  /// Records that it is ours.
   [[nodiscard]] Result<> own() const { return write(kOwner, owner_); }
 
  private:
@@ -65,28 +66,28 @@ class LeafFolder {
 
 class CgroupTrees {
  public:
-  /// Opens the root of every hierarchy. Reason not_permitted where one is not a cgroup file system. `runDir`
-  /// is what tells our leaves from another daemon's.
+  /// Opens the root of every hierarchy. Reason not_permitted if one is not a cgroup file system. `runDir`
+  /// distinguishes our leaves from another daemon's.
   static Result<CgroupTrees> open(const std::vector<sys::CgroupHierarchy>& hierarchies,
                                   const std::string& runDir);
 
-  /// The leaf at a path that leafBelow() or a journal gave. Reason unsafe_path for one that is not below a
-  /// cgroup of these hierarchies, or is not called as a leaf; not_found where the pod's cgroup is gone.
+  /// The leaf at a path from leafBelow() or a journal. Reason unsafe_path if it is not below a cgroup of
+  /// these hierarchies or does not have a leaf's name; not_found if the pod's cgroup is gone.
   [[nodiscard]] Result<LeafFolder> leaf(const std::string& path) const;
 
-  /// Paths of all leaves below pods' cgroups (kubepods, kubepods.slice), whoever made them. Reads the whole
-  /// tree of folders; for the start only.
+  /// Paths of all leaves below pods' cgroups (kubepods, kubepods.slice), whoever created them. Reads the
+  /// whole tree of folders; only for the start.
   [[nodiscard]] std::vector<std::string> leaves() const;
 
-  /// Whether a process is in every one of these leaves, or below it, as the kernel says. False for no leaves.
-  /// Reason not_found where there is no such process.
+  /// Whether, according to the kernel, a process is in every one of these leaves, or below it. False for an
+  /// empty list. Reason not_found if there is no such process.
   [[nodiscard]] Result<bool> hold(pid_t pid, const std::vector<std::string>& leaves) const;
 
  private:
   struct Tree {
     std::string mountPoint;
     sys::DirFd root;
-    std::string owner;  // of leaves of ours
+    std::string owner;  // recorded in our leaves
   };
   [[nodiscard]] const Tree* treeOf(const std::string& path) const;
   std::vector<Tree> trees_;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/cri_log.hpp"
 
 #include <algorithm>
@@ -10,7 +11,7 @@ std::string CriLogFramer::frame(std::string_view bytes, Wall::time_point now) co
   while (!bytes.empty()) {
     const auto newline = std::min(bytes.find('\n'), bytes.size());
     const auto length = std::min(newline, kMaxContent);
-    // A newline right behind a full part completes the line.
+    // A newline right after a full part completes the line.
     const bool whole = length == newline && newline < bytes.size();
     out.append(head).append(whole ? "F " : "P ").append(bytes.substr(0, length)).append("\n");
     bytes.remove_prefix(whole ? length + 1 : length);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The format of container log files: "RFC3339NANO stdout|stderr F|P CONTENT". Pure; no I/O.
 #pragma once
 
@@ -8,8 +9,8 @@
 
 namespace fallbackd::launcher {
 
-/// Turns the bytes of one stream into log lines. A line above kMaxContent comes in parts, all but the last
-/// marked P (partial), as containerd and kubelet have it.
+/// Converts the bytes of one stream to log lines. A line longer than kMaxContent comes in parts, all but the
+/// last marked P (partial), as containerd and kubelet do.
 class CriLogFramer {
  public:
   static constexpr std::size_t kMaxContent = 16 * 1024;  // bytes
@@ -17,8 +18,8 @@ class CriLogFramer {
   /// `stream`: "stdout" or "stderr".
   explicit CriLogFramer(std::string stream) : stream_(std::move(stream)) {}
 
-  /// All of `bytes` as lines. A tail without a newline is a part, too: what comes next completes it, and
-  /// readers of such files join them. So nothing is ever held back that a crash could lose.
+  /// All of `bytes` as lines. A tail without a newline becomes a part, too: what follows completes it, and
+  /// readers of such files join them. Nothing is held back that a crash could lose.
   [[nodiscard]] std::string frame(std::string_view bytes, Wall::time_point now) const;
 
  private:

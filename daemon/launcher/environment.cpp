@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/environment.hpp"
 
 #include <map>
@@ -29,7 +30,7 @@ std::vector<std::string> environment(const LaunchRequest& request, const Variabl
                                      std::vector<std::string>& notes) {
   const auto& status = request.sandbox;
   const auto& workload = request.workload;
-  // HOME and PATH as a runtime gives them to every container: programs that ask for them do not fail here.
+  // HOME and PATH as a runtime sets them for every container: programs that read them must not fail here.
   Variables variables{{"HOME", "/"},
                       {"HOSTNAME", status.hostname},
                       {"NODE_NAME", request.nodeName},

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/fifo_folders.hpp"
 
 #include "sys/file.hpp"
@@ -10,7 +11,7 @@ namespace fallbackd::launcher {
 namespace {
 
 constexpr const char* kRecoveries = "recoveries";
-// What the process may write while no daemon reads. The kernel's most for everybody is 1 MiB.
+// What the process can write while no daemon reads. 1 MiB is the kernel's limit for unprivileged users.
 constexpr int kFifoBytes = 1 << 20;
 
 }  // namespace
@@ -37,7 +38,7 @@ Result<> FifoFolders::make(const std::string& recoveryId, uid_t owner) const {
   for (const char* name : {"stdout", "stderr"}) {
     const std::string what = std::string(name) + " of recovery " + recoveryId;
     if (::mkfifoat(dir, name, 0600) != 0) return failErrno(Stage::logs, "make FIFO " + what);
-    // In this order: what belongs to another takes CAP_FOWNER to change.
+    // In this order: changing another user's file would take CAP_FOWNER.
     if (::fchmodat(dir, name, 0660, 0) != 0 || ::fchownat(dir, name, owner, 0, AT_SYMLINK_NOFOLLOW) != 0) {
       return failErrno(Stage::logs, "give FIFO " + what + " to user " + std::to_string(owner));
     }
@@ -56,7 +57,7 @@ Result<sys::UniqueFd> FifoFolders::openFifo(const std::string& recoveryId, const
   if (::fstat(fifo.get(), &info) != 0 || !S_ISFIFO(info.st_mode)) {
     return fail(Stage::logs, Reason::unsafe_file_type, what + " is not a FIFO");
   }
-  // Where the user's share of pipe memory is used up, the default 64 KiB stay.
+  // If the user's share of pipe memory is used up, the default of 64 KiB stays.
   if (end == FifoEnd::process) static_cast<void>(::fcntl(fifo.get(), F_SETPIPE_SZ, kFifoBytes));
   return fifo;
 }

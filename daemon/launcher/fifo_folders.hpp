@@ -1,5 +1,6 @@
-// The folders of recoveries' log FIFOs: RUNDIR/recoveries/ID. Named by the recovery's id alone, so that no
-// record of one can name another folder. One io_context thread; blocks briefly (tmpfs). Stage logs.
+// SPDX-License-Identifier: Apache-2.0
+// The folders of recoveries' log FIFOs: RUNDIR/recoveries/ID. The name is the recovery's id alone, so no
+// record can name another folder. One io_context thread; blocks briefly (tmpfs). Stage logs.
 #pragma once
 
 #include "base/error.hpp"
@@ -12,24 +13,24 @@
 namespace fallbackd::launcher {
 
 enum class FifoEnd {
-  daemon,   // reads, without waiting
-  process,  // opened for reading and writing: no reader that goes can ever break it
+  daemon,   // reads without waiting
+  process,  // opened for reading and writing: no departing reader can break it
 };
 
 class FifoFolders {
  public:
-  /// Makes RUNDIR/recoveries where it is missing, root's own.
+  /// Creates RUNDIR/recoveries, owned by root, if it is missing.
   static Result<FifoFolders> open(const std::string& runDir);
 
   /// For the journal and for people.
   [[nodiscard]] std::string pathOf(const std::string& recoveryId) const;
-  /// Of all recoveries that have a folder.
+  /// The ids of all recoveries that have a folder.
   [[nodiscard]] std::vector<std::string> ids() const;
 
-  /// Makes the folder and both FIFOs again. `owner`: the process's user on the host; it may open its own
-  /// /dev/stdout again, and root reads by the group, without CAP_DAC_OVERRIDE.
+  /// Creates the folder and both FIFOs from scratch. `owner`: the process's user on the host, so that it may
+  /// reopen its own /dev/stdout; root reads through the group, without CAP_DAC_OVERRIDE.
   [[nodiscard]] Result<> make(const std::string& recoveryId, uid_t owner) const;
-  /// `name`: "stdout" or "stderr". Reason unsafe_file_type where it is not a FIFO any more.
+  /// `name`: "stdout" or "stderr". Reason unsafe_file_type if it is no longer a FIFO.
   [[nodiscard]] Result<sys::UniqueFd> openFifo(const std::string& recoveryId, const std::string& name,
                                                FifoEnd end) const;
   /// Absent is fine.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/labels.hpp"
 
 #include "base/strings.hpp"
@@ -20,7 +21,7 @@ bool hasAppArmor(const KernelFolders& kernel) {
   return enabled && trim(*enabled) == "Y";
 }
 
-/// The kernel knows the file system of a module that was switched on at boot, whoever has mounted it where.
+/// The file system type of a module that was enabled at boot is known to the kernel, wherever it is mounted.
 bool hasSeLinux(const KernelFolders& kernel) {
   const auto known = sys::readFile(Stage::identity, kernel.proc + "/filesystems", kMaxKernelList);
   if (!known) return false;
@@ -29,7 +30,7 @@ bool hasSeLinux(const KernelFolders& kernel) {
                      [](std::string_view line) { return line.ends_with("\tselinuxfs"); });
 }
 
-/// True also where the list cannot be read (no securityfs in a container): then the kernel will tell.
+/// True also if the list cannot be read (no securityfs in a container): then the kernel will refuse.
 bool mayBeLoaded(const KernelFolders& kernel, std::string_view profile) {
   const auto list =
       sys::readFile(Stage::identity, kernel.sys + "/kernel/security/apparmor/profiles", kMaxKernelList);
@@ -48,7 +49,8 @@ Result<> addAppArmor(const KernelFolders& kernel, const SecurityProfile& wanted,
   if (!mayBeLoaded(kernel, profile)) {
     if (named)
       return fail(Stage::identity, Reason::not_found, "AppArmor profile " + profile + " is not loaded");
-    notes.push_back("AppArmor is on, but containerd's default profile is not loaded: it runs without one");
+    notes.push_back(
+        "AppArmor is enabled, but containerd's default profile is not loaded: the fallback runs without one");
     return {};
   }
   // Kernels before 5.8 have one file for all modules.

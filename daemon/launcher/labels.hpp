@@ -1,4 +1,5 @@
-// The node's security modules: what a container of the pod would be labelled with.
+// SPDX-License-Identifier: Apache-2.0
+// The node's security modules: how a container of the pod would be labelled.
 #pragma once
 
 #include "config/model.hpp"
@@ -10,7 +11,7 @@
 
 namespace fallbackd::launcher {
 
-/// Where the kernel tells of its modules; other trees in tests.
+/// Where the kernel publishes its modules; other trees in tests.
 struct KernelFolders {
   std::string proc = "/proc";
   std::string sys = "/sys";
@@ -18,7 +19,7 @@ struct KernelFolders {
 
 /// What the new process has to write before it executes anything. AppArmor: the profile that containerd gives
 /// its containers, or the workload's. SELinux: the workload's label, or that of the pause process, which is
-/// the pod's. Nothing where the node has neither. A default profile that is not loaded is left out, and said
+/// the pod's. Empty if the node has neither. A default profile that is not loaded is skipped, with an entry
 /// in `notes`. Stage identity.
 Result<std::vector<ProcessAttribute>> processLabels(const KernelFolders& kernel, pid_t pause,
                                                     const config::Security& security,

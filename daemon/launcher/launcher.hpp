@@ -1,5 +1,6 @@
-// Starting a fallback inside a pod's sandbox, as the recovery sees it. Interfaces, so that the recovery's
-// tests run on fakes; the real ones speak to the spawner process.
+// SPDX-License-Identifier: Apache-2.0
+// Starts a fallback in a pod's sandbox, as the recovery sees it. Interfaces, so that the recovery's tests run
+// with fakes; the real ones talk to the spawner process.
 #pragma once
 
 #include "base/clock.hpp"
@@ -20,18 +21,18 @@
 
 namespace fallbackd::launcher {
 
-/// All that one launch needs. `executable` is shared because the cache may replace its copy meanwhile.
+/// Everything that one launch needs. `executable` is shared because the cache may replace its copy meanwhile.
 struct LaunchRequest {
-  std::string recoveryId;  // [a-z0-9-], names the folder of its FIFOs
+  std::string recoveryId;  // [0-9a-z-], the name of its FIFO folder
   std::shared_ptr<const sys::UniqueFd> executable;
   cri::SandboxStatus sandbox;
   config::Workload workload;
   std::string nodeName;
-  /// Further environment of the process, before the workload's own: POD_NAME, POD_IP, ... are added here.
-  unsigned restartCount = 0;  // numbers the log file, as kubelet does
+  /// Additional environment of the process, before the workload's own: POD_NAME, POD_IP, ... are added here.
+  unsigned restartCount = 0;  // number of the log file, as for kubelet
 };
 
-/// When the steps of a launch were over (CLOCK_MONOTONIC).
+/// When the steps of a launch were finished (CLOCK_MONOTONIC).
 struct LaunchTimes {
   Stamp requested;
   Stamp prepared;       // namespaces joined, root file system built
@@ -49,7 +50,7 @@ struct ExitStatus {
   [[nodiscard]] std::string toString() const;
 };
 
-/// What identifies a running fallback across a restart of the daemon. Goes into the journal.
+/// Identifies a running fallback across a restart of the daemon. Stored in the journal.
 struct ProcessRecord {
   std::string recoveryId;
   pid_t pid = 0;
@@ -57,55 +58,55 @@ struct ProcessRecord {
   std::vector<std::string> cgroupLeaves;  // absolute paths of the leaf in each hierarchy
   std::string fifoDir;
   std::string logFile;
-  std::vector<std::string> namespaces = {};  // see sys::namespacesOf(); empty: not known
+  std::vector<std::string> namespaces = {};  // see sys::namespacesOf(); empty: unknown
 };
 
-/// A process in a leaf of ours that no journal entry tells of: a daemon died between a launch and its
-/// journal, or could not write it.
+/// A process in one of our leaves that no journal entry mentions: a daemon died between a launch and its
+/// journal entry, or could not write it.
 struct Unclaimed {
-  ProcessRecord record;  // recoveryId and fifoDir empty where its output does not tell them; pid 0: see why
+  ProcessRecord record;  // recoveryId and fifoDir are empty if its output does not tell them; pid 0: see why
   std::string podUid;
   std::string container;
-  std::optional<BinaryRef> binary;  // where its executable's name tells
-  std::string why = {};             // it cannot be looked at now; empty where it can
+  std::optional<BinaryRef> binary;  // if its executable's name tells
+  std::string why = {};             // why it cannot be examined now; empty if it can
 };
 
-/// A running fallback. Owned by its recovery; destroying it neither stops the process nor removes its leaf.
+/// A running fallback, owned by its recovery. Destroying it neither stops the process nor removes its leaf.
 class Process {
  public:
   virtual ~Process() = default;
   [[nodiscard]] virtual const ProcessRecord& record() const = 0;
   [[nodiscard]] virtual const LaunchTimes& times() const = 0;
-  /// What works otherwise than the pod's container would have it, for the log; mostly nothing.
+  /// What differs from the pod's container, for the log; usually empty.
   [[nodiscard]] virtual std::vector<std::string> notes() const { return {}; }
-  /// The pod's network namespace, to ask there whether the process serves; null where it is not known.
+  /// The pod's network namespace, in which the process is probed; null if unknown.
   [[nodiscard]] virtual std::shared_ptr<const sys::NamespaceFd> network() const { return nullptr; }
-  /// Waits for the end of the process (cancellable). May be called again after it ended.
+  /// Waits for the process to end (cancellable). May be called again afterwards.
   virtual boost::asio::awaitable<ExitStatus> exited() = 0;
-  /// SIGTERM, after `grace` SIGKILL to everything in the leaf; waits for the end, removes leaf and FIFOs.
-  /// Also right for a process that already ended.
+  /// Sends SIGTERM, after `grace` SIGKILL to everything in the leaf; waits for the end, removes leaf and
+  /// FIFOs. Also works for a process that has already ended.
   virtual boost::asio::awaitable<ExitStatus> stop(std::chrono::nanoseconds grace) = 0;
 };
 
 /// A leaf that is not ours to end.
 struct ForeignLeaf {
   std::string leaf;
-  std::string runDir;  // of the daemon that made it; empty: not known
+  std::string runDir;  // of the daemon that created it; empty: unknown
 };
 
 class Launcher {
  public:
   virtual ~Launcher() = default;
-  /// Joins the sandbox, runs the health check, executes the binary. On failure nothing is left behind.
-  /// Stages: spawner, sandbox, join, rootfs, cgroup, identity, health_check, exec.
+  /// Joins the sandbox, runs the health check, executes the binary. Leaves nothing behind on failure. Stages:
+  /// spawner, sandbox, join, rootfs, cgroup, identity, health_check, exec.
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) = 0;
-  /// Takes over a process of an earlier daemon. Reason not_found where it does not run any more (its leaf
-  /// and FIFOs are removed then), invalid where the record is not one of ours. With any other reason nobody
-  /// can tell at present: nothing was touched, and it may be tried again.
+  /// Takes over a process of an earlier daemon. Reason not_found if it no longer runs (its leaf and FIFOs are
+  /// removed), invalid if the record is not one of ours. Any other reason means that nobody can tell at
+  /// present: nothing was touched, and it may be tried again.
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) = 0;
-  /// Looks for leaves and FIFOs that no recovery of `kept` has. What is empty, and launches that were not
-  /// over, are removed; fallbacks that run are reported and left alone, and so are those of another daemon,
-  /// or of nobody that is known. Once, before the first launch.
+  /// Looks for leaves and FIFOs that no recovery in `kept` owns. Removes empty leaves and unfinished
+  /// launches; reports running fallbacks and leaves them alone, as well as those of another daemon or of
+  /// unknown origin. Once, before the first launch.
   struct Remains {
     std::size_t removed = 0;
     std::vector<Unclaimed> running;
@@ -114,9 +115,11 @@ class Launcher {
   virtual boost::asio::awaitable<Remains> collectOrphans(std::vector<ProcessRecord> kept) = 0;
   /// Whether that process is in the sandbox's network and IPC namespaces: a pod's next sandbox has others.
   virtual Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) = 0;
-  /// What a leaf holds that was reported, looked at again.
+  /// Examines a reported leaf again.
   virtual Unclaimed lookAgain(const Unclaimed& one) = 0;
-  /// Ends what collectOrphans reported, and removes its leaf and FIFOs.
+  /// How often the container was started, as the logs in its pod's folder tell; 0 where they do not.
+  virtual boost::asio::awaitable<unsigned> latestRestart(std::string logDirectory, std::string container) = 0;
+  /// Kills what collectOrphans reported, and removes its leaf and FIFOs.
   virtual boost::asio::awaitable<void> discard(ProcessRecord record) = 0;
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/local_launcher.hpp"
 
 #include "base/strings.hpp"
@@ -32,8 +33,9 @@ namespace {
 
 constexpr auto kLaunchLimit = 10s;  // beyond the health check's own: a mount or a cgroup that hangs
 constexpr auto kVerifyLimit = 5s;
+constexpr auto kListLimit = 1s;
 
-// Where programs look for them: Go, OpenSSL and most others.
+// Where Go, OpenSSL and most other programs look for them.
 constexpr const char* kCaCertificates = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kZoneInfo = "/usr/share/zoneinfo";
 
@@ -43,8 +45,7 @@ bool safeId(const std::string& id) {
   });
 }
 
-/// Removes what a launch that came to nothing left on the file system. `recoveryId` is empty where it had no
-/// FIFOs yet.
+/// Removes what a failed launch left in file systems. `recoveryId` is empty if it had no FIFOs yet.
 asio::awaitable<void> removeRemains(Grounds grounds, std::vector<std::string> leaves,
                                     std::string recoveryId) {
   if (!leaves.empty()) {
@@ -54,7 +55,7 @@ asio::awaitable<void> removeRemains(Grounds grounds, std::vector<std::string> le
   if (!recoveryId.empty()) static_cast<void>(grounds.fifos->remove(recoveryId));
 }
 
-/// What runs in a leaf and is to be left alone; nothing where it is empty or was never a fallback.
+/// What runs in a leaf and must be left alone; empty if the leaf is empty or never held a fallback.
 std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const FifoFolders& fifos) {
   std::vector<std::string> folders;
   for (const auto& id : fifos.ids()) folders.push_back(fifos.pathOf(id));
@@ -67,7 +68,7 @@ std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const FifoFolders& f
   one.binary = content.binary;
   one.record.cgroupLeaves = leaf.paths;
   if (content.kind == Kind::unknown) {
-    one.why = "what runs in " + join(leaf.paths, ", ") + " cannot be looked at";
+    one.why = "the processes in " + join(leaf.paths, ", ") + " cannot be examined";
     return one;
   }
   one.record.pid = content.pid;
@@ -77,14 +78,14 @@ std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const FifoFolders& f
   return one;
 }
 
-/// Whether an error of the kernel's says that the process is gone, and not only that nobody can tell.
+/// Whether an error from the kernel means that the process is gone, and not only that nobody can tell.
 bool saysGone(const Error& error) {
   return error.reason == Reason::not_found || error.errnum == ESRCH || error.errnum == ENOENT;
 }
 
 }  // namespace
 
-/// The runtime's answer, asked for while the rest is prepared.
+/// The runtime's answer, requested while the rest is prepared.
 struct LocalLauncher::Question {
   explicit Question(const asio::any_io_executor& executor)
       : answered(executor, asio::steady_timer::time_point::max()) {}
@@ -99,7 +100,7 @@ struct LocalLauncher::Question {
   }
 };
 
-/// One launch on its way. Whatever ends it early, its leaf and FIFOs are removed.
+/// One launch in progress. If it ends early, its leaf and FIFOs are removed.
 struct LocalLauncher::Launch {
   LaunchRequest request;
   Grounds grounds;
@@ -126,7 +127,7 @@ struct LocalLauncher::Launch {
             sandbox.users ? &sandbox.users->users : nullptr};
   }
 
-  /// Who the process is on the host; fills the order's part of a user namespace.
+  /// The process's user on the host; fills in the order's user namespace part.
   Result<uid_t> ownerOnHost() {
     order.pids = sandbox.pids;
     order.sandboxPids = sandbox.pidNamespace;
@@ -156,7 +157,7 @@ struct LocalLauncher::Launch {
   Launch(const Launch&) = delete;
   Launch& operator=(const Launch&) = delete;
   ~Launch() {
-    // Only a cancelled launch comes here with something left: its coroutine can wait for nothing any more.
+    // Only a cancelled launch has something left here: its coroutine can no longer wait.
     if (!kept && (!leaf.empty() || fifosMade)) cleaners.spawn(removeRemains());
   }
 };
@@ -173,7 +174,7 @@ LocalLauncher::LocalLauncher(asio::any_io_executor executor, Options options, Ve
 LocalLauncher::~LocalLauncher() = default;
 
 Result<> LocalLauncher::start() {
-  // Where it may not be, a leaf of a pod cannot be entered, and the launch says so.
+  // If this is not permitted, entering a pod's leaf fails later, and the launch says so.
   static_cast<void>(sys::joinHostCgroupNamespace());
   if (!options_.cgroups) {
     FB_TRY(options_.cgroups, sys::cgroupHierarchies());
@@ -191,8 +192,8 @@ Result<> LocalLauncher::start() {
 asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launch(LaunchRequest request) {
   auto process = co_await launchOnce(request);
   if (process || process.error().reason != Reason::already_exists) co_return process;
-  // A leaf of that name was left by a daemon that died before it could write its journal. What ran in it was
-  // ended with this try, so that no fallback ever runs twice.
+  // A daemon that died before writing its journal left a leaf with that name. This attempt killed what ran in
+  // it, so that no fallback ever runs twice.
   process = co_await launchOnce(std::move(request));
   co_return process;
 }
@@ -204,15 +205,14 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launchOnce(Laun
   if (prepared) {
     auto started = co_await finish(launch);
     if (started && isOfLaunch(*started, launch)) co_return makeProcess(launch, std::move(*started));
-    prepared = started
-                   ? fail(Stage::spawner, Reason::protocol, "the process that was started is not in its leaf")
-                   : tl::unexpected<Error>(started.error());
+    prepared = started ? fail(Stage::spawner, Reason::protocol, "the started process is not in its leaf")
+                       : tl::unexpected<Error>(started.error());
   }
   launch.begun = BegunLaunch{};
   launch.entry = EntryFds{};  // our ends of the FIFOs: the pump ends when no writer is left
   if (launch.logs != nullptr) co_await launch.logs->drained(1s);
   co_await launch.removeRemains();
-  launch.kept = true;  // nothing more to remove
+  launch.kept = true;  // nothing left to remove
   co_return tl::unexpected<Error>(prepared.error());
 }
 
@@ -237,7 +237,7 @@ asio::awaitable<Result<>> LocalLauncher::prepare(Launch& launch) {
   const auto begun = co_await begin(launch);
   if (!begun) co_return tl::unexpected<Error>(begun.error());
 
-  // From here on the new process is at work, too.
+  // From here on the new process works in parallel.
   launch.logFile =
       logFileOf(request.sandbox.logDirectory, request.workload.match.container, request.restartCount);
   if (!launch.logFile.empty()) launch.openedLog = beginLog(*workers_, logTarget(launch));
@@ -273,7 +273,7 @@ Result<> LocalLauncher::makeFifos(Launch& launch, uid_t owner) {
   const auto& id = launch.request.recoveryId;
   auto made = grounds_.fifos->make(id, owner);
   if (!made && made.error().errnum == ENOENT) {
-    // Somebody removed the run folder under us: another takes its place.
+    // Somebody removed the run folder: create it again.
     FB_TRY(auto fifos, FifoFolders::open(options_.runDir));
     grounds_.fifos = std::make_shared<const FifoFolders>(std::move(fifos));
     launch.grounds = grounds_;
@@ -290,7 +290,7 @@ asio::awaitable<Result<>> LocalLauncher::openEntry(Launch& launch) {
   FB_CO_TRY(launch.entry.err, fifos.openFifo(id, "stderr", FifoEnd::process));
   if (launch.openedLog != nullptr) {
     const auto opened = co_await launch.openedLog->outcome();
-    // A file that hangs is the pump's affair: it costs the lines, not the process.
+    // A file that hangs is the pump's concern: it costs the log lines, not the process.
     const bool hangs =
         !opened && (opened.error().reason == Reason::timeout || opened.error().reason == Reason::unavailable);
     if (!opened && !hangs) co_return tl::unexpected<Error>(opened.error());
@@ -306,7 +306,7 @@ LogTarget LocalLauncher::logTarget(const Launch& launch) const {
   return {launch.logFile, options_.logs, ownerOfLog(launch.logFile)};
 }
 
-/// One hand-over for all, and none where there are none. The worker is at it while the rest is prepared.
+/// One task for all volumes, and none if there are none. The worker runs while the rest is prepared.
 void LocalLauncher::beginVolumes(Launch& launch) {
   const auto& request = launch.request;
   const auto& workload = request.workload;
@@ -331,7 +331,7 @@ asio::awaitable<Result<>> LocalLauncher::takeVolumes(Launch& launch) {
   co_return Result<>{};
 }
 
-/// First what is the node's, so that a volume may cover it.
+/// The node's own files first, so that a volume may cover them.
 Result<> LocalLauncher::openMounts(Launch& launch) {
   const auto& request = launch.request;
   const auto& workload = request.workload;
@@ -398,12 +398,12 @@ asio::awaitable<Result<StartedProcess>> LocalLauncher::finish(Launch& launch) {
   std::variant<Result<StartedProcess>, std::monostate> first =
       co_await (std::move(ordered) || limit.async_wait(asio::use_awaitable));
   if (first.index() == 1) {
-    co_return fail(Stage::spawner, Reason::timeout, "the launch did not come to an end; aborted");
+    co_return fail(Stage::spawner, Reason::timeout, "the launch did not finish in time and was aborted");
   }
   co_return std::move(std::get<0>(first));
 }
 
-/// One that has ended is looked at no further: how it ended is for its owner.
+/// A process that has ended is not examined further: its owner learns how it ended.
 bool LocalLauncher::isOfLaunch(const StartedProcess& started, const Launch& launch) const {
   const auto held = grounds_.cgroups->hold(started.pid, pathsOf(launch.leaf));
   return (held && *held) || !sys::isRunning(started.process);
@@ -413,7 +413,7 @@ std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProce
   ProcessRecord record;
   record.recoveryId = launch.request.recoveryId;
   record.pid = started.pid;
-  // Zero where it ended at once: exited() tells how.
+  // Zero if it ended at once: exited() tells how.
   record.startTime = sys::startTimeOf(Stage::run, started.pid).value_or(0);
   record.cgroupLeaves = pathsOf(launch.leaf);
   record.namespaces = sys::namespacesOf(Stage::run, started.pid).value_or(std::vector<std::string>{});
@@ -429,8 +429,8 @@ std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProce
                                         std::move(launch.sandbox.network));
 }
 
-/// A journal names folders that are going to be removed and processes that are going to be killed: only such
-/// as a launch of ours makes. What removes and kills looks again, and cannot leave its folder.
+/// A journal names folders to be removed and processes to be killed: accept only those that one of our
+/// launches creates. The code that removes and kills checks again, and cannot leave its folder.
 bool LocalLauncher::ours(const ProcessRecord& record) const {
   const auto leaf = [this](const std::string& path) {
     const auto name = path.substr(path.rfind('/') + 1);
@@ -443,8 +443,8 @@ bool LocalLauncher::ours(const ProcessRecord& record) const {
          std::all_of(record.cgroupLeaves.begin(), record.cgroupLeaves.end(), leaf);
 }
 
-/// Whether the process of that number is the one of the record, by all that the kernel says of it. An error
-/// where it does not say.
+/// Whether the process with that pid is the one in the record, by everything that the kernel knows about it.
+/// An error if the kernel cannot tell.
 Result<bool> LocalLauncher::isProcessOf(const ProcessRecord& record) const {
   FB_TRY(const auto startTime, sys::startTimeOf(Stage::run, record.pid));
   if (startTime != record.startTime) return false;
@@ -464,13 +464,13 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
   auto process = sys::openPidFd(Stage::run, record.pid);
   auto network = sys::openNamespace(Stage::run, record.pid, "net");
   if (!process && !saysGone(process.error())) co_return tl::unexpected<Error>(process.error());
-  // Held first and looked at then: a process of the same number that came since is another.
+  // Opened first and examined then: a later process with the same pid is a different one.
   const auto same = process ? isProcessOf(record) : Result<bool>(false);
   if (!same && !saysGone(same.error())) co_return tl::unexpected<Error>(same.error());
   if (!same || !*same || !sys::isRunning(*process)) {
     co_await removeRemains(grounds_, record.cgroupLeaves, record.recoveryId);
     co_return fail(Stage::run, Reason::not_found,
-                   "process " + std::to_string(record.pid) + " does not run any more");
+                   "process " + std::to_string(record.pid) + " is no longer running");
   }
   std::unique_ptr<LogPump> logs;
   auto out = grounds_.fifos->openFifo(record.recoveryId, "stdout", FifoEnd::daemon);
@@ -480,7 +480,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
                                   {record.logFile, options_.logs, ownerOfLog(record.logFile)});
     if (started) logs = std::move(*started);
   }
-  // Those of an older release do not say whose they are.
+  // Leaves of an older release do not record their owner.
   for (const auto& path : record.cgroupLeaves) {
     if (const auto leaf = grounds_.cgroups->leaf(path)) static_cast<void>(leaf->own());
   }
@@ -509,7 +509,7 @@ asio::awaitable<Launcher::Remains> LocalLauncher::collectOrphans(std::vector<Pro
     const auto removed = co_await removeLeaf(grounds_.cgroups, std::move(leaf.paths));
     if (removed) remains.removed += count;
   }
-  // FIFOs of a process whose output cannot be told may be any of these.
+  // FIFOs may belong to a process whose output is unknown.
   const bool allTold = std::all_of(remains.running.begin(), remains.running.end(),
                                    [](const auto& one) { return !one.record.fifoDir.empty(); });
   for (const auto& id : grounds_.fifos->ids()) {
@@ -518,8 +518,8 @@ asio::awaitable<Launcher::Remains> LocalLauncher::collectOrphans(std::vector<Pro
   co_return remains;
 }
 
-/// Those that no recovery has. What is another daemon's is left alone; what nobody wrote down goes only where
-/// nothing is in it.
+/// Leaves without a recovery. Another daemon's are left alone; those without a recorded owner are removed
+/// only if they are empty.
 std::vector<std::string> LocalLauncher::leavesOfOurs(const std::set<std::string>& known,
                                                      Remains& remains) const {
   std::vector<std::string> ours;
@@ -555,6 +555,19 @@ Unclaimed LocalLauncher::lookAgain(const Unclaimed& one) {
   gone.record.pid = 0;
   gone.why.clear();
   return gone;
+}
+
+/// By a worker, as all that is the pod's: the folder may hang.
+asio::awaitable<unsigned> LocalLauncher::latestRestart(std::string logDirectory, std::string container) {
+  workers::Task task;
+  task.stage = Stage::logs;
+  task.owner = ownerOfLog(logFileOf(logDirectory, container, 0));
+  task.what = "look for logs in " + logDirectory;
+  task.limit = kListLimit;
+  ask(task, ListLogsQuestion{std::move(logDirectory), std::move(container)});
+  const auto outcome = co_await workers_->run(std::move(task));
+  const auto latest = outcome ? readLatestRestart(*outcome) : tl::unexpected<Error>(outcome.error());
+  co_return latest.value_or(0);
 }
 
 asio::awaitable<void> LocalLauncher::discard(ProcessRecord record) {

@@ -1,6 +1,7 @@
-// The launcher of this machine: makes a launch out of the sandbox, the leaf, the volumes and the log files,
-// and has the spawner do it. What takes time is done while the new process builds its root. One io_context
-// thread; it touches only files that are the node's own. Those that a pod controls are the workers' work.
+// SPDX-License-Identifier: Apache-2.0
+// The launcher of this machine: combines sandbox, leaf, volumes and log files into a launch and has the
+// spawner execute it. Slow parts run while the new process builds its root. One io_context thread; it only
+// touches files of the node itself. Workers touch those that a pod controls.
 #pragma once
 
 #include "base/task_group.hpp"
@@ -29,23 +30,23 @@ namespace fallbackd::launcher {
 class LocalLauncher final : public Launcher {
  public:
   struct Options : config::LauncherSettings {
-    std::string spawnerProgram;  // empty: "fallbackd-spawner" beside our own program
+    std::string spawnerProgram;  // empty: "fallbackd-spawner" in the folder of our own program
     KernelFolders kernel;
     /// Only these hierarchies; absent: all that are mounted.
     std::optional<std::vector<sys::CgroupHierarchy>> cgroups;
-    std::string workerProgram = {};  // empty: "fallbackd-worker" beside our own program
-    /// For all volumes of a pod: who serves them may need a network for it.
+    std::string workerProgram = {};  // empty: "fallbackd-worker" in the folder of our own program
+    /// For all volumes of a pod together: their server may need the network.
     std::chrono::nanoseconds volumesLimit = std::chrono::seconds(5);
   };
-  /// Asks the container runtime which pause process the sandbox has now. Called when the one that the request
-  /// names is already held and its cgroup does not tell whose it is; another answer is sandbox_changed.
+  /// Asks the container runtime for the sandbox's current pause process. Called after the process in the
+  /// request was opened, if its cgroup does not prove whose it is; a different answer is sandbox_changed.
   /// Empty: not asked.
   using VerifyPause = std::function<boost::asio::awaitable<Result<pid_t>>(std::string sandboxId)>;
 
   LocalLauncher(boost::asio::any_io_executor executor, Options options, VerifyPause verify);
   ~LocalLauncher() override;
 
-  /// Finds the cgroup hierarchies and starts the spawner. Blocks for some milliseconds.
+  /// Finds the cgroup hierarchies and starts the spawner. Blocks for a few milliseconds.
   Result<> start();
 
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) override;
@@ -53,6 +54,7 @@ class LocalLauncher final : public Launcher {
   boost::asio::awaitable<Remains> collectOrphans(std::vector<ProcessRecord> kept) override;
   Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) override;
   Unclaimed lookAgain(const Unclaimed& one) override;
+  boost::asio::awaitable<unsigned> latestRestart(std::string logDirectory, std::string container) override;
   boost::asio::awaitable<void> discard(ProcessRecord record) override;
 
   [[nodiscard]] const SpawnerClient& spawner() const { return spawner_; }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/local_process.hpp"
 
 #include "launcher/cgroup_leaf.hpp"
@@ -22,10 +23,10 @@ using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
-constexpr auto kNoticeLimit = 1s;   // between the end of a process and the spawner's word on it
-constexpr auto kReapLimit = 100ms;  // until init has buried a process of an earlier daemon
+constexpr auto kNoticeLimit = 1s;   // between the end of a process and the spawner's report of it
+constexpr auto kReapLimit = 100ms;  // until init has reaped a process of an earlier daemon
 constexpr auto kReapPause = 1ms;
-constexpr auto kKillLimit = 10s;  // SIGKILL to the end: longer only in uninterruptible sleep
+constexpr auto kKillLimit = 10s;  // from SIGKILL to the end: longer only in uninterruptible sleep
 constexpr auto kLogLimit = 1s;    // to copy what is left in the FIFOs
 
 ExitStatus fromWaitStatus(int waitStatus) {
@@ -59,7 +60,7 @@ struct LocalProcess::Life {
   std::vector<std::string> cgroupLeaves;
   unsigned long long oomKillsBefore;
   std::optional<ExitStatus> status;
-  asio::steady_timer ended;  // cancelled when the status is there
+  asio::steady_timer ended;  // cancelled when the status is known
 };
 
 asio::awaitable<ExitStatus> LocalProcess::Life::toldBySpawner() {
@@ -76,7 +77,7 @@ asio::awaitable<ExitStatus> LocalProcess::Life::toldBySpawner() {
   co_return co_await toldByKernel();
 }
 
-/// Kernels from 6.15 on keep the status of a process that somebody holds by pidfd, once it is buried.
+/// Kernels from 6.15 on keep the exit status of a reaped process for holders of a pidfd.
 asio::awaitable<ExitStatus> LocalProcess::Life::toldByKernel() {
   asio::steady_timer pause(ended.get_executor());
   const auto deadline = Monotonic::now() + kReapLimit;
@@ -105,7 +106,7 @@ LocalProcess::LocalProcess(asio::any_io_executor executor, Grounds grounds, Proc
 }
 
 asio::awaitable<void> LocalProcess::watch(std::shared_ptr<Life> life) {
-  // A number of its own for Asio, which closes what it watches.
+  // Duplicate: Asio closes the descriptor that it watches.
   asio::posix::stream_descriptor watched(life->ended.get_executor(),
                                          ::fcntl(life->process.get(), F_DUPFD_CLOEXEC, 0));
   co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
@@ -138,8 +139,8 @@ asio::awaitable<void> LocalProcess::exitedWithin(std::chrono::nanoseconds limit)
   static_cast<void>(first);
 }
 
-/// The pidfd is held, so while it runs the number is its own, and what is read under it is true. A process
-/// that is not in the leaf is not ours to end, whoever says so; what is in the leaf is killed there.
+/// The pidfd is held, so the pid is valid while the process runs, and what is read under it is true. A
+/// process outside the leaf is not ours to end, whoever says so; processes in the leaf are killed through it.
 void LocalProcess::signal(int number) const {
   const auto held = grounds_.cgroups->hold(record_.pid, record_.cgroupLeaves);
   if (!held || !*held) return;
@@ -148,8 +149,8 @@ void LocalProcess::signal(int number) const {
 
 asio::awaitable<ExitStatus> LocalProcess::stop(std::chrono::nanoseconds grace) {
   if (!life_->status && grace > 0ns) {
-    // The process is pid 1 of its namespace: without a handler for it SIGTERM does nothing, and the grace
-    // runs out.
+    // The process is pid 1 of its namespace: unless it handles SIGTERM, the signal has no effect and the
+    // grace period runs out.
     signal(SIGTERM);
     co_await exitedWithin(grace);
   }
@@ -158,7 +159,7 @@ asio::awaitable<ExitStatus> LocalProcess::stop(std::chrono::nanoseconds grace) {
     killLeaf(*grounds_.cgroups, record_.cgroupLeaves);
     co_await exitedWithin(kKillLimit);
   }
-  // What outlives pid 1 is killed by the kernel; the leaf is the second guard, and must go in any case.
+  // The kernel kills what outlives pid 1; removing the leaf is the second guard, and it must go in any case.
   const auto removed = co_await removeLeaf(grounds_.cgroups, record_.cgroupLeaves);
   static_cast<void>(removed);
   if (logs_ != nullptr) co_await logs_->drained(kLogLimit);

@@ -1,4 +1,5 @@
-// A fallback on this machine: its end is seen on its pidfd, whoever its parent is. One io_context thread.
+// SPDX-License-Identifier: Apache-2.0
+// A fallback on this machine: its pidfd reports its end, whoever its parent is. One io_context thread.
 #pragma once
 
 #include "base/task_group.hpp"
@@ -16,7 +17,7 @@
 
 namespace fallbackd::launcher {
 
-/// Where launches leave something. All that is killed by its cgroup or removed is below these.
+/// Where launches leave traces. Everything that is killed by its cgroup or removed is below these.
 struct Grounds {
   std::shared_ptr<const CgroupTrees> cgroups;
   std::shared_ptr<const FifoFolders> fifos;
@@ -24,7 +25,7 @@ struct Grounds {
 
 class LocalProcess final : public Process {
  public:
-  /// `exit`: the spawner's word on the end; null for a process of an earlier daemon.
+  /// `exit`: the spawner's report of the end; null for a process of an earlier daemon.
   LocalProcess(boost::asio::any_io_executor executor, Grounds grounds, ProcessRecord record,
                LaunchTimes times, sys::PidFd process, std::shared_ptr<ExitNotice> exit,
                std::unique_ptr<LogPump> logs, std::vector<std::string> notes = {},

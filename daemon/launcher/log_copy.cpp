@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/log_copy.hpp"
 
 #include "launcher/cri_log.hpp"
@@ -14,7 +15,7 @@ namespace {
 
 constexpr std::size_t kPieceBytes = 64 * 1024;
 
-/// What is peeked at goes through here.
+/// Peeked bytes pass through here.
 struct Peephole {
   sys::UniqueFd in;
   sys::UniqueFd out;
@@ -31,7 +32,7 @@ struct Peephole {
   }
 };
 
-/// Reads exactly `size` bytes that are there; false where they are not, which the kernel promises.
+/// Reads exactly `size` available bytes; false if they are not there, contrary to what the kernel promises.
 bool readWhole(int fd, char* to, std::size_t size) {
   for (std::size_t done = 0; done < size;) {
     const ssize_t got = ::read(fd, to + done, size - done);
@@ -42,7 +43,7 @@ bool readWhole(int fd, char* to, std::size_t size) {
   return true;
 }
 
-/// The first `most` lines; `lines` is how many there are.
+/// The first `most` lines; `lines` is their number.
 std::string_view firstLines(std::string_view bytes, std::uint32_t most, std::uint32_t& lines) {
   std::size_t end = 0;
   for (lines = 0; lines < most; ++lines) {
@@ -68,7 +69,7 @@ Result<CopiedLog> copyLog(const CopyLogQuestion& question, const sys::UniqueFd& 
     return copied;
   }
   if (!readWhole(peephole->out.get(), buffer.data(), static_cast<std::size_t>(size))) {
-    return failErrno(Stage::logs, "read what was looked at");
+    return failErrno(Stage::logs, "read peeked bytes");
   }
   const std::string_view there(buffer.data(), static_cast<std::size_t>(size));
   auto bytes = firstLines(there, std::max<std::uint32_t>(question.maxLines, 1), copied.lines);
@@ -81,7 +82,7 @@ Result<CopiedLog> copyLog(const CopyLogQuestion& question, const sys::UniqueFd& 
     bytes = there;
     copied.lines = 1;
   }
-  // Where there is none, the lines are lost as on a full disk: the process matters more.
+  // Without a file the lines are lost, as on a full disk: the process matters more.
   if (auto file = LogFile::openAgain(question.path, question.limits)) {
     file->write(CriLogFramer(question.stream).frame(bytes, Wall::now()));
   }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/log_file.hpp"
 
 #include "sys/file.hpp"
@@ -17,7 +18,7 @@ namespace fallbackd::launcher {
 
 namespace {
 
-/// kubelet's form: UTC, "20060102-150405".
+/// kubelet's format: UTC, "20060102-150405".
 std::string rotatedSuffix(Wall::time_point now) {
   const std::time_t seconds = Wall::to_time_t(now);
   std::tm parts{};
@@ -27,11 +28,11 @@ std::string rotatedSuffix(Wall::time_point now) {
   return {text, size};
 }
 
-/// "3.log" or "3.log.20260102-150405"; what is neither is not ours to remove.
+/// "3.log" or "3.log.20260102-150405"; other files are not ours to remove.
 struct LogName {
   std::string name;
   unsigned restart = 0;
-  std::string rotated;  // empty: the one that is or was written to
+  std::string rotated;  // empty: the current file
 
   static std::vector<LogName> in(const std::vector<std::string>& names) {
     std::vector<LogName> logs;
@@ -127,7 +128,7 @@ Result<> LogFile::openFile() {
   struct stat info {};
   if (::fstat(file_.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink != 1) {
     file_.reset();
-    return fail(Stage::logs, Reason::unsafe_file_type, name_ + " is not a file of its own");
+    return fail(Stage::logs, Reason::unsafe_file_type, name_ + " is not a regular file with one name");
   }
   if (::fchmod(file_.get(), 0640) != 0) return failErrno(Stage::logs, "set the mode of " + name_);
   size_ = static_cast<std::uint64_t>(info.st_size);
@@ -141,18 +142,18 @@ void LogFile::write(std::string_view lines) {
   if (sys::writeAll(Stage::logs, file_, lines, name_)) {
     size_ += lines.size();
   } else if (::ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) {
-    file_.reset();  // it ends in half a line: nothing more of the sort
+    file_.reset();  // it ends in half a line: write nothing more to it
   }
 }
 
 void LogFile::rotate(Wall::time_point now) {
   const std::string rotated = name_ + "." + rotatedSuffix(now);
-  // Twice in one second: the file grows a little above its limit until the next.
+  // Twice within a second: the file exceeds its limit a little until the next rotation.
   if (::renameat2(folder_.get(), name_.c_str(), folder_.get(), rotated.c_str(), RENAME_NOREPLACE) != 0 &&
       errno != ENOENT) {
     return;
   }
-  // Without a new file the lines are lost until the next rotation; the process matters more.
+  // Without a new file, lines are lost until the next rotation; the process matters more.
   static_cast<void>(openFile());
   prune();
 }

@@ -1,4 +1,5 @@
-// The log file of a fallback beside its pod's logs: rotated and pruned as kubelet does it with containers'.
+// SPDX-License-Identifier: Apache-2.0
+// The log file of a fallback beside its pod's logs, rotated and pruned like kubelet's container logs.
 #pragma once
 
 #include "base/clock.hpp"
@@ -15,23 +16,23 @@ namespace fallbackd::launcher {
 /// <logDirectory>/<container>-fallback/<restartCount>.log: where log shippers look.
 std::string logFileOf(const std::string& logDirectory, const std::string& container, unsigned restartCount);
 
-/// The restart count of the newest of these files; 0 where there is none.
+/// The restart count of the newest of these files; 0 if there is none.
 unsigned latestRestartOf(const std::string& logDirectory, const std::string& container);
 
-/// Blocks for the time of a write. A default one takes everything and keeps nothing.
+/// Blocks for the time of a write. A default-constructed one discards everything.
 class LogFile {
  public:
   LogFile() = default;
-  /// Opens it for appending and creates it and its folder where missing. Follows no symlink below the pod's
-  /// log folder, which the pod may have a hand in by a hostPath volume. Older files of the folder are removed
-  /// until `limits.maxFiles` are left, those of earlier restarts included. Stage logs.
+  /// Opens it for appending; creates it and its folder if missing. Follows no symlink below the pod's log
+  /// folder, which the pod may be able to write through a hostPath volume. Removes older files of the folder,
+  /// including those of earlier restarts, until `limits.maxFiles` are left. Stage logs.
   static Result<LogFile> open(const std::string& path, config::LogLimits limits);
-  /// The same for one that was opened before: nothing is pruned, and the pod's folder must be there. What
-  /// kubelet removed with its pod does not come back.
+  /// The same for a file that was opened before: prunes nothing, and the pod's folder must exist. What
+  /// kubelet removed together with its pod is not created again.
   static Result<LogFile> openAgain(const std::string& path, config::LogLimits limits);
 
-  /// Whole lines. Before a file would grow above `maxBytes` it is renamed to NAME.YYYYMMDD-HHMMSS and a new
-  /// one begun. What cannot be written (full disk) is lost, and never half of it stays.
+  /// Writes whole lines. Before the file would exceed `maxBytes` it is renamed to NAME.YYYYMMDD-HHMMSS and a
+  /// new one begins. Lines that cannot be written (full disk) are lost as a whole.
   void write(std::string_view lines);
 
  private:

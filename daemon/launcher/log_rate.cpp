@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/log_rate.hpp"
 
 #include <algorithm>
@@ -8,8 +9,8 @@ namespace fallbackd::launcher {
 namespace {
 
 constexpr double kBurstSeconds = 2;
-// Less than that costs as much as a whole piece.
-constexpr double kLeastSeconds = 0.1;
+// Taking less costs as much as a whole piece.
+constexpr double kMinSeconds = 0.1;
 
 }  // namespace
 
@@ -30,12 +31,12 @@ void LogRate::refill(Stamp now) {
 
 Monotonic::duration LogRate::wait(Stamp now) {
   refill(now);
-  const double leastBytes = std::min<double>(kPieceBytes, bytesPerSecond_ * kLeastSeconds);
-  const double leastLines = std::max(1.0, linesPerSecond_ * kLeastSeconds);
+  const double leastBytes = std::min<double>(kPieceBytes, bytesPerSecond_ * kMinSeconds);
+  const double leastLines = std::max(1.0, linesPerSecond_ * kMinSeconds);
   const double seconds =
       std::max((leastBytes - bytes_) / bytesPerSecond_, (leastLines - lines_) / linesPerSecond_);
   if (seconds <= 0) return {};
-  // Rounded up, so that after the wait there is enough.
+  // Rounded up, so that enough is available after the wait.
   return std::chrono::duration_cast<Monotonic::duration>(std::chrono::duration<double>(seconds)) +
          std::chrono::microseconds(1);
 }

@@ -1,5 +1,6 @@
-// How fast the output of one fallback is taken. What is not taken stays in its FIFO, and once that is full
-// the process waits in its write: a flood costs who makes it, and nothing is lost.
+// SPDX-License-Identifier: Apache-2.0
+// How fast a fallback's output is read. What is not read stays in the FIFO, and once that is full the process
+// blocks in its write: a flood slows down its author, and nothing is lost.
 #pragma once
 
 #include "base/clock.hpp"
@@ -9,10 +10,10 @@
 
 namespace fallbackd::launcher {
 
-/// Two buckets, of bytes and of lines, that hold two seconds' worth. Pure: the caller has the clock.
+/// Two token buckets, bytes and lines, each for two seconds' worth. Pure: the caller has the clock.
 class LogRate {
  public:
-  static constexpr std::uint32_t kPieceBytes = 64 * 1024;  // taken at once, at most
+  static constexpr std::uint32_t kPieceBytes = 64 * 1024;  // at most this much is read at once
 
   struct Allowance {
     std::uint32_t bytes = 0;
@@ -21,9 +22,9 @@ class LogRate {
 
   LogRate(const config::LogLimits& limits, Stamp now);
 
-  /// How long to wait until a piece is worth the while; zero: now.
+  /// How long to wait until a piece is worth reading; zero: now.
   [[nodiscard]] Monotonic::duration wait(Stamp now);
-  /// Of the next piece.
+  /// Limits for the next piece.
   [[nodiscard]] Allowance allowance(Stamp now);
   void taken(std::uint32_t bytes, std::uint32_t lines);
 

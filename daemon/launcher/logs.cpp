@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/logs.hpp"
 
 #include "base/strings.hpp"
@@ -26,7 +27,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::chrono::nanoseconds kTailPatience = 10ms;
-// A program that writes one line after the other is copied so often a second, and not a line at a time.
+// Limits the copies per second, so that a program that writes line by line is not copied line by line.
 constexpr std::chrono::nanoseconds kPiecePause = 10ms;
 constexpr std::chrono::nanoseconds kOpenLimit = 1s;  // a launch waits for it
 constexpr std::chrono::nanoseconds kPieceLimit = 5s;
@@ -47,7 +48,7 @@ workers::Task taskFor(const LogTarget& target, const char* what, workers::Urgenc
 
 }  // namespace
 
-/// Both streams write to one file, one piece after the other.
+/// Both streams write to one file, one piece at a time.
 struct LogPump::Sink {
   Sink(const asio::any_io_executor& executor, std::shared_ptr<workers::Runner> given, LogTarget file)
       : runner(std::move(given)),
@@ -64,11 +65,11 @@ struct LogPump::Sink {
   std::shared_ptr<workers::Runner> runner;
   LogTarget target;
   LogRate rate;
-  bool busy = false;          // one of the streams has its turn
-  asio::steady_timer passed;  // cancelled when it is over
-  bool hurries = false;       // the process has ended: what is left is bounded
+  bool busy = false;          // one of the streams is writing
+  asio::steady_timer passed;  // cancelled when it has finished
+  bool hurries = false;       // the process has ended: what is left is limited
   std::set<asio::steady_timer*> pauses;
-  Stamp retryAt;  // the file hung; until then its lines are lost
+  Stamp retryAt;  // the file hung; until then lines are discarded
   std::chrono::nanoseconds retryPause = kFirstRetry;
 };
 
@@ -125,8 +126,8 @@ asio::awaitable<CopiedLog> LogPump::Sink::copy(asio::posix::stream_descriptor& f
   co_return copied;
 }
 
-/// Whole lines at once. What is no whole line yet stays in the FIFO for a moment, since its end is mostly on
-/// its way (programs write in blocks), and goes as a part then.
+/// Copies whole lines. An incomplete line stays in the FIFO for a moment, because its end usually follows at
+/// once (programs write in blocks); after that it is written as a part.
 asio::awaitable<void> LogPump::copyStream(asio::posix::stream_descriptor fifo, std::string stream,
                                           std::shared_ptr<Sink> sink) {
   auto ends = LineEnds::whole_lines;

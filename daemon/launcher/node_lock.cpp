@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/node_lock.hpp"
 
 #include "base/strings.hpp"
@@ -17,13 +18,13 @@ namespace fallbackd::launcher {
 
 namespace {
 
-// Root's alone (0700): a lock that everybody could open, everybody could take.
+// Accessible by root only (0700): a lock that everybody can open, everybody can take.
 constexpr const char* kLockFolder = "fallbackd.lock";
 constexpr const char* kHolder = "trusted.fallbackd.holder";
 constexpr std::size_t kMaxLocks = 4 << 20;
 constexpr std::size_t kMaxHolder = 8192;
 
-/// The same one for every daemon of a node: v2, or else the one that comes first by its controllers' names.
+/// The same hierarchy for every daemon of a node: v2, otherwise the first by its controllers' names.
 const sys::CgroupHierarchy* chosen(const std::vector<sys::CgroupHierarchy>& hierarchies) {
   const auto found =
       std::min_element(hierarchies.begin(), hierarchies.end(), [](const auto& left, const auto& right) {
@@ -33,7 +34,7 @@ const sys::CgroupHierarchy* chosen(const std::vector<sys::CgroupHierarchy>& hier
   return found == hierarchies.end() ? nullptr : &*found;
 }
 
-/// The kernel's word on who has the lock, as our process ids go; empty where it is outside of them.
+/// The holder of the lock according to the kernel, as a pid of our namespace; empty if it is outside.
 std::optional<pid_t> holderOf(const sys::DirFd& folder) {
   struct stat info {};
   if (::fstat(folder.get(), &info) != 0) return std::nullopt;
@@ -43,11 +44,11 @@ std::optional<pid_t> holderOf(const sys::DirFd& folder) {
   const auto text = sys::readFile(Stage::cgroup, "/proc/locks", kMaxLocks);
   if (!text) return std::nullopt;
   for (const auto line : split(*text, '\n')) {
-    // "1: FLOCK  ADVISORY  WRITE 16879 00:20:4886 0 EOF"; "->" marks one that waits
+    // "1: FLOCK  ADVISORY  WRITE 16879 00:20:4886 0 EOF"; "->" marks a process that waits
     auto words = split(line, ' ');
     std::erase(words, std::string_view());
     if (words.size() < 6 || words[1] != "FLOCK" || words[5] != file.data()) continue;
-    const int pid = std::atoi(std::string(words[4]).c_str());  // NOLINT(cert-err34-c): 0 is "not known"
+    const int pid = std::atoi(std::string(words[4]).c_str());  // NOLINT(cert-err34-c): 0 is "unknown"
     if (pid > 0) return pid;
   }
   return std::nullopt;
@@ -88,7 +89,7 @@ Result<NodeLock> NodeLock::take(const std::vector<sys::CgroupHierarchy>& hierarc
                 "another fallbackd has this node (" + describe(held) +
                     "): two of them would end each other's fallbacks; stop that one first");
   }
-  // For the message only; the lock does not depend on it.
+  // Only for the message; the lock does not depend on it.
   const std::string holder = "configuration " + self.configFile + ", run folder " + self.runDir;
   static_cast<void>(::fsetxattr(held.get(), kHolder, holder.data(), holder.size(), 0));
   return NodeLock(std::move(held));

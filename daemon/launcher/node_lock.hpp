@@ -1,8 +1,9 @@
-// One node, one daemon. Two would start every fallback twice and end each other's. What they would fight
-// about is the tree of pods' cgroups, so that is what is locked: a folder of our own at the top of it,
-// whatever run folder, configuration or network namespace a daemon has. It is an empty cgroup that stays
-// behind; the lock itself ends with the process that holds it, however it ends. A node inside this one has a
-// tree of its own. Blocks briefly; stage cgroup.
+// SPDX-License-Identifier: Apache-2.0
+// One daemon per node: two would start every fallback twice and kill each other's. They would compete for the
+// tree of pods' cgroups, so that is what is locked: an empty cgroup of our own at the top of it, whatever run
+// folder, configuration or network namespace a daemon uses. The cgroup stays behind; the lock ends with the
+// process that holds it, however it ends. A node inside this one has a tree of its own. Blocks briefly; stage
+// cgroup.
 #pragma once
 
 #include "base/error.hpp"
@@ -17,13 +18,13 @@ namespace fallbackd::launcher {
 
 class NodeLock {
  public:
-  /// What another daemon is told of the one that has the node.
+  /// What another daemon learns about the one that holds the node.
   struct Holder {
     std::string configFile;
     std::string runDir;
   };
 
-  /// Reason already_exists where another daemon has the node: with its process id and what it said of itself.
+  /// Reason already_exists if another daemon holds the node, with its process id and what it recorded.
   static Result<NodeLock> take(const std::vector<sys::CgroupHierarchy>& hierarchies, const Holder& self);
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/plan.hpp"
 
 #include "base/strings.hpp"
@@ -13,7 +14,8 @@ namespace fallbackd::launcher {
 namespace {
 
 constexpr std::size_t kMaxResolvConf = 64 * 1024;
-constexpr std::uint64_t kTmpBytes = 64ULL << 20;  // as docker's /dev/shm: enough for scratch, paid by the pod
+constexpr std::uint64_t kTmpBytes = 64ULL
+                                    << 20;  // like docker's /dev/shm: enough for scratch, charged to the pod
 
 std::string hostsFile(const cri::SandboxStatus& status) {
   std::string text =
@@ -40,14 +42,14 @@ std::string groupFile(const config::User& user) {
   return text;
 }
 
-/// The workload's and the pod's own, which kubelet extends by the group that the pod's volumes belong to.
+/// The workload's groups and the pod's own, which kubelet extends by the group of the pod's volumes.
 std::vector<gid_t> groupsOf(const LaunchRequest& request) {
   std::set<gid_t> groups(request.workload.user.groups.begin(), request.workload.user.groups.end());
   groups.insert(request.sandbox.supplementalGroups.begin(), request.sandbox.supplementalGroups.end());
   return {groups.begin(), groups.end()};
 }
 
-/// A server of the node's own loopback, as systemd-resolved has one, does not exist in a pod's network.
+/// A server on the node's own loopback, such as systemd-resolved, is unreachable from a pod's network.
 void noteLoopbackServers(const LaunchRequest& request, const std::string& resolvConf,
                          std::vector<std::string>& notes) {
   if (request.sandbox.network == cri::NamespaceMode::node) return;
@@ -55,8 +57,8 @@ void noteLoopbackServers(const LaunchRequest& request, const std::string& resolv
     if (!line.starts_with("nameserver")) continue;
     const auto server = trim(line.substr(std::string_view("nameserver").size()));
     if (!server.starts_with("127.") && server != "::1") continue;
-    notes.push_back("resolv.conf of the pod names " + std::string(server) +
-                    ": nothing of the node listens there in the pod's network namespace");
+    notes.push_back("the pod's resolv.conf names " + std::string(server) +
+                    ", which is not reachable in the pod's network namespace");
   }
 }
 

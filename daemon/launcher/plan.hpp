@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From a launch request to an order for the spawner: arguments, environment, files of the root.
 #pragma once
 
@@ -10,16 +11,16 @@
 
 namespace fallbackd::launcher {
 
-/// All of the order that is text, but for what confines the process (security.hpp). `fromFiles`: variables
-/// that were read from the pod's volumes. Reads the sandbox's resolv.conf, which is the runtime's; stage
-/// rootfs where it cannot. What works but may surprise goes into `notes`.
+/// The text part of the order, except what confines the process (security.hpp). `fromFiles`: variables that
+/// were read from the pod's volumes. Reads the sandbox's resolv.conf, which belongs to the runtime; stage
+/// rootfs if it cannot. Surprising but working details go into `notes`.
 Result<LaunchOrder> planOrder(const LaunchRequest& request,
                               const std::map<std::string, std::string>& fromFiles,
                               std::vector<std::string>& notes);
 
-/// What a process of that pod may be killed like when memory runs short: kubelet's values for the pod's
-/// quality of service, told by the cgroup parent's name. A burstable pod's depends on its memory request,
-/// which the sandbox does not tell; taken for small.
+/// oom_score_adj for a process of that pod: kubelet's values for the pod's quality of service, which the
+/// cgroup parent's name tells. For a burstable pod it depends on the memory request, which the sandbox does
+/// not tell; it is assumed to be small.
 int oomScoreAdjOf(const std::string& cgroupParent);
 
 }  // namespace fallbackd::launcher

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/pod_files.hpp"
 
 #include "launcher/log_copy.hpp"
@@ -84,7 +85,7 @@ Result<Outcome> prepare(std::string_view bytes, std::vector<sys::UniqueFd> fds) 
   const auto count = wire.count(kMaxVolumes);
   for (std::size_t i = 0; i < count && wire.ok(); ++i) question.volumes.push_back(readVolume(wire));
   question.envFiles = readTexts(wire);
-  if (!wire.atEnd() || fds.size() > 1) return damaged(Stage::rootfs, "a question for volumes");
+  if (!wire.atEnd() || fds.size() > 1) return damaged(Stage::rootfs, "a request for volumes");
   if (!fds.empty()) source.idMap = &fds.front();
 
   WireWriter answer;
@@ -107,7 +108,7 @@ Result<Outcome> openLog(std::string_view bytes) {
   OpenLogQuestion question;
   question.path = wire.text();
   question.limits = readLimits(wire);
-  if (!wire.atEnd()) return damaged(Stage::logs, "a question for a log file");
+  if (!wire.atEnd()) return damaged(Stage::logs, "a request for a log file");
   FB_CHECK(LogFile::open(question.path, question.limits));
   return Outcome{};
 }
@@ -121,12 +122,23 @@ Result<Outcome> copyLog(std::string_view bytes, const std::vector<sys::UniqueFd>
   question.maxBytes = wire.number<std::uint32_t>();
   question.maxLines = wire.number<std::uint32_t>();
   question.ends = wire.number<std::uint8_t>() == 0 ? LineEnds::whole_lines : LineEnds::parts_too;
-  if (!wire.atEnd() || fds.size() != 1) return damaged(Stage::logs, "a question for a stream");
+  if (!wire.atEnd() || fds.size() != 1) return damaged(Stage::logs, "a request for a stream");
   FB_TRY(const auto copied, launcher::copyLog(question, fds.front()));
   WireWriter answer;
   answer.number(copied.bytes);
   answer.number(copied.lines);
   answer.number(static_cast<std::uint8_t>(copied.left));
+  return Outcome{answer.take(), {}};
+}
+
+Result<Outcome> listLogs(std::string_view bytes) {
+  WireReader wire(bytes);
+  ListLogsQuestion question;
+  question.logDirectory = wire.text();
+  question.container = wire.text();
+  if (!wire.atEnd()) return damaged(Stage::logs, "a question for a folder of logs");
+  WireWriter answer;
+  answer.number(static_cast<std::uint32_t>(latestRestartOf(question.logDirectory, question.container)));
   return Outcome{answer.take(), {}};
 }
 
@@ -155,6 +167,14 @@ void ask(Task& task, const OpenLogQuestion& question) {
   task.bytes = wire.take();
 }
 
+void ask(Task& task, const ListLogsQuestion& question) {
+  WireWriter wire;
+  wire.text(question.logDirectory);
+  wire.text(question.container);
+  task.work = Work::list_logs;
+  task.bytes = wire.take();
+}
+
 void ask(Task& task, const CopyLogQuestion& question, sys::UniqueFd fifo) {
   WireWriter wire;
   wire.text(question.path);
@@ -178,7 +198,7 @@ Result<PodVolumes> readVolumes(Outcome outcome) {
   }
   volumes.variables = readTexts(wire);
   if (!wire.atEnd() || outcome.fds.size() != volumes.mounts.targets.size()) {
-    return damaged(Stage::rootfs, "an answer about volumes");
+    return damaged(Stage::rootfs, "a response about volumes");
   }
   volumes.mounts.trees = std::move(outcome.fds);
   return volumes;
@@ -191,10 +211,17 @@ Result<CopiedLog> readCopiedLog(const Outcome& outcome) {
   copied.lines = wire.number<std::uint32_t>();
   const auto left = wire.number<std::uint8_t>();
   if (!wire.atEnd() || left > static_cast<std::uint8_t>(CopiedLog::Left::nothing)) {
-    return damaged(Stage::logs, "an answer about a stream");
+    return damaged(Stage::logs, "a response about a stream");
   }
   copied.left = static_cast<CopiedLog::Left>(left);
   return copied;
+}
+
+Result<unsigned> readLatestRestart(const Outcome& outcome) {
+  WireReader wire(outcome.bytes);
+  const auto latest = wire.number<std::uint32_t>();
+  if (!wire.atEnd()) return damaged(Stage::logs, "an answer about a folder of logs");
+  return latest;
 }
 
 Result<Outcome> performOnPodFiles(const workers::Question& question, std::vector<sys::UniqueFd> fds) {
@@ -210,8 +237,10 @@ Result<Outcome> performOnPodFiles(const workers::Question& question, std::vector
       return openLog(question.bytes);
     case Work::copy_log:
       return copyLog(question.bytes, fds);
+    case Work::list_logs:
+      return listLogs(question.bytes);
   }
-  return damaged(Stage::run, "a question of no known kind");
+  return damaged(Stage::run, "a request of an unknown kind");
 }
 
 }  // namespace fallbackd::launcher

@@ -1,5 +1,6 @@
-// The work on files that a pod controls, as questions to a worker and its answers: the volumes of a launch
-// and the log of a fallback. Used by both sides; knows neither Asio nor the daemon.
+// SPDX-License-Identifier: Apache-2.0
+// Work on files that a pod controls, as requests to a worker and its responses: the volumes of a launch and
+// the log of a fallback. Used by both sides; independent of Asio and the daemon.
 #pragma once
 
 #include "launcher/log_file.hpp"
@@ -16,7 +17,7 @@
 
 namespace fallbackd::launcher {
 
-/// Everything that a launch needs of its pod's volumes, at once.
+/// Everything that a launch needs from its pod's volumes, in one request.
 struct VolumesQuestion {
   VolumeSource source;
   std::vector<config::Volume> volumes;
@@ -24,7 +25,7 @@ struct VolumesQuestion {
 };
 struct PodVolumes {
   PreparedMounts mounts;
-  std::map<std::string, std::string> variables;  // what the files hold
+  std::map<std::string, std::string> variables;  // values from the files
 };
 
 struct OpenLogQuestion {
@@ -32,11 +33,17 @@ struct OpenLogQuestion {
   config::LogLimits limits;
 };
 
+/// How often the container was started, as its logs tell.
+struct ListLogsQuestion {
+  std::string logDirectory;
+  std::string container;
+};
+
 enum class LineEnds : std::uint8_t {
-  whole_lines,  // what is not a whole line yet stays, unless it is as long as a line may be
+  whole_lines,  // an incomplete line stays, unless it is as long as a line may be
   parts_too,
 };
-/// One piece of one stream, from its FIFO, which comes as a descriptor, into the log file.
+/// Copies one piece of one stream from its FIFO, passed as a descriptor, into the log file.
 struct CopyLogQuestion {
   std::string path;
   config::LogLimits limits;
@@ -47,26 +54,28 @@ struct CopyLogQuestion {
 };
 struct CopiedLog {
   enum class Left : std::uint8_t {
-    unknown,  // perhaps more
+    unknown,  // perhaps there is more
     part,     // the beginning of a line
-    nothing,  // and no writer: the stream has ended
+    nothing,  // and there is no writer: the stream has ended
   };
   std::uint32_t bytes = 0;
   std::uint32_t lines = 0;
   Left left = Left::unknown;
 };
 
-/// Puts question and descriptors into the task.
+/// Puts request and descriptors into the task.
 void ask(workers::Task& task, const VolumesQuestion& question);
 void ask(workers::Task& task, const OpenLogQuestion& question);
-/// `fifo` is the task's from here on.
+void ask(workers::Task& task, const ListLogsQuestion& question);
+/// The task takes ownership of `fifo`.
 void ask(workers::Task& task, const CopyLogQuestion& question, sys::UniqueFd fifo);
 
-/// Reason protocol where the answer is not of that form.
+/// Reason protocol for a malformed response.
 Result<PodVolumes> readVolumes(workers::Outcome outcome);
 Result<CopiedLog> readCopiedLog(const workers::Outcome& outcome);
+Result<unsigned> readLatestRestart(const workers::Outcome& outcome);
 
-/// The worker's side of all of them, and of workers::Work::read_file, whose question is a path.
+/// The worker's side of all of them, and of workers::Work::read_file, whose request is a path.
 Result<workers::Outcome> performOnPodFiles(const workers::Question& question, std::vector<sys::UniqueFd> fds);
 
 }  // namespace fallbackd::launcher

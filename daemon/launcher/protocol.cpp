@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/protocol.hpp"
 
 #include "base/strings.hpp"
@@ -33,7 +34,7 @@ WireWriter begin(Kind kind) {
 Result<std::string> checkedSize(std::string bytes) {
   if (bytes.size() <= sys::kMaxMessageBytes) return bytes;
   return fail(Stage::spawner, Reason::too_large,
-              "arguments, environment and files have " + std::to_string(bytes.size()) + " bytes; at most " +
+              "arguments, environment and files take " + std::to_string(bytes.size()) + " bytes; at most " +
                   std::to_string(sys::kMaxMessageBytes) + " fit");
 }
 
@@ -41,7 +42,7 @@ bool withoutNul(const std::string& text) {
   return text.find('\0') == std::string::npos;
 }
 
-/// Absolute, no empty part, no "." or "..": what the child may hand to the kernel as it is.
+/// Absolute, no empty part, no "." or "..": the child may pass it to the kernel unchanged.
 bool normalPath(const std::string& path) {
   if (path.empty() || path.front() != '/' || path.size() >= PATH_MAX || !withoutNul(path)) return false;
   if (path == "/") return true;
@@ -206,7 +207,7 @@ Result<Message> whole(const WireReader& in, Message message) {
   return message;
 }
 
-/// The kind, or 0 where this is no message of ours.
+/// The kind, or 0 if this is not one of our messages.
 std::uint32_t readKind(WireReader& in) {
   return in.number<std::uint32_t>() == kMagic ? in.number<std::uint32_t>() : 0;
 }
@@ -283,7 +284,7 @@ Result<std::string> encode(const Report& report) {
 Result<LaunchOrder> decodeLaunch(std::string_view bytes) {
   WireReader in(bytes);
   if (static_cast<Kind>(readKind(in)) != Kind::launch) {
-    return fail(Stage::spawner, Reason::protocol, "not a launch");
+    return fail(Stage::spawner, Reason::protocol, "not a launch order");
   }
   auto order = readLaunch(in);
   return whole(in, std::move(order));

@@ -1,5 +1,6 @@
-// What the daemon and the spawner with its processes say to each other, each one message. Used by both
-// programs; knows neither Asio nor the configuration. Decoding validates everything, in both directions.
+// SPDX-License-Identifier: Apache-2.0
+// The messages between the daemon, the spawner and its processes. Used by both programs; independent of Asio
+// and the configuration. Decoding validates everything, in both directions.
 //
 //   daemon <-> spawner   orders and reports
 //   daemon  -> spare     one LaunchOrder, then one byte with the descriptors of the entry
@@ -18,21 +19,21 @@
 
 namespace fallbackd::launcher {
 
-/// A small file of the new root, written before it becomes read-only.
+/// A small file of the new root, written before the root becomes read-only.
 struct RootFile {
   std::string path;  // absolute
   mode_t mode = 0644;
   std::string content;
 };
 
-/// Where a detached mount goes. The mount itself travels as a descriptor.
+/// Where a detached mount is attached. The mount itself travels as a descriptor.
 struct MountTarget {
   std::string path;  // absolute, normal, not "/"
   bool directory = true;
 };
 
-/// What is written to a file of the process's own folder in /proc before its user changes: a label for the
-/// security module of the node.
+/// Written to a file of the process's own folder in /proc before its user changes: a label for the node's
+/// security module.
 struct ProcessAttribute {
   std::string file;  // below /proc/thread-self, relative: "attr/apparmor/exec"
   std::string value;
@@ -44,14 +45,14 @@ struct ProcessLimit {
   std::uint64_t hard = 0;
 };
 
-/// Whose processes the program sees.
+/// Which processes the program sees.
 enum class PidNamespace : std::uint8_t {
-  own,      // it is pid 1 of a new one
+  own,      // it is pid 1 of a new namespace
   sandbox,  // the sandbox's, which the pod's containers share; entered after execveat
   host,     // the spawner's own
 };
 
-/// One launch, ready to be done without further thought.
+/// One launch, ready to be executed without further decisions.
 struct LaunchOrder {
   std::vector<std::string> argv;        // argv[0] included
   std::vector<std::string> healthArgv;  // empty: no health check
@@ -63,22 +64,22 @@ struct LaunchOrder {
   std::int64_t healthTimeoutNs = 0;
   std::uint64_t tmpBytes = 0;  // size of /tmp
   int oomScoreAdj = 0;
-  std::uint64_t capabilities = 0;  // a bit for each; in all sets
-  std::string seccomp;             // struct sock_filter, one after the other; empty: no filter
-  bool filterLetsWait = false;     // what starts and watches a health check is allowed by it
+  std::uint64_t capabilities = 0;  // one bit per capability; in all sets
+  std::string seccomp;             // array of struct sock_filter; empty: no filter
+  bool filterLetsWait = false;     // the filter allows starting and watching a health check
   std::vector<ProcessAttribute> attributes;
-  std::vector<ProcessLimit> limits;  // beside those that every fallback gets
+  std::vector<ProcessLimit> limits;  // override those that every fallback gets
   PidNamespace pids = PidNamespace::own;
-  sys::NamespaceId sandboxPids;  // which one the sandbox's is; for PidNamespace::sandbox
-  bool sandboxUsers = false;     // in its user namespace; ids below count there, but for the root's owner
-  uid_t rootUid = 0;             // who owns what the new root holds, on the host
+  sys::NamespaceId sandboxPids;  // of the sandbox's PID namespace; for PidNamespace::sandbox
+  bool sandboxUsers = false;     // in its user namespace; ids below are inside ids, except the root's owner
+  uid_t rootUid = 0;             // owner of the new root's files, on the host
   gid_t rootGid = 0;
   std::vector<RootFile> files;
   std::vector<MountTarget> mounts;
   bool unifiedCgroup = false;  // the leaf's folder and its cgroup.procs on v2 are among the descriptors
 };
 
-/// The descriptors of a launch, in the order in which they travel.
+/// The descriptors of a launch, in the order in which they are sent.
 struct LaunchFds {
   sys::UniqueFd executable;
   sys::PidFd sandbox;          // the pause process
@@ -89,21 +90,21 @@ struct LaunchFds {
   [[nodiscard]] std::vector<int> numbers(const LaunchOrder& order) const;
 };
 
-/// What goes straight to the new process while it builds its root, since it takes the daemon as long to make:
+/// Sent directly to the new process while it builds its root, because the daemon needs as long to prepare it:
 /// one byte, with these descriptors in this order.
 struct EntryFds {
   sys::UniqueFd out;  // FIFOs, opened for reading and writing
   sys::UniqueFd err;
-  std::vector<sys::UniqueFd> tasks;  // the file of that name of each cgroup that it enters on v1
+  std::vector<sys::UniqueFd> tasks;  // the "tasks" file of each cgroup that it enters on v1
 
   [[nodiscard]] std::vector<int> numbers() const;
 };
 inline constexpr char kEntry = 'E';
 inline constexpr std::size_t kMaxEntryFds = 2 + 32;
 
-/// A launch needs a spare and none is at hand.
+/// A launch needs a spare and none is available.
 struct SpareOrder {};
-/// Kill it, whatever it is doing. Unknown ids are ignored: it may have ended just now.
+/// Kill it, whatever it is doing. Unknown ids are ignored: the launch may have just ended.
 struct AbortOrder {
   std::uint64_t id = 0;
 };
@@ -111,11 +112,11 @@ using Order = std::variant<SpareOrder, AbortOrder>;
 
 /// The spawner's first message: it is set up.
 struct ReadyReport {};
-/// A spare is there. Comes with the socket that gives it its order; the launch is going to have its id.
+/// A spare is ready. Sent with the socket that accepts its order; the launch will have this id.
 struct SpareReport {
   std::uint64_t id = 0;
 };
-/// execveat happened. Comes with the pidfd.
+/// execveat happened. Sent with the pidfd.
 struct StartedReport {
   std::uint64_t id = 0;
   pid_t pid = 0;
@@ -123,9 +124,9 @@ struct StartedReport {
   std::int64_t healthCheckedNs = 0;
   std::int64_t startedNs = 0;
 };
-/// Nothing runs; every process of the launch is gone.
+/// Nothing runs; all processes of the launch are gone.
 struct FailedReport {
-  std::uint64_t id = 0;  // 0: the spawner's own set-up, and a spare that could not be made
+  std::uint64_t id = 0;  // 0: the spawner's own set-up, or a spare that could not be made
   Stage stage = Stage::spawner;
   Reason reason = Reason::system;
   int errnum = 0;
@@ -139,17 +140,17 @@ struct ExitedReport {
 };
 using Report = std::variant<ReadyReport, SpareReport, StartedReport, FailedReport, ExitedReport>;
 
-/// Reason too_large where it would not fit one message.
+/// Reason too_large if it would not fit into one message.
 Result<std::string> encode(const LaunchOrder& order);
 Result<std::string> encode(const Order& order);
 Result<std::string> encode(const Report& report);
 
-/// Reason protocol for anything but a whole, valid message of this version.
+/// Reason protocol for anything but a complete, valid message of this version.
 Result<LaunchOrder> decodeLaunch(std::string_view bytes);
 Result<Order> decodeOrder(std::string_view bytes);
 Result<Report> decodeReport(std::string_view bytes);
 
-/// Sorts the descriptors that came with an order. Reason protocol where their number is wrong.
+/// Sorts the descriptors received with an order. Reason protocol if their number is wrong.
 Result<LaunchFds> sortLaunchFds(const LaunchOrder& order, std::vector<sys::UniqueFd> fds);
 
 }  // namespace fallbackd::launcher

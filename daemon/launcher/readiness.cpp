@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/readiness.hpp"
 
 #include "base/clock.hpp"
@@ -33,22 +34,22 @@ namespace {
 constexpr std::chrono::nanoseconds kStartUp = 1ms;
 constexpr std::chrono::nanoseconds kFirstPause = 500us;
 constexpr std::chrono::nanoseconds kLastPause = 20ms;
-// One question alone may take this long: a packet that is lost while the process starts must not cost the
-// kernel's own second before the next try.
+// Limit for a single attempt: a packet that is lost while the process starts must not cost the kernel's full
+// second before the next attempt.
 constexpr std::chrono::nanoseconds kTryLimit = 1s;
 constexpr std::uint64_t kMaxHeaderBytes = 64 * 1024;
 
 struct Answer {
   enum class Kind : std::uint8_t {
     good,
-    bad,        // nobody listens, or what answered is not well
-    not_asked,  // the question did not get there, for a reason that is not the fallback's
+    bad,        // nobody listens, or the response is bad
+    not_asked,  // the request did not get there, for a reason that is not the fallback's
   };
   Kind kind = Kind::good;
   std::string text = {};
 };
 
-/// What a connection can fail by although the fallback may serve: nothing of it has been seen.
+/// Errors of a connection although the fallback may serve: they say nothing about it.
 bool saysNothing(const boost::system::error_code& error) {
   switch (error.value()) {
     case EMFILE:
@@ -72,11 +73,11 @@ Answer failedTo(const char* what, const boost::system::error_code& error) {
   return {saysNothing(error) ? Answer::Kind::not_asked : Answer::Kind::bad, what + (": " + error.message())};
 }
 
-/// A question is put to one of these.
+/// What to probe.
 struct Target {
   tcp::endpoint endpoint;
   std::shared_ptr<const sys::NamespaceFd> network;
-  std::optional<std::string> path;  // of an HTTP request
+  std::optional<std::string> path;  // for an HTTP request
 };
 
 asio::awaitable<Answer> connectTo(Target target, tcp::socket& socket) {
@@ -113,7 +114,7 @@ asio::awaitable<Answer> ask(Target target) {
   co_return Answer{Answer::Kind::bad, "HTTP status " + std::to_string(status)};
 }
 
-/// Within `limit`; silence is a bad answer, since nothing but the fallback is between us and it.
+/// Within `limit`. Silence is a bad answer, because nothing but the fallback is between us and it.
 asio::awaitable<Answer> askWithin(Target target, std::chrono::nanoseconds limit) {
   using namespace asio::experimental::awaitable_operators;
   asio::steady_timer timer(co_await asio::this_coro::executor);
@@ -125,8 +126,8 @@ asio::awaitable<Answer> askWithin(Target target, std::chrono::nanoseconds limit)
   co_return Answer{Answer::Kind::bad, ""};
 }
 
-/// An address that is not known is an error, unless the pod's own network can be entered: whatever a pod
-/// serves at all of its addresses, it serves at loopback there.
+/// An unknown address is an error unless the pod's own network can be entered: a program that serves on all
+/// of a pod's addresses also serves on loopback there.
 Result<asio::ip::address> addressOf(const Place& place) {
   if (place.ip.empty() && place.network != nullptr) return asio::ip::address_v4::loopback();
   if (place.ip.empty()) return fail(Stage::readiness, Reason::invalid, "the pod's address is not known");
@@ -167,8 +168,7 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place) {
   const auto deadline = Monotonic::now() + readiness.timeout;
   asio::steady_timer pauseTimer(co_await asio::this_coro::executor);
   Answer last{Answer::Kind::bad, "no answer in time"};
-  // A process that has only just been executed does not listen yet; to ask it would only take it the
-  // processor.
+  // A process that has just been executed does not listen yet; probing it now would only take its processor.
   pauseTimer.expires_after(std::min(readiness.timeout / 2, kStartUp));
   co_await pauseTimer.async_wait(asio::use_awaitable);
   for (auto pause = kFirstPause;; pause = std::min(pause * 2, kLastPause)) {
@@ -178,7 +178,7 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place) {
     if (!answer.text.empty()) {
       last = std::move(answer);
     } else if (left > kTryLimit) {
-      // A question that only the deadline cut short says nothing; the answer before it does.
+      // A request that only the deadline cut short says nothing; the answer before it does.
       last = {Answer::Kind::bad, "no answer in time"};
     }
     if (Monotonic::now() + pause >= deadline) {

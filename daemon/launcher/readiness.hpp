@@ -1,4 +1,5 @@
-// When a fallback counts as serving: it accepts a connection, or answers, at the pod's address.
+// SPDX-License-Identifier: Apache-2.0
+// When a fallback counts as serving: it accepts a connection, or responds, at the pod's address.
 #pragma once
 
 #include "base/error.hpp"
@@ -14,25 +15,26 @@
 
 namespace fallbackd::launcher {
 
-/// Where a fallback is asked. The question is put inside the pod's own network namespace: there the pod's
-/// address is always reachable, whatever namespace the daemon is in and whatever a NetworkPolicy lets it
-/// reach. (Kubelet's own probes are exempt from policies; a daemon in the pod network is not.)
+/// Where a fallback is probed: inside the pod's own network namespace. There the pod's address is always
+/// reachable, whatever namespace the daemon is in and whatever a NetworkPolicy lets it reach. (Kubelet's own
+/// probes are exempt from policies; a daemon in the pod network is not.)
 struct Place {
-  std::string ip;  // the pod's, or the node's of a hostNetwork pod; empty: loopback, inside that network only
+  std::string
+      ip;  // the pod's, or the node's for a hostNetwork pod; empty: loopback, only inside that network
   std::shared_ptr<const sys::NamespaceFd> network = nullptr;  // null: the daemon's own
 };
 
-/// Asks at once and then ever more slowly (0.5 to 20 ms) until the answer is good. Ends early only by
-/// cancellation: whoever waits also watches the process. Stage readiness; reason not_ready with the last
-/// answer after the workload's time limit; any other reason means that it could not be asked, which says
-/// nothing of the fallback.
+/// Probes at once and then at growing intervals (0.5 to 20 ms) until the answer is good. Returns early only
+/// when cancelled: the caller also watches the process. Stage readiness; reason not_ready with the last
+/// answer after the workload's time limit. Any other reason means that it could not be probed, which says
+/// nothing about the fallback.
 boost::asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place);
 
-/// One question, over within `timeout`. The same stage and reasons.
+/// A single probe, finished within `timeout`. The same stage and reasons.
 boost::asio::awaitable<Result<>> askOnce(std::variant<config::ReadyWhenTcp, config::ReadyWhenHttp> how,
                                          Place place, std::chrono::nanoseconds timeout);
 
-/// "10.85.0.7:8080"; without the port where readiness has none, empty where the address is not known.
+/// "10.85.0.7:8080"; without the port if readiness has none, empty if the address is unknown.
 std::string addressText(const std::string& ip, const config::Readiness& readiness);
 
 }  // namespace fallbackd::launcher

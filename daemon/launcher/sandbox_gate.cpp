@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/sandbox_gate.hpp"
 
 #include "sys/cgroup.hpp"
@@ -30,7 +31,7 @@ tl::unexpected<Error> onHost(const cri::SandboxStatus& status, const char* kind)
 
 using cri::NamespaceMode;
 
-/// By the runtime's word first, then by what is: either alone might err.
+/// Checks what the runtime says and then what the kernel shows: either alone might be wrong.
 Result<> checkNamespaces(const cri::SandboxStatus& status, const config::LauncherSettings& settings,
                          const HostNamespaces& host) {
   const bool hostNetwork = status.network == NamespaceMode::node;
@@ -41,7 +42,7 @@ Result<> checkNamespaces(const cri::SandboxStatus& status, const config::Launche
   if (hostPid && !settings.allowHostPid) return onHost(status, "pid");
   struct Namespace {
     const char* kind;
-    bool hosts;  // the pod asked for the host's
+    bool hosts;  // the pod requested the host's
   };
   for (const auto& one : {Namespace{"net", hostNetwork}, {"uts", hostNetwork}, {"ipc", hostIpc}}) {
     FB_TRY(const bool shared, sharedWithHost(status.pausePid, one.kind, host));
@@ -50,7 +51,7 @@ Result<> checkNamespaces(const cri::SandboxStatus& status, const config::Launche
   return {};
 }
 
-/// A container without a shared PID namespace gets one of its own, so only a shared one is looked at.
+/// A container that does not share a PID namespace gets its own, so only a shared one is checked.
 Result<> choosePids(const cri::SandboxStatus& status, const HostNamespaces& host, OpenSandbox& sandbox) {
   if (status.pid == NamespaceMode::container) return {};
   FB_TRY(sandbox.pidNamespace, sys::namespaceOf(Stage::sandbox, status.pausePid, "pid"));
@@ -69,8 +70,8 @@ Result<> choosePids(const cri::SandboxStatus& status, const HostNamespaces& host
   return {};
 }
 
-/// "PARENT/SANDBOX" with cgroupfs, "PARENT/cri-containerd-SANDBOX.scope" with systemd. The parent is the
-/// pod's: what another pod calls a cgroup in its own tree proves nothing.
+/// "PARENT/SANDBOX" with cgroupfs, "PARENT/cri-containerd-SANDBOX.scope" with systemd. The parent belongs to
+/// the pod: a cgroup's name in another pod's tree proves nothing.
 bool inCgroupOf(const cri::SandboxStatus& status) {
   const auto parent = sys::expandCgroupParent(status.cgroupParent);
   const auto cgroups = sys::cgroupsOf(status.pausePid);
@@ -102,7 +103,7 @@ Result<HostNamespaces> HostNamespaces::read() {
   for (const char* kind : {"net", "uts", "ipc", "pid", "user"}) {
     FB_TRY(const auto ours, sys::namespaceOf(Stage::sandbox, ::getpid(), kind));
     host.all_.emplace(kind, ours);
-    // Some machines let nobody look at process 1.
+    // Some machines do not let anybody examine process 1.
     const auto nodes = sys::namespaceOf(Stage::sandbox, 1, kind);
     if (!nodes && nodes.error().reason != Reason::not_permitted) return tl::unexpected<Error>(nodes.error());
     if (nodes) host.all_.emplace(kind, *nodes);
@@ -129,7 +130,7 @@ Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::
   auto users = usersOf(status, host);
   auto network = sys::openNamespace(Stage::sandbox, status.pausePid, "net");
   sandbox.named = inCgroupOf(status);
-  // Still running: the number was its own all the time, and what was read under it is true.
+  // It is still running: the pid was valid all the time, and what was read under it is true.
   if (!sys::isRunning(*process)) return sandboxGone(status);
   if (!checked) return tl::unexpected<Error>(checked.error());
   if (!users) return tl::unexpected<Error>(users.error());

@@ -1,5 +1,6 @@
-// Whether a sandbox may be joined, and what of it: the pause process is held by pidfd first and looked at
-// then, so that no other process can take its place unseen.
+// SPDX-License-Identifier: Apache-2.0
+// Whether a sandbox may be joined, and which of its namespaces. The pidfd of the pause process is opened
+// first and the process examined then, so that no other process can take its place unnoticed.
 #pragma once
 
 #include "base/error.hpp"
@@ -17,7 +18,7 @@
 
 namespace fallbackd::launcher {
 
-/// A user namespace of the pod's own, and what its ids are on the host.
+/// The pod's own user namespace, and how its ids map to the host.
 struct SandboxUsers {
   sys::NamespaceFd users;
   sys::IdMap uids;
@@ -26,18 +27,17 @@ struct SandboxUsers {
 
 struct OpenSandbox {
   sys::PidFd pause;
-  /// The kernel says that the pause process is this sandbox's: it is in a cgroup of the sandbox's name below
-  /// the pod's, which the runtime gives to nobody else. Where the runtime names its cgroups otherwise, it has
-  /// to be asked.
+  /// The kernel confirms that the pause process belongs to this sandbox: it is in a cgroup named after the
+  /// sandbox below the pod's, and the runtime gives that name to nobody else. If the runtime names its
+  /// cgroups differently, it has to be asked.
   bool named = false;
   PidNamespace pids = PidNamespace::own;
-  sys::NamespaceId pidNamespace;  // the pause process's, where the pod's containers share one
+  sys::NamespaceId pidNamespace;  // the pause process's, if the pod's containers share one
   std::optional<SandboxUsers> users;
-  sys::NamespaceFd network;  // the pod's, to ask its processes whether they serve
+  sys::NamespaceFd network;  // the pod's, for probing its processes
 };
 
-/// Our own namespaces, and those of process 1: under the DaemonSet they may differ. Both live as long as we
-/// do.
+/// Our own namespaces, and those of process 1: in the DaemonSet they may differ. Both live as long as we do.
 class HostNamespaces {
  public:
   /// Stage sandbox.
@@ -49,10 +49,9 @@ class HostNamespaces {
   std::multimap<std::string, sys::NamespaceId, std::less<>> all_;
 };
 
-/// Opens the pause process and compares its namespaces with the host's.
-/// Stage sandbox; sandbox_gone where it runs no more, host_namespace where joining would mean to be on the
-/// host: network (and with it the host name), PID and IPC only with the setting that allows it and for a pod
-/// that asked for it.
+/// Opens the pause process and compares its namespaces with the host's. Stage sandbox; sandbox_gone if it no
+/// longer runs, host_namespace if joining would mean being on the host: network (and the host name), PID and
+/// IPC only with the setting that allows it and for a pod that requested it.
 Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::LauncherSettings& settings,
                                 const HostNamespaces& host);
 

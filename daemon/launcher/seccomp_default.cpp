@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/seccomp.hpp"
 #include "launcher/seccomp_program.hpp"
 
@@ -25,9 +26,9 @@ struct Denied {
   std::initializer_list<const char*> calls;
 };
 
-// What a container may not call by containerd's default profile: its documentation names the calls, the
-// capabilities that lift them, and why. Names that the library or the architecture does not know are left
-// out by number (kFirstUnknown) or need no rule.
+// The calls that containerd's default profile denies: its documentation names them, the capabilities that
+// lift the denial, and why. Names that are unknown to the library or the architecture are denied by number
+// (kFirstUnknown) or need no rule.
 constexpr std::initializer_list<Denied> kDenied{
     // the machine: modules, kernels, swap, clocks, ports, quotas, power
     {kNever,
@@ -56,12 +57,12 @@ constexpr std::initializer_list<Denied> kDenied{
      {"kcmp", "pidfd_getfd", "process_vm_readv", "process_vm_writev", "process_madvise"}},
     {bit(CAP_SYS_NICE), {"mbind", "get_mempolicy", "set_mempolicy"}},
     {kNever, {"move_pages", "migrate_pages", "set_mempolicy_home_node", "userfaultfd"}},
-    // keyrings, and the rings that run calls past this filter
+    // keyrings, and rings that execute calls outside this filter
     {kNever, {"add_key", "keyctl", "request_key", "io_uring_enter", "io_uring_register", "io_uring_setup"}}};
 
-// The first number after those that were judged (set_mempolicy_home_node 450 .. mseal 462, the same on every
-// architecture since 424): what later kernels add is unknown here, and so it does not exist for a fallback.
-// x32's calls, bit 30 set, fall under the same comparison.
+// The first number after the calls that were judged (set_mempolicy_home_node 450 .. mseal 462, the same on
+// every architecture since 424): what later kernels add is unknown here, so for a fallback it does not exist.
+// x32's calls, with bit 30 set, are covered by the same comparison.
 constexpr std::uint32_t kFirstUnknown = 463;
 
 tl::unexpected<Error> ruleFailed(const char* what, int code) {
@@ -82,21 +83,21 @@ Result<> denyCalls(const SeccompContext& context, std::uint64_t capabilities) {
 }
 
 Result<> denyNamespaces(const SeccompContext& context) {
-  // One rule a flag, since the comparison has no "any of these bits".
+  // One rule per flag, because the comparison has no "any of these bits".
   for (const unsigned long flag : {CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER,
                                    CLONE_NEWPID, CLONE_NEWNET}) {
     const int code = ::seccomp_rule_add(context.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
                                         SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
     if (code != 0) return ruleFailed("clone", code);
   }
-  // The flags of clone3 are in memory, out of a filter's sight; C libraries then use clone.
+  // The flags of clone3 are in memory, invisible to a filter; C libraries then use clone.
   const int code = ::seccomp_rule_add(context.get(), SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
   if (code != 0) return ruleFailed("clone3", code);
   return {};
 }
 
-/// What the library cannot say: personality(2), but for the few values that change nothing of security
-/// (Linux, and UNAME26, and the question for the present value). Unknown calls come before it.
+/// What the library cannot express: personality(2), except for the few values that do not affect security
+/// (Linux, UNAME26, and reading the current value). Unknown calls come first.
 std::vector<sock_filter> makePrologue() {
   constexpr std::uint32_t kNr = offsetof(seccomp_data, nr);
   constexpr std::uint32_t kArch = offsetof(seccomp_data, arch);
@@ -124,12 +125,12 @@ std::vector<sock_filter> makePrologue() {
 Result<std::string> compileDefaultFilter(std::uint64_t capabilities) {
   const SeccompContext context(::seccomp_init(SCMP_ACT_ALLOW));
   if (context == nullptr) return fail(Stage::identity, Reason::system, "start a seccomp filter");
-  // A tree instead of a list: every call of the program passes through here.
+  // A tree instead of a list: every system call of the program passes through here.
   ::seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
   FB_CHECK(denyCalls(context, capabilities));
   if ((capabilities & kAdmin) == 0) FB_CHECK(denyNamespaces(context));
-  // Talks to the hypervisor, past every network policy. Of the family the kernel looks at 32 bits only: so
-  // must the rule, or a bit above them gets past it.
+  // AF_VSOCK reaches the hypervisor and bypasses network policies. The kernel looks at only 32 bits of the
+  // family: so must the rule, or a bit above them would evade it.
   const int code = ::seccomp_rule_add(context.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
                                       SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffU, AF_VSOCK));
   if (code != 0) return ruleFailed("socket", code);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/strings.hpp"
 #include "launcher/seccomp.hpp"
 #include "launcher/seccomp_program.hpp"
@@ -36,12 +37,12 @@ Result<std::uint32_t> actionOf(const json::object& object, std::string_view key,
                                    ActionName{"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW}};
   const auto* value = object.if_contains(key);
   const auto* name = value == nullptr ? nullptr : value->if_string();
-  if (name == nullptr) return wrong(std::string(key) + " is missing or no text");
+  if (name == nullptr) return wrong(std::string(key) + " is missing or not a string");
   if (*name == "SCMP_ACT_ERRNO") {
     const auto* number = object.if_contains(errnoKey);
     if (number == nullptr) return SCMP_ACT_ERRNO(EPERM);
     if (!number->is_int64() || number->get_int64() < 0 || number->get_int64() > 4095) {
-      return wrong(std::string(errnoKey) + " is no errno");
+      return wrong(std::string(errnoKey) + " is not an errno");
     }
     return SCMP_ACT_ERRNO(static_cast<std::uint16_t>(number->get_int64()));
   }
@@ -49,7 +50,7 @@ Result<std::uint32_t> actionOf(const json::object& object, std::string_view key,
                                   [&](const ActionName& one) { return one.name == std::string_view(*name); });
   // Tracing and notification need somebody who answers; here nobody does.
   if (found == kActions.end())
-    return wrong(fallbackd::quoted(std::string(*name)) + " is no action that fallbackd has");
+    return wrong(fallbackd::quoted(std::string(*name)) + " is not an action that fallbackd supports");
   return found->action;
 }
 
@@ -64,13 +65,13 @@ Result<scmp_compare> operatorOf(std::string_view name) {
        {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ}}};
   const auto found =
       std::find_if(kOperators.begin(), kOperators.end(), [&](const auto& one) { return one.first == name; });
-  if (found == kOperators.end()) return wrong(fallbackd::quoted(std::string(name)) + " is no comparison");
+  if (found == kOperators.end()) return wrong(fallbackd::quoted(std::string(name)) + " is not a comparison");
   return found->second;
 }
 
 Result<scmp_arg_cmp> comparisonOf(const json::value& value) {
   const auto* object = value.if_object();
-  if (object == nullptr) return wrong("an entry of args is no object");
+  if (object == nullptr) return wrong("an entry of args is not an object");
   const auto number = [&](std::string_view key) -> std::optional<std::uint64_t> {
     const auto* found = object->if_contains(key);
     if (found == nullptr) return 0;
@@ -98,14 +99,14 @@ class Compiler {
     if (list.size() > kMaxRules)
       return wrong("more than " + std::to_string(kMaxRules) + " entries in syscalls");
     for (const auto& entry : list) {
-      if (!entry.is_object()) return wrong("an entry of syscalls is no object");
+      if (!entry.is_object()) return wrong("an entry of syscalls is not an object");
       FB_CHECK(addEntry(entry.get_object()));
     }
     return {};
   }
 
   Result<std::string> finish() {
-    // Whatever the profile says of it: the binary is started by this call.
+    // Regardless of the profile: this call starts the binary.
     if (defaultAction_ != SCMP_ACT_ALLOW) FB_CHECK(addRule(SCMP_ACT_ALLOW, SCMP_SYS(execveat), {}));
     const bool denies = (defaultAction_ & 0xffff0000U) == SCMP_ACT_ERRNO(0);
     return exportProgram(context_, denies && newest_ > 0
@@ -132,9 +133,9 @@ class Compiler {
       }
     }
     const auto* names = entry.if_contains("names");
-    if (names == nullptr || !names->is_array()) return wrong("an entry of syscalls has no list of names");
+    if (names == nullptr || !names->is_array()) return wrong("an entry of syscalls lacks a list of names");
     for (const auto& name : names->get_array()) {
-      if (!name.is_string()) return wrong("a name in syscalls is no text");
+      if (!name.is_string()) return wrong("a name in syscalls is not a string");
       FB_CHECK(addCall(std::string(name.get_string()), action, comparisons));
     }
     return {};
@@ -146,7 +147,8 @@ class Compiler {
     if (number < 0 || name == "execveat") return {};
     newest_ = std::max(newest_, number);
     if (action == defaultAction_) return {};  // the library refuses rules that change nothing
-    // Two comparisons of one argument are alternatives to runtimes; to the library they would be both.
+    // For runtimes, two comparisons of one argument are alternatives; the library would combine them with
+    // "and".
     std::set<unsigned> indexes;
     for (const auto& one : comparisons) indexes.insert(one.arg);
     if (indexes.size() == comparisons.size()) return addRule(action, number, comparisons);
@@ -166,7 +168,7 @@ class Compiler {
   int newest_ = 0;
 };
 
-/// Beside the native one; programs of other architectures die by the library's default.
+/// In addition to the native one; the library's default kills programs of other architectures.
 Result<> addArchitectures(const SeccompContext& context, const json::object& root) {
   const auto* value = root.if_contains("architectures");
   const auto* list = value == nullptr ? nullptr : value->if_array();
@@ -174,12 +176,12 @@ Result<> addArchitectures(const SeccompContext& context, const json::object& roo
   for (const auto& item : *list) {
     const auto* text = item.if_string();
     if (text == nullptr || !text->starts_with("SCMP_ARCH_"))
-      return wrong("architectures holds no SCMP_ARCH_ name");
+      return wrong("architectures contains something other than SCMP_ARCH_ names");
     std::string name(text->subview(10));
     std::transform(name.begin(), name.end(), name.begin(),
                    [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
     const auto token = ::seccomp_arch_resolve_name(name.c_str());
-    if (token == 0) return wrong(fallbackd::quoted(std::string(*text)) + " is no architecture");
+    if (token == 0) return wrong(fallbackd::quoted(std::string(*text)) + " is not an architecture");
     const int code = ::seccomp_arch_add(context.get(), token);
     if (code != 0 && code != -EEXIST)
       return fail(Stage::identity, Reason::invalid, "add " + std::string(*text), -code);
@@ -201,7 +203,7 @@ Result<std::string> compileFilterProfile(std::string_view text) {
   FB_CHECK(addArchitectures(context, root));
   Compiler compiler(std::move(context), action);
   if (const auto* list = root.if_contains("syscalls")) {
-    if (!list->is_array()) return wrong("syscalls is no list");
+    if (!list->is_array()) return wrong("syscalls is not a list");
     FB_CHECK(compiler.addSyscalls(list->get_array()));
   }
   return compiler.finish();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/seccomp_program.hpp"
 
 #include "sys/fd.hpp"
@@ -43,7 +44,7 @@ Result<std::string> exportProgram(const SeccompContext& context, std::vector<soc
   if (!prologue.empty()) std::memcpy(program.data(), prologue.data(), prologue.size() * sizeof(sock_filter));
   if (bytes == 0 || program.size() / sizeof(sock_filter) > BPF_MAXINSNS ||
       ::pread(file.get(), program.data() + program.size() - bytes, bytes, 0) != size) {
-    return fail(Stage::identity, Reason::too_large, "the seccomp filter is longer than the kernel takes");
+    return fail(Stage::identity, Reason::too_large, "the seccomp filter is longer than the kernel allows");
   }
   return program;
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/security.hpp"
 
 #include "launcher/seccomp.hpp"
@@ -46,7 +47,7 @@ Result<> Confinement::apply(const LaunchRequest& request, LaunchOrder& order,
   const auto& security = request.workload.security;
   order.capabilities = security.capabilities;
   FB_TRY(order.seccomp, filter(security));
-  // A profile of the node may deny anything but execveat.
+  // A profile of the node may deny anything except execveat.
   order.filterLetsWait = security.seccomp.type == config::SecurityProfile::Type::runtime_default;
   FB_TRY(order.attributes, processLabels(kernel_, request.sandbox.pausePid, security, notes));
   for (const auto& limit : security.rlimits) {

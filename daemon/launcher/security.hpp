@@ -1,4 +1,5 @@
-// What confines a fallback, as the spawner is to set it: capabilities, filter, labels, limits.
+// SPDX-License-Identifier: Apache-2.0
+// What confines a fallback, for the spawner to apply: capabilities, filter, labels, limits.
 #pragma once
 
 #include "launcher/labels.hpp"
@@ -12,16 +13,16 @@
 
 namespace fallbackd::launcher {
 
-/// One thread. Compiled default filters are kept: a launch reuses them.
+/// One thread. Caches compiled default filters: launches reuse them.
 class Confinement {
  public:
   explicit Confinement(std::string seccompProfiles, KernelFolders kernel = {})
       : profiles_(std::move(seccompProfiles)), kernel_(std::move(kernel)) {}
 
-  /// Makes the filter that nearly all fallbacks get. Some milliseconds.
+  /// Compiles the filter that almost all fallbacks use. Takes a few milliseconds.
   Result<> prepare();
-  /// Fills the order. A Localhost profile is read anew each time. Stage identity; what could not be had and
-  /// is no reason to refuse goes into `notes`.
+  /// Fills the order. A Localhost profile is read each time. Stage identity; what could not be applied but
+  /// does not justify a refusal goes into `notes`.
   Result<> apply(const LaunchRequest& request, LaunchOrder& order, std::vector<std::string>& notes);
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner_client.hpp"
 
 #include "sys/helper_program.hpp"
@@ -34,7 +35,7 @@ constexpr auto kEndLimit = 2s;
 constexpr auto kRespawnLimit = 2s;  // how long a launch waits for a new spawner
 constexpr auto kFirstRestartPause = 1ms;
 constexpr auto kLastRestartPause = 1s;
-constexpr auto kHealthyAge = 5s;  // a spawner that lived this long is replaced at once
+constexpr auto kHealthyAge = 5s;  // a spawner that lived at least this long is replaced at once
 
 /// A process that waits for an order; see spawner/spare.hpp.
 struct Spare {
@@ -42,7 +43,7 @@ struct Spare {
   sys::UniqueFd orders;
 };
 
-/// What the spawner is going to tell, for one who waits for it.
+/// A pending report of the spawner, for one waiter.
 template <class Value>
 struct Awaited {
   explicit Awaited(const asio::any_io_executor& owner) : done(owner, asio::steady_timer::time_point::max()) {}
@@ -51,7 +52,7 @@ struct Awaited {
     outcome = std::move(given);
     done.cancel();
   }
-  /// Whoever waits holds it meanwhile.
+  /// Held by the waiter meanwhile.
   asio::awaitable<Result<Value>> wait() {
     while (!outcome) {
       boost::system::error_code ignored;
@@ -61,7 +62,7 @@ struct Awaited {
   }
 
   std::optional<Result<Value>> outcome;
-  asio::steady_timer done;  // cancelled when the outcome is there
+  asio::steady_timer done;  // cancelled when the outcome is known
 };
 
 Stamp stampOf(std::int64_t monotonicNs) {
@@ -96,7 +97,7 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   Result<> awaitReady() const;
   void endSpawner();
   void closeSocket();
-  /// False for what the spawner cannot have to say.
+  /// False for a report that the spawner cannot mean.
   bool dispatch(sys::Message message);
   bool take(const SpareReport& report, std::vector<sys::UniqueFd>& fds);
   bool take(const StartedReport& report, std::vector<sys::UniqueFd>& fds);
@@ -121,9 +122,9 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   pid_t pid = -1;
   Stamp startedAt;
   unsigned restarts = 0;
-  std::uint64_t lastSpare = 0;                        // of this spawner; launches have their spares' numbers
-  std::vector<Spare> spares;                          // at hand
-  std::deque<std::shared_ptr<Awaited<Spare>>> asked;  // those who wait for one
+  std::uint64_t lastSpare = 0;                        // of this spawner; a launch has the number of its spare
+  std::vector<Spare> spares;                          // available
+  std::deque<std::shared_ptr<Awaited<Spare>>> asked;  // launches that wait for one
   std::map<std::uint64_t, std::shared_ptr<Pending>> pending;
   std::map<std::uint64_t, std::shared_ptr<ExitNotice>> running;
 };
@@ -140,7 +141,7 @@ Result<> SpawnerClient::State::startSpawner() {
 
 Result<> SpawnerClient::State::awaitReady() const {
   if (!readableWithin(socket.get(), kSetUpLimit)) {
-    return fail(Stage::spawner, Reason::timeout, program + " did not get ready");
+    return fail(Stage::spawner, Reason::timeout, program + " did not become ready");
   }
   FB_TRY(const auto message, sys::receiveMessage(socket, true));
   if (message.bytes.empty()) return fail(Stage::spawner, Reason::spawner_gone, program + " ended at once");
@@ -151,13 +152,13 @@ Result<> SpawnerClient::State::awaitReady() const {
   return {};
 }
 
-/// Closing alone would not do: Asio may hold a copy of the number for a wait that is not over yet.
+/// Closing is not enough: Asio may hold a copy of the number for a pending wait.
 void SpawnerClient::State::closeSocket() {
   if (socket) ::shutdown(socket.get(), SHUT_RDWR);
   socket.reset();
 }
 
-/// The closed socket tells it to end; it is our child and must be waited for.
+/// The closed socket tells it to end; it is our child and must be reaped.
 void SpawnerClient::State::endSpawner() {
   closeSocket();
   if (!process) return;
@@ -185,7 +186,7 @@ bool SpawnerClient::State::dispatch(sys::Message message) {
   return true;
 }
 
-/// Each spare has a number of its own, in order.
+/// Spares are numbered in order.
 bool SpawnerClient::State::take(const SpareReport& report, std::vector<sys::UniqueFd>& fds) {
   if (fds.size() != 1 || report.id <= lastSpare) return false;
   lastSpare = report.id;
@@ -205,7 +206,7 @@ void SpawnerClient::State::giveSpare(Result<Spare> spare) {
   if (spare) spares.push_back(std::move(*spare));
 }
 
-/// The pidfd says which process it is; the number in the report has to be the same.
+/// The pidfd says which process it is; the pid in the report must be the same.
 bool SpawnerClient::State::take(const StartedReport& report, std::vector<sys::UniqueFd>& fds) {
   if (fds.size() != 1 || report.id > lastSpare || running.contains(report.id)) return false;
   StartedProcess started;
@@ -269,13 +270,13 @@ void SpawnerClient::State::abort(std::uint64_t id) const {
 
 /// Until the spawner is gone.
 asio::awaitable<void> SpawnerClient::State::readReports() {
-  // A number of its own for Asio, which closes what it watches.
+  // Duplicate: Asio closes the descriptor that it watches.
   asio::posix::stream_descriptor watched(executor, ::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
   for (;;) {
-    if (!socket) co_return;  // a sender found it broken first
+    if (!socket) co_return;  // a sender noticed first that it is broken
     auto message = sys::receiveMessage(socket, true);
     if (message) {
-      // One that says what it cannot is replaced; what it started runs on.
+      // A spawner that reports the impossible is replaced; what it started runs on.
       if (message->bytes.empty() || !dispatch(std::move(*message))) co_return;
       continue;
     }
@@ -302,7 +303,7 @@ asio::awaitable<void> SpawnerClient::State::serve(std::shared_ptr<State> self) {
   }
 }
 
-/// Returns at once where there is one; a new one is mostly a moment away.
+/// Returns at once if there is one; usually a new one takes only a moment.
 asio::awaitable<void> SpawnerClient::State::awaitSpawner(std::shared_ptr<State> self) {
   using namespace asio::experimental::awaitable_operators;
   if (self->socket) co_return;
@@ -382,17 +383,17 @@ asio::awaitable<Result<BegunLaunch>> SpawnerClient::begin(LaunchOrder order, Lau
       state->pending.emplace(spare->id, pending);
       co_return BegunLaunch(state, std::move(pending), spare->id, std::move(spare->orders));
     }
-    // Spare or spawner are gone, and the order went nowhere: the next one can have it.
+    // Spare or spawner are gone and the order was not read: try the next one.
     if (sent.error().reason != Reason::spawner_gone || Monotonic::now() >= giveUpAt) {
       co_return tl::unexpected<Error>(sent.error());
     }
-    if (!spare) state->closeSocket();  // not noticed by the reader yet
+    if (!spare) state->closeSocket();  // the reader has not noticed yet
   }
 }
 
 asio::awaitable<Result<StartedProcess>> SpawnerClient::finish(BegunLaunch launch, EntryFds fds) {
   const auto sent = sys::sendMessage(launch.orders_, std::span(&kEntry, 1), fds.numbers(), true);
-  // A process that is gone cannot take it; why is told by the outcome.
+  // A process that is gone cannot take it; the outcome says why.
   if (!sent && sent.error().reason != Reason::spawner_gone) co_return tl::unexpected<Error>(sent.error());
   fds = EntryFds{};
   auto outcome = co_await launch.pending_->wait();
@@ -415,7 +416,7 @@ BegunLaunch& BegunLaunch::operator=(BegunLaunch&& other) noexcept {
 
 void BegunLaunch::abort() {
   if (state_ == nullptr) return;
-  // Another spawner counts from one again.
+  // A new spawner counts from one again.
   const auto found = state_->pending.find(id_);
   if (found != state_->pending.end() && found->second == pending_) {
     state_->pending.erase(found);

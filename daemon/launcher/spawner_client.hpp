@@ -1,5 +1,6 @@
-// The daemon's end of the spawner: starts it, gives orders, hands reports to whoever waits for them, and
-// starts it again when it is gone. One io_context thread.
+// SPDX-License-Identifier: Apache-2.0
+// The daemon's end of the spawner: starts it, sends orders, passes reports to their waiters, and restarts it
+// when it is gone. One io_context thread.
 #pragma once
 
 #include "base/clock.hpp"
@@ -18,12 +19,12 @@
 
 namespace fallbackd::launcher {
 
-/// How a process ended, as the spawner, its parent, tells it.
+/// How a process ended, as reported by the spawner, its parent.
 struct ExitNotice {
   explicit ExitNotice(const boost::asio::any_io_executor& executor)
       : changed(executor, boost::asio::steady_timer::time_point::max()) {}
   std::optional<ExitStatus> status;
-  bool lost = false;                  // the spawner is gone: nobody will tell
+  bool lost = false;                  // the spawner is gone: nobody will report
   boost::asio::steady_timer changed;  // cancelled when one of the two is set
 };
 
@@ -37,28 +38,28 @@ struct StartedProcess {
   std::shared_ptr<ExitNotice> exit;
 };
 
-/// A launch that waits for its entry; destroyed before it came to its end, it is aborted.
+/// A launch that waits for its entry; destroying it before its end aborts it.
 class BegunLaunch;
 
 class SpawnerClient {
  public:
   SpawnerClient(boost::asio::any_io_executor executor, std::string program);
-  /// Closes the socket and waits for the spawner's end (it needs no longer than a millisecond). The
-  /// processes that it started run on.
+  /// Closes the socket and waits for the spawner to end (within a millisecond). The processes that it started
+  /// run on.
   ~SpawnerClient();
 
-  /// Starts the spawner and waits until it is set up. Blocks, at most some seconds.
+  /// Starts the spawner and waits until it is set up. Blocks for a few seconds at most.
   Result<> start();
 
-  /// Has a process made that builds its root and waits for its entry. Ends when the order was given; what
-  /// becomes of it, finish() tells.
+  /// Starts a process that builds its root and waits for its entry. Returns once the order was sent; finish()
+  /// reports the outcome.
   boost::asio::awaitable<Result<BegunLaunch>> begin(LaunchOrder order, LaunchFds fds);
 
-  /// Gives the process its entry. Ends when the binary was executed or the launch failed; reason spawner_gone
-  /// where the spawner died meanwhile. Cancelled: what was started is killed.
+  /// Sends the entry. Returns once the binary was executed or the launch failed; reason spawner_gone if the
+  /// spawner died meanwhile. When cancelled, what was started is killed.
   boost::asio::awaitable<Result<StartedProcess>> finish(BegunLaunch launch, EntryFds fds);
 
-  /// How often a spawner died and another was started.
+  /// How often a spawner died and was replaced.
   [[nodiscard]] unsigned restarts() const;
   /// For tests and the status page.
   [[nodiscard]] pid_t pid() const;
@@ -90,7 +91,7 @@ class BegunLaunch {
   sys::UniqueFd orders_;
 };
 
-/// The spawner's program beside our own.
+/// The spawner's program, in the folder of our own.
 std::string defaultSpawnerProgram();
 
 }  // namespace fallbackd::launcher

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/unclaimed.hpp"
 
 #include "base/strings.hpp"
@@ -32,7 +33,7 @@ std::string procPath(pid_t pid, const char* file) {
   return "/proc/" + std::to_string(pid) + "/" + file;
 }
 
-/// Nothing where they cannot be told.
+/// Empty if they cannot be determined.
 std::optional<std::set<pid_t>> processesIn(const std::vector<std::string>& paths) {
   std::set<pid_t> pids;
   for (const auto& path : paths) {
@@ -43,7 +44,7 @@ std::optional<std::set<pid_t>> processesIn(const std::vector<std::string>& paths
       pid_t pid = 0;
       std::from_chars(line.data(), line.data() + line.size(), pid);
       if (line.empty()) continue;
-      if (pid == 0) return std::nullopt;  // our PID namespace does not show it
+      if (pid == 0) return std::nullopt;  // invisible in our PID namespace
       pids.insert(pid);
     }
   }
@@ -65,8 +66,8 @@ struct First {
   std::uint64_t startTime = 0;
 };
 
-/// The one that no other of the leaf made; the oldest where there are several; pid 0 where all have ended.
-/// Nothing where it cannot be told.
+/// The process in the leaf that none of the others created; the oldest if there are several; pid 0 if all
+/// have ended. Empty if this cannot be determined.
 std::optional<First> firstOf(const std::set<pid_t>& pids) {
   First first;
   for (const pid_t pid : pids) {
@@ -79,7 +80,7 @@ std::optional<First> firstOf(const std::set<pid_t>& pids) {
   return first;
 }
 
-/// Empty for one that has ended; nothing where it cannot be told.
+/// An empty text for a process that has ended; nothing if it cannot be determined.
 std::optional<std::string> executableOf(pid_t pid) {
   std::array<char, PATH_MAX> target{};
   const auto size = ::readlink(procPath(pid, "exe").c_str(), target.data(), target.size());
@@ -87,9 +88,11 @@ std::optional<std::string> executableOf(pid_t pid) {
   return std::string(target.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
 }
 
-/// What the cache makes has no name in any file system: a memfd, or an unlinked file.
-bool isSealedCopy(const std::string& executable) {
-  return executable.ends_with(kDeleted) && executable.find(kSpawner) == std::string::npos;
+/// A launch runs the spawner's program until it executes the binary. Any other program is the fallback's: the
+/// binary, or what it has executed in its place.
+bool isSpawner(std::string_view executable) {
+  if (executable.ends_with(kDeleted)) executable.remove_suffix(kDeleted.size());  // an upgrade replaced it
+  return executable.substr(executable.rfind('/') + 1) == kSpawner;
 }
 
 std::optional<BinaryRef> binaryOf(std::string_view executable) {
@@ -100,7 +103,7 @@ std::optional<BinaryRef> binaryOf(std::string_view executable) {
   return ref ? std::optional<BinaryRef>(*ref) : std::nullopt;
 }
 
-/// Without asking a file system that does not answer: the process may have put anything there.
+/// Without touching a file system that may not respond: the process may have opened anything.
 std::optional<std::pair<dev_t, ino_t>> fifoAt(const std::string& path) {
   struct statx info {};
   const int found =
@@ -165,8 +168,8 @@ LeafContent contentOf(const FoundLeaf& leaf, const std::vector<std::string>& fif
     content.kind = LeafContent::Kind::unknown;
     return content;
   }
-  if (executable->empty()) return {};  // it has ended, and is not buried yet
-  if (!isSealedCopy(*executable)) {
+  if (executable->empty()) return {};  // it has ended and has not been reaped
+  if (isSpawner(*executable)) {
     content.kind = LeafContent::Kind::unfinished;
     return content;
   }

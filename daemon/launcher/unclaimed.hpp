@@ -1,5 +1,6 @@
-// Leaves that an earlier daemon left and that no journal entry tells of: whose they are and what runs there,
-// as the kernel tells it. Blocks for some file reads a leaf; for the start only.
+// SPDX-License-Identifier: Apache-2.0
+// Leaves of an earlier daemon that no journal entry mentions: whose they are and what runs there, according
+// to the kernel. Blocks for a few file reads per leaf; only for the start.
 #pragma once
 
 #include "base/binary_ref.hpp"
@@ -19,21 +20,21 @@ struct FoundLeaf {
   std::vector<std::string> paths;
 };
 
-/// `paths` as leavesBelow() gives them. A path whose pod cannot be told makes a leaf without a UID.
+/// `paths` as returned by leavesBelow(). A path whose pod cannot be determined gives a leaf without a UID.
 std::vector<FoundLeaf> groupLeaves(const std::vector<std::string>& paths);
 
-/// "1f0c..." of ".../podUID" and of systemd's ".../kubepods-burstable-podUID_WITH_UNDERSCORES.slice".
+/// "1f0c..." from ".../podUID" and from systemd's ".../kubepods-burstable-podUID_WITH_UNDERSCORES.slice".
 std::string podUidOf(const std::string& podCgroup);
 
-/// What is in the leaf: nothing, a launch that was not over (no binary was executed), or a fallback. Unknown:
-/// something runs there that the kernel does not let us look at now.
+/// What is in the leaf: nothing, an unfinished launch (no binary was executed), or a fallback. Unknown:
+/// something runs there that the kernel does not let us examine now.
 struct LeafContent {
   enum class Kind : std::uint8_t { empty, unfinished, fallback, unknown };
   Kind kind = Kind::empty;
-  pid_t pid = 0;  // of the process that the others in the leaf come from
+  pid_t pid = 0;  // of the process from which the others in the leaf descend
   std::uint64_t startTime = 0;
-  std::optional<BinaryRef> binary;  // where its executable's name tells
-  std::string fifoDir;              // of `fifoDirs`, the one that it writes to; empty where it is none
+  std::optional<BinaryRef> binary;  // if its executable's name tells
+  std::string fifoDir;              // the one of `fifoDirs` that it writes to; empty if none
 };
 LeafContent contentOf(const FoundLeaf& leaf, const std::vector<std::string>& fifoDirs);
 

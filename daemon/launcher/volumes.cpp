@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/volumes.hpp"
 
 #include "base/strings.hpp"
@@ -41,12 +42,12 @@ bool plainName(std::string_view name) {
          name.find('\0') == std::string_view::npos;
 }
 
-/// Only as a place (O_PATH), never out of `folder`. Empty with errno where that fails.
+/// Opened as a location only (O_PATH), never outside `folder`. Empty with errno on failure.
 sys::UniqueFd openPlace(const sys::UniqueFd& folder, const std::string& path, std::uint64_t resolve) {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | resolve;
-  // The kernel answers EAGAIN when a rename elsewhere raced with the walk; it says to try again.
+  // The kernel returns EAGAIN when a rename elsewhere raced with the walk, and asks to try again.
   for (int attempt = 0; attempt < 16; ++attempt) {
     const long fd = ::syscall(SYS_openat2, folder.get(), path.c_str(), &how, sizeof how);
     if (fd >= 0) return sys::UniqueFd(static_cast<int>(fd));
@@ -60,7 +61,7 @@ sys::UniqueFd openWithin(const sys::UniqueFd& volume, const std::string& path) {
   return openPlace(volume, path, 0);
 }
 
-/// kubelet creates a missing sub-path of an emptyDir when it makes the container; so do we.
+/// kubelet creates a missing sub-path of an emptyDir when it creates the container; so do we.
 Result<> makeSubPath(const sys::UniqueFd& volume, const std::string& subPath) {
   struct stat info {};
   if (::fstat(volume.get(), &info) != 0) return failErrno(Stage::rootfs, "stat a volume");
@@ -74,8 +75,8 @@ Result<> makeSubPath(const sys::UniqueFd& volume, const std::string& subPath) {
       if (!parent || (::mkdirat(parent.get(), name.c_str(), info.st_mode & 07777) != 0 && errno != EEXIST)) {
         return failErrno(Stage::rootfs, "create sub-path " + fallbackd::quoted(subPath));
       }
-      // The umask took its share; kubelet gives a sub-path the volume's mode and group. By descriptor: who
-      // else writes into the volume may have put a symlink in its place.
+      // The umask applied to it; kubelet gives a sub-path the volume's mode and group. Through the
+      // descriptor: somebody else who writes to the volume may have replaced it with a symlink.
       const auto made = openPlace(parent, name, RESOLVE_NO_SYMLINKS);
       const std::string self = "/proc/self/fd/" + std::to_string(made.get());
       if (!made || ::chmod(self.c_str(), info.st_mode & 07777) != 0 ||
@@ -98,7 +99,7 @@ tl::unexpected<Error> notOpened(const Volume& volume, const std::string& path, i
   return fail(Stage::rootfs, reason, "volume " + nameOf(volume) + " of the pod, at " + path, error);
 }
 
-/// A persistent volume's folder has a name that the pod does not tell; one that is alone needs none.
+/// The name of a persistent volume's folder is not known from the pod; a single one needs no name.
 Result<std::string> onlyCsiVolume(const sys::UniqueFd& pods, const std::string& podUid) {
   const std::string path = podUid + "/volumes/" + std::string(pluginOf(Volume::Kind::csi));
   const auto place = openPlace(pods, path, RESOLVE_NO_SYMLINKS);
@@ -110,10 +111,10 @@ Result<std::string> onlyCsiVolume(const sys::UniqueFd& pods, const std::string& 
   if (names.size() == 1) return names.front();
   return fail(Stage::rootfs, names.empty() ? Reason::volume_missing : Reason::invalid,
               "the pod has " + std::to_string(names.size()) + " CSI volumes (" + join(names, ", ") +
-                  "): the workload's volume needs the name of one");
+                  "): the workload's volume must name one of them");
 }
 
-/// Not out of the folder that the node's configuration opens for it.
+/// Stays inside the folder that the node's configuration allows for it.
 Result<sys::UniqueFd> openHostPath(const VolumeSource& source, const Volume& volume) {
   for (const auto& allowed : source.allowedHostPaths) {
     if (volume.path != allowed && !volume.path.starts_with(allowed + "/")) continue;
@@ -123,9 +124,9 @@ Result<sys::UniqueFd> openHostPath(const VolumeSource& source, const Volume& vol
     if (!place) return notOpened(volume, volume.path, errno);
     return place;
   }
-  return fail(
-      Stage::rootfs, Reason::not_permitted,
-      "volume " + nameOf(volume) + ": " + volume.path + " is below no folder of launcher.allowedHostPaths");
+  return fail(Stage::rootfs, Reason::not_permitted,
+              "volume " + nameOf(volume) + ": " + volume.path +
+                  " is not below any folder in launcher.allowedHostPaths");
 }
 
 Result<sys::UniqueFd> openRoot(const VolumeSource& source, const sys::UniqueFd& pods, const Volume& volume) {
@@ -140,7 +141,7 @@ Result<sys::UniqueFd> openRoot(const VolumeSource& source, const sys::UniqueFd& 
     FB_TRY(name, onlyCsiVolume(pods, source.podUid));
   }
   std::string path = source.podUid + "/volumes/" + std::string(pluginOf(volume.kind)) + "/" + name;
-  if (csi) path.append("/mount");  // beside it lies the driver's own description
+  if (csi) path.append("/mount");  // beside it is the driver's own description
   auto root = openPlace(pods, path, RESOLVE_NO_SYMLINKS);
   if (!root) return notOpened(volume, path, errno);
   return root;
@@ -229,7 +230,7 @@ Result<PreparedMounts> prepareVolumes(const VolumeSource& source, std::vector<Vo
   for (auto& volume : volumes) {
     FB_TRY(volume.mountPath, normalMountPath(volume.mountPath));
   }
-  // What is mounted inside another comes after it.
+  // A mount inside another one comes after it.
   std::stable_sort(volumes.begin(), volumes.end(), [](const Volume& left, const Volume& right) {
     return std::count(left.mountPath.begin(), left.mountPath.end(), '/') <
            std::count(right.mountPath.begin(), right.mountPath.end(), '/');
@@ -254,7 +255,7 @@ Result<std::string> readVolumeFile(const VolumeSource& source, const std::vector
     if (holds && (holder == nullptr || volume.mountPath.size() > holder->mountPath.size())) holder = &volume;
   }
   if (holder == nullptr)
-    return fail(Stage::rootfs, Reason::volume_missing, path + " is in none of the volumes");
+    return fail(Stage::rootfs, Reason::volume_missing, path + " is not in any of the volumes");
   FB_TRY(const auto pods, openPods(source));
   FB_TRY(auto place, openVolume(source, pods, *holder));
   if (path != holder->mountPath) place = openWithin(place, path.substr(holder->mountPath.size() + 1));
@@ -262,14 +263,15 @@ Result<std::string> readVolumeFile(const VolumeSource& source, const std::vector
   struct stat info {};
   if (::fstat(place.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
     return fail(Stage::rootfs, Reason::unsafe_file_type,
-                path + " of volume " + nameOf(*holder) + " is no file");
+                path + " of volume " + nameOf(*holder) + " is not a file");
   }
   const sys::UniqueFd file(
       ::open(("/proc/self/fd/" + std::to_string(place.get())).c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return failErrno(Stage::rootfs, "read " + path + " of volume " + nameOf(*holder));
   FB_TRY(auto content, sys::readAll(Stage::rootfs, file, kMaxVariable, path));
   if (content.find('\0') != std::string::npos) {
-    return fail(Stage::rootfs, Reason::invalid, path + " holds a NUL byte: no variable can have it");
+    return fail(Stage::rootfs, Reason::invalid,
+                path + " contains a NUL byte, which a variable cannot contain");
   }
   return content;
 }

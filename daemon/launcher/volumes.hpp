@@ -1,4 +1,5 @@
-// The pod's volumes as kubelet mounted them, made ready to be moved into a fallback's root.
+// SPDX-License-Identifier: Apache-2.0
+// The pod's volumes as mounted by kubelet, prepared to be moved into a fallback's root.
 #pragma once
 
 #include "config/model.hpp"
@@ -28,28 +29,28 @@ struct VolumeSource {
 };
 
 /// Resolves each volume below `kubeletPods`/UID/volumes without leaving it (a hostPath: without leaving the
-/// allowed folder), and its sub-path without leaving the volume: a symlink that leads out is refused
-/// (unsafe_path). All are nosuid and nodev. Read-only are those that say so, and ConfigMaps, Secrets,
-/// projected and downward volumes always, as kubelet has it. Stage rootfs; volume_missing names one that is
-/// not there.
+/// allowed folder), and its sub-path without leaving the volume: refuses a symlink that leads out
+/// (unsafe_path). All are nosuid and nodev. Read-only are those that say so, and always ConfigMaps, Secrets,
+/// projected and downward volumes, as for kubelet. Stage rootfs; volume_missing names one that does not
+/// exist.
 Result<PreparedMounts> prepareVolumes(const VolumeSource& source, std::vector<config::Volume> volumes);
 
-/// The content of a file at `path` inside one of the volumes, as it was read from the node; at most 64 KiB.
+/// The content of a file at `path` inside one of the volumes, read on the node; at most 64 KiB.
 Result<std::string> readVolumeFile(const VolumeSource& source, const std::vector<config::Volume>& volumes,
                                    const std::string& path);
 
-/// A file or folder of the node's own, read-only, for everybody to see at `target` (certificates, time
-/// zones). Symlinks are followed: who may place it is root.
+/// A file or folder of the node itself, mounted read-only at `target` and readable by everybody
+/// (certificates, time zones). Follows symlinks: only root can place it.
 Result<sys::UniqueFd> prepareNodeFile(const std::string& path);
 
 /// The sandbox's /dev/shm.
 Result<sys::UniqueFd> prepareShm(const std::string& path);
 
-/// Without ".", "..", doubled and trailing slashes, by the text alone.
+/// Without ".", "..", doubled and trailing slashes; looks at the text only.
 std::string normalizedPath(std::string_view path);
 
 /// "/etc/app/" -> "/etc/app". Reason invalid for the root, /proc, /sys, /dev and anything below /proc and
-/// /sys: there the fallback's own must be seen.
+/// /sys: there the fallback must see its own.
 Result<std::string> normalMountPath(const std::string& path);
 
 }  // namespace fallbackd::launcher

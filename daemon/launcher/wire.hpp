@@ -1,6 +1,7 @@
-// The bytes between daemon and spawner: numbers in the machine's own order, texts and lists with their
-// length before them. Both ends are the same build on the same machine; the reader trusts neither length nor
-// count all the same, because a damaged message must end in an error and not in a crash of either side.
+// SPDX-License-Identifier: Apache-2.0
+// The bytes between daemon and spawner: numbers in native byte order, texts and lists preceded by their
+// length. Both ends are the same build on the same machine. The reader validates every length and count all
+// the same, because a damaged message must cause an error and not a crash of either side.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,7 @@ class WireWriter {
   std::string bytes_;
 };
 
-/// After the first thing that does not fit, ok() is false and every further value is empty.
+/// After the first value that does not fit, ok() is false and all further values are empty.
 class WireReader {
  public:
   explicit WireReader(std::string_view bytes) : rest_(bytes) {}
@@ -45,7 +46,7 @@ class WireReader {
   }
   std::string text();
   std::vector<std::string> texts(std::size_t maxCount);
-  /// A count of things to come, each at least one byte long.
+  /// The number of items that follow, each at least one byte long.
   std::size_t count(std::size_t maxCount);
 
   void refuse() { ok_ = false; }

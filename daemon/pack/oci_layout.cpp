@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "pack/oci_layout.hpp"
 
 #include "base/strings.hpp"
@@ -22,7 +23,7 @@ namespace json = boost::json;
 
 constexpr std::size_t kMaxText = 1 << 20;
 constexpr std::size_t kMaxLayers = 128;
-constexpr int kMaxIndexDepth = 3;  // index.json, an image's index for several systems, and one to spare
+constexpr int kMaxIndexDepth = 3;  // index.json, an image index for several systems, and one to spare
 constexpr std::array<std::string_view, 2> kManifests{"application/vnd.oci.image.manifest.v1+json",
                                                      "application/vnd.docker.distribution.manifest.v2+json"};
 constexpr std::array<std::string_view, 2> kIndexes{
@@ -62,7 +63,8 @@ class Layout {
     struct stat info {};
     if (::fstat(layer.blob.get(), &info) != 0) return failErrno(Stage::cli, "stat " + name);
     if (!S_ISREG(info.st_mode) || info.st_size != size->get_int64())
-      return fail(Stage::cli, Reason::digest_mismatch, what_ + "/" + name + " has not the size that is said");
+      return fail(Stage::cli, Reason::digest_mismatch,
+                  what_ + "/" + name + " does not have the size in its descriptor");
     cache::Sha256 hash;
     std::vector<std::byte> buffer(1U << 20U);
     for (;;) {
@@ -73,14 +75,13 @@ class Layout {
       hash.update(std::span(buffer).first(static_cast<std::size_t>(got)));
     }
     if (toHex(hash.finish()) != layer.digest)
-      return fail(Stage::cli, Reason::digest_mismatch,
-                  what_ + "/" + name + " has other bytes than it is called");
+      return fail(Stage::cli, Reason::digest_mismatch, what_ + "/" + name + " does not match its digest");
     return layer;
   }
 
   Result<json::object> readBlob(const json::value& descriptor) const {
     FB_TRY(const auto blob, openBlob(descriptor));
-    if (::lseek(blob.blob.get(), 0, SEEK_SET) != 0) return failErrno(Stage::cli, "read a blob again");
+    if (::lseek(blob.blob.get(), 0, SEEK_SET) != 0) return failErrno(Stage::cli, "rewind a blob");
     FB_TRY(const auto text, sys::readAll(Stage::cli, blob.blob, kMaxText, what_ + ": blob " + blob.digest));
     return parse(text, what_ + ": blob " + blob.digest);
   }
@@ -90,7 +91,7 @@ class Layout {
     const auto* list = index.if_contains("manifests");
     if (list == nullptr || !list->is_array() || depth > kMaxIndexDepth)
       return fail(Stage::cli, Reason::invalid,
-                  what_ + " has an index without manifests, or of too many levels");
+                  what_ + " has an index without manifests, or with too many levels");
     for (const auto& descriptor : list->get_array()) {
       const auto* object = descriptor.if_object();
       if (object == nullptr)
@@ -132,7 +133,7 @@ Result<std::vector<Layer>> openLayers(const sys::DirFd& dir, const std::string& 
   if (manifests.size() != 1) {
     return fail(Stage::cli, manifests.empty() ? Reason::arch_mismatch : Reason::invalid,
                 what + " holds " + std::to_string(manifests.size()) + " images for linux/" +
-                    std::string(cache::nodeArchitecture()) + "; one is wanted");
+                    std::string(cache::nodeArchitecture()) + "; exactly one is needed");
   }
   FB_TRY(const auto manifest, layout.readBlob(manifests.front()));
   const auto* list = manifest.if_contains("layers");
@@ -144,7 +145,7 @@ Result<std::vector<Layer>> openLayers(const sys::DirFd& dir, const std::string& 
     const auto type = descriptor.is_object() ? cache::stringAt(descriptor.get_object(), "mediaType") : "";
     if (!isOneOf(kLayers, type))
       return fail(Stage::cli, Reason::invalid,
-                  what + ": a layer of media type " + quoted(type) + " is not known");
+                  what + ": a layer of media type " + quoted(type) + " is not supported");
     FB_TRY(auto layer, layout.openBlob(descriptor));
     layers.push_back(std::move(layer));
   }

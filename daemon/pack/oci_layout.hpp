@@ -1,4 +1,5 @@
-// An OCI image layout (folder with oci-layout, index.json, blobs/): which layers the image for this node has.
+// SPDX-License-Identifier: Apache-2.0
+// An OCI image layout (folder with oci-layout, index.json, blobs/): the layers of the image for this node.
 #pragma once
 
 #include "base/error.hpp"
@@ -9,14 +10,14 @@
 
 namespace fallbackd::pack {
 
-/// Opens a blob after its size and sha256 were compared with its descriptor.
+/// Opens a blob after checking its size and sha256 against its descriptor.
 struct Layer {
   std::string digest;  // hex
   sys::UniqueFd blob;
 };
 
-/// The layers, lowest first, of the one image for linux and the node's architecture. Docker's media types are
-/// taken as well. `what` names the layout in messages. Stage cli, reasons invalid, digest_mismatch,
+/// The layers, lowest first, of the single image for linux and the node's architecture. Accepts Docker's
+/// media types as well. `what` names the layout in messages. Stage cli, reasons invalid, digest_mismatch,
 /// not_found, arch_mismatch.
 Result<std::vector<Layer>> openLayers(const sys::DirFd& layout, const std::string& what);
 

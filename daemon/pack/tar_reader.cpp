@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "pack/tar_reader.hpp"
 
 #include "base/strings.hpp"
@@ -31,7 +32,7 @@ std::string reasonOf(archive* from) {
   return text == nullptr ? "damaged" : text;
 }
 
-/// The path without "./" before it; empty for the root itself, which only a folder can be.
+/// The path without a leading "./"; empty for the root itself, which can only be a folder.
 Result<std::string> checkPath(const char* given, const std::string& what) {
   std::string_view path = given == nullptr ? "" : given;
   while (path.starts_with("./")) path.remove_prefix(2);
@@ -41,20 +42,20 @@ Result<std::string> checkPath(const char* given, const std::string& what) {
   const bool leadsOut = std::any_of(parts.begin(), parts.end(), [](std::string_view part) {
     return part.empty() || part == "." || part == "..";
   });
-  if (leadsOut) return refuse(Reason::unsafe_path, what, quoted(path) + " is no path inside the archive");
+  if (leadsOut) return refuse(Reason::unsafe_path, what, quoted(path) + " leads out of the archive");
   return std::string(path);
 }
 
 Result<> checkPlain(archive_entry* entry, const std::string& path, const std::string& what) {
-  if (path.empty()) return refuse(Reason::unsafe_path, what, "an entry without a name is no folder");
+  if (path.empty()) return refuse(Reason::unsafe_path, what, "an entry without a name is not a folder");
   if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry) != nullptr ||
       archive_entry_symlink(entry) != nullptr) {
     return refuse(Reason::unsafe_file_type, what,
-                  quoted(path) + " is a link or a special file; a pack has plain files only");
+                  quoted(path) + " is a link or a special file; a pack contains plain files only");
   }
   if (archive_entry_size_is_set(entry) == 0 || archive_entry_size(entry) < 0 ||
       archive_entry_sparse_count(entry) != 0) {
-    return refuse(Reason::invalid, what, quoted(path) + " is a sparse file, or its size is not said");
+    return refuse(Reason::invalid, what, quoted(path) + " is a sparse file, or has no size");
   }
   return {};
 }
@@ -76,16 +77,17 @@ Result<> TarFile::writeTo(const sys::DirFd& dir, const std::string& name) const 
     if (done > size_) break;
     FB_CHECK(sys::writeAll(Stage::cli, target, {buffer.data(), bytes}, name));
   }
-  if (done != size_) return refuse(Reason::invalid, what_, quoted(path_) + " has not the size that it says");
+  if (done != size_)
+    return refuse(Reason::invalid, what_, quoted(path_) + " does not have the size in its header");
   return {};
 }
 
 Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarVisit& visit,
                   const TarLimits& limits) {
-  if (::lseek(file.get(), 0, SEEK_SET) != 0) return failErrno(Stage::cli, "go to the beginning of " + what);
+  if (::lseek(file.get(), 0, SEEK_SET) != 0) return failErrno(Stage::cli, "rewind " + what);
   const std::unique_ptr<archive, ArchiveDeleter> reader(archive_read_new());
   if (reader == nullptr) return refuse(Reason::system, what, "out of memory");
-  // Nothing else: every further format is one more parser of strange bytes.
+  // Nothing else: every further format is one more parser of untrusted bytes.
   archive_read_support_format_tar(reader.get());
   archive_read_support_filter_gzip(reader.get());
   archive_read_support_filter_zstd(reader.get());
@@ -98,7 +100,7 @@ Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarV
     archive_entry* entry = nullptr;
     const int result = archive_read_next_header(reader.get(), &entry);
     if (result == ARCHIVE_EOF) break;
-    // A warning, too: what is not as it should be has two readings.
+    // Warnings as well: a malformed archive can be read in two ways.
     if (result != ARCHIVE_OK) return refuse(Reason::invalid, what, reasonOf(reader.get()));
     if (++entries > limits.entries) {
       return refuse(Reason::too_large, what, "more than " + std::to_string(limits.entries) + " entries");
@@ -111,11 +113,11 @@ Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarV
     const auto unpacked =
         static_cast<std::uint64_t>(std::max<la_int64_t>(0, archive_filter_bytes(reader.get(), 0)));
     if (size > limits.fileBytes || std::max(announced, unpacked) > limits.allBytes) {
-      return refuse(Reason::too_large, what, quoted(path) + " is, or all together are, too large");
+      return refuse(Reason::too_large, what, quoted(path) + " is too large, or the files together are");
     }
     if (folder) continue;
-    FB_TRY(const bool goOn, visit(TarFile(reader.get(), path, size, what)));
-    if (!goOn) return {};
+    FB_TRY(const bool proceed, visit(TarFile(reader.get(), path, size, what)));
+    if (!proceed) return {};
   }
   if (entries == 0) return refuse(Reason::invalid, what, "not a tar file, or an empty one");
   return {};

@@ -1,5 +1,6 @@
-// A tar file, plain or compressed with gzip or zstd, that somebody else wrote: what may be in it and how much
-// is bounded here, the format is libarchive's work.
+// SPDX-License-Identifier: Apache-2.0
+// Reads a tar file of untrusted origin, plain or compressed with gzip or zstd. What it may contain and how
+// much is limited here; libarchive parses the format.
 #pragma once
 
 #include "base/error.hpp"
@@ -16,10 +17,10 @@ namespace fallbackd::pack {
 struct TarLimits {
   std::size_t entries = 10'000;
   std::uint64_t fileBytes = 2ULL << 30U;
-  std::uint64_t allBytes = 16ULL << 30U;  // of what is unpacked, whatever its kind
+  std::uint64_t allBytes = 16ULL << 30U;  // of everything that is unpacked
 };
 
-/// One regular file in it.
+/// One regular file of the archive.
 class TarFile {
  public:
   TarFile(archive* from, std::string path, std::uint64_t size, std::string what)
@@ -28,7 +29,7 @@ class TarFile {
   /// Relative, without "." and "..", no part empty.
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t size() const { return size_; }
-  /// Writes it to a new file `name` in `dir`, which nobody else can read. Once, and before the visit ends.
+  /// Writes it to a new file `name` in `dir`, readable only by its owner. Once, before the visit ends.
   Result<> writeTo(const sys::DirFd& dir, const std::string& name) const;
 
  private:
@@ -38,12 +39,12 @@ class TarFile {
   std::string what_;
 };
 
-/// Whether to go on.
+/// Whether to continue.
 using TarVisit = std::function<Result<bool>(const TarFile&)>;
 
-/// Visits every regular file. Folders are passed over; links, devices and whatever else is no plain file make
-/// the whole archive refused, as do paths that lead out of it, sparse files and what exceeds the limits.
-/// Stage cli, reasons invalid, unsafe_path, unsafe_file_type, too_large.
+/// Visits every regular file. Skips folders. Refuses the whole archive if it contains links, devices or other
+/// special files, paths that lead out of it, sparse files, or more than the limits allow. Stage cli, reasons
+/// invalid, unsafe_path, unsafe_file_type, too_large.
 Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarVisit& visit,
                   const TarLimits& limits = {});
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "pack/unpack.hpp"
 
 #include "base/strings.hpp"
@@ -42,7 +43,7 @@ Result<bool> holdsLayout(const sys::UniqueFd& file, const std::string& what) {
   return found;
 }
 
-/// Lays an image layout out as a folder; what does not belong to one is passed over.
+/// Unpacks an archived image layout into a folder; skips everything that does not belong to a layout.
 Result<> extractLayout(const sys::UniqueFd& file, const std::string& what, const std::string& folder) {
   FB_CHECK(sys::makeDirs(Stage::cli, folder + "/blobs/sha256", 0700));
   FB_TRY(const auto root, sys::openDir(Stage::cli, folder));
@@ -81,7 +82,7 @@ Result<> unpack(const std::string& from, const std::string& into) {
     FB_TRY(const auto layout, sys::openDir(Stage::cli, from));
     return applyAll(layout, from, target);
   }
-  if (!S_ISREG(info.st_mode)) return fail(Stage::cli, Reason::invalid, from + " is no regular file");
+  if (!S_ISREG(info.st_mode)) return fail(Stage::cli, Reason::invalid, from + " is not a regular file");
   FB_TRY(const bool image, holdsLayout(source, from));
   if (!image) return LayerStack(target).apply(source, from);
   const auto folder = into + "/" + kLayoutFolder;
@@ -91,7 +92,7 @@ Result<> unpack(const std::string& from, const std::string& into) {
   return sys::removeTree(Stage::cli, owned, kLayoutFolder);
 }
 
-/// Removes what lower layers have at `path` or below; never what this layer, `here`, brought itself.
+/// Removes what lower layers have at `path` or below, but nothing that this layer, `here`, brought itself.
 Result<> LayerStack::remove(std::string_view path, const std::set<std::string>& here) {
   if (!known_) return {};
   FB_TRY(const auto names, sys::listDir(Stage::cli, into_));

@@ -1,5 +1,6 @@
-// Packs that come as an OCI image: a layer (tar, also gzip or zstd), an image layout (folder), or such a
-// layout in a tar file, as `skopeo copy ... oci-archive:` writes it. For fallbackctl; blocks.
+// SPDX-License-Identifier: Apache-2.0
+// Packs that come as an OCI image: a layer (tar, optionally gzip or zstd), an image layout (folder), or such
+// a layout in a tar file, as written by `skopeo copy ... oci-archive:`. For fallbackctl; blocks.
 #pragma once
 
 #include "base/error.hpp"
@@ -11,16 +12,16 @@
 
 namespace fallbackd::pack {
 
-/// Whether `from` has to be unpacked first; a folder that is no image layout is a pack as it stands.
+/// Whether `from` has to be unpacked first; a folder that is not an image layout is a pack already.
 Result<bool> isPacked(const std::string& from);
 
-/// Lays the files of the pack into the empty folder `into`, which is ours alone, without any subfolder. They
-/// must all lie in one folder of the image; upper layers replace and remove files of lower ones as the OCI
-/// image specification says. Nothing of it is trusted: admission judges the files afterwards. Stage cli.
+/// Puts the files of the pack into the empty folder `into`, which belongs to us, without subfolders. They
+/// must all be in one folder of the image; upper layers replace and remove files of lower ones according to
+/// the OCI image specification. Nothing in it is trusted: admission judges the files afterwards. Stage cli.
 Result<> unpack(const std::string& from, const std::string& into);
 
-/// One layer on top of what lies in `into`. `folder` is the one of the image that the pack lies in: empty
-/// until a file is found.
+/// Applies one layer on top of what is in `into`. `folder` is the folder of the image that contains the pack:
+/// empty until a file is found.
 class LayerStack {
  public:
   explicit LayerStack(const sys::DirFd& into) : into_(into) {}

@@ -1,5 +1,6 @@
-// The manager's first task: what earlier daemons started is taken over, by their journal, and by what the
-// kernel shows where the journal does not tell. What cannot be asked is kept (docs/silence.md).
+// SPDX-License-Identifier: Apache-2.0
+// The manager's first task: takes over what earlier daemons started, from their journal and, where the
+// journal lacks it, from what the kernel shows. What cannot be determined is kept (docs/silence.md).
 #include "base/async/backoff.hpp"
 #include "launcher/log_file.hpp"
 #include "recovery/manager.hpp"
@@ -16,7 +17,7 @@ constexpr Backoff::Limits kQuestions{std::chrono::milliseconds(100), std::chrono
 
 }  // namespace
 
-/// What the watcher has told before a recovery was there to hear it: asked until the runtime answers.
+/// Events that happened before a recovery existed to receive them: asks the runtime until it answers.
 cri::Awaitable<void> Manager::catchUp(Key key) {
   Backoff pause(services_.executor, kQuestions);
   for (;;) {
@@ -44,17 +45,21 @@ cri::Awaitable<void> Manager::catchUp(Key key) {
 cri::Awaitable<void> Manager::adopt() {
   auto contents = services_.journal.read();
   if (!contents) {
-    services_.log.error("journal not readable; what runs is found by its cgroup",
+    services_.log.error("the journal cannot be read; running fallbacks are found through their cgroups",
                         {{"error", contents.error().message()}});
     contents = Journal::Contents{};
   }
   for (const auto& [name, error] : contents->damaged) {
-    services_.log.error("journal entry damaged and left where it is",
+    services_.log.error("a journal entry is damaged and was left in place",
                         {{"file", name}, {"error", error.message()}});
   }
   services_.metrics.journalRead(services_.journal.size(), contents->damaged.size());
   std::vector<launcher::ProcessRecord> kept;
   for (auto& entry : contents->entries) {
+    if (entry.incident.neverAgain) {
+      endedBefore(std::move(entry.incident));
+      continue;
+    }
     const auto taken = co_await adoptOne(entry);
     if (taken != Taken::gone) kept.push_back(entry.process);
     if (taken != Taken::later) continue;
@@ -63,15 +68,15 @@ cri::Awaitable<void> Manager::adopt() {
   }
   auto remains = co_await services_.launcher.collectOrphans(std::move(kept));
   if (remains.removed > 0) {
-    services_.log.warn("remains of an earlier daemon's launches removed",
+    services_.log.warn("removed what launches of an earlier daemon left behind",
                        {{"leavesAndFolders", remains.removed}});
   }
   for (const auto& one : remains.foreign) {
-    services_.log.warn("a fallback of another fallbackd is left alone",
-                       {{"leaf", one.leaf}, {"runDir", one.runDir.empty() ? "not known" : one.runDir}});
+    services_.log.warn("left a fallback of another fallbackd alone",
+                       {{"leaf", one.leaf}, {"runDir", one.runDir.empty() ? "unknown" : one.runDir}});
   }
   for (auto& one : remains.running) {
-    services_.log.warn("a fallback runs that no journal entry tells of",
+    services_.log.warn("found a running fallback without a journal entry",
                        {{"podUid", one.podUid}, {"container", one.container}, {"pid", one.record.pid}});
     held_.insert({one.podUid, one.container});
     tasks_.spawn(adoptUnclaimed(std::move(one)));
@@ -79,10 +84,44 @@ cri::Awaitable<void> Manager::adopt() {
 }
 
 void Manager::forget(const std::string& recoveryId, const std::string& why) {
-  services_.log.info("fallback of an earlier daemon not kept", {{"recovery", recoveryId}, {"why", why}});
+  services_.log.info("did not keep a fallback of an earlier daemon",
+                     {{"recovery", recoveryId}, {"why", why}});
   const auto removed = services_.journal.remove(recoveryId);
   services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
   services_.metrics.adoption(false);
+}
+
+/// An earlier daemon saw its end.
+void Manager::endedBefore(Incident incident) {
+  const auto now = Monotonic::now();
+  incident.stamps.waitingSince = incident.stamps.detected = now;
+  incident.stamps.ended = now;
+  if (incident.state == State::failed && !incident.error) {
+    incident.error = Error{Stage::run, Reason::exited, 0,
+                           "ended before this daemon started; restart.policy of its workload allows no "
+                           "other run"};
+  }
+  keepFromRunning(incident);
+  remember(std::move(incident));
+}
+
+/// It ended while no daemon ran, so nobody knows how: it may have done its work.
+void Manager::endUnseen(const JournalEntry& entry) {
+  auto incident = entry.incident;
+  incident.state = State::failed;
+  incident.neverAgain = true;
+  incident.pid = 0;
+  incident.error = Error{Stage::run, Reason::exited, 0,
+                         "ended while no fallbackd ran, and nobody knows how; restart.policy of its workload "
+                         "allows no other run"};
+  services_.log.warn("fallback of an earlier daemon ended unseen and is not run again",
+                     {{"recovery", incident.id},
+                      {"pod", incident.target.podName},
+                      {"container", incident.target.container}});
+  const auto written = services_.journal.write({incident, {}, entry.pod});
+  services_.metrics.journalWritten(written.has_value(), services_.journal.size());
+  services_.metrics.adoption(false);
+  endedBefore(std::move(incident));
 }
 
 cri::Awaitable<Manager::Taken> Manager::adoptOne(const JournalEntry& entry) {
@@ -90,15 +129,23 @@ cri::Awaitable<Manager::Taken> Manager::adoptOne(const JournalEntry& entry) {
   auto process = co_await services_.launcher.adopt(entry.process);
   if (!process) {
     const auto& error = process.error();
-    // That it ended is the kernel's word. A record that is not of our making says nothing of any process:
-    // what runs in a leaf is found there.
+    // The kernel says that it ended. A record that is not ours says nothing about any process: what runs in a
+    // leaf is found there.
     if (error.reason == Reason::not_found || error.reason == Reason::invalid) {
-      forget(incident.id, error.message());
+      const auto choice = co_await workloadOf(incident, entry.pod);
+      if (choice.kind == Choice::Kind::unknown) co_return Taken::later;
+      const bool mayRun = choice.kind == Choice::Kind::uncovered ||
+                          config::restartsAfter(choice.workload->restart, config::Outcome::unknown);
+      if (mayRun) {
+        forget(incident.id, error.message());
+      } else {
+        endUnseen(entry);
+      }
       co_return Taken::gone;
     }
     if (firstTime(incident.id + error.message())) {
       services_.log.error(
-          "fallback of an earlier daemon cannot be looked at; it is left alone and tried again",
+          "a fallback of an earlier daemon cannot be examined; it is left alone and will be tried again",
           {{"recovery", incident.id}, {"error", error.message()}});
     }
     co_return Taken::later;
@@ -138,8 +185,8 @@ void Manager::takeOver(Incident incident, Choice choice, std::unique_ptr<launche
   if (choice.kind == Choice::Kind::unknown) tasks_.spawn(learnWorkload(key, recovery));
 }
 
-/// As the pod was when its fallback was started, which the journal knows. Entries of 0.1 do not: where pods
-/// choose their binary themselves, CRI has to tell, and while it does not nothing is known.
+/// The pod's labels and annotations when its fallback was started, from the journal. Entries of 0.1 lack
+/// them: if pods may choose their binary, CRI has to be asked, and until it answers nothing is known.
 cri::Awaitable<Manager::Choice> Manager::workloadOf(const Incident& incident, std::optional<PodFacts> pod) {
   const auto& target = incident.target;
   bool asked = true;
@@ -174,8 +221,9 @@ cri::Awaitable<Manager::Choice> Manager::workloadOf(const Incident& incident, st
 }
 
 cri::Awaitable<void> Manager::learnWorkload(Key key, std::shared_ptr<Recovery> recovery) {
-  services_.log.warn("containerd does not answer: what chose this fallback is not known yet; it runs on",
-                     {{"recovery", recovery->incident().id}, {"pod", recovery->incident().target.podName}});
+  services_.log.warn(
+      "containerd does not answer: the workload of this fallback is not known yet; it keeps running",
+      {{"recovery", recovery->incident().id}, {"pod", recovery->incident().target.podName}});
   Backoff pause(services_.executor, kQuestions);
   for (;;) {
     co_await pause.wait();
@@ -192,7 +240,7 @@ cri::Awaitable<void> Manager::learnWorkload(Key key, std::shared_ptr<Recovery> r
   }
 }
 
-/// Goes on until it is taken over or known to be nobody's. Meanwhile it is left alone.
+/// Continues until the process is taken over or known to belong to nobody. Meanwhile it is left alone.
 cri::Awaitable<void> Manager::adoptUnclaimed(launcher::Unclaimed one) {
   Backoff pause(services_.executor, kQuestions);
   for (;;) {
@@ -206,14 +254,14 @@ cri::Awaitable<void> Manager::adoptUnclaimed(launcher::Unclaimed one) {
 
 void Manager::saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why) {
   if (!firstTime(one.podUid + one.container + why)) return;
-  services_.log.error("this fallback cannot be taken over yet; it is left alone and tried again",
+  services_.log.error("this fallback cannot be taken over yet; it is left alone and will be tried again",
                       {{"podUid", one.podUid}, {"container", one.container}, {"why", why}});
 }
 
-/// True when it is decided what becomes of it.
+/// True once its fate is decided.
 cri::Awaitable<bool> Manager::tryUnclaimed(launcher::Unclaimed& one) {
   const auto end = [&](const std::string& why) {
-    services_.log.warn("fallback without a journal entry ended",
+    services_.log.warn("ended a fallback without a journal entry",
                        {{"podUid", one.podUid}, {"container", one.container}, {"why", why}});
     services_.metrics.adoption(false);
     return services_.launcher.discard(one.record);
@@ -248,13 +296,13 @@ cri::Awaitable<bool> Manager::tryUnclaimed(launcher::Unclaimed& one) {
     co_return false;
   }
   if (!*inIt) {
-    co_await end("its sandbox is gone, the pod has another one");
+    co_await end("its sandbox is gone and the pod has another one");
     co_return true;
   }
   Incident incident;
   incident.id = one.record.recoveryId.empty() ? newRecoveryId() : one.record.recoveryId;
   incident.target = {newest->id, newest->podUid, newest->podNamespace, newest->podName, one.container};
-  incident.causeText = "found by its cgroup: an earlier daemon could not write its journal";
+  incident.causeText = "found through its cgroup: an earlier daemon could not write its journal";
   incident.begun = Wall::now();
   incident.state = State::started;
   incident.adopted = true;
@@ -268,7 +316,7 @@ cri::Awaitable<bool> Manager::tryUnclaimed(launcher::Unclaimed& one) {
   }
   incident.workload = choice.workload->name;
   incident.binary = one.binary.value_or(choice.workload->binary);
-  incident.restarts = launcher::latestRestartOf(status->logDirectory, one.container);
+  incident.restarts = co_await services_.launcher.latestRestart(status->logDirectory, one.container);
   auto record = one.record;
   record.recoveryId = incident.id;
   record.logFile = launcher::logFileOf(status->logDirectory, one.container, incident.restarts);

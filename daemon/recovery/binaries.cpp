@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "recovery/binaries.hpp"
 
 #include <algorithm>
@@ -13,7 +14,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-/// Runs `work` on the pool and comes back to the caller's executor.
+/// Runs `work` on the pool and returns to the caller's executor.
 template <class Work>
 auto onPool(asio::thread_pool& pool, Work work) -> asio::awaitable<decltype(work())> {
   auto job = [](Work one) -> asio::awaitable<decltype(one())> { co_return one(); };
@@ -21,7 +22,7 @@ auto onPool(asio::thread_pool& pool, Work work) -> asio::awaitable<decltype(work
   co_return co_await asio::co_spawn(pool, std::move(running), asio::use_awaitable);
 }
 
-/// A refusal leaves what was known of the copy that serves on.
+/// A refusal keeps what was known about the copy that still serves.
 BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinaryState>& before) {
   BinaryState state;
   state.ref = entry.ref;
@@ -70,7 +71,7 @@ asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef re
   if (found && *found == nullptr) {
     const auto namedBy = chooser.chosenBy == Provenance::configuration ? cache::NamedBy::configuration
                                                                        : cache::NamedBy::others;
-    // Named, not written into the call: GCC 12 destroys closures of a co_await expression twice.
+    // Named, not written into the call: GCC 12 destroys closures in a co_await expression twice.
     auto work = [this, ref, namedBy] { return cache_.admit(ref, Wall::now(), namedBy); };
     found = co_await onPool(pool_, std::move(work));
     metrics_.admission(found ? "admitted" : toString(found.error().reason));
@@ -81,17 +82,17 @@ asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef re
   if (chooser.chosenBy == Provenance::annotation && !admitted.mayBeChosenIn(chooser.podNamespace)) {
     co_return fail(Stage::admission, Reason::not_permitted,
                    ref.toString() + " may not be chosen by annotation in namespace " + chooser.podNamespace +
-                       ": its attestation names the namespaces where it may, and this one is not among them");
+                       ": its attestation lists the namespaces that may, and this one is not among them");
   }
   meterGrace(admitted);
   co_return found;
 }
 
-/// The grace is for outages: that it is needed is said each time.
+/// The grace period is for outages: each use of it is logged.
 void CachedBinaries::meterGrace(const cache::Admitted& admitted) {
   if (Wall::now() < admitted.expires) return;
   metrics_.graceUsed(admitted.ref.toString());
-  log_.warn("an expired binary is used in its grace",
+  log_.warn("using an expired binary within its grace period",
             {{"binary", admitted.ref.toString()}, {"expired", rfc3339(admitted.expires)}});
 }
 
@@ -111,7 +112,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
   reportUsage();
   reportTrust();
   if (const auto warning = cache_.takeWarning(); !warning.empty()) {
-    log_.warn("cache needs attention", {{"what", warning}});
+    log_.warn("the cache needs attention", {{"what", warning}});
   }
   std::vector<telemetry::Coverage> coverage;
   for (const auto& workload : config->workloads) {
@@ -124,7 +125,8 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
   metrics_.coverage(coverage);
 }
 
-/// What is admitted serves on meanwhile: without a word nobody would see that nothing new is.
+/// Admitted binaries keep serving meanwhile: without this line nobody would notice that nothing new is
+/// admitted.
 void CachedBinaries::reportTrust() {
   const auto trust = cache_.trust();
   std::string said;
@@ -133,7 +135,7 @@ void CachedBinaries::reportTrust() {
   }
   if (said == std::exchange(distrust_, said)) return;
   if (said.empty()) {
-    log_.info("keyring and revocation list can be read again", {});
+    log_.info("the keyring and the revocation list can be read again", {});
   } else {
     log_.error("nothing new is admitted", {{"error", said}});
   }
@@ -154,10 +156,10 @@ void CachedBinaries::report(const cache::Cache::Entry& entry) {
                                   {"bytes", (*result)->size},
                                   {"expires", rfc3339((*result)->expires)}});
     if ((*result)->inGrace) {
-      log_.warn("binary expired, its grace runs", {{"binary", entry.ref.toString()}});
+      log_.warn("binary expired, its grace period has begun", {{"binary", entry.ref.toString()}});
     }
     if (!entry.resident) {
-      log_.warn("binary does not fit the memory budget: each recovery reads and hashes it",
+      log_.warn("binary does not fit into the memory budget: each recovery reads and hashes it",
                 {{"binary", entry.ref.toString()}, {"bytes", (*result)->size}});
     }
   } else if (std::exchange(refused_[entry.ref], result.error().message()) != result.error().message()) {

@@ -1,5 +1,6 @@
-// Where a recovery gets its admitted binary from: the resident copy at once, else by an admission on the
-// worker pool, so that hashing never holds up the event loop.
+// SPDX-License-Identifier: Apache-2.0
+// Where a recovery gets its admitted binary: the resident copy at once, otherwise an admission on the worker
+// pool, so that hashing never blocks the event loop.
 #pragma once
 
 #include "cache/cache.hpp"
@@ -18,7 +19,7 @@
 
 namespace fallbackd::recovery {
 
-/// What is known of a binary that a workload refers to.
+/// The state of a binary that a workload refers to.
 struct BinaryState {
   BinaryRef ref;
   bool serves = false;    // a recovery would get it now
@@ -27,10 +28,10 @@ struct BinaryState {
   std::uint64_t bytes = 0;
   std::string digest;
   std::optional<Wall::time_point> expires;
-  std::optional<Error> refused;  // what lies on disk, the last time it was looked at
+  std::optional<Error> refused;  // what is on disk, when it was last checked
 };
 
-/// For whom a binary is: who chose it, and in which namespace its pod is.
+/// Whom a binary is for: who chose it, and the namespace of the pod.
 struct Chooser {
   Provenance chosenBy = Provenance::configuration;
   std::string podNamespace;
@@ -39,9 +40,9 @@ struct Chooser {
 class Binaries {
  public:
   virtual ~Binaries() = default;
-  /// What a pod's annotation chose must be allowed to its namespace by the attestation, and not be below the
-  /// version floor unless the configuration names it, too. Reasons not_permitted, version_rollback and those
-  /// of every admission.
+  /// A binary that a pod's annotation chose must be allowed in its namespace by the attestation, and must not
+  /// be below the version floor unless the configuration also names it. Reasons not_permitted,
+  /// version_rollback and those of every admission.
   virtual boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) = 0;
 };
 
@@ -53,11 +54,10 @@ class CachedBinaries final : public Binaries {
 
   boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) override;
 
-  /// Admits what the workloads refer to and keeps it resident; reports
-  /// what changed. Cheap where nothing did.
+  /// Admits what the workloads refer to and keeps it resident; reports what changed. Cheap if nothing did.
   boost::asio::awaitable<void> refresh(config::ConfigPtr config);
 
-  /// As of the last refresh; nothing before the first one ended.
+  /// As of the last refresh; empty before the first one has finished.
   [[nodiscard]] const std::optional<std::vector<BinaryState>>& states() const { return states_; }
   [[nodiscard]] cache::Cache::Usage usage() const { return cache_.usage(); }
   /// What keeps every binary from being admitted, as of the last refresh.
@@ -74,8 +74,8 @@ class CachedBinaries final : public Binaries {
   telemetry::Log& log_;
   cache::Cache cache_;
   std::optional<std::vector<BinaryState>> states_;
-  std::map<BinaryRef, std::string> refused_;  // and why: said once, however often it is looked at
-  std::string distrust_;                      // said once, too
+  std::map<BinaryRef, std::string> refused_;  // and why: logged once, however often it is checked
+  std::string distrust_;                      // logged once, too
   boost::asio::thread_pool pool_{1};          // one at a time: admissions read and hash whole files
 };
 

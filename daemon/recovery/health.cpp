@@ -1,5 +1,6 @@
-// Whether a fallback serves: asked until it is ready, and again and again from then on. Only its own answer,
-// or its silence, counts against it.
+// SPDX-License-Identifier: Apache-2.0
+// Whether a fallback serves: probed until it is ready, and periodically from then on. Only its own answer, or
+// its silence, counts against it.
 #include "base/async/backoff.hpp"
 #include "recovery/recovery.hpp"
 
@@ -16,7 +17,7 @@ namespace asio = boost::asio;
 using namespace asio::experimental::awaitable_operators;
 using telemetry::Phase;
 
-/// Ends when the fallback did not answer so many times in a row; never where nobody asks.
+/// Returns once the fallback failed this many times in a row; never if liveness is not configured.
 cri::Awaitable<void> Recovery::failsLiveness() {
   asio::steady_timer pause(services_.executor, asio::steady_timer::time_point::max());
   if (!workload_->liveness) {
@@ -35,12 +36,12 @@ cri::Awaitable<void> Recovery::failsLiveness() {
     incident_.error.reset();
     failed = alive ? 0 : failed + 1;
     if (alive) continue;
-    services_.log.warn("fallback fails its liveness check", {{"recovery", incident_.id},
-                                                             {"pod", incident_.target.podName},
-                                                             {"container", incident_.target.container},
-                                                             {"failures", failed},
-                                                             {"of", liveness.failures},
-                                                             {"error", alive.error().message()}});
+    services_.log.warn("the fallback fails its liveness check", {{"recovery", incident_.id},
+                                                                 {"pod", incident_.target.podName},
+                                                                 {"container", incident_.target.container},
+                                                                 {"failures", failed},
+                                                                 {"of", liveness.failures},
+                                                                 {"error", alive.error().message()}});
   }
 }
 
@@ -48,8 +49,8 @@ launcher::Place Recovery::place() const {
   return {incident_.podIp, process_->network()};
 }
 
-/// Until the fallback answers well, or has been asked in vain for the time that it has. What cannot be asked
-/// may serve all the same: it is left alone, and asked again.
+/// Until the fallback answers well, or its time limit is over. If it cannot be probed it may serve all the
+/// same: it is left alone and probed again.
 cri::Awaitable<Result<>> Recovery::answersWell() {
   Backoff pause(services_.executor);
   for (;;) {
@@ -63,12 +64,12 @@ cri::Awaitable<Result<>> Recovery::answersWell() {
   }
 }
 
-/// Said once, and shown for as long as it lasts.
+/// Logged once, and shown for as long as it lasts.
 void Recovery::cannotAsk(const Error& error) {
   const bool known = incident_.error && incident_.error->message() == error.message();
   incident_.error = error;
   if (known) return;
-  services_.log.error("fallback cannot be asked whether it serves; it runs on",
+  services_.log.error("the fallback cannot be probed; it keeps running",
                       {{"recovery", incident_.id},
                        {"pod", incident_.target.podName},
                        {"container", incident_.target.container},
@@ -77,11 +78,11 @@ void Recovery::cannotAsk(const Error& error) {
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
   const std::variant<Result<>, launcher::ExitStatus, std::monostate> first =
-      co_await (answersWell() || process_->exited() || wished());
-  if (first.index() == 2) co_return co_await endByWish();
+      co_await (answersWell() || process_->exited() || untilEndRequested());
+  if (first.index() == 2) co_return co_await endAsRequested();
   if (first.index() == 1) {
-    noteExit(std::get<1>(first));
-    co_return Next::restart;
+    const auto& status = std::get<1>(first);
+    co_return co_await afterEnd(status, outcomeOf(status));
   }
   const auto& ready = std::get<0>(first);
   if (!ready) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "recovery/incident.hpp"
 
 #include "base/strings.hpp"
@@ -18,7 +19,7 @@ std::string_view toString(State state) {
 
 std::string newRecoveryId() {
   std::array<std::byte, 6> bytes{};
-  // Only short of memory at boot could this fail; a repeated id would then merely be refused by its folder.
+  // This can fail only when entropy is short at boot; a repeated id would merely be refused by its folder.
   if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
     const auto now = Monotonic::now().time_since_epoch().count();
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes.at(i) = static_cast<std::byte>(now >> (8 * i));

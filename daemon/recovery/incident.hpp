@@ -1,4 +1,5 @@
-// One incident of one container of one pod, as data: what is logged, journalled, measured and shown.
+// SPDX-License-Identifier: Apache-2.0
+// One incident of one container of one pod, as data: logged, journalled, measured and shown.
 #pragma once
 
 #include "base/binary_ref.hpp"
@@ -16,7 +17,8 @@
 namespace fallbackd::recovery {
 
 #define FALLBACKD_STATES(X) \
-  X(detected) X(verified) X(health_checked) X(started) X(ready) X(handed_back) X(pod_gone) X(failed)
+  X(detected)               \
+  X(verified) X(health_checked) X(started) X(ready) X(handed_back) X(completed) X(pod_gone) X(failed)
 
 enum class State : std::uint8_t {
 #define X(name) name,
@@ -28,7 +30,7 @@ constexpr bool isEnd(State state) {
   return state >= State::handed_back;
 }
 
-/// Which container of which sandbox; there is at most one recovery of each at a time.
+/// One container of one sandbox; at most one recovery exists for it at a time.
 struct Target {
   std::string sandboxId;
   std::string podUid;
@@ -66,10 +68,11 @@ struct Incident {
   int pid = 0;
   unsigned restarts = 0;
   bool adopted = false;        // taken over from an earlier daemon: its stamps are not ours
-  std::optional<Error> error;  // where state is failed
+  bool neverAgain = false;     // its restart policy forbids another run for this pod
+  std::optional<Error> error;  // if state is failed
 };
 
-/// A fresh recovery id.
+/// A new recovery id.
 std::string newRecoveryId();
 
 }  // namespace fallbackd::recovery

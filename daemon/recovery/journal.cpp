@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "recovery/journal.hpp"
 
 #include "base/strings.hpp"
@@ -57,6 +58,7 @@ json::object toJson(const JournalEntry& entry) {
                       {"namespaces", std::move(namespaces)},
                       {"fifoDir", process.fifoDir},
                       {"logFile", process.logFile}};
+  if (incident.neverAgain) object["ended"] = toString(incident.state);
   if (entry.pod) {
     object["podLabels"] = toJson(entry.pod->labels);
     object["podAnnotations"] = toJson(entry.pod->annotations);
@@ -64,7 +66,7 @@ json::object toJson(const JournalEntry& entry) {
   return object;
 }
 
-/// An entry that the next daemon could not read would be worse than one that knows less.
+/// An entry that the next daemon cannot read would be worse than one that contains less.
 std::string textOf(JournalEntry entry) {
   auto text = json::serialize(toJson(entry)) + "\n";
   if (text.size() <= kMaxBytes) return text;
@@ -79,7 +81,14 @@ cri::Labels labelsFrom(const json::value& value) {
   return labels;
 }
 
-/// Throws what Boost.JSON throws where a field is missing or of another type.
+Result<State> endFrom(std::string_view text) {
+  for (const auto state : {State::handed_back, State::completed, State::pod_gone, State::failed}) {
+    if (toString(state) == text) return state;
+  }
+  return fail(Stage::journal, Reason::invalid, "ended is damaged");
+}
+
+/// Throws what Boost.JSON throws if a field is missing or has another type.
 Result<JournalEntry> fromJson(const json::object& object) {
   if (object.at("version").as_int64() != kVersion) {
     return fail(Stage::journal, Reason::invalid, "version is not " + std::to_string(kVersion));
@@ -102,6 +111,10 @@ Result<JournalEntry> fromJson(const json::object& object) {
   incident.state = object.at("ready").as_bool() ? State::ready : State::started;
   incident.restarts = object.at("restarts").to_number<unsigned>();
   incident.adopted = true;
+  if (const auto* ended = object.if_contains("ended")) {
+    incident.neverAgain = true;
+    FB_TRY(incident.state, endFrom(ended->as_string()));
+  }
   entry.process.recoveryId = incident.id;
   entry.process.pid = object.at("pid").to_number<pid_t>();
   entry.process.startTime = object.at("startTime").to_number<std::uint64_t>();
@@ -135,7 +148,7 @@ Result<JournalEntry> parse(const std::string& bytes) {
   }
 }
 
-/// What begins with a dot is a temporary file of a torn write.
+/// A name that begins with a dot is a temporary file of an interrupted write.
 bool isEntry(const std::string& name) {
   return name.ends_with(kSuffix) && !name.starts_with('.');
 }
@@ -157,13 +170,13 @@ Result<Journal> Journal::open(const std::string& runDir) {
   if (::flock(dir.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return failErrno(Stage::journal, "lock " + path);
     return fail(Stage::journal, Reason::already_exists,
-                "another fallbackd uses " + runDir + ": two of them would start everything twice");
+                "another fallbackd uses " + runDir + ": two daemons would start everything twice");
   }
   FB_TRY(const auto names, sys::listDir(Stage::journal, dir));
   std::set<std::string> ids;
   for (const auto& name : names) {
     if (isEntry(name)) ids.insert(name.substr(0, name.size() - kSuffix.size()));
-    // What a daemon that was killed in the middle of a write left: ours alone by the lock, and never read.
+    // Left by a daemon that was killed during a write: the lock makes it ours alone, and it is never read.
     if (name.starts_with('.') && name.ends_with(std::string(kSuffix) + ".new")) {
       static_cast<void>(::unlinkat(dir.get(), name.c_str(), 0));
     }
@@ -196,9 +209,9 @@ Result<Journal::Contents> Journal::read() const {
     const auto fd = sys::openBeneath(Stage::journal, dir_, name);
     auto bytes = fd ? sys::readAll(Stage::journal, *fd, kMaxBytes, name) : tl::unexpected<Error>(fd.error());
     auto entry = bytes ? parse(*bytes) : tl::unexpected<Error>(bytes.error());
-    // What is removed later is named by the id.
+    // Files to be removed later are named by the id.
     if (entry && entry->incident.id + std::string(kSuffix) != name)
-      entry = fail(Stage::journal, Reason::invalid, "is of recovery " + quoted(entry->incident.id));
+      entry = fail(Stage::journal, Reason::invalid, "belongs to recovery " + quoted(entry->incident.id));
     if (entry) {
       contents.entries.push_back(std::move(*entry));
     } else {

@@ -1,5 +1,7 @@
-// What runs, on disk under /run/fallbackd/journal, one JSON file a fallback: so that a daemon that starts
-// after another takes over what runs instead of starting it twice. Blocks briefly (tmpfs).
+// SPDX-License-Identifier: Apache-2.0
+// Running fallbacks on disk under /run/fallbackd/journal, one JSON file each, so that the next daemon takes
+// them over instead of starting them twice. Also those that ended and must not run again for their pod
+// (Incident::neverAgain). Blocks briefly (tmpfs).
 #pragma once
 
 #include "launcher/launcher.hpp"
@@ -13,8 +15,8 @@
 
 namespace fallbackd::recovery {
 
-/// What chose the pod's workload: labels, and annotations of our own. Neither changes as long as the sandbox
-/// lives, so that the workload can be found again without asking anybody.
+/// What selected the pod's workload: labels and our own annotations. Neither changes during the sandbox's
+/// life, so the workload can be found again without asking anybody.
 struct PodFacts {
   cri::Labels labels;
   cri::Labels annotations;
@@ -24,24 +26,24 @@ PodFacts factsOf(const cri::Sandbox& sandbox);
 struct JournalEntry {
   Incident incident;
   launcher::ProcessRecord process;
-  std::optional<PodFacts> pod = {};  // absent in entries of 0.1, and where they are too large to be kept
+  std::optional<PodFacts> pod = {};  // absent in entries of 0.1, and if they are too large to be stored
 };
 
 class Journal {
  public:
-  /// The folder is made where it is missing (0700), and locked: reason already_exists where another daemon
-  /// has it. Stage journal.
+  /// Creates the folder if missing (0700) and locks it: reason already_exists if another daemon holds it.
+  /// Stage journal.
   static Result<Journal> open(const std::string& runDir);
 
   Result<> write(const JournalEntry& entry);
   Result<> remove(const std::string& recoveryId);
-  /// All entries; what cannot be read is reported by file name and error, and left where it is.
+  /// All entries; unreadable ones are reported by file name and error, and left in place.
   struct Contents {
     std::vector<JournalEntry> entries;
     std::vector<std::pair<std::string, Error>> damaged;
   };
   [[nodiscard]] Result<Contents> read() const;
-  /// How many entries there are, damaged ones included.
+  /// The number of entries, including damaged ones.
   [[nodiscard]] std::size_t size() const { return ids_.size(); }
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "recovery/manager.hpp"
 
 #include "base/async/backoff.hpp"
@@ -30,6 +31,7 @@ void Manager::reconfigure(config::ConfigPtr config) {
 void Manager::detected(watcher::Detection detection) {
   const Key key{detection.sandbox.id, detection.workload->match.container};
   if (active_.contains(key) || held_.contains({detection.sandbox.podUid, key.second})) return;
+  if (spent_.contains({detection.sandbox.podUid, key.second})) return;
   Incident incident;
   incident.id = newRecoveryId();
   incident.target = {detection.sandbox.id, detection.sandbox.podUid, detection.sandbox.podNamespace,
@@ -64,7 +66,7 @@ void Manager::retire(const Key& key, const Recovery& recovery) {
   if (const auto handed = handedTo_.find(key);
       handed != handedTo_.end() && incident.state == State::handed_back) {
     handed->second.ended = *incident.stamps.ended;
-    // The container may have been quicker than our own clean-up.
+    // The container may have been faster than our own clean-up.
     if (const auto started = startedBeforeEnd_.find(handed->second.containerId);
         started != startedBeforeEnd_.end()) {
       services_.metrics.handBackGap(
@@ -74,9 +76,37 @@ void Manager::retire(const Key& key, const Recovery& recovery) {
       handedTo_.erase(handed);
     }
   }
-  ended_.push_front(incident);
-  if (ended_.size() > kKeptEnded) ended_.pop_back();
+  if (incident.neverAgain) keepFromRunning(incident);
+  remember(incident);
   active_.erase(key);
+}
+
+void Manager::remember(Incident incident) {
+  ended_.push_front(std::move(incident));
+  if (ended_.size() > kKeptEnded) ended_.pop_back();
+}
+
+void Manager::keepFromRunning(const Incident& incident) {
+  spent_[{incident.target.podUid, incident.target.container}] = incident.id;
+  tasks_.spawn(forgetGonePods());
+}
+
+/// Of pods that have no sandbox any more, ready or not. Whenever something ends: so the journal holds no more
+/// than the pods that are there.
+cri::Awaitable<void> Manager::forgetGonePods() {
+  if (spent_.empty() || std::exchange(forgetting_, true)) co_return;
+  const auto before = spent_;  // what comes meanwhile need not be in the list
+  const auto sandboxes = co_await services_.runtime.listSandboxes();
+  forgetting_ = false;
+  if (!sandboxes) co_return;  // asked again at the next end, or when containerd is back
+  for (const auto& [place, recovery] : before) {
+    const bool there = std::any_of(sandboxes->begin(), sandboxes->end(),
+                                   [&](const auto& one) { return one.podUid == place.first; });
+    if (there) continue;
+    spent_.erase(place);
+    const auto removed = services_.journal.remove(recovery);
+    services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
+  }
 }
 
 void Manager::containerCreated(const std::string& podUid, const cri::Container& container) {
@@ -97,21 +127,21 @@ void Manager::handBack(const Key& key, Recovery& recovery, const std::string& co
   recovery.handBack();
 }
 
-/// For an image whose name does not tell. Until the runtime answers the fallback serves on.
+/// For an image whose name does not decide it. Until the runtime answers, the fallback keeps serving.
 cri::Awaitable<void> Manager::handBackIfReal(Key key, std::shared_ptr<Recovery> recovery,
                                              cri::Container container) {
   Backoff pause(services_.executor);
   for (;;) {
     const auto real = co_await watcher::runsImageOf(services_.runtime, container, recovery->workload().image);
     const auto found = active_.find(key);
-    if (found == active_.end() || found->second != recovery) co_return;  // it ended otherwise
+    if (found == active_.end() || found->second != recovery) co_return;  // it ended for another reason
     if (real && *real) {
       handBack(key, *recovery, container.id);
       co_return;
     }
     if (real) {
       services_.log.warn(
-          "a container of this name runs another image than the workload's; the fallback stays",
+          "a container of this name runs an image other than the workload's; the fallback stays",
           {{"recovery", recovery->incident().id},
            {"pod", recovery->incident().target.podName},
            {"container", container.name},
@@ -146,14 +176,14 @@ void Manager::sandboxGone(const std::string& sandboxId) {
   for (const auto& [key, recovery] : active_) {
     if (key.first == sandboxId) recovery->podGone();
   }
+  tasks_.spawn(forgetGonePods());
 }
 
 void Manager::imageArrived(const std::string& reference) {
   for (const auto& [key, recovery] : active_) {
     const auto& workload = recovery->workload();
     if (workload.handBack.on != config::HandBackOn::image) continue;
-    const auto image = ImageReference::parse(workload.image);
-    if (image && image->toString() == reference) recovery->handBack();
+    if (sameImage(workload.image, reference)) recovery->handBack();
   }
 }
 
@@ -170,7 +200,7 @@ void Manager::probed(const config::Workload& workload, const watcher::Verdict& v
                                      {"ms", toMillis(verdict.ended - verdict.started)}});
   if (verdict.kind == Kind::failed && verdict.cause == Cause::unknown) {
     if (firstTime(verdict.text)) {
-      services_.log.warn("containerd gave a reason that is not known here",
+      services_.log.warn("containerd gave a reason that fallbackd does not know",
                          {{"workload", workload.name}, {"image", workload.image}, {"text", verdict.text}});
     }
   } else if (verdict.kind == Kind::failed && !workload.detection.triggers.contains(verdict.cause)) {
@@ -182,7 +212,7 @@ void Manager::probed(const config::Workload& workload, const watcher::Verdict& v
   }
 }
 
-/// Whether a text was not seen before: what repeats every few seconds is logged once.
+/// Whether a text is new: what repeats every few seconds is logged once.
 bool Manager::firstTime(const std::string& text) {
   if (said_.size() >= kKeptSaid) said_.clear();
   return said_.insert(text).second;
@@ -208,15 +238,16 @@ void Manager::sandboxImage(const std::string& reference, bool present) {
 void Manager::connection(bool up, const std::string& why) {
   services_.metrics.containerdConnected(up);
   if (up) {
-    services_.log.info("containerd connected", {});
+    services_.log.info("connected to containerd", {});
   } else if (connected_) {
-    services_.log.warn("containerd connection lost", {{"error", why}});
+    services_.log.warn("lost the connection to containerd", {{"error", why}});
   } else {
-    services_.log.debug("containerd not reachable", {{"error", why}});
+    services_.log.debug("containerd is not reachable", {{"error", why}});
   }
   connected_ = up;
   if (!up) return;
-  // The watcher tells of sandboxes that go; one that went while no daemon ran, it never knew.
+  tasks_.spawn(forgetGonePods());
+  // The watcher reports sandboxes that go away; it never knew one that went away while no daemon was running.
   for (const auto& [key, recovery] : active_) {
     if (recovery->incident().adopted) tasks_.spawn(catchUp(key));
   }

@@ -1,4 +1,5 @@
-// All recoveries of the node: turns what the watcher says into recoveries, keeps at most one a container,
+// SPDX-License-Identifier: Apache-2.0
+// All recoveries of the node: turns the watcher's reports into recoveries, keeps at most one per container,
 // takes over what an earlier daemon started, remembers the last ones that ended. One io_context thread.
 #pragma once
 
@@ -21,13 +22,14 @@ class Manager final : public watcher::Listener {
  public:
   Manager(Services& services, config::ConfigPtr config);
 
-  /// Reads the journal and takes over what still runs. Before the watcher starts, so that nothing is doubled.
+  /// Reads the journal and takes over what is still running. Before the watcher starts, so that nothing is
+  /// started twice.
   cri::Awaitable<void> adopt();
 
   /// For recoveries that begin from now on.
   void reconfigure(config::ConfigPtr config);
 
-  /// Ends the coroutines; the fallbacks run on and are adopted by the next daemon.
+  /// Ends the coroutines; the fallbacks keep running and are adopted by the next daemon.
   cri::Awaitable<void> stop();
 
   /// Running ones first, then those that ended, newest first.
@@ -53,7 +55,7 @@ class Manager final : public watcher::Listener {
   void retire(const Key& key, const Recovery& recovery);
   void handBack(const Key& key, Recovery& recovery, const std::string& containerId);
   cri::Awaitable<void> handBackIfReal(Key key, std::shared_ptr<Recovery> recovery, cri::Container container);
-  /// What the configuration, and where it must the runtime, say of an incident of an earlier daemon.
+  /// What the configuration and, if necessary, the runtime say about an incident of an earlier daemon.
   struct Choice {
     enum class Kind : std::uint8_t { covered, uncovered, unknown };
     Kind kind = Kind::unknown;
@@ -72,6 +74,11 @@ class Manager final : public watcher::Listener {
   cri::Awaitable<bool> tryUnclaimed(launcher::Unclaimed& one);
   void saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why);
   void forget(const std::string& recoveryId, const std::string& why);
+  void remember(Incident incident);
+  void endedBefore(Incident incident);
+  void endUnseen(const JournalEntry& entry);
+  void keepFromRunning(const Incident& incident);
+  cri::Awaitable<void> forgetGonePods();
   bool firstTime(const std::string& text);
   cri::Awaitable<void> catchUp(Key key);
 
@@ -79,8 +86,10 @@ class Manager final : public watcher::Listener {
   config::ConfigPtr config_;
   std::map<Key, std::shared_ptr<Recovery>> active_;
   std::deque<Incident> ended_;
-  std::set<Place> held_;  // what runs there is not taken over yet: nothing else may be started
-  // Real containers whose process we still wait for: when their fallback ended, of which recovery it was.
+  std::set<Place> held_;                // not taken over yet: nothing else may be started there
+  std::map<Place, std::string> spent_;  // must not run again for that pod; by which recovery
+  bool forgetting_ = false;
+  // Real containers whose process has not started yet: when their fallback ended, and which recovery it was.
   struct Handed {
     std::string containerId;
     std::string workload;
@@ -91,7 +100,7 @@ class Manager final : public watcher::Listener {
   std::map<std::string, Stamp> startedBeforeEnd_;
   bool connected_ = false;
   std::optional<bool> sandboxImagePresent_;
-  std::set<std::string> said_;  // troubles and texts that need not be said again
+  std::set<std::string> said_;  // warnings and texts that need not be logged again
   TaskGroup tasks_;
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "recovery/recovery.hpp"
 
 #include "base/async/backoff.hpp"
@@ -23,18 +24,25 @@ namespace {
 // Until CRI knows the sandbox; under load that can take a while.
 constexpr auto kSandboxDeadline = 10s;
 constexpr auto kShortestPause = 500us;
-// containerd that goes away in the middle of so many launches in a row is not coming back for good.
-constexpr int kMostLaunches = 10;
+// A containerd that disappears during this many launches in a row is not coming back soon.
+constexpr int kMaxLaunches = 10;
 constexpr auto kFirstRewrite = 1s;
 constexpr auto kLastRewrite = 30s;
 
-/// containerd could not be asked: it was restarted, or is down. That says nothing of the pod.
+/// containerd could not be asked: it is restarting, or down. That says nothing about the pod.
 bool isSilence(const Error& error) {
   return error.stage == Stage::containerd &&
          (error.reason == Reason::unavailable || error.reason == Reason::timeout);
 }
 
 }  // namespace
+
+config::Outcome outcomeOf(const launcher::ExitStatus& status) {
+  using Kind = launcher::ExitStatus::Kind;
+  if (status.kind == Kind::unknown) return config::Outcome::unknown;
+  return status.kind == Kind::exited && status.value == 0 ? config::Outcome::succeeded
+                                                          : config::Outcome::failed;
+}
 
 void completeHostNetwork(const Services& services, cri::SandboxStatus& status) {
   if (status.network != cri::NamespaceMode::node) return;
@@ -50,7 +58,7 @@ Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr w
       status_(std::move(status)),
       pod_(std::move(pod)),
       workloadKnown_(services.executor, asio::steady_timer::time_point::max()),
-      wishGiven_(services.executor, asio::steady_timer::time_point::max()),
+      endSignal_(services.executor, asio::steady_timer::time_point::max()),
       nextQuestion_(services.executor),
       restartDelay_(workload_->restart.initialDelay) {}
 
@@ -86,10 +94,10 @@ void Recovery::locate() {
   incident_.address = launcher::addressText(incident_.podIp, workload_->readiness);
 }
 
-void Recovery::wish(State end) {
-  // The end of the pod outranks a hand-back; nothing takes either back.
-  if (!wish_ || end == State::pod_gone) wish_ = end;
-  wishGiven_.cancel();
+void Recovery::requestEnd(State end) {
+  // The end of the pod outranks a hand-back; neither is ever withdrawn.
+  if (!requestedEnd_ || end == State::pod_gone) requestedEnd_ = end;
+  endSignal_.cancel();
 }
 
 void Recovery::sandboxStarted(Stamp at) {
@@ -102,12 +110,11 @@ void Recovery::sandboxStarted(Stamp at) {
   if (stamps.verified) stamps.verified = std::max(*stamps.verified, at);
 }
 
-cri::Awaitable<void> Recovery::wished() {
-  while (!wish_) {
+cri::Awaitable<void> Recovery::untilEndRequested() {
+  while (!requestedEnd_) {
     boost::system::error_code ignored;
-    // A cancelled coroutine leaves this loop by the exception of the next wait: returning would look like a
-    // wish.
-    co_await wishGiven_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    // When the coroutine is cancelled, the next wait throws; returning would look like a request to end.
+    co_await endSignal_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
 }
 
@@ -141,7 +148,7 @@ cri::Awaitable<void> Recovery::run() {
     finish(launched);
     co_return;
   }
-  co_await goOn();
+  co_await superviseUntilEnd();
 }
 
 cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process) {
@@ -157,11 +164,11 @@ cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process
                                           {"container", incident_.target.container},
                                           {"address", incident_.address},
                                           {"pid", incident_.pid}});
-  co_await goOn();
+  co_await superviseUntilEnd();
 }
 
 /// Serves and restarts until the recovery is over.
-cri::Awaitable<void> Recovery::goOn() {
+cri::Awaitable<void> Recovery::superviseUntilEnd() {
   for (;;) {
     const auto next = co_await serve();
     if (!next) {
@@ -184,11 +191,18 @@ cri::Awaitable<void> Recovery::goOn() {
 /// From the binary to a started process.
 cri::Awaitable<Result<>> Recovery::drive() {
   if (!knowsWorkload_) {
-    // It died before anybody could say what it was started with.
-    const std::variant<std::monostate, std::monostate> first = co_await (workloadLearnt() || wished());
+    // It died before anybody could say which workload started it.
+    const std::variant<std::monostate, std::monostate> first =
+        co_await (workloadLearnt() || untilEndRequested());
     if (first.index() == 1) co_return Result<>{};
   }
-  // Named, not written into the call: GCC 12 destroys what is made in a co_await expression twice.
+  if (const auto status = std::exchange(unjudged_, std::nullopt);
+      status && !config::restartsAfter(workload_->restart, outcomeOf(*status))) {
+    const auto ended = co_await endForGood(*status, outcomeOf(*status));
+    if (!ended) co_return tl::unexpected<Error>(ended.error());
+    co_return Result<>{};
+  }
+  // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
   Chooser chooser{workload_->binaryFrom, incident_.target.podNamespace};
   const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
   if (!admitted) co_return tl::unexpected<Error>(admitted.error());
@@ -199,18 +213,18 @@ cri::Awaitable<Result<>> Recovery::drive() {
   }
 
   auto process = co_await launch(*admitted);
-  for (int again = 1; !process && isSilence(process.error()) && again < kMostLaunches; ++again) {
+  for (int again = 1; !process && isSilence(process.error()) && again < kMaxLaunches; ++again) {
     process = co_await launch(*admitted);
   }
   if (!process) co_return tl::unexpected<Error>(process.error());
-  if (*process == nullptr) co_return Result<>{};  // the container came, or the pod went, before
+  if (*process == nullptr) co_return Result<>{};  // the container came, or the pod went, before the launch
 
   process_ = std::move(*process);
   for (const auto& note : process_->notes()) {
-    services_.log.warn("fallback runs, but", {{"recovery", incident_.id},
-                                              {"pod", incident_.target.podName},
-                                              {"container", incident_.target.container},
-                                              {"what", note}});
+    services_.log.warn("fallback is running with limitations", {{"recovery", incident_.id},
+                                                                {"pod", incident_.target.podName},
+                                                                {"container", incident_.target.container},
+                                                                {"what", note}});
   }
   const auto& times = process_->times();
   launchedAt_ = times.started;
@@ -236,7 +250,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
   co_return Result<>{};
 }
 
-/// Once; nothing where the recovery was asked to end before anything was started.
+/// Tries once; null if the recovery was asked to end before anything was started.
 cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cache::AdmittedPtr binary) {
   auto status = co_await sandboxReady();
   if (!status) co_return tl::unexpected<Error>(status.error());
@@ -247,8 +261,8 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
                                                                           : FairGroup::Kind::chosen,
                         incident_.target.podNamespace};
   const std::variant<FairGate::Place, std::monostate> turn =
-      co_await (services_.launches->enter(group) || wished());
-  if (wish_) co_return nullptr;
+      co_await (services_.launches->enter(group) || untilEndRequested());
+  if (requestedEnd_) co_return nullptr;
   launcher::LaunchRequest request;
   request.recoveryId = incident_.id;
   request.executable = std::shared_ptr<const sys::UniqueFd>(binary, &binary->executable);
@@ -259,45 +273,46 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   co_return co_await services_.launcher.launch(std::move(request));
 }
 
-/// What is known, once; else asks CRI for the sandbox until it is ready. The end of the pod shows here as
-/// sandbox_gone.
+/// Returns what is known, once; otherwise asks CRI for the sandbox until it is ready. The end of the pod
+/// shows here as sandbox_gone.
 cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
-  // That its pause process still is the same is for the launcher to see.
+  // The launcher checks that its pause process is still the same.
   if (auto known = std::exchange(status_, std::nullopt)) co_return std::move(*known);
   auto deadline = Monotonic::now() + kSandboxDeadline;
   askingSince_ = Monotonic::now();
   for (;;) {
     auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
     if (status && status->sandbox.ready) co_return status;
-    if (wish_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
+    if (requestedEnd_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
     const bool silence = !status && isSilence(status.error());
     if (silence) deadline = Monotonic::now() + kSandboxDeadline;  // as long as it takes
-    // A process that was started once had a sandbox: not ready now means that it is gone.
+    // A process that was started once had a sandbox: if it is not ready now, it is gone.
     const bool mayCome =
         silence || (!incident_.stamps.started && (status || status.error().reason == Reason::not_found ||
                                                   status.error().reason == Reason::sandbox_gone));
     if (!mayCome || Monotonic::now() > deadline) {
       if (!status && status.error().reason != Reason::not_found) co_return status;
       co_return fail(Stage::sandbox, Reason::sandbox_gone,
-                     "sandbox " + incident_.target.sandboxId + " is not there or not ready");
+                     "sandbox " + incident_.target.sandboxId + " does not exist or is not ready");
     }
     nextQuestion_.expires_after(cri::pauseBeforeAskingAgain(askingSince_, kShortestPause));
     boost::system::error_code ignored;
-    const std::variant<std::monostate, std::monostate> waited =
-        co_await (nextQuestion_.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) || wished());
+    const std::variant<std::monostate, std::monostate> waited = co_await (
+        nextQuestion_.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) || untilEndRequested());
     static_cast<void>(waited);
   }
 }
 
 /// Until the process dies (restart), or the recovery is asked to end.
 cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
-  if (process_ == nullptr) co_return Next::end;  // wished away before the launch
+  if (process_ == nullptr) co_return Next::end;  // asked to end before the launch
   if (!knowsWorkload_) {
     const std::variant<launcher::ExitStatus, std::monostate, std::monostate> first =
-        co_await (process_->exited() || wished() || workloadLearnt());
-    if (first.index() == 1) co_return co_await endByWish();
+        co_await (process_->exited() || untilEndRequested() || workloadLearnt());
+    if (first.index() == 1) co_return co_await endAsRequested();
     if (first.index() == 0) {
-      noteExit(std::get<0>(first));
+      unjudged_ = std::get<0>(first);
+      noteExit(*unjudged_);
       co_return Next::restart;
     }
   }
@@ -306,19 +321,46 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
     if (!next || *next == Next::restart || incident_.state != State::ready) co_return next;
   }
   const std::variant<launcher::ExitStatus, std::monostate, std::monostate, std::monostate> first =
-      co_await (process_->exited() || wished() || failsLiveness() || journalled());
-  if (first.index() == 1) co_return co_await endByWish();
+      co_await (process_->exited() || untilEndRequested() || failsLiveness() || journalled());
+  if (first.index() == 1) co_return co_await endAsRequested();
   if (first.index() == 2) {
     const auto status = co_await process_->stop(workload_->terminationGrace);
-    noteExit(status);
-  } else {
-    noteExit(std::get<0>(first));
+    co_return co_await afterEnd(status, config::Outcome::failed);
   }
-  co_return Next::restart;
+  const auto& status = std::get<0>(first);
+  co_return co_await afterEnd(status, outcomeOf(status));
 }
 
-cri::Awaitable<Result<Recovery::Next>> Recovery::endByWish() {
-  const auto grace = *wish_ == State::handed_back ? workload_->handBack.grace : workload_->terminationGrace;
+cri::Awaitable<Result<Recovery::Next>> Recovery::afterEnd(launcher::ExitStatus status,
+                                                          config::Outcome outcome) {
+  noteExit(status);
+  if (config::restartsAfter(workload_->restart, outcome)) co_return Next::restart;
+  co_return co_await endForGood(status, outcome);
+}
+
+/// Its restart policy wants no other run.
+cri::Awaitable<Result<Recovery::Next>> Recovery::endForGood(launcher::ExitStatus status,
+                                                            config::Outcome outcome) {
+  co_await cleanUp();
+  incident_.neverAgain = true;
+  completed_ = outcome == config::Outcome::succeeded;
+  if (completed_) co_return Next::end;
+  using Kind = launcher::ExitStatus::Kind;
+  co_return fail(Stage::run, status.kind == Kind::signaled ? Reason::signaled : Reason::exited,
+                 status.toString() + "; restart.policy of its workload allows no other run");
+}
+
+/// What a dead process leaves behind.
+cri::Awaitable<void> Recovery::cleanUp() {
+  if (process_ == nullptr) co_return;
+  const auto status = co_await process_->stop(0ns);
+  static_cast<void>(status);
+  process_.reset();
+}
+
+cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
+  const auto grace =
+      *requestedEnd_ == State::handed_back ? workload_->handBack.grace : workload_->terminationGrace;
   const auto status = co_await process_->stop(grace);
   static_cast<void>(status);
   process_.reset();
@@ -334,40 +376,37 @@ void Recovery::noteExit(const launcher::ExitStatus& status) {
                                                                 : "unknown";
   services_.metrics.fallbackExit(incident_.workload, kind);
   services_.metrics.activeFallbacks(incident_.workload, -1);
-  services_.log.warn("fallback ended unasked", {{"recovery", incident_.id},
-                                                {"pod", incident_.target.podName},
-                                                {"container", incident_.target.container},
-                                                {"pid", incident_.pid},
-                                                {"status", status.toString()},
-                                                {"restarts", incident_.restarts}});
+  services_.log.warn("fallback exited unexpectedly", {{"recovery", incident_.id},
+                                                      {"pod", incident_.target.podName},
+                                                      {"container", incident_.target.container},
+                                                      {"pid", incident_.pid},
+                                                      {"status", status.toString()},
+                                                      {"restarts", incident_.restarts}});
   incident_.state = State::verified;
   incident_.pid = 0;
 }
 
-/// Cleans up behind a dead process and waits its turn. False if the recovery ends meanwhile.
+/// Cleans up after a dead process and waits for the back-off. False if the recovery ends meanwhile.
 cri::Awaitable<bool> Recovery::backOff() {
   const auto now = Monotonic::now();
-  if (process_ != nullptr) {
-    const auto status = co_await process_->stop(0ns);
-    static_cast<void>(status);
-    process_.reset();
-  }
+  co_await cleanUp();
   services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
   if (now - launchedAt_ >= workload_->restart.resetAfter) restartDelay_ = workload_->restart.initialDelay;
   asio::steady_timer timer(services_.executor);
   timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(restartDelay_));
   restartDelay_ = std::min(restartDelay_ * 2, workload_->restart.maxDelay);
   const std::variant<std::monostate, std::monostate> waited =
-      co_await (timer.async_wait(asio::use_awaitable) || wished());
+      co_await (timer.async_wait(asio::use_awaitable) || untilEndRequested());
   static_cast<void>(waited);
-  co_return !wish_.has_value();
+  co_return !requestedEnd_.has_value();
 }
 
 void Recovery::serves(Stamp since) {
   services_.metrics.fallbackServes(incident_.workload, incident_.id, since);
 }
 
-/// Never ends: writes again what could not be written, since only the journal lets the next daemon know all.
+/// Never returns: retries failed journal writes, because only the journal lets the next daemon know
+/// everything.
 cri::Awaitable<void> Recovery::journalled() {
   Backoff pause(services_.executor, {kFirstRewrite, kLastRewrite});
   while (!journalled_) {
@@ -385,7 +424,8 @@ void Recovery::record() {
   services_.metrics.journalWritten(written.has_value(), services_.journal.size());
   if (!written && !saidBefore) {
     services_.log.error(
-        "journal not written; a restart of the daemon has to find this fallback by its cgroup",
+        "the journal entry could not be written; after a restart the daemon has to find this fallback "
+        "through its cgroup",
         {{"recovery", incident_.id}, {"error", written.error().message()}});
   }
 }
@@ -393,19 +433,43 @@ void Recovery::record() {
 void Recovery::finish(const Result<>& result) {
   const auto now = Monotonic::now();
   services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
+  incident_.stamps.ended = now;
+  const bool ran = incident_.adopted || incident_.stamps.started;
+  if (ran && workload_->restart.policy == config::RestartPolicy::never) incident_.neverAgain = true;
+  settle(result, now);
+  closeJournal();
+}
+
+/// The daemon that comes next is to know what must not run again.
+void Recovery::closeJournal() {
+  if (incident_.neverAgain) {
+    const auto written = services_.journal.write({incident_, {}, pod_});
+    services_.metrics.journalWritten(written.has_value(), services_.journal.size());
+    if (written) return;
+    services_.log.error("journal not written; a restart of the daemon may run this fallback again",
+                        {{"recovery", incident_.id}, {"error", written.error().message()}});
+  }
   const auto removed = services_.journal.remove(incident_.id);
   services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
   if (!removed)
     services_.log.error("journal", {{"recovery", incident_.id}, {"error", removed.error().message()}});
+}
 
-  incident_.stamps.ended = now;
-  if (wish_ && *wish_ != State::failed) {
-    reach(*wish_, now);
-    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*wish_), "", "",
+/// Reaches the state in which it ended.
+void Recovery::settle(const Result<>& result, Stamp now) {
+  if (completed_) {
+    reach(State::completed, now);
+    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(State::completed), "", "",
                                     incident_.id);
     return;
   }
-  // Only a failure ends a recovery that nobody asked to end. A sandbox that is gone took its pod along.
+  if (requestedEnd_ && *requestedEnd_ != State::failed) {
+    reach(*requestedEnd_, now);
+    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*requestedEnd_), "", "",
+                                    incident_.id);
+    return;
+  }
+  // Only a failure ends a recovery that nobody asked to end. A sandbox that is gone took its pod with it.
   if (!result && result.error().reason == Reason::sandbox_gone) {
     reach(State::pod_gone, now);
     services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(State::pod_gone), "", "",
@@ -414,9 +478,9 @@ void Recovery::finish(const Result<>& result) {
   }
   incident_.state = State::failed;
   const Error error =
-      wish_    ? Error{Stage::config, Reason::not_found, 0, "its workload is not configured any more"}
-      : result ? Error{Stage::run, Reason::internal, 0, "ended without a reason"}
-               : result.error();
+      requestedEnd_ ? Error{Stage::config, Reason::not_found, 0, "its workload is not configured any more"}
+      : result      ? Error{Stage::run, Reason::internal, 0, "ended without a reason"}
+                    : result.error();
   incident_.error = error;
   services_.metrics.recoveryEnded(incident_.workload, incident_.cause, "failed", toString(error.stage),
                                   toString(error.reason), incident_.id);

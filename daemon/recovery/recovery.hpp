@@ -1,5 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 // The life of one recovery: verify, launch, wait until ready, serve, restart, hand back. A coroutine on the
-// daemon's loop; told from outside only what happens to the pod.
+// daemon's loop; from outside it only learns what happens to the pod.
 #pragma once
 
 #include "base/fair_gate.hpp"
@@ -23,7 +24,7 @@
 
 namespace fallbackd::recovery {
 
-/// What every recovery uses; owned by the daemon, outlives them all.
+/// Shared by all recoveries; owned by the daemon, outlives them all.
 struct Services {
   boost::asio::any_io_executor executor;
   cri::Runtime& runtime;
@@ -33,31 +34,32 @@ struct Services {
   telemetry::Metrics& metrics;
   telemetry::Log& log;
   std::string nodeName;
-  /// Waits until the pod answers as the workload's readiness says. Cancellable. Reason not_ready: it was
-  /// asked and did not; any other: it could not be asked.
+  /// Waits until the pod answers as the workload's readiness requires. Cancellable. Reason not_ready: it was
+  /// probed and did not; any other: it could not be probed.
   std::function<cri::Awaitable<Result<>>(config::Readiness, launcher::Place)> waitReady;
-  /// Asks once whether it still does. Cancellable.
+  /// Probes once whether it still does. Cancellable.
   std::function<cri::Awaitable<Result<>>(decltype(config::Liveness::when), launcher::Place,
                                          std::chrono::nanoseconds timeout)>
       askOnce = nullptr;
-  /// The node's addresses as that process, a pause process on the host's network, has them; empty where they
-  /// are not known.
+  /// The node's addresses as seen from that process, a pause process on the host's network; empty if unknown.
   std::function<std::vector<std::string>(pid_t pause)> nodeAddresses = nullptr;
-  /// Bounds the launches at once: launcher.maxConcurrentLaunches. Made by the manager.
+  /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by the manager.
   std::optional<FairGate> launches = std::nullopt;
 };
 
-/// A pod on the host's network has the node's name and addresses; CRI tells neither.
+/// A pod on the host's network has the node's name and addresses; CRI reports neither.
 void completeHostNetwork(const Services& services, cri::SandboxStatus& status);
+
+config::Outcome outcomeOf(const launcher::ExitStatus& status);
 
 class Recovery {
  public:
-  /// `status`: what CRI said of the sandbox before, where it was asked; else the first launch asks. `pod`
-  /// goes into the journal.
+  /// `status`: CRI's earlier answer about the sandbox, if it was asked; otherwise the first launch asks.
+  /// `pod` is written to the journal.
   Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload,
            std::optional<cri::SandboxStatus> status = std::nullopt,
            std::optional<PodFacts> pod = std::nullopt);
-  /// Of a process whose workload cannot be told yet: it is kept as it is until learnWorkload().
+  /// For a process whose workload cannot be determined yet: it is kept as it is until learnWorkload().
   static std::shared_ptr<Recovery> withoutWorkload(Services& services, Incident incident);
 
   /// Runs the recovery to its end. A cancelled recovery (the daemon stops) leaves its process running.
@@ -65,13 +67,13 @@ class Recovery {
   /// The same for a process that an earlier daemon started.
   cri::Awaitable<void> resume(std::unique_ptr<launcher::Process> process);
 
-  /// The wait counts from here: what was learnt while the sandbox still started cost no time.
+  /// The wait counts from here: what was learnt while the sandbox was still starting took no time.
   void sandboxStarted(Stamp at);
   /// The real container is about to run.
-  void handBack() { wish(State::handed_back); }
-  void podGone() { wish(State::pod_gone); }
-  /// The configuration, which is ours to know, has no workload for the container any more.
-  void notConfigured() { wish(State::failed); }
+  void handBack() { requestEnd(State::handed_back); }
+  void podGone() { requestEnd(State::pod_gone); }
+  /// The configuration, which we always know, no longer has a workload for the container.
+  void notConfigured() { requestEnd(State::failed); }
   void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);
   [[nodiscard]] bool knowsWorkload() const { return knowsWorkload_; }
 
@@ -86,24 +88,29 @@ class Recovery {
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxReady();
   cri::Awaitable<Result<Next>> serve();
   cri::Awaitable<Result<Next>> becomeReady();
-  cri::Awaitable<Result<Next>> endByWish();
+  cri::Awaitable<Result<Next>> endAsRequested();
+  cri::Awaitable<Result<Next>> afterEnd(launcher::ExitStatus status, config::Outcome outcome);
+  cri::Awaitable<Result<Next>> endForGood(launcher::ExitStatus status, config::Outcome outcome);
+  cri::Awaitable<void> cleanUp();
   cri::Awaitable<Result<>> answersWell();
   void cannotAsk(const Error& error);
   [[nodiscard]] launcher::Place place() const;
-  cri::Awaitable<void> wished();
+  cri::Awaitable<void> untilEndRequested();
   cri::Awaitable<void> failsLiveness();
   cri::Awaitable<void> workloadLearnt();
   cri::Awaitable<void> journalled();
   cri::Awaitable<bool> backOff();
-  cri::Awaitable<void> goOn();
+  cri::Awaitable<void> superviseUntilEnd();
 
   void locate();
-  void wish(State end);
+  void requestEnd(State end);
   void reach(State state, Stamp at);
   void serves(Stamp since);
   void record();
   void noteExit(const launcher::ExitStatus& status);
+  void closeJournal();
   void finish(const Result<>& result);
+  void settle(const Result<>& result, Stamp now);
 
   Services& services_;
   Incident incident_;
@@ -115,9 +122,11 @@ class Recovery {
   bool journalled_ = false;
   bool journalFails_ = false;
   boost::asio::steady_timer workloadKnown_;
-  std::optional<State> wish_;  // handed_back, pod_gone or failed, once somebody asked for it
-  boost::asio::steady_timer wishGiven_;
-  boost::asio::steady_timer nextQuestion_;  // to CRI, for the sandbox
+  std::optional<launcher::ExitStatus> unjudged_;  // ended before its restart policy was known
+  bool completed_ = false;                        // exit code 0, and its policy wants no other run
+  std::optional<State> requestedEnd_;  // handed_back, pod_gone or failed, once somebody asked for it
+  boost::asio::steady_timer endSignal_;
+  boost::asio::steady_timer nextQuestion_;  // to CRI, about the sandbox
   Stamp askingSince_{};
   std::chrono::nanoseconds restartDelay_;
   Stamp launchedAt_{};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/cgroup.hpp"
 
 #include "base/strings.hpp"
@@ -15,10 +16,10 @@ namespace fallbackd::sys {
 namespace {
 
 constexpr std::size_t kMaxText = 4 << 20;
-constexpr std::size_t kMaxMemberships = 1 << 16;  // a line a hierarchy, a path of at most 4 KiB
+constexpr std::size_t kMaxMemberships = 1 << 16;  // one line per hierarchy, a path of at most 4 KiB
 constexpr std::string_view kSlice = ".slice";
 
-/// The mount table writes space, tab, newline and backslash as three octal digits.
+/// The mount table encodes space, tab, newline and backslash as three octal digits.
 std::string unescapeMountField(std::string_view field) {
   std::string text;
   for (std::size_t i = 0; i < field.size(); ++i) {
@@ -34,7 +35,7 @@ std::string unescapeMountField(std::string_view field) {
   return text;
 }
 
-/// v1 names its controllers among the super options ("rw,cpu,cpuacct", "rw,xattr,name=systemd").
+/// v1 lists its controllers in the super options ("rw,cpu,cpuacct", "rw,xattr,name=systemd").
 std::vector<std::string> controllersAmong(std::string_view superOptions) {
   static constexpr std::string_view kKnown[] = {"blkio",    "cpu",        "cpuacct", "cpuset", "devices",
                                                 "freezer",  "hugetlb",    "memory",  "misc",   "net_cls",
@@ -60,7 +61,7 @@ Result<std::string> expandSlice(std::string_view name) {
   std::string path;
   for (std::size_t dash = stem.find('-');; dash = stem.find('-', dash + 1)) {
     const auto prefix = stem.substr(0, dash);
-    // systemd refuses a leading, trailing or doubled dash: there would be a parent without a name.
+    // systemd refuses a leading, trailing or doubled dash: it would mean a parent without a name.
     if (prefix.empty() || prefix.ends_with('-')) {
       return fail(Stage::cgroup, Reason::invalid, "slice name " + quoted(name));
     }
@@ -76,7 +77,7 @@ bool CgroupHierarchy::has(std::string_view controller) const {
 }
 
 std::string CgroupHierarchy::folderOf(std::string_view path) const {
-  // A mount that shows a part of the tree only (inside a container) shows what is below that part.
+  // A mount that shows only part of the tree (inside a container) shows what is below that part.
   if (root != "/" && path.starts_with(root) && (path.size() == root.size() || path[root.size()] == '/')) {
     path.remove_prefix(root.size());
   }

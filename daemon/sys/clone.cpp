@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/clone.hpp"
 
 #include <cerrno>
 #include <sched.h>
 #include <sys/syscall.h>
 
-// Not by the C library's functions: the new process has another stack, on which there is nothing to return
-// to, and the old one may touch nothing that the new one uses, as errno or what a sanitizer keeps.
+// The C library's functions do not fit: the new process runs on another stack, on which there is nothing to
+// return to, and the old one must not touch anything that the new one uses, such as errno or a sanitizer's
+// state.
 long fallbackd_clone_sharing(clone_args* arguments, void (*entry)(void*), void* argument) {
   arguments->flags |= CLONE_VM;
 #if defined(__x86_64__)
@@ -69,7 +71,7 @@ long fallbackd_clone_sharing(clone_args* arguments, void (*entry)(void*), void* 
       : "r"(size), "r"(run), "r"(with), "r"(number), [close] "i"(SYS_close_range), [wait] "i"(SYS_ppoll)
       : "x30", "memory", "cc");
 #else
-#error "the stack of a new process is known for x86-64 and arm64"
+#error "switching to a new process's stack is implemented for x86-64 and arm64 only"
 #endif
   errno = static_cast<int>(-result);
   return -1;

@@ -1,5 +1,6 @@
-// Owners of file descriptors. Move-only; every one is CLOEXEC at birth; a raw number stays inside sys/ and
-// the spawner's child.
+// SPDX-License-Identifier: Apache-2.0
+// Owners of file descriptors. Move-only; every descriptor is CLOEXEC at birth; raw numbers stay inside sys/
+// and the spawner's child.
 #pragma once
 
 #include <unistd.h>
@@ -26,7 +27,7 @@ class UniqueFd {
   [[nodiscard]] int get() const { return fd_; }
   [[nodiscard]] bool valid() const { return fd_ >= 0; }
   explicit operator bool() const { return valid(); }
-  /// Gives the number away; the caller closes it.
+  /// Releases ownership; the caller closes the descriptor.
   [[nodiscard]] int release() { return std::exchange(fd_, -1); }
   void reset() {
     if (fd_ >= 0) ::close(fd_);
@@ -37,7 +38,7 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-/// A folder; paths are given relative to it.
+/// A folder; other paths are relative to it.
 class DirFd : public UniqueFd {
   using UniqueFd::UniqueFd;
 };

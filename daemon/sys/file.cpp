@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/file.hpp"
 
 #include <algorithm>
@@ -30,7 +31,7 @@ Result<DirFd> openDir(Stage stage, const std::string& path) {
 }
 
 Result<UniqueFd> openBeneath(Stage stage, const DirFd& dir, const std::string& path, int flags) {
-  // The kernel answers EAGAIN when a rename elsewhere raced with the walk; it says to try again.
+  // The kernel returns EAGAIN when a rename elsewhere raced with the walk, and asks to try again.
   for (int attempt = 0; attempt < 16; ++attempt) {
     UniqueFd fd = openBeneathRaw(dir.get(), path.c_str(), flags);
     if (fd) return fd;
@@ -109,7 +110,7 @@ Result<> makeDirs(Stage stage, const std::string& path, mode_t mode) {
 }
 
 Result<std::vector<std::string>> listDir(Stage stage, const DirFd& dir) {
-  // A fresh open file description, so that the caller's read position is not shared.
+  // A new open file description, so that the caller's read position is not shared.
   const int fd = ::openat(dir.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return failErrno(stage, "open folder to list it");
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd), &::closedir);
@@ -143,7 +144,7 @@ Result<> removeSocket(Stage stage, const std::string& path) {
   }
   if (!S_ISSOCK(info.st_mode)) {
     return fail(stage, Reason::unsafe_file_type,
-                path + " is there and is not a socket: give another path or remove it");
+                path + " exists and is not a socket: choose another path or remove it");
   }
   if (::unlinkat(folder.get(), name.c_str(), 0) != 0 && errno != ENOENT)
     return failErrno(stage, "remove " + path);

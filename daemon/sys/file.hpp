@@ -1,5 +1,6 @@
-// Files and folders: opening without being led astray, whole reads, crash-safe writes.
-// All calls block. Errors carry Stage of the caller's choice and errno.
+// SPDX-License-Identifier: Apache-2.0
+// Files and folders: opening without being led astray, reading whole files, crash-safe writes. All calls
+// block. Errors carry the caller's Stage and errno.
 #pragma once
 
 #include "base/error.hpp"
@@ -15,10 +16,10 @@
 
 namespace fallbackd::sys {
 
-/// Opens a folder by an absolute path; symlinks are followed.
+/// Opens a folder by absolute path; follows symlinks.
 Result<DirFd> openDir(Stage stage, const std::string& path);
 
-/// Opens `path` below `dir` for reading: no symlink anywhere, no way out (openat2 RESOLVE_BENEATH |
+/// Opens `path` below `dir` for reading: follows no symlink, stays below `dir` (openat2 RESOLVE_BENEATH |
 /// RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), never blocks on a FIFO. Kernel 5.6.
 Result<UniqueFd> openBeneath(Stage stage, const DirFd& dir, const std::string& path, int flags = O_RDONLY);
 
@@ -26,22 +27,22 @@ Result<UniqueFd> openBeneath(Stage stage, const DirFd& dir, const std::string& p
 Result<std::string> readFile(Stage stage, const std::string& path, std::size_t limit);
 Result<std::string> readAll(Stage stage, const UniqueFd& fd, std::size_t limit, const std::string& what);
 
-/// Writes all bytes, however many calls it takes.
+/// Writes all bytes, with as many calls as that takes.
 Result<> writeAll(Stage stage, const UniqueFd& fd, std::string_view bytes, const std::string& what);
 
-/// Replaces `name` in `dir` so that after a power cut either the old or the new content is there:
-/// write a temporary file, fsync it, rename it, fsync the folder.
+/// Replaces `name` in `dir` so that after a power cut either the old or the new content is there: writes a
+/// temporary file, fsyncs it, renames it, fsyncs the folder.
 Result<> replaceFile(Stage stage, const DirFd& dir, const std::string& name, std::string_view bytes,
                      mode_t mode);
 
-/// Creates the folder and its parents where missing (mode for the new ones).
+/// Creates the folder and missing parents (`mode` for the new ones).
 Result<> makeDirs(Stage stage, const std::string& path, mode_t mode);
 
 /// Names in a folder without "." and "..", sorted.
 Result<std::vector<std::string>> listDir(Stage stage, const DirFd& dir);
 
-/// Removes the socket at `path`, which a daemon of before left. Absent is fine; reason unsafe_file_type where
-/// it is anything but a socket.
+/// Removes the socket at `path` that an earlier daemon left. Absent is fine; reason unsafe_file_type if it is
+/// anything but a socket.
 Result<> removeSocket(Stage stage, const std::string& path);
 
 }  // namespace fallbackd::sys

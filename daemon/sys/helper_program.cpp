@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/helper_program.hpp"
 
 #include <algorithm>
@@ -13,7 +14,7 @@ namespace fallbackd::sys {
 
 namespace {
 
-/// The parts of posix_spawn's arguments that have to be freed.
+/// The posix_spawn arguments that have to be freed.
 struct SpawnArguments {
   SpawnArguments() {
     ::posix_spawn_file_actions_init(&actions);

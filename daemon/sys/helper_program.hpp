@@ -1,4 +1,5 @@
-// Starting a program of ours that serves the daemon over a socket: the spawner, the workers.
+// SPDX-License-Identifier: Apache-2.0
+// Starts one of our own programs that serves the daemon over a socket: the spawner or a worker.
 #pragma once
 
 #include "base/error.hpp"
@@ -9,15 +10,15 @@
 
 namespace fallbackd::sys {
 
-/// The descriptor that a helper finds its socket at.
+/// The descriptor at which a helper finds its socket.
 inline constexpr int kHelperSocket = 3;
 
-/// The path of a program in the folder of our own.
+/// The path of a program in the same folder as this one.
 std::string programBesideOurs(const std::string& name);
 
 /// Starts the program at `path` as `name`, with the socket at kHelperSocket, /dev/null as standard input and
-/// otherwise what is not CLOEXEC. It has a session of its own, so that a terminal's Ctrl-C ends the daemon
-/// only; default signals and no environment. Blocks until it is executed.
+/// every descriptor that is not CLOEXEC. It gets a session of its own, so that Ctrl-C in a terminal ends only
+/// the daemon, default signals and no environment. Blocks until it has been executed.
 Result<pid_t> startHelper(Stage stage, const std::string& path, std::string name, const UniqueFd& socket);
 
 }  // namespace fallbackd::sys

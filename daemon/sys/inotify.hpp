@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // inotify, without policy.
 #pragma once
 
@@ -12,7 +13,7 @@
 namespace fallbackd::sys {
 
 struct FileEvent {
-  int watch = 0;           // what addWatch returned; -1 for an overflow of the queue
+  int watch = 0;           // what addWatch returned; -1: the queue overflowed
   std::uint32_t mask = 0;  // IN_...
   std::string name;        // in the watched folder; empty for the folder itself
 };
@@ -24,13 +25,13 @@ class Inotify {
   /// Watches a folder or file; a second call for the same one returns the same number.
   Result<int> addWatch(Stage stage, const std::string& path, std::uint32_t mask);
 
-  /// Forgets a watch; one that is gone already is no error.
+  /// Removes a watch; one that is already gone is not an error.
   void removeWatch(int watch);
 
-  /// Takes what is there without blocking; empty where nothing is.
+  /// Reads pending events without blocking; empty if there are none.
   std::vector<FileEvent> read();
 
-  /// For waiting with poll or Asio; stays owned here.
+  /// For waiting with poll or Asio; still owned by this object.
   [[nodiscard]] int nativeHandle() const { return fd_.get(); }
 
  private:

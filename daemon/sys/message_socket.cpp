@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/message_socket.hpp"
 
 #include <algorithm>
@@ -12,7 +13,7 @@ namespace {
 
 constexpr std::size_t kControlBytes = CMSG_SPACE(kMaxMessageFds * sizeof(int));
 
-/// Room for one message with descriptors. Stays where it is: the header points into it.
+/// Buffers for one message with descriptors. Must not move: the header points into it.
 struct Incoming {
   explicit Incoming(std::span<char> bytes) : part{bytes.data(), bytes.size()} {
     header.msg_iov = &part;
@@ -87,7 +88,7 @@ Result<> sendMessage(const UniqueFd& socket, std::span<const char> bytes, std::s
 }
 
 Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
-  // Not on the heap: its pages would come from the kernel anew, zeroed, for every message.
+  // Not on the heap: the kernel would provide freshly zeroed pages for every message.
   static thread_local std::array<char, kMaxMessageBytes> buffer;
   Message message;
   Incoming room(buffer);
@@ -104,7 +105,7 @@ Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
   }
   message.fds = takeFds(header);
   if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
-    return fail(Stage::spawner, Reason::protocol, "a message was cut");
+    return fail(Stage::spawner, Reason::protocol, "a message was truncated");
   }
   return message;
 }
@@ -112,7 +113,7 @@ Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait) {
 Result<> wantSenders(const UniqueFd& socket) {
   const int yes = 1;
   if (::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) != 0) {
-    return failErrno(Stage::spawner, "ask for the senders of messages");
+    return failErrno(Stage::spawner, "enable SO_PASSCRED");
   }
   return {};
 }

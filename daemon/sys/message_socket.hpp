@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whole messages with file descriptors between two processes (SOCK_SEQPACKET and SCM_RIGHTS).
 #pragma once
 
@@ -24,29 +25,29 @@ struct Message {
 /// Both ends CLOEXEC, blocking; stage spawner.
 Result<std::array<UniqueFd, 2>> makeMessageSockets();
 
-/// Sends one message, all of it or nothing. Reason unavailable where `dontWait` and the peer does not read
-/// fast enough, spawner_gone where it is gone.
+/// Sends one message completely or not at all. Reason unavailable if `dontWait` and the peer reads too
+/// slowly, spawner_gone if the peer is gone.
 Result<> sendMessage(const UniqueFd& socket, std::span<const char> bytes, std::span<const int> fds,
                      bool dontWait);
 
-/// Receives one message; every fd that came is CLOEXEC. Reason unavailable where `dontWait` and none is
-/// there, protocol where it was cut.
+/// Receives one message; every received fd is CLOEXEC. Reason unavailable if `dontWait` and no message is
+/// pending, protocol if it was truncated.
 Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait);
 
-/// From now on the kernel says of each message that comes who sent it; see receiveFrom(). Stage spawner.
+/// From now on the kernel names the sender of each message; see receiveFrom(). Stage spawner.
 Result<> wantSenders(const UniqueFd& socket);
 
 struct Received {
-  std::size_t size = 0;  // 0: nobody has the other end any more
-  pid_t sender = 0;      // as this process counts; 0 where it does not see the sender
+  std::size_t size = 0;  // 0: nobody holds the other end any more
+  pid_t sender = 0;      // as seen by this process; 0 if it cannot see the sender
 };
-/// One message, without waiting; allocates nothing. Descriptors that came are closed. Reason unavailable
-/// where none is there.
+/// Receives one message without waiting; allocates nothing. Received descriptors are closed. Reason
+/// unavailable if no message is pending.
 Result<Received> receiveFrom(const UniqueFd& socket, std::span<char> bytes);
 
-/// Waits for one message of one byte with at most so many descriptors, each CLOEXEC; for processes that must
-/// not allocate. Their number, or -1 with errno: ECONNRESET where the other side is gone, EPROTO where it is
-/// another message, whose descriptors are left open: for who ends then.
+/// Waits for a message of one byte with at most this many descriptors, each CLOEXEC; for processes that must
+/// not allocate. Returns their number, or -1 with errno: ECONNRESET if the peer is gone, EPROTO for any other
+/// message, whose descriptors stay open because the caller exits.
 int receiveDescriptors(int socket, char expected, std::span<int> fds);
 
 }  // namespace fallbackd::sys

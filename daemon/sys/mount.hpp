@@ -1,4 +1,5 @@
-// Detached copies of mounts: a piece of one mount namespace that can be handed to another by descriptor.
+// SPDX-License-Identifier: Apache-2.0
+// Detached copies of mounts: part of one mount namespace, handed to another one by descriptor.
 #pragma once
 
 #include "base/error.hpp"
@@ -9,13 +10,13 @@ namespace fallbackd::sys {
 struct MountFlags {
   bool readOnly = true;
   bool noExec = false;
-  /// Set: owners show as that user namespace has them (kernel 5.12, and a file system that can).
+  /// If set, owners appear as in that user namespace (kernel 5.12, and a file system that supports it).
   const UniqueFd* idMap = nullptr;
 };
 
-/// Copies the mount that `source` (O_PATH) shows, with all below it: nosuid, nodev, private (nothing that is
-/// mounted here or there shows on the other side). Attached nowhere yet; move_mount(2) does that. It
-/// vanishes with its last descriptor. Kernel 5.12. Needs CAP_SYS_ADMIN.
+/// Copies the mount at `source` (O_PATH) with everything below it: nosuid, nodev, private (later mounts on
+/// one side do not appear on the other). Not attached anywhere; move_mount(2) does that. It disappears with
+/// its last descriptor. Kernel 5.12. Needs CAP_SYS_ADMIN.
 Result<UniqueFd> copyMount(Stage stage, const UniqueFd& source, MountFlags flags, const std::string& what);
 
 }  // namespace fallbackd::sys

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/network.hpp"
 
 #include <arpa/inet.h>
@@ -18,7 +19,7 @@ constexpr const char* kFarAway4 = "192.0.2.1";
 constexpr const char* kFarAway6 = "2001:db8::1";
 constexpr std::uint16_t kDiscard = 9;
 
-/// The local end of a datagram socket that was connected: the kernel has looked up the route, nothing more.
+/// The local address of a connected datagram socket: the kernel only looks up the route, nothing is sent.
 std::string sourceTowards(const UniqueFd& socket, const sockaddr* far, socklen_t size) {
   sockaddr_storage own{};
   socklen_t length = sizeof own;
@@ -69,7 +70,7 @@ Result<std::vector<std::string>> addressesIn(Stage stage, const NamespaceFd& net
   far6.sin6_port = htons(kDiscard);
   ::inet_pton(AF_INET6, kFarAway6, &far6.sin6_addr);
   const auto six = socketIn(stage, network, AF_INET6, SOCK_DGRAM);
-  if (!six) return addresses;  // a kernel without IPv6
+  if (!six) return addresses;  // the kernel has no IPv6
   address = sourceTowards(*six, reinterpret_cast<const sockaddr*>(&far6), sizeof far6);
   if (!address.empty()) addresses.push_back(std::move(address));
   return addresses;

@@ -1,4 +1,5 @@
-// Sockets of other network namespaces, and the addresses there. All calls block shortly.
+// SPDX-License-Identifier: Apache-2.0
+// Sockets in other network namespaces, and the addresses there. Calls block briefly.
 #pragma once
 
 #include "base/error.hpp"
@@ -9,15 +10,14 @@
 
 namespace fallbackd::sys {
 
-/// A non-blocking socket of `network`, wherever the caller is: a socket belongs to the namespace of the
-/// thread that makes it, so a thread of its own goes there, makes it and ends (20 us where a processor is
-/// free). The caller's thread never leaves its namespace, so nothing can keep it from coming back. Needs
-/// CAP_SYS_ADMIN.
+/// A non-blocking socket in `network`. A socket belongs to the namespace of the thread that creates it, so a
+/// short-lived thread enters the namespace, creates the socket and ends (20 us on an idle processor). The
+/// caller's thread never leaves its namespace, so nothing can keep it from coming back. Needs CAP_SYS_ADMIN.
 Result<UniqueFd> socketIn(Stage stage, const NamespaceFd& network, int domain, int type);
 
-/// The addresses that the default routes of `network` send from, IPv4 first: in the host's namespace those
-/// that kubelet, too, takes for the node's unless it is told otherwise. Sends nothing. Empty without such a
-/// route.
+/// The source addresses of the default routes of `network`, IPv4 first. In the host's namespace these are the
+/// addresses that kubelet uses for the node unless it is configured otherwise. Sends nothing. Empty without a
+/// default route.
 Result<std::vector<std::string>> addressesIn(Stage stage, const NamespaceFd& network);
 
 }  // namespace fallbackd::sys

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/owned_folder.hpp"
 
 #include "base/strings.hpp"
@@ -16,7 +17,7 @@ namespace {
 constexpr std::size_t kMaxName = 255;
 constexpr int kMaxDepth = 64;  // nothing of ours is deeper, and each level holds a descriptor
 
-/// Stays on this side of every symlink and every mount, bind mounts of the same file system included.
+/// Does not follow symlinks or cross mounts, including bind mounts of the same file system.
 int openInside(int dir, const std::string& name, int flags) {
   open_how how{};
   how.flags = static_cast<unsigned>(flags | O_CLOEXEC | O_NOFOLLOW);
@@ -39,7 +40,7 @@ Result<> removeFile(Stage stage, int dir, const std::string& name) {
 Result<> removeInside(Stage stage, int dir, const std::string& name, dev_t device, int depth) {
   const DirFd self(openInside(dir, name, O_RDONLY | O_DIRECTORY));
   if (!self) {
-    // Not a folder, or a symlink: the entry itself goes, wherever it leads.
+    // Not a folder, or a symlink: remove the entry itself, wherever it leads.
     if (errno == ENOTDIR || errno == ELOOP) return removeFile(stage, dir, name);
     if (errno == ENOENT) return {};
     if (errno == EXDEV)
@@ -85,7 +86,7 @@ Result<OwnedFolder> OwnedFolder::take(Stage stage, DirFd dir, std::string what) 
   FB_TRY(const auto info, statOf(stage, dir, what));
   if (!S_ISDIR(info.st_mode)) return fail(stage, Reason::unsafe_file_type, what + " is not a folder");
   if (info.st_uid != ::geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-    return fail(stage, Reason::unsafe_owner, what + " is another user's, or others may write to it");
+    return fail(stage, Reason::unsafe_owner, what + " belongs to another user, or others may write to it");
   return OwnedFolder(std::move(dir), std::move(what));
 }
 
@@ -141,7 +142,7 @@ ScratchFolder::ScratchFolder(ScratchFolder&& other) noexcept
 ScratchFolder::~ScratchFolder() {
   if (!folder_) return;
   static_cast<void>(removeContent(Stage::cli, *folder_));
-  // Only an empty folder goes like this, whoever put what under our name.
+  // Removes only an empty folder, whatever somebody else put under our name.
   ::unlinkat(parent_.get(), name_.c_str(), AT_REMOVEDIR);
 }
 

@@ -1,6 +1,7 @@
-// Folders of our own. Whatever this project removes on a disk, it removes below the descriptor of such a
-// folder, by one name: what removes takes no path, so that a wrong one costs an error and nothing else. All
-// calls block. Kernel 5.6.
+// SPDX-License-Identifier: Apache-2.0
+// Folders of our own. Everything that this project removes from a disk is removed below the descriptor of
+// such a folder, by a single name. Removal takes no path, so a wrong one causes an error and nothing else.
+// All calls block. Kernel 5.6.
 #pragma once
 
 #include "base/error.hpp"
@@ -14,17 +15,17 @@
 
 namespace fallbackd::sys {
 
-/// One component of a path: not empty, without a slash, neither "." nor "..".
+/// A single component of a path: not empty, no slash, neither "." nor "..".
 bool isSingleName(std::string_view name);
 
 class OwnedFolder {
  public:
-  /// Takes a folder that is open already. Reason unsafe_owner where it is another user's or others may write
-  /// to it, unsafe_file_type where it is not a folder. `what` is its name for people.
+  /// Adopts an open folder. Reason unsafe_owner if it belongs to another user or others may write to it,
+  /// unsafe_file_type if it is not a folder. `what` names it in messages.
   static Result<OwnedFolder> take(Stage stage, DirFd dir, std::string what);
-  /// Opens `name` below `parent`, without following a symlink or crossing a mount, and takes it.
+  /// Opens `name` below `parent` without following a symlink or crossing a mount, and adopts it.
   static Result<OwnedFolder> open(Stage stage, const DirFd& parent, const std::string& name);
-  /// The same; makes it first where it is missing, for its owner alone.
+  /// The same, but creates it first if it is missing, accessible by its owner only.
   static Result<OwnedFolder> make(Stage stage, const DirFd& parent, const std::string& name);
 
   [[nodiscard]] const DirFd& dir() const { return dir_; }
@@ -36,19 +37,20 @@ class OwnedFolder {
   std::string what_;
 };
 
-/// Removes the file, or the folder with all below it. Symlinks are removed, not followed. What is on another
-/// mount is never touched: reason not_permitted. Absent is fine. Reason unsafe_path where `name` is not a
-/// single name.
+/// Removes the file, or the folder with everything below it. Removes symlinks without following them. Never
+/// touches another mount: reason not_permitted. Absent is fine. Reason unsafe_path if `name` is not a single
+/// name.
 Result<> removeTree(Stage stage, const OwnedFolder& folder, const std::string& name);
 
-/// Removes a folder of ours with all below it out of one that may be everybody's (/tmp). Absent is fine.
+/// Removes one of our folders with everything below it from a folder that may be shared (/tmp). Absent is
+/// fine.
 Result<> removeOwned(Stage stage, const DirFd& parent, const std::string& name);
 
-/// A new folder of a name that nobody else has, for its owner alone; removed with all below it when the
-/// object goes.
+/// A new folder with a unique name, accessible by its owner only; removed with everything below it when the
+/// object is destroyed.
 class ScratchFolder {
  public:
-  /// In the folder at `parent`, which may be everybody's (/tmp). The name begins with `prefix`.
+  /// In the folder at `parent`, which may be shared (/tmp). The name begins with `prefix`.
   static Result<ScratchFolder> make(Stage stage, const std::string& parent, const std::string& prefix);
   ScratchFolder(ScratchFolder&& other) noexcept;
   ScratchFolder& operator=(ScratchFolder&&) = delete;
@@ -59,7 +61,7 @@ class ScratchFolder {
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const OwnedFolder& folder() const { return *folder_; }
-  /// It stays, under whatever name it has by now.
+  /// The folder stays, under whatever name it has by now.
   void release() { folder_.reset(); }
 
  private:

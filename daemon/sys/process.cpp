@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/process.hpp"
 
 #include "base/strings.hpp"
@@ -23,7 +24,7 @@ namespace {
 constexpr std::size_t kMaxStat = 4096;
 constexpr std::size_t kStartTimeAfterName = 19;  // field 22, counted from the state, which is field 3
 
-// Newer than Debian 12's kernel headers: include/uapi/linux/pidfd.h of 6.15.
+// Missing from Debian 12's kernel headers: include/uapi/linux/pidfd.h of 6.15.
 struct PidFdInfo {
   std::uint64_t mask = 0;
   std::uint64_t cgroupId = 0;
@@ -67,7 +68,7 @@ bool isRunning(const PidFd& process) {
 
 Result<std::uint64_t> startTimeOf(Stage stage, pid_t pid) {
   FB_TRY(const auto text, readFile(stage, "/proc/" + std::to_string(pid) + "/stat", kMaxStat));
-  // The program's name stands in parentheses and may itself hold spaces and parentheses.
+  // The program's name is in parentheses and may itself contain spaces and parentheses.
   const auto nameEnd = text.rfind(") ");
   if (nameEnd != std::string::npos) {
     const auto fields = split(std::string_view(text).substr(nameEnd + 2), ' ');

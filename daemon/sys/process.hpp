@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Processes held by pidfd and start time, never by a bare number. Nothing here blocks.
 #pragma once
 
@@ -13,47 +14,47 @@
 
 namespace fallbackd::sys {
 
-/// Kernel 5.3. Reason not_found where no such process is.
+/// Kernel 5.3. Reason not_found if there is no such process.
 Result<PidFd> openPidFd(Stage stage, pid_t pid);
 
-/// The number of the process, or 0 once it has been reaped. Reason invalid where this is not a pidfd.
+/// The pid of the process, or 0 once it has been reaped. Reason invalid if this is not a pidfd.
 Result<pid_t> pidOf(Stage stage, const PidFd& process);
 
 /// False once the process has ended, reaped or not.
 bool isRunning(const PidFd& process);
 
-/// Field 22 of /proc/PID/stat: clock ticks since boot, together with the pid an identity.
+/// Field 22 of /proc/PID/stat: clock ticks since boot. Together with the pid it identifies a process.
 Result<std::uint64_t> startTimeOf(Stage stage, pid_t pid);
 
-/// A process that has ended already is no error.
+/// A process that has already ended is not an error.
 Result<> sendSignal(Stage stage, const PidFd& process, int number);
 
-/// How a process ended that was no child of ours, as wait(2) would have told it. Kernel 6.15
-/// (PIDFD_GET_INFO with PIDFD_INFO_EXIT); empty on older ones and for a process that still runs.
+/// How a process that was not our child ended, in the form of wait(2). Kernel 6.15 (PIDFD_GET_INFO with
+/// PIDFD_INFO_EXIT); empty on older kernels and for a process that is still running.
 std::optional<int> waitStatusOf(const PidFd& process);
 
-/// Which namespace an open process is in; two processes share it where both numbers are equal.
+/// The namespace of a process; two processes share it if both numbers are equal.
 struct NamespaceId {
   dev_t device = 0;
   ino_t inode = 0;
   friend bool operator==(const NamespaceId&, const NamespaceId&) = default;
 };
-/// `kind` is a name of /proc/PID/ns: "net", "ipc", "uts", "user", ...
+/// `kind` is a name in /proc/PID/ns: "net", "ipc", "uts", "user", ...
 Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind);
 
-/// The namespaces that tell processes of different pods apart, as /proc/PID/ns shows them:
-/// "net:[4026531840]". A program may leave some of them by itself, but not its PID namespace.
+/// The namespaces that distinguish processes of different pods, as in /proc/PID/ns: "net:[4026531840]". A
+/// program can leave some of them by itself, but not its PID namespace.
 Result<std::vector<std::string>> namespacesOf(Stage stage, pid_t pid);
 
-/// To join or to compare; holds the namespace, whatever becomes of the process.
+/// To join or to compare; keeps the namespace alive after the process has ended.
 Result<NamespaceFd> openNamespace(Stage stage, pid_t pid, const char* kind);
 
-/// The ids of a process's user namespace, as the host counts them.
+/// The ids of a process's user namespace, as seen by the host.
 class IdMap {
  public:
   /// The text of /proc/PID/uid_map: lines of "inside outside count".
   static IdMap parse(std::string_view text);
-  /// Empty for an id that the namespace does not have.
+  /// Empty for an id that the namespace does not map.
   [[nodiscard]] std::optional<std::uint32_t> outside(std::uint32_t inside) const;
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/tcp_sockets.hpp"
 
 #include "sys/process.hpp"
@@ -28,7 +29,7 @@ namespace fallbackd::sys {
 
 namespace {
 
-// No node has so many connections that this is not enough; a kernel that goes on for ever is left.
+// Enough for the connections of any node; stops if the kernel keeps sending.
 constexpr int kMaxMessages = 4096;
 constexpr timeval kAnswerDeadline{1, 0};
 
@@ -54,8 +55,8 @@ DiagRequest requestFor(int family) {
   return request;
 }
 
-/// A part of a message at an offset, where the whole of it is there. Netlink's data need not be aligned for
-/// the structures in it.
+/// Part of a message at an offset, if it is there completely. Netlink data need not be aligned for the
+/// structures in it.
 template <class Part>
 bool readAt(std::string_view message, std::size_t offset, Part& part) {
   if (offset > message.size() || message.size() - offset < sizeof part) return false;
@@ -127,7 +128,7 @@ Result<bool> readMessages(Stage stage, std::string_view answer, ReceivedBytes& a
   return true;
 }
 
-/// The inodes of the sockets that a process holds.
+/// The inodes of the sockets that a process has open.
 Result<std::set<std::uint64_t>> socketsOf(Stage stage, pid_t pid) {
   const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
   constexpr std::string_view kPrefix = "socket:[";
@@ -135,7 +136,7 @@ Result<std::set<std::uint64_t>> socketsOf(Stage stage, pid_t pid) {
   std::error_code error;
   std::filesystem::directory_iterator entry(folder, error);
   while (!error && entry != std::filesystem::directory_iterator()) {
-    std::error_code closed;  // since it was listed
+    std::error_code closed;  // closed since it was listed
     const std::string link = std::filesystem::read_symlink(entry->path(), closed).string();
     if (link.starts_with(kPrefix)) inodes.insert(std::strtoull(link.c_str() + kPrefix.size(), nullptr, 10));
     entry.increment(error);
@@ -144,7 +145,8 @@ Result<std::set<std::uint64_t>> socketsOf(Stage stage, pid_t pid) {
   return inodes;
 }
 
-/// 0, or the errno of what failed. Ends with its thread: the namespace it is in is nobody else's.
+/// 0, or the errno of what failed. Runs on a thread that ends afterwards, since it stays in the other
+/// namespace.
 int openInNamespace(pid_t pid, UniqueFd& netlink) {
   const std::string path = "/proc/" + std::to_string(pid) + "/ns/net";
   const NamespaceFd net(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -179,7 +181,7 @@ Result<> TcpDiagnosis::collect(int family, ReceivedBytes& all) const {
     FB_TRY(const bool more, readMessages(stage_, answer, all));
     if (!more) return {};
   }
-  return fail(stage_, Reason::system, "sock_diag does not end");
+  return fail(stage_, Reason::system, "sock_diag sends without end");
 }
 
 Result<ReceivedBytes> TcpDiagnosis::receivedBy(pid_t pid) const {
@@ -195,7 +197,7 @@ Result<pid_t> listenerOf(Stage stage, const std::string& socketPath) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (socketPath.size() >= sizeof address.sun_path) {
-    return fail(stage, Reason::invalid, socketPath + ": too long for a socket's path");
+    return fail(stage, Reason::invalid, socketPath + ": too long for a socket path");
   }
   std::memcpy(address.sun_path, socketPath.data(), socketPath.size());
   const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -208,7 +210,7 @@ Result<pid_t> listenerOf(Stage stage, const std::string& socketPath) {
   if (::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
     return failErrno(stage, "SO_PEERCRED of " + socketPath);
   }
-  // 0: it lives in a pid namespace that ours does not see.
+  // 0: it is in a pid namespace that ours cannot see.
   if (peer.pid == 0) return fail(stage, Reason::not_found, "process behind " + socketPath);
   return peer.pid;
 }

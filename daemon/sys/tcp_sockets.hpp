@@ -1,5 +1,6 @@
-// What TCP connections do, as the kernel counts it (sock_diag(7)): sees a download move long before its
-// reader writes anything, and tells a connection that is being made from one whose peer is silent.
+// SPDX-License-Identifier: Apache-2.0
+// What TCP connections do, as counted by the kernel (sock_diag(7)). Shows that a download is moving long before
+// its reader writes anything, and tells a connection that is being made from one whose peer is silent.
 #pragma once
 
 #include "base/error.hpp"
@@ -15,7 +16,7 @@ namespace fallbackd::sys {
 
 struct Received {
   std::uint64_t bytes = 0;   // payload, since the connection was made
-  std::uint32_t unread = 0;  // of them, bytes that its reader has not fetched yet
+  std::uint32_t unread = 0;  // of these, bytes that its reader has not fetched yet
   enum class State : std::uint8_t { established, connecting };
   State state = State::established;
   std::uint64_t acknowledged = 0;              // bytes that the peer has confirmed; its SYN-ACK counts as one
@@ -32,10 +33,10 @@ using ReceivedBytes = std::map<std::uint64_t, Received>;
 /// millisecond on a node with hundreds of connections.
 class TcpDiagnosis {
  public:
-  /// Reason system where the kernel has no sock_diag for TCP or the namespace cannot be entered.
+  /// Reason system if the kernel has no sock_diag for TCP or the namespace cannot be entered.
   static Result<TcpDiagnosis> open(Stage stage, pid_t pid);
 
-  /// The connections whose sockets this process holds now. Needs the right to read its /proc/PID/fd.
+  /// The connections whose sockets this process has open now. Needs the right to read its /proc/PID/fd.
   Result<ReceivedBytes> receivedBy(pid_t pid) const;
 
  private:
@@ -46,8 +47,8 @@ class TcpDiagnosis {
   UniqueFd netlink_;
 };
 
-/// The process that listens at a unix socket, as seen from our pid namespace. Reason not_found where it is
-/// not visible from there.
+/// The process that listens on a unix socket, as seen from our pid namespace. Reason not_found if it is not
+/// visible from there.
 Result<pid_t> listenerOf(Stage stage, const std::string& socketPath);
 
 }  // namespace fallbackd::sys

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/tracee.hpp"
 
 #include <array>
@@ -13,7 +14,7 @@ namespace fallbackd::sys {
 
 namespace {
 
-// Newer than some C libraries: include/uapi/linux/ptrace.h.
+// Missing from some C libraries: include/uapi/linux/ptrace.h.
 constexpr long kSuspendSeccomp = 1L << 21;
 constexpr int kEndOfCall = SIGTRAP | 0x80;  // PTRACE_O_TRACESYSGOOD
 
@@ -23,7 +24,7 @@ constexpr std::array<unsigned char, 3> kCallAndStop{0x0f, 0x05, 0xcc};  // sysca
 constexpr std::array<unsigned char, 8> kCallAndStop{0x01, 0x00, 0x00, 0xd4,
                                                     0x00, 0x00, 0x20, 0xd4};  // svc; brk
 #else
-#error "the registers of a traced process are known for x86-64 and arm64"
+#error "registers of a traced process are implemented for x86-64 and arm64 only"
 #endif
 static_assert(kCallAndStop.size() <= sizeof(long));
 
@@ -60,7 +61,7 @@ Registers Registers::calling(long number, unsigned long first) const {
 
 Registers Registers::outsideOfCall() const {
   Registers changed = *this;
-  changed.all_.orig_rax = ~0UL;  // nothing to be restarted
+  changed.all_.orig_rax = ~0UL;  // no system call to restart
   return changed;
 }
 #else

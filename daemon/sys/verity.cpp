@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sys/verity.hpp"
 
 #include "base/strings.hpp"
@@ -24,7 +25,7 @@ bool enableVerity(const UniqueFd& file) {
 }
 
 std::optional<std::string> measureVerity(const UniqueFd& file) {
-  // The head is followed by room for the digest.
+  // The header is followed by room for the digest.
   alignas(fsverity_digest) std::array<std::byte, sizeof(fsverity_digest) + kDigestBytes> buffer{};
   fsverity_digest head{};
   head.digest_size = kDigestBytes;

@@ -1,5 +1,6 @@
-// fs-verity: the file system itself checks every block of a file that may never change again. Where kernel
-// and file system have it; a second look besides our own digest, nothing depends on it.
+// SPDX-License-Identifier: Apache-2.0
+// fs-verity: the file system itself checks every block of a file that can never change again. A second check
+// besides our own digest where kernel and file system support it; nothing depends on it.
 #pragma once
 
 #include "sys/fd.hpp"
@@ -9,11 +10,11 @@
 
 namespace fallbackd::sys {
 
-/// Turns it on for a file that nobody has open for writing (SHA-256, blocks of 4 KiB). False where the kernel
-/// or the file system cannot.
+/// Enables it for a file that nobody has open for writing (SHA-256, blocks of 4 KiB). False if the kernel or
+/// the file system does not support it.
 bool enableVerity(const UniqueFd& file);
 
-/// The file's digest as fs-verity has it ("sha256:HEX"); empty where it is not on.
+/// The file's fs-verity digest ("sha256:HEX"); empty if it is not enabled.
 std::optional<std::string> measureVerity(const UniqueFd& file);
 
 }  // namespace fallbackd::sys

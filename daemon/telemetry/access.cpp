@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/access.hpp"
 
 #include "base/strings.hpp"
@@ -17,7 +18,7 @@ namespace fallbackd::telemetry {
 
 namespace {
 
-constexpr std::size_t kMostToken = 4096;
+constexpr std::size_t kMaxToken = 4096;
 
 std::array<unsigned char, 32> digestOf(std::string_view text) {
   std::array<unsigned char, 32> digest{};
@@ -26,7 +27,7 @@ std::array<unsigned char, 32> digestOf(std::string_view text) {
   return digest;
 }
 
-/// The password of base64("USER:PASSWORD").
+/// The password in base64("USER:PASSWORD").
 std::optional<std::string> passwordOf(std::string_view encoded) {
   if (encoded.empty() || encoded.size() % 4 != 0) return std::nullopt;
   std::vector<unsigned char> plain(encoded.size() / 4 * 3);
@@ -44,7 +45,7 @@ bool startsWithWord(std::string_view text, std::string_view word) {
          boost::beast::iequals({text.data(), word.size()}, {word.data(), word.size()});
 }
 
-/// The q of a media type in an Accept header, 0 where it is not named.
+/// The q value of a media type in an Accept header, 0 if it is not listed.
 double qualityOf(std::string_view accept, std::string_view type) {
   double best = 0;
   for (const auto item : split(accept, ',')) {
@@ -71,11 +72,11 @@ Result<> Token::refresh() {
   const auto stamp = FileStamp::of(file_);
   if (stamp == stamp_ && (known_ || stamp.size >= 0)) return {};
   stamp_ = stamp;
-  FB_TRY(const auto text, sys::readFile(Stage::telemetry, file_, kMostToken));
+  FB_TRY(const auto text, sys::readFile(Stage::telemetry, file_, kMaxToken));
   const auto token = trim(text);
-  if (token.size() < kLeast) {
+  if (token.size() < kMinLength) {
     return fail(Stage::telemetry, Reason::invalid,
-                "token file " + file_ + " holds less than " + std::to_string(kLeast) +
+                "token file " + file_ + " has fewer than " + std::to_string(kMinLength) +
                     " characters; openssl rand -hex 32 makes a good one");
   }
   digest_ = digestOf(token);

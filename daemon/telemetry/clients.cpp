@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/clients.hpp"
 
 #include <algorithm>
@@ -11,8 +12,8 @@ bool Clients::makeRoom(const std::string& address) {
   const auto count = [&](const auto& which) {
     return static_cast<std::size_t>(std::count_if(all_.begin(), all_.end(), which));
   };
-  if (!address.empty() && count(sameAddress) >= kMostOfAddress) return closeOne(sameAddress);
-  if (count(sameKind) >= kMost) return closeOne(sameKind);
+  if (!address.empty() && count(sameAddress) >= kMaxOfAddress) return closeOne(sameAddress);
+  if (count(sameKind) >= kMaxClients) return closeOne(sameKind);
   return true;
 }
 
@@ -20,7 +21,7 @@ bool Clients::mayListen(const Client& client) const {
   const auto listeners = std::count_if(all_.begin(), all_.end(), [&](const Client& one) {
     return one.listening && one.isRoot() == client.isRoot();
   });
-  return static_cast<std::size_t>(listeners) < kMostListeners;
+  return static_cast<std::size_t>(listeners) < kMaxListeners;
 }
 
 bool Clients::closeOne(const std::function<bool(const Client&)>& among) {
@@ -30,7 +31,7 @@ bool Clients::closeOne(const std::function<bool(const Client&)>& among) {
     if (victim == all_.end() || one->since < victim->since) victim = one;
   }
   if (victim == all_.end()) return false;
-  // Once: it leaves the list when its coroutine has ended, a turn of the loop later.
+  // Only once: it leaves the list when its coroutine has ended, a turn of the loop later.
   const auto close = std::exchange(victim->close, nullptr);
   victim->asking = false;
   victim->address = "closing";

@@ -1,5 +1,6 @@
-// The connected clients, and which of them to close when there are too many. Root's socket has its own room:
-// whatever clients of the address do, they take none of it. One thread.
+// SPDX-License-Identifier: Apache-2.0
+// The connected clients, and which of them to close when there are too many. Root's socket is counted
+// separately: clients of the TCP address cannot take its places. One thread.
 #pragma once
 
 #include "base/clock.hpp"
@@ -13,27 +14,27 @@ namespace fallbackd::telemetry {
 
 class Clients {
  public:
-  // Of the address, and once more of root's socket.
-  static constexpr std::size_t kMost = 128;
-  static constexpr std::size_t kMostListeners = 16;  // of events
-  // Of one client's address.
-  static constexpr std::size_t kMostOfAddress = 32;
+  // For the TCP address, and again for root's socket.
+  static constexpr std::size_t kMaxClients = 128;
+  static constexpr std::size_t kMaxListeners = 16;  // of events
+  // Of one client address.
+  static constexpr std::size_t kMaxOfAddress = 32;
 
   struct Client {
     std::string address;  // empty: the unix socket, whose clients are root's
-    bool asking = true;   // its request has not come yet: it may be closed for another
-    Stamp since;          // of `asking`
+    bool asking = true;   // its request is not complete: it may be closed to make room
+    Stamp since;          // start of `asking`
     std::function<void()> close;
     bool listening = false;  // to events
     [[nodiscard]] bool isRoot() const { return address.empty(); }
   };
   using Place = std::list<Client>::iterator;
 
-  /// Makes room for one more of this address: where there is none, who has been asking the longest is closed.
-  /// False where all are being answered; then the new one has to go.
+  /// Makes room for one more client of this address by closing the one that has been sending its request the
+  /// longest. False if all are being answered; then the new client has to go.
   bool makeRoom(const std::string& address);
 
-  /// Whether one more may listen to events.
+  /// Whether one more client may listen to events.
   [[nodiscard]] bool mayListen(const Client& client) const;
 
   Place add(Client client) { return all_.insert(all_.end(), std::move(client)); }

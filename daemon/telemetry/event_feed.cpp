@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/event_feed.hpp"
 
 #include <boost/asio/redirect_error.hpp>
@@ -8,7 +9,7 @@ namespace fallbackd::telemetry {
 namespace asio = boost::asio;
 
 EventFeed::Listener::Listener(EventFeed& feed) : feed_(feed), seen_(feed.version_) {
-  // What lies there from earlier listeners may be old: the first one waits for a fresh text.
+  // A text left from earlier listeners may be old: the first listener waits for a fresh one.
   if (feed.listeners_ > 0 && feed.latest_ != nullptr) --seen_;
   if (feed.listeners_++ == 0) {
     feed.latest_.reset();
@@ -21,7 +22,7 @@ asio::awaitable<EventFeed::Text> EventFeed::Listener::next(std::chrono::millisec
   asio::steady_timer late(feed_.changed_.get_executor());
   while (seen_ == feed_.version_) {
     if (asio::steady_timer::clock_type::now() >= deadline) co_return nullptr;
-    // One timer wakes all; whoever is woken too early by another's limit looks again.
+    // One timer wakes all; a listener that is woken too early by another's limit checks again.
     late.expires_at(deadline);
     late.async_wait([&changed = feed_.changed_](boost::system::error_code error) {
       if (!error) changed.cancel();

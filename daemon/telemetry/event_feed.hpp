@@ -1,5 +1,6 @@
-// One text that changes, for everyone who listens: made anew while somebody does, told when it differs.
-// One io_context thread.
+// SPDX-License-Identifier: Apache-2.0
+// A text that changes, for all listeners: produced repeatedly while there are any, sent when it differs. One
+// io_context thread.
 #pragma once
 
 #include <chrono>
@@ -18,7 +19,7 @@ namespace fallbackd::telemetry {
 class EventFeed {
  public:
   using Text = std::shared_ptr<const std::string>;
-  /// One line. Nothing where it cannot be had now.
+  /// One line. Empty if it is not available now.
   using Produce = std::function<boost::asio::awaitable<std::optional<std::string>>()>;
 
   EventFeed(const boost::asio::any_io_executor& executor, Produce produce, std::chrono::milliseconds interval)
@@ -27,17 +28,17 @@ class EventFeed {
         wanted_(executor, boost::asio::steady_timer::time_point::max()),
         changed_(executor, boost::asio::steady_timer::time_point::max()) {}
 
-  /// Makes the text, as long as there are listeners. Runs until cancelled.
+  /// Produces the text while there are listeners. Runs until cancelled.
   boost::asio::awaitable<void> run();
 
-  /// Who wants to be told; the feed outlives it.
+  /// A listener; the feed outlives it.
   class Listener {
    public:
     explicit Listener(EventFeed& feed);
     ~Listener() { --feed_.listeners_; }
     Listener(const Listener&) = delete;
     Listener& operator=(const Listener&) = delete;
-    /// The text that this listener has not seen; null where there was none for so long.
+    /// The text that this listener has not seen; null if there was none within the limit.
     boost::asio::awaitable<Text> next(std::chrono::milliseconds limit);
 
    private:

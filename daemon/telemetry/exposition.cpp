@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/exposition.hpp"
 
 #include <algorithm>
@@ -17,7 +18,7 @@ using prometheus::MetricType;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::string_view kTotal = "_total";
 
-/// Label names hold no '"', so no two series have one key.
+/// Label names contain no '"', so two series never have the same key.
 void appendLabelKey(std::string& key, std::string_view name, std::string_view value) {
   key.append(name).append("\"").append(value).append("\n");
 }
@@ -38,7 +39,7 @@ std::string_view typeName(MetricType type, Format format) {
   return format == Format::open_metrics ? "unknown" : "untyped";
 }
 
-/// The shortest text that reads back as the same number.
+/// The shortest text that parses to the same number.
 void appendNumber(std::string& out, double value) {
   if (std::isnan(value)) {
     out.append("NaN");
@@ -51,7 +52,8 @@ void appendNumber(std::string& out, double value) {
   }
 }
 
-/// As OpenMetrics wants the bounds, "1.0"; in both formats, or one bucket would be two series.
+/// Bucket bounds as OpenMetrics requires them, "1.0"; the same in both formats, or a bucket would be two
+/// series.
 void appendBound(std::string& out, double bound) {
   const auto before = out.size();
   appendNumber(out, bound);
@@ -72,7 +74,7 @@ void appendEscaped(std::string& out, std::string_view text, bool quotes) {
   }
 }
 
-/// Writes one family; the labels of a series are rendered once, however many buckets it has.
+/// Writes one family; renders the labels of a series once, however many buckets it has.
 class FamilyWriter {
  public:
   FamilyWriter(std::string& out, const MetricFamily& family, Format format, const Exemplars& exemplars)
@@ -114,7 +116,7 @@ class FamilyWriter {
         break;
       case MetricType::Summary:
       case MetricType::Untyped:
-        line("", nullptr, metric.untyped.value);  // we have neither
+        line("", nullptr, metric.untyped.value);  // we use neither
         break;
     }
     if (out_.back() != '\n') out_.push_back('\n');
@@ -131,7 +133,7 @@ class FamilyWriter {
     line("_count", nullptr, static_cast<double>(histogram.sample_count));
   }
 
-  /// Without its end.
+  /// Without its closing brace.
   void line(std::string_view suffix, const double* bound, double value) {
     out_.append(family_.name).append(suffix);
     if (!labels_.empty() || bound != nullptr) {

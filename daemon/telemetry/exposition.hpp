@@ -1,6 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
 // Metric families as bytes: the Prometheus text format 0.0.4 and OpenMetrics 1.0, the latter with exemplars.
-// prometheus-cpp writes only the former, knows no exemplars, and goes through a stream and a locale for each
-// of some ten thousand numbers. Thread-safe where nothing is said of it.
+// prometheus-cpp writes only the former, has no exemplars, and uses a stream and a locale for each of some
+// ten thousand numbers. Thread-safe unless noted.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,7 @@ namespace fallbackd::telemetry {
 
 enum class Format : std::uint8_t { text, open_metrics };
 
-/// What leads from a point of a graph to the log lines of one recovery.
+/// Leads from a point in a graph to the log lines of one recovery.
 struct Exemplar {
   std::string recovery;
   double value = 0;  // base unit of its family
@@ -30,12 +31,12 @@ class Exemplars {
  public:
   using Labels = std::map<std::string, std::string>;
 
-  /// Of a histogram; `bounds` are its buckets', ascending.
+  /// For a histogram; `bounds` are its buckets', ascending.
   void observed(const std::string& family, const Labels& labels, std::span<const double> bounds,
                 Exemplar exemplar);
   void counted(const std::string& family, const Labels& labels, Exemplar exemplar);
 
-  /// By a bucket's upper bound; a counter has one, at infinity.
+  /// Keyed by a bucket's upper bound; a counter has one entry, at infinity.
   using OfSeries = std::map<double, Exemplar>;
   [[nodiscard]] const OfSeries* find(const std::string& family,
                                      const std::vector<prometheus::ClientMetric::Label>& labels) const;
@@ -44,7 +45,7 @@ class Exemplars {
   std::map<std::string, OfSeries, std::less<>> series_;
 };
 
-/// `exemplars` are written where the format has a place for them.
+/// `exemplars` are written if the format supports them.
 std::string expose(const std::vector<prometheus::MetricFamily>& families, Format format,
                    const Exemplars& exemplars);
 

@@ -1,5 +1,5 @@
-// Whether a file is another one than it was: looked at, not read. Follows symlinks, as mounted Secrets need
-// it.
+// SPDX-License-Identifier: Apache-2.0
+// Whether a file has changed, from its metadata only. Follows symlinks, as mounted Secrets require.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace fallbackd::telemetry {
 struct FileStamp {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
-  std::int64_t size = -1;  // -1: not there
+  std::int64_t size = -1;  // -1: does not exist
   std::int64_t seconds = 0;
   std::int64_t nanos = 0;
   friend bool operator==(const FileStamp&, const FileStamp&) = default;

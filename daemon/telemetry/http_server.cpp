@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/http_server.hpp"
 
 #include "base/query.hpp"
@@ -34,9 +35,9 @@ namespace {
 
 constexpr std::uint32_t kMaxHeaderBytes = 8192;
 constexpr auto kAskingLimit = 10s;  // for a whole request header; also how long an idle client is kept
-constexpr auto kTakingLimit = 10s;  // for a whole answer, or one event
+constexpr auto kTakingLimit = 10s;  // for a whole response, or one event
 constexpr auto kEventInterval = 250ms;
-constexpr auto kHeartbeat = 15s;  // how long the dead peer of a quiet event stream goes unnoticed
+constexpr auto kHeartbeat = 15s;  // after this long the dead peer of a quiet event stream is noticed
 constexpr auto kStopLimit = 1s;
 constexpr int kNiceness = 5;
 
@@ -94,7 +95,7 @@ struct HttpServer::Shared {
     return {status, "text/plain; charset=utf-8", std::move(body), {}};
   }
 
-  /// Why this request is not answered as it wishes, if so.
+  /// Why this request is refused, if it is.
   std::optional<Response> refused(const RequestHead& head, const Route* route, bool root) {
     if (head.method() != http::verb::get && head.method() != http::verb::head) {
       auto response = refusal(405, "only GET and HEAD\n");
@@ -103,11 +104,11 @@ struct HttpServer::Shared {
     }
     if (root) return route == nullptr ? std::optional(refusal(404, "not found\n")) : std::nullopt;
     if (loopbackOnly && !token.wanted() && !isLocalHost(view(head[http::field::host]))) {
-      return refusal(421, "ask by address: this server listens on loopback only\n");
+      return refusal(421, "use an IP address in the URL: this server listens on loopback only\n");
     }
     const bool open = route != nullptr && route->audience == Audience::anyone;
     if (!open && !token.admits(view(head[http::field::authorization]))) {
-      auto response = refusal(401, "a token is needed\n");
+      auto response = refusal(401, "a token is required\n");
       response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"fallbackd\"");
       response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"fallbackd\"");
       return response;
@@ -160,7 +161,7 @@ struct HttpServer::Shared {
 
 namespace {
 
-/// Until the client goes, and with it its place.
+/// Until the client disconnects; then its place is free.
 template <class Shared, class Stream>
 asio::awaitable<void> sendEvents(EventFeed& feed, Stream& stream) {
   http::response<http::empty_body> head;
@@ -184,7 +185,7 @@ asio::awaitable<void> sendEvents(EventFeed& feed, Stream& stream) {
   }
 }
 
-/// One request after the other, until the client or its time ends.
+/// One request after the other, until the client disconnects or its time is over.
 template <class Shared, class Stream>
 asio::awaitable<void> serveRequests(std::shared_ptr<Shared> shared, Stream& stream, Clients::Client& client) {
   auto& lowest = beast::get_lowest_layer(stream);
@@ -210,7 +211,7 @@ asio::awaitable<void> serveRequests(std::shared_ptr<Shared> shared, Stream& stre
         co_return;
       }
     }
-    lowest.expires_never();  // the handler keeps its own time
+    lowest.expires_never();  // the handler has its own time limit
     const auto response = co_await shared->answer(head, route, kRoot);
     lowest.expires_after(kTakingLimit);
     if (head.method() == http::verb::head) {
@@ -257,7 +258,7 @@ template <class Shared>
 void begin(const std::shared_ptr<Shared>& shared, tcp::socket socket) {
   boost::system::error_code error;
   const auto peer = socket.remote_endpoint(error);
-  if (error) return;  // gone already
+  if (error) return;  // disconnected already
   auto address = peer.address().to_string();
   if (!shared->clients.makeRoom(address)) return;
   socket.set_option(tcp::no_delay(true), error);
@@ -268,7 +269,7 @@ void begin(const std::shared_ptr<Shared>& shared, tcp::socket socket) {
     return;
   }
   shared->refreshFiles();
-  // The context is kept by OpenSSL's own count for as long as the connection has it.
+  // OpenSSL's reference count keeps the context for as long as the connection uses it.
   beast::ssl_stream<Plain> stream(Plain(std::move(socket)), *shared->tls->context());
   shared->tasks.spawn(serveClient(shared, std::move(stream), place));
 }
@@ -288,7 +289,7 @@ asio::awaitable<void> acceptAll(std::shared_ptr<Shared> shared, Acceptor accepto
     auto socket = co_await acceptor.async_accept(noThrow(error));
     if (error == asio::error::operation_aborted) co_return;
     if (error) {
-      // Out of descriptors, most likely: go on when some may have been closed.
+      // Out of descriptors, most likely: continue when some may have been closed.
       pause.expires_after(100ms);
       co_await pause.async_wait(noThrow(error));
       continue;
@@ -317,7 +318,7 @@ void HttpServer::events(std::string path, EventFeed::Produce produce) {
   auto feed = std::make_unique<EventFeed>(shared_->executor, std::move(produce), kEventInterval);
   shared_->tasks.spawn(feed->run());
   const auto busy = [](Request) -> asio::awaitable<Response> {
-    co_return Shared::refusal(503, "too many listen already\n");
+    co_return Shared::refusal(503, "too many event streams are open\n");
   };
   shared_->routes.insert_or_assign(std::move(path), Shared::Route{Audience::holder, busy, std::move(feed)});
 }
@@ -358,7 +359,7 @@ Result<> HttpServer::listenUnix(const std::string& path) {
   boost::system::error_code error;
   stream_protocol::acceptor acceptor(shared_->executor);
   acceptor.open(stream_protocol(), error);
-  // Before bind, so that there is no moment in which others may connect.
+  // Before bind, so that at no moment others may connect.
   if (!error && ::fchmod(acceptor.native_handle(), 0600) != 0)
     error.assign(errno, boost::system::system_category());
   if (!error) acceptor.bind(stream_protocol::endpoint(path), error);
@@ -371,7 +372,7 @@ Result<> HttpServer::listenUnix(const std::string& path) {
 
 void HttpServer::run() {
   shared_->thread = std::thread([shared = shared_.get()] {
-    // A thread has a niceness of its own on Linux. Without it the server works as well.
+    // On Linux each thread has its own niceness. If this fails, the server works as well.
     static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNiceness));
     shared->loop.run();
   });
@@ -384,7 +385,7 @@ unsigned short HttpServer::port() const {
 void HttpServer::stop() {
   shared_->loop.stop();
   if (shared_->thread.joinable()) shared_->thread.join();
-  // What waits on the loop keeps it alive, and its own connections open: all of it ends here.
+  // Pending waits keep the loop and its connections alive: all of it ends here.
   shared_->tasks.cancelAll();
   shared_->loop.restart();
   shared_->loop.run_for(kStopLimit);

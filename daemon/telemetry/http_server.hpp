@@ -1,7 +1,9 @@
-// A small HTTP/1.1 server for metrics, health, status and events, over TCP (TLS where there are files for it)
-// and over a root-only unix socket. Has a thread of its own with less priority than the daemon's: whatever
-// clients do, it costs no recovery more than its share of a CPU. Bounded in clients, clients of one address,
-// header size and time; where there are too many, who has sent its request the slowest is closed.
+// SPDX-License-Identifier: Apache-2.0
+// A small HTTP/1.1 server for metrics, health, status and events, over TCP (TLS if there are files for it)
+// and over a root-only unix socket. Runs on its own thread with lower priority than the daemon: whatever
+// clients do, a recovery loses no more than its share of a CPU. Clients, clients per address, header size and
+// time are limited; if there are too many clients, the one that has been sending its request the longest is
+// closed.
 #pragma once
 
 #include "base/error.hpp"
@@ -31,23 +33,23 @@ struct Response {
   unsigned status = 200;
   std::string contentType = "text/plain; charset=utf-8";
   std::string body;
-  std::vector<std::pair<std::string, std::string>> headers;  // further ones
+  std::vector<std::pair<std::string, std::string>> headers;  // additional ones
 };
 
-/// Answers GET and HEAD of one path, on the server's thread; must not block.
+/// Handles GET and HEAD of one path, on the server's thread; must not block.
 using Handler = std::function<boost::asio::awaitable<Response>(Request)>;
 
-/// Who may ask over a route.
+/// Who may use a route.
 enum class Audience : std::uint8_t {
-  anyone,  // also without the token: what kubelet's probes ask
-  holder,  // with the token, where there is one
-  root,    // over the unix socket only
+  anyone,  // no token needed: what kubelet's probes ask
+  holder,  // with the token, if one is configured
+  root,    // only over the unix socket
 };
 
 struct HttpOptions {
   std::optional<TlsFiles::Paths> tls;
   std::string tokenFile;  // empty: no token
-  /// Files that do not pass any more; the earlier ones stay in use. Called on the server's thread.
+  /// Called with files that are no longer valid; the earlier ones stay in use. On the server's thread.
   std::function<void(const std::string&)> trouble;
 };
 
@@ -58,28 +60,28 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  /// Of the server's thread.
+  /// The server's thread.
   [[nodiscard]] boost::asio::any_io_executor executor();
 
   // The following before run().
 
   void route(std::string path, Audience audience, Handler handler);
-  /// Server-sent events for those who hold the token.
+  /// Server-sent events for holders of the token.
   void events(std::string path, EventFeed::Produce produce);
 
-  /// ADDRESS:PORT, for example 127.0.0.1:9477 or [::1]:9477; port 0 takes a free one. Stage telemetry; also
+  /// ADDRESS:PORT, for example 127.0.0.1:9477 or [::1]:9477; port 0 picks a free one. Stage telemetry; also
   /// for certificates and tokens that cannot be used.
   Result<> listenTcp(const std::string& address);
-  /// A socket that only root may use; one left behind by an earlier daemon is replaced.
+  /// A socket that only root may use; replaces one left behind by an earlier daemon.
   Result<> listenUnix(const std::string& path);
 
   /// Starts the thread.
   void run();
 
-  /// The port that listenTcp got.
+  /// The port that listenTcp uses.
   [[nodiscard]] unsigned short port() const;
 
-  /// Ends the thread and with it all clients. Blocks until it ended.
+  /// Ends the thread and with it all clients. Blocks until the thread has ended.
   void stop();
 
  private:

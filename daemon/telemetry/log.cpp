@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/log.hpp"
 
 #include "base/clock.hpp"
@@ -34,10 +35,10 @@ std::string number(double value) {
   return {text.data(), static_cast<std::size_t>(size)};
 }
 
-constexpr std::size_t kLongest = 4096;  // of a value: CRI's logs cut lines at 16 KiB
+constexpr std::size_t kLongest = 4096;  // of a value: CRI's logs split lines at 16 KiB
 
-/// The length of the UTF-8 character at the beginning of `text`, 0 where there is none, or it is one that
-/// steers a terminal or ends a line.
+/// The length of the UTF-8 character at the beginning of `text`; 0 if there is none, or if it controls a
+/// terminal or ends a line.
 std::size_t characterAt(std::string_view text) {
   const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
   const auto follows = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
@@ -57,8 +58,8 @@ std::size_t characterAt(std::string_view text) {
   return 0;
 }
 
-/// Texts of others, such as error messages of registries: what is no UTF-8 or steers a terminal becomes
-/// U+FFFD, what is too long is cut. Control characters below U+0020 stay: JSON escapes them.
+/// Foreign text, such as error messages of registries: replaces invalid UTF-8 and terminal control characters
+/// with U+FFFD and truncates long values. Control characters below U+0020 stay: JSON escapes them.
 std::string clean(std::string_view text) {
   std::string out;
   while (!text.empty() && out.size() < kLongest) {
@@ -70,7 +71,7 @@ std::string clean(std::string_view text) {
   return out;
 }
 
-/// A value that a person reads: bare where that is unambiguous, a JSON string where it is not.
+/// A value for people: bare if that is unambiguous, otherwise a JSON string.
 std::string humanValue(const Field& field) {
   return std::visit(
       [](const auto& value) -> std::string {
@@ -121,7 +122,7 @@ std::string jsonLine(LogLevel level, std::string_view message, Fields fields) {
   return boost::json::serialize(object);
 }
 
-/// Whether stderr goes to journald: the way that systemd.exec(5) names.
+/// Whether stderr goes to journald: the check that systemd.exec(5) describes.
 bool stderrIsJournal() {
   const char* named = std::getenv("JOURNAL_STREAM");  // NOLINT(concurrency-mt-unsafe): at the start
   struct stat facts {};
@@ -129,7 +130,7 @@ bool stderrIsJournal() {
   return std::to_string(facts.st_dev) + ":" + std::to_string(facts.st_ino) == named;
 }
 
-/// As journald takes it from a line's beginning: sd-daemon(3).
+/// The priority prefix that journald reads from a line: sd-daemon(3).
 std::string_view journalPriority(LogLevel level) {
   constexpr std::array<std::string_view, 4> kPrefixes{"<7>", "<6>", "<4>", "<3>"};
   return kPrefixes.at(static_cast<std::size_t>(level));

@@ -1,6 +1,7 @@
-// The daemon's log: one line an occurrence, with fields; for people or as JSON lines. Goes to stderr, where
-// journald (which gets each line's priority) and the container runtime pick it up. README.md in this folder
-// has the fields. Thread-safe. Only the app layer and the recovery log.
+// SPDX-License-Identifier: Apache-2.0
+// The daemon's log: one line per event, with fields; for people or as JSON lines. Written to stderr, where
+// journald (with each line's priority) and the container runtime pick it up. README.md in this folder lists
+// the fields. Thread-safe. Only the app layer and the recovery log.
 #pragma once
 
 #include "base/error.hpp"
@@ -36,7 +37,8 @@ struct Field {
 };
 using Fields = std::initializer_list<Field>;
 
-/// One line without its end: whatever the fields hold, it stays one, is UTF-8 and steers no terminal.
+/// One line without its end. Whatever the fields contain, it is one line of UTF-8 and does not control a
+/// terminal.
 std::string logLine(config::LogFormat format, config::LogLevel level, std::string_view message,
                     Fields fields);
 

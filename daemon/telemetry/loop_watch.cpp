@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/loop_watch.hpp"
 
 #include "telemetry/stack.hpp"

@@ -1,5 +1,6 @@
-// Watches that an event loop turns: asks it from a thread of its own, and tells where it hangs when it does
-// not answer in time.
+// SPDX-License-Identifier: Apache-2.0
+// Checks that an event loop is responsive: asks it from a separate thread, and reports where it hangs if it
+// does not respond in time.
 #pragma once
 
 #include "base/clock.hpp"
@@ -24,7 +25,7 @@ class LoopWatch {
  public:
   struct Stall {
     bool over = false;
-    Monotonic::duration length;  // so far, or in all
+    Monotonic::duration length;  // so far, or in total
     std::string stack;           // at its beginning
   };
   /// Called on the watch's thread, when a stall is noticed and when it is over.
@@ -32,16 +33,16 @@ class LoopWatch {
 
   /// `thread` is the one that runs the loop, or is about to.
   LoopWatch(boost::asio::any_io_executor loop, pid_t thread, std::chrono::milliseconds limit, Tell tell);
-  /// Ends the thread; the loop need not turn for it.
+  /// Ends the thread; the loop need not respond for that.
   ~LoopWatch();
   LoopWatch(const LoopWatch&) = delete;
   LoopWatch& operator=(const LoopWatch&) = delete;
 
-  /// How long the loop has not answered, where that is longer than the limit. Any thread.
+  /// How long the loop has not responded, if that is longer than the limit. Any thread.
   [[nodiscard]] std::optional<Monotonic::duration> stalled() const;
 
  private:
-  /// What the loop answers through; it may outlive the watch.
+  /// What the loop responds through; it may outlive the watch.
   struct Answers {
     std::mutex mutex;
     std::condition_variable changed;
@@ -55,7 +56,7 @@ class LoopWatch {
   std::chrono::milliseconds limit_;
   Tell tell_;
   std::shared_ptr<Answers> answers_;
-  std::atomic<Monotonic::rep> stalledSince_{0};  // 0: it turns
+  std::atomic<Monotonic::rep> stalledSince_{0};  // 0: it responds
   std::thread thread_;
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/metric_families.hpp"
 
 #include "base/strings.hpp"
@@ -27,7 +28,7 @@ const Label& cause() {
 }
 
 const Label& work() {
-  static const Label kLabel{"work", "read_file, prepare_volumes, open_log, copy_log"};
+  static const Label kLabel{"work", "read_file, prepare_volumes, open_log, copy_log, list_logs"};
   return kLabel;
 }
 
@@ -66,13 +67,13 @@ MetricFamilies::MetricFamilies()
       recoveries(counter("fallbackd_recoveries_total", "Recoveries that ended, by outcome.",
                          {workload(),
                           cause(),
-                          {"outcome", "handed_back, pod_gone, failed"},
+                          {"outcome", "handed_back, completed, pod_gone, failed"},
                           {"stage", "of a failure: which part failed; else empty"},
                           {"reason", "of a failure: why; else empty"}})),
-      active(gauge("fallbackd_active_fallbacks", "Fallback processes that run now.", {workload()})),
+      active(gauge("fallbackd_active_fallbacks", "Fallback processes that are running now.", {workload()})),
       served(counter("fallbackd_fallback_seconds_total",
-                     "Time that fallbacks were ready, those that run now included.", {workload()})),
-      exits(counter("fallbackd_fallback_exits_total", "Fallback processes that ended unasked, by kind.",
+                     "Time that fallbacks were ready, including those that are running now.", {workload()})),
+      exits(counter("fallbackd_fallback_exits_total", "Fallback processes that exited unexpectedly, by kind.",
                     {workload(), {"kind", "exited, signaled, oom_killed, unknown"}})),
       gap(histogram("fallbackd_hand_back_gap_seconds",
                     "From the end of the fallback to the start of the real container's process.",
@@ -82,21 +83,21 @@ MetricFamilies::MetricFamilies()
                         {{"result", "adopted, gone"}})),
       probes(counter("fallbackd_probe_pulls_total", "Probe pulls that ended, by result.",
                      {{"result", "pulled, undecided, or the cause of the failure"}})),
-      waiting(gauge("fallbackd_waiting_containers",
-                    "Containers of configured workloads that are not there yet.")),
+      waiting(
+          gauge("fallbackd_waiting_containers", "Containers of configured workloads that do not exist yet.")),
       circuits(gauge("fallbackd_registry_circuit_state",
                      "What is known of a registry: 0 closed (it answers), 1 half open (it is being asked), 2 "
                      "open (it fails).",
                      {{"host", "registries of the configuration; other: the worst of all others"}})),
       connected(gauge("fallbackd_containerd_connected",
-                      "1 while the event stream stands and the pod view is complete, else 0.")),
+                      "1 while the event stream is connected and the pod view is complete, else 0.")),
       connectionLosses(
           counter("fallbackd_containerd_connection_losses_total", "How often the event stream was lost.")),
       calls(counter("fallbackd_containerd_calls_total", "Calls sent to containerd.",
                     {{"method", "name of the gRPC method"}})),
       sandboxImage(
           gauge("fallbackd_sandbox_image_present",
-                "1 if the pause image is on the node, 0 if no pod can get a sandbox for want of it.")),
+                "1 if the pause image is on the node, 0 if it is missing and no pod can get a sandbox.")),
       workloads(gauge("fallbackd_workload_info", "Always 1: what the configuration says of a workload.",
                       {workload(),
                        {"workload_namespace", "namespace of its pods; empty: every one"},
@@ -142,24 +143,24 @@ MetricFamilies::MetricFamilies()
       journalOperations(counter("fallbackd_journal_operations_total", "Changes of the journal on disk.",
                                 {{"operation", "write, remove"}, {"result", "ok, failed"}})),
       journalEntries(gauge("fallbackd_journal_entries",
-                           "Fallbacks in the journal: what a next daemon would take over.")),
+                           "Fallbacks in the journal: what the next daemon would take over.")),
       journalDamaged(gauge("fallbackd_journal_damaged_entries",
                            "Entries that the daemon could not read at its start and left where they are.")),
       spawnerRestarts(counter("fallbackd_spawner_restarts_total",
                               "Times the spawner process died and was started again.")),
       workers(gauge("fallbackd_workers", "Worker processes for files that pods control.")),
       workersStuck(gauge("fallbackd_workers_stuck",
-                         "Workers that were killed because a file did not answer, and have not ended yet.")),
+                         "Workers that were killed because a file did not respond, and have not ended yet.")),
       workerMissed(counter("fallbackd_worker_deadlines_missed_total",
-                           "Tasks on pods' files that were not over in time and were given up.", {work()})),
+                           "Tasks on pods' files that missed their deadline and were given up.", {work()})),
       workerRefused(counter("fallbackd_worker_tasks_refused_total",
-                            "Tasks that were not begun because of workers that hang on files of the same pod "
+                            "Tasks that were not started because workers hang on files of the same pod "
                             "or namespace.",
                             {work()})),
       loopStalls(counter("fallbackd_loop_stalls_total",
-                         "Times that the daemon's loop did not turn for a second; the log has the stack.")),
+                         "Times that the daemon's event loop hung for a second; the log has the stack.")),
       loopStalled(counter("fallbackd_loop_stalled_seconds_total",
-                          "How long it did not turn then, counted when it turns again.")),
+                          "How long it hung, counted when it responds again.")),
       build(gauge("fallbackd_build_info", "Always 1; the version is in the label.",
                   {{"version", "of fallbackd"}})),
       processCpu(counter("process_cpu_seconds_total", "User and system time of the daemon.")),

@@ -1,5 +1,6 @@
-// Every metric of the daemon as it is registered: name, help, labels. The one place that the page
-// deploy/METRICS.md is made from. For metrics.cpp.
+// SPDX-License-Identifier: Apache-2.0
+// Every metric of the daemon as it is registered: name, help, labels. deploy/METRICS.md is generated from
+// this. For metrics.cpp.
 #pragma once
 
 #include "telemetry/metrics.hpp"
@@ -84,8 +85,8 @@ struct MetricFamilies {
   Histograms histogram(const char* name, const char* help, Labels labels = {});
 };
 
-/// Upper bounds of all histograms, inclusive: 1 ms to 5 min. Fine where our own part lies, coarse where
-/// kubelet's back-off does; 0.23 s is the target.
+/// Upper bounds of all histograms, inclusive: 1 ms to 5 min. Fine in the range of our own part, coarse in the
+/// range of kubelet's back-off; 0.23 s is the target.
 const std::vector<double>& secondsBuckets();
 
 }  // namespace fallbackd::telemetry

@@ -1,5 +1,6 @@
-// All metrics of the daemon, by what they mean. Names are stable; base units (seconds, bytes). Thread-safe.
-// Labels are bounded by the configuration or by closed lists. deploy/METRICS.md documents what is exported.
+// SPDX-License-Identifier: Apache-2.0
+// All metrics of the daemon, by meaning. Names are stable; base units (seconds, bytes). Thread-safe. Labels
+// are bounded by the configuration or by closed lists. deploy/METRICS.md documents the exported metrics.
 #pragma once
 
 #include "base/binary_ref.hpp"
@@ -19,11 +20,11 @@
 
 namespace fallbackd::telemetry {
 
-/// Label values of fallbackd_recovery_seconds{phase=...}; each is a difference of two stamps of a recovery.
+/// Label values of fallbackd_recovery_seconds{phase=...}; each is the difference of two stamps of a recovery.
 enum class Phase : std::uint8_t { detect, verify, prepare, health_check, exec, ready, total };
 std::string_view toString(Phase phase);
 
-/// What the last look at a workload's binary in the cache said.
+/// The result of the last check of a workload's binary in the cache.
 enum class CoverageState : std::uint8_t { admitted, grace, expired, missing, refused };
 std::string_view toString(CoverageState state);
 
@@ -35,7 +36,7 @@ struct Coverage {
   std::optional<Wall::time_point> expires;  // of what is admitted
 };
 
-/// Of the processes that work on pods' files. The maps are by the kind of work, since the start.
+/// The processes that work on pods' files. The maps are keyed by kind of work and count since the start.
 struct WorkerUsage {
   std::size_t workers = 0;
   std::size_t stuck = 0;
@@ -65,19 +66,19 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  /// What is configured from now on: its workloads get their series, so that a first recovery is seen as a
-  /// rise from 0 and not as a series that comes from nowhere.
+  /// The configuration in use from now on: its workloads get their series, so that a first recovery shows as
+  /// a rise from 0 and not as a new series.
   void configured(const config::Config& config);
 
   /// `recovery` is the recovery's id, for the exemplars.
   void recoveryBegun(const std::string& workload, Cause cause);
   void phase(const std::string& workload, Cause cause, Phase phase, Monotonic::duration duration,
              const std::string& recovery);
-  /// outcome: handed_back, pod_gone, failed; stage and reason are empty unless it failed.
+  /// outcome: handed_back, completed, pod_gone, failed; stage and reason are empty unless it failed.
   void recoveryEnded(const std::string& workload, Cause cause, std::string_view outcome,
                      std::string_view stage, std::string_view reason, const std::string& recovery);
   void activeFallbacks(const std::string& workload, int change);
-  /// The recovery's fallback is ready since then, and counts as time in fallback until fallbackServed().
+  /// The fallback of the recovery is ready since then; counts as time in fallback until fallbackServed().
   void fallbackServes(const std::string& workload, const std::string& recovery, Stamp since);
   void fallbackServed(const std::string& workload, const std::string& recovery, Stamp until);
   /// kind: exited, signaled, oom_killed, unknown
@@ -89,7 +90,7 @@ class Metrics {
   void probe(std::string_view result);
   void waitingContainers(std::size_t count);
   void sandboxImagePresent(bool present);
-  /// 0 closed, 1 half open, 2 open; replaces what was set before. The hosts must be a bounded set.
+  /// 0 closed, 1 half open, 2 open; replaces earlier values. The hosts must be a bounded set.
   void registryCircuits(const std::map<std::string, int>& states);
   /// Calls sent to containerd since the start, by method.
   void containerdCalls(const std::map<std::string, std::uint64_t>& totals);
@@ -97,26 +98,26 @@ class Metrics {
 
   /// result: "admitted", or the reason of the refusal
   void admission(std::string_view result);
-  /// A recovery used a binary that had expired, within expiryGrace.
+  /// A recovery used an expired binary within expiryGrace.
   void graceUsed(const std::string& binary);
-  /// Of every configured workload; replaces what was set before.
+  /// For every configured workload; replaces earlier values.
   void coverage(const std::vector<Coverage>& all);
-  /// Real containers of each workload on this node; replaces what was set before.
+  /// Real containers of each workload on this node; replaces earlier values.
   void runningContainers(const std::map<std::string, VersionSkew>& all);
 
   /// hashed: by all admissions since the start
   void cacheUsage(std::uint64_t residentBytes, std::uint64_t budgetBytes, std::uint64_t hashedBytes);
 
   void configLoaded(bool successful);
-  /// A change of the journal, and how many entries it has now.
+  /// A change of the journal, and its number of entries now.
   void journalWritten(bool successful, std::size_t entries);
   void journalRemoved(bool successful, std::size_t entries);
-  /// What was found at the start.
+  /// Entries found at the start.
   void journalRead(std::size_t entries, std::size_t damaged);
   /// Since the start.
   void spawnerRestarts(unsigned total);
   void workerUsage(const WorkerUsage& usage);
-  /// The loop did not turn, and turns again after so long.
+  /// The loop hung for this long and responds again.
   void loopStalled();
   void loopTurnsAgain(Monotonic::duration after);
 
@@ -124,7 +125,7 @@ class Metrics {
   [[nodiscard]] std::string serialize() const;
   /// OpenMetrics 1.0 with exemplars {recovery="ID"}: kOpenMetricsType.
   [[nodiscard]] std::string serializeOpenMetrics() const;
-  /// Of everything that can be exported, whether it has series or not.
+  /// Everything that can be exported, whether it has series or not.
   [[nodiscard]] const std::vector<MetricDescription>& descriptions() const;
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/page.hpp"
 
 #include <array>
@@ -9,7 +10,7 @@ namespace fallbackd::telemetry {
 
 namespace {
 
-/// 'sha256-...' of what stands between the tags, as a Content-Security-Policy names it.
+/// 'sha256-...' of the content between the tags, as a Content-Security-Policy names it.
 std::string hashOf(std::string_view html, std::string_view tag) {
   const auto open = "<" + std::string(tag) + ">";
   const auto begin = html.find(open) + open.size();

@@ -1,4 +1,5 @@
-// The status page: one file without outside resources, part of the program.
+// SPDX-License-Identifier: Apache-2.0
+// The status page: one file without external resources, compiled into the program.
 #pragma once
 
 #include "telemetry/http_server.hpp"
@@ -9,7 +10,7 @@ namespace fallbackd::telemetry {
 
 std::string_view pageHtml();
 
-/// The page, and a policy that lets the browser run and show nothing but what is in it.
+/// The page, and a policy that lets the browser run and show only what is in it.
 Response statusPage();
 
 }  // namespace fallbackd::telemetry

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/process_usage.hpp"
 
 #include "base/strings.hpp"
@@ -41,7 +42,7 @@ double bootTime() {
 
 std::optional<ProcessUsage> processUsage() {
   const std::string stat = contentOf("/proc/self/stat");
-  // The name before it may hold blanks and brackets. Fields by proc(5), the state is the third.
+  // The name before it may contain spaces and parentheses. Fields by proc(5), the state is the third.
   const auto name = stat.rfind(") ");
   if (name == std::string::npos) return std::nullopt;
   const auto fields = split(std::string_view(stat).substr(name + 2), ' ');
@@ -66,7 +67,7 @@ std::optional<ProcessUsage> processUsage() {
        entry.increment(error)) {
     ++usage.openFds;
   }
-  if (usage.openFds > 0) --usage.openFds;  // the one that looked
+  if (usage.openFds > 0) --usage.openFds;  // the one used for counting
   ::rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) usage.maxFds = static_cast<double>(limit.rlim_cur);
   return usage;

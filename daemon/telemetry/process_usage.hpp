@@ -1,11 +1,12 @@
-// What the daemon itself takes of its machine, as the process_* metrics that every exporter has.
+// SPDX-License-Identifier: Apache-2.0
+// The daemon's own resource usage, as the process_* metrics that every exporter has.
 #pragma once
 
 #include <optional>
 
 namespace fallbackd::telemetry {
 
-/// Seconds, bytes, counts. Of this process; the spawner is another one.
+/// Seconds, bytes, counts. This process only; the spawner is another one.
 struct ProcessUsage {
   double cpuSeconds = 0;
   double startTime = 0;  // Unix time
@@ -16,7 +17,7 @@ struct ProcessUsage {
   double maxFds = 0;
 };
 
-/// Reads /proc/self: some tens of microseconds. Empty where it cannot be read.
+/// Reads /proc/self: takes some tens of microseconds. Empty if it cannot be read.
 std::optional<ProcessUsage> processUsage();
 
 }  // namespace fallbackd::telemetry

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/profiler.hpp"
 
 #include "sys/file.hpp"
@@ -22,13 +23,13 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr const char* kLibrary = "libtcmalloc_and_profiler.so.4";
-constexpr const char* kMark = "FALLBACKD_PROFILING";  // in the environment: started anew already
+constexpr const char* kMark = "FALLBACKD_PROFILING";  // in the environment: already restarted
 constexpr const char* kSampleEvery = "65536";         // bytes: the whole heap is a few MiB
 constexpr const char* kCpuProfile = "cpu.pprof";
-constexpr int kMostSeconds = 60;
-constexpr std::size_t kMostBytes = 64 << 20;
+constexpr int kMaxSeconds = 60;
+constexpr std::size_t kMaxBytes = 64 << 20;
 
-/// A function of the library, null where it was not loaded.
+/// A function of the library, null if it was not loaded.
 template <class Function>
 Function* find(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_DEFAULT, name));
@@ -38,8 +39,8 @@ Response unavailable() {
   return {501,
           "text/plain; charset=utf-8",
           std::string(kLibrary) +
-              " is not there (Debian: libgoogle-perftools4), or profiling was turned on " +
-              "after the start: then start fallbackd anew\n",
+              " is not installed (Debian: libgoogle-perftools4), or profiling was enabled " +
+              "after the start: restart fallbackd\n",
           {}};
 }
 
@@ -66,7 +67,7 @@ void preloadProfiler(char** argv) {
     ::setenv("TCMALLOC_SAMPLE_PARAMETER", kSampleEvery, 1);
     ::execv(self.data(), argv);
   }
-  // Nothing that is started from here shall load it.
+  // Programs started from here must not load it.
   ::unsetenv(kMark);
   ::unsetenv("LD_PRELOAD");
   ::unsetenv("TCMALLOC_SAMPLE_PARAMETER");
@@ -82,20 +83,20 @@ asio::awaitable<Response> Profiler::cpu(Request request) {
     const auto& text = given->second;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), seconds);
     if (read.ec != std::errc() || read.ptr != text.data() + text.size() || seconds < 1 ||
-        seconds > kMostSeconds) {
-      co_return refusal(400, "seconds must be a number from 1 to " + std::to_string(kMostSeconds) + "\n");
+        seconds > kMaxSeconds) {
+      co_return refusal(400, "seconds must be a number from 1 to " + std::to_string(kMaxSeconds) + "\n");
     }
   }
   if (busy_) co_return refusal(409, "another CPU profile is being taken\n");
   const auto file = folder_ + "/" + kCpuProfile;
-  if (start(file.c_str()) == 0) co_return refusal(500, "the profiler did not start\n");
+  if (start(file.c_str()) == 0) co_return refusal(500, "the profiler could not be started\n");
   busy_ = true;
   asio::steady_timer timer(co_await asio::this_coro::executor, std::chrono::seconds(seconds));
   boost::system::error_code ignored;
   co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   stop();
   busy_ = false;
-  auto bytes = sys::readFile(Stage::telemetry, file, kMostBytes);
+  auto bytes = sys::readFile(Stage::telemetry, file, kMaxBytes);
   if (const auto dir = sys::openDir(Stage::telemetry, folder_)) ::unlinkat(dir->get(), kCpuProfile, 0);
   if (!bytes) co_return refusal(500, bytes.error().message() + "\n");
   co_return profile(std::move(*bytes), kCpuProfile);

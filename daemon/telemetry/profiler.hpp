@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU and heap profiles in the format of pprof, by gperftools. Its library replaces malloc, so it is not
-// linked: a daemon whose configuration asks for it starts itself once more with the library loaded first. One
-// thread.
+// linked: if profiling is configured, the daemon re-executes itself with the library preloaded. One thread.
 #pragma once
 
 #include "base/error.hpp"
@@ -10,8 +10,8 @@
 
 namespace fallbackd::telemetry {
 
-/// Early in main(), before there are threads: does not return where the program starts itself anew. Without
-/// the library it goes on, and the profiles say what is missing.
+/// Early in main(), before there are threads: does not return if the program re-executes itself. Without the
+/// library it continues, and the profiles say what is missing.
 void preloadProfiler(char** argv);
 
 class Profiler {
@@ -19,9 +19,9 @@ class Profiler {
   /// `folder`: where a CPU profile is written while it is taken.
   explicit Profiler(std::string folder) : folder_(std::move(folder)) {}
 
-  /// ?seconds=N, 1 to 60, 10 where nothing is said; one at a time.
+  /// ?seconds=N, 1 to 60, default 10; one at a time.
   boost::asio::awaitable<Response> cpu(Request request);
-  /// Where the memory in use was allocated, of samples of every 64 KiB.
+  /// Where the memory in use was allocated, sampled every 64 KiB.
   boost::asio::awaitable<Response> heap(Request request);
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/stack.hpp"
 
 #include "base/strings.hpp"
@@ -25,17 +26,17 @@ namespace fallbackd::telemetry {
 namespace {
 
 constexpr int kMaxFrames = 64;
-constexpr int kHandlerFrames = 2;  // the handler itself and the kernel's way into it
+constexpr int kHandlerFrames = 2;  // the handler itself and the kernel's frame below it
 constexpr int kAnswerLimitMs = 500;
 
-// Written by the handler, in whatever state its thread is; so it has no lock and allocates nothing.
+// Written by the handler, whatever state its thread is in; so it takes no lock and allocates nothing.
 std::array<void*, kMaxFrames> frames;
 std::atomic<int> frameCount{0};
 std::atomic<std::uint64_t> asked{0};
 std::atomic<std::uint64_t> answered{0};
 
 int signalNumber() {
-  return SIGRTMIN + 5;  // a CPU profiler takes SIGPROF
+  return SIGRTMIN + 5;  // CPU profilers use SIGPROF
 }
 
 void takeFrames(int /*number*/) {
@@ -85,7 +86,7 @@ void append(std::string& stack, std::string_view heading, std::string_view text)
 }  // namespace
 
 void prepareStacks() {
-  // The first call loads a library, which a handler must not.
+  // The first call loads a library, which a handler must not do.
   std::array<void*, 1> one{};
   static_cast<void>(::backtrace(one.data(), 1));
   struct sigaction action {};
@@ -109,7 +110,7 @@ std::string stackOf(pid_t thread) {
     ::nanosleep(&pause, nullptr);
   }
   if (answered.load() != question) {
-    return stack + "program: not to be had, the thread does not come back from the kernel\n";
+    return stack + "program: not available, the thread does not return from the kernel\n";
   }
   for (int i = kHandlerFrames; i < frameCount.load(); ++i) {
     stack.append("program: ").append(nameOf(frames.at(static_cast<std::size_t>(i)))).append("\n");

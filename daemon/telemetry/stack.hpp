@@ -1,4 +1,5 @@
-// Where a thread of this process is, asked from another thread.
+// SPDX-License-Identifier: Apache-2.0
+// Where a thread of this process is, queried from another thread.
 #pragma once
 
 #include <string>
@@ -6,11 +7,11 @@
 
 namespace fallbackd::telemetry {
 
-/// Readies the process for stackOf(): a signal handler, and what it needs loaded. Once, early.
+/// Prepares the process for stackOf(): installs a signal handler and loads what it needs. Once, early.
 void prepareStacks();
 
-/// A line a call, the innermost first: the kernel's part where the thread is in a system call, then the
-/// program's. Empty parts say why they are missing: a thread in an uninterruptible call runs no handler.
+/// One line per call, the innermost first: the kernel's part if the thread is in a system call, then the
+/// program's. Missing parts say why they are missing: a thread in an uninterruptible call runs no handler.
 /// Blocks for up to half a second. One caller at a time.
 std::string stackOf(pid_t thread);
 

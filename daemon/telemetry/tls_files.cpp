@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "telemetry/tls_files.hpp"
 
 namespace fallbackd::telemetry {
@@ -8,7 +9,7 @@ Result<> TlsFiles::refresh() {
   const auto certificate = FileStamp::of(paths_.certificate);
   const auto key = FileStamp::of(paths_.key);
   if (certificate == certificate_ && key == key_ && context_ != nullptr) return {};
-  // Remembered even where they do not pass: the same files are not read, and complained of, again and again.
+  // Remembered even if they are invalid, so that the same files are not read and reported again and again.
   const bool same = certificate == certificate_ && key == key_;
   if (same && certificate.size >= 0 && key.size >= 0) return {};
   certificate_ = certificate;

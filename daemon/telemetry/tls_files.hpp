@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A server's certificate and key, read again when their files change. One thread.
 #pragma once
 
@@ -16,15 +17,15 @@ class TlsFiles {
  public:
   using Context = std::shared_ptr<boost::asio::ssl::context>;
   struct Paths {
-    std::string certificate;  // PEM, the server's first, then those that lead to the root
+    std::string certificate;  // PEM, the server's first, then the chain to the root
     std::string key;          // PEM, without a password
   };
 
   explicit TlsFiles(Paths paths) : paths_(std::move(paths)) {}
 
-  /// Reads both where they changed since. Stage telemetry; the earlier context stays in use then.
+  /// Reads both if they have changed. Stage telemetry; on failure the earlier context stays in use.
   Result<> refresh();
-  /// For connections that begin now; null before the first good refresh().
+  /// For new connections; null before the first successful refresh().
   [[nodiscard]] Context context() const { return context_; }
 
  private:

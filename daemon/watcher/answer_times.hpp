@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How long each registry usually takes to begin an answer.
 #pragma once
 

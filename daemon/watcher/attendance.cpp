@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Looking after the containers that wait: the part of the Watcher that asks for their images.
 #include "watcher/pause.hpp"
 #include "watcher/watcher.hpp"
@@ -73,6 +74,11 @@ void Watcher::tell(Pod& pod, const Covering& covering) {
   if (pod.overLimit > 0) {
     troubles.push_back(overLimitText(pod.sandbox));
   }
+  for (const auto& workload : covering.withoutPolicy) {
+    troubles.push_back("workload " + workload->name +
+                       " matches pods of Jobs and does not cover them: it does not say restart.policy "
+                       "(OnFailure or Never, as the pods do)");
+  }
   for (const auto& trouble : troubles) {
     if (std::find(pod.told.begin(), pod.told.end(), trouble) == pod.told.end()) listener_.trouble(trouble);
   }
@@ -106,7 +112,8 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
                                                            ImageReference reference) {
   const auto interval = jittered(config_->detection.reprobeInterval);
   const auto& detection = workload->detection;
-  if (detection.pullPolicy == config::PullPolicy::never) {
+  const auto pullPolicy = config::pullPolicyOf(*workload);
+  if (pullPolicy == config::PullPolicy::never) {
     // kubelet does not ask a registry, so none can have failed.
     note(key, "never pulled");
     co_return interval;
@@ -119,7 +126,7 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
       co_return interval;
     }
   }
-  if (detection.pullPolicy == config::PullPolicy::if_not_present) {
+  if (pullPolicy == config::PullPolicy::if_not_present) {
     const auto present = co_await runtime_.imagePresent(reference.toString());
     if (!present) co_return kUndecidedRetry;
     if (*present) {
@@ -166,20 +173,26 @@ void Watcher::report(const config::Workload& workload, const Verdict& verdict) {
 
 /// The operator's credentials go with the images that the operator named, and with those below the
 /// repositories that the registry's entry gives away. Without credentials an outage can be told as well.
-Question Watcher::questionFor(const config::Workload& workload, const ImageReference& reference,
-                              const std::string& podNamespace) const {
-  Question question{reference, workload.dockerConfig, workload.detection.stallTimeout,
-                    {},        podNamespace,          workload.detection.responseTimeout};
+std::string Watcher::credentialsFor(const config::Workload& workload, const ImageReference& reference) const {
+  if (!workload.dockerConfig.empty()) return workload.dockerConfig;
   const bool ownChoice = workload.imageFrom != Provenance::configuration;
-  if (!speaksForTheNode(workload.imageFrom) && !configuredImages_.contains(reference.toString())) {
-    question.scope = podNamespace;
-  }
-  if (!question.credentialsFile.empty()) return question;
+  std::string file;
   for (const auto& registry : config_->registries) {
     const bool given = !ownChoice || std::any_of(registry.repositories.begin(), registry.repositories.end(),
                                                  [&](const auto& one) { return reference.isBelow(one); });
-    if (registry.host == reference.host() && given) question.credentialsFile = registry.dockerConfig;
+    if (registry.host == reference.host() && given) file = registry.dockerConfig;
   }
+  return file;
+}
+
+/// A registry may refuse whoever comes without a password. So a pod's own choice speaks for the node only
+/// where it asks just as the configuration does: for the same image, with the same credentials.
+Question Watcher::questionFor(const config::Workload& workload, const ImageReference& reference,
+                              const std::string& podNamespace) const {
+  Question question{reference,    credentialsFor(workload, reference), workload.detection.stallTimeout, {},
+                    podNamespace, workload.detection.responseTimeout};
+  const bool asConfigured = configuredImages_.contains({reference.toString(), question.credentialsFile});
+  if (!speaksForTheNode(workload.imageFrom) && !asConfigured) question.scope = podNamespace;
   return question;
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is known of registries without asking: one circuit breaker a host and one an image. The second to the
 // hundredth pod that waits for a dead registry learns its cause at once, and sends no pull. Knows one scope;
 // see registry_health.hpp for who may decide for whom.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/classify.hpp"
 
 #include "watcher/causes/pull_error.hpp"

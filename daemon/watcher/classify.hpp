@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From what PullImage answered to the cause. The gRPC codes do not tell, so the text is parsed (causes/).
 #pragma once
 

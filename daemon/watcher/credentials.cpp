@@ -1,6 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/credentials.hpp"
 
+#include "domain/image_pattern.hpp"
 #include "sys/file.hpp"
+
+#include <utility>
+#include <vector>
 
 #include <boost/json.hpp>
 
@@ -18,23 +23,30 @@ std::string stringAt(const json::object& object, std::string_view key) {
   return text == nullptr ? std::string() : std::string(*text);
 }
 
-/// "https://index.docker.io/v1/" -> "docker.io", "https://r.example.com/v2/" -> "r.example.com".
-std::string placeOf(std::string_view key) {
-  for (const std::string_view scheme : {"https://", "http://"}) {
-    if (key.starts_with(scheme)) key.remove_prefix(scheme.size());
-  }
-  while (key.ends_with('/')) key.remove_suffix(1);
-  for (const std::string_view version : {"/v1", "/v2"}) {
-    if (key.ends_with(version)) key.remove_suffix(version.size());
-  }
-  return key == "index.docker.io" || key == "registry-1.docker.io" ? "docker.io" : std::string(key);
+/// Docker's helper programs keep passwords elsewhere; kubelet does not ask them either. `what` is the key.
+tl::unexpected<Error> refuseHelper(const std::string& file, const std::string& what) {
+  return fail(Stage::detection, Reason::invalid,
+              file + " leaves the password to a helper program of Docker (" + what +
+                  "), which is not run here: write the password into \"auths\"");
 }
 
-/// `place` is the registry's host, or a path on it that the repository is at or below.
-bool holds(const std::string& place, const ImageReference& reference) {
-  const auto& host = reference.host();
-  if (place == host) return true;
-  return place.starts_with(host + "/") && reference.isBelow(std::string_view(place).substr(host.size() + 1));
+bool isEmpty(const cri::Credentials& one) {
+  return one.username.empty() && one.password.empty() && one.auth.empty() && one.identityToken.empty() &&
+         one.registryToken.empty();
+}
+
+/// The value of the key that fits the image best; null where none does.
+const json::value* bestOf(const json::object& object, const ImageReference& reference) {
+  std::vector<ImagePattern> patterns;
+  std::vector<const json::value*> values;
+  for (const auto& item : object) {
+    auto pattern = ImagePattern::parse({item.key().data(), item.key().size()});
+    if (!pattern) continue;
+    patterns.push_back(std::move(*pattern));
+    values.push_back(&item.value());
+  }
+  const auto best = bestMatch(patterns, reference);
+  return best ? values[*best] : nullptr;
 }
 
 }  // namespace
@@ -45,30 +57,35 @@ Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
   boost::system::error_code error;
   const auto document = json::parse({text.data(), text.size()}, error);
   const auto* root = error ? nullptr : document.if_object();
-  const auto* value = root == nullptr ? nullptr : root->if_contains("auths");
-  const auto* auths = value == nullptr ? nullptr : value->if_object();
-  if (auths == nullptr) {
+  if (root == nullptr) {
     return fail(Stage::detection, Reason::invalid,
                 file + " is no dockerconfigjson: an object with \"auths\" is expected");
   }
-  std::string best;
-  const json::object* entry = nullptr;
-  for (const auto& item : *auths) {
-    const auto place = placeOf(item.key());
-    if (!holds(place, reference) || !item.value().is_object() ||
-        (entry != nullptr && place.size() <= best.size()))
-      continue;
-    best = place;
-    entry = &item.value().as_object();
+  const auto* helpers = root->if_contains("credHelpers");
+  if (helpers != nullptr && helpers->is_object() && bestOf(helpers->get_object(), reference) != nullptr) {
+    return refuseHelper(file, "credHelpers");
   }
-  if (entry == nullptr) return std::nullopt;
+  const bool store = !stringAt(*root, "credsStore").empty();
+  const auto* value = root->if_contains("auths");
+  const auto* auths = value == nullptr ? nullptr : value->if_object();
+  if (auths == nullptr && !store && helpers == nullptr) {
+    return fail(Stage::detection, Reason::invalid,
+                file + " is no dockerconfigjson: an object with \"auths\" is expected");
+  }
+  const auto* entry = auths == nullptr ? nullptr : bestOf(*auths, reference);
   cri::Credentials found;
-  found.username = stringAt(*entry, "username");
-  found.password = stringAt(*entry, "password");
-  found.auth = stringAt(*entry, "auth");
-  found.identityToken = stringAt(*entry, "identitytoken");
-  found.registryToken = stringAt(*entry, "registrytoken");
-  return found;
+  if (entry != nullptr && entry->is_object()) {
+    const auto& object = entry->get_object();
+    found.username = stringAt(object, "username");
+    found.password = stringAt(object, "password");
+    found.auth = stringAt(object, "auth");
+    found.identityToken = stringAt(object, "identitytoken");
+    found.registryToken = stringAt(object, "registrytoken");
+  }
+  if (!isEmpty(found)) return found;
+  // Beside a store, Docker leaves an empty entry for each registry.
+  if (store) return refuseHelper(file, "credsStore");
+  return std::nullopt;
 }
 
 Result<std::optional<cri::Credentials>> readCredentials(const std::string& file,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Registry credentials from a dockerconfigjson file (the content of a pull secret), as kubelet reads them.
 #pragma once
 
@@ -11,8 +12,9 @@
 
 namespace fallbackd::watcher {
 
-/// The entry of `auths` that fits the reference best (the longest path of its host); nothing where none fits.
-/// `file` names the text in errors; a secret never gets into one. Stage detection, reason invalid.
+/// The entry of `auths` that fits the reference best (see ImagePattern); nothing where none fits, or where it
+/// is empty. A password that a helper program of Docker would have to give (credsStore, credHelpers) is an
+/// error. `file` names the text in errors; a secret never gets into one. Stage detection, reason invalid.
 Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
                                                          const ImageReference& reference,
                                                          const std::string& file);

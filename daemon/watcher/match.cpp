@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/match.hpp"
 
 #include "base/strings.hpp"
 #include "domain/image_reference.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace fallbackd::watcher {
 
@@ -13,6 +15,18 @@ bool covers(const config::Match& match, const cri::Sandbox& sandbox) {
     const auto found = sandbox.labels.find(wanted.first);
     return found != sandbox.labels.end() && found->second == wanted.second;
   });
+}
+
+bool isOfJob(const cri::Sandbox& sandbox) {
+  const auto keys = jobLabels();
+  return std::any_of(keys.begin(), keys.end(),
+                     [&](std::string_view key) { return sandbox.labels.contains(std::string(key)); });
+}
+
+std::span<const std::string_view> jobLabels() {
+  static constexpr std::array<std::string_view, 4> kLabels{
+      "batch.kubernetes.io/job-name", "batch.kubernetes.io/controller-uid", "job-name", "controller-uid"};
+  return kLabels;
 }
 
 namespace {
@@ -32,12 +46,6 @@ std::shared_ptr<config::Workload> templateFor(const config::Config& config, cons
   made->detection = config.detection.workloadDefaults;
   made->definedAt = "annotations of " + sandbox.podNamespace + "/" + sandbox.podName;
   return made;
-}
-
-bool sameImage(const std::string& left, const std::string& right) {
-  const auto a = ImageReference::parse(left);
-  const auto b = ImageReference::parse(right);
-  return a && b && *a == *b;
 }
 
 /// Follows the annotations of one pod.
@@ -79,6 +87,12 @@ class Follower {
   /// Gives what is wrong with it, or nothing.
   std::string follow(const PodChoices::Choice& choice) {
     const auto workload = templateFor(config_, covering_, sandbox_, choice.container, choice.binary.name);
+    if (isOfJob(sandbox_) && !workload->restart.policy) {
+      ++covering_.refused;
+      return "annotation " + quoted(std::string(kBinaryAnnotation) + choice.container) +
+             ": the pod is of a Job, and no workload of this binary that says restart.policy covers the "
+             "container";
+    }
     workload->binary = choice.binary;
     workload->binaryFrom = Provenance::annotation;
     if (!choice.image.empty() && !sameImage(choice.image, workload->image)) {
@@ -111,7 +125,12 @@ Covering cover(const config::ConfigPtr& config, const cri::Sandbox& sandbox, con
                const std::set<std::string>* made) {
   Covering covering;
   for (const auto& workload : config->workloads) {
-    if (covers(workload.match, sandbox)) covering.workloads.emplace_back(config, &workload);
+    if (!covers(workload.match, sandbox)) continue;
+    if (isOfJob(sandbox) && !workload.restart.policy) {
+      covering.withoutPolicy.emplace_back(config, &workload);
+      continue;
+    }
+    covering.workloads.emplace_back(config, &workload);
   }
   if (annotationsCount(*config, sandbox.podNamespace)) {
     Follower(*config, sandbox, covering).follow(choices, made);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which workloads cover a pod.
 #pragma once
 
@@ -8,7 +9,9 @@
 #include <cstddef>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fallbackd::watcher {
@@ -17,15 +20,23 @@ using WorkloadPtr = std::shared_ptr<const config::Workload>;  // keeps its whole
 
 bool covers(const config::Match& match, const cri::Sandbox& sandbox);
 
+/// By the labels that the Job controller puts on its pods, those of before Kubernetes 1.27 included.
+bool isOfJob(const cri::Sandbox& sandbox);
+/// The keys of these labels.
+std::span<const std::string_view> jobLabels();
+
 struct Covering {
   std::vector<WorkloadPtr> workloads;  // at most one a container, as the validation sees to
   /// Annotations that are not followed, each naming the pod; the last one counts those that are not named.
   std::vector<std::string> troubles;
+  /// Workloads that match but for their restart policy, which they do not say: the pod is of a Job.
+  std::vector<WorkloadPtr> withoutPolicy;
   std::size_t refused = 0;  // annotations that are not what they must be, or that have no image
   std::size_t cutOff = 0;   // annotations that are more than a pod may have
 };
 
-/// Every workload that covers the pod. Where the pod's namespace is allowed to, its annotations choose
+/// Every workload that covers the pod. A pod of a Job is to run to its end once, so it is covered only by
+/// workloads that say their restart policy. Where the pod's namespace is allowed to, its annotations choose
 /// another version of a workload's binary and its image. Where the configuration has no workload for the
 /// container, or one for another binary, they make one of the defaults: user, volumes, capabilities and the
 /// rest are granted to a binary, not to whatever a pod puts in its place. `made`: containers that were made

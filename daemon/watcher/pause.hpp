@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A pause that can be cut short.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the author of a pod asks for by annotations: fallbackd.io/binary.CONTAINER and
 // fallbackd.io/image.CONTAINER. Whoever may create a pod writes them, so they are data: read once, bounded,
 // and refused where they are not what they must be. Nothing of a refused one is used.

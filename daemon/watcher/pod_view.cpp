@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the Watcher tells of the pods that it knows.
 #include "watcher/watcher.hpp"
 

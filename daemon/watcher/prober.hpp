@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Probe pulls: asking the registry through containerd why an image cannot be had. One pull an image at a
 // time however many pods wait for it, a bounded number of pulls in all and of each host, none where the
 // answer is known. Namespaces take turns, and images that only annotations name never get all places. One

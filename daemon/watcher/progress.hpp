@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether the pull of one image moves, while others are being pulled at the same time.
 #pragma once
 

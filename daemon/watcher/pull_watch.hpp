@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether one pull has stalled: slow is not dead. Puts together what the content store and the connections
 // show. Pure: looks and times are handed in.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/real_container.hpp"
 
 #include "domain/image_reference.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which container of a pod is the one that kubelet waits for, and not one that a person, a debugger or
 // another tool made beside it under the same name.
 #pragma once

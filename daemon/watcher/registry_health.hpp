@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who may decide for whom about a registry. A verdict about an image that the operator's configuration names
 // counts for the node. One about an image that only an annotation names was brought about by whoever may
 // create a pod: it counts for the pods of that namespace alone, until a second namespace finds the same.

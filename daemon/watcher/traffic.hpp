@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The runtime's network connections: they show that a download moves before containerd, which writes in
 // pieces of 1 MiB, has written any of it.
 #pragma once

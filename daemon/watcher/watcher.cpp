@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/watcher.hpp"
 
 #include "watcher/pause.hpp"
@@ -185,7 +186,9 @@ cri::Awaitable<void> Watcher::handle(cri::Event event) {
       break;
     case Kind::image_arrived:
       listener_.imageArrived(event.id);
-      wake([&](const Key&, const Attendance& one) { return one.reference.toString() == event.id; });
+      if (const auto arrived = ImageReference::parse(event.id)) {
+        wake([&](const Key&, const Attendance& one) { return one.reference == *arrived; });
+      }
       break;
   }
 }
@@ -304,7 +307,10 @@ void Watcher::keep(Pod& pod, cri::Sandbox sandbox) const {
   pod.choices = readChoices(sandbox.annotations);
   sandbox.annotations.clear();
   if (bytesOf(sandbox.labels) > kMaxLabelBytes) {
-    std::erase_if(sandbox.labels, [&](const auto& one) { return !matchedLabels_.contains(one.first); });
+    const auto job = jobLabels();
+    std::erase_if(sandbox.labels, [&](const auto& one) {
+      return !matchedLabels_.contains(one.first) && std::find(job.begin(), job.end(), one.first) == job.end();
+    });
   }
   pod.sandbox = std::move(sandbox);
 }
@@ -349,7 +355,8 @@ void Watcher::useConfig(config::ConfigPtr config) {
   matchedLabels_.clear();
   for (const auto& workload : config_->workloads) {
     for (const auto& [key, value] : workload.match.labels) matchedLabels_.insert(key);
-    if (const auto image = ImageReference::parse(workload.image)) configuredImages_.insert(image->toString());
+    if (const auto image = ImageReference::parse(workload.image))
+      configuredImages_.emplace(image->toString(), credentialsFor(workload, *image));
   }
 }
 

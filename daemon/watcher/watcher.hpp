@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Watches containerd: which pods wait for a container, why its image cannot be pulled, and when the wait is
 // over. Tells a Listener. Everything runs on one io_context thread; nothing blocks.
 #pragma once
@@ -176,6 +177,8 @@ class Watcher {
   void note(const Key& key, std::string state, const Verdict* verdict = nullptr);
   void wake(const std::function<bool(const Key&, const Attendance&)>& which);
   void exited(const cri::Event& event);
+  [[nodiscard]] std::string credentialsFor(const config::Workload& workload,
+                                           const ImageReference& reference) const;
   [[nodiscard]] Question questionFor(const config::Workload& workload, const ImageReference& reference,
                                      const std::string& podNamespace) const;
   void report(const config::Workload& workload, const Verdict& verdict);
@@ -209,9 +212,10 @@ class Watcher {
   std::map<std::string, std::string> sandboxOf_;  // container id -> sandbox id
   std::map<Key, Attendance> attended_;
   std::map<std::string, std::size_t> chosenOf_;  // of attended_, by namespace: those of annotated images
-  std::set<std::string> configuredImages_;       // that workloads of the configuration name
-  std::set<std::string> matchedLabels_;          // by which they choose pods
-  std::map<std::string, VersionSkew> running_;   // by workload
+  // That workloads of the configuration name, each with the file of its credentials.
+  std::set<std::pair<std::string, std::string>> configuredImages_;
+  std::set<std::string> matchedLabels_;                        // by which they choose pods
+  std::map<std::string, VersionSkew> running_;                 // by workload
   std::map<std::string, std::vector<std::string>> imageTags_;  // by image id, of those that run unnamed
   std::map<std::string, std::shared_ptr<Learning>> learning_;  // by sandbox id
   struct Unplaced {

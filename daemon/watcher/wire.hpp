@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the runtime's network connections show of one pull: whether it is still being connected, whether the
 // registry answers, and when something moved last. Pure: looks and times are handed in.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "workers/pool.hpp"
 
 #include "base/strings.hpp"
@@ -33,7 +34,7 @@ std::size_t indexOf(Work work) {
 
 }  // namespace
 
-/// A task on its way. run() holds it for as long as somebody waits.
+/// A task in progress. Held by run() while somebody waits.
 struct Pool::Job {
   Job(const asio::any_io_executor& executor, Task given)
       : task(std::move(given)), deadline(Monotonic::now() + task.limit), done(executor) {
@@ -43,7 +44,7 @@ struct Pool::Job {
     outcome = std::move(result);
     done.cancel();
   }
-  /// Late by so much, the worker's own deadline has been and gone.
+  /// So late that the worker's own deadline has passed.
   [[nodiscard]] Error missed() const {
     return {task.stage, Reason::timeout, 0, task.what + ": no answer within " + formatDuration(task.limit)};
   }
@@ -52,9 +53,9 @@ struct Pool::Job {
   Stamp deadline;
   bool begun = false;
   int tries = 0;
-  std::shared_ptr<Worker> worker;  // that has the question
+  std::shared_ptr<Worker> worker;  // the one that has the request
   std::optional<Result<Outcome>> outcome;
-  asio::steady_timer done;  // cancelled when the outcome is there
+  asio::steady_timer done;  // cancelled when the outcome is known
 };
 
 struct Pool::State : std::enable_shared_from_this<Pool::State> {
@@ -109,13 +110,13 @@ std::size_t Pool::State::stuckOf(std::string Owner::*part, const Owner& owner) c
   return static_cast<std::size_t>(std::count_if(stuck.begin(), stuck.end(), same));
 }
 
-/// Pods of different namespaces may have one name, but not one uid; `pod` is taken to be unique.
+/// Pods of different namespaces may share a name, but not a uid; `pod` is assumed to be unique.
 std::optional<Error> Pool::State::refusal(const Task& task) {
   const auto refuse = [&](const std::string& whose, std::size_t count) {
     ++counts.refused[indexOf(task.work)];
     return Error{task.stage, Reason::unavailable, 0,
-                 task.what + ": not tried, " + std::to_string(count) + " workers hang on files of " + whose +
-                     " already"};
+                 task.what + ": not tried because " + std::to_string(count) + " workers hang on files of " +
+                     whose + " already"};
   };
   if (const auto count = stuckOf(&Owner::pod, task.owner); count >= limits.stuckOfPod) {
     return refuse("this pod", count);
@@ -139,9 +140,9 @@ bool Pool::State::mayRun(const Task& task) const {
          (task.urgency == Urgency::launch || background < limits.runningBackground);
 }
 
-/// Launches first, each kind in the order of its coming; past those whose namespace has its share.
+/// Launches first, each kind in order of arrival; skips tasks whose namespace has its share.
 Pool::State::JobPtr Pool::State::takeNext() {
-  // Alone in the queue: whoever waited was cancelled, or late and gone.
+  // The queue holds the only reference: the waiter was cancelled, or gave up.
   std::erase_if(queue, [](const JobPtr& job) { return job.use_count() == 1; });
   for (const auto urgency : {Urgency::launch, Urgency::background}) {
     const auto place = std::find_if(queue.begin(), queue.end(), [&](const JobPtr& job) {
@@ -155,9 +156,9 @@ Pool::State::JobPtr Pool::State::takeNext() {
   return nullptr;
 }
 
-/// A worker that is at hand has its question before this returns: the caller may do something else meanwhile.
+/// An idle worker gets its request before this returns: the caller may do something else meanwhile.
 void Pool::State::dispatch() {
-  // A task that is spawned runs at once, and may be over before spawn() returns.
+  // A spawned task runs at once, and may be finished before spawn() returns.
   if (closes || std::exchange(dispatches, true)) return;
   while (const auto job = takeNext()) {
     job->begun = true;
@@ -257,7 +258,7 @@ asio::awaitable<void> Pool::State::conduct(std::shared_ptr<State> self, JobPtr j
   self->dispatch();
 }
 
-/// Reason timeout where none comes in time. Empty where the worker is gone.
+/// Reason timeout if none comes in time. Empty if the worker is gone.
 asio::awaitable<Result<sys::Message>> Pool::State::answerOf(JobPtr job) {
   asio::steady_timer late(executor);
   late.expires_at(job->deadline);
@@ -285,7 +286,7 @@ asio::awaitable<Result<Outcome>> Pool::State::outcomeOf(JobPtr job) {
       giveUp(job, std::move(worker));
       co_return tl::unexpected<Error>(message.error());
     }
-    // Somebody killed it, perhaps while it was idle. Every task may be done twice.
+    // Somebody killed it, perhaps while it was idle. Every task may be repeated.
     discard(std::move(worker));
     if (++job->tries >= kTriesPerTask) {
       co_return fail(job->task.stage, Reason::killed, job->task.what + ": the worker died");
@@ -320,7 +321,7 @@ PoolCounts Pool::counts() const {
   return counts;
 }
 
-/// What begin() gives: holds the job, so that it counts as waited for.
+/// Returned by begin(): holds the job, so that it counts as waited for.
 struct Pool::Ticket final : Begun {
   Ticket(std::shared_ptr<State> pool, std::shared_ptr<Job> given)
       : state(std::move(pool)), job(std::move(given)) {}
@@ -334,7 +335,7 @@ struct Pool::Ticket final : Begun {
 std::unique_ptr<Begun> Pool::begin(Task task) {
   const auto job = std::make_shared<Job>(state_->executor, std::move(task));
   if (state_->closes) {
-    job->outcome = fail(job->task.stage, Reason::cancelled, job->task.what + ": the daemon ends");
+    job->outcome = fail(job->task.stage, Reason::cancelled, job->task.what + ": the daemon is stopping");
   } else if (auto refused = state_->refusal(job->task)) {
     job->outcome = tl::unexpected<Error>(std::move(*refused));
   } else {

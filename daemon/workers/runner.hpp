@@ -1,4 +1,5 @@
-// Where tasks go that may never end. An interface, so that tests run on one that works in place.
+// SPDX-License-Identifier: Apache-2.0
+// Runs tasks that may never end. An interface, so that tests can run them in place.
 #pragma once
 
 #include "workers/task.hpp"
@@ -10,14 +11,14 @@
 
 namespace fallbackd::workers {
 
-/// A task on its way. Destroyed before its end, it may still be done, but nobody is told.
+/// A task in progress. If this is destroyed early the task may still be done, but nobody learns the outcome.
 class Begun {
  public:
   Begun() = default;
   Begun(const Begun&) = delete;
   Begun& operator=(const Begun&) = delete;
   virtual ~Begun() = default;
-  /// Waits for it; once.
+  /// Waits for the outcome; call once.
   virtual boost::asio::awaitable<Result<Outcome>> outcome() = 0;
 };
 
@@ -28,9 +29,9 @@ class Runner {
   Runner& operator=(const Runner&) = delete;
   virtual ~Runner() = default;
 
-  /// Ends within the task's limit, whatever becomes of the task. The error is the task's own, or has the
-  /// task's stage: timeout where it is not over in time; unavailable where too many tasks of the same owner
-  /// hang already, so that it was not begun.
+  /// Returns within the task's limit, whatever happens to the task. The error is the task's own, or has the
+  /// task's stage: timeout if it was not finished in time; unavailable if too many tasks of the same owner
+  /// hang already, so that it was not started.
   virtual std::unique_ptr<Begun> begin(Task task) = 0;
 
   boost::asio::awaitable<Result<Outcome>> run(Task task) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "workers/serve.hpp"
 
 #include "sys/helper_program.hpp"
@@ -20,8 +21,8 @@ int serve(const Perform& perform) {
   ::close_range(sys::kHelperSocket + 1, ~0U, 0);
   ::fcntl(sys::kHelperSocket, F_SETFD, FD_CLOEXEC);
   ::umask(0022);
-  // Between a write to a log and the moment at which its bytes leave the FIFO, the next daemon's worker must
-  // not come in between: a worker ends with its daemon.
+  // A worker ends with its daemon: between a write to a log and the moment at which these bytes leave the
+  // FIFO, the next daemon's worker must not read them.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const sys::UniqueFd socket(sys::kHelperSocket);
   for (;;) {

@@ -1,4 +1,5 @@
-// A worker's side: one question after the other, until the daemon is gone.
+// SPDX-License-Identifier: Apache-2.0
+// The worker's side: answers requests one after the other until the daemon is gone.
 #pragma once
 
 #include "workers/task.hpp"
@@ -7,10 +8,10 @@
 
 namespace fallbackd::workers {
 
-/// Answers one question. `fds` are those that came with it; the outcome's go back.
+/// Handles one request. `fds` came with it; the outcome's descriptors are sent back.
 using Perform = std::function<Result<Outcome>(const Question& question, std::vector<sys::UniqueFd> fds)>;
 
-/// Returns the exit code: 0 where the daemon closed the socket, 2 where there is no socket.
+/// Returns the exit code: 0 if the daemon closed the socket, 2 if there is no socket.
 int serve(const Perform& perform);
 
 }  // namespace fallbackd::workers

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "workers/task.hpp"
 
 #include <array>
@@ -17,7 +18,7 @@ constexpr std::size_t kErrorHead = 1 + 1 + 1 + sizeof(std::int32_t);
 
 std::string_view toString(Work work) {
   constexpr std::array<std::string_view, kWorks> kNames{"read_file", "prepare_volumes", "open_log",
-                                                        "copy_log"};
+                                                        "copy_log", "list_logs"};
   return kNames.at(static_cast<std::size_t>(work));
 }
 
@@ -28,7 +29,7 @@ std::string encodeQuestion(Work work, std::string_view bytes) {
 
 Result<Question> decodeQuestion(std::string_view message) {
   if (message.empty() || static_cast<unsigned char>(message.front()) >= kWorks) {
-    return fail(Stage::run, Reason::protocol, "a question to a worker");
+    return fail(Stage::run, Reason::protocol, "a malformed request to a worker");
   }
   return Question{static_cast<Work>(message.front()), message.substr(1)};
 }
@@ -46,12 +47,12 @@ std::string encodeAnswer(const Result<std::string>& answer) {
 Result<std::string> decodeAnswer(std::string_view message) {
   if (!message.empty() && message.front() == kGood) return std::string(message.substr(1));
   if (message.size() < kErrorHead || message.front() != kBad) {
-    return fail(Stage::run, Reason::protocol, "the answer of a worker");
+    return fail(Stage::run, Reason::protocol, "a malformed response of a worker");
   }
   const auto stage = static_cast<unsigned char>(message[1]);
   const auto reason = static_cast<unsigned char>(message[2]);
   if (stage >= kStages || reason >= kReasons) {
-    return fail(Stage::run, Reason::protocol, "the error of a worker");
+    return fail(Stage::run, Reason::protocol, "a malformed error of a worker");
   }
   std::int32_t number = 0;
   std::memcpy(&number, message.data() + 3, sizeof number);

@@ -1,5 +1,7 @@
-// What a worker is asked to do, and what it answers. A worker is a process that may hang for ever: it touches
-// files that a pod controls, and whoever serves such a file system need not answer. Used by both sides.
+// SPDX-License-Identifier: Apache-2.0
+// What a worker is asked to do, and what it responds. A worker is a process that may hang for ever: it
+// touches files that a pod controls, and the server of such a file system need not respond. Used by both
+// sides.
 #pragma once
 
 #include "base/error.hpp"
@@ -14,14 +16,14 @@
 namespace fallbackd::workers {
 
 /// Also the label `work` of the metrics.
-enum class Work : std::uint8_t { read_file, prepare_volumes, open_log, copy_log };
-inline constexpr std::size_t kWorks = 4;
+enum class Work : std::uint8_t { read_file, prepare_volumes, open_log, copy_log, list_logs };
+inline constexpr std::size_t kWorks = 5;
 std::string_view toString(Work work);
 
 /// Who controls the files. Limits count by these two.
 struct Owner {
   std::string namespaceName;
-  std::string pod;  // anything that names one pod of the node
+  std::string pod;  // anything that identifies one pod of the node
 };
 
 /// A launch goes before everything that can wait.
@@ -30,12 +32,12 @@ enum class Urgency : std::uint8_t { launch, background };
 struct Task {
   Work work = Work::read_file;
   Urgency urgency = Urgency::background;
-  Stage stage = Stage::run;  // of the error where the worker does not answer
+  Stage stage = Stage::run;  // of the error if the worker does not respond
   Owner owner;
   std::string what;                  // for errors: "the volumes of pod shop/web-0"
-  std::string bytes;                 // the question; its form depends on the work
-  std::vector<sys::UniqueFd> fds;    // go to the worker and stay open here
-  std::chrono::nanoseconds limit{};  // from now on, time in the queue included
+  std::string bytes;                 // the request; its form depends on the work
+  std::vector<sys::UniqueFd> fds;    // sent to the worker; they stay open here
+  std::chrono::nanoseconds limit{};  // from now on, including the time in the queue
 };
 
 struct Outcome {
@@ -43,7 +45,7 @@ struct Outcome {
   std::vector<sys::UniqueFd> fds;
 };
 
-/// One message to the worker: the work and its question.
+/// One message to the worker: the work and its request.
 std::string encodeQuestion(Work work, std::string_view bytes);
 struct Question {
   Work work = Work::read_file;
@@ -51,9 +53,9 @@ struct Question {
 };
 Result<Question> decodeQuestion(std::string_view message);
 
-/// One message back: the outcome's bytes, or an error. Descriptors travel beside it.
+/// One message back: the outcome's bytes, or an error. Descriptors are sent with it.
 std::string encodeAnswer(const Result<std::string>& answer);
-/// Reason protocol for what is not one.
+/// Reason protocol for anything else.
 Result<std::string> decodeAnswer(std::string_view message);
 
 }  // namespace fallbackd::workers

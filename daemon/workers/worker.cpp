@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "workers/worker.hpp"
 
 #include "sys/helper_program.hpp"
@@ -67,7 +68,7 @@ asio::awaitable<void> Worker::answered() {
 }
 
 void Worker::dismiss() {
-  // Closing alone would not do: Asio holds a copy of the number.
+  // Closing is not enough: Asio holds a copy of the number.
   ::shutdown(socket_.get(), SHUT_RDWR);
 }
 

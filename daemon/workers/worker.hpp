@@ -1,4 +1,5 @@
-// One worker process, as the daemon holds it.
+// SPDX-License-Identifier: Apache-2.0
+// One worker process, from the daemon's side.
 #pragma once
 
 #include "base/error.hpp"
@@ -25,18 +26,18 @@ class Worker {
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] const sys::UniqueFd& socket() const { return socket_; }
-  /// Until an answer, or the worker's end, can be read.
+  /// Waits until a response, or the worker's end, can be read.
   boost::asio::awaitable<void> answered();
 
-  /// It ends when it has nothing to do.
+  /// Asks it to end when it is idle.
   void dismiss();
-  /// SIGKILL. In an uninterruptible sleep it takes effect when that is over.
+  /// Sends SIGKILL. In an uninterruptible sleep it takes effect afterwards.
   void kill();
-  /// It did not answer in time: from here on nobody waits for it but ended().
+  /// It did not respond in time: from here on only ended() waits for it.
   void giveUp();
-  /// Kills it and waits for its end for a moment; one that was given up is left to the kernel.
+  /// Kills it and waits briefly for its end; one that was given up is left to the kernel.
   void end();
-  /// Waits for the end and buries it.
+  /// Waits for the end and reaps it.
   boost::asio::awaitable<void> ended();
 
  private:
@@ -48,12 +49,12 @@ class Worker {
   sys::UniqueFd socket_;
   bool givenUp_ = false;
   bool buried_ = false;
-  // Numbers of their own for Asio, which closes what it watches.
+  // Duplicates: Asio closes the descriptors that it watches.
   boost::asio::posix::stream_descriptor answers_;
   boost::asio::posix::stream_descriptor end_;
 };
 
-/// "fallbackd-worker" beside our own program.
+/// "fallbackd-worker" in the folder of our own program.
 std::string defaultWorkerProgram();
 
 }  // namespace fallbackd::workers

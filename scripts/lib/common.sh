@@ -1,4 +1,5 @@
-# Sourced by the scripts: where things are, how to say what is going on, how to build.
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by the scripts: locations, progress messages, building.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -10,10 +11,10 @@ else
   bold='' dim='' reset=''
 fi
 
-# step TEXT: what begins now.
+# step TEXT: announces the next step.
 step() { printf '%s==> %s%s\n' "$bold" "$*" "$reset"; }
 
-# quietly NAME COMMAND...: shows a command's output only if it fails; the time it took if not.
+# quietly NAME COMMAND...: shows a command's output only if it fails, otherwise the time it took.
 quietly() {
   local name=$1 log start
   shift
@@ -39,13 +40,13 @@ build() {
   quietly "build ($preset)" cmake --build --preset "$preset" "${targets[@]}"
 }
 
-# The address of the archive of the installed system, as apt knows it. Never written down anywhere.
+# The address of the installed system's archive, from apt's configuration. Never stored anywhere.
 debian_archive() {
   local uri
   uri=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' |
     awk '$2 == "main" && !seen { print $1; seen = 1 }')
   if [[ -z $uri ]]; then
-    echo "apt names no archive with a component main; run apt-get update first" >&2
+    echo "apt knows no archive with the component main; run apt-get update first" >&2
     return 1
   fi
   echo "$uri"

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """What goes into the image, and what is said of it.
 
   image_content.py root ARCH SYSROOT BUILD OUT      OUT/base and OUT/programs, the two layers' folders

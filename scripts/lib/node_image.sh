@@ -1,22 +1,23 @@
-# Sourced by scripts/node: makes the disk, the kernel and the initrd that a variation boots from. All variations of the
-# same suite, kernel, packages and security module share one; the rest of a variation is told to it at boot.
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by scripts/node: builds the disk, the kernel and the initrd that a variation boots from. Variations with the
+# same suite, kernel, packages and security module share an image; everything else is passed at boot.
 source "$root/scripts/lib/suites.sh"
 
 images=$root/build/node/images
 
 # What the initrd loads: Debian builds these as modules.
 boot_modules=(virtio_pci virtio_blk virtio_console ext4 9pnet_virtio 9p)
-# What a node of ours neither has nor needs: drivers of hardware, documents, translations.
+# What these nodes do not need: hardware drivers, documentation, translations.
 left_out=('/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*' '/usr/share/info/*')
 unwanted_drivers=(gpu media infiniband isdn iio staging scsi usb hwmon input bluetooth mmc mtd)
-# Nothing of a boot waits for these: a machine that lives for one command has no use for them.
+# Useless in a machine that lives for one command.
 masked=(tmp.mount getty@tty1.service serial-getty@ttyS0.service serial-getty@hvc0.service systemd-udev-trigger.service systemd-timesyncd.service systemd-random-seed.service
   systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-pstore.service systemd-logind.service
   e2scrub_reap.service e2scrub_all.timer fstrim.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
   systemd-tmpfiles-clean.timer docker-registry.service systemd-user-sessions.service
   systemd-networkd-wait-online.service)
 
-# image_of: the folder of the image that the map `node` asks for. Its name holds a digest of the recipe.
+# image_of: the folder of the image for the map `node`. Its name contains a digest of the recipe.
 image_of() {
   local recipe
   recipe=$(
@@ -26,7 +27,7 @@ image_of() {
   echo "$images/${node[suite]}-${node[kernel]}-${node[lsm]}-$(sha256sum <<<"$recipe" | cut -c1-12)"
 }
 
-# ensure_image: makes the image where it is not there yet, and removes those that no recipe asks for any more.
+# ensure_image: builds the image if it is missing, and removes images that no recipe needs any more.
 ensure_image() {
   local image lock
   image=$(image_of)
@@ -35,7 +36,7 @@ ensure_image() {
   exec {lock}>"$root/build/node/lock"
   flock "$lock"
   if [[ ! -e $image/complete ]]; then
-    quietly "make the image ${image##*/}" make_image "$image" || return 1
+    quietly "build the image ${image##*/}" make_image "$image" || return 1
     remove_old_images
   fi
   exec {lock}>&-
@@ -48,7 +49,7 @@ remove_old_images() {
     read_variation "$name" && wanted+=("$(image_of)")
   done < <(variation_names)
   for folder in "$images"/*; do
-    # One that a machine runs from stays whole: an open file outlives its name.
+    # A running machine keeps its image: an open file outlives its name.
     [[ " ${wanted[*]} " == *" $folder "* ]] || rm -rf "${folder:?}"
   done
 }
@@ -61,7 +62,7 @@ make_image() {
   make_root "$work" && add_kernel "$work" && add_guest "$work/root" && label_root "$work/root" &&
     make_initrd "$work" && mkdir "$image" && make_disk "$work/root" "$image" &&
     mv "$work"/{vmlinux,initrd,release,versions} "$image" && warm "$work" || return 1
-  # It is removed only below this image's own folder, and nothing is mounted there any more.
+  # Removes only below this image's own folder, where nothing is mounted any more.
   rm -rf --one-file-system "${work:?}"
   touch "$image/complete"
 }
@@ -70,7 +71,7 @@ make_root() {
   local work=$1 debs=$root/build/node/debs/${node[suite]} exclude options=()
   for exclude in "${left_out[@]}"; do options+=(--dpkgopt="path-exclude=$exclude"); done
   suite_sources "${node[suite]}" >"$work/sources.list" || return 1
-  # What this machine's apt thinks of an archive whose lists have become old, the image's apt is to think too.
+  # The image's apt treats outdated lists like this machine's apt.
   local Check
   eval "$(apt-config shell Check Acquire::Check-Valid-Until/b)"
   options+=(--aptopt="Acquire::Check-Valid-Until \"${Check:-true}\"")
@@ -85,7 +86,7 @@ make_root() {
     "${node[suite]}" "$work/root" - <"$work/sources.list"
 }
 
-# The kernel is unpacked, not installed: no bootloader is wanted, and the initrd is our own.
+# The kernel is unpacked, not installed: there is no bootloader, and the initrd is our own.
 add_kernel() {
   local work=$1 apt apt_cache package drivers
   open_suite "${node[kernel]}" "$work/apt" || return 1
@@ -111,7 +112,7 @@ add_kernel() {
   depmod -b "$work/root" "$(<"$work/release")"
 }
 
-# unpack_kernel VMLINUZ VMLINUX: qemu starts the ELF file itself (PVH), which saves an emulated processor the unpacking.
+# unpack_kernel VMLINUZ VMLINUX: qemu boots the ELF file directly (PVH), which spares an emulated processor unpacking it.
 # Offsets: Documentation/arch/x86/boot.rst of the kernel, setup_sects, payload_offset and payload_length.
 unpack_kernel() {
   local from=$1 to=$2 sectors offset length magic
@@ -125,22 +126,22 @@ unpack_kernel() {
     28b52ffd) unpack=(zstd -dc) ;;
     1f8b*) unpack=(gzip -dc) ;;
     *)
-      echo "the kernel is packed in a way that is not known here: $magic" >&2
+      echo "unknown compression of the kernel: $magic" >&2
       return 1
       ;;
   esac
-  # The length of the unpacked kernel stands behind it, in four bytes.
+  # The length of the unpacked kernel follows it, in four bytes.
   dd if="$from" iflag=skip_bytes,count_bytes skip="$offset" count=$((length - 4)) bs=1M status=none |
     "${unpack[@]}" >"$to"
 }
 
-# An initrd that does five things, unpacked: udev and the scripts of initramfs-tools would take an emulated processor
-# longer than all the rest of the boot.
+# A minimal, uncompressed initrd: udev and the scripts of initramfs-tools would take an emulated processor longer than
+# the rest of the boot.
 make_initrd() {
   local work=$1 tree=$1/initrd.tree release line module count=10
   release=$(<"$work/release")
   mkdir -p "$tree"/{bin,dev,proc,sys,root,modules}
-  cp "$work"/busybox/{usr/,}bin/busybox "$tree/bin/" 2>/dev/null || true  # where it is depends on the suite
+  cp "$work"/busybox/{usr/,}bin/busybox "$tree/bin/" 2>/dev/null || true  # its location depends on the suite
   [[ -x $tree/bin/busybox ]] || return 1
   install -m 0755 "$variations/guest/init" "$tree/init"
   while read -r line; do
@@ -159,7 +160,7 @@ make_initrd() {
 
 add_guest() {
   local tree=$1 unit
-  # As a node that was booted before: systemd would set up a first boot otherwise.
+  # Looks like a node that was booted before: otherwise systemd would set up a first boot.
   tr -d - </proc/sys/kernel/random/uuid >"$tree/etc/machine-id"
   echo node >"$tree/etc/hostname"
   printf '127.0.0.1 localhost node\n::1 localhost\n' >"$tree/etc/hosts"
@@ -177,7 +178,7 @@ add_guest() {
   touch "$tree"/{etc,var}/.updated
 }
 
-# SELinux wants its labels on the disk; they are set from here, without SELinux in the kernel that makes the image.
+# SELinux needs its labels on the disk; they are set from here, although the kernel that builds the image lacks SELinux.
 label_root() {
   local tree=$1
   [[ ${node[lsm]} == selinux ]] || return 0
@@ -191,14 +192,14 @@ make_disk() {
   mke2fs -q -t ext4 -L node -m 0 -E lazy_itable_init=1,lazy_journal_init=1 -d "$tree" "$image/root.img"
 }
 
-# The first boot translates AppArmor's profiles and makes what services keep, which takes an emulated processor seconds.
-# The image is what that boot leaves. One that cannot boot so far may still be looked at on a console.
+# The first boot compiles AppArmor's profiles and creates state of services, which takes an emulated processor seconds.
+# The image is the result of that boot. An image that does not boot yet can still be examined on a console.
 warm() {
   local disks=$1/warm
   mkdir "$disks"
   if (run_machine true); then
     qemu-img commit -q "$disks/root.qcow2"
   else
-    echo "the image does not boot yet; it is kept as it was made"
+    echo "the image does not boot yet; it is kept as built"
   fi
 }

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by scripts/node: one machine, from its disks to its end.
 
 boot_limit=60           # with KVM a boot takes a few seconds
@@ -20,7 +21,7 @@ kvm_works() {
   [[ $(sed -n 2p "$answer") == yes ]]
 }
 
-# collect_libraries: copies of the libraries that the tree's programs load, for machines that have none of that name.
+# collect_libraries: copies the libraries that the tree's programs load, for machines that lack a library of that name.
 # The C library is left out: programs run with a newer one, but not with one of another version than their loader's.
 collect_libraries() {
   local folder=$root/build/node/libraries/lib program library
@@ -37,7 +38,7 @@ collect_libraries() {
   done
 }
 
-# prepare_share FOLDER COMMAND...: what the machine reads at boot, and the folder that it writes results to.
+# prepare_share FOLDER COMMAND...: what the machine reads at boot, and the folder for its results.
 prepare_share() {
   local share=$1 rows=24 columns=80
   shift
@@ -93,7 +94,7 @@ machine_arguments() {
     -device "virtio-9p-pci,fsdev=tree,mount_tag=tree" -device virtio-serial-pci)
 }
 
-# run_machine COMMAND...: ends the script.
+# run_machine COMMAND...: exits the script.
 run_machine() {
   local image accelerator=tcg run qemu=()
   image=$(image_of)
@@ -122,7 +123,7 @@ run_console() {
   bring_back "$run"
 }
 
-# run_command RUN: the machine says "ready" before it starts the command and "exit CODE" behind it; "ended" is ours.
+# run_command RUN: the machine reports "ready" before the command and "exit CODE" after it; we report "ended".
 run_command() {
   local run=$1 event code='' wait=$boot_limit shown began=$EPOCHREALTIME
   mkfifo "$run/output" "$run/events"
@@ -155,7 +156,7 @@ run_command() {
 
 seconds_since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'; }
 
-# explain_end RUN: why there is no exit code.
+# explain_end RUN: says why there is no exit code.
 explain_end() {
   local run=$1
   if [[ $event == ended ]]; then
@@ -164,23 +165,23 @@ explain_end() {
     exit 125
   fi
   if [[ $wait == "$limit" ]]; then
-    echo "scripts/node: the command did not end within $limit s" >&2
+    echo "scripts/node: the command did not finish within $limit s" >&2
     exit 124
   fi
   tail -n 40 "$run/console.log" >&2
   if [[ $accelerator == tcg ]]; then
-    echo "scripts/node: skipped: no usable /dev/kvm, and emulated the machine did not boot within $boot_limit s" >&2
+    echo "scripts/node: skipped: no usable /dev/kvm, and the emulated machine did not boot within $boot_limit s" >&2
     exit 77
   fi
   echo "scripts/node: the machine did not boot within $boot_limit s" >&2
   exit 125
 }
 
-# bring_back RUN: the results of this run alone.
+# bring_back RUN: copies the results of this run only.
 bring_back() {
   local run=$1
   local own=$root/build/node/results/$variation
-  # What an earlier run left would be taken for this one's. A folder that somebody named is only added to.
+  # Results of an earlier run could be mistaken for this one's. A folder given by the user is only added to.
   if [[ $results == "$own" ]]; then rm -rf "${own:?}"; fi
   mkdir -p "$results"
   cp -r "$run/share/results/." "$results/"

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by scripts/node after common.sh: a variation is a file of "key = value" lines in scripts/nodes.
 
 variations=$root/scripts/nodes
 
-# read_variation NAME: fills the map `node` of its caller. What a base says comes first: a later scalar replaces it, a
-# later list is appended to it.
+# read_variation NAME: fills the caller's map `node`. The base comes first: a later scalar replaces its value, a later
+# list is appended.
 read_variation() {
   local name=$1 depth=${2:-0} file=$variations/$1.node line key value number=0
   if ! [[ $name =~ ^[a-z0-9][a-z0-9.-]*$ && -f $file ]]; then
@@ -11,7 +12,7 @@ read_variation() {
     return 1
   fi
   if ((depth > 8)); then
-    echo "$file: its bases go round in a circle" >&2
+    echo "$file: its bases form a cycle" >&2
     return 1
   fi
   value=$(sed -n 's/^base *= *//p' "$file")

@@ -1,7 +1,8 @@
-# Sourced after common.sh: packages of any suite of the archive that this machine's apt is set up with, without a
-# change of this machine's own lists.
+# SPDX-License-Identifier: Apache-2.0
+# Sourced after common.sh: packages of any suite of the archive that this machine's apt uses, without changing the
+# machine's own lists.
 
-# suite_sources SUITE: the line of a sources.list.
+# suite_sources SUITE: prints the line for a sources.list.
 suite_sources() {
   local uri
   uri=$(debian_archive) || return 1
@@ -9,7 +10,7 @@ suite_sources() {
 }
 
 # open_suite SUITE FOLDER: reads the suite's list into FOLDER and sets the array `apt`, an apt-get that sees that suite
-# alone. `apt_cache` is the same for apt-cache. The caller removes FOLDER.
+# only. `apt_cache` is the same for apt-cache. The caller removes FOLDER.
 open_suite() {
   local suite=$1 work=$2 options
   mkdir -p "$work"/{lists/partial,archives/partial,debs}
@@ -19,7 +20,7 @@ open_suite() {
     Dir::State::lists="$work/lists" -o Dir::Cache="$work" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
     -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3)
   apt=(apt-get "${options[@]}")
-  # Without the installed packages, which are of another suite.
+  # Ignores the installed packages, which belong to another suite.
   apt_cache=(apt-cache "${options[@]}" -o Dir::State::status="$work/status")
   "${apt[@]}" update >"$work/log" 2>&1 || {
     echo "${0##*/}: apt cannot read the list of $suite; its last lines:" >&2

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ways to start the same program, for bench_launch: each from "start it" to an accepted connection, all
 // watched in the same way.
 #pragma once

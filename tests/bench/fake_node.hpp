@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A node of sandboxes on a fake CRI socket, with a real daemon. Hostile pods have no process; honest ones
 // have a real pause process and cgroup, so that their fallbacks are really launched.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the benchmarks share: series of figures, their percentiles, tables, and the same as JSON.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A node full of pods, and what the daemon costs while it looks after them.
 #pragma once
 

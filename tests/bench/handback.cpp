@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The way back: how long nobody listens between the fallback's end and the real container, and whether the
 // container ever finds its port taken. Both ways that a workload may be told to hand back.
 #include "fault_registry.hpp"

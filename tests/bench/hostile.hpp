@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pods whose author means harm: what annotations can do to a daemon that reads them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a launch costs: from the moment at which detection tells the recovery to an accepted connection,
 // beside bare posix_spawn, runc and ctr starting the same program, taken in turns in one run. Then a hundred
 // launches at once. Usage: bench_launch [ROUNDS [PODS]].

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The recovery time as the pod's clients see it: from the /tasks/start of the sandbox, by containerd's own
 // time stamp, to an accepted connection on the pod's IP, with a registry that refuses connections. Beside it,
 // in the same pods, what the sandbox itself takes.

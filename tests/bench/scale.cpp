@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A node with as many pods as kubelet allows: all stuck behind one dead registry, half of them behind dead
 // ones among thirty, and none stuck at all.
 #include "fault_registry.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether clients of the endpoints can slow a recovery: in turns, nobody asks; a thousand slow lorises; ten
 // thousand connections. By fallbackd's own stamps, from the known failure to the ready fallback. The
 // attackers run at the least priority: elsewhere they would take no CPU of this node.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The admission pass (copy into sealed memory, hash, look at the form) beside openssl's own digest of the
 // same file, turn and turn about in one run.
 #include "figures.hpp"

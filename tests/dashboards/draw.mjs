@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // node draw.mjs RESULTS FOLDER: a page for each dashboard of RESULTS (dashboards_test's DASHBOARDS_JSON), with
 // its data in it. Prints a line "NAME HEIGHT" each: what the browser needs to take the picture.
 import { readFileSync, writeFileSync } from 'node:fs';

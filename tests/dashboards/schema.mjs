@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks dashboards against the types that Grafana publishes: node schema.mjs TYPES_FOLDER DASHBOARD...
 // TYPES_FOLDER holds node_modules with @grafana/schema, ts-json-schema-generator and ajv. Each dashboard, and
 // each panel's options and custom field options by its type; a key that the types do not know is an error.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The main job on a private containerd: a registry that is down, a pod brought back by a signed local binary,
 // and handed back when the registry returns. Every line comes from what really happened.
 #include "base/strings.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tells a person what happens: colours on a terminal, plain text elsewhere.
 #pragma once
 

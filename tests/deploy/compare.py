@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """compare.py CHART.yaml KUSTOMIZE.yaml: the same objects? Labels that say by what and as which release something was
 installed are Helm's own, and names of ConfigMaps may end in a digest; else everything must be equal."""
 import re

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // node schema.mjs TOOLS SCHEMA.json FILE.yaml...: configurations against the schema that editors are given.
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // node validate.mjs TOOLS MANIFESTS.yaml...: every object against Kubernetes' own schemas (and the Prometheus operator's),
 // first as they are, which let unknown keys pass, then as types, which do not. TOOLS is where npm installed.
 import {execFileSync} from 'node:child_process';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackd as it is shipped: a container of the built image with what the DaemonSet asks for, and then
 // without each of it.
 #include "base/strings.hpp"

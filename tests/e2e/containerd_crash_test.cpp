@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // containerd crashes again and again while pods fail: none is forgotten, none is recovered twice.
 #include "e2e_gtest.hpp"
 #include "shop.hpp"
@@ -122,7 +123,7 @@ TEST_F(ContainerdCrash, TheDaemonStartsBeforeContainerd) {
   shop_->node->kill();
   E2E_CHECK(shop_->daemon->launch());
   EXPECT_TRUE(waitUntil(kCeiling, [&] {
-    return shop_->daemon->logText().find("containerd not reachable") != std::string::npos;
+    return shop_->daemon->logText().find("containerd is not reachable") != std::string::npos;
   }));
   E2E_CHECK(shop_->node->restart());
   const Stopwatch watch;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every query of every dashboard, and every template variable, against a real Prometheus that scraped real
 // daemons through a real outage. DASHBOARDS_JSON names a folder for what they returned (scripts/report
 // dashboards draws the panels from it); DASHBOARDS_PACE how many scrapes lie between two scenes.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An isolated program with a node and a pod in it, for isolation_test: says where it is ("dir="), then
 // "ready", then ends with the code given or, without one, stays until something ends it.
 #include "containerd_node.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From outside: what an isolated run does to the machine (nothing), however it ends.
 #include "cgroups.hpp"
 #include "e2e_gtest.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // In what a fallback differs from a container of its pod, and why. A closed list: likeness_test fails for a
 // difference that is not here, and for an entry that nothing needs.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A container by runc through CRI beside a fallback in an equal pod: what one program finds on the inside of
 // each, row by row. Every difference has its reason in likeness_reasons.hpp; one without fails, and so does a
 // reason that nothing needs any more. LIKENESS_JSON names a folder for the table of scripts/report isolation.

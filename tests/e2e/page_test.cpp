@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The status page in a real browser, fallbackctl and the log, during a real outage.
 #include "base/strings.hpp"
 #include "e2e_gtest.hpp"
@@ -77,11 +78,11 @@ TEST_F(PageTest, CtlTellsTheSameToPeopleAndPrograms) {
   EXPECT_THAT(ctl({"completion", "pods"}), HasSubstr("shop/web-0\n"));
   const auto explained = ctl({"explain", "web-0"});
   for (const char* part :
-       {"the fallback serves", "match ", "cause ", "unreachable", "binary ", "launch ", "readiness "}) {
+       {"the fallback is serving", "match ", "cause ", "unreachable", "binary ", "launch ", "readiness "}) {
     EXPECT_THAT(explained, HasSubstr(part));
   }
   const auto walk = boost::json::parse(ctl({"explain", "shop/web-0", "-o", "json"}));
-  EXPECT_EQ(walk.at(0).at("verdict").as_string(), "the fallback serves");
+  EXPECT_EQ(walk.at(0).at("verdict").as_string(), "the fallback is serving");
   auto other = checkoutPod("other");
   other.labels = {{"app", "basket"}};
   E2E_TRY(const auto unmatched, shop_->kubelet->startPod(other));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pods of every shape, on the real containerd: which of their containers gets a fallback, and when.
 #include "e2e_gtest.hpp"
 #include "fault_registry.hpp"

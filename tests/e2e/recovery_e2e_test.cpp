@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The main job, end to end: real containerd, runc, CNI, registry, kernel; the built fallbackd.
 #include "base/strings.hpp"
 #include "e2e_gtest.hpp"

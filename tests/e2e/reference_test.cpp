@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is an image reference, asked of the real containerd: it refuses what we refuse, and stores what it
 // takes under the name that we give it.
 #include "containerd_node.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A loop that does not turn: who tells, and how soon.
 #include "e2e_gtest.hpp"
 #include "http.hpp"
@@ -47,19 +48,19 @@ TEST(Stall, IsToldByProbesMetricsAndLogAndEnds) {
     const HeldThread loop(daemon.pid());
     ASSERT_TRUE(loop.held());
     ASSERT_TRUE(waitUntil(
-        kCeiling, [&] { return daemon.logText().find("the loop does not turn") != std::string::npos; }));
+        kCeiling, [&] { return daemon.logText().find("the event loop hangs") != std::string::npos; }));
     for (const char* path : {"/healthz", "/readyz"}) {
       const auto answer = ask(path);
       EXPECT_EQ(answer.status, 503U) << path;
-      EXPECT_THAT(answer.body, HasSubstr("the daemon's loop does not turn for ")) << path;
+      EXPECT_THAT(answer.body, HasSubstr("the daemon's event loop hangs for ")) << path;
     }
     const auto metrics = ask("/metrics");
     EXPECT_EQ(metrics.status, 200U);
     EXPECT_GE(sumOf(parseMetrics(metrics.body), "fallbackd_loop_stalls_total"), 1);
   }
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return ask("/healthz").status == 200; }));
-  ASSERT_TRUE(waitUntil(kCeiling,
-                        [&] { return daemon.logText().find("the loop turns again") != std::string::npos; }));
+  ASSERT_TRUE(waitUntil(
+      kCeiling, [&] { return daemon.logText().find("the event loop responds again") != std::string::npos; }));
   EXPECT_THAT(daemon.logText(), HasSubstr("stack="));
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tools of the end-to-end tests against the real thing: containerd, runc, CNI, docker-registry.
 #include "containerd_node.hpp"
 #include "daemon.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon, or its spawner, is killed at random moments over running fallbacks, on the real containerd:
 // none dies, none is doubled, all are adopted, nothing leaks. SURVIVAL_KILLS, SURVIVAL_PODS and SURVIVAL_SEED
 // make it long (scripts/report survival); SURVIVAL_JSON names the folder of its figures.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackd as a Type=notify unit: what it tells the service manager, on a socket of the test's own.
 #include "daemon.hpp"
 #include "e2e_gtest.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attestation files as they lie in the cache, before any signature is looked at.
 #include "cache/attestation.hpp"
 #include "fuzz.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A configuration file, from its bytes to workloads or to what is wrong with it.
 #include "config/raw.hpp"
 #include "config/validate.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An envelope and the key that signed one of the corpus: nothing but what was signed may pass.
 #include "cache/attestation.hpp"
 #include "fuzz.hpp"

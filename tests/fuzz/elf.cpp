@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A program's headers, read once more by the simplest of readers.
 #include "cache/elf.hpp"
 

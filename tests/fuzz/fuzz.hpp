@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a target says when a promise does not hold: libFuzzer and the replay both take it for a finding.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A layer as somebody packed it: whatever it says, only plain files of ours appear, and only where they
 // should.
 #include "fuzz.hpp"

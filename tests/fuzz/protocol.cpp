@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What daemon, spawner and spare say to each other, in both directions; the first byte says which. What is
 // read is written again and read again to the same.
 #include "launcher/protocol.hpp"

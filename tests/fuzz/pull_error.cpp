@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A pull's error: containerd's words with other people's words in them. The input is the reference that was
 // asked for, a line break, and the text.
 #include "watcher/causes/pull_error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs every file of a corpus through its target, without a fuzzer: what was once found stays mended.
 #include "fuzz.hpp"
 

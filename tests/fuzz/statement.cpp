@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The payload, once it was verified: still written by somebody else.
 #include "base/strings.hpp"
 #include "cache/attestation.hpp"

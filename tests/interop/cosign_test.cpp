@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attestations between the real cosign and fallbackctl, in both directions. cosign runs without any network:
 // local keys, no transparency log, a trusted root that names nobody.
 #include "cache/attestation.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Programs as the compilers of other languages make them, from the sources written here, signed and admitted.
 #include "shell.hpp"
 #include "signed_cache.hpp"

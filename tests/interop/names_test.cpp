@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Names and connections of a fallback in the pod's network, as a container of the pod would have them:
 // programs of three C libraries and Go, a DNS server that only the pod reaches, a mesh's redirection.
 #include "launch_fixture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Hostile containers of the pod against a thousand launches: until execveat nothing of a launch is to be
 // seized, read or signalled; afterwards it is as open to them as a container is.
 #include "launch_fixture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The leaf below the pod's cgroup.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"

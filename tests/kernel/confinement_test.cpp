@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a workload may ask for beyond the default: capabilities, filters, labels, limits. Filters are tried by
 // making the calls.
 #include "launch_fixture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A hostile program as the workload: each way out of the pod is tried as an ordinary user and as uid 0, and
 // each is refused; what it must not have touched is looked at from outside. ESCAPE_JSON names a folder for
 // the table of scripts/report isolation.

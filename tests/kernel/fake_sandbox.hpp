@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A pod sandbox without a container runtime: a process in network, IPC and UTS namespaces of its own, as
 // pause is, and a cgroup for the pod in every hierarchy.
 #pragma once

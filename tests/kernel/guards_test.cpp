@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guards of the spawner that nothing else would miss: each test fails without its guard.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files of a pod that never answer: what hangs is the launch of that pod, for a bounded time, and nothing
 // else.
 #include "launch_fixture.hpp"
@@ -143,6 +144,16 @@ TEST_F(Hang, ALogFolderThatHangsCostsTheLinesAndNotTheProcess) {
   ASSERT_NE(process, nullptr);
   EXPECT_EQ(launcher->workers()->counts().missed.at(static_cast<std::size_t>(Work::open_log)), 1U);
   EXPECT_TRUE(stop(process).kind != launcher::ExitStatus::Kind::unknown);
+}
+
+TEST_F(Hang, ALogFolderThatHangsDoesNotHoldUpTheAdoptionOfWhatNoJournalTellsOf) {
+  const auto logs = folder / "shop_web-0_1";
+  std::filesystem::create_directories(logs / "web-fallback");
+  writeText(logs / "web-fallback" / "7.log", "");
+  EXPECT_EQ(run(launcher->latestRestart(logs, "web")), 7U);
+  hangAt(folder / "hanging");
+  EXPECT_EQ(run(launcher->latestRestart(folder / "hanging" / "shop_web-0_1", "web")), 0U);
+  EXPECT_EQ(launcher->workers()->counts().missed.at(static_cast<std::size_t>(Work::list_logs)), 1U);
 }
 
 TEST_F(Hang, ALogFileThatHangsIsGivenUpWhileTheFifoIsEmptied) {

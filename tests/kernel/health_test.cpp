@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The health check that precedes every start.
 #include "launch_fixture.hpp"
 

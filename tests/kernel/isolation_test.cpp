@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the launched program is, seen from inside and from outside.
 #include "launch_fixture.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Each test program runs in mounts of its own, in which the machine is read-only: what a test leaves behind
 // can be told from what others on the machine do at the same time, what a killed run leaves is gone with it,
 // and what removes too much removes nothing of the machine.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launch_fixture.hpp"
 
 #include "cri_log_lines.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A launcher with the real spawner, and what a test needs around it.
 #pragma once
 

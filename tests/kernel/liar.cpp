@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A spawner that answers each order with a lie. Its program's name says which: spawner-liar-LIE. The process
 // that it speaks of is a child of its own, outside of every leaf.
 #include "launcher/protocol.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The spawner is believed where the kernel agrees: whatever it says, no process is adopted or killed that is
 // not in the launch's own leaf.
 #include "launch_fixture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From the start to the end: exits, signals, stopping, logs, adoption.
 #include "launch_fixture.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The way of what a fallback writes: FIFO, pump, file, rotation.
 #include "cri_log_lines.hpp"
 #include "launch_fixture.hpp"

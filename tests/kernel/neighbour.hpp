@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A hostile process of the pod: tests/programs/attacker, inside of a fake sandbox that shares its PID
 // namespace.
 #pragma once

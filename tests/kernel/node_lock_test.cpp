@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One daemon a node, and whose leaf is whose.
 #include "launcher/node_lock.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a daemon leaves that dies between a launch and its journal.
 #include "launch_fixture.hpp"
 
@@ -56,6 +57,23 @@ class Orphans : public LaunchTest {
     co_await launcher->discard(std::move(record));
     co_return true;
   }
+  /// A process of the program in a leaf of ours, once it is executed.
+  pid_t runIn(const std::filesystem::path& leaf, const std::filesystem::path& program) {
+    const auto trees = launcher::CgroupTrees::open(hierarchies, options().runDir);
+    EXPECT_TRUE(trees && trees->leaf(leaf) && trees->leaf(leaf)->make());
+    makeCgroup(leaf);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::execl(program.c_str(), "sleep", "600", nullptr);
+      ::_exit(1);
+    }
+    writeText(leaf / "cgroup.procs", std::to_string(child));
+    const std::string exe = "/proc/" + std::to_string(child) + "/exe";
+    std::error_code error;
+    for (int i = 0; i < 1000 && std::filesystem::read_symlink(exe, error) != program; ++i)
+      loop.run_for(std::chrono::milliseconds(10));
+    return child;
+  }
   std::vector<std::filesystem::path> pods_;
 };
 
@@ -89,18 +107,12 @@ TEST_F(Orphans, AFallbackThatNobodyClaimsIsToldOfAndCanBeTakenOver) {
   EXPECT_EQ(launcher->lookAgain(found).record.pid, 0) << "it has ended";
 }
 
+/// Only the spawner's own program is a launch that was not over.
 TEST_F(Orphans, ALaunchThatWasNotOverIsEnded) {
+  const auto program = folder / "fallbackd-spawner";
+  std::filesystem::copy_file("/bin/sleep", program);
   const auto leaf = pods_.front() / "fallback-half";
-  const auto trees = launcher::CgroupTrees::open(hierarchies, options().runDir);
-  ASSERT_TRUE(trees && trees->leaf(leaf) && trees->leaf(leaf)->make());
-  makeCgroup(leaf);
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    ::execl("/bin/sleep", "sleep", "600", nullptr);
-    ::_exit(1);
-  }
-  writeText(leaf / "cgroup.procs", std::to_string(child));
+  const pid_t child = runIn(leaf, program);
   const auto remains = run(launcher->collectOrphans({}));
   EXPECT_TRUE(remains.running.empty()) << "it never was a fallback";
   EXPECT_GE(remains.removed, 1U);
@@ -108,6 +120,25 @@ TEST_F(Orphans, ALaunchThatWasNotOverIsEnded) {
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFSIGNALED(status));
   EXPECT_FALSE(std::filesystem::exists(leaf));
+}
+
+/// A fallback may execute another program, of one of its volumes: it is a fallback still.
+TEST_F(Orphans, AFallbackThatExecutedAnotherProgramIsToldOf) {
+  const auto program = folder / "from-a-volume";
+  std::filesystem::copy_file("/bin/sleep", program);
+  const auto leaf = pods_.front() / "fallback-other";
+  const pid_t child = runIn(leaf, program);
+  const auto remains = run(launcher->collectOrphans({}));
+  EXPECT_EQ(::waitpid(child, nullptr, WNOHANG), 0) << "a fallback that runs was ended";
+  EXPECT_EQ(remains.running.size(), 1U);
+  for (const auto& one : remains.running) {
+    EXPECT_EQ(one.container, "other");
+    EXPECT_EQ(one.record.pid, child);
+    EXPECT_FALSE(one.binary) << "nothing tells which one it was";
+    run(discarded(one.record));
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
 }
 
 TEST_F(Orphans, AreEndedAndRemovedWhenTheyAreNobodysAndTheKeptLiveOn) {

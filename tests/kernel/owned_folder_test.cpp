@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Removal that cannot leave its folder. Everything here is below one scratch folder.
 #include "sys/owned_folder.hpp"
 

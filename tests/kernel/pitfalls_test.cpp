@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One test for each guard against what kernels and C libraries are known to do, as far as it is not named
 // elsewhere; tests/kernel/pitfalls lists all of them.
 #include "base/strings.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guard of these tests themselves: what they run as root cannot reach the machine.
 #include "read_only_expectations.hpp"
 

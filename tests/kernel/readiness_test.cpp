@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Readiness against real sockets.
 #include "launcher/readiness.hpp"
 

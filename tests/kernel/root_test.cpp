@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The root file system, seen from inside.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"

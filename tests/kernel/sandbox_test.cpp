@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which sandboxes are joined, and which are not.
 #include "launch_fixture.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Put by the linker (--wrap) between the spawner's code and the C library, to force what this kernel does not
 // do by itself. Each variant of the spawner is built with one of:
 //   SHIM_BUSY_CGROUP  clone refuses CLONE_INTO_CGROUP, as kernels before 5.7 and some layouts do

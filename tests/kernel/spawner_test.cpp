@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The spawner as a process: its death, its replacement, many launches at once.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the kernel says of TCP connections: on real ones over the loopback.
 #include "sys/tcp_sockets.hpp"
 

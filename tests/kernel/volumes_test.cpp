@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The pod's volumes inside a fallback.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"

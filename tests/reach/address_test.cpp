@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a fallback serves while Kubernetes does not know it.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"

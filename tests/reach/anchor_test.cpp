@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a daemon removes when it is pointed at the wrong place.
 #include "e2e_gtest.hpp"
 #include "http.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the author of a pod writes into its annotations, and what others must not notice of it.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Somebody makes a container in a pod that runs its fallback, under the name of the container that the pod
 // waits for: a person with crictl, a debugger, another tool. Only the real one may end the fallback.
 #include "cri_requests.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A pod on the node's network, and a daemon that has a network of its own, as the DaemonSet's has.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the programs are linked: what an error in memory finds to write to.
 #include "e2e_gtest.hpp"
 #include "process.hpp"

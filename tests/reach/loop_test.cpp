@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What one pod does to the loop, the logs and the endpoints of everybody.
 #include "e2e_gtest.hpp"
 #include "http.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a daemon ends at its start that is not its own.
 #include "cgroups.hpp"
 #include "e2e_gtest.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A container of a pod that shares its process namespace goes for every fallback that is launched into the
 // pod, while it is not yet the fallback: tests/programs/attacker. On the real containerd; by kernel alone,
 // and more often: tests/kernel.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon starts again when nobody can tell it what runs: containerd is down, /run is full, its journal is
 // damaged. What serves has to go on serving.
 #include "e2e_gtest.hpp"

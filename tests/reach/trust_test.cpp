@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What may run: dates, the version floor, and what a pod's annotation gets.
 #include "base/strings.hpp"
 #include "cache/attestation.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The machine's cgroup hierarchies as tests need them: v1, v2 or both, found in the mount table. Written
 // apart from the daemon's own code on purpose: a test must not share the mistakes of what it tests.
 #pragma once

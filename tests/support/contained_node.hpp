@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A node on which fallbackd runs as the shipped DaemonSet has it: a container of the built image in
 // containerd, with just the host paths, namespaces and capabilities of the manifest. Everything is where a
 // real node has it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "containerd_node.hpp"
 
 #include "image.hpp"
@@ -148,7 +149,9 @@ std::map<std::string, std::string> ContainerdNode::environment() const {
   std::string path = inherited != nullptr ? inherited : "";
   path += ":/usr/local/sbin:/usr/sbin:/sbin";  // runc and ip, where a user's PATH lacks them
   if (options_.binDir) path = options_.binDir->string() + ":" + path;
-  return {{"PATH", path}};
+  auto all = options_.environment;
+  all["PATH"] = path;
+  return all;
 }
 
 /// Gone with the run's mount namespace.

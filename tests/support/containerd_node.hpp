@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A containerd of the test's own: root, state, socket, CNI bridge and sandbox image below the run's folder.
 #pragma once
 
@@ -7,6 +8,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +31,8 @@ struct NodeOptions {
   unsigned rootMiB = 0;
   /// Root and state at /var/lib/containerd and /run/containerd, as a node has them; both are the run's own.
   bool usualPlaces = false;
+  /// Added to containerd's environment: its proxies.
+  std::map<std::string, std::string> environment = {};
 };
 
 /// Used by one thread; the stubs may be used by any. The destructor kills containerd and its shims; pods

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CRI messages of a pod, filled as kubelet fills them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fallbackd under test, and what a release pipeline does before: keys, signatures, installed binaries.
 #pragma once
 

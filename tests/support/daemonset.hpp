@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What deploy/kustomize/base/daemonset.yaml asks for, as kubelet would ask the runtime for it. Read from the
 // file, so that what the tests run and what is shipped cannot drift apart.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Results in gtest's words.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // main() of the end-to-end tests: gtest inside an isolated run; logs of all parts when a test fails.
 #include "isolate.hpp"
 #include "read_only.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A containerd that does nothing: sandboxes come and go by word alone, pulls end as a function says. For
 // numbers of pods that no real node carries. Serves on a unix socket what fallbackd uses of CRI and of
 // containerd's own services.

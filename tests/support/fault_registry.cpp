@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "fault_registry.hpp"
 
 #include "http.hpp"
@@ -5,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -38,6 +40,16 @@ using Response = http::response<http::string_body>;
 
 constexpr std::chrono::milliseconds kPiece = 50ms;
 
+bool meets(const Fault& fault, Asked asked) {
+  return fault.asked == Asked::everything || fault.asked == asked;
+}
+
+/// Without the "?ns=HOST" that containerd appends when it asks a mirror.
+std::string_view pathOf(const Request& request) {
+  const std::string_view target = request.target();
+  return target.substr(0, target.find('?'));
+}
+
 Response answer(unsigned status, std::string body = "{}", const char* type = "application/json") {
   Response response(static_cast<http::status>(status), 11);
   response.set(http::field::content_type, type);
@@ -56,14 +68,16 @@ struct FaultRegistry::Server {
   asio::awaitable<bool> misbehave(beast::tcp_stream& stream, const Fault& fault);
   template <class Stream>
   asio::awaitable<void> answerAll(Stream& stream);
+  /// False: the connection is over.
+  template <class Stream>
+  asio::awaitable<bool> answerOne(Stream& stream, const Request& request);
+  template <class Stream>
+  asio::awaitable<void> sendPart(Stream& stream, Response response, Cut cut);
   template <class Stream>
   asio::awaitable<void> sendLayer(Stream& stream, const Fault& fault);
   [[nodiscard]] Response respond(const Request& request, const Fault& fault) const;
   [[nodiscard]] std::optional<Response> refuse(const Request& request, const Fault& fault) const;
-  [[nodiscard]] bool wantsLayer(const Request& request) const {
-    return request.method() == http::verb::get &&
-           request.target().ends_with("/blobs/sha256:" + registry.blobs_.layerDigest);
-  }
+  [[nodiscard]] Asked askedBy(const Request& request) const;
 
   FaultRegistry& registry;
   DeadPort dead;
@@ -108,8 +122,10 @@ asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
   // Before a request is read: a TLS client's first words are none.
   co_await stream.socket().async_wait(tcp::socket::wait_read, asio::use_awaitable);
   const Fault first = registry.fault();
-  const bool over = co_await misbehave(stream, first);
-  if (over) co_return;
+  if (first.asked == Asked::everything) {
+    const bool over = co_await misbehave(stream, first);
+    if (over) co_return;
+  }
   if (!tls) {
     co_await answerAll(stream);
     co_return;
@@ -119,29 +135,75 @@ asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
   co_await answerAll(secured);
 }
 
+/// What a request is for. Anything unknown counts as a request for the manifest.
+Asked FaultRegistry::Server::askedBy(const Request& request) const {
+  const auto target = pathOf(request);
+  if (target.starts_with("/token")) return Asked::token;
+  if (request.method() == http::verb::head) return Asked::resolve;
+  if (target.ends_with("/blobs/sha256:" + registry.blobs_.configDigest)) return Asked::config;
+  if (target.ends_with("/blobs/sha256:" + registry.blobs_.layerDigest)) return Asked::layer;
+  return Asked::manifest;
+}
+
 template <class Stream>
 asio::awaitable<void> FaultRegistry::Server::answerAll(Stream& stream) {
   beast::flat_buffer buffer;
-  for (;;) {
+  for (bool open = true; open;) {
     Request request;
     co_await http::async_read(stream, buffer, request, asio::use_awaitable);
     ++registry.requests_;
-    const Fault fault = registry.fault();
-    co_await pause(fault.delay);
-    auto response = respond(request, fault);
-    response.keep_alive(request.keep_alive());
-    if (response.result() == http::status::ok && wantsLayer(request)) {
-      response.content_length(response.body().size());
-      response.body().clear();
-      http::response_serializer<http::string_body> serializer(response);
-      co_await http::async_write_header(stream, serializer, asio::use_awaitable);
-      co_await sendLayer(stream, fault);
-      continue;
-    }
-    response.prepare_payload();
-    if (request.method() == http::verb::head) response.body().clear();  // its length stays in the header
-    co_await http::async_write(stream, response, asio::use_awaitable);
+    open = co_await answerOne(stream, request);
   }
+}
+
+template <class Stream>
+asio::awaitable<bool> FaultRegistry::Server::answerOne(Stream& stream, const Request& request) {
+  const Fault fault = registry.fault();
+  const Asked asked = askedBy(request);
+  const bool met = meets(fault, asked);
+  if (met && fault.asked != Asked::everything) {
+    const bool over = co_await misbehave(beast::get_lowest_layer(stream), fault);
+    if (over) co_return false;
+  }
+  if (met) co_await pause(fault.delay);
+  auto response = respond(request, fault);
+  response.keep_alive(request.keep_alive());
+  if (met && fault.cut != Cut::never) {
+    co_await sendPart(stream, std::move(response), fault.cut);
+    auto& socket = beast::get_lowest_layer(stream).socket();
+    if (fault.cut == Cut::reset_amid_body) {
+      socket.set_option(asio::socket_base::linger(true, 0));
+      socket.close();
+    } else {
+      socket.shutdown(tcp::socket::shutdown_both);
+    }
+    co_return false;
+  }
+  if (response.result() == http::status::ok && asked == Asked::layer && !(met && fault.html)) {
+    response.content_length(response.body().size());
+    response.body().clear();
+    http::response_serializer<http::string_body> serializer(response);
+    co_await http::async_write_header(stream, serializer, asio::use_awaitable);
+    co_await sendLayer(stream, fault);
+    co_return true;
+  }
+  response.prepare_payload();
+  if (request.method() == http::verb::head) response.body().clear();  // its length stays in the header
+  co_await http::async_write(stream, response, asio::use_awaitable);
+  co_return true;
+}
+
+/// As much of an answer as comes before the connection ends.
+template <class Stream>
+asio::awaitable<void> FaultRegistry::Server::sendPart(Stream& stream, Response response, Cut cut) {
+  if (cut == Cut::before_headers) co_return;
+  response.prepare_payload();
+  std::ostringstream text;
+  text << response;
+  std::string bytes = std::move(text).str();
+  const auto headers = bytes.find("\r\n\r\n") + 4;
+  bytes.resize(cut == Cut::amid_headers ? headers / 2 : headers + (bytes.size() - headers) / 2);
+  co_await asio::async_write(stream, asio::buffer(bytes), asio::use_awaitable);
 }
 
 template <class Stream>
@@ -162,13 +224,25 @@ asio::awaitable<void> FaultRegistry::Server::sendLayer(Stream& stream, const Fau
 }
 
 std::optional<Response> FaultRegistry::Server::refuse(const Request& request, const Fault& fault) const {
-  if (request.target().starts_with("/token")) return answer(fault.tokenStatus);
-  if (fault.status != 0) {
-    auto response = answer(fault.status);
+  const Asked asked = askedBy(request);
+  const bool met = meets(fault, asked);
+  if (met && fault.html) return answer(200, "<!doctype html><title>Log in</title>", "text/html");
+  if (met && fault.status != 0) {
+    auto response = fault.body.empty() ? answer(fault.status) : answer(fault.status, fault.body);
+    if (!fault.phrase.empty()) response.reason(fault.phrase);
     if (!fault.challenge.empty()) response.set(http::field::www_authenticate, fault.challenge);
     return response;
   }
-  if (fault.tokenStatus == 0 && !fault.tokenRefused) return std::nullopt;
+  if (asked == Asked::token) {
+    return fault.tokenStatus != 0 ? answer(fault.tokenStatus) : answer(200, R"({"token": "anonymous"})");
+  }
+  if (asked == Asked::layer && !fault.elsewhere.empty()) {
+    auto response = answer(307);
+    response.set(http::field::location, fault.elsewhere + registry.blobs_.layerDigest);
+    return response;
+  }
+  const bool wantsToken = fault.tokenStatus != 0 || fault.tokenRefused || fault.asked == Asked::token;
+  if (!wantsToken || request.find(http::field::authorization) != request.end()) return std::nullopt;
   auto response = answer(401);
   const auto realm = fault.tokenRefused ? dead.address() : registry.address();
   response.set(http::field::www_authenticate,
@@ -179,7 +253,7 @@ std::optional<Response> FaultRegistry::Server::refuse(const Request& request, co
 Response FaultRegistry::Server::respond(const Request& request, const Fault& fault) const {
   if (auto refusal = refuse(request, fault)) return std::move(*refusal);
   const auto& blobs = registry.blobs_;
-  const std::string_view target = request.target();
+  const auto target = pathOf(request);
   if (target == "/v2/") return answer(200);
   if (target.find("/manifests/") != std::string_view::npos) {
     auto response = answer(200, blobs.manifest, "application/vnd.oci.image.manifest.v1+json");

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A registry of one image that fails in a chosen way: what a test needs to see each cause with its own eyes.
 #pragma once
 
@@ -19,10 +20,22 @@
 
 namespace fallbackd::e2e {
 
+/// The requests of a pull, in the order in which containerd makes them. `token` makes the registry ask for
+/// one.
+enum class Asked : std::uint8_t { everything, token, resolve, manifest, config, layer };
+
+/// Where an answer ends too early.
+enum class Cut : std::uint8_t { never, before_headers, amid_headers, amid_body, reset_amid_body };
+
 /// How the registry treats those who ask. Several can hold at once.
 struct Fault {
   static constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
 
+  /// Whom reset, silent, garbage, status, cut, html and delay meet. Everybody: the connection itself, before
+  /// TLS.
+  Asked asked = Asked::everything;
+  Cut cut = Cut::never;        // the answer, by the end of the connection
+  bool html = false;           // 200 and a page, as a captive portal answers
   bool reset = false;          // the connection, as soon as something was sent
   bool silent = false;         // accepted, never answered
   bool garbage = false;        // bytes that are neither HTTP nor TLS
@@ -35,6 +48,10 @@ struct Fault {
   std::size_t stallAfter = kNever;      // so many bytes of the layer come, then nothing more
   std::size_t bytesPerSecond = kNever;  // of the layer, in even pieces
   bool wrongBytes = false;              // the layer is not what its digest says
+  std::string phrase = {};              // stands behind the status, instead of the usual one
+  std::string body = {};                // of an answer with a status
+  /// A URL to which requests for the layer are redirected; the digest is appended.
+  std::string elsewhere = {};
 };
 
 /// Speaks plain HTTP, or TLS with the certificate it is given, on 127.0.0.1, in a thread of its own. Any name

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // HTTP as a test needs it: one GET with a time limit, addresses that fail in a chosen way.
 #pragma once
 

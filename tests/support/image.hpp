@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Container images made by hand: one uncompressed layer, an OCI layout in a tar. No builder needed.
 #pragma once
 

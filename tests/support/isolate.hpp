@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs an end-to-end program apart from the machine: own pid, mount, network, IPC, UTS and cgroup
 // namespaces, so that containerd, CNI and the daemon may do as on a node and nothing can be left behind.
 #pragma once

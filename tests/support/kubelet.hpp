@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What kubelet does with a pod, step by step and on demand: folders and cgroups, sandbox, pull, container.
 // Its loops and back-offs are not here: a test decides when something is tried again.
 #pragma once

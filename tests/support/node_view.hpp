@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the inside of a run sees of the machine: made once, by pid 1 of the new namespaces.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small fleet through an outage: three daemons that share one containerd (each has its own pods, by a
 // label, in a tree of cgroups of its own), registries that refuse, fail and stay silent, one binary that was
 // tampered with, one that is missing, one that soon expires. What dashboards and status page are tried on.

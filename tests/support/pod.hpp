@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pods as a test describes them, and the folders and cgroups that kubelet makes for them before it asks the
 // runtime for a sandbox.
 #pragma once

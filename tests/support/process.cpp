@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "process.hpp"
 
 #include "run_dir.hpp"

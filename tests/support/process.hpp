@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Child processes of a test: output to a file, waited for with a deadline, killed by pidfd.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real Prometheus (Debian's) with a data folder of its own, that scrapes what it is told to, every second.
 #pragma once
 

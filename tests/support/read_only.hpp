@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A machine that tests cannot harm: every mount read-only but for what a run names. For programs that start
 // and remove things as root. Written for main(), before any thread exists.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What must hold inside of a guarded run, whoever guards it.
 #pragma once
 

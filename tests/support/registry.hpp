@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real docker-registry on 127.0.0.1, plain HTTP, that can go away and come back at the same address.
 #pragma once
 

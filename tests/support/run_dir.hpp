@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a run keeps its things, and where the built programs are.
 #pragma once
 

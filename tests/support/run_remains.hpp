@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a run has outside of its namespaces: a folder and a cgroup in every hierarchy. Made before, removed
 // after; what a killed run could not remove, the next run does.
 #pragma once

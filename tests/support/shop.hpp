@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The shop: one node with a containerd, a kubelet, a signed cache, a registry and fallbackd, set up around
 // the workload "checkout". What end-to-end tests, demo and benchmarks start from.
 #pragma once

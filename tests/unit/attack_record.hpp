@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A row of the attack table, for scripts/report attacks, where it asks for it.
 #pragma once
 

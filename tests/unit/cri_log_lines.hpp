@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A container's log as its readers show it: the content of the lines, parts put together.
 #pragma once
 

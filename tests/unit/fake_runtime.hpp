@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A container runtime under the test's control, and a loop to run coroutines on.
 #pragma once
 

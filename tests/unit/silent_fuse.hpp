@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A file system that never answers: mounted like any other, and whoever asks it anything hangs in an
 // uninterruptible sleep, deaf even to SIGKILL, until it is destroyed. Needs root and /dev/fuse; the mount is
 // in the mount namespace of the caller.

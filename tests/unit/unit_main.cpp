@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // As root, unit tests run where the machine is read-only, too. They need no privilege, so that they also run
 // where such a namespace cannot be made.
 #include "read_only.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/cache_options.hpp"
 
 #include "app/ctl/output.hpp"
@@ -16,11 +17,11 @@ std::string fromHere(const std::string& path) {
 
 void CacheOptions::addTo(CLI::App& command) {
   command.add_option("-c,--config", configFile,
-                     "take the settings from this fallbackd.yaml; what its workloads name "
+                     "read the settings from this fallbackd.yaml; binaries that its workloads name "
                      "may be below the version floor");
   command.add_option("--cache", cache, "folder of binaries and attestations (default /opt/bin/fallback)");
   command.add_option("--keys", keys, "folder of public keys (default /etc/fallbackd/keys)");
-  command.add_option("--threshold", threshold, "how many different keys must have signed (default 1)");
+  command.add_option("--threshold", threshold, "number of different keys that must have signed (default 1)");
   command.add_option("--state", state, "folder of the version floor (default /var/lib/fallbackd)");
 }
 

@@ -1,4 +1,5 @@
-// Where cache, keys and floor are: from a configuration file, from flags, or by default.
+// SPDX-License-Identifier: Apache-2.0
+// The location of cache, keys and floor: from a configuration file, from options, or the default.
 #pragma once
 
 #include "base/binary_ref.hpp"
@@ -13,12 +14,12 @@
 
 namespace fallbackd::ctl {
 
-/// A path of the command line is meant from where it was typed.
+/// A path on the command line is relative to the working directory.
 std::string fromHere(const std::string& path);
 
 struct CacheChoice {
   config::CacheSettings settings;
-  std::set<BinaryRef> configured;  // what the workloads of the configuration file name
+  std::set<BinaryRef> configured;  // named by the workloads of the configuration file
 
   [[nodiscard]] cache::NamedBy namedBy(const BinaryRef& ref) const {
     return configured.contains(ref) ? cache::NamedBy::configuration : cache::NamedBy::others;
@@ -35,7 +36,7 @@ struct CacheOptions {
   /// Adds --config, --cache, --keys, --threshold, --state to a subcommand.
   void addTo(CLI::App& command);
 
-  /// What holds; nothing (with the reasons on stderr) where the configuration file is bad: exit 2.
+  /// The resulting settings; empty (reasons on stderr, exit code 2) if the configuration file is invalid.
   [[nodiscard]] std::optional<CacheChoice> choice() const;
 };
 

@@ -1,4 +1,5 @@
-// fallbackctl check-config: the same reading that the daemon does.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl check-config: reads the configuration like the daemon.
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
 #include "config/load.hpp"
@@ -22,8 +23,7 @@ void addCheckConfig(CLI::App& app, Run& run) {
   auto options = std::make_shared<CheckOptions>();
   auto* command = app.add_subcommand("check-config", "report everything that is wrong with a configuration");
   command->add_option("-c,--config", options->file, "the configuration file")->capture_default_str();
-  command->add_option("--drop-ins", options->dropIns,
-                      "folder of further workloads (default: conf.d beside it)");
+  command->add_option("--drop-ins", options->dropIns, "folder of more workloads (default: conf.d beside it)");
   command->callback([options, &run] {
     run = [options] {
       const auto loaded = config::load(options->file, options->dropIns);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/client.hpp"
 
 #include <chrono>
@@ -21,14 +22,14 @@ using asio::local::stream_protocol;
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(10);
-constexpr std::size_t kMostBytes = 64 << 20;
+constexpr std::size_t kMaxBytes = 64 << 20;
 
 tl::unexpected<Error> notThere(const std::string& socket, const boost::system::error_code& error) {
   return fail(Stage::cli, Reason::unavailable,
               "connect to " + socket + " (is fallbackd running here, and are you root?)", error.value());
 }
 
-/// Runs one asynchronous step to its end; basic_stream's time limit holds for those only.
+/// Runs one asynchronous step to completion; basic_stream's time limit applies only to asynchronous steps.
 template <class Start>
 boost::system::error_code step(asio::io_context& loop, beast::basic_stream<stream_protocol>& stream,
                                Start start) {
@@ -40,7 +41,7 @@ boost::system::error_code step(asio::io_context& loop, beast::basic_stream<strea
   return result;
 }
 
-/// One event of the stream at the beginning of `buffer`: what follows "data: ".
+/// One event of the stream at the beginning of `buffer`: the text after "data: ".
 std::string dataOf(std::string_view event) {
   constexpr std::string_view kData = "data: ";
   return event.starts_with(kData) ? std::string(event.substr(kData.size(), event.find('\n') - kData.size()))
@@ -67,7 +68,7 @@ Result<std::string> ask(const std::string& socket, const std::string& target) {
   request.keep_alive(false);
   error = step(loop, stream, [&](auto done) { http::async_write(stream, request, done); });
   http::response_parser<http::string_body> parser;
-  parser.body_limit(kMostBytes);
+  parser.body_limit(kMaxBytes);
   beast::flat_buffer buffer;
   if (!error) error = step(loop, stream, [&](auto done) { http::async_read(stream, buffer, parser, done); });
   if (error) return fail(Stage::cli, Reason::protocol, "ask " + socket + ": " + error.message());
@@ -83,7 +84,7 @@ Result<boost::json::value> askJson(const std::string& socket, const std::string&
   FB_TRY(const auto body, ask(socket, target));
   boost::json::error_code error;
   auto value = boost::json::parse(body, error);
-  if (error) return fail(Stage::cli, Reason::protocol, "the daemon's answer is no JSON: " + error.message());
+  if (error) return fail(Stage::cli, Reason::protocol, "the daemon's answer is not JSON: " + error.message());
   return value;
 }
 
@@ -97,7 +98,7 @@ Result<> listen(const std::string& socket, const std::function<bool(const std::s
   asio::write(stream, asio::buffer(request), error);
   std::string buffer;
   const auto until = [&](std::string_view end) {
-    const auto size = asio::read_until(stream, asio::dynamic_buffer(buffer, kMostBytes), end, error);
+    const auto size = asio::read_until(stream, asio::dynamic_buffer(buffer, kMaxBytes), end, error);
     auto text = buffer.substr(0, size);
     buffer.erase(0, size);
     return text;
@@ -110,7 +111,7 @@ Result<> listen(const std::string& socket, const std::function<bool(const std::s
     const auto data = dataOf(until("\n\n"));
     if (!error && !data.empty() && !take(data)) return {};
   }
-  return fail(Stage::cli, Reason::unavailable, "fallbackd ended: " + error.message());
+  return fail(Stage::cli, Reason::unavailable, "fallbackd closed the connection: " + error.message());
 }
 
 }  // namespace fallbackd::ctl

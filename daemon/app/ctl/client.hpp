@@ -1,4 +1,5 @@
-// Asking the daemon over its root-only socket.
+// SPDX-License-Identifier: Apache-2.0
+// Queries the daemon over its root-only socket.
 #pragma once
 
 #include "base/error.hpp"
@@ -20,12 +21,12 @@ struct ClientOptions {
 /// --socket and -o.
 void addClientOptions(CLI::App& command, ClientOptions& options);
 
-/// The body of one GET, within some seconds. Stage cli.
+/// The body of one GET, limited to a few seconds. Stage cli.
 Result<std::string> ask(const std::string& socket, const std::string& target);
-/// The same, read as JSON.
+/// The same, parsed as JSON.
 Result<boost::json::value> askJson(const std::string& socket, const std::string& target);
 
-/// Hands each text of the daemon's events to `take` until that returns false, or the daemon ends.
+/// Passes each text of the daemon's events to `take` until that returns false, or the daemon ends.
 Result<> listen(const std::string& socket, const std::function<bool(const std::string&)>& take);
 
 }  // namespace fallbackd::ctl

@@ -1,5 +1,6 @@
-// The subcommands. Each adds itself to the command line; its work is done after parsing, by the function it
-// leaves in `run`, which returns the exit code.
+// SPDX-License-Identifier: Apache-2.0
+// The subcommands. Each adds itself to the command line and stores in `run` the function that does its work
+// after parsing and returns the exit code.
 #pragma once
 
 #include <functional>

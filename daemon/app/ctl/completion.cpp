@@ -1,4 +1,5 @@
-// fallbackctl completion: what a shell offers after TAB, made from the command line itself.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl completion: what a shell offers after TAB, generated from the command line itself.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/fields.hpp"
@@ -15,7 +16,7 @@ namespace fallbackd::ctl {
 
 namespace {
 
-// The current word's candidates come from three tables by command: options, what follows an option, pods.
+// Candidates for the current word come from three tables by command: options, option values, pods.
 constexpr const char* kHead = R"bash(_fallbackctl() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} words=''
   COMPREPLY=()
@@ -47,7 +48,7 @@ std::string namesOf(const CLI::Option& option) {
   return names;
 }
 
-/// The words of a closed list, from the text that CLI11 shows of it: "{table,json}".
+/// The words of a closed list, parsed from CLI11's description: "{table,json}".
 std::string wordsOf(const CLI::Option& option) {
   const auto type = option.get_type_name();
   const auto open = type.find('{');
@@ -84,7 +85,7 @@ std::string bashScript(const CLI::App& app) {
   return kHead + values + kMiddle + options + kTail;
 }
 
-/// Those that a person would ask about: nothing where the daemon does not answer.
+/// The pods that a person would ask about; empty if the daemon does not answer.
 int printPods(const ClientOptions& options) {
   const auto root = askJson(options.socket, "/status");
   if (!root) return kFailed;
@@ -106,7 +107,7 @@ void addCompletion(CLI::App& app, Run& run) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand(
       "completion", "print a completion script: source <(fallbackctl completion bash), or zsh");
-  command->add_option("what", options->what, "bash or zsh; pods: names for explain")
+  command->add_option("what", options->what, "bash or zsh; pods prints names for explain")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "pods"}));
   command->add_option("--socket", options->client.socket, "fallbackd's socket")->capture_default_str();

@@ -1,4 +1,5 @@
-// fallbackctl describe-config: what may stand in a configuration, for editors and for people.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl describe-config: what a configuration may contain, for editors and for people.
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
 #include "config/description.hpp"
@@ -12,7 +13,7 @@ namespace fallbackd::ctl {
 void addDescribeConfig(CLI::App& app, Run& run) {
   auto format = std::make_shared<std::string>("reference");
   auto* command =
-      app.add_subcommand("describe-config", "print what a configuration may hold: keys, types, defaults");
+      app.add_subcommand("describe-config", "print what a configuration may contain: keys, types, defaults");
   command->add_option("--format", *format, "reference (Markdown) or schema (JSON Schema, for editors)")
       ->check(CLI::IsMember({"reference", "schema"}))
       ->capture_default_str();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl exec: what a launch script in a container would do, safely. Admits the binary, runs its health
 // check, then becomes it: same pid, same everything. Works in an empty container.
 #include "app/ctl/cache_options.hpp"
@@ -33,7 +34,7 @@ struct ExecOptions {
 std::vector<char*> argvOf(const std::vector<std::string>& words) {
   std::vector<char*> argv;
   for (const auto& word : words)
-    argv.push_back(const_cast<char*>(word.c_str()));  // NOLINT: execveat takes it so
+    argv.push_back(const_cast<char*>(word.c_str()));  // NOLINT: execveat takes non-const pointers
   argv.push_back(nullptr);
   return argv;
 }
@@ -43,7 +44,7 @@ int execute(const sys::UniqueFd& binary, const std::vector<std::string>& words) 
   return static_cast<int>(::syscall(SYS_execveat, binary.get(), "", argv.data(), environ, AT_EMPTY_PATH));
 }
 
-/// Waits for the child until the deadline; kills what is left of its process group either way.
+/// Waits for the child until the deadline; then kills whatever is left of its process group.
 Result<int> waitFor(pid_t child, std::chrono::nanoseconds timeout) {
   const sys::PidFd handle(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
   bool ended = false;
@@ -84,14 +85,14 @@ Result<> checkHealth(const cache::Admitted& admitted, std::chrono::nanoseconds t
     ::_exit(127);
   }
   writer.reset();
-  ::setpgid(child, child);  // both sides, so that neither order of events leaves a gap
+  ::setpgid(child, child);  // on both sides, so that no order of events leaves a gap
   FB_TRY(const int status, waitFor(child, timeout));
   if (WIFSIGNALED(status)) {
     return fail(
         Stage::health_check, Reason::signaled,
         admitted.ref.toString() + " --health-check ended by signal " + std::to_string(WTERMSIG(status)));
   }
-  // Closed without a word by the program's start; 127 alone could be the program's own answer.
+  // Closed without a message when the program starts; exit code 127 alone could be the program's own.
   if (int error = 0; ::read(reader.get(), &error, sizeof error) == sizeof error) {
     return failErrno(Stage::health_check, "execute " + admitted.ref.toString(), error);
   }
@@ -112,7 +113,7 @@ int run(const ExecOptions& options) {
     complain(!ref ? ref.error().context : "--health-timeout " + options.healthTimeout + " is not a duration");
     return kUsage;
   }
-  // In a container the state folder is often read-only: there the floor is raised only where one was given.
+  // In a container the state folder is often read-only: the floor is raised only if a folder was given.
   cache::AdmissionOptions admissionOptions;
   const bool ownState = options.cache.state.has_value() || options.cache.configFile.has_value();
   admissionOptions.floor = ownState ? cache::FloorUse::raise : cache::FloorUse::check;
@@ -137,9 +138,9 @@ void addExec(CLI::App& app, Run& runLater) {
   options->cache.addTo(*command);
   command->add_option("--health-timeout", options->healthTimeout, "time limit of the health check")
       ->capture_default_str();
-  command->add_flag("--no-health-check", options->noHealthCheck, "start it without asking it first");
+  command->add_flag("--no-health-check", options->noHealthCheck, "start it without a health check");
   command->add_option("NAME@VERSION", options->ref, "the binary")->required();
-  command->add_option("ARGS", options->args, "its arguments, behind --");
+  command->add_option("ARGS", options->args, "its arguments, after --");
   command->positionals_at_end(false);
   command->callback([options, &runLater] { runLater = [options] { return run(*options); }; });
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl explain: why a pod did, or did not, get its fallback.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"

@@ -1,4 +1,5 @@
-// Reading the daemon's JSON for tables: what is not there is a dash.
+// SPDX-License-Identifier: Apache-2.0
+// Reads the daemon's JSON for tables: a missing value is a dash.
 #pragma once
 
 #include <string>
@@ -10,16 +11,16 @@
 namespace fallbackd::ctl {
 
 std::string text(const boost::json::object& object, std::string_view key);
-/// "12.3 ms", from a number of milliseconds; seconds and minutes where they are many.
+/// "12.3 ms", from a number of milliseconds; seconds or minutes for larger numbers.
 std::string duration(const boost::json::object& object, std::string_view key);
-/// Of an RFC 3339 time: "14:03:59" of today, in UTC; the date before it on another day than `now`.
+/// For an RFC 3339 time: "14:03:59" for today, in UTC; preceded by the date for any other day than `now`'s.
 std::string when(const boost::json::object& object, std::string_view key, std::string_view now);
-/// An empty list where there is none.
+/// An empty list if there is none.
 const boost::json::array& list(const boost::json::object& object, std::string_view key);
 /// NAMESPACE/POD
 std::string podOf(const boost::json::object& object);
 
-/// The columns that every table of recoveries has: the heads, and the cells of one.
+/// The columns that every table of recoveries has: the headings, and the cells of one recovery.
 std::vector<std::string> recoveryHead();
 std::vector<std::string> recoveryCells(const boost::json::object& recovery, std::string_view now);
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl init: kubectl get deploy NAME -o yaml | fallbackctl init > workloads.yaml
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
@@ -17,7 +18,8 @@ constexpr std::size_t kMaxInput = 16 << 20;
 
 int init() {
   if (::isatty(STDIN_FILENO) != 0) {
-    complain("reads an object of Kubernetes: kubectl get deploy NAME -o yaml | fallbackctl init");
+    complain(
+        "expects a Kubernetes object on standard input: kubectl get deploy NAME -o yaml | fallbackctl init");
     return kUsage;
   }
   const sys::UniqueFd in(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
@@ -28,7 +30,8 @@ int init() {
     std::fprintf(stderr, "%s\n", diagnostic.toString().c_str());
   if (starter.workloads == 0) return kUsage;
   std::printf("%s", starter.yaml.c_str());
-  if (starter.openPoints > 0) complain(std::to_string(starter.openPoints) + " points to decide: see TODO");
+  if (starter.openPoints > 0)
+    complain(std::to_string(starter.openPoints) + " points to decide; look for TODO");
   return starter.diagnostics.empty() ? kOk : kUsage;
 }
 
@@ -36,7 +39,7 @@ int init() {
 
 void addInit(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand(
-      "init", "write a first configuration out of `kubectl get deploy NAME -o yaml` on standard input");
+      "init", "write a first configuration from `kubectl get deploy NAME -o yaml` on standard input");
   command->callback([&run] { run = init; });
 }
 

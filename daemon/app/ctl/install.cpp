@@ -1,4 +1,5 @@
-// fallbackctl install: one binary or a whole pack into the cache, if everything would be admitted there.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl install: puts one binary or a whole pack into the cache if all of it would be admitted there.
 #include "cache/install.hpp"
 
 #include "app/ctl/cache_options.hpp"
@@ -36,7 +37,7 @@ struct InstallOptions {
 
 constexpr std::size_t kMaxText = 1 << 20;
 
-/// The names come from the statement; whether it may be believed, the admission decides.
+/// The names come from the statement; admission decides whether to believe it.
 Result<cache::PackItem> itemOf(const InstallOptions& options) {
   const auto& first = options.attestations.front();
   FB_TRY(const auto text, sys::readFile(Stage::cli, first, kMaxText));
@@ -45,7 +46,7 @@ Result<cache::PackItem> itemOf(const InstallOptions& options) {
   return cache::PackItem{statement.ref, options.file, options.attestations};
 }
 
-/// The pack as a folder, unpacked first where it comes as an image.
+/// The pack as a folder; unpacks it first if it is an image.
 Result<cache::Pack> packAt(const std::string& from, cache::Installer& installer) {
   FB_TRY(const bool packed, pack::isPacked(from));
   if (!packed) return cache::readPack(from);
@@ -54,7 +55,7 @@ Result<cache::Pack> packAt(const std::string& from, cache::Installer& installer)
   return cache::readPack(folder, from);
 }
 
-/// What workloads refer to, and what runs: fallbackd's journal tells it, whether or not it is up.
+/// What workloads refer to and what runs, which fallbackd's journal tells even if the daemon is down.
 Result<std::set<BinaryRef>> inUse(const std::string& configFile) {
   std::set<BinaryRef> refs;
   const auto loaded = config::load(configFile);
@@ -69,7 +70,7 @@ Result<std::set<BinaryRef>> inUse(const std::string& configFile) {
   for (const auto& name : names) {
     if (name.starts_with('.') || !name.ends_with(".json")) continue;
     FB_TRY(const auto text, sys::readFile(Stage::cli, folder + "/" + name, kMaxText));
-    // What cannot be read might run any of them: then nothing is removed.
+    // An unreadable entry might be running any of them: then nothing is removed.
     FB_TRY(const auto entry, cache::parseStrict(text, folder + "/" + name));
     const auto ref = parseBinaryRef(entry.is_object() ? cache::stringAt(entry.get_object(), "binary") : "");
     if (!ref)
@@ -117,7 +118,7 @@ int install(const InstallOptions& options) {
     return kUsage;
   }
   if (options.keep > 0 && !options.cache.configFile) {
-    complain("--keep needs --config: what its workloads refer to must stay");
+    complain("--keep needs --config: what its workloads refer to is kept");
     return kUsage;
   }
   auto installer = cache::Installer::open(choice->settings);
@@ -151,8 +152,7 @@ int install(const InstallOptions& options) {
 
 void addInstall(CLI::App& app, Run& run) {
   auto options = std::make_shared<InstallOptions>();
-  auto* command =
-      app.add_subcommand("install", "verify a binary, or all of a pack, and put it into the cache");
+  auto* command = app.add_subcommand("install", "verify a binary or a whole pack and put it into the cache");
   options->cache.addTo(*command);
   command->add_option(
       "--from", options->from,
@@ -160,12 +160,12 @@ void addInstall(CLI::App& app, Run& run) {
       "(tar, tar.gz, tar.zst) or an OCI image (layout or archive); all or nothing");
   command
       ->add_option("--attestation", options->attestations,
-                   "the attestation of FILE; once for each signer where several must have signed")
+                   "the attestation of FILE; repeat for each signer if several must have signed")
       ->allow_extra_args(false);
   command
       ->add_option(
           "--keep", options->keep,
-          "afterwards leave this many versions of each name, and what workloads refer to or what runs")
+          "afterwards keep this many versions of each name, and what workloads refer to or what runs")
       ->check(CLI::Range(1, 1000));
   command->add_option("-o,--output", options->format, "table or json")
       ->check(CLI::IsMember({"table", "json"}))

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl keygen
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
@@ -22,7 +23,7 @@ struct KeygenOptions {
   std::optional<std::string> notAfter;
 };
 
-/// The line with which the keyring limits the key's time.
+/// The line in a key file that limits the key's time.
 Result<std::string> limit(const std::string& name, const std::optional<std::string>& date) {
   if (!date) return std::string();
   const auto when = parseDate(*date);
@@ -34,7 +35,7 @@ Result<std::string> limit(const std::string& name, const std::optional<std::stri
   return "fallbackd-" + name + ": " + rfc3339(*when) + "\n";
 }
 
-/// Never overwrites: a lost private key cannot be had again.
+/// Never overwrites: a lost private key cannot be restored.
 Result<> writeNew(const std::string& path, const std::string& text, mode_t mode) {
   const sys::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
   if (!fd) return failErrno(Stage::cli, "create " + path);
@@ -67,8 +68,9 @@ void addKeygen(CLI::App& app, Run& run) {
   command->add_option("--type", options->type, "p256 or ed25519")
       ->check(CLI::IsMember({"p256", "ed25519"}))
       ->capture_default_str();
-  command->add_option("--not-before", options->notBefore, "a date: the keyring does not count it earlier");
-  command->add_option("--not-after", options->notAfter, "a date: what it signed counts no longer than that");
+  command->add_option("--not-before", options->notBefore, "a date: the key does not count before it");
+  command->add_option("--not-after", options->notAfter,
+                      "a date: what the key signed does not count after it");
   command->add_option("--out", options->prefix, "PREFIX of the two files")->required();
   command->callback([options, &run] {
     run = [options] {

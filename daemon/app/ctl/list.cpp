@@ -1,4 +1,5 @@
-// fallbackctl list and fallbackctl verify: what the cache holds, and whether it would be admitted.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl list and fallbackctl verify: what the cache contains, and whether it would be admitted.
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
@@ -42,8 +43,8 @@ Result<std::vector<BinaryRef>> binariesIn(const std::string& folder) {
   return refs;
 }
 
-/// Looks only: what is below the node's floor is refused unless --config names it, but only the daemon raises
-/// it.
+/// Read-only: what is below the node's floor is refused unless --config names it, but only the daemon raises
+/// the floor.
 std::vector<Examined> examine(const std::vector<BinaryRef>& refs, const CacheChoice& choice) {
   cache::AdmissionOptions options;
   options.floor = cache::FloorUse::check;
@@ -173,12 +174,11 @@ void addLook(CLI::App& app, Run& run, const char* name, const char* description,
 }  // namespace
 
 void addVerify(CLI::App& app, Run& run) {
-  addLook(app, run, "verify", "say of binaries in the cache whether they would be admitted, and why not",
-          true);
+  addLook(app, run, "verify", "check whether binaries in the cache would be admitted, and say why not", true);
 }
 
 void addList(CLI::App& app, Run& run) {
-  addLook(app, run, "list", "show what the cache holds", false);
+  addLook(app, run, "list", "show what the cache contains", false);
 }
 
 }  // namespace fallbackd::ctl

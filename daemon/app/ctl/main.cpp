@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl: keys, signatures, the cache and the daemon's state, from one static file.
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"

@@ -1,4 +1,5 @@
-// How fallbackctl speaks: exit codes, errors on stderr, tables for people and JSON for programs.
+// SPDX-License-Identifier: Apache-2.0
+// How fallbackctl reports: exit codes, errors on stderr, tables for people and JSON for programs.
 #pragma once
 
 #include "base/error.hpp"
@@ -11,7 +12,7 @@
 namespace fallbackd::ctl {
 
 constexpr int kOk = 0;
-constexpr int kFailed = 1;  // refused, not there, did not work
+constexpr int kFailed = 1;  // refused, missing, did not work
 constexpr int kUsage = 2;   // command line or configuration
 
 /// "fallbackctl: TEXT" on stderr.
@@ -19,8 +20,8 @@ void complain(const std::string& text);
 /// The same for an Error; returns kFailed.
 int complain(const Error& error);
 
-/// Text of others, such as error messages of registries: control characters, which could steer the terminal,
-/// as \xNN.
+/// Foreign text, such as error messages of registries: control characters, which could control the terminal,
+/// become \xNN.
 std::string printable(std::string_view text);
 
 /// Columns as wide as their widest cell, two spaces apart, on stdout; cells are made printable.

@@ -1,6 +1,7 @@
-// fallbackctl pack: images of signed binaries, made, shipped and shown by umoci and skopeo. A pack is its own
-// installer: beside the binaries it carries this program, so that it runs as an init container with nothing
-// else.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl pack: builds, pushes and inspects images of signed binaries, using umoci and skopeo. A pack is
+// its own installer: besides the binaries it contains this program, so that it runs as an init container with
+// nothing else.
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
@@ -45,7 +46,7 @@ struct BuildOptions {
   std::vector<std::string> labels;
 };
 
-/// A private folder that goes with the object.
+/// A private folder that is removed with the object.
 Result<sys::ScratchFolder> makeWorkFolder() {
   std::error_code error;
   const auto parent = fs::temp_directory_path(error);
@@ -53,7 +54,7 @@ Result<sys::ScratchFolder> makeWorkFolder() {
   return sys::ScratchFolder::make(Stage::cli, parent, "fallbackd-pack.");
 }
 
-/// SOURCE_DATE_EPOCH, or the beginning of time: the same binaries make the same image.
+/// SOURCE_DATE_EPOCH, or 1970: the same binaries give the same image.
 std::string epoch() {
   const char* const set = std::getenv("SOURCE_DATE_EPOCH");  // NOLINT(concurrency-mt-unsafe): one thread
   const std::string_view text = set == nullptr ? "" : set;
@@ -74,7 +75,7 @@ Result<> copyProgram(const std::string& target) {
   return {};
 }
 
-/// What the label says of the pack: for people and dashboards. Nodes believe the attestations only.
+/// What the label says about the pack: for people and dashboards. Nodes believe only the attestations.
 Result<std::string> describe(const std::vector<cache::PackItem>& items) {
   json::array list;
   for (const auto& item : items) {
@@ -138,7 +139,7 @@ int build(const BuildOptions& options) {
   if (!pack->problems.empty()) return kFailed;
   auto work = makeWorkFolder();
   if (!work) return complain(work.error());
-  // Installed there as on a node: what a node would refuse is refused here.
+  // Installed like on a node: what a node would refuse is refused here.
   const std::string root = work->path() + "/root";
   config::CacheSettings settings;
   settings.path = root + "/pack";
@@ -152,7 +153,7 @@ int build(const BuildOptions& options) {
   const auto changes = installer->install(pack->items);
   if (!changes) {
     for (const auto& error : changes.error()) complain(error.message());
-    complain("no image was made: a node would refuse this pack");
+    complain("no image was built: a node would refuse this pack");
     return kFailed;
   }
   const auto written =
@@ -181,7 +182,7 @@ int inspect(const std::string& image, const std::vector<std::string>& more, cons
   const auto list =
       label != nullptr && label->is_string() ? json::parse(label->get_string(), error) : json::value();
   if (error || !list.is_array()) {
-    complain(image + " is no pack: it has no label " + kLabel + " as pack build writes it");
+    complain(image + " is not a pack: it lacks the label " + kLabel + " that pack build writes");
     return kFailed;
   }
   if (format == "json") {
@@ -213,12 +214,12 @@ int push(const std::string& source, const std::string& target, const std::vector
 
 void addBuild(CLI::App& pack, Run& run) {
   auto options = std::make_shared<BuildOptions>();
-  auto* command =
-      pack.add_subcommand("build", "make an image of a folder of signed binaries, if nodes would take it");
+  auto* command = pack.add_subcommand(
+      "build", "build an image from a folder of signed binaries, if nodes would accept it");
   command->add_option("--keys", options->keys, "folder of the public keys that nodes have")->required();
-  command->add_option("--threshold", options->threshold, "how many different keys must have signed")
+  command->add_option("--threshold", options->threshold, "number of different keys that must have signed")
       ->capture_default_str();
-  command->add_option("--layout", options->layout, "OCI layout to write into (a folder; made if absent)")
+  command->add_option("--layout", options->layout, "OCI layout to write into (a folder; created if missing)")
       ->required();
   command->add_option("--tag", options->tag, "the image's name in the layout")->capture_default_str();
   command->add_option("--label", options->labels,
@@ -240,7 +241,7 @@ struct ShipOptions {
 void addPush(CLI::App& pack, Run& run) {
   auto options = std::make_shared<ShipOptions>();
   auto* command = pack.add_subcommand("push", "copy a pack from an OCI layout to a registry, with skopeo");
-  command->add_option("LAYOUT:TAG", options->first, "what build made")->required();
+  command->add_option("LAYOUT:TAG", options->first, "the result of build")->required();
   command->add_option("IMAGE", options->second, "registry.example.com/shop/fallback-pack:TAG")->required();
   command->add_option("--skopeo", options->more, "an option for skopeo copy, for example --authfile=FILE")
       ->allow_extra_args(false);
@@ -250,8 +251,8 @@ void addPush(CLI::App& pack, Run& run) {
 
 void addInspect(CLI::App& pack, Run& run) {
   auto options = std::make_shared<ShipOptions>();
-  auto* command = pack.add_subcommand("inspect", "show what a pack says that it holds, with skopeo");
-  command->add_option("IMAGE", options->first, "an image of a registry, or oci:LAYOUT:TAG")->required();
+  auto* command = pack.add_subcommand("inspect", "show the content that a pack declares, with skopeo");
+  command->add_option("IMAGE", options->first, "an image in a registry, or oci:LAYOUT:TAG")->required();
   command->add_option("-o,--output", options->format, "table or json")
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/program.hpp"
 
 #include "sys/fd.hpp"
@@ -16,7 +17,7 @@ namespace {
 
 constexpr std::size_t kMaxOutput = 16 << 20;
 
-/// posix_spawn's list of what is done to the descriptors.
+/// posix_spawn's list of descriptor operations.
 struct FileActions {
   FileActions() { ::posix_spawn_file_actions_init(&list); }
   FileActions(const FileActions&) = delete;

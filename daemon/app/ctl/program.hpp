@@ -1,4 +1,5 @@
-// Other programs, for the subcommands that are a thin layer over the field's own tools.
+// SPDX-License-Identifier: Apache-2.0
+// Runs other programs, for subcommands that are a thin layer over standard tools.
 #pragma once
 
 #include "base/error.hpp"
@@ -8,8 +9,8 @@
 
 namespace fallbackd::ctl {
 
-/// Runs argv[0], found in PATH, to its end, without a shell; its stderr is ours. What it wrote to stdout, at
-/// most 16 MiB. Stage cli; reasons not_found (not installed), failed where its exit code is not 0.
+/// Runs argv[0], found in PATH, to its end, without a shell; it inherits our stderr. Returns what it wrote to
+/// stdout, at most 16 MiB. Stage cli; reasons not_found (not installed), failed if its exit code is not 0.
 Result<std::string> runProgram(const std::vector<std::string>& argv);
 
 }  // namespace fallbackd::ctl

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl sign
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
@@ -33,7 +34,7 @@ struct SignOptions {
   std::string file;
 };
 
-/// A date, or how long from now.
+/// A date, or a duration from now.
 Result<Wall::time_point> expiryOf(const std::string& text) {
   if (const auto date = parseDate(text)) return *date;
   if (const auto duration = parseDuration(text)) {
@@ -100,19 +101,19 @@ void addSign(CLI::App& app, Run& run) {
   command->add_option("--name", options->name, "name of the binary, for example checkout")->required();
   command->add_option("--version", options->version, "its version without a v, for example 1.8.3")
       ->required();
-  command->add_option("--expires", options->expires, "2027-01-31, or 90d from now")->required();
+  command->add_option("--expires", options->expires, "2027-01-31, or a duration from now (90d)")->required();
   command->add_option("--arch", options->arch, "amd64 or arm64")->capture_default_str();
-  command->add_option(
-      "--minimum-version", options->minimumVersion,
-      "once this was seen, older versions run only where the node's configuration names them");
+  command->add_option("--minimum-version", options->minimumVersion,
+                      "once a node has seen this, older versions run only if its configuration names them");
   command
-      ->add_option("--namespace", options->namespaces,
-                   "only pods of this namespace may choose the binary by annotation; once for each; without "
-                   "it: where the node's podAnnotations let pods choose")
+      ->add_option(
+          "--namespace", options->namespaces,
+          "only pods of this namespace may choose the binary by annotation; may be repeated; without "
+          "it, the node's podAnnotations decide")
       ->allow_extra_args(false);
   command->add_option("--out", options->out, "where to write (default: FILE.sigstore.json)");
   command->add_flag("--skip-form-check", options->skipFormCheck,
-                    "sign even what admission would refuse by its form");
+                    "sign even if admission would refuse the binary's form");
   command->add_option("FILE", options->file, "the binary")->required();
   command->callback([options, &run] {
     run = [options] {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/starter.hpp"
 
 #include "base/binary_ref.hpp"
@@ -18,7 +19,7 @@ namespace {
 
 using config::Node;
 
-/// The value of a key, or null where there is none: objects of Kubernetes are looked at, not judged.
+/// The value of a key, or null: Kubernetes objects are read, not validated.
 const Node& at(const Node& map, std::string_view key) {
   static const Node none;
   if (map.kind != Node::Kind::map) return none;
@@ -38,7 +39,7 @@ bool there(const Node& node) {
   return node.kind != Node::Kind::null;
 }
 
-/// For a YAML file: always between quotes, which is right for every text.
+/// For a YAML file: always in quotes, which is right for every text.
 std::string quote(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -65,7 +66,7 @@ std::string quotedList(const std::vector<std::string>& texts) {
   return out + "]";
 }
 
-/// One workload on its way: lines of YAML four columns deep, and what a person has to look at.
+/// One workload in progress: lines of YAML indented by four columns, and what a person has to decide.
 class Writer {
  public:
   void line(const std::string& text) { text_ += "    " + text + "\n"; }
@@ -78,7 +79,7 @@ class Writer {
   [[nodiscard]] int openPoints() const { return open_; }
 
  private:
-  /// A name out of the object must not end the comment.
+  /// A name from the object must not end the comment.
   static std::string oneLine(std::string text) {
     std::replace_if(
         text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
@@ -94,7 +95,7 @@ std::vector<std::string> textsOf(const Node& list) {
   return texts;
 }
 
-/// The version of an image's tag, where it has one that a binary can have.
+/// The version in an image's tag, if it is one that a binary can have.
 std::optional<std::string> versionOf(const std::string& image) {
   const auto reference = ImageReference::parse(image);
   if (!reference) return std::nullopt;
@@ -123,7 +124,7 @@ void writeMatch(const Source& source, Writer& out) {
   if (!labels.empty()) match += "labels: {" + labels + "}, ";
   out.line(match + "container: " + quote(at(*source.container, "name").text) + "}");
   if (labels.empty())
-    out.open("no labels to match by: this covers every pod of the namespace with such a container");
+    out.open("no labels to match: this covers every pod of the namespace with such a container");
 }
 
 void writeImage(const Source& source, Writer& out) {
@@ -131,7 +132,8 @@ void writeImage(const Source& source, Writer& out) {
   const auto& name = at(*source.container, "name").text;
   out.line("image: " + quote(image));
   const auto version = versionOf(image);
-  if (!version) out.open("the image's tag is no version; write the one that the binary is signed with");
+  if (!version)
+    out.open("the image's tag is not a version; write the version that the binary is signed with");
   out.line("binary: " + quote(name + "@" + version.value_or("0.0.0")));
 }
 
@@ -145,7 +147,7 @@ void writeArguments(const Source& source, Writer& out) {
   args.insert(args.end(), more.begin(), more.end());
   const bool substituted = std::any_of(args.begin(), args.end(),
                                        [](const auto& one) { return one.find("$(") != std::string::npos; });
-  if (substituted) out.open("$(NAME) is replaced by kubelet only; write the value");
+  if (substituted) out.open("only kubelet replaces $(NAME); write the value");
   if (!args.empty()) out.line("args: " + quotedList(args));
   if (there(at(*source.container, "workingDir"))) {
     out.line("workingDir: " + quote(at(*source.container, "workingDir").text));
@@ -170,7 +172,7 @@ void writeEnvironment(const Source& source, Writer& out) {
         std::find_if(kSet.begin(), kSet.end(), [&](const auto& one) { return field == one.first; });
     if (known != kSet.end()) {
       if (name != known->second)
-        out.open("env " + name + ": every fallback has this value as " + known->second);
+        out.open("env " + name + ": every fallback gets this value as " + known->second);
       continue;
     }
     out.open("env " + name + " comes from a " + kind + ": have the program read it from a mounted file");
@@ -191,7 +193,7 @@ void writeUser(const Source& source, Writer& out) {
   if (const auto& group = at(*source.pod, {"securityContext", "fsGroup"}); there(group))
     groups.push_back(group.text);
   if (!there(uid)) {
-    out.open("the pod does not say as which user it runs (its image does); the default is 65532");
+    out.open("the pod does not set a user (its image does); the default is 65532");
   }
   if (there(uid) || !groups.empty()) {
     std::string user = "user: {";
@@ -220,11 +222,10 @@ void writeVolumes(const Source& source, Writer& out) {
     });
     const auto& path = at(mount, "mountPath").text;
     if (kind == kKinds.end()) {
-      out.open("volume " + name + " at " + path + " is of a kind that a fallback cannot have");
+      out.open("volume " + name + " at " + path + " is of a kind that fallbacks do not support");
       continue;
     }
-    if (there(at(mount, "subPathExpr")))
-      out.open("volume " + name + ": subPathExpr is replaced by kubelet only");
+    if (there(at(mount, "subPathExpr"))) out.open("volume " + name + ": only kubelet replaces subPathExpr");
     list += "      - {name: " + quote(name) + ", type: " + *kind + ", mountPath: " + quote(path);
     if (there(at(mount, "subPath"))) list += ", subPath: " + quote(at(mount, "subPath").text);
     const bool readOnly = at(mount, "readOnly").text == "true";
@@ -237,7 +238,7 @@ void writeVolumes(const Source& source, Writer& out) {
   out.line(list.substr(4));
 }
 
-/// A port's number, also where a probe calls it by its name; empty where it is neither.
+/// The number of a port, even if a probe refers to it by name; empty if there is no such port.
 std::string portOf(const Source& source, const Node& port) {
   if (!port.text.empty() && isDigit(port.text[0])) return port.text;
   for (const auto& one : at(*source.container, "ports").items) {
@@ -257,14 +258,14 @@ void writeReadiness(const Source& source, Writer& out) {
     return;
   }
   if (!port.empty()) {
-    if (there(http)) out.note("the pod's own probe speaks HTTPS; here the port must be open");
+    if (there(http)) out.note("the pod's own probe uses HTTPS; here the port only has to be open");
     out.line("readiness: {tcp: {port: " + port + "}}");
     return;
   }
-  if (there(probe)) out.open("the readiness probe is of a kind that a fallback does not have");
+  if (there(probe)) out.open("the readiness probe is of a kind that fallbacks do not support");
   const auto& ports = at(*source.container, "ports").items;
   if (!ports.empty() && there(at(ports.front(), "containerPort"))) {
-    out.note("no probe to take over: its first port must be open");
+    out.note("no probe to take over: the first port must be open");
     out.line("readiness: {tcp: {port: " + at(ports.front(), "containerPort").text + "}}");
   } else {
     out.note("no port: ready as soon as it runs");
@@ -286,7 +287,7 @@ void writeLimits(const Source& source, Writer& out) {
     out.line("detection: {imagePullPolicy: Always}");
   std::vector<std::string> before;
   for (const auto& one : at(*source.pod, "initContainers").items) {
-    // A sidecar goes on running: nothing waits for its end.
+    // A sidecar keeps running: nothing waits for its end.
     if (at(one, "restartPolicy").text != "Always") before.push_back(at(one, "name").text);
   }
   if (!before.empty()) out.line("startAfter: " + quotedList(before));
@@ -307,11 +308,12 @@ void nameTheRest(const Source& source, Writer& out) {
   }
   if (!at(*source.pod, "imagePullSecrets").items.empty()) {
     out.note(
-        "imagePullSecrets: without its credentials under registries: a 401 of the registry decides nothing");
+        "imagePullSecrets: add the credentials under registries; without them a 401 of the registry decides "
+        "nothing");
   }
 }
 
-/// The pod's spec and labels of an object that makes pods, or of a pod.
+/// The pod's spec and labels, from an object that creates pods or from a pod.
 void addObject(const Node& object, Starter& starter, config::Problems& problems) {
   const auto& kind = at(object, "kind").text;
   if (kind.ends_with("List")) {
@@ -322,7 +324,7 @@ void addObject(const Node& object, Starter& starter, config::Problems& problems)
   const Node& pod = kind == "Pod" ? spec : at(spec, {"template", "spec"});
   if (at(pod, "containers").items.empty()) {
     problems.add({"standard input", object.line, object.column},
-                 kind.empty() ? "is no object of Kubernetes" : kind + " has no pod template",
+                 kind.empty() ? "is not a Kubernetes object" : kind + " has no pod template",
                  "give it a Pod, or a Deployment, StatefulSet, DaemonSet or Job");
     return;
   }

@@ -1,4 +1,5 @@
-// fallbackctl status and recoveries: what the daemon does, and what it did.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl status and recoveries: what the daemon is doing, and what it did.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/fields.hpp"
@@ -29,7 +30,7 @@ void printWaiting(const json::array& waiting) {
   printTable(rows);
 }
 
-/// "closed", or "closed, open for evil": what one namespace found out, others do not have to believe.
+/// "closed", or "closed, open for evil": others need not believe what one namespace found out.
 std::string circuitOf(const json::object& registry) {
   std::string circuit = text(registry, "state");
   for (const auto& one : list(registry, "openFor")) circuit += ", open for " + std::string(one.as_string());
@@ -49,7 +50,7 @@ void printRegistries(const json::array& registries, std::string_view now) {
 
 void printAnnotations(const json::object& root) {
   const auto* ignored = root.if_contains("annotations");
-  if (ignored == nullptr) return;  // an earlier daemon
+  if (ignored == nullptr) return;  // from an older daemon
   const auto refused = text(ignored->as_object(), "refused");
   const auto cutOff = text(ignored->as_object(), "cutOff");
   if (refused == "0" && cutOff == "0") return;
@@ -58,7 +59,7 @@ void printAnnotations(const json::object& root) {
       refused.c_str(), cutOff.c_str());
 }
 
-/// Only what is not as it should be: fallbackctl list shows them all.
+/// Only what is wrong: fallbackctl list shows everything.
 void printRefused(const json::array& binaries) {
   Rows rows{{"BINARY", "VERSION", "EARLIER COPY SERVES", "REASON", "ERROR"}};
   for (const auto& item : binaries) {
@@ -72,7 +73,7 @@ void printRefused(const json::array& binaries) {
 
 void printRecoveries(const json::array& recoveries, std::string_view now) {
   if (recoveries.empty()) {
-    std::printf("no recoveries since the start\n");
+    std::printf("no recoveries since the daemon started\n");
     return;
   }
   Rows rows{recoveryHead()};
@@ -91,7 +92,7 @@ void printStatus(const json::object& root) {
       text(coverage, "covered").c_str(), text(coverage, "workloads").c_str(), list(root, "waiting").size(),
       root.at("spawner").as_object().at("running").as_bool() ? "" : "; THE SPAWNER DOES NOT RUN",
       config.at("current").as_bool() ? ""
-                                     : "; THE CONFIGURATION ON DISK IS REFUSED, an earlier one is in use");
+                                     : "; THE CONFIGURATION ON DISK IS INVALID, an earlier one is in use");
   for (const auto& problem : list(config, "problems")) std::printf("  %s\n", problem.as_string().c_str());
   printAnnotations(root);
   printRegistries(list(root, "registries"), now);
@@ -143,20 +144,20 @@ int showRecoveries(const RecoveriesOptions& options) {
 
 void addStatus(CLI::App& app, Run& run) {
   auto options = std::make_shared<ClientOptions>();
-  auto* command = app.add_subcommand("status", "show what fallbackd on this node does");
+  auto* command = app.add_subcommand("status", "show what fallbackd on this node is doing");
   addClientOptions(*command, *options);
   command->callback([options, &run] { run = [options] { return showStatus(*options); }; });
 }
 
 void addRecoveries(CLI::App& app, Run& run) {
   auto options = std::make_shared<RecoveriesOptions>();
-  auto* command = app.add_subcommand("recoveries", "list the recoveries that run, then the last that ended");
+  auto* command = app.add_subcommand("recoveries", "list running recoveries, then the last ones that ended");
   addClientOptions(*command, options->client);
   command->add_option("--workload", options->workload, "only of this workload");
   command->add_option("--state", options->state, "only in this state")
       ->check(CLI::IsMember({"detected", "verified", "health_checked", "started", "ready", "handed_back",
-                             "pod_gone", "failed"}));
-  command->add_option("--limit", options->limit, "at most so many");
+                             "completed", "pod_gone", "failed"}));
+  command->add_option("--limit", options->limit, "at most this many");
   command->callback([options, &run] { run = [options] { return showRecoveries(*options); }; });
 }
 

@@ -1,4 +1,5 @@
-// fallbackctl watch: a line for everything that happens, until it is interrupted.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl watch: one line for everything that happens, until interrupted.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/fields.hpp"
@@ -17,7 +18,7 @@ namespace {
 
 namespace json = boost::json;
 
-/// What was said last of each recovery, registry and waiting container.
+/// The last printed line of each recovery, registry and waiting container.
 class Changes {
  public:
   explicit Changes(bool asJson) : asJson_(asJson) {}
@@ -89,7 +90,7 @@ int watch(const ClientOptions& options) {
     if (understood) changes.take(root.get_object());
     return understood && std::ferror(stdout) == 0;
   });
-  if (!understood) complain("the daemon's events are not the JSON that this fallbackctl knows");
+  if (!understood) complain("this fallbackctl does not understand the daemon's events");
   return ended ? kFailed : complain(ended.error());
 }
 

@@ -1,4 +1,5 @@
-// Pauses between tries of something that may work later. Used on one io_context thread.
+// SPDX-License-Identifier: Apache-2.0
+// Pauses between attempts at something that may work later. Used on one io_context thread.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +12,7 @@
 
 namespace fallbackd {
 
-/// Doubles the pause from `first` up to `last`. A cancelled wait throws, as every Asio wait does.
+/// Doubles the pause from `first` up to `last`. A cancelled wait throws, like every Asio wait.
 class Backoff {
  public:
   struct Limits {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner/child.hpp"
 
 #include "launcher/spawner/tell.hpp"
@@ -20,12 +21,12 @@ namespace fallbackd::launcher {
 
 namespace {
 
-// Where the descriptors that are still needed are, after standard input and output.
+// Descriptors that are still needed, after standard input and output.
 constexpr int kExecutable = 3;
 constexpr int kReport = 4;
 constexpr int kSandbox = 5;  // closed when it has been joined
 constexpr int kFirstToClose = 6;
-// In the entry.
+// Positions in the entry.
 constexpr std::size_t kOut = 0;
 constexpr std::size_t kErr = 1;
 constexpr std::size_t kFirstTasks = 2;
@@ -37,15 +38,16 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   return all;
 }
 
-/// Adds the folders that lead to `path` ("/a/b/c" gives "a", "a/b").
+/// Adds the folders on the way to `path` ("/a/b/c" gives "a", "a/b").
 void addParents(std::set<std::string>& folders, const std::string& path) {
   for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
     folders.insert(path.substr(1, slash - 1));
   }
 }
 
-/// If the spawner dies before the leaf holds this process, nobody else would know of it. The kernel forgets
-/// the setting when the user changes; by then the leaf tells. One that died before is found by the report.
+/// If the spawner died before this process is in the leaf, nobody would know about the process. The kernel
+/// clears the setting when the user changes; by then the leaf identifies it. If the spawner died before this
+/// call, sending the report fails.
 void dieWithSpawner(ChildPlan& plan) {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) giveUp(plan, Step::watch_spawner);
   ChildReport born;
@@ -64,8 +66,8 @@ void joinUnifiedCgroup(ChildPlan& plan) {
   }
 }
 
-/// Waits for what the daemon makes meanwhile. Without it nobody wants this process any more, and who is to
-/// know that does: the daemon closed its end or ended, and the spawner sees the end of this process.
+/// Waits for what the daemon prepares meanwhile. EOF means the launch was abandoned (the daemon closed its
+/// end or died): exit silently, the spawner sees the end of this process.
 void takeEntry(ChildPlan& plan) {
   const int count = sys::receiveDescriptors(plan.orders, kEntry, plan.entry);
   if (count < 0 && errno == ECONNRESET) ::_exit(1);
@@ -74,29 +76,29 @@ void takeEntry(ChildPlan& plan) {
   plan.entries = static_cast<std::size_t>(count);
 }
 
-/// Before anything that is not ours runs in this process.
+/// Before any foreign code runs in this process.
 void joinLegacyCgroups(ChildPlan& plan) {
-  // "0" to "tasks" moves the calling thread, our only one. Any other way in (a pid, cgroup.procs) makes the
-  // kernel wait for an RCU grace period: 10 to 20 ms were measured, against 20 us.
+  // Writing "0" to "tasks" moves the calling thread, which is our only one. Any other way (a pid,
+  // cgroup.procs) makes the kernel wait for an RCU grace period: 10 to 20 ms were measured, against 20 us.
   for (std::size_t i = kFirstTasks; i < plan.entries; ++i) {
     if (!joinByWriting(plan.entry[i])) giveUp(plan, Step::join_cgroup);
   }
   if (::unshare(CLONE_NEWCGROUP) != 0) giveUp(plan, Step::cgroup_namespace);
 }
 
-/// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no other.
+/// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no others.
 void arrangeFds(ChildPlan& plan) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(plan.entry[kOut], STDOUT_FILENO) < 0 ||
       ::dup2(plan.entry[kErr], STDERR_FILENO) < 0) {
     giveUp(plan, Step::stdio);
   }
-  // By way of numbers above all places, since any of them may stand where another is to go.
+  // Via numbers above all targets, because any of them may occupy another's target.
   const int executable = ::fcntl(plan.fds.executable.get(), F_DUPFD_CLOEXEC, kFirstToClose);
   const int reports = ::fcntl(plan.reports, F_DUPFD_CLOEXEC, kFirstToClose);
   const int sandbox = ::fcntl(plan.fds.sandbox.get(), F_DUPFD_CLOEXEC, kFirstToClose);
   if (executable < 0 || reports < 0 || sandbox < 0) giveUp(plan, Step::close_fds);
-  plan.reports = reports;  // the number that it had may be kExecutable's
+  plan.reports = reports;  // its old number may be kExecutable's
   if (::dup3(executable, kExecutable, O_CLOEXEC) < 0 || ::dup3(reports, kReport, O_CLOEXEC) < 0 ||
       ::dup3(sandbox, kSandbox, O_CLOEXEC) < 0) {
     giveUp(plan, Step::close_fds);
@@ -131,7 +133,7 @@ ChildPlan::ChildPlan(LaunchOrder givenOrder, LaunchFds givenFds, const std::vect
     std::memcpy(program.data(), order.seccomp.data(), program.size() * sizeof(sock_filter));
   }
   filter = {static_cast<unsigned short>(program.size()), program.data()};
-  // Not one after the other: what was lowered first could not be raised again.
+  // Replaced instead of applied one after the other: a limit that was lowered could not be raised again.
   std::erase_if(limits, [this](const ProcessLimit& usual) {
     return std::any_of(order.limits.begin(), order.limits.end(),
                        [&](const ProcessLimit& own) { return own.resource == usual.resource; });
@@ -146,7 +148,7 @@ ChildPlan::ChildPlan(LaunchOrder givenOrder, LaunchFds givenFds, const std::vect
   addParents(wanted, order.workingDir);
   if (order.workingDir != "/") wanted.insert(order.workingDir.substr(1));
   for (const char* present : kFolders) wanted.erase(present);
-  folders.assign(wanted.begin(), wanted.end());  // sorted: a prefix comes before what it leads to
+  folders.assign(wanted.begin(), wanted.end());  // sorted: parents come before their children
 }
 
 std::string_view ChildPlan::objectOf(Step step, int index) const {
@@ -192,8 +194,8 @@ void giveUp(ChildPlan& plan, Step step, int object) {
   ::_exit(1);
 }
 
-/// The kernel wants a user namespace joined together with the others. The PID namespace is that of the
-/// children to come: this process stays outside of it.
+/// The kernel requires a user namespace to be joined together with the others. The PID namespace applies to
+/// future children: this process stays outside it.
 void joinSandbox(ChildPlan& plan) {
   const bool entersPids = plan.order.pids == PidNamespace::sandbox && !plan.inHealthCheck;
   const int kinds = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | (entersPids ? CLONE_NEWPID : 0) |
@@ -235,11 +237,11 @@ void runChild(ChildPlan& plan) {
   joinSandbox(plan);
   becomeUser(plan);
   if (last.preparedNs == 0) last.preparedNs = monotonicNs();
-  // The filter costs the kernel more than a process: where it may be, there is one for both.
+  // Loading the filter costs the kernel more than creating a process: share one if possible.
   if (plan.order.filterLetsWait) loadFilter(plan);
   if (checks && !plan.healthApart()) checkHealth(plan);
   last.healthCheckedNs = monotonicNs();
-  // Before the filter, which may deny the call that reports; a failure from here on is reported all the same.
+  // Before the filter, which may deny the reporting call; a later failure is reported all the same.
   report(plan, last);
   if (last.entersPids) awaitTracer(plan);
   if (!plan.order.filterLetsWait) loadFilter(plan);

@@ -1,4 +1,5 @@
-// The health check: the same binary with other arguments, as a child of the process that waits to become the
+// SPDX-License-Identifier: Apache-2.0
+// The health check: the same binary with other arguments, run as a child of the process that will become the
 // binary, with the same root, user and filter.
 #include "launcher/spawner/child.hpp"
 #include "launcher/spawner/tell.hpp"
@@ -19,20 +20,23 @@ namespace {
 
 constexpr int kExecutableFd = 3;  // where arrangeFds put it
 
-// Only one health check runs in a process, and the child of CLONE_VFORK needs a stack of its own.
+// Only one health check runs per process, and the CLONE_VFORK child needs its own stack.
 alignas(64) char healthStack[64 * 1024];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
-[[noreturn]] void execute(ChildPlan& plan) {
+/// Returns, as far as the compiler knows: before a call that never returns, AddressSanitizer looks at the
+/// stack by system calls that the filter may deny.
+int execute(ChildPlan& plan) {
   ::syscall(SYS_execveat, kExecutableFd, "", plan.healthArgv.data(), plan.env.data(), AT_EMPTY_PATH);
-  giveUp(plan, Step::exec);
+  if (errno != 0) giveUp(plan, Step::exec);
+  return 1;
 }
 
-// Both run in the health check's process, which shares the memory of the waiting one until it executes.
+// Both run in the health check's process, which shares the waiting process's memory until it executes.
 
 int besideTheChild(void* argument) {
   auto& plan = *static_cast<ChildPlan*>(argument);
   if (!plan.order.filterLetsWait) loadFilter(plan);
-  execute(plan);
+  return execute(plan);
 }
 
 int apart(void* argument) {
@@ -40,10 +44,10 @@ int apart(void* argument) {
   showOwnProcesses(plan);
   joinSandbox(plan);
   becomeUser(plan);
-  // After the change of user, which resets it; execveat does not.
+  // After the change of user, which clears it; execveat does not.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   loadFilter(plan);
-  execute(plan);
+  return execute(plan);
 }
 
 /// Kills and reaps whatever outlives a health check as a daemon: in a PID namespace of its own that is
@@ -64,7 +68,7 @@ void endAllOthers() {
   ::_exit(1);
 }
 
-/// True when it ended in time.
+/// True if it ended in time.
 bool waitFor(int pidfd, std::int64_t timeoutNs) {
   const auto start = monotonicNs();
   for (std::int64_t left = timeoutNs; left > 0;) {
@@ -82,7 +86,7 @@ struct HealthCheck {
   bool inTime = false;
 };
 
-/// Starts it and waits for its end or the time limit, whichever comes first.
+/// Starts it and waits until it ends or the time limit expires.
 HealthCheck run(ChildPlan& plan, int (*entry)(void*)) {
   HealthCheck check;
   plan.inHealthCheck = true;
@@ -98,7 +102,7 @@ HealthCheck run(ChildPlan& plan, int (*entry)(void*)) {
   return check;
 }
 
-/// Its exit, which is reaped here where `clean` has not done it.
+/// Its exit status, reaped here unless `clean` has done it.
 void conclude(ChildPlan& plan, const HealthCheck& check, void (*clean)()) {
   siginfo_t ended{};
   if (check.inTime && ::waitid(P_PID, static_cast<id_t>(check.pid), &ended, WEXITED) != 0) {
@@ -125,7 +129,7 @@ void checkHealth(ChildPlan& plan) {
 void checkHealthApart(ChildPlan& plan) {
   if (::unshare(CLONE_NEWPID) != 0) giveUp(plan, Step::health_pids);
   const auto check = run(plan, &apart);
-  // It is pid 1 of its namespace: its end is the end of everything in there.
+  // It is pid 1 of its namespace: when it ends, everything in there ends.
   if (!check.inTime) ::kill(check.pid, SIGKILL);
   conclude(plan, check, &reapChildren);
   if (!keepChildrenHere()) giveUp(plan, Step::health_pids);

@@ -1,5 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 // From root to the workload's user: labels, session, keyring, limits, user and groups, capabilities, seccomp.
-// In this order, since each step takes away what the one before it needed.
+// In this order, because each step removes what the one before it needed.
 #include "launcher/spawner/child.hpp"
 #include "launcher/spawner/tell.hpp"
 
@@ -41,15 +42,15 @@ void setLimits(ChildPlan& plan) {
   }
 }
 
-/// Nothing may come back: not by a set-user-id file, not by being root, not by inheritance.
+/// Privileges must not come back: not through a set-user-id file, not through uid 0, not by inheritance.
 void dropBoundingSet(ChildPlan& plan) {
   for (int capability = 0; capability < 64; ++capability) {
     if ((plan.order.capabilities >> capability & 1U) != 0) continue;
     if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0) continue;
-    if (errno == EINVAL && capability > CAP_AUDIT_READ) break;  // past the kernel's last one
+    if (errno == EINVAL && capability > CAP_AUDIT_READ) break;  // past the kernel's last capability
     giveUp(plan, Step::bounding_set);
   }
-  // Kept over the change of the user, for those that were asked for; locked away in setCapabilities.
+  // Keeps the requested capabilities over the change of user; locked in setCapabilities.
   if (::prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NOROOT, 0, 0, 0) != 0) {
     giveUp(plan, Step::securebits);
   }
@@ -63,8 +64,8 @@ void setUser(ChildPlan& plan) {
   stayHidden(plan);
 }
 
-/// What was asked for, in every set; for most workloads that is nothing. The ambient set carries it through
-/// execveat, whoever the user is.
+/// Puts the requested capabilities, usually none, into every set. The ambient set carries them through
+/// execveat for any user.
 void setCapabilities(ChildPlan& plan) {
   const std::uint64_t wanted = plan.order.capabilities;
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
@@ -74,7 +75,7 @@ void setCapabilities(ChildPlan& plan) {
   for (unsigned word = 0; word < _LINUX_CAPABILITY_U32S_3; ++word) {
     const auto bits = static_cast<std::uint32_t>(wanted >> (32 * word));
     after[word] = {bits, bits, bits};
-    // The change of the user took the effective ones; an ambient one must be inheritable first.
+    // The change of user cleared the effective set; an ambient capability must be inheritable first.
     before[word].effective = before[word].permitted;
     before[word].inheritable = bits;
   }
@@ -94,7 +95,7 @@ void setCapabilities(ChildPlan& plan) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) giveUp(plan, Step::no_new_privs);
 }
 
-/// As the user who will be there, so that a folder which it may not enter is found now.
+/// As the final user, so that a folder which it may not enter is found now.
 void enterWorkingDir(ChildPlan& plan) {
   open_how how{};
   how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
@@ -130,10 +131,11 @@ void labelProcess(ChildPlan& plan) {
 }
 
 void leaveDaemon(ChildPlan& plan) {
-  // A daemon may be given more than an ordinary share of the processor, or less; that is not its fallbacks'.
+  // The daemon may have more or less than an ordinary share of the processor; its fallbacks must not inherit
+  // that.
   static_cast<void>(::setpriority(PRIO_PROCESS, 0, 0));
   if (::setsid() < 0) giveUp(plan, Step::session);
-  // Without this the process would hold the daemon's keyring, and the keys in it.
+  // Otherwise the process would hold the daemon's keyring and the keys in it.
   if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS && errno != EPERM) {
     giveUp(plan, Step::keyring);
   }
@@ -149,7 +151,7 @@ void becomeUser(ChildPlan& plan) {
 
 void loadFilter(ChildPlan& plan) {
   if (plan.program.empty()) return;
-  // SPEC_ALLOW: without it kernels before 5.16 slow every filtered program down; runtimes set it too.
+  // SPEC_ALLOW: without it kernels before 5.16 slow down every filtered program; runtimes set it too.
   if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &plan.filter) != 0) {
     giveUp(plan, Step::seccomp);
   }

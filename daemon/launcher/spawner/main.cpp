@@ -1,4 +1,5 @@
-// fallbackd-spawner: started by fallbackd with one end of a socket as descriptor 3; of no use by itself.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackd-spawner: started by fallbackd with one end of a socket as descriptor 3; useless by itself.
 #include "launcher/spawner/spawner.hpp"
 #include "launcher/spawner/tell.hpp"
 #include "sys/helper_program.hpp"
@@ -16,7 +17,8 @@ constexpr int kSocket = fallbackd::sys::kHelperSocket;
 }
 
 int main() {
-  // First of all, and for every clone of this process: some become a pod's while they still hold the host's.
+  // First of all, and for every clone of this process: some belong to a pod while they still hold the host's
+  // privileges.
   if (!fallbackd::launcher::hide()) {
     std::perror("fallbackd-spawner: make itself untraceable");
     return 1;
@@ -38,6 +40,6 @@ int main() {
   }
   const auto done = spawner.run();
   if (!done) std::fprintf(stderr, "fallbackd-spawner: %s\n", done.error().message().c_str());
-  // Without the sanitizers' last checks, which want a /proc that is not there any more.
+  // Skips the sanitizers' final checks, which need a /proc that no longer exists.
   ::_exit(done ? 0 : 1);
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner/own_root.hpp"
 
 #include <sched.h>
@@ -10,7 +11,7 @@ namespace fallbackd::launcher {
 
 Result<> enterOwnRoot() {
   constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-  const char* place = "/proc";  // any folder that every machine has; covered in this namespace only
+  const char* place = "/proc";  // any folder that exists on every machine; covered in this namespace only
   if (::unshare(CLONE_NEWNS) != 0) return failErrno(Stage::spawner, "make a mount namespace");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return failErrno(Stage::spawner, "make the mounts private");

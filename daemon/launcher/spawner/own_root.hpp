@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The spawner's own view of the file system: one empty, read-only folder.
 #pragma once
 
@@ -9,9 +10,9 @@ namespace fallbackd::launcher {
 inline constexpr const char* kNewRoot = "/r";
 
 /// Leaves the machine's mounts: a private mount namespace whose root is an empty tmpfs. Cloning a mount
-/// namespace copies every mount in it, and a busy node has thousands; from here on it is one. Nothing of the
-/// host can be reached by a path any more, and nothing that a child mounts shows on the host.
-/// Once, before any child. Needs CAP_SYS_ADMIN.
+/// namespace copies every mount in it, and a busy node has thousands; from here on there is one. Nothing of
+/// the host can be reached by a path, and nothing that a child mounts appears on the host. Once, before any
+/// child. Needs CAP_SYS_ADMIN.
 Result<> enterOwnRoot();
 
 }  // namespace fallbackd::launcher

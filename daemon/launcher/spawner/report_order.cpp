@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner/report_order.hpp"
 
 #include <cstring>
@@ -32,7 +33,7 @@ bool ReportOrder::accept(pid_t sender, ChildReport::Kind kind) {
 std::optional<ChildReport> decodeChildReport(std::span<const char> bytes) {
   ChildReport report;
   if (bytes.size() != sizeof report) return std::nullopt;
-  // As numbers first: an enumerator or a bool of another value must never come to be.
+  // As numbers first: an enumerator or bool with an invalid value must never exist.
   const auto byteAt = [&](std::size_t offset) { return static_cast<unsigned char>(bytes[offset]); };
   const bool exists =
       byteAt(offsetof(ChildReport, kind)) <= static_cast<unsigned>(ChildReport::Kind::unhealthy) &&

@@ -1,5 +1,6 @@
-// Which reports of a launch the spawner believes. The kernel says who sent each; a report counts once, in its
-// turn, and only from the process whose turn it is.
+// SPDX-License-Identifier: Apache-2.0
+// Which reports of a launch the spawner believes. The kernel says who sent each one; a report counts once, in
+// its turn, and only from the process whose turn it is.
 #pragma once
 
 #include "launcher/spawner/steps.hpp"
@@ -14,11 +15,11 @@ class ReportOrder {
  public:
   explicit ReportOrder(pid_t spare) : spare_(spare) {}
 
-  /// Whether this report is due from this process. The first that says "born" and is not the spare is the
-  /// child from then on; whether it can be one is for the caller to see.
+  /// Whether this report is due from this process. The first process that reports "born" and is not the spare
+  /// is the child from then on; the caller checks whether it can be one.
   bool accept(pid_t sender, ChildReport::Kind kind);
 
-  /// 0 before its birth.
+  /// 0 before it is born.
   [[nodiscard]] pid_t child() const { return child_; }
 
  private:
@@ -29,7 +30,7 @@ class ReportOrder {
   State state_ = State::unborn;
 };
 
-/// Empty for anything but a whole report with values that exist.
+/// Empty for anything but a complete report with valid values.
 std::optional<ChildReport> decodeChildReport(std::span<const char> bytes);
 
 }  // namespace fallbackd::launcher

@@ -1,7 +1,8 @@
-// The new root: a read-only tmpfs with just what a container of the pod would find, and nothing of the host.
-// The spawner's own mount namespace, of which the child's is a copy, holds one empty tmpfs, so that neither
-// the host's mounts nor their number play a part here. What every root holds is made in the spare, the rest
-// in the child.
+// SPDX-License-Identifier: Apache-2.0
+// The new root: a read-only tmpfs with exactly what a container of the pod would find, and nothing of the
+// host. The spawner's own mount namespace, of which the child's is a copy, holds one empty tmpfs, so neither
+// the host's mounts nor their number matter here. The spare creates what every root contains, the child the
+// rest.
 #include "launcher/spawner/child.hpp"
 #include "launcher/spawner/own_root.hpp"
 #include "launcher/spawner/spare.hpp"
@@ -34,8 +35,8 @@ void makeBareFolders(int reports) {
 }
 
 void makeDevices(int reports) {
-  // Made by us in a file system that nobody else sees: never the host's /dev/null, which may be another
-  // file than it seems (CVE-2025-31133).
+  // Created by us in a file system that nobody else sees: never the host's /dev/null, which may not be what
+  // it seems (CVE-2025-31133).
   for (const auto& device : kDevices) {
     if (::mknod(device.path, S_IFCHR | 0666, ::makedev(device.major, device.minor)) != 0) {
       giveUp(reports, Step::root_device, device.path);
@@ -46,7 +47,7 @@ void makeDevices(int reports) {
   }
 }
 
-/// A file that is there has one byte, which is written over: to cut it first would give its page back.
+/// A file that exists already has one byte, which is overwritten: truncating it first would free its page.
 bool writeFile(const char* path, mode_t mode, std::string_view content) {
   const int fd = ::open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
   if (fd < 0) return false;
@@ -58,14 +59,14 @@ bool writeFile(const char* path, mode_t mode, std::string_view content) {
   return written;
 }
 
-/// Their inodes and pages cost a launch more than what is written to them.
+/// Allocating their inodes and pages costs a launch more than writing the content.
 void makeUsualFiles(int reports) {
   for (const char* path : kUsualFiles) {
     if (!writeFile(path, 0644, "\n")) giveUp(reports, Step::root_file, path);
   }
 }
 
-/// pivot_root(".", ".") puts the old root on top of the new one, from where it is taken off.
+/// pivot_root(".", ".") stacks the old root on top of the new one, from where it is unmounted.
 void enterRoot(int reports) {
   if (::syscall(SYS_pivot_root, ".", ".") != 0) giveUp(reports, Step::pivot);
   if (::umount2(".", MNT_DETACH) != 0) giveUp(reports, Step::leave_old_root);
@@ -78,7 +79,7 @@ void enterRoot(int reports) {
   }
 }
 
-/// What is root's in the sandbox's user namespace is not root's outside of it.
+/// Root in the sandbox's user namespace is not root outside of it.
 void giveOwner(ChildPlan& plan, const char* path) {
   if (!plan.order.sandboxUsers) return;
   if (::lchown(path, plan.order.rootUid, plan.order.rootGid) != 0) giveUp(plan, Step::root_owner);
@@ -99,7 +100,7 @@ void makeFolders(ChildPlan& plan) {
   }
 }
 
-/// What the spare made and this root has not.
+/// Removes what the spare created and this root does not have.
 void removeUnusedFiles(ChildPlan& plan) {
   const auto& files = plan.order.files;
   for (const char* path : kUsualFiles) {
@@ -119,7 +120,7 @@ void writeFiles(ChildPlan& plan) {
     }
     giveOwner(plan, file.path.c_str() + 1);
   }
-  // What a mounted file is put upon.
+  // The target of a mounted file.
   for (std::size_t i = 0; i < plan.order.mounts.size(); ++i) {
     const auto& mount = plan.order.mounts[i];
     if (mount.directory) continue;
@@ -130,7 +131,7 @@ void writeFiles(ChildPlan& plan) {
 }
 
 /// The daemon's own value must not be inherited: it may be one that no pod may have. Lowering it takes
-/// CAP_SYS_RESOURCE, which not every machine gives.
+/// CAP_SYS_RESOURCE, which not every machine grants.
 void setOomScore(ChildPlan& plan) {
   const int fd = ::open("proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (fd < 0) giveUp(plan, Step::oom_score);
@@ -139,8 +140,8 @@ void setOomScore(ChildPlan& plan) {
   ::close(fd);
 }
 
-/// A /proc shows the PID namespace of the process that mounts it. This one stays outside of the sandbox's, so
-/// its own /proc is there for a moment only.
+/// A /proc shows the PID namespace of the process that mounts it. This process stays outside the sandbox's,
+/// so its own /proc exists for a moment only.
 void mountProc(ChildPlan& plan) {
   if (::mount("proc", "proc", "proc", kQuiet, nullptr) != 0) giveUp(plan, Step::proc_mount);
   setOomScore(plan);
@@ -156,7 +157,7 @@ void maskProc(ChildPlan& plan) {
   for (std::size_t i = 0; i < kMasked.size(); ++i) {
     if (::mount("dev/null", kMasked[i], nullptr, MS_BIND, nullptr) == 0) continue;
     if (errno == ENOENT) continue;
-    // A folder: an empty one is put over it, which is read-only as the root is by now.
+    // A folder: covered with an empty one, which is read-only like the root by now.
     if (errno == ENOTDIR && ::mount("sys", kMasked[i], nullptr, MS_BIND, nullptr) == 0) continue;
     giveUp(plan, Step::proc_mask, static_cast<int>(i));
   }
@@ -171,7 +172,7 @@ void maskProc(ChildPlan& plan) {
   }
 }
 
-/// Opens a path below the new root without following any symlink: a volume that was mounted before may hold
+/// Opens a path below the new root without following any symlink: a volume mounted earlier may contain
 /// hostile ones.
 int openInside(const char* path, std::uint64_t flags) {
   open_how how{};
@@ -180,7 +181,7 @@ int openInside(const char* path, std::uint64_t flags) {
   return static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how));
 }
 
-/// A mount point inside an earlier volume has to be made there, as a runtime would.
+/// A mount point inside an earlier volume has to be created there, as a runtime would.
 int makeTargetInside(const MountTarget& mount) {
   char parent[PATH_MAX];
   const char* path = mount.path.c_str() + 1;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner/sandbox_proc.hpp"
 
 #include <array>
@@ -39,8 +40,8 @@ bool shows(int tree, const sys::NamespaceId& wanted) {
   return sys::NamespaceId{first.st_dev, first.st_ino} == wanted;
 }
 
-/// Nobody but its maker sees this process. It shares memory and descriptors with the spare, which waits for
-/// it, but not the mount namespace.
+/// Only its creator sees this process. It shares memory and descriptors with the spare, which waits for it,
+/// but not the mount namespace.
 int inSandboxMounts(void* argument) {
   auto& taking = *static_cast<Taking*>(argument);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);

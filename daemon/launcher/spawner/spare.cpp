@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner/spare.hpp"
 
 #include "launcher/spawner/child.hpp"
@@ -22,12 +23,12 @@ namespace fallbackd::launcher {
 namespace {
 
 constexpr std::size_t kStackBytes = 256 * 1024;
-constexpr std::size_t kUsedBytes = 32 * 1024;  // what a launch without sanitizers needs of it
+constexpr std::size_t kUsedBytes = 32 * 1024;  // what a launch without sanitizers uses of it
 // A spare has one child.
 alignas(64) char childStack[kStackBytes];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
-/// What the spawner has open is not the spare's: with its socket kept here, the daemon would not notice that
-/// the spawner died.
+/// The spawner's open descriptors do not belong into the spare: with a copy of its socket here, the daemon
+/// would not notice that the spawner died.
 void closeAllBut(int one, int other) {
   constexpr int kFirst = STDERR_FILENO + 1;
   const auto [low, high] = std::minmax(one, other);
@@ -40,9 +41,9 @@ void inChild(void* plan) {
   runChild(*static_cast<ChildPlan*>(plan));
 }
 
-/// The spawner is its parent, too. What is left of the spare holds the memory until the child has executed or
-/// ended; taking it down would be in the way of the program that starts then, so that the spawner ends it
-/// when there is time.
+/// The spawner is its parent, too. The rest of the spare keeps the memory until the child has executed or
+/// ended. Tearing it down would delay the program that is starting, so the spawner ends it when there is
+/// time.
 [[noreturn]] void becomeChild(ChildPlan& plan) {
   clone_args arguments{};
   arguments.flags = CLONE_PARENT | CLONE_CLEAR_SIGHAND;
@@ -55,8 +56,8 @@ void inChild(void* plan) {
   }
   fallbackd_clone_sharing(&arguments, &inChild, &plan);
   if (plan.inUnifiedCgroup) {
-    // Kernels before 5.7 do not know the flag; others refuse it for some layouts. Moving itself there is
-    // left to the child, and tells why where that fails too.
+    // Kernels before 5.7 do not know the flag; others refuse it for some layouts. The child then moves itself
+    // there, and reports the reason if that fails too.
     arguments.flags &= ~static_cast<std::uint64_t>(CLONE_INTO_CGROUP);
     arguments.cgroup = 0;
     plan.inUnifiedCgroup = false;
@@ -65,7 +66,7 @@ void inChild(void* plan) {
   giveUp(plan, Step::clone);
 }
 
-/// The next child is in the spawner's PID namespace, not in a new one: nothing of the sandbox's sees it.
+/// The next child is in the spawner's PID namespace, not in a new one: invisible to the sandbox's processes.
 void keepPidsOutside(ChildPlan& plan) {
   if (!keepChildrenHere()) giveUp(plan, Step::pid_namespace);
   if (plan.order.pids != PidNamespace::sandbox) return;
@@ -73,7 +74,7 @@ void keepPidsOutside(ChildPlan& plan) {
   if (plan.sandboxProc < 0) giveUp(plan, Step::sandbox_proc);
 }
 
-/// An order as most are, by size.
+/// An order of typical size.
 LaunchOrder someOrder() {
   LaunchOrder order;
   order.argv = order.healthArgv = std::vector<std::string>(4, std::string(32, 'a'));
@@ -85,7 +86,7 @@ LaunchOrder someOrder() {
 }
 
 /// After a fork both sides share each page until one of them writes to it, which then costs a fault and a
-/// copy. Takes an order through all that is done with one, so that this is over when one comes.
+/// copy. Runs a sample order through all steps, so that this is over when a real order arrives.
 void rehearse() {
   const auto bytes = encode(someOrder());
   const auto sockets = sys::makeMessageSockets();
@@ -104,7 +105,7 @@ void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits) 
   if (!hide()) giveUp(reports, Step::hide);
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) giveUp(reports, Step::watch_spawner);
   buildBareRoot(reports);
-  // For the child: a process cannot enter another PID namespace itself.
+  // For the child: a process cannot move itself into another PID namespace.
   if (::unshare(CLONE_NEWPID) != 0) giveUp(reports, Step::pid_namespace);
   rehearse();
   std::memset(childStack + kStackBytes - kUsedBytes, 0, kUsedBytes);  // its pages, too

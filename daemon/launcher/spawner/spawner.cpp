@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner/spawner.hpp"
 
 #include "launcher/spawner/own_root.hpp"
@@ -29,14 +30,16 @@ namespace fallbackd::launcher {
 
 namespace {
 
-// What epoll gives back; every other value is the id of a launch whose pipe is meant. Ids count from 1.
+// epoll's user data; every other value is the id of a launch and means its pipe. Ids start at 1.
 constexpr std::uint64_t kSocketEvent = ~0ULL;
 constexpr std::uint64_t kSignalEvent = 0;
-constexpr int kQuietMs = 20;            // without an event for so long, there is time to make a spare
-constexpr rlim_t kMostFiles = 1 << 20;  // what runtimes give; more makes programs that close all of them slow
+// Signals to a traced process are changes too, and its pod's neighbours can send any number of them.
+constexpr int kChangesOfAPass = 64;
+constexpr int kQuietMs = 20;           // after this long without an event there is time to make a spare
+constexpr rlim_t kMaxFiles = 1 << 20;  // as runtimes do; more slows programs that close every descriptor
 
-/// What was ignored when the daemon was started stays so through every clone and exec, unless set back. By
-/// the bare call: the C library keeps two signals for itself and touches neither.
+/// Signals that were ignored when the daemon was started stay ignored through every clone and exec unless
+/// reset. Uses the bare system call: the C library reserves two signals and changes neither.
 void resetSignals() {
   constexpr std::size_t kKernelSetBytes = 8;
   const std::array<unsigned char, 64> defaultAction{};  // the kernel's struct, all zero: SIG_DFL
@@ -45,12 +48,13 @@ void resetSignals() {
   }
 }
 
-/// No core files, and not what somebody raised for the daemon: hard limits as they are, soft ones as usual.
+/// No core files, and not what somebody raised for the daemon: keeps hard limits, sets soft limits to the
+/// usual.
 std::vector<ProcessLimit> containerLimits() {
   std::vector<ProcessLimit> limits{{RLIMIT_CORE, 0, 0}};
   rlimit now{};
   if (::getrlimit(RLIMIT_NOFILE, &now) == 0) {
-    const rlim_t most = std::min(now.rlim_max, kMostFiles);
+    const rlim_t most = std::min(now.rlim_max, kMaxFiles);
     limits.push_back({RLIMIT_NOFILE, most, most});
   }
   if (::getrlimit(RLIMIT_STACK, &now) == 0) {
@@ -88,17 +92,17 @@ struct Spawner::Launch {
   Launch(std::uint64_t given, pid_t made) : id(given), spare(made), order(made) { started.id = id; }
 
   std::uint64_t id;
-  pid_t spare;  // see spare.hpp; 0 when it ended
+  pid_t spare;  // see spare.hpp; 0 once it has ended
   sys::UniqueFd reports;
   ReportOrder order;
-  pid_t pid = 0;  // the child's, from its birth on
+  pid_t pid = 0;  // the child's, once it is born
   sys::PidFd process;
-  std::optional<Transfer> transfer;  // on the way into the sandbox's PID namespace
+  std::optional<Transfer> transfer;  // on its way into the sandbox's PID namespace
   StartedReport started;
   bool aborted = false;
   bool executing = false;  // the child was about to call execveat
-  bool silent = false;     // nobody has the other end of its reports any more: execveat, or the end
-  bool running = false;    // the binary is executed, and the daemon was told so
+  bool silent = false;     // nobody holds the other end of its reports any more: it has executed or ended
+  bool running = false;    // the binary is executing, and the daemon was told
   std::optional<Error> failure;
 };
 
@@ -128,14 +132,15 @@ Result<> Spawner::setUp() {
 }
 
 Result<> Spawner::run() {
+  bool signaled = false;
   for (;;) {
     std::array<epoll_event, 64> ready{};
-    const int count = ::epoll_wait(events_.get(), ready.data(), static_cast<int>(ready.size()),
-                                   wantsSpare_ || !spent_.empty() ? kQuietMs : -1);
+    const int patience = wantsSpare_ || !spent_.empty() ? kQuietMs : -1;
+    const int count =
+        ::epoll_wait(events_.get(), ready.data(), static_cast<int>(ready.size()), signaled ? 0 : patience);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return failErrno(Stage::spawner, "wait for events");
-    if (count == 0) prepare();
-    bool signaled = false;
+    if (count == 0 && !signaled) prepare();
     for (int i = 0; i < count; ++i) {
       const std::uint64_t key = ready.at(static_cast<std::size_t>(i)).data.u64;
       if (key == kSignalEvent) {
@@ -154,8 +159,8 @@ Result<> Spawner::run() {
         readReports(*found->second);
       }
     }
-    // After the pipes: what a child had to say is known before its end is looked at.
-    if (signaled) reap();
+    // After the pipes: what a child had to say is read before its end is handled.
+    if (signaled) signaled = reap() == Children::have_more;
   }
 }
 
@@ -202,19 +207,19 @@ Result<> Spawner::makeSpare() {
   return {};
 }
 
-/// What would have been in the way of a launch.
+/// Work that would have delayed a launch.
 void Spawner::prepare() {
   for (const pid_t pid : spent_) static_cast<void>(::kill(pid, SIGKILL));
   const bool unused = std::any_of(launches_.begin(), launches_.end(), [](const auto& one) {
     return one.second->spare != 0 && one.second->pid == 0 && !one.second->aborted;
   });
-  // Where it fails, the next launch asks for one and is told why.
+  // If this fails, the next launch asks for a spare and learns why.
   if (wantsSpare_ && !unused) static_cast<void>(makeSpare());
   wantsSpare_ = false;
 }
 
-/// By the number of a process that is not reaped yet, and so is still its own. One that is not born when its
-/// spare is killed cannot be; one that is and could not say so yet ends when it does.
+/// By pid of a process that has not been reaped, so the pid is still its own. If the child is not born when
+/// its spare is killed it never will be; if it is born and has not reported yet, reporting fails and it ends.
 void Spawner::end(Launch& launch) {
   launch.aborted = true;
   const pid_t target = launch.pid != 0 ? launch.pid : launch.spare;
@@ -222,19 +227,19 @@ void Spawner::end(Launch& launch) {
 }
 
 void Spawner::abort(std::uint64_t id) {
-  wantsSpare_ = true;  // it had one, though that may not be told yet
+  wantsSpare_ = true;  // the spare was used, though that may not be reported yet
   const auto found = launches_.find(id);
   if (found != launches_.end()) end(*found->second);
 }
 
 void Spawner::readReports(Launch& launch) {
   while (launch.reports) {
-    std::array<char, sizeof(ChildReport) + 1> bytes;  // one more, to tell a longer message
+    std::array<char, sizeof(ChildReport) + 1> bytes;  // one more byte, to detect a longer message
     const auto received = sys::receiveFrom(launch.reports, bytes);
     if (!received && received.error().reason == Reason::unavailable) return;
     // A message without content has a sender all the same.
     if (!received || (received->size == 0 && received->sender == 0)) {
-      launch.reports.reset();  // takes it out of epoll, too
+      launch.reports.reset();  // closing removes it from epoll, too
       launch.silent = true;
       executed(launch);
       return;
@@ -242,15 +247,15 @@ void Spawner::readReports(Launch& launch) {
     const auto report = decodeChildReport({bytes.data(), std::min(received->size, bytes.size())});
     const bool due = report && launch.order.accept(received->sender, report->kind);
     if (!due || (report->kind == ChildReport::Kind::born && !mayBe(received->sender))) {
-      giveUp(launch, {Stage::spawner, Reason::protocol, 0, "the launch sent a report that was not due"});
+      giveUp(launch, {Stage::spawner, Reason::protocol, 0, "the launch sent an unexpected report"});
       continue;
     }
     take(launch, *report, received->sender);
   }
 }
 
-/// Whether a process can be the child of a launch: it is a child of this process, and has no part in another
-/// launch. It is not reaped yet, so its number is its own.
+/// Whether a process can be the child of a launch: it is a child of this process and does not belong to
+/// another launch. It has not been reaped, so its pid is its own.
 bool Spawner::mayBe(pid_t sender) const {
   siginfo_t ignored{};
   return ::waitid(P_PID, static_cast<id_t>(sender), &ignored, WEXITED | WNOHANG | WNOWAIT) == 0 &&
@@ -283,7 +288,7 @@ void Spawner::enterPids(Launch& launch) {
   if (!transfer) return giveUp(launch, std::move(transfer).error());
   launch.transfer = *transfer;
   const char go = 'g';
-  // A process that is gone is seen by its end.
+  // A process that is gone is noticed by its end.
   static_cast<void>(::send(launch.reports.get(), &go, 1, MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 
@@ -292,7 +297,7 @@ void Spawner::stopped(const siginfo_t& stop) {
     return one.second->transfer && one.second->transfer->concerns(stop.si_pid);
   });
   if (found == launches_.end()) {
-    // A process that runs already and was stopped by a signal is nobody's business here.
+    // A running process that somebody stopped with a signal is not our concern.
     if (stop.si_code == CLD_TRAPPED) strays_.insert(stop.si_pid);
     return;
   }
@@ -303,18 +308,18 @@ void Spawner::stopped(const siginfo_t& stop) {
     launch.pid = launch.started.pid = inside;
     launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, inside, 0)));
   }
-  // One that was killed is no longer there to be asked; its end says the rest.
+  // A killed process cannot be asked any more; its exit status says the rest.
   if (!done && done.error().errnum != ESRCH) return giveUp(launch, done.error());
   executed(launch);
 }
 
-/// The first error is the cause; what follows is its consequence.
+/// The first error is the cause; later ones are consequences.
 void Spawner::giveUp(Launch& launch, Error error) {
   if (!launch.failure) launch.failure = std::move(error);
   end(launch);
 }
 
-/// The other end of the reports is closed by execveat, and by the end of the process; right after "executing"
+/// The other end of the reports is closed by execveat and by the end of the process; right after "executing"
 /// it is the former.
 void Spawner::executed(Launch& launch) {
   if (!launch.executing || !launch.silent || launch.running || launch.failure) return;
@@ -323,21 +328,21 @@ void Spawner::executed(Launch& launch) {
   launch.running = true;
   launch.transfer.reset();
   send(launch.started, &launch.process);
-  launch.process.reset();  // the daemon's own from here on
+  launch.process.reset();  // from here on only the daemon holds it
   if (launch.spare != 0) spent_.insert(std::exchange(launch.spare, 0));
 }
 
-void Spawner::reap() {
+Spawner::Children Spawner::reap() {
   signalfd_siginfo ignored{};
   while (::read(signals_.get(), &ignored, sizeof ignored) > 0) {
   }
-  for (;;) {
+  for (int i = 0; i < kChangesOfAPass; ++i) {
     siginfo_t change{};
     if (::waitid(P_ALL, 0, &change, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 || change.si_pid == 0)
-      return;
+      return Children::are_quiet;
     const auto pid = static_cast<id_t>(change.si_pid);
     if (change.si_code == CLD_STOPPED || change.si_code == CLD_TRAPPED) {
-      // Taken as a stop only: one that was killed meanwhile has its turn as one that ended.
+      // Waits for stops only: a process that was killed meanwhile is handled as one that ended.
       siginfo_t stop{};
       if (::waitid(P_PID, pid, &stop, WSTOPPED | WNOHANG) == 0 && stop.si_pid != 0) stopped(stop);
       continue;
@@ -345,6 +350,7 @@ void Spawner::reap() {
     buried(change);
     ::waitid(P_PID, pid, &change, WEXITED | WNOHANG);
   }
+  return Children::have_more;
 }
 
 void Spawner::buried(const siginfo_t& ended) {
@@ -360,7 +366,7 @@ void Spawner::buried(const siginfo_t& ended) {
     launch.spare = 0;
     if (launch.pid != 0) return;  // how the child ends is what counts
   } else {
-    // It may be over before its spare has closed its end, too.
+    // It may have ended before its spare closed its end, too.
     launch.silent = true;
     executed(launch);
   }
@@ -382,7 +388,7 @@ void Spawner::send(const Report& report, const sys::UniqueFd* fd) {
   if (!bytes) return;
   std::array<int, 1> number{fd != nullptr ? fd->get() : -1};
   const std::span<const int> fds(number.data(), fd != nullptr ? 1 : 0);
-  // A daemon that is gone is noticed by the loop.
+  // If the daemon is gone, the loop notices.
   static_cast<void>(sys::sendMessage(socket_, *bytes, fds, false));
 }
 

@@ -1,4 +1,5 @@
-// The loop of the spawner: orders in, processes out, reports back. One thread; ends when the daemon is gone.
+// SPDX-License-Identifier: Apache-2.0
+// The spawner's loop: orders in, processes out, reports back. One thread; ends when the daemon is gone.
 #pragma once
 
 #include "launcher/protocol.hpp"
@@ -21,9 +22,9 @@ class Spawner {
 
   /// Private root, signals.
   Result<> setUp();
-  /// Until the daemon closes its end. Launches that are not executed by then are killed; what runs, runs on.
+  /// Runs until the daemon closes its end. Kills launches that have not executed by then; what runs, runs on.
   Result<> run();
-  /// Tells the daemon of a failed setUp().
+  /// Reports a failed setUp() to the daemon.
   void reportFailure(const Error& error);
 
  private:
@@ -41,7 +42,9 @@ class Spawner {
   void stopped(const siginfo_t& stop);
   void giveUp(Launch& launch, Error error);
   void executed(Launch& launch);
-  void reap();
+  enum class Children { are_quiet, have_more };
+  /// Handles what has become of children, up to a limit, so that orders are read in between.
+  Children reap();
   void buried(const siginfo_t& ended);
   void send(const Report& report, const sys::UniqueFd* fd = nullptr);
   void sendFailure(std::uint64_t id, const Error& error);
@@ -50,11 +53,11 @@ class Spawner {
   sys::UniqueFd signals_;
   sys::UniqueFd events_;    // epoll
   bool wantsSpare_ = true;  // as soon as there is time
-  std::set<pid_t> spent_;   // had their part in a launch and are to be killed; not reaped yet
-  std::set<pid_t> strays_;  // stopped before the launch that they belong to is known; see Transfer
+  std::set<pid_t> spent_;   // used up and to be killed; not reaped yet
+  std::set<pid_t> strays_;  // stopped before the launch they belong to is known; see Transfer
   std::vector<ProcessLimit> limits_;
   std::uint64_t lastId_ = 0;
-  std::map<std::uint64_t, std::unique_ptr<Launch>> launches_;  // from the spare on
+  std::map<std::uint64_t, std::unique_ptr<Launch>> launches_;  // from their spare on
 };
 
 }  // namespace fallbackd::launcher

@@ -1,4 +1,5 @@
-// The steps of a launch inside the new process, in their order: what failed, told in one number.
+// SPDX-License-Identifier: Apache-2.0
+// The steps of a launch inside the new process, in order: one number says what failed.
 #pragma once
 
 #include "base/error.hpp"
@@ -74,7 +75,7 @@ inline constexpr StepInfo kSteps[] = {
 #undef X
 };
 
-/// What spare and child write to the launch's socket, each one message. The kernel says who sent it.
+/// What spare and child write to the launch's socket, one message each. The kernel says who sent it.
 struct ChildReport {
   enum class Kind : std::uint8_t { born, executing, failed, unhealthy };
   enum class Health : std::uint8_t { exited, signaled, timed_out };
@@ -83,10 +84,10 @@ struct ChildReport {
   Health health = Health::exited;
   int errnum = 0;
   int value = 0;                // exit code or signal of the health check
-  bool entersPids = false;      // when it is executing: it wants to be put into the sandbox's PID namespace
-  std::int64_t preparedNs = 0;  // CLOCK_MONOTONIC; both when it is executing
+  bool entersPids = false;      // with "executing": it must be moved into the sandbox's PID namespace
+  std::int64_t preparedNs = 0;  // CLOCK_MONOTONIC; both with "executing"
   std::int64_t healthCheckedNs = 0;
-  char object[512]{};  // which folder, device, file, mask or volume; cut where it is longer
+  char object[512]{};  // which folder, device, file, mask or volume; truncated if longer
 };
 
 }  // namespace fallbackd::launcher

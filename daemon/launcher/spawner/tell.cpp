@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner/tell.hpp"
 
 #include <cerrno>
@@ -18,7 +19,7 @@ bool hide() {
 }
 
 void tell(int socket, const ChildReport& report) {
-  // Without the spawner this process is not counted by anybody: it must not go on. SIGPIPE ends it, but for a
+  // Without the spawner nobody keeps track of this process: it must not continue. SIGPIPE ends it, except a
   // pid 1, which the kernel spares.
   if (::write(socket, &report, sizeof report) != sizeof report) ::_exit(1);
 }

@@ -1,4 +1,5 @@
-// How spare and child tell the spawner how far they are, and how they stay out of others' reach.
+// SPDX-License-Identifier: Apache-2.0
+// How spare and child report their progress to the spawner, and how they stay out of others' reach.
 #pragma once
 
 #include "launcher/spawner/steps.hpp"
@@ -8,18 +9,18 @@
 
 namespace fallbackd::launcher {
 
-/// CLOCK_MONOTONIC, as stamps travel.
+/// CLOCK_MONOTONIC, the form in which stamps are sent.
 std::int64_t monotonicNs();
 
-/// Nobody without CAP_SYS_PTRACE in the node's user namespace may trace this process, read its memory or look
-/// at its descriptors. The setting belongs to the memory: a clone keeps it, a change of user may undo it
+/// Only a process with CAP_SYS_PTRACE in the node's user namespace may trace this one, read its memory or
+/// examine its descriptors. The setting belongs to the memory: a clone keeps it, a change of user may undo it
 /// (where fs.suid_dumpable is not 0), execveat does.
 bool hide();
 
-/// Sends the report; ends the process where nobody reads any more.
+/// Sends the report; ends the process if nobody reads any more.
 void tell(int socket, const ChildReport& report);
 
-/// Sends a failure with errno as it is now and ends the process.
+/// Sends a failure with the current errno and ends the process.
 [[noreturn]] void giveUp(int socket, Step step, std::string_view object = {});
 
 /// The failure that giveUp() would send.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner/transfer.hpp"
 
 #include <csignal>
@@ -23,11 +24,11 @@ Result<> Transfer::stopped(pid_t process, int status, std::set<pid_t>& strays) {
     if (stop.kind == Kind::began && step_ == Step::born) return makeSession();
     if (stop.kind == Kind::trap && step_ == Step::making_session) return letGo();
   }
-  // A signal, from whoever may send one: it is delivered, as it would be without us.
+  // A signal from anybody who may send one: delivered as it would be without us.
   return sys::resume(process, stop.kind == Kind::signal ? stop.signal : 0);
 }
 
-/// The return value of execveat is still to be written over a register.
+/// The return value of execveat is still to be written to a register.
 Result<> Transfer::executed() {
   FB_TRY(const auto registers, sys::registersOf(outside_));
   start_ = registers.outsideOfCall();
@@ -49,7 +50,7 @@ Result<> Transfer::forked(std::set<pid_t>& strays) {
   return strays.erase(inside_) > 0 ? makeSession() : Result<>{};
 }
 
-/// It ran into the stop behind the call.
+/// It reached the stop behind the call.
 Result<> Transfer::notForked() const {
   FB_TRY(const auto registers, sys::registersOf(outside_));
   return fail(Stage::join, Reason::system, "fork into the sandbox's PID namespace",

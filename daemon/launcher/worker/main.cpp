@@ -1,5 +1,6 @@
-// fallbackd-worker: started by fallbackd with one end of a socket as descriptor 3; of no use by itself. Does
-// the work on files that a pod controls, and so may hang for ever; see workers/pool.hpp.
+// SPDX-License-Identifier: Apache-2.0
+// fallbackd-worker: started by fallbackd with one end of a socket as descriptor 3; useless by itself. Works
+// on files that a pod controls, and so may hang for ever; see workers/pool.hpp.
 #include "launcher/pod_files.hpp"
 
 #include <cstdio>

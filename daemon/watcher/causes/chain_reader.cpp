@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/causes/chain_reader.hpp"
 
 #include <algorithm>
@@ -65,7 +66,7 @@ ChainReader::Goes ChainReader::segment() {
     const bool foreign = found->match == Ending::Match::foreign;
     return ending(found->effect, foreign ? scanner_.text().size() : scanner_.lineEnd(at_));
   }
-  if (refusedByProxy()) return Goes::end;
+  if (wordsOfProxy()) return Goes::end;
   return unknownSegment();
 }
 
@@ -84,7 +85,7 @@ ChainReader::Goes ChainReader::wrapper(const Wrapper& wrapper) {
     case Wrapper::Kind::network:
     case Wrapper::Kind::tunnel:
       connected_ = chain_.toRegistry = chain_.ofPull = true;
-      ipv6_ = segment.find('[') != std::string_view::npos || segment.find("tcp6") != std::string_view::npos;
+      ipv6_ = wrapper.words.ends_with("tcp6") || scanner_.from(behind).starts_with(" [");
       break;
     case Wrapper::Kind::lookup:
       lookup_ = chain_.toRegistry = chain_.ofPull = true;
@@ -175,14 +176,15 @@ bool ChainReader::lockedReference() {
   return true;
 }
 
-bool ChainReader::refusedByProxy() {
+/// net/http returns the phrase of a proxy's answer to CONNECT as the whole error. Words that no library is
+/// known to write can be a proxy's own, so nothing that stands in them decides.
+bool ChainReader::wordsOfProxy() {
   if (!afterUrl_) return false;
-  const auto line = scanner_.lineEnd(at_);
-  const auto phrase = scanner_.text().substr(at_, line - at_);
-  const auto number = statusOfPhrase(phrase);
-  if (!number) return false;
-  chain_.words = phrase;
-  chain_.effect = effectOfStatus(*number, chain_.operation);
+  auto line = scanner_.lineEnd(at_);
+  const auto number = statusOfPhrase(scanner_.text().substr(at_, line - at_));
+  if (!number) line = std::max(line, scanner_.foreignLineEnd(at_));
+  chain_.words = scanner_.text().substr(at_, line - at_);
+  chain_.effect = number ? effectOfStatus(*number, chain_.operation) : Effect::unknown;
   finishLine(line);
   return true;
 }

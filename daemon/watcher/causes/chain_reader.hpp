@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Splits the text of a pull error into chains of wrapped errors, one a line, and reads each.
 #pragma once
 
@@ -43,7 +44,7 @@ class ChainReader {
   bool absent();
   bool fileOfThisNode();
   bool lockedReference();
-  bool refusedByProxy();
+  bool wordsOfProxy();
   void does(Operation operation);
   void pass(std::size_t end);
   void finishLine(std::size_t end);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // HTTP statuses as causes, and the reason phrases with which proxies refuse a CONNECT.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What containerd was doing when a pull failed. Only the operations that talk to a registry or to its token
 // service can show an outage; everything else happens on this node.
 #pragma once

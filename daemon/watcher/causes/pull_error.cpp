@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/causes/pull_error.hpp"
 
 #include "watcher/causes/chain_reader.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads the text of a failed PullImage. The text is a chain of wrapped errors: operations of containerd, then
 // errors of Go's libraries. The operation and the innermost error decide. What a registry or a pod's author
 // wrote never does: quoted strings, URLs, the reference, headers and server messages are taken out first.

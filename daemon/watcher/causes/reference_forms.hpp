@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every way in which containerd can write the image reference that it was asked for. A pod's author chooses
 // the reference, so the parser takes these out by position and length, whatever characters they hold.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Finds where a segment of a chain of wrapped errors ends. Go programs join a chain by ": "; the same two
 // characters can stand inside a quoted string, a URL or an image reference, where they separate nothing.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The texts that the parser knows, as tables. docs/causes.md says where each comes from.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The status page during an outage, as a browser shows it. usage: node look.mjs URL POD [FOLDER]
 // Prints "watching" when POD is shown in fallback; then expects to see, without a reload, that its recovery ends.
 // Screenshots go to FOLDER.

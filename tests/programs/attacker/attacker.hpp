@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A hostile neighbour in a pod that shares its process namespace: goes for every process that appears, by
 // every way that Linux has into another process. Needs a /proc of its own PID namespace. Report, a line each:
 //   ready

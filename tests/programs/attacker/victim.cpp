@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What /proc tells everybody about a victim, and what it tells whoever has seized it.
 #include "attacker.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The ways into another process that Linux has. None changes anything in the victim.
 #include "attacker.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A program for looking at: ends with the number given, or says its pid; its health check answers as it was
 // built to.
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shop-httpd: the demo workload. The same program is the container image's and the fallback binary.
 #include "options.hpp"
 #include "server.hpp"

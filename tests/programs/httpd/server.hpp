@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small HTTP/1.1 server in one thread: one request a connection, a poll loop, so that a client that
 // connects and stays silent holds up nobody.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* The sandbox's own process: holds the pod's namespaces, buries orphans, ends when told to. */
 #include <signal.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ways out of the pod. Each tries several calls and counts it as an escape when one of them works.
 #include "probe.hpp"
 

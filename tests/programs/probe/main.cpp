@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fallback binary of the kernel tests: does what its first argument says, and tells on standard output
 // how the world looks from inside, one "KEY VALUE" a line.
 #include "probe.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Everything that a process inherits or sees, "KEY<TAB>VALUE" a line, so that two ways of starting one can be
 // laid side by side.
 #include "probe.hpp"

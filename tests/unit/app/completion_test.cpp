@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a shell offers after TAB, asked of the shells themselves.
 #include "shell.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every way in which a pod does, or does not, get its fallback, and what a person is told to do.
 #include "app/explain.hpp"
 
@@ -49,7 +50,7 @@ Snapshot waitingFor(const std::string& state, Cause cause = Cause::unreachable) 
 TEST(Explain, APodThatIsNotHere) {
   const auto one = only(withPod(), "web-1");
   EXPECT_EQ(walkOf(one), "match no");
-  EXPECT_THAT(one.steps[0].text, HasSubstr("is it web-0?"));
+  EXPECT_THAT(one.steps[0].text, HasSubstr("did you mean web-0?"));
   EXPECT_THAT(one.next, HasSubstr("kubectl get pod -o wide"));
   auto lost = withPod();
   lost.containerdConnected = false;
@@ -91,7 +92,7 @@ TEST(Explain, AnnotationsThatAreNotFollowed) {
   snapshot.pods[0].choices = {};
   snapshot.pods[0].overLimit = 3;
   one = only(snapshot);
-  EXPECT_THAT(one.steps[0].text, HasSubstr("3 of its containers are not looked at"));
+  EXPECT_THAT(one.steps[0].text, HasSubstr("3 of its containers are ignored"));
 }
 
 TEST(Explain, ACircuitThatIsOpenForOneNamespace) {
@@ -100,7 +101,7 @@ TEST(Explain, ACircuitThatIsOpenForOneNamespace) {
   host.namespaces = {"evil", "shop"};
   snapshot.registries.push_back(host);
   const auto text = explainJson({only(snapshot)});
-  EXPECT_THAT(text, HasSubstr("open for namespace shop alone"));
+  EXPECT_THAT(text, HasSubstr("open for namespace shop only"));
   snapshot.registries[0].namespaces = {"evil"};
   EXPECT_THAT(explainJson({only(snapshot)}), HasSubstr("of registry.example.com: closed"));
 }
@@ -180,7 +181,7 @@ TEST(Explain, ARecoveryThatServesEndsOrFails) {
   const std::string running = "match yes, image yes, cause yes, trigger yes, binary yes, launch ";
   snapshot.incidents = {incidentOf("web-0", State::ready)};
   EXPECT_EQ(walkOf(only(snapshot)), running + "yes, readiness yes");
-  EXPECT_EQ(only(snapshot).verdict, "the fallback serves");
+  EXPECT_EQ(only(snapshot).verdict, "the fallback is serving");
   EXPECT_EQ(only(snapshot).recovery, "0123456789ab");
   EXPECT_THAT(only(snapshot).steps.back().text, HasSubstr("30.0 ms"));
   snapshot.incidents = {incidentOf("web-0", State::started)};
@@ -200,7 +201,7 @@ TEST(Explain, ARecoveryThatServesEndsOrFails) {
   snapshot.incidents[0].error = Error{Stage::admission, Reason::not_permitted, 0, "namespace"};
   EXPECT_THAT(only(snapshot).next, HasSubstr("fallbackctl sign --namespace"));
   snapshot.incidents[0].error = Error{Stage::admission, Reason::version_rollback, 0, "floor"};
-  EXPECT_THAT(only(snapshot).next, HasSubstr("let a workload of the configuration name checkout@1.8.3"));
+  EXPECT_THAT(only(snapshot).next, HasSubstr("name checkout@1.8.3 in a workload of the configuration"));
 
   snapshot.incidents = {incidentOf("web-0", State::handed_back)};
   snapshot.pods[0].containers.push_back({"checkout", std::nullopt});

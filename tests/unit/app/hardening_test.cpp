@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the programs that are shipped are linked, read from the built files.
 #include <algorithm>
 #include <array>

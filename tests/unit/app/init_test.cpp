@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl init as a person runs it: what kubectl says goes in, what comes out is a configuration.
 #include "config/load.hpp"
 #include "shell.hpp"
@@ -66,12 +67,12 @@ TEST_F(InitTest, TakesOverWhatItCanAndNamesTheRest) {
   EXPECT_EQ(loaded.config->workloads[1].name, "queue-queue");
   EXPECT_EQ(loaded.config->workloads[2].name, "queue-sidecar");
   EXPECT_EQ(loaded.config->workloads[2].binary.toString(), "sidecar@2.0.0");
-  EXPECT_THAT(output.text, HasSubstr("the image's tag is no version"));
+  EXPECT_THAT(output.text, HasSubstr("the image's tag is not a version"));
 }
 
 TEST_F(InitTest, SaysWhatIsNoObjectThatMakesPods) {
   for (const auto& [text, says] : {std::pair{"kind: Service\nspec: {}\n", "Service has no pod template"},
-                                   std::pair{"hello: world\n", "is no object of Kubernetes"},
+                                   std::pair{"hello: world\n", "is not a Kubernetes object"},
                                    std::pair{"", "is empty"}, std::pair{"a: [", "malformed"}}) {
     const auto output = init(write(text));
     EXPECT_EQ(output.code, 2) << text;

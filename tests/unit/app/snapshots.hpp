@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A node as a test wants it: one workload, its binary admitted, one pod.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is shown of a snapshot, and when snapshots are taken.
 #include "app/status.hpp"
 
@@ -39,17 +40,17 @@ TEST(Readiness, NamesWhatIsMissing) {
   EXPECT_TRUE(readiness(snapshot).ready) << "a new daemon would have the same";
   EXPECT_THAT(readiness(snapshot).text,
               HasSubstr("warning coverage: 1 of 1 workloads have no admitted binary"));
-  EXPECT_THAT(readiness(snapshot).text, HasSubstr("warning config: the file on disk is refused"));
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("warning config: the file on disk is invalid"));
   snapshot.spawnerRuns = false;
   EXPECT_FALSE(readiness(snapshot).ready);
-  EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready spawner: does not run"));
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready spawner: is not running"));
   snapshot = quietNode();
   snapshot.containerdConnected = false;
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready containerd: is not connected"));
   snapshot = quietNode();
   snapshot.binaries.reset();
   EXPECT_FALSE(readiness(snapshot).ready);
-  EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: was not looked at yet"));
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: has not been read yet"));
 }
 
 TEST(Status, CountsWhatIsNotFollowedAndForWhomACircuitIsOpen) {

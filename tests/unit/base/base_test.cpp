@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/binary_ref.hpp"
 #include "base/cause.hpp"
 #include "base/clock.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The attack table: each row spoils one thing of a cache that is admitted without it, and names the reason of
 // the refusal. A guard that is removed lets its row through.
 #include "cache/admission.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fallbackctl as a person or an init container runs it: the built program, real files.
 #include "shell.hpp"
 #include "signed_cache.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cache/elf.hpp"
 
 #include "signed_cache.hpp"

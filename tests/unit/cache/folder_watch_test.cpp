@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The cache's folders on the real inotify.
 #include "cache/folder_watch.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The version floor under power cuts: what it does to the file system is recorded call by call (the linker
 // hands the calls over, see CMakeLists.txt), then every disk that could be left by a cut at each boundary is
 // laid out, and the floor is opened on it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A cache with a key of its own, and ways to spoil it.
 #pragma once
 

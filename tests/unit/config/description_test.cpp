@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The description of the configuration: complete, and the same as the files that editors and people are
 // given.
 #include "config/description.hpp"

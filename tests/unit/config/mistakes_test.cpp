@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every mistake that a configuration can hold, with the place and the words of its message.
 #include "config/load.hpp"
 #include "config/raw.hpp"
@@ -128,7 +129,7 @@ TEST(Mistakes, OfSettings) {
        "must be lower case (write \"pause\")"},
       {"no launches", kHead + "launcher: {maxConcurrentLaunches: 0}\n", "2:35", "from 1 to 256"},
       {"registry with a path", kHead + "registries: [{host: r.x/shop, dockerconfigjson: /f}]\n", "2:21",
-       "leave the scheme and the path away"},
+       "leave out the scheme and the path"},
       {"registry with a scheme", kHead + "registries: [{host: \"https://r.x\", dockerconfigjson: /f}]\n",
        "2:21", "is not HOST or HOST:PORT"},
       {"the same registry",
@@ -162,9 +163,9 @@ TEST(Mistakes, OfWorkloads) {
       {"label value", kList + "- {name: a, match: {labels: {a: b c}, container: c}, image: a, binary: a@1}\n",
        "3:33", "value of a label"},
       {"image", kList + "- {name: a, match: {container: c}, image: 'https://r/a', binary: a@1}\n", "3:43",
-       "leave the scheme away"},
+       "leave out the scheme"},
       {"two tags", kList + "- {name: a, match: {container: c}, image: 'r/a:1:2', binary: a@1}\n", "3:43",
-       "its tag \"1:2\" is not one (write at most 128"},
+       "its tag \"1:2\" is not valid (write at most 128"},
       {"capitals", kList + "- {name: a, match: {container: c}, image: 'r.x/Shop/a', binary: a@1}\n", "3:43",
        "write \"shop/a\""},
       {"digest", kList + "- {name: a, match: {container: c}, image: 'r/a@sha256:zz', binary: a@1}\n", "3:43",

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The rules that containerd has for image references; most lines are what its own tests say of them.
 #include "domain/image_reference.hpp"
 
@@ -42,6 +43,21 @@ TEST(ImageReference, HasTheNameUnderWhichContainerdStoresIt) {
   for (const auto& [text, name] : names) EXPECT_EQ(stored(text), name) << text;
 }
 
+TEST(ImageReference, TwoTextsOfOneStoredNameAreTheSameImage) {
+  for (const std::string text :
+       {"nginx:latest", "docker.io/nginx", "index.docker.io/nginx", "docker.io/library/nginx"}) {
+    EXPECT_TRUE(sameImage("nginx", text)) << text;
+  }
+  EXPECT_TRUE(sameImage("r.x/a:1@" + kDigest, "r.x/a@" + kDigest))
+      << "containerd keeps no tag beside a digest";
+  EXPECT_TRUE(sameImage("r.x/a:1@" + kDigest, "r.x/a:2@" + kDigest));
+  EXPECT_FALSE(sameImage("r.x/a:1", "r.x/a:2"));
+  EXPECT_FALSE(sameImage("r.x/a:1", "r.x/a:1@" + kDigest));
+  EXPECT_FALSE(sameImage("r.x/a", "r.x:443/a"));
+  EXPECT_FALSE(sameImage("r.x/A", "r.x/A")) << "neither is one";
+  EXPECT_EQ(ImageReference::parse("r.x/a:1@" + kDigest)->tag(), "1") << "still known, for the version";
+}
+
 TEST(ImageReference, TheFirstPartIsAHostByItsDotItsColonItsCapitalsOrAsLocalhost) {
   EXPECT_EQ(partsOf("localhost/a:1"), "localhost a 1 ");
   EXPECT_EQ(partsOf("localhosts/a:1"), "docker.io localhosts/a 1 ");
@@ -75,13 +91,13 @@ TEST(ImageReference, TakesWhatTheDistributionProjectTakes) {
 TEST(ImageReference, SaysWhyItRefusesAndWhatToWrite) {
   const std::vector<std::pair<std::string, std::string>> refused{
       {"", "it is empty (write HOST/PATH:TAG)"},
-      {"https://r/a", "leave the scheme away"},
+      {"https://r/a", "leave out the scheme"},
       {kHex64, "the id of an image"},
-      {"r/a:1:2", "its tag \"1:2\" is not one"},
-      {"r/a:", "its tag \"\" is not one"},
+      {"r/a:1:2", "its tag \"1:2\" is not valid"},
+      {"r/a:", "its tag \"\" is not valid"},
       {"r/a:-x", "the first neither . nor -"},
       {"r/a:" + std::string(129, 't'), "at most 128"},
-      {"@sha256:zz", "the repository \"\" is not one"},
+      {"@sha256:zz", "the repository \"\" is not valid"},
       {"r/a@sha256:zz", "write sha256: and 64 lower-case hexadecimal digits"},
       {"r/a@sha256:" + std::string(64, 'F'), "64 lower-case"},
       {"r/a@sha256:" + std::string(63, 'f'), "64 lower-case"},

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which labels a node's security modules want, on stand-ins for its /proc and /sys.
 #include "launcher/labels.hpp"
 

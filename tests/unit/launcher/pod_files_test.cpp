@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The questions to a worker and its answers, without the process between them.
 #include "launcher/pod_files.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Archives that somebody hostile packed: each row is refused for its reason, and nothing appears outside of
 // the folder that it was to be unpacked into.
 #include "attack_record.hpp"

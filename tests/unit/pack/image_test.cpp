@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Packs as OCI layers and images: what is in them is installed, and who changed a byte of a blob is told.
 #include "cache/json.hpp"
 #include "pack/oci_layout.hpp"
@@ -227,7 +228,7 @@ TEST_F(InstallImageTest, MistakesNameTheLayerAndNotTheFolderItWasUnpackedTo) {
   ASSERT_EQ(shell("tar -cf " + path("layer.tar") + " -C " + path("pack") + " .").code, 0);
   const auto output = install("layer.tar");
   EXPECT_EQ(output.code, 1);
-  EXPECT_NE(output.text.find("layer.tar/README: is neither called"), std::string::npos) << output.text;
+  EXPECT_NE(output.text.find("layer.tar/README: is neither named"), std::string::npos) << output.text;
   EXPECT_EQ(install("nothing.tar").code, 1);
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tar files as the tests want them, also such as no tar program would write.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where recoveries get their binaries from: what the operator is told of them.
 #include "recovery/binaries.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A launcher whose processes run, die and stop as the test says.
 #pragma once
 
@@ -94,6 +95,9 @@ class FakeLauncher final : public launcher::Launcher {
   }
   Result<bool> isIn(const launcher::ProcessRecord&, const cri::SandboxStatus&) override { return inSandbox; }
   launcher::Unclaimed lookAgain(const launcher::Unclaimed& one) override { return one; }
+  asio::awaitable<unsigned> latestRestart(std::string, std::string container) override {
+    co_return container == "main" ? restartsInLogs : 0;
+  }
   asio::awaitable<void> discard(launcher::ProcessRecord record) override {
     discarded.push_back(record.pid);
     co_return;
@@ -105,6 +109,7 @@ class FakeLauncher final : public launcher::Launcher {
   std::vector<std::string> begun;  // namespaces, as their launches began
   std::vector<launcher::Unclaimed> unclaimed;
   bool inSandbox = true;
+  unsigned restartsInLogs = 0;
   std::vector<pid_t> discarded;
   int adoptions = 0;
   int blindTo = 0;  // so often the kernel does not let it look at a process

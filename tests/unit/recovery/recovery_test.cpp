@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "recovery/recovery.hpp"
 
 #include "fake_launcher.hpp"
@@ -74,6 +75,11 @@ struct RecoveryTest : testing::Test {
     --deadAnswers;
     co_return fail(Stage::readiness, deadReason, "connection refused");
   }
+  void stop(Manager& one) {
+    bool stopped = false;
+    boost::asio::co_spawn(loop, one.stop(), [&](const std::exception_ptr&) { stopped = true; });
+    EXPECT_TRUE(runUntil(loop, [&] { return stopped; }));
+  }
   void detect(const std::string& sandbox = "s1", std::optional<cri::SandboxStatus> status = std::nullopt) {
     watcher::Detection detection;
     detection.sandbox =
@@ -81,6 +87,7 @@ struct RecoveryTest : testing::Test {
     auto config = std::make_shared<config::Config>(*makeConfig());
     config->workloads[0].liveness = liveness;
     config->workloads[0].imageFrom = imageFrom;
+    config->workloads[0].restart.policy = restartPolicy;
     detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
     detection.cause = Cause::unreachable;
     detection.status = std::move(status);
@@ -114,6 +121,7 @@ struct RecoveryTest : testing::Test {
   Result<> readyResult;
   std::optional<config::Liveness> liveness;
   Provenance imageFrom = Provenance::configuration;
+  std::optional<config::RestartPolicy> restartPolicy;
   int deadAnswers = 0;
   int questions = 0;
   int readyQuestions = 0;
@@ -143,6 +151,88 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
   EXPECT_TRUE(metric("fallbackd_journal_entries 0"));
   EXPECT_TRUE(metric(R"(fallbackd_journal_operations_total{operation="remove",result="ok"} 1)"));
+}
+
+using config::RestartPolicy;
+
+TEST_F(RecoveryTest, ExitCodeZeroCompletesAJobAndItIsNotRunAgain) {
+  for (const auto policy : {RestartPolicy::on_failure, RestartPolicy::never}) {
+    const auto before = launcher.launched.size();
+    const std::string sandbox = policy == RestartPolicy::never ? "s2" : "s1";
+    runtime.addSandbox(sandbox, "shop", "checkout");
+    restartPolicy = policy;
+    detect(sandbox);
+    ASSERT_TRUE(reaches(State::ready));
+    launcher.launched.back()->die(Kind::exited, 0);
+    ASSERT_TRUE(reaches(State::completed));
+    EXPECT_TRUE(launcher.launched.back()->stoppedWithGrace) << "its cgroup and logs are cleaned up";
+    detect(sandbox);
+    detect(sandbox);
+    EXPECT_EQ(launcher.launched.size(), before + 1);
+    EXPECT_EQ(manager->incidents().size(), before + 1) << "no recovery begins";
+  }
+  EXPECT_TRUE(metric(R"(outcome="completed",reason="",stage="",workload="checkout"} 2)"));
+}
+
+TEST_F(RecoveryTest, OnFailureRunsAgainAfterAFailureAndNeverDoesNot) {
+  restartPolicy = RestartPolicy::on_failure;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[0]->die(Kind::exited, 1);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[1]->die(Kind::exited, 0);
+  ASSERT_TRUE(reaches(State::completed));
+
+  runtime.addSandbox("s2", "shop", "checkout");
+  restartPolicy = RestartPolicy::never;
+  detect("s2");
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[2]->die(Kind::signaled, 11);
+  ASSERT_TRUE(reaches(State::failed));
+  EXPECT_EQ(manager->incidents()[0].error->reason, Reason::signaled);
+  detect("s2");
+  EXPECT_EQ(launcher.launched.size(), 3U);
+}
+
+TEST_F(RecoveryTest, TheNextDaemonDoesNotRunWhatHasCompleted) {
+  restartPolicy = RestartPolicy::on_failure;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[0]->die(Kind::exited, 0);
+  ASSERT_TRUE(reaches(State::completed));
+  Manager next(*services, makeConfig());
+  boost::asio::co_spawn(loop, next.adopt(), boost::asio::detached);
+  ASSERT_TRUE(runUntil(loop, [&] { return !next.incidents().empty(); }));
+  EXPECT_EQ(next.incidents()[0].state, State::completed);
+  EXPECT_EQ(launcher.adoptions, 0);
+  watcher::Detection detection;
+  detection.sandbox = runtime.sandboxes["s1"].sandbox;
+  const auto config = makeConfig();
+  detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
+  next.detected(std::move(detection));
+  EXPECT_EQ(next.incidents().size(), 1U);
+  runtime.sandboxes.clear();  // the pod is deleted
+  next.connection(true, "");
+  EXPECT_TRUE(runUntil(loop, [&] { return journalled() == 0; })) << "the journal does not grow for ever";
+  stop(next);
+}
+
+TEST_F(RecoveryTest, WhatEndedWhileNoDaemonRanIsNotRunAgainWhereItMayHaveDoneItsWork) {
+  restartPolicy = RestartPolicy::on_failure;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.adoptable = false;
+  auto config = std::make_shared<config::Config>(*makeConfig());
+  config->workloads[0].restart.policy = restartPolicy;
+  Manager next(*services, config);
+  boost::asio::co_spawn(loop, next.adopt(), boost::asio::detached);
+  ASSERT_TRUE(runUntil(loop, [&] { return !next.incidents().empty(); }));
+  EXPECT_EQ(next.incidents()[0].state, State::failed);
+  EXPECT_TRUE(next.incidents()[0].neverAgain);
+  ASSERT_EQ(journalled(), 1U) << "a third daemon is to know it as well";
+  EXPECT_TRUE(journal->read()->entries[0].incident.neverAgain);
+  stop(next);
 }
 
 TEST_F(RecoveryTest, WhatIsKnownOfTheSandboxIsNotAskedForAgainBeforeTheFirstLaunch) {
@@ -589,6 +679,7 @@ launcher::Unclaimed unclaimed() {
 
 TEST_F(NextDaemonTest, WhatNoJournalTellsOfIsAdoptedFromItsCgroup) {
   launcher.unclaimed = {unclaimed()};
+  launcher.restartsInLogs = 3;
   runtime.down = true;
   next(makeConfig());
   const int before = runtime.calls;
@@ -603,6 +694,7 @@ TEST_F(NextDaemonTest, WhatNoJournalTellsOfIsAdoptedFromItsCgroup) {
   EXPECT_EQ(incident.workload, "checkout");
   EXPECT_EQ(incident.binary.toString(), "checkout@1.8.2") << "what runs, not what is configured now";
   EXPECT_TRUE(incident.adopted);
+  EXPECT_EQ(incident.restarts, 3U);
   EXPECT_EQ(journalled(), 1U) << "the next daemon finds it there";
   kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who may ask, in what form, and who has to go.
 #include "telemetry/access.hpp"
 
@@ -41,7 +42,7 @@ TEST(Token, FollowsItsFileAndKeepsTheLastGoodOne) {
   folder.write("token", "short");
   const auto refused = token.refresh();
   ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().message().find("less than 16 characters"), std::string::npos);
+  EXPECT_NE(refused.error().message().find("fewer than 16 characters"), std::string::npos);
   EXPECT_TRUE(token.admits("Bearer another-token-of-mine"));
   EXPECT_TRUE(token.refresh()) << "the same file is not complained of twice";
   EXPECT_FALSE(token.admits("Bearer short"));
@@ -97,7 +98,7 @@ TEST(Clients, TheSlowestOfAnAddressGoesForTheNewest) {
   Clients clients;
   std::vector<std::size_t> closed;
   std::vector<Clients::Place> places;
-  for (std::size_t i = 0; i < Clients::kMostOfAddress; ++i) {
+  for (std::size_t i = 0; i < Clients::kMaxOfAddress; ++i) {
     ASSERT_TRUE(clients.makeRoom("10.0.0.1"));
     places.push_back(
         clients.add({"10.0.0.1", true, Stamp(1h - 1s * i), [&closed, i] { closed.push_back(i); }}));
@@ -106,7 +107,7 @@ TEST(Clients, TheSlowestOfAnAddressGoesForTheNewest) {
   EXPECT_TRUE(clients.makeRoom("10.0.0.2"));
   EXPECT_TRUE(closed.empty());
   EXPECT_TRUE(clients.makeRoom("10.0.0.1"));
-  EXPECT_EQ(closed, std::vector<std::size_t>{Clients::kMostOfAddress - 2});
+  EXPECT_EQ(closed, std::vector<std::size_t>{Clients::kMaxOfAddress - 2});
   for (const auto& place : places) place->asking = false;
   clients.add({"10.0.0.1", false, Stamp(), nullptr});
   EXPECT_FALSE(clients.makeRoom("10.0.0.1")) << "all are being answered";
@@ -116,7 +117,7 @@ TEST(Clients, ManyAddressesShareTheWholeAndRootIsLeftAlone) {
   Clients clients;
   int closed = 0;
   clients.add({"", true, Stamp(), [] { FAIL() << "a client of the unix socket"; }});
-  for (std::size_t i = 1; i <= Clients::kMost; ++i) {
+  for (std::size_t i = 1; i <= Clients::kMaxClients; ++i) {
     clients.add({"10.0.0." + std::to_string(i), true, Stamp(1s * i), [&closed] { ++closed; }});
   }
   EXPECT_TRUE(clients.makeRoom("10.0.1.1"));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // prometheus-cpp's buckets are upper-inclusive: a time that is just the bound counts below it.
 #include "base/strings.hpp"
 #include "telemetry/metrics.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Alerts, runbook and dashboards speak of metrics that there are, and of each other.
 #include "base/strings.hpp"
 #include "telemetry/metrics.hpp"

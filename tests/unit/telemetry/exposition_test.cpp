@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bytes of both formats, and exemplars at the buckets where they belong.
 #include "telemetry/exposition.hpp"
 

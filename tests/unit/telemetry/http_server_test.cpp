@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The server as its clients find it: well-behaved ones, slow ones, many, and those without a token.
 #include "telemetry/http_server.hpp"
 
@@ -262,7 +263,7 @@ TEST_F(HttpServerTest, FilesThatCannotBeUsedAreToldAtTheStart) {
   HttpServer weak(std::move(options));
   const auto refused = weak.listenTcp("127.0.0.1:0");
   ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().message(), HasSubstr("less than 16 characters"));
+  EXPECT_THAT(refused.error().message(), HasSubstr("fewer than 16 characters"));
   HttpOptions tls;
   tls.tls = {folder_.path() + "/no.crt", folder_.path() + "/no.key"};
   HttpServer bare(std::move(tls));
@@ -339,8 +340,8 @@ TEST(Clients, TheirRoomIsNotRoots) {
   };
   std::size_t connected = 0;
   for (int i = 0; i < 200; ++i) connected += answered("10.0.0." + std::to_string(i)) ? 1 : 0;
-  EXPECT_EQ(connected, Clients::kMost);
-  for (std::size_t i = 0; i < Clients::kMost; ++i) EXPECT_TRUE(answered("")) << i;
+  EXPECT_EQ(connected, Clients::kMaxClients);
+  for (std::size_t i = 0; i < Clients::kMaxClients; ++i) EXPECT_TRUE(answered("")) << i;
   EXPECT_FALSE(answered("")) << "root's own room is bounded, too";
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Says one line of each level.
 #include "telemetry/log.hpp"
 

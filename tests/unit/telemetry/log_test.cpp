@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whatever others write into a value, a line stays one line.
 #include "telemetry/log.hpp"
 

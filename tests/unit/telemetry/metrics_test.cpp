@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the daemon exports: when series appear, how they are replaced, that the page tells of all of them,
 // that other people's parsers read it, and what a scrape of a full node costs.
 #include "telemetry/metrics.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "cause_cases.hpp"
 
 #include <algorithm>
@@ -98,6 +99,11 @@ std::string goQuoted(std::string_view text) {
   return out + '"';
 }
 
+std::string spelledOut(std::string text) {
+  for (const auto& [name, meaning] : kShorthands) replaceAll(text, name, meaning);
+  return text;
+}
+
 std::string expand(const std::string& text, const std::string& reference, Quotes quotes) {
   // As containerd's reference.Parse splits.
   const auto slash = reference.find('/');
@@ -108,8 +114,7 @@ std::string expand(const std::string& text, const std::string& reference, Quotes
   constexpr std::string_view kPath = "-_.~/:@$&+,;=";
   const auto path = percent("/v2/" + repository + "/manifests/" + object, kPath);
 
-  std::string out = text;
-  for (const auto& [name, meaning] : kShorthands) replaceAll(out, name, meaning);
+  const auto out = spelledOut(text);
   // One pass from the left: a mark inside a reference does not count.
   const std::vector<std::pair<std::string_view, std::string>> marks{
       {"{q}", quotes == Quotes::escaped ? goQuoted(reference) : '"' + reference + '"'},

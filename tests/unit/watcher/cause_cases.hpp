@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of pull errors, causes.tsv, and how its rows become texts. The rows hold marks where containerd
 // writes the reference or something made of it, so that any reference can be put into every row.
 #pragma once
@@ -29,6 +30,9 @@ enum class Quotes : std::uint8_t { escaped, bare };
 
 /// The text of the row as containerd would write it for this reference.
 std::string expand(const std::string& text, const std::string& reference, Quotes quotes = Quotes::escaped);
+
+/// The text of a row without shorthands; the marks are left.
+std::string spelledOut(std::string text);
 
 std::optional<Cause> causeOf(const CauseCase& row, const std::string& reference,
                              Quotes quotes = Quotes::escaped);

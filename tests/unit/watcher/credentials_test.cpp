@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/credentials.hpp"
 
 #include "temp_folder.hpp"
@@ -41,6 +42,45 @@ TEST(Credentials, TokensAreReadToo) {
   EXPECT_EQ((*found)->auth, "dTpw");
   EXPECT_EQ((*found)->identityToken, "i");
   EXPECT_EQ((*found)->registryToken, "t");
+}
+
+TEST(Credentials, DockerHubHasOneName) {
+  for (const std::string key : {"docker.io", "index.docker.io", "https://index.docker.io/v1/",
+                                "https://registry-1.docker.io/v2/", "index.docker.io/library"}) {
+    for (const std::string image : {"nginx", "docker.io/nginx:1", "index.docker.io/library/nginx"}) {
+      EXPECT_EQ(passwordFor("{\"" + key + R"(": {"password": "1"}})", image), "1") << key << " " << image;
+    }
+  }
+}
+
+TEST(Credentials, AStarInTheHostIsKubeletsStar) {
+  const std::string auths =
+      R"({"*.x": {"password": "1"}, "r.x": {"password": "2"}, "*.*.x": {"password": "3"}})";
+  EXPECT_EQ(passwordFor(auths, "q.x/a:1"), "1");
+  EXPECT_EQ(passwordFor(auths, "r.x/a:1"), "2");
+  EXPECT_EQ(passwordFor(auths, "a.r.x/a:1"), "3");
+}
+
+TEST(Credentials, AnEmptyEntryIsNoPassword) {
+  EXPECT_EQ(passwordFor(R"({"r.x": {}})", "r.x/a:1"), "none");
+  EXPECT_EQ(passwordFor(R"({"r.x": "p"})", "r.x/a:1"), "none");
+}
+
+TEST(Credentials, HelpersOfDockerAreRefusedInWords) {
+  for (const auto* text :
+       {R"({"auths": {"r.x": {}}, "credsStore": "desktop"})", R"({"credsStore": "desktop"})",
+        R"({"auths": {}, "credHelpers": {"r.x": "ecr-login"}})",
+        R"({"auths": {"r.x": {"password": "p"}}, "credHelpers": {"r.x": "ecr-login"}})"}) {
+    const auto found = parseCredentials(text, kImage, "/etc/f");
+    ASSERT_FALSE(found) << text;
+    EXPECT_EQ(found.error().reason, Reason::invalid);
+    EXPECT_NE(found.error().message().find("helper program of Docker"), std::string::npos);
+  }
+  const auto ofOthers = parseCredentials(
+      R"({"auths": {"r.x": {"password": "p"}}, "credsStore": "d", "credHelpers": {"q.x": "e"}})", kImage,
+      "f");
+  ASSERT_TRUE(ofOthers && *ofOthers) << "what stands in the file needs no helper";
+  EXPECT_EQ((*ofOthers)->password, "p");
 }
 
 TEST(Credentials, ABadFileIsNamedAndItsContentIsNot) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Connections under the test's control.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an annotated pod gets of the workloads that the configuration has for others.
 #include "watcher/match.hpp"
 
@@ -62,6 +63,29 @@ TEST_F(MatchTest, AnotherVersionOfTheWorkloadsBinaryRunsAsTheWorkloadDoes) {
   EXPECT_EQ(workload->name, "checkout");
   EXPECT_EQ(workload->user.uid, 0U);
   EXPECT_EQ(workload->volumes.size(), 1U);
+}
+
+TEST_F(MatchTest, APodOfAJobIsCoveredOnlyByAWorkloadThatSaysItsRestartPolicy) {
+  for (const std::string label :
+       {"batch.kubernetes.io/job-name", "job-name", "batch.kubernetes.io/controller-uid", "controller-uid"}) {
+    sandbox.labels = {{"app", "checkout"}, {label, "x"}};
+    config->workloads[0].restart.policy.reset();
+    EXPECT_EQ(only(), nullptr) << label;
+    ASSERT_EQ(covering.withoutPolicy.size(), 1U);
+    EXPECT_EQ(covering.withoutPolicy[0]->name, "checkout");
+    config->workloads[0].restart.policy = config::RestartPolicy::never;
+    EXPECT_NE(only(), nullptr) << label;
+    EXPECT_TRUE(covering.withoutPolicy.empty());
+  }
+}
+
+TEST_F(MatchTest, AnAnnotationDoesNotMakeAJobRun) {
+  sandbox.labels = {{"job-name", "x"}};
+  sandbox.annotations = {{"fallbackd.io/binary.main", "shell@1.0.0"},
+                         {"fallbackd.io/image.main", "registry.example.com/shop/shell:1"}};
+  EXPECT_EQ(only(), nullptr);
+  ASSERT_EQ(covering.troubles.size(), 1U);
+  EXPECT_NE(covering.troubles[0].find("restart.policy"), std::string::npos);
 }
 
 TEST_F(MatchTest, AnotherBinaryTakesNothingOfTheWorkload) {

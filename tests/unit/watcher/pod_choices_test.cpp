@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Annotations of hostile and of honest pods.
 #include "watcher/match.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/prober.hpp"
 
 #include "base/task_group.hpp"

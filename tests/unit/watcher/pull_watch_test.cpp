@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/pull_watch.hpp"
 
 #include "watcher/answer_times.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For whom a verdict about a registry counts.
 #include "watcher/registry_health.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "watcher/watcher.hpp"
 
 #include "fake_runtime.hpp"
@@ -313,6 +314,24 @@ TEST_F(WatcherTest, AlwaysAsksThoughTheImageIsThere) {
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
 }
 
+TEST_F(WatcherTest, TheTagLatestMeansAlwaysUnlessThePolicyIsSaid) {
+  for (const std::string image : {"r.x/checkout:latest", "r.x/checkout"}) {
+    auto changed = std::make_shared<config::Config>(*config);
+    changed->workloads[0].image = image;
+    EXPECT_EQ(config::pullPolicyOf(changed->workloads[0]), config::PullPolicy::always) << image;
+    changed->workloads[0].detection.pullPolicy = config::PullPolicy::if_not_present;
+    EXPECT_EQ(config::pullPolicyOf(changed->workloads[0]), config::PullPolicy::if_not_present) << image;
+  }
+  auto changed = std::make_shared<config::Config>(*config);
+  EXPECT_EQ(config::pullPolicyOf(changed->workloads[0]), config::PullPolicy::if_not_present);
+  changed->workloads[0].image = "r.x/checkout";
+  watcher.reconfigure(changed);
+  runtime.images.insert("r.x/checkout:latest");
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  EXPECT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+}
+
 TEST_F(WatcherTest, AFallbackWaitsForTheInitContainers) {
   auto changed = std::make_shared<config::Config>(*config);
   changed->detection.reprobeInterval = 1h;  // only events wake it
@@ -503,6 +522,38 @@ TEST_F(ChoosingTest, WhatAnAnnotatedImageShowsStartsNothingElsewhere) {
   runtime.addSandbox("s2", "shop", "checkout");
   events.send(Kind::task_started, "s2");
   ASSERT_TRUE(pulled("r.x/checkout:1")) << "it is asked, not known to fail";
+  settle();
+  for (const auto& detection : seen.detections) EXPECT_EQ(detection.sandbox.id, "s1");
+}
+
+/// A registry may refuse whoever comes without a password, and serve the node well.
+TEST_F(ChoosingTest, WhatIsSeenWithoutThePasswordDecidesNothingForThoseThatHaveIt) {
+  config::Workload cart;
+  cart.name = "cart";
+  cart.match = {"shop", {{"app", "cart"}}, "main"};
+  cart.image = "r.x/cart:1";
+  cart.binary = {"cart", "1.0.0"};
+  changed->workloads.push_back(cart);
+  watcher.reconfigure(changed);
+  const cri::PullOutcome refused{
+      cri::PullOutcome::Kind::failed, 2,
+      "failed to pull and unpack image \"r.x/a:1\": failed to resolve reference \"r.x/a:1\": unexpected "
+      "status from HEAD request to https://r.x/v2/a/manifests/1: 429 Too Many Requests"};
+  runtime.outcomeOf["r.x/checkout:1"] = runtime.outcomeOf["r.x/cart:1"] = refused;
+  auto both = choice("r.x/checkout:1");
+  both.insert({{"fallbackd.io/binary.other", "web@2.0.0"}, {"fallbackd.io/image.other", "r.x/cart:1"}});
+  addChoosing("s1", "evil", both);
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.detections.size() >= 2; }));
+  EXPECT_FALSE(runtime.lastCredentials);
+  EXPECT_EQ(watcher.registries().at(0).state, Circuits::State::closed)
+      << "a pod without a password opened the circuit of those that have it";
+  runtime.outcomeOf.clear();
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  runtime.pulls.clear();
+  runtime.addSandbox("s2", "shop", "checkout");
+  events.send(Kind::task_started, "s2");
+  ASSERT_TRUE(pulled("r.x/checkout:1"));
   settle();
   for (const auto& detection : seen.detections) EXPECT_EQ(detection.sandbox.id, "s1");
 }

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "connect_proxy.hpp"
+
+#include <charconv>
+#include <string_view>
+#include <utility>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+
+namespace fallbackd::e2e {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using asio::ip::tcp;
+
+namespace {
+
+/// What is sent before the connection ends.
+std::string lastWords(std::string_view wish) {
+  if (wish == "cuts") return "HTTP/1.1 200 Conn";
+  if (wish == "noise") return std::string(64, '\x7f');
+  if (wish == "words")
+    return "HTTP/1.1 503 Blocked: connect: connection refused\r\nContent-Length: 0\r\n\r\n";
+  unsigned status = 500;
+  std::from_chars(wish.data(), wish.data() + wish.size(), status);
+  const auto phrase = http::obsolete_reason(http::int_to_status(status));
+  return "HTTP/1.1 " + std::to_string(status) + " " + std::string(phrase) + "\r\nContent-Length: 0\r\n\r\n";
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ConnectProxy>> ConnectProxy::start() {
+  std::unique_ptr<ConnectProxy> proxy(new ConnectProxy);
+  FB_CHECK(proxy->listen());
+  return proxy;
+}
+
+ConnectProxy::~ConnectProxy() {
+  stop();
+}
+
+asio::awaitable<void> ConnectProxy::serve(tcp::socket socket) {
+  beast::flat_buffer buffer;
+  http::request_parser<http::empty_body> parser;
+  co_await http::async_read_header(socket, buffer, parser, asio::use_awaitable);
+  const std::string_view target = parser.get().target();
+  const auto wish = target.substr(0, target.find('.'));
+  if (wish == "hangs") co_await stayAway();
+  if (wish == "resets") {
+    socket.set_option(asio::socket_base::linger(true, 0));
+  } else if (wish != "closes") {
+    const auto words = lastWords(wish);
+    co_await asio::async_write(socket, asio::buffer(words), asio::use_awaitable);
+  }
+  socket.close();
+}
+
+}  // namespace fallbackd::e2e

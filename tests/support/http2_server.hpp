@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// A server that speaks just enough HTTP/2 over TLS to fail in HTTP/2's own ways. It never reads what a
+// request says, so that it needs no header compression: every request is treated alike.
+#pragma once
+
+#include "certificate.hpp"
+#include "loop_server.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <boost/asio/ssl/context.hpp>
+
+namespace fallbackd::e2e {
+
+enum class Http2Fault : std::uint8_t {
+  goaway,       // before any answer: GOAWAY with NO_ERROR; names the request, so that nobody tries it again
+  goaway_calm,  // the same with ENHANCE_YOUR_CALM and words for the debug data
+  goaway_amid_body,  // 200, some bytes, GOAWAY with an error, the end
+  reset_stream,      // RST_STREAM with INTERNAL_ERROR
+  reset_amid_body,   // 200, some bytes, RST_STREAM with INTERNAL_ERROR
+  closes,            // the end of the connection
+};
+
+class Http2Server final : public LoopServer {
+ public:
+  static Result<std::unique_ptr<Http2Server>> start(Http2Fault fault, const Certificate& certificate);
+  ~Http2Server() override;
+
+  /// Whether a client has come, and whether one has offered HTTP/2. Without it the connection is closed.
+  [[nodiscard]] bool asked() const { return asked_; }
+  [[nodiscard]] bool offered() const { return offered_; }
+
+ private:
+  explicit Http2Server(Http2Fault fault) : fault_(fault) {}
+  boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) override;
+  [[nodiscard]] std::string answerTo(std::uint32_t stream) const;
+
+  Http2Fault fault_;
+  boost::asio::ssl::context tls_{boost::asio::ssl::context::tls_server};
+  std::atomic<bool> asked_{false};
+  std::atomic<bool> offered_{false};
+};
+
+}  // namespace fallbackd::e2e
