@@ -23,6 +23,8 @@ constexpr auto kDetectionCeiling = std::chrono::seconds(60);
 
 /// The default of detection.stallTimeout; a verdict may come this much later than promised.
 constexpr double kStallTimeoutMs = 1000;
+/// That of detection.responseTimeout.
+constexpr double kResponseTimeoutMs = 3000;
 constexpr double kPromptMs = 100;
 
 /// How containerd is told to speak to the registry.

@@ -15,6 +15,9 @@ using namespace std::chrono_literals;
 
 std::vector<Case> outages(const std::string& deadHost) {
   constexpr double kStall = kStallTimeoutMs + kPromptMs;
+  constexpr double kSilence = kResponseTimeoutMs + kPromptMs;
+  // From the layer's last byte; what comes before it takes its time, too.
+  constexpr double kMidway = kResponseTimeoutMs + 600;
   return {
       {.name = "nobody listens", .expected = "unreachable", .recovered = true, .host = deadHost},
       {.name = "name not known", .expected = "dns", .recovered = true, .host = "registry.invalid:5000"},
@@ -28,12 +31,12 @@ std::vector<Case> outages(const std::string& deadHost) {
        .fault = {.silent = true},
        .expected = "timeout",
        .recovered = true,
-       .limitMs = kStall},
+       .limitMs = kSilence},
       {.name = "layer stalls midway",
        .fault = {.stallAfter = 100'000},
        .expected = "timeout",
        .recovered = true,
-       .limitMs = kStall + kStallTimeoutMs / 2},
+       .limitMs = kMidway},
       {.name = "429", .fault = withStatus(429), .expected = "rate_limited", .recovered = true},
       {.name = "500", .fault = withStatus(500), .expected = "server_error", .recovered = true},
       {.name = "502", .fault = withStatus(502), .expected = "server_error", .recovered = true},
@@ -69,6 +72,7 @@ std::vector<Case> noOutages() {
       {.name = "token: 403", .fault = withToken(403), .expected = "unauthorized"},
       {.name = "layer of wrong bytes", .fault = {.wrongBytes = true}, .expected = "unknown", .limitMs = 0},
       {.name = "answers after 900 ms", .fault = {.delay = 900ms}, .expected = "pulled", .limitMs = 0},
+      {.name = "answers after 1.5 s", .fault = {.delay = 1500ms}, .expected = "pulled", .limitMs = 0},
       {.name = "slow: 200 KB/s", .fault = {.bytesPerSecond = 200'000}, .expected = "pulled", .limitMs = 0},
       {.name = "good, over TLS",
        .expected = "pulled",
