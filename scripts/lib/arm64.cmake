@@ -7,8 +7,6 @@ set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
 set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
 set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
 set(CMAKE_FIND_ROOT_PATH ${CMAKE_SYSROOT})
-# This compiler sees through half of Asio's frame allocator, as the sanitizers' builds do.
-set(CMAKE_CXX_FLAGS_INIT "-Wno-mismatched-new-delete")
 # Programs that run now (protoc) are the machine's own; all else is the target's.
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)

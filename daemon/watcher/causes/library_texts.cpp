@@ -20,7 +20,7 @@ constexpr Wrapper passes(std::string_view words) {
   return {words, Kind::passes, Operation::none};
 }
 
-constexpr std::array kWrappers{
+constexpr std::array kGoWrappers{
     // net.OpError; the longer network names first
     network("dial tcp4"),
     network("dial tcp6"),
@@ -195,7 +195,7 @@ constexpr std::array kHttpEndings{
     Ending{"zstd: ", Match::prefix, Effect::unknown},
 };
 
-constexpr auto kEndings = [] {
+constexpr auto kGoEndings = [] {
   std::array<Ending, kNetworkEndings.size() + kHttpEndings.size()> all{};
   std::size_t at = 0;
   for (const auto& one : kNetworkEndings) all[at++] = one;
@@ -206,10 +206,10 @@ constexpr auto kEndings = [] {
 }  // namespace
 
 std::span<const Wrapper> libraryWrappers() {
-  return kWrappers;
+  return kGoWrappers;
 }
 std::span<const Ending> libraryEndings() {
-  return kEndings;
+  return kGoEndings;
 }
 
 }  // namespace fallbackd::watcher
