@@ -194,12 +194,98 @@ TEST_F(ProberTest, ALongAnswerIsCut) {
   EXPECT_LE(verdicts[0].text.size(), 1024U);
 }
 
-TEST_F(ProberTest, SilenceIsATimeoutAndThePullIsCancelled) {
+TEST_F(ProberTest, SilenceIsATimeout) {
   Gate never(loop);
   runtime.pullGate = &never;
   ask("r.x/a:1", 5ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].cause, Cause::timeout);
+}
+
+TEST_F(ProberTest, APullThatOutlivesItsVerdictMayStillTellThatTheRegistryIsWell) {
+  Gate late(loop);
+  runtime.pullGate = &late;
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  ask("r.x/a:1", 5ms);
+  ask("r.x/b:1", 5ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
+  EXPECT_EQ(prober.registries().at(0).state, Circuits::State::open);
+  EXPECT_EQ(prober.lingering(), 2U);
+  late.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return prober.lingering() == 0; }));
+  EXPECT_EQ(prober.registries().at(0).state, Circuits::State::closed);
+  EXPECT_EQ(reopened, std::vector<std::string>{"r.x node"});
+  EXPECT_EQ(prober.pullsSent(), 2U);
+}
+
+TEST_F(ProberTest, NoMoreThanAFewPullsOutliveTheirVerdictAndNotForEver) {
+  Gate never(loop);
+  runtime.pullGate = &never;
+  prober.reconfigure(16, 1h);
+  prober.lingerFor(300ms, 1h);
+  for (int i = 0; i < 8; ++i) ask("silent" + std::to_string(i) + ".x/a:1", 5ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 8; }));
+  EXPECT_EQ(prober.lingering(), 4U);
+  ASSERT_TRUE(runUntil(loop, [&] { return prober.lingering() == 0; }));
+}
+
+TEST_F(ProberTest, AStalledPullOfAnAnnotatedImageEndsWithItsVerdict) {
+  Gate never(loop);
+  runtime.pullGate = &never;
+  ask("r.x/a:1", "evil", "evil", 5ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(verdicts[0].cause, Cause::timeout);
+  EXPECT_EQ(prober.lingering(), 0U);
+}
+
+TEST_F(ProberTest, ANewPullThatSucceedsEndsTheOneThatLingers) {
+  Gate never(loop);
+  runtime.pullGate = &never;
+  prober.reconfigure(3, 1ms);
+  ask("r.x/a:1", 5ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(prober.lingering(), 1U);
+  runtime.pullGate = nullptr;
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  while (verdicts.back().kind != Verdict::Kind::pulled) {
+    ask("r.x/a:1", 1h);
+    const auto answers = verdicts.size();
+    ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() > answers; }));
+    ASSERT_LT(verdicts.size(), 1000U);
+  }
+  EXPECT_EQ(prober.lingering(), 0U);
+}
+
+/// A registry that takes its time with each answer is asked with more patience afterwards.
+TEST_F(ProberTest, WhatIsUsualForARegistryRaisesItsLimit) {
+  Gate gate(loop);
+  runtime.pullGate = &gate;
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  const auto begun = Monotonic::now();
+  bool answered = false;
+  traffic.onReceived = [&]() -> sys::ReceivedBytes {
+    if (runtime.pulls.empty()) return {};
+    sys::Received one;
+    one.acknowledged = 300;
+    one.sinceSent = std::chrono::duration_cast<std::chrono::milliseconds>(Monotonic::now() - begun);
+    if (one.sinceSent > 150ms) {
+      one.bytes = 500;
+      answered = true;
+    }
+    return {{7, one}};
+  };
+  ask("r.x/a:1", 400ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return answered && runtime.ingestLooks >= 4; }));
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  ASSERT_EQ(verdicts[0].kind, Verdict::Kind::pulled);
+
+  Gate never(loop);
+  runtime.pullGate = &never;
+  traffic.onReceived = nullptr;
+  ask("r.x/b:1", 5ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
+  EXPECT_GE(verdicts[1].ended - verdicts[1].started, 200ms) << verdicts[1].text;
 }
 
 TEST_F(ProberTest, ASlowPullThatMovesIsLeftAlone) {
