@@ -9,7 +9,7 @@ namespace {
 
 // One for the loop, one for gRPC's and the pool's threads.
 constexpr int kArenas = 2;
-// glibc's own starting values. Setting them switches off the rule that raises both, up to 32 MiB, after the
+// glibc's own initial values. Setting them switches off the rule that raises both, up to 32 MiB, after the
 // first large block is freed. With that rule 20,000 pods with hostile annotations grew the daemon without an
 // end in sight (78, 92, 101 MiB in the quarters of scripts/bench churn); without it they do not (83, 79, 77
 // MiB).
@@ -18,9 +18,11 @@ constexpr int kThreshold = 128 * 1024;
 }  // namespace
 
 void keepHeapSmall() {
+  // NOLINTBEGIN(concurrency-mt-unsafe): the header promises a single thread
   ::mallopt(M_ARENA_MAX, kArenas);
   ::mallopt(M_MMAP_THRESHOLD, kThreshold);
   ::mallopt(M_TRIM_THRESHOLD, kThreshold);
+  // NOLINTEND(concurrency-mt-unsafe)
 }
 
 }  // namespace fallbackd::app
