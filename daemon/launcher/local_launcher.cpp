@@ -403,10 +403,13 @@ asio::awaitable<Result<StartedProcess>> LocalLauncher::finish(Launch& launch) {
   co_return std::move(std::get<0>(first));
 }
 
-/// A process that has ended is not examined further: its owner learns how it ended.
+/// A process that has ended, or is about to, is not examined further: its owner learns how it ended. It
+/// leaves its v1 cgroups before it has ended.
 bool LocalLauncher::isOfLaunch(const StartedProcess& started, const Launch& launch) const {
   const auto held = grounds_.cgroups->hold(started.pid, pathsOf(launch.leaf));
-  return (held && *held) || !sys::isRunning(started.process);
+  if (held && *held) return true;
+  const auto exiting = sys::isExiting(Stage::run, started.pid);
+  return !sys::isRunning(started.process) || (exiting && *exiting);
 }
 
 std::unique_ptr<Process> LocalLauncher::makeProcess(Launch& launch, StartedProcess started) {

@@ -22,7 +22,10 @@ namespace fallbackd::sys {
 namespace {
 
 constexpr std::size_t kMaxStat = 4096;
-constexpr std::size_t kStartTimeAfterName = 19;  // field 22, counted from the state, which is field 3
+// Fields of /proc/PID/stat, counted from the state, which is field 3.
+constexpr std::size_t kFlagsAfterName = 6;       // field 9
+constexpr std::size_t kStartTimeAfterName = 19;  // field 22
+constexpr std::uint64_t kExiting = 0x4;          // PF_EXITING of include/linux/sched.h
 
 // Missing from Debian 12's kernel headers: include/uapi/linux/pidfd.h of 6.15.
 struct PidFdInfo {
@@ -36,6 +39,22 @@ struct PidFdInfo {
 };
 constexpr std::uint64_t kInfoExit = 1ULL << 3;
 constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidFdInfo);
+
+Result<std::uint64_t> statField(Stage stage, pid_t pid, std::size_t afterName, const char* name) {
+  FB_TRY(const auto text, readFile(stage, "/proc/" + std::to_string(pid) + "/stat", kMaxStat));
+  // The program's name is in parentheses and may itself contain spaces and parentheses.
+  const auto nameEnd = text.rfind(") ");
+  if (nameEnd != std::string::npos) {
+    const auto fields = split(std::string_view(text).substr(nameEnd + 2), ' ');
+    std::uint64_t value = 0;
+    if (fields.size() > afterName) {
+      const auto field = fields[afterName];
+      const auto [end, code] = std::from_chars(field.data(), field.data() + field.size(), value);
+      if (code == std::errc{} && end == field.data() + field.size()) return value;
+    }
+  }
+  return fail(stage, Reason::invalid, std::string(name) + " of process " + std::to_string(pid));
+}
 
 }  // namespace
 
@@ -67,19 +86,12 @@ bool isRunning(const PidFd& process) {
 }
 
 Result<std::uint64_t> startTimeOf(Stage stage, pid_t pid) {
-  FB_TRY(const auto text, readFile(stage, "/proc/" + std::to_string(pid) + "/stat", kMaxStat));
-  // The program's name is in parentheses and may itself contain spaces and parentheses.
-  const auto nameEnd = text.rfind(") ");
-  if (nameEnd != std::string::npos) {
-    const auto fields = split(std::string_view(text).substr(nameEnd + 2), ' ');
-    std::uint64_t ticks = 0;
-    if (fields.size() > kStartTimeAfterName) {
-      const auto field = fields[kStartTimeAfterName];
-      const auto [end, code] = std::from_chars(field.data(), field.data() + field.size(), ticks);
-      if (code == std::errc{} && end == field.data() + field.size()) return ticks;
-    }
-  }
-  return fail(stage, Reason::invalid, "start time of process " + std::to_string(pid));
+  return statField(stage, pid, kStartTimeAfterName, "start time");
+}
+
+Result<bool> isExiting(Stage stage, pid_t pid) {
+  FB_TRY(const auto flags, statField(stage, pid, kFlagsAfterName, "flags"));
+  return (flags & kExiting) != 0;
 }
 
 Result<> sendSignal(Stage stage, const PidFd& process, int number) {

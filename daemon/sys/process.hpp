@@ -26,6 +26,10 @@ bool isRunning(const PidFd& process);
 /// Field 22 of /proc/PID/stat: clock ticks since boot. Together with the pid it identifies a process.
 Result<std::uint64_t> startTimeOf(Stage stage, pid_t pid);
 
+/// Whether the process executes no more code of its program: true some time before isRunning() turns false,
+/// and as early as the v1 hierarchies show it in their root cgroup. Field 9 of /proc/PID/stat.
+Result<bool> isExiting(Stage stage, pid_t pid);
+
 /// A process that has already ended is not an error.
 Result<> sendSignal(Stage stage, const PidFd& process, int number);
 

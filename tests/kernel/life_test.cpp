@@ -35,6 +35,16 @@ TEST_F(Life, ExitCodeAndSignalAreToldApart) {
   stop(crashes);
 }
 
+TEST_F(Life, AProgramThatEndsAtOnceWasStarted) {
+  // On its way out a process is in no v1 cgroup of its own any more, and not over yet.
+  for (int i = 0; i < 40; ++i) {
+    const auto process = launched(request({"exit", "42"}));
+    ASSERT_NE(process, nullptr) << "launch " << i;
+    EXPECT_EQ(run(process->exited()).value, 42);
+    stop(process);
+  }
+}
+
 TEST_F(Life, TerminatesByItselfWithinTheGrace) {
   const auto process = launched(request({"term"}));
   ASSERT_NE(process, nullptr);
