@@ -10,9 +10,7 @@ namespace {
 // One for the loop, one for gRPC's and the pool's threads.
 constexpr int kArenas = 2;
 // glibc's own initial values. Setting them switches off the rule that raises both, up to 32 MiB, after the
-// first large block is freed. With that rule 20,000 pods with hostile annotations grew the daemon without an
-// end in sight (78, 92, 101 MiB in the quarters of scripts/bench churn); without it they do not (83, 79, 77
-// MiB).
+// first large block is freed.
 constexpr int kThreshold = 128 * 1024;
 
 }  // namespace
