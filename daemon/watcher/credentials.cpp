@@ -59,7 +59,7 @@ Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
   const auto* root = error ? nullptr : document.if_object();
   if (root == nullptr) {
     return fail(Stage::detection, Reason::invalid,
-                file + " is no dockerconfigjson: an object with \"auths\" is expected");
+                file + " is not a dockerconfigjson: an object with \"auths\" is expected");
   }
   const auto* helpers = root->if_contains("credHelpers");
   if (helpers != nullptr && helpers->is_object() && bestOf(helpers->get_object(), reference) != nullptr) {
@@ -70,7 +70,7 @@ Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
   const auto* auths = value == nullptr ? nullptr : value->if_object();
   if (auths == nullptr && !store && helpers == nullptr) {
     return fail(Stage::detection, Reason::invalid,
-                file + " is no dockerconfigjson: an object with \"auths\" is expected");
+                file + " is not a dockerconfigjson: an object with \"auths\" is expected");
   }
   const auto* entry = auths == nullptr ? nullptr : bestOf(*auths, reference);
   cri::Credentials found;

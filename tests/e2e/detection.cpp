@@ -99,7 +99,7 @@ void Detection::open(NodeOptions node) {
     }
   }
   E2E_TRY(shop_, Shop::open(options));
-  // Packets to 192.0.2.0/24 go, unasked for, to an interface that takes none of them.
+  // Packets to 192.0.2.0/24 go to an interface that drops all of them.
   for (const auto* command :
        {"ip link add hole type veth peer name ground", "ip address add 192.0.2.254/24 dev hole",
         "ip link set ground up", "ip link set hole up arp off"}) {

@@ -184,7 +184,7 @@ TEST_F(ReachAnnotations, AThousandSilentAddressesDelayNobody) {
   RecordProperty("attack", "A pod's 1,500 annotations name images at addresses that never answer");
   ASSERT_NO_FATAL_FAILURE(open());
   RecordProperty("item", "6");
-  // Packets to 192.0.2.0/24 go, unasked for, to an interface that takes none of them.
+  // Packets to 192.0.2.0/24 go to an interface that drops all of them.
   for (const auto* command :
        {"ip link add hole type veth peer name ground", "ip address add 192.0.2.254/24 dev hole",
         "ip link set ground up", "ip link set hole up arp off"}) {
