@@ -2,6 +2,7 @@
 #include "app/daemon.hpp"
 
 #include "app/endpoints.hpp"
+#include "app/heap.hpp"
 #include "app/notify.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/load.hpp"
@@ -46,6 +47,8 @@ namespace {
 constexpr auto kCacheInterval = 30s;
 constexpr auto kFileLimit = 2s;
 constexpr auto kLoopLimit = 1s;  // a turn normally takes microseconds
+constexpr auto kHeapInterval = 10s;
+constexpr std::size_t kKeptHeap = 8UL << 20;
 
 /// A file with credentials may be a pod's pull secret, on any file system.
 Awaitable<Result<std::string>> readByWorker(std::shared_ptr<workers::Pool> pool, std::string path) {
@@ -117,6 +120,7 @@ struct Daemon::Parts {
   Awaitable<void> followConfigFiles();
   Awaitable<void> followCache();
   Awaitable<void> feedWatchdog();
+  Awaitable<void> tendHeap();
   Awaitable<void> shutDown();
   void reload();
   Snapshot collect();
@@ -197,6 +201,7 @@ Result<> Daemon::Parts::start() {
   tasks.spawn(followConfigFiles());
   tasks.spawn(followCache());
   tasks.spawn(feedWatchdog());
+  tasks.spawn(tendHeap());
   return {};
 }
 
@@ -217,6 +222,16 @@ Awaitable<void> Daemon::Parts::feedWatchdog() {
     timer.expires_after(*interval);
     co_await timer.async_wait(asio::use_awaitable);
     serviceManager.tell("WATCHDOG=1");
+  }
+}
+
+/// An answer of the runtime that is megabytes long leaves holes behind in which little lives.
+Awaitable<void> Daemon::Parts::tendHeap() {
+  asio::steady_timer timer(loop);
+  for (;;) {
+    timer.expires_after(kHeapInterval);
+    co_await timer.async_wait(asio::use_awaitable);
+    returnFreeHeap(kKeptHeap);
   }
 }
 

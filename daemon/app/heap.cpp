@@ -23,4 +23,8 @@ void keepHeapSmall() {
   // NOLINTEND(concurrency-mt-unsafe)
 }
 
+void returnFreeHeap(std::size_t keptBytes) {
+  if (::mallinfo2().fordblks > keptBytes) ::malloc_trim(0);
+}
+
 }  // namespace fallbackd::app
