@@ -68,7 +68,7 @@ void addWhy(std::string& why, const std::string& what) {
 }
 
 Result<std::vector<double>> honestAlone(std::size_t count) {
-  FB_TRY(const auto node, FakeNode::open(count));
+  FB_TRY(const auto node, FakeNode::open());
   for (std::size_t i = 0; i < count; ++i) {
     node->addHonest(i);
     node->tend();
@@ -132,7 +132,7 @@ Result<json::object> onFakeSocket(std::size_t pods, std::string& why) {
       "\n  %zu pods on a FAKE CRI socket, %zu at a time, one in %zu honest (with a real pause process)\n",
       pods, FakeNode::kAtOnce, kEvery);
   FB_TRY(const auto quiet, honestAlone(honest));
-  FB_TRY(const auto node, FakeNode::open(honest));
+  FB_TRY(const auto node, FakeNode::open());
   const Stopwatch watch;
   std::vector<Sample> samples;
   std::size_t added = 0;

@@ -24,14 +24,17 @@ constexpr auto kHonestLife = 5s;  // until it is removed
 constexpr auto kAfterlife = 4s;   // for its fallback to end in, before its cgroups are taken away
 constexpr auto kNodeCeiling = 60s;
 constexpr std::size_t kLookalikes = 100;
+// A workload has metrics of its own from its first recovery on. The honest pods share a hundred of them, so
+// that all have theirs after a quarter of the run, and what grows afterwards grows with the pods.
+constexpr std::size_t kWorkloads = 100;
 
 std::string honestName(std::size_t number) {
   return "honest-" + std::to_string(number);
 }
 
-std::string honestWorkloads(std::size_t count) {
+std::string honestWorkloads() {
   std::string text;
-  for (std::size_t i = 0; i < count; ++i) {
+  for (std::size_t i = 0; i < kWorkloads; ++i) {
     const auto name = honestName(i);
     text += "- name: " + name + "\n  match: {namespace: shop, labels: {app: " + name +
             "}, container: checkout}\n  image: " + name + kRefusingDomain +
@@ -79,7 +82,7 @@ Told readLog(const fs::path& log) {
   return told;
 }
 
-Result<std::unique_ptr<FakeNode>> FakeNode::open(std::size_t honest) {
+Result<std::unique_ptr<FakeNode>> FakeNode::open() {
   FB_TRY(auto signer, Signer::make());
   FB_CHECK(signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "1.8.3"));
   std::unique_ptr<FakeNode> node(new FakeNode(std::move(signer)));
@@ -93,7 +96,7 @@ Result<std::unique_ptr<FakeNode>> FakeNode::open(std::size_t honest) {
   options.kubeletPods = node->folder_ / "pods";
   options.extra = std::string("detection: {reprobeInterval: 60s}\npodAnnotations: {namespaces: [") +
                   kHostileNamespace + "]}\n";
-  options.workloads = honestWorkloads(honest);
+  options.workloads = honestWorkloads();
   FB_TRY(node->daemon_, Daemon::start(options));
   return node;
 }
@@ -125,7 +128,7 @@ void FakeNode::addHonest(std::size_t number) {
   pod.namespaceName = "shop";
   pod.uid = makeUid();
   pod.id = status.sandbox.id;
-  pod.labels = {{"app", pod.name}};
+  pod.labels = {{"app", honestName(number % kWorkloads)}};
   pod.ip = status.ips.front();
   fs::create_directories(folder_ / "pods" / pod.uid);
   pod.info = json::serialize(

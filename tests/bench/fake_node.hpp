@@ -30,8 +30,8 @@ Told readLog(const std::filesystem::path& log);
 /// One thread.
 class FakeNode {
  public:
-  /// `honest` workloads, each with a registry of its own, so that each has to be asked for.
-  static Result<std::unique_ptr<FakeNode>> open(std::size_t honest);
+  /// A hundred workloads for the honest pods, each with a registry of its own.
+  static Result<std::unique_ptr<FakeNode>> open();
 
   /// Where there are more than `kAtOnce`, the oldest goes.
   void addHostile(std::size_t number);
