@@ -24,12 +24,12 @@ void makeRoom(Map& map, std::size_t limit) {
 
 }  // namespace
 
-Blame blameOf(Cause cause) {
-  switch (cause) {
+Blame blameOf(const Failure& failure) {
+  switch (failure.cause) {
     case Cause::unreachable:
     case Cause::dns:
     case Cause::tls:
-      return Blame::host;
+      return failure.extent == Extent::registry ? Blame::host : Blame::suspect;
     case Cause::timeout:
     case Cause::server_error:
     case Cause::rate_limited:
@@ -124,7 +124,7 @@ bool Circuits::succeeded(const std::string& host, const std::string& image, Stam
 
 bool Circuits::failed(const std::string& host, const std::string& image, const Failure& failure, Stamp now,
                       std::chrono::nanoseconds pause) {
-  const auto blame = blameOf(failure.cause);
+  const auto blame = blameOf(failure);
   const bool closed = blame == Blame::none && close(host, now);
   auto& circuit = hostOf(host);
   if (blame == Blame::suspect && circuit.suspects.size() < kSuspectsThatOpen) circuit.suspects.insert(image);

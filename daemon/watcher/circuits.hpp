@@ -6,6 +6,7 @@
 
 #include "base/cause.hpp"
 #include "base/clock.hpp"
+#include "watcher/causes/pull_error.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -21,6 +22,7 @@ namespace fallbackd::watcher {
 struct Failure {
   Cause cause = Cause::unknown;
   std::string text;  // containerd's words
+  Extent extent = Extent::registry;
 };
 
 /// What a failure says about its registry as a whole.
@@ -30,7 +32,7 @@ enum class Blame : std::uint8_t {
   none,     // it answered: it is well
   unclear,
 };
-Blame blameOf(Cause cause);
+Blame blameOf(const Failure& failure);
 
 class Circuits {
  public:

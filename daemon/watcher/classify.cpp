@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "watcher/classify.hpp"
 
-#include "watcher/causes/pull_error.hpp"
-
 namespace fallbackd::watcher {
 
 namespace {
@@ -25,13 +23,20 @@ std::optional<Cause> causeOfCode(int code, const PullError& error) {
 
 }  // namespace
 
-std::optional<Cause> classify(const cri::PullOutcome& outcome, std::string_view reference) {
+std::optional<PullFailure> readFailure(const cri::PullOutcome& outcome, std::string_view reference) {
   if (outcome.kind == cri::PullOutcome::Kind::cancelled) return std::nullopt;
   const auto error = readPullError(outcome.text, reference);
   if (error.undecided) return std::nullopt;
   // Our own connection to containerd broke, or it is not there: nobody asked the registry.
   if (outcome.grpcCode == kUnavailable && !error.ofPull) return std::nullopt;
-  return error.cause ? error.cause : causeOfCode(outcome.grpcCode, error);
+  const auto cause = error.cause ? error.cause : causeOfCode(outcome.grpcCode, error);
+  if (!cause) return std::nullopt;
+  return PullFailure{*cause, error.extent};
+}
+
+std::optional<Cause> classify(const cri::PullOutcome& outcome, std::string_view reference) {
+  const auto failure = readFailure(outcome, reference);
+  return failure ? std::optional(failure->cause) : std::nullopt;
 }
 
 }  // namespace fallbackd::watcher

@@ -4,15 +4,24 @@
 
 #include "base/cause.hpp"
 #include "cri/runtime.hpp"
+#include "watcher/causes/pull_error.hpp"
 
 #include <optional>
 #include <string_view>
 
 namespace fallbackd::watcher {
 
-/// The cause of a failed pull. Empty where the answer says nothing about the registry, because the call
+struct PullFailure {
+  Cause cause = Cause::unknown;
+  Extent extent = Extent::registry;
+};
+
+/// Why a pull failed. Empty where the answer says nothing about the registry, because the call
 /// did not reach containerd, was cancelled by us, or waits for another pull of this node.
 /// `reference` as it was asked for, so that nothing which its author wrote decides.
+std::optional<PullFailure> readFailure(const cri::PullOutcome& outcome, std::string_view reference = {});
+
+/// Its cause alone.
 std::optional<Cause> classify(const cri::PullOutcome& outcome, std::string_view reference = {});
 
 }  // namespace fallbackd::watcher

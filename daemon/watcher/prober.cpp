@@ -66,6 +66,7 @@ Verdict knownVerdict(Failure failure) {
   verdict.kind = Verdict::Kind::failed;
   verdict.cause = failure.cause;
   verdict.text = std::move(failure.text);
+  verdict.extent = failure.extent;
   verdict.started = verdict.ended = Monotonic::now();
   return verdict;
 }
@@ -205,7 +206,7 @@ void Prober::settle(const Flight& flight) {
       std::uniform_real_distribution<double> spread(0.8, 1.2);
       const auto pause = std::chrono::nanoseconds(
           static_cast<std::int64_t>(static_cast<double>(reprobeInterval_.count()) * spread(random_)));
-      const Failure failure{verdict.cause, verdict.text};
+      const Failure failure{verdict.cause, verdict.text, verdict.extent};
       reopened = health_.failed(flight.question.scope, flight.host(), flight.image, failure, now, pause);
       break;
     }
@@ -292,9 +293,10 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   if (outcome.kind == cri::PullOutcome::Kind::pulled) {
     verdict.kind = Verdict::Kind::pulled;
     health_.answered(question.scope, question.reference.host(), pull->watch.slowestAnswer());
-  } else if (const auto cause = classify(outcome, question.reference.toString())) {
+  } else if (const auto failure = readFailure(outcome, question.reference.toString())) {
     verdict.kind = Verdict::Kind::failed;
-    verdict.cause = *cause;
+    verdict.cause = failure->cause;
+    verdict.extent = failure->extent;
   }
   co_return verdict;
 }

@@ -44,10 +44,11 @@ struct Verdict {
   };
   Kind kind = Kind::undecided;
   Cause cause = Cause::unknown;
-  std::string text;              // containerd's words
-  bool fresh = false;            // of a pull that nobody was told of yet
-  bool withCredentials = false;  // a password or token was sent along
-  std::string trouble;           // what the operator should mend: credentials that cannot be read
+  std::string text;                  // containerd's words
+  Extent extent = Extent::registry;  // of a failure
+  bool fresh = false;                // of a pull that nobody was told of yet
+  bool withCredentials = false;      // a password or token was sent along
+  std::string trouble;               // what the operator should mend: credentials that cannot be read
   Stamp started;
   Stamp ended;
 };

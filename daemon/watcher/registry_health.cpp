@@ -24,7 +24,7 @@ std::optional<RegistryHealth::Accusation> RegistryHealth::agreedOn(const std::st
     const auto& accusation = found->second;
     ++namespaces;
     images.insert(accusation.images.begin(), accusation.images.end());
-    whole = whole || blameOf(accusation.failure.cause) == Blame::host;
+    whole = whole || blameOf(accusation.failure) == Blame::host;
     if (!latest || accusation.at > latest->at) latest = accusation;
   }
   const bool agreed = namespaces >= kNamespacesThatDecide && (whole || images.size() >= kImagesThatDecide);
@@ -68,7 +68,7 @@ bool RegistryHealth::failed(const Scope& scope, const std::string& host, const s
 
 void RegistryHealth::accuse(Namespace& by, const std::string& host, const std::string& image,
                             const Failure& failure, Stamp now, std::chrono::nanoseconds pause) {
-  const auto blame = blameOf(failure.cause);
+  const auto blame = blameOf(failure);
   if (blame == Blame::none) by.accusations.erase(host);
   if (blame != Blame::host && blame != Blame::suspect) return;
   auto& all = by.accusations;

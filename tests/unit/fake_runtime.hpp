@@ -190,7 +190,8 @@ class FakeRuntime final : public cri::Runtime {
   std::map<std::string, int> pulls;
   cri::PullOutcome pullOutcome{
       cri::PullOutcome::Kind::failed, 2,
-      "failed to pull and unpack image: dial tcp 127.0.0.1:1: connect: connection refused"};
+      "failed to pull and unpack image: failed to resolve reference: dial tcp 127.0.0.1:1: connect: "
+      "connection refused"};
   std::map<std::string, cri::PullOutcome> outcomeOf;  // by reference, where it is not pullOutcome
   std::optional<cri::Credentials> lastCredentials;
   std::map<std::string, std::optional<int>> exitCodes;  // by container id

@@ -24,6 +24,10 @@ bool isClass(std::string_view words) {
   return std::find(kClasses.begin(), kClasses.end(), words) != kClasses.end();
 }
 
+bool resolves(Operation operation) {
+  return operation == Operation::resolve || operation == Operation::token;
+}
+
 /// Errors of a connection can be those of our own to containerd.
 bool onlyOfPulls(Effect effect) {
   return effect == Effect::unauthorized || effect == Effect::not_found || effect == Effect::rate_limited ||
@@ -42,6 +46,7 @@ Place Chain::place() const {
 Chain ChainReader::next() {
   chain_ = Chain{};
   chain_.operation = outer_;
+  chain_.resolves = resolves(outer_);
   connected_ = ipv6_ = lookup_ = afterUrl_ = false;
   while (!scanner_.breaksAt(at_) && segment() == Goes::on) {
   }
@@ -53,8 +58,10 @@ Chain ChainReader::next() {
 ChainReader::Goes ChainReader::segment() {
   const auto rest = scanner_.from(at_);
   if (rest.starts_with(kRpc)) {
-    if (const auto text = rest.find(kRpcText); text != std::string_view::npos) {
-      at_ += text + kRpcText.size();
+    // One word, such as Unknown, or Code(17).
+    const auto code = rest.substr(kRpc.size(), rest.find(' ', kRpc.size()) - kRpc.size());
+    if (rest.substr(kRpc.size() + code.size()).starts_with(kRpcText)) {
+      at_ += kRpc.size() + code.size() + kRpcText.size();
       return Goes::on;
     }
   }
@@ -92,6 +99,7 @@ ChainReader::Goes ChainReader::wrapper(const Wrapper& wrapper) {
       break;
     case Wrapper::Kind::url:
       afterUrl_ = chain_.toRegistry = chain_.ofPull = true;
+      chain_.url = segment.substr(wrapper.words.size() + 2);  // behind the quotation mark
       break;
     case Wrapper::Kind::status:
       does(wrapper.operation);
@@ -204,6 +212,7 @@ void ChainReader::does(Operation operation) {
   if (placeOf(chain_.operation) == Place::node && placeOf(operation) != Place::node) return;
   if (placeOf(operation) == Place::unknown && placeOf(chain_.operation) == Place::registry) return;
   chain_.operation = operation;
+  chain_.resolves = chain_.resolves || resolves(operation);
   if (outer_ == Operation::none && placeOf(operation) != Place::node) outer_ = operation;
 }
 

@@ -19,6 +19,8 @@ struct Chain {
   std::optional<Effect> effect;  // of the innermost error; empty where it is not known
   bool ofPull = false;
   bool toRegistry = false;  // a connection or a request of HTTP stands in it
+  bool resolves = false;    // it is about the manifest's digest or about a token, not about content
+  std::string_view url;     // of the innermost request; escaped as in the text
   std::string_view words;   // the innermost error's
 
   [[nodiscard]] Place place() const;

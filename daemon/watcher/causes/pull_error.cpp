@@ -5,6 +5,7 @@
 #include "watcher/causes/reference_forms.hpp"
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 namespace fallbackd::watcher {
@@ -63,6 +64,34 @@ std::optional<Cause> causeOf(const Chain& chain) {
   return registryCause(*chain.effect);
 }
 
+/// Host and port of a URL as Go prints it. Both names and passwords may stand before a "@".
+std::string hostOf(std::string_view url) {
+  const auto mark = url.find("://");
+  if (mark == std::string_view::npos) return {};
+  const auto scheme = url.substr(0, mark);
+  auto host = url.substr(mark + 3);
+  host = host.substr(0, host.find_first_of("/?#\""));
+  if (const auto at = host.rfind('@'); at != std::string_view::npos) host.remove_prefix(at + 1);
+  const bool hasPort = host.rfind(':') != std::string_view::npos && !host.ends_with(']');
+  if (hasPort) return std::string(host);
+  return std::string(host) + (scheme == "http" ? ":80" : ":443");
+}
+
+bool isHostOf(std::string_view url, std::string_view reference) {
+  const auto slash = reference.find('/');
+  if (slash == std::string_view::npos) return false;
+  const auto name = reference.substr(0, slash);
+  // containerd asks Docker Hub there.
+  const std::string host(name == "docker.io" ? "registry-1.docker.io" : name);
+  return hostOf(url) == hostOf(std::string(url.substr(0, url.find("://"))) + "://" + host);
+}
+
+/// Content comes from wherever the registry redirects to or, for foreign layers, from where the manifest
+/// says.
+Extent extentOf(const Chain& chain, std::string_view reference) {
+  return chain.resolves || isHostOf(chain.url, reference) ? Extent::registry : Extent::one_image;
+}
+
 /// One download that fails cancels the others, and so does one layer that cannot be extracted.
 bool follows(const Chain& chain) {
   return chain.effect == Effect::cancelled || chain.words == "aborted";
@@ -95,6 +124,7 @@ PullError readPullError(std::string_view text, std::string_view reference) {
   error.operation = chain.operation;
   error.place = chain.place();
   error.cause = causeOf(chain);
+  error.extent = extentOf(chain, reference);
   error.ofPull = std::any_of(chains.begin(), chains.end(), [](const Chain& one) { return one.ofPull; });
   // A cancellation that names no pull is containerd's own end.
   error.undecided = chain.effect == Effect::undecided || (chain.effect == Effect::cancelled && !error.ofPull);

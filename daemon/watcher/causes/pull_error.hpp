@@ -7,16 +7,24 @@
 #include "base/cause.hpp"
 #include "watcher/causes/operation.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 
 namespace fallbackd::watcher {
 
+/// What the error shows to have failed.
+enum class Extent : std::uint8_t {
+  registry,   // the registry, or the service that gives out its tokens
+  one_image,  // perhaps only a host from which this image has its layers
+};
+
 struct PullError {
   Operation operation = Operation::none;  // the innermost
   Place place = Place::unknown;           // where the fault lies
   std::optional<Cause> cause;             // empty: the text names none
+  Extent extent = Extent::one_image;      // of a fault of the network
   bool undecided = false;                 // says nothing about the registry: ask again
   bool ofPull = false;                    // containerd wrote it about a pull, or a request was made
   std::string words;                      // the innermost error's

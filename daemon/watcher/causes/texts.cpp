@@ -26,7 +26,9 @@ const Wrapper* wrapperAt(const Scanner& scanner, std::size_t at) {
     const auto found = std::find_if(table.begin(), table.end(), [&](const Wrapper& one) {
       if (!rest.starts_with(one.words)) return false;
       const auto end = at + one.words.size();
-      return one.kind == Wrapper::Kind::url ? scanner.from(end).starts_with(" \"") : endsWord(scanner, end);
+      if (one.kind == Wrapper::Kind::url) return scanner.from(end).starts_with(" \"");
+      if (one.kind == Wrapper::Kind::passes) return scanner.from(end).starts_with(':');
+      return endsWord(scanner, end);
     });
     if (found != table.end()) return &*found;
   }

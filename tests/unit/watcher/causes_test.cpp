@@ -223,6 +223,47 @@ TEST(Causes, WhatAServerSaysChangesNothing) {
   }
 }
 
+/// A manifest can name any host for its layers, and a registry can redirect to any.
+TEST(Causes, OnlyTheRegistrysOwnHostShowsThatTheRegistryIsDown) {
+  struct Row {
+    Extent extent;
+    std::string text;
+    std::string reference = kOrdinary;
+  };
+  const std::string refused = "dial tcp 192.0.2.7:443: connect: connection refused";
+  const auto get = [&](const std::string& url) {
+    return R"({open}failed to do request: Get ")" + url + "\": " + refused;
+  };
+  const std::vector<Row> rows{
+      {Extent::registry, "{head}" + refused},
+      {Extent::registry, "{head2}EOF"},
+      {Extent::registry, "{resolve}{mirror}EOF"},
+      {Extent::registry, "{image}{mirror}EOF\nfailed to do request: Head \"{url}\": " + refused},
+      {Extent::registry, "{token}" + refused},
+      {Extent::registry,
+       "{open}failed to authorize: failed to fetch anonymous token: Get \"https://x/\": EOF"},
+      {Extent::registry, "{blob}" + refused},
+      {Extent::registry, get("https://r.example.com:443/v2/shop/a/blobs/sha256:00aa")},
+      {Extent::registry, get("https://r.example.com/v2/a"), "r.example.com:443/a:1"},
+      {Extent::registry, get("http://[2001:db8::7]:80/v2/a"), "[2001:db8::7]/a:1"},
+      {Extent::registry, get("https://registry-1.docker.io/v2/a"), "docker.io/shop/a:1"},
+      {Extent::one_image, get("https://store.example.com/v2/shop/a/blobs/sha256:00aa")},
+      {Extent::one_image, get("https://r.example.com:1/x")},
+      {Extent::one_image, get("http://r.example.com:443/x"), "r.example.com/a:1"},
+      {Extent::one_image, get("https://r.example.com:***@store.example.com/x")},
+      {Extent::one_image, get("https://store.example.com/r.example.com/x")},
+      {Extent::one_image, get("https://store.example.com?@r.example.com/x")},
+      {Extent::one_image, "{copy}read tcp 192.0.2.1:40000->192.0.2.7:443: read: connection reset by peer"},
+      {Extent::one_image, "{copy}unexpected EOF"},
+  };
+  for (const auto& row : rows) {
+    const auto text = expand(row.text, row.reference);
+    const auto error = readPullError(text, row.reference);
+    EXPECT_EQ(nameOf(error.cause), "unreachable") << text;
+    EXPECT_EQ(error.extent == Extent::registry, row.extent == Extent::registry) << text;
+  }
+}
+
 TEST(Causes, LongTextsEnd) {
   std::string text = "failed to pull and unpack image \"a\": ";
   for (int i = 0; i < 20000; ++i) text += i % 3 == 0 ? "x: " : i % 3 == 1 ? "\"y\n" : "https://z/: ";

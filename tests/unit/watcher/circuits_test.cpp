@@ -38,6 +38,15 @@ TEST_F(CircuitsTest, ARegistryThatCannotBeReachedFailsAllItsImagesAndNoOthers) {
   EXPECT_EQ(stateOf("r"), State::open);
 }
 
+TEST_F(CircuitsTest, OneImageWhoseLayersCannotBeReachedBlamesItselfTwoBlameTheRegistry) {
+  const Failure deadStore{Cause::unreachable, "refused", Extent::one_image};
+  circuits.failed("r", "r/a", deadStore, kNow, 10s);
+  EXPECT_TRUE(circuits.known("r", "r/a", kNow));
+  EXPECT_FALSE(circuits.known("r", "r/b", kNow));
+  circuits.failed("r", "r/b", deadStore, kNow, 10s);
+  EXPECT_TRUE(circuits.known("r", "r/c", kNow));
+}
+
 TEST_F(CircuitsTest, OneImageWithAServerErrorBlamesItselfTwoBlameTheRegistry) {
   circuits.failed("r", "r/a", kBadGateway, kNow, 10s);
   EXPECT_TRUE(circuits.known("r", "r/a", kNow));

@@ -95,6 +95,33 @@ TEST_F(ProberTest, AHundredImagesOfADeadRegistryCostAHandfulOfPulls) {
   EXPECT_EQ(prober.registries()[0].state, Circuits::State::open);
 }
 
+TEST_F(ProberTest, AnImageWhoseLayersAreOnADeadHostDoesNotSpeakForItsRegistry) {
+  const auto layersOn = [](const std::string& host) {
+    return cri::PullOutcome{
+        cri::PullOutcome::Kind::failed, 2,
+        "failed to pull and unpack image \"r.x/a:1\": failed to copy: httpReadSeeker: failed "
+        "open: failed to do request: Get \"https://" +
+            host + "/x\": dial tcp 192.0.2.7:443: connect: connection refused"};
+  };
+  runtime.pullOutcome = layersOn("store.x");
+  ask("r.x/a:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(verdicts[0].cause, Cause::unreachable);
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  ask("r.x/b:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
+  EXPECT_EQ(verdicts[1].kind, Verdict::Kind::pulled);
+
+  runtime.pullOutcome = layersOn("r.x");
+  ask("r.x/c:1");
+  ask("r.x/d:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 4; }));
+  ask("r.x/e:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 5; }));
+  EXPECT_EQ(verdicts[4].cause, Cause::unreachable) << "known: the registry itself cannot be reached";
+  EXPECT_FALSE(runtime.pulls.contains("r.x/e:1"));
+}
+
 TEST_F(ProberTest, CredentialsTravelAlongAndUnreadableOnesAreReported) {
   const test::TempFolder folder;
   credentialsFile = folder.write("auth.json", R"({"auths": {"one.x": {"username": "u", "password": "p"}}})");

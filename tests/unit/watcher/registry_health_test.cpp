@@ -64,6 +64,15 @@ TEST_F(RegistryHealthTest, TwoNamespacesWithOneIllImageBlameTheImage) {
   EXPECT_TRUE(known(kNode)) << "two images, two namespaces";
 }
 
+TEST_F(RegistryHealthTest, TwoNamespacesThatCannotReachTheLayersOfOneImageBlameTheImage) {
+  const Failure deadStore{Cause::unreachable, "refused", Extent::one_image};
+  fail(kEvil, "r/a", deadStore);
+  fail(kShop, "r/a", deadStore);
+  EXPECT_FALSE(known(kNode));
+  fail(kNode, "r/a", deadStore);
+  EXPECT_FALSE(known(kThird)) << "nor for the node";
+}
+
 TEST_F(RegistryHealthTest, WhatTwoFoundHoldsUntilOneFindsOtherwise) {
   fail(kEvil, "r/a");
   fail(kShop, "r/a");
