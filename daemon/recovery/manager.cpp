@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kKeptEnded = 200;
 constexpr std::size_t kKeptHanded = 256;
 constexpr std::size_t kKeptSaid = 256;
+constexpr Backoff::Limits kLooksForGonePods{std::chrono::milliseconds(500), std::chrono::minutes(1)};
 
 }  // namespace
 
@@ -91,22 +92,26 @@ void Manager::keepFromRunning(const Incident& incident) {
   tasks_.spawn(forgetGonePods());
 }
 
-/// Of pods that have no sandbox any more, ready or not. Whenever something ends: so the journal holds no more
-/// than the pods that are there.
+/// Forgets pods that have no sandbox any more, so that the journal holds no more than the pods that are
+/// there. kubelet removes a sandbox some time after it stopped, and no event tells: it is looked for again.
 cri::Awaitable<void> Manager::forgetGonePods() {
-  if (spent_.empty() || std::exchange(forgetting_, true)) co_return;
-  const auto before = spent_;  // what comes meanwhile need not be in the list
-  const auto sandboxes = co_await services_.runtime.listSandboxes();
-  forgetting_ = false;
-  if (!sandboxes) co_return;  // asked again at the next end, or when containerd is back
-  for (const auto& [place, recovery] : before) {
-    const bool there = std::any_of(sandboxes->begin(), sandboxes->end(),
-                                   [&](const auto& one) { return one.podUid == place.first; });
-    if (there) continue;
-    spent_.erase(place);
-    const auto removed = services_.journal.remove(recovery);
-    services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
+  if (std::exchange(forgetting_, true)) co_return;
+  Backoff pause(services_.executor, kLooksForGonePods);
+  while (!spent_.empty()) {
+    const auto before = spent_;  // what comes meanwhile need not be in the list
+    const auto sandboxes = co_await services_.runtime.listSandboxes();
+    if (!sandboxes) break;  // asked again at the next end, or when containerd is back
+    for (const auto& [place, recovery] : before) {
+      const bool there = std::any_of(sandboxes->begin(), sandboxes->end(),
+                                     [&](const auto& one) { return one.podUid == place.first; });
+      if (there) continue;
+      spent_.erase(place);
+      const auto removed = services_.journal.remove(recovery);
+      services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
+    }
+    if (!spent_.empty()) co_await pause.wait();
   }
+  forgetting_ = false;
 }
 
 void Manager::containerCreated(const std::string& podUid, const cri::Container& container) {

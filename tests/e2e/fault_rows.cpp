@@ -286,21 +286,16 @@ Case crawlingFromDockerHub() {
 
 std::vector<Case> jobRows(const std::string& dead) {
   if (!knowsKey("workloads[].restart.policy")) return {};
-  const auto ofJob = [](PodSpec& spec) {
-    spec.labels["batch.kubernetes.io/job-name"] = "nightly";
-    spec.labels["batch.kubernetes.io/controller-uid"] = "3d8ad9b5-6b5c-4b4f-9f3c-0d3f1c8f9a11";
-    spec.labels["job-name"] = "nightly";
-  };
   return {{.name = "a Job's pod, the workload does not say so",
            .expected = "none",
            .host = dead,
-           .changes = ofJob,
+           .changes = labelAsJob,
            .sample = true},
           {.name = "a Job's pod, restart.policy OnFailure",
            .expected = "unreachable",
            .recovered = true,
            .host = dead,
-           .changes = ofJob,
+           .changes = labelAsJob,
            .workload = "  restart: {policy: OnFailure}\n",
            .sample = true}};
 }

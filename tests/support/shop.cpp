@@ -47,6 +47,15 @@ PodSpec checkoutPod(const std::string& name) {
   return spec;
 }
 
+void labelAsJob(PodSpec& spec) {
+  const std::string name = "nightly";
+  const std::string uid = "3d8ad9b5-6b5c-4b4f-9f3c-0d3f1c8f9a11";
+  spec.labels["batch.kubernetes.io/job-name"] = name;
+  spec.labels["batch.kubernetes.io/controller-uid"] = uid;
+  spec.labels["job-name"] = name;
+  spec.labels["controller-uid"] = uid;
+}
+
 ContainerSpec checkoutContainer(const std::string& image) {
   ContainerSpec spec;
   spec.name = "checkout";

@@ -15,6 +15,8 @@ namespace fallbackd::e2e {
 
 /// A pod of the workload "checkout"; its container is left to the caller.
 PodSpec checkoutPod(const std::string& name);
+/// The labels that Kubernetes puts on the pods of a Job.
+void labelAsJob(PodSpec& spec);
 ContainerSpec checkoutContainer(const std::string& image);
 
 struct ShopOptions {

@@ -218,6 +218,21 @@ TEST_F(RecoveryTest, TheNextDaemonDoesNotRunWhatHasCompleted) {
   stop(next);
 }
 
+TEST_F(RecoveryTest, WhatCompletedIsForgottenWithItsPodWhichIsRemovedLaterThanItEnds) {
+  restartPolicy = RestartPolicy::never;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[0]->die(Kind::exited, 0);
+  ASSERT_TRUE(reaches(State::completed));
+  runtime.sandboxes["s1"].sandbox.ready = false;
+  const auto calls = runtime.calls;
+  manager->sandboxGone("s1");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > calls; }));
+  EXPECT_EQ(journalled(), 1U) << "it is still there";
+  runtime.sandboxes.clear();
+  EXPECT_TRUE(runUntil(loop, [&] { return journalled() == 0; }));
+}
+
 TEST_F(RecoveryTest, WhatEndedWhileNoDaemonRanIsNotRunAgainWhereItMayHaveDoneItsWork) {
   restartPolicy = RestartPolicy::on_failure;
   detect();
