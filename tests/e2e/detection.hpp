@@ -80,6 +80,15 @@ class Detection : public testing::TestWithParam<std::string> {
  protected:
   void open(NodeOptions node = {});
   void addRow(Case what, const std::string& kind);
+  /// Configures all rows, starts a pod for each and judges it. The first runs beside all the others, so it
+  /// may take long.
+  void judgeAll();
+  /// Beside the others of this containerd, for scripts/report.
+  void write(const std::string& part) const;
+  std::unique_ptr<Shop> shop_;
+  std::vector<Row> rows_;
+
+ private:
   /// One workload a row.
   void configure();
   void startPod(Row& row);
@@ -87,15 +96,8 @@ class Detection : public testing::TestWithParam<std::string> {
   void judge(const Row& row);
   /// Those that got no fallback get none either when their registries have been asked again.
   void judgeAgain();
-  /// Beside the others of this containerd, for scripts/report.
-  void write(const std::string& part) const;
   void printHead() const;
   [[nodiscard]] Expected expected(const Row& row) const;
-
-  std::unique_ptr<Shop> shop_;
-  std::vector<Row> rows_;
-
- private:
   [[nodiscard]] Result<> speak(const Case& what, const std::string& host) const;
   [[nodiscard]] Result<> setUpHosts(const Row& row) const;
 

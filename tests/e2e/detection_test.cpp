@@ -101,18 +101,7 @@ TEST_P(Detection, EveryCauseByTagAndByDigest) {
       ASSERT_NO_FATAL_FAILURE(addRow(std::move(one), kind));
     for (auto& one : noOutages()) ASSERT_NO_FATAL_FAILURE(addRow(std::move(one), kind));
   }
-  ASSERT_NO_FATAL_FAILURE(configure());
-  printHead();
-  auto& slowest = rows_.front();
-  ASSERT_NO_FATAL_FAILURE(startPod(slowest));
-  for (auto& row : rows_) {
-    if (&row == &slowest) continue;
-    ASSERT_NO_FATAL_FAILURE(startPod(row));
-    judge(row);
-    if (row.what.recovered) E2E_CHECK(shop_->kubelet->removePod(*row.pod));
-  }
-  judge(slowest);
-  judgeAgain();
+  ASSERT_NO_FATAL_FAILURE(judgeAll());
   write("");
 }
 
@@ -121,11 +110,7 @@ TEST_P(Detection, AFullDiskIsNotTheRegistrysFault) {
   if (IsSkipped() || HasFatalFailure()) return;
   ASSERT_NO_FATAL_FAILURE(
       addRow({.name = "disk full", .expected = "disk", .limitMs = 0, .ballast = 40'000'000}, "tag"));
-  ASSERT_NO_FATAL_FAILURE(configure());
-  printHead();
-  ASSERT_NO_FATAL_FAILURE(startPod(rows_.front()));
-  judge(rows_.front());
-  judgeAgain();
+  ASSERT_NO_FATAL_FAILURE(judgeAll());
   write("-disk");
 }
 
@@ -137,11 +122,7 @@ TEST_P(Detection, AVerifiersRefusalIsNotTheRegistrysFault) {
   if (IsSkipped() || HasFatalFailure()) return;
   if (shop_->node->version().starts_with("1.")) GTEST_SKIP() << "containerd 1 has no image verifiers";
   ASSERT_NO_FATAL_FAILURE(addRow({.name = "verifier refuses", .expected = "policy"}, "tag"));
-  ASSERT_NO_FATAL_FAILURE(configure());
-  printHead();
-  ASSERT_NO_FATAL_FAILURE(startPod(rows_.front()));
-  judge(rows_.front());
-  judgeAgain();
+  ASSERT_NO_FATAL_FAILURE(judgeAll());
   write("-verifier");
 }
 

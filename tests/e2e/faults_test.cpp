@@ -22,26 +22,6 @@ class Faults : public Detection {
     }
   }
 
-  void run() {
-    ASSERT_NO_FATAL_FAILURE(configure());
-    printHead();
-    // The first runs beside all the others.
-    auto& slowest = rows_.front();
-    ASSERT_NO_FATAL_FAILURE(startPod(slowest));
-    for (auto& row : rows_) {
-      if (&row == &slowest) continue;
-      ASSERT_NO_FATAL_FAILURE(startPod(row));
-      if (row.what.expected == "none") continue;
-      judge(row);
-      if (expected(row).recovered) E2E_CHECK(shop_->kubelet->removePod(*row.pod));
-    }
-    judge(slowest);
-    for (const auto& row : rows_) {
-      if (row.what.expected == "none") judge(row);
-    }
-    judgeAgain();
-  }
-
  private:
   /// For whoever looks into one row: a part of its name.
   const char* only_ = std::getenv("FAULTS_ONLY");  // NOLINT(concurrency-mt-unsafe)
@@ -58,7 +38,7 @@ TEST_P(Faults, EveryOperationAndEveryFault) {
   ASSERT_NO_FATAL_FAILURE(add(operationRows()));
   ASSERT_NO_FATAL_FAILURE(add(slowRows()));
   ASSERT_NO_FATAL_FAILURE(add(jobRows(dead)));
-  ASSERT_NO_FATAL_FAILURE(run());
+  ASSERT_NO_FATAL_FAILURE(judgeAll());
   write("-faults");
 }
 
@@ -76,7 +56,7 @@ TEST_P(Faults, ProxiesMirrorsAndHostileNames) {
   ASSERT_NO_FATAL_FAILURE(add(mirrorRows({"http://" + dead.address(), "http://" + absent->address(),
                                           "http://" + down->address(), "http://" + refusing->address()})));
   ASSERT_NO_FATAL_FAILURE(add(hostileRows()));
-  ASSERT_NO_FATAL_FAILURE(run());
+  ASSERT_NO_FATAL_FAILURE(judgeAll());
   write("-around");
 }
 
@@ -110,7 +90,7 @@ TEST_P(Faults, Http2) {
       ASSERT_NO_FATAL_FAILURE(addRow(std::move(row), "tag"));
     }
   }
-  ASSERT_NO_FATAL_FAILURE(run());
+  ASSERT_NO_FATAL_FAILURE(judgeAll());
   std::size_t offered = 0;
   for (const auto& server : servers) {
     EXPECT_TRUE(server->asked());
