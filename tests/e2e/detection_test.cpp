@@ -17,7 +17,7 @@ std::vector<Case> outages(const std::string& deadHost) {
   constexpr double kStall = kStallTimeoutMs + kPromptMs;
   constexpr double kSilence = kResponseTimeoutMs + kPromptMs;
   // From the layer's last byte; what comes before it takes its time, too.
-  constexpr double kMidway = kResponseTimeoutMs + 600;
+  constexpr double kMidway = kResponseTimeoutMs + kStoredMs;
   return {
       {.name = "nobody listens", .expected = "unreachable", .recovered = true, .host = deadHost},
       {.name = "name not known", .expected = "dns", .recovered = true, .host = "registry.invalid:5000"},

@@ -17,7 +17,6 @@ const std::string kWords = "dial tcp 192.0.2.7:443: connect: connection refused"
 
 /// Connected and silent: the limit that counts is `responseTimeout`, where there is one.
 double silenceMs() {
-  constexpr double kResponseTimeoutMs = 3000;
   return (knowsKey("detection.responseTimeout") ? kResponseTimeoutMs : kStallTimeoutMs) + kPromptMs;
 }
 
@@ -29,6 +28,11 @@ struct Operation {
 const std::array kOperations{Operation{"token", Asked::token}, Operation{"resolve", Asked::resolve},
                              Operation{"manifest", Asked::manifest}, Operation{"config", Asked::config},
                              Operation{"layer", Asked::layer}};
+
+/// Whether containerd has stored something before it asks for this.
+bool stores(Asked asked) {
+  return asked == Asked::config || asked == Asked::layer;
+}
 
 /// What a status means, whatever was asked for.
 struct Meaning {
@@ -138,6 +142,7 @@ std::vector<Case> operationRows() {
         one.recovered = false;
       }
       one.name.insert(0, operation + ": ");
+      if (stores(asked) && one.limitMs == kPromptMs) one.limitMs = kStoredMs;
       one.fault.asked = asked;
       one.sample = sampled;
       all.push_back(std::move(one));
@@ -146,7 +151,8 @@ std::vector<Case> operationRows() {
       Case one{.name = operation + ": " + std::to_string(status),
                .fault = withStatus(status),
                .expected = cause,
-               .recovered = recovered};
+               .recovered = recovered,
+               .limitMs = stores(asked) ? kStoredMs : kPromptMs};
       one.fault.asked = asked;
       // A token service that is not there says nothing about the image.
       if (asked == Asked::token && one.expected == "not_found") one.expected = "unknown";
@@ -167,11 +173,13 @@ std::vector<Case> redirectRows(const std::string& dead) {
        .fault = {.elsewhere = "http://" + dead + "/"},
        .expected = "unreachable",
        .recovered = true,
+       .limitMs = kStoredMs,
        .sample = true},
       {.name = "layer: elsewhere, name not known",
        .fault = {.elsewhere = "http://store.invalid/"},
        .expected = "dns",
-       .recovered = true}};
+       .recovered = true,
+       .limitMs = kStoredMs}};
 }
 
 std::vector<Case> proxyRows() {

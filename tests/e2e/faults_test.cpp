@@ -85,7 +85,10 @@ TEST_P(Faults, Http2) {
       const bool layer = operation == std::string("layer");
       if (!reports() && layer != (fault == Http2Fault::reset_amid_body)) continue;
       row.hosts = {layer ? std::string() : url};
-      if (layer) row.fault.elsewhere = url + "/";
+      if (layer) {
+        row.fault.elsewhere = url + "/";
+        row.limitMs = kStoredMs;
+      }
       servers.push_back(std::move(server));
       ASSERT_NO_FATAL_FAILURE(addRow(std::move(row), "tag"));
     }
