@@ -90,10 +90,18 @@ Container toContainer(const v1::Container& item) {
   return container;
 }
 
+std::optional<Wall::time_point> toTime(const google::protobuf::Timestamp& time) {
+  const std::chrono::nanoseconds since =
+      std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos());
+  if (time.seconds() <= 0 || since.count() <= 0) return std::nullopt;
+  return Wall::time_point(std::chrono::duration_cast<Wall::duration>(since));
+}
+
 Content toContent(const content::Info& info, const std::string& sourceLabel) {
   constexpr std::string_view kChildLabel = "containerd.io/gc.ref.content.";
   Content result;
   result.digest = info.digest();
+  result.createdAt = toTime(info.created_at());
   for (const auto& [name, value] : info.labels()) {
     if (name == sourceLabel) result.repositories = value;
     if (name.starts_with(kChildLabel)) result.children.push_back(value);
@@ -299,7 +307,7 @@ class GrpcRuntime final : public Runtime {
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Content.ListStatuses", call.status);
     std::vector<Ingest> list;
     for (const auto& item : call.response.statuses()) {
-      list.push_back(Ingest{item.ref(), item.offset(), item.total()});
+      list.push_back(Ingest{item.ref(), item.offset(), item.total(), toTime(item.started_at())});
     }
     co_return list;
   }

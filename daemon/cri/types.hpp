@@ -2,8 +2,11 @@
 // What the container runtime tells us, without protobuf, so that everything above can be tested with fakes.
 #pragma once
 
+#include "base/clock.hpp"
+
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -61,6 +64,7 @@ struct Content {
   std::string digest;                 // "sha256:..."
   std::string repositories;           // on the requested host, separated by commas
   std::vector<std::string> children;  // digests that a manifest or index refers to
+  std::optional<Wall::time_point> createdAt = {};
 };
 
 /// Credentials for a registry; passed in PullImage and never logged.
@@ -77,6 +81,7 @@ struct Ingest {
   std::string ref;
   std::int64_t offset = 0;  // bytes
   std::int64_t total = 0;   // bytes, 0 where unknown
+  std::optional<Wall::time_point> startedAt = {};
 };
 
 }  // namespace fallbackd::cri

@@ -369,11 +369,12 @@ cri::Awaitable<void> Prober::lookAtStore(std::shared_ptr<Pull> pull) {
   asio::steady_timer timer(executor_);
   for (;;) {
     const auto asked = Monotonic::now();
+    const auto askedWall = Wall::now();
     const auto contents = co_await runtime_.contentsFrom(host);
     const auto ingests = co_await runtime_.ingests();
     pull->watch.sawConnections(traffic_.received(), Monotonic::now());
     if (contents && ingests) {
-      pull->watch.sawStore(*contents, *ingests, asked);
+      pull->watch.sawStore(*contents, *ingests, asked, askedWall);
     } else {
       pull->watch.missedStore(asked);
     }

@@ -26,45 +26,63 @@ bool cameFrom(const cri::Content& content, std::string_view repository) {
   return std::find(all.begin(), all.end(), repository) != all.end();
 }
 
+/// Takes the later one; one that is not known may be the latest.
+void note(Movement::When& last, const std::optional<Wall::time_point>& at) {
+  const auto when = at.value_or(Wall::time_point::max());
+  last = std::max(last.value_or(when), when);
+}
+
 }  // namespace
 
-bool Progress::look(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests) {
+bool Progress::downloadingOurs() const {
+  return std::any_of(before_.begin(), before_.end(), [](const auto& one) { return one.second.ours; });
+}
+
+Movement Progress::look(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests) {
+  Movement movement;
+  std::map<std::string, std::optional<Wall::time_point>, std::less<>> created;
   std::set<std::string> stored;
   std::set<std::string, std::less<>> below;
   for (const auto& content : contents) {
+    created.emplace(content.digest, content.createdAt);
     if (!cameFrom(content, repository_)) continue;
     stored.insert(content.digest);
     below.insert(content.children.begin(), content.children.end());
+    if (stored_.contains(content.digest)) continue;
+    note(movement.ours, content.createdAt);
   }
-  std::map<std::string, std::int64_t> now;
-  bool moved = false;
-  bool ownMoved = false;
+  std::map<std::string, Download> now;
+  bool ownMoved = movement.ours.has_value();
   complete_ = false;
   for (const auto& ingest : ingests) {
-    const bool own = below.contains(digestOf(ingest.ref));
-    if (!own) {
+    const bool ours = below.contains(digestOf(ingest.ref));
+    if (!ours) {
       if (first_) foreign_.insert(ingest.ref);
       if (!isManifest(ingest.ref) || foreign_.contains(ingest.ref)) continue;
     }
-    now.emplace(ingest.ref, ingest.offset);
-    complete_ = complete_ || (own && ingest.total > 0 && ingest.offset >= ingest.total);
+    now.emplace(ingest.ref, Download{ingest.offset, ours});
+    complete_ = complete_ || (ours && ingest.total > 0 && ingest.offset >= ingest.total);
     const auto known = before_.find(ingest.ref);
+    const bool begun = known == before_.end() && ingest.offset == 0;
+    if (known != before_.end() && ingest.offset == known->second.offset) continue;
+    if (begun && !isManifest(ingest.ref)) continue;
     // A manifest that begins to be fetched: the registry has answered what its digest is.
-    const bool grew =
-        known == before_.end() ? ingest.offset > 0 || isManifest(ingest.ref) : ingest.offset != known->second;
-    moved = moved || grew;
-    ownMoved = ownMoved || (own && grew);
+    note(ours ? movement.ours : movement.perhapsOurs, begun ? ingest.startedAt : std::nullopt);
+    ownMoved = ownMoved || ours;
   }
-  // A download that is gone from the list was completed; what is new in the store was one.
-  moved = moved || std::any_of(before_.begin(), before_.end(),
-                               [&](const auto& one) { return !now.contains(one.first); });
-  ownMoved = ownMoved || !std::includes(stored_.begin(), stored_.end(), stored.begin(), stored.end());
-  moved = (moved || ownMoved) && !first_;
+  // A download that is gone from the list was completed.
+  for (const auto& [ref, download] : before_) {
+    if (now.contains(ref)) continue;
+    const auto found = created.find(digestOf(ref));
+    note(download.ours ? movement.ours : movement.perhapsOurs,
+         found == created.end() ? std::nullopt : found->second);
+  }
+  if (first_) movement = {};
   ownMoved_ = ownMoved_ || (ownMoved && !first_);
   first_ = false;
   stored_ = std::move(stored);
   before_ = std::move(now);
-  return moved;
+  return movement;
 }
 
 }  // namespace fallbackd::watcher

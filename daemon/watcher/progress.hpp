@@ -6,11 +6,21 @@
 #include "cri/types.hpp"
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 namespace fallbackd::watcher {
+
+/// What moved between two looks, and when it did so last.
+struct Movement {
+  /// Wall::time_point::max(): at some time between the looks.
+  using When = std::optional<Wall::time_point>;
+  When ours;
+  When perhapsOurs;
+  explicit operator bool() const { return ours || perhapsOurs; }
+};
 
 /// What the content store shows of a pull. containerd marks what it stores with the repository that it came
 /// from, and manifests with the digests below them; a running download names its digest. Until the manifest
@@ -21,24 +31,31 @@ class Progress {
   /// `repository`: the path of the reference without host, tag and digest.
   explicit Progress(std::string repository) : repository_(std::move(repository)) {}
 
-  /// Takes a look in; true if the pull has moved since the one before. The first is what to compare with.
-  bool look(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests);
+  /// Takes a look in: has the pull moved since the one before? The first is what to compare with.
+  Movement look(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests);
 
   /// Something of ours is on its way: what it has got so far is only seen in large pieces.
   [[nodiscard]] bool downloading() const { return !before_.empty(); }
+  /// The same, if it is ours for certain.
+  [[nodiscard]] bool downloadingOurs() const;
 
   /// A download came to its end and is being synced to the disk, or all did and containerd unpacks: no
   /// download moves then, which can take long and is not the registry's affair.
   [[nodiscard]] bool storing() const { return complete_ || (ownMoved_ && before_.empty()); }
 
  private:
+  struct Download {
+    std::int64_t offset = 0;
+    bool ours = false;  // for certain
+  };
+
   std::string repository_;
   bool first_ = true;
   bool ownMoved_ = false;  // what moved was ours for certain, not just perhaps
   bool complete_ = false;
-  std::set<std::string> stored_;                // digests of ours
-  std::map<std::string, std::int64_t> before_;  // downloads of ours: offset at the last look
-  std::set<std::string> foreign_;               // downloads that were there before us
+  std::set<std::string> stored_;            // digests of ours
+  std::map<std::string, Download> before_;  // at the last look, by ref
+  std::set<std::string> foreign_;           // downloads that were there before us
 };
 
 }  // namespace fallbackd::watcher

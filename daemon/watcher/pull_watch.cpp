@@ -12,7 +12,7 @@ namespace {
 // way has so many times the stall timeout.
 constexpr int kPieceFactor = 30;
 // A pull asks for a token, a manifest and perhaps an index before it has anything to download. Connections
-// that move in that time may be another pull's: they count for so many answers, then no more.
+// and manifests that move in that time may be another pull's: they count for so many answers, then no more.
 constexpr int kMaxAnswersUnseen = 5;
 
 Monotonic::duration toDuration(std::chrono::nanoseconds time) {
@@ -21,10 +21,22 @@ Monotonic::duration toDuration(std::chrono::nanoseconds time) {
 
 }  // namespace
 
+/// After the look before, whatever happens to the clock on the wall.
+Stamp PullWatch::stampOf(Wall::time_point when, Stamp asked, Wall::time_point askedWall) const {
+  if (when >= askedWall) return asked;
+  const auto age = std::chrono::duration_cast<Monotonic::duration>(askedWall - when);
+  return age >= asked - storeAsked_ ? storeAsked_ : asked - age;
+}
+
 void PullWatch::sawStore(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests,
-                         Stamp asked) {
+                         Stamp asked, Wall::time_point askedWall) {
   const bool resolving = !progress_.downloading();
-  if (progress_.look(contents, ingests) || progress_.storing()) storeMoved_ = asked;
+  const auto movement = progress_.look(contents, ingests);
+  if (movement.ours) storeMoved_ = std::max(storeMoved_, stampOf(*movement.ours, asked, askedWall));
+  if (movement.perhapsOurs) {
+    perhapsMoved_ = std::max(perhapsMoved_, stampOf(*movement.perhapsOurs, asked, askedWall));
+  }
+  if (progress_.storing()) storeMoved_ = asked;
   storeAsked_ = asked;
   if (resolving) slowestAnswer_ = wire_.longestSilence();
 }
@@ -44,10 +56,15 @@ Monotonic::duration PullWatch::limit() const {
 }
 
 Stamp PullWatch::moved() const {
-  if (!wire_.visible()) return storeMoved_;
-  if (downloading()) return std::max(storeMoved_, wire_.moved(Wire::Scope::all).value_or(storeMoved_));
+  if (!wire_.visible()) return std::max(storeMoved_, perhapsMoved_);
+  if (progress_.downloadingOurs()) {
+    return std::max(storeMoved_, wire_.moved(Wire::Scope::all).value_or(storeMoved_));
+  }
+  // Where the connections of the registry are known, they show all of its answers.
+  const auto perhaps = wire_.knowsPeer() ? storeMoved_ : perhapsMoved_;
+  const auto seen = std::max(perhaps, wire_.moved(Wire::Scope::small).value_or(storeMoved_));
   const auto most = storeMoved_ + kMaxAnswersUnseen * toDuration(limits().response);
-  return std::max(storeMoved_, std::min(most, wire_.moved(Wire::Scope::small).value_or(storeMoved_)));
+  return std::max(storeMoved_, std::min(most, seen));
 }
 
 std::optional<std::chrono::nanoseconds> PullWatch::stalled(Stamp now) const {

@@ -32,12 +32,14 @@ class PullWatch {
         wire_(std::move(before), std::move(peer)),
         begun_(begun),
         storeMoved_(begun),
+        perhapsMoved_(begun),
         storeAsked_(begun) {}
 
   void sawConnections(std::optional<sys::ReceivedBytes> now, Stamp at) { wire_.look(std::move(now), at); }
-  /// `asked`: when the store was asked, which is before it answered.
+  /// `asked`: when the store was asked, which is before it answered; by both clocks, since containerd notes
+  /// when things happened by the clock on the wall.
   void sawStore(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests,
-                Stamp asked);
+                Stamp asked, Wall::time_point askedWall);
   /// The store did not answer: containerd is in trouble itself, and the pull's own end will tell.
   void missedStore(Stamp asked);
 
@@ -55,6 +57,7 @@ class PullWatch {
   void relax(PullLimits limits) { relaxed_ = limits; }
 
  private:
+  [[nodiscard]] Stamp stampOf(Wall::time_point when, Stamp asked, Wall::time_point askedWall) const;
   [[nodiscard]] Monotonic::duration limit() const;
   [[nodiscard]] Stamp moved() const;
   [[nodiscard]] PullLimits limits() const {
@@ -67,6 +70,7 @@ class PullWatch {
   Wire wire_;
   Stamp begun_;
   Stamp storeMoved_;
+  Stamp perhapsMoved_;  // something that can be another pull's
   Stamp storeAsked_;
   std::chrono::nanoseconds slowestAnswer_{};
 };

@@ -51,8 +51,9 @@ void Wire::look(std::optional<sys::ReceivedBytes> now, Stamp at) {
   visible_ = before_.has_value() && now.has_value();
   if (!visible_) return;
   std::erase_if(*now, [&](const auto& one) { return before_->contains(one.first); });
-  if (!peer_.empty() &&
-      std::any_of(now->begin(), now->end(), [&](const auto& one) { return one.second.peer == peer_; })) {
+  knowsPeer_ = !peer_.empty() && std::any_of(now->begin(), now->end(),
+                                             [&](const auto& one) { return one.second.peer == peer_; });
+  if (knowsPeer_) {
     std::erase_if(*now, [&](const auto& one) { return one.second.peer != peer_; });
   }
   std::map<std::uint64_t, Seen> seen;

@@ -32,6 +32,9 @@ class Wire {
   /// the peer has also begun its part of the TLS handshake.
   [[nodiscard]] bool connected() const { return connected_; }
 
+  /// The registry's own connections are told from others.
+  [[nodiscard]] bool knowsPeer() const { return knowsPeer_; }
+
   enum class Scope : std::uint8_t { small, all };
   /// When bytes came, were sent, or another host was turned to.
   [[nodiscard]] std::optional<Stamp> moved(Scope scope) const {
@@ -54,6 +57,7 @@ class Wire {
   std::string peer_;
   bool visible_;
   bool connected_ = false;
+  bool knowsPeer_ = false;
   std::optional<Stamp> movedAny_;
   std::optional<Stamp> movedSmall_;
   std::chrono::nanoseconds longestSilence_{};

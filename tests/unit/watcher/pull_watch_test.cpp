@@ -15,6 +15,7 @@ using sys::ReceivedBytes;
 /// A pull that began at 0 s; times are handed in.
 struct PullWatchTest : testing::Test {
   static Stamp at(std::chrono::milliseconds time) { return Stamp{} + 1h + time; }
+  static Wall::time_point wall(std::chrono::milliseconds time) { return Wall::time_point(20000h) + time; }
   static Received connecting(const std::string& peer = "192.0.2.1:5000") {
     Received one;
     one.state = Received::State::connecting;
@@ -39,7 +40,7 @@ struct PullWatchTest : testing::Test {
   void look(std::chrono::milliseconds time, ReceivedBytes connections,
             std::vector<cri::Ingest> ingests = {}) {
     watch.sawConnections(std::move(connections), at(time));
-    watch.sawStore(contents, ingests, at(time));
+    watch.sawStore(contents, ingests, at(time), wall(time));
   }
   std::vector<cri::Content> contents{{"sha256:m", "a", {"sha256:1"}}};
   PullWatch watch{{1s, 3s}, "a", ReceivedBytes{}, {}, at(0s)};
@@ -118,6 +119,59 @@ TEST_F(PullWatchTest, ALayerThatStallsIsKnownFromItsLastByteHoweverFewLooksThere
   EXPECT_EQ(watch.stalled(at(3300ms)), 3s);
 }
 
+/// The looks are 250 ms apart; the limit counts from what happened between them.
+TEST_F(PullWatchTest, ASilenceBehindAnAnswerIsKnownFromThatAnswer) {
+  contents.clear();
+  look(0ms, {{7, answered(500, 0ms)}});
+  look(250ms, {{7, silent(245ms)}}, {{"manifest-sha256:m", 0, 500, wall(5ms)}});
+  look(2900ms, {{7, silent(2895ms)}}, {{"manifest-sha256:m", 0, 500, wall(5ms)}});
+  EXPECT_FALSE(watch.stalled(at(3004ms)));
+  EXPECT_EQ(watch.stalled(at(3005ms)), 3s);
+}
+
+TEST_F(PullWatchTest, ASilenceBehindAStoredBlobIsKnownFromThatBlob) {
+  contents.clear();
+  look(0ms, {{7, answered(500, 0ms)}});
+  contents = {{"sha256:m", "a", {"sha256:1"}, wall(7ms)}};
+  const std::vector<cri::Ingest> layer{{"layer-sha256:1", 0, 1000, wall(8ms)}};
+  look(250ms, {{7, answered(500, 250ms)}}, layer);
+  look(2900ms, {{7, answered(500, 2900ms)}}, layer);
+  EXPECT_EQ(watch.stalled(at(3007ms)), 3s);
+}
+
+TEST_F(PullWatchTest, AClockThatWasSetMovesNothingBeyondTheLooks) {
+  contents.clear();
+  look(0ms, {{7, answered(500, 0ms)}});
+  look(2000ms, {{7, silent(2000ms)}}, {{"manifest-sha256:m", 0, 500, wall(-10h)}});
+  look(4000ms, {{7, silent(4000ms)}}, {{"manifest-sha256:n", 0, 500, wall(10h)}});
+  EXPECT_FALSE(watch.stalled(at(6900ms)));
+  look(6900ms, {{7, silent(6900ms)}}, {{"manifest-sha256:n", 0, 500, wall(10h)}});
+  EXPECT_TRUE(watch.stalled(at(7000ms)));
+}
+
+TEST_F(PullWatchTest, ManifestsOfOtherPullsHideADeadRegistryForAWhileOnly) {
+  auto stalledAt = 0ms;
+  for (auto time = 100ms; time < 60s && stalledAt == 0ms; time += 100ms) {
+    look(time, {{7, silent(time)}}, {{"manifest-sha256:" + std::to_string(time.count()), 0, 500}});
+    if (watch.stalled(at(time))) stalledAt = time;
+  }
+  EXPECT_GT(stalledAt, 10s);
+  EXPECT_LT(stalledAt, 20s);
+}
+
+TEST_F(PullWatchTest, WhereTheReferenceNamesAnAddressManifestsOfOtherPullsHideNothing) {
+  PullWatch named{{1s, 3s}, "a", ReceivedBytes{}, "192.0.2.9:5000", at(0s)};
+  auto stalledAt = 0ms;
+  for (auto time = 100ms; time < 60s && stalledAt == 0ms; time += 100ms) {
+    named.sawConnections(ReceivedBytes{{7, silent(time, "192.0.2.9:5000")}, {8, answered(99, 0ms)}},
+                         at(time));
+    named.sawStore(contents, {{"manifest-sha256:" + std::to_string(time.count()), 0, 500}}, at(time),
+                   wall(time));
+    if (named.stalled(at(time))) stalledAt = time;
+  }
+  EXPECT_LE(stalledAt, 3100ms);
+}
+
 TEST_F(PullWatchTest, TheStoreMustHaveBeenAskedLateEnough) {
   look(100ms, {{7, silent(90ms)}});
   watch.sawConnections(ReceivedBytes{{7, silent(3500ms)}}, at(3510ms));
@@ -127,14 +181,14 @@ TEST_F(PullWatchTest, TheStoreMustHaveBeenAskedLateEnough) {
 TEST_F(PullWatchTest, WhereTheReferenceNamesAnAddressOnlyItsConnectionsCount) {
   PullWatch named{{1s, 3s}, "a", ReceivedBytes{}, "192.0.2.9:5000", at(0s)};
   named.sawConnections(ReceivedBytes{{7, connecting("192.0.2.9:5000")}, {8, silent(10ms)}}, at(900ms));
-  named.sawStore(contents, {}, at(900ms));
+  named.sawStore(contents, {}, at(900ms), wall(900ms));
   EXPECT_EQ(named.stalled(at(1s)), 1s);
 }
 
 TEST_F(PullWatchTest, WhereConnectionsCannotBeSeenNothingIsRushed) {
   PullWatch blind{{1s, 3s}, "a", std::nullopt, {}, at(0s)};
   blind.sawConnections(std::nullopt, at(2900ms));
-  blind.sawStore(contents, {}, at(2900ms));
+  blind.sawStore(contents, {}, at(2900ms), wall(2900ms));
   EXPECT_FALSE(blind.stalled(at(2990ms)));
   EXPECT_EQ(blind.stalled(at(3s)), 3s);
 }
