@@ -50,5 +50,11 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::demand(says("failed to parse image reference " + quoted(reference) + "invalid reference format",
                     reference, Cause::unknown),
                "no reference makes an outage of itself");
+  const auto elsewhere = watcher::readPullError("failed to pull and unpack image " + quoted(reference) +
+                                                    "failed to copy: httpReadSeeker: failed open: failed to "
+                                                    "do request: Get \"https://store.invalid/x\": EOF",
+                                                reference);
+  fuzz::demand(elsewhere.cause == Cause::unreachable, "no reference hides a dead host of layers");
+  fuzz::demand(elsewhere.extent == watcher::Extent::one_image, "nor blames the registry for it");
   return 0;
 }
