@@ -74,17 +74,20 @@ std::optional<std::string_view> closest(std::string_view word, std::span<const s
 std::string quoted(std::string_view text, std::size_t limit) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string out = "\"";
-  for (const char c : text.substr(0, limit)) {
+  for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
+    std::string piece(1, c);
     if (c == '"' || c == '\\') {
-      out.append({'\\', c});
+      piece.insert(0, 1, '\\');
     } else if (byte < 0x20 || byte == 0x7f) {
-      out.append({'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]});
-    } else {
-      out.push_back(c);
+      piece = {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]};
     }
+    if (out.size() - 1 + piece.size() > limit) {
+      out.append("…");
+      break;
+    }
+    out.append(piece);
   }
-  if (text.size() > limit) out.append("…");
   out.push_back('"');
   return out;
 }

@@ -32,7 +32,7 @@ bool isSha256(std::string_view text);
 /// The candidate nearest to `word` by edit distance, if it is near enough to be a typo.
 std::optional<std::string_view> closest(std::string_view word, std::span<const std::string_view> candidates);
 
-/// `text` in double quotes, control characters escaped, cut after `limit` bytes: fit for a message.
+/// `text` in double quotes, control characters escaped, at most `limit` bytes of that: fit for a message.
 std::string quoted(std::string_view text, std::size_t limit = 120);
 
 }  // namespace fallbackd

@@ -123,5 +123,14 @@ TEST(Cause, NamesRoundTrip) {
   EXPECT_FALSE(parseCause("nope"));
 }
 
+TEST(Quoted, IsAsShortAsItSaysWhateverIsEscaped) {
+  EXPECT_EQ(quoted("a\"b"), R"("a\"b")");
+  EXPECT_EQ(quoted("a\nb"), R"("a\x0ab")");
+  EXPECT_EQ(quoted("abc", 3), "\"abc\"");
+  EXPECT_EQ(quoted("abcd", 3), "\"abc…\"");
+  EXPECT_EQ(quoted("a\n", 4), "\"a…\"") << "no half of an escape";
+  EXPECT_LE(quoted(std::string_view(std::string(1000, '\0'))).size(), 125U);
+}
+
 }  // namespace
 }  // namespace fallbackd
