@@ -20,7 +20,8 @@ namespace fallbackd::watcher {
 
 struct Failure {
   Cause cause = Cause::unknown;
-  std::string text;  // containerd's words
+  std::string text;      // containerd's words
+  bool stalled = false;  // see Verdict
 };
 
 /// What a failure says about its registry as a whole.

@@ -66,6 +66,7 @@ Verdict knownVerdict(Failure failure) {
   verdict.kind = Verdict::Kind::failed;
   verdict.cause = failure.cause;
   verdict.text = std::move(failure.text);
+  verdict.stalled = failure.stalled;
   verdict.started = verdict.ended = Monotonic::now();
   return verdict;
 }
@@ -205,7 +206,7 @@ void Prober::settle(const Flight& flight) {
       std::uniform_real_distribution<double> spread(0.8, 1.2);
       const auto pause = std::chrono::nanoseconds(
           static_cast<std::int64_t>(static_cast<double>(reprobeInterval_.count()) * spread(random_)));
-      const Failure failure{verdict.cause, verdict.text};
+      const Failure failure{verdict.cause, verdict.text, verdict.stalled};
       reopened = health_.failed(flight.question.scope, flight.host(), flight.image, failure, now, pause);
       break;
     }
@@ -234,11 +235,13 @@ cri::Awaitable<void> Prober::ended(std::shared_ptr<Pull> pull) {
 
 void Prober::tellWithoutOutcome(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict) {
   if (stood == std::chrono::nanoseconds::zero()) {
+    verdict.moves = true;
     verdict.text = "moves, but pods of another namespace wait for its place";
     return;
   }
   verdict.kind = Verdict::Kind::failed;
   verdict.cause = Cause::timeout;
+  verdict.stalled = true;
   verdict.text = "neither ended nor moved for " + formatDuration(stood);
   if (pull.watch.downloading()) {
     verdict.text += " amid a download";
@@ -295,6 +298,9 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   } else if (const auto cause = classify(outcome, question.reference.toString())) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = *cause;
+    // A registry may answer 408 at once.
+    verdict.stalled =
+        *cause == Cause::timeout && verdict.ended - verdict.started >= question.stallTimeout;
   }
   co_return verdict;
 }

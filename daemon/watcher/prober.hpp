@@ -45,6 +45,8 @@ struct Verdict {
   Kind kind = Kind::undecided;
   Cause cause = Cause::unknown;
   std::string text;              // containerd's words
+  bool stalled = false;          // of a timeout: the pull takes its time to fail, and so does kubelet's
+  bool moves = false;            // of an undecided one: the pull moved, and gave its place up
   bool fresh = false;            // of a pull that nobody was told of yet
   bool withCredentials = false;  // a password or token was sent along
   std::string trouble;           // what the operator should mend: credentials that cannot be read
