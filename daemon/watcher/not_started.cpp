@@ -12,7 +12,7 @@ namespace fallbackd::watcher {
 namespace {
 
 /// Without the time, which would make it another text at each look.
-std::string describe(const std::optional<HeldUp>& heldUp, std::chrono::nanoseconds startTimeout) {
+std::string notStartedText(const std::optional<HeldUp>& heldUp, std::chrono::nanoseconds startTimeout) {
   std::string text =
       "the image is on the node, and " + formatDuration(startTimeout) + " later no container; ";
   if (!heldUp) return text + "nothing is known to hold kubelet up";
@@ -131,7 +131,7 @@ void Watcher::judgeStart(const Key& key) {
   one.start.heldUp = heldUp(key);
   one.state = "not started";
   one.cause = Cause::not_started;
-  one.text = describe(one.start.heldUp, workload->detection.startTimeout);
+  one.text = notStartedText(one.start.heldUp, workload->detection.startTimeout);
   if (one.start.heldUp && workload->detection.triggers.contains(Cause::not_started)) {
     const auto& pod = pods_.at(key.first);
     listener_.detected(Detection{pod.sandbox,

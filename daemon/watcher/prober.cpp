@@ -298,9 +298,7 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   } else if (const auto cause = classify(outcome, question.reference.toString())) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = *cause;
-    // A registry may answer 408 at once.
-    verdict.stalled =
-        *cause == Cause::timeout && verdict.ended - verdict.started >= question.stallTimeout;
+    verdict.stalled = *cause == Cause::timeout && verdict.ended - verdict.started >= question.stallTimeout;
   }
   co_return verdict;
 }

@@ -45,7 +45,7 @@ struct Verdict {
   Kind kind = Kind::undecided;
   Cause cause = Cause::unknown;
   std::string text;              // containerd's words
-  bool stalled = false;          // of a timeout: the pull takes its time to fail, and so does kubelet's
+  bool stalled = false;          // of a timeout: not answered at once (408), so that kubelet's own pull hangs
   bool moves = false;            // of an undecided one: the pull moved, and gave its place up
   bool fresh = false;            // of a pull that nobody was told of yet
   bool withCredentials = false;  // a password or token was sent along
