@@ -18,11 +18,11 @@ using test::Gate;
 using test::runUntil;
 using testing::HasSubstr;
 
-constexpr const char* kHung = "r.silent/cart:1";
-constexpr const char* kImage = "r.x/checkout:1";
-constexpr cri::PullOutcome::Kind kPulled = cri::PullOutcome::Kind::pulled;
+constexpr const char* kHungImage = "r.silent/cart:1";
+constexpr const char* kReadyImage = "r.x/checkout:1";
+constexpr cri::PullOutcome::Kind kPulledKind = cri::PullOutcome::Kind::pulled;
 
-struct Told final : Listener {
+struct ToldListener final : Listener {
   void detected(Detection detection) override { detections.push_back(std::move(detection)); }
   void heldUpNoMore(const std::string& id, const std::string& container) override {
     released.push_back(id + "/" + container);
@@ -46,7 +46,7 @@ struct Told final : Listener {
   bool up = false;
 };
 
-config::Workload workloadOf(const std::string& app, const std::string& image) {
+config::Workload appWorkload(const std::string& app, const std::string& image) {
   config::Workload workload;
   workload.name = app;
   workload.match = {std::nullopt, {{"app", app}}, "main"};
@@ -62,10 +62,10 @@ struct NotStarted : testing::Test {
   NotStarted() {
     config->detection.reprobeInterval = 20ms;
     config->containerd.resyncInterval = 1h;
-    config->workloads = {workloadOf("checkout", kImage), workloadOf("cart", kHung)};
-    runtime.outcomeOf[kImage] = {kPulled, 0, ""};
-    runtime.outcomeOf[kHung] = {kPulled, 0, ""};
-    runtime.gateOf[kHung] = &silence;
+    config->workloads = {appWorkload("checkout", kReadyImage), appWorkload("cart", kHungImage)};
+    runtime.outcomeOf[kReadyImage] = {kPulledKind, 0, ""};
+    runtime.outcomeOf[kHungImage] = {kPulledKind, 0, ""};
+    runtime.gateOf[kHungImage] = &silence;
   }
   ~NotStarted() override {
     tasks.cancelAll();
@@ -109,7 +109,7 @@ struct NotStarted : testing::Test {
   test::FakeEvents events{loop};
   test::FakeTraffic traffic;
   Gate silence{loop};
-  Told told;
+  ToldListener told;
   std::shared_ptr<config::Config> config = std::make_shared<config::Config>();
   Watcher watcher{loop.get_executor(), runtime, events, traffic, told, config};
   TaskGroup tasks{loop.get_executor()};
@@ -196,7 +196,7 @@ TEST_F(NotStarted, AContainerThatComesInTimeIsNotMissed) {
 /// Kubelet asks whether the image is there before it queues for a pull: another pod's pull does not hold it
 /// up.
 TEST_F(NotStarted, WhatWasThereBeforeKubeletAskedWaitsForNoPullOfAnotherPod) {
-  runtime.images.insert(kImage);
+  runtime.images.insert(kReadyImage);
   start();
   addPod("hung", "cart");
   addPod("s1", "checkout");
@@ -209,7 +209,7 @@ TEST_F(NotStarted, WhatWasThereBeforeKubeletAskedWaitsForNoPullOfAnotherPod) {
 TEST_F(NotStarted, ButForThoseOfItsOwnPod) {
   config->workloads[1].match.labels = {{"app", "checkout"}};
   config->workloads[1].match.container = "sidecar";
-  runtime.images.insert(kImage);
+  runtime.images.insert(kReadyImage);
   start();
   addPod("s1", "checkout");
   ASSERT_TRUE(runUntil(loop, [&] {
@@ -220,7 +220,7 @@ TEST_F(NotStarted, ButForThoseOfItsOwnPod) {
 
 TEST_F(NotStarted, AlwaysPullsWhatIsThereToo) {
   config->workloads[0].detection.pullPolicy = config::PullPolicy::always;
-  runtime.images.insert(kImage);
+  runtime.images.insert(kReadyImage);
   start();
   addPod("hung", "cart");
   addPod("s1", "checkout");
@@ -228,7 +228,7 @@ TEST_F(NotStarted, AlwaysPullsWhatIsThereToo) {
 }
 
 TEST_F(NotStarted, AfterARestartNobodyKnowsWhetherTheImageWasThereBefore) {
-  runtime.images.insert(kImage);
+  runtime.images.insert(kReadyImage);
   runtime.addSandbox("hung", "shop", "cart");
   runtime.addSandbox("s1", "shop", "checkout");
   start();
@@ -280,7 +280,7 @@ TEST_F(NotStarted, AContainerThatWasThereBeforeIsNotReplaced) {
 
 TEST_F(NotStarted, AnAnswerThatComesAtOnceIsNotAStalledPull) {
   runtime.gateOf.clear();
-  runtime.outcomeOf[kHung] = {
+  runtime.outcomeOf[kHungImage] = {
       cri::PullOutcome::Kind::failed, 2,
       "failed to pull and unpack image \"r.silent/cart:1\": failed to resolve reference "
       "\"r.silent/cart:1\": unexpected status from HEAD request to "
@@ -296,7 +296,7 @@ TEST_F(NotStarted, AnAnswerThatComesAtOnceIsNotAStalledPull) {
 }
 
 TEST_F(NotStarted, ANewConfigurationForgetsNeitherTheImageNorThatItWasThereBefore) {
-  runtime.images.insert(kImage);
+  runtime.images.insert(kReadyImage);
   start();
   addPod("hung", "cart");
   addPod("s1", "checkout");
@@ -311,13 +311,13 @@ TEST_F(NotStarted, ANewConfigurationForgetsNeitherTheImageNorThatItWasThereBefor
 
 // Kubelet's back-off
 
-constexpr const char* kRefused =
+constexpr const char* kRefusedText =
     "failed to pull and unpack image: dial tcp 127.0.0.1:1: connect: connection refused";
 
 struct BackingOff : NotStarted {
   BackingOff() {
     config->workloads[0].detection.pullPolicy = config::PullPolicy::always;
-    runtime.outcomeOf[kImage] = {cri::PullOutcome::Kind::failed, 2, kRefused};
+    runtime.outcomeOf[kReadyImage] = {cri::PullOutcome::Kind::failed, 2, kRefusedText};
   }
   void fails(Cause cause) {
     start();
@@ -328,7 +328,7 @@ struct BackingOff : NotStarted {
     }));
   }
   void comesBack() {
-    runtime.outcomeOf[kImage] = {kPulled, 0, ""};
+    runtime.outcomeOf[kReadyImage] = {kPulledKind, 0, ""};
     ASSERT_TRUE(reaches("s1", "not started"));
   }
   [[nodiscard]] bool isHeldUp() const { return waitingIn("s1")->heldUp.has_value(); }
@@ -353,7 +353,7 @@ TEST_F(BackingOff, DoesNotHoldUpWhatStartsAtTheNextSync) {
 }
 
 TEST_F(BackingOff, IsNotKnownAfterAFailureThatKubeletNeedNotHaveHad) {
-  runtime.outcomeOf[kImage] = {
+  runtime.outcomeOf[kReadyImage] = {
       cri::PullOutcome::Kind::failed, 2,
       "failed to pull and unpack image \"r.x/checkout:1\": failed to resolve reference \"r.x/checkout:1\": "
       "unexpected status from HEAD request to https://r.x/v2/checkout/manifests/1: 401 Unauthorized"};
@@ -374,8 +374,8 @@ TEST_F(BackingOff, IsNotKnownOfAPodThatWasThereBeforeUs) {
 
 // Who decides for whom
 
-struct Hostile : NotStarted {
-  Hostile() { config->podAnnotations.namespaces = {"evil", "worse"}; }
+struct HostileHold : NotStarted {
+  HostileHold() { config->podAnnotations.namespaces = {"evil", "worse"}; }
   void addHanging(const std::string& id, const std::string& podNamespace, const std::string& image) {
     runtime.gateOf[image] = &silence;
     runtime.addSandbox(id, podNamespace, "own");
@@ -391,7 +391,7 @@ struct Hostile : NotStarted {
   }
 };
 
-TEST_F(Hostile, AnAnnotatedImageThatHangsStartsNothingElsewhere) {
+TEST_F(HostileHold, AnAnnotatedImageThatHangsStartsNothingElsewhere) {
   config->detection.workloadDefaults.stallTimeout = config->detection.workloadDefaults.responseTimeout = 20ms;
   start();
   addHanging("e1", "evil", "r.evil/a:1");
@@ -408,7 +408,7 @@ TEST_F(Hostile, AnAnnotatedImageThatHangsStartsNothingElsewhere) {
   EXPECT_EQ(told.of("s1"), nullptr);
 }
 
-TEST_F(Hostile, TwoNamespacesAreBelieved) {
+TEST_F(HostileHold, TwoNamespacesAreBelieved) {
   config->detection.workloadDefaults.stallTimeout = config->detection.workloadDefaults.responseTimeout = 20ms;
   start();
   addHanging("e1", "evil", "r.silent/a:1");
