@@ -76,6 +76,14 @@ telemetry::WorkerUsage usageOf(const workers::PoolCounts& counts) {
   return usage;
 }
 
+std::map<std::string_view, std::size_t> notStartedOf(const std::vector<watcher::Waiting>& all) {
+  std::map<std::string_view, std::size_t> counts{{"pull", 0}, {"back_off", 0}, {"unknown", 0}};
+  for (const auto& one : all) {
+    if (one.state == "not started") ++counts[one.heldUp ? wordOf(*one.heldUp) : "unknown"];
+  }
+  return counts;
+}
+
 }  // namespace
 
 struct Daemon::Parts {
@@ -308,6 +316,8 @@ void Daemon::Parts::reload() {
 
 /// On the loop, for the endpoints' thread.
 Snapshot Daemon::Parts::collect() {
+  auto waiting = watcher->waitingContainers();
+  metrics.notStarted(notStartedOf(waiting));
   metrics.waitingContainers(watcher->waiting());
   metrics.registryCircuits(circuits());
   metrics.containerdCalls(containerd.calls->all());
@@ -325,7 +335,7 @@ Snapshot Daemon::Parts::collect() {
   now.configFile = options.configFile;
   now.configProblems = configProblems;
   now.pods = watcher->pods();
-  now.waiting = watcher->waitingContainers();
+  now.waiting = std::move(waiting);
   now.registries = watcher->registries();
   now.ignoredAnnotations = watcher->ignoredAnnotations();
   now.incidents = manager->incidents();

@@ -68,6 +68,9 @@ class Walk {
     const auto error = watcher::readPullError(waiting.text, waiting.workload->image);
     return watcher::describe(error) + " (in: " + waiting.text + ")";
   }
+  Explanation notStarted(const watcher::Waiting& waiting);
+  [[nodiscard]] std::string describe(const watcher::HeldUp& heldUp) const;
+  void heldUpNow(const Incident& incident);
   void circuit(const std::string& image);
   bool binary(const BinaryRef& ref);
   std::string binaryAdvice(const BinaryRef& ref) const;
@@ -164,6 +167,7 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
     return end("the image is present: no fallback is needed",
                "kubectl describe pod shows what kubelet is waiting for");
   }
+  if (waiting.state == "not started") return notStarted(waiting);
   if (waiting.state == "never pulled") {
     say("image", Verdict::no, "its pull policy is Never");
     return end("kubelet never pulls this image, so no registry can block it");
@@ -205,6 +209,57 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
                                                     ? "correct the image's tag in the pod"
                                                     : "fix the cause; or list it in detection.triggers if a "
                                                       "fallback is the right answer to it");
+  }
+  if (!admitted) return end("no binary is allowed to run", binaryAdvice(workload.binary));
+  say("launch", Verdict::pending, "not yet");
+  return end("a recovery is about to begin", "ask again in a moment");
+}
+
+std::string Walk::describe(const watcher::HeldUp& heldUp) const {
+  if (const auto* backOff = std::get_if<watcher::BackOff>(&heldUp)) {
+    return "backs off after pulls that failed until " + wallTime(snapshot_, backOff->failed) +
+           ", and does not pull before " + wallTime(snapshot_, backOff->until);
+  }
+  const auto& pull = std::get<watcher::StalledPull>(heldUp);
+  return "is stuck behind the pull of " + pull.image + " for container " + pull.container + " of pod " +
+         pull.podNamespace + "/" + pull.pod + ": registry " + pull.registry + " stalls since " +
+         wallTime(snapshot_, pull.since) + ", and kubelet pulls one image at a time";
+}
+
+/// What a recovery for not_started still waits for.
+void Walk::heldUpNow(const Incident& incident) {
+  for (const auto& one : snapshot_.waiting) {
+    if (one.sandbox.id != incident.target.sandboxId) continue;
+    if (one.workload->match.container != incident.target.container) continue;
+    say("kubelet", one.heldUp ? Verdict::yes : Verdict::notice,
+        one.heldUp ? describe(*one.heldUp)
+                   : "is not known to be held up any more; it makes the container, or refuses it");
+  }
+}
+
+Explanation Walk::notStarted(const watcher::Waiting& waiting) {
+  const auto& workload = *waiting.workload;
+  say("image", Verdict::yes,
+      workload.image + " is on the node" +
+          (waiting.imageSince ? ", as far as known since " + wallTime(snapshot_, *waiting.imageSince) : ""));
+  cause(Cause::not_started, "no container " + formatDuration(workload.detection.startTimeout) + " later");
+  if (!waiting.heldUp) {
+    say("kubelet", Verdict::no, "nothing is known that would hold it up");
+    return end(
+        "kubelet has not started the container, and it is not known why: no fallback is started, since "
+        "kubelet may be refusing it",
+        "kubectl describe pod shows what kubelet says (configuration errors, runAsNonRoot, a crash "
+        "loop, credentials)");
+  }
+  say("kubelet", Verdict::yes, describe(*waiting.heldUp));
+  const bool triggers = workload.detection.triggers.contains(Cause::not_started);
+  say("trigger", triggers ? Verdict::yes : Verdict::no,
+      triggers ? "not_started starts a fallback while kubelet is held up"
+               : "not_started is not among the triggers");
+  const bool admitted = binary(workload.binary);
+  if (!triggers) {
+    return end("this cause starts no fallback",
+               "list not_started in detection.triggers if a fallback is the right answer to it");
   }
   if (!admitted) return end("no binary is allowed to run", binaryAdvice(workload.binary));
   say("launch", Verdict::pending, "not yet");
@@ -264,8 +319,11 @@ std::string Walk::binaryAdvice(const BinaryRef& ref) const {
 
 Explanation Walk::incident(const Incident& incident) {
   result_.recovery = incident.id;
-  say("image", Verdict::yes, "could not be pulled");
+  const bool notStarted = incident.cause == Cause::not_started;
+  say("image", Verdict::yes,
+      notStarted ? "was on the node, but kubelet did not start the container" : "could not be pulled");
   cause(incident.cause, incident.causeText);
+  if (notStarted && !recovery::isEnd(incident.state)) heldUpNow(incident);
   say("trigger", Verdict::yes, std::string(toString(incident.cause)) + " starts a fallback");
   if (incident.state == State::failed) return failure(incident);
   const auto millis = [&](const std::optional<Stamp>& at) {
@@ -300,6 +358,9 @@ Explanation Walk::incident(const Incident& incident) {
     case State::handed_back:
       say("hand-back", Verdict::yes, "the real container arrived" + millis(incident.stamps.ended));
       return end("the fallback served and was handed back");
+    case State::withdrawn:
+      say("kubelet", Verdict::no, "was not held up any more" + millis(incident.stamps.ended));
+      return end("the recovery was withdrawn before its fallback was launched");
     case State::completed:
       return end("the fallback did its work and ended with exit code 0; it is not run again for this pod");
     case State::pod_gone:

@@ -42,6 +42,9 @@ struct Snapshot {
 };
 using SnapshotPtr = std::shared_ptr<const Snapshot>;
 
+/// A stamp in wall time, in whole seconds: RFC 3339.
+std::string wallTime(const Snapshot& snapshot, Stamp at);
+
 /// Null if the cache has not been read yet, or no workload of the configuration refers to it.
 const recovery::BinaryState* binaryOf(const Snapshot& snapshot, const BinaryRef& ref);
 

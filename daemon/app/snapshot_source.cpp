@@ -21,6 +21,11 @@ asio::awaitable<void> untilCancelled(asio::steady_timer& timer) {
 
 }  // namespace
 
+std::string wallTime(const Snapshot& snapshot, Stamp at) {
+  const auto ago = std::chrono::duration_cast<Wall::duration>(snapshot.takenAt - at);
+  return rfc3339(std::chrono::time_point_cast<std::chrono::seconds>(snapshot.taken - ago));
+}
+
 const recovery::BinaryState* binaryOf(const Snapshot& snapshot, const BinaryRef& ref) {
   if (!snapshot.binaries) return nullptr;
   const auto found = std::find_if(snapshot.binaries->begin(), snapshot.binaries->end(),

@@ -61,7 +61,22 @@ json::object toJson(const recovery::Incident& incident) {
   return object;
 }
 
-json::object toJson(const watcher::Waiting& waiting) {
+json::object heldUpJson(const watcher::HeldUp& heldUp, const Snapshot& snapshot) {
+  json::object object{{"by", watcher::wordOf(heldUp)}};
+  if (const auto* pull = std::get_if<watcher::StalledPull>(&heldUp)) {
+    object["image"] = pull->image;
+    object["registry"] = pull->registry;
+    object["namespace"] = pull->podNamespace;
+    object["pod"] = pull->pod;
+    object["container"] = pull->container;
+    object["since"] = wallTime(snapshot, pull->since);
+  } else {
+    object["until"] = wallTime(snapshot, std::get<watcher::BackOff>(heldUp).until);
+  }
+  return object;
+}
+
+json::object toJson(const watcher::Waiting& waiting, const Snapshot& snapshot) {
   json::object object{{"namespace", waiting.sandbox.podNamespace},
                       {"pod", waiting.sandbox.podName},
                       {"container", waiting.workload->match.container},
@@ -71,19 +86,18 @@ json::object toJson(const watcher::Waiting& waiting) {
                       {"binary", waiting.workload->binary.toString()},
                       {"state", waiting.state}};
   if (waiting.verdictTook) object["verdictMs"] = toMillis(*waiting.verdictTook);
-  if (waiting.state == "failed" || waiting.state == "undecided") {
+  if (waiting.state == "failed" || waiting.state == "undecided" || waiting.state == "not started") {
     object["cause"] = toString(waiting.cause);
     object["text"] = waiting.text;
   }
+  if (waiting.heldUp) object["heldUp"] = heldUpJson(*waiting.heldUp, snapshot);
   return object;
 }
 
 json::object toJson(const watcher::Circuits::Host& host, const Snapshot& snapshot) {
-  const auto ago = std::chrono::duration_cast<Wall::duration>(snapshot.takenAt - host.since);
-  json::object object{
-      {"host", host.name},
-      {"state", watcher::toString(host.state)},
-      {"since", rfc3339(std::chrono::time_point_cast<std::chrono::seconds>(snapshot.taken - ago))}};
+  json::object object{{"host", host.name},
+                      {"state", watcher::toString(host.state)},
+                      {"since", wallTime(snapshot, host.since)}};
   json::array namespaces;
   for (const auto& one : host.namespaces) namespaces.emplace_back(one);
   object["openFor"] = std::move(namespaces);
@@ -165,7 +179,7 @@ std::string statusJson(const Snapshot& snapshot) {
       {"cache", json::object{{"problems", trustProblems(snapshot.trust)}}},
       {"coverage", json::object{{"workloads", snapshot.config->workloads.size()},
                                 {"covered", coveredWorkloads(snapshot)}}},
-      {"waiting", listOf(snapshot.waiting)},
+      {"waiting", listOf(snapshot.waiting, snapshot)},
       {"annotations", json::object{{"refused", snapshot.ignoredAnnotations.refused},
                                    {"cutOff", snapshot.ignoredAnnotations.cutOff}}},
       {"registries", listOf(snapshot.registries, snapshot)},

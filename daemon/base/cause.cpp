@@ -26,8 +26,8 @@ std::optional<Cause> parseCause(std::string_view name) {
 }
 
 const CauseSet& defaultTriggers() {
-  static const CauseSet kTriggers{Cause::unreachable, Cause::dns, Cause::timeout, Cause::server_error,
-                                  Cause::rate_limited};
+  static const CauseSet kTriggers{Cause::unreachable,  Cause::dns,          Cause::timeout,
+                                  Cause::server_error, Cause::rate_limited, Cause::not_started};
   return kTriggers;
 }
 

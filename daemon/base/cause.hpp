@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The closed list of reasons why an image pull fails. Used as metric label, configuration word and log field.
+// The closed list of reasons why a container is missing: why its image cannot be pulled, or (not_started)
+// that it is not started although its image is there. Used as metric label, configuration word and log field.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,12 @@ namespace fallbackd {
 #define FALLBACKD_CAUSES(X) \
   X(unreachable)            \
   X(dns)                    \
-  X(timeout) X(tls) X(server_error) X(rate_limited) X(unauthorized) X(not_found) X(policy) X(disk) X(unknown)
+  X(timeout)                \
+  X(tls)                    \
+  X(server_error)           \
+  X(rate_limited)           \
+  X(unauthorized)           \
+  X(not_found) X(policy) X(disk) X(not_started) X(unknown)
 
 enum class Cause : std::uint8_t {
 #define X(name) name,
@@ -27,7 +33,8 @@ std::string_view toString(Cause cause);
 std::optional<Cause> parseCause(std::string_view name);
 /// All names, in the order of the enum: for messages, schemas and suggestions.
 const std::vector<std::string_view>& causeNames();
-/// What triggers a fallback by default: the causes that only an outage has.
+/// What triggers a fallback by default: the causes that only an outage has, and not_started, which triggers
+/// only where it is known what kubelet is held up by.
 const CauseSet& defaultTriggers();
 
 }  // namespace fallbackd

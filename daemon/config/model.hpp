@@ -37,6 +37,8 @@ struct DetectionSettings {
   nanoseconds stallTimeout = std::chrono::seconds(1);
   /// The same for one that is connected and gets no answer. What is usual for its registry raises it.
   nanoseconds responseTimeout = std::chrono::seconds(3);
+  /// A container that is missing for this long although its image is there: not_started.
+  nanoseconds startTimeout = std::chrono::seconds(3);
   std::optional<PullPolicy> pullPolicy = {};  // absent: by the tag, see pullPolicyOf()
 };
 

@@ -75,6 +75,10 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"detection.responseTimeout",
      "So has one that is connected and gets no answer for this long; what is usual for its registry raises "
      "it."},
+    {"detection.startTimeout",
+     "A container that is missing for this long after its image was there counts as not_started. That starts "
+     "a "
+     "fallback only where kubelet is known to be held up."},
     {"registries",
      "Credentials of the probe pulls of images that workloads name; without them a 401 decides nothing."},
     {"registries[]", "A registry."},
@@ -165,6 +169,10 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].detection.responseTimeout",
      "So has one that is connected and gets no answer for this long; what is usual for its registry raises "
      "it."},
+    {"workloads[].detection.startTimeout",
+     "A container that is missing for this long after its image was there counts as not_started. That starts "
+     "a "
+     "fallback only where kubelet is known to be held up."},
     {"workloads[].detection.imagePullPolicy",
      "As in the pod: with Always the registry is asked though the image is there, with Never no failure is "
      "looked for. Without it Always for the tag latest or none, else IfNotPresent."},

@@ -16,6 +16,8 @@ namespace fallbackd::config {
 namespace {
 
 constexpr std::chrono::milliseconds kLeastStallTimeout{200};
+// CreateContainer takes that long on a node under load.
+constexpr std::chrono::milliseconds kLeastStartTimeout{500};
 constexpr std::chrono::milliseconds kLeastReprobeInterval{100};
 
 constexpr std::string_view kApiVersion = "fallbackd.io/v1";
@@ -132,8 +134,8 @@ void readTelemetry(const Place& place, TelemetrySettings& out) {
 }
 
 void readDetectionDefaults(const Place& place, DetectionDefaults& out) {
-  const MapReader map(
-      place, {"reprobeInterval", "maxConcurrentProbes", "triggers", "stallTimeout", "responseTimeout"});
+  const MapReader map(place, {"reprobeInterval", "maxConcurrentProbes", "triggers", "stallTimeout",
+                              "responseTimeout", "startTimeout"});
   if (map.duration("reprobeInterval", out.reprobeInterval) && out.reprobeInterval < kLeastReprobeInterval) {
     map.problem("reprobeInterval", "so short that it burdens containerd", "write 100ms or more");
   }
@@ -228,6 +230,10 @@ void readDetection(const MapReader& map, DetectionSettings& out) {
   }
   // Whoever raises stallTimeout alone means answers, too.
   out.responseTimeout = std::max(out.responseTimeout, out.stallTimeout);
+  if (map.duration("startTimeout", out.startTimeout) && out.startTimeout < kLeastStartTimeout) {
+    map.problem("startTimeout", "so short that kubelet has not made a container by then",
+                "write " + formatDuration(kLeastStartTimeout) + " or more");
+  }
   const auto list = map.find("triggers");
   if (!list) return;
   CauseSet triggers;

@@ -100,7 +100,8 @@ void readLiveness(const Place& place, std::optional<Liveness>& out) {
 }
 
 void readWorkloadDetection(const Place& place, DetectionSettings& out) {
-  const MapReader map(place, {"triggers", "stallTimeout", "responseTimeout", "imagePullPolicy"});
+  const MapReader map(place,
+                      {"triggers", "stallTimeout", "responseTimeout", "startTimeout", "imagePullPolicy"});
   readDetection(map, out);
   if (const auto i = map.choice("imagePullPolicy", {"IfNotPresent", "Always", "Never"})) {
     out.pullPolicy = static_cast<PullPolicy>(*i);

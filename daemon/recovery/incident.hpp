@@ -18,7 +18,10 @@ namespace fallbackd::recovery {
 
 #define FALLBACKD_STATES(X) \
   X(detected)               \
-  X(verified) X(health_checked) X(started) X(ready) X(handed_back) X(completed) X(pod_gone) X(failed)
+  X(verified)               \
+  X(health_checked)         \
+  X(started)                \
+  X(ready) X(handed_back) X(completed) X(pod_gone) X(withdrawn) X(failed)
 
 enum class State : std::uint8_t {
 #define X(name) name,

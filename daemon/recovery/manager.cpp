@@ -52,6 +52,13 @@ void Manager::detected(watcher::Detection detection) {
   tasks_.spawn(keep(key, recovery, nullptr));
 }
 
+void Manager::heldUpNoMore(const std::string& sandboxId, const std::string& container) {
+  const auto found = active_.find({sandboxId, container});
+  if (found != active_.end() && found->second->incident().cause == Cause::not_started) {
+    found->second->withdraw();
+  }
+}
+
 cri::Awaitable<void> Manager::keep(Key key, std::shared_ptr<Recovery> recovery,
                                    std::unique_ptr<launcher::Process> process) {
   if (process == nullptr) {
@@ -188,6 +195,8 @@ void Manager::imageArrived(const std::string& reference) {
   for (const auto& [key, recovery] : active_) {
     const auto& workload = recovery->workload();
     if (workload.handBack.on != config::HandBackOn::image) continue;
+    // Its image was there from the beginning: only the container ends it.
+    if (recovery->incident().cause == Cause::not_started) continue;
     if (sameImage(workload.image, reference)) recovery->handBack();
   }
 }

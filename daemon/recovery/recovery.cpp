@@ -95,9 +95,13 @@ void Recovery::locate() {
 }
 
 void Recovery::requestEnd(State end) {
-  // The end of the pod outranks a hand-back; neither is ever withdrawn.
+  // The end of the pod outranks a hand-back; neither is ever taken back.
   if (!requestedEnd_ || end == State::pod_gone) requestedEnd_ = end;
   endSignal_.cancel();
+}
+
+void Recovery::withdraw() {
+  if (!launchBegun_ && process_ == nullptr) requestEnd(State::withdrawn);
 }
 
 void Recovery::sandboxStarted(Stamp at) {
@@ -270,6 +274,7 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   request.workload = *workload_;
   request.nodeName = services_.nodeName;
   request.restartCount = incident_.restarts;
+  launchBegun_ = true;
   co_return co_await services_.launcher.launch(std::move(request));
 }
 

@@ -72,6 +72,8 @@ class Recovery {
   /// The real container is about to run.
   void handBack() { requestEnd(State::handed_back); }
   void podGone() { requestEnd(State::pod_gone); }
+  /// The reason for it is gone. A launch that has begun is finished all the same, and ends as others do.
+  void withdraw();
   /// The configuration, which we always know, no longer has a workload for the container.
   void notConfigured() { requestEnd(State::failed); }
   void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);
@@ -124,12 +126,14 @@ class Recovery {
   boost::asio::steady_timer workloadKnown_;
   std::optional<launcher::ExitStatus> unjudged_;  // ended before its restart policy was known
   bool completed_ = false;                        // exit code 0, and its policy wants no other run
-  std::optional<State> requestedEnd_;  // handed_back, pod_gone or failed, once somebody asked for it
+  std::optional<State>
+      requestedEnd_;  // handed_back, pod_gone, withdrawn or failed, once somebody asked for it
   boost::asio::steady_timer endSignal_;
   boost::asio::steady_timer nextQuestion_;  // to CRI, about the sandbox
   Stamp askingSince_{};
   std::chrono::nanoseconds restartDelay_;
   Stamp launchedAt_{};
+  bool launchBegun_ = false;
 };
 
 }  // namespace fallbackd::recovery

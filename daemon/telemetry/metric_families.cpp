@@ -67,7 +67,7 @@ MetricFamilies::MetricFamilies()
       recoveries(counter("fallbackd_recoveries_total", "Recoveries that ended, by outcome.",
                          {workload(),
                           cause(),
-                          {"outcome", "handed_back, completed, pod_gone, failed"},
+                          {"outcome", "handed_back, completed, pod_gone, withdrawn, failed"},
                           {"stage", "of a failure: which part failed; else empty"},
                           {"reason", "of a failure: why; else empty"}})),
       active(gauge("fallbackd_active_fallbacks", "Fallback processes that are running now.", {workload()})),
@@ -85,6 +85,13 @@ MetricFamilies::MetricFamilies()
                      {{"result", "pulled, undecided, or the cause of the failure"}})),
       waiting(
           gauge("fallbackd_waiting_containers", "Containers of configured workloads that do not exist yet.")),
+      notStarted(gauge(
+          "fallbackd_not_started_containers",
+          "Containers that do not exist startTimeout after their image was there, by what kubelet is "
+          "known to be held up by.",
+          {{"held_up_by",
+            "pull (of another image, which has stalled), back_off (after pulls that failed), unknown (no "
+            "fallback is started: kubelet may be refusing the container)"}})),
       circuits(gauge("fallbackd_registry_circuit_state",
                      "What is known of a registry: 0 closed (it answers), 1 half open (it is being asked), 2 "
                      "open (it fails).",

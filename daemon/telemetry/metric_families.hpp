@@ -38,6 +38,7 @@ struct MetricFamilies {
   // Detection
   Counters probes;
   Gauges waiting;
+  Gauges notStarted;
   Gauges circuits;
   Gauges connected;
   Counters connectionLosses;

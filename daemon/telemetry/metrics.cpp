@@ -221,6 +221,12 @@ void Metrics::probe(std::string_view result) {
   state_->probes.Add({{"result", std::string(result)}}).Increment();
 }
 
+void Metrics::notStarted(const std::map<std::string_view, std::size_t>& counts) {
+  for (const auto& [heldUpBy, count] : counts) {
+    state_->notStarted.Add({{"held_up_by", std::string(heldUpBy)}}).Set(static_cast<double>(count));
+  }
+}
+
 void Metrics::waitingContainers(std::size_t count) {
   state_->waiting.Add({}).Set(static_cast<double>(count));
 }

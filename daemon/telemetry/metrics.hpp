@@ -74,7 +74,8 @@ class Metrics {
   void recoveryBegun(const std::string& workload, Cause cause);
   void phase(const std::string& workload, Cause cause, Phase phase, Monotonic::duration duration,
              const std::string& recovery);
-  /// outcome: handed_back, completed, pod_gone, failed; stage and reason are empty unless it failed.
+  /// outcome: handed_back, completed, pod_gone, withdrawn, failed; stage and reason are empty unless it
+  /// failed.
   void recoveryEnded(const std::string& workload, Cause cause, std::string_view outcome,
                      std::string_view stage, std::string_view reason, const std::string& recovery);
   void activeFallbacks(const std::string& workload, int change);
@@ -89,6 +90,9 @@ class Metrics {
   /// result: a cause, "pulled" or "undecided"
   void probe(std::string_view result);
   void waitingContainers(std::size_t count);
+  /// Those of them that are missing although their image is there, by what kubelet is known to be held up by:
+  /// "pull", "back_off", "unknown". Replaces earlier values.
+  void notStarted(const std::map<std::string_view, std::size_t>& counts);
   void sandboxImagePresent(bool present);
   /// 0 closed, 1 half open, 2 open; replaces earlier values. The hosts must be a bounded set.
   void registryCircuits(const std::map<std::string, int>& states);

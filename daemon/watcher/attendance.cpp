@@ -34,7 +34,7 @@ void Watcher::wake(const std::function<bool(const Key&, const Attendance&)>& whi
   }
 }
 
-void Watcher::attendAll(Pod& pod) {
+void Watcher::attendAll(Pod& pod, Seen seen) {
   const auto covering = workloadsFor(config_, pod.sandbox, pod.choices, pod.made());
   pod.overLimit = 0;
   for (const auto& workload : covering.workloads) {
@@ -55,6 +55,7 @@ void Watcher::attendAll(Pod& pod) {
     Attendance attendance(workload, std::move(*reference));
     attendance.task = task;
     attendance.pause = std::move(pause);
+    attendance.start.seenToBegin = seen == Seen::to_begin;
     attended_.emplace(key, std::move(attendance));
   }
   tell(pod, covering);
@@ -93,7 +94,9 @@ void Watcher::leave(const Key& key) {
     if (--chosen->second == 0) chosenOf_.erase(chosen);
   }
   tasks_.cancel(found->second.task);
+  ready_.erase(key);
   attended_.erase(found);
+  pullMoves(key);
 }
 
 /// Looks after one waiting container until leave() cancels it. Goes on while its fallback runs: the pull that
@@ -103,7 +106,20 @@ cri::Awaitable<void> Watcher::attend(Key key, WorkloadPtr workload, ImageReferen
   for (;;) {
     pause->woken = false;
     const auto wait = co_await lookOnce(key, workload, reference);
-    if (!pause->woken) co_await pauseFor(pause->timer, wait);
+    co_await untilNextLook(key, pause,
+                           Monotonic::now() + std::chrono::duration_cast<Monotonic::duration>(wait));
+  }
+}
+
+/// Judges meanwhile, as soon as it is due, whether a container whose image is there is missing.
+cri::Awaitable<void> Watcher::untilNextLook(Key key, std::shared_ptr<Pause> pause, Stamp next) {
+  while (!pause->woken) {
+    const auto now = Monotonic::now();
+    if (now >= next) co_return;
+    const auto due = startDue(key);
+    const bool comesDue = due && *due > now && *due < next;
+    co_await pauseFor(pause->timer, (comesDue ? *due : next) - now);
+    if (comesDue && !pause->woken) judgeStart(key);
   }
 }
 
@@ -130,9 +146,11 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
     const auto present = co_await runtime_.imagePresent(reference.toString());
     if (!present) co_return kUndecidedRetry;
     if (*present) {
-      note(key, "image present");
+      noteIfThereBefore(key, pullPolicy);
+      imageIsThere(key, Monotonic::now());
       co_return interval;
     }
+    imageIsMissing(key);
   }
   std::string podNamespace;
   if (const auto pod = pods_.find(key.first); pod != pods_.end()) {
@@ -145,13 +163,17 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
   const auto verdict = co_await prober_.probe(question);
   if (verdict.fresh) report(*workload, verdict);
   if (verdict.kind == Verdict::Kind::undecided) {
-    note(key, "undecided", &verdict);
+    if (verdict.moves) pullMoves(key);
+    // What was found out before still counts.
+    if (!ready_.contains(key)) note(key, "undecided", &verdict);
     co_return kUndecidedRetry;
   }
   if (verdict.kind == Verdict::Kind::pulled) {
     note(key, "image present", &verdict);
+    imageIsThere(key, verdict.ended);
     co_return interval;
   }
+  pullFailed(key, question, verdict);
   // kubelet may have a password that we have not.
   const bool undecided = verdict.cause == Cause::unauthorized && !verdict.withCredentials;
   note(key, undecided ? "undecided" : "failed", &verdict);

@@ -39,6 +39,7 @@ Blame blameOf(const Failure& failure) {
       return Blame::none;
     case Cause::policy:
     case Cause::disk:
+    case Cause::not_started:
     case Cause::unknown:
       break;
   }

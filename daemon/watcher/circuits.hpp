@@ -23,6 +23,7 @@ struct Failure {
   Cause cause = Cause::unknown;
   std::string text;  // containerd's words
   Extent extent = Extent::registry;
+  bool stalled = false;  // see Verdict
 };
 
 /// What a failure says about its registry as a whole.

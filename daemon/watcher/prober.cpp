@@ -67,6 +67,7 @@ Verdict knownVerdict(Failure failure) {
   verdict.cause = failure.cause;
   verdict.text = std::move(failure.text);
   verdict.extent = failure.extent;
+  verdict.stalled = failure.stalled;
   verdict.started = verdict.ended = Monotonic::now();
   return verdict;
 }
@@ -206,7 +207,7 @@ void Prober::settle(const Flight& flight) {
       std::uniform_real_distribution<double> spread(0.8, 1.2);
       const auto pause = std::chrono::nanoseconds(
           static_cast<std::int64_t>(static_cast<double>(reprobeInterval_.count()) * spread(random_)));
-      const Failure failure{verdict.cause, verdict.text, verdict.extent};
+      const Failure failure{verdict.cause, verdict.text, verdict.extent, verdict.stalled};
       reopened = health_.failed(flight.question.scope, flight.host(), flight.image, failure, now, pause);
       break;
     }
@@ -235,11 +236,13 @@ cri::Awaitable<void> Prober::ended(std::shared_ptr<Pull> pull) {
 
 void Prober::tellWithoutOutcome(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict) {
   if (stood == std::chrono::nanoseconds::zero()) {
+    verdict.moves = true;
     verdict.text = "moves, but pods of another namespace wait for its place";
     return;
   }
   verdict.kind = Verdict::Kind::failed;
   verdict.cause = Cause::timeout;
+  verdict.stalled = true;
   verdict.text = "neither ended nor moved for " + formatDuration(stood);
   if (pull.watch.downloading()) {
     verdict.text += " amid a download";
@@ -297,6 +300,8 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = failure->cause;
     verdict.extent = failure->extent;
+    verdict.stalled =
+        failure->cause == Cause::timeout && verdict.ended - verdict.started >= question.stallTimeout;
   }
   co_return verdict;
 }

@@ -46,9 +46,11 @@ struct Verdict {
   Cause cause = Cause::unknown;
   std::string text;                  // containerd's words
   Extent extent = Extent::registry;  // of a failure
-  bool fresh = false;                // of a pull that nobody was told of yet
-  bool withCredentials = false;      // a password or token was sent along
-  std::string trouble;               // what the operator should mend: credentials that cannot be read
+  bool stalled = false;          // of a timeout: not answered at once (408), so that kubelet's own pull hangs
+  bool moves = false;            // of an undecided one: the pull moved, and gave its place up
+  bool fresh = false;            // of a pull that nobody was told of yet
+  bool withCredentials = false;  // a password or token was sent along
+  std::string trouble;           // what the operator should mend: credentials that cannot be read
   Stamp started;
   Stamp ended;
 };

@@ -152,7 +152,7 @@ cri::Awaitable<Result<>> Watcher::resync() {
       if (!listed.contains(id) && container.seen < asked) removed.push_back(id);
     }
     for (const auto& id : removed) dropContainer(id);
-    attendAll(pod);
+    attendAll(pod, Seen::later);
   }
   co_await checkSandboxImage();
   co_return Result<>{};
@@ -299,7 +299,7 @@ void Watcher::addSandbox(cri::Sandbox sandbox, Stamp since) {
       unplaced_.push_back(one);
     }
   }
-  if (isNew) attendAll(entry->second);
+  if (isNew) attendAll(entry->second, Seen::to_begin);
 }
 
 /// What is needed of a sandbox: a pod's author can write more into it than there is memory for.
@@ -322,6 +322,7 @@ void Watcher::addContainer(const std::string& sandboxId, const cri::Container& c
   const auto& [id, name] = std::tie(container.id, container.name);
   if (!pod->second.containers.emplace(id, KnownContainer{name, Monotonic::now(), {}, {}}).second) return;
   sandboxOf_[id] = sandboxId;
+  pod->second.everMade.insert(name);
   leave({sandboxId, name});
   listener_.containerCreated(pod->second.sandbox.podUid, container);
 }
@@ -333,7 +334,7 @@ void Watcher::dropContainer(const std::string& id) {
   sandboxOf_.erase(found);
   if (pod == pods_.end()) return;
   pod->second.containers.erase(id);
-  attendAll(pod->second);  // the pod may wait for its next container now
+  attendAll(pod->second, Seen::later);  // the pod may wait for its next container now
 }
 
 void Watcher::dropSandbox(const std::string& sandboxId) {
@@ -364,9 +365,16 @@ void Watcher::reconfigure(config::ConfigPtr config) {
   useConfig(std::move(config));
   prober_.reconfigure(config_->detection.maxConcurrentProbes, config_->detection.reprobeInterval);
   for (const auto& [key, attendance] : attended_) tasks_.cancel(attendance.task);
-  attended_.clear();
+  const auto before = std::exchange(attended_, {});
   chosenOf_.clear();
-  for (auto& [id, pod] : pods_) attendAll(pod);
+  ready_.clear();
+  stalled_.clear();  // asked for again at once
+  for (auto& [id, pod] : pods_) attendAll(pod, Seen::later);
+  for (auto& [key, attendance] : attended_) {
+    const auto known = before.find(key);
+    if (known == before.end() || known->second.reference != attendance.reference) continue;
+    attendance.start = known->second.start;
+  }
 }
 
 }  // namespace fallbackd::watcher

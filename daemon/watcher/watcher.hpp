@@ -5,6 +5,7 @@
 
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
+#include "watcher/held_up.hpp"
 #include "watcher/match.hpp"
 #include "watcher/prober.hpp"
 
@@ -24,7 +25,8 @@
 
 namespace fallbackd::watcher {
 
-/// A container of a pod that waits for its image, and the image cannot be pulled for a cause that triggers.
+/// A container of a pod that is missing for a cause that triggers: its image cannot be pulled, or it is there
+/// and kubelet is known to be held up.
 struct Detection {
   cri::Sandbox sandbox;
   WorkloadPtr workload;
@@ -41,6 +43,8 @@ class Listener {
  public:
   virtual ~Listener() = default;
   virtual void detected(Detection detection) = 0;
+  /// What was detected as not_started is not known to be held up any more. What runs already runs on.
+  virtual void heldUpNoMore(const std::string& sandboxId, const std::string& container) = 0;
   /// Kubelet made a container in the pod, of whichever image: its process starts about 90 ms later.
   virtual void containerCreated(const std::string& podUid, const cri::Container& container) = 0;
   virtual void containerStarted(const std::string& id, Stamp at) = 0;
@@ -63,11 +67,13 @@ struct Waiting {
   cri::Sandbox sandbox;
   WorkloadPtr workload;
   Stamp since;
-  std::string
-      state;  // "asking", "failed", "undecided", "image present", "after init containers", "never pulled"
-  Cause cause = Cause::unknown;  // of failed and undecided
+  /// "asking", "failed", "undecided", "image present", "not started", "after init containers", "never pulled"
+  std::string state;
+  Cause cause = Cause::unknown;  // of failed, undecided and not started
   std::string text;
   std::optional<std::chrono::nanoseconds> verdictTook;  // where there was a verdict
+  std::optional<HeldUp> heldUp = {};                    // of not started; absent where nothing is known
+  std::optional<Stamp> imageSince = {};                 // when the image was first seen on the node
 };
 
 /// A pod whose sandbox is ready, and the containers that were made in it.
@@ -132,7 +138,8 @@ class Watcher {
     std::map<std::string, KnownContainer> containers;  // by container id
     IgnoredAnnotations ignored;
     std::size_t overLimit = 0;
-    std::vector<std::string> told;  // of its annotations, to the listener
+    std::set<std::string> everMade;  // names of kubelet's containers, those that are gone included
+    std::vector<std::string> told;   // of its annotations, to the listener
   };
   using Key = std::pair<std::string, std::string>;  // sandbox id, container name
   /// The time between two looks. A wake-up call that comes during a look shortens the next pause.
@@ -149,11 +156,24 @@ class Watcher {
     Stamp since;  // of its process, once that has started
     boost::asio::steady_timer next;
   };
+  /// Whether we saw the pod come, or found it when it was there already.
+  enum class Seen : std::uint8_t { to_begin, later };
+  /// What kubelet must have done before it makes the container, as far as we know.
+  struct Start {
+    bool seenToBegin = false;           // looked at from the beginning of its pod
+    bool asked = false;                 // whether the image is there
+    bool needsNoPull = false;           // it was there before kubelet could ask
+    std::optional<Stamp> imageSince;    // it is known to be there since
+    std::optional<Stamp> failed;        // the end of the last pull that failed
+    bool onlyOutages = true;            // all of them failed at once, in a way that kubelet's failed too
+    std::optional<HeldUp> heldUp = {};  // judged when the container was due
+  };
   struct Attendance {
     Attendance(WorkloadPtr covering, ImageReference image)
         : workload(std::move(covering)), reference(std::move(image)) {}
     WorkloadPtr workload;
     ImageReference reference;  // of its image
+    Start start;
     TaskGroup::Id task = 0;
     std::shared_ptr<Pause> pause;
     std::string state = "asking";
@@ -173,6 +193,18 @@ class Watcher {
   cri::Awaitable<void> attend(Key key, WorkloadPtr workload, ImageReference reference,
                               std::shared_ptr<Pause> pause);
   cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload, ImageReference reference);
+  cri::Awaitable<void> untilNextLook(Key key, std::shared_ptr<Pause> pause, Stamp next);
+
+  // Containers whose image is there: not_started.cpp.
+  [[nodiscard]] std::optional<Stamp> startDue(const Key& key) const;
+  void imageIsThere(const Key& key, Stamp at);
+  void imageIsMissing(const Key& key);
+  void noteIfThereBefore(const Key& key, config::PullPolicy policy);
+  void pullFailed(const Key& key, const Question& question, const Verdict& verdict);
+  void pullMoves(const Key& key);
+  [[nodiscard]] std::optional<HeldUp> heldUp(const Key& key) const;
+  void judgeStart(const Key& key);
+
   cri::Awaitable<Result<bool>> predecessorsEnded(Key key, WorkloadPtr workload);
   void note(const Key& key, std::string state, const Verdict* verdict = nullptr);
   void wake(const std::function<bool(const Key&, const Attendance&)>& which);
@@ -195,7 +227,7 @@ class Watcher {
   void place(const std::string& podUid, const cri::Container& container);
   void dropContainer(const std::string& id);
   void dropSandbox(const std::string& sandboxId);
-  void attendAll(Pod& pod);
+  void attendAll(Pod& pod, Seen seen);
   void tell(Pod& pod, const Covering& covering);
   [[nodiscard]] bool overLimit(const Pod& pod, const config::Workload& workload) const;
   void leave(const Key& key);
@@ -211,6 +243,8 @@ class Watcher {
   std::map<std::string, Pod> pods_;               // by sandbox id
   std::map<std::string, std::string> sandboxOf_;  // container id -> sandbox id
   std::map<Key, Attendance> attended_;
+  std::set<Key> ready_;                          // of attended_: those whose image is there
+  StalledPulls stalled_;                         // of attended_
   std::map<std::string, std::size_t> chosenOf_;  // of attended_, by namespace: those of annotated images
   // That workloads of the configuration name, each with the file of its credentials.
   std::set<std::pair<std::string, std::string>> configuredImages_;

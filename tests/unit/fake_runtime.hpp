@@ -120,6 +120,7 @@ class FakeRuntime final : public cri::Runtime {
     ++pulls[reference];
     lastCredentials = std::move(credentials);
     if (pullGate != nullptr) co_await pullGate->passed();
+    if (const auto own = gateOf.find(reference); own != gateOf.end()) co_await own->second->passed();
     const auto special = outcomeOf.find(reference);
     cri::PullOutcome outcome = special == outcomeOf.end() ? pullOutcome : special->second;
     if (outcome.kind == cri::PullOutcome::Kind::pulled) images.insert(reference);
@@ -198,6 +199,7 @@ class FakeRuntime final : public cri::Runtime {
   std::string pauseImage;
   std::vector<cri::Content> contents;
   Gate* pullGate = nullptr;
+  std::map<std::string, Gate*> gateOf;  // by reference: pulls that hang until it is opened
   std::function<std::vector<cri::Ingest>()> onIngests;
   int ingestLooks = 0;
   std::map<std::string, std::vector<std::string>> tags;        // by image id

@@ -156,7 +156,7 @@ void addRecoveries(CLI::App& app, Run& run) {
   command->add_option("--workload", options->workload, "only of this workload");
   command->add_option("--state", options->state, "only in this state")
       ->check(CLI::IsMember({"detected", "verified", "health_checked", "started", "ready", "handed_back",
-                             "completed", "pod_gone", "failed"}));
+                             "completed", "pod_gone", "withdrawn", "failed"}));
   command->add_option("--limit", options->limit, "at most this many");
   command->callback([options, &run] { run = [options] { return showRecoveries(*options); }; });
 }

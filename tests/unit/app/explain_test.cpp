@@ -121,6 +121,75 @@ TEST(Explain, TheImageIsThereOrNeverPulled) {
   EXPECT_EQ(walkOf(only(waitingFor("after init containers"))), "match yes, container yes, image pending");
 }
 
+TEST(Explain, WhatIsNotStartedAndWhyIsNotKnown) {
+  const auto one = only(waitingFor("not started", Cause::not_started));
+  EXPECT_EQ(walkOf(one), "match yes, container yes, image yes, cause yes, kubelet no");
+  EXPECT_THAT(one.verdict, HasSubstr("no fallback is started, since kubelet may be refusing it"));
+  EXPECT_THAT(one.next, HasSubstr("kubectl describe pod"));
+}
+
+Snapshot behindAPull(const std::string& state = "not started") {
+  auto snapshot = waitingFor(state, Cause::not_started);
+  snapshot.waiting[0].imageSince = snapshot.takenAt - std::chrono::seconds(20);
+  snapshot.waiting[0].heldUp = watcher::StalledPull{"r.silent:5000/cart:1",
+                                                    "r.silent:5000",
+                                                    "shop",
+                                                    "cart-0",
+                                                    "cart",
+                                                    snapshot.takenAt - std::chrono::seconds(82),
+                                                    {}};
+  snapshot.taken = *parseRfc3339("2026-01-31T12:01:22Z");
+  return snapshot;
+}
+
+TEST(Explain, KubeletIsStuckBehindAnotherPull) {
+  auto snapshot = behindAPull();
+  auto one = only(snapshot);
+  EXPECT_EQ(
+      walkOf(one),
+      "match yes, container yes, image yes, cause yes, kubelet yes, trigger yes, binary yes, launch pending");
+  EXPECT_THAT(one.steps[2].text, HasSubstr("since 2026-01-31T12:01:02"));
+  EXPECT_THAT(one.steps[4].text,
+              HasSubstr("is stuck behind the pull of r.silent:5000/cart:1 for container cart of pod "
+                        "shop/cart-0: registry r.silent:5000 stalls since 2026-01-31T12:00:00"));
+  snapshot.incidents.push_back(incidentOf("web-0", State::ready));
+  snapshot.incidents[0].cause = Cause::not_started;
+  one = only(snapshot);
+  EXPECT_EQ(one.verdict, "the fallback is serving");
+  EXPECT_THAT(walkOf(one), HasSubstr("image yes, cause yes, kubelet yes, trigger yes"));
+  snapshot.waiting[0].heldUp.reset();
+  EXPECT_THAT(walkOf(only(snapshot)), HasSubstr("cause yes, kubelet notice, trigger yes"));
+}
+
+TEST(Explain, KubeletBacksOff) {
+  auto snapshot = behindAPull();
+  snapshot.waiting[0].heldUp = watcher::BackOff{snapshot.takenAt - std::chrono::seconds(2),
+                                                snapshot.takenAt + std::chrono::seconds(38)};
+  EXPECT_THAT(
+      only(snapshot).steps[4].text,
+      HasSubstr("until 2026-01-31T12:01:20.000000000Z, and does not pull before 2026-01-31T12:02:00"));
+}
+
+TEST(Explain, NotStartedIsNoTrigger) {
+  auto snapshot = behindAPull();
+  auto own = std::make_shared<config::Workload>(*snapshot.waiting[0].workload);
+  own->detection.triggers = {Cause::dns};
+  snapshot.waiting[0].workload = own;
+  EXPECT_THAT(walkOf(only(snapshot)), HasSubstr("kubelet yes, trigger no"));
+  EXPECT_THAT(only(snapshot).next, HasSubstr("list not_started in detection.triggers"));
+}
+
+TEST(Explain, ARecoveryThatWasWithdrawn) {
+  auto snapshot = withPod();
+  auto incident = incidentOf("web-0", State::withdrawn);
+  incident.cause = Cause::not_started;
+  incident.stamps.started.reset();
+  incident.stamps.ready.reset();
+  snapshot.pods.clear();
+  snapshot.incidents.push_back(incident);
+  EXPECT_THAT(only(snapshot).verdict, HasSubstr("withdrawn before its fallback was launched"));
+}
+
 TEST(Explain, TheCauseIsOpen) {
   EXPECT_EQ(walkOf(only(waitingFor("asking"))),
             "match yes, container yes, image yes, cause pending, circuit yes");

@@ -41,7 +41,7 @@ workloads:
   - {name: scratch, type: emptyDir, mountPath: /data}
   healthCheck: {args: [check], timeout: 3s}
   readiness: {http: {port: 8080, path: /healthz}, timeout: 9s}
-  detection: {triggers: [tls, disk], stallTimeout: 4s, imagePullPolicy: Always}
+  detection: {triggers: [tls, disk, not_started], stallTimeout: 4s, startTimeout: 7s, imagePullPolicy: Always}
   handBack: {on: image, grace: 0}
   resources: {memory: 64Mi, cpu: 500m, pids: 100}
   restart: {initialDelay: 1s, maxDelay: 2s, resetAfter: 3s}
@@ -80,8 +80,9 @@ workloads:
   EXPECT_TRUE(one.volumes[0].readOnly);
   EXPECT_FALSE(one.volumes[1].readOnly);
   EXPECT_EQ(std::get<ReadyWhenHttp>(one.readiness.when).path, "/healthz");
-  EXPECT_EQ(one.detection.triggers, (CauseSet{Cause::tls, Cause::disk}));
+  EXPECT_EQ(one.detection.triggers, (CauseSet{Cause::tls, Cause::disk, Cause::not_started}));
   EXPECT_EQ(one.detection.pullPolicy, PullPolicy::always);
+  EXPECT_EQ(one.detection.startTimeout, 7s);
   EXPECT_EQ(one.handBack.on, HandBackOn::image);
   EXPECT_EQ(one.handBack.grace, 0s);
   EXPECT_EQ(one.resources.cpus, 0.5);
@@ -90,6 +91,7 @@ workloads:
   EXPECT_EQ(two.detection.triggers, CauseSet{Cause::dns}) << "the defaults of the file hold";
   EXPECT_EQ(two.detection.stallTimeout, 2s);
   EXPECT_EQ(two.detection.responseTimeout, 3s);
+  EXPECT_EQ(two.detection.startTimeout, 3s);
   EXPECT_EQ(two.user.uid, 65532U);
   EXPECT_TRUE(std::holds_alternative<ReadyWhenExec>(two.readiness.when));
 }

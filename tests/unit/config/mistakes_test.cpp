@@ -103,6 +103,7 @@ TEST(Mistakes, OfSettings) {
       {"stall timeout of a moment", kHead + "detection: {stallTimeout: 50ms}\n", "2:27", "200ms or more"},
       {"answers sooner than connections", kHead + "detection: {stallTimeout: 2s, responseTimeout: 1s}\n",
        "2:48", "write 2s or more"},
+      {"start timeout of a moment", kHead + "detection: {startTimeout: 50ms}\n", "2:27", "500ms or more"},
       {"probes without a pause", kHead + "detection: {reprobeInterval: 1ms}\n", "2:30", "100ms or more"},
       {"endless duration", kHead + "detection: {stallTimeout: 100000d}\n", "2:27", "longer than 3650d"},
       {"number", kHead + "cache: {threshold: 0}\n", "2:20", "from 1 to 16"},

@@ -89,7 +89,8 @@ struct RecoveryTest : testing::Test {
     config->workloads[0].imageFrom = imageFrom;
     config->workloads[0].restart.policy = restartPolicy;
     detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
-    detection.cause = Cause::unreachable;
+    config->workloads[0].handBack.on = handBackOn;
+    detection.cause = cause;
     detection.status = std::move(status);
     detection.waitingSince = detection.failureKnown = Monotonic::now();
     manager->detected(std::move(detection));
@@ -99,6 +100,12 @@ struct RecoveryTest : testing::Test {
                     const std::string& imageId = "sha256:real") {
     cri::Container container{id, "s1", name, 0, cri::Container::State::created, image, imageId};
     manager->containerCreated("uid-s1", container);
+  }
+  /// Whether it happens within that time; for what must not happen.
+  bool runUntilFor(std::chrono::milliseconds time, const std::function<bool()>& done) {
+    loop.restart();
+    loop.run_for(time);
+    return done();
   }
   State state() const { return manager->incidents().empty() ? State::failed : manager->incidents()[0].state; }
   bool reaches(State wanted) {
@@ -121,6 +128,8 @@ struct RecoveryTest : testing::Test {
   Result<> readyResult;
   std::optional<config::Liveness> liveness;
   Provenance imageFrom = Provenance::configuration;
+  Cause cause = Cause::unreachable;
+  config::HandBackOn handBackOn = config::HandBackOn::container;
   std::optional<config::RestartPolicy> restartPolicy;
   int deadAnswers = 0;
   int questions = 0;
@@ -762,6 +771,52 @@ TEST_F(RecoveryTest, WhatDiedMeanwhileIsForgotten) {
   boost::asio::co_spawn(loop, manager->adopt(), boost::asio::detached);
   ASSERT_TRUE(runUntil(loop, [&] { return journalled() == 0; }));
   EXPECT_TRUE(manager->incidents().empty());
+}
+
+TEST_F(RecoveryTest, WhatIsNotHeldUpAnyMoreIsDroppedBeforeItsLaunch) {
+  cause = Cause::not_started;
+  runtime.sandboxes["s1"].sandbox.ready = false;  // so that it waits
+  detect();
+  ASSERT_TRUE(reaches(State::verified));
+  manager->heldUpNoMore("s1", "main");
+  ASSERT_TRUE(reaches(State::withdrawn));
+  EXPECT_TRUE(launcher.launched.empty());
+  EXPECT_EQ(journalled(), 0U);
+  EXPECT_TRUE(metric("cause=\"not_started\",outcome=\"withdrawn\""));
+  runtime.sandboxes["s1"].sandbox.ready = true;
+  detect();
+  ASSERT_TRUE(reaches(State::ready)) << "it may be held up again";
+}
+
+TEST_F(RecoveryTest, WhatRunsIsNotDroppedAndEndsWhenTheContainerComes) {
+  cause = Cause::not_started;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  manager->heldUpNoMore("s1", "main");
+  EXPECT_FALSE(runUntilFor(50ms, [&] { return state() != State::ready; }));
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(RecoveryTest, AnotherCauseIsNotDropped) {
+  runtime.sandboxes["s1"].sandbox.ready = false;
+  detect();
+  ASSERT_TRUE(reaches(State::verified));
+  manager->heldUpNoMore("s1", "main");
+  runtime.sandboxes["s1"].sandbox.ready = true;
+  ASSERT_TRUE(reaches(State::ready));
+}
+
+/// The image was there from the beginning, so that its arrival says nothing of the container.
+TEST_F(RecoveryTest, AnImageDoesNotEndWhatWasNotStarted) {
+  cause = Cause::not_started;
+  handBackOn = config::HandBackOn::image;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  manager->imageArrived("r/checkout:1");
+  EXPECT_FALSE(runUntilFor(50ms, [&] { return state() != State::ready; }));
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
 }
 
 }  // namespace

@@ -61,6 +61,7 @@ void fill(Metrics& metrics) {
   metrics.registryCircuits({{"registry.example:5000", 2}, {"other", 0}});
   metrics.containerdCalls({{"ListContainers", 5}});
   metrics.containerdConnected(true);
+  metrics.notStarted({{"pull", 1}, {"back_off", 0}, {"unknown", 2}});
   metrics.sandboxImagePresent(true);
   metrics.admission("expired");
   metrics.coverage({{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Wall::now() + 24h}});

@@ -18,6 +18,9 @@ using test::runUntil;
 
 struct Seen final : Listener {
   void detected(Detection detection) override { detections.push_back(std::move(detection)); }
+  void heldUpNoMore(const std::string& id, const std::string& container) override {
+    released.push_back(id + "/" + container);
+  }
   void containerCreated(const std::string& podUid, const cri::Container& container) override {
     created.push_back(podUid + "/" + container.name);
   }
@@ -35,7 +38,7 @@ struct Seen final : Listener {
     if (isUp) ++connections;
   }
   std::vector<Detection> detections;
-  std::vector<std::string> created, started, startedSandboxes, gone, images, pauseImages, troubles;
+  std::vector<std::string> created, started, startedSandboxes, released, gone, images, pauseImages, troubles;
   int probes = 0;
   int connections = 0;
   bool up = false;

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images that are on the node while their containers do not come: what is acted on, and what is only told.
+#include "fake_runtime.hpp"
+#include "fake_traffic.hpp"
+#include "watcher/watcher.hpp"
+
+#include <algorithm>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace fallbackd::watcher {
+namespace {
+
+using namespace std::chrono_literals;
+using Kind = cri::Event::Kind;
+using test::Gate;
+using test::runUntil;
+using testing::HasSubstr;
+
+constexpr const char* kHungImage = "r.silent/cart:1";
+constexpr const char* kReadyImage = "r.x/checkout:1";
+constexpr cri::PullOutcome::Kind kPulledKind = cri::PullOutcome::Kind::pulled;
+
+struct ToldListener final : Listener {
+  void detected(Detection detection) override { detections.push_back(std::move(detection)); }
+  void heldUpNoMore(const std::string& id, const std::string& container) override {
+    released.push_back(id + "/" + container);
+  }
+  void containerCreated(const std::string&, const cri::Container&) override {}
+  void containerStarted(const std::string&, Stamp) override {}
+  void sandboxStarted(const std::string&, Stamp) override {}
+  void sandboxGone(const std::string&) override {}
+  void imageArrived(const std::string&) override {}
+  void probed(const config::Workload&, const Verdict&) override {}
+  void sandboxImage(const std::string&, bool) override {}
+  void trouble(const std::string&) override {}
+  void connection(bool isUp, const std::string&) override { up = isUp; }
+  [[nodiscard]] const Detection* of(const std::string& sandbox) const {
+    const auto found = std::find_if(detections.begin(), detections.end(),
+                                    [&](const auto& one) { return one.sandbox.id == sandbox; });
+    return found == detections.end() ? nullptr : &*found;
+  }
+  std::vector<Detection> detections;
+  std::vector<std::string> released;
+  bool up = false;
+};
+
+config::Workload appWorkload(const std::string& app, const std::string& image) {
+  config::Workload workload;
+  workload.name = app;
+  workload.match = {std::nullopt, {{"app", app}}, "main"};
+  workload.image = image;
+  workload.binary = {app, "1.8.3"};
+  workload.detection.stallTimeout = workload.detection.responseTimeout = 20ms;
+  workload.detection.startTimeout = 60ms;
+  return workload;
+}
+
+/// "checkout", whose image can be had, and "cart", whose registry is silent.
+struct NotStarted : testing::Test {
+  NotStarted() {
+    config->detection.reprobeInterval = 20ms;
+    config->containerd.resyncInterval = 1h;
+    config->workloads = {appWorkload("checkout", kReadyImage), appWorkload("cart", kHungImage)};
+    runtime.outcomeOf[kReadyImage] = {kPulledKind, 0, ""};
+    runtime.outcomeOf[kHungImage] = {kPulledKind, 0, ""};
+    runtime.gateOf[kHungImage] = &silence;
+  }
+  ~NotStarted() override {
+    tasks.cancelAll();
+    runUntil(loop, [&] { return tasks.empty(); });
+  }
+  void start() {
+    watcher.reconfigure(config);
+    tasks.spawn(watcher.run());
+    ASSERT_TRUE(runUntil(loop, [&] { return told.up; }));
+  }
+  void addPod(const std::string& id, const std::string& app, const std::string& podNamespace = "shop") {
+    runtime.addSandbox(id, podNamespace, app);
+    events.send(Kind::task_started, id);
+  }
+  [[nodiscard]] std::optional<Waiting> waitingIn(const std::string& sandbox) const {
+    for (auto& one : watcher.waitingContainers()) {
+      if (one.sandbox.id == sandbox) return std::move(one);
+    }
+    return std::nullopt;
+  }
+  bool reaches(const std::string& sandbox, const std::string& state) {
+    return runUntil(loop, [&] {
+      const auto one = waitingIn(sandbox);
+      return one && one->state == state;
+    });
+  }
+  bool detects(const std::string& sandbox, Cause cause) {
+    return runUntil(loop, [&] {
+      const auto* one = told.of(sandbox);
+      return one != nullptr && one->cause == cause;
+    });
+  }
+  /// Lets the loop go through several looks.
+  void settle() {
+    const int before = runtime.calls;
+    ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls >= before + 12; }));
+  }
+
+  boost::asio::io_context loop;
+  test::FakeRuntime runtime;
+  test::FakeEvents events{loop};
+  test::FakeTraffic traffic;
+  Gate silence{loop};
+  ToldListener told;
+  std::shared_ptr<config::Config> config = std::make_shared<config::Config>();
+  Watcher watcher{loop.get_executor(), runtime, events, traffic, told, config};
+  TaskGroup tasks{loop.get_executor()};
+};
+
+TEST_F(NotStarted, BehindAStalledPullItIsACauseAndSaysBehindWhich) {
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("s1", Cause::not_started));
+  const auto& detection = *told.of("s1");
+  EXPECT_EQ(detection.workload->name, "checkout");
+  EXPECT_THAT(detection.text, HasSubstr("stuck behind the pull of r.silent/cart:1 for pod shop/pod-hung"));
+  EXPECT_GE(detection.failureKnown - detection.waitingSince, 60ms) << "not before startTimeout is over";
+  const auto waiting = waitingIn("s1");
+  EXPECT_EQ(waiting->state, "not started");
+  EXPECT_EQ(waiting->cause, Cause::not_started);
+  ASSERT_TRUE(waiting->heldUp);
+  const auto& pull = std::get<StalledPull>(*waiting->heldUp);
+  EXPECT_EQ(pull.registry, "r.silent");
+  EXPECT_EQ(pull.container, "main");
+  EXPECT_GT(pull.since, Stamp{});
+}
+
+TEST_F(NotStarted, WithoutKnowledgeItIsToldAndNotActedOn) {
+  start();
+  addPod("s1", "checkout");
+  ASSERT_TRUE(reaches("s1", "not started"));
+  settle();
+  EXPECT_TRUE(told.detections.empty());
+  const auto waiting = waitingIn("s1");
+  EXPECT_EQ(waiting->cause, Cause::not_started);
+  EXPECT_FALSE(waiting->heldUp);
+  EXPECT_THAT(waiting->text, HasSubstr("nothing is known to hold kubelet up"));
+}
+
+TEST_F(NotStarted, APullThatStallsLaterIsTakenIntoAccountAtOnce) {
+  start();
+  addPod("s1", "checkout");
+  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(told.detections.empty());
+  addPod("hung", "cart");
+  ASSERT_TRUE(detects("s1", Cause::not_started));
+}
+
+TEST_F(NotStarted, WhenTheOtherPullMovesItIsReleasedAndToldOnly) {
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("s1", Cause::not_started));
+  EXPECT_TRUE(told.released.empty());
+  silence.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return !told.released.empty(); }));
+  EXPECT_EQ(told.released, std::vector<std::string>{"s1/main"});
+  settle();
+  EXPECT_EQ(told.released.size(), 1U) << "once";
+  EXPECT_EQ(waitingIn("s1")->state, "not started");
+  EXPECT_FALSE(waitingIn("s1")->heldUp);
+}
+
+TEST_F(NotStarted, WhenThePodWithTheStalledPullGoesItIsReleased) {
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("s1", Cause::not_started));
+  runtime.sandboxes.erase("hung");
+  events.send(Kind::task_exited, "hung");
+  ASSERT_TRUE(runUntil(loop, [&] { return !told.released.empty(); }));
+}
+
+TEST_F(NotStarted, AContainerThatComesInTimeIsNotMissed) {
+  start();
+  addPod("hung", "cart");
+  ASSERT_TRUE(detects("hung", Cause::timeout));
+  addPod("s1", "checkout");
+  ASSERT_TRUE(reaches("s1", "image present"));
+  runtime.addContainer("c1", "s1", "main");
+  events.send(Kind::container_created, "c1");
+  ASSERT_TRUE(runUntil(loop, [&] { return !waitingIn("s1"); }));
+  settle();
+  EXPECT_EQ(told.of("s1"), nullptr);
+}
+
+/// Kubelet asks whether the image is there before it queues for a pull: another pod's pull does not hold it
+/// up.
+TEST_F(NotStarted, WhatWasThereBeforeKubeletAskedWaitsForNoPullOfAnotherPod) {
+  runtime.images.insert(kReadyImage);
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("hung", Cause::timeout));
+  ASSERT_TRUE(reaches("s1", "not started"));
+  settle();
+  EXPECT_EQ(told.of("s1"), nullptr);
+}
+
+TEST_F(NotStarted, ButForThoseOfItsOwnPod) {
+  config->workloads[1].match.labels = {{"app", "checkout"}};
+  config->workloads[1].match.container = "sidecar";
+  runtime.images.insert(kReadyImage);
+  start();
+  addPod("s1", "checkout");
+  ASSERT_TRUE(runUntil(loop, [&] {
+    return std::any_of(told.detections.begin(), told.detections.end(),
+                       [](const auto& one) { return one.cause == Cause::not_started; });
+  }));
+}
+
+TEST_F(NotStarted, AlwaysPullsWhatIsThereToo) {
+  config->workloads[0].detection.pullPolicy = config::PullPolicy::always;
+  runtime.images.insert(kReadyImage);
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("s1", Cause::not_started));
+}
+
+TEST_F(NotStarted, AfterARestartNobodyKnowsWhetherTheImageWasThereBefore) {
+  runtime.images.insert(kReadyImage);
+  runtime.addSandbox("hung", "shop", "cart");
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(detects("s1", Cause::not_started));
+}
+
+TEST_F(NotStarted, NeverNeverDetects) {
+  config->workloads[0].detection.pullPolicy = config::PullPolicy::never;
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("hung", Cause::timeout));
+  settle();
+  EXPECT_EQ(told.of("s1"), nullptr);
+  EXPECT_EQ(waitingIn("s1")->state, "never pulled");
+}
+
+TEST_F(NotStarted, StartsNothingWhereItIsNoTrigger) {
+  config->workloads[0].detection.triggers = {Cause::timeout};
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("hung", Cause::timeout));
+  ASSERT_TRUE(runUntil(loop, [&] {
+    const auto one = waitingIn("s1");
+    return one && one->heldUp;
+  }));
+  settle();
+  EXPECT_EQ(told.of("s1"), nullptr);
+}
+
+/// What ran once is not held up by a pull alone (a crash loop), and a Job's work is not done twice.
+TEST_F(NotStarted, AContainerThatWasThereBeforeIsNotReplaced) {
+  config->workloads[0].restart.policy = config::RestartPolicy::never;
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("hung", Cause::timeout));
+  runtime.addContainer("c1", "s1", "main");
+  events.send(Kind::container_created, "c1");
+  ASSERT_TRUE(runUntil(loop, [&] { return !waitingIn("s1"); }));
+  runtime.containers.clear();
+  events.send(Kind::container_deleted, "c1");
+  told.detections.clear();
+  ASSERT_TRUE(reaches("s1", "not started"));
+  settle();
+  EXPECT_EQ(told.of("s1"), nullptr);
+}
+
+TEST_F(NotStarted, AnAnswerThatComesAtOnceIsNotAStalledPull) {
+  runtime.gateOf.clear();
+  runtime.outcomeOf[kHungImage] = {
+      cri::PullOutcome::Kind::failed, 2,
+      "failed to pull and unpack image \"r.silent/cart:1\": failed to resolve reference "
+      "\"r.silent/cart:1\": unexpected status from HEAD request to "
+      "https://r.silent/v2/cart/manifests/1: 408 Request Timeout"};
+  config->workloads[1].detection.stallTimeout = 1h;
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("hung", Cause::timeout));
+  ASSERT_TRUE(reaches("s1", "not started"));
+  settle();
+  EXPECT_EQ(told.of("s1"), nullptr);
+}
+
+TEST_F(NotStarted, ANewConfigurationForgetsNeitherTheImageNorThatItWasThereBefore) {
+  runtime.images.insert(kReadyImage);
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(reaches("s1", "not started"));
+  watcher.reconfigure(std::make_shared<config::Config>(*config));
+  told.detections.clear();
+  ASSERT_TRUE(detects("hung", Cause::timeout));
+  settle();
+  EXPECT_EQ(waitingIn("s1")->state, "not started");
+  EXPECT_EQ(told.of("s1"), nullptr);
+}
+
+// Kubelet's back-off
+
+constexpr const char* kRefusedText =
+    "failed to pull and unpack image: dial tcp 127.0.0.1:1: connect: connection refused";
+
+struct BackingOff : NotStarted {
+  BackingOff() {
+    config->workloads[0].detection.pullPolicy = config::PullPolicy::always;
+    runtime.outcomeOf[kReadyImage] = {cri::PullOutcome::Kind::failed, 2, kRefusedText};
+  }
+  void fails(Cause cause) {
+    start();
+    addPod("s1", "checkout");
+    ASSERT_TRUE(runUntil(loop, [&] {
+      const auto one = waitingIn("s1");
+      return one && one->state == "failed" && one->cause == cause;
+    }));
+  }
+  void comesBack() {
+    runtime.outcomeOf[kReadyImage] = {kPulledKind, 0, ""};
+    ASSERT_TRUE(reaches("s1", "not started"));
+  }
+  [[nodiscard]] bool isHeldUp() const { return waitingIn("s1")->heldUp.has_value(); }
+};
+
+TEST_F(BackingOff, HoldsUpAContainerThatAlwaysPulls) {
+  fails(Cause::unreachable);
+  comesBack();
+  ASSERT_TRUE(isHeldUp());
+  EXPECT_GT(std::get<BackOff>(*waitingIn("s1")->heldUp).until, Monotonic::now());
+  ASSERT_TRUE(runUntil(loop, [&] {
+    return std::any_of(told.detections.begin(), told.detections.end(),
+                       [](const auto& one) { return one.cause == Cause::not_started; });
+  }));
+}
+
+TEST_F(BackingOff, DoesNotHoldUpWhatStartsAtTheNextSync) {
+  config->workloads[0].detection.pullPolicy = config::PullPolicy::if_not_present;
+  fails(Cause::unreachable);
+  comesBack();
+  EXPECT_FALSE(isHeldUp());
+}
+
+TEST_F(BackingOff, IsNotKnownAfterAFailureThatKubeletNeedNotHaveHad) {
+  runtime.outcomeOf[kReadyImage] = {
+      cri::PullOutcome::Kind::failed, 2,
+      "failed to pull and unpack image \"r.x/checkout:1\": failed to resolve reference \"r.x/checkout:1\": "
+      "unexpected status from HEAD request to https://r.x/v2/checkout/manifests/1: 401 Unauthorized"};
+  start();
+  addPod("s1", "checkout");
+  ASSERT_TRUE(reaches("s1", "undecided"));
+  comesBack();
+  EXPECT_FALSE(isHeldUp()) << "kubelet has a password perhaps";
+}
+
+TEST_F(BackingOff, IsNotKnownOfAPodThatWasThereBeforeUs) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(reaches("s1", "failed"));
+  comesBack();
+  EXPECT_FALSE(isHeldUp());
+}
+
+// Who decides for whom
+
+struct HostileHold : NotStarted {
+  HostileHold() { config->podAnnotations.namespaces = {"evil", "worse"}; }
+  void addHanging(const std::string& id, const std::string& podNamespace, const std::string& image) {
+    runtime.gateOf[image] = &silence;
+    runtime.addSandbox(id, podNamespace, "own");
+    runtime.sandboxes[id].sandbox.annotations = {{"fallbackd.io/binary.web", "web@2.0.0"},
+                                                 {"fallbackd.io/image.web", image}};
+    events.send(Kind::task_started, id);
+  }
+  bool stalls(const std::string& sandbox) {
+    return runUntil(loop, [&] {
+      const auto one = waitingIn(sandbox);
+      return one && one->state == "failed" && one->cause == Cause::timeout;
+    });
+  }
+};
+
+TEST_F(HostileHold, AnAnnotatedImageThatHangsStartsNothingElsewhere) {
+  config->detection.workloadDefaults.stallTimeout = config->detection.workloadDefaults.responseTimeout = 20ms;
+  start();
+  addHanging("e1", "evil", "r.evil/a:1");
+  addHanging("e2", "evil", "r.evil/b:1");
+  ASSERT_TRUE(stalls("e1"));
+  ASSERT_TRUE(stalls("e2"));
+  addPod("s1", "checkout");
+  ASSERT_TRUE(reaches("s1", "not started"));
+  settle();
+  EXPECT_EQ(told.of("s1"), nullptr) << told.of("s1")->text;
+  runtime.images.clear();  // so that this pod's image comes after it
+  addPod("own", "checkout", "evil");
+  ASSERT_TRUE(detects("own", Cause::not_started)) << "in its own namespace it counts";
+  EXPECT_EQ(told.of("s1"), nullptr);
+}
+
+TEST_F(HostileHold, TwoNamespacesAreBelieved) {
+  config->detection.workloadDefaults.stallTimeout = config->detection.workloadDefaults.responseTimeout = 20ms;
+  start();
+  addHanging("e1", "evil", "r.silent/a:1");
+  addHanging("e2", "worse", "r.silent/b:1");
+  ASSERT_TRUE(stalls("e1"));
+  ASSERT_TRUE(stalls("e2"));
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("s1", Cause::not_started));
+}
+
+}  // namespace
+}  // namespace fallbackd::watcher
