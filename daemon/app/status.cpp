@@ -74,6 +74,7 @@ json::object toJson(const watcher::Waiting& waiting) {
   if (waiting.state == "failed" || waiting.state == "undecided") {
     object["cause"] = toString(waiting.cause);
     object["text"] = waiting.text;
+    if (!waiting.trouble.empty()) object["trouble"] = waiting.trouble;
   }
   return object;
 }

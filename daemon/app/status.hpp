@@ -11,7 +11,7 @@ namespace fallbackd::app {
 /// {"version", "node", "now", "started", "containerd": {"connected"}, "spawner": {"running"},
 ///  "config": {"file", "current", "problems"}, "coverage": {"workloads", "covered"}, "waiting":
 ///  [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?, "text"?,
-///  "verdictMs"?}], "registries": [{"host", "state", "since", "cause"?, "text"?}], "workloads": [{"name",
+///  "trouble"?, "verdictMs"?}], "registries": [{"host", "state", "since", "cause"?, "text"?}], "workloads": [{"name",
 ///  "image", "binary", "definedAt", "covered"}], "binaries": [{"name", "version", "serves", "resident",
 ///  "inGrace", "bytes", "digest", "expires"?, "reason"?, "error"?}], "recoveries": [{"id", "namespace",
 ///  "pod", "container", "workload", "binary", "cause", "state", "podIp", "address", "pid", "begun",

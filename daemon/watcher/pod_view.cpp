@@ -78,7 +78,8 @@ std::vector<Waiting> Watcher::waitingContainers() const {
   std::vector<Waiting> all;
   for (const auto& [key, one] : attended_) {
     const auto& pod = pods_.at(key.first);
-    all.push_back({pod.sandbox, one.workload, pod.since, one.state, one.cause, one.text, one.verdictTook});
+    all.push_back(
+        {pod.sandbox, one.workload, pod.since, one.state, one.cause, one.text, one.verdictTook, one.trouble});
   }
   return all;
 }

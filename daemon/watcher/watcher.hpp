@@ -16,6 +16,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,7 @@ struct Waiting {
   Cause cause = Cause::unknown;  // of failed and undecided
   std::string text;
   std::optional<std::chrono::nanoseconds> verdictTook;  // where there was a verdict
+  std::string trouble = {};                             // why there were no credentials, if so
 };
 
 /// A pod whose sandbox is ready, and the containers that were made in it.
@@ -105,7 +107,7 @@ class Watcher {
   [[nodiscard]] std::vector<Waiting> waitingContainers() const;
   [[nodiscard]] std::vector<PodView> pods() const;
   /// See Prober.
-  void readFilesWith(FileReader reader) { prober_.readFilesWith(std::move(reader)); }
+  [[nodiscard]] CredentialSources& credentials() { return prober_.credentials(); }
 
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return prober_.registries(); }
   [[nodiscard]] IgnoredAnnotations ignoredAnnotations() const;
@@ -160,6 +162,7 @@ class Watcher {
     Cause cause = Cause::unknown;
     std::string text;
     std::optional<std::chrono::nanoseconds> verdictTook;
+    std::string trouble;
   };
 
   cri::Awaitable<Result<>> follow();
@@ -179,6 +182,8 @@ class Watcher {
   void exited(const cri::Event& event);
   [[nodiscard]] std::string credentialsFor(const config::Workload& workload,
                                            const ImageReference& reference) const;
+  [[nodiscard]] std::optional<config::CredentialProviders> providersFor(
+      const config::Workload& workload) const;
   [[nodiscard]] Question questionFor(const config::Workload& workload, const ImageReference& reference,
                                      const std::string& podNamespace) const;
   void report(const config::Workload& workload, const Verdict& verdict);
@@ -212,8 +217,9 @@ class Watcher {
   std::map<std::string, std::string> sandboxOf_;  // container id -> sandbox id
   std::map<Key, Attendance> attended_;
   std::map<std::string, std::size_t> chosenOf_;  // of attended_, by namespace: those of annotated images
-  // That workloads of the configuration name, each with the file of its credentials.
-  std::set<std::pair<std::string, std::string>> configuredImages_;
+  // That workloads of the configuration name, each with the file of its credentials, and whether providers
+  // are asked.
+  std::set<std::tuple<std::string, std::string, bool>> configuredImages_;
   std::set<std::string> matchedLabels_;                        // by which they choose pods
   std::map<std::string, VersionSkew> running_;                 // by workload
   std::map<std::string, std::vector<std::string>> imageTags_;  // by image id, of those that run unnamed
