@@ -31,6 +31,8 @@ class CredentialSources {
   [[nodiscard]] const ProviderCounts& counts() const { return providers_.counts(); }
 
  private:
+  cri::Awaitable<FoundCredentials> fromFile(std::string file, ImageReference reference);
+
   FileReader reader_;
   CredentialProviders providers_;
 };
