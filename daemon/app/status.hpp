@@ -11,11 +11,11 @@ namespace fallbackd::app {
 /// {"version", "node", "now", "started", "containerd": {"connected"}, "spawner": {"running"},
 ///  "config": {"file", "current", "problems"}, "coverage": {"workloads", "covered"}, "waiting":
 ///  [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?, "text"?,
-///  "trouble"?, "verdictMs"?}], "registries": [{"host", "state", "since", "cause"?, "text"?}], "workloads": [{"name",
-///  "image", "binary", "definedAt", "covered"}], "binaries": [{"name", "version", "serves", "resident",
-///  "inGrace", "bytes", "digest", "expires"?, "reason"?, "error"?}], "recoveries": [{"id", "namespace",
-///  "pod", "container", "workload", "binary", "cause", "state", "podIp", "address", "pid", "begun",
-///  "sinceWaitingMs": {...}, "verdictMs"?, "error"?}]};
+///  "trouble"?, "verdictMs"?}], "registries": [{"host", "state", "since", "cause"?, "text"?}], "workloads":
+///  [{"name", "image", "binary", "definedAt", "covered"}], "binaries": [{"name", "version", "serves",
+///  "resident", "inGrace", "bytes", "digest", "expires"?, "reason"?, "error"?}], "recoveries": [{"id",
+///  "namespace", "pod", "container", "workload", "binary", "cause", "state", "podIp", "address", "pid",
+///  "begun", "sinceWaitingMs": {...}, "verdictMs"?, "error"?}]};
 /// durations in milliseconds, times in RFC 3339. verdictMs: from the probe pull to its verdict. "now" is
 /// rounded to 10 s, so that two texts differ only where something happened.
 std::string statusJson(const Snapshot& snapshot);
