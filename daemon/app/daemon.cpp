@@ -18,6 +18,7 @@
 #include "sys/network.hpp"
 #include "sys/process.hpp"
 #include "telemetry/loop_watch.hpp"
+#include "workers/program.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -46,6 +47,9 @@ namespace {
 
 constexpr auto kCacheInterval = 30s;
 constexpr auto kFileLimit = 2s;
+// A slow program still gives credentials for the next probe; the pull itself waits for less.
+constexpr auto kProviderLimit = 30s;
+constexpr std::uint32_t kMaxProviderAnswer = 64 * 1024;
 constexpr auto kLoopLimit = 1s;  // a turn normally takes microseconds
 constexpr auto kHeapInterval = 10s;
 constexpr std::size_t kKeptHeap = 8UL << 20;
@@ -62,6 +66,31 @@ Awaitable<Result<std::string>> readByWorker(std::shared_ptr<workers::Pool> pool,
   auto outcome = co_await pool->run(std::move(task));
   if (!outcome) co_return tl::unexpected<Error>(outcome.error());
   co_return std::move(outcome->bytes);
+}
+
+/// A credential provider of kubelet's.
+Awaitable<Result<std::string>> runByWorker(std::shared_ptr<workers::Pool> pool,
+                                           watcher::ProviderProgram program) {
+  workers::Task task;
+  task.stage = Stage::detection;
+  task.owner = {"credential providers", program.name};  // no namespace has such a name
+  task.what = "run " + program.name;
+  task.limit = kProviderLimit + kFileLimit;  // the worker itself ends the program before
+  workers::ask(task, {std::move(program.folder), std::move(program.name), std::move(program.args),
+                      std::move(program.env), std::move(program.input), kProviderLimit, kMaxProviderAnswer});
+  auto outcome = co_await pool->run(std::move(task));
+  if (!outcome) co_return tl::unexpected<Error>(outcome.error());
+  co_return std::move(outcome->bytes);
+}
+
+telemetry::CredentialProviderRuns runsOf(const watcher::ProviderCounts& counts) {
+  return {{{"given", counts.given},
+           {"none", counts.none},
+           {"failed", counts.failed},
+           {"malformed", counts.malformed},
+           {"too_large", counts.tooLarge},
+           {"timeout", counts.timedOut}},
+          counts.notWaitedFor};
 }
 
 telemetry::WorkerUsage usageOf(const workers::PoolCounts& counts) {
@@ -197,7 +226,11 @@ Result<> Daemon::Parts::start() {
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
   manager.emplace(*services, config);
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *manager, config);
-  watcher->readFilesWith([pool = launcher.workers()](std::string path) { return readByWorker(pool, path); });
+  watcher->credentials().readFilesWith(
+      [pool = launcher.workers()](std::string path) { return readByWorker(pool, std::move(path)); });
+  watcher->credentials().runProgramsWith([pool = launcher.workers()](watcher::ProviderProgram program) {
+    return runByWorker(pool, std::move(program));
+  });
   loopWatch.emplace(executor(), ::gettid(), kLoopLimit,
                     [this](const telemetry::LoopWatch::Stall& stall) { tellStall(stall); });
   endpoints.emplace(
@@ -323,6 +356,7 @@ Snapshot Daemon::Parts::collect() {
   metrics.containerdCalls(containerd.calls->all());
   metrics.spawnerRestarts(launcher.spawner().restarts());
   metrics.workerUsage(usageOf(launcher.workers()->counts()));
+  metrics.credentialProviders(runsOf(watcher->credentials().counts()));
   metrics.runningContainers(watcher->runningContainers());
   Snapshot now;
   now.version = FALLBACKD_VERSION;

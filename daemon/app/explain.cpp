@@ -177,6 +177,7 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
     return end("it is not the container's turn", "check the pod's init containers");
   }
   say("image", Verdict::yes, workload.image + " is not on the node");
+  if (!waiting.trouble.empty()) say("credentials", Verdict::notice, waiting.trouble);
   if (waiting.state == "asking") {
     say("cause", Verdict::pending, "the registry is being asked");
     circuit(workload.image);
@@ -193,7 +194,8 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
     return end(
         "the cause is undecided, and only a known cause starts a fallback",
         workload.imageFrom == Provenance::configuration
-            ? "give fallbackd the credentials that kubelet has (registries, or dockerconfigjson)"
+            ? "give fallbackd the credentials that kubelet has (registries, dockerconfigjson, or "
+              "credentialProviders)"
             : "the node's credentials are not used for an image that only an annotation names; to allow "
               "that, list its repository under registries[].repositories");
   }

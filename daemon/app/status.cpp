@@ -89,6 +89,7 @@ json::object toJson(const watcher::Waiting& waiting, const Snapshot& snapshot) {
   if (waiting.state == "failed" || waiting.state == "undecided" || waiting.state == "not started") {
     object["cause"] = toString(waiting.cause);
     object["text"] = waiting.text;
+    if (!waiting.trouble.empty()) object["trouble"] = waiting.trouble;
   }
   if (waiting.heldUp) object["heldUp"] = heldUpJson(*waiting.heldUp, snapshot);
   return object;

@@ -11,8 +11,8 @@ namespace fallbackd::app {
 /// {"version", "node", "now", "started", "containerd": {"connected"}, "spawner": {"running"},
 ///  "config": {"file", "current", "problems"}, "coverage": {"workloads", "covered"}, "waiting":
 ///  [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?, "text"?,
-///  "verdictMs"?, "heldUp"?: {"by": "pull", "image", "registry", "namespace", "pod", "container", "since"} or
-///  {"by": "back_off", "until"}}], "registries": [{"host", "state", "since", "cause"?, "text"?}],
+///  "trouble"?, "verdictMs"?, "heldUp"?: {"by": "pull", "image", "registry", "namespace", "pod", "container",
+///  "since"} or {"by": "back_off", "until"}}], "registries": [{"host", "state", "since", "cause"?, "text"?}],
 ///  "workloads": [{"name", "image", "binary", "definedAt", "covered"}], "binaries": [{"name", "version",
 ///  "serves", "resident", "inGrace", "bytes", "digest", "expires"?, "reason"?, "error"?}], "recoveries":
 ///  [{"id", "namespace", "pod", "container", "workload", "binary", "cause", "state", "podIp", "address",

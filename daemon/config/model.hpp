@@ -243,6 +243,13 @@ struct Registry {
   std::vector<std::string> repositories;
 };
 
+/// Programs of the node that give credentials, run as kubelet runs them. See provider_file.hpp.
+struct CredentialProviders {
+  std::string config;  // kubelet's --image-credential-provider-config
+  std::string binDir;  // kubelet's --image-credential-provider-bin-dir
+  friend bool operator==(const CredentialProviders&, const CredentialProviders&) = default;
+};
+
 /// Pods that choose their binary themselves, by fallbackd.io/binary.CONTAINER and
 /// fallbackd.io/image.CONTAINER.
 struct PodAnnotations {
@@ -256,6 +263,7 @@ struct Config {
   TelemetrySettings telemetry;
   DetectionDefaults detection;
   std::vector<Registry> registries;
+  std::optional<CredentialProviders> credentialProviders;
   PodAnnotations podAnnotations;
   std::vector<Workload> workloads;
 };

@@ -89,6 +89,15 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
      "names "
      "them: any pod that may choose can then run them. None by default."},
     {"registries[].repositories[]", "A path on the host, without a tag: `shop` or `shop/checkout`."},
+    {"credentialProviders",
+     "kubelet's image credential provider plugins, for images that workloads name and whose credentials no "
+     "dockerconfigjson holds. None by default."},
+    {"credentialProviders.config",
+     "The file of kubelet's --image-credential-provider-config (CredentialProviderConfig v1); a change "
+     "counts at the next probe."},
+    {"credentialProviders.binDir",
+     "The folder of kubelet's --image-credential-provider-bin-dir; it and the programs must be writable by "
+     "root only."},
     {"podAnnotations", "Pods that choose their binary themselves, by fallbackd.io/binary.CONTAINER."},
     {"podAnnotations.namespaces",
      "Where such annotations count, as far as the binary's attestation lets them; nowhere by default."},

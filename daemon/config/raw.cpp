@@ -181,6 +181,16 @@ void readRegistries(const Place& place, std::vector<Registry>& out) {
   });
 }
 
+void readCredentialProviders(const Place& place, std::optional<CredentialProviders>& out) {
+  const MapReader map(place, {"config", "binDir"});
+  if (!map.valid()) return;
+  auto& providers = out.emplace();
+  static_cast<void>(map.require("config", "/etc/kubernetes/credential-provider-config.yaml"));
+  static_cast<void>(map.require("binDir", "/usr/libexec/kubernetes/kubelet-plugins/credential-provider"));
+  map.absolutePath("config", providers.config);
+  map.absolutePath("binDir", providers.binDir);
+}
+
 void readPodAnnotations(const Place& place, PodAnnotations& out) {
   const MapReader map(place, {"namespaces"});
   const auto list = map.find("namespaces");
@@ -200,6 +210,8 @@ void readSections(const MapReader& map, Config& config) {
   if (const auto section = map.find("telemetry")) readTelemetry(*section, config.telemetry);
   if (const auto section = map.find("detection")) readDetectionDefaults(*section, config.detection);
   if (const auto list = map.find("registries")) readRegistries(*list, config.registries);
+  if (const auto section = map.find("credentialProviders"))
+    readCredentialProviders(*section, config.credentialProviders);
   if (const auto section = map.find("podAnnotations")) readPodAnnotations(*section, config.podAnnotations);
 }
 
@@ -258,12 +270,12 @@ namespace {
 /// The whole of a file; a description of the main file where `place` is one.
 void readRoot(const Place& place, bool dropIn, Config& config, std::vector<RawWorkload>& workloads) {
   const MapReader map(place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection",
-                              "registries", "podAnnotations", "workloads"});
+                              "registries", "credentialProviders", "podAnnotations", "workloads"});
   if (!map.valid()) return;
   checkApiVersion(map);
   if (dropIn) {
-    for (const std::string_view key :
-         {"containerd", "cache", "launcher", "telemetry", "detection", "registries", "podAnnotations"}) {
+    for (const std::string_view key : {"containerd", "cache", "launcher", "telemetry", "detection",
+                                       "registries", "credentialProviders", "podAnnotations"}) {
       map.forbid(key, "key " + quoted(key) + " may stand in the main file only",
                  "a drop-in holds apiVersion and workloads");
     }

@@ -239,6 +239,8 @@ Result<Outcome> performOnPodFiles(const workers::Question& question, std::vector
       return copyLog(question.bytes, fds);
     case Work::list_logs:
       return listLogs(question.bytes);
+    case Work::run_program:
+      break;  // not on a pod's files
   }
   return damaged(Stage::run, "a request of an unknown kind");
 }

@@ -28,7 +28,7 @@ const Label& cause() {
 }
 
 const Label& work() {
-  static const Label kLabel{"work", "read_file, prepare_volumes, open_log, copy_log, list_logs"};
+  static const Label kLabel{"work", "read_file, prepare_volumes, open_log, copy_log, list_logs, run_program"};
   return kLabel;
 }
 
@@ -83,6 +83,14 @@ MetricFamilies::MetricFamilies()
                         {{"result", "adopted, gone"}})),
       probes(counter("fallbackd_probe_pulls_total", "Probe pulls that ended, by result.",
                      {{"result", "pulled, undecided, or the cause of the failure"}})),
+      providerRuns(counter("fallbackd_credential_provider_runs_total",
+                           "Runs of kubelet's credential providers that ended, by result.",
+                           {{"result",
+                             "given, none (no credentials for the image), failed, malformed, too_large, "
+                             "timeout"}})),
+      providersNotWaitedFor(counter("fallbackd_credential_provider_late_total",
+                                    "Times that a probe pull went without a credential provider's answer, "
+                                    "which did not come within 2 s.")),
       waiting(
           gauge("fallbackd_waiting_containers", "Containers of configured workloads that do not exist yet.")),
       notStarted(gauge(

@@ -37,6 +37,8 @@ struct MetricFamilies {
   Counters adoptions;
   // Detection
   Counters probes;
+  Counters providerRuns;
+  Counters providersNotWaitedFor;
   Gauges waiting;
   Gauges notStarted;
   Gauges circuits;

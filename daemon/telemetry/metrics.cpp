@@ -333,6 +333,13 @@ void Metrics::workerUsage(const WorkerUsage& usage) {
   }
 }
 
+void Metrics::credentialProviders(const CredentialProviderRuns& runs) {
+  for (const auto& [result, total] : runs.ended) {
+    raiseTo(state_->providerRuns.Add({{"result", result}}), static_cast<double>(total));
+  }
+  raiseTo(state_->providersNotWaitedFor.Add({}), static_cast<double>(runs.notWaitedFor));
+}
+
 void Metrics::loopStalled() {
   state_->loopStalls.Add({}).Increment();
 }

@@ -44,6 +44,12 @@ struct WorkerUsage {
   std::map<std::string, std::uint64_t> refused;
 };
 
+/// Since the start.
+struct CredentialProviderRuns {
+  std::map<std::string, std::uint64_t> ended;  // by result
+  std::uint64_t notWaitedFor = 0;
+};
+
 struct MetricDescription {
   struct Label {
     std::string name;
@@ -121,6 +127,7 @@ class Metrics {
   /// Since the start.
   void spawnerRestarts(unsigned total);
   void workerUsage(const WorkerUsage& usage);
+  void credentialProviders(const CredentialProviderRuns& runs);
   /// The loop hung for this long and responds again.
   void loopStalled();
   void loopTurnsAgain(Monotonic::duration after);

@@ -207,13 +207,19 @@ std::string Watcher::credentialsFor(const config::Workload& workload, const Imag
   return file;
 }
 
+/// They give what the node itself may pull, so only the operator's own images are asked for with them.
+std::optional<config::CredentialProviders> Watcher::providersFor(const config::Workload& workload) const {
+  return workload.imageFrom == Provenance::configuration ? config_->credentialProviders : std::nullopt;
+}
+
 /// A registry may refuse whoever comes without a password. So a pod's own choice speaks for the node only
 /// where it asks just as the configuration does: for the same image, with the same credentials.
 Question Watcher::questionFor(const config::Workload& workload, const ImageReference& reference,
                               const std::string& podNamespace) const {
   Question question{reference,    credentialsFor(workload, reference), workload.detection.stallTimeout, {},
-                    podNamespace, workload.detection.responseTimeout};
-  const bool asConfigured = configuredImages_.contains({reference.toString(), question.credentialsFile});
+                    podNamespace, workload.detection.responseTimeout,  providersFor(workload)};
+  const bool asConfigured = configuredImages_.contains(
+      {reference.toString(), question.credentialsFile, question.providers.has_value()});
   if (!speaksForTheNode(workload.imageFrom) && !asConfigured) question.scope = podNamespace;
   return question;
 }
@@ -260,6 +266,7 @@ void Watcher::note(const Key& key, std::string state, const Verdict* verdict) {
   one.state = std::move(state);
   one.cause = verdict == nullptr ? Cause::unknown : verdict->cause;
   one.text = verdict == nullptr ? std::string() : verdict->text;
+  if (verdict != nullptr && verdict->ended > verdict->started) one.trouble = verdict->trouble;
   // What is known already took no time; how long it took to get to know stays of interest.
   if (verdict != nullptr && (verdict->ended > verdict->started || !one.verdictTook)) {
     one.verdictTook = verdict->ended - verdict->started;

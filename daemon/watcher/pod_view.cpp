@@ -79,7 +79,7 @@ std::vector<Waiting> Watcher::waitingContainers() const {
   for (const auto& [key, one] : attended_) {
     const auto& pod = pods_.at(key.first);
     all.push_back({pod.sandbox, one.workload, pod.since, one.state, one.cause, one.text, one.verdictTook,
-                   one.start.heldUp, one.start.imageSince});
+                   one.start.heldUp, one.start.imageSince, one.trouble});
   }
   return all;
 }

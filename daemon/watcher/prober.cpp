@@ -2,7 +2,6 @@
 #include "watcher/prober.hpp"
 
 #include "watcher/classify.hpp"
-#include "watcher/credentials.hpp"
 #include "watcher/pause.hpp"
 #include "watcher/pull_watch.hpp"
 
@@ -38,7 +37,9 @@ constexpr std::chrono::seconds kLookForOthers{1};
 
 /// What tells images apart: the same one with other credentials is another question.
 std::string imageKeyOf(const Question& question) {
-  return question.reference.toString() + "\n" + question.credentialsFile;
+  auto key = question.reference.toString() + "\n" + question.credentialsFile;
+  if (question.providers) key += "\n" + question.providers->config + "\n" + question.providers->binDir;
+  return key;
 }
 
 /// What tells pulls apart. Scopes do not share one: a pull that waits in the queue of a namespace must not
@@ -135,6 +136,7 @@ Prober::Prober(asio::any_io_executor executor, cri::Runtime& runtime, Traffic& t
       gate_(executor, FairLimits::of(maxConcurrent, kMaxOfHost)),
       reprobeInterval_(reprobeInterval),
       reopened_(std::move(reopened)),
+      credentials_(executor),
       random_(std::random_device{}()),
       tasks_(executor) {}
 
@@ -218,15 +220,6 @@ void Prober::settle(const Flight& flight) {
   if (reopened) reopened_(flight.host(), flight.question.scope);
 }
 
-/// Read each time, so that a rotated secret counts at once.
-cri::Awaitable<Result<std::optional<cri::Credentials>>> Prober::credentialsOf(Question question) {
-  const auto& file = question.credentialsFile;
-  if (!reader_) co_return readCredentials(file, question.reference);
-  const auto text = co_await reader_(file);
-  if (!text) co_return tl::unexpected<Error>(text.error());
-  co_return parseCredentials(*text, question.reference, file);
-}
-
 cri::Awaitable<void> Prober::ended(std::shared_ptr<Pull> pull) {
   while (!pull->outcome) {
     boost::system::error_code ignored;
@@ -254,17 +247,10 @@ void Prober::tellWithoutOutcome(const Pull& pull, std::chrono::nanoseconds stood
 cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   using namespace asio::experimental::awaitable_operators;
   Verdict verdict;
-  std::optional<cri::Credentials> credentials;
-  if (!question.credentialsFile.empty()) {
-    // Without them the rest of the outage causes can still be told.
-    auto read = co_await credentialsOf(question);
-    if (read) {
-      credentials = std::move(*read);
-    } else {
-      verdict.trouble = read.error().message();
-    }
-  }
-  verdict.withCredentials = credentials.has_value();
+  // Without them the rest of the outage causes can still be told.
+  auto found = co_await credentials_.find(question.credentialsFile, question.providers, question.reference);
+  verdict.trouble = std::move(found.trouble);
+  verdict.withCredentials = found.credentials.has_value();
   const auto group = groupOf(question);
   const auto usual = health_.usualAnswer(question.scope, question.reference.host());
   auto response = std::max(question.responseTimeout, question.stallTimeout);
@@ -276,7 +262,7 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
                              PullWatch({question.stallTimeout, response}, question.reference.path(),
                                        std::move(connections), peerOf(question.reference), verdict.started));
   // A task of its own: it may outlive its verdict.
-  pull->task = tasks_.spawn(run(pull, std::move(credentials)));
+  pull->task = tasks_.spawn(run(pull, std::move(found.credentials)));
   const std::variant<std::monostate, std::chrono::nanoseconds, std::monostate> first =
       co_await (ended(pull) || untilStalled(pull) || untilTurnIsOver(group));
   verdict.ended = Monotonic::now();

@@ -11,6 +11,7 @@
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
 #include "domain/image_reference.hpp"
+#include "watcher/credential_sources.hpp"
 #include "watcher/registry_health.hpp"
 #include "watcher/traffic.hpp"
 
@@ -34,6 +35,8 @@ struct Question {
   Scope scope = {};                             // for whom the verdict counts
   std::string podNamespace = {};                // of the pod that asks
   std::chrono::nanoseconds responseTimeout{0};  // see DetectionSettings; at least stallTimeout counts
+  /// Asked where the file has no credentials; absent: not at all.
+  std::optional<config::CredentialProviders> providers = {};
 };
 
 struct Verdict {
@@ -50,13 +53,10 @@ struct Verdict {
   bool moves = false;            // of an undecided one: the pull moved, and gave its place up
   bool fresh = false;            // of a pull that nobody was told of yet
   bool withCredentials = false;  // a password or token was sent along
-  std::string trouble;           // what the operator should mend: credentials that cannot be read
+  std::string trouble;           // what the operator should mend: credentials that cannot be had
   Stamp started;
   Stamp ended;
 };
-
-/// Gives the content of a file, or says that it does not come.
-using FileReader = std::function<cri::Awaitable<Result<std::string>>(std::string path)>;
 
 class Prober {
  public:
@@ -75,8 +75,9 @@ class Prober {
   /// next mirror may answer, or a slow registry in the end.
   cri::Awaitable<Verdict> probe(Question question);
 
-  /// How files with credentials are read; they may hang. At first: at once, on the loop.
-  void readFilesWith(FileReader reader) { reader_ = std::move(reader); }
+  /// Where credentials come from.
+  [[nodiscard]] CredentialSources& credentials() { return credentials_; }
+  [[nodiscard]] const CredentialSources& credentials() const { return credentials_; }
 
   void reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval);
 
@@ -100,7 +101,6 @@ class Prober {
   class Asker;
 
   cri::Awaitable<void> fly(std::shared_ptr<Flight> flight);
-  cri::Awaitable<Result<std::optional<cri::Credentials>>> credentialsOf(Question question);
   cri::Awaitable<Verdict> pullWatched(Question question);
   cri::Awaitable<void> run(std::shared_ptr<Pull> pull, std::optional<cri::Credentials> credentials);
   static cri::Awaitable<void> ended(std::shared_ptr<Pull> pull);
@@ -120,7 +120,7 @@ class Prober {
   FairGate gate_;
   std::chrono::nanoseconds reprobeInterval_;
   Reopened reopened_;
-  FileReader reader_;
+  CredentialSources credentials_;
   std::size_t pullsSent_ = 0;
   RegistryHealth health_;
   std::minstd_rand random_;

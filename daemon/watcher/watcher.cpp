@@ -357,7 +357,8 @@ void Watcher::useConfig(config::ConfigPtr config) {
   for (const auto& workload : config_->workloads) {
     for (const auto& [key, value] : workload.match.labels) matchedLabels_.insert(key);
     if (const auto image = ImageReference::parse(workload.image))
-      configuredImages_.emplace(image->toString(), credentialsFor(workload, *image));
+      configuredImages_.emplace(image->toString(), credentialsFor(workload, *image),
+                                providersFor(workload).has_value());
   }
 }
 

@@ -17,6 +17,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -74,6 +75,7 @@ struct Waiting {
   std::optional<std::chrono::nanoseconds> verdictTook;  // where there was a verdict
   std::optional<HeldUp> heldUp = {};                    // of not started; absent where nothing is known
   std::optional<Stamp> imageSince = {};                 // when the image was first seen on the node
+  std::string trouble = {};                             // why there were no credentials, if so
 };
 
 /// A pod whose sandbox is ready, and the containers that were made in it.
@@ -111,7 +113,7 @@ class Watcher {
   [[nodiscard]] std::vector<Waiting> waitingContainers() const;
   [[nodiscard]] std::vector<PodView> pods() const;
   /// See Prober.
-  void readFilesWith(FileReader reader) { prober_.readFilesWith(std::move(reader)); }
+  [[nodiscard]] CredentialSources& credentials() { return prober_.credentials(); }
 
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return prober_.registries(); }
   [[nodiscard]] IgnoredAnnotations ignoredAnnotations() const;
@@ -180,6 +182,7 @@ class Watcher {
     Cause cause = Cause::unknown;
     std::string text;
     std::optional<std::chrono::nanoseconds> verdictTook;
+    std::string trouble;
   };
 
   cri::Awaitable<Result<>> follow();
@@ -211,6 +214,8 @@ class Watcher {
   void exited(const cri::Event& event);
   [[nodiscard]] std::string credentialsFor(const config::Workload& workload,
                                            const ImageReference& reference) const;
+  [[nodiscard]] std::optional<config::CredentialProviders> providersFor(
+      const config::Workload& workload) const;
   [[nodiscard]] Question questionFor(const config::Workload& workload, const ImageReference& reference,
                                      const std::string& podNamespace) const;
   void report(const config::Workload& workload, const Verdict& verdict);
@@ -246,8 +251,9 @@ class Watcher {
   std::set<Key> ready_;                          // of attended_: those whose image is there
   StalledPulls stalled_;                         // of attended_
   std::map<std::string, std::size_t> chosenOf_;  // of attended_, by namespace: those of annotated images
-  // That workloads of the configuration name, each with the file of its credentials.
-  std::set<std::pair<std::string, std::string>> configuredImages_;
+  // That workloads of the configuration name, each with the file of its credentials, and whether providers
+  // are asked.
+  std::set<std::tuple<std::string, std::string, bool>> configuredImages_;
   std::set<std::string> matchedLabels_;                        // by which they choose pods
   std::map<std::string, VersionSkew> running_;                 // by workload
   std::map<std::string, std::vector<std::string>> imageTags_;  // by image id, of those that run unnamed

@@ -18,7 +18,7 @@ constexpr std::size_t kErrorHead = 1 + 1 + 1 + sizeof(std::int32_t);
 
 std::string_view toString(Work work) {
   constexpr std::array<std::string_view, kWorks> kNames{"read_file", "prepare_volumes", "open_log",
-                                                        "copy_log", "list_logs"};
+                                                        "copy_log",  "list_logs",       "run_program"};
   return kNames.at(static_cast<std::size_t>(work));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a worker is asked to do, and what it responds. A worker is a process that may hang for ever: it
-// touches files that a pod controls, and the server of such a file system need not respond. Used by both
-// sides.
+// touches files that a pod controls, and the server of such a file system need not respond; or it waits for
+// a program that is not ours. Used by both sides.
 #pragma once
 
 #include "base/error.hpp"
@@ -16,8 +16,8 @@
 namespace fallbackd::workers {
 
 /// Also the label `work` of the metrics.
-enum class Work : std::uint8_t { read_file, prepare_volumes, open_log, copy_log, list_logs };
-inline constexpr std::size_t kWorks = 5;
+enum class Work : std::uint8_t { read_file, prepare_volumes, open_log, copy_log, list_logs, run_program };
+inline constexpr std::size_t kWorks = 6;
 std::string_view toString(Work work);
 
 /// Who controls the files. Limits count by these two.

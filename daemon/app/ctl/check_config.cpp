@@ -3,10 +3,13 @@
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
 #include "config/load.hpp"
+#include "config/provider_file.hpp"
+#include "sys/file.hpp"
 
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <vector>
 
 namespace fallbackd::ctl {
 
@@ -16,6 +19,31 @@ struct CheckOptions {
   std::string file = "/etc/fallbackd/fallbackd.yaml";
   std::optional<std::string> dropIns;
 };
+
+constexpr std::size_t kMaxProviderFile = 128 * 1024;  // as the daemon reads it
+
+/// kubelet's own file, where there is one: in a pipeline there is none. The daemon does not refuse its
+/// configuration because of it: somebody else writes that file.
+std::vector<config::Diagnostic> checkProviders(const config::Config& config) {
+  if (!config.credentialProviders) return {};
+  const auto& file = config.credentialProviders->config;
+  const auto text = sys::readFile(Stage::config, file, kMaxProviderFile);
+  config::Problems problems;
+  if (text) {
+    for (const auto& provider : config::readProviderFile(file, *text, problems)) {
+      if (!provider.needsToken) continue;
+      std::printf(
+          "note: credential provider %s is not used: it needs a token of the pod's service account "
+          "(tokenAttributes)\n",
+          provider.name.c_str());
+    }
+  } else if (text.error().reason != Reason::not_found) {
+    problems.add({file, 0, 0}, "cannot be read: " + text.error().message());
+  } else {
+    std::printf("note: %s is not on this machine and was not checked\n", file.c_str());
+  }
+  return problems.take();
+}
 
 }  // namespace
 
@@ -32,6 +60,12 @@ void addCheckConfig(CLI::App& app, Run& run) {
       if (loaded.config == nullptr) {
         complain(std::to_string(loaded.diagnostics.size()) + " problems in " +
                  std::to_string(loaded.files.size()) + " files");
+        return kUsage;
+      }
+      const auto ofProviders = checkProviders(*loaded.config);
+      for (const auto& diagnostic : ofProviders) std::fprintf(stderr, "%s\n", diagnostic.toString().c_str());
+      if (!ofProviders.empty()) {
+        complain("kubelet's credential providers cannot be used as they are");
         return kUsage;
       }
       std::printf("ok: %zu workloads in %zu files\n", loaded.config->workloads.size(), loaded.files.size());

@@ -115,6 +115,16 @@ TEST(Explain, TheNodesPasswordDoesNotGoWithAnAnnotatedImage) {
   EXPECT_THAT(only(snapshot).next, HasSubstr("registries[].repositories"));
 }
 
+TEST(Explain, WhyThereAreNoCredentials) {
+  auto snapshot = waitingFor("undecided", Cause::unauthorized);
+  snapshot.waiting[0].trouble = "credential provider \"p\": p exited with 1";
+  const auto one = only(snapshot);
+  EXPECT_EQ(walkOf(one),
+            "match yes, container yes, image yes, credentials notice, cause pending, circuit yes");
+  EXPECT_EQ(one.steps[3].text, snapshot.waiting[0].trouble);
+  EXPECT_THAT(one.next, HasSubstr("credentialProviders"));
+}
+
 TEST(Explain, TheImageIsThereOrNeverPulled) {
   EXPECT_EQ(walkOf(only(waitingFor("image present"))), "match yes, container yes, image no");
   EXPECT_EQ(walkOf(only(waitingFor("never pulled"))), "match yes, container yes, image no");

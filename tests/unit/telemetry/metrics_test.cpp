@@ -70,6 +70,7 @@ void fill(Metrics& metrics) {
   metrics.configLoaded(true);
   metrics.journalWritten(true, 1);
   metrics.spawnerRestarts(1);
+  metrics.credentialProviders({{{"given", 3}, {"timeout", 1}}, 2});
   metrics.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
   metrics.loopStalled();
   metrics.loopTurnsAgain(2s);

@@ -3,6 +3,7 @@
 
 #include "fake_runtime.hpp"
 #include "fake_traffic.hpp"
+#include "sys/file.hpp"
 #include "temp_folder.hpp"
 
 #include <algorithm>
@@ -492,6 +493,93 @@ TEST_F(ChoosingTest, NorDoesItForAnImageOfAWorkloadThatIsNotIts) {
   start();
   ASSERT_TRUE(pulled("r.x/checkout:1"));
   EXPECT_FALSE(runtime.lastCredentials);
+}
+
+/// The same node with a credential provider for r.x, and no file.
+struct ProviderTest : ChoosingTest {
+  ProviderTest() {
+    changed->registries.clear();
+    changed->credentialProviders = {"/providers.yaml", "/bin"};
+    watcher.credentials().readFilesWith([](std::string) -> cri::Awaitable<Result<std::string>> {
+      co_return std::string(
+          "{apiVersion: kubelet.config.k8s.io/v1, kind: CredentialProviderConfig, providers: [{name: p, "
+          "matchImages: [r.x], defaultCacheDuration: 1h, apiVersion: "
+          "credentialprovider.kubelet.k8s.io/v1}]}");
+    });
+    watcher.credentials().runProgramsWith([this](ProviderProgram) -> cri::Awaitable<Result<std::string>> {
+      ++runs;
+      if (fails) co_return fail(Stage::detection, Reason::exited, "p exited with 1");
+      co_return std::string(
+          R"({"kind": "CredentialProviderResponse", "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+              "cacheKeyType": "Registry", "auth": {"r.x": {"username": "u", "password": "given"}}})");
+    });
+  }
+  int runs = 0;
+  bool fails = false;
+};
+
+TEST_F(ProviderTest, AProviderGivesThePasswordOfWhatTheConfigurationNames) {
+  watcher.reconfigure(changed);
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(pulled("r.x/checkout:1"));
+  ASSERT_TRUE(runtime.lastCredentials);
+  EXPECT_EQ(runtime.lastCredentials->password, "given");
+  EXPECT_EQ(runs, 1);
+}
+
+TEST_F(ProviderTest, AFileGoesFirst) {
+  changed->workloads[0].dockerConfig =
+      folder.write("own.json", R"({"auths": {"r.x": {"username": "u", "password": "own"}}})");
+  watcher.credentials().readFilesWith([](std::string path) -> cri::Awaitable<Result<std::string>> {
+    co_return sys::readFile(Stage::detection, path, 4096);
+  });
+  watcher.reconfigure(changed);
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(pulled("r.x/checkout:1"));
+  ASSERT_TRUE(runtime.lastCredentials);
+  EXPECT_EQ(runtime.lastCredentials->password, "own");
+  EXPECT_EQ(runs, 0);
+}
+
+TEST_F(ProviderTest, NoProviderIsAskedForWhatOnlyAnAnnotationNames) {
+  watcher.reconfigure(changed);
+  addChoosing("s1", "evil", choice("r.x/secret:1"));
+  addChoosing("s2", "evil", choice("r.x/checkout:1"));
+  start();
+  ASSERT_TRUE(pulled("r.x/secret:1"));
+  ASSERT_TRUE(pulled("r.x/checkout:1"));
+  EXPECT_FALSE(runtime.lastCredentials);
+  EXPECT_EQ(runs, 0);
+}
+
+TEST_F(ProviderTest, A401WithoutThePasswordSpeaksForTheNamespaceAlone) {
+  runtime.pullOutcome = {cri::PullOutcome::Kind::failed, 2,
+                         "failed to resolve reference \"r.x/checkout:1\": unexpected status from HEAD "
+                         "request to https://r.x/v2/checkout/manifests/1: 401 Unauthorized"};
+  watcher.reconfigure(changed);
+  addChoosing("s1", "evil", choice("r.x/checkout:1"));
+  start();
+  ASSERT_TRUE(pulled("r.x/checkout:1"));
+  settle();
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  runtime.addSandbox("s2", "shop", "checkout");
+  events.send(Kind::task_started, "s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.images.contains("r.x/checkout:1"); }));
+  EXPECT_EQ(runtime.lastCredentials->password, "given") << "it asked for itself, with the password";
+}
+
+TEST_F(ProviderTest, WhatIsWrongWithOneIsToldAndShown) {
+  fails = true;
+  watcher.reconfigure(changed);
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(pulled("r.x/checkout:1"));
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); })) << "an outage is still one";
+  ASSERT_FALSE(seen.troubles.empty());
+  EXPECT_EQ(seen.troubles[0], "credentials of workload checkout: credential provider \"p\": p exited with 1");
+  EXPECT_EQ(watcher.waitingContainers().at(0).trouble, "credential provider \"p\": p exited with 1");
 }
 
 TEST_F(ChoosingTest, WhatTheEntryGivesAwayIsForAll) {

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// Programs that are run by a worker: real ones, of a few lines of shell.
+#include "workers/program.hpp"
+
+#include "base/clock.hpp"
+#include "temp_folder.hpp"
+
+#include <csignal>
+#include <filesystem>
+#include <sys/stat.h>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+namespace fallbackd::workers {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kCeiling = 20s;
+
+struct ProgramTest : testing::Test {
+  Program make(const std::string& script) const {
+    const auto file = folder.write("program", "#!/bin/sh\n" + script);
+    EXPECT_EQ(::chmod(file.c_str(), 0755), 0);
+    return {folder.path(), "program", {}, {"PATH=/usr/bin:/bin"}, "the request", 20s, 64 * 1024};
+  }
+  static Result<std::string> run(const Program& program) {
+    Task task;
+    ask(task, program);
+    EXPECT_EQ(task.work, Work::run_program);
+    return runProgram(task.bytes);
+  }
+  static Reason reasonOf(const Result<std::string>& outcome) {
+    return outcome ? Reason::internal : outcome.error().reason;
+  }
+  test::TempFolder folder;
+};
+
+TEST_F(ProgramTest, GetsItsInputAndGivesItsOutput) {
+  EXPECT_EQ(run(make("cat; printf ', answered'")).value(), "the request, answered");
+}
+
+TEST_F(ProgramTest, AnInputMayHoldAnything) {
+  auto program = make("cat");
+  program.input = std::string("a\0b\n", 4) + std::string(60'000, 'x');
+  EXPECT_EQ(run(program).value(), program.input);
+}
+
+TEST_F(ProgramTest, HasTheGivenArgumentsAndEnvironmentAlone) {
+  ASSERT_EQ(::setenv("SECRET_OF_THE_DAEMON", "x", 1), 0);
+  auto program = make("echo \"$#|$1|$2\"; env | grep -v -E '^(PWD|_|SHLVL|OLDPWD)=' | sort; pwd");
+  program.args = {"one arg", ""};
+  program.env.emplace_back("A=b c");
+  EXPECT_EQ(run(program).value(), "2|one arg|\nA=b c\nPATH=/usr/bin:/bin\n/\n");
+  ::unsetenv("SECRET_OF_THE_DAEMON");
+}
+
+TEST_F(ProgramTest, InheritsNoDescriptorAndHasASessionOfItsOwn) {
+  const sys::UniqueFd leak(::dup(2));  // not CLOEXEC
+  const auto outcome = run(make("ls /proc/$$/fd | tr '\\n' ' '; cut -d' ' -f6 /proc/$$/stat; echo $$"));
+  ASSERT_TRUE(outcome) << outcome.error().message();
+  // Descriptor 10 is the shell's own: its script.
+  const auto end = outcome->find('\n');
+  const auto last = outcome->rfind(' ', end);
+  EXPECT_EQ(outcome->substr(0, last), "0 1 10 2") << *outcome;
+  EXPECT_TRUE(leak.valid());
+  EXPECT_EQ(outcome->substr(last + 1, end - last - 1) + "\n", outcome->substr(end + 1)) << *outcome;
+}
+
+TEST_F(ProgramTest, IsTheFirstToGoWithoutMemoryAndLeavesNoCore) {
+  EXPECT_EQ(run(make("cat /proc/$$/oom_score_adj; ulimit -c")).value(), "1000\n0\n");
+}
+
+TEST_F(ProgramTest, WhoFailsSaysWhy) {
+  const auto outcome = run(make("echo 'no metadata server' >&2; exit 3"));
+  EXPECT_EQ(reasonOf(outcome), Reason::exited);
+  EXPECT_EQ(outcome.error().context, "program exited with 3: \"no metadata server\"");
+  EXPECT_EQ(reasonOf(run(make("kill -SEGV $$"))), Reason::signaled);
+}
+
+TEST_F(ProgramTest, AFloodOfComplaintsIsCut) {
+  const auto outcome =
+      run(make("i=0; while [ $i -lt 3000 ]; do echo 0123456789 >&2; i=$((i+1)); done; exit 1"));
+  EXPECT_EQ(reasonOf(outcome), Reason::exited);
+  EXPECT_LT(outcome.error().context.size(), 2000U);
+}
+
+TEST_F(ProgramTest, TooMuchOutputEndsIt) {
+  EXPECT_EQ(reasonOf(run(make("exec cat /dev/zero"))), Reason::too_large);
+}
+
+TEST_F(ProgramTest, ExactlyTheLimitIsNotTooMuch) {
+  auto program = make("printf 12345678");
+  program.maxOutput = 8;
+  EXPECT_EQ(run(program).value(), "12345678");
+  program.maxOutput = 7;
+  EXPECT_EQ(reasonOf(run(program)), Reason::too_large);
+}
+
+TEST_F(ProgramTest, OneThatHangsIsKilledWithAllThatItStarted) {
+  const auto pids = folder.path() + "/pids";
+  auto program = make("sleep 1000 & echo $! >" + pids + "; trap '' TERM; sleep 1000");
+  program.limit = 300ms;
+  const auto begun = Monotonic::now();
+  EXPECT_EQ(reasonOf(run(program)), Reason::timeout);
+  EXPECT_LT(Monotonic::now() - begun, kCeiling);
+  pid_t child = 0;
+  std::ifstream(pids) >> child;
+  ASSERT_GT(child, 0);
+  // Init, or whoever adopts it, reaps it.
+  const auto ended = [&] {
+    std::ifstream stat("/proc/" + std::to_string(child) + "/stat");
+    std::string number, name, state;
+    return !(stat >> number >> name >> state) || state == "Z";
+  };
+  while (!ended() && Monotonic::now() - begun < kCeiling) std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(ended());
+}
+
+TEST_F(ProgramTest, AChildThatKeepsTheOutputOpenDoesNotKeepUsWaiting) {
+  auto program = make("sleep 1000 & printf done");
+  const auto begun = Monotonic::now();
+  EXPECT_EQ(run(program).value(), "done");
+  EXPECT_LT(Monotonic::now() - begun, 10s);
+}
+
+TEST_F(ProgramTest, WhatCannotBeExecutedIsNamed) {
+  auto program = make("");
+  program.name = "other";
+  EXPECT_EQ(reasonOf(run(program)), Reason::not_found);
+  program = make("");
+  ASSERT_EQ(::chmod((folder.path() + "/program").c_str(), 0644), 0);
+  const auto outcome = run(program);
+  EXPECT_EQ(reasonOf(outcome), Reason::exited);
+  EXPECT_NE(outcome.error().context.find("Permission denied"), std::string::npos) << outcome.error().context;
+}
+
+TEST_F(ProgramTest, WhatOthersCanWriteIsNotRun) {
+  auto program = make("printf bad");
+  const auto file = folder.path() + "/program";
+  ASSERT_EQ(::chmod(file.c_str(), 0777), 0);
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
+  ASSERT_EQ(::chmod(file.c_str(), 0755), 0);
+  ASSERT_EQ(::chmod(folder.path().c_str(), 0777), 0);
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
+  ASSERT_EQ(::chmod(folder.path().c_str(), 0700), 0);
+  ASSERT_EQ(::chown(file.c_str(), 65534, 65534), 0) << "these tests run as root";
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
+  ASSERT_TRUE(std::filesystem::remove(file));
+  ASSERT_TRUE(std::filesystem::create_directory(file));
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_file_type);
+}
+
+TEST(Program, WhatIsNotARequestIsRefused) {
+  using namespace std::string_literals;
+  for (const auto& text : {""s, "a"s, "a\0b\0"s, "a\0b\0009\0x\0"s, "a\0b\0x\0"s, "a\0b\0000\0000\0001\0"s,
+                           "a\0b\0004294967295\0"s, "a\0\0000\0000\0001\0001\0"s}) {
+    const auto outcome = runProgram(text);
+    ASSERT_FALSE(outcome);
+    EXPECT_EQ(outcome.error().reason, Reason::protocol);
+  }
+}
+
+}  // namespace
+}  // namespace fallbackd::workers
