@@ -19,7 +19,7 @@ constexpr Backoff::Limits kQuestions{std::chrono::milliseconds(100), std::chrono
 
 /// Events that happened before a recovery existed to receive them: asks the runtime until it answers.
 cri::Awaitable<void> Manager::catchUp(Key key) {
-  Backoff pause(services_.executor, kQuestions);
+  Backoff pause(kQuestions);
   for (;;) {
     const auto status = co_await services_.runtime.sandboxStatus(key.first);
     const auto containers = co_await services_.runtime.listContainers();
@@ -158,7 +158,7 @@ cri::Awaitable<Manager::Taken> Manager::adoptOne(const JournalEntry& entry) {
 cri::Awaitable<void> Manager::adoptLater(JournalEntry entry) {
   const auto& target = entry.incident.target;
   const Key key{target.sandboxId, target.container};
-  Backoff pause(services_.executor, kQuestions);
+  Backoff pause(kQuestions);
   Taken taken = Taken::later;
   while (taken == Taken::later) {
     co_await pause.wait();
@@ -224,7 +224,7 @@ cri::Awaitable<void> Manager::learnWorkload(Key key, std::shared_ptr<Recovery> r
   services_.log.warn(
       "containerd does not answer: the workload of this fallback is not known yet; it keeps running",
       {{"recovery", recovery->incident().id}, {"pod", recovery->incident().target.podName}});
-  Backoff pause(services_.executor, kQuestions);
+  Backoff pause(kQuestions);
   for (;;) {
     co_await pause.wait();
     auto choice = co_await workloadOf(recovery->incident(), std::nullopt);
@@ -242,7 +242,7 @@ cri::Awaitable<void> Manager::learnWorkload(Key key, std::shared_ptr<Recovery> r
 
 /// Continues until the process is taken over or known to belong to nobody. Meanwhile it is left alone.
 cri::Awaitable<void> Manager::adoptUnclaimed(launcher::Unclaimed one) {
-  Backoff pause(services_.executor, kQuestions);
+  Backoff pause(kQuestions);
   for (;;) {
     const bool settled = co_await tryUnclaimed(one);
     if (settled) break;

@@ -52,7 +52,7 @@ launcher::Place Recovery::place() const {
 /// Until the fallback answers well, or its time limit is over. If it cannot be probed it may serve all the
 /// same: it is left alone and probed again.
 cri::Awaitable<Result<>> Recovery::answersWell() {
-  Backoff pause(services_.executor);
+  Backoff pause;
   for (;;) {
     auto answer = co_await services_.waitReady(workload_->readiness, place());
     if (answer || answer.error().reason == Reason::not_ready) {

@@ -408,7 +408,7 @@ void Recovery::serves(Stamp since) {
 /// Never returns: retries failed journal writes, because only the journal lets the next daemon know
 /// everything.
 cri::Awaitable<void> Recovery::journalled() {
-  Backoff pause(services_.executor, {kFirstRewrite, kLastRewrite});
+  Backoff pause({kFirstRewrite, kLastRewrite});
   while (!journalled_) {
     co_await pause.wait();
     record();
