@@ -4,6 +4,7 @@
 #include "app/endpoints.hpp"
 #include "app/heap.hpp"
 #include "app/notify.hpp"
+#include "base/async/pause.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/load.hpp"
 #include "config/reload.hpp"
@@ -33,7 +34,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::app {
@@ -217,10 +217,8 @@ Awaitable<void> Daemon::Parts::work() {
 /// Sent from the loop itself: if the loop hangs, systemd restarts the daemon, and its fallbacks are adopted.
 Awaitable<void> Daemon::Parts::feedWatchdog() {
   const auto interval = serviceManager.watchdogInterval();
-  asio::steady_timer timer(loop);
   while (interval) {
-    timer.expires_after(*interval);
-    co_await timer.async_wait(asio::use_awaitable);
+    co_await pauseFor(*interval);
     serviceManager.tell("WATCHDOG=1");
   }
 }

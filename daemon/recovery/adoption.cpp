@@ -93,7 +93,7 @@ void Manager::forget(const std::string& recoveryId, const std::string& why) {
 
 /// An earlier daemon saw its end.
 void Manager::endedBefore(Incident incident) {
-  const auto now = Monotonic::now();
+  const auto now = LoopClock::of(services_.executor).now();
   incident.stamps.waitingSince = incident.stamps.detected = now;
   incident.stamps.ended = now;
   if (incident.state == State::failed && !incident.error) {
@@ -169,7 +169,7 @@ cri::Awaitable<void> Manager::adoptLater(JournalEntry entry) {
 }
 
 void Manager::takeOver(Incident incident, Choice choice, std::unique_ptr<launcher::Process> process) {
-  const auto now = Monotonic::now();
+  const auto now = LoopClock::of(services_.executor).now();
   incident.stamps.waitingSince = now;
   incident.stamps.detected = now;
   incident.stamps.started = now;
@@ -303,7 +303,7 @@ cri::Awaitable<bool> Manager::tryUnclaimed(launcher::Unclaimed& one) {
   incident.id = one.record.recoveryId.empty() ? newRecoveryId() : one.record.recoveryId;
   incident.target = {newest->id, newest->podUid, newest->podNamespace, newest->podName, one.container};
   incident.causeText = "found through its cgroup: an earlier daemon could not write its journal";
-  incident.begun = Wall::now();
+  incident.begun = LoopClock::of(services_.executor).wall();
   incident.state = State::started;
   incident.adopted = true;
   incident.pid = one.record.pid;

@@ -42,7 +42,7 @@ void Manager::detected(watcher::Detection detection) {
   incident.cause = detection.cause;
   incident.causeText = std::move(detection.text);
   incident.verdictTook = detection.verdictTook;
-  incident.begun = Wall::now();
+  incident.begun = LoopClock::of(services_.executor).wall();
   incident.stamps.waitingSince = detection.waitingSince;
   incident.stamps.detected = detection.failureKnown;
   PodFacts facts{detection.sandbox.labels, watcher::choiceOf(*detection.workload)};

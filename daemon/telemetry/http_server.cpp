@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/http_server.hpp"
 
+#include "base/async/pause.hpp"
 #include "base/query.hpp"
 #include "base/task_group.hpp"
 #include "sys/file.hpp"
@@ -283,15 +284,13 @@ void begin(const std::shared_ptr<Shared>& shared, stream_protocol::socket socket
 
 template <class Acceptor, class Shared>
 asio::awaitable<void> acceptAll(std::shared_ptr<Shared> shared, Acceptor acceptor) {
-  asio::steady_timer pause(shared->executor);
   for (;;) {
     boost::system::error_code error;
     auto socket = co_await acceptor.async_accept(noThrow(error));
     if (error == asio::error::operation_aborted) co_return;
     if (error) {
       // Out of descriptors, most likely: continue when some may have been closed.
-      pause.expires_after(100ms);
-      co_await pause.async_wait(noThrow(error));
+      co_await pauseFor(100ms);
       continue;
     }
     begin(shared, std::move(socket));

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Looking after the containers that wait: the part of the Watcher that asks for their images.
-#include "watcher/pause.hpp"
 #include "watcher/watcher.hpp"
 
 #include <algorithm>
@@ -29,8 +28,7 @@ std::string overLimitText(const cri::Sandbox& sandbox) {
 void Watcher::wake(const std::function<bool(const Key&, const Attendance&)>& which) {
   for (const auto& [key, attendance] : attended_) {
     if (!which(key, attendance)) continue;
-    attendance.pause->woken = true;
-    attendance.pause->timer.cancel();
+    attendance.again->set();
   }
 }
 
@@ -49,12 +47,12 @@ void Watcher::attendAll(Pod& pod) {
     }
     auto reference = ImageReference::parse(workload->image);
     if (!reference) continue;  // the configuration and the annotations were read by it
-    auto pause = std::make_shared<Pause>(executor_);
-    const auto task = tasks_.spawn(attend(key, workload, *reference, pause));
+    auto again = std::make_shared<LookAgain>(executor_);
+    const auto task = tasks_.spawn(attend(key, workload, *reference, again));
     if (workload->imageFrom == Provenance::annotation) ++chosenOf_[pod.sandbox.podNamespace];
     Attendance attendance(workload, std::move(*reference));
     attendance.task = task;
-    attendance.pause = std::move(pause);
+    attendance.again = std::move(again);
     attended_.emplace(key, std::move(attendance));
   }
   tell(pod, covering);
@@ -99,18 +97,18 @@ void Watcher::leave(const Key& key) {
 /// Looks after one waiting container until leave() cancels it. Goes on while its fallback runs: the pull that
 /// succeeds at the end of the outage puts the image on the node, and kubelet starts it at its next sync.
 cri::Awaitable<void> Watcher::attend(Key key, WorkloadPtr workload, ImageReference reference,
-                                     std::shared_ptr<Pause> pause) {
+                                     std::shared_ptr<LookAgain> again) {
   for (;;) {
-    pause->woken = false;
+    again->reset();
     const auto wait = co_await lookOnce(key, workload, reference);
-    if (!pause->woken) co_await pauseFor(pause->timer, wait);
+    co_await again->waitFor(wait);
   }
 }
 
 /// One look; returns how long to wait before the next.
 cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr workload,
                                                            ImageReference reference) {
-  const auto interval = jittered(config_->detection.reprobeInterval);
+  const auto interval = jittered_(config_->detection.reprobeInterval);
   const auto& detection = workload->detection;
   const auto pullPolicy = config::pullPolicyOf(*workload);
   if (pullPolicy == config::PullPolicy::never) {
@@ -242,12 +240,6 @@ void Watcher::note(const Key& key, std::string state, const Verdict* verdict) {
   if (verdict != nullptr && (verdict->ended > verdict->started || !one.verdictTook)) {
     one.verdictTook = verdict->ended - verdict->started;
   }
-}
-
-std::chrono::nanoseconds Watcher::jittered(std::chrono::nanoseconds interval) {
-  std::uniform_real_distribution<double> spread(0.8, 1.2);
-  return std::chrono::nanoseconds(
-      static_cast<std::int64_t>(static_cast<double>(interval.count()) * spread(random_)));
 }
 
 }  // namespace fallbackd::watcher

@@ -3,6 +3,8 @@
 // over. Tells a Listener. Everything runs on one io_context thread; nothing blocks.
 #pragma once
 
+#include "base/async/event.hpp"
+#include "base/async/jitter.hpp"
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
 #include "watcher/match.hpp"
@@ -13,14 +15,12 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <random>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 namespace fallbackd::watcher {
 
@@ -135,19 +135,15 @@ class Watcher {
     std::vector<std::string> told;  // of its annotations, to the listener
   };
   using Key = std::pair<std::string, std::string>;  // sandbox id, container name
-  /// The time between two looks. A wake-up call that comes during a look shortens the next pause.
-  struct Pause {
-    explicit Pause(const boost::asio::any_io_executor& executor) : timer(executor) {}
-    boost::asio::steady_timer timer;
-    bool woken = false;
-  };
+  /// Set to look again at once; during a look it ends the next pause.
+  using LookAgain = Event;
   /// A sandbox whose annotations are being asked for.
   struct Learning {
     Learning(const boost::asio::any_io_executor& executor, std::string uid, Stamp at)
         : podUid(std::move(uid)), since(at), next(executor) {}
     std::string podUid;
     Stamp since;  // of its process, once that has started
-    boost::asio::steady_timer next;
+    Event next;
   };
   struct Attendance {
     Attendance(WorkloadPtr covering, ImageReference image)
@@ -155,7 +151,7 @@ class Watcher {
     WorkloadPtr workload;
     ImageReference reference;  // of its image
     TaskGroup::Id task = 0;
-    std::shared_ptr<Pause> pause;
+    std::shared_ptr<LookAgain> again;
     std::string state = "asking";
     Cause cause = Cause::unknown;
     std::string text;
@@ -171,7 +167,7 @@ class Watcher {
   cri::Awaitable<void> learnStatus(std::string id);
   cri::Awaitable<void> checkSandboxImage();
   cri::Awaitable<void> attend(Key key, WorkloadPtr workload, ImageReference reference,
-                              std::shared_ptr<Pause> pause);
+                              std::shared_ptr<LookAgain> again);
   cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload, ImageReference reference);
   cri::Awaitable<Result<bool>> predecessorsEnded(Key key, WorkloadPtr workload);
   void note(const Key& key, std::string state, const Verdict* verdict = nullptr);
@@ -200,9 +196,9 @@ class Watcher {
   [[nodiscard]] bool overLimit(const Pod& pod, const config::Workload& workload) const;
   void leave(const Key& key);
   void useConfig(config::ConfigPtr config);
-  std::chrono::nanoseconds jittered(std::chrono::nanoseconds interval);
 
   boost::asio::any_io_executor executor_;
+  const Clock& clock_;
   cri::Runtime& runtime_;
   cri::EventSource& events_;
   Listener& listener_;
@@ -223,7 +219,7 @@ class Watcher {
     cri::Container container;
   };
   std::vector<Unplaced> unplaced_;  // containers of pods whose sandbox is in learning_
-  std::minstd_rand random_;
+  Jitter jittered_;
   TaskGroup tasks_;
 };
 
