@@ -132,7 +132,7 @@ struct Daemon::Parts {
   Options options;
   config::ConfigPtr config;
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
-  const Wall::time_point started = Wall::now();
+  const Wall::time_point started = Clock::system().wall();
   int exitCode = 0;
   std::optional<Endpoints> endpoints;  // before the loop: answers the loop's requests to the end
   ServiceManager serviceManager = ServiceManager::fromEnvironment();

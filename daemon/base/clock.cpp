@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <ctime>
+#include <thread>
 
 namespace fallbackd {
 
@@ -113,6 +114,7 @@ class SystemClock final : public Clock {
  public:
   [[nodiscard]] Stamp now() const override { return Monotonic::now(); }
   [[nodiscard]] Wall::time_point wall() const override { return Wall::now(); }
+  void sleep(std::chrono::nanoseconds length) const override { std::this_thread::sleep_for(length); }
 };
 
 }  // namespace

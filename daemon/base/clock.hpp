@@ -25,6 +25,8 @@ class Clock {
   virtual ~Clock() = default;
   [[nodiscard]] virtual Stamp now() const = 0;
   [[nodiscard]] virtual Wall::time_point wall() const = 0;
+  /// Blocks the calling thread: not for an event loop.
+  virtual void sleep(std::chrono::nanoseconds length) const = 0;
 
   /// The only place that reads the machine's clocks.
   static const Clock& system();

@@ -32,8 +32,8 @@ constexpr const char* kGreetingTopic = "/fallbackd/subscribed";
 Stamp toStamp(const google::protobuf::Timestamp& timestamp) {
   const auto wall = Wall::time_point(std::chrono::duration_cast<Wall::duration>(
       std::chrono::seconds(timestamp.seconds()) + std::chrono::nanoseconds(timestamp.nanos())));
-  const auto now = Monotonic::now();
-  const auto age = Wall::now() - wall;
+  const auto now = Clock::system().now();
+  const auto age = Clock::system().wall() - wall;
   // A step of the wall clock must not make an event older than a minute or put it into the future.
   if (age < 0s || age > 60s) return now;
   return now - std::chrono::duration_cast<Monotonic::duration>(age);
@@ -185,8 +185,9 @@ class GrpcEventSource final : public EventSource {
 
     // containerd acknowledges a subscription only with its first event, so we publish one ourselves: once it
     // arrives, no later event can be missed. If it overtook the subscription, it is published again.
-    const auto deadline = Monotonic::now() + kSubscribeDeadline;
-    while (!queue->accepted && !queue->ended && Monotonic::now() < deadline) {
+    const auto& clock = LoopClock::of(executor_);
+    const auto deadline = clock.now() + kSubscribeDeadline;
+    while (!queue->accepted && !queue->ended && clock.now() < deadline) {
       const auto greeted = co_await greet();
       if (!greeted) co_return tl::unexpected<Error>(greeted.error());
       if (queue->accepted) break;

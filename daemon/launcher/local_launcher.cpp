@@ -196,7 +196,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launch(LaunchRe
 
 asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launchOnce(LaunchRequest request) {
   Launch launch(std::move(request), grounds_, tasks_);
-  launch.times.requested = Monotonic::now();
+  launch.times.requested = LoopClock::of(executor_).now();
   auto prepared = co_await prepare(launch);
   if (prepared) {
     auto started = co_await finish(launch);
@@ -476,7 +476,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
     if (const auto leaf = grounds_.cgroups->leaf(path)) static_cast<void>(leaf->own());
   }
   LaunchTimes times;
-  times.requested = times.prepared = times.healthChecked = times.started = Monotonic::now();
+  times.requested = times.prepared = times.healthChecked = times.started = LoopClock::of(executor_).now();
   co_return std::make_unique<LocalProcess>(executor_, grounds_, std::move(record), times, std::move(*process),
                                            nullptr, std::move(logs), std::vector<std::string>(),
                                            network ? std::move(*network) : sys::NamespaceFd());

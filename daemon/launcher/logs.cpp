@@ -52,7 +52,8 @@ struct LogPump::Sink {
   Sink(const asio::any_io_executor& executor, std::shared_ptr<workers::Runner> given, LogTarget file)
       : runner(std::move(given)),
         target(std::move(file)),
-        rate(target.limits, Monotonic::now()),
+        clock(LoopClock::of(executor)),
+        rate(target.limits, clock.now()),
         passed(executor),
         hurrying(executor) {}
 
@@ -63,6 +64,7 @@ struct LogPump::Sink {
 
   std::shared_ptr<workers::Runner> runner;
   LogTarget target;
+  const Clock& clock;
   LogRate rate;
   bool busy = false;  // one of the streams is writing
   Event passed;       // it has finished
@@ -87,7 +89,7 @@ asio::awaitable<void> LogPump::Sink::pause(std::chrono::nanoseconds length) {
 
 asio::awaitable<CopiedLog> LogPump::Sink::copy(asio::posix::stream_descriptor& fifo, std::string stream,
                                                LineEnds ends) {
-  const auto now = Monotonic::now();
+  const auto now = clock.now();
   const auto allowed = hurrying.isSet() ? kPlenty : rate.allowance(now);
   CopiedLog copied;
   if (target.path.empty() || now < retryAt) {
@@ -120,7 +122,7 @@ asio::awaitable<void> LogPump::copyStream(asio::posix::stream_descriptor fifo, s
                              asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
     co_await sink->turn();
-    co_await sink->pause(sink->rate.wait(Monotonic::now()));
+    co_await sink->pause(sink->rate.wait(sink->clock.now()));
     const auto copied = co_await sink->copy(fifo, stream, ends);
     sink->pass();
     if (copied.left == CopiedLog::Left::nothing) co_return;

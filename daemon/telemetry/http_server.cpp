@@ -223,7 +223,7 @@ asio::awaitable<void> serveRequests(std::shared_ptr<Shared> shared, Stream& stre
     }
     if (error || !response.keep_alive()) co_return;
     client.asking = true;
-    client.since = Monotonic::now();
+    client.since = LoopClock::of(shared->executor).now();
   }
 }
 
@@ -263,7 +263,8 @@ void begin(const std::shared_ptr<Shared>& shared, tcp::socket socket) {
   auto address = peer.address().to_string();
   if (!shared->clients.makeRoom(address)) return;
   socket.set_option(tcp::no_delay(true), error);
-  const auto place = shared->clients.add({std::move(address), true, Monotonic::now(), nullptr});
+  const auto place =
+      shared->clients.add({std::move(address), true, LoopClock::of(shared->executor).now(), nullptr});
   using Plain = beast::basic_stream<tcp>;
   if (!shared->tls) {
     shared->tasks.spawn(serveClient(shared, Plain(std::move(socket)), place));
@@ -278,7 +279,7 @@ void begin(const std::shared_ptr<Shared>& shared, tcp::socket socket) {
 template <class Shared>
 void begin(const std::shared_ptr<Shared>& shared, stream_protocol::socket socket) {
   if (!shared->clients.makeRoom("")) return;
-  const auto place = shared->clients.add({"", true, Monotonic::now(), nullptr});
+  const auto place = shared->clients.add({"", true, LoopClock::of(shared->executor).now(), nullptr});
   shared->tasks.spawn(serveClient(shared, beast::basic_stream<stream_protocol>(std::move(socket)), place));
 }
 

@@ -28,6 +28,10 @@ class FakeClock final : public LoopClock {
 
   [[nodiscard]] Stamp now() const override { return now_; }
   [[nodiscard]] Wall::time_point wall() const override { return wall_; }
+  void sleep(std::chrono::nanoseconds length) const override {
+    now_ += length;
+    wall_ += length;
+  }
 
   /// Runs all that the loop can do now, then lets `length` pass, deadline by deadline.
   void advance(boost::asio::io_context& loop, std::chrono::nanoseconds length) {
@@ -74,8 +78,8 @@ class FakeClock final : public LoopClock {
   }
 
   // Near the system's, since files and processes bear its stamps.
-  Stamp now_ = Clock::system().now();
-  Wall::time_point wall_ = Clock::system().wall();
+  mutable Stamp now_ = Clock::system().now();
+  mutable Wall::time_point wall_ = Clock::system().wall();
   std::multimap<Stamp, boost::asio::steady_timer*> deadlines_;
 };
 

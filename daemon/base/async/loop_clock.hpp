@@ -8,6 +8,7 @@
 
 #include "base/clock.hpp"
 
+#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -40,6 +41,7 @@ class LoopClock::System final : public LoopClock {
  public:
   [[nodiscard]] Stamp now() const override { return Clock::system().now(); }
   [[nodiscard]] Wall::time_point wall() const override { return Clock::system().wall(); }
+  void sleep(std::chrono::nanoseconds length) const override { Clock::system().sleep(length); }
   void arm(boost::asio::steady_timer& timer, Stamp deadline) override { timer.expires_at(deadline); }
   void disarm(boost::asio::steady_timer& timer) override { static_cast<void>(timer); }
 };

@@ -23,7 +23,7 @@ TEST(Binaries, TheUseOfAnExpiredOneInItsGraceIsMetered) {
   test::SignedCache cache;
   const auto bytes = test::program("elf-static-pie");
   auto statement = test::SignedCache::statementFor(cache.ref, bytes);
-  statement.expires = Wall::now() - 1h;
+  statement.expires = Clock::system().wall() - 1h;
   cache.put(cache.ref, bytes, statement, cache.key);
   auto config = std::make_shared<config::Config>();
   config->cache = cache.settings();
