@@ -225,10 +225,8 @@ Awaitable<void> Daemon::Parts::feedWatchdog() {
 
 /// An answer of the runtime that is megabytes long leaves holes behind in which little lives.
 Awaitable<void> Daemon::Parts::tendHeap() {
-  asio::steady_timer timer(loop);
   for (;;) {
-    timer.expires_after(kHeapInterval);
-    co_await timer.async_wait(asio::use_awaitable);
+    co_await pauseFor(kHeapInterval);
     returnFreeHeap(kKeptHeap);
   }
 }
