@@ -2,6 +2,7 @@
 #include "launcher/cgroup_leaf.hpp"
 
 #include "base/async/backoff.hpp"
+#include "base/async/loop_clock.hpp"
 #include "base/strings.hpp"
 #include "sys/file.hpp"
 

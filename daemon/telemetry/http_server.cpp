@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/http_server.hpp"
 
+#include "base/async/loop_clock.hpp"
 #include "base/async/pause.hpp"
 #include "base/query.hpp"
 #include "base/task_group.hpp"

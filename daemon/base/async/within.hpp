@@ -10,6 +10,7 @@
 // through. Ownership: the awaitable's frame is destroyed before within() returns.
 #pragma once
 
+#include "base/async/loop_clock.hpp"
 #include "base/async/pause.hpp"
 
 #include <array>
@@ -44,12 +45,13 @@ inline boost::asio::awaitable<std::optional<bool>> doneOf(boost::asio::awaitable
 }
 
 template <class T>
-boost::asio::awaitable<std::optional<T>> race(Stamp deadline, boost::asio::awaitable<std::optional<T>> work) {
+boost::asio::awaitable<std::optional<T>> race(boost::asio::awaitable<void> limit,
+                                              boost::asio::awaitable<std::optional<T>> work) {
   namespace experimental = boost::asio::experimental;
   const auto executor = co_await boost::asio::this_coro::executor;
   auto group = experimental::make_parallel_group(
       boost::asio::co_spawn(executor, std::move(work), boost::asio::deferred),
-      boost::asio::co_spawn(executor, pauseUntil(deadline), boost::asio::deferred));
+      boost::asio::co_spawn(executor, std::move(limit), boost::asio::deferred));
   auto [order, failure, value, aborted] =
       co_await group.async_wait(experimental::wait_for_one(), boost::asio::use_awaitable);
   const auto state = co_await boost::asio::this_coro::cancellation_state;
@@ -63,30 +65,33 @@ boost::asio::awaitable<std::optional<T>> race(Stamp deadline, boost::asio::await
   co_return std::move(value);
 }
 
+inline boost::asio::awaitable<bool> raceOf(boost::asio::awaitable<void> limit,
+                                           boost::asio::awaitable<void> work) {
+  auto done = co_await race<bool>(std::move(limit), doneOf(std::move(work)));
+  co_return done.has_value();
+}
+
 }  // namespace detail
 
 template <class T>
 boost::asio::awaitable<std::optional<T>> within(Stamp deadline, boost::asio::awaitable<T> work) {
-  return detail::race<T>(deadline, detail::held(std::move(work)));
-}
-
-/// False if the time was over first.
-inline boost::asio::awaitable<bool> within(Stamp deadline, boost::asio::awaitable<void> work) {
-  const auto done = co_await detail::race<bool>(deadline, detail::doneOf(std::move(work)));
-  co_return done.has_value();
+  return detail::race<T>(pauseUntil(deadline), detail::held(std::move(work)));
 }
 
 template <class T>
 boost::asio::awaitable<std::optional<T>> within(std::chrono::nanoseconds limit,
                                                 boost::asio::awaitable<T> work) {
-  const auto& clock = LoopClock::of(co_await boost::asio::this_coro::executor);
-  co_return co_await within(later(clock.now(), limit), std::move(work));
+  return detail::race<T>(pauseFor(limit), detail::held(std::move(work)));
+}
+
+/// False if the time was over first.
+inline boost::asio::awaitable<bool> within(Stamp deadline, boost::asio::awaitable<void> work) {
+  return detail::raceOf(pauseUntil(deadline), std::move(work));
 }
 
 inline boost::asio::awaitable<bool> within(std::chrono::nanoseconds limit,
                                            boost::asio::awaitable<void> work) {
-  const auto& clock = LoopClock::of(co_await boost::asio::this_coro::executor);
-  co_return co_await within(later(clock.now(), limit), std::move(work));
+  return detail::raceOf(pauseFor(limit), std::move(work));
 }
 
 }  // namespace fallbackd
