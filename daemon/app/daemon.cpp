@@ -4,6 +4,7 @@
 #include "app/endpoints.hpp"
 #include "app/heap.hpp"
 #include "app/notify.hpp"
+#include "base/async/pause.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/load.hpp"
 #include "config/reload.hpp"
@@ -34,7 +35,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::app {
@@ -169,7 +169,7 @@ struct Daemon::Parts {
   Options options;
   config::ConfigPtr config;
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
-  const Wall::time_point started = Wall::now();
+  const Wall::time_point started = Clock::system().wall();
   int exitCode = 0;
   std::optional<Endpoints> endpoints;  // before the loop: answers the loop's requests to the end
   ServiceManager serviceManager = ServiceManager::fromEnvironment();
@@ -258,20 +258,16 @@ Awaitable<void> Daemon::Parts::work() {
 /// Sent from the loop itself: if the loop hangs, systemd restarts the daemon, and its fallbacks are adopted.
 Awaitable<void> Daemon::Parts::feedWatchdog() {
   const auto interval = serviceManager.watchdogInterval();
-  asio::steady_timer timer(loop);
   while (interval) {
-    timer.expires_after(*interval);
-    co_await timer.async_wait(asio::use_awaitable);
+    co_await pauseFor(*interval);
     serviceManager.tell("WATCHDOG=1");
   }
 }
 
 /// An answer of the runtime that is megabytes long leaves holes behind in which little lives.
 Awaitable<void> Daemon::Parts::tendHeap() {
-  asio::steady_timer timer(loop);
   for (;;) {
-    timer.expires_after(kHeapInterval);
-    co_await timer.async_wait(asio::use_awaitable);
+    co_await pauseFor(kHeapInterval);
     returnFreeHeap(kKeptHeap);
   }
 }

@@ -22,8 +22,8 @@ struct Snapshot {
   std::string version;
   std::string nodeName;
   Wall::time_point started;  // when the daemon started
-  Wall::time_point taken = Wall::now();
-  Stamp takenAt = Monotonic::now();
+  Wall::time_point taken = Clock::system().wall();
+  Stamp takenAt = Clock::system().now();
   bool containerdConnected = false;
   bool spawnerRuns = false;
   unsigned spawnerRestarts = 0;

@@ -5,13 +5,13 @@
 #pragma once
 
 #include "app/snapshot.hpp"
+#include "base/async/event.hpp"
 
 #include <chrono>
 #include <functional>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 namespace fallbackd::app {
 
@@ -37,9 +37,9 @@ class SnapshotSource {
 
   boost::asio::any_io_executor daemon_;
   std::function<Snapshot()> collect_;
-  boost::asio::steady_timer asked_;     // cancelled when somebody asks
-  boost::asio::steady_timer answered_;  // cancelled when there is an answer
-  std::uint64_t question_ = 0;          // the last request
+  Event asked_;
+  Event answered_;
+  std::uint64_t question_ = 0;  // the last request
   std::uint64_t answeredUpTo_ = 0;
   SnapshotPtr latest_;
 };

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <ctime>
+#include <thread>
 
 namespace fallbackd {
 
@@ -103,7 +104,25 @@ Wall::time_point at(const Fields& fields) {
   return Wall::time_point{std::chrono::duration_cast<Wall::duration>(fields.seconds + fields.fraction)};
 }
 
+template <class Point>
+Point laterOf(Point when, nanoseconds by) {
+  const auto wanted = std::chrono::duration_cast<typename Point::duration>(by);
+  return when > Point::max() - wanted ? Point::max() : when + wanted;
+}
+
+class SystemClock final : public Clock {
+ public:
+  [[nodiscard]] Stamp now() const override { return Monotonic::now(); }
+  [[nodiscard]] Wall::time_point wall() const override { return Wall::now(); }
+  void sleep(std::chrono::nanoseconds length) const override { std::this_thread::sleep_for(length); }
+};
+
 }  // namespace
+
+const Clock& Clock::system() {
+  static const SystemClock clock;
+  return clock;
+}
 
 double toMillis(Monotonic::duration duration) {
   return std::chrono::duration<double, std::milli>(duration).count();
@@ -150,8 +169,11 @@ std::optional<Wall::time_point> parseDate(std::string_view text) {
 }
 
 Wall::time_point later(Wall::time_point when, nanoseconds by) {
-  const auto wanted = std::chrono::duration_cast<Wall::duration>(by);
-  return when > Wall::time_point::max() - wanted ? Wall::time_point::max() : when + wanted;
+  return laterOf(when, by);
+}
+
+Stamp later(Stamp when, nanoseconds by) {
+  return laterOf(when, by);
 }
 
 std::optional<nanoseconds> parseDuration(std::string_view text) {

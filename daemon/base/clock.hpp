@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Time: monotonic stamps for durations, wall time for people and expiry dates.
+// Time: monotonic stamps for durations, wall time for people and expiry dates. It is read from a Clock: code
+// that runs on an event loop asks the loop's own (base/async/loop_clock.hpp), everything else the system's.
 #pragma once
 
 #include "base/error.hpp"
@@ -14,6 +15,22 @@ namespace fallbackd {
 using Monotonic = std::chrono::steady_clock;  // CLOCK_MONOTONIC: the same for every process of the machine
 using Stamp = Monotonic::time_point;
 using Wall = std::chrono::system_clock;
+
+/// May be read from any thread.
+class Clock {
+ public:
+  Clock() = default;
+  Clock(const Clock&) = delete;
+  Clock& operator=(const Clock&) = delete;
+  virtual ~Clock() = default;
+  [[nodiscard]] virtual Stamp now() const = 0;
+  [[nodiscard]] virtual Wall::time_point wall() const = 0;
+  /// Blocks the calling thread: not for an event loop.
+  virtual void sleep(std::chrono::nanoseconds length) const = 0;
+
+  /// The only place that reads the machine's clocks.
+  static const Clock& system();
+};
 
 /// Milliseconds with a fraction, as shown in logs and tables.
 double toMillis(Monotonic::duration duration);
@@ -35,6 +52,7 @@ std::optional<Wall::time_point> parseDate(std::string_view text);
 /// `when` plus `by` (not negative), limited to the clock's last moment. Deadlines are computed with this and
 /// then compared: the difference of two times need not fit a duration.
 Wall::time_point later(Wall::time_point when, std::chrono::nanoseconds by);
+Stamp later(Stamp when, std::chrono::nanoseconds by);
 
 /// Parses "250ms", "1.5s", "2m", "1h30m", "7d". Empty where it is not a duration or does not fit.
 std::optional<std::chrono::nanoseconds> parseDuration(std::string_view text);

@@ -2,6 +2,7 @@
 // Waits for a place of a FairQueue. Used on one io_context thread.
 #pragma once
 
+#include "base/async/event.hpp"
 #include "base/fair_queue.hpp"
 
 #include <functional>
@@ -12,9 +13,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd {
 
@@ -65,8 +63,7 @@ class FairGate {
     state->waiters.emplace(ticket, waiter);
     state->letIn();
     while (!waiter->in) {
-      boost::system::error_code ignored;  // the timer never expires; it is only cancelled
-      co_await waiter->turn.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+      co_await waiter->turn.wait();
       if (!waiter->in && needless && needless()) co_return Place();
     }
     co_return std::move(place);
@@ -75,7 +72,7 @@ class FairGate {
   /// New knowledge about a resource: those who wait for it may no longer need a place.
   void reconsider(const std::string& resource) {
     for (const auto& [ticket, waiter] : state_->waiters) {
-      if (waiter->resource == resource) waiter->turn.cancel();
+      if (waiter->resource == resource) waiter->turn.notify();
     }
   }
 
@@ -84,8 +81,8 @@ class FairGate {
  private:
   struct Waiter {
     Waiter(const boost::asio::any_io_executor& executor, std::string wanted)
-        : turn(executor, boost::asio::steady_timer::time_point::max()), resource(std::move(wanted)) {}
-    boost::asio::steady_timer turn;
+        : turn(executor), resource(std::move(wanted)) {}
+    Event turn;  // its turn, or new knowledge
     std::string resource;
     bool in = false;
   };
@@ -97,7 +94,7 @@ class FairGate {
       while (const auto ticket = queue.next()) {
         const auto found = waiters.find(*ticket);
         found->second->in = true;
-        found->second->turn.cancel();
+        found->second->turn.notify();
         waiters.erase(found);
       }
     }

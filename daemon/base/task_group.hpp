@@ -3,6 +3,8 @@
 // on one io_context thread.
 #pragma once
 
+#include "base/async/event.hpp"
+
 #include <cstdint>
 #include <exception>
 #include <map>
@@ -17,9 +19,6 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/multiple_exceptions.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 namespace fallbackd {
@@ -63,11 +62,7 @@ class TaskGroup {
   /// Waits until no task is left.
   boost::asio::awaitable<void> drained() {
     const auto state = state_;
-    while (!state->running.empty()) {
-      boost::system::error_code ignored;  // the timer never expires; it is only cancelled
-      state->idle.expires_at(boost::asio::steady_timer::time_point::max());
-      co_await state->idle.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
-    }
+    while (!state->running.empty()) co_await state->idle.wait();
   }
 
  private:
@@ -84,7 +79,7 @@ class TaskGroup {
 
     void ended(Id id, std::exception_ptr error) {
       running.erase(id);
-      if (running.empty()) idle.cancel();
+      if (running.empty()) idle.notify();
       if (error != nullptr && !isCancellation(error)) std::rethrow_exception(error);
     }
 
@@ -102,7 +97,7 @@ class TaskGroup {
     }
 
     boost::asio::any_io_executor executor;
-    boost::asio::steady_timer idle;
+    Event idle;  // when the last task has ended
     std::map<Id, Signal> running;
     Id nextId = 1;
   };

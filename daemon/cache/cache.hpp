@@ -59,11 +59,12 @@ class Cache {
   ~Cache();
 
   /// The resident copy, or null. Checks the expiry again, reads nothing from disk.
-  [[nodiscard]] Result<AdmittedPtr> resident(const BinaryRef& ref, Wall::time_point now = Wall::now());
+  [[nodiscard]] Result<AdmittedPtr> resident(const BinaryRef& ref,
+                                             Wall::time_point now = Clock::system().wall());
 
   /// Admits from disk and keeps the copy resident. Stage admission; the reason says why it was refused. What
   /// the last refresh() wanted counts as named by the configuration, whoever asks for it.
-  [[nodiscard]] Result<AdmittedPtr> admit(const BinaryRef& ref, Wall::time_point now = Wall::now(),
+  [[nodiscard]] Result<AdmittedPtr> admit(const BinaryRef& ref, Wall::time_point now = Clock::system().wall(),
                                           NamedBy namedBy = NamedBy::others);
 
   struct Entry {
@@ -77,7 +78,8 @@ class Cache {
   /// being replaced or no longer passes, until it expires, the configuration drops it, its digest is revoked
   /// or its keys are removed from the ring; the refusal is in the entry. Binaries that exceed the memory
   /// budget, in the order of `wanted`, stay valid and are admitted again for each recovery.
-  std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now = Wall::now());
+  std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted,
+                             Wall::time_point now = Clock::system().wall());
 
   /// What keeps every binary from being admitted, as of the last refresh(): the keyring, the revocation list.
   struct Trust {

@@ -8,7 +8,6 @@
 #include <array>
 #include <cstdio>
 #include <sys/file.h>
-#include <thread>
 #include <utility>
 
 #include <boost/json.hpp>
@@ -44,14 +43,14 @@ Result<std::map<std::string, std::string>> parseFloor(const std::string& text, c
 
 /// Only one process changes the floor at a time. The wait is limited: whoever can open the folder could take
 /// the lock and keep it.
-Result<> lockFloor(const sys::DirFd& folder, const std::string& path) {
-  const auto deadline = Monotonic::now() + kLockPatience;
+Result<> lockFloor(const sys::DirFd& folder, const std::string& path, const Clock& clock) {
+  const auto deadline = clock.now() + kLockPatience;
   while (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) return failErrno(Stage::admission, "lock " + path);
-    if (Monotonic::now() > deadline) {
+    if (clock.now() > deadline) {
       return fail(Stage::admission, Reason::timeout, path + " is locked by another process");
     }
-    std::this_thread::sleep_for(kLockPause);
+    clock.sleep(kLockPause);
   }
   return {};
 }
@@ -106,8 +105,9 @@ Result<> VersionFloor::readAll(Mode mode) {
   return {};
 }
 
-Result<VersionFloor> VersionFloor::open(const std::string& folder, Mode mode) {
+Result<VersionFloor> VersionFloor::open(const std::string& folder, Mode mode, const Clock& clock) {
   VersionFloor floor;
+  floor.clock_ = &clock;
   floor.folder_ = folder;
   if (mode == Mode::keep) FB_CHECK(sys::makeDirs(Stage::admission, folder, 0755));
   FB_CHECK(floor.readAll(mode));
@@ -143,7 +143,7 @@ Result<> VersionFloor::write(const std::map<std::string, std::string>& versions)
 Result<> VersionFloor::raise(const BinaryRef& ref) {
   const auto raised = [&]() -> Result<> {
     FB_TRY(const auto dir, sys::openDir(Stage::admission, folder_));
-    FB_CHECK(lockFloor(dir, folder_));
+    FB_CHECK(lockFloor(dir, folder_, *clock_));
     FB_CHECK(readAll(Mode::keep));
     const auto found = versions_.find(ref.name);
     if (found != versions_.end() && compareVersions(ref.version, found->second) <= 0) return {};

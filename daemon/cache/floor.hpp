@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/binary_ref.hpp"
+#include "base/clock.hpp"
 #include "base/error.hpp"
 
 #include <cstddef>
@@ -27,7 +28,8 @@ class VersionFloor {
   /// cannot be read, for lack of permission or because it exceeds a limit, is an error: its floor would be
   /// ignored. Mode::keep creates a missing `folder` and sets damaged files aside under another name, so that
   /// they are not lost silently; Mode::look changes nothing on disk.
-  static Result<VersionFloor> open(const std::string& folder, Mode mode = Mode::keep);
+  static Result<VersionFloor> open(const std::string& folder, Mode mode = Mode::keep,
+                                   const Clock& clock = Clock::system());
 
   /// Reason version_rollback if the version is below the floor of its name.
   [[nodiscard]] Result<> check(const BinaryRef& ref) const;
@@ -43,6 +45,7 @@ class VersionFloor {
   Result<> write(const std::map<std::string, std::string>& versions) const;
   void warn(const std::string& text);
 
+  const Clock* clock_ = nullptr;
   std::string folder_;
   std::map<std::string, std::string> versions_;
   std::optional<std::string> warning_;

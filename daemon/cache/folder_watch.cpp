@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cache/folder_watch.hpp"
 
+#include "base/async/within.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
@@ -10,7 +12,6 @@
 #include <utility>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::cache {
@@ -72,9 +73,7 @@ void FolderWatch::follow() {
 asio::awaitable<void> FolderWatch::changed(std::chrono::nanoseconds interval) {
   using namespace asio::experimental::awaitable_operators;
   follow();
-  asio::steady_timer timer(descriptor_.get_executor());
-  timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(interval));
-  const auto first = co_await (timer.async_wait(asio::use_awaitable) ||
+  const auto first = co_await (pauseFor(interval) ||
                                descriptor_.async_wait(descriptor_base::wait_read, asio::use_awaitable) ||
                                clock_.async_wait(descriptor_base::wait_read, asio::use_awaitable));
   if (first.index() == 2) {
@@ -84,13 +83,14 @@ asio::awaitable<void> FolderWatch::changed(std::chrono::nanoseconds interval) {
     static_cast<void>(arm(clock_.native_handle()));
   }
   if (first.index() != 1) co_return;
-  const auto latest = std::chrono::steady_clock::now() + kLongestWait;
+  const auto& clock = LoopClock::of(descriptor_.get_executor());
+  const auto latest = clock.now() + kLongestWait;
   for (bool quiet = false; !quiet;) {
     inotify_.read();
-    timer.expires_at(std::min(std::chrono::steady_clock::now() + kQuiet, latest));
-    const auto next = co_await (timer.async_wait(asio::use_awaitable) ||
-                                descriptor_.async_wait(descriptor_base::wait_read, asio::use_awaitable));
-    quiet = next.index() == 0 || std::chrono::steady_clock::now() >= latest;
+    const bool more =
+        co_await within(std::min(clock.now() + kQuiet, latest),
+                        descriptor_.async_wait(descriptor_base::wait_read, asio::use_awaitable));
+    quiet = !more || clock.now() >= latest;
   }
 }
 

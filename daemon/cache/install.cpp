@@ -204,7 +204,7 @@ Result<bool> Installer::isThere(const PackItem& item, Change& change) {
   // The attestation says which bytes are meant: if the cache has them, the pack has the same ones or bad
   // ones.
   Admission admission(settings_, {.owner = owner_, .floor = FloorUse::ignore, .seal = {}});
-  const auto admitted = admission.admit(item.ref, Wall::now());
+  const auto admitted = admission.admit(item.ref, Clock::system().wall());
   if (!admitted) return false;
   change = {item.ref, Action::unchanged, admitted->digest, admitted->size, admitted->verity.has_value()};
   return true;
@@ -230,7 +230,7 @@ Result<Change> Installer::stage(const PackItem& item, const std::string& folder,
   auto staged = settings_;
   staged.path = folder;
   Admission admission(staged, {.owner = owner_, .floor = FloorUse::ignore, .seal = {}});
-  FB_TRY(const auto admitted, admission.admit(item.ref, Wall::now()));
+  FB_TRY(const auto admitted, admission.admit(item.ref, Clock::system().wall()));
   change.digest = admitted.digest;
   return change;
 }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/reload.hpp"
 
+#include "base/async/within.hpp"
 #include "config/load.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <utility>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::config {
@@ -49,15 +48,14 @@ asio::awaitable<Result<>> Watcher::changed() {
     co_await descriptor_->async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable);
   } while (!paths_->drain());
 
-  using namespace asio::experimental::awaitable_operators;
-  const auto latest = std::chrono::steady_clock::now() + kLongestWait;
-  asio::steady_timer quiet(executor_, kQuiet);
+  const auto& clock = LoopClock::of(executor_);
+  const auto latest = clock.now() + kLongestWait;
+  auto quiet = clock.now() + kQuiet;
   for (;;) {
-    const auto first =
-        co_await (quiet.async_wait(asio::use_awaitable) ||
-                  descriptor_->async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable));
-    if (first.index() == 0 || std::chrono::steady_clock::now() >= latest) break;
-    if (paths_->drain()) quiet.expires_at(std::min(std::chrono::steady_clock::now() + kQuiet, latest));
+    const bool more = co_await within(
+        quiet, descriptor_->async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable));
+    if (!more || clock.now() >= latest) break;
+    if (paths_->drain()) quiet = std::min(clock.now() + kQuiet, latest);
   }
   // What was replaced, or is new, is watched before the caller reads the files.
   co_return paths_->follow();

@@ -35,7 +35,7 @@ struct CallResult {
 };
 
 inline void prepare(grpc::ClientContext& context, const CallOptions& options) {
-  if (options.deadline) context.set_deadline(std::chrono::system_clock::now() + *options.deadline);
+  if (options.deadline) context.set_deadline(Clock::system().wall() + *options.deadline);
   if (!options.containerdNamespace.empty()) {
     context.AddMetadata("containerd-namespace", options.containerdNamespace);
   }

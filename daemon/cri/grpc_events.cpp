@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cri/grpc_events.hpp"
 
+#include "base/async/event.hpp"
 #include "cri/call.hpp"
 #include "cri/grpc_error.hpp"
 #include "event_types.pb.h"
@@ -12,9 +13,6 @@
 #include <utility>
 
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::cri {
 
@@ -34,8 +32,8 @@ constexpr const char* kGreetingTopic = "/fallbackd/subscribed";
 Stamp toStamp(const google::protobuf::Timestamp& timestamp) {
   const auto wall = Wall::time_point(std::chrono::duration_cast<Wall::duration>(
       std::chrono::seconds(timestamp.seconds()) + std::chrono::nanoseconds(timestamp.nanos())));
-  const auto now = Monotonic::now();
-  const auto age = Wall::now() - wall;
+  const auto now = Clock::system().now();
+  const auto age = Clock::system().wall() - wall;
   // A step of the wall clock must not make an event older than a minute or put it into the future.
   if (age < 0s || age > 60s) return now;
   return now - std::chrono::duration_cast<Monotonic::duration>(age);
@@ -81,18 +79,9 @@ std::optional<Event> toEvent(const events::Envelope& envelope) {
 
 /// Shared by the reactor (gRPC's threads) and the stream (our thread). Touched only on the executor.
 struct Queue {
-  explicit Queue(const asio::any_io_executor& executor) : wake(executor) {}
+  explicit Queue(const asio::any_io_executor& executor) : changed(executor) {}
 
-  /// Waits for a change, at most until `deadline`. False if the waiting coroutine was cancelled.
-  Awaitable<bool> changed(Stamp deadline) {
-    wake.expires_at(deadline);
-    boost::system::error_code ignored;  // expired or woken: the caller checks the queue either way
-    co_await wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    const auto state = co_await asio::this_coro::cancellation_state;
-    co_return state.cancelled() == asio::cancellation_type::none;
-  }
-
-  asio::steady_timer wake;
+  fallbackd::Event changed;
   std::deque<Event> events;
   bool accepted = false;  // our own greeting came back
   std::optional<grpc::Status> ended;
@@ -118,7 +107,7 @@ class Reactor final : public grpc::ClientReadReactor<events::Envelope> {
     if (envelope_.topic() == kGreetingTopic) {
       asio::post(executor_, [queue = queue_] {
         queue->accepted = true;
-        queue->wake.cancel();
+        queue->changed.notify();
       });
     } else if (auto event = toEvent(envelope_)) {
       asio::post(executor_, [queue = queue_, context = context_, event = std::move(*event)]() mutable {
@@ -127,7 +116,7 @@ class Reactor final : public grpc::ClientReadReactor<events::Envelope> {
           return;
         }
         queue->events.push_back(std::move(event));
-        queue->wake.cancel();
+        queue->changed.notify();
       });
     }
     StartRead(&envelope_);
@@ -136,7 +125,7 @@ class Reactor final : public grpc::ClientReadReactor<events::Envelope> {
   void OnDone(const grpc::Status& status) override {
     asio::post(executor_, [queue = queue_, status] {
       queue->ended = status;
-      queue->wake.cancel();
+      queue->changed.notify();
     });
     delete this;
   }
@@ -160,8 +149,7 @@ class GrpcEventStream final : public EventStream {
   Awaitable<Result<Event>> next() override {
     while (queue_->events.empty()) {
       if (queue_->ended) co_return failCall(Stage::containerd, "event stream", *queue_->ended);
-      const bool changed = co_await queue_->changed(Stamp::max());
-      if (!changed) co_return fail(Stage::containerd, Reason::cancelled, "event stream");
+      co_await queue_->changed.wait();
     }
     Event event = std::move(queue_->events.front());
     queue_->events.pop_front();
@@ -197,13 +185,13 @@ class GrpcEventSource final : public EventSource {
 
     // containerd acknowledges a subscription only with its first event, so we publish one ourselves: once it
     // arrives, no later event can be missed. If it overtook the subscription, it is published again.
-    const auto deadline = Monotonic::now() + kSubscribeDeadline;
-    while (!queue->accepted && !queue->ended && Monotonic::now() < deadline) {
+    const auto& clock = LoopClock::of(executor_);
+    const auto deadline = clock.now() + kSubscribeDeadline;
+    while (!queue->accepted && !queue->ended && clock.now() < deadline) {
       const auto greeted = co_await greet();
       if (!greeted) co_return tl::unexpected<Error>(greeted.error());
       if (queue->accepted) break;
-      const bool changed = co_await queue->changed(Monotonic::now() + kGreetingInterval);
-      if (!changed) co_return fail(Stage::containerd, Reason::cancelled, "Subscribe");
+      co_await queue->changed.waitFor(kGreetingInterval);
     }
     if (queue->ended) co_return failCall(Stage::containerd, "Subscribe", *queue->ended);
     if (!queue->accepted) co_return fail(Stage::containerd, Reason::timeout, "Subscribe: no event came back");

@@ -37,9 +37,10 @@ struct PullOutcome {
 /// How long to wait before asking CRI for a sandbox again: an eighth of the time since `since`, between
 /// `shortest` and 100 ms. containerd stores a sandbox for CRI only after its process started, so `since` is
 /// moved to that start once it is known.
-inline std::chrono::nanoseconds pauseBeforeAskingAgain(Stamp since, std::chrono::nanoseconds shortest) {
+inline std::chrono::nanoseconds pauseBeforeAskingAgain(Stamp since, Stamp now,
+                                                       std::chrono::nanoseconds shortest) {
   constexpr std::chrono::nanoseconds kLongest = std::chrono::milliseconds(100);
-  const std::chrono::nanoseconds waited = Monotonic::now() - since;
+  const std::chrono::nanoseconds waited = now - since;
   return std::clamp(waited / 8, shortest, kLongest);
 }
 

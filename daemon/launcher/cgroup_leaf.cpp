@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/cgroup_leaf.hpp"
 
-#include "base/clock.hpp"
+#include "base/async/backoff.hpp"
+#include "base/async/loop_clock.hpp"
 #include "base/strings.hpp"
 #include "sys/file.hpp"
 
@@ -9,9 +10,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::launcher {
 
@@ -193,7 +192,6 @@ void killLeaf(const CgroupTrees& trees, const std::vector<std::string>& paths) {
 
 asio::awaitable<Result<>> removeLeaf(std::shared_ptr<const CgroupTrees> trees,
                                      std::vector<std::string> paths) {
-  asio::steady_timer timer(co_await asio::this_coro::executor);
   Result<> outcome;
   std::vector<LeafFolder> left;
   for (const auto& path : paths) {
@@ -204,18 +202,17 @@ asio::awaitable<Result<>> removeLeaf(std::shared_ptr<const CgroupTrees> trees,
       outcome = tl::unexpected<Error>(leaf.error());
     }
   }
-  const auto deadline = Monotonic::now() + kRemoveDeadline;
-  std::chrono::nanoseconds delay = kFirstRetry;
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  const auto deadline = clock.now() + kRemoveDeadline;
+  Backoff backoff({kFirstRetry, kLastRetry});
   for (;;) {
     for (const auto& leaf : left) leaf.kill();
     std::erase_if(left, [](const LeafFolder& leaf) { return leaf.remove(); });
     if (left.empty()) co_return outcome;
-    if (Monotonic::now() > deadline) {
+    if (clock.now() > deadline) {
       co_return fail(Stage::cgroup, Reason::timeout, "empty and remove " + join(paths, ", "));
     }
-    timer.expires_after(delay);
-    co_await timer.async_wait(asio::use_awaitable);
-    delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastRetry);
+    co_await backoff.wait();
   }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/local_launcher.hpp"
 
+#include "base/async/event.hpp"
+#include "base/async/within.hpp"
 #include "base/strings.hpp"
 #include "launcher/cgroup_leaf.hpp"
 #include "launcher/logs.hpp"
@@ -16,18 +18,13 @@
 #include <fcntl.h>
 #include <set>
 #include <utility>
-#include <variant>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::launcher {
 
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
-using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
@@ -87,16 +84,15 @@ bool saysGone(const Error& error) {
 
 /// The runtime's answer, requested while the rest is prepared.
 struct LocalLauncher::Question {
-  explicit Question(const asio::any_io_executor& executor)
-      : answered(executor, asio::steady_timer::time_point::max()) {}
+  explicit Question(const asio::any_io_executor& executor) : answered(executor) {}
   std::optional<Result<pid_t>> answer;
-  asio::steady_timer answered;
+  Event answered;
 
   static asio::awaitable<void> ask(std::shared_ptr<Question> self, VerifyPause verify,
                                    std::string sandboxId) {
     auto answer = co_await verify(std::move(sandboxId));
     self->answer = std::move(answer);
-    self->answered.cancel();
+    self->answered.set();
   }
 };
 
@@ -200,7 +196,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launch(LaunchRe
 
 asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launchOnce(LaunchRequest request) {
   Launch launch(std::move(request), grounds_, tasks_);
-  launch.times.requested = Monotonic::now();
+  launch.times.requested = LoopClock::of(executor_).now();
   auto prepared = co_await prepare(launch);
   if (prepared) {
     auto started = co_await finish(launch);
@@ -361,13 +357,7 @@ asio::awaitable<Result<>> LocalLauncher::checkPause(const Launch& launch) {
   const auto& status = launch.request.sandbox;
   const auto& question = launch.question;
   if (question != nullptr && !question->answer) {
-    asio::steady_timer limit(executor_);
-    limit.expires_after(kVerifyLimit);
-    boost::system::error_code ignored;
-    const std::variant<std::monostate, std::monostate> first =
-        co_await (question->answered.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) ||
-                  limit.async_wait(asio::use_awaitable));
-    static_cast<void>(first);
+    co_await question->answered.waitFor(kVerifyLimit);
   }
   if (question != nullptr) {
     if (!question->answer) {
@@ -392,15 +382,13 @@ asio::awaitable<Result<>> LocalLauncher::checkPause(const Launch& launch) {
 }
 
 asio::awaitable<Result<StartedProcess>> LocalLauncher::finish(Launch& launch) {
-  asio::steady_timer limit(executor_);
-  limit.expires_after(launch.request.workload.healthCheck.timeout + kLaunchLimit);
   auto ordered = spawner_.finish(std::move(launch.begun), std::move(launch.entry));
-  std::variant<Result<StartedProcess>, std::monostate> first =
-      co_await (std::move(ordered) || limit.async_wait(asio::use_awaitable));
-  if (first.index() == 1) {
+  auto started =
+      co_await within(launch.request.workload.healthCheck.timeout + kLaunchLimit, std::move(ordered));
+  if (!started) {
     co_return fail(Stage::spawner, Reason::timeout, "the launch did not finish in time and was aborted");
   }
-  co_return std::move(std::get<0>(first));
+  co_return std::move(*started);
 }
 
 /// A process that has ended, or is about to, is not examined further: its owner learns how it ended. It
@@ -488,7 +476,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRe
     if (const auto leaf = grounds_.cgroups->leaf(path)) static_cast<void>(leaf->own());
   }
   LaunchTimes times;
-  times.requested = times.prepared = times.healthChecked = times.started = Monotonic::now();
+  times.requested = times.prepared = times.healthChecked = times.started = LoopClock::of(executor_).now();
   co_return std::make_unique<LocalProcess>(executor_, grounds_, std::move(record), times, std::move(*process),
                                            nullptr, std::move(logs), std::vector<std::string>(),
                                            network ? std::move(*network) : sys::NamespaceFd());

@@ -1,25 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/local_process.hpp"
 
+#include "base/async/event.hpp"
+#include "base/async/pause.hpp"
 #include "launcher/cgroup_leaf.hpp"
 #include "sys/process.hpp"
 
 #include <csignal>
 #include <fcntl.h>
 #include <sys/wait.h>
-#include <variant>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::launcher {
 
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
-using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
@@ -50,7 +47,7 @@ struct LocalProcess::Life {
         exit(std::move(notice)),
         cgroupLeaves(std::move(leaves)),
         oomKillsBefore(oomKillsIn(cgroupLeaves)),
-        ended(executor, asio::steady_timer::time_point::max()) {}
+        ended(executor) {}
 
   asio::awaitable<ExitStatus> toldBySpawner();
   asio::awaitable<ExitStatus> toldByKernel();
@@ -60,32 +57,23 @@ struct LocalProcess::Life {
   std::vector<std::string> cgroupLeaves;
   unsigned long long oomKillsBefore;
   std::optional<ExitStatus> status;
-  asio::steady_timer ended;  // cancelled when the status is known
+  Event ended;  // the status is known
 };
 
 asio::awaitable<ExitStatus> LocalProcess::Life::toldBySpawner() {
-  asio::steady_timer limit(ended.get_executor());
-  limit.expires_after(kNoticeLimit);
-  if (!exit->status && !exit->lost) {
-    boost::system::error_code ignored;
-    const std::variant<std::monostate, std::monostate> first =
-        co_await (exit->changed.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) ||
-                  limit.async_wait(asio::use_awaitable));
-    static_cast<void>(first);
-  }
+  co_await exit->known.waitFor(kNoticeLimit);
   if (exit->status) co_return *exit->status;
   co_return co_await toldByKernel();
 }
 
 /// Kernels from 6.15 on keep the exit status of a reaped process for holders of a pidfd.
 asio::awaitable<ExitStatus> LocalProcess::Life::toldByKernel() {
-  asio::steady_timer pause(ended.get_executor());
-  const auto deadline = Monotonic::now() + kReapLimit;
+  const auto& clock = LoopClock::of(ended.executor());
+  const auto deadline = clock.now() + kReapLimit;
   for (;;) {
     if (const auto waitStatus = sys::waitStatusOf(process)) co_return fromWaitStatus(*waitStatus);
-    if (Monotonic::now() > deadline) co_return ExitStatus{};
-    pause.expires_after(kReapPause);
-    co_await pause.async_wait(asio::use_awaitable);
+    if (clock.now() > deadline) co_return ExitStatus{};
+    co_await pauseFor(kReapPause);
   }
 }
 
@@ -107,7 +95,7 @@ LocalProcess::LocalProcess(asio::any_io_executor executor, Grounds grounds, Proc
 
 asio::awaitable<void> LocalProcess::watch(std::shared_ptr<Life> life) {
   // Duplicate: Asio closes the descriptor that it watches.
-  asio::posix::stream_descriptor watched(life->ended.get_executor(),
+  asio::posix::stream_descriptor watched(life->ended.executor(),
                                          ::fcntl(life->process.get(), F_DUPFD_CLOEXEC, 0));
   co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
   ExitStatus status;
@@ -119,24 +107,13 @@ asio::awaitable<void> LocalProcess::watch(std::shared_ptr<Life> life) {
   const bool killed = status.kind != ExitStatus::Kind::exited;
   status.oomKilled = killed && oomKillsIn(life->cgroupLeaves) > life->oomKillsBefore;
   life->status = status;
-  life->ended.cancel();
+  life->ended.set();
 }
 
 asio::awaitable<ExitStatus> LocalProcess::exited() {
   const auto life = life_;
-  while (!life->status) {
-    boost::system::error_code ignored;
-    co_await life->ended.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
+  co_await life->ended.wait();
   co_return *life->status;
-}
-
-asio::awaitable<void> LocalProcess::exitedWithin(std::chrono::nanoseconds limit) {
-  asio::steady_timer timer(executor_);
-  timer.expires_after(limit);
-  const std::variant<ExitStatus, std::monostate> first =
-      co_await (exited() || timer.async_wait(asio::use_awaitable));
-  static_cast<void>(first);
 }
 
 /// The pidfd is held, so the pid is valid while the process runs, and what is read under it is true. A
@@ -152,12 +129,12 @@ asio::awaitable<ExitStatus> LocalProcess::stop(std::chrono::nanoseconds grace) {
     // The process is pid 1 of its namespace: unless it handles SIGTERM, the signal has no effect and the
     // grace period runs out.
     signal(SIGTERM);
-    co_await exitedWithin(grace);
+    co_await life_->ended.waitFor(grace);
   }
   if (!life_->status) {
     signal(SIGKILL);
     killLeaf(*grounds_.cgroups, record_.cgroupLeaves);
-    co_await exitedWithin(kKillLimit);
+    co_await life_->ended.waitFor(kKillLimit);
   }
   // The kernel kills what outlives pid 1; removing the leaf is the second guard, and it must go in any case.
   const auto removed = co_await removeLeaf(grounds_.cgroups, record_.cgroupLeaves);

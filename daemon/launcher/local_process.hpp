@@ -43,7 +43,6 @@ class LocalProcess final : public Process {
 
   static boost::asio::awaitable<void> watch(std::shared_ptr<Life> life);
   void signal(int number) const;
-  boost::asio::awaitable<void> exitedWithin(std::chrono::nanoseconds limit);
 
   boost::asio::any_io_executor executor_;
   Grounds grounds_;

@@ -84,7 +84,7 @@ Result<CopiedLog> copyLog(const CopyLogQuestion& question, const sys::UniqueFd& 
   }
   // Without a file the lines are lost, as on a full disk: the process matters more.
   if (auto file = LogFile::openAgain(question.path, question.limits)) {
-    file->write(CriLogFramer(question.stream).frame(bytes, Wall::now()));
+    file->write(CriLogFramer(question.stream).frame(bytes, Clock::system().wall()));
   }
   copied.bytes = static_cast<std::uint32_t>(bytes.size());
   if (!readWhole(fifo.get(), buffer.data(), bytes.size())) return failErrno(Stage::logs, "empty a FIFO");

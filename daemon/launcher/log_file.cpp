@@ -137,7 +137,7 @@ Result<> LogFile::openFile() {
 
 void LogFile::write(std::string_view lines) {
   if (!folder_ || lines.empty()) return;
-  if (size_ > 0 && size_ + lines.size() > limits_.maxBytes) rotate(Wall::now());
+  if (size_ > 0 && size_ + lines.size() > limits_.maxBytes) rotate(Clock::system().wall());
   if (!file_) return;
   if (sys::writeAll(Stage::logs, file_, lines, name_)) {
     size_ += lines.size();

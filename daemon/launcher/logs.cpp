@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/logs.hpp"
 
+#include "base/async/backoff.hpp"
+#include "base/async/event.hpp"
+#include "base/async/within.hpp"
 #include "base/strings.hpp"
 #include "launcher/log_copy.hpp"
 #include "launcher/log_rate.hpp"
@@ -8,15 +11,11 @@
 
 #include <algorithm>
 #include <fcntl.h>
-#include <set>
 #include <sys/stat.h>
 #include <utility>
-#include <variant>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::launcher {
@@ -53,58 +52,45 @@ struct LogPump::Sink {
   Sink(const asio::any_io_executor& executor, std::shared_ptr<workers::Runner> given, LogTarget file)
       : runner(std::move(given)),
         target(std::move(file)),
-        rate(target.limits, Monotonic::now()),
-        passed(executor, asio::steady_timer::time_point::max()) {}
+        clock(LoopClock::of(executor)),
+        rate(target.limits, clock.now()),
+        passed(executor),
+        hurrying(executor) {}
 
   asio::awaitable<void> turn();
   void pass();
   asio::awaitable<void> pause(std::chrono::nanoseconds length);
-  void hurry();
   asio::awaitable<CopiedLog> copy(asio::posix::stream_descriptor& fifo, std::string stream, LineEnds ends);
 
   std::shared_ptr<workers::Runner> runner;
   LogTarget target;
+  const Clock& clock;
   LogRate rate;
-  bool busy = false;          // one of the streams is writing
-  asio::steady_timer passed;  // cancelled when it has finished
-  bool hurries = false;       // the process has ended: what is left is limited
-  std::set<asio::steady_timer*> pauses;
-  Stamp retryAt;  // the file hung; until then lines are discarded
-  std::chrono::nanoseconds retryPause = kFirstRetry;
+  bool busy = false;  // one of the streams is writing
+  Event passed;       // it has finished
+  Event hurrying;     // the process has ended: what is left is limited
+  Stamp retryAt;      // the file hung; until then lines are discarded
+  Backoff retry{Backoff::Limits{kFirstRetry, kLastRetry}};
 };
 
 asio::awaitable<void> LogPump::Sink::turn() {
-  while (busy) {
-    boost::system::error_code ignored;
-    co_await passed.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
+  while (busy) co_await passed.wait();
   busy = true;
 }
 
 void LogPump::Sink::pass() {
   busy = false;
-  passed.cancel();
+  passed.notify();
 }
 
 asio::awaitable<void> LogPump::Sink::pause(std::chrono::nanoseconds length) {
-  if (hurries || length <= 0ns) co_return;
-  asio::steady_timer timer(passed.get_executor());
-  timer.expires_after(length);
-  pauses.insert(&timer);
-  boost::system::error_code ignored;
-  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  pauses.erase(&timer);
-}
-
-void LogPump::Sink::hurry() {
-  hurries = true;
-  for (auto* timer : pauses) timer->cancel();
+  if (length > 0ns) co_await hurrying.waitFor(length);
 }
 
 asio::awaitable<CopiedLog> LogPump::Sink::copy(asio::posix::stream_descriptor& fifo, std::string stream,
                                                LineEnds ends) {
-  const auto now = Monotonic::now();
-  const auto allowed = hurries ? kPlenty : rate.allowance(now);
+  const auto now = clock.now();
+  const auto allowed = hurrying.isSet() ? kPlenty : rate.allowance(now);
   CopiedLog copied;
   if (target.path.empty() || now < retryAt) {
     copied = dropLog(fifo.native_handle(), allowed.bytes);
@@ -116,10 +102,9 @@ asio::awaitable<CopiedLog> LogPump::Sink::copy(asio::posix::stream_descriptor& f
     const auto answer = outcome ? readCopiedLog(*outcome) : tl::unexpected<Error>(outcome.error());
     if (answer) {
       copied = *answer;
-      retryPause = kFirstRetry;
+      retry.reset();
     } else {
-      retryAt = now + retryPause;
-      retryPause = std::min(retryPause * 2, kLastRetry);
+      retryAt = now + retry.next();
     }
   }
   rate.taken(copied.bytes, copied.lines);
@@ -137,7 +122,7 @@ asio::awaitable<void> LogPump::copyStream(asio::posix::stream_descriptor fifo, s
                              asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
     co_await sink->turn();
-    co_await sink->pause(sink->rate.wait(Monotonic::now()));
+    co_await sink->pause(sink->rate.wait(sink->clock.now()));
     const auto copied = co_await sink->copy(fifo, stream, ends);
     sink->pass();
     if (copied.left == CopiedLog::Left::nothing) co_return;
@@ -176,13 +161,8 @@ LogPump::LogPump(const asio::any_io_executor& executor, std::shared_ptr<Sink> si
     : executor_(executor), sink_(std::move(sink)), tasks_(executor) {}
 
 asio::awaitable<void> LogPump::drained(std::chrono::nanoseconds limit) {
-  using namespace asio::experimental::awaitable_operators;
-  sink_->hurry();
-  asio::steady_timer timer(executor_);
-  timer.expires_after(limit);
-  const std::variant<std::monostate, std::monostate> first =
-      co_await (tasks_.drained() || timer.async_wait(asio::use_awaitable));
-  static_cast<void>(first);
+  sink_->hurrying.set();
+  co_await within(limit, tasks_.drained());
 }
 
 }  // namespace fallbackd::launcher

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/readiness.hpp"
 
-#include "base/clock.hpp"
+#include "base/async/backoff.hpp"
+#include "base/async/within.hpp"
 #include "sys/network.hpp"
 
 #include <algorithm>
@@ -13,10 +14,8 @@
 #include <utility>
 #include <variant>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -116,13 +115,9 @@ asio::awaitable<Answer> ask(Target target) {
 
 /// Within `limit`. Silence is a bad answer, because nothing but the fallback is between us and it.
 asio::awaitable<Answer> askWithin(Target target, std::chrono::nanoseconds limit) {
-  using namespace asio::experimental::awaitable_operators;
-  asio::steady_timer timer(co_await asio::this_coro::executor);
-  timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(limit));
   auto question = ask(std::move(target));
-  const std::variant<Answer, std::monostate> first =
-      co_await (std::move(question) || timer.async_wait(asio::use_awaitable));
-  if (first.index() == 0) co_return std::get<0>(first);
+  auto answer = co_await within(limit, std::move(question));
+  if (answer) co_return std::move(*answer);
   co_return Answer{Answer::Kind::bad, ""};
 }
 
@@ -165,14 +160,14 @@ Result<Target> targetOf(const How& how, const Place& place) {
 asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place) {
   if (std::holds_alternative<config::ReadyWhenExec>(readiness.when)) co_return Result<>{};
   FB_CO_TRY(const auto target, targetOf(readiness.when, place));
-  const auto deadline = Monotonic::now() + readiness.timeout;
-  asio::steady_timer pauseTimer(co_await asio::this_coro::executor);
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  const auto deadline = clock.now() + readiness.timeout;
   Answer last{Answer::Kind::bad, "no answer in time"};
   // A process that has just been executed does not listen yet; probing it now would only take its processor.
-  pauseTimer.expires_after(std::min(readiness.timeout / 2, kStartUp));
-  co_await pauseTimer.async_wait(asio::use_awaitable);
-  for (auto pause = kFirstPause;; pause = std::min(pause * 2, kLastPause)) {
-    const auto left = std::max<std::chrono::nanoseconds>(deadline - Monotonic::now(), 0ns);
+  co_await pauseFor(std::min(readiness.timeout / 2, kStartUp));
+  Backoff backoff({kFirstPause, kLastPause});
+  for (;;) {
+    const auto left = std::max<std::chrono::nanoseconds>(deadline - clock.now(), 0ns);
     auto answer = co_await askWithin(target, std::min(left, kTryLimit));
     if (answer.kind == Answer::Kind::good) co_return Result<>{};
     if (!answer.text.empty()) {
@@ -181,11 +176,11 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place) {
       // A request that only the deadline cut short says nothing; the answer before it does.
       last = {Answer::Kind::bad, "no answer in time"};
     }
-    if (Monotonic::now() + pause >= deadline) {
+    const auto pause = backoff.next();
+    if (clock.now() + pause >= deadline) {
       co_return failure(target, " within " + formatDuration(readiness.timeout), last);
     }
-    pauseTimer.expires_after(pause);
-    co_await pauseTimer.async_wait(asio::use_awaitable);
+    co_await pauseFor(pause);
   }
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner_client.hpp"
 
+#include "base/async/backoff.hpp"
 #include "sys/helper_program.hpp"
 #include "sys/message_socket.hpp"
 #include "sys/process.hpp"
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -17,9 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::launcher {
@@ -46,23 +44,20 @@ struct Spare {
 /// A pending report of the spawner, for one waiter.
 template <class Value>
 struct Awaited {
-  explicit Awaited(const asio::any_io_executor& owner) : done(owner, asio::steady_timer::time_point::max()) {}
+  explicit Awaited(const asio::any_io_executor& owner) : done(owner) {}
 
   void answer(Result<Value> given) {
     outcome = std::move(given);
-    done.cancel();
+    done.set();
   }
   /// Held by the waiter meanwhile.
   asio::awaitable<Result<Value>> wait() {
-    while (!outcome) {
-      boost::system::error_code ignored;
-      co_await done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    }
+    co_await done.wait();
     co_return std::move(*outcome);
   }
 
   std::optional<Result<Value>> outcome;
-  asio::steady_timer done;  // cancelled when the outcome is known
+  Event done;
 };
 
 Stamp stampOf(std::int64_t monotonicNs) {
@@ -86,9 +81,7 @@ struct SpawnerClient::Pending : Awaited<StartedProcess> {
 
 struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State> {
   State(asio::any_io_executor owner, std::string file)
-      : executor(std::move(owner)),
-        program(std::move(file)),
-        spawned(executor, asio::steady_timer::time_point::max()) {}
+      : executor(std::move(owner)), program(std::move(file)), spawned(executor) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State() { endSpawner(); }
@@ -116,7 +109,7 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
 
   asio::any_io_executor executor;
   std::string program;
-  asio::steady_timer spawned;  // cancelled when a new spawner was started
+  Event spawned;  // a new spawner was started, or could not be
   sys::UniqueFd socket;
   sys::PidFd process;
   pid_t pid = -1;
@@ -135,7 +128,7 @@ Result<> SpawnerClient::State::startSpawner() {
   FB_TRY(process, sys::openPidFd(Stage::spawner, pid));
   socket = std::move(ends[0]);
   lastSpare = 0;
-  startedAt = Monotonic::now();
+  startedAt = LoopClock::of(executor).now();
   return {};
 }
 
@@ -241,7 +234,7 @@ void SpawnerClient::State::take(const ExitedReport& report) {
   status.kind = report.signaled ? ExitStatus::Kind::signaled : ExitStatus::Kind::exited;
   status.value = report.value;
   found->second->status = status;
-  found->second->changed.cancel();
+  found->second->known.set();
   running.erase(found);
 }
 
@@ -256,10 +249,7 @@ void SpawnerClient::State::abandonAll(const std::string& why) {
   spares.clear();
   while (!asked.empty()) giveSpare(fail(Stage::spawner, Reason::spawner_gone, why));
   while (!pending.empty()) answer(pending.begin()->first, fail(Stage::spawner, Reason::spawner_gone, why));
-  for (const auto& [id, notice] : running) {
-    notice->lost = true;
-    notice->changed.cancel();
-  }
+  for (const auto& [id, notice] : running) notice->known.set();
   running.clear();
 }
 
@@ -286,34 +276,24 @@ asio::awaitable<void> SpawnerClient::State::readReports() {
 }
 
 asio::awaitable<void> SpawnerClient::State::serve(std::shared_ptr<State> self) {
-  asio::steady_timer timer(self->executor);
-  std::chrono::nanoseconds pause = kFirstRestartPause;
+  const auto& clock = LoopClock::of(self->executor);
+  Backoff pause({kFirstRestartPause, kLastRestartPause});
   for (;;) {
     if (self->socket) co_await self->readReports();
     self->endSpawner();
     self->abandonAll("the spawner ended");
-    if (Monotonic::now() - self->startedAt > kHealthyAge) pause = kFirstRestartPause;
-    timer.expires_after(pause);
-    co_await timer.async_wait(asio::use_awaitable);
-    pause = std::min<std::chrono::nanoseconds>(pause * 2, kLastRestartPause);
+    if (clock.now() - self->startedAt > kHealthyAge) pause.reset();
+    co_await pause.wait();
     ++self->restarts;
     // A program that cannot be started now may be there later (an upgrade replaces it).
     static_cast<void>(self->startSpawner());
-    self->spawned.cancel();
+    self->spawned.notify();
   }
 }
 
 /// Returns at once if there is one; usually a new one takes only a moment.
 asio::awaitable<void> SpawnerClient::State::awaitSpawner(std::shared_ptr<State> self) {
-  using namespace asio::experimental::awaitable_operators;
-  if (self->socket) co_return;
-  asio::steady_timer limit(self->executor);
-  limit.expires_after(kRespawnLimit);
-  boost::system::error_code ignored;
-  const std::variant<std::monostate, std::monostate> first =
-      co_await (self->spawned.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) ||
-                limit.async_wait(asio::use_awaitable));
-  static_cast<void>(first);
+  if (!self->socket) co_await self->spawned.waitFor(kRespawnLimit);
 }
 
 SpawnerClient::SpawnerClient(asio::any_io_executor executor, std::string program)
@@ -371,7 +351,8 @@ asio::awaitable<Result<BegunLaunch>> SpawnerClient::begin(LaunchOrder order, Lau
   const auto state = state_;
   FB_CO_TRY(const auto bytes, encode(order));
   const auto numbers = fds.numbers(order);
-  const auto giveUpAt = Monotonic::now() + kRespawnLimit;
+  const auto& clock = LoopClock::of(state->executor);
+  const auto giveUpAt = clock.now() + kRespawnLimit;
   for (;;) {
     co_await State::awaitSpawner(state);
     if (!state->socket) co_return fail(Stage::spawner, Reason::spawner_gone, "no spawner runs at present");
@@ -384,7 +365,7 @@ asio::awaitable<Result<BegunLaunch>> SpawnerClient::begin(LaunchOrder order, Lau
       co_return BegunLaunch(state, std::move(pending), spare->id, std::move(spare->orders));
     }
     // Spare or spawner are gone and the order was not read: try the next one.
-    if (sent.error().reason != Reason::spawner_gone || Monotonic::now() >= giveUpAt) {
+    if (sent.error().reason != Reason::spawner_gone || clock.now() >= giveUpAt) {
       co_return tl::unexpected<Error>(sent.error());
     }
     if (!spare) state->closeSocket();  // the reader has not noticed yet

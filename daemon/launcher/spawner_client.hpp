@@ -3,6 +3,7 @@
 // when it is gone. One io_context thread.
 #pragma once
 
+#include "base/async/event.hpp"
 #include "base/clock.hpp"
 #include "base/task_group.hpp"
 #include "launcher/launcher.hpp"
@@ -15,17 +16,14 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 namespace fallbackd::launcher {
 
 /// How a process ended, as reported by the spawner, its parent.
 struct ExitNotice {
-  explicit ExitNotice(const boost::asio::any_io_executor& executor)
-      : changed(executor, boost::asio::steady_timer::time_point::max()) {}
-  std::optional<ExitStatus> status;
-  bool lost = false;                  // the spawner is gone: nobody will report
-  boost::asio::steady_timer changed;  // cancelled when one of the two is set
+  explicit ExitNotice(const boost::asio::any_io_executor& executor) : known(executor) {}
+  std::optional<ExitStatus> status;  // empty: the spawner is gone, and nobody will report
+  Event known;
 };
 
 /// A process that executes the binary.

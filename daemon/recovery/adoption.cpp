@@ -19,7 +19,7 @@ constexpr Backoff::Limits kQuestions{std::chrono::milliseconds(100), std::chrono
 
 /// Events that happened before a recovery existed to receive them: asks the runtime until it answers.
 cri::Awaitable<void> Manager::catchUp(Key key) {
-  Backoff pause(services_.executor, kQuestions);
+  Backoff pause(kQuestions);
   for (;;) {
     const auto status = co_await services_.runtime.sandboxStatus(key.first);
     const auto containers = co_await services_.runtime.listContainers();
@@ -93,7 +93,7 @@ void Manager::forget(const std::string& recoveryId, const std::string& why) {
 
 /// An earlier daemon saw its end.
 void Manager::endedBefore(Incident incident) {
-  const auto now = Monotonic::now();
+  const auto now = LoopClock::of(services_.executor).now();
   incident.stamps.waitingSince = incident.stamps.detected = now;
   incident.stamps.ended = now;
   if (incident.state == State::failed && !incident.error) {
@@ -158,7 +158,7 @@ cri::Awaitable<Manager::Taken> Manager::adoptOne(const JournalEntry& entry) {
 cri::Awaitable<void> Manager::adoptLater(JournalEntry entry) {
   const auto& target = entry.incident.target;
   const Key key{target.sandboxId, target.container};
-  Backoff pause(services_.executor, kQuestions);
+  Backoff pause(kQuestions);
   Taken taken = Taken::later;
   while (taken == Taken::later) {
     co_await pause.wait();
@@ -169,7 +169,7 @@ cri::Awaitable<void> Manager::adoptLater(JournalEntry entry) {
 }
 
 void Manager::takeOver(Incident incident, Choice choice, std::unique_ptr<launcher::Process> process) {
-  const auto now = Monotonic::now();
+  const auto now = LoopClock::of(services_.executor).now();
   incident.stamps.waitingSince = now;
   incident.stamps.detected = now;
   incident.stamps.started = now;
@@ -224,7 +224,7 @@ cri::Awaitable<void> Manager::learnWorkload(Key key, std::shared_ptr<Recovery> r
   services_.log.warn(
       "containerd does not answer: the workload of this fallback is not known yet; it keeps running",
       {{"recovery", recovery->incident().id}, {"pod", recovery->incident().target.podName}});
-  Backoff pause(services_.executor, kQuestions);
+  Backoff pause(kQuestions);
   for (;;) {
     co_await pause.wait();
     auto choice = co_await workloadOf(recovery->incident(), std::nullopt);
@@ -242,7 +242,7 @@ cri::Awaitable<void> Manager::learnWorkload(Key key, std::shared_ptr<Recovery> r
 
 /// Continues until the process is taken over or known to belong to nobody. Meanwhile it is left alone.
 cri::Awaitable<void> Manager::adoptUnclaimed(launcher::Unclaimed one) {
-  Backoff pause(services_.executor, kQuestions);
+  Backoff pause(kQuestions);
   for (;;) {
     const bool settled = co_await tryUnclaimed(one);
     if (settled) break;
@@ -303,7 +303,7 @@ cri::Awaitable<bool> Manager::tryUnclaimed(launcher::Unclaimed& one) {
   incident.id = one.record.recoveryId.empty() ? newRecoveryId() : one.record.recoveryId;
   incident.target = {newest->id, newest->podUid, newest->podNamespace, newest->podName, one.container};
   incident.causeText = "found through its cgroup: an earlier daemon could not write its journal";
-  incident.begun = Wall::now();
+  incident.begun = LoopClock::of(services_.executor).wall();
   incident.state = State::started;
   incident.adopted = true;
   incident.pid = one.record.pid;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recovery/binaries.hpp"
 
+#include "base/async/loop_clock.hpp"
+
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -47,9 +49,9 @@ BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinarySt
   return state;
 }
 
-telemetry::CoverageState coverageOf(const BinaryState& state) {
+telemetry::CoverageState coverageOf(const BinaryState& state, Wall::time_point now) {
   using State = telemetry::CoverageState;
-  if (!state.refused) return state.expires && *state.expires <= Wall::now() ? State::grace : State::admitted;
+  if (!state.refused) return state.expires && *state.expires <= now ? State::grace : State::admitted;
   const auto reason = state.refused->reason;
   return reason == Reason::expired     ? State::expired
          : reason == Reason::not_found ? State::missing
@@ -67,12 +69,13 @@ CachedBinaries::~CachedBinaries() {
 }
 
 asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef ref, Chooser chooser) {
-  auto found = cache_.resident(ref);
+  const auto now = LoopClock::of(executor_).wall();
+  auto found = cache_.resident(ref, now);
   if (found && *found == nullptr) {
     const auto namedBy = chooser.chosenBy == Provenance::configuration ? cache::NamedBy::configuration
                                                                        : cache::NamedBy::others;
     // Named, not written into the call: GCC 12 destroys closures in a co_await expression twice.
-    auto work = [this, ref, namedBy] { return cache_.admit(ref, Wall::now(), namedBy); };
+    auto work = [this, ref, now, namedBy] { return cache_.admit(ref, now, namedBy); };
     found = co_await onPool(pool_, std::move(work));
     metrics_.admission(found ? "admitted" : toString(found.error().reason));
     reportUsage();
@@ -90,7 +93,7 @@ asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef re
 
 /// The grace period is for outages: each use of it is logged.
 void CachedBinaries::meterGrace(const cache::Admitted& admitted) {
-  if (Wall::now() < admitted.expires) return;
+  if (LoopClock::of(executor_).wall() < admitted.expires) return;
   metrics_.graceUsed(admitted.ref.toString());
   log_.warn("using an expired binary within its grace period",
             {{"binary", admitted.ref.toString()}, {"expired", rfc3339(admitted.expires)}});
@@ -102,7 +105,8 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
 
-  auto work = [this, wanted] { return cache_.refresh(wanted); };
+  const auto now = LoopClock::of(executor_).wall();
+  auto work = [this, wanted, now] { return cache_.refresh(wanted, now); };
   const auto entries = co_await onPool(pool_, std::move(work));
   const auto before = std::exchange(states_, std::vector<BinaryState>()).value_or(std::vector<BinaryState>());
   for (const auto& entry : entries) states_->push_back(stateOf(entry, before));
@@ -120,7 +124,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
                                     [&](const auto& state) { return state.ref == workload.binary; });
     if (found == states_->end()) continue;
     coverage.push_back(
-        {workload.name, workload.binary.toString(), coverageOf(*found), found->serves, found->expires});
+        {workload.name, workload.binary.toString(), coverageOf(*found, now), found->serves, found->expires});
   }
   metrics_.coverage(coverage);
 }

@@ -2,6 +2,7 @@
 // Whether a fallback serves: probed until it is ready, and periodically from then on. Only its own answer, or
 // its silence, counts against it.
 #include "base/async/backoff.hpp"
+#include "base/async/pause.hpp"
 #include "recovery/recovery.hpp"
 
 #include <chrono>
@@ -9,7 +10,6 @@
 #include <variant>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::recovery {
 
@@ -19,15 +19,13 @@ using telemetry::Phase;
 
 /// Returns once the fallback failed this many times in a row; never if liveness is not configured.
 cri::Awaitable<void> Recovery::failsLiveness() {
-  asio::steady_timer pause(services_.executor, asio::steady_timer::time_point::max());
   if (!workload_->liveness) {
-    co_await pause.async_wait(asio::use_awaitable);
+    co_await untilCancelled();
     co_return;
   }
   const auto liveness = *workload_->liveness;
   for (unsigned failed = 0; failed < liveness.failures;) {
-    pause.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(liveness.interval));
-    co_await pause.async_wait(asio::use_awaitable);
+    co_await pauseFor(liveness.interval);
     const auto alive = co_await services_.askOnce(liveness.when, place(), liveness.timeout);
     if (!alive && alive.error().reason != Reason::not_ready) {
       cannotAsk(alive.error());
@@ -52,7 +50,7 @@ launcher::Place Recovery::place() const {
 /// Until the fallback answers well, or its time limit is over. If it cannot be probed it may serve all the
 /// same: it is left alone and probed again.
 cri::Awaitable<Result<>> Recovery::answersWell() {
-  Backoff pause(services_.executor);
+  Backoff pause;
   for (;;) {
     auto answer = co_await services_.waitReady(workload_->readiness, place());
     if (answer || answer.error().reason == Reason::not_ready) {
@@ -92,7 +90,7 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
     services_.metrics.activeFallbacks(incident_.workload, -1);
     co_return tl::unexpected<Error>(ready.error());
   }
-  const auto now = Monotonic::now();
+  const auto now = clock_.now();
   serves(now);
   if (!incident_.stamps.ready && !incident_.adopted) {
     incident_.stamps.ready = now;

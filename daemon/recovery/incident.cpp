@@ -21,7 +21,7 @@ std::string newRecoveryId() {
   std::array<std::byte, 6> bytes{};
   // This can fail only when entropy is short at boot; a repeated id would merely be refused by its folder.
   if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    const auto now = Monotonic::now().time_since_epoch().count();
+    const auto now = Clock::system().now().time_since_epoch().count();
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes.at(i) = static_cast<std::byte>(now >> (8 * i));
   }
   return toHex(bytes);

@@ -42,7 +42,7 @@ void Manager::detected(watcher::Detection detection) {
   incident.cause = detection.cause;
   incident.causeText = std::move(detection.text);
   incident.verdictTook = detection.verdictTook;
-  incident.begun = Wall::now();
+  incident.begun = LoopClock::of(services_.executor).wall();
   incident.stamps.waitingSince = detection.waitingSince;
   incident.stamps.detected = detection.failureKnown;
   PodFacts facts{detection.sandbox.labels, watcher::choiceOf(*detection.workload)};
@@ -103,7 +103,7 @@ void Manager::keepFromRunning(const Incident& incident) {
 /// there. kubelet removes a sandbox some time after it stopped, and no event tells: it is looked for again.
 cri::Awaitable<void> Manager::forgetGonePods() {
   if (std::exchange(forgetting_, true)) co_return;
-  Backoff pause(services_.executor, kLooksForGonePods);
+  Backoff pause(kLooksForGonePods);
   while (!spent_.empty()) {
     const auto before = spent_;  // what comes meanwhile need not be in the list
     const auto sandboxes = co_await services_.runtime.listSandboxes();
@@ -142,7 +142,7 @@ void Manager::handBack(const Key& key, Recovery& recovery, const std::string& co
 /// For an image whose name does not decide it. Until the runtime answers, the fallback keeps serving.
 cri::Awaitable<void> Manager::handBackIfReal(Key key, std::shared_ptr<Recovery> recovery,
                                              cri::Container container) {
-  Backoff pause(services_.executor);
+  Backoff pause;
   for (;;) {
     const auto real = co_await watcher::runsImageOf(services_.runtime, container, recovery->workload().image);
     const auto found = active_.find(key);

@@ -2,6 +2,7 @@
 #include "recovery/recovery.hpp"
 
 #include "base/async/backoff.hpp"
+#include "base/async/pause.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -9,8 +10,6 @@
 #include <variant>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::recovery {
 
@@ -28,6 +27,10 @@ constexpr auto kShortestPause = 500us;
 constexpr int kMaxLaunches = 10;
 constexpr auto kFirstRewrite = 1s;
 constexpr auto kLastRewrite = 30s;
+
+Backoff::Limits restartPauses(const config::Workload& workload) {
+  return {workload.restart.initialDelay, workload.restart.maxDelay};
+}
 
 /// containerd could not be asked: it is restarting, or down. That says nothing about the pod.
 bool isSilence(const Error& error) {
@@ -53,14 +56,15 @@ void completeHostNetwork(const Services& services, cri::SandboxStatus& status) {
 Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload,
                    std::optional<cri::SandboxStatus> status, std::optional<PodFacts> pod)
     : services_(services),
+      clock_(LoopClock::of(services.executor)),
       incident_(std::move(incident)),
       workload_(std::move(workload)),
       status_(std::move(status)),
       pod_(std::move(pod)),
-      workloadKnown_(services.executor, asio::steady_timer::time_point::max()),
-      endSignal_(services.executor, asio::steady_timer::time_point::max()),
-      nextQuestion_(services.executor),
-      restartDelay_(workload_->restart.initialDelay) {}
+      workloadKnown_(services.executor),
+      endRequested_(services.executor),
+      askNow_(services.executor),
+      restartPause_(restartPauses(*workload_)) {}
 
 std::shared_ptr<Recovery> Recovery::withoutWorkload(Services& services, Incident incident) {
   auto unknown = std::make_shared<config::Workload>();
@@ -75,18 +79,15 @@ std::shared_ptr<Recovery> Recovery::withoutWorkload(Services& services, Incident
 void Recovery::learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod) {
   workload_ = std::move(workload);
   pod_ = std::move(pod);
-  restartDelay_ = workload_->restart.initialDelay;
+  restartPause_ = Backoff(restartPauses(*workload_));
   knowsWorkload_ = true;
   locate();
-  workloadKnown_.cancel();
+  workloadKnown_.set();
   if (process_ != nullptr) record();
 }
 
 cri::Awaitable<void> Recovery::workloadLearnt() {
-  while (!knowsWorkload_) {
-    boost::system::error_code ignored;
-    co_await workloadKnown_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
+  if (!knowsWorkload_) co_await workloadKnown_.wait();
 }
 
 /// Kubernetes may not show the pod's address: while kubelet hangs in a pull, status.podIP is empty.
@@ -97,7 +98,8 @@ void Recovery::locate() {
 void Recovery::requestEnd(State end) {
   // The end of the pod outranks a hand-back; neither is ever taken back.
   if (!requestedEnd_ || end == State::pod_gone) requestedEnd_ = end;
-  endSignal_.cancel();
+  endRequested_.set();
+  askNow_.notify();
 }
 
 void Recovery::withdraw() {
@@ -107,19 +109,15 @@ void Recovery::withdraw() {
 void Recovery::sandboxStarted(Stamp at) {
   auto& stamps = incident_.stamps;
   if (stamps.started || incident_.adopted) return;
-  askingSince_ = Monotonic::now();
-  nextQuestion_.cancel();
+  askingSince_ = clock_.now();
+  askNow_.notify();
   stamps.waitingSince = at;
   stamps.detected = std::max(stamps.detected, at);
   if (stamps.verified) stamps.verified = std::max(*stamps.verified, at);
 }
 
 cri::Awaitable<void> Recovery::untilEndRequested() {
-  while (!requestedEnd_) {
-    boost::system::error_code ignored;
-    // When the coroutine is cancelled, the next wait throws; returning would look like a request to end.
-    co_await endSignal_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
+  co_await endRequested_.wait();
 }
 
 void Recovery::reach(State state, Stamp at) {
@@ -157,7 +155,7 @@ cri::Awaitable<void> Recovery::run() {
 
 cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process) {
   process_ = std::move(process);
-  launchedAt_ = Monotonic::now();
+  launchedAt_ = clock_.now();
   locate();
   services_.metrics.activeFallbacks(incident_.workload, 1);
   if (incident_.state == State::ready) serves(launchedAt_);
@@ -210,7 +208,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
   Chooser chooser{workload_->binaryFrom, incident_.target.podNamespace};
   const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
   if (!admitted) co_return tl::unexpected<Error>(admitted.error());
-  const auto verified = Monotonic::now();
+  const auto verified = clock_.now();
   if (!incident_.stamps.verified) {
     incident_.stamps.verified = verified;
     reach(State::verified, verified);
@@ -283,28 +281,24 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
 cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
   // The launcher checks that its pause process is still the same.
   if (auto known = std::exchange(status_, std::nullopt)) co_return std::move(*known);
-  auto deadline = Monotonic::now() + kSandboxDeadline;
-  askingSince_ = Monotonic::now();
+  auto deadline = clock_.now() + kSandboxDeadline;
+  askingSince_ = clock_.now();
   for (;;) {
     auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
     if (status && status->sandbox.ready) co_return status;
     if (requestedEnd_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
     const bool silence = !status && isSilence(status.error());
-    if (silence) deadline = Monotonic::now() + kSandboxDeadline;  // as long as it takes
+    if (silence) deadline = clock_.now() + kSandboxDeadline;  // as long as it takes
     // A process that was started once had a sandbox: if it is not ready now, it is gone.
     const bool mayCome =
         silence || (!incident_.stamps.started && (status || status.error().reason == Reason::not_found ||
                                                   status.error().reason == Reason::sandbox_gone));
-    if (!mayCome || Monotonic::now() > deadline) {
+    if (!mayCome || clock_.now() > deadline) {
       if (!status && status.error().reason != Reason::not_found) co_return status;
       co_return fail(Stage::sandbox, Reason::sandbox_gone,
                      "sandbox " + incident_.target.sandboxId + " does not exist or is not ready");
     }
-    nextQuestion_.expires_after(cri::pauseBeforeAskingAgain(askingSince_, kShortestPause));
-    boost::system::error_code ignored;
-    const std::variant<std::monostate, std::monostate> waited = co_await (
-        nextQuestion_.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) || untilEndRequested());
-    static_cast<void>(waited);
+    co_await askNow_.waitFor(cri::pauseBeforeAskingAgain(askingSince_, clock_.now(), kShortestPause));
   }
 }
 
@@ -393,17 +387,12 @@ void Recovery::noteExit(const launcher::ExitStatus& status) {
 
 /// Cleans up after a dead process and waits for the back-off. False if the recovery ends meanwhile.
 cri::Awaitable<bool> Recovery::backOff() {
-  const auto now = Monotonic::now();
+  const auto now = clock_.now();
   co_await cleanUp();
   services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
-  if (now - launchedAt_ >= workload_->restart.resetAfter) restartDelay_ = workload_->restart.initialDelay;
-  asio::steady_timer timer(services_.executor);
-  timer.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(restartDelay_));
-  restartDelay_ = std::min(restartDelay_ * 2, workload_->restart.maxDelay);
-  const std::variant<std::monostate, std::monostate> waited =
-      co_await (timer.async_wait(asio::use_awaitable) || untilEndRequested());
-  static_cast<void>(waited);
-  co_return !requestedEnd_.has_value();
+  if (now - launchedAt_ >= workload_->restart.resetAfter) restartPause_.reset();
+  const bool ended = co_await endRequested_.waitFor(restartPause_.next());
+  co_return !ended;
 }
 
 void Recovery::serves(Stamp since) {
@@ -413,13 +402,12 @@ void Recovery::serves(Stamp since) {
 /// Never returns: retries failed journal writes, because only the journal lets the next daemon know
 /// everything.
 cri::Awaitable<void> Recovery::journalled() {
-  Backoff pause(services_.executor, {kFirstRewrite, kLastRewrite});
+  Backoff pause({kFirstRewrite, kLastRewrite});
   while (!journalled_) {
     co_await pause.wait();
     record();
   }
-  asio::steady_timer never(services_.executor, asio::steady_timer::time_point::max());
-  co_await never.async_wait(asio::use_awaitable);
+  co_await untilCancelled();
 }
 
 void Recovery::record() {
@@ -436,7 +424,7 @@ void Recovery::record() {
 }
 
 void Recovery::finish(const Result<>& result) {
-  const auto now = Monotonic::now();
+  const auto now = clock_.now();
   services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
   incident_.stamps.ended = now;
   const bool ran = incident_.adopted || incident_.stamps.started;

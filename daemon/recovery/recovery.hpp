@@ -3,6 +3,8 @@
 // daemon's loop; from outside it only learns what happens to the pod.
 #pragma once
 
+#include "base/async/backoff.hpp"
+#include "base/async/event.hpp"
 #include "base/fair_gate.hpp"
 #include "cri/runtime.hpp"
 #include "launcher/launcher.hpp"
@@ -20,7 +22,6 @@
 #include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 namespace fallbackd::recovery {
 
@@ -115,6 +116,7 @@ class Recovery {
   void settle(const Result<>& result, Stamp now);
 
   Services& services_;
+  const Clock& clock_;
   Incident incident_;
   watcher::WorkloadPtr workload_;
   std::optional<cri::SandboxStatus> status_;
@@ -123,15 +125,15 @@ class Recovery {
   bool knowsWorkload_ = true;
   bool journalled_ = false;
   bool journalFails_ = false;
-  boost::asio::steady_timer workloadKnown_;
+  Event workloadKnown_;
   std::optional<launcher::ExitStatus> unjudged_;  // ended before its restart policy was known
   bool completed_ = false;                        // exit code 0, and its policy wants no other run
   std::optional<State>
       requestedEnd_;  // handed_back, pod_gone, withdrawn or failed, once somebody asked for it
-  boost::asio::steady_timer endSignal_;
-  boost::asio::steady_timer nextQuestion_;  // to CRI, about the sandbox
+  Event endRequested_;
+  Event askNow_;  // CRI about the sandbox, or need not be asked any more
   Stamp askingSince_{};
-  std::chrono::nanoseconds restartDelay_;
+  Backoff restartPause_;
   Stamp launchedAt_{};
   bool launchBegun_ = false;
 };

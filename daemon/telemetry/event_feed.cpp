@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/event_feed.hpp"
 
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include "base/async/pause.hpp"
 
 namespace fallbackd::telemetry {
 
@@ -13,42 +12,30 @@ EventFeed::Listener::Listener(EventFeed& feed) : feed_(feed), seen_(feed.version
   if (feed.listeners_ > 0 && feed.latest_ != nullptr) --seen_;
   if (feed.listeners_++ == 0) {
     feed.latest_.reset();
-    feed.wanted_.cancel();
+    feed.wanted_.notify();
   }
 }
 
 asio::awaitable<EventFeed::Text> EventFeed::Listener::next(std::chrono::milliseconds limit) {
-  const auto deadline = asio::steady_timer::clock_type::now() + limit;
-  asio::steady_timer late(feed_.changed_.get_executor());
+  const auto deadline = LoopClock::of(feed_.changed_.executor()).now() + limit;
   while (seen_ == feed_.version_) {
-    if (asio::steady_timer::clock_type::now() >= deadline) co_return nullptr;
-    // One timer wakes all; a listener that is woken too early by another's limit checks again.
-    late.expires_at(deadline);
-    late.async_wait([&changed = feed_.changed_](boost::system::error_code error) {
-      if (!error) changed.cancel();
-    });
-    boost::system::error_code ignored;
-    co_await feed_.changed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    const bool changed = co_await feed_.changed_.waitUntil(deadline);
+    if (!changed) co_return nullptr;
   }
   seen_ = feed_.version_;
   co_return feed_.latest_;
 }
 
 asio::awaitable<void> EventFeed::run() {
-  asio::steady_timer pause(wanted_.get_executor());
   for (;;) {
-    while (listeners_ == 0) {
-      boost::system::error_code ignored;
-      co_await wanted_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    }
+    while (listeners_ == 0) co_await wanted_.wait();
     auto text = co_await produce_();
     if (text && (latest_ == nullptr || *text != *latest_)) {
       latest_ = std::make_shared<const std::string>(std::move(*text));
       ++version_;
-      changed_.cancel();
+      changed_.notify();
     }
-    pause.expires_after(interval_);
-    co_await pause.async_wait(asio::use_awaitable);
+    co_await pauseFor(interval_);
   }
 }
 

@@ -3,6 +3,8 @@
 // io_context thread.
 #pragma once
 
+#include "base/async/event.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -12,7 +14,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 namespace fallbackd::telemetry {
 
@@ -23,10 +24,7 @@ class EventFeed {
   using Produce = std::function<boost::asio::awaitable<std::optional<std::string>>()>;
 
   EventFeed(const boost::asio::any_io_executor& executor, Produce produce, std::chrono::milliseconds interval)
-      : produce_(std::move(produce)),
-        interval_(interval),
-        wanted_(executor, boost::asio::steady_timer::time_point::max()),
-        changed_(executor, boost::asio::steady_timer::time_point::max()) {}
+      : produce_(std::move(produce)), interval_(interval), wanted_(executor), changed_(executor) {}
 
   /// Produces the text while there are listeners. Runs until cancelled.
   boost::asio::awaitable<void> run();
@@ -49,8 +47,8 @@ class EventFeed {
  private:
   Produce produce_;
   std::chrono::milliseconds interval_;
-  boost::asio::steady_timer wanted_;   // cancelled when the first listener comes
-  boost::asio::steady_timer changed_;  // cancelled when there is a new text
+  Event wanted_;   // the first listener came
+  Event changed_;  // there is a new text
   std::size_t listeners_ = 0;
   std::uint64_t version_ = 0;
   Text latest_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/http_server.hpp"
 
+#include "base/async/loop_clock.hpp"
+#include "base/async/pause.hpp"
 #include "base/query.hpp"
 #include "base/task_group.hpp"
 #include "sys/file.hpp"
@@ -222,7 +224,7 @@ asio::awaitable<void> serveRequests(std::shared_ptr<Shared> shared, Stream& stre
     }
     if (error || !response.keep_alive()) co_return;
     client.asking = true;
-    client.since = Monotonic::now();
+    client.since = LoopClock::of(shared->executor).now();
   }
 }
 
@@ -262,7 +264,8 @@ void begin(const std::shared_ptr<Shared>& shared, tcp::socket socket) {
   auto address = peer.address().to_string();
   if (!shared->clients.makeRoom(address)) return;
   socket.set_option(tcp::no_delay(true), error);
-  const auto place = shared->clients.add({std::move(address), true, Monotonic::now(), nullptr});
+  const auto place =
+      shared->clients.add({std::move(address), true, LoopClock::of(shared->executor).now(), nullptr});
   using Plain = beast::basic_stream<tcp>;
   if (!shared->tls) {
     shared->tasks.spawn(serveClient(shared, Plain(std::move(socket)), place));
@@ -277,21 +280,19 @@ void begin(const std::shared_ptr<Shared>& shared, tcp::socket socket) {
 template <class Shared>
 void begin(const std::shared_ptr<Shared>& shared, stream_protocol::socket socket) {
   if (!shared->clients.makeRoom("")) return;
-  const auto place = shared->clients.add({"", true, Monotonic::now(), nullptr});
+  const auto place = shared->clients.add({"", true, LoopClock::of(shared->executor).now(), nullptr});
   shared->tasks.spawn(serveClient(shared, beast::basic_stream<stream_protocol>(std::move(socket)), place));
 }
 
 template <class Acceptor, class Shared>
 asio::awaitable<void> acceptAll(std::shared_ptr<Shared> shared, Acceptor acceptor) {
-  asio::steady_timer pause(shared->executor);
   for (;;) {
     boost::system::error_code error;
     auto socket = co_await acceptor.async_accept(noThrow(error));
     if (error == asio::error::operation_aborted) co_return;
     if (error) {
       // Out of descriptors, most likely: continue when some may have been closed.
-      pause.expires_after(100ms);
-      co_await pause.async_wait(noThrow(error));
+      co_await pauseFor(100ms);
       continue;
     }
     begin(shared, std::move(socket));

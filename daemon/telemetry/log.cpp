@@ -95,7 +95,7 @@ std::string humanValue(const Field& field) {
 
 std::string humanLine(LogLevel level, std::string_view message, Fields fields) {
   // Milliseconds are enough for people: 2026-01-31T23:59:59.123Z
-  std::string line = rfc3339(Wall::now()).substr(0, 23) + "Z ";
+  std::string line = rfc3339(Clock::system().wall()).substr(0, 23) + "Z ";
   std::string name{kLevelNames.at(static_cast<std::size_t>(level))};
   name.resize(6, ' ');
   line.append(name).append(message);
@@ -105,7 +105,7 @@ std::string humanLine(LogLevel level, std::string_view message, Fields fields) {
 
 std::string jsonLine(LogLevel level, std::string_view message, Fields fields) {
   boost::json::object object;
-  object["time"] = rfc3339(Wall::now());
+  object["time"] = rfc3339(Clock::system().wall());
   object["level"] = kLevelNames.at(static_cast<std::size_t>(level));
   object["msg"] = message;
   for (const auto& field : fields) {

@@ -33,13 +33,13 @@ LoopWatch::~LoopWatch() {
 std::optional<Monotonic::duration> LoopWatch::stalled() const {
   const auto since = stalledSince_.load();
   if (since == 0) return std::nullopt;
-  return Monotonic::now() - Stamp(Monotonic::duration(since));
+  return Clock::system().now() - Stamp(Monotonic::duration(since));
 }
 
 void LoopWatch::watch() {
   std::unique_lock lock(answers_->mutex);
   for (std::uint64_t question = 1; !answers_->ends; ++question) {
-    const auto asked = Monotonic::now();
+    const auto asked = Clock::system().now();
     asio::post(loop_, [answers = answers_, question] {
       const std::lock_guard held(answers->mutex);
       answers->answered = question;
@@ -50,13 +50,13 @@ void LoopWatch::watch() {
       lock.unlock();
       stalledSince_ = asked.time_since_epoch().count();
       auto stack = stackOf(looping_);
-      tell_({false, Monotonic::now() - asked, std::move(stack)});
+      tell_({false, Clock::system().now() - asked, std::move(stack)});
       lock.lock();
       answers_->changed.wait(lock, answered);
       stalledSince_ = 0;
       const bool ends = answers_->ends;
       lock.unlock();
-      if (!ends) tell_({true, Monotonic::now() - asked, {}});
+      if (!ends) tell_({true, Clock::system().now() - asked, {}});
       lock.lock();
     }
     answers_->changed.wait_for(lock, limit_ / 2, [&] { return answers_->ends; });

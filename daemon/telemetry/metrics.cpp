@@ -25,7 +25,7 @@ double unixTime(Wall::time_point when) {
 }
 
 Exemplar exemplarOf(const std::string& recovery, double value) {
-  return {recovery, value, unixTime(Wall::now())};
+  return {recovery, value, unixTime(Clock::system().wall())};
 }
 
 /// A counter whose total is kept elsewhere.
@@ -298,7 +298,7 @@ void Metrics::cacheUsage(std::uint64_t residentBytes, std::uint64_t budgetBytes,
 void Metrics::configLoaded(bool successful) {
   state_->reloads.Add({{"result", successful ? "ok" : "refused"}}).Increment();
   state_->reloadOk.Add({}).Set(successful ? 1 : 0);
-  if (successful) state_->reloadTime.Add({}).Set(unixTime(Wall::now()));
+  if (successful) state_->reloadTime.Add({}).Set(unixTime(Clock::system().wall()));
 }
 
 void Metrics::journalWritten(bool successful, std::size_t entries) {
@@ -360,7 +360,7 @@ std::vector<prometheus::MetricFamily> Metrics::State::collect() {
     processMaxFds.Add({}).Set(usage->maxFds);
   }
   std::map<std::string, double> stillServing;
-  const auto now = Monotonic::now();
+  const auto now = Clock::system().now();
   for (const auto& [recovery, one] : serving) stillServing[one.workload] += seconds(now - one.since);
   auto families = registry.Collect();
   for (auto& family : families) {

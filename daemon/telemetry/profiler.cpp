@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/profiler.hpp"
 
+#include "base/async/pause.hpp"
 #include "sys/file.hpp"
 
 #include <array>
@@ -10,11 +11,6 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
-
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::telemetry {
 
@@ -55,6 +51,22 @@ Response profile(std::string bytes, const char* name) {
           {{"Content-Disposition", std::string("attachment; filename=\"") + name + "\""}}};
 }
 
+/// A profile that is being taken; the library has one at most.
+class Running {
+ public:
+  Running(bool& busy, void (*stop)()) : busy_(busy), stop_(stop) { busy_ = true; }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+  ~Running() {
+    stop_();
+    busy_ = false;
+  }
+
+ private:
+  bool& busy_;
+  void (*stop_)();
+};
+
 }  // namespace
 
 // NOLINTBEGIN(concurrency-mt-unsafe): there is one thread yet.
@@ -90,12 +102,11 @@ asio::awaitable<Response> Profiler::cpu(Request request) {
   if (busy_) co_return refusal(409, "another CPU profile is being taken\n");
   const auto file = folder_ + "/" + kCpuProfile;
   if (start(file.c_str()) == 0) co_return refusal(500, "the profiler could not be started\n");
-  busy_ = true;
-  asio::steady_timer timer(co_await asio::this_coro::executor, std::chrono::seconds(seconds));
-  boost::system::error_code ignored;
-  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  stop();
-  busy_ = false;
+  {
+    // Stopped as well where the wait is cancelled.
+    const Running running(busy_, stop);
+    co_await pauseFor(std::chrono::seconds(seconds));
+  }
   auto bytes = sys::readFile(Stage::telemetry, file, kMaxBytes);
   if (const auto dir = sys::openDir(Stage::telemetry, folder_)) ::unlinkat(dir->get(), kCpuProfile, 0);
   if (!bytes) co_return refusal(500, bytes.error().message() + "\n");

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Looking after the containers that wait: the part of the Watcher that asks for their images.
-#include "watcher/pause.hpp"
 #include "watcher/watcher.hpp"
 
 #include <algorithm>
@@ -29,8 +28,7 @@ std::string overLimitText(const cri::Sandbox& sandbox) {
 void Watcher::wake(const std::function<bool(const Key&, const Attendance&)>& which) {
   for (const auto& [key, attendance] : attended_) {
     if (!which(key, attendance)) continue;
-    attendance.pause->woken = true;
-    attendance.pause->timer.cancel();
+    attendance.again->set();
   }
 }
 
@@ -49,12 +47,12 @@ void Watcher::attendAll(Pod& pod, Seen seen) {
     }
     auto reference = ImageReference::parse(workload->image);
     if (!reference) continue;  // the configuration and the annotations were read by it
-    auto pause = std::make_shared<Pause>(executor_);
-    const auto task = tasks_.spawn(attend(key, workload, *reference, pause));
+    auto again = std::make_shared<LookAgain>(executor_);
+    const auto task = tasks_.spawn(attend(key, workload, *reference, again));
     if (workload->imageFrom == Provenance::annotation) ++chosenOf_[pod.sandbox.podNamespace];
     Attendance attendance(workload, std::move(*reference));
     attendance.task = task;
-    attendance.pause = std::move(pause);
+    attendance.again = std::move(again);
     attendance.start.seenToBegin = seen == Seen::to_begin;
     attended_.emplace(key, std::move(attendance));
   }
@@ -102,31 +100,28 @@ void Watcher::leave(const Key& key) {
 /// Looks after one waiting container until leave() cancels it. Goes on while its fallback runs: the pull that
 /// succeeds at the end of the outage puts the image on the node, and kubelet starts it at its next sync.
 cri::Awaitable<void> Watcher::attend(Key key, WorkloadPtr workload, ImageReference reference,
-                                     std::shared_ptr<Pause> pause) {
+                                     std::shared_ptr<LookAgain> again) {
   for (;;) {
-    pause->woken = false;
+    again->reset();
     const auto wait = co_await lookOnce(key, workload, reference);
-    co_await untilNextLook(key, pause,
-                           Monotonic::now() + std::chrono::duration_cast<Monotonic::duration>(wait));
+    co_await untilNextLook(key, again, later(clock_.now(), wait));
   }
 }
 
 /// Judges meanwhile, as soon as it is due, whether a container whose image is there is missing.
-cri::Awaitable<void> Watcher::untilNextLook(Key key, std::shared_ptr<Pause> pause, Stamp next) {
-  while (!pause->woken) {
-    const auto now = Monotonic::now();
-    if (now >= next) co_return;
+cri::Awaitable<void> Watcher::untilNextLook(Key key, std::shared_ptr<LookAgain> again, Stamp next) {
+  while (clock_.now() < next) {
     const auto due = startDue(key);
-    const bool comesDue = due && *due > now && *due < next;
-    co_await pauseFor(pause->timer, (comesDue ? *due : next) - now);
-    if (comesDue && !pause->woken) judgeStart(key);
+    const bool comesDue = due && *due > clock_.now() && *due < next;
+    if (co_await again->waitUntil(comesDue ? *due : next)) co_return;
+    if (comesDue) judgeStart(key);
   }
 }
 
 /// One look; returns how long to wait before the next.
 cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr workload,
                                                            ImageReference reference) {
-  const auto interval = jittered(config_->detection.reprobeInterval);
+  const auto interval = jittered_(config_->detection.reprobeInterval);
   const auto& detection = workload->detection;
   const auto pullPolicy = config::pullPolicyOf(*workload);
   if (pullPolicy == config::PullPolicy::never) {
@@ -147,7 +142,7 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
     if (!present) co_return kUndecidedRetry;
     if (*present) {
       noteIfThereBefore(key, pullPolicy);
-      imageIsThere(key, Monotonic::now());
+      imageIsThere(key, clock_.now());
       co_return interval;
     }
     imageIsMissing(key);
@@ -271,12 +266,6 @@ void Watcher::note(const Key& key, std::string state, const Verdict* verdict) {
   if (verdict != nullptr && (verdict->ended > verdict->started || !one.verdictTook)) {
     one.verdictTook = verdict->ended - verdict->started;
   }
-}
-
-std::chrono::nanoseconds Watcher::jittered(std::chrono::nanoseconds interval) {
-  std::uniform_real_distribution<double> spread(0.8, 1.2);
-  return std::chrono::nanoseconds(
-      static_cast<std::int64_t>(static_cast<double>(interval.count()) * spread(random_)));
 }
 
 }  // namespace fallbackd::watcher

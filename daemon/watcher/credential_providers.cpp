@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "watcher/credential_providers.hpp"
 
+#include "base/async/event.hpp"
+#include "base/async/loop_clock.hpp"
 #include "base/strings.hpp"
 #include "watcher/provider_protocol.hpp"
 
 #include <algorithm>
 #include <utility>
-
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::watcher {
 
@@ -48,26 +45,27 @@ ProviderProgram programFor(const std::string& folder, const config::CredentialPr
 
 /// A program that runs, and those who wait for it.
 struct CredentialProviders::Run {
-  Run(const asio::any_io_executor& executor, std::string name, std::string cacheKey, ImageReference about)
+  Run(const asio::any_io_executor& executor, Stamp now, std::string name, std::string cacheKey,
+      ImageReference about)
       : provider(std::move(name)),
         key(std::move(cacheKey)),
         reference(std::move(about)),
-        begun(Monotonic::now()),
-        done(executor, asio::steady_timer::time_point::max()) {}
+        begun(now),
+        done(executor) {}
   std::string provider;
   std::string key;
   ImageReference reference;
   Stamp begun;
   std::optional<Result<Answer>> outcome;
-  asio::steady_timer done;  // cancelled when the outcome is there
+  Event done;  // set when the outcome is there
 };
 
 CredentialProviders::CredentialProviders(asio::any_io_executor executor)
-    : executor_(executor), tasks_(std::move(executor)) {}
+    : executor_(executor), clock_(LoopClock::of(executor)), tasks_(std::move(executor)) {}
 
 cri::Awaitable<FoundCredentials> CredentialProviders::find(config::CredentialProviders where,
                                                            ImageReference reference) {
-  const auto deadline = Monotonic::now() + std::chrono::duration_cast<Monotonic::duration>(limit_);
+  const auto deadline = clock_.now() + std::chrono::duration_cast<Monotonic::duration>(limit_);
   FoundCredentials found;
   const auto providers = co_await read(where);
   if (!providers) {
@@ -84,7 +82,7 @@ cri::Awaitable<FoundCredentials> CredentialProviders::find(config::CredentialPro
       continue;
     }
     // All of them at once: they share the time.
-    const bool kept = cache_.find(provider.name, reference, Monotonic::now()) != nullptr;
+    const bool kept = cache_.find(provider.name, reference, clock_.now()) != nullptr;
     asked.emplace_back(provider, kept ? nullptr : join(where.binDir, provider, reference));
   }
   for (const auto& [provider, run] : asked) {
@@ -136,7 +134,7 @@ std::shared_ptr<CredentialProviders::Run> CredentialProviders::join(
   const auto& habit = habits_[provider.name];
   const auto key = cacheKeyOf(habit.keyType, reference);
   if (const auto found = runs_.find({provider.name, key}); found != runs_.end()) return found->second;
-  auto run = std::make_shared<Run>(executor_, provider.name, key, reference);
+  auto run = std::make_shared<Run>(executor_, clock_.now(), provider.name, key, reference);
   const bool another = std::any_of(runs_.begin(), runs_.end(),
                                    [&](const auto& one) { return one.first.first == provider.name; });
   // One that hangs is not started again and again.
@@ -150,7 +148,7 @@ std::shared_ptr<CredentialProviders::Run> CredentialProviders::join(
 cri::Awaitable<void> CredentialProviders::perform(std::shared_ptr<Run> run, ProviderProgram program,
                                                   std::chrono::nanoseconds defaultDuration) {
   const auto output = co_await runner_(std::move(program));
-  const auto now = Monotonic::now();
+  const auto now = clock_.now();
   auto parsed =
       output ? parseProviderAnswer(*output) : Result<ProviderAnswer>(tl::unexpected<Error>(output.error()));
   if (parsed) {
@@ -170,7 +168,7 @@ cri::Awaitable<void> CredentialProviders::perform(std::shared_ptr<Run> run, Prov
       cache_.add(run->provider, run->reference, *outcome, defaultDuration, now);
     }
   }
-  run->done.cancel();
+  run->done.set();
 }
 
 void CredentialProviders::count(const Run& run) {
@@ -192,9 +190,9 @@ cri::Awaitable<Result<CredentialProviders::Answer>> CredentialProviders::answerO
     std::string folder, config::CredentialProvider provider, std::shared_ptr<Run> run,
     ImageReference reference, Stamp deadline) {
   for (;;) {
-    if (auto kept = cache_.find(provider.name, reference, Monotonic::now())) co_return kept;
+    if (auto kept = cache_.find(provider.name, reference, clock_.now())) co_return kept;
     if (run == nullptr) run = join(folder, provider, reference);
-    if (!run->outcome && !habits_[provider.name].late) co_await untilEnded(run, deadline);
+    if (!run->outcome && !habits_[provider.name].late) co_await run->done.waitUntil(deadline);
     if (!run->outcome) {
       habits_[provider.name].late = true;
       ++counts_.notWaitedFor;
@@ -210,16 +208,6 @@ cri::Awaitable<Result<CredentialProviders::Answer>> CredentialProviders::answerO
     if (cacheKeyOf(type, run->reference) == cacheKeyOf(type, reference)) co_return outcome;
     run = nullptr;
   }
-}
-
-/// Or until the deadline.
-cri::Awaitable<void> CredentialProviders::untilEnded(std::shared_ptr<Run> run, Stamp deadline) {
-  using namespace asio::experimental::awaitable_operators;
-  asio::steady_timer late(executor_);
-  late.expires_at(deadline);
-  boost::system::error_code ignored;
-  co_await (run->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored)) ||
-            late.async_wait(asio::use_awaitable));
 }
 
 }  // namespace fallbackd::watcher

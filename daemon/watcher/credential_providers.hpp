@@ -93,10 +93,10 @@ class CredentialProviders {
                                std::chrono::nanoseconds defaultDuration);
   cri::Awaitable<Result<Answer>> answerOf(std::string folder, config::CredentialProvider provider,
                                           std::shared_ptr<Run> run, ImageReference reference, Stamp deadline);
-  cri::Awaitable<void> untilEnded(std::shared_ptr<Run> run, Stamp deadline);
   void count(const Run& run);
 
   boost::asio::any_io_executor executor_;
+  const Clock& clock_;
   FileReader reader_;
   ProgramRunner runner_;
   std::chrono::nanoseconds limit_ = std::chrono::seconds(2);

@@ -116,14 +116,14 @@ std::optional<HeldUp> Watcher::heldUp(const Key& key) const {
   const bool backsOff = config::pullPolicyOf(*one.workload) == config::PullPolicy::always;
   if (!backsOff || !start.seenToBegin || !start.failed || !start.onlyOutages) return std::nullopt;
   const auto until = backOffUntil(waitingSince(pod, *one.workload), *start.failed);
-  if (!until || Monotonic::now() >= *until) return std::nullopt;
+  if (!until || clock_.now() >= *until) return std::nullopt;
   return BackOff{*start.failed, *until};
 }
 
 void Watcher::judgeStart(const Key& key) {
   const auto due = startDue(key);
   if (!due) return;
-  const auto now = Monotonic::now();
+  const auto now = clock_.now();
   if (now < *due) return note(key, "image present");
   auto& one = attended_.at(key);
   const auto& workload = one.workload;

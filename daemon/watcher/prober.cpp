@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "watcher/prober.hpp"
 
+#include "base/async/event.hpp"
+#include "base/async/pause.hpp"
 #include "watcher/classify.hpp"
-#include "watcher/pause.hpp"
 #include "watcher/pull_watch.hpp"
 
 #include <algorithm>
@@ -10,9 +11,6 @@
 #include <variant>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::watcher {
 
@@ -62,14 +60,14 @@ std::string peerOf(const ImageReference& reference) {
   return hasPort ? host : host + ":443";
 }
 
-Verdict knownVerdict(Failure failure) {
+Verdict knownVerdict(Failure failure, Stamp now) {
   Verdict verdict;
   verdict.kind = Verdict::Kind::failed;
   verdict.cause = failure.cause;
   verdict.text = std::move(failure.text);
   verdict.extent = failure.extent;
   verdict.stalled = failure.stalled;
-  verdict.started = verdict.ended = Monotonic::now();
+  verdict.started = verdict.ended = now;
   return verdict;
 }
 
@@ -77,19 +75,15 @@ Verdict knownVerdict(Failure failure) {
 
 struct Prober::Flight {
   Flight(const asio::any_io_executor& executor, Question asked)
-      : question(std::move(asked)),
-        key(keyOf(question)),
-        image(imageKeyOf(question)),
-        done(executor, asio::steady_timer::time_point::max()) {}
+      : question(std::move(asked)), key(keyOf(question)), image(imageKeyOf(question)), ended(executor) {}
   [[nodiscard]] const std::string& host() const { return question.reference.host(); }
   Question question;
   std::string key;
   std::string image;
   std::size_t askers = 0;
-  bool ended = false;
   bool told = true;  // somebody knows the verdict, or there was no pull
   Verdict verdict;
-  asio::steady_timer done;  // cancelled when the verdict is there
+  Event ended;  // the verdict is there
 };
 
 /// A call of PullImage that is under way, and what is seen of it.
@@ -98,7 +92,7 @@ struct Prober::Pull {
       : question(std::move(asked)),
         image(imageKeyOf(question)),
         watch(std::move(seen)),
-        done(executor, asio::steady_timer::time_point::max()),
+        done(executor),
         looked(executor) {}
   Question question;
   std::string image;
@@ -106,8 +100,8 @@ struct Prober::Pull {
   TaskGroup::Id task = 0;
   TaskGroup::Id lingering = 0;
   std::optional<cri::PullOutcome> outcome;
-  asio::steady_timer done;    // cancelled when the outcome is there
-  asio::steady_timer looked;  // cancelled when the store has answered
+  Event done;    // the outcome is there
+  Event looked;  // the store has answered
 };
 
 /// Somebody who waits for a flight; may outlive the prober.
@@ -120,7 +114,7 @@ class Prober::Asker {
   Asker& operator=(const Asker&) = delete;
   /// A pull that nobody waits for any more is not begun.
   ~Asker() {
-    if (--flight_->askers == 0 && !flight_->ended) gate_.reconsider(flight_->host());
+    if (--flight_->askers == 0 && !flight_->ended.isSet()) gate_.reconsider(flight_->host());
   }
 
  private:
@@ -131,13 +125,13 @@ class Prober::Asker {
 Prober::Prober(asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
                std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval, Reopened reopened)
     : executor_(executor),
+      clock_(LoopClock::of(executor)),
       runtime_(runtime),
       traffic_(traffic),
       gate_(executor, FairLimits::of(maxConcurrent, kMaxOfHost)),
       reprobeInterval_(reprobeInterval),
       reopened_(std::move(reopened)),
       credentials_(executor),
-      random_(std::random_device{}()),
       tasks_(executor) {}
 
 void Prober::reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval) {
@@ -150,8 +144,8 @@ cri::Awaitable<Verdict> Prober::probe(Question question) {
   const bool isNew = !flights_.contains(key);
   if (isNew) {
     const auto& host = question.reference.host();
-    if (auto failure = health_.known(question.scope, host, imageKeyOf(question), Monotonic::now())) {
-      co_return knownVerdict(std::move(*failure));
+    if (auto failure = health_.known(question.scope, host, imageKeyOf(question), clock_.now())) {
+      co_return knownVerdict(std::move(*failure), clock_.now());
     }
     flights_.emplace(key, std::make_shared<Flight>(executor_, std::move(question)));
   }
@@ -159,10 +153,7 @@ cri::Awaitable<Verdict> Prober::probe(Question question) {
   const Asker asker(flight, gate_);
   // A task of its own: a pod that goes away must not take the pull from the others that wait for it.
   if (isNew) tasks_.spawn(fly(flight));
-  while (!flight->ended) {
-    boost::system::error_code ignored;
-    co_await flight->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
+  co_await flight->ended.wait();
   Verdict verdict = flight->verdict;
   verdict.fresh = !std::exchange(flight->told, true);
   co_return verdict;
@@ -174,30 +165,29 @@ cri::Awaitable<void> Prober::fly(std::shared_ptr<Flight> flight) {
   // What others find out in the meantime counts for this one as well.
   const std::function<bool()> needless = [this, flight] {
     return flight->askers == 0 ||
-           health_.known(flight->question.scope, flight->host(), flight->image, Monotonic::now()).has_value();
+           health_.known(flight->question.scope, flight->host(), flight->image, clock_.now()).has_value();
   };
   {
     const auto place = co_await gate_.enter(group, flight->host(), needless);
-    const auto now = Monotonic::now();
+    const auto now = clock_.now();
     auto failure = place ? health_.enter(question.scope, flight->host(), flight->image, now)
                          : health_.known(question.scope, flight->host(), flight->image, now);
     if (failure) {
-      flight->verdict = knownVerdict(std::move(*failure));
+      flight->verdict = knownVerdict(std::move(*failure), clock_.now());
     } else if (place) {
       flight->verdict = co_await pullWatched(question);
       flight->told = false;
       settle(*flight);
     }
-    flight->ended = true;
     flights_.erase(flight->key);
-    flight->done.cancel();
+    flight->ended.set();
   }
   gate_.reconsider(flight->host());
 }
 
 void Prober::settle(const Flight& flight) {
   const auto& verdict = flight.verdict;
-  const auto now = Monotonic::now();
+  const auto now = clock_.now();
   bool reopened = false;
   switch (verdict.kind) {
     case Verdict::Kind::pulled:
@@ -206,9 +196,7 @@ void Prober::settle(const Flight& flight) {
       break;
     case Verdict::Kind::failed: {
       // Nodes that lost a registry together must not ask it together.
-      std::uniform_real_distribution<double> spread(0.8, 1.2);
-      const auto pause = std::chrono::nanoseconds(
-          static_cast<std::int64_t>(static_cast<double>(reprobeInterval_.count()) * spread(random_)));
+      const auto pause = jittered_(reprobeInterval_);
       const Failure failure{verdict.cause, verdict.text, verdict.extent, verdict.stalled};
       reopened = health_.failed(flight.question.scope, flight.host(), flight.image, failure, now, pause);
       break;
@@ -221,10 +209,7 @@ void Prober::settle(const Flight& flight) {
 }
 
 cri::Awaitable<void> Prober::ended(std::shared_ptr<Pull> pull) {
-  while (!pull->outcome) {
-    boost::system::error_code ignored;
-    co_await pull->done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
+  co_await pull->done.wait();
 }
 
 void Prober::tellWithoutOutcome(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict) {
@@ -256,7 +241,7 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   auto response = std::max(question.responseTimeout, question.stallTimeout);
   response = std::max(response, std::min(kUsualFactor * usual, kMaxResponseTimeout));
   auto connections = traffic_.received();
-  verdict.started = Monotonic::now();
+  verdict.started = clock_.now();
   const auto pull =
       std::make_shared<Pull>(executor_, question,
                              PullWatch({question.stallTimeout, response}, question.reference.path(),
@@ -265,7 +250,7 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   pull->task = tasks_.spawn(run(pull, std::move(found.credentials)));
   const std::variant<std::monostate, std::chrono::nanoseconds, std::monostate> first =
       co_await (ended(pull) || untilStalled(pull) || untilTurnIsOver(group));
-  verdict.ended = Monotonic::now();
+  verdict.ended = clock_.now();
   if (first.index() != 0)
     tellWithoutOutcome(*pull, first.index() == 1 ? std::get<1>(first) : std::chrono::nanoseconds{}, verdict);
   if (first.index() == 1 && isWorthLingering(*pull)) {
@@ -295,7 +280,7 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
 cri::Awaitable<void> Prober::run(std::shared_ptr<Pull> pull, std::optional<cri::Credentials> credentials) {
   ++pullsSent_;
   pull->outcome = co_await runtime_.pull(pull->question.reference.toString(), std::move(credentials));
-  pull->done.cancel();
+  pull->done.set();
 }
 
 /// With a download under way it would keep the layer locked that the next probe wants.
@@ -308,16 +293,14 @@ bool Prober::isWorthLingering(const Pull& pull) const {
 cri::Awaitable<void> Prober::linger(std::shared_ptr<Pull> pull) {
   using namespace asio::experimental::awaitable_operators;
   pull->watch.relax({lingerStill_, lingerStill_});
-  asio::steady_timer inAll(executor_);
-  inAll.expires_after(std::chrono::duration_cast<Monotonic::duration>(lingerInAll_));
-  const auto first = co_await (ended(pull) || untilStalled(pull) || inAll.async_wait(asio::use_awaitable));
+  const auto first = co_await (ended(pull) || untilStalled(pull) || pauseFor(lingerInAll_));
   lingering_.erase(pull->image);
   if (first.index() != 0) tasks_.cancel(pull->task);
   if (!pull->outcome || pull->outcome->kind != cri::PullOutcome::Kind::pulled) co_return;
   const auto& question = pull->question;
   const auto& host = question.reference.host();
   health_.answered(question.scope, host, pull->watch.slowestAnswer());
-  if (health_.succeeded(question.scope, host, pull->image, Monotonic::now())) {
+  if (health_.succeeded(question.scope, host, pull->image, clock_.now())) {
     reopened_(host, question.scope);
   }
   gate_.reconsider(host);
@@ -333,17 +316,12 @@ void Prober::stopLingering(const std::string& image) {
 
 /// Never, where the operator's configuration names the image.
 cri::Awaitable<void> Prober::untilTurnIsOver(FairGroup group) {
-  asio::steady_timer timer(executor_, asio::steady_timer::time_point::max());
   if (group.kind == FairGroup::Kind::configured) {
-    co_await timer.async_wait(asio::use_awaitable);
+    co_await untilCancelled();
     co_return;
   }
-  timer.expires_after(kTurn);
-  co_await timer.async_wait(asio::use_awaitable);
-  while (!gate_.queue().othersWait(group)) {
-    timer.expires_after(kLookForOthers);
-    co_await timer.async_wait(asio::use_awaitable);
-  }
+  co_await pauseFor(kTurn);
+  while (!gate_.queue().othersWait(group)) co_await pauseFor(kLookForOthers);
 }
 
 /// Returns once the pull has stood still for its limit, and gives that.
@@ -357,20 +335,19 @@ cri::Awaitable<std::chrono::nanoseconds> Prober::untilStalled(std::shared_ptr<Pu
 cri::Awaitable<void> Prober::lookAtStore(std::shared_ptr<Pull> pull) {
   const auto pause = pull->question.stallTimeout / kLooksPerTimeout;
   const std::string host = pull->question.reference.hostName();
-  asio::steady_timer timer(executor_);
   for (;;) {
-    const auto asked = Monotonic::now();
-    const auto askedWall = Wall::now();
+    const auto asked = clock_.now();
+    const auto askedWall = clock_.wall();
     const auto contents = co_await runtime_.contentsFrom(host);
     const auto ingests = co_await runtime_.ingests();
-    pull->watch.sawConnections(traffic_.received(), Monotonic::now());
+    pull->watch.sawConnections(traffic_.received(), clock_.now());
     if (contents && ingests) {
       pull->watch.sawStore(*contents, *ingests, asked, askedWall);
     } else {
       pull->watch.missedStore(asked);
     }
-    pull->looked.cancel();
-    co_await pauseFor(timer, pause);
+    pull->looked.notify();
+    co_await pauseFor(pause);
   }
 }
 
@@ -378,13 +355,12 @@ cri::Awaitable<void> Prober::lookAtStore(std::shared_ptr<Pull> pull) {
 cri::Awaitable<std::chrono::nanoseconds> Prober::lookAtConnections(std::shared_ptr<Pull> pull) {
   auto& watch = pull->watch;
   for (;;) {
-    const auto now = Monotonic::now();
+    const auto now = clock_.now();
     watch.sawConnections(traffic_.received(), now);
     if (const auto stood = watch.stalled(now)) co_return *stood;
     const auto deadline = watch.deadline();
     // Past the deadline, what the store says is awaited.
-    const auto never = asio::steady_timer::time_point::max() - now;
-    co_await pauseFor(pull->looked, deadline > now ? deadline - now : never);
+    co_await pull->looked.waitUntil(deadline > now ? deadline : Stamp::max());
   }
 }
 

@@ -5,6 +5,7 @@
 // io_context thread.
 #pragma once
 
+#include "base/async/jitter.hpp"
 #include "base/cause.hpp"
 #include "base/clock.hpp"
 #include "base/fair_gate.hpp"
@@ -21,7 +22,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 
 #include <boost/asio/any_io_executor.hpp>
@@ -81,7 +81,7 @@ class Prober {
 
   void reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval);
 
-  [[nodiscard]] std::vector<Circuits::Host> registries() const { return health_.hosts(Monotonic::now()); }
+  [[nodiscard]] std::vector<Circuits::Host> registries() const { return health_.hosts(clock_.now()); }
 
   /// How many pulls wait for their turn.
   [[nodiscard]] std::size_t queued() const { return gate_.queue().waiting(); }
@@ -115,6 +115,7 @@ class Prober {
   void settle(const Flight& flight);
 
   boost::asio::any_io_executor executor_;
+  const Clock& clock_;
   cri::Runtime& runtime_;
   Traffic& traffic_;
   FairGate gate_;
@@ -123,7 +124,7 @@ class Prober {
   CredentialSources credentials_;
   std::size_t pullsSent_ = 0;
   RegistryHealth health_;
-  std::minstd_rand random_;
+  Jitter jittered_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;
   std::map<std::string, std::shared_ptr<Pull>> lingering_;  // by image
   // containerd gives a host up after 30 s without a connection, and turns to the next.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "watcher/watcher.hpp"
 
-#include "watcher/pause.hpp"
+#include "base/async/backoff.hpp"
+#include "base/async/pause.hpp"
 #include "watcher/real_container.hpp"
 
 #include <algorithm>
@@ -48,6 +49,7 @@ std::size_t bytesOf(const cri::Labels& labels) {
 Watcher::Watcher(asio::any_io_executor executor, cri::Runtime& runtime, cri::EventSource& events,
                  Traffic& traffic, Listener& listener, config::ConfigPtr config)
     : executor_(executor),
+      clock_(LoopClock::of(executor)),
       runtime_(runtime),
       events_(events),
       listener_(listener),
@@ -60,21 +62,18 @@ Watcher::Watcher(asio::any_io_executor executor, cri::Runtime& runtime, cri::Eve
                          (!scope || pods_.at(key.first).sandbox.podNamespace == *scope);
                 });
               }),
-      random_(std::random_device{}()),
       tasks_(executor) {
   useConfig(config_);
 }
 
 cri::Awaitable<void> Watcher::run() {
-  std::chrono::nanoseconds delay = kFirstReconnect;
+  Backoff delay({kFirstReconnect, kLastReconnect});
   for (;;) {
-    const auto began = Monotonic::now();
+    const auto began = clock_.now();
     const auto ended = co_await follow();
     listener_.connection(false, ended ? std::string() : ended.error().message());
-    if (Monotonic::now() - began > kLastReconnect) delay = kFirstReconnect;
-    asio::steady_timer timer(executor_);
-    co_await pauseFor(timer, jittered(delay));
-    delay = std::min<std::chrono::nanoseconds>(delay * 2, kLastReconnect);
+    if (clock_.now() - began > kLastReconnect) delay.reset();
+    co_await pauseFor(jittered_(delay.next()));
   }
 }
 
@@ -102,9 +101,8 @@ cri::Awaitable<Result<>> Watcher::follow() {
 
 /// Ends when a resync fails: then the connection is set up anew.
 cri::Awaitable<void> Watcher::resyncRegularly() {
-  asio::steady_timer timer(executor_);
   for (;;) {
-    co_await pauseFor(timer, jittered(config_->containerd.resyncInterval));
+    co_await pauseFor(jittered_(config_->containerd.resyncInterval));
     const auto synced = co_await resync();
     if (!synced) co_return;
   }
@@ -113,7 +111,7 @@ cri::Awaitable<void> Watcher::resyncRegularly() {
 cri::Awaitable<Result<>> Watcher::resync() {
   // Containers first: a container made between the two lists belongs to a sandbox that is older still, and
   // a sandbox that is newer than the container list has its container's own event.
-  const auto asked = Monotonic::now();  // what came up since then need not be in the lists
+  const auto asked = clock_.now();  // what came up since then need not be in the lists
   const auto containers = co_await runtime_.listContainers();
   if (!containers) co_return tl::unexpected<Error>(containers.error());
   const auto sandboxes = co_await runtime_.listSandboxes();
@@ -121,7 +119,7 @@ cri::Awaitable<Result<>> Watcher::resync() {
 
   co_await learnImages(*containers);
 
-  const auto now = Monotonic::now();
+  const auto now = clock_.now();
   std::set<std::string> ready;
   for (const auto& sandbox : *sandboxes) {
     if (sandbox.ready) ready.insert(sandbox.id);
@@ -167,7 +165,7 @@ cri::Awaitable<void> Watcher::handle(cri::Event event) {
         listener_.sandboxStarted(event.id, event.at);
       } else if (const auto asked = learning_.find(event.id); asked != learning_.end()) {
         asked->second->since = event.at;
-        asked->second->next.cancel();
+        asked->second->next.notify();
       } else if (!sandboxOf_.contains(event.id)) {
         co_await learn(event.id, event.at);
       }
@@ -235,8 +233,8 @@ void Watcher::place(const std::string& podUid, const cri::Container& container) 
 }
 
 cri::Awaitable<void> Watcher::learnAnnotated(std::string id, std::shared_ptr<Learning> learning) {
-  const auto deadline = Monotonic::now() + kLookLimit;
-  while (Monotonic::now() < deadline) {
+  const auto deadline = clock_.now() + kLookLimit;
+  while (clock_.now() < deadline) {
     auto status = co_await runtime_.sandboxStatus(id);
     if (status && status->sandbox.ready) {
       learning_.erase(id);
@@ -244,7 +242,8 @@ cri::Awaitable<void> Watcher::learnAnnotated(std::string id, std::shared_ptr<Lea
       keepStatus(pods_.at(id), std::move(status));
       co_return;
     }
-    co_await pauseFor(learning->next, cri::pauseBeforeAskingAgain(learning->since, kShortestLook));
+    co_await learning->next.waitFor(
+        cri::pauseBeforeAskingAgain(learning->since, clock_.now(), kShortestLook));
   }
   learning_.erase(id);  // the resync finds it, if it comes at all
   std::erase_if(unplaced_, [&](const auto& one) { return one.podUid == learning->podUid; });
@@ -289,7 +288,7 @@ void Watcher::exited(const cri::Event& event) {
 
 void Watcher::addSandbox(cri::Sandbox sandbox, Stamp since) {
   const std::string id = sandbox.id;
-  const auto [entry, isNew] = pods_.try_emplace(id, Monotonic::now(), since);
+  const auto [entry, isNew] = pods_.try_emplace(id, clock_.now(), since);
   if (isNew) keep(entry->second, std::move(sandbox));
   const std::string uid = entry->second.sandbox.podUid;
   for (const auto& one : std::exchange(unplaced_, {})) {
@@ -320,7 +319,7 @@ void Watcher::addContainer(const std::string& sandboxId, const cri::Container& c
   const auto pod = pods_.find(sandboxId);
   if (pod == pods_.end() || !bearsKubeletsMark(container, pod->second.sandbox.podUid)) return;
   const auto& [id, name] = std::tie(container.id, container.name);
-  if (!pod->second.containers.emplace(id, KnownContainer{name, Monotonic::now(), {}, {}}).second) return;
+  if (!pod->second.containers.emplace(id, KnownContainer{name, clock_.now(), {}, {}}).second) return;
   sandboxOf_[id] = sandboxId;
   pod->second.everMade.insert(name);
   leave({sandboxId, name});

@@ -3,6 +3,8 @@
 // over. Tells a Listener. Everything runs on one io_context thread; nothing blocks.
 #pragma once
 
+#include "base/async/event.hpp"
+#include "base/async/jitter.hpp"
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
 #include "watcher/held_up.hpp"
@@ -14,7 +16,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <random>
 #include <set>
 #include <string>
 #include <tuple>
@@ -22,7 +23,6 @@
 #include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 namespace fallbackd::watcher {
 
@@ -144,19 +144,15 @@ class Watcher {
     std::vector<std::string> told;   // of its annotations, to the listener
   };
   using Key = std::pair<std::string, std::string>;  // sandbox id, container name
-  /// The time between two looks. A wake-up call that comes during a look shortens the next pause.
-  struct Pause {
-    explicit Pause(const boost::asio::any_io_executor& executor) : timer(executor) {}
-    boost::asio::steady_timer timer;
-    bool woken = false;
-  };
+  /// Set to look again at once; during a look it ends the next pause.
+  using LookAgain = Event;
   /// A sandbox whose annotations are being asked for.
   struct Learning {
     Learning(const boost::asio::any_io_executor& executor, std::string uid, Stamp at)
         : podUid(std::move(uid)), since(at), next(executor) {}
     std::string podUid;
     Stamp since;  // of its process, once that has started
-    boost::asio::steady_timer next;
+    Event next;
   };
   /// Whether we saw the pod come, or found it when it was there already.
   enum class Seen : std::uint8_t { to_begin, later };
@@ -177,7 +173,7 @@ class Watcher {
     ImageReference reference;  // of its image
     Start start;
     TaskGroup::Id task = 0;
-    std::shared_ptr<Pause> pause;
+    std::shared_ptr<LookAgain> again;
     std::string state = "asking";
     Cause cause = Cause::unknown;
     std::string text;
@@ -194,9 +190,9 @@ class Watcher {
   cri::Awaitable<void> learnStatus(std::string id);
   cri::Awaitable<void> checkSandboxImage();
   cri::Awaitable<void> attend(Key key, WorkloadPtr workload, ImageReference reference,
-                              std::shared_ptr<Pause> pause);
+                              std::shared_ptr<LookAgain> again);
   cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload, ImageReference reference);
-  cri::Awaitable<void> untilNextLook(Key key, std::shared_ptr<Pause> pause, Stamp next);
+  cri::Awaitable<void> untilNextLook(Key key, std::shared_ptr<LookAgain> again, Stamp next);
 
   // Containers whose image is there: not_started.cpp.
   [[nodiscard]] std::optional<Stamp> startDue(const Key& key) const;
@@ -237,9 +233,9 @@ class Watcher {
   [[nodiscard]] bool overLimit(const Pod& pod, const config::Workload& workload) const;
   void leave(const Key& key);
   void useConfig(config::ConfigPtr config);
-  std::chrono::nanoseconds jittered(std::chrono::nanoseconds interval);
 
   boost::asio::any_io_executor executor_;
+  const Clock& clock_;
   cri::Runtime& runtime_;
   cri::EventSource& events_;
   Listener& listener_;
@@ -263,7 +259,7 @@ class Watcher {
     cri::Container container;
   };
   std::vector<Unplaced> unplaced_;  // containers of pods whose sandbox is in learning_
-  std::minstd_rand random_;
+  Jitter jittered_;
   TaskGroup tasks_;
 };
 

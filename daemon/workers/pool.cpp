@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/pool.hpp"
 
+#include "base/async/event.hpp"
+#include "base/async/within.hpp"
 #include "base/strings.hpp"
 #include "sys/message_socket.hpp"
 #include "workers/worker.hpp"
@@ -10,18 +12,11 @@
 #include <list>
 #include <optional>
 #include <utility>
-#include <variant>
 #include <vector>
-
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::workers {
 
 namespace asio = boost::asio;
-using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
@@ -37,12 +32,10 @@ std::size_t indexOf(Work work) {
 /// A task in progress. Held by run() while somebody waits.
 struct Pool::Job {
   Job(const asio::any_io_executor& executor, Task given)
-      : task(std::move(given)), deadline(Monotonic::now() + task.limit), done(executor) {
-    done.expires_at(deadline);
-  }
+      : task(std::move(given)), deadline(later(LoopClock::of(executor).now(), task.limit)), done(executor) {}
   void finish(Result<Outcome> result) {
     outcome = std::move(result);
-    done.cancel();
+    done.set();
   }
   /// So late that the worker's own deadline has passed.
   [[nodiscard]] Error missed() const {
@@ -55,7 +48,7 @@ struct Pool::Job {
   int tries = 0;
   std::shared_ptr<Worker> worker;  // the one that has the request
   std::optional<Result<Outcome>> outcome;
-  asio::steady_timer done;  // cancelled when the outcome is known
+  Event done;
 };
 
 struct Pool::State : std::enable_shared_from_this<Pool::State> {
@@ -260,15 +253,11 @@ asio::awaitable<void> Pool::State::conduct(std::shared_ptr<State> self, JobPtr j
 
 /// Reason timeout if none comes in time. Empty if the worker is gone.
 asio::awaitable<Result<sys::Message>> Pool::State::answerOf(JobPtr job) {
-  asio::steady_timer late(executor);
-  late.expires_at(job->deadline);
   for (bool inTime = true;;) {
     auto message = sys::receiveMessage(job->worker->socket(), true);
     if (message || message.error().reason != Reason::unavailable) co_return message;
     if (!inTime) co_return tl::unexpected<Error>(job->missed());
-    const std::variant<std::monostate, std::monostate> first =
-        co_await (job->worker->answered() || late.async_wait(asio::use_awaitable));
-    inTime = first.index() == 0;
+    inTime = co_await within(job->deadline, job->worker->answered());
   }
 }
 
@@ -346,17 +335,15 @@ std::unique_ptr<Begun> Pool::begin(Task task) {
 }
 
 asio::awaitable<Result<Outcome>> Pool::Ticket::wait(std::shared_ptr<State> state, std::shared_ptr<Job> job) {
-  while (!job->outcome) {
-    boost::system::error_code cancelled;
-    co_await job->done.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
-    if (job->outcome || cancelled) continue;
-    if (job->begun) {  // it ends by its own deadline, at this very moment
-      job->done.expires_at(asio::steady_timer::time_point::max());
-      continue;
+  if (!job->outcome) {
+    const bool inTime = co_await job->done.waitUntil(job->deadline);
+    if (!inTime && job->begun) {
+      co_await job->done.wait();  // it ends by its own deadline, at this very moment
+    } else if (!inTime) {
+      std::erase(state->queue, job);
+      ++state->counts.missed[indexOf(job->task.work)];
+      job->outcome = fail(job->task.stage, Reason::timeout, job->task.what + ": no worker was free in time");
     }
-    std::erase(state->queue, job);
-    ++state->counts.missed[indexOf(job->task.work)];
-    job->outcome = fail(job->task.stage, Reason::timeout, job->task.what + ": no worker was free in time");
   }
   co_return std::move(*job->outcome);
 }

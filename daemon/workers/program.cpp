@@ -189,7 +189,7 @@ class Running {
 
   /// Its output, or what was wrong. `name` is for errors.
   Result<std::string> outcome(const std::string& name, Monotonic::duration limit, std::size_t maxOutput) {
-    const auto deadline = Monotonic::now() + limit;
+    const auto deadline = Clock::system().now() + limit;
     std::string output;
     std::string complaint;
     for (bool runs = true;;) {
@@ -200,7 +200,7 @@ class Running {
       }
       static_cast<void>(drain(errors_, complaint, kMaxComplaint));
       if (!runs) break;
-      const auto now = Monotonic::now();
+      const auto now = Clock::system().now();
       if (now >= deadline) {
         return fail(Stage::detection, Reason::timeout,
                     name + " did not end within " + formatDuration(limit) + " and was killed");

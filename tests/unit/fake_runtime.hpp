@@ -2,7 +2,9 @@
 // A container runtime under the test's control, and a loop to run coroutines on.
 #pragma once
 
+#include "base/async/event.hpp"
 #include "cri/runtime.hpp"
+#include "run_until.hpp"
 
 #include <chrono>
 #include <deque>
@@ -18,29 +20,12 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <gtest/gtest.h>
 
 namespace fallbackd::test {
 
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
-
-/// Separates working from broken; never part of what is measured.
-constexpr auto kCeiling = 20s;
-
-/// Runs the loop until `done` or the ceiling. Returns whether it was done.
-inline bool runUntil(asio::io_context& loop, const std::function<bool()>& done) {
-  const auto deadline = std::chrono::steady_clock::now() + kCeiling;
-  loop.restart();
-  while (!done() && std::chrono::steady_clock::now() < deadline) {
-    loop.run_one_for(10ms);
-    loop.restart();
-  }
-  return done();
-}
 
 /// Runs one coroutine to its end and returns its value.
 template <class T>
@@ -57,21 +42,12 @@ T runToEnd(asio::io_context& loop, asio::awaitable<T> task) {
 /// A value that somebody waits for and the test gives.
 class Gate {
  public:
-  explicit Gate(asio::io_context& loop) : timer_(loop, asio::steady_timer::time_point::max()) {}
-  void open() {
-    open_ = true;
-    timer_.cancel();
-  }
-  asio::awaitable<void> passed() {
-    while (!open_) {
-      boost::system::error_code ignored;
-      co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    }
-  }
+  explicit Gate(asio::io_context& loop) : opened_(loop.get_executor()) {}
+  void open() { opened_.set(); }
+  asio::awaitable<void> passed() { return opened_.wait(); }
 
  private:
-  asio::steady_timer timer_;
-  bool open_ = false;
+  Event opened_;
 };
 
 class FakeRuntime final : public cri::Runtime {
@@ -211,7 +187,7 @@ class FakeRuntime final : public cri::Runtime {
 
 class FakeEvents final : public cri::EventSource {
  public:
-  explicit FakeEvents(asio::io_context& loop) : wake_(loop, asio::steady_timer::time_point::max()) {}
+  explicit FakeEvents(asio::io_context& loop) : changed_(loop.get_executor()) {}
 
   cri::Awaitable<Result<std::unique_ptr<cri::EventStream>>> subscribe() override {
     ++subscriptions;
@@ -219,12 +195,12 @@ class FakeEvents final : public cri::EventSource {
     co_return std::unique_ptr<cri::EventStream>(std::make_unique<Stream>(*this));
   }
   void send(cri::Event::Kind kind, const std::string& id, int exitCode = 0) {
-    queue_.push_back({kind, id, Monotonic::now(), exitCode});
-    wake_.cancel();
+    queue_.push_back({kind, id, LoopClock::of(changed_.executor()).now(), exitCode});
+    changed_.notify();
   }
   void breakStream() {
     broken_ = true;
-    wake_.cancel();
+    changed_.notify();
   }
 
   int subscriptions = 0;
@@ -236,8 +212,7 @@ class FakeEvents final : public cri::EventSource {
     cri::Awaitable<Result<cri::Event>> next() override {
       while (owner_.queue_.empty()) {
         if (owner_.broken_) co_return fail(Stage::containerd, Reason::unavailable, "stream broke");
-        boost::system::error_code ignored;
-        co_await owner_.wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+        co_await owner_.changed_.wait();
       }
       auto event = owner_.queue_.front();
       owner_.queue_.pop_front();
@@ -248,7 +223,7 @@ class FakeEvents final : public cri::EventSource {
     FakeEvents& owner_;
   };
 
-  asio::steady_timer wake_;
+  Event changed_;
   std::deque<cri::Event> queue_;
   bool broken_ = false;
 };

@@ -49,9 +49,10 @@ Result<int> waitFor(pid_t child, std::chrono::nanoseconds timeout) {
   const sys::PidFd handle(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
   bool ended = false;
   if (handle) {
-    const auto deadline = Monotonic::now() + timeout;
+    const auto deadline = Clock::system().now() + timeout;
     for (;;) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Monotonic::now()).count();
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::system().now()).count();
       pollfd wait{handle.get(), POLLIN, 0};
       const int got = ::poll(&wait, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));
       if (got < 0 && errno == EINTR) continue;
@@ -118,7 +119,7 @@ int run(const ExecOptions& options) {
   const bool ownState = options.cache.state.has_value() || options.cache.configFile.has_value();
   admissionOptions.floor = ownState ? cache::FloorUse::raise : cache::FloorUse::check;
   cache::Admission admission(choice->settings, admissionOptions);
-  const auto admitted = admission.admit(*ref, Wall::now(), choice->namedBy(*ref));
+  const auto admitted = admission.admit(*ref, Clock::system().wall(), choice->namedBy(*ref));
   if (!admitted) return complain(admitted.error());
   if (!options.noHealthCheck) {
     const auto healthy = checkHealth(*admitted, *timeout);

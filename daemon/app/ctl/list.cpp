@@ -51,7 +51,7 @@ std::vector<Examined> examine(const std::vector<BinaryRef>& refs, const CacheCho
   cache::Admission admission(choice.settings, options);
   std::vector<Examined> all;
   for (const auto& ref : refs) {
-    all.push_back({ref, admission.admit(ref, Wall::now(), choice.namedBy(ref)),
+    all.push_back({ref, admission.admit(ref, Clock::system().wall(), choice.namedBy(ref)),
                    sizeOf(choice.settings.path + "/" + ref.fileName())});
   }
   return all;

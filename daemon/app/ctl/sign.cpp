@@ -38,7 +38,7 @@ struct SignOptions {
 Result<Wall::time_point> expiryOf(const std::string& text) {
   if (const auto date = parseDate(text)) return *date;
   if (const auto duration = parseDuration(text)) {
-    return later(Wall::now(), *duration);
+    return later(Clock::system().wall(), *duration);
   }
   return fail(Stage::cli, Reason::usage,
               "--expires " + fallbackd::quoted(text) +

@@ -65,7 +65,7 @@ class Changes {
   }
   void say(const char* kind, const std::string& name, const std::string& state,
            const json::object& one) const {
-    const auto time = rfc3339(Wall::now());
+    const auto time = rfc3339(Clock::system().wall());
     if (asJson_) {
       const json::object line{{"time", time}, {"kind", kind}, {kind, one}};
       std::printf("%s\n", json::serialize(line).c_str());

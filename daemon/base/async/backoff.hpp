@@ -1,38 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pauses between attempts at something that may work later. Used on one io_context thread.
+// Pauses between attempts at something that may work later: each is twice as long as the one before, up to a
+// limit.
+//
+// Thread: the calling coroutine's; not shared. Cancellation: a cancelled wait() throws operation_aborted and
+// counts as a pause. Ownership: whoever makes the attempts owns it; wait() must not outlive it.
 #pragma once
+
+#include "base/async/pause.hpp"
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
-#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd {
 
-/// Doubles the pause from `first` up to `last`. A cancelled wait throws, like every Asio wait.
 class Backoff {
  public:
   struct Limits {
     std::chrono::nanoseconds first = std::chrono::milliseconds(10);
     std::chrono::nanoseconds last = std::chrono::seconds(1);
   };
-  explicit Backoff(const boost::asio::any_io_executor& executor) : Backoff(executor, Limits()) {}
-  Backoff(const boost::asio::any_io_executor& executor, Limits limits)
-      : timer_(executor), next_(limits.first), last_(limits.last) {}
+  Backoff() : Backoff(Limits()) {}
+  explicit Backoff(Limits limits) : limits_(limits), next_(limits.first) {}
 
-  boost::asio::awaitable<void> wait() {
-    timer_.expires_after(std::chrono::duration_cast<boost::asio::steady_timer::duration>(next_));
-    next_ = std::min(next_ * 2, last_);
-    co_await timer_.async_wait(boost::asio::use_awaitable);
-  }
+  /// The pause that is due, for callers that wait in another way; the next is longer.
+  std::chrono::nanoseconds next() { return std::exchange(next_, std::min(next_ * 2, limits_.last)); }
+
+  boost::asio::awaitable<void> wait() { return pauseFor(next()); }
+
+  /// After a success: the next pause is the first again.
+  void reset() { next_ = limits_.first; }
 
  private:
-  boost::asio::steady_timer timer_;
+  Limits limits_;
   std::chrono::nanoseconds next_;
-  std::chrono::nanoseconds last_;
 };
 
 }  // namespace fallbackd

@@ -62,11 +62,11 @@ inline recovery::Incident incidentOf(const std::string& pod, recovery::State sta
   incident.cause = Cause::unreachable;
   incident.causeText = "connection refused";
   incident.state = state;
-  incident.begun = Wall::now();
+  incident.begun = Clock::system().wall();
   const auto at = [&](int millis) {
     return incident.stamps.waitingSince + std::chrono::milliseconds(millis);
   };
-  incident.stamps.waitingSince = Monotonic::now() - std::chrono::seconds(1);
+  incident.stamps.waitingSince = Clock::system().now() - std::chrono::seconds(1);
   incident.stamps.detected = at(10);
   incident.stamps.verified = at(11);
   if (state == recovery::State::failed) return incident;

@@ -140,11 +140,11 @@ const std::vector<Attack>& attacks() {
       {"below its minimum version", Reason::version_rollback,
        [](C& c, S&) { resign(c, [](Statement& s) { s.minimumVersion = "2.0"; }); }},
       {"expired", Reason::expired,
-       [](C& c, S&) { resign(c, [](Statement& s) { s.expires = Wall::now() - 1h; }); }},
+       [](C& c, S&) { resign(c, [](Statement& s) { s.expires = Clock::system().wall() - 1h; }); }},
       {"expired beyond the grace", Reason::expired,
        [](C& c, S& s) {
          s.expiryGrace = 30min;
-         resign(c, [](Statement& t) { t.expires = Wall::now() - 1h; });
+         resign(c, [](Statement& t) { t.expires = Clock::system().wall() - 1h; });
        }},
       {"another architecture", Reason::arch_mismatch,
        [](C& c, S&) { resign(c, [](Statement& s) { s.arch = "mips"; }); }},
@@ -409,7 +409,7 @@ const std::vector<Attack>& attacks() {
        }},
       {"clock behind the key's time", Reason::untrusted_key,
        [](C& c, S&) {
-         c.addKey("one", c.key, "fallbackd-not-before: " + rfc3339(Wall::now() + 24h) + "\n");
+         c.addKey("one", c.key, "fallbackd-not-before: " + rfc3339(Clock::system().wall() + 24h) + "\n");
        }},
       {"Go program of another version", Reason::version_mismatch,
        [](C& c, S&) { c.put(c.ref, test::withGoBuild(good(), "v1.8.2")); }},
@@ -656,7 +656,7 @@ const std::vector<Attack>& attacks() {
 Result<Admitted> admit(const SignedCache& cache, const config::CacheSettings& settings) {
   AdmissionOptions options;
   options.owner = ::geteuid();
-  return Admission(settings, options).admit(cache.ref, Wall::now());
+  return Admission(settings, options).admit(cache.ref, Clock::system().wall());
 }
 
 struct AttackTest : testing::TestWithParam<Attack> {};
@@ -691,7 +691,7 @@ TEST(Admission, OwnersOtherThanTheWantedAreRefused) {
   cache.put(cache.ref, good());
   AdmissionOptions options;
   options.owner = ::geteuid() + 1;
-  const auto result = Admission(cache.settings(), options).admit(cache.ref, Wall::now());
+  const auto result = Admission(cache.settings(), options).admit(cache.ref, Clock::system().wall());
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().reason, Reason::unsafe_owner);
 }
@@ -720,7 +720,7 @@ TEST(Admission, TwoKeysMeetAThresholdOfTwo) {
   cache.addKey("second", second);
   // Each signer chooses its own date; the earliest holds.
   auto statement = SignedCache::statementFor(cache.ref, good());
-  statement.expires = Wall::now() + 1h;
+  statement.expires = Clock::system().wall() + 1h;
   writeBytes(cache.file(cache.ref.fileName() + ".second.sigstore.json"), *signStatement(statement, second),
              0644);
   const auto result = admit(cache, settings);
@@ -756,10 +756,10 @@ TEST(Admission, WhoOnlyLooksLeavesTheFloorAlone) {
   AdmissionOptions options;
   options.owner = ::geteuid();
   options.floor = FloorUse::check;
-  ASSERT_TRUE(Admission(cache.settings(), options).admit(cache.ref, Wall::now()));
+  ASSERT_TRUE(Admission(cache.settings(), options).admit(cache.ref, Clock::system().wall()));
   EXPECT_TRUE(fs::is_empty(cache.path("state")));
   ASSERT_TRUE(VersionFloor::open(cache.path("state"))->raise({cache.ref.name, "2.0"}));
-  EXPECT_EQ(Admission(cache.settings(), options).admit(cache.ref, Wall::now()).error().reason,
+  EXPECT_EQ(Admission(cache.settings(), options).admit(cache.ref, Clock::system().wall()).error().reason,
             Reason::version_rollback);
 }
 
@@ -778,7 +778,7 @@ TEST(Admission, ADamagedFloorIsReportedOnceAndAdmits) {
 
 TEST(Admission, GraceIsUsedAndShown) {
   SignedCache cache;
-  resign(cache, [](Statement& s) { s.expires = Wall::now() - 1h; });
+  resign(cache, [](Statement& s) { s.expires = Clock::system().wall() - 1h; });
   auto settings = cache.settings();
   settings.expiryGrace = 2h;
   const auto result = admit(cache, settings);
@@ -793,12 +793,14 @@ TEST(Admission, NoDateWrapsAround) {
     settings.expiryGrace = grace;
     const Admission admission(settings);
     for (const auto expires : {Wall::time_point::min(), Wall::time_point(-86'000 * 24h)}) {
-      EXPECT_EQ(admission.checkExpiry(cache.ref, expires, Wall::now()).error().reason, Reason::expired);
+      EXPECT_EQ(admission.checkExpiry(cache.ref, expires, Clock::system().wall()).error().reason,
+                Reason::expired);
     }
-    EXPECT_TRUE(admission.checkExpiry(cache.ref, Wall::time_point::max(), Wall::now()));
+    EXPECT_TRUE(admission.checkExpiry(cache.ref, Wall::time_point::max(), Clock::system().wall()));
   }
   settings.expiryGrace = std::chrono::nanoseconds::max();
-  const auto inGrace = Admission(settings).checkExpiry(cache.ref, Wall::now() - 1h, Wall::now());
+  const auto inGrace =
+      Admission(settings).checkExpiry(cache.ref, Clock::system().wall() - 1h, Clock::system().wall());
   ASSERT_TRUE(inGrace);
   EXPECT_TRUE(*inGrace);
 }
@@ -1032,7 +1034,7 @@ INSTANTIATE_TEST_SUITE_P(Changes, ReadmissionTest, testing::ValuesIn(changes()),
 
 TEST_F(ResidentTest, AStepOfTheClockIsJudgedAnew) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
-  const auto later = Wall::now() + 48h;
+  const auto later = Clock::system().wall() + 48h;
   EXPECT_EQ(resident.resident(cache.ref, later).error().reason, Reason::expired) << "no recovery runs it";
   EXPECT_EQ(resident.refresh({cache.ref}, later).at(0).result.error().reason, Reason::expired);
   EXPECT_TRUE(resident.refresh({cache.ref}).at(0).result) << "the clock was wrong, and is right again";
@@ -1056,9 +1058,9 @@ TEST_F(ResidentTest, RefusedBytesAreNotHashedAgainUntilTheyChange) {
     return resident.usage().hashedBytes - before;
   };
   // What was written a moment ago might have been written again within the same tick.
-  EXPECT_EQ(hashedAt(Wall::now() - 1s), bytes.size());
-  EXPECT_EQ(hashedAt(Wall::now() + 1min), bytes.size());
-  EXPECT_EQ(hashedAt(Wall::now() + 1min), 0U) << "hashed for each recovery";
+  EXPECT_EQ(hashedAt(Clock::system().wall() - 1s), bytes.size());
+  EXPECT_EQ(hashedAt(Clock::system().wall() + 1min), bytes.size());
+  EXPECT_EQ(hashedAt(Clock::system().wall() + 1min), 0U) << "hashed for each recovery";
   writeBytes(cache.file(cache.ref.fileName()), good());
   EXPECT_TRUE(resident.admit(cache.ref)) << "and is good again at once";
 }
@@ -1180,7 +1182,7 @@ TEST_F(ResidentTest, ReadsNothingAgainWhereNothingChanged) {
 
 TEST_F(ResidentTest, DropsWhatNobodyWantsAndWhatExpired) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
-  EXPECT_FALSE(resident.resident(cache.ref, Wall::now() + 48h)) << "expired since";
+  EXPECT_FALSE(resident.resident(cache.ref, Clock::system().wall() + 48h)) << "expired since";
   ASSERT_TRUE(resident.refresh({}).empty());
   EXPECT_EQ(*resident.resident(cache.ref), nullptr);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cache/floor.hpp"
 
+#include "fake_clock.hpp"
 #include "signed_cache.hpp"
 #include "sys/fd.hpp"
 
@@ -137,10 +138,13 @@ TEST(FloorSharing, NobodyLosesWhatAnotherRaised) {
 
 TEST(FloorSharing, WhoKeepsTheLockStopsNobodyForEver) {
   const test::TempFolder folder;
-  auto floor = VersionFloor::open(folder.path());
+  const test::FakeClock clock;
+  const auto begun = clock.now();
+  auto floor = VersionFloor::open(folder.path(), VersionFloor::Mode::keep, clock);
   const sys::UniqueFd other(::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   ASSERT_EQ(::flock(other.get(), LOCK_EX), 0);
   EXPECT_EQ(floor->raise({"a", "1"}).error().reason, Reason::floor_unwritable);
+  EXPECT_GE(clock.now() - begun, std::chrono::seconds(2)) << "it was patient before that";
   ASSERT_EQ(::flock(other.get(), LOCK_UN), 0);
   EXPECT_TRUE(floor->raise({"a", "1"}));
 }

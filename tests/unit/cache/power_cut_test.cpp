@@ -226,7 +226,7 @@ struct InstallCutTest : testing::Test {
     AdmissionOptions options;
     options.owner = ::geteuid();
     options.floor = FloorUse::check;
-    const auto admitted = Admission(world.settings(), options).admit({name, "1.8.3"}, Wall::now());
+    const auto admitted = Admission(world.settings(), options).admit({name, "1.8.3"}, Clock::system().wall());
     return admitted ? admitted->digest : std::string(toString(admitted.error().reason));
   }
   test::SignedCache world;

@@ -103,7 +103,7 @@ struct SignedCache {
     statement.digest = toHex(cache::Sha256::of(bytes));
     statement.os = "linux";
     statement.arch = cache::nodeArchitecture();
-    statement.expires = Wall::now() + std::chrono::hours(24);
+    statement.expires = Clock::system().wall() + std::chrono::hours(24);
     return statement;
   }
   /// A binary and its attestation, as they should be.

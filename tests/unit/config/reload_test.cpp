@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/reload.hpp"
 
+#include "run_until.hpp"
 #include "temp_folder.hpp"
 
 #include <filesystem>
@@ -30,13 +31,11 @@ struct ReloadTest : testing::Test {
     loop.poll();  // up to the wait for the first event
     EXPECT_FALSE(done) << "nothing has changed yet";
     act();
-    loop.restart();
-    const auto deadline = std::chrono::steady_clock::now() + 20s;
-    while (!done && std::chrono::steady_clock::now() < deadline) loop.run_one_for(100ms);
-    return done;
+    return test::runUntil(loop, [&] { return done; });
   }
   test::TempFolder folder;
   boost::asio::io_context loop;
+  test::FakeClock& clock = test::FakeClock::install(loop);
   std::string file = folder.write("fallbackd.yaml", "a");
   std::unique_ptr<Watcher> watcher = std::make_unique<Watcher>(loop.get_executor(), file, std::nullopt);
 };

@@ -2,6 +2,7 @@
 // Where recoveries get their binaries from: what the operator is told of them.
 #include "recovery/binaries.hpp"
 
+#include "run_until.hpp"
 #include "signed_cache.hpp"
 
 #include <memory>
@@ -23,7 +24,7 @@ TEST(Binaries, TheUseOfAnExpiredOneInItsGraceIsMetered) {
   test::SignedCache cache;
   const auto bytes = test::program("elf-static-pie");
   auto statement = test::SignedCache::statementFor(cache.ref, bytes);
-  statement.expires = Wall::now() - 1h;
+  statement.expires = Clock::system().wall() - 1h;
   cache.put(cache.ref, bytes, statement, cache.key);
   auto config = std::make_shared<config::Config>();
   config->cache = cache.settings();
@@ -46,8 +47,9 @@ TEST(Binaries, TheUseOfAnExpiredOneInItsGraceIsMetered) {
     }
   };
   auto running = use();
-  boost::asio::co_spawn(loop, std::move(running), [](std::exception_ptr) {});
-  loop.run_for(20s);
+  bool done = false;
+  boost::asio::co_spawn(loop, std::move(running), [&](std::exception_ptr) { done = true; });
+  EXPECT_TRUE(test::runUntil(loop, [&] { return done; }));
   EXPECT_EQ(acquired, 2);
   const auto text = metrics.serialize();
   EXPECT_NE(text.find("fallbackd_expiry_grace_uses_total{binary=\"checkout@1.8.3\"} 2"), std::string::npos)
@@ -87,8 +89,9 @@ struct ChooserTest : testing::Test {
       }
     };
     auto running = use();
-    boost::asio::co_spawn(loop, std::move(running), [](std::exception_ptr) {});
-    loop.run_for(20s);
+    bool done = false;
+    boost::asio::co_spawn(loop, std::move(running), [&](std::exception_ptr) { done = true; });
+    EXPECT_TRUE(test::runUntil(loop, [&] { return done; }));
     return said;
   }
 

@@ -31,9 +31,8 @@ struct FakeProcessState {
 
 class FakeProcess final : public launcher::Process {
  public:
-  FakeProcess(std::shared_ptr<FakeProcessState> state, launcher::ProcessRecord record)
+  FakeProcess(std::shared_ptr<FakeProcessState> state, launcher::ProcessRecord record, Stamp now)
       : state_(std::move(state)), record_(std::move(record)) {
-    const auto now = Monotonic::now();
     times_ = {now, now, now, now};
   }
   [[nodiscard]] const launcher::ProcessRecord& record() const override { return record_; }
@@ -75,7 +74,7 @@ class FakeLauncher final : public launcher::Launcher {
     auto state = std::make_shared<FakeProcessState>(loop_);
     state->request = std::move(request);
     launched.push_back(state);
-    co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, record));
+    co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, record, now()));
   }
   asio::awaitable<Result<std::unique_ptr<launcher::Process>>> adopt(launcher::ProcessRecord record) override {
     ++adoptions;
@@ -86,7 +85,8 @@ class FakeLauncher final : public launcher::Launcher {
     if (!adoptable) co_return fail(Stage::run, Reason::not_found, "no such process");
     auto state = std::make_shared<FakeProcessState>(loop_);
     adopted.push_back(state);
-    co_return std::unique_ptr<launcher::Process>(std::make_unique<FakeProcess>(state, std::move(record)));
+    co_return std::unique_ptr<launcher::Process>(
+        std::make_unique<FakeProcess>(state, std::move(record), now()));
   }
 
   asio::awaitable<Remains> collectOrphans(std::vector<launcher::ProcessRecord> records) override {
@@ -121,6 +121,8 @@ class FakeLauncher final : public launcher::Launcher {
   std::vector<std::shared_ptr<FakeProcessState>> adopted;
 
  private:
+  [[nodiscard]] Stamp now() const { return LoopClock::of(loop_.get_executor()).now(); }
+
   asio::io_context& loop_;
 };
 

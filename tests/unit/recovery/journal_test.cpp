@@ -25,7 +25,7 @@ struct JournalTest : testing::Test {
     entry.incident.binary = {"checkout", "1.8.3"};
     entry.incident.cause = Cause::dns;
     entry.incident.causeText = "no such \"host\"\n";
-    entry.incident.begun = Wall::now();
+    entry.incident.begun = Clock::system().wall();
     entry.incident.state = State::ready;
     entry.incident.podIp = "10.1.2.3";
     entry.process = {"0123456789ab", 77,  123456789012345, {"/sys/fs/cgroup/a", "/sys/fs/cgroup/b"},

@@ -57,9 +57,7 @@ struct RecoveryTest : testing::Test {
     runtime.addSandbox("s1", "shop", "checkout");
   }
   ~RecoveryTest() override {
-    boost::asio::co_spawn(loop, manager->stop(), boost::asio::detached);
-    loop.restart();
-    loop.run_for(20s);
+    stop(*manager);
     std::filesystem::remove_all(folder);
   }
 
@@ -92,7 +90,7 @@ struct RecoveryTest : testing::Test {
     config->workloads[0].handBack.on = handBackOn;
     detection.cause = cause;
     detection.status = std::move(status);
-    detection.waitingSince = detection.failureKnown = Monotonic::now();
+    detection.waitingSince = detection.failureKnown = clock.now();
     manager->detected(std::move(detection));
   }
   /// The watcher's word on it.
@@ -115,6 +113,7 @@ struct RecoveryTest : testing::Test {
   bool metric(const std::string& line) const { return metrics.serialize().find(line) != std::string::npos; }
 
   boost::asio::io_context loop;
+  test::FakeClock& clock = test::FakeClock::install(loop);
   test::FakeRuntime runtime;
   FakeBinaries binaries;
   test::FakeLauncher launcher{loop};
@@ -297,8 +296,7 @@ TEST_F(RecoveryTest, WhatNoJournalKnowsIsCollectedAtTheStart) {
   ASSERT_TRUE(launcher.kept);
   ASSERT_EQ(launcher.kept->size(), 1U);
   EXPECT_EQ(launcher.kept->front().recoveryId, id);
-  boost::asio::co_spawn(loop, next.stop(), boost::asio::detached);
-  loop.run_for(100ms);
+  stop(next);
 }
 
 TEST(JournalLock, OfTwoDaemonsOneHasIt) {
@@ -406,7 +404,7 @@ TEST_F(RecoveryTest, TheRealContainerTakesOver) {
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 50ms);
   EXPECT_EQ(journalled(), 0U);
-  manager->containerStarted("c1", Monotonic::now());
+  manager->containerStarted("c1", clock.now());
   EXPECT_TRUE(metric(R"(fallbackd_hand_back_gap_seconds_count{workload="checkout"} 1)"));
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
 }
@@ -418,7 +416,7 @@ TEST_F(RecoveryTest, AContainerOfAnotherImageDoesNotEndTheFallback) {
   const int before = runtime.calls;
   kubeletMakes("c1", "main", "r/toolbox:latest", "sha256:tool");
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before; }));
-  loop.run_for(20ms);
+  clock.advance(loop, 1min);
   EXPECT_EQ(state(), State::ready);
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
 }
@@ -453,7 +451,7 @@ TEST_F(RecoveryTest, WhoseImageCannotBeAskedForIsAskedAboutAgain) {
 TEST_F(RecoveryTest, AContainerThatComesBeforeTheLaunchPreventsIt) {
   runtime.sandboxes["s1"].sandbox.ready = false;  // the launch waits for the sandbox
   detect();
-  loop.run_for(5ms);
+  clock.advance(loop, 5ms);
   kubeletMakes("c1", "main");
   runtime.sandboxes["s1"].sandbox.ready = true;
   ASSERT_TRUE(reaches(State::handed_back));
@@ -557,9 +555,7 @@ TEST_F(RecoveryTest, APodOnTheHostsNetworkHasTheNodesNameAndAddress) {
 TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  boost::asio::co_spawn(loop, manager->stop(), boost::asio::detached);
-  loop.restart();
-  loop.run_for(20s);
+  stop(*manager);
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace) << "it runs on";
 
   manager.emplace(*services, makeConfig());
@@ -578,9 +574,7 @@ TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
 /// The next daemon, and its manager, with this configuration.
 struct NextDaemonTest : RecoveryTest {
   void next(const config::ConfigPtr& config) {
-    boost::asio::co_spawn(loop, manager->stop(), boost::asio::detached);
-    loop.restart();
-    loop.run_for(50ms);
+    stop(*manager);
     launcher.kept.reset();
     manager.emplace(*services, config);
     bool adopted = false;
@@ -596,7 +590,7 @@ struct NextDaemonTest : RecoveryTest {
     watcher::Detection detection;
     detection.sandbox = sandbox;
     detection.workload = watcher::workloadsFor(annotated, sandbox).workloads.at(0);
-    detection.waitingSince = detection.failureKnown = Monotonic::now();
+    detection.waitingSince = detection.failureKnown = clock.now();
     manager->detected(std::move(detection));
     ASSERT_TRUE(reaches(State::ready));
   }
@@ -634,7 +628,7 @@ TEST_F(NextDaemonTest, AnOlderJournalIsKeptUntilContainerdTellsWhatChoseTheWorkl
   EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
   // It dies before anybody knows what it was started with: it is started again once that is known.
   launcher.adopted[0]->die(Kind::signaled, 9);
-  loop.run_for(50ms);
+  clock.advance(loop, 50ms);
   EXPECT_EQ(launcher.launched.size(), 1U);
   runtime.down = false;
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
@@ -754,7 +748,7 @@ TEST_F(NextDaemonTest, WhatCannotBeLookedAtIsLeftAlone) {
   blind.why = "what runs in /a cannot be looked at";
   launcher.unclaimed = {blind};
   next(makeConfig());
-  loop.run_for(300ms);
+  clock.advance(loop, 1min);
   EXPECT_TRUE(launcher.discarded.empty());
   detect();
   EXPECT_TRUE(launcher.launched.empty());
@@ -763,9 +757,7 @@ TEST_F(NextDaemonTest, WhatCannotBeLookedAtIsLeftAlone) {
 TEST_F(RecoveryTest, WhatDiedMeanwhileIsForgotten) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  boost::asio::co_spawn(loop, manager->stop(), boost::asio::detached);
-  loop.restart();
-  loop.run_for(20s);
+  stop(*manager);
   launcher.adoptable = false;
   manager.emplace(*services, makeConfig());
   boost::asio::co_spawn(loop, manager->adopt(), boost::asio::detached);

@@ -64,7 +64,8 @@ void fill(Metrics& metrics) {
   metrics.notStarted({{"pull", 1}, {"back_off", 0}, {"unknown", 2}});
   metrics.sandboxImagePresent(true);
   metrics.admission("expired");
-  metrics.coverage({{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Wall::now() + 24h}});
+  metrics.coverage(
+      {{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h}});
   metrics.runningContainers({{"checkout", {1, 2, 3}}});
   metrics.cacheUsage(1, 2, 3);
   metrics.configLoaded(true);
@@ -98,9 +99,10 @@ TEST(Metrics, AReloadReplacesWhatTheConfigurationSays) {
   Metrics metrics("test");
   metrics.configured(configOf({"checkout", "payment"}));
   metrics.coverage({{"checkout", "checkout@1.8.3", CoverageState::missing, false, {}},
-                    {"payment", "payment@1.8.3", CoverageState::grace, true, Wall::now()}});
+                    {"payment", "payment@1.8.3", CoverageState::grace, true, Clock::system().wall()}});
   metrics.configured(configOf({"checkout"}, "v1.9.0"));
-  metrics.coverage({{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Wall::now() + 24h}});
+  metrics.coverage(
+      {{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h}});
   const auto text = metrics.serialize();
   EXPECT_THAT(text, HasSubstr("image=\"registry.example:5000/shop/checkout:v1.9.0\",workload=\"checkout\","));
   EXPECT_THAT(text, Not(HasSubstr("checkout:1.8.3")));
@@ -117,7 +119,7 @@ TEST(Metrics, AReloadReplacesWhatTheConfigurationSays) {
 TEST(Metrics, TimeInFallbackRunsOnWhileTheFallbackDoes) {
   Metrics metrics("test");
   const std::string series = "fallbackd_fallback_seconds_total{workload=\"checkout\"}";
-  const auto now = Monotonic::now();
+  const auto now = Clock::system().now();
   metrics.fallbackServes("checkout", "a", now - 100s);
   metrics.fallbackServes("checkout", "b", now - 10s);
   EXPECT_GE(valueOf(metrics.serialize(), series), 110);
@@ -226,7 +228,7 @@ TEST(Metrics, AFullNodesScrapeIsCheap) {
   for (int i = 0; i < 50; ++i) {
     names.push_back("workload-" + std::to_string(i));
     coverage.push_back(
-        {names.back(), names.back() + "@1.8.3", CoverageState::admitted, true, Wall::now() + 24h});
+        {names.back(), names.back() + "@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h});
   }
   metrics.configured(configOf(names));
   metrics.coverage(coverage);
@@ -234,9 +236,9 @@ TEST(Metrics, AFullNodesScrapeIsCheap) {
     recover(metrics, names[static_cast<std::size_t>(i) % names.size()], "0123456789ab");
   const auto measure = [](const auto& work) {
     constexpr int kTimes = 20;
-    const auto begin = Monotonic::now();
+    const auto begin = Clock::system().now();
     for (int i = 0; i < kTimes; ++i) work();
-    return toMillis((Monotonic::now() - begin) / kTimes);
+    return toMillis((Clock::system().now() - begin) / kTimes);
   };
   std::string text;
   std::string open;

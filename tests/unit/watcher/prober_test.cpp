@@ -35,6 +35,7 @@ struct ProberTest : testing::Test {
     });
   }
   boost::asio::io_context loop;
+  test::FakeClock& clock = test::FakeClock::install(loop);
   test::FakeRuntime runtime;
   test::FakeTraffic traffic;
   std::string credentialsFile;
@@ -275,6 +276,7 @@ TEST_F(ProberTest, ANewPullThatSucceedsEndsTheOneThatLingers) {
   runtime.pullGate = nullptr;
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
   while (verdicts.back().kind != Verdict::Kind::pulled) {
+    clock.advance(loop, 1ms);  // until it may be asked again
     ask("r.x/a:1", 1h);
     const auto answers = verdicts.size();
     ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() > answers; }));
@@ -288,13 +290,13 @@ TEST_F(ProberTest, WhatIsUsualForARegistryRaisesItsLimit) {
   Gate gate(loop);
   runtime.pullGate = &gate;
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
-  const auto begun = Monotonic::now();
+  const auto begun = clock.now();
   bool answered = false;
   traffic.onReceived = [&]() -> sys::ReceivedBytes {
     if (runtime.pulls.empty()) return {};
     sys::Received one;
     one.acknowledged = 300;
-    one.sinceSent = std::chrono::duration_cast<std::chrono::milliseconds>(Monotonic::now() - begun);
+    one.sinceSent = std::chrono::duration_cast<std::chrono::milliseconds>(clock.now() - begun);
     if (one.sinceSent > 150ms) {
       one.bytes = 500;
       answered = true;

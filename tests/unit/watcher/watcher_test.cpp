@@ -74,6 +74,7 @@ struct WatcherTest : testing::Test {
   }
 
   boost::asio::io_context loop;
+  test::FakeClock& clock = test::FakeClock::install(loop);
   test::FakeRuntime runtime;
   test::FakeEvents events{loop};
   test::FakeTraffic traffic;
