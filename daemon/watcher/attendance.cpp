@@ -261,7 +261,7 @@ void Watcher::note(const Key& key, std::string state, const Verdict* verdict) {
   one.state = std::move(state);
   one.cause = verdict == nullptr ? Cause::unknown : verdict->cause;
   one.text = verdict == nullptr ? std::string() : verdict->text;
-  if (verdict != nullptr && verdict->ended > verdict->started) one.trouble = verdict->trouble;
+  if (verdict != nullptr && !verdict->remembered) one.trouble = verdict->trouble;
   // What is known already took no time; how long it took to get to know stays of interest.
   if (verdict != nullptr && (verdict->ended > verdict->started || !one.verdictTook)) {
     one.verdictTook = verdict->ended - verdict->started;

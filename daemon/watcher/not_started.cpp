@@ -25,7 +25,7 @@ std::string notStartedText(const std::optional<HeldUp>& heldUp, std::chrono::nan
 
 /// What kubelet's own pull met as well, and what ended it at once.
 bool failsAtOnce(Cause cause) {
-  const auto blame = blameOf(cause);
+  const auto blame = blameOf({cause, ""});
   return cause != Cause::timeout && (blame == Blame::host || blame == Blame::suspect);
 }
 

@@ -67,6 +67,7 @@ Verdict knownVerdict(Failure failure, Stamp now) {
   verdict.text = std::move(failure.text);
   verdict.extent = failure.extent;
   verdict.stalled = failure.stalled;
+  verdict.remembered = true;
   verdict.started = verdict.ended = now;
   return verdict;
 }

@@ -54,6 +54,7 @@ struct Verdict {
   bool fresh = false;            // of a pull that nobody was told of yet
   bool withCredentials = false;  // a password or token was sent along
   std::string trouble;           // what the operator should mend: credentials that cannot be had
+  bool remembered = false;       // known from a circuit: nothing was asked
   Stamp started;
   Stamp ended;
 };

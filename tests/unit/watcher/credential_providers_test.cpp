@@ -69,6 +69,7 @@ struct CredentialProvidersTest : testing::Test {
   }
 
   boost::asio::io_context loop;
+  test::FakeClock& clock = test::FakeClock::install(loop);
   Result<std::string> file = std::string(kFile);
   std::vector<std::string> paths;
   std::vector<ProviderProgram> runs;

@@ -105,6 +105,7 @@ struct NotStarted : testing::Test {
   }
 
   boost::asio::io_context loop;
+  test::FakeClock& clock = test::FakeClock::install(loop);
   test::FakeRuntime runtime;
   test::FakeEvents events{loop};
   test::FakeTraffic traffic;
@@ -338,7 +339,7 @@ TEST_F(BackingOff, HoldsUpAContainerThatAlwaysPulls) {
   fails(Cause::unreachable);
   comesBack();
   ASSERT_TRUE(isHeldUp());
-  EXPECT_GT(std::get<BackOff>(*waitingIn("s1")->heldUp).until, Monotonic::now());
+  EXPECT_GT(std::get<BackOff>(*waitingIn("s1")->heldUp).until, clock.now());
   ASSERT_TRUE(runUntil(loop, [&] {
     return std::any_of(told.detections.begin(), told.detections.end(),
                        [](const auto& one) { return one.cause == Cause::not_started; });
