@@ -6,7 +6,7 @@
 
 #include "config/model.hpp"
 #include "launcher/cgroup_trees.hpp"
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 #include "sys/cgroup.hpp"
 
 #include <memory>

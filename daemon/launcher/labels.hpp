@@ -3,7 +3,7 @@
 #pragma once
 
 #include "config/model.hpp"
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 
 #include <string>
 #include <sys/types.h>

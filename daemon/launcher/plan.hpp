@@ -3,7 +3,7 @@
 #pragma once
 
 #include "launcher/launcher.hpp"
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 
 #include <map>
 #include <string>

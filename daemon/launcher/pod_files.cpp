@@ -2,7 +2,7 @@
 #include "launcher/pod_files.hpp"
 
 #include "launcher/log_copy.hpp"
-#include "launcher/wire.hpp"
+#include "spawner/wire.hpp"
 #include "sys/file.hpp"
 
 #include <fcntl.h>

@@ -6,7 +6,7 @@
 #include "base/error.hpp"
 #include "config/model.hpp"
 #include "cri/types.hpp"
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 #include "sys/fd.hpp"
 #include "sys/process.hpp"
 

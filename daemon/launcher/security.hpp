@@ -4,7 +4,7 @@
 
 #include "launcher/labels.hpp"
 #include "launcher/launcher.hpp"
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 
 #include <cstdint>
 #include <map>

@@ -7,7 +7,7 @@
 #include "base/clock.hpp"
 #include "base/task_group.hpp"
 #include "launcher/launcher.hpp"
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 
 #include <cstdint>
 #include <memory>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What daemon, spawner and spare say to each other, in both directions; the first byte says which. What is
 // read is written again and read again to the same.
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 
 #include "fuzz.hpp"
-#include "launcher/spawner/report_order.hpp"
+#include "spawner/report_order.hpp"
 
 using namespace fallbackd;
 using namespace fallbackd::launcher;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A spawner that answers each order with a lie. Its program's name says which: spawner-liar-LIE. The process
 // that it speaks of is a child of its own, outside of every leaf.
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 #include "sys/message_socket.hpp"
 #include "sys/process.hpp"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/spawner/spare.hpp"
+#include "spawner/spare.hpp"
 
-#include "launcher/spawner/child.hpp"
-#include "launcher/spawner/sandbox_proc.hpp"
-#include "launcher/spawner/tell.hpp"
+#include "spawner/child.hpp"
+#include "spawner/sandbox_proc.hpp"
+#include "spawner/tell.hpp"
 #include "sys/clone.hpp"
 #include "sys/message_socket.hpp"
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/spawner/spawner.hpp"
+#include "spawner/spawner.hpp"
 
-#include "launcher/spawner/own_root.hpp"
-#include "launcher/spawner/report_order.hpp"
-#include "launcher/spawner/spare.hpp"
-#include "launcher/spawner/steps.hpp"
-#include "launcher/spawner/tell.hpp"
-#include "launcher/spawner/transfer.hpp"
+#include "spawner/own_root.hpp"
+#include "spawner/report_order.hpp"
+#include "spawner/spare.hpp"
+#include "spawner/steps.hpp"
+#include "spawner/tell.hpp"
+#include "spawner/transfer.hpp"
 #include "sys/message_socket.hpp"
 
 #include <algorithm>

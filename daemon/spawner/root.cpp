@@ -3,10 +3,10 @@
 // host. The spawner's own mount namespace, of which the child's is a copy, holds one empty tmpfs, so neither
 // the host's mounts nor their number matter here. The spare creates what every root contains, the child the
 // rest.
-#include "launcher/spawner/child.hpp"
-#include "launcher/spawner/own_root.hpp"
-#include "launcher/spawner/spare.hpp"
-#include "launcher/spawner/tell.hpp"
+#include "spawner/child.hpp"
+#include "spawner/own_root.hpp"
+#include "spawner/spare.hpp"
+#include "spawner/tell.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -3,7 +3,7 @@
 // its turn, and only from the process whose turn it is.
 #pragma once
 
-#include "launcher/spawner/steps.hpp"
+#include "spawner/steps.hpp"
 
 #include <optional>
 #include <span>

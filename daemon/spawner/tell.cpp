@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/spawner/tell.hpp"
+#include "spawner/tell.hpp"
 
 #include <cerrno>
 #include <ctime>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/spawner/own_root.hpp"
+#include "spawner/own_root.hpp"
 
 #include <sched.h>
 #include <sys/mount.h>

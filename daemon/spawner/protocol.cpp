@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 
 #include "base/strings.hpp"
-#include "launcher/wire.hpp"
+#include "spawner/wire.hpp"
 #include "sys/message_socket.hpp"
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // The /proc of a PID namespace that none of our processes is in.
 #pragma once
 
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 
 namespace fallbackd::launcher {
 

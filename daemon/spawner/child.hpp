@@ -3,8 +3,8 @@
 // works in the spare's memory, allocates nothing, takes no lock and only makes system calls.
 #pragma once
 
-#include "launcher/protocol.hpp"
-#include "launcher/spawner/steps.hpp"
+#include "spawner/protocol.hpp"
+#include "spawner/steps.hpp"
 
 #include <array>
 #include <linux/filter.h>

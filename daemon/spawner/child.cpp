@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/spawner/child.hpp"
+#include "spawner/child.hpp"
 
-#include "launcher/spawner/tell.hpp"
+#include "spawner/tell.hpp"
 #include "sys/message_socket.hpp"
 
 #include <algorithm>

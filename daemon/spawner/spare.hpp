@@ -4,7 +4,7 @@
 // every root; the process that becomes the binary is then cloned from it and shares its memory.
 #pragma once
 
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 
 #include <vector>
 

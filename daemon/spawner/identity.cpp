@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // From root to the workload's user: labels, session, keyring, limits, user and groups, capabilities, seccomp.
 // In this order, because each step removes what the one before it needed.
-#include "launcher/spawner/child.hpp"
-#include "launcher/spawner/tell.hpp"
+#include "spawner/child.hpp"
+#include "spawner/tell.hpp"
 
 #include <cstring>
 #include <fcntl.h>

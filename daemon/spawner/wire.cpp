@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/wire.hpp"
+#include "spawner/wire.hpp"
 
 namespace fallbackd::launcher {
 

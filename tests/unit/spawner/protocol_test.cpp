@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/protocol.hpp"
+#include "spawner/protocol.hpp"
 
 #include "sys/message_socket.hpp"
 

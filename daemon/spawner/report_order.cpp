@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/spawner/report_order.hpp"
+#include "spawner/report_order.hpp"
 
 #include <cstring>
 #include <iterator>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/spawner/transfer.hpp"
+#include "spawner/transfer.hpp"
 
 #include <csignal>
 #include <sched.h>

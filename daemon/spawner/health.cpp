@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The health check: the same binary with other arguments, run as a child of the process that will become the
 // binary, with the same root, user and filter.
-#include "launcher/spawner/child.hpp"
-#include "launcher/spawner/tell.hpp"
+#include "spawner/child.hpp"
+#include "spawner/tell.hpp"
 
 #include <csignal>
 #include <ctime>

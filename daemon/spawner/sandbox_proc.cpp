@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/spawner/sandbox_proc.hpp"
+#include "spawner/sandbox_proc.hpp"
 
 #include <array>
 #include <cerrno>

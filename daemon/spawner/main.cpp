@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // fallbackd-spawner: started by fallbackd with one end of a socket as descriptor 3; useless by itself.
-#include "launcher/spawner/spawner.hpp"
-#include "launcher/spawner/tell.hpp"
+#include "spawner/spawner.hpp"
+#include "spawner/tell.hpp"
 #include "sys/helper_program.hpp"
 
 #include <cstdio>
