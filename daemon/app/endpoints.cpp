@@ -3,7 +3,7 @@
 
 #include "app/explain.hpp"
 #include "app/status.hpp"
-#include "telemetry/access.hpp"
+#include "http/access.hpp"
 #include "telemetry/page.hpp"
 
 #include <utility>

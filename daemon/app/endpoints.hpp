@@ -3,7 +3,7 @@
 #pragma once
 
 #include "app/snapshot_source.hpp"
-#include "telemetry/http_server.hpp"
+#include "http/server.hpp"
 #include "telemetry/metrics.hpp"
 #include "telemetry/profiler.hpp"
 

@@ -2,7 +2,7 @@
 // The status page: one file without external resources, compiled into the program.
 #pragma once
 
-#include "telemetry/http_server.hpp"
+#include "http/server.hpp"
 
 #include <string_view>
 

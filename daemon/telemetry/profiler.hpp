@@ -4,7 +4,7 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "telemetry/http_server.hpp"
+#include "http/server.hpp"
 
 #include <string>
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server as its clients find it: well-behaved ones, slow ones, many, and those without a token.
-#include "telemetry/http_server.hpp"
+#include "http/server.hpp"
 
+#include "http/clients.hpp"
 #include "shell.hpp"
-#include "telemetry/clients.hpp"
 #include "telemetry/page.hpp"
 #include "temp_folder.hpp"
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "telemetry/http_server.hpp"
+#include "http/server.hpp"
 
 #include "base/async/loop_clock.hpp"
 #include "base/async/pause.hpp"
 #include "base/query.hpp"
 #include "base/task_group.hpp"
+#include "http/access.hpp"
+#include "http/clients.hpp"
 #include "sys/file.hpp"
-#include "telemetry/access.hpp"
-#include "telemetry/clients.hpp"
 
 #include <charconv>
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "telemetry/event_feed.hpp"
+#include "http/event_feed.hpp"
 
 #include "base/async/pause.hpp"
 

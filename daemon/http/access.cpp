@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "telemetry/access.hpp"
+#include "http/access.hpp"
 
 #include "base/strings.hpp"
 #include "sys/file.hpp"

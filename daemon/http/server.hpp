@@ -7,8 +7,8 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "telemetry/event_feed.hpp"
-#include "telemetry/tls_files.hpp"
+#include "http/event_feed.hpp"
+#include "http/tls_files.hpp"
 
 #include <functional>
 #include <map>

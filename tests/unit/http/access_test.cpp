@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who may ask, in what form, and who has to go.
-#include "telemetry/access.hpp"
+#include "http/access.hpp"
 
 #include "base/query.hpp"
-#include "telemetry/clients.hpp"
+#include "http/clients.hpp"
 #include "temp_folder.hpp"
 
 #include <vector>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "telemetry/tls_files.hpp"
+#include "http/tls_files.hpp"
 
 namespace fallbackd::telemetry {
 

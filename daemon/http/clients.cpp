@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "telemetry/clients.hpp"
+#include "http/clients.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "telemetry/file_stamp.hpp"
+#include "http/file_stamp.hpp"
 
 #include <array>
 #include <string>
