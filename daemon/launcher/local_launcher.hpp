@@ -5,12 +5,12 @@
 #pragma once
 
 #include "base/task_group.hpp"
+#include "launcher/confinement/security.hpp"
 #include "launcher/launcher.hpp"
 #include "launcher/local_process.hpp"
-#include "launcher/logs.hpp"
+#include "launcher/logs/logs.hpp"
 #include "launcher/pod_files.hpp"
 #include "launcher/sandbox_gate.hpp"
-#include "launcher/security.hpp"
 #include "launcher/spawner_client.hpp"
 #include "sys/cgroup.hpp"
 #include "workers/pool.hpp"

@@ -3,7 +3,7 @@
 
 #include "base/async/event.hpp"
 #include "base/async/pause.hpp"
-#include "launcher/cgroup_leaf.hpp"
+#include "launcher/cgroup/cgroup_leaf.hpp"
 #include "sys/process.hpp"
 
 #include <csignal>

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "base/task_group.hpp"
-#include "launcher/cgroup_trees.hpp"
-#include "launcher/fifo_folders.hpp"
+#include "launcher/cgroup/cgroup_trees.hpp"
 #include "launcher/launcher.hpp"
-#include "launcher/logs.hpp"
+#include "launcher/logs/fifo_folders.hpp"
+#include "launcher/logs/logs.hpp"
 #include "launcher/spawner_client.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/fd.hpp"

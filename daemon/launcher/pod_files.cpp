@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/pod_files.hpp"
 
-#include "launcher/log_copy.hpp"
+#include "launcher/logs/log_copy.hpp"
 #include "spawner/wire.hpp"
 #include "sys/file.hpp"
 

@@ -3,7 +3,7 @@
 // the log of a fallback. Used by both sides; independent of Asio and the daemon.
 #pragma once
 
-#include "launcher/log_file.hpp"
+#include "launcher/logs/log_file.hpp"
 #include "launcher/volumes.hpp"
 #include "workers/serve.hpp"
 #include "workers/task.hpp"

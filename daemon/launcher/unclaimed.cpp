@@ -2,7 +2,7 @@
 #include "launcher/unclaimed.hpp"
 
 #include "base/strings.hpp"
-#include "launcher/cgroup_leaf.hpp"
+#include "launcher/cgroup/cgroup_leaf.hpp"
 #include "sys/file.hpp"
 #include "sys/process.hpp"
 

@@ -2,7 +2,7 @@
 // The manager's first task: takes over what earlier daemons started, from their journal and, where the
 // journal lacks it, from what the kernel shows. What cannot be determined is kept (docs/silence.md).
 #include "base/async/backoff.hpp"
-#include "launcher/log_file.hpp"
+#include "launcher/logs/log_file.hpp"
 #include "recovery/manager.hpp"
 #include "watcher/real_container.hpp"
 

@@ -2,8 +2,8 @@
 // Files of a pod that never answer: what hangs is the launch of that pod, for a bounded time, and nothing
 // else.
 #include "launch_fixture.hpp"
-#include "launcher/fifo_folders.hpp"
-#include "launcher/logs.hpp"
+#include "launcher/logs/fifo_folders.hpp"
+#include "launcher/logs/logs.hpp"
 #include "silent_fuse.hpp"
 
 #include <chrono>

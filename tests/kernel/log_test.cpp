@@ -2,8 +2,8 @@
 // The way of what a fallback writes: FIFO, pump, file, rotation.
 #include "cri_log_lines.hpp"
 #include "launch_fixture.hpp"
-#include "launcher/log_file.hpp"
-#include "launcher/logs.hpp"
+#include "launcher/logs/log_file.hpp"
+#include "launcher/logs/logs.hpp"
 
 #include <algorithm>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which labels a node's security modules want, on stand-ins for its /proc and /sys.
-#include "launcher/labels.hpp"
+#include "launcher/confinement/labels.hpp"
 
 #include "temp_folder.hpp"
 

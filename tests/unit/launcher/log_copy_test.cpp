@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/log_copy.hpp"
+#include "launcher/logs/log_copy.hpp"
 
 #include "cri_log_lines.hpp"
 #include "temp_folder.hpp"

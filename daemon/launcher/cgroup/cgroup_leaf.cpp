@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/cgroup_leaf.hpp"
+#include "launcher/cgroup/cgroup_leaf.hpp"
 
 #include "base/async/backoff.hpp"
 #include "base/async/loop_clock.hpp"

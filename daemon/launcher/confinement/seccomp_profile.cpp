@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/strings.hpp"
-#include "launcher/seccomp.hpp"
-#include "launcher/seccomp_program.hpp"
+#include "launcher/confinement/seccomp.hpp"
+#include "launcher/confinement/seccomp_program.hpp"
 
 #include <algorithm>
 #include <array>

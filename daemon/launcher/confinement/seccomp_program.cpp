@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/seccomp_program.hpp"
+#include "launcher/confinement/seccomp_program.hpp"
 
 #include "sys/fd.hpp"
 

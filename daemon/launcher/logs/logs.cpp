@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/logs.hpp"
+#include "launcher/logs/logs.hpp"
 
 #include "base/async/backoff.hpp"
 #include "base/async/event.hpp"
 #include "base/async/within.hpp"
 #include "base/strings.hpp"
-#include "launcher/log_copy.hpp"
-#include "launcher/log_rate.hpp"
+#include "launcher/logs/log_copy.hpp"
+#include "launcher/logs/log_rate.hpp"
 #include "sys/file.hpp"
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // What confines a fallback, for the spawner to apply: capabilities, filter, labels, limits.
 #pragma once
 
-#include "launcher/labels.hpp"
+#include "launcher/confinement/labels.hpp"
 #include "launcher/launcher.hpp"
 #include "spawner/protocol.hpp"
 

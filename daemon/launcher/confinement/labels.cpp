@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/labels.hpp"
+#include "launcher/confinement/labels.hpp"
 
 #include "base/strings.hpp"
 #include "sys/file.hpp"

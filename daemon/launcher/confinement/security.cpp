@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/security.hpp"
+#include "launcher/confinement/security.hpp"
 
-#include "launcher/seccomp.hpp"
+#include "launcher/confinement/seccomp.hpp"
 #include "sys/file.hpp"
 
 #include <sys/resource.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/log_rate.hpp"
+#include "launcher/logs/log_rate.hpp"
 
 #include <algorithm>
 #include <chrono>

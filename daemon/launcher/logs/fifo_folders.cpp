@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/fifo_folders.hpp"
+#include "launcher/logs/fifo_folders.hpp"
 
 #include "sys/file.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/log_file.hpp"
+#include "launcher/logs/log_file.hpp"
 
 #include "sys/file.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/cri_log.hpp"
+#include "launcher/logs/cri_log.hpp"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/seccomp.hpp"
-#include "launcher/seccomp_program.hpp"
+#include "launcher/confinement/seccomp.hpp"
+#include "launcher/confinement/seccomp_program.hpp"
 
 #include <array>
 #include <cstddef>

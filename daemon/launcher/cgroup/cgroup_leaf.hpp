@@ -5,7 +5,7 @@
 #pragma once
 
 #include "config/model.hpp"
-#include "launcher/cgroup_trees.hpp"
+#include "launcher/cgroup/cgroup_trees.hpp"
 #include "spawner/protocol.hpp"
 #include "sys/cgroup.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/cgroup_trees.hpp"
+#include "launcher/cgroup/cgroup_trees.hpp"
 
 #include "base/strings.hpp"
 #include "sys/file.hpp"

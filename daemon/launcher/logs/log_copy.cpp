@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/log_copy.hpp"
+#include "launcher/logs/log_copy.hpp"
 
-#include "launcher/cri_log.hpp"
+#include "launcher/logs/cri_log.hpp"
 
 #include <algorithm>
 #include <array>
