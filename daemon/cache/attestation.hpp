@@ -4,11 +4,11 @@
 // the verified bytes.
 #pragma once
 
-#include "base/binary_ref.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "cache/crypto.hpp"
 #include "cache/keyring.hpp"
+#include "domain/binary_ref.hpp"
 
 #include <optional>
 #include <string>

@@ -2,11 +2,11 @@
 // The signed cache as the daemon sees it: admitted binaries, kept ready as sealed copies.
 #pragma once
 
-#include "base/binary_ref.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "cache/elf.hpp"
 #include "config/model.hpp"
+#include "domain/binary_ref.hpp"
 #include "sys/fd.hpp"
 
 #include <cstdint>

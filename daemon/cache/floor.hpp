@@ -5,9 +5,9 @@
 // share the folder: the daemon and fallbackctl.
 #pragma once
 
-#include "base/binary_ref.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "domain/binary_ref.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -3,9 +3,9 @@
 // removes old ones. For fallbackctl, while a daemon may be reading the cache.
 #pragma once
 
-#include "base/binary_ref.hpp"
 #include "base/error.hpp"
 #include "config/model.hpp"
+#include "domain/binary_ref.hpp"
 #include "sys/owned_folder.hpp"
 
 #include <cstdint>

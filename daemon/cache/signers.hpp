@@ -2,10 +2,10 @@
 // The attestation files of one binary, and what enough different keys say in them.
 #pragma once
 
-#include "base/binary_ref.hpp"
 #include "cache/attestation.hpp"
 #include "cache/keyring.hpp"
 #include "cache/ownership.hpp"
+#include "domain/binary_ref.hpp"
 #include "sys/fd.hpp"
 
 #include <string>

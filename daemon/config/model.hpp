@@ -3,8 +3,8 @@
 // std::shared_ptr<const Config>, so that a reload never changes what a running recovery sees.
 #pragma once
 
-#include "base/binary_ref.hpp"
-#include "base/cause.hpp"
+#include "domain/binary_ref.hpp"
+#include "domain/cause.hpp"
 #include "domain/provenance.hpp"
 
 #include <chrono>

@@ -3,7 +3,7 @@
 // to the kernel. Blocks for a few file reads per leaf; only for the start.
 #pragma once
 
-#include "base/binary_ref.hpp"
+#include "domain/binary_ref.hpp"
 #include "launcher/launcher.hpp"
 
 #include <cstdint>

@@ -2,10 +2,10 @@
 // One incident of one container of one pod, as data: logged, journalled, measured and shown.
 #pragma once
 
-#include "base/binary_ref.hpp"
-#include "base/cause.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "domain/binary_ref.hpp"
+#include "domain/cause.hpp"
 
 #include <array>
 #include <chrono>

@@ -3,11 +3,11 @@
 // are bounded by the configuration or by closed lists. deploy/METRICS.md documents the exported metrics.
 #pragma once
 
-#include "base/binary_ref.hpp"
-#include "base/cause.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "config/model.hpp"
+#include "domain/binary_ref.hpp"
+#include "domain/cause.hpp"
 
 #include <chrono>
 #include <cstdint>

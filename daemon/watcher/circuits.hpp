@@ -4,8 +4,8 @@
 // see registry_health.hpp for who may decide for whom.
 #pragma once
 
-#include "base/cause.hpp"
 #include "base/clock.hpp"
+#include "domain/cause.hpp"
 #include "watcher/causes/pull_error.hpp"
 
 #include <chrono>

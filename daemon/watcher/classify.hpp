@@ -2,8 +2,8 @@
 // From what PullImage answered to the cause. The gRPC codes do not tell, so the text is parsed (causes/).
 #pragma once
 
-#include "base/cause.hpp"
 #include "cri/runtime.hpp"
+#include "domain/cause.hpp"
 #include "watcher/causes/pull_error.hpp"
 
 #include <optional>

@@ -4,8 +4,8 @@
 // and refused where they are not what they must be. Nothing of a refused one is used.
 #pragma once
 
-#include "base/binary_ref.hpp"
 #include "cri/types.hpp"
+#include "domain/binary_ref.hpp"
 
 #include <cstddef>
 #include <string>

@@ -6,11 +6,11 @@
 #pragma once
 
 #include "base/async/jitter.hpp"
-#include "base/cause.hpp"
 #include "base/clock.hpp"
 #include "base/fair_gate.hpp"
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
+#include "domain/cause.hpp"
 #include "domain/image_reference.hpp"
 #include "watcher/credential_sources.hpp"
 #include "watcher/registry_health.hpp"

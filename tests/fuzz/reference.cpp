@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a pod's author wrote into an annotation: an image, and a binary.
-#include "base/binary_ref.hpp"
+#include "domain/binary_ref.hpp"
 #include "domain/image_reference.hpp"
 #include "fuzz.hpp"
 

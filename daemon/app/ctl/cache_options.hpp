@@ -2,9 +2,9 @@
 // The location of cache, keys and floor: from a configuration file, from options, or the default.
 #pragma once
 
-#include "base/binary_ref.hpp"
 #include "cache/cache.hpp"
 #include "config/model.hpp"
+#include "domain/binary_ref.hpp"
 
 #include <optional>
 #include <set>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/starter.hpp"
 
-#include "base/binary_ref.hpp"
 #include "base/strings.hpp"
 #include "config/document.hpp"
 #include "config/names.hpp"
 #include "config/problems.hpp"
 #include "config/quantity.hpp"
+#include "domain/binary_ref.hpp"
 #include "domain/image_reference.hpp"
 
 #include <algorithm>

@@ -4,7 +4,7 @@
 // wrote never does: quoted strings, URLs, the reference, headers and server messages are taken out first.
 #pragma once
 
-#include "base/cause.hpp"
+#include "domain/cause.hpp"
 #include "watcher/causes/operation.hpp"
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 // The texts that the parser knows, as tables. docs/causes.md says where each comes from.
 #pragma once
 
-#include "base/cause.hpp"
+#include "domain/cause.hpp"
 #include "watcher/causes/operation.hpp"
 #include "watcher/causes/scanner.hpp"
 

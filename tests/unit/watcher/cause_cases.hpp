@@ -3,7 +3,7 @@
 // writes the reference or something made of it, so that any reference can be put into every row.
 #pragma once
 
-#include "base/cause.hpp"
+#include "domain/cause.hpp"
 #include "watcher/classify.hpp"
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/cause.hpp"
+#include "domain/cause.hpp"
 
 #include <algorithm>
 

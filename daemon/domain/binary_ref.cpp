@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/binary_ref.hpp"
+#include "domain/binary_ref.hpp"
 
 #include "base/strings.hpp"
 
