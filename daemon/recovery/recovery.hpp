@@ -8,10 +8,10 @@
 #include "base/fair_gate.hpp"
 #include "cri/runtime.hpp"
 #include "launcher/launcher.hpp"
-#include "launcher/readiness.hpp"
 #include "recovery/binaries.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
+#include "recovery/readiness.hpp"
 #include "watcher/match.hpp"
 
 #include <functional>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Readiness against real sockets.
-#include "launcher/readiness.hpp"
+#include "recovery/readiness.hpp"
 
 #include "launch_fixture.hpp"
 #include "sys/network.hpp"

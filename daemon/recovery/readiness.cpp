@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launcher/readiness.hpp"
+#include "recovery/readiness.hpp"
 
 #include "base/async/backoff.hpp"
 #include "base/async/within.hpp"
