@@ -11,18 +11,18 @@
 namespace fallbackd::app {
 
 namespace asio = boost::asio;
-using telemetry::Audience;
-using telemetry::Request;
-using telemetry::Response;
+using http::Audience;
+using http::Request;
+using http::Response;
 
 namespace {
 
 constexpr const char* kText = "text/plain; charset=utf-8";
 constexpr const char* kJson = "application/json";
 
-telemetry::HttpOptions serverOptions(const config::TelemetrySettings& settings,
-                                     std::function<void(const std::string&)> trouble) {
-  telemetry::HttpOptions options;
+http::Options serverOptions(const config::TelemetrySettings& settings,
+                            std::function<void(const std::string&)> trouble) {
+  http::Options options;
   if (settings.tls) options.tls = {settings.tls->certificate, settings.tls->key};
   options.tokenFile = settings.tokenFile;
   options.trouble = std::move(trouble);
@@ -92,7 +92,7 @@ void Endpoints::addRoutes() {
   // Works even while the loop hangs: shows the last values, and that it hangs.
   server_.route("/metrics", Audience::holder, [this](Request request) -> asio::awaitable<Response> {
     co_await snapshot();
-    co_return metricsAs(metrics_, telemetry::wantsOpenMetrics(request.accept));
+    co_return metricsAs(metrics_, http::wantsOpenMetrics(request.accept));
   });
   show("/status", Audience::holder, [](const Snapshot& snapshot, const Request&) {
     return Response{200, kJson, statusJson(snapshot) + "\n", {}};

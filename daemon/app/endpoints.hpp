@@ -36,12 +36,12 @@ class Endpoints {
  private:
   void addRoutes();
   boost::asio::awaitable<SnapshotPtr> snapshot();
-  [[nodiscard]] telemetry::Response silent() const;
+  [[nodiscard]] http::Response silent() const;
 
   config::TelemetrySettings settings_;
   telemetry::Metrics& metrics_;
   Stalled stalled_;
-  telemetry::HttpServer server_;
+  http::Server server_;
   SnapshotSource snapshots_;
   telemetry::Profiler profiler_;
   TaskGroup tasks_;

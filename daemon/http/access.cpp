@@ -14,7 +14,7 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 namespace {
 
@@ -114,4 +114,4 @@ bool wantsOpenMetrics(std::string_view accept) {
   return open > 0 && open >= qualityOf(accept, "text/plain");
 }
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <utility>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 class Token {
  public:
@@ -42,4 +42,4 @@ bool isLocalHost(std::string_view hostHeader);
 /// Whether a client of /metrics prefers OpenMetrics to the text format.
 bool wantsOpenMetrics(std::string_view accept);
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 bool Clients::makeRoom(const std::string& address) {
   const auto sameAddress = [&](const Client& one) { return one.address == address; };
@@ -39,4 +39,4 @@ bool Clients::closeOne(const std::function<bool(const Client&)>& among) {
   return true;
 }
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

@@ -10,7 +10,7 @@
 #include <list>
 #include <string>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 class Clients {
  public:
@@ -47,4 +47,4 @@ class Clients {
   std::list<Client> all_;
 };
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

@@ -3,7 +3,7 @@
 
 #include "base/async/pause.hpp"
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 namespace asio = boost::asio;
 
@@ -39,4 +39,4 @@ asio::awaitable<void> EventFeed::run() {
   }
 }
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

@@ -15,7 +15,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 class EventFeed {
  public:
@@ -54,4 +54,4 @@ class EventFeed {
   Text latest_;
 };
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

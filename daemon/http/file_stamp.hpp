@@ -6,7 +6,7 @@
 #include <string>
 #include <sys/stat.h>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 struct FileStamp {
   std::uint64_t device = 0;
@@ -23,4 +23,4 @@ struct FileStamp {
   }
 };
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

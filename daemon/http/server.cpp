@@ -24,7 +24,7 @@
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
@@ -60,19 +60,19 @@ constexpr bool kIsTls = std::is_same_v<Stream, beast::ssl_stream<beast::basic_st
 
 }  // namespace
 
-struct HttpServer::Shared {
+struct Server::Shared {
   struct Route {
     Audience audience = Audience::holder;
     Handler handler;                  // either this
     std::unique_ptr<EventFeed> feed;  // or this
   };
 
-  explicit Shared(HttpOptions given)
+  explicit Shared(Options given)
       : options(std::move(given)), token(options.tokenFile), executor(loop.get_executor()), tasks(executor) {
     if (options.tls) tls.emplace(*options.tls);
   }
 
-  HttpOptions options;
+  Options options;
   Token token;
   std::optional<TlsFiles> tls;
   asio::io_context loop{1};
@@ -301,21 +301,21 @@ asio::awaitable<void> acceptAll(std::shared_ptr<Shared> shared, Acceptor accepto
 
 }  // namespace
 
-HttpServer::HttpServer(HttpOptions options) : shared_(std::make_shared<Shared>(std::move(options))) {}
+Server::Server(Options options) : shared_(std::make_shared<Shared>(std::move(options))) {}
 
-HttpServer::~HttpServer() {
+Server::~Server() {
   stop();
 }
 
-asio::any_io_executor HttpServer::executor() {
+asio::any_io_executor Server::executor() {
   return shared_->executor;
 }
 
-void HttpServer::route(std::string path, Audience audience, Handler handler) {
+void Server::route(std::string path, Audience audience, Handler handler) {
   shared_->routes.insert_or_assign(std::move(path), Shared::Route{audience, std::move(handler), nullptr});
 }
 
-void HttpServer::events(std::string path, EventFeed::Produce produce) {
+void Server::events(std::string path, EventFeed::Produce produce) {
   auto feed = std::make_unique<EventFeed>(shared_->executor, std::move(produce), kEventInterval);
   shared_->tasks.spawn(feed->run());
   const auto busy = [](Request) -> asio::awaitable<Response> {
@@ -324,7 +324,7 @@ void HttpServer::events(std::string path, EventFeed::Produce produce) {
   shared_->routes.insert_or_assign(std::move(path), Shared::Route{Audience::holder, busy, std::move(feed)});
 }
 
-Result<> HttpServer::listenTcp(const std::string& address) {
+Result<> Server::listenTcp(const std::string& address) {
   const auto colon = address.rfind(':');
   unsigned short port = 0;
   std::string host = address.substr(0, colon);
@@ -352,7 +352,7 @@ Result<> HttpServer::listenTcp(const std::string& address) {
   return {};
 }
 
-Result<> HttpServer::listenUnix(const std::string& path) {
+Result<> Server::listenUnix(const std::string& path) {
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
     return fail(Stage::telemetry, Reason::invalid, path + " is too long for a unix socket");
   }
@@ -371,7 +371,7 @@ Result<> HttpServer::listenUnix(const std::string& path) {
   return {};
 }
 
-void HttpServer::run() {
+void Server::run() {
   shared_->thread = std::thread([shared = shared_.get()] {
     // On Linux each thread has its own niceness. If this fails, the server works as well.
     static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNiceness));
@@ -379,11 +379,11 @@ void HttpServer::run() {
   });
 }
 
-unsigned short HttpServer::port() const {
+unsigned short Server::port() const {
   return shared_->port;
 }
 
-void HttpServer::stop() {
+void Server::stop() {
   shared_->loop.stop();
   if (shared_->thread.joinable()) shared_->thread.join();
   // Pending waits keep the loop and its connections alive: all of it ends here.
@@ -394,4 +394,4 @@ void HttpServer::stop() {
   shared_->unixPath.clear();
 }
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

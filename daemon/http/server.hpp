@@ -21,7 +21,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 struct Request {
   std::string path;                          // without the query
@@ -46,19 +46,19 @@ enum class Audience : std::uint8_t {
   root,    // only over the unix socket
 };
 
-struct HttpOptions {
+struct Options {
   std::optional<TlsFiles::Paths> tls;
   std::string tokenFile;  // empty: no token
   /// Called with files that are no longer valid; the earlier ones stay in use. On the server's thread.
   std::function<void(const std::string&)> trouble;
 };
 
-class HttpServer {
+class Server {
  public:
-  explicit HttpServer(HttpOptions options);
-  ~HttpServer();
-  HttpServer(const HttpServer&) = delete;
-  HttpServer& operator=(const HttpServer&) = delete;
+  explicit Server(Options options);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
 
   /// The server's thread.
   [[nodiscard]] boost::asio::any_io_executor executor();
@@ -89,4 +89,4 @@ class HttpServer {
   std::shared_ptr<Shared> shared_;
 };
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

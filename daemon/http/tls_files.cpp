@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/tls_files.hpp"
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 namespace ssl = boost::asio::ssl;
 
@@ -34,4 +34,4 @@ Result<> TlsFiles::refresh() {
   return {};
 }
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

@@ -11,7 +11,7 @@
 
 #include <boost/asio/ssl/context.hpp>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 
 class TlsFiles {
  public:
@@ -35,4 +35,4 @@ class TlsFiles {
   Context context_;
 };
 
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

@@ -25,7 +25,7 @@ std::string hashOf(std::string_view html, std::string_view tag) {
 
 }  // namespace
 
-Response statusPage() {
+http::Response statusPage() {
   static const std::string policy =
       "default-src 'none'; script-src " + hashOf(pageHtml(), "script") + "; style-src " +
       hashOf(pageHtml(), "style") +

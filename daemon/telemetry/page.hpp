@@ -11,6 +11,6 @@ namespace fallbackd::telemetry {
 std::string_view pageHtml();
 
 /// The page, and a policy that lets the browser run and show only what is in it.
-Response statusPage();
+http::Response statusPage();
 
 }  // namespace fallbackd::telemetry

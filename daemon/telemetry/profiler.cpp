@@ -31,7 +31,7 @@ Function* find(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_DEFAULT, name));
 }
 
-Response unavailable() {
+http::Response unavailable() {
   return {501,
           "text/plain; charset=utf-8",
           std::string(kLibrary) +
@@ -40,11 +40,11 @@ Response unavailable() {
           {}};
 }
 
-Response refusal(unsigned status, std::string why) {
+http::Response refusal(unsigned status, std::string why) {
   return {status, "text/plain; charset=utf-8", std::move(why), {}};
 }
 
-Response profile(std::string bytes, const char* name) {
+http::Response profile(std::string bytes, const char* name) {
   return {200,
           "application/octet-stream",
           std::move(bytes),
@@ -86,7 +86,7 @@ void preloadProfiler(char** argv) {
 }
 // NOLINTEND(concurrency-mt-unsafe)
 
-asio::awaitable<Response> Profiler::cpu(Request request) {
+asio::awaitable<http::Response> Profiler::cpu(http::Request request) {
   auto* const start = find<int(const char*)>("ProfilerStart");
   auto* const stop = find<void()>("ProfilerStop");
   if (start == nullptr || stop == nullptr) co_return unavailable();
@@ -113,7 +113,7 @@ asio::awaitable<Response> Profiler::cpu(Request request) {
   co_return profile(std::move(*bytes), kCpuProfile);
 }
 
-asio::awaitable<Response> Profiler::heap(Request /*request*/) {
+asio::awaitable<http::Response> Profiler::heap(http::Request /*request*/) {
   // MallocExtension::instance() and MallocExtension::GetHeapSample(std::string*): there is no C name for
   // them.
   auto* const instance = find<void*()>("_ZN15MallocExtension8instanceEv");

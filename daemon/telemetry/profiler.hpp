@@ -20,9 +20,9 @@ class Profiler {
   explicit Profiler(std::string folder) : folder_(std::move(folder)) {}
 
   /// ?seconds=N, 1 to 60, default 10; one at a time.
-  boost::asio::awaitable<Response> cpu(Request request);
+  boost::asio::awaitable<http::Response> cpu(http::Request request);
   /// Where the memory in use was allocated, sampled every 64 KiB.
-  boost::asio::awaitable<Response> heap(Request request);
+  boost::asio::awaitable<http::Response> heap(http::Request request);
 
  private:
   std::string folder_;

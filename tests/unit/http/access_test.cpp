@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 namespace {
 
 using namespace std::chrono_literals;
@@ -125,4 +125,4 @@ TEST(Clients, ManyAddressesShareTheWholeAndRootIsLeftAlone) {
 }
 
 }  // namespace
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http

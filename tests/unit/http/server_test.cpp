@@ -28,7 +28,7 @@
 #include <boost/asio/write.hpp>
 #include <gmock/gmock.h>
 
-namespace fallbackd::telemetry {
+namespace fallbackd::http {
 namespace {
 
 namespace asio = boost::asio;
@@ -102,7 +102,7 @@ int connectAs(uid_t user, const std::string& folder, const std::string& name) {
 
 class HttpServerTest : public testing::Test {
  protected:
-  void start(HttpOptions options = {}) {
+  void start(Options options = {}) {
     options.trouble = [this](const std::string& what) {
       const std::lock_guard lock(mutex_);
       troubles_.push_back(what);
@@ -121,7 +121,7 @@ class HttpServerTest : public testing::Test {
       co_return Response{};
     });
     server_->route("/", Audience::holder,
-                   [](Request) -> asio::awaitable<Response> { co_return statusPage(); });
+                   [](Request) -> asio::awaitable<Response> { co_return telemetry::statusPage(); });
     server_->events("/events", [this]() -> asio::awaitable<std::optional<std::string>> {
       co_return "text " + std::to_string(text_);
     });
@@ -155,7 +155,7 @@ class HttpServerTest : public testing::Test {
   std::mutex mutex_;
   std::vector<std::string> troubles_;
   std::atomic<int> text_{1};
-  std::optional<HttpServer> server_;
+  std::optional<Server> server_;
 };
 
 TEST_F(HttpServerTest, AnswersAndRefuses) {
@@ -189,7 +189,7 @@ TEST_F(HttpServerTest, ANameThatLeadsToLoopbackIsNotEnough) {
 }
 
 TEST_F(HttpServerTest, TheTokenGuardsAllButTheProbes) {
-  HttpOptions options;
+  Options options;
   options.tokenFile = folder_.write("token", "0123456789abcdef");
   start(std::move(options));
   EXPECT_THAT(get("/open"), HasSubstr("HTTP/1.1 200"));
@@ -232,7 +232,7 @@ TEST_F(HttpServerTest, AnotherUserIsRefusedByTheSocket) {
 
 TEST_F(HttpServerTest, AFileInTheSocketsPlaceStays) {
   const auto file = folder_.write("s", "precious");
-  HttpServer server{HttpOptions{}};
+  Server server{Options{}};
   const auto listening = server.listenUnix(file);
   ASSERT_FALSE(listening);
   EXPECT_EQ(listening.error().reason, Reason::unsafe_file_type);
@@ -244,7 +244,7 @@ TEST_F(HttpServerTest, AFileInTheSocketsPlaceStays) {
 
 TEST_F(HttpServerTest, TlsWithACertificateThatIsReplaced) {
   certificate("first");
-  HttpOptions options;
+  Options options;
   options.tls = {folder_.path() + "/tls.crt", folder_.path() + "/tls.key"};
   start(std::move(options));
   const auto first = "--cacert " + folder_.path() + "/first.pem URL/held";
@@ -263,15 +263,15 @@ TEST_F(HttpServerTest, TlsWithACertificateThatIsReplaced) {
 }
 
 TEST_F(HttpServerTest, FilesThatCannotBeUsedAreToldAtTheStart) {
-  HttpOptions options;
+  Options options;
   options.tokenFile = folder_.write("token", "short");
-  HttpServer weak(std::move(options));
+  Server weak(std::move(options));
   const auto refused = weak.listenTcp("127.0.0.1:0");
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message(), HasSubstr("fewer than 16 characters"));
-  HttpOptions tls;
+  Options tls;
   tls.tls = {folder_.path() + "/no.crt", folder_.path() + "/no.key"};
-  HttpServer bare(std::move(tls));
+  Server bare(std::move(tls));
   const auto missing = bare.listenTcp("127.0.0.1:0");
   ASSERT_FALSE(missing);
   EXPECT_THAT(missing.error().message(), HasSubstr("no.crt"));
@@ -356,7 +356,7 @@ TEST_F(HttpServerTest, ThePagesPolicyAllowsNothingButThePage) {
   EXPECT_THAT(answer, HasSubstr("Content-Security-Policy: default-src 'none'; script-src 'sha256-"));
   EXPECT_THAT(answer, HasSubstr("frame-ancestors 'none'"));
   EXPECT_THAT(answer, Not(HasSubstr("unsafe-")));
-  const auto html = std::string(pageHtml());
+  const auto html = std::string(telemetry::pageHtml());
   EXPECT_THAT(html, Not(HasSubstr("innerHTML")));
   EXPECT_THAT(html, Not(HasSubstr("style=")));
   EXPECT_LT(html.size(), 20U << 10);
@@ -374,4 +374,4 @@ TEST_F(HttpServerTest, StopsWhileClientsAreConnected) {
 }
 
 }  // namespace
-}  // namespace fallbackd::telemetry
+}  // namespace fallbackd::http
