@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "domain/binary_ref.hpp"
 
-#include "base/strings.hpp"
+#include "domain/ascii.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -13,10 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxName = 63;
 constexpr std::size_t kMaxVersion = 64;
-
-bool isLowerOrDigit(char c) {
-  return (c >= 'a' && c <= 'z') || isDigit(c);
-}
 
 /// Position of "-v" followed by a digit in `text`. No name may contain it, so the first one in a file name
 /// separates name and version.

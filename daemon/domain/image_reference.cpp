@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "domain/image_reference.hpp"
 
-#include "base/strings.hpp"
+#include "domain/ascii.hpp"
 
 #include <algorithm>
 #include <array>
@@ -22,17 +22,11 @@ constexpr std::size_t kMaxHost = 253 + 6;  // a DNS name, a colon and a port
 // No reference within the limits above is longer.
 constexpr std::size_t kMaxText = kMaxHost + kMaxPath + kMaxTag + 160;
 
-constexpr bool isLower(char c) {
-  return c >= 'a' && c <= 'z';
-}
 constexpr bool isUpper(char c) {
   return c >= 'A' && c <= 'Z';
 }
 constexpr bool isLetterOrDigit(char c) {
   return isLower(c) || isUpper(c) || isDigit(c);
-}
-constexpr bool isLowerOrDigit(char c) {
-  return isLower(c) || isDigit(c);
 }
 constexpr bool isLowerHex(char c) {
   return isDigit(c) || (c >= 'a' && c <= 'f');
