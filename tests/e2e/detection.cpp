@@ -174,8 +174,8 @@ void Detection::judgeAll() {
 
 void Detection::configure() {
   auto options = shop_->daemonOptions("unused");
-  // Nobody makes the containers whose images can be pulled, while other rows' pulls hang: that is not_started,
-  // and another test's subject.
+  // Nobody makes the containers whose images can be pulled, while other rows' pulls hang: that is
+  // not_started, and another test's subject.
   options.extra = "detection: {reprobeInterval: " + shop_->options.reprobeInterval + ", startTimeout: 1h}\n";
   options.workloads.clear();
   for (const auto& row : rows_) {
