@@ -12,8 +12,8 @@
 #include "domain/image_reference.hpp"
 #include "launcher/local_launcher.hpp"
 #include "launcher/node_lock.hpp"
-#include "recovery/manager.hpp"
 #include "recovery/readiness.hpp"
+#include "recovery/recoveries.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/file.hpp"
 #include "sys/network.hpp"
@@ -184,7 +184,7 @@ struct Daemon::Parts {
   launcher::LocalLauncher launcher;
   std::optional<recovery::Journal> journal;
   std::optional<recovery::Services> services;
-  std::optional<recovery::Manager> manager;
+  std::optional<recovery::Recoveries> recoveries;
   std::optional<watcher::Watcher> watcher;
   TaskGroup tasks;
   std::optional<telemetry::LoopWatch> loopWatch;
@@ -224,8 +224,8 @@ Result<> Daemon::Parts::start() {
   services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal, metrics,
                                       log, options.nodeName, &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
-  manager.emplace(*services, config);
-  watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *manager, config);
+  recoveries.emplace(*services, config);
+  watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config);
   watcher->credentials().readFilesWith(
       [pool = launcher.workers()](std::string path) { return readByWorker(pool, std::move(path)); });
   watcher->credentials().runProgramsWith([pool = launcher.workers()](watcher::ProviderProgram program) {
@@ -250,7 +250,7 @@ Result<> Daemon::Parts::start() {
 /// nothing is started twice.
 Awaitable<void> Daemon::Parts::work() {
   co_await binaries.refresh(config);
-  co_await manager->adopt();
+  co_await recoveries->adopt();
   serviceManager.tell("READY=1");
   co_await watcher->run();
 }
@@ -288,7 +288,7 @@ Awaitable<void> Daemon::Parts::handleSignals() {
 Awaitable<void> Daemon::Parts::shutDown() {
   tasks.cancelAll();
   co_await tasks.drained();
-  co_await manager->stop();
+  co_await recoveries->stop();
   endpoints->close();
   loopWatch.reset();
   loop.stop();
@@ -338,7 +338,7 @@ void Daemon::Parts::reload() {
   log.reconfigure(config->telemetry.logFormat, config->telemetry.logLevel);
   log.info("configuration read", {{"file", options.configFile}, {"workloads", config->workloads.size()}});
   metrics.configured(*config);
-  manager->reconfigure(config);
+  recoveries->reconfigure(config);
   watcher->reconfigure(config);
   tasks.spawn(binaries.refresh(config));
 }
@@ -358,7 +358,7 @@ Snapshot Daemon::Parts::collect() {
   now.version = FALLBACKD_VERSION;
   now.nodeName = options.nodeName;
   now.started = started;
-  now.containerdConnected = manager->connected();
+  now.containerdConnected = recoveries->connected();
   now.spawnerRuns = launcher.spawner().pid() > 0;
   now.spawnerRestarts = launcher.spawner().restarts();
   now.config = config;
@@ -368,7 +368,7 @@ Snapshot Daemon::Parts::collect() {
   now.waiting = std::move(waiting);
   now.registries = watcher->registries();
   now.ignoredAnnotations = watcher->ignoredAnnotations();
-  now.incidents = manager->incidents();
+  now.incidents = recoveries->incidents();
   now.binaries = binaries.states();
   now.cacheUsage = binaries.usage();
   now.trust = binaries.trust();
@@ -397,7 +397,7 @@ void Daemon::Parts::tellMissed(const workers::Missed& missed) {
 
 /// Called on the endpoints' thread.
 void Daemon::Parts::complain(const std::string& what) {
-  asio::post(loop, [this, what] { manager->trouble(what); });
+  asio::post(loop, [this, what] { recoveries->trouble(what); });
 }
 
 /// The configuration's hosts by name, all others (from pods' annotations) as one: the worst of them.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The manager's first task: takes over what earlier daemons started, from their journal and, where the
+// What Recoveries does first: takes over what earlier daemons started, from their journal and, where the
 // journal lacks it, from what the kernel shows. What cannot be determined is kept (docs/silence.md).
 #include "base/async/backoff.hpp"
 #include "launcher/logs/log_file.hpp"
-#include "recovery/manager.hpp"
+#include "recovery/recoveries.hpp"
 #include "watcher/real_container.hpp"
 
 #include <chrono>
@@ -18,7 +18,7 @@ constexpr Backoff::Limits kQuestions{std::chrono::milliseconds(100), std::chrono
 }  // namespace
 
 /// Events that happened before a recovery existed to receive them: asks the runtime until it answers.
-cri::Awaitable<void> Manager::catchUp(Key key) {
+cri::Awaitable<void> Recoveries::catchUp(Key key) {
   Backoff pause(kQuestions);
   for (;;) {
     const auto status = co_await services_.runtime.sandboxStatus(key.first);
@@ -42,7 +42,7 @@ cri::Awaitable<void> Manager::catchUp(Key key) {
   }
 }
 
-cri::Awaitable<void> Manager::adopt() {
+cri::Awaitable<void> Recoveries::adopt() {
   auto contents = services_.journal.read();
   if (!contents) {
     services_.log.error("the journal cannot be read; running fallbacks are found through their cgroups",
@@ -83,7 +83,7 @@ cri::Awaitable<void> Manager::adopt() {
   }
 }
 
-void Manager::forget(const std::string& recoveryId, const std::string& why) {
+void Recoveries::forget(const std::string& recoveryId, const std::string& why) {
   services_.log.info("did not keep a fallback of an earlier daemon",
                      {{"recovery", recoveryId}, {"why", why}});
   const auto removed = services_.journal.remove(recoveryId);
@@ -92,7 +92,7 @@ void Manager::forget(const std::string& recoveryId, const std::string& why) {
 }
 
 /// An earlier daemon saw its end.
-void Manager::endedBefore(Incident incident) {
+void Recoveries::endedBefore(Incident incident) {
   const auto now = LoopClock::of(services_.executor).now();
   incident.stamps.waitingSince = incident.stamps.detected = now;
   incident.stamps.ended = now;
@@ -106,7 +106,7 @@ void Manager::endedBefore(Incident incident) {
 }
 
 /// It ended while no daemon ran, so nobody knows how: it may have done its work.
-void Manager::endUnseen(const JournalEntry& entry) {
+void Recoveries::endUnseen(const JournalEntry& entry) {
   auto incident = entry.incident;
   incident.state = State::failed;
   incident.neverAgain = true;
@@ -124,7 +124,7 @@ void Manager::endUnseen(const JournalEntry& entry) {
   endedBefore(std::move(incident));
 }
 
-cri::Awaitable<Manager::Taken> Manager::adoptOne(const JournalEntry& entry) {
+cri::Awaitable<Recoveries::Taken> Recoveries::adoptOne(const JournalEntry& entry) {
   auto incident = entry.incident;
   auto process = co_await services_.launcher.adopt(entry.process);
   if (!process) {
@@ -155,7 +155,7 @@ cri::Awaitable<Manager::Taken> Manager::adoptOne(const JournalEntry& entry) {
   co_return Taken::yes;
 }
 
-cri::Awaitable<void> Manager::adoptLater(JournalEntry entry) {
+cri::Awaitable<void> Recoveries::adoptLater(JournalEntry entry) {
   const auto& target = entry.incident.target;
   const Key key{target.sandboxId, target.container};
   Backoff pause(kQuestions);
@@ -168,7 +168,7 @@ cri::Awaitable<void> Manager::adoptLater(JournalEntry entry) {
   if (taken == Taken::yes) tasks_.spawn(catchUp(key));
 }
 
-void Manager::takeOver(Incident incident, Choice choice, std::unique_ptr<launcher::Process> process) {
+void Recoveries::takeOver(Incident incident, Choice choice, std::unique_ptr<launcher::Process> process) {
   const auto now = LoopClock::of(services_.executor).now();
   incident.stamps.waitingSince = now;
   incident.stamps.detected = now;
@@ -187,7 +187,8 @@ void Manager::takeOver(Incident incident, Choice choice, std::unique_ptr<launche
 
 /// The pod's labels and annotations when its fallback was started, from the journal. Entries of 0.1 lack
 /// them: if pods may choose their binary, CRI has to be asked, and until it answers nothing is known.
-cri::Awaitable<Manager::Choice> Manager::workloadOf(const Incident& incident, std::optional<PodFacts> pod) {
+cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incident,
+                                                          std::optional<PodFacts> pod) {
   const auto& target = incident.target;
   bool asked = true;
   if (!pod && watcher::annotationsCount(*config_, target.podNamespace)) {
@@ -220,7 +221,7 @@ cri::Awaitable<Manager::Choice> Manager::workloadOf(const Incident& incident, st
   co_return choice;
 }
 
-cri::Awaitable<void> Manager::learnWorkload(Key key, std::shared_ptr<Recovery> recovery) {
+cri::Awaitable<void> Recoveries::learnWorkload(Key key, std::shared_ptr<Recovery> recovery) {
   services_.log.warn(
       "containerd does not answer: the workload of this fallback is not known yet; it keeps running",
       {{"recovery", recovery->incident().id}, {"pod", recovery->incident().target.podName}});
@@ -241,7 +242,7 @@ cri::Awaitable<void> Manager::learnWorkload(Key key, std::shared_ptr<Recovery> r
 }
 
 /// Continues until the process is taken over or known to belong to nobody. Meanwhile it is left alone.
-cri::Awaitable<void> Manager::adoptUnclaimed(launcher::Unclaimed one) {
+cri::Awaitable<void> Recoveries::adoptUnclaimed(launcher::Unclaimed one) {
   Backoff pause(kQuestions);
   for (;;) {
     const bool settled = co_await tryUnclaimed(one);
@@ -252,14 +253,14 @@ cri::Awaitable<void> Manager::adoptUnclaimed(launcher::Unclaimed one) {
   held_.erase({one.podUid, one.container});
 }
 
-void Manager::saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why) {
+void Recoveries::saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why) {
   if (!firstTime(one.podUid + one.container + why)) return;
   services_.log.error("this fallback cannot be taken over yet; it is left alone and will be tried again",
                       {{"podUid", one.podUid}, {"container", one.container}, {"why", why}});
 }
 
 /// True once its fate is decided.
-cri::Awaitable<bool> Manager::tryUnclaimed(launcher::Unclaimed& one) {
+cri::Awaitable<bool> Recoveries::tryUnclaimed(launcher::Unclaimed& one) {
   const auto end = [&](const std::string& why) {
     services_.log.warn("ended a fallback without a journal entry",
                        {{"podUid", one.podUid}, {"container", one.container}, {"why", why}});

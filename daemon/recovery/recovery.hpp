@@ -44,7 +44,7 @@ struct Services {
       askOnce = nullptr;
   /// The node's addresses as seen from that process, a pause process on the host's network; empty if unknown.
   std::function<std::vector<std::string>(pid_t pause)> nodeAddresses = nullptr;
-  /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by the manager.
+  /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by Recoveries.
   std::optional<FairGate> launches = std::nullopt;
 };
 

@@ -9,8 +9,8 @@
 #include "fleet.hpp"
 #include "isolate.hpp"
 #include "launcher/local_launcher.hpp"
-#include "recovery/manager.hpp"
 #include "recovery/readiness.hpp"
+#include "recovery/recoveries.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
 #include "wait.hpp"
@@ -59,7 +59,7 @@ class Recoveries {
   Recoveries(const Recoveries&) = delete;
   Recoveries& operator=(const Recoveries&) = delete;
   ~Recoveries() {
-    if (manager_) asio::co_spawn(loop_, manager_->stop(), asio::use_future).wait();
+    if (recoveries_) asio::co_spawn(loop_, recoveries_->stop(), asio::use_future).wait();
     loop_.stop();
     if (thread_.joinable()) thread_.join();
   }
@@ -71,7 +71,7 @@ class Recoveries {
     services_.emplace(recovery::Services{executor(), *containerd_.runtime, binaries_, launcher_, *journal_,
                                          metrics_, log_, "bench-node", &launcher::waitReady,
                                          &launcher::askOnce});
-    manager_.emplace(*services_, config_);
+    recoveries_.emplace(*services_, config_);
     thread_ = std::thread([this] { loop_.run(); });
     asio::co_spawn(loop_, binaries_.refresh(config_), asio::use_future).wait();
     auto status =
@@ -89,17 +89,17 @@ class Recoveries {
       detection.workload = watcher::WorkloadPtr(config_, config_->workloads.data());
       detection.cause = Cause::unreachable;
       detection.waitingSince = detection.failureKnown = told_ = Monotonic::now();
-      manager_->detected(std::move(detection));
+      recoveries_->detected(std::move(detection));
     });
   }
   /// Ends the recovery and takes down its phases.
   Result<> end() {
-    asio::post(loop_, [this] { manager_->sandboxGone(status_.sandbox.id); });
+    asio::post(loop_, [this] { recoveries_->sandboxGone(status_.sandbox.id); });
     recovery::Incident last;
     const bool over = waitUntil(kCeiling, [&] {
       std::promise<recovery::Incident> newest;
       asio::post(loop_, [&] {
-        const auto all = manager_->incidents();
+        const auto all = recoveries_->incidents();
         newest.set_value(all.empty() ? recovery::Incident{} : all.front());
       });
       last = newest.get_future().get();
@@ -143,7 +143,7 @@ class Recoveries {
   launcher::LocalLauncher launcher_;
   std::optional<recovery::Journal> journal_;
   std::optional<recovery::Services> services_;
-  std::optional<recovery::Manager> manager_;
+  std::optional<recovery::Recoveries> recoveries_;
   cri::SandboxStatus status_;
   Stamp told_;  // by the thread, which end() asks
   std::thread thread_;

@@ -2,7 +2,7 @@
 #include "recovery/recovery.hpp"
 
 #include "fake_launcher.hpp"
-#include "recovery/manager.hpp"
+#include "recovery/recoveries.hpp"
 
 #include <filesystem>
 #include <unistd.h>
@@ -53,11 +53,11 @@ struct RecoveryTest : testing::Test {
                    return alive();
                  },
                  [this](pid_t) { return nodeAddresses; }});
-    manager.emplace(*services, makeConfig());
+    recoveries.emplace(*services, makeConfig());
     runtime.addSandbox("s1", "shop", "checkout");
   }
   ~RecoveryTest() override {
-    stop(*manager);
+    stop(*recoveries);
     std::filesystem::remove_all(folder);
   }
 
@@ -73,7 +73,7 @@ struct RecoveryTest : testing::Test {
     --deadAnswers;
     co_return fail(Stage::readiness, deadReason, "connection refused");
   }
-  void stop(Manager& one) {
+  void stop(Recoveries& one) {
     bool stopped = false;
     boost::asio::co_spawn(loop, one.stop(), [&](const std::exception_ptr&) { stopped = true; });
     EXPECT_TRUE(runUntil(loop, [&] { return stopped; }));
@@ -91,17 +91,19 @@ struct RecoveryTest : testing::Test {
     detection.cause = cause;
     detection.status = std::move(status);
     detection.waitingSince = detection.failureKnown = clock.now();
-    manager->detected(std::move(detection));
+    recoveries->detected(std::move(detection));
   }
   /// The watcher's word on it.
   void kubeletMakes(const std::string& id, const std::string& name, const std::string& image = "r/checkout:1",
                     const std::string& imageId = "sha256:real") {
     cri::Container container{id, "s1", name, 0, cri::Container::State::created, image, imageId};
-    manager->containerCreated("uid-s1", container);
+    recoveries->containerCreated("uid-s1", container);
   }
-  State state() const { return manager->incidents().empty() ? State::failed : manager->incidents()[0].state; }
+  State state() const {
+    return recoveries->incidents().empty() ? State::failed : recoveries->incidents()[0].state;
+  }
   bool reaches(State wanted) {
-    return runUntil(loop, [&] { return !manager->incidents().empty() && state() == wanted; });
+    return runUntil(loop, [&] { return !recoveries->incidents().empty() && state() == wanted; });
   }
   std::size_t journalled() const { return journal->read()->entries.size(); }
   bool metric(const std::string& line) const { return metrics.serialize().find(line) != std::string::npos; }
@@ -116,7 +118,7 @@ struct RecoveryTest : testing::Test {
   std::string folder;
   std::optional<Journal> journal;
   std::optional<Services> services;
-  std::optional<Manager> manager;
+  std::optional<Recoveries> recoveries;
   test::Gate* readyGate = nullptr;
   Result<> readyResult;
   std::optional<config::Liveness> liveness;
@@ -139,14 +141,14 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_EQ(launcher.launched[0]->request.nodeName, "node-1");
   EXPECT_EQ(launcher.launched[0]->request.sandbox.pausePid, 4242);
   EXPECT_EQ(journalled(), 1U);
-  const auto stamps = manager->incidents()[0].stamps;
+  const auto stamps = recoveries->incidents()[0].stamps;
   EXPECT_TRUE(stamps.verified && stamps.prepared && stamps.healthChecked && stamps.started && stamps.ready);
   EXPECT_TRUE(
       metric(R"(fallbackd_recovery_seconds_count{cause="unreachable",phase="total",workload="checkout"} 1)"));
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 1)"));
   EXPECT_TRUE(metric(R"(fallbackd_recoveries_begun_total{cause="unreachable",workload="checkout"} 1)"));
   EXPECT_TRUE(metric("fallbackd_journal_entries 1"));
-  EXPECT_NE(metrics.serializeOpenMetrics().find("# {recovery=\"" + manager->incidents()[0].id + "\"}"),
+  EXPECT_NE(metrics.serializeOpenMetrics().find("# {recovery=\"" + recoveries->incidents()[0].id + "\"}"),
             std::string::npos);
   kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
@@ -171,7 +173,7 @@ TEST_F(RecoveryTest, ExitCodeZeroCompletesAJobAndItIsNotRunAgain) {
     detect(sandbox);
     detect(sandbox);
     EXPECT_EQ(launcher.launched.size(), before + 1);
-    EXPECT_EQ(manager->incidents().size(), before + 1) << "no recovery begins";
+    EXPECT_EQ(recoveries->incidents().size(), before + 1) << "no recovery begins";
   }
   EXPECT_TRUE(metric(R"(outcome="completed",reason="",stage="",workload="checkout"} 2)"));
 }
@@ -192,7 +194,7 @@ TEST_F(RecoveryTest, OnFailureRunsAgainAfterAFailureAndNeverDoesNot) {
   ASSERT_TRUE(reaches(State::ready));
   launcher.launched[2]->die(Kind::signaled, 11);
   ASSERT_TRUE(reaches(State::failed));
-  EXPECT_EQ(manager->incidents()[0].error->reason, Reason::signaled);
+  EXPECT_EQ(recoveries->incidents()[0].error->reason, Reason::signaled);
   detect("s2");
   EXPECT_EQ(launcher.launched.size(), 3U);
 }
@@ -203,7 +205,7 @@ TEST_F(RecoveryTest, TheNextDaemonDoesNotRunWhatHasCompleted) {
   ASSERT_TRUE(reaches(State::ready));
   launcher.launched[0]->die(Kind::exited, 0);
   ASSERT_TRUE(reaches(State::completed));
-  Manager next(*services, makeConfig());
+  Recoveries next(*services, makeConfig());
   boost::asio::co_spawn(loop, next.adopt(), boost::asio::detached);
   ASSERT_TRUE(runUntil(loop, [&] { return !next.incidents().empty(); }));
   EXPECT_EQ(next.incidents()[0].state, State::completed);
@@ -228,7 +230,7 @@ TEST_F(RecoveryTest, WhatCompletedIsForgottenWithItsPodWhichIsRemovedLaterThanIt
   ASSERT_TRUE(reaches(State::completed));
   runtime.sandboxes["s1"].sandbox.ready = false;
   const auto calls = runtime.calls;
-  manager->sandboxGone("s1");
+  recoveries->sandboxGone("s1");
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > calls; }));
   EXPECT_EQ(journalled(), 1U) << "it is still there";
   runtime.sandboxes.clear();
@@ -242,7 +244,7 @@ TEST_F(RecoveryTest, WhatEndedWhileNoDaemonRanIsNotRunAgainWhereItMayHaveDoneIts
   launcher.adoptable = false;
   auto config = std::make_shared<config::Config>(*makeConfig());
   config->workloads[0].restart.policy = restartPolicy;
-  Manager next(*services, config);
+  Recoveries next(*services, config);
   boost::asio::co_spawn(loop, next.adopt(), boost::asio::detached);
   ASSERT_TRUE(runUntil(loop, [&] { return !next.incidents().empty(); }));
   EXPECT_EQ(next.incidents()[0].state, State::failed);
@@ -276,14 +278,14 @@ TEST_F(RecoveryTest, AFallbackThatFailsItsLivenessCheckIsStoppedAndRestarted) {
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 3s);
   ASSERT_TRUE(reaches(State::ready));
-  EXPECT_EQ(manager->incidents()[0].restarts, 1U);
+  EXPECT_EQ(recoveries->incidents()[0].restarts, 1U);
 }
 
 TEST_F(RecoveryTest, WhatNoJournalKnowsIsCollectedAtTheStart) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  const auto id = manager->incidents()[0].id;
-  Manager next(*services, makeConfig());
+  const auto id = recoveries->incidents()[0].id;
+  Recoveries next(*services, makeConfig());
   bool adopted = false;
   boost::asio::co_spawn(loop, next.adopt(), [&](std::exception_ptr) { adopted = true; });
   ASSERT_TRUE(runUntil(loop, [&] { return adopted; }));
@@ -315,7 +317,7 @@ TEST_F(RecoveryTest, ARuntimeThatGoesAwayDuringTheLaunchDelaysItOnly) {
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 3; }));
   runtime.down = false;
   ASSERT_TRUE(reaches(State::ready));
-  EXPECT_EQ(manager->incidents().size(), 1U);
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
   EXPECT_EQ(launcher.launched.size(), 1U);
 }
 
@@ -324,14 +326,14 @@ TEST_F(RecoveryTest, OneContainerHasOneRecovery) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   detect();
-  EXPECT_EQ(manager->incidents().size(), 1U);
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
   EXPECT_EQ(launcher.launched.size(), 1U);
 }
 
 TEST_F(RecoveryTest, AFewAreLaunchedAtOnceAndNamespacesTakeTurns) {
   auto config = std::make_shared<config::Config>(*makeConfig());
   config->launcher.maxConcurrentLaunches = 4;
-  manager->reconfigure(config);
+  recoveries->reconfigure(config);
   test::Gate gate(loop);
   launcher.launchGate = &gate;
   imageFrom = Provenance::annotation;
@@ -354,16 +356,16 @@ TEST_F(RecoveryTest, AFewAreLaunchedAtOnceAndNamespacesTakeTurns) {
 TEST_F(RecoveryTest, WhoWaitsForALaunchEndsWithItsPod) {
   auto config = std::make_shared<config::Config>(*makeConfig());
   config->launcher.maxConcurrentLaunches = 1;
-  manager->reconfigure(config);
+  recoveries->reconfigure(config);
   test::Gate gate(loop);
   launcher.launchGate = &gate;
   runtime.addSandbox("s2", "shop", "checkout");
   detect("s1");
   detect("s2");
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 1; }));
-  manager->sandboxGone("s2");
+  recoveries->sandboxGone("s2");
   ASSERT_TRUE(runUntil(loop, [&] {
-    const auto all = manager->incidents();
+    const auto all = recoveries->incidents();
     return std::any_of(all.begin(), all.end(), [](const auto& one) { return one.state == State::pod_gone; });
   }));
   gate.open();
@@ -375,7 +377,7 @@ TEST_F(RecoveryTest, ARefusedBinaryStartsNothing) {
   detect();
   ASSERT_TRUE(reaches(State::failed));
   EXPECT_TRUE(launcher.launched.empty());
-  EXPECT_EQ(manager->incidents()[0].error->reason, Reason::digest_mismatch);
+  EXPECT_EQ(recoveries->incidents()[0].error->reason, Reason::digest_mismatch);
   EXPECT_TRUE(metric(R"(outcome="failed",reason="digest_mismatch",stage="admission")"));
 }
 
@@ -386,7 +388,7 @@ TEST_F(RecoveryTest, AFailedRecoveryMayBeTriedAgain) {
   launcher.refusal.reset();
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  EXPECT_EQ(manager->incidents().size(), 2U);
+  EXPECT_EQ(recoveries->incidents().size(), 2U);
 }
 
 TEST_F(RecoveryTest, TheRealContainerTakesOver) {
@@ -398,7 +400,7 @@ TEST_F(RecoveryTest, TheRealContainerTakesOver) {
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 50ms);
   EXPECT_EQ(journalled(), 0U);
-  manager->containerStarted("c1", clock.now());
+  recoveries->containerStarted("c1", clock.now());
   EXPECT_TRUE(metric(R"(fallbackd_hand_back_gap_seconds_count{workload="checkout"} 1)"));
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
 }
@@ -465,7 +467,7 @@ TEST_F(RecoveryTest, HandBackWhileNotYetReady) {
 TEST_F(RecoveryTest, TheEndOfThePodEndsItsFallback) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  manager->sandboxGone("s1");
+  recoveries->sandboxGone("s1");
   ASSERT_TRUE(reaches(State::pod_gone));
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 3s);
 }
@@ -478,8 +480,8 @@ TEST_F(RecoveryTest, AProcessThatDiesIsStartedAgain) {
     ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == round + 2; }));
     ASSERT_TRUE(reaches(State::ready));
   }
-  EXPECT_EQ(manager->incidents().size(), 1U);
-  EXPECT_EQ(manager->incidents()[0].restarts, 3U);
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
+  EXPECT_EQ(recoveries->incidents()[0].restarts, 3U);
   EXPECT_EQ(launcher.launched.back()->request.restartCount, 3U);
   EXPECT_TRUE(metric(R"(fallbackd_fallback_exits_total{kind="signaled",workload="checkout"} 3)"));
 }
@@ -507,11 +509,12 @@ TEST_F(RecoveryTest, WhatCannotBeAskedWhetherItServesIsLeftAlone) {
   ASSERT_TRUE(runUntil(loop, [&] { return readyQuestions >= 3; }));
   ASSERT_TRUE(reaches(State::started));
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
-  ASSERT_TRUE(manager->incidents()[0].error) << "it is to be seen that nobody knows";
-  EXPECT_EQ(manager->incidents()[0].error->message(), "readiness: invalid: the pod's address is not known");
+  ASSERT_TRUE(recoveries->incidents()[0].error) << "it is to be seen that nobody knows";
+  EXPECT_EQ(recoveries->incidents()[0].error->message(),
+            "readiness: invalid: the pod's address is not known");
   readyResult = {};
   ASSERT_TRUE(reaches(State::ready));
-  EXPECT_FALSE(manager->incidents()[0].error);
+  EXPECT_FALSE(recoveries->incidents()[0].error);
   EXPECT_EQ(launcher.launched.size(), 1U);
 }
 
@@ -524,10 +527,10 @@ TEST_F(RecoveryTest, ALivenessThatCannotBeAskedForRestartsNothing) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   ASSERT_TRUE(runUntil(loop, [&] { return questions >= 8; }));
-  EXPECT_TRUE(manager->incidents()[0].error);
+  EXPECT_TRUE(recoveries->incidents()[0].error);
   EXPECT_EQ(launcher.launched.size(), 1U);
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
-  ASSERT_TRUE(runUntil(loop, [&] { return !manager->incidents()[0].error; }));
+  ASSERT_TRUE(runUntil(loop, [&] { return !recoveries->incidents()[0].error; }));
 }
 
 TEST_F(RecoveryTest, APodOnTheHostsNetworkHasTheNodesNameAndAddress) {
@@ -543,20 +546,20 @@ TEST_F(RecoveryTest, APodOnTheHostsNetworkHasTheNodesNameAndAddress) {
   EXPECT_EQ(sandbox.hostname, "node-1");
   ASSERT_TRUE(askedAt);
   EXPECT_EQ(askedAt->ip, "192.0.2.7");
-  EXPECT_EQ(manager->incidents()[0].podIp, "192.0.2.7");
+  EXPECT_EQ(recoveries->incidents()[0].podIp, "192.0.2.7");
 }
 
 TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  stop(*manager);
+  stop(*recoveries);
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace) << "it runs on";
 
-  manager.emplace(*services, makeConfig());
-  boost::asio::co_spawn(loop, manager->adopt(), boost::asio::detached);
+  recoveries.emplace(*services, makeConfig());
+  boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.adopted.size() == 1; }));
   ASSERT_TRUE(reaches(State::ready));
-  EXPECT_TRUE(manager->incidents()[0].adopted);
+  EXPECT_TRUE(recoveries->incidents()[0].adopted);
   EXPECT_TRUE(metric(R"(fallbackd_adoptions_total{result="adopted"} 1)"));
   detect();
   EXPECT_EQ(launcher.launched.size(), 1U) << "nothing is started twice";
@@ -565,14 +568,14 @@ TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
   EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
 }
 
-/// The next daemon, and its manager, with this configuration.
+/// The next daemon, and its Recoveries, with this configuration.
 struct NextDaemonTest : RecoveryTest {
   void next(const config::ConfigPtr& config) {
-    stop(*manager);
+    stop(*recoveries);
     launcher.kept.reset();
-    manager.emplace(*services, config);
+    recoveries.emplace(*services, config);
     bool adopted = false;
-    boost::asio::co_spawn(loop, manager->adopt(), [&](std::exception_ptr) { adopted = true; });
+    boost::asio::co_spawn(loop, recoveries->adopt(), [&](std::exception_ptr) { adopted = true; });
     ASSERT_TRUE(runUntil(loop, [&] { return adopted; }));
   }
   /// A fallback that only the annotations of its pod chose.
@@ -585,7 +588,7 @@ struct NextDaemonTest : RecoveryTest {
     detection.sandbox = sandbox;
     detection.workload = watcher::workloadsFor(annotated, sandbox).workloads.at(0);
     detection.waitingSince = detection.failureKnown = clock.now();
-    manager->detected(std::move(detection));
+    recoveries->detected(std::move(detection));
     ASSERT_TRUE(reaches(State::ready));
   }
   /// As a daemon of 0.1 wrote it.
@@ -639,7 +642,7 @@ TEST_F(NextDaemonTest, OnceContainerdAnswersTheConfigurationDecides) {
   runtime.down = false;
   ASSERT_TRUE(reaches(State::failed));
   EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
-  EXPECT_EQ(manager->incidents()[0].error->context, "its workload is not configured any more");
+  EXPECT_EQ(recoveries->incidents()[0].error->context, "its workload is not configured any more");
 }
 
 TEST_F(NextDaemonTest, ANamespaceThatMayNotChooseAnyMoreIsTheConfigurationsWord) {
@@ -670,7 +673,7 @@ TEST_F(NextDaemonTest, APodThatWentWhileContainerdWasSilentIsNoticedWhenItAnswer
   ASSERT_TRUE(reaches(State::ready));
   next(makeConfig());
   runtime.down = true;
-  manager->connection(true, "");
+  recoveries->connection(true, "");
   const int before = runtime.calls;
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
   EXPECT_EQ(state(), State::ready);
@@ -701,7 +704,7 @@ TEST_F(NextDaemonTest, WhatNoJournalTellsOfIsAdoptedFromItsCgroup) {
   EXPECT_TRUE(launcher.launched.empty()) << "its leaf is taken";
   runtime.down = false;
   ASSERT_TRUE(reaches(State::ready));
-  const auto incident = manager->incidents()[0];
+  const auto incident = recoveries->incidents()[0];
   EXPECT_EQ(incident.id, "0123456789ab");
   EXPECT_EQ(incident.workload, "checkout");
   EXPECT_EQ(incident.binary.toString(), "checkout@1.8.2") << "what runs, not what is configured now";
@@ -729,7 +732,7 @@ TEST_F(NextDaemonTest, WhatIsKnownToBeNobodysIsEnded) {
   launcher.unclaimed = {other, gone};
   next(makeConfig());
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.discarded.size() == 2; }));
-  EXPECT_TRUE(manager->incidents().empty());
+  EXPECT_TRUE(recoveries->incidents().empty());
   launcher.unclaimed = {unclaimed()};
   launcher.inSandbox = false;
   next(makeConfig());
@@ -751,12 +754,12 @@ TEST_F(NextDaemonTest, WhatCannotBeLookedAtIsLeftAlone) {
 TEST_F(RecoveryTest, WhatDiedMeanwhileIsForgotten) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  stop(*manager);
+  stop(*recoveries);
   launcher.adoptable = false;
-  manager.emplace(*services, makeConfig());
-  boost::asio::co_spawn(loop, manager->adopt(), boost::asio::detached);
+  recoveries.emplace(*services, makeConfig());
+  boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
   ASSERT_TRUE(runUntil(loop, [&] { return journalled() == 0; }));
-  EXPECT_TRUE(manager->incidents().empty());
+  EXPECT_TRUE(recoveries->incidents().empty());
 }
 
 TEST_F(RecoveryTest, WhatIsNotHeldUpAnyMoreIsDroppedBeforeItsLaunch) {
@@ -764,7 +767,7 @@ TEST_F(RecoveryTest, WhatIsNotHeldUpAnyMoreIsDroppedBeforeItsLaunch) {
   runtime.sandboxes["s1"].sandbox.ready = false;  // so that it waits
   detect();
   ASSERT_TRUE(reaches(State::verified));
-  manager->heldUpNoMore("s1", "main");
+  recoveries->heldUpNoMore("s1", "main");
   ASSERT_TRUE(reaches(State::withdrawn));
   EXPECT_TRUE(launcher.launched.empty());
   EXPECT_EQ(journalled(), 0U);
@@ -778,7 +781,7 @@ TEST_F(RecoveryTest, WhatRunsIsNotDroppedAndEndsWhenTheContainerComes) {
   cause = Cause::not_started;
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  manager->heldUpNoMore("s1", "main");
+  recoveries->heldUpNoMore("s1", "main");
   clock.advance(loop, 1s);
   EXPECT_EQ(state(), State::ready);
   kubeletMakes("c1", "main");
@@ -789,7 +792,7 @@ TEST_F(RecoveryTest, AnotherCauseIsNotDropped) {
   runtime.sandboxes["s1"].sandbox.ready = false;
   detect();
   ASSERT_TRUE(reaches(State::verified));
-  manager->heldUpNoMore("s1", "main");
+  recoveries->heldUpNoMore("s1", "main");
   runtime.sandboxes["s1"].sandbox.ready = true;
   ASSERT_TRUE(reaches(State::ready));
 }
@@ -800,7 +803,7 @@ TEST_F(RecoveryTest, AnImageDoesNotEndWhatWasNotStarted) {
   handBackOn = config::HandBackOn::image;
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  manager->imageArrived("r/checkout:1");
+  recoveries->imageArrived("r/checkout:1");
   clock.advance(loop, 1s);
   EXPECT_EQ(state(), State::ready);
   kubeletMakes("c1", "main");

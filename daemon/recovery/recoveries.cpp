@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "recovery/manager.hpp"
+#include "recovery/recoveries.hpp"
 
 #include "base/async/backoff.hpp"
 #include "domain/image_reference.hpp"
@@ -19,17 +19,17 @@ constexpr Backoff::Limits kLooksForGonePods{std::chrono::milliseconds(500), std:
 
 }  // namespace
 
-Manager::Manager(Services& services, config::ConfigPtr config)
+Recoveries::Recoveries(Services& services, config::ConfigPtr config)
     : services_(services), config_(std::move(config)), tasks_(services.executor) {
   services_.launches.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
 }
 
-void Manager::reconfigure(config::ConfigPtr config) {
+void Recoveries::reconfigure(config::ConfigPtr config) {
   config_ = std::move(config);
   services_.launches->reconfigure(FairLimits::of(config_->launcher.maxConcurrentLaunches));
 }
 
-void Manager::detected(watcher::Detection detection) {
+void Recoveries::detected(watcher::Detection detection) {
   const Key key{detection.sandbox.id, detection.workload->match.container};
   if (active_.contains(key) || held_.contains({detection.sandbox.podUid, key.second})) return;
   if (spent_.contains({detection.sandbox.podUid, key.second})) return;
@@ -52,15 +52,15 @@ void Manager::detected(watcher::Detection detection) {
   tasks_.spawn(keep(key, recovery, nullptr));
 }
 
-void Manager::heldUpNoMore(const std::string& sandboxId, const std::string& container) {
+void Recoveries::heldUpNoMore(const std::string& sandboxId, const std::string& container) {
   const auto found = active_.find({sandboxId, container});
   if (found != active_.end() && found->second->incident().cause == Cause::not_started) {
     found->second->withdraw();
   }
 }
 
-cri::Awaitable<void> Manager::keep(Key key, std::shared_ptr<Recovery> recovery,
-                                   std::unique_ptr<launcher::Process> process) {
+cri::Awaitable<void> Recoveries::keep(Key key, std::shared_ptr<Recovery> recovery,
+                                      std::unique_ptr<launcher::Process> process) {
   if (process == nullptr) {
     co_await recovery->run();
   } else {
@@ -69,7 +69,7 @@ cri::Awaitable<void> Manager::keep(Key key, std::shared_ptr<Recovery> recovery,
   retire(key, *recovery);
 }
 
-void Manager::retire(const Key& key, const Recovery& recovery) {
+void Recoveries::retire(const Key& key, const Recovery& recovery) {
   const auto& incident = recovery.incident();
   if (const auto handed = handedTo_.find(key);
       handed != handedTo_.end() && incident.state == State::handed_back) {
@@ -89,19 +89,19 @@ void Manager::retire(const Key& key, const Recovery& recovery) {
   active_.erase(key);
 }
 
-void Manager::remember(Incident incident) {
+void Recoveries::remember(Incident incident) {
   ended_.push_front(std::move(incident));
   if (ended_.size() > kKeptEnded) ended_.pop_back();
 }
 
-void Manager::keepFromRunning(const Incident& incident) {
+void Recoveries::keepFromRunning(const Incident& incident) {
   spent_[{incident.target.podUid, incident.target.container}] = incident.id;
   tasks_.spawn(forgetGonePods());
 }
 
 /// Forgets pods that have no sandbox any more, so that the journal holds no more than the pods that are
 /// there. kubelet removes a sandbox some time after it stopped, and no event tells: it is looked for again.
-cri::Awaitable<void> Manager::forgetGonePods() {
+cri::Awaitable<void> Recoveries::forgetGonePods() {
   if (std::exchange(forgetting_, true)) co_return;
   Backoff pause(kLooksForGonePods);
   while (!spent_.empty()) {
@@ -121,7 +121,7 @@ cri::Awaitable<void> Manager::forgetGonePods() {
   forgetting_ = false;
 }
 
-void Manager::containerCreated(const std::string& podUid, const cri::Container& container) {
+void Recoveries::containerCreated(const std::string& podUid, const cri::Container& container) {
   for (const auto& [key, recovery] : active_) {
     const auto& target = recovery->incident().target;
     if (target.podUid != podUid || target.container != container.name) continue;
@@ -133,15 +133,15 @@ void Manager::containerCreated(const std::string& podUid, const cri::Container& 
   }
 }
 
-void Manager::handBack(const Key& key, Recovery& recovery, const std::string& containerId) {
+void Recoveries::handBack(const Key& key, Recovery& recovery, const std::string& containerId) {
   if (handedTo_.size() >= kKeptHanded) handedTo_.clear();  // containers that never started
   handedTo_[key] = Handed{containerId, recovery.workload().name, recovery.incident().id, {}};
   recovery.handBack();
 }
 
 /// For an image whose name does not decide it. Until the runtime answers, the fallback keeps serving.
-cri::Awaitable<void> Manager::handBackIfReal(Key key, std::shared_ptr<Recovery> recovery,
-                                             cri::Container container) {
+cri::Awaitable<void> Recoveries::handBackIfReal(Key key, std::shared_ptr<Recovery> recovery,
+                                                cri::Container container) {
   Backoff pause;
   for (;;) {
     const auto real = co_await watcher::runsImageOf(services_.runtime, container, recovery->workload().image);
@@ -164,7 +164,7 @@ cri::Awaitable<void> Manager::handBackIfReal(Key key, std::shared_ptr<Recovery> 
   }
 }
 
-void Manager::containerStarted(const std::string& id, Stamp at) {
+void Recoveries::containerStarted(const std::string& id, Stamp at) {
   const auto handed = std::find_if(handedTo_.begin(), handedTo_.end(),
                                    [&](const auto& one) { return one.second.containerId == id; });
   if (handed == handedTo_.end()) return;
@@ -178,20 +178,20 @@ void Manager::containerStarted(const std::string& id, Stamp at) {
   handedTo_.erase(handed);
 }
 
-void Manager::sandboxStarted(const std::string& sandboxId, Stamp at) {
+void Recoveries::sandboxStarted(const std::string& sandboxId, Stamp at) {
   for (const auto& [key, recovery] : active_) {
     if (key.first == sandboxId) recovery->sandboxStarted(at);
   }
 }
 
-void Manager::sandboxGone(const std::string& sandboxId) {
+void Recoveries::sandboxGone(const std::string& sandboxId) {
   for (const auto& [key, recovery] : active_) {
     if (key.first == sandboxId) recovery->podGone();
   }
   tasks_.spawn(forgetGonePods());
 }
 
-void Manager::imageArrived(const std::string& reference) {
+void Recoveries::imageArrived(const std::string& reference) {
   for (const auto& [key, recovery] : active_) {
     const auto& workload = recovery->workload();
     if (workload.handBack.on != config::HandBackOn::image) continue;
@@ -201,7 +201,7 @@ void Manager::imageArrived(const std::string& reference) {
   }
 }
 
-void Manager::probed(const config::Workload& workload, const watcher::Verdict& verdict) {
+void Recoveries::probed(const config::Workload& workload, const watcher::Verdict& verdict) {
   using Kind = watcher::Verdict::Kind;
   const auto result = verdict.kind == Kind::pulled   ? std::string_view("pulled")
                       : verdict.kind == Kind::failed ? toString(verdict.cause)
@@ -227,16 +227,16 @@ void Manager::probed(const config::Workload& workload, const watcher::Verdict& v
 }
 
 /// Whether a text is new: what repeats every few seconds is logged once.
-bool Manager::firstTime(const std::string& text) {
+bool Recoveries::firstTime(const std::string& text) {
   if (said_.size() >= kKeptSaid) said_.clear();
   return said_.insert(text).second;
 }
 
-void Manager::trouble(const std::string& what) {
+void Recoveries::trouble(const std::string& what) {
   if (firstTime(what)) services_.log.warn("needs attention", {{"what", what}});
 }
 
-void Manager::sandboxImage(const std::string& reference, bool present) {
+void Recoveries::sandboxImage(const std::string& reference, bool present) {
   services_.metrics.sandboxImagePresent(present);
   if (sandboxImagePresent_ == present) return;
   if (!present) {
@@ -249,7 +249,7 @@ void Manager::sandboxImage(const std::string& reference, bool present) {
   sandboxImagePresent_ = present;
 }
 
-void Manager::connection(bool up, const std::string& why) {
+void Recoveries::connection(bool up, const std::string& why) {
   services_.metrics.containerdConnected(up);
   if (up) {
     services_.log.info("connected to containerd", {});
@@ -267,12 +267,12 @@ void Manager::connection(bool up, const std::string& why) {
   }
 }
 
-cri::Awaitable<void> Manager::stop() {
+cri::Awaitable<void> Recoveries::stop() {
   tasks_.cancelAll();
   co_await tasks_.drained();
 }
 
-std::vector<Incident> Manager::incidents() const {
+std::vector<Incident> Recoveries::incidents() const {
   std::vector<Incident> all;
   for (const auto& [key, recovery] : active_) all.push_back(recovery->incident());
   all.insert(all.end(), ended_.begin(), ended_.end());

@@ -18,9 +18,9 @@
 
 namespace fallbackd::recovery {
 
-class Manager final : public watcher::Listener {
+class Recoveries final : public watcher::Listener {
  public:
-  Manager(Services& services, config::ConfigPtr config);
+  Recoveries(Services& services, config::ConfigPtr config);
 
   /// Reads the journal and takes over what is still running. Before the watcher starts, so that nothing is
   /// started twice.
