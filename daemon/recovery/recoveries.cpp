@@ -13,14 +13,16 @@ namespace fallbackd::recovery {
 namespace {
 
 constexpr std::size_t kKeptEnded = 200;
-constexpr std::size_t kKeptHanded = 256;
 constexpr std::size_t kKeptSaid = 256;
 constexpr Backoff::Limits kLooksForGonePods{std::chrono::milliseconds(500), std::chrono::minutes(1)};
 
 }  // namespace
 
 Recoveries::Recoveries(Services& services, config::ConfigPtr config)
-    : services_(services), config_(std::move(config)), tasks_(services.executor) {
+    : services_(services),
+      config_(std::move(config)),
+      handBackGap_(services.metrics),
+      tasks_(services.executor) {
   services_.launches.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
 }
 
@@ -71,19 +73,7 @@ cri::Awaitable<void> Recoveries::keep(Key key, std::shared_ptr<Recovery> recover
 
 void Recoveries::retire(const Key& key, const Recovery& recovery) {
   const auto& incident = recovery.incident();
-  if (const auto handed = handedTo_.find(key);
-      handed != handedTo_.end() && incident.state == State::handed_back) {
-    handed->second.ended = *incident.stamps.ended;
-    // The container may have been faster than our own clean-up.
-    if (const auto started = startedBeforeEnd_.find(handed->second.containerId);
-        started != startedBeforeEnd_.end()) {
-      services_.metrics.handBackGap(
-          incident.workload, std::max(started->second - handed->second.ended, Monotonic::duration::zero()),
-          incident.id);
-      startedBeforeEnd_.erase(started);
-      handedTo_.erase(handed);
-    }
-  }
+  handBackGap_.ended(incident);
   if (incident.neverAgain) keepFromRunning(incident);
   remember(incident);
   active_.erase(key);
@@ -126,16 +116,15 @@ void Recoveries::containerCreated(const std::string& podUid, const cri::Containe
     const auto& target = recovery->incident().target;
     if (target.podUid != podUid || target.container != container.name) continue;
     if (watcher::ofOneRepository(container.image, recovery->workload().image)) {
-      handBack(key, *recovery, container.id);
+      handBack(*recovery, container.id);
     } else {
       tasks_.spawn(handBackIfReal(key, recovery, container));
     }
   }
 }
 
-void Recoveries::handBack(const Key& key, Recovery& recovery, const std::string& containerId) {
-  if (handedTo_.size() >= kKeptHanded) handedTo_.clear();  // containers that never started
-  handedTo_[key] = Handed{containerId, recovery.workload().name, recovery.incident().id, {}};
+void Recoveries::handBack(Recovery& recovery, const std::string& containerId) {
+  handBackGap_.asked(recovery.incident(), containerId);
   recovery.handBack();
 }
 
@@ -148,7 +137,7 @@ cri::Awaitable<void> Recoveries::handBackIfReal(Key key, std::shared_ptr<Recover
     const auto found = active_.find(key);
     if (found == active_.end() || found->second != recovery) co_return;  // it ended for another reason
     if (real && *real) {
-      handBack(key, *recovery, container.id);
+      handBack(*recovery, container.id);
       co_return;
     }
     if (real) {
@@ -165,17 +154,7 @@ cri::Awaitable<void> Recoveries::handBackIfReal(Key key, std::shared_ptr<Recover
 }
 
 void Recoveries::containerStarted(const std::string& id, Stamp at) {
-  const auto handed = std::find_if(handedTo_.begin(), handedTo_.end(),
-                                   [&](const auto& one) { return one.second.containerId == id; });
-  if (handed == handedTo_.end()) return;
-  if (handed->second.ended == Stamp{}) {
-    if (active_.contains(handed->first)) startedBeforeEnd_[id] = at;
-    return;
-  }
-  services_.metrics.handBackGap(handed->second.workload,
-                                std::max(at - handed->second.ended, Monotonic::duration::zero()),
-                                handed->second.recovery);
-  handedTo_.erase(handed);
+  handBackGap_.containerStarted(id, at);
 }
 
 void Recoveries::sandboxStarted(const std::string& sandboxId, Stamp at) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/task_group.hpp"
+#include "recovery/hand_back_gap.hpp"
 #include "recovery/recovery.hpp"
 #include "watcher/watcher.hpp"
 
@@ -54,7 +55,7 @@ class Recoveries final : public watcher::Listener {
   cri::Awaitable<void> keep(Key key, std::shared_ptr<Recovery> recovery,
                             std::unique_ptr<launcher::Process> process);
   void retire(const Key& key, const Recovery& recovery);
-  void handBack(const Key& key, Recovery& recovery, const std::string& containerId);
+  void handBack(Recovery& recovery, const std::string& containerId);
   cri::Awaitable<void> handBackIfReal(Key key, std::shared_ptr<Recovery> recovery, cri::Container container);
   /// What the configuration and, if necessary, the runtime say about an incident of an earlier daemon.
   struct Choice {
@@ -90,15 +91,7 @@ class Recoveries final : public watcher::Listener {
   std::set<Place> held_;                // not taken over yet: nothing else may be started there
   std::map<Place, std::string> spent_;  // must not run again for that pod; by which recovery
   bool forgetting_ = false;
-  // Real containers whose process has not started yet: when their fallback ended, and which recovery it was.
-  struct Handed {
-    std::string containerId;
-    std::string workload;
-    std::string recovery;
-    Stamp ended{};
-  };
-  std::map<Key, Handed> handedTo_;
-  std::map<std::string, Stamp> startedBeforeEnd_;
+  HandBackGap handBackGap_;
   bool connected_ = false;
   std::optional<bool> sandboxImagePresent_;
   std::set<std::string> said_;  // warnings and texts that need not be logged again
