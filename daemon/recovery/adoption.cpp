@@ -83,12 +83,9 @@ cri::Awaitable<void> Recoveries::adopt() {
   }
 }
 
-void Recoveries::forget(const std::string& recoveryId, const std::string& why) {
-  services_.log.info("did not keep a fallback of an earlier daemon",
-                     {{"recovery", recoveryId}, {"why", why}});
-  const auto removed = services_.journal.remove(recoveryId);
-  services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
-  services_.metrics.adoption(false);
+/// Of an incident that gets no recovery here.
+Chronicle Recoveries::chronicleOf(const Incident& incident, std::optional<PodFacts> pod) {
+  return {services_.journal, services_.metrics, services_.log, incident, std::move(pod)};
 }
 
 /// An earlier daemon saw its end.
@@ -114,13 +111,7 @@ void Recoveries::endUnseen(const JournalEntry& entry) {
   incident.error = Error{Stage::run, Reason::exited, 0,
                          "ended while no fallbackd ran, and nobody knows how; restart.policy of its workload "
                          "allows no other run"};
-  services_.log.warn("fallback of an earlier daemon ended unseen and is not run again",
-                     {{"recovery", incident.id},
-                      {"pod", incident.target.podName},
-                      {"container", incident.target.container}});
-  const auto written = services_.journal.write({incident, {}, entry.pod});
-  services_.metrics.journalWritten(written.has_value(), services_.journal.size());
-  services_.metrics.adoption(false);
+  chronicleOf(incident, entry.pod).endedUnseen();
   endedBefore(std::move(incident));
 }
 
@@ -137,7 +128,7 @@ cri::Awaitable<Recoveries::Taken> Recoveries::adoptOne(const JournalEntry& entry
       const bool mayRun = choice.kind == Choice::Kind::uncovered ||
                           config::restartsAfter(choice.workload->restart, config::Outcome::unknown);
       if (mayRun) {
-        forget(incident.id, error.message());
+        chronicleOf(incident, entry.pod).forgotten(error.message());
       } else {
         endUnseen(entry);
       }

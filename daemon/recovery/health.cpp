@@ -15,7 +15,6 @@ namespace fallbackd::recovery {
 
 namespace asio = boost::asio;
 using namespace asio::experimental::awaitable_operators;
-using telemetry::Phase;
 
 /// Returns once the fallback failed this many times in a row; never if liveness is not configured.
 cri::Awaitable<void> Recovery::failsLiveness() {
@@ -34,12 +33,7 @@ cri::Awaitable<void> Recovery::failsLiveness() {
     incident_.error.reset();
     failed = alive ? 0 : failed + 1;
     if (alive) continue;
-    services_.log.warn("the fallback fails its liveness check", {{"recovery", incident_.id},
-                                                                 {"pod", incident_.target.podName},
-                                                                 {"container", incident_.target.container},
-                                                                 {"failures", failed},
-                                                                 {"of", liveness.failures},
-                                                                 {"error", alive.error().message()}});
+    chronicle_.livenessFailed(failed, liveness.failures, alive.error());
   }
 }
 
@@ -67,11 +61,7 @@ void Recovery::cannotAsk(const Error& error) {
   const bool known = incident_.error && incident_.error->message() == error.message();
   incident_.error = error;
   if (known) return;
-  services_.log.error("the fallback cannot be probed; it keeps running",
-                      {{"recovery", incident_.id},
-                       {"pod", incident_.target.podName},
-                       {"container", incident_.target.container},
-                       {"error", error.message()}});
+  chronicle_.cannotBeProbed(error);
 }
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
@@ -87,20 +77,17 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
     const auto status = co_await process_->stop(workload_->terminationGrace);
     static_cast<void>(status);
     process_.reset();
-    services_.metrics.activeFallbacks(incident_.workload, -1);
+    chronicle_.stopped();
     co_return tl::unexpected<Error>(ready.error());
   }
   const auto now = clock_.now();
-  serves(now);
+  chronicle_.serves(now);
   if (!incident_.stamps.ready && !incident_.adopted) {
     incident_.stamps.ready = now;
-    services_.metrics.phase(incident_.workload, incident_.cause, Phase::ready,
-                            now - *incident_.stamps.started, incident_.id);
-    services_.metrics.phase(incident_.workload, incident_.cause, Phase::total,
-                            now - incident_.stamps.waitingSince, incident_.id);
+    chronicle_.measureReady();
   }
   reach(State::ready, now);
-  record();
+  chronicle_.record(process_->record());
   co_return Next::end;
 }
 

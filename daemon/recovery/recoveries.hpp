@@ -75,7 +75,7 @@ class Recoveries final : public watcher::Listener {
   cri::Awaitable<void> adoptUnclaimed(launcher::Unclaimed one);
   cri::Awaitable<bool> tryUnclaimed(launcher::Unclaimed& one);
   void saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why);
-  void forget(const std::string& recoveryId, const std::string& why);
+  Chronicle chronicleOf(const Incident& incident, std::optional<PodFacts> pod);
   void remember(Incident incident);
   void endedBefore(Incident incident);
   void endUnseen(const JournalEntry& entry);

@@ -16,7 +16,6 @@ namespace fallbackd::recovery {
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using namespace asio::experimental::awaitable_operators;
-using telemetry::Phase;
 
 namespace {
 
@@ -25,8 +24,6 @@ constexpr auto kSandboxDeadline = 10s;
 constexpr auto kShortestPause = 500us;
 // A containerd that disappears during this many launches in a row is not coming back soon.
 constexpr int kMaxLaunches = 10;
-constexpr auto kFirstRewrite = 1s;
-constexpr auto kLastRewrite = 30s;
 
 Backoff::Limits restartPauses(const config::Workload& workload) {
   return {workload.restart.initialDelay, workload.restart.maxDelay};
@@ -60,7 +57,7 @@ Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr w
       incident_(std::move(incident)),
       workload_(std::move(workload)),
       status_(std::move(status)),
-      pod_(std::move(pod)),
+      chronicle_(services.journal, services.metrics, services.log, incident_, std::move(pod)),
       workloadKnown_(services.executor),
       endRequested_(services.executor),
       askNow_(services.executor),
@@ -78,12 +75,12 @@ std::shared_ptr<Recovery> Recovery::withoutWorkload(Services& services, Incident
 
 void Recovery::learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod) {
   workload_ = std::move(workload);
-  pod_ = std::move(pod);
+  chronicle_.describes(std::move(pod));
   restartPause_ = Backoff(restartPauses(*workload_));
   knowsWorkload_ = true;
   locate();
   workloadKnown_.set();
-  if (process_ != nullptr) record();
+  if (process_ != nullptr) chronicle_.record(process_->record());
 }
 
 cri::Awaitable<void> Recovery::workloadLearnt() {
@@ -122,29 +119,11 @@ cri::Awaitable<void> Recovery::untilEndRequested() {
 
 void Recovery::reach(State state, Stamp at) {
   incident_.state = state;
-  services_.log.info("recovery " + std::string(toString(state)),
-                     {{"recovery", incident_.id},
-                      {"namespace", incident_.target.podNamespace},
-                      {"pod", incident_.target.podName},
-                      {"container", incident_.target.container},
-                      {"workload", incident_.workload},
-                      {"binary", incident_.binary.toString()},
-                      {"cause", toString(incident_.cause)},
-                      {"address", incident_.address},
-                      {"pid", incident_.pid},
-                      {"sinceWaitingMs", toMillis(at - incident_.stamps.waitingSince)}});
+  chronicle_.reached(at);
 }
 
 cri::Awaitable<void> Recovery::run() {
-  services_.metrics.recoveryBegun(incident_.workload, incident_.cause);
-  services_.log.info("recovery detected", {{"recovery", incident_.id},
-                                           {"namespace", incident_.target.podNamespace},
-                                           {"pod", incident_.target.podName},
-                                           {"container", incident_.target.container},
-                                           {"workload", incident_.workload},
-                                           {"binary", incident_.binary.toString()},
-                                           {"cause", toString(incident_.cause)},
-                                           {"text", incident_.causeText}});
+  chronicle_.detected();
   const auto launched = co_await drive();
   if (!launched) {
     finish(launched);
@@ -157,15 +136,7 @@ cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process
   process_ = std::move(process);
   launchedAt_ = clock_.now();
   locate();
-  services_.metrics.activeFallbacks(incident_.workload, 1);
-  if (incident_.state == State::ready) serves(launchedAt_);
-  record();
-  services_.log.info("recovery adopted", {{"recovery", incident_.id},
-                                          {"namespace", incident_.target.podNamespace},
-                                          {"pod", incident_.target.podName},
-                                          {"container", incident_.target.container},
-                                          {"address", incident_.address},
-                                          {"pid", incident_.pid}});
+  chronicle_.adopted(process_->record(), launchedAt_);
   co_await superviseUntilEnd();
 }
 
@@ -222,33 +193,20 @@ cri::Awaitable<Result<>> Recovery::drive() {
   if (*process == nullptr) co_return Result<>{};  // the container came, or the pod went, before the launch
 
   process_ = std::move(*process);
-  for (const auto& note : process_->notes()) {
-    services_.log.warn("fallback is running with limitations", {{"recovery", incident_.id},
-                                                                {"pod", incident_.target.podName},
-                                                                {"container", incident_.target.container},
-                                                                {"what", note}});
-  }
+  chronicle_.launched(process_->notes());
   const auto& times = process_->times();
   launchedAt_ = times.started;
   incident_.pid = process_->record().pid;
-  services_.metrics.activeFallbacks(incident_.workload, 1);
   if (!incident_.stamps.started) {
     auto& stamps = incident_.stamps;
     stamps.prepared = times.prepared;
     stamps.healthChecked = times.healthChecked;
     stamps.started = times.started;
-    const auto phase = [&](Phase name, Monotonic::duration duration) {
-      services_.metrics.phase(incident_.workload, incident_.cause, name, duration, incident_.id);
-    };
-    phase(Phase::detect, stamps.detected - stamps.waitingSince);
-    phase(Phase::verify, *stamps.verified - stamps.detected);
-    phase(Phase::prepare, times.prepared - *stamps.verified);
-    phase(Phase::health_check, times.healthChecked - times.prepared);
-    phase(Phase::exec, times.started - times.healthChecked);
+    chronicle_.measureLaunch();
   }
   reach(State::health_checked, times.healthChecked);
   reach(State::started, times.started);
-  record();
+  chronicle_.record(process_->record());
   co_return Result<>{};
 }
 
@@ -320,7 +278,7 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
     if (!next || *next == Next::restart || incident_.state != State::ready) co_return next;
   }
   const std::variant<launcher::ExitStatus, std::monostate, std::monostate, std::monostate> first =
-      co_await (process_->exited() || untilEndRequested() || failsLiveness() || journalled());
+      co_await (process_->exited() || untilEndRequested() || failsLiveness() || chronicle_.keepRecorded());
   if (first.index() == 1) co_return co_await endAsRequested();
   if (first.index() == 2) {
     const auto status = co_await process_->stop(workload_->terminationGrace);
@@ -363,24 +321,12 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
   const auto status = co_await process_->stop(grace);
   static_cast<void>(status);
   process_.reset();
-  services_.metrics.activeFallbacks(incident_.workload, -1);
+  chronicle_.stopped();
   co_return Next::end;
 }
 
 void Recovery::noteExit(const launcher::ExitStatus& status) {
-  using Kind = launcher::ExitStatus::Kind;
-  const std::string_view kind = status.oomKilled                ? "oom_killed"
-                                : status.kind == Kind::exited   ? "exited"
-                                : status.kind == Kind::signaled ? "signaled"
-                                                                : "unknown";
-  services_.metrics.fallbackExit(incident_.workload, kind);
-  services_.metrics.activeFallbacks(incident_.workload, -1);
-  services_.log.warn("fallback exited unexpectedly", {{"recovery", incident_.id},
-                                                      {"pod", incident_.target.podName},
-                                                      {"container", incident_.target.container},
-                                                      {"pid", incident_.pid},
-                                                      {"status", status.toString()},
-                                                      {"restarts", incident_.restarts}});
+  chronicle_.exited(status);
   incident_.state = State::verified;
   incident_.pid = 0;
 }
@@ -389,103 +335,34 @@ void Recovery::noteExit(const launcher::ExitStatus& status) {
 cri::Awaitable<bool> Recovery::backOff() {
   const auto now = clock_.now();
   co_await cleanUp();
-  services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
+  chronicle_.servesNoMore(now);
   if (now - launchedAt_ >= workload_->restart.resetAfter) restartPause_.reset();
   const bool ended = co_await endRequested_.waitFor(restartPause_.next());
   co_return !ended;
 }
 
-void Recovery::serves(Stamp since) {
-  services_.metrics.fallbackServes(incident_.workload, incident_.id, since);
-}
-
-/// Never returns: retries failed journal writes, because only the journal lets the next daemon know
-/// everything.
-cri::Awaitable<void> Recovery::journalled() {
-  Backoff pause({kFirstRewrite, kLastRewrite});
-  while (!journalled_) {
-    co_await pause.wait();
-    record();
-  }
-  co_await untilCancelled();
-}
-
-void Recovery::record() {
-  const auto written = services_.journal.write({incident_, process_->record(), pod_});
-  const bool saidBefore = std::exchange(journalFails_, !written.has_value());
-  journalled_ = written.has_value();
-  services_.metrics.journalWritten(written.has_value(), services_.journal.size());
-  if (!written && !saidBefore) {
-    services_.log.error(
-        "the journal entry could not be written; after a restart the daemon has to find this fallback "
-        "through its cgroup",
-        {{"recovery", incident_.id}, {"error", written.error().message()}});
-  }
-}
-
 void Recovery::finish(const Result<>& result) {
   const auto now = clock_.now();
-  services_.metrics.fallbackServed(incident_.workload, incident_.id, now);
   incident_.stamps.ended = now;
   const bool ran = incident_.adopted || incident_.stamps.started;
   if (ran && workload_->restart.policy == config::RestartPolicy::never) incident_.neverAgain = true;
-  settle(result, now);
-  closeJournal();
+  incident_.state = endOf(result);
+  if (incident_.state == State::failed) incident_.error = failureOf(result);
+  chronicle_.ended(now);
 }
 
-/// The daemon that comes next is to know what must not run again.
-void Recovery::closeJournal() {
-  if (incident_.neverAgain) {
-    const auto written = services_.journal.write({incident_, {}, pod_});
-    services_.metrics.journalWritten(written.has_value(), services_.journal.size());
-    if (written) return;
-    services_.log.error("journal not written; a restart of the daemon may run this fallback again",
-                        {{"recovery", incident_.id}, {"error", written.error().message()}});
-  }
-  const auto removed = services_.journal.remove(incident_.id);
-  services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
-  if (!removed)
-    services_.log.error("journal", {{"recovery", incident_.id}, {"error", removed.error().message()}});
-}
-
-/// Reaches the state in which it ended.
-void Recovery::settle(const Result<>& result, Stamp now) {
-  if (completed_) {
-    reach(State::completed, now);
-    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(State::completed), "", "",
-                                    incident_.id);
-    return;
-  }
-  if (requestedEnd_ && *requestedEnd_ != State::failed) {
-    reach(*requestedEnd_, now);
-    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(*requestedEnd_), "", "",
-                                    incident_.id);
-    return;
-  }
+State Recovery::endOf(const Result<>& result) const {
+  if (completed_) return State::completed;
+  if (requestedEnd_ && *requestedEnd_ != State::failed) return *requestedEnd_;
   // Only a failure ends a recovery that nobody asked to end. A sandbox that is gone took its pod with it.
-  if (!result && result.error().reason == Reason::sandbox_gone) {
-    reach(State::pod_gone, now);
-    services_.metrics.recoveryEnded(incident_.workload, incident_.cause, toString(State::pod_gone), "", "",
-                                    incident_.id);
-    return;
-  }
-  incident_.state = State::failed;
-  const Error error =
-      requestedEnd_ ? Error{Stage::config, Reason::not_found, 0, "its workload is not configured any more"}
-      : result      ? Error{Stage::run, Reason::internal, 0, "ended without a reason"}
-                    : result.error();
-  incident_.error = error;
-  services_.metrics.recoveryEnded(incident_.workload, incident_.cause, "failed", toString(error.stage),
-                                  toString(error.reason), incident_.id);
-  services_.log.error("recovery failed", {{"recovery", incident_.id},
-                                          {"namespace", incident_.target.podNamespace},
-                                          {"pod", incident_.target.podName},
-                                          {"container", incident_.target.container},
-                                          {"workload", incident_.workload},
-                                          {"binary", incident_.binary.toString()},
-                                          {"stage", toString(error.stage)},
-                                          {"reason", toString(error.reason)},
-                                          {"error", error.message()}});
+  if (!result && result.error().reason == Reason::sandbox_gone) return State::pod_gone;
+  return State::failed;
+}
+
+Error Recovery::failureOf(const Result<>& result) const {
+  if (requestedEnd_) return {Stage::config, Reason::not_found, 0, "its workload is not configured any more"};
+  if (result) return {Stage::run, Reason::internal, 0, "ended without a reason"};
+  return result.error();
 }
 
 }  // namespace fallbackd::recovery

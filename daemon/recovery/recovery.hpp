@@ -9,6 +9,7 @@
 #include "cri/runtime.hpp"
 #include "launcher/launcher.hpp"
 #include "recovery/binaries.hpp"
+#include "recovery/chronicle.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
 #include "recovery/readiness.hpp"
@@ -101,30 +102,25 @@ class Recovery {
   cri::Awaitable<void> untilEndRequested();
   cri::Awaitable<void> failsLiveness();
   cri::Awaitable<void> workloadLearnt();
-  cri::Awaitable<void> journalled();
   cri::Awaitable<bool> backOff();
   cri::Awaitable<void> superviseUntilEnd();
 
   void locate();
   void requestEnd(State end);
   void reach(State state, Stamp at);
-  void serves(Stamp since);
-  void record();
   void noteExit(const launcher::ExitStatus& status);
-  void closeJournal();
   void finish(const Result<>& result);
-  void settle(const Result<>& result, Stamp now);
+  [[nodiscard]] State endOf(const Result<>& result) const;
+  [[nodiscard]] Error failureOf(const Result<>& result) const;
 
   Services& services_;
   const Clock& clock_;
   Incident incident_;
   watcher::WorkloadPtr workload_;
   std::optional<cri::SandboxStatus> status_;
+  Chronicle chronicle_;
   std::unique_ptr<launcher::Process> process_;
-  std::optional<PodFacts> pod_;
   bool knowsWorkload_ = true;
-  bool journalled_ = false;
-  bool journalFails_ = false;
   Event workloadKnown_;
   std::optional<launcher::ExitStatus> unjudged_;  // ended before its restart policy was known
   bool completed_ = false;                        // exit code 0, and its policy wants no other run

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tells what happens to one recovery: each transition becomes a log line, metrics and, while there is
+// something for the next daemon to know, a journal entry. Decides nothing. One io_context thread; blocks
+// briefly (the journal is on a tmpfs).
+#pragma once
+
+#include "launcher/launcher.hpp"
+#include "recovery/incident.hpp"
+#include "recovery/journal.hpp"
+#include "telemetry/log.hpp"
+#include "telemetry/metrics.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/awaitable.hpp>
+
+namespace fallbackd::recovery {
+
+class Chronicle {
+ public:
+  /// `incident` belongs to the recovery, which changes it before it tells of the change. All references
+  /// outlive the chronicle. `pod` is written to the journal.
+  Chronicle(Journal& journal, telemetry::Metrics& metrics, telemetry::Log& log, const Incident& incident,
+            std::optional<PodFacts> pod);
+  Chronicle(const Chronicle&) = delete;
+  Chronicle& operator=(const Chronicle&) = delete;
+
+  /// For the entries from now on.
+  void describes(std::optional<PodFacts> pod) { pod_ = std::move(pod); }
+
+  void detected();
+  /// A process of an earlier daemon was taken over.
+  void adopted(const launcher::ProcessRecord& process, Stamp at);
+  /// An earlier daemon's process ended while no daemon ran. Its workload may start again.
+  void forgotten(const std::string& why);
+  /// The same, but it must not run again: the incident says so.
+  void endedUnseen();
+
+  /// The incident is in its state since then.
+  void reached(Stamp at);
+  /// A process was launched; the notes are its limitations.
+  void launched(const std::vector<std::string>& notes);
+  /// How long the phases of the first launch took, by the incident's stamps.
+  void measureLaunch();
+  void measureReady();
+  void serves(Stamp since);
+  void servesNoMore(Stamp at);
+  /// The process ended by itself.
+  void exited(const launcher::ExitStatus& status);
+  /// The process was ended by the recovery.
+  void stopped();
+  void livenessFailed(unsigned failures, unsigned limit, const Error& error);
+  void cannotBeProbed(const Error& error);
+  /// The recovery is over; the incident says how. Its entry stays only to keep it from running again.
+  void ended(Stamp at);
+
+  /// Writes the incident with this process to the journal. A failure is logged once and retried by
+  /// keepRecorded().
+  void record(const launcher::ProcessRecord& process);
+  /// Never returns: retries failed writes, because only the journal lets the next daemon know everything.
+  boost::asio::awaitable<void> keepRecorded();
+
+ private:
+  void write();
+  [[nodiscard]] Result<> writeEnd();
+  void close();
+
+  Journal& journal_;
+  telemetry::Metrics& metrics_;
+  telemetry::Log& log_;
+  const Incident& incident_;
+  std::optional<PodFacts> pod_;
+  launcher::ProcessRecord process_;
+  bool recorded_ = false;
+  bool writeFails_ = false;
+};
+
+}  // namespace fallbackd::recovery
