@@ -85,7 +85,8 @@ cri::Awaitable<void> Recoveries::adopt() {
 
 /// Of an incident that gets no recovery here.
 Chronicle Recoveries::chronicleOf(const Incident& incident, std::optional<PodFacts> pod) {
-  return {services_.journal, services_.metrics, services_.log, incident, std::move(pod)};
+  return {services_.journal, services_.metrics, services_.log, LoopClock::of(services_.executor),
+          incident,          std::move(pod)};
 }
 
 /// An earlier daemon saw its end.

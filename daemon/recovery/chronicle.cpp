@@ -28,9 +28,14 @@ std::string_view kindOf(const launcher::ExitStatus& status) {
 
 }  // namespace
 
-Chronicle::Chronicle(Journal& journal, telemetry::Metrics& metrics, telemetry::Log& log,
+Chronicle::Chronicle(Journal& journal, telemetry::Metrics& metrics, telemetry::Log& log, const Clock& clock,
                      const Incident& incident, std::optional<PodFacts> pod)
-    : journal_(journal), metrics_(metrics), log_(log), incident_(incident), pod_(std::move(pod)) {}
+    : journal_(journal),
+      metrics_(metrics),
+      log_(log),
+      clock_(clock),
+      incident_(incident),
+      pod_(std::move(pod)) {}
 
 void Chronicle::detected() {
   metrics_.recoveryBegun(incident_.workload, incident_.cause);
@@ -45,7 +50,7 @@ void Chronicle::detected() {
 }
 
 void Chronicle::adopted(const launcher::ProcessRecord& process, Stamp at) {
-  metrics_.activeFallbacks(incident_.workload, 1);
+  active_.emplace(metrics_, incident_.workload);
   if (incident_.state == State::ready) serves(at);
   record(process);
   log_.info("recovery adopted", {{"recovery", incident_.id},
@@ -93,7 +98,7 @@ void Chronicle::launched(const std::vector<std::string>& notes) {
                                                        {"container", incident_.target.container},
                                                        {"what", note}});
   }
-  metrics_.activeFallbacks(incident_.workload, 1);
+  active_.emplace(metrics_, incident_.workload);
 }
 
 void Chronicle::measureLaunch() {
@@ -117,16 +122,16 @@ void Chronicle::measureReady() {
 }
 
 void Chronicle::serves(Stamp since) {
-  metrics_.fallbackServes(incident_.workload, incident_.id, since);
+  serving_.emplace(metrics_, clock_, incident_.workload, incident_.id, since);
 }
 
-void Chronicle::servesNoMore(Stamp at) {
-  metrics_.fallbackServed(incident_.workload, incident_.id, at);
+void Chronicle::servesNoMore() {
+  serving_.reset();
 }
 
 void Chronicle::exited(const launcher::ExitStatus& status) {
   metrics_.fallbackExit(incident_.workload, kindOf(status));
-  metrics_.activeFallbacks(incident_.workload, -1);
+  active_.reset();
   log_.warn("fallback exited unexpectedly", {{"recovery", incident_.id},
                                              {"pod", incident_.target.podName},
                                              {"container", incident_.target.container},
@@ -136,7 +141,7 @@ void Chronicle::exited(const launcher::ExitStatus& status) {
 }
 
 void Chronicle::stopped() {
-  metrics_.activeFallbacks(incident_.workload, -1);
+  active_.reset();
 }
 
 void Chronicle::livenessFailed(unsigned failures, unsigned limit, const Error& error) {
@@ -156,7 +161,7 @@ void Chronicle::cannotBeProbed(const Error& error) {
 }
 
 void Chronicle::ended(Stamp at) {
-  servesNoMore(at);
+  servesNoMore();
   const auto measure = [&](std::string_view stage, std::string_view reason) {
     metrics_.recoveryEnded(incident_.workload, incident_.cause, toString(incident_.state), stage, reason,
                            incident_.id);

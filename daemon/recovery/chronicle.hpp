@@ -5,6 +5,7 @@
 #pragma once
 
 #include "launcher/launcher.hpp"
+#include "recovery/gauges.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
 #include "telemetry/log.hpp"
@@ -22,8 +23,8 @@ class Chronicle {
  public:
   /// `incident` belongs to the recovery, which changes it before it tells of the change. All references
   /// outlive the chronicle. `pod` is written to the journal.
-  Chronicle(Journal& journal, telemetry::Metrics& metrics, telemetry::Log& log, const Incident& incident,
-            std::optional<PodFacts> pod);
+  Chronicle(Journal& journal, telemetry::Metrics& metrics, telemetry::Log& log, const Clock& clock,
+            const Incident& incident, std::optional<PodFacts> pod);
   Chronicle(const Chronicle&) = delete;
   Chronicle& operator=(const Chronicle&) = delete;
 
@@ -46,7 +47,7 @@ class Chronicle {
   void measureLaunch();
   void measureReady();
   void serves(Stamp since);
-  void servesNoMore(Stamp at);
+  void servesNoMore();
   /// The process ended by itself.
   void exited(const launcher::ExitStatus& status);
   /// The process was ended by the recovery.
@@ -70,11 +71,14 @@ class Chronicle {
   Journal& journal_;
   telemetry::Metrics& metrics_;
   telemetry::Log& log_;
+  const Clock& clock_;
   const Incident& incident_;
   std::optional<PodFacts> pod_;
   launcher::ProcessRecord process_;
   bool recorded_ = false;
   bool writeFails_ = false;
+  std::optional<ActiveFallback> active_;
+  std::optional<ServingFallback> serving_;
 };
 
 }  // namespace fallbackd::recovery

@@ -57,7 +57,7 @@ Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr w
       incident_(std::move(incident)),
       workload_(std::move(workload)),
       status_(std::move(status)),
-      chronicle_(services.journal, services.metrics, services.log, incident_, std::move(pod)),
+      chronicle_(services.journal, services.metrics, services.log, clock_, incident_, std::move(pod)),
       workloadKnown_(services.executor),
       endRequested_(services.executor),
       askNow_(services.executor),
@@ -334,8 +334,8 @@ void Recovery::noteExit(const launcher::ExitStatus& status) {
 /// Cleans up after a dead process and waits for the back-off. False if the recovery ends meanwhile.
 cri::Awaitable<bool> Recovery::backOff() {
   const auto now = clock_.now();
+  chronicle_.servesNoMore();
   co_await cleanUp();
-  chronicle_.servesNoMore(now);
   if (now - launchedAt_ >= workload_->restart.resetAfter) restartPause_.reset();
   const bool ended = co_await endRequested_.waitFor(restartPause_.next());
   co_return !ended;

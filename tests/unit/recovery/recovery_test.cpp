@@ -561,6 +561,7 @@ TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
   ASSERT_TRUE(reaches(State::ready));
   EXPECT_TRUE(recoveries->incidents()[0].adopted);
   EXPECT_TRUE(metric(R"(fallbackd_adoptions_total{result="adopted"} 1)"));
+  EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 1)")) << "it is counted once";
   detect();
   EXPECT_EQ(launcher.launched.size(), 1U) << "nothing is started twice";
   kubeletMakes("c1", "main");
