@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a recovery gets its process: the admitted binary, the sandbox as CRI describes it, its turn, launching.
+#include "recovery/recovery.hpp"
+
+#include <chrono>
+#include <utility>
+#include <variant>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+namespace fallbackd::recovery {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using namespace asio::experimental::awaitable_operators;
+
+namespace {
+
+// Until CRI knows the sandbox; under load that can take a while.
+constexpr auto kSandboxDeadline = 10s;
+constexpr auto kShortestPause = 500us;
+// A containerd that disappears during this many launches in a row is not coming back soon.
+constexpr int kMaxLaunches = 10;
+
+/// containerd could not be asked: it is restarting, or down. That says nothing about the pod.
+bool isSilence(const Error& error) {
+  return error.stage == Stage::containerd &&
+         (error.reason == Reason::unavailable || error.reason == Reason::timeout);
+}
+
+}  // namespace
+
+void completeHostNetwork(const Services& services, cri::SandboxStatus& status) {
+  if (status.network != cri::NamespaceMode::node) return;
+  if (status.hostname.empty()) status.hostname = services.nodeName;
+  if (status.ips.empty() && services.nodeAddresses) status.ips = services.nodeAddresses(status.pausePid);
+}
+
+/// From the binary to a started process.
+cri::Awaitable<Result<>> Recovery::drive() {
+  if (!knowsWorkload_) {
+    // It died before anybody could say which workload started it.
+    const std::variant<std::monostate, std::monostate> first =
+        co_await (workloadLearnt() || untilEndRequested());
+    if (first.index() == 1) co_return Result<>{};
+  }
+  if (const auto status = std::exchange(unjudged_, std::nullopt);
+      status && !config::restartsAfter(workload_->restart, outcomeOf(*status))) {
+    const auto ended = co_await endForGood(*status, outcomeOf(*status));
+    if (!ended) co_return tl::unexpected<Error>(ended.error());
+    co_return Result<>{};
+  }
+  // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
+  Chooser chooser{workload_->binaryFrom, incident_.target.podNamespace};
+  const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
+  if (!admitted) co_return tl::unexpected<Error>(admitted.error());
+  const auto verified = clock_.now();
+  if (!incident_.stamps.verified) {
+    incident_.stamps.verified = verified;
+    reach(State::verified, verified);
+  }
+
+  auto process = co_await launch(*admitted);
+  for (int again = 1; !process && isSilence(process.error()) && again < kMaxLaunches; ++again) {
+    process = co_await launch(*admitted);
+  }
+  if (!process) co_return tl::unexpected<Error>(process.error());
+  if (*process == nullptr) co_return Result<>{};  // the container came, or the pod went, before the launch
+
+  process_ = std::move(*process);
+  chronicle_.launched(process_->notes());
+  const auto& times = process_->times();
+  launchedAt_ = times.started;
+  incident_.pid = process_->record().pid;
+  if (!incident_.stamps.started) {
+    auto& stamps = incident_.stamps;
+    stamps.prepared = times.prepared;
+    stamps.healthChecked = times.healthChecked;
+    stamps.started = times.started;
+    chronicle_.measureLaunch();
+  }
+  reach(State::health_checked, times.healthChecked);
+  reach(State::started, times.started);
+  chronicle_.record(process_->record());
+  co_return Result<>{};
+}
+
+/// Tries once; null if the recovery was asked to end before anything was started.
+cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cache::AdmittedPtr binary) {
+  auto status = co_await sandboxReady();
+  if (!status) co_return tl::unexpected<Error>(status.error());
+  completeHostNetwork(services_, *status);
+  incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
+  locate();
+  const FairGroup group{workload_->imageFrom == Provenance::configuration ? FairGroup::Kind::configured
+                                                                          : FairGroup::Kind::chosen,
+                        incident_.target.podNamespace};
+  const std::variant<FairGate::Place, std::monostate> turn =
+      co_await (services_.launches->enter(group) || untilEndRequested());
+  if (requestedEnd_) co_return nullptr;
+  launcher::LaunchRequest request;
+  request.recoveryId = incident_.id;
+  request.executable = std::shared_ptr<const sys::UniqueFd>(binary, &binary->executable);
+  request.sandbox = std::move(*status);
+  request.workload = *workload_;
+  request.nodeName = services_.nodeName;
+  request.restartCount = incident_.restarts;
+  launchBegun_ = true;
+  co_return co_await services_.launcher.launch(std::move(request));
+}
+
+/// Returns what is known, once; otherwise asks CRI for the sandbox until it is ready. The end of the pod
+/// shows here as sandbox_gone.
+cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
+  // The launcher checks that its pause process is still the same.
+  if (auto known = std::exchange(status_, std::nullopt)) co_return std::move(*known);
+  auto deadline = clock_.now() + kSandboxDeadline;
+  askingSince_ = clock_.now();
+  for (;;) {
+    auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
+    if (status && status->sandbox.ready) co_return status;
+    if (requestedEnd_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
+    const bool silence = !status && isSilence(status.error());
+    if (silence) deadline = clock_.now() + kSandboxDeadline;  // as long as it takes
+    // A process that was started once had a sandbox: if it is not ready now, it is gone.
+    const bool mayCome =
+        silence || (!incident_.stamps.started && (status || status.error().reason == Reason::not_found ||
+                                                  status.error().reason == Reason::sandbox_gone));
+    if (!mayCome || clock_.now() > deadline) {
+      if (!status && status.error().reason != Reason::not_found) co_return status;
+      co_return fail(Stage::sandbox, Reason::sandbox_gone,
+                     "sandbox " + incident_.target.sandboxId + " does not exist or is not ready");
+    }
+    co_await askNow_.waitFor(cri::pauseBeforeAskingAgain(askingSince_, clock_.now(), kShortestPause));
+  }
+}
+
+}  // namespace fallbackd::recovery
