@@ -36,22 +36,6 @@ constexpr auto kListLimit = 1s;
 constexpr const char* kCaCertificates = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kZoneInfo = "/usr/share/zoneinfo";
 
-bool safeId(const std::string& id) {
-  return !id.empty() && id.size() <= 128 && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
-  });
-}
-
-/// Removes what a failed launch left in file systems. `recoveryId` is empty if it had no FIFOs yet.
-asio::awaitable<void> removeRemains(Grounds grounds, std::vector<std::string> leaves,
-                                    std::string recoveryId) {
-  if (!leaves.empty()) {
-    const auto removed = co_await removeLeaf(grounds.cgroups, std::move(leaves));
-    static_cast<void>(removed);
-  }
-  if (!recoveryId.empty()) static_cast<void>(grounds.fifos->remove(recoveryId));
-}
-
 /// What runs in a leaf and must be left alone; empty if the leaf is empty or never held a fallback.
 std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const FifoFolders& fifos) {
   std::vector<std::string> folders;
