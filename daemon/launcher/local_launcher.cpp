@@ -8,6 +8,7 @@
 #include "launcher/logs/logs.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/sandbox_gate.hpp"
+#include "launcher/spawner_process.hpp"
 #include "launcher/unclaimed.hpp"
 #include "launcher/volumes.hpp"
 #include "sys/file.hpp"
