@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The launcher of this machine. launch.hpp is one launch; here are the parts that all of them share. One
-// io_context thread; it only touches files of the node itself. Workers touch those that a pod controls.
+// The launcher of this machine. launch.hpp is one launch, adoption.hpp takes over what earlier daemons left.
+// One io_context thread; it only touches files of the node itself. Workers touch those that a pod controls.
 #pragma once
 
+#include "launcher/adoption.hpp"
 #include "launcher/launcher.hpp"
 #include "launcher/launcher_parts.hpp"
 
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -38,11 +38,9 @@ class LocalLauncher final : public Launcher {
 
  private:
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launchOnce(LaunchRequest request);
-  [[nodiscard]] bool ours(const ProcessRecord& record) const;
-  [[nodiscard]] Result<bool> isProcessOf(const ProcessRecord& record) const;
-  std::vector<std::string> leavesOfOurs(const std::set<std::string>& known, Remains& remains) const;
 
   LauncherParts parts_;
+  Adoption adoption_;
 };
 
 }  // namespace fallbackd::launcher
