@@ -3,8 +3,8 @@
 // works in the spare's memory, allocates nothing, takes no lock and only makes system calls.
 #pragma once
 
+#include "spawner/child_report.hpp"
 #include "spawner/protocol.hpp"
-#include "spawner/steps.hpp"
 
 #include <array>
 #include <linux/filter.h>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spawner/spawner.hpp"
 
+#include "spawner/child_report.hpp"
 #include "spawner/own_root.hpp"
 #include "spawner/report_order.hpp"
 #include "spawner/spare.hpp"
-#include "spawner/steps.hpp"
 #include "spawner/tell.hpp"
 #include "spawner/transfer.hpp"
 #include "sys/message_socket.hpp"
@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
-#include <cstring>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <optional>
@@ -61,29 +60,6 @@ std::vector<ProcessLimit> containerLimits() {
     limits.push_back({RLIMIT_STACK, std::min<rlim_t>(now.rlim_max, 8 << 20), now.rlim_max});
   }
   return limits;
-}
-
-Error failureOf(const ChildReport& report) {
-  const auto& step = kSteps[static_cast<std::size_t>(report.step)];
-  if (report.kind == ChildReport::Kind::unhealthy) {
-    switch (report.health) {
-      case ChildReport::Health::timed_out:
-        return {Stage::health_check, Reason::timeout, 0, "not over in time; killed"};
-      case ChildReport::Health::signaled:
-        return {Stage::health_check, Reason::unhealthy, 0, "ended by signal " + std::to_string(report.value)};
-      default:
-        return {Stage::health_check, Reason::unhealthy, 0, "exit code " + std::to_string(report.value)};
-    }
-  }
-  std::string text(step.text);
-  const std::string_view object(report.object, ::strnlen(report.object, sizeof report.object));
-  if (!object.empty()) text.append(" ").append(object);
-  const bool joining = report.step == Step::join_sandbox || report.step == Step::sandbox_proc;
-  const bool gone = joining && report.errnum == ESRCH;
-  const bool unsafe = (report.step == Step::volume_target || report.step == Step::sandbox_proc) &&
-                      (report.errnum == ELOOP || report.errnum == EXDEV);
-  const Reason reason = gone ? Reason::sandbox_gone : unsafe ? Reason::unsafe_path : Reason::system;
-  return {step.stage, reason, report.errnum, std::move(text)};
 }
 
 }  // namespace
