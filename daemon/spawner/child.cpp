@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spawner/child.hpp"
 
+#include "spawner/descriptors.hpp"
 #include "spawner/tell.hpp"
 #include "sys/message_socket.hpp"
 
@@ -20,16 +21,6 @@
 namespace fallbackd::launcher {
 
 namespace {
-
-// Descriptors that are still needed, after standard input and output.
-constexpr int kExecutable = 3;
-constexpr int kReport = 4;
-constexpr int kSandbox = 5;  // closed when it has been joined
-constexpr int kFirstToClose = 6;
-// Positions in the entry.
-constexpr std::size_t kOut = 0;
-constexpr std::size_t kErr = 1;
-constexpr std::size_t kFirstTasks = 2;
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> all;
@@ -71,8 +62,8 @@ void joinUnifiedCgroup(ChildPlan& plan) {
 void takeEntry(ChildPlan& plan) {
   const int count = sys::receiveDescriptors(plan.orders, kEntry, plan.entry);
   if (count < 0 && errno == ECONNRESET) ::_exit(1);
-  if (count >= 0 && count < static_cast<int>(kFirstTasks)) errno = EPROTO;
-  if (count < static_cast<int>(kFirstTasks)) giveUp(plan, Step::take_entry);
+  if (count >= 0 && count < static_cast<int>(kEntryTasks)) errno = EPROTO;
+  if (count < static_cast<int>(kEntryTasks)) giveUp(plan, Step::take_entry);
   plan.entries = static_cast<std::size_t>(count);
 }
 
@@ -80,7 +71,7 @@ void takeEntry(ChildPlan& plan) {
 void joinLegacyCgroups(ChildPlan& plan) {
   // Writing "0" to "tasks" moves the calling thread, which is our only one. Any other way (a pid,
   // cgroup.procs) makes the kernel wait for an RCU grace period: 10 to 20 ms were measured, against 20 us.
-  for (std::size_t i = kFirstTasks; i < plan.entries; ++i) {
+  for (std::size_t i = kEntryTasks; i < plan.entries; ++i) {
     if (!joinByWriting(plan.entry[i])) giveUp(plan, Step::join_cgroup);
   }
   if (::unshare(CLONE_NEWCGROUP) != 0) giveUp(plan, Step::cgroup_namespace);
@@ -89,8 +80,8 @@ void joinLegacyCgroups(ChildPlan& plan) {
 /// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no others.
 void arrangeFds(ChildPlan& plan) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(plan.entry[kOut], STDOUT_FILENO) < 0 ||
-      ::dup2(plan.entry[kErr], STDERR_FILENO) < 0) {
+  if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(plan.entry[kEntryOut], STDOUT_FILENO) < 0 ||
+      ::dup2(plan.entry[kEntryErr], STDERR_FILENO) < 0) {
     giveUp(plan, Step::stdio);
   }
   // Via numbers above all targets, because any of them may occupy another's target.
@@ -99,11 +90,11 @@ void arrangeFds(ChildPlan& plan) {
   const int sandbox = ::fcntl(plan.fds.sandbox.get(), F_DUPFD_CLOEXEC, kFirstToClose);
   if (executable < 0 || reports < 0 || sandbox < 0) giveUp(plan, Step::close_fds);
   plan.reports = reports;  // its old number may be kExecutable's
-  if (::dup3(executable, kExecutable, O_CLOEXEC) < 0 || ::dup3(reports, kReport, O_CLOEXEC) < 0 ||
+  if (::dup3(executable, kExecutable, O_CLOEXEC) < 0 || ::dup3(reports, kReportSocket, O_CLOEXEC) < 0 ||
       ::dup3(sandbox, kSandbox, O_CLOEXEC) < 0) {
     giveUp(plan, Step::close_fds);
   }
-  plan.reports = kReport;
+  plan.reports = kReportSocket;
   if (::close_range(kFirstToClose, ~0U, 0) != 0) giveUp(plan, Step::close_fds);
 }
 
@@ -112,7 +103,7 @@ void awaitTracer(ChildPlan& plan) {
   char go = 0;
   ssize_t got = -1;
   do {
-    got = ::read(kReport, &go, 1);
+    got = ::read(kReportSocket, &go, 1);
   } while (got < 0 && errno == EINTR);
   if (got != 1) giveUp(plan, Step::await_tracer);
 }

@@ -329,7 +329,8 @@ Result<Report> decodeReport(std::string_view bytes) {
 }
 
 Result<LaunchFds> sortLaunchFds(const LaunchOrder& order, std::vector<sys::UniqueFd> fds) {
-  const std::size_t wanted = 2 + (order.unifiedCgroup ? 2U : 0U) + order.mounts.size();
+  const std::size_t wanted =
+      kLaunchAlways + (order.unifiedCgroup ? kLaunchUnified : 0U) + order.mounts.size();
   if (fds.size() != wanted) {
     return fail(Stage::spawner, Reason::protocol,
                 std::to_string(fds.size()) + " descriptors came, not " + std::to_string(wanted));
