@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The health check: the same binary with other arguments, run as a child of the process that will become the
-// binary, with the same root, user and filter.
-#include "spawner/child.hpp"
+#include "spawner/health.hpp"
+
 #include "spawner/descriptors.hpp"
+#include "spawner/identity.hpp"
+#include "spawner/namespaces.hpp"
+#include "spawner/root.hpp"
 #include "spawner/tell.hpp"
 
 #include <csignal>

@@ -2,6 +2,8 @@
 #include "spawner/spare.hpp"
 
 #include "spawner/child.hpp"
+#include "spawner/namespaces.hpp"
+#include "spawner/root.hpp"
 #include "spawner/sandbox_proc.hpp"
 #include "spawner/tell.hpp"
 #include "sys/clone.hpp"
