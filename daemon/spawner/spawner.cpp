@@ -2,6 +2,7 @@
 #include "spawner/spawner.hpp"
 
 #include "spawner/child_report.hpp"
+#include "spawner/inherited.hpp"
 #include "spawner/own_root.hpp"
 #include "spawner/report_order.hpp"
 #include "spawner/spare.hpp"
@@ -17,7 +18,6 @@
 #include <optional>
 #include <span>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -34,33 +34,7 @@ constexpr std::uint64_t kSocketEvent = ~0ULL;
 constexpr std::uint64_t kSignalEvent = 0;
 // Signals to a traced process are changes too, and its pod's neighbours can send any number of them.
 constexpr int kChangesOfAPass = 64;
-constexpr int kQuietMs = 20;           // after this long without an event there is time to make a spare
-constexpr rlim_t kMaxFiles = 1 << 20;  // as runtimes do; more slows programs that close every descriptor
-
-/// Signals that were ignored when the daemon was started stay ignored through every clone and exec unless
-/// reset. Uses the bare system call: the C library reserves two signals and changes neither.
-void resetSignals() {
-  constexpr std::size_t kKernelSetBytes = 8;
-  const std::array<unsigned char, 64> defaultAction{};  // the kernel's struct, all zero: SIG_DFL
-  for (int number = 1; number <= 64; ++number) {
-    static_cast<void>(::syscall(SYS_rt_sigaction, number, defaultAction.data(), nullptr, kKernelSetBytes));
-  }
-}
-
-/// No core files, and not what somebody raised for the daemon: keeps hard limits, sets soft limits to the
-/// usual.
-std::vector<ProcessLimit> containerLimits() {
-  std::vector<ProcessLimit> limits{{RLIMIT_CORE, 0, 0}};
-  rlimit now{};
-  if (::getrlimit(RLIMIT_NOFILE, &now) == 0) {
-    const rlim_t most = std::min(now.rlim_max, kMaxFiles);
-    limits.push_back({RLIMIT_NOFILE, most, most});
-  }
-  if (::getrlimit(RLIMIT_STACK, &now) == 0) {
-    limits.push_back({RLIMIT_STACK, std::min<rlim_t>(now.rlim_max, 8 << 20), now.rlim_max});
-  }
-  return limits;
-}
+constexpr int kQuietMs = 20;  // after this long without an event there is time to make a spare
 
 }  // namespace
 
