@@ -3,9 +3,8 @@
 #pragma once
 
 #include "base/task_group.hpp"
-#include "launcher/cgroup/cgroup_trees.hpp"
+#include "launcher/grounds.hpp"
 #include "launcher/launcher.hpp"
-#include "launcher/logs/fifo_folders.hpp"
 #include "launcher/logs/logs.hpp"
 #include "launcher/spawner_client.hpp"
 #include "sys/cgroup.hpp"
@@ -16,12 +15,6 @@
 #include <boost/asio/any_io_executor.hpp>
 
 namespace fallbackd::launcher {
-
-/// Where launches leave traces. Everything that is killed by its cgroup or removed is below these.
-struct Grounds {
-  std::shared_ptr<const CgroupTrees> cgroups;
-  std::shared_ptr<const FifoFolders> fifos;
-};
 
 class LocalProcess final : public Process {
  public:

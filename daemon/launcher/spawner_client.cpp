@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner_client.hpp"
 
-#include "base/async/backoff.hpp"
-#include "sys/helper_program.hpp"
+#include "base/async/loop_clock.hpp"
+#include "launcher/spawner_process.hpp"
 #include "sys/message_socket.hpp"
 #include "sys/process.hpp"
 
-#include <array>
 #include <chrono>
-#include <csignal>
 #include <deque>
+#include <fcntl.h>
 #include <map>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -26,14 +23,6 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 namespace {
-
-constexpr const char* kSpawnerName = "fallbackd-spawner";
-constexpr auto kSetUpLimit = 10s;
-constexpr auto kEndLimit = 2s;
-constexpr auto kRespawnLimit = 2s;  // how long a launch waits for a new spawner
-constexpr auto kFirstRestartPause = 1ms;
-constexpr auto kLastRestartPause = 1s;
-constexpr auto kHealthyAge = 5s;  // a spawner that lived at least this long is replaced at once
 
 /// A process that waits for an order; see spawner/spare.hpp.
 struct Spare {
@@ -64,16 +53,7 @@ Stamp stampOf(std::int64_t monotonicNs) {
   return Stamp(std::chrono::nanoseconds(monotonicNs));
 }
 
-bool readableWithin(int fd, std::chrono::milliseconds limit) {
-  pollfd polled{fd, POLLIN, 0};
-  return ::poll(&polled, 1, static_cast<int>(limit.count())) > 0;
-}
-
 }  // namespace
-
-std::string defaultSpawnerProgram() {
-  return sys::programBesideOurs(kSpawnerName);
-}
 
 struct SpawnerClient::Pending : Awaited<StartedProcess> {
   using Awaited::Awaited;
@@ -81,15 +61,8 @@ struct SpawnerClient::Pending : Awaited<StartedProcess> {
 
 struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State> {
   State(asio::any_io_executor owner, std::string file)
-      : executor(std::move(owner)), program(std::move(file)), spawned(executor) {}
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-  ~State() { endSpawner(); }
+      : executor(std::move(owner)), spawner(executor, std::move(file)) {}
 
-  Result<> startSpawner();
-  Result<> awaitReady() const;
-  void endSpawner();
-  void closeSocket();
   /// False for a report that the spawner cannot mean.
   bool dispatch(sys::Message message);
   bool take(const SpareReport& report, std::vector<sys::UniqueFd>& fds);
@@ -105,65 +78,15 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   asio::awaitable<void> readReports();
   asio::awaitable<Result<Spare>> takeSpare();
   asio::awaitable<Result<>> askForSpare();
-  static asio::awaitable<void> awaitSpawner(std::shared_ptr<State> self);
 
   asio::any_io_executor executor;
-  std::string program;
-  Event spawned;  // a new spawner was started, or could not be
-  sys::UniqueFd socket;
-  sys::PidFd process;
-  pid_t pid = -1;
-  Stamp startedAt;
-  unsigned restarts = 0;
+  SpawnerProcess spawner;
   std::uint64_t lastSpare = 0;                        // of this spawner; a launch has the number of its spare
   std::vector<Spare> spares;                          // available
   std::deque<std::shared_ptr<Awaited<Spare>>> asked;  // launches that wait for one
   std::map<std::uint64_t, std::shared_ptr<Pending>> pending;
   std::map<std::uint64_t, std::shared_ptr<ExitNotice>> running;
 };
-
-Result<> SpawnerClient::State::startSpawner() {
-  FB_TRY(auto ends, sys::makeMessageSockets());
-  FB_TRY(pid, sys::startHelper(Stage::spawner, program, kSpawnerName, ends[1]));
-  FB_TRY(process, sys::openPidFd(Stage::spawner, pid));
-  socket = std::move(ends[0]);
-  lastSpare = 0;
-  startedAt = LoopClock::of(executor).now();
-  return {};
-}
-
-Result<> SpawnerClient::State::awaitReady() const {
-  if (!readableWithin(socket.get(), kSetUpLimit)) {
-    return fail(Stage::spawner, Reason::timeout, program + " did not become ready");
-  }
-  FB_TRY(const auto message, sys::receiveMessage(socket, true));
-  if (message.bytes.empty()) return fail(Stage::spawner, Reason::spawner_gone, program + " ended at once");
-  FB_TRY(const auto report, decodeReport(message.bytes));
-  if (const auto* failed = std::get_if<FailedReport>(&report)) {
-    return fail(failed->stage, failed->reason, "set up " + program + ": " + failed->text, failed->errnum);
-  }
-  return {};
-}
-
-/// Closing is not enough: Asio may hold a copy of the number for a pending wait.
-void SpawnerClient::State::closeSocket() {
-  if (socket) ::shutdown(socket.get(), SHUT_RDWR);
-  socket.reset();
-}
-
-/// The closed socket tells it to end; it is our child and must be reaped.
-void SpawnerClient::State::endSpawner() {
-  closeSocket();
-  if (!process) return;
-  if (!readableWithin(process.get(), kEndLimit)) {
-    static_cast<void>(sys::sendSignal(Stage::spawner, process, SIGKILL));
-  }
-  siginfo_t ended{};
-  while (::waitid(P_PIDFD, static_cast<id_t>(process.get()), &ended, WEXITED) != 0 && errno == EINTR) {
-  }
-  process.reset();
-  pid = -1;
-}
 
 bool SpawnerClient::State::dispatch(sys::Message message) {
   const auto report = decodeReport(message.bytes);
@@ -251,20 +174,21 @@ void SpawnerClient::State::abandonAll(const std::string& why) {
   while (!pending.empty()) answer(pending.begin()->first, fail(Stage::spawner, Reason::spawner_gone, why));
   for (const auto& [id, notice] : running) notice->known.set();
   running.clear();
+  lastSpare = 0;
 }
 
 void SpawnerClient::State::abort(std::uint64_t id) const {
   const auto bytes = encode(Order(AbortOrder{id}));
-  if (bytes && socket) static_cast<void>(sys::sendMessage(socket, *bytes, {}, true));
+  if (bytes && spawner.socket()) static_cast<void>(sys::sendMessage(spawner.socket(), *bytes, {}, true));
 }
 
 /// Until the spawner is gone.
 asio::awaitable<void> SpawnerClient::State::readReports() {
   // Duplicate: Asio closes the descriptor that it watches.
-  asio::posix::stream_descriptor watched(executor, ::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+  asio::posix::stream_descriptor watched(executor, ::fcntl(spawner.socket().get(), F_DUPFD_CLOEXEC, 0));
   for (;;) {
-    if (!socket) co_return;  // a sender noticed first that it is broken
-    auto message = sys::receiveMessage(socket, true);
+    if (!spawner.socket()) co_return;  // a sender noticed first that it is broken
+    auto message = sys::receiveMessage(spawner.socket(), true);
     if (message) {
       // A spawner that reports the impossible is replaced; what it started runs on.
       if (message->bytes.empty() || !dispatch(std::move(*message))) co_return;
@@ -276,24 +200,12 @@ asio::awaitable<void> SpawnerClient::State::readReports() {
 }
 
 asio::awaitable<void> SpawnerClient::State::serve(std::shared_ptr<State> self) {
-  const auto& clock = LoopClock::of(self->executor);
-  Backoff pause({kFirstRestartPause, kLastRestartPause});
   for (;;) {
-    if (self->socket) co_await self->readReports();
-    self->endSpawner();
+    if (self->spawner.socket()) co_await self->readReports();
+    self->spawner.end();
     self->abandonAll("the spawner ended");
-    if (clock.now() - self->startedAt > kHealthyAge) pause.reset();
-    co_await pause.wait();
-    ++self->restarts;
-    // A program that cannot be started now may be there later (an upgrade replaces it).
-    static_cast<void>(self->startSpawner());
-    self->spawned.notify();
+    co_await self->spawner.restart();
   }
-}
-
-/// Returns at once if there is one; usually a new one takes only a moment.
-asio::awaitable<void> SpawnerClient::State::awaitSpawner(std::shared_ptr<State> self) {
-  if (!self->socket) co_await self->spawned.waitFor(kRespawnLimit);
 }
 
 SpawnerClient::SpawnerClient(asio::any_io_executor executor, std::string program)
@@ -301,13 +213,13 @@ SpawnerClient::SpawnerClient(asio::any_io_executor executor, std::string program
 
 SpawnerClient::~SpawnerClient() {
   tasks_.cancelAll();
-  state_->endSpawner();
+  state_->spawner.end();
 }
 
 Result<> SpawnerClient::start() {
-  FB_CHECK(state_->startSpawner());
-  if (auto ready = state_->awaitReady(); !ready) {
-    state_->endSpawner();
+  FB_CHECK(state_->spawner.start());
+  if (auto ready = state_->spawner.awaitReady(); !ready) {
+    state_->spawner.end();
     return ready;
   }
   tasks_.spawn(State::serve(state_));
@@ -315,21 +227,21 @@ Result<> SpawnerClient::start() {
 }
 
 unsigned SpawnerClient::restarts() const {
-  return state_->restarts;
+  return state_->spawner.restarts();
 }
 
 pid_t SpawnerClient::pid() const {
-  return state_->pid;
+  return state_->spawner.pid();
 }
 
 asio::awaitable<Result<>> SpawnerClient::State::askForSpare() {
   FB_CO_TRY(const auto bytes, encode(Order(SpareOrder{})));
   for (;;) {
-    const auto sent = sys::sendMessage(socket, bytes, {}, true);
+    const auto sent = sys::sendMessage(spawner.socket(), bytes, {}, true);
     if (sent || sent.error().reason != Reason::unavailable) co_return sent;
-    asio::posix::stream_descriptor watched(executor, ::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+    asio::posix::stream_descriptor watched(executor, ::fcntl(spawner.socket().get(), F_DUPFD_CLOEXEC, 0));
     co_await watched.async_wait(asio::posix::stream_descriptor::wait_write, asio::use_awaitable);
-    if (!socket) co_return fail(Stage::spawner, Reason::spawner_gone, "ask for a process");
+    if (!spawner.socket()) co_return fail(Stage::spawner, Reason::spawner_gone, "ask for a process");
   }
 }
 
@@ -354,8 +266,9 @@ asio::awaitable<Result<BegunLaunch>> SpawnerClient::begin(LaunchOrder order, Lau
   const auto& clock = LoopClock::of(state->executor);
   const auto giveUpAt = clock.now() + kRespawnLimit;
   for (;;) {
-    co_await State::awaitSpawner(state);
-    if (!state->socket) co_return fail(Stage::spawner, Reason::spawner_gone, "no spawner runs at present");
+    co_await state->spawner.awaitStarted();
+    if (!state->spawner.socket())
+      co_return fail(Stage::spawner, Reason::spawner_gone, "no spawner runs at present");
     auto spare = co_await state->takeSpare();
     const auto sent =
         spare ? sys::sendMessage(spare->orders, bytes, numbers, true) : tl::unexpected<Error>(spare.error());
@@ -368,7 +281,7 @@ asio::awaitable<Result<BegunLaunch>> SpawnerClient::begin(LaunchOrder order, Lau
     if (sent.error().reason != Reason::spawner_gone || clock.now() >= giveUpAt) {
       co_return tl::unexpected<Error>(sent.error());
     }
-    if (!spare) state->closeSocket();  // the reader has not noticed yet
+    if (!spare) state->spawner.closeSocket();  // the reader has not noticed yet
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The daemon's end of the spawner: starts it, sends orders, passes reports to their waiters, and restarts it
-// when it is gone. One io_context thread.
+// Launches through the spawner: sends it orders and passes its reports to their waiters. One io_context
+// thread.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -88,8 +88,5 @@ class BegunLaunch {
   std::uint64_t id_ = 0;
   sys::UniqueFd orders_;
 };
-
-/// The spawner's program, in the folder of our own.
-std::string defaultSpawnerProgram();
 
 }  // namespace fallbackd::launcher

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The health check: the same binary with other arguments, run as a child of the process that will become the
-// binary, with the same root, user and filter.
-#include "spawner/child.hpp"
+#include "spawner/health.hpp"
+
+#include "spawner/descriptors.hpp"
+#include "spawner/identity.hpp"
+#include "spawner/namespaces.hpp"
+#include "spawner/root.hpp"
 #include "spawner/tell.hpp"
 
 #include <csignal>
@@ -18,15 +21,13 @@ namespace fallbackd::launcher {
 
 namespace {
 
-constexpr int kExecutableFd = 3;  // where arrangeFds put it
-
 // Only one health check runs per process, and the CLONE_VFORK child needs its own stack.
 alignas(64) char healthStack[64 * 1024];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 /// Returns, as far as the compiler knows: before a call that never returns, AddressSanitizer looks at the
 /// stack by system calls that the filter may deny.
 int execute(ChildPlan& plan) {
-  ::syscall(SYS_execveat, kExecutableFd, "", plan.healthArgv.data(), plan.env.data(), AT_EMPTY_PATH);
+  ::syscall(SYS_execveat, kExecutable, "", plan.healthArgv.data(), plan.env.data(), AT_EMPTY_PATH);
   if (errno != 0) giveUp(plan, Step::exec);
   return 1;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From root to the workload's user: labels, session, keyring, limits, user and groups, capabilities, seccomp.
-// In this order, because each step removes what the one before it needed.
-#include "spawner/child.hpp"
+#include "spawner/identity.hpp"
+
 #include "spawner/tell.hpp"
 
 #include <cstring>

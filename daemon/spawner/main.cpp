@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // fallbackd-spawner: started by fallbackd with one end of a socket as descriptor 3; useless by itself.
+#include "spawner/descriptors.hpp"
 #include "spawner/spawner.hpp"
 #include "spawner/tell.hpp"
-#include "sys/helper_program.hpp"
 
 #include <cstdio>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 using fallbackd::launcher::Spawner;
 
 namespace {
-constexpr int kSocket = fallbackd::sys::kHelperSocket;
+constexpr int kSocket = fallbackd::launcher::kSpawnerSocket;
 }
 
 int main() {

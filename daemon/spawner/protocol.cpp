@@ -2,11 +2,14 @@
 #include "spawner/protocol.hpp"
 
 #include "base/strings.hpp"
-#include "spawner/wire.hpp"
+#include "spawner/fields.hpp"
 #include "sys/message_socket.hpp"
 
 #include <algorithm>
+#include <concepts>
 #include <linux/filter.h>
+#include <type_traits>
+#include <utility>
 
 #include <climits>
 
@@ -21,15 +24,6 @@ constexpr std::size_t kMaxFiles = 64;
 constexpr std::size_t kMaxMounts = 128;
 constexpr std::size_t kMaxAttributes = 8;
 constexpr std::size_t kMaxLimits = 32;
-
-enum class Kind : std::uint32_t { launch = 1, abort, ready, started, failed, exited, want_spare, spare };
-
-WireWriter begin(Kind kind) {
-  WireWriter out;
-  out.number(kMagic);
-  out.number(static_cast<std::uint32_t>(kind));
-  return out;
-}
 
 Result<std::string> checkedSize(std::string bytes) {
   if (bytes.size() <= sys::kMaxMessageBytes) return bytes;
@@ -76,135 +70,129 @@ bool valid(const LaunchOrder& order) {
                      [](const MountTarget& mount) { return normalPath(mount.path) && mount.path != "/"; });
 }
 
-void write(WireWriter& out, const LaunchOrder& order) {
-  out.texts(order.argv);
-  out.texts(order.healthArgv);
-  out.texts(order.env);
-  out.text(order.workingDir);
-  out.number(order.uid);
-  out.number(order.gid);
-  out.number(static_cast<std::uint32_t>(order.groups.size()));
-  for (const gid_t group : order.groups) out.number(group);
-  out.number(order.healthTimeoutNs);
-  out.number(order.tmpBytes);
-  out.number(order.oomScoreAdj);
-  out.number(order.capabilities);
-  out.text(order.seccomp);
-  out.number(static_cast<std::uint8_t>(order.filterLetsWait));
-  out.number(static_cast<std::uint32_t>(order.attributes.size()));
-  for (const auto& attribute : order.attributes) {
-    out.text(attribute.file);
-    out.text(attribute.value);
-  }
-  out.number(static_cast<std::uint32_t>(order.limits.size()));
-  for (const auto& limit : order.limits) {
-    out.number(limit.resource);
-    out.number(limit.soft);
-    out.number(limit.hard);
-  }
-  out.number(static_cast<std::uint8_t>(order.pids));
-  out.number(order.sandboxPids.device);
-  out.number(order.sandboxPids.inode);
-  out.number(static_cast<std::uint8_t>(order.sandboxUsers));
-  out.number(order.rootUid);
-  out.number(order.rootGid);
-  out.number(static_cast<std::uint32_t>(order.files.size()));
-  for (const auto& file : order.files) {
-    out.text(file.path);
-    out.number(file.mode);
-    out.text(file.content);
-  }
-  out.number(static_cast<std::uint32_t>(order.mounts.size()));
-  for (const auto& mount : order.mounts) {
-    out.text(mount.path);
-    out.number(static_cast<std::uint8_t>(mount.directory));
-  }
-  out.number(static_cast<std::uint8_t>(order.unifiedCgroup));
+bool valid(const StartedReport& report) {
+  return report.pid > 1;
 }
 
-LaunchOrder readLaunch(WireReader& in) {
-  LaunchOrder order;
-  order.argv = in.texts(kMaxTexts);
-  order.healthArgv = in.texts(kMaxTexts);
-  order.env = in.texts(kMaxTexts);
-  order.workingDir = in.text();
-  order.uid = in.number<uid_t>();
-  order.gid = in.number<gid_t>();
-  order.groups.resize(in.count(kMaxGroups));
-  for (gid_t& group : order.groups) group = in.number<gid_t>();
-  order.healthTimeoutNs = in.number<std::int64_t>();
-  order.tmpBytes = in.number<std::uint64_t>();
-  order.oomScoreAdj = in.number<int>();
-  order.capabilities = in.number<std::uint64_t>();
-  order.seccomp = in.text();
-  order.filterLetsWait = in.number<std::uint8_t>() != 0;
-  order.attributes.resize(in.count(kMaxAttributes));
-  for (auto& attribute : order.attributes) {
-    attribute.file = in.text();
-    attribute.value = in.text();
-  }
-  order.limits.resize(in.count(kMaxLimits));
-  for (auto& limit : order.limits) {
-    limit.resource = in.number<std::uint32_t>();
-    limit.soft = in.number<std::uint64_t>();
-    limit.hard = in.number<std::uint64_t>();
-  }
-  order.pids = static_cast<PidNamespace>(in.number<std::uint8_t>());
-  order.sandboxPids.device = in.number<dev_t>();
-  order.sandboxPids.inode = in.number<ino_t>();
-  order.sandboxUsers = in.number<std::uint8_t>() != 0;
-  order.rootUid = in.number<uid_t>();
-  order.rootGid = in.number<gid_t>();
-  order.files.resize(in.count(kMaxFiles));
-  for (auto& file : order.files) {
-    file.path = in.text();
-    file.mode = in.number<mode_t>();
-    file.content = in.text();
-  }
-  order.mounts.resize(in.count(kMaxMounts));
-  for (auto& mount : order.mounts) {
-    mount.path = in.text();
-    mount.directory = in.number<std::uint8_t>() != 0;
-  }
-  order.unifiedCgroup = in.number<std::uint8_t>() != 0;
-  if (!in.ok() || !valid(order)) in.refuse();
-  return order;
-}
-
-StartedReport readStarted(WireReader& in) {
-  StartedReport report;
-  report.id = in.number<std::uint64_t>();
-  report.pid = in.number<pid_t>();
-  report.preparedNs = in.number<std::int64_t>();
-  report.healthCheckedNs = in.number<std::int64_t>();
-  report.startedNs = in.number<std::int64_t>();
-  if (report.pid <= 1) in.refuse();
-  return report;
-}
-
-FailedReport readFailed(WireReader& in) {
-  FailedReport report;
-  report.id = in.number<std::uint64_t>();
-  report.stage = static_cast<Stage>(in.number<std::uint8_t>());
-  report.reason = static_cast<Reason>(in.number<std::uint8_t>());
-  report.errnum = in.number<int>();
-  report.text = in.text();
-  if (toString(report.stage) == "unknown" || toString(report.reason) == "unknown") in.refuse();
-  return report;
-}
-
-ExitedReport readExited(WireReader& in) {
-  ExitedReport report;
-  report.id = in.number<std::uint64_t>();
-  report.signaled = in.number<std::uint8_t>() != 0;
-  report.value = in.number<int>();
-  return report;
+bool valid(const FailedReport& report) {
+  return toString(report.stage) != "unknown" && toString(report.reason) != "unknown";
 }
 
 template <class Message>
-Result<Message> whole(const WireReader& in, Message message) {
-  if (!in.atEnd()) return fail(Stage::spawner, Reason::protocol, "a message is damaged");
-  return message;
+bool valid(const Message& /*any content*/) {
+  return true;
+}
+
+/// A Message, constant when it is written.
+template <class Given, class Message>
+concept Of = std::same_as<std::remove_const_t<Given>, Message>;
+
+// The messages: for each its fields in the order in which they are sent.
+
+void fields(auto& wire, Of<LaunchOrder> auto& order) {
+  wire.texts(order.argv, kMaxTexts);
+  wire.texts(order.healthArgv, kMaxTexts);
+  wire.texts(order.env, kMaxTexts);
+  wire.text(order.workingDir);
+  wire.number(order.uid);
+  wire.number(order.gid);
+  wire.list(order.groups, kMaxGroups, [](auto& in, auto& group) { in.number(group); });
+  wire.number(order.healthTimeoutNs);
+  wire.number(order.tmpBytes);
+  wire.number(order.oomScoreAdj);
+  wire.number(order.capabilities);
+  wire.text(order.seccomp);
+  wire.flag(order.filterLetsWait);
+  wire.list(order.attributes, kMaxAttributes, [](auto& in, auto& attribute) {
+    in.text(attribute.file);
+    in.text(attribute.value);
+  });
+  wire.list(order.limits, kMaxLimits, [](auto& in, auto& limit) {
+    in.number(limit.resource);
+    in.number(limit.soft);
+    in.number(limit.hard);
+  });
+  wire.choice(order.pids);
+  wire.number(order.sandboxPids.device);
+  wire.number(order.sandboxPids.inode);
+  wire.flag(order.sandboxUsers);
+  wire.number(order.rootUid);
+  wire.number(order.rootGid);
+  wire.list(order.files, kMaxFiles, [](auto& in, auto& file) {
+    in.text(file.path);
+    in.number(file.mode);
+    in.text(file.content);
+  });
+  wire.list(order.mounts, kMaxMounts, [](auto& in, auto& mount) {
+    in.text(mount.path);
+    in.flag(mount.directory);
+  });
+  wire.flag(order.unifiedCgroup);
+}
+
+void fields(auto& /*wire*/, Of<SpareOrder> auto& /*order*/) {}
+
+void fields(auto& wire, Of<AbortOrder> auto& order) {
+  wire.number(order.id);
+}
+
+void fields(auto& /*wire*/, Of<ReadyReport> auto& /*report*/) {}
+
+void fields(auto& wire, Of<SpareReport> auto& report) {
+  wire.number(report.id);
+}
+
+void fields(auto& wire, Of<StartedReport> auto& report) {
+  wire.number(report.id);
+  wire.number(report.pid);
+  wire.number(report.preparedNs);
+  wire.number(report.healthCheckedNs);
+  wire.number(report.startedNs);
+}
+
+void fields(auto& wire, Of<FailedReport> auto& report) {
+  wire.number(report.id);
+  wire.choice(report.stage);
+  wire.choice(report.reason);
+  wire.number(report.errnum);
+  wire.text(report.text);
+}
+
+void fields(auto& wire, Of<ExitedReport> auto& report) {
+  wire.number(report.id);
+  wire.flag(report.signaled);
+  wire.number(report.value);
+}
+
+/// The number by which a message is recognised; 0: it has none.
+template <class Message>
+constexpr std::uint32_t kKind = 0;
+template <>
+constexpr std::uint32_t kKind<LaunchOrder> = 1;
+template <>
+constexpr std::uint32_t kKind<AbortOrder> = 2;
+template <>
+constexpr std::uint32_t kKind<ReadyReport> = 3;
+template <>
+constexpr std::uint32_t kKind<StartedReport> = 4;
+template <>
+constexpr std::uint32_t kKind<FailedReport> = 5;
+template <>
+constexpr std::uint32_t kKind<ExitedReport> = 6;
+template <>
+constexpr std::uint32_t kKind<SpareOrder> = 7;
+template <>
+constexpr std::uint32_t kKind<SpareReport> = 8;
+
+template <class Message>
+Result<std::string> written(const Message& message) {
+  static_assert(kKind<Message> != 0);
+  WireWriter wire;
+  wire.number(kMagic);
+  wire.number(kKind<Message>);
+  FieldWriter writer(wire);
+  fields(writer, message);
+  return checkedSize(wire.take());
 }
 
 /// The kind, or 0 if this is not one of our messages.
@@ -212,45 +200,30 @@ std::uint32_t readKind(WireReader& in) {
   return in.number<std::uint32_t>() == kMagic ? in.number<std::uint32_t>() : 0;
 }
 
-struct Encoder {
-  std::string operator()(const SpareOrder& /*order*/) const { return begin(Kind::want_spare).take(); }
-  std::string operator()(const AbortOrder& order) const {
-    auto out = begin(Kind::abort);
-    out.number(order.id);
-    return out.take();
-  }
-  std::string operator()(const ReadyReport& /*report*/) const { return begin(Kind::ready).take(); }
-  std::string operator()(const SpareReport& report) const {
-    auto out = begin(Kind::spare);
-    out.number(report.id);
-    return out.take();
-  }
-  std::string operator()(const StartedReport& report) const {
-    auto out = begin(Kind::started);
-    out.number(report.id);
-    out.number(report.pid);
-    out.number(report.preparedNs);
-    out.number(report.healthCheckedNs);
-    out.number(report.startedNs);
-    return out.take();
-  }
-  std::string operator()(const FailedReport& report) const {
-    auto out = begin(Kind::failed);
-    out.number(report.id);
-    out.number(static_cast<std::uint8_t>(report.stage));
-    out.number(static_cast<std::uint8_t>(report.reason));
-    out.number(report.errnum);
-    out.text(report.text);
-    return out.take();
-  }
-  std::string operator()(const ExitedReport& report) const {
-    auto out = begin(Kind::exited);
-    out.number(report.id);
-    out.number(static_cast<std::uint8_t>(report.signaled));
-    out.number(report.value);
-    return out.take();
-  }
-};
+/// False if `kind` is another message's. A damaged message makes `wire` refuse.
+template <class Message, class Variant>
+bool readIf(WireReader& wire, std::uint32_t kind, Variant& into) {
+  static_assert(kKind<Message> != 0);
+  if (kind != kKind<Message>) return false;
+  Message message;
+  FieldReader reader(wire);
+  fields(reader, message);
+  if (!wire.ok() || !valid(message)) wire.refuse();
+  into = std::move(message);
+  return true;
+}
+
+/// Exactly one message of these. `what` they are, for the error.
+template <class... Messages>
+Result<std::variant<Messages...>> readOneOf(std::string_view bytes, const char* what) {
+  WireReader wire(bytes);
+  const auto kind = readKind(wire);
+  std::variant<Messages...> message;
+  const bool known = (readIf<Messages>(wire, kind, message) || ...);
+  if (!known) return fail(Stage::spawner, Reason::protocol, std::string("not ") + what);
+  if (!wire.atEnd()) return fail(Stage::spawner, Reason::protocol, "a message is damaged");
+  return message;
+}
 
 }  // namespace
 
@@ -268,68 +241,33 @@ std::vector<int> EntryFds::numbers() const {
 }
 
 Result<std::string> encode(const LaunchOrder& order) {
-  auto out = begin(Kind::launch);
-  write(out, order);
-  return checkedSize(out.take());
+  return written(order);
 }
 
 Result<std::string> encode(const Order& order) {
-  return checkedSize(std::visit(Encoder{}, order));
+  return std::visit([](const auto& one) { return written(one); }, order);
 }
 
 Result<std::string> encode(const Report& report) {
-  return checkedSize(std::visit(Encoder{}, report));
+  return std::visit([](const auto& one) { return written(one); }, report);
 }
 
 Result<LaunchOrder> decodeLaunch(std::string_view bytes) {
-  WireReader in(bytes);
-  if (static_cast<Kind>(readKind(in)) != Kind::launch) {
-    return fail(Stage::spawner, Reason::protocol, "not a launch order");
-  }
-  auto order = readLaunch(in);
-  return whole(in, std::move(order));
+  FB_TRY(auto order, readOneOf<LaunchOrder>(bytes, "a launch order"));
+  return std::get<LaunchOrder>(std::move(order));
 }
 
 Result<Order> decodeOrder(std::string_view bytes) {
-  WireReader in(bytes);
-  switch (static_cast<Kind>(readKind(in))) {
-    case Kind::want_spare:
-      return whole(in, Order(SpareOrder{}));
-    case Kind::abort: {
-      const Order order = AbortOrder{in.number<std::uint64_t>()};
-      return whole(in, order);
-    }
-    default:
-      return fail(Stage::spawner, Reason::protocol, "not an order");
-  }
+  return readOneOf<SpareOrder, AbortOrder>(bytes, "an order");
 }
 
 Result<Report> decodeReport(std::string_view bytes) {
-  WireReader in(bytes);
-  Report report;
-  switch (static_cast<Kind>(readKind(in))) {
-    case Kind::ready:
-      break;
-    case Kind::spare:
-      report = SpareReport{in.number<std::uint64_t>()};
-      break;
-    case Kind::started:
-      report = readStarted(in);
-      break;
-    case Kind::failed:
-      report = readFailed(in);
-      break;
-    case Kind::exited:
-      report = readExited(in);
-      break;
-    default:
-      return fail(Stage::spawner, Reason::protocol, "not a report");
-  }
-  return whole(in, std::move(report));
+  return readOneOf<ReadyReport, SpareReport, StartedReport, FailedReport, ExitedReport>(bytes, "a report");
 }
 
 Result<LaunchFds> sortLaunchFds(const LaunchOrder& order, std::vector<sys::UniqueFd> fds) {
-  const std::size_t wanted = 2 + (order.unifiedCgroup ? 2U : 0U) + order.mounts.size();
+  const std::size_t wanted =
+      kLaunchAlways + (order.unifiedCgroup ? kLaunchUnified : 0U) + order.mounts.size();
   if (fds.size() != wanted) {
     return fail(Stage::spawner, Reason::protocol,
                 std::to_string(fds.size()) + " descriptors came, not " + std::to_string(wanted));

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "spawner/descriptors.hpp"
 #include "sys/fd.hpp"
 #include "sys/process.hpp"
 
@@ -100,7 +101,6 @@ struct EntryFds {
   [[nodiscard]] std::vector<int> numbers() const;
 };
 inline constexpr char kEntry = 'E';
-inline constexpr std::size_t kMaxEntryFds = 2 + 32;
 
 /// A launch needs a spare and none is available.
 struct SpareOrder {};

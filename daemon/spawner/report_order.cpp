@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spawner/report_order.hpp"
 
-#include <cstring>
-#include <iterator>
-
 namespace fallbackd::launcher {
 
 bool ReportOrder::accept(pid_t sender, ChildReport::Kind kind) {
@@ -28,21 +25,6 @@ bool ReportOrder::accept(pid_t sender, ChildReport::Kind kind) {
   if (kind == Kind::unhealthy && state_ != State::born) return false;
   state_ = State::over;
   return true;
-}
-
-std::optional<ChildReport> decodeChildReport(std::span<const char> bytes) {
-  ChildReport report;
-  if (bytes.size() != sizeof report) return std::nullopt;
-  // As numbers first: an enumerator or bool with an invalid value must never exist.
-  const auto byteAt = [&](std::size_t offset) { return static_cast<unsigned char>(bytes[offset]); };
-  const bool exists =
-      byteAt(offsetof(ChildReport, kind)) <= static_cast<unsigned>(ChildReport::Kind::unhealthy) &&
-      byteAt(offsetof(ChildReport, step)) < std::size(kSteps) &&
-      byteAt(offsetof(ChildReport, health)) <= static_cast<unsigned>(ChildReport::Health::timed_out) &&
-      byteAt(offsetof(ChildReport, entersPids)) <= 1;
-  if (!exists) return std::nullopt;
-  std::memcpy(&report, bytes.data(), sizeof report);
-  return report;
 }
 
 }  // namespace fallbackd::launcher

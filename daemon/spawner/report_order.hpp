@@ -3,10 +3,9 @@
 // its turn, and only from the process whose turn it is.
 #pragma once
 
-#include "spawner/steps.hpp"
+#include "spawner/child_report.hpp"
 
-#include <optional>
-#include <span>
+#include <cstdint>
 #include <sys/types.h>
 
 namespace fallbackd::launcher {
@@ -29,8 +28,5 @@ class ReportOrder {
   pid_t child_ = 0;
   State state_ = State::unborn;
 };
-
-/// Empty for anything but a complete report with valid values.
-std::optional<ChildReport> decodeChildReport(std::span<const char> bytes);
 
 }  // namespace fallbackd::launcher

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The new root: a read-only tmpfs with exactly what a container of the pod would find, and nothing of the
-// host. The spawner's own mount namespace, of which the child's is a copy, holds one empty tmpfs, so neither
-// the host's mounts nor their number matter here. The spare creates what every root contains, the child the
-// rest.
-#include "spawner/child.hpp"
+// The spawner's own mount namespace, of which the child's is a copy, holds one empty tmpfs, so neither the
+// host's mounts nor their number matter here. The spare creates what every root contains, the child the rest.
+#include "spawner/root.hpp"
+
+#include "spawner/identity.hpp"
 #include "spawner/own_root.hpp"
-#include "spawner/spare.hpp"
 #include "spawner/tell.hpp"
 
 #include <algorithm>

@@ -2,6 +2,8 @@
 #include "spawner/spare.hpp"
 
 #include "spawner/child.hpp"
+#include "spawner/namespaces.hpp"
+#include "spawner/root.hpp"
 #include "spawner/sandbox_proc.hpp"
 #include "spawner/tell.hpp"
 #include "sys/clone.hpp"
@@ -22,10 +24,10 @@ namespace fallbackd::launcher {
 
 namespace {
 
-constexpr std::size_t kStackBytes = 256 * 1024;
+constexpr std::size_t kChildStackBytes = 256 * 1024;
 constexpr std::size_t kUsedBytes = 32 * 1024;  // what a launch without sanitizers uses of it
 // A spare has one child.
-alignas(64) char childStack[kStackBytes];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+alignas(64) char childStack[kChildStackBytes];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 /// The spawner's open descriptors do not belong into the spare: with a copy of its socket here, the daemon
 /// would not notice that the spawner died.
@@ -48,7 +50,7 @@ void inChild(void* plan) {
   clone_args arguments{};
   arguments.flags = CLONE_PARENT | CLONE_CLEAR_SIGHAND;
   arguments.stack = reinterpret_cast<std::uintptr_t>(&childStack);
-  arguments.stack_size = kStackBytes;
+  arguments.stack_size = kChildStackBytes;
   if (plan.order.unifiedCgroup) {
     arguments.flags |= CLONE_INTO_CGROUP;
     arguments.cgroup = static_cast<std::uint64_t>(plan.fds.cgroupFolder.get());
@@ -108,7 +110,7 @@ void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits) 
   // For the child: a process cannot move itself into another PID namespace.
   if (::unshare(CLONE_NEWPID) != 0) giveUp(reports, Step::pid_namespace);
   rehearse();
-  std::memset(childStack + kStackBytes - kUsedBytes, 0, kUsedBytes);  // its pages, too
+  std::memset(childStack + kChildStackBytes - kUsedBytes, 0, kUsedBytes);  // its pages, too
 
   const sys::UniqueFd socket(orders);
   auto message = sys::receiveMessage(socket, false);

@@ -15,7 +15,4 @@ namespace fallbackd::launcher {
 /// once its child has executed or ended, or it ends with the spawner.
 [[noreturn]] void runSpare(int orders, int reports, const std::vector<ProcessLimit>& limits);
 
-/// The part in root.cpp: mounts the new root, creates what does not depend on an order, and enters it.
-void buildBareRoot(int reports);
-
 }  // namespace fallbackd::launcher

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spawner/spawner.hpp"
 
+#include "spawner/child_report.hpp"
+#include "spawner/inherited.hpp"
 #include "spawner/own_root.hpp"
 #include "spawner/report_order.hpp"
 #include "spawner/spare.hpp"
-#include "spawner/steps.hpp"
 #include "spawner/tell.hpp"
 #include "spawner/transfer.hpp"
 #include "sys/message_socket.hpp"
@@ -12,13 +13,11 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
-#include <cstring>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <optional>
 #include <span>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -35,56 +34,7 @@ constexpr std::uint64_t kSocketEvent = ~0ULL;
 constexpr std::uint64_t kSignalEvent = 0;
 // Signals to a traced process are changes too, and its pod's neighbours can send any number of them.
 constexpr int kChangesOfAPass = 64;
-constexpr int kQuietMs = 20;           // after this long without an event there is time to make a spare
-constexpr rlim_t kMaxFiles = 1 << 20;  // as runtimes do; more slows programs that close every descriptor
-
-/// Signals that were ignored when the daemon was started stay ignored through every clone and exec unless
-/// reset. Uses the bare system call: the C library reserves two signals and changes neither.
-void resetSignals() {
-  constexpr std::size_t kKernelSetBytes = 8;
-  const std::array<unsigned char, 64> defaultAction{};  // the kernel's struct, all zero: SIG_DFL
-  for (int number = 1; number <= 64; ++number) {
-    static_cast<void>(::syscall(SYS_rt_sigaction, number, defaultAction.data(), nullptr, kKernelSetBytes));
-  }
-}
-
-/// No core files, and not what somebody raised for the daemon: keeps hard limits, sets soft limits to the
-/// usual.
-std::vector<ProcessLimit> containerLimits() {
-  std::vector<ProcessLimit> limits{{RLIMIT_CORE, 0, 0}};
-  rlimit now{};
-  if (::getrlimit(RLIMIT_NOFILE, &now) == 0) {
-    const rlim_t most = std::min(now.rlim_max, kMaxFiles);
-    limits.push_back({RLIMIT_NOFILE, most, most});
-  }
-  if (::getrlimit(RLIMIT_STACK, &now) == 0) {
-    limits.push_back({RLIMIT_STACK, std::min<rlim_t>(now.rlim_max, 8 << 20), now.rlim_max});
-  }
-  return limits;
-}
-
-Error failureOf(const ChildReport& report) {
-  const auto& step = kSteps[static_cast<std::size_t>(report.step)];
-  if (report.kind == ChildReport::Kind::unhealthy) {
-    switch (report.health) {
-      case ChildReport::Health::timed_out:
-        return {Stage::health_check, Reason::timeout, 0, "not over in time; killed"};
-      case ChildReport::Health::signaled:
-        return {Stage::health_check, Reason::unhealthy, 0, "ended by signal " + std::to_string(report.value)};
-      default:
-        return {Stage::health_check, Reason::unhealthy, 0, "exit code " + std::to_string(report.value)};
-    }
-  }
-  std::string text(step.text);
-  const std::string_view object(report.object, ::strnlen(report.object, sizeof report.object));
-  if (!object.empty()) text.append(" ").append(object);
-  const bool joining = report.step == Step::join_sandbox || report.step == Step::sandbox_proc;
-  const bool gone = joining && report.errnum == ESRCH;
-  const bool unsafe = (report.step == Step::volume_target || report.step == Step::sandbox_proc) &&
-                      (report.errnum == ELOOP || report.errnum == EXDEV);
-  const Reason reason = gone ? Reason::sandbox_gone : unsafe ? Reason::unsafe_path : Reason::system;
-  return {step.stage, reason, report.errnum, std::move(text)};
-}
+constexpr int kQuietMs = 20;  // after this long without an event there is time to make a spare
 
 }  // namespace
 

@@ -2,8 +2,8 @@
 // The spawner's loop: orders in, processes out, reports back. One thread; ends when the daemon is gone.
 #pragma once
 
+#include "spawner/child_report.hpp"
 #include "spawner/protocol.hpp"
-#include "spawner/steps.hpp"
 #include "sys/fd.hpp"
 
 #include <csignal>

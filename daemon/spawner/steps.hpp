@@ -75,19 +75,4 @@ inline constexpr StepInfo kSteps[] = {
 #undef X
 };
 
-/// What spare and child write to the launch's socket, one message each. The kernel says who sent it.
-struct ChildReport {
-  enum class Kind : std::uint8_t { born, executing, failed, unhealthy };
-  enum class Health : std::uint8_t { exited, signaled, timed_out };
-  Kind kind = Kind::failed;
-  Step step = Step::exec;
-  Health health = Health::exited;
-  int errnum = 0;
-  int value = 0;                // exit code or signal of the health check
-  bool entersPids = false;      // with "executing": it must be moved into the sandbox's PID namespace
-  std::int64_t preparedNs = 0;  // CLOCK_MONOTONIC; both with "executing"
-  std::int64_t healthCheckedNs = 0;
-  char object[512]{};  // which folder, device, file, mask or volume; truncated if longer
-};
-
 }  // namespace fallbackd::launcher

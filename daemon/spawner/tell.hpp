@@ -2,7 +2,7 @@
 // How spare and child report their progress to the spawner, and how they stay out of others' reach.
 #pragma once
 
-#include "spawner/steps.hpp"
+#include "spawner/child_report.hpp"
 
 #include <cstdint>
 #include <string_view>

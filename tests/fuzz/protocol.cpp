@@ -4,6 +4,7 @@
 #include "spawner/protocol.hpp"
 
 #include "fuzz.hpp"
+#include "spawner/child_report.hpp"
 #include "spawner/report_order.hpp"
 
 using namespace fallbackd;

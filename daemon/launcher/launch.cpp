@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/launch.hpp"
+
+#include "base/async/loop_clock.hpp"
+#include "base/async/within.hpp"
+#include "base/strings.hpp"
+#include "launcher/local_process.hpp"
+#include "launcher/plan.hpp"
+#include "launcher/volumes.hpp"
+#include "sys/process.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <fcntl.h>
+#include <utility>
+
+namespace fallbackd::launcher {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kLaunchLimit = 10s;  // beyond the health check's own: a mount or a cgroup that hangs
+
+// Where Go, OpenSSL and most other programs look for them.
+constexpr const char* kCaCertificates = "/etc/ssl/certs/ca-certificates.crt";
+constexpr const char* kZoneInfo = "/usr/share/zoneinfo";
+
+}  // namespace
+
+Launch::Launch(LauncherParts& parts, LaunchRequest request)
+    : parts_(parts), request_(std::move(request)), grounds_(parts.grounds) {}
+
+Launch::~Launch() {
+  // Only a cancelled launch has something left here: its coroutine can no longer wait.
+  if (!kept_ && (!leaf_.empty() || fifosMade_)) parts_.tasks.spawn(removeRemains());
+}
+
+asio::awaitable<void> Launch::removeRemains() const {
+  return launcher::removeRemains(grounds_, pathsOf(leaf_), fifosMade_ ? request_.recoveryId : "");
+}
+
+asio::awaitable<Result<std::unique_ptr<Process>>> Launch::run() {
+  times_.requested = LoopClock::of(parts_.executor).now();
+  auto prepared = co_await prepare();
+  if (prepared) {
+    auto started = co_await finish();
+    if (started && isOurs(*started)) co_return makeProcess(std::move(*started));
+    prepared = started ? fail(Stage::spawner, Reason::protocol, "the started process is not in its leaf")
+                       : tl::unexpected<Error>(started.error());
+  }
+  begun_ = BegunLaunch{};
+  entry_ = EntryFds{};  // our ends of the FIFOs: the pump ends when no writer is left
+  if (logs_ != nullptr) co_await logs_->drained(1s);
+  co_await removeRemains();
+  kept_ = true;  // nothing left to remove
+  co_return tl::unexpected<Error>(prepared.error());
+}
+
+asio::awaitable<Result<>> Launch::prepare() {
+  const auto& request = request_;
+  if (!safeId(request.recoveryId) || request.executable == nullptr || !parts_.grounds.cgroups) {
+    co_return fail(Stage::spawner, Reason::invalid, "launch " + fallbackd::quoted(request.recoveryId));
+  }
+  FB_CO_TRY(sandbox_, openSandbox(request.sandbox, parts_.options, parts_.host));
+  if (!sandbox_.named) pauseCheck_.ask(parts_, request.sandbox.sandbox.id);
+  beginVolumes();
+  if (!request.workload.envFiles.empty()) {
+    const auto taken = co_await takeVolumes();
+    if (!taken) co_return tl::unexpected<Error>(taken.error());
+  }
+  FB_CO_TRY(order_, planOrder(request, volumes_.variables, notes_));
+  FB_CO_CHECK(parts_.confinement.apply(request, order_, notes_));
+  FB_CO_TRY(const auto owner, ownerOnHost());
+  const auto begun = co_await begin();
+  if (!begun) co_return tl::unexpected<Error>(begun.error());
+
+  // From here on the new process works in parallel.
+  logFile_ = logFileOf(request.sandbox.logDirectory, request.workload.match.container, request.restartCount);
+  if (!logFile_.empty()) openedLog_ = beginLog(*parts_.pool, logTarget());
+  FB_CO_CHECK(makeFifos(owner));
+  FB_CO_CHECK(makeLegacyLeaves(*parts_.grounds.cgroups, leaf_, request.workload.resources, entry_));
+  const auto entry = co_await openEntry();
+  if (!entry) co_return tl::unexpected<Error>(entry.error());
+  const auto same = co_await pauseCheck_.confirm(request.sandbox, sandbox_.pause);
+  co_return same;
+}
+
+asio::awaitable<Result<>> Launch::begin() {
+  const auto& request = request_;
+  FB_CO_TRY(leaf_, leafBelow(*parts_.options.cgroups, request.sandbox.cgroupParent,
+                             leafName(request.workload.match.container)));
+  FB_CO_CHECK(makeUnifiedLeaf(*parts_.grounds.cgroups, leaf_, request.workload.resources, order_, fds_));
+  const auto taken = co_await takeVolumes();
+  if (!taken) co_return tl::unexpected<Error>(taken.error());
+  FB_CO_CHECK(openMounts());
+  fds_.executable = sys::UniqueFd(::fcntl(request.executable->get(), F_DUPFD_CLOEXEC, 0));
+  fds_.sandbox = sys::PidFd(::fcntl(sandbox_.pause.get(), F_DUPFD_CLOEXEC, 0));
+  if (!fds_.executable || !fds_.sandbox) {
+    co_return failErrno(Stage::exec, "hold the executable and the sandbox");
+  }
+  auto begun = co_await parts_.spawner.begin(std::move(order_), std::move(fds_));
+  if (!begun) co_return tl::unexpected<Error>(begun.error());
+  begun_ = std::move(*begun);
+  co_return Result<>{};
+}
+
+Result<> Launch::makeFifos(uid_t owner) {
+  const auto& id = request_.recoveryId;
+  auto made = parts_.grounds.fifos->make(id, owner);
+  if (!made && made.error().errnum == ENOENT) {
+    // Somebody removed the run folder: create it again.
+    FB_TRY(auto fifos, FifoFolders::open(parts_.options.runDir));
+    parts_.grounds.fifos = std::make_shared<const FifoFolders>(std::move(fifos));
+    grounds_ = parts_.grounds;
+    made = parts_.grounds.fifos->make(id, owner);
+  }
+  fifosMade_ = made.has_value();
+  return made;
+}
+
+asio::awaitable<Result<>> Launch::openEntry() {
+  const auto& id = request_.recoveryId;
+  const auto& fifos = *parts_.grounds.fifos;
+  FB_CO_TRY(entry_.out, fifos.openFifo(id, "stdout", FifoEnd::process));
+  FB_CO_TRY(entry_.err, fifos.openFifo(id, "stderr", FifoEnd::process));
+  if (openedLog_ != nullptr) {
+    const auto opened = co_await openedLog_->outcome();
+    // A file that hangs is the pump's concern: it costs the log lines, not the process.
+    const bool hangs =
+        !opened && (opened.error().reason == Reason::timeout || opened.error().reason == Reason::unavailable);
+    if (!opened && !hangs) co_return tl::unexpected<Error>(opened.error());
+  }
+  FB_CO_TRY(auto out, fifos.openFifo(id, "stdout", FifoEnd::daemon));
+  FB_CO_TRY(auto err, fifos.openFifo(id, "stderr", FifoEnd::daemon));
+  FB_CO_TRY(logs_, LogPump::start(parts_.executor, parts_.pool, std::move(out), std::move(err), logTarget()));
+  co_return Result<>{};
+}
+
+LogTarget Launch::logTarget() const {
+  return {logFile_, parts_.options.logs, ownerOfLog(logFile_)};
+}
+
+/// One task for all volumes, and none if there are none. The worker runs while the rest is prepared.
+void Launch::beginVolumes() {
+  const auto& request = request_;
+  const auto& workload = request.workload;
+  if (workload.volumes.empty() && workload.envFiles.empty()) return;
+  const auto& pod = request.sandbox.sandbox;
+  workers::Task task;
+  task.urgency = workers::Urgency::launch;
+  task.stage = Stage::rootfs;
+  task.owner = {pod.podNamespace, pod.podUid};
+  task.what = "the volumes of pod " + pod.podNamespace + "/" + pod.podName;
+  task.limit = parts_.options.volumesLimit;
+  VolumeSource source{parts_.options.kubeletPods, pod.podUid, parts_.options.allowedHostPaths,
+                      sandbox_.users ? &sandbox_.users->users : nullptr};
+  ask(task, VolumesQuestion{std::move(source), workload.volumes, workload.envFiles});
+  asked_ = parts_.pool->begin(std::move(task));
+}
+
+asio::awaitable<Result<>> Launch::takeVolumes() {
+  const auto asked = std::move(asked_);
+  if (asked == nullptr) co_return Result<>{};
+  auto outcome = co_await asked->outcome();
+  if (!outcome) co_return tl::unexpected<Error>(outcome.error());
+  FB_CO_TRY(volumes_, readVolumes(std::move(*outcome)));
+  co_return Result<>{};
+}
+
+/// The node's own files first, so that a volume may cover them.
+Result<> Launch::openMounts() {
+  const auto& request = request_;
+  const auto& workload = request.workload;
+  PreparedMounts mounts;
+  if (workload.caCertificates) {
+    FB_TRY(auto file, prepareNodeFile(parts_.options.caCertificates));
+    mounts.add({kCaCertificates, false}, std::move(file));
+  }
+  if (workload.timeZoneData) {
+    FB_TRY(auto folder, prepareNodeFile(parts_.options.zoneInfo));
+    mounts.add({kZoneInfo, true}, std::move(folder));
+  }
+  auto volumes = std::move(volumes_.mounts);
+  const bool ownShm = std::any_of(volumes.targets.begin(), volumes.targets.end(),
+                                  [](const MountTarget& target) { return target.path == "/dev/shm"; });
+  mounts.append(std::move(volumes));
+  if (!ownShm && !request.sandbox.shmPath.empty()) {
+    FB_TRY(auto shm, prepareShm(request.sandbox.shmPath));
+    mounts.add({"/dev/shm", true}, std::move(shm));
+  }
+  order_.mounts = std::move(mounts.targets);
+  fds_.mounts = std::move(mounts.trees);
+  return {};
+}
+
+/// The process's user on the host; fills in the order's user namespace part.
+Result<uid_t> Launch::ownerOnHost() {
+  order_.pids = sandbox_.pids;
+  order_.sandboxPids = sandbox_.pidNamespace;
+  const auto& user = request_.workload.user;
+  if (!sandbox_.users) return user.uid;
+  const auto uid = sandbox_.users->uids.outside(user.uid);
+  const auto gid = sandbox_.users->gids.outside(user.gid);
+  const auto rootUid = sandbox_.users->uids.outside(0);
+  const auto rootGid = sandbox_.users->gids.outside(0);
+  if (!uid || !gid || !rootUid || !rootGid) {
+    return fail(Stage::identity, Reason::invalid,
+                "the pod's user namespace has no user " + std::to_string(user.uid) + ":" +
+                    std::to_string(user.gid) + ", or no root");
+  }
+  order_.sandboxUsers = true;
+  order_.rootUid = *rootUid;
+  order_.rootGid = *rootGid;
+  return *uid;
+}
+
+asio::awaitable<Result<StartedProcess>> Launch::finish() {
+  auto ordered = parts_.spawner.finish(std::move(begun_), std::move(entry_));
+  auto started = co_await within(request_.workload.healthCheck.timeout + kLaunchLimit, std::move(ordered));
+  if (!started) {
+    co_return fail(Stage::spawner, Reason::timeout, "the launch did not finish in time and was aborted");
+  }
+  co_return std::move(*started);
+}
+
+/// A process that has ended, or is about to, is not examined further: its owner learns how it ended. It
+/// leaves its v1 cgroups before it has ended.
+bool Launch::isOurs(const StartedProcess& started) const {
+  const auto held = parts_.grounds.cgroups->hold(started.pid, pathsOf(leaf_));
+  if (held && *held) return true;
+  const auto exiting = sys::isExiting(Stage::run, started.pid);
+  return !sys::isRunning(started.process) || (exiting && *exiting);
+}
+
+std::unique_ptr<Process> Launch::makeProcess(StartedProcess started) {
+  ProcessRecord record;
+  record.recoveryId = request_.recoveryId;
+  record.pid = started.pid;
+  // Zero if it ended at once: exited() tells how.
+  record.startTime = sys::startTimeOf(Stage::run, started.pid).value_or(0);
+  record.cgroupLeaves = pathsOf(leaf_);
+  record.namespaces = sys::namespacesOf(Stage::run, started.pid).value_or(std::vector<std::string>{});
+  record.fifoDir = parts_.grounds.fifos->pathOf(record.recoveryId);
+  record.logFile = logFile_;
+  times_.prepared = started.prepared;
+  times_.healthChecked = started.healthChecked;
+  times_.started = started.started;
+  kept_ = true;
+  return std::make_unique<LocalProcess>(parts_.executor, parts_.grounds, std::move(record), times_,
+                                        std::move(started.process), std::move(started.exit), std::move(logs_),
+                                        std::move(notes_), std::move(sandbox_.network));
+}
+
+}  // namespace fallbackd::launcher

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/spawner_process.hpp"
+
+#include "spawner/protocol.hpp"
+#include "sys/helper_program.hpp"
+#include "sys/message_socket.hpp"
+#include "sys/process.hpp"
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <utility>
+#include <variant>
+
+namespace fallbackd::launcher {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr const char* kSpawnerName = "fallbackd-spawner";
+constexpr auto kSetUpLimit = 10s;
+constexpr auto kEndLimit = 2s;
+constexpr auto kFirstRestartPause = 1ms;
+constexpr auto kLastRestartPause = 1s;
+constexpr auto kHealthyAge = 5s;  // a spawner that lived at least this long is replaced at once
+
+bool readableWithin(int fd, std::chrono::milliseconds limit) {
+  pollfd polled{fd, POLLIN, 0};
+  return ::poll(&polled, 1, static_cast<int>(limit.count())) > 0;
+}
+
+}  // namespace
+
+std::string defaultSpawnerProgram() {
+  return sys::programBesideOurs(kSpawnerName);
+}
+
+SpawnerProcess::SpawnerProcess(asio::any_io_executor executor, std::string program)
+    : executor_(executor),
+      program_(std::move(program)),
+      started_(std::move(executor)),
+      pause_({kFirstRestartPause, kLastRestartPause}) {}
+
+Result<> SpawnerProcess::start() {
+  FB_TRY(auto ends, sys::makeMessageSockets());
+  FB_TRY(pid_, sys::startHelper(Stage::spawner, program_, kSpawnerName, ends[1]));
+  FB_TRY(process_, sys::openPidFd(Stage::spawner, pid_));
+  socket_ = std::move(ends[0]);
+  startedAt_ = LoopClock::of(executor_).now();
+  return {};
+}
+
+Result<> SpawnerProcess::awaitReady() const {
+  if (!readableWithin(socket_.get(), kSetUpLimit)) {
+    return fail(Stage::spawner, Reason::timeout, program_ + " did not become ready");
+  }
+  FB_TRY(const auto message, sys::receiveMessage(socket_, true));
+  if (message.bytes.empty()) return fail(Stage::spawner, Reason::spawner_gone, program_ + " ended at once");
+  FB_TRY(const auto report, decodeReport(message.bytes));
+  if (const auto* failed = std::get_if<FailedReport>(&report)) {
+    return fail(failed->stage, failed->reason, "set up " + program_ + ": " + failed->text, failed->errnum);
+  }
+  return {};
+}
+
+/// Closing is not enough: Asio may hold a copy of the number for a pending wait.
+void SpawnerProcess::closeSocket() {
+  if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
+  socket_.reset();
+}
+
+/// The closed socket tells it to end; it is our child and must be reaped.
+void SpawnerProcess::end() {
+  closeSocket();
+  if (!process_) return;
+  if (!readableWithin(process_.get(), kEndLimit)) {
+    static_cast<void>(sys::sendSignal(Stage::spawner, process_, SIGKILL));
+  }
+  siginfo_t ended{};
+  while (::waitid(P_PIDFD, static_cast<id_t>(process_.get()), &ended, WEXITED) != 0 && errno == EINTR) {
+  }
+  process_.reset();
+  pid_ = -1;
+}
+
+asio::awaitable<void> SpawnerProcess::restart() {
+  if (LoopClock::of(executor_).now() - startedAt_ > kHealthyAge) pause_.reset();
+  co_await pause_.wait();
+  ++restarts_;
+  static_cast<void>(start());
+  started_.notify();
+}
+
+asio::awaitable<void> SpawnerProcess::awaitStarted() {
+  if (!socket_) co_await started_.waitFor(kRespawnLimit);
+}
+
+}  // namespace fallbackd::launcher
