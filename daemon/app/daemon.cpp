@@ -77,7 +77,8 @@ Awaitable<Result<std::string>> runByWorker(std::shared_ptr<workers::Pool> pool,
   task.what = "run " + program.name;
   task.limit = kProviderLimit + kFileLimit;  // the worker itself ends the program before
   workers::ask(task, {std::move(program.folder), std::move(program.name), std::move(program.args),
-                      std::move(program.env), std::move(program.input), kProviderLimit, kMaxProviderAnswer});
+                      std::move(program.env), std::move(program.input), kProviderLimit, kMaxProviderAnswer,
+                      std::move(program.config)});
   auto outcome = co_await pool->run(std::move(task));
   if (!outcome) co_return tl::unexpected<Error>(outcome.error());
   co_return std::move(outcome->bytes);

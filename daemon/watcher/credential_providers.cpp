@@ -32,9 +32,10 @@ std::string inMessage(const config::CredentialProvider& provider) {
   return "credential provider " + quoted(provider.name);
 }
 
-ProviderProgram programFor(const std::string& folder, const config::CredentialProvider& provider,
-                           const ImageReference& reference) {
-  ProviderProgram program{folder, provider.name, provider.args, {}, providerRequest(reference)};
+ProviderProgram programFor(const config::CredentialProviders& where,
+                           const config::CredentialProvider& provider, const ImageReference& reference) {
+  ProviderProgram program{where.binDir, provider.name, provider.args, {}, providerRequest(reference),
+                          where.config};
   const auto setsPath = [](const std::string& one) { return one.starts_with("PATH="); };
   if (std::none_of(provider.env.begin(), provider.env.end(), setsPath)) program.env.emplace_back(kPath);
   program.env.insert(program.env.end(), provider.env.begin(), provider.env.end());
@@ -83,10 +84,10 @@ cri::Awaitable<FoundCredentials> CredentialProviders::find(config::CredentialPro
     }
     // All of them at once: they share the time.
     const bool kept = cache_.find(provider.name, reference, clock_.now()) != nullptr;
-    asked.emplace_back(provider, kept ? nullptr : join(where.binDir, provider, reference));
+    asked.emplace_back(provider, kept ? nullptr : join(where, provider, reference));
   }
   for (const auto& [provider, run] : asked) {
-    const auto answer = co_await answerOf(where.binDir, provider, run, reference, deadline);
+    const auto answer = co_await answerOf(where, provider, run, reference, deadline);
     if (!answer) {
       addTo(found.trouble, inMessage(provider) + ": " + answer.error().context);
       continue;
@@ -130,18 +131,19 @@ cri::Awaitable<Result<std::shared_ptr<const CredentialProviders::Providers>>> Cr
 }
 
 std::shared_ptr<CredentialProviders::Run> CredentialProviders::join(
-    const std::string& folder, const config::CredentialProvider& provider, const ImageReference& reference) {
+    const config::CredentialProviders& where, const config::CredentialProvider& provider,
+    const ImageReference& reference) {
   const auto& habit = habits_[provider.name];
   const auto key = cacheKeyOf(habit.keyType, reference);
   if (const auto found = runs_.find({provider.name, key}); found != runs_.end()) return found->second;
-  auto run = std::make_shared<Run>(executor_, clock_.now(), provider.name, key, reference);
   const bool another = std::any_of(runs_.begin(), runs_.end(),
                                    [&](const auto& one) { return one.first.first == provider.name; });
   // One that hangs is not started again and again.
-  if (habit.late && another) return run;
+  if (habit.late && another) return nullptr;
+  auto run = std::make_shared<Run>(executor_, clock_.now(), provider.name, key, reference);
   runs_.emplace(std::pair(provider.name, key), run);
   // A task of its own: it may outlive whoever asked.
-  tasks_.spawn(perform(run, programFor(folder, provider, reference), provider.defaultCacheDuration));
+  tasks_.spawn(perform(run, programFor(where, provider, reference), provider.defaultCacheDuration));
   return run;
 }
 
@@ -187,13 +189,14 @@ void CredentialProviders::count(const Run& run) {
 }
 
 cri::Awaitable<Result<CredentialProviders::Answer>> CredentialProviders::answerOf(
-    std::string folder, config::CredentialProvider provider, std::shared_ptr<Run> run,
+    config::CredentialProviders where, config::CredentialProvider provider, std::shared_ptr<Run> run,
     ImageReference reference, Stamp deadline) {
   for (;;) {
     if (auto kept = cache_.find(provider.name, reference, clock_.now())) co_return kept;
-    if (run == nullptr) run = join(folder, provider, reference);
-    if (!run->outcome && !habits_[provider.name].late) co_await run->done.waitUntil(deadline);
-    if (!run->outcome) {
+    if (run == nullptr) run = join(where, provider, reference);
+    const bool waits = run != nullptr && !run->outcome && !habits_[provider.name].late;
+    if (waits) co_await run->done.waitUntil(deadline);
+    if (run == nullptr || !run->outcome) {
       habits_[provider.name].late = true;
       ++counts_.notWaitedFor;
       co_return fail(Stage::detection, Reason::timeout,

@@ -34,6 +34,7 @@ struct ProviderProgram {
   std::vector<std::string> args;
   std::vector<std::string> env;  // NAME=VALUE
   std::string input;
+  std::string config;  // the file that says all this
 };
 /// Runs a program and gives its output. It ends in the end, however the program behaves. Reason timeout or
 /// too_large where the program went beyond its limits.
@@ -87,12 +88,14 @@ class CredentialProviders {
   };
 
   cri::Awaitable<Result<std::shared_ptr<const Providers>>> read(config::CredentialProviders where);
-  std::shared_ptr<Run> join(const std::string& folder, const config::CredentialProvider& provider,
-                            const ImageReference& reference);
+  /// Null where the program hangs, and so is not started again.
+  std::shared_ptr<Run> join(const config::CredentialProviders& where,
+                            const config::CredentialProvider& provider, const ImageReference& reference);
   cri::Awaitable<void> perform(std::shared_ptr<Run> run, ProviderProgram program,
                                std::chrono::nanoseconds defaultDuration);
-  cri::Awaitable<Result<Answer>> answerOf(std::string folder, config::CredentialProvider provider,
-                                          std::shared_ptr<Run> run, ImageReference reference, Stamp deadline);
+  cri::Awaitable<Result<Answer>> answerOf(config::CredentialProviders where,
+                                          config::CredentialProvider provider, std::shared_ptr<Run> run,
+                                          ImageReference reference, Stamp deadline);
   void count(const Run& run);
 
   boost::asio::any_io_executor executor_;

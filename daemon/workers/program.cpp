@@ -5,6 +5,7 @@
 #include "base/strings.hpp"
 #include "sys/file.hpp"
 #include "sys/process.hpp"
+#include "workers/trusted_path.hpp"
 
 #include <algorithm>
 #include <array>
@@ -77,24 +78,6 @@ void append(std::string& bytes, const std::vector<std::string>& list) {
   for (const auto& text : list) append(bytes, text);
 }
 
-/// Whoever can write there can run programs as root.
-Result<> checkOwner(const std::string& path, mode_t type) {
-  struct stat found {};
-  if (::stat(path.c_str(), &found) != 0) {
-    const int number = errno;
-    return fail(Stage::detection, number == ENOENT ? Reason::not_found : Reason::system, path, number);
-  }
-  if ((found.st_mode & S_IFMT) != type) {
-    return fail(Stage::detection, Reason::unsafe_file_type,
-                path + (type == S_IFDIR ? " is not a folder" : " is not a file"));
-  }
-  const bool safe = found.st_uid == ::geteuid() && (found.st_mode & (S_IWGRP | S_IWOTH)) == 0;
-  if (!safe) {
-    return fail(Stage::detection, Reason::unsafe_owner, path + " must be writable by root only");
-  }
-  return {};
-}
-
 Result<sys::UniqueFd> fileWith(const std::string& input) {
   sys::UniqueFd file(::memfd_create("request", MFD_CLOEXEC));
   if (!file) return failErrno(Stage::detection, "make the program's input");
@@ -154,9 +137,11 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 class Running {
  public:
   static Result<Running> start(Program program) {
-    FB_CHECK(checkOwner(program.folder, S_IFDIR));
+    // Whoever can write there can run programs as root.
+    if (!program.config.empty()) FB_CHECK(checkTrusted(program.config, S_IFREG));
+    FB_CHECK(checkTrusted(program.folder, S_IFDIR));
     const auto path = program.folder + "/" + program.name;
-    FB_CHECK(checkOwner(path, S_IFREG));
+    FB_CHECK(checkTrusted(path, S_IFREG));
     FB_TRY(const auto input, fileWith(program.input));
     FB_TRY(auto output, makePipe());
     FB_TRY(auto errors, makePipe());
@@ -284,6 +269,7 @@ void ask(Task& task, const Program& program) {
   append(bytes, program.env);
   append(bytes, std::to_string(program.limit.count()));
   append(bytes, std::to_string(program.maxOutput));
+  append(bytes, program.config);
   bytes.append(program.input);
 }
 
@@ -296,6 +282,7 @@ Result<std::string> runProgram(std::string_view bytes) {
   program.env = texts.list();
   program.limit = std::chrono::milliseconds(texts.number());
   program.maxOutput = texts.number();
+  program.config = texts.next();
   program.input = texts.rest();
   if (!texts.ok() || program.name.empty()) return malformed();
   const auto name = program.name;

@@ -21,6 +21,8 @@ struct Program {
   std::string input;
   std::chrono::milliseconds limit{};
   std::uint32_t maxOutput = 0;  // bytes
+  /// The file that the arguments and the environment come from, if any: must be writable by root only, too.
+  std::string config = {};
 };
 
 /// Puts the program into the task, whose own limit must be longer than the program's.

@@ -43,6 +43,7 @@ struct CredentialProvidersTest : testing::Test {
     providers.runProgramsWith([this](ProviderProgram program) -> cri::Awaitable<Result<std::string>> {
       runs.push_back(program);
       if (gate != nullptr) co_await gate->passed();
+      if (const auto own = gateOf.find(program.name); own != gateOf.end()) co_await own->second->passed();
       co_return outcomes[program.name];
     });
     providers.waitAtMost(20s);
@@ -75,6 +76,7 @@ struct CredentialProvidersTest : testing::Test {
   std::vector<ProviderProgram> runs;
   std::map<std::string, Result<std::string>> outcomes;
   Gate* gate = nullptr;
+  std::map<std::string, Gate*> gateOf;  // by program
   config::CredentialProviders where{"/etc/providers.yaml", "/opt/providers"};
   CredentialProviders providers{loop.get_executor()};
   std::vector<FoundCredentials> found;
@@ -85,6 +87,7 @@ TEST_F(CredentialProvidersTest, AProgramIsRunAsTheFileSays) {
   EXPECT_EQ(paths, std::vector<std::string>{"/etc/providers.yaml"});
   ASSERT_EQ(runs.size(), 1U);
   EXPECT_EQ(runs[0].folder, "/opt/providers");
+  EXPECT_EQ(runs[0].config, "/etc/providers.yaml");
   EXPECT_EQ(runs[0].name, "first");
   EXPECT_EQ(runs[0].args, std::vector<std::string>{"get"});
   ASSERT_EQ(runs[0].env.size(), 2U);
@@ -194,6 +197,26 @@ TEST_F(CredentialProvidersTest, NobodyWaitsLongForOneThatHangsAndOnlyOneAtAll) {
   EXPECT_EQ(runs.size(), 1U);
   // An answer in time, and it is waited for again.
   EXPECT_EQ(passwordOf("r.x/c:1"), "one");
+}
+
+/// What it was not started for while it was late is made up for.
+TEST_F(CredentialProvidersTest, OneThatWasLateIsAskedAfterAllOnceItHasAnswered) {
+  outcomes["first"] = answer("Image", "", "0s");
+  Gate slow(loop);
+  gateOf["second"] = &slow;
+  providers.waitAtMost(50ms);
+  EXPECT_FALSE(get("both.x/a:1").credentials);
+  providers.waitAtMost(1h);
+  Gate opens(loop);
+  gateOf["first"] = &opens;
+  ask("both.x/b:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return runs.size() == 3; }));
+  slow.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return providers.counts().given == 1; }));
+  opens.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return found.size() == 2; })) << "waits for a run that was never begun";
+  ASSERT_TRUE(found[1].credentials) << found[1].trouble;
+  EXPECT_EQ(found[1].credentials->password, "two");
 }
 
 TEST_F(CredentialProvidersTest, WhoAskedMayGoAway) {

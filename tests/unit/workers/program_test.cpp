@@ -151,10 +151,50 @@ TEST_F(ProgramTest, WhatOthersCanWriteIsNotRun) {
   EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_file_type);
 }
 
+TEST_F(ProgramTest, WhatOthersCanReplaceIsNotRun) {
+  auto program = make("printf good");
+  const auto top = folder.path();
+  const auto home = top + "/home";
+  ASSERT_TRUE(std::filesystem::create_directories(home + "/bin"));
+  std::filesystem::rename(top + "/program", home + "/bin/program");
+  program.folder = home + "/bin";
+  EXPECT_EQ(run(program).value_or(""), "good");
+  ASSERT_EQ(::chown(home.c_str(), 65534, 65534), 0);
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner) << "its owner can rename bin";
+  // Nor by way of a link.
+  std::filesystem::create_symlink(home + "/bin", top + "/bin");
+  program.folder = top + "/bin";
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
+  ASSERT_EQ(::chown(home.c_str(), 0, 0), 0);
+  EXPECT_EQ(run(program).value_or(""), "good");
+  ASSERT_EQ(::chmod(home.c_str(), 0777), 0);
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
+  ASSERT_EQ(::chmod(home.c_str(), 01777), 0);
+  EXPECT_EQ(run(program).value_or(""), "good") << "in a sticky folder nobody renames what root owns";
+  ASSERT_EQ(::lchown((top + "/bin").c_str(), 65534, 65534), 0);
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner) << "a link of somebody else's";
+}
+
+TEST_F(ProgramTest, ALinkToItselfEnds) {
+  auto program = make("printf good");
+  std::filesystem::create_symlink("loop", folder.path() + "/loop");
+  program.folder = folder.path() + "/loop";
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_path);
+}
+
+/// It says with which arguments and environment (LD_PRELOAD) the program runs.
+TEST_F(ProgramTest, AFileThatOthersCanWriteDecidesNothing) {
+  auto program = make("printf good");
+  program.config = folder.write("config.yaml", "kind: CredentialProviderConfig");
+  EXPECT_EQ(run(program).value_or(""), "good");
+  ASSERT_EQ(::chmod(program.config.c_str(), 0666), 0);
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
+}
+
 TEST(Program, WhatIsNotARequestIsRefused) {
   using namespace std::string_literals;
   for (const auto& text : {""s, "a"s, "a\0b\0"s, "a\0b\0009\0x\0"s, "a\0b\0x\0"s, "a\0b\0000\0000\0001\0"s,
-                           "a\0b\0004294967295\0"s, "a\0\0000\0000\0001\0001\0"s}) {
+                           "a\0b\0004294967295\0"s, "a\0\0000\0000\0001\0001\0\0"s}) {
     const auto outcome = runProgram(text);
     ASSERT_FALSE(outcome);
     EXPECT_EQ(outcome.error().reason, Reason::protocol);
