@@ -32,7 +32,8 @@ void Watcher::wake(const std::function<bool(const Key&, const Attendance&)>& whi
   }
 }
 
-void Watcher::attendAll(Pod& pod, Seen seen) {
+/// `before`: what is known of waiting containers already.
+void Watcher::attendAll(Pod& pod, Seen seen, const std::map<Key, Attendance>& before) {
   const auto covering = workloadsFor(config_, pod.sandbox, pod.choices, pod.made());
   pod.overLimit = 0;
   for (const auto& workload : covering.workloads) {
@@ -48,13 +49,15 @@ void Watcher::attendAll(Pod& pod, Seen seen) {
     auto reference = ImageReference::parse(workload->image);
     if (!reference) continue;  // the configuration and the annotations were read by it
     auto again = std::make_shared<LookAgain>(executor_);
-    const auto task = tasks_.spawn(attend(key, workload, *reference, again));
     if (workload->imageFrom == Provenance::annotation) ++chosenOf_[pod.sandbox.podNamespace];
-    Attendance attendance(workload, std::move(*reference));
-    attendance.task = task;
-    attendance.again = std::move(again);
+    auto& attendance = attended_.emplace(key, Attendance(workload, *reference)).first->second;
+    attendance.again = again;
     attendance.start.seenToBegin = seen == Seen::to_begin;
-    attended_.emplace(key, std::move(attendance));
+    if (const auto known = before.find(key); known != before.end() && known->second.reference == *reference) {
+      attendance.start = known->second.start;
+    }
+    // Last: the first look may begin at once, and end with what it notes.
+    attendance.task = tasks_.spawn(attend(key, workload, std::move(*reference), std::move(again)));
   }
   tell(pod, covering);
 }

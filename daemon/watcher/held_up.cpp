@@ -44,7 +44,7 @@ const std::pair<const StalledPulls::Key, StalledPull>* StalledPulls::blocking(co
   const std::pair<const Key, StalledPull>* oldest = nullptr;
   for (const auto& one : pulls_) {
     const auto& [key, pull] = one;
-    if (pull.image == blocked.image) continue;
+    if (pull.image == blocked.image || pull.since >= blocked.due) continue;
     if (blocked.onlyInSandbox && *blocked.onlyInSandbox != key.first) continue;
     if (oldest != nullptr && oldest->second.since <= pull.since) continue;
     if (countsFor(pull, blocked.podNamespace)) oldest = &one;

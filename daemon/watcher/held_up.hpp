@@ -23,7 +23,7 @@ struct StalledPull {
   std::string podNamespace;
   std::string pod;
   std::string container;
-  Stamp since;  // when the first probe pull began that stalled
+  Stamp since;  // when kubelet's pull began, as far as known; else the first probe pull that stalled
   Scope scope;  // for whom this verdict counts
 };
 
@@ -45,6 +45,8 @@ struct Blocked {
   /// Set where kubelet need not pull the image: then only the pulls of its own pod's other containers hold it
   /// up, which kubelet starts one after the other.
   std::optional<std::string> onlyInSandbox = {};
+  /// Since when the container is missing: a pull that began later does not explain that.
+  Stamp due = Stamp::max();
 };
 
 class StalledPulls {
@@ -57,8 +59,9 @@ class StalledPulls {
   void clear() { pulls_.clear(); }
   [[nodiscard]] bool contains(const Key& key) const { return pulls_.contains(key); }
 
-  /// The pull of another image that has stalled for longest. A verdict that counts for one namespace blocks
-  /// nobody elsewhere, unless a second namespace found a pull from the same registry stalled.
+  /// The pull of another image that has stalled for longest, and began before the container was due. A
+  /// verdict that counts for one namespace blocks nobody elsewhere, unless a second namespace found a pull
+  /// from the same registry stalled.
   [[nodiscard]] const std::pair<const Key, StalledPull>* blocking(const Blocked& blocked) const;
 
  private:

@@ -78,13 +78,17 @@ void Watcher::pullFailed(const Key& key, const Question& question, const Verdict
   const auto pod = pods_.find(key.first);
   if (found == attended_.end() || pod == pods_.end()) return;
   auto& start = found->second.start;
+  // Kubelet's first pull began with its pod; of a later one only our own is known.
+  const bool first = start.seenToBegin && !start.failed;
+  const auto begun =
+      std::min(verdict.started, first ? waitingSince(pod->second, *found->second.workload) : verdict.started);
   start.failed = verdict.ended;
   start.onlyOutages = start.onlyOutages && failsAtOnce(verdict.cause);
   if (!verdict.stalled) return pullMoves(key);
   const auto& sandbox = pod->second.sandbox;
   const bool isNew =
       stalled_.add(key, {question.reference.toString(), question.reference.host(), sandbox.podNamespace,
-                         sandbox.podName, key.second, verdict.started, question.scope});
+                         sandbox.podName, key.second, begun, question.scope});
   if (!isNew) return;
   const auto ready = ready_;  // judging may call the listener
   for (const auto& one : ready) {
@@ -110,7 +114,9 @@ std::optional<HeldUp> Watcher::heldUp(const Key& key) const {
   // It was there before: kubelet then waits for reasons of its own, and a Job's work may have been done.
   if (pod.everMade.contains(key.second)) return std::nullopt;
   Blocked blocked{pod.sandbox.podNamespace, one.reference.toString()};
-  if (start.needsNoPull) blocked.onlyInSandbox = key.first;
+  if (const auto due = startDue(key)) blocked.due = *due;
+  // What was waiting before us may have been refused for days.
+  if (start.needsNoPull || !start.seenToBegin) blocked.onlyInSandbox = key.first;
   if (const auto* pull = stalled_.blocking(blocked)) return pull->second;
   // With any other policy kubelet starts what is there at its next sync, back-off or not.
   const bool backsOff = config::pullPolicyOf(*one.workload) == config::PullPolicy::always;

@@ -369,12 +369,7 @@ void Watcher::reconfigure(config::ConfigPtr config) {
   chosenOf_.clear();
   ready_.clear();
   stalled_.clear();  // asked for again at once
-  for (auto& [id, pod] : pods_) attendAll(pod, Seen::later);
-  for (auto& [key, attendance] : attended_) {
-    const auto known = before.find(key);
-    if (known == before.end() || known->second.reference != attendance.reference) continue;
-    attendance.start = known->second.start;
-  }
+  for (auto& [id, pod] : pods_) attendAll(pod, Seen::later, before);
 }
 
 }  // namespace fallbackd::watcher

@@ -228,7 +228,7 @@ class Watcher {
   void place(const std::string& podUid, const cri::Container& container);
   void dropContainer(const std::string& id);
   void dropSandbox(const std::string& sandboxId);
-  void attendAll(Pod& pod, Seen seen);
+  void attendAll(Pod& pod, Seen seen, const std::map<Key, Attendance>& before = {});
   void tell(Pod& pod, const Covering& covering);
   [[nodiscard]] bool overLimit(const Pod& pod, const config::Workload& workload) const;
   void leave(const Key& key);

@@ -55,6 +55,13 @@ TEST(StalledPulls, WhatOneNamespaceAloneFoundBlocksNobodyElsewhere) {
       << "two namespaces found the same registry silent";
 }
 
+TEST(StalledPulls, OneThatBeganLaterDoesNotExplainWhatWasMissingBefore) {
+  StalledPulls pulls;
+  pulls.add({"s1", "main"}, stalledPullOf("r.silent/a:1", "shop", kPodStart + 5s));
+  EXPECT_NE(blockingPull(pulls, {"shop", "r.x/web:1", {}, kPodStart + 6s}), nullptr);
+  EXPECT_EQ(blockingPull(pulls, {"shop", "r.x/web:1", {}, kPodStart + 5s}), nullptr);
+}
+
 TEST(StalledPulls, WhatCountsForTheNodeBlocksEveryNamespace) {
   StalledPulls pulls;
   pulls.add({"s1", "main"}, stalledPullOf("r.silent/a:1", "shop", kPodStart));

@@ -147,13 +147,36 @@ TEST_F(NotStarted, WithoutKnowledgeItIsToldAndNotActedOn) {
   EXPECT_THAT(waiting->text, HasSubstr("nothing is known to hold kubelet up"));
 }
 
-TEST_F(NotStarted, APullThatStallsLaterIsTakenIntoAccountAtOnce) {
+/// Kubelet's pull began with its pod, however late we got to know that it had stalled.
+TEST_F(NotStarted, AStallThatIsKnownLaterIsTakenIntoAccountAtOnce) {
+  config->workloads[1].detection.stallTimeout = config->workloads[1].detection.responseTimeout = 200ms;
   start();
+  addPod("hung", "cart");
   addPod("s1", "checkout");
   ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_EQ(told.of("s1"), nullptr);
+  ASSERT_TRUE(detects("s1", Cause::not_started));
+}
+
+/// It was overdue when nothing held kubelet up: kubelet refuses it, and does so after any other pod's pull.
+TEST_F(NotStarted, WhatWasOverdueBeforeAnotherPullBeganIsRefusedAndStaysSo) {
+  for (const auto policy : {config::PullPolicy::if_not_present, config::PullPolicy::always}) {
+    config->workloads[0].detection.pullPolicy = policy;
+    const std::string number = std::to_string(static_cast<int>(policy));
+    if (!told.up) start();
+    watcher.reconfigure(std::make_shared<config::Config>(*config));
+    addPod("refused" + number, "checkout");
+    ASSERT_TRUE(reaches("refused" + number, "not started"));
+  }
   ASSERT_TRUE(told.detections.empty());
   addPod("hung", "cart");
-  ASSERT_TRUE(detects("s1", Cause::not_started));
+  ASSERT_TRUE(detects("hung", Cause::timeout));
+  settle();
+  for (const auto* id : {"refused0", "refused1"}) {
+    EXPECT_EQ(told.of(id), nullptr) << id << ": a fallback of a container that kubelet refuses";
+  }
+  addPod("s1", "checkout");
+  ASSERT_TRUE(detects("s1", Cause::not_started)) << "a new one is held up";
 }
 
 TEST_F(NotStarted, WhenTheOtherPullMovesItIsReleasedAndToldOnly) {
@@ -228,12 +251,20 @@ TEST_F(NotStarted, AlwaysPullsWhatIsThereToo) {
   ASSERT_TRUE(detects("s1", Cause::not_started));
 }
 
-TEST_F(NotStarted, AfterARestartNobodyKnowsWhetherTheImageWasThereBefore) {
-  runtime.images.insert(kReadyImage);
-  runtime.addSandbox("hung", "shop", "cart");
-  runtime.addSandbox("s1", "shop", "checkout");
-  start();
-  ASSERT_TRUE(detects("s1", Cause::not_started));
+/// Kubelet may have refused it for days.
+TEST_F(NotStarted, WhatWasThereBeforeUsIsToldAndNotActedOn) {
+  for (const auto policy : {config::PullPolicy::if_not_present, config::PullPolicy::always}) {
+    config->workloads[0].detection.pullPolicy = policy;
+    runtime.images.insert(kReadyImage);
+    runtime.addSandbox("hung", "shop", "cart");
+    runtime.addSandbox("s1", "shop", "checkout");
+    if (!told.up) start();
+    watcher.reconfigure(std::make_shared<config::Config>(*config));
+    ASSERT_TRUE(detects("hung", Cause::timeout));
+    ASSERT_TRUE(reaches("s1", "not started"));
+    settle();
+    EXPECT_EQ(told.of("s1"), nullptr);
+  }
 }
 
 TEST_F(NotStarted, NeverNeverDetects) {
@@ -245,6 +276,21 @@ TEST_F(NotStarted, NeverNeverDetects) {
   settle();
   EXPECT_EQ(told.of("s1"), nullptr);
   EXPECT_EQ(waitingIn("s1")->state, "never pulled");
+}
+
+/// A look that needs not wait for anything ends before anybody else has a turn.
+TEST_F(NotStarted, TheFirstLookCountsEvenIfItTakesNoTime) {
+  config->detection.reprobeInterval = 1h;
+  config->workloads[0].detection.pullPolicy = config::PullPolicy::never;
+  config->workloads[1].detection.pullPolicy = config::PullPolicy::always;
+  start();
+  addPod("s1", "checkout");
+  addPod("hung", "cart");
+  ASSERT_TRUE(detects("hung", Cause::timeout));
+  EXPECT_EQ(waitingIn("s1")->state, "never pulled");
+  addPod("hung2", "cart");
+  ASSERT_TRUE(detects("hung2", Cause::timeout));
+  EXPECT_EQ(waitingIn("hung2")->state, "failed") << "known from the circuit";
 }
 
 TEST_F(NotStarted, StartsNothingWhereItIsNoTrigger) {
