@@ -20,12 +20,16 @@ SerialPuller::~SerialPuller() {
 Result<> SerialPuller::start(const Pod& pod, const ContainerSpec& spec) {
   FB_TRY(const bool present, kubelet_.imagePresent(spec.image));
   if (present) return make({pod, spec});
+  queue(pod, spec);
+  return {};
+}
+
+void SerialPuller::queue(const Pod& pod, const ContainerSpec& spec) {
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back({pod, spec});
   }
   changed_.notify_all();
-  return {};
 }
 
 std::string SerialPuller::containerOf(const std::string& podName) const {

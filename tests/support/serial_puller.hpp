@@ -29,6 +29,8 @@ class SerialPuller {
   /// As kubelet starts a container with imagePullPolicy IfNotPresent: looks for the image now; makes the
   /// container at once where it is there, else after its pull had its turn.
   Result<> start(const Pod& pod, const ContainerSpec& spec);
+  /// The same where the image was missing when kubelet looked for it, wherever it is by now.
+  void queue(const Pod& pod, const ContainerSpec& spec);
 
   /// The container of the pod; empty until it was started.
   [[nodiscard]] std::string containerOf(const std::string& podName) const;
