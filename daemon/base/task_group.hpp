@@ -33,7 +33,7 @@ class TaskGroup {
   TaskGroup& operator=(const TaskGroup&) = delete;
   ~TaskGroup() { cancelAll(); }
 
-  /// Starts the task at the next turn of the loop. Its exceptions, except cancellation, reach run().
+  /// Starts the task: at once, if called on the loop. Its exceptions, except cancellation, reach run().
   Id spawn(boost::asio::awaitable<void> task) {
     const Id id = state_->nextId++;
     auto signal = std::make_shared<boost::asio::cancellation_signal>();
