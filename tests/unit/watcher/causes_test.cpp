@@ -100,18 +100,29 @@ bool blamesRegistry(const CauseCase& row, const std::string& reference, Quotes q
   return readPullError(text, reference).extent == Extent::registry;
 }
 
+// A sanitizer makes each try ten times slower, and looks for other faults: a sample is enough for it.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::size_t kOneIn = 9;
+#else
+constexpr std::size_t kOneIn = 1;
+#endif
+
 void expectNoChange(const std::vector<CauseCase>& rows, const std::vector<std::string>& references) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
     const auto usual = causeOf(row, kOrdinary);
+    const bool blamesEscaped = blamesRegistry(row, kOrdinary, Quotes::escaped);
+    const bool blamesBare = blamesRegistry(row, kOrdinary, Quotes::bare);
     for (std::size_t k = 0; k < references.size(); ++k) {
+      if ((i + k) % kOneIn != 0) continue;
       const auto& reference = references[k];
-      const auto quotes = (i + k) % 2 == 0 ? Quotes::escaped : Quotes::bare;
+      const bool escaped = (i + k) % 2 == 0;
+      const auto quotes = escaped ? Quotes::escaped : Quotes::bare;
       const auto cause = causeOf(row, reference, quotes);
       ASSERT_EQ(nameOf(cause), nameOf(usual)) << row.name << " with " << goQuoted(reference) << ":\n"
                                               << expand(row.text, reference, quotes);
       // A host that no registry can have is not found again in the URL; that blames less, never more.
-      if (blamesRegistry(row, kOrdinary, quotes)) continue;
+      if (escaped ? blamesEscaped : blamesBare) continue;
       ASSERT_FALSE(blamesRegistry(row, reference, quotes)) << row.name << " with " << goQuoted(reference);
     }
   }
