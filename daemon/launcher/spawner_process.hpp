@@ -42,7 +42,7 @@ class SpawnerProcess {
   /// Returns at once if there is one; usually a new one takes only a moment. There may still be none.
   boost::asio::awaitable<void> awaitStarted();
 
-  /// Our end; empty: there is no spawner.
+  /// Our end; empty while no spawner runs.
   [[nodiscard]] const sys::UniqueFd& socket() const { return socket_; }
   [[nodiscard]] unsigned restarts() const { return restarts_; }
   /// -1 if there is none.

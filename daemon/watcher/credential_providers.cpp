@@ -160,7 +160,7 @@ cri::Awaitable<void> CredentialProviders::perform(std::shared_ptr<Run> run, Prov
   }
   count(*run);
   const auto found = runs_.find({run->provider, run->key});
-  // Else the providers were read anew meanwhile.
+  // Otherwise the providers were read again meanwhile.
   if (found != runs_.end() && found->second == run) {
     runs_.erase(found);
     auto& habit = habits_[run->provider];
