@@ -4,10 +4,10 @@
 #include "base/clock.hpp"
 #include "cache/json.hpp"
 #include "sys/file.hpp"
+#include "sys/folder_lock.hpp"
 
 #include <array>
 #include <cstdio>
-#include <sys/file.h>
 #include <utility>
 
 #include <boost/json.hpp>
@@ -19,8 +19,6 @@ namespace {
 constexpr std::array<const char*, 2> kFileNames{"version-floor.json", "version-floor.copy.json"};
 // A name and a version have at most 127 characters together, plus eight around them.
 constexpr JsonLimits kLimits{.bytes = VersionFloor::kMaxNames * 136, .entries = VersionFloor::kMaxNames};
-constexpr std::chrono::seconds kLockPatience{2};
-constexpr std::chrono::milliseconds kLockPause{5};
 
 Result<std::map<std::string, std::string>> parseFloor(const std::string& text, const std::string& fileName) {
   FB_TRY(const auto value, parseStrict(text, fileName, kLimits));
@@ -39,20 +37,6 @@ Result<std::map<std::string, std::string>> parseFloor(const std::string& text, c
     floor.emplace(name, version);
   }
   return floor;
-}
-
-/// Only one process changes the floor at a time. The wait is limited: whoever can open the folder could take
-/// the lock and keep it.
-Result<> lockFloor(const sys::DirFd& folder, const std::string& path, const Clock& clock) {
-  const auto deadline = clock.now() + kLockPatience;
-  while (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) return failErrno(Stage::admission, "lock " + path);
-    if (clock.now() > deadline) {
-      return fail(Stage::admission, Reason::timeout, path + " is locked by another process");
-    }
-    clock.sleep(kLockPause);
-  }
-  return {};
 }
 
 }  // namespace
@@ -143,7 +127,7 @@ Result<> VersionFloor::write(const std::map<std::string, std::string>& versions)
 Result<> VersionFloor::raise(const BinaryRef& ref) {
   const auto raised = [&]() -> Result<> {
     FB_TRY(const auto dir, sys::openDir(Stage::admission, folder_));
-    FB_CHECK(lockFloor(dir, folder_, *clock_));
+    FB_CHECK(sys::lockFolder(Stage::admission, dir, folder_, *clock_));
     FB_CHECK(readAll(Mode::keep));
     const auto found = versions_.find(ref.name);
     if (found != versions_.end() && compareVersions(ref.version, found->second) <= 0) return {};
