@@ -133,6 +133,12 @@ struct Restart {
   nanoseconds resetAfter = std::chrono::seconds(60);  // running this long forgets earlier deaths
 };
 
+/// What is done for a container whose fallback is due.
+enum class Mode : std::uint8_t {
+  recover,  // start it
+  observe,  // decide and tell, start nothing
+};
+
 struct Workload {
   std::string name;
   Match match;
@@ -159,6 +165,7 @@ struct Workload {
   HandBack handBack;
   Resources resources;
   Restart restart;
+  std::optional<Mode> mode;  // absent: as its namespace, else as the node, see modeOf()
   nanoseconds terminationGrace = std::chrono::seconds(10);  // SIGTERM to SIGKILL when the pod goes
   std::string definedAt;                                    // FILE:LINE, for messages
 };
@@ -265,6 +272,8 @@ struct Config {
   std::vector<Registry> registries;
   std::optional<CredentialProviders> credentialProviders;
   PodAnnotations podAnnotations;
+  Mode mode = Mode::recover;
+  std::map<std::string, Mode> namespaceModes;  // by namespace, where it differs from the node's
   std::vector<Workload> workloads;
 };
 
@@ -273,6 +282,9 @@ using ConfigPtr = std::shared_ptr<const Config>;
 /// What the workload says; else Kubernetes' own default: Always for the tag latest, which is also that of an
 /// image without tag and digest, and IfNotPresent for every other one.
 PullPolicy pullPolicyOf(const Workload& workload);
+
+/// What the workload says; else its pod's namespace; else the node.
+Mode modeOf(const Config& config, const Workload& workload, const std::string& podNamespace);
 
 /// How a fallback ended. Nobody may have seen it: it can outlive a daemon.
 enum class Outcome : std::uint8_t { succeeded, failed, unknown };

@@ -10,4 +10,10 @@ PullPolicy pullPolicyOf(const Workload& workload) {
   return image && image->tag() == "latest" ? PullPolicy::always : PullPolicy::if_not_present;
 }
 
+Mode modeOf(const Config& config, const Workload& workload, const std::string& podNamespace) {
+  if (workload.mode) return *workload.mode;
+  const auto found = config.namespaceModes.find(podNamespace);
+  return found == config.namespaceModes.end() ? config.mode : found->second;
+}
+
 }  // namespace fallbackd::config

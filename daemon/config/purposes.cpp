@@ -102,6 +102,11 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"podAnnotations.namespaces",
      "Where such annotations count, as far as the binary's attestation lets them; nowhere by default."},
     {"podAnnotations.namespaces[]", "A namespace."},
+    {"mode", "`observe`: every fallback is decided, counted and reported, and none is started."},
+    {"namespaces", "Namespaces whose mode is not the node's."},
+    {"namespaces[]", "A namespace."},
+    {"namespaces[].name", "The namespace."},
+    {"namespaces[].mode", "The mode of its pods; a workload may say otherwise."},
     {"workloads", "Which pods get which binary when their image cannot be pulled."},
     {"workloads[]", "A workload."},
     {"workloads[].name", "Its name in logs, metrics and status."},
@@ -196,6 +201,7 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].resources.cpu", "CPUs: `500m`, `2`."},
     {"workloads[].resources.pids", "Processes and threads."},
     {"workloads[].restart", "When the fallback itself dies."},
+    {"workloads[].mode", "As the node's mode, for this workload alone."},
     {"workloads[].restart.policy",
      "As the pod's restartPolicy: with OnFailure and Never, exit code 0 completes the recovery. Always "
      "without "

@@ -203,6 +203,21 @@ void readPodAnnotations(const Place& place, PodAnnotations& out) {
   });
 }
 
+void readNamespaces(const Place& place, std::map<std::string, Mode>& out) {
+  eachItem(place, [&](const Place& item) {
+    const MapReader map(item, {"name", "mode"});
+    if (!map.valid()) return;
+    std::string name;
+    static_cast<void>(map.require("name", "shop"));
+    static_cast<void>(map.require("mode", "observe"));
+    readDnsLabel(map, "name", name);
+    const auto mode = readMode(map);
+    if (name.empty() || !mode) return;
+    if (!out.emplace(name, *mode).second)
+      map.problem("name", "namespace " + quoted(name) + " is named twice", "keep one of them");
+  });
+}
+
 void readSections(const MapReader& map, Config& config) {
   if (const auto section = map.find("containerd")) readContainerd(*section, config.containerd);
   if (const auto section = map.find("cache")) readCache(*section, config.cache);
@@ -213,6 +228,8 @@ void readSections(const MapReader& map, Config& config) {
   if (const auto section = map.find("credentialProviders"))
     readCredentialProviders(*section, config.credentialProviders);
   if (const auto section = map.find("podAnnotations")) readPodAnnotations(*section, config.podAnnotations);
+  if (const auto mode = readMode(map, config.mode)) config.mode = *mode;
+  if (const auto list = map.find("namespaces")) readNamespaces(*list, config.namespaceModes);
 }
 
 void checkApiVersion(const MapReader& map) {
@@ -224,6 +241,12 @@ void checkApiVersion(const MapReader& map) {
 }
 
 }  // namespace
+
+std::optional<Mode> readMode(const MapReader& map, std::optional<Mode> otherwise) {
+  const auto index = otherwise ? std::optional(static_cast<std::size_t>(*otherwise)) : std::nullopt;
+  const auto i = map.choice("mode", {"recover", "observe"}, index);
+  return i ? std::optional(static_cast<Mode>(*i)) : std::nullopt;
+}
 
 void readImageReference(const MapReader& map, std::string_view key, std::string& out) {
   if (!map.read(key, out)) return;
@@ -269,13 +292,15 @@ namespace {
 
 /// The whole of a file; a description of the main file where `place` is one.
 void readRoot(const Place& place, bool dropIn, Config& config, std::vector<RawWorkload>& workloads) {
-  const MapReader map(place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection",
-                              "registries", "credentialProviders", "podAnnotations", "workloads"});
+  const MapReader map(
+      place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection", "registries",
+              "credentialProviders", "podAnnotations", "mode", "namespaces", "workloads"});
   if (!map.valid()) return;
   checkApiVersion(map);
   if (dropIn) {
-    for (const std::string_view key : {"containerd", "cache", "launcher", "telemetry", "detection",
-                                       "registries", "credentialProviders", "podAnnotations"}) {
+    for (const std::string_view key :
+         {"containerd", "cache", "launcher", "telemetry", "detection", "registries", "credentialProviders",
+          "podAnnotations", "mode", "namespaces"}) {
       map.forbid(key, "key " + quoted(key) + " may stand in the main file only",
                  "a drop-in holds apiVersion and workloads");
     }

@@ -5,6 +5,7 @@
 #include "config/model.hpp"
 #include "config/reader.hpp"
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,9 @@ bool readDnsLabel(const MapReader& map, std::string_view key, std::string& out);
 
 /// The reference of an image as containerd takes it; what it would refuse is reported, with what to write.
 void readImageReference(const MapReader& map, std::string_view key, std::string& out);
+
+/// `mode`: recover or observe; nothing where the key is absent. `otherwise`: what holds then.
+std::optional<Mode> readMode(const MapReader& map, std::optional<Mode> otherwise = {});
 
 void readUser(const Place& place, User& out);
 

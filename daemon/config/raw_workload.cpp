@@ -224,6 +224,7 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
                               "handBack",
                               "resources",
                               "restart",
+                              "mode",
                               "terminationGrace"});
   if (!map.valid()) return out;
   auto& workload = out.workload;
@@ -260,6 +261,7 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
   if (const auto section = map.find("handBack")) readHandBack(*section, workload.handBack);
   if (const auto section = map.find("resources")) readResources(*section, workload.resources);
   if (const auto section = map.find("restart")) readRestart(*section, workload.restart);
+  workload.mode = readMode(map);
   map.duration("terminationGrace", workload.terminationGrace, true);
   return out;
 }

@@ -26,6 +26,8 @@ containerd: {socket: /run/c.sock, namespace: moby, resyncInterval: 5s}
 cache: {path: /c, keys: /k, threshold: 2, state: /s, revoked: /r, expiryGrace: 7d, requirePie: true, memoryBudget: 64Mi}
 launcher: {runDir: /run/f, kubeletPods: /pods, allowHostNetwork: true}
 telemetry: {listen: "[::1]:9000", tls: {certificate: /t/c, key: /t/k}, tokenFile: /t/t, profiling: true, socket: /run/f.sock, logFormat: json, logLevel: debug}
+mode: observe
+namespaces: [{name: shop, mode: recover}]
 detection: {reprobeInterval: 3s, maxConcurrentProbes: 9, triggers: [dns], stallTimeout: 2s}
 workloads:
 - name: checkout
@@ -45,6 +47,7 @@ workloads:
   handBack: {on: image, grace: 0}
   resources: {memory: 64Mi, cpu: 500m, pids: 100}
   restart: {initialDelay: 1s, maxDelay: 2s, resetAfter: 3s}
+  mode: observe
   terminationGrace: 4s
 - name: defaults
   match: {container: other}
@@ -69,7 +72,11 @@ workloads:
   EXPECT_TRUE(config.telemetry.profiling);
   EXPECT_EQ(config.telemetry.logFormat, LogFormat::json);
   EXPECT_EQ(config.detection.maxConcurrentProbes, 9U);
+  EXPECT_EQ(config.mode, Mode::observe);
   ASSERT_EQ(config.workloads.size(), 2U);
+  EXPECT_EQ(modeOf(config, config.workloads[0], "shop"), Mode::observe) << "the workload's own word";
+  EXPECT_EQ(modeOf(config, config.workloads[1], "shop"), Mode::recover) << "its namespace's";
+  EXPECT_EQ(modeOf(config, config.workloads[1], "bank"), Mode::observe) << "the node's";
   const auto& one = config.workloads[0];
   EXPECT_EQ(one.match.namespaceName, "shop");
   EXPECT_EQ(one.match.labels.at("app"), "checkout");

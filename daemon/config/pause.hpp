@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// An operator's order that no new recovery starts: on the whole node or in a namespace. A file in the state
+// folder, which fallbackctl writes and the daemon watches, so that the order also reaches a daemon that hangs
+// or is not running, and outlives a reboot.
+#pragma once
+
+#include "base/clock.hpp"
+#include "base/error.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace fallbackd::config {
+
+struct Pause {
+  struct Order {
+    Wall::time_point since;  // in whole seconds
+    std::string reason;      // the operator's words; may be empty
+    friend bool operator==(const Order&, const Order&) = default;
+  };
+  std::optional<Order> node;
+  std::map<std::string, Order> namespaces;
+
+  /// The order that counts for pods of this namespace, the node's first; null: none.
+  [[nodiscard]] const Order* orderFor(const std::string& podNamespace) const;
+  friend bool operator==(const Pause&, const Pause&) = default;
+};
+
+inline constexpr std::string_view kPauseFile = "pause.yaml";
+/// The longest reason, in bytes.
+inline constexpr std::size_t kMaxPauseReason = 400;
+
+/// What the state folder's file says; nothing where there is none. Reason invalid, with file and line, if it
+/// says anything else. Stage config.
+Result<Pause> readPause(const std::string& stateFolder);
+
+/// Changes the file, which no other process changes meanwhile, and returns what it says now. Makes the folder
+/// where it is missing. What cannot be read is replaced only with Damaged::replace.
+enum class Damaged : std::uint8_t { keep, replace };
+Result<Pause> changePause(const std::string& stateFolder, const std::function<void(Pause&)>& change,
+                          Damaged damaged = Damaged::keep);
+
+}  // namespace fallbackd::config
