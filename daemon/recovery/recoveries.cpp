@@ -22,19 +22,26 @@ Recoveries::Recoveries(Services& services, config::ConfigPtr config)
     : services_(services),
       config_(std::move(config)),
       handBackGap_(services.metrics),
+      withholding_(services),
       tasks_(services.executor) {
   services_.launches.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
 }
 
 void Recoveries::reconfigure(config::ConfigPtr config) {
   config_ = std::move(config);
+  withholding_.forgetAll();
   services_.launches->reconfigure(FairLimits::of(config_->launcher.maxConcurrentLaunches));
+}
+
+void Recoveries::pause(config::Pause order) {
+  withholding_.pause(std::move(order));
 }
 
 void Recoveries::detected(watcher::Detection detection) {
   const Key key{detection.sandbox.id, detection.workload->match.container};
   if (active_.contains(key) || held_.contains({detection.sandbox.podUid, key.second})) return;
   if (spent_.contains({detection.sandbox.podUid, key.second})) return;
+  if (withholding_.withholds(*config_, detection)) return;
   Incident incident;
   incident.id = newRecoveryId();
   incident.target = {detection.sandbox.id, detection.sandbox.podUid, detection.sandbox.podNamespace,
@@ -55,6 +62,7 @@ void Recoveries::detected(watcher::Detection detection) {
 }
 
 void Recoveries::heldUpNoMore(const std::string& sandboxId, const std::string& container) {
+  withholding_.notDue({sandboxId, container});
   const auto found = active_.find({sandboxId, container});
   if (found != active_.end() && found->second->incident().cause == Cause::not_started) {
     found->second->withdraw();
@@ -112,6 +120,7 @@ cri::Awaitable<void> Recoveries::forgetGonePods() {
 }
 
 void Recoveries::containerCreated(const std::string& podUid, const cri::Container& container) {
+  withholding_.containerCreated(podUid, container.name);
   for (const auto& [key, recovery] : active_) {
     const auto& target = recovery->incident().target;
     if (target.podUid != podUid || target.container != container.name) continue;
@@ -164,6 +173,7 @@ void Recoveries::sandboxStarted(const std::string& sandboxId, Stamp at) {
 }
 
 void Recoveries::sandboxGone(const std::string& sandboxId) {
+  withholding_.sandboxGone(sandboxId);
   for (const auto& [key, recovery] : active_) {
     if (key.first == sandboxId) recovery->podGone();
   }
@@ -247,6 +257,7 @@ void Recoveries::connection(bool up, const std::string& why) {
 }
 
 cri::Awaitable<void> Recoveries::stop() {
+  co_await withholding_.stop();
   tasks_.cancelAll();
   co_await tasks_.drained();
 }

@@ -6,6 +6,7 @@
 #include "base/task_group.hpp"
 #include "recovery/hand_back_gap.hpp"
 #include "recovery/recovery.hpp"
+#include "recovery/withholding.hpp"
 #include "watcher/watcher.hpp"
 
 #include <cstdint>
@@ -29,6 +30,10 @@ class Recoveries final : public watcher::Listener {
 
   /// For recoveries that begin from now on.
   void reconfigure(config::ConfigPtr config);
+
+  /// Whether recoveries may begin from now on; those that run go on. A pod that waits is detected again.
+  void pause(config::Pause order);
+  [[nodiscard]] const Withholding& withholding() const { return withholding_; }
 
   /// Ends the coroutines; the fallbacks keep running and are adopted by the next daemon.
   cri::Awaitable<void> stop();
@@ -92,6 +97,7 @@ class Recoveries final : public watcher::Listener {
   std::map<Place, std::string> spent_;  // must not run again for that pod; by which recovery
   bool forgetting_ = false;
   HandBackGap handBackGap_;
+  Withholding withholding_;
   bool connected_ = false;
   std::optional<bool> sandboxImagePresent_;
   std::set<std::string> said_;  // warnings and texts that need not be logged again

@@ -86,6 +86,7 @@ struct RecoveryTest : testing::Test {
     config->workloads[0].liveness = liveness;
     config->workloads[0].imageFrom = imageFrom;
     config->workloads[0].restart.policy = restartPolicy;
+    config->workloads[0].mode = mode;
     detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
     config->workloads[0].handBack.on = handBackOn;
     detection.cause = cause;
@@ -126,6 +127,7 @@ struct RecoveryTest : testing::Test {
   Cause cause = Cause::unreachable;
   config::HandBackOn handBackOn = config::HandBackOn::container;
   std::optional<config::RestartPolicy> restartPolicy;
+  std::optional<config::Mode> mode;
   int deadAnswers = 0;
   int questions = 0;
   int readyQuestions = 0;
@@ -809,6 +811,79 @@ TEST_F(RecoveryTest, AnImageDoesNotEndWhatWasNotStarted) {
   EXPECT_EQ(state(), State::ready);
   kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
+}
+
+config::Pause pauseOf(const std::string& namespaceName) {
+  config::Pause pause;
+  pause.namespaces[namespaceName] = {{}, "a bad day"};
+  return pause;
+}
+
+TEST_F(RecoveryTest, APauseStartsNothingNewAndLetsRunningOnesGoOn) {
+  runtime.addSandbox("s2", "shop", "cart");
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  recoveries->pause(pauseOf("shop"));
+  detect("s2");
+  detect("s2");
+  launcher.launched[0]->die(Kind::exited, 1);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; })) << "the running one restarts";
+  ASSERT_EQ(recoveries->withholding().all().size(), 1U);
+  const auto one = recoveries->withholding().all()[0];
+  EXPECT_EQ(one.by, Withheld::By::pause);
+  EXPECT_EQ(one.target.sandboxId, "s2");
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
+
+  recoveries->pause({});
+  EXPECT_TRUE(recoveries->withholding().all().empty());
+  detect("s2");
+  EXPECT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 3; }));
+}
+
+TEST_F(RecoveryTest, APauseOfAnotherNamespaceDoesNotCount) {
+  recoveries->pause(pauseOf("bank"));
+  detect();
+  EXPECT_TRUE(reaches(State::ready));
+}
+
+TEST_F(RecoveryTest, APauseOfTheNodeCountsEverywhere) {
+  config::Pause pause;
+  pause.node = config::Pause::Order{{}, "maintenance"};
+  recoveries->pause(pause);
+  detect();
+  EXPECT_EQ(recoveries->withholding().all().size(), 1U);
+  EXPECT_TRUE(recoveries->incidents().empty());
+}
+
+TEST_F(RecoveryTest, ObservingDecidesAndStartsNothing) {
+  mode = config::Mode::observe;
+  detect();
+  ASSERT_TRUE(
+      runUntil(loop, [&] { return recoveries->withholding().all().at(0).wouldStartAfter.has_value(); }));
+  const auto one = recoveries->withholding().all()[0];
+  EXPECT_EQ(one.by, Withheld::By::observe);
+  EXPECT_EQ(one.binary.toString(), "checkout@1.8.3");
+  EXPECT_TRUE(launcher.launched.empty());
+  EXPECT_TRUE(recoveries->incidents().empty());
+  EXPECT_EQ(journalled(), 0U);
+  kubeletMakes("c1", "main");
+  EXPECT_TRUE(recoveries->withholding().all().empty());
+}
+
+TEST_F(RecoveryTest, ObservingTellsWhyNothingWouldHaveStarted) {
+  mode = config::Mode::observe;
+  binaries.refusal = Error{Stage::admission, Reason::expired, 0, "it expired"};
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return recoveries->withholding().all().at(0).refused.has_value(); }));
+  EXPECT_FALSE(recoveries->withholding().all()[0].wouldStartAfter);
+  binaries.refusal.reset();
+  detect();
+  EXPECT_TRUE(runUntil(loop, [&] {
+    return recoveries->withholding().all().at(0).wouldStartAfter.has_value();
+  })) << "a binary that was installed meanwhile counts";
+  EXPECT_FALSE(recoveries->withholding().all()[0].refused);
+  recoveries->sandboxGone("s1");
+  EXPECT_TRUE(recoveries->withholding().all().empty());
 }
 
 }  // namespace

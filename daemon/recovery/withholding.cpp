@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recovery/withholding.hpp"
+
+#include <utility>
+
+namespace fallbackd::recovery {
+
+std::string_view toString(Withheld::By by) {
+  return by == Withheld::By::pause ? "pause" : "observe";
+}
+
+void Withholding::pause(config::Pause order) {
+  if (order == pause_) return;
+  pause_ = std::move(order);
+  forgetAll();
+}
+
+void Withholding::forgetAll() {
+  all_.clear();
+}
+
+bool Withholding::withholds(const config::Config& config, const watcher::Detection& detection) {
+  const auto& sandbox = detection.sandbox;
+  const auto* order = pause_.orderFor(sandbox.podNamespace);
+  const bool observes =
+      config::modeOf(config, *detection.workload, sandbox.podNamespace) == config::Mode::observe;
+  if (order == nullptr && !observes) return false;
+  const Key key{sandbox.id, detection.workload->match.container};
+  Withheld one;
+  one.target = {sandbox.id, sandbox.podUid, sandbox.podNamespace, sandbox.podName, key.second};
+  one.workload = detection.workload->name;
+  one.binary = detection.workload->binary;
+  one.cause = detection.cause;
+  one.causeText = detection.text;
+  one.by = order != nullptr ? Withheld::By::pause : Withheld::By::observe;
+  one.since = LoopClock::of(services_.executor).wall();
+  const auto [place, isNew] = all_.emplace(key, std::move(one));
+  if (!isNew) {
+    // Detected again. Its binary may have been installed meanwhile.
+    if (place->second.refused) tasks_.spawn(decide(key, detection.workload, detection.waitingSince));
+    return true;
+  }
+  if (order == nullptr) {
+    tasks_.spawn(decide(key, detection.workload, detection.waitingSince));
+    return true;
+  }
+  services_.log.warn("recoveries are paused: no fallback is started",
+                     {{"namespace", sandbox.podNamespace},
+                      {"pod", sandbox.podName},
+                      {"container", key.second},
+                      {"binary", detection.workload->binary.toString()},
+                      {"reason", order->reason}});
+  return true;
+}
+
+/// Everything that a recovery would do before its launch.
+boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr workload, Stamp waitingSince) {
+  Chooser chooser{workload->binaryFrom, all_.at(key).target.podNamespace};
+  const auto admitted = co_await services_.binaries.acquire(workload->binary, std::move(chooser));
+  const auto found = all_.find(key);
+  if (found == all_.end()) co_return;
+  auto& one = found->second;
+  if (!admitted) {
+    const auto before = std::exchange(one.refused, admitted.error());
+    if (before && before->reason == admitted.error().reason) co_return;
+    services_.log.warn("observed: no fallback would have been started",
+                       {{"namespace", one.target.podNamespace},
+                        {"pod", one.target.podName},
+                        {"container", one.target.container},
+                        {"binary", one.binary.toString()},
+                        {"cause", fallbackd::toString(one.cause)},
+                        {"error", admitted.error().message()}});
+    co_return;
+  }
+  one.refused.reset();
+  one.wouldStartAfter = LoopClock::of(services_.executor).now() - waitingSince;
+  services_.log.info("observed: a fallback would have been started",
+                     {{"namespace", one.target.podNamespace},
+                      {"pod", one.target.podName},
+                      {"container", one.target.container},
+                      {"binary", one.binary.toString()},
+                      {"cause", fallbackd::toString(one.cause)},
+                      {"afterMs", toMillis(*one.wouldStartAfter)}});
+}
+
+void Withholding::containerCreated(const std::string& podUid, const std::string& container) {
+  std::erase_if(all_, [&](const auto& one) {
+    const auto& target = one.second.target;
+    return target.podUid == podUid && target.container == container;
+  });
+}
+
+void Withholding::sandboxGone(const std::string& sandboxId) {
+  std::erase_if(all_, [&](const auto& one) { return one.first.first == sandboxId; });
+}
+
+std::vector<Withheld> Withholding::all() const {
+  std::vector<Withheld> list;
+  for (const auto& [key, one] : all_) list.push_back(one);
+  return list;
+}
+
+boost::asio::awaitable<void> Withholding::stop() {
+  tasks_.cancelAll();
+  co_await tasks_.drained();
+}
+
+}  // namespace fallbackd::recovery

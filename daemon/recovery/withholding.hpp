@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fallbacks that are due and are not started because an operator said so: recoveries are paused, or only
+// observed. Remembers each container until its pod or its real container settles the matter. One io_context
+// thread.
+#pragma once
+
+#include "base/task_group.hpp"
+#include "config/pause.hpp"
+#include "recovery/incident.hpp"
+#include "recovery/recovery.hpp"
+#include "watcher/watcher.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace fallbackd::recovery {
+
+struct Withheld {
+  enum class By : std::uint8_t { pause, observe };
+
+  Target target;
+  std::string workload;
+  BinaryRef binary;
+  Cause cause = Cause::unknown;
+  std::string causeText;
+  By by = By::pause;
+  Wall::time_point since;
+  // What was decided, where it is only observed; neither as long as the binary is being checked.
+  std::optional<std::chrono::nanoseconds> wouldStartAfter;  // from the beginning of the wait
+  std::optional<Error> refused;                             // it would not have been started
+};
+std::string_view toString(Withheld::By by);
+
+class Withholding {
+ public:
+  using Key = std::pair<std::string, std::string>;  // sandbox id, container name
+
+  /// The services outlive this object.
+  explicit Withholding(Services& services) : services_(services), tasks_(services.executor) {}
+
+  /// From now on this order counts. What is withheld is forgotten: it is detected again.
+  void pause(config::Pause order);
+  void forgetAll();
+  [[nodiscard]] const config::Pause& paused() const { return pause_; }
+
+  /// Takes the detection if its fallback must not be started; false: it may be.
+  bool withholds(const config::Config& config, const watcher::Detection& detection);
+
+  /// The container came.
+  void containerCreated(const std::string& podUid, const std::string& container);
+  void sandboxGone(const std::string& sandboxId);
+  void notDue(const Key& key) { all_.erase(key); }
+
+  [[nodiscard]] std::vector<Withheld> all() const;
+  boost::asio::awaitable<void> stop();
+
+ private:
+  boost::asio::awaitable<void> decide(Key key, watcher::WorkloadPtr workload, Stamp waitingSince);
+
+  Services& services_;
+  config::Pause pause_;
+  std::map<Key, Withheld> all_;
+  TaskGroup tasks_;
+};
+
+}  // namespace fallbackd::recovery
