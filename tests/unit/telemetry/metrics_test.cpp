@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <regex>
 #include <set>
 #include <thread>
 
@@ -188,12 +189,39 @@ TEST(Metrics, EverySeriesIsDescribedWithAllItsLabels) {
   EXPECT_EQ(seen.size(), metrics.descriptions().size()) << "fill() leaves one out";
 }
 
+/// The lines of an exposition, each family's sorted, with a star for a value that differs between two runs.
+std::string stable(const std::string& text) {
+  static const std::regex kValue(
+      "^((process_|fallbackd_config_last_success_|fallbackd_workload_binary_expiry_)[^ ]*) .*");
+  std::string lines;
+  std::set<std::string> ofFamily;
+  const auto flush = [&] {
+    for (const auto& line : std::exchange(ofFamily, {})) lines.append(line).append("\n");
+  };
+  for (const auto line : split(text, '\n')) {
+    if (line.starts_with("# HELP")) flush();
+    if (!line.empty()) ofFamily.insert(std::regex_replace(std::string(line), kValue, "$1 *"));
+  }
+  flush();
+  return lines;
+}
+
+std::string contentOf(const char* path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// Other people's dashboards and alerts rely on these names, labels and values.
+TEST(Metrics, AScrapeIsThatOfTheFixture) {
+  Metrics metrics("test");
+  fill(metrics);
+  EXPECT_EQ(stable(metrics.serialize()), contentOf(FIXTURES "/scrape.txt"));
+}
+
 TEST(Metrics, ThePageIsThatOfTheCode) {
   const Metrics metrics("test");
-  std::ifstream file(DEPLOY "/METRICS.md");
-  const std::string page{std::istreambuf_iterator<char>(file), {}};
-  EXPECT_EQ(page, metricsPage(metrics.descriptions()))
-      << "make it anew: fallbackd --print-metrics > deploy/METRICS.md";
+  EXPECT_EQ(contentOf(DEPLOY "/METRICS.md"), metricsPage(metrics.descriptions()))
+      << "generate it again: fallbackd --print-metrics > deploy/METRICS.md";
 }
 
 TEST(Metrics, PromtoolFindsNothingToSay) {
