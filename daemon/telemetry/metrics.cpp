@@ -3,7 +3,7 @@
 
 #include "domain/image_reference.hpp"
 #include "telemetry/exposition.hpp"
-#include "telemetry/metric_families.hpp"
+#include "telemetry/metrics/families.hpp"
 #include "telemetry/process_usage.hpp"
 
 #include <array>

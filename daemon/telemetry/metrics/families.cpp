@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "telemetry/metric_families.hpp"
+#include "telemetry/metrics/families.hpp"
 
 #include "base/strings.hpp"
 
