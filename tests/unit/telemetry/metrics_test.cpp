@@ -4,6 +4,7 @@
 #include "telemetry/metrics.hpp"
 
 #include "base/strings.hpp"
+#include "config/model.hpp"
 #include "shell.hpp"
 #include "temp_folder.hpp"
 
@@ -41,41 +42,43 @@ config::Config configOf(const std::vector<std::string>& names, const std::string
 
 /// One recovery from its beginning to its hand-back.
 void recover(Metrics& metrics, const std::string& workload, const std::string& id) {
-  metrics.recoveryBegun(workload, Cause::unreachable);
+  metrics.recovery.begun(workload, Cause::unreachable);
   for (const auto phase : {Phase::detect, Phase::verify, Phase::prepare, Phase::health_check, Phase::exec,
                            Phase::ready, Phase::total}) {
-    metrics.phase(workload, Cause::unreachable, phase, 7ms, id);
+    metrics.recovery.phase(workload, Cause::unreachable, phase, 7ms, id);
   }
-  metrics.activeFallbacks(workload, 1);
-  metrics.handBackGap(workload, 90ms, id);
-  metrics.recoveryEnded(workload, Cause::unreachable, "handed_back", "", "", id);
-  metrics.activeFallbacks(workload, -1);
+  metrics.recovery.activeFallbacks(workload, 1);
+  metrics.recovery.handBackGap(workload, 90ms, id);
+  metrics.recovery.ended(workload, Cause::unreachable, RecoveryOutcome::handed_back, id);
+  metrics.recovery.activeFallbacks(workload, -1);
 }
 
 /// Everything that can have a series has one.
 void fill(Metrics& metrics) {
   metrics.configured(configOf({"checkout", "payment"}));
   recover(metrics, "checkout", "0123456789ab");
-  metrics.recoveryEnded("payment", Cause::dns, "failed", "admission", "digest_mismatch", "ba9876543210");
-  metrics.fallbackExit("checkout", "oom_killed");
-  metrics.graceUsed("checkout@1.8.3");
-  metrics.registryCircuits({{"registry.example:5000", 2}, {"other", 0}});
-  metrics.containerdCalls({{"ListContainers", 5}});
-  metrics.containerdConnected(true);
-  metrics.notStarted({{"pull", 1}, {"back_off", 0}, {"unknown", 2}});
-  metrics.sandboxImagePresent(true);
-  metrics.admission("expired");
-  metrics.coverage(
+  metrics.recovery.ended("payment", Cause::dns, RecoveryOutcome::failed, "ba9876543210",
+                         RecoveryFailure{Stage::admission, Reason::digest_mismatch});
+  metrics.recovery.fallbackExit("checkout", ExitKind::oom_killed);
+  metrics.cache.graceUsed("checkout@1.8.3");
+  metrics.detection.registryCircuits(
+      {{"registry.example:5000", CircuitState::open}, {"other", CircuitState::closed}});
+  metrics.detection.containerdCalls({{"ListContainers", 5}});
+  metrics.detection.containerdConnected(true);
+  metrics.detection.notStarted({1, 0, 2});
+  metrics.detection.sandboxImagePresent(true);
+  metrics.cache.refused(Reason::expired);
+  metrics.cache.coverage(
       {{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h}});
-  metrics.runningContainers({{"checkout", {1, 2, 3}}});
-  metrics.cacheUsage(1, 2, 3);
-  metrics.configLoaded(true);
-  metrics.journalWritten(true, 1);
-  metrics.spawnerRestarts(1);
-  metrics.credentialProviders({{{"given", 3}, {"timeout", 1}}, 2});
-  metrics.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
-  metrics.loopStalled();
-  metrics.loopTurnsAgain(2s);
+  metrics.workload.runningContainers({{"checkout", {1, 2, 3}}});
+  metrics.cache.usage(1, 2, 3);
+  metrics.daemon.configLoaded(ConfigLoad::ok);
+  metrics.journal.changed(JournalOperation::write, JournalResult::ok, 1);
+  metrics.daemon.spawnerRestarts(1);
+  metrics.detection.credentialProviders({{{ProviderResult::given, 3}, {ProviderResult::timeout, 1}}, 2});
+  metrics.daemon.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
+  metrics.daemon.loopStalled();
+  metrics.daemon.loopTurnsAgain(2s);
 }
 
 double valueOf(const std::string& text, const std::string& series) {
@@ -99,10 +102,10 @@ TEST(Metrics, AConfiguredWorkloadHasItsSeriesBeforeAnythingHappens) {
 TEST(Metrics, AReloadReplacesWhatTheConfigurationSays) {
   Metrics metrics("test");
   metrics.configured(configOf({"checkout", "payment"}));
-  metrics.coverage({{"checkout", "checkout@1.8.3", CoverageState::missing, false, {}},
-                    {"payment", "payment@1.8.3", CoverageState::grace, true, Clock::system().wall()}});
+  metrics.cache.coverage({{"checkout", "checkout@1.8.3", CoverageState::missing, false, {}},
+                          {"payment", "payment@1.8.3", CoverageState::grace, true, Clock::system().wall()}});
   metrics.configured(configOf({"checkout"}, "v1.9.0"));
-  metrics.coverage(
+  metrics.cache.coverage(
       {{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h}});
   const auto text = metrics.serialize();
   EXPECT_THAT(text, HasSubstr("image=\"registry.example:5000/shop/checkout:v1.9.0\",workload=\"checkout\","));
@@ -121,15 +124,15 @@ TEST(Metrics, TimeInFallbackRunsOnWhileTheFallbackDoes) {
   Metrics metrics("test");
   const std::string series = "fallbackd_fallback_seconds_total{workload=\"checkout\"}";
   const auto now = Clock::system().now();
-  metrics.fallbackServes("checkout", "a", now - 100s);
-  metrics.fallbackServes("checkout", "b", now - 10s);
+  metrics.recovery.fallbackServes("checkout", "a", now - 100s);
+  metrics.recovery.fallbackServes("checkout", "b", now - 10s);
   EXPECT_GE(valueOf(metrics.serialize(), series), 110);
-  metrics.fallbackServed("checkout", "a", now);
-  metrics.fallbackServed("checkout", "a", now);  // told twice, counted once
+  metrics.recovery.fallbackServed("checkout", "a", now);
+  metrics.recovery.fallbackServed("checkout", "a", now);  // told twice, counted once
   const double running = valueOf(metrics.serialize(), series);
   EXPECT_GE(running, 110);
   EXPECT_LT(running, 190);
-  metrics.fallbackServed("checkout", "b", now);
+  metrics.recovery.fallbackServed("checkout", "b", now);
   EXPECT_NEAR(valueOf(metrics.serialize(), series), 110, 1e-6);
 }
 
@@ -259,7 +262,7 @@ TEST(Metrics, AFullNodesScrapeIsCheap) {
         {names.back(), names.back() + "@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h});
   }
   metrics.configured(configOf(names));
-  metrics.coverage(coverage);
+  metrics.cache.coverage(coverage);
   for (int i = 0; i < 110; ++i)
     recover(metrics, names[static_cast<std::size_t>(i) % names.size()], "0123456789ab");
   const auto measure = [](const auto& work) {
