@@ -19,6 +19,7 @@
 #include "sys/network.hpp"
 #include "sys/process.hpp"
 #include "telemetry/loop_watch.hpp"
+#include "telemetry/metrics.hpp"
 #include "workers/program.hpp"
 
 #include <algorithm>
@@ -28,6 +29,7 @@
 #include <signal.h>
 #include <unistd.h>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <boost/asio/co_spawn.hpp>
@@ -85,12 +87,13 @@ Awaitable<Result<std::string>> runByWorker(std::shared_ptr<workers::Pool> pool,
 }
 
 telemetry::CredentialProviderRuns runsOf(const watcher::ProviderCounts& counts) {
-  return {{{"given", counts.given},
-           {"none", counts.none},
-           {"failed", counts.failed},
-           {"malformed", counts.malformed},
-           {"too_large", counts.tooLarge},
-           {"timeout", counts.timedOut}},
+  using End = telemetry::ProviderResult;
+  return {{{End::given, counts.given},
+           {End::none, counts.none},
+           {End::failed, counts.failed},
+           {End::malformed, counts.malformed},
+           {End::too_large, counts.tooLarge},
+           {End::timeout, counts.timedOut}},
           counts.notWaitedFor};
 }
 
@@ -106,12 +109,25 @@ telemetry::WorkerUsage usageOf(const workers::PoolCounts& counts) {
   return usage;
 }
 
-std::map<std::string_view, std::size_t> notStartedOf(const std::vector<watcher::Waiting>& all) {
-  std::map<std::string_view, std::size_t> counts{{"pull", 0}, {"back_off", 0}, {"unknown", 0}};
+telemetry::NotStarted notStartedOf(const std::vector<watcher::Waiting>& all) {
+  telemetry::NotStarted counts;
   for (const auto& one : all) {
-    if (one.state == "not started") ++counts[one.heldUp ? wordOf(*one.heldUp) : "unknown"];
+    if (one.state != "not started") continue;
+    if (!one.heldUp) {
+      ++counts.unknown;
+    } else if (std::holds_alternative<watcher::StalledPull>(*one.heldUp)) {
+      ++counts.byPull;
+    } else {
+      ++counts.byBackOff;
+    }
   }
   return counts;
+}
+
+telemetry::CircuitState shownAs(watcher::Circuits::State state) {
+  using State = watcher::Circuits::State;
+  if (state == State::open) return telemetry::CircuitState::open;
+  return state == State::half_open ? telemetry::CircuitState::half_open : telemetry::CircuitState::closed;
 }
 
 }  // namespace
@@ -124,7 +140,7 @@ struct Daemon::Parts {
         metrics(FALLBACKD_VERSION),
         containerd(cri::connect(config->containerd.socket, config->containerd.namespaceName, executor())),
         traffic(config->containerd.socket),
-        binaries(executor(), config->cache, metrics, log),
+        binaries(executor(), config->cache, metrics.cache, log),
         launcher(executor(), {config->launcher, {}, {}, {}},
                  [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }),
         tasks(executor()) {}
@@ -165,7 +181,7 @@ struct Daemon::Parts {
   void complain(const std::string& what);
   void tellStall(const telemetry::LoopWatch::Stall& stall);
   void tellMissed(const workers::Missed& missed);
-  std::map<std::string, int> circuits() const;
+  std::map<std::string, telemetry::CircuitState> circuits() const;
 
   Options options;
   config::ConfigPtr config;
@@ -211,7 +227,7 @@ Result<> Daemon::Parts::start() {
                                 {"node", options.nodeName},
                                 {"workloads", config->workloads.size()},
                                 {"containerd", config->containerd.socket}});
-  metrics.configLoaded(true);
+  metrics.daemon.configLoaded(telemetry::ConfigLoad::ok);
   metrics.configured(*config);
   // Before anything is touched that another daemon may own.
   FB_TRY(const auto hierarchies, sys::cgroupHierarchies());
@@ -220,10 +236,12 @@ Result<> Daemon::Parts::start() {
   FB_CHECK(sys::makeDirs(Stage::journal, config->launcher.runDir, 0755));
   FB_TRY(auto opened, recovery::Journal::open(config->launcher.runDir));
   journal = std::move(opened);
+  journal->countIn(metrics.journal);
   launcher.workers()->onMissed([this](const workers::Missed& missed) { tellMissed(missed); });
   FB_CHECK(launcher.start());
-  services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal, metrics,
-                                      log, options.nodeName, &launcher::waitReady, &launcher::askOnce,
+  services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal,
+                                      metrics.recovery, metrics.detection, log, options.nodeName,
+                                      &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
   recoveries.emplace(*services, config);
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config);
@@ -325,7 +343,8 @@ Awaitable<void> Daemon::Parts::followCache() {
 
 void Daemon::Parts::reload() {
   const auto loaded = config::load(options.configFile, options.dropInDir);
-  metrics.configLoaded(loaded.config != nullptr);
+  metrics.daemon.configLoaded(loaded.config != nullptr ? telemetry::ConfigLoad::ok
+                                                       : telemetry::ConfigLoad::refused);
   configProblems.clear();
   if (loaded.config == nullptr) {
     for (const auto& diagnostic : loaded.diagnostics) {
@@ -347,14 +366,14 @@ void Daemon::Parts::reload() {
 /// On the loop, for the endpoints' thread.
 Snapshot Daemon::Parts::collect() {
   auto waiting = watcher->waitingContainers();
-  metrics.notStarted(notStartedOf(waiting));
-  metrics.waitingContainers(watcher->waiting());
-  metrics.registryCircuits(circuits());
-  metrics.containerdCalls(containerd.calls->all());
-  metrics.spawnerRestarts(launcher.spawner().restarts());
-  metrics.workerUsage(usageOf(launcher.workers()->counts()));
-  metrics.credentialProviders(runsOf(watcher->credentials().counts()));
-  metrics.runningContainers(watcher->runningContainers());
+  metrics.detection.notStarted(notStartedOf(waiting));
+  metrics.detection.waitingContainers(watcher->waiting());
+  metrics.detection.registryCircuits(circuits());
+  metrics.detection.containerdCalls(containerd.calls->all());
+  metrics.daemon.spawnerRestarts(launcher.spawner().restarts());
+  metrics.daemon.workerUsage(usageOf(launcher.workers()->counts()));
+  metrics.detection.credentialProviders(runsOf(watcher->credentials().counts()));
+  metrics.workload.runningContainers(watcher->runningContainers());
   Snapshot now;
   now.version = FALLBACKD_VERSION;
   now.nodeName = options.nodeName;
@@ -380,11 +399,11 @@ Snapshot Daemon::Parts::collect() {
 /// Called on the watch's thread.
 void Daemon::Parts::tellStall(const telemetry::LoopWatch::Stall& stall) {
   if (stall.over) {
-    metrics.loopTurnsAgain(stall.length);
+    metrics.daemon.loopTurnsAgain(stall.length);
     log.warn("the event loop responds again", {{"afterMs", toMillis(stall.length)}});
     return;
   }
-  metrics.loopStalled();
+  metrics.daemon.loopStalled();
   log.error("the event loop hangs: detection and all pods wait",
             {{"forMs", toMillis(stall.length)}, {"stack", stall.stack}});
 }
@@ -402,10 +421,10 @@ void Daemon::Parts::complain(const std::string& what) {
 }
 
 /// The configuration's hosts by name, all others (from pods' annotations) as one: the worst of them.
-std::map<std::string, int> Daemon::Parts::circuits() const {
-  std::map<std::string, int> states;
+std::map<std::string, telemetry::CircuitState> Daemon::Parts::circuits() const {
+  std::map<std::string, telemetry::CircuitState> states;
   for (const auto& workload : config->workloads) {
-    if (const auto image = ImageReference::parse(workload.image)) states[image->host()] = 0;
+    if (const auto image = ImageReference::parse(workload.image)) states[image->host()] = {};
   }
   for (const auto& registry : watcher->registries()) {
     const bool named = states.contains(registry.name);
@@ -413,7 +432,7 @@ std::map<std::string, int> Daemon::Parts::circuits() const {
     const auto found =
         !named && !registry.namespaces.empty() ? watcher::Circuits::State::open : registry.state;
     auto& state = named ? states[registry.name] : states["other"];
-    state = std::max(state, static_cast<int>(found));
+    state = std::max(state, shownAs(found));
   }
   return states;
 }

@@ -53,7 +53,6 @@ cri::Awaitable<void> Recoveries::adopt() {
     services_.log.error("a journal entry is damaged and was left in place",
                         {{"file", name}, {"error", error.message()}});
   }
-  services_.metrics.journalRead(services_.journal.size(), contents->damaged.size());
   std::vector<launcher::ProcessRecord> kept;
   for (auto& entry : contents->entries) {
     if (entry.incident.neverAgain) {
@@ -171,7 +170,8 @@ void Recoveries::takeOver(Incident incident, Choice choice, std::unique_ptr<laun
                                                              std::nullopt, std::move(choice.pod))
                                 : Recovery::withoutWorkload(services_, std::move(incident));
   active_.emplace(key, recovery);
-  services_.metrics.adoption(choice.kind != Choice::Kind::uncovered);
+  services_.metrics.adoption(choice.kind == Choice::Kind::uncovered ? telemetry::AdoptionResult::gone
+                                                                    : telemetry::AdoptionResult::adopted);
   tasks_.spawn(keep(key, recovery, std::move(process)));
   if (choice.kind == Choice::Kind::uncovered) recovery->notConfigured();
   if (choice.kind == Choice::Kind::unknown) tasks_.spawn(learnWorkload(key, recovery));
@@ -256,7 +256,7 @@ cri::Awaitable<bool> Recoveries::tryUnclaimed(launcher::Unclaimed& one) {
   const auto end = [&](const std::string& why) {
     services_.log.warn("ended a fallback without a journal entry",
                        {{"podUid", one.podUid}, {"container", one.container}, {"why", why}});
-    services_.metrics.adoption(false);
+    services_.metrics.adoption(telemetry::AdoptionResult::gone);
     return services_.launcher.discard(one.record);
   };
   if (!one.why.empty()) {

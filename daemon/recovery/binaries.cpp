@@ -61,7 +61,7 @@ telemetry::CoverageState coverageOf(const BinaryState& state, Wall::time_point n
 }  // namespace
 
 CachedBinaries::CachedBinaries(asio::any_io_executor executor, config::CacheSettings settings,
-                               telemetry::Metrics& metrics, telemetry::Log& log)
+                               telemetry::CacheMetrics& metrics, telemetry::Log& log)
     : executor_(std::move(executor)), metrics_(metrics), log_(log), cache_(std::move(settings)) {}
 
 CachedBinaries::~CachedBinaries() {
@@ -77,7 +77,7 @@ asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef re
     // Named, not written into the call: GCC 12 destroys closures in a co_await expression twice.
     auto work = [this, ref, now, namedBy] { return cache_.admit(ref, now, namedBy); };
     found = co_await onPool(pool_, std::move(work));
-    metrics_.admission(found ? "admitted" : toString(found.error().reason));
+    count(found);
     reportUsage();
   }
   if (!found) co_return found;
@@ -145,14 +145,22 @@ void CachedBinaries::reportTrust() {
   }
 }
 
+void CachedBinaries::count(const Result<cache::AdmittedPtr>& admission) {
+  if (admission) {
+    metrics_.admitted();
+  } else {
+    metrics_.refused(admission.error().reason);
+  }
+}
+
 void CachedBinaries::reportUsage() {
   const auto usage = cache_.usage();
-  metrics_.cacheUsage(usage.residentBytes, usage.budgetBytes, usage.hashedBytes);
+  metrics_.usage(usage.residentBytes, usage.budgetBytes, usage.hashedBytes);
 }
 
 void CachedBinaries::report(const cache::Cache::Entry& entry) {
   const auto& result = entry.result;
-  metrics_.admission(result ? "admitted" : toString(result.error().reason));
+  count(result);
   if (result) {
     refused_.erase(entry.ref);
     log_.info("binary admitted", {{"binary", entry.ref.toString()},

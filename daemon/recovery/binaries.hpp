@@ -5,7 +5,7 @@
 
 #include "cache/cache.hpp"
 #include "telemetry/log.hpp"
-#include "telemetry/metrics.hpp"
+#include "telemetry/metrics/cache.hpp"
 
 #include <cstdint>
 #include <map>
@@ -49,7 +49,7 @@ class Binaries {
 class CachedBinaries final : public Binaries {
  public:
   CachedBinaries(boost::asio::any_io_executor executor, config::CacheSettings settings,
-                 telemetry::Metrics& metrics, telemetry::Log& log);
+                 telemetry::CacheMetrics& metrics, telemetry::Log& log);
   ~CachedBinaries() override;
 
   boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) override;
@@ -65,12 +65,13 @@ class CachedBinaries final : public Binaries {
 
  private:
   void reportUsage();
+  void count(const Result<cache::AdmittedPtr>& admission);
   void meterGrace(const cache::Admitted& admitted);
   void report(const cache::Cache::Entry& entry);
   void reportTrust();
 
   boost::asio::any_io_executor executor_;
-  telemetry::Metrics& metrics_;
+  telemetry::CacheMetrics& metrics_;
   telemetry::Log& log_;
   cache::Cache cache_;
   std::optional<std::vector<BinaryState>> states_;

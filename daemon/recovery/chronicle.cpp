@@ -11,25 +11,42 @@
 namespace fallbackd::recovery {
 
 using namespace std::chrono_literals;
+using telemetry::ExitKind;
 using telemetry::Phase;
+using telemetry::RecoveryOutcome;
 
 namespace {
 
 constexpr auto kFirstRewrite = 1s;
 constexpr auto kLastRewrite = 30s;
 
-/// The label `kind` of fallbackd_fallback_exits_total.
-std::string_view kindOf(const launcher::ExitStatus& status) {
+ExitKind kindOf(const launcher::ExitStatus& status) {
   using Kind = launcher::ExitStatus::Kind;
-  if (status.oomKilled) return "oom_killed";
-  if (status.kind == Kind::exited) return "exited";
-  return status.kind == Kind::signaled ? "signaled" : "unknown";
+  if (status.oomKilled) return ExitKind::oom_killed;
+  if (status.kind == Kind::exited) return ExitKind::exited;
+  return status.kind == Kind::signaled ? ExitKind::signaled : ExitKind::unknown;
+}
+
+/// Of a recovery that is over.
+RecoveryOutcome measuredAs(State end) {
+  switch (end) {
+    case State::handed_back:
+      return RecoveryOutcome::handed_back;
+    case State::completed:
+      return RecoveryOutcome::completed;
+    case State::pod_gone:
+      return RecoveryOutcome::pod_gone;
+    case State::withdrawn:
+      return RecoveryOutcome::withdrawn;
+    default:
+      return RecoveryOutcome::failed;
+  }
 }
 
 }  // namespace
 
-Chronicle::Chronicle(Journal& journal, telemetry::Metrics& metrics, telemetry::Log& log, const Clock& clock,
-                     const Incident& incident, std::optional<PodFacts> pod)
+Chronicle::Chronicle(Journal& journal, telemetry::RecoveryMetrics& metrics, telemetry::Log& log,
+                     const Clock& clock, const Incident& incident, std::optional<PodFacts> pod)
     : journal_(journal),
       metrics_(metrics),
       log_(log),
@@ -38,7 +55,7 @@ Chronicle::Chronicle(Journal& journal, telemetry::Metrics& metrics, telemetry::L
       pod_(std::move(pod)) {}
 
 void Chronicle::detected() {
-  metrics_.recoveryBegun(incident_.workload, incident_.cause);
+  metrics_.begun(incident_.workload, incident_.cause);
   log_.info("recovery detected", {{"recovery", incident_.id},
                                   {"namespace", incident_.target.podNamespace},
                                   {"pod", incident_.target.podName},
@@ -63,9 +80,8 @@ void Chronicle::adopted(const launcher::ProcessRecord& process, Stamp at) {
 
 void Chronicle::forgotten(const std::string& why) {
   log_.info("did not keep a fallback of an earlier daemon", {{"recovery", incident_.id}, {"why", why}});
-  const auto removed = journal_.remove(incident_.id);
-  metrics_.journalRemoved(removed.has_value(), journal_.size());
-  metrics_.adoption(false);
+  static_cast<void>(journal_.remove(incident_.id));
+  metrics_.adoption(telemetry::AdoptionResult::gone);
 }
 
 void Chronicle::endedUnseen() {
@@ -74,7 +90,7 @@ void Chronicle::endedUnseen() {
              {"pod", incident_.target.podName},
              {"container", incident_.target.container}});
   static_cast<void>(writeEnd());  // the entry of the process is still there
-  metrics_.adoption(false);
+  metrics_.adoption(telemetry::AdoptionResult::gone);
 }
 
 void Chronicle::reached(Stamp at) {
@@ -162,13 +178,12 @@ void Chronicle::cannotBeProbed(const Error& error) {
 
 void Chronicle::ended(Stamp at) {
   servesNoMore();
-  const auto measure = [&](std::string_view stage, std::string_view reason) {
-    metrics_.recoveryEnded(incident_.workload, incident_.cause, toString(incident_.state), stage, reason,
-                           incident_.id);
+  const auto measure = [&](std::optional<telemetry::RecoveryFailure> failure) {
+    metrics_.ended(incident_.workload, incident_.cause, measuredAs(incident_.state), incident_.id, failure);
   };
   if (incident_.state == State::failed) {
     const auto& error = *incident_.error;
-    measure(toString(error.stage), toString(error.reason));
+    measure(telemetry::RecoveryFailure{error.stage, error.reason});
     log_.error("recovery failed", {{"recovery", incident_.id},
                                    {"namespace", incident_.target.podNamespace},
                                    {"pod", incident_.target.podName},
@@ -180,7 +195,7 @@ void Chronicle::ended(Stamp at) {
                                    {"error", error.message()}});
   } else {
     reached(at);
-    measure("", "");
+    measure(std::nullopt);
   }
   close();
 }
@@ -194,7 +209,6 @@ void Chronicle::write() {
   const auto written = journal_.write({incident_, process_, pod_});
   const bool saidBefore = std::exchange(writeFails_, !written.has_value());
   recorded_ = written.has_value();
-  metrics_.journalWritten(written.has_value(), journal_.size());
   if (!written && !saidBefore) {
     log_.error(
         "the journal entry could not be written; after a restart the daemon has to find this fallback "
@@ -214,9 +228,7 @@ boost::asio::awaitable<void> Chronicle::keepRecorded() {
 
 /// An entry without a process: it only keeps the next daemon from running the fallback again.
 Result<> Chronicle::writeEnd() {
-  auto written = journal_.write({incident_, {}, pod_});
-  metrics_.journalWritten(written.has_value(), journal_.size());
-  return written;
+  return journal_.write({incident_, {}, pod_});
 }
 
 void Chronicle::close() {
@@ -227,7 +239,6 @@ void Chronicle::close() {
                {{"recovery", incident_.id}, {"error", written.error().message()}});
   }
   const auto removed = journal_.remove(incident_.id);
-  metrics_.journalRemoved(removed.has_value(), journal_.size());
   if (!removed) log_.error("journal", {{"recovery", incident_.id}, {"error", removed.error().message()}});
 }
 

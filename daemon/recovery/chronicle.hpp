@@ -9,7 +9,7 @@
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
 #include "telemetry/log.hpp"
-#include "telemetry/metrics.hpp"
+#include "telemetry/metrics/recovery.hpp"
 
 #include <optional>
 #include <string>
@@ -23,7 +23,7 @@ class Chronicle {
  public:
   /// `incident` belongs to the recovery, which changes it before it tells of the change. All references
   /// outlive the chronicle. `pod` is written to the journal.
-  Chronicle(Journal& journal, telemetry::Metrics& metrics, telemetry::Log& log, const Clock& clock,
+  Chronicle(Journal& journal, telemetry::RecoveryMetrics& metrics, telemetry::Log& log, const Clock& clock,
             const Incident& incident, std::optional<PodFacts> pod);
   Chronicle(const Chronicle&) = delete;
   Chronicle& operator=(const Chronicle&) = delete;
@@ -69,7 +69,7 @@ class Chronicle {
   void close();
 
   Journal& journal_;
-  telemetry::Metrics& metrics_;
+  telemetry::RecoveryMetrics& metrics_;
   telemetry::Log& log_;
   const Clock& clock_;
   const Incident& incident_;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/clock.hpp"
-#include "telemetry/metrics.hpp"
+#include "telemetry/metrics/recovery.hpp"
 
 #include <string>
 #include <utility>
@@ -13,7 +13,7 @@ namespace fallbackd::recovery {
 /// A fallback process of the workload exists: fallbackd_active_fallbacks.
 class ActiveFallback {
  public:
-  ActiveFallback(telemetry::Metrics& metrics, std::string workload)
+  ActiveFallback(telemetry::RecoveryMetrics& metrics, std::string workload)
       : metrics_(metrics), workload_(std::move(workload)) {
     metrics_.activeFallbacks(workload_, 1);
   }
@@ -22,15 +22,15 @@ class ActiveFallback {
   ActiveFallback& operator=(const ActiveFallback&) = delete;
 
  private:
-  telemetry::Metrics& metrics_;
+  telemetry::RecoveryMetrics& metrics_;
   std::string workload_;
 };
 
 /// The fallback of the recovery is ready: fallbackd_fallback_seconds_total grows.
 class ServingFallback {
  public:
-  ServingFallback(telemetry::Metrics& metrics, const Clock& clock, std::string workload, std::string recovery,
-                  Stamp since)
+  ServingFallback(telemetry::RecoveryMetrics& metrics, const Clock& clock, std::string workload,
+                  std::string recovery, Stamp since)
       : metrics_(metrics), clock_(clock), workload_(std::move(workload)), recovery_(std::move(recovery)) {
     metrics_.fallbackServes(workload_, recovery_, since);
   }
@@ -39,7 +39,7 @@ class ServingFallback {
   ServingFallback& operator=(const ServingFallback&) = delete;
 
  private:
-  telemetry::Metrics& metrics_;
+  telemetry::RecoveryMetrics& metrics_;
   const Clock& clock_;
   std::string workload_;
   std::string recovery_;

@@ -5,7 +5,7 @@
 
 #include "base/clock.hpp"
 #include "recovery/incident.hpp"
-#include "telemetry/metrics.hpp"
+#include "telemetry/metrics/recovery.hpp"
 
 #include <map>
 #include <optional>
@@ -15,7 +15,7 @@ namespace fallbackd::recovery {
 
 class HandBackGap {
  public:
-  explicit HandBackGap(telemetry::Metrics& metrics) : metrics_(metrics) {}
+  explicit HandBackGap(telemetry::RecoveryMetrics& metrics) : metrics_(metrics) {}
 
   /// The recovery was asked to end because this container was created.
   void asked(const Incident& incident, const std::string& containerId);
@@ -37,7 +37,7 @@ class HandBackGap {
   /// Measures and closes it once both stamps are known.
   void settle(Open::iterator handBack);
 
-  telemetry::Metrics& metrics_;
+  telemetry::RecoveryMetrics& metrics_;
   Open open_;
 };
 

@@ -184,24 +184,39 @@ Result<Journal> Journal::open(const std::string& runDir) {
   return Journal(std::move(dir), std::move(ids));
 }
 
+void Journal::count(telemetry::JournalOperation operation, const Result<>& result) {
+  using Counted = telemetry::JournalResult;
+  if (metrics_ != nullptr) metrics_->changed(operation, result ? Counted::ok : Counted::failed, size());
+}
+
 Result<> Journal::write(const JournalEntry& entry) {
-  FB_CHECK(
-      sys::replaceFile(Stage::journal, dir_, entry.incident.id + std::string(kSuffix), textOf(entry), 0600));
-  ids_.insert(entry.incident.id);
-  return {};
+  auto written =
+      sys::replaceFile(Stage::journal, dir_, entry.incident.id + std::string(kSuffix), textOf(entry), 0600);
+  if (written) ids_.insert(entry.incident.id);
+  count(telemetry::JournalOperation::write, written);
+  return written;
 }
 
 Result<> Journal::remove(const std::string& recoveryId) {
   const std::string name = recoveryId + std::string(kSuffix);
-  if (!sys::isSingleName(name)) return fail(Stage::journal, Reason::unsafe_path, "remove " + quoted(name));
-  if (::unlinkat(dir_.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
-    return failErrno(Stage::journal, "remove " + name);
+  Result<> removed;
+  if (!sys::isSingleName(name)) {
+    removed = fail(Stage::journal, Reason::unsafe_path, "remove " + quoted(name));
+  } else if (::unlinkat(dir_.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
+    removed = failErrno(Stage::journal, "remove " + name);
   }
-  ids_.erase(recoveryId);
-  return {};
+  if (removed) ids_.erase(recoveryId);
+  count(telemetry::JournalOperation::remove, removed);
+  return removed;
 }
 
 Result<Journal::Contents> Journal::read() const {
+  auto contents = readAll();
+  if (metrics_ != nullptr) metrics_->read(size(), contents ? contents->damaged.size() : 0);
+  return contents;
+}
+
+Result<Journal::Contents> Journal::readAll() const {
   Contents contents;
   FB_TRY(const auto names, sys::listDir(Stage::journal, dir_));
   for (const auto& name : names) {

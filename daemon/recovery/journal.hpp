@@ -6,6 +6,7 @@
 
 #include "launcher/launcher.hpp"
 #include "recovery/incident.hpp"
+#include "telemetry/metrics/journal.hpp"
 
 #include <optional>
 #include <set>
@@ -35,6 +36,9 @@ class Journal {
   /// Stage journal.
   static Result<Journal> open(const std::string& runDir);
 
+  /// Counts its changes and its entries there from now on.
+  void countIn(telemetry::JournalMetrics& metrics) { metrics_ = &metrics; }
+
   Result<> write(const JournalEntry& entry);
   Result<> remove(const std::string& recoveryId);
   /// All entries; unreadable ones are reported by file name and error, and left in place.
@@ -48,8 +52,12 @@ class Journal {
 
  private:
   Journal(sys::DirFd dir, std::set<std::string> ids) : dir_(std::move(dir)), ids_(std::move(ids)) {}
+  void count(telemetry::JournalOperation operation, const Result<>& result);
+  [[nodiscard]] Result<Contents> readAll() const;
+
   sys::DirFd dir_;
   std::set<std::string> ids_;
+  telemetry::JournalMetrics* metrics_ = nullptr;
 };
 
 }  // namespace fallbackd::recovery

@@ -111,8 +111,7 @@ cri::Awaitable<void> Recoveries::forgetGonePods() {
                                      [&](const auto& one) { return one.podUid == place.first; });
       if (there) continue;
       spent_.erase(place);
-      const auto removed = services_.journal.remove(recovery);
-      services_.metrics.journalRemoved(removed.has_value(), services_.journal.size());
+      static_cast<void>(services_.journal.remove(recovery));
     }
     if (!spent_.empty()) co_await pause.wait();
   }
@@ -192,15 +191,19 @@ void Recoveries::imageArrived(const std::string& reference) {
 
 void Recoveries::probed(const config::Workload& workload, const watcher::Verdict& verdict) {
   using Kind = watcher::Verdict::Kind;
-  const auto result = verdict.kind == Kind::pulled   ? std::string_view("pulled")
-                      : verdict.kind == Kind::failed ? toString(verdict.cause)
-                                                     : std::string_view("undecided");
-  services_.metrics.probe(result);
-  services_.log.debug("probe pull", {{"workload", workload.name},
-                                     {"image", workload.image},
-                                     {"result", result},
-                                     {"text", verdict.text},
-                                     {"ms", toMillis(verdict.ended - verdict.started)}});
+  const auto result =
+      verdict.kind == Kind::pulled ? telemetry::ProbeResult::pulled : telemetry::ProbeResult::undecided;
+  if (verdict.kind == Kind::failed) {
+    services_.detectionMetrics.probeFailed(verdict.cause);
+  } else {
+    services_.detectionMetrics.probe(result);
+  }
+  services_.log.debug("probe pull",
+                      {{"workload", workload.name},
+                       {"image", workload.image},
+                       {"result", verdict.kind == Kind::failed ? toString(verdict.cause) : toString(result)},
+                       {"text", verdict.text},
+                       {"ms", toMillis(verdict.ended - verdict.started)}});
   if (verdict.kind == Kind::failed && verdict.cause == Cause::unknown) {
     if (firstTime(verdict.text)) {
       services_.log.warn("containerd gave a reason that fallbackd does not know",
@@ -226,7 +229,7 @@ void Recoveries::trouble(const std::string& what) {
 }
 
 void Recoveries::sandboxImage(const std::string& reference, bool present) {
-  services_.metrics.sandboxImagePresent(present);
+  services_.detectionMetrics.sandboxImagePresent(present);
   if (sandboxImagePresent_ == present) return;
   if (!present) {
     services_.log.warn(
@@ -239,7 +242,7 @@ void Recoveries::sandboxImage(const std::string& reference, bool present) {
 }
 
 void Recoveries::connection(bool up, const std::string& why) {
-  services_.metrics.containerdConnected(up);
+  services_.detectionMetrics.containerdConnected(up);
   if (up) {
     services_.log.info("connected to containerd", {});
   } else if (connected_) {

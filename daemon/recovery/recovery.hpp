@@ -13,6 +13,7 @@
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
 #include "recovery/readiness.hpp"
+#include "telemetry/metrics/detection.hpp"
 #include "watcher/match.hpp"
 
 #include <functional>
@@ -33,7 +34,8 @@ struct Services {
   Binaries& binaries;
   launcher::Launcher& launcher;
   Journal& journal;
-  telemetry::Metrics& metrics;
+  telemetry::RecoveryMetrics& metrics;
+  telemetry::DetectionMetrics& detectionMetrics;
   telemetry::Log& log;
   std::string nodeName;
   /// Waits until the pod answers as the workload's readiness requires. Cancellable. Reason not_ready: it was

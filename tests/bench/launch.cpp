@@ -13,6 +13,7 @@
 #include "recovery/recoveries.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
+#include "telemetry/metrics.hpp"
 #include "wait.hpp"
 
 #include <algorithm>
@@ -53,7 +54,7 @@ class Recoveries {
         log_(config::LogFormat::human, config::LogLevel::error),
         metrics_("bench"),
         containerd_(cri::connect(config_->containerd.socket, config_->containerd.namespaceName, executor())),
-        binaries_(executor(), config_->cache, metrics_, log_),
+        binaries_(executor(), config_->cache, metrics_.cache, log_),
         launcher_(executor(), {config_->launcher, binary("fallbackd-spawner"), {}, std::move(hierarchies)},
                   [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }) {}
   Recoveries(const Recoveries&) = delete;
@@ -69,8 +70,8 @@ class Recoveries {
     journal_ = std::move(journal);
     FB_CHECK(launcher_.start());
     services_.emplace(recovery::Services{executor(), *containerd_.runtime, binaries_, launcher_, *journal_,
-                                         metrics_, log_, "bench-node", &launcher::waitReady,
-                                         &launcher::askOnce});
+                                         metrics_.recovery, metrics_.detection, log_, "bench-node",
+                                         &launcher::waitReady, &launcher::askOnce});
     recoveries_.emplace(*services_, config_);
     thread_ = std::thread([this] { loop_.run(); });
     asio::co_spawn(loop_, binaries_.refresh(config_), asio::use_future).wait();

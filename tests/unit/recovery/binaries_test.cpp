@@ -4,6 +4,7 @@
 
 #include "run_until.hpp"
 #include "signed_cache.hpp"
+#include "telemetry/metrics.hpp"
 
 #include <memory>
 #include <optional>
@@ -36,7 +37,7 @@ TEST(Binaries, TheUseOfAnExpiredOneInItsGraceIsMetered) {
   boost::asio::io_context loop;
   telemetry::Metrics metrics("test");
   telemetry::Log log(config::LogFormat::json, config::LogLevel::error);
-  CachedBinaries binaries(loop.get_executor(), config->cache, metrics, log);
+  CachedBinaries binaries(loop.get_executor(), config->cache, metrics.cache, log);
   int acquired = 0;
   auto use = [&]() -> boost::asio::awaitable<void> {
     co_await binaries.refresh(config);
@@ -79,7 +80,7 @@ struct ChooserTest : testing::Test {
     boost::asio::io_context loop;
     telemetry::Metrics metrics("test");
     telemetry::Log log(config::LogFormat::json, config::LogLevel::error);
-    CachedBinaries binaries(loop.get_executor(), config->cache, metrics, log);
+    CachedBinaries binaries(loop.get_executor(), config->cache, metrics.cache, log);
     std::vector<std::string> said;
     auto use = [&]() -> boost::asio::awaitable<void> {
       co_await binaries.refresh(config);

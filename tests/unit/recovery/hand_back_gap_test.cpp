@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recovery/hand_back_gap.hpp"
 
+#include "telemetry/metrics.hpp"
+
 #include <gtest/gtest.h>
 
 namespace fallbackd::recovery {
@@ -33,7 +35,7 @@ struct HandBackGapTest : testing::Test {
   }
 
   telemetry::Metrics metrics{"test"};
-  HandBackGap gap{metrics};
+  HandBackGap gap{metrics.recovery};
   Stamp now{100s};
 };
 

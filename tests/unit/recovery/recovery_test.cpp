@@ -3,6 +3,7 @@
 
 #include "fake_launcher.hpp"
 #include "recovery/recoveries.hpp"
+#include "telemetry/metrics.hpp"
 
 #include <filesystem>
 #include <unistd.h>
@@ -46,13 +47,14 @@ struct RecoveryTest : testing::Test {
     std::string name = std::filesystem::temp_directory_path() / "recovery-test-XXXXXX";
     folder = ::mkdtemp(name.data());
     journal.emplace(std::move(*Journal::open(folder)));
-    services.emplace(
-        Services{loop.get_executor(), runtime, binaries, launcher, *journal, metrics, log, "node-1",
-                 [this](config::Readiness, launcher::Place place) { return ready(std::move(place)); },
-                 [this](decltype(config::Liveness::when), launcher::Place, std::chrono::nanoseconds) {
-                   return alive();
-                 },
-                 [this](pid_t) { return nodeAddresses; }});
+    journal->countIn(metrics.journal);
+    services.emplace(Services{
+        loop.get_executor(), runtime, binaries, launcher, *journal, metrics.recovery, metrics.detection, log,
+        "node-1", [this](config::Readiness, launcher::Place place) { return ready(std::move(place)); },
+        [this](decltype(config::Liveness::when), launcher::Place, std::chrono::nanoseconds) {
+          return alive();
+        },
+        [this](pid_t) { return nodeAddresses; }});
     recoveries.emplace(*services, makeConfig());
     runtime.addSandbox("s1", "shop", "checkout");
   }

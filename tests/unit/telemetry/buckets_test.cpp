@@ -25,8 +25,8 @@ int bucket(const std::string& metrics, const std::string& bound) {
 
 TEST(Buckets, ABoundItselfCountsBelowIt) {
   Metrics metrics("test");
-  metrics.phase("shop", Cause::dns, Phase::total, 230ms, "r1");
-  metrics.phase("shop", Cause::dns, Phase::total, 230ms + 1us, "r2");
+  metrics.recovery.phase("shop", Cause::dns, Phase::total, 230ms, "r1");
+  metrics.recovery.phase("shop", Cause::dns, Phase::total, 230ms + 1us, "r2");
   const auto text = metrics.serialize();
   EXPECT_EQ(bucket(text, "0.15"), 0);
   EXPECT_EQ(bucket(text, "0.23"), 1);

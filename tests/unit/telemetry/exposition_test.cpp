@@ -3,7 +3,7 @@
 #include "telemetry/exposition.hpp"
 
 #include "shell.hpp"
-#include "telemetry/metric_families.hpp"
+#include "telemetry/metrics/families.hpp"
 
 #include <array>
 

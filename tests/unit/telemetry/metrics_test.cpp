@@ -4,6 +4,7 @@
 #include "telemetry/metrics.hpp"
 
 #include "base/strings.hpp"
+#include "config/model.hpp"
 #include "shell.hpp"
 #include "temp_folder.hpp"
 
@@ -12,6 +13,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <regex>
 #include <set>
 #include <thread>
 
@@ -40,41 +42,43 @@ config::Config configOf(const std::vector<std::string>& names, const std::string
 
 /// One recovery from its beginning to its hand-back.
 void recover(Metrics& metrics, const std::string& workload, const std::string& id) {
-  metrics.recoveryBegun(workload, Cause::unreachable);
+  metrics.recovery.begun(workload, Cause::unreachable);
   for (const auto phase : {Phase::detect, Phase::verify, Phase::prepare, Phase::health_check, Phase::exec,
                            Phase::ready, Phase::total}) {
-    metrics.phase(workload, Cause::unreachable, phase, 7ms, id);
+    metrics.recovery.phase(workload, Cause::unreachable, phase, 7ms, id);
   }
-  metrics.activeFallbacks(workload, 1);
-  metrics.handBackGap(workload, 90ms, id);
-  metrics.recoveryEnded(workload, Cause::unreachable, "handed_back", "", "", id);
-  metrics.activeFallbacks(workload, -1);
+  metrics.recovery.activeFallbacks(workload, 1);
+  metrics.recovery.handBackGap(workload, 90ms, id);
+  metrics.recovery.ended(workload, Cause::unreachable, RecoveryOutcome::handed_back, id);
+  metrics.recovery.activeFallbacks(workload, -1);
 }
 
 /// Everything that can have a series has one.
 void fill(Metrics& metrics) {
   metrics.configured(configOf({"checkout", "payment"}));
   recover(metrics, "checkout", "0123456789ab");
-  metrics.recoveryEnded("payment", Cause::dns, "failed", "admission", "digest_mismatch", "ba9876543210");
-  metrics.fallbackExit("checkout", "oom_killed");
-  metrics.graceUsed("checkout@1.8.3");
-  metrics.registryCircuits({{"registry.example:5000", 2}, {"other", 0}});
-  metrics.containerdCalls({{"ListContainers", 5}});
-  metrics.containerdConnected(true);
-  metrics.notStarted({{"pull", 1}, {"back_off", 0}, {"unknown", 2}});
-  metrics.sandboxImagePresent(true);
-  metrics.admission("expired");
-  metrics.coverage(
+  metrics.recovery.ended("payment", Cause::dns, RecoveryOutcome::failed, "ba9876543210",
+                         RecoveryFailure{Stage::admission, Reason::digest_mismatch});
+  metrics.recovery.fallbackExit("checkout", ExitKind::oom_killed);
+  metrics.cache.graceUsed("checkout@1.8.3");
+  metrics.detection.registryCircuits(
+      {{"registry.example:5000", CircuitState::open}, {"other", CircuitState::closed}});
+  metrics.detection.containerdCalls({{"ListContainers", 5}});
+  metrics.detection.containerdConnected(true);
+  metrics.detection.notStarted({1, 0, 2});
+  metrics.detection.sandboxImagePresent(true);
+  metrics.cache.refused(Reason::expired);
+  metrics.cache.coverage(
       {{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h}});
-  metrics.runningContainers({{"checkout", {1, 2, 3}}});
-  metrics.cacheUsage(1, 2, 3);
-  metrics.configLoaded(true);
-  metrics.journalWritten(true, 1);
-  metrics.spawnerRestarts(1);
-  metrics.credentialProviders({{{"given", 3}, {"timeout", 1}}, 2});
-  metrics.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
-  metrics.loopStalled();
-  metrics.loopTurnsAgain(2s);
+  metrics.workload.runningContainers({{"checkout", {1, 2, 3}}});
+  metrics.cache.usage(1, 2, 3);
+  metrics.daemon.configLoaded(ConfigLoad::ok);
+  metrics.journal.changed(JournalOperation::write, JournalResult::ok, 1);
+  metrics.daemon.spawnerRestarts(1);
+  metrics.detection.credentialProviders({{{ProviderResult::given, 3}, {ProviderResult::timeout, 1}}, 2});
+  metrics.daemon.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
+  metrics.daemon.loopStalled();
+  metrics.daemon.loopTurnsAgain(2s);
 }
 
 double valueOf(const std::string& text, const std::string& series) {
@@ -98,10 +102,10 @@ TEST(Metrics, AConfiguredWorkloadHasItsSeriesBeforeAnythingHappens) {
 TEST(Metrics, AReloadReplacesWhatTheConfigurationSays) {
   Metrics metrics("test");
   metrics.configured(configOf({"checkout", "payment"}));
-  metrics.coverage({{"checkout", "checkout@1.8.3", CoverageState::missing, false, {}},
-                    {"payment", "payment@1.8.3", CoverageState::grace, true, Clock::system().wall()}});
+  metrics.cache.coverage({{"checkout", "checkout@1.8.3", CoverageState::missing, false, {}},
+                          {"payment", "payment@1.8.3", CoverageState::grace, true, Clock::system().wall()}});
   metrics.configured(configOf({"checkout"}, "v1.9.0"));
-  metrics.coverage(
+  metrics.cache.coverage(
       {{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h}});
   const auto text = metrics.serialize();
   EXPECT_THAT(text, HasSubstr("image=\"registry.example:5000/shop/checkout:v1.9.0\",workload=\"checkout\","));
@@ -120,15 +124,15 @@ TEST(Metrics, TimeInFallbackRunsOnWhileTheFallbackDoes) {
   Metrics metrics("test");
   const std::string series = "fallbackd_fallback_seconds_total{workload=\"checkout\"}";
   const auto now = Clock::system().now();
-  metrics.fallbackServes("checkout", "a", now - 100s);
-  metrics.fallbackServes("checkout", "b", now - 10s);
+  metrics.recovery.fallbackServes("checkout", "a", now - 100s);
+  metrics.recovery.fallbackServes("checkout", "b", now - 10s);
   EXPECT_GE(valueOf(metrics.serialize(), series), 110);
-  metrics.fallbackServed("checkout", "a", now);
-  metrics.fallbackServed("checkout", "a", now);  // told twice, counted once
+  metrics.recovery.fallbackServed("checkout", "a", now);
+  metrics.recovery.fallbackServed("checkout", "a", now);  // told twice, counted once
   const double running = valueOf(metrics.serialize(), series);
   EXPECT_GE(running, 110);
   EXPECT_LT(running, 190);
-  metrics.fallbackServed("checkout", "b", now);
+  metrics.recovery.fallbackServed("checkout", "b", now);
   EXPECT_NEAR(valueOf(metrics.serialize(), series), 110, 1e-6);
 }
 
@@ -188,12 +192,39 @@ TEST(Metrics, EverySeriesIsDescribedWithAllItsLabels) {
   EXPECT_EQ(seen.size(), metrics.descriptions().size()) << "fill() leaves one out";
 }
 
+/// The lines of an exposition, each family's sorted, with a star for a value that differs between two runs.
+std::string stable(const std::string& text) {
+  static const std::regex kValue(
+      "^((process_|fallbackd_config_last_success_|fallbackd_workload_binary_expiry_)[^ ]*) .*");
+  std::string lines;
+  std::set<std::string> ofFamily;
+  const auto flush = [&] {
+    for (const auto& line : std::exchange(ofFamily, {})) lines.append(line).append("\n");
+  };
+  for (const auto line : split(text, '\n')) {
+    if (line.starts_with("# HELP")) flush();
+    if (!line.empty()) ofFamily.insert(std::regex_replace(std::string(line), kValue, "$1 *"));
+  }
+  flush();
+  return lines;
+}
+
+std::string contentOf(const char* path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// Other people's dashboards and alerts rely on these names, labels and values.
+TEST(Metrics, AScrapeIsThatOfTheFixture) {
+  Metrics metrics("test");
+  fill(metrics);
+  EXPECT_EQ(stable(metrics.serialize()), contentOf(FIXTURES "/scrape.txt"));
+}
+
 TEST(Metrics, ThePageIsThatOfTheCode) {
   const Metrics metrics("test");
-  std::ifstream file(DEPLOY "/METRICS.md");
-  const std::string page{std::istreambuf_iterator<char>(file), {}};
-  EXPECT_EQ(page, metricsPage(metrics.descriptions()))
-      << "make it anew: fallbackd --print-metrics > deploy/METRICS.md";
+  EXPECT_EQ(contentOf(DEPLOY "/METRICS.md"), metricsPage(metrics.descriptions()))
+      << "generate it again: fallbackd --print-metrics > deploy/METRICS.md";
 }
 
 TEST(Metrics, PromtoolFindsNothingToSay) {
@@ -231,7 +262,7 @@ TEST(Metrics, AFullNodesScrapeIsCheap) {
         {names.back(), names.back() + "@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h});
   }
   metrics.configured(configOf(names));
-  metrics.coverage(coverage);
+  metrics.cache.coverage(coverage);
   for (int i = 0; i < 110; ++i)
     recover(metrics, names[static_cast<std::size_t>(i) % names.size()], "0123456789ab");
   const auto measure = [](const auto& work) {

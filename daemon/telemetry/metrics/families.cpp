@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "telemetry/metric_families.hpp"
+#include "telemetry/metrics/families.hpp"
 
-#include "base/strings.hpp"
+#include "domain/cause.hpp"
 
 #include <utility>
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every metric of the daemon as it is registered: name, help, labels. deploy/METRICS.md is generated from
-// this. For metrics.cpp.
+// this. For the facets' sources.
 #pragma once
 
-#include "telemetry/metrics.hpp"
+#include "telemetry/metrics/page.hpp"
 
 #include <string>
 #include <vector>

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Metrics of the configured workloads: what the configuration says of each, and the versions of its real
+// containers. Thread-safe.
+#pragma once
+
+#include "domain/binary_ref.hpp"
+
+#include <map>
+#include <string>
+
+namespace fallbackd::config {
+struct Config;
+}
+
+namespace fallbackd::telemetry {
+
+struct MetricStore;
+
+class WorkloadMetrics {
+ public:
+  explicit WorkloadMetrics(MetricStore& store) : store_(store) {}
+
+  /// Replaces what an earlier configuration said.
+  void configured(const config::Config& config);
+  /// Real containers of each workload on this node; replaces earlier values.
+  void runningContainers(const std::map<std::string, VersionSkew>& all);
+
+ private:
+  MetricStore& store_;
+};
+
+}  // namespace fallbackd::telemetry
