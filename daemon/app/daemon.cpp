@@ -7,6 +7,7 @@
 #include "base/async/pause.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/load.hpp"
+#include "config/pause.hpp"
 #include "config/reload.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "domain/image_reference.hpp"
@@ -48,6 +49,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto kCacheInterval = 30s;
+constexpr auto kPauseInterval = 5s;
 constexpr auto kFileLimit = 2s;
 // A slow program still gives credentials for the next probe; the pull itself waits for less.
 constexpr auto kProviderLimit = 30s;
@@ -173,10 +175,12 @@ struct Daemon::Parts {
   Awaitable<void> handleSignals();
   Awaitable<void> followConfigFiles();
   Awaitable<void> followCache();
+  Awaitable<void> followPause();
   Awaitable<void> feedWatchdog();
   Awaitable<void> tendHeap();
   Awaitable<void> shutDown();
   void reload();
+  void readPause();
   Snapshot collect();
   void complain(const std::string& what);
   void tellStall(const telemetry::LoopWatch::Stall& stall);
@@ -186,6 +190,7 @@ struct Daemon::Parts {
   Options options;
   config::ConfigPtr config;
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
+  std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
   const Wall::time_point started = Clock::system().wall();
   int exitCode = 0;
   std::optional<Endpoints> endpoints;  // before the loop: answers the loop's requests to the end
@@ -240,10 +245,11 @@ Result<> Daemon::Parts::start() {
   launcher.workers()->onMissed([this](const workers::Missed& missed) { tellMissed(missed); });
   FB_CHECK(launcher.start());
   services.emplace(recovery::Services{executor(), *containerd.runtime, binaries, launcher, *journal,
-                                      metrics.recovery, metrics.detection, log, options.nodeName,
-                                      &launcher::waitReady, &launcher::askOnce,
+                                      metrics.recovery, metrics.detection, metrics.orders, log,
+                                      options.nodeName, &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
   recoveries.emplace(*services, config);
+  readPause();
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config);
   watcher->credentials().readFilesWith(
       [pool = launcher.workers()](std::string path) { return readByWorker(pool, std::move(path)); });
@@ -260,6 +266,7 @@ Result<> Daemon::Parts::start() {
   tasks.spawn(handleSignals());
   tasks.spawn(followConfigFiles());
   tasks.spawn(followCache());
+  tasks.spawn(followPause());
   tasks.spawn(feedWatchdog());
   tasks.spawn(tendHeap());
   return {};
@@ -341,6 +348,47 @@ Awaitable<void> Daemon::Parts::followCache() {
   }
 }
 
+Awaitable<void> Daemon::Parts::followPause() {
+  auto watch = cache::FolderWatch::create(executor(), {config->cache.state});
+  if (!watch) {
+    log.error("cannot watch the state folder; pauses and resumes are seen at the next start",
+              {{"error", watch.error().message()}});
+    co_return;
+  }
+  for (;;) {
+    co_await watch->changed(kPauseInterval);
+    readPause();
+  }
+}
+
+/// An order that cannot be read is obeyed: somebody wanted something to stop.
+void Daemon::Parts::readPause() {
+  auto order = config::readPause(config->cache.state);
+  const auto& before = recoveries->withholding().paused();
+  if (!order) {
+    const auto problem = order.error().message();
+    if (problem == pauseProblem) return;
+    pauseProblem = problem;
+    log.error("the order to pause cannot be read: no new fallback is started; fallbackctl resume replaces it",
+              {{"error", problem}});
+    order.emplace().node = {std::chrono::floor<std::chrono::seconds>(Clock::system().wall()),
+                            "its file cannot be read: " + problem};
+  } else {
+    pauseProblem.clear();
+  }
+  metrics.orders.paused(order->node ? 1 : 0, order->namespaces.size());
+  if (*order == before) return;
+  const auto namespaces = order->namespaces.size();
+  log.warn(order->node || namespaces > 0 ? "recoveries are paused; running fallbacks go on"
+                                         : "recoveries are not paused any more",
+           {{"node", order->node.has_value()},
+            {"namespaces", namespaces},
+            {"reason", order->node ? order->node->reason : ""}});
+  recoveries->pause(std::move(*order));
+  // Whatever waits is due at once.
+  if (watcher) watcher->reconfigure(config);
+}
+
 void Daemon::Parts::reload() {
   const auto loaded = config::load(options.configFile, options.dropInDir);
   metrics.daemon.configLoaded(loaded.config != nullptr ? telemetry::ConfigLoad::ok
@@ -368,6 +416,9 @@ Snapshot Daemon::Parts::collect() {
   auto waiting = watcher->waitingContainers();
   metrics.detection.notStarted(notStartedOf(waiting));
   metrics.detection.waitingContainers(watcher->waiting());
+  const auto& withholding = recoveries->withholding();
+  metrics.orders.withheld(withholding.count(recovery::Withheld::By::pause),
+                          withholding.count(recovery::Withheld::By::observe));
   metrics.detection.registryCircuits(circuits());
   metrics.detection.containerdCalls(containerd.calls->all());
   metrics.daemon.spawnerRestarts(launcher.spawner().restarts());
@@ -388,6 +439,9 @@ Snapshot Daemon::Parts::collect() {
   now.waiting = std::move(waiting);
   now.registries = watcher->registries();
   now.ignoredAnnotations = watcher->ignoredAnnotations();
+  now.pause = withholding.paused();
+  now.pauseProblem = pauseProblem;
+  now.withheld = withholding.all();
   now.incidents = recoveries->incidents();
   now.binaries = binaries.states();
   now.cacheUsage = binaries.usage();

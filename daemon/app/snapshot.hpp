@@ -7,6 +7,7 @@
 #include "config/model.hpp"
 #include "recovery/binaries.hpp"
 #include "recovery/incident.hpp"
+#include "recovery/withholding.hpp"
 #include "watcher/watcher.hpp"
 
 #include <cstdint>
@@ -34,6 +35,9 @@ struct Snapshot {
   std::vector<watcher::Waiting> waiting;
   std::vector<watcher::Circuits::Host> registries;
   watcher::IgnoredAnnotations ignoredAnnotations;
+  config::Pause pause;
+  std::string pauseProblem;  // why its file cannot be read: then the node is paused; else empty
+  std::vector<recovery::Withheld> withheld;
   std::vector<recovery::Incident> incidents;                   // running ones first, then the newest
   std::optional<std::vector<recovery::BinaryState>> binaries;  // absent: the cache has not been read yet
   cache::Cache::Usage cacheUsage;

@@ -95,6 +95,34 @@ json::object toJson(const watcher::Waiting& waiting, const Snapshot& snapshot) {
   return object;
 }
 
+json::object toJson(const config::Pause::Order& order) {
+  return {{"since", rfc3339(order.since)}, {"reason", order.reason}};
+}
+
+json::object pauseJson(const Snapshot& snapshot) {
+  json::object object;
+  if (snapshot.pause.node) object["node"] = toJson(*snapshot.pause.node);
+  json::array namespaces;
+  for (const auto& [name, order] : snapshot.pause.namespaces) {
+    auto one = toJson(order);
+    one["name"] = name;
+    namespaces.push_back(std::move(one));
+  }
+  object["namespaces"] = std::move(namespaces);
+  object["problem"] = snapshot.pauseProblem;
+  return object;
+}
+
+json::object toJson(const recovery::Withheld& withheld) {
+  json::object object{{"namespace", withheld.target.podNamespace}, {"pod", withheld.target.podName},
+                      {"container", withheld.target.container},    {"workload", withheld.workload},
+                      {"binary", withheld.binary.toString()},      {"cause", toString(withheld.cause)},
+                      {"by", recovery::toString(withheld.by)},     {"since", rfc3339(withheld.since)}};
+  if (withheld.wouldStartAfter) object["wouldStartAfterMs"] = toMillis(*withheld.wouldStartAfter);
+  if (withheld.refused) object["refused"] = withheld.refused->message();
+  return object;
+}
+
 json::object toJson(const watcher::Circuits::Host& host, const Snapshot& snapshot) {
   json::object object{{"host", host.name},
                       {"state", watcher::toString(host.state)},
@@ -180,6 +208,9 @@ std::string statusJson(const Snapshot& snapshot) {
       {"cache", json::object{{"problems", trustProblems(snapshot.trust)}}},
       {"coverage", json::object{{"workloads", snapshot.config->workloads.size()},
                                 {"covered", coveredWorkloads(snapshot)}}},
+      {"mode", snapshot.config->mode == config::Mode::observe ? "observe" : "recover"},
+      {"pause", pauseJson(snapshot)},
+      {"withheld", listOf(snapshot.withheld)},
       {"waiting", listOf(snapshot.waiting, snapshot)},
       {"annotations", json::object{{"refused", snapshot.ignoredAnnotations.refused},
                                    {"cutOff", snapshot.ignoredAnnotations.cutOff}}},
@@ -247,6 +278,10 @@ Readiness readiness(const Snapshot& snapshot) {
            ? ""
            : std::to_string(configured - good) + " of " + std::to_string(configured) +
                  " workloads have no admitted binary (fallbackctl list)");
+  part("pause", "",
+       snapshot.pause.node || !snapshot.pause.namespaces.empty()
+           ? "new recoveries are paused (fallbackctl status)"
+           : "");
   part("config", "",
        snapshot.configProblems.empty() ? "" : "the file on disk is invalid, an earlier one is in use");
   return result;

@@ -14,6 +14,7 @@
 #include "recovery/journal.hpp"
 #include "recovery/readiness.hpp"
 #include "telemetry/metrics/detection.hpp"
+#include "telemetry/metrics/orders.hpp"
 #include "watcher/match.hpp"
 
 #include <functional>
@@ -36,6 +37,7 @@ struct Services {
   Journal& journal;
   telemetry::RecoveryMetrics& metrics;
   telemetry::DetectionMetrics& detectionMetrics;
+  telemetry::OrderMetrics& orderMetrics;
   telemetry::Log& log;
   std::string nodeName;
   /// Waits until the pod answers as the workload's readiness requires. Cancellable. Reason not_ready: it was

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recovery/withholding.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace fallbackd::recovery {
@@ -63,6 +64,7 @@ boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr w
   if (!admitted) {
     const auto before = std::exchange(one.refused, admitted.error());
     if (before && before->reason == admitted.error().reason) co_return;
+    services_.orderMetrics.observed(one.workload, telemetry::ObservedResult::refused);
     services_.log.warn("observed: no fallback would have been started",
                        {{"namespace", one.target.podNamespace},
                         {"pod", one.target.podName},
@@ -74,6 +76,7 @@ boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr w
   }
   one.refused.reset();
   one.wouldStartAfter = LoopClock::of(services_.executor).now() - waitingSince;
+  services_.orderMetrics.observed(one.workload, telemetry::ObservedResult::would_start);
   services_.log.info("observed: a fallback would have been started",
                      {{"namespace", one.target.podNamespace},
                       {"pod", one.target.podName},
@@ -98,6 +101,11 @@ std::vector<Withheld> Withholding::all() const {
   std::vector<Withheld> list;
   for (const auto& [key, one] : all_) list.push_back(one);
   return list;
+}
+
+std::size_t Withholding::count(Withheld::By by) const {
+  return static_cast<std::size_t>(
+      std::count_if(all_.begin(), all_.end(), [&](const auto& one) { return one.second.by == by; }));
 }
 
 boost::asio::awaitable<void> Withholding::stop() {

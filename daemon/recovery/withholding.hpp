@@ -58,6 +58,7 @@ class Withholding {
   void notDue(const Key& key) { all_.erase(key); }
 
   [[nodiscard]] std::vector<Withheld> all() const;
+  [[nodiscard]] std::size_t count(Withheld::By by) const;
   boost::asio::awaitable<void> stop();
 
  private:

@@ -12,6 +12,7 @@ namespace fallbackd::telemetry {
 Metrics::Metrics(std::string_view version)
     : store_(std::make_unique<MetricStore>()),
       recovery(*store_),
+      orders(*store_),
       journal(*store_),
       detection(*store_),
       workload(*store_),

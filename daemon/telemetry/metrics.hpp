@@ -8,6 +8,7 @@
 #include "telemetry/metrics/daemon.hpp"
 #include "telemetry/metrics/detection.hpp"
 #include "telemetry/metrics/journal.hpp"
+#include "telemetry/metrics/orders.hpp"
 #include "telemetry/metrics/page.hpp"
 #include "telemetry/metrics/recovery.hpp"
 #include "telemetry/metrics/workload.hpp"
@@ -36,6 +37,7 @@ class Metrics {
   void configured(const config::Config& config);
 
   RecoveryMetrics recovery;
+  OrderMetrics orders;
   JournalMetrics journal;
   DetectionMetrics detection;
   WorkloadMetrics workload;

@@ -70,8 +70,8 @@ class Recoveries {
     journal_ = std::move(journal);
     FB_CHECK(launcher_.start());
     services_.emplace(recovery::Services{executor(), *containerd_.runtime, binaries_, launcher_, *journal_,
-                                         metrics_.recovery, metrics_.detection, log_, "bench-node",
-                                         &launcher::waitReady, &launcher::askOnce});
+                                         metrics_.recovery, metrics_.detection, metrics_.orders, log_,
+                                         "bench-node", &launcher::waitReady, &launcher::askOnce});
     recoveries_.emplace(*services_, config_);
     thread_ = std::thread([this] { loop_.run(); });
     asio::co_spawn(loop_, binaries_.refresh(config_), asio::use_future).wait();

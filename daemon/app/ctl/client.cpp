@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/client.hpp"
 
+#include "base/clock.hpp"
+
 #include <chrono>
 #include <string_view>
 
@@ -88,28 +90,52 @@ Result<boost::json::value> askJson(const std::string& socket, const std::string&
   return value;
 }
 
-Result<> listen(const std::string& socket, const std::function<bool(const std::string&)>& take) {
+Result<> listen(const std::string& socket, const std::function<bool(const std::string&)>& take,
+                std::optional<std::chrono::seconds> limit) {
   asio::io_context loop;
-  stream_protocol::socket stream(loop);
-  boost::system::error_code error;
-  stream.connect(stream_protocol::endpoint(socket), error);
+  beast::basic_stream<stream_protocol> stream(loop);
+  const auto run = [&](auto start) {
+    boost::system::error_code result;
+    start([&](boost::system::error_code error, std::size_t /*bytes*/) { result = error; });
+    loop.restart();
+    loop.run();
+    return result;
+  };
+  if (limit) {
+    stream.expires_after(*limit);
+  } else {
+    stream.expires_never();
+  }
+  auto error = run([&](auto done) {
+    stream.async_connect(stream_protocol::endpoint(socket), [done](auto failed) { done(failed, 0); });
+  });
   if (error) return notThere(socket, error);
   const std::string_view request = "GET /events HTTP/1.1\r\nHost: fallbackd\r\n\r\n";
-  asio::write(stream, asio::buffer(request), error);
+  error = run([&](auto done) { asio::async_write(stream, asio::buffer(request), done); });
   std::string buffer;
   const auto until = [&](std::string_view end) {
-    const auto size = asio::read_until(stream, asio::dynamic_buffer(buffer, kMaxBytes), end, error);
+    std::size_t size = 0;
+    error = run([&](auto done) {
+      asio::async_read_until(stream, asio::dynamic_buffer(buffer, kMaxBytes), end,
+                             [&size, done](auto failed, std::size_t bytes) {
+                               size = bytes;
+                               done(failed, bytes);
+                             });
+    });
     auto text = buffer.substr(0, size);
     buffer.erase(0, size);
     return text;
   };
-  const auto head = until("\r\n\r\n");
+  const auto head = error ? std::string() : until("\r\n\r\n");
   if (!error && !head.starts_with("HTTP/1.1 200")) {
     return fail(Stage::cli, Reason::protocol, "the daemon answered " + head.substr(0, head.find('\r')));
   }
   while (!error) {
     const auto data = dataOf(until("\n\n"));
     if (!error && !data.empty() && !take(data)) return {};
+  }
+  if (error == beast::error::timeout) {
+    return fail(Stage::cli, Reason::timeout, "fallbackd did not do so within " + formatDuration(*limit));
   }
   return fail(Stage::cli, Reason::unavailable, "fallbackd closed the connection: " + error.message());
 }

@@ -4,7 +4,9 @@
 
 #include "base/error.hpp"
 
+#include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -26,7 +28,9 @@ Result<std::string> ask(const std::string& socket, const std::string& target);
 /// The same, parsed as JSON.
 Result<boost::json::value> askJson(const std::string& socket, const std::string& target);
 
-/// Passes each text of the daemon's events to `take` until that returns false, or the daemon ends.
-Result<> listen(const std::string& socket, const std::function<bool(const std::string&)>& take);
+/// Passes each text of the daemon's events to `take` until that returns false, the daemon ends, or the limit
+/// is over (reason timeout). Stage cli.
+Result<> listen(const std::string& socket, const std::function<bool(const std::string&)>& take,
+                std::optional<std::chrono::seconds> limit = {});
 
 }  // namespace fallbackd::ctl

@@ -25,6 +25,8 @@ void addExplain(CLI::App& app, Run& run);
 void addCompletion(CLI::App& app, Run& run);
 void addPack(CLI::App& app, Run& run);
 void addInit(CLI::App& app, Run& run);
+void addPause(CLI::App& app, Run& run);
+void addResume(CLI::App& app, Run& run);
 void addDescribeConfig(CLI::App& app, Run& run);
 
 }  // namespace fallbackd::ctl

@@ -81,6 +81,38 @@ void printRecoveries(const json::array& recoveries, std::string_view now) {
   printTable(rows);
 }
 
+/// What an operator has ordered: nothing new is started, or fallbacks are only observed.
+void printOrders(const json::object& root) {
+  if (text(root, "mode") == "observe") std::printf("mode observe: fallbacks are decided and not started\n");
+  const auto* pause = root.if_contains("pause");
+  if (pause == nullptr) return;  // from an older daemon
+  const auto& orders = pause->as_object();
+  const auto tell = [&](const std::string& what, const json::object& order) {
+    const auto reason = text(order, "reason");
+    std::printf("%s paused since %s%s%s; fallbackctl resume ends it\n", what.c_str(),
+                when(order, "since", text(root, "now")).c_str(), reason.empty() ? "" : ": ", reason.c_str());
+  };
+  if (const auto* node = orders.if_contains("node")) tell("NEW RECOVERIES ARE", node->as_object());
+  for (const auto& one : list(orders, "namespaces")) {
+    tell("new recoveries in namespace " + text(one.as_object(), "name") + " are", one.as_object());
+  }
+}
+
+/// Fallbacks that are due and were not started.
+void printWithheld(const json::array& withheld, std::string_view now) {
+  if (withheld.empty()) return;
+  Rows rows{{"NOT STARTED", "CONTAINER", "BINARY", "CAUSE", "BY", "SINCE (UTC)", "WOULD HAVE STARTED"}};
+  for (const auto& item : withheld) {
+    const auto& one = item.as_object();
+    const auto decided = one.contains("wouldStartAfterMs") ? "after " + duration(one, "wouldStartAfterMs")
+                         : one.contains("refused")         ? "no: " + text(one, "refused")
+                                                           : "-";
+    rows.push_back({podOf(one), text(one, "container"), text(one, "binary"), text(one, "cause"),
+                    text(one, "by"), when(one, "since", now), decided});
+  }
+  printTable(rows);
+}
+
 void printStatus(const json::object& root) {
   const auto& config = root.at("config").as_object();
   const auto& coverage = root.at("coverage").as_object();
@@ -94,9 +126,11 @@ void printStatus(const json::object& root) {
       config.at("current").as_bool() ? ""
                                      : "; THE CONFIGURATION ON DISK IS INVALID, an earlier one is in use");
   for (const auto& problem : list(config, "problems")) std::printf("  %s\n", problem.as_string().c_str());
+  printOrders(root);
   printAnnotations(root);
   printRegistries(list(root, "registries"), now);
   printRefused(list(root, "binaries"));
+  printWithheld(list(root, "withheld"), now);
   printWaiting(list(root, "waiting"));
   printRecoveries(list(root, "recoveries"), now);
 }

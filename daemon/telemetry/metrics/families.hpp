@@ -35,6 +35,10 @@ struct MetricFamilies {
   Counters exits;
   Histograms gap;
   Counters adoptions;
+  // Orders
+  Gauges pausedScopes;
+  Gauges withheld;
+  Counters observed;
   // Detection
   Counters probes;
   Counters providerRuns;

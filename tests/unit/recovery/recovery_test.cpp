@@ -48,13 +48,14 @@ struct RecoveryTest : testing::Test {
     folder = ::mkdtemp(name.data());
     journal.emplace(std::move(*Journal::open(folder)));
     journal->countIn(metrics.journal);
-    services.emplace(Services{
-        loop.get_executor(), runtime, binaries, launcher, *journal, metrics.recovery, metrics.detection, log,
-        "node-1", [this](config::Readiness, launcher::Place place) { return ready(std::move(place)); },
-        [this](decltype(config::Liveness::when), launcher::Place, std::chrono::nanoseconds) {
-          return alive();
-        },
-        [this](pid_t) { return nodeAddresses; }});
+    services.emplace(
+        Services{loop.get_executor(), runtime, binaries, launcher, *journal, metrics.recovery,
+                 metrics.detection, metrics.orders, log, "node-1",
+                 [this](config::Readiness, launcher::Place place) { return ready(std::move(place)); },
+                 [this](decltype(config::Liveness::when), launcher::Place, std::chrono::nanoseconds) {
+                   return alive();
+                 },
+                 [this](pid_t) { return nodeAddresses; }});
     recoveries.emplace(*services, makeConfig());
     runtime.addSandbox("s1", "shop", "checkout");
   }

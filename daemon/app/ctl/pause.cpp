@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl pause and resume: whether new recoveries may start on this node.
+#include "config/pause.hpp"
+
+#include "app/ctl/cache_options.hpp"
+#include "app/ctl/client.hpp"
+#include "app/ctl/commands.hpp"
+#include "app/ctl/fields.hpp"
+#include "app/ctl/output.hpp"
+#include "base/strings.hpp"
+#include "config/load.hpp"
+#include "config/names.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::ctl {
+
+namespace {
+
+namespace json = boost::json;
+using config::Pause;
+
+constexpr std::chrono::seconds kPatience{10};
+
+struct PauseOptions {
+  std::optional<std::string> configFile;
+  std::optional<std::string> state;
+  std::optional<std::string> socket;
+  std::vector<std::string> namespaces;  // empty: the node
+  std::string reason;
+};
+
+void addTo(CLI::App& command, PauseOptions& options) {
+  command.add_option("--namespace", options.namespaces, "only this namespace; may be given several times");
+  command.add_option("-c,--config", options.configFile,
+                     "read state folder and socket from this fallbackd.yaml");
+  command.add_option("--state", options.state, "the daemon's state folder (default /var/lib/fallbackd)");
+  command.add_option("--socket", options.socket,
+                     "fallbackd's socket (default /run/fallbackd/fallbackd.sock)");
+}
+
+/// Fills what the configuration file says and the command line does not.
+bool complete(PauseOptions& options) {
+  config::Config settings;
+  if (options.configFile) {
+    const auto loaded = config::load(*options.configFile);
+    for (const auto& diagnostic : loaded.diagnostics) complain(diagnostic.toString());
+    if (loaded.config == nullptr) return false;
+    settings = *loaded.config;
+  }
+  options.state = options.state ? fromHere(*options.state) : settings.cache.state;
+  if (!options.socket) options.socket = settings.telemetry.socket;
+  for (const auto& name : options.namespaces) {
+    if (config::isDnsLabel(name)) continue;
+    complain("--namespace " + fallbackd::quoted(name) + " is not a name that Kubernetes accepts");
+    return false;
+  }
+  const bool plain = std::all_of(options.reason.begin(), options.reason.end(),
+                                 [](unsigned char c) { return c >= ' ' && c != 0x7f; });
+  if (!plain || options.reason.size() > config::kMaxPauseReason) {
+    complain("--reason must be one line of at most " + std::to_string(config::kMaxPauseReason) + " bytes");
+    return false;
+  }
+  return true;
+}
+
+/// The orders that the daemon follows, as its status tells them.
+Pause ordersIn(const json::object& status) {
+  Pause pause;
+  const auto orderOf = [](const json::object& one) {
+    return Pause::Order{parseRfc3339(text(one, "since")).value_or(Wall::time_point()), text(one, "reason")};
+  };
+  const auto* said = status.if_contains("pause");
+  if (said == nullptr) return pause;
+  const auto& orders = said->as_object();
+  if (const auto* node = orders.if_contains("node")) pause.node = orderOf(node->as_object());
+  for (const auto& one : list(orders, "namespaces")) {
+    pause.namespaces.emplace(text(one.as_object(), "name"), orderOf(one.as_object()));
+  }
+  return pause;
+}
+
+/// Waits until the daemon follows the order. A failure: it may not be running, and then reads it at its
+/// start.
+Result<> followed(const std::string& socket, const Pause& wanted) {
+  return listen(
+      socket,
+      [&](const std::string& status) {
+        boost::json::error_code error;
+        const auto value = json::parse(status, error);
+        return error || !value.is_object() || ordersIn(value.as_object()) != wanted;
+      },
+      kPatience);
+}
+
+std::string orderText(const Pause::Order& order) {
+  const auto toTheSecond = rfc3339(order.since).substr(0, 19) + "Z";
+  return "since " + toTheSecond + (order.reason.empty() ? "" : ": " + order.reason);
+}
+
+void print(const Pause& pause) {
+  if (pause.node) std::printf("the node is paused %s\n", orderText(*pause.node).c_str());
+  for (const auto& [name, order] : pause.namespaces) {
+    std::printf("namespace %s is paused %s\n", name.c_str(), orderText(order).c_str());
+  }
+  if (!pause.node && pause.namespaces.empty()) std::printf("nothing is paused\n");
+}
+
+int change(PauseOptions options, const std::function<void(Pause&)>& apply, config::Damaged damaged) {
+  if (!complete(options)) return kUsage;
+  const auto pause = config::changePause(*options.state, apply, damaged);
+  if (!pause) return complain(pause.error());
+  print(*pause);
+  const auto done = followed(*options.socket, *pause);
+  if (!done) {
+    complain("written to " + *options.state + "/" + std::string(config::kPauseFile) +
+             ", but the daemon does not confirm it: " + done.error().message());
+    return kFailed;
+  }
+  std::printf("fallbackd follows it; running fallbacks go on\n");
+  return kOk;
+}
+
+int startPause(const PauseOptions& options) {
+  const Pause::Order order{std::chrono::floor<std::chrono::seconds>(Clock::system().wall()), options.reason};
+  const auto apply = [&](Pause& pause) {
+    if (options.namespaces.empty()) pause.node = order;
+    for (const auto& name : options.namespaces) pause.namespaces[name] = order;
+  };
+  return change(options, apply, config::Damaged::keep);
+}
+
+int endPause(const PauseOptions& options) {
+  const auto apply = [&](Pause& pause) {
+    if (options.namespaces.empty()) pause = {};
+    for (const auto& name : options.namespaces) pause.namespaces.erase(name);
+  };
+  // A damaged file pauses the node. Only ending every pause replaces it.
+  return change(options, apply,
+                options.namespaces.empty() ? config::Damaged::replace : config::Damaged::keep);
+}
+
+}  // namespace
+
+void addPause(CLI::App& app, Run& run) {
+  auto options = std::make_shared<PauseOptions>();
+  auto* command = app.add_subcommand("pause", "start no new fallbacks on this node; those that run go on");
+  addTo(*command, *options);
+  command->add_option("--reason", options->reason, "shown in status, log and page");
+  command->callback([options, &run] { run = [options] { return startPause(*options); }; });
+}
+
+void addResume(CLI::App& app, Run& run) {
+  auto options = std::make_shared<PauseOptions>();
+  auto* command =
+      app.add_subcommand("resume", "end a pause: of the namespaces that are named, else every pause");
+  addTo(*command, *options);
+  command->callback([options, &run] { run = [options] { return endPause(*options); }; });
+}
+
+}  // namespace fallbackd::ctl

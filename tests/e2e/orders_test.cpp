@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an operator orders: a pause of new recoveries, and mode observe.
+#include "e2e_gtest.hpp"
+#include "run_dir.hpp"
+#include "shop.hpp"
+#include "wait.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::e2e {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr auto kCeiling = 30s;
+
+class Orders : public testing::Test {
+ protected:
+  void open(const std::string& workloadExtra = "") {
+    ShopOptions options;
+    options.workloadExtra = workloadExtra;
+    E2E_TRY(shop_, Shop::open(options));
+  }
+  void startPod(const std::string& name) {
+    E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod(name)));
+  }
+  [[nodiscard]] Result<Output> ctl(std::vector<std::string> words) const {
+    words.insert(words.begin(), binary("fallbackctl"));
+    return run({.argv = std::move(words), .env = {}, .output = {}});
+  }
+  /// fallbackctl pause or resume, with the daemon's configuration.
+  [[nodiscard]] Result<Output> order(std::vector<std::string> words) const {
+    words.insert(words.end(), {"--config", shop_->daemon->configFile()});
+    return ctl(std::move(words));
+  }
+  [[nodiscard]] std::string statusText() const {
+    const auto output = ctl({"status", "--socket", shop_->daemon->controlSocket()});
+    return output ? output->text : output.error().message();
+  }
+  [[nodiscard]] bool ready(const std::string& pod) const {
+    return waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, pod) == "ready"; });
+  }
+  /// Whether status lists the pod among those whose fallback is not started, in words that hold `text`.
+  [[nodiscard]] bool isWithheld(const std::string& pod, const std::string& text) const {
+    return waitUntil(kCeiling, [&] {
+      const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
+      boost::json::error_code wrong;
+      const auto root = answer ? boost::json::parse(answer->body, wrong) : boost::json::value();
+      if (wrong || !root.is_object()) return false;
+      for (const auto& one : root.as_object().at("withheld").as_array()) {
+        if (one.at("pod") == pod && boost::json::serialize(one).find(text) != std::string::npos) return true;
+      }
+      return false;
+    });
+  }
+
+  std::unique_ptr<Shop> shop_;
+};
+
+TEST_F(Orders, APauseStopsNewRecoveriesUntilItEnds) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  ASSERT_NO_FATAL_FAILURE(startPod("running"));
+  ASSERT_TRUE(ready("running")) << shop_->daemon->logText();
+  const auto process = fallbackPid(*shop_->daemon, "running");
+
+  E2E_TRY(const auto paused, order({"pause", "--reason", "we look into it"}));
+  ASSERT_EQ(paused.code, 0) << paused.text;
+  EXPECT_THAT(paused.text, HasSubstr("we look into it"));
+  EXPECT_THAT(paused.text, HasSubstr("fallbackd follows it"));
+  ASSERT_NO_FATAL_FAILURE(startPod("late"));
+  ASSERT_TRUE(isWithheld("late", R"("by":"pause")")) << shop_->daemon->logText();
+  EXPECT_EQ(recoveryState(*shop_->daemon, "late"), "");
+  EXPECT_EQ(fallbackPid(*shop_->daemon, "running"), process) << "what runs goes on";
+  EXPECT_THAT(statusText(), HasSubstr("NEW RECOVERIES ARE paused since"));
+
+  shop_->daemon->kill();
+  E2E_CHECK(shop_->daemon->restart());
+  ASSERT_TRUE(isWithheld("late", R"("by":"pause")")) << "the order outlives the daemon";
+  EXPECT_EQ(fallbackPid(*shop_->daemon, "running"), process);
+
+  E2E_TRY(const auto resumed, order({"resume"}));
+  ASSERT_EQ(resumed.code, 0) << resumed.text;
+  EXPECT_THAT(resumed.text, HasSubstr("nothing is paused"));
+  EXPECT_TRUE(ready("late")) << shop_->daemon->logText();
+  EXPECT_THAT(statusText(), Not(HasSubstr("paused")));
+}
+
+TEST_F(Orders, APauseOfANamespaceIsItsAlone) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  E2E_TRY(const auto other, order({"pause", "--namespace", "bank"}));
+  ASSERT_EQ(other.code, 0) << other.text;
+  ASSERT_NO_FATAL_FAILURE(startPod("first"));
+  EXPECT_TRUE(ready("first")) << shop_->daemon->logText();
+  E2E_TRY(const auto own, order({"pause", "--namespace", "shop"}));
+  ASSERT_EQ(own.code, 0) << own.text;
+  ASSERT_NO_FATAL_FAILURE(startPod("second"));
+  ASSERT_TRUE(isWithheld("second", R"("by":"pause")")) << shop_->daemon->logText();
+  E2E_TRY(const auto resumed, order({"resume", "--namespace", "shop"}));
+  ASSERT_EQ(resumed.code, 0) << resumed.text;
+  EXPECT_THAT(resumed.text, HasSubstr("namespace bank is paused"));
+  EXPECT_TRUE(ready("second")) << shop_->daemon->logText();
+}
+
+TEST_F(Orders, AnOrderThatCannotBeReadPausesTheNode) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  const auto file = shop_->daemon->configFile().parent_path() / "state" / "pause.yaml";
+  std::filesystem::create_directories(file.parent_path());
+  std::ofstream(file) << "node: yes please\n";
+  ASSERT_TRUE(waitUntil(kCeiling, [&] {
+    return statusText().find("NEW RECOVERIES ARE") != std::string::npos;
+  })) << shop_->daemon->logText();
+  EXPECT_THAT(statusText(), HasSubstr(file.string() + ":1:"));
+  ASSERT_NO_FATAL_FAILURE(startPod("late"));
+  ASSERT_TRUE(isWithheld("late", R"("by":"pause")")) << shop_->daemon->logText();
+  E2E_TRY(const auto one, order({"resume", "--namespace", "shop"}));
+  EXPECT_EQ(one.code, 1) << "what else the file says is not known";
+  E2E_TRY(const auto resumed, order({"resume"}));
+  ASSERT_EQ(resumed.code, 0) << resumed.text;
+  EXPECT_TRUE(ready("late")) << shop_->daemon->logText();
+}
+
+TEST_F(Orders, WhatIsNoOrderIsRefused) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  for (const auto& words : std::vector<std::vector<std::string>>{{"pause", "--namespace", "Shop"},
+                                                                 {"pause", "--reason", "two\nlines"},
+                                                                 {"pause", "--reason", std::string(401, 'x')},
+                                                                 {"pause", "everything"}}) {
+    E2E_TRY(const auto output, order(words));
+    EXPECT_EQ(output.code, 2) << output.text;
+  }
+  EXPECT_THAT(statusText(), Not(HasSubstr("paused")));
+}
+
+TEST_F(Orders, APauseThatNoDaemonFollowsIsWrittenAndSaysSo) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  E2E_TRY(const auto code, shop_->daemon->stop());
+  EXPECT_EQ(code, 0);
+  E2E_TRY(const auto paused, order({"pause"}));
+  EXPECT_EQ(paused.code, 1);
+  EXPECT_THAT(paused.text, HasSubstr("the daemon does not confirm it"));
+  E2E_CHECK(shop_->daemon->restart());
+  ASSERT_NO_FATAL_FAILURE(startPod("late"));
+  EXPECT_TRUE(isWithheld("late", R"("by":"pause")")) << shop_->daemon->logText();
+}
+
+TEST_F(Orders, ObservingTellsWhatWouldHaveBeenStarted) {
+  ASSERT_NO_FATAL_FAILURE(open("  mode: observe\n"));
+  ASSERT_NO_FATAL_FAILURE(startPod("web-0"));
+  ASSERT_TRUE(isWithheld("web-0", "wouldStartAfterMs")) << shop_->daemon->logText();
+  EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");
+  EXPECT_THAT(shop_->daemon->logText(), HasSubstr("observed: a fallback would have been started"));
+  EXPECT_THAT(statusText(), HasSubstr("checkout@1.8.3"));
+
+  shop_->options.workloadExtra.clear();
+  E2E_CHECK(shop_->daemon->rewriteConfig(shop_->daemonOptions(shop_->image())));
+  EXPECT_TRUE(ready("web-0")) << shop_->daemon->logText();
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e
