@@ -5,15 +5,15 @@
 #include "content.grpc.pb.h"
 #include "cri/call.hpp"
 #include "cri/container_info.hpp"
+#include "cri/grpc_channel.hpp"
 #include "cri/grpc_error.hpp"
 #include "cri/grpc_events.hpp"
+#include "cri/grpc_messages.hpp"
 #include "cri/sandbox_info.hpp"
 #include "runtime.grpc.pb.h"
 
 #include <chrono>
 #include <utility>
-
-#include <grpcpp/support/client_interceptor.h>
 
 namespace fallbackd::cri {
 
@@ -26,88 +26,6 @@ using namespace std::chrono_literals;
 
 // A healthy containerd answers these in under a millisecond; under heavy load it may take seconds.
 constexpr auto kCallDeadline = 10s;
-constexpr int kMaxMessageBytes = 64 << 20;
-
-Labels toLabels(const google::protobuf::Map<std::string, std::string>& map) {
-  return {map.begin(), map.end()};
-}
-
-template <class Message>  // PodSandbox of a list, or PodSandboxStatus
-Sandbox toSandbox(const Message& message) {
-  Sandbox sandbox;
-  sandbox.id = message.id();
-  sandbox.podName = message.metadata().name();
-  sandbox.podNamespace = message.metadata().namespace_();
-  sandbox.podUid = message.metadata().uid();
-  sandbox.attempt = message.metadata().attempt();
-  sandbox.ready = message.state() == v1::SANDBOX_READY;
-  sandbox.labels = toLabels(message.labels());
-  sandbox.annotations = toLabels(message.annotations());
-  return sandbox;
-}
-
-/// kubelet passes the image's id, and from 1.28 on the pod's own text beside it.
-std::string imageOf(const v1::ImageSpec& image) {
-  if (!image.user_specified_image().empty()) return image.user_specified_image();
-  return image.image().starts_with("sha256:") ? std::string() : image.image();
-}
-
-Container::State toState(v1::ContainerState state) {
-  switch (state) {
-    case v1::CONTAINER_CREATED:
-      return Container::State::created;
-    case v1::CONTAINER_RUNNING:
-      return Container::State::running;
-    case v1::CONTAINER_EXITED:
-      return Container::State::exited;
-    default:
-      return Container::State::unknown;
-  }
-}
-
-NamespaceMode toMode(v1::NamespaceMode mode) {
-  switch (mode) {
-    case v1::POD:
-      return NamespaceMode::pod;
-    case v1::NODE:
-      return NamespaceMode::node;
-    default:
-      return NamespaceMode::container;
-  }
-}
-
-Container toContainer(const v1::Container& item) {
-  Container container;
-  container.id = item.id();
-  container.sandboxId = item.pod_sandbox_id();
-  container.name = item.metadata().name();
-  container.attempt = item.metadata().attempt();
-  container.state = toState(item.state());
-  container.image = imageOf(item.image());
-  container.imageId = item.image_ref();
-  container.labels = toLabels(item.labels());
-  container.annotations = toLabels(item.annotations());
-  return container;
-}
-
-std::optional<Wall::time_point> toTime(const google::protobuf::Timestamp& time) {
-  const std::chrono::nanoseconds since =
-      std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos());
-  if (time.seconds() <= 0 || since.count() <= 0) return std::nullopt;
-  return Wall::time_point(std::chrono::duration_cast<Wall::duration>(since));
-}
-
-Content toContent(const content::Info& info, const std::string& sourceLabel) {
-  constexpr std::string_view kChildLabel = "containerd.io/gc.ref.content.";
-  Content result;
-  result.digest = info.digest();
-  result.createdAt = toTime(info.created_at());
-  for (const auto& [name, value] : info.labels()) {
-    if (name == sourceLabel) result.repositories = value;
-    if (name.starts_with(kChildLabel)) result.children.push_back(value);
-  }
-  return result;
-}
 
 class GrpcRuntime final : public Runtime {
  public:
@@ -355,57 +273,12 @@ class GrpcRuntime final : public Runtime {
   std::string namespace_;
 };
 
-class Counter final : public grpc::experimental::Interceptor {
- public:
-  Counter(std::shared_ptr<CallCounts> counts, std::string_view path) : counts_(std::move(counts)) {
-    // "/runtime.v1.ImageService/PullImage" without the package
-    const auto slash = path.rfind('/');
-    const auto dot = path.rfind('.', slash);
-    method_ = path.substr(dot == std::string_view::npos ? 1 : dot + 1);
-  }
-  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
-    if (methods->QueryInterceptionHookPoint(
-            grpc::experimental::InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
-      counts_->count(method_);
-    }
-    methods->Proceed();
-  }
-
- private:
-  std::shared_ptr<CallCounts> counts_;
-  std::string method_;
-};
-
-class CounterFactory final : public grpc::experimental::ClientInterceptorFactoryInterface {
- public:
-  explicit CounterFactory(std::shared_ptr<CallCounts> counts) : counts_(std::move(counts)) {}
-  grpc::experimental::Interceptor* CreateClientInterceptor(grpc::experimental::ClientRpcInfo* info) override {
-    return new Counter(counts_, info->method());  // gRPC owns it
-  }
-
- private:
-  std::shared_ptr<CallCounts> counts_;
-};
-
 }  // namespace
 
 Connection connect(const std::string& socketPath, const std::string& containerdNamespace,
                    boost::asio::any_io_executor executor) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  // containerd may be restarted at any time: reconnect within a fraction of a second.
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  // A local socket needs no proxy, and no service configuration from the network.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetServiceConfigJSON("{}");
-  arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
   auto counts = std::make_shared<CallCounts>();
-  std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
-  interceptors.push_back(std::make_unique<CounterFactory>(counts));
-  auto channel = grpc::experimental::CreateCustomChannelWithInterceptors(
-      "unix:" + socketPath, grpc::InsecureChannelCredentials(), arguments, std::move(interceptors));
+  const auto channel = makeChannel(socketPath, counts);
   return Connection{std::make_unique<GrpcRuntime>(channel, containerdNamespace),
                     makeEventSource(channel, containerdNamespace, std::move(executor)), std::move(counts)};
 }
