@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon knows at one moment, copied on its loop so that others can take their time with it.
+// What the daemon knows at one moment, copied on its loop so that other threads can read it at leisure.
 #pragma once
 
 #include "base/clock.hpp"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Snapshots of the daemon's loop for the HTTP server's thread. Each is newer than the request, and however
-// many clients ask, the loop is interrupted at most fifty times a second. Used on one io_context thread, the
-// server's.
+// Snapshots of the daemon's loop for the HTTP server's thread. Each is newer than the request. However many
+// clients ask, the loop is interrupted at most fifty times a second. Used on the server's io_context thread.
 #pragma once
 
 #include "app/snapshot.hpp"

@@ -14,7 +14,7 @@ namespace fallbackd::cache {
 
 namespace {
 
-/// Reasons that are found only after the whole file was read.
+/// Reasons that are found only after reading the whole file.
 bool isAboutBytes(Reason reason) {
   constexpr std::array kReasons{
       Reason::digest_mismatch,   Reason::elf_malformed, Reason::elf_wrong_machine,   Reason::elf_dynamic,
@@ -66,8 +66,8 @@ struct Cache::State {
     return sum;
   }
 
-  /// Bytes that are refused are not hashed again for each of a hundred pods, or every half minute: a result
-  /// that cannot change unless the files do is remembered.
+  /// A refusal is remembered as long as the files are unchanged, so that refused bytes are not hashed again
+  /// for each of a hundred pods, or every half minute.
   Result<Admitted> admitOnce(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy,
                              Evidence& evidence) {
     const auto onDisk = admission.look(ref);

@@ -32,7 +32,7 @@ constexpr auto kLongestWait = 2s;
 Result<> arm(int timer) {
   itimerspec never{};
   never.it_value.tv_sec = std::numeric_limits<std::int32_t>::max();
-  // ECANCELED: the clock was set since the last time; the timer is armed all the same.
+  // ECANCELED: the clock was set since the last time; the timer is armed nevertheless.
   if (::timerfd_settime(timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, nullptr) != 0 &&
       errno != ECANCELED)
     return failErrno(Stage::admission, "watch the clock");

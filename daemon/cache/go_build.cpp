@@ -50,7 +50,7 @@ bool isDigits(std::string_view text) {
   return std::all_of(text.begin(), text.end(), &isDigit);
 }
 
-/// vX.Y.Z-yyyymmddhhmmss-commit, vX.Y.Z-pre.0.yyyymmddhhmmss-commit: a commit without a tag.
+/// vX.Y.Z-yyyymmddhhmmss-commit, vX.Y.Z-pre.0.yyyymmddhhmmss-commit: an untagged commit.
 bool isPseudoVersion(std::string_view version) {
   const auto commit = version.rfind('-');
   if (commit == std::string_view::npos || version.size() - commit - 1 != 12 || commit < 15) return false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the configuration's keys are, as the reading code itself tells it: the readers run once over no
-// document at all, and each call for a value leaves what it would have taken; once more for each word of
-// their choices, since those decide what else is read. So keys, types, limits and defaults of the editors'
+// Describes the configuration's keys, as recorded from the reading code itself. The readers run over an empty
+// document and record what each call for a value would accept; they run again for each word of a choice,
+// since a choice decides which other keys are read. So the keys, types, limits and defaults of the editors'
 // schema and of the reference page cannot differ from what is read.
 #pragma once
 
@@ -27,20 +27,20 @@ struct Description {
   };
   Kind kind = Kind::unknown;
   std::string key;           // in the mapping above it; empty for an item
-  std::string example;       // of a key that is demanded, always or sometimes
-  std::string defaultValue;  // as it is written; empty: none, or not a plain one
+  std::string example;       // of a key that is required, always or sometimes
+  std::string defaultValue;  // as written; empty: none, or not a simple one
   std::vector<std::string> words;
   std::uint64_t least = 0;
   std::uint64_t most = 0;
   unsigned visits = 0;   // of a map: how often it was read
-  unsigned demands = 0;  // how often the key was demanded in the map above it
+  unsigned demands = 0;  // how often the key was required in the map above it
   std::vector<std::unique_ptr<Description>> below;
 
-  /// The one with that key; made where it is not there.
-  /// In every case, not only with some choice of another key.
+  /// Required in every case, not only with some choice of another key.
   [[nodiscard]] bool required(const Description& child) const {
     return child.demands > 0 && child.demands >= visits;
   }
+  /// The child with that key; created if it does not exist.
   Description& child(const std::string& name) {
     for (const auto& one : below) {
       if (one->key == name) return *one;
@@ -51,11 +51,11 @@ struct Description {
   }
 };
 
-/// Of the main file: the whole tree.
+/// The whole tree of the main file.
 Description describeConfiguration();
 
-/// One line on what a key is for, by its path ("workloads[].match.container"); empty where there is none,
-/// which a test does not let pass.
+/// What a key is for, in one line, by its path ("workloads[].match.container"). Empty where there is none; a
+/// test fails on that.
 std::string purposeOf(const std::string& path);
 /// All paths that purposeOf() knows.
 std::vector<std::string> purposes();

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-/// Ends the parse; what is wrong has been reported.
+/// Ends the parse; the problem has been reported.
 struct Stop : std::exception {};
 
 /// Builds the tree from yaml-cpp's events. Its own tree would resolve aliases silently and forget tags.
@@ -30,7 +30,7 @@ class Builder : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     ++documents_;
-    // At some characters yaml-cpp stands still and finds empty documents for ever.
+    // At some characters yaml-cpp makes no progress and reports empty documents for ever.
     if (documents_ > 1 && mark.pos == documentMark_.pos) {
       problems_.add(position(mark), "malformed YAML: nothing can begin with this character",
                     "put quotes around the text");
@@ -53,7 +53,7 @@ class Builder : public YAML::EventHandler {
                 const std::string& text) override {
     checkTag(mark, tag);
     const auto at = byteOf(mark);
-    // yaml-cpp takes the end of the file for the end of the quotes.
+    // yaml-cpp treats the end of the file as the end of the quotes.
     const bool quoted = tag == "!" && anchor == 0 && at < places_.text().size() &&
                         (places_.text()[at] == '"' || places_.text()[at] == '\'');
     if (quoted && !quoteEnds(places_.text(), at)) {
@@ -85,7 +85,7 @@ class Builder : public YAML::EventHandler {
     problems_.add(position(mark), what, "write the value out where it is needed");
   }
   void checkTag(const YAML::Mark& mark, const std::string& tag) {
-    // "?" and "!" are yaml-cpp's own: no tag, plain or quoted.
+    // yaml-cpp's own marks for an untagged scalar: "?" if plain, "!" if quoted.
     if (!tag.empty() && tag != "?" && tag != "!") {
       problems_.add(position(mark), "tags (" + quoted(tag) + ") are not supported", "remove the tag");
     }
@@ -94,7 +94,7 @@ class Builder : public YAML::EventHandler {
   Node& put(Node::Kind kind, const YAML::Mark& mark) {
     if (documents_ > 1) {
       problems_.add(position(documentMark_), "a second YAML document begins here",
-                    "write one file for each; if it was not meant, look at the indentation");
+                    "write one file for each; if that was not intended, check the indentation");
       throw Stop{};
     }
     const auto [line, column] = places_.of(byteOf(mark));
@@ -118,10 +118,10 @@ class Builder : public YAML::EventHandler {
     checkTag(mark, tag);
     if (open_.size() == kMaxDepth) {
       problems_.add(position(mark),
-                    "lists and mappings lie more than " + std::to_string(kMaxDepth) + " deep");
+                    "lists and mappings are nested more than " + std::to_string(kMaxDepth) + " levels deep");
       throw Stop{};
     }
-    // Stays valid: a node's siblings are added only once it is closed.
+    // The pointer stays valid: a node's siblings are added only after it is closed.
     open_.push_back(&put(kind, mark));
   }
 
@@ -134,7 +134,7 @@ class Builder : public YAML::EventHandler {
   std::vector<Node*> open_;
 };
 
-/// What a person may have done to get yaml-cpp's message.
+/// What the author may have done to cause yaml-cpp's message.
 std::string adviceFor(const TextPlaces& places, std::size_t byte) {
   const auto line = places.lineOf(byte);
   const auto indentation = line.substr(0, line.find_first_not_of(" \t"));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// YAML text -> a tree of values that know where they stand. All of yaml-cpp is behind this file.
+// YAML text -> a tree of values that know their position. No other file uses yaml-cpp.
 //
-// One document a file, plain YAML: anchors, aliases, tags and merge keys are refused, so that a value is
-// where it is read and a small file stays small. Any text at all may be given; it is safe to fuzz.
+// One document per file, plain YAML. Anchors, aliases, tags and merge keys are refused, so that a value
+// stands where it is read and a small file stays small. Accepts any bytes; safe to fuzz.
 #pragma once
 
 #include "config/problems.hpp"
@@ -15,22 +15,22 @@
 
 namespace fallbackd::config {
 
-inline constexpr std::size_t kMaxDepth = 64;  // lists and mappings inside each other
+inline constexpr std::size_t kMaxDepth = 64;  // of nesting
 
 struct Node {
   enum class Kind : std::uint8_t { null, scalar, list, map };
   Kind kind = Kind::null;
   int line = 0;
-  int column = 0;           // a null has the place of its key
-  bool reported = false;    // an alias: reported already, no value
-  std::string text;         // of a scalar, whatever it looks like: true, 5 and "5" are texts here
+  int column = 0;           // a null has the position of its key
+  bool reported = false;    // an alias: already reported, has no value
+  std::string text;         // of a scalar, whatever it looks like: true, 5 and "5" are all text here
   std::vector<Node> items;  // of a list; of a map: key, value, key, value, ...
 };
 
 /// "a list", "nothing", ...: for messages.
 std::string_view describe(Node::Kind kind);
 
-/// Reports, and returns nothing, where the text is not one plain document.
+/// Reports a problem and returns nothing if the text is not one plain document.
 std::optional<Node> parseDocument(const std::string& file, std::string_view text, Problems& problems);
 
 }  // namespace fallbackd::config

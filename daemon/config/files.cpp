@@ -17,13 +17,13 @@ constexpr std::size_t kMaxFileBytes = 1 << 20;
 }  // namespace
 
 bool isDropInName(std::string_view name) {
-  // ConfigMap volumes keep their data in dot folders, editors their scratch in dot files.
+  // ConfigMap volumes keep their data in hidden folders, editors their temporary files in hidden files.
   return !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml"));
 }
 
 std::vector<std::string> listDropIns(const std::string& folder, bool mustExist, Problems& problems) {
   const auto unreadable = [&](const Error& error) {
-    problems.add({folder, 0, 0}, "the folder of drop-ins cannot be read: " + errnoText(error.errnum));
+    problems.add({folder, 0, 0}, "cannot read the drop-in folder: " + errnoText(error.errnum));
   };
   std::vector<std::string> files;
   const auto dir = sys::openDir(Stage::config, folder);
@@ -59,7 +59,7 @@ std::optional<std::string> readText(const std::string& file, Problems& problems)
   auto text = sys::readAll(Stage::config, fd, kMaxFileBytes, file);
   if (text) return std::move(*text);
   if (text.error().reason != Reason::too_large) return unreadable(text.error().errnum);
-  problems.add({file, 0, 0}, "has more than 1 MiB", "spread the workloads over files in conf.d");
+  problems.add({file, 0, 0}, "is larger than 1 MiB", "split the workloads into files in conf.d");
   return std::nullopt;
 }
 

@@ -14,11 +14,11 @@ namespace fallbackd::config {
 /// Whether a file of the drop-in folder is read: *.yaml and *.yml that are not hidden.
 bool isDropInName(std::string_view name);
 
-/// The drop-ins of a folder, by name, with their paths. A folder that is not there has none; that is
-/// reported only where it `mustExist`.
+/// The drop-ins of a folder, sorted by name, with their paths. A missing folder has none; it is reported only
+/// if it `mustExist`.
 std::vector<std::string> listDropIns(const std::string& folder, bool mustExist, Problems& problems);
 
-/// The text of a regular file of at most 1 MiB; reports anything else. Never waits for a FIFO or a device.
+/// The text of a regular file of at most 1 MiB; reports anything else. Never blocks on a FIFO or a device.
 std::optional<std::string> readText(const std::string& file, Problems& problems);
 
 }  // namespace fallbackd::config

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading the configuration: YAML -> raw -> validated. Blocks; owns nothing.
+// Loads the configuration: YAML -> raw -> validated. Blocks.
 #pragma once
 
 #include "config/model.hpp"
@@ -10,29 +10,29 @@
 
 namespace fallbackd::config {
 
-/// One thing that is wrong, and where. Lines and columns count from 1; 0 where none can be given.
+/// One problem and its position. Lines and columns count from 1; 0 if unknown.
 struct Diagnostic {
   std::string file;
   int line = 0;
   int column = 0;
   std::string message;     // what is wrong
-  std::string suggestion;  // the way out; may be empty
+  std::string suggestion;  // how to fix it; may be empty
 
   /// "FILE:LINE:COLUMN: message (suggestion)"
   [[nodiscard]] std::string toString() const;
 };
 
 struct Loaded {
-  ConfigPtr config;                     // null where there are diagnostics
+  ConfigPtr config;                     // null if there are diagnostics
   std::vector<Diagnostic> diagnostics;  // all of them, in the order of files and lines
-  std::vector<std::string> files;       // what was read, the main file first
+  std::vector<std::string> files;       // the files that were read, the main file first
 };
 
-/// Where drop-ins are when nothing is said: the folder "conf.d" beside the main file.
+/// The default drop-in folder: "conf.d" beside the main file.
 std::string defaultDropInDir(const std::string& mainFile);
 
-/// Reads the main file and every *.yaml / *.yml of the drop-in folder, by name. Drop-ins may only add
-/// workloads. A missing drop-in folder is fine, a missing main file is not.
+/// Reads the main file and every *.yaml / *.yml of the drop-in folder, sorted by name. Drop-ins may only add
+/// workloads. The drop-in folder may be missing, the main file may not.
 Loaded load(const std::string& mainFile, const std::optional<std::string>& dropInDir = std::nullopt);
 
 }  // namespace fallbackd::config

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The validated configuration: what every other part reads. Immutable once built; shared by
+// The validated configuration that all other parts read. Immutable once built and shared by
 // std::shared_ptr<const Config>, so that a reload never changes what a running recovery sees.
 #pragma once
 
@@ -22,10 +22,10 @@ namespace fallbackd::config {
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-/// Which pods and which of their containers a workload covers.
+/// Which pods, and which of their containers, a workload covers.
 struct Match {
   std::optional<std::string> namespaceName;   // absent: every namespace
-  std::map<std::string, std::string> labels;  // all of them must be on the pod; empty: every pod
+  std::map<std::string, std::string> labels;  // the pod must have all of them; empty: every pod
   std::string container;
 };
 
@@ -33,11 +33,12 @@ enum class PullPolicy : std::uint8_t { if_not_present, always, never };
 
 struct DetectionSettings {
   CauseSet triggers = defaultTriggers();
-  /// A probe pull that gets no connection, or no TLS on it, for this long: timeout.
+  /// timeout: a probe pull gets no connection, or no TLS on it, for this long.
   nanoseconds stallTimeout = std::chrono::seconds(1);
-  /// The same for one that is connected and gets no answer. What is usual for its registry raises it.
+  /// timeout: a probe pull is connected and gets no answer for this long. Raised by what is usual for its
+  /// registry.
   nanoseconds responseTimeout = std::chrono::seconds(3);
-  /// A container that is missing for this long although its image is there: not_started.
+  /// not_started: a container is missing for this long although its image is there.
   nanoseconds startTimeout = std::chrono::seconds(3);
   std::optional<PullPolicy> pullPolicy = {};  // absent: by the tag, see pullPolicyOf()
 };
@@ -46,10 +47,10 @@ struct User {
   uid_t uid = 65532;
   gid_t gid = 65532;
   std::vector<gid_t> groups;  // supplementary
-  bool allowRoot = false;     // uid 0 must be asked for twice
+  bool allowRoot = false;     // uid 0 must be requested twice
 };
 
-/// As Kubernetes names them: what the node's default is, a profile by its name or file, or none.
+/// With Kubernetes' names: the node's default, a profile by its name or file, or none.
 struct SecurityProfile {
   enum class Type : std::uint8_t { runtime_default, localhost, unconfined };
   Type type = Type::runtime_default;
@@ -62,7 +63,7 @@ struct Rlimit {
 };
 
 struct Security {
-  std::uint64_t capabilities = 0;  // a bit for each, as in /proc/PID/status
+  std::uint64_t capabilities = 0;  // one bit each, as in /proc/PID/status
   SecurityProfile seccomp;
   SecurityProfile appArmor;
   std::string seLinuxLabel;  // empty: the sandbox's own
@@ -73,8 +74,8 @@ struct Security {
 struct Volume {
   enum class Kind : std::uint8_t { config_map, secret, projected, empty_dir, downward_api, csi, host_path };
   Kind kind = Kind::config_map;
-  /// The volume's name in the pod; of a persistent volume (csi) its own, and empty where the pod has one
-  /// only.
+  /// The volume's name in the pod. For a persistent volume (csi) the volume's own name; empty if the pod has
+  /// only one.
   std::string name;
   std::string mountPath;  // absolute, inside
   std::string subPath;    // relative, empty: the whole volume
@@ -100,12 +101,12 @@ struct Readiness {
   nanoseconds timeout = std::chrono::seconds(30);
 };
 
-/// Asked again and again while the fallback serves; a fallback that fails it is restarted.
+/// Checked repeatedly while the fallback serves; a fallback that fails it is restarted.
 struct Liveness {
   std::variant<ReadyWhenTcp, ReadyWhenHttp> when;
   nanoseconds interval = std::chrono::seconds(10);
-  nanoseconds timeout = std::chrono::seconds(1);  // of one question
-  unsigned failures = 3;                          // so many in a row
+  nanoseconds timeout = std::chrono::seconds(1);  // of one check
+  unsigned failures = 3;                          // this many in a row
 };
 
 enum class HandBackOn : std::uint8_t {
@@ -114,7 +115,7 @@ enum class HandBackOn : std::uint8_t {
 };
 struct HandBack {
   HandBackOn on = HandBackOn::container;
-  nanoseconds grace = std::chrono::milliseconds(50);  // SIGTERM, then SIGKILL after this
+  nanoseconds grace = std::chrono::milliseconds(50);  // from SIGTERM to SIGKILL
 };
 
 struct Resources {
@@ -123,14 +124,14 @@ struct Resources {
   std::optional<std::uint64_t> pids;
 };
 
-/// As a pod's restartPolicy.
+/// A pod's restartPolicy.
 enum class RestartPolicy : std::uint8_t { always, on_failure, never };
 
 struct Restart {
   std::optional<RestartPolicy> policy;  // absent: always, and pods of Jobs are not covered
   nanoseconds initialDelay = std::chrono::milliseconds(100);
   nanoseconds maxDelay = std::chrono::seconds(30);
-  nanoseconds resetAfter = std::chrono::seconds(60);  // running this long forgets earlier deaths
+  nanoseconds resetAfter = std::chrono::seconds(60);  // running this long resets the backoff
 };
 
 /// What is done for a container whose fallback is due.
@@ -142,14 +143,14 @@ enum class Mode : std::uint8_t {
 struct Workload {
   std::string name;
   Match match;
-  std::string image;  // the reference that kubelet would pull; one that ImageReference takes
+  std::string image;  // the reference that kubelet would pull; ImageReference accepts it
   Provenance imageFrom = Provenance::configuration;
   BinaryRef binary;
   Provenance binaryFrom = Provenance::configuration;
   std::vector<std::string> args;
   std::map<std::string, std::string> env;
   std::map<std::string, std::string> envFiles;  // variable -> file below one of the volumes' mount paths
-  bool serviceVariables = false;                // KUBERNETES_SERVICE_HOST and its like
+  bool serviceVariables = false;                // KUBERNETES_SERVICE_HOST and so on
   bool caCertificates = false;                  // the node's certificates, where programs look for them
   bool timeZoneData = false;                    // the node's /usr/share/zoneinfo
   std::string workingDir = "/";
@@ -160,7 +161,7 @@ struct Workload {
   Readiness readiness;
   std::optional<Liveness> liveness;
   DetectionSettings detection;
-  std::vector<std::string> startAfter;  // init containers that must have ended well first
+  std::vector<std::string> startAfter;  // init containers that must have completed first
   std::string dockerConfig;             // file of the probe pull's credentials; empty: the registry's entry
   HandBack handBack;
   Resources resources;
@@ -174,13 +175,13 @@ struct ContainerdSettings {
   std::string socket = "/run/containerd/containerd.sock";
   std::string namespaceName = "k8s.io";
   nanoseconds resyncInterval = std::chrono::seconds(30);  // a missed event costs at most this
-  std::string sandboxImage;  // the pause image, where containerd (2.x) does not tell; empty: do not look
+  std::string sandboxImage;  // the pause image, where containerd (2.x) does not report it; empty: do not look
 };
 
 struct CacheSettings {
   std::string path = "/opt/bin/fallback";
   std::string keys = "/etc/fallbackd/keys";  // folder of PEM public keys (*.pub, *.pem)
-  unsigned threshold = 1;                    // distinct keys that must have signed
+  unsigned threshold = 1;                    // number of distinct keys that must have signed
   std::string state = "/var/lib/fallbackd";  // the version floor
   std::optional<std::string> revoked;        // file of revoked sha256 digests, one a line
   nanoseconds expiryGrace{0};
@@ -188,8 +189,8 @@ struct CacheSettings {
   std::uint64_t memoryBudgetBytes = 512ULL << 20;  // resident sealed copies
 };
 
-/// Log files of one fallback, as kubelet's containerLogMaxSize and containerLogMaxFiles, and how fast they
-/// may grow: a process that writes more waits in its write, for stdout and stderr together.
+/// Log files of one fallback, like kubelet's containerLogMaxSize and containerLogMaxFiles, and how fast they
+/// may grow. A process that writes more blocks in its write. The limit is for stdout and stderr together.
 struct LogLimits {
   std::uint64_t maxBytes = 10ULL << 20;
   unsigned maxFiles = 5;
@@ -197,26 +198,26 @@ struct LogLimits {
   unsigned linesPerSecond = 10'000;
 };
 
-/// What a container may have that asks for nothing special: containerd's default capabilities.
+/// The capabilities of a container that requests nothing special: containerd's defaults.
 inline constexpr std::uint64_t kDefaultCapabilities = 0xa80425fb;
 
 struct LauncherSettings {
   std::string runDir = "/run/fallbackd";              // journal, log FIFOs
   std::string kubeletPods = "/var/lib/kubelet/pods";  // where the volumes of pods are
-  // What a pod has of the host's, a fallback gets only where this says so.
+  // A fallback shares the host's namespaces, if its pod does, only where this allows it.
   bool allowHostNetwork = false;
   bool allowHostPid = false;
   bool allowHostIpc = false;
-  // What workloads may ask for.
+  // What workloads may request.
   std::uint64_t allowedCapabilities = kDefaultCapabilities;
   bool allowUnconfined = false;               // seccomp and AppArmor profiles of type Unconfined
-  std::vector<std::string> allowedHostPaths;  // folders below which hostPath volumes may be
-  // Where things of the node are.
+  std::vector<std::string> allowedHostPaths;  // folders that hostPath volumes must be below
+  // Paths on the node.
   std::string seccompProfiles = "/var/lib/kubelet/seccomp";
   std::string caCertificates = "/etc/ssl/certs/ca-certificates.crt";
   std::string zoneInfo = "/usr/share/zoneinfo";
   LogLimits logs;
-  unsigned maxConcurrentLaunches = 16;  // half of them are kept for configured images
+  unsigned maxConcurrentLaunches = 16;  // half of them are reserved for configured images
 };
 
 enum class LogFormat : std::uint8_t { human, json };
@@ -229,8 +230,9 @@ struct Tls {
 
 struct TelemetrySettings {
   std::optional<std::string> listen = "127.0.0.1:9477";  // ADDRESS:PORT of /metrics; absent: off
-  std::optional<Tls> tls;                                // of that address
-  std::string tokenFile;                                 // what its clients must bear; empty: nothing
+  std::optional<Tls> tls;                                // for that address
+  std::string tokenFile;                                 // the token that its clients must present; empty:
+                                                         // none
   bool profiling = false;                                // /debug/pprof
   std::string socket = "/run/fallbackd/fallbackd.sock";  // root only: fallbackctl status
   LogFormat logFormat = LogFormat::human;
@@ -239,28 +241,27 @@ struct TelemetrySettings {
 
 struct DetectionDefaults {
   nanoseconds reprobeInterval = std::chrono::seconds(10);  // while a pod waits or runs its fallback; jittered
-  unsigned maxConcurrentProbes = 16;   // in all; half of them are kept for configured images
-  DetectionSettings workloadDefaults;  // for workloads that say nothing
+  unsigned maxConcurrentProbes = 16;   // in total; half of them are reserved for configured images
+  DetectionSettings workloadDefaults;  // for workloads without their own
 };
 
 struct Registry {
   std::string host;          // with its port, as images name it
   std::string dockerConfig;  // a dockerconfigjson file
-  /// Paths whose images get the credentials though only an annotation names them.
+  /// Paths whose images get the credentials even if only an annotation names them.
   std::vector<std::string> repositories;
 };
 
-/// Programs of the node that give credentials, run as kubelet runs them. See provider_file.hpp.
+/// Programs on the node that provide credentials, run as kubelet runs them. See provider_file.hpp.
 struct CredentialProviders {
   std::string config;  // kubelet's --image-credential-provider-config
   std::string binDir;  // kubelet's --image-credential-provider-bin-dir
   friend bool operator==(const CredentialProviders&, const CredentialProviders&) = default;
 };
 
-/// Pods that choose their binary themselves, by fallbackd.io/binary.CONTAINER and
-/// fallbackd.io/image.CONTAINER.
+/// Pods that choose their own binary, by fallbackd.io/binary.CONTAINER and fallbackd.io/image.CONTAINER.
 struct PodAnnotations {
-  std::vector<std::string> namespaces;  // where they count; empty: nowhere
+  std::vector<std::string> namespaces;  // where the annotations count; empty: nowhere
 };
 
 struct Config {
@@ -279,17 +280,17 @@ struct Config {
 
 using ConfigPtr = std::shared_ptr<const Config>;
 
-/// What the workload says; else Kubernetes' own default: Always for the tag latest, which is also that of an
-/// image without tag and digest, and IfNotPresent for every other one.
+/// The workload's policy, or else Kubernetes' default: Always for the tag latest, including an image without
+/// tag and digest, and IfNotPresent for all others.
 PullPolicy pullPolicyOf(const Workload& workload);
 
 /// What the workload says; else its pod's namespace; else the node.
 Mode modeOf(const Config& config, const Workload& workload, const std::string& podNamespace);
 
-/// How a fallback ended. Nobody may have seen it: it can outlive a daemon.
+/// How a fallback ended. May be unknown: a fallback can outlive a daemon.
 enum class Outcome : std::uint8_t { succeeded, failed, unknown };
 
-/// Whether it is started again. What may have succeeded is not: a Job's work must not be done twice.
+/// Whether it is started again. One that may have succeeded is not: a Job's work must not be done twice.
 constexpr bool restartsAfter(const Restart& restart, Outcome outcome) {
   const auto policy = restart.policy.value_or(RestartPolicy::always);
   return policy == RestartPolicy::always ||

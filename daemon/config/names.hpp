@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forms of names, paths and addresses that a configuration holds.
+// The syntax of names, paths and addresses in the configuration.
 #pragma once
 
 #include <optional>
@@ -8,15 +8,15 @@
 
 namespace fallbackd::config {
 
-/// a-z, 0-9 and -, at most 63: what Kubernetes takes for namespaces, containers and volumes.
+/// a-z, 0-9 and -, at most 63 characters: Kubernetes' names of namespaces, containers and volumes.
 bool isDnsLabel(std::string_view text);
 
-/// [PREFIX/]NAME as Kubernetes takes it for the key of a label.
+/// [PREFIX/]NAME, as Kubernetes accepts it for the key of a label.
 bool isLabelKey(std::string_view text);
 /// Empty, or at most 63 of A-Z a-z 0-9 . _ - with a letter or digit at both ends.
 bool isLabelValue(std::string_view text);
 
-/// Absolute, without "." and ".." parts, without doubled or trailing slashes.
+/// Absolute, without "." and ".." parts, without repeated or trailing slashes.
 bool isCleanPath(std::string_view path);
 
 /// ADDRESS:PORT with an IPv4 address, or an IPv6 address in brackets.

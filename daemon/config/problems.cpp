@@ -32,7 +32,7 @@ std::vector<Diagnostic> Problems::take() {
   std::stable_sort(list_.begin(), list_.end(), [&](const auto& a, const auto& b) {
     return std::tuple(ranks[a.file], a.line, a.column) < std::tuple(ranks[b.file], b.line, b.column);
   });
-  if (full()) list_.push_back({list_.back().file, 0, 0, "there are more problems than are shown", ""});
+  if (full()) list_.push_back({list_.back().file, 0, 0, "too many problems; the rest are not shown", ""});
   count_ = 0;
   return std::exchange(list_, {});
 }

@@ -17,7 +17,7 @@ constexpr std::string_view kConfigApi = "kubelet.config.k8s.io/v1";
 constexpr std::string_view kConfigKind = "CredentialProviderConfig";
 constexpr std::size_t kMaxProviders = 64;
 
-/// A key that has one right value.
+/// A key with only one valid value.
 void demand(const MapReader& map, std::string_view key, std::string_view wanted) {
   static_cast<void>(map.require(key, wanted));
   std::string text;
@@ -52,9 +52,9 @@ void readVariables(const Place& place, std::vector<std::string>& out) {
     std::string name;
     std::string value;
     if (map.read("name", name) && (name.empty() || name.find('=') != std::string::npos)) {
-      map.problem("name", quoted(name) + " is not the name of a variable");
+      map.problem("name", quoted(name) + " is not the name of an environment variable");
     }
-    if (const auto text = map.find("value")) value = scalar(*text, "a text").value_or("");  // may be empty
+    if (const auto text = map.find("value")) value = scalar(*text, "a string").value_or("");
     out.push_back(name + "=" + value);
   });
 }
@@ -67,15 +67,15 @@ CredentialProvider readProvider(const Place& place) {
   demand(map, "apiVersion", kProviderApi);
   static_cast<void>(map.require("name", "ecr-credential-provider"));
   if (map.read("name", out.name) && !isProgramName(out.name)) {
-    map.problem("name", quoted(out.name) + " is not the name of a program in the folder of programs",
-                "write the name of the file, without a path");
+    map.problem("name", quoted(out.name) + " is not the name of a program in binDir",
+                "write the file name, without a path");
   }
   static_cast<void>(map.require("defaultCacheDuration", "12h"));
   map.duration("defaultCacheDuration", out.defaultCacheDuration, true);
   if (const auto list = map.require("matchImages", "[\"*.registry.example.com\"]")) {
     readMatchImages(*list, out.matchImages);
     if (list->node->kind == Node::Kind::list && list->node->items.empty()) {
-      map.problem("matchImages", "is empty, so the provider is never asked", "name the images");
+      map.problem("matchImages", "is empty, so the provider is never used", "name the images");
     }
   }
   map.read("args", out.args);
@@ -106,7 +106,7 @@ std::vector<CredentialProvider> readProviderFile(const std::string& file, std::s
     providers.push_back(std::move(provider));
   });
   if (providers.size() > kMaxProviders) {
-    list->problem("has more than " + std::to_string(kMaxProviders) + " providers");
+    list->problem("lists more than " + std::to_string(kMaxProviders) + " providers");
     providers.clear();
   }
   return providers;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kubelet's CredentialProviderConfig (kubelet.config.k8s.io/v1): which programs give credentials for which
-// images. The cloud's node image writes the file; kubelet reads it at its start.
+// kubelet's CredentialProviderConfig (kubelet.config.k8s.io/v1): which programs provide credentials for which
+// images. The cloud's node image writes the file; kubelet reads it at startup.
 #pragma once
 
 #include "config/problems.hpp"
@@ -14,9 +14,9 @@
 namespace fallbackd::config {
 
 struct CredentialProvider {
-  std::string name;                       // of the program, in the folder of programs
-  std::vector<ImagePattern> matchImages;  // any of them
-  /// For an answer that does not say how long it holds.
+  std::string name;                       // of the program in binDir
+  std::vector<ImagePattern> matchImages;  // any may match
+  /// Used if an answer does not say how long it is valid.
   std::chrono::nanoseconds defaultCacheDuration{};
   std::vector<std::string> args;
   std::vector<std::string> env;  // NAME=VALUE
@@ -25,11 +25,11 @@ struct CredentialProvider {
   bool needsToken = false;
 };
 
-/// What requests and answers of the programs must name as their apiVersion.
+/// The apiVersions that requests and answers of the programs must name.
 inline constexpr std::string_view kProviderApi = "credentialprovider.kubelet.k8s.io/v1";
 
-/// The providers in the order of the file. Reports everything that is wrong, by line; then the result is of
-/// no use. Any text at all may be given. `file` is for messages.
+/// The providers in the order of the file. Reports all problems, by line; if there are any, do not use the
+/// result. Accepts any bytes. `file` is for messages.
 std::vector<CredentialProvider> readProviderFile(const std::string& file, std::string_view text,
                                                  Problems& problems);
 

@@ -25,7 +25,7 @@ constexpr std::array kByteSuffixes{Suffix{"", 1},
                                    Suffix{"Ti", 1099511627776.0},
                                    Suffix{"Pi", 1125899906842624.0}};
 
-/// The number at the front; `rest` is what follows it.
+/// The number at the front; `rest` is what follows.
 std::optional<double> leadingNumber(std::string_view text, std::string_view& rest) {
   if (text.empty() || text.front() < '0' || text.front() > '9') return std::nullopt;
   double number = 0;

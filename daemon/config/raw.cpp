@@ -15,10 +15,10 @@ namespace fallbackd::config {
 
 namespace {
 
-constexpr std::chrono::milliseconds kLeastStallTimeout{200};
-// CreateContainer takes that long on a node under load.
-constexpr std::chrono::milliseconds kLeastStartTimeout{500};
-constexpr std::chrono::milliseconds kLeastReprobeInterval{100};
+constexpr std::chrono::milliseconds kMinStallTimeout{200};
+// On a loaded node CreateContainer takes that long.
+constexpr std::chrono::milliseconds kMinStartTimeout{500};
+constexpr std::chrono::milliseconds kMinReprobeInterval{100};
 
 constexpr std::string_view kApiVersion = "fallbackd.io/v1";
 
@@ -63,7 +63,7 @@ void readLogLimits(const Place& place, LogLimits& out) {
 
 void readHostPaths(const Place& place, std::vector<std::string>& out) {
   eachItem(place, [&](const Place& item) {
-    auto path = scalar(item, "a folder of the node");
+    auto path = scalar(item, "a folder on the node");
     if (!path) return;
     if (!isCleanPath(*path) || *path == "/") {
       item.problem(quoted(*path) + " must be an absolute path below /, without . and ..");
@@ -120,9 +120,8 @@ void readTelemetry(const Place& place, TelemetrySettings& out) {
   map.absolutePath("tokenFile", out.tokenFile);
   map.read("profiling", out.profiling);
   if (!out.listen) {
-    map.forbid("tls", "is for the address to listen on, which is off", "leave it away, or name an address");
-    map.forbid("tokenFile", "is for the address to listen on, which is off",
-               "leave it away, or name an address");
+    map.forbid("tls", "has no effect while listen is off", "remove it, or set listen to an address");
+    map.forbid("tokenFile", "has no effect while listen is off", "remove it, or set listen to an address");
   }
   socketPath(map, "socket", out.socket);
   if (const auto i = map.choice("logFormat", {"human", "json"}, static_cast<std::size_t>(out.logFormat)))
@@ -136,8 +135,8 @@ void readTelemetry(const Place& place, TelemetrySettings& out) {
 void readDetectionDefaults(const Place& place, DetectionDefaults& out) {
   const MapReader map(place, {"reprobeInterval", "maxConcurrentProbes", "triggers", "stallTimeout",
                               "responseTimeout", "startTimeout"});
-  if (map.duration("reprobeInterval", out.reprobeInterval) && out.reprobeInterval < kLeastReprobeInterval) {
-    map.problem("reprobeInterval", "so short that it burdens containerd", "write 100ms or more");
+  if (map.duration("reprobeInterval", out.reprobeInterval) && out.reprobeInterval < kMinReprobeInterval) {
+    map.problem("reprobeInterval", "is so short that it would burden containerd", "write 100ms or more");
   }
   if (const auto number = map.integer("maxConcurrentProbes", 1, 64, out.maxConcurrentProbes)) {
     out.maxConcurrentProbes = static_cast<unsigned>(*number);
@@ -255,19 +254,20 @@ void readImageReference(const MapReader& map, std::string_view key, std::string&
 }
 
 void readDetection(const MapReader& map, DetectionSettings& out) {
-  // A healthy registry far away may well be silent for a moment.
-  if (map.duration("stallTimeout", out.stallTimeout) && out.stallTimeout < kLeastStallTimeout) {
-    map.problem("stallTimeout", "so short that healthy pulls fail it", "write 200ms or more");
+  // A healthy but distant registry may well be silent for a moment.
+  if (map.duration("stallTimeout", out.stallTimeout) && out.stallTimeout < kMinStallTimeout) {
+    map.problem("stallTimeout", "is so short that healthy pulls would fail", "write 200ms or more");
   }
   if (map.duration("responseTimeout", out.responseTimeout) && out.responseTimeout < out.stallTimeout) {
-    map.problem("responseTimeout", "shorter than stallTimeout, and an answer takes longer than a connection",
+    map.problem("responseTimeout",
+                "is shorter than stallTimeout, but an answer takes longer than a connection",
                 "write " + formatDuration(out.stallTimeout) + " or more");
   }
-  // Whoever raises stallTimeout alone means answers, too.
+  // Raising stallTimeout alone raises the limit for answers, too.
   out.responseTimeout = std::max(out.responseTimeout, out.stallTimeout);
-  if (map.duration("startTimeout", out.startTimeout) && out.startTimeout < kLeastStartTimeout) {
-    map.problem("startTimeout", "so short that kubelet has not made a container by then",
-                "write " + formatDuration(kLeastStartTimeout) + " or more");
+  if (map.duration("startTimeout", out.startTimeout) && out.startTimeout < kMinStartTimeout) {
+    map.problem("startTimeout", "is so short that kubelet cannot have created a container",
+                "write " + formatDuration(kMinStartTimeout) + " or more");
   }
   const auto list = map.find("triggers");
   if (!list) return;
@@ -282,7 +282,7 @@ void readDetection(const MapReader& map, DetectionSettings& out) {
     }
     const std::vector<std::string> names(causeNames().begin(), causeNames().end());
     const auto near = closest(*name, causeNames());
-    item.problem(quoted(*name) + " is no cause; causes are " + join(names, ", "),
+    item.problem(quoted(*name) + " is not a cause; causes are " + join(names, ", "),
                  near ? "did you mean " + std::string(*near) + "?" : "");
   });
   out.triggers = std::move(triggers);
@@ -290,7 +290,7 @@ void readDetection(const MapReader& map, DetectionSettings& out) {
 
 namespace {
 
-/// The whole of a file; a description of the main file where `place` is one.
+/// A whole file; if `place` is a description, describes the main file.
 void readRoot(const Place& place, bool dropIn, Config& config, std::vector<RawWorkload>& workloads) {
   const MapReader map(
       place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection", "registries",
@@ -301,8 +301,8 @@ void readRoot(const Place& place, bool dropIn, Config& config, std::vector<RawWo
     for (const std::string_view key :
          {"containerd", "cache", "launcher", "telemetry", "detection", "registries", "credentialProviders",
           "podAnnotations", "mode", "namespaces"}) {
-      map.forbid(key, "key " + quoted(key) + " may stand in the main file only",
-                 "a drop-in holds apiVersion and workloads");
+      map.forbid(key, "key " + quoted(key) + " is allowed in the main file only",
+                 "a drop-in may hold only apiVersion and workloads");
     }
   } else {
     readSections(map, config);
@@ -325,8 +325,8 @@ Description describeConfiguration() {
   const Node nothing;
   Problems problems;
   Description description;
-  constexpr std::size_t kMostWords = 12;  // of any choice
-  for (std::size_t variant = 0; variant <= kMostWords; ++variant) {
+  constexpr std::size_t kMaxWords = 12;  // in any choice
+  for (std::size_t variant = 0; variant <= kMaxWords; ++variant) {
     Config config;
     std::vector<RawWorkload> workloads;
     readRoot({&nothing, "", "", &problems, &description, variant}, false, config, workloads);

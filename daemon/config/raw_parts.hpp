@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The larger parts of a workload, each read in a file of its own: see raw.hpp.
+// The larger parts of a workload, one per file. See raw.hpp.
 #pragma once
 
 #include "config/model.hpp"
@@ -12,10 +12,10 @@
 
 namespace fallbackd::config {
 
-/// A name that Kubernetes would accept; reported and `out` left alone otherwise.
+/// A name that Kubernetes accepts. Otherwise reports it and leaves `out` alone.
 bool readDnsLabel(const MapReader& map, std::string_view key, std::string& out);
 
-/// The reference of an image as containerd takes it; what it would refuse is reported, with what to write.
+/// An image reference that containerd accepts. Otherwise reports what to write.
 void readImageReference(const MapReader& map, std::string_view key, std::string& out);
 
 /// `mode`: recover or observe; nothing where the key is absent. `otherwise`: what holds then.
@@ -26,11 +26,11 @@ void readUser(const Place& place, User& out);
 /// Capabilities as a list of names.
 void readCapabilities(const Place& list, std::uint64_t& out);
 
-/// `capabilities`, `seccompProfile`, `appArmorProfile`, `seLinuxLabel` and `rlimits` of a workload; what the
-/// node's settings do not allow is reported.
+/// `capabilities`, `seccompProfile`, `appArmorProfile`, `seLinuxLabel` and `rlimits` of a workload. Reports
+/// what the node's settings do not allow.
 void readSecurity(const MapReader& map, const LauncherSettings& settings, Security& out);
 
-/// One of `volumes`, appended to the earlier ones.
+/// Appends one entry of `volumes` to `out`.
 void readVolume(const Place& place, const LauncherSettings& settings, std::vector<Volume>& out);
 
 }  // namespace fallbackd::config

@@ -41,7 +41,7 @@ void readRlimits(const Place& place, std::vector<Rlimit>& out) {
   eachEntry(place, [&](const std::string& name, const Place& namePlace, const Place& value) {
     const auto resource = parseRlimit(name);
     if (!resource) {
-      namePlace.problem(quoted(name) + " is no resource that has a limit", suggestFor(name, rlimitNames()));
+      namePlace.problem(quoted(name) + " is not a resource limit", suggestFor(name, rlimitNames()));
       return;
     }
     const auto text = scalar(value, "a number or unlimited");
@@ -91,7 +91,7 @@ void readCapabilities(const Place& list, std::uint64_t& out) {
     if (const auto number = parseCapability(*name)) {
       out |= 1ULL << *number;
     } else {
-      item.problem(quoted(*name) + " is no capability", suggestFor(*name, capabilityNames()));
+      item.problem(quoted(*name) + " is not a capability", suggestFor(*name, capabilityNames()));
     }
   });
 }
@@ -100,8 +100,8 @@ void readSecurity(const MapReader& map, const LauncherSettings& settings, Securi
   if (const auto list = map.find("capabilities")) {
     readCapabilities(*list, out.capabilities);
     if (const auto beyond = out.capabilities & ~settings.allowedCapabilities; beyond != 0) {
-      map.problem("capabilities", capabilityList(beyond) + " may not be asked for on this node",
-                  "name it in launcher.allowedCapabilities");
+      map.problem("capabilities", capabilityList(beyond) + " is not allowed on this node",
+                  "add it to launcher.allowedCapabilities");
     }
   }
   readProfile(map, "seccompProfile", settings, "profiles/checkout.json", out.seccomp);

@@ -22,11 +22,11 @@ void readMountPath(const MapReader& map, const std::vector<Volume>& others, std:
     }
   }
   if (std::any_of(others.begin(), others.end(), [&](const Volume& one) { return one.mountPath == out; })) {
-    map.problem("mountPath", quoted(out) + " is mounted on twice", "keep one of the two volumes");
+    map.problem("mountPath", quoted(out) + " is used twice", "keep one of the two volumes");
   }
 }
 
-/// The node's own file system, below what the launcher's settings open for it.
+/// A path on the node, below a folder that the launcher's settings allow.
 void readHostPath(const MapReader& map, const LauncherSettings& settings, std::string& out) {
   static_cast<void>(map.require("path", "/var/lib/shared"));
   if (!map.read("path", out)) return;
@@ -38,13 +38,12 @@ void readHostPath(const MapReader& map, const LauncherSettings& settings, std::s
   if (std::none_of(allowed.begin(), allowed.end(), [&](const std::string& folder) {
         return out == folder || out.starts_with(folder + "/");
       })) {
-    map.problem("path", quoted(out) + " is below no folder that hostPath volumes may be in",
-                "name one in launcher.allowedHostPaths");
+    map.problem("path", quoted(out) + " is not below a folder of launcher.allowedHostPaths", "add one there");
   }
 }
 
-/// kubelet's folder of a persistent volume has the volume's own name, which is no label of Kubernetes' kind
-/// only by its length.
+/// kubelet names a persistent volume's folder after the volume. Such a name can be longer than a Kubernetes
+/// label.
 void readName(const MapReader& map, Volume& volume) {
   if (volume.kind != Volume::Kind::csi) {
     static_cast<void>(map.require("name", "NAME"));
@@ -55,7 +54,7 @@ void readName(const MapReader& map, Volume& volume) {
   if (!map.read("name", name)) return;
   if (name.empty() || name.size() > 253 || name.front() == '.' || name.find('/') != std::string::npos) {
     map.problem("name", quoted(name) + " is not the name of a persistent volume",
-                "leave it away where the pod has one CSI volume only");
+                "leave it out if the pod has only one CSI volume");
   }
   volume.name = std::move(name);
 }

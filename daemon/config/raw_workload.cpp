@@ -20,7 +20,7 @@ void readLabels(const Place& place, std::map<std::string, std::string>& out) {
       keyPlace.problem(quoted(key) + " is not the key of a label that Kubernetes accepts",
                        "[PREFIX/]NAME, for example app.kubernetes.io/name");
     }
-    const auto text = scalar(value, "a text");
+    const auto text = scalar(value, "a string");
     if (!text) return;
     if (!isLabelValue(*text)) {
       value.problem(quoted(*text) + " is not the value of a label that Kubernetes accepts",
@@ -40,7 +40,7 @@ void readMatch(const Place& place, RawWorkload& out) {
   if (const auto labels = map.find("labels")) readLabels(*labels, match.labels);
   static_cast<void>(map.require("container", "NAME"));
   readDnsLabel(map, "container", match.container);
-  // A half-read match would seem to overlap with others.
+  // A partly read match would seem to overlap with others.
   out.matchable = place.problems->count() == before && !match.container.empty();
 }
 
@@ -82,7 +82,7 @@ void readReadiness(const Place& place, Readiness& out) {
     ++ways;
     out.when = readHttp(*http);
   }
-  if (ways > 1) place.problem("says more than one of tcp, http and exec", "keep one of them");
+  if (ways > 1) place.problem("has more than one of tcp, http and exec", "keep one of them");
 }
 
 void readLiveness(const Place& place, std::optional<Liveness>& out) {
@@ -90,7 +90,7 @@ void readLiveness(const Place& place, std::optional<Liveness>& out) {
   if (!map.valid()) return;
   auto& liveness = out.emplace();
   if (map.has("tcp") == map.has("http"))
-    place.problem("says neither or both of tcp and http", "keep one of them");
+    place.problem("must have one of tcp and http", "keep or add one of them");
   if (const auto tcp = map.find("tcp")) liveness.when = ReadyWhenTcp{readPort(MapReader(*tcp, {"port"}))};
   if (const auto http = map.find("http")) liveness.when = readHttp(*http);
   map.duration("interval", liveness.interval);
@@ -153,11 +153,11 @@ void readEnv(const Place& place, std::map<std::string, std::string>& out) {
       namePlace.problem(quoted(name) + " is not the name of an environment variable",
                         "it must not be empty or hold a =");
     }
-    if (auto text = scalar(value, "a text")) out.emplace(name, std::move(*text));
+    if (auto text = scalar(value, "a string")) out.emplace(name, std::move(*text));
   });
 }
 
-/// Variables whose values are files of the volumes that are mounted.
+/// Variables whose values are read from files in the mounted volumes.
 void readEnvFiles(const Place& place, const Workload& workload, std::map<std::string, std::string>& out) {
   eachEntry(place, [&](const std::string& name, const Place& namePlace, const Place& value) {
     if (name.empty() || name.find('=') != std::string::npos) {
@@ -165,7 +165,7 @@ void readEnvFiles(const Place& place, const Workload& workload, std::map<std::st
                         "it must not be empty or hold a =");
     }
     if (workload.env.contains(name)) {
-      namePlace.problem("variable " + quoted(name) + " stands in env as well", "keep one of the two");
+      namePlace.problem("variable " + quoted(name) + " is also set in env", "keep one of the two");
     }
     auto path = scalar(value, "the path of a file in one of the volumes");
     if (!path) return;
@@ -173,8 +173,8 @@ void readEnvFiles(const Place& place, const Workload& workload, std::map<std::st
         workload.volumes.begin(), workload.volumes.end(),
         [&](const Volume& one) { return *path == one.mountPath || path->starts_with(one.mountPath + "/"); });
     if (!isCleanPath(*path) || !mounted) {
-      value.problem(quoted(*path) + " is below no mountPath of the volumes",
-                    "mount the volume that holds it");
+      value.problem(quoted(*path) + " is not below the mountPath of any volume",
+                    "mount the volume that has the file");
     }
     out.emplace(name, std::move(*path));
   });

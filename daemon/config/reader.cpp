@@ -14,8 +14,8 @@ namespace fallbackd::config {
 
 namespace {
 
-constexpr std::uint64_t kLeastBytes = 1 << 20;
-// Far above all use, and far below where adding it to a clock would overflow.
+constexpr std::uint64_t kMinBytes = 1 << 20;
+// Far above any real use, and far below where adding it to a clock would overflow.
 constexpr std::chrono::hours kLongestDuration{24 * 3650};
 constexpr std::size_t kLongestTypo = 64;
 
@@ -94,7 +94,7 @@ std::string suggestFor(std::string_view word, std::span<const std::string_view> 
   if (word.size() <= kLongestTypo) {
     if (const auto near = closest(word, known)) return "did you mean " + std::string(*near) + "?";
   }
-  return known.empty() ? "" : "known are " + listed(known);
+  return known.empty() ? "" : "expected one of " + listed(known);
 }
 
 void eachItem(const Place& list, const std::function<void(const Place&)>& take) {
@@ -124,7 +124,7 @@ void eachEntry(const Place& map,
     return;
   }
   if (map.node->kind != Node::Kind::map) {
-    map.wrongKind("a mapping of names to texts");
+    map.wrongKind("a mapping of names to strings");
     return;
   }
   std::map<std::string, Position> seen;
@@ -134,7 +134,7 @@ void eachEntry(const Place& map,
     if (!key) continue;
     const auto [first, fresh] = seen.emplace(*key, keyPlace.position());
     if (!fresh) {
-      keyPlace.problem(quoted(*key) + " stands here twice, first at " + first->second.toString(),
+      keyPlace.problem(quoted(*key) + " appears twice, first at " + first->second.toString(),
                        "remove one of them");
       continue;
     }
@@ -219,7 +219,7 @@ bool MapReader::read(std::string_view key, std::string& out) const {
   }
   const auto value = find(key);
   if (!value) return false;
-  auto text = scalar(*value, "a text");
+  auto text = scalar(*value, "a string");
   if (!text) return false;
   if (text->empty()) {
     value->problem("must not be empty", "give it a value, or remove the key");
@@ -239,7 +239,7 @@ bool MapReader::read(std::string_view key, bool& out) const {
   const auto text = scalar(*value, "true or false");
   if (!text) return false;
   if (*text != "true" && *text != "false") {
-    // Words that YAML 1.1 took for the same.
+    // YAML 1.1 accepted these words, too.
     const bool yes = *text == "yes" || *text == "on" || *text == "True" || *text == "TRUE";
     const bool no = *text == "no" || *text == "off" || *text == "False" || *text == "FALSE";
     value->problem("must be true or false, but is " + quoted(*text), yes  ? "write true"
@@ -261,7 +261,7 @@ bool MapReader::read(std::string_view key, std::vector<std::string>& out) const 
   if (!value) return false;
   std::vector<std::string> list;
   eachItem(*value, [&](const Place& item) {
-    if (auto text = scalar(item, "a text")) list.push_back(std::move(*text));
+    if (auto text = scalar(item, "a string")) list.push_back(std::move(*text));
   });
   out = std::move(list);
   return true;
@@ -271,7 +271,7 @@ bool MapReader::absolutePath(std::string_view key, std::string& out) const {
   if (!read(key, out)) return false;
   if (!out.starts_with('/')) {
     problem(key, "must be an absolute path, but is " + quoted(out),
-            out.starts_with("unix://") ? "leave unix:// away" : "begin it with /");
+            out.starts_with("unix://") ? "remove unix://" : "begin it with /");
   }
   return true;
 }
@@ -319,12 +319,12 @@ std::optional<std::uint64_t> MapReader::bytes(std::string_view key,
   }
   const auto value = find(key);
   if (!value) return std::nullopt;
-  const auto text = scalar(*value, "an amount of bytes");
+  const auto text = scalar(*value, "a number of bytes");
   if (!text) return std::nullopt;
   const auto amount = parseBytes(*text);
   if (!amount) {
-    value->problem(quoted(*text) + " is not an amount of bytes", "write 67108864, 64Mi or 1G");
-  } else if (*amount < kLeastBytes) {
+    value->problem(quoted(*text) + " is not a number of bytes", "write 67108864, 64Mi or 1G");
+  } else if (*amount < kMinBytes) {
     value->problem(quoted(*text) + " is less than 1Mi", "a plain number counts bytes; write 64Mi");
     return std::nullopt;
   }

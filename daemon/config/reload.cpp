@@ -17,8 +17,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Long enough for an editor's or kubelet's handful of renames to be over, short enough to be noticed by
-// nobody; never put off for ever by files that do not come to rest.
+// Long enough for the few renames of an editor or kubelet, short enough to go unnoticed. The upper limit
+// keeps files that change all the time from delaying a reload for ever.
 constexpr auto kQuiet = 50ms;
 constexpr auto kLongestWait = 1s;
 
@@ -57,7 +57,7 @@ asio::awaitable<Result<>> Watcher::changed() {
     if (!more || clock.now() >= latest) break;
     if (paths_->drain()) quiet = std::min(clock.now() + kQuiet, latest);
   }
-  // What was replaced, or is new, is watched before the caller reads the files.
+  // Watches replaced and new folders before the caller reads the files.
   co_return paths_->follow();
 }
 

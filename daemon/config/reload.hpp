@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells when the configuration's files changed: by an editor, by an atomic rename, or by the symlink swap
-// with which kubelet updates a mounted ConfigMap. One io_context thread.
+// Reports changes of the configuration's files: by an editor, by an atomic rename, or by the symlink swap
+// with which kubelet updates a mounted ConfigMap. Runs on one io_context thread.
 #pragma once
 
 #include "base/error.hpp"
@@ -20,12 +20,12 @@ class Watcher {
   Watcher(boost::asio::any_io_executor executor, std::string mainFile, std::optional<std::string> dropInDir);
   ~Watcher();
 
-  /// Begins to watch. changed() does it too where it was not called; who calls it before the files are first
-  /// read misses nothing between the two. Stage config.
+  /// Starts to watch; changed() does so, too, if this was not called. Call it before the first read of the
+  /// files, so that no change in between is missed. Stage config.
   Result<> watch();
 
-  /// Returns once something changed and then nothing more did for a short while. A caller that loads after
-  /// each return always ends with what is on disk. Cancellable. Stage config where watching fails.
+  /// Returns after a change, once nothing more has changed for a short while. A caller that loads after each
+  /// return always ends up with what is on disk. Cancellable. Stage config if watching fails.
   boost::asio::awaitable<Result<>> changed();
 
  private:

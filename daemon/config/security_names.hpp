@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's names for what a workload may ask for: capabilities and resource limits.
+// The kernel's names for capabilities and resource limits.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace fallbackd::config {
 
 /// The number of "NET_BIND_SERVICE" or "CAP_NET_BIND_SERVICE" (capabilities(7)).
 std::optional<unsigned> parseCapability(std::string_view name);
-/// Without CAP_, by number: the first is capability 0.
+/// Names without CAP_, indexed by number: the first is capability 0.
 std::span<const std::string_view> capabilityNames();
 /// "CHOWN, KILL" for a set of bits.
 std::string capabilityList(std::uint64_t capabilities);

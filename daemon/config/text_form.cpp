@@ -12,7 +12,7 @@ constexpr bool isContinuation(char c) {
   return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
 }
 
-/// Bytes of the well-formed UTF-8 sequence at the front of `text`; 0 where there is none (RFC 3629).
+/// Length of the well-formed UTF-8 sequence at the front of `text`; 0 if it is malformed (RFC 3629).
 std::size_t sequenceLength(std::string_view text) {
   const auto lead = static_cast<unsigned char>(text.front());
   if (lead < 0x80) return 1;
@@ -21,7 +21,7 @@ std::size_t sequenceLength(std::string_view text) {
   if (!std::all_of(text.begin() + 1, text.begin() + static_cast<std::ptrdiff_t>(length), isContinuation)) {
     return 0;
   }
-  // Overlong forms, surrogates and what lies above U+10FFFF show in the second byte.
+  // The second byte shows overlong forms, surrogates and code points above U+10FFFF.
   const auto second = static_cast<unsigned char>(text[1]);
   if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) ||
       (lead == 0xF4 && second > 0x8F)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether bytes are a text that YAML can be made of. Checked before yaml-cpp sees them, because it is
-// lenient: it puts U+FFFD for bytes that are no UTF-8, drops some control characters and ends at others.
+// Whether bytes are valid YAML text. Checked before yaml-cpp sees them, because it is lenient: it substitutes
+// U+FFFD for invalid UTF-8, drops some control characters and stops at others.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace fallbackd::config {
 
-/// Finds line and column of a byte. Columns count characters, as editors do; from 1.
+/// Finds the line and column of a byte. Columns count characters, as editors do, from 1.
 class TextPlaces {
  public:
   explicit TextPlaces(std::string_view text);
@@ -29,7 +29,7 @@ class TextPlaces {
   [[nodiscard]] std::size_t indexOf(std::size_t byte) const;
   std::string_view text_;
   std::vector<std::size_t> starts_;         // of each line
-  std::vector<std::size_t> continuations_;  // bytes that begin no character
+  std::vector<std::size_t> continuations_;  // bytes that do not begin a character
 };
 
 struct TextFault {
@@ -38,10 +38,10 @@ struct TextFault {
   std::string suggestion;
 };
 
-/// The first byte that no YAML text may hold, if there is one.
+/// The first byte that YAML text may not contain, if any.
 std::optional<TextFault> findFault(std::string_view text);
 
-/// Whether the quoted text that begins with the quote at `byte` ends anywhere.
+/// Whether the quoted text whose opening quote is at `byte` is ever closed.
 bool quoteEnds(std::string_view text, std::size_t byte);
 
 }  // namespace fallbackd::config

@@ -19,8 +19,8 @@ bool overlap(const Match& left, const Match& right) {
 void compareWorkloads(const std::vector<RawWorkload>& workloads, Problems& problems) {
   if (workloads.size() > kMaxWorkloads) {
     problems.add(workloads[kMaxWorkloads].position,
-                 "this is one workload more than the " + std::to_string(kMaxWorkloads) + " that there may be",
-                 "let match.labels cover several pods");
+                 "there are more than " + std::to_string(kMaxWorkloads) + " workloads",
+                 "cover several pods with one match.labels");
     return;
   }
   for (std::size_t later = 1; later < workloads.size(); ++later) {
@@ -38,7 +38,7 @@ void compareWorkloads(const std::vector<RawWorkload>& workloads, Problems& probl
                      "workload " + quoted(b.workload.name) + " can cover the same container " +
                          quoted(b.workload.match.container) + " as workload " + quoted(a.workload.name) +
                          " at " + a.matchPosition.toString(),
-                     "tell them apart by namespace or by the value of a common label");
+                     "distinguish them by namespace or by the value of a common label");
       }
     }
   }

@@ -15,13 +15,13 @@ namespace fallbackd::config {
 
 namespace {
 
-// CREATE is for symlinks, hard links and folders; the content of a new file is there at its CLOSE_WRITE.
+// CREATE is for symlinks, hard links and folders; a new file has its content only at CLOSE_WRITE.
 constexpr std::uint32_t kFolderMask = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE |
                                       IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
-// For a file that is bind-mounted by itself: its writer is in another folder.
+// For a file that is itself a bind mount: its writer is in another folder.
 constexpr std::uint32_t kFileMask = IN_CLOSE_WRITE | IN_ATTRIB;
 
-constexpr int kMostSymlinks = 40;  // as many as the kernel follows
+constexpr int kMaxSymlinks = 40;  // as many as the kernel follows
 
 void prepend(std::deque<std::string>& parts, const std::filesystem::path& path) {
   std::deque<std::string> added;
@@ -48,8 +48,8 @@ Result<WatchedPaths> WatchedPaths::create(const std::string& mainFile, const std
   return WatchedPaths(std::move(inotify), std::move(file), std::move(folder));
 }
 
-/// Walks a path as the kernel does, each folder watched before it is looked into. Returns the folder that
-/// it leads to; empty where it leads to none.
+/// Walks a path as the kernel does, watching each folder before looking into it. Returns the folder that the
+/// path leads to; empty if it leads nowhere.
 Result<std::string> WatchedPaths::followPath(const std::string& path, Watches& watches) {
   namespace fs = std::filesystem;
   std::deque<std::string> parts;
@@ -66,7 +66,7 @@ Result<std::string> WatchedPaths::followPath(const std::string& path, Watches& w
     }
     const auto watch = inotify_.addWatch(Stage::config, current.string(), kFolderMask);
     if (!watch) {
-      // Removed since it was looked at: its parent tells when it comes again.
+      // It was removed in the meantime. The watch on its parent reports when it returns.
       if (watch.error().reason == Reason::not_found) return std::string();
       return tl::unexpected<Error>(watch.error());
     }
@@ -76,14 +76,14 @@ Result<std::string> WatchedPaths::followPath(const std::string& path, Watches& w
     const auto kind = fs::symlink_status(next, error).type();
     if (kind == fs::file_type::symlink) {
       const auto target = fs::read_symlink(next, error);
-      if (error || ++symlinks > kMostSymlinks) return std::string();
+      if (error || ++symlinks > kMaxSymlinks) return std::string();
       if (target.is_absolute()) current = "/";
       prepend(parts, target);
     } else if (kind == fs::file_type::directory) {
       current = next;
     } else {
       if (kind == fs::file_type::regular) {
-        // More than the folder's watch is a help where it works, no more.
+        // An extra where it works; the folder's watch is what counts.
         const auto file = inotify_.addWatch(Stage::config, next.string(), kFileMask);
         if (file) watches[*file].self = true;
       }
@@ -100,7 +100,7 @@ Result<> WatchedPaths::followDropIns(Watches& watches) {
   if (!watch && watch.error().reason == Reason::not_found) return {};
   FB_CHECK(watch);
   watches[*watch].dropIns = true;
-  Problems unreadable;  // the loader tells
+  Problems unreadable;  // the loader reports them
   for (const auto& file : listDropIns(folder, false, unreadable)) FB_CHECK(followPath(file, watches));
   return {};
 }
@@ -123,7 +123,7 @@ bool WatchedPaths::drain() {
     const auto found = watches_.find(event.watch);
     if (found == watches_.end()) continue;
     const auto& watch = found->second;
-    // Without a name: the folder or file itself.
+    // An event without a name is about the watched folder or file itself.
     matters = matters || watch.self || event.name.empty() || watch.names.contains(event.name) ||
               (watch.dropIns && isDropInName(event.name));
   }

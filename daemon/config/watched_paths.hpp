@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which folders tell that the configuration changed: those of the files, and every folder on the way to
-// them, through symlinks, so that one that is replaced or comes later is noticed too.
+// Finds the folders whose events show that the configuration changed: those of the files, and every folder on
+// the way to them, through symlinks, so that a folder that is replaced or created later is noticed, too.
 #pragma once
 
 #include "base/error.hpp"
@@ -13,27 +13,27 @@
 
 namespace fallbackd::config {
 
-/// Not thread-safe; nothing blocks but the look at the folders. Stage config.
+/// Not thread-safe. Blocks only to look at the folders. Stage config.
 class WatchedPaths {
  public:
-  /// Both may be missing yet. Watches nothing before the first follow().
+  /// Both may not exist yet. Watches nothing before the first follow().
   static Result<WatchedPaths> create(const std::string& mainFile, const std::string& dropInDir);
 
-  /// Looks at the paths anew. To be called after each change, before the files are read: what happens from
-  /// then on is told.
+  /// Looks at the paths again. Call it after each change, before the files are read; later changes are then
+  /// reported.
   Result<> follow();
 
-  /// Takes the events that are there; whether one of them matters.
+  /// Reads the pending events; returns whether any of them matters.
   bool drain();
 
-  /// For waiting until there are events; stays owned here.
+  /// For waiting until there are events; owned by this object.
   [[nodiscard]] int nativeHandle() const { return inotify_.nativeHandle(); }
 
  private:
   struct Watch {
-    std::set<std::string, std::less<>> names;  // that matter in this folder
-    bool dropIns = false;                      // so do the names of drop-ins
-    bool self = false;                         // a file: all that happens to it matters
+    std::set<std::string, std::less<>> names;  // names in this folder that matter
+    bool dropIns = false;                      // names of drop-ins matter, too
+    bool self = false;                         // a file: every event on it matters
   };
   using Watches = std::map<int, Watch>;
 

@@ -42,7 +42,7 @@ struct DiagRequest {
 constexpr std::uint8_t kTcpEstablished = 1;
 constexpr std::uint8_t kTcpSynSent = 2;
 
-/// Dumps of connections that stand or are being made, with their tcp_info.
+/// Dumps established and connecting sockets, with their tcp_info.
 DiagRequest requestFor(int family) {
   DiagRequest request{};
   request.header.nlmsg_len = sizeof request;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What TCP connections do, as counted by the kernel (sock_diag(7)). Shows that a download is moving long
-// before its reader writes anything, and tells a connection that is being made from one whose peer is silent.
+// What TCP connections do, as counted by the kernel (sock_diag(7)). Shows that a download progresses long
+// before its reader writes anything, and distinguishes a connection in progress from one whose peer is
+// silent.
 #pragma once
 
 #include "base/error.hpp"

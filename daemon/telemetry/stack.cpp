@@ -100,7 +100,7 @@ std::string stackOf(pid_t thread) {
   std::string stack;
   const std::string folder = "/proc/self/task/" + std::to_string(thread);
   append(stack, "kernel: ", textOf(folder + "/stack"));
-  if (stack.empty()) append(stack, "kernel: waits in ", textOf(folder + "/wchan"));
+  if (stack.empty()) append(stack, "kernel: waiting in ", textOf(folder + "/wchan"));
   append(stack, "system call: ", textOf(folder + "/syscall"));
 
   const auto question = ++asked;

@@ -66,12 +66,12 @@ def reach(targets, name, seen):
 
 
 def offers(target, layer, inside):
-    """Whether who links the target may include the header `inside` of the folder `layer`."""
+    """Whether users of the target may include the header `inside` of the folder `layer`."""
     return target.folder == layer and (not target.headers_only or inside in target.sources)
 
 
 def layer_of(path, layers):
-    """The innermost folder with a CMakeLists.txt that holds `path`, relative to daemon/."""
+    """The innermost folder around `path` with a CMakeLists.txt, relative to daemon/."""
     folder = pathlib.PurePosixPath(path).parent
     while folder.as_posix() not in layers:
         if folder == folder.parent:

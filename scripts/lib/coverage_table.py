@@ -4,7 +4,7 @@
 
   scripts/lib/coverage_table.py BUILD_FOLDER JSON_FILE
 
-Branches that only an exception can take are not counted.
+Branches that only exceptions take are not counted.
 """
 import collections
 import concurrent.futures

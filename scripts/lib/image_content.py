@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into the image, and what is said of it.
+"""The content of the image, and its description.
 
   image_content.py root ARCH SYSROOT BUILD OUT      OUT/base and OUT/programs, the two layers' folders
   image_content.py describe ARCH SYSROOT BUILD OUT  OUT/sbom.spdx.json and OUT/provenance.json
@@ -42,11 +42,11 @@ class Packages:
 
     @staticmethod
     def canonical(path):
-        """/lib is /usr/lib on Debian; its packages still say both."""
+        """/lib is /usr/lib on Debian; its packages still use both."""
         return re.sub(r"^/(lib|lib64|bin|sbin)/", r"/usr/\1/", str(path))
 
     def of(self, path):
-        """The package of a file of the sysroot; by what its links lead to where the name itself is nobody's."""
+        """The package of a file in the sysroot, or of the file that it links to."""
         for candidate in (path, self.inside(os.path.realpath(self.outside(path)))):
             name = self.owner.get(self.canonical(candidate))
             if name:
@@ -123,12 +123,12 @@ def make_roots(arch, sysroot, build, out):
     owners = set()
     for name, path in sorted(libraries.items()):
         if path.endswith(pathlib.Path(loader).name):
-            continue  # at its own place, below
+            continue  # is at its own path, see below
         put(base / f"usr/lib/{multiarch}" / name, packages.outside(path).read_bytes(), 0o644)
         owners.add(packages.of(path))
     put(base / loader.lstrip("/"), packages.outside(loader).read_bytes(), 0o755)
     owners.add(packages.of(loader))
-    # From the package, not from /etc/ssl: that may hold what somebody added to this machine.
+    # From the package, not from /etc/ssl, which may have local additions.
     certificates = sorted(packages.outside("/usr/share/ca-certificates/mozilla").glob("*.crt"))
     if not certificates:
         raise SystemExit("build-image: ca-certificates has no certificates")
@@ -136,7 +136,7 @@ def make_roots(arch, sysroot, build, out):
     owners.add("ca-certificates")
     put(base / "etc/passwd", PASSWD.encode(), 0o644)
     put(base / "etc/group", GROUP.encode(), 0o644)
-    release = pathlib.Path("/usr/lib/os-release")  # scanners find Debian's advisories by it
+    release = pathlib.Path("/usr/lib/os-release")  # scanners use it to find Debian's advisories
     put(base / "usr/lib/os-release", release.read_bytes(), 0o644)
     (base / "etc/os-release").symlink_to("../usr/lib/os-release")
     for name in sorted(owners):
@@ -149,7 +149,7 @@ def make_roots(arch, sysroot, build, out):
 
 
 def built_from(packages, build):
-    """The packages whose headers, and so whose archives, the programs were made of."""
+    """The packages whose headers, and so whose archives, were compiled into the programs."""
     names, sysroot = set(), str(packages.sysroot).rstrip("/")
     for line in run("ninja", "-C", str(build), "-t", "deps").splitlines():
         path = line.strip()
@@ -206,7 +206,7 @@ def describe(arch, sysroot, build, out):
                               "referenceLocator": purl(packages, name)}]})
         spdx["relationships"].append({
             "spdxElementId": root_id, "relatedSpdxElement": spdx_id(f"deb-{name}"),
-            # Headers and archives are compiled in; of a library beside the programs there are files.
+            # Headers and archives are compiled in; a library in the image has files.
             "relationshipType": "CONTAINS" if name in inside else "GENERATED_FROM"})
     for layer in ("base", "programs"):
         for path in sorted(p for p in (out / layer).rglob("*") if p.is_file() and not p.is_symlink()):

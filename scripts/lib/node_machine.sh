@@ -160,7 +160,7 @@ seconds_since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f"
 explain_end() {
   local run=$1
   if [[ $event == ended ]]; then
-    echo "scripts/node: the machine ended before the command did; its last words:" >&2
+    echo "scripts/node: the machine ended before the command did; its last output:" >&2
     tail -n 40 "$run/console.log" "$run/qemu.log" >&2
     exit 125
   fi

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many pods come and go, most of them with annotations that mean harm; what that costs the daemon, and what
-// it costs the pods of others. Twenty thousand on a fake CRI socket: no real node carries as many, and the
-// heap takes the first ten thousand to reach the size that it keeps. The honest pods among them have a real
-// pause process, so that their fallbacks are really launched. Then 300 real sandboxes on the real containerd.
+// Many pods come and go, most of them with hostile annotations. Measures what that costs the daemon and the
+// pods of others. Twenty thousand pods on a fake CRI socket: no real node carries as many, and the heap needs
+// the first ten thousand to reach its final size. The honest pods among them have a real pause process, so
+// that their fallbacks are really launched. Then 300 real sandboxes on the real containerd.
 #include "fake_node.hpp"
 #include "figures.hpp"
 #include "fleet.hpp"
@@ -28,21 +28,21 @@ using namespace fallbackd::e2e;
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
-constexpr std::size_t kEvery = 50;  // each so many pods one is honest
+constexpr std::size_t kEvery = 50;  // one pod in this many is honest
 constexpr auto kPace = 15ms;        // between two pods
 constexpr auto kCeiling = 60s;
-constexpr auto kMostTime = 15min;  // for one part
+constexpr auto kMaxTime = 15min;  // for one part
 constexpr std::size_t kEverySample = 100;
 
-// What counts as flat and as bounded: the last quarter beside the second.
+// What counts as flat and bounded: the last quarter compared with the second.
 constexpr double kMemoryMargin = 1.10;
 constexpr double kMemoryMarginMiB = 4;
 constexpr double kDescriptorMargin = 16;
 constexpr double kThreadMargin = 2;
-constexpr double kMostMiB = 256;
-constexpr double kMostDescriptors = 512;
-// What hostile pods may add to the P99 of the honest: a tenth of the field's published 2.3 s.
-constexpr double kMostAddedMs = 230;
+constexpr double kMaxMiB = 256;
+constexpr double kMaxDescriptors = 512;
+// How much hostile pods may add to the P99 of honest ones: a tenth of the field's published 2.3 s.
+constexpr double kMaxAddedMs = 230;
 
 struct Sample {
   double residentMiB = 0;  // daemon and spawner
@@ -99,15 +99,15 @@ struct Row {
   double ceiling;
 };
 
-/// A table of quarters; what is not flat or above its ceiling goes into `why`.
+/// Prints a table of quarters; adds to `why` what is not flat or above its ceiling.
 json::object reportSamples(const std::vector<Sample>& samples, std::string& why) {
   std::printf("\n  %-34s %8s %8s %8s %8s %8s\n", "mean of each quarter of the run", "1st", "2nd", "3rd",
               "4th", "most");
   json::object result;
   for (const Row& row :
-       {Row{"resident memory, MiB", &Sample::residentMiB, kMemoryMargin, kMemoryMarginMiB, kMostMiB},
-        Row{"descriptors", &Sample::descriptors, 1, kDescriptorMargin, kMostDescriptors},
-        Row{"threads", &Sample::threads, 1, kThreadMargin, kMostDescriptors}}) {
+       {Row{"resident memory, MiB", &Sample::residentMiB, kMemoryMargin, kMemoryMarginMiB, kMaxMiB},
+        Row{"descriptors", &Sample::descriptors, 1, kDescriptorMargin, kMaxDescriptors},
+        Row{"threads", &Sample::threads, 1, kThreadMargin, kMaxDescriptors}}) {
     json::array quarters;
     std::printf("  %-34s", row.name);
     for (std::size_t quarter = 0; quarter < 4; ++quarter) {
@@ -137,7 +137,7 @@ Result<json::object> onFakeSocket(std::size_t pods, std::string& why) {
   std::vector<Sample> samples;
   std::size_t added = 0;
   for (std::size_t number = 0; number < pods; ++number) {
-    if (watch.elapsed() > kMostTime) {
+    if (watch.elapsed() > kMaxTime) {
       addWhy(why, "only " + std::to_string(number) + " pods came and went in time");
       break;
     }
@@ -151,7 +151,7 @@ Result<json::object> onFakeSocket(std::size_t pods, std::string& why) {
       const auto sample = sampleOf(node->daemon().pid());
       if (!sample)
         return fail(Stage::cli, Reason::exited,
-                    "the daemon has ended after " + std::to_string(number) + " pods");
+                    "the daemon exited after " + std::to_string(number) + " pods");
       samples.push_back(*sample);
     }
     std::this_thread::sleep_for(kPace);
@@ -161,8 +161,8 @@ Result<json::object> onFakeSocket(std::size_t pods, std::string& why) {
   auto result = reportSamples(samples, why);
   printFigure("duration", seconds, "s");
   printFigure("calls to CRI", static_cast<double>(counts.calls), "");
-  printFigure("pulls asked for", static_cast<double>(counts.pulls), "");
-  printFigure("pulls without an answer, at most at once", static_cast<double>(counts.pullsAtOnce), "");
+  printFigure("pulls requested", static_cast<double>(counts.pulls), "");
+  printFigure("most unanswered pulls at once", static_cast<double>(counts.pullsAtOnce), "");
   const auto log = fs::file_size(node->daemon().log());
   printFigure("log of the daemon (level debug)", static_cast<double>(log) / (1 << 20), "MiB");
   result["seconds"] = seconds;
@@ -176,13 +176,14 @@ Result<json::object> onFakeSocket(std::size_t pods, std::string& why) {
     addWhy(why, amid.error().message());
     return result;
   }
-  result["honestAmid"] = report({"honest pods amid hostile ones", *amid});
-  if (percentile(*amid, 99) > percentile(quiet, 99) + kMostAddedMs)
+  result["honestAmid"] = report({"honest pods among hostile ones", *amid});
+  if (percentile(*amid, 99) > percentile(quiet, 99) + kMaxAddedMs)
     addWhy(why, "hostile pods delay honest ones");
   return result;
 }
 
-/// Fallbacks that are being launched write into folders that are being removed: as kubelet does, again.
+/// Fallbacks that are being launched still write into folders that are being removed. Retries, as kubelet
+/// does.
 Result<> removeAll(Kubelet& kubelet, const std::vector<Pod>& pods) {
   constexpr int kTries = 10;
   Result<> removed;
@@ -228,15 +229,15 @@ Result<json::object> onContainerd(std::size_t count, std::string& why) {
     if (now) after = *now;
     return !now || now->descriptors <= before.descriptors + kDescriptorMargin;
   });
-  if (!after) return fail(Stage::cli, Reason::exited, "the daemon has ended");
+  if (!after) return fail(Stage::cli, Reason::exited, "the daemon exited");
   std::printf("\n  %-34s %8s %8s %8s\n", "", "before", "all", "after");
   std::printf("  %-34s %8.1f %8.1f %8.1f\n", "resident memory, MiB", before.residentMiB, full.residentMiB,
               after->residentMiB);
   std::printf("  %-34s %8.0f %8.0f %8.0f\n", "descriptors", before.descriptors, full.descriptors,
               after->descriptors);
   std::printf("  %-34s %8.0f %8.0f %8.0f\n", "threads", before.threads, full.threads, after->threads);
-  if (full.residentMiB > kMostMiB) addWhy(why, "real sandboxes: memory above its ceiling");
-  if (full.descriptors > kMostDescriptors) addWhy(why, "real sandboxes: descriptors above their ceiling");
+  if (full.residentMiB > kMaxMiB) addWhy(why, "real sandboxes: memory above its ceiling");
+  if (full.descriptors > kMaxDescriptors) addWhy(why, "real sandboxes: descriptors above their ceiling");
   if (after->descriptors > before.descriptors + kDescriptorMargin)
     addWhy(why, "real sandboxes: descriptors stay open");
   const auto row = [](const Sample& one) {
@@ -273,7 +274,7 @@ int main(int argc, char** argv) {
   const int pods = argc > 1 ? std::atoi(argv[1]) : 20'000;    // NOLINT(cert-err34-c): a person's own input
   const int sandboxes = argc > 2 ? std::atoi(argv[2]) : 300;  // NOLINT(cert-err34-c)
   if (pods < 0 || sandboxes < 0 || (pods > 0 && pods < 1000)) {
-    std::fputs("usage: bench_churn [PODS [SANDBOXES]]: 1000 pods at least, or none\n", stderr);
+    std::fputs("usage: bench_churn [PODS [SANDBOXES]]: PODS is 0 or at least 1000\n", stderr);
     return 2;
   }
   return fallbackd::e2e::runIsolated(argc, argv, [=] {

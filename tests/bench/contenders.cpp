@@ -29,8 +29,8 @@ namespace {
 constexpr auto kStartLimit = 30s;
 constexpr auto kKnock = 100us;
 
-/// Runs a command to its end; what it says is only shown where it fails. A server that was started detached
-/// keeps the file that it writes to.
+/// Runs a command to its end and shows its output only if it fails. A server that was started detached keeps
+/// writing to its file.
 Result<> command(std::vector<std::string> argv) {
   const auto output = logFile("contender");
   FB_TRY(auto process, ChildProcess::start({.argv = argv, .env = {}, .output = output}));
@@ -38,7 +38,7 @@ Result<> command(std::vector<std::string> argv) {
   if (code == 0) return {};
   const auto said = sys::readFile(Stage::cli, output, 1 << 20).value_or("");
   return fail(Stage::cli, Reason::system,
-              argv[0] + " ended with " + std::to_string(code) + ": " +
+              argv[0] + " exited with " + std::to_string(code) + ": " +
                   said.substr(said.size() - std::min<std::size_t>(said.size(), 500)));
 }
 
@@ -46,7 +46,7 @@ std::string portArgument(std::uint16_t port) {
   return "--port=" + std::to_string(port);
 }
 
-/// What `runc spec` gives, changed to the program, no terminal and the network that is there.
+/// The output of `runc spec`, changed to run the program without a terminal, in the existing network.
 Result<> writeBundle(const fs::path& bundle, const fs::path& program, std::uint16_t port) {
   FB_CHECK(sys::makeDirs(Stage::cli, bundle / "rootfs" / "bin", 0755));
   std::error_code error;

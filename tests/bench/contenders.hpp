@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ways to start the same program, for bench_launch: each from "start it" to an accepted connection, all
-// watched in the same way.
+// Ways to start the same program, for bench_launch: each from the start command to an accepted connection,
+// all measured in the same way.
 #pragma once
 
 #include "base/clock.hpp"
@@ -17,24 +17,24 @@ struct Contender {
   std::string name;
   std::string ip = "127.0.0.1";
   std::uint16_t port = 0;
-  std::function<Result<>()> start;  // may come back before or after the program listens
-  std::function<Result<>()> stop;   // comes back when it is gone
-  /// When it was told to start; asked after stop. Empty: when `start` was called. What has a thread of its
-  /// own would be charged with waking it.
+  std::function<Result<>()> start;  // may return before or after the program listens
+  std::function<Result<>()> stop;   // returns when it is gone
+  /// When it was told to start; called after stop. Empty: when `start` was called. A contender with its own
+  /// thread would otherwise be charged with the time to wake it.
   std::function<Stamp()> began = {};
 };
 
-/// One start, in milliseconds. A second thread knocks at the port meanwhile, every 100 us or so.
+/// One start, in milliseconds. Meanwhile a second thread tries to connect about every 100 us.
 Result<double> timeOnce(const Contender& contender);
 
-/// posix_spawn of the health check, and after it of the server.
+/// posix_spawn of the health check, then of the server.
 Contender bareSpawn(const std::filesystem::path& program, std::uint16_t port);
 
-/// `runc run --detach` of a bundle made below `folder`, without a network namespace: it needs no CNI.
+/// `runc run --detach` of a bundle below `folder`, without a network namespace: it needs no CNI.
 Result<Contender> runcRun(const std::filesystem::path& program, const std::filesystem::path& folder,
                           std::uint16_t port);
 
-/// `ctr run --detach --net-host` of an image that is unpacked already.
+/// `ctr run --detach --net-host` of an image that is already unpacked.
 Result<Contender> ctrRun(const e2e::ContainerdNode& node, const std::filesystem::path& program,
                          std::uint16_t port);
 

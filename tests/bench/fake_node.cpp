@@ -20,12 +20,12 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr auto kHonestLife = 5s;  // until it is removed
-constexpr auto kAfterlife = 4s;   // for its fallback to end in, before its cgroups are taken away
+constexpr auto kHonestLife = 5s;  // until the pod is removed
+constexpr auto kAfterlife = 4s;   // how long its fallback may take to end before its cgroups are removed
 constexpr auto kNodeCeiling = 60s;
 constexpr std::size_t kLookalikes = 100;
-// A workload has metrics of its own from its first recovery on. The honest pods share a hundred of them, so
-// that all have theirs after a quarter of the run, and what grows afterwards grows with the pods.
+// A workload has its own metrics from its first recovery on. The honest pods share a hundred workloads, so
+// that all of these have metrics after a quarter of the run. Whatever grows afterwards grows with the pods.
 constexpr std::size_t kWorkloads = 100;
 
 std::string honestName(std::size_t number) {
@@ -44,7 +44,7 @@ std::string honestWorkloads() {
   return text;
 }
 
-/// As containerd says it.
+/// As containerd words it.
 FakePull pull(const std::string& reference) {
   const auto domain = reference.substr(0, reference.find('/'));
   const auto quoted = "\"" + reference + "\"";
@@ -65,8 +65,8 @@ FakePull pull(const std::string& reference) {
 }  // namespace
 
 /// "2026-01-31T12:00:00.123Z info  recovery ready  ... pod=honest-7 ..."
-Told readLog(const fs::path& log) {
-  Told told;
+HonestLog readLog(const fs::path& log) {
+  HonestLog seen;
   std::ifstream in(log);
   for (std::string line; std::getline(in, line);) {
     const bool ready = line.find("  recovery ready  ") != std::string::npos;
@@ -76,10 +76,10 @@ Told readLog(const fs::path& log) {
     const auto begin = at + 6;
     const auto name = line.substr(begin, line.find(' ', begin) - begin);
     const auto time = parseRfc3339(line.substr(0, line.find(' ')));
-    if (ready && time) told.ready.try_emplace(name, *time);
-    if (failed && told.failed.empty()) told.failed = line.substr(0, 300);
+    if (ready && time) seen.ready.try_emplace(name, *time);
+    if (failed && seen.failed.empty()) seen.failed = line.substr(0, 300);
   }
-  return told;
+  return seen;
 }
 
 Result<std::unique_ptr<FakeNode>> FakeNode::open() {
@@ -110,7 +110,7 @@ void FakeNode::addHostile(std::size_t number) {
   pod.ip = "192.0.2.2";
   pod.labels = {{"app", honestName(number % kLookalikes)}};
   pod.annotations = hostileAnnotations(number);
-  // Of a process that has ended: nothing of theirs is launched.
+  // The pid belongs to a process that has exited: nothing is launched for these pods.
   pod.info = R"({"pid": 4194303, "config": {"linux": {"cgroup_parent": "/kubepods/none"}}})";
   live_.push_back(pod.id);
   cri_->add(std::move(pod));
@@ -155,20 +155,20 @@ void FakeNode::tend() {
 }
 
 Result<std::vector<double>> FakeNode::recoveries() {
-  Told told;
+  HonestLog seen;
   waitUntil(kNodeCeiling, [&] {
     std::this_thread::sleep_for(200ms);  // the log is long
-    told = readLog(daemon_->log());
-    return told.ready.size() >= started_.size();
+    seen = readLog(daemon_->log());
+    return seen.ready.size() >= started_.size();
   });
   std::vector<double> millis;
-  for (const auto& [name, at] : told.ready) {
+  for (const auto& [name, at] : seen.ready) {
     millis.push_back(toMillis(std::chrono::duration_cast<std::chrono::nanoseconds>(at - started_.at(name))));
   }
   if (millis.size() == started_.size()) return millis;
   return fail(Stage::readiness, Reason::timeout,
               std::to_string(started_.size() - millis.size()) + " of " + std::to_string(started_.size()) +
-                  " honest pods were not recovered" + (told.failed.empty() ? "" : ": " + told.failed));
+                  " honest pods were not recovered" + (seen.failed.empty() ? "" : ": " + seen.failed));
 }
 
 }  // namespace fallbackd::bench

@@ -20,12 +20,12 @@
 
 namespace fallbackd::bench {
 
-/// What the daemon's log tells of honest pods.
-struct Told {
+/// What the daemon's log says about honest pods.
+struct HonestLog {
   std::map<std::string, Wall::time_point> ready;  // by name
   std::string failed;                             // the first line of a recovery that failed
 };
-Told readLog(const std::filesystem::path& log);
+HonestLog readLog(const std::filesystem::path& log);
 
 /// One thread.
 class FakeNode {
@@ -33,13 +33,13 @@ class FakeNode {
   /// A hundred workloads for the honest pods, each with a registry of its own.
   static Result<std::unique_ptr<FakeNode>> open();
 
-  /// Where there are more than `kAtOnce`, the oldest goes.
+  /// Removes the oldest if there are more than `kAtOnce`.
   void addHostile(std::size_t number);
   void addHonest(std::size_t number);
-  /// Ends honest pods whose time is over.
+  /// Ends honest pods whose time is up.
   void tend();
 
-  /// Milliseconds from the start of the sandbox to the ready fallback, of all honest pods so far. Waits for
+  /// Milliseconds from the start of the sandbox to the ready fallback, for all honest pods so far. Waits for
   /// them.
   Result<std::vector<double>> recoveries();
 

@@ -41,7 +41,8 @@ int conclude(const std::string& name, const std::string& why, boost::json::objec
   result["name"] = name;
   result["ok"] = why.empty();
   result["why"] = why;
-  const char* const file = std::getenv("BENCH_JSON");  // NOLINT(concurrency-mt-unsafe): nobody changes it
+  const char* const file =
+      std::getenv("BENCH_JSON");  // NOLINT(concurrency-mt-unsafe): no other thread changes it
   if (file != nullptr) std::ofstream(file) << boost::json::serialize(result) << "\n";
   std::printf("\n%s: %s\n", name.c_str(), why.empty() ? "ok" : ("falls short: " + why).c_str());
   return why.empty() ? 0 : 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the benchmarks share: series of figures, their percentiles, tables, and the same as JSON.
+// Shared by the benchmarks: series of figures, their percentiles, tables, and the same as JSON.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace fallbackd::bench {
 
-/// Nearest-rank percentile of values in any order, at least one.
+/// Nearest-rank percentile of at least one value, in any order.
 double percentile(std::vector<double> values, double p);
 
 struct Series {
@@ -17,15 +17,15 @@ struct Series {
   std::vector<double> millis;
 };
 
-/// The head of a table of series.
+/// The heading of a table of series.
 void printHead(const std::string& title);
-/// Prints one line, and gives {"name", "count", "p50Ms", "p99Ms", "maxMs"}.
+/// Prints one line and returns {"name", "count", "p50Ms", "p99Ms", "maxMs"}.
 boost::json::object report(const Series& series);
-/// Prints one line of a name and a value with its unit.
+/// Prints a name and a value with its unit on one line.
 void printFigure(const std::string& name, double value, const std::string& unit);
 
-/// Writes to the file that BENCH_JSON names, if any; prints "NAME: ok" or "NAME: falls short: WHY" and gives
-/// the exit code. `result` gets "name", "ok" and "why".
+/// Writes `result`, with "name", "ok" and "why" added, to the file that BENCH_JSON names, if any. Prints
+/// "NAME: ok" or "NAME: falls short: WHY" and returns the exit code.
 int conclude(const std::string& name, const std::string& why, boost::json::object result);
 
 }  // namespace fallbackd::bench

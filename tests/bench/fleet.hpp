@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node full of pods, and what the daemon costs while it looks after them.
+// A node full of pods, and what the daemon costs meanwhile.
 #pragma once
 
 #include "shop.hpp"
@@ -13,14 +13,14 @@ namespace fallbackd::bench {
 /// The kubelet's default limit.
 constexpr int kPodsOfANode = 110;
 
-/// Starts all, several at a time as kubelet does; `then` is run for each as soon as it stands (any thread).
+/// Starts all pods, several at a time as kubelet does; runs `then` for each as soon as it is up (any thread).
 Result<std::vector<e2e::Pod>> startPods(
     e2e::Kubelet& kubelet, const std::vector<e2e::PodSpec>& specs,
     const std::function<Result<>(const e2e::Pod&)>& then = [](const e2e::Pod&) { return Result<>(); });
 
 Result<> removePods(e2e::Kubelet& kubelet, const std::vector<e2e::Pod>& pods);
 
-/// Of a daemon and its spawner together.
+/// Of a daemon together with its spawner.
 struct Usage {
   double cpuSeconds = 0;
   double residentMiB = 0;
@@ -28,7 +28,7 @@ struct Usage {
 };
 Result<Usage> usageOf(pid_t daemon);
 
-/// The names of the pods in /status' recoveries: one entry for every recovery.
+/// The names of the pods in /status' recoveries, one entry for every recovery.
 Result<std::vector<std::string>> recoveredPods(const e2e::Daemon& daemon);
 
 }  // namespace fallbackd::bench

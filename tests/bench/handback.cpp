@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way back: how long nobody listens between the fallback's end and the real container, and whether the
-// container ever finds its port taken. Both ways that a workload may be told to hand back.
+// The hand-back: how long the port is closed between the fallback's end and the real container, and whether
+// the container ever finds its port taken. Measures both settings of handBack.on.
 #include "fault_registry.hpp"
 #include "figures.hpp"
 #include "isolate.hpp"
@@ -24,7 +24,7 @@ using namespace fallbackd::e2e;
 constexpr int kRounds = 50;
 constexpr auto kCeiling = 30s;
 
-/// Connects without a pause, and remembers the longest time in which nobody accepted.
+/// Connects without a pause, and records the longest time without an accepted connection.
 class Listener {
  public:
   explicit Listener(std::string ip) : ip_(std::move(ip)), thread_([this] { run(); }) {}
@@ -53,7 +53,7 @@ class Listener {
   std::thread thread_;
 };
 
-/// One outage of one pod, from its start to the real container; gives the gap in milliseconds.
+/// One outage of one pod, from its start to the real container; returns the gap in milliseconds.
 Result<double> outage(const Shop& shop, FaultRegistry& registry, const std::string& image, int number) {
   Fault down;
   down.status = 503;
@@ -71,7 +71,7 @@ Result<double> outage(const Shop& shop, FaultRegistry& registry, const std::stri
   spec.image = image;
   FB_TRY(const auto id, shop.kubelet->createContainer(pod, spec));
   FB_CHECK(shop.kubelet->startContainer(id));
-  // A container that finds its port taken ends, and then this never comes.
+  // A container that finds its port taken exits, and then this never happens.
   const bool served = waitUntil(kCeiling, [&] {
     const auto answer = httpGet(pod.ip, Shop::kPort, "/", 1s);
     return answer && answer->body.find("role=container") != std::string::npos;
@@ -85,7 +85,7 @@ Result<double> outage(const Shop& shop, FaultRegistry& registry, const std::stri
 
 Result<boost::json::object> measure(const std::string& mode) {
   ShopOptions options;
-  options.reprobeInterval = "60s";  // kubelet's pull brings the image, not ours
+  options.reprobeInterval = "60s";  // kubelet's pull fetches the image, not ours
   options.workloadExtra = "  handBack: {on: " + mode + "}\n";
   FB_TRY(const auto shop, Shop::open(options));
   const Image layers{.reference = "shop/checkout:1",
@@ -107,7 +107,7 @@ Result<boost::json::object> measure(const std::string& mode) {
 }
 
 int bench() {
-  printHead("50 rounds each: nobody listens, ms");
+  printHead("50 rounds each: time without a listener, ms");
   boost::json::array rows;
   for (const auto* mode : {"container", "image"}) {
     auto row = measure(mode);

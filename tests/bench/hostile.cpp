@@ -10,7 +10,7 @@ namespace {
 using Annotations = std::map<std::string, std::string>;
 
 constexpr std::size_t kNames = 1500;
-constexpr std::size_t kLongest = 200'000;  // of 256 KiB that the API server takes in all
+constexpr std::size_t kLongest = 200'000;  // of the 256 KiB that the API server accepts in total
 constexpr std::size_t kTexts = 40;
 
 void choose(Annotations& annotations, const std::string& container, const std::string& binary,
@@ -48,7 +48,7 @@ Annotations errorTexts(std::size_t number) {
   };
   Annotations annotations;
   for (std::size_t i = 0; i < kTexts; ++i) {
-    // The registry is one that honest pods need.
+    // The registry is one that honest pods need, too.
     choose(annotations, "web" + std::to_string(i), "checkout@1.8.3",
            "honest-" + std::to_string((number + i) % 100) + kRefusingDomain + kWords[i % kWords.size()]);
   }
@@ -67,7 +67,7 @@ Annotations climbingNames(std::size_t number) {
   return annotations;
 }
 
-/// Nothing is wrong with them, but that they are many.
+/// Valid, but many.
 Annotations manyFallbacks(std::size_t number) {
   Annotations annotations;
   for (std::size_t i = 0; i < kTexts; ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods whose author means harm: what annotations can do to a daemon that reads them.
+// Hostile pods: what annotations can do to a daemon that reads them.
 #pragma once
 
 #include <cstddef>
@@ -8,16 +8,15 @@
 
 namespace fallbackd::bench {
 
-/// Registries of such a pod end in these; whoever serves their pulls knows by that what to do.
+/// The registries of such a pod have these suffixes, which tell the fake registry how to behave.
 inline constexpr const char* kSilentDomain = ".silent.example";
 inline constexpr const char* kRefusingDomain = ".refused.example";
-/// Their namespace; the configuration lets its pods choose by annotation.
+/// Their namespace; the configuration lets its pods choose a binary by annotation.
 inline constexpr const char* kHostileNamespace = "hostile";
 
-/// The pod's number chooses the kind, so that every kind comes again and again: 1,500 containers behind
-/// silent registries, one value as long as the API server takes, containerd's error texts as image names,
-/// binary names that climb out of the cache, many containers that may have a fallback, labels that look like
-/// another pod's.
+/// The pod's number chooses the kind, so that every kind recurs: 1,500 containers behind silent registries,
+/// one value as long as the API server accepts, containerd's error texts as image names, binary names that
+/// climb out of the cache, many containers that may have a fallback, labels that look like another pod's.
 std::map<std::string, std::string> hostileAnnotations(std::size_t number);
 inline constexpr std::size_t kHostileKinds = 6;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a launch costs: from the moment at which detection tells the recovery to an accepted connection,
-// beside bare posix_spawn, runc and ctr starting the same program, taken in turns in one run. Then a hundred
-// launches at once. Usage: bench_launch [ROUNDS [PODS]].
+// What a launch costs, from the moment detection reports the failure to an accepted connection, compared with
+// posix_spawn, runc and ctr starting the same program, interleaved in one run. Then a hundred launches at
+// once. Usage: bench_launch [ROUNDS [PODS]].
 #include "config/load.hpp"
 #include "contenders.hpp"
 #include "cri/grpc_runtime.hpp"
@@ -41,14 +41,14 @@ namespace asio = boost::asio;
 namespace json = boost::json;
 
 constexpr auto kCeiling = 120s;
-constexpr double kMostOverBareP50 = 1.5;
-constexpr double kMostOverBareP99 = 2;
-constexpr double kLeastUnderRunc = 5;
+constexpr double kMaxOverBareP50 = 1.5;
+constexpr double kMaxOverBareP99 = 2;
+constexpr double kMinSpeedupOverRunc = 5;
 
-/// The daemon's own parts below detection, on a thread of their own: what fallbackd has from the verdict on.
+/// The daemon's own parts below detection, on their own thread: what fallbackd does from the verdict on.
 class Recoveries {
  public:
-  /// `hierarchies`: where leaves are made; none: in every one.
+  /// `hierarchies`: where leaves are created; empty: in all of them.
   Recoveries(config::ConfigPtr config, std::optional<std::vector<sys::CgroupHierarchy>> hierarchies)
       : config_(std::move(config)),
         log_(config::LogFormat::human, config::LogLevel::error),
@@ -86,14 +86,14 @@ class Recoveries {
     asio::post(loop_, [this] {
       watcher::Detection detection;
       detection.sandbox = status_.sandbox;
-      detection.status = status_;  // the watcher asks while the registry is asked
+      detection.status = status_;  // the watcher reads the status while the registry is probed
       detection.workload = watcher::WorkloadPtr(config_, config_->workloads.data());
       detection.cause = Cause::unreachable;
-      detection.waitingSince = detection.failureKnown = told_ = Monotonic::now();
+      detection.waitingSince = detection.failureKnown = reported_ = Monotonic::now();
       recoveries_->detected(std::move(detection));
     });
   }
-  /// Ends the recovery and takes down its phases.
+  /// Ends the recovery and records its phases.
   Result<> end() {
     asio::post(loop_, [this] { recoveries_->sandboxGone(status_.sandbox.id); });
     recovery::Incident last;
@@ -109,7 +109,7 @@ class Recoveries {
     const auto& stamps = last.stamps;
     if (!over || !stamps.started) {
       return fail(Stage::run, Reason::internal,
-                  last.error ? last.error->message() : "the recovery did not come to its end");
+                  last.error ? last.error->message() : "the recovery did not end");
     }
     const auto add = [&](const char* name, Stamp from, Stamp to) {
       phases[name].push_back(toMillis(to - from));
@@ -121,8 +121,8 @@ class Recoveries {
     return {};
   }
 
-  /// When the recovery was told; after end().
-  [[nodiscard]] Stamp told() const { return told_; }
+  /// When the recovery was reported; valid after end().
+  [[nodiscard]] Stamp reported() const { return reported_; }
 
   std::map<std::string, std::vector<double>> phases;
 
@@ -146,7 +146,7 @@ class Recoveries {
   std::optional<recovery::Services> services_;
   std::optional<recovery::Recoveries> recoveries_;
   cri::SandboxStatus status_;
-  Stamp told_;  // by the thread, which end() asks
+  Stamp reported_;  // set on the thread, read by end()
   std::thread thread_;
 };
 
@@ -157,7 +157,7 @@ Contender fallbackIn(Recoveries& recoveries, const Pod& pod, const char* name) {
     return {};
   };
   fallback.stop = [&recoveries] { return recoveries.end(); };
-  fallback.began = [&recoveries] { return recoveries.told(); };
+  fallback.began = [&recoveries] { return recoveries.reported(); };
   return fallback;
 }
 
@@ -169,7 +169,7 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
   FB_TRY(const auto pod, shop->kubelet->startPod(checkoutPod("web-0")));
   Recoveries recoveries(loaded.config, {});
   FB_CHECK(recoveries.start(pod));
-  // Beside the machine's own hierarchies, what nodes have today: v2 alone. This machine has it beside v1.
+  // Most nodes have v2 alone today. This machine has it beside v1, so both are measured.
   FB_TRY(auto unified, sys::cgroupHierarchies());
   std::erase_if(unified, [](const auto& hierarchy) { return !hierarchy.unified; });
   auto otherConfig = std::make_shared<config::Config>(*loaded.config);
@@ -188,8 +188,8 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
   }
   std::vector<Series> series;
   for (const auto& one : contenders) series.push_back({one.name, {}});
-  // In another order each round: whoever always came after the same one would start from the state that it
-  // leaves the processors in, and that is worth a third of these times.
+  // A different order in each round: a contender that always came after the same one would start from the
+  // state in which that leaves the processors. This changes the times by a third.
   std::vector<std::size_t> turns(contenders.size());
   std::iota(turns.begin(), turns.end(), 0U);
   std::mt19937 random(1);  // NOLINT(cert-msc32-c,cert-msc51-cpp): the same orders in every run
@@ -200,7 +200,7 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
       series[i].millis.push_back(millis);
     }
   }
-  printHead(std::to_string(rounds) + " rounds in turns, start to accepted connection, ms");
+  printHead(std::to_string(rounds) + " interleaved rounds, start to accepted connection, ms");
   json::array rows;
   for (const auto& one : series) rows.push_back(report(one));
   for (const auto& [name, millis] : recoveries.phases) rows.push_back(report({"  of it: " + name, millis}));
@@ -210,18 +210,18 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
   };
   const double bare50 = 1 / over(0, 50);
   const double bare99 = 1 / over(0, 99);
-  printFigure("fallback / posix_spawn at P50 (goal: 1.5 at most)", bare50, "x");
-  printFigure("fallback / posix_spawn at P99 (goal: 2 at most)", bare99, "x");
+  printFigure("fallback / posix_spawn at P50 (goal: at most 1.5)", bare50, "x");
+  printFigure("fallback / posix_spawn at P99 (goal: at most 2)", bare99, "x");
   if (!unified.empty())
     printFigure("with a leaf in v2 alone / posix_spawn at P50", over(4, 50) / over(0, 50), "x");
-  printFigure("runc run / fallback at P50 (goal: 5 at least)", over(2, 50), "x");
+  printFigure("runc run / fallback at P50 (goal: at least 5)", over(2, 50), "x");
   printFigure("ctr run / fallback at P50", over(3, 50), "x");
-  const auto short_ = [&](bool good, const char* what) {
+  const auto requireThat = [&](bool good, const char* what) {
     if (!good) why += (why.empty() ? "" : "; ") + std::string(what);
   };
-  short_(bare50 <= kMostOverBareP50, "P50 above 1.5 times posix_spawn's");
-  short_(bare99 <= kMostOverBareP99, "P99 above 2 times posix_spawn's");
-  short_(over(2, 50) >= kLeastUnderRunc, "less than 5 times faster than runc run");
+  requireThat(bare50 <= kMaxOverBareP50, "P50 above 1.5 times posix_spawn's");
+  requireThat(bare99 <= kMaxOverBareP99, "P99 above 2 times posix_spawn's");
+  requireThat(over(2, 50) >= kMinSpeedupOverRunc, "less than 5 times faster than runc run");
   return json::object{{"series", std::move(rows)},
                       {"overSpawnP50", bare50},
                       {"overSpawnP99", bare99},
@@ -229,7 +229,7 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
                       {"ctrOverFallbackP50", over(3, 50)}};
 }
 
-/// All pods are there before the configuration that covers them: the daemon meets them in one moment.
+/// All pods exist before the configuration that covers them, so that the daemon meets them all at once.
 Result<json::object> allAtOnce(int count, std::string& why) {
   FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
   auto nothing = shop->daemonOptions(shop->image());
@@ -264,7 +264,7 @@ Result<json::object> allAtOnce(int count, std::string& why) {
   const double all = watch.millis();
   FB_TRY(const auto usage, usageOf(shop->daemon->pid()));
   if (!allReady) {
-    why += (why.empty() ? "" : "; ") + std::to_string(left.size()) + " of the launches at once not ready";
+    why += (why.empty() ? "" : "; ") + std::to_string(left.size()) + " of the concurrent launches not ready";
     return json::object{};
   }
   printHead(std::to_string(count) + " launches at once, ms");
@@ -295,7 +295,7 @@ int bench(int rounds, int pods) {
 }  // namespace fallbackd::bench
 
 int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;  // NOLINT(cert-err34-c): a person's own input
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;  // NOLINT(cert-err34-c): the user's own input
   const int pods = argc > 2 ? std::atoi(argv[2]) : 100;    // NOLINT(cert-err34-c)
   if (rounds < 1 || pods < 1) {
     std::fputs("usage: bench_launch [ROUNDS [PODS]]\n", stderr);

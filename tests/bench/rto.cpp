@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The recovery time as the pod's clients see it: from the /tasks/start of the sandbox, by containerd's own
-// time stamp, to an accepted connection on the pod's IP, with a registry that refuses connections. Beside it,
-// in the same pods, what the sandbox itself takes.
+// The recovery time as the pod's clients see it: from the sandbox's /tasks/start, by containerd's own time
+// stamp, to an accepted connection on the pod's IP, with a registry that refuses connections. Also, in the
+// same pods, the time for the sandbox itself.
 #include "event_types.pb.h"
 #include "events.grpc.pb.h"
 #include "figures.hpp"
@@ -29,7 +29,7 @@ constexpr int kRecoveries = 60;
 constexpr double kGoalMedianMs = 150;
 constexpr auto kCeiling = 30s;
 
-/// When containerd said that tasks started.
+/// When containerd says that tasks started.
 class TaskStarts {
  public:
   explicit TaskStarts(const std::string& socket)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node with as many pods as kubelet allows: all stuck behind one dead registry, half of them behind dead
-// ones among thirty, and none stuck at all.
+// A node with as many pods as kubelet allows: all stuck behind one dead registry; half of them behind fifteen
+// dead registries of thirty; none stuck at all.
 #include "fault_registry.hpp"
 #include "figures.hpp"
 #include "fleet.hpp"
@@ -26,15 +26,15 @@ namespace json = boost::json;
 constexpr int kRegistries = 30;
 constexpr auto kCeiling = 120s;
 constexpr auto kIdle = 300s;
-constexpr std::uint16_t kContainerdMetrics = 1338;  // free: the run has a network namespace of its own
+constexpr std::uint16_t kContainerdMetrics = 1338;  // free: the run has its own network namespace
 // "A handful."
-constexpr double kMostPulls = 5;
+constexpr double kMaxPulls = 5;
 
 std::string podName(int i) {
   return "web-" + std::to_string(i);
 }
 
-/// When each pod accepted connections first, in milliseconds by `watch`.
+/// When each pod first accepted connections, in milliseconds by `watch`.
 Result<std::vector<double>> awaitAll(const std::vector<Pod>& pods, const Stopwatch& watch) {
   std::vector<double> millis;
   std::set<std::string> left;
@@ -62,7 +62,7 @@ json::object reportUsage(const Usage& usage, double pulls) {
           {"peakMiB", usage.peakMiB}};
 }
 
-/// All are stuck before the daemon comes, so that it meets them at once.
+/// All are stuck before the daemon starts, so that it meets them all at once.
 Result<json::object> oneDeadRegistry(std::string& why) {
   FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
   shop->daemon->kill();
@@ -80,13 +80,13 @@ Result<json::object> oneDeadRegistry(std::string& why) {
   auto series = report({"start of the daemon to accepted connection", std::move(millis)});
   auto result = reportUsage(usage, pulls);
   result["recovery"] = std::move(series);
-  if (pulls > kMostPulls) why = "one registry: more than a handful of probe pulls";
-  if (recovered.size() != kPodsOfANode) why = "one registry: not one recovery a pod";
+  if (pulls > kMaxPulls) why = "one registry: more than a handful of probe pulls";
+  if (recovered.size() != kPodsOfANode) why = "one registry: not exactly one recovery per pod";
   FB_CHECK(removePods(*shop->kubelet, pods));
   return result;
 }
 
-/// Every other registry fails, each in one of three ways.
+/// Every other registry fails, in one of three ways.
 Fault faultOf(int registry) {
   Fault fault;
   if (registry % 2 == 0) return fault;
@@ -124,7 +124,7 @@ Result<Fair> openRegistries(const ContainerdNode& node) {
   return fair;
 }
 
-/// What kubelet does where the registry answers.
+/// Like kubelet if the registry answers.
 Result<> runContainer(const Shop& shop, const Pod& pod, const std::string& image) {
   const auto pulled = shop.kubelet->pullImage(image);
   if (!pulled.ok()) return fail(Stage::containerd, Reason::unavailable, "pull " + image + ": " + pulled.text);
@@ -174,7 +174,7 @@ Result<json::object> halfOfThirty(std::string& why) {
   return result;
 }
 
-/// How many calls containerd has got, by its own counters.
+/// How many calls containerd has received, by its own counters.
 Result<Metrics> callsToContainerd() {
   FB_TRY(const auto answer, httpGet("127.0.0.1", kContainerdMetrics, "/v1/metrics"));
   return parseMetrics(answer.body);
@@ -195,7 +195,7 @@ json::object reportCalls(const Metrics& before, const Metrics& after) {
     calls[method] = perMinute;
     sum += perMinute;
   }
-  printFigure("calls to containerd in all", sum, "a minute");
+  printFigure("calls to containerd in total", sum, "a minute");
   return {{"callsAMinute", sum}, {"calls", std::move(calls)}};
 }
 
@@ -212,7 +212,7 @@ Result<json::object> idle(std::string& why) {
   FB_CHECK(awaitAll(pods, {}));
   FB_TRY(const auto before, usageOf(shop->daemon->pid()));
   FB_TRY(const auto callsBefore, callsToContainerd());
-  std::this_thread::sleep_for(kIdle);  // what is measured is that nothing happens
+  std::this_thread::sleep_for(kIdle);  // measures that nothing happens
   FB_TRY(const auto after, usageOf(shop->daemon->pid()));
   FB_TRY(const auto callsAfter, callsToContainerd());
   FB_TRY(const auto recovered, recoveredPods(*shop->daemon));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether clients of the endpoints can slow a recovery: in turns, nobody asks; a thousand slow lorises; ten
-// thousand connections. By fallbackd's own stamps, from the known failure to the ready fallback. The
-// attackers run at the least priority: elsewhere they would take no CPU of this node.
+// Whether clients of the endpoints can slow down a recovery. Interleaves: no clients; a thousand slow-loris
+// clients; ten thousand connections. By fallbackd's own stamps, from the known failure to the ready fallback.
+// The attackers run at the lowest priority: real ones would not use this node's CPU.
 #include "figures.hpp"
 #include "isolate.hpp"
 #include "shop.hpp"
@@ -34,9 +34,9 @@ constexpr int kPodsOfARound = 12;
 constexpr std::size_t kLorises = 1000;
 constexpr std::size_t kFlood = 10000;
 constexpr auto kCeiling = 60s;
-constexpr double kNoise = 1.5;  // of the quiet P99; a busy machine of two cores moves it by that much itself
+constexpr double kNoise = 1.5;  // of the quiet P99: noise alone reaches that on a busy machine with two cores
 
-/// Connections that ask for nothing, or for it very slowly. Those that the server closes come back.
+/// Connections that request nothing, or very slowly. Those that the server closes are opened again.
 class Attack {
  public:
   Attack(std::uint16_t port, std::size_t connections, bool slowly)
@@ -56,7 +56,7 @@ class Attack {
     constexpr std::size_t kAtOnce = 10;  // every 2 ms: five thousand a second
     while (!over_) {
       for (std::size_t i = 0; i < kAtOnce; ++i) renew(sockets_[next++ % sockets_.size()]);
-      std::this_thread::sleep_for(2ms);  // the pace of the attack, not a wait for something
+      std::this_thread::sleep_for(2ms);  // the pace of the attack, not a wait for an event
     }
   }
   void renew(sys::UniqueFd& socket) {
@@ -108,7 +108,7 @@ Result<> round(Shop& shop, Mode& mode, int number) {
   if (mode.connections > 0) {
     attack.emplace(shop.daemon->telemetryPort(), mode.connections, mode.slowly);
     if (!waitUntil(kCeiling, [&] { return attack->made() >= mode.connections; })) {
-      return fail(Stage::cli, Reason::timeout, mode.name + ": the connections were not made");
+      return fail(Stage::cli, Reason::timeout, mode.name + ": the connections were not established");
     }
   }
   std::vector<Pod> pods;
@@ -132,7 +132,7 @@ Result<> round(Shop& shop, Mode& mode, int number) {
   return {};
 }
 
-/// From the known failure to the ready fallback, by pod, as the daemon stamped it.
+/// From the known failure to the ready fallback, by pod, by the daemon's stamps.
 Result<> readStamps(const Shop& shop, Mode& mode, std::size_t from) {
   FB_TRY(const auto answer, httpGet("127.0.0.1", shop.daemon->telemetryPort(), "/status"));
   std::map<std::string, double> took;
@@ -160,7 +160,7 @@ Result<int> measure() {
     return failErrno(Stage::cli, "raise the limit of descriptors");
   }
   FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
-  std::array<Mode, 3> modes{Mode{"nobody asks", 0, false, {}, 0, 0, 0, {}, {}},
+  std::array<Mode, 3> modes{Mode{"no clients", 0, false, {}, 0, 0, 0, {}, {}},
                             Mode{"1,000 slow lorises", kLorises, true, {}, 0, 0, 0, {}, {}},
                             Mode{"10,000 connections", kFlood, false, {}, 0, 0, 0, {}, {}}};
   for (int i = 0; i < kRounds; ++i) {
@@ -171,20 +171,20 @@ Result<int> measure() {
       FB_CHECK(readStamps(*shop, mode, before));
     }
   }
-  printHead(std::to_string(kRounds) + " rounds in turns of " + std::to_string(kPodsOfARound) +
+  printHead(std::to_string(kRounds) + " interleaved rounds of " + std::to_string(kPodsOfARound) +
             " recoveries, known failure to ready, ms");
   boost::json::array rows;
   for (auto& mode : modes) {
     mode.recovery.name = mode.name;
     rows.push_back(report(mode.recovery));
   }
-  printHead("/metrics meanwhile, ms");
+  printHead("/metrics during the recoveries, ms");
   std::string why;
   const double quiet = percentile(modes[0].recovery.millis, 99);
   for (auto& mode : modes) {
     mode.scrape.name = mode.name + ": " + std::to_string(mode.answered) + " of " +
                        std::to_string(mode.asked) + " answered, " + std::to_string(mode.made) +
-                       " connections made";
+                       " connections established";
     if (!mode.scrape.millis.empty()) rows.push_back(report(mode.scrape));
     const double p99 = percentile(mode.recovery.millis, 99);
     if (p99 > quiet * kNoise)

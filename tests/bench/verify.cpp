@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The admission pass (copy into sealed memory, hash, look at the form) beside openssl's own digest of the
-// same file, turn and turn about in one run.
+// The admission pass (copy into sealed memory, hash, check the form) compared with openssl's own digest of
+// the same file, interleaved in one run.
 #include "figures.hpp"
 #include "shell.hpp"
 #include "signed_cache.hpp"
@@ -49,7 +49,7 @@ int bench() {
     if (output.code != 0 || output.text.find(digest) == std::string::npos) {
       return conclude("verify", "openssl says " + output.text, {});
     }
-    if (round == 0) continue;  // the file comes from the disk for whoever is first
+    if (round == 0) continue;  // the first reader pays for the disk
     ours.millis.push_back(mine);
     theirs.millis.push_back(other);
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks dashboards against the types that Grafana publishes: node schema.mjs TYPES_FOLDER DASHBOARD...
-// TYPES_FOLDER holds node_modules with @grafana/schema, ts-json-schema-generator and ajv. Each dashboard, and
-// each panel's options and custom field options by its type; a key that the types do not know is an error.
+// TYPES_FOLDER contains node_modules with @grafana/schema, ts-json-schema-generator and ajv. Checks each
+// dashboard, and each panel's options and custom field options by its type. A key that the types do not know
+// is an error.
 import { createRequire } from 'node:module';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -16,7 +17,7 @@ const panelTypes = { stat: 'stat', timeseries: 'timeseries', table: 'table', bar
 const lines = [`import * as d from '${raw}/dashboard/x/types.gen';`];
 lines.push(`import * as common from './node_modules/@grafana/schema/dist/types/common/common.gen';`);
 for (const module of Object.values(panelTypes)) lines.push(`import * as ${module} from '${raw}/composable/${module}/panelcfg/x/types.gen';`);
-// The data source's own query is a plug-in's: what all queries have, and what Prometheus adds.
+// The data source's own query is defined by a plug-in: what all queries have, and what Prometheus adds.
 lines.push(`export interface CheckedQuery extends common.DataQuery { expr: string; legendFormat?: string; instant?: boolean;
   range?: boolean; format?: 'table' | 'time_series' | 'heatmap'; editorMode?: 'code' | 'builder' }`);
 lines.push(`export interface CheckedPanel extends Omit<d.Panel, 'targets'> { targets: CheckedQuery[] }`);
@@ -43,7 +44,7 @@ function check(type, value, where) {
 let panels = 0;
 for (const file of files) {
   const dashboard = JSON.parse(readFileSync(file, 'utf8'));
-  // Panel by panel, or a mistake in one would be told of as one of all.
+  // Panel by panel: otherwise a mistake in one would be reported for all.
   const all = dashboard.panels;
   check('CheckedDashboard', { ...dashboard, panels: [] }, file);
   for (const panel of all) {

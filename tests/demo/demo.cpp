@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The main job on a private containerd: a registry that is down, a pod brought back by a signed local binary,
-// and handed back when the registry returns. Every line comes from what really happened.
+// The main job on a private containerd: a registry is down, a signed local binary serves a pod, and the pod
+// is handed back when the registry returns. Every line reports what really happened.
 #include "base/strings.hpp"
 #include "isolate.hpp"
 #include "narrator.hpp"
@@ -37,7 +37,7 @@ std::string inMillis(double value) {
   return {text.data(), static_cast<std::size_t>(size)};
 }
 
-/// The pod's recovery as fallbackctl status -o json gives it.
+/// The pod's recovery, from fallbackctl status -o json.
 Result<json::object> recoveryOf(const Daemon& daemon, const std::string& pod) {
   FB_TRY(const auto text,
          runOk({.argv = {binary("fallbackctl"), "status", "-o", "json", "--socket", daemon.controlSocket()},
@@ -84,7 +84,7 @@ class Demo {
   Result<> prepare() {
     tell_.chapter("A node: private containerd, CNI bridge, signed cache, fallbackd");
     tell_.doing(
-        "starting containerd, making a key, signing and installing checkout@1.8.3, starting fallbackd");
+        "starting containerd, creating a key, signing and installing checkout@1.8.3, starting fallbackd");
     const Stopwatch watch;
     FB_TRY(shop_, Shop::open());
     tell_.seen("containerd " + shop_->node->version() + ", fallbackd ready" + " after " +
@@ -100,7 +100,7 @@ class Demo {
 
   Result<> outage() {
     tell_.chapter("The registry is down, and a pod is scheduled");
-    tell_.doing("as kubelet does: RunPodSandbox, then PullImage of " + shop_->image());
+    tell_.doing("like kubelet: RunPodSandbox, then PullImage of " + shop_->image());
     FB_TRY(pod_, shop_->kubelet->startPod(checkoutPod("checkout-7d4f9")));
     const auto pulled = shop_->kubelet->pullImage(shop_->image());
     FB_CHECK(expect(!pulled.ok(), "the pull fails"));
@@ -108,7 +108,7 @@ class Demo {
     tell_.quote(
         pulled.text.substr(pulled.text.rfind("dial ") == std::string::npos ? 0 : pulled.text.rfind("dial ")));
     FB_TRY(const auto answer, httpGetOk(pod_.ip, Shop::kPort, "/", kCeiling));
-    tell_.seen("the pod answers all the same, at http://" + pod_.ip + ":8080/");
+    tell_.seen("the pod answers nevertheless, at http://" + pod_.ip + ":8080/");
     tell_.quote(oneLine(answer.body));
     FB_CHECK(expect(answer.body.find("role=fallback") != std::string::npos, "the fallback answers"));
     FB_CHECK(
@@ -199,15 +199,15 @@ class Demo {
 
   Result<> summary() {
     FB_TRY(const auto code, shop_->daemon->stop());
-    FB_CHECK(expect(code == 0, "fallbackd ends cleanly"));
-    tell_.chapter("In short");
+    FB_CHECK(expect(code == 0, "fallbackd exits cleanly"));
+    tell_.chapter("Summary");
     const auto& at = recovery_.at("sinceWaitingMs").as_object();
     const double detected = at.at("detected").to_number<double>();
     tell_.table({{"cause", std::string(recovery_.at("cause").as_string())},
                  {"recovery time (RTO)", inMillis(rto_) + " from the sandbox's start to serving"},
-                 {"  of which ours", inMillis(rto_ - detected) + " from the known failure to serving"},
+                 {"  fallbackd's part", inMillis(rto_ - detected) + " from the known failure to serving"},
                  {"hand-back", inMillis(gap_) + " between the fallback's end and the container's start"},
-                 {"kubelet alone", "would have tried again after 10 s, 20 s, 40 s ... 300 s"}});
+                 {"kubelet alone", "would have retried after 10 s, 20 s, 40 s ... 300 s"}});
     return {};
   }
 

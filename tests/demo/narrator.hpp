@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells a person what happens: colours on a terminal, plain text elsewhere.
+// Narrates for people: in colour on a terminal, in plain text elsewhere.
 #pragma once
 
 #include <string>
@@ -13,11 +13,11 @@ class Narrator {
 
   /// "1  A pod whose image cannot be pulled"
   void chapter(const std::string& title);
-  /// What is going on now; a slow step says so before it begins.
+  /// What is about to happen; announces a slow step before it begins.
   void doing(const std::string& text);
-  /// A fact that was seen.
+  /// A fact that was observed.
   void seen(const std::string& text);
-  /// Rows of label, milliseconds since the first and a bar to scale.
+  /// Rows of label, milliseconds since the first row, and a bar to scale.
   struct Mark {
     std::string label;
     double millis;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""compare.py CHART.yaml KUSTOMIZE.yaml: the same objects? Labels that say by what and as which release something was
-installed are Helm's own, and names of ConfigMaps may end in a digest; else everything must be equal."""
+"""compare.py CHART.yaml KUSTOMIZE.yaml: checks that both define the same objects. Ignores labels that name the tool
+and the release, which only Helm sets, and digests at the end of ConfigMap names; all else must be equal."""
 import re
 import sys
 
@@ -21,7 +21,7 @@ def without_release(value):
 
 
 def normalised(value):
-    """Lists of named things are sets, wherever order means nothing to Kubernetes."""
+    """Lists of named items are sets where order has no meaning to Kubernetes."""
     if isinstance(value, dict):
         return {k: (sorted(map(normalised, v), key=lambda e: (e["name"], e.get("mountPath", "")))
                     if k in ("volumes", "volumeMounts") else normalised(v)) for k, v in value.items()}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// node schema.mjs TOOLS SCHEMA.json FILE.yaml...: configurations against the schema that editors are given.
+// node schema.mjs TOOLS SCHEMA.json FILE.yaml...: checks configurations against the editors' schema.
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {join} from 'node:path';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// node validate.mjs TOOLS MANIFESTS.yaml...: every object against Kubernetes' own schemas (and the Prometheus operator's),
-// first as they are, which let unknown keys pass, then as types, which do not. TOOLS is where npm installed.
+// node validate.mjs TOOLS MANIFESTS.yaml...: checks every object against Kubernetes' own schemas (and the
+// Prometheus operator's), which accept unknown keys, and then as types, which do not. TOOLS is where npm
+// installed packages.
 import {execFileSync} from 'node:child_process';
 import {mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
@@ -50,7 +51,7 @@ try {
   execFileSync(process.execPath, [join(tools, 'node_modules/typescript/bin/tsc'), '--project', work], {encoding: 'utf8'});
 } catch (error) {
   failed = true;
-  // objects.ts(LINE,COLUMN): an object has two lines.
+  // objects.ts(LINE,COLUMN): each object has two lines.
   for (const found of (error.stdout ?? String(error)).matchAll(/\((\d+),\d+\): (error .*)/g)) {
     const row = rows[Math.ceil(found[1] / 2) - 1];
     if (row) row[2] = (row[2] === 'valid' ? '' : row[2] + '; ') + found[2];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackd as it is shipped: a container of the built image with what the DaemonSet asks for, and then
-// without each of it.
+// fallbackd as shipped: a container of the built image with the DaemonSet's privileges, and then without each
+// of them.
 #include "base/strings.hpp"
 #include "contained_node.hpp"
 #include "e2e_gtest.hpp"
@@ -32,7 +32,7 @@ namespace json = boost::json;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Separates working from broken where it should work, and where it should not.
+// Longer than anything takes that works.
 constexpr auto kCeiling = 30s;
 constexpr auto kPatience = 6s;
 
@@ -44,20 +44,20 @@ bool runs(pid_t pid) {
   return pid > 0 && fs::exists(procPath(pid, "exe"));
 }
 
-/// What has to work, in the order in which it is tried; the rest is not tried after the first that does not.
+/// What has to work, in the order in which it is tried. Stops at the first step that fails.
 class Trial {
  public:
   Trial(ContainedNode& node, DaemonSet manifest, std::chrono::seconds patience)
       : node_(node), manifest_(std::move(manifest)), patience_(patience) {}
 
-  /// Empty: all works. Otherwise what stops working, and what is said of it.
+  /// Empty if everything works; otherwise what stops working, and the message.
   struct Stopped {
     std::string what;
     std::string says;
   };
   Stopped run(const std::string& podName) {
     const auto stopped = steps(podName);
-    // What was left goes; what could not be made is not there.
+    // Best effort: removes what exists.
     if (daemon_) (void)node_.endDaemon(*daemon_);
     if (pod_) (void)node_.kubelet->removePod(*pod_);
     (void)node_.kubelet->removeImage(node_.image());
@@ -77,22 +77,22 @@ class Trial {
       return {"admission of binaries", lastWords()};
     }
     if (!fs::exists("/var/lib/fallbackd/floor.json") && fs::is_empty("/var/lib/fallbackd")) {
-      return {"memory of versions", "nothing in /var/lib/fallbackd"};
+      return {"version floor", "nothing in /var/lib/fallbackd"};
     }
     auto spec = node_.workloadPod(podName);
-    spec.sharePid = true;  // which takes one privilege more
+    spec.sharePid = true;  // this needs one more privilege
     auto pod = node_.kubelet->startPod(spec);
-    if (!pod) return {"the test's own pod", pod.error().message()};
+    if (!pod) return {"test setup: pod", pod.error().message()};
     pod_ = *pod;
     if (!waited([&] { return recovery().state == "ready"; })) return {"recovery", saysOfRecovery()};
     const pid_t pid = recovery().pid;
     const auto answer = httpGet(pod_->ip, ContainedNode::kPort, "/");
     if (!answer || answer->body.find("role=fallback") == std::string::npos)
-      return {"recovery", "nobody serves"};
+      return {"recovery", "the pod does not serve"};
     if (sys::readFile(Stage::cli, procPath(pid, "root/etc/key/token"), 100).value_or("") != "hunter2") {
       return {"secrets in fallbacks", "/etc/key/token is not there"};
     }
-    if (!writable(pid, "/scratch")) return {"emptyDir of fallbacks", "it cannot be written to"};
+    if (!writable(pid, "/scratch")) return {"emptyDir of fallbacks", "it is not writable"};
     if (!sameMount(pid, pod_->pausePid, "/dev/shm")) {
       return {"shared memory with the pod", "/dev/shm is another one"};
     }
@@ -102,7 +102,7 @@ class Trial {
   }
 
   Stopped endings(pid_t pid) {
-    // Rolled: another image, another container, the same fallback.
+    // Rolled out: another image, another container, the same fallback.
     if (auto ended = node_.endDaemon(*daemon_); !ended) return {"end of the daemon", ended.error().message()};
     daemon_.reset();
     if (!runs(pid)) return {"survival of fallbacks", "it died with the daemon"};
@@ -112,13 +112,12 @@ class Trial {
     if (!waited([&] { return recovery().pid == pid && recovery().state == "ready"; })) {
       return {"adoption after an upgrade", saysOfRecovery()};
     }
-    if (auto began = node_.registry.start(); !began)
-      return {"the test's own registry", began.error().message()};
+    if (auto began = node_.registry.start(); !began) return {"test setup: registry", began.error().message()};
     const auto pushed = node_.registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3"));
     const auto pulled = node_.kubelet->pullImage(node_.image());
-    if (!pushed || !pulled.ok()) return {"the test's own pull", pulled.text};
+    if (!pushed || !pulled.ok()) return {"test setup: pull", pulled.text};
     const auto id = node_.kubelet->createContainer(*pod_, checkoutContainer(node_.image()));
-    if (!id || !node_.kubelet->startContainer(*id)) return {"the test's own container", "cannot be started"};
+    if (!id || !node_.kubelet->startContainer(*id)) return {"test setup: container", "cannot be started"};
     const bool serves = waited([&] {
       const auto answer = httpGet(pod_->ip, ContainedNode::kPort, "/", 1s);
       return answer && answer->body.find("role=container") != std::string::npos;
@@ -152,7 +151,7 @@ class Trial {
     const auto file = pod_->logDirectory / "checkout-fallback" / "0.log";
     return sys::readFile(Stage::cli, file, 1 << 20).value_or("").find(" stdout F ") != std::string::npos;
   }
-  /// As the process itself finds it mounted.
+  /// As the process itself sees its mounts.
   [[nodiscard]] static bool writable(pid_t pid, const std::string& path) {
     const auto mounts = sys::readFile(Stage::cli, procPath(pid, "mountinfo"), 1 << 20).value_or("");
     return mounts.find(" " + path + " rw") != std::string::npos;
@@ -171,7 +170,7 @@ class Trial {
       });
     });
   }
-  /// The last line of the daemon's log that tells of trouble.
+  /// The daemon's last error or warning in the log.
   [[nodiscard]] std::string lastWords() const {
     std::string found = "no answer";
     const auto log = node_.logOf(*daemon_);
@@ -201,14 +200,14 @@ class Container : public testing::Test {
   std::unique_ptr<ContainedNode> node_;
 };
 
-/// Recovery, adoption by the next release's daemon and hand-back, with just what the manifest asks for.
+/// Recovery, adoption by the next release's daemon and hand-back, with only the manifest's privileges.
 TEST_F(Container, RecoversSurvivesAnUpgradeAndHandsBack) {
   const auto stopped = Trial(*node_, manifest_, kCeiling).run("web-0");
   EXPECT_EQ(stopped.what, "") << stopped.says;
 }
 
-/// Forth and back while fallbacks run: no fallback dies, none is started twice.
-TEST_F(Container, AnUpgradeAndARollbackHarmNoFallback) {
+/// Upgrades and rolls back while fallbacks run: no fallback dies, and none is started twice.
+TEST_F(Container, FallbacksSurviveAnUpgradeAndARollback) {
   constexpr int kPods = 5;
   E2E_TRY(auto daemon, node_->startDaemon(manifest_, node_->images[0]));
   std::vector<Pod> pods;
@@ -228,7 +227,7 @@ TEST_F(Container, AnUpgradeAndARollbackHarmNoFallback) {
     E2E_CHECK(node_->endDaemon(daemon));
     for (std::size_t i = 0; i < pods.size(); ++i) {
       EXPECT_TRUE(runs(pids[i]));
-      EXPECT_TRUE(httpGet(pods[i].ip, ContainedNode::kPort, "/")) << "without any daemon";
+      EXPECT_TRUE(httpGet(pods[i].ip, ContainedNode::kPort, "/")) << "while no daemon runs";
     }
     E2E_TRY(daemon, node_->startDaemon(manifest_, release));
     for (std::size_t i = 0; i < pods.size(); ++i) {
@@ -245,11 +244,10 @@ TEST_F(Container, AnUpgradeAndARollbackHarmNoFallback) {
   for (const pid_t pid : pids) EXPECT_FALSE(runs(pid));
 }
 
-/// A team's pipeline makes a pack and pushes it; a node pulls it and runs it as the DaemonSet of packs has
-/// it.
+/// A team's pipeline builds a pack and pushes it; a node pulls it and runs it like the DaemonSet of packs.
 TEST_F(Container, APackBringsABinaryToTheNode) {
   const auto folder = makeRunDir("pack");
-  // As typed beside the folder of keys.
+  // With a relative path to the keys, as a person types it.
   const auto keys = node_->signer.keysDir();
   const auto ctl = [&](std::vector<std::string> args) {
     args.insert(args.begin(), {"env", "--chdir=" + keys.parent_path().string(), binary("fallbackctl")});
@@ -295,19 +293,19 @@ TEST_F(Container, APackBringsABinaryToTheNode) {
   EXPECT_TRUE(fs::exists("/opt/bin/fallback/payment-v2.1.0.sigstore.json"));
   E2E_CHECK(node_->kubelet->removePod(pack.pod));
 
-  // One flipped byte, and there is no image.
+  // One flipped byte, and no image is built.
   std::fstream(program, std::ios::in | std::ios::out | std::ios::binary).seekp(9000).put('\x7f');
   E2E_TRY(const auto refused, ctl({"pack", "build", "--keys", keys.filename(), "--layout", layout, folder}));
   EXPECT_EQ(refused.code, 1);
   EXPECT_THAT(refused.text, HasSubstr("a node would refuse this pack"));
 }
 
-/// What a runtime does to a container on a cgroup v2 node; this machine's is hybrid, where it does not.
+/// What a runtime does to a container on a cgroup v2 node. This machine is hybrid, where a runtime does not.
 TEST(CgroupNamespace, TheHostsIsJoinedFromOneOfOurOwn) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    // Each exit code is the number of the step that failed.
+    // The exit code is the number of the failed step.
     if (::unshare(CLONE_NEWCGROUP) != 0) ::_exit(1);
     const auto before = sys::namespaceOf(Stage::cli, ::getpid(), "cgroup");
     const auto host = sys::namespaceOf(Stage::cli, 1, "cgroup");
@@ -329,7 +327,7 @@ struct Privilege {
   std::function<void(DaemonSet&)> drop;
 };
 
-/// One entry for everything in the manifest that a pod does not have by itself.
+/// One entry for every privilege in the manifest beyond a pod's defaults.
 std::vector<Privilege> privilegesOf(const DaemonSet& manifest) {
   std::vector<Privilege> all;
   for (const auto& name : manifest.container.security->addCapabilities) {
@@ -350,7 +348,7 @@ std::vector<Privilege> privilegesOf(const DaemonSet& manifest) {
     all.push_back({"hostPath " + mount.hostPath, [i](DaemonSet& set) {
                      set.host.erase(set.host.begin() + static_cast<std::ptrdiff_t>(i));
                    }});
-    // With v1 hierarchies the folder only holds the mounts that count.
+    // With v1 hierarchies this folder only contains the mounts that matter.
     const bool holder = mount.hostPath == "/sys/fs/cgroup" && !fs::exists("/sys/fs/cgroup/cgroup.procs");
     if (!mount.readOnly && !holder) {
       all.push_back({"writable " + mount.hostPath, [i](DaemonSet& set) { set.host[i].readOnly = true; }});
@@ -364,8 +362,8 @@ std::vector<Privilege> privilegesOf(const DaemonSet& manifest) {
 }
 
 /// Each privilege is needed: without it something stops working. With PRIVILEGES_JSON all of them are tried
-/// and written to a file of that name (scripts/report deploy); else the most telling ones.
-TEST_F(Container, WithoutAPrivilegeSomethingStops) {
+/// and written to a file of that name (scripts/report deploy); otherwise only the most significant ones.
+TEST_F(Container, EveryPrivilegeIsNeeded) {
   const char* const file = std::getenv("PRIVILEGES_JSON");  // NOLINT(concurrency-mt-unsafe): one thread
   const std::vector<std::string> few{"capability SYS_PTRACE", "capability SYS_CHROOT", "hostPID",
                                      "hostPath /var/log/pods"};
@@ -376,8 +374,8 @@ TEST_F(Container, WithoutAPrivilegeSomethingStops) {
     auto less = manifest_;
     privilege.drop(less);
     const auto stopped = Trial(*node_, less, kPatience).run("less-" + std::to_string(number++));
-    EXPECT_NE(stopped.what, "") << privilege.name << " is asked for and not needed";
-    EXPECT_FALSE(stopped.what.starts_with("the test's own")) << privilege.name << ": " << stopped.says;
+    EXPECT_NE(stopped.what, "") << privilege.name << " is requested but not needed";
+    EXPECT_FALSE(stopped.what.starts_with("test setup")) << privilege.name << ": " << stopped.says;
     rows.push_back(
         json::object{{"privilege", privilege.name}, {"stops", stopped.what}, {"says", stopped.says}});
   }

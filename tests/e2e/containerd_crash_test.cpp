@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// containerd crashes again and again while pods fail: none is forgotten, none is recovered twice.
+// containerd crashes repeatedly while pods fail: every pod is recovered, and none twice.
 #include "e2e_gtest.hpp"
 #include "shop.hpp"
 #include "sys/file.hpp"
@@ -32,8 +32,8 @@ class ContainerdCrash : public testing::Test {
   void startPods(int crash) {
     for (int i = 0; i < kPodsBetween; ++i) {
       const auto name = "web-" + std::to_string(crash) + "-" + std::to_string(i);
-      // A containerd that was killed may stumble over what it had begun ("failed to rename": a snapshot's
-      // folder is there already): kubelet asks again.
+      // A killed containerd may fail on its own leftovers ("failed to rename": a snapshot's folder already
+      // exists). kubelet retries.
       auto started = shop_->kubelet->startPod(checkoutPod(name));
       for (int again = 0; !started && again < 5; ++again) {
         started = shop_->kubelet->startPod(checkoutPod(name));
@@ -42,7 +42,7 @@ class ContainerdCrash : public testing::Test {
       pods_.push_back(std::move(pod));
     }
   }
-  /// Dies somewhere on the way to a sandbox, each time a little later. kubelet gives that sandbox up.
+  /// Dies somewhere during the start of a sandbox, each time a little later. kubelet gives that sandbox up.
   void crashDuringStart(int crash) {
     const pid_t pid = shop_->node->pid();
     std::thread killer([pid, crash] {
@@ -98,7 +98,7 @@ TEST_F(ContainerdCrash, TenTimesDuringAStreamOfFailingPods) {
   for (int crash = 0; crash < kCrashes; ++crash) {
     ASSERT_NO_FATAL_FAILURE(startPods(crash));
     if (crash % 2 == 0) {
-      // The last pods' recoveries are under way.
+      // The last pods' recoveries are in progress.
       shop_->node->kill();
       E2E_CHECK(shop_->node->restart());
     } else {
@@ -110,7 +110,7 @@ TEST_F(ContainerdCrash, TenTimesDuringAStreamOfFailingPods) {
   for (const auto& pod : pods_) {
     EXPECT_EQ(all[pod.spec.name].ready, 1) << pod.spec.name;
     EXPECT_EQ(all[pod.spec.name].other, 0) << pod.spec.name << " needed more than one recovery";
-    // The program is the init of its pid namespace, and has no children.
+    // The program is pid 1 of its PID namespace and has no children.
     EXPECT_EQ(processesIn(pod), 1U) << pod.spec.name;
     EXPECT_TRUE(httpGet(pod.ip, Shop::kPort, "/")) << pod.spec.name;
   }

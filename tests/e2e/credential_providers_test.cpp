@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kubelet's image credential providers, on a real registry that wants a password. The provider is a program
-// of a few lines of shell; each test gives it another behaviour.
+// kubelet's image credential providers, on a real registry that requires a password. The provider is a short
+// shell script; each test gives it a different behaviour.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -60,10 +60,10 @@ class CredentialProviders : public testing::Test {
     options.extra += "podAnnotations: {namespaces: [evil]}\ncredentialProviders: {config: " +
                      (folder_ / "config.yaml").string() + ", binDir: " + (folder_ / "bin").string() + "}\n";
     E2E_CHECK(shop_->daemon->rewriteConfig(options));
-    shop_->daemon->kill();  // started with it
+    shop_->daemon->kill();  // it was started together with the node
     E2E_CHECK(shop_->daemon->restart());
   }
-  /// Replaces the program. It keeps each request and its pid.
+  /// Replaces the program. It records each request and its pid.
   void program(const std::string& behaviour) const {
     std::filesystem::create_directories(folder_ / "bin");
     const auto made = folder_ / "provider.new";
@@ -82,7 +82,7 @@ class CredentialProviders : public testing::Test {
            R"("cacheDuration":"1h0m0s","auth":{")" +
            closed_->address() + R"(":{"username":"robot","password":")" + password + "\"}}}'\n";
   }
-  /// The pod's entry in the list "waiting" of the status; empty where there is none.
+  /// The pod's entry in the list "waiting" of the status; empty if it has none.
   [[nodiscard]] json::object waitingOf(const std::string& pod) const {
     const auto response = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status", 20s);
     if (!response || response->status != 200) return {};
@@ -107,7 +107,7 @@ class CredentialProviders : public testing::Test {
     const auto metrics = shop_->daemon->metrics();
     return metrics ? sumOf(*metrics, kRuns, "result=\"" + result + "\"") : -1;
   }
-  /// The pod of the operator's workload waits without credentials, and everybody is told why.
+  /// The pod of the operator's workload waits without credentials, and status, log and explain say why.
   void expectDegrades(const std::string& result, const std::string& words) {
     E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return waitsAs("web-0", "undecided"); }))
@@ -122,7 +122,7 @@ class CredentialProviders : public testing::Test {
     EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "") << "a 401 without credentials decides nothing";
     E2E_TRY(const auto present, shop_->kubelet->imagePresent(image_));
     EXPECT_FALSE(present);
-    // The operator mends the program: the next probe has the credentials.
+    // The operator repairs the program: the next probe has the credentials.
     program(answer("beep"));
   }
   void expectPulled() const {
@@ -137,8 +137,8 @@ class CredentialProviders : public testing::Test {
   std::filesystem::path folder_;
 };
 
-TEST_F(CredentialProviders, APrivateImageIsPulledWithWhatTheProviderGives) {
-  // Set up before the answer can name the registry's port.
+TEST_F(CredentialProviders, APrivateImageIsPulledWithTheProvidersCredentials) {
+  // Set up before the registry's port is known, which the answer must name.
   ASSERT_NO_FATAL_FAILURE(open("exit 1\n"));
   program(answer("beep"));
   E2E_TRY(const auto second, closed_->pushImage("shop/cart:2", testProgram("shop-httpd-1.8.3")));
@@ -158,7 +158,7 @@ TEST_F(CredentialProviders, APrivateImageIsPulledWithWhatTheProviderGives) {
   EXPECT_THAT(env, HasSubstr("PATH="));
   EXPECT_THAT(env, HasSubstr("FOLDER="));
   EXPECT_EQ(env.find("FALLBACKD"), std::string::npos) << env;
-  // The answer serves the whole registry: no second run.
+  // The answer is valid for the whole registry: no second run.
   auto cart = checkoutPod("cart-0");
   cart.labels = {{"app", "cart"}};
   E2E_TRY(const auto other, shop_->kubelet->startPod(cart));
@@ -189,32 +189,32 @@ TEST_F(CredentialProviders, AnImageThatOnlyAnAnnotationNamesGetsNothing) {
   ASSERT_NO_FATAL_FAILURE(expectPulled());
 }
 
-TEST_F(CredentialProviders, OneThatFailsIsToldWithItsWords) {
+TEST_F(CredentialProviders, AFailureIsReportedWithItsOutput) {
   ASSERT_NO_FATAL_FAILURE(open("echo 'the metadata server is away' >&2; exit 3\n"));
   ASSERT_NO_FATAL_FAILURE(expectDegrades("failed", "the metadata server is away"));
   ASSERT_NO_FATAL_FAILURE(expectPulled());
 }
 
-TEST_F(CredentialProviders, OneThatFloodsIsCutOff) {
+TEST_F(CredentialProviders, AFloodIsCutOff) {
   ASSERT_NO_FATAL_FAILURE(open("exec cat /dev/zero\n"));
   ASSERT_NO_FATAL_FAILURE(expectDegrades("too_large", "provider wrote more than 65536 bytes"));
   ASSERT_NO_FATAL_FAILURE(expectPulled());
 }
 
-TEST_F(CredentialProviders, OneThatAnswersNonsenseIsTold) {
+TEST_F(CredentialProviders, AMalformedAnswerIsReported) {
   ASSERT_NO_FATAL_FAILURE(open("echo '{\"kind\": \"Secret\", \"password\": \"beep\"}'\n"));
   ASSERT_NO_FATAL_FAILURE(expectDegrades("malformed", "its answer is not a CredentialProviderResponse"));
   EXPECT_EQ(shop_->daemon->logText().find("beep"), std::string::npos) << "its answer is in the log";
   ASSERT_NO_FATAL_FAILURE(expectPulled());
 }
 
-TEST_F(CredentialProviders, OneThatHangsKeepsNobodyWaitingAndDiesWithTheDaemon) {
+TEST_F(CredentialProviders, AHangDelaysNothingAndEndsWithTheDaemon) {
   ASSERT_NO_FATAL_FAILURE(open("exec sleep 1000\n"));
   ASSERT_NO_FATAL_FAILURE(expectDegrades("", "no answer within 2s"));
   const auto metrics = shop_->daemon->metrics();
   ASSERT_TRUE(metrics);
   EXPECT_GE(sumOf(*metrics, "fallbackd_credential_provider_late_total"), 1);
-  // The registry is lost as well: the pods learn it, and get their fallbacks.
+  // The registry goes down as well: the daemon notices, and the pods get their fallbacks.
   E2E_CHECK(closed_->stop());
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }))
       << shop_->daemon->logText();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every query of every dashboard, and every template variable, against a real Prometheus that scraped real
-// daemons through a real outage. DASHBOARDS_JSON names a folder for what they returned (scripts/report
-// dashboards draws the panels from it); DASHBOARDS_PACE how many scrapes lie between two scenes.
+// Runs every query of every dashboard, and every template variable, against a real Prometheus that scraped
+// real daemons through a real outage. DASHBOARDS_JSON names a folder for the results (scripts/report
+// dashboards draws the panels from it). DASHBOARDS_PACE is the number of scrapes between two scenes.
 #include "base/strings.hpp"
 #include "e2e_gtest.hpp"
 #include "outage.hpp"
@@ -33,7 +33,7 @@ struct Panel {
   std::string title;
 };
 
-/// Why a panel may be empty after the outage that was played.
+/// Why a panel may be empty after this outage.
 std::string mayBeEmpty(const Panel& panel) {
   if (panel.dashboard == "fallbackd-workload" && panel.title == "Recoveries that failed") {
     return "no recovery of checkout failed";
@@ -59,11 +59,11 @@ class DashboardsE2e : public testing::Test {
     ASSERT_GT(scrapes, 0) << "DASHBOARDS_PACE";
     E2E_CHECK(outage_->play([&] { return prometheus_->scrapes(scrapes); }));
     to_ = Prometheus::now();
-    // The last step is the end of the play: what was scraped last is seen, too.
+    // The last step is the end of the outage, so that the last scrape counts, too.
     from_ = to_ - std::ceil((to_ - began) / kStep) * kStep;
   }
 
-  /// As Grafana does it: chosen values, or "all" by the variable's own pattern or all of its values.
+  /// As Grafana does it: the chosen values, or for "all" the variable's own pattern or all of its values.
   void resolveVariables(const json::value& dashboard) {
     values_.clear();
     values_["$__range"] = std::to_string(static_cast<int>(std::ceil(to_ - from_))) + "s";
@@ -96,7 +96,7 @@ class DashboardsE2e : public testing::Test {
 
   [[nodiscard]] std::string filled(const json::value& target) const {
     std::string expression(target.at("expr").as_string());
-    // $__rate_interval before what it begins with: longest first.
+    // Longest first: $__rate_interval begins with the name of another one.
     std::vector<std::string> names;
     for (const auto& [name, value] : values_) names.push_back(name);
     std::sort(names.begin(), names.end(), [](const auto& x, const auto& y) { return x.size() > y.size(); });
@@ -163,7 +163,8 @@ TEST_F(DashboardsE2e, EveryQueryAndVariableHasData) {
     ASSERT_NO_FATAL_FAILURE(askAll(fs::path(FALLBACKD_DEPLOY) / "grafana" / (std::string(name) + ".json")));
   }
 
-  // The rules are evaluated on real data, and what should be seen is. The recording ones have their own pace.
+  // The rules are evaluated on real data, and the expected alerts fire. Recording rules have their own
+  // interval.
   const auto comes = [&](const std::string& expression) {
     return waitUntil(kRulesCeiling, [&] {
       const auto found = prometheus_->query(expression);
@@ -171,7 +172,7 @@ TEST_F(DashboardsE2e, EveryQueryAndVariableHasData) {
     });
   };
   EXPECT_TRUE(comes("fallbackd:rto_seconds:p99_1h"));
-  // The next look at all pods finds the real container and, by its image's id or name, its version.
+  // The next list of all pods finds the real container and, by its image's id or name, its version.
   EXPECT_TRUE(
       comes(R"(fallbackd_workload_containers{workload="wishlist", version="other", node="node-c"} == 1)"));
   E2E_TRY(const auto pending, prometheus_->query(R"(count by (alertname) (ALERTS))"));
@@ -183,7 +184,7 @@ TEST_F(DashboardsE2e, EveryQueryAndVariableHasData) {
     EXPECT_THAT(said, testing::HasSubstr(alert));
   }
 
-  // From a point to the log: the exemplar's recovery id is in the log of the daemon.
+  // From a point to the log: the exemplar's recovery id appears in the daemon's log.
   E2E_TRY(const auto exemplars,
           prometheus_->exemplars(R"(fallbackd_recovery_seconds_bucket{phase="total", node="node-a"})", from_,
                                  to_));

@@ -20,11 +20,11 @@ namespace json = boost::json;
 
 namespace {
 
-/// What /status says of a pod.
+/// What /status says about a pod.
 struct Seen {
-  std::string cause;  // "" while nothing is decided
+  std::string cause;  // empty while undecided
   bool recovered = false;
-  double verdictMs = -1;  // from the probe pull to what it says
+  double verdictMs = -1;  // from the probe pull to the verdict
 };
 
 Seen seen(const Daemon& daemon, const std::string& pod) {
@@ -49,7 +49,7 @@ Seen seen(const Daemon& daemon, const std::string& pod) {
   return {};
 }
 
-/// The daemon's log of one row.
+/// The lines of the daemon's log about one row.
 std::string linesOf(const Daemon& daemon, const std::string& label) {
   std::istringstream log(daemon.logText());
   std::string lines;
@@ -99,7 +99,7 @@ void Detection::open(NodeOptions node) {
     }
   }
   E2E_TRY(shop_, Shop::open(options));
-  // Packets to 192.0.2.0/24 go to an interface that drops all of them.
+  // Packets to 192.0.2.0/24 go to an interface that drops them.
   for (const auto* command :
        {"ip link add hole type veth peer name ground", "ip address add 192.0.2.254/24 dev hole",
         "ip link set ground up", "ip link set hole up arp off"}) {
@@ -115,7 +115,7 @@ Expected Detection::expected(const Row& row) const {
 void Detection::addRow(Case what, const std::string& kind) {
   Row row;
   row.label = "case-" + std::to_string(rows_.size());
-  // A layer of its own: what containerd has, it does not ask for.
+  // Its own layer: containerd does not request a layer that it has.
   Image image{.reference = "shop/checkout:1",
               .files = {{"bin/" + row.label, testProgram("shop-httpd-1.8.3")}},
               .entrypoint = {"/bin/" + row.label},
@@ -174,8 +174,8 @@ void Detection::judgeAll() {
 
 void Detection::configure() {
   auto options = shop_->daemonOptions("unused");
-  // Nobody makes the containers whose images can be pulled, while other rows' pulls hang: that is
-  // not_started, and another test's subject.
+  // Nobody creates containers for the images that can be pulled, while pulls of other rows hang. This would
+  // be not_started, which another test covers.
   options.extra = "detection: {reprobeInterval: " + shop_->options.reprobeInterval + ", startTimeout: 1h}\n";
   options.workloads.clear();
   for (const auto& row : rows_) {
@@ -205,7 +205,7 @@ void Detection::judge(const Row& row) {
   const auto wanted = expected(row);
   Seen got;
   if (wanted.cause == "none") {
-    // Rows before this one were decided while it waited.
+    // Rows before this one were decided in the meantime.
     got = seen(*shop_->daemon, row.pod->spec.name);
     if (got.cause.empty()) got.cause = "none";
   } else {
@@ -215,7 +215,7 @@ void Detection::judge(const Row& row) {
     });
   }
   const bool right = got.cause == wanted.cause && got.recovered == wanted.recovered;
-  EXPECT_TRUE(right) << row.what.name << " by " << row.kind << ", of which the daemon said:\n"
+  EXPECT_TRUE(right) << row.what.name << " by " << row.kind << "; the daemon logged:\n"
                      << linesOf(*shop_->daemon, row.label);
   const bool hidden = wanted.cause != row.what.expected;
   std::printf("  %-40s %-7s %-13s %-13s %-9s %9.1f  %s%s\n", row.what.name.c_str(), row.kind.c_str(),

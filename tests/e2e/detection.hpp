@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What fallbackd makes of a pull that fails in a chosen way, on a real containerd: one pod and one workload a
-// row, and a table of them in the test's output.
+// How fallbackd classifies a pull that fails in a chosen way, on a real containerd: one pod and one workload
+// per row, and a table of them in the test's output.
 #pragma once
 
 #include "e2e_gtest.hpp"
@@ -18,20 +18,20 @@
 
 namespace fallbackd::e2e {
 
-/// Separates working from broken.
+/// Longer than anything takes that works.
 constexpr auto kDetectionCeiling = std::chrono::seconds(60);
 
 /// The default of detection.stallTimeout.
 constexpr double kStallTimeoutMs = 1000;
-/// That of detection.responseTimeout.
+/// The default of detection.responseTimeout.
 constexpr double kResponseTimeoutMs = 3000;
-/// A verdict may come this much later than promised, on a machine that does other work beside. About 10 ms
-/// are usual on an idle one.
+/// How much later than promised a verdict may come on a machine that does other work. About 10 ms are usual
+/// on an idle one.
 constexpr double kPromptMs = 250;
-/// The same where containerd stores something before the fault, which it syncs to the disk.
+/// The same if containerd stores something before the fault, which it syncs to disk.
 constexpr double kStoredMs = 600;
 
-/// How containerd is told to speak to the registry.
+/// Whether containerd uses HTTP or HTTPS for the registry.
 enum class Speech : std::uint8_t { http, https, trusted };
 
 struct Expected {
@@ -39,37 +39,38 @@ struct Expected {
   bool recovered = false;
 };
 
-/// What is done to a pull, and what fallbackd has to make of it.
+/// What is done to a pull, and how fallbackd must classify it.
 struct Case {
   std::string name;
   Fault fault = {};
-  std::string expected;  // the cause, "pulled", or "none": not even looked at
+  std::string expected;  // the cause, "pulled", or "none" (the container is ignored)
   bool recovered = false;
-  std::string host = {};  // an address without a registry of ours behind it
+  std::string host = {};  // an address that has no registry of ours
   Speech speech = Speech::http;
   std::optional<Certificate> certificate = {};
-  double limitMs = kPromptMs;  // until the verdict; 0: nothing is promised
-  std::size_t ballast = 0;     // so many bytes more in the layer
-  /// Instead of an image of the row's own registry. ROW stands for the row's label.
+  double limitMs = kPromptMs;  // for the verdict; 0: nothing is promised
+  std::size_t ballast = 0;     // this many more bytes in the layer
+  /// Replaces an image of the row's own registry. ROW stands for the row's label.
   std::string image = {};
-  /// Where its host's images are asked for, in this order; "" is the row's own registry. Empty: not set up.
+  /// The hosts.toml of its host: where images are requested, in this order; "" is the row's own registry.
+  /// Empty: none.
   std::vector<std::string> hosts = {};
-  std::optional<Certificate> trusts = {};  // of `hosts`, and where they redirect to
-  /// What the errors of containerd 1 and 2 let one see, where they hide the rest.
+  std::optional<Certificate> trusts = {};  // of `hosts`, and of the hosts that they redirect to
+  /// What the errors of containerd 1 and 2 show, if they hide the real cause.
   std::optional<Expected> on1 = {};
   std::optional<Expected> on2 = {};
-  std::function<void(PodSpec&)> changes = {};  // to the usual pod
-  std::string workload = {};                   // further lines of it
-  bool sample = false;                         // runs in every test run, not just in the report
+  std::function<void(PodSpec&)> changes = {};  // changes the usual pod
+  std::string workload = {};                   // more lines for it
+  bool sample = false;                         // runs in every test run, not only in the report
 };
 
 Fault withStatus(unsigned status, std::string challenge = {});
 Fault withToken(unsigned status);
 
-/// Valid until so many hours from now.
+/// Valid for this many hours from now.
 Certificate certificate(std::chrono::hours end);
 
-/// A pod of one case and the reference that its workload has.
+/// A pod of one case and the image reference of its workload.
 struct Row {
   Case what;
   std::string kind;  // "tag" or "digest"
@@ -79,15 +80,15 @@ struct Row {
   std::optional<Pod> pod = {};  // where it runs
 };
 
-/// By the containerd: "installed", or the suite that scripts/fetch-suites has it from.
+/// Parameter: the containerd, "installed" or the suite from which scripts/fetch-suites took it.
 class Detection : public testing::TestWithParam<std::string> {
  protected:
   void open(NodeOptions node = {});
   void addRow(Case what, const std::string& kind);
-  /// Configures all rows, starts a pod for each and judges it. The first runs beside all the others, so it
-  /// may take long.
+  /// Configures all rows, starts a pod for each and checks its verdict. The first one runs beside all others,
+  /// so it may take long.
   void judgeAll();
-  /// Beside the others of this containerd, for scripts/report.
+  /// Writes the table beside those of other containerds, for scripts/report.
   void write(const std::string& part) const;
   std::unique_ptr<Shop> shop_;
   std::vector<Row> rows_;
@@ -96,9 +97,9 @@ class Detection : public testing::TestWithParam<std::string> {
   /// One workload a row.
   void configure();
   void startPod(Row& row);
-  /// Waits for what fallbackd makes of it.
+  /// Waits for fallbackd's verdict.
   void judge(const Row& row);
-  /// Those that got no fallback get none either when their registries have been asked again.
+  /// Pods without a fallback still have none after their registries were probed again.
   void judgeAgain();
   void printHead() const;
   [[nodiscard]] Expected expected(const Row& row) const;
@@ -108,7 +109,7 @@ class Detection : public testing::TestWithParam<std::string> {
   boost::json::array table_;
 };
 
-/// Whether scripts/report runs the test.
+/// Whether scripts/report runs this test.
 bool reports();
 
 }  // namespace fallbackd::e2e

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which failures of a pull start a fallback, on the real containerd: every cause that a registry can give, by
-// tag and by digest, as a table in the test's output.
+// Which failures of a pull start a fallback, on the real containerd: every cause that a registry can produce,
+// by tag and by digest, as a table in the test's output.
 #include "detection.hpp"
 
 #include "run_dir.hpp"
@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 std::vector<Case> outages(const std::string& deadHost) {
   constexpr double kStall = kStallTimeoutMs + kPromptMs;
   constexpr double kSilence = kResponseTimeoutMs + kPromptMs;
-  // From the layer's last byte; what comes before it takes its time, too.
+  // Counts from the layer's last byte; what precedes it takes some time, too.
   constexpr double kMidway = kResponseTimeoutMs + kStoredMs;
   return {
       {.name = "nobody listens", .expected = "unreachable", .recovered = true, .host = deadHost},
@@ -63,7 +63,7 @@ std::vector<Case> noOutages() {
        .certificate = certificate(-24h)},
       {.name = "no HTTP", .fault = {.garbage = true}, .expected = "unknown"},
       {.name = "401", .fault = withStatus(401), .expected = "unauthorized"},
-      {.name = "401, wants a password",
+      {.name = "401, requires a password",
        .fault = withStatus(401, "Basic realm=\"shop\""),
        .expected = "unauthorized"},
       {.name = "403", .fault = withStatus(403), .expected = "unauthorized"},
@@ -82,13 +82,13 @@ std::vector<Case> noOutages() {
   };
 }
 
-/// Runs beside all the others.
+/// Runs beside all others.
 Case crawling() {
   return {.name = "slow: 50 KB/s for a minute",
           .fault = {.bytesPerSecond = 50'000},
           .expected = "pulled",
           .limitMs = 0,
-          // The program itself is the rest of 3 MB.
+          // The program itself is the rest of the 3 MB.
           .ballast = 2'000'000};
 }
 

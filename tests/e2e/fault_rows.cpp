@@ -15,7 +15,7 @@ namespace {
 
 const std::string kWords = "dial tcp 192.0.2.7:443: connect: connection refused";
 
-/// Connected and silent: the limit that counts is `responseTimeout`, where there is one.
+/// Connected and silent: `responseTimeout` applies, if this build has it.
 double silenceMs() {
   return (knowsKey("detection.responseTimeout") ? kResponseTimeoutMs : kStallTimeoutMs) + kPromptMs;
 }
@@ -29,12 +29,12 @@ const std::array kOperations{Operation{"token", Asked::token}, Operation{"resolv
                              Operation{"manifest", Asked::manifest}, Operation{"config", Asked::config},
                              Operation{"layer", Asked::layer}};
 
-/// Whether containerd has stored something before it asks for this.
+/// Whether containerd has stored something before this operation.
 bool stores(Asked asked) {
   return asked == Asked::config || asked == Asked::layer;
 }
 
-/// What a status means, whatever was asked for.
+/// What a status means, for any operation.
 struct Meaning {
   unsigned status;
   const char* cause;
@@ -59,16 +59,16 @@ std::vector<Case> wireFaults() {
        .fault = {.cut = Cut::before_headers},
        .expected = "unreachable",
        .recovered = true},
-      {.name = "EOF amid headers",
+      {.name = "EOF within the headers",
        .fault = {.cut = Cut::amid_headers},
        .expected = "unreachable",
        .recovered = true},
-      {.name = "EOF amid the body",
+      {.name = "EOF within the body",
        .fault = {.cut = Cut::amid_body},
        .expected = "unreachable",
        .recovered = true},
-      {.name = "reset amid the body",
-       .fault = {.cut = Cut::reset_amid_body},
+      {.name = "reset within the body",
+       .fault = {.cut = Cut::reset_within_body},
        .expected = "unreachable",
        .recovered = true},
       {.name = "stays silent",
@@ -81,15 +81,15 @@ std::vector<Case> wireFaults() {
   };
 }
 
-Case proxied(const std::string& wish, const std::string& cause, bool recovered) {
-  return {.name = "proxy: " + wish,
+Case proxied(const std::string& answer, const std::string& cause, bool recovered) {
+  return {.name = "proxy: " + answer,
           .expected = cause,
           .recovered = recovered,
-          .image = wish + ".proxied.test/ROW:1.8.3"};
+          .image = answer + ".proxied.test/ROW:1.8.3"};
 }
 
-/// What containerd shows of several hosts. 1: the first error that is not a 404. 2: the first status that is
-/// neither 404 nor a connection's fault, else a 404, else the connection's fault.
+/// What containerd reports for several hosts. Version 1: the first error that is not a 404. Version 2: the
+/// first status that is neither 404 nor a connection failure, else a 404, else the connection failure.
 struct Shown {
   std::optional<Expected> on1 = {};
   std::optional<Expected> on2 = {};
@@ -97,7 +97,7 @@ struct Shown {
 
 Case mirrored(const std::string& name, std::vector<std::string> hosts, const Expected& expected,
               const Shown& shown = {}) {
-  // A host of its own for each row: what is known of one registry counts for all its images.
+  // Each row has its own host: what is known about a registry applies to all its images.
   static int rows = 0;
   return {.name = "mirror " + name,
           .expected = expected.cause,
@@ -133,11 +133,11 @@ std::vector<Case> operationRows() {
   for (const auto& [operation, asked] : kOperations) {
     const bool sampled = asked == Asked::resolve || asked == Asked::layer;
     for (auto one : wireFaults()) {
-      const bool ofBody = one.fault.cut == Cut::amid_body || one.fault.cut == Cut::reset_amid_body;
-      // An answer to HEAD has no body; after one of HTML containerd goes on with a GET, which is well.
+      const bool ofBody = one.fault.cut == Cut::amid_body || one.fault.cut == Cut::reset_within_body;
+      // An answer to HEAD has no body. After one of HTML containerd continues with a GET, which succeeds.
       if (asked == Asked::resolve && (ofBody || one.fault.html)) continue;
       if (asked != Asked::token && one.fault.cut == Cut::amid_body) {
-        // containerd's copying hides why the bytes end: they could be all that was ever pushed.
+        // containerd's copy loop hides why the bytes end: they could be all that was ever pushed.
         one.expected = "unknown";
         one.recovered = false;
       }
@@ -154,13 +154,13 @@ std::vector<Case> operationRows() {
                .recovered = recovered,
                .limitMs = stores(asked) ? kStoredMs : kPromptMs};
       one.fault.asked = asked;
-      // A token service that is not there says nothing about the image.
+      // A missing token service says nothing about the image.
       if (asked == Asked::token && one.expected == "not_found") one.expected = "unknown";
       one.sample = sampled && (status == 408 || status == 425 || status == 499 || status == 521);
       all.push_back(std::move(one));
     }
   }
-  // What is slow to show comes first, before hundreds of probes are beside it.
+  // Slow cases come first, before hundreds of probes run beside them.
   std::stable_sort(all.begin(), all.end(),
                    [](const Case& a, const Case& b) { return a.limitMs > b.limitMs; });
   return all;
@@ -200,9 +200,9 @@ std::vector<Case> proxyRows() {
                  .image = "nobody.proxied.test/ROW:1.8.3",
                  .hosts = {"http://nobody.proxied.test"}});
   for (auto& one : all) {
-    const auto wish = one.name.substr(one.name.find(' ') + 1);
-    one.sample = wish == "403" || wish == "407" || wish == "502" || wish == "503" || wish == "words" ||
-                 wish == "closes" || wish == "hangs" || wish == "nobody listens";
+    const auto answer = one.name.substr(one.name.find(' ') + 1);
+    one.sample = answer == "403" || answer == "407" || answer == "502" || answer == "503" ||
+                 answer == "words" || answer == "closes" || answer == "hangs" || answer == "nobody listens";
   }
   return all;
 }
@@ -286,7 +286,7 @@ Case crawlingFromDockerHub() {
           .fault = {.bytesPerSecond = 50'000},
           .expected = "pulled",
           .limitMs = 0,
-          // The program itself is the rest of 3 MB.
+          // The program itself is the rest of the 3 MB.
           .ballast = 2'000'000,
           .image = "docker.io/ROW:1.8.3",
           .hosts = {""}};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The faults that a registry, a proxy, a mirror or a pod's author can bring about, as rows of the table.
+// The faults that a registry, a proxy, a mirror or a pod's author can cause, as rows of the table.
 #pragma once
 
 #include "detection.hpp"
@@ -9,7 +9,7 @@
 
 namespace fallbackd::e2e {
 
-/// Each operation of a pull with each fault that can meet it.
+/// Each operation of a pull with each possible fault.
 std::vector<Case> operationRows();
 /// `dead` is an address where nobody listens.
 std::vector<Case> redirectRows(const std::string& dead);
@@ -23,12 +23,12 @@ struct MirrorUrls {
   std::string refusing;
 };
 std::vector<Case> mirrorRows(const MirrorUrls& urls);
-/// Words of errors in everything that a pod's author or a registry can write.
+/// Error texts in everything that a pod's author or a registry can write.
 std::vector<Case> hostileRows();
 std::vector<Case> slowRows();
-/// A minute long; runs beside the others.
+/// Takes a minute; runs beside the others.
 Case crawlingFromDockerHub();
-/// Empty where this build does not know `restart.policy`.
+/// Empty if this build does not know `restart.policy`.
 std::vector<Case> jobRows(const std::string& dead);
 
 /// Whether this build has the key, written as in config/reference.md: "detection.stallTimeout".

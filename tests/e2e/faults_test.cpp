@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each operation of a pull with each fault, proxies, mirrors, hostile names, HTTP/2, on each containerd. A
-// sample of the rows runs in every test run; scripts/report detection has them all.
+// Each operation of a pull with each fault, proxies, mirrors, hostile names, HTTP/2, on each containerd.
+// Every test run has a sample of the rows; scripts/report detection has all of them.
 #include "connect_proxy.hpp"
 #include "fault_rows.hpp"
 #include "http2_server.hpp"
@@ -23,7 +23,7 @@ class Faults : public Detection {
   }
 
  private:
-  /// For whoever looks into one row: a part of its name.
+  /// To examine a single row: part of its name.
   const char* only_ = std::getenv("FAULTS_ONLY");  // NOLINT(concurrency-mt-unsafe)
 };
 
@@ -60,7 +60,7 @@ TEST_P(Faults, ProxiesMirrorsAndHostileNames) {
   write("-around");
 }
 
-/// A containerd that does not offer HTTP/2 sees a connection that ends: an outage, too.
+/// A containerd that does not offer HTTP/2 sees a closed connection, which is an outage, too.
 TEST_P(Faults, Http2) {
   open();
   if (IsSkipped() || HasFatalFailure()) return;
@@ -68,9 +68,9 @@ TEST_P(Faults, Http2) {
   const std::vector<std::pair<std::string, Http2Fault>> faults{
       {"GOAWAY", Http2Fault::goaway},
       {"GOAWAY with words", Http2Fault::goaway_calm},
-      {"GOAWAY amid the body", Http2Fault::goaway_amid_body},
+      {"GOAWAY within the body", Http2Fault::goaway_within_body},
       {"RST_STREAM", Http2Fault::reset_stream},
-      {"RST_STREAM amid the body", Http2Fault::reset_amid_body},
+      {"RST_STREAM within the body", Http2Fault::reset_within_body},
   };
   std::vector<std::unique_ptr<Http2Server>> servers;
   for (const auto& [name, fault] : faults) {
@@ -83,7 +83,7 @@ TEST_P(Faults, Http2) {
                .image = "http2-" + std::to_string(servers.size()) + ".test/shop/ROW:1.8.3",
                .trusts = identity};
       const bool layer = operation == std::string("layer");
-      if (!reports() && layer != (fault == Http2Fault::reset_amid_body)) continue;
+      if (!reports() && layer != (fault == Http2Fault::reset_within_body)) continue;
       row.hosts = {layer ? std::string() : url};
       if (layer) {
         row.fault.elsewhere = url + "/";

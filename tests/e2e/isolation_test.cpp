@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From outside: what an isolated run does to the machine (nothing), however it ends.
+// Checks from outside that an isolated run leaves the machine unchanged, however it ends.
 #include "cgroups.hpp"
 #include "e2e_gtest.hpp"
 #include "process.hpp"
@@ -36,7 +36,7 @@ std::set<std::string> namesIn(const fs::path& folder) {
   return names;
 }
 
-/// Things that CNI, runc and containerd would leave on a machine.
+/// What CNI, runc and containerd would leave on a machine.
 struct MachineState {
   std::set<std::string> links = namesIn("/sys/class/net");
   std::set<std::string> run = namesIn("/run");
@@ -69,7 +69,7 @@ class Isolation : public testing::Test {
            probe.running();
   }
 
-  /// Processes in the probe's cgroups, by the run's name. Not by namespace: its number may be another's soon.
+  /// Processes in the probe's cgroups, by the run's name. Not by namespace: its number may soon be reused.
   [[nodiscard]] std::vector<std::string> processes(const std::string& name = "out") const {
     const std::string run = "/" + fs::path(valueOf(said(name), "dir")).filename().string();
     std::vector<std::string> found;
@@ -107,7 +107,7 @@ class Isolation : public testing::Test {
   fs::path folder_;
 };
 
-TEST_F(Isolation, NothingIsLeftAndTheExitCodeComesThrough) {
+TEST_F(Isolation, NothingIsLeftAndTheExitCodeIsPassedOn) {
   const MachineState before;
   E2E_TRY(auto probe, startProbe({"7"}));
   E2E_TRY(const auto code, probe.wait(60s));
@@ -116,7 +116,7 @@ TEST_F(Isolation, NothingIsLeftAndTheExitCodeComesThrough) {
   EXPECT_EQ(before, MachineState());
 }
 
-TEST_F(Isolation, WhileItRunsNothingOfItShowsOnTheMachine) {
+TEST_F(Isolation, ARunIsInvisibleOnTheMachine) {
   const MachineState before;
   E2E_TRY(auto probe, startProbe({}));
   ASSERT_TRUE(waitReady(probe)) << said();
@@ -144,7 +144,7 @@ TEST_F(Isolation, TwoRunsAtOnceDoNotMeet) {
   expectNothingLeft("second");
 }
 
-TEST_F(Isolation, KilledItTakesItsProcessesAlongAndTheNextRunSweeps) {
+TEST_F(Isolation, AKillEndsAllProcessesAndTheNextRunCleansUp) {
   E2E_TRY(auto killed, startProbe({}, "killed"));
   ASSERT_TRUE(waitReady(killed, "killed")) << said("killed");
   killed.signal(SIGKILL);
@@ -155,7 +155,7 @@ TEST_F(Isolation, KilledItTakesItsProcessesAlongAndTheNextRunSweeps) {
   E2E_TRY(auto next, startProbe({"0"}, "next"));
   E2E_TRY(const auto code, next.wait(60s));
   EXPECT_EQ(code, 0) << said("next");
-  // Another test's run may have been first to sweep, and may still be at it.
+  // Another test's run may have been first to clean up, and may not have finished.
   EXPECT_TRUE(waitUntil(30s, [&] { return !fs::exists(valueOf(said("killed"), "dir")); }));
   expectNothingLeft("killed");
   expectNothingLeft("next");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods of Jobs: their work is done once, whatever happens to the daemon, and only where a workload says so.
+// Pods of Jobs: their work is done once, whatever happens to the daemon, and only if a workload says so.
 #include "e2e_gtest.hpp"
 #include "shop.hpp"
 #include "wait.hpp"
@@ -20,7 +20,7 @@ constexpr auto kCeiling = 30s;
 
 /// Prints a line and exits with 0.
 const std::string kQuickWork = "  args: [--version]\n  readiness: {exec: {}}\n";
-/// Works until it gets a signal: SIGTERM makes it exit with 0.
+/// Works until SIGTERM, then exits with 0.
 const std::string kLongWork = "  args: [--port=8080]\n  readiness: {tcp: {port: 8080}}\n";
 
 class JobPods : public testing::Test {
@@ -54,13 +54,13 @@ class JobPods : public testing::Test {
     const auto metrics = shop_->daemon->metrics();
     return metrics ? sumOf(*metrics, prefix, part) : -1;
   }
-  /// Until the daemon has found the registry dead once more, which starts what may be started.
+  /// Until the daemon has found the registry dead once more, which starts whatever may be started.
   [[nodiscard]] bool detectsAgain() const {
     const auto probes = [&] { return metric("fallbackd_probe_pulls_total", "unreachable"); };
     const auto before = probes();
     return waitUntil(kCeiling, [&] { return probes() >= before + 2; });
   }
-  /// Lines that the program's runs left in the pod's log.
+  /// Lines that the program's runs wrote to the pod's log.
   [[nodiscard]] int linesOfWork() const {
     int lines = 0;
     std::error_code missing;
@@ -78,7 +78,7 @@ class JobPods : public testing::Test {
 
 class Jobs : public JobPods, public testing::WithParamInterface<std::string> {};
 
-TEST_P(Jobs, WorkThatIsDoneIsNotDoneAgain) {
+TEST_P(Jobs, CompletedWorkIsNotRepeated) {
   ASSERT_NO_FATAL_FAILURE(open(kQuickWork, GetParam()));
   ASSERT_NO_FATAL_FAILURE(startJob("nightly-0"));
   ASSERT_TRUE(reaches("completed")) << shop_->daemon->logText();
@@ -98,7 +98,7 @@ TEST_P(Jobs, WorkThatIsDoneIsNotDoneAgain) {
   EXPECT_EQ(state(), "completed") << shop_->daemon->logText();
   EXPECT_EQ(linesOfWork(), 1);
 
-  // The next pod of the Job is another one.
+  // The Job's next pod is a different one.
   const auto first = pod_;
   ASSERT_NO_FATAL_FAILURE(startJob("nightly-1"));
   ASSERT_TRUE(reaches("completed")) << shop_->daemon->logText();
@@ -106,10 +106,10 @@ TEST_P(Jobs, WorkThatIsDoneIsNotDoneAgain) {
   E2E_CHECK(shop_->kubelet->removePod(first));
   E2E_CHECK(shop_->kubelet->removePod(pod_));
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_journal_entries") == 0; }))
-      << "what is known of a pod goes with it";
+      << "what is known about a pod is forgotten with it";
 }
 
-TEST_P(Jobs, WorkThatFailsIsTriedAgainWhereThePolicySaysSo) {
+TEST_P(Jobs, FailedWorkIsRetriedIfThePolicySaysSo) {
   ASSERT_NO_FATAL_FAILURE(open(kLongWork, GetParam()));
   ASSERT_NO_FATAL_FAILURE(startJob("nightly-0"));
   ASSERT_TRUE(reaches("ready")) << shop_->daemon->logText();
@@ -138,7 +138,7 @@ TEST_P(Jobs, WorkThatFailsIsTriedAgainWhereThePolicySaysSo) {
   EXPECT_EQ(pid(), 0);
 }
 
-TEST_F(JobPods, APodOfAJobIsLeftAloneByAWorkloadWithoutAPolicy) {
+TEST_F(JobPods, AWorkloadWithoutAPolicyIgnoresPodsOfJobs) {
   ASSERT_NO_FATAL_FAILURE(open(kLongWork, ""));
   ASSERT_NO_FATAL_FAILURE(startJob("nightly-0"));
   E2E_TRY(const auto other, shop_->kubelet->startPod(checkoutPod("web-0")));

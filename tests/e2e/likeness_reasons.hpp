@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// In what a fallback differs from a container of its pod, and why. A closed list: likeness_test fails for a
-// difference that is not here, and for an entry that nothing needs.
+// How a fallback differs from a container of its pod, and why. A closed list: likeness_test fails for a
+// difference that is not listed, and for an entry that nothing needs.
 #pragma once
 
 namespace fallbackd::e2e {
 
-/// Patterns of fnmatch(3) for the row and for what it holds on either side.
+/// fnmatch(3) patterns for the row and for its value on each side.
 struct Reason {
   const char* row;
   const char* container;
   const char* fallback;
   const char* why;
-  const char* onlyWhere = nullptr;  // a file that only some machines have: elsewhere the entry is not needed
+  const char* onlyWhere = nullptr;  // a file that only some machines have: without it the entry is not needed
 };
 
 inline constexpr const char* kAbsent = "-";
@@ -20,48 +20,48 @@ inline constexpr const char* kLegacyCgroups = "/sys/fs/cgroup/memory";
 inline constexpr Reason kReasons[] = {
     // stricter than a container
     {"securebits", "0", "235", "locked: no capability comes back by being root or by inheritance"},
-    {"rlimit core", "0 unlimited", "0 0", "no core dumps of a fallback, even on its own wish"},
+    {"rlimit core", "0 unlimited", "0 0", "no core dumps of a fallback, even if it requests them"},
     {"mount /etc/app", "* ro,*", "* ro,nosuid,nodev,*",
-     "set-user-id files and devices of a volume count for nothing"},
+     "set-user-id files and devices of a volume have no effect"},
     {"mount /scratch", "* rw,*", "* rw,nosuid,nodev,*",
-     "set-user-id files and devices of a volume count for nothing"},
-    {"namespace cgroup", "the host's*", "its own", "on cgroup v1 containerd makes none; the leaf is the root",
-     kLegacyCgroups},
-    {"cgroup seen inside, *", "/kubepods/*", "/", "on cgroup v1 containerd makes none; the leaf is the root",
-     kLegacyCgroups},
+     "set-user-id files and devices of a volume have no effect"},
+    {"namespace cgroup", "the host's*", "its own",
+     "on cgroup v1 containerd creates none; the leaf is the root", kLegacyCgroups},
+    {"cgroup seen inside, *", "/kubepods/*", "/",
+     "on cgroup v1 containerd creates none; the leaf is the root", kLegacyCgroups},
     {"cgroup, *", "/kubepods/*/LEAF", "/kubepods/*",
-     "on cgroup v1 a leaf is made where something is limited or counted; elsewhere it would be as the pod's",
+     "on cgroup v1 a leaf is created where something is limited or counted; elsewhere it would equal the "
+     "pod's",
      kLegacyCgroups},
-    {"mount /sys*", "*", kAbsent, "there is no /sys: nothing of the machine to be seen"},
-    {"masked /sys/*", "*", "absent", "there is no /sys: nothing of the machine to be seen"},
+    {"mount /sys*", "*", kAbsent, "there is no /sys: the machine stays hidden"},
+    {"masked /sys/*", "*", "absent", "there is no /sys: the machine stays hidden"},
     {"path /sys", "folder 0555 0:0", "folder 0755 0:0", "there is no /sys: an empty folder"},
     {"root /sys", "folder 0555 0:0", "folder 0755 0:0", "there is no /sys: an empty folder"},
     {"device /dev/p*", "*", kAbsent, "no terminals: nobody can attach to a fallback"},
     {"mount /proc/*", "tmpfs *", "tmpfs ro,nosuid,noexec,*",
-     "masked by what is empty in the read-only root, not by the runtime's own /dev/null"},
+     "masked by empty entries of the read-only root, not by the runtime's own /dev/null"},
     {"mount /dev/pts", "devpts *", kAbsent, "no terminals: nobody can attach to a fallback"},
-    {"write to /dev", "(Permission denied)", "(Read-only file system)",
-     "/dev is a part of the read-only root"},
-    {"mount /dev", "tmpfs rw,*", kAbsent, "/dev is a part of the read-only root"},
-    {"fd 0", "device read-write", "device read", "/dev/null on either side; nobody needs to write to it"},
+    {"write to /dev", "(Permission denied)", "(Read-only file system)", "/dev is part of the read-only root"},
+    {"mount /dev", "tmpfs rw,*", kAbsent, "/dev is part of the read-only root"},
+    {"fd 0", "device read-write", "device read", "/dev/null on both sides; nobody needs to write to it"},
     // there is no image
-    {"mount /", "overlay ro,*", "tmpfs ro,nosuid,noexec,*", "there is no image: a root of its own in memory"},
+    {"mount /", "overlay ro,*", "tmpfs ro,nosuid,noexec,*", "there is no image: its own root in memory"},
     {"root /bin", "folder *", kAbsent, "there is no image; the binary runs from a descriptor"},
     {"* /etc/[gp]*", "(No such file or directory)", "*", "this image has none; a fallback's user has a name"},
     {"mount /tmp", kAbsent, "tmpfs rw,nosuid,nodev,*",
      "this image has none; a static program may count on it"},
     {"* /tmp", "*", "*", "this image has none; a static program may count on it"},
-    // kubelet makes these with the container, which there is not
+    // kubelet creates these with the container, which does not exist
     {"file /etc/hosts", "127.0.0.1 localhost | POD-IP web-0",
      "127.0.0.1 localhost | ::1 localhost * | POD-IP web-0",
-     "kubelet writes the pod's only when it makes the container: the same names by ourselves"},
+     "kubelet writes the pod's file only with the container: we write the same names"},
     {"mount /etc/*", "*", kAbsent, "a file of the read-only root, not a mount"},
     // how it is started
-    {"Groups", "65533*", "", "containerd repeats the primary group among the others; it gives no right"},
+    {"Groups", "65533*", "", "containerd repeats the primary group among the others; it grants nothing"},
     {"SigIgn", "*", "0000000000000000",
-     "what the runtime's own process left behind; here all are as by default"},
+     "left over from the runtime's own process; here all have their defaults"},
     {"fd [12]", "pipe write", "pipe read-write",
-     "holds its own FIFO open, so that no reader's end can break it"},
+     "holds its own FIFO open, so that no reader can break it by closing its end"},
     {"device /dev/mqueue", "folder *", kAbsent,
      "message queues work without the mount, which only lists them"},
     {"mount /dev/mqueue", "mqueue *", kAbsent,

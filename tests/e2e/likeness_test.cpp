@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A container by runc through CRI beside a fallback in an equal pod: what one program finds on the inside of
-// each, row by row. Every difference has its reason in likeness_reasons.hpp; one without fails, and so does a
-// reason that nothing needs any more. LIKENESS_JSON names a folder for the table of scripts/report isolation.
+// Compares a container run by runc through CRI with a fallback in an equal pod: what one program sees inside
+// each, row by row. Every difference has its reason in likeness_reasons.hpp. A difference without a reason
+// fails, and so does a reason that nothing needs any more. LIKENESS_JSON names a folder for the table of
+// scripts/report isolation.
 #include "base/strings.hpp"
 #include "cgroups.hpp"
 #include "cri_log_lines.hpp"
@@ -54,7 +55,7 @@ Rows rowsOf(const std::string& log) {
     const auto tab = line.find('\t');
     if (tab == std::string::npos) continue;
     std::string key = line.substr(0, tab);
-    // A second mount on one place, as a second row.
+    // A second mount on the same place gets its own row.
     while (rows.contains(key)) key += " again";
     rows.emplace(std::move(key), line.substr(tab + 1));
   }
@@ -96,7 +97,7 @@ class Likeness : public testing::Test {
     E2E_CHECK(shop_->daemon->restart());
   }
 
-  /// Equal pods but for the namespace, by which only one of them is covered.
+  /// Equal pods except for the namespace, so that only one of them is covered.
   void startPod(const std::string& namespaceName, Pod& pod) {
     auto spec = checkoutPod("web-0");
     spec.namespaceName = namespaceName;
@@ -104,7 +105,7 @@ class Likeness : public testing::Test {
     E2E_TRY(pod, shop_->kubelet->startPod(spec));
   }
 
-  /// Waits for the program's last word.
+  /// Waits for the program's last line.
   void readLog(const fs::path& file, Rows& rows) {
     std::string log;
     const bool whole = waitUntil(kCeiling, [&] {
@@ -115,7 +116,7 @@ class Likeness : public testing::Test {
     rows = rowsOf(log);
   }
 
-  /// What one pod's has of its own by nature gets the same name on both sides.
+  /// Values that always differ between pods get the same name on both sides.
   static void generalize(Rows& rows, const Pod& pod) {
     for (auto& [key, value] : rows) {
       if (key.starts_with("namespace ")) {
@@ -134,7 +135,7 @@ class Likeness : public testing::Test {
     }
   }
 
-  /// Limits and place, read from outside: no cgroup file system is seen inside of a fallback.
+  /// Limits and cgroup, read from outside: a fallback sees no cgroup file system.
   static void addCgroups(Rows& rows, const Pod& pod, const std::string& leaf, pid_t pid) {
     const auto hierarchies = cgroupHierarchies();
     ASSERT_TRUE(hierarchies);
@@ -157,7 +158,7 @@ class Likeness : public testing::Test {
   std::unique_ptr<Shop> shop_;
 };
 
-TEST_F(Likeness, AFallbackIsWhereAContainerWouldBe) {
+TEST_F(Likeness, AFallbackRunsLikeAContainer) {
   Pod containers;
   ASSERT_NO_FATAL_FAILURE(startPod("other", containers));
   ContainerSpec spec;
@@ -167,7 +168,7 @@ TEST_F(Likeness, AFallbackIsWhereAContainerWouldBe) {
   spec.env = {{"ROLE", "probe"}};
   spec.mounts = {{"settings", "/etc/app", true}, {"scratch", "/scratch", false}};
   spec.runAsUser = 65532;
-  // As the Pod Security Standard "restricted" has it, and the root read-only.
+  // The Pod Security Standard "restricted", plus a read-only root.
   SecurityContext restricted;
   restricted.dropCapabilities = {"ALL"};
   restricted.noNewPrivileges = true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Present is not started: kubelet pulls one image at a time, and one that hangs holds up every other. On the
-// real containerd, with a silent registry. No configuration key that is newer than the fault, so that earlier
-// programs can be tried by FALLBACKD_BIN_DIR.
+// Present is not started: kubelet pulls one image at a time, and a hanging pull holds up all others. On the
+// real containerd, with a silent registry. Uses no configuration key that is newer than the fault, so that
+// earlier programs can be tried with FALLBACKD_BIN_DIR.
 #include "e2e_gtest.hpp"
 #include "fault_registry.hpp"
 #include "run_dir.hpp"
@@ -18,7 +18,8 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Separates working from broken. Less than the hanging pull takes, which is what a pod is dark for otherwise.
+// Longer than anything takes that works, and shorter than the hanging pull, which is how long a pod would
+// otherwise be dark.
 constexpr auto kCeiling = 30s;
 
 namespace json = boost::json;
@@ -98,7 +99,7 @@ TEST_F(NotStarted, BehindAHungPullTheFallbackServesUntilTheContainerComes) {
   E2E_TRY(const auto hung, shop_->kubelet->startPod(cartPod("cart-0")));
   E2E_CHECK(puller.start(hung, cartContainer()));
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
-  // The daemon's own pull can bring the image before this line is reached.
+  // The daemon's own pull may bring the image before this line is reached.
   puller.queue(pod, shop_->containerSpec());
   const auto answer = httpGetOk(pod.ip, Shop::kPort, "/", kCeiling);
   ASSERT_TRUE(answer) << "web-0 is dark while another pull hangs: " << explain("web-0");
@@ -113,10 +114,10 @@ TEST_F(NotStarted, BehindAHungPullTheFallbackServesUntilTheContainerComes) {
        {hungImage(), std::string("pod shop/cart-0: registry "), silent_->address() + " stalls since 2"})
     EXPECT_THAT(explained, HasSubstr(part));
   EXPECT_GE(recovery.at("sinceWaitingMs").at("detected").to_number<double>(), 3000) << "startTimeout is 3 s";
-  EXPECT_EQ(puller.containerOf("web-0"), "") << "the pull that hangs did not hang";
+  EXPECT_EQ(puller.containerOf("web-0"), "") << "the hanging pull did not hang";
   EXPECT_EQ(metric("fallbackd_not_started_containers{held_up_by=\"pull\"}"), 1);
 
-  silent_.reset();  // its connections end, and with them the hung pull
+  silent_.reset();  // its connections end, and with them the hanging pull
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return !puller.containerOf("web-0").empty(); }));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "handed_back"; }));
   ASSERT_TRUE(waitUntil(kCeiling, [&] {
@@ -126,8 +127,8 @@ TEST_F(NotStarted, BehindAHungPullTheFallbackServesUntilTheContainerComes) {
   EXPECT_EQ(metric("fallbackd_not_started_containers"), 0);
 }
 
-/// As kubelet does with a container that it refuses: it has the image and makes nothing of it.
-TEST_F(NotStarted, WithoutAHungPullItIsToldAndNothingStarts) {
+/// Like kubelet with a container that it refuses: it has the image and creates nothing from it.
+TEST_F(NotStarted, WithoutAHungPullItIsReportedAndNothingStarts) {
   ASSERT_NO_FATAL_FAILURE(open());
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] {
@@ -145,9 +146,9 @@ TEST_F(NotStarted, WithoutAHungPullItIsToldAndNothingStarts) {
   EXPECT_EQ(metric("fallbackd_recoveries_begun_total"), 0);
 }
 
-/// The image was there before kubelet looked, so it waits for no pull; whatever it does not start, it
-/// refuses.
-TEST_F(NotStarted, WhatKubeletNeedNotPullIsNotStartedForAHungPull) {
+/// The image was there before kubelet looked, so kubelet waits for no pull. If it still does not start the
+/// container, it refuses it.
+TEST_F(NotStarted, AHungPullStartsNoFallbackForAPresentImage) {
   ASSERT_NO_FATAL_FAILURE(open());
   ASSERT_TRUE(shop_->kubelet->pullImage(shop_->image()).ok());
   SerialPuller puller(*shop_->kubelet);

@@ -33,7 +33,7 @@ class PageTest : public testing::Test {
     E2E_TRY(pod, shop_->kubelet->startPod(checkoutPod(name)));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, name) == "ready"; }));
   }
-  /// fallbackctl's output, with the daemon's socket.
+  /// fallbackctl's output, using the daemon's socket.
   std::string ctl(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), binary("fallbackctl"));
     arguments.insert(arguments.end(), {"--socket", shop_->daemon->controlSocket()});
@@ -64,7 +64,7 @@ TEST_F(PageTest, ShowsAnOutageLiveInABrowser) {
   EXPECT_EQ(code, 0) << readText(output);
 }
 
-TEST_F(PageTest, CtlTellsTheSameToPeopleAndPrograms) {
+TEST_F(PageTest, CtlShowsTheSameToPeopleAndPrograms) {
   E2E_TRY(shop_, Shop::open());
   const auto watched = logFile("watch");
   E2E_TRY(auto watch, ChildProcess::start({.argv = {binary("fallbackctl"), "watch", "--socket",
@@ -101,7 +101,7 @@ TEST_F(PageTest, CtlTellsTheSameToPeopleAndPrograms) {
   EXPECT_THAT(readText(watched), HasSubstr("ready, unreachable, ready after "));
 }
 
-TEST_F(PageTest, TheLogHasALineATransitionWithOneIdAndNamedFields) {
+TEST_F(PageTest, TheLogHasOneLinePerTransitionWithOneIdAndNamedFields) {
   E2E_TRY(shop_, Shop::open());
   auto options = shop_->daemonOptions(shop_->image());
   options.logFormat = "json";
@@ -134,7 +134,7 @@ TEST_F(PageTest, TheLogHasALineATransitionWithOneIdAndNamedFields) {
                                    "recovery started", "recovery ready", "recovery pod_gone"));
 }
 
-TEST_F(PageTest, ProfilesArePprofsAndOnlyThereWhenAskedFor) {
+TEST_F(PageTest, ProfilesArePprofsAndOnlyServedIfConfigured) {
   E2E_TRY(shop_, Shop::open());
   auto& daemon = *shop_->daemon;
   const auto get = [&](const std::string& path) {

@@ -61,7 +61,7 @@ class Pods : public testing::Test {
   std::unique_ptr<Shop> shop_;
 };
 
-TEST_F(Pods, APodThatChoosesItsBinaryGetsItWhereItMay) {
+TEST_F(Pods, APodGetsTheBinaryItChoosesWhereThatIsAllowed) {
   open();
   auto options = shop_->daemonOptions(shop_->image());
   options.workloads.clear();
@@ -114,7 +114,7 @@ TEST_F(Pods, ANewSandboxOfThePodGetsANewFallback) {
   EXPECT_TRUE(serves(fresh, "role=fallback"));
 }
 
-TEST_F(Pods, APodThatIsDeletedWhileItsRegistryIsSilentLeavesNothing) {
+TEST_F(Pods, APodDeletedWhileItsRegistryIsSilentLeavesNothing) {
   open();
   const Image image{.reference = "shop/checkout:1", .files = {}, .entrypoint = {"/x"}, .env = {}};
   Fault silent;
@@ -125,14 +125,14 @@ TEST_F(Pods, APodThatIsDeletedWhileItsRegistryIsSilentLeavesNothing) {
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitsAs("asking"));
   E2E_CHECK(shop_->kubelet->removePod(pod));
-  // Another pod of the same image tells when the verdict is there.
+  // Another pod of the same image shows when the verdict is there.
   E2E_TRY(const auto next, shop_->kubelet->startPod(checkoutPod("web-1")));
   ASSERT_TRUE(reaches("web-1", "ready"));
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");
   EXPECT_EQ(metric("fallbackd_active_fallbacks"), 1);
 }
 
-TEST_F(Pods, PullPolicyAlwaysNeedsTheRegistryThoughTheImageIsThere) {
+TEST_F(Pods, PullPolicyAlwaysNeedsTheRegistryEvenIfTheImageIsPresent) {
   ShopOptions options;
   options.workloadExtra = "  detection: {imagePullPolicy: Always}\n";
   open(options);
@@ -141,7 +141,7 @@ TEST_F(Pods, PullPolicyAlwaysNeedsTheRegistryThoughTheImageIsThere) {
   EXPECT_TRUE(serves(pod, "role=fallback")) << shop_->daemon->logText();
 }
 
-TEST_F(Pods, AnImageThatIsThereNeedsNoRegistry) {
+TEST_F(Pods, APresentImageNeedsNoRegistry) {
   open();
   import(shop_->image());
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
@@ -149,7 +149,7 @@ TEST_F(Pods, AnImageThatIsThereNeedsNoRegistry) {
   EXPECT_EQ(metric("fallbackd_probe_pulls_total"), 0);
 }
 
-TEST_F(Pods, OnlyTheContainerThatLacksItsImageIsStoodInFor) {
+TEST_F(Pods, OnlyTheContainerWithoutItsImageGetsAFallback) {
   open();
   import("localhost/shop/sidecar:1");
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
@@ -161,12 +161,12 @@ TEST_F(Pods, OnlyTheContainerThatLacksItsImageIsStoodInFor) {
   E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, sidecar));
   E2E_CHECK(shop_->kubelet->startContainer(id));
   EXPECT_TRUE(serves(pod, "role=fallback"));
-  ASSERT_TRUE(reaches("web-0", "ready")) << "the sidecar's container is no reason to hand back";
+  ASSERT_TRUE(reaches("web-0", "ready")) << "the sidecar's container must not cause a hand-back";
   E2E_TRY(const auto other, httpGetOk(pod.ip, 9090, "/", kCeiling));
   EXPECT_THAT(other.body, HasSubstr("role=sidecar"));
 }
 
-TEST_F(Pods, APrivateRegistryIsAskedWithTheWorkloadsPassword) {
+TEST_F(Pods, APrivateRegistryGetsTheWorkloadsPassword) {
   open();
   E2E_TRY(auto closed, Registry::make({.port = 0, .user = "robot", .password = "beep"}));
   E2E_CHECK(closed.start());
@@ -211,10 +211,10 @@ TEST_F(Pods, AWorkingMirrorMeansNoFailure) {
   E2E_CHECK(mirror.stop());
   E2E_CHECK(shop_->kubelet->removeImage(shop_->image()));
   E2E_TRY(const auto next, shop_->kubelet->startPod(checkoutPod("web-1")));
-  EXPECT_TRUE(serves(next, "role=fallback")) << "now all of its ways are gone";
+  EXPECT_TRUE(serves(next, "role=fallback")) << "now both the mirror and the registry are gone";
 }
 
-TEST_F(Pods, AMissingPauseImageIsAConditionOfItsOwn) {
+TEST_F(Pods, AMissingPauseImageIsReported) {
   open();
   EXPECT_EQ(metric("fallbackd_sandbox_image_present"), 1);
   shop_->daemon->kill();

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Separates working from broken.
+// Longer than anything takes that works.
 constexpr auto kCeiling = 30s;
 
 std::string readText(const fs::path& path) {
@@ -37,7 +37,7 @@ std::string namespaceOf(pid_t pid, const std::string& kind) {
   return fs::read_symlink("/proc/" + std::to_string(pid) + "/ns/" + kind);
 }
 
-/// The value of a line in /proc/PID/status, without its blanks at both ends.
+/// The value of a line in /proc/PID/status, trimmed.
 std::string statusLine(pid_t pid, const std::string& key) {
   const auto text = readText("/proc/" + std::to_string(pid) + "/status");
   const auto at = text.find("\n" + key + ":");
@@ -64,7 +64,7 @@ class RecoveryE2e : public testing::Test {
     const auto metrics = shop_->daemon->metrics();
     return metrics ? sumOf(*metrics, prefix, part) : -1;
   }
-  /// Waits until the daemon has looked at the waiting pod `times` more.
+  /// Waits until the daemon has probed for the waiting pod `times` more.
   bool probedAgain(const std::string& result, int times = 2) {
     const auto name = "fallbackd_probe_pulls_total{result=\"" + result + "\"}";
     const auto before = metric(name);
@@ -79,7 +79,7 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
   Pod pod;
   recover("web-0", pod);
 
-  // Where a container of the pod would be, and nowhere else.
+  // Where a container of the pod would run, and nowhere else.
   const pid_t pid = fallbackPid(*shop_->daemon, "web-0");
   ASSERT_TRUE(runs(pid));
   for (const char* kind : {"net", "ipc", "uts"}) {
@@ -100,7 +100,7 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
   EXPECT_EQ(statusLine(pid, "Seccomp"), "2");
   EXPECT_THAT(readText(pod.logDirectory / "checkout-fallback" / "0.log"), HasSubstr(" stdout F "));
 
-  // Seen from outside: metrics by phase and cause, status for people.
+  // From outside: metrics by phase and cause, status for people.
   for (const char* phase : {"detect", "verify", "health_check", "exec", "ready", "total"}) {
     EXPECT_EQ(metric("fallbackd_recovery_seconds_count", "phase=\"" + std::string(phase) + "\""), 1) << phase;
   }
@@ -113,19 +113,19 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
   EXPECT_THAT(status, HasSubstr("web-0"));
   EXPECT_THAT(status, HasSubstr("unreachable"));
 
-  // The registry returns; kubelet pulls and starts the real container.
+  // The registry returns. kubelet pulls the image and starts the real container.
   E2E_CHECK(shop_->registry.start());
   E2E_TRY(const auto reference,
           shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
   const auto pulled = shop_->kubelet->pullImage(reference);
   ASSERT_TRUE(pulled.ok()) << pulled.text;
-  EXPECT_TRUE(runs(pid)) << "it serves until the container is made";
+  EXPECT_TRUE(runs(pid)) << "it serves until the container is created";
   E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, shop_->containerSpec()));
   E2E_CHECK(shop_->kubelet->startContainer(id));
   ASSERT_TRUE(waitUntil(kCeiling, [&] {
     const auto answer = httpGet(pod.ip, Shop::kPort, "/", 1s);
     return answer && answer->body.find("role=container") != std::string::npos;
-  })) << "the container found its port taken?";
+  })) << "did the container find its port taken?";
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "handed_back"; }));
   EXPECT_FALSE(runs(pid));
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_hand_back_gap_seconds_count") == 1; }));
@@ -158,7 +158,7 @@ TEST_F(RecoveryE2e, MissingPasswordStartsNothing) {
   EXPECT_FALSE(httpGet(pod.ip, Shop::kPort, "/", 1s));
 }
 
-TEST_F(RecoveryE2e, WhatIsNotAdmittedIsNotExecuted) {
+TEST_F(RecoveryE2e, ARefusedBinaryIsNotExecuted) {
   ShopOptions options;
   options.installBinary = false;
   open(options);
@@ -234,7 +234,7 @@ TEST_F(RecoveryE2e, ABinaryThatComesLaterIsResidentBeforeItIsNeeded) {
   EXPECT_EQ(admitted(), 0);
   E2E_CHECK(shop_->signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "1.8.3"));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return admitted() == 1; })) << shop_->daemon->logText();
-  // Half of an upgrade that never came to its end: the copy that was admitted serves on.
+  // An upgrade that was interrupted halfway: the copy that was admitted keeps serving.
   std::ofstream(shop_->signer.cacheDir() / "checkout-v1.8.3", std::ios::trunc) << "half";
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_admissions_total", "not_elf") >= 1; }))
       << shop_->daemon->logText();
@@ -249,11 +249,11 @@ TEST_F(RecoveryE2e, AResidentBinaryIsNeitherReadNorHashedAgain) {
   const auto hashed = metric("fallbackd_cache_hashed_bytes_total");
   EXPECT_GT(hashed, 0);
   EXPECT_GT(metric("fallbackd_cache_resident_bytes"), 0);
-  // The kernel's own word: who opens or reads a file there is told of.
+  // Evidence from the kernel: fanotify reports every open and read there.
   const sys::UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   const auto& cacheDir = shop_->signer.cacheDir();
   ASSERT_GE(::inotify_add_watch(watch.get(), cacheDir.c_str(), IN_ACCESS | IN_ONLYDIR), 0);
-  const auto reads = [&] {  // a look at the folder, every 30 s, opens files and reads none
+  const auto reads = [&] {  // the check of the folder every 30 s opens files and reads none
     std::array<char, 4096> events{};
     int count = 0;
     for (ssize_t got = 0; (got = ::read(watch.get(), events.data(), events.size())) > 0;) {
@@ -267,16 +267,16 @@ TEST_F(RecoveryE2e, AResidentBinaryIsNeitherReadNorHashedAgain) {
     return count;
   };
   static_cast<void>(readText(cacheDir / "checkout-v1.8.3.sigstore.json"));
-  EXPECT_GT(reads(), 0) << "the watch sees nothing";
+  EXPECT_GT(reads(), 0) << "the watch works";
   for (const auto* name : {"web-0", "web-1", "web-2"}) {
     Pod pod;
     recover(name, pod);
   }
-  EXPECT_EQ(reads(), 0) << "of the cache's files during three recoveries";
+  EXPECT_EQ(reads(), 0) << "reads of the cache's files during three recoveries";
   EXPECT_EQ(metric("fallbackd_cache_hashed_bytes_total"), hashed);
 }
 
-TEST_F(RecoveryE2e, ThePodsEndIsTheFallbacksEnd) {
+TEST_F(RecoveryE2e, AFallbackEndsWithItsPod) {
   open();
   Pod pod;
   recover("web-0", pod);
@@ -297,7 +297,7 @@ TEST_F(RecoveryE2e, ACrashedDaemonLeavesTheFallbackAndTheNextOneAdoptsIt) {
   EXPECT_TRUE(httpGet(pod.ip, Shop::kPort, "/"));
   E2E_CHECK(shop_->daemon->restart());
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return fallbackPid(*shop_->daemon, "web-0") == pid; }));
-  ASSERT_TRUE(probedAgain("unreachable")) << "a detection of the next daemon must not start a second one";
+  ASSERT_TRUE(probedAgain("unreachable")) << "the next daemon must not start a second one";
   EXPECT_TRUE(runs(pid));
   EXPECT_EQ(fallbackPid(*shop_->daemon, "web-0"), pid);
 
@@ -326,7 +326,7 @@ TEST_F(RecoveryE2e, AFallbackThatDiesIsStartedAgain) {
   EXPECT_EQ(metric("fallbackd_fallback_exits_total", "signaled"), 1);
 }
 
-TEST_F(RecoveryE2e, ABrokenConfigurationLeavesTheOldOneAtWork) {
+TEST_F(RecoveryE2e, ABrokenConfigurationLeavesTheOldOneInUse) {
   open();
   auto broken = shop_->daemonOptions(shop_->image());
   broken.extra += "cahce: {}\n";

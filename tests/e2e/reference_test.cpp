@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is an image reference, asked of the real containerd: it refuses what we refuse, and stores what it
-// takes under the name that we give it.
+// Which texts are image references, checked against the real containerd: it refuses what we refuse, and
+// stores what it accepts under the name that we give it.
 #include "containerd_node.hpp"
 #include "domain/image_reference.hpp"
 #include "e2e_gtest.hpp"
@@ -20,13 +20,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Whether containerd got as far as asking for it.
+/// Whether containerd accepts the reference and tries to pull it.
 bool takes(Kubelet& kubelet, const std::string& reference) {
   const auto outcome = kubelet.pullImage(reference, "", 5s);
   return outcome.ok() || outcome.text.find("failed to parse image reference") == std::string::npos;
 }
 
-/// By the containerd: "installed", or the suite that scripts/fetch-suites has it from.
+/// Parameter: the containerd, "installed" or the suite from which scripts/fetch-suites took it.
 class Reference : public testing::TestWithParam<std::string> {
  protected:
   void open();
@@ -44,15 +44,15 @@ void Reference::open() {
   E2E_TRY(node_, ContainerdNode::start(options));
 }
 
-TEST_P(Reference, ContainerdTakesAndRefusesTheSame) {
+TEST_P(Reference, ContainerdAcceptsAndRefusesTheSame) {
   ASSERT_NO_FATAL_FAILURE(open());
   if (IsSkipped()) return;
   Kubelet kubelet(*node_);
-  // What later versions take; 1.6 refuses it when it is asked.
+  // Accepted by later versions; 1.6 refuses it during the pull.
   const std::set<std::string> notYetIn16{"REGISTRY/a", "[::1]:1/a", "[::1]/a"};
   const bool is16 = node_->version().starts_with("1.6.");
   const std::string digest = "sha256:" + std::string(64, 'a');
-  // Nobody listens at these hosts, and no name is known here.
+  // Nothing listens at these hosts, and no name resolves here.
   const std::vector<std::string> references{"nginx",
                                             "127.0.0.1:1/a:1",
                                             "127.0.0.1:1/a:1:2",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A loop that does not turn: who tells, and how soon.
+// A hanging loop: what reports it, and how soon.
 #include "e2e_gtest.hpp"
 #include "http.hpp"
 #include "shop.hpp"
@@ -18,7 +18,7 @@ using testing::HasSubstr;
 
 constexpr auto kCeiling = 20s;
 
-/// Holds one thread of a process, the others run on.
+/// Stops one thread of a process; the others continue.
 class HeldThread {
  public:
   explicit HeldThread(pid_t thread) : thread_(thread) {
@@ -38,7 +38,7 @@ class HeldThread {
   bool held_ = false;
 };
 
-TEST(Stall, IsToldByProbesMetricsAndLogAndEnds) {
+TEST(Stall, ProbesMetricsAndLogReportItAndItsEnd) {
   E2E_TRY(const auto shop, Shop::open());
   const auto& daemon = *shop->daemon;
   const auto ask = [&](const std::string& path) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tools of the end-to-end tests against the real thing: containerd, runc, CNI, docker-registry.
+// The tools of the end-to-end tests, tested with the real containerd, runc, CNI and docker-registry.
 #include "containerd_node.hpp"
 #include "daemon.hpp"
 #include "e2e_gtest.hpp"
@@ -47,7 +47,7 @@ std::string namespaceOf(pid_t pid, const std::string& kind) {
   return fs::read_symlink("/proc/" + std::to_string(pid) + "/ns/" + kind);
 }
 
-/// A node with a kubelet, made for each test.
+/// A node with a kubelet, created for each test.
 class Support : public testing::Test {
  protected:
   void SetUp() override {
@@ -97,7 +97,7 @@ TEST_F(Support, PodHasNamespacesAddressVolumesAndCgroup) {
   for (const auto& cgroup : pod.cgroups) EXPECT_FALSE(fs::exists(cgroup)) << cgroup;
 }
 
-TEST_F(Support, RemovedPodTakesStrangersInItsCgroupAlong) {
+TEST_F(Support, RemovingAPodEndsStrangersInItsCgroup) {
   E2E_TRY(const auto pod, kubelet_->startPod(shopPod("web-0")));
   E2E_TRY(auto stranger, ChildProcess::start({.argv = {"sleep", "1000"}, .env = {}, .output = {}}));
   E2E_TRY(const auto hierarchies, cgroupHierarchies());
@@ -111,7 +111,7 @@ TEST_F(Support, RemovedPodTakesStrangersInItsCgroupAlong) {
   EXPECT_EQ(code, 128 + SIGKILL);
 }
 
-/// What runs here as root may remove and mount as it likes.
+/// Code that runs here as root may remove and mount as it likes.
 TEST(SupportParts, TheMachineIsReadOnly) {
   test::expectReadOnlyMachine(runDir().parent_path());
   EXPECT_TRUE(fs::create_directory(runDir() / "may-be-written"));
@@ -133,7 +133,7 @@ TEST_F(Support, MissingImageIsNotFound) {
   EXPECT_THAT(outcome.text, testing::EndsWith(": not found"));
 }
 
-TEST_F(Support, PasswordIsAskedFor) {
+TEST_F(Support, ARegistryCanRequireAPassword) {
   E2E_TRY(auto registry, Registry::make({.port = 0, .user = "robot", .password = "beep"}));
   E2E_CHECK(registry.start());
   E2E_TRY(const auto reference, registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
@@ -192,11 +192,11 @@ TEST_F(Support, RegistryComesBackAndTheContainerServes) {
 
   const Stopwatch stopping;
   E2E_CHECK(kubelet_->stopContainer(id, 30s));
-  EXPECT_LT(stopping.elapsed(), 20s);  // it ends at SIGTERM, also as pid 1
+  EXPECT_LT(stopping.elapsed(), 20s);  // it ends at SIGTERM, even as pid 1
   E2E_CHECK(kubelet_->removeContainer(id));
 }
 
-TEST_F(Support, NodeIsKilledAndComesBackWithItsPods) {
+TEST_F(Support, AKilledNodeReturnsWithItsPods) {
   E2E_TRY(const auto pod, kubelet_->startPod(shopPod("web-0")));
   const pid_t before = node_->pid();
   node_->kill();
@@ -210,7 +210,7 @@ TEST_F(Support, NodeIsKilledAndComesBackWithItsPods) {
   EXPECT_NE(sandbox.sandboxId, pod.sandboxId);
 }
 
-TEST(SupportParts, PortOfTheDeadBecomesTheRegistrys) {
+TEST(SupportParts, TheRegistryCanTakeOverTheDeadPort) {
   E2E_TRY(auto dead, DeadPort::make());
   E2E_TRY(auto registry, Registry::make({.port = dead.release(), .user = {}, .password = {}}));
   E2E_CHECK(registry.start());
@@ -219,7 +219,7 @@ TEST(SupportParts, PortOfTheDeadBecomesTheRegistrys) {
   EXPECT_FALSE(httpGet("127.0.0.1", dead.port(), "/v2/"));
 }
 
-TEST(SupportParts, ProcessesAreWaitedForAndKilled) {
+TEST(SupportParts, ProcessesAreAwaitedAndKilled) {
   E2E_TRY(const auto output,
           run({.argv = {"sh", "-c", "echo out; echo err >&2; exit 3"}, .env = {}, .output = {}}));
   EXPECT_EQ(output.code, 3);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The daemon, or its spawner, is killed at random moments over running fallbacks, on the real containerd:
-// none dies, none is doubled, all are adopted, nothing leaks. SURVIVAL_KILLS, SURVIVAL_PODS and SURVIVAL_SEED
-// make it long (scripts/report survival); SURVIVAL_JSON names the folder of its figures.
+// The daemon, or its spawner, is killed at random moments while fallbacks run, on the real containerd. No
+// fallback dies, none is doubled, all are adopted, nothing leaks. SURVIVAL_KILLS, SURVIVAL_PODS and
+// SURVIVAL_SEED make it long (scripts/report survival). SURVIVAL_JSON names the folder of its figures.
 #include "base/strings.hpp"
 #include "cgroups.hpp"
 #include "e2e_gtest.hpp"
@@ -32,12 +32,12 @@ namespace json = boost::json;
 using namespace std::chrono_literals;
 
 constexpr auto kCeiling = 60s;
-constexpr int kAtOnce = 4;                // pods that are made side by side
-constexpr auto kStarting = 150ms;         // a kill in a daemon's first moments comes within this
-constexpr auto kAtWork = 100ms;           // and one in its later ones within this after the last adoption
-constexpr auto kLaunching = 15ms;         // and one during a launch within this after its leaf was made
-constexpr int kSpawnerEvery = 10;         // so many kills, one of them is of the spawner
-constexpr std::size_t kKindsOfRound = 3;  // starting, at work, launching
+constexpr int kAtOnce = 4;                // pods that are created at once
+constexpr auto kStarting = 150ms;         // a kill during a daemon's start comes within this time
+constexpr auto kAtWork = 100ms;           // a later one within this time after the last adoption
+constexpr auto kLaunching = 15ms;         // one during a launch within this time after its leaf was created
+constexpr int kSpawnerEvery = 10;         // every so many kills, one is of the spawner
+constexpr std::size_t kKindsOfRound = 3;  // starting, running, launching
 
 unsigned number(const char* variable, unsigned otherwise) {
   const char* const text = std::getenv(variable);
@@ -57,7 +57,7 @@ std::vector<pid_t> allProcesses() {
   return pids;
 }
 
-/// The spawner of that daemon; 0 where it has none at present.
+/// The daemon's spawner; 0 if it has none at the moment.
 pid_t spawnerOf(pid_t daemon) {
   for (const pid_t pid : allProcesses()) {
     const auto stat = procFile(pid, "stat");
@@ -68,7 +68,7 @@ pid_t spawnerOf(pid_t daemon) {
   return 0;
 }
 
-/// What may leak, counted: "daemon fds: socket" and the like.
+/// Counts of what may leak: "daemon fds: socket" and so on.
 using Traces = std::map<std::string, std::size_t>;
 
 void countFds(pid_t pid, const std::string& whose, Traces& traces) {
@@ -112,7 +112,7 @@ Traces tracesOf(const Daemon& daemon) {
   traces["cgroups"] = cgroupsNow();
   for (const pid_t pid : allProcesses()) {
     const auto name = std::string(trim(procFile(pid, "comm")));
-    // "z" for one that nobody buried
+    // "z" for a zombie
     const bool zombie = procFile(pid, "stat").find(") Z ") != std::string::npos;
     if (!name.empty()) ++traces["processes: " + name + (zombie ? " (zombie)" : "")];
   }
@@ -148,10 +148,10 @@ class Survival : public testing::Test {
   [[nodiscard]] std::chrono::microseconds within(std::chrono::microseconds most) {
     return std::chrono::microseconds(std::uniform_int_distribution<std::int64_t>(0, most.count())(random_));
   }
-  /// Any moment will do: that is what is tried here.
+  /// Any moment is fine: the test tries them all.
   void pass(std::chrono::microseconds time) { std::this_thread::sleep_for(time); }
 
-  /// The pids of one hierarchy's leaf: all hierarchies have the same.
+  /// The pids of one hierarchy's leaf; they are the same in all hierarchies.
   static std::vector<pid_t> inLeaf(const Pod& pod) {
     return cgroupProcesses(pod.cgroups.front() / "fallback-checkout");
   }
@@ -174,7 +174,7 @@ class Survival : public testing::Test {
     for (auto& thread : threads) thread.join();
     for (auto& one : survivors_) {
       const auto& name = one.pod.spec.name;
-      ASSERT_FALSE(name.empty()) << "a sandbox could not be made";
+      ASSERT_FALSE(name.empty()) << "could not create a sandbox";
       ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, name) == "ready"; }))
           << name << "\n"
           << shop_->daemon->logText();
@@ -183,7 +183,7 @@ class Survival : public testing::Test {
     }
   }
 
-  /// Pod -> pid, of the recoveries that /status shows as ready.
+  /// Pod -> pid of the recoveries that /status shows as ready.
   [[nodiscard]] std::map<std::string, pid_t> ready() const {
     std::map<std::string, pid_t> pids;
     const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
@@ -235,8 +235,8 @@ class Survival : public testing::Test {
     })) << "no new spawner";
   }
 
-  /// Another pod; the daemon dies when its fallback is on the way, and sometimes the pod goes before the next
-  /// daemon comes. In the end it is served by one process, or nothing of it is left.
+  /// Adds a pod. The daemon dies while its fallback is being launched, and sometimes the pod is deleted
+  /// before the next daemon starts. In the end one process serves it, or nothing of it is left.
   void killDuringALaunch(unsigned round) {
     ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
     auto spec = checkoutPod("extra-" + std::to_string(round));
@@ -245,7 +245,7 @@ class Survival : public testing::Test {
     const auto leaf = hierarchies.front().mountPoint.string() + podCgroup(spec.uid) + "/fallback-checkout";
     Result<Pod> started = fail(Stage::cli, Reason::internal, "not started");
     std::thread starter([&] { started = shop_->kubelet->startPod(spec); });
-    // The launch begins before containerd has told kubelet that the sandbox stands.
+    // The launch begins before containerd has told kubelet that the sandbox is ready.
     const bool launching = waitUntil(kCeiling, [&] { return fs::exists(leaf); });
     pass(within(kLaunching));
     const auto journal = entriesOf(shop_->daemon->runFolder() / "journal");
@@ -284,7 +284,7 @@ class Survival : public testing::Test {
     line("kills of the daemon", figures_.daemonKills);
     line("  in its first 150 ms", figures_.whileStarting);
     line("  in the middle of a launch", figures_.whileLaunching);
-    line("  and the pod went before the next daemon", figures_.removedMeanwhile);
+    line("  and the pod was deleted before the next daemon", figures_.removedMeanwhile);
     line("kills of the spawner", figures_.spawnerKills);
     line("adoptions, each with its pid unchanged", figures_.adoptions);
     line("fallbacks that died", figures_.died.size());
@@ -317,16 +317,17 @@ class Survival : public testing::Test {
   Figures figures_;
 };
 
-TEST_F(Survival, KilledAtAnyMomentTheFallbacksRunOnAndAreAdopted) {
+TEST_F(Survival, FallbacksSurviveKillsOfTheDaemonAtAnyMoment) {
   const unsigned kills = number("SURVIVAL_KILLS", 10);
   ASSERT_NO_FATAL_FAILURE(startSurvivors(number("SURVIVAL_PODS", 5)));
-  // What is adopted holds other descriptors than what was launched: compared is adopted with adopted.
+  // An adopted fallback holds other descriptors than a launched one, so the comparison starts after an
+  // adoption.
   shop_->daemon->kill();
   E2E_CHECK(shop_->daemon->restart());
   ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
   figures_.adoptions = 0;
   Traces before = tracesOf(*shop_->daemon);
-  // What it does at first (asks, lists) is over when two looks agree.
+  // The initial work (probes, lists) is over when two measurements are equal.
   waitUntil(5s, [&] {
     pass(50ms);
     const auto again = tracesOf(*shop_->daemon);
@@ -368,7 +369,7 @@ TEST_F(Survival, KilledAtAnyMomentTheFallbacksRunOnAndAreAdopted) {
   report(before, after);
   EXPECT_THAT(figures_.died, testing::IsEmpty());
   EXPECT_THAT(figures_.doubled, testing::IsEmpty());
-  // So many that it is no question of luck any more.
+  // Enough kills that this is not a matter of luck.
   if (kills >= 100) {
     EXPECT_GT(figures_.whileLaunching, 0U) << "no kill came in the middle of a launch";
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackd as a Type=notify unit: what it tells the service manager, on a socket of the test's own.
+// fallbackd as a Type=notify unit: its messages to the service manager, on a socket of the test.
 #include "daemon.hpp"
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
@@ -31,7 +31,7 @@ class NotifySocket {
   }
   [[nodiscard]] bool bound() const { return bound_; }
   [[nodiscard]] const std::string& path() const { return path_; }
-  /// The next message, "" where none comes.
+  /// The next message, or "" if none arrives.
   [[nodiscard]] std::string next() const {
     pollfd polled{fd_.get(), POLLIN, 0};
     if (::poll(&polled, 1, 20'000) != 1) return "";
@@ -46,7 +46,7 @@ class NotifySocket {
   bool bound_ = false;
 };
 
-TEST(Systemd, IsToldOfStartWatchdogAndStop) {
+TEST(Systemd, TheManagerHearsOfStartWatchdogAndStop) {
   const NotifySocket manager;
   ASSERT_TRUE(manager.bound());
   E2E_TRY(const auto signer, Signer::make());
@@ -56,7 +56,7 @@ TEST(Systemd, IsToldOfStartWatchdogAndStop) {
       << "}\ncache: {path: " << signer.cacheDir().string() << ", keys: " << signer.keysDir().string()
       << ", state: " << (folder / "state").string() << "}\nlauncher: {runDir: " << (folder / "run").string()
       << "}\ntelemetry: {listen: \"off\", socket: " << (folder / "ctl.sock").string() << "}\nworkloads: []\n";
-  // Ready without containerd: neither is bound to the other.
+  // Ready without containerd: neither depends on the other.
   E2E_TRY(auto daemon,
           ChildProcess::start({.argv = {binary("fallbackd"), "--config", folder / "fallbackd.yaml"},
                                .env = {{"NOTIFY_SOCKET", manager.path()}, {"WATCHDOG_USEC", "200000"}},

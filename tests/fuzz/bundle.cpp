@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attestation files as they lie in the cache, before any signature is looked at.
+// Attestation files as found in the cache, before any signature is checked.
 #include "cache/attestation.hpp"
 #include "fuzz.hpp"
 
@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     return 0;
   }
   fuzz::demand(envelope->payloadType == cache::kPayloadType, "other payloads are refused");
-  fuzz::demand(!envelope->payload.empty(), "there is something that was signed");
+  fuzz::demand(!envelope->payload.empty(), "the payload is not empty");
   fuzz::demand(!envelope->signatures.empty() && envelope->signatures.size() <= 16, "one to 16 signatures");
   return 0;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A configuration file, from its bytes to workloads or to what is wrong with it.
+// A configuration file, from its bytes to workloads or diagnostics.
 #include "config/raw.hpp"
 #include "config/validate.hpp"
 #include "fuzz.hpp"
@@ -15,13 +15,13 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     config::compareWorkloads(workloads, problems);
     const auto count = problems.count();
     const auto diagnostics = problems.take();
-    fuzz::demand(diagnostics.empty() == (count == 0), "every problem is told");
-    for (const auto& one : diagnostics) fuzz::demand(!one.toString().empty(), "and has words");
+    fuzz::demand(diagnostics.empty() == (count == 0), "every problem is reported");
+    for (const auto& one : diagnostics) fuzz::demand(!one.toString().empty(), "and has a text");
     if (count != 0) continue;
     for (const auto& raw : workloads) {
       const auto& workload = raw.workload;
       fuzz::demand(!workload.name.empty() && !workload.image.empty(), "a workload has a name and an image");
-      fuzz::demand(workload.user.uid != 0 || workload.user.allowRoot, "root is asked for twice");
+      fuzz::demand(workload.user.uid != 0 || workload.user.allowRoot, "root is requested twice");
       fuzz::demand(workload.workingDir.starts_with('/'), "paths are absolute");
     }
   }

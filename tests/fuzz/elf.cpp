@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program's headers, read once more by the simplest of readers.
+// A program's headers, checked again by a very simple reader.
 #include "cache/elf.hpp"
 
 #include "fuzz.hpp"
@@ -33,6 +33,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
       fuzz::demand((segment.p_flags & PF_X) == 0, "the stack is not executable");
     }
   }
-  fuzz::demand(stack, "the stack is spoken of");
+  fuzz::demand(stack, "there is a stack header");
   return 0;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a target says when a promise does not hold: libFuzzer and the replay both take it for a finding.
+// Reports a violated invariant; both libFuzzer and the replay treat it as a finding.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer as somebody packed it: whatever it says, only plain files of ours appear, and only where they
+// A layer of untrusted origin: whatever it contains, only plain files of ours appear, and only where they
 // should.
 #include "fuzz.hpp"
 #include "pack/unpack.hpp"
@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// In memory where there is such a place; one a process.
+/// In memory if possible; one per process.
 const std::string& folder() {
   static const auto made = [] {
     std::string path =
@@ -38,22 +38,23 @@ const std::string& folder() {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const sys::UniqueFd layer(::memfd_create("layer", MFD_CLOEXEC));
-  fuzz::demand(sys::writeAll(Stage::cli, layer, fuzz::text(data, size), "layer").has_value(), "a layer");
+  fuzz::demand(sys::writeAll(Stage::cli, layer, fuzz::text(data, size), "layer").has_value(),
+               "the layer is written");
   const auto into = folder() + "/into";
   fs::create_directory(into);
   {
     const auto dir = sys::openDir(Stage::cli, into);
-    fuzz::demand(dir.has_value(), "the folder is there");
+    fuzz::demand(dir.has_value(), "the folder opens");
     const auto done = pack::LayerStack(*dir).apply(layer, "it");
     if (!done) fuzz::demand(done.error().stage == Stage::cli, "the stage is cli");
   }
   for (const auto& entry : fs::directory_iterator(into)) {
     const auto status = entry.symlink_status();
     fuzz::demand(fs::is_regular_file(status), "plain files only");
-    fuzz::demand(status.permissions() == fs::perms(0600), "nobody else reads them");
+    fuzz::demand(status.permissions() == fs::perms(0600), "only their owner can read them");
     fuzz::demand(!entry.path().filename().string().starts_with('.'), "no hidden files");
   }
-  fuzz::demand(std::distance(fs::directory_iterator(folder()), {}) == 1, "nothing beside it");
+  fuzz::demand(std::distance(fs::directory_iterator(folder()), {}) == 1, "no other files");
   fs::remove_all(into);
   return 0;
 }

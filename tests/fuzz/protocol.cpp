@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What daemon, spawner and spare say to each other, in both directions; the first byte says which. What is
-// read is written again and read again to the same.
+// The messages between daemon, spawner and spare, in both directions; the first byte says which. What was
+// read is written and read again, and must be the same.
 #include "spawner/protocol.hpp"
 
 #include "fuzz.hpp"
@@ -15,14 +15,14 @@ namespace {
 template <class Message, class Decode>
 void roundTrip(const Message& message, Decode decode) {
   const auto bytes = encode(message);
-  fuzz::demand(bytes.has_value(), "what was read can be written");
+  fuzz::demand(bytes.has_value(), "a message that was read can be written");
   const auto again = decode(*bytes);
-  fuzz::demand(again.has_value(), "what was written can be read");
+  fuzz::demand(again.has_value(), "a message that was written can be read");
   const auto second = encode(*again);
-  fuzz::demand(second && *second == *bytes, "and says the same");
+  fuzz::demand(second && *second == *bytes, "and is the same");
 }
 
-/// Reports from three processes, one after the other: two bytes each.
+/// Reports from three processes in turn, two bytes each.
 void order(std::string_view bytes) {
   constexpr pid_t kSpare = 1;
   ReportOrder reports(kSpare);
@@ -30,8 +30,8 @@ void order(std::string_view bytes) {
     const pid_t before = reports.child();
     const auto sender = static_cast<pid_t>(bytes[i] & 3);
     const bool due = reports.accept(sender, static_cast<ChildReport::Kind>(bytes[i + 1] & 3));
-    fuzz::demand(before == 0 || reports.child() == before, "the child is one process");
-    fuzz::demand(!due || sender == kSpare || sender == reports.child(), "nobody speaks for it");
+    fuzz::demand(before == 0 || reports.child() == before, "the child does not change");
+    fuzz::demand(!due || sender == kSpare || sender == reports.child(), "only the child reports for itself");
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a credential provider answers, and kubelet's file that names the providers.
+// A credential provider's answer, and kubelet's file that names the providers.
 #include "config/provider_file.hpp"
 #include "fuzz.hpp"
 #include "watcher/provider_protocol.hpp"
@@ -20,13 +20,13 @@ void answer(std::string_view text) {
                "no duration is negative");
   for (const auto& entry : parsed->auth) {
     fuzz::demand(!entry.credentials.username.empty() || !entry.credentials.password.empty(),
-                 "credentials are some");
+                 "credentials are not empty");
   }
   const auto image = *ImageReference::parse("r.x/shop/checkout:1");
   const auto found = parsed->credentialsFor(image);
   const bool fits = std::any_of(parsed->auth.begin(), parsed->auth.end(),
                                 [&](const auto& one) { return one.pattern.matches(image); });
-  fuzz::demand(found.has_value() == fits, "they are of an entry that fits");
+  fuzz::demand(found.has_value() == fits, "they belong to a matching entry");
 }
 
 void file(std::string_view text) {
@@ -43,7 +43,7 @@ void file(std::string_view text) {
                    "variables have names");
     }
     for (const auto& argument : one.args) {
-      fuzz::demand(argument.find('\0') == std::string::npos, "arguments end at their end");
+      fuzz::demand(argument.find('\0') == std::string::npos, "arguments contain no NUL");
     }
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pull's error: containerd's words with other people's words in them. The input is the reference that was
-// asked for, a line break, and the text.
+// A pull's error: containerd's text with text of other people in it. The input is the requested reference, a
+// line break, and the text.
 #include "watcher/causes/pull_error.hpp"
 
 #include "fuzz.hpp"
@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto text = end == std::string_view::npos ? std::string_view() : input.substr(end + 1);
 
   const auto error = watcher::readPullError(text, reference);
-  fuzz::demand(error.words.size() <= 200, "the words are few");
+  fuzz::demand(error.words.size() <= 200, "the text is short");
   if (error.place == watcher::Place::node && error.cause) {
     fuzz::demand(error.cause == Cause::unknown || error.cause == Cause::disk || error.cause == Cause::policy,
                  "a fault of this node is not an outage");
@@ -46,15 +46,15 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
                     reference, Cause::timeout),
                "no reference hides an outage");
   fuzz::demand(says(resolving + reference + ": not found", reference, Cause::not_found),
-               "no reference makes an outage of an answer");
+               "no reference turns an answer into an outage");
   fuzz::demand(says("failed to parse image reference " + quoted(reference) + "invalid reference format",
                     reference, Cause::unknown),
-               "no reference makes an outage of itself");
+               "no reference causes an outage itself");
   const auto elsewhere = watcher::readPullError("failed to pull and unpack image " + quoted(reference) +
                                                     "failed to copy: httpReadSeeker: failed open: failed to "
                                                     "do request: Get \"https://store.invalid/x\": EOF",
                                                 reference);
   fuzz::demand(elsewhere.cause == Cause::unreachable, "no reference hides a dead host of layers");
-  fuzz::demand(elsewhere.extent == watcher::Extent::one_image, "nor blames the registry for it");
+  fuzz::demand(elsewhere.extent == watcher::Extent::one_image, "nor blames the registry");
   return 0;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a pod's author wrote into an annotation: an image, and a binary.
+// What a pod's author writes into annotations: an image, and a binary.
 #include "domain/binary_ref.hpp"
 #include "domain/image_reference.hpp"
 #include "fuzz.hpp"
@@ -21,23 +21,23 @@ void image(std::string_view text) {
     return;
   }
   const auto name = reference->toString();
-  fuzz::demand(printable(name) && name.size() < 1024, "it holds neither blanks nor control characters");
+  fuzz::demand(printable(name) && name.size() < 1024, "it contains neither blanks nor control characters");
   fuzz::demand(!reference->host().empty() && parseRegistryHost(reference->host()).has_value(),
-               "its host is one");
+               "its host is valid");
   fuzz::demand(isRepositoryPath(reference->path()) && reference->isBelow(reference->path()),
-               "its path is one");
+               "its path is valid");
   fuzz::demand(!reference->tag().empty() || !reference->digest().empty(), "it has a tag or a digest");
   const auto again = ImageReference::parse(name);
-  fuzz::demand(again.has_value() && again->toString() == name, "containerd's name is its own name");
+  fuzz::demand(again.has_value() && again->toString() == name, "containerd's name is canonical");
   fuzz::demand(again->host() == reference->host() && again->path() == reference->path(), "of the same image");
 }
 
 void binary(std::string_view text) {
   const auto ref = parseBinaryRef(text);
   if (!ref) return;
-  fuzz::demand(ref->toString() == text && printable(text), "it is what was written");
+  fuzz::demand(ref->toString() == text && printable(text), "it is unchanged");
   fuzz::demand(ref->fileName().find('/') == std::string::npos, "its file is in the cache's own folder");
-  fuzz::demand(parseBinaryFileName(ref->fileName()) == *ref, "and names it alone");
+  fuzz::demand(parseBinaryFileName(ref->fileName()) == *ref, "and names only it");
 }
 
 }  // namespace

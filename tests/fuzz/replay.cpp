@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs every file of a corpus through its target, without a fuzzer: what was once found stays mended.
+// Runs every file of a corpus through its target, without a fuzzer: earlier findings stay fixed.
 #include "fuzz.hpp"
 
 #include <filesystem>

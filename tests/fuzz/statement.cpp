@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The payload, once it was verified: still written by somebody else.
+// The payload after its verification: still written by somebody else.
 #include "base/strings.hpp"
 #include "cache/attestation.hpp"
 #include "fuzz.hpp"
@@ -9,14 +9,14 @@ using namespace fallbackd;
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto statement = cache::parseStatement(fuzz::text(data, size), "it");
   if (!statement) return 0;
-  fuzz::demand(isSha256(statement->digest), "the digest is one");
-  fuzz::demand(parseBinaryRef(statement->ref.toString()).has_value(), "the name is one");
+  fuzz::demand(isSha256(statement->digest), "the digest is valid");
+  fuzz::demand(parseBinaryRef(statement->ref.toString()).has_value(), "the name is valid");
   const auto again = cache::parseStatement(cache::writeStatement(*statement), "again");
-  fuzz::demand(again.has_value(), "what we write we read");
+  fuzz::demand(again.has_value(), "we can read what we write");
   fuzz::demand(
       again->ref == statement->ref && again->digest == statement->digest && again->os == statement->os &&
           again->arch == statement->arch && again->expires == statement->expires &&
           again->minimumVersion == statement->minimumVersion && again->namespaces == statement->namespaces,
-      "and it says the same");
+      "and it is the same");
   return 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attestations between the real cosign and fallbackctl, in both directions. cosign runs without any network:
-// local keys, no transparency log, a trusted root that names nobody.
+// local keys, no transparency log, an empty trusted root.
 #include "cache/attestation.hpp"
 #include "cache/elf.hpp"
 #include "e2e_gtest.hpp"
@@ -37,10 +37,10 @@ bool has(const Output& output, const std::string& text) {
   return output.text.find(text) != std::string::npos;
 }
 
-/// What attest-blob can write.
+/// The attestation formats that attest-blob can write.
 enum class Form { bundle, bareEnvelope, oldBundle, bareStatement };
 
-/// By the suite that scripts/fetch-suites has the cosign from.
+/// Parameter: the suite from which scripts/fetch-suites took the cosign.
 class Cosign : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -53,7 +53,7 @@ class Cosign : public testing::TestWithParam<std::string> {
     std::ofstream(path("predicate.json"))
         << R"({"name":"checkout","version":"1.8.3","os":"linux","arch":")" << cache::nodeArchitecture()
         << R"(","expires":"2199-12-31T00:00:00Z"})";
-    // Version 3 has its services named by a file, and no more by a flag each.
+    // Version 3 takes its services from a file, no longer from one flag each.
     E2E_TRY(const auto help, cosign({"attest-blob", "--help"}));
     hasSigningConfig_ = has(help, "--signing-config");
     E2E_CHECK(cosignOk({"trusted-root", "create", "--out", path("root.json")}));
@@ -78,7 +78,7 @@ class Cosign : public testing::TestWithParam<std::string> {
     return run(command);
   }
 
-  /// NAME.key and NAME.pub, made by fallbackctl.
+  /// Creates NAME.key and NAME.pub with fallbackctl.
   void keygen(const std::string& name, const std::string& type = "p256") const {
     E2E_TRY(const auto made, ctl({"keygen", "--type", type, "--out", path(name)}));
     ASSERT_EQ(made.code, 0) << made.text;
@@ -96,7 +96,7 @@ class Cosign : public testing::TestWithParam<std::string> {
     } else {
       add({"--tlog-upload=false"});
       if (form == Form::bundle) add({"--new-bundle-format"});
-      // What version 3 keeps of old, hidden from its help.
+      // Version 3 still accepts these, but its help no longer shows them.
       if (hasSigningConfig_) add({"--use-signing-config=false", "--new-bundle-format=false"});
     }
     if (form == Form::bundle || form == Form::oldBundle) add({"--bundle"});
@@ -106,7 +106,7 @@ class Cosign : public testing::TestWithParam<std::string> {
     return cosign(args);
   }
 
-  /// Puts the program and NAME.json into the cache, KEY.pub into the keyring, and asks fallbackctl.
+  /// Puts the program and NAME.json into the cache and KEY.pub into the keyring, and runs fallbackctl verify.
   [[nodiscard]] Result<Output> admit(const std::string& name, const std::string& key) const {
     const auto overwrite = std::filesystem::copy_options::overwrite_existing;
     std::filesystem::copy_file(path("program"), path("cache/checkout-v1.8.3"), overwrite);
@@ -115,7 +115,7 @@ class Cosign : public testing::TestWithParam<std::string> {
     return ctl({"verify", "--cache", path("cache"), "--keys", path("keys"), "--state", path("state")});
   }
 
-  /// cosign's own judgement of the program and NAME.json.
+  /// cosign's own verdict on the program and NAME.json.
   [[nodiscard]] Result<Output> cosignVerify(const std::string& name, const std::string& key) const {
     Args args{"verify-blob-attestation",
               "--key",
@@ -186,16 +186,16 @@ TEST_P(Cosign, ItsBundleIsAdmitted) {
 TEST_P(Cosign, ItsBareEnvelopeIsAdmitted) {
   makeCosignKey();
   E2E_TRY(const auto made, attest(Form::bareEnvelope, "cosign", "theirs"));
-  if (has(made, "unknown flag")) GTEST_SKIP() << "this cosign writes no bare envelope any more";
+  if (has(made, "unknown flag")) GTEST_SKIP() << "this cosign no longer writes bare envelopes";
   ASSERT_EQ(made.code, 0) << made.text;
   EXPECT_EQ(readText(path("theirs.json")).find("mediaType"), std::string::npos);
   expectAdmittedAsItIsAndInNoOtherWay("theirs", "cosign");
 }
 
-// No cosign of Debian writes 0.1 or 0.2. By the Sigstore specification (protos/sigstore_bundle.proto) they
-// differ from 0.3 in the media type, in certificate chains and in what a log entry must prove; signed with a
-// key and not logged, the media type is all. That cosign takes the derived bundles itself shows that they are
-// such.
+// No cosign in Debian writes 0.1 or 0.2. By the Sigstore specification (protos/sigstore_bundle.proto) they
+// differ from 0.3 in the media type, in certificate chains and in what a log entry must prove. A bundle that
+// is signed with a key and not logged differs only in the media type. cosign itself accepts the derived
+// bundles, which shows that they are valid.
 TEST_P(Cosign, BundlesOfOlderVersionsAreAdmitted) {
   makeCosignKey();
   E2E_TRY(const auto made, attest(Form::bundle, "cosign", "theirs"));
@@ -217,7 +217,7 @@ TEST_P(Cosign, BundlesOfOlderVersionsAreAdmitted) {
   }
 }
 
-TEST_P(Cosign, WhatCannotBeTakenSaysWhatToDo) {
+TEST_P(Cosign, RefusalsOfUnsupportedFormsSayWhatToDo) {
   makeCosignKey();
   struct Case {
     Form form;
@@ -226,7 +226,7 @@ TEST_P(Cosign, WhatCannotBeTakenSaysWhatToDo) {
   for (const auto& one :
        {Case{Form::oldBundle, "--new-bundle-format"}, Case{Form::bareStatement, "--bundle"}}) {
     E2E_TRY(const auto made, attest(one.form, "cosign", "theirs"));
-    if (has(made, "unknown flag")) GTEST_SKIP() << "this cosign writes no old forms any more";
+    if (has(made, "unknown flag")) GTEST_SKIP() << "this cosign no longer writes the old forms";
     ASSERT_EQ(made.code, 0) << made.text;
     E2E_TRY(const auto refused, admit("theirs", "cosign"));
     EXPECT_EQ(refused.code, 1);
@@ -234,13 +234,13 @@ TEST_P(Cosign, WhatCannotBeTakenSaysWhatToDo) {
   }
 }
 
-TEST_P(Cosign, AKeyOfKeygenSignsThereToo) {
+TEST_P(Cosign, ImportsAKeyOfKeygen) {
   keygen("ours");
   E2E_TRY(const auto imported, cosign({"import-key-pair", "--yes", "--key", path("ours.key"),
                                        "--output-key-prefix", path("imported")}));
-  // Debian's 2.5.0 takes none, PKCS #8 or SEC 1; its own generate-key-pair makes them.
+  // Debian's 2.5.0 imports neither PKCS #8 nor SEC 1, only what its own generate-key-pair makes.
   if (has(imported, "error validating ecdsa key: unsupported public key type")) {
-    GTEST_SKIP() << "this cosign's import-key-pair takes no P-256 key: " << imported.text;
+    GTEST_SKIP() << "this cosign's import-key-pair refuses P-256 keys:  " << imported.text;
   }
   ASSERT_EQ(imported.code, 0) << imported.text;
   E2E_TRY(const auto made, attest(Form::bundle, "imported", "theirs"));
@@ -263,7 +263,7 @@ TEST_P(Cosign, ItsEd25519IsAdmitted) {
   E2E_TRY(const auto made, attest(Form::bundle, "imported", "theirs"));
   // cosign 3 signs with Ed25519ph and verifies with plain Ed25519, which is what we do: sigstore/cosign#5074.
   if (hasSigningConfig_ && has(made, "could not verify envelope")) {
-    GTEST_SKIP() << "this cosign does not take its own Ed25519 signature: " << made.text;
+    GTEST_SKIP() << "this cosign refuses its own Ed25519 signature: " << made.text;
   }
   ASSERT_EQ(made.code, 0) << made.text;
   expectAdmittedAsItIsAndInNoOtherWay("theirs", "ours");

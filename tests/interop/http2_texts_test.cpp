@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// No containerd offers HTTP/2 to a registry, so its texts come from where another client of Go's would have
-// them: a program of Go's own libraries, and a server that fails. The parser must know each of them.
+// No containerd offers HTTP/2 to a registry, so its error texts come from a client with the same libraries: a
+// Go program, and a server that fails. The parser must recognise each of them.
 #include "http2_server.hpp"
 #include "shell.hpp"
 #include "temp_folder.hpp"
@@ -31,9 +31,9 @@ struct Row {
 const Row kRows[] = {
     {"GOAWAY", Http2Fault::goaway},
     {"GOAWAY with words", Http2Fault::goaway_calm},
-    {"GOAWAY amid the body", Http2Fault::goaway_amid_body},
+    {"GOAWAY within the body", Http2Fault::goaway_within_body},
     {"RST_STREAM", Http2Fault::reset_stream},
-    {"RST_STREAM amid the body", Http2Fault::reset_amid_body},
+    {"RST_STREAM within the body", Http2Fault::reset_within_body},
     {"the end of the connection", Http2Fault::closes},
 };
 
@@ -52,7 +52,7 @@ class Http2TextsTest : public testing::Test {
   test::TempFolder folder_;
 };
 
-TEST_F(Http2TextsTest, EveryFaultIsAnOutage) {
+TEST_F(Http2TextsTest, EveryFaultIsClassifiedAsAnOutage) {
   build();
   if (IsSkipped() || HasFatalFailure()) return;
   const auto identity = e2e::makeCertificate(std::chrono::system_clock::now() + 1h);
@@ -61,10 +61,11 @@ TEST_F(Http2TextsTest, EveryFaultIsAnOutage) {
   for (const auto& row : kRows) {
     const auto server = Http2Server::start(row.fault, *identity);
     ASSERT_TRUE(server) << server.error().message();
-    const bool ofBody = row.fault == Http2Fault::goaway_amid_body || row.fault == Http2Fault::reset_amid_body;
+    const bool ofBody =
+        row.fault == Http2Fault::goaway_within_body || row.fault == Http2Fault::reset_within_body;
     for (const std::string method : {"HEAD", "GET"}) {
       if (ofBody && method == "HEAD") continue;
-      // Go's libraries write a log of their own to stderr.
+      // Go's libraries log to stderr.
       const auto said = test::shell(path("client") + " " + path("ca.pem") + " " + method + " https://" +
                                     (*server)->address() + "/v2/a 2>/dev/null");
       ASSERT_EQ(said.code, 0) << said.text;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Programs as the compilers of other languages make them, from the sources written here, signed and admitted.
+// Programs as compilers of other languages make them, from the sources below, signed and admitted.
 #include "shell.hpp"
 #include "signed_cache.hpp"
 
@@ -18,7 +18,7 @@ struct LanguagesTest : testing::Test {
     ASSERT_EQ(ctl("keygen --out " + path("keys/k")).code, 0);
   }
   [[nodiscard]] std::string path(const std::string& name) const { return folder.path() + "/" + name; }
-  /// In the folder, with nothing kept between tests and nothing fetched from anywhere.
+  /// Runs in the folder; keeps nothing between tests and downloads nothing.
   Output run(const std::string& command) const {
     return test::shell(
         "cd " + folder.path() + " && export HOME=" + folder.path() +
@@ -27,7 +27,7 @@ struct LanguagesTest : testing::Test {
         command);
   }
   static Output ctl(const std::string& args) { return test::shell(std::string(FALLBACKCTL) + " " + args); }
-  /// Signs the file as checkout of this version, installs it and shows what the cache has then.
+  /// Signs the file as checkout with this version, installs it and lists the cache.
   Output admit(const std::string& file, const std::string& version = "1.8.3") const {
     const auto signing =
         ctl("sign --skip-form-check --key " + path("keys/k.key") + " --name checkout --version " + version +
@@ -46,7 +46,7 @@ struct LanguagesTest : testing::Test {
 TEST_F(LanguagesTest, CWithMusl) {
   folder.write("main.c", "int main(void) { return 0; }\n");
   if (run("command -v musl-gcc").code != 0) GTEST_SKIP() << "no musl-gcc; see scripts/install-deps";
-  // Not -static-pie: Debian's wrapper asks for a loader then.
+  // Not -static-pie: with it Debian's wrapper requests a loader.
   ASSERT_EQ(run("musl-gcc -static main.c -o it").code, 0);
   const auto admitted = admit("it");
   EXPECT_TRUE(says(admitted, R"("admitted":true)")) << admitted.text;
@@ -67,7 +67,7 @@ TEST_F(LanguagesTest, Rust) {
 
 TEST_F(LanguagesTest, Go) {
   if (run("command -v go").code != 0) GTEST_SKIP() << "no go; see scripts/install-deps";
-  // A module proxy of files: only what comes from one carries its version.
+  // A module proxy made of files: only a module from a proxy carries its version.
   const std::string source = "package main\n\nfunc main() { println(\"hello\") }\n";
   const std::string module = "module example.com/checkout\n\ngo 1.19\n";
   const std::string inZip = "zip/example.com/checkout@v1.8.3/";
@@ -77,7 +77,7 @@ TEST_F(LanguagesTest, Go) {
   folder.write(proxy + "list", "v1.8.3\n");
   folder.write(proxy + "v1.8.3.mod", module);
   folder.write(proxy + "v1.8.3.info", R"({"Version":"v1.8.3","Time":"2026-01-01T00:00:00Z"})");
-  // Without entries for folders, which Go does not want.
+  // Without entries for folders, which Go refuses.
   ASSERT_EQ(
       run("cd zip && find example.com -type f | python3 -c 'import sys, zipfile; "
           "z = zipfile.ZipFile(sys.argv[1], \"w\"); [z.write(l.strip()) for l in sys.stdin]; z.close()' ../" +
@@ -93,7 +93,7 @@ TEST_F(LanguagesTest, Go) {
   EXPECT_TRUE(says(other, "version_mismatch") && says(other, "built as example.com/checkout v1.8.3"))
       << other.text;
 
-  // A build of the work tree says no version, and is nobody's contradiction.
+  // A build of the work tree has no version, and contradicts nothing.
   folder.write("src/main.go", source);
   folder.write("src/go.mod", module);
   const auto built = run("cd src && CGO_ENABLED=0 go build -o ../it .");
@@ -105,11 +105,11 @@ TEST_F(LanguagesTest, Go) {
   const auto refused = admit("it");
   EXPECT_TRUE(says(refused, "elf_dynamic") && says(refused, "-linkmode external -extldflags -static-pie"))
       << refused.text;
-  // And the advice holds.
-  const auto mended =
+  // The advice works.
+  const auto corrected =
       run("cd src && CGO_ENABLED=1 go build -buildmode=pie "
           "-ldflags '-linkmode external -extldflags -static-pie' -o ../it .");
-  ASSERT_EQ(mended.code, 0) << mended.text;
+  ASSERT_EQ(corrected.code, 0) << corrected.text;
   const auto good = admit("it");
   EXPECT_TRUE(says(good, R"("pie":true)")) << good.text;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hostile containers of the pod against a thousand launches: until execveat nothing of a launch is to be
-// seized, read or signalled; afterwards it is as open to them as a container is.
+// Hostile containers of the pod against a thousand launches: until execveat, nothing of a launch can be
+// seized, read or signalled. Afterwards the fallback is as open to them as a container.
 #include "launch_fixture.hpp"
 #include "neighbour.hpp"
 
@@ -23,7 +23,7 @@ constexpr const char* kToken = "--token-of-the-fallback";
 #ifdef FALLBACKD_SANITIZED
 constexpr int kLaunches = 40;
 #else
-constexpr int kLaunches = 250;  // for each of four
+constexpr int kLaunches = 250;  // for each of four kinds
 #endif
 
 struct Kind {
@@ -48,8 +48,7 @@ TEST_P(Attackers, ReachNothingBeforeExecveat) {
   const auto& kind = GetParam();
   RecordProperty("item", "1");
   RecordProperty("attack", std::string("A neighbour in the pod's PID namespace with ") + kind.name +
-                               " goes for each new process, through " + std::to_string(kLaunches) +
-                               " launches");
+                               " attacks each new process of " + std::to_string(kLaunches) + " launches");
   sandbox = std::make_unique<FakeSandbox>(
       folder, hierarchies, FakeSandbox::Shape{.userNamespace = kind.ownUsers, .sharedPids = true});
   Neighbour neighbour(*sandbox, kind.capabilities,
@@ -75,9 +74,9 @@ TEST_P(Attackers, ReachNothingBeforeExecveat) {
   RecordProperty("seen", static_cast<int>(victims.size()));
   RecordProperty("reached", static_cast<int>(beginningWith(lines, "reached").size()));
   RecordProperty("touched", static_cast<int>(beginningWith(lines, "touched").size()));
-  EXPECT_THAT(beginningWith(lines, "reached"), IsEmpty()) << "something of the host's was open";
+  EXPECT_THAT(beginningWith(lines, "reached"), IsEmpty()) << "something of the host was open";
   EXPECT_THAT(beginningWith(lines, "touched"), IsEmpty()) << "seen before execveat";
-  EXPECT_GT(victims.size(), kLaunches / 4U) << "it looked at too few to prove anything";
+  EXPECT_GT(victims.size(), kLaunches / 4U) << "it attacked too few to prove anything";
   EXPECT_EQ(failed, 0);
 }
 

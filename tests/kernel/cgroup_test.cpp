@@ -25,8 +25,8 @@ class Leaf : public LaunchTest {
   }
 };
 
-/// In the pod's own where nothing is limited or counted; never in the daemon's.
-TEST_F(Leaf, IsBelowThePodWhereverItMakesADifference) {
+/// In the pod's own cgroup if nothing is limited or counted; never in the daemon's.
+TEST_F(Leaf, IsBelowThePodWhereverThatMatters) {
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   const auto& pod = sandbox->status().cgroupParent;
@@ -44,7 +44,7 @@ TEST_F(Leaf, IsBelowThePodWhereverItMakesADifference) {
   stop(process);
 }
 
-TEST_F(Leaf, IsItsOwnRootSeenFromInside) {
+TEST_F(Leaf, IsItsOwnRootFromInside) {
   for (const auto& line : reportOf(request({"report"})).all("cgroup"))
     EXPECT_TRUE(line.ends_with(":/")) << line;
 }
@@ -71,11 +71,11 @@ TEST_F(Leaf, HasTheWorkloadsLimits) {
   stop(process);
 }
 
-TEST_F(Leaf, WhatRunsInAnOldOneEndsBeforeTheNewLaunch) {
+TEST_F(Leaf, ProcessesInAnOldLeafEndBeforeTheNewLaunch) {
   const auto wanted = request({"wait"});
   const auto first = launched(wanted);
   ASSERT_NE(first, nullptr);
-  // The same container again, without the first having been stopped: as after a daemon that died early.
+  // The same container again, without stopping the first one, as after an early crash of the daemon.
   auto again = wanted;
   again.recoveryId = "again";
   const auto second = launched(again);

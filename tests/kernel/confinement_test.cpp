@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a workload may ask for beyond the default: capabilities, filters, labels, limits. Filters are tried by
-// making the calls.
+// What a workload may request beyond the defaults: capabilities, filters, labels, limits. Filters are tested
+// by making the calls.
 #include "launch_fixture.hpp"
 
 #include <cerrno>
@@ -33,7 +33,7 @@ class Confinement : public LaunchTest {
   }
 };
 
-TEST_F(Confinement, ExactlyTheCapabilitiesThatWereAskedFor) {
+TEST_F(Confinement, ExactlyTheRequestedCapabilities) {
   auto wanted = request({"report"});
   wanted.workload.security.capabilities = 1ULL << 10 | 1ULL << 5;  // NET_BIND_SERVICE, KILL
   auto seen = reportOf(wanted);
@@ -60,7 +60,7 @@ TEST_F(Confinement, ACapabilityWorksForAnOrdinaryUser) {
   stop(process);
 }
 
-TEST_F(Confinement, TheDefaultFilterLiftsWhatACapabilityIsFor) {
+TEST_F(Confinement, TheDefaultFilterAllowsTheCallsOfACapability) {
   auto wanted = request({"attack"});
   wanted.workload.user = {0, 0, {}};
   wanted.workload.security.capabilities = 1ULL << 18;  // SYS_CHROOT
@@ -80,7 +80,7 @@ TEST_F(Confinement, AProfileThatDeniesByName) {
 }
 
 TEST_F(Confinement, AProfileThatAllowsByName) {
-  // Neither execveat nor what the launch itself needs is named.
+  // Names neither execveat nor the calls that the launch itself needs.
   const auto seen = attackOf(withProfile(R"({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1,
     "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"], "syscalls": [{"names": ["write", "writev", "read", "open", "openat",
     "close", "exit_group", "brk", "mmap", "munmap", "mprotect", "fstat", "newfstatat", "arch_prctl", "set_tid_address",
@@ -90,7 +90,7 @@ TEST_F(Confinement, AProfileThatAllowsByName) {
   EXPECT_EQ(seen.number("try.personality.query"), 0);  // one of two values for the same argument
   EXPECT_EQ(seen.number("try.personality.norandom"), EPERM);
   EXPECT_EQ(seen.number("try.fork"), EPERM);
-  EXPECT_EQ(seen.number("try.unknown.900"), ENOSYS);  // newer than all that it names
+  EXPECT_EQ(seen.number("try.unknown.900"), ENOSYS);  // newer than all calls that it names
 }
 
 TEST_F(Confinement, AProfileThatCannotBeUsedIsNamed) {
@@ -116,7 +116,7 @@ TEST_F(Confinement, AProfileThatCannotBeUsedIsNamed) {
   EXPECT_EQ(refusal(wanted).reason, Reason::not_found);
 }
 
-TEST_F(Confinement, WithoutAFilterWhereThatWasAskedFor) {
+TEST_F(Confinement, NoFilterIfRequested) {
   auto wanted = request({"report"});
   wanted.workload.security.seccomp.type = SecurityProfile::Type::unconfined;
   EXPECT_EQ(reportOf(std::move(wanted)).status("Seccomp"), "0");
@@ -130,8 +130,8 @@ TEST_F(Confinement, LimitsOfTheWorkload) {
   EXPECT_EQ(seen.one("rlimit.core"), "4096 4096");
 }
 
-// Where the node has neither AppArmor nor SELinux, what is decided is tried on stand-in trees (labels_test),
-// and here that the launch does write what was decided.
+// On a node with neither AppArmor nor SELinux: labels_test tests the decision on fake /sys and /proc trees,
+// and this tests that the launch writes the label.
 TEST_F(Confinement, TheLabelIsWrittenBeforeTheBinaryIsExecuted) {
   const auto kernel = folder / "kernel";
   writeText(kernel / "proc" / "filesystems", "nodev\tselinuxfs\n");
@@ -140,7 +140,7 @@ TEST_F(Confinement, TheLabelIsWrittenBeforeTheBinaryIsExecuted) {
   launcherWith(given);
   auto wanted = request({"wait"});
   wanted.workload.security.seLinuxLabel = "system_u:system_r:container_t:s0";
-  // The real kernel has no such attribute: a fallback without its label must not run.
+  // The real kernel has no such attribute: a fallback must not run without its label.
   const auto error = refusal(wanted);
   EXPECT_EQ(error.stage, Stage::identity);
   EXPECT_THAT(error.message(), HasSubstr("label the process by attr/exec"));

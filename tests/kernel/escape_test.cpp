@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hostile program as the workload: each way out of the pod is tried as an ordinary user and as uid 0, and
-// each is refused; what it must not have touched is looked at from outside. ESCAPE_JSON names a folder for
-// the table of scripts/report isolation.
+// A hostile program as the workload tries each way out of the pod, as an ordinary user and as uid 0, and each
+// is refused. What it must not have touched is checked from outside. ESCAPE_JSON names a folder for the table
+// of scripts/report isolation.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"
 
@@ -84,7 +84,7 @@ class EscapeTest : public LaunchTest {
   /// A file of the host that nobody in a pod may read or change.
   [[nodiscard]] std::filesystem::path precious() const { return folder / "precious"; }
 
-  /// Launches the way and checks its word. Its row is written in any case.
+  /// Launches the probe for one way and checks its report. Its row is always written.
   void expectRefused(const std::string& title, launcher::LaunchRequest wanted) {
     const auto asUser = "uid " + std::to_string(wanted.workload.user.uid);
     const auto process = launched(std::move(wanted));
@@ -118,13 +118,13 @@ class EscapeTest : public LaunchTest {
 };
 
 struct Way {
-  const char* name;  // of the probe's
+  const char* name;  // the probe's name for it
   const char* title;
 };
 
 class Escape : public EscapeTest, public ::testing::WithParamInterface<Way> {
  protected:
-  /// What the way is to be told, and what has to lie ready for it.
+  /// The arguments for the probe, and what has to be prepared.
   std::vector<std::string> arguments() {
     const std::string name = GetParam().name;
     if (name == "ptrace") {
@@ -149,7 +149,7 @@ class Escape : public EscapeTest, public ::testing::WithParamInterface<Way> {
       return paths;
     }
     if (name == "keyrings") {
-      // The daemon's own session keyring, with a key in it: the process must not have inherited it.
+      // The daemon's own session keyring, with a key in it: the process must not inherit it.
       ::syscall(SYS_add_key, "user", "fallbackd-test", "secret", 6, -3);
     }
     return {};
@@ -201,7 +201,7 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-TEST_F(EscapeTest, AHealthCheckHasNoDescriptorEither) {
+TEST_F(EscapeTest, AHealthCheckHasNoDescriptors) {
   auto wanted = request({"wait"});
   wanted.workload.healthCheck.args = {"--health-check=descriptors"};
   const auto process = launch(std::move(wanted));
@@ -211,8 +211,8 @@ TEST_F(EscapeTest, AHealthCheckHasNoDescriptorEither) {
   if (process) stop(*process);
 }
 
-/// CVE-2024-21626 from the side of the configuration: the folder is named by way of a leaked descriptor.
-TEST_F(EscapeTest, AWorkingDirectoryByWayOfADescriptorIsRefused) {
+/// CVE-2024-21626 through the configuration: the folder is named through a leaked descriptor.
+TEST_F(EscapeTest, AWorkingDirectoryThroughADescriptorIsRefused) {
   std::string says;
   for (const char* path : {"/proc/self/fd/3", "/proc/self/fd/5", "/proc/self/fd/7/../../..", "/proc/self/cwd",
                            "/proc/1/root", "/proc/self/root", "/dev/fd/3"}) {
@@ -220,7 +220,7 @@ TEST_F(EscapeTest, AWorkingDirectoryByWayOfADescriptorIsRefused) {
     wanted.workload.workingDir = path;
     const auto process = launch(std::move(wanted));
     if (process) {
-      // Something harmless of that name: then it is inside.
+      // The name is harmless: then the process is inside.
       EXPECT_EQ(ProbeOutput(logWith(*process, " F end\n")).one("escaped"), "") << path;
       stop(*process);
       continue;
@@ -229,11 +229,11 @@ TEST_F(EscapeTest, AWorkingDirectoryByWayOfADescriptorIsRefused) {
     if (says.empty()) says = process.error().message();
   }
   EXPECT_FALSE(says.empty()) << "none of the paths was refused";
-  record("a working directory of /proc/self/fd/N (CVE-2024-21626)", "uid 65532", !says.empty(), says);
+  record("a working directory through /proc/self/fd/N (CVE-2024-21626)", "uid 65532", !says.empty(), says);
   expectNothingTouched();
 }
 
-/// CVE-2026-8052: who can write to the FIFOs' folder swaps one for a symlink while no daemon runs.
+/// CVE-2026-8052: whoever can write to the FIFOs' folder replaces one by a symlink while no daemon runs.
 TEST_F(EscapeTest, ALogFifoSwappedForASymlinkIsNotFollowed) {
   auto process = launched(request({"term"}));
   ASSERT_NE(process, nullptr);
@@ -254,7 +254,7 @@ TEST_F(EscapeTest, ALogFifoSwappedForASymlinkIsNotFollowed) {
   expectNothingTouched();
 }
 
-TEST_F(EscapeTest, FifosInAFolderThatIsASymlinkAreNotMade) {
+TEST_F(EscapeTest, FifosAreNotCreatedThroughASymlinkedFolder) {
   auto wanted = request({"wait"});
   std::filesystem::create_directories(folder / "victim");
   writeText(folder / "victim" / "stdout", "precious\n");
@@ -262,7 +262,7 @@ TEST_F(EscapeTest, FifosInAFolderThatIsASymlinkAreNotMade) {
   std::filesystem::create_directory_symlink(folder / "victim",
                                             folder / "run" / "recoveries" / wanted.recoveryId);
   const auto process = launch(std::move(wanted));
-  if (process) stop(*process);  // it put a folder of its own in the link's place
+  if (process) stop(*process);  // it replaced the link by its own folder
   EXPECT_EQ(contentOf(folder / "victim" / "stdout"), "precious\n");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "victim"), {}), 1);
   record("the FIFOs' folder swapped for a symlink (CVE-2026-8052)", "root in the run folder",

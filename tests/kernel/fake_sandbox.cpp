@@ -36,7 +36,7 @@ bool bringUpLoopback() {
   return up;
 }
 
-/// As a runtime does for a pause process with a PID namespace of its own.
+/// Like a runtime for a pause process with its own PID namespace.
 bool showOwnProcesses() {
   return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
          ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
@@ -45,7 +45,7 @@ bool showOwnProcesses() {
 [[noreturn]] void bePause(FakeSandbox::Shape shape, int goPipe, int readyPipe) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   char byte = 0;
-  // Before its ids are mapped a process may do little in a user namespace.
+  // Before its ids are mapped, a process can do little in a user namespace.
   const bool mapped = ::read(goPipe, &byte, 1) == 1;
   const bool made = mapped &&
                     (shape.hostNetwork || (::unshare(CLONE_NEWNET | CLONE_NEWUTS) == 0 && bringUpLoopback() &&

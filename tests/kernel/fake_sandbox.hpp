@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pod sandbox without a container runtime: a process in network, IPC and UTS namespaces of its own, as
-// pause is, and a cgroup for the pod in every hierarchy.
+// A pod sandbox without a container runtime: a process in its own network, IPC and UTS namespaces, like
+// pause, and a cgroup for the pod in every hierarchy.
 #pragma once
 
 #include "cri/types.hpp"
@@ -24,7 +24,7 @@ class FakeSandbox {
   };
   static constexpr unsigned kFirstId = 100000;
 
-  /// `folder`: where its resolv.conf, shm and log folder are made.
+  /// `folder`: where its resolv.conf, shm and log folder are created.
   FakeSandbox(const std::filesystem::path& folder, const std::vector<sys::CgroupHierarchy>& hierarchies);
   FakeSandbox(const std::filesystem::path& folder, const std::vector<sys::CgroupHierarchy>& hierarchies,
               Shape shape);
@@ -36,9 +36,9 @@ class FakeSandbox {
   [[nodiscard]] pid_t pause() const { return status_.pausePid; }
   /// The pod's cgroup in each hierarchy.
   [[nodiscard]] const std::vector<std::string>& cgroups() const { return cgroups_; }
-  /// As a runtime has it: the pause process in a cgroup of the sandbox's name, below the pod's.
+  /// As a runtime does it: the pause process in a cgroup with the sandbox's name, below the pod's.
   void enterOwnCgroup();
-  /// The same name, below another pod's.
+  /// The same name, below another pod's cgroup.
   void leaveOwnCgroupFor(const std::string& otherPod);
   void killPause();
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guards of the spawner that nothing else would miss: each test fails without its guard.
+// Guards of the spawner that no other test would miss: each test fails without its guard.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"
 #include "sys/tracee.hpp"
@@ -36,7 +36,7 @@ std::set<int> descriptorsOf(pid_t pid) {
   return numbers;
 }
 
-/// What prctl(PR_GET_DUMPABLE) gives in another process, which is made to ask; -1 where that fails.
+/// The result of prctl(PR_GET_DUMPABLE) in another process, which is made to call it; -1 on failure.
 long dumpableOf(pid_t pid) {
   const auto stopped = [pid] {
     int status = 0;
@@ -69,7 +69,7 @@ class Guards : public LaunchTest {
     RecordProperty("attack", attack);
   }
 
-  /// The spawner's children, once there are so many.
+  /// The spawner's children, once there are this many.
   std::vector<pid_t> children(std::size_t count) {
     const std::string spawner = std::to_string(launcher->spawner().pid());
     std::vector<pid_t> found;
@@ -84,7 +84,8 @@ class Guards : public LaunchTest {
     return found;
   }
 
-  /// A launch whose health check hangs: the processes of its leaf, once there are two. The first waits.
+  /// A launch with a hanging health check: the processes of its leaf, once there are two. The first one
+  /// waits.
   std::vector<pid_t> duringHealthCheck(launcher::LaunchRequest wanted) {
     wanted.workload.healthCheck.args = {"--health-check=hang"};
     wanted.workload.healthCheck.timeout = 30s;
@@ -98,7 +99,7 @@ class Guards : public LaunchTest {
       std::istringstream list(contentOf(leaf + "/cgroup.procs"));
       pids.clear();
       for (pid_t pid = 0; list >> pid;) pids.push_back(pid);
-      // Not before the health check is executed: until then both are the same program.
+      // Not before the health check is executed: until then both run the same program.
       const auto exe = [](pid_t pid) {
         std::error_code error;
         return std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).string();
@@ -123,14 +124,14 @@ TEST_F(Guards, SpawnerAndSpareAreNotDumpable) {
   if (ordinary == 0) {
     for (;;) ::pause();
   }
-  EXPECT_EQ(dumpableOf(ordinary), 1) << "the test itself would see nothing";
+  EXPECT_EQ(dumpableOf(ordinary), 1) << "the test itself works";
   EXPECT_EQ(dumpableOf(launcher->spawner().pid()), 0);
   for (const pid_t spare : children(1)) EXPECT_EQ(dumpableOf(spare), 0);
   ::kill(ordinary, SIGKILL);
   ::waitpid(ordinary, nullptr, 0);
 }
 
-/// A file of /proc belongs to the process's user where it is dumpable, else to root.
+/// A file of /proc belongs to the process's user if it is dumpable, otherwise to root.
 TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckIsNotDumpable) {
   shows("A health check looks into the process that waits for it");
   auto wanted = request({"wait"});
@@ -142,23 +143,23 @@ TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckIsNotDumpable) {
   ASSERT_EQ(::stat(("/proc/" + std::to_string(processes[0]) + "/environ").c_str(), &waits), 0);
   ASSERT_EQ(::stat(("/proc/" + std::to_string(processes[1]) + "/environ").c_str(), &runs), 0);
   EXPECT_EQ(waits.st_uid, 0U);
-  EXPECT_EQ(runs.st_uid, 1234U) << "the test itself would see nothing";
+  EXPECT_EQ(runs.st_uid, 1234U) << "the test itself works";
   endLaunch();
 }
 
-TEST_F(Guards, ASpareHasItsTwoSocketsAndNoOtherDescriptor) {
+TEST_F(Guards, ASpareHasOnlyItsTwoSockets) {
   shows("A spare keeps descriptors of the spawner");
   const auto spare = children(1);
   ASSERT_EQ(spare.size(), 1U);
   std::set<int> numbers;
   for (const auto deadline = Monotonic::now() + 10s; numbers.size() != 5 && Monotonic::now() < deadline;) {
-    loop.run_one_for(5ms);  // it has just been made
+    loop.run_one_for(5ms);  // it has just been started
     numbers = descriptorsOf(spare.front());
   }
-  EXPECT_EQ(numbers.size(), 5U) << ::testing::PrintToString(numbers) << ": standard ones and two sockets";
+  EXPECT_EQ(numbers.size(), 5U) << ::testing::PrintToString(numbers) << ": the standard ones and two sockets";
 }
 
-TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckHasNoDescriptorButItsOwn) {
+TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckHasOnlyItsOwnDescriptors) {
   shows("A launch keeps descriptors of the node until execveat");
   const auto processes = duringHealthCheck(request({"wait"}));
   ASSERT_EQ(processes.size(), 2U);
@@ -168,14 +169,15 @@ TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckHasNoDescriptorButItsOwn) {
   endLaunch();
 }
 
-TEST_F(Guards, TheDaemonsSessionKeyringIsLeftBehind) {
+TEST_F(Guards, TheDaemonsSessionKeyringIsNotInherited) {
   shows("A fallback searches the daemon's session keyring");
   ASSERT_GE(::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr), 0);
   ASSERT_GE(::syscall(SYS_add_key, "user", "fallbackd-test", "secret", 6, KEY_SPEC_SESSION_KEYRING), 0);
   launcherWith(options());  // the spawner inherits it
   auto wanted = request({"escape", "session-key"});
   wanted.workload.user = {0, 0, {}};
-  wanted.workload.security.seccomp.type = config::SecurityProfile::Type::unconfined;  // which forbids it, too
+  wanted.workload.security.seccomp.type = config::SecurityProfile::Type::unconfined;  // the default filter
+                                                                                      // forbids it, too
   const auto process = launched(std::move(wanted));
   ASSERT_NE(process, nullptr);
   const ProbeOutput seen(logWith(process, " F end\n"));
@@ -184,9 +186,9 @@ TEST_F(Guards, TheDaemonsSessionKeyringIsLeftBehind) {
   EXPECT_NE(seen.one("refused"), "");
 }
 
-/// One that may trace is not to be in one PID namespace with the process that waits, which shares memory with
-/// a process of root's.
-TEST_F(Guards, AHealthCheckThatMayTraceIsAlone) {
+/// A check that may trace must not share a PID namespace with the waiting process, which shares memory with a
+/// process of root.
+TEST_F(Guards, AHealthCheckThatMayTraceHasItsOwnPidNamespace) {
   shows("A health check with SYS_PTRACE traces the process that waits for it");
   auto wanted = request({"report"});
   wanted.workload.security.capabilities = 1ULL << CAP_SYS_PTRACE;
@@ -195,7 +197,7 @@ TEST_F(Guards, AHealthCheckThatMayTraceIsAlone) {
   ASSERT_NE(process, nullptr);
   const auto log = logWith(process, " F end\n");
   stop(process);
-  EXPECT_THAT(log, HasSubstr("health pid 1 uid")) << "it shares the namespace of the one that waits";
+  EXPECT_THAT(log, HasSubstr("health pid 1 uid")) << "it has its own PID namespace";
   EXPECT_EQ(ProbeOutput(log).one("pid"), "1");
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files of a pod that never answer: what hangs is the launch of that pod, for a bounded time, and nothing
-// else.
+// Files of a pod that never respond: the launch of that pod hangs for a limited time, and nothing else.
 #include "launch_fixture.hpp"
 #include "launcher/logs/fifo_folders.hpp"
 #include "launcher/logs/logs.hpp"
@@ -29,8 +28,8 @@ using workers::Work;
 class Hang : public LaunchTest {
  protected:
   void TearDown() override {
-    if (fuse) fuse->end();  // what hangs in it may end
-    // Workers that were killed long ago are buried by the loop.
+    if (fuse) fuse->end();  // processes that hang in it may now end
+    // The loop reaps workers that were killed earlier.
     if (launcher != nullptr) waitFor([this] { return launcher->workers()->counts().stuck == 0; });
     fuse.reset();
     LaunchTest::TearDown();
@@ -63,7 +62,7 @@ class Hang : public LaunchTest {
   std::unique_ptr<SilentFuse> fuse;
 };
 
-TEST_F(Hang, AVolumeThatHangsFailsItsLaunchAndTheNextAtOnce) {
+TEST_F(Hang, AHangingVolumeFailsItsLaunchAndTheNextOneAtOnce) {
   hangAt(makeVolume("csi", "data") / "mount");
   auto quick = options();
   quick.volumesLimit = 1s;
@@ -71,7 +70,7 @@ TEST_F(Hang, AVolumeThatHangsFailsItsLaunchAndTheNextAtOnce) {
   makeVolume("empty-dir", "scratch");
   auto hostile = request({"wait"});
   hostile.workload.volumes = {{Volume::Kind::csi, "data", "/data", "", false}};
-  // The loop turns on while the launch waits.
+  // The loop keeps running while the launch waits.
   unsigned turns = 0;
   asio::co_spawn(
       loop,
@@ -88,9 +87,9 @@ TEST_F(Hang, AVolumeThatHangsFailsItsLaunchAndTheNextAtOnce) {
   EXPECT_EQ(refused.error().stage, Stage::rootfs);
   EXPECT_EQ(refused.error().reason, Reason::timeout);
   EXPECT_THAT(refused.error().message(), HasSubstr("the volumes of pod"));
-  EXPECT_GT(turns, 20U) << "the loop stood still";
+  EXPECT_GT(turns, 20U) << "the loop keeps running";
   turns = 100'000;
-  EXPECT_EQ(launcher->workers()->counts().stuck, 1U) << "SIGKILL does not end it";
+  EXPECT_EQ(launcher->workers()->counts().stuck, 1U) << "SIGKILL cannot end it";
 
   auto honest = request({"wait"});
   honest.workload.volumes = {{Volume::Kind::empty_dir, "scratch", "/scratch", "", false}};
@@ -104,16 +103,16 @@ TEST_F(Hang, AVolumeThatHangsFailsItsLaunchAndTheNextAtOnce) {
   ASSERT_FALSE(third);
   EXPECT_EQ(third.error().reason, Reason::unavailable);
   EXPECT_THAT(third.error().message(), HasSubstr("2 workers hang on files of this pod already"));
-  EXPECT_EQ(fuse->asked(), asked) << "it was tried";
+  EXPECT_EQ(fuse->asked(), asked) << "it must not be tried";
   const auto counts = launcher->workers()->counts();
   EXPECT_EQ(counts.missed.at(static_cast<std::size_t>(Work::prepare_volumes)), 2U);
   EXPECT_EQ(counts.refused.at(static_cast<std::size_t>(Work::prepare_volumes)), 1U);
 
   fuse->end();
-  ASSERT_TRUE(waitFor([&] { return launcher->workers()->counts().stuck == 0; })) << "they are buried";
+  ASSERT_TRUE(waitFor([&] { return launcher->workers()->counts().stuck == 0; })) << "they are reaped";
 }
 
-TEST_F(Hang, AVolumeThatHangsTheNewProcessLeavesTheSpawnerToOthers) {
+TEST_F(Hang, AVolumeThatHangsTheNewProcessDoesNotBlockTheSpawner) {
   hangAt(makeVolume("csi", "data") / "mount", SilentFuse::Answers::what_its_root_is);
   makeVolume("empty-dir", "scratch");
   auto hostile = request({"wait"});
@@ -126,7 +125,7 @@ TEST_F(Hang, AVolumeThatHangsTheNewProcessLeavesTheSpawnerToOthers) {
     over = true;
     if (!outcome) failure = outcome.error();
   });
-  ASSERT_TRUE(waitFor([&] { return fuse->asked() > 0; })) << "the mount point inside is not looked for";
+  ASSERT_TRUE(waitFor([&] { return fuse->asked() > 0; })) << "the process looks for the mount point";
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   stop(process);
@@ -136,7 +135,7 @@ TEST_F(Hang, AVolumeThatHangsTheNewProcessLeavesTheSpawnerToOthers) {
   EXPECT_TRUE(failure);
 }
 
-TEST_F(Hang, ALogFolderThatHangsCostsTheLinesAndNotTheProcess) {
+TEST_F(Hang, AHangingLogFolderLosesLinesButNotTheProcess) {
   hangAt(folder / "hanging");
   auto wanted = request({"lines", "3"});
   wanted.sandbox.logDirectory = folder / "hanging" / "shop_web-0_1";
@@ -146,7 +145,7 @@ TEST_F(Hang, ALogFolderThatHangsCostsTheLinesAndNotTheProcess) {
   EXPECT_TRUE(stop(process).kind != launcher::ExitStatus::Kind::unknown);
 }
 
-TEST_F(Hang, ALogFolderThatHangsDoesNotHoldUpTheAdoptionOfWhatNoJournalTellsOf) {
+TEST_F(Hang, AHangingLogFolderDoesNotDelayTheAdoptionOfUnjournaledFallbacks) {
   const auto logs = folder / "shop_web-0_1";
   std::filesystem::create_directories(logs / "web-fallback");
   writeText(logs / "web-fallback" / "7.log", "");
@@ -156,7 +155,7 @@ TEST_F(Hang, ALogFolderThatHangsDoesNotHoldUpTheAdoptionOfWhatNoJournalTellsOf) 
   EXPECT_EQ(launcher->workers()->counts().missed.at(static_cast<std::size_t>(Work::list_logs)), 1U);
 }
 
-TEST_F(Hang, ALogFileThatHangsIsGivenUpWhileTheFifoIsEmptied) {
+TEST_F(Hang, AHangingLogFileIsGivenUpAndTheFifoIsDrained) {
   hangAt(folder / "hanging");
   const auto fifos = launcher::FifoFolders::open(folder / "fifos");
   ASSERT_TRUE(fifos && fifos->make("r1", 0));
@@ -171,7 +170,7 @@ TEST_F(Hang, ALogFileThatHangsIsGivenUpWhileTheFifoIsEmptied) {
   ASSERT_TRUE(pump);
   const std::string block(64 * 1024, 'x');
   std::size_t written = 0;
-  // More than a FIFO holds, so somebody must have emptied it.
+  // More than a FIFO holds, so it must have been drained.
   EXPECT_TRUE(waitFor([&] {
     const ssize_t size = ::write(out->get(), block.data(), block.size());
     if (size > 0) written += static_cast<std::size_t>(size);
@@ -181,7 +180,7 @@ TEST_F(Hang, ALogFileThatHangsIsGivenUpWhileTheFifoIsEmptied) {
   pump->reset();
 }
 
-TEST_F(Hang, LimitsCountByPodByNamespaceAndInAll) {
+TEST_F(Hang, LimitsCountByPodByNamespaceAndInTotal) {
   hangAt(folder / "hanging");
   workers::PoolLimits limits;
   limits.stuckOfPod = 1;
@@ -189,8 +188,8 @@ TEST_F(Hang, LimitsCountByPodByNamespaceAndInAll) {
   limits.stuck = 3;
   Pool pool(loop.get_executor(), "", limits);
   ASSERT_TRUE(pool.start());
-  std::vector<std::string> told;
-  pool.onMissed([&](const workers::Missed& missed) { told.push_back(missed.owner.pod); });
+  std::vector<std::string> missedPods;
+  pool.onMissed([&](const workers::Missed& missed) { missedPods.push_back(missed.owner.pod); });
   const std::string file = folder / "hanging/file";
   const auto reasonOf = [&](const Owner& owner) {
     return ask(pool, readTask(file, owner, 100ms)).error().reason;
@@ -201,7 +200,7 @@ TEST_F(Hang, LimitsCountByPodByNamespaceAndInAll) {
   EXPECT_EQ(reasonOf({"a", "3"}), Reason::unavailable);
   EXPECT_EQ(reasonOf({"b", "4"}), Reason::timeout);
   EXPECT_EQ(reasonOf({"c", "5"}), Reason::unavailable);
-  EXPECT_THAT(told, ::testing::ElementsAre("1", "2", "4"));
+  EXPECT_THAT(missedPods, ::testing::ElementsAre("1", "2", "4"));
   fuse->end();
   EXPECT_TRUE(waitFor([&] { return pool.counts().stuck == 0; }));
   writeText(folder / "file", "there");
@@ -225,14 +224,13 @@ TEST_F(Hang, OneNamespaceDoesNotTakeAllWorkers) {
   ASSERT_TRUE(waitFor([&] { return fuse->asked() >= 1; }));
   const auto outcome = ask(pool, readTask(folder / "file", {"b", "x"}, 10s));
   ASSERT_TRUE(outcome) << outcome.error().message();
-  EXPECT_EQ(late, 0U) << "it waited for those that hang";
-  EXPECT_TRUE(waitFor([&] { return late == 6; }))
-      << "each of them ends in time, whether it had a worker or not";
+  EXPECT_EQ(late, 0U) << "it must not wait for hanging ones";
+  EXPECT_TRUE(waitFor([&] { return late == 6; })) << "each of them ends in time, with or without a worker";
   fuse->end();
   EXPECT_TRUE(waitFor([&] { return pool.counts().stuck == 0; }));
 }
 
-TEST_F(Hang, AWorkerThatWasKilledIsReplaced) {
+TEST_F(Hang, AKilledWorkerIsReplaced) {
   writeText(folder / "file", "there");
   Pool pool(loop.get_executor(), "");
   ASSERT_TRUE(pool.start());

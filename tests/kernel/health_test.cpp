@@ -37,7 +37,7 @@ TEST_F(Health, RunsAsTheWorkloadsUserInTheSamePidNamespace) {
   stop(process);
 }
 
-TEST_F(Health, ExitCodeFailsTheLaunchAndItsWordsAreLogged) {
+TEST_F(Health, ExitCodeFailsTheLaunchAndItsOutputIsLogged) {
   const auto wanted = withCheck("--health-check=fail");
   const auto process = launch(wanted);
   ASSERT_FALSE(process);
@@ -54,7 +54,7 @@ TEST_F(Health, SignalFailsTheLaunch) {
   EXPECT_THAT(process.error().message(), HasSubstr("signal 6"));
 }
 
-TEST_F(Health, HangingOneIsKilledInTime) {
+TEST_F(Health, AHangingCheckIsKilledInTime) {
   auto wanted = withCheck("--health-check=hang");
   wanted.workload.healthCheck.timeout = 200ms;
   const auto began = Monotonic::now();
@@ -66,7 +66,7 @@ TEST_F(Health, HangingOneIsKilledInTime) {
   EXPECT_LT(Monotonic::now() - began, 5s);
 }
 
-TEST_F(Health, DaemonLeftBehindIsKilledBeforeTheStart) {
+TEST_F(Health, ADaemonLeftBehindIsKilledBeforeTheStart) {
   const auto process = launched(withCheck("--health-check=daemon"));
   ASSERT_NE(process, nullptr);
   logWith(process, "daemon left behind");  // it was there
@@ -78,7 +78,7 @@ TEST_F(Health, DaemonLeftBehindIsKilledBeforeTheStart) {
   stop(process);
 }
 
-TEST_F(Health, WhatCannotBeExecutedIsSaidSo) {
+TEST_F(Health, AnUnexecutableFileIsReported) {
   for (const auto& content : {std::string("\x7f"
                                           "ELF, but not really"),
                               std::string("#!/bin/sh\nexit 0\n")}) {

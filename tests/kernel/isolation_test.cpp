@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the launched program is, seen from inside and from outside.
+// The launched program, seen from inside and from outside.
 #include "launch_fixture.hpp"
 
 #include <sys/resource.h>
@@ -46,7 +46,7 @@ TEST_F(Isolation, RunsAsTheConfiguredUserWithoutAnyPrivilege) {
   EXPECT_EQ(seen.status("Seccomp_filters"), "1");
 }
 
-TEST_F(Isolation, RootAsTheUserHasNoCapabilityEither) {
+TEST_F(Isolation, EvenRootHasNoCapabilities) {
   auto wanted = request({"report"});
   wanted.workload.user = {0, 0, {}};
   const auto seen = reportOf(std::move(wanted));
@@ -68,7 +68,7 @@ TEST_F(Isolation, InheritsNoDescriptorSignalMaskOrUmask) {
   ::sigprocmask(SIG_BLOCK, &blocked, &before);
   ::signal(SIGUSR2, SIG_IGN);
   const mode_t mask = ::umask(0);
-  // A second launcher: its spawner is started with all of this around.
+  // A second launcher, whose spawner starts with all of this around.
   launcherWith(options());
   const auto seen = reportOf(request({"report"}));
   ::umask(mask);
@@ -147,9 +147,9 @@ TEST_F(Isolation, DeniedCallsAreDenied) {
   }
   EXPECT_NE(seen.number("try.proc1.root"), 0);
   EXPECT_NE(seen.number("try.self.exe"), 0);
-  EXPECT_EQ(seen.number("try.kill.all"), ESRCH);  // nobody but itself to be seen
+  EXPECT_EQ(seen.number("try.kill.all"), ESRCH);  // it sees nobody but itself
   EXPECT_EQ(seen.number("try.personality.query"), 0);
-  EXPECT_EQ(seen.number("try.fork"), 0);  // what programs need works
+  EXPECT_EQ(seen.number("try.fork"), 0);  // programs can do what they need
 }
 
 }  // namespace fallbackd::test

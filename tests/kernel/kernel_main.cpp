@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each test program runs in mounts of its own, in which the machine is read-only: what a test leaves behind
-// can be told from what others on the machine do at the same time, what a killed run leaves is gone with it,
-// and what removes too much removes nothing of the machine.
+// Each test program runs in its own mounts, in which the machine is read-only. So leftovers of a test are
+// distinguishable from what others on the machine do, they vanish with a killed run, and a test that removes
+// too much removes nothing of the machine.
 #include "read_only.hpp"
 
 #include <unistd.h>

@@ -90,7 +90,7 @@ void LaunchTest::TearDown() {
   if (folder.empty()) return;
   launcher.reset();
   loop.restart();
-  loop.poll();  // coroutines that were cancelled end here
+  loop.poll();  // cancelled coroutines end here
   std::vector<std::string> left;
   if (sandbox != nullptr) {
     for (const auto& path : sandbox->cgroups()) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A launcher with the real spawner, and what a test needs around it.
+// A launcher with the real spawner, and its surroundings.
 #pragma once
 
 #include "fake_sandbox.hpp"
@@ -26,7 +26,7 @@ using ProcessPtr = std::unique_ptr<launcher::Process>;
 class ProbeOutput {
  public:
   explicit ProbeOutput(const std::string& criLog);
-  /// The only value of `key`; fails the test where there is none.
+  /// The only value of `key`; fails the test if there is none.
   [[nodiscard]] std::string one(const std::string& key) const;
   [[nodiscard]] std::vector<std::string> all(const std::string& key) const;
   [[nodiscard]] int number(const std::string& key) const { return std::stoi(one(key)); }
@@ -64,15 +64,15 @@ class LaunchTest : public ::testing::Test {
   }
   /// The same launcher with other settings.
   void launcherWith(const launcher::LocalLauncher::Options& given);
-  /// Why a launch is refused; fails the test where it is not.
+  /// Why a launch is refused; fails the test if it succeeds.
   Error refusal(launcher::LaunchRequest wanted);
-  /// Launches and fails the test where that does not work.
+  /// Launches; fails the test if that does not work.
   ProcessPtr launched(launcher::LaunchRequest wanted);
   launcher::ExitStatus stop(const ProcessPtr& process,
                             std::chrono::nanoseconds grace = std::chrono::nanoseconds(0)) {
     return run(process->stop(grace));
   }
-  /// The log of the launch once it holds `text`; waits for it, some seconds at most.
+  /// The log of the launch once it contains `text`; waits for some seconds at most.
   std::string logWith(const ProcessPtr& process, const std::string& text);
   /// Launches "report" and reads it.
   ProbeOutput reportOf(launcher::LaunchRequest wanted);
@@ -86,7 +86,7 @@ class LaunchTest : public ::testing::Test {
   std::unique_ptr<launcher::LocalLauncher> launcher;
 
  private:
-  /// What must be the same after a test as before it.
+  /// What must be unchanged by a test.
   struct Traces {
     std::size_t fds = 0;
     std::string mounts;
@@ -97,10 +97,10 @@ class LaunchTest : public ::testing::Test {
   unsigned counter_ = 0;
 };
 
-/// A sealed copy of a program, as the cache makes them.
+/// A sealed copy of a program, as the cache creates it.
 std::shared_ptr<sys::UniqueFd> sealedCopy(const std::filesystem::path& program);
 
-/// Whole content, empty where there is none.
+/// The whole content; empty if the file does not exist.
 std::string contentOf(const std::filesystem::path& path);
 void writeText(const std::filesystem::path& path, const std::string& text);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The spawner is believed where the kernel agrees: whatever it says, no process is adopted or killed that is
-// not in the launch's own leaf.
+// The spawner is believed only if the kernel agrees: whatever it reports, no process outside the launch's own
+// leaf is adopted or killed.
 #include "launch_fixture.hpp"
 
 #include <csignal>
@@ -56,7 +56,7 @@ TEST_P(Liar, IsNotBelieved) {
     loop.run_one_for(5ms);
   }
   ASSERT_TRUE(outcome);
-  ASSERT_FALSE(*outcome) << "a process that is not in the leaf was taken for the fallback";
+  ASSERT_FALSE(*outcome) << "a process outside the leaf was taken for the fallback";
   EXPECT_EQ(outcome->error().stage, Stage::spawner) << outcome->error().message();
   lived = GetParam() != std::string("foreign") || (bystander > 0 && ::kill(bystander, 0) == 0);
   EXPECT_TRUE(lived) << "the daemon killed a process that is not its own";
@@ -73,9 +73,9 @@ INSTANTIATE_TEST_SUITE_P(Lies, Liar,
 
 class ForeignProcess : public LaunchTest {};
 
-TEST_F(ForeignProcess, IsNotAdoptedThoughNumberAndStartTimeAreRight) {
+TEST_F(ForeignProcess, IsNotAdoptedEvenIfPidAndStartTimeMatch) {
   RecordProperty("item", "2");
-  RecordProperty("attack", "A journal entry names an unrelated process of root's, with its true start time");
+  RecordProperty("attack", "A journal entry names an unrelated process of root, with its true start time");
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   auto record = process->record();
@@ -88,11 +88,11 @@ TEST_F(ForeignProcess, IsNotAdoptedThoughNumberAndStartTimeAreRight) {
   if (adopted) stop(*adopted);
   EXPECT_FALSE(endsNow(bystander)) << "it was killed";
   endChild(bystander);
-  run(process->exited());  // the remains of that record are its own
+  run(process->exited());  // the leftovers of that record are our own
   stop(process);
 }
 
-TEST_F(ForeignProcess, OfOtherNamespacesIsNotAdopted) {
+TEST_F(ForeignProcess, InOtherNamespacesIsNotAdopted) {
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   auto record = process->record();
@@ -115,7 +115,7 @@ TEST_F(ForeignProcess, ThatLeftTheLeafIsNotSignalled) {
   for (const auto deadline = Monotonic::now() + 1s; !over && Monotonic::now() < deadline;) {
     loop.run_one_for(20ms);
   }
-  EXPECT_FALSE(over) << "it waits for an end that it may not bring about";
+  EXPECT_FALSE(over) << "it must not wait for a process that it may not end";
   EXPECT_TRUE(sys::isRunning(held));
   ::kill(pid, SIGKILL);
   while (!over) loop.run_one();

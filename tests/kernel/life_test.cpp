@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 
 class Life : public LaunchTest {};
 
-TEST_F(Life, ExitCodeAndSignalAreToldApart) {
+TEST_F(Life, ExitCodeAndSignalAreDistinguished) {
   const auto exits = launched(request({"exit", "42"}));
   const auto crashes = launched(request({"crash"}));
   ASSERT_TRUE(exits != nullptr && crashes != nullptr);
@@ -30,13 +30,13 @@ TEST_F(Life, ExitCodeAndSignalAreToldApart) {
   EXPECT_EQ(signal.kind, ExitStatus::Kind::signaled);
   EXPECT_EQ(signal.value, SIGILL);
   EXPECT_FALSE(signal.oomKilled);
-  EXPECT_EQ(run(exits->exited()).value, 42);  // may be asked again
+  EXPECT_EQ(run(exits->exited()).value, 42);  // may be called again
   stop(exits);
   stop(crashes);
 }
 
-TEST_F(Life, AProgramThatEndsAtOnceWasStarted) {
-  // On its way out a process is in no v1 cgroup of its own any more, and not over yet.
+TEST_F(Life, AProgramThatExitsAtOnceCountsAsStarted) {
+  // An exiting process has already left its own v1 cgroup, but has not ended.
   for (int i = 0; i < 40; ++i) {
     const auto process = launched(request({"exit", "42"}));
     ASSERT_NE(process, nullptr) << "launch " << i;
@@ -58,7 +58,7 @@ TEST_F(Life, TerminatesByItselfWithinTheGrace) {
 }
 
 TEST_F(Life, IsKilledAfterTheGraceAndNothingIsLeft) {
-  const auto process = launched(request({"wait"}));  // pid 1 without a handler: deaf to SIGTERM
+  const auto process = launched(request({"wait"}));  // pid 1 without a handler ignores SIGTERM
   ASSERT_NE(process, nullptr);
   const auto record = process->record();
   for (const auto& leaf : record.cgroupLeaves) EXPECT_TRUE(std::filesystem::exists(leaf));
@@ -70,7 +70,7 @@ TEST_F(Life, IsKilledAfterTheGraceAndNothingIsLeft) {
   for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf));
   EXPECT_FALSE(std::filesystem::exists(record.fifoDir));
   EXPECT_EQ(::kill(record.pid, 0), -1);
-  EXPECT_EQ(stop(process).value, SIGKILL);  // again is no harm
+  EXPECT_EQ(stop(process).value, SIGKILL);  // a second stop does no harm
 }
 
 TEST_F(Life, LogLinesAreInCriFormat) {
@@ -100,21 +100,21 @@ TEST_F(Life, LogFolderThatIsASymlinkIsRefused) {
   EXPECT_TRUE(std::filesystem::is_empty(folder / "elsewhere"));
 }
 
-TEST_F(Life, WithoutALogFolderTheOutputVanishesAndBlocksNobody) {
+TEST_F(Life, WithoutALogFolderTheOutputIsDiscardedWithoutBlocking) {
   auto wanted = request({"lines", "400000"});  // several times what a FIFO holds
   wanted.sandbox.logDirectory.clear();
   const auto process = launched(std::move(wanted));
   ASSERT_NE(process, nullptr);
   EXPECT_EQ(process->record().logFile, "");
   const std::string stat = "/proc/" + std::to_string(process->record().pid) + "/syscall";
-  // It sleeps in pause(2), system call 34, once all was taken from it.
+  // It is in pause(2), system call 34, once all output was read.
   const auto deadline = Monotonic::now() + 20s;
   while (!contentOf(stat).starts_with("34 ") && Monotonic::now() < deadline) loop.run_one_for(10ms);
   EXPECT_TRUE(contentOf(stat).starts_with("34 "));
   stop(process);
 }
 
-TEST_F(Life, OutOfMemoryIsTold) {
+TEST_F(Life, OutOfMemoryIsReported) {
   auto wanted = request({"hog"});
   wanted.workload.resources.memoryBytes = 32ULL << 20;
   const auto process = launched(std::move(wanted));
@@ -143,7 +143,7 @@ TEST_F(Life, IsAdoptedByTheNextDaemon) {
   for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf));
 }
 
-TEST_F(Life, AnotherProcessOfTheSameNumberIsNotAdopted) {
+TEST_F(Life, AnotherProcessWithTheSamePidIsNotAdopted) {
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   auto record = process->record();
@@ -154,7 +154,7 @@ TEST_F(Life, AnotherProcessOfTheSameNumberIsNotAdopted) {
   EXPECT_EQ(adopted.error().reason, Reason::not_found);
 }
 
-TEST_F(Life, DeadProcessIsNotAdoptedAndItsRemainsGo) {
+TEST_F(Life, ADeadProcessIsNotAdoptedAndItsRemainsAreRemoved) {
   auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   const auto record = process->record();

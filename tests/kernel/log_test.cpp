@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way of what a fallback writes: FIFO, pump, file, rotation.
+// The path of a fallback's output: FIFO, pump, file, rotation.
 #include "cri_log_lines.hpp"
 #include "launch_fixture.hpp"
 #include "launcher/logs/log_file.hpp"
@@ -30,10 +30,10 @@ class Logs : public LaunchTest {
   [[nodiscard]] std::filesystem::path logFolder() const { return folder / "logs" / "app-fallback"; }
 };
 
-TEST_F(Logs, AFileThatIsFullIsRotatedAndTheOldestGo) {
+TEST_F(Logs, AFullFileIsRotatedAndTheOldestAreRemoved) {
   auto file = LogFile::open(logFolder() / "7.log", {.maxBytes = 100, .maxFiles = 3});
   ASSERT_TRUE(file);
-  // Rotated ones of earlier restarts and seconds; kubelet names them alike.
+  // Rotated files of earlier restarts and seconds; kubelet names them in the same way.
   for (const char* name : {"5.log", "6.log", "6.log.20260101-000000", "7.log.20260101-000000"}) {
     writeText(logFolder() / name, "old\n");
   }
@@ -50,7 +50,7 @@ TEST_F(Logs, AFileThatIsFullIsRotatedAndTheOldestGo) {
   EXPECT_EQ(names[3], "notes.txt");
 }
 
-TEST_F(Logs, AFileThatIsALinkIsNotWritten) {
+TEST_F(Logs, AFileThatIsALinkIsNotWrittenTo) {
   writeText(folder / "victim", "precious\n");
   std::filesystem::create_directories(logFolder());
   std::filesystem::create_symlink(folder / "victim", logFolder() / "0.log");
@@ -59,7 +59,7 @@ TEST_F(Logs, AFileThatIsALinkIsNotWritten) {
   std::filesystem::create_hard_link(folder / "victim", logFolder() / "0.log");
   EXPECT_EQ(LogFile::open(logFolder() / "0.log", {}).error().reason, Reason::unsafe_file_type);
   std::filesystem::remove(logFolder() / "0.log");
-  // Swapped while it is written: the next file is looked at as the first was.
+  // Replaced while it is written: the next file is checked like the first.
   auto file = LogFile::open(logFolder() / "0.log", {.maxBytes = 10, .maxFiles = 3});
   ASSERT_TRUE(file);
   file->write("one line\n");
@@ -69,7 +69,7 @@ TEST_F(Logs, AFileThatIsALinkIsNotWritten) {
   EXPECT_EQ(contentOf(folder / "victim"), "precious\n");
 }
 
-TEST_F(Logs, ARunFolderThatWasRemovedIsMadeAgain) {
+TEST_F(Logs, ARemovedRunFolderIsCreatedAgain) {
   std::filesystem::remove_all(folder / "run");
   const auto process = launched(request({"term"}));
   ASSERT_NE(process, nullptr);
@@ -93,7 +93,7 @@ TEST_F(Logs, NothingLeavesTheFifoBeforeItIsInTheFile) {
     return LogPump::start(loop.get_executor(), launcher->workers(), std::move(*daemonOut),
                           std::move(*daemonErr), {path, {}, {"shop", "web-0"}});
   };
-  // A pump that ends before it had a turn has taken nothing.
+  // A pump that ends before its first turn has read nothing.
   start("").value().reset();
   loop.poll();
   loop.restart();
@@ -110,7 +110,7 @@ TEST_F(Logs, NothingLeavesTheFifoBeforeItIsInTheFile) {
   loop.poll();
 }
 
-TEST_F(Logs, TheProgramMayOpenItsOutputAgain) {
+TEST_F(Logs, TheProgramMayReopenItsOutput) {
   auto wanted = request({"reopen"});
   wanted.workload.user = {1234, 2345, {}};
   const auto process = launched(std::move(wanted));

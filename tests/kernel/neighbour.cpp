@@ -27,16 +27,16 @@ pid_t forkBare() {
   return static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
 }
 
-/// As root of its namespace with no more than these.
+/// As root of its namespace, with only these capabilities.
 bool keepOnly(std::uint64_t capabilities) {
   for (int one = 0; one < 64; ++one) {
     if ((capabilities >> one & 1U) == 0 && ::prctl(PR_CAPBSET_DROP, one, 0, 0, 0) != 0 && errno != EINVAL)
       return false;
   }
-  return true;  // the exec of root takes the bounding set
+  return true;  // executing a program as root grants the bounding set
 }
 
-/// Program and report are opened first: the neighbour may not walk to either.
+/// Opens program and report first: the neighbour may not reach either path.
 [[noreturn]] void beNeighbour(pid_t pause, std::uint64_t capabilities, bool joinUsers, char* const* argv,
                               const char* report) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -72,7 +72,7 @@ Neighbour::Neighbour(const FakeSandbox& sandbox, std::uint64_t capabilities,
   const bool joinUsers = namespaceLink(sandbox.pause(), "user") != namespaceLink(::getpid(), "user");
   outer_ = forkBare();
   if (outer_ == 0) beNeighbour(sandbox.pause(), capabilities, joinUsers, argv.data(), report_.c_str());
-  // A file has no event that is worth more than this.
+  // A file has no event that would be worth using instead.
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (!ready_ && std::chrono::steady_clock::now() < deadline) {
     std::ifstream lines(report_);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hostile process of the pod: tests/programs/attacker, inside of a fake sandbox that shares its PID
-// namespace.
+// A hostile process in the pod: tests/programs/attacker, inside a fake sandbox that shares its PID namespace.
 #pragma once
 
 #include "fake_sandbox.hpp"
@@ -15,9 +14,8 @@ namespace fallbackd::test {
 /// Runs until it is destroyed.
 class Neighbour {
  public:
-  /// `capabilities`: a bit for each, in the user namespace of the sandbox, which is the node's where the
-  /// sandbox has none of its own. The report is written to `report`. Waits until it is at work, some seconds
-  /// at most.
+  /// `capabilities`: one bit each, in the sandbox's user namespace, or the node's if the sandbox has none of
+  /// its own. The report is written to `report`. Waits until it is running, some seconds at most.
   Neighbour(const FakeSandbox& sandbox, std::uint64_t capabilities, const std::vector<std::string>& arguments,
             std::filesystem::path report);
   Neighbour(const Neighbour&) = delete;
@@ -25,14 +23,14 @@ class Neighbour {
   ~Neighbour();
 
   [[nodiscard]] bool ready() const { return ready_; }
-  /// Ends it. Its lines, in order.
+  /// Ends it. Returns its lines, in order.
   std::vector<std::string> finish();
 
  private:
   void end();
 
   std::filesystem::path report_;
-  pid_t outer_ = 0;  // waits for the neighbour, who dies with it
+  pid_t outer_ = 0;  // waits for the neighbour, which dies with it
   bool ready_ = false;
 };
 

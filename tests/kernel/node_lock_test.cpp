@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One daemon a node, and whose leaf is whose.
+// One daemon per node, and which node a leaf belongs to.
 #include "launcher/node_lock.hpp"
 
 #include "launch_fixture.hpp"
@@ -15,7 +15,7 @@ namespace fallbackd::test {
 using launcher::NodeLock;
 using ::testing::HasSubstr;
 
-/// A node of the test's own: the pod's cgroup is the top of its tree.
+/// A node for this test: the pod's cgroup is the top of its tree.
 class OneDaemon : public LaunchTest {
  protected:
   void SetUp() override {
@@ -37,7 +37,7 @@ class OneDaemon : public LaunchTest {
   std::vector<sys::CgroupHierarchy> node_;
 };
 
-TEST_F(OneDaemon, TheSecondIsToldOfTheFirst) {
+TEST_F(OneDaemon, TheSecondLearnsOfTheFirst) {
   auto first = take("first");
   ASSERT_TRUE(first) << first.error().message();
   const auto second = take("second");
@@ -71,10 +71,10 @@ TEST_F(OneDaemon, ItsLockEndsWithTheProcess) {
   }
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
-  EXPECT_TRUE(take("second")) << "a daemon that was killed keeps nothing";
+  EXPECT_TRUE(take("second")) << "a killed daemon keeps no lock";
 }
 
-/// Else every user of the node could keep its daemon from starting.
+/// Otherwise every user of the node could keep its daemon from starting.
 TEST_F(OneDaemon, OnlyRootCanOpenTheLock) {
   const auto lock = take("first");
   ASSERT_TRUE(lock);
@@ -89,8 +89,8 @@ TEST_F(OneDaemon, OnlyRootCanOpenTheLock) {
   EXPECT_EQ(found, 1U);
 }
 
-/// A node inside this one, as kind makes them.
-TEST_F(OneDaemon, ANodeInsideHasALockOfItsOwn) {
+/// A nested node, as kind creates it.
+TEST_F(OneDaemon, ANestedNodeHasItsOwnLock) {
   const auto inner = take("inner");
   ASSERT_TRUE(inner);
   auto outer = NodeLock::take({[&] {

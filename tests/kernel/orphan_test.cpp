@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a daemon leaves that dies between a launch and its journal.
+// What a daemon leaves behind that dies between a launch and its journal entry.
 #include "launch_fixture.hpp"
 
 #include <csignal>
@@ -15,7 +15,7 @@ constexpr const char* kOwner = "trusted.fallbackd.owner";
 
 class Orphans : public LaunchTest {
  protected:
-  /// A pod as kubelet names its cgroups, for leaves that are found by their place.
+  /// A pod with kubelet's cgroup names, for leaves that are found by their path.
   void SetUp() override {
     LaunchTest::SetUp();
     for (const auto& hierarchy : hierarchies) {
@@ -52,7 +52,7 @@ class Orphans : public LaunchTest {
     wanted.workload.match.container = container;
     return wanted;
   }
-  /// With a value, for run().
+  /// Returns a value, for run().
   asio::awaitable<bool> discarded(launcher::ProcessRecord record) {
     co_await launcher->discard(std::move(record));
     co_return true;
@@ -77,11 +77,11 @@ class Orphans : public LaunchTest {
   std::vector<std::filesystem::path> pods_;
 };
 
-TEST_F(Orphans, AFallbackThatNobodyClaimsIsToldOfAndCanBeTakenOver) {
+TEST_F(Orphans, AnUnclaimedFallbackIsReportedAndCanBeAdopted) {
   auto lost = launched(inPod("lost"));
   ASSERT_TRUE(lost != nullptr);
   const auto record = lost->record();
-  lost.reset();  // as a daemon that is killed: the process runs on
+  lost.reset();  // like a killed daemon: the process keeps running
   const auto remains = run(launcher->collectOrphans({}));
   ASSERT_EQ(remains.running.size(), 1U);
   const auto& found = remains.running.front();
@@ -107,8 +107,8 @@ TEST_F(Orphans, AFallbackThatNobodyClaimsIsToldOfAndCanBeTakenOver) {
   EXPECT_EQ(launcher->lookAgain(found).record.pid, 0) << "it has ended";
 }
 
-/// Only the spawner's own program is a launch that was not over.
-TEST_F(Orphans, ALaunchThatWasNotOverIsEnded) {
+/// Only the spawner's own program indicates an unfinished launch.
+TEST_F(Orphans, AnUnfinishedLaunchIsEnded) {
   const auto program = folder / "fallbackd-spawner";
   std::filesystem::copy_file("/bin/sleep", program);
   const auto leaf = pods_.front() / "fallback-half";
@@ -122,39 +122,39 @@ TEST_F(Orphans, ALaunchThatWasNotOverIsEnded) {
   EXPECT_FALSE(std::filesystem::exists(leaf));
 }
 
-/// A fallback may execute another program, of one of its volumes: it is a fallback still.
-TEST_F(Orphans, AFallbackThatExecutedAnotherProgramIsToldOf) {
+/// A fallback may execute another program from one of its volumes; it is still a fallback.
+TEST_F(Orphans, AFallbackThatExecutedAnotherProgramIsReported) {
   const auto program = folder / "from-a-volume";
   std::filesystem::copy_file("/bin/sleep", program);
   const auto leaf = pods_.front() / "fallback-other";
   const pid_t child = runIn(leaf, program);
   const auto remains = run(launcher->collectOrphans({}));
-  EXPECT_EQ(::waitpid(child, nullptr, WNOHANG), 0) << "a fallback that runs was ended";
+  EXPECT_EQ(::waitpid(child, nullptr, WNOHANG), 0) << "the running fallback was ended";
   EXPECT_EQ(remains.running.size(), 1U);
   for (const auto& one : remains.running) {
     EXPECT_EQ(one.container, "other");
     EXPECT_EQ(one.record.pid, child);
-    EXPECT_FALSE(one.binary) << "nothing tells which one it was";
+    EXPECT_FALSE(one.binary) << "the binary is unknown";
     run(discarded(one.record));
   }
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
 }
 
-TEST_F(Orphans, AreEndedAndRemovedWhenTheyAreNobodysAndTheKeptLiveOn) {
+TEST_F(Orphans, UnclaimedOnesAreEndedAndRemovedAndKeptOnesLiveOn) {
   auto kept = launched(inPod("kept"));
   auto lost = launched(inPod("lost"));
   ASSERT_TRUE(kept != nullptr && lost != nullptr);
   const auto lostRecord = lost->record();
   const auto keptRecord = kept->record();
-  lost.reset();  // as a daemon that is killed: the process runs on
-  // A container of the pod, and a pod that is a node with fallbacks of its own, are none of our business.
+  lost.reset();  // like a killed daemon: the process keeps running
+  // A container of the pod, and a pod that is a node with its own fallbacks, are not ours.
   const auto nested = pods_.front() / "container" / "podinner" / "fallback-inner";
   std::filesystem::create_directories(nested);
   auto remains = run(launcher->collectOrphans({keptRecord}));
   ASSERT_EQ(remains.running.size(), 1U);
   run(discarded(remains.running.front().record));
-  // Dead at once; buried when the spawner, its parent, has had its turn.
+  // Dead at once; reaped when its parent, the spawner, gets to it.
   for (int i = 0; i < 1000 && ::kill(lostRecord.pid, 0) == 0; ++i)
     loop.run_for(std::chrono::milliseconds(10));
   EXPECT_NE(::kill(lostRecord.pid, 0), 0);
@@ -170,8 +170,8 @@ TEST_F(Orphans, AreEndedAndRemovedWhenTheyAreNobodysAndTheKeptLiveOn) {
   stop(kept);
 }
 
-/// Who made a leaf is written in it. What another daemon made, or nobody knows who, is not ended.
-TEST_F(Orphans, LeavesOfOthersAreKeptAndNamed) {
+/// A leaf records who created it. A leaf of another daemon, or without a record, is not ended.
+TEST_F(Orphans, LeavesOfOthersAreKeptAndReported) {
   auto other = options();
   other.runDir = folder / "other-run";
   launcherWith(other);
@@ -192,7 +192,7 @@ TEST_F(Orphans, LeavesOfOthersAreKeptAndNamed) {
   for (const auto& leaf : record.cgroupLeaves) ASSERT_EQ(::removexattr(leaf.c_str(), kOwner), 0) << leaf;
   const auto unknown = run(launcher->collectOrphans({}));
   EXPECT_EQ(unknown.foreign.size(), record.cgroupLeaves.size());
-  EXPECT_EQ(::kill(record.pid, 0), 0) << "a fallback of nobody knows whom was ended";
+  EXPECT_EQ(::kill(record.pid, 0), 0) << "a fallback of unknown origin was ended";
 
   // As seen from a node around this one.
   for (const auto& leaf : record.cgroupLeaves) {
@@ -200,14 +200,14 @@ TEST_F(Orphans, LeavesOfOthersAreKeptAndNamed) {
     ASSERT_EQ(::setxattr(leaf.c_str(), kOwner, inner.data(), inner.size(), 0), 0) << leaf;
   }
   const auto around = run(launcher->collectOrphans({}));
-  EXPECT_TRUE(around.foreign.empty()) << "that is another node's business";
+  EXPECT_TRUE(around.foreign.empty()) << "it belongs to another node";
   EXPECT_EQ(around.removed, 0U);
-  EXPECT_EQ(::kill(record.pid, 0), 0) << "an inner node's fallback was ended";
+  EXPECT_EQ(::kill(record.pid, 0), 0) << "a nested node's fallback was ended";
   stop(theirs);
 }
 
-/// From a launch that was cut off before anything was in it.
-TEST_F(Orphans, AnEmptyLeafOfNobodyGoes) {
+/// Left by a launch that was interrupted before anything was in it.
+TEST_F(Orphans, AnEmptyUnclaimedLeafIsRemoved) {
   const auto leaf = pods_.front() / "fallback-empty";
   makeCgroup(leaf);
   const auto orphans = run(launcher->collectOrphans({}));
@@ -216,7 +216,7 @@ TEST_F(Orphans, AnEmptyLeafOfNobodyGoes) {
   EXPECT_FALSE(std::filesystem::exists(leaf));
 }
 
-/// A fallback that an older release made is ours once it was adopted.
+/// A fallback launched by an older release is ours once it was adopted.
 TEST_F(Orphans, AnAdoptedLeafIsMarkedAsOurs) {
   auto process = launched(inPod("older"));
   ASSERT_NE(process, nullptr);
@@ -228,7 +228,7 @@ TEST_F(Orphans, AnAdoptedLeafIsMarkedAsOurs) {
   adopted->reset();
   const auto remains = run(launcher->collectOrphans({}));
   EXPECT_TRUE(remains.foreign.empty());
-  ASSERT_EQ(remains.running.size(), 1U) << "it is found as a fallback of ours";
+  ASSERT_EQ(remains.running.size(), 1U) << "it is recognised as our fallback";
   run(discarded(remains.running.front().record));
   for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf)) << leaf;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Removal that cannot leave its folder. Everything here is below one scratch folder.
+// Removal cannot leave its folder. Everything here is below one scratch folder.
 #include "sys/owned_folder.hpp"
 
 #include "launch_fixture.hpp"
@@ -47,7 +47,7 @@ class OwnedFolders : public ::testing::Test {
   std::optional<sys::OwnedFolder> own_;
 };
 
-TEST_F(OwnedFolders, ATreeGoesAndLinksInItAreNotFollowed) {
+TEST_F(OwnedFolders, ATreeIsRemovedWithoutFollowingLinks) {
   writeText(scratch_ / "own" / "tree" / "a" / "b" / "file", "text");
   fs::create_directory_symlink(scratch_ / "victim", scratch_ / "own" / "tree" / "a" / "link");
   fs::create_symlink(scratch_ / "victim" / "precious", scratch_ / "own" / "tree" / "file");
@@ -58,7 +58,7 @@ TEST_F(OwnedFolders, ATreeGoesAndLinksInItAreNotFollowed) {
   EXPECT_TRUE(fs::is_empty(scratch_ / "own"));
 }
 
-TEST_F(OwnedFolders, OnlySingleNamesCanBeGiven) {
+TEST_F(OwnedFolders, OnlySingleNamesAreAccepted) {
   for (const auto& name : {std::string(), std::string("."), std::string(".."), std::string("../victim"),
                            std::string("a/../../victim"), (scratch_ / "victim").string(), std::string("x/"),
                            std::string("victim\0x", 8), std::string(300, 'x')}) {
@@ -66,7 +66,7 @@ TEST_F(OwnedFolders, OnlySingleNamesCanBeGiven) {
   }
 }
 
-/// Of the same file system, which no device number tells, and of another.
+/// On the same file system, which no device number shows, and on another.
 TEST_F(OwnedFolders, AMountInATreeIsNotCrossed) {
   const auto place = scratch_ / "own" / "tree" / "place";
   for (const bool bind : {true, false}) {
@@ -82,7 +82,7 @@ TEST_F(OwnedFolders, AMountInATreeIsNotCrossed) {
   }
 }
 
-TEST_F(OwnedFolders, AMountThatIsNamedItselfIsNotCrossed) {
+TEST_F(OwnedFolders, ANamedMountIsNotCrossed) {
   fs::create_directories(scratch_ / "own" / "place");
   ASSERT_EQ(
       ::mount((scratch_ / "victim").c_str(), (scratch_ / "own" / "place").c_str(), nullptr, MS_BIND, nullptr),
@@ -91,7 +91,7 @@ TEST_F(OwnedFolders, AMountThatIsNamedItselfIsNotCrossed) {
   ASSERT_EQ(::umount2((scratch_ / "own" / "place").c_str(), MNT_DETACH), 0);
 }
 
-TEST_F(OwnedFolders, AFolderOfOthersIsNotTaken) {
+TEST_F(OwnedFolders, AFolderOfOthersIsNotAdopted) {
   const auto take = [this](const char* name) {
     return sys::openDir(Stage::logs, scratch_ / name).and_then([](sys::DirFd dir) {
       return sys::OwnedFolder::take(Stage::logs, std::move(dir), "it");
@@ -115,7 +115,7 @@ TEST_F(OwnedFolders, AFolderThatIsALinkIsNotOpened) {
   EXPECT_EQ(opened.error().reason, Reason::unsafe_path);
 }
 
-TEST_F(OwnedFolders, AScratchFolderGoesWithAllBelowIt) {
+TEST_F(OwnedFolders, AScratchFolderIsRemovedWithEverythingBelowIt) {
   std::string path;
   {
     auto scratch = sys::ScratchFolder::make(Stage::logs, scratch_, "s.");
@@ -136,8 +136,8 @@ TEST_F(OwnedFolders, AScratchFolderGoesWithAllBelowIt) {
 
 }  // namespace
 
-/// Leaves are ended and removed below a pod's cgroup only, and only by a leaf's name.
-TEST_F(LaunchTest, OnlyLeavesOfOursCanBeRemoved) {
+/// Leaves are ended and removed only below a pod's cgroup, and only by a leaf's name.
+TEST_F(LaunchTest, OnlyOurOwnLeavesCanBeRemoved) {
   const auto trees = launcher::CgroupTrees::open(hierarchies, folder / "run");
   ASSERT_TRUE(trees) << trees.error().message();
   const auto& hierarchy = hierarchies.front();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One test for each guard against what kernels and C libraries are known to do, as far as it is not named
-// elsewhere; tests/kernel/pitfalls lists all of them.
+// One test for each guard against known pitfalls of kernels and C libraries that has no test elsewhere.
+// tests/kernel/pitfalls lists all of them.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"
 
@@ -22,21 +22,21 @@ class Pitfalls : public LaunchTest {
     if (stderr_) static_cast<void>(captured());
     LaunchTest::TearDown();
   }
-  /// A launcher whose spawner has a shim in it; what the shim says is captured from here on.
+  /// A launcher whose spawner contains a shim; captures the shim's output from here on.
   void useSpawner(const std::string& name, bool unifiedOnly = false) {
     auto other = options();
     other.spawnerProgram = FALLBACKD_TEST_SPAWNERS "/" + name;
     if (unifiedOnly) {
       std::erase_if(*other.cgroups, [](const auto& hierarchy) { return !hierarchy.unified; });
     }
-    // gtest's own capture wants a /tmp that can be written to.
+    // gtest's own capture needs a writable /tmp.
     const sys::UniqueFd file(
         ::open((folder / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     stderr_ = sys::UniqueFd(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
     ::dup2(file.get(), STDERR_FILENO);
     launcherWith(other);
   }
-  /// What was said since; from here on it is heard again.
+  /// The output since then; stops capturing.
   std::string captured() {
     ::dup2(stderr_.get(), STDERR_FILENO);
     stderr_.reset();
@@ -47,13 +47,13 @@ class Pitfalls : public LaunchTest {
   sys::UniqueFd stderr_;
 };
 
-/// CLONE_INTO_CGROUP: EBUSY where the folder may not hold processes, EINVAL before 5.7.
+/// CLONE_INTO_CGROUP: EBUSY if the folder may not contain processes, EINVAL before 5.7.
 TEST_F(Pitfalls, ACgroupThatCloneRefusesIsJoinedByMoving) {
   if (std::none_of(hierarchies.begin(), hierarchies.end(), [](const auto& one) { return one.unified; })) {
     GTEST_SKIP() << "no cgroup2 is mounted";
   }
 #ifdef FALLBACKD_SANITIZED
-  GTEST_SKIP() << "a spawner whose calls are wrapped and sanitized does not start its children";
+  GTEST_SKIP() << "a sanitized spawner with wrapped calls does not start its children";
 #endif
   useSpawner("spawner-busy-cgroup", true);
   const auto process = launched(request({"wait"}));
@@ -66,9 +66,9 @@ TEST_F(Pitfalls, ACgroupThatCloneRefusesIsJoinedByMoving) {
 }
 
 /// After pivot_root, and again in the working directory (CVE-2024-21626).
-TEST_F(Pitfalls, AWorkingDirectoryOutsideOfTheRootIsNoticed) {
+TEST_F(Pitfalls, AWorkingDirectoryOutsideTheRootIsDetected) {
 #ifdef FALLBACKD_SANITIZED
-  GTEST_SKIP() << "a spawner whose calls are wrapped and sanitized does not start its children";
+  GTEST_SKIP() << "a sanitized spawner with wrapped calls does not start its children";
 #endif
   for (const auto& [spawner, step] : {std::pair{"spawner-lost-cwd-1", "be inside the new root"},
                                       std::pair{"spawner-lost-cwd-2", "enter the working directory"}}) {
@@ -81,11 +81,11 @@ TEST_F(Pitfalls, AWorkingDirectoryOutsideOfTheRootIsNoticed) {
   }
 }
 
-/// clone3 by the bare call leaves the C library's idea of the thread stale, and another thread's lock may be
-/// held for ever: from clone to execveat there are system calls only.
+/// A bare clone3 leaves the C library's thread data stale, and another thread's lock may be held for ever.
+/// From clone to execveat only system calls are allowed.
 TEST_F(Pitfalls, TheChildNeitherAllocatesNorLocksNorRaises) {
 #ifdef FALLBACKD_SANITIZED
-  GTEST_SKIP() << "the sanitizers' own allocator is in the way";
+  GTEST_SKIP() << "the sanitizers replace the allocator";
 #else
   useSpawner("spawner-strict");
   makeVolume("empty-dir", "scratch");
@@ -106,10 +106,10 @@ TEST_F(Pitfalls, TheChildNeitherAllocatesNorLocksNorRaises) {
 #endif
 }
 
-/// gRPC does not survive a fork: what forks has neither gRPC nor a second thread.
+/// gRPC does not survive a fork: a process that forks has neither gRPC nor a second thread.
 TEST_F(Pitfalls, TheSpawnerHasOneThreadAndNoGrpc) {
   const std::string proc = "/proc/" + std::to_string(launcher->spawner().pid());
-#ifndef FALLBACKD_SANITIZED  // TSan has a thread of its own
+#ifndef FALLBACKD_SANITIZED  // TSan has its own thread
   EXPECT_THAT(contentOf(proc + "/status"), HasSubstr("Threads:\t1\n"));
 #endif
   EXPECT_EQ(std::filesystem::read_symlink(proc + "/exe"), std::filesystem::canonical(FALLBACKD_TEST_SPAWNER));
@@ -120,7 +120,7 @@ TEST_F(Pitfalls, TheSpawnerHasOneThreadAndNoGrpc) {
   }
 }
 
-/// Until execveat the waiting process is a copy of the spawner, with what other launches were given.
+/// Until execveat the waiting process is a copy of the spawner, including the data of other launches.
 TEST_F(Pitfalls, AHealthCheckCannotLookIntoTheSpawnersMemory) {
   auto wanted = request({"wait"});
   wanted.workload.healthCheck.args = {"--health-check=peek"};
@@ -129,8 +129,8 @@ TEST_F(Pitfalls, AHealthCheckCannotLookIntoTheSpawnersMemory) {
   if (process) stop(*process);
 }
 
-/// The library merges rules of one call: each value is tried by making the call.
-TEST_F(Pitfalls, TheFilterIsWhatItSaysForEveryFlagAndFamily) {
+/// libseccomp merges rules of one call: each value is tested by making the call.
+TEST_F(Pitfalls, TheFilterHoldsForEveryFlagAndFamily) {
   const auto process = launched(request({"filter"}));
   ASSERT_NE(process, nullptr);
   const ProbeOutput seen(logWith(process, " F end\n"));
@@ -142,7 +142,7 @@ TEST_F(Pitfalls, TheFilterIsWhatItSaysForEveryFlagAndFamily) {
   for (const auto& line : seen.all("allowed")) EXPECT_TRUE(line.ends_with(" 0")) << line;
 }
 
-/// What a mask is made of is the root's own /dev/null, of which nobody else has the file system.
+/// Masks are made from the root's own /dev/null, on a file system that nobody else has.
 TEST_F(Pitfalls, MasksAreTheRootsOwnNullDevice) {
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guard of these tests themselves: what they run as root cannot reach the machine.
+// The guard of these tests: code that they run as root cannot reach the machine.
 #include "read_only_expectations.hpp"
 
 #include <cstdlib>
@@ -8,7 +8,7 @@
 
 namespace fallbackd::test {
 
-TEST(ReadOnlyMachine, NothingButTheScratchFolderCanBeWritten) {
+TEST(ReadOnlyMachine, OnlyTheScratchFolderIsWritable) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: a mount namespace";
   const auto scratch = std::filesystem::temp_directory_path();
   std::ofstream(scratch / "file") << "text";

@@ -31,12 +31,12 @@ class Readiness : public ::testing::Test {
     std::optional<Result<>> result;
     asio::co_spawn(loop, launcher::waitReady(readiness, place),
                    [&](std::exception_ptr, Result<> outcome) { result = outcome; });
-    loop.restart();  // it stops when a question before left it without work
+    loop.restart();  // it stops if an earlier call left it without work
     const auto ceiling = Monotonic::now() + 60s;
     while (!result && Monotonic::now() < ceiling) loop.run_one_for(1s);
-    return result.value_or(fail(Stage::readiness, Reason::internal, "the question never ended"));
+    return result.value_or(fail(Stage::readiness, Reason::internal, "the check never ended"));
   }
-  /// A port that nobody has at present.
+  /// A port that is free at the moment.
   std::uint16_t freePort() {
     tcp::acceptor acceptor(loop, {asio::ip::make_address("127.0.0.1"), 0});
     return acceptor.local_endpoint().port();
@@ -61,7 +61,7 @@ class Readiness : public ::testing::Test {
   asio::io_context loop{1};
 };
 
-/// A network namespace of its own, as a pod's is; a listener on its loopback, which is another than ours.
+/// A separate network namespace, like a pod's, with a listener on its own loopback.
 class OtherNetwork {
  public:
   OtherNetwork() : thread_([this] { run(); }) { ready_.get_future().wait(); }
@@ -83,7 +83,7 @@ class OtherNetwork {
 
  private:
   void run() {
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): the tests' own shell, one at a time
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): only the tests' own shell, one at a time
     const auto shell = [](const std::string& command) { return std::system(command.c_str()) == 0; };
     auto command = command_.get_future();
     auto done = done_.get_future();
@@ -114,16 +114,16 @@ class OtherNetwork {
   std::thread thread_;
 };
 
-TEST_F(Readiness, APodIsAskedInsideItsOwnNetwork) {
+TEST_F(Readiness, APodIsProbedInsideItsOwnNetwork) {
   const OtherNetwork pod;
   ASSERT_NE(pod.port(), 0);
   EXPECT_TRUE(wait({config::ReadyWhenTcp{pod.port()}, 10s}, pod.at("127.0.0.1")));
   const auto outside = wait({config::ReadyWhenTcp{pod.port()}, 50ms});
-  ASSERT_FALSE(outside) << "another loopback";
+  ASSERT_FALSE(outside) << "it is a different loopback";
   EXPECT_EQ(outside.error().reason, Reason::not_ready);
 }
 
-TEST_F(Readiness, AnAddressThatIsNotKnownIsLoopbackThereAndAnErrorElsewhere) {
+TEST_F(Readiness, AnUnknownAddressIsLoopbackThereAndAnErrorElsewhere) {
   const OtherNetwork pod;
   EXPECT_TRUE(wait({config::ReadyWhenTcp{pod.port()}, 10s}, pod.at("")));
   const auto unknown = wait({config::ReadyWhenTcp{pod.port()}, 50ms}, {});
@@ -131,7 +131,7 @@ TEST_F(Readiness, AnAddressThatIsNotKnownIsLoopbackThereAndAnErrorElsewhere) {
   EXPECT_NE(unknown.error().reason, Reason::not_ready) << "the fallback did not answer";
 }
 
-TEST_F(Readiness, AnAddressWithoutAWayToItIsNoAnswerOfTheFallback) {
+TEST_F(Readiness, AnUnreachableAddressIsNotAnAnswerOfTheFallback) {
   const OtherNetwork pod;
   const auto result = wait({config::ReadyWhenTcp{pod.port()}, 50ms}, pod.at("198.51.100.1"));
   ASSERT_FALSE(result);
@@ -139,7 +139,7 @@ TEST_F(Readiness, AnAddressWithoutAWayToItIsNoAnswerOfTheFallback) {
   EXPECT_THAT(result.error().message(), HasSubstr("could not be asked"));
 }
 
-TEST(NodeAddress, IsTheOneThatTheDefaultRouteSendsFrom) {
+TEST(NodeAddress, IsTheSourceAddressOfTheDefaultRoute) {
   OtherNetwork node;
   const auto before = sys::addressesIn(Stage::sandbox, node.network());
   ASSERT_TRUE(before) << before.error().message();
@@ -174,7 +174,7 @@ TEST_F(Readiness, TcpGivesUpInTimeAndSaysWhy) {
   EXPECT_LT(Monotonic::now() - began, 5s);
 }
 
-TEST_F(Readiness, HttpWantsAGoodStatus) {
+TEST_F(Readiness, HttpRequiresAGoodStatus) {
   const auto port = freePort();
   start(serve(
       port, 0ms,
@@ -182,7 +182,7 @@ TEST_F(Readiness, HttpWantsAGoodStatus) {
   EXPECT_TRUE(wait({config::ReadyWhenHttp{port, "/healthz"}, 10s}));
 }
 
-TEST_F(Readiness, HttpTellsTheLastAnswer) {
+TEST_F(Readiness, HttpReportsTheLastAnswer) {
   const auto port = freePort();
   start(serve(port, 0ms, std::vector<std::string>(500, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")));
   const auto result = wait({config::ReadyWhenHttp{port, "/"}, 500ms});

@@ -37,7 +37,7 @@ std::set<std::string> wordsOf(const std::string& text) {
 
 }  // namespace
 
-TEST_F(Root, IsReadOnlyButForTmpAndShm) {
+TEST_F(Root, IsReadOnlyExceptForTmpAndShm) {
   const auto seen = reportOf(request({"report"}));
   EXPECT_EQ(seen.number("write.root"), EROFS);
   EXPECT_EQ(seen.number("write.etc"), EROFS);
@@ -47,7 +47,7 @@ TEST_F(Root, IsReadOnlyButForTmpAndShm) {
   EXPECT_TRUE(std::filesystem::exists(sandbox->status().shmPath + "/probe"));  // the sandbox's own
 }
 
-TEST_F(Root, HoldsNothingOfTheHost) {
+TEST_F(Root, ContainsNothingOfTheHost) {
   const auto seen = reportOf(request({"report"}));
   EXPECT_EQ(wordsOf(seen.one("names.root")), (std::set<std::string>{"dev", "etc", "proc", "sys", "tmp"}));
   EXPECT_EQ(wordsOf(seen.one("names.dev")),
@@ -75,7 +75,7 @@ TEST_F(Root, MasksAndProtectsProc) {
     ASSERT_NE(found, mounts.end()) << path;
     EXPECT_TRUE(found->second.starts_with("ro,")) << path << " " << found->second;
   }
-  // Root could read them: what protects them is the mask, not the mode.
+  // Root could read them: the mask protects them, not the mode.
   auto wanted = request({"report"});
   wanted.workload.user = {0, 0, {}};
   const auto root = reportOf(std::move(wanted));

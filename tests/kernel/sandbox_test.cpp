@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which sandboxes are joined, and which are not.
+// Which sandboxes are joined, and which are refused.
 #include "launch_fixture.hpp"
 
 #include <csignal>
@@ -24,29 +24,29 @@ class SandboxGate : public LaunchTest {
   }
 };
 
-TEST_F(SandboxGate, TheRuntimesWordIsAsked) {
+TEST_F(SandboxGate, TheRuntimeIsAsked) {
   launcherAsking([this] { return sandbox->pause(); });
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   stop(process);
 }
 
-TEST_F(SandboxGate, AnotherPauseProcessIsASandboxThatChanged) {
+TEST_F(SandboxGate, AnotherPauseProcessMeansAChangedSandbox) {
   launcherAsking([this] { return sandbox->pause() + 1; });
   const auto error = refusal(request({"wait"}));
   EXPECT_EQ(error.stage, Stage::sandbox);
   EXPECT_EQ(error.reason, Reason::sandbox_changed);
 }
 
-/// What the runtime would have to be asked for, the kernel says.
-TEST_F(SandboxGate, APauseProcessInItsSandboxesCgroupNeedsNoWord) {
+/// The kernel already says what the runtime would have to be asked.
+TEST_F(SandboxGate, APauseProcessInItsSandboxesCgroupNeedsNoQuestion) {
   launcherAsking([]() -> Result<pid_t> { return fail(Stage::containerd, Reason::internal, "not asked"); });
   sandbox->enterOwnCgroup();
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   stop(process);
-  // The process of another sandbox that came by the number of the pause process, or of another pod that calls
-  // a cgroup of its own by the sandbox's name.
+  // A process of another sandbox that reused the pause process's pid, or of another pod that names one of its
+  // cgroups after the sandbox.
   auto wanted = request({"wait"});
   wanted.sandbox.sandbox.id += "0";
   EXPECT_EQ(refusal(wanted).reason, Reason::sandbox_changed);
@@ -55,7 +55,7 @@ TEST_F(SandboxGate, APauseProcessInItsSandboxesCgroupNeedsNoWord) {
   EXPECT_EQ(refusal(wanted).reason, Reason::sandbox_changed);
 }
 
-TEST_F(SandboxGate, AFailedQuestionIsASandboxThatChanged) {
+TEST_F(SandboxGate, AFailedQuestionMeansAChangedSandbox) {
   launcherAsking(
       []() -> Result<pid_t> { return fail(Stage::containerd, Reason::not_found, "no such sandbox"); });
   EXPECT_EQ(refusal(request({"wait"})).reason, Reason::sandbox_changed);
@@ -72,7 +72,7 @@ TEST_F(SandboxGate, ADeadPauseProcessIsNotJoined) {
 TEST_F(SandboxGate, TheHostsNamespacesAreNotJoined) {
   replaceSandbox({.hostNetwork = true});
   auto wanted = request({"wait"});
-  EXPECT_EQ(refusal(wanted).reason, Reason::host_namespace);  // asked for, but not allowed
+  EXPECT_EQ(refusal(wanted).reason, Reason::host_namespace);  // requested, but not allowed
   wanted.sandbox.network = cri::NamespaceMode::pod;           // hidden
   EXPECT_EQ(refusal(wanted).reason, Reason::host_namespace);
   wanted.sandbox.pausePid = 1;
@@ -84,7 +84,7 @@ TEST_F(SandboxGate, TheHostsNamespacesAreNotJoined) {
   EXPECT_EQ(refusal(wanted).reason, Reason::host_namespace);
 }
 
-TEST_F(SandboxGate, HostNetworkWhereBothPodAndConfigurationSaySo) {
+TEST_F(SandboxGate, HostNetworkIfBothPodAndConfigurationSaySo) {
   replaceSandbox({.hostNetwork = true});
   auto allowing = options();
   allowing.allowHostNetwork = true;
@@ -97,7 +97,7 @@ TEST_F(SandboxGate, HostNetworkWhereBothPodAndConfigurationSaySo) {
   EXPECT_EQ(refusal(wanted).reason, Reason::host_namespace);
 }
 
-TEST_F(SandboxGate, HostIpcAndHostPidWhereBothPodAndConfigurationSaySo) {
+TEST_F(SandboxGate, HostIpcAndHostPidIfBothPodAndConfigurationSaySo) {
   replaceSandbox({.hostIpc = true, .hostPid = true});
   EXPECT_EQ(refusal(request({"wait"})).reason, Reason::host_namespace);
   auto allowing = options();
@@ -112,7 +112,7 @@ TEST_F(SandboxGate, HostIpcAndHostPidWhereBothPodAndConfigurationSaySo) {
   EXPECT_NE(seen.one("ns.net"), namespaceLink(::getpid(), "net"));
 }
 
-TEST_F(SandboxGate, SharedPidNamespaceIsThePodsAndIsLeftAsItWas) {
+TEST_F(SandboxGate, ASharedPidNamespaceIsJoinedAndLeftUnchanged) {
   replaceSandbox({.sharedPids = true});
   auto wanted = request({"report"});
   wanted.workload.healthCheck.args = {"--health-check=daemon"};
@@ -120,19 +120,19 @@ TEST_F(SandboxGate, SharedPidNamespaceIsThePodsAndIsLeftAsItWas) {
   EXPECT_EQ(seen.one("ns.pid"), namespaceLink(sandbox->pause(), "pid"));
   EXPECT_NE(seen.one("pid"), "1");
   EXPECT_EQ(seen.one("ppid"), "0");  // the spawner is outside
-  // The pause process lives, the health check's daemon does not: nobody but pause and the program is seen.
+  // The pause process lives, the health check's daemon does not: only pause and the program are visible.
   EXPECT_EQ(seen.one("names.processes"), " 1 " + seen.one("pid"));
   EXPECT_EQ(seen.one("subreaper"), "0");
-  // Others that were launched by the same spawner are not in there.
+  // Other launches of the same spawner are not in it.
   const auto other = std::make_unique<FakeSandbox>(folder, hierarchies);
   auto plain = request({"report"});
   plain.sandbox = other->status();
   EXPECT_EQ(reportOf(std::move(plain)).one("pid"), "1");
 }
 
-TEST_F(SandboxGate, ASharedPidNamespaceThatIsTheHostsIsNotJoined) {
+TEST_F(SandboxGate, TheHostsPidNamespaceIsNotJoinedAsASharedOne) {
   auto wanted = request({"wait"});
-  wanted.sandbox.pid = cri::NamespaceMode::pod;  // but the pause process is among the host's
+  wanted.sandbox.pid = cri::NamespaceMode::pod;  // but the pause process is in the host's
   EXPECT_EQ(refusal(wanted).reason, Reason::host_namespace);
 }
 
@@ -175,7 +175,7 @@ TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   ::umount2(volume.c_str(), MNT_DETACH);
 }
 
-TEST_F(SandboxGate, AUserThatTheNamespaceDoesNotHaveIsRefused) {
+TEST_F(SandboxGate, AUserOutsideTheNamespaceIsRefused) {
   replaceSandbox({.userNamespace = true});
   auto wanted = request({"wait"});
   wanted.workload.user = {70000, 70000, {}};

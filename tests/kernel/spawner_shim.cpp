@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Put by the linker (--wrap) between the spawner's code and the C library, to force what this kernel does not
-// do by itself. Each variant of the spawner is built with one of:
+// The linker (--wrap) puts this between the spawner's code and the C library, to force what this kernel does
+// not do by itself. Each variant of the spawner is built with one of:
 //   SHIM_BUSY_CGROUP  clone refuses CLONE_INTO_CGROUP, as kernels before 5.7 and some layouts do
-//   SHIM_LOST_CWD=N   the Nth getcwd of the process finds itself outside of its root
-//   SHIM_STRICT       what is no system call ends the child: it must neither allocate nor use the thread that
-//                     the C library believes in
-// Where success would not show that the shim was at work, it says so on standard error, which tests read.
+//   SHIM_LOST_CWD=N   the process's Nth getcwd finds itself outside its root
+//   SHIM_STRICT       anything but a system call ends the child: it must neither allocate nor use the
+//                     C library's thread data
+// Where success would not show that the shim was active, it prints so on standard error, which tests read.
 #include "sys/clone.hpp"
 
 #include <cerrno>

@@ -19,8 +19,8 @@ using namespace std::chrono_literals;
 
 class SpawnerProcess : public LaunchTest {
  protected:
-  /// The spawner's children, once they are so many: what runs, and the spare for what comes; and not
-  /// `without`.
+  /// The spawner's children, once there are this many: running processes, and the spare for the next launch;
+  /// without `without`.
   std::set<pid_t> children(std::size_t count, const std::set<pid_t>& without = {}) {
     const std::string spawner = std::to_string(launcher->spawner().pid());
     std::set<pid_t> found;
@@ -37,14 +37,14 @@ class SpawnerProcess : public LaunchTest {
   }
 };
 
-TEST_F(SpawnerProcess, SeesNothingOfTheHostsFiles) {
+TEST_F(SpawnerProcess, SeesNoFilesOfTheHost) {
   const std::string proc = "/proc/" + std::to_string(launcher->spawner().pid());
   const auto mounts = contentOf(proc + "/mountinfo");
   EXPECT_EQ(split(mounts, '\n').size(), 2U) << mounts;  // one line
   EXPECT_EQ(contentOf(proc + "/environ"), "");
 }
 
-TEST_F(SpawnerProcess, IsReplacedAndItsProcessesRunOn) {
+TEST_F(SpawnerProcess, IsReplacedAndItsProcessesKeepRunning) {
   const auto first = launched(request({"wait"}));
   ASSERT_NE(first, nullptr);
   const pid_t before = launcher->spawner().pid();
@@ -55,12 +55,12 @@ TEST_F(SpawnerProcess, IsReplacedAndItsProcessesRunOn) {
   EXPECT_NE(launcher->spawner().pid(), before);
   EXPECT_EQ(launcher->spawner().restarts(), 1U);
   EXPECT_EQ(::kill(first->record().pid, 0), 0);
-  // Nobody is the parent of the first one any more: its end is seen all the same.
+  // The first process has lost its parent; its end is noticed nevertheless.
   EXPECT_NE(stop(first).kind, launcher::ExitStatus::Kind::exited);
   EXPECT_EQ(stop(second).value, SIGKILL);
 }
 
-TEST_F(SpawnerProcess, EachLaunchUsesTheSpareUpAndTheNextIsMade) {
+TEST_F(SpawnerProcess, EachLaunchUsesTheSpareAndANewOneIsStarted) {
   const auto before = children(1);
   ASSERT_EQ(before.size(), 1U);
   const auto process = launched(request({"wait"}));
@@ -72,11 +72,11 @@ TEST_F(SpawnerProcess, EachLaunchUsesTheSpareUpAndTheNextIsMade) {
   stop(process);
 }
 
-TEST_F(SpawnerProcess, ALaunchNeedsNoSpareThatLives) {
+TEST_F(SpawnerProcess, ALaunchNeedsNoLiveSpare) {
   const auto spare = children(1);
   ASSERT_EQ(spare.size(), 1U);
   ::kill(*spare.begin(), SIGKILL);
-  EXPECT_TRUE(children(0).empty()) << "it is not made again before there is need";
+  EXPECT_TRUE(children(0).empty()) << "it is not started again before it is needed";
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   EXPECT_EQ(launcher->spawner().restarts(), 0U);
@@ -90,8 +90,9 @@ TEST_F(SpawnerProcess, AFailedLaunchLeavesNoProcess) {
   EXPECT_EQ(children(1).size(), 1U);
 }
 
-/// The new process builds its root while the daemon makes the rest: where that fails, it is there already.
-TEST_F(SpawnerProcess, AProcessThatGetsNoEntryEnds) {
+/// The new process builds its root while the daemon prepares the rest. If that fails, the process already
+/// exists.
+TEST_F(SpawnerProcess, AProcessWithoutAnEntryEnds) {
   const auto before = children(1);
   auto wanted = request({"wait"});
   wanted.sandbox.logDirectory = "/dev/null";  // no folder

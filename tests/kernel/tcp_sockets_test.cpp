@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel says of TCP connections: on real ones over the loopback.
+// The kernel's data about TCP connections, on real ones over loopback.
 #include "sys/tcp_sockets.hpp"
 
 #include <array>
@@ -18,7 +18,7 @@ namespace {
 namespace asio = boost::asio;
 using asio::ip::tcp;
 
-TEST(TcpSockets, WhatCameInAndWhatWaitsIsCounted) {
+TEST(TcpSockets, ReceivedAndUnreadBytesAreCounted) {
   asio::io_context loop;
   tcp::acceptor acceptor(loop, {asio::ip::address_v4::loopback(), 0});
   tcp::socket near(loop);
@@ -48,7 +48,7 @@ TEST(TcpSockets, WhatCameInAndWhatWaitsIsCounted) {
   EXPECT_EQ(sum().unread, before.unread);
 }
 
-TEST(TcpSockets, AProcessThatIsNotThereIsAnError) {
+TEST(TcpSockets, AMissingProcessIsAnError) {
   const auto diagnosis = TcpDiagnosis::open(Stage::detection, ::getpid());
   ASSERT_TRUE(diagnosis) << diagnosis.error().message();
   EXPECT_FALSE(diagnosis->receivedBy(-1));

@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 
 class Volumes : public LaunchTest {
  protected:
-  /// As kubelet writes a ConfigMap: the key is a symlink into a folder that is swapped as a whole.
+  /// As kubelet writes a ConfigMap: the key is a symlink into a folder that is replaced as a whole.
   void makeConfigMap(const std::string& name, const std::string& key, const std::string& text) {
     const auto volume = makeVolume("configmap", name);
     writeText(volume / "..2026" / key, text);
@@ -42,7 +42,7 @@ TEST_F(Volumes, SubPathOfOneFile) {
   EXPECT_THAT(reportOf(std::move(wanted)).all("file.sub"), ElementsAre("alone"));
 }
 
-TEST_F(Volumes, EmptyDirIsWritableAndSubPathsAreMade) {
+TEST_F(Volumes, EmptyDirIsWritableAndSubPathsAreCreated) {
   const auto volume = makeVolume("empty-dir", "scratch");
   ::chmod(volume.c_str(), 0777);
   auto wanted = request({"report"});
@@ -51,7 +51,7 @@ TEST_F(Volumes, EmptyDirIsWritableAndSubPathsAreMade) {
   EXPECT_TRUE(std::filesystem::exists(volume / "a" / "b" / "new"));
 }
 
-TEST_F(Volumes, AreNosuidNodevAndApartFromTheHost) {
+TEST_F(Volumes, AreNosuidNodevAndSeparateFromTheHost) {
   const auto volume = makeVolume("empty-dir", "scratch");
   ASSERT_EQ(::mount("vol", volume.c_str(), "tmpfs", 0, nullptr), 0);
   ASSERT_EQ(::mount(nullptr, volume.c_str(), nullptr, MS_SHARED, nullptr), 0);
@@ -74,10 +74,10 @@ TEST_F(Volumes, OneInsideAnother) {
   wanted.workload.volumes = {{Volume::Kind::config_map, "settings", "/etc/app", "", true},
                              {Volume::Kind::empty_dir, "outer", "/etc", "", false}};
   EXPECT_THAT(reportOf(std::move(wanted)).all("file.config"), ElementsAre("inner"));
-  EXPECT_TRUE(std::filesystem::exists(outer / "app"));  // the mount point, as a runtime makes it
+  EXPECT_TRUE(std::filesystem::exists(outer / "app"));  // the mount point, as a runtime creates it
 }
 
-TEST_F(Volumes, MissingOneIsNamed) {
+TEST_F(Volumes, AMissingVolumeIsNamed) {
   makeVolume("secret", "other");
   auto wanted = request({"report"});
   wanted.workload.volumes = {{Volume::Kind::secret, "tls-key", "/etc/tls", "", true}};
@@ -114,7 +114,7 @@ TEST_F(Volumes, MountPointThroughAHostileSymlinkIsRefused) {
   EXPECT_EQ(process.error().reason, Reason::unsafe_path) << process.error().message();
 }
 
-TEST_F(Volumes, NamesThatAreNoNamesAreRefused) {
+TEST_F(Volumes, InvalidNamesAreRefused) {
   for (const char* name : {"..", "a/b", ""}) {
     auto wanted = request({"report"});
     std::filesystem::create_directories(folder / "pods");
@@ -125,7 +125,7 @@ TEST_F(Volumes, NamesThatAreNoNamesAreRefused) {
   }
 }
 
-TEST_F(Volumes, CsiVolumeByItsNameOrAlone) {
+TEST_F(Volumes, CsiVolumeByNameOrIfItIsTheOnlyOne) {
   writeText(makeVolume("csi", "pvc-1") / "mount" / "config.yaml", "from a driver\n");
   auto wanted = request({"report"});
   wanted.workload.volumes = {{Volume::Kind::csi, "", "/etc/app", "", true}};

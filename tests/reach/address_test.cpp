@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a fallback serves while Kubernetes does not know it.
+// Where a fallback serves if Kubernetes does not know.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -17,7 +17,7 @@ using testing::HasSubstr;
 
 constexpr auto kCeiling = 30s;
 
-TEST(ReachAddress, IsToldWhereverAPersonLooks) {
+TEST(ReachAddress, IsShownInEveryInterface) {
   RecordProperty("item", "12");
   RecordProperty("attack",
                  "kubelet hangs in a pull, so the pod's status.podIP is empty: nobody finds the fallback");
@@ -27,15 +27,15 @@ TEST(ReachAddress, IsToldWhereverAPersonLooks) {
       << shop->daemon->logText();
   const std::string address = pod.ip + ":" + std::to_string(Shop::kPort);
   E2E_TRY(const auto status, httpGet("127.0.0.1", shop->daemon->telemetryPort(), "/status"));
-  EXPECT_THAT(status.body, HasSubstr("\"address\":\"" + address + "\"")) << "/status does not tell it";
-  EXPECT_THAT(shop->daemon->logText(), HasSubstr("address=" + address)) << "the log does not tell it";
+  EXPECT_THAT(status.body, HasSubstr("\"address\":\"" + address + "\"")) << "/status lacks the address";
+  EXPECT_THAT(shop->daemon->logText(), HasSubstr("address=" + address)) << "the log lacks the address";
   E2E_TRY(const auto table,
           runOk({.argv = {binary("fallbackctl"), "status", "--socket", shop->daemon->controlSocket()},
                  .env = {},
                  .output = {}}));
-  EXPECT_THAT(table, HasSubstr(address)) << "fallbackctl status does not tell it";
+  EXPECT_THAT(table, HasSubstr(address)) << "fallbackctl status lacks the address";
   E2E_TRY(const auto page, httpGet("127.0.0.1", shop->daemon->telemetryPort(), "/"));
-  EXPECT_THAT(page.body, HasSubstr("r.address")) << "the page does not show it";
+  EXPECT_THAT(page.body, HasSubstr("r.address")) << "the page lacks the address";
 }
 
 }  // namespace

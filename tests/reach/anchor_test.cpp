@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a daemon removes when it is pointed at the wrong place.
+// What a daemon removes when its configuration points to the wrong place.
 #include "e2e_gtest.hpp"
 #include "http.hpp"
 #include "process.hpp"
@@ -23,7 +23,7 @@ std::string textOf(const fs::path& path) {
   return sys::readFile(Stage::cli, path, 1 << 20).value_or("");
 }
 
-/// A daemon with this control socket; nothing that it needs beyond is there.
+/// A daemon with this control socket; nothing else that it needs exists.
 Result<ChildProcess> startWith(const fs::path& folder, const fs::path& socket) {
   for (const char* name : {"cache", "keys", "pods"}) fs::create_directories(folder / name);
   std::ofstream(folder / "fallbackd.yaml")
@@ -39,21 +39,21 @@ Result<ChildProcess> startWith(const fs::path& folder, const fs::path& socket) {
                               .output = folder / "log"});
 }
 
-TEST(Anchor, AFileInTheControlSocketsPlaceIsNotRemoved) {
+TEST(Anchor, AFileAtTheControlSocketsPathIsNotRemoved) {
   testing::Test::RecordProperty("item", "3");
   testing::Test::RecordProperty("attack", "telemetry.socket names a file that is not a socket");
   const auto folder = makeRunDir("anchor");
   const auto precious = folder / "precious";
   std::ofstream(precious) << "precious\n";
   E2E_TRY(auto daemon, startWith(folder, precious));
-  // It refuses, or it listens where the file was.
+  // Either it refuses, or it listens where the file was.
   ASSERT_TRUE(waitUntil(30s, [&] { return !daemon.running() || fs::is_socket(precious); }))
       << textOf(folder / "log");
   EXPECT_EQ(textOf(precious), "precious\n") << "the daemon removed a file that is not its own";
   EXPECT_FALSE(daemon.running()) << "it runs without saying that the path is taken";
 }
 
-TEST(Anchor, ASocketThatADaemonLeftIsReplaced) {
+TEST(Anchor, ALeftoverSocketIsReplaced) {
   const auto folder = makeRunDir("anchor");
   const auto socket = folder / "ctl.sock";
   for (int round = 0; round < 2; ++round) {
@@ -69,7 +69,7 @@ TEST(Anchor, ASocketThatADaemonLeftIsReplaced) {
     daemon.signal(SIGKILL);
     E2E_TRY(const auto code, daemon.wait(10s));
     EXPECT_EQ(code, 128 + SIGKILL);
-    EXPECT_TRUE(fs::is_socket(socket)) << "a daemon that was killed leaves it";
+    EXPECT_TRUE(fs::is_socket(socket)) << "a killed daemon leaves its socket behind";
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the author of a pod writes into its annotations, and what others must not notice of it.
+// What the author of a pod can write into its annotations, and what others must not notice of it.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -20,13 +20,13 @@ namespace {
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-// Separates working from broken.
+// Longer than anything takes that works.
 constexpr auto kCeiling = 30s;
 
 const std::string kBinary = "fallbackd.io/binary.";
 const std::string kImage = "fallbackd.io/image.";
 
-/// The most that the daemon used while this lived.
+/// The daemon's highest usage while this object lived.
 class Usage {
  public:
   explicit Usage(pid_t pid) : folder_("/proc/" + std::to_string(pid)), thread_([this] { watch(); }) {}
@@ -50,7 +50,7 @@ class Usage {
         if (!line.starts_with("VmRSS:")) continue;
         residentKiB_ = std::max<std::size_t>(residentKiB_, std::stoul(line.substr(6)));
       }
-      std::this_thread::sleep_for(20ms);  // it is looked at from outside: there is no event
+      std::this_thread::sleep_for(20ms);  // measured from outside: there is no event
     }
   }
 
@@ -58,7 +58,7 @@ class Usage {
   std::atomic<bool> ends_{false};
   std::atomic<std::size_t> descriptors_{0};
   std::atomic<std::size_t> residentKiB_{0};
-  std::thread thread_;  // last: it uses the others
+  std::thread thread_;  // last: it uses the other members
 };
 
 /// Pods of the namespaces "evil" and "honest" may choose; the workload "checkout" of "shop" is the
@@ -73,7 +73,7 @@ class ReachAnnotations : public testing::Test {
   void configure(DaemonOptions options) const {
     options.extra += "podAnnotations: {namespaces: [evil, honest]}\n";
     E2E_CHECK(shop_->daemon->rewriteConfig(options));
-    // Started with it: what it did before is not of interest.
+    // Started with it; its usage before does not matter.
     shop_->daemon->kill();
     E2E_CHECK(shop_->daemon->restart());
   }
@@ -92,7 +92,7 @@ class ReachAnnotations : public testing::Test {
     if (!answer || answer->status != 200) return std::nullopt;
     return json::parse(answer->body);
   }
-  /// The state of the pod's container in the list "waiting", "" where it is not in it.
+  /// The state of the pod's container in the list "waiting", or "" if it is not in the list.
   [[nodiscard]] std::string waitsAs(const std::string& pod) const {
     const auto root = status();
     if (!root) return "";
@@ -101,7 +101,7 @@ class ReachAnnotations : public testing::Test {
     }
     return "";
   }
-  /// The daemon has decided something about the pod's annotations: asked for an image, or refused to.
+  /// Whether the daemon has handled the pod's annotations: probed for an image, or refused to.
   [[nodiscard]] bool decided(const std::string& pod) const {
     return waitUntil(kCeiling, [&] {
       const auto state = waitsAs(pod);
@@ -109,7 +109,7 @@ class ReachAnnotations : public testing::Test {
              shop_->daemon->logText().find(pod + ": annotation") != std::string::npos;
     });
   }
-  /// Containers of the pod that have or had a recovery. One that failed is tried again, and counts once.
+  /// Containers of the pod that have or had a recovery. One that failed is retried, and counts once.
   [[nodiscard]] std::size_t recoveriesOf(const std::string& pod) const {
     const auto root = status();
     if (!root) return 0;
@@ -123,10 +123,9 @@ class ReachAnnotations : public testing::Test {
   std::unique_ptr<Shop> shop_;
 };
 
-TEST_F(ReachAnnotations, WordsOfAnErrorInAnImagesNameStartNothingElsewhere) {
+TEST_F(ReachAnnotations, ErrorTextInAnImagesNameStartsNothingElsewhere) {
   RecordProperty(
-      "attack",
-      "A pod's annotation names an image at a healthy registry with containerd's error words in it");
+      "attack", "A pod's annotation names an image at a healthy registry with containerd's error text in it");
   ASSERT_NO_FATAL_FAILURE(open());
   E2E_CHECK(shop_->registry.start());
   E2E_TRY(const auto pushed,
@@ -142,8 +141,8 @@ TEST_F(ReachAnnotations, WordsOfAnErrorInAnImagesNameStartNothingElsewhere) {
     return waitsAs("web-0") == "image present" || !recoveryState(*shop_->daemon, "web-0").empty();
   })) << shop_->daemon->logText();
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "")
-      << "a fallback of namespace shop was started, whose registry is well";
-  EXPECT_EQ(recoveryState(*shop_->daemon, "hostile-0"), "") << "it got a fallback of its own by this";
+      << "a fallback of namespace shop was started, although its registry works";
+  EXPECT_EQ(recoveryState(*shop_->daemon, "hostile-0"), "") << "it got its own fallback this way";
   const auto root = status();
   ASSERT_TRUE(root);
   for (const auto& registry : root->at("registries").as_array()) {
@@ -151,7 +150,7 @@ TEST_F(ReachAnnotations, WordsOfAnErrorInAnImagesNameStartNothingElsewhere) {
   }
 }
 
-TEST_F(ReachAnnotations, ThePasswordOfTheNodeIsNotLent) {
+TEST_F(ReachAnnotations, TheNodesPasswordIsNotLent) {
   RecordProperty("attack", "A pod's annotation names a private image that only the node's password can pull");
   ASSERT_NO_FATAL_FAILURE(open());
   RecordProperty("item", "5");
@@ -172,7 +171,7 @@ TEST_F(ReachAnnotations, ThePasswordOfTheNodeIsNotLent) {
   E2E_TRY(const auto pod, shop_->kubelet->startPod(hostile));
   ASSERT_TRUE(decided("hostile-0")) << shop_->daemon->logText();
   E2E_TRY(const auto borrowed, shop_->kubelet->imagePresent(secret));
-  EXPECT_FALSE(borrowed) << "the private image was pulled with the node's password: the pod can run it now";
+  EXPECT_FALSE(borrowed) << "the private image was pulled with the node's password: the pod can now run it";
   EXPECT_EQ(waitsAs("hostile-0"), "undecided") << "without a password the registry says 401";
 
   E2E_TRY(const auto honest, shop_->kubelet->startPod(checkoutPod("web-0")));
@@ -180,11 +179,11 @@ TEST_F(ReachAnnotations, ThePasswordOfTheNodeIsNotLent) {
       << "the operator's own image is pulled with it: " << shop_->daemon->logText();
 }
 
-TEST_F(ReachAnnotations, AThousandSilentAddressesDelayNobody) {
+TEST_F(ReachAnnotations, AThousandSilentAddressesDelayNoOtherPod) {
   RecordProperty("attack", "A pod's 1,500 annotations name images at addresses that never answer");
   ASSERT_NO_FATAL_FAILURE(open());
   RecordProperty("item", "6");
-  // Packets to 192.0.2.0/24 go to an interface that drops all of them.
+  // Packets to 192.0.2.0/24 go to an interface that drops them.
   for (const auto* command :
        {"ip link add hole type veth peer name ground", "ip address add 192.0.2.254/24 dev hole",
         "ip link set ground up", "ip link set hole up arp off"}) {
@@ -209,10 +208,10 @@ TEST_F(ReachAnnotations, AThousandSilentAddressesDelayNobody) {
   EXPECT_TRUE(waitUntil(10s, [&] { return ready("honest-0"); }))
       << "a pod of namespace honest has no fallback after 20 s";
   RecordProperty("chosen_ms", std::to_string(watch.millis()));
-  std::printf("  the honest pods' fallbacks were ready after %.0f ms at most\n", watch.millis());
+  std::printf("  the honest pods' fallbacks were ready within %.0f ms\n", watch.millis());
 }
 
-TEST_F(ReachAnnotations, SixHundredNamesOfOnePodDoNotUseUpTheDaemon) {
+TEST_F(ReachAnnotations, SixHundredNamesOfOnePodDoNotExhaustTheDaemon) {
   RecordProperty("attack", "A pod's annotations name 600 containers whose images cannot be pulled");
   ASSERT_NO_FATAL_FAILURE(open());
   RecordProperty("item", "6");
@@ -225,7 +224,7 @@ TEST_F(ReachAnnotations, SixHundredNamesOfOnePodDoNotUseUpTheDaemon) {
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }))
       << shop_->daemon->logText();
   const auto took = watch.millis();
-  // All that the attack can start is started by then.
+  // Everything that the attack can start is started by now.
   std::size_t before = 0;
   waitUntil(kCeiling, [&] {
     const auto now = recoveriesOf("hostile-0");
@@ -233,16 +232,16 @@ TEST_F(ReachAnnotations, SixHundredNamesOfOnePodDoNotUseUpTheDaemon) {
     if (!same) std::this_thread::sleep_for(500ms);
     return same;
   });
-  EXPECT_LE(recoveriesOf("hostile-0"), 16U) << "one pod has so many fallbacks by names that it made up";
-  EXPECT_LT(usage.descriptors(), 400U) << "so many descriptors were open in the daemon";
-  EXPECT_LT(usage.residentMiB(), 300U) << "so much memory did the daemon take";
-  EXPECT_LT(took, 5000.0) << "so long did the honest pod wait";
+  EXPECT_LE(recoveriesOf("hostile-0"), 16U) << "fallbacks of one pod, by names that it made up";
+  EXPECT_LT(usage.descriptors(), 400U) << "descriptors open in the daemon";
+  EXPECT_LT(usage.residentMiB(), 300U) << "MiB of memory of the daemon";
+  EXPECT_LT(took, 5000.0) << "milliseconds that the honest pod waited";
   std::printf(
       "  honest pod ready after %.0f ms, %zu descriptors, %zu MiB, %zu recoveries of the hostile pod\n", took,
       usage.descriptors(), usage.residentMiB(), recoveriesOf("hostile-0"));
 }
 
-TEST_F(ReachAnnotations, ManyPodsOfOneNamespaceDoNotUseUpTheDaemon) {
+TEST_F(ReachAnnotations, ManyPodsOfOneNamespaceDoNotExhaustTheDaemon) {
   RecordProperty("attack",
                  "Twenty pods of a namespace name 30 containers each whose images cannot be pulled");
   ASSERT_NO_FATAL_FAILURE(open());
@@ -260,8 +259,8 @@ TEST_F(ReachAnnotations, ManyPodsOfOneNamespaceDoNotUseUpTheDaemon) {
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "honest-0") == "ready"; }))
       << shop_->daemon->logText();
   const auto took = watch.millis();
-  EXPECT_LT(took, 5000.0) << "so long did the honest pod wait";
-  // All that the attack can start is started by then.
+  EXPECT_LT(took, 5000.0) << "milliseconds that the honest pod waited";
+  // Everything that the attack can start is started by now.
   double begun = 0;
   waitUntil(kCeiling, [&] {
     const auto metrics = shop_->daemon->metrics();
@@ -271,8 +270,8 @@ TEST_F(ReachAnnotations, ManyPodsOfOneNamespaceDoNotUseUpTheDaemon) {
     return same;
   });
   EXPECT_GT(begun, 0) << "no fallback is active, not even the honest pod's";
-  EXPECT_LT(usage.descriptors(), 800U) << "so many descriptors were open in the daemon";
-  EXPECT_LE(begun, 258) << "so many fallbacks has one namespace by names that it made up";
+  EXPECT_LT(usage.descriptors(), 800U) << "descriptors open in the daemon";
+  EXPECT_LE(begun, 258) << "fallbacks of one namespace, by names that it made up";
   std::printf("  honest pod ready after %.0f ms, %zu descriptors, %zu MiB, %.0f fallbacks\n", took,
               usage.descriptors(), usage.residentMiB(), begun);
 }

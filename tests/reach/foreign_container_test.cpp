@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Somebody makes a container in a pod that runs its fallback, under the name of the container that the pod
-// waits for: a person with crictl, a debugger, another tool. Only the real one may end the fallback.
+// Somebody creates a container in a pod that runs its fallback, with the name of the container that the pod
+// waits for: a person with crictl, a debugger, another tool. Only the real container may end the fallback.
 #include "cri_requests.hpp"
 #include "e2e_gtest.hpp"
 #include "image.hpp"
@@ -19,7 +19,7 @@ namespace v1 = runtime::v1;
 using namespace std::chrono_literals;
 
 constexpr auto kCeiling = 30s;
-// Long enough for an event to be acted on many times over.
+// Long enough to react to an event many times over.
 constexpr auto kPatience = 3s;
 
 class ReachForeignContainer : public testing::Test {
@@ -40,7 +40,7 @@ class ReachForeignContainer : public testing::Test {
     pid_ = fallbackPid(*shop_->daemon, "web-0");
   }
 
-  /// A container of the toolbox's image with the name of the pod's, changed by `edit`, and running.
+  /// A container of the toolbox's image with the name of the pod's container, changed by `edit`, and running.
   void make(const std::function<void(v1::ContainerConfig&)>& edit) {
     ContainerSpec spec;
     spec.name = "checkout";
@@ -75,9 +75,9 @@ class ReachForeignContainer : public testing::Test {
         waitUntil(kPatience, [&] { return recoveryState(*shop_->daemon, "web-0") != "ready"; });
     EXPECT_FALSE(ended) << "the fallback was ended: " << recoveryState(*shop_->daemon, "web-0");
     EXPECT_EQ(fallbackPid(*shop_->daemon, "web-0"), pid_) << "the fallback was killed";
-    EXPECT_TRUE(httpGet(pod_.ip, Shop::kPort, "/")) << "nobody serves";
+    EXPECT_TRUE(httpGet(pod_.ip, Shop::kPort, "/")) << "the pod does not serve";
   }
-  /// Whatever was made before, the real container takes over.
+  /// Whatever was created before, the real container takes over.
   void theRealOneTakesOver() {
     E2E_CHECK(shop_->registry.start());
     E2E_TRY(const auto pushed,
@@ -96,25 +96,25 @@ class ReachForeignContainer : public testing::Test {
   pid_t pid_ = 0;
 };
 
-TEST_F(ReachForeignContainer, OneThatKubeletDidNotMakeEndsNothing) {
+TEST_F(ReachForeignContainer, OneThatKubeletDidNotCreateEndsNothing) {
   RecordProperty(
       "attack",
-      "Somebody makes a container with the name and labels of the pod's; kubelet knows nothing of it");
+      "Somebody creates a container with the name and labels of the pod's; kubelet does not know it");
   make([](v1::ContainerConfig& config) { config.clear_annotations(); });
   theFallbackServesOn();
   theRealOneTakesOver();
 }
 
-TEST_F(ReachForeignContainer, OneOfAnotherImageEndsNothing) {
-  RecordProperty("attack", "A tool makes a container with all of kubelet's marks and an image of its own");
+TEST_F(ReachForeignContainer, OneWithAnotherImageEndsNothing) {
+  RecordProperty("attack", "A tool creates a container with all of kubelet's marks and its own image");
   make([](v1::ContainerConfig&) {});
   theFallbackServesOn();
 }
 
-TEST_F(ReachForeignContainer, OneWithoutLabelsIsNotFoundByALookAtAllContainersEither) {
+TEST_F(ReachForeignContainer, OneWithoutLabelsEndsNothingInAResyncEither) {
   RecordProperty("attack",
-                 "Somebody makes a container of the pod's container's name with crictl, and the "
-                 "daemon starts again beside it");
+                 "Somebody creates a container with the name of the pod's container with crictl, and the "
+                 "daemon restarts beside it");
   make([](v1::ContainerConfig& config) {
     config.clear_labels();
     config.clear_annotations();

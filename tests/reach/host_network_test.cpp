@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pod on the node's network, and a daemon that has a network of its own, as the DaemonSet's has.
+// A pod on the node's network, and a daemon with its own network, as in the DaemonSet.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -26,7 +26,7 @@ class ReachHostNetwork : public testing::Test {
     RecordProperty("item", "11");
     E2E_TRY(shop_, Shop::open());
     shop_->daemon->kill();
-    // Two things that the tools have no words for.
+    // Two settings that tests/support does not offer.
     E2E_TRY(auto yaml, sys::readFile(Stage::cli, shop_->daemon->configFile(), 1 << 20));
     const auto replace = [&](const std::string& what, const std::string& by) {
       const auto at = yaml.find(what);
@@ -70,18 +70,18 @@ class ReachHostNetwork : public testing::Test {
   std::optional<ChildProcess> daemon_;
 };
 
-TEST_F(ReachHostNetwork, AFallbackThatServesIsNotKilledForAnAddressThatTheDaemonDoesNotSee) {
-  RecordProperty("attack", "A pod uses the node's network, and the daemon, as a DaemonSet, another one");
+TEST_F(ReachHostNetwork, AServingFallbackIsNotKilledForAnAddressTheDaemonCannotReach) {
+  RecordProperty("attack", "A pod uses the node's network, and the daemon, as a DaemonSet, a different one");
   auto spec = checkoutPod("web-0");
   spec.hostNetwork = true;
   E2E_TRY(const auto pod, shop_->kubelet->startPod(spec));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return accepts("127.0.0.1", Shop::kPort); }))
       << "no fallback was started";
   const bool killed = waitUntil(6s, [&] { return state() == "failed"; });
-  EXPECT_FALSE(killed) << "the fallback served, and was killed: "
+  EXPECT_FALSE(killed) << "the serving fallback was killed: "
                        << json::serialize(recovery().value_or(json::object()));
   EXPECT_EQ(state(), "ready");
-  EXPECT_TRUE(httpGet("127.0.0.1", Shop::kPort, "/")) << "nobody serves";
+  EXPECT_TRUE(httpGet("127.0.0.1", Shop::kPort, "/")) << "the pod does not serve";
   const auto seen = recovery();
   ASSERT_TRUE(seen);
   const auto environment = environmentOf(seen->at("pid").to_number<pid_t>());

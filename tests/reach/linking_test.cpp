@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the programs are linked: what an error in memory finds to write to.
+// How the programs are linked: what a memory error can overwrite.
 #include "e2e_gtest.hpp"
 #include "process.hpp"
 #include "run_dir.hpp"
@@ -7,14 +7,14 @@
 namespace fallbackd::e2e {
 namespace {
 
-/// The whole output would bury the message.
+/// The whole output would hide the message.
 bool says(const std::string& output, const char* word) {
   return output.find(word) != std::string::npos;
 }
 
-TEST(ReachLinking, TheDaemonsTableOfFunctionsIsReadOnly) {
+TEST(ReachLinking, TheDaemonsOffsetTableIsReadOnly) {
   RecordProperty("item", "12");
-  RecordProperty("attack", "An error in memory overwrites a pointer in the daemon's global offset table");
+  RecordProperty("attack", "A memory error overwrites a pointer in the daemon's global offset table");
   E2E_TRY(const auto said,
           runOk({.argv = {"readelf", "--wide", "--segments", "--dynamic", binary("fallbackd")},
                  .env = {},

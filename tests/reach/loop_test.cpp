@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one pod does to the loop, the logs and the endpoints of everybody.
+// How one pod can affect the loop, the logs and the endpoints that all pods depend on.
 #include "e2e_gtest.hpp"
 #include "http.hpp"
 #include "process.hpp"
@@ -37,7 +37,7 @@ constexpr auto kCeiling = 30s;
 class Loop : public testing::Test {
  protected:
   void TearDown() override {
-    // First: what hangs in it cannot even be killed before.
+    // First: a process that hangs in it cannot be killed before.
     fuse_.reset();
     clients_.clear();
     shop_.reset();
@@ -82,7 +82,7 @@ class Loop : public testing::Test {
   static void send(const sys::UniqueFd& socket, const std::string& text) {
     static_cast<void>(::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL));
   }
-  /// The beginning of what comes; "" where nothing does.
+  /// The beginning of the answer; "" if there is none.
   static std::string receive(const sys::UniqueFd& socket) {
     pollfd polled{socket.get(), POLLIN, 0};
     std::array<char, 2048> bytes{};
@@ -123,7 +123,7 @@ double daemonCpu(pid_t daemon) {
   return seconds;
 }
 
-/// The number in the last whole line of a flood's log, -1 where there is none.
+/// The number in the last complete line of a flood's log, or -1.
 long lastLineOf(const std::filesystem::path& log) {
   const auto text = textOf(log);
   const auto end = text.rfind('\n');
@@ -134,7 +134,7 @@ long lastLineOf(const std::filesystem::path& log) {
   return number;
 }
 
-TEST_F(Loop, AVolumeThatNeverAnswersStopsOnlyItsOwnPod) {
+TEST_F(Loop, AVolumeThatNeverAnswersBlocksOnlyItsOwnPod) {
   RecordProperty("item", "7");
   RecordProperty("attack", "a pod's volume is a FUSE file system that never answers");
   E2E_TRY(shop_, Shop::open());
@@ -157,32 +157,32 @@ TEST_F(Loop, AVolumeThatNeverAnswersStopsOnlyItsOwnPod) {
                                        "volumes/kubernetes.io~csi/data/mount");
   ASSERT_TRUE(fuse_->mounted()) << fuse_->error();
   E2E_TRY(const auto hanging, shop_->kubelet->startPod(hostile));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return fuse_->asked() > 0; })) << "the volume is not touched at all";
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return fuse_->asked() > 0; })) << "the daemon does access the volume";
 
-  EXPECT_TRUE(healthy()) << "/healthz is dead: the loop hangs in the pod's volume";
+  EXPECT_TRUE(healthy()) << "/healthz fails: the loop hangs in the pod's volume";
   E2E_TRY(const auto honest, shop_->kubelet->startPod(checkoutPod("honest")));
-  EXPECT_TRUE(ready("honest")) << "an honest pod gets no fallback: detection is dead";
+  EXPECT_TRUE(ready("honest")) << "an honest pod gets no fallback: detection hangs";
 
   shop_->daemon->kill();
   ASSERT_FALSE(std::filesystem::exists("/proc/" + std::to_string(shop_->daemon->pid())))
-      << "the daemon hangs in the volume so that not even SIGKILL ends it, and no other can start";
+      << "the daemon hangs in the volume, SIGKILL does not end it, and no other can start";
   E2E_CHECK(shop_->daemon->restart());
-  ASSERT_TRUE(ready("before")) << "what ran is not adopted while the volume hangs";
+  ASSERT_TRUE(ready("before")) << "the running fallback is not adopted while the volume hangs";
   EXPECT_EQ(fallbackPid(*shop_->daemon, "before"), served);
   E2E_TRY(const auto late, shop_->kubelet->startPod(checkoutPod("late")));
   EXPECT_TRUE(ready("late")) << "after a restart an honest pod gets no fallback";
-  EXPECT_TRUE(healthy()) << "/healthz is dead after a restart";
+  EXPECT_TRUE(healthy()) << "/healthz fails after a restart";
   E2E_TRY(const auto code, shop_->daemon->stop());
   EXPECT_EQ(code, 0) << "the daemon cannot be stopped while the volume hangs";
 }
 
-TEST_F(Loop, FloodsOfLogLinesCostTheFlood) {
+TEST_F(Loop, FloodsOfLogLinesSlowOnlyTheFlood) {
   RecordProperty("item", "6");
   RecordProperty("attack", "eight pods write log lines as fast as they can");
   constexpr int kFloods = 8;
   constexpr auto kWindow = 6s;
-  constexpr double kMostLinesPerSecond = 40'000;  // of one flood; four times what is configured
-  constexpr double kMostCpu = 0.5;                // of a core, for all of them
+  constexpr double kMaxLinesPerSecond = 40'000;  // of one flood; four times the configured rate
+  constexpr double kMaxCpu = 0.5;                // of a core, for all of them
   E2E_TRY(shop_, Shop::open());
   auto options = shop_->daemonOptions(shop_->image());
   options.workloads +=
@@ -201,7 +201,7 @@ TEST_F(Loop, FloodsOfLogLinesCostTheFlood) {
     logs.push_back(pod.logDirectory / "checkout-fallback" / "0.log");
     ASSERT_TRUE(ready(spec.name)) << shop_->daemon->logText();
   }
-  // Their first seconds' worth goes at once.
+  // The burst of their first seconds is allowed.
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return lastLineOf(logs.back()) > 25'000; }));
 
   const Stopwatch watch;
@@ -213,7 +213,7 @@ TEST_F(Loop, FloodsOfLogLinesCostTheFlood) {
   const bool logged = waitUntil(kCeiling, [&] {
     return textOf(honest.logDirectory / "checkout-fallback" / "0.log").find("starts") != std::string::npos;
   });
-  EXPECT_TRUE(logged) << "the honest pod's own lines do not come through";
+  EXPECT_TRUE(logged) << "the honest pod's own lines do not arrive";
   std::this_thread::sleep_for(kWindow - std::min<Monotonic::duration>(kWindow, watch.elapsed()));
 
   double most = 0;
@@ -226,13 +226,13 @@ TEST_F(Loop, FloodsOfLogLinesCostTheFlood) {
   RecordProperty("measured", std::to_string(cpu) + " of a core, " + std::to_string(most / seconds) +
                                  " lines a second of one flood");
   std::printf("floods: %.2f of a core, %.0f lines a second of one of them\n", cpu, most / seconds);
-  EXPECT_LT(most / seconds, kMostLinesPerSecond) << "lines a second that the daemon works for one flood";
-  EXPECT_LT(cpu, kMostCpu) << "of a core that the daemon spends for " << kFloods << " floods";
+  EXPECT_LT(most / seconds, kMaxLinesPerSecond) << "lines a second that the daemon copies for one flood";
+  EXPECT_LT(cpu, kMaxCpu) << "of a core that the daemon spends on " << kFloods << " floods";
 }
 
-TEST_F(Loop, ClientsOnTcpLeaveRootsSocketAlone) {
+TEST_F(Loop, ClientsOnTcpDoNotBlockRootsSocket) {
   RecordProperty("item", "6");
-  RecordProperty("attack", "clients of the TCP port take all event streams, then all places for clients");
+  RecordProperty("attack", "clients of the TCP port occupy all event streams, then all client slots");
   E2E_TRY(shop_, Shop::open());
   for (int i = 0; i < 16; ++i) {
     clients_.push_back(connectTcp("127.0.0.2"));
@@ -246,14 +246,13 @@ TEST_F(Loop, ClientsOnTcpLeaveRootsSocketAlone) {
                                                       .output = logFile("watch")}));
     E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
     ASSERT_TRUE(ready("web-0"));
-    const bool told =
+    const bool received =
         waitUntil(10s, [] { return textOf(logFile("watch")).find("web-0") != std::string::npos; });
-    EXPECT_TRUE(told) << "fallbackctl watch: TCP holds all event streams; it said: "
+    EXPECT_TRUE(received) << "fallbackctl watch: TCP holds all event streams; it said: "
                       << textOf(logFile("watch"));
   }
   clients_.clear();
-  // Many answers and nobody who reads them: each of these is "being answered" for as long as the server
-  // waits.
+  // Many answers that nobody reads: each of these is "being answered" for as long as the server waits.
   std::string requests;
   for (int i = 0; i < 100; ++i) requests += "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
   for (int i = 0; i < 160; ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a daemon ends at its start that is not its own.
+// What a daemon ends at its start although it does not own it.
 #include "cgroups.hpp"
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
@@ -30,18 +30,18 @@ class OneDaemon : public testing::Test {
 
 TEST_F(OneDaemon, ASecondDaemonDoesNotEndTheFirstsFallbacks) {
   RecordProperty("item", "9");
-  RecordProperty("attack", "a second daemon is started with a run folder of its own");
+  RecordProperty("attack", "a second daemon is started with its own run folder");
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }))
       << shop_->daemon->logText();
   const pid_t pid = fallbackPid(*shop_->daemon, "web-0");
   E2E_TRY(const auto process, sys::openPidFd(Stage::cli, pid));
 
-  // Ready or refused: both come after it has looked at what is there.
+  // Ready or refused: it has looked at the existing leaves in both cases.
   const auto second = Daemon::start(shop_->daemonOptions(shop_->image()));
   EXPECT_FALSE(second) << "two daemons run on one node";
   EXPECT_TRUE(sys::isRunning(process)) << "the second daemon ended the first's fallback";
-  EXPECT_TRUE(httpGet(pod.ip, Shop::kPort, "/")) << "nobody serves";
+  EXPECT_TRUE(httpGet(pod.ip, Shop::kPort, "/")) << "the pod does not serve";
   EXPECT_EQ(fallbackPid(*shop_->daemon, "web-0"), pid) << "the fallback was ended and started again";
   if (second) return;
   const auto said = second.error().message();
@@ -50,7 +50,7 @@ TEST_F(OneDaemon, ASecondDaemonDoesNotEndTheFirstsFallbacks) {
   EXPECT_THAT(said, HasSubstr(shop_->daemon->configFile().string()));
 }
 
-/// The lock does not outlive its holder: a crash is not the end of the node.
+/// The lock does not outlive its holder: after a crash the node's next daemon starts.
 TEST_F(OneDaemon, TheNextDaemonAfterACrashAdopts) {
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }))
@@ -62,10 +62,10 @@ TEST_F(OneDaemon, TheNextDaemonAfterACrashAdopts) {
       << shop_->daemon->logText();
 }
 
-/// A node that runs inside a container of this one (kind, a virtual cluster) has its pods in this one's tree.
-TEST_F(OneDaemon, AStartDoesNotEndFallbacksOfANodeInside) {
+/// A node inside a container of this one (kind, a virtual cluster) has its pods in this node's tree.
+TEST_F(OneDaemon, AStartDoesNotEndFallbacksOfANestedNode) {
   RecordProperty("item", "9");
-  RecordProperty("attack", "a node inside a container of this node runs a fallback while the daemon starts");
+  RecordProperty("attack", "a nested node runs a fallback while the daemon starts");
   shop_->daemon->kill();
   E2E_TRY(auto inside, ChildProcess::start({.argv = {"sleep", "600"}, .env = {}, .output = {}}));
   E2E_TRY(const auto hierarchies, cgroupHierarchies());
@@ -76,11 +76,11 @@ TEST_F(OneDaemon, AStartDoesNotEndFallbacksOfANodeInside) {
                               std::to_string(inside.pid())));
   }
   E2E_CHECK(shop_->daemon->restart());
-  // It has looked at all leaves when it watches for pods.
+  // It has looked at all leaves by the time it watches for pods.
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }))
       << shop_->daemon->logText();
-  EXPECT_TRUE(inside.running()) << "the daemon ended a process of a node inside this one";
+  EXPECT_TRUE(inside.running()) << "the daemon ended a process of a nested node";
 }
 
 }  // namespace

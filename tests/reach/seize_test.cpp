@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A container of a pod that shares its process namespace goes for every fallback that is launched into the
-// pod, while it is not yet the fallback: tests/programs/attacker. On the real containerd; by kernel alone,
-// and more often: tests/kernel.
+// A container of a pod that shares its process namespace attacks every fallback that is launched into the
+// pod, before the process becomes the fallback: tests/programs/attacker. On the real containerd; tests/kernel
+// does it more often, with the kernel alone.
 #include "base/strings.hpp"
 #include "e2e_gtest.hpp"
 #include "image.hpp"
@@ -24,7 +24,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kCeiling = 60s;
 constexpr int kContainers = 16;
-constexpr int kRounds = 3;  // so many sandboxes, one after the other
+constexpr int kRounds = 3;  // this many sandboxes, one after the other
 constexpr const char* kImage = "localhost/shop/attacker:1";
 constexpr const char* kServer = "localhost/shop/server:1";
 constexpr const char* kSecret = "of-another-namespace-4711";
@@ -45,7 +45,7 @@ class ReachSeize : public testing::Test {
     E2E_TRY(shop_, Shop::open({}));
     import(kImage, "attacker");
     auto options = shop_->daemonOptions(shop_->image());
-    // Another pod's: what of it is in the memory of a new process belongs to nobody here.
+    // Another pod's workload: its data must not be in the memory of a new process of this pod.
     options.workloads =
         workload("other", "other", "other", "readiness: {exec: {}}") + "  env: {PASSWORD: " + kSecret + "}\n";
     for (int i = 0; i < kContainers; ++i) {
@@ -74,7 +74,7 @@ class ReachSeize : public testing::Test {
            "]\n  user: {uid: 65532, gid: 65533}\n  " + readiness + "\n";
   }
 
-  /// A pod with the attacker in it, who is at work before the daemon hears of the pod's other containers.
+  /// A pod with the attacker in it, which is running before the daemon hears of the pod's other containers.
   void startPod(const std::string& name, int victims, Pod& pod) const {
     auto spec = checkoutPod(name);
     spec.sharePid = true;
@@ -99,7 +99,7 @@ class ReachSeize : public testing::Test {
     E2E_CHECK(shop_->daemon->restart());
   }
 
-  /// Until the attacker has done with all of them.
+  /// Until the attacker has finished with all of them.
   void readReport(const Pod& pod, std::string& report) const {
     const auto ended = [&] {
       report = reportOf(pod);
@@ -112,7 +112,7 @@ class ReachSeize : public testing::Test {
   mutable int ports_ = 0;
 };
 
-TEST_F(ReachSeize, NothingOfTheHostsIsReachedBeforeTheFallbackRuns) {
+TEST_F(ReachSeize, NothingOfTheHostIsReachedBeforeTheFallbackRuns) {
   RecordProperty("item", "1");
   RecordProperty(
       "attack",
@@ -123,7 +123,7 @@ TEST_F(ReachSeize, NothingOfTheHostsIsReachedBeforeTheFallbackRuns) {
   E2E_TRY(const auto pod, shop_->kubelet->startPod(other));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "other-0") == "ready"; }));
   int victims = 0;
-  std::set<std::string> reached;  // processes
+  std::set<std::string> reached;  // process ids
   std::set<std::string> ways;
   std::string first;
   for (int round = 0; round < kRounds; ++round) {
@@ -147,18 +147,18 @@ TEST_F(ReachSeize, NothingOfTheHostsIsReachedBeforeTheFallbackRuns) {
   }
   RecordProperty("launches", victims);
   RecordProperty("reached", static_cast<int>(reached.size()));
-  EXPECT_GE(victims, kContainers * kRounds) << "not everything that was launched was met";
+  EXPECT_GE(victims, kContainers * kRounds) << "not every launch was attacked";
   std::string all;
   for (const auto& way : ways) all += (all.empty() ? "" : ", ") + way;
   EXPECT_TRUE(reached.empty()) << reached.size() << " of " << victims << " new processes reached by " << all
                                << "; first: " << first;
-  EXPECT_FALSE(ways.contains("another pod's password")) << "in the memory of a process of this pod";
+  EXPECT_FALSE(ways.contains("another pod's password")) << "found in the memory of a process of this pod";
 }
 
-/// What the attacker said of one process: way -> "open" or the error's name.
+/// The attacker's report about one process: way -> "open" or the error's name.
 using Ways = std::map<std::string, std::string>;
 
-/// By process, of those that executed.
+/// By process, of those that executed the fallback.
 std::map<std::string, Ways> openAfter(const std::string& report) {
   std::map<std::string, Ways> all;
   for (const auto line : split(report, '\n')) {
@@ -170,7 +170,7 @@ std::map<std::string, Ways> openAfter(const std::string& report) {
   return all;
 }
 
-/// Waits until that many have been gone through, every way of each.
+/// Waits until every way was tried on that many processes.
 bool wholly(const Pod& pod, int processes, std::map<std::string, Ways>& all) {
   return waitUntil(kCeiling, [&] {
     all = openAfter(ReachSeize::reportOf(pod));

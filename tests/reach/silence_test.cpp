@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The daemon starts again when nobody can tell it what runs: containerd is down, /run is full, its journal is
-// damaged. What serves has to go on serving.
+// The daemon restarts while nobody can say what runs: containerd is down, /run is full, its journal is
+// damaged. Serving fallbacks must keep serving.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 constexpr auto kCeiling = 30s;
-// A daemon that ends what it does not know does so in its first moments.
+// A daemon that ends unknown processes does so at its start.
 constexpr auto kPatience = 4s;
 
 class ReachSilence : public testing::Test {
@@ -34,7 +34,7 @@ class ReachSilence : public testing::Test {
     if (mounted_) ::umount2(shop_->daemon->runFolder().c_str(), MNT_DETACH);
   }
 
-  /// The pod's fallback serves, as this process.
+  /// The pod's fallback serves, in this process.
   void rescue(const PodSpec& spec) {
     E2E_TRY(pod_, shop_->kubelet->startPod(spec));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, spec.name) == "ready"; }))
@@ -46,12 +46,12 @@ class ReachSilence : public testing::Test {
     const auto now = sys::startTimeOf(Stage::cli, pid_);
     return now && *now == started_;
   }
-  /// From now on for a while, and with an answer at the end.
+  /// From now on for a while, with an answer at the end.
   void servesOn(const std::string& why) {
     const bool ended = waitUntil(kPatience, [&] { return !runs(); });
     ASSERT_FALSE(ended) << "the fallback was ended " << why;
-    // Each answer is of the same process: nothing was started in its place.
-    EXPECT_TRUE(httpGet(pod_.ip, Shop::kPort, "/", 2s)) << "nobody serves";
+    // Each answer comes from the same process: nothing was started in its place.
+    EXPECT_TRUE(httpGet(pod_.ip, Shop::kPort, "/", 2s)) << "the pod does not serve";
   }
   void isTakenOver() {
     const auto& name = pod_.spec.name;
@@ -78,9 +78,9 @@ class ReachSilence : public testing::Test {
   bool mounted_ = false;
 };
 
-TEST_F(ReachSilence, WhatAPodChoseServesOnThoughContainerdIsDownWhenTheDaemonStarts) {
+TEST_F(ReachSilence, AnAnnotatedFallbackSurvivesADaemonStartWithoutContainerd) {
   RecordProperty("attack",
-                 "containerd is down when the daemon starts again beside a fallback that its pod chose");
+                 "containerd is down when the daemon restarts beside a fallback that its pod chose");
   auto options = shop_->daemonOptions(shop_->image());
   options.workloads.clear();
   options.extra += "podAnnotations: {namespaces: [shop]}\n";
@@ -100,9 +100,9 @@ TEST_F(ReachSilence, WhatAPodChoseServesOnThoughContainerdIsDownWhenTheDaemonSta
   ASSERT_NO_FATAL_FAILURE(servesOn("once containerd answered"));
 }
 
-TEST_F(ReachSilence, AFullRunFolderCostsNoFallback) {
+TEST_F(ReachSilence, AFullRunFolderEndsNoFallback) {
   RecordProperty("attack",
-                 "/run is full: the journal of a launch cannot be written, and the daemon starts again");
+                 "/run is full: the journal of a launch cannot be written, and the daemon restarts");
   const auto run = shop_->daemon->runFolder();
   shop_->daemon->kill();
   ASSERT_EQ(::mount("tmpfs", run.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=256k"), 0);
@@ -114,12 +114,12 @@ TEST_F(ReachSilence, AFullRunFolderCostsNoFallback) {
     for (int i = 0; i < 1000 && filler; ++i) filler << page << std::flush;
   }
   ASSERT_NO_FATAL_FAILURE(rescue(checkoutPod("web-0")));
-  ASSERT_TRUE(entries().empty()) << "the journal could be written";
+  ASSERT_TRUE(entries().empty()) << "the journal must not be writable";
   shop_->daemon->kill();
   E2E_CHECK(shop_->daemon->launch());
-  ASSERT_NO_FATAL_FAILURE(servesOn("because no journal entry told of it"));
+  ASSERT_NO_FATAL_FAILURE(servesOn("because it had no journal entry"));
   isTakenOver();
-  // With room again the next daemon is told all.
+  // With free space again the next daemon learns everything.
   fs::remove(run / "filler");
   EXPECT_TRUE(waitUntil(60s, [&] { return entries().size() == 1; })) << shop_->daemon->logText();
   shop_->daemon->kill();
@@ -127,7 +127,7 @@ TEST_F(ReachSilence, AFullRunFolderCostsNoFallback) {
   isTakenOver();
 }
 
-TEST_F(ReachSilence, ADamagedJournalCostsNoFallback) {
+TEST_F(ReachSilence, ADamagedJournalEndsNoFallback) {
   RecordProperty("attack", "A journal entry is cut off in the middle while the daemon is down");
   ASSERT_NO_FATAL_FAILURE(rescue(checkoutPod("web-0")));
   shop_->daemon->kill();
@@ -139,14 +139,14 @@ TEST_F(ReachSilence, ADamagedJournalCostsNoFallback) {
   isTakenOver();
 }
 
-TEST_F(ReachSilence, AJournalThatIsGoneAndAContainerdThatIsDownCostNoFallback) {
-  RecordProperty("attack", "The journal is removed and containerd is down when the daemon starts again");
+TEST_F(ReachSilence, AMissingJournalWithoutContainerdEndsNoFallback) {
+  RecordProperty("attack", "The journal is removed and containerd is down when the daemon restarts");
   ASSERT_NO_FATAL_FAILURE(rescue(checkoutPod("web-0")));
   shop_->daemon->kill();
   for (const auto& entry : entries()) fs::remove(entry);
   shop_->node->kill();
   E2E_CHECK(shop_->daemon->launch());
-  ASSERT_NO_FATAL_FAILURE(servesOn("because nobody could tell whose it is"));
+  ASSERT_NO_FATAL_FAILURE(servesOn("because its owner was unknown"));
   E2E_CHECK(shop_->node->restart());
   isTakenOver();
 }

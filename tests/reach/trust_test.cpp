@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may run: dates, the version floor, and what a pod's annotation gets.
+// What may run: dates, the version floor, and what a pod's annotation may claim.
 #include "base/strings.hpp"
 #include "cache/attestation.hpp"
 #include "cache/elf.hpp"
@@ -38,7 +38,7 @@ class Exec : public testing::Test {
     signer_.emplace(std::move(made));
     state_ = makeRunDir("state");
   }
-  /// Puts the program into the cache with an attestation that only whoever has the key can write.
+  /// Puts the program into the cache with an attestation that only the owner of the key can write.
   void put(const std::string& expires) {
     E2E_TRY(const auto bytes, sys::readFile(Stage::cli, testProgram(kProgram), 64 << 20));
     E2E_TRY(const auto pem, sys::readFile(Stage::cli, signer_->privateKey(), 65536));
@@ -54,7 +54,7 @@ class Exec : public testing::Test {
     E2E_CHECK(sys::replaceFile(Stage::cli, dir, statement.ref.fileName(), bytes, 0755));
     E2E_CHECK(sys::replaceFile(Stage::cli, dir, statement.ref.attestationName(), bundle, 0644));
   }
-  /// Whether the program ran, and what was said.
+  /// Whether the program ran, and its output.
   void tryToRun() {
     E2E_TRY(output_, run({.argv = {binary("fallbackctl"), "exec", "--cache", signer_->cacheDir(), "--keys",
                                    signer_->keysDir(), "--state", state_, "--no-health-check",
@@ -72,22 +72,22 @@ TEST_F(Exec, ABinaryThatExpiredIn1700DoesNotRun) {
   record("10", "Runs a binary whose attestation expired in 1700: the age does not fit a 64-bit duration");
   put("2199-01-01T00:00:00Z");
   tryToRun();
-  ASSERT_EQ(output_.code, 0) << "the control does not run: " << output_.text;
+  ASSERT_EQ(output_.code, 0) << "the control case must run: " << output_.text;
   put("1700-01-01T00:00:00Z");
   tryToRun();
   EXPECT_NE(output_.code, 0) << "a binary ran that expired more than three hundred years ago";
 }
 
-TEST_F(Exec, AKeyWhoseTimeWasOverIn1700SignsNothing) {
-  record("10", "Runs a binary whose signing key has counted no longer since 1700 (fallbackd-not-after)");
+TEST_F(Exec, AKeyThatExpiredIn1700SignsNothing) {
+  record("10", "Runs a binary whose signing key expired in 1700 (fallbackd-not-after)");
   put("2199-01-01T00:00:00Z");
   tryToRun();
-  ASSERT_EQ(output_.code, 0) << "the control does not run: " << output_.text;
+  ASSERT_EQ(output_.code, 0) << "the control case must run: " << output_.text;
   const auto file = signer_->keysDir() / "signing.pub";
   E2E_TRY(const auto pem, sys::readFile(Stage::cli, file, 65536));
   std::ofstream(file) << "fallbackd-not-after: 1700-01-01\n" << pem;
   tryToRun();
-  EXPECT_NE(output_.code, 0) << "a binary ran by a key whose time was over in 1700";
+  EXPECT_NE(output_.code, 0) << "a binary ran with a key that expired in 1700";
 }
 
 TEST_F(Exec, TheFloorHoldsWith4097Names) {
@@ -100,7 +100,7 @@ TEST_F(Exec, TheFloorHoldsWith4097Names) {
   };
   write();
   tryToRun();
-  ASSERT_NE(output_.code, 0) << "the control: one name";
+  ASSERT_NE(output_.code, 0) << "the control case, with one name";
   for (int i = 1; i < 4097; ++i) names.append(",\"n" + std::to_string(i) + "\":\"1.0.0\"");
   write();
   tryToRun();
@@ -108,7 +108,7 @@ TEST_F(Exec, TheFloorHoldsWith4097Names) {
   EXPECT_THAT(output_.text, HasSubstr("version_rollback"));
 }
 
-/// The value that a line of /proc/PID/status has for `key`, without its blanks at both ends.
+/// The value of `key` in /proc/PID/status, trimmed.
 std::string statusLine(pid_t pid, const std::string& key) {
   const auto text =
       sys::readFile(Stage::cli, "/proc/" + std::to_string(pid) + "/status", 1 << 20).value_or("");
@@ -160,12 +160,12 @@ TEST_F(Trust, ARolloutOfTwoVersionsSurvivesARestart) {
   restart();
   EXPECT_EQ(metric("fallbackd_workload_binary_admitted", "checkout@1.8.4"), 1);
   EXPECT_EQ(metric("fallbackd_workload_binary_admitted", "checkout@1.8.3"), 1)
-      << "the older half of the rollout has no fallback any more";
+      << "the older half of the rollout has no fallback";
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   EXPECT_TRUE(reaches("web-0", "ready")) << "a pod of the older half got no fallback";
 }
 
-TEST_F(Trust, APodDoesNotMoveTheFloorOfOthers) {
+TEST_F(Trust, APodDoesNotRaiseTheFloorForOthers) {
   record("10", "A pod chooses a high version by annotation: after a restart the configured one is refused");
   open();
   E2E_CHECK(shop_->signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "2.0.0"));
@@ -181,10 +181,10 @@ TEST_F(Trust, APodDoesNotMoveTheFloorOfOthers) {
   ASSERT_TRUE(reaches("high-0", "ready")) << shop_->daemon->logText();
   restart();
   EXPECT_EQ(metric("fallbackd_workload_binary_admitted", "checkout@1.8.3"), 1)
-      << "a pod of another namespace took the configured version's fallback away";
+      << "a pod of another namespace made the daemon refuse the configured version";
 }
 
-TEST_F(Trust, AnAnnotatedBinaryGetsNothingOfAnothersWorkload) {
+TEST_F(Trust, AnAnnotatedBinaryGetsNothingFromAWorkload) {
   record(
       "10",
       "A pod with a workload's labels names another binary by annotation, to run it as that workload's user, "
@@ -210,9 +210,9 @@ TEST_F(Trust, AnAnnotatedBinaryGetsNothingOfAnothersWorkload) {
       << "it has the workload's volume";
 }
 
-TEST_F(Trust, ADamagedRevocationListIsSeenInReadyz) {
+TEST_F(Trust, ADamagedRevocationListShowsInReadyz) {
   record("12",
-         "A revocation list has a slip of the pen: what it meant to revoke is served, and nobody is told");
+         "A revocation list has a typo: the binary that it meant to revoke is served, and nobody notices");
   open();
   const auto folder = makeRunDir("revoked");
   const auto list = folder / "revoked";
@@ -230,9 +230,9 @@ TEST_F(Trust, ADamagedRevocationListIsSeenInReadyz) {
   std::ofstream(list) << "# one\nsha256:0123\n";
   const auto named = list.string() + ":2: ";
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return readyz().find(named) != std::string::npos; }))
-      << "the list is not understood, and /readyz says: " << readyz();
+      << "the list cannot be parsed, but /readyz says: " << readyz();
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
-  EXPECT_TRUE(reaches("web-0", "ready")) << "what was admitted before serves on";
+  EXPECT_TRUE(reaches("web-0", "ready")) << "binaries admitted before must keep serving";
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Certificates for registries that speak TLS.
+// Certificates for registries that use TLS.
 #pragma once
 
 #include "base/error.hpp"
@@ -9,13 +9,13 @@
 
 namespace fallbackd::e2e {
 
-/// A fresh P-256 key and a certificate of it for 127.0.0.1, signed by itself; both in PEM.
+/// A new P-256 key and its self-signed certificate for 127.0.0.1; both in PEM.
 struct Certificate {
   std::string key;
   std::string text;
 };
 
-/// Valid from an hour before its end; an `end` in the past makes one that has expired.
+/// Valid from an hour before `end`; an `end` in the past makes an expired certificate.
 Result<Certificate> makeCertificate(std::chrono::system_clock::time_point end);
 
 }  // namespace fallbackd::e2e

@@ -15,7 +15,7 @@ namespace fallbackd::e2e {
 
 namespace {
 
-constexpr std::size_t kMostText = 1 << 20;
+constexpr std::size_t kMaxText = 1 << 20;
 
 /// The controllers among a v1 mount's super options ("rw,cpu,cpuacct", "rw,xattr,name=systemd").
 std::string controllersOf(std::string_view superOptions) {
@@ -37,7 +37,7 @@ std::string firstWordOfFile(const std::filesystem::path& path) {
 
 std::vector<std::filesystem::path> foldersBelow(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> found{folder};
-  std::error_code gone;  // folders vanish while we look
+  std::error_code gone;  // folders may vanish meanwhile
   for (std::filesystem::recursive_directory_iterator it(folder, gone), end; !gone && it != end;
        it.increment(gone)) {
     if (it->is_directory(gone)) found.push_back(it->path());
@@ -47,7 +47,7 @@ std::vector<std::filesystem::path> foldersBelow(const std::filesystem::path& fol
 
 bool removeFolders(const std::filesystem::path& folder) {
   auto folders = foldersBelow(folder);
-  // Children come after their parents in the walk: removed from the end.
+  // In the walk, children come after their parents: remove from the end.
   for (auto it = folders.rbegin(); it != folders.rend(); ++it) ::rmdir(it->c_str());
   return ::access(folder.c_str(), F_OK) != 0;
 }
@@ -55,7 +55,7 @@ bool removeFolders(const std::filesystem::path& folder) {
 }  // namespace
 
 Result<std::vector<CgroupHierarchy>> cgroupHierarchies() {
-  FB_TRY(const auto text, sys::readFile(Stage::cgroup, "/proc/self/mountinfo", kMostText));
+  FB_TRY(const auto text, sys::readFile(Stage::cgroup, "/proc/self/mountinfo", kMaxText));
   std::vector<CgroupHierarchy> found;
   for (const auto line : split(text, '\n')) {
     const auto words = split(line, ' ');
@@ -75,14 +75,14 @@ Result<std::vector<CgroupHierarchy>> cgroupHierarchies() {
 
 Result<std::filesystem::path> cgroupFolderOf(const CgroupHierarchy& hierarchy, pid_t pid) {
   const std::string file = "/proc/" + std::to_string(pid) + "/cgroup";
-  FB_TRY(const auto text, sys::readFile(Stage::cgroup, file, kMostText));
+  FB_TRY(const auto text, sys::readFile(Stage::cgroup, file, kMaxText));
   for (const auto line : split(text, '\n')) {
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);
     if (second == std::string_view::npos) continue;
     if (line.substr(first + 1, second - first - 1) != hierarchy.controllers) continue;
     std::string path(line.substr(second + 1));
-    // A mount that shows only a part of the tree (inside a container) shows paths below that part.
+    // A mount that shows only part of the tree (inside a container) shows paths below that part.
     if (hierarchy.root != "/" && path.starts_with(hierarchy.root)) path.erase(0, hierarchy.root.size());
     return std::filesystem::path(hierarchy.mountPoint.string() + (path == "/" ? "" : path));
   }
@@ -121,7 +121,7 @@ std::vector<pid_t> cgroupProcesses(const std::filesystem::path& folder) {
 Result<> destroyCgroup(const std::filesystem::path& folder, std::chrono::milliseconds deadline) {
   const bool removed = waitUntil(deadline, [&folder] {
     for (const pid_t pid : cgroupProcesses(folder)) {
-      if (pid > 1) ::kill(pid, SIGKILL);  // 0: a process that our pid namespace cannot see
+      if (pid > 1) ::kill(pid, SIGKILL);  // 0: a process that our PID namespace cannot see
     }
     return removeFolders(folder);
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine's cgroup hierarchies as tests need them: v1, v2 or both, found in the mount table. Written
-// apart from the daemon's own code on purpose: a test must not share the mistakes of what it tests.
+// The machine's cgroup hierarchies as tests need them: v1, v2 or both, found in the mount table. Deliberately
+// separate from the daemon's own code: a test must not share the mistakes of what it tests.
 #pragma once
 
 #include "base/error.hpp"
@@ -20,24 +20,25 @@ struct CgroupHierarchy {
   bool unified = false;     // v2
 };
 
-/// All of /proc/self/mountinfo, in its order, each mounted hierarchy once.
+/// Each mounted hierarchy once, in the order of /proc/self/mountinfo.
 Result<std::vector<CgroupHierarchy>> cgroupHierarchies();
 
 /// The folder of process `pid` in that hierarchy, read from /proc/PID/cgroup.
 Result<std::filesystem::path> cgroupFolderOf(const CgroupHierarchy& hierarchy, pid_t pid);
 
-/// Creates the folder and its parents; a v1 cpuset gets its parent's CPUs and memory nodes, without which
-/// no process can be put into it.
+/// Creates the folder and its parents. A v1 cpuset gets its parent's CPUs and memory nodes; without them no
+/// process can enter it.
 Result<> makeCgroup(const CgroupHierarchy& hierarchy, const std::filesystem::path& folder);
 
-/// Every process below the folder, its own included.
+/// Every process in and below the folder.
 std::vector<pid_t> cgroupProcesses(const std::filesystem::path& folder);
 
-/// SIGKILL to all below it, then removes it; the kernel needs a moment after the last process ended.
+/// Sends SIGKILL to all below it, then removes it; the kernel needs a moment after the last process has
+/// ended.
 Result<> destroyCgroup(const std::filesystem::path& folder,
                        std::chrono::milliseconds deadline = std::chrono::seconds(10));
 
-/// Writes one value to a cgroup file in a single write(2), as the kernel wants it.
+/// Writes one value to a cgroup file in a single write(2), as the kernel requires.
 Result<> writeCgroupFile(const std::filesystem::path& file, const std::string& value);
 
 }  // namespace fallbackd::e2e

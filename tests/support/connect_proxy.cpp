@@ -20,14 +20,14 @@ using asio::ip::tcp;
 
 namespace {
 
-/// What is sent before the connection ends.
-std::string lastWords(std::string_view wish) {
-  if (wish == "cuts") return "HTTP/1.1 200 Conn";
-  if (wish == "noise") return std::string(64, '\x7f');
-  if (wish == "words")
+/// What is sent before the connection is closed.
+std::string lastWords(std::string_view behaviour) {
+  if (behaviour == "cuts") return "HTTP/1.1 200 Conn";
+  if (behaviour == "noise") return std::string(64, '\x7f');
+  if (behaviour == "words")
     return "HTTP/1.1 503 Blocked: connect: connection refused\r\nContent-Length: 0\r\n\r\n";
   unsigned status = 500;
-  std::from_chars(wish.data(), wish.data() + wish.size(), status);
+  std::from_chars(behaviour.data(), behaviour.data() + behaviour.size(), status);
   const auto phrase = http::obsolete_reason(http::int_to_status(status));
   return "HTTP/1.1 " + std::to_string(status) + " " + std::string(phrase) + "\r\nContent-Length: 0\r\n\r\n";
 }
@@ -49,12 +49,12 @@ asio::awaitable<void> ConnectProxy::serve(tcp::socket socket) {
   http::request_parser<http::empty_body> parser;
   co_await http::async_read_header(socket, buffer, parser, asio::use_awaitable);
   const std::string_view target = parser.get().target();
-  const auto wish = target.substr(0, target.find('.'));
-  if (wish == "hangs") co_await stayAway();
-  if (wish == "resets") {
+  const auto behaviour = target.substr(0, target.find('.'));
+  if (behaviour == "hangs") co_await stayAway();
+  if (behaviour == "resets") {
     socket.set_option(asio::socket_base::linger(true, 0));
-  } else if (wish != "closes") {
-    const auto words = lastWords(wish);
+  } else if (behaviour != "closes") {
+    const auto words = lastWords(behaviour);
     co_await asio::async_write(socket, asio::buffer(words), asio::use_awaitable);
   }
   socket.close();

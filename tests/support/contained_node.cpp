@@ -23,7 +23,7 @@ constexpr const char* kLogs = "/var/log/pods";
 constexpr const char* kCache = "/opt/bin/fallback";
 constexpr const char* kSocket = "/run/containerd/containerd.sock";
 
-/// What is the machine's own is covered in this run's mount namespace; /run and /var/lib are so already.
+/// Covers the machine's folder in this run's mount namespace; /run and /var/lib are covered already.
 Result<> coverFolder(const char* folder) {
   if (::mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") == 0) return {};
   return failErrno(Stage::cli, std::string("cover ") + folder);
@@ -37,13 +37,13 @@ Result<> bindAt(const fs::path& what, const fs::path& where) {
 Result<> layOut(const ContainerdNode& node, const Signer& signer) {
   FB_CHECK(coverFolder("/opt"));
   FB_CHECK(coverFolder("/var/log"));
-  // HostToContainer wants the source to be shared, as everything is on a node with systemd.
+  // HostToContainer requires a shared source, which everything is on a node with systemd.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr) != 0)
     return failErrno(Stage::cli, "share mounts");
   for (const char* folder : {kPods, kLogs, kCache, "/run/containerd"}) {
     FB_CHECK(sys::makeDirs(Stage::cli, folder, 0755));
   }
-  const std::ofstream place(kSocket);  // what the socket is bound over
+  const std::ofstream place(kSocket);  // the socket is mounted over it
   FB_CHECK(bindAt(node.socket(), kSocket));
   return bindAt(signer.cacheDir(), kCache);
 }
@@ -58,7 +58,7 @@ Result<std::unique_ptr<ContainedNode>> ContainedNode::open(const fs::path& archi
   FB_CHECK(layOut(*made->node, made->signer));
   made->kubelet = std::make_unique<Kubelet>(*made->node, kPods, kLogs);
   FB_CHECK(made->signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "1.8.3"));
-  // Twice: the same bytes as the release before and the release after, to be told apart by name.
+  // Twice: the same bytes as the earlier and the next release, distinguished by name.
   FB_TRY(const auto listed, made->node->ctr({"images", "import", archive}));
   FB_TRY(const auto names, made->node->ctr({"images", "ls", "-q"}));
   for (const auto line : split(names, '\n')) {
@@ -89,7 +89,7 @@ std::string ContainedNode::configuration() const {
          "      - {name: settings, type: configMap, mountPath: /etc/app}\n"
          "      - {name: api-key, type: secret, mountPath: /etc/key}\n"
          "      - {name: scratch, type: emptyDir, mountPath: /scratch}\n"
-         "    handBack: {grace: 20s}\n"  // so that only a SIGTERM that arrives ends it in time
+         "    handBack: {grace: 20s}\n"  // only a SIGTERM that arrives ends it in time
          "    resources: {memory: 64Mi, pids: 64}\n"
          "    readiness: {tcp: {port: 8080}, timeout: 5s}\n";
 }
@@ -112,7 +112,7 @@ Result<DaemonPod> ContainedNode::start(const DaemonSet& manifest, const PodSpec&
   auto container = manifest.container;
   container.image = reference;
   container.hostMounts = manifest.host;
-  // A key as overlays/example mounts it: a file by itself.
+  // A key as overlays/example mounts it: a single file.
   container.hostMounts.push_back(
       {signer.keysDir() / "signing.pub", "/etc/fallbackd/keys/shop.pub", true, false});
   FB_TRY(daemon.containerId, kubelet->createContainer(daemon.pod, container));
@@ -133,10 +133,10 @@ PodSpec ContainedNode::workloadPod(const std::string& name) const {
 }
 
 std::string ContainedNode::logOf(const DaemonPod& daemon) const {
-  constexpr std::size_t kMost = 16 << 20;
+  constexpr std::size_t kMaxLog = 16 << 20;
   std::string text;
   for (const auto& entry : fs::recursive_directory_iterator(daemon.pod.logDirectory)) {
-    if (entry.is_regular_file()) text += sys::readFile(Stage::cli, entry.path(), kMost).value_or("");
+    if (entry.is_regular_file()) text += sys::readFile(Stage::cli, entry.path(), kMaxLog).value_or("");
   }
   return text;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node on which fallbackd runs as the shipped DaemonSet has it: a container of the built image in
-// containerd, with just the host paths, namespaces and capabilities of the manifest. Everything is where a
-// real node has it.
+// A node on which fallbackd runs like in the shipped DaemonSet: a container of the built image in containerd,
+// with exactly the host paths, namespaces and capabilities of the manifest. All paths are those of a real
+// node.
 #pragma once
 
 #include "containerd_node.hpp"
@@ -30,22 +30,22 @@ class ContainedNode {
   /// A node with a dead registry, the signed binary checkout@1.8.3 in its cache, and the image `archive`.
   static Result<std::unique_ptr<ContainedNode>> open(const std::filesystem::path& archive);
 
-  /// Starts fallbackd from `reference`. That it is there does not say that it is ready.
+  /// Starts fallbackd from `reference`. Does not wait until it is ready.
   Result<DaemonPod> startDaemon(const DaemonSet& manifest, const std::string& reference);
-  /// As kubelet ends a pod that is rolled; its folders and cgroups go too.
+  /// Like kubelet's end of a pod in a rollout; its folders and cgroups are removed, too.
   Result<> endDaemon(const DaemonPod& daemon);
-  /// Starts a pack's image as the DaemonSet of packs has it.
+  /// Starts a pack's image like the DaemonSet of packs.
   Result<DaemonPod> startPack(const DaemonSet& manifest, const std::string& reference);
 
   /// A pod of the workload, with a configMap, a secret and an emptyDir.
   [[nodiscard]] PodSpec workloadPod(const std::string& name) const;
   [[nodiscard]] std::string image() const { return registry.reference("shop/checkout:1.8.3"); }
-  /// The configuration that the DaemonSet's ConfigMap holds.
+  /// The configuration from the DaemonSet's ConfigMap.
   [[nodiscard]] std::string configuration() const;
-  /// What the daemon's container has written.
+  /// The output of the daemon's container.
   [[nodiscard]] std::string logOf(const DaemonPod& daemon) const;
 
-  /// One image reference for each image of the archive.
+  /// One image reference for each image in the archive.
   std::vector<std::string> images;
   std::unique_ptr<ContainerdNode> node;
   std::unique_ptr<Kubelet> kubelet;
@@ -57,7 +57,7 @@ class ContainedNode {
   ContainedNode(Registry r, Signer s) : registry(std::move(r)), signer(std::move(s)) {}
 };
 
-/// /status of a daemon, the newest recovery of a pod; empty where there is none.
+/// The newest recovery of a pod in a daemon's /status; empty if there is none.
 struct RecoverySeen {
   std::string state;
   pid_t pid = 0;

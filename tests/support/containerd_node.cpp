@@ -27,11 +27,11 @@ constexpr auto kCallDeadline = std::chrono::seconds(30);
 const std::string kUsualRoot = "/var/lib/containerd";
 const std::string kUsualState = "/run/containerd";
 
-/// Processes whose command line has this text; for the shims, which are nobody's children but init's.
+/// Processes whose command line contains this text. For the shims, which are init's children.
 std::vector<pid_t> processesNaming(const std::string& text) {
   std::vector<pid_t> found;
   for (const auto& entry : fs::directory_iterator("/proc")) {
-    const pid_t pid = std::atoi(entry.path().filename().c_str());  // NOLINT(cert-err34-c): 0 for the others
+    const pid_t pid = std::atoi(entry.path().filename().c_str());  // 0 for other entries
     if (pid <= 1) continue;
     const auto line = sys::readFile(Stage::cli, entry.path() / "cmdline", 1 << 16);
     if (line && line->find(text) != std::string::npos) found.push_back(pid);
@@ -65,7 +65,7 @@ ContainerdNode::ContainerdNode(NodeOptions options)
 
 ContainerdNode::~ContainerdNode() {
   process_.reset();
-  // Each shim names the socket; left alone they would serve pods of a containerd that is gone.
+  // Each shim names the socket. Otherwise they would keep serving pods of a containerd that is gone.
   for (const pid_t pid : processesNaming(socket())) ::kill(pid, SIGKILL);
 }
 
@@ -112,13 +112,13 @@ Result<> ContainerdNode::writeConfig() const {
                  ? std::string()
                  : "[plugins.'io.containerd.image-verifier.v1.bindir']\n  bin_dir = '" +
                        options_.verifiers.string() + "'\n  max_verifiers = 1\n")
-         // Storage that the machine may have but a test never wants probed.
+         // Storage that the machine may have, but that a test must not probe.
          << "disabled_plugins = ['io.containerd.snapshotter.v1.btrfs', 'io.containerd.snapshotter.v1.zfs', "
             "'io.containerd.snapshotter.v1.devmapper', 'io.containerd.snapshotter.v1.aufs']\n"
          << "[grpc]\n  address = '" << socket() << "'\n"
          << "[debug]\n  level = '" << options_.logLevel
          << "'\n"
-         // Would otherwise make /opt/containerd.
+         // Otherwise it would create /opt/containerd.
          << "[plugins.'io.containerd.internal.v1.opt']\n  path = '" << (folder_ / "opt").string() << "'\n"
          << "[plugins.'io.containerd.grpc.v1.cri']\n"
          << "  sandbox_image = '" << kSandboxImage
@@ -132,7 +132,7 @@ Result<> ContainerdNode::writeConfig() const {
          << "[plugins.'io.containerd.grpc.v1.cri'.registry]\n  config_path = '"
          << registryConfigDir().string() << "'\n";
   config.close();
-  // No masquerading, so no iptables: nothing outside of the run's network namespace can be reached anyway.
+  // No masquerading, so no iptables: nothing outside the run's network namespace is reachable anyway.
   std::ofstream cni(folder_ / "cni" / "10-bridge.conflist");
   cni << R"({"cniVersion": "0.4.0", "name": "e2e", "plugins": [{"type": "bridge", "bridge": "e2e0",
   "isGateway": true, "ipMasq": false, "hairpinMode": true,
@@ -145,16 +145,16 @@ Result<> ContainerdNode::writeConfig() const {
 }
 
 std::map<std::string, std::string> ContainerdNode::environment() const {
-  const char* const inherited = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody changes it
+  const char* const inherited = std::getenv("PATH");  // no other thread changes it
   std::string path = inherited != nullptr ? inherited : "";
-  path += ":/usr/local/sbin:/usr/sbin:/sbin";  // runc and ip, where a user's PATH lacks them
+  path += ":/usr/local/sbin:/usr/sbin:/sbin";  // runc and ip, if the user's PATH lacks them
   if (options_.binDir) path = options_.binDir->string() + ":" + path;
   auto all = options_.environment;
   all["PATH"] = path;
   return all;
 }
 
-/// Gone with the run's mount namespace.
+/// Disappears with the run's mount namespace.
 Result<> ContainerdNode::mountRoot() const {
   const auto file = (folder_ / "root.ext4").string();
   const auto root = (folder_ / "root").string();
@@ -166,7 +166,7 @@ Result<> ContainerdNode::mountRoot() const {
   return {};
 }
 
-/// Not on /var/lib itself, which is an overlay here: no overlay can be made upon it.
+/// Not on /var/lib itself, which is an overlay here: an overlay cannot be created on an overlay.
 Result<> ContainerdNode::bindRoot() const {
   const auto root = (folder_ / "root").string();
   FB_CHECK(sys::makeDirs(Stage::cli, root, 0711));
@@ -180,8 +180,8 @@ Result<> ContainerdNode::launch() {
   FB_TRY(process_, ChildProcess::start({.argv = {"containerd", "--config", folder_ / "config.toml"},
                                         .env = environment(),
                                         .output = log()}));
-  // gRPC only now: an attempt that comes too early costs its back-off of seconds. A new channel for each
-  // life, for the same reason.
+  // Connects gRPC only now: an attempt that is too early costs its back-off of seconds. A new channel for
+  // each start, for the same reason.
   const bool listens =
       waitUntil(kReadyDeadline, [this] { return accepts(socket()) || !process_->running(); });
   if (!listens || !process_->running()) {
@@ -231,7 +231,7 @@ Result<std::string> ContainerdNode::ctr(const std::vector<std::string>& args) co
 Result<> ContainerdNode::importImage(const fs::path& archive, const std::string& reference) const {
   FB_CHECK(ctr({"images", "import", archive}));
   grpc::Status status;
-  // The CRI learns of it by an event of its own.
+  // The CRI learns of it through its own event.
   const bool known = waitUntil(kCallDeadline, [&] {
     grpc::ClientContext context;
     setDeadline(context, kCallDeadline);

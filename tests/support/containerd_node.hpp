@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A containerd of the test's own: root, state, socket, CNI bridge and sandbox image below the run's folder.
+// A containerd for the test: root, state, socket, CNI bridge and sandbox image are below the run's folder.
 #pragma once
 
 #include "base/error.hpp"
@@ -19,24 +19,24 @@
 namespace fallbackd::e2e {
 
 struct NodeOptions {
-  /// Another containerd than the installed one: a folder with containerd, ctr and its shim, put before
-  /// PATH. The configuration is of version 2, which 1.6, 1.7 and 2.x all read.
+  /// Uses a containerd other than the installed one: a folder with containerd, ctr and its shim, put before
+  /// PATH. The configuration has version 2, which 1.6, 1.7 and 2.x can all read.
   std::optional<std::filesystem::path> binDir;
   std::string logLevel = "info";
-  /// Set: containerd counts the calls that it gets, at http://127.0.0.1:PORT/v1/metrics.
+  /// If set, containerd counts the calls that it receives, at http://127.0.0.1:PORT/v1/metrics.
   std::uint16_t metricsPort = 0;
-  /// Set: programs that containerd 2 asks whether an image may be pulled.
+  /// If set, programs that containerd 2 asks whether an image may be pulled.
   std::filesystem::path verifiers = {};
-  /// Set: containerd's root is a file system of so many MiB of its own, in a loop-mounted file.
+  /// If set, containerd's root is a file system of this many MiB, in a loop-mounted file.
   unsigned rootMiB = 0;
-  /// Root and state at /var/lib/containerd and /run/containerd, as a node has them; both are the run's own.
+  /// Root and state at /var/lib/containerd and /run/containerd, as on a real node; both belong to the run.
   bool usualPlaces = false;
   /// Added to containerd's environment: its proxies.
   std::map<std::string, std::string> environment = {};
 };
 
-/// Used by one thread; the stubs may be used by any. The destructor kills containerd and its shims; pods
-/// are ended before by their Kubelet.
+/// Used by one thread; any thread may use the stubs. The destructor kills containerd and its shims; the
+/// Kubelet has to end the pods before.
 class ContainerdNode {
  public:
   /// Starts it, waits for the CRI to answer, imports the sandbox image. About a third of a second.
@@ -45,7 +45,7 @@ class ContainerdNode {
   ContainerdNode& operator=(const ContainerdNode&) = delete;
   ~ContainerdNode();
 
-  /// SIGKILL, as a crash. Pods run on: their shims are processes of their own.
+  /// SIGKILL, like a crash. Pods keep running: their shims are separate processes.
   void kill();
   /// Starts it again on the same root after kill().
   Result<> restart();
@@ -54,12 +54,11 @@ class ContainerdNode {
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
   [[nodiscard]] std::filesystem::path log() const;
-  /// Folder of HOST/hosts.toml files: mirrors, certificates. Read anew at every pull.
+  /// Folder of HOST/hosts.toml files: mirrors, certificates. Read again at every pull.
   [[nodiscard]] std::filesystem::path registryConfigDir() const { return folder_ / "certs.d"; }
 
-  /// What is asked of this registry ("127.0.0.1:5000") is asked by this scheme ("http", "https") only. With
-  /// hosts on the loopback containerd's versions differ in what they try first. `ca` is a file of
-  /// certificates to trust.
+  /// Requests to this registry ("127.0.0.1:5000") use only this scheme ("http", "https"). For hosts on
+  /// loopback, containerd's versions differ in what they try first. `ca` is a file of trusted certificates.
   Result<> speak(const std::string& scheme, const std::string& host,
                  const std::filesystem::path& ca = {}) const;
 
@@ -67,7 +66,7 @@ class ContainerdNode {
   [[nodiscard]] runtime::v1::ImageService::Stub& images() const { return *images_; }
   [[nodiscard]] const std::string& version() const { return version_; }
 
-  /// ctr -n k8s.io ARGS: its output.
+  /// Runs ctr -n k8s.io ARGS; returns its output.
   Result<std::string> ctr(const std::vector<std::string>& args) const;
   /// Imports an OCI archive and waits until the CRI knows `reference`.
   Result<> importImage(const std::filesystem::path& archive, const std::string& reference) const;
@@ -93,7 +92,7 @@ class ContainerdNode {
 /// A deadline for one CRI call.
 void setDeadline(grpc::ClientContext& context, std::chrono::milliseconds timeout);
 
-/// "NotFound: rpc error ..." and the like, as Error of stage containerd.
+/// "NotFound: rpc error ..." and so on, as an Error of stage containerd.
 Error toError(const std::string& what, const grpc::Status& status);
 
 }  // namespace fallbackd::e2e

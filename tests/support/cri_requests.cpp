@@ -9,7 +9,7 @@ namespace {
 
 namespace v1 = runtime::v1;
 
-/// The labels by which everybody finds a pod's things; kubelet puts them on sandboxes and containers.
+/// The labels by which everyone finds the sandboxes and containers of a pod; kubelet sets them.
 template <class Map>
 void putPodLabels(const PodSpec& spec, Map& labels) {
   labels["io.kubernetes.pod.name"] = spec.name;
@@ -110,7 +110,7 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   auto& labels = *config.mutable_labels();
   putPodLabels(pod.spec, labels);
   labels["io.kubernetes.container.name"] = spec.name;
-  // The value does not matter to containerd; kubelet writes a hash of the container's specification.
+  // containerd ignores the value; kubelet writes a hash of the container's specification.
   (*config.mutable_annotations())["io.kubernetes.container.hash"] = "774ada0b";
   (*config.mutable_annotations())["io.kubernetes.container.restartCount"] = std::to_string(spec.attempt);
   config.set_log_path(spec.name + "/" + std::to_string(spec.attempt) + ".log");
@@ -121,7 +121,7 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   namespaces->set_pid(pidMode(pod.spec));
   if (spec.security) applySecurity(*spec.security, *security);
   if (spec.runAsUser) security->mutable_run_as_user()->set_value(*spec.runAsUser);
-  // kubelet names them; containerd has no default of its own here.
+  // kubelet sets them; containerd has no default here.
   for (const char* path : {"/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                            "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
                            "/sys/firmware", "/sys/devices/virtual/powercap"}) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CRI messages of a pod, filled as kubelet fills them.
+// The CRI messages for a pod, filled as kubelet fills them.
 #pragma once
 
 #include "kubelet.hpp"
@@ -8,7 +8,7 @@ namespace fallbackd::e2e {
 
 runtime::v1::PodSandboxConfig sandboxConfig(const Pod& pod);
 
-/// `imageId` is what ImageStatus says; kubelet names images by their id once they are there.
+/// `imageId` is from ImageStatus; kubelet refers to present images by their id.
 runtime::v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec,
                                              const std::string& imageId);
 

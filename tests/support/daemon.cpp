@@ -27,8 +27,8 @@ std::string indented(const std::string& text) {
   return out;
 }
 
-/// For a shell in mounts of its own: each hierarchy shows only what is below `top`. The mount of the whole
-/// tree is taken away and not just covered: the daemon reads the mount table.
+/// For a shell in its own mounts: each hierarchy shows only what is below `top`. The mount of the whole tree
+/// is removed, not only covered, because the daemon reads the mount table.
 Result<std::string> belowCgroup(const std::string& top, const fs::path& place) {
   FB_TRY(const auto hierarchies, cgroupHierarchies());
   FB_CHECK(sys::makeDirs(Stage::cli, place, 0700));
@@ -141,8 +141,8 @@ fs::path Daemon::log() const {
 }
 
 std::string Daemon::logText() const {
-  constexpr std::size_t kMost = 64 << 20;
-  return sys::readFile(Stage::cli, log(), kMost).value_or("");
+  constexpr std::size_t kMaxLog = 64 << 20;
+  return sys::readFile(Stage::cli, log(), kMaxLog).value_or("");
 }
 
 Result<Metrics> Daemon::metrics() const {
@@ -163,7 +163,7 @@ double sumOf(const Metrics& metrics, const std::string& prefix, const std::strin
 Metrics parseMetrics(const std::string& text) {
   Metrics metrics;
   for (const auto line : split(text, '\n')) {
-    // The value follows the last blank; label values may hold blanks themselves.
+    // The value follows the last space; label values may contain spaces.
     const auto blank = line.rfind(' ');
     if (line.empty() || line.front() == '#' || blank == std::string_view::npos) continue;
     double value = 0;

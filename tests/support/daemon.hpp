@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fallbackd under test, and what a release pipeline does before: keys, signatures, installed binaries.
+// The fallbackd under test, and the preceding work of a release pipeline: keys, signatures, installed
+// binaries.
 #pragma once
 
 #include "base/error.hpp"
@@ -21,18 +22,18 @@ namespace fallbackd::e2e {
 /// A signed cache below the run's folder, filled by fallbackctl.
 class Signer {
  public:
-  /// Makes the folders and a key pair; its public half is in keysDir().
+  /// Creates the folders and a key pair; its public half is in keysDir().
   static Result<Signer> make();
 
   [[nodiscard]] std::filesystem::path cacheDir() const { return folder_ / "cache"; }
   [[nodiscard]] std::filesystem::path keysDir() const { return folder_ / "keys"; }
   [[nodiscard]] std::filesystem::path privateKey() const { return folder_ / "signing.key"; }
 
-  /// Signs `program` as NAME@VERSION; gives the attestation's path.
+  /// Signs `program` as NAME@VERSION; returns the attestation's path.
   [[nodiscard]] Result<std::filesystem::path> sign(const std::filesystem::path& program,
                                                    const std::string& name, const std::string& version,
                                                    const std::string& expires = "30d") const;
-  /// sign, then install into the cache.
+  /// Signs the program and installs it into the cache.
   [[nodiscard]] Result<> install(const std::filesystem::path& program, const std::string& name,
                                  const std::string& version, const std::string& expires = "30d") const;
 
@@ -47,15 +48,15 @@ struct DaemonOptions {
   std::filesystem::path keysDir;
   std::filesystem::path kubeletPods;
   std::string workloads;  // the YAML list below "workloads:", items from column 0: "- name: checkout\n  ..."
-  std::string extra;      // further top-level YAML
+  std::string extra;      // more top-level YAML
   std::string logFormat = "human";
-  std::string cache;      // further keys of it, a line each, two blanks deep
-  std::string telemetry;  // the same, a line each, two blanks deep
-  /// "/node-b": its cgroups begin there, as if this daemon had a node of its own. Pods name the same.
+  std::string cache;      // more keys for it, one per line, indented by two spaces
+  std::string telemetry;  // the same for telemetry
+  /// "/node-b": its cgroups begin there, as if this daemon had its own node. Its pods name the same path.
   std::string cgroupTop;
 };
 
-/// "fallbackd_recoveries_total{cause=\"dns\"}" -> value, as /metrics writes it.
+/// "fallbackd_recoveries_total{cause=\"dns\"}" -> value, as in /metrics.
 using Metrics = std::map<std::string, double>;
 
 /// One thread. The destructor kills the daemon (not its fallbacks, which live in their pods).
@@ -64,11 +65,11 @@ class Daemon {
   /// Writes the configuration, starts fallbackd, waits for /readyz.
   static Result<std::unique_ptr<Daemon>> start(const DaemonOptions& options);
 
-  /// A new configuration file; the daemon is to notice it by itself.
+  /// Writes a new configuration file; the daemon has to notice it by itself.
   Result<> rewriteConfig(const DaemonOptions& options);
-  /// SIGTERM; 0 is right.
+  /// Sends SIGTERM; returns the exit code, which should be 0.
   Result<ExitCode> stop();
-  /// SIGKILL, as a crash; start it again with restart().
+  /// SIGKILL, like a crash; start it again with restart().
   void kill();
   Result<> restart();
   /// The same without waiting until it is ready.
@@ -77,7 +78,7 @@ class Daemon {
   [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
   [[nodiscard]] std::filesystem::path log() const;
   [[nodiscard]] std::filesystem::path configFile() const { return folder_ / "fallbackd.yaml"; }
-  /// In memory, as /run is on every node: a journal on a disk would wait for it.
+  /// In memory, like /run on every node: writing the journal to a disk would take longer.
   [[nodiscard]] std::filesystem::path runFolder() const { return "/run/fallbackd" / folder_.filename(); }
   [[nodiscard]] std::filesystem::path controlSocket() const { return runFolder() / "ctl.sock"; }
   [[nodiscard]] std::uint16_t telemetryPort() const { return telemetryPort_; }
@@ -94,7 +95,7 @@ class Daemon {
   std::optional<ChildProcess> process_;
 };
 
-/// Of all whose name and labels begin with `prefix` and contain `part`.
+/// The sum of all metrics whose name and labels begin with `prefix` and contain `part`.
 double sumOf(const Metrics& metrics, const std::string& prefix, const std::string& part = "");
 
 /// Reads the Prometheus text format.

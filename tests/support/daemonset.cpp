@@ -16,7 +16,7 @@ tl::unexpected<Error> bad(const std::string& what) {
   return fail(Stage::cli, Reason::invalid, what);
 }
 
-/// So that a privilege which is added to the manifest cannot go past the tests.
+/// So that the tests cannot miss a privilege that is added to the manifest.
 Result<> onlyKnown(const YAML::Node& map, const std::string& where, const std::set<std::string>& known) {
   for (const auto& entry : map) {
     const auto key = entry.first.as<std::string>();
@@ -77,7 +77,7 @@ Result<DaemonSet> fromYaml(const YAML::Node& root, const std::string& list) {
                 {"serviceAccountName", "automountServiceAccountToken", "enableServiceLinks",
                  "priorityClassName", "hostPID", "dnsPolicy", "terminationGracePeriodSeconds", "nodeSelector",
                  "tolerations", "containers", "initContainers", "volumes", "hostNetwork"}));
-  if (spec[list].size() != 1) return bad(list + " is not one container");
+  if (spec[list].size() != 1) return bad(list + " must have exactly one container");
   const auto container = spec[list][0];
   FB_CHECK(onlyKnown(container, "container",
                      {"name", "image", "imagePullPolicy", "args", "env", "ports", "securityContext",
@@ -90,7 +90,7 @@ Result<DaemonSet> fromYaml(const YAML::Node& root, const std::string& list) {
   out.container.args = texts(container["args"]);
   for (const auto& variable : container["env"]) {
     const auto field = variable["valueFrom"]["fieldRef"]["fieldPath"].as<std::string>("");
-    // The bridge's address is the node's.
+    // The bridge's address is the node's address.
     if (field != "spec.nodeName" && field != "status.hostIP") return bad("env from " + field);
     out.container.env[variable["name"].as<std::string>()] =
         field == "spec.nodeName" ? "e2e-node" : "10.85.0.1";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What deploy/kustomize/base/daemonset.yaml asks for, as kubelet would ask the runtime for it. Read from the
-// file, so that what the tests run and what is shipped cannot drift apart.
+// What deploy/kustomize/base/daemonset.yaml requests, as kubelet would request it from the runtime. Read from
+// the file, so that the tests run what is shipped.
 #pragma once
 
 #include "base/error.hpp"
@@ -13,7 +13,7 @@
 
 namespace fallbackd::e2e {
 
-/// One container of a DaemonSet. Plain data: a test may take things away from it.
+/// One container of a DaemonSet. Plain data: a test may remove parts of it.
 struct DaemonSet {
   std::string name;
   ContainerSpec container;               // without an image; configMap mounts are in its `mounts`
@@ -25,12 +25,11 @@ struct DaemonSet {
   std::string livenessPath;
   std::string readinessPath;
 
-  /// A pod of it, without the volumes' content.
+  /// One of its pods, without the volumes' content.
   [[nodiscard]] PodSpec pod() const;
 };
 
-/// Anything in the file that this does not understand and that changes what the container may do is an error.
-/// `list`: "containers" or "initContainers".
+/// Unknown keys that affect what the container may do are errors. `list`: "containers" or "initContainers".
 Result<DaemonSet> readDaemonSet(const std::filesystem::path& file, const std::string& list = "containers");
 
 }  // namespace fallbackd::e2e

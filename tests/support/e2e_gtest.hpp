@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Results in gtest's words.
+// gtest assertions for Results.
 #pragma once
 
 #include "base/error.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// main() of the end-to-end tests: gtest inside an isolated run; logs of all parts when a test fails.
+// main() of the end-to-end tests: runs gtest isolated; prints the logs of all parts if a test fails.
 #include "isolate.hpp"
 #include "read_only.hpp"
 #include "run_dir.hpp"

@@ -38,7 +38,7 @@ Unary* finish(Context* context, const grpc::Status& status = {}) {
   return reactor;
 }
 
-/// What the services share.
+/// State that the services share.
 struct State {
   explicit State(FakeCri::Puller givenPuller) : puller(std::move(givenPuller)) {}
 
@@ -60,7 +60,7 @@ class Subscriber final : public grpc::ServerWriteReactor<events::Envelope> {
     state_.listening.insert(this);
   }
 
-  /// With the state's mutex held.
+  /// Call it with the state's mutex held.
   void push(const events::Envelope& envelope) {
     queue_.push_back(envelope);
     if (queue_.size() == 1 && !ended_) StartWrite(&queue_.front());
@@ -89,7 +89,7 @@ class Subscriber final : public grpc::ServerWriteReactor<events::Envelope> {
   bool ended_ = false;
 };
 
-/// With the mutex held.
+/// Call it with the mutex held.
 void publish(State& state, const std::string& topic, const google::protobuf::Any& event) {
   events::Envelope envelope;
   *envelope.mutable_timestamp() = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(
@@ -132,7 +132,7 @@ class EventService final : public events::Events::CallbackService {
   State& state_;
 };
 
-/// A pull that nobody answers.
+/// A pull that is never answered.
 class SilentPull final : public Unary {
  public:
   explicit SilentPull(State& state) : state_(state) {}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A containerd that does nothing: sandboxes come and go by word alone, pulls end as a function says. For
-// numbers of pods that no real node carries. Serves on a unix socket what fallbackd uses of CRI and of
-// containerd's own services.
+// A containerd that does nothing: sandboxes come and go without processes, pulls end as a function decides.
+// For numbers of pods that no real node carries. Serves on a unix socket the parts of CRI and of containerd's
+// own services that fallbackd uses.
 #pragma once
 
 #include "base/error.hpp"
@@ -35,7 +35,7 @@ struct FakePull {
   grpc::Status status;
 };
 
-/// Thread-safe. No image is ever there.
+/// Thread-safe. No image is ever present.
 class FakeCri {
  public:
   /// Called on gRPC's threads.
@@ -46,7 +46,7 @@ class FakeCri {
   FakeCri& operator=(const FakeCri&) = delete;
   ~FakeCri();
 
-  /// From now on CRI lists it; subscribers hear of its creation and of the start of its pause process.
+  /// From now on CRI lists it; subscribers receive its creation and the start of its pause process.
   void add(FakePod pod);
   /// The pause process ended and the sandbox was removed.
   void remove(const std::string& id);
@@ -54,7 +54,7 @@ class FakeCri {
   struct Counts {
     std::uint64_t calls = 0;
     std::uint64_t pulls = 0;
-    std::uint64_t pullsAtOnce = 0;  // the most that ran at one time
+    std::uint64_t pullsAtOnce = 0;  // the highest number that ran at one time
   };
   [[nodiscard]] Counts counts() const;
 

@@ -44,7 +44,7 @@ bool meets(const Fault& fault, Asked asked) {
   return fault.asked == Asked::everything || fault.asked == asked;
 }
 
-/// Without the "?ns=HOST" that containerd appends when it asks a mirror.
+/// Without "?ns=HOST", which containerd appends for a mirror.
 std::string_view pathOf(const Request& request) {
   const std::string_view target = request.target();
   return target.substr(0, target.find('?'));
@@ -94,12 +94,12 @@ asio::awaitable<void> FaultRegistry::Server::pause(std::chrono::nanoseconds time
 asio::awaitable<void> FaultRegistry::Server::acceptAll() {
   for (;;) {
     tcp::socket socket = co_await acceptor.async_accept(asio::use_awaitable);
-    // Ends with the connection or with the loop; what it throws then is the end of the stream.
+    // Ends with the connection or with the loop. What it throws then only means the end of the stream.
     asio::co_spawn(context, serve(std::move(socket)), [](std::exception_ptr) {});
   }
 }
 
-/// What is done to a connection instead of an answer. False: the request is to be answered.
+/// What happens to a connection instead of an answer. False: answer the request.
 asio::awaitable<bool> FaultRegistry::Server::misbehave(beast::tcp_stream& stream, const Fault& fault) {
   if (fault.silent) co_await pause(1h);
   if (fault.reset) {
@@ -119,7 +119,7 @@ asio::awaitable<bool> FaultRegistry::Server::misbehave(beast::tcp_stream& stream
 
 asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
   beast::tcp_stream stream(std::move(socket));
-  // Before a request is read: a TLS client's first words are none.
+  // Before reading a request: the first bytes of a TLS client are not a request.
   co_await stream.socket().async_wait(tcp::socket::wait_read, asio::use_awaitable);
   const Fault first = registry.fault();
   if (first.asked == Asked::everything) {
@@ -135,7 +135,7 @@ asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
   co_await answerAll(secured);
 }
 
-/// What a request is for. Anything unknown counts as a request for the manifest.
+/// What a request is for. Unknown requests count as requests for the manifest.
 Asked FaultRegistry::Server::askedBy(const Request& request) const {
   const auto target = pathOf(request);
   if (target.starts_with("/token")) return Asked::token;
@@ -171,7 +171,7 @@ asio::awaitable<bool> FaultRegistry::Server::answerOne(Stream& stream, const Req
   if (met && fault.cut != Cut::never) {
     co_await sendPart(stream, std::move(response), fault.cut);
     auto& socket = beast::get_lowest_layer(stream).socket();
-    if (fault.cut == Cut::reset_amid_body) {
+    if (fault.cut == Cut::reset_within_body) {
       socket.set_option(asio::socket_base::linger(true, 0));
       socket.close();
     } else {
@@ -193,7 +193,7 @@ asio::awaitable<bool> FaultRegistry::Server::answerOne(Stream& stream, const Req
   co_return true;
 }
 
-/// As much of an answer as comes before the connection ends.
+/// The part of an answer that is sent before the connection ends.
 template <class Stream>
 asio::awaitable<void> FaultRegistry::Server::sendPart(Stream& stream, Response response, Cut cut) {
   if (cut == Cut::before_headers) co_return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A registry of one image that fails in a chosen way: what a test needs to see each cause with its own eyes.
+// A registry of one image that fails in a chosen way, so that a test can see each cause for real.
 #pragma once
 
 #include "base/error.hpp"
@@ -20,42 +20,41 @@
 
 namespace fallbackd::e2e {
 
-/// The requests of a pull, in the order in which containerd makes them. `token` makes the registry ask for
-/// one.
+/// The requests of a pull, in containerd's order. `token` makes the registry require one.
 enum class Asked : std::uint8_t { everything, token, resolve, manifest, config, layer };
 
 /// Where an answer ends too early.
-enum class Cut : std::uint8_t { never, before_headers, amid_headers, amid_body, reset_amid_body };
+enum class Cut : std::uint8_t { never, before_headers, amid_headers, amid_body, reset_within_body };
 
-/// How the registry treats those who ask. Several can hold at once.
+/// How the registry treats its clients. Several faults can be active at once.
 struct Fault {
   static constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
 
-  /// Whom reset, silent, garbage, status, cut, html and delay meet. Everybody: the connection itself, before
-  /// TLS.
+  /// The requests that reset, silent, garbage, status, cut, html and delay apply to. Everybody: the
+  /// connection itself, before TLS.
   Asked asked = Asked::everything;
-  Cut cut = Cut::never;        // the answer, by the end of the connection
-  bool html = false;           // 200 and a page, as a captive portal answers
-  bool reset = false;          // the connection, as soon as something was sent
-  bool silent = false;         // accepted, never answered
+  Cut cut = Cut::never;        // closes the connection within the answer
+  bool html = false;           // 200 and a page, like a captive portal
+  bool reset = false;          // the connection, as soon as the client has sent something
+  bool silent = false;         // accepts, never answers
   bool garbage = false;        // bytes that are neither HTTP nor TLS
-  unsigned status = 0;         // the answer to everything; 0: as a registry should
-  std::string challenge = {};  // its WWW-Authenticate, where it has one
-  /// Asks for a token, and the token endpoint answers this; 0: nobody is asked for one.
+  unsigned status = 0;         // the answer to everything; 0: as a registry should answer
+  std::string challenge = {};  // its WWW-Authenticate, if any
+  /// Requires a token, and the token endpoint answers this; 0: requires none.
   unsigned tokenStatus = 0;
-  bool tokenRefused = false;            // asks for a token at an address where nobody listens
+  bool tokenRefused = false;            // requires a token from an address where nothing listens
   std::chrono::milliseconds delay{0};   // before each answer
-  std::size_t stallAfter = kNever;      // so many bytes of the layer come, then nothing more
-  std::size_t bytesPerSecond = kNever;  // of the layer, in even pieces
-  bool wrongBytes = false;              // the layer is not what its digest says
-  std::string phrase = {};              // stands behind the status, instead of the usual one
+  std::size_t stallAfter = kNever;      // sends this many bytes of the layer, then nothing more
+  std::size_t bytesPerSecond = kNever;  // of the layer, in equal pieces
+  bool wrongBytes = false;              // the layer does not match its digest
+  std::string phrase = {};              // the reason phrase, instead of the usual one
   std::string body = {};                // of an answer with a status
   /// A URL to which requests for the layer are redirected; the digest is appended.
   std::string elsewhere = {};
 };
 
-/// Speaks plain HTTP, or TLS with the certificate it is given, on 127.0.0.1, in a thread of its own. Any name
-/// and tag is the one image.
+/// Serves plain HTTP, or TLS with the given certificate, on 127.0.0.1, in its own thread. Every name and tag
+/// is the same image.
 class FaultRegistry {
  public:
   static Result<std::unique_ptr<FaultRegistry>> start(const Image& image, Fault fault,
@@ -64,7 +63,7 @@ class FaultRegistry {
   FaultRegistry& operator=(const FaultRegistry&) = delete;
   ~FaultRegistry();
 
-  /// For the requests from now on; a stalled answer goes on stalling.
+  /// Applies to requests from now on; a stalled answer stays stalled.
   void set(Fault fault);
   /// "127.0.0.1:PORT"
   [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }

@@ -74,7 +74,7 @@ Result<HttpAnswer> httpGet(const std::string& ip, std::uint16_t port, const std:
 
 Result<HttpAnswer> httpGetOk(const std::string& ip, std::uint16_t port, const std::string& path,
                              std::chrono::milliseconds deadline) {
-  Result<HttpAnswer> answer = fail(Stage::cli, Reason::timeout, "never asked");
+  Result<HttpAnswer> answer = fail(Stage::cli, Reason::timeout, "no attempt was made");
   const Stopwatch watch;
   waitUntil(deadline, [&] {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - watch.elapsed());
@@ -83,7 +83,7 @@ Result<HttpAnswer> httpGetOk(const std::string& ip, std::uint16_t port, const st
   });
   if (!answer || answer->status == 200) return answer;
   return fail(Stage::cli, Reason::not_ready,
-              "port " + std::to_string(port) + path + " answers " + std::to_string(answer->status) + ": " +
+              "port " + std::to_string(port) + path + " answered " + std::to_string(answer->status) + ": " +
                   answer->body);
 }
 
@@ -126,7 +126,7 @@ struct StatusServer::Loop {
   asio::awaitable<void> acceptAll(StatusServer& server) {
     for (;;) {
       tcp::socket socket = co_await acceptor.async_accept(asio::use_awaitable);
-      // Ends with the connection or with the loop; what it throws then is the end of the stream.
+      // Ends with the connection or with the loop. What it throws then only means the end of the stream.
       asio::co_spawn(context, answerAll(server, std::move(socket)), [](std::exception_ptr) {});
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// HTTP as a test needs it: one GET with a time limit, addresses that fail in a chosen way.
+// HTTP for tests: one GET with a time limit, addresses that fail in a chosen way.
 #pragma once
 
 #include "base/error.hpp"
@@ -19,19 +19,19 @@ struct HttpAnswer {
   std::string body;
 };
 
-/// One GET on a fresh connection, over within `timeout`. Reason unavailable where nobody answers.
+/// One GET on a new connection; takes at most `timeout`. Reason unavailable if nothing answers.
 Result<HttpAnswer> httpGet(const std::string& ip, std::uint16_t port, const std::string& path,
                            std::chrono::milliseconds timeout = std::chrono::seconds(5));
 
 /// Whether a TCP connection is accepted right now.
 bool accepts(const std::string& ip, std::uint16_t port);
 
-/// Asks again and again until the answer has status 200; the last failure where it does not in time.
+/// Retries until the answer has status 200; returns the last failure after the time limit.
 Result<HttpAnswer> httpGetOk(const std::string& ip, std::uint16_t port, const std::string& path,
                              std::chrono::milliseconds deadline = std::chrono::seconds(10));
 
-/// An address on 127.0.0.1 that refuses connections: the port is bound, so nobody else gets it, but nobody
-/// listens. release() makes it free for a server.
+/// An address on 127.0.0.1 that refuses connections: the port is bound, so that no other process gets it, but
+/// nothing listens. release() frees it for a server.
 class DeadPort {
  public:
   static Result<DeadPort> make();
@@ -48,7 +48,7 @@ class DeadPort {
   std::uint16_t port_ = 0;
 };
 
-/// A server that answers every request with one status and an empty JSON object. Own thread.
+/// A server that answers every request with one status and an empty JSON object. Has its own thread.
 class StatusServer {
  public:
   /// Port 0: any free one.

@@ -48,7 +48,7 @@ std::string goaway(std::uint32_t lastStream, std::uint32_t code, const std::stri
   return frame(Type::goaway, 0, 0, number(lastStream, 4) + number(code, 4) + words);
 }
 
-/// OpenSSL's callback; `seen` is what says whether HTTP/2 was offered.
+/// OpenSSL's callback; `seen` records whether HTTP/2 was offered.
 int chooseProtocol(SSL* /*ssl*/, const unsigned char** out, unsigned char* outSize, const unsigned char* in,
                    unsigned inSize, void* seen) {
   static constexpr std::array<unsigned char, 3> kHttp2{2, 'h', '2'};
@@ -87,11 +87,11 @@ std::string Http2Server::answerTo(std::uint32_t stream) const {
       return goaway(stream, kNoError, "");
     case Http2Fault::goaway_calm:
       return goaway(stream, kEnhanceYourCalm, "dial tcp 192.0.2.7:443: i/o timeout");
-    case Http2Fault::goaway_amid_body:
+    case Http2Fault::goaway_within_body:
       return begun + goaway(stream, kInternalError, "");
     case Http2Fault::reset_stream:
       return frame(Type::rst_stream, 0, stream, number(kInternalError, 4));
-    case Http2Fault::reset_amid_body:
+    case Http2Fault::reset_within_body:
       return begun + frame(Type::rst_stream, 0, stream, number(kInternalError, 4));
     case Http2Fault::closes:
       break;
@@ -127,7 +127,7 @@ asio::awaitable<void> Http2Server::serve(tcp::socket socket) {
       answer = answerTo(stream31 & 0x7fffffffU);
     }
     co_await asio::async_write(stream, asio::buffer(answer), asio::use_awaitable);
-    const bool stays = fault_ == Http2Fault::reset_stream || fault_ == Http2Fault::reset_amid_body;
+    const bool stays = fault_ == Http2Fault::reset_stream || fault_ == Http2Fault::reset_within_body;
     if (request && !stays) break;
   }
   stream.lowest_layer().shutdown(tcp::socket::shutdown_both);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A server that speaks just enough HTTP/2 over TLS to fail in HTTP/2's own ways. It never reads what a
-// request says, so that it needs no header compression: every request is treated alike.
+// A server that implements just enough HTTP/2 over TLS to fail in HTTP/2's ways. It never decodes a request,
+// so it needs no header compression: every request is treated alike.
 #pragma once
 
 #include "certificate.hpp"
@@ -16,12 +16,12 @@
 namespace fallbackd::e2e {
 
 enum class Http2Fault : std::uint8_t {
-  goaway,       // before any answer: GOAWAY with NO_ERROR; names the request, so that nobody tries it again
-  goaway_calm,  // the same with ENHANCE_YOUR_CALM and words for the debug data
-  goaway_amid_body,  // 200, some bytes, GOAWAY with an error, the end
-  reset_stream,      // RST_STREAM with INTERNAL_ERROR
-  reset_amid_body,   // 200, some bytes, RST_STREAM with INTERNAL_ERROR
-  closes,            // the end of the connection
+  goaway,       // before any answer: GOAWAY with NO_ERROR; names the request, so that it is not retried
+  goaway_calm,  // the same with ENHANCE_YOUR_CALM and text as debug data
+  goaway_within_body,  // 200, some bytes, GOAWAY with an error, close
+  reset_stream,        // RST_STREAM with INTERNAL_ERROR
+  reset_within_body,   // 200, some bytes, RST_STREAM with INTERNAL_ERROR
+  closes,              // closes the connection
 };
 
 class Http2Server final : public LoopServer {
@@ -29,7 +29,7 @@ class Http2Server final : public LoopServer {
   static Result<std::unique_ptr<Http2Server>> start(Http2Fault fault, const Certificate& certificate);
   ~Http2Server() override;
 
-  /// Whether a client has come, and whether one has offered HTTP/2. Without it the connection is closed.
+  /// Whether a client has connected, and whether one has offered HTTP/2. Without it the connection is closed.
   [[nodiscard]] bool asked() const { return asked_; }
   [[nodiscard]] bool offered() const { return offered_; }
 

@@ -21,7 +21,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::size_t kBlock = 512;  // of a tar file
-constexpr std::size_t kMostFile = 256 << 20;
+constexpr std::size_t kMaxFile = 256 << 20;
 constexpr const char* kManifestType = "application/vnd.oci.image.manifest.v1+json";
 
 /// A tar file in memory: POSIX ustar, everything owned by root, times 0, so that it is reproducible.
@@ -52,7 +52,7 @@ class Tar {
     put(116, octal(0, 7));      // gid
     put(124, octal(size, 11));  // size
     put(136, octal(0, 11));     // time
-    put(148, "        ");       // the checksum counts itself as blanks
+    put(148, "        ");       // the checksum is computed with spaces in its place
     header[156] = type;
     put(257, std::string("ustar\0"
                          "00",
@@ -90,7 +90,7 @@ Result<std::string> makeLayer(const Image& image) {
     for (std::size_t at = inside.find('/'); at != std::string::npos; at = inside.find('/', at + 1)) {
       if (folders.insert(inside.substr(0, at)).second) layer.addFolder(inside.substr(0, at));
     }
-    FB_TRY(const auto content, sys::readFile(Stage::cli, source, kMostFile));
+    FB_TRY(const auto content, sys::readFile(Stage::cli, source, kMaxFile));
     layer.addFile(inside, content);
   }
   return layer.finish();

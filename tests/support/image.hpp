@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Container images made by hand: one uncompressed layer, an OCI layout in a tar. No builder needed.
+// Hand-made container images: one uncompressed layer, an OCI layout in a tar. No builder needed.
 #pragma once
 
 #include "base/error.hpp"
@@ -13,13 +13,13 @@
 namespace fallbackd::e2e {
 
 struct Image {
-  std::string reference;                               // under which `ctr images import` files it
+  std::string reference;                               // the name under which `ctr images import` stores it
   std::map<std::string, std::filesystem::path> files;  // path inside (no leading slash) -> file; mode 0755
   std::vector<std::string> entrypoint;
   std::vector<std::string> env;  // NAME=VALUE
 };
 
-/// What a registry serves of an image: the bytes, and the sha256 of each in hexadecimal.
+/// What a registry serves for an image: the bytes, and the sha256 of each in hexadecimal.
 struct ImageBlobs {
   std::string layer;
   std::string config;
@@ -33,7 +33,7 @@ Result<ImageBlobs> makeBlobs(const Image& image);
 /// Writes the image as an OCI archive; the same input gives the same bytes. Blocks.
 Result<> writeOciArchive(const Image& image, const std::filesystem::path& archive);
 
-/// The image of a sandbox: the pause program alone, as kSandboxImage.
+/// The image of a sandbox: only the pause program, as kSandboxImage.
 inline constexpr const char* kSandboxImage = "localhost/fallbackd-e2e/pause:1";
 Image pauseImage();
 

@@ -19,13 +19,13 @@
 #include <unistd.h>
 
 // Four processes: the outer one, which cleans up; the gate, which enters cgroups and namespaces (only its
-// children are in the new pid namespace); pid 1, which buries orphans; and the body.
+// children are in the new PID namespace); pid 1, which reaps orphans; and the body.
 
 namespace fallbackd::e2e {
 
 namespace {
 
-constexpr int kExitFailure = 125;  // the isolation itself failed, as env(1) and docker(1) say it
+constexpr int kExitFailure = 125;  // the isolation itself failed, as in env(1) and docker(1)
 
 struct Inside {
   std::function<int()> body;
@@ -39,7 +39,7 @@ sigset_t watchedSignals() {
   return set;
 }
 
-/// Waits for `child`, hands signals on to it, buries whatever else ends. The signals are blocked.
+/// Waits for `child`, forwards signals to it, reaps whatever else exits. The signals are blocked.
 int shepherd(pid_t child) {
   const sigset_t watched = watchedSignals();
   for (;;) {
@@ -57,8 +57,8 @@ int shepherd(pid_t child) {
   ::_exit(kExitFailure);
 }
 
-/// The kernel kills the caller when its parent dies. `lifeline` closes the gap before the call: its other
-/// end is open as long as the parent lives.
+/// The kernel kills the caller when its parent dies. `lifeline` closes the gap before the call: its other end
+/// is open as long as the parent lives.
 void dieWithParent(int lifeline) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   pollfd polled{lifeline, POLLIN, 0};
@@ -73,7 +73,7 @@ std::array<sys::UniqueFd, 2> makeLifeline() {
 
 [[noreturn]] void beBody(const sigset_t& mask, const std::function<int()>& body) {
   ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
-  std::exit(body());  // NOLINT(concurrency-mt-unsafe): threads of the body are its own affair
+  std::exit(body());  // the body is responsible for its threads
 }
 
 [[noreturn]] void beInit(const RunRemains& run, const sigset_t& mask, const Inside& inside) {
@@ -111,8 +111,8 @@ int runIsolated(int /*argc*/, char** argv, const std::function<int()>& body,
     std::fprintf(stderr, "%s: needs root, to make namespaces and run containerd\n", argv[0]);
     return kExitFailure;
   }
-  std::fflush(nullptr);        // what is buffered now would be written by every one of the four
-  ::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, ended children would be lost to us
+  std::fflush(nullptr);        // otherwise each of the four would write what is buffered now
+  ::signal(SIGCHLD, SIG_DFL);  // if inherited as ignored, ended children would be lost
   const sigset_t watched = watchedSignals();
   sigset_t before;
   ::pthread_sigmask(SIG_BLOCK, &watched, &before);

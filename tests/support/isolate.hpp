@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs an end-to-end program apart from the machine: own pid, mount, network, IPC, UTS and cgroup
-// namespaces, so that containerd, CNI and the daemon may do as on a node and nothing can be left behind.
+// Isolates an end-to-end program from the machine with its own pid, mount, network, IPC, UTS and cgroup
+// namespaces, so that containerd, CNI and the daemon can work as on a node and nothing can be left behind.
 #pragma once
 
 #include <filesystem>
@@ -9,17 +9,17 @@
 
 namespace fallbackd::e2e {
 
-/// Forks, makes the isolation, calls `body` inside and returns its exit code (128 + signal where one ended
-/// it); to be called once, from main(), before any thread exists. Needs root.
+/// Forks, creates the isolation, calls `body` inside and returns its exit code (128 + signal if a signal
+/// ended it). Call it once, from main(), before any thread exists. Needs root.
 ///
 /// Inside: /run is empty and private, /var/lib is private (writes are lost), /proc and /sys/fs/cgroup show
 /// only what is inside (the run's cgroup is the root), `lo` is up, IP forwarding is on, runDir() is set.
-/// Outside: SIGINT, SIGTERM, SIGHUP and SIGQUIT go on to the body; when this process dies, however it does,
-/// the kernel kills everything inside and with it namespaces, mounts and interfaces. Cgroups and the run's
-/// folder are removed at the end, or by the next run where this process was killed.
-/// FALLBACKD_E2E_KEEP=1 in the environment keeps the run's folder, for looking at it.
+/// Outside: SIGINT, SIGTERM, SIGHUP and SIGQUIT are forwarded to the body. If this process dies in any way,
+/// the kernel kills everything inside, and with it namespaces, mounts and interfaces. Cgroups and the run's
+/// folder are removed at the end, or by the next run if this process was killed.
+/// FALLBACKD_E2E_KEEP=1 in the environment keeps the run's folder for inspection.
 ///
-/// The machine's own mounts are read-only inside. `outputs`: folders that stay writable, for results, beside
+/// The machine's own mounts are read-only inside. `outputs`: folders for results that stay writable, besides
 /// those that the environment's *_JSON and *_SCREENSHOTS name.
 int runIsolated(int argc, char** argv, const std::function<int()>& body,
                 std::vector<std::filesystem::path> outputs = {});

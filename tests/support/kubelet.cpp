@@ -18,7 +18,7 @@ namespace v1 = runtime::v1;
 
 constexpr auto kSandboxDeadline = std::chrono::minutes(1);
 
-/// One CRI call with a deadline; the answer, or an error that says what was asked.
+/// One CRI call with a deadline; returns the answer, or an error that names the call.
 template <class Response, class Stub, class Request>
 Result<Response> call(const std::string& what, Stub& stub,
                       grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
@@ -37,7 +37,7 @@ Result<v1::ImageStatusResponse> imageStatus(v1::ImageService::Stub& images, cons
   return call("ImageStatus of " + reference, images, &v1::ImageService::Stub::ImageStatus, request);
 }
 
-/// The pid in the JSON text `info` of a verbose PodSandboxStatus.
+/// The pid in the JSON `info` of a verbose PodSandboxStatus.
 pid_t pausePidOf(const std::string& info) {
   boost::system::error_code error;
   const auto value = boost::json::parse(info, error);
@@ -182,7 +182,7 @@ Result<int> Kubelet::waitForContainer(const std::string& id, std::chrono::nanose
     return !answer || answer->status().state() == v1::CONTAINER_EXITED;
   });
   if (!answer) return tl::unexpected<Error>(answer.error());
-  if (!ended) return fail(Stage::cli, Reason::timeout, "container " + id + " still runs");
+  if (!ended) return fail(Stage::cli, Reason::timeout, "container " + id + " is still running");
   return answer->status().exit_code();
 }
 
@@ -224,7 +224,7 @@ Result<> Kubelet::stopPod(const Pod& pod) {
 
 Result<> Kubelet::removePod(const Pod& pod) {
   auto stopped = stopPod(pod);
-  // Also where containerd is gone: nothing of the pod may stay.
+  // Even without containerd: nothing of the pod may stay.
   for (const auto& cgroup : pod.cgroups) FB_CHECK(destroyCgroup(cgroup));
   FB_CHECK(removePodFolder(pod.folder));
   FB_CHECK(removeFolder(pod.logDirectory));

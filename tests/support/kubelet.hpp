@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What kubelet does with a pod, step by step and on demand: folders and cgroups, sandbox, pull, container.
-// Its loops and back-offs are not here: a test decides when something is tried again.
+// Without its loops and back-offs: a test decides when something is retried.
 #pragma once
 
 #include "containerd_node.hpp"
@@ -27,7 +27,7 @@ struct Pod {
   std::vector<std::filesystem::path> cgroups;
 };
 
-/// What PullImage answered, word for word.
+/// PullImage's answer, verbatim.
 struct PullOutcome {
   grpc::StatusCode code = grpc::StatusCode::OK;
   std::string text;
@@ -36,42 +36,42 @@ struct PullOutcome {
   [[nodiscard]] bool ok() const { return code == grpc::StatusCode::OK; }
 };
 
-/// Blocks; thread-safe for different pods. Pods that are left are removed by the destructor, so it must not
-/// outlive the node.
+/// Blocks; thread-safe for different pods. The destructor removes remaining pods, so it must not outlive the
+/// node.
 class Kubelet {
  public:
   explicit Kubelet(const ContainerdNode& node);
-  /// The folders of pods and of their logs where a real kubelet has them, which must be the test's own there.
+  /// Uses a real kubelet's folders for pods and their logs, which must belong to the test there.
   Kubelet(const ContainerdNode& node, std::filesystem::path pods, std::filesystem::path logs);
   Kubelet(const Kubelet&) = delete;
   Kubelet& operator=(const Kubelet&) = delete;
   ~Kubelet();
 
-  /// Where the pods' folders are: launcher.kubeletPods of the daemon.
+  /// The pods' folder: launcher.kubeletPods of the daemon.
   [[nodiscard]] std::filesystem::path podsDir() const { return podsDir_; }
 
-  /// Volumes first, then the cgroups, then the sandbox.
+  /// Creates the volumes, then the cgroups, then the sandbox.
   Result<Pod> startPod(PodSpec spec);
-  /// A fresh sandbox (attempt + 1) for a pod whose old one was stopped: same uid, folder, cgroups.
+  /// A new sandbox (attempt + 1) for a pod whose old one was stopped: same uid, folder and cgroups.
   Result<Pod> restartSandbox(const Pod& pod);
-  /// New content of one of the pod's volumes, by the swap of ..data.
+  /// New content for one of the pod's volumes, by swapping ..data.
   Result<> updateVolume(const Pod& pod, const PodVolume& volume);
 
-  /// `auth` is "user:password", as an image pull secret gives it; empty: none.
+  /// `auth` is "user:password", as in an image pull secret; empty: none.
   PullOutcome pullImage(const std::string& reference, const std::string& auth = "",
                         std::chrono::milliseconds timeout = std::chrono::minutes(2));
   [[nodiscard]] Result<bool> imagePresent(const std::string& reference);
   Result<> removeImage(const std::string& reference);
 
-  /// Gives the container's id. The image must be there.
+  /// Returns the container's id. The image must be present.
   Result<std::string> createContainer(const Pod& pod, const ContainerSpec& spec);
   Result<> startContainer(const std::string& id);
-  /// Until it has ended by itself; its exit code.
+  /// Waits until it has exited by itself; returns its exit code.
   Result<int> waitForContainer(const std::string& id, std::chrono::nanoseconds ceiling);
   Result<> stopContainer(const std::string& id, std::chrono::seconds grace = std::chrono::seconds(2));
   Result<> removeContainer(const std::string& id);
 
-  /// Stops the pod's sandboxes and what runs in them; folders and cgroups stay.
+  /// Stops the pod's sandboxes and the processes in them; folders and cgroups stay.
   Result<> stopPod(const Pod& pod);
   /// The rest of a deletion: sandboxes, every process left in the pod's cgroup, cgroups, folders.
   Result<> removePod(const Pod& pod);
@@ -80,7 +80,7 @@ class Kubelet {
   Result<> runSandbox(Pod& pod);
   Result<> readStatus(Pod& pod);
   Result<> writeHosts(const Pod& pod);
-  /// Of this and of earlier attempts.
+  /// Of this attempt and earlier ones.
   Result<std::vector<std::string>> sandboxesOf(const Pod& pod);
 
   const ContainerdNode& node_;

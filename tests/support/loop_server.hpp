@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A server on 127.0.0.1 with a thread of its own, which hands each connection to a coroutine.
+// A server on 127.0.0.1 with its own thread, which passes each connection to a coroutine.
 #pragma once
 
 #include "base/error.hpp"
@@ -14,7 +14,7 @@
 
 namespace fallbackd::e2e {
 
-/// Derived classes call stop() in their destructors: the thread runs their code.
+/// Derived classes call stop() in their destructors, because the thread runs their code.
 class LoopServer {
  public:
   LoopServer(const LoopServer&) = delete;
@@ -30,9 +30,9 @@ class LoopServer {
   Result<> listen();
   void stop();
 
-  /// Runs on the server's thread. What it throws ends the connection.
+  /// Runs on the server's thread. An exception ends the connection.
   virtual boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) = 0;
-  /// Until the server ends: the peer waits for an answer that never comes.
+  /// Returns when the server ends: the peer waits for an answer that never comes.
   boost::asio::awaitable<void> stayAway();
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several hosts for one registry's images, in the order in which containerd is to ask them.
+// Several hosts for one registry's images, in the order in which containerd must ask them.
 #pragma once
 
 #include "base/error.hpp"
@@ -11,8 +11,8 @@
 
 namespace fallbackd::e2e {
 
-/// Images of `host` are asked for at each of `urls` in turn; the last is the upstream. `ca` is a file of
-/// certificates to trust, for all of them.
+/// containerd requests images of `host` from each of `urls` in turn; the last one is the upstream. `ca` is a
+/// file of trusted certificates for all of them.
 Result<> setHosts(const ContainerdNode& node, const std::string& host, const std::vector<std::string>& urls,
                   const std::filesystem::path& ca = {});
 

@@ -24,11 +24,11 @@ Result<> mountAt(const char* type, const fs::path& where, unsigned long flags, c
   return failErrno(Stage::cli, "mount " + std::string(type) + " at " + where.string());
 }
 
-/// The hierarchies anew, with our cgroup namespace's root as their root. The old mounts are taken away and
-/// not just covered: runc reads the mount table and would take the first that it finds.
+/// Mounts the hierarchies again, with our cgroup namespace's root as their root. The old mounts are removed,
+/// not only covered: runc reads the mount table and would use the first one that it finds.
 Result<> mountCgroups() {
   FB_TRY(const auto hierarchies, cgroupHierarchies());
-  std::vector<std::pair<fs::path, fs::path>> links;  // cpu -> cpu,cpuacct and the like
+  std::vector<std::pair<fs::path, fs::path>> links;  // cpu -> cpu,cpuacct and so on
   for (const auto& entry : fs::directory_iterator("/sys/fs/cgroup")) {
     if (entry.is_symlink()) links.emplace_back(entry.path(), fs::read_symlink(entry.path()));
   }
@@ -45,8 +45,8 @@ Result<> mountCgroups() {
   return {};
 }
 
-/// Empty, so that /run/containerd, /run/netns, /run/runc, /run/xtables.lock are ours. Where the machine's
-/// resolv.conf lives in /run, it stays.
+/// Empty, so that /run/containerd, /run/netns, /run/runc, /run/xtables.lock are ours. If the machine's
+/// resolv.conf is in /run, it stays.
 Result<> coverRun() {
   std::error_code missing;
   const fs::path resolvConf = fs::canonical("/etc/resolv.conf", missing);
@@ -58,7 +58,7 @@ Result<> coverRun() {
   return sys::replaceFile(Stage::cli, dir, resolvConf.filename(), *content, 0644);
 }
 
-/// CNI insists on /var/lib/cni, which need not exist: what is written below /var/lib goes to memory.
+/// CNI insists on /var/lib/cni, which may not exist: writes below /var/lib go to memory.
 Result<> coverVarLib(const fs::path& scratch) {
   const fs::path memory = scratch / "varlib";
   FB_CHECK(sys::makeDirs(Stage::cli, memory, 0700));
@@ -79,7 +79,7 @@ Result<> bringUpLoopback() {
   return {};
 }
 
-/// Also the folder of temporary files: /tmp is the machine's.
+/// Also the folder for temporary files: /tmp is the machine's.
 Result<> guardMachine(const fs::path& scratch, const std::vector<fs::path>& outputs) {
   auto writable = outputs;
   writable.push_back(scratch);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the inside of a run sees of the machine: made once, by pid 1 of the new namespaces.
+// What the inside of a run sees of the machine: set up once, by pid 1 of the new namespaces.
 #pragma once
 
 #include "base/error.hpp"
@@ -9,9 +9,9 @@
 
 namespace fallbackd::e2e {
 
-/// Private mounts, of which those of the machine are read-only; /proc, /sys/fs/cgroup, /run, /var/lib, `lo`,
-/// IP forwarding, host name. `scratch` is the run's folder, `outputs` are others that results are written to.
-/// Errors name the step.
+/// Private mounts, with those of the machine read-only; /proc, /sys/fs/cgroup, /run, /var/lib, `lo`, IP
+/// forwarding, host name. `scratch` is the run's folder, `outputs` are more folders for results. Errors name
+/// the step.
 Result<> makeNodeView(const std::filesystem::path& scratch,
                       const std::vector<std::filesystem::path>& outputs);
 

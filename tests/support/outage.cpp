@@ -153,7 +153,7 @@ Result<> Outage::breakConfiguration() {
   };
   if (!is(0)) return fail(Stage::cli, Reason::timeout, "the broken configuration was not noticed");
   FB_CHECK(daemon.rewriteConfig(optionsFor(kNodes[2])));
-  if (!is(1)) return fail(Stage::cli, Reason::timeout, "the mended configuration was not noticed");
+  if (!is(1)) return fail(Stage::cli, Reason::timeout, "the corrected configuration was not noticed");
   return {};
 }
 

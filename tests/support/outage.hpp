@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A small fleet through an outage: three daemons that share one containerd (each has its own pods, by a
-// label, in a tree of cgroups of its own), registries that refuse, fail and stay silent, one binary that was
-// tampered with, one that is missing, one that soon expires. What dashboards and status page are tried on.
+// label, in its own tree of cgroups), registries that refuse, fail and stay silent, one tampered binary, one
+// that is missing, one that expires soon. Dashboards and the status page are tested on it.
 #pragma once
 
 #include "fault_registry.hpp"
@@ -19,12 +19,12 @@ namespace fallbackd::e2e {
 
 class Outage {
  public:
-  /// Everything runs and is well; a healthy pod has its container.
+  /// Everything works; a healthy pod has its container.
   static Result<std::unique_ptr<Outage>> open();
 
   /// The outage, in scenes: several pods and causes, a refused binary, a broken configuration, a fallback
-  /// that dies, hand-backs, a pod that goes. `between` is called after each scene. Some fallbacks run on
-  /// afterwards.
+  /// that dies, hand-backs, a pod that is deleted. Calls `between` after each scene. Some fallbacks keep
+  /// running afterwards.
   Result<> play(const std::function<Result<>()>& between);
 
   /// Labels cluster and node.
@@ -51,7 +51,7 @@ class Outage {
   std::unique_ptr<FaultRegistry> silent_;
   std::unique_ptr<FaultRegistry> well_;
   std::unique_ptr<Shop> shop_;
-  std::map<std::string, std::unique_ptr<Daemon>> daemons_;  // but for the first, which is the shop's
+  std::map<std::string, std::unique_ptr<Daemon>> daemons_;  // except for the first, which belongs to the shop
   std::map<std::string, std::string> images_;               // by workload
   std::map<std::string, Pod> pods_;                         // by name
 };

@@ -37,7 +37,7 @@ Result<> makeVolumeFolder(const fs::path& folder, PodVolume::Kind kind) {
       ::mount("tmpfs", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") != 0) {
     return failErrno(Stage::cli, "mount the tmpfs of " + folder.string());
   }
-  // kubelet leaves the folder itself open: what is in it decides.
+  // kubelet leaves the folder itself open: the modes of its content matter.
   if (::chmod(folder.c_str(), 0777) != 0) return failErrno(Stage::cli, "chmod " + folder.string());
   return {};
 }
@@ -54,7 +54,7 @@ Result<> writeFiles(const fs::path& folder, const std::map<std::string, std::str
   return {};
 }
 
-/// Links for the first part of every key ("a/b" is reached through the link "a").
+/// Links for the first component of every key ("a/b" is reached through the link "a").
 Result<> linkThroughData(const fs::path& folder, const std::map<std::string, std::string>& files) {
   for (const auto& [key, content] : files) {
     const std::string first = key.substr(0, key.find('/'));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods as a test describes them, and the folders and cgroups that kubelet makes for them before it asks the
-// runtime for a sandbox.
+// Pods as a test describes them, and the folders and cgroups that kubelet creates before it requests a
+// sandbox from the runtime.
 #pragma once
 
 #include "base/error.hpp"
@@ -19,13 +19,14 @@ struct PodVolume {
   enum class Kind : std::uint8_t { config_map, secret, projected, downward_api, empty_dir };
   Kind kind = Kind::config_map;
   std::string name;
-  std::map<std::string, std::string> files;  // key -> content; a key may hold folders ("a/b") in projected
+  std::map<std::string, std::string> files;  // key -> content; in projected volumes a key may contain folders
+                                             // ("a/b")
 };
 
 struct PodSpec {
   std::string name;
   std::string namespaceName = "default";
-  std::string uid;  // empty: a fresh one
+  std::string uid;  // empty: a new one
   std::map<std::string, std::string> labels;
   std::map<std::string, std::string> annotations;
   std::vector<PodVolume> volumes;
@@ -33,7 +34,7 @@ struct PodSpec {
   bool hostPid = false;
   bool sharePid = false;  // shareProcessNamespace: all containers are in the sandbox's
   std::uint32_t attempt = 0;
-  std::string cgroupTop;  // "/node-b": where a node's tree begins that is only a part of the run's
+  std::string cgroupTop;  // "/node-b": where the tree of a node begins that has only part of the run's
 };
 
 struct VolumeMount {
@@ -47,16 +48,16 @@ struct HostMount {
   std::string hostPath;
   std::string mountPath;
   bool readOnly = false;
-  bool hostToContainer = false;  // mounts that come later are seen inside
+  bool hostToContainer = false;  // later mounts are visible inside
 };
 
-/// What a container's securityContext says.
+/// A container's securityContext.
 struct SecurityContext {
   std::vector<std::string> addCapabilities;
   std::vector<std::string> dropCapabilities;
   bool readOnlyRoot = false;
   bool noNewPrivileges = false;
-  bool seccompUnconfined = false;  // else the runtime's default filter
+  bool seccompUnconfined = false;  // otherwise the runtime's default filter
   std::optional<std::int64_t> runAsGroup;
 };
 
@@ -82,15 +83,15 @@ std::string makeUid();
 /// "kubernetes.io~configmap" and so on, the folder of the volume's plugin below volumes/.
 std::string volumePluginFolder(PodVolume::Kind kind);
 
-/// Writes the volume below `podFolder`: content in a folder with a time's name, ..data pointing to it, each
-/// file a symlink through ..data. Called again it swaps ..data in one rename, as an updated ConfigMap does.
-/// Secrets and tokens are on a tmpfs of their own, as kubelet has them.
+/// Writes the volume below `podFolder`: content in a folder named by time, ..data pointing to it, each file a
+/// symlink through ..data. Called again it swaps ..data in one rename, as for an updated ConfigMap. Secrets
+/// and tokens are on their own tmpfs, as with kubelet.
 Result<> writeVolume(const std::filesystem::path& podFolder, const PodVolume& volume);
 
-/// A folder and all below it, by its name below its parent, which must be ours; never across a mount.
+/// A folder and everything below it, by its name below its parent, which must be ours. Never crosses a mount.
 Result<> removeFolder(const std::filesystem::path& folder);
 
-/// The pod's folder with all volumes, unmounted and removed.
+/// Unmounts and removes the pod's folder with all volumes.
 Result<> removePodFolder(const std::filesystem::path& podFolder);
 
 /// The pod's cgroup, in every hierarchy, with cgroupfs names: TOP/kubepods/burstable/podUID.

@@ -17,7 +17,7 @@ namespace fallbackd::e2e {
 
 namespace {
 
-constexpr std::size_t kMostOutput = 64 << 20;
+constexpr std::size_t kMaxOutput = 64 << 20;
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> out;
@@ -38,7 +38,7 @@ std::vector<std::string> environmentWith(const std::map<std::string, std::string
   return out;
 }
 
-/// posix_spawn's two parameter objects, given back in every case.
+/// posix_spawn's two parameter objects; always freed.
 struct SpawnSetup {
   posix_spawn_file_actions_t actions{};
   posix_spawnattr_t attributes{};
@@ -86,7 +86,7 @@ ChildProcess::~ChildProcess() {
 Result<ChildProcess> ChildProcess::start(const Command& command) {
   std::vector<std::string> argv = command.argv;
   std::vector<std::string> env = environmentWith(command.env);
-  // The command is looked up in the PATH that it will have: a test may bring another containerd.
+  // The command is looked up in its own PATH: a test may use a different containerd.
   if (const auto path = command.env.find("PATH"); path != command.env.end()) {
     argv[0] = findProgram(argv[0], path->second);
   }
@@ -105,7 +105,7 @@ Result<ChildProcess> ChildProcess::start(const Command& command) {
   const int error = ::posix_spawnp(&pid, argv[0].c_str(), &setup.actions, &setup.attributes,
                                    pointers(argv).data(), pointers(env).data());
   if (error != 0) return fail(Stage::cli, Reason::system, "start " + command.argv[0], error);
-  // By number: the C library's header of this age cannot be used from C++.
+  // By number: this version of the C library's header cannot be used from C++.
   sys::PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   return ChildProcess(pid, std::move(pidfd), command.argv[0]);
 }
@@ -122,7 +122,7 @@ Result<ExitCode> ChildProcess::wait(std::chrono::milliseconds deadline) {
   if (ended_) return *ended_;
   pollfd polled{pidfd_.get(), POLLIN, 0};
   if (::poll(&polled, 1, static_cast<int>(deadline.count())) <= 0) {
-    return fail(Stage::cli, Reason::timeout, name_ + " still runs");
+    return fail(Stage::cli, Reason::timeout, name_ + " is still running");
   }
   int status = 0;
   if (::waitpid(pid_, &status, 0) != pid_) return failErrno(Stage::cli, "wait for " + name_);
@@ -153,8 +153,9 @@ Result<Output> run(const Command& command, std::chrono::milliseconds deadline) {
   toFile.output = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd.get());
   FB_TRY(auto process, ChildProcess::start(toFile));
   const auto code = process.wait(deadline);
-  FB_TRY(auto text, sys::readFile(Stage::cli, toFile.output, kMostOutput));
-  if (!code) return fail(Stage::cli, Reason::timeout, command.argv[0] + " still runs; it said: " + text);
+  FB_TRY(auto text, sys::readFile(Stage::cli, toFile.output, kMaxOutput));
+  if (!code)
+    return fail(Stage::cli, Reason::timeout, command.argv[0] + " is still running; its output: " + text);
   return Output{*code, std::move(text)};
 }
 
@@ -164,7 +165,7 @@ Result<std::string> runOk(const Command& command, std::chrono::milliseconds dead
   std::string line;
   for (const auto& word : command.argv) line += word + " ";
   return fail(Stage::cli, Reason::exited,
-              line + "ended with " + std::to_string(output.code) + ": " + output.text);
+              line + "exited with " + std::to_string(output.code) + ": " + output.text);
 }
 
 }  // namespace fallbackd::e2e

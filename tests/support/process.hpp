@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Child processes of a test: output to a file, waited for with a deadline, killed by pidfd.
+// Child processes of a test: output goes to a file, waits have a deadline, kills use a pidfd.
 #pragma once
 
 #include "base/error.hpp"
@@ -21,10 +21,10 @@ struct Command {
   std::filesystem::path output;            // stdout and stderr are appended here; empty: ours
 };
 
-/// How a process ended: its exit code, or 128 + signal as a shell says it.
+/// How a process ended: its exit code, or 128 + signal as in a shell.
 using ExitCode = int;
 
-/// Owned by one thread. Its end is the end of the process: the destructor kills (SIGKILL) and reaps.
+/// Owned by one thread. The destructor kills (SIGKILL) and reaps the process.
 class ChildProcess {
  public:
   static Result<ChildProcess> start(const Command& command);
@@ -36,9 +36,9 @@ class ChildProcess {
   [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] bool running();
   void signal(int number) const;
-  /// Reason timeout where it still runs after `deadline`. May be called again after the end.
+  /// Reason timeout if it is still running after `deadline`. May be called again after the end.
   Result<ExitCode> wait(std::chrono::milliseconds deadline);
-  /// SIGTERM, and SIGKILL where that does not end it within `grace`.
+  /// SIGTERM, then SIGKILL if it has not ended within `grace`.
   Result<ExitCode> stop(std::chrono::milliseconds grace = std::chrono::seconds(10));
 
  private:
@@ -53,17 +53,17 @@ class ChildProcess {
 
 struct Output {
   ExitCode code = 0;
-  std::string text;  // stdout and stderr as they came
+  std::string text;  // stdout and stderr, interleaved
 };
 
 /// Runs a command to its end.
 Result<Output> run(const Command& command, std::chrono::milliseconds deadline = std::chrono::seconds(60));
 
-/// The same, and an error with the output's text where the exit code is not 0.
+/// The same, but an exit code other than 0 is an error with the output's text.
 Result<std::string> runOk(const Command& command,
                           std::chrono::milliseconds deadline = std::chrono::seconds(60));
 
-/// An ExitCode from what waitpid gave.
+/// An ExitCode from waitpid's status.
 ExitCode exitCodeOf(int waitStatus);
 
 }  // namespace fallbackd::e2e

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real Prometheus (Debian's) with a data folder of its own, that scrapes what it is told to, every second.
+// A real Prometheus (Debian's) with its own data folder, which scrapes the given targets every second.
 #pragma once
 
 #include "base/error.hpp"
@@ -29,15 +29,15 @@ class Prometheus {
   static Result<std::unique_ptr<Prometheus>> start(const std::vector<ScrapeTarget>& targets,
                                                    const std::filesystem::path& rules = {});
 
-  /// Blocks until every target was scraped so many times more.
+  /// Blocks until every target was scraped this many more times.
   Result<> scrapes(int times);
 
-  /// data.result of the answer: [{metric, value}], or [{metric, values}] of a range.
+  /// data.result of the answer: [{metric, value}], or [{metric, values}] for a range.
   [[nodiscard]] Result<boost::json::array> query(const std::string& expression,
                                                  std::optional<double> at = {}) const;
   [[nodiscard]] Result<boost::json::array> queryRange(const std::string& expression, double from, double to,
                                                       double step) const;
-  /// What Grafana makes of label_values(SELECTOR, LABEL).
+  /// What Grafana returns for label_values(SELECTOR, LABEL).
   [[nodiscard]] Result<std::vector<std::string>> labelValues(const std::string& selector,
                                                              const std::string& label) const;
   /// [{seriesLabels, exemplars: [{labels, value, timestamp}]}]

@@ -27,9 +27,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kExitFailure = 125;  // as env(1) says that it could not run what it was to run
+constexpr int kExitFailure = 125;  // as env(1) exits if it cannot run its command
 constexpr std::size_t kMaxMounts = 8 << 20;
-// What a test of cgroups and namespaces writes to. Nothing of it outlives the machine.
+// Tests of cgroups and namespaces write here. Nothing of it survives a reboot.
 constexpr std::array<std::string_view, 3> kKept{"/proc", "/sys/fs/cgroup", "/dev"};
 
 struct MountPoint {
@@ -62,7 +62,7 @@ Result<> setReadOnly(const std::string& path, unsigned flags, std::uint64_t set,
   return failErrno(Stage::cli, "set the flags of the mount at " + path);
 }
 
-/// Mounts inside that were read-only before (parts of /proc in a container) stay so.
+/// Mounts that were read-only before (parts of /proc in a container) stay read-only inside.
 Result<> makeWritableAgain(const std::vector<MountPoint>& before, const std::vector<std::string>& kept) {
   for (const auto& mount : before) {
     const bool wanted = std::any_of(kept.begin(), kept.end(),
@@ -88,7 +88,7 @@ Result<> becomeGuarded(const std::vector<fs::path>& writable) {
     std::fprintf(stderr, "the machine cannot be made read-only: %s\n", guarded.error().message().c_str());
     if (unguarded == Unguarded::refuse) ::_exit(kExitFailure);
   }
-  std::exit(body());  // NOLINT(concurrency-mt-unsafe): threads of the body are its own affair
+  std::exit(body());  // the body is responsible for its threads
 }
 
 }  // namespace
@@ -96,7 +96,7 @@ Result<> becomeGuarded(const std::vector<fs::path>& writable) {
 Result<> makeMachineReadOnly(const std::vector<fs::path>& writable) {
   std::vector<std::string> kept(kKept.begin(), kKept.end());
   for (const auto& folder : writable) {
-    // A mount of its own, whose flags can be its own.
+    // A separate mount, so that it can have its own flags.
     if (::mount(folder.c_str(), folder.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
       return failErrno(Stage::cli, "bind " + folder.string());
     kept.push_back(folder);
@@ -115,8 +115,8 @@ Result<> makeMachineReadOnly(const std::vector<fs::path>& writable) {
 }
 
 Result<> keepTemporaryFilesIn(const fs::path& folder) {
-  ::setenv("TMPDIR", folder.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): there is one thread yet
-  // Where skopeo keeps what it copies, whatever TMPDIR says.
+  ::setenv("TMPDIR", folder.c_str(), 1);  // there is only one thread yet
+  // Where skopeo stores its copies, whatever TMPDIR says.
   if (::mount(folder.c_str(), "/var/tmp", nullptr, MS_BIND, nullptr) != 0 && errno != ENOENT)
     return failErrno(Stage::cli, "cover /var/tmp");
   return {};
@@ -148,14 +148,14 @@ int runGuarded(const std::vector<fs::path>& outputs, Unguarded unguarded, const 
   const auto parent = fs::canonical(fs::temp_directory_path(none), none);
   const auto scratch =
       none ? fail(Stage::cli, Reason::system, "find the folder of temporary files")
-           : sys::ScratchFolder::make(Stage::cli, parent, "fbt.");  // short: sockets lie below
+           : sys::ScratchFolder::make(Stage::cli, parent, "fbt.");  // short: sockets are below it
   if (!scratch) {
     std::fprintf(stderr, "%s\n", scratch.error().message().c_str());
     return kExitFailure;
   }
   std::vector<fs::path> writable{scratch->path()};
   writable.insert(writable.end(), outputs.begin(), outputs.end());
-  std::fflush(nullptr);  // what is buffered now would be written twice
+  std::fflush(nullptr);  // otherwise buffered output would be written twice
   const pid_t self = ::getpid();
   const pid_t child = ::fork();
   if (child < 0) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What must hold inside of a guarded run, whoever guards it.
+// What must be true inside a guarded run, whatever guards it.
 #pragma once
 
 #include <cerrno>
@@ -13,11 +13,11 @@
 
 namespace fallbackd::test {
 
-/// `beside`: a folder that the program's main has made read-only, beside its scratch folder.
+/// `beside`: a folder beside the scratch folder, which the program's main has made read-only.
 inline void expectReadOnlyMachine(const std::filesystem::path& beside) {
   const auto file = beside / ("fallbackd-read-only-" + std::to_string(::getpid()));
   const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  EXPECT_EQ(fd, -1) << file << " could be made";
+  EXPECT_EQ(fd, -1) << file << " must not be writable";
   EXPECT_EQ(errno, EROFS) << file;
   if (fd >= 0) {
     ::close(fd);

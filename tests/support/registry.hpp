@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real docker-registry on 127.0.0.1, plain HTTP, that can go away and come back at the same address.
+// A real docker-registry on 127.0.0.1, plain HTTP, that can stop and return at the same address.
 #pragma once
 
 #include "base/error.hpp"
@@ -15,12 +15,12 @@ namespace fallbackd::e2e {
 
 struct RegistryOptions {
   std::uint16_t port = 0;  // 0: any free one, the same for every start of this object
-  /// Set: basic authentication, so that requests without it get a real 401.
+  /// If set: basic authentication, so that requests without it get a real 401.
   std::optional<std::string> user;
   std::string password;
 };
 
-/// Used by one thread. Images live in the run's folder as long as the object.
+/// Used by one thread. Images stay in the run's folder as long as the object exists.
 class Registry {
  public:
   /// Prepared, not running: until start() its address refuses connections.
@@ -38,8 +38,8 @@ class Registry {
     return address() + "/" + nameAndTag;
   }
 
-  /// Makes an image of one static binary (as /bin/NAME) whose entrypoint is the binary with `args`, and
-  /// pushes it with skopeo. The registry must run. Gives the full reference.
+  /// Builds an image of one static binary (as /bin/NAME) whose entrypoint is the binary with `args`, and
+  /// pushes it with skopeo. The registry must run. Returns the full reference.
   Result<std::string> pushImage(const std::string& nameAndTag, const std::filesystem::path& program,
                                 const std::vector<std::string>& args = {});
 

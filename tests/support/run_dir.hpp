@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a run keeps its things, and where the built programs are.
+// The folder of a run, and the location of the built programs.
 #pragma once
 
 #include <filesystem>
@@ -7,11 +7,11 @@
 
 namespace fallbackd::e2e {
 
-/// The run's own folder, removed with all below it when the run ends. The path is short, so that sockets
-/// below it fit in sun_path. Only inside runIsolated().
+/// The run's own folder, removed with everything below it when the run ends. The path is short, so that
+/// sockets below it fit in sun_path. Only inside runIsolated().
 const std::filesystem::path& runDir();
 
-/// A new folder in it: NAME, or NAME-2, NAME-3 ... where it exists.
+/// A new folder in it: NAME, or NAME-2, NAME-3 ... if it exists.
 std::filesystem::path makeRunDir(const std::string& name);
 
 /// A log file in the run's folder. The e2e main shows the ends of all of them when a test fails.
@@ -24,7 +24,7 @@ std::filesystem::path binary(const std::string& name);
 /// A test program (pause, shop-httpd-1.8.3): FALLBACKD_PROGRAMS_DIR, or the build's programs folder.
 std::filesystem::path testProgram(const std::string& name);
 
-/// The first match in a colon-separated list of folders; `name` itself where there is none.
+/// The first match in a colon-separated list of folders; `name` itself if there is none.
 std::string findProgram(const std::string& name, const std::string& path);
 
 /// Set once by runIsolated().

@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "fbe2e.";
-constexpr const char* kCgroupList = "cgroups";  // in the folder: what to remove, one path a line
+constexpr const char* kCgroupList = "cgroups";  // in the folder: what to remove, one path per line
 constexpr std::size_t kLongestParent = 30;      // keeps sockets below the folder within sun_path
 
 fs::path parentOfRuns() {
@@ -39,8 +39,8 @@ Result<> removeRun(const fs::path& folder) {
   return sys::removeOwned(Stage::cli, parent, folder.filename());
 }
 
-/// A run that was killed holds no lock any more but has its list still. Without a list it is either just
-/// being made by another process or not ours.
+/// A killed run no longer holds its lock but still has its list. A folder without a list is either just being
+/// created by another process or not ours.
 void sweep(const fs::path& parent) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(parent, error)) {
@@ -70,13 +70,13 @@ Result<> RunRemains::makeCgroups() {
   const std::string name = folder_.filename();
   for (auto& hierarchy : hierarchies) {
     FB_TRY(auto parent, cgroupFolderOf(hierarchy, ::getpid()));
-    // Below our own cgroup, so that whatever limits us limits the run. Where v2 has the controllers our
-    // own cgroup holds processes and so cannot hand them on: there only the root can have such a child.
+    // Below our own cgroup, so that our limits apply to the run. If v2 has the controllers, our own cgroup
+    // contains processes and so cannot pass the controllers on: then only the root can have such a child.
     std::ifstream controllers(hierarchy.mountPoint / "cgroup.controllers");
     if (std::string any; hierarchy.unified && controllers >> any) parent = hierarchy.mountPoint;
     cgroups_.push_back({std::move(hierarchy), parent / name});
   }
-  // The list first: a run that is killed half way must be found by the sweep.
+  // The list comes first: a run that is killed halfway must be found by the cleanup.
   std::ofstream list(folder_ / kCgroupList);
   for (const auto& cgroup : cgroups_) list << cgroup.folder.string() << '\n';
   list.close();

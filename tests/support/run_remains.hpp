@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run has outside of its namespaces: a folder and a cgroup in every hierarchy. Made before, removed
-// after; what a killed run could not remove, the next run does.
+// A run's traces outside its namespaces: a folder and a cgroup in every hierarchy. Created before it and
+// removed after it; the next run removes what a killed run could not.
 #pragma once
 
 #include "base/error.hpp"
@@ -14,17 +14,17 @@ namespace fallbackd::e2e {
 
 class RunRemains {
  public:
-  /// Sweeps what killed runs left, then makes this run's folder and cgroups.
+  /// Cleans up after killed runs, then creates this run's folder and cgroups.
   static Result<RunRemains> make();
 
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
-  /// Puts the calling process into the run's cgroups. On a v2 tree with controllers processes may only be
-  /// in leaves, so it has to be called again, as `leaf`, once the cgroup namespace has its root.
+  /// Puts the calling process into the run's cgroups. On a v2 tree with controllers, processes may only be in
+  /// leaves. So call it again, as `leaf`, once the cgroup namespace has its root.
   [[nodiscard]] Result<> joinRoot() const;
   [[nodiscard]] Result<> joinLeaf() const;
-  /// In a forked child: the lock belongs to the outer process alone.
+  /// In a forked child: only the outer process holds the lock.
   void dropLock() { lock_.reset(); }
-  /// Kills what is in the cgroups, removes them and the folder.
+  /// Kills the processes in the cgroups, and removes the cgroups and the folder.
   Result<> remove();
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubelet's image manager with serializeImagePulls, its default: one pull at a time, in the order in which
-// they were asked for. A pull that hangs holds up those behind it, and so their containers.
+// kubelet's image manager with serializeImagePulls, its default: one pull at a time, in the order of the
+// requests. A hanging pull delays those behind it, and so their containers.
 #pragma once
 
 #include "kubelet.hpp"
@@ -16,20 +16,19 @@ namespace fallbackd::e2e {
 
 class SerialPuller {
  public:
-  /// The kubelet outlives it.
+  /// The kubelet must outlive it.
   explicit SerialPuller(Kubelet& kubelet);
   SerialPuller(const SerialPuller&) = delete;
   SerialPuller& operator=(const SerialPuller&) = delete;
-  /// Waits for the pull that is under way: whoever makes one hang ends it before, at the latest after
-  /// kPullTimeout.
+  /// Waits for the current pull: end a hanging one first, or this takes up to kPullTimeout.
   ~SerialPuller();
 
   static constexpr std::chrono::seconds kPullTimeout{60};
 
-  /// As kubelet starts a container with imagePullPolicy IfNotPresent: looks for the image now; makes the
-  /// container at once where it is there, else after its pull had its turn.
+  /// As kubelet starts a container with imagePullPolicy IfNotPresent: looks for the image now. If it is
+  /// present, creates the container at once, otherwise after its pull's turn.
   Result<> start(const Pod& pod, const ContainerSpec& spec);
-  /// The same where the image was missing when kubelet looked for it, wherever it is by now.
+  /// The same for an image that was missing when kubelet looked for it, even if it is present by now.
   void queue(const Pod& pod, const ContainerSpec& spec);
 
   /// The container of the pod; empty until it was started.

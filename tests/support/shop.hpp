@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shop: one node with a containerd, a kubelet, a signed cache, a registry and fallbackd, set up around
-// the workload "checkout". What end-to-end tests, demo and benchmarks start from.
+// The shop: one node with a containerd, a kubelet, a signed cache, a registry and fallbackd, set up for the
+// workload "checkout". End-to-end tests, demo and benchmarks start from it.
 #pragma once
 
 #include "containerd_node.hpp"
@@ -13,22 +13,22 @@
 
 namespace fallbackd::e2e {
 
-/// A pod of the workload "checkout"; its container is left to the caller.
+/// A pod of the workload "checkout"; the caller creates its container.
 PodSpec checkoutPod(const std::string& name);
-/// The labels that Kubernetes puts on the pods of a Job.
+/// The labels that Kubernetes puts on pods of a Job.
 void labelAsJob(PodSpec& spec);
 ContainerSpec checkoutContainer(const std::string& image);
 
 struct ShopOptions {
   std::string reprobeInterval = "1s";
   bool installBinary = true;
-  std::string workloadExtra;  // further YAML lines of the workload, two blanks deep
+  std::string workloadExtra;  // more YAML lines of the workload, indented by two spaces
   NodeOptions node = {};
 };
 
 class Shop {
  public:
-  /// Everything but the registry runs afterwards; the registry's address refuses connections.
+  /// Starts everything but the registry; the registry's address refuses connections.
   static Result<std::unique_ptr<Shop>> open(const ShopOptions& options = {});
 
   static constexpr std::uint16_t kPort = 8080;
@@ -48,9 +48,9 @@ class Shop {
   Shop(Registry r, Signer s) : registry(std::move(r)), signer(std::move(s)) {}
 };
 
-/// The process that /status names for a pod, 0 where there is none that runs.
+/// The process that /status names for a pod; 0 if none is running.
 pid_t fallbackPid(const Daemon& daemon, const std::string& podName);
-/// The state of the pod's newest recovery ("ready"), "" where there is none.
+/// The state of the pod's newest recovery ("ready"); "" if it has none.
 std::string recoveryState(const Daemon& daemon, const std::string& podName);
 
 }  // namespace fallbackd::e2e

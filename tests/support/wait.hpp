@@ -9,8 +9,8 @@
 
 namespace fallbackd::e2e {
 
-/// Asks every millisecond until `predicate` holds; false where it still does not after `deadline`. For
-/// conditions of other processes that nothing announces; where there is an event, wait for that.
+/// Checks every millisecond until `predicate` holds; false if it does not within `deadline`. For conditions
+/// of other processes that nothing announces; if there is an event, wait for that.
 template <class Predicate>
 bool waitUntil(std::chrono::nanoseconds deadline, Predicate predicate) {
   const Stamp end = Monotonic::now() + deadline;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A row of the attack table, for scripts/report attacks, where it asks for it.
+// Writes a row of the attack table if scripts/report attacks requests it.
 #pragma once
 
 #include <cctype>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A container's log as its readers show it: the content of the lines, parts put together.
+// A container's log as its readers show it: the content of the lines, with parts joined.
 #pragma once
 
 #include "base/strings.hpp"
@@ -11,7 +11,7 @@
 
 namespace fallbackd::test {
 
-/// Of "TIME STREAM F|P CONTENT" lines; what is not finished yet is left out.
+/// Parses "TIME STREAM F|P CONTENT" lines; omits an unfinished one.
 inline std::vector<std::string> criLogLines(const std::string& log) {
   std::vector<std::string> lines;
   std::string parts;

@@ -15,13 +15,13 @@ namespace fallbackd::test {
 
 class FakeClock final : public LoopClock {
  public:
-  /// Before anything on the loop waits or reads the time. The loop owns it.
+  /// Call it before anything on the loop waits or reads the time. The loop owns it.
   static FakeClock& install(boost::asio::io_context& loop) {
     auto clock = std::make_shared<FakeClock>();
     LoopClock::install(loop, clock);
     return *clock;
   }
-  /// Null if the loop goes by the system's clock.
+  /// Null if the loop uses the system's clock.
   static FakeClock* of(boost::asio::io_context& loop) {
     return dynamic_cast<FakeClock*>(&LoopClock::of(loop.get_executor()));
   }
@@ -33,7 +33,7 @@ class FakeClock final : public LoopClock {
     wall_ += length;
   }
 
-  /// Runs all that the loop can do now, then lets `length` pass, deadline by deadline.
+  /// Runs everything that the loop can do now, then lets `length` pass, deadline by deadline.
   void advance(boost::asio::io_context& loop, std::chrono::nanoseconds length) {
     const auto end = now_ + length;
     settle(loop);
@@ -44,7 +44,7 @@ class FakeClock final : public LoopClock {
     moveTo(end);
     settle(loop);
   }
-  /// To the next deadline that somebody waits for, though not beyond `limit`. False if there is none.
+  /// Advances to the next pending deadline, but not beyond `limit`. False if there is none.
   bool advanceToNext(Stamp limit = Stamp::max()) {
     if (deadlines_.empty() || earliest() > limit) return false;
     moveTo(earliest());
@@ -77,7 +77,7 @@ class FakeClock final : public LoopClock {
     }
   }
 
-  // Near the system's, since files and processes bear its stamps.
+  // Close to the system's, because files and processes have its time stamps.
   mutable Stamp now_ = Clock::system().now();
   mutable Wall::time_point wall_ = Clock::system().wall();
   std::multimap<Stamp, boost::asio::steady_timer*> deadlines_;

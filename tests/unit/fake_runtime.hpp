@@ -39,7 +39,7 @@ T runToEnd(asio::io_context& loop, asio::awaitable<T> task) {
   return std::move(*result);
 }
 
-/// A value that somebody waits for and the test gives.
+/// A value that a coroutine waits for and the test provides.
 class Gate {
  public:
   explicit Gate(asio::io_context& loop) : opened_(loop.get_executor()) {}
@@ -140,7 +140,7 @@ class FakeRuntime final : public cri::Runtime {
                   {"io.kubernetes.pod.uid", "uid-" + id},
                   {"app", app}};
   }
-  /// As kubelet makes them.
+  /// As kubelet creates them.
   cri::Container& addContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
     labels[id] = {{"io.cri-containerd.kind", "container"},
                   {"io.kubernetes.container.name", name},
@@ -151,7 +151,7 @@ class FakeRuntime final : public cri::Runtime {
     container.annotations = {{"io.kubernetes.container.hash", "774ada0b"}};
     return container;
   }
-  /// As `crictl create` does: in the pod's sandbox, with a name of its choice.
+  /// Like `crictl create`: in the pod's sandbox, with any name.
   void addForeignContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
     addContainer(id, sandboxId, name);
     labels[id] = {{"io.cri-containerd.kind", "container"}};
@@ -169,18 +169,18 @@ class FakeRuntime final : public cri::Runtime {
       cri::PullOutcome::Kind::failed, 2,
       "failed to pull and unpack image: failed to resolve reference: dial tcp 127.0.0.1:1: connect: "
       "connection refused"};
-  std::map<std::string, cri::PullOutcome> outcomeOf;  // by reference, where it is not pullOutcome
+  std::map<std::string, cri::PullOutcome> outcomeOf;  // by reference, if it differs from pullOutcome
   std::optional<cri::Credentials> lastCredentials;
   std::map<std::string, std::optional<int>> exitCodes;  // by container id
   std::string pauseImage;
   std::vector<cri::Content> contents;
   Gate* pullGate = nullptr;
-  std::map<std::string, Gate*> gateOf;  // by reference: pulls that hang until it is opened
+  std::map<std::string, Gate*> gateOf;  // by reference: pulls that hang until the gate is opened
   std::function<std::vector<cri::Ingest>()> onIngests;
   int ingestLooks = 0;
   std::map<std::string, std::vector<std::string>> tags;        // by image id
   std::map<std::string, std::vector<std::string>> references;  // by image id
-  bool deafToReferences = false;                               // does not answer that question
+  bool deafToReferences = false;                               // does not answer that query
   int tagQuestions = 0;
   int calls = 0;
 };

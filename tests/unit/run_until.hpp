@@ -11,11 +11,11 @@
 
 namespace fallbackd::test {
 
-/// Separates working from broken; never part of what is measured.
+/// Longer than anything takes that works; never part of what is measured.
 constexpr std::chrono::seconds kCeiling{20};
 
-/// Runs the loop until `done` or the ceiling, and returns whether it was done. Where the loop has a
-/// FakeClock, time passes when nothing else is left to do, up to the ceiling.
+/// Runs the loop until `done` or the ceiling; returns whether it was done. With a FakeClock, time passes when
+/// nothing else is left to do, up to the ceiling.
 inline bool runUntil(boost::asio::io_context& loop, const std::function<bool()>& done) {
   constexpr std::chrono::milliseconds kLook{10};
   auto* const clock = FakeClock::of(loop);
@@ -26,7 +26,7 @@ inline bool runUntil(boost::asio::io_context& loop, const std::function<bool()>&
     loop.restart();
     if (loop.poll_one() > 0 || (clock != nullptr && clock->advanceToNext(fakeCeiling))) continue;
     loop.restart();
-    loop.run_one_for(kLook);  // another thread, or the kernel, has the word
+    loop.run_one_for(kLook);  // another thread or the kernel must act
   }
   return done();
 }

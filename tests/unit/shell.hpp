@@ -10,7 +10,7 @@
 namespace fallbackd::test {
 
 struct Output {
-  int code = 0;      // exit code, -1 where a signal ended it
+  int code = 0;      // exit code, or -1 if a signal ended it
   std::string text;  // stdout and stderr
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file system that never answers: mounted like any other, and whoever asks it anything hangs in an
-// uninterruptible sleep, deaf even to SIGKILL, until it is destroyed. Needs root and /dev/fuse; the mount is
-// in the mount namespace of the caller.
+// A file system that never answers: mounted like any other, but every process that accesses it hangs in an
+// uninterruptible sleep, immune even to SIGKILL, until it is destroyed. Needs root and /dev/fuse; the mount
+// is in the caller's mount namespace.
 #pragma once
 
 #include "base/error.hpp"
@@ -43,20 +43,20 @@ class SilentFuse {
   SilentFuse& operator=(const SilentFuse&) = delete;
   ~SilentFuse() { end(); }
 
-  /// All who hang in it go on, with an error.
+  /// Releases everyone who hangs in it, with an error.
   void end() {
     if (!mounted_) return;
     mounted_ = false;
     const std::uint64_t one = 1;
     [[maybe_unused]] const ssize_t written = ::write(stop_.get(), &one, sizeof one);
     thread_.join();
-    device_.reset();  // its last descriptor: the kernel ends the connection
+    device_.reset();  // closing its last descriptor makes the kernel end the connection
     ::umount2(folder_.c_str(), MNT_DETACH);
   }
 
   [[nodiscard]] bool mounted() const { return mounted_; }
   [[nodiscard]] std::string error() const { return errnoText(error_); }
-  /// How many questions were read and left without an answer.
+  /// How many requests were read and left unanswered.
   [[nodiscard]] unsigned asked() const { return asked_; }
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// As root, unit tests run where the machine is read-only, too. They need no privilege, so that they also run
-// where such a namespace cannot be made.
+// As root, unit tests also run on a read-only machine. They need no privileges, so they also run where such a
+// namespace cannot be created.
 #include "read_only.hpp"
 
 #include <unistd.h>

@@ -22,8 +22,8 @@ struct CheckOptions {
 
 constexpr std::size_t kMaxProviderFile = 128 * 1024;  // as the daemon reads it
 
-/// kubelet's own file, where there is one: in a pipeline there is none. The daemon does not refuse its
-/// configuration because of it: somebody else writes that file.
+/// kubelet's own file, if it exists: in a pipeline it does not. A fault in it does not make the configuration
+/// invalid, because somebody else writes that file.
 std::vector<config::Diagnostic> checkProviders(const config::Config& config) {
   if (!config.credentialProviders) return {};
   const auto& file = config.credentialProviders->config;

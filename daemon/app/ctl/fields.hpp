@@ -13,7 +13,7 @@ namespace fallbackd::ctl {
 std::string text(const boost::json::object& object, std::string_view key);
 /// "12.3 ms", from a number of milliseconds; seconds or minutes for larger numbers.
 std::string duration(const boost::json::object& object, std::string_view key);
-/// For an RFC 3339 time: "14:03:59" for today, in UTC; preceded by the date for any other day than `now`'s.
+/// For an RFC 3339 time: "14:03:59" in UTC, preceded by the date unless it is the day of `now`.
 std::string when(const boost::json::object& object, std::string_view key, std::string_view now);
 /// An empty list if there is none.
 const boost::json::array& list(const boost::json::object& object, std::string_view key);

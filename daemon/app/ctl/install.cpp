@@ -55,7 +55,7 @@ Result<cache::Pack> packAt(const std::string& from, cache::Installer& installer)
   return cache::readPack(folder, from);
 }
 
-/// What workloads refer to and what runs, which fallbackd's journal tells even if the daemon is down.
+/// What workloads refer to and what runs, as fallbackd's journal shows even if the daemon is down.
 Result<std::set<BinaryRef>> inUse(const std::string& configFile) {
   std::set<BinaryRef> refs;
   const auto loaded = config::load(configFile);

@@ -68,9 +68,9 @@ void addKeygen(CLI::App& app, Run& run) {
   command->add_option("--type", options->type, "p256 or ed25519")
       ->check(CLI::IsMember({"p256", "ed25519"}))
       ->capture_default_str();
-  command->add_option("--not-before", options->notBefore, "a date: the key does not count before it");
+  command->add_option("--not-before", options->notBefore, "a date: the key is not valid before it");
   command->add_option("--not-after", options->notAfter,
-                      "a date: what the key signed does not count after it");
+                      "a date: the key's signatures are not valid after it");
   command->add_option("--out", options->prefix, "PREFIX of the two files")->required();
   command->callback([options, &run] {
     run = [options] {

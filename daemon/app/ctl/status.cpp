@@ -30,7 +30,7 @@ void printWaiting(const json::array& waiting) {
   printTable(rows);
 }
 
-/// "closed", or "closed, open for evil": others need not believe what one namespace found out.
+/// "closed", or "closed, open for evil": what one namespace found out applies to that namespace only.
 std::string circuitOf(const json::object& registry) {
   std::string circuit = text(registry, "state");
   for (const auto& one : list(registry, "openFor")) circuit += ", open for " + std::string(one.as_string());

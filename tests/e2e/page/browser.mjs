@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Debian's headless Chromium over its debugging pipe: no library, no port.
+// Debian's headless Chromium, driven over its debugging pipe: no library, no port.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-// Without the network flags it looks for hosts of its own at every start.
+// Without the network flags it contacts its own hosts at every start.
 const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-dev-shm-usage',
   '--disable-background-networking', '--disable-component-update', '--disable-sync', '--remote-debugging-pipe'];
 
@@ -13,7 +13,7 @@ export class Browser {
   #next = 1;
   #answers = new Map();
   #session;
-  complaints = [];  // of the page: exceptions, console errors, what its policy forbids
+  complaints = [];  // of the page: exceptions, console errors, policy violations
 
   static async start() {
     const browser = new Browser();
@@ -55,7 +55,7 @@ export class Browser {
     if (exceptionDetails) throw new Error(`${expression}: ${exceptionDetails.exception?.description}`);
     return result.value;
   }
-  // Until the expression holds; the page is asked at each change of it.
+  // Waits until the expression holds; evaluates it at each change of the page.
   async until(expression, what, seconds = 30) {
     const held = await this.evaluate(`new Promise(resolve => {
       const holds = () => { try { return Boolean(${expression}); } catch { return false; } };
@@ -73,7 +73,7 @@ export class Browser {
   async picture() {
     return Buffer.from((await this.send('Page.captureScreenshot', { format: 'png' })).data, 'base64');
   }
-  // Asked to, so that its other processes have ended as well when their folder goes.
+  // Asks it to exit, so that its other processes have ended as well when their folder is removed.
   async stop() {
     const ended = new Promise(resolve => this.process.on('close', resolve));
     this.#send('Browser.close').catch(() => {});

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The status page during an outage, as a browser shows it. usage: node look.mjs URL POD [FOLDER]
-// Prints "watching" when POD is shown in fallback; then expects to see, without a reload, that its recovery ends.
-// Screenshots go to FOLDER.
+// The status page during an outage, as a browser shows it. usage: node look.mjs URL POD [FOLDER] Prints
+// "watching" when POD is shown in fallback. Then expects its recovery to end, without a reload. Screenshots
+// go to FOLDER.
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,10 +16,10 @@ try {
     && document.querySelector('#active svg') && document.querySelector('#verdict').innerText.includes('fallback')`, 'the pod in fallback');
   await browser.until(`document.querySelector('#live').innerText === 'live'`, 'the live mark');
   const text = await browser.evaluate('document.body.innerText');
-  for (const part of ['Registries', 'Coverage', 'Timeline', 'unreachable', 'admitted', 'is not well since']) {
+  for (const part of ['Registries', 'Coverage', 'Timeline', 'unreachable', 'admitted', 'has been failing since']) {
     assert.ok(text.includes(part), `${part} is missing in: ${text}`);
   }
-  // For those who do not see it.
+  // For people who use a screen reader.
   assert.equal(await browser.evaluate(`[...document.querySelectorAll('svg')].every(one => one.getAttribute('role') === 'img' && one.getAttribute('aria-label'))`), true);
   assert.match(await browser.evaluate(`document.querySelector('#active svg').getAttribute('aria-label')`), /^recovery in .*: detect .* ready /);
   assert.equal(await browser.evaluate(`[...document.querySelectorAll('section')].every(one => !one.firstChild || document.getElementById(one.getAttribute('aria-labelledby')))`), true);
@@ -41,7 +41,7 @@ try {
   await browser.until(`document.querySelector('#past')?.innerText.includes(${JSON.stringify(pod)})
     && !document.querySelector('#active').innerText.includes(${JSON.stringify(pod)})`, 'the end of the recovery');
 
-  // Names and texts of others are text, wherever they stand.
+  // Foreign names and texts stay text, wherever they appear.
   const hostile = '<img src=x onerror="window.taken=1"><script>window.taken=1<\/script>';
   await browser.evaluate(`(() => {
     const spoil = value => typeof value === 'string' && !/^\\d{4}-/.test(value) && !['ready', 'failed', 'open'].includes(value) ? value + ${JSON.stringify(hostile)}

@@ -21,8 +21,8 @@ namespace attacker {
 namespace {
 
 constexpr int kExitUsage = 2;
-constexpr int kAhead = 4;   // how many numbers after the last one are asked for without looking into /proc
-constexpr int kLook = 256;  // rounds between two looks into /proc
+constexpr int kAhead = 4;        // how many numbers after the last pid are tried without reading /proc
+constexpr int kLook = 256;       // rounds between two reads of /proc
 constexpr double kPatience = 5;  // seconds with one victim that does not execute
 
 int reportFd = STDOUT_FILENO;
@@ -51,13 +51,13 @@ std::set<pid_t> running() {
   return pids;
 }
 
-/// Before the fallback runs. What a way opened counts by what the victim still has afterwards: from a look
-/// that comes too late nothing follows.
+/// Before the fallback runs. Whether a way that was open counts depends on what the victim still has
+/// afterwards: an inspection that comes too late proves nothing.
 Phase attack(pid_t pid, int pidfd, const Options& options, Count& count) {
   std::set<std::string_view> open;
   for (const double end = now() + kPatience; now() < end;) {
     Phase phase = phaseOf(pid, options);
-    // Each begins with another, since the first that is open may hold the victim up.
+    // Each victim begins with another way, because the first that is open may delay the victim.
     for (std::size_t i = 0; i < ways().size() && phase != Phase::executed && phase != Phase::gone; ++i) {
       const Way& way = ways()[(i + static_cast<std::size_t>(count.victims)) % ways().size()];
       if (open.contains(way.name) || way.tryIt(pid, pidfd) != 0) continue;
@@ -78,7 +78,7 @@ Phase attack(pid_t pid, int pidfd, const Options& options, Count& count) {
   return Phase::gone;
 }
 
-/// Whoever traced the process up to its execveat may hold it for a moment longer.
+/// A process that traced the victim up to its execveat may still hold it for a moment.
 int tryPatiently(const Way& way, pid_t pid, int pidfd, int millis) {
   int error = way.tryIt(pid, pidfd);
   for (int i = 0; error == EPERM && way.holds && i < millis; ++i) {

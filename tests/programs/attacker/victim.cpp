@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What /proc tells everybody about a victim, and what it tells whoever has seized it.
+// What /proc shows everybody about a victim, and what it shows a process that has seized it.
 #include "attacker.hpp"
 
 #include <algorithm>
@@ -32,7 +32,7 @@ std::string linkOf(const std::string& path) {
   return got < 0 ? "" : std::string(text.data(), static_cast<std::size_t>(got));
 }
 
-/// What stands behind "Uid:" and the like, to the end of the line.
+/// The text after "Uid:" and so on, up to the end of the line.
 std::string_view lineOf(std::string_view status, std::string_view name) {
   const auto at = status.find(name);
   if (at == std::string_view::npos) return {};
@@ -52,7 +52,7 @@ bool allAre(std::string_view line, unsigned wanted) {
   }
 }
 
-/// Inside execveat the memory is the program's before its command line is written into it.
+/// During execveat the memory is already the program's before its command line is written into it.
 bool hasExecuted(pid_t pid, const Options& options) {
   const std::string line = readAll(fileOf(pid, "cmdline"));
   if (line.find(options.token) != std::string::npos) return true;
@@ -90,7 +90,7 @@ std::size_t readMemory(pid_t pid, unsigned long address, std::array<char, kChunk
   return got < 0 ? 0 : static_cast<std::size_t>(got);
 }
 
-/// Maps, and the secret in what is mapped.
+/// Maps, and the secret in the mapped memory.
 void findMemory(pid_t pid, const std::string& secret) {
   static std::array<char, kChunk> buffer;
   const std::string maps = readAll(fileOf(pid, "maps"));
@@ -137,7 +137,7 @@ Phase phaseOf(pid_t pid, const Options& options) {
   if (status.empty() || lineOf(status, "State:").find_first_of("ZX") != std::string_view::npos)
     return Phase::gone;
   if (hasExecuted(pid, options)) return Phase::executed;
-  // One that ends has no memory any more, and so no arguments either.
+  // A process that is exiting has no memory any more, and so no arguments.
   if (lineOf(readAll(fileOf(pid, "status")), "VmSize:").empty()) return Phase::gone;
   const bool bare = allAre(lineOf(status, "Uid:"), options.uid) && noCapabilities(status);
   return bare ? Phase::bare : Phase::hosts;
@@ -167,7 +167,7 @@ bool stopSeized(pid_t pid, int& state) {
 Phase inspect(pid_t pid, const Options& options) {
   int state = 0;
   if (!stopSeized(pid, state)) return Phase::gone;
-  // Stopped by having executed: it was seized before, but nothing of it is left to look at.
+  // Stopped after execution: it was seized before, but nothing of that time is left.
   const bool byExec = state >> 8 == (SIGTRAP | (PTRACE_EVENT_EXEC << 8));
   const Phase phase = byExec ? Phase::bare : phaseOf(pid, options);
   const std::string who = std::to_string(pid);

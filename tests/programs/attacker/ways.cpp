@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ways into another process that Linux has. None changes anything in the victim.
+// Linux's ways into another process. None of them changes anything in the victim.
 #include "attacker.hpp"
 
 #include <array>
@@ -23,9 +23,8 @@ int openedFile(pid_t pid, const char* name, int flags) {
   return 0;
 }
 
-/// A stack always has something mapped below its top, and an address of it stands in "stat" for nobody but
-/// those who may trace. So memory is asked for at the address of the program itself: EFAULT says that only
-/// the address is wrong.
+/// Memory is requested at the program's own address. Its stack's address would work, too, but only a process
+/// that may trace sees it in "stat". EFAULT means that only the address is wrong.
 int readMemory(pid_t pid, int /*pidfd*/) {
   std::array<char, 8> bytes{};
   const iovec local{bytes.data(), bytes.size()};
@@ -52,7 +51,7 @@ int takeDescriptor(pid_t /*pid*/, int pidfd) {
 }
 
 int signalIt(pid_t pid, int /*pidfd*/) {
-  return ::kill(pid, SIGWINCH) == 0 ? 0 : errno;  // ignored where nobody asked for it
+  return ::kill(pid, SIGWINCH) == 0 ? 0 : errno;  // ignored by default
 }
 
 int signalByDescriptor(pid_t /*pid*/, int pidfd) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program for looking at: ends with the number given, or says its pid; its health check answers as it was
-// built to.
+// A program to inspect: exits with the given number, or prints its pid. Its health check answers as
+// configured at build time.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

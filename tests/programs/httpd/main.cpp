@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// shop-httpd: the demo workload. The same program is the container image's and the fallback binary.
+// shop-httpd: the demo workload, both in the container image and as the fallback binary.
 #include "options.hpp"
 #include "server.hpp"
 
@@ -16,12 +16,12 @@ namespace {
 constexpr int kExitUsage = 2;
 constexpr int kExitUnhealthy = 3;
 
-/// As pid 1 of its namespace a process gets no default action: SIGTERM needs a handler to end it.
+/// Pid 1 of a namespace has no default actions: SIGTERM needs a handler to end it.
 void endAtOnce(int) {
   _exit(0);
 }
 
-/// The first line of the configuration file, cut at 200 bytes; false where it cannot be read.
+/// The first line of the configuration file, truncated to 200 bytes; false if it cannot be read.
 bool firstLine(const std::string& path, std::string& line) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return false;
@@ -34,7 +34,7 @@ bool firstLine(const std::string& path, std::string& line) {
   return true;
 }
 
-/// A process of its own writes "flood N" lines, numbered from 0, until it is killed.
+/// A child process writes "flood N" lines, numbered from 0, until it is killed.
 void flood() {
   if (::fork() != 0) return;
   std::string block;

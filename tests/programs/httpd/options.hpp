@@ -16,10 +16,10 @@ struct Options {
   std::string role;        // --role, else the environment's ROLE, else "standalone"
   unsigned slowStartMillis = 0;
   bool failHealthCheck = false;
-  bool flood = false;  // lines on stdout as fast as they go, beside the service
+  bool flood = false;  // lines on stdout as fast as possible, besides the service
 };
 
-/// Fills `options`; on a mistake returns what is wrong, else an empty text.
+/// Fills `options`; returns what is wrong with the command line, or an empty text.
 std::string parseOptions(int argc, char** argv, Options& options);
 
 }  // namespace shop

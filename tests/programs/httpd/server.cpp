@@ -20,7 +20,7 @@ namespace shop {
 namespace {
 
 constexpr std::size_t kLargestRequest = 8192;
-constexpr std::size_t kMostClients = 256;
+constexpr std::size_t kMaxClients = 256;
 
 struct Client {
   int fd;
@@ -37,7 +37,7 @@ int listenOn(std::uint16_t port, std::string& error) {
     error = failure("socket");
     return -1;
   }
-  // A fallback and the real container follow each other on one port; old connections must not block it.
+  // A fallback and the real container use one port after the other; old connections must not block it.
   const int yes = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   sockaddr_in address{};
@@ -77,7 +77,7 @@ void answer(const Client& client, const Answers& answers) {
   log(std::string(line.substr(0, 200)) + " -> " + (sent < 0 ? "client gone" : status.substr(0, 3)));
 }
 
-/// Reads what came; true when the connection is over.
+/// Reads what arrived; true if the connection is over.
 bool advance(Client& client, const Answers& answers) {
   std::array<char, 4096> buffer{};
   const ssize_t got = ::recv(client.fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
@@ -95,7 +95,7 @@ void acceptAll(int listener, std::vector<Client>& clients) {
   for (;;) {
     const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) return;
-    if (clients.size() == kMostClients) {  // the oldest has waited longest without saying anything
+    if (clients.size() == kMaxClients) {  // the oldest has been silent the longest
       ::close(clients.front().fd);
       clients.erase(clients.begin());
     }
@@ -112,7 +112,7 @@ void log(const std::string& line) {
   std::snprintf(stamp.data(), stamp.size(), "%lld.%03lld ", static_cast<long long>(millis / 1000),
                 static_cast<long long>(millis % 1000));
   const std::string text = stamp.data() + line + "\n";
-  // Nobody to tell where stdout is gone; the service goes on without its log.
+  // If stdout is gone, the service continues without its log.
   [[maybe_unused]] const ssize_t ignored = ::write(STDOUT_FILENO, text.data(), text.size());
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The sandbox's own process: holds the pod's namespaces, buries orphans, ends when told to. */
+/* The sandbox's own process: holds the pod's namespaces, reaps orphans, exits on request. */
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
 int main(void) {
-  /* Blocked first and waited for: nothing that arrives early is lost, even as pid 1. */
+  /* Blocks the signals before waiting for them, so that none that arrives early is lost, even as pid 1. */
   sigset_t wanted;
   sigemptyset(&wanted);
   sigaddset(&wanted, SIGCHLD);

@@ -70,7 +70,7 @@ void attack() {
   std::fflush(stdout);
 }
 
-/// Each of a rule's values by itself and with others, and what must go on working.
+/// Each value of a rule alone and combined with others, and what must keep working.
 void filter() {
   const struct {
     const char* name;
@@ -95,7 +95,7 @@ void filter() {
     }
   }
   refused("clone.all", cloneWith(all | SIGCHLD));
-  // The kernel looks at the lower half only, and a rule that compares both would miss it.
+  // The kernel looks at the lower half only; a rule that compares both halves would miss it.
   constexpr long kHigh = 1L << 32;
   for (const long high : {0L, kHigh, kHigh << 31, ~0L << 32}) {
     refused("socket.vsock", ::syscall(SYS_socket, AF_VSOCK | high, SOCK_STREAM, 0));

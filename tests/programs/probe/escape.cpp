@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ways out of the pod. Each tries several calls and counts it as an escape when one of them works.
+// Ways out of the pod. Each tries several calls and counts as an escape if one of them works.
 #include "probe.hpp"
 
 #include <cerrno>
@@ -36,7 +36,7 @@ namespace {
 std::string escapedBy;
 std::string firstRefusal;
 
-/// Remembers what worked, and how the first that did not was refused.
+/// Remembers what worked, and the first refusal.
 void attempt(const std::string& what, long result) {
   if (result >= 0) {
     escapedBy += (escapedBy.empty() ? "" : ", ") + what;
@@ -45,7 +45,7 @@ void attempt(const std::string& what, long result) {
   }
 }
 
-/// For what is no call that fails: `bad` is the escape.
+/// For checks that are not failing calls: `bad` means an escape.
 void expectNot(const std::string& what, bool bad) {
   if (bad) {
     escapedBy += (escapedBy.empty() ? "" : ", ") + what;
@@ -100,14 +100,15 @@ void otherProcesses(char**) {
   }
 }
 
-/// Into our own program: now, and (second stage, as another program) with nobody executing it any more.
+/// Writes to our own program: now and, in a second stage as another program, when nobody executes it any
+/// more.
 void selfExe(char** arguments) {
   const bool second = arguments[0] != nullptr && std::strcmp(arguments[0], "second") == 0;
   const int held = second ? 9 : ::open("/proc/self/exe", O_RDONLY);
   for (const std::string& path : {std::string("/proc/self/exe"), "/proc/self/fd/" + std::to_string(held)}) {
     if (second && path == "/proc/self/exe") continue;  // the copy, which is ours
     attempt("write to " + path, writeTo(path, "#!"));
-    static_cast<void>(::chmod(path.c_str(), 0777));  // no harm by itself
+    static_cast<void>(::chmod(path.c_str(), 0777));  // harmless by itself
     attempt("write after chmod to " + path, writeTo(path, "#!"));
     attempt("truncate " + path, ::truncate(path.c_str(), 0));
     attempt("truncating open of " + path, open(path, O_RDWR | O_TRUNC));
@@ -191,7 +192,7 @@ void namespaces(char**) {
   attempt("setns by pidfd", ::setns(self, CLONE_NEWNS | CLONE_NEWNET));
 }
 
-/// ARGUMENTS: pids as the host counts them.
+/// ARGUMENTS: pids as seen by the host.
 void daemonsMemory(char** arguments) {
   char byte = 0;
   const iovec local{&byte, 1};
@@ -287,7 +288,7 @@ void kernelFiles(char**) {
   }
 }
 
-/// What lies at the masks' bottom, and under whose control it is.
+/// What the masks are made of, and whether we control it.
 void masks(char**) {
   attempt("unlink /dev/null", ::unlink("/dev/null"));
   attempt("rename /dev/null", ::rename("/dev/null", "/dev/x"));
@@ -341,7 +342,7 @@ void kernelSurface(char**) {
   attempt("a call of the future", raw(463));
   attempt("x32's mount", raw(0x40000000 | SYS_mount, at, at, at, 0, 0));
 #if defined(__x86_64__)
-  // i386's unshare(CLONE_NEWUSER), by the door of 32-bit programs. Kernels without that door kill who knocks.
+  // i386's unshare(CLONE_NEWUSER), through the 32-bit entry point. Kernels without it kill the caller.
   const int knocker = ::fork();
   if (knocker == 0) {
     long result = 310;
@@ -370,8 +371,7 @@ void privileges(char**) {
   attempt("raw socket", ::socket(AF_INET, SOCK_RAW, 1));
   attempt("packet socket", ::socket(AF_PACKET, SOCK_RAW, 0));
   attempt("vsock", ::socket(AF_VSOCK, SOCK_STREAM, 0));
-  attempt("vsock, with bits that the kernel does not look at",
-          raw(SYS_socket, AF_VSOCK | (1L << 32), SOCK_STREAM, 0));
+  attempt("vsock, with bits that the kernel ignores", raw(SYS_socket, AF_VSOCK | (1L << 32), SOCK_STREAM, 0));
 }
 
 void limits(char**) {
@@ -388,7 +388,7 @@ void limits(char**) {
   attempt("oom_score_adj", writeTo("/proc/self/oom_score_adj", "-1000"));
 }
 
-/// ARGUMENTS: files that are symlinks to the host's, as a hostile volume has them.
+/// ARGUMENTS: files that are symlinks to the host's files, as in a hostile volume.
 void volumeLinks(char** arguments) {
   for (; *arguments != nullptr; ++arguments) {
     attempt(std::string("open ") + *arguments, open(*arguments, O_RDONLY));

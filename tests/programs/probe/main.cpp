@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fallback binary of the kernel tests: does what its first argument says, and tells on standard output
-// how the world looks from inside, one "KEY VALUE" a line.
+// The fallback binary of the kernel tests. Does what its first argument says, and prints what it sees from
+// inside, one "KEY VALUE" per line.
 #include "probe.hpp"
 
 #include <cerrno>
@@ -22,7 +22,7 @@ void waitForever() {
   for (;;) ::pause();
 }
 
-/// Ends with 0 at SIGTERM, though it is pid 1: it asked for the signal.
+/// Exits with 0 at SIGTERM. As pid 1 it needs a handler for that.
 int serveUntilTerm() {
   sigset_t term;
   sigemptyset(&term);
@@ -52,7 +52,7 @@ int listenOn(const char* port) {
   for (;;) ::close(::accept(listener, nullptr, nullptr));
 }
 
-/// A child of a child in a session of its own: what a daemon does to get away. Returns when it has.
+/// Starts a grandchild in its own session, as a daemon does to escape. Returns when it exists.
 void leaveDaemonBehind() {
   int up[2];
   if (::pipe(up) != 0) ::_exit(65);
@@ -91,7 +91,7 @@ int healthCheck(const std::string& how) {
   return 0;
 }
 
-/// Uses up more memory than there is.
+/// Uses more memory than there is.
 int hog() {
   for (;;) {
     constexpr std::size_t kChunk = 1 << 20;
@@ -101,7 +101,7 @@ int hog() {
   }
 }
 
-/// A child in a session of its own; both wait.
+/// A child in its own session; both wait.
 int haveFamily() {
   if (::fork() == 0) {
     ::setsid();
@@ -112,7 +112,7 @@ int haveFamily() {
   return 0;
 }
 
-/// Many programs log to /dev/stdout by its name.
+/// Many programs log to /dev/stdout by name.
 int reopenOutput() {
   std::FILE* out = std::fopen("/dev/stdout", "we");
   if (out == nullptr) {

@@ -64,7 +64,7 @@ void printTry(const char* key, const char* path, int flags) {
   std::printf("%s %d\n", key, errnoOfOpen(path, flags));
 }
 
-/// Bytes that can be read from a path; -errno where it cannot.
+/// Number of bytes that can be read from a path, or -errno.
 void printReadable(const char* key, const char* path) {
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
   char byte = 0;

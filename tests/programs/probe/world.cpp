@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that a process inherits or sees, "KEY<TAB>VALUE" a line, so that two ways of starting one can be
-// laid side by side.
+// Everything that a process inherits or sees, one "KEY<TAB>VALUE" per line, to compare two ways of starting
+// one.
 #include "probe.hpp"
 
 #include <algorithm>
@@ -132,7 +132,7 @@ void status() {
   }
 }
 
-/// Each mount by its target: type, options, and of a tmpfs its size and mode.
+/// Each mount by its target: type, options, and for a tmpfs its size and mode.
 void mounts() {
   for (const auto& line : lines("/proc/self/mountinfo")) {
     std::vector<std::string> fields;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a shell offers after TAB, asked of the shells themselves.
+// What a shell offers after TAB, tested in the shells themselves.
 #include "shell.hpp"
 
 #include <gmock/gmock.h>
@@ -10,7 +10,7 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-/// The candidates for a command line whose last word is being typed ("" after a blank).
+/// The candidates for a command line whose last word is being typed ("" after a space).
 std::string offered(const std::string& words, int current) {
   const std::string script = "source <(" FALLBACKCTL " completion bash); COMP_WORDS=(" + words +
                              "); COMP_CWORD=" + std::to_string(current) +
@@ -20,7 +20,7 @@ std::string offered(const std::string& words, int current) {
   return " " + output.text;
 }
 
-TEST(Completion, OfCommandsOptionsAndWords) {
+TEST(Completion, CompletesCommandsOptionsAndWords) {
   EXPECT_EQ(offered("fallbackctl st", 1), " status ");
   const auto all = offered("fallbackctl \"\"", 1);
   for (const char* command :
@@ -37,7 +37,7 @@ TEST(Completion, OfCommandsOptionsAndWords) {
   EXPECT_EQ(offered("fallbackctl sign /et", 2), " /etc ");
 }
 
-TEST(Completion, ZshTakesItsScript) {
+TEST(Completion, ZshAcceptsItsScript) {
   const auto output =
       test::shell("zsh -f -c 'autoload -U compinit && compinit -D -u; source <(" FALLBACKCTL
                   " completion zsh) && whence -w _fallbackctl && print -r -- $_comps[fallbackctl]'");
@@ -46,7 +46,7 @@ TEST(Completion, ZshTakesItsScript) {
   EXPECT_THAT(output.text, HasSubstr("_fallbackctl"));
 }
 
-TEST(Completion, WithoutADaemonThereAreNoPodsAndNoNoise) {
+TEST(Completion, WithoutADaemonThereAreNoPodsAndNoErrors) {
   const auto output = test::shell(FALLBACKCTL " completion pods --socket /nonexistent");
   EXPECT_EQ(output.code, 1);
   EXPECT_EQ(output.text, "");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every way in which a pod does, or does not, get its fallback, and what a person is told to do.
+// Every way in which a pod does, or does not, get its fallback, and the advice for it.
 #include "app/explain.hpp"
 
 #include "snapshots.hpp"
@@ -67,10 +67,10 @@ TEST(Explain, APodThatNoWorkloadCovers) {
               HasSubstr("namespace is shop2, not shop; label app is chekout, not checkout"));
   EXPECT_THAT(one.verdict, HasSubstr("no workload covers this pod"));
   EXPECT_TRUE(explain(snapshot, "shop/web-0").front().steps[0].text.find("no pod of that name") == 0)
-      << "other namespace";
+      << "a different namespace";
 }
 
-TEST(Explain, TheRealContainerCame) {
+TEST(Explain, TheRealContainerExists) {
   auto snapshot = withPod();
   snapshot.pods[0].containers.push_back({"checkout", std::nullopt});
   EXPECT_EQ(walkOf(only(snapshot)), "match yes, container no");
@@ -106,7 +106,7 @@ TEST(Explain, ACircuitThatIsOpenForOneNamespace) {
   EXPECT_THAT(explainJson({only(snapshot)}), HasSubstr("of registry.example.com: closed"));
 }
 
-TEST(Explain, TheNodesPasswordDoesNotGoWithAnAnnotatedImage) {
+TEST(Explain, TheNodesPasswordIsNotUsedForAnAnnotatedImage) {
   auto snapshot = waitingFor("undecided", Cause::unauthorized);
   EXPECT_THAT(only(snapshot).next, HasSubstr("the credentials that kubelet has"));
   auto own = std::make_shared<config::Workload>(*snapshot.waiting[0].workload);
@@ -125,13 +125,13 @@ TEST(Explain, WhyThereAreNoCredentials) {
   EXPECT_THAT(one.next, HasSubstr("credentialProviders"));
 }
 
-TEST(Explain, TheImageIsThereOrNeverPulled) {
+TEST(Explain, TheImageIsPresentOrNeverPulled) {
   EXPECT_EQ(walkOf(only(waitingFor("image present"))), "match yes, container yes, image no");
   EXPECT_EQ(walkOf(only(waitingFor("never pulled"))), "match yes, container yes, image no");
   EXPECT_EQ(walkOf(only(waitingFor("after init containers"))), "match yes, container yes, image pending");
 }
 
-TEST(Explain, WhatIsNotStartedAndWhyIsNotKnown) {
+TEST(Explain, NotStartedForAnUnknownReason) {
   const auto one = only(waitingFor("not started", Cause::not_started));
   EXPECT_EQ(walkOf(one), "match yes, container yes, image yes, cause yes, kubelet no");
   EXPECT_THAT(one.verdict, HasSubstr("no fallback is started, since kubelet may be refusing it"));
@@ -180,7 +180,7 @@ TEST(Explain, KubeletBacksOff) {
       HasSubstr("until 2026-01-31T12:01:20.000000000Z, and does not pull before 2026-01-31T12:02:00"));
 }
 
-TEST(Explain, NotStartedIsNoTrigger) {
+TEST(Explain, NotStartedIsNotATrigger) {
   auto snapshot = behindAPull();
   auto own = std::make_shared<config::Workload>(*snapshot.waiting[0].workload);
   own->detection.triggers = {Cause::dns};
@@ -200,7 +200,7 @@ TEST(Explain, ARecoveryThatWasWithdrawn) {
   EXPECT_THAT(only(snapshot).verdict, HasSubstr("withdrawn before its fallback was launched"));
 }
 
-TEST(Explain, TheCauseIsOpen) {
+TEST(Explain, TheCauseIsUndecided) {
   EXPECT_EQ(walkOf(only(waitingFor("asking"))),
             "match yes, container yes, image yes, cause pending, circuit yes");
   const auto undecided = only(waitingFor("undecided"));
@@ -208,7 +208,7 @@ TEST(Explain, TheCauseIsOpen) {
   EXPECT_THAT(undecided.next, HasSubstr("credentials"));
 }
 
-TEST(Explain, ALockedLayerIsWaitedFor) {
+TEST(Explain, ALockedLayerMeansWaiting) {
   auto snapshot = waitingFor("undecided");
   snapshot.waiting[0].text =
       "failed to pull and unpack image \"r/a:1\": ref layer-sha256:00 locked for 2s: unavailable";
@@ -253,7 +253,7 @@ TEST(Explain, TheBinaryIsRefusedOrMissing) {
               HasSubstr("fallbackctl install --attestation checkout-v1.8.3.sigstore.json"));
 }
 
-TEST(Explain, ARecoveryThatServesEndsOrFails) {
+TEST(Explain, ARecoveryServesEndsOrFails) {
   auto snapshot = withPod();
   const std::string until =
       "match yes, container yes, image yes, cause yes, trigger yes, binary yes, launch ";
@@ -287,7 +287,7 @@ TEST(Explain, ARecoveryThatServesEndsOrFails) {
   EXPECT_THAT(walkOf(only(snapshot)), HasSubstr("launch yes, readiness yes, hand-back yes"));
 }
 
-TEST(Explain, APodThatIsGoneIsRemembered) {
+TEST(Explain, ADeletedPodIsRemembered) {
   auto snapshot = quietNode();
   snapshot.incidents = {incidentOf("web-0", State::pod_gone)};
   EXPECT_EQ(only(snapshot).verdict, "the fallback ended with its pod");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the programs that are shipped are linked, read from the built files.
+// How the shipped programs are linked, read from the built files.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -45,13 +45,13 @@ class Program {
       entries.emplace(one.d_tag, one.d_un.d_val);
     return entries;
   }
-  /// The value of an entry; 0 where there is none.
+  /// The value of an entry; 0 if there is none.
   [[nodiscard]] Elf64_Xword flags(Elf64_Sxword tag) const {
     const auto entries = dynamic();
     const auto found = entries.find(tag);
     return found == entries.end() ? 0 : found->second;
   }
-  /// The first bytes of each global function, by its name.
+  /// The first bytes of each global function, by name.
   [[nodiscard]] std::map<std::string, std::string> functions() const {
     std::map<std::string, std::string> found;
     const auto sections = list<Elf64_Shdr>(header().e_shoff, header().e_shnum);
@@ -97,14 +97,14 @@ struct Hardening : testing::TestWithParam<const char*> {
   void SetUp() override { ASSERT_TRUE(program.valid()) << GetParam() << " was not built"; }
 };
 
-TEST_P(Hardening, NothingThatIsCalledThroughStaysWritable) {
+TEST_P(Hardening, TheOffsetTableIsReadOnly) {
   EXPECT_TRUE((program.flags(DT_FLAGS) & DF_BIND_NOW) != 0 || (program.flags(DT_FLAGS_1) & DF_1_NOW) != 0)
-      << "not linked with -z now: its table of functions can be written to";
+      << "not linked with -z now: its offset table is writable";
   EXPECT_TRUE(program.segment(PT_GNU_RELRO)) << "not linked with -z relro";
-  EXPECT_EQ(program.dynamic().count(DT_TEXTREL), 0U) << "its code is relocated";
+  EXPECT_EQ(program.dynamic().count(DT_TEXTREL), 0U) << "its code has relocations";
 }
 
-TEST_P(Hardening, NoMemoryIsBothWrittenAndExecuted) {
+TEST_P(Hardening, NoMemoryIsBothWritableAndExecutable) {
   const auto stack = program.segment(PT_GNU_STACK);
   ASSERT_TRUE(stack) << "without it the stack is executable";
   EXPECT_EQ(stack->p_flags & PF_X, 0U);
@@ -112,12 +112,12 @@ TEST_P(Hardening, NoMemoryIsBothWrittenAndExecuted) {
     EXPECT_NE(one.p_flags & (PF_W | PF_X), static_cast<Elf64_Word>(PF_W | PF_X)) << one.p_vaddr;
 }
 
-TEST_P(Hardening, LiesAtARandomAddress) {
+TEST_P(Hardening, IsPositionIndependent) {
   EXPECT_EQ(program.header().e_type, ET_DYN);
   EXPECT_NE(program.flags(DT_FLAGS_1) & DF_1_PIE, 0U);
 }
 
-TEST_P(Hardening, FunctionsBeginWhereBranchesMayLand) {
+TEST_P(Hardening, FunctionsBeginWithABranchTarget) {
   if (!CF_PROTECTION) GTEST_SKIP() << "the compiler has no -fcf-protection (not amd64)";
   const std::string mark = "\xf3\x0f\x1e\xfa";  // endbr64
   const auto functions = program.functions();

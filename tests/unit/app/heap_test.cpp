@@ -28,7 +28,7 @@ struct Holes {
   static constexpr std::size_t kBlocks = 5000;
   static constexpr std::size_t kBlockBytes = 16 * 1024;
 
-  /// As a long answer is taken apart: large blocks go, a small one after each of them stays.
+  /// Like parsing a long answer: large blocks are freed, and a small one after each of them stays.
   Holes() {
     std::vector<std::unique_ptr<char[]>> freed;
     for (std::size_t i = 0; i < kBlocks; ++i) {
@@ -39,7 +39,7 @@ struct Holes {
   std::vector<std::unique_ptr<char[]>> kept;
 };
 
-TEST(Heap, WhatIsFreeBetweenLiveBlocksIsReturned) {
+TEST(Heap, FreeMemoryBetweenLiveBlocksIsReturned) {
   if (kOwnAllocator) GTEST_SKIP() << "a sanitizer replaces the allocator";
   keepHeapSmall();
   const Holes holes;
@@ -48,7 +48,7 @@ TEST(Heap, WhatIsFreeBetweenLiveBlocksIsReturned) {
   EXPECT_LT(residentBytes(), before - static_cast<long>(Holes::kBlocks * Holes::kBlockBytes / 2));
 }
 
-TEST(Heap, LittleIsKept) {
+TEST(Heap, SmallAmountsAreKept) {
   if (kOwnAllocator) GTEST_SKIP() << "a sanitizer replaces the allocator";
   keepHeapSmall();
   const Holes holes;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl init as a person runs it: what kubectl says goes in, what comes out is a configuration.
+// fallbackctl init as a person runs it: kubectl's output goes in, a configuration comes out.
 #include "config/load.hpp"
 #include "shell.hpp"
 #include "temp_folder.hpp"
@@ -30,7 +30,7 @@ struct InitTest : testing::Test {
   test::TempFolder folder;
 };
 
-TEST_F(InitTest, TakesOverWhatItCanAndNamesTheRest) {
+TEST_F(InitTest, TakesOverWhatItCanAndListsTheRest) {
   const auto output = init(FIXTURES "/deployment.yaml");
   ASSERT_EQ(output.code, 0) << output.text;
   const auto loaded = config::load(out(), {});
@@ -63,14 +63,14 @@ TEST_F(InitTest, TakesOverWhatItCanAndNamesTheRest) {
     EXPECT_THAT(output.text, HasSubstr(named));
   }
   EXPECT_THAT(output.text, Not(HasSubstr("last-applied")));
-  // Two containers of one pod are two workloads; a digest is no version.
+  // Two containers of one pod are two workloads; a digest is not a version.
   EXPECT_EQ(loaded.config->workloads[1].name, "queue-queue");
   EXPECT_EQ(loaded.config->workloads[2].name, "queue-sidecar");
   EXPECT_EQ(loaded.config->workloads[2].binary.toString(), "sidecar@2.0.0");
   EXPECT_THAT(output.text, HasSubstr("the image's tag is not a version"));
 }
 
-TEST_F(InitTest, SaysWhatIsNoObjectThatMakesPods) {
+TEST_F(InitTest, RefusesObjectsThatDoNotCreatePods) {
   for (const auto& [text, says] : {std::pair{"kind: Service\nspec: {}\n", "Service has no pod template"},
                                    std::pair{"hello: world\n", "is not a Kubernetes object"},
                                    std::pair{"", "is empty"}, std::pair{"a: [", "malformed"}}) {
@@ -80,13 +80,13 @@ TEST_F(InitTest, SaysWhatIsNoObjectThatMakesPods) {
   }
 }
 
-/// A name out of a pod must not become YAML of its own.
+/// A name from a pod must not become YAML syntax.
 TEST_F(InitTest, NothingEscapesFromItsQuotes) {
   const auto output =
       init(write("kind: Pod\nmetadata: {name: \"x\\nworkloads: []\", labels: {a: \"b\\\", c: d\"}}\n"
                  "spec: {containers: [{name: \"y\\n# z\", image: \"i:1\\n  - name: evil\"}]}\n"));
   const auto loaded = config::load(out(), {});
-  EXPECT_EQ(loaded.config, nullptr) << "the names are refused as names";
+  EXPECT_EQ(loaded.config, nullptr) << "the names are refused as invalid";
   for (const auto& one : loaded.diagnostics) EXPECT_THAT(one.toString(), Not(HasSubstr("malformed")));
   EXPECT_THAT(output.text, Not(HasSubstr("\n  - name: evil")));
 }

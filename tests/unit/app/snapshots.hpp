@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node as a test wants it: one workload, its binary admitted, one pod.
+// A node for tests: one workload, its binary admitted, one pod.
 #pragma once
 
 #include "app/snapshot.hpp"

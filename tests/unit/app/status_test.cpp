@@ -25,7 +25,7 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-TEST(Status, TellsWhereAFallbackServes) {
+TEST(Status, ShowsWhereAFallbackServes) {
   Snapshot snapshot = quietNode();
   snapshot.incidents = {incidentOf("web-0", recovery::State::ready)};
   const auto root = boost::json::parse(statusJson(snapshot));
@@ -38,7 +38,7 @@ TEST(Readiness, NamesWhatIsMissing) {
   EXPECT_EQ(readiness(snapshot).text, "ok containerd\nok spawner\nok cache\nok coverage\nok config\n");
   snapshot.binaries->front().serves = false;
   snapshot.configProblems = {"fallbackd.yaml:3:1: unknown key"};
-  EXPECT_TRUE(readiness(snapshot).ready) << "a new daemon would have the same";
+  EXPECT_TRUE(readiness(snapshot).ready) << "a new daemon would have the same problem";
   EXPECT_THAT(readiness(snapshot).text,
               HasSubstr("warning coverage: 1 of 1 workloads have no admitted binary"));
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("warning config: the file on disk is invalid"));
@@ -54,7 +54,7 @@ TEST(Readiness, NamesWhatIsMissing) {
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: has not been read yet"));
 }
 
-TEST(Status, CountsWhatIsNotFollowedAndForWhomACircuitIsOpen) {
+TEST(Status, CountsIgnoredAnnotationsAndShowsForWhomACircuitIsOpen) {
   auto snapshot = quietNode();
   snapshot.ignoredAnnotations = {3, 1484};
   watcher::Circuits::Host host{"r.x", watcher::Circuits::State::closed, {}, snapshot.takenAt};
@@ -71,7 +71,7 @@ TEST(Readiness, SaysWhyNothingNewIsAdmitted) {
   auto snapshot = quietNode();
   const std::string why = "/etc/fallbackd/revoked:2: \"x\" is not one sha256 digest";
   snapshot.trust.revocations = fail(Stage::admission, Reason::invalid, why).value();
-  EXPECT_FALSE(readiness(snapshot).ready) << "though all of its workloads are still covered";
+  EXPECT_FALSE(readiness(snapshot).ready) << "although all workloads are still covered";
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: nothing new is admitted: " + why));
   EXPECT_THAT(statusJson(snapshot), HasSubstr("revoked:2"));
   snapshot = quietNode();
@@ -82,7 +82,7 @@ TEST(Readiness, SaysWhyNothingNewIsAdmitted) {
               HasSubstr("warning cache: nothing new is admitted: /etc/fallbackd/keys holds"));
 }
 
-TEST(Status, IsTheSameTextWhereNothingHappened) {
+TEST(Status, IsTheSameTextIfNothingHappened) {
   auto snapshot = quietNode();
   snapshot.taken = *parseRfc3339("2026-11-25T03:00:02Z");
   snapshot.registries.push_back({"registry.example.com",
@@ -109,7 +109,7 @@ TEST(Vars, AreNumbers) {
   EXPECT_GT(root.at("process").at("peakResidentBytes").as_int64(), 0);
 }
 
-/// A daemon's loop and a server's, each on a thread.
+/// The loops of a daemon and of a server, each on its own thread.
 class SourceTest : public testing::Test {
  protected:
   void start(std::function<Snapshot()> collect) {
@@ -121,7 +121,7 @@ class SourceTest : public testing::Test {
     daemon_.stop();
     for (auto& thread : threads_) thread.join();
   }
-  // The server's outlives the daemon's.
+  // The server's loop outlives the daemon's.
   asio::io_context server_{1};
   test::FakeClock& clock_ = test::FakeClock::install(server_);
   asio::io_context daemon_{1};
@@ -130,7 +130,7 @@ class SourceTest : public testing::Test {
   std::vector<std::thread> threads_;
 };
 
-TEST_F(SourceTest, ManyQuestionsAtOnceAreOneVisit) {
+TEST_F(SourceTest, ConcurrentRequestsShareOneSnapshot) {
   std::atomic<int> visits{0};
   start([&] {
     ++visits;
@@ -152,7 +152,7 @@ TEST_F(SourceTest, ManyQuestionsAtOnceAreOneVisit) {
   EXPECT_LE(visits, 2);
 }
 
-TEST_F(SourceTest, ALoopThatDoesNotAnswerIsToldOf) {
+TEST_F(SourceTest, AnUnresponsiveLoopIsReported) {
   start([] { return quietNode(); });
   std::promise<void> free;
   asio::post(daemon_, [wait = free.get_future().share()] { wait.wait(); });
@@ -164,7 +164,7 @@ TEST_F(SourceTest, ALoopThatDoesNotAnswerIsToldOf) {
       }(*source_),
       [&](std::exception_ptr, SnapshotPtr snapshot) { silent = snapshot == nullptr; });
   clock_.advance(server_, SnapshotSource::kPatience - 1ms);
-  EXPECT_FALSE(silent) << "it may still answer";
+  EXPECT_FALSE(silent) << "it may still respond";
   clock_.advance(server_, 1ms);
   free.set_value();
   EXPECT_TRUE(silent);

@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
 using testing::ElementsAre;
 
-/// A loop whose time is the test's.
+/// A loop whose time is controlled by the test.
 struct AsyncTest : testing::Test {
   TaskGroup::Id spawn(asio::awaitable<void> task) { return tasks.spawn(std::move(task)); }
   void poll() { clock.advance(loop, 0ns); }
@@ -40,7 +40,7 @@ struct AsyncTest : testing::Test {
   std::vector<std::string> seen;
 };
 
-/// Says how it ended, also where it was cancelled.
+/// Records how it ended, even if it was cancelled.
 asio::awaitable<void> noting(std::vector<std::string>& seen, std::string name, asio::awaitable<void> task) {
   std::string how = " ended";
   try {
@@ -62,7 +62,7 @@ struct EventTest : AsyncTest {
   std::optional<Event> event{std::in_place, loop.get_executor()};
 };
 
-TEST_F(EventTest, SetOnceItHoldsForWhoeverComesLater) {
+TEST_F(EventTest, OnceSetItHoldsForLaterWaiters) {
   waitAs("a");
   waitAs("b");
   poll();
@@ -75,19 +75,19 @@ TEST_F(EventTest, SetOnceItHoldsForWhoeverComesLater) {
   EXPECT_THAT(seen, ElementsAre("a ended", "b ended", "c ended"));
 }
 
-TEST_F(EventTest, AfterAResetItIsWaitedForAgain) {
+TEST_F(EventTest, AfterAResetItBlocksAgain) {
   event->set();
   event->reset();
   waitAs("a");
   poll();
   EXPECT_THAT(seen, ElementsAre());
   event->set();
-  event->reset();  // whoever waited at that moment was woken all the same
+  event->reset();  // waiters at that moment were woken nevertheless
   poll();
   EXPECT_THAT(seen, ElementsAre("a ended"));
 }
 
-TEST_F(EventTest, NotifyWakesThoseWhoWaitAndNobodyElse) {
+TEST_F(EventTest, NotifyWakesOnlyCurrentWaiters) {
   waitAs("a");
   poll();
   event->notify();
@@ -109,7 +109,7 @@ TEST_F(EventTest, ACancelledWaitThrowsAndLeavesTheOthersAlone) {
   EXPECT_THAT(seen, ElementsAre("a cancelled", "b ended"));
 }
 
-TEST_F(EventTest, DestroyedWhileSomebodyWaits) {
+TEST_F(EventTest, DestroyedDuringAWait) {
   waitAs("a");
   poll();
   event.reset();
@@ -125,7 +125,7 @@ TEST_F(EventTest, OutlivesALoopThatIsDestroyedFirst) {
   other->poll();
   EXPECT_GT(late.use_count(), 1);
   other.reset();
-  EXPECT_EQ(late.use_count(), 1) << "the frame that waited is gone";
+  EXPECT_EQ(late.use_count(), 1) << "the waiting frame is gone";
 }
 
 TEST_F(EventTest, ADeadlineEndsTheWait) {
@@ -142,7 +142,7 @@ TEST_F(EventTest, ADeadlineEndsTheWait) {
   EXPECT_EQ(elapsed(), 19s);
 }
 
-TEST_F(EventTest, TheSystemsClockEndsAWaitToo) {
+TEST_F(EventTest, TheSystemClockEndsAWaitToo) {
   asio::io_context other(1);
   Event never(other.get_executor());
   std::optional<bool> came;
@@ -152,7 +152,7 @@ TEST_F(EventTest, TheSystemsClockEndsAWaitToo) {
 }
 
 struct WithinTest : AsyncTest {
-  /// Its result, after a while.
+  /// Returns a result after a while.
   static asio::awaitable<std::unique_ptr<int>> valueAfter(nanoseconds length,
                                                           std::vector<std::string>& seen) {
     co_await noting(seen, "work", pauseFor(length));
@@ -172,7 +172,7 @@ struct WithinTest : AsyncTest {
   }
 };
 
-TEST_F(WithinTest, GivesTheValueThatCameInTime) {
+TEST_F(WithinTest, ReturnsTheValueThatIsInTime) {
   spawn(ask(1s, 2s));
   pass(1s);
   EXPECT_THAT(seen, ElementsAre("work ended", "7"));
@@ -185,7 +185,7 @@ TEST_F(WithinTest, CancelsWhatTakesLonger) {
   EXPECT_EQ(elapsed(), 2s);
 }
 
-TEST_F(WithinTest, OfNothingItSaysWhetherItWasInTime) {
+TEST_F(WithinTest, ForVoidItSaysWhetherItWasInTime) {
   spawn(limited(pauseFor(1s), 2s));
   spawn(limited(pauseFor(3s), 2s));
   spawn(limited(untilCancelled(), 2s));
@@ -193,7 +193,7 @@ TEST_F(WithinTest, OfNothingItSaysWhetherItWasInTime) {
   EXPECT_THAT(seen, ElementsAre("in time", "over", "over"));
 }
 
-TEST_F(WithinTest, AFailureComesAtOnceAndAsItIs) {
+TEST_F(WithinTest, AFailurePassesThroughAtOnce) {
   spawn(noting(seen, "a", limited(throwAfter(1s), 1h)));
   pass(1s);
   EXPECT_THAT(seen, ElementsAre("a threw broken"));
@@ -209,7 +209,7 @@ TEST_F(WithinTest, CancellingTheCallerCancelsTheWork) {
   EXPECT_THAT(seen, ElementsAre("work cancelled", "caller cancelled", "other cancelled"));
 }
 
-TEST_F(WithinTest, ADeadlineThatIsOverStillCancels) {
+TEST_F(WithinTest, AnExpiredDeadlineStillCancels) {
   spawn(limited(untilCancelled(), 0s));
   poll();
   EXPECT_THAT(seen, ElementsAre("over"));

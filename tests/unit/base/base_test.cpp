@@ -28,7 +28,7 @@ TEST(Duration, ReadsWhatItWrites) {
   }
 }
 
-TEST(Rfc3339, RoundTripsAndRefusesWhatIsNoDate) {
+TEST(Rfc3339, RoundTripsAndRefusesInvalidDates) {
   const auto when = parseRfc3339("2026-11-23T18:31:05.123456789Z");
   ASSERT_TRUE(when);
   EXPECT_EQ(rfc3339(*when), "2026-11-23T18:31:05.123456789Z");
@@ -42,7 +42,7 @@ TEST(Rfc3339, RoundTripsAndRefusesWhatIsNoDate) {
 TEST(Date, IsFrom2000To9999) {
   EXPECT_EQ(parseDate("2027-01-31"), parseRfc3339("2027-01-31T00:00:00Z"));
   EXPECT_EQ(parseDate("2027-01-31T12:00:00Z"), parseRfc3339("2027-01-31T12:00:00Z"));
-  EXPECT_FALSE(parseDateTime("2027-01-31")) << "a day alone";
+  EXPECT_FALSE(parseDateTime("2027-01-31")) << "a date without a time";
   EXPECT_TRUE(parseDate("2000-01-01"));
   EXPECT_TRUE(parseDate("1999-12-31T23:30:00-01:00")) << "in UTC it is 2000";
   EXPECT_TRUE(parseDate("2261-12-31"));
@@ -53,7 +53,7 @@ TEST(Date, IsFrom2000To9999) {
   }
 }
 
-TEST(Date, BeyondTheClockIsTheClocksLastMoment) {
+TEST(Date, BeyondTheClocksRangeIsItsLastMoment) {
   for (const auto far : {"2262-04-12", "2300-02-28", "9999-12-31", "9999-12-31T23:59:59Z"}) {
     EXPECT_EQ(parseDate(far), Wall::time_point::max()) << far;
   }
@@ -71,18 +71,18 @@ TEST(Date, AdditionNeverWraps) {
   EXPECT_EQ(later(Wall::time_point::min(), 0ns), Wall::time_point::min());
 }
 
-TEST(Strings, ClosestSuggestsOnlyWhatIsNear) {
+TEST(Strings, ClosestSuggestsOnlySimilarWords) {
   const std::vector<std::string_view> words{"namespace", "labels", "container"};
   EXPECT_EQ(closest("namespce", words), "namespace");
   EXPECT_EQ(closest("zzz", words), std::nullopt);
 }
 
-TEST(Quoted, IsAsShortAsItSaysWhateverIsEscaped) {
+TEST(Quoted, StaysWithinItsLimitWhateverIsEscaped) {
   EXPECT_EQ(quoted("a\"b"), R"("a\"b")");
   EXPECT_EQ(quoted("a\nb"), R"("a\x0ab")");
   EXPECT_EQ(quoted("abc", 3), "\"abc\"");
   EXPECT_EQ(quoted("abcd", 3), "\"abc…\"");
-  EXPECT_EQ(quoted("a\n", 4), "\"a…\"") << "no half of an escape";
+  EXPECT_EQ(quoted("a\n", 4), "\"a…\"") << "no partial escape";
   EXPECT_LE(quoted(std::string_view(std::string(1000, '\0'))).size(), 125U);
 }
 

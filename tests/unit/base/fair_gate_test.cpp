@@ -18,7 +18,7 @@ struct FairGateTest : testing::Test {
   TaskGroup::Id enter(int number, std::function<bool()> needless = nullptr) {
     return tasks.spawn(stay(number, std::move(needless)));
   }
-  /// Runs all that can run; nothing here waits for time.
+  /// Runs everything that can run; nothing here waits for time to pass.
   void poll() {
     loop.restart();
     loop.poll();
@@ -42,7 +42,7 @@ struct FairGateTest : testing::Test {
   std::vector<int> turnedAway;
 };
 
-TEST_F(FairGateTest, TheNextComesInWhenOneLeaves) {
+TEST_F(FairGateTest, TheNextEntersWhenOneLeaves) {
   for (const int number : {1, 2, 3}) enter(number);
   poll();
   EXPECT_EQ(in, (std::vector<int>{1}));
@@ -54,7 +54,7 @@ TEST_F(FairGateTest, TheNextComesInWhenOneLeaves) {
   EXPECT_EQ(in, (std::vector<int>{1, 2, 3}));
 }
 
-TEST_F(FairGateTest, WhoIsCancelledLeavesTheQueue) {
+TEST_F(FairGateTest, ACancelledWaiterLeavesTheQueue) {
   enter(1);
   const auto second = enter(2);
   enter(3);
@@ -68,7 +68,7 @@ TEST_F(FairGateTest, WhoIsCancelledLeavesTheQueue) {
   EXPECT_EQ(gate.queue().placed() + gate.queue().waiting(), 0U);
 }
 
-TEST_F(FairGateTest, WhoHasNoNeedOfAPlaceTakesNone) {
+TEST_F(FairGateTest, ANonWaiterTakesNoPlace) {
   bool known = false;
   enter(1);
   enter(2, [&] { return known; });
@@ -89,7 +89,7 @@ TEST_F(FairGateTest, WhoHasNoNeedOfAPlaceTakesNone) {
   EXPECT_EQ(gate.queue().waiting(), 0U);
 }
 
-TEST_F(FairGateTest, MorePlacesLetMoreIn) {
+TEST_F(FairGateTest, MorePlacesAdmitMore) {
   for (const int number : {1, 2, 3}) enter(number);
   poll();
   gate.reconfigure({2, 2, 2});

@@ -17,7 +17,7 @@ struct FairQueueTest : testing::Test {
   void add(const std::string& name, Kind kind, const std::string& space, const std::string& resource = "r") {
     names[queue.add({kind, space}, resource)] = name;
   }
-  /// Everybody who gets a place now.
+  /// Everyone who gets a place now.
   Names letIn() {
     Names in;
     while (const auto ticket = queue.next()) in.push_back(names.at(*ticket));
@@ -48,7 +48,7 @@ TEST_F(FairQueueTest, AThousandOfOneNamespaceDelayAnotherByOneTurn) {
   for (int i = 0; i < 1000; ++i) add("flood", Kind::chosen, "evil");
   EXPECT_EQ(letIn().size(), 2U);
   add("honest", Kind::chosen, "shop");
-  remove("flood");  // all of them leave, those in their places too
+  remove("flood");  // all of them leave, including those that have places
   EXPECT_EQ(letIn(), (Names{"honest"}));
 }
 
@@ -67,26 +67,27 @@ TEST_F(FairQueueTest, GroupsTakeTurnsOneAtATime) {
   EXPECT_EQ(served, (Names{"a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"}));
 }
 
-TEST_F(FairQueueTest, WhatIsChosenNeverGetsThePlacesThatAreKept) {
+TEST_F(FairQueueTest, ChosenImagesNeverGetReservedPlaces) {
   queue.reconfigure(FairLimits::of(8));
   for (const auto* space : {"a", "b", "c"}) {
     for (int i = 0; i < 9; ++i) add(space, Kind::chosen, space);
   }
-  EXPECT_EQ(letIn(), (Names{"a", "b", "c", "a"})) << "four of eight, two for each at most";
+  EXPECT_EQ(letIn(), (Names{"a", "b", "c", "a"})) << "four of eight, at most two for each";
   for (int i = 0; i < 9; ++i) add("operator's", Kind::configured, "shop");
   EXPECT_EQ(letIn(), Names(4, "operator's"));
   EXPECT_TRUE(queue.othersWait({Kind::chosen, "a"}));
-  EXPECT_FALSE(queue.othersWait({Kind::configured, "shop"})) << "its own and those of the other kind";
+  EXPECT_FALSE(queue.othersWait({Kind::configured, "shop"}))
+      << "its own and those of the other kind do not count";
 }
 
-TEST_F(FairQueueTest, OneGroupGetsPartOfWhatIsNotKept) {
+TEST_F(FairQueueTest, OneGroupGetsPartOfTheUnreservedPlaces) {
   queue.reconfigure(FairLimits::of(8));
   for (int i = 0; i < 9; ++i) add("a", Kind::chosen, "a");
   EXPECT_EQ(letIn().size(), 2U);
   EXPECT_FALSE(queue.othersWait({Kind::chosen, "a"}));
 }
 
-TEST_F(FairQueueTest, WithOnePlaceEverybodyGetsItInTurn) {
+TEST_F(FairQueueTest, WithOnePlaceEveryGroupGetsItInTurn) {
   queue.reconfigure(FairLimits::of(1));
   add("chosen", Kind::chosen, "a");
   add("configured", Kind::configured, "b");
@@ -101,12 +102,12 @@ TEST_F(FairQueueTest, AFullResourceIsPassedOver) {
   for (const auto* name : {"a1", "a2", "a3"}) add(name, Kind::configured, "shop", "dead.x");
   add("b", Kind::configured, "shop", "well.x");
   add("other", Kind::configured, "cart", "dead.x");
-  EXPECT_EQ(letIn(), (Names{"other", "a1", "b"})) << "two of dead.x in all configured groups";
+  EXPECT_EQ(letIn(), (Names{"other", "a1", "b"})) << "two of dead.x over all configured groups";
   remove("a1");
   EXPECT_EQ(letIn().size(), 1U);
 }
 
-TEST_F(FairQueueTest, WhatOneChoosesTakesNoPlaceOfAResourceFromAnother) {
+TEST_F(FairQueueTest, ChosenImagesTakeNoPlaceOfAResourceFromConfiguredOnes) {
   queue.reconfigure({9, 9, 9, 2});
   for (int i = 0; i < 3; ++i) add("evil", Kind::chosen, "evil", "r.x");
   EXPECT_EQ(letIn(), (Names{"evil", "evil"}));
@@ -127,7 +128,7 @@ TEST_F(FairQueueTest, ResourcesOfAGroupTakeTurns) {
   EXPECT_EQ(served, (Names{"a1", "b1", "a2", "a3"}));
 }
 
-TEST_F(FairQueueTest, WhoLeavesTheQueueIsNotServed) {
+TEST_F(FairQueueTest, AWaiterThatLeftIsNotServed) {
   queue.reconfigure({1, 1, 1});
   for (const auto* name : {"a", "b", "c"}) add(name, Kind::configured, "shop");
   EXPECT_EQ(letIn(), (Names{"a"}));
@@ -137,7 +138,7 @@ TEST_F(FairQueueTest, WhoLeavesTheQueueIsNotServed) {
   remove("never there");
 }
 
-TEST_F(FairQueueTest, FewerPlacesTakeNoneAway) {
+TEST_F(FairQueueTest, FewerPlacesRevokeNone) {
   for (const auto* name : {"a", "b", "c"}) add(name, Kind::configured, "shop");
   EXPECT_EQ(letIn().size(), 2U);
   queue.reconfigure({1, 1, 1});

@@ -22,7 +22,7 @@ asio::awaitable<void> waitThenCount(int& ended) {
   co_await timer.async_wait(asio::use_awaitable);
 }
 
-TEST(TaskGroup, ToldOutsideTheLoopAndGoneBeforeItRuns) {
+TEST(TaskGroup, SpawnedOutsideTheLoopAndDestroyedBeforeItRuns) {
   asio::io_context loop{1};
   int ended = 0;
   std::optional<TaskGroup> group(loop.get_executor());

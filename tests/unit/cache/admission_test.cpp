@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The attack table: each row spoils one thing of a cache that is admitted without it, and names the reason of
-// the refusal. A guard that is removed lets its row through.
+// The attack table: each row spoils one thing in a cache that is otherwise admitted, and names the reason of
+// the refusal. Without the guard, the row would be admitted.
 #include "cache/admission.hpp"
 
 #include "attack_record.hpp"
@@ -41,7 +41,7 @@ void editBundle(const SignedCache& cache, const std::string& from, const std::st
   writeBytes(cache.file(cache.ref.attestationName()), text, 0644);
 }
 
-/// Signs a statement that was changed first.
+/// Signs a changed statement.
 void resign(const SignedCache& cache, const std::function<void(Statement&)>& change) {
   auto statement = SignedCache::statementFor(cache.ref, good());
   change(statement);
@@ -365,7 +365,8 @@ const std::vector<Attack>& attacks() {
        [](C& c, S&) {
          fs::remove(c.file(c.ref.fileName()));
          if (::mknod(c.file(c.ref.fileName()).c_str(), S_IFCHR | 0755, makedev(1, 5)) != 0) {
-           ASSERT_EQ(::mkfifo(c.file(c.ref.fileName()).c_str(), 0600), 0);  // not root: any non-file will do
+           ASSERT_EQ(::mkfifo(c.file(c.ref.fileName()).c_str(), 0600), 0);  // not root: any special file will
+                                                                            // do
          }
        }},
       {"set-gid binary", Reason::unsafe_file_type,
@@ -432,7 +433,7 @@ const std::vector<Attack>& attacks() {
          s.requirePie = true;
          c.put(c.ref, test::program("elf-static"));
        }},
-      // Whose the files are, on top of what others may write.
+      // The owners of the files, in addition to write permissions of others.
       {"binary of another user", Reason::unsafe_owner, [](C& c, S&) { giveAway(c.file(c.ref.fileName())); }},
       {"attestation of another user", Reason::unsafe_owner,
        [](C& c, S&) { giveAway(c.file(c.ref.attestationName())); }},
@@ -479,7 +480,7 @@ const std::vector<Attack>& attacks() {
        [](C& c, S&) { fs::resize_file(c.file(c.ref.fileName()), (2ULL << 30U) + 1); }},
       {"empty binary", Reason::not_elf, [](C& c, S&) { fs::resize_file(c.file(c.ref.fileName()), 0); }},
 
-      // Who can change the lists that judge, can let in what they keep out.
+      // Whoever can change the lists can let in what they keep out.
       {"revocation list writable by others", Reason::unsafe_owner,
        [](C& c, S& s) {
          s.revoked = c.path("revoked");
@@ -517,7 +518,7 @@ const std::vector<Attack>& attacks() {
          s.state = c.path("link");
        }},
 
-      // One key in several guises.
+      // One key in several forms.
       {"threshold met by one key's two signatures", Reason::threshold_not_met,
        [](C& c, S& s) {
          s.threshold = 2;
@@ -564,7 +565,7 @@ const std::vector<Attack>& attacks() {
                     0644);
        }},
 
-      // Texts that two readers read in two ways.
+      // Texts that two readers can read in two ways.
       {"doubled key, once with an escape", Reason::attestation_malformed,
        [](C& c, S&) {
          signPayload(c, replaced(payloadOf(c), R"("version":)", R"("versi\u006fn":"9","version":)"));
@@ -634,7 +635,7 @@ const std::vector<Attack>& attacks() {
       {"statement of another type", Reason::attestation_unsupported,
        [](C& c, S&) { signPayload(c, replaced(payloadOf(c), "Statement/v1", "Statement/v2")); }},
 
-      // Signed, and yet not fit to run.
+      // Signed, but not fit to run.
       {"signed, another machine", Reason::elf_wrong_machine,
        [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_machine = EM_S390; })); }},
       {"signed, 32 bits", Reason::elf_wrong_machine,
@@ -667,7 +668,7 @@ TEST_P(AttackTest, IsRefusedForItsReason) {
   cache.put(cache.ref, good());
   auto settings = cache.settings();
   {
-    auto withoutFloor = settings;  // the control must not raise the floor of the attack
+    auto withoutFloor = settings;  // the control case must not raise the floor for the attack
     withoutFloor.state = cache.path("control-state");
     const auto control = admit(cache, withoutFloor);
     ASSERT_TRUE(control) << attack.name << ": " << control.error().message();
@@ -686,7 +687,7 @@ TEST_P(AttackTest, IsRefusedForItsReason) {
 INSTANTIATE_TEST_SUITE_P(Table, AttackTest, testing::ValuesIn(attacks()),
                          [](const auto& row) { return test::testName(row.param.name); });
 
-TEST(Admission, OwnersOtherThanTheWantedAreRefused) {
+TEST(Admission, OtherOwnersAreRefused) {
   SignedCache cache;
   cache.put(cache.ref, good());
   AdmissionOptions options;
@@ -696,7 +697,7 @@ TEST(Admission, OwnersOtherThanTheWantedAreRefused) {
   EXPECT_EQ(result.error().reason, Reason::unsafe_owner);
 }
 
-TEST(Admission, SaysWhatItAdmitted) {
+TEST(Admission, ReportsWhatItAdmitted) {
   SignedCache cache;
   cache.put(cache.ref, good());
   const auto result = admit(cache, cache.settings());
@@ -718,7 +719,7 @@ TEST(Admission, TwoKeysMeetAThresholdOfTwo) {
   settings.threshold = 2;
   const auto second = std::move(*PrivateKey::generate(KeyType::ed25519));
   cache.addKey("second", second);
-  // Each signer chooses its own date; the earliest holds.
+  // Each signer chooses its own date; the earliest applies.
   auto statement = SignedCache::statementFor(cache.ref, good());
   statement.expires = Clock::system().wall() + 1h;
   writeBytes(cache.file(cache.ref.fileName() + ".second.sigstore.json"), *signStatement(statement, second),
@@ -729,7 +730,7 @@ TEST(Admission, TwoKeysMeetAThresholdOfTwo) {
   EXPECT_EQ(result->expires, statement.expires);
 }
 
-TEST(Admission, VersionsThatBeginAlikeDoNotDisturbEachOther) {
+TEST(Admission, VersionsWithACommonPrefixDoNotInterfere) {
   SignedCache cache;
   const BinaryRef shorter{cache.ref.name, "1.8"};
   cache.put(shorter, test::program("elf-static"));
@@ -741,7 +742,7 @@ TEST(Admission, VersionsThatBeginAlikeDoNotDisturbEachOther) {
     const auto result = admit(cache, settings);
     EXPECT_TRUE(result) << result.error().message();
   }
-  // Nor does the other's attestation where its binary is gone, or is not fit to be read.
+  // Nor does the other's attestation if its binary is missing or unreadable.
   cache.ref = shorter;
   writeBytes(cache.file("checkout-v1.8.3.sigstore.json"), "{}", 0646);
   EXPECT_TRUE(admit(cache, cache.settings()));
@@ -750,7 +751,7 @@ TEST(Admission, VersionsThatBeginAlikeDoNotDisturbEachOther) {
   EXPECT_TRUE(admit(cache, cache.settings()));
 }
 
-TEST(Admission, WhoOnlyLooksLeavesTheFloorAlone) {
+TEST(Admission, LookingLeavesTheFloorAlone) {
   SignedCache cache;
   cache.put(cache.ref, good());
   AdmissionOptions options;
@@ -773,10 +774,10 @@ TEST(Admission, ADamagedFloorIsReportedOnceAndAdmits) {
   EXPECT_EQ(resident.takeWarning(), "");
   EXPECT_EQ(VersionFloor::open(cache.path("state"))->check({cache.ref.name, "1.8.2"}).error().reason,
             Reason::version_rollback)
-      << "the floor is whole again";
+      << "the floor is intact again";
 }
 
-TEST(Admission, GraceIsUsedAndShown) {
+TEST(Admission, GraceIsUsedAndReported) {
   SignedCache cache;
   resign(cache, [](Statement& s) { s.expires = Clock::system().wall() - 1h; });
   auto settings = cache.settings();
@@ -805,7 +806,7 @@ TEST(Admission, NoDateWrapsAround) {
   EXPECT_TRUE(*inGrace);
 }
 
-/// One name in several versions, and what a daemon that starts now would say of each.
+/// One name in several versions, and how a daemon that starts now would judge each.
 struct RolloutTest : testing::Test {
   RolloutTest() {
     for (const auto& ref : {old, older, newer}) cache.put(ref, good());
@@ -825,14 +826,14 @@ struct RolloutTest : testing::Test {
   BinaryRef newer{"checkout", "1.8.4"};
 };
 
-TEST_F(RolloutTest, WhatTheConfigurationNamesRunsBeforeAndAfterARestart) {
+TEST_F(RolloutTest, AConfiguredVersionRunsBeforeAndAfterARestart) {
   Cache resident(cache.settings(), ::geteuid());
   for (const auto& entry : resident.refresh({old, newer})) EXPECT_TRUE(entry.result) << entry.ref.toString();
   for (const auto& ref : {old, newer}) {
     EXPECT_EQ(said(resident.admit(ref)), "admitted") << ref.toString();
     EXPECT_EQ(said(afterRestart(ref, {old, newer})), "admitted") << ref.toString();
   }
-  EXPECT_EQ(said(resident.admit(older)), "version_rollback") << "nobody but a pod or a command line names it";
+  EXPECT_EQ(said(resident.admit(older)), "version_rollback") << "only a pod or a command line names it";
   EXPECT_EQ(said(afterRestart(older, {old, newer})), "version_rollback");
 }
 
@@ -845,7 +846,7 @@ TEST_F(RolloutTest, AnApplicationMayBeRolledBack) {
   EXPECT_EQ(said(afterRestart(older, {old})), "version_rollback") << "the floor stays where it was";
 }
 
-TEST_F(RolloutTest, WhatOthersNameMovesNoFloor) {
+TEST_F(RolloutTest, AVersionThatOthersNameMovesNoFloor) {
   Cache resident(cache.settings(), ::geteuid());
   ASSERT_TRUE(resident.refresh({old}).at(0).result);
   EXPECT_EQ(said(resident.admit(newer)), "admitted") << "a pod's annotation";
@@ -865,7 +866,7 @@ TEST_F(RolloutTest, ACopyForOthersMovesTheFloorWhenTheConfigurationNamesIt) {
   EXPECT_EQ(said(afterRestart(old, {newer})), "version_rollback");
 }
 
-TEST_F(RolloutTest, AnAttestationsLeastVersionMovesTheFloorWhoeverNamesIt) {
+TEST_F(RolloutTest, AMinimumVersionMovesTheFloorWhoeverNamesIt) {
   auto statement = SignedCache::statementFor(newer, good());
   statement.minimumVersion = "1.8.3";
   cache.put(newer, good(), statement, cache.key);
@@ -873,14 +874,14 @@ TEST_F(RolloutTest, AnAttestationsLeastVersionMovesTheFloorWhoeverNamesIt) {
   ASSERT_TRUE(resident.admit(older));
   ASSERT_NE(*resident.resident(older), nullptr);
   ASSERT_TRUE(resident.admit(newer));
-  EXPECT_EQ(*resident.resident(older), nullptr) << "its copy is below the floor now";
+  EXPECT_EQ(*resident.resident(older), nullptr) << "its copy is now below the floor";
   EXPECT_EQ(said(resident.admit(older)), "version_rollback");
-  EXPECT_EQ(said(resident.admit(old)), "admitted") << "the least version, not the version";
+  EXPECT_EQ(said(resident.admit(old)), "admitted") << "the minimum version counts, not the version";
   EXPECT_EQ(said(afterRestart(older, {})), "version_rollback");
-  EXPECT_EQ(said(afterRestart(older, {older})), "admitted") << "the operator names it";
+  EXPECT_EQ(said(afterRestart(older, {older})), "admitted") << "the operator's configuration names it";
 }
 
-TEST_F(RolloutTest, AFloorThatCannotBeReadAdmitsNothing) {
+TEST_F(RolloutTest, AnUnreadableFloorAdmitsNothing) {
   for (const auto* name : {"version-floor.json", "version-floor.copy.json"})
     fs::create_directory(cache.path(std::string("state/") + name));
   Cache resident(cache.settings(), ::geteuid());
@@ -888,7 +889,7 @@ TEST_F(RolloutTest, AFloorThatCannotBeReadAdmitsNothing) {
   EXPECT_EQ(resident.refresh({old}).at(0).result.error().reason, Reason::system);
 }
 
-TEST(Admission, TheStrictestSignersNamespacesHold) {
+TEST(Admission, TheStrictestSignersNamespacesApply) {
   SignedCache cache;
   const auto second = otherKey();
   cache.addKey("two", second);
@@ -930,7 +931,7 @@ TEST_F(ResidentTest, KeepsServingWhileTheFileIsReplaced) {
   EXPECT_TRUE(entries.at(0).resident);
 }
 
-/// What may happen to a file that a workload relies on, while the copy serves.
+/// What may happen to a file that a workload relies on while the copy serves.
 struct Change {
   const char* name;
   Reason reason;
@@ -1007,7 +1008,7 @@ const std::vector<Change>& changes() {
 
 struct ReadmissionTest : testing::TestWithParam<Change> {};
 
-TEST_P(ReadmissionTest, IsSeenServesOnAndIsOverWhenItIsUndone) {
+TEST_P(ReadmissionTest, IsReportedKeepsServingAndEndsWhenUndone) {
   const auto& change = GetParam();
   SignedCache cache;
   cache.put(cache.ref, good());
@@ -1032,15 +1033,15 @@ TEST_P(ReadmissionTest, IsSeenServesOnAndIsOverWhenItIsUndone) {
 INSTANTIATE_TEST_SUITE_P(Changes, ReadmissionTest, testing::ValuesIn(changes()),
                          [](const auto& row) { return test::testName(row.param.name); });
 
-TEST_F(ResidentTest, AStepOfTheClockIsJudgedAnew) {
+TEST_F(ResidentTest, AStepOfTheClockIsTakenIntoAccount) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
   const auto later = Clock::system().wall() + 48h;
-  EXPECT_EQ(resident.resident(cache.ref, later).error().reason, Reason::expired) << "no recovery runs it";
+  EXPECT_EQ(resident.resident(cache.ref, later).error().reason, Reason::expired) << "no recovery may run it";
   EXPECT_EQ(resident.refresh({cache.ref}, later).at(0).result.error().reason, Reason::expired);
-  EXPECT_TRUE(resident.refresh({cache.ref}).at(0).result) << "the clock was wrong, and is right again";
+  EXPECT_TRUE(resident.refresh({cache.ref}).at(0).result) << "the clock was wrong and has been corrected";
   ASSERT_TRUE(resident.resident(cache.ref));
   EXPECT_NE(*resident.resident(cache.ref), nullptr);
-  // A node that starts in 1970 and learns the time then.
+  // A node that starts in 1970 and then learns the time.
   cache.addKey("one", cache.key, "fallbackd-not-before: 2020-01-01\n");
   Cache early(cache.settings(), ::geteuid());
   EXPECT_EQ(early.refresh({cache.ref}, Wall::time_point()).at(0).result.error().reason,
@@ -1057,15 +1058,15 @@ TEST_F(ResidentTest, RefusedBytesAreNotHashedAgainUntilTheyChange) {
     EXPECT_EQ(resident.admit(cache.ref, now).error().reason, Reason::digest_mismatch);
     return resident.usage().hashedBytes - before;
   };
-  // What was written a moment ago might have been written again within the same tick.
+  // A file written a moment ago might be written again within the same clock tick.
   EXPECT_EQ(hashedAt(Clock::system().wall() - 1s), bytes.size());
   EXPECT_EQ(hashedAt(Clock::system().wall() + 1min), bytes.size());
   EXPECT_EQ(hashedAt(Clock::system().wall() + 1min), 0U) << "hashed for each recovery";
   writeBytes(cache.file(cache.ref.fileName()), good());
-  EXPECT_TRUE(resident.admit(cache.ref)) << "and is good again at once";
+  EXPECT_TRUE(resident.admit(cache.ref)) << "it is valid again at once";
 }
 
-TEST_F(ResidentTest, ServesNoMoreWhatWasRevoked) {
+TEST_F(ResidentTest, StopsServingWhatWasRevoked) {
   auto settings = cache.settings();
   settings.revoked = cache.path("revoked");
   writeBytes(*settings.revoked, "# none yet\n", 0644);
@@ -1080,7 +1081,7 @@ TEST_F(ResidentTest, ServesNoMoreWhatWasRevoked) {
   EXPECT_EQ(*revoking.resident(cache.ref), nullptr);
 }
 
-/// A cache whose revocation list names what a test writes into it.
+/// A cache whose revocation list is written by the test.
 struct RevokingTest : ResidentTest {
   RevokingTest() {
     settings.revoked = cache.path("revoked");
@@ -1091,7 +1092,7 @@ struct RevokingTest : ResidentTest {
   std::string digest = toHex(Sha256::of(good()));
 };
 
-TEST_F(RevokingTest, OtherBytesOfTheSameVersionTakeThePlaceOfTheRevokedOnes) {
+TEST_F(RevokingTest, OtherBytesOfTheSameVersionReplaceRevokedOnes) {
   Cache revoking(settings, ::geteuid());
   ASSERT_TRUE(revoking.refresh({cache.ref}).at(0).resident);
   const auto other = test::program("elf-static");
@@ -1100,12 +1101,12 @@ TEST_F(RevokingTest, OtherBytesOfTheSameVersionTakeThePlaceOfTheRevokedOnes) {
   ASSERT_TRUE(revoking.refresh({cache.ref}).at(0).result);
   const auto served = revoking.resident(cache.ref);
   ASSERT_TRUE(served && *served != nullptr);
-  EXPECT_EQ((*served)->digest, toHex(Sha256::of(other))) << "the revoked copy serves on";
+  EXPECT_EQ((*served)->digest, toHex(Sha256::of(other))) << "the revoked copy must not serve";
   EXPECT_EQ(revoking.usage().residents, 1U);
   EXPECT_EQ(revoking.usage().residentBytes, other.size());
 }
 
-TEST_F(RevokingTest, ARevokedCopyGoesThoughTheFileIsRefusedForAnotherReason) {
+TEST_F(RevokingTest, ARevokedCopyIsDroppedEvenIfTheFileIsRefusedForAnotherReason) {
   Cache revoking(settings, ::geteuid());
   ASSERT_TRUE(revoking.refresh({cache.ref}).at(0).resident);
   writeBytes(cache.file(cache.ref.fileName()), "#!/bin/sh\n");
@@ -1116,7 +1117,7 @@ TEST_F(RevokingTest, ARevokedCopyGoesThoughTheFileIsRefusedForAnotherReason) {
   EXPECT_EQ(*revoking.resident(cache.ref), nullptr);
 }
 
-TEST_F(RevokingTest, AMalformedListAdmitsNothingNewAndIsNamed) {
+TEST_F(RevokingTest, AMalformedListAdmitsNothingNewAndIsReported) {
   Cache revoking(settings, ::geteuid());
   ASSERT_TRUE(revoking.refresh({cache.ref}).at(0).resident);
   EXPECT_FALSE(revoking.trust().revocations);
@@ -1124,7 +1125,7 @@ TEST_F(RevokingTest, AMalformedListAdmitsNothingNewAndIsNamed) {
   const BinaryRef fresh{"cart", "1.0.0"};
   cache.put(fresh, good());
   const auto entries = revoking.refresh({cache.ref, fresh});
-  EXPECT_TRUE(entries.at(0).resident) << "what was decided stays";
+  EXPECT_TRUE(entries.at(0).resident) << "earlier admissions stay";
   EXPECT_NE(*revoking.resident(cache.ref), nullptr);
   EXPECT_EQ(entries.at(1).result.error().reason, Reason::invalid);
   EXPECT_FALSE(entries.at(1).resident);
@@ -1138,9 +1139,9 @@ TEST_F(RevokingTest, AMalformedListAdmitsNothingNewAndIsNamed) {
   EXPECT_FALSE(revoking.trust().revocations);
 }
 
-TEST_F(ResidentTest, ServesNoMoreWhoseKeyWasRemoved) {
+TEST_F(ResidentTest, StopsServingWhenItsKeyIsRemoved) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
-  // A ring that cannot be read says nothing about the key: an outage is no time to lose what was admitted.
+  // An unreadable ring says nothing about the key: an outage must not lose admitted binaries.
   writeBytes(cache.path("keys/torn.pub"), "-----BEGIN", 0644);
   EXPECT_FALSE(resident.refresh({cache.ref}).at(0).result);
   ASSERT_NE(*resident.resident(cache.ref), nullptr);
@@ -1152,7 +1153,7 @@ TEST_F(ResidentTest, ServesNoMoreWhoseKeyWasRemoved) {
   EXPECT_EQ(*resident.resident(cache.ref), nullptr);
 }
 
-TEST_F(ResidentTest, ServesNoMoreWhoseKeyWasLimitedToThePast) {
+TEST_F(ResidentTest, StopsServingWhenItsKeyIsLimitedToThePast) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
   cache.addKey("one", cache.key, "fallbackd-not-after: 2020-01-01\n");
   const auto entries = resident.refresh({cache.ref});
@@ -1160,7 +1161,7 @@ TEST_F(ResidentTest, ServesNoMoreWhoseKeyWasLimitedToThePast) {
   EXPECT_FALSE(entries.at(0).resident);
 }
 
-TEST_F(ResidentTest, EndsWithTheKeyThatSigned) {
+TEST_F(ResidentTest, ExpiresWithItsKey) {
   cache.addKey("one", cache.key,
                "For people: the build farm's key\nfallbackd-not-after: 2199-01-01T12:00:00Z\n");
   auto statement = SignedCache::statementFor(cache.ref, good());
@@ -1170,7 +1171,7 @@ TEST_F(ResidentTest, EndsWithTheKeyThatSigned) {
   EXPECT_EQ((*resident.resident(cache.ref))->expires, *parseDate("2199-01-01T12:00:00Z"));
 }
 
-TEST_F(ResidentTest, ReadsNothingAgainWhereNothingChanged) {
+TEST_F(ResidentTest, ReadsNothingAgainIfNothingChanged) {
   EXPECT_TRUE(resident.refresh({cache.ref}).at(0).examined);
   EXPECT_FALSE(resident.refresh({cache.ref}).at(0).examined);
   cache.put(cache.ref, test::program("elf-static"));
@@ -1180,9 +1181,9 @@ TEST_F(ResidentTest, ReadsNothingAgainWhereNothingChanged) {
   EXPECT_FALSE((*entries.at(0).result)->form.pie);
 }
 
-TEST_F(ResidentTest, DropsWhatNobodyWantsAndWhatExpired) {
+TEST_F(ResidentTest, DropsUnwantedAndExpiredCopies) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
-  EXPECT_FALSE(resident.resident(cache.ref, Clock::system().wall() + 48h)) << "expired since";
+  EXPECT_FALSE(resident.resident(cache.ref, Clock::system().wall() + 48h)) << "it has expired";
   ASSERT_TRUE(resident.refresh({}).empty());
   EXPECT_EQ(*resident.resident(cache.ref), nullptr);
 }
@@ -1197,12 +1198,12 @@ TEST_F(ResidentTest, OverTheBudgetNothingIsKeptButAdmissionWorks) {
   EXPECT_FALSE(entries.at(0).resident);
   EXPECT_EQ(*small.resident(cache.ref), nullptr);
   const auto hashed = small.usage().hashedBytes;
-  EXPECT_FALSE(small.refresh({cache.ref}).at(0).examined) << "not read again and again either";
+  EXPECT_FALSE(small.refresh({cache.ref}).at(0).examined) << "nor is it read repeatedly";
   EXPECT_EQ(small.usage().hashedBytes, hashed);
   EXPECT_EQ(small.usage().residentBytes, 0U);
   fs::remove(cache.file(cache.ref.fileName()));
   EXPECT_FALSE(small.refresh({cache.ref}).at(0).result);
-  EXPECT_FALSE(small.refresh({cache.ref}).at(0).result) << "nothing is left of it";
+  EXPECT_FALSE(small.refresh({cache.ref}).at(0).result) << "nothing remains of it";
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ TEST(Base64, BothAlphabetsPaddedOrNot) {
   EXPECT_EQ(*decodeBase64("-_8=", "x"), "\xfb\xff");
   EXPECT_EQ(*decodeBase64("-_8", "x"), "\xfb\xff");
   for (const auto* bad : {"+_8=", "a", "aa=", "a===", "aa==aa", "a b=", "a\nb=", "aB==",
-                          "aaa="}) {  // in the last two the bits behind the last byte are not zero
+                          "aaa="}) {  // in the last two the bits after the last byte are not zero
     EXPECT_FALSE(decodeBase64(bad, "x")) << bad;
   }
   for (std::size_t size = 0; size < 40; ++size) {
@@ -28,7 +28,7 @@ TEST(Base64, BothAlphabetsPaddedOrNot) {
   }
 }
 
-TEST(Attestation, WhatCosignWritesWithOtherFlagsIsNamed) {
+TEST(Attestation, OtherFormsOfCosignAreNamed) {
   for (const auto* text :
        {R"({"base64Signature":"AAAA"})", R"({"_type":"https://in-toto.io/Statement/v1"})"}) {
     EXPECT_EQ(toString(parseEnvelope(text, "it").error().reason), "attestation_unsupported") << text;
@@ -81,10 +81,10 @@ TEST(Attestation, NamespacesThatAreNotNamesAreRefused) {
   }
 }
 
-TEST(Attestation, TheFormsThatCosignWrites) {
+TEST(Attestation, ReadsTheFormsOfCosign) {
   SignedCache cache;
   const auto keyring = *Keyring::open(cache.path("keys"), ::geteuid());
-  // cosign's own attest-blob: Statement v0.1, predicate given by the user, URL-safe text nowhere.
+  // cosign's own attest-blob: Statement v0.1, predicate from the user, no URL-safe text.
   const std::string payload =
       R"({"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://fallbackd.io/attestations/binary/v1",)"
       R"("subject":[{"name":"checkout","digest":{"sha256":")" +

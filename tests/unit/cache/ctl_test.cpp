@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl as a person or an init container runs it: the built program, real files.
+// fallbackctl as a person or an init container runs it: the built program on real files.
 #include "shell.hpp"
 #include "signed_cache.hpp"
 
@@ -53,7 +53,7 @@ TEST_F(CtlTest, SignInstallListVerify) {
   EXPECT_NE(ctl("list -o json" + where).text.find(R"("admitted":true)"), std::string::npos);
 }
 
-TEST_F(CtlTest, PathsAreMeantFromWhereTheyAreTyped) {
+TEST_F(CtlTest, PathsAreRelativeToTheWorkingDirectory) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
   const auto here = "cd " + path("keys") + " && " + FALLBACKCTL;
   const std::string relative = " --cache ../cache --keys . --state ../state ";
@@ -75,7 +75,7 @@ TEST_F(CtlTest, VerifyNamesEachReason) {
   EXPECT_NE(output.text.find("other@1.0: refused: admission: not_found"), std::string::npos) << output.text;
 }
 
-TEST_F(CtlTest, InstallTakesOnlyWhatWouldBeAdmitted) {
+TEST_F(CtlTest, InstallAcceptsOnlyAdmissibleBinaries) {
   EXPECT_EQ(install(PROGRAMS "/elf-dynamic", "checkout").code, 1) << "sign refuses it";
   const auto forced = install(PROGRAMS "/elf-dynamic", "checkout", "--skip-form-check");
   EXPECT_EQ(forced.code, 1);
@@ -87,23 +87,23 @@ TEST_F(CtlTest, ExecBecomesTheBinary) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
   EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42);
   EXPECT_FALSE(std::filesystem::exists(path("state/version-floor.json"))) << "a command line moves no floor";
-  // The shell says its pid and becomes fallbackctl, which becomes the binary. What stands behind "--" is the
-  // program's, however much it looks like ours.
+  // The shell prints its pid and becomes fallbackctl, which becomes the binary. Everything after "--" belongs
+  // to the program, even if it looks like our options.
   const auto same = shell("sh -c 'echo $$; exec " + std::string(FALLBACKCTL) + " exec" + where +
                           "checkout@1.8.3 -- --pid --config=/x -- --help'");
   const auto pid = same.text.substr(0, same.text.find('\n'));
   EXPECT_EQ(same.text, pid + "\n" + pid + " 5 --help\n");
 }
 
-TEST_F(CtlTest, NothingOfAHealthCheckIsLeftBehind) {
+TEST_F(CtlTest, AHealthCheckLeavesNothingBehind) {
   ASSERT_EQ(install(PROGRAMS "/elf-leaving", "leaving").code, 0);
-  // What its check left running would hold the pipe open that shell() reads to its end.
+  // A process left behind by its check would hold the pipe open that shell() reads to its end.
   EXPECT_EQ(ctl("exec" + where + "leaving@1.8.3 -- 42").code, 42);
 }
 
-TEST_F(CtlTest, VerifyKnowsTheFloorOfTheNode) {
+TEST_F(CtlTest, VerifyKnowsTheNodesFloor) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
-  EXPECT_FALSE(std::filesystem::exists(path("state"))) << "install and sign are no use of it";
+  EXPECT_FALSE(std::filesystem::exists(path("state"))) << "install and sign do not use it";
   std::filesystem::create_directory(path("state"));
   test::writeBytes(path("state/version-floor.json"), R"({"versions":{"checkout":"1.9.0"}})", 0644);
   const auto output = ctl("verify" + where);
@@ -111,7 +111,7 @@ TEST_F(CtlTest, VerifyKnowsTheFloorOfTheNode) {
   EXPECT_NE(output.text.find("version_rollback"), std::string::npos) << output.text;
 }
 
-TEST_F(CtlTest, ExecIsHeldToTheFloorUnlessTheConfigurationNamesTheVersion) {
+TEST_F(CtlTest, ExecObeysTheFloorUnlessTheConfigurationNamesTheVersion) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
   std::filesystem::create_directory(path("state"));
   test::writeBytes(path("state/version-floor.json"), R"({"versions":{"checkout":"1.9.0"}})", 0644);
@@ -125,10 +125,10 @@ TEST_F(CtlTest, ExecIsHeldToTheFloorUnlessTheConfigurationNamesTheVersion) {
   const auto configured = " --config " + path("fallbackd.yaml") + where;
   EXPECT_EQ(ctl("exec" + configured + "checkout@1.8.3 -- 42").code, 42);
   EXPECT_EQ(ctl("verify" + configured).code, 0);
-  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 1) << "the floor stays where it was";
+  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 1) << "the floor is unchanged";
 }
 
-TEST_F(CtlTest, ALeastVersionThatRanMovesTheFloor) {
+TEST_F(CtlTest, AMinimumVersionThatRanMovesTheFloor) {
   ASSERT_EQ(install(kProgram, "checkout", "--minimum-version 1.8.0").code, 0);
   ASSERT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42);
   EXPECT_NE(test::readBytes(path("state/version-floor.json")).find(R"("checkout":"1.8.0")"),
@@ -147,10 +147,10 @@ TEST_F(CtlTest, SignWritesTheNamespacesAndListShowsThem) {
   ASSERT_EQ(install(kProgram, "checkout", "--namespace shop --namespace shop-test").code, 0);
   const auto list = ctl("list -o json" + where);
   EXPECT_NE(list.text.find(R"("namespaces":["shop","shop-test"])"), std::string::npos) << list.text;
-  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42) << "they are about pods' annotations";
+  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42) << "they only concern pods' annotations";
 }
 
-TEST_F(CtlTest, SignTakesNoDateThatWouldWrap) {
+TEST_F(CtlTest, SignRefusesDatesThatWouldWrap) {
   for (const auto* date : {"1700-01-01", "1999-12-31", "10000-01-01"}) {
     const auto output = ctl("sign --key " + path("k.key") + " --name a --version 1 --expires " + date +
                             " --out " + path("a.json") + " " + kProgram);
@@ -165,7 +165,7 @@ TEST_F(CtlTest, SignTakesNoDateThatWouldWrap) {
   }
 }
 
-TEST_F(CtlTest, InstallTakesOneAttestationOfEachSigner) {
+TEST_F(CtlTest, InstallAcceptsOneAttestationOfEachSigner) {
   ASSERT_EQ(ctl("keygen --type ed25519 --out " + path("l")).code, 0);
   std::filesystem::copy_file(path("l.pub"), path("keys/l.pub"));
   const auto sign = [&](const std::string& key, const std::string& program) {
@@ -181,12 +181,12 @@ TEST_F(CtlTest, InstallTakesOneAttestationOfEachSigner) {
   const auto one = ctl(both + first + " " + kProgram);
   EXPECT_EQ(one.code, 1);
   EXPECT_NE(one.text.find("threshold_not_met"), std::string::npos) << one.text;
-  std::filesystem::create_directory(path("cache/.install-left"));  // by an install that was interrupted
+  std::filesystem::create_directory(path("cache/.install-left"));  // left by an interrupted install
   const auto two = ctl(both + first + second + " " + kProgram);
   ASSERT_EQ(two.code, 0) << two.text;
   EXPECT_EQ(ctl("verify --threshold 2" + where).code, 0);
   EXPECT_FALSE(std::filesystem::exists(path("cache/.install-left")));
-  // Other bytes under the same version, by one signer: the other's attestation of the old ones goes.
+  // Other bytes with the same version from one signer: the other's attestation of the old bytes is removed.
   const auto newer = ctl("install" + where + sign("k", PROGRAMS "/elf-static") + " " PROGRAMS "/elf-static");
   ASSERT_EQ(newer.code, 0) << newer.text;
   EXPECT_EQ(ctl("verify" + where).code, 0);
@@ -212,7 +212,7 @@ TEST_F(CtlTest, ExecWorksInAnEmptyContainer) {
   EXPECT_EQ(output.code, 42) << output.text;
 }
 
-TEST_F(CtlTest, ExecRunsNothingThatIsRefusedOrIll) {
+TEST_F(CtlTest, ExecRunsNothingRefusedOrUnhealthy) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
   test::writeBytes(path("cache/checkout-v1.8.3"), "#!/bin/sh\ntouch " + path("ran") + "\n");
   const auto refused = ctl("exec" + where + "checkout@1.8.3");
@@ -252,7 +252,7 @@ struct PackTest : CtlTest {
   }
 };
 
-TEST_F(PackTest, IsInstalledWholeAndOnce) {
+TEST_F(PackTest, IsInstalledCompletelyAndOnce) {
   add("cart", "2.0.0");
   add("checkout", "1.8.3");
   const auto first = installPack();
@@ -272,7 +272,7 @@ TEST_F(PackTest, IsInstalledWholeAndOnce) {
   EXPECT_EQ(ctl("verify" + where).code, 0);
 }
 
-TEST_F(PackTest, OneBadBinarySpoilsItAndAllAreNamed) {
+TEST_F(PackTest, OneBadBinaryRefusesThePackAndAllErrorsAreReported) {
   add("cart", "2.0.0");
   add("dynamic", "1.0.0", PROGRAMS "/elf-dynamic");
   add("stack", "1.0.0", PROGRAMS "/elf-execstack");
@@ -284,7 +284,7 @@ TEST_F(PackTest, OneBadBinarySpoilsItAndAllAreNamed) {
   EXPECT_TRUE(std::filesystem::is_empty(path("cache")));
 }
 
-TEST_F(PackTest, StrayFilesAreNamed) {
+TEST_F(PackTest, StrayFilesAreReported) {
   add("cart", "2.0.0");
   add("orphan", "1.0.0");
   std::filesystem::remove(path("pack/orphan-v1.0.0"));
@@ -299,14 +299,14 @@ TEST_F(PackTest, StrayFilesAreNamed) {
   EXPECT_FALSE(has("cart-v2.0.0"));
 }
 
-TEST_F(PackTest, PruningLeavesWhatIsReferredToAndWhatRuns) {
+TEST_F(PackTest, PruningKeepsConfiguredAndRunningVersions) {
   for (const auto* version : {"1.0.0", "1.1.0", "1.2.0", "1.9.0", "1.10.0"}) add("cart", version);
   std::filesystem::create_directories(path("run/journal"));
   test::writeBytes(path("run/journal/a.json"), R"({"version":1,"binary":"cart@1.1.0"})", 0600);
   folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nlauncher: {runDir: " + path("run") +
                                      "}\nworkloads:\n- name: cart\n  match: {container: cart}\n"
                                      "  image: registry.example.com/cart:1.0.0\n  binary: cart@1.0.0\n");
-  EXPECT_EQ(installPack("--keep 2").code, 2) << "without a configuration nobody knows what must stay";
+  EXPECT_EQ(installPack("--keep 2").code, 2) << "without a configuration it is unknown what must stay";
   const auto output = installPack("--keep 2 --config " + path("fallbackd.yaml"));
   ASSERT_EQ(output.code, 0) << output.text;
   EXPECT_NE(output.text.find("cart  1.2.0    removed"), std::string::npos) << output.text;
@@ -315,11 +315,11 @@ TEST_F(PackTest, PruningLeavesWhatIsReferredToAndWhatRuns) {
   EXPECT_TRUE(has("cart-v1.1.0")) << "runs";
   EXPECT_FALSE(has("cart-v1.2.0") || has("cart-v1.2.0.sigstore.json"));
   test::writeBytes(path("run/journal/b.json"), "torn", 0600);
-  EXPECT_EQ(installPack("--keep 1 --config " + path("fallbackd.yaml")).code, 1) << "who knows what runs";
+  EXPECT_EQ(installPack("--keep 1 --config " + path("fallbackd.yaml")).code, 1) << "it is unknown what runs";
   EXPECT_TRUE(has("cart-v1.9.0"));
 }
 
-TEST_F(PackTest, AnInitContainerOfNothingElseInstallsIt) {
+TEST_F(PackTest, AnOtherwiseEmptyInitContainerInstallsIt) {
   if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
   add("cart", "2.0.0");
   for (const auto* name : {"root", "root/cache"}) std::filesystem::create_directory(path(name));
@@ -332,7 +332,7 @@ TEST_F(PackTest, AnInitContainerOfNothingElseInstallsIt) {
   EXPECT_TRUE(std::filesystem::exists(path("root/cache/cart-v2.0.0")));
 }
 
-TEST_F(CtlTest, UsageErrorsEndWithTwo) {
+TEST_F(CtlTest, UsageErrorsExitWithTwo) {
   EXPECT_EQ(ctl("").code, 2);
   EXPECT_EQ(ctl("nonsense").code, 2);
   EXPECT_EQ(ctl("exec" + where + "checkout").code, 2);

@@ -36,7 +36,7 @@ Elf64_Phdr* firstOf(Elf64_Phdr* segments, Elf64_Word type) {
   return segments;
 }
 
-TEST(Elf, TellsTheFormsApart) {
+TEST(Elf, DistinguishesTheForms) {
   EXPECT_TRUE(inspect(test::program("elf-static-pie"))->pie);
   EXPECT_FALSE(inspect(test::program("elf-static"))->pie);
   EXPECT_TRUE(inspect(test::program("elf-static-pie"))->relro);
@@ -94,7 +94,7 @@ TEST(Elf, MangledHeadersAreRefused) {
   }
 }
 
-TEST(Elf, NoTruncationAndNoNoiseCrashesIt) {
+TEST(Elf, TruncationAndNoiseDoNotCrashIt) {
   const auto good = test::program("elf-static-pie");
   for (std::size_t size = 0; size < 2048; ++size) EXPECT_FALSE(inspect(good.substr(0, size)));
   std::minstd_rand random(1);

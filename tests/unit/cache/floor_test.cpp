@@ -11,7 +11,7 @@
 namespace fallbackd::cache {
 namespace {
 
-TEST(Floor, GoesUpAndStaysUp) {
+TEST(Floor, OnlyRises) {
   const test::TempFolder folder;
   const std::string state = folder.path() + "/a/b";
   {
@@ -29,7 +29,7 @@ TEST(Floor, GoesUpAndStaysUp) {
   EXPECT_TRUE(floor->check({"b", "0.1"}));
 }
 
-TEST(Floor, ADamagedFileIsSetAsideAndSaid) {
+TEST(Floor, ADamagedFileIsSetAsideAndReported) {
   const test::TempFolder folder;
   for (const auto* text : {"", "{", R"({"versions":{"a":7}})", R"({"versions":{"A b":"1"}})", "[]"}) {
     folder.write("version-floor.json", text);
@@ -44,7 +44,7 @@ TEST(Floor, ADamagedFileIsSetAsideAndSaid) {
   }
 }
 
-TEST(Floor, LookingTouchesNothing) {
+TEST(Floor, LookingChangesNothing) {
   const test::TempFolder folder;
   ASSERT_TRUE(VersionFloor::open(folder.path() + "/none", VersionFloor::Mode::look));
   EXPECT_FALSE(std::filesystem::exists(folder.path() + "/none"));
@@ -53,7 +53,7 @@ TEST(Floor, LookingTouchesNothing) {
   EXPECT_EQ(test::readBytes(file), "{");
 }
 
-TEST(Floor, WhatCannotBeWrittenIsNotClaimed) {
+TEST(Floor, AFailedWriteIsNotAcknowledged) {
   const test::TempFolder folder;
   auto floor = VersionFloor::open(folder.path() + "/state");
   ASSERT_TRUE(floor);
@@ -86,7 +86,7 @@ TEST(FloorLimits, MoreNamesThanAnAttestationMayHave) {
   EXPECT_EQ(floor->check({"n4095", "0.9"}).error().reason, Reason::version_rollback);
 }
 
-TEST(FloorLimits, AFullFloorTakesNoFurtherNameButRaisesItsOwn) {
+TEST(FloorLimits, AFullFloorRefusesNewNamesButRaisesItsOwn) {
   const test::TempFolder folder;
   writeBoth(folder, floorOf(VersionFloor::kMaxNames));
   auto floor = VersionFloor::open(folder.path());
@@ -96,7 +96,7 @@ TEST(FloorLimits, AFullFloorTakesNoFurtherNameButRaisesItsOwn) {
   EXPECT_EQ(VersionFloor::open(folder.path())->check({"n7", "1.9"}).error().reason, Reason::version_rollback);
 }
 
-TEST(FloorLimits, WhatIsBeyondThemIsAnErrorAndNotAnEmptyFloor) {
+TEST(FloorLimits, ExceedingThemIsAnErrorAndNotAnEmptyFloor) {
   const test::TempFolder folder;
   for (const auto& text : {floorOf(VersionFloor::kMaxNames + 1), std::string(16 << 20, ' ')}) {
     writeBoth(folder, text);
@@ -106,37 +106,37 @@ TEST(FloorLimits, WhatIsBeyondThemIsAnErrorAndNotAnEmptyFloor) {
       EXPECT_EQ(floor.error().reason, Reason::too_large);
       EXPECT_NE(floor.error().context.find("version floor"), std::string::npos) << floor.error().message();
     }
-    EXPECT_EQ(test::readBytes(folder.path() + "/version-floor.json"), text) << "it stays where it is";
+    EXPECT_EQ(test::readBytes(folder.path() + "/version-floor.json"), text) << "it is unchanged";
   }
   folder.write("version-floor.copy.json", R"({"versions":{"checkout":"1.8.3"}})");
   const auto floor = VersionFloor::open(folder.path());
-  ASSERT_TRUE(floor) << "the copy knows it";
+  ASSERT_TRUE(floor) << "the copy has it";
   EXPECT_TRUE(floor->warning());
   EXPECT_EQ(floor->check({"checkout", "1.8.2"}).error().reason, Reason::version_rollback);
 }
 
-TEST(FloorLimits, AFileThatCannotBeReadIsAnError) {
+TEST(FloorLimits, AnUnreadableFileIsAnError) {
   const test::TempFolder folder;
   for (const auto* name : {"version-floor.json", "version-floor.copy.json"})
-    std::filesystem::create_directory(folder.path() + "/" + name);  // read: EISDIR
+    std::filesystem::create_directory(folder.path() + "/" + name);  // reading it fails with EISDIR
   EXPECT_EQ(VersionFloor::open(folder.path()).error().reason, Reason::system);
   std::filesystem::remove(folder.path() + "/version-floor.copy.json");
-  EXPECT_FALSE(VersionFloor::open(folder.path())) << "a copy that is missing says nothing";
+  EXPECT_FALSE(VersionFloor::open(folder.path())) << "a missing copy does not help";
 }
 
-TEST(FloorSharing, NobodyLosesWhatAnotherRaised) {
+TEST(FloorSharing, ConcurrentRaisesAreNotLost) {
   const test::TempFolder folder;
   auto one = VersionFloor::open(folder.path());
   auto two = VersionFloor::open(folder.path());
   ASSERT_TRUE(one->raise({"a", "2.0"}));
   ASSERT_TRUE(two->raise({"b", "2.0"}));
-  ASSERT_TRUE(two->raise({"a", "1.5"})) << "there is nothing to do";
+  ASSERT_TRUE(two->raise({"a", "1.5"})) << "nothing to write";
   const auto found = VersionFloor::open(folder.path());
   EXPECT_FALSE(found->check({"a", "1.9"}));
   EXPECT_FALSE(found->check({"b", "1.9"}));
 }
 
-TEST(FloorSharing, WhoKeepsTheLockStopsNobodyForEver) {
+TEST(FloorSharing, AHeldLockBlocksOnlyForAWhile) {
   const test::TempFolder folder;
   const test::FakeClock clock;
   const auto begun = clock.now();
@@ -144,7 +144,7 @@ TEST(FloorSharing, WhoKeepsTheLockStopsNobodyForEver) {
   const sys::UniqueFd other(::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   ASSERT_EQ(::flock(other.get(), LOCK_EX), 0);
   EXPECT_EQ(floor->raise({"a", "1"}).error().reason, Reason::floor_unwritable);
-  EXPECT_GE(clock.now() - begun, std::chrono::seconds(2)) << "it was patient before that";
+  EXPECT_GE(clock.now() - begun, std::chrono::seconds(2)) << "it waited that long";
   ASSERT_EQ(::flock(other.get(), LOCK_UN), 0);
   EXPECT_TRUE(floor->raise({"a", "1"}));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cache's folders on the real inotify.
+// The watch on the cache's folders, with the real inotify.
 #include "cache/folder_watch.hpp"
 
 #include "run_until.hpp"
@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
 struct FolderWatchTest : testing::Test {
-  /// Whether a change is told that `make` makes while it is being waited for.
+  /// Whether a change by `make` during the wait is reported.
   bool told(FolderWatch& watch, const std::function<void()>& make) {
     bool returned = false;
     boost::asio::co_spawn(loop, watch.changed(1h), [&](std::exception_ptr) { returned = true; });
@@ -35,7 +35,7 @@ struct FolderWatchTest : testing::Test {
   test::TempFolder folder;
 };
 
-TEST_F(FolderWatchTest, FilesThatComeChangeAndGoAreTold) {
+TEST_F(FolderWatchTest, AddedChangedAndRemovedFilesAreReported) {
   auto watch = FolderWatch::create(loop.get_executor(), {folder.path()});
   ASSERT_TRUE(watch) << watch.error().message();
   EXPECT_TRUE(told(*watch, [&] { folder.write("checkout-v1", "one"); }));
@@ -45,7 +45,7 @@ TEST_F(FolderWatchTest, FilesThatComeChangeAndGoAreTold) {
   EXPECT_TRUE(told(*watch, [&] { fs::remove(folder.path() + "/x"); }));
 }
 
-TEST_F(FolderWatchTest, AFolderThatComesLaterIsFoundByTheInterval) {
+TEST_F(FolderWatchTest, AFolderCreatedLaterIsFoundWithinTheInterval) {
   const auto later = folder.path() + "/later";
   auto watch = FolderWatch::create(loop.get_executor(), {later});
   ASSERT_TRUE(watch) << watch.error().message();
@@ -56,8 +56,8 @@ TEST_F(FolderWatchTest, AFolderThatComesLaterIsFoundByTheInterval) {
   EXPECT_TRUE(told(*watch, [&] { fs::create_directory(later + "/x"); }));
 }
 
-TEST_F(FolderWatchTest, AStepOfTheClockIsTold) {
-  // A nanosecond forth and back: who waits for steps learns of it, and nobody else does.
+TEST_F(FolderWatchTest, AStepOfTheClockIsReported) {
+  // A nanosecond forward and back: processes that wait for steps notice it, and nobody else does.
   const auto step = [](long seconds, long nanoseconds) {
     timex by{};
     by.modes = ADJ_SETOFFSET | ADJ_NANO;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The version floor under power cuts: what it does to the file system is recorded call by call (the linker
-// hands the calls over, see CMakeLists.txt), then every disk that could be left by a cut at each boundary is
-// laid out, and the floor is opened on it.
+// The version floor under power cuts. Records its file system calls (the linker passes them to the test, see
+// CMakeLists.txt), creates every disk that a cut at each boundary could leave, and opens the floor on it.
 #include "cache/floor.hpp"
 #include "cache/install.hpp"
 #include "signed_cache.hpp"
@@ -24,8 +23,8 @@
 
 namespace {
 
-/// A disk as POSIX promises it and no better: the bytes of a file are there after its fsync, names after the
-/// folder's. Until then any prefix of the bytes, and any of the names' states since, may be what is found.
+/// A disk with POSIX's guarantees and no better: a file's bytes are durable after its fsync, names after the
+/// folder's. Until then any prefix of the bytes, and any state of the names since, may be found.
 struct Disk {
   struct Inode {
     std::string durable;  // as of its last fsync
@@ -33,7 +32,7 @@ struct Disk {
   };
   using Names = std::map<std::string, int>;
   std::vector<Inode> inodes;
-  std::vector<Names> names{Names()};  // [0]: durable; then after each change since
+  std::vector<Names> names{Names()};  // [0]: durable; then one after each change
 
   Names now() const { return names.back(); }
   void change(const std::function<void(Names&)>& how) {
@@ -98,7 +97,7 @@ int __wrap_fsync(int fd) {
     auto& inode = recorder.disk.inodes.at(static_cast<std::size_t>(recorder.open[fd]));
     inode.durable = inode.written;
   } else if (recorder.on) {
-    recorder.disk.names = {recorder.disk.now()};  // the folder
+    recorder.disk.names = {recorder.disk.now()};  // of the folder
   }
   recorder.boundary();
   return __real_fsync(fd);
@@ -121,8 +120,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Every folder that a cut now could leave: each state of the names since the last fsync of the folder, with
-/// what was not fsynced of a file missing, torn or there.
+/// Every folder that a cut at this moment could leave: each state of the names since the last fsync of the
+/// folder, with the unsynced bytes of a file missing, torn or present.
 std::set<std::map<std::string, std::string>> remains(const Disk& disk) {
   std::set<std::map<std::string, std::string>> all;
   for (const auto& names : disk.names) {
@@ -143,7 +142,7 @@ std::set<std::map<std::string, std::string>> remains(const Disk& disk) {
 struct PowerCutTest : testing::Test {
   ~PowerCutTest() override { recorder = Recorder(); }
 
-  /// The floor that is found on a disk with these files.
+  /// The floor that is read from a disk with these files.
   Result<VersionFloor> openOn(const std::map<std::string, std::string>& files) {
     const std::string folder = scratch.path() + "/" + std::to_string(++count);
     fs::create_directory(folder);
@@ -154,12 +153,12 @@ struct PowerCutTest : testing::Test {
   int count = 0;
 };
 
-TEST_F(PowerCutTest, TheFloorNeverGoesBackAndNeverLocksTheNodeOut) {
+TEST_F(PowerCutTest, TheFloorNeverFallsAndNeverLocksTheNodeOut) {
   const test::TempFolder folder;
   auto floor = VersionFloor::open(folder.path());
   ASSERT_TRUE(floor);
   const std::array<const char*, 4> versions{"1.0.0", "1.1.0", "1.10.0", "2.0.0"};
-  std::string acknowledged;  // what raise() has returned for: the floor that nobody may get below
+  std::string acknowledged;  // what raise() has acknowledged: the floor must not be lower
   int boundaries = 0;
   recorder.atBoundary = [&] {
     ++boundaries;
@@ -176,7 +175,7 @@ TEST_F(PowerCutTest, TheFloorNeverGoesBackAndNeverLocksTheNodeOut) {
               << version << " at boundary " << boundaries << ", acknowledged " << acknowledged;
         }
       }
-      EXPECT_FALSE(found->warning()) << *found->warning() << ": an ordinary cut tears nothing in use";
+      EXPECT_FALSE(found->warning()) << *found->warning() << ": an ordinary cut damages no file in use";
     }
     recorder.on = true;
   };
@@ -191,7 +190,7 @@ TEST_F(PowerCutTest, TheFloorNeverGoesBackAndNeverLocksTheNodeOut) {
 
 struct InstallCutTest : testing::Test {
   InstallCutTest() {
-    // Two signed binaries as a pack; of one the cache has other bytes already.
+    // A pack of two signed binaries; the cache already has other bytes for one of them.
     for (const auto* name : {"cart", "checkout"}) world.put({name, "1.8.3"}, test::program("elf-static-pie"));
     fs::rename(world.path("cache"), world.path("pack"));
     fs::create_directory(world.path("cache"));
@@ -204,7 +203,7 @@ struct InstallCutTest : testing::Test {
     fs::remove_all(world.path("cache"));
     fs::copy(world.path("before"), world.path("cache"));
   }
-  /// Runs an install that ends like a lightning at the boundary; whether it came that far.
+  /// Runs an install that is killed at the boundary; returns whether it got that far.
   [[nodiscard]] bool dies(int boundary) const {
     const pid_t child = ::fork();
     if (child == 0) {
@@ -232,18 +231,18 @@ struct InstallCutTest : testing::Test {
   test::SignedCache world;
 };
 
-TEST_F(InstallCutTest, APackIsThereAsAWholeOrNotAtAll) {
+TEST_F(InstallCutTest, APackIsInstalledCompletelyOrNotAtAll) {
   const auto fresh = toHex(Sha256::of(test::program("elf-static-pie")));
   const auto old = toHex(Sha256::of(test::program("elf-static")));
   int before = 0;
   int after = 0;
-  constexpr int kMost = 1000;
+  constexpr int kMaxSteps = 1000;
   int boundary = 1;
-  for (; boundary < kMost; ++boundary) {
+  for (; boundary < kMaxSteps; ++boundary) {
     reset();
     const bool died = dies(boundary);
     ASSERT_TRUE(Installer::open(world.settings(), ::geteuid()))
-        << "who comes next clears up, boundary " << boundary;
+        << "the next installer cleans up, boundary " << boundary;
     const auto cart = digestOf("cart");
     const auto checkout = digestOf("checkout");
     if (cart == old) {
@@ -259,12 +258,12 @@ TEST_F(InstallCutTest, APackIsThereAsAWholeOrNotAtAll) {
     }
     if (!died) break;
   }
-  EXPECT_LT(boundary, kMost);
+  EXPECT_LT(boundary, kMaxSteps);
   EXPECT_GT(before, 10) << "the calls were not seen: is the test linked with --wrap?";
   EXPECT_GT(after, 5);
 }
 
-TEST_F(PowerCutTest, OneFileTornAtEachByteCostsNothing) {
+TEST_F(PowerCutTest, OneFileTornAtAnyByteLosesNothing) {
   const test::TempFolder folder;
   ASSERT_TRUE(VersionFloor::open(folder.path())->raise({"checkout", "1.8.3"}));
   for (const auto* torn : {"version-floor.json", "version-floor.copy.json"}) {

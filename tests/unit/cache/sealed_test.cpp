@@ -23,7 +23,7 @@ namespace {
 
 constexpr uid_t kNobody = 65534;
 
-/// Runs the copy with one argument as an unprivileged user, as fallbacks run; its exit code.
+/// Runs the copy with one argument as an unprivileged user, like a fallback; returns its exit code.
 int runCopy(const sys::UniqueFd& fd, const char* argument) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -39,13 +39,14 @@ int runCopy(const sys::UniqueFd& fd, const char* argument) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/// One attempt to have something else executed than what was verified, made with the copy at hand.
+/// An attempt to make the kernel execute something other than what was verified, while it has access to the
+/// copy.
 struct Attempt {
   const char* name;
   std::function<void(const std::string& original, const sys::UniqueFd& copy)> make;
 };
 
-/// Whether the kernel lets it happen is seen by what comes of it.
+/// The outcome shows whether the kernel allowed it.
 void tried(long /*result*/) {}
 
 void overwrite(int fd) {
@@ -68,9 +69,9 @@ const std::vector<Attempt>& attempts() {
        }},
       {"file removed after verification", [](S original, F) { std::filesystem::remove(original); }},
       {"copy written through its descriptor", [](S, F copy) { overwrite(copy.get()); }},
-      {"copy opened anew for writing",
+      {"copy reopened for writing",
        [](S, F copy) {
-         // As root, who may open anything: like a fallback that does it with /proc/self/exe.
+         // As root, who may open anything, like a fallback that opens /proc/self/exe.
          const sys::UniqueFd again(::open(linkOf(copy).c_str(), O_RDWR | O_CLOEXEC));
          overwrite(again.get());
        }},
@@ -79,7 +80,7 @@ const std::vector<Attempt>& attempts() {
          tried(::ftruncate(copy.get(), 1));
          tried(::truncate(linkOf(copy).c_str(), 1));
        }},
-      {"copy opened anew and truncated",
+      {"copy reopened and truncated",
        [](S, F copy) { sys::UniqueFd(::open(linkOf(copy).c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC)); }},
       {"copy mapped for writing",
        [](S, F copy) {
@@ -99,7 +100,7 @@ const std::vector<Attempt>& attempts() {
   return rows;
 }
 
-/// What has come of every attempt on a copy made by this method: "HELD", or what ran or was found instead.
+/// The outcome of every attempt on a copy made with this method: "HELD", or what ran or was found instead.
 std::string outcomeOf(const Attempt& attempt, SealMethod method) {
   const test::TempFolder folder;
   const auto bytes = test::program("elf-static-pie");
@@ -137,10 +138,10 @@ TEST_P(Sealed, RunsAndCannotBeChanged) {
   EXPECT_EQ(runCopy(fd, "42"), 42);
   EXPECT_LT(::pwrite(fd.get(), "x", 1, 0), 0);
   EXPECT_LT(::ftruncate(fd.get(), 1), 0);
-  EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "nothing has a name";
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "no file has a name";
 }
 
-TEST_P(Sealed, HoldsAgainstEachAttempt) {
+TEST_P(Sealed, ResistsEachAttempt) {
   for (const auto& attempt : attempts()) {
     const auto outcome = outcomeOf(attempt, GetParam());
     EXPECT_EQ(outcome, "HELD") << attempt.name;
@@ -153,7 +154,7 @@ INSTANTIATE_TEST_SUITE_P(Methods, Sealed,
                          testing::Values(SealMethod::memfd_exec, SealMethod::memfd, SealMethod::tmpfile),
                          [](const auto& method) { return std::string(toString(method.param)); });
 
-/// Runs `body` in a process of its own; its exit code.
+/// Runs `body` in a child process; returns its exit code.
 int inChild(const std::function<int()>& body) {
   const pid_t child = ::fork();
   if (child == 0) ::_exit(body());
@@ -162,7 +163,7 @@ int inChild(const std::function<int()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/// What copies are made by: the method's number plus 1, 100 where a copy does not run.
+/// How copies are made: the method's number plus 1, or 100 if a copy does not run.
 int methodFound(const std::string& tmpDir) {
   const auto bytes = test::program("elf-static-pie");
   const sys::UniqueFd source(::open(PROGRAMS "/elf-static-pie", O_RDONLY | O_CLOEXEC));
@@ -177,7 +178,7 @@ constexpr int found(SealMethod method) {
   return 1 + static_cast<int>(method);
 }
 
-/// A filter that refuses flags of memfd_create as kernels before 6.3 do.
+/// A filter that refuses flags of memfd_create, like kernels before 6.3.
 bool refuseMfdExec() {
   constexpr unsigned kMfdExec = 0x10;
   sock_filter program[] = {
@@ -193,8 +194,8 @@ bool refuseMfdExec() {
          ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-/// A filter that knows no F_SEAL_EXEC, as kernels before 6.3: newer ones seal against writing with it,
-/// whether that is asked for or not.
+/// A filter without F_SEAL_EXEC, like kernels before 6.3. With it, newer kernels always seal against writing,
+/// requested or not.
 bool refuseSealExec() {
   constexpr unsigned kSealExec = 0x20;
   sock_filter program[] = {
@@ -212,7 +213,7 @@ bool refuseSealExec() {
          ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-TEST(SealedPitfall, KernelsWithoutSealExecSealAgainstWritingAllTheSame) {
+TEST(SealedPitfall, KernelsWithoutSealExecStillSealAgainstWriting) {
   const int seals = inChild([] {
     if (!refuseSealExec()) return 101;
     const sys::UniqueFd source(::open(PROGRAMS "/elf-static-pie", O_RDONLY | O_CLOEXEC));
@@ -227,14 +228,14 @@ TEST(SealedPitfall, KernelsWithoutSealExecSealAgainstWritingAllTheSame) {
       << "101: no filter, 102: no copy, 103: written to";
 }
 
-TEST(SealedPitfall, KernelsBefore63KnowNoMfdExec) {
+TEST(SealedPitfall, KernelsBefore63LackMfdExec) {
   const test::TempFolder folder;
   EXPECT_EQ(inChild([&] { return refuseMfdExec() ? methodFound(folder.path()) : 101; }),
             found(SealMethod::memfd));
 }
 
-/// vm.memfd_noexec belongs to the pid namespace: set in one of the test's own.
-TEST(SealedPitfall, WhereMemfdsMayNotExecuteAnUnlinkedFileDoes) {
+/// vm.memfd_noexec belongs to the PID namespace: set it in a separate one.
+TEST(SealedPitfall, WithoutExecutableMemfdsAnUnlinkedFileIsUsed) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: a pid namespace with vm.memfd_noexec=2";
   if (::access("/proc/sys/vm/memfd_noexec", F_OK) != 0) GTEST_SKIP() << "needs vm.memfd_noexec, Linux 6.3";
   const test::TempFolder folder;
@@ -248,9 +249,9 @@ TEST(SealedPitfall, WhereMemfdsMayNotExecuteAnUnlinkedFileDoes) {
   EXPECT_EQ(result, found(SealMethod::tmpfile));
 }
 
-/// CVE-2019-5736 for the copy without seals: root without capabilities owns the file, and might give itself
-/// the right to write as soon as nobody executes it.
-TEST(SealedPitfall, AnUnlinkedCopyCannotBeWrittenByItsOwnerEither) {
+/// CVE-2019-5736 for the copy without seals: root without capabilities owns the file and could make it
+/// writable as soon as nobody executes it.
+TEST(SealedPitfall, AnUnlinkedCopyCannotBeWrittenEvenByItsOwner) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: a read-only mount";
   const test::TempFolder folder;
   const auto bytes = test::program("elf-static-pie");
@@ -269,8 +270,8 @@ TEST(SealedPitfall, AnUnlinkedCopyCannotBeWrittenByItsOwnerEither) {
   EXPECT_EQ(runCopy(fd, "42"), 42);
 }
 
-TEST(SealedSysctl, WhereItForbidsMemfdsAnUnlinkedFileIsTaken) {
-  // The real sysctl, which is one of the pid namespace's: in a namespace of its own.
+TEST(SealedSysctl, IfItForbidsMemfdsAnUnlinkedFileIsUsed) {
+  // The real sysctl, which belongs to the PID namespace: in a separate one.
   const test::TempFolder folder;
   const pid_t child = ::fork();
   if (child == 0) {
@@ -305,7 +306,7 @@ TEST(SealedSysctl, WhereItForbidsMemfdsAnUnlinkedFileIsTaken) {
   test::recordAttack("memfd refused by the sysctl", "HELD", code == 42 ? "HELD" : std::to_string(code), "");
 }
 
-TEST(SealedSize, AFileThatGrowsOrShrinksMeanwhileIsRefused) {
+TEST(SealedSize, AFileThatGrowsOrShrinksDuringTheCopyIsRefused) {
   const test::TempFolder folder;
   const auto file = folder.write("f", "0123456789");
   const sys::UniqueFd source(::open(file.c_str(), O_RDONLY | O_CLOEXEC));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A cache with a key of its own, and ways to spoil it.
+// A cache with its own key, and ways to spoil it.
 #pragma once
 
 #include "base/strings.hpp"
@@ -37,7 +37,7 @@ inline std::string program(const std::string& name) {
   return readBytes(std::string(PROGRAMS) + "/" + name);
 }
 
-/// The program with its code segments made writable: no linker of today would do it.
+/// The program with writable code segments: no linker today would create it.
 inline std::string withWritableCode(std::string bytes) {
   Elf64_Ehdr header;
   std::memcpy(&header, bytes.data(), sizeof header);
@@ -51,7 +51,7 @@ inline std::string withWritableCode(std::string bytes) {
   return bytes;
 }
 
-/// The program with its second loaded segment laid over the first.
+/// The program with its second loaded segment placed over the first.
 inline std::string withOverlap(std::string bytes) {
   Elf64_Ehdr header;
   std::memcpy(&header, bytes.data(), sizeof header);
@@ -68,7 +68,7 @@ inline std::string withOverlap(std::string bytes) {
   return bytes;
 }
 
-/// The program as if Go's linker had written this module version into its data, over what was there.
+/// The program as if Go's linker had written this module version into its data, over the existing bytes.
 inline std::string withGoBuild(std::string bytes, const std::string& version) {
   const std::string sentinel(16, '0');
   const std::string module = sentinel + "path\tshop\nmod\tshop\t" + version + "\th1:x\n" + sentinel;
@@ -106,7 +106,7 @@ struct SignedCache {
     statement.expires = Clock::system().wall() + std::chrono::hours(24);
     return statement;
   }
-  /// A binary and its attestation, as they should be.
+  /// A valid binary and its attestation.
   void put(const BinaryRef& which, const std::string& bytes) const {
     put(which, bytes, statementFor(which, bytes), key);
   }
@@ -130,7 +130,7 @@ struct SignedCache {
   SignedCache& operator=(const SignedCache&) = delete;
 
   TempFolder folder;
-  std::string mounted;  // what an attack put there
+  std::string mounted;  // what an attack mounted there
   cache::PrivateKey key = std::move(*cache::PrivateKey::generate(cache::KeyType::p256));
   BinaryRef ref{"checkout", "1.8.3"};
 };

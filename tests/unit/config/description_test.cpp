@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The description of the configuration: complete, and the same as the files that editors and people are
-// given.
+// The description of the configuration is complete, and equals the generated files for editors and people.
 #include "config/description.hpp"
 
 #include <fstream>
@@ -42,17 +41,17 @@ TEST(DescriptionTest, EveryKeyHasAPurposeAndEveryPurposeAKey) {
   for (const auto& path : purposes()) EXPECT_TRUE(paths.contains(path)) << "purposes.cpp: no key " << path;
 }
 
-TEST(DescriptionTest, TellsLimitsAndDefaultsOfTheReadingCode) {
+TEST(DescriptionTest, HasTheLimitsAndDefaultsOfTheReadingCode) {
   const auto text = referenceText(describeConfiguration());
   EXPECT_THAT(text, HasSubstr("| `cache.threshold` | number, 1 to 16 | `1` |"));
   EXPECT_THAT(text, HasSubstr("| `cache.memoryBudget` | bytes | `512Mi` |"));
   EXPECT_THAT(text, HasSubstr("| `detection.stallTimeout` | duration | `1s` |"));
   EXPECT_THAT(text, HasSubstr("| `telemetry.logFormat` | `human`, `json` | `human` |"));
-  EXPECT_THAT(text, HasSubstr("| `workloads[].match.container` | text | required,"));
+  EXPECT_THAT(text, HasSubstr("| `workloads[].match.container` | string | required,"));
 }
 
-/// Made anew by: fallbackctl describe-config --format schema > config/fallbackd.schema.json, and so on.
-TEST(DescriptionTest, TheFilesOfTheTreeAreUpToDate) {
+/// To regenerate: fallbackctl describe-config --format schema > config/fallbackd.schema.json, and so on.
+TEST(DescriptionTest, TheGeneratedFilesAreUpToDate) {
   const auto root = describeConfiguration();
   EXPECT_EQ(contentOf(CONFIG_FOLDER "/fallbackd.schema.json"), schemaText(root));
   EXPECT_EQ(contentOf(CONFIG_FOLDER "/reference.md"), referenceText(root));

@@ -95,7 +95,7 @@ workloads:
   EXPECT_EQ(one.resources.cpus, 0.5);
   EXPECT_EQ(one.restart.maxDelay, 2s);
   const auto& two = config.workloads[1];
-  EXPECT_EQ(two.detection.triggers, CauseSet{Cause::dns}) << "the defaults of the file hold";
+  EXPECT_EQ(two.detection.triggers, CauseSet{Cause::dns}) << "the file's defaults apply";
   EXPECT_EQ(two.detection.stallTimeout, 2s);
   EXPECT_EQ(two.detection.responseTimeout, 3s);
   EXPECT_EQ(two.detection.startTimeout, 3s);
@@ -103,7 +103,7 @@ workloads:
   EXPECT_TRUE(std::holds_alternative<ReadyWhenExec>(two.readiness.when));
 }
 
-TEST(Load, WhatAWorkloadMayAskForAndWhatTheNodeAllows) {
+TEST(Load, WhatAWorkloadMayRequestAndWhatTheNodeAllows) {
   const TempFolder folder;
   const auto file = folder.write("f.yaml", kApiVersion + R"(
 launcher:
@@ -207,7 +207,7 @@ TEST(Load, OverlapNeedsAPodThatBothWouldCover) {
   EXPECT_EQ(problems("{namespace: n, container: c}", "{container: c}"), 1U);
 }
 
-TEST(Load, FilesThatAreNoFiles) {
+TEST(Load, PathsThatAreNotRegularFiles) {
   const TempFolder folder;
   const auto first = [](const std::string& file) { return load(file).diagnostics.at(0).toString(); };
   EXPECT_EQ(first(folder.path() + "/none.yaml"),
@@ -216,10 +216,10 @@ TEST(Load, FilesThatAreNoFiles) {
   ASSERT_EQ(::mkfifo((folder.path() + "/fifo.yaml").c_str(), 0600), 0);
   EXPECT_NE(first(folder.path() + "/fifo.yaml").find("not a regular file"), std::string::npos);
   const auto huge = folder.write("huge.yaml", std::string((1 << 20) + 1, '#'));
-  EXPECT_NE(first(huge).find("more than 1 MiB"), std::string::npos);
+  EXPECT_NE(first(huge).find("larger than 1 MiB"), std::string::npos);
 }
 
-TEST(Load, ADropInFolderThatWasNamedMustBeThere) {
+TEST(Load, ANamedDropInFolderMustExist) {
   const TempFolder folder;
   const auto file = folder.write("fallbackd.yaml", kApiVersion);
   EXPECT_NE(load(file).config, nullptr);
@@ -227,7 +227,7 @@ TEST(Load, ADropInFolderThatWasNamedMustBeThere) {
             std::string::npos);
 }
 
-TEST(Load, DropInsHoldWorkloadsOnlyAndAreReadByName) {
+TEST(Load, DropInsContainOnlyWorkloadsAndAreReadByName) {
   const TempFolder folder;
   const auto file = folder.write("fallbackd.yaml", kApiVersion + "detection: {stallTimeout: 3s}\n");
   folder.write("conf.d/20.yml", kApiVersion + "workloads:\n" + workload("second", "{container: b}"));
@@ -238,7 +238,7 @@ TEST(Load, DropInsHoldWorkloadsOnlyAndAreReadByName) {
   ASSERT_EQ(good.config->workloads.size(), 2U);
   EXPECT_EQ(good.config->workloads[0].name, "first");
   EXPECT_EQ(good.config->workloads[0].definedAt, folder.path() + "/conf.d/10.yaml:3");
-  EXPECT_EQ(good.config->workloads[0].detection.stallTimeout, 3s) << "the main file's defaults hold";
+  EXPECT_EQ(good.config->workloads[0].detection.stallTimeout, 3s) << "the main file's defaults apply";
   EXPECT_EQ(good.files.size(), 3U);
 
   folder.write("conf.d/30.yaml", kApiVersion + "cache: {path: /x}\n");
@@ -248,7 +248,7 @@ TEST(Load, DropInsHoldWorkloadsOnlyAndAreReadByName) {
   EXPECT_NE(bad.diagnostics[0].message.find("main file only"), std::string::npos);
 }
 
-TEST(Load, HostileFilesCostLittle) {
+TEST(Load, HostileFilesAreCheap) {
   const TempFolder folder;
   std::string many = kApiVersion + "workloads:\n";
   for (int i = 0; many.size() < 900'000; ++i)

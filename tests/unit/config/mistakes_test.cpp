@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every mistake that a configuration can hold, with the place and the words of its message.
+// Every mistake that a configuration can contain, with its position and message.
 #include "config/load.hpp"
 #include "config/raw.hpp"
 
@@ -10,14 +10,14 @@ namespace {
 
 const std::string kHead = "apiVersion: fallbackd.io/v1\n";
 const std::string kList = kHead + "workloads:\n";
-// Line 3 to 6; what is added stands on line 7, in column 3.
+// Lines 3 to 6; additions are on line 7, in column 3.
 const std::string kOne = kList + "- name: a\n  match: {container: c}\n  image: r/a:1\n  binary: a@1\n";
 
 struct Mistake {
   const char* name;
   std::string text;
   std::string at;     // LINE:COLUMN
-  std::string words;  // a part of the message and its suggestion
+  std::string words;  // part of the message and its suggestion
 };
 
 std::vector<std::string> problemsOf(const std::string& text) {
@@ -51,7 +51,7 @@ TEST(Mistakes, OfTheText) {
       {"comments only", "# nothing\n", "1:1", "is empty"},
       {"a comma where nothing began", "# x\n, a\n", "2:1", "nothing can begin with this"},
       {"two documents", kHead + "---\na: 1\n", "2:1", "a second YAML document"},
-      {"two documents by mistake", "- a\nb: c\n", "2:1", "look at the indentation"},
+      {"two documents by accident", "- a\nb: c\n", "2:1", "check the indentation"},
       {"quote left open", kHead + "cache: {path: \"/a}\nlauncher: {}\n", "2:15", "never closed"},
       {"single quote left open", kHead + "cache: {path: '/it''s}\n", "2:15", "never closed"},
       {"anchor", "apiVersion: &v fallbackd.io/v1\n", "1:13", "anchors (&name) are not supported"},
@@ -64,7 +64,7 @@ TEST(Mistakes, OfTheText) {
       {"NUL", kHead + "cache: a\0b\n"s, "2:9", "control character"},
       {"escape", kHead + "# \x1b[31m\n", "2:3", "control character"},
       {"NUL in disguise", kHead + "cache: {path: \"/a\\0b\"}\n", "2:15", "must not hold a NUL"},
-      {"too deep", deep, "2:75", "more than 64 deep"},
+      {"too deep", deep, "2:75", "more than 64 levels deep"},
       {"columns count characters", kHead + "cache: {path: \"/größe\", paht: /a}\n", "2:25",
        "did you mean path?"},
   });
@@ -77,20 +77,20 @@ TEST(Mistakes, OfKeysAndKinds) {
        "\"apiVersion\" is missing (add apiVersion: fallbackd.io/v1)"},
       {"other version", "apiVersion: v2\n", "1:13", "\"v2\" is not known (write fallbackd.io/v1)"},
       {"unknown key", kHead + "cahce: {}\n", "2:1", "unknown key \"cahce\" (did you mean cache?)"},
-      {"unlike any", kHead + "zzzzzzzz: {}\n", "2:1", "known are apiVersion, containerd"},
+      {"unlike any", kHead + "zzzzzzzz: {}\n", "2:1", "expected one of apiVersion, containerd"},
       {"unknown inner key", kOne + "  detection: {stalTimeout: 1s}\n", "7:15", "did you mean stallTimeout?"},
-      {"twice", kHead + "cache: {}\ncache: {}\n", "3:1", "stands here twice, first at f:2:1"},
-      {"twice in env", kOne + "  env: {A: 1, A: 2}\n", "7:15", "\"A\" stands here twice"},
+      {"twice", kHead + "cache: {}\ncache: {}\n", "3:1", "appears twice, first at f:2:1"},
+      {"twice in env", kOne + "  env: {A: 1, A: 2}\n", "7:15", "\"A\" appears twice"},
       {"list for mapping", kHead + "cache: [a]\n", "2:8", "its keys are path, keys"},
       {"nothing for mapping", kHead + "cache:\nlauncher: {}\n", "2:1",
        "but is nothing (give it a value, or remove"},
       {"mapping for text", kHead + "cache: {path: {a: b}}\n", "2:15",
-       "cache.path: must be a text, but is a mapping"},
+       "cache.path: must be a string, but is a mapping"},
       {"empty text", kHead + "cache: {path: \"\"}\n", "2:15", "must not be empty"},
       {"mapping for list", kHead + "workloads: {a: b}\n", "2:12", "must be a list, but is a mapping"},
       {"text for workload", kList + "- a\n", "3:3", "workloads[0]: must be a mapping"},
       {"a list as key", kHead + "? [a]\n: b\n", "2:3", "must be a plain name, but is a list"},
-      {"list in args", kOne + "  args: [a, [b]]\n", "7:13", "args[1]: must be a text"},
+      {"list in args", kOne + "  args: [a, [b]]\n", "7:13", "args[1]: must be a string"},
   });
 }
 
@@ -108,17 +108,17 @@ TEST(Mistakes, OfSettings) {
       {"endless duration", kHead + "detection: {stallTimeout: 100000d}\n", "2:27", "longer than 3650d"},
       {"number", kHead + "cache: {threshold: 0}\n", "2:20", "from 1 to 16"},
       {"number with more", kHead + "cache: {threshold: 1x}\n", "2:20", "from 1 to 16"},
-      {"bytes", kHead + "cache: {memoryBudget: 5X}\n", "2:23", "amount of bytes (write 67108864, 64Mi"},
+      {"bytes", kHead + "cache: {memoryBudget: 5X}\n", "2:23", "number of bytes (write 67108864, 64Mi"},
       {"few bytes", kHead + "cache: {memoryBudget: 64}\n", "2:23", "less than 1Mi"},
       {"relative path", kHead + "cache: {path: a}\n", "2:15", "absolute path"},
       {"socket with scheme", kHead + "containerd: {socket: \"unix:///run/c.sock\"}\n", "2:22",
-       "leave unix:// away"},
+       "remove unix://"},
       {"long socket", kHead + "containerd: {socket: /" + std::string(107, 's') + "}\n", "2:22", "107 bytes"},
       {"word", kHead + "telemetry: {logFormat: jsn}\n", "2:24", "did you mean json?"},
       {"half of TLS", kHead + "telemetry: {tls: {certificate: /a}}\n", "2:18", "\"key\" is missing"},
       {"TLS of nothing", kHead + "telemetry: {listen: \"off\", tls: {certificate: /a, key: /b}}\n", "2:28",
-       "which is off"},
-      {"token of nothing", kHead + "telemetry: {listen: \"off\", tokenFile: /a}\n", "2:28", "which is off"},
+       "while listen is off"},
+      {"token of nothing", kHead + "telemetry: {listen: \"off\", tokenFile: /a}\n", "2:28", "while listen is off"},
       {"token itself", kHead + "telemetry: {tokenFile: abc}\n", "2:24", "(begin it with /)"},
       {"profiling of a kind", kHead + "telemetry: {profiling: heap}\n", "2:24", "true or false"},
       {"no port", kHead + "telemetry: {listen: 127.0.0.1}\n", "2:21", "not ADDRESS:PORT"},
@@ -194,9 +194,9 @@ TEST(Mistakes, OfWorkloads) {
       {"sub-path", volume("type: secret, mountPath: /v, subPath: ../x"), "7:61", "relative path"},
       {"absolute sub-path", volume("type: secret, mountPath: /v, subPath: /x"), "7:61", "relative path"},
       {"same place", volume("type: secret, mountPath: /v}, {name: w, type: secret, mountPath: /v"), "7:88",
-       "mounted on twice"},
+       "used twice"},
       {"cpu", kOne + "  resources: {cpu: lots}\n", "7:20", "amount of CPUs (write 500m"},
-      {"memory", kOne + "  resources: {memory: 64MB}\n", "7:23", "amount of bytes"},
+      {"memory", kOne + "  resources: {memory: 64MB}\n", "7:23", "number of bytes"},
       {"env name", kOne + "  env: {a=b: c}\n", "7:9", "name of an environment variable"},
       {"working folder", kOne + "  workingDir: a\n", "7:15", "absolute path"},
       {"policy", kOne + "  detection: {imagePullPolicy: Sometimes}\n", "7:32", "IfNotPresent, Always, Never"},
@@ -205,12 +205,12 @@ TEST(Mistakes, OfWorkloads) {
   });
 }
 
-TEST(Mistakes, OfWhatAWorkloadMayAskFor) {
+TEST(Mistakes, OfWhatAWorkloadMayRequest) {
   const auto with = [](const std::string& field) { return kOne + "  " + field + "\n"; };
   expectEach({
       {"capability", with("capabilities: [NET_BIND_SERVICES]"), "7:18", "did you mean NET_BIND_SERVICE?"},
       {"capability beyond", with("capabilities: [CAP_SYS_ADMIN, KILL]"), "7:17",
-       "SYS_ADMIN may not be asked for on this node (name it in launcher.allowedCapabilities"},
+       "SYS_ADMIN is not allowed on this node (add it to launcher.allowedCapabilities"},
       {"unconfined", with("seccompProfile: {type: Unconfined}"), "7:26", "launcher.allowUnconfined: true"},
       {"unconfined AppArmor", with("appArmorProfile: {type: Unconfined}"), "7:27",
        "launcher.allowUnconfined"},
@@ -224,12 +224,12 @@ TEST(Mistakes, OfWhatAWorkloadMayAskFor) {
       {"label", with("seLinuxLabel: container_t"), "7:17", "USER:ROLE:TYPE"},
       {"limit", with("rlimits: {nofiles: 5}"), "7:13", "did you mean nofile?"},
       {"limit's value", with("rlimits: {nofile: many}"), "7:21", "is not a whole number"},
-      {"liveness of nothing", with("liveness: {interval: 1s}"), "7:13", "neither or both of tcp and http"},
-      {"liveness of both", with("liveness: {tcp: {port: 1}, http: {port: 1}}"), "7:13", "neither or both"},
-      {"file of no volume", with("envFiles: {A: /etc/a}"), "7:17", "mount the volume that holds it"},
+      {"liveness of nothing", with("liveness: {interval: 1s}"), "7:13", "one of tcp and http"},
+      {"liveness of both", with("liveness: {tcp: {port: 1}, http: {port: 1}}"), "7:13", "one of tcp and http"},
+      {"file of no volume", with("envFiles: {A: /etc/a}"), "7:17", "mount the volume that has the file"},
       {"both ways",
        kOne + "  volumes: [{name: v, type: secret, mountPath: /v}]\n  env: {A: b}\n  envFiles: {A: /v/a}\n",
-       "9:14", "stands in env as well"},
+       "9:14", "is also set in env"},
       {"host folder", kHead + "launcher: {allowedHostPaths: [/]}\n", "2:31", "below /"},
       {"log files", kHead + "launcher: {logs: {maxFiles: 1}}\n", "2:29", "from 2 to 100"},
       {"log rate", kHead + "launcher: {logs: {bytesPerSecond: 1Ki}}\n", "2:35", "less than 1Mi"},
@@ -251,7 +251,7 @@ TEST(Mistakes, ABrokenMatchIsNotComparedWithOthers) {
   EXPECT_EQ(lines.size(), 1U) << testing::PrintToString(lines);
 }
 
-TEST(Mistakes, NotEverythingUnusualIsOne) {
+TEST(Mistakes, UnusualButValidFormsAreNone) {
   const std::string text =
       "\xEF\xBB\xBF---\r\napiVersion: \"fallbackd.io/v1\"\r\ncache: {path: '/it''s \\'}\r\n...\r\n# end\r\n";
   EXPECT_EQ(problemsOf(text), std::vector<std::string>{});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// kubelet's file, as clouds write it, and every mistake that it can hold.
+// kubelet's file as clouds write it, and every mistake that it can contain.
 #include "config/provider_file.hpp"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@ using namespace std::chrono_literals;
 
 const std::string kApi = "apiVersion: kubelet.config.k8s.io/v1\n";
 const std::string kTop = kApi + "kind: CredentialProviderConfig\nproviders:\n";
-// Line 4 to 7; what is added stands on line 8, in column 3.
+// Lines 4 to 7; additions are on line 8, in column 3.
 const std::string kProvider = kTop +
                               "- name: p\n  apiVersion: credentialprovider.kubelet.k8s.io/v1\n"
                               "  matchImages: [\"*.r.x\"]\n  defaultCacheDuration: 12h\n";
@@ -32,7 +32,7 @@ std::vector<CredentialProvider> readGood(const std::string& text) {
   return providers;
 }
 
-TEST(ProviderFile, AsAnAmazonNodeHasIt) {
+TEST(ProviderFile, AsOnAnAmazonNode) {
   // JSON is YAML, too.
   const auto providers = readGood(R"({
     "apiVersion": "kubelet.config.k8s.io/v1",
@@ -67,7 +67,7 @@ TEST(ProviderFile, SeveralProvidersKeepTheirOrderAndArguments) {
   EXPECT_EQ(providers[1].defaultCacheDuration, 0ns);
 }
 
-TEST(ProviderFile, TokensOfServiceAccountsAreNoticed) {
+TEST(ProviderFile, ServiceAccountTokensAreDetected) {
   const auto providers = readGood(kProvider +
                                   "  tokenAttributes:\n    serviceAccountTokenAudience: a\n"
                                   "    requireServiceAccount: true\n    cacheType: Token\n");
@@ -75,7 +75,7 @@ TEST(ProviderFile, TokensOfServiceAccountsAreNoticed) {
   EXPECT_TRUE(providers[0].needsToken);
 }
 
-TEST(ProviderFile, EveryMistakeHasItsPlaceAndAWayOut) {
+TEST(ProviderFile, EveryMistakeHasItsPositionAndAdvice) {
   struct Wrong {
     std::string text;
     std::string at;
@@ -99,7 +99,7 @@ TEST(ProviderFile, EveryMistakeHasItsPlaceAndAWayOut) {
       {kTop + "- name: p\n" + api + "  matchImages: [r.x]\n", "4:3", "defaultCacheDuration"},
       {kTop + "- name: p\n" + api + "  matchImages: [r.x]\n  defaultCacheDuration: -1h\n", "7:25",
        "is not a duration"},
-      {kProvider + "  env: [{name: A=B, value: c}]\n", "8:16", "not the name of a variable"},
+      {kProvider + "  env: [{name: A=B, value: c}]\n", "8:16", "not the name of an environment variable"},
       {kProvider + "  argz: []\n", "8:3", "did you mean"},
       {kProvider + kProvider.substr(kTop.size()), "8:3", "named twice"},
   };

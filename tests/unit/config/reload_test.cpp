@@ -51,7 +51,7 @@ TEST_F(ReloadTest, ReplacedByRename) {
   }));
 }
 
-TEST_F(ReloadTest, DropInFolderThatComesLaterAndItsFiles) {
+TEST_F(ReloadTest, ADropInFolderCreatedLaterAndItsFiles) {
   EXPECT_TRUE(noticed([&] { fs::create_directory(folder.path() + "/conf.d"); }));
   EXPECT_TRUE(noticed([&] { folder.write("conf.d/a.yaml", "b"); }));
   EXPECT_TRUE(noticed([&] { fs::remove(folder.path() + "/conf.d/a.yaml"); }));
@@ -74,7 +74,7 @@ TEST_F(ReloadTest, TheSymlinkSwapOfAConfigMap) {
   }
 }
 
-TEST_F(ReloadTest, TheSwapBehindDropInsThatAreSymlinks) {
+TEST_F(ReloadTest, TheSwapBehindSymlinkedDropIns) {
   const std::string conf = folder.path() + "/conf.d";
   folder.write("conf.d/..1/a.yaml", "one");
   fs::create_symlink("..1", conf + "/..data");
@@ -102,7 +102,7 @@ TEST_F(ReloadTest, TheWholeFolderReplaced) {
   EXPECT_TRUE(noticed([&] { folder.write("etc/fallbackd.yaml", "c"); }));
 }
 
-TEST_F(ReloadTest, ADropInFolderWhoseParentsComeLaterToo) {
+TEST_F(ReloadTest, ADropInFolderWhoseParentsAreCreatedLater) {
   watcher = std::make_unique<Watcher>(loop.get_executor(), file, folder.path() + "/x/y/z");
   EXPECT_TRUE(noticed([&] { fs::create_directories(folder.path() + "/x/y"); }));
   EXPECT_TRUE(noticed([&] { folder.write("x/y/z/a.yaml", "b"); }));
@@ -144,7 +144,7 @@ TEST_F(ReloadTest, TheWaitCanBeCancelled) {
   EXPECT_THROW(std::rethrow_exception(error), boost::system::system_error);
 }
 
-/// What follow() and drain() say, without the quiet period.
+/// Tests follow() and drain() directly, without the quiet period.
 struct WatchedPathsTest : testing::Test {
   test::TempFolder folder;
   std::string file = folder.write("fallbackd.yaml", "a");
@@ -166,7 +166,7 @@ TEST_F(WatchedPathsTest, OtherFilesDoNotMatter) {
   EXPECT_TRUE(paths->drain());
 }
 
-TEST_F(WatchedPathsTest, FoldersThatNoLongerMatterAreForgotten) {
+TEST_F(WatchedPathsTest, IrrelevantFoldersAreForgotten) {
   folder.write("one/f.yaml", "x");
   folder.write("two/f.yaml", "x");
   fs::remove(file);
@@ -183,7 +183,7 @@ TEST_F(WatchedPathsTest, FoldersThatNoLongerMatterAreForgotten) {
   EXPECT_TRUE(paths->drain());
 }
 
-TEST_F(WatchedPathsTest, ASymlinkThatTurnsInACircleEnds) {
+TEST_F(WatchedPathsTest, ASymlinkLoopEnds) {
   fs::remove(file);
   fs::create_symlink("fallbackd.yaml", file);
   EXPECT_TRUE(paths->drain());

@@ -26,7 +26,7 @@ TEST(BinaryRef, ReadsNameAndVersion) {
   }
 }
 
-TEST(BinaryRef, OrdersVersionsAsSemverDoes) {
+TEST(BinaryRef, OrdersVersionsBySemver) {
   const std::vector<std::string_view> ascending{
       "0.9",          "1.0.0-alpha",   "1.0.0-alpha.1", "1.0.0-alpha.beta",
       "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1",    "1.0.0",
@@ -40,7 +40,7 @@ TEST(BinaryRef, OrdersVersionsAsSemverDoes) {
   EXPECT_EQ(compareVersions("1.0+a", "1.0+b"), std::weak_ordering::equivalent);
 }
 
-TEST(BinaryRef, AnImagesTagIsComparedWhereItNamesAVersion) {
+TEST(BinaryRef, AnImagesTagIsComparedIfItNamesAVersion) {
   EXPECT_EQ(sameVersion("1.8.3", "1.8.3"), true);
   EXPECT_EQ(sameVersion("v1.8.3", "1.8.3"), true);
   EXPECT_EQ(sameVersion("1.8.3-rc.1", "1.8.3"), false);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of kubelet's matchImages; most lines are what its documentation says of them.
+// The rules of kubelet's matchImages; most lines come from its documentation.
 #include "domain/image_pattern.hpp"
 
 #include <string>
@@ -21,7 +21,7 @@ std::string bestOf(const std::vector<std::string>& texts, const std::string& ima
   return best ? texts[*best] : "none";
 }
 
-TEST(ImagePattern, AStarIsAnythingInOnePartOfTheHost) {
+TEST(ImagePattern, AStarMatchesOnePartOfTheHost) {
   EXPECT_TRUE(matches("123456789.dkr.ecr.us-east-1.amazonaws.com",
                       "123456789.dkr.ecr.us-east-1.amazonaws.com/shop/checkout:1"));
   EXPECT_TRUE(matches("*.dkr.ecr.*.amazonaws.com", "1.dkr.ecr.eu-west-1.amazonaws.com/a"));
@@ -35,7 +35,7 @@ TEST(ImagePattern, AStarIsAnythingInOnePartOfTheHost) {
   EXPECT_FALSE(matches("gcr.io", "eu.gcr.io/a"));
 }
 
-TEST(ImagePattern, ThePortIsTheSameOrAbsentInBoth) {
+TEST(ImagePattern, ThePortMustMatchOrBeAbsentInBoth) {
   EXPECT_TRUE(matches("registry.io:8080/path", "registry.io:8080/path/a"));
   EXPECT_FALSE(matches("registry.io", "registry.io:8080/a"));
   EXPECT_FALSE(matches("registry.io:8080", "registry.io/a"));
@@ -47,7 +47,7 @@ TEST(ImagePattern, ThePortIsTheSameOrAbsentInBoth) {
 
 TEST(ImagePattern, ThePathIsAPrefix) {
   EXPECT_TRUE(matches("r.io/shop", "r.io/shop/checkout"));
-  EXPECT_TRUE(matches("r.io/shop", "r.io/shopping/checkout")) << "as kubelet has it";
+  EXPECT_TRUE(matches("r.io/shop", "r.io/shopping/checkout")) << "like kubelet";
   EXPECT_FALSE(matches("r.io/shop/", "r.io/shopping/checkout"));
   EXPECT_FALSE(matches("r.io/shop/checkout/a", "r.io/shop/checkout"));
   EXPECT_FALSE(matches("r.io/*", "r.io/shop")) << "no stars in paths";
@@ -63,16 +63,17 @@ TEST(ImagePattern, DockerHubHasOneName) {
   EXPECT_FALSE(matches("docker.io/shop", "nginx"));
 }
 
-TEST(ImagePattern, TheOneThatSaysMostIsTheBest) {
+TEST(ImagePattern, TheMostSpecificIsTheBest) {
   EXPECT_EQ(bestOf({"r.io", "r.io/shop", "r.io/shop/checkout"}, "r.io/shop/cart"), "r.io/shop");
-  EXPECT_EQ(bestOf({"r.io/shop", "r.io"}, "r.io/shopping/a"), "r.io") << "a whole folder says more";
+  EXPECT_EQ(bestOf({"r.io/shop", "r.io"}, "r.io/shopping/a"), "r.io")
+      << "a whole path component is more specific";
   EXPECT_EQ(bestOf({"r.io/shop"}, "r.io/shopping/a"), "r.io/shop");
   EXPECT_EQ(bestOf({"*.io", "r.io"}, "r.io/a"), "r.io");
   EXPECT_EQ(bestOf({"*.io/a", "r.io"}, "r.io/a"), "*.io/a");
   EXPECT_EQ(bestOf({"x.io"}, "r.io/a"), "none");
 }
 
-TEST(ImagePattern, WhatIsNoHostIsRefused) {
+TEST(ImagePattern, InvalidHostsAreRefused) {
   for (const std::string text : {"", "/a", "https://", "r .io", "r?.io", "user@r.io", "r.io\n"}) {
     const auto pattern = ImagePattern::parse(text);
     ASSERT_FALSE(pattern) << text;

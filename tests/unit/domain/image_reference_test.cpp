@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules that containerd has for image references; most lines are what its own tests say of them.
+// containerd's rules for image references; most lines come from its own tests.
 #include "domain/image_reference.hpp"
 
 #include <string>
@@ -43,36 +43,36 @@ TEST(ImageReference, HasTheNameUnderWhichContainerdStoresIt) {
   for (const auto& [text, name] : names) EXPECT_EQ(stored(text), name) << text;
 }
 
-TEST(ImageReference, TwoTextsOfOneStoredNameAreTheSameImage) {
+TEST(ImageReference, TextsWithTheSameStoredNameAreTheSameImage) {
   for (const std::string text :
        {"nginx:latest", "docker.io/nginx", "index.docker.io/nginx", "docker.io/library/nginx"}) {
     EXPECT_TRUE(sameImage("nginx", text)) << text;
   }
   EXPECT_TRUE(sameImage("r.x/a:1@" + kDigest, "r.x/a@" + kDigest))
-      << "containerd keeps no tag beside a digest";
+      << "containerd drops a tag beside a digest";
   EXPECT_TRUE(sameImage("r.x/a:1@" + kDigest, "r.x/a:2@" + kDigest));
   EXPECT_FALSE(sameImage("r.x/a:1", "r.x/a:2"));
   EXPECT_FALSE(sameImage("r.x/a:1", "r.x/a:1@" + kDigest));
   EXPECT_FALSE(sameImage("r.x/a", "r.x:443/a"));
-  EXPECT_FALSE(sameImage("r.x/A", "r.x/A")) << "neither is one";
-  EXPECT_EQ(ImageReference::parse("r.x/a:1@" + kDigest)->tag(), "1") << "still known, for the version";
+  EXPECT_FALSE(sameImage("r.x/A", "r.x/A")) << "neither is valid";
+  EXPECT_EQ(ImageReference::parse("r.x/a:1@" + kDigest)->tag(), "1") << "kept for the version";
 }
 
-TEST(ImageReference, TheFirstPartIsAHostByItsDotItsColonItsCapitalsOrAsLocalhost) {
+TEST(ImageReference, TheFirstPartIsAHostIfItHasADotAColonCapitalsOrIsLocalhost) {
   EXPECT_EQ(partsOf("localhost/a:1"), "localhost a 1 ");
   EXPECT_EQ(partsOf("localhosts/a:1"), "docker.io localhosts/a 1 ");
   EXPECT_EQ(partsOf("r:5000/a/b:1"), "r:5000 a/b 1 ");
   EXPECT_EQ(partsOf("r.example/a"), "r.example a latest ");
   EXPECT_EQ(partsOf("REGISTRY/a/b"), "REGISTRY a/b latest ");
   EXPECT_EQ(partsOf("192.168.1.1/repo"), "192.168.1.1 repo latest ");
-  EXPECT_EQ(partsOf("192.168.1.1:5000"), "docker.io library/192.168.1.1 5000 ") << "one part is a path";
-  EXPECT_EQ(partsOf("foo_bar.com/a"), "foo_bar.com a latest ") << "containerd takes it";
+  EXPECT_EQ(partsOf("192.168.1.1:5000"), "docker.io library/192.168.1.1 5000 ") << "a single part is a path";
+  EXPECT_EQ(partsOf("foo_bar.com/a"), "foo_bar.com a latest ") << "containerd accepts it";
   EXPECT_EQ(partsOf("[2001:db8::1]:5000/repo:tag@" + kDigest), "[2001:db8::1]:5000 repo tag " + kDigest);
   EXPECT_EQ(partsOf("[::1]/repo"), "[::1] repo latest ");
-  EXPECT_EQ(partsOf("docker.io:443/a"), "docker.io:443 a latest ") << "Docker Hub is named without a port";
+  EXPECT_EQ(partsOf("docker.io:443/a"), "docker.io:443 a latest ") << "Docker Hub has no port";
 }
 
-TEST(ImageReference, TakesWhatTheDistributionProjectTakes) {
+TEST(ImageReference, AcceptsWhatTheDistributionProjectAccepts) {
   for (const std::string text :
        {"docker/docker", "library/debian", "LOCALDOMAIN/library/debian", "127.0.0.1:5000/docker/docker",
         "192.168.0.1:80", "[fc00:1:2:3:4:5:6:7]:5000/library/debian", "Docker/docker",
@@ -81,7 +81,7 @@ TEST(ImageReference, TakesWhatTheDistributionProjectTakes) {
         "lowercase:Uppercase", "a:_x.-"}) {
     EXPECT_TRUE(ImageReference::parse(text)) << stored(text);
   }
-  EXPECT_TRUE(ImageReference::parse("docker.io/" + kHex64)) << "an id is one without a host only";
+  EXPECT_TRUE(ImageReference::parse("docker.io/" + kHex64)) << "it is an id only without a host";
   EXPECT_TRUE(ImageReference::parse("r.x/" + std::string(255, 'a')));
   EXPECT_TRUE(ImageReference::parse("r.x/a:" + std::string(128, 't')));
   EXPECT_TRUE(ImageReference::parse("a@sha384:" + std::string(96, '0')));
@@ -133,11 +133,11 @@ TEST(ImageReference, SaysWhyItRefusesAndWhatToWrite) {
     ASSERT_FALSE(reference) << text;
     EXPECT_EQ(reference.error().reason, Reason::invalid);
     EXPECT_THAT(reference.error().context, HasSubstr(words));
-    EXPECT_LT(reference.error().context.size(), 500U) << "as long as what was written";
+    EXPECT_LT(reference.error().context.size(), 500U) << "not as long as the input";
   }
 }
 
-TEST(ImageReference, TheHostsNameHasNeitherPortNorBrackets) {
+TEST(ImageReference, TheHostNameHasNeitherPortNorBrackets) {
   EXPECT_EQ(ImageReference::parse("r.x:5000/a")->hostName(), "r.x");
   EXPECT_EQ(ImageReference::parse("[::1]:5000/a")->hostName(), "::1");
   EXPECT_EQ(ImageReference::parse("[::1]/a")->hostName(), "::1");

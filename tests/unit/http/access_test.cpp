@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may ask, in what form, and who has to go.
+// Who may send requests, in what form, and which clients are disconnected.
 #include "http/access.hpp"
 
 #include "base/query.hpp"
@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(Token, IsTakenAsBearerAndAsAPassword) {
+TEST(Token, IsAcceptedAsBearerAndAsPassword) {
   const test::TempFolder folder;
   Token token(folder.write("token", "0123456789abcdef\n"));
   ASSERT_TRUE(token.refresh());
@@ -33,7 +33,7 @@ TEST(Token, FollowsItsFileAndKeepsTheLastGoodOne) {
   const test::TempFolder folder;
   const auto file = folder.write("token", "0123456789abcdef");
   Token token(file);
-  EXPECT_FALSE(token.admits("Bearer 0123456789abcdef")) << "before it was read";
+  EXPECT_FALSE(token.admits("Bearer 0123456789abcdef")) << "not read yet";
   ASSERT_TRUE(token.refresh());
   folder.write("token", "another-token-of-mine");
   ASSERT_TRUE(token.refresh());
@@ -44,11 +44,11 @@ TEST(Token, FollowsItsFileAndKeepsTheLastGoodOne) {
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message().find("fewer than 16 characters"), std::string::npos);
   EXPECT_TRUE(token.admits("Bearer another-token-of-mine"));
-  EXPECT_TRUE(token.refresh()) << "the same file is not complained of twice";
+  EXPECT_TRUE(token.refresh()) << "the same file is not reported twice";
   EXPECT_FALSE(token.admits("Bearer short"));
 }
 
-TEST(Token, ThatIsNotThereIsAnErrorAndNoneIsWantedWithoutAFile) {
+TEST(Token, AMissingFileIsAnErrorAndWithoutAFileNoneIsNeeded) {
   Token missing("/nonexistent/token");
   EXPECT_FALSE(missing.refresh());
   EXPECT_FALSE(missing.admits("Bearer "));
@@ -68,8 +68,8 @@ TEST(Host, IsAnAddressOrLocalhost) {
   }
 }
 
-TEST(Accept, OpenMetricsWhereTheClientLikesItAsMuch) {
-  // As Prometheus 2.42 asks.
+TEST(Accept, OpenMetricsIfTheClientRatesItAtLeastAsHigh) {
+  // Prometheus 2.42's header.
   EXPECT_TRUE(
       wantsOpenMetrics("application/openmetrics-text;version=1.0.0,application/openmetrics-text;"
                        "version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"));
@@ -94,7 +94,7 @@ TEST(Query, IsDecoded) {
   EXPECT_EQ(parseQuery("pod=" + queryEscaped("a/b c&%\n")).at("pod"), "a/b c&%\n");
 }
 
-TEST(Clients, TheSlowestOfAnAddressGoesForTheNewest) {
+TEST(Clients, TheSlowestOfAnAddressMakesRoomForTheNewest) {
   Clients clients;
   std::vector<std::size_t> closed;
   std::vector<Clients::Place> places;
@@ -103,7 +103,7 @@ TEST(Clients, TheSlowestOfAnAddressGoesForTheNewest) {
     places.push_back(
         clients.add({"10.0.0.1", true, Stamp(1h - 1s * i), [&closed, i] { closed.push_back(i); }}));
   }
-  places.back()->asking = false;  // the oldest, but it is being answered
+  places.back()->asking = false;  // the oldest, but its request is being answered
   EXPECT_TRUE(clients.makeRoom("10.0.0.2"));
   EXPECT_TRUE(closed.empty());
   EXPECT_TRUE(clients.makeRoom("10.0.0.1"));
@@ -113,7 +113,7 @@ TEST(Clients, TheSlowestOfAnAddressGoesForTheNewest) {
   EXPECT_FALSE(clients.makeRoom("10.0.0.1")) << "all are being answered";
 }
 
-TEST(Clients, ManyAddressesShareTheWholeAndRootIsLeftAlone) {
+TEST(Clients, ManyAddressesShareTheLimitAndRootIsUnaffected) {
   Clients clients;
   int closed = 0;
   clients.add({"", true, Stamp(), [] { FAIL() << "a client of the unix socket"; }});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server as its clients find it: well-behaved ones, slow ones, many, and those without a token.
+// The server as its clients see it: well-behaved ones, slow ones, many, and those without a token.
 #include "http/server.hpp"
 
 #include "http/clients.hpp"
@@ -37,7 +37,7 @@ using namespace std::chrono_literals;
 using testing::HasSubstr;
 using testing::Not;
 
-/// A connection that a test does as it likes with.
+/// A connection under the test's control.
 class Connection {
  public:
   explicit Connection(unsigned short port) : socket_(loop_) {
@@ -50,7 +50,7 @@ class Connection {
     asio::write(socket_, asio::buffer(bytes), error_);
     return !error_;
   }
-  /// Until `end`, or all there is.
+  /// Reads until `end`, or everything.
   std::string receive(const std::string& end = "") {
     std::string text;
     if (end.empty()) {
@@ -66,7 +66,7 @@ class Connection {
     if (!send("GET " + target + " HTTP/1.1\r\nConnection: close\r\n" + headers + "\r\n")) return "not sent";
     return receive();
   }
-  /// Whether the server closed it already.
+  /// Whether the server has closed it.
   bool closed() {
     socket_.non_blocking(true, error_);
     char byte = 0;
@@ -81,7 +81,8 @@ class Connection {
   boost::system::error_code error_;
 };
 
-/// errno of a connection by that user, who is in the folder already: what is above it does not refuse.
+/// errno of a connection attempt by that user, who is already in the folder, so that no parent folder
+/// refuses.
 int connectAs(uid_t user, const std::string& folder, const std::string& name) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -135,7 +136,7 @@ class HttpServerTest : public testing::Test {
   std::string get(const std::string& target, const std::string& headers = "Host: localhost\r\n") {
     return Connection(port()).get(target, headers);
   }
-  /// curl's output; the server's address stands for "URL".
+  /// curl's output; "URL" stands for the server's address.
   std::string curl(const std::string& arguments, const std::string& scheme = "https") {
     auto line = "curl -sS --max-time 10 " + arguments;
     line.replace(line.find("URL"), 3, scheme + "://127.0.0.1:" + std::to_string(port()));
@@ -181,14 +182,14 @@ TEST_F(HttpServerTest, AnswersAndRefuses) {
   EXPECT_THAT(bare, Not(HasSubstr("\r\n\r\nheld")));
 }
 
-TEST_F(HttpServerTest, ANameThatLeadsToLoopbackIsNotEnough) {
+TEST_F(HttpServerTest, ANameThatResolvesToLoopbackIsNotEnough) {
   start();
   EXPECT_THAT(get("/held", "Host: evil.example\r\n"), HasSubstr("HTTP/1.1 421"));
   EXPECT_THAT(get("/held", ""), HasSubstr("HTTP/1.1 421"));
   EXPECT_THAT(get("/held", "Host: 127.0.0.1:1\r\n"), HasSubstr("HTTP/1.1 200"));
 }
 
-TEST_F(HttpServerTest, TheTokenGuardsAllButTheProbes) {
+TEST_F(HttpServerTest, TheTokenGuardsAllExceptTheProbes) {
   Options options;
   options.tokenFile = folder_.write("token", "0123456789abcdef");
   start(std::move(options));
@@ -205,21 +206,21 @@ TEST_F(HttpServerTest, TheTokenGuardsAllButTheProbes) {
   folder_.write("token", "fedcba98765432100");
   EXPECT_THAT(get("/held", bearer + "0123456789abcdef\r\n"), HasSubstr("HTTP/1.1 401"));
   EXPECT_THAT(get("/held", bearer + "fedcba98765432100\r\n"), HasSubstr("HTTP/1.1 200"));
-  EXPECT_EQ(curl("--unix-socket " + unixPath() + " URL/root", "http"), "root") << "root needs none";
+  EXPECT_EQ(curl("--unix-socket " + unixPath() + " URL/root", "http"), "root") << "root needs no token";
 }
 
-/// What the socket shows needs no token, so that the file itself must keep others out, whatever the umask.
+/// The socket needs no token, so the file itself must keep others out, whatever the umask.
 TEST_F(HttpServerTest, OnlyRootCanConnectToTheSocket) {
   const auto before = ::umask(0);
   start();
   ::umask(before);
   struct stat info {};
   ASSERT_EQ(::stat(unixPath().c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 07777, 0600U) << "others may connect";
+  EXPECT_EQ(info.st_mode & 07777, 0600U) << "others must not connect";
   EXPECT_EQ(info.st_uid, ::geteuid());
 }
 
-/// With nothing but the mode between them: the kernel's answer to another user.
+/// Only the mode protects it: the kernel's answer to another user.
 TEST_F(HttpServerTest, AnotherUserIsRefusedByTheSocket) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become another user";
   const auto before = ::umask(0);
@@ -230,7 +231,7 @@ TEST_F(HttpServerTest, AnotherUserIsRefusedByTheSocket) {
   EXPECT_EQ(connectAs(65534, folder_.path(), "s"), EACCES);
 }
 
-TEST_F(HttpServerTest, AFileInTheSocketsPlaceStays) {
+TEST_F(HttpServerTest, AFileAtTheSocketsPathStays) {
   const auto file = folder_.write("s", "precious");
   Server server{Options{}};
   const auto listening = server.listenUnix(file);
@@ -242,7 +243,7 @@ TEST_F(HttpServerTest, AFileInTheSocketsPlaceStays) {
   EXPECT_EQ(text, "precious");
 }
 
-TEST_F(HttpServerTest, TlsWithACertificateThatIsReplaced) {
+TEST_F(HttpServerTest, TlsFollowsAReplacedCertificate) {
   certificate("first");
   Options options;
   options.tls = {folder_.path() + "/tls.crt", folder_.path() + "/tls.key"};
@@ -256,13 +257,13 @@ TEST_F(HttpServerTest, TlsWithACertificateThatIsReplaced) {
   EXPECT_THAT(curl("--tls-max 1.1 -k URL/held"), Not(HasSubstr("held")));
   EXPECT_THAT(get("/held"), Not(HasSubstr("200"))) << "plain text";
   folder_.write("tls.crt", "nonsense");
-  EXPECT_EQ(curl(second), "held") << "the earlier one stays in use";
+  EXPECT_EQ(curl(second), "held") << "the earlier certificate stays in use";
   const std::lock_guard lock(mutex_);
   ASSERT_FALSE(troubles_.empty());
   EXPECT_THAT(troubles_.front(), HasSubstr("TLS certificate " + folder_.path() + "/tls.crt"));
 }
 
-TEST_F(HttpServerTest, FilesThatCannotBeUsedAreToldAtTheStart) {
+TEST_F(HttpServerTest, UnusableFilesAreReportedAtTheStart) {
   Options options;
   options.tokenFile = folder_.write("token", "short");
   Server weak(std::move(options));
@@ -277,7 +278,7 @@ TEST_F(HttpServerTest, FilesThatCannotBeUsedAreToldAtTheStart) {
   EXPECT_THAT(missing.error().message(), HasSubstr("no.crt"));
 }
 
-TEST_F(HttpServerTest, SlowLorisesMakeRoomForThoseWhoAsk) {
+TEST_F(HttpServerTest, SlowLorisesMakeRoomForActiveClients) {
   start();
   std::vector<std::unique_ptr<Connection>> slow;
   for (int i = 0; i < 400; ++i) {
@@ -286,7 +287,7 @@ TEST_F(HttpServerTest, SlowLorisesMakeRoomForThoseWhoAsk) {
   }
   for (int i = 0; i < 50; ++i) EXPECT_THAT(get("/held"), HasSubstr("\r\n\r\nheld"));
   const auto left = std::count_if(slow.begin(), slow.end(), [](const auto& one) { return !one->closed(); });
-  EXPECT_LE(left, 32) << "of one address";
+  EXPECT_LE(left, 32) << "connections of one address";
 }
 
 TEST_F(HttpServerTest, AHugeHeaderEndsItsConnectionOnly) {
@@ -297,7 +298,7 @@ TEST_F(HttpServerTest, AHugeHeaderEndsItsConnectionOnly) {
   EXPECT_THAT(get("/held"), HasSubstr("\r\n\r\nheld"));
 }
 
-TEST_F(HttpServerTest, EventsComeWhenTheTextChanges) {
+TEST_F(HttpServerTest, EventsAreSentWhenTheTextChanges) {
   start();
   Connection listener(port());
   ASSERT_TRUE(listener.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
@@ -308,10 +309,10 @@ TEST_F(HttpServerTest, EventsComeWhenTheTextChanges) {
   Connection late(port());
   ASSERT_TRUE(late.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
   static_cast<void>(late.receive("\r\n\r\n"));
-  EXPECT_EQ(late.receive("\n\n"), "data: text 2\n\n") << "who comes later is told at once";
+  EXPECT_EQ(late.receive("\n\n"), "data: text 2\n\n") << "a later client gets the text at once";
 }
 
-TEST_F(HttpServerTest, ListenersAreLimitedAndTheOthersStillServed) {
+TEST_F(HttpServerTest, ListenersAreLimitedAndOthersAreStillServed) {
   start();
   std::vector<std::unique_ptr<Connection>> listeners;
   for (int i = 0; i < 16; ++i) {
@@ -323,7 +324,7 @@ TEST_F(HttpServerTest, ListenersAreLimitedAndTheOthersStillServed) {
   EXPECT_THAT(get("/held"), HasSubstr("HTTP/1.1 200"));
 }
 
-TEST_F(HttpServerTest, RootIsServedWhateverIsConnectedOverTcp) {
+TEST_F(HttpServerTest, RootIsServedWhateverConnectsOverTcp) {
   start();
   std::vector<std::unique_ptr<Connection>> listeners;
   for (int i = 0; i < 16; ++i) {
@@ -333,10 +334,10 @@ TEST_F(HttpServerTest, RootIsServedWhateverIsConnectedOverTcp) {
   }
   Connection root(unixPath());
   ASSERT_TRUE(root.send("GET /events HTTP/1.1\r\nHost: root\r\n\r\n"));
-  EXPECT_THAT(root.receive("\n\n"), HasSubstr("data: text 1")) << "TCP took all event streams";
+  EXPECT_THAT(root.receive("\n\n"), HasSubstr("data: text 1")) << "although TCP has all event streams";
 }
 
-TEST(Clients, TheirRoomIsNotRoots) {
+TEST(Clients, TheirSlotsAreNotRoots) {
   Clients clients;
   const auto answered = [&](const std::string& address) {
     if (!clients.makeRoom(address)) return false;
@@ -347,10 +348,10 @@ TEST(Clients, TheirRoomIsNotRoots) {
   for (int i = 0; i < 200; ++i) connected += answered("10.0.0." + std::to_string(i)) ? 1 : 0;
   EXPECT_EQ(connected, Clients::kMaxClients);
   for (std::size_t i = 0; i < Clients::kMaxClients; ++i) EXPECT_TRUE(answered("")) << i;
-  EXPECT_FALSE(answered("")) << "root's own room is bounded, too";
+  EXPECT_FALSE(answered("")) << "root's own slots are limited, too";
 }
 
-TEST_F(HttpServerTest, ThePagesPolicyAllowsNothingButThePage) {
+TEST_F(HttpServerTest, ThePagesPolicyAllowsOnlyThePage) {
   start();
   const auto answer = get("/");
   EXPECT_THAT(answer, HasSubstr("Content-Security-Policy: default-src 'none'; script-src 'sha256-"));

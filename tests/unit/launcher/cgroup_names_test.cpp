@@ -8,7 +8,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-TEST(CgroupParent, CgroupfsPathStaysAsItIs) {
+TEST(CgroupParent, CgroupfsPathIsUnchanged) {
   EXPECT_EQ(expandCgroupParent("/kubepods/burstable/pod1-2").value(), "/kubepods/burstable/pod1-2");
   EXPECT_EQ(expandCgroupParent("/kubepods/pod1/").value(), "/kubepods/pod1");
   EXPECT_EQ(expandCgroupParent("kubepods/pod1").value(), "/kubepods/pod1");
@@ -21,12 +21,12 @@ TEST(CgroupParent, SystemdSliceIsNested) {
   EXPECT_EQ(expandCgroupParent("-.slice").value(), "/");
 }
 
-TEST(CgroupParent, ExpandedSlicePathStaysAsItIs) {
+TEST(CgroupParent, ExpandedSlicePathIsUnchanged) {
   EXPECT_EQ(expandCgroupParent("/kubepods.slice/kubepods-pod1.slice").value(),
             "/kubepods.slice/kubepods-pod1.slice");
 }
 
-TEST(CgroupParent, NamesThatLeadAstrayAreRefused) {
+TEST(CgroupParent, NamesThatLeadElsewhereAreRefused) {
   for (const char* name :
        {"", "..", "/kubepods/../../etc", "/a/./b", "-a.slice", "a-.slice", "a--b.slice", ".slice"}) {
     const auto path = expandCgroupParent(name);
@@ -62,7 +62,7 @@ TEST(CgroupMounts, DamagedLinesAreSkipped) {
   EXPECT_TRUE(parseCgroupMounts("- cgroup2\nx\n41 31 0:38 / /a rw - cgroup2\n").empty());
 }
 
-TEST(CgroupMounts, FolderBelowAMountThatShowsAPart) {
+TEST(CgroupMounts, FolderBelowAMountThatShowsPartOfTheTree) {
   CgroupHierarchy part{"/sys/fs/cgroup", "/kubepods", {}, true};
   EXPECT_EQ(part.folderOf("/kubepods/pod1"), "/sys/fs/cgroup/pod1");
   EXPECT_EQ(part.folderOf("/kubepods"), "/sys/fs/cgroup");

@@ -18,7 +18,7 @@ TEST(CriLog, WholeLinesAreFull) {
   EXPECT_EQ(framer.frame("", kNow), "");
 }
 
-TEST(CriLog, LineInPiecesIsPartsAndAnEnd) {
+TEST(CriLog, ALineInPiecesBecomesPartsAndAnEnd) {
   const CriLogFramer framer("stderr");
   const std::string head = "2027-01-15T08:00:00.000000000Z stderr ";
   EXPECT_EQ(framer.frame("o", kNow), head + "P o\n");
@@ -40,7 +40,7 @@ TEST(CriLog, LineOfExactlyTheLimitIsNotSplit) {
   EXPECT_EQ(CriLogFramer("stdout").frame(full + "\n", kNow), kOut + "F " + full + "\n");
 }
 
-TEST(CriLog, NothingOfAnEndlessLineIsLost) {
+TEST(CriLog, AnEndlessLineIsNotLost) {
   const auto lines = CriLogFramer("stdout").frame(std::string(100'000, 'x'), kNow);
   EXPECT_EQ(std::count(lines.begin(), lines.end(), 'x'), 100'000);
   EXPECT_EQ(lines.find(" F "), std::string::npos);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which labels a node's security modules want, on stand-ins for its /proc and /sys.
+// Which labels a node's security modules require, with fake /proc and /sys trees.
 #include "launcher/confinement/labels.hpp"
 
 #include "temp_folder.hpp"
@@ -60,33 +60,33 @@ TEST_F(Labels, TheDefaultProfileOfContainers) {
   EXPECT_THAT(written(labels()), ElementsAre("attr/exec=exec cri-containerd.apparmor.d"));
 }
 
-TEST_F(Labels, ADefaultProfileThatIsNotLoadedIsSaid) {
+TEST_F(Labels, AMissingDefaultProfileIsReported) {
   appArmor("other (enforce)\n");
   EXPECT_THAT(*labels(), IsEmpty());
   EXPECT_THAT(notes, ElementsAre(HasSubstr("not loaded")));
 }
 
-TEST_F(Labels, ANamedProfileMustBeThere) {
+TEST_F(Labels, ANamedProfileMustBeLoaded) {
   security.appArmor = {SecurityProfile::Type::localhost, "k8s-shop"};
   EXPECT_EQ(labels().error().reason, Reason::unavailable);  // no AppArmor
   appArmor("k8s-shop-other (enforce)\n");
   EXPECT_EQ(labels().error().reason, Reason::not_found);
   appArmor("k8s-shop (enforce)\n");
   EXPECT_THAT(written(labels()), ElementsAre("attr/apparmor/exec=exec k8s-shop"));
-  // A container has no securityfs: the kernel then tells at the write.
+  // A container has no securityfs: then the kernel only reports it at the write.
   std::filesystem::remove_all(std::filesystem::path(folder.path()) / "sys/kernel");
   EXPECT_THAT(written(labels()), ElementsAre("attr/apparmor/exec=exec k8s-shop"));
 }
 
-TEST_F(Labels, UnconfinedIsNoLabel) {
+TEST_F(Labels, UnconfinedMeansNoLabel) {
   appArmor("cri-containerd.apparmor.d (enforce)\n");
   security.appArmor.type = SecurityProfile::Type::unconfined;
   EXPECT_THAT(*labels(), IsEmpty());
 }
 
-TEST_F(Labels, SeLinuxTakesTheSandboxesLabelOrTheWorkloads) {
+TEST_F(Labels, SeLinuxUsesTheSandboxesLabelOrTheWorkloads) {
   write("proc/filesystems", "nodev\tselinuxfs\n");
-  EXPECT_FALSE(labels());  // nobody knows the pod's
+  EXPECT_FALSE(labels());  // the pod's label is unknown
   write("proc/42/attr/current", std::string("system_u:system_r:container_t:s0:c1,c2\0", 39));
   EXPECT_THAT(written(labels()), ElementsAre("attr/exec=system_u:system_r:container_t:s0:c1,c2"));
   security.seLinuxLabel = "system_u:system_r:other_t:s0";

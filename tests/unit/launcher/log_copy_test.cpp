@@ -47,7 +47,7 @@ class LogCopy : public ::testing::Test {
   sys::UniqueFd in;
 };
 
-TEST_F(LogCopy, WholeLinesGoAndAPartStays) {
+TEST_F(LogCopy, WholeLinesAreCopiedAndAPartStays) {
   write("one\ntwo\nthr");
   auto copied = copyLog(question, out);
   ASSERT_TRUE(copied) << copied.error().message();
@@ -62,39 +62,39 @@ TEST_F(LogCopy, WholeLinesGoAndAPartStays) {
   EXPECT_THAT(test::criLogLines(log()), ElementsAre("one", "two", "three"));
 }
 
-TEST_F(LogCopy, APartGoesWhereItWaitedLongEnough) {
+TEST_F(LogCopy, APartIsCopiedAfterItWaitedLongEnough) {
   write("half");
   question.ends = LineEnds::parts_too;
   EXPECT_EQ(copyLog(question, out)->bytes, 4U);
   EXPECT_THAT(log(), HasSubstr("stdout P half\n"));
 }
 
-TEST_F(LogCopy, NoMoreThanIsAllowedLeavesThePipe) {
+TEST_F(LogCopy, NoMoreThanAllowedLeavesThePipe) {
   write("one\ntwo\nthree\n");
   question.maxLines = 2;
   EXPECT_EQ(copyLog(question, out)->lines, 2U);
   question.maxLines = 1000;
   question.maxBytes = 3;
-  EXPECT_EQ(copyLog(question, out)->bytes, 3U) << "of a line that is longer";
+  EXPECT_EQ(copyLog(question, out)->bytes, 3U) << "part of a longer line";
   question.maxBytes = 1000;
   EXPECT_EQ(copyLog(question, out)->bytes, 3U);
   EXPECT_THAT(test::criLogLines(log()), ElementsAre("one", "two", "three"));
 }
 
-TEST_F(LogCopy, TheEndIsToldAndNothingElse) {
+TEST_F(LogCopy, OnlyTheEndIsReported) {
   EXPECT_EQ(copyLog(question, out)->left, CopiedLog::Left::unknown);
   in.reset();
   EXPECT_EQ(copyLog(question, out)->left, CopiedLog::Left::nothing);
 }
 
-TEST_F(LogCopy, AFolderThatWentWithItsPodDoesNotComeBack) {
+TEST_F(LogCopy, AFolderRemovedWithItsPodIsNotRecreated) {
   std::filesystem::remove_all(folder.path() + "/pod");
   write("lost\n");
-  EXPECT_EQ(copyLog(question, out)->bytes, 5U) << "the process must not wait for a file that is gone";
+  EXPECT_EQ(copyLog(question, out)->bytes, 5U) << "the process must not block on a missing file";
   EXPECT_FALSE(std::filesystem::exists(folder.path() + "/pod"));
 }
 
-TEST_F(LogCopy, WhatIsDroppedIsBounded) {
+TEST_F(LogCopy, DroppingIsBounded) {
   write(std::string(5000, 'x'));
   EXPECT_EQ(dropLog(out.get(), 3000).bytes, 3000U);
   const auto rest = dropLog(out.get(), 3000);

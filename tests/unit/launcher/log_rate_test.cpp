@@ -20,7 +20,7 @@ config::LogLimits limits(std::uint64_t bytes, unsigned lines) {
   return made;
 }
 
-/// What a flood of such lines gets within `seconds`, in bytes.
+/// How many bytes a flood of such lines may write within `seconds`.
 std::uint64_t taken(LogRate& rate, std::uint32_t lineBytes, std::chrono::seconds length) {
   std::uint64_t bytes = 0;
   Stamp now = kStart;
@@ -65,7 +65,7 @@ TEST(LogRate, ShortLinesAreLimitedByLines) {
   EXPECT_LE(lines, 630'000U);
 }
 
-TEST(LogRate, AWaitEndsWhereAPieceIsWorthTheWhile) {
+TEST(LogRate, AWaitEndsWhenAWorthwhileAmountIsAllowed) {
   LogRate rate(limits(1 << 20, 10'000), kStart);
   rate.taken(2 << 20, 0);
   const auto pause = rate.wait(kStart);

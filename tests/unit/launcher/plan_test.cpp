@@ -46,7 +46,7 @@ TEST(Plan, ArgumentsBeginWithTheBinarysName) {
   EXPECT_THAT(order->healthArgv, ElementsAre("checkout", "--health-check"));
 }
 
-TEST(Plan, WorkloadsVariablesOutrankTheDownwardOnes) {
+TEST(Plan, TheWorkloadsVariablesOverrideTheDownwardOnes) {
   auto request = shopRequest();
   request.workload.env = {{"POD_IP", "mine"}, {"X", "y"}};
   EXPECT_THAT(planned(request)->env,
@@ -55,7 +55,7 @@ TEST(Plan, WorkloadsVariablesOutrankTheDownwardOnes) {
                           "POD_NAME=shop", "POD_NAMESPACE=market", "X=y"));
 }
 
-TEST(Plan, HostsNamesThePodOnAllItsAddresses) {
+TEST(Plan, HostsHasThePodWithAllItsAddresses) {
   const auto hosts = fileOf(*planned(shopRequest()), "/etc/hosts");
   EXPECT_THAT(hosts, HasSubstr("127.0.0.1\tlocalhost\n"));
   EXPECT_THAT(hosts, HasSubstr("10.0.0.5\tshop-1\nfd00::5\tshop-1\n"));
@@ -84,14 +84,14 @@ TEST(MountPath, IsMadeNormal) {
   EXPECT_EQ(normalMountPath("/process").value(), "/process");
 }
 
-TEST(MountPath, PlacesOfOurOwnAreRefused) {
+TEST(MountPath, ReservedPlacesAreRefused) {
   for (const char* path :
        {"", "etc", "/", "/..", "/proc", "/proc/self", "/etc/../proc", "/sys", "/sys/fs", "/dev"}) {
     EXPECT_FALSE(normalMountPath(path)) << path;
   }
 }
 
-TEST(Plan, AServerOfTheNodesOwnLoopbackIsNoted) {
+TEST(Plan, AResolverOnTheNodesLoopbackIsNoted) {
   const test::TempFolder folder;
   auto request = shopRequest();
   request.sandbox.resolvConfPath =
@@ -100,7 +100,7 @@ TEST(Plan, AServerOfTheNodesOwnLoopbackIsNoted) {
   ASSERT_TRUE(planOrder(request, {}, notes));
   EXPECT_THAT(notes, ElementsAre(HasSubstr("127.0.0.53")));
   notes.clear();
-  request.sandbox.network = cri::NamespaceMode::node;  // there it does listen
+  request.sandbox.network = cri::NamespaceMode::node;  // there the server does listen
   ASSERT_TRUE(planOrder(request, {}, notes));
   EXPECT_THAT(notes, ElementsAre());
 }
@@ -112,7 +112,7 @@ TEST(Plan, GroupsOfThePodAndOfTheWorkload) {
   EXPECT_THAT(planned(request)->groups, ElementsAre(1000, 2000, 3000));
 }
 
-TEST(Plan, ServiceVariablesAreTheDaemonsOwn) {
+TEST(Plan, ServiceVariablesComeFromTheDaemon) {
   auto request = shopRequest();
   request.workload.serviceVariables = true;
   std::vector<std::string> notes;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The questions to a worker and its answers, without the process between them.
+// A worker's requests and responses, without the process in between.
 #include "launcher/pod_files.hpp"
 
 #include "temp_folder.hpp"
@@ -17,7 +17,7 @@ namespace {
 using workers::Outcome;
 using workers::Task;
 
-/// Takes the task's descriptors, as sending them would.
+/// Takes the task's descriptors, as sending would.
 Result<Outcome> performed(Task task) {
   return performOnPodFiles({task.work, task.bytes}, std::move(task.fds));
 }
@@ -51,7 +51,7 @@ TEST(PodFiles, ALogIsOpenedAndWritten) {
   EXPECT_GT(std::filesystem::file_size(path), 8U);
 }
 
-TEST(PodFiles, AFileOfAVariableThatIsMissingIsTold) {
+TEST(PodFiles, AMissingFileOfAVariableIsReported) {
   const test::TempFolder folder;
   folder.write("pods/uid/volumes/kubernetes.io~secret/api/token", "s3cr3t");
   VolumesQuestion question;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Archives that somebody hostile packed: each row is refused for its reason, and nothing appears outside of
-// the folder that it was to be unpacked into.
+// Archives by a hostile author: each row is refused for its reason, and nothing appears outside the target
+// folder.
 #include "attack_record.hpp"
 #include "pack/tar_reader.hpp"
 #include "pack/unpack.hpp"
@@ -34,7 +34,7 @@ void writeChanged(const std::string& path, const std::function<void(std::string&
   test::writeBytes(path, bytes, 0644);
 }
 
-/// The checksum of a ustar header, right again.
+/// Corrects the checksum of a ustar header.
 void setChecksum(std::string& bytes) {
   bytes.replace(148, 8, "        ");
   unsigned sum = 0;
@@ -44,13 +44,13 @@ void setChecksum(std::string& bytes) {
   bytes.replace(148, 7, std::string(text.data(), 7));
 }
 
-/// The size that a ustar header says.
+/// The size in a ustar header.
 void setSize(std::string& bytes, const std::string& octal) {
   bytes.replace(124, 11, octal);
   setChecksum(bytes);
 }
 
-/// The first entry, a file, made a hard link to `target` that brings the file's bytes along, as pax allows.
+/// Turns the first entry, a file, into a hard link to `target` that contains the file's bytes, as pax allows.
 void makeHardLink(std::string& bytes, const std::string& target) {
   bytes[156] = '1';
   bytes.replace(157, target.size(), target);
@@ -135,14 +135,14 @@ TEST_P(HostileLayer, IsRefusedForItsReason) {
                      result ? "" : result.error().context);
   ASSERT_FALSE(result) << row.name;
   EXPECT_EQ(toString(result.error().reason), toString(row.reason)) << result.error().message();
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 2) << "something lies beside";
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 2) << "no other files";
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path() + "/deep"), {}), 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, HostileLayer, testing::ValuesIn(rows()),
                          [](const auto& row) { return test::testName(row.param.name); });
 
-TEST(TarLimits, BombsEndWhereTheyAreTooLarge) {
+TEST(TarLimits, BombsEndAtTheLimit) {
   const test::TempFolder folder;
   const auto path = folder.path() + "/bomb";
   const auto visited = [&](const TarLimits& limits) {
@@ -163,9 +163,9 @@ TEST(TarLimits, BombsEndWhereTheyAreTooLarge) {
   EXPECT_EQ(visited({.entries = 3}), std::pair(std::string("too_large"), 3));
 }
 
-/// What no entry announces: here a folder's attributes, of which a few bytes in the archive become 200 KB
-/// each.
-TEST(TarLimits, WhatIsUnpackedCountsThoughNoEntryAnnouncesIt) {
+/// Data that no entry announces: here a folder's attributes, of which a few bytes in the archive become 200
+/// KB each.
+TEST(TarLimits, UnpackedBytesCountEvenIfNoEntryAnnouncesThem) {
   const test::TempFolder folder;
   const auto path = folder.path() + "/bomb";
   constexpr int kFolders = 30;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packs as OCI layers and images: what is in them is installed, and who changed a byte of a blob is told.
+// Packs as OCI layers and images: their content is installed, and changed bytes in a blob are detected.
 #include "cache/json.hpp"
 #include "pack/oci_layout.hpp"
 #include "pack/unpack.hpp"
@@ -33,7 +33,7 @@ struct ImageTest : testing::Test {
   }
   [[nodiscard]] bool has(const std::string& name) const { return fs::exists(path("into/" + name)); }
 
-  /// Files the bytes as a blob; its descriptor.
+  /// Stores the bytes as a blob; returns its descriptor.
   [[nodiscard]] json::object blob(const std::string& bytes, const std::string& mediaType) const {
     const auto digest = toHex(cache::Sha256::of(bytes));
     test::writeBytes(path("image/blobs/sha256/" + digest), bytes, 0644);
@@ -93,11 +93,11 @@ TEST_F(ImageTest, UpperLayersReplaceAndRemove) {
   EXPECT_EQ(read("c-v1") + read("d-v1"), "cd");
 }
 
-TEST_F(ImageTest, AWholeFolderCanGo) {
+TEST_F(ImageTest, AWholeFolderCanBeRemoved) {
   for (const auto* whiteout : {"p/.wh..wh..opq", ".wh.p"}) {
     fs::remove_all(path("into"));
     fs::create_directory(path("into"));
-    // What comes with the whiteout stays, whichever is first.
+    // Files in the whiteout's own layer stay, in any order.
     writeIndex({manifest({layer([](auto& tar) { tar.file("p/a-v1", "old").file("p/b-v1", "b"); }),
                           layer([&](auto& tar) { tar.file("p/a-v1", "new").file(whiteout, ""); })})});
     const auto done = unpackImage();
@@ -107,7 +107,7 @@ TEST_F(ImageTest, AWholeFolderCanGo) {
   }
 }
 
-TEST_F(ImageTest, TheImageForThisNodeIsTaken) {
+TEST_F(ImageTest, TheImageForThisNodeIsUsed) {
   const auto other = manifest({layer([](auto& tar) { tar.file("p/a-v1", "other"); })});
   const auto mine = manifest({layer([](auto& tar) { tar.file("p/a-v1", "mine"); })});
   const json::object both{
@@ -119,10 +119,10 @@ TEST_F(ImageTest, TheImageForThisNodeIsTaken) {
   writeIndex({forPlatform(other, "s390x")});
   EXPECT_EQ(unpackImage().error().reason, Reason::arch_mismatch);
   writeIndex({mine, other});
-  EXPECT_EQ(unpackImage().error().reason, Reason::invalid) << "which of the two?";
+  EXPECT_EQ(unpackImage().error().reason, Reason::invalid) << "two images match";
 }
 
-TEST_F(ImageTest, ImagesThatAreNotWhatTheySayAreRefused) {
+TEST_F(ImageTest, InconsistentImagesAreRefused) {
   const auto good = [&] { return layer([](auto& tar) { tar.file("p/a-v1", "a"); }); };
   const auto blobOf = [&](const json::object& descriptor) {
     return path("image/blobs/sha256/" + cache::stringAt(descriptor, "digest").substr(7));
@@ -158,14 +158,14 @@ TEST_F(ImageTest, ImagesThatAreNotWhatTheySayAreRefused) {
   EXPECT_EQ(refusedFor(), "invalid") << "no layers";
   auto loop = blob("{}", "application/vnd.oci.image.index.v1+json");
   writeIndex({loop});
-  EXPECT_EQ(refusedFor(), "invalid") << "an index that is none";
+  EXPECT_EQ(refusedFor(), "invalid") << "an invalid index";
   test::writeBytes(path("image/index.json"), "{", 0644);
-  EXPECT_EQ(refusedFor(), "invalid") << "no JSON";
+  EXPECT_EQ(refusedFor(), "invalid") << "not JSON";
   test::writeBytes(path("image/oci-layout"), R"({"imageLayoutVersion":"2.0.0"})", 0644);
   EXPECT_EQ(refusedFor(), "invalid") << "another version";
 }
 
-/// The pack signed and packed by the field's own tools, installed by fallbackctl.
+/// The pack signed and packed by standard tools, installed by fallbackctl.
 struct InstallImageTest : ImageTest {
   void SetUp() override {
     ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root";
@@ -199,12 +199,12 @@ struct InstallImageTest : ImageTest {
   }
 };
 
-TEST_F(InstallImageTest, FromWhatTarUmociAndSkopeoMake) {
+TEST_F(InstallImageTest, FromTheOutputOfTarUmociAndSkopeo) {
   const auto made = shell(
       "cd " + folder.path() +
       " && tar -cf plain.tar -C pack . && tar -czf packed.tar.gz pack && "
       "umoci init --layout oci && umoci new --image oci:pack && umoci unpack --image oci:pack bundle && "
-      // Not umoci insert: what its 0.4.7 writes has no end.
+      // Not umoci insert: the archive that 0.4.7 writes has no end.
       "cp -r pack bundle/rootfs/ && umoci repack --image oci:pack bundle && "
       "skopeo --insecure-policy copy -q oci:oci:pack "
       "oci-archive:archive.tar:pack 2>&1");
@@ -212,7 +212,7 @@ TEST_F(InstallImageTest, FromWhatTarUmociAndSkopeoMake) {
   for (const auto* from : {"plain.tar", "packed.tar.gz", "oci", "archive.tar"}) expectInstalled(from);
 }
 
-TEST_F(InstallImageTest, OneBadBinarySpoilsTheLayer) {
+TEST_F(InstallImageTest, OneBadBinaryRefusesTheLayer) {
   auto bytes = test::readBytes(path("pack/cart-v1.8.3"));
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
   test::writeBytes(path("pack/cart-v1.8.3"), bytes);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tar files as the tests want them, also such as no tar program would write.
+// Tar files for tests, including ones that no tar program would write.
 #pragma once
 
 #include "base/strings.hpp"
@@ -68,7 +68,7 @@ class TarWriter {
     archive_entry_free(entry);
   }
   archive* writer_;
-  std::string attribute_;  // of the entry that is written
+  std::string attribute_;  // of the entry being written
 };
 
 }  // namespace fallbackd::test

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where recoveries get their binaries from: what the operator is told of them.
+// Where recoveries get their binaries from, and what the operator learns about them.
 #include "recovery/binaries.hpp"
 
 #include "run_until.hpp"
@@ -20,7 +20,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(Binaries, TheUseOfAnExpiredOneInItsGraceIsMetered) {
+TEST(Binaries, UseOfAnExpiredOneInItsGraceIsCounted) {
   ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root";
   test::SignedCache cache;
   const auto bytes = test::program("elf-static-pie");
@@ -61,7 +61,7 @@ TEST(Binaries, TheUseOfAnExpiredOneInItsGraceIsMetered) {
   EXPECT_NEAR(when, std::chrono::duration<double>(statement.expires.time_since_epoch()).count(), 1.0);
 }
 
-/// What acquire() says of a binary for each of these choosers: "admitted", or the reason of its refusal.
+/// The result of acquire() for each of these choosers: "admitted", or the reason of its refusal.
 struct ChooserTest : testing::Test {
   void SetUp() override { ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root"; }
   void put(const BinaryRef& ref, std::optional<std::vector<std::string>> namespaces = {}) {
@@ -104,7 +104,7 @@ struct ChooserTest : testing::Test {
   std::vector<BinaryRef> configured;
 };
 
-TEST_F(ChooserTest, APodChoosesWhatTheAttestationAllowsItsNamespace) {
+TEST_F(ChooserTest, APodMayChooseWhatTheAttestationAllowsItsNamespace) {
   RecordProperty("item", "10");
   RecordProperty("attack",
                  "A pod of another namespace chooses a binary that was signed for the shop's pods alone");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A launcher whose processes run, die and stop as the test says.
+// A launcher whose processes run, die and stop under the test's control.
 #pragma once
 
 #include "fake_runtime.hpp"
@@ -14,7 +14,7 @@
 
 namespace fallbackd::test {
 
-/// What the test and the recovery both see of one process.
+/// What the test and the recovery share about one process.
 struct FakeProcessState {
   explicit FakeProcessState(asio::io_context& loop) : ended(loop) {}
   launcher::LaunchRequest request;
@@ -42,7 +42,7 @@ class FakeProcess final : public launcher::Process {
     co_return state_->status;
   }
   asio::awaitable<launcher::ExitStatus> stop(std::chrono::nanoseconds grace) override {
-    if (!state_->stoppedWithGrace) state_->stoppedWithGrace = grace;  // cleaning up asks once more
+    if (!state_->stoppedWithGrace) state_->stoppedWithGrace = grace;  // the cleanup calls it once more
     state_->ended.open();
     co_return state_->status;
   }
@@ -104,7 +104,7 @@ class FakeLauncher final : public launcher::Launcher {
   }
 
   Gate* launchGate = nullptr;  // launches wait for it
-  std::size_t launching = 0;   // that wait now
+  std::size_t launching = 0;   // number of launches that wait now
   std::size_t mostLaunching = 0;
   std::vector<std::string> begun;  // namespaces, as their launches began
   std::vector<launcher::Unclaimed> unclaimed;
@@ -112,10 +112,10 @@ class FakeLauncher final : public launcher::Launcher {
   unsigned restartsInLogs = 0;
   std::vector<pid_t> discarded;
   int adoptions = 0;
-  int blindTo = 0;  // so often the kernel does not let it look at a process
-  std::optional<std::vector<launcher::ProcessRecord>> kept;  // what it was told to leave alone
+  int blindTo = 0;  // how often the kernel does not let it inspect a process
+  std::optional<std::vector<launcher::ProcessRecord>> kept;  // the leaves that it must leave alone
   std::optional<Error> refusal;
-  int refusals = 0;  // so often the runtime is away while a launch asks it
+  int refusals = 0;  // how often the runtime is unavailable during a launch
   bool adoptable = true;
   std::vector<std::shared_ptr<FakeProcessState>> launched;
   std::vector<std::shared_ptr<FakeProcessState>> adopted;

@@ -65,7 +65,7 @@ TEST_F(HandBackGapTest, IsNotMeasuredIfTheRecoveryEndedForAnotherReason) {
   EXPECT_TRUE(unmeasured());
 }
 
-TEST_F(HandBackGapTest, IsThatOfTheLatestContainer) {
+TEST_F(HandBackGapTest, IsMeasuredForTheLatestContainer) {
   gap.asked(incident(), "c1");
   gap.containerStarted("c1", now);
   gap.asked(incident("ba9876543210"), "c2");

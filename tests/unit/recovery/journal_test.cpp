@@ -56,7 +56,7 @@ TEST_F(JournalTest, ReadsBackWhatItWrote) {
   EXPECT_TRUE(journal->read()->entries.empty());
 }
 
-TEST_F(JournalTest, KeepsWhatChoseTheWorkload) {
+TEST_F(JournalTest, KeepsTheOriginOfTheWorkload) {
   auto journal = Journal::open(folder);
   ASSERT_TRUE(journal);
   cri::Sandbox sandbox;
@@ -71,7 +71,7 @@ TEST_F(JournalTest, KeepsWhatChoseTheWorkload) {
   EXPECT_EQ(read.pod->annotations, (cri::Labels{{"fallbackd.io/binary.main", "web@2.0.0"}}));
 }
 
-TEST_F(JournalTest, WhatIsTooLargeToBeReadAgainIsLeftOut) {
+TEST_F(JournalTest, PartsTooLargeToBeReadAgainAreLeftOut) {
   auto journal = Journal::open(folder);
   ASSERT_TRUE(journal);
   auto written = entry();
@@ -84,7 +84,7 @@ TEST_F(JournalTest, WhatIsTooLargeToBeReadAgainIsLeftOut) {
   EXPECT_EQ(contents->entries[0].process.pid, 77);
 }
 
-TEST_F(JournalTest, AHalfWrittenEntryGoesWithTheNextDaemon) {
+TEST_F(JournalTest, AHalfWrittenEntryIsRemovedByTheNextDaemon) {
   const std::string half = folder + "/journal/.0123456789ab.json.new";
   std::filesystem::create_directories(folder + "/journal");
   std::ofstream(half) << "{\"id\": ";
@@ -95,9 +95,9 @@ TEST_F(JournalTest, AHalfWrittenEntryGoesWithTheNextDaemon) {
   EXPECT_TRUE(std::filesystem::exists(folder + "/journal/notes.txt"));
 }
 
-/// As fallbackd 0.1 wrote it: whoever runs through an upgrade is adopted. A release that writes another form
-/// gets a fixture of its own, and may drop the one before the last.
-TEST_F(JournalTest, ReadsWhatTheReleaseBeforeWrote) {
+/// Entries of fallbackd 0.1: what runs during an upgrade is adopted. A release that changes the format adds
+/// its own fixture, and may drop the oldest but one.
+TEST_F(JournalTest, ReadsTheEntriesOfThePreviousRelease) {
   auto journal = Journal::open(folder);
   ASSERT_TRUE(journal);
   std::filesystem::copy_file(JOURNAL_FIXTURES "/journal-0.1.json", folder + "/journal/0123456789ab.json");
@@ -135,8 +135,8 @@ TEST_F(JournalTest, DamagedEntriesAreReportedAndDoNotHideTheOthers) {
   EXPECT_EQ(contents->damaged[0].second.reason, Reason::unsafe_path);
 }
 
-/// What is removed later is named by the id: one that is not the file's own would name another.
-TEST_F(JournalTest, AnEntryOfAnotherIdIsDamaged) {
+/// Removal uses the id: an id that differs from the file's would remove another entry.
+TEST_F(JournalTest, AnEntryWithAnotherIdIsDamaged) {
   auto journal = Journal::open(folder);
   ASSERT_TRUE(journal);
   ASSERT_TRUE(journal->write(entry()));
@@ -148,7 +148,7 @@ TEST_F(JournalTest, AnEntryOfAnotherIdIsDamaged) {
   EXPECT_EQ(contents->damaged[0].second.reason, Reason::invalid);
 }
 
-TEST_F(JournalTest, NoPathCanBeGivenToWhatRemoves) {
+TEST_F(JournalTest, RemovalAcceptsNoPaths) {
   auto journal = Journal::open(folder);
   ASSERT_TRUE(journal);
   std::ofstream(folder + "/victim.json") << "precious";

@@ -97,7 +97,7 @@ struct RecoveryTest : testing::Test {
     detection.waitingSince = detection.failureKnown = clock.now();
     recoveries->detected(std::move(detection));
   }
-  /// The watcher's word on it.
+  /// The watcher's report.
   void kubeletMakes(const std::string& id, const std::string& name, const std::string& image = "r/checkout:1",
                     const std::string& imageId = "sha256:real") {
     cri::Container container{id, "s1", name, 0, cri::Container::State::created, image, imageId};
@@ -204,7 +204,7 @@ TEST_F(RecoveryTest, OnFailureRunsAgainAfterAFailureAndNeverDoesNot) {
   EXPECT_EQ(launcher.launched.size(), 3U);
 }
 
-TEST_F(RecoveryTest, TheNextDaemonDoesNotRunWhatHasCompleted) {
+TEST_F(RecoveryTest, TheNextDaemonDoesNotRunCompletedWork) {
   restartPolicy = RestartPolicy::on_failure;
   detect();
   ASSERT_TRUE(reaches(State::ready));
@@ -223,11 +223,11 @@ TEST_F(RecoveryTest, TheNextDaemonDoesNotRunWhatHasCompleted) {
   EXPECT_EQ(next.incidents().size(), 1U);
   runtime.sandboxes.clear();  // the pod is deleted
   next.connection(true, "");
-  EXPECT_TRUE(runUntil(loop, [&] { return journalled() == 0; })) << "the journal does not grow for ever";
+  EXPECT_TRUE(runUntil(loop, [&] { return journalled() == 0; })) << "the journal must not grow for ever";
   stop(next);
 }
 
-TEST_F(RecoveryTest, WhatCompletedIsForgottenWithItsPodWhichIsRemovedLaterThanItEnds) {
+TEST_F(RecoveryTest, CompletedWorkIsForgottenWhenItsPodIsRemovedLater) {
   restartPolicy = RestartPolicy::never;
   detect();
   ASSERT_TRUE(reaches(State::ready));
@@ -242,7 +242,7 @@ TEST_F(RecoveryTest, WhatCompletedIsForgottenWithItsPodWhichIsRemovedLaterThanIt
   EXPECT_TRUE(runUntil(loop, [&] { return journalled() == 0; }));
 }
 
-TEST_F(RecoveryTest, WhatEndedWhileNoDaemonRanIsNotRunAgainWhereItMayHaveDoneItsWork) {
+TEST_F(RecoveryTest, WorkThatMayHaveCompletedWithoutADaemonIsNotRunAgain) {
   restartPolicy = RestartPolicy::on_failure;
   detect();
   ASSERT_TRUE(reaches(State::ready));
@@ -254,12 +254,12 @@ TEST_F(RecoveryTest, WhatEndedWhileNoDaemonRanIsNotRunAgainWhereItMayHaveDoneIts
   ASSERT_TRUE(runUntil(loop, [&] { return !next.incidents().empty(); }));
   EXPECT_EQ(next.incidents()[0].state, State::failed);
   EXPECT_TRUE(next.incidents()[0].neverAgain);
-  ASSERT_EQ(journalled(), 1U) << "a third daemon is to know it as well";
+  ASSERT_EQ(journalled(), 1U) << "a third daemon must know it as well";
   EXPECT_TRUE(journal->read()->entries[0].incident.neverAgain);
   stop(next);
 }
 
-TEST_F(RecoveryTest, WhatIsKnownOfTheSandboxIsNotAskedForAgainBeforeTheFirstLaunch) {
+TEST_F(RecoveryTest, TheKnownSandboxStatusIsUsedForTheFirstLaunch) {
   detect("s1", runtime.sandboxes.at("s1"));
   ASSERT_TRUE(reaches(State::ready));
   EXPECT_EQ(launcher.launched[0]->request.sandbox.pausePid, 4242);
@@ -274,7 +274,7 @@ TEST_F(RecoveryTest, AFallbackThatFailsItsLivenessCheckIsStoppedAndRestarted) {
   liveness.emplace();
   liveness->interval = 1ms;
   liveness->failures = 3;
-  deadAnswers = 2;  // too few in a row
+  deadAnswers = 2;  // not enough in a row
   detect();
   ASSERT_TRUE(reaches(State::ready));
   ASSERT_TRUE(runUntil(loop, [&] { return questions >= 4; }));
@@ -286,7 +286,7 @@ TEST_F(RecoveryTest, AFallbackThatFailsItsLivenessCheckIsStoppedAndRestarted) {
   EXPECT_EQ(recoveries->incidents()[0].restarts, 1U);
 }
 
-TEST_F(RecoveryTest, WhatNoJournalKnowsIsCollectedAtTheStart) {
+TEST_F(RecoveryTest, UnjournaledLeavesAreCollectedAtTheStart) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   const auto id = recoveries->incidents()[0].id;
@@ -300,7 +300,7 @@ TEST_F(RecoveryTest, WhatNoJournalKnowsIsCollectedAtTheStart) {
   stop(next);
 }
 
-TEST(JournalLock, OfTwoDaemonsOneHasIt) {
+TEST(JournalLock, OnlyOneOfTwoDaemonsHasIt) {
   std::string name = std::filesystem::temp_directory_path() / "recovery-test-XXXXXX";
   const std::string folder = ::mkdtemp(name.data());
   {
@@ -314,7 +314,7 @@ TEST(JournalLock, OfTwoDaemonsOneHasIt) {
   std::filesystem::remove_all(folder);
 }
 
-TEST_F(RecoveryTest, ARuntimeThatGoesAwayDuringTheLaunchDelaysItOnly) {
+TEST_F(RecoveryTest, ARuntimeThatGoesAwayOnlyDelaysTheLaunch) {
   runtime.down = true;
   launcher.refusals = 3;
   detect();
@@ -335,7 +335,7 @@ TEST_F(RecoveryTest, OneContainerHasOneRecovery) {
   EXPECT_EQ(launcher.launched.size(), 1U);
 }
 
-TEST_F(RecoveryTest, AFewAreLaunchedAtOnceAndNamespacesTakeTurns) {
+TEST_F(RecoveryTest, ConcurrentLaunchesAreLimitedAndNamespacesTakeTurns) {
   auto config = std::make_shared<config::Config>(*makeConfig());
   config->launcher.maxConcurrentLaunches = 4;
   recoveries->reconfigure(config);
@@ -358,7 +358,7 @@ TEST_F(RecoveryTest, AFewAreLaunchedAtOnceAndNamespacesTakeTurns) {
   EXPECT_LE(launcher.mostLaunching, 4U);
 }
 
-TEST_F(RecoveryTest, WhoWaitsForALaunchEndsWithItsPod) {
+TEST_F(RecoveryTest, AWaitingLaunchEndsWithItsPod) {
   auto config = std::make_shared<config::Config>(*makeConfig());
   config->launcher.maxConcurrentLaunches = 1;
   recoveries->reconfigure(config);
@@ -386,7 +386,7 @@ TEST_F(RecoveryTest, ARefusedBinaryStartsNothing) {
   EXPECT_TRUE(metric(R"(outcome="failed",reason="digest_mismatch",stage="admission")"));
 }
 
-TEST_F(RecoveryTest, AFailedRecoveryMayBeTriedAgain) {
+TEST_F(RecoveryTest, AFailedRecoveryMayBeRetried) {
   launcher.refusal = Error{Stage::health_check, Reason::unhealthy, 0, "exit code 1"};
   detect();
   ASSERT_TRUE(reaches(State::failed));
@@ -410,7 +410,7 @@ TEST_F(RecoveryTest, TheRealContainerTakesOver) {
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
 }
 
-TEST_F(RecoveryTest, AContainerOfAnotherImageDoesNotEndTheFallback) {
+TEST_F(RecoveryTest, AContainerWithAnotherImageDoesNotEndTheFallback) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   runtime.references["sha256:tool"] = {"r/toolbox:latest", "elsewhere.example/r/checkout:1"};
@@ -422,8 +422,8 @@ TEST_F(RecoveryTest, AContainerOfAnotherImageDoesNotEndTheFallback) {
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
 }
 
-TEST_F(RecoveryTest, AnImageThatIsKnownByItsIdOrADigestIsRecognised) {
-  // A rollout: another version of the workload's image than the configuration of this node names.
+TEST_F(RecoveryTest, AnImageIsRecognisedByItsIdOrDigest) {
+  // A rollout: a version of the workload's image other than the one in this node's configuration.
   runtime.references["sha256:new"] = {"r/checkout:2", "r/checkout@sha256:" + std::string(64, '0')};
   detect();
   ASSERT_TRUE(reaches(State::ready));
@@ -436,7 +436,7 @@ TEST_F(RecoveryTest, AnImageThatIsKnownByItsIdOrADigestIsRecognised) {
   ASSERT_TRUE(reaches(State::handed_back));
 }
 
-TEST_F(RecoveryTest, WhoseImageCannotBeAskedForIsAskedAboutAgain) {
+TEST_F(RecoveryTest, AnUnansweredImageQueryIsRetried) {
   runtime.references["sha256:real"] = {"r/checkout:1"};
   detect();
   ASSERT_TRUE(reaches(State::ready));
@@ -449,7 +449,7 @@ TEST_F(RecoveryTest, WhoseImageCannotBeAskedForIsAskedAboutAgain) {
   ASSERT_TRUE(reaches(State::handed_back));
 }
 
-TEST_F(RecoveryTest, AContainerThatComesBeforeTheLaunchPreventsIt) {
+TEST_F(RecoveryTest, AContainerCreatedBeforeTheLaunchPreventsIt) {
   runtime.sandboxes["s1"].sandbox.ready = false;  // the launch waits for the sandbox
   detect();
   clock.advance(loop, 5ms);
@@ -477,7 +477,7 @@ TEST_F(RecoveryTest, TheEndOfThePodEndsItsFallback) {
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 3s);
 }
 
-TEST_F(RecoveryTest, AProcessThatDiesIsStartedAgain) {
+TEST_F(RecoveryTest, AProcessThatDiesIsRestarted) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   for (std::size_t round = 0; round < 3; ++round) {
@@ -491,16 +491,16 @@ TEST_F(RecoveryTest, AProcessThatDiesIsStartedAgain) {
   EXPECT_TRUE(metric(R"(fallbackd_fallback_exits_total{kind="signaled",workload="checkout"} 3)"));
 }
 
-TEST_F(RecoveryTest, AProcessThatDiesWithItsPodIsNotStartedAgain) {
+TEST_F(RecoveryTest, AProcessThatDiesWithItsPodIsNotRestarted) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  runtime.sandboxes.erase("s1");  // kubelet kills the cgroup before the sandbox's exit is told
+  runtime.sandboxes.erase("s1");  // kubelet kills the cgroup before the sandbox's exit is reported
   launcher.launched[0]->die(Kind::signaled, 9);
   ASSERT_TRUE(reaches(State::pod_gone));
   EXPECT_EQ(launcher.launched.size(), 1U);
 }
 
-TEST_F(RecoveryTest, AProcessThatNeverGetsReadyIsStopped) {
+TEST_F(RecoveryTest, AProcessThatNeverBecomesReadyIsStopped) {
   readyResult = fail(Stage::readiness, Reason::not_ready, "port 8080");
   detect();
   ASSERT_TRUE(reaches(State::failed));
@@ -508,13 +508,13 @@ TEST_F(RecoveryTest, AProcessThatNeverGetsReadyIsStopped) {
   EXPECT_TRUE(metric(R"(reason="not_ready",stage="readiness")"));
 }
 
-TEST_F(RecoveryTest, WhatCannotBeAskedWhetherItServesIsLeftAlone) {
+TEST_F(RecoveryTest, AnUnprobeableFallbackIsLeftAlone) {
   readyResult = fail(Stage::readiness, Reason::invalid, "the pod's address is not known");
   detect();
   ASSERT_TRUE(runUntil(loop, [&] { return readyQuestions >= 3; }));
   ASSERT_TRUE(reaches(State::started));
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
-  ASSERT_TRUE(recoveries->incidents()[0].error) << "it is to be seen that nobody knows";
+  ASSERT_TRUE(recoveries->incidents()[0].error) << "the status must show that readiness is unknown";
   EXPECT_EQ(recoveries->incidents()[0].error->message(),
             "readiness: invalid: the pod's address is not known");
   readyResult = {};
@@ -523,7 +523,7 @@ TEST_F(RecoveryTest, WhatCannotBeAskedWhetherItServesIsLeftAlone) {
   EXPECT_EQ(launcher.launched.size(), 1U);
 }
 
-TEST_F(RecoveryTest, ALivenessThatCannotBeAskedForRestartsNothing) {
+TEST_F(RecoveryTest, AnUnprobeableLivenessRestartsNothing) {
   liveness.emplace();
   liveness->interval = 1ms;
   liveness->failures = 2;
@@ -554,11 +554,11 @@ TEST_F(RecoveryTest, APodOnTheHostsNetworkHasTheNodesNameAndAddress) {
   EXPECT_EQ(recoveries->incidents()[0].podIp, "192.0.2.7");
 }
 
-TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
+TEST_F(RecoveryTest, TheNextDaemonAdoptsRunningFallbacks) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   stop(*recoveries);
-  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace) << "it runs on";
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace) << "it keeps running";
 
   recoveries.emplace(*services, makeConfig());
   boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
@@ -574,7 +574,7 @@ TEST_F(RecoveryTest, TheNextDaemonAdoptsWhatRuns) {
   EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
 }
 
-/// The next daemon, and its Recoveries, with this configuration.
+/// The next daemon and its Recoveries, with this configuration.
 struct NextDaemonTest : RecoveryTest {
   void next(const config::ConfigPtr& config) {
     stop(*recoveries);
@@ -584,7 +584,7 @@ struct NextDaemonTest : RecoveryTest {
     boost::asio::co_spawn(loop, recoveries->adopt(), [&](std::exception_ptr) { adopted = true; });
     ASSERT_TRUE(runUntil(loop, [&] { return adopted; }));
   }
-  /// A fallback that only the annotations of its pod chose.
+  /// A fallback that was chosen only by its pod's annotations.
   void detectAnnotated() {
     annotated = std::make_shared<config::Config>();
     annotated->podAnnotations.namespaces = {"shop"};
@@ -597,7 +597,7 @@ struct NextDaemonTest : RecoveryTest {
     recoveries->detected(std::move(detection));
     ASSERT_TRUE(reaches(State::ready));
   }
-  /// As a daemon of 0.1 wrote it.
+  /// As a daemon of version 0.1 wrote it.
   void forgetWhatChoseTheWorkload() {
     auto entry = journal->read()->entries.at(0);
     entry.pod.reset();
@@ -606,7 +606,7 @@ struct NextDaemonTest : RecoveryTest {
   std::shared_ptr<config::Config> annotated;
 };
 
-TEST_F(NextDaemonTest, KeepsWhatPodsChoseThoughContainerdIsDown) {
+TEST_F(NextDaemonTest, KeepsAnnotatedFallbacksWhileContainerdIsDown) {
   detectAnnotated();
   runtime.down = true;
   next(annotated);
@@ -620,7 +620,7 @@ TEST_F(NextDaemonTest, KeepsWhatPodsChoseThoughContainerdIsDown) {
   EXPECT_EQ(launcher.launched[1]->request.workload.image, "r/web:2");
 }
 
-TEST_F(NextDaemonTest, AnOlderJournalIsKeptUntilContainerdTellsWhatChoseTheWorkload) {
+TEST_F(NextDaemonTest, AnOlderJournalIsKeptUntilContainerdRevealsTheWorkloadsOrigin) {
   detectAnnotated();
   forgetWhatChoseTheWorkload();
   runtime.down = true;
@@ -629,7 +629,7 @@ TEST_F(NextDaemonTest, AnOlderJournalIsKeptUntilContainerdTellsWhatChoseTheWorkl
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
   EXPECT_EQ(state(), State::ready);
   EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
-  // It dies before anybody knows what it was started with: it is started again once that is known.
+  // It dies before the workload's origin is known: it is restarted once that is known.
   launcher.adopted[0]->die(Kind::signaled, 9);
   clock.advance(loop, 50ms);
   EXPECT_EQ(launcher.launched.size(), 1U);
@@ -651,7 +651,7 @@ TEST_F(NextDaemonTest, OnceContainerdAnswersTheConfigurationDecides) {
   EXPECT_EQ(recoveries->incidents()[0].error->context, "its workload is not configured any more");
 }
 
-TEST_F(NextDaemonTest, ANamespaceThatMayNotChooseAnyMoreIsTheConfigurationsWord) {
+TEST_F(NextDaemonTest, ANamespaceThatMayNoLongerChooseLosesItsFallback) {
   detectAnnotated();
   runtime.down = true;
   next(std::make_shared<config::Config>());
@@ -659,7 +659,7 @@ TEST_F(NextDaemonTest, ANamespaceThatMayNotChooseAnyMoreIsTheConfigurationsWord)
   EXPECT_TRUE(launcher.adopted.at(0)->stoppedWithGrace);
 }
 
-TEST_F(NextDaemonTest, AProcessThatCannotBeLookedAtIsLeftAloneAndTriedAgain) {
+TEST_F(NextDaemonTest, AnUninspectableProcessIsLeftAloneAndRetried) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   launcher.blindTo = 3;
@@ -674,7 +674,7 @@ TEST_F(NextDaemonTest, AProcessThatCannotBeLookedAtIsLeftAloneAndTriedAgain) {
   EXPECT_EQ(launcher.launched.size(), 1U);
 }
 
-TEST_F(NextDaemonTest, APodThatWentWhileContainerdWasSilentIsNoticedWhenItAnswers) {
+TEST_F(NextDaemonTest, APodDeletedWhileContainerdWasSilentIsNoticedLater) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   next(makeConfig());
@@ -698,14 +698,14 @@ launcher::Unclaimed unclaimed() {
   return one;
 }
 
-TEST_F(NextDaemonTest, WhatNoJournalTellsOfIsAdoptedFromItsCgroup) {
+TEST_F(NextDaemonTest, UnjournaledFallbacksAreAdoptedFromTheirCgroup) {
   launcher.unclaimed = {unclaimed()};
   launcher.restartsInLogs = 3;
   runtime.down = true;
   next(makeConfig());
   const int before = runtime.calls;
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
-  EXPECT_TRUE(launcher.discarded.empty()) << "nobody could say that its pod is gone";
+  EXPECT_TRUE(launcher.discarded.empty()) << "it is unknown whether its pod is gone";
   detect();
   EXPECT_TRUE(launcher.launched.empty()) << "its leaf is taken";
   runtime.down = false;
@@ -713,22 +713,22 @@ TEST_F(NextDaemonTest, WhatNoJournalTellsOfIsAdoptedFromItsCgroup) {
   const auto incident = recoveries->incidents()[0];
   EXPECT_EQ(incident.id, "0123456789ab");
   EXPECT_EQ(incident.workload, "checkout");
-  EXPECT_EQ(incident.binary.toString(), "checkout@1.8.2") << "what runs, not what is configured now";
+  EXPECT_EQ(incident.binary.toString(), "checkout@1.8.2") << "the running version, not the configured one";
   EXPECT_TRUE(incident.adopted);
   EXPECT_EQ(incident.restarts, 3U);
-  EXPECT_EQ(journalled(), 1U) << "the next daemon finds it there";
+  EXPECT_EQ(journalled(), 1U) << "the next daemon finds it in the journal";
   kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
 }
 
-TEST_F(NextDaemonTest, TheRealContainerThatCameBeforeTheAdoptionTakesOver) {
+TEST_F(NextDaemonTest, ARealContainerCreatedBeforeTheAdoptionTakesOver) {
   launcher.unclaimed = {unclaimed()};
   runtime.addContainer("c1", "s1", "main").image = "r/checkout:1";
   next(makeConfig());
   ASSERT_TRUE(reaches(State::handed_back));
 }
 
-TEST_F(NextDaemonTest, WhatIsKnownToBeNobodysIsEnded) {
+TEST_F(NextDaemonTest, UnownedFallbacksAreEnded) {
   auto other = unclaimed();
   other.container = "sidecar";
   other.record.pid = 78;
@@ -745,7 +745,7 @@ TEST_F(NextDaemonTest, WhatIsKnownToBeNobodysIsEnded) {
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.discarded.size() == 3; }));
 }
 
-TEST_F(NextDaemonTest, WhatCannotBeLookedAtIsLeftAlone) {
+TEST_F(NextDaemonTest, UninspectableFallbacksAreLeftAlone) {
   auto blind = unclaimed();
   blind.record.pid = 0;
   blind.why = "what runs in /a cannot be looked at";
@@ -757,7 +757,7 @@ TEST_F(NextDaemonTest, WhatCannotBeLookedAtIsLeftAlone) {
   EXPECT_TRUE(launcher.launched.empty());
 }
 
-TEST_F(RecoveryTest, WhatDiedMeanwhileIsForgotten) {
+TEST_F(RecoveryTest, AFallbackThatDiedMeanwhileIsForgotten) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   stop(*recoveries);
@@ -768,7 +768,7 @@ TEST_F(RecoveryTest, WhatDiedMeanwhileIsForgotten) {
   EXPECT_TRUE(recoveries->incidents().empty());
 }
 
-TEST_F(RecoveryTest, WhatIsNotHeldUpAnyMoreIsDroppedBeforeItsLaunch) {
+TEST_F(RecoveryTest, ARecoveryIsWithdrawnOnceKubeletIsNoLongerHeldUp) {
   cause = Cause::not_started;
   runtime.sandboxes["s1"].sandbox.ready = false;  // so that it waits
   detect();
@@ -783,7 +783,7 @@ TEST_F(RecoveryTest, WhatIsNotHeldUpAnyMoreIsDroppedBeforeItsLaunch) {
   ASSERT_TRUE(reaches(State::ready)) << "it may be held up again";
 }
 
-TEST_F(RecoveryTest, WhatRunsIsNotDroppedAndEndsWhenTheContainerComes) {
+TEST_F(RecoveryTest, ARunningFallbackIsNotWithdrawnAndEndsWithTheContainer) {
   cause = Cause::not_started;
   detect();
   ASSERT_TRUE(reaches(State::ready));
@@ -794,7 +794,7 @@ TEST_F(RecoveryTest, WhatRunsIsNotDroppedAndEndsWhenTheContainerComes) {
   ASSERT_TRUE(reaches(State::handed_back));
 }
 
-TEST_F(RecoveryTest, AnotherCauseIsNotDropped) {
+TEST_F(RecoveryTest, OtherCausesAreNotWithdrawn) {
   runtime.sandboxes["s1"].sandbox.ready = false;
   detect();
   ASSERT_TRUE(reaches(State::verified));
@@ -803,8 +803,8 @@ TEST_F(RecoveryTest, AnotherCauseIsNotDropped) {
   ASSERT_TRUE(reaches(State::ready));
 }
 
-/// The image was there from the beginning, so that its arrival says nothing of the container.
-TEST_F(RecoveryTest, AnImageDoesNotEndWhatWasNotStarted) {
+/// The image was present from the beginning, so its arrival says nothing about the container.
+TEST_F(RecoveryTest, AnImageDoesNotEndANotStartedRecovery) {
   cause = Cause::not_started;
   handBackOn = config::HandBackOn::image;
   detect();

@@ -51,7 +51,7 @@ std::string encoded(const Message& order) {
   return bytes.value_or("");
 }
 
-/// The reason why an order is refused by the reading side.
+/// The reason why the reader refuses an order.
 Reason refusalOf(const LaunchOrder& order) {
   const auto decoded = decodeLaunch(encoded(order));
   EXPECT_FALSE(decoded);
@@ -126,7 +126,7 @@ TEST(Protocol, ReportsKeepEveryField) {
   EXPECT_EQ(std::get<SpareReport>(*decodeReport(*encode(Report(SpareReport{4})))).id, 4U);
 }
 
-TEST(Protocol, OrdersToTheSpawnerKeepWhatTheySay) {
+TEST(Protocol, OrdersToTheSpawnerKeepTheirContent) {
   const auto decoded = decodeOrder(encoded(Order(AbortOrder{42})));
   ASSERT_TRUE(decoded);
   EXPECT_EQ(std::get<AbortOrder>(*decoded).id, 42U);
@@ -137,7 +137,7 @@ std::string hexOf(const std::string& bytes) {
   return toHex(std::as_bytes(std::span(bytes)));
 }
 
-// Whoever changes these bytes changes the version, which is the digit in "FLB1".
+// To change these bytes, change the version, which is the digit in "FLB1".
 TEST(Protocol, TheBytesAreThoseOfVersion1) {
   EXPECT_EQ(hexOf(encoded(Order(SpareOrder{}))), "464c423107000000");
   EXPECT_EQ(hexOf(encoded(Order(AbortOrder{42}))), "464c4231020000002a00000000000000");
@@ -204,7 +204,7 @@ TEST(Protocol, UnsafeOrdersAreRefused) {
   }
 }
 
-TEST(Protocol, TooLargeOrderIsRefusedBeforeItIsSent) {
+TEST(Protocol, ATooLargeOrderIsRefusedBeforeItIsSent) {
   auto order = orderWithEverything();
   order.env.emplace_back("BIG=" + std::string(sys::kMaxMessageBytes, 'x'));
   const auto bytes = encode(order);
@@ -212,7 +212,7 @@ TEST(Protocol, TooLargeOrderIsRefusedBeforeItIsSent) {
   EXPECT_EQ(bytes.error().reason, Reason::too_large);
 }
 
-TEST(Protocol, DescriptorsMustBeAsManyAsTheOrderSays) {
+TEST(Protocol, TheNumberOfDescriptorsMustMatchTheOrder) {
   const auto order = orderWithEverything();
   std::vector<sys::UniqueFd> fds;
   for (int i = 0; i < 2 + 2 + 2; ++i) fds.emplace_back(::dup(0));
@@ -241,7 +241,7 @@ TEST(MessageSocket, CarriesBytesAndDescriptors) {
   EXPECT_EQ(sys::sendMessage((*ends)[1], std::string("x"), {}, true).error().reason, Reason::spawner_gone);
 }
 
-TEST(MessageSocket, DescriptorsAreTakenIntoRoomThatIsThere) {
+TEST(MessageSocket, DescriptorsAreReceivedIntoExistingRoom) {
   auto ends = sys::makeMessageSockets();
   ASSERT_TRUE(ends);
   std::array<int, 3> room{-1, -1, -1};
@@ -269,7 +269,7 @@ TEST(MessageSocket, DescriptorsAreTakenIntoRoomThatIsThere) {
   EXPECT_EQ(errno, ECONNRESET);
 }
 
-TEST(Protocol, HalfAFilterAndAttributesOfOthersAreRefused) {
+TEST(Protocol, PartialFiltersAndForeignAttributesAreRefused) {
   auto order = orderWithEverything();
   order.seccomp.pop_back();
   EXPECT_EQ(refusalOf(order), Reason::protocol);

@@ -31,7 +31,7 @@ TEST(ReportOrder, ALaunchReportsBirthThenExecution) {
   EXPECT_FALSE(order.accept(kChild, Kind::failed)) << "only once";
 }
 
-TEST(ReportOrder, NobodySpeaksForTheChild) {
+TEST(ReportOrder, OnlyTheChildReportsForItself) {
   for (const auto kind : {Kind::born, Kind::executing, Kind::failed, Kind::unhealthy}) {
     ReportOrder order(kSpare);
     ASSERT_TRUE(order.accept(kChild, Kind::born));
@@ -49,7 +49,7 @@ TEST(ReportOrder, BirthIsReportedOnceAndFirst) {
   EXPECT_FALSE(order.accept(kChild, Kind::born));
   EXPECT_TRUE(order.accept(kChild, Kind::executing));
   EXPECT_FALSE(order.accept(kChild, Kind::executing));
-  EXPECT_FALSE(order.accept(kChild, Kind::unhealthy)) << "the health check is over by then";
+  EXPECT_FALSE(order.accept(kChild, Kind::unhealthy)) << "the health check is already over";
 }
 
 TEST(ReportOrder, ASpareCanOnlyFailAndIsNeverTheChild) {
@@ -60,7 +60,7 @@ TEST(ReportOrder, ASpareCanOnlyFailAndIsNeverTheChild) {
   }
   ReportOrder order(kSpare);
   EXPECT_TRUE(order.accept(kSpare, Kind::failed));
-  EXPECT_FALSE(order.accept(kChild, Kind::born)) << "nothing comes of it any more";
+  EXPECT_FALSE(order.accept(kChild, Kind::born)) << "it is dead";
 }
 
 TEST(ChildReports, AWholeReportIsRead) {
@@ -74,7 +74,7 @@ TEST(ChildReports, AWholeReportIsRead) {
   EXPECT_EQ(read->value, 7);
 }
 
-TEST(ChildReports, OtherSizesAndValuesThatDoNotExistAreRefused) {
+TEST(ChildReports, WrongSizesAndUnknownValuesAreRefused) {
   const auto good = bytesOf(ChildReport{});
   EXPECT_FALSE(decodeChildReport(std::span(good).first(good.size() - 1)));
   EXPECT_FALSE(decodeChildReport({}));
@@ -86,8 +86,8 @@ TEST(ChildReports, OtherSizesAndValuesThatDoNotExistAreRefused) {
   }
 }
 
-/// Whatever comes, the child is one process, born once, and nothing counts after the end.
-TEST(ReportOrder, NonsenseChangesNothingOfThat) {
+/// Whatever arrives, the child is one process, born once, and nothing counts after the end.
+TEST(ReportOrder, NonsenseDoesNotChangeThat) {
   std::minstd_rand random(1);
   for (int run = 0; run < 2000; ++run) {
     ReportOrder order(kSpare);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// prometheus-cpp's buckets are upper-inclusive: a time that is just the bound counts below it.
+// prometheus-cpp's buckets are upper-inclusive: a value equal to the bound counts below it.
 #include "base/strings.hpp"
 #include "telemetry/metrics.hpp"
 
@@ -12,7 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// What the bucket of that bound counts; -1 where it is not there.
+/// The count of the bucket with that bound; -1 if it does not exist.
 int bucket(const std::string& metrics, const std::string& bound) {
   for (const auto line : split(metrics, '\n')) {
     if (line.starts_with("fallbackd_recovery_seconds_bucket{") &&
@@ -23,7 +23,7 @@ int bucket(const std::string& metrics, const std::string& bound) {
   return -1;
 }
 
-TEST(Buckets, ABoundItselfCountsBelowIt) {
+TEST(Buckets, AValueEqualToABoundCountsBelowIt) {
   Metrics metrics("test");
   metrics.recovery.phase("shop", Cause::dns, Phase::total, 230ms, "r1");
   metrics.recovery.phase("shop", Cause::dns, Phase::total, 230ms + 1us, "r2");

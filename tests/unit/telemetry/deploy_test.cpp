@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Alerts, runbook and dashboards speak of metrics that there are, and of each other.
+// Alerts, runbook and dashboards refer to existing metrics, and to each other.
 #include "base/strings.hpp"
 #include "telemetry/metrics.hpp"
 
@@ -61,13 +61,13 @@ TEST(Deploy, EachAlertHasItsRunbook) {
               "{{ $externalLabels.runbooks }}RUNBOOK.md#" + anchor);
     EXPECT_FALSE(alert["annotations"]["summary"].as<std::string>().empty()) << name;
     EXPECT_THAT(alert["labels"]["severity"].as<std::string>(), testing::AnyOf("critical", "warning")) << name;
-    EXPECT_TRUE(names.insert(name).second) << name << " is there twice";
+    EXPECT_TRUE(names.insert(name).second) << name << " is defined twice";
   }
   EXPECT_EQ(names, headings);
   EXPECT_GE(names.size(), 10U);
 }
 
-TEST(Deploy, EachAlertIsTried) {
+TEST(Deploy, EachAlertIsTested) {
   std::set<std::string> tried;
   const auto root = YAML::LoadFile(DEPLOY "/prometheus/rules_test.yml");
   for (const auto& test : root["tests"]) {
@@ -79,18 +79,18 @@ TEST(Deploy, EachAlertIsTried) {
     EXPECT_TRUE(tried.contains(alert["alert"].as<std::string>())) << alert["alert"];
 }
 
-/// Metrics and recorded series that a text names.
+/// Metrics and recorded series that a text refers to.
 void expectKnown(const fs::path& path, const std::set<std::string>& known) {
   static const std::regex kName("(fallbackd[_:]|process_)[a-z0-9_:]*[a-z0-9]");
   const auto text = contentOf(path);
   std::size_t found = 0;
   for (std::sregex_iterator it(text.begin(), text.end(), kName), end; it != end; ++it, ++found) {
-    EXPECT_TRUE(known.contains(it->str())) << path.filename() << " speaks of " << it->str();
+    EXPECT_TRUE(known.contains(it->str())) << path.filename() << " refers to " << it->str();
   }
   EXPECT_GT(found, 0U) << path;
 }
 
-TEST(Deploy, OnlyMetricsThatThereAreAreUsed) {
+TEST(Deploy, OnlyExistingMetricsAreUsed) {
   std::set<std::string> known;
   const Metrics metrics("test");
   for (const auto& metric : metrics.descriptions()) {
@@ -109,7 +109,7 @@ TEST(Deploy, OnlyMetricsThatThereAreAreUsed) {
   for (const auto& file : dashboards()) expectKnown(file, known);
 }
 
-TEST(Deploy, DashboardsAreWhatAnOnCallPersonNeeds) {
+TEST(Deploy, DashboardsAreComplete) {
   std::set<std::string> uids;
   for (const auto& file : dashboards()) {
     const auto root = json::parse(contentOf(file));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of both formats, and exemplars at the buckets where they belong.
+// The bytes of both formats, and exemplars at the right buckets.
 #include "telemetry/exposition.hpp"
 
 #include "shell.hpp"
@@ -70,7 +70,7 @@ TEST_F(ExpositionTest, AnExemplarIsAtTheBucketThatCountedIt) {
     exemplars.observed("rto_seconds", labels, bounds, {recovery, value, 1700000000.5});
   };
   observe("older", 0.2);
-  observe("edge", 0.25);  // bounds are inclusive, and the newest of a bucket stays
+  observe("edge", 0.25);  // bounds are inclusive, and the newest of a bucket is kept
   observe("beyond", 7);
   const auto text = as(Format::open_metrics);
   EXPECT_THAT(text, HasSubstr("le=\"0.25\"} 2 # {recovery=\"edge\"} 0.25 1700000000.500\n"));
@@ -79,7 +79,7 @@ TEST_F(ExpositionTest, AnExemplarIsAtTheBucketThatCountedIt) {
   EXPECT_EQ(as(Format::text).find('#', 60), std::string::npos) << "the text format has no exemplars";
 }
 
-TEST_F(ExpositionTest, SeriesOfTheSameFamilyKeepTheirExemplarsApart) {
+TEST_F(ExpositionTest, SeriesOfAFamilyHaveSeparateExemplars) {
   auto& counter = prometheus::BuildCounter().Name("ended_total").Help("Ended.").Register(registry);
   counter.Add({{"outcome", "failed"}}).Increment();
   counter.Add({{"outcome", "pod_gone"}}).Increment();

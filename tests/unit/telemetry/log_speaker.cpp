@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Says one line of each level.
+// Logs one line at each level.
 #include "telemetry/log.hpp"
 
 int main() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whatever others write into a value, a line stays one line.
+// A log line stays one line, whatever others write into a value.
 #include "telemetry/log.hpp"
 
 #include "shell.hpp"
@@ -20,7 +20,7 @@ std::string line(LogFormat format, const std::string& value) {
   return logLine(format, LogLevel::warn, "words", {{"text", value}});
 }
 
-TEST(LogLine, HoldsOneLineOfUtf8WhateverComes) {
+TEST(LogLine, IsOneLineOfUtf8WhateverTheFieldsContain) {
   using namespace std::string_literals;
   for (const auto& value : {"a\nb"s, "a\r\nb"s, "\x1b[31mred"s, "\0"s, "\x7f"s, "\xff\xfe"s, "caf\xe9"s,
                             "\xed\xa0\x80"s, "\xc0\xaf"s, "\xc2\x85"s, "\xe2\x80\xa8"s, "\xf4\x90\x80\x80"s,
@@ -41,13 +41,13 @@ TEST(LogLine, HoldsOneLineOfUtf8WhateverComes) {
   EXPECT_THAT(line(LogFormat::human, "😀"), HasSubstr("text=😀"));
 }
 
-TEST(LogLine, StaysBelowWhatCriCuts) {
+TEST(LogLine, StaysBelowTheLimitOfCri) {
   const auto text = line(LogFormat::json, std::string(1 << 20, 'x'));
   EXPECT_LT(text.size(), 5000U);
   EXPECT_THAT(text, HasSubstr("x…"));
 }
 
-TEST(LogLine, OfJsonHasItsFields) {
+TEST(LogLine, JsonHasItsFields) {
   const auto text =
       logLine(LogFormat::json, LogLevel::error, "words", {{"pid", 7}, {"ms", 1.5}, {"ok", true}});
   const auto parsed = boost::json::parse(text);
@@ -57,7 +57,7 @@ TEST(LogLine, OfJsonHasItsFields) {
   EXPECT_TRUE(parsed.at("ok").as_bool());
 }
 
-TEST(Log, TellsJournaldThePriorityAndNobodyElse) {
+TEST(Log, TellsOnlyJournaldThePriority) {
   const test::TempFolder folder;
   const auto log = folder.write("log", "");
   const auto run = [&](const std::string& stream) {

@@ -21,7 +21,7 @@ using namespace std::chrono_literals;
 namespace asio = boost::asio;
 using testing::HasSubstr;
 
-/// A loop on a thread of its own.
+/// A loop on its own thread.
 class Loop {
  public:
   Loop() : thread_([this] { loop_.run(); }) {
@@ -45,12 +45,12 @@ class Loop {
   pid_t number_ = 0;
 };
 
-TEST(LoopWatch, ToldOnceWithAStackAndAgainWhenItIsOver) {
+TEST(LoopWatch, ReportsOnceWithAStackAndAgainAtTheEnd) {
   std::promise<LoopWatch::Stall> begins;
   std::promise<LoopWatch::Stall> ends;
   int told = 0;
   Loop loop;
-  // Only the first of each: on a busy machine the loop may be late again of itself.
+  // Only the first of each: on a busy machine the loop may be late again by itself.
   const LoopWatch watch(loop.executor(), loop.thread(), 200ms, [&](const LoopWatch::Stall& stall) {
     ++told;
     if (told == 1) begins.set_value(stall);
@@ -68,7 +68,7 @@ TEST(LoopWatch, ToldOnceWithAStackAndAgainWhenItIsOver) {
   EXPECT_GE(*watch.stalled(), 200ms);
   release.set_value();
   const auto over = ends.get_future().get();
-  EXPECT_TRUE(over.over) << "a stall is told once";
+  EXPECT_TRUE(over.over) << "a stall is reported once";
   EXPECT_GE(over.length, begun.length);
   EXPECT_FALSE(watch.stalled());
 }
@@ -88,7 +88,7 @@ TEST(LoopWatch, EndsWhileTheLoopHangs) {
   release.set_value();
 }
 
-TEST(Stack, OfAThreadThatComputes) {
+TEST(Stack, OfAComputingThread) {
   prepareStacks();
   std::promise<pid_t> thread;
   std::atomic<bool> ends{false};
@@ -101,10 +101,10 @@ TEST(Stack, OfAThreadThatComputes) {
   ends = true;
   busy.join();
   EXPECT_THAT(stack, HasSubstr("program: "));
-  EXPECT_THAT(stack, HasSubstr("libc.so")) << "the thread's own beginning";
+  EXPECT_THAT(stack, HasSubstr("libc.so")) << "the thread's start function";
 }
 
-TEST(Stack, OfNobody) {
+TEST(Stack, OfAMissingThread) {
   prepareStacks();
   EXPECT_THAT(stackOf(999'999'999), HasSubstr("no such thread"));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon exports: when series appear, how they are replaced, that the page tells of all of them,
-// that other people's parsers read it, and what a scrape of a full node costs.
+// What the daemon exports: when series appear, how they are replaced, that the page documents all of them,
+// that other parsers read it, and what a scrape of a full node costs.
 #include "telemetry/metrics.hpp"
 
 #include "base/strings.hpp"
@@ -53,7 +53,7 @@ void recover(Metrics& metrics, const std::string& workload, const std::string& i
   metrics.recovery.activeFallbacks(workload, -1);
 }
 
-/// Everything that can have a series has one.
+/// Creates every series that can exist.
 void fill(Metrics& metrics) {
   metrics.configured(configOf({"checkout", "payment"}));
   recover(metrics, "checkout", "0123456789ab");
@@ -94,12 +94,12 @@ TEST(Metrics, AConfiguredWorkloadHasItsSeriesBeforeAnythingHappens) {
   EXPECT_THAT(text, HasSubstr("fallbackd_fallback_seconds_total{workload=\"checkout\"} 0\n"));
   EXPECT_THAT(
       text, HasSubstr("fallbackd_recoveries_begun_total{cause=\"server_error\",workload=\"checkout\"} 0\n"));
-  EXPECT_THAT(text, Not(HasSubstr("cause=\"not_found\",workload"))) << "does not trigger";
+  EXPECT_THAT(text, Not(HasSubstr("cause=\"not_found\",workload"))) << "it is not a trigger";
   EXPECT_THAT(text, HasSubstr("fallbackd_build_info{version=\"1.2.3\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("fallbackd_workload_version_skew{workload=\"checkout\"} 0\n"));
 }
 
-TEST(Metrics, AReloadReplacesWhatTheConfigurationSays) {
+TEST(Metrics, AReloadReplacesTheConfiguredSeries) {
   Metrics metrics("test");
   metrics.configured(configOf({"checkout", "payment"}));
   metrics.cache.coverage({{"checkout", "checkout@1.8.3", CoverageState::missing, false, {}},
@@ -120,7 +120,7 @@ TEST(Metrics, AReloadReplacesWhatTheConfigurationSays) {
             1.7e9);
 }
 
-TEST(Metrics, TimeInFallbackRunsOnWhileTheFallbackDoes) {
+TEST(Metrics, TimeInFallbackGrowsWhileTheFallbackRuns) {
   Metrics metrics("test");
   const std::string series = "fallbackd_fallback_seconds_total{workload=\"checkout\"}";
   const auto now = Clock::system().now();
@@ -128,7 +128,7 @@ TEST(Metrics, TimeInFallbackRunsOnWhileTheFallbackDoes) {
   metrics.recovery.fallbackServes("checkout", "b", now - 10s);
   EXPECT_GE(valueOf(metrics.serialize(), series), 110);
   metrics.recovery.fallbackServed("checkout", "a", now);
-  metrics.recovery.fallbackServed("checkout", "a", now);  // told twice, counted once
+  metrics.recovery.fallbackServed("checkout", "a", now);  // reported twice, counted once
   const double running = valueOf(metrics.serialize(), series);
   EXPECT_GE(running, 110);
   EXPECT_LT(running, 190);
@@ -189,7 +189,7 @@ TEST(Metrics, EverySeriesIsDescribedWithAllItsLabels) {
     EXPECT_EQ(labelNames(line), labels) << line;
     seen.insert(described->name);
   }
-  EXPECT_EQ(seen.size(), metrics.descriptions().size()) << "fill() leaves one out";
+  EXPECT_EQ(seen.size(), metrics.descriptions().size()) << "fill() misses one";
 }
 
 /// The lines of an exposition, each family's sorted, with a star for a value that differs between two runs.
@@ -221,13 +221,13 @@ TEST(Metrics, AScrapeIsThatOfTheFixture) {
   EXPECT_EQ(stable(metrics.serialize()), contentOf(FIXTURES "/scrape.txt"));
 }
 
-TEST(Metrics, ThePageIsThatOfTheCode) {
+TEST(Metrics, ThePageMatchesTheCode) {
   const Metrics metrics("test");
   EXPECT_EQ(contentOf(DEPLOY "/METRICS.md"), metricsPage(metrics.descriptions()))
-      << "generate it again: fallbackd --print-metrics > deploy/METRICS.md";
+      << "regenerate it: fallbackd --print-metrics > deploy/METRICS.md";
 }
 
-TEST(Metrics, PromtoolFindsNothingToSay) {
+TEST(Metrics, PromtoolFindsNoFaults) {
   Metrics metrics("test");
   fill(metrics);
   const test::TempFolder folder;
@@ -251,7 +251,7 @@ TEST(Metrics, TheStrictParserReadsOpenMetrics) {
   EXPECT_EQ(output.text, "['0123456789ab', 'ba9876543210']\n");
 }
 
-/// 50 workloads, 110 pods: what a node can have at most. SCRAPE_JSON names a file for the figures.
+/// 50 workloads, 110 pods: the most that a node can have. SCRAPE_JSON names a file for the figures.
 TEST(Metrics, AFullNodesScrapeIsCheap) {
   Metrics metrics("test");
   std::vector<std::string> names;

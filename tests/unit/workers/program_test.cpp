@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Programs that are run by a worker: real ones, of a few lines of shell.
+// Programs run by a worker: real ones, short shell scripts.
 #include "workers/program.hpp"
 
 #include "base/clock.hpp"
@@ -36,17 +36,17 @@ struct ProgramTest : testing::Test {
   test::TempFolder folder;
 };
 
-TEST_F(ProgramTest, GetsItsInputAndGivesItsOutput) {
+TEST_F(ProgramTest, ReadsItsInputAndReturnsItsOutput) {
   EXPECT_EQ(run(make("cat; printf ', answered'")).value(), "the request, answered");
 }
 
-TEST_F(ProgramTest, AnInputMayHoldAnything) {
+TEST_F(ProgramTest, AnInputMayContainAnything) {
   auto program = make("cat");
   program.input = std::string("a\0b\n", 4) + std::string(60'000, 'x');
   EXPECT_EQ(run(program).value(), program.input);
 }
 
-TEST_F(ProgramTest, HasTheGivenArgumentsAndEnvironmentAlone) {
+TEST_F(ProgramTest, HasOnlyTheGivenArgumentsAndEnvironment) {
   ASSERT_EQ(::setenv("SECRET_OF_THE_DAEMON", "x", 1), 0);
   auto program = make("echo \"$#|$1|$2\"; env | grep -v -E '^(PWD|_|SHLVL|OLDPWD)=' | sort; pwd");
   program.args = {"one arg", ""};
@@ -55,7 +55,7 @@ TEST_F(ProgramTest, HasTheGivenArgumentsAndEnvironmentAlone) {
   ::unsetenv("SECRET_OF_THE_DAEMON");
 }
 
-TEST_F(ProgramTest, InheritsNoDescriptorAndHasASessionOfItsOwn) {
+TEST_F(ProgramTest, InheritsNoDescriptorAndHasItsOwnSession) {
   const sys::UniqueFd leak(::dup(2));  // not CLOEXEC
   const auto outcome = run(make("ls /proc/$$/fd; cut -d' ' -f6 /proc/$$/stat; echo $$"));
   ASSERT_TRUE(outcome) << outcome.error().message();
@@ -68,18 +68,18 @@ TEST_F(ProgramTest, InheritsNoDescriptorAndHasASessionOfItsOwn) {
   EXPECT_EQ(numbers.substr(0, end + 1), numbers.substr(end + 1)) << *outcome;
 }
 
-TEST_F(ProgramTest, IsTheFirstToGoWithoutMemoryAndLeavesNoCore) {
+TEST_F(ProgramTest, IsTheFirstOomVictimAndLeavesNoCore) {
   EXPECT_EQ(run(make("cat /proc/$$/oom_score_adj; ulimit -c")).value(), "1000\n0\n");
 }
 
-TEST_F(ProgramTest, WhoFailsSaysWhy) {
+TEST_F(ProgramTest, AFailureSaysWhy) {
   const auto outcome = run(make("echo 'no metadata server' >&2; exit 3"));
   EXPECT_EQ(reasonOf(outcome), Reason::exited);
   EXPECT_EQ(outcome.error().context, "program exited with 3: \"no metadata server\"");
   EXPECT_EQ(reasonOf(run(make("kill -SEGV $$"))), Reason::signaled);
 }
 
-TEST_F(ProgramTest, AFloodOfComplaintsIsCut) {
+TEST_F(ProgramTest, AFloodOfErrorsIsTruncated) {
   const auto outcome =
       run(make("i=0; while [ $i -lt 3000 ]; do echo 0123456789 >&2; i=$((i+1)); done; exit 1"));
   EXPECT_EQ(reasonOf(outcome), Reason::exited);
@@ -98,7 +98,7 @@ TEST_F(ProgramTest, ExactlyTheLimitIsNotTooMuch) {
   EXPECT_EQ(reasonOf(run(program)), Reason::too_large);
 }
 
-TEST_F(ProgramTest, OneThatHangsIsKilledWithAllThatItStarted) {
+TEST_F(ProgramTest, AHangingOneIsKilledWithAllItsChildren) {
   const auto pids = folder.path() + "/pids";
   auto program = make("sleep 1000 & echo $! >" + pids + "; trap '' TERM; sleep 1000");
   program.limit = 300ms;
@@ -108,7 +108,7 @@ TEST_F(ProgramTest, OneThatHangsIsKilledWithAllThatItStarted) {
   pid_t child = 0;
   std::ifstream(pids) >> child;
   ASSERT_GT(child, 0);
-  // Init, or whoever adopts it, reaps it.
+  // Init, or whichever process adopts it, reaps it.
   const auto ended = [&] {
     std::ifstream stat("/proc/" + std::to_string(child) + "/stat");
     std::string number, name, state;
@@ -118,14 +118,14 @@ TEST_F(ProgramTest, OneThatHangsIsKilledWithAllThatItStarted) {
   EXPECT_TRUE(ended());
 }
 
-TEST_F(ProgramTest, AChildThatKeepsTheOutputOpenDoesNotKeepUsWaiting) {
+TEST_F(ProgramTest, AChildThatKeepsTheOutputOpenDoesNotDelayUs) {
   auto program = make("sleep 1000 & printf done");
   const auto begun = Clock::system().now();
   EXPECT_EQ(run(program).value(), "done");
   EXPECT_LT(Clock::system().now() - begun, 10s);
 }
 
-TEST_F(ProgramTest, WhatCannotBeExecutedIsNamed) {
+TEST_F(ProgramTest, AnUnexecutableProgramIsNamed) {
   auto program = make("");
   program.name = "other";
   EXPECT_EQ(reasonOf(run(program)), Reason::not_found);
@@ -136,7 +136,7 @@ TEST_F(ProgramTest, WhatCannotBeExecutedIsNamed) {
   EXPECT_NE(outcome.error().context.find("Permission denied"), std::string::npos) << outcome.error().context;
 }
 
-TEST_F(ProgramTest, WhatOthersCanWriteIsNotRun) {
+TEST_F(ProgramTest, AProgramThatOthersCanWriteIsNotRun) {
   auto program = make("printf bad");
   const auto file = folder.path() + "/program";
   ASSERT_EQ(::chmod(file.c_str(), 0777), 0);
@@ -152,7 +152,7 @@ TEST_F(ProgramTest, WhatOthersCanWriteIsNotRun) {
   EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_file_type);
 }
 
-TEST_F(ProgramTest, WhatOthersCanReplaceIsNotRun) {
+TEST_F(ProgramTest, AProgramThatOthersCanReplaceIsNotRun) {
   auto program = make("printf good");
   const auto top = folder.path();
   const auto home = top + "/home";
@@ -162,7 +162,7 @@ TEST_F(ProgramTest, WhatOthersCanReplaceIsNotRun) {
   EXPECT_EQ(run(program).value_or(""), "good");
   ASSERT_EQ(::chown(home.c_str(), 65534, 65534), 0);
   EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner) << "its owner can rename bin";
-  // Nor by way of a link.
+  // Nor through a link.
   std::filesystem::create_symlink(home + "/bin", top + "/bin");
   program.folder = top + "/bin";
   EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
@@ -171,9 +171,9 @@ TEST_F(ProgramTest, WhatOthersCanReplaceIsNotRun) {
   ASSERT_EQ(::chmod(home.c_str(), 0777), 0);
   EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
   ASSERT_EQ(::chmod(home.c_str(), 01777), 0);
-  EXPECT_EQ(run(program).value_or(""), "good") << "in a sticky folder nobody renames what root owns";
+  EXPECT_EQ(run(program).value_or(""), "good") << "in a sticky folder nobody can rename root's files";
   ASSERT_EQ(::lchown((top + "/bin").c_str(), 65534, 65534), 0);
-  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner) << "a link of somebody else's";
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner) << "a link of another user";
 }
 
 TEST_F(ProgramTest, ALinkToItselfEnds) {
@@ -183,8 +183,8 @@ TEST_F(ProgramTest, ALinkToItselfEnds) {
   EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_path);
 }
 
-/// It says with which arguments and environment (LD_PRELOAD) the program runs.
-TEST_F(ProgramTest, AFileThatOthersCanWriteDecidesNothing) {
+/// It decides with which arguments and environment (LD_PRELOAD) the program runs.
+TEST_F(ProgramTest, AFileThatOthersCanWriteIsIgnored) {
   auto program = make("printf good");
   program.config = folder.write("config.yaml", "kind: CredentialProviderConfig");
   EXPECT_EQ(run(program).value_or(""), "good");
@@ -192,7 +192,7 @@ TEST_F(ProgramTest, AFileThatOthersCanWriteDecidesNothing) {
   EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
 }
 
-TEST(Program, WhatIsNotARequestIsRefused) {
+TEST(Program, InvalidRequestsAreRefused) {
   using namespace std::string_literals;
   for (const auto& text : {""s, "a"s, "a\0b\0"s, "a\0b\0009\0x\0"s, "a\0b\0x\0"s, "a\0b\0000\0000\0001\0"s,
                            "a\0b\0004294967295\0"s, "a\0\0000\0000\0001\0001\0\0"s}) {

@@ -6,7 +6,7 @@
 namespace fallbackd::workers {
 namespace {
 
-TEST(Task, QuestionsGoThereAndBack) {
+TEST(Task, RequestsRoundTrip) {
   const auto message = encodeQuestion(Work::copy_log, std::string_view("a\0b", 3));
   const auto question = decodeQuestion(message);
   ASSERT_TRUE(question);
@@ -14,13 +14,13 @@ TEST(Task, QuestionsGoThereAndBack) {
   EXPECT_EQ(question->bytes, std::string_view("a\0b", 3));
 }
 
-TEST(Task, WhatIsNoQuestionIsRefused) {
+TEST(Task, InvalidRequestsAreRefused) {
   EXPECT_EQ(decodeQuestion("").error().reason, Reason::protocol);
   EXPECT_EQ(decodeQuestion(std::string(1, static_cast<char>(kWorks))).error().reason, Reason::protocol);
   EXPECT_EQ(decodeQuestion("\xff").error().reason, Reason::protocol);
 }
 
-TEST(Task, AnswersGoThereAndBack) {
+TEST(Task, ResponsesRoundTrip) {
   EXPECT_EQ(decodeAnswer(encodeAnswer(std::string())).value(), "");
   EXPECT_EQ(decodeAnswer(encodeAnswer(std::string("bytes"))).value(), "bytes");
   const auto failed =
@@ -32,7 +32,7 @@ TEST(Task, AnswersGoThereAndBack) {
   EXPECT_EQ(failed.error().context, "volume x");
 }
 
-TEST(Task, WhatIsNoAnswerIsRefused) {
+TEST(Task, InvalidResponsesAreRefused) {
   const auto error = encodeAnswer(fail(Stage::rootfs, Reason::volume_missing, ""));
   for (std::size_t size = 0; size < error.size(); ++size) {
     EXPECT_EQ(decodeAnswer(error.substr(0, size)).error().reason, Reason::protocol) << size;

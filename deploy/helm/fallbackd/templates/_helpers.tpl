@@ -17,7 +17,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end -}}
 {{- end }}
 
-{{/* A keyring is read without following symlinks: each key is mounted as a file of its own. */}}
+{{/* A keyring is read without following symlinks: each key is mounted as a separate file. */}}
 {{- define "fallbackd.keyMounts" -}}
 {{- range $file, $pem := .Values.keys }}
 - name: keys
