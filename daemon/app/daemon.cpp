@@ -371,8 +371,9 @@ void Daemon::Parts::readPause() {
     pauseProblem = problem;
     log.error("the order to pause cannot be read: no new fallback is started; fallbackctl resume replaces it",
               {{"error", problem}});
-    order.emplace().node = {std::chrono::floor<std::chrono::seconds>(Clock::system().wall()),
-                            "its file cannot be read: " + problem};
+    order = config::Pause{};
+    order->node = {std::chrono::floor<std::chrono::seconds>(Clock::system().wall()),
+                   "its file cannot be read: " + problem};
   } else {
     pauseProblem.clear();
   }
