@@ -6,8 +6,8 @@
 #include "app/notify.hpp"
 #include "base/async/pause.hpp"
 #include "cache/folder_watch.hpp"
+#include "config/file_watch.hpp"
 #include "config/load.hpp"
-#include "config/reload.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "domain/image_reference.hpp"
 #include "launcher/local_launcher.hpp"
@@ -296,7 +296,7 @@ Awaitable<void> Daemon::Parts::shutDown() {
 }
 
 Awaitable<void> Daemon::Parts::followConfigFiles() {
-  config::Watcher files(executor(), options.configFile, options.dropInDir);
+  config::FileWatch files(executor(), options.configFile, options.dropInDir);
   for (;;) {
     const auto changed = co_await files.changed();
     if (!changed) {

@@ -15,10 +15,11 @@
 
 namespace fallbackd::config {
 
-class Watcher {
+class FileWatch {
  public:
-  Watcher(boost::asio::any_io_executor executor, std::string mainFile, std::optional<std::string> dropInDir);
-  ~Watcher();
+  FileWatch(boost::asio::any_io_executor executor, std::string mainFile,
+            std::optional<std::string> dropInDir);
+  ~FileWatch();
 
   /// Begins to watch. changed() does it too where it was not called; who calls it before the files are first
   /// read misses nothing between the two. Stage config.
