@@ -109,7 +109,8 @@ telemetry::WorkerUsage usageOf(const workers::PoolCounts& counts) {
 std::map<std::string_view, std::size_t> notStartedOf(const std::vector<watcher::Waiting>& all) {
   std::map<std::string_view, std::size_t> counts{{"pull", 0}, {"back_off", 0}, {"unknown", 0}};
   for (const auto& one : all) {
-    if (one.state == "not started") ++counts[one.heldUp ? wordOf(*one.heldUp) : "unknown"];
+    const bool due = one.state == watcher::Waiting::State::not_started;
+    if (due) ++counts[one.heldUp ? wordOf(*one.heldUp) : "unknown"];
   }
   return counts;
 }

@@ -161,29 +161,30 @@ Explanation Walk::container(const watcher::PodView& pod, const config::Workload&
 }
 
 Explanation Walk::waiting(const watcher::Waiting& waiting) {
+  using Waits = watcher::Waiting::State;
   const auto& workload = *waiting.workload;
-  if (waiting.state == "image present") {
+  if (waiting.state == Waits::image_present) {
     say("image", Verdict::no, workload.image + " is on the node: kubelet can start the container itself");
     return end("the image is present: no fallback is needed",
                "kubectl describe pod shows what kubelet is waiting for");
   }
-  if (waiting.state == "not started") return notStarted(waiting);
-  if (waiting.state == "never pulled") {
+  if (waiting.state == Waits::not_started) return notStarted(waiting);
+  if (waiting.state == Waits::never_pulled) {
     say("image", Verdict::no, "its pull policy is Never");
     return end("kubelet never pulls this image, so no registry can block it");
   }
-  if (waiting.state == "after init containers") {
+  if (waiting.state == Waits::after_init_containers) {
     say("image", Verdict::pending, "its init containers (startAfter) have not succeeded yet");
     return end("it is not the container's turn", "check the pod's init containers");
   }
   say("image", Verdict::yes, workload.image + " is not on the node");
   if (!waiting.trouble.empty()) say("credentials", Verdict::notice, waiting.trouble);
-  if (waiting.state == "asking") {
+  if (waiting.state == Waits::asking) {
     say("cause", Verdict::pending, "the registry is being asked");
     circuit(workload.image);
     return end("it is not known yet whether the image can be pulled", "ask again in a moment");
   }
-  if (waiting.state == "undecided") {
+  if (waiting.state == Waits::undecided) {
     if (watcher::readPullError(waiting.text, workload.image).operation == watcher::Operation::lock) {
       say("cause", Verdict::pending, waiting.text);
       return end("another pull on this node is writing a layer of this image", "ask again in a moment");

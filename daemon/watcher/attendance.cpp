@@ -129,14 +129,14 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
   const auto pullPolicy = config::pullPolicyOf(*workload);
   if (pullPolicy == config::PullPolicy::never) {
     // kubelet does not ask a registry, so none can have failed.
-    note(key, "never pulled");
+    note(key, Waiting::State::never_pulled);
     co_return interval;
   }
   if (!workload->startAfter.empty()) {
     const auto ended = co_await predecessorsEnded(key, workload);
     if (!ended) co_return kUndecidedRetry;
     if (!*ended) {
-      note(key, "after init containers");
+      note(key, Waiting::State::after_init_containers);
       co_return interval;
     }
   }
@@ -163,18 +163,18 @@ cri::Awaitable<std::chrono::nanoseconds> Watcher::lookOnce(Key key, WorkloadPtr 
   if (verdict.kind == Verdict::Kind::undecided) {
     if (verdict.moves) pullMoves(key);
     // What was found out before still counts.
-    if (!ready_.contains(key)) note(key, "undecided", &verdict);
+    if (!ready_.contains(key)) note(key, Waiting::State::undecided, &verdict);
     co_return kUndecidedRetry;
   }
   if (verdict.kind == Verdict::Kind::pulled) {
-    note(key, "image present", &verdict);
+    note(key, Waiting::State::image_present, &verdict);
     imageIsThere(key, verdict.ended);
     co_return interval;
   }
   pullFailed(key, question, verdict);
   // kubelet may have a password that we have not.
   const bool undecided = verdict.cause == Cause::unauthorized && !verdict.withCredentials;
-  note(key, undecided ? "undecided" : "failed", &verdict);
+  note(key, undecided ? Waiting::State::undecided : Waiting::State::failed, &verdict);
   const auto pod = pods_.find(key.first);
   if (pod != pods_.end() && detection.triggers.contains(verdict.cause)) {
     listener_.detected(Detection{pod->second.sandbox, workload, verdict.cause, verdict.text,
@@ -257,11 +257,11 @@ Stamp Watcher::waitingSince(const Pod& pod, const config::Workload& workload) co
   return since;
 }
 
-void Watcher::note(const Key& key, std::string state, const Verdict* verdict) {
+void Watcher::note(const Key& key, Waiting::State state, const Verdict* verdict) {
   const auto found = attended_.find(key);
   if (found == attended_.end()) return;
   auto& one = found->second;
-  one.state = std::move(state);
+  one.state = state;
   one.cause = verdict == nullptr ? Cause::unknown : verdict->cause;
   one.text = verdict == nullptr ? std::string() : verdict->text;
   if (verdict != nullptr && !verdict->remembered) one.trouble = verdict->trouble;

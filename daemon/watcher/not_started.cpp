@@ -130,12 +130,12 @@ void Watcher::judgeStart(const Key& key) {
   const auto due = startDue(key);
   if (!due) return;
   const auto now = clock_.now();
-  if (now < *due) return note(key, "image present");
+  if (now < *due) return note(key, Waiting::State::image_present);
   auto& one = attended_.at(key);
   const auto& workload = one.workload;
   const bool wasHeldUp = one.start.heldUp.has_value();
   one.start.heldUp = heldUp(key);
-  one.state = "not started";
+  one.state = Waiting::State::not_started;
   one.cause = Cause::not_started;
   one.text = notStartedText(one.start.heldUp, workload->detection.startTimeout);
   if (one.start.heldUp && workload->detection.triggers.contains(Cause::not_started)) {

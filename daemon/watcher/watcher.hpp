@@ -10,6 +10,7 @@
 #include "watcher/held_up.hpp"
 #include "watcher/match.hpp"
 #include "watcher/prober.hpp"
+#include "watcher/waiting.hpp"
 
 #include <chrono>
 #include <functional>
@@ -61,21 +62,6 @@ class Listener {
   virtual void trouble(const std::string& what) = 0;
   /// The event stream stands and the pod view is complete (true), or was lost (false, with the reason).
   virtual void connection(bool up, const std::string& why) = 0;
-};
-
-/// A container that is not there yet, and what is known of it.
-struct Waiting {
-  cri::Sandbox sandbox;
-  WorkloadPtr workload;
-  Stamp since;
-  /// "asking", "failed", "undecided", "image present", "not started", "after init containers", "never pulled"
-  std::string state;
-  Cause cause = Cause::unknown;  // of failed, undecided and not started
-  std::string text;
-  std::optional<std::chrono::nanoseconds> verdictTook;  // where there was a verdict
-  std::optional<HeldUp> heldUp = {};                    // of not started; absent where nothing is known
-  std::optional<Stamp> imageSince = {};                 // when the image was first seen on the node
-  std::string trouble = {};                             // why there were no credentials, if so
 };
 
 /// A pod whose sandbox is ready, and the containers that were made in it.
@@ -174,7 +160,7 @@ class Watcher {
     Start start;
     TaskGroup::Id task = 0;
     std::shared_ptr<LookAgain> again;
-    std::string state = "asking";
+    Waiting::State state = Waiting::State::asking;
     Cause cause = Cause::unknown;
     std::string text;
     std::optional<std::chrono::nanoseconds> verdictTook;
@@ -205,7 +191,7 @@ class Watcher {
   void judgeStart(const Key& key);
 
   cri::Awaitable<Result<bool>> predecessorsEnded(Key key, WorkloadPtr workload);
-  void note(const Key& key, std::string state, const Verdict* verdict = nullptr);
+  void note(const Key& key, Waiting::State state, const Verdict* verdict = nullptr);
   void wake(const std::function<bool(const Key&, const Attendance&)>& which);
   void exited(const cri::Event& event);
   [[nodiscard]] std::string credentialsFor(const config::Workload& workload,

@@ -86,7 +86,7 @@ struct NotStarted : testing::Test {
     }
     return std::nullopt;
   }
-  bool reaches(const std::string& sandbox, const std::string& state) {
+  bool reaches(const std::string& sandbox, Waiting::State state) {
     return runUntil(loop, [&] {
       const auto one = waitingIn(sandbox);
       return one && one->state == state;
@@ -126,7 +126,7 @@ TEST_F(NotStarted, BehindAStalledPullItIsACauseAndSaysBehindWhich) {
   EXPECT_THAT(detection.text, HasSubstr("stuck behind the pull of r.silent/cart:1 for pod shop/pod-hung"));
   EXPECT_GE(detection.failureKnown - detection.waitingSince, 60ms) << "not before startTimeout is over";
   const auto waiting = waitingIn("s1");
-  EXPECT_EQ(waiting->state, "not started");
+  EXPECT_EQ(waiting->state, Waiting::State::not_started);
   EXPECT_EQ(waiting->cause, Cause::not_started);
   ASSERT_TRUE(waiting->heldUp);
   const auto& pull = std::get<StalledPull>(*waiting->heldUp);
@@ -138,7 +138,7 @@ TEST_F(NotStarted, BehindAStalledPullItIsACauseAndSaysBehindWhich) {
 TEST_F(NotStarted, WithoutKnowledgeItIsToldAndNotActedOn) {
   start();
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
   EXPECT_TRUE(told.detections.empty());
   const auto waiting = waitingIn("s1");
@@ -153,7 +153,7 @@ TEST_F(NotStarted, AStallThatIsKnownLaterIsTakenIntoAccountAtOnce) {
   start();
   addPod("hung", "cart");
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   ASSERT_EQ(told.of("s1"), nullptr);
   ASSERT_TRUE(detects("s1", Cause::not_started));
 }
@@ -166,7 +166,7 @@ TEST_F(NotStarted, WhatWasOverdueBeforeAnotherPullBeganIsRefusedAndStaysSo) {
     if (!told.up) start();
     watcher.reconfigure(std::make_shared<config::Config>(*config));
     addPod("refused" + number, "checkout");
-    ASSERT_TRUE(reaches("refused" + number, "not started"));
+    ASSERT_TRUE(reaches("refused" + number, Waiting::State::not_started));
   }
   ASSERT_TRUE(told.detections.empty());
   addPod("hung", "cart");
@@ -190,7 +190,7 @@ TEST_F(NotStarted, WhenTheOtherPullMovesItIsReleasedAndToldOnly) {
   EXPECT_EQ(told.released, std::vector<std::string>{"s1/main"});
   settle();
   EXPECT_EQ(told.released.size(), 1U) << "once";
-  EXPECT_EQ(waitingIn("s1")->state, "not started");
+  EXPECT_EQ(waitingIn("s1")->state, Waiting::State::not_started);
   EXPECT_FALSE(waitingIn("s1")->heldUp);
 }
 
@@ -209,7 +209,7 @@ TEST_F(NotStarted, AContainerThatComesInTimeIsNotMissed) {
   addPod("hung", "cart");
   ASSERT_TRUE(detects("hung", Cause::timeout));
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "image present"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::image_present));
   runtime.addContainer("c1", "s1", "main");
   events.send(Kind::container_created, "c1");
   ASSERT_TRUE(runUntil(loop, [&] { return !waitingIn("s1"); }));
@@ -225,7 +225,7 @@ TEST_F(NotStarted, WhatWasThereBeforeKubeletAskedWaitsForNoPullOfAnotherPod) {
   addPod("hung", "cart");
   addPod("s1", "checkout");
   ASSERT_TRUE(detects("hung", Cause::timeout));
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
   EXPECT_EQ(told.of("s1"), nullptr);
 }
@@ -261,7 +261,7 @@ TEST_F(NotStarted, WhatWasThereBeforeUsIsToldAndNotActedOn) {
     if (!told.up) start();
     watcher.reconfigure(std::make_shared<config::Config>(*config));
     ASSERT_TRUE(detects("hung", Cause::timeout));
-    ASSERT_TRUE(reaches("s1", "not started"));
+    ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
     settle();
     EXPECT_EQ(told.of("s1"), nullptr);
   }
@@ -275,7 +275,7 @@ TEST_F(NotStarted, NeverNeverDetects) {
   ASSERT_TRUE(detects("hung", Cause::timeout));
   settle();
   EXPECT_EQ(told.of("s1"), nullptr);
-  EXPECT_EQ(waitingIn("s1")->state, "never pulled");
+  EXPECT_EQ(waitingIn("s1")->state, Waiting::State::never_pulled);
 }
 
 /// A look that needs not wait for anything ends before anybody else has a turn.
@@ -287,10 +287,10 @@ TEST_F(NotStarted, TheFirstLookCountsEvenIfItTakesNoTime) {
   addPod("s1", "checkout");
   addPod("hung", "cart");
   ASSERT_TRUE(detects("hung", Cause::timeout));
-  EXPECT_EQ(waitingIn("s1")->state, "never pulled");
+  EXPECT_EQ(waitingIn("s1")->state, Waiting::State::never_pulled);
   addPod("hung2", "cart");
   ASSERT_TRUE(detects("hung2", Cause::timeout));
-  EXPECT_EQ(waitingIn("hung2")->state, "failed") << "known from the circuit";
+  EXPECT_EQ(waitingIn("hung2")->state, Waiting::State::failed) << "known from the circuit";
 }
 
 TEST_F(NotStarted, StartsNothingWhereItIsNoTrigger) {
@@ -320,7 +320,7 @@ TEST_F(NotStarted, AContainerThatWasThereBeforeIsNotReplaced) {
   runtime.containers.clear();
   events.send(Kind::container_deleted, "c1");
   told.detections.clear();
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
   EXPECT_EQ(told.of("s1"), nullptr);
 }
@@ -337,7 +337,7 @@ TEST_F(NotStarted, AnAnswerThatComesAtOnceIsNotAStalledPull) {
   addPod("hung", "cart");
   addPod("s1", "checkout");
   ASSERT_TRUE(detects("hung", Cause::timeout));
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
   EXPECT_EQ(told.of("s1"), nullptr);
 }
@@ -347,12 +347,12 @@ TEST_F(NotStarted, ANewConfigurationForgetsNeitherTheImageNorThatItWasThereBefor
   start();
   addPod("hung", "cart");
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   watcher.reconfigure(std::make_shared<config::Config>(*config));
   told.detections.clear();
   ASSERT_TRUE(detects("hung", Cause::timeout));
   settle();
-  EXPECT_EQ(waitingIn("s1")->state, "not started");
+  EXPECT_EQ(waitingIn("s1")->state, Waiting::State::not_started);
   EXPECT_EQ(told.of("s1"), nullptr);
 }
 
@@ -371,12 +371,12 @@ struct BackingOff : NotStarted {
     addPod("s1", "checkout");
     ASSERT_TRUE(runUntil(loop, [&] {
       const auto one = waitingIn("s1");
-      return one && one->state == "failed" && one->cause == cause;
+      return one && one->state == Waiting::State::failed && one->cause == cause;
     }));
   }
   void comesBack() {
     runtime.outcomeOf[kReadyImage] = {kPulledKind, 0, ""};
-    ASSERT_TRUE(reaches("s1", "not started"));
+    ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   }
   [[nodiscard]] bool isHeldUp() const { return waitingIn("s1")->heldUp.has_value(); }
 };
@@ -406,7 +406,7 @@ TEST_F(BackingOff, IsNotKnownAfterAFailureThatKubeletNeedNotHaveHad) {
       "unexpected status from HEAD request to https://r.x/v2/checkout/manifests/1: 401 Unauthorized"};
   start();
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "undecided"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::undecided));
   comesBack();
   EXPECT_FALSE(isHeldUp()) << "kubelet has a password perhaps";
 }
@@ -414,7 +414,7 @@ TEST_F(BackingOff, IsNotKnownAfterAFailureThatKubeletNeedNotHaveHad) {
 TEST_F(BackingOff, IsNotKnownOfAPodThatWasThereBeforeUs) {
   runtime.addSandbox("s1", "shop", "checkout");
   start();
-  ASSERT_TRUE(reaches("s1", "failed"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::failed));
   comesBack();
   EXPECT_FALSE(isHeldUp());
 }
@@ -433,7 +433,7 @@ struct HostileHold : NotStarted {
   bool stalls(const std::string& sandbox) {
     return runUntil(loop, [&] {
       const auto one = waitingIn(sandbox);
-      return one && one->state == "failed" && one->cause == Cause::timeout;
+      return one && one->state == Waiting::State::failed && one->cause == Cause::timeout;
     });
   }
 };
@@ -446,7 +446,7 @@ TEST_F(HostileHold, AnAnnotatedImageThatHangsStartsNothingElsewhere) {
   ASSERT_TRUE(stalls("e1"));
   ASSERT_TRUE(stalls("e2"));
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
   EXPECT_EQ(told.of("s1"), nullptr) << told.of("s1")->text;
   runtime.images.clear();  // so that this pod's image comes after it

@@ -306,7 +306,7 @@ TEST_F(WatcherTest, AnImageThatIsNeverPulledIsNeverProbed) {
   settle();
   EXPECT_TRUE(runtime.pulls.empty());
   ASSERT_EQ(watcher.waitingContainers().size(), 1U);
-  EXPECT_EQ(watcher.waitingContainers()[0].state, "never pulled");
+  EXPECT_EQ(watcher.waitingContainers()[0].state, Waiting::State::never_pulled);
 }
 
 TEST_F(WatcherTest, AlwaysAsksThoughTheImageIsThere) {
@@ -377,7 +377,7 @@ TEST_F(WatcherTest, WithoutAPasswordA401IsUndecidedAndSeen) {
   start();
   ASSERT_TRUE(runUntil(loop, [&] {
     const auto waiting = watcher.waitingContainers();
-    return !waiting.empty() && waiting[0].state == "undecided";
+    return !waiting.empty() && waiting[0].state == Waiting::State::undecided;
   }));
   EXPECT_EQ(watcher.waitingContainers()[0].cause, Cause::unauthorized);
   EXPECT_TRUE(seen.detections.empty());
