@@ -6,9 +6,9 @@
 #include "app/notify.hpp"
 #include "base/async/pause.hpp"
 #include "cache/folder_watch.hpp"
+#include "config/file_watch.hpp"
 #include "config/load.hpp"
 #include "config/pause.hpp"
-#include "config/reload.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "domain/image_reference.hpp"
 #include "launcher/local_launcher.hpp"
@@ -114,7 +114,7 @@ telemetry::WorkerUsage usageOf(const workers::PoolCounts& counts) {
 telemetry::NotStarted notStartedOf(const std::vector<watcher::Waiting>& all) {
   telemetry::NotStarted counts;
   for (const auto& one : all) {
-    if (one.state != "not started") continue;
+    if (one.state != watcher::Waiting::State::not_started) continue;
     if (!one.heldUp) {
       ++counts.unknown;
     } else if (std::holds_alternative<watcher::StalledPull>(*one.heldUp)) {
@@ -321,7 +321,7 @@ Awaitable<void> Daemon::Parts::shutDown() {
 }
 
 Awaitable<void> Daemon::Parts::followConfigFiles() {
-  config::Watcher files(executor(), options.configFile, options.dropInDir);
+  config::FileWatch files(executor(), options.configFile, options.dropInDir);
   for (;;) {
     const auto changed = co_await files.changed();
     if (!changed) {

@@ -20,29 +20,30 @@ std::string located(const watcher::Waiting& waiting) {
 }  // namespace
 
 Explanation Walk::waiting(const watcher::Waiting& waiting) {
+  using Waits = watcher::Waiting::State;
   const auto& workload = *waiting.workload;
-  if (waiting.state == "image present") {
+  if (waiting.state == Waits::image_present) {
     say("image", Verdict::no, workload.image + " is on the node: kubelet can start the container itself");
     return end("the image is present: no fallback is needed",
                "kubectl describe pod shows what kubelet is waiting for");
   }
-  if (waiting.state == "not started") return notStarted(waiting);
-  if (waiting.state == "never pulled") {
+  if (waiting.state == Waits::not_started) return notStarted(waiting);
+  if (waiting.state == Waits::never_pulled) {
     say("image", Verdict::no, "its pull policy is Never");
     return end("kubelet never pulls this image, so no registry can block it");
   }
-  if (waiting.state == "after init containers") {
+  if (waiting.state == Waits::after_init_containers) {
     say("image", Verdict::pending, "its init containers (startAfter) have not succeeded yet");
     return end("it is not the container's turn", "check the pod's init containers");
   }
   say("image", Verdict::yes, workload.image + " is not on the node");
   if (!waiting.trouble.empty()) say("credentials", Verdict::notice, waiting.trouble);
-  if (waiting.state == "asking") {
+  if (waiting.state == Waits::asking) {
     say("cause", Verdict::pending, "the registry is being asked");
     circuit(workload.image);
     return end("it is not known yet whether the image can be pulled", "ask again in a moment");
   }
-  if (waiting.state == "undecided") {
+  if (waiting.state == Waits::undecided) {
     if (watcher::readPullError(waiting.text, workload.image).operation == watcher::Operation::lock) {
       say("cause", Verdict::pending, waiting.text);
       return end("another pull on this node is writing a layer of this image", "ask again in a moment");
@@ -72,8 +73,34 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
                                                       "fallback is the right answer to it");
   }
   if (!admitted) return end("no binary is allowed to run", binaryAdvice(workload.binary));
-  say("launch", Verdict::pending, "not yet");
-  return end("a recovery is about to begin", "ask again in a moment");
+  return due(waiting);
+}
+
+/// Everything speaks for a fallback. An operator may have ordered that none is started.
+Explanation Walk::due(const watcher::Waiting& waiting) {
+  const auto& all = snapshot_.withheld;
+  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& one) {
+    return one.target.sandboxId == waiting.sandbox.id &&
+           one.target.container == waiting.workload->match.container;
+  });
+  if (found == all.end()) {
+    say("launch", Verdict::pending, "not yet");
+    return end("a recovery is about to begin", "ask again in a moment");
+  }
+  if (found->by == recovery::Withheld::By::observe) {
+    say("launch", Verdict::no,
+        found->wouldStartAfter ? "mode observe: it would have been started " +
+                                     formatDuration(std::chrono::floor<std::chrono::milliseconds>(
+                                         *found->wouldStartAfter)) +
+                                     " after the wait began"
+                               : "mode observe: nothing is started");
+    return end("mode observe: nothing is started",
+               "say mode: recover, for the node, the namespace or the workload");
+  }
+  const auto* order = snapshot_.pause.orderFor(waiting.sandbox.podNamespace);
+  const auto words = order == nullptr || order->reason.empty() ? std::string() : ": " + order->reason;
+  say("launch", Verdict::no, "new recoveries are paused" + words);
+  return end("new recoveries are paused", "fallbackctl resume ends the pause");
 }
 
 std::string Walk::describe(const watcher::HeldUp& heldUp) const {
@@ -112,8 +139,7 @@ Explanation Walk::notStarted(const watcher::Waiting& waiting) {
                "list not_started in detection.triggers if a fallback is the right answer to it");
   }
   if (!admitted) return end("no binary is allowed to run", binaryAdvice(workload.binary));
-  say("launch", Verdict::pending, "not yet");
-  return end("a recovery is about to begin", "ask again in a moment");
+  return due(waiting);
 }
 
 void Walk::circuit(const std::string& image) {

@@ -20,8 +20,8 @@ class Walk {
   }
 
   Explanation unmatched(const cri::Sandbox& sandbox);
-  Explanation annotations(const watcher::PodView& pod, const watcher::Covering& covering);
-  Explanation container(const watcher::PodView& pod, const config::Workload& workload);
+  Explanation annotations(const watcher::PodSummary& pod, const watcher::Covering& covering);
+  Explanation container(const watcher::PodSummary& pod, const config::Workload& workload);
   /// A recovery whose pod is not known any more.
   Explanation past(const recovery::Incident& incident);
 
@@ -44,6 +44,7 @@ class Walk {
     say("cause", Verdict::yes, std::string(toString(cause)) + (text.empty() ? "" : ": " + text));
   }
   Explanation notStarted(const watcher::Waiting& waiting);
+  Explanation due(const watcher::Waiting& waiting);
   [[nodiscard]] std::string describe(const watcher::HeldUp& heldUp) const;
   void heldUpNow(const Incident& incident);
   void circuit(const std::string& image);

@@ -46,7 +46,7 @@ Explanation Walk::unmatched(const cri::Sandbox& sandbox) {
 }
 
 /// Which of the pod's annotations are ignored.
-Explanation Walk::annotations(const watcher::PodView& pod, const watcher::Covering& covering) {
+Explanation Walk::annotations(const watcher::PodSummary& pod, const watcher::Covering& covering) {
   for (const auto& trouble : covering.troubles) say("annotation", Verdict::no, trouble);
   if (pod.overLimit > 0) {
     say("annotation", Verdict::no,
@@ -59,7 +59,7 @@ Explanation Walk::annotations(const watcher::PodView& pod, const watcher::Coveri
                  std::to_string(watcher::kMaxChosenContainers) + " containers");
 }
 
-Explanation Walk::container(const watcher::PodView& pod, const config::Workload& workload) {
+Explanation Walk::container(const watcher::PodSummary& pod, const config::Workload& workload) {
   result_.container = workload.match.container;
   result_.workload = workload.name;
   say("match", Verdict::yes,

@@ -31,7 +31,7 @@ struct Snapshot {
   config::ConfigPtr config;
   std::string configFile;
   std::vector<std::string> configProblems;  // in the file on disk, which was refused; empty: it is in use
-  std::vector<watcher::PodView> pods;
+  std::vector<watcher::PodSummary> pods;
   std::vector<watcher::Waiting> waiting;
   std::vector<watcher::Circuits::Host> registries;
   watcher::IgnoredAnnotations ignoredAnnotations;

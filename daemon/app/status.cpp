@@ -76,6 +76,11 @@ json::object heldUpJson(const watcher::HeldUp& heldUp, const Snapshot& snapshot)
   return object;
 }
 
+bool hasCause(watcher::Waiting::State state) {
+  using State = watcher::Waiting::State;
+  return state == State::failed || state == State::undecided || state == State::not_started;
+}
+
 json::object toJson(const watcher::Waiting& waiting, const Snapshot& snapshot) {
   json::object object{{"namespace", waiting.sandbox.podNamespace},
                       {"pod", waiting.sandbox.podName},
@@ -84,9 +89,9 @@ json::object toJson(const watcher::Waiting& waiting, const Snapshot& snapshot) {
                       {"image", waiting.workload->image},
                       {"imageFrom", toString(waiting.workload->imageFrom)},
                       {"binary", waiting.workload->binary.toString()},
-                      {"state", waiting.state}};
+                      {"state", toString(waiting.state)}};
   if (waiting.verdictTook) object["verdictMs"] = toMillis(*waiting.verdictTook);
-  if (waiting.state == "failed" || waiting.state == "undecided" || waiting.state == "not started") {
+  if (hasCause(waiting.state)) {
     object["cause"] = toString(waiting.cause);
     object["text"] = waiting.text;
     if (!waiting.trouble.empty()) object["trouble"] = waiting.trouble;

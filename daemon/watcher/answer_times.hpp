@@ -12,13 +12,13 @@ namespace fallbackd::watcher {
 
 class AnswerTimes {
  public:
-  /// Remembers so many hosts; with more, any of the others is forgotten.
+  /// Remembers at most `maxHosts` hosts; beyond that, forgets any other one.
   explicit AnswerTimes(std::size_t maxHosts) : maxHosts_(maxHosts) {}
 
   void add(const std::string& host, std::chrono::nanoseconds took);
 
-  /// The median of the last few, so that neither one slow answer nor one quick answer decides; the slower of
-  /// two. Zero where none is known.
+  /// The median of the last few, so that one slow or one quick answer does not decide; of two, the slower.
+  /// Zero if none is known.
   [[nodiscard]] std::chrono::nanoseconds usual(const std::string& host) const;
 
  private:

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kSuspectsThatOpen = 2;
 
-/// Makes room for one more: the entry that is closed, or else the one that is in its state for longest, goes.
+/// Makes room for one more: removes a closed entry, or else the one that has been in its state longest.
 template <class Map>
 void makeRoom(Map& map, std::size_t limit) {
   if (map.size() < limit) return;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is known of registries without asking: one circuit breaker a host and one an image. The second to the
-// hundredth pod that waits for a dead registry learns its cause at once, and sends no pull. Knows one scope;
-// see registry_health.hpp for who may decide for whom.
+// What is known of registries without asking: a circuit breaker for each host and each image. Of a hundred
+// pods that wait for a dead registry, all but the first learn its cause at once and send no pull. Knows one
+// scope; see registry_health.hpp for who may decide for whom.
 #pragma once
 
 #include "base/clock.hpp"
@@ -28,16 +28,16 @@ struct Failure {
 
 /// What a failure says about its registry as a whole.
 enum class Blame : std::uint8_t {
-  host,     // it cannot be talked to, whatever the image
-  suspect,  // one image may be ill; two are no accident
-  none,     // it answered: it is well
+  host,     // it cannot be reached, whatever the image
+  suspect,  // one image may be at fault; two are not a coincidence
+  none,     // it answered: it is healthy
   unclear,
 };
 Blame blameOf(const Failure& failure);
 
 class Circuits {
  public:
-  /// How much is remembered. Where there is more, what is closed or oldest is forgotten.
+  /// How much is remembered. Beyond that, what is closed or oldest is forgotten.
   struct Limits {
     std::size_t hosts = 1024;
     std::size_t imagesOfHost = 4096;
@@ -48,29 +48,29 @@ class Circuits {
     State state = State::closed;
     Failure failure;  // while not closed
     Stamp since;      // of the state closed or not closed
-    /// Namespaces for whose pods alone it is not closed.
+    /// Namespaces for whose pods only it is not closed.
     std::vector<std::string> namespaces = {};
   };
 
   Circuits() = default;
   explicit Circuits(Limits limits) : limits_(limits) {}
 
-  /// What is known to happen to a pull now; nothing where it must be asked. `image` tells pulls of one host
-  /// apart: the reference, and whose credentials.
+  /// How a pull would fail now, as far as known; nothing if the registry must be asked. `image` distinguishes
+  /// the pulls of one host: the reference, and whose credentials.
   [[nodiscard]] std::optional<Failure> known(const std::string& host, const std::string& image,
                                              Stamp now) const;
 
-  /// The same for a caller that is about to pull: where nothing is returned, the pull is the one that finds
-  /// out whether an open circuit may close, and settle() must follow.
+  /// The same for a caller that is about to pull. If nothing is returned, this pull finds out whether an open
+  /// circuit may close: succeeded(), failed() or abandoned() must follow.
   std::optional<Failure> enter(const std::string& host, const std::string& image, Stamp now);
 
   /// The image was pulled. True if this closed the host's circuit.
   bool succeeded(const std::string& host, const std::string& image, Stamp now);
-  /// The pull failed; it is not asked again before `pause` is over. True if this closed the host's circuit:
-  /// a registry that says "not found" is well.
+  /// The pull failed; it is not asked again before `pause` is over. True if this closed the host's circuit: a
+  /// registry that says "not found" is healthy.
   bool failed(const std::string& host, const std::string& image, const Failure& failure, Stamp now,
               std::chrono::nanoseconds pause);
-  /// Nothing was learnt.
+  /// Nothing was learned.
   void abandoned(const std::string& host, const std::string& image);
 
   /// Every host that was asked lately.

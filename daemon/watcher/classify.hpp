@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From what PullImage answered to the cause. The gRPC codes do not tell, so the text is parsed (causes/).
+// Turns the answer of PullImage into a cause. The gRPC codes do not distinguish causes, so the text is parsed
+// (causes/).
 #pragma once
 
 #include "cri/runtime.hpp"
@@ -16,9 +17,9 @@ struct PullFailure {
   Extent extent = Extent::registry;
 };
 
-/// Why a pull failed. Empty where the answer says nothing about the registry, because the call
-/// did not reach containerd, was cancelled by us, or waits for another pull of this node.
-/// `reference` as it was asked for, so that nothing which its author wrote decides.
+/// Why a pull failed. Empty if the answer says nothing about the registry, because the call did not reach
+/// containerd, was cancelled by us, or waits for another pull of this node. `reference`: as it was requested,
+/// so that nothing that its author wrote decides.
 std::optional<PullFailure> readFailure(const cri::PullOutcome& outcome, std::string_view reference = {});
 
 /// Its cause alone.

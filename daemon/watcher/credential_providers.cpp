@@ -15,7 +15,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-// What kubelet's own environment would be good for: programs that start others.
+// Programs that start others need one; kubelet passes its own environment.
 constexpr const char* kPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 bool serves(const config::CredentialProvider& provider, const ImageReference& reference) {
@@ -44,7 +44,7 @@ ProviderProgram programFor(const config::CredentialProviders& where,
 
 }  // namespace
 
-/// A program that runs, and those who wait for it.
+/// A running program, and those who wait for it.
 struct CredentialProviders::Run {
   Run(const asio::any_io_executor& executor, Stamp now, std::string name, std::string cacheKey,
       ImageReference about)
@@ -82,7 +82,7 @@ cri::Awaitable<FoundCredentials> CredentialProviders::find(config::CredentialPro
                                "fallbackd does not have; give the credentials in a dockerconfigjson");
       continue;
     }
-    // All of them at once: they share the time.
+    // All of them at once, since they share the time limit.
     const bool kept = cache_.find(provider.name, reference, clock_.now()) != nullptr;
     asked.emplace_back(provider, kept ? nullptr : join(where, provider, reference));
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kubelet's image credential providers, asked as kubelet asks them: programs that are given an image and
-// give user and password. One io_context thread; nothing here blocks.
+// kubelet's image credential providers, asked as kubelet asks them: programs that take an image and return
+// user and password. One io_context thread; nothing here blocks.
 #pragma once
 
 #include "base/clock.hpp"
@@ -25,7 +25,7 @@
 
 namespace fallbackd::watcher {
 
-/// Gives the content of a file, or says that it does not come.
+/// Returns the content of a file, or an error if it does not arrive.
 using FileReader = std::function<cri::Awaitable<Result<std::string>>(std::string path)>;
 
 struct ProviderProgram {
@@ -36,26 +36,26 @@ struct ProviderProgram {
   std::string input;
   std::string config;  // the file that says all this
 };
-/// Runs a program and gives its output. It ends in the end, however the program behaves. Reason timeout or
-/// too_large where the program went beyond its limits.
+/// Runs a program and returns its output. Always returns, however the program behaves. Reason timeout or
+/// too_large if the program exceeded its limits.
 using ProgramRunner = std::function<cri::Awaitable<Result<std::string>>(ProviderProgram program)>;
 
 /// Since the start.
 struct ProviderCounts {
-  // Runs, by what came of them.
+  // Runs, by outcome.
   std::uint64_t given = 0;
   std::uint64_t none = 0;  // a good answer without credentials for the image
   std::uint64_t failed = 0;
   std::uint64_t malformed = 0;
   std::uint64_t tooLarge = 0;
   std::uint64_t timedOut = 0;
-  /// Times that a pull was not kept waiting any longer for a run.
+  /// How often a pull stopped waiting for a run.
   std::uint64_t notWaitedFor = 0;
 };
 
 struct FoundCredentials {
   std::optional<cri::Credentials> credentials;
-  std::string trouble;  // what a person should mend; empty: nothing
+  std::string trouble;  // what a person should fix; empty: nothing
 };
 
 class CredentialProviders {
@@ -65,12 +65,12 @@ class CredentialProviders {
   void readFilesWith(FileReader reader) { reader_ = std::move(reader); }
   void runProgramsWith(ProgramRunner runner) { runner_ = std::move(runner); }
 
-  /// Asks every provider that serves the image; the first of the file that has credentials counts. Returns
-  /// after two seconds at most, with what is there by then. A run goes on meanwhile, and what it gives is
-  /// kept for the next time. Where a provider did not answer in time, nobody else waits for it until it has.
+  /// Asks every provider that serves the image; the first in the file that has credentials counts. Returns
+  /// after two seconds at most, with what is there by then. A run continues, and its answer is kept for the
+  /// next time. If a provider did not answer in time, nobody waits for it again until it has.
   ///
-  /// Those who ask at the same time for what one answer serves share one run. Only for images that the
-  /// operator's configuration names.
+  /// Callers that can use the same answer at the same time share one run. Only for images that the operator's
+  /// configuration names.
   cri::Awaitable<FoundCredentials> find(config::CredentialProviders where, ImageReference reference);
 
   [[nodiscard]] const ProviderCounts& counts() const { return counts_; }
@@ -81,14 +81,14 @@ class CredentialProviders {
   using Providers = std::vector<config::CredentialProvider>;
   using Answer = ProviderCache::Answer;
   struct Run;
-  /// What is remembered of a program.
+  /// What is remembered about a program.
   struct Habit {
     bool late = false;  // its last run took too long, or still does
     CacheKeyType keyType = CacheKeyType::image;
   };
 
   cri::Awaitable<Result<std::shared_ptr<const Providers>>> read(config::CredentialProviders where);
-  /// Null where the program hangs, and so is not started again.
+  /// Null if the program hangs, and so is not started again.
   std::shared_ptr<Run> join(const config::CredentialProviders& where,
                             const config::CredentialProvider& provider, const ImageReference& reference);
   cri::Awaitable<void> perform(std::shared_ptr<Run> run, ProviderProgram program,

@@ -17,9 +17,9 @@ class CredentialSources {
  public:
   explicit CredentialSources(boost::asio::any_io_executor executor) : providers_(std::move(executor)) {}
 
-  /// How files are read; they may hang. At first: at once, on the loop.
+  /// How files are read; reading may hang. By default it is done on the loop.
   void readFilesWith(FileReader reader);
-  /// At first the providers' programs cannot be run.
+  /// Before this is called, the providers' programs cannot be run.
   void runProgramsWith(ProgramRunner runner) { providers_.runProgramsWith(std::move(runner)); }
 
   /// What is read or asked counts for this pull only, so that a rotated secret counts at once. `file` may be

@@ -12,14 +12,14 @@
 
 namespace fallbackd::watcher {
 
-/// The entry of `auths` that fits the reference best (see ImagePattern); nothing where none fits, or where it
-/// is empty. A password that a helper program of Docker would have to give (credsStore, credHelpers) is an
-/// error. `file` names the text in errors; a secret never gets into one. Stage detection, reason invalid.
+/// The entry of `auths` that fits the reference best (see ImagePattern); nothing if none fits or it is empty.
+/// A password that a helper program of Docker would have to give (credsStore, credHelpers) is an error.
+/// `file` names the text in errors; a secret never gets into one. Stage detection, reason invalid.
 Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
                                                          const ImageReference& reference,
                                                          const std::string& file);
 
-/// Reads the file again each time, so that a rotated secret counts at once.
+/// Reads the file each time, so that a rotated secret counts at once.
 Result<std::optional<cri::Credentials>> readCredentials(const std::string& file,
                                                         const ImageReference& reference);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What holds kubelet up while it does not make a container whose image is on the node, as far as that is
+// What holds kubelet up while it does not create a container whose image is on the node, as far as that is
 // known. It pulls one image at a time (serializeImagePulls, the default), so a pull that has stalled blocks
 // those behind it; and it waits longer and longer after pulls that failed. Pure: stamps are handed in.
 #pragma once
@@ -42,7 +42,7 @@ std::string_view wordOf(const HeldUp& heldUp);
 struct Blocked {
   std::string podNamespace;
   std::string image;
-  /// Set where kubelet need not pull the image: then only the pulls of its own pod's other containers hold it
+  /// Set if kubelet need not pull the image: then only the pulls of its own pod's other containers hold it
   /// up, which kubelet starts one after the other.
   std::optional<std::string> onlyInSandbox = {};
   /// Since when the container is missing: a pull that began later does not explain that.
@@ -59,7 +59,7 @@ class StalledPulls {
   void clear() { pulls_.clear(); }
   [[nodiscard]] bool contains(const Key& key) const { return pulls_.contains(key); }
 
-  /// The pull of another image that has stalled for longest, and began before the container was due. A
+  /// The pull of another image that has stalled longest and that began before the container was due. A
   /// verdict that counts for one namespace blocks nobody elsewhere, unless a second namespace found a pull
   /// from the same registry stalled.
   [[nodiscard]] const std::pair<const Key, StalledPull>* blocking(const Blocked& blocked) const;
@@ -71,7 +71,7 @@ class StalledPulls {
 };
 
 /// Until when kubelet certainly does not pull the image again, where every pull from `first` (kubelet's first
-/// one) to `lastFailure` failed at once; nothing where it may have pulled since. Assumes that kubelet was not
+/// one) to `lastFailure` failed at once; nothing if it may have pulled since. Assumes that kubelet was not
 /// restarted.
 std::optional<Stamp> backOffUntil(Stamp first, Stamp lastFailure);
 

@@ -31,7 +31,7 @@ std::span<const std::string_view> jobLabels() {
 
 namespace {
 
-/// A workload like the one that covers the container, where that is for this binary; else like the defaults.
+/// A workload like the one that covers the container, if that is for this binary; else like the defaults.
 std::shared_ptr<config::Workload> templateFor(const config::Config& config, const Covering& covering,
                                               const cri::Sandbox& sandbox, const std::string& container,
                                               const std::string& binaryName) {
@@ -84,7 +84,7 @@ class Follower {
  private:
   static constexpr std::size_t kMaxTold = 6;
 
-  /// Gives what is wrong with it, or nothing.
+  /// Returns what is wrong with it, or nothing.
   std::string follow(const PodChoices::Choice& choice) {
     const auto workload = templateFor(config_, covering_, sandbox_, choice.container, choice.binary.name);
     if (isOfJob(sandbox_) && !workload->restart.policy) {

@@ -26,25 +26,25 @@ bool isOfJob(const cri::Sandbox& sandbox);
 std::span<const std::string_view> jobLabels();
 
 struct Covering {
-  std::vector<WorkloadPtr> workloads;  // at most one a container, as the validation sees to
+  std::vector<WorkloadPtr> workloads;  // at most one for each container, as the validation ensures
   /// Annotations that are not followed, each naming the pod; the last one counts those that are not named.
   std::vector<std::string> troubles;
-  /// Workloads that match but for their restart policy, which they do not say: the pod is of a Job.
+  /// Workloads that would cover this pod of a Job if they said their restart policy.
   std::vector<WorkloadPtr> withoutPolicy;
-  std::size_t refused = 0;  // annotations that are not what they must be, or that have no image
+  std::size_t refused = 0;  // annotations that are malformed or have no image
   std::size_t cutOff = 0;   // annotations that are more than a pod may have
 };
 
 /// Every workload that covers the pod. A pod of a Job is to run to its end once, so it is covered only by
-/// workloads that say their restart policy. Where the pod's namespace is allowed to, its annotations choose
-/// another version of a workload's binary and its image. Where the configuration has no workload for the
+/// workloads that say their restart policy. If the pod's namespace is allowed to, its annotations choose
+/// another version of a workload's binary and its image. If the configuration has no workload for the
 /// container, or one for another binary, they make one of the defaults: user, volumes, capabilities and the
 /// rest are granted to a binary, not to whatever a pod puts in its place. `made`: containers that were made
 /// in the pod; of the others, annotations may name kMaxChosenContainers.
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,
                       const std::set<std::string>& made);
 
-/// The same by the sandbox's own annotations, for whoever asks for one of its containers by name.
+/// The same by the sandbox's own annotations, for a caller that names one of its containers.
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox);
 
 /// The annotations that chose a workload's binary and image; none for one of the configuration's.

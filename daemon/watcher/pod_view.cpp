@@ -1,103 +1,183 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the Watcher tells of the pods that it knows.
-#include "watcher/watcher.hpp"
+#include "watcher/pod_view.hpp"
+
+#include "watcher/match.hpp"
+#include "watcher/real_container.hpp"
 
 #include <algorithm>
-#include <utility>
 
 namespace fallbackd::watcher {
 
-std::set<std::string> Watcher::Pod::made() const {
-  std::set<std::string> names;
-  for (const auto& [id, one] : containers) names.insert(one.name);
-  return names;
+namespace {
+
+constexpr std::size_t kMaxLabelBytes = 16384;
+
+std::size_t bytesOf(const cri::Labels& labels) {
+  std::size_t bytes = 0;
+  for (const auto& [key, value] : labels) bytes += key.size() + value.size();
+  return bytes;
 }
 
-std::set<std::string> PodView::made() const {
+}  // namespace
+
+std::set<std::string> PodSummary::made() const {
   std::set<std::string> names;
   for (const auto& one : containers) names.insert(one.name);
   return names;
 }
 
-/// Before version 2 containerd tells a container's image by its id only. Asked for once as long as it runs.
-cri::Awaitable<void> Watcher::learnImages(const std::vector<cri::Container>& containers) {
-  std::map<std::string, std::vector<std::string>> known;
-  for (const auto& container : containers) {
-    const auto& id = container.imageId;
-    const bool unnamed = container.image.empty() && !id.empty();
-    const bool wanted = std::any_of(config_->workloads.begin(), config_->workloads.end(),
-                                    [&](const auto& one) { return one.match.container == container.name; });
-    if (!unnamed || !wanted || container.state != cri::Container::State::running || known.contains(id))
-      continue;
-    if (const auto before = imageTags_.find(id); before != imageTags_.end()) {
-      known.insert(*before);
-      continue;
-    }
-    auto tags = co_await runtime_.imageTags(id);
-    if (tags) known.emplace(id, std::move(*tags));
-  }
-  imageTags_ = std::move(known);
+std::set<std::string> PodView::Pod::made() const {
+  std::set<std::string> names;
+  for (const auto& [id, one] : containers) names.insert(one.name);
+  return names;
 }
 
-/// By any of the tags that the image has in the workload's own repository. Nothing where none tells.
-std::optional<bool> Watcher::runsVersion(const cri::Container& container,
-                                         const config::Workload& workload) const {
-  const auto& version = workload.binary.version;
-  if (!container.image.empty()) {
-    const auto image = ImageReference::parse(container.image);
-    return image ? sameVersion(image->tag(), version) : std::nullopt;
-  }
-  const auto tags = imageTags_.find(container.imageId);
-  if (tags == imageTags_.end()) return std::nullopt;
-  const auto own = ImageReference::parse(workload.image);
-  std::optional<bool> same;
-  for (const auto& tag : tags->second) {
-    const auto image = ImageReference::parse(tag);
-    if (!image || !own || image->path() != own->path()) continue;
-    if (const auto one = sameVersion(image->tag(), version)) same = same.value_or(false) || *one;
-  }
-  return same;
-}
-
-void Watcher::countRunning(const Pod& pod, const std::vector<const cri::Container*>& containers) {
-  if (containers.empty()) return;
-  for (const auto& workload : workloadsFor(config_, pod.sandbox, pod.choices, {}).workloads) {
-    for (const auto* container : containers) {
-      if (container->name != workload->match.container ||
-          container->state != cri::Container::State::running) {
-        continue;
-      }
-      auto& skew = running_[workload->name];
-      const auto same = runsVersion(*container, *workload);
-      ++(!same ? skew.unknown : *same ? skew.same : skew.other);
-    }
+void PodView::reconfigure(const config::Config& config) {
+  matchedLabels_.clear();
+  for (const auto& workload : config.workloads) {
+    for (const auto& [key, value] : workload.match.labels) matchedLabels_.insert(key);
   }
 }
 
-std::vector<Waiting> Watcher::waitingContainers() const {
-  std::vector<Waiting> all;
-  for (const auto& [key, one] : attended_) {
-    const auto& pod = pods_.at(key.first);
-    all.push_back({pod.sandbox, one.workload, pod.since, one.state, one.cause, one.text, one.verdictTook,
-                   one.start.heldUp, one.start.imageSince, one.trouble});
+/// Stores what is needed of a sandbox: a pod's author can write more into it than there is memory for.
+void PodView::store(Pod& pod, cri::Sandbox sandbox) const {
+  pod.choices = readChoices(sandbox.annotations);
+  sandbox.annotations.clear();
+  if (bytesOf(sandbox.labels) > kMaxLabelBytes) {
+    const auto job = jobLabels();
+    std::erase_if(sandbox.labels, [&](const auto& one) {
+      return !matchedLabels_.contains(one.first) && std::find(job.begin(), job.end(), one.first) == job.end();
+    });
   }
-  return all;
+  pod.sandbox = std::move(sandbox);
 }
 
-IgnoredAnnotations Watcher::ignoredAnnotations() const {
-  IgnoredAnnotations all;
+bool PodView::addSandbox(cri::Sandbox sandbox, Stamp now, Stamp since) {
+  const auto [entry, isNew] = pods_.try_emplace(sandbox.id, Pod{.seen = now, .since = since});
+  if (isNew) store(entry->second, std::move(sandbox));
+  return isNew;
+}
+
+const PodView::Pod& PodView::updateSandbox(cri::Sandbox sandbox, Stamp now) {
+  auto& pod = pods_.try_emplace(sandbox.id, Pod{.seen = now, .since = now}).first->second;
+  store(pod, std::move(sandbox));
+  return pod;
+}
+
+bool PodView::sandboxStarted(const std::string& sandboxId, Stamp at) {
+  const auto pod = pods_.find(sandboxId);
+  if (pod == pods_.end()) return false;
+  pod->second.since = at;
+  return true;
+}
+
+void PodView::setStatus(const std::string& sandboxId, cri::SandboxStatus status) {
+  const auto pod = pods_.find(sandboxId);
+  if (pod == pods_.end() || !status.sandbox.ready) return;
+  status.sandbox.annotations.clear();
+  pod->second.status = std::move(status);
+}
+
+bool PodView::dropSandbox(const std::string& sandboxId) {
+  const auto pod = pods_.find(sandboxId);
+  if (pod == pods_.end()) return false;
+  for (const auto& [id, container] : pod->second.containers) sandboxOf_.erase(id);
+  pods_.erase(pod);
+  return true;
+}
+
+bool PodView::addContainer(const std::string& sandboxId, const cri::Container& container, Stamp now) {
+  const auto pod = pods_.find(sandboxId);
+  if (pod == pods_.end() || !bearsKubeletsMark(container, pod->second.sandbox.podUid)) return false;
+  const bool isNew =
+      pod->second.containers.emplace(container.id, Container{.name = container.name, .seen = now}).second;
+  if (!isNew) return false;
+  sandboxOf_[container.id] = sandboxId;
+  pod->second.everMade.insert(container.name);
+  return true;
+}
+
+std::optional<std::string> PodView::containerExited(const std::string& id, int exitCode, Stamp at) {
+  const auto found = sandboxOf_.find(id);
+  if (found == sandboxOf_.end()) return std::nullopt;
+  auto& container = pods_.at(found->second).containers.at(id);
+  container.exitCode = exitCode;
+  container.exited = at;
+  return found->second;
+}
+
+std::optional<std::string> PodView::dropContainer(const std::string& id) {
+  const auto found = sandboxOf_.find(id);
+  if (found == sandboxOf_.end()) return std::nullopt;
+  auto sandboxId = found->second;
+  sandboxOf_.erase(found);
+  pods_.at(sandboxId).containers.erase(id);
+  return sandboxId;
+}
+
+const PodView::Pod* PodView::find(const std::string& sandboxId) const {
+  const auto pod = pods_.find(sandboxId);
+  return pod == pods_.end() ? nullptr : &pod->second;
+}
+
+std::optional<std::string> PodView::sandboxFor(const std::string& podUid,
+                                               const cri::Container& container) const {
+  if (pods_.contains(container.sandboxId)) return container.sandboxId;
+  const Pod* newest = nullptr;
   for (const auto& [id, pod] : pods_) {
-    all.refused += pod.ignored.refused;
-    all.cutOff += pod.ignored.cutOff;
+    if (pod.sandbox.podUid == podUid && (newest == nullptr || pod.since > newest->since)) newest = &pod;
   }
-  return all;
+  return newest == nullptr ? std::nullopt : std::optional(newest->sandbox.id);
 }
 
-std::vector<PodView> Watcher::pods() const {
-  std::vector<PodView> all;
+std::vector<std::string> PodView::missingSandboxes(const std::set<std::string>& listed, Stamp asked) const {
+  std::vector<std::string> missing;
   for (const auto& [id, pod] : pods_) {
-    auto& view = all.emplace_back(PodView{pod.sandbox, {}, pod.choices, pod.overLimit});
-    for (const auto& [containerId, one] : pod.containers) view.containers.push_back({one.name, one.exitCode});
+    if (!listed.contains(id) && pod.seen < asked) missing.push_back(id);
+  }
+  return missing;
+}
+
+std::vector<std::string> PodView::missingContainers(const std::string& sandboxId,
+                                                    const std::set<std::string>& listed, Stamp asked) const {
+  std::vector<std::string> missing;
+  for (const auto& [id, container] : pods_.at(sandboxId).containers) {
+    if (!listed.contains(id) && container.seen < asked) missing.push_back(id);
+  }
+  return missing;
+}
+
+PodView::Attempts PodView::attemptsAt(const std::string& sandboxId, const std::string& container) const {
+  Attempts attempts;
+  const auto* pod = find(sandboxId);
+  if (pod == nullptr) return attempts;
+  for (const auto& [id, one] : pod->containers) {
+    if (one.name != container) continue;
+    if (!one.exitCode) attempts.notEnded.push_back(id);
+    attempts.succeeded = attempts.succeeded || one.exitCode == 0;
+  }
+  return attempts;
+}
+
+Stamp PodView::waitingSince(const std::string& sandboxId, const config::Workload& workload) const {
+  const auto& pod = pods_.at(sandboxId);
+  auto since = pod.since;
+  for (const auto& [id, container] : pod.containers) {
+    const auto& names = workload.startAfter;
+    if (container.exitCode == 0 && std::find(names.begin(), names.end(), container.name) != names.end()) {
+      since = std::max(since, container.exited);
+    }
+  }
+  return since;
+}
+
+std::vector<PodSummary> PodView::summaries() const {
+  std::vector<PodSummary> all;
+  for (const auto& [id, pod] : pods_) {
+    auto& summary = all.emplace_back(PodSummary{pod.sandbox, {}, pod.choices});
+    for (const auto& [containerId, one] : pod.containers) {
+      summary.containers.push_back({one.name, one.exitCode});
+    }
   }
   return all;
 }

@@ -18,18 +18,17 @@ namespace asio = boost::asio;
 
 namespace {
 
-// Two suffice to tell an ill image from an ill registry, and leave room for other hosts.
+// Two suffice to tell a broken image from a broken registry, and leave room for other hosts.
 constexpr std::size_t kMaxOfHost = 2;
-// So many looks fit into a stall timeout. Verdicts do not wait for them: the kernel remembers when something
-// came last.
+// Verdicts do not wait for the looks: the kernel remembers when data last came.
 constexpr int kLooksPerTimeout = 4;
-// A registry may take so many times what is usual for it, up to a limit.
+// A registry may take this many times as long as usual, up to a limit.
 constexpr int kUsualFactor = 2;
 constexpr std::chrono::nanoseconds kMaxResponseTimeout = std::chrono::minutes(1);
 constexpr std::size_t kMaxLingering = 4;
 // containerd repeats what a registry wrote.
 constexpr std::size_t kMaxText = 1024;
-// So long a pull of an image that only an annotation names may keep others from theirs.
+// How long a pull of an image that only an annotation names may keep others waiting.
 constexpr std::chrono::seconds kTurn{30};
 constexpr std::chrono::seconds kLookForOthers{1};
 
@@ -50,7 +49,7 @@ FairGroup groupOf(const Question& question) {
   return {question.scope ? FairGroup::Kind::chosen : FairGroup::Kind::configured, question.podNamespace};
 }
 
-/// As sys::Received writes it; empty where the reference has a name for its host.
+/// As sys::Received writes it; empty if the reference has a name for its host.
 std::string peerOf(const ImageReference& reference) {
   const auto& host = reference.host();
   const bool isAddress =
@@ -82,7 +81,7 @@ struct Prober::Flight {
   std::string key;
   std::string image;
   std::size_t askers = 0;
-  bool told = true;  // somebody knows the verdict, or there was no pull
+  bool reported = true;  // somebody has the verdict, or there was no pull
   Verdict verdict;
   Event ended;  // the verdict is there
 };
@@ -105,7 +104,7 @@ struct Prober::Pull {
   Event looked;  // the store has answered
 };
 
-/// Somebody who waits for a flight; may outlive the prober.
+/// A caller that waits for a flight; may outlive the prober.
 class Prober::Asker {
  public:
   Asker(std::shared_ptr<Flight> flight, FairGate gate) : flight_(std::move(flight)), gate_(std::move(gate)) {
@@ -156,7 +155,7 @@ cri::Awaitable<Verdict> Prober::probe(Question question) {
   if (isNew) tasks_.spawn(fly(flight));
   co_await flight->ended.wait();
   Verdict verdict = flight->verdict;
-  verdict.fresh = !std::exchange(flight->told, true);
+  verdict.fresh = !std::exchange(flight->reported, true);
   co_return verdict;
 }
 
@@ -177,7 +176,7 @@ cri::Awaitable<void> Prober::fly(std::shared_ptr<Flight> flight) {
       flight->verdict = knownVerdict(std::move(*failure), clock_.now());
     } else if (place) {
       flight->verdict = co_await pullWatched(question);
-      flight->told = false;
+      flight->reported = false;
       settle(*flight);
     }
     flights_.erase(flight->key);
@@ -213,7 +212,7 @@ cri::Awaitable<void> Prober::ended(std::shared_ptr<Pull> pull) {
   co_await pull->done.wait();
 }
 
-void Prober::tellWithoutOutcome(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict) {
+void Prober::judgeUnfinished(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict) {
   if (stood == std::chrono::nanoseconds::zero()) {
     verdict.moves = true;
     verdict.text = "moves, but pods of another namespace wait for its place";
@@ -233,7 +232,7 @@ void Prober::tellWithoutOutcome(const Pull& pull, std::chrono::nanoseconds stood
 cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
   using namespace asio::experimental::awaitable_operators;
   Verdict verdict;
-  // Without them the rest of the outage causes can still be told.
+  // Most outages can be told without credentials.
   auto found = co_await credentials_.find(question.credentialsFile, question.providers, question.reference);
   verdict.trouble = std::move(found.trouble);
   verdict.withCredentials = found.credentials.has_value();
@@ -253,7 +252,7 @@ cri::Awaitable<Verdict> Prober::pullWatched(Question question) {
       co_await (ended(pull) || untilStalled(pull) || untilTurnIsOver(group));
   verdict.ended = clock_.now();
   if (first.index() != 0)
-    tellWithoutOutcome(*pull, first.index() == 1 ? std::get<1>(first) : std::chrono::nanoseconds{}, verdict);
+    judgeUnfinished(*pull, first.index() == 1 ? std::get<1>(first) : std::chrono::nanoseconds{}, verdict);
   if (first.index() == 1 && isWorthLingering(*pull)) {
     lingering_.emplace(pull->image, pull);
     pull->lingering = tasks_.spawn(linger(pull));
@@ -284,13 +283,13 @@ cri::Awaitable<void> Prober::run(std::shared_ptr<Pull> pull, std::optional<cri::
   pull->done.set();
 }
 
-/// With a download under way it would keep the layer locked that the next probe wants.
+/// With a download under way it would keep a layer locked that the next probe needs.
 bool Prober::isWorthLingering(const Pull& pull) const {
   return !pull.question.scope && !pull.watch.downloading() && lingering_.size() < kMaxLingering &&
          !lingering_.contains(pull.image);
 }
 
-/// Goes on with a pull whose verdict was given. Where it ends well, its registry is well, and slow at most.
+/// Continues a pull whose verdict was given. If it succeeds, its registry is healthy, and at most slow.
 cri::Awaitable<void> Prober::linger(std::shared_ptr<Pull> pull) {
   using namespace asio::experimental::awaitable_operators;
   pull->watch.relax({lingerStill_, lingerStill_});
@@ -315,7 +314,7 @@ void Prober::stopLingering(const std::string& image) {
   }
 }
 
-/// Never, where the operator's configuration names the image.
+/// Never returns if the operator's configuration names the image.
 cri::Awaitable<void> Prober::untilTurnIsOver(FairGroup group) {
   if (group.kind == FairGroup::Kind::configured) {
     co_await untilCancelled();
@@ -325,14 +324,14 @@ cri::Awaitable<void> Prober::untilTurnIsOver(FairGroup group) {
   while (!gate_.queue().othersWait(group)) co_await pauseFor(kLookForOthers);
 }
 
-/// Returns once the pull has stood still for its limit, and gives that.
+/// Returns once the pull has stood still for its limit: how long it stood.
 cri::Awaitable<std::chrono::nanoseconds> Prober::untilStalled(std::shared_ptr<Pull> pull) {
   using namespace asio::experimental::awaitable_operators;
   const auto first = co_await (lookAtConnections(pull) || lookAtStore(pull));
   co_return std::get<0>(first);
 }
 
-/// A containerd under load takes its time to answer: the deadline is not to wait for that.
+/// The deadline must not wait for a containerd that is slow under load.
 cri::Awaitable<void> Prober::lookAtStore(std::shared_ptr<Pull> pull) {
   const auto pause = pull->question.stallTimeout / kLooksPerTimeout;
   const std::string host = pull->question.reference.hostName();
@@ -360,7 +359,7 @@ cri::Awaitable<std::chrono::nanoseconds> Prober::lookAtConnections(std::shared_p
     watch.sawConnections(traffic_.received(), now);
     if (const auto stood = watch.stalled(now)) co_return *stood;
     const auto deadline = watch.deadline();
-    // Past the deadline, what the store says is awaited.
+    // Past the deadline, waits for the store's answer.
     co_await pull->looked.waitUntil(deadline > now ? deadline : Stamp::max());
   }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Probe pulls: asking the registry through containerd why an image cannot be had. One pull an image at a
-// time however many pods wait for it, a bounded number of pulls in all and of each host, none where the
-// answer is known. Namespaces take turns, and images that only annotations name never get all places. One
-// io_context thread.
+// Probe pulls: ask the registry through containerd why an image cannot be pulled. One pull per image at a
+// time, however many pods wait for it; a bounded number of pulls in all and per host; none if the answer is
+// known. Namespaces take turns, and images that only annotations name never take all places. One io_context
+// thread.
 #pragma once
 
 #include "base/async/jitter.hpp"
@@ -35,7 +35,7 @@ struct Question {
   Scope scope = {};                             // for whom the verdict counts
   std::string podNamespace = {};                // of the pod that asks
   std::chrono::nanoseconds responseTimeout{0};  // see DetectionSettings; at least stallTimeout counts
-  /// Asked where the file has no credentials; absent: not at all.
+  /// Asked if the file has no credentials; absent: not at all.
   std::optional<config::CredentialProviders> providers = {};
 };
 
@@ -50,10 +50,10 @@ struct Verdict {
   std::string text;                  // containerd's words
   Extent extent = Extent::registry;  // of a failure
   bool stalled = false;          // of a timeout: not answered at once (408), so that kubelet's own pull hangs
-  bool moves = false;            // of an undecided one: the pull moved, and gave its place up
-  bool fresh = false;            // of a pull that nobody was told of yet
+  bool moves = false;            // of an undecided one: the pull moved, and gave up its place
+  bool fresh = false;            // of a pull that nobody has reported yet
   bool withCredentials = false;  // a password or token was sent along
-  std::string trouble;           // what the operator should mend: credentials that cannot be had
+  std::string trouble;           // what the operator should fix: credentials that could not be obtained
   bool remembered = false;       // known from a circuit: nothing was asked
   Stamp started;
   Stamp ended;
@@ -67,13 +67,12 @@ class Prober {
   Prober(boost::asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
          std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval, Reopened reopened);
 
-  /// Pulls the image, or joins the pull of it that is under way, or says what is known of its registry. A
+  /// Pulls the image, joins the pull of it that is under way, or returns what is known of its registry. A
   /// pull that stands still counts as a timeout after `stallTimeout` without a connection, or after
   /// `responseTimeout` (more where its registry is known to be slow) with one. One that moves is left alone;
-  /// but one of an image that only an annotation names gives its place up after a while, undecided, where
-  /// another namespace waits for it.
-  /// A pull that stalled before there was anything to download goes on for a while after its verdict: the
-  /// next mirror may answer, or a slow registry in the end.
+  /// but one of an image that only an annotation names gives up its place after a while, undecided, if
+  /// another namespace waits for it. A pull that stalled before there was anything to download goes on for a
+  /// while after its verdict: the next mirror may answer, or a slow registry in the end.
   cri::Awaitable<Verdict> probe(Question question);
 
   /// Where credentials come from.
@@ -90,7 +89,7 @@ class Prober {
   [[nodiscard]] std::size_t pullsSent() const { return pullsSent_; }
   /// How many of them go on though their verdict was given.
   [[nodiscard]] std::size_t lingering() const { return lingering_.size(); }
-  /// So long such a pull may stand still, and so long it may take in all.
+  /// How long such a pull may stand still, and how long it may take in all.
   void lingerFor(std::chrono::nanoseconds still, std::chrono::nanoseconds inAll) {
     lingerStill_ = still;
     lingerInAll_ = inAll;
@@ -105,7 +104,7 @@ class Prober {
   cri::Awaitable<Verdict> pullWatched(Question question);
   cri::Awaitable<void> run(std::shared_ptr<Pull> pull, std::optional<cri::Credentials> credentials);
   static cri::Awaitable<void> ended(std::shared_ptr<Pull> pull);
-  static void tellWithoutOutcome(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict);
+  static void judgeUnfinished(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict);
   cri::Awaitable<void> linger(std::shared_ptr<Pull> pull);
   [[nodiscard]] bool isWorthLingering(const Pull& pull) const;
   void stopLingering(const std::string& image);

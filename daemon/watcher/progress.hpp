@@ -31,10 +31,10 @@ class Progress {
   /// `repository`: the path of the reference without host, tag and digest.
   explicit Progress(std::string repository) : repository_(std::move(repository)) {}
 
-  /// Takes a look in: has the pull moved since the one before? The first is what to compare with.
+  /// Compares with the look before: has the pull moved? The first look only gives the baseline.
   Movement look(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests);
 
-  /// Something of ours is on its way: what it has got so far is only seen in large pieces.
+  /// Something of ours is on its way: what has arrived so far is only seen in large pieces.
   [[nodiscard]] bool downloading() const { return !before_.empty(); }
   /// The same, if it is ours for certain.
   [[nodiscard]] bool downloadingOurs() const;

@@ -18,11 +18,11 @@ class ProviderCache {
  public:
   using Answer = std::shared_ptr<const ProviderAnswer>;
 
-  /// Null where nothing is kept. An answer about the image goes before one about its registry, and that
-  /// before one about everything.
+  /// Null if nothing is kept. An answer about the image goes before one about its registry, and that before
+  /// one about everything.
   [[nodiscard]] Answer find(const std::string& provider, const ImageReference& reference, Stamp now) const;
 
-  /// `defaultDuration` counts where the answer does not say how long it holds; zero keeps nothing.
+  /// `defaultDuration` counts if the answer does not say how long it holds; zero keeps nothing.
   void add(const std::string& provider, const ImageReference& reference, Answer answer,
            std::chrono::nanoseconds defaultDuration, Stamp now);
 

@@ -8,11 +8,11 @@ namespace fallbackd::watcher {
 namespace {
 
 // containerd fills a buffer of 1 MiB before it writes any of it, so a download of 50 KB/s shows nothing in
-// its store for 20 s, just as one that hangs. Where the connections themselves cannot be seen, what is on its
-// way has so many times the stall timeout.
+// its store for 20 s, just as one that hangs. If the connections cannot be seen, a download gets this many
+// times the stall timeout.
 constexpr int kPieceFactor = 30;
 // A pull asks for a token, a manifest and perhaps an index before it has anything to download. Connections
-// and manifests that move in that time may be another pull's: they count for so many answers, then no more.
+// and manifests that move in that time may be another pull's: they count for this many answers, then no more.
 constexpr int kMaxAnswersUnseen = 5;
 
 Monotonic::duration toDuration(std::chrono::nanoseconds time) {
@@ -21,7 +21,7 @@ Monotonic::duration toDuration(std::chrono::nanoseconds time) {
 
 }  // namespace
 
-/// After the look before, whatever happens to the clock on the wall.
+/// Never before the previous look, whatever happens to the wall clock.
 Stamp PullWatch::stampOf(Wall::time_point when, Stamp asked, Wall::time_point askedWall) const {
   if (when >= askedWall) return asked;
   const auto age = std::chrono::duration_cast<Monotonic::duration>(askedWall - when);
@@ -60,7 +60,7 @@ Stamp PullWatch::moved() const {
   if (progress_.downloadingOurs()) {
     return std::max(storeMoved_, wire_.moved(Wire::Scope::all).value_or(storeMoved_));
   }
-  // Where the connections of the registry are known, they show all of its answers.
+  // If the connections of the registry are known, they show all of its answers.
   const auto perhaps = wire_.knowsPeer() ? storeMoved_ : perhapsMoved_;
   const auto seen = std::max(perhaps, wire_.moved(Wire::Scope::small).value_or(storeMoved_));
   const auto most = storeMoved_ + kMaxAnswersUnseen * toDuration(limits().response);

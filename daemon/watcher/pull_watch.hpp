@@ -36,8 +36,8 @@ class PullWatch {
         storeAsked_(begun) {}
 
   void sawConnections(std::optional<sys::ReceivedBytes> now, Stamp at) { wire_.look(std::move(now), at); }
-  /// `asked`: when the store was asked, which is before it answered; by both clocks, since containerd notes
-  /// when things happened by the clock on the wall.
+  /// `asked`: when the store was asked, which is before it answered; by both clocks, since containerd records
+  /// when things happened by the wall clock.
   void sawStore(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests,
                 Stamp asked, Wall::time_point askedWall);
   /// The store did not answer: containerd is in trouble itself, and the pull's own end will tell.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which container of a pod is the one that kubelet waits for, and not one that a person, a debugger or
-// another tool made beside it under the same name.
+// another tool created beside it under the same name.
 #pragma once
 
 #include "cri/runtime.hpp"
@@ -9,8 +9,8 @@
 
 namespace fallbackd::watcher {
 
-/// Kubelet's own labels (container name, pod UID) and its annotation with the hash of the specification. What
-/// bears them is kubelet's to look after: a pod that has it does not wait any more.
+/// Kubelet's own labels (container name, pod UID) and its annotation with the hash of the specification.
+/// Kubelet looks after what bears them: a pod that has such a container no longer waits.
 bool bearsKubeletsMark(const cri::Container& container, const std::string& podUid);
 
 /// Two references of one repository, whatever their tags and digests: a rollout may have another tag than the
@@ -18,8 +18,8 @@ bool bearsKubeletsMark(const cri::Container& container, const std::string& podUi
 bool ofOneRepository(const std::string& reference, const std::string& other);
 
 /// Whether the container runs an image of the repository that `image` names: by its own reference, else by
-/// what its image is known as on this node (containerd before 2 tells the id only). An error where the
-/// runtime could not be asked: that says nothing of the container.
+/// what its image is known as on this node (containerd before 2 tells the id only). An error if the runtime
+/// could not be asked: that says nothing about the container.
 cri::Awaitable<Result<bool>> runsImageOf(cri::Runtime& runtime, cri::Container container, std::string image);
 
 }  // namespace fallbackd::watcher

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who may decide for whom about a registry. A verdict about an image that the operator's configuration names
-// counts for the node. One about an image that only an annotation names was brought about by whoever may
-// create a pod: it counts for the pods of that namespace alone, until a second namespace finds the same.
+// counts for the node. One about an image that only an annotation names was caused by somebody who may create
+// a pod: it counts for the pods of that namespace alone, until a second namespace finds the same.
 #pragma once
 
 #include "watcher/answer_times.hpp"
@@ -21,8 +21,8 @@ using Scope = std::optional<std::string>;
 
 class RegistryHealth {
  public:
-  /// What is known to happen to a pull of this scope now; nothing where it must be asked. See Circuits for
-  /// this and the following ones.
+  /// How a pull of this scope would fail now, as far as known; nothing if the registry must be asked. See
+  /// Circuits for this and the following ones.
   [[nodiscard]] std::optional<Failure> known(const Scope& scope, const std::string& host,
                                              const std::string& image, Stamp now) const;
   std::optional<Failure> enter(const Scope& scope, const std::string& host, const std::string& image,
@@ -34,12 +34,12 @@ class RegistryHealth {
               Stamp now, std::chrono::nanoseconds pause);
   void abandoned(const Scope& scope, const std::string& host, const std::string& image);
 
-  /// How long a host usually takes to begin an answer: learnt from the pulls of this scope that ended well,
-  /// and for a namespace also from those of the node. Zero where nothing is known.
+  /// How long a host usually takes to begin an answer: learned from the pulls of this scope that succeeded,
+  /// and for a namespace also from those of the node. Zero if nothing is known.
   [[nodiscard]] std::chrono::nanoseconds usualAnswer(const Scope& scope, const std::string& host) const;
   void answered(const Scope& scope, const std::string& host, std::chrono::nanoseconds took);
 
-  /// Every host that was asked lately, by whomever; its state is that of the node.
+  /// Every host that was asked lately, in any scope; its state is that of the node.
   [[nodiscard]] std::vector<Circuits::Host> hosts(Stamp now) const;
 
  private:

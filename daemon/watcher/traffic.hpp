@@ -13,7 +13,7 @@ namespace fallbackd::watcher {
 class Traffic {
  public:
   virtual ~Traffic() = default;
-  /// By connection; nothing where they cannot be seen. Called on the loop: must be quick.
+  /// By connection; nothing if they cannot be seen. Called on the loop: must be quick.
   virtual std::optional<sys::ReceivedBytes> received() = 0;
 };
 

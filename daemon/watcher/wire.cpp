@@ -39,7 +39,7 @@ Wire::Seen Wire::follow(const sys::Received& one, const Seen* before, Stamp at) 
                                          before->at.acknowledged + before->at.unacknowledged;
   if (grew || sent) move(one, seen.active);
   if (grew && one.bytes <= kMaxSmall && before != nullptr) {
-    // Where something was sent since the last look, the silence before it was ours.
+    // If something was sent since the last look, the silence before it was ours.
     const auto from = sent ? at - one.sinceSent : before->active;
     const auto to = one.unread > 0 ? at : at - one.sinceReceived;
     longestSilence_ = std::max<std::chrono::nanoseconds>(longestSilence_, to - from);

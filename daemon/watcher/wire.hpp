@@ -18,21 +18,21 @@ namespace fallbackd::watcher {
 /// and where `peer` has connections, only those count at all.
 class Wire {
  public:
-  /// `before`: the connections at the beginning; nothing where they cannot be seen. `peer`: the registry's
+  /// `before`: the connections at the beginning; nothing if they cannot be seen. `peer`: the registry's
   /// address as sys::Received has it, where the reference names one; else empty.
   Wire(std::optional<sys::ReceivedBytes> before, std::string peer)
       : before_(std::move(before)), peer_(std::move(peer)), visible_(before_.has_value()) {}
 
   void look(std::optional<sys::ReceivedBytes> now, Stamp at);
 
-  /// False where connections cannot be seen: then nothing else here tells anything.
+  /// False if connections cannot be seen: then nothing else here means anything.
   [[nodiscard]] bool visible() const { return visible_; }
 
-  /// The connection that did something last stands, and the peer has acknowledged what was sent. At port 443,
-  /// the peer has also begun its part of the TLS handshake.
+  /// The connection that was last active is established, and the peer has acknowledged what was sent. At port
+  /// 443, the peer has also begun its part of the TLS handshake.
   [[nodiscard]] bool connected() const { return connected_; }
 
-  /// The registry's own connections are told from others.
+  /// The registry's own connections can be told from others.
   [[nodiscard]] bool knowsPeer() const { return knowsPeer_; }
 
   enum class Scope : std::uint8_t { small, all };

@@ -14,6 +14,7 @@ namespace {
 
 using recovery::State;
 using testing::HasSubstr;
+using Waits = watcher::Waiting::State;
 
 /// "match yes, container yes, image no"
 std::string walkOf(const Explanation& one) {
@@ -38,7 +39,7 @@ Snapshot withPod() {
   return snapshot;
 }
 
-Snapshot waitingFor(const std::string& state, Cause cause = Cause::unreachable) {
+Snapshot waitingFor(Waits state, Cause cause = Cause::unreachable) {
   auto snapshot = withPod();
   auto waiting = waitingOf(snapshot, "web-0", state);
   waiting.cause = cause;
@@ -96,7 +97,7 @@ TEST(Explain, AnnotationsThatAreNotFollowed) {
 }
 
 TEST(Explain, ACircuitThatIsOpenForOneNamespace) {
-  auto snapshot = waitingFor("failed");
+  auto snapshot = waitingFor(Waits::failed);
   watcher::Circuits::Host host{"registry.example.com", watcher::Circuits::State::closed, {}, {}};
   host.namespaces = {"evil", "shop"};
   snapshot.registries.push_back(host);
@@ -107,7 +108,7 @@ TEST(Explain, ACircuitThatIsOpenForOneNamespace) {
 }
 
 TEST(Explain, TheNodesPasswordIsNotUsedForAnAnnotatedImage) {
-  auto snapshot = waitingFor("undecided", Cause::unauthorized);
+  auto snapshot = waitingFor(Waits::undecided, Cause::unauthorized);
   EXPECT_THAT(only(snapshot).next, HasSubstr("the credentials that kubelet has"));
   auto own = std::make_shared<config::Workload>(*snapshot.waiting[0].workload);
   own->imageFrom = Provenance::annotation;
@@ -116,7 +117,7 @@ TEST(Explain, TheNodesPasswordIsNotUsedForAnAnnotatedImage) {
 }
 
 TEST(Explain, WhyThereAreNoCredentials) {
-  auto snapshot = waitingFor("undecided", Cause::unauthorized);
+  auto snapshot = waitingFor(Waits::undecided, Cause::unauthorized);
   snapshot.waiting[0].trouble = "credential provider \"p\": p exited with 1";
   const auto one = only(snapshot);
   EXPECT_EQ(walkOf(one),
@@ -126,19 +127,19 @@ TEST(Explain, WhyThereAreNoCredentials) {
 }
 
 TEST(Explain, TheImageIsPresentOrNeverPulled) {
-  EXPECT_EQ(walkOf(only(waitingFor("image present"))), "match yes, container yes, image no");
-  EXPECT_EQ(walkOf(only(waitingFor("never pulled"))), "match yes, container yes, image no");
-  EXPECT_EQ(walkOf(only(waitingFor("after init containers"))), "match yes, container yes, image pending");
+  EXPECT_EQ(walkOf(only(waitingFor(Waits::image_present))), "match yes, container yes, image no");
+  EXPECT_EQ(walkOf(only(waitingFor(Waits::never_pulled))), "match yes, container yes, image no");
+  EXPECT_EQ(walkOf(only(waitingFor(Waits::after_init_containers))), "match yes, container yes, image pending");
 }
 
 TEST(Explain, NotStartedForAnUnknownReason) {
-  const auto one = only(waitingFor("not started", Cause::not_started));
+  const auto one = only(waitingFor(Waits::not_started, Cause::not_started));
   EXPECT_EQ(walkOf(one), "match yes, container yes, image yes, cause yes, kubelet no");
   EXPECT_THAT(one.verdict, HasSubstr("no fallback is started, since kubelet may be refusing it"));
   EXPECT_THAT(one.next, HasSubstr("kubectl describe pod"));
 }
 
-Snapshot behindAPull(const std::string& state = "not started") {
+Snapshot behindAPull(Waits state = Waits::not_started) {
   auto snapshot = waitingFor(state, Cause::not_started);
   snapshot.waiting[0].imageSince = snapshot.takenAt - std::chrono::seconds(20);
   snapshot.waiting[0].heldUp = watcher::StalledPull{"r.silent:5000/cart:1",
@@ -201,15 +202,15 @@ TEST(Explain, ARecoveryThatWasWithdrawn) {
 }
 
 TEST(Explain, TheCauseIsUndecided) {
-  EXPECT_EQ(walkOf(only(waitingFor("asking"))),
+  EXPECT_EQ(walkOf(only(waitingFor(Waits::asking))),
             "match yes, container yes, image yes, cause pending, circuit yes");
-  const auto undecided = only(waitingFor("undecided"));
+  const auto undecided = only(waitingFor(Waits::undecided));
   EXPECT_EQ(walkOf(undecided), "match yes, container yes, image yes, cause pending, circuit yes");
   EXPECT_THAT(undecided.next, HasSubstr("credentials"));
 }
 
 TEST(Explain, ALockedLayerMeansWaiting) {
-  auto snapshot = waitingFor("undecided");
+  auto snapshot = waitingFor(Waits::undecided);
   snapshot.waiting[0].text =
       "failed to pull and unpack image \"r/a:1\": ref layer-sha256:00 locked for 2s: unavailable";
   const auto one = only(snapshot);
@@ -218,7 +219,7 @@ TEST(Explain, ALockedLayerMeansWaiting) {
 }
 
 TEST(Explain, AnUnknownCauseIsLocated) {
-  auto snapshot = waitingFor("failed", Cause::unknown);
+  auto snapshot = waitingFor(Waits::failed, Cause::unknown);
   snapshot.waiting[0].text =
       "failed to pull and unpack image \"r/a:1\": failed to extract layer sha256:00: archive/tar: invalid "
       "tar header: unknown";
@@ -230,15 +231,15 @@ TEST(Explain, AnUnknownCauseIsLocated) {
 }
 
 TEST(Explain, TheCauseDoesNotTrigger) {
-  const auto one = only(waitingFor("failed", Cause::not_found));
+  const auto one = only(waitingFor(Waits::failed, Cause::not_found));
   EXPECT_EQ(walkOf(one),
             "match yes, container yes, image yes, cause yes, trigger no, circuit yes, binary yes");
   EXPECT_THAT(one.next, HasSubstr("correct the image's tag"));
-  EXPECT_THAT(only(waitingFor("failed", Cause::tls)).next, HasSubstr("detection.triggers"));
+  EXPECT_THAT(only(waitingFor(Waits::failed, Cause::tls)).next, HasSubstr("detection.triggers"));
 }
 
 TEST(Explain, TheBinaryIsRefusedOrMissing) {
-  auto snapshot = waitingFor("failed");
+  auto snapshot = waitingFor(Waits::failed);
   snapshot.registries.push_back(
       {"registry.example.com", watcher::Circuits::State::open, {Cause::unreachable, "x"}, {}});
   auto& binary = snapshot.binaries->front();

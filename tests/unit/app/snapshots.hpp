@@ -45,7 +45,7 @@ inline cri::Sandbox sandboxOf(const std::string& pod) {
 }
 
 inline watcher::Waiting waitingOf(const Snapshot& snapshot, const std::string& pod,
-                                  const std::string& state) {
+                                  watcher::Waiting::State state) {
   watcher::Waiting waiting;
   waiting.sandbox = sandboxOf(pod);
   waiting.workload = watcher::WorkloadPtr(snapshot.config, &snapshot.config->workloads.front());

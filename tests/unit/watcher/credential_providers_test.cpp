@@ -176,7 +176,7 @@ TEST_F(CredentialProvidersTest, AnAnswerForOneImageIsNotTakenForAnother) {
   EXPECT_EQ(found[2].credentials->password, "own");
 }
 
-TEST_F(CredentialProvidersTest, NobodyWaitsLongForOneThatHangsAndOnlyOneAtAll) {
+TEST_F(CredentialProvidersTest, OnlyOneCallerWaitsForAProgramThatHangsAndNotForLong) {
   Gate opens(loop);
   gate = &opens;
   providers.waitAtMost(50ms);
@@ -190,17 +190,17 @@ TEST_F(CredentialProvidersTest, NobodyWaitsLongForOneThatHangsAndOnlyOneAtAll) {
   for (int i = 0; i < 20; ++i) EXPECT_FALSE(get("r.x/b" + std::to_string(i) + ":1").credentials);
   EXPECT_EQ(runs.size(), 1U);
   EXPECT_EQ(providers.counts().notWaitedFor, 21U);
-  // What it gives in the end is kept.
+  // Its late answer is kept.
   opens.open();
   ASSERT_TRUE(runUntil(loop, [&] { return providers.counts().given == 1; }));
   EXPECT_EQ(passwordOf("r.x/a:1"), "one");
   EXPECT_EQ(runs.size(), 1U);
-  // An answer in time, and it is waited for again.
+  // After an answer in time, callers wait for it again.
   EXPECT_EQ(passwordOf("r.x/c:1"), "one");
 }
 
-/// What it was not started for while it was late is made up for.
-TEST_F(CredentialProvidersTest, OneThatWasLateIsAskedAfterAllOnceItHasAnswered) {
+/// Images for which it was not started while it was late are asked for later.
+TEST_F(CredentialProvidersTest, OneThatWasLateIsAskedAgainOnceItHasAnswered) {
   outcomes["first"] = answer("Image", "", "0s");
   Gate slow(loop);
   gateOf["second"] = &slow;
@@ -219,7 +219,7 @@ TEST_F(CredentialProvidersTest, OneThatWasLateIsAskedAfterAllOnceItHasAnswered) 
   EXPECT_EQ(found[1].credentials->password, "two");
 }
 
-TEST_F(CredentialProvidersTest, WhoAskedMayGoAway) {
+TEST_F(CredentialProvidersTest, ACallerMayGoAway) {
   Gate opens(loop);
   gate = &opens;
   TaskGroup pods(loop.get_executor());
@@ -236,7 +236,7 @@ TEST_F(CredentialProvidersTest, WhoAskedMayGoAway) {
   EXPECT_EQ(runs.size(), 1U);
 }
 
-TEST_F(CredentialProvidersTest, EveryWayToFailIsToldAndCounted) {
+TEST_F(CredentialProvidersTest, EveryWayToFailIsReportedAndCounted) {
   outcomes["first"] = fail(Stage::detection, Reason::exited, "first exited with 1: \"no metadata\"");
   EXPECT_EQ(get("r.x/a:1").trouble, "credential provider \"first\": first exited with 1: \"no metadata\"");
   outcomes["first"] = fail(Stage::detection, Reason::timeout, "killed");
@@ -255,7 +255,7 @@ TEST_F(CredentialProvidersTest, EveryWayToFailIsToldAndCounted) {
   EXPECT_EQ(counts.none, 1U);
 }
 
-TEST_F(CredentialProvidersTest, TokensOfServiceAccountsAreRefusedInWords) {
+TEST_F(CredentialProvidersTest, TokensOfServiceAccountsAreRefusedWithAReason) {
   const auto one = get("token.y/a:1");
   EXPECT_FALSE(one.credentials);
   EXPECT_NE(one.trouble.find("\"token\" needs a token of the pod's service account (tokenAttributes)"),
@@ -263,7 +263,7 @@ TEST_F(CredentialProvidersTest, TokensOfServiceAccountsAreRefusedInWords) {
   EXPECT_TRUE(runs.empty());
 }
 
-TEST_F(CredentialProvidersTest, AFileThatCannotBeReadOrIsWrongIsTold) {
+TEST_F(CredentialProvidersTest, AFileThatCannotBeReadOrIsWrongIsReported) {
   file = fail(Stage::detection, Reason::not_found, "/etc/providers.yaml");
   EXPECT_NE(get("r.x/a:1").trouble.find("kubelet's credential providers cannot be read"), std::string::npos);
   file = std::string("apiVersion: v2\n");

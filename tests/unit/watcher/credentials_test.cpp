@@ -61,12 +61,12 @@ TEST(Credentials, AStarInTheHostIsKubeletsStar) {
   EXPECT_EQ(passwordFor(auths, "a.r.x/a:1"), "3");
 }
 
-TEST(Credentials, AnEmptyEntryIsNoPassword) {
+TEST(Credentials, AnEmptyEntryIsNotAPassword) {
   EXPECT_EQ(passwordFor(R"({"r.x": {}})", "r.x/a:1"), "none");
   EXPECT_EQ(passwordFor(R"({"r.x": "p"})", "r.x/a:1"), "none");
 }
 
-TEST(Credentials, HelpersOfDockerAreRefusedInWords) {
+TEST(Credentials, DockersCredentialHelpersAreRefusedWithAReason) {
   for (const auto* text :
        {R"({"auths": {"r.x": {}}, "credsStore": "desktop"})", R"({"credsStore": "desktop"})",
         R"({"auths": {}, "credHelpers": {"r.x": "ecr-login"}})",

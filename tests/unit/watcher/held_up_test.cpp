@@ -96,7 +96,7 @@ TEST(BackOff, IsNotKnownWhereTheNextPullMayHaveCome) {
   EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 24h), std::nullopt) << "by then it may be at any point";
 }
 
-/// Whatever the delays of kubelet's loop: within what is said, it does not pull.
+/// However kubelet's loop is delayed, it does not pull before the time that is returned.
 TEST(BackOff, HoldsForEveryDelayOfKubeletsLoop) {
   for (const auto delay : {0s, 1s, 5s, 11s, 15s}) {
     std::vector<Stamp> attempts{kPodStart};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an annotated pod gets of the workloads that the configuration has for others.
+// What an annotated pod gets from workloads that the configuration has for other pods.
 #include "watcher/match.hpp"
 
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 namespace fallbackd::watcher {
 namespace {
 
-/// A workload of every namespace that has what nobody else is to get.
+/// A workload of every namespace, with permissions that no other binary may get.
 config::Workload privileged() {
   config::Workload workload;
   workload.name = "checkout";
@@ -36,7 +36,7 @@ struct MatchTest : testing::Test {
     sandbox.podName = "web-0";
     sandbox.labels = {{"app", "checkout"}};
   }
-  /// The one workload that covers the pod; null where it is another number of them.
+  /// The one workload that covers the pod; null if none or several do.
   WorkloadPtr only() {
     covering = workloadsFor(config, sandbox);
     return covering.workloads.size() == 1 ? covering.workloads.front() : nullptr;

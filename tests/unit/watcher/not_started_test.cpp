@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images that are on the node while their containers do not come: what is acted on, and what is only told.
+// Images that are on the node while their containers do not come: what is acted on, and what is only seen.
 #include "fake_runtime.hpp"
 #include "fake_traffic.hpp"
+#include "recording_listener.hpp"
 #include "watcher/watcher.hpp"
 
 #include <algorithm>
@@ -22,30 +23,6 @@ constexpr const char* kHungImage = "r.silent/cart:1";
 constexpr const char* kReadyImage = "r.x/checkout:1";
 constexpr cri::PullOutcome::Kind kPulledKind = cri::PullOutcome::Kind::pulled;
 
-struct ToldListener final : Listener {
-  void detected(Detection detection) override { detections.push_back(std::move(detection)); }
-  void heldUpNoMore(const std::string& id, const std::string& container) override {
-    released.push_back(id + "/" + container);
-  }
-  void containerCreated(const std::string&, const cri::Container&) override {}
-  void containerStarted(const std::string&, Stamp) override {}
-  void sandboxStarted(const std::string&, Stamp) override {}
-  void sandboxGone(const std::string&) override {}
-  void imageArrived(const std::string&) override {}
-  void probed(const config::Workload&, const Verdict&) override {}
-  void sandboxImage(const std::string&, bool) override {}
-  void trouble(const std::string&) override {}
-  void connection(bool isUp, const std::string&) override { up = isUp; }
-  [[nodiscard]] const Detection* of(const std::string& sandbox) const {
-    const auto found = std::find_if(detections.begin(), detections.end(),
-                                    [&](const auto& one) { return one.sandbox.id == sandbox; });
-    return found == detections.end() ? nullptr : &*found;
-  }
-  std::vector<Detection> detections;
-  std::vector<std::string> released;
-  bool up = false;
-};
-
 config::Workload appWorkload(const std::string& app, const std::string& image) {
   config::Workload workload;
   workload.name = app;
@@ -57,7 +34,7 @@ config::Workload appWorkload(const std::string& app, const std::string& image) {
   return workload;
 }
 
-/// "checkout", whose image can be had, and "cart", whose registry is silent.
+/// "checkout", whose image can be pulled, and "cart", whose registry is silent.
 struct NotStarted : testing::Test {
   NotStarted() {
     config->detection.reprobeInterval = 20ms;
@@ -74,7 +51,7 @@ struct NotStarted : testing::Test {
   void start() {
     watcher.reconfigure(config);
     tasks.spawn(watcher.run());
-    ASSERT_TRUE(runUntil(loop, [&] { return told.up; }));
+    ASSERT_TRUE(runUntil(loop, [&] { return seen.up; }));
   }
   void addPod(const std::string& id, const std::string& app, const std::string& podNamespace = "shop") {
     runtime.addSandbox(id, podNamespace, app);
@@ -86,7 +63,7 @@ struct NotStarted : testing::Test {
     }
     return std::nullopt;
   }
-  bool reaches(const std::string& sandbox, const std::string& state) {
+  bool reaches(const std::string& sandbox, Waiting::State state) {
     return runUntil(loop, [&] {
       const auto one = waitingIn(sandbox);
       return one && one->state == state;
@@ -94,7 +71,7 @@ struct NotStarted : testing::Test {
   }
   bool detects(const std::string& sandbox, Cause cause) {
     return runUntil(loop, [&] {
-      const auto* one = told.of(sandbox);
+      const auto* one = seen.firstOf(sandbox);
       return one != nullptr && one->cause == cause;
     });
   }
@@ -110,9 +87,9 @@ struct NotStarted : testing::Test {
   test::FakeEvents events{loop};
   test::FakeTraffic traffic;
   Gate silence{loop};
-  ToldListener told;
+  test::RecordingListener seen;
   std::shared_ptr<config::Config> config = std::make_shared<config::Config>();
-  Watcher watcher{loop.get_executor(), runtime, events, traffic, told, config};
+  Watcher watcher{loop.get_executor(), runtime, events, traffic, seen, config};
   TaskGroup tasks{loop.get_executor()};
 };
 
@@ -121,12 +98,12 @@ TEST_F(NotStarted, BehindAStalledPullItIsACauseAndSaysBehindWhich) {
   addPod("hung", "cart");
   addPod("s1", "checkout");
   ASSERT_TRUE(detects("s1", Cause::not_started));
-  const auto& detection = *told.of("s1");
+  const auto& detection = *seen.firstOf("s1");
   EXPECT_EQ(detection.workload->name, "checkout");
   EXPECT_THAT(detection.text, HasSubstr("stuck behind the pull of r.silent/cart:1 for pod shop/pod-hung"));
   EXPECT_GE(detection.failureKnown - detection.waitingSince, 60ms) << "not before startTimeout is over";
   const auto waiting = waitingIn("s1");
-  EXPECT_EQ(waiting->state, "not started");
+  EXPECT_EQ(waiting->state, Waiting::State::not_started);
   EXPECT_EQ(waiting->cause, Cause::not_started);
   ASSERT_TRUE(waiting->heldUp);
   const auto& pull = std::get<StalledPull>(*waiting->heldUp);
@@ -135,12 +112,12 @@ TEST_F(NotStarted, BehindAStalledPullItIsACauseAndSaysBehindWhich) {
   EXPECT_GT(pull.since, Stamp{});
 }
 
-TEST_F(NotStarted, WithoutKnowledgeItIsToldAndNotActedOn) {
+TEST_F(NotStarted, WithoutAKnownReasonItIsReportedAndNotActedOn) {
   start();
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
-  EXPECT_TRUE(told.detections.empty());
+  EXPECT_TRUE(seen.detections.empty());
   const auto waiting = waitingIn("s1");
   EXPECT_EQ(waiting->cause, Cause::not_started);
   EXPECT_FALSE(waiting->heldUp);
@@ -153,8 +130,8 @@ TEST_F(NotStarted, AStallThatIsKnownLaterIsTakenIntoAccountAtOnce) {
   start();
   addPod("hung", "cart");
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "not started"));
-  ASSERT_EQ(told.of("s1"), nullptr);
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
+  ASSERT_EQ(seen.firstOf("s1"), nullptr);
   ASSERT_TRUE(detects("s1", Cause::not_started));
 }
 
@@ -163,34 +140,34 @@ TEST_F(NotStarted, WhatWasOverdueBeforeAnotherPullBeganIsRefusedAndStaysSo) {
   for (const auto policy : {config::PullPolicy::if_not_present, config::PullPolicy::always}) {
     config->workloads[0].detection.pullPolicy = policy;
     const std::string number = std::to_string(static_cast<int>(policy));
-    if (!told.up) start();
+    if (!seen.up) start();
     watcher.reconfigure(std::make_shared<config::Config>(*config));
     addPod("refused" + number, "checkout");
-    ASSERT_TRUE(reaches("refused" + number, "not started"));
+    ASSERT_TRUE(reaches("refused" + number, Waiting::State::not_started));
   }
-  ASSERT_TRUE(told.detections.empty());
+  ASSERT_TRUE(seen.detections.empty());
   addPod("hung", "cart");
   ASSERT_TRUE(detects("hung", Cause::timeout));
   settle();
   for (const auto* id : {"refused0", "refused1"}) {
-    EXPECT_EQ(told.of(id), nullptr) << id << ": a fallback of a container that kubelet refuses";
+    EXPECT_EQ(seen.firstOf(id), nullptr) << id << ": a fallback of a container that kubelet refuses";
   }
   addPod("s1", "checkout");
   ASSERT_TRUE(detects("s1", Cause::not_started)) << "a new one is held up";
 }
 
-TEST_F(NotStarted, WhenTheOtherPullMovesItIsReleasedAndToldOnly) {
+TEST_F(NotStarted, WhenTheOtherPullMovesItIsReleasedAndOnlyReported) {
   start();
   addPod("hung", "cart");
   addPod("s1", "checkout");
   ASSERT_TRUE(detects("s1", Cause::not_started));
-  EXPECT_TRUE(told.released.empty());
+  EXPECT_TRUE(seen.released.empty());
   silence.open();
-  ASSERT_TRUE(runUntil(loop, [&] { return !told.released.empty(); }));
-  EXPECT_EQ(told.released, std::vector<std::string>{"s1/main"});
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.released.empty(); }));
+  EXPECT_EQ(seen.released, std::vector<std::string>{"s1/main"});
   settle();
-  EXPECT_EQ(told.released.size(), 1U) << "once";
-  EXPECT_EQ(waitingIn("s1")->state, "not started");
+  EXPECT_EQ(seen.released.size(), 1U) << "once";
+  EXPECT_EQ(waitingIn("s1")->state, Waiting::State::not_started);
   EXPECT_FALSE(waitingIn("s1")->heldUp);
 }
 
@@ -201,7 +178,7 @@ TEST_F(NotStarted, WhenThePodWithTheStalledPullGoesItIsReleased) {
   ASSERT_TRUE(detects("s1", Cause::not_started));
   runtime.sandboxes.erase("hung");
   events.send(Kind::task_exited, "hung");
-  ASSERT_TRUE(runUntil(loop, [&] { return !told.released.empty(); }));
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.released.empty(); }));
 }
 
 TEST_F(NotStarted, AContainerThatComesInTimeIsNotMissed) {
@@ -209,12 +186,12 @@ TEST_F(NotStarted, AContainerThatComesInTimeIsNotMissed) {
   addPod("hung", "cart");
   ASSERT_TRUE(detects("hung", Cause::timeout));
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "image present"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::image_present));
   runtime.addContainer("c1", "s1", "main");
   events.send(Kind::container_created, "c1");
   ASSERT_TRUE(runUntil(loop, [&] { return !waitingIn("s1"); }));
   settle();
-  EXPECT_EQ(told.of("s1"), nullptr);
+  EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
 /// Kubelet asks whether the image is there before it queues for a pull: another pod's pull does not hold it
@@ -225,19 +202,19 @@ TEST_F(NotStarted, WhatWasThereBeforeKubeletAskedWaitsForNoPullOfAnotherPod) {
   addPod("hung", "cart");
   addPod("s1", "checkout");
   ASSERT_TRUE(detects("hung", Cause::timeout));
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
-  EXPECT_EQ(told.of("s1"), nullptr);
+  EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
-TEST_F(NotStarted, ButForThoseOfItsOwnPod) {
+TEST_F(NotStarted, AnImageThatWasThereWaitsForPullsOfItsOwnPod) {
   config->workloads[1].match.labels = {{"app", "checkout"}};
   config->workloads[1].match.container = "sidecar";
   runtime.images.insert(kReadyImage);
   start();
   addPod("s1", "checkout");
   ASSERT_TRUE(runUntil(loop, [&] {
-    return std::any_of(told.detections.begin(), told.detections.end(),
+    return std::any_of(seen.detections.begin(), seen.detections.end(),
                        [](const auto& one) { return one.cause == Cause::not_started; });
   }));
 }
@@ -252,33 +229,33 @@ TEST_F(NotStarted, AlwaysPullsWhatIsThereToo) {
 }
 
 /// Kubelet may have refused it for days.
-TEST_F(NotStarted, WhatWasThereBeforeUsIsToldAndNotActedOn) {
+TEST_F(NotStarted, APodThatWasThereBeforeUsIsReportedAndNotActedOn) {
   for (const auto policy : {config::PullPolicy::if_not_present, config::PullPolicy::always}) {
     config->workloads[0].detection.pullPolicy = policy;
     runtime.images.insert(kReadyImage);
     runtime.addSandbox("hung", "shop", "cart");
     runtime.addSandbox("s1", "shop", "checkout");
-    if (!told.up) start();
+    if (!seen.up) start();
     watcher.reconfigure(std::make_shared<config::Config>(*config));
     ASSERT_TRUE(detects("hung", Cause::timeout));
-    ASSERT_TRUE(reaches("s1", "not started"));
+    ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
     settle();
-    EXPECT_EQ(told.of("s1"), nullptr);
+    EXPECT_EQ(seen.firstOf("s1"), nullptr);
   }
 }
 
-TEST_F(NotStarted, NeverNeverDetects) {
+TEST_F(NotStarted, PullPolicyNeverDetectsNothing) {
   config->workloads[0].detection.pullPolicy = config::PullPolicy::never;
   start();
   addPod("hung", "cart");
   addPod("s1", "checkout");
   ASSERT_TRUE(detects("hung", Cause::timeout));
   settle();
-  EXPECT_EQ(told.of("s1"), nullptr);
-  EXPECT_EQ(waitingIn("s1")->state, "never pulled");
+  EXPECT_EQ(seen.firstOf("s1"), nullptr);
+  EXPECT_EQ(waitingIn("s1")->state, Waiting::State::never_pulled);
 }
 
-/// A look that needs not wait for anything ends before anybody else has a turn.
+/// A look that does not have to wait ends before any other task has a turn.
 TEST_F(NotStarted, TheFirstLookCountsEvenIfItTakesNoTime) {
   config->detection.reprobeInterval = 1h;
   config->workloads[0].detection.pullPolicy = config::PullPolicy::never;
@@ -287,13 +264,13 @@ TEST_F(NotStarted, TheFirstLookCountsEvenIfItTakesNoTime) {
   addPod("s1", "checkout");
   addPod("hung", "cart");
   ASSERT_TRUE(detects("hung", Cause::timeout));
-  EXPECT_EQ(waitingIn("s1")->state, "never pulled");
+  EXPECT_EQ(waitingIn("s1")->state, Waiting::State::never_pulled);
   addPod("hung2", "cart");
   ASSERT_TRUE(detects("hung2", Cause::timeout));
-  EXPECT_EQ(waitingIn("hung2")->state, "failed") << "known from the circuit";
+  EXPECT_EQ(waitingIn("hung2")->state, Waiting::State::failed) << "known from the circuit";
 }
 
-TEST_F(NotStarted, StartsNothingWhereItIsNoTrigger) {
+TEST_F(NotStarted, StartsNothingIfItIsNotATrigger) {
   config->workloads[0].detection.triggers = {Cause::timeout};
   start();
   addPod("hung", "cart");
@@ -304,7 +281,7 @@ TEST_F(NotStarted, StartsNothingWhereItIsNoTrigger) {
     return one && one->heldUp;
   }));
   settle();
-  EXPECT_EQ(told.of("s1"), nullptr);
+  EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
 /// What ran once is not held up by a pull alone (a crash loop), and a Job's work is not done twice.
@@ -319,10 +296,10 @@ TEST_F(NotStarted, AContainerThatWasThereBeforeIsNotReplaced) {
   ASSERT_TRUE(runUntil(loop, [&] { return !waitingIn("s1"); }));
   runtime.containers.clear();
   events.send(Kind::container_deleted, "c1");
-  told.detections.clear();
-  ASSERT_TRUE(reaches("s1", "not started"));
+  seen.detections.clear();
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
-  EXPECT_EQ(told.of("s1"), nullptr);
+  EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
 TEST_F(NotStarted, AnAnswerThatComesAtOnceIsNotAStalledPull) {
@@ -337,9 +314,9 @@ TEST_F(NotStarted, AnAnswerThatComesAtOnceIsNotAStalledPull) {
   addPod("hung", "cart");
   addPod("s1", "checkout");
   ASSERT_TRUE(detects("hung", Cause::timeout));
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
-  EXPECT_EQ(told.of("s1"), nullptr);
+  EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
 TEST_F(NotStarted, ANewConfigurationForgetsNeitherTheImageNorThatItWasThereBefore) {
@@ -347,13 +324,13 @@ TEST_F(NotStarted, ANewConfigurationForgetsNeitherTheImageNorThatItWasThereBefor
   start();
   addPod("hung", "cart");
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   watcher.reconfigure(std::make_shared<config::Config>(*config));
-  told.detections.clear();
+  seen.detections.clear();
   ASSERT_TRUE(detects("hung", Cause::timeout));
   settle();
-  EXPECT_EQ(waitingIn("s1")->state, "not started");
-  EXPECT_EQ(told.of("s1"), nullptr);
+  EXPECT_EQ(waitingIn("s1")->state, Waiting::State::not_started);
+  EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
 // Kubelet's back-off
@@ -371,12 +348,12 @@ struct BackingOff : NotStarted {
     addPod("s1", "checkout");
     ASSERT_TRUE(runUntil(loop, [&] {
       const auto one = waitingIn("s1");
-      return one && one->state == "failed" && one->cause == cause;
+      return one && one->state == Waiting::State::failed && one->cause == cause;
     }));
   }
   void comesBack() {
     runtime.outcomeOf[kReadyImage] = {kPulledKind, 0, ""};
-    ASSERT_TRUE(reaches("s1", "not started"));
+    ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   }
   [[nodiscard]] bool isHeldUp() const { return waitingIn("s1")->heldUp.has_value(); }
 };
@@ -387,7 +364,7 @@ TEST_F(BackingOff, HoldsUpAContainerThatAlwaysPulls) {
   ASSERT_TRUE(isHeldUp());
   EXPECT_GT(std::get<BackOff>(*waitingIn("s1")->heldUp).until, clock.now());
   ASSERT_TRUE(runUntil(loop, [&] {
-    return std::any_of(told.detections.begin(), told.detections.end(),
+    return std::any_of(seen.detections.begin(), seen.detections.end(),
                        [](const auto& one) { return one.cause == Cause::not_started; });
   }));
 }
@@ -406,7 +383,7 @@ TEST_F(BackingOff, IsNotKnownAfterAFailureThatKubeletNeedNotHaveHad) {
       "unexpected status from HEAD request to https://r.x/v2/checkout/manifests/1: 401 Unauthorized"};
   start();
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "undecided"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::undecided));
   comesBack();
   EXPECT_FALSE(isHeldUp()) << "kubelet has a password perhaps";
 }
@@ -414,12 +391,12 @@ TEST_F(BackingOff, IsNotKnownAfterAFailureThatKubeletNeedNotHaveHad) {
 TEST_F(BackingOff, IsNotKnownOfAPodThatWasThereBeforeUs) {
   runtime.addSandbox("s1", "shop", "checkout");
   start();
-  ASSERT_TRUE(reaches("s1", "failed"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::failed));
   comesBack();
   EXPECT_FALSE(isHeldUp());
 }
 
-// Who decides for whom
+// Whose pulls count for whom
 
 struct HostileHold : NotStarted {
   HostileHold() { config->podAnnotations.namespaces = {"evil", "worse"}; }
@@ -433,7 +410,7 @@ struct HostileHold : NotStarted {
   bool stalls(const std::string& sandbox) {
     return runUntil(loop, [&] {
       const auto one = waitingIn(sandbox);
-      return one && one->state == "failed" && one->cause == Cause::timeout;
+      return one && one->state == Waiting::State::failed && one->cause == Cause::timeout;
     });
   }
 };
@@ -446,13 +423,13 @@ TEST_F(HostileHold, AnAnnotatedImageThatHangsStartsNothingElsewhere) {
   ASSERT_TRUE(stalls("e1"));
   ASSERT_TRUE(stalls("e2"));
   addPod("s1", "checkout");
-  ASSERT_TRUE(reaches("s1", "not started"));
+  ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
-  EXPECT_EQ(told.of("s1"), nullptr) << told.of("s1")->text;
+  EXPECT_EQ(seen.firstOf("s1"), nullptr) << seen.firstOf("s1")->text;
   runtime.images.clear();  // so that this pod's image comes after it
   addPod("own", "checkout", "evil");
   ASSERT_TRUE(detects("own", Cause::not_started)) << "in its own namespace it counts";
-  EXPECT_EQ(told.of("s1"), nullptr);
+  EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
 TEST_F(HostileHold, TwoNamespacesAreBelieved) {

@@ -27,7 +27,7 @@ TEST(PodChoices, AreReadInTheOrderOfTheirContainers) {
   EXPECT_EQ(read.refused + read.cutOff, 0U);
 }
 
-TEST(PodChoices, WhatIsNotWhatItMustBeIsRefusedAsAWhole) {
+TEST(PodChoices, AMalformedChoiceIsRefusedAsAWhole) {
   const std::vector<std::pair<cri::Labels, std::string>> refused{
       {{{kBinaryKey + "web", "web"}}, "names no version"},
       {{{kBinaryKey + "web", ""}}, "names no version"},
@@ -106,7 +106,7 @@ TEST_F(CoveringTest, TheWorkloadsOwnImageStaysTheConfigurations) {
   }
 }
 
-TEST_F(CoveringTest, SixteenContainersMayWaitAndTheRestIsTold) {
+TEST_F(CoveringTest, SixteenContainersMayWaitAndTheRestIsReported) {
   cri::Labels annotations;
   for (int i = 0; i < 600; ++i) {
     const auto name = "c" + std::to_string(1000 + i);
@@ -126,7 +126,7 @@ TEST_F(CoveringTest, SixteenContainersMayWaitAndTheRestIsTold) {
   EXPECT_EQ(covering.workloads.size(), 1U + 10U + kMaxChosenContainers);
 }
 
-TEST_F(CoveringTest, EachTroubleNamesThePodAndFewAreTold) {
+TEST_F(CoveringTest, EachTroubleNamesThePodAndFewAreReported) {
   cri::Labels annotations;
   for (int i = 0; i < 20; ++i) annotations[kBinaryKey + "c" + std::to_string(100 + i)] = "web@1";
   const auto covering = cover(annotations);
@@ -138,7 +138,7 @@ TEST_F(CoveringTest, EachTroubleNamesThePodAndFewAreTold) {
   EXPECT_EQ(covering.troubles.back(), "pod shop/web-0: 14 more annotations are refused");
 }
 
-TEST_F(CoveringTest, ElsewhereAnnotationsAreNotEvenTrouble) {
+TEST_F(CoveringTest, InOtherNamespacesAnnotationsAreIgnored) {
   sandbox.podNamespace = "elsewhere";
   const auto covering = cover({{kBinaryKey + "main", "evil"}});
   EXPECT_TRUE(covering.workloads.empty());

@@ -54,7 +54,7 @@ TEST_F(ProberTest, SaysWhyAPullFailed) {
   EXPECT_EQ(verdicts[0].cause, Cause::unreachable);
 }
 
-TEST_F(ProberTest, HundredPodsOfOneImageShareOnePull) {
+TEST_F(ProberTest, AHundredPodsOfOneImageShareOnePull) {
   Gate gate(loop);
   runtime.pullGate = &gate;
   for (int i = 0; i < 100; ++i) ask("r.x/a:1");
@@ -70,7 +70,7 @@ TEST_F(ProberTest, OnlyOneOfThoseWhoWaitReportsThePull) {
   EXPECT_EQ(std::count_if(verdicts.begin(), verdicts.end(), [](const auto& one) { return one.fresh; }), 1);
 }
 
-TEST_F(ProberTest, SendsNoMoreThanItsLimitAtOnceAndTwoAHost) {
+TEST_F(ProberTest, SendsNoMoreThanItsLimitAtOnceAndTwoPerHost) {
   Gate gate(loop);
   runtime.pullGate = &gate;
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};

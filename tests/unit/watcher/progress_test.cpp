@@ -11,20 +11,20 @@ using Ingests = std::vector<cri::Ingest>;
 
 const Contents kManifestOfOurs{{"sha256:m", "shop/app", {"sha256:config", "sha256:layer"}}};
 
-TEST(Progress, NothingIsNoProgress) {
+TEST(Progress, NothingNewIsNotProgress) {
   Progress progress("shop/app");
   EXPECT_FALSE(progress.look({}, {}));
   EXPECT_FALSE(progress.look({}, {}));
   EXPECT_FALSE(progress.storing());
 }
 
-TEST(Progress, WhatWasThereBeforeIsNone) {
+TEST(Progress, WhatWasThereBeforeIsNotProgress) {
   Progress progress("shop/app");
   EXPECT_FALSE(progress.look(kManifestOfOurs, {{"layer-sha256:layer", 500, 1000}}));
   EXPECT_FALSE(progress.look(kManifestOfOurs, {{"layer-sha256:layer", 500, 1000}}));
 }
 
-TEST(Progress, GrowthEndAndNewContentOfOursAre) {
+TEST(Progress, GrowthEndAndNewContentOfOursAreProgress) {
   Progress progress("shop/app");
   progress.look(kManifestOfOurs, {{"layer-sha256:layer", 500, 1000}});
   EXPECT_TRUE(progress.look(kManifestOfOurs, {{"layer-sha256:layer", 501, 1000}}));
@@ -36,7 +36,7 @@ TEST(Progress, GrowthEndAndNewContentOfOursAre) {
   EXPECT_TRUE(progress.storing());
 }
 
-TEST(Progress, TheAnswerThatNamesTheManifestIs) {
+TEST(Progress, TheAnswerThatNamesTheManifestIsProgress) {
   Progress progress("shop/app");
   progress.look({}, {{"manifest-sha256:old", 0, 500}});
   EXPECT_TRUE(progress.look({}, {{"manifest-sha256:old", 0, 500}, {"manifest-sha256:m", 0, 500}}));
@@ -54,7 +54,7 @@ TEST(Progress, AManifestThatWasAnothersHidesNothingOnceItIsThere) {
   EXPECT_FALSE(progress.storing());
 }
 
-TEST(Progress, LayersOfOthersAreNot) {
+TEST(Progress, LayersOfOthersAreNotProgress) {
   const Contents others{{"sha256:x", "shop/other", {"sha256:1"}}};
   Progress progress("shop/app");
   progress.look(others, {{"layer-sha256:1", 1, 10}});

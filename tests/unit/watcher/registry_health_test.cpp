@@ -56,7 +56,7 @@ TEST_F(RegistryHealthTest, TwoNamespacesDecideForAll) {
   EXPECT_FALSE(health.known(kNode, "other", "other/a", kBegin));
 }
 
-TEST_F(RegistryHealthTest, TwoNamespacesWithOneIllImageBlameTheImage) {
+TEST_F(RegistryHealthTest, TwoNamespacesWithOneBrokenImageBlameTheImage) {
   fail(kEvil, "r/a", kGatewayError);
   fail(kShop, "r/a", kGatewayError);
   EXPECT_FALSE(known(kNode));

@@ -3,6 +3,7 @@
 
 #include "fake_runtime.hpp"
 #include "fake_traffic.hpp"
+#include "recording_listener.hpp"
 #include "sys/file.hpp"
 #include "temp_folder.hpp"
 
@@ -16,34 +17,6 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = cri::Event::Kind;
 using test::runUntil;
-
-struct Seen final : Listener {
-  void detected(Detection detection) override { detections.push_back(std::move(detection)); }
-  void heldUpNoMore(const std::string& id, const std::string& container) override {
-    released.push_back(id + "/" + container);
-  }
-  void containerCreated(const std::string& podUid, const cri::Container& container) override {
-    created.push_back(podUid + "/" + container.name);
-  }
-  void containerStarted(const std::string& id, Stamp) override { started.push_back(id); }
-  void sandboxStarted(const std::string& id, Stamp) override { startedSandboxes.push_back(id); }
-  void sandboxGone(const std::string& id) override { gone.push_back(id); }
-  void imageArrived(const std::string& reference) override { images.push_back(reference); }
-  void probed(const config::Workload&, const Verdict&) override { ++probes; }
-  void sandboxImage(const std::string& reference, bool present) override {
-    pauseImages.push_back(reference + (present ? " present" : " missing"));
-  }
-  void trouble(const std::string& what) override { troubles.push_back(what); }
-  void connection(bool isUp, const std::string&) override {
-    up = isUp;
-    if (isUp) ++connections;
-  }
-  std::vector<Detection> detections;
-  std::vector<std::string> created, started, startedSandboxes, released, gone, images, pauseImages, troubles;
-  int probes = 0;
-  int connections = 0;
-  bool up = false;
-};
 
 config::ConfigPtr makeConfig() {
   auto config = std::make_shared<config::Config>();
@@ -78,7 +51,7 @@ struct WatcherTest : testing::Test {
   test::FakeRuntime runtime;
   test::FakeEvents events{loop};
   test::FakeTraffic traffic;
-  Seen seen;
+  test::RecordingListener seen;
   config::ConfigPtr config = makeConfig();
   Watcher watcher{loop.get_executor(), runtime, events, traffic, seen, config};
   TaskGroup tasks{loop.get_executor()};
@@ -93,7 +66,7 @@ TEST_F(WatcherTest, APodThatWasThereBeforeIsFound) {
   EXPECT_EQ(seen.detections[0].workload->name, "checkout");
 }
 
-TEST_F(WatcherTest, ALaunchIsToldWhatCriSaysOfTheSandboxOnceItIsReady) {
+TEST_F(WatcherTest, ADetectionBringsTheStatusOfTheSandboxOnceItIsReady) {
   runtime.addSandbox("s1", "shop", "checkout");
   start();
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty() && seen.detections.back().status; }));
@@ -124,7 +97,7 @@ TEST_F(WatcherTest, RunningContainersAreCountedByTheVersionInTheirImagesTag) {
   EXPECT_EQ(skew.unknown, 1U);
 }
 
-TEST_F(WatcherTest, AnImageThatIsToldByItsIdIsNamedByItsTags) {
+TEST_F(WatcherTest, AnImageThatIsKnownByItsIdOnlyIsNamedByItsTags) {
   int number = 0;
   const auto run = [&](const char* id) {
     const std::string sandbox = "s" + std::to_string(++number);
@@ -267,7 +240,7 @@ TEST_F(WatcherTest, ABrokenStreamIsReplacedAndNothingIsLost) {
   EXPECT_GE(events.subscriptions, 2);
 }
 
-TEST_F(WatcherTest, ContainerdBeingAwayIsNoVerdictOnTheRegistry) {
+TEST_F(WatcherTest, ContainerdBeingAwaySaysNothingAboutTheRegistry) {
   runtime.pullOutcome = {cri::PullOutcome::Kind::failed, 14, "Socket closed"};
   runtime.addSandbox("s1", "shop", "checkout");
   start();
@@ -306,7 +279,7 @@ TEST_F(WatcherTest, AnImageThatIsNeverPulledIsNeverProbed) {
   settle();
   EXPECT_TRUE(runtime.pulls.empty());
   ASSERT_EQ(watcher.waitingContainers().size(), 1U);
-  EXPECT_EQ(watcher.waitingContainers()[0].state, "never pulled");
+  EXPECT_EQ(watcher.waitingContainers()[0].state, Waiting::State::never_pulled);
 }
 
 TEST_F(WatcherTest, AlwaysAsksThoughTheImageIsThere) {
@@ -377,7 +350,7 @@ TEST_F(WatcherTest, WithoutAPasswordA401IsUndecidedAndSeen) {
   start();
   ASSERT_TRUE(runUntil(loop, [&] {
     const auto waiting = watcher.waitingContainers();
-    return !waiting.empty() && waiting[0].state == "undecided";
+    return !waiting.empty() && waiting[0].state == Waiting::State::undecided;
   }));
   EXPECT_EQ(watcher.waitingContainers()[0].cause, Cause::unauthorized);
   EXPECT_TRUE(seen.detections.empty());
@@ -488,7 +461,7 @@ TEST_F(ChoosingTest, APodBorrowsNoPassword) {
   EXPECT_FALSE(runtime.lastCredentials);
 }
 
-TEST_F(ChoosingTest, NorDoesItForAnImageOfAWorkloadThatIsNotIts) {
+TEST_F(ChoosingTest, APodBorrowsNoPasswordForAnImageOfAnotherWorkload) {
   watcher.reconfigure(changed);
   addChoosing("s1", "evil", choice("r.x/checkout:1"));
   start();
@@ -571,7 +544,7 @@ TEST_F(ProviderTest, A401WithoutThePasswordSpeaksForTheNamespaceAlone) {
   EXPECT_EQ(runtime.lastCredentials->password, "given") << "it asked for itself, with the password";
 }
 
-TEST_F(ProviderTest, WhatIsWrongWithOneIsToldAndShown) {
+TEST_F(ProviderTest, WhatIsWrongWithOneIsReportedAndShown) {
   fails = true;
   watcher.reconfigure(changed);
   runtime.addSandbox("s1", "shop", "checkout");
@@ -592,7 +565,7 @@ TEST_F(ChoosingTest, WhatTheEntryGivesAwayIsForAll) {
   EXPECT_TRUE(runtime.lastCredentials);
 }
 
-TEST_F(ChoosingTest, WhatIsNoReferenceIsNeverProbedAndToldOnce) {
+TEST_F(ChoosingTest, AMalformedReferenceIsNeverProbedAndReportedOnce) {
   watcher.reconfigure(changed);
   addChoosing("s1", "evil", choice("r.x/a: failed to pull: connect: connection refused"));
   start();
@@ -605,7 +578,7 @@ TEST_F(ChoosingTest, WhatIsNoReferenceIsNeverProbedAndToldOnce) {
   EXPECT_EQ(watcher.ignoredAnnotations().refused, 1U);
 }
 
-TEST_F(ChoosingTest, WhatAnAnnotatedImageShowsStartsNothingElsewhere) {
+TEST_F(ChoosingTest, WhatIsLearnedOfAnAnnotatedImageStartsNothingElsewhere) {
   runtime.outcomeOf["r.x/checkout:1"] = {cri::PullOutcome::Kind::pulled, 0, ""};
   watcher.reconfigure(changed);
   addChoosing("s1", "evil", choice("r.x/broken:1"));
@@ -618,7 +591,7 @@ TEST_F(ChoosingTest, WhatAnAnnotatedImageShowsStartsNothingElsewhere) {
   for (const auto& detection : seen.detections) EXPECT_EQ(detection.sandbox.id, "s1");
 }
 
-/// A registry may refuse whoever comes without a password, and serve the node well.
+/// A registry may refuse requests without a password, and still serve the node.
 TEST_F(ChoosingTest, WhatIsSeenWithoutThePasswordDecidesNothingForThoseThatHaveIt) {
   config::Workload cart;
   cart.name = "cart";

@@ -15,10 +15,11 @@
 
 namespace fallbackd::config {
 
-class Watcher {
+class FileWatch {
  public:
-  Watcher(boost::asio::any_io_executor executor, std::string mainFile, std::optional<std::string> dropInDir);
-  ~Watcher();
+  FileWatch(boost::asio::any_io_executor executor, std::string mainFile,
+            std::optional<std::string> dropInDir);
+  ~FileWatch();
 
   /// Starts to watch; changed() does so, too, if this was not called. Call it before the first read of the
   /// files, so that no change in between is missed. Stage config.

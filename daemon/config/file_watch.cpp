@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "config/reload.hpp"
+#include "config/file_watch.hpp"
 
 #include "base/async/within.hpp"
 #include "config/load.hpp"
@@ -24,16 +24,17 @@ constexpr auto kLongestWait = 1s;
 
 }  // namespace
 
-Watcher::Watcher(asio::any_io_executor executor, std::string mainFile, std::optional<std::string> dropInDir)
+FileWatch::FileWatch(asio::any_io_executor executor, std::string mainFile,
+                     std::optional<std::string> dropInDir)
     : executor_(std::move(executor)),
       mainFile_(std::move(mainFile)),
       dropInDir_(dropInDir.value_or(defaultDropInDir(mainFile_))) {}
 
-Watcher::~Watcher() {
+FileWatch::~FileWatch() {
   if (descriptor_) descriptor_->release();  // the inotify object owns the descriptor
 }
 
-Result<> Watcher::watch() {
+Result<> FileWatch::watch() {
   if (paths_) return {};
   FB_TRY(auto paths, WatchedPaths::create(mainFile_, dropInDir_));
   FB_CHECK(paths.follow());
@@ -42,7 +43,7 @@ Result<> Watcher::watch() {
   return {};
 }
 
-asio::awaitable<Result<>> Watcher::changed() {
+asio::awaitable<Result<>> FileWatch::changed() {
   FB_CO_CHECK(watch());
   do {
     co_await descriptor_->async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "config/reload.hpp"
+#include "config/file_watch.hpp"
 
 #include "run_until.hpp"
 #include "temp_folder.hpp"
@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-struct ReloadTest : testing::Test {
+struct FileWatchTest : testing::Test {
   /// Whether changed() returns after `act`; `act` runs once the folders are watched.
   bool noticed(const std::function<void()>& act) {
     bool done = false;
@@ -37,27 +37,27 @@ struct ReloadTest : testing::Test {
   boost::asio::io_context loop;
   test::FakeClock& clock = test::FakeClock::install(loop);
   std::string file = folder.write("fallbackd.yaml", "a");
-  std::unique_ptr<Watcher> watcher = std::make_unique<Watcher>(loop.get_executor(), file, std::nullopt);
+  std::unique_ptr<FileWatch> watcher = std::make_unique<FileWatch>(loop.get_executor(), file, std::nullopt);
 };
 
-TEST_F(ReloadTest, WrittenInPlace) {
+TEST_F(FileWatchTest, WrittenInPlace) {
   EXPECT_TRUE(noticed([&] { folder.write("fallbackd.yaml", "b"); }));
 }
 
-TEST_F(ReloadTest, ReplacedByRename) {
+TEST_F(FileWatchTest, ReplacedByRename) {
   EXPECT_TRUE(noticed([&] {
     folder.write("new", "b");
     fs::rename(folder.path() + "/new", file);
   }));
 }
 
-TEST_F(ReloadTest, ADropInFolderCreatedLaterAndItsFiles) {
+TEST_F(FileWatchTest, ADropInFolderCreatedLaterAndItsFiles) {
   EXPECT_TRUE(noticed([&] { fs::create_directory(folder.path() + "/conf.d"); }));
   EXPECT_TRUE(noticed([&] { folder.write("conf.d/a.yaml", "b"); }));
   EXPECT_TRUE(noticed([&] { fs::remove(folder.path() + "/conf.d/a.yaml"); }));
 }
 
-TEST_F(ReloadTest, TheSymlinkSwapOfAConfigMap) {
+TEST_F(FileWatchTest, TheSymlinkSwapOfAConfigMap) {
   const std::string root = folder.path();
   fs::remove(file);
   folder.write("..1/fallbackd.yaml", "one");
@@ -74,7 +74,7 @@ TEST_F(ReloadTest, TheSymlinkSwapOfAConfigMap) {
   }
 }
 
-TEST_F(ReloadTest, TheSwapBehindSymlinkedDropIns) {
+TEST_F(FileWatchTest, TheSwapBehindSymlinkedDropIns) {
   const std::string conf = folder.path() + "/conf.d";
   folder.write("conf.d/..1/a.yaml", "one");
   fs::create_symlink("..1", conf + "/..data");
@@ -86,35 +86,35 @@ TEST_F(ReloadTest, TheSwapBehindSymlinkedDropIns) {
   }));
 }
 
-TEST_F(ReloadTest, AFileBehindASymlinkToAnotherFolder) {
+TEST_F(FileWatchTest, AFileBehindASymlinkToAnotherFolder) {
   fs::remove(file);
   const auto target = folder.write("elsewhere/real.yaml", "a");
   fs::create_symlink(target, file);
   EXPECT_TRUE(noticed([&] { folder.write("elsewhere/real.yaml", "b"); }));
 }
 
-TEST_F(ReloadTest, TheWholeFolderReplaced) {
+TEST_F(FileWatchTest, TheWholeFolderReplaced) {
   folder.write("etc/fallbackd.yaml", "a");
   const auto moved = folder.path() + "/etc/fallbackd.yaml";
-  watcher = std::make_unique<Watcher>(loop.get_executor(), moved, std::nullopt);
+  watcher = std::make_unique<FileWatch>(loop.get_executor(), moved, std::nullopt);
   EXPECT_TRUE(noticed([&] { fs::rename(folder.path() + "/etc", folder.path() + "/old"); }));
   EXPECT_TRUE(noticed([&] { folder.write("etc/fallbackd.yaml", "b"); }));
   EXPECT_TRUE(noticed([&] { folder.write("etc/fallbackd.yaml", "c"); }));
 }
 
-TEST_F(ReloadTest, ADropInFolderWhoseParentsAreCreatedLater) {
-  watcher = std::make_unique<Watcher>(loop.get_executor(), file, folder.path() + "/x/y/z");
+TEST_F(FileWatchTest, ADropInFolderWhoseParentsAreCreatedLater) {
+  watcher = std::make_unique<FileWatch>(loop.get_executor(), file, folder.path() + "/x/y/z");
   EXPECT_TRUE(noticed([&] { fs::create_directories(folder.path() + "/x/y"); }));
   EXPECT_TRUE(noticed([&] { folder.write("x/y/z/a.yaml", "b"); }));
 }
 
-TEST_F(ReloadTest, AChangeBetweenWatchAndWait) {
+TEST_F(FileWatchTest, AChangeBetweenWatchAndWait) {
   ASSERT_TRUE(watcher->watch());
   folder.write("fallbackd.yaml", "b");
   EXPECT_TRUE(noticed([] {}));
 }
 
-TEST_F(ReloadTest, ABurstIsOneChange) {
+TEST_F(FileWatchTest, ABurstIsOneChange) {
   int rounds = 0;
   EXPECT_TRUE(noticed([&] {
     for (; rounds < 50; ++rounds) folder.write("fallbackd.yaml", std::to_string(rounds));
@@ -129,7 +129,7 @@ TEST_F(ReloadTest, ABurstIsOneChange) {
   EXPECT_FALSE(again);
 }
 
-TEST_F(ReloadTest, TheWaitCanBeCancelled) {
+TEST_F(FileWatchTest, TheWaitCanBeCancelled) {
   boost::asio::cancellation_signal cancel;
   std::exception_ptr error;
   boost::asio::co_spawn(

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looks after each container that waits: asks for its image again and again, and tells the listener why it
+// cannot be pulled, or that kubelet is held up. Goes on while a fallback runs: the probe pull that succeeds
+// at the end of the outage puts the image on the node, and kubelet starts the container at its next sync.
+// One io_context thread; nothing blocks.
+#pragma once
+
+#include "base/async/event.hpp"
+#include "base/async/jitter.hpp"
+#include "base/task_group.hpp"
+#include "cri/runtime.hpp"
+#include "watcher/listener.hpp"
+#include "watcher/match.hpp"
+#include "watcher/pod_view.hpp"
+#include "watcher/probe_questions.hpp"
+#include "watcher/prober.hpp"
+#include "watcher/start_watch.hpp"
+#include "watcher/waiting.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/any_io_executor.hpp>
+
+namespace fallbackd::watcher {
+
+/// Annotations of all pods that are not followed: see Covering.
+struct IgnoredAnnotations {
+  std::size_t refused = 0;
+  std::size_t cutOff = 0;
+};
+
+class Attendance {
+ public:
+  using Key = ContainerKey;
+  using Seen = StartWatch::Seen;
+
+  /// Looks at `pods` whenever it is called, and stores in it what CRI says of a sandbox.
+  Attendance(boost::asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic, PodView& pods,
+             Listener& listener, config::ConfigPtr config);
+
+  /// From now on this configuration counts; all pods are looked at again.
+  void reconfigure(config::ConfigPtr config);
+
+  /// Attends to each container of the pod that a workload covers and that is not there. The pod must be
+  /// known.
+  void attendAll(const std::string& sandboxId, Seen seen);
+  /// The container is there.
+  void leave(const Key& key);
+  /// Before the pod is forgotten.
+  void leavePod(const std::string& sandboxId);
+
+  /// A container of the pod ended: the next one's turn may have come.
+  void containerExited(const std::string& sandboxId);
+  void imageArrived(const ImageReference& reference);
+
+  [[nodiscard]] std::size_t size() const { return attended_.size(); }
+  [[nodiscard]] std::vector<Waiting> waitingContainers() const;
+  /// Containers of a pod that do not wait, since so many of its namespace do.
+  [[nodiscard]] std::size_t overLimit(const std::string& sandboxId) const;
+  [[nodiscard]] IgnoredAnnotations ignoredAnnotations() const;
+  [[nodiscard]] Prober& prober() { return prober_; }
+  [[nodiscard]] const Prober& prober() const { return prober_; }
+
+ private:
+  /// Set to look again at once; during a look it ends the next pause.
+  using LookAgain = Event;
+  struct Attended {
+    Attended(WorkloadPtr covering, ImageReference image, const boost::asio::any_io_executor& executor)
+        : workload(std::move(covering)),
+          reference(std::move(image)),
+          again(std::make_shared<LookAgain>(executor)) {}
+    WorkloadPtr workload;
+    ImageReference reference;  // of its image
+    std::shared_ptr<LookAgain> again;
+    TaskGroup::Id task = 0;
+    Waiting::State state = Waiting::State::asking;
+    Cause cause = Cause::unknown;
+    std::string text;
+    std::optional<std::chrono::nanoseconds> verdictTook;
+    std::string trouble;
+  };
+  /// What concerns all containers of a pod.
+  struct PodNotes {
+    IgnoredAnnotations ignored;
+    std::size_t overLimit = 0;
+    std::vector<std::string> reported;  // of its annotations, to the listener
+    bool statusAsked = false;
+  };
+
+  void attendAll(const std::string& sandboxId, Seen seen, const StartWatch::Starts& before);
+  [[nodiscard]] bool overLimit(const PodView::Pod& pod, const config::Workload& workload) const;
+  void reportAnnotations(const PodView::Pod& pod, const Covering& covering);
+
+  cri::Awaitable<void> attend(Key key, WorkloadPtr workload, ImageReference reference,
+                              std::shared_ptr<LookAgain> again);
+  cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload, ImageReference reference);
+  cri::Awaitable<bool> askRegistry(Key key, WorkloadPtr workload, ImageReference reference);
+  cri::Awaitable<void> untilNextLook(Key key, std::shared_ptr<LookAgain> again, Stamp next);
+  cri::Awaitable<Result<bool>> predecessorsSucceeded(Key key, WorkloadPtr workload);
+  void learnStatusOnce(const std::string& sandboxId);
+  cri::Awaitable<void> learnStatus(std::string sandboxId);
+
+  void wake(const std::function<bool(const Key&, const Attended&)>& which);
+  void setState(const Key& key, Waiting::State state, const Verdict* verdict = nullptr);
+  void judged(const Key& key, const StartWatch::Judgement& judgement);
+  void report(const config::Workload& workload, const Verdict& verdict);
+
+  boost::asio::any_io_executor executor_;
+  const Clock& clock_;
+  cri::Runtime& runtime_;
+  PodView& pods_;
+  Listener& listener_;
+  config::ConfigPtr config_;
+  ProbeQuestions questions_;
+  Prober prober_;
+  std::map<Key, Attended> attended_;
+  StartWatch starts_;                            // of attended_
+  std::map<std::string, std::size_t> chosenOf_;  // of attended_, by namespace: those of annotated images
+  std::map<std::string, PodNotes> notes_;        // by sandbox id
+  Jitter jittered_;
+  TaskGroup tasks_;
+};
+
+}  // namespace fallbackd::watcher

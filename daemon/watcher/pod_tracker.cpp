@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "watcher/pod_tracker.hpp"
+
+#include "base/async/loop_clock.hpp"
+#include "watcher/match.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+namespace fallbackd::watcher {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+// Labels that containerd's CRI plugin and kubelet put on everything they create.
+constexpr const char* kKindLabel = "io.cri-containerd.kind";
+constexpr const char* kPodNameLabel = "io.kubernetes.pod.name";
+constexpr const char* kPodNamespaceLabel = "io.kubernetes.pod.namespace";
+constexpr const char* kPodUidLabel = "io.kubernetes.pod.uid";
+
+constexpr auto kShortestPause = 1ms;  // between questions about a newcomer
+constexpr auto kLearnLimit = 10s;
+
+std::string labelOr(const cri::Labels& labels, const char* key) {
+  const auto found = labels.find(key);
+  return found == labels.end() ? std::string() : found->second;
+}
+
+}  // namespace
+
+PodTracker::PodTracker(boost::asio::any_io_executor executor, cri::Runtime& runtime, PodView& pods,
+                       Attendance& attendance, RunningVersions& versions, Listener& listener,
+                       config::ConfigPtr config)
+    : executor_(executor),
+      clock_(LoopClock::of(executor)),
+      runtime_(runtime),
+      pods_(pods),
+      attendance_(attendance),
+      versions_(versions),
+      listener_(listener),
+      config_(std::move(config)),
+      tasks_(executor) {}
+
+cri::Awaitable<void> PodTracker::listed(Lists lists) {
+  co_await versions_.learnImages(lists.containers);
+
+  const auto now = clock_.now();
+  std::set<std::string> ready;
+  for (const auto& sandbox : lists.sandboxes) {
+    if (sandbox.ready) ready.insert(sandbox.id);
+  }
+  for (const auto& id : pods_.missingSandboxes(ready, lists.asked)) dropSandbox(id);
+
+  std::map<std::string, std::vector<const cri::Container*>> bySandbox;
+  std::set<std::string> containers;
+  for (const auto& container : lists.containers) {
+    bySandbox[container.sandboxId].push_back(&container);
+    containers.insert(container.id);
+  }
+  versions_.restart();
+  for (auto& sandbox : lists.sandboxes) {
+    if (!sandbox.ready) continue;
+    const auto id = sandbox.id;
+    const auto& pod = pods_.updateSandbox(std::move(sandbox), now);
+    versions_.count(pod, bySandbox[id]);
+    // Known containers first, so that a pod which has its container is never taken for one that waits.
+    for (const auto* container : bySandbox[id]) addContainer(id, *container);
+    for (const auto& gone : pods_.missingContainers(id, containers, lists.asked)) dropContainer(gone);
+    attendance_.attendAll(id, Attendance::Seen::later);
+  }
+  co_await checkSandboxImage();
+}
+
+cri::Awaitable<void> PodTracker::happened(cri::Event event) {
+  using Kind = cri::Event::Kind;
+  switch (event.kind) {
+    case Kind::task_started:
+      co_await taskStarted(event.id, event.at);
+      break;
+    case Kind::container_created:
+      co_await learn(event.id, event.at);
+      break;
+    case Kind::container_deleted:
+      dropContainer(event.id);
+      dropSandbox(event.id);
+      break;
+    case Kind::task_exited:
+      if (const auto sandbox = pods_.containerExited(event.id, event.exitCode, event.at)) {
+        attendance_.containerExited(*sandbox);
+      }
+      dropSandbox(event.id);  // no sandbox has the id of an ordinary container
+      break;
+    case Kind::image_arrived:
+      listener_.imageArrived(event.id);
+      if (const auto arrived = ImageReference::parse(event.id)) attendance_.imageArrived(*arrived);
+      break;
+  }
+}
+
+cri::Awaitable<void> PodTracker::taskStarted(std::string id, Stamp at) {
+  if (pods_.sandboxStarted(id, at)) {
+    listener_.sandboxStarted(id, at);
+  } else if (const auto newcomer = newcomers_.find(id); newcomer != newcomers_.end()) {
+    newcomer->second->since = at;
+    newcomer->second->askAgain.notify();
+  } else if (!pods_.hasContainer(id)) {
+    co_await learn(id, at);
+  }
+  if (pods_.hasContainer(id)) listener_.containerStarted(id, at);
+}
+
+/// Finds out by containerd's labels whether an id is a sandbox or a container, and of which pod.
+cri::Awaitable<void> PodTracker::learn(std::string id, Stamp at) {
+  const auto stored = co_await runtime_.storedContainer(id);
+  if (!stored) co_return;  // gone already, or containerd is: the next list tells
+  const auto kind = labelOr(stored->labels, kKindLabel);
+  if (kind == "sandbox") {
+    learnSandbox(id, stored->labels, at);
+  } else if (kind == "container") {
+    adopt(labelOr(stored->labels, kPodUidLabel), *stored);
+  }
+}
+
+/// Known from /containers/create if the labels are there by then: the probe pull then runs while the sandbox
+/// still starts.
+void PodTracker::learnSandbox(const std::string& id, const cri::Labels& labels, Stamp at) {
+  cri::Sandbox sandbox;
+  sandbox.id = id;
+  sandbox.podName = labelOr(labels, kPodNameLabel);
+  sandbox.podNamespace = labelOr(labels, kPodNamespaceLabel);
+  sandbox.podUid = labelOr(labels, kPodUidLabel);
+  sandbox.labels = labels;
+  if (!annotationsCount(*config_, sandbox.podNamespace)) return addSandbox(std::move(sandbox), at);
+  // Annotations are not in containerd's own store: CRI has them, once the sandbox stands.
+  const auto [newcomer, isNew] =
+      newcomers_.try_emplace(id, std::make_shared<Newcomer>(executor_, sandbox.podUid, at));
+  if (isNew) tasks_.spawn(learnAnnotations(id, newcomer->second));
+}
+
+cri::Awaitable<void> PodTracker::learnAnnotations(std::string id, std::shared_ptr<Newcomer> newcomer) {
+  const auto deadline = clock_.now() + kLearnLimit;
+  while (clock_.now() < deadline) {
+    auto status = co_await runtime_.sandboxStatus(id);
+    if (status && status->sandbox.ready) {
+      newcomers_.erase(id);
+      addSandbox(status->sandbox, newcomer->since);
+      pods_.setStatus(id, std::move(*status));
+      co_return;
+    }
+    co_await newcomer->askAgain.waitFor(
+        cri::pauseBeforeAskingAgain(newcomer->since, clock_.now(), kShortestPause));
+  }
+  newcomers_.erase(id);  // the next list finds it, if it comes at all
+  std::erase_if(orphans_, [&](const auto& one) { return one.podUid == newcomer->podUid; });
+}
+
+/// Without the pause image RunPodSandbox fails, and there is nothing that a fallback could join.
+cri::Awaitable<void> PodTracker::checkSandboxImage() {
+  std::string reference = config_->containerd.sandboxImage;
+  if (reference.empty()) {
+    const auto configured = co_await runtime_.sandboxImage();
+    if (!configured || configured->empty()) co_return;
+    reference = *configured;
+  }
+  const auto present = co_await runtime_.imagePresent(reference);
+  if (present) listener_.sandboxImage(reference, *present);
+}
+
+void PodTracker::addSandbox(cri::Sandbox sandbox, Stamp since) {
+  const std::string id = sandbox.id;
+  const bool isNew = pods_.addSandbox(std::move(sandbox), clock_.now(), since);
+  const std::string uid = pods_.at(id).sandbox.podUid;
+  for (const auto& one : std::exchange(orphans_, {})) {
+    if (one.podUid == uid) {
+      addContainer(id, one.container);
+    } else {
+      orphans_.push_back(one);
+    }
+  }
+  if (isNew) attendance_.attendAll(id, Attendance::Seen::from_its_beginning);
+}
+
+/// Adds a container to its pod, or keeps it until the pod's sandbox is known.
+void PodTracker::adopt(const std::string& podUid, const cri::Container& container) {
+  if (const auto sandbox = pods_.sandboxFor(podUid, container)) return addContainer(*sandbox, container);
+  const bool comes = std::any_of(newcomers_.begin(), newcomers_.end(),
+                                 [&](const auto& one) { return one.second->podUid == podUid; });
+  if (comes) orphans_.push_back({podUid, container});
+}
+
+void PodTracker::addContainer(const std::string& sandboxId, const cri::Container& container) {
+  if (!pods_.addContainer(sandboxId, container, clock_.now())) return;
+  attendance_.leave({sandboxId, container.name});
+  listener_.containerCreated(pods_.at(sandboxId).sandbox.podUid, container);
+}
+
+void PodTracker::dropContainer(const std::string& id) {
+  // The pod may wait for its next container now.
+  if (const auto sandbox = pods_.dropContainer(id)) attendance_.attendAll(*sandbox, Attendance::Seen::later);
+}
+
+void PodTracker::dropSandbox(const std::string& sandboxId) {
+  if (pods_.find(sandboxId) == nullptr) return;
+  attendance_.leavePod(sandboxId);
+  pods_.dropSandbox(sandboxId);
+  listener_.sandboxGone(sandboxId);
+}
+
+}  // namespace fallbackd::watcher
