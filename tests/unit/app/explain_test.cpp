@@ -129,7 +129,8 @@ TEST(Explain, WhyThereAreNoCredentials) {
 TEST(Explain, TheImageIsPresentOrNeverPulled) {
   EXPECT_EQ(walkOf(only(waitingFor(Waits::image_present))), "match yes, container yes, image no");
   EXPECT_EQ(walkOf(only(waitingFor(Waits::never_pulled))), "match yes, container yes, image no");
-  EXPECT_EQ(walkOf(only(waitingFor(Waits::after_init_containers))), "match yes, container yes, image pending");
+  EXPECT_EQ(walkOf(only(waitingFor(Waits::after_init_containers))),
+            "match yes, container yes, image pending");
 }
 
 TEST(Explain, NotStartedForAnUnknownReason) {
@@ -170,6 +171,23 @@ TEST(Explain, KubeletIsStuckBehindAnotherPull) {
   EXPECT_THAT(walkOf(one), HasSubstr("image yes, cause yes, kubelet yes, trigger yes"));
   snapshot.waiting[0].heldUp.reset();
   EXPECT_THAT(walkOf(only(snapshot)), HasSubstr("cause yes, kubelet notice, trigger yes"));
+}
+
+TEST(Explain, AnOrderKeepsTheFallbackFromBeingStarted) {
+  auto snapshot = waitingFor(Waits::failed);
+  EXPECT_THAT(walkOf(only(snapshot)), HasSubstr("launch pending"));
+  snapshot.withheld = {withheldOf("web-0", recovery::Withheld::By::pause)};
+  snapshot.pause.namespaces["shop"] = {{}, "a bad day"};
+  auto one = only(snapshot);
+  EXPECT_THAT(walkOf(one), HasSubstr("launch no"));
+  EXPECT_EQ(one.verdict, "new recoveries are paused");
+  EXPECT_THAT(one.steps.back().text, HasSubstr("a bad day"));
+  EXPECT_THAT(one.next, HasSubstr("fallbackctl resume"));
+  snapshot.withheld = {withheldOf("web-0", recovery::Withheld::By::observe)};
+  snapshot.withheld[0].wouldStartAfter = std::chrono::milliseconds(11);
+  one = only(snapshot);
+  EXPECT_EQ(one.verdict, "mode observe: nothing is started");
+  EXPECT_THAT(one.steps.back().text, HasSubstr("it would have been started 11ms after the wait began"));
 }
 
 TEST(Explain, KubeletBacksOff) {

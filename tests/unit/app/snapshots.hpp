@@ -53,6 +53,15 @@ inline watcher::Waiting waitingOf(const Snapshot& snapshot, const std::string& p
   return waiting;
 }
 
+inline recovery::Withheld withheldOf(const std::string& pod, recovery::Withheld::By by) {
+  recovery::Withheld withheld;
+  withheld.target = {"sandbox-of-" + pod, "uid", "shop", pod, "checkout"};
+  withheld.workload = "checkout";
+  withheld.binary = {"checkout", "1.8.3"};
+  withheld.by = by;
+  return withheld;
+}
+
 inline recovery::Incident incidentOf(const std::string& pod, recovery::State state) {
   recovery::Incident incident;
   incident.id = "0123456789ab";

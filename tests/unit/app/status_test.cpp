@@ -35,7 +35,7 @@ TEST(Status, ShowsWhereAFallbackServes) {
 TEST(Readiness, NamesWhatIsMissing) {
   auto snapshot = quietNode();
   EXPECT_TRUE(readiness(snapshot).ready);
-  EXPECT_EQ(readiness(snapshot).text, "ok containerd\nok spawner\nok cache\nok coverage\nok config\n");
+  EXPECT_EQ(readiness(snapshot).text, "ok containerd\nok spawner\nok cache\nok coverage\nok pause\nok config\n");
   snapshot.binaries->front().serves = false;
   snapshot.configProblems = {"fallbackd.yaml:3:1: unknown key"};
   EXPECT_TRUE(readiness(snapshot).ready) << "a new daemon would have the same problem";
@@ -52,6 +52,23 @@ TEST(Readiness, NamesWhatIsMissing) {
   snapshot.binaries.reset();
   EXPECT_FALSE(readiness(snapshot).ready);
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: has not been read yet"));
+}
+
+TEST(Status, ShowsWhatIsPausedAndWhatIsWithheld) {
+  auto snapshot = quietNode();
+  EXPECT_FALSE(boost::json::parse(statusJson(snapshot)).at("pause").as_object().contains("node"));
+  snapshot.pause.node = config::Pause::Order{*parseRfc3339("2027-01-31T08:30:00Z"), "a bad day"};
+  snapshot.pause.namespaces["shop"] = {{}, ""};
+  snapshot.withheld = {withheldOf("web-0", recovery::Withheld::By::observe)};
+  snapshot.withheld[0].wouldStartAfter = 11ms;
+  const auto root = boost::json::parse(statusJson(snapshot));
+  EXPECT_EQ(root.at("mode").as_string(), "recover");
+  EXPECT_EQ(root.at("pause").at("node").at("reason").as_string(), "a bad day");
+  EXPECT_EQ(root.at("pause").at("namespaces").at(0).at("name").as_string(), "shop");
+  EXPECT_EQ(root.at("withheld").at(0).at("by").as_string(), "observe");
+  EXPECT_EQ(root.at("withheld").at(0).at("wouldStartAfterMs").as_double(), 11);
+  EXPECT_TRUE(readiness(snapshot).ready) << "a pause is an order, not a fault";
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("warning pause: "));
 }
 
 TEST(Status, CountsIgnoredAnnotationsAndShowsForWhomACircuitIsOpen) {

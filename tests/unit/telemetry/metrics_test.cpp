@@ -79,6 +79,9 @@ void fill(Metrics& metrics) {
   metrics.daemon.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
   metrics.daemon.loopStalled();
   metrics.daemon.loopTurnsAgain(2s);
+  metrics.orders.paused(1, 2);
+  metrics.orders.withheld(3, 4);
+  metrics.orders.observed("checkout", ObservedResult::refused);
 }
 
 double valueOf(const std::string& text, const std::string& series) {
