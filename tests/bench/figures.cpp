@@ -41,8 +41,7 @@ int conclude(const std::string& name, const std::string& why, boost::json::objec
   result["name"] = name;
   result["ok"] = why.empty();
   result["why"] = why;
-  const char* const file =
-      std::getenv("BENCH_JSON");  // NOLINT(concurrency-mt-unsafe): no other thread changes it
+  const char* const file = std::getenv("BENCH_JSON");  // NOLINT(concurrency-mt-unsafe): one thread
   if (file != nullptr) std::ofstream(file) << boost::json::serialize(result) << "\n";
   std::printf("\n%s: %s\n", name.c_str(), why.empty() ? "ok" : ("falls short: " + why).c_str());
   return why.empty() ? 0 : 1;

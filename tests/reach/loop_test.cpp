@@ -249,7 +249,7 @@ TEST_F(Loop, ClientsOnTcpDoNotBlockRootsSocket) {
     const bool received =
         waitUntil(10s, [] { return textOf(logFile("watch")).find("web-0") != std::string::npos; });
     EXPECT_TRUE(received) << "fallbackctl watch: TCP holds all event streams; it said: "
-                      << textOf(logFile("watch"));
+                          << textOf(logFile("watch"));
   }
   clients_.clear();
   // Many answers that nobody reads: each of these is "being answered" for as long as the server waits.

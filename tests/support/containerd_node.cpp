@@ -31,7 +31,8 @@ const std::string kUsualState = "/run/containerd";
 std::vector<pid_t> processesNaming(const std::string& text) {
   std::vector<pid_t> found;
   for (const auto& entry : fs::directory_iterator("/proc")) {
-    const pid_t pid = std::atoi(entry.path().filename().c_str());  // 0 for other entries
+    const pid_t pid =
+        std::atoi(entry.path().filename().c_str());  // NOLINT(cert-err34-c): 0 for other entries
     if (pid <= 1) continue;
     const auto line = sys::readFile(Stage::cli, entry.path() / "cmdline", 1 << 16);
     if (line && line->find(text) != std::string::npos) found.push_back(pid);
@@ -145,7 +146,7 @@ Result<> ContainerdNode::writeConfig() const {
 }
 
 std::map<std::string, std::string> ContainerdNode::environment() const {
-  const char* const inherited = std::getenv("PATH");  // no other thread changes it
+  const char* const inherited = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): one thread
   std::string path = inherited != nullptr ? inherited : "";
   path += ":/usr/local/sbin:/usr/sbin:/sbin";  // runc and ip, if the user's PATH lacks them
   if (options_.binDir) path = options_.binDir->string() + ":" + path;

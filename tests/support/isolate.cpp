@@ -73,7 +73,7 @@ std::array<sys::UniqueFd, 2> makeLifeline() {
 
 [[noreturn]] void beBody(const sigset_t& mask, const std::function<int()>& body) {
   ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
-  std::exit(body());  // the body is responsible for its threads
+  std::exit(body());  // NOLINT(concurrency-mt-unsafe): up to the body
 }
 
 [[noreturn]] void beInit(const RunRemains& run, const sigset_t& mask, const Inside& inside) {

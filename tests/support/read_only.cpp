@@ -88,7 +88,7 @@ Result<> becomeGuarded(const std::vector<fs::path>& writable) {
     std::fprintf(stderr, "the machine cannot be made read-only: %s\n", guarded.error().message().c_str());
     if (unguarded == Unguarded::refuse) ::_exit(kExitFailure);
   }
-  std::exit(body());  // the body is responsible for its threads
+  std::exit(body());  // NOLINT(concurrency-mt-unsafe): up to the body
 }
 
 }  // namespace
@@ -115,7 +115,7 @@ Result<> makeMachineReadOnly(const std::vector<fs::path>& writable) {
 }
 
 Result<> keepTemporaryFilesIn(const fs::path& folder) {
-  ::setenv("TMPDIR", folder.c_str(), 1);  // there is only one thread yet
+  ::setenv("TMPDIR", folder.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): only one thread yet
   // Where skopeo stores its copies, whatever TMPDIR says.
   if (::mount(folder.c_str(), "/var/tmp", nullptr, MS_BIND, nullptr) != 0 && errno != ENOENT)
     return failErrno(Stage::cli, "cover /var/tmp");

@@ -16,7 +16,7 @@ std::filesystem::path& storedRunDir() {
 }
 
 std::filesystem::path folderOr(const char* variable, const char* otherwise) {
-  const char* const value = std::getenv(variable);  // no other thread changes it
+  const char* const value = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe): one thread
   return value != nullptr ? value : otherwise;
 }
 

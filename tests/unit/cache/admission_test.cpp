@@ -168,38 +168,38 @@ const std::vector<Attack>& attacks() {
          for (const char one : toHex(Sha256::of(good()))) wide.append({one, '\0'});
          writeBytes(*s.revoked, wide, 0644);
        }},
-      {"revocation list with a slip of the pen", Reason::invalid,
+      {"revocation list with a typo", Reason::invalid,
        [](C& c, S& s) {
          s.revoked = c.path("revoked");
          writeBytes(*s.revoked, "# bad\nsha256:" + toHex(Sha256::of(good())).substr(1) + "\n", 0644);
        }},
-      {"key that counts only later", Reason::untrusted_key,
+      {"key that is not valid yet", Reason::untrusted_key,
        [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-before: 2199-01-01\n"); }},
-      {"key whose time is over", Reason::expired,
+      {"expired key", Reason::expired,
        [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-after: 2020-01-01\n"); }},
-      {"key whose limit is misspelt", Reason::keyring_invalid,
+      {"key with a misspelt limit", Reason::keyring_invalid,
        [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-afetr: 2020-01-01\n"); }},
-      {"key once more without its limit", Reason::expired,
+      {"same key again without its limit", Reason::expired,
        [](C& c, S&) {
          c.addKey("one", c.key, "fallbackd-not-after: 2020-01-01\n");
          c.addKey("two", c.key);
        }},
-      {"key once more, the limit in the second file", Reason::expired,
+      {"same key again with its limit in the second file", Reason::expired,
        [](C& c, S&) { c.addKey("two", c.key, "fallbackd-not-after: 2020-01-01\n"); }},
-      {"key once more, not to count yet by the second file", Reason::untrusted_key,
+      {"same key again, not valid yet by the second file", Reason::untrusted_key,
        [](C& c, S&) { c.addKey("two", c.key, "fallbackd-not-before: 2199-01-01\n"); }},
-      {"key once more, not to count yet by the first file", Reason::untrusted_key,
+      {"same key again, not valid yet by the first file", Reason::untrusted_key,
        [](C& c, S&) {
          c.addKey("one", c.key, "fallbackd-not-before: 2199-01-01\n");
          c.addKey("two", c.key);
        }},
-      {"key whose time was over in 1700", Reason::keyring_invalid,
+      {"key that expired in 1700", Reason::keyring_invalid,
        [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-after: 1700-01-01\n"); }},
-      {"key whose time was over in 1990", Reason::keyring_invalid,
+      {"key that expired in 1990", Reason::keyring_invalid,
        [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-after: 1990-01-01\n"); }},
-      {"key whose time was over in the year 2000", Reason::expired,
+      {"key that expired in 2000", Reason::expired,
        [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-after: 2000-01-01\n"); }},
-      {"second signer's time is over", Reason::expired,
+      {"second signer's key has expired", Reason::expired,
        [](C& c, S& s) {
          s.threshold = 2;
          const auto second = otherKey();
@@ -213,7 +213,7 @@ const std::vector<Attack>& attacks() {
          c.addKey("same-key-again", c.key);
          fs::copy_file(c.file(c.ref.attestationName()), c.file(c.ref.fileName() + ".second.sigstore.json"));
        }},
-      {"attestations that contradict", Reason::attestation_malformed,
+      {"contradicting attestations", Reason::attestation_malformed,
        [](C& c, S&) {
          const auto statement = C::statementFor(c.ref, "other bytes");
          writeBytes(c.file(c.ref.fileName() + ".b.sigstore.json"), *signStatement(statement, c.key), 0644);
@@ -241,9 +241,9 @@ const std::vector<Attack>& attacks() {
          writeBytes(c.file(c.ref.attestationName()), test::readBytes(c.file(c.ref.attestationName())) + "{}",
                     0644);
        }},
-      {"doubled key in the bundle", Reason::attestation_malformed,
+      {"duplicate key in the bundle", Reason::attestation_malformed,
        [](C& c, S&) { editBundle(c, R"({"mediaType")", R"({"mediaType":"x","mediaType")"); }},
-      {"doubled key in the statement", Reason::attestation_malformed,
+      {"duplicate key in the statement", Reason::attestation_malformed,
        [](C& c, S&) {
          signPayload(c, replaced(payloadOf(c), R"("version":)", R"("version":"9","version":)"));
        }},
@@ -259,7 +259,7 @@ const std::vector<Attack>& attacks() {
        [](C& c, S&) { signPayload(c, replaced(payloadOf(c), R"("subject":[)", R"("subject":[{},)")); }},
       {"other predicate type", Reason::attestation_unsupported,
        [](C& c, S&) { signPayload(c, replaced(payloadOf(c), "binary/v1", "image/v1")); }},
-      {"condition that we do not know", Reason::attestation_unsupported,
+      {"unknown condition", Reason::attestation_unsupported,
        [](C& c, S&) {
          signPayload(c, replaced(payloadOf(c), R"("name":"checkout",)", R"("name":"checkout","only":"x",)"));
        }},
@@ -319,7 +319,7 @@ const std::vector<Attack>& attacks() {
          bundle.replace(bundle.find(from), from.size(), R"({"keyid":"one.pub","sig":)");
          writeBytes(c.file(c.ref.attestationName()), bundle, 0644);
        }},
-      {"public key brought along", Reason::untrusted_key,
+      {"public key included in the bundle", Reason::untrusted_key,
        [](C& c, S&) {
          const auto key = otherKey();
          c.put(c.ref, good(), C::statementFor(c.ref, good()), key);
@@ -345,7 +345,7 @@ const std::vector<Attack>& attacks() {
        }},
       {"base64 of both alphabets", Reason::attestation_malformed,
        [](C& c, S&) { editBundle(c, R"("sig":")", R"("sig":"+_A)"); }},
-      {"base64 with bits to spare", Reason::attestation_malformed,
+      {"base64 with unused bits", Reason::attestation_malformed,
        [](C& c, S&) {
          auto statement = C::statementFor(c.ref, good());
          auto payload = writeStatement(statement);
@@ -357,7 +357,7 @@ const std::vector<Attack>& attacks() {
          text[at] = static_cast<char>(text[at] + 1);
          writeBytes(c.file(c.ref.attestationName()), text, 0644);
        }},
-      {"number where a text belongs", Reason::attestation_unsupported,
+      {"number instead of a string", Reason::attestation_unsupported,
        [](C& c, S&) {
          editBundle(c, R"("payloadType":"application/vnd.in-toto+json")", R"("payloadType":1)");
        }},
@@ -537,7 +537,7 @@ const std::vector<Attack>& attacks() {
          writeBytes(c.file(c.ref.fileName() + ".second.sigstore.json"),
                     *signStatement(C::statementFor(c.ref, good()), otherKey()), 0644);
        }},
-      {"threshold met by what is signed of another version", Reason::threshold_not_met,
+      {"threshold met by signatures of another version", Reason::threshold_not_met,
        [](C& c, S& s) {
          s.threshold = 2;
          const auto second = otherKey();
@@ -566,19 +566,19 @@ const std::vector<Attack>& attacks() {
        }},
 
       // Texts that two readers can read in two ways.
-      {"doubled key, once with an escape", Reason::attestation_malformed,
+      {"duplicate key, once with an escape", Reason::attestation_malformed,
        [](C& c, S&) {
          signPayload(c, replaced(payloadOf(c), R"("version":)", R"("versi\u006fn":"9","version":)"));
        }},
       {"byte order mark", Reason::attestation_malformed,
        [](C& c, S&) { editBundle(c, R"({"mediaType")", "\xef\xbb\xbf{\"mediaType\""); }},
-      {"bytes that are no UTF-8", Reason::attestation_malformed,
+      {"invalid UTF-8", Reason::attestation_malformed,
        [](C& c, S&) { signPayload(c, replaced(payloadOf(c), R"("arch":)", "\"\xff\":\"x\",\"arch\":")); }},
       {"comment in the JSON", Reason::attestation_malformed,
        [](C& c, S&) { editBundle(c, R"({"mediaType")", R"({/* x */"mediaType")"); }},
-      {"comma behind the last", Reason::attestation_malformed,
+      {"trailing comma", Reason::attestation_malformed,
        [](C& c, S&) { editBundle(c, R"(}]}})", R"(},]}})"); }},
-      {"zero byte behind the end", Reason::attestation_malformed,
+      {"zero byte after the end", Reason::attestation_malformed,
        [](C& c, S&) {
          writeBytes(c.file(c.ref.attestationName()),
                     test::readBytes(c.file(c.ref.attestationName())) + std::string(1, '\0'), 0644);
@@ -624,13 +624,13 @@ const std::vector<Attack>& attacks() {
        [](C& c, S&) { signPayload(c, withExpiry(c, "2000-01-01T00:00:00Z")); }},
       {"expiry without a zone", Reason::attestation_malformed,
        [](C& c, S&) { signPayload(c, withExpiry(c, "2199-12-31T00:00:00")); }},
-      {"expiry on a day that there is not", Reason::attestation_malformed,
+      {"expiry on a nonexistent day", Reason::attestation_malformed,
        [](C& c, S&) { signPayload(c, withExpiry(c, "2199-02-30T00:00:00Z")); }},
-      {"expiry beyond what a clock can say", Reason::attestation_malformed,
+      {"expiry beyond the clock's range", Reason::attestation_malformed,
        [](C& c, S&) { signPayload(c, withExpiry(c, "99999-12-31T00:00:00Z")); }},
       {"no architecture", Reason::arch_mismatch,
        [](C& c, S&) { resign(c, [](Statement& s) { s.arch = ""; }); }},
-      {"least version that is none", Reason::attestation_malformed,
+      {"invalid minimum version", Reason::attestation_malformed,
        [](C& c, S&) { resign(c, [](Statement& s) { s.minimumVersion = "../1"; }); }},
       {"statement of another type", Reason::attestation_unsupported,
        [](C& c, S&) { signPayload(c, replaced(payloadOf(c), "Statement/v1", "Statement/v2")); }},
@@ -642,7 +642,7 @@ const std::vector<Attack>& attacks() {
        [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_ident[EI_CLASS] = ELFCLASS32; })); }},
       {"signed, the other byte order", Reason::elf_wrong_machine,
        [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_ident[EI_DATA] = ELFDATA2MSB; })); }},
-      {"signed, no program but an object file", Reason::elf_malformed,
+      {"signed, an object file", Reason::elf_malformed,
        [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_type = ET_REL; })); }},
       {"signed, entry outside of its code", Reason::elf_malformed,
        [](C& c, S&) { c.put(c.ref, withHeader([](Elf64_Ehdr& h) { h.e_entry = ~0ULL; })); }},
