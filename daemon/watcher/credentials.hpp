@@ -19,7 +19,7 @@ Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
                                                          const ImageReference& reference,
                                                          const std::string& file);
 
-/// Reads the file anew each time, so that a rotated secret counts at once.
+/// Reads the file again each time, so that a rotated secret counts at once.
 Result<std::optional<cri::Credentials>> readCredentials(const std::string& file,
                                                         const ImageReference& reference);
 

@@ -99,7 +99,7 @@ cri::Awaitable<Result<>> Watcher::follow() {
   co_return fail(Stage::containerd, Reason::unavailable, "resync failed");
 }
 
-/// Ends when a resync fails: then the connection is set up anew.
+/// Ends when a resync fails: then the connection is set up again.
 cri::Awaitable<void> Watcher::resyncRegularly() {
   for (;;) {
     co_await pauseFor(jittered_(config_->containerd.resyncInterval));

@@ -106,7 +106,7 @@ class Watcher {
   /// Runs until cancelled: subscribes, lists, follows events, subscribes again with back-off.
   cri::Awaitable<void> run();
 
-  /// From now on this configuration counts; pods that wait are looked at anew.
+  /// From now on this configuration counts; waiting pods are checked again.
   void reconfigure(config::ConfigPtr config);
 
   [[nodiscard]] std::size_t waiting() const { return attended_.size(); }

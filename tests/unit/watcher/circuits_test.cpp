@@ -52,7 +52,7 @@ TEST_F(CircuitsTest, OneImageWithAServerErrorBlamesItselfTwoBlameTheRegistry) {
   EXPECT_TRUE(circuits.known("r", "r/a", kNow));
   EXPECT_FALSE(circuits.known("r", "r/b", kNow));
   circuits.failed("r", "r/a", kBadGateway, kNow + 11s, 10s);
-  EXPECT_FALSE(circuits.known("r", "r/b", kNow + 11s)) << "the same image again is no news";
+  EXPECT_FALSE(circuits.known("r", "r/b", kNow + 11s)) << "the same image again adds nothing";
   circuits.failed("r", "r/b", kBadGateway, kNow + 12s, 10s);
   EXPECT_TRUE(circuits.known("r", "r/c", kNow + 12s));
 }
@@ -81,7 +81,7 @@ TEST_F(CircuitsTest, AnyAnswerOfTheRegistryClosesIt) {
     circuits.enter("r", "r/b", kNow + 10s);
     EXPECT_TRUE(circuits.failed("r", "r/b", answer, kNow + 10s, 10s));
     EXPECT_EQ(stateOf("r"), State::closed);
-    EXPECT_FALSE(circuits.known("r", "r/a", kNow + 10s)) << "what failed with it is asked anew";
+    EXPECT_FALSE(circuits.known("r", "r/a", kNow + 10s)) << "images that failed with it are probed again";
     EXPECT_EQ(circuits.known("r", "r/b", kNow + 10s)->cause, answer.cause) << "but not the wrong tag";
   }
   circuits.failed("r", "r/a", kRefused, kNow, 10s);
