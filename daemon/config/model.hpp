@@ -231,8 +231,7 @@ struct Tls {
 struct TelemetrySettings {
   std::optional<std::string> listen = "127.0.0.1:9477";  // ADDRESS:PORT of /metrics; absent: off
   std::optional<Tls> tls;                                // for that address
-  std::string tokenFile;                                 // the token that its clients must present; empty:
-                                                         // none
+  std::string tokenFile;                                 // the token for its clients; empty: none
   bool profiling = false;                                // /debug/pprof
   std::string socket = "/run/fallbackd/fallbackd.sock";  // root only: fallbackctl status
   LogFormat logFormat = LogFormat::human;
