@@ -57,7 +57,8 @@ class Orders : public testing::Test {
       const auto root = answer ? boost::json::parse(answer->body, wrong) : boost::json::value();
       if (wrong || !root.is_object()) return false;
       for (const auto& one : root.as_object().at("withheld").as_array()) {
-        if (one.at("pod") == pod && boost::json::serialize(one).find(text) != std::string::npos) return true;
+        if (one.at("pod").as_string() == pod && boost::json::serialize(one).find(text) != std::string::npos)
+          return true;
       }
       return false;
     });
