@@ -768,7 +768,7 @@ TEST_F(RecoveryTest, WhatIsNotHeldUpAnyMoreIsDroppedBeforeItsLaunch) {
   runtime.sandboxes["s1"].sandbox.ready = false;  // so that it waits
   detect();
   ASSERT_TRUE(reaches(State::verified));
-  recoveries->heldUpNoMore("s1", "main");
+  recoveries->noLongerHeldUp("s1", "main");
   ASSERT_TRUE(reaches(State::withdrawn));
   EXPECT_TRUE(launcher.launched.empty());
   EXPECT_EQ(journalled(), 0U);
@@ -782,7 +782,7 @@ TEST_F(RecoveryTest, WhatRunsIsNotDroppedAndEndsWhenTheContainerComes) {
   cause = Cause::not_started;
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  recoveries->heldUpNoMore("s1", "main");
+  recoveries->noLongerHeldUp("s1", "main");
   clock.advance(loop, 1s);
   EXPECT_EQ(state(), State::ready);
   kubeletMakes("c1", "main");
@@ -793,7 +793,7 @@ TEST_F(RecoveryTest, AnotherCauseIsNotDropped) {
   runtime.sandboxes["s1"].sandbox.ready = false;
   detect();
   ASSERT_TRUE(reaches(State::verified));
-  recoveries->heldUpNoMore("s1", "main");
+  recoveries->noLongerHeldUp("s1", "main");
   runtime.sandboxes["s1"].sandbox.ready = true;
   ASSERT_TRUE(reaches(State::ready));
 }
