@@ -387,6 +387,15 @@ class CounterFactory final : public grpc::experimental::ClientInterceptorFactory
   std::shared_ptr<CallCounts> counts_;
 };
 
+/// gRPC 1.51 ends its callback threads with the last channel. If the last reference is released on one of
+/// these threads (by a call that has just ended), it aborts. So channels live as long as the process.
+void keepUntilExit(std::shared_ptr<grpc::Channel> channel) {
+  static std::mutex guard;
+  static auto* const kept = new std::vector<std::shared_ptr<grpc::Channel>>;  // never destroyed
+  const std::lock_guard lock(guard);
+  kept->push_back(std::move(channel));
+}
+
 }  // namespace
 
 Connection connect(const std::string& socketPath, const std::string& containerdNamespace,
@@ -406,6 +415,7 @@ Connection connect(const std::string& socketPath, const std::string& containerdN
   interceptors.push_back(std::make_unique<CounterFactory>(counts));
   auto channel = grpc::experimental::CreateCustomChannelWithInterceptors(
       "unix:" + socketPath, grpc::InsecureChannelCredentials(), arguments, std::move(interceptors));
+  keepUntilExit(channel);
   return Connection{std::make_unique<GrpcRuntime>(channel, containerdNamespace),
                     makeEventSource(channel, containerdNamespace, std::move(executor)), std::move(counts)};
 }
