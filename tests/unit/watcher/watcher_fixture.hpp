@@ -30,6 +30,7 @@ inline config::ConfigPtr makeConfig() {
 }
 
 struct WatcherTest : testing::Test {
+  WatcherTest() { runtime.events = &events; }
   ~WatcherTest() override {
     tasks.cancelAll();
     runUntil(loop, [&] { return tasks.empty(); });

@@ -293,7 +293,7 @@ TEST_F(WatcherTest, InitContainersThatEndedBeforeTheDaemonCame) {
   watcher.reconfigure(changed);
   runtime.addSandbox("s1", "shop", "checkout");
   runtime.addContainer("c1", "s1", "migrate");
-  runtime.exitCodes["c1"] = 0;
+  runtime.exitContainer("c1", 0);
   start();
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
 }
