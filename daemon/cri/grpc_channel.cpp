@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cri/grpc_channel.hpp"
 
+#include <mutex>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -46,6 +47,15 @@ class CounterFactory final : public grpc::experimental::ClientInterceptorFactory
   std::shared_ptr<CallCounts> counts_;
 };
 
+/// gRPC 1.51 ends its callback threads with the last channel. If the last reference is released on one of
+/// these threads (by a call that has just ended), it aborts. So channels live as long as the process.
+void keepUntilExit(std::shared_ptr<grpc::Channel> channel) {
+  static std::mutex guard;
+  static auto* const kept = new std::vector<std::shared_ptr<grpc::Channel>>;  // never destroyed
+  const std::lock_guard lock(guard);
+  kept->push_back(std::move(channel));
+}
+
 }  // namespace
 
 std::shared_ptr<grpc::Channel> makeChannel(const std::string& socketPath,
@@ -62,8 +72,10 @@ std::shared_ptr<grpc::Channel> makeChannel(const std::string& socketPath,
   arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
   std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(std::make_unique<CounterFactory>(std::move(counts)));
-  return grpc::experimental::CreateCustomChannelWithInterceptors(
+  auto channel = grpc::experimental::CreateCustomChannelWithInterceptors(
       "unix:" + socketPath, grpc::InsecureChannelCredentials(), arguments, std::move(interceptors));
+  keepUntilExit(channel);
+  return channel;
 }
 
 }  // namespace fallbackd::cri

@@ -51,7 +51,8 @@ class Runtime {
   virtual Awaitable<Result<RuntimeVersion>> version() = 0;
   virtual Awaitable<Result<std::vector<Sandbox>>> listSandboxes() = 0;
   virtual Awaitable<Result<std::vector<Container>>> listContainers() = 0;
-  /// Reason not_found while the runtime does not know the sandbox (yet).
+  /// Reason not_found while the runtime does not know the sandbox (yet), sandbox_gone if its pause process
+  /// does not run.
   virtual Awaitable<Result<SandboxStatus>> sandboxStatus(std::string sandboxId) = 0;
   virtual Awaitable<Result<bool>> imagePresent(std::string reference) = 0;
   /// The tagged references of the image with this id; empty if it has none.

@@ -61,7 +61,7 @@ void Recoveries::detected(watcher::Detection detection) {
   tasks_.spawn(keep(key, recovery, nullptr));
 }
 
-void Recoveries::heldUpNoMore(const std::string& sandboxId, const std::string& container) {
+void Recoveries::noLongerHeldUp(const std::string& sandboxId, const std::string& container) {
   withholding_.notDue({sandboxId, container});
   const auto found = active_.find({sandboxId, container});
   if (found != active_.end() && found->second->incident().cause == Cause::not_started) {

@@ -43,7 +43,7 @@ class Recoveries final : public watcher::Listener {
   [[nodiscard]] bool connected() const { return connected_; }
 
   void detected(watcher::Detection detection) override;
-  void heldUpNoMore(const std::string& sandboxId, const std::string& container) override;
+  void noLongerHeldUp(const std::string& sandboxId, const std::string& container) override;
   void containerCreated(const std::string& podUid, const cri::Container& container) override;
   void containerStarted(const std::string& id, Stamp at) override;
   void sandboxStarted(const std::string& sandboxId, Stamp at) override;

@@ -174,7 +174,7 @@ void Attendance::judged(const Key& key, const StartWatch::Judgement& judgement) 
                                  {},
                                  pod.status});
   } else if (judgement.wasHeldUp) {
-    listener_.heldUpNoMore(key.first, key.second);
+    listener_.noLongerHeldUp(key.first, key.second);
   }
 }
 

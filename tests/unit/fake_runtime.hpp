@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A container runtime under the test's control, and a loop to run coroutines on.
+// A container runtime under the test's control, and a loop to run coroutines on. Passes tests/contract: where
+// it behaves otherwise than containerd, that suite needs a case.
 #pragma once
 
 #include "base/async/event.hpp"
 #include "cri/runtime.hpp"
+#include "fake_events.hpp"
 #include "run_until.hpp"
 
 #include <chrono>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -53,41 +54,45 @@ class Gate {
 class FakeRuntime final : public cri::Runtime {
  public:
   cri::Awaitable<Result<cri::RuntimeVersion>> version() override {
+    FB_CO_CHECK(reached());
     co_return cri::RuntimeVersion{"fake", "1"};
   }
   cri::Awaitable<Result<std::vector<cri::Sandbox>>> listSandboxes() override {
     ++calls;
-    if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    FB_CO_CHECK(reached());
     std::vector<cri::Sandbox> list;
     for (const auto& [id, status] : sandboxes) list.push_back(status.sandbox);
     co_return list;
   }
   cri::Awaitable<Result<std::vector<cri::Container>>> listContainers() override {
     ++calls;
-    if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    FB_CO_CHECK(reached());
     co_return containers;
   }
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxStatus(std::string id) override {
     ++calls;
-    if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    FB_CO_CHECK(reached());
     const auto found = sandboxes.find(id);
     if (found == sandboxes.end()) co_return fail(Stage::sandbox, Reason::not_found, id);
+    if (!found->second.sandbox.ready) co_return fail(Stage::sandbox, Reason::sandbox_gone, id);
     co_return found->second;
   }
   cri::Awaitable<Result<bool>> imagePresent(std::string reference) override {
     ++calls;
-    if (down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    FB_CO_CHECK(reached());
     co_return images.contains(reference);
   }
   cri::Awaitable<Result<std::vector<std::string>>> imageTags(std::string imageId) override {
     ++calls;
     ++tagQuestions;
+    FB_CO_CHECK(reached());
     const auto found = tags.find(imageId);
     co_return found == tags.end() ? std::vector<std::string>{} : found->second;
   }
   cri::Awaitable<Result<std::vector<std::string>>> imageReferences(std::string imageId) override {
     ++calls;
-    if (down || deafToReferences) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    FB_CO_CHECK(reached());
+    if (deafToReferences) co_return fail(Stage::containerd, Reason::unavailable, "deaf");
     const auto found = references.find(imageId);
     co_return found == references.end() ? std::vector<std::string>{} : found->second;
   }
@@ -95,61 +100,97 @@ class FakeRuntime final : public cri::Runtime {
                                         std::optional<cri::Credentials> credentials) override {
     ++pulls[reference];
     lastCredentials = std::move(credentials);
+    if (down) co_return cri::PullOutcome{cri::PullOutcome::Kind::failed, 14, "down"};
     if (pullGate != nullptr) co_await pullGate->passed();
     if (const auto own = gateOf.find(reference); own != gateOf.end()) co_await own->second->passed();
     const auto special = outcomeOf.find(reference);
     cri::PullOutcome outcome = special == outcomeOf.end() ? pullOutcome : special->second;
-    if (outcome.kind == cri::PullOutcome::Kind::pulled) images.insert(reference);
+    if (outcome.kind == cri::PullOutcome::Kind::pulled && images.insert(reference).second && events) {
+      events->send(cri::Event::Kind::image_arrived, reference);
+    }
     co_return outcome;
   }
   cri::Awaitable<Result<cri::Container>> storedContainer(std::string id) override {
     ++calls;
+    FB_CO_CHECK(reached());
     const auto found = labels.find(id);
     if (found == labels.end()) co_return fail(Stage::containerd, Reason::not_found, id);
     cri::Container stored;
-    for (const auto& one : containers) {
-      if (one.id == id) stored = one;
-    }
+    if (const auto* one = container(id)) stored = *one;
     stored.id = id;
     stored.labels = found->second;
     co_return stored;
   }
   cri::Awaitable<Result<std::optional<int>>> exitCode(std::string id) override {
     ++calls;
-    const auto found = exitCodes.find(id);
-    co_return found == exitCodes.end() ? std::optional<int>() : found->second;
+    FB_CO_CHECK(reached());
+    const auto* one = container(id);
+    if (one == nullptr) co_return fail(Stage::containerd, Reason::not_found, id);
+    const bool exited = one->state == cri::Container::State::exited;
+    co_return exited ? std::optional(exitCodes.at(id)) : std::nullopt;
   }
-  cri::Awaitable<Result<std::string>> sandboxImage() override { co_return pauseImage; }
-  cri::Awaitable<Result<std::vector<cri::Content>>> contentsFrom(std::string) override { co_return contents; }
+  cri::Awaitable<Result<std::string>> sandboxImage() override {
+    FB_CO_CHECK(reached());
+    co_return pauseImage;
+  }
+  cri::Awaitable<Result<std::vector<cri::Content>>> contentsFrom(std::string host) override {
+    FB_CO_CHECK(reached());
+    const auto found = contents.find(host);
+    co_return found == contents.end() ? std::vector<cri::Content>{} : found->second;
+  }
   cri::Awaitable<Result<std::vector<cri::Ingest>>> ingests() override {
     ++ingestLooks;
+    FB_CO_CHECK(reached());
     if (onIngests) co_return onIngests();
     co_return std::vector<cri::Ingest>{};
   }
 
-  /// A ready sandbox that CRI lists, and whose labels containerd knows.
+  /// A ready sandbox, as kubelet has it made.
   void addSandbox(const std::string& id, const std::string& podNamespace, const std::string& app) {
+    const std::string uid = "uid-" + id;
+    const cri::Labels ofPod{{"io.kubernetes.pod.name", "pod-" + id},
+                            {"io.kubernetes.pod.namespace", podNamespace},
+                            {"io.kubernetes.pod.uid", uid},
+                            {"app", app}};
     cri::SandboxStatus status;
-    status.sandbox = cri::Sandbox{id, "pod-" + id, podNamespace, "uid-" + id, 0, true, {{"app", app}}, {}};
+    status.sandbox = cri::Sandbox{id, "pod-" + id, podNamespace, uid, 0, true, ofPod, {}};
     status.ips = {"127.0.0.1"};
     status.pausePid = 4242;
+    status.cgroupParent = "/kubepods/burstable/pod" + uid;
+    status.resolvConfPath = "/sandboxes/" + id + "/resolv.conf";
+    status.shmPath = "/sandboxes/" + id + "/shm";
+    status.hostname = "pod-" + id;
+    status.logDirectory = "/logs/" + podNamespace + "_pod-" + id + "_" + uid;
     sandboxes[id] = status;
-    labels[id] = {{"io.cri-containerd.kind", "sandbox"},
-                  {"io.kubernetes.pod.name", "pod-" + id},
-                  {"io.kubernetes.pod.namespace", podNamespace},
-                  {"io.kubernetes.pod.uid", "uid-" + id},
-                  {"app", app}};
+    labels[id] = ofPod;
+    labels[id]["io.cri-containerd.kind"] = "sandbox";
+  }
+  /// The pause process ended. CRI still lists the sandbox.
+  void stopSandbox(const std::string& id) { sandboxes.at(id).sandbox.ready = false; }
+  void removeSandbox(const std::string& id) {
+    sandboxes.erase(id);
+    labels.erase(id);
   }
   /// As kubelet creates them.
   cri::Container& addContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
-    labels[id] = {{"io.cri-containerd.kind", "container"},
-                  {"io.kubernetes.container.name", name},
-                  {"io.kubernetes.pod.uid", "uid-" + sandboxId}};
-    auto& container =
+    auto& one =
         containers.emplace_back(cri::Container{id, sandboxId, name, 0, cri::Container::State::created});
-    container.labels = labels[id];
-    container.annotations = {{"io.kubernetes.container.hash", "774ada0b"}};
-    return container;
+    one.labels = {{"io.kubernetes.container.name", name}, {"io.kubernetes.pod.uid", "uid-" + sandboxId}};
+    one.annotations = {{"io.kubernetes.container.hash", "774ada0b"}};
+    one.imageId = "sha256:image-of-" + name;
+    labels[id] = one.labels;
+    labels[id]["io.cri-containerd.kind"] = "container";
+    return one;
+  }
+  void startContainer(const std::string& id) { setState(id, cri::Container::State::running); }
+  void exitContainer(const std::string& id, int code) {
+    setState(id, cri::Container::State::exited);
+    exitCodes[id] = code;
+  }
+  void removeContainer(const std::string& id) {
+    std::erase_if(containers, [&](const auto& one) { return one.id == id; });
+    labels.erase(id);
+    exitCodes.erase(id);
   }
   /// Like `crictl create`: in the pod's sandbox, with any name.
   void addForeignContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
@@ -171,9 +212,8 @@ class FakeRuntime final : public cri::Runtime {
       "connection refused"};
   std::map<std::string, cri::PullOutcome> outcomeOf;  // by reference, if it differs from pullOutcome
   std::optional<cri::Credentials> lastCredentials;
-  std::map<std::string, std::optional<int>> exitCodes;  // by container id
   std::string pauseImage;
-  std::vector<cri::Content> contents;
+  std::map<std::string, std::vector<cri::Content>> contents;  // by host
   Gate* pullGate = nullptr;
   std::map<std::string, Gate*> gateOf;  // by reference: pulls that hang until the gate is opened
   std::function<std::vector<cri::Ingest>()> onIngests;
@@ -183,49 +223,26 @@ class FakeRuntime final : public cri::Runtime {
   bool deafToReferences = false;                               // does not answer that query
   int tagQuestions = 0;
   int calls = 0;
-};
-
-class FakeEvents final : public cri::EventSource {
- public:
-  explicit FakeEvents(asio::io_context& loop) : changed_(loop.get_executor()) {}
-
-  cri::Awaitable<Result<std::unique_ptr<cri::EventStream>>> subscribe() override {
-    ++subscriptions;
-    broken_ = false;
-    co_return std::unique_ptr<cri::EventStream>(std::make_unique<Stream>(*this));
-  }
-  void send(cri::Event::Kind kind, const std::string& id, int exitCode = 0) {
-    queue_.push_back({kind, id, LoopClock::of(changed_.executor()).now(), exitCode});
-    changed_.notify();
-  }
-  void breakStream() {
-    broken_ = true;
-    changed_.notify();
-  }
-
-  int subscriptions = 0;
+  FakeEvents* events = nullptr;  // hears of images that arrive
 
  private:
-  class Stream final : public cri::EventStream {
-   public:
-    explicit Stream(FakeEvents& owner) : owner_(owner) {}
-    cri::Awaitable<Result<cri::Event>> next() override {
-      while (owner_.queue_.empty()) {
-        if (owner_.broken_) co_return fail(Stage::containerd, Reason::unavailable, "stream broke");
-        co_await owner_.changed_.wait();
-      }
-      auto event = owner_.queue_.front();
-      owner_.queue_.pop_front();
-      co_return event;
+  [[nodiscard]] Result<> reached() const {
+    if (down) return fail(Stage::containerd, Reason::unavailable, "down");
+    return {};
+  }
+  void setState(const std::string& id, cri::Container::State state) {
+    for (auto& one : containers) {
+      if (one.id == id) one.state = state;
     }
+  }
+  [[nodiscard]] const cri::Container* container(const std::string& id) const {
+    for (const auto& one : containers) {
+      if (one.id == id) return &one;
+    }
+    return nullptr;
+  }
 
-   private:
-    FakeEvents& owner_;
-  };
-
-  Event changed_;
-  std::deque<cri::Event> queue_;
-  bool broken_ = false;
+  std::map<std::string, int> exitCodes;  // by container id
 };
 
 }  // namespace fallbackd::test

@@ -773,7 +773,7 @@ TEST_F(RecoveryTest, ARecoveryIsWithdrawnOnceKubeletIsNoLongerHeldUp) {
   runtime.sandboxes["s1"].sandbox.ready = false;  // so that it waits
   detect();
   ASSERT_TRUE(reaches(State::verified));
-  recoveries->heldUpNoMore("s1", "main");
+  recoveries->noLongerHeldUp("s1", "main");
   ASSERT_TRUE(reaches(State::withdrawn));
   EXPECT_TRUE(launcher.launched.empty());
   EXPECT_EQ(journalled(), 0U);
@@ -787,7 +787,7 @@ TEST_F(RecoveryTest, ARunningFallbackIsNotWithdrawnAndEndsWithTheContainer) {
   cause = Cause::not_started;
   detect();
   ASSERT_TRUE(reaches(State::ready));
-  recoveries->heldUpNoMore("s1", "main");
+  recoveries->noLongerHeldUp("s1", "main");
   clock.advance(loop, 1s);
   EXPECT_EQ(state(), State::ready);
   kubeletMakes("c1", "main");
@@ -798,7 +798,7 @@ TEST_F(RecoveryTest, OtherCausesAreNotWithdrawn) {
   runtime.sandboxes["s1"].sandbox.ready = false;
   detect();
   ASSERT_TRUE(reaches(State::verified));
-  recoveries->heldUpNoMore("s1", "main");
+  recoveries->noLongerHeldUp("s1", "main");
   runtime.sandboxes["s1"].sandbox.ready = true;
   ASSERT_TRUE(reaches(State::ready));
 }

@@ -37,6 +37,7 @@ config::Workload appWorkload(const std::string& app, const std::string& image) {
 /// "checkout", whose image can be pulled, and "cart", whose registry is silent.
 struct NotStarted : testing::Test {
   NotStarted() {
+    runtime.events = &events;
     config->detection.reprobeInterval = 20ms;
     config->containerd.resyncInterval = 1h;
     config->workloads = {appWorkload("checkout", kReadyImage), appWorkload("cart", kHungImage)};

@@ -320,7 +320,7 @@ TEST_F(ProberTest, WhatIsUsualForARegistryRaisesItsLimit) {
 TEST_F(ProberTest, ASlowPullThatMovesIsLeftAlone) {
   Gate gate(loop);
   runtime.pullGate = &gate;
-  runtime.contents = {{"sha256:m", "library/a,a", {"sha256:1"}}};
+  runtime.contents["r.x"] = {{"sha256:m", "library/a,a", {"sha256:1"}}};
   std::int64_t offset = 0;
   runtime.onIngests = [&] {
     if (runtime.ingestLooks == 20) gate.open();
@@ -336,7 +336,7 @@ TEST_F(ProberTest, ASlowPullThatMovesIsLeftAlone) {
 TEST_F(ProberTest, ADownloadThatStopsMovingIsATimeout) {
   Gate never(loop);
   runtime.pullGate = &never;
-  runtime.contents = {{"sha256:m", "a", {"sha256:1"}}};
+  runtime.contents["r.x"] = {{"sha256:m", "a", {"sha256:1"}}};
   runtime.onIngests = [&] {
     return std::vector<cri::Ingest>{{"layer-sha256:1", std::min(runtime.ingestLooks, 8), 1000}};
   };
@@ -350,7 +350,7 @@ TEST_F(ProberTest, ADownloadThatStopsMovingIsATimeout) {
 struct UnderWayTest : ProberTest {
   UnderWayTest() {
     runtime.pullGate = &gate;
-    runtime.contents = {{"sha256:m", "a", {"sha256:1"}}};
+    runtime.contents["r.x"] = {{"sha256:m", "a", {"sha256:1"}}};
     runtime.onIngests = [this] {
       if (runtime.ingestLooks == 50) gate.open();
       return std::vector<cri::Ingest>{{"layer-sha256:1", written, 1000}};
@@ -410,7 +410,7 @@ TEST_F(UnderWayTest, ConnectionsFromBeforeThePullDoNotHideThatItStands) {
 TEST_F(ProberTest, OtherPullsThatMoveDoNotHideOneThatStands) {
   Gate never(loop);
   runtime.pullGate = &never;
-  runtime.contents = {{"sha256:other", "b", {"sha256:2"}}};
+  runtime.contents["r.x"] = {{"sha256:other", "b", {"sha256:2"}}};
   std::int64_t offset = 0;
   runtime.onIngests = [&] { return std::vector<cri::Ingest>{{"layer-sha256:2", ++offset, 1000}}; };
   ask("r.x/a:1", 5ms);

@@ -13,7 +13,7 @@ namespace fallbackd::test {
 
 struct RecordingListener final : watcher::Listener {
   void detected(watcher::Detection detection) override { detections.push_back(std::move(detection)); }
-  void heldUpNoMore(const std::string& id, const std::string& container) override {
+  void noLongerHeldUp(const std::string& id, const std::string& container) override {
     released.push_back(id + "/" + container);
   }
   void containerCreated(const std::string& podUid, const cri::Container& container) override {
