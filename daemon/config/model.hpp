@@ -9,11 +9,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <sys/types.h>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -94,6 +97,8 @@ struct ReadyWhenTcp {
 struct ReadyWhenHttp {
   std::uint16_t port = 0;
   std::string path = "/";
+  /// Names and values of header fields that are valid as they are; only inherited from a pod's probe.
+  std::vector<std::pair<std::string, std::string>> headers = {};
 };
 struct Readiness {
   std::variant<ReadyWhenExec, ReadyWhenTcp, ReadyWhenHttp> when;
@@ -133,6 +138,13 @@ struct Restart {
   nanoseconds resetAfter = std::chrono::seconds(60);  // running this long forgets earlier deaths
 };
 
+/// Names for /etc/hosts, as a pod's hostAliases.
+struct HostAlias {
+  std::string ip;
+  std::vector<std::string> names;
+  friend bool operator==(const HostAlias&, const HostAlias&) = default;
+};
+
 struct Workload {
   std::string name;
   Match match;
@@ -140,6 +152,7 @@ struct Workload {
   Provenance imageFrom = Provenance::configuration;
   BinaryRef binary;
   Provenance binaryFrom = Provenance::configuration;
+  std::string argv0;  // empty: the binary's name; only inherited from the pod
   std::vector<std::string> args;
   std::map<std::string, std::string> env;
   std::map<std::string, std::string> envFiles;  // variable -> file below one of the volumes' mount paths
@@ -150,6 +163,7 @@ struct Workload {
   User user;
   Security security;
   std::vector<Volume> volumes;
+  std::vector<HostAlias> hostAliases;  // only inherited from the pod
   HealthCheck healthCheck;
   Readiness readiness;
   std::optional<Liveness> liveness;
@@ -161,6 +175,9 @@ struct Workload {
   Restart restart;
   nanoseconds terminationGrace = std::chrono::seconds(10);  // SIGTERM to SIGKILL when the pod goes
   std::string definedAt;                                    // FILE:LINE, for messages
+  /// The keys that the configuration writes, of the user each one ("user.uid"). What a pod's specification
+  /// says counts for the others.
+  std::set<std::string, std::less<>> given;
 };
 
 struct ContainerdSettings {

@@ -5,6 +5,7 @@
 #include "config/model.hpp"
 #include "config/reader.hpp"
 
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,7 +18,8 @@ bool readDnsLabel(const MapReader& map, std::string_view key, std::string& out);
 /// The reference of an image as containerd takes it; what it would refuse is reported, with what to write.
 void readImageReference(const MapReader& map, std::string_view key, std::string& out);
 
-void readUser(const Place& place, User& out);
+/// Returns the keys that are there.
+std::set<std::string, std::less<>> readUser(const Place& place, User& out);
 
 /// Capabilities as a list of names.
 void readCapabilities(const Place& list, std::uint64_t& out);

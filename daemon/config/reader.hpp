@@ -12,6 +12,7 @@
 #include <initializer_list>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -63,6 +64,8 @@ class MapReader {
   [[nodiscard]] bool valid() const { return valid_; }
   [[nodiscard]] bool has(std::string_view key) const { return values_.contains(key); }
   [[nodiscard]] std::optional<Place> find(std::string_view key) const;
+  /// The known keys that are there.
+  [[nodiscard]] std::set<std::string, std::less<>> keys() const;
   /// Reports a key that is not there, with an example of its value.
   [[nodiscard]] std::optional<Place> require(std::string_view key, std::string_view example) const;
   /// A problem of the key's value; of the whole mapping where the key is not there.
