@@ -252,6 +252,7 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Na
   admitted.expires = expires;
   admitted.inGrace = inGrace;
   admitted.namespaces = statement.namespaces;
+  admitted.image = statement.image;
   if (raises) admitted.floor = least;
   admitted.size = binary.facts.size;
   admitted.form = std::move(form);

@@ -2,6 +2,7 @@
 #include "cache/attestation.hpp"
 
 #include "base/strings.hpp"
+#include "cache/image_config.hpp"
 #include "cache/json.hpp"
 #include "config/names.hpp"
 
@@ -23,6 +24,7 @@ constexpr std::array<std::string_view, 2> kStatementTypes{"https://in-toto.io/St
                                                           "https://in-toto.io/Statement/v1"};
 
 constexpr std::string_view kNamespaces = "namespaces";
+constexpr std::string_view kImage = "image";
 constexpr std::size_t kMaxNamespaces = 256;
 
 template <class List>
@@ -154,7 +156,7 @@ Result<Statement> parseStatement(std::string_view payload, const std::string& wh
   constexpr std::array<std::string_view, 6> kKeys{"name", "version", "os",
                                                   "arch", "expires", "minimumVersion"};
   for (const auto& entry : predicate) {
-    if (entry.key() == kNamespaces) continue;
+    if (entry.key() == kNamespaces || entry.key() == kImage) continue;
     if (!contains(kKeys, entry.key()))
       return unsupported(what, "predicate key " + quoted(entry.key()) + " is not known");
     if (!entry.value().is_string()) {
@@ -181,6 +183,9 @@ Result<Statement> parseStatement(std::string_view payload, const std::string& wh
   if (const auto* const list = predicate.if_contains(kNamespaces)) {
     FB_TRY(statement.namespaces, readNamespaces(*list, what));
   }
+  if (const auto* const image = predicate.if_contains(kImage)) {
+    FB_TRY(statement.image, readImageConfig(*image, what));
+  }
   return statement;
 }
 
@@ -194,6 +199,7 @@ std::string writeStatement(const Statement& statement) {
   if (statement.namespaces) {
     predicate[kNamespaces] = json::array(statement.namespaces->begin(), statement.namespaces->end());
   }
+  if (statement.image) predicate[kImage] = writeImageConfig(*statement.image);
   const json::object root{
       {"_type", kStatementTypes[1]},
       {"subject", json::array{json::object{{"name", statement.ref.fileName()},

@@ -9,6 +9,7 @@
 #include "cache/crypto.hpp"
 #include "cache/keyring.hpp"
 #include "domain/binary_ref.hpp"
+#include "domain/image_config.hpp"
 
 #include <optional>
 #include <string>
@@ -45,6 +46,8 @@ struct Statement {
   /// The namespaces whose pods may choose the binary by annotation; empty: none; absent: the node's
   /// configuration decides alone.
   std::optional<std::vector<std::string>> namespaces;
+  /// What the image whose place the binary takes would have given to its process; absent: not known.
+  std::optional<ImageConfig> image;
 };
 
 /// Parses a verified payload. Reasons: attestation_malformed, attestation_unsupported (other predicate).

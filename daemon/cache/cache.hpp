@@ -7,6 +7,7 @@
 #include "cache/elf.hpp"
 #include "config/model.hpp"
 #include "domain/binary_ref.hpp"
+#include "domain/image_config.hpp"
 #include "sys/fd.hpp"
 
 #include <cstdint>
@@ -35,6 +36,7 @@ struct Admitted {
   bool inGrace = false;  // expired, but within expiryGrace
   /// The namespaces whose pods may choose it by annotation; absent: the attestation leaves that to the node.
   std::optional<std::vector<std::string>> namespaces;
+  std::optional<ImageConfig> image;  // what its attestation records of the image
   std::optional<std::string> floor;  // where this admission left the version floor of its name
   std::uint64_t size = 0;
   ElfForm form;
@@ -44,7 +46,8 @@ struct Admitted {
 
   /// Everything that is known about it, without the copy.
   [[nodiscard]] Admitted withoutBytes() const {
-    return {ref, digest, keys, expires, inGrace, namespaces, floor, size, form, verity, sealMethod, {}};
+    return {ref,   digest, keys, expires, inGrace,    namespaces, image,
+            floor, size,   form, verity,  sealMethod, {}};
   }
   /// Whether its attestation allows a pod of this namespace to choose it by annotation.
   [[nodiscard]] bool mayBeChosenIn(const std::string& podNamespace) const;

@@ -15,13 +15,19 @@ constexpr std::size_t kMaxAttestationBytes = 1 << 20;
 constexpr std::size_t kMaxAttestations = 64;  // as many as keys
 
 /// Merges what another signer attested. All must agree on the bytes and their system; of dates, minimum
-/// versions and namespaces, which each signer chooses, the strictest applies.
+/// versions and namespaces, which each signer chooses, the strictest applies. What an image says counts if
+/// every signer attested it: a single one must not add variables or arguments.
 Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, const std::string& path) {
   auto& known = agreed.statement;
   const auto& said = further.statement;
   if (said.digest != known.digest || said.os != known.os || said.arch != known.arch) {
     return fail(Stage::admission, Reason::attestation_malformed, path + " contradicts another attestation");
   }
+  if (said.image && known.image && *said.image != *known.image) {
+    return fail(Stage::admission, Reason::attestation_malformed,
+                path + " records another image configuration than another attestation");
+  }
+  if (!said.image) known.image.reset();
   known.expires = std::min(known.expires, said.expires);
   if (said.minimumVersion &&
       (!known.minimumVersion || compareVersions(*known.minimumVersion, *said.minimumVersion) < 0)) {

@@ -9,11 +9,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <sys/types.h>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -95,6 +98,8 @@ struct ReadyWhenTcp {
 struct ReadyWhenHttp {
   std::uint16_t port = 0;
   std::string path = "/";
+  /// Names and values of header fields that are valid as they are; only inherited from a pod's probe.
+  std::vector<std::pair<std::string, std::string>> headers = {};
 };
 struct Readiness {
   std::variant<ReadyWhenExec, ReadyWhenTcp, ReadyWhenHttp> when;
@@ -140,6 +145,13 @@ enum class Mode : std::uint8_t {
   observe,  // decide and tell, start nothing
 };
 
+/// Names for /etc/hosts, as a pod's hostAliases.
+struct HostAlias {
+  std::string ip;
+  std::vector<std::string> names;
+  friend bool operator==(const HostAlias&, const HostAlias&) = default;
+};
+
 struct Workload {
   std::string name;
   Match match;
@@ -147,6 +159,7 @@ struct Workload {
   Provenance imageFrom = Provenance::configuration;
   BinaryRef binary;
   Provenance binaryFrom = Provenance::configuration;
+  std::string argv0;  // empty: the binary's name; only inherited from the pod
   std::vector<std::string> args;
   std::map<std::string, std::string> env;
   std::map<std::string, std::string> envFiles;  // variable -> file below one of the volumes' mount paths
@@ -157,6 +170,7 @@ struct Workload {
   User user;
   Security security;
   std::vector<Volume> volumes;
+  std::vector<HostAlias> hostAliases;  // only inherited from the pod
   HealthCheck healthCheck;
   Readiness readiness;
   std::optional<Liveness> liveness;
@@ -169,6 +183,9 @@ struct Workload {
   std::optional<Mode> mode;  // absent: as its namespace, else as the node, see modeOf()
   nanoseconds terminationGrace = std::chrono::seconds(10);  // SIGTERM to SIGKILL when the pod goes
   std::string definedAt;                                    // FILE:LINE, for messages
+  /// The keys that the configuration writes, of the user each one ("user.uid"). What a pod's specification
+  /// says counts for the others.
+  std::set<std::string, std::less<>> given;
 };
 
 struct ContainerdSettings {

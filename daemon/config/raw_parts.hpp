@@ -6,6 +6,7 @@
 #include "config/reader.hpp"
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +22,8 @@ void readImageReference(const MapReader& map, std::string_view key, std::string&
 /// `mode`: recover or observe; nothing where the key is absent. `otherwise`: what holds then.
 std::optional<Mode> readMode(const MapReader& map, std::optional<Mode> otherwise = {});
 
-void readUser(const Place& place, User& out);
+/// Returns the keys that are there.
+std::set<std::string, std::less<>> readUser(const Place& place, User& out);
 
 /// Capabilities as a list of names.
 void readCapabilities(const Place& list, std::uint64_t& out);

@@ -68,7 +68,7 @@ bool readDnsLabel(const MapReader& map, std::string_view key, std::string& out) 
   return true;
 }
 
-void readUser(const Place& place, User& out) {
+std::set<std::string, std::less<>> readUser(const Place& place, User& out) {
   const MapReader map(place, {"uid", "gid", "groups", "allowRoot"});
   if (const auto number = map.integer("uid", 0, kMaxId, out.uid)) out.uid = static_cast<uid_t>(*number);
   if (const auto number = map.integer("gid", 0, kMaxId, out.gid)) out.gid = static_cast<gid_t>(*number);
@@ -81,6 +81,7 @@ void readUser(const Place& place, User& out) {
   if (out.uid == 0 && !out.allowRoot) {
     map.problem("uid", "a fallback must not run as root", "choose another uid, or add allowRoot: true");
   }
+  return map.keys();
 }
 
 void readCapabilities(const Place& list, std::uint64_t& out) {

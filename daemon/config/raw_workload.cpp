@@ -230,6 +230,7 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
   auto& workload = out.workload;
   workload.detection = config.detection.workloadDefaults;
   workload.definedAt = place.file + ":" + std::to_string(out.position.line);
+  workload.given = map.keys();
   static_cast<void>(map.require("name", "NAME"));
   out.named = readDnsLabel(map, "name", workload.name);
   if (const auto match = map.require("match", "{container: NAME}")) readMatch(*match, out);
@@ -244,7 +245,9 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
   map.read("serviceVariables", workload.serviceVariables);
   map.read("caCertificates", workload.caCertificates);
   map.read("timeZoneData", workload.timeZoneData);
-  if (const auto section = map.find("user")) readUser(*section, workload.user);
+  if (const auto section = map.find("user")) {
+    for (const auto& key : readUser(*section, workload.user)) workload.given.insert("user." + key);
+  }
   readSecurity(map, config.launcher, workload.security);
   if (const auto list = map.find("volumes")) {
     eachItem(*list, [&](const Place& item) { readVolume(item, config.launcher, workload.volumes); });

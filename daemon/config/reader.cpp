@@ -175,6 +175,12 @@ Description* MapReader::describing(std::string_view key, Description::Kind kind)
   return &child;
 }
 
+std::set<std::string, std::less<>> MapReader::keys() const {
+  std::set<std::string, std::less<>> keys;
+  for (const auto& [key, value] : values_) keys.insert(key);
+  return keys;
+}
+
 std::optional<Place> MapReader::find(std::string_view key) const {
   if (place_.description != nullptr) {
     return Place{place_.node,

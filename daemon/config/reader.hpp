@@ -12,6 +12,7 @@
 #include <initializer_list>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -62,6 +63,8 @@ class MapReader {
   [[nodiscard]] bool valid() const { return valid_; }
   [[nodiscard]] bool has(std::string_view key) const { return values_.contains(key); }
   [[nodiscard]] std::optional<Place> find(std::string_view key) const;
+  /// The known keys that are there.
+  [[nodiscard]] std::set<std::string, std::less<>> keys() const;
   /// Reports a missing key, with an example of its value.
   [[nodiscard]] std::optional<Place> require(std::string_view key, std::string_view example) const;
   /// Reports a problem of the key's value, or of the whole mapping if the key is missing.

@@ -17,12 +17,15 @@ constexpr std::size_t kMaxResolvConf = 64 * 1024;
 constexpr std::uint64_t kTmpBytes = 64ULL
                                     << 20;  // like docker's /dev/shm: enough for scratch, charged to the pod
 
-std::string hostsFile(const cri::SandboxStatus& status) {
+std::string hostsFile(const cri::SandboxStatus& status, const std::vector<config::HostAlias>& aliases) {
   std::string text =
       "127.0.0.1\tlocalhost\n"
       "::1\tlocalhost ip6-localhost ip6-loopback\n";
   for (const auto& ip : status.ips) {
     if (!status.hostname.empty()) text.append(ip).append("\t").append(status.hostname).append("\n");
+  }
+  for (const auto& alias : aliases) {
+    text.append(alias.ip).append("\t").append(join(alias.names, "\t")).append("\n");
   }
   return text;
 }
@@ -76,7 +79,7 @@ Result<LaunchOrder> planOrder(const LaunchRequest& request,
   const auto& workload = request.workload;
   const auto& status = request.sandbox;
   LaunchOrder order;
-  order.argv.push_back(workload.binary.name);
+  order.argv.push_back(workload.argv0.empty() ? workload.binary.name : workload.argv0);
   order.argv.insert(order.argv.end(), workload.args.begin(), workload.args.end());
   order.healthArgv.push_back(workload.binary.name);
   order.healthArgv.insert(order.healthArgv.end(), workload.healthCheck.args.begin(),
@@ -90,7 +93,7 @@ Result<LaunchOrder> planOrder(const LaunchRequest& request,
   order.tmpBytes = kTmpBytes;
   order.oomScoreAdj = oomScoreAdjOf(status.cgroupParent);
   order.files = {{"/etc/hostname", 0644, status.hostname + "\n"},
-                 {"/etc/hosts", 0644, hostsFile(status)},
+                 {"/etc/hosts", 0644, hostsFile(status, workload.hostAliases)},
                  {"/etc/passwd", 0644, passwdFile(workload.user)},
                  {"/etc/group", 0644, groupFile(workload.user)}};
   if (!status.resolvConfPath.empty()) {

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -77,6 +78,7 @@ struct Target {
   tcp::endpoint endpoint;
   std::shared_ptr<const sys::NamespaceFd> network;
   std::optional<std::string> path;  // for an HTTP request
+  std::vector<std::pair<std::string, std::string>> headers = {};
 };
 
 asio::awaitable<Answer> connectTo(Target target, tcp::socket& socket) {
@@ -102,6 +104,7 @@ asio::awaitable<Answer> ask(Target target) {
   request.set(http::field::host, target.endpoint.address().to_string());
   request.set(http::field::user_agent, "fallbackd/" FALLBACKD_VERSION);
   request.set(http::field::connection, "close");
+  for (const auto& [name, value] : target.headers) request.set(name, value);
   co_await http::async_write(socket, request, asio::redirect_error(asio::use_awaitable, error));
   if (error) co_return failedTo("send", error);
   boost::beast::flat_buffer buffer(kMaxHeaderBytes);
@@ -149,6 +152,7 @@ Result<Target> targetOf(const How& how, const Place& place) {
   if (const auto* web = std::get_if<config::ReadyWhenHttp>(&how)) {
     target.endpoint.port(web->port);
     target.path = web->path;
+    target.headers = web->headers;
   } else {
     target.endpoint.port(std::get<config::ReadyWhenTcp>(how).port);
   }

@@ -13,10 +13,11 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::demand(parseBinaryRef(statement->ref.toString()).has_value(), "the name is valid");
   const auto again = cache::parseStatement(cache::writeStatement(*statement), "again");
   fuzz::demand(again.has_value(), "we can read what we write");
-  fuzz::demand(
-      again->ref == statement->ref && again->digest == statement->digest && again->os == statement->os &&
-          again->arch == statement->arch && again->expires == statement->expires &&
-          again->minimumVersion == statement->minimumVersion && again->namespaces == statement->namespaces,
-      "and it is the same");
+  fuzz::demand(again->ref == statement->ref && again->digest == statement->digest &&
+                   again->os == statement->os && again->arch == statement->arch &&
+                   again->expires == statement->expires &&
+                   again->minimumVersion == statement->minimumVersion &&
+                   again->namespaces == statement->namespaces && again->image == statement->image,
+               "and it is the same");
   return 0;
 }

@@ -51,6 +51,7 @@ class Readiness : public ::testing::Test {
       tcp::socket client = co_await acceptor.async_accept(asio::use_awaitable);
       asio::streambuf request;
       co_await asio::async_read_until(client, request, "\r\n\r\n", asio::use_awaitable);
+      lastRequest.assign(asio::buffers_begin(request.data()), asio::buffers_end(request.data()));
       co_await asio::async_write(client, asio::buffer(answer), asio::use_awaitable);
     }
   }
@@ -59,6 +60,7 @@ class Readiness : public ::testing::Test {
   }
 
   asio::io_context loop{1};
+  std::string lastRequest;
 };
 
 /// A separate network namespace, like a pod's, with a listener on its own loopback.
@@ -180,6 +182,16 @@ TEST_F(Readiness, HttpRequiresAGoodStatus) {
       port, 0ms,
       {"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "nonsense\r\n\r\n", "HTTP/1.1 204 Fine\r\n\r\n"}));
   EXPECT_TRUE(wait({config::ReadyWhenHttp{port, "/healthz"}, 10s}));
+}
+
+TEST_F(Readiness, HttpSendsTheHeadersOfTheProbe) {
+  const auto port = freePort();
+  start(serve(port, 0ms, {"HTTP/1.1 204 Fine\r\n\r\n"}));
+  EXPECT_TRUE(wait(
+      {config::ReadyWhenHttp{port, "/healthz", {{"Host", "shop.example.com"}, {"X-Probe", "yes"}}}, 10s}));
+  EXPECT_THAT(lastRequest, HasSubstr("Host: shop.example.com\r\n"));
+  EXPECT_THAT(lastRequest, HasSubstr("X-Probe: yes\r\n"));
+  EXPECT_EQ(lastRequest.find("127.0.0.1"), std::string::npos) << "one Host alone: " << lastRequest;
 }
 
 TEST_F(Readiness, HttpReportsTheLastAnswer) {

@@ -4,6 +4,7 @@
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
 #include "cache/admission.hpp"
+#include "cache/image_config.hpp"
 #include "sys/file.hpp"
 
 #include <cstdio>
@@ -78,6 +79,7 @@ void printJson(const std::vector<Examined>& all) {
       if (one.result->namespaces) {
         object["namespaces"] = json::array(one.result->namespaces->begin(), one.result->namespaces->end());
       }
+      if (one.result->image) object["image"] = cache::writeImageConfig(*one.result->image);
       object["pie"] = one.result->form.pie;
       object["relro"] = one.result->form.relro;
       if (const auto& go = one.result->form.go) {

@@ -5,6 +5,7 @@
 #include "base/strings.hpp"
 #include "cache/attestation.hpp"
 #include "cache/elf.hpp"
+#include "cache/image_config.hpp"
 #include "cache/sealed.hpp"
 #include "config/names.hpp"
 #include "sys/file.hpp"
@@ -29,6 +30,7 @@ struct SignOptions {
   std::string arch{cache::nodeArchitecture()};
   std::optional<std::string> minimumVersion;
   std::vector<std::string> namespaces;
+  std::optional<std::string> imageConfig;
   std::optional<std::string> out;
   bool skipFormCheck = false;
   std::string file;
@@ -43,6 +45,21 @@ Result<Wall::time_point> expiryOf(const std::string& text) {
   return fail(Stage::cli, Reason::usage,
               "--expires " + fallbackd::quoted(text) +
                   " is neither a date (2027-01-31; 2000 to 9999) nor a duration (90d)");
+}
+
+/// What the image of the same architecture says; "-" is standard input, which skopeo may write to.
+Result<ImageConfig> imageConfigOf(const std::string& file, const std::string& arch) {
+  constexpr std::size_t kMaxDocument = 4 << 20;
+  FB_TRY(const auto text, sys::readFile(Stage::cli, file == "-" ? "/dev/stdin" : file, kMaxDocument));
+  FB_TRY(auto document, cache::parseImageDocument(text, file == "-" ? "standard input" : file));
+  if (document.os != "linux" || document.architecture != arch) {
+    return fail(Stage::cli, Reason::usage,
+                "--image-config " + fallbackd::quoted(file) + " is of an image for " +
+                    fallbackd::quoted(document.os + "/" + document.architecture) +
+                    ", the binary is for linux/" + arch + "; skopeo --override-arch " + arch +
+                    " inspect --config prints the right one");
+  }
+  return std::move(document.config);
 }
 
 Result<std::string> writeAttestation(const SignOptions& options) {
@@ -64,6 +81,9 @@ Result<std::string> writeAttestation(const SignOptions& options) {
     }
   }
   if (!options.namespaces.empty()) statement.namespaces = options.namespaces;
+  if (options.imageConfig) {
+    FB_TRY(statement.image, imageConfigOf(*options.imageConfig, options.arch));
+  }
 
   const sys::UniqueFd source(::open(options.file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info {};
@@ -111,6 +131,10 @@ void addSign(CLI::App& app, Run& run) {
           "only pods of this namespace may choose the binary by annotation; may be repeated; without "
           "it, the node's podAnnotations decide")
       ->allow_extra_args(false);
+  command->add_option(
+      "--image-config", options->imageConfig,
+      "record USER, ENV, ENTRYPOINT, CMD and WORKDIR of the image that the binary stands in for: "
+      "a file as skopeo inspect --config prints it, or - for standard input");
   command->add_option("--out", options->out, "where to write (default: FILE.sigstore.json)");
   command->add_flag("--skip-form-check", options->skipFormCheck,
                     "sign even if admission would refuse the binary's form");

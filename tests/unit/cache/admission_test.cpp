@@ -913,6 +913,28 @@ TEST(Admission, TheStrictestSignersNamespacesApply) {
   EXPECT_EQ(namespacesOf(List{"shop"}, List{"bank"}), List{});
 }
 
+TEST(Admission, WhatTheImageSaysTakesEverySigner) {
+  SignedCache cache;
+  const auto second = otherKey();
+  cache.addKey("two", second);
+  const auto admitWith = [&](std::optional<ImageConfig> one, std::optional<ImageConfig> two) {
+    auto statement = SignedCache::statementFor(cache.ref, good());
+    statement.image = std::move(one);
+    cache.put(cache.ref, good(), statement, cache.key);
+    statement.image = std::move(two);
+    writeBytes(cache.file(cache.ref.fileName() + ".second.sigstore.json"), *signStatement(statement, second),
+               0644);
+    return admit(cache, cache.settings());
+  };
+  const ImageConfig image{"1000", {{"A", "b"}}, {"/app"}, {}, "/"};
+  EXPECT_EQ(admitWith(image, image)->image, image);
+  EXPECT_EQ(admitWith(image, {})->image, std::nullopt) << "the second signer did not see it";
+  EXPECT_EQ(admitWith({}, image)->image, std::nullopt);
+  const auto contradicted = admitWith(image, ImageConfig{"0", {}, {}, {}, ""});
+  ASSERT_FALSE(contradicted);
+  EXPECT_EQ(contradicted.error().reason, Reason::attestation_malformed);
+}
+
 struct ResidentTest : testing::Test {
   ResidentTest() { cache.put(cache.ref, good()); }
   SignedCache cache;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cache/attestation.hpp"
 
+#include "cache/image_config.hpp"
 #include "cache/json.hpp"
 #include "signed_cache.hpp"
 
@@ -78,6 +79,61 @@ TEST(Attestation, NamespacesThatAreNotNamesAreRefused) {
     const auto read = parseStatement(text, "it");
     ASSERT_FALSE(read) << value.substr(0, 40);
     EXPECT_EQ(read.error().reason, Reason::attestation_malformed);
+  }
+}
+
+TEST(Attestation, WhatTheImageSaysIsReadAsWritten) {
+  auto statement = SignedCache::statementFor({"checkout", "1.8.3"}, "bytes");
+  EXPECT_FALSE(parseStatement(writeStatement(statement), "it")->image);
+  for (const auto& image : {ImageConfig{}, ImageConfig{"65532:65532",
+                                                       {{"PATH", "/bin"}, {"EMPTY", ""}, {"URL", "a=b"}},
+                                                       {"/app", "--verbose"},
+                                                       {"serve"},
+                                                       "/srv"}}) {
+    statement.image = image;
+    EXPECT_EQ(parseStatement(writeStatement(statement), "it")->image, image);
+  }
+}
+
+TEST(Attestation, AnImageThatIsNotOneIsRefused) {
+  const auto payload = writeStatement(SignedCache::statementFor({"checkout", "1.8.3"}, "bytes"));
+  std::string many = R"("A=1")";
+  for (int i = 1; i < 1100; ++i) many.append(R"(,"A=1")");
+  const std::string large(kMaxImageConfigBytes, 'a');
+  const std::vector<std::pair<std::string, Reason>> cases{
+      {R"("shop")", Reason::attestation_malformed},
+      {R"({"user":7})", Reason::attestation_malformed},
+      {R"({"env":"A=1"})", Reason::attestation_malformed},
+      {R"({"env":["A"]})", Reason::attestation_malformed},
+      {R"({"env":["=1"]})", Reason::attestation_malformed},
+      {R"({"env":[1]})", Reason::attestation_malformed},
+      {R"({"env":[)" + many + "]}", Reason::attestation_malformed},
+      {R"({"cmd":["a\u0000b"]})", Reason::attestation_malformed},
+      {R"({"workingDir":"srv"})", Reason::attestation_malformed},
+      {R"({"cmd":["a)" + large + R"("]})", Reason::too_large},
+      {R"({"shell":["/bin/sh"]})", Reason::attestation_unsupported}};
+  for (const auto& [value, reason] : cases) {
+    auto text = payload;
+    const std::string key = R"("predicate":{)";
+    text.insert(text.find(key) + key.size(), R"("image":)" + value + ",");
+    const auto read = parseStatement(text, "it");
+    ASSERT_FALSE(read) << value.substr(0, 40);
+    EXPECT_EQ(read.error().reason, reason) << value.substr(0, 40);
+  }
+}
+
+TEST(ImageDocument, IsWhatSkopeoPrints) {
+  const auto read = parseImageDocument(
+      R"({"created":"2026-01-01T00:00:00Z","architecture":"arm64","os":"linux","config":{"User":"1000","Env":["PATH=/bin",)"
+      R"("X="],"Entrypoint":["/app"],"Cmd":null,"WorkingDir":"/srv","Labels":{"a":"b"},"ExposedPorts":{"80/tcp":{}}},)"
+      R"("rootfs":{"type":"layers","diff_ids":["sha256:1"]},"history":[{"created_by":"x"}]})",
+      "it");
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_EQ(read->config, (ImageConfig{"1000", {{"PATH", "/bin"}, {"X", ""}}, {"/app"}, {}, "/srv"}));
+  EXPECT_EQ(read->architecture, "arm64");
+  for (const auto* bad : {"", "[]", "{}", R"({"config":[]})", R"({"Config":{}})",
+                          R"({"schemaVersion":2,"config":{"Env":3}})"}) {
+    EXPECT_FALSE(parseImageDocument(bad, "it")) << bad;
   }
 }
 

@@ -150,6 +150,25 @@ TEST_F(CtlTest, SignWritesTheNamespacesAndListShowsThem) {
   EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42) << "they only concern pods' annotations";
 }
 
+TEST_F(CtlTest, SignRecordsWhatTheImageSays) {
+  const std::string rest = R"(,"os":"linux","config":{"User":"65532","Entrypoint":["/app"],"Env":["A=b"]}})";
+  const auto arch =
+      shell("uname -m").text.starts_with("x86_64") ? std::string("amd64") : std::string("arm64");
+  test::writeBytes(path("image.json"), R"({"architecture":")" + arch + R"(")" + rest, 0644);
+  test::writeBytes(path("other.json"), R"({"architecture":"s390x")" + rest, 0644);
+  test::writeBytes(path("inspect.json"), R"([{"Config":{}}])", 0644);
+  ASSERT_EQ(install(kProgram, "checkout", "--image-config " + path("image.json")).code, 0);
+  const auto list = ctl("list -o json" + where);
+  EXPECT_NE(list.text.find(R"("image":{"user":"65532","env":["A=b"],"entrypoint":["/app"]})"),
+            std::string::npos)
+      << list.text;
+  const auto other = install(kProgram, "checkout", "--image-config " + path("other.json"));
+  EXPECT_EQ(other.code, 2);
+  EXPECT_NE(other.text.find("--override-arch " + arch), std::string::npos) << other.text;
+  EXPECT_EQ(install(kProgram, "checkout", "--image-config " + path("inspect.json")).code, 1);
+  EXPECT_EQ(install(kProgram, "checkout", "--image-config - < " + path("image.json")).code, 0);
+}
+
 TEST_F(CtlTest, SignRefusesDatesThatWouldWrap) {
   for (const auto* date : {"1700-01-01", "1999-12-31", "10000-01-01"}) {
     const auto output = ctl("sign --key " + path("k.key") + " --name a --version 1 --expires " + date +

@@ -230,7 +230,8 @@ TEST(Load, ANamedDropInFolderMustExist) {
 TEST(Load, DropInsContainOnlyWorkloadsAndAreReadByName) {
   const TempFolder folder;
   const auto file = folder.write("fallbackd.yaml", kApiVersion + "detection: {stallTimeout: 3s}\n");
-  folder.write("conf.d/20.yml", kApiVersion + "workloads:\n" + workload("second", "{container: b}"));
+  folder.write("conf.d/20.yml",
+               kApiVersion + "workloads:\n" + workload("second", "{container: b}", "  user: {gid: 7}\n"));
   folder.write("conf.d/10.yaml", kApiVersion + "workloads:\n" + workload("first", "{container: a}"));
   folder.write("conf.d/.hidden.yaml", "{");
   const auto good = load(file);
@@ -238,6 +239,11 @@ TEST(Load, DropInsContainOnlyWorkloadsAndAreReadByName) {
   ASSERT_EQ(good.config->workloads.size(), 2U);
   EXPECT_EQ(good.config->workloads[0].name, "first");
   EXPECT_EQ(good.config->workloads[0].definedAt, folder.path() + "/conf.d/10.yaml:3");
+  EXPECT_EQ(good.config->workloads[0].given,
+            (std::set<std::string, std::less<>>{"name", "match", "image", "binary"}))
+      << "what it leaves out, its pods may say";
+  EXPECT_EQ(good.config->workloads[1].given,
+            (std::set<std::string, std::less<>>{"name", "match", "image", "binary", "user", "user.gid"}));
   EXPECT_EQ(good.config->workloads[0].detection.stallTimeout, 3s) << "the main file's defaults apply";
   EXPECT_EQ(good.files.size(), 3U);
 

@@ -46,6 +46,15 @@ TEST(Plan, ArgumentsBeginWithTheBinarysName) {
   EXPECT_THAT(order->healthArgv, ElementsAre("checkout", "--health-check"));
 }
 
+TEST(Plan, AnInheritedProgramNameStandsBeforeTheArguments) {
+  auto request = shopRequest();
+  request.workload.argv0 = "/usr/bin/shop";
+  const auto order = planned(request);
+  ASSERT_TRUE(order);
+  EXPECT_THAT(order->argv, ElementsAre("/usr/bin/shop", "--port=8080"));
+  EXPECT_THAT(order->healthArgv, ElementsAre("checkout", "--health-check"));
+}
+
 TEST(Plan, TheWorkloadsVariablesOverrideTheDownwardOnes) {
   auto request = shopRequest();
   request.workload.env = {{"POD_IP", "mine"}, {"X", "y"}};
@@ -59,6 +68,13 @@ TEST(Plan, HostsHasThePodWithAllItsAddresses) {
   const auto hosts = fileOf(*planned(shopRequest()), "/etc/hosts");
   EXPECT_THAT(hosts, HasSubstr("127.0.0.1\tlocalhost\n"));
   EXPECT_THAT(hosts, HasSubstr("10.0.0.5\tshop-1\nfd00::5\tshop-1\n"));
+}
+
+TEST(Plan, HostsNamesThePodsAliases) {
+  auto request = shopRequest();
+  request.workload.hostAliases = {{"10.9.9.9", {"db", "db.internal"}}, {"fd00::9", {"cache"}}};
+  EXPECT_THAT(fileOf(*planned(request), "/etc/hosts"),
+              HasSubstr("10.9.9.9\tdb\tdb.internal\nfd00::9\tcache\n"));
 }
 
 TEST(Plan, ResolvConfIsTheSandboxes) {

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube/mounted_data.hpp"
+
+#include "base/strings.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace fallbackd::kube {
+
+namespace {
+
+bool isOf(const VolumeData& data, KeyRef::Kind kind, std::string_view name) {
+  const auto wanted = kind == KeyRef::Kind::secret ? VolumeData::Kind::secret : VolumeData::Kind::config_map;
+  return data.kind == wanted && data.name == name;
+}
+
+/// The file of a key, relative to the volume.
+std::optional<std::string> fileOf(const PodVolume& volume, const KeyRef& ref) {
+  for (const auto& data : volume.data) {
+    if (!isOf(data, ref.kind, ref.name)) continue;
+    if (data.items.empty()) return ref.key;
+    for (const auto& [key, path] : data.items) {
+      if (key == ref.key) return path;
+    }
+  }
+  return std::nullopt;
+}
+
+/// What is left of the file behind the mount's sub-path; empty optional where the mount does not show it.
+std::optional<std::string> behindSubPath(const std::string& file, const std::string& subPath) {
+  if (subPath.empty()) return "/" + file;
+  if (file == subPath) return "";
+  if (file.starts_with(subPath + "/")) return file.substr(subPath.size());
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string pathInside(std::string_view path) {
+  std::vector<std::string_view> parts;
+  for (const auto part : split(path, '/')) {
+    if (part.empty() || part == ".") continue;
+    if (part != "..") {
+      parts.push_back(part);
+    } else if (!parts.empty()) {
+      parts.pop_back();
+    }
+  }
+  std::string inside;
+  for (const auto part : parts) inside.append("/").append(part);
+  return inside.empty() ? "/" : inside;
+}
+
+const PodVolume* volumeNamed(const Pod& pod, std::string_view name) {
+  const auto found = std::find_if(pod.volumes.begin(), pod.volumes.end(),
+                                  [&](const PodVolume& one) { return one.name == name; });
+  return found == pod.volumes.end() ? nullptr : &*found;
+}
+
+std::optional<std::string> mountedFile(const Pod& pod, const Container& container, const KeyRef& ref) {
+  for (const auto& mount : container.volumeMounts) {
+    const auto* const volume = volumeNamed(pod, mount.name);
+    if (volume == nullptr || !mount.subPathExpr.empty()) continue;
+    const auto file = fileOf(*volume, ref);
+    if (!file) continue;
+    if (const auto rest = behindSubPath(*file, mount.subPath)) return pathInside(mount.mountPath + *rest);
+  }
+  return std::nullopt;
+}
+
+std::string volumeShowing(const Pod& pod, KeyRef::Kind kind, std::string_view name) {
+  for (const auto& volume : pod.volumes) {
+    if (std::any_of(volume.data.begin(), volume.data.end(),
+                    [&](const VolumeData& data) { return isOf(data, kind, name); })) {
+      return volume.name;
+    }
+  }
+  return {};
+}
+
+}  // namespace fallbackd::kube

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What of a pod a fallback does not get, and why: told by explain, and decisive where it must be.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fallbackd::kube {
+
+struct NotInherited {
+  enum class Weight : std::uint8_t {
+    differs,   // the fallback runs without it
+    variable,  // a variable, or something that refers to one: missingEnv decides
+    refuses,   // the fallback must not run without it
+  };
+  std::string path;  // in the pod: spec.containers[0].env[2]
+  std::string why;
+  Weight weight = Weight::differs;
+};
+using NotInheritedList = std::vector<NotInherited>;
+
+/// What becomes of a fallback whose variables are not all known.
+enum class MissingEnv : std::uint8_t { refuse, start };
+
+bool mayStart(const NotInheritedList& list, MissingEnv missingEnv);
+
+std::string_view toString(NotInherited::Weight weight);
+
+}  // namespace fallbackd::kube

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts that pod_spec.cpp is read from.
+#pragma once
+
+#include "kube/fields.hpp"
+#include "kube/pod_spec.hpp"
+
+namespace fallbackd::kube {
+
+Container readContainer(const Fields& fields);
+SecurityContext readSecurityContext(const Fields& fields);
+ResourceRequirements readResources(const Fields& fields);
+PodVolume readPodVolume(const Fields& fields);
+
+}  // namespace fallbackd::kube
