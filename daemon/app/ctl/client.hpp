@@ -7,8 +7,11 @@
 #include <functional>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <boost/json/value.hpp>
+
+namespace CLI {
+class App;
+}
 
 namespace fallbackd::ctl {
 
