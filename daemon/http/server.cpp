@@ -7,6 +7,7 @@
 #include "base/task_group.hpp"
 #include "http/access.hpp"
 #include "http/clients.hpp"
+#include "http/stream.hpp"
 #include "sys/file.hpp"
 
 #include <charconv>
@@ -20,9 +21,12 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
-#include <boost/beast/core.hpp>
-#include <boost/beast/http.hpp>
-#include <boost/beast/ssl.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/parser.hpp>
 
 namespace fallbackd::http {
 
@@ -36,6 +40,7 @@ using asio::local::stream_protocol;
 namespace {
 
 constexpr std::uint32_t kMaxHeaderBytes = 8192;
+constexpr std::size_t kReadSize = 1024;
 constexpr auto kAskingLimit = 10s;  // for a whole request header; also how long an idle client is kept
 constexpr auto kTakingLimit = 10s;  // for a whole response, or one event
 constexpr auto kEventInterval = 250ms;
@@ -53,10 +58,34 @@ std::string_view view(beast::string_view text) {
   return {text.data(), text.size()};
 }
 
-template <class Stream>
-constexpr bool kIsUnix = std::is_same_v<Stream, beast::basic_stream<stream_protocol>>;
-template <class Stream>
-constexpr bool kIsTls = std::is_same_v<Stream, beast::ssl_stream<beast::basic_stream<tcp>>>;
+using ResponseHead = http::response<http::empty_body>;
+
+/// The bytes that are sent before the body.
+std::string textOf(const ResponseHead& head) {
+  std::string text =
+      "HTTP/1.1 " + std::to_string(head.result_int()) + " " + std::string(view(head.reason())) + "\r\n";
+  for (const auto& field : head) {
+    text.append(view(field.name_string())).append(": ").append(view(field.value())).append("\r\n");
+  }
+  return text + "\r\n";
+}
+
+/// A whole request's head. False if the client is gone, too slow, or does not send a request that we accept.
+asio::awaitable<bool> readHead(Stream& stream, beast::flat_buffer& buffer,
+                               http::request_parser<http::empty_body>& parser) {
+  parser.eager(true);
+  for (;;) {
+    boost::system::error_code error;
+    buffer.consume(parser.put(buffer.data(), error));
+    if (!error && parser.is_done()) co_return true;
+    if (error && error != http::error::need_more) co_return false;
+    const auto room = std::min(buffer.max_size() - buffer.size(), kReadSize);
+    if (room == 0) co_return false;
+    const auto bytes = co_await stream.readSome(buffer.prepare(room));
+    if (bytes == 0) co_return false;
+    buffer.commit(bytes);
+  }
+}
 
 }  // namespace
 
@@ -125,8 +154,7 @@ struct Server::Shared {
     return found == routes.end() ? nullptr : &found->second;
   }
 
-  template <class Message>
-  static void dress(Message& message) {
+  static void dress(ResponseHead& message) {
     message.set(http::field::server, "fallbackd");
     message.set(http::field::cache_control, "no-store");
     message.set("X-Content-Type-Options", "nosniff");
@@ -134,7 +162,13 @@ struct Server::Shared {
     message.set("Referrer-Policy", "no-referrer");
   }
 
-  asio::awaitable<http::response<http::string_body>> answer(RequestHead head, Route* route, bool root) {
+  /// What to send, and whether another request may follow.
+  struct Answer {
+    std::string text;
+    bool keepAlive = false;
+  };
+
+  asio::awaitable<Answer> answer(RequestHead head, Route* route, bool root) {
     auto content = refused(head, route, root);
     if (!content) {
       const auto target = view(head.target());
@@ -148,7 +182,7 @@ struct Server::Shared {
         content = refusal(500, std::string("failed: ") + error.what() + "\n");
       }
     }
-    http::response<http::string_body> response;
+    ResponseHead response;
     response.version(11);
     response.keep_alive(head.keep_alive());
     dress(response);
@@ -156,56 +190,52 @@ struct Server::Shared {
     response.set(http::field::content_type, content->contentType);
     for (const auto& [name, value] : content->headers) response.insert(name, value);
     response.content_length(content->body.size());
-    if (head.method() != http::verb::head) response.body() = std::move(content->body);
-    co_return response;
+    Answer answer{textOf(response), response.keep_alive()};
+    if (head.method() != http::verb::head) answer.text += content->body;
+    co_return answer;
   }
 };
 
 namespace {
 
 /// Until the client disconnects; then its place is free.
-template <class Shared, class Stream>
+template <class Shared>
 asio::awaitable<void> sendEvents(EventFeed& feed, Stream& stream) {
-  http::response<http::empty_body> head;
+  ResponseHead head;
   head.version(11);
   head.keep_alive(false);
   head.result(http::status::ok);
   Shared::dress(head);
   head.set(http::field::content_type, "text/event-stream");
-  http::response_serializer<http::empty_body> serializer(head);
-  boost::system::error_code error;
-  auto& lowest = beast::get_lowest_layer(stream);
-  lowest.expires_after(kTakingLimit);
-  co_await http::async_write_header(stream, serializer, noThrow(error));
+  const std::string begin = textOf(head);
+  stream.expireAfter(kTakingLimit);
+  bool here = co_await stream.write(begin);
   EventFeed::Listener listener(feed);
-  while (!error) {
-    lowest.expires_never();
+  while (here) {
+    stream.expireNever();
     const auto text = co_await listener.next(kHeartbeat);
     const std::string event = text ? "data: " + *text + "\n\n" : ": still here\n\n";
-    lowest.expires_after(kTakingLimit);
-    co_await asio::async_write(stream, asio::buffer(event), noThrow(error));
+    stream.expireAfter(kTakingLimit);
+    here = co_await stream.write(event);
   }
 }
 
 /// One request after the other, until the client disconnects or its time is over.
-template <class Shared, class Stream>
+template <class Shared>
 asio::awaitable<void> serveRequests(std::shared_ptr<Shared> shared, Stream& stream, Clients::Client& client) {
-  auto& lowest = beast::get_lowest_layer(stream);
+  const bool root = client.isRoot();
   beast::flat_buffer buffer(kMaxHeaderBytes);
-  boost::system::error_code error;
   for (;;) {
-    lowest.expires_after(kAskingLimit);
+    stream.expireAfter(kAskingLimit);
     http::request_parser<http::empty_body> parser;
     parser.header_limit(kMaxHeaderBytes);
     parser.body_limit(0);
-    co_await http::async_read(stream, buffer, parser, noThrow(error));
-    if (error || !client.asking) co_return;
+    if (!co_await readHead(stream, buffer, parser) || !client.asking) co_return;
     client.asking = false;
     shared->refreshFiles();
     const auto& head = parser.get();
     auto* route = shared->find(head);
-    constexpr bool kRoot = kIsUnix<Stream>;
-    if (route != nullptr && route->feed != nullptr && !shared->refused(head, route, kRoot) &&
+    if (route != nullptr && route->feed != nullptr && !shared->refused(head, route, root) &&
         head.method() == http::verb::get) {
       if (shared->clients.mayListen(client)) {
         client.listening = true;
@@ -213,23 +243,18 @@ asio::awaitable<void> serveRequests(std::shared_ptr<Shared> shared, Stream& stre
         co_return;
       }
     }
-    lowest.expires_never();  // the handler has its own time limit
-    const auto response = co_await shared->answer(head, route, kRoot);
-    lowest.expires_after(kTakingLimit);
-    if (head.method() == http::verb::head) {
-      http::response_serializer<http::string_body> serializer(response);
-      co_await http::async_write_header(stream, serializer, noThrow(error));
-    } else {
-      co_await http::async_write(stream, response, noThrow(error));
-    }
-    if (error || !response.keep_alive()) co_return;
+    stream.expireNever();  // the handler has its own time limit
+    const auto answer = co_await shared->answer(head, route, root);
+    stream.expireAfter(kTakingLimit);
+    if (!co_await stream.write(answer.text) || !answer.keepAlive) co_return;
     client.asking = true;
     client.since = LoopClock::of(shared->executor).now();
   }
 }
 
-template <class Shared, class Stream>
-asio::awaitable<void> serveClient(std::shared_ptr<Shared> shared, Stream stream, Clients::Place place) {
+template <class Shared>
+asio::awaitable<void> serveClient(std::shared_ptr<Shared> shared, std::unique_ptr<Stream> stream,
+                                  Clients::Place place) {
   struct Leave {
     Leave(Clients& c, Clients::Place p) : clients(c), place(p) {}
     Leave(const Leave&) = delete;
@@ -239,21 +264,12 @@ asio::awaitable<void> serveClient(std::shared_ptr<Shared> shared, Stream stream,
     Clients::Place place;
   } const leave(shared->clients, place);
 
-  boost::system::error_code error;
-  auto& lowest = beast::get_lowest_layer(stream);
-  place->close = [&lowest] { lowest.cancel(); };
-  if constexpr (kIsTls<Stream>) {
-    lowest.expires_after(kAskingLimit);
-    co_await stream.async_handshake(asio::ssl::stream_base::server, noThrow(error));
-    if (error) co_return;
-  }
-  co_await serveRequests(shared, stream, *place);
+  place->close = [&stream = *stream] { stream.cancel(); };
+  stream->expireAfter(kAskingLimit);
+  if (!co_await stream->open()) co_return;
+  co_await serveRequests(shared, *stream, *place);
   place->close = nullptr;
-  if constexpr (kIsTls<Stream>) {
-    lowest.expires_after(1s);
-    co_await stream.async_shutdown(noThrow(error));
-  }
-  lowest.socket().shutdown(asio::socket_base::shutdown_both, error);
+  co_await stream->close();
 }
 
 template <class Shared>
@@ -266,14 +282,9 @@ void begin(const std::shared_ptr<Shared>& shared, tcp::socket socket) {
   socket.set_option(tcp::no_delay(true), error);
   const auto place =
       shared->clients.add({std::move(address), true, LoopClock::of(shared->executor).now(), nullptr});
-  using Plain = beast::basic_stream<tcp>;
-  if (!shared->tls) {
-    shared->tasks.spawn(serveClient(shared, Plain(std::move(socket)), place));
-    return;
-  }
-  shared->refreshFiles();
-  // OpenSSL's reference count keeps the context for as long as the connection uses it.
-  beast::ssl_stream<Plain> stream(Plain(std::move(socket)), *shared->tls->context());
+  if (shared->tls) shared->refreshFiles();
+  auto stream =
+      shared->tls ? tlsStream(std::move(socket), *shared->tls->context()) : plainStream(std::move(socket));
   shared->tasks.spawn(serveClient(shared, std::move(stream), place));
 }
 
@@ -281,7 +292,7 @@ template <class Shared>
 void begin(const std::shared_ptr<Shared>& shared, stream_protocol::socket socket) {
   if (!shared->clients.makeRoom("")) return;
   const auto place = shared->clients.add({"", true, LoopClock::of(shared->executor).now(), nullptr});
-  shared->tasks.spawn(serveClient(shared, beast::basic_stream<stream_protocol>(std::move(socket)), place));
+  shared->tasks.spawn(serveClient(shared, plainStream(std::move(socket)), place));
 }
 
 template <class Acceptor, class Shared>

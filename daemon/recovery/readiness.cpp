@@ -20,7 +20,11 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/write.hpp>
 
 namespace fallbackd::launcher {
 
@@ -38,6 +42,7 @@ constexpr std::chrono::nanoseconds kLastPause = 20ms;
 // second before the next attempt.
 constexpr std::chrono::nanoseconds kTryLimit = 1s;
 constexpr std::uint64_t kMaxHeaderBytes = 64 * 1024;
+constexpr std::size_t kReadSize = 4096;
 
 struct Answer {
   enum class Kind : std::uint8_t {
@@ -95,6 +100,25 @@ asio::awaitable<Answer> connectTo(Target target, tcp::socket& socket) {
   co_return Answer{};
 }
 
+asio::awaitable<boost::system::error_code> readHeader(tcp::socket& socket,
+                                                      http::response_parser<http::empty_body>& parser) {
+  boost::beast::flat_buffer buffer(kMaxHeaderBytes);
+  boost::system::error_code error;
+  for (;;) {
+    const auto room = std::min(buffer.max_size() - buffer.size(), kReadSize);
+    if (room == 0) co_return http::error::buffer_overflow;
+    buffer.commit(co_await socket.async_read_some(buffer.prepare(room),
+                                                  asio::redirect_error(asio::use_awaitable, error)));
+    if (error == asio::error::eof) {
+      co_return parser.got_some() ? http::error::partial_message : http::error::end_of_stream;
+    }
+    if (error) co_return error;
+    buffer.consume(parser.put(buffer.data(), error));
+    if (parser.is_header_done()) co_return boost::system::error_code();
+    if (error && error != http::error::need_more) co_return error;
+  }
+}
+
 asio::awaitable<Answer> ask(Target target) {
   tcp::socket socket(co_await asio::this_coro::executor);
   auto connected = co_await connectTo(target, socket);
@@ -107,9 +131,8 @@ asio::awaitable<Answer> ask(Target target) {
   for (const auto& [name, value] : target.headers) request.set(name, value);
   co_await http::async_write(socket, request, asio::redirect_error(asio::use_awaitable, error));
   if (error) co_return failedTo("send", error);
-  boost::beast::flat_buffer buffer(kMaxHeaderBytes);
   http::response_parser<http::empty_body> parser;
-  co_await http::async_read_header(socket, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+  error = co_await readHeader(socket, parser);
   if (error) co_return failedTo("receive", error);
   const unsigned status = parser.get().result_int();
   if (status >= 200 && status < 400) co_return Answer{};

@@ -48,7 +48,7 @@ class ReachForeignContainer : public testing::Test {
     v1::ImageStatusRequest question;
     question.mutable_image()->set_image(kToolbox);
     v1::ImageStatusResponse image;
-    call([&](auto* context) { return shop_->node->images().ImageStatus(context, question, &image); });
+    call([&](auto* context) { return shop_->node->cri().images->ImageStatus(context, question, &image); });
     std::filesystem::create_directories(pod_.logDirectory / "checkout");
     std::ofstream(pod_.folder / "etc-hosts") << "127.0.0.1\tlocalhost\n";
     v1::CreateContainerRequest request;
@@ -57,11 +57,11 @@ class ReachForeignContainer : public testing::Test {
     *request.mutable_sandbox_config() = sandboxConfig(pod_);
     edit(*request.mutable_config());
     v1::CreateContainerResponse made;
-    call([&](auto* context) { return shop_->node->runtime().CreateContainer(context, request, &made); });
+    call([&](auto* context) { return shop_->node->cri().runtime->CreateContainer(context, request, &made); });
     v1::StartContainerRequest start;
     start.set_container_id(made.container_id());
     v1::StartContainerResponse started;
-    call([&](auto* context) { return shop_->node->runtime().StartContainer(context, start, &started); });
+    call([&](auto* context) { return shop_->node->cri().runtime->StartContainer(context, start, &started); });
   }
   void call(const std::function<grpc::Status(grpc::ClientContext*)>& made) {
     grpc::ClientContext context;

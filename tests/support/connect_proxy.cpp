@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "connect_proxy.hpp"
 
+#include "wire.hpp"
+
 #include <charconv>
 #include <string_view>
 #include <utility>
 
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http.hpp>
 
 namespace fallbackd::e2e {
 
@@ -46,16 +44,16 @@ ConnectProxy::~ConnectProxy() {
 
 asio::awaitable<void> ConnectProxy::serve(tcp::socket socket) {
   beast::flat_buffer buffer;
-  http::request_parser<http::empty_body> parser;
-  co_await http::async_read_header(socket, buffer, parser, asio::use_awaitable);
-  const std::string_view target = parser.get().target();
+  PlainWire wire(socket);
+  const HttpRequest request = co_await readRequest(wire, buffer);
+  const std::string_view target = request.target();
   const auto behaviour = target.substr(0, target.find('.'));
   if (behaviour == "hangs") co_await stayAway();
   if (behaviour == "resets") {
     socket.set_option(asio::socket_base::linger(true, 0));
   } else if (behaviour != "closes") {
     const auto words = lastWords(behaviour);
-    co_await asio::async_write(socket, asio::buffer(words), asio::use_awaitable);
+    co_await wire.write(words);
   }
   socket.close();
 }

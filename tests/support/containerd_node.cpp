@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "containerd_node.hpp"
 
+#include "cri_stubs.hpp"
 #include "image.hpp"
 #include "run_dir.hpp"
 #include "sys/file.hpp"
@@ -191,9 +192,11 @@ Result<> ContainerdNode::launch() {
   }
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  channel_ = grpc::CreateCustomChannel("unix:" + socket(), grpc::InsecureChannelCredentials(), arguments);
-  runtime_ = v1::RuntimeService::NewStub(channel_);
-  images_ = v1::ImageService::NewStub(channel_);
+  cri_ = std::make_unique<CriStubs>();
+  cri_->channel =
+      grpc::CreateCustomChannel("unix:" + socket(), grpc::InsecureChannelCredentials(), arguments);
+  cri_->runtime = v1::RuntimeService::NewStub(cri_->channel);
+  cri_->images = v1::ImageService::NewStub(cri_->channel);
   return waitReady();
 }
 
@@ -203,7 +206,7 @@ Result<> ContainerdNode::waitReady() {
     grpc::ClientContext context;
     setDeadline(context, kReadyDeadline);
     v1::VersionResponse response;
-    status = runtime_->Version(&context, v1::VersionRequest(), &response);
+    status = cri_->runtime->Version(&context, v1::VersionRequest(), &response);
     version_ = response.runtime_version();
     return status.ok() || !process_->running();
   });
@@ -239,7 +242,7 @@ Result<> ContainerdNode::importImage(const fs::path& archive, const std::string&
     v1::ImageStatusRequest request;
     request.mutable_image()->set_image(reference);
     v1::ImageStatusResponse response;
-    status = images_->ImageStatus(&context, request, &response);
+    status = cri_->images->ImageStatus(&context, request, &response);
     return !status.ok() || response.has_image();
   });
   if (known && status.ok()) return {};

@@ -4,7 +4,6 @@
 
 #include "base/error.hpp"
 #include "process.hpp"
-#include "runtime.grpc.pb.h"
 
 #include <chrono>
 #include <filesystem>
@@ -14,9 +13,10 @@
 #include <string>
 #include <vector>
 
-#include <grpcpp/channel.h>
-
 namespace fallbackd::e2e {
+
+/// gRPC's part, in cri_stubs.hpp: its headers are larger than all of a test.
+struct CriStubs;
 
 struct NodeOptions {
   /// Uses a containerd other than the installed one: a folder with containerd, ctr and its shim, put before
@@ -62,8 +62,7 @@ class ContainerdNode {
   Result<> speak(const std::string& scheme, const std::string& host,
                  const std::filesystem::path& ca = {}) const;
 
-  [[nodiscard]] runtime::v1::RuntimeService::Stub& runtime() const { return *runtime_; }
-  [[nodiscard]] runtime::v1::ImageService::Stub& images() const { return *images_; }
+  [[nodiscard]] const CriStubs& cri() const { return *cri_; }
   [[nodiscard]] const std::string& version() const { return version_; }
 
   /// Runs ctr -n k8s.io ARGS; returns its output.
@@ -83,16 +82,8 @@ class ContainerdNode {
   NodeOptions options_;
   std::filesystem::path folder_;
   std::optional<ChildProcess> process_;
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<runtime::v1::RuntimeService::Stub> runtime_;
-  std::unique_ptr<runtime::v1::ImageService::Stub> images_;
+  std::unique_ptr<CriStubs> cri_;
   std::string version_;
 };
-
-/// A deadline for one CRI call.
-void setDeadline(grpc::ClientContext& context, std::chrono::milliseconds timeout);
-
-/// "NotFound: rpc error ..." and so on, as an Error of stage containerd.
-Error toError(const std::string& what, const grpc::Status& status);
 
 }  // namespace fallbackd::e2e

@@ -2,6 +2,7 @@
 // The CRI messages for a pod, filled as kubelet fills them.
 #pragma once
 
+#include "cri_stubs.hpp"
 #include "kubelet.hpp"
 
 namespace fallbackd::e2e {

@@ -2,11 +2,11 @@
 #include "fault_registry.hpp"
 
 #include "http.hpp"
+#include "wire.hpp"
 
 #include <algorithm>
 #include <array>
 #include <exception>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -16,14 +16,9 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http.hpp>
-#include <boost/beast/ssl.hpp>
 
 namespace fallbackd::e2e {
 
@@ -35,8 +30,8 @@ using asio::ip::tcp;
 
 namespace {
 
-using Request = http::request<http::string_body>;
-using Response = http::response<http::string_body>;
+using Request = HttpRequest;
+using Response = HttpResponse;
 
 constexpr std::chrono::milliseconds kPiece = 50ms;
 
@@ -65,16 +60,13 @@ struct FaultRegistry::Server {
   asio::awaitable<void> acceptAll();
   asio::awaitable<void> serve(tcp::socket socket);
   asio::awaitable<void> pause(std::chrono::nanoseconds time);
-  asio::awaitable<bool> misbehave(beast::tcp_stream& stream, const Fault& fault);
-  template <class Stream>
-  asio::awaitable<void> answerAll(Stream& stream);
+  asio::awaitable<bool> misbehave(tcp::socket& socket, const Fault& fault);
+  /// `wire` goes over `socket`.
+  asio::awaitable<void> answerAll(Wire& wire, tcp::socket& socket);
   /// False: the connection is over.
-  template <class Stream>
-  asio::awaitable<bool> answerOne(Stream& stream, const Request& request);
-  template <class Stream>
-  asio::awaitable<void> sendPart(Stream& stream, Response response, Cut cut);
-  template <class Stream>
-  asio::awaitable<void> sendLayer(Stream& stream, const Fault& fault);
+  asio::awaitable<bool> answerOne(Wire& wire, tcp::socket& socket, const Request& request);
+  asio::awaitable<void> sendPart(Wire& wire, Response response, Cut cut);
+  asio::awaitable<void> sendLayer(Wire& wire, const Fault& fault);
   [[nodiscard]] Response respond(const Request& request, const Fault& fault) const;
   [[nodiscard]] std::optional<Response> refuse(const Request& request, const Fault& fault) const;
   [[nodiscard]] Asked askedBy(const Request& request) const;
@@ -100,39 +92,38 @@ asio::awaitable<void> FaultRegistry::Server::acceptAll() {
 }
 
 /// What happens to a connection instead of an answer. False: answer the request.
-asio::awaitable<bool> FaultRegistry::Server::misbehave(beast::tcp_stream& stream, const Fault& fault) {
+asio::awaitable<bool> FaultRegistry::Server::misbehave(tcp::socket& socket, const Fault& fault) {
   if (fault.silent) co_await pause(1h);
   if (fault.reset) {
-    stream.socket().set_option(asio::socket_base::linger(true, 0));
-    stream.socket().close();
+    socket.set_option(asio::socket_base::linger(true, 0));
+    socket.close();
     co_return true;
   }
   if (fault.garbage) {
     const std::string noise(64, '\x7f');
-    const auto bytes = asio::buffer(noise);
-    co_await asio::async_write(stream, bytes, asio::use_awaitable);
-    stream.socket().close();
+    PlainWire wire(socket);
+    co_await wire.write(noise);
+    socket.close();
     co_return true;
   }
   co_return false;
 }
 
 asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
-  beast::tcp_stream stream(std::move(socket));
   // Before reading a request: the first bytes of a TLS client are not a request.
-  co_await stream.socket().async_wait(tcp::socket::wait_read, asio::use_awaitable);
+  co_await socket.async_wait(tcp::socket::wait_read, asio::use_awaitable);
   const Fault first = registry.fault();
   if (first.asked == Asked::everything) {
-    const bool over = co_await misbehave(stream, first);
+    const bool over = co_await misbehave(socket, first);
     if (over) co_return;
   }
   if (!tls) {
-    co_await answerAll(stream);
+    PlainWire wire(socket);
+    co_await answerAll(wire, socket);
     co_return;
   }
-  asio::ssl::stream<beast::tcp_stream&> secured(stream, *tls);
-  co_await secured.async_handshake(asio::ssl::stream_base::server, asio::use_awaitable);
-  co_await answerAll(secured);
+  const auto wire = co_await secured(socket, *tls);
+  co_await answerAll(*wire, socket);
 }
 
 /// What a request is for. Unknown requests count as requests for the manifest.
@@ -145,32 +136,29 @@ Asked FaultRegistry::Server::askedBy(const Request& request) const {
   return Asked::manifest;
 }
 
-template <class Stream>
-asio::awaitable<void> FaultRegistry::Server::answerAll(Stream& stream) {
+asio::awaitable<void> FaultRegistry::Server::answerAll(Wire& wire, tcp::socket& socket) {
   beast::flat_buffer buffer;
   for (bool open = true; open;) {
-    Request request;
-    co_await http::async_read(stream, buffer, request, asio::use_awaitable);
+    const Request request = co_await readRequest(wire, buffer);
     ++registry.requests_;
-    open = co_await answerOne(stream, request);
+    open = co_await answerOne(wire, socket, request);
   }
 }
 
-template <class Stream>
-asio::awaitable<bool> FaultRegistry::Server::answerOne(Stream& stream, const Request& request) {
+asio::awaitable<bool> FaultRegistry::Server::answerOne(Wire& wire, tcp::socket& socket,
+                                                       const Request& request) {
   const Fault fault = registry.fault();
   const Asked asked = askedBy(request);
   const bool met = meets(fault, asked);
   if (met && fault.asked != Asked::everything) {
-    const bool over = co_await misbehave(beast::get_lowest_layer(stream), fault);
+    const bool over = co_await misbehave(socket, fault);
     if (over) co_return false;
   }
   if (met) co_await pause(fault.delay);
   auto response = respond(request, fault);
   response.keep_alive(request.keep_alive());
   if (met && fault.cut != Cut::never) {
-    co_await sendPart(stream, std::move(response), fault.cut);
-    auto& socket = beast::get_lowest_layer(stream).socket();
+    co_await sendPart(wire, std::move(response), fault.cut);
     if (fault.cut == Cut::reset_within_body) {
       socket.set_option(asio::socket_base::linger(true, 0));
       socket.close();
@@ -182,32 +170,29 @@ asio::awaitable<bool> FaultRegistry::Server::answerOne(Stream& stream, const Req
   if (response.result() == http::status::ok && asked == Asked::layer && !(met && fault.html)) {
     response.content_length(response.body().size());
     response.body().clear();
-    http::response_serializer<http::string_body> serializer(response);
-    co_await http::async_write_header(stream, serializer, asio::use_awaitable);
-    co_await sendLayer(stream, fault);
+    const std::string head = textOf(response);
+    co_await wire.write(head);
+    co_await sendLayer(wire, fault);
     co_return true;
   }
   response.prepare_payload();
   if (request.method() == http::verb::head) response.body().clear();  // its length stays in the header
-  co_await http::async_write(stream, response, asio::use_awaitable);
+  const std::string text = textOf(response);
+  co_await wire.write(text);
   co_return true;
 }
 
 /// The part of an answer that is sent before the connection ends.
-template <class Stream>
-asio::awaitable<void> FaultRegistry::Server::sendPart(Stream& stream, Response response, Cut cut) {
+asio::awaitable<void> FaultRegistry::Server::sendPart(Wire& wire, Response response, Cut cut) {
   if (cut == Cut::before_headers) co_return;
   response.prepare_payload();
-  std::ostringstream text;
-  text << response;
-  std::string bytes = std::move(text).str();
+  std::string bytes = textOf(response);
   const auto headers = bytes.find("\r\n\r\n") + 4;
   bytes.resize(cut == Cut::amid_headers ? headers / 2 : headers + (bytes.size() - headers) / 2);
-  co_await asio::async_write(stream, asio::buffer(bytes), asio::use_awaitable);
+  co_await wire.write(bytes);
 }
 
-template <class Stream>
-asio::awaitable<void> FaultRegistry::Server::sendLayer(Stream& stream, const Fault& fault) {
+asio::awaitable<void> FaultRegistry::Server::sendLayer(Wire& wire, const Fault& fault) {
   std::string layer = registry.blobs_.layer;
   if (fault.wrongBytes) layer.back() = '!';
   const std::size_t end = std::min(layer.size(), fault.stallAfter);
@@ -216,8 +201,7 @@ asio::awaitable<void> FaultRegistry::Server::sendLayer(Stream& stream, const Fau
       slow ? std::max<std::size_t>(1, fault.bytesPerSecond * static_cast<std::size_t>(kPiece.count()) / 1000)
            : layer.size();
   for (std::size_t at = 0; at < end; at += most) {
-    const auto piece = asio::buffer(layer.data() + at, std::min(most, end - at));
-    co_await asio::async_write(stream, piece, asio::use_awaitable);
+    co_await wire.write(std::string_view(layer).substr(at, std::min(most, end - at)));
     if (slow) co_await pause(kPiece);
   }
   if (end < layer.size()) co_await pause(1h);

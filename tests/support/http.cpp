@@ -2,6 +2,7 @@
 #include "http.hpp"
 
 #include "wait.hpp"
+#include "wire.hpp"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -12,9 +13,12 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/beast/core.hpp>
-#include <boost/beast/http.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/parser.hpp>
 
 namespace fallbackd::e2e {
 
@@ -25,19 +29,34 @@ namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using asio::ip::tcp;
 
+constexpr std::size_t kReadSize = 16384;
+
 asio::awaitable<HttpAnswer> getOnce(tcp::endpoint endpoint, std::string path,
                                     std::chrono::milliseconds timeout) {
   beast::tcp_stream stream(co_await asio::this_coro::executor);
   stream.expires_after(timeout);
   co_await stream.async_connect(endpoint, asio::use_awaitable);
-  http::request<http::empty_body> request(http::verb::get, path, 11);
-  request.set(http::field::host, endpoint.address().to_string());
-  request.keep_alive(false);
-  co_await http::async_write(stream, request, asio::use_awaitable);
+  const std::string request = "GET " + path + " HTTP/1.1\r\nHost: " + endpoint.address().to_string() +
+                              "\r\nConnection: close\r\n\r\n";
+  co_await asio::async_write(stream, asio::buffer(request), asio::use_awaitable);
   beast::flat_buffer buffer;
-  http::response<http::string_body> response;
-  co_await http::async_read(stream, buffer, response, asio::use_awaitable);
-  co_return HttpAnswer{response.result_int(), std::move(response.body())};
+  http::response_parser<http::string_body> parser;
+  parser.eager(true);
+  while (!parser.is_done()) {
+    boost::system::error_code error;
+    const auto bytes = co_await stream.async_read_some(buffer.prepare(kReadSize),
+                                                       asio::redirect_error(asio::use_awaitable, error));
+    buffer.commit(bytes);
+    if (error == asio::error::eof && parser.got_some()) {
+      error = {};
+      parser.put_eof(error);
+    } else if (!error) {
+      buffer.consume(parser.put(buffer.data(), error));
+      if (error == http::error::need_more) error = {};
+    }
+    if (error) throw boost::system::system_error(error);
+  }
+  co_return HttpAnswer{parser.get().result_int(), std::move(parser.get().body())};
 }
 
 }  // namespace
@@ -107,19 +126,19 @@ struct StatusServer::Loop {
   tcp::acceptor acceptor{context};
 
   static asio::awaitable<void> answerAll(StatusServer& server, tcp::socket socket) {
-    beast::tcp_stream stream(std::move(socket));
+    PlainWire wire(socket);
     beast::flat_buffer buffer;
     for (;;) {
-      http::request<http::string_body> request;
-      co_await http::async_read(stream, buffer, request, asio::use_awaitable);
+      const HttpRequest request = co_await readRequest(wire, buffer);
       ++server.requests_;
-      http::response<http::string_body> response(http::int_to_status(server.status_), request.version());
+      HttpResponse response(http::int_to_status(server.status_), request.version());
       response.set(http::field::content_type, "application/json");
       response.body() = "{}";
       response.keep_alive(request.keep_alive());
       response.prepare_payload();
       if (request.method() == http::verb::head) response.body().clear();  // its length stays in the header
-      co_await http::async_write(stream, response, asio::use_awaitable);
+      const std::string text = textOf(response);
+      co_await wire.write(text);
     }
   }
 

@@ -91,7 +91,7 @@ Result<Pod> Kubelet::restartSandbox(const Pod& pod) {
 Result<> Kubelet::runSandbox(Pod& pod) {
   v1::RunPodSandboxRequest request;
   *request.mutable_config() = sandboxConfig(pod);
-  FB_TRY(const auto response, call("RunPodSandbox of " + pod.spec.name, node_.runtime(),
+  FB_TRY(const auto response, call("RunPodSandbox of " + pod.spec.name, *node_.cri().runtime,
                                    &v1::RuntimeService::Stub::RunPodSandbox, request));
   pod.sandboxId = response.pod_sandbox_id();
   auto status = readStatus(pod);
@@ -104,7 +104,7 @@ Result<> Kubelet::readStatus(Pod& pod) {
   v1::PodSandboxStatusRequest request;
   request.set_pod_sandbox_id(pod.sandboxId);
   request.set_verbose(true);
-  FB_TRY(const auto response, call("PodSandboxStatus of " + pod.spec.name, node_.runtime(),
+  FB_TRY(const auto response, call("PodSandboxStatus of " + pod.spec.name, *node_.cri().runtime,
                                    &v1::RuntimeService::Stub::PodSandboxStatus, request));
   pod.ip = response.status().network().ip();
   const auto info = response.info().find("info");
@@ -129,19 +129,20 @@ PullOutcome Kubelet::pullImage(const std::string& reference, const std::string& 
     request.mutable_auth()->set_password(auth.substr(colon + 1));
   }
   v1::PullImageResponse response;
-  const grpc::Status status = node_.images().PullImage(&context, request, &response);
+  const grpc::Status status = node_.cri().images->PullImage(&context, request, &response);
   return {status.error_code(), status.error_message(), response.image_ref(), watch.elapsed()};
 }
 
 Result<bool> Kubelet::imagePresent(const std::string& reference) {
-  FB_TRY(const auto response, imageStatus(node_.images(), reference));
+  FB_TRY(const auto response, imageStatus(*node_.cri().images, reference));
   return response.has_image();
 }
 
 Result<> Kubelet::removeImage(const std::string& reference) {
   v1::RemoveImageRequest request;
   request.mutable_image()->set_image(reference);
-  FB_CHECK(call("RemoveImage " + reference, node_.images(), &v1::ImageService::Stub::RemoveImage, request));
+  FB_CHECK(
+      call("RemoveImage " + reference, *node_.cri().images, &v1::ImageService::Stub::RemoveImage, request));
   return {};
 }
 
@@ -152,7 +153,7 @@ Result<> Kubelet::writeHosts(const Pod& pod) {
 }
 
 Result<std::string> Kubelet::createContainer(const Pod& pod, const ContainerSpec& spec) {
-  FB_TRY(const auto image, imageStatus(node_.images(), spec.image));
+  FB_TRY(const auto image, imageStatus(*node_.cri().images, spec.image));
   if (!image.has_image()) return fail(Stage::containerd, Reason::not_found, "image " + spec.image);
   FB_CHECK(writeHosts(pod));
   FB_CHECK(sys::makeDirs(Stage::cli, pod.folder / "containers" / spec.name, 0750));
@@ -161,7 +162,7 @@ Result<std::string> Kubelet::createContainer(const Pod& pod, const ContainerSpec
   request.set_pod_sandbox_id(pod.sandboxId);
   *request.mutable_config() = containerConfig(pod, spec, image.image().id());
   *request.mutable_sandbox_config() = sandboxConfig(pod);
-  FB_TRY(const auto response, call("CreateContainer " + spec.name, node_.runtime(),
+  FB_TRY(const auto response, call("CreateContainer " + spec.name, *node_.cri().runtime,
                                    &v1::RuntimeService::Stub::CreateContainer, request));
   return response.container_id();
 }
@@ -169,7 +170,7 @@ Result<std::string> Kubelet::createContainer(const Pod& pod, const ContainerSpec
 Result<> Kubelet::startContainer(const std::string& id) {
   v1::StartContainerRequest request;
   request.set_container_id(id);
-  FB_CHECK(call("StartContainer", node_.runtime(), &v1::RuntimeService::Stub::StartContainer, request));
+  FB_CHECK(call("StartContainer", *node_.cri().runtime, &v1::RuntimeService::Stub::StartContainer, request));
   return {};
 }
 
@@ -178,7 +179,8 @@ Result<int> Kubelet::waitForContainer(const std::string& id, std::chrono::nanose
   request.set_container_id(id);
   Result<v1::ContainerStatusResponse> answer;
   const bool ended = waitUntil(ceiling, [&] {
-    answer = call("ContainerStatus", node_.runtime(), &v1::RuntimeService::Stub::ContainerStatus, request);
+    answer =
+        call("ContainerStatus", *node_.cri().runtime, &v1::RuntimeService::Stub::ContainerStatus, request);
     return !answer || answer->status().state() == v1::CONTAINER_EXITED;
   });
   if (!answer) return tl::unexpected<Error>(answer.error());
@@ -190,14 +192,15 @@ Result<> Kubelet::stopContainer(const std::string& id, std::chrono::seconds grac
   v1::StopContainerRequest request;
   request.set_container_id(id);
   request.set_timeout(grace.count());
-  FB_CHECK(call("StopContainer", node_.runtime(), &v1::RuntimeService::Stub::StopContainer, request));
+  FB_CHECK(call("StopContainer", *node_.cri().runtime, &v1::RuntimeService::Stub::StopContainer, request));
   return {};
 }
 
 Result<> Kubelet::removeContainer(const std::string& id) {
   v1::RemoveContainerRequest request;
   request.set_container_id(id);
-  FB_CHECK(call("RemoveContainer", node_.runtime(), &v1::RuntimeService::Stub::RemoveContainer, request));
+  FB_CHECK(
+      call("RemoveContainer", *node_.cri().runtime, &v1::RuntimeService::Stub::RemoveContainer, request));
   return {};
 }
 
@@ -205,7 +208,7 @@ Result<std::vector<std::string>> Kubelet::sandboxesOf(const Pod& pod) {
   v1::ListPodSandboxRequest request;
   (*request.mutable_filter()->mutable_label_selector())["io.kubernetes.pod.uid"] = pod.spec.uid;
   FB_TRY(const auto response,
-         call("ListPodSandbox", node_.runtime(), &v1::RuntimeService::Stub::ListPodSandbox, request));
+         call("ListPodSandbox", *node_.cri().runtime, &v1::RuntimeService::Stub::ListPodSandbox, request));
   std::vector<std::string> ids;
   for (const auto& item : response.items()) ids.push_back(item.id());
   return ids;
@@ -216,7 +219,7 @@ Result<> Kubelet::stopPod(const Pod& pod) {
   for (const auto& id : ids) {
     v1::StopPodSandboxRequest request;
     request.set_pod_sandbox_id(id);
-    FB_CHECK(call("StopPodSandbox of " + pod.spec.name, node_.runtime(),
+    FB_CHECK(call("StopPodSandbox of " + pod.spec.name, *node_.cri().runtime,
                   &v1::RuntimeService::Stub::StopPodSandbox, request));
   }
   return {};
@@ -237,7 +240,7 @@ Result<> Kubelet::removePod(const Pod& pod) {
   for (const auto& id : ids) {
     v1::RemovePodSandboxRequest request;
     request.set_pod_sandbox_id(id);
-    FB_CHECK(call("RemovePodSandbox of " + pod.spec.name, node_.runtime(),
+    FB_CHECK(call("RemovePodSandbox of " + pod.spec.name, *node_.cri().runtime,
                   &v1::RuntimeService::Stub::RemovePodSandbox, request));
   }
   return {};

@@ -14,6 +14,8 @@
 #include <sys/types.h>
 #include <vector>
 
+#include <grpcpp/support/status_code_enum.h>
+
 namespace fallbackd::e2e {
 
 struct Pod {

@@ -9,8 +9,11 @@
 #include <optional>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <boost/json/value.hpp>
+
+namespace CLI {
+class App;
+}
 
 namespace fallbackd::ctl {
 
