@@ -77,8 +77,8 @@ json::object heldUpJson(const watcher::HeldUp& heldUp, const Snapshot& snapshot)
 }
 
 bool hasCause(watcher::Waiting::State state) {
-  using State = watcher::Waiting::State;
-  return state == State::failed || state == State::undecided || state == State::not_started;
+  using Waits = watcher::Waiting::State;
+  return state == Waits::failed || state == Waits::undecided || state == Waits::not_started;
 }
 
 json::object toJson(const watcher::Waiting& waiting, const Snapshot& snapshot) {

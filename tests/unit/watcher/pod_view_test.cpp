@@ -19,7 +19,7 @@ Stamp at(std::chrono::seconds time) {
   return Stamp{} + time;
 }
 
-cri::Sandbox sandbox(const std::string& id, const std::string& uid = "uid") {
+cri::Sandbox makeSandbox(const std::string& id, const std::string& uid = "uid") {
   cri::Sandbox one;
   one.id = id;
   one.podName = "web-0";
@@ -31,8 +31,8 @@ cri::Sandbox sandbox(const std::string& id, const std::string& uid = "uid") {
 }
 
 /// As kubelet creates them.
-cri::Container container(const std::string& id, const std::string& sandboxId, const std::string& name,
-                         const std::string& uid = "uid") {
+cri::Container makeContainer(const std::string& id, const std::string& sandboxId, const std::string& name,
+                             const std::string& uid = "uid") {
   cri::Container one;
   one.id = id;
   one.sandboxId = sandboxId;
@@ -49,8 +49,8 @@ struct PodViewTest : testing::Test {
 
 TEST_F(PodViewTest, ASandboxIsAddedOnceAndUpdatedByAList) {
   EXPECT_EQ(view.find("s1"), nullptr);
-  EXPECT_TRUE(view.addSandbox(sandbox("s1"), at(10s), at(5s)));
-  auto changed = sandbox("s1");
+  EXPECT_TRUE(view.addSandbox(makeSandbox("s1"), at(10s), at(5s)));
+  auto changed = makeSandbox("s1");
   changed.labels = {{"app", "cart"}};
   EXPECT_FALSE(view.addSandbox(changed, at(20s), at(15s)));
   EXPECT_EQ(view.at("s1").sandbox.labels.at("app"), "checkout");
@@ -61,13 +61,13 @@ TEST_F(PodViewTest, ASandboxIsAddedOnceAndUpdatedByAList) {
 
 TEST_F(PodViewTest, TheStartOfThePauseProcessCorrectsTheTime) {
   EXPECT_FALSE(view.sandboxStarted("s1", at(1s)));
-  view.addSandbox(sandbox("s1"), at(1s), at(1s));
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
   EXPECT_TRUE(view.sandboxStarted("s1", at(2s)));
   EXPECT_EQ(view.at("s1").since, at(2s));
 }
 
 TEST_F(PodViewTest, AnnotationsAreReadAndNotKept) {
-  auto one = sandbox("s1");
+  auto one = makeSandbox("s1");
   one.annotations = {{"fallbackd.io/binary.web", "web@2.0.0"}};
   view.addSandbox(one, at(1s), at(1s));
   EXPECT_TRUE(view.at("s1").sandbox.annotations.empty());
@@ -81,9 +81,9 @@ TEST_F(PodViewTest, AnnotationsAreReadAndNotKept) {
 }
 
 TEST_F(PodViewTest, AStatusOfASandboxThatIsNotReadyOrNotKnownIsIgnored) {
-  view.addSandbox(sandbox("s1"), at(1s), at(1s));
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
   cri::SandboxStatus status;
-  status.sandbox = sandbox("s1");
+  status.sandbox = makeSandbox("s1");
   status.sandbox.ready = false;
   view.setStatus("s1", status);
   EXPECT_FALSE(view.at("s1").status);
@@ -97,7 +97,7 @@ TEST_F(PodViewTest, OfTooManyLabelsThoseThatWorkloadsChooseByAreKept) {
   workload.match.labels = {{"app", "checkout"}};
   config.workloads.push_back(workload);
   view.reconfigure(config);
-  auto one = sandbox("s1");
+  auto one = makeSandbox("s1");
   for (int i = 0; i < 1000; ++i) one.labels["label" + std::to_string(i)] = std::string(60, 'x');
   one.labels["job-name"] = "migrate";
   view.addSandbox(one, at(1s), at(1s));
@@ -105,23 +105,23 @@ TEST_F(PodViewTest, OfTooManyLabelsThoseThatWorkloadsChooseByAreKept) {
 }
 
 TEST_F(PodViewTest, OnlyKubeletsContainersCountAndEachOnce) {
-  EXPECT_FALSE(view.addContainer("s1", container("c1", "s1", "web"), at(1s))) << "no such sandbox";
-  view.addSandbox(sandbox("s1"), at(1s), at(1s));
-  auto foreign = container("c0", "s1", "web");
+  EXPECT_FALSE(view.addContainer("s1", makeContainer("c1", "s1", "web"), at(1s))) << "no such sandbox";
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
+  auto foreign = makeContainer("c0", "s1", "web");
   foreign.annotations.clear();
   EXPECT_FALSE(view.addContainer("s1", foreign, at(2s)));
-  EXPECT_FALSE(view.addContainer("s1", container("c0", "s1", "web", "other"), at(2s)));
+  EXPECT_FALSE(view.addContainer("s1", makeContainer("c0", "s1", "web", "other"), at(2s)));
   EXPECT_THAT(view.at("s1").made(), IsEmpty());
-  EXPECT_TRUE(view.addContainer("s1", container("c1", "s1", "web"), at(2s)));
-  EXPECT_FALSE(view.addContainer("s1", container("c1", "s1", "web"), at(3s)));
+  EXPECT_TRUE(view.addContainer("s1", makeContainer("c1", "s1", "web"), at(2s)));
+  EXPECT_FALSE(view.addContainer("s1", makeContainer("c1", "s1", "web"), at(3s)));
   EXPECT_THAT(view.at("s1").made(), ElementsAre("web"));
   EXPECT_TRUE(view.hasContainer("c1"));
   EXPECT_FALSE(view.hasContainer("c0"));
 }
 
 TEST_F(PodViewTest, ADroppedContainerIsRememberedByItsNameOnly) {
-  view.addSandbox(sandbox("s1"), at(1s), at(1s));
-  view.addContainer("s1", container("c1", "s1", "web"), at(2s));
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
+  view.addContainer("s1", makeContainer("c1", "s1", "web"), at(2s));
   EXPECT_EQ(view.dropContainer("c1"), "s1");
   EXPECT_EQ(view.dropContainer("c1"), std::nullopt);
   EXPECT_THAT(view.at("s1").made(), IsEmpty());
@@ -129,8 +129,8 @@ TEST_F(PodViewTest, ADroppedContainerIsRememberedByItsNameOnly) {
 }
 
 TEST_F(PodViewTest, ADroppedSandboxTakesItsContainersAlong) {
-  view.addSandbox(sandbox("s1"), at(1s), at(1s));
-  view.addContainer("s1", container("c1", "s1", "web"), at(2s));
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
+  view.addContainer("s1", makeContainer("c1", "s1", "web"), at(2s));
   EXPECT_TRUE(view.dropSandbox("s1"));
   EXPECT_FALSE(view.dropSandbox("s1"));
   EXPECT_FALSE(view.hasContainer("c1"));
@@ -138,20 +138,20 @@ TEST_F(PodViewTest, ADroppedSandboxTakesItsContainersAlong) {
 }
 
 TEST_F(PodViewTest, AContainerBelongsToTheSandboxThatItNamesElseToTheNewestOfItsPod) {
-  EXPECT_EQ(view.sandboxFor("uid", container("c1", "", "web")), std::nullopt);
-  view.addSandbox(sandbox("old"), at(1s), at(1s));
-  view.addSandbox(sandbox("new"), at(2s), at(2s));
-  view.addSandbox(sandbox("newest", "other"), at(3s), at(3s));
-  EXPECT_EQ(view.sandboxFor("uid", container("c1", "", "web")), "new");
-  EXPECT_EQ(view.sandboxFor("uid", container("c1", "old", "web")), "old");
-  EXPECT_EQ(view.sandboxFor("uid", container("c1", "gone", "web")), "new");
+  EXPECT_EQ(view.sandboxFor("uid", makeContainer("c1", "", "web")), std::nullopt);
+  view.addSandbox(makeSandbox("old"), at(1s), at(1s));
+  view.addSandbox(makeSandbox("new"), at(2s), at(2s));
+  view.addSandbox(makeSandbox("newest", "other"), at(3s), at(3s));
+  EXPECT_EQ(view.sandboxFor("uid", makeContainer("c1", "", "web")), "new");
+  EXPECT_EQ(view.sandboxFor("uid", makeContainer("c1", "old", "web")), "old");
+  EXPECT_EQ(view.sandboxFor("uid", makeContainer("c1", "gone", "web")), "new");
 }
 
 TEST_F(PodViewTest, WhatCameUpAfterAListWasAskedForIsNotMissingInIt) {
-  view.addSandbox(sandbox("s1"), at(1s), at(1s));
-  view.addSandbox(sandbox("s2"), at(5s), at(5s));
-  view.addContainer("s1", container("c1", "s1", "web"), at(2s));
-  view.addContainer("s1", container("c2", "s1", "log"), at(6s));
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
+  view.addSandbox(makeSandbox("s2"), at(5s), at(5s));
+  view.addContainer("s1", makeContainer("c1", "s1", "web"), at(2s));
+  view.addContainer("s1", makeContainer("c2", "s1", "log"), at(6s));
   EXPECT_THAT(view.missingSandboxes({}, at(4s)), ElementsAre("s1"));
   EXPECT_THAT(view.missingSandboxes({"s1"}, at(4s)), IsEmpty());
   EXPECT_THAT(view.missingSandboxes({"s1"}, at(9s)), ElementsAre("s2"));
@@ -161,15 +161,15 @@ TEST_F(PodViewTest, WhatCameUpAfterAListWasAskedForIsNotMissingInIt) {
 
 TEST_F(PodViewTest, AnInitContainerHasSucceededOnceAnyAttemptHas) {
   EXPECT_FALSE(view.attemptsAt("s1", "migrate").succeeded) << "no such pod";
-  view.addSandbox(sandbox("s1"), at(1s), at(1s));
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
   EXPECT_FALSE(view.attemptsAt("s1", "migrate").succeeded);
-  view.addContainer("s1", container("c1", "s1", "migrate"), at(2s));
-  view.addContainer("s1", container("c2", "s1", "other"), at(2s));
+  view.addContainer("s1", makeContainer("c1", "s1", "migrate"), at(2s));
+  view.addContainer("s1", makeContainer("c2", "s1", "other"), at(2s));
   EXPECT_THAT(view.attemptsAt("s1", "migrate").notEnded, ElementsAre("c1"));
   EXPECT_EQ(view.containerExited("c1", 1, at(3s)), "s1");
   EXPECT_FALSE(view.attemptsAt("s1", "migrate").succeeded);
   EXPECT_THAT(view.attemptsAt("s1", "migrate").notEnded, IsEmpty());
-  view.addContainer("s1", container("c3", "s1", "migrate"), at(4s));
+  view.addContainer("s1", makeContainer("c3", "s1", "migrate"), at(4s));
   view.containerExited("c3", 0, at(5s));
   EXPECT_TRUE(view.attemptsAt("s1", "migrate").succeeded);
 }
@@ -177,10 +177,10 @@ TEST_F(PodViewTest, AnInitContainerHasSucceededOnceAnyAttemptHas) {
 TEST_F(PodViewTest, AContainerWaitsSinceItsTurnCame) {
   config::Workload workload;
   workload.startAfter = {"migrate"};
-  view.addSandbox(sandbox("s1"), at(1s), at(1s));
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
   EXPECT_EQ(view.waitingSince("s1", workload), at(1s));
   for (const char* name : {"migrate", "other"}) {
-    view.addContainer("s1", container(name, "s1", name), at(2s));
+    view.addContainer("s1", makeContainer(name, "s1", name), at(2s));
   }
   view.containerExited("other", 0, at(9s));
   EXPECT_EQ(view.waitingSince("s1", workload), at(1s)) << "it does not wait for the other one";
@@ -191,8 +191,8 @@ TEST_F(PodViewTest, AContainerWaitsSinceItsTurnCame) {
 }
 
 TEST_F(PodViewTest, TheSummaryNamesPodsAndTheirContainers) {
-  view.addSandbox(sandbox("s1"), at(1s), at(1s));
-  view.addContainer("s1", container("c1", "s1", "web"), at(2s));
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
+  view.addContainer("s1", makeContainer("c1", "s1", "web"), at(2s));
   view.containerExited("c1", 137, at(3s));
   const auto all = view.summaries();
   ASSERT_EQ(all.size(), 1U);

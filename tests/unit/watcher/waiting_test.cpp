@@ -8,14 +8,14 @@ namespace {
 
 /// The status, its readers and the status page compare these words.
 TEST(Waiting, TheNamesOfItsStatesStayAsTheyAre) {
-  using State = Waiting::State;
-  EXPECT_EQ(toString(State::asking), "asking");
-  EXPECT_EQ(toString(State::failed), "failed");
-  EXPECT_EQ(toString(State::undecided), "undecided");
-  EXPECT_EQ(toString(State::image_present), "image present");
-  EXPECT_EQ(toString(State::not_started), "not started");
-  EXPECT_EQ(toString(State::after_init_containers), "after init containers");
-  EXPECT_EQ(toString(State::never_pulled), "never pulled");
+  using Waits = Waiting::State;
+  EXPECT_EQ(toString(Waits::asking), "asking");
+  EXPECT_EQ(toString(Waits::failed), "failed");
+  EXPECT_EQ(toString(Waits::undecided), "undecided");
+  EXPECT_EQ(toString(Waits::image_present), "image present");
+  EXPECT_EQ(toString(Waits::not_started), "not started");
+  EXPECT_EQ(toString(Waits::after_init_containers), "after init containers");
+  EXPECT_EQ(toString(Waits::never_pulled), "never pulled");
 }
 
 }  // namespace
