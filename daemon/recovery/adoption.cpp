@@ -25,7 +25,10 @@ cri::Awaitable<void> Recoveries::catchUp(Key key) {
     const auto containers = co_await services_.runtime.listContainers();
     const auto found = active_.find(key);
     if (found == active_.end()) co_return;
-    const bool gone = status ? !status->sandbox.ready : status.error().reason == Reason::not_found;
+    // A stopped sandbox has no pause process to report; one that was removed is not known.
+    const auto reason = status ? Reason::internal : status.error().reason;
+    const bool gone = status ? !status->sandbox.ready
+                             : reason == Reason::not_found || reason == Reason::sandbox_gone;
     if (gone) {
       found->second->podGone();
       co_return;

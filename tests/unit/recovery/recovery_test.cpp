@@ -728,6 +728,16 @@ TEST_F(NextDaemonTest, ARealContainerCreatedBeforeTheAdoptionTakesOver) {
   ASSERT_TRUE(reaches(State::handed_back));
 }
 
+TEST_F(NextDaemonTest, ASandboxThatStoppedMeanwhileEndsItsFallback) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  next(makeConfig());
+  ASSERT_TRUE(reaches(State::ready));
+  runtime.stopSandbox("s1");  // CRI still lists it, and kubelet removes it when it likes
+  recoveries->connection(true, "");
+  EXPECT_TRUE(reaches(State::pod_gone));
+}
+
 TEST_F(NextDaemonTest, UnownedFallbacksAreEnded) {
   auto other = unclaimed();
   other.container = "sidecar";
