@@ -2,6 +2,7 @@
 // A launcher with the real spawner, and what a test needs around it.
 #pragma once
 
+#include "content_of.hpp"
 #include "fake_sandbox.hpp"
 #include "launcher/local_launcher.hpp"
 
@@ -100,8 +101,6 @@ class LaunchTest : public ::testing::Test {
 /// A sealed copy of a program, as the cache makes them.
 std::shared_ptr<sys::UniqueFd> sealedCopy(const std::filesystem::path& program);
 
-/// Whole content, empty where there is none.
-std::string contentOf(const std::filesystem::path& path);
 void writeText(const std::filesystem::path& path, const std::string& text);
 
 }  // namespace fallbackd::test

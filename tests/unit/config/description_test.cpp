@@ -3,6 +3,8 @@
 // given.
 #include "config/description.hpp"
 
+#include "content_of.hpp"
+
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -13,6 +15,7 @@
 namespace fallbackd::config {
 namespace {
 
+using test::contentOf;
 using testing::HasSubstr;
 
 void collect(const Description& node, const std::string& path, std::set<std::string>& paths) {
@@ -24,13 +27,6 @@ void collect(const Description& node, const std::string& path, std::set<std::str
     paths.insert(where);
     collect(*child, where, paths);
   }
-}
-
-std::string contentOf(const std::string& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
 }
 
 TEST(DescriptionTest, EveryKeyHasAPurposeAndEveryPurposeAKey) {

@@ -135,6 +135,14 @@ class HttpServerTest : public testing::Test {
   std::string get(const std::string& target, const std::string& headers = "Host: localhost\r\n") {
     return Connection(port()).get(target, headers);
   }
+  /// As many listeners to /events as TCP may have; they stay connected.
+  void takeAllStreams(std::vector<std::unique_ptr<Connection>>& listeners) const {
+    for (int i = 0; i < 16; ++i) {
+      listeners.push_back(std::make_unique<Connection>(port()));
+      ASSERT_TRUE(listeners.back()->send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+      ASSERT_THAT(listeners.back()->receive("\n\n"), HasSubstr("data: text 1"));
+    }
+  }
   /// curl's output; the server's address stands for "URL".
   std::string curl(const std::string& arguments, const std::string& scheme = "https") {
     auto line = "curl -sS --max-time 10 " + arguments;
@@ -314,11 +322,7 @@ TEST_F(HttpServerTest, EventsComeWhenTheTextChanges) {
 TEST_F(HttpServerTest, ListenersAreLimitedAndTheOthersStillServed) {
   start();
   std::vector<std::unique_ptr<Connection>> listeners;
-  for (int i = 0; i < 16; ++i) {
-    listeners.push_back(std::make_unique<Connection>(port()));
-    ASSERT_TRUE(listeners.back()->send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    ASSERT_THAT(listeners.back()->receive("\n\n"), HasSubstr("data: text 1"));
-  }
+  takeAllStreams(listeners);
   EXPECT_THAT(get("/events"), HasSubstr("HTTP/1.1 503"));
   EXPECT_THAT(get("/held"), HasSubstr("HTTP/1.1 200"));
 }
@@ -326,11 +330,7 @@ TEST_F(HttpServerTest, ListenersAreLimitedAndTheOthersStillServed) {
 TEST_F(HttpServerTest, RootIsServedWhateverIsConnectedOverTcp) {
   start();
   std::vector<std::unique_ptr<Connection>> listeners;
-  for (int i = 0; i < 16; ++i) {
-    listeners.push_back(std::make_unique<Connection>(port()));
-    ASSERT_TRUE(listeners.back()->send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    ASSERT_THAT(listeners.back()->receive("\n\n"), HasSubstr("data: text 1"));
-  }
+  takeAllStreams(listeners);
   Connection root(unixPath());
   ASSERT_TRUE(root.send("GET /events HTTP/1.1\r\nHost: root\r\n\r\n"));
   EXPECT_THAT(root.receive("\n\n"), HasSubstr("data: text 1")) << "TCP took all event streams";
