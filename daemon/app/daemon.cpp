@@ -1,41 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/daemon.hpp"
 
-#include "app/endpoints.hpp"
+#include "app/credential_work.hpp"
+#include "app/daemon_parts.hpp"
 #include "app/heap.hpp"
-#include "app/notify.hpp"
 #include "base/async/pause.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/file_watch.hpp"
 #include "config/load.hpp"
 #include "config/pause.hpp"
-#include "cri/grpc_runtime.hpp"
-#include "domain/image_reference.hpp"
-#include "launcher/local_launcher.hpp"
-#include "launcher/node_lock.hpp"
 #include "recovery/readiness.hpp"
-#include "recovery/recoveries.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/file.hpp"
 #include "sys/network.hpp"
 #include "sys/process.hpp"
-#include "telemetry/loop_watch.hpp"
-#include "telemetry/metrics.hpp"
-#include "workers/program.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <map>
 #include <signal.h>
 #include <unistd.h>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -50,167 +38,24 @@ namespace {
 
 constexpr auto kCacheInterval = 30s;
 constexpr auto kPauseInterval = 5s;
-constexpr auto kFileLimit = 2s;
-// A slow program still gives credentials for the next probe; the pull itself waits for less.
-constexpr auto kProviderLimit = 30s;
-constexpr std::uint32_t kMaxProviderAnswer = 64 * 1024;
 constexpr auto kLoopLimit = 1s;  // a turn normally takes microseconds
 constexpr auto kHeapInterval = 10s;
 constexpr std::size_t kKeptHeap = 8UL << 20;
 
-/// A file with credentials may be a pod's pull secret, on any file system.
-Awaitable<Result<std::string>> readByWorker(std::shared_ptr<workers::Pool> pool, std::string path) {
-  workers::Task task;
-  task.work = workers::Work::read_file;
-  task.stage = Stage::detection;
-  task.owner = {"", path};
-  task.what = "read " + path;
-  task.bytes = path;
-  task.limit = kFileLimit;
-  auto outcome = co_await pool->run(std::move(task));
-  if (!outcome) co_return tl::unexpected<Error>(outcome.error());
-  co_return std::move(outcome->bytes);
-}
-
-/// A credential provider of kubelet's.
-Awaitable<Result<std::string>> runByWorker(std::shared_ptr<workers::Pool> pool,
-                                           watcher::ProviderProgram program) {
-  workers::Task task;
-  task.stage = Stage::detection;
-  task.owner = {"credential providers", program.name};  // no namespace has such a name
-  task.what = "run " + program.name;
-  task.limit = kProviderLimit + kFileLimit;  // the worker itself ends the program before
-  workers::ask(task, {std::move(program.folder), std::move(program.name), std::move(program.args),
-                      std::move(program.env), std::move(program.input), kProviderLimit, kMaxProviderAnswer,
-                      std::move(program.config)});
-  auto outcome = co_await pool->run(std::move(task));
-  if (!outcome) co_return tl::unexpected<Error>(outcome.error());
-  co_return std::move(outcome->bytes);
-}
-
-telemetry::CredentialProviderRuns runsOf(const watcher::ProviderCounts& counts) {
-  using End = telemetry::ProviderResult;
-  return {{{End::given, counts.given},
-           {End::none, counts.none},
-           {End::failed, counts.failed},
-           {End::malformed, counts.malformed},
-           {End::too_large, counts.tooLarge},
-           {End::timeout, counts.timedOut}},
-          counts.notWaitedFor};
-}
-
-telemetry::WorkerUsage usageOf(const workers::PoolCounts& counts) {
-  telemetry::WorkerUsage usage;
-  usage.workers = counts.workers;
-  usage.stuck = counts.stuck;
-  for (std::size_t i = 0; i < workers::kWorks; ++i) {
-    const std::string work(workers::toString(static_cast<workers::Work>(i)));
-    usage.missed[work] = counts.missed.at(i);
-    usage.refused[work] = counts.refused.at(i);
-  }
-  return usage;
-}
-
-telemetry::NotStarted notStartedOf(const std::vector<watcher::Waiting>& all) {
-  telemetry::NotStarted counts;
-  for (const auto& one : all) {
-    if (one.state != watcher::Waiting::State::not_started) continue;
-    if (!one.heldUp) {
-      ++counts.unknown;
-    } else if (std::holds_alternative<watcher::StalledPull>(*one.heldUp)) {
-      ++counts.byPull;
-    } else {
-      ++counts.byBackOff;
-    }
-  }
-  return counts;
-}
-
-telemetry::CircuitState shownAs(watcher::Circuits::State state) {
-  using State = watcher::Circuits::State;
-  if (state == State::open) return telemetry::CircuitState::open;
-  return state == State::half_open ? telemetry::CircuitState::half_open : telemetry::CircuitState::closed;
-}
-
 }  // namespace
 
-struct Daemon::Parts {
-  Parts(Options given, config::ConfigPtr first)
-      : options(std::move(given)),
-        config(std::move(first)),
-        log(config->telemetry.logFormat, config->telemetry.logLevel),
-        metrics(FALLBACKD_VERSION),
-        containerd(cri::connect(config->containerd.socket, config->containerd.namespaceName, executor())),
-        traffic(config->containerd.socket),
-        binaries(executor(), config->cache, metrics.cache, log),
-        launcher(executor(), {config->launcher, {}, {}, {}},
-                 [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }),
-        tasks(executor()) {}
-  Parts(const Parts&) = delete;
-  Parts& operator=(const Parts&) = delete;
-  /// The server's thread uses everything in here.
-  ~Parts() {
-    if (endpoints) endpoints->close();
-  }
+Awaitable<Result<pid_t>> Daemon::Parts::pausePid(std::string sandboxId) {
+  const auto status = co_await containerd.runtime->sandboxStatus(std::move(sandboxId));
+  if (!status) co_return tl::unexpected<Error>(status.error());
+  co_return status->pausePid;
+}
 
-  asio::any_io_executor executor() { return loop.get_executor(); }
-
-  /// The sandbox's pause process according to CRI: the launcher compares it with the one it holds.
-  Awaitable<Result<pid_t>> pausePid(std::string sandboxId) {
-    const auto status = co_await containerd.runtime->sandboxStatus(std::move(sandboxId));
-    if (!status) co_return tl::unexpected<Error>(status.error());
-    co_return status->pausePid;
-  }
-
-  /// The configured address; otherwise the source addresses of the pod's own network, which is the host's.
-  std::vector<std::string> nodeAddresses(pid_t pause) const {
-    if (!options.nodeIp.empty()) return {options.nodeIp};
-    const auto network = sys::openNamespace(Stage::sandbox, pause, "net");
-    if (!network) return {};
-    return sys::addressesIn(Stage::sandbox, *network).value_or(std::vector<std::string>());
-  }
-
-  Result<> start();
-  Awaitable<void> work();
-  Awaitable<void> handleSignals();
-  Awaitable<void> followConfigFiles();
-  Awaitable<void> followCache();
-  Awaitable<void> followPause();
-  Awaitable<void> feedWatchdog();
-  Awaitable<void> tendHeap();
-  Awaitable<void> shutDown();
-  void reload();
-  void readPause();
-  Snapshot collect();
-  void complain(const std::string& what);
-  void tellStall(const telemetry::LoopWatch::Stall& stall);
-  void tellMissed(const workers::Missed& missed);
-  std::map<std::string, telemetry::CircuitState> circuits() const;
-
-  Options options;
-  config::ConfigPtr config;
-  std::vector<std::string> configProblems;  // in the file on disk, which was refused
-  std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
-  const Wall::time_point started = Clock::system().wall();
-  int exitCode = 0;
-  std::optional<Endpoints> endpoints;  // before the loop: answers the loop's requests to the end
-  ServiceManager serviceManager = ServiceManager::fromEnvironment();
-  // One thread runs the loop: all state above gRPC, the worker pool and the endpoints' thread lives on it.
-  asio::io_context loop{1};
-  std::optional<launcher::NodeLock> nodeLock;
-  telemetry::Log log;
-  telemetry::Metrics metrics;
-  cri::Connection containerd;
-  watcher::ContainerdTraffic traffic;
-  recovery::CachedBinaries binaries;
-  launcher::LocalLauncher launcher;
-  std::optional<recovery::Journal> journal;
-  std::optional<recovery::Services> services;
-  std::optional<recovery::Recoveries> recoveries;
-  std::optional<watcher::Watcher> watcher;
-  TaskGroup tasks;
-  std::optional<telemetry::LoopWatch> loopWatch;
-};
+std::vector<std::string> Daemon::Parts::nodeAddresses(pid_t pause) const {
+  if (!options.nodeIp.empty()) return {options.nodeIp};
+  const auto network = sys::openNamespace(Stage::sandbox, pause, "net");
+  if (!network) return {};
+  return sys::addressesIn(Stage::sandbox, *network).value_or(std::vector<std::string>());
+}
 
 Daemon::Daemon(Options options, config::ConfigPtr config)
     : parts_(std::make_unique<Parts>(std::move(options), std::move(config))) {}
@@ -412,45 +257,6 @@ void Daemon::Parts::reload() {
   tasks.spawn(binaries.refresh(config));
 }
 
-/// On the loop, for the endpoints' thread.
-Snapshot Daemon::Parts::collect() {
-  auto waiting = watcher->waitingContainers();
-  metrics.detection.notStarted(notStartedOf(waiting));
-  metrics.detection.waitingContainers(watcher->waiting());
-  const auto& withholding = recoveries->withholding();
-  metrics.orders.withheld(withholding.count(recovery::Withheld::By::pause),
-                          withholding.count(recovery::Withheld::By::observe));
-  metrics.detection.registryCircuits(circuits());
-  metrics.detection.containerdCalls(containerd.calls->all());
-  metrics.daemon.spawnerRestarts(launcher.spawner().restarts());
-  metrics.daemon.workerUsage(usageOf(launcher.workers()->counts()));
-  metrics.detection.credentialProviders(runsOf(watcher->credentials().counts()));
-  metrics.workload.runningContainers(watcher->runningContainers());
-  Snapshot now;
-  now.version = FALLBACKD_VERSION;
-  now.nodeName = options.nodeName;
-  now.started = started;
-  now.containerdConnected = recoveries->connected();
-  now.spawnerRuns = launcher.spawner().pid() > 0;
-  now.spawnerRestarts = launcher.spawner().restarts();
-  now.config = config;
-  now.configFile = options.configFile;
-  now.configProblems = configProblems;
-  now.pods = watcher->pods();
-  now.waiting = std::move(waiting);
-  now.registries = watcher->registries();
-  now.ignoredAnnotations = watcher->ignoredAnnotations();
-  now.pause = withholding.paused();
-  now.pauseProblem = pauseProblem;
-  now.withheld = withholding.all();
-  now.incidents = recoveries->incidents();
-  now.binaries = binaries.states();
-  now.cacheUsage = binaries.usage();
-  now.trust = binaries.trust();
-  now.containerdCalls = containerd.calls->all();
-  return now;
-}
-
 /// Called on the watch's thread.
 void Daemon::Parts::tellStall(const telemetry::LoopWatch::Stall& stall) {
   if (stall.over) {
@@ -473,23 +279,6 @@ void Daemon::Parts::tellMissed(const workers::Missed& missed) {
 /// Called on the endpoints' thread.
 void Daemon::Parts::complain(const std::string& what) {
   asio::post(loop, [this, what] { recoveries->trouble(what); });
-}
-
-/// The configuration's hosts by name, all others (from pods' annotations) as one: the worst of them.
-std::map<std::string, telemetry::CircuitState> Daemon::Parts::circuits() const {
-  std::map<std::string, telemetry::CircuitState> states;
-  for (const auto& workload : config->workloads) {
-    if (const auto image = ImageReference::parse(workload.image)) states[image->host()] = {};
-  }
-  for (const auto& registry : watcher->registries()) {
-    const bool named = states.contains(registry.name);
-    // What one namespace found out says nothing about a registry that the configuration names.
-    const auto found =
-        !named && !registry.namespaces.empty() ? watcher::Circuits::State::open : registry.state;
-    auto& state = named ? states[registry.name] : states["other"];
-    state = std::max(state, shownAs(found));
-  }
-  return states;
 }
 
 }  // namespace fallbackd::app

@@ -2,6 +2,7 @@
 // Strict JSON for untrusted input: limited size and depth, no duplicate keys, nothing after the end.
 #pragma once
 
+#include "base/base64.hpp"
 #include "base/error.hpp"
 
 #include <cstddef>
@@ -26,8 +27,8 @@ Result<boost::json::value> parseStrict(std::string_view text, const std::string&
 /// The string at `key`; empty if it is absent or of another type.
 std::string stringAt(const boost::json::object& object, std::string_view key);
 
-/// Decodes base64 in the standard or the URL alphabet, padded or not; refuses any other character.
+/// Decodes base64 as base/base64.hpp does. Reason attestation_malformed; `what` names the text in the
+/// message.
 Result<std::string> decodeBase64(std::string_view text, const std::string& what);
-std::string encodeBase64(std::string_view bytes);
 
 }  // namespace fallbackd::cache

@@ -48,14 +48,6 @@ bool isLabelKey(std::string_view text) {
   return !text.empty() && isLabelValue(text);
 }
 
-bool isCleanPath(std::string_view path) {
-  if (!path.starts_with('/')) return false;
-  if (path == "/") return true;
-  const auto parts = split(path.substr(1), '/');
-  return std::none_of(parts.begin(), parts.end(),
-                      [](std::string_view part) { return part.empty() || part == "." || part == ".."; });
-}
-
 bool isSocketAddress(std::string_view text) {
   const auto colon = text.rfind(':');
   if (colon == std::string_view::npos) return false;

@@ -16,9 +16,6 @@ bool isLabelKey(std::string_view text);
 /// Empty, or at most 63 of A-Z a-z 0-9 . _ - with a letter or digit at both ends.
 bool isLabelValue(std::string_view text);
 
-/// Absolute, without "." and ".." parts, without repeated or trailing slashes.
-bool isCleanPath(std::string_view path);
-
 /// ADDRESS:PORT with an IPv4 address, or an IPv6 address in brackets.
 bool isSocketAddress(std::string_view text);
 

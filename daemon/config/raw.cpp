@@ -2,6 +2,7 @@
 #include "config/raw.hpp"
 
 #include "base/clock.hpp"
+#include "base/paths.hpp"
 #include "base/strings.hpp"
 #include "config/names.hpp"
 #include "config/raw_parts.hpp"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/paths.hpp"
 #include "base/strings.hpp"
 #include "config/names.hpp"
 #include "config/raw_parts.hpp"

@@ -13,6 +13,8 @@
 #include "runtime.grpc.pb.h"
 
 #include <chrono>
+#include <functional>
+#include <type_traits>
 #include <utility>
 
 namespace fallbackd::cri {
@@ -27,6 +29,27 @@ using namespace std::chrono_literals;
 // A healthy containerd answers these in under a millisecond; under heavy load it may take seconds.
 constexpr auto kCallDeadline = 10s;
 
+// The asynchronous calls of each service.
+using RuntimeCalls = v1::RuntimeService::StubInterface::async_interface;
+using ImageCalls = v1::ImageService::StubInterface::async_interface;
+using ContainerCalls = containers::Containers::StubInterface::async_interface;
+using ContentCalls = content::Content::StubInterface::async_interface;
+
+template <class Calls, class Request, class Response>
+using Method = void (Calls::*)(grpc::ClientContext*, const Request*, Response*,
+                               std::function<void(grpc::Status)>);
+
+/// One call of `service`. Request and options must be named objects of the caller: see unary().
+template <class Calls, class Request, class Response>
+Awaitable<CallResult<Response>> ask(Calls* service, Method<Calls, Request, Response> method,
+                                    const std::type_identity_t<Request>& request,
+                                    const CallOptions& options) {
+  const auto start = [service, method](auto* context, auto* query, auto* response, auto done) {
+    (service->*method)(context, query, response, std::move(done));
+  };
+  return unary<Response>(request, options, start);
+}
+
 class GrpcRuntime final : public Runtime {
  public:
   GrpcRuntime(const std::shared_ptr<grpc::Channel>& channel, std::string containerdNamespace)
@@ -39,10 +62,7 @@ class GrpcRuntime final : public Runtime {
   Awaitable<Result<RuntimeVersion>> version() override {
     const v1::VersionRequest request;
     const CallOptions options = criOptions();
-    const auto call = co_await unary<v1::VersionResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          runtime_->async()->Version(context, query, response, std::move(done));
-        });
+    const auto call = co_await ask(runtime_->async(), &RuntimeCalls::Version, request, options);
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Version", call.status);
     co_return RuntimeVersion{call.response.runtime_name(), call.response.runtime_version()};
   }
@@ -50,10 +70,7 @@ class GrpcRuntime final : public Runtime {
   Awaitable<Result<std::vector<Sandbox>>> listSandboxes() override {
     const v1::ListPodSandboxRequest request;
     const CallOptions options = criOptions();
-    const auto call = co_await unary<v1::ListPodSandboxResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          runtime_->async()->ListPodSandbox(context, query, response, std::move(done));
-        });
+    const auto call = co_await ask(runtime_->async(), &RuntimeCalls::ListPodSandbox, request, options);
     if (!call.status.ok()) co_return failCall(Stage::containerd, "ListPodSandbox", call.status);
     std::vector<Sandbox> sandboxes;
     for (const auto& item : call.response.items()) sandboxes.push_back(toSandbox(item));
@@ -70,10 +87,7 @@ class GrpcRuntime final : public Runtime {
     request.set_pod_sandbox_id(sandboxId);
     request.set_verbose(true);
     const CallOptions options = criOptions();
-    const auto call = co_await unary<v1::PodSandboxStatusResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          runtime_->async()->PodSandboxStatus(context, query, response, std::move(done));
-        });
+    const auto call = co_await ask(runtime_->async(), &RuntimeCalls::PodSandboxStatus, request, options);
     if (!call.status.ok()) {
       const bool unknown = call.status.error_code() == grpc::StatusCode::NOT_FOUND;
       co_return failCall(unknown ? Stage::sandbox : Stage::containerd, "PodSandboxStatus of " + sandboxId,
@@ -131,10 +145,7 @@ class GrpcRuntime final : public Runtime {
       auth.set_registry_token(std::move(credentials->registryToken));
     }
     const CallOptions options;  // no deadline
-    const auto call = co_await unary<v1::PullImageResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          images_->async()->PullImage(context, query, response, std::move(done));
-        });
+    const auto call = co_await ask(images_->async(), &ImageCalls::PullImage, request, options);
     PullOutcome outcome;
     outcome.grpcCode = static_cast<int>(call.status.error_code());
     outcome.text = call.status.error_message();
@@ -146,10 +157,7 @@ class GrpcRuntime final : public Runtime {
     containers::GetContainerRequest request;
     request.set_id(id);
     const CallOptions options{kCallDeadline, namespace_};
-    const auto call = co_await unary<containers::GetContainerResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          containers_->async()->Get(context, query, response, std::move(done));
-        });
+    const auto call = co_await ask(containers_->async(), &ContainerCalls::Get, request, options);
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Containers.Get", call.status);
     const auto& stored = call.response.container();
     Container container;
@@ -172,10 +180,7 @@ class GrpcRuntime final : public Runtime {
     v1::ContainerStatusRequest request;
     request.set_container_id(containerId);
     const CallOptions options = criOptions();
-    const auto call = co_await unary<v1::ContainerStatusResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          runtime_->async()->ContainerStatus(context, query, response, std::move(done));
-        });
+    const auto call = co_await ask(runtime_->async(), &RuntimeCalls::ContainerStatus, request, options);
     if (!call.status.ok()) {
       co_return failCall(Stage::containerd, "ContainerStatus of " + containerId, call.status);
     }
@@ -189,10 +194,7 @@ class GrpcRuntime final : public Runtime {
     v1::StatusRequest request;
     request.set_verbose(true);
     const CallOptions options = criOptions();
-    const auto call = co_await unary<v1::StatusResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          runtime_->async()->Status(context, query, response, std::move(done));
-        });
+    const auto call = co_await ask(runtime_->async(), &RuntimeCalls::Status, request, options);
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Status", call.status);
     const auto found = call.response.info().find("config");
     co_return found == call.response.info().end() ? std::string() : sandboxImageOf(found->second);
@@ -218,10 +220,7 @@ class GrpcRuntime final : public Runtime {
   Awaitable<Result<std::vector<Ingest>>> ingests() override {
     const content::ListStatusesRequest request;
     const CallOptions options{kCallDeadline, namespace_};
-    const auto call = co_await unary<content::ListStatusesResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          content_->async()->ListStatuses(context, query, response, std::move(done));
-        });
+    const auto call = co_await ask(content_->async(), &ContentCalls::ListStatuses, request, options);
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Content.ListStatuses", call.status);
     std::vector<Ingest> list;
     for (const auto& item : call.response.statuses()) {
@@ -235,20 +234,14 @@ class GrpcRuntime final : public Runtime {
     v1::ImageStatusRequest request;
     request.mutable_image()->set_image(std::move(reference));
     const CallOptions options = criOptions();
-    auto call = co_await unary<v1::ImageStatusResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          images_->async()->ImageStatus(context, query, response, std::move(done));
-        });
+    auto call = co_await ask(images_->async(), &ImageCalls::ImageStatus, request, options);
     if (!call.status.ok()) co_return failCall(Stage::containerd, "ImageStatus", call.status);
     co_return std::move(call.response);
   }
 
   Awaitable<Result<std::vector<Container>>> containersOf(v1::ListContainersRequest request) {
     const CallOptions options = criOptions();
-    const auto call = co_await unary<v1::ListContainersResponse>(
-        request, options, [this](auto* context, auto* query, auto* response, auto done) {
-          runtime_->async()->ListContainers(context, query, response, std::move(done));
-        });
+    const auto call = co_await ask(runtime_->async(), &RuntimeCalls::ListContainers, request, options);
     if (!call.status.ok()) co_return failCall(Stage::containerd, "ListContainers", call.status);
     std::vector<Container> list;
     for (const auto& item : call.response.containers()) list.push_back(toContainer(item));
@@ -266,10 +259,10 @@ class GrpcRuntime final : public Runtime {
 
   static CallOptions criOptions() { return CallOptions{kCallDeadline, {}}; }
 
-  std::unique_ptr<v1::RuntimeService::Stub> runtime_;
-  std::unique_ptr<v1::ImageService::Stub> images_;
-  std::unique_ptr<containers::Containers::Stub> containers_;
-  std::unique_ptr<content::Content::Stub> content_;
+  std::unique_ptr<v1::RuntimeService::StubInterface> runtime_;
+  std::unique_ptr<v1::ImageService::StubInterface> images_;
+  std::unique_ptr<containers::Containers::StubInterface> containers_;
+  std::unique_ptr<content::Content::StubInterface> content_;
   std::string namespace_;
 };
 

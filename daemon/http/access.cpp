@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/access.hpp"
 
+#include "base/base64.hpp"
 #include "base/strings.hpp"
 #include "sys/file.hpp"
 
+#include <array>
 #include <charconv>
 #include <optional>
-#include <vector>
 
 #include <boost/asio/ip/address.hpp>
 #include <boost/beast/http/rfc7230.hpp>
@@ -29,15 +30,10 @@ std::array<unsigned char, 32> digestOf(std::string_view text) {
 
 /// The password in base64("USER:PASSWORD").
 std::optional<std::string> passwordOf(std::string_view encoded) {
-  if (encoded.empty() || encoded.size() % 4 != 0) return std::nullopt;
-  std::vector<unsigned char> plain(encoded.size() / 4 * 3);
-  std::vector<unsigned char> input(encoded.begin(), encoded.end());
-  if (::EVP_DecodeBlock(plain.data(), input.data(), static_cast<int>(input.size())) < 0) return std::nullopt;
-  std::string text(plain.begin(), plain.end());
-  for (auto padding = encoded.size(); padding > 0 && encoded[padding - 1] == '='; --padding) text.pop_back();
-  const auto colon = text.find(':');
+  const auto text = decodeBase64(encoded);
+  const auto colon = text ? text->find(':') : std::string::npos;
   if (colon == std::string::npos) return std::nullopt;
-  return text.substr(colon + 1);
+  return text->substr(colon + 1);
 }
 
 bool startsWithWord(std::string_view text, std::string_view word) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Volumes that kubelet has mounted in the pod's folder, at the paths of the container's volumeMounts.
+#include "base/paths.hpp"
 #include "base/strings.hpp"
-#include "config/names.hpp"
 #include "kube/inherit_parts.hpp"
 #include "kube/mounted_data.hpp"
 
@@ -41,7 +41,7 @@ std::optional<std::string> persistentName(const Inheritance& to, const PodVolume
 
 bool isAllowedHostPath(const Inheritance& to, const std::string& path) {
   const auto& allowed = to.request.launcher.allowedHostPaths;
-  return config::isCleanPath(path) && path != "/" &&
+  return isCleanPath(path) && path != "/" &&
          std::any_of(allowed.begin(), allowed.end(), [&](const std::string& folder) {
            return path == folder || path.starts_with(folder + "/");
          });

@@ -2,9 +2,10 @@
 #include "launcher/pod_files.hpp"
 
 #include "launcher/logs/log_copy.hpp"
-#include "spawner/wire.hpp"
+#include "spawner/fields.hpp"
 #include "sys/file.hpp"
 
+#include <algorithm>
 #include <fcntl.h>
 
 namespace fallbackd::launcher {
@@ -19,209 +20,196 @@ constexpr std::size_t kMaxVolumes = 1024;
 constexpr std::size_t kMaxTexts = 4096;
 constexpr std::size_t kMaxFileBytes = 128 * 1024;  // with its envelope in one message
 
+struct VolumesAnswer {
+  decltype(PreparedMounts::targets) targets;
+  std::map<std::string, std::string> variables;
+};
+
+struct LatestRestart {
+  std::uint32_t number = 0;
+};
+
 tl::unexpected<Error> damaged(Stage stage, const char* what) {
   return fail(stage, Reason::protocol, what);
 }
 
-void write(WireWriter& wire, const config::Volume& volume) {
-  wire.number(static_cast<std::uint8_t>(volume.kind));
+// The messages: for each its fields in the order in which they are sent (spawner/fields.hpp).
+
+void fields(auto& wire, Of<config::Volume> auto& volume) {
+  wire.choice(volume.kind);
   wire.text(volume.name);
   wire.text(volume.mountPath);
   wire.text(volume.subPath);
-  wire.number(static_cast<std::uint8_t>(volume.readOnly));
+  wire.flag(volume.readOnly);
   wire.text(volume.path);
 }
 
-config::Volume readVolume(WireReader& wire) {
-  config::Volume volume;
-  const auto kind = wire.number<std::uint8_t>();
-  if (kind > static_cast<std::uint8_t>(config::Volume::Kind::host_path)) wire.refuse();
-  volume.kind = static_cast<config::Volume::Kind>(kind);
-  volume.name = wire.text();
-  volume.mountPath = wire.text();
-  volume.subPath = wire.text();
-  volume.readOnly = wire.number<std::uint8_t>() != 0;
-  volume.path = wire.text();
-  return volume;
-}
-
-void write(WireWriter& wire, const std::map<std::string, std::string>& texts) {
-  wire.number(static_cast<std::uint32_t>(texts.size()));
-  for (const auto& [name, value] : texts) {
-    wire.text(name);
-    wire.text(value);
-  }
-}
-
-std::map<std::string, std::string> readTexts(WireReader& wire) {
-  std::map<std::string, std::string> texts;
-  const auto count = wire.count(kMaxTexts);
-  for (std::size_t i = 0; i < count && wire.ok(); ++i) {
-    auto name = wire.text();
-    texts[std::move(name)] = wire.text();
-  }
-  return texts;
-}
-
-void write(WireWriter& wire, const config::LogLimits& limits) {
+void fields(auto& wire, Of<config::LogLimits> auto& limits) {
   wire.number(limits.maxBytes);
   wire.number(limits.maxFiles);
 }
 
-config::LogLimits readLimits(WireReader& wire) {
-  config::LogLimits limits;
-  limits.maxBytes = wire.number<std::uint64_t>();
-  limits.maxFiles = wire.number<unsigned>();
-  return limits;
+void fields(auto& wire, Of<VolumesQuestion> auto& question) {
+  wire.text(question.source.kubeletPods);
+  wire.text(question.source.podUid);
+  wire.texts(question.source.allowedHostPaths, kMaxTexts);
+  wire.list(question.volumes, kMaxVolumes, [](auto& in, auto& volume) { fields(in, volume); });
+  wire.map(question.envFiles, kMaxTexts);
+}
+
+void fields(auto& wire, Of<VolumesAnswer> auto& answer) {
+  wire.list(answer.targets, kMaxVolumes, [](auto& in, auto& target) {
+    in.text(target.path);
+    in.flag(target.directory);
+  });
+  wire.map(answer.variables, kMaxTexts);
+}
+
+void fields(auto& wire, Of<OpenLogQuestion> auto& question) {
+  wire.text(question.path);
+  fields(wire, question.limits);
+}
+
+void fields(auto& wire, Of<CopyLogQuestion> auto& question) {
+  wire.text(question.path);
+  fields(wire, question.limits);
+  wire.text(question.stream);
+  wire.number(question.maxBytes);
+  wire.number(question.maxLines);
+  wire.choice(question.ends);
+}
+
+void fields(auto& wire, Of<CopiedLog> auto& copied) {
+  wire.number(copied.bytes);
+  wire.number(copied.lines);
+  wire.choice(copied.left);
+}
+
+void fields(auto& wire, Of<ListLogsQuestion> auto& question) {
+  wire.text(question.logDirectory);
+  wire.text(question.container);
+}
+
+void fields(auto& wire, Of<LatestRestart> auto& latest) {
+  wire.number(latest.number);
+}
+
+bool valid(const VolumesQuestion& question) {
+  return std::all_of(question.volumes.begin(), question.volumes.end(), [](const config::Volume& volume) {
+    return volume.kind <= config::Volume::Kind::host_path;
+  });
+}
+
+bool valid(const CopyLogQuestion& question) {
+  return question.ends <= LineEnds::parts_too;
+}
+
+bool valid(const CopiedLog& copied) {
+  return copied.left <= CopiedLog::Left::nothing;
+}
+
+template <class Message>
+bool valid(const Message& /*any content*/) {
+  return true;
+}
+
+template <class Message>
+std::string written(const Message& message) {
+  WireWriter wire;
+  FieldWriter writer(wire);
+  fields(writer, message);
+  return wire.take();
+}
+
+/// `what` it should be, for the error.
+template <class Message>
+Result<Message> readMessage(std::string_view bytes, Stage stage, const char* what) {
+  WireReader wire(bytes);
+  FieldReader reader(wire);
+  Message message;
+  fields(reader, message);
+  if (!wire.atEnd() || !valid(message)) return damaged(stage, what);
+  return message;
 }
 
 Result<Outcome> prepare(std::string_view bytes, std::vector<sys::UniqueFd> fds) {
-  WireReader wire(bytes);
-  VolumesQuestion question;
+  FB_TRY(auto question, readMessage<VolumesQuestion>(bytes, Stage::rootfs, "a request for volumes"));
   auto& source = question.source;
-  source.kubeletPods = wire.text();
-  source.podUid = wire.text();
-  source.allowedHostPaths = wire.texts(kMaxTexts);
-  const auto count = wire.count(kMaxVolumes);
-  for (std::size_t i = 0; i < count && wire.ok(); ++i) question.volumes.push_back(readVolume(wire));
-  question.envFiles = readTexts(wire);
-  if (!wire.atEnd() || fds.size() > 1) return damaged(Stage::rootfs, "a request for volumes");
+  if (fds.size() > 1) return damaged(Stage::rootfs, "a request for volumes");
   if (!fds.empty()) source.idMap = &fds.front();
 
-  WireWriter answer;
-  std::map<std::string, std::string> variables;
+  VolumesAnswer answer;
   for (const auto& [name, path] : question.envFiles) {
-    FB_TRY(variables[name], readVolumeFile(source, question.volumes, path));
+    FB_TRY(answer.variables[name], readVolumeFile(source, question.volumes, path));
   }
   FB_TRY(auto mounts, prepareVolumes(source, std::move(question.volumes)));
-  answer.number(static_cast<std::uint32_t>(mounts.targets.size()));
-  for (const auto& target : mounts.targets) {
-    answer.text(target.path);
-    answer.number(static_cast<std::uint8_t>(target.directory));
-  }
-  write(answer, variables);
-  return Outcome{answer.take(), std::move(mounts.trees)};
+  answer.targets = std::move(mounts.targets);
+  return Outcome{written(answer), std::move(mounts.trees)};
 }
 
 Result<Outcome> openLog(std::string_view bytes) {
-  WireReader wire(bytes);
-  OpenLogQuestion question;
-  question.path = wire.text();
-  question.limits = readLimits(wire);
-  if (!wire.atEnd()) return damaged(Stage::logs, "a request for a log file");
+  FB_TRY(const auto question, readMessage<OpenLogQuestion>(bytes, Stage::logs, "a request for a log file"));
   FB_CHECK(LogFile::open(question.path, question.limits));
   return Outcome{};
 }
 
 Result<Outcome> copyLog(std::string_view bytes, const std::vector<sys::UniqueFd>& fds) {
-  WireReader wire(bytes);
-  CopyLogQuestion question;
-  question.path = wire.text();
-  question.limits = readLimits(wire);
-  question.stream = wire.text();
-  question.maxBytes = wire.number<std::uint32_t>();
-  question.maxLines = wire.number<std::uint32_t>();
-  question.ends = wire.number<std::uint8_t>() == 0 ? LineEnds::whole_lines : LineEnds::parts_too;
-  if (!wire.atEnd() || fds.size() != 1) return damaged(Stage::logs, "a request for a stream");
+  FB_TRY(const auto question, readMessage<CopyLogQuestion>(bytes, Stage::logs, "a request for a stream"));
+  if (fds.size() != 1) return damaged(Stage::logs, "a request for a stream");
   FB_TRY(const auto copied, launcher::copyLog(question, fds.front()));
-  WireWriter answer;
-  answer.number(copied.bytes);
-  answer.number(copied.lines);
-  answer.number(static_cast<std::uint8_t>(copied.left));
-  return Outcome{answer.take(), {}};
+  return Outcome{written(copied), {}};
 }
 
 Result<Outcome> listLogs(std::string_view bytes) {
-  WireReader wire(bytes);
-  ListLogsQuestion question;
-  question.logDirectory = wire.text();
-  question.container = wire.text();
-  if (!wire.atEnd()) return damaged(Stage::logs, "a question for a folder of logs");
-  WireWriter answer;
-  answer.number(static_cast<std::uint32_t>(latestRestartOf(question.logDirectory, question.container)));
-  return Outcome{answer.take(), {}};
+  FB_TRY(const auto question,
+         readMessage<ListLogsQuestion>(bytes, Stage::logs, "a question for a folder of logs"));
+  return Outcome{written(LatestRestart{latestRestartOf(question.logDirectory, question.container)}), {}};
 }
 
 }  // namespace
 
 void ask(Task& task, const VolumesQuestion& question) {
-  WireWriter wire;
-  wire.text(question.source.kubeletPods);
-  wire.text(question.source.podUid);
-  wire.texts(question.source.allowedHostPaths);
-  wire.number(static_cast<std::uint32_t>(question.volumes.size()));
-  for (const auto& volume : question.volumes) write(wire, volume);
-  write(wire, question.envFiles);
   task.work = Work::prepare_volumes;
-  task.bytes = wire.take();
+  task.bytes = written(question);
   if (const auto* users = question.source.idMap) {
     task.fds.emplace_back(::fcntl(users->get(), F_DUPFD_CLOEXEC, 0));
   }
 }
 
 void ask(Task& task, const OpenLogQuestion& question) {
-  WireWriter wire;
-  wire.text(question.path);
-  write(wire, question.limits);
   task.work = Work::open_log;
-  task.bytes = wire.take();
+  task.bytes = written(question);
 }
 
 void ask(Task& task, const ListLogsQuestion& question) {
-  WireWriter wire;
-  wire.text(question.logDirectory);
-  wire.text(question.container);
   task.work = Work::list_logs;
-  task.bytes = wire.take();
+  task.bytes = written(question);
 }
 
 void ask(Task& task, const CopyLogQuestion& question, sys::UniqueFd fifo) {
-  WireWriter wire;
-  wire.text(question.path);
-  write(wire, question.limits);
-  wire.text(question.stream);
-  wire.number(question.maxBytes);
-  wire.number(question.maxLines);
-  wire.number(static_cast<std::uint8_t>(question.ends));
   task.work = Work::copy_log;
-  task.bytes = wire.take();
+  task.bytes = written(question);
   task.fds.push_back(std::move(fifo));
 }
 
 Result<PodVolumes> readVolumes(Outcome outcome) {
-  WireReader wire(outcome.bytes);
+  FB_TRY(auto answer, readMessage<VolumesAnswer>(outcome.bytes, Stage::rootfs, "a response about volumes"));
+  if (outcome.fds.size() != answer.targets.size()) return damaged(Stage::rootfs, "a response about volumes");
   PodVolumes volumes;
-  const auto count = wire.count(kMaxVolumes);
-  for (std::size_t i = 0; i < count && wire.ok(); ++i) {
-    auto path = wire.text();
-    volumes.mounts.targets.push_back({std::move(path), wire.number<std::uint8_t>() != 0});
-  }
-  volumes.variables = readTexts(wire);
-  if (!wire.atEnd() || outcome.fds.size() != volumes.mounts.targets.size()) {
-    return damaged(Stage::rootfs, "a response about volumes");
-  }
+  volumes.mounts.targets = std::move(answer.targets);
   volumes.mounts.trees = std::move(outcome.fds);
+  volumes.variables = std::move(answer.variables);
   return volumes;
 }
 
 Result<CopiedLog> readCopiedLog(const Outcome& outcome) {
-  WireReader wire(outcome.bytes);
-  CopiedLog copied;
-  copied.bytes = wire.number<std::uint32_t>();
-  copied.lines = wire.number<std::uint32_t>();
-  const auto left = wire.number<std::uint8_t>();
-  if (!wire.atEnd() || left > static_cast<std::uint8_t>(CopiedLog::Left::nothing)) {
-    return damaged(Stage::logs, "a response about a stream");
-  }
-  copied.left = static_cast<CopiedLog::Left>(left);
-  return copied;
+  return readMessage<CopiedLog>(outcome.bytes, Stage::logs, "a response about a stream");
 }
 
 Result<unsigned> readLatestRestart(const Outcome& outcome) {
-  WireReader wire(outcome.bytes);
-  const auto latest = wire.number<std::uint32_t>();
-  if (!wire.atEnd()) return damaged(Stage::logs, "an answer about a folder of logs");
-  return latest;
+  FB_TRY(const auto latest,
+         readMessage<LatestRestart>(outcome.bytes, Stage::logs, "an answer about a folder of logs"));
+  return latest.number;
 }
 
 Result<Outcome> performOnPodFiles(const workers::Question& question, std::vector<sys::UniqueFd> fds) {

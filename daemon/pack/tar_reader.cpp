@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pack/tar_reader.hpp"
 
+#include "base/paths.hpp"
 #include "base/strings.hpp"
 #include "sys/file.hpp"
 
@@ -38,11 +39,8 @@ Result<std::string> checkPath(const char* given, const std::string& what) {
   while (path.starts_with("./")) path.remove_prefix(2);
   while (path.ends_with('/') && path.size() > 1) path.remove_suffix(1);
   if (given != nullptr && *given != '\0' && (path.empty() || path == ".")) return std::string();
-  const auto parts = split(path, '/');
-  const bool leadsOut = std::any_of(parts.begin(), parts.end(), [](std::string_view part) {
-    return part.empty() || part == "." || part == "..";
-  });
-  if (leadsOut) return refuse(Reason::unsafe_path, what, quoted(path) + " leads out of the archive");
+  if (path.empty() || !isCleanPath("/" + std::string(path)))
+    return refuse(Reason::unsafe_path, what, quoted(path) + " leads out of the archive");
   return std::string(path);
 }
 

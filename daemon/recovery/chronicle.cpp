@@ -4,6 +4,7 @@
 #include "base/async/backoff.hpp"
 #include "base/async/pause.hpp"
 
+#include <array>
 #include <chrono>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,7 @@
 namespace fallbackd::recovery {
 
 using namespace std::chrono_literals;
+using config::LogLevel;
 using telemetry::ExitKind;
 using telemetry::Phase;
 using telemetry::RecoveryOutcome;
@@ -29,18 +31,12 @@ ExitKind kindOf(const launcher::ExitStatus& status) {
 
 /// Of a recovery that is over.
 RecoveryOutcome measuredAs(State end) {
-  switch (end) {
-    case State::handed_back:
-      return RecoveryOutcome::handed_back;
-    case State::completed:
-      return RecoveryOutcome::completed;
-    case State::pod_gone:
-      return RecoveryOutcome::pod_gone;
-    case State::withdrawn:
-      return RecoveryOutcome::withdrawn;
-    default:
-      return RecoveryOutcome::failed;
-  }
+  constexpr std::array kOutcomes{RecoveryOutcome::handed_back, RecoveryOutcome::completed,
+                                 RecoveryOutcome::pod_gone, RecoveryOutcome::withdrawn,
+                                 RecoveryOutcome::failed};
+  constexpr auto kFirst = static_cast<std::size_t>(State::handed_back);
+  static_assert(static_cast<std::size_t>(State::failed) - kFirst + 1 == kOutcomes.size());
+  return kOutcomes.at(static_cast<std::size_t>(end) - kFirst);
 }
 
 }  // namespace
@@ -54,28 +50,30 @@ Chronicle::Chronicle(Journal& journal, telemetry::RecoveryMetrics& metrics, tele
       incident_(incident),
       pod_(std::move(pod)) {}
 
+void Chronicle::log(LogLevel level, std::string_view message, Naming naming, telemetry::Fields fields) {
+  std::vector<telemetry::Field> all{{"recovery", incident_.id}};
+  if (naming == Naming::with_namespace) all.emplace_back("namespace", incident_.target.podNamespace);
+  all.emplace_back("pod", incident_.target.podName);
+  all.emplace_back("container", incident_.target.container);
+  all.insert(all.end(), fields.begin(), fields.end());
+  log_.write(level, message, all);
+}
+
 void Chronicle::detected() {
   metrics_.begun(incident_.workload, incident_.cause);
-  log_.info("recovery detected", {{"recovery", incident_.id},
-                                  {"namespace", incident_.target.podNamespace},
-                                  {"pod", incident_.target.podName},
-                                  {"container", incident_.target.container},
-                                  {"workload", incident_.workload},
-                                  {"binary", incident_.binary.toString()},
-                                  {"cause", toString(incident_.cause)},
-                                  {"text", incident_.causeText}});
+  log(LogLevel::info, "recovery detected", Naming::with_namespace,
+      {{"workload", incident_.workload},
+       {"binary", incident_.binary.toString()},
+       {"cause", toString(incident_.cause)},
+       {"text", incident_.causeText}});
 }
 
 void Chronicle::adopted(const launcher::ProcessRecord& process, Stamp at) {
   active_.emplace(metrics_, incident_.workload);
   if (incident_.state == State::ready) serves(at);
   record(process);
-  log_.info("recovery adopted", {{"recovery", incident_.id},
-                                 {"namespace", incident_.target.podNamespace},
-                                 {"pod", incident_.target.podName},
-                                 {"container", incident_.target.container},
-                                 {"address", incident_.address},
-                                 {"pid", incident_.pid}});
+  log(LogLevel::info, "recovery adopted", Naming::with_namespace,
+      {{"address", incident_.address}, {"pid", incident_.pid}});
 }
 
 void Chronicle::forgotten(const std::string& why) {
@@ -85,34 +83,25 @@ void Chronicle::forgotten(const std::string& why) {
 }
 
 void Chronicle::endedUnseen() {
-  log_.warn("fallback of an earlier daemon ended unseen and is not run again",
-            {{"recovery", incident_.id},
-             {"pod", incident_.target.podName},
-             {"container", incident_.target.container}});
+  log(LogLevel::warn, "fallback of an earlier daemon ended unseen and is not run again",
+      Naming::without_namespace, {});
   static_cast<void>(writeEnd());  // the entry of the process is still there
   metrics_.adoption(telemetry::AdoptionResult::gone);
 }
 
 void Chronicle::reached(Stamp at) {
-  log_.info("recovery " + std::string(toString(incident_.state)),
-            {{"recovery", incident_.id},
-             {"namespace", incident_.target.podNamespace},
-             {"pod", incident_.target.podName},
-             {"container", incident_.target.container},
-             {"workload", incident_.workload},
-             {"binary", incident_.binary.toString()},
-             {"cause", toString(incident_.cause)},
-             {"address", incident_.address},
-             {"pid", incident_.pid},
-             {"sinceWaitingMs", toMillis(at - incident_.stamps.waitingSince)}});
+  log(LogLevel::info, "recovery " + std::string(toString(incident_.state)), Naming::with_namespace,
+      {{"workload", incident_.workload},
+       {"binary", incident_.binary.toString()},
+       {"cause", toString(incident_.cause)},
+       {"address", incident_.address},
+       {"pid", incident_.pid},
+       {"sinceWaitingMs", toMillis(at - incident_.stamps.waitingSince)}});
 }
 
 void Chronicle::launched(const std::vector<std::string>& notes) {
   for (const auto& note : notes) {
-    log_.warn("fallback is running with limitations", {{"recovery", incident_.id},
-                                                       {"pod", incident_.target.podName},
-                                                       {"container", incident_.target.container},
-                                                       {"what", note}});
+    log(LogLevel::warn, "fallback is running with limitations", Naming::without_namespace, {{"what", note}});
   }
   active_.emplace(metrics_, incident_.workload);
 }
@@ -148,12 +137,8 @@ void Chronicle::servesNoMore() {
 void Chronicle::exited(const launcher::ExitStatus& status) {
   metrics_.fallbackExit(incident_.workload, kindOf(status));
   active_.reset();
-  log_.warn("fallback exited unexpectedly", {{"recovery", incident_.id},
-                                             {"pod", incident_.target.podName},
-                                             {"container", incident_.target.container},
-                                             {"pid", incident_.pid},
-                                             {"status", status.toString()},
-                                             {"restarts", incident_.restarts}});
+  log(LogLevel::warn, "fallback exited unexpectedly", Naming::without_namespace,
+      {{"pid", incident_.pid}, {"status", status.toString()}, {"restarts", incident_.restarts}});
 }
 
 void Chronicle::stopped() {
@@ -161,19 +146,13 @@ void Chronicle::stopped() {
 }
 
 void Chronicle::livenessFailed(unsigned failures, unsigned limit, const Error& error) {
-  log_.warn("the fallback fails its liveness check", {{"recovery", incident_.id},
-                                                      {"pod", incident_.target.podName},
-                                                      {"container", incident_.target.container},
-                                                      {"failures", failures},
-                                                      {"of", limit},
-                                                      {"error", error.message()}});
+  log(LogLevel::warn, "the fallback fails its liveness check", Naming::without_namespace,
+      {{"failures", failures}, {"of", limit}, {"error", error.message()}});
 }
 
 void Chronicle::cannotBeProbed(const Error& error) {
-  log_.error("the fallback cannot be probed; it keeps running", {{"recovery", incident_.id},
-                                                                 {"pod", incident_.target.podName},
-                                                                 {"container", incident_.target.container},
-                                                                 {"error", error.message()}});
+  log(LogLevel::error, "the fallback cannot be probed; it keeps running", Naming::without_namespace,
+      {{"error", error.message()}});
 }
 
 void Chronicle::ended(Stamp at) {
@@ -184,15 +163,12 @@ void Chronicle::ended(Stamp at) {
   if (incident_.state == State::failed) {
     const auto& error = *incident_.error;
     measure(telemetry::RecoveryFailure{error.stage, error.reason});
-    log_.error("recovery failed", {{"recovery", incident_.id},
-                                   {"namespace", incident_.target.podNamespace},
-                                   {"pod", incident_.target.podName},
-                                   {"container", incident_.target.container},
-                                   {"workload", incident_.workload},
-                                   {"binary", incident_.binary.toString()},
-                                   {"stage", toString(error.stage)},
-                                   {"reason", toString(error.reason)},
-                                   {"error", error.message()}});
+    log(LogLevel::error, "recovery failed", Naming::with_namespace,
+        {{"workload", incident_.workload},
+         {"binary", incident_.binary.toString()},
+         {"stage", toString(error.stage)},
+         {"reason", toString(error.reason)},
+         {"error", error.message()}});
   } else {
     reached(at);
     measure(std::nullopt);

@@ -11,8 +11,10 @@
 #include "telemetry/log.hpp"
 #include "telemetry/metrics/recovery.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <boost/asio/awaitable.hpp>
@@ -64,6 +66,9 @@ class Chronicle {
   boost::asio::awaitable<void> keepRecorded();
 
  private:
+  /// Writes a log line that names the recovery and its container before the other fields.
+  enum class Naming : std::uint8_t { with_namespace, without_namespace };
+  void log(config::LogLevel level, std::string_view message, Naming naming, telemetry::Fields fields);
   void write();
   [[nodiscard]] Result<> writeEnd();
   void close();

@@ -6,14 +6,21 @@
 
 #include "spawner/wire.hpp"
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace fallbackd::launcher {
+
+/// A Message, constant when it is written.
+template <class Given, class Message>
+concept Of = std::same_as<std::remove_const_t<Given>, Message>;
 
 class FieldWriter {
  public:
@@ -35,6 +42,13 @@ class FieldWriter {
   void list(const std::vector<Item>& items, std::size_t /*most*/, Each each) {
     wire_.number(static_cast<std::uint32_t>(items.size()));
     for (const auto& item : items) each(*this, item);
+  }
+  void map(const std::map<std::string, std::string>& texts, std::size_t /*most*/) {
+    wire_.number(static_cast<std::uint32_t>(texts.size()));
+    for (const auto& [name, value] : texts) {
+      wire_.text(name);
+      wire_.text(value);
+    }
   }
 
  private:
@@ -62,6 +76,13 @@ class FieldReader {
   void list(std::vector<Item>& items, std::size_t most, Each each) {
     items.resize(wire_.count(most));
     for (auto& item : items) each(*this, item);
+  }
+  void map(std::map<std::string, std::string>& texts, std::size_t most) {
+    const auto count = wire_.count(most);
+    for (std::size_t i = 0; i < count && wire_.ok(); ++i) {
+      auto name = wire_.text();
+      texts[std::move(name)] = wire_.text();
+    }
   }
 
  private:

@@ -12,7 +12,7 @@ namespace fallbackd::launcher {
 
 namespace {
 
-constexpr rlim_t kMaxFiles = 1 << 20;  // as runtimes do; more slows programs that close every descriptor
+constexpr rlim_t kMaxOpenFiles = 1 << 20;  // as runtimes do; more slows programs that close every descriptor
 
 }  // namespace
 
@@ -28,7 +28,7 @@ std::vector<ProcessLimit> containerLimits() {
   std::vector<ProcessLimit> limits{{RLIMIT_CORE, 0, 0}};
   rlimit now{};
   if (::getrlimit(RLIMIT_NOFILE, &now) == 0) {
-    const rlim_t most = std::min(now.rlim_max, kMaxFiles);
+    const rlim_t most = std::min(now.rlim_max, kMaxOpenFiles);
     limits.push_back({RLIMIT_NOFILE, most, most});
   }
   if (::getrlimit(RLIMIT_STACK, &now) == 0) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spawner/protocol.hpp"
 
+#include "base/paths.hpp"
 #include "base/strings.hpp"
 #include "spawner/fields.hpp"
 #include "sys/message_socket.hpp"
 
 #include <algorithm>
-#include <concepts>
 #include <linux/filter.h>
 #include <type_traits>
 #include <utility>
@@ -20,7 +20,7 @@ namespace {
 constexpr std::uint32_t kMagic = 0x31424c46;  // "FLB1": the digit is the version of the encoding
 constexpr std::size_t kMaxTexts = 4096;       // arguments, variables
 constexpr std::size_t kMaxGroups = 256;
-constexpr std::size_t kMaxFiles = 64;
+constexpr std::size_t kMaxRootFiles = 64;
 constexpr std::size_t kMaxMounts = 128;
 constexpr std::size_t kMaxAttributes = 8;
 constexpr std::size_t kMaxLimits = 32;
@@ -38,12 +38,10 @@ bool withoutNul(const std::string& text) {
 
 /// Absolute, no empty part, no "." or "..": the child may pass it to the kernel unchanged.
 bool normalPath(const std::string& path) {
-  if (path.empty() || path.front() != '/' || path.size() >= PATH_MAX || !withoutNul(path)) return false;
-  if (path == "/") return true;
-  const auto parts = split(std::string_view(path).substr(1), '/');
-  return std::none_of(parts.begin(), parts.end(), [](std::string_view part) {
-    return part.empty() || part == "." || part == ".." || part.size() > NAME_MAX;
-  });
+  if (!isCleanPath(path) || path.size() >= PATH_MAX || !withoutNul(path)) return false;
+  const auto parts = split(path, '/');
+  return std::all_of(parts.begin(), parts.end(),
+                     [](std::string_view part) { return part.size() <= NAME_MAX; });
 }
 
 bool wholeFilter(const std::string& program) {
@@ -83,10 +81,6 @@ bool valid(const Message& /*any content*/) {
   return true;
 }
 
-/// A Message, constant when it is written.
-template <class Given, class Message>
-concept Of = std::same_as<std::remove_const_t<Given>, Message>;
-
 // The messages: for each its fields in the order in which they are sent.
 
 void fields(auto& wire, Of<LaunchOrder> auto& order) {
@@ -118,7 +112,7 @@ void fields(auto& wire, Of<LaunchOrder> auto& order) {
   wire.flag(order.sandboxUsers);
   wire.number(order.rootUid);
   wire.number(order.rootGid);
-  wire.list(order.files, kMaxFiles, [](auto& in, auto& file) {
+  wire.list(order.files, kMaxRootFiles, [](auto& in, auto& file) {
     in.text(file.path);
     in.number(file.mode);
     in.text(file.content);

@@ -11,8 +11,6 @@
 #include <unistd.h>
 
 #include <boost/json.hpp>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 
 namespace fallbackd::telemetry {
 
@@ -22,12 +20,6 @@ using config::LogFormat;
 using config::LogLevel;
 
 constexpr std::array<std::string_view, 4> kLevelNames{"debug", "info", "warn", "error"};
-
-spdlog::level::level_enum toSpdlog(LogLevel level) {
-  constexpr std::array kLevels{spdlog::level::debug, spdlog::level::info, spdlog::level::warn,
-                               spdlog::level::err};
-  return kLevels.at(static_cast<std::size_t>(level));
-}
 
 std::string number(double value) {
   std::array<char, 32> text{};
@@ -93,7 +85,7 @@ std::string humanValue(const Field& field) {
       field.value);
 }
 
-std::string humanLine(LogLevel level, std::string_view message, Fields fields) {
+std::string humanLine(LogLevel level, std::string_view message, FieldList fields) {
   // Milliseconds are enough for people: 2026-01-31T23:59:59.123Z
   std::string line = rfc3339(Clock::system().wall()).substr(0, 23) + "Z ";
   std::string name{kLevelNames.at(static_cast<std::size_t>(level))};
@@ -103,7 +95,7 @@ std::string humanLine(LogLevel level, std::string_view message, Fields fields) {
   return line;
 }
 
-std::string jsonLine(LogLevel level, std::string_view message, Fields fields) {
+std::string jsonLine(LogLevel level, std::string_view message, FieldList fields) {
   boost::json::object object;
   object["time"] = rfc3339(Clock::system().wall());
   object["level"] = kLevelNames.at(static_cast<std::size_t>(level));
@@ -138,32 +130,25 @@ std::string_view journalPriority(LogLevel level) {
 
 }  // namespace
 
-std::string logLine(LogFormat format, LogLevel level, std::string_view message, Fields fields) {
+std::string logLine(LogFormat format, LogLevel level, std::string_view message, FieldList fields) {
   return format == LogFormat::json ? jsonLine(level, message, fields) : humanLine(level, message, fields);
 }
 
-Log::Log(LogFormat format, LogLevel level)
-    : logger_(
-          std::make_shared<spdlog::logger>("fallbackd", std::make_shared<spdlog::sinks::stderr_sink_mt>())),
-      format_(format),
-      journal_(stderrIsJournal()) {
-  logger_->set_pattern("%v");
-  logger_->flush_on(spdlog::level::debug);
-  reconfigure(format, level);
-}
-
-Log::~Log() = default;
+Log::Log(LogFormat format, LogLevel level) : format_(format), level_(level), journal_(stderrIsJournal()) {}
 
 void Log::reconfigure(LogFormat format, LogLevel level) {
   format_ = format;
-  logger_->set_level(toSpdlog(level));
+  level_ = level;
 }
 
-void Log::write(LogLevel level, std::string_view message, Fields fields) {
-  if (!logger_->should_log(toSpdlog(level))) return;
+void Log::write(LogLevel level, std::string_view message, FieldList fields) {
+  if (level < level_) return;
   auto line = logLine(format_, level, message, fields);
   if (journal_) line.insert(0, journalPriority(level));
-  logger_->log(toSpdlog(level), spdlog::string_view_t(line.data(), line.size()));
+  line.push_back('\n');
+  // stderr has no buffer, and its lock keeps the lines of two threads apart. If nobody takes a line it is
+  // lost.
+  static_cast<void>(std::fwrite(line.data(), 1, line.size(), stderr));
 }
 
 }  // namespace fallbackd::telemetry

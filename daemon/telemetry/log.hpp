@@ -10,15 +10,11 @@
 #include <atomic>
 #include <cstdint>
 #include <initializer_list>
-#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <variant>
-
-namespace spdlog {
-class logger;
-}
 
 namespace fallbackd::telemetry {
 
@@ -36,16 +32,21 @@ struct Field {
       : key(k), value(static_cast<std::int64_t>(v)) {}
 };
 using Fields = std::initializer_list<Field>;
+/// Fields that were put together.
+using FieldList = std::span<const Field>;
 
 /// One line without its end. Whatever the fields contain, it is one line of UTF-8 and does not control a
 /// terminal.
 std::string logLine(config::LogFormat format, config::LogLevel level, std::string_view message,
-                    Fields fields);
+                    FieldList fields);
+inline std::string logLine(config::LogFormat format, config::LogLevel level, std::string_view message,
+                           Fields fields) {
+  return logLine(format, level, message, FieldList(fields.begin(), fields.size()));
+}
 
 class Log {
  public:
   Log(config::LogFormat format, config::LogLevel level);
-  ~Log();
   Log(const Log&) = delete;
   Log& operator=(const Log&) = delete;
 
@@ -53,19 +54,22 @@ class Log {
   void reconfigure(config::LogFormat format, config::LogLevel level);
 
   void debug(std::string_view message, Fields fields = {}) {
-    write(config::LogLevel::debug, message, fields);
+    write(config::LogLevel::debug, message, {fields.begin(), fields.size()});
   }
-  void info(std::string_view message, Fields fields = {}) { write(config::LogLevel::info, message, fields); }
-  void warn(std::string_view message, Fields fields = {}) { write(config::LogLevel::warn, message, fields); }
+  void info(std::string_view message, Fields fields = {}) {
+    write(config::LogLevel::info, message, {fields.begin(), fields.size()});
+  }
+  void warn(std::string_view message, Fields fields = {}) {
+    write(config::LogLevel::warn, message, {fields.begin(), fields.size()});
+  }
   void error(std::string_view message, Fields fields = {}) {
-    write(config::LogLevel::error, message, fields);
+    write(config::LogLevel::error, message, {fields.begin(), fields.size()});
   }
+  void write(config::LogLevel level, std::string_view message, FieldList fields);
 
  private:
-  void write(config::LogLevel level, std::string_view message, Fields fields);
-
-  std::shared_ptr<spdlog::logger> logger_;
   std::atomic<config::LogFormat> format_;
+  std::atomic<config::LogLevel> level_;
   bool journal_;  // lines begin with their priority
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/page.hpp"
 
-#include <array>
+#include "base/base64.hpp"
 
 #include <openssl/evp.h>
 #include <openssl/sha.h>
@@ -15,12 +15,11 @@ std::string hashOf(std::string_view html, std::string_view tag) {
   const auto open = "<" + std::string(tag) + ">";
   const auto begin = html.find(open) + open.size();
   const auto content = html.substr(begin, html.find("</" + std::string(tag) + ">", begin) - begin);
-  std::array<unsigned char, 32> digest{};
+  std::string digest(32, '\0');
   unsigned size = 0;
-  ::EVP_Digest(content.data(), content.size(), digest.data(), &size, ::EVP_sha256(), nullptr);
-  std::array<unsigned char, 48> base64{};
-  const int written = ::EVP_EncodeBlock(base64.data(), digest.data(), static_cast<int>(digest.size()));
-  return "'sha256-" + std::string(base64.begin(), base64.begin() + written) + "'";
+  ::EVP_Digest(content.data(), content.size(), reinterpret_cast<unsigned char*>(digest.data()), &size,
+               ::EVP_sha256(), nullptr);
+  return "'sha256-" + encodeBase64(digest) + "'";
 }
 
 }  // namespace

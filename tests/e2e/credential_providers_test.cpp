@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kubelet's image credential providers, on a real registry that requires a password. The provider is a short
 // shell script; each test gives it a different behaviour.
+#include "content_of.hpp"
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -17,19 +18,13 @@
 namespace fallbackd::e2e {
 namespace {
 
+using test::contentOf;
 namespace json = boost::json;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
 constexpr auto kCeiling = 30s;
 const std::string kRuns = "fallbackd_credential_provider_runs_total";
-
-std::string contentOf(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 class CredentialProviders : public testing::Test {
  protected:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The status page in a real browser, fallbackctl and the log, during a real outage.
 #include "base/strings.hpp"
+#include "content_of.hpp"
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -17,15 +18,12 @@
 namespace fallbackd::e2e {
 namespace {
 
+using test::contentOf;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 using testing::Not;
 
 constexpr auto kCeiling = 60s;
-
-std::string readText(const std::filesystem::path& path) {
-  return sys::readFile(Stage::cli, path, 16 << 20).value_or("");
-}
 
 class PageTest : public testing::Test {
  protected:
@@ -56,12 +54,12 @@ TEST_F(PageTest, ShowsAnOutageLiveInABrowser) {
   if (const char* folder = std::getenv("PAGE_SCREENSHOTS")) argv.emplace_back(folder);
   E2E_TRY(auto browser, ChildProcess::start({.argv = argv, .env = {}, .output = output}));
   ASSERT_TRUE(waitUntil(kCeiling, [&] {
-    return readText(output).find("watching") != std::string::npos || !browser.running();
+    return contentOf(output).find("watching") != std::string::npos || !browser.running();
   }));
-  ASSERT_TRUE(browser.running()) << readText(output);
+  ASSERT_TRUE(browser.running()) << contentOf(output);
   E2E_CHECK(shop_->kubelet->removePod(pod));
   E2E_TRY(const auto code, browser.wait(kCeiling));
-  EXPECT_EQ(code, 0) << readText(output);
+  EXPECT_EQ(code, 0) << contentOf(output);
 }
 
 TEST_F(PageTest, CtlShowsTheSameToPeopleAndPrograms) {
@@ -96,9 +94,9 @@ TEST_F(PageTest, CtlShowsTheSameToPeopleAndPrograms) {
   const auto ended = boost::json::parse(ctl({"recoveries", "-o", "json", "--state", "pod_gone"}));
   EXPECT_EQ(ended.as_array().size(), 1U);
   EXPECT_THAT(ctl({"recoveries", "--state", "failed"}), HasSubstr("no recoveries"));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return readText(watched).find("pod_gone") != std::string::npos; }))
-      << readText(watched);
-  EXPECT_THAT(readText(watched), HasSubstr("ready, unreachable, ready after "));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return contentOf(watched).find("pod_gone") != std::string::npos; }))
+      << contentOf(watched);
+  EXPECT_THAT(contentOf(watched), HasSubstr("ready, unreachable, ready after "));
 }
 
 TEST_F(PageTest, TheLogHasOneLinePerTransitionWithOneIdAndNamedFields) {
@@ -114,7 +112,7 @@ TEST_F(PageTest, TheLogHasOneLinePerTransitionWithOneIdAndNamedFields) {
   E2E_CHECK(shop_->kubelet->removePod(pod));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "pod_gone"; }));
 
-  const auto documented = readText(LOG_FIELDS);
+  const auto documented = contentOf(LOG_FIELDS);
   std::set<std::string> ids;
   std::vector<std::string> transitions;
   const auto text = shop_->daemon->logText();
@@ -140,7 +138,7 @@ TEST_F(PageTest, ProfilesArePprofsAndOnlyServedIfConfigured) {
   const auto get = [&](const std::string& path) {
     return httpGet("127.0.0.1", daemon.telemetryPort(), "/debug/pprof/" + path, kCeiling);
   };
-  const auto mapped = [&] { return readText("/proc/" + std::to_string(daemon.pid()) + "/maps"); };
+  const auto mapped = [&] { return contentOf("/proc/" + std::to_string(daemon.pid()) + "/maps"); };
   E2E_TRY(const auto off, get("heap"));
   EXPECT_EQ(off.status, 404U);
   EXPECT_THAT(mapped(), Not(HasSubstr("tcmalloc")));
@@ -171,7 +169,7 @@ TEST_F(PageTest, ProfilesArePprofsAndOnlyServedIfConfigured) {
   Pod pod;
   recover("web-0", pod);
   const auto fallback = fallbackPid(daemon, "web-0");
-  EXPECT_THAT(readText("/proc/" + std::to_string(fallback) + "/environ"), Not(HasSubstr("LD_PRELOAD")));
+  EXPECT_THAT(contentOf("/proc/" + std::to_string(fallback) + "/environ"), Not(HasSubstr("LD_PRELOAD")));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The main job, end to end: real containerd, runc, CNI, registry, kernel; the built fallbackd.
 #include "base/strings.hpp"
+#include "content_of.hpp"
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -22,6 +23,7 @@
 namespace fallbackd::e2e {
 namespace {
 
+using test::contentOf;
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
@@ -29,17 +31,13 @@ using testing::HasSubstr;
 // Longer than anything takes that works.
 constexpr auto kCeiling = 30s;
 
-std::string readText(const fs::path& path) {
-  return sys::readFile(Stage::cli, path, 1 << 20).value_or("");
-}
-
 std::string namespaceOf(pid_t pid, const std::string& kind) {
   return fs::read_symlink("/proc/" + std::to_string(pid) + "/ns/" + kind);
 }
 
 /// The value of a line in /proc/PID/status, trimmed.
 std::string statusLine(pid_t pid, const std::string& key) {
-  const auto text = readText("/proc/" + std::to_string(pid) + "/status");
+  const auto text = contentOf("/proc/" + std::to_string(pid) + "/status");
   const auto at = text.find("\n" + key + ":");
   if (at == std::string::npos) return "(none)";
   const auto begin = at + key.size() + 2;
@@ -89,7 +87,7 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
     EXPECT_NE(namespaceOf(pid, kind), namespaceOf(shop_->daemon->pid(), kind)) << kind;
   }
   EXPECT_NE(namespaceOf(pid, "pid"), namespaceOf(pod.pausePid, "pid"));
-  EXPECT_THAT(readText("/proc/" + std::to_string(pid) + "/cgroup"),
+  EXPECT_THAT(contentOf("/proc/" + std::to_string(pid) + "/cgroup"),
               HasSubstr(pod.cgroupParent + "/fallback-checkout"));
   EXPECT_EQ(statusLine(pid, "Uid"), "65532\t65532\t65532\t65532");
   EXPECT_EQ(statusLine(pid, "Gid"), "65533\t65533\t65533\t65533");
@@ -98,7 +96,7 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
   }
   EXPECT_EQ(statusLine(pid, "NoNewPrivs"), "1");
   EXPECT_EQ(statusLine(pid, "Seccomp"), "2");
-  EXPECT_THAT(readText(pod.logDirectory / "checkout-fallback" / "0.log"), HasSubstr(" stdout F "));
+  EXPECT_THAT(contentOf(pod.logDirectory / "checkout-fallback" / "0.log"), HasSubstr(" stdout F "));
 
   // From outside: metrics by phase and cause, status for people.
   for (const char* phase : {"detect", "verify", "health_check", "exec", "ready", "total"}) {
@@ -266,7 +264,7 @@ TEST_F(RecoveryE2e, AResidentBinaryIsNeitherReadNorHashedAgain) {
     }
     return count;
   };
-  static_cast<void>(readText(cacheDir / "checkout-v1.8.3.sigstore.json"));
+  static_cast<void>(contentOf(cacheDir / "checkout-v1.8.3.sigstore.json"));
   EXPECT_GT(reads(), 0) << "the watch works";
   for (const auto* name : {"web-0", "web-1", "web-2"}) {
     Pod pod;

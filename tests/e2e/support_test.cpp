@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tools of the end-to-end tests, tested with the real containerd, runc, CNI and docker-registry.
 #include "containerd_node.hpp"
+#include "content_of.hpp"
 #include "daemon.hpp"
 #include "e2e_gtest.hpp"
 #include "http.hpp"
@@ -21,6 +22,7 @@
 namespace fallbackd::e2e {
 namespace {
 
+using test::contentOf;
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::AnyOf;
@@ -37,10 +39,6 @@ PodSpec shopPod(const std::string& name) {
                   {PodVolume::Kind::secret, "credentials", {{"password", "s3cret"}}},
                   {PodVolume::Kind::empty_dir, "scratch", {}}};
   return spec;
-}
-
-std::string readText(const fs::path& path) {
-  return sys::readFile(Stage::cli, path, 1 << 20).value_or("");
 }
 
 std::string namespaceOf(pid_t pid, const std::string& kind) {
@@ -74,12 +72,12 @@ TEST_F(Support, PodHasNamespacesAddressVolumesAndCgroup) {
     EXPECT_NE(namespaceOf(pod.pausePid, kind), namespaceOf(::getpid(), kind)) << kind;
   }
   const fs::path volumes = pod.folder / "volumes";
-  EXPECT_EQ(readText(volumes / "kubernetes.io~configmap/config/config.yaml"), "greeting: hello\n");
+  EXPECT_EQ(contentOf(volumes / "kubernetes.io~configmap/config/config.yaml"), "greeting: hello\n");
   EXPECT_EQ(fs::read_symlink(volumes / "kubernetes.io~configmap/config/config.yaml"), "..data/config.yaml");
-  EXPECT_EQ(readText(volumes / "kubernetes.io~secret/credentials/password"), "s3cret");
+  EXPECT_EQ(contentOf(volumes / "kubernetes.io~secret/credentials/password"), "s3cret");
   EXPECT_TRUE(fs::is_directory(volumes / "kubernetes.io~empty-dir/scratch"));
   EXPECT_FALSE(fs::exists(pod.folder / "etc-hosts"));  // only when a container is created
-  EXPECT_THAT(readText("/proc/" + std::to_string(pod.pausePid) + "/cgroup"),
+  EXPECT_THAT(contentOf("/proc/" + std::to_string(pod.pausePid) + "/cgroup"),
               HasSubstr(podCgroup(pod.spec.uid) + "/"));
   E2E_TRY(const auto hostname,
           runOk({.argv = {"nsenter", "--uts", "--target", std::to_string(pod.pausePid), "hostname"},
@@ -89,7 +87,7 @@ TEST_F(Support, PodHasNamespacesAddressVolumesAndCgroup) {
 
   E2E_CHECK(kubelet_->updateVolume(
       pod, {PodVolume::Kind::config_map, "config", {{"config.yaml", "greeting: again\n"}}}));
-  EXPECT_EQ(readText(volumes / "kubernetes.io~configmap/config/config.yaml"), "greeting: again\n");
+  EXPECT_EQ(contentOf(volumes / "kubernetes.io~configmap/config/config.yaml"), "greeting: again\n");
 
   E2E_CHECK(kubelet_->removePod(pod));
   EXPECT_FALSE(fs::exists("/proc/" + std::to_string(pod.pausePid)));
@@ -188,7 +186,7 @@ TEST_F(Support, RegistryComesBackAndTheContainerServes) {
   EXPECT_EQ(answer.body, "shop-httpd 1.8.3 role=container pid=1 host=web-0 config=greeting: hello\n");
   E2E_TRY(const auto health, httpGet(pod.ip, 8080, "/healthz"));
   EXPECT_EQ(health.status, 200U);
-  EXPECT_THAT(readText(pod.logDirectory / "web" / "0.log"), HasSubstr("stdout F "));
+  EXPECT_THAT(contentOf(pod.logDirectory / "web" / "0.log"), HasSubstr("stdout F "));
 
   const Stopwatch stopping;
   E2E_CHECK(kubelet_->stopContainer(id, 30s));

@@ -3,6 +3,7 @@
 // local keys, no transparency log, an empty trusted root.
 #include "cache/attestation.hpp"
 #include "cache/elf.hpp"
+#include "content_of.hpp"
 #include "e2e_gtest.hpp"
 #include "process.hpp"
 #include "run_dir.hpp"
@@ -17,12 +18,8 @@
 namespace fallbackd::e2e {
 namespace {
 
+using test::contentOf;
 using Args = std::vector<std::string>;
-
-std::string readText(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 void flipByte(const std::string& path) {
   std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
@@ -178,7 +175,7 @@ TEST_P(Cosign, ItsBundleIsAdmitted) {
   makeCosignKey();
   E2E_TRY(const auto made, attest(Form::bundle, "cosign", "theirs"));
   ASSERT_EQ(made.code, 0) << made.text;
-  EXPECT_NE(readText(path("theirs.json")).find("application/vnd.dev.sigstore.bundle.v0.3+json"),
+  EXPECT_NE(contentOf(path("theirs.json")).find("application/vnd.dev.sigstore.bundle.v0.3+json"),
             std::string::npos);
   expectAdmittedAsItIsAndInNoOtherWay("theirs", "cosign");
 }
@@ -188,7 +185,7 @@ TEST_P(Cosign, ItsBareEnvelopeIsAdmitted) {
   E2E_TRY(const auto made, attest(Form::bareEnvelope, "cosign", "theirs"));
   if (has(made, "unknown flag")) GTEST_SKIP() << "this cosign no longer writes bare envelopes";
   ASSERT_EQ(made.code, 0) << made.text;
-  EXPECT_EQ(readText(path("theirs.json")).find("mediaType"), std::string::npos);
+  EXPECT_EQ(contentOf(path("theirs.json")).find("mediaType"), std::string::npos);
   expectAdmittedAsItIsAndInNoOtherWay("theirs", "cosign");
 }
 
@@ -200,7 +197,7 @@ TEST_P(Cosign, BundlesOfOlderVersionsAreAdmitted) {
   makeCosignKey();
   E2E_TRY(const auto made, attest(Form::bundle, "cosign", "theirs"));
   ASSERT_EQ(made.code, 0) << made.text;
-  const auto bundle = readText(path("theirs.json"));
+  const auto bundle = contentOf(path("theirs.json"));
   const std::string current = "application/vnd.dev.sigstore.bundle.v0.3+json";
   const auto at = bundle.find(current);
   ASSERT_NE(at, std::string::npos) << bundle;

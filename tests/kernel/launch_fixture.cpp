@@ -34,12 +34,6 @@ std::shared_ptr<sys::UniqueFd> sealedCopy(const std::filesystem::path& program) 
   return copy;
 }
 
-std::string contentOf(const std::filesystem::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
 void writeText(const std::filesystem::path& path, const std::string& text) {
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path) << text;

@@ -2,6 +2,7 @@
 // A launcher with the real spawner, and its surroundings.
 #pragma once
 
+#include "content_of.hpp"
 #include "fake_sandbox.hpp"
 #include "launcher/local_launcher.hpp"
 
@@ -100,8 +101,6 @@ class LaunchTest : public ::testing::Test {
 /// A sealed copy of a program, as the cache creates it.
 std::shared_ptr<sys::UniqueFd> sealedCopy(const std::filesystem::path& program);
 
-/// The whole content; empty if the file does not exist.
-std::string contentOf(const std::filesystem::path& path);
 void writeText(const std::filesystem::path& path, const std::string& text);
 
 }  // namespace fallbackd::test

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a daemon removes when its configuration points to the wrong place.
+#include "content_of.hpp"
 #include "e2e_gtest.hpp"
 #include "http.hpp"
 #include "process.hpp"
@@ -16,12 +17,9 @@
 namespace fallbackd::e2e {
 namespace {
 
+using test::contentOf;
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-
-std::string textOf(const fs::path& path) {
-  return sys::readFile(Stage::cli, path, 1 << 20).value_or("");
-}
 
 /// A daemon with this control socket; nothing else that it needs exists.
 Result<ChildProcess> startWith(const fs::path& folder, const fs::path& socket) {
@@ -48,8 +46,8 @@ TEST(Anchor, AFileAtTheControlSocketsPathIsNotRemoved) {
   E2E_TRY(auto daemon, startWith(folder, precious));
   // Either it refuses, or it listens where the file was.
   ASSERT_TRUE(waitUntil(30s, [&] { return !daemon.running() || fs::is_socket(precious); }))
-      << textOf(folder / "log");
-  EXPECT_EQ(textOf(precious), "precious\n") << "the daemon removed a file that is not its own";
+      << contentOf(folder / "log");
+  EXPECT_EQ(contentOf(precious), "precious\n") << "the daemon removed a file that is not its own";
   EXPECT_FALSE(daemon.running()) << "it runs without saying that the path is taken";
 }
 
@@ -65,7 +63,7 @@ TEST(Anchor, ALeftoverSocketIsReplaced) {
            .output = {}});
       return (answer && answer->code == 0) || !daemon.running();
     });
-    EXPECT_TRUE(up && daemon.running()) << textOf(folder / "log");
+    EXPECT_TRUE(up && daemon.running()) << contentOf(folder / "log");
     daemon.signal(SIGKILL);
     E2E_TRY(const auto code, daemon.wait(10s));
     EXPECT_EQ(code, 128 + SIGKILL);

@@ -72,14 +72,7 @@ void addKeygen(CLI::App& app, Run& run) {
   command->add_option("--not-after", options->notAfter,
                       "a date: the key's signatures are not valid after it");
   command->add_option("--out", options->prefix, "PREFIX of the two files")->required();
-  command->callback([options, &run] {
-    run = [options] {
-      const auto done = generate(*options);
-      if (done) return kOk;
-      complain(done.error());
-      return done.error().reason == Reason::usage ? kUsage : kFailed;
-    };
-  });
+  command->callback([options, &run] { run = [options] { return exitCodeOf(generate(*options)); }; });
 }
 
 }  // namespace fallbackd::ctl

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/output.hpp"
 
+#include "base/strings.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <span>
 
 namespace fallbackd::ctl {
 
@@ -16,13 +19,19 @@ int complain(const Error& error) {
   return kFailed;
 }
 
+int exitCodeOf(const Result<>& done) {
+  if (done) return kOk;
+  complain(done.error());
+  const auto& error = done.error();
+  return error.reason == Reason::usage || error.stage == Stage::config ? kUsage : kFailed;
+}
+
 std::string printable(std::string_view text) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   std::string out;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte == 0x7f) {
-      out.append({'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]});
+      out.append("\\x").append(toHex(std::as_bytes(std::span(&c, 1))));
     } else {
       out.push_back(c);
     }

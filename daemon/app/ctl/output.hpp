@@ -19,6 +19,8 @@ constexpr int kUsage = 2;   // command line or configuration
 void complain(const std::string& text);
 /// The same for an Error; returns kFailed.
 int complain(const Error& error);
+/// kOk; or complains and returns kUsage if the command line was wrong, else kFailed.
+int exitCodeOf(const Result<>& done);
 
 /// Foreign text, such as error messages of registries: control characters, which could control the terminal,
 /// become \xNN.

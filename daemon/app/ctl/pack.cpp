@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl pack: builds, pushes and inspects images of signed binaries, using umoci and skopeo. A pack is
-// its own installer: besides the binaries it contains this program, so that it runs as an init container with
-// nothing else.
+// fallbackctl pack: builds images of signed binaries; pushes and inspects them with skopeo. A pack is its own
+// installer: besides the binaries it contains this program, so that it runs as an init container with nothing
+// else.
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
@@ -12,11 +12,15 @@
 #include "cache/elf.hpp"
 #include "cache/install.hpp"
 #include "cache/json.hpp"
+#include "pack/image_writer.hpp"
 #include "sys/file.hpp"
 #include "sys/owned_folder.hpp"
 
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
+#include <fcntl.h>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -36,6 +40,7 @@ namespace json = boost::json;
 
 constexpr const char* kLabel = "io.fallbackd.pack";
 constexpr std::size_t kMaxIndex = 1 << 20;
+constexpr std::time_t kLastTime = 7'258'118'400;  // 2200-01-01
 
 struct BuildOptions {
   std::string folder;
@@ -55,24 +60,16 @@ Result<sys::ScratchFolder> makeWorkFolder() {
 }
 
 /// SOURCE_DATE_EPOCH, or 1970: the same binaries give the same image.
-std::string epoch() {
+Result<std::time_t> imageTime() {
   const char* const set = std::getenv("SOURCE_DATE_EPOCH");  // NOLINT(concurrency-mt-unsafe): one thread
   const std::string_view text = set == nullptr ? "" : set;
-  const bool number = !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
-  return number ? std::string(text) : "0";
-}
-
-Result<std::string> rfc3339OfEpoch() {
-  FB_TRY(auto text, runProgram({"date", "-u", "-d", "@" + epoch(), "+%Y-%m-%dT%H:%M:%SZ"}));
-  return std::string(trim(text));
-}
-
-Result<> copyProgram(const std::string& target) {
-  std::error_code error;
-  fs::copy_file("/proc/self/exe", target, error);
-  if (error) return fail(Stage::cli, Reason::system, "copy this program to " + target, error.value());
-  if (::chmod(target.c_str(), 0755) != 0) return failErrno(Stage::cli, "chmod " + target);
-  return {};
+  if (text.empty() || text.find_first_not_of("0123456789") != std::string_view::npos) return 0;
+  std::time_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || seconds > kLastTime) {
+    return fail(Stage::cli, Reason::invalid, "SOURCE_DATE_EPOCH=" + std::string(text) + " is after 2200");
+  }
+  return seconds;
 }
 
 /// What the label says about the pack: for people and dashboards. Nodes believe only the attestations.
@@ -92,44 +89,39 @@ Result<std::string> describe(const std::vector<cache::PackItem>& items) {
   return json::serialize(list);
 }
 
-Result<> writeImage(const BuildOptions& options, const std::string& root, const std::string& label) {
-  const std::string layer = root + ".tar";
-  FB_CHECK(runProgram({"tar", "--create", "--file", layer, "--directory", root, "--format=gnu", "--sort=name",
-                       "--owner=0", "--group=0", "--numeric-owner", "--mtime=@" + epoch(), "--exclude=.[!.]*",
-                       "fallbackctl", "pack"}));
-  const std::string image = options.layout + ":" + options.tag;
-  if (!fs::exists(options.layout + "/oci-layout")) {
-    FB_CHECK(runProgram({"umoci", "init", "--layout", options.layout}));
+/// This program, and the pack beside it.
+Result<std::vector<pack::LayerFile>> filesOf(const std::string& folder) {
+  std::vector<pack::LayerFile> files{{"fallbackctl", "/proc/self/exe", 0755}};
+  FB_TRY(const auto dir, sys::openDir(Stage::cli, folder));
+  FB_TRY(const auto names, sys::listDir(Stage::cli, dir));
+  for (const auto& name : names) {
+    if (name.starts_with('.')) continue;
+    struct stat info {};
+    if (::fstatat(dir.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+      return failErrno(Stage::cli, "stat " + name);
+    }
+    files.push_back({"pack/" + name, folder + "/" + name, info.st_mode & 0777U});
   }
-  FB_TRY(const auto created, rfc3339OfEpoch());
-  FB_CHECK(runProgram({"umoci", "new", "--image", image}));
-  FB_CHECK(runProgram({"umoci", "raw", "add-layer", "--image", image, "--history.created", created,
-                       "--history.created_by", "fallbackctl pack build", layer}));
-  std::vector<std::string> config{"umoci",
-                                  "config",
-                                  "--image",
-                                  image,
-                                  "--no-history",
-                                  "--created",
-                                  created,
-                                  "--os",
-                                  "linux",
-                                  "--architecture",
-                                  std::string(cache::nodeArchitecture()),
-                                  "--config.entrypoint",
-                                  "/fallbackctl",
-                                  "--config.cmd",
-                                  "install",
-                                  "--config.cmd",
-                                  "--from",
-                                  "--config.cmd",
-                                  "/pack",
-                                  "--config.label",
-                                  std::string(kLabel) + "=" + label};
-  for (const auto& one : options.labels) config.insert(config.end(), {"--config.label", one});
-  FB_CHECK(runProgram(config));
-  FB_CHECK(runProgram({"umoci", "gc", "--layout", options.layout}));
-  return {};
+  return files;
+}
+
+Result<> writePack(const BuildOptions& options, const std::string& folder, const std::string& label) {
+  pack::NewImage image;
+  image.architecture = cache::nodeArchitecture();
+  image.createdBy = "fallbackctl pack build";
+  image.entrypoint = {"/fallbackctl"};
+  image.command = {"install", "--from", "/pack"};
+  image.labels[kLabel] = label;
+  for (const auto& one : options.labels) {
+    const auto equals = one.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return fail(Stage::cli, Reason::invalid, "--label " + one + ": expected NAME=VALUE");
+    }
+    image.labels[one.substr(0, equals)] = one.substr(equals + 1);
+  }
+  FB_TRY(image.files, filesOf(folder));
+  FB_TRY(image.created, imageTime());
+  return pack::writeImage(fromHere(options.layout), options.tag, image);
 }
 
 int build(const BuildOptions& options) {
@@ -156,10 +148,9 @@ int build(const BuildOptions& options) {
     complain("no image was built: a node would refuse this pack");
     return kFailed;
   }
-  const auto written =
-      copyProgram(root + "/fallbackctl")
-          .and_then([&] { return describe(pack->items); })
-          .and_then([&](const std::string& label) { return writeImage(options, root, label); });
+  const auto written = describe(pack->items).and_then([&](const std::string& label) {
+    return writePack(options, settings.path, label);
+  });
   if (!written) return complain(written.error());
   for (const auto& item : pack->items) std::printf("%s\n", item.ref.toString().c_str());
   std::printf("in oci:%s:%s\n", options.layout.c_str(), options.tag.c_str());

@@ -139,15 +139,7 @@ void addSign(CLI::App& app, Run& run) {
   command->add_flag("--skip-form-check", options->skipFormCheck,
                     "sign even if admission would refuse the binary's form");
   command->add_option("FILE", options->file, "the binary")->required();
-  command->callback([options, &run] {
-    run = [options] {
-      const auto done = writeAttestation(*options);
-      if (done) return kOk;
-      complain(done.error());
-      const auto& error = done.error();
-      return error.reason == Reason::usage || error.stage == Stage::config ? kUsage : kFailed;
-    };
-  });
+  command->callback([options, &run] { run = [options] { return exitCodeOf(writeAttestation(*options)); }; });
 }
 
 }  // namespace fallbackd::ctl

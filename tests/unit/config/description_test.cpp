@@ -2,6 +2,8 @@
 // The description of the configuration is complete, and equals the generated files for editors and people.
 #include "config/description.hpp"
 
+#include "content_of.hpp"
+
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -12,6 +14,7 @@
 namespace fallbackd::config {
 namespace {
 
+using test::contentOf;
 using testing::HasSubstr;
 
 void collect(const Description& node, const std::string& path, std::set<std::string>& paths) {
@@ -23,13 +26,6 @@ void collect(const Description& node, const std::string& path, std::set<std::str
     paths.insert(where);
     collect(*child, where, paths);
   }
-}
-
-std::string contentOf(const std::string& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
 }
 
 TEST(DescriptionTest, EveryKeyHasAPurposeAndEveryPurposeAKey) {

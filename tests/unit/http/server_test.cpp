@@ -136,6 +136,14 @@ class HttpServerTest : public testing::Test {
   std::string get(const std::string& target, const std::string& headers = "Host: localhost\r\n") {
     return Connection(port()).get(target, headers);
   }
+  /// As many listeners to /events as TCP may have; they stay connected.
+  void takeAllStreams(std::vector<std::unique_ptr<Connection>>& listeners) const {
+    for (int i = 0; i < 16; ++i) {
+      listeners.push_back(std::make_unique<Connection>(port()));
+      ASSERT_TRUE(listeners.back()->send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+      ASSERT_THAT(listeners.back()->receive("\n\n"), HasSubstr("data: text 1"));
+    }
+  }
   /// curl's output; "URL" stands for the server's address.
   std::string curl(const std::string& arguments, const std::string& scheme = "https") {
     auto line = "curl -sS --max-time 10 " + arguments;
@@ -315,11 +323,7 @@ TEST_F(HttpServerTest, EventsAreSentWhenTheTextChanges) {
 TEST_F(HttpServerTest, ListenersAreLimitedAndOthersAreStillServed) {
   start();
   std::vector<std::unique_ptr<Connection>> listeners;
-  for (int i = 0; i < 16; ++i) {
-    listeners.push_back(std::make_unique<Connection>(port()));
-    ASSERT_TRUE(listeners.back()->send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    ASSERT_THAT(listeners.back()->receive("\n\n"), HasSubstr("data: text 1"));
-  }
+  takeAllStreams(listeners);
   EXPECT_THAT(get("/events"), HasSubstr("HTTP/1.1 503"));
   EXPECT_THAT(get("/held"), HasSubstr("HTTP/1.1 200"));
 }
@@ -327,11 +331,7 @@ TEST_F(HttpServerTest, ListenersAreLimitedAndOthersAreStillServed) {
 TEST_F(HttpServerTest, RootIsServedWhateverConnectsOverTcp) {
   start();
   std::vector<std::unique_ptr<Connection>> listeners;
-  for (int i = 0; i < 16; ++i) {
-    listeners.push_back(std::make_unique<Connection>(port()));
-    ASSERT_TRUE(listeners.back()->send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    ASSERT_THAT(listeners.back()->receive("\n\n"), HasSubstr("data: text 1"));
-  }
+  takeAllStreams(listeners);
   Connection root(unixPath());
   ASSERT_TRUE(root.send("GET /events HTTP/1.1\r\nHost: root\r\n\r\n"));
   EXPECT_THAT(root.receive("\n\n"), HasSubstr("data: text 1")) << "although TCP has all event streams";

@@ -9,6 +9,7 @@
 #include "tar_writer.hpp"
 
 #include <functional>
+#include <set>
 
 #include <boost/json.hpp>
 
@@ -210,6 +211,82 @@ TEST_F(InstallImageTest, FromTheOutputOfTarUmociAndSkopeo) {
       "oci-archive:archive.tar:pack 2>&1");
   ASSERT_EQ(made.code, 0) << made.text;
   for (const auto* from : {"plain.tar", "packed.tar.gz", "oci", "archive.tar"}) expectInstalled(from);
+}
+
+/// What `pack build` writes, without any other program.
+struct BuildTest : InstallImageTest {
+  [[nodiscard]] test::Output build(const std::string& layout, const std::string& more = "") const {
+    return shell("PATH=/nonexistent " + std::string(FALLBACKCTL) + " pack build --keys " + path("keys") +
+                 " --layout " + path(layout) + " " + more + " " + path("pack"));
+  }
+  [[nodiscard]] std::set<std::string> blobsIn(const std::string& layout) const {
+    std::set<std::string> names;
+    for (const auto& one : fs::directory_iterator(path(layout + "/blobs/sha256"))) {
+      names.insert(one.path().filename());
+    }
+    return names;
+  }
+};
+
+TEST_F(BuildTest, IsReadByInstallUmociAndSkopeo) {
+  const auto built = build("oci", "--tag 1.0 --label org.example.note=a=b");
+  ASSERT_EQ(built.code, 0) << built.text;
+  expectInstalled("oci");
+  const auto read = shell(
+      "cd " + folder.path() +
+      " && umoci unpack --image oci:1.0 bundle && cmp bundle/rootfs/fallbackctl " FALLBACKCTL
+      " && diff -r bundle/rootfs/pack pack && stat -c '%n %U %Y %a' bundle/rootfs/pack "
+      "bundle/rootfs/fallbackctl && skopeo inspect oci:oci:1.0 && skopeo inspect --config oci:oci:1.0 && "
+      "skopeo --insecure-policy copy -q oci:oci:1.0 oci-archive:archive.tar:1.0 2>&1");
+  ASSERT_EQ(read.code, 0) << read.text;
+  EXPECT_NE(read.text.find("bundle/rootfs/pack root 0 755\n"), std::string::npos) << read.text;
+  EXPECT_NE(read.text.find("bundle/rootfs/fallbackctl root 0 755\n"), std::string::npos) << read.text;
+  EXPECT_NE(read.text.find("\"org.example.note\": \"a=b\""), std::string::npos) << read.text;
+  EXPECT_NE(read.text.find("\"io.fallbackd.pack\": "), std::string::npos) << read.text;
+  EXPECT_NE(read.text.find("\"Created\": \"1970-01-01T00:00:00Z\""), std::string::npos) << read.text;
+  EXPECT_NE(read.text.find("/fallbackctl"), std::string::npos) << read.text;
+  expectInstalled("archive.tar");
+}
+
+TEST_F(BuildTest, TheSameBinariesGiveTheSameImage) {
+  ASSERT_EQ(build("one").code, 0);
+  ASSERT_EQ(build("one").code, 0) << "into a layout that has it already";
+  ASSERT_EQ(shell("touch -d 2020-02-02 " + path("pack") + "/*").code, 0);
+  ASSERT_EQ(build("two").code, 0);
+  const auto differing = shell("diff -r " + path("one") + " " + path("two"));
+  EXPECT_EQ(differing.code, 0) << differing.text;
+  EXPECT_EQ(blobsIn("one").size(), 3U) << "layer, configuration and manifest";
+}
+
+TEST_F(BuildTest, AReplacedImageLeavesNoBlobsButSharedOnesStay) {
+  ASSERT_EQ(build("oci", "--tag a --label x=1").code, 0);
+  const auto first = blobsIn("oci");
+  ASSERT_EQ(build("oci", "--tag b --label x=2").code, 0);
+  EXPECT_EQ(blobsIn("oci").size(), 5U) << "the layer is the same";
+  ASSERT_EQ(build("oci", "--tag b --label x=1").code, 0);
+  EXPECT_EQ(blobsIn("oci"), first);
+  const auto tags = shell("umoci list --layout " + path("oci"));
+  EXPECT_EQ(tags.text, "a\nb\n");
+  // With an image of unknown kind in the layout nobody knows which blobs it has.
+  auto index = json::parse(test::readBytes(path("oci/index.json")));
+  index.at("manifests")
+      .as_array()
+      .push_back(json::object{
+          {"mediaType", "application/vnd.example"}, {"digest", "sha256:" + *first.begin()}, {"size", 1}});
+  test::writeBytes(path("oci/index.json"), json::serialize(index), 0644);
+  ASSERT_EQ(build("oci", "--tag b --label x=3").code, 0);
+  ASSERT_EQ(build("oci", "--tag b --label x=4").code, 0);
+  EXPECT_EQ(blobsIn("oci").size(), 7U);
+}
+
+TEST_F(BuildTest, AFolderThatIsAnotherThingIsLeftAlone) {
+  fs::create_directory(path("oci"));
+  test::writeBytes(path("oci/oci-layout"), R"({"imageLayoutVersion":"2.0.0"})", 0644);
+  const auto output = build("oci");
+  EXPECT_EQ(output.code, 1);
+  EXPECT_NE(output.text.find("is not an OCI image layout of version 1"), std::string::npos) << output.text;
+  EXPECT_TRUE(blobsIn("oci").empty());
+  EXPECT_EQ(build("other", "--label novalue").code, 1);
 }
 
 TEST_F(InstallImageTest, OneBadBinaryRefusesTheLayer) {

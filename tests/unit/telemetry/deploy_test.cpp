@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Alerts, runbook and dashboards refer to existing metrics, and to each other.
 #include "base/strings.hpp"
+#include "content_of.hpp"
 #include "telemetry/metrics.hpp"
 
 #include <cctype>
@@ -19,13 +20,9 @@
 namespace fallbackd::telemetry {
 namespace {
 
+using test::contentOf;
 namespace fs = std::filesystem;
 namespace json = boost::json;
-
-std::string contentOf(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 std::vector<YAML::Node> alerts() {
   std::vector<YAML::Node> all;

@@ -5,6 +5,7 @@
 
 #include "base/strings.hpp"
 #include "config/model.hpp"
+#include "content_of.hpp"
 #include "shell.hpp"
 #include "temp_folder.hpp"
 
@@ -23,6 +24,7 @@
 namespace fallbackd::telemetry {
 namespace {
 
+using test::contentOf;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 using testing::Not;
@@ -210,11 +212,6 @@ std::string stable(const std::string& text) {
   }
   flush();
   return lines;
-}
-
-std::string contentOf(const char* path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 /// Other people's dashboards and alerts rely on these names, labels and values.

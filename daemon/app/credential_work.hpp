@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the daemon reads what credentials need: by worker processes, since files and programs may hang.
+#pragma once
+
+#include "base/error.hpp"
+#include "cri/runtime.hpp"
+#include "watcher/credential_providers.hpp"
+#include "workers/pool.hpp"
+
+#include <memory>
+#include <string>
+
+namespace fallbackd::app {
+
+/// A file with credentials may be a pod's pull secret, on any file system.
+cri::Awaitable<Result<std::string>> readByWorker(std::shared_ptr<workers::Pool> pool, std::string path);
+
+/// A credential provider of kubelet's.
+cri::Awaitable<Result<std::string>> runByWorker(std::shared_ptr<workers::Pool> pool,
+                                                watcher::ProviderProgram program);
+
+}  // namespace fallbackd::app

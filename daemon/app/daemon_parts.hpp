@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of the daemon, for its sources: daemon.cpp (start, reload, stop) and daemon_snapshot.cpp (what it
+// shows).
+#pragma once
+
+#include "app/daemon.hpp"
+#include "app/endpoints.hpp"
+#include "app/notify.hpp"
+#include "cri/grpc_runtime.hpp"
+#include "launcher/local_launcher.hpp"
+#include "launcher/node_lock.hpp"
+#include "recovery/recoveries.hpp"
+#include "telemetry/loop_watch.hpp"
+#include "telemetry/metrics.hpp"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <sys/types.h>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+
+namespace fallbackd::app {
+
+struct Daemon::Parts {
+  Parts(Options given, config::ConfigPtr first)
+      : options(std::move(given)),
+        config(std::move(first)),
+        log(config->telemetry.logFormat, config->telemetry.logLevel),
+        metrics(FALLBACKD_VERSION),
+        containerd(cri::connect(config->containerd.socket, config->containerd.namespaceName, executor())),
+        traffic(config->containerd.socket),
+        binaries(executor(), config->cache, metrics.cache, log),
+        launcher(executor(), {config->launcher, {}, {}, {}},
+                 [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }),
+        tasks(executor()) {}
+  Parts(const Parts&) = delete;
+  Parts& operator=(const Parts&) = delete;
+  /// The server's thread uses everything in here.
+  ~Parts() {
+    if (endpoints) endpoints->close();
+  }
+
+  boost::asio::any_io_executor executor() { return loop.get_executor(); }
+
+  /// The sandbox's pause process according to CRI: the launcher compares it with the one it holds.
+  cri::Awaitable<Result<pid_t>> pausePid(std::string sandboxId);
+  /// The configured address; otherwise the source addresses of the pod's own network, which is the host's.
+  std::vector<std::string> nodeAddresses(pid_t pause) const;
+
+  Result<> start();
+  cri::Awaitable<void> work();
+  cri::Awaitable<void> handleSignals();
+  cri::Awaitable<void> followConfigFiles();
+  cri::Awaitable<void> followCache();
+  cri::Awaitable<void> followPause();
+  cri::Awaitable<void> feedWatchdog();
+  cri::Awaitable<void> tendHeap();
+  cri::Awaitable<void> shutDown();
+  void reload();
+  void readPause();
+  Snapshot collect();
+  void complain(const std::string& what);
+  void tellStall(const telemetry::LoopWatch::Stall& stall);
+  void tellMissed(const workers::Missed& missed);
+  std::map<std::string, telemetry::CircuitState> circuits() const;
+
+  Options options;
+  config::ConfigPtr config;
+  std::vector<std::string> configProblems;  // in the file on disk, which was refused
+  std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
+  const Wall::time_point started = Clock::system().wall();
+  int exitCode = 0;
+  std::optional<Endpoints> endpoints;  // before the loop: answers the loop's requests to the end
+  ServiceManager serviceManager = ServiceManager::fromEnvironment();
+  // One thread runs the loop: all state above gRPC, the worker pool and the endpoints' thread lives on it.
+  boost::asio::io_context loop{1};
+  std::optional<launcher::NodeLock> nodeLock;
+  telemetry::Log log;
+  telemetry::Metrics metrics;
+  cri::Connection containerd;
+  watcher::ContainerdTraffic traffic;
+  recovery::CachedBinaries binaries;
+  launcher::LocalLauncher launcher;
+  std::optional<recovery::Journal> journal;
+  std::optional<recovery::Services> services;
+  std::optional<recovery::Recoveries> recoveries;
+  std::optional<watcher::Watcher> watcher;
+  TaskGroup tasks;
+  std::optional<telemetry::LoopWatch> loopWatch;
+};
+
+}  // namespace fallbackd::app

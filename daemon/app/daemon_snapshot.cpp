@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the daemon shows: the snapshot for its endpoints, and the metrics that are computed on request.
+#include "app/daemon_parts.hpp"
+#include "domain/image_reference.hpp"
+
+#include <algorithm>
+#include <variant>
+
+namespace fallbackd::app {
+
+namespace {
+
+telemetry::CredentialProviderRuns runsOf(const watcher::ProviderCounts& counts) {
+  using End = telemetry::ProviderResult;
+  return {{{End::given, counts.given},
+           {End::none, counts.none},
+           {End::failed, counts.failed},
+           {End::malformed, counts.malformed},
+           {End::too_large, counts.tooLarge},
+           {End::timeout, counts.timedOut}},
+          counts.notWaitedFor};
+}
+
+telemetry::WorkerUsage usageOf(const workers::PoolCounts& counts) {
+  telemetry::WorkerUsage usage;
+  usage.workers = counts.workers;
+  usage.stuck = counts.stuck;
+  for (std::size_t i = 0; i < workers::kWorks; ++i) {
+    const std::string work(workers::toString(static_cast<workers::Work>(i)));
+    usage.missed[work] = counts.missed.at(i);
+    usage.refused[work] = counts.refused.at(i);
+  }
+  return usage;
+}
+
+telemetry::NotStarted notStartedOf(const std::vector<watcher::Waiting>& all) {
+  telemetry::NotStarted counts;
+  for (const auto& one : all) {
+    if (one.state != watcher::Waiting::State::not_started) continue;
+    if (!one.heldUp) {
+      ++counts.unknown;
+    } else if (std::holds_alternative<watcher::StalledPull>(*one.heldUp)) {
+      ++counts.byPull;
+    } else {
+      ++counts.byBackOff;
+    }
+  }
+  return counts;
+}
+
+telemetry::CircuitState shownAs(watcher::Circuits::State state) {
+  using State = watcher::Circuits::State;
+  if (state == State::open) return telemetry::CircuitState::open;
+  return state == State::half_open ? telemetry::CircuitState::half_open : telemetry::CircuitState::closed;
+}
+
+}  // namespace
+
+/// On the loop, for the endpoints' thread.
+Snapshot Daemon::Parts::collect() {
+  auto waiting = watcher->waitingContainers();
+  metrics.detection.notStarted(notStartedOf(waiting));
+  metrics.detection.waitingContainers(watcher->waiting());
+  const auto& withholding = recoveries->withholding();
+  metrics.orders.withheld(withholding.count(recovery::Withheld::By::pause),
+                          withholding.count(recovery::Withheld::By::observe));
+  metrics.detection.registryCircuits(circuits());
+  metrics.detection.containerdCalls(containerd.calls->all());
+  metrics.daemon.spawnerRestarts(launcher.spawner().restarts());
+  metrics.daemon.workerUsage(usageOf(launcher.workers()->counts()));
+  metrics.detection.credentialProviders(runsOf(watcher->credentials().counts()));
+  metrics.workload.runningContainers(watcher->runningContainers());
+  Snapshot now;
+  now.version = FALLBACKD_VERSION;
+  now.nodeName = options.nodeName;
+  now.started = started;
+  now.containerdConnected = recoveries->connected();
+  now.spawnerRuns = launcher.spawner().pid() > 0;
+  now.spawnerRestarts = launcher.spawner().restarts();
+  now.config = config;
+  now.configFile = options.configFile;
+  now.configProblems = configProblems;
+  now.pods = watcher->pods();
+  now.waiting = std::move(waiting);
+  now.registries = watcher->registries();
+  now.ignoredAnnotations = watcher->ignoredAnnotations();
+  now.pause = withholding.paused();
+  now.pauseProblem = pauseProblem;
+  now.withheld = withholding.all();
+  now.incidents = recoveries->incidents();
+  now.binaries = binaries.states();
+  now.cacheUsage = binaries.usage();
+  now.trust = binaries.trust();
+  now.containerdCalls = containerd.calls->all();
+  return now;
+}
+
+/// The configuration's hosts by name, all others (from pods' annotations) as one: the worst of them.
+std::map<std::string, telemetry::CircuitState> Daemon::Parts::circuits() const {
+  std::map<std::string, telemetry::CircuitState> states;
+  for (const auto& workload : config->workloads) {
+    if (const auto image = ImageReference::parse(workload.image)) states[image->host()] = {};
+  }
+  for (const auto& registry : watcher->registries()) {
+    const bool named = states.contains(registry.name);
+    // What one namespace found out says nothing about a registry that the configuration names.
+    const auto found =
+        !named && !registry.namespaces.empty() ? watcher::Circuits::State::open : registry.state;
+    auto& state = named ? states[registry.name] : states["other"];
+    state = std::max(state, shownAs(found));
+  }
+  return states;
+}
+
+}  // namespace fallbackd::app
