@@ -181,7 +181,6 @@ std::string Fields::textOrNumber(std::string_view key) const {
   if (value->is_int64()) return std::to_string(value->get_int64());
   if (value->is_uint64()) return std::to_string(value->get_uint64());
   return textOf(*value, pathOf(key), "a text or a whole number");
-};
 }
 
 std::map<std::string, std::string> Fields::textOrNumberMap(std::string_view key) const {

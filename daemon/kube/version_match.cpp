@@ -13,7 +13,7 @@ namespace fallbackd::kube {
 
 namespace {
 
-using Kind = VersionVerdict::Kind;
+using Verdict = VersionVerdict::Kind;
 
 constexpr std::array<std::string_view, 3> kMatches{"exact", "semver-patch", "none"};
 
@@ -63,14 +63,14 @@ bool agrees(const std::string& wanted, const std::string& version, VersionMatch 
 }
 
 VersionVerdict matched(const WantedVersion& wanted, const BinaryRef& binary, VersionMatch match) {
-  if (wanted.version && sameText(*wanted.version, binary.version)) return {Kind::match, {}};
+  if (wanted.version && sameText(*wanted.version, binary.version)) return {Verdict::match, {}};
   const std::string rule = "versionMatch: " + std::string(toString(match));
-  if (!wanted.version) return {Kind::match, binary.toString() + " (" + rule + "; " + wanted.why + ")"};
-  return {Kind::match, binary.toString() + " for " + *wanted.version + " (" + rule + ")"};
+  if (!wanted.version) return {Verdict::match, binary.toString() + " (" + rule + "; " + wanted.why + ")"};
+  return {Verdict::match, binary.toString() + " for " + *wanted.version + " (" + rule + ")"};
 }
 
 VersionVerdict noBinary(const std::string& wanted, std::string_view name, const std::string& have) {
-  return {Kind::no_binary, "no binary for " + std::string(name) + " " + wanted + "; there is " + have};
+  return {Verdict::no_binary, "no binary for " + std::string(name) + " " + wanted + "; there is " + have};
 }
 
 /// Whether `one` is a better choice than `other` for the wanted version.
@@ -110,7 +110,7 @@ WantedVersion wantedVersion(const Pod& pod, std::string_view image, const Versio
 VersionVerdict judgeVersion(const WantedVersion& wanted, const BinaryRef& binary, VersionMatch match) {
   if (match == VersionMatch::none) return matched(wanted, binary, match);
   if (!wanted.version) {
-    return {Kind::cannot_tell,
+    return {Verdict::cannot_tell,
             "cannot tell which version of " + binary.name + " the pod wants: " + wanted.why};
   }
   if (agrees(*wanted.version, binary.version, match)) return matched(wanted, binary, match);
@@ -120,7 +120,7 @@ VersionVerdict judgeVersion(const WantedVersion& wanted, const BinaryRef& binary
 VersionChoice chooseVersion(const WantedVersion& wanted, std::string_view name,
                             std::span<const BinaryRef> available, VersionMatch match) {
   if (match != VersionMatch::none && !wanted.version) {
-    return {{Kind::cannot_tell,
+    return {{Verdict::cannot_tell,
              "cannot tell which version of " + std::string(name) + " the pod wants: " + wanted.why},
             {}};
   }

@@ -37,7 +37,8 @@ struct Environment : testing::Test {
   /// What is missing, a line each.
   std::string missing() {
     std::string text;
-    for (const auto& one : made().missing()) {
+    const auto environment = made();
+    for (const auto& one : environment.missing()) {
       text += one.path + " " + std::string(toString(one.weight)) + ": " + one.why + "\n";
     }
     return text;
@@ -197,8 +198,9 @@ TEST_F(Environment, KeysOfMountedVolumesAreReadAtTheLaunch) {
 TEST_F(Environment, AnOptionalKeyThatIsNotKnownDoesNotDecide) {
   key("A", {KeyRef::Kind::secret, "s", "k", true});
   container.envFrom = {{KeyRef::Kind::config_map, "m", "", true}};
-  for (const auto& one : made().missing()) EXPECT_EQ(one.weight, Weight::differs) << one.why;
-  EXPECT_EQ(made().missing().size(), 2U);
+  const auto environment = made();
+  for (const auto& one : environment.missing()) EXPECT_EQ(one.weight, Weight::differs) << one.why;
+  EXPECT_EQ(environment.missing().size(), 2U);
   EXPECT_TRUE(mayStart(made().missing(), MissingEnv::refuse));
 }
 

@@ -16,6 +16,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::Pair;
 using Weight = NotInherited::Weight;
 
 struct Case {
@@ -37,7 +38,8 @@ struct Case {
   /// What is not inherited, a line each.
   std::string rest() {
     std::string text;
-    for (const auto& one : outcome().value().notInherited) {
+    const auto made = outcome().value();
+    for (const auto& one : made.notInherited) {
       text += std::string(toString(one.weight)) + " " + one.path + ": " + one.why + "\n";
     }
     return text;
@@ -340,7 +342,7 @@ TEST_F(Inherit, ProbesThatCanBeAsked) {
   const auto ready = std::get<config::ReadyWhenHttp>(workload().readiness.when);
   EXPECT_EQ(ready.port, 8080);
   EXPECT_EQ(ready.path, "/ready?full=1");
-  EXPECT_THAT(ready.headers, ElementsAre(std::pair("Host", "shop"), std::pair("X-A", "b")));
+  EXPECT_THAT(ready.headers, ElementsAre(Pair("Host", "shop"), Pair("X-A", "b")));
   EXPECT_THAT(rest(), HasSubstr("\"Bad Name\" is not a header"));
   EXPECT_THAT(rest(), HasSubstr("\"X\" is not a header"));
 

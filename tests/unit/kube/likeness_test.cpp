@@ -24,7 +24,7 @@ namespace {
 namespace json = boost::json;
 
 json::array listOf(const std::vector<std::string>& texts) {
-  return {texts.begin(), texts.end()};
+  return json::array(texts.begin(), texts.end());
 }
 
 json::object mapOf(const std::map<std::string, std::string>& texts) {
@@ -231,8 +231,8 @@ std::vector<std::string> podFiles() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Pods, Likeness, testing::ValuesIn(podFiles()), [](const auto& info) {
-  std::string name = info.param.substr(0, info.param.find('.'));
+INSTANTIATE_TEST_SUITE_P(Pods, Likeness, testing::ValuesIn(podFiles()), [](const auto& one) {
+  std::string name = one.param.substr(0, one.param.find('.'));
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });
