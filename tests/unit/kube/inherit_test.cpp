@@ -19,8 +19,8 @@ using ::testing::Not;
 using ::testing::Pair;
 using Weight = NotInherited::Weight;
 
-struct Case {
-  Case() {
+struct PodCase {
+  PodCase() {
     configured.binary = {"checkout", "1.8.3"};
     pod.name = "web-0";
     pod.namespaceName = "shop";
@@ -53,7 +53,7 @@ struct Case {
   Facts facts;
   std::optional<ImageConfig> image;
 };
-struct Inherit : testing::Test, Case {};
+struct Inherit : testing::Test, PodCase {};
 
 TEST_F(Inherit, NothingIsMissingWhereThePodAsksForNothingSpecial) {
   EXPECT_EQ(rest(), "");
@@ -219,8 +219,8 @@ TEST_F(Inherit, CapabilitiesAreThoseOfTheUser) {
 }
 
 TEST_F(Inherit, WhatAFallbackCannotHaveRefusesIt) {
-  const auto refuses = [&](const char* what, const std::function<void(Case&)>& change) {
-    Case fresh;
+  const auto refuses = [&](const char* what, const std::function<void(PodCase&)>& change) {
+    PodCase fresh;
     change(fresh);
     EXPECT_TRUE(fresh.refused()) << what;
     EXPECT_THAT(fresh.rest(), HasSubstr(what));
