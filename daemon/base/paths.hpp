@@ -2,11 +2,16 @@
 // Paths as text.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace fallbackd {
 
 /// Absolute, without "." and ".." parts, without doubled or trailing slashes.
 bool isCleanPath(std::string_view path);
+
+/// The clean path that it means, as kubelet and the runtime take it: ".." does not lead above "/". Looks at
+/// the text only.
+std::string normalizedPath(std::string_view path);
 
 }  // namespace fallbackd

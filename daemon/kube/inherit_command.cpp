@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Command, arguments, variables and working directory. The binary stands in for the program that the
 // container would start, so its first word becomes argv[0] and the others the arguments.
+#include "base/paths.hpp"
 #include "base/strings.hpp"
 #include "kube/inherit_parts.hpp"
 #include "kube/mounted_data.hpp"
@@ -98,7 +99,7 @@ void inheritCommand(const Inheritance& to, const ContainerEnvironment& environme
   if (!to.given("workingDir")) {
     const auto ofImage = to.request.image ? to.request.image->workingDir : std::string();
     const auto& said = container.workingDir.empty() ? ofImage : container.workingDir;
-    workload.workingDir = pathInside(said);
+    workload.workingDir = normalizedPath(said);
   }
   if (to.given("args")) {
     workload.argv0.clear();

@@ -84,7 +84,7 @@ std::optional<config::Volume> sourceOf(const Inheritance& to, const PodVolume& v
     }
     case Kind::host_path:
       out.kind = To::host_path;
-      out.path = pathInside(volume.hostPath);
+      out.path = normalizedPath(volume.hostPath);
       if (isAllowedHostPath(to, out.path)) return out;
       to.refuse(volume.path + ".hostPath",
                 quoted(volume.hostPath) + " is not below any folder in launcher.allowedHostPaths");
@@ -112,7 +112,7 @@ std::optional<config::Volume> mounted(const Inheritance& to, const ContainerEnvi
     to.refuse(path, "the pod has no volume " + quoted(mount.name));
     return std::nullopt;
   }
-  const auto inside = pathInside(mount.mountPath);
+  const auto inside = normalizedPath(mount.mountPath);
   if (isReserved(inside)) {
     to.refuse(path + ".mountPath", "nothing can be mounted at " + quoted(inside));
     return std::nullopt;
@@ -126,7 +126,7 @@ std::optional<config::Volume> mounted(const Inheritance& to, const ContainerEnvi
       expression ? environment.expandSubPath(mount.subPathExpr, path + ".subPathExpr", to.out.notInherited)
                  : mount.subPath;
   if (out->subPath.empty()) return out;
-  const auto clean = pathInside(out->subPath);
+  const auto clean = normalizedPath(out->subPath);
   const auto parts = split(out->subPath, '/');
   if (out->subPath.starts_with('/') || std::find(parts.begin(), parts.end(), "..") != parts.end()) {
     to.refuse(path + (expression ? ".subPathExpr" : ".subPath"),
@@ -145,9 +145,9 @@ void inheritVolumes(const Inheritance& to, const ContainerEnvironment& environme
   for (std::size_t i = 0; i < container.volumeMounts.size(); ++i) {
     const auto& mount = container.volumeMounts[i];
     const auto path = to.pathOf("volumeMounts") + "[" + std::to_string(i) + "]";
-    const auto inside = pathInside(mount.mountPath);
+    const auto inside = normalizedPath(mount.mountPath);
     const bool taken = std::any_of(volumes.begin(), volumes.end(), [&](const config::Volume& one) {
-      return pathInside(one.mountPath) == inside;
+      return normalizedPath(one.mountPath) == inside;
     });
     if (taken) continue;  // the configuration mounts something there
     if (auto volume = mounted(to, environment, mount, path)) volumes.push_back(std::move(*volume));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kube/mounted_data.hpp"
 
+#include "base/paths.hpp"
 #include "base/strings.hpp"
 
 #include <algorithm>
@@ -37,21 +38,6 @@ std::optional<std::string> behindSubPath(const std::string& file, const std::str
 
 }  // namespace
 
-std::string pathInside(std::string_view path) {
-  std::vector<std::string_view> parts;
-  for (const auto part : split(path, '/')) {
-    if (part.empty() || part == ".") continue;
-    if (part != "..") {
-      parts.push_back(part);
-    } else if (!parts.empty()) {
-      parts.pop_back();
-    }
-  }
-  std::string inside;
-  for (const auto part : parts) inside.append("/").append(part);
-  return inside.empty() ? "/" : inside;
-}
-
 const PodVolume* volumeNamed(const Pod& pod, std::string_view name) {
   const auto found = std::find_if(pod.volumes.begin(), pod.volumes.end(),
                                   [&](const PodVolume& one) { return one.name == name; });
@@ -64,7 +50,7 @@ std::optional<std::string> mountedFile(const Pod& pod, const Container& containe
     if (volume == nullptr || !mount.subPathExpr.empty()) continue;
     const auto file = fileOf(*volume, ref);
     if (!file) continue;
-    if (const auto rest = behindSubPath(*file, mount.subPath)) return pathInside(mount.mountPath + *rest);
+    if (const auto rest = behindSubPath(*file, mount.subPath)) return normalizedPath(mount.mountPath + *rest);
   }
   return std::nullopt;
 }

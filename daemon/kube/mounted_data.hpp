@@ -10,10 +10,6 @@
 
 namespace fallbackd::kube {
 
-/// A path inside a container as kubelet and the runtime take it: absolute, without ".", "..", doubled and
-/// trailing slashes.
-std::string pathInside(std::string_view path);
-
 const PodVolume* volumeNamed(const Pod& pod, std::string_view name);
 
 /// The file in the container that holds the key; empty where no mounted volume shows it.

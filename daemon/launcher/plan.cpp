@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/plan.hpp"
 
+#include "base/paths.hpp"
 #include "base/strings.hpp"
 #include "launcher/environment.hpp"
 #include "launcher/volumes.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/volumes.hpp"
 
+#include "base/paths.hpp"
 #include "base/strings.hpp"
 #include "sys/file.hpp"
 #include "sys/mount.hpp"
@@ -196,21 +197,6 @@ void PreparedMounts::append(PreparedMounts others) {
   for (std::size_t i = 0; i < others.targets.size(); ++i) {
     add(std::move(others.targets[i]), std::move(others.trees[i]));
   }
-}
-
-std::string normalizedPath(std::string_view path) {
-  std::vector<std::string_view> parts;
-  for (const auto part : split(path, '/')) {
-    if (part.empty() || part == ".") continue;
-    if (part != "..") {
-      parts.push_back(part);
-    } else if (!parts.empty()) {
-      parts.pop_back();
-    }
-  }
-  std::string normal;
-  for (const auto part : parts) normal.append("/").append(part);
-  return normal.empty() ? "/" : normal;
 }
 
 Result<std::string> normalMountPath(const std::string& path) {

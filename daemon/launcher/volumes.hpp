@@ -46,9 +46,6 @@ Result<sys::UniqueFd> prepareNodeFile(const std::string& path);
 /// The sandbox's /dev/shm.
 Result<sys::UniqueFd> prepareShm(const std::string& path);
 
-/// Without ".", "..", doubled and trailing slashes; looks at the text only.
-std::string normalizedPath(std::string_view path);
-
 /// "/etc/app/" -> "/etc/app". Reason invalid for the root, /proc, /sys, /dev and anything below /proc and
 /// /sys: there the fallback must see its own.
 Result<std::string> normalMountPath(const std::string& path);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kube/environment.hpp"
 
+#include "base/paths.hpp"
 #include "kube/mounted_data.hpp"
 
 #include <string>
@@ -263,9 +264,9 @@ TEST_F(Environment, SubPathsNeedTheirVariables) {
 }
 
 TEST(PathInside, IsAbsoluteAndClean) {
-  EXPECT_EQ(pathInside("etc/app/"), "/etc/app");
-  EXPECT_EQ(pathInside("/a/../../b/./c//"), "/b/c");
-  EXPECT_EQ(pathInside(""), "/");
+  EXPECT_EQ(normalizedPath("etc/app/"), "/etc/app");
+  EXPECT_EQ(normalizedPath("/a/../../b/./c//"), "/b/c");
+  EXPECT_EQ(normalizedPath(""), "/");
 }
 
 }  // namespace
