@@ -2,7 +2,6 @@
 #include "kube/mounted_data.hpp"
 
 #include "base/paths.hpp"
-#include "base/strings.hpp"
 
 #include <algorithm>
 #include <vector>
