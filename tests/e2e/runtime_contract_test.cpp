@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contract of cri::Runtime and cri::EventSource, kept over gRPC by the real containerd.
 #include "containerd_node.hpp"
+#include "cri_stubs.hpp"
 #include "contract/contract.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "cri_requests.hpp"
@@ -109,7 +110,7 @@ class ContainerdUnderTest final : public ContractNode {
     grpc::ClientContext context;
     setDeadline(context, 30s);
     runtime::v1::CreateContainerResponse response;
-    const auto status = node_->runtime().CreateContainer(&context, request, &response);
+    const auto status = node_->cri().runtime->CreateContainer(&context, request, &response);
     if (!status.ok()) throw std::runtime_error(status.error_message());
     return response.container_id();
   }

@@ -36,10 +36,14 @@ bool bringUpLoopback() {
   return up;
 }
 
-/// Like a runtime for a pause process with its own PID namespace.
-bool showOwnProcesses() {
-  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-         ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
+/// As a runtime does for a pause process with its own PID namespace; or not as a runtime does.
+bool showOwnProcesses(FakeSandbox::Shape::Proc proc) {
+  using Proc = FakeSandbox::Shape::Proc;
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return false;
+  if (proc == Proc::of_host) return true;
+  const char* type = proc == Proc::own ? "proc" : "tmpfs";
+  return ::mount(type, "/proc", type, MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
 }
 
 [[noreturn]] void bePause(FakeSandbox::Shape shape, int goPipe, int readyPipe) {
@@ -51,7 +55,7 @@ bool showOwnProcesses() {
                     (shape.hostNetwork || (::unshare(CLONE_NEWNET | CLONE_NEWUTS) == 0 && bringUpLoopback() &&
                                            ::sethostname(kHostname, std::strlen(kHostname)) == 0)) &&
                     (shape.hostIpc || ::unshare(CLONE_NEWIPC) == 0) &&
-                    (!shape.sharedPids || showOwnProcesses());
+                    (!shape.sharedPids || showOwnProcesses(shape.proc));
   if (!made || ::write(readyPipe, "r", 1) != 1) ::_exit(1);
   for (;;) ::pause();
 }

@@ -21,6 +21,8 @@ class FakeSandbox {
     bool userNamespace = false;  // its ids 0 to 65535 are kFirstId and up on the host
     bool sharedPids = false;     // the pod's containers share the pause process's PID namespace
     bool hostPid = false;
+    // What the pause process finds at /proc where it has a PID namespace of its own.
+    enum class Proc { own, of_host, something_else } proc = Proc::own;
   };
   static constexpr unsigned kFirstId = 100000;
 

@@ -8,9 +8,11 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <set>
 #include <sstream>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -24,6 +26,7 @@ namespace fallbackd::test {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using namespace std::chrono_literals;
 
 namespace {
@@ -157,6 +160,35 @@ TEST_F(Guards, ASpareHasOnlyItsTwoSockets) {
     numbers = descriptorsOf(spare.front());
   }
   EXPECT_EQ(numbers.size(), 5U) << ::testing::PrintToString(numbers) << ": the standard ones and two sockets";
+}
+
+TEST_F(Guards, TheSpawnerHasNoDescriptorOfTheDaemon) {
+  shows("A library of the daemon leaves a descriptor open, and the spawner keeps it");
+  const sys::UniqueFd leaky(::memfd_create("leaky", 0));  // without CLOEXEC
+  launcherWith(options());
+  const auto linksOf = [](pid_t pid) {
+    std::string links;
+    for (const int fd : descriptorsOf(pid)) {
+      std::error_code gone;
+      const auto link = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
+      links += std::filesystem::read_symlink(link, gone).string() + "\n";
+    }
+    return links;
+  };
+  EXPECT_THAT(linksOf(::getpid()), HasSubstr("leaky")) << "the test itself would see nothing";
+  EXPECT_THAT(linksOf(launcher->spawner().pid()), Not(HasSubstr("leaky")));
+}
+
+TEST_F(Guards, TheSecureBitsAreSetAndLocked) {
+  shows("A fallback sets secure bits so that uid 0 or an ambient capability means something again");
+  const auto process = launched(request({"world"}));
+  ASSERT_NE(process, nullptr);
+  const auto log = logWith(process, "securebits");
+  stop(process);
+  constexpr int kBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED |
+                        SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
+                        SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+  EXPECT_THAT(log, HasSubstr("securebits\t" + std::to_string(kBits) + "\n"));
 }
 
 TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckHasOnlyItsOwnDescriptors) {

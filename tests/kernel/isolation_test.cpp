@@ -104,6 +104,27 @@ TEST_F(Isolation, LimitsAndOomScoreAreThoseOfAContainer) {
   EXPECT_EQ(seen.one("oom_score_adj"), "1000");  // the cgroup parent says besteffort
 }
 
+TEST_F(Isolation, WhatTheDaemonWasGivenIsNotInherited) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few{std::min<rlim_t>(before.rlim_max, 512), before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  ASSERT_EQ(::setpriority(PRIO_PROCESS, 0, 5), 0);
+  // Its spawner has the same limits and priority.
+  launcherWith(options());
+  const auto most = std::min<rlim_t>(before.rlim_max, 1 << 20);
+  const auto process = launched(request({"report"}));
+  ASSERT_EQ(::setpriority(PRIO_PROCESS, 0, 0), 0);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_NE(process, nullptr);
+  const ProbeOutput seen(logWith(process, " F end\n"));
+  errno = 0;
+  EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(process->record().pid)), 0);
+  EXPECT_EQ(errno, 0);
+  stop(process);
+  EXPECT_EQ(seen.one("rlimit.nofile"), std::to_string(most) + " " + std::to_string(most));
+}
+
 TEST_F(Isolation, WorksInTheConfiguredFolder) {
   auto wanted = request({"report"});
   wanted.workload.workingDir = "/var/lib/shop/";

@@ -66,6 +66,24 @@ TEST_F(OwnedFolders, OnlySingleNamesAreAccepted) {
   }
 }
 
+TEST_F(OwnedFolders, AFolderWithoutAnEndIsNotFollowedForEver) {
+  fs::path path = scratch_ / "own" / "deep";
+  for (int i = 0; i < 70; ++i) path /= "d";
+  fs::create_directories(path);
+  EXPECT_EQ(refusal("deep"), Reason::too_large);
+  EXPECT_TRUE(fs::exists(path));
+}
+
+/// What is opened below a folder stays there, even by way of parents that lead back.
+TEST_F(OwnedFolders, NothingAboveAFolderIsOpened) {
+  for (const char* path : {"../victim/precious", "../own/../victim/precious", "../own/inside"}) {
+    writeText(scratch_ / "own" / "inside", "text");
+    const auto opened = sys::openBeneath(Stage::logs, own_->dir(), path);
+    ASSERT_FALSE(opened) << path;
+    EXPECT_EQ(opened.error().reason, Reason::unsafe_path) << path;
+  }
+}
+
 /// On the same file system, which no device number shows, and on another.
 TEST_F(OwnedFolders, AMountInATreeIsNotCrossed) {
   const auto place = scratch_ / "own" / "tree" / "place";

@@ -59,10 +59,17 @@ TEST_F(Root, ContainsNothingOfTheHost) {
         << point;
     EXPECT_THAT(options, HasSubstr("nosuid")) << point;
   }
+  std::size_t roots = 0;
   for (const auto& line : seen.all("mount")) {
+    if (split(line, ' ').at(4) == "/") ++roots;
     EXPECT_EQ(line.find("shared:"), std::string::npos) << line;
     EXPECT_EQ(line.find("master:"), std::string::npos) << line;
+    // Charged to the pod, and all the same not without an end.
+    if (split(line, ' ').at(4) == "/tmp") {
+      EXPECT_THAT(line, HasSubstr("size=65536k"));
+    }
   }
+  EXPECT_EQ(roots, 1U) << "the old root lies below the new one";
 }
 
 TEST_F(Root, MasksAndProtectsProc) {

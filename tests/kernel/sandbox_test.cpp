@@ -130,6 +130,26 @@ TEST_F(SandboxGate, ASharedPidNamespaceIsJoinedAndLeftUnchanged) {
   EXPECT_EQ(reportOf(std::move(plain)).one("pid"), "1");
 }
 
+TEST_F(SandboxGate, AProcThatIsNotTheSandboxesIsNotMounted) {
+  using Proc = FakeSandbox::Shape::Proc;
+  for (const auto proc : {Proc::of_host, Proc::something_else}) {
+    replaceSandbox({.sharedPids = true, .proc = proc});
+    const auto error = refusal(request({"wait"}));
+    EXPECT_EQ(error.stage, Stage::join) << error.message();
+    EXPECT_EQ(error.reason, Reason::unsafe_path) << error.message();
+  }
+}
+
+TEST_F(SandboxGate, AHealthCheckInItsOwnProcFindsTheSameMasks) {
+  replaceSandbox({.sharedPids = true});
+  auto wanted = request({"wait"});
+  wanted.workload.user = {0, 0, {}};  // root could read them: what protects them is the mask, not the mode
+  wanted.workload.healthCheck.args = {"--health-check=masks"};
+  const auto process = launched(std::move(wanted));
+  ASSERT_NE(process, nullptr);
+  stop(process);
+}
+
 TEST_F(SandboxGate, TheHostsPidNamespaceIsNotJoinedAsASharedOne) {
   auto wanted = request({"wait"});
   wanted.sandbox.pid = cri::NamespaceMode::pod;  // but the pause process is in the host's

@@ -41,6 +41,7 @@ TEST_F(SpawnerProcess, SeesNoFilesOfTheHost) {
   const std::string proc = "/proc/" + std::to_string(launcher->spawner().pid());
   const auto mounts = contentOf(proc + "/mountinfo");
   EXPECT_EQ(split(mounts, '\n').size(), 2U) << mounts;  // one line
+  EXPECT_NE(mounts.find(" / / ro,"), std::string::npos) << mounts;
   EXPECT_EQ(contentOf(proc + "/environ"), "");
 }
 
@@ -163,6 +164,16 @@ TEST_F(SpawnerProcess, FiftyLaunchesAtOnce) {
   }
   EXPECT_EQ(pids.size(), kMany);
   for (auto& outcome : outcomes) stop(*outcome);
+}
+
+TEST_F(SpawnerProcess, AnIdThatIsAPathIsRefused) {
+  for (const char* id : {"../x", "", "a/b", "."}) {
+    auto wanted = request({"wait"});
+    wanted.recoveryId = id;
+    const auto error = refusal(std::move(wanted));
+    EXPECT_EQ(error.stage, Stage::spawner) << id;
+    EXPECT_EQ(error.reason, Reason::invalid) << id;
+  }
 }
 
 TEST_F(SpawnerProcess, MissingProgramIsAClearError) {

@@ -102,6 +102,22 @@ TEST_F(Volumes, SubPathThatLeadsOutIsRefused) {
   }
 }
 
+/// kubelet makes no symlink there, and what leads to another pod's volume is not this pod's.
+TEST_F(Volumes, OneThatIsASymlinkIsRefused) {
+  const auto volume = makeVolume("empty-dir", "other");
+  std::filesystem::create_directory_symlink("other", volume.parent_path() / "link");
+  auto wanted = request({"report"});
+  wanted.workload.volumes = {{Volume::Kind::empty_dir, "link", "/scratch", "", false}};
+  EXPECT_EQ(launch(std::move(wanted)).error().reason, Reason::unsafe_path);
+}
+
+TEST_F(Volumes, ASharedMemoryFolderThatIsASymlinkIsRefused) {
+  std::filesystem::create_directory_symlink(sandbox->status().shmPath, folder / "link");
+  auto wanted = request({"report"});
+  wanted.sandbox.shmPath = folder / "link";
+  EXPECT_FALSE(launch(std::move(wanted)));
+}
+
 TEST_F(Volumes, MountPointThroughAHostileSymlinkIsRefused) {
   const auto outer = makeVolume("empty-dir", "outer");
   std::filesystem::create_symlink("/proc/self/fd", outer / "link");
@@ -179,6 +195,12 @@ TEST_F(Volumes, VariablesFromFiles) {
   EXPECT_EQ(launch(wanted).error().reason, Reason::volume_missing);
   wanted.workload.envFiles = {{"TOKEN", "/etc/api"}};
   EXPECT_EQ(launch(wanted).error().reason, Reason::unsafe_file_type);
+  writeText(secret / "huge", std::string(100'000, 'x'));
+  wanted.workload.envFiles = {{"TOKEN", "/etc/api/huge"}};
+  EXPECT_EQ(launch(wanted).error().reason, Reason::too_large);
+  writeText(secret / "zero", std::string("a\0b", 3));
+  wanted.workload.envFiles = {{"TOKEN", "/etc/api/zero"}};
+  EXPECT_EQ(launch(wanted).error().reason, Reason::invalid);
 }
 
 TEST_F(Volumes, CertificatesAndTimeZonesOfTheNodeOnRequest) {
@@ -193,6 +215,12 @@ TEST_F(Volumes, CertificatesAndTimeZonesOfTheNodeOnRequest) {
   wanted.workload.caCertificates = true;
   wanted.workload.timeZoneData = true;
   const auto seen = reportOf(std::move(wanted));
+  for (const auto& line : seen.all("mount")) {
+    const auto words = split(line, ' ');
+    if (words.at(4) != "/etc/ssl/certs/ca-certificates.crt") continue;
+    EXPECT_THAT(std::string(words.at(5)), ::testing::HasSubstr("noexec"));
+    EXPECT_TRUE(words.at(5).starts_with("ro,")) << line;
+  }
   EXPECT_EQ(seen.number("read.certificates"), 1);
   EXPECT_EQ(seen.number("read.zone"), 1);
 }

@@ -89,6 +89,15 @@ void giveAway(const std::string& path) {
   ASSERT_EQ(::lchown(path.c_str(), kSomebody, kSomebody), 0) << "needs root";
 }
 
+/// One more signer, who says something else than the first.
+void addSigner(const SignedCache& cache, const std::function<void(Statement&)>& change) {
+  const auto second = otherKey();
+  cache.addKey("two", second);
+  auto statement = SignedCache::statementFor(cache.ref, good());
+  change(statement);
+  writeBytes(cache.file(cache.ref.fileName() + ".z.sigstore.json"), *signStatement(statement, second), 0644);
+}
+
 struct Attack {
   const char* name;
   Reason reason;
@@ -634,6 +643,39 @@ const std::vector<Attack>& attacks() {
        [](C& c, S&) { resign(c, [](Statement& s) { s.minimumVersion = "../1"; }); }},
       {"statement of another type", Reason::attestation_unsupported,
        [](C& c, S&) { signPayload(c, replaced(payloadOf(c), "Statement/v1", "Statement/v2")); }},
+
+      // What one of two signers restricts holds, whichever file is read first.
+      {"second signer's date is over", Reason::expired,
+       [](C& c, S&) { addSigner(c, [](Statement& s) { s.expires = Clock::system().wall() - 1h; }); }},
+      {"second signer's minimum version", Reason::version_rollback,
+       [](C& c, S&) { addSigner(c, [](Statement& s) { s.minimumVersion = "2.0"; }); }},
+
+      // More, and larger, than there is reason for.
+      {"65 keys", Reason::keyring_invalid,
+       [](C& c, S&) {
+         for (int i = 0; i < 64; ++i) c.addKey("more-" + std::to_string(i), c.key);
+       }},
+      {"huge key file", Reason::keyring_invalid,
+       [](C& c, S&) { c.addKey("two", otherKey(), std::string(20'000, '#') + "\n"); }},
+      {"symlink as the binary, to a file beside it", Reason::unsafe_path,
+       [](C& c, S&) {
+         fs::rename(c.file(c.ref.fileName()), c.file("elsewhere"));
+         fs::create_symlink("elsewhere", c.file(c.ref.fileName()));
+       }},
+      {"signed, libraries without a loader", Reason::elf_dynamic,
+       [](C& c, S&) {
+         c.put(c.ref, test::withSegments(test::program("elf-dynamic"), [](Elf64_Phdr& segment) {
+                 if (segment.p_type == PT_INTERP) segment.p_type = PT_NULL;
+               }));
+       }},
+      {"signed, endless dynamic section", Reason::elf_malformed,
+       [](C& c, S&) {
+         c.put(c.ref, test::withSegments(good(), [](Elf64_Phdr& segment) {
+                 if (segment.p_type != PT_DYNAMIC) return;
+                 segment.p_offset = 0;
+                 segment.p_filesz = 5000 * sizeof(Elf64_Dyn);
+               }));
+       }},
 
       // Signed, but not fit to run.
       {"signed, another machine", Reason::elf_wrong_machine,

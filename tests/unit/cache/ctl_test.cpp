@@ -219,6 +219,15 @@ TEST_F(CtlTest, InstallRefusesACacheThatOthersCanWrite) {
   EXPECT_NE(output.text.find("unsafe_owner"), std::string::npos) << output.text;
 }
 
+TEST_F(CtlTest, InstallRefusesACacheThatOthersCanReplace) {
+  std::filesystem::create_directory(path("above"));
+  ASSERT_EQ(::chmod(path("above").c_str(), 0777), 0);
+  std::filesystem::create_directory_symlink(path("above"), path("cache"));
+  const auto through = install(kProgram, "checkout");
+  EXPECT_NE(through.text.find("unsafe_path"), std::string::npos) << through.text;
+  EXPECT_TRUE(std::filesystem::is_empty(path("above")));
+}
+
 TEST_F(CtlTest, ExecWorksInAnEmptyContainer) {
   if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
   ASSERT_EQ(install(kProgram, "checkout").code, 0);

@@ -121,6 +121,13 @@ std::string outcomeOf(const Attempt& attempt, SealMethod method) {
   return runCopy(fd, "42") == 42 ? "HELD" : "DOES NOT RUN";
 }
 
+/// Since Linux 6.3.
+bool knowsSealExec() {
+  constexpr int kSealExec = 0x20;
+  const sys::UniqueFd memory(::memfd_create("it", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  return ::fcntl(memory.get(), F_ADD_SEALS, kSealExec) == 0;
+}
+
 struct Sealed : testing::TestWithParam<SealMethod> {};
 
 TEST_P(Sealed, RunsAndCannotBeChanged) {
@@ -139,6 +146,8 @@ TEST_P(Sealed, RunsAndCannotBeChanged) {
   EXPECT_LT(::pwrite(fd.get(), "x", 1, 0), 0);
   EXPECT_LT(::ftruncate(fd.get(), 1), 0);
   EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "no file has a name";
+  const bool fixed = GetParam() == SealMethod::tmpfile || knowsSealExec();
+  EXPECT_EQ(::fchmod(fd.get(), 0644) != 0, fixed) << "F_SEAL_EXEC and a read-only mount fix the mode";
 }
 
 TEST_P(Sealed, ResistsEachAttempt) {

@@ -12,6 +12,7 @@
 #include <elf.h>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -63,6 +64,20 @@ inline std::string withOverlap(std::string bytes) {
     if (segment.p_type != PT_LOAD) continue;
     segment.p_vaddr = first.value_or(segment.p_vaddr);
     first = segment.p_vaddr;
+    std::memcpy(bytes.data() + at, &segment, sizeof segment);
+  }
+  return bytes;
+}
+
+/// The program with each of its headers changed.
+inline std::string withSegments(std::string bytes, const std::function<void(Elf64_Phdr&)>& change) {
+  Elf64_Ehdr header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  for (std::size_t i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    const auto at = header.e_phoff + i * sizeof segment;
+    std::memcpy(&segment, bytes.data() + at, sizeof segment);
+    change(segment);
     std::memcpy(bytes.data() + at, &segment, sizeof segment);
   }
   return bytes;

@@ -191,6 +191,12 @@ TEST(Mistakes, OfWorkloads) {
       {"other type", volume("type: nfs, mountPath: /v"), "7:29", "configMap, secret, projected"},
       {"host path without path", volume("type: hostPath, mountPath: /v"), "7:13", "\"path\" is missing"},
       {"host path", volume("type: hostPath, path: /a, mountPath: /v"), "7:45", "launcher.allowedHostPaths"},
+      {"host path beside",
+       kHead + "launcher: {allowedHostPaths: [/srv/a]}\n" +
+           volume("type: hostPath, path: /srv/ab, mountPath: /v").substr(kHead.size()),
+       "8:45", "launcher.allowedHostPaths"},
+      {"volume with a path", kOne + "  volumes: [{type: csi, mountPath: /v, name: ../x}]\n", "7:46",
+       "not the name of a persistent volume"},
       {"path of another", volume("type: secret, path: /a, mountPath: /v"), "7:37", "only a hostPath volume"},
       {"sub-path", volume("type: secret, mountPath: /v, subPath: ../x"), "7:61", "relative path"},
       {"absolute sub-path", volume("type: secret, mountPath: /v, subPath: /x"), "7:61", "relative path"},

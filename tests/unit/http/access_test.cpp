@@ -48,6 +48,14 @@ TEST(Token, FollowsItsFileAndKeepsTheLastGoodOne) {
   EXPECT_FALSE(token.admits("Bearer short"));
 }
 
+TEST(Token, IsNotReadFromAHugeFile) {
+  const test::TempFolder folder;
+  Token token(folder.write("token", std::string(5000, 'x')));
+  const auto read = token.refresh();
+  ASSERT_FALSE(read);
+  EXPECT_EQ(toString(read.error().reason), "too_large");
+}
+
 TEST(Token, AMissingFileIsAnErrorAndWithoutAFileNoneIsNeeded) {
   Token missing("/nonexistent/token");
   EXPECT_FALSE(missing.refresh());

@@ -173,6 +173,7 @@ TEST_F(HttpServerTest, AnswersAndRefuses) {
   EXPECT_THAT(answer, HasSubstr("HTTP/1.1 200"));
   EXPECT_THAT(answer, HasSubstr("\r\n\r\nheld"));
   EXPECT_THAT(answer, HasSubstr("X-Content-Type-Options: nosniff"));
+  EXPECT_THAT(answer, HasSubstr("Cross-Origin-Resource-Policy: same-origin"));
   EXPECT_THAT(answer, HasSubstr("Cache-Control: no-store"));
   EXPECT_THAT(get("/nothing"), HasSubstr("HTTP/1.1 404"));
   EXPECT_THAT(get("/root"), HasSubstr("HTTP/1.1 404"));

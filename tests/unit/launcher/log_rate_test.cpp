@@ -65,6 +65,12 @@ TEST(LogRate, ShortLinesAreLimitedByLines) {
   EXPECT_LE(lines, 630'000U);
 }
 
+TEST(LogRate, LinesAloneAreWaitedFor) {
+  LogRate rate(limits(1 << 20, 10'000), kStart);
+  rate.taken(0, 20'000);
+  EXPECT_GT(rate.wait(kStart), Monotonic::duration::zero());
+}
+
 TEST(LogRate, AWaitEndsWhenAWorthwhileAmountIsAllowed) {
   LogRate rate(limits(1 << 20, 10'000), kStart);
   rate.taken(2 << 20, 0);

@@ -80,6 +80,11 @@ TEST(PodFiles, DamagedQuestionsAreRefused) {
       EXPECT_EQ(cut.error().reason, Reason::protocol) << toString(task->work) << " cut at " << size;
     }
   }
+  question.volumes.front().kind = static_cast<config::Volume::Kind>(200);
+  Task unknown;
+  ask(unknown, question);
+  EXPECT_EQ(performOnPodFiles({unknown.work, unknown.bytes}, {}).error().reason, Reason::protocol)
+      << "a kind of volume that there is not";
   auto ends = pipeWith("x");
   Task copy;
   ask(copy, copyTo("/nonexistent/a/0.log"), std::move(ends[0]));

@@ -89,6 +89,9 @@ const std::vector<Row>& rows() {
        [](P p) { TarWriter(p).file("checkout-v1", "x").file("./checkout-v1", "y"); }},
       {"layer: files in two folders", Reason::invalid,
        [](P p) { TarWriter(p).file("a/checkout-v1", "x").file("b/checkout-v1", "y"); }},
+      {"layer: files of two names in two folders", Reason::invalid,
+       [](P p) { TarWriter(p).file("a/cart-v1", "x").file("b/checkout-v1", "y"); }},
+      {"layer: sparse file", Reason::invalid, [](P p) { TarWriter(p).sparse("checkout-v1", 1 << 20); }},
       {"layer: cut off in a file", Reason::invalid,
        [](P p) { writeChanged(p, [](std::string& b) { b.resize(2000); }); }},
       {"layer: cut off in a gzip stream", Reason::invalid,
@@ -160,7 +163,28 @@ TEST(TarLimits, BombsEndAtTheLimit) {
   EXPECT_EQ(visited({}), std::pair(std::string(), 10));
   EXPECT_EQ(visited({.fileBytes = 1000}), std::pair(std::string("too_large"), 0));
   EXPECT_EQ(visited({.allBytes = 4 << 20}), std::pair(std::string("too_large"), 4));
+  // What is announced counts before it is unpacked.
+  EXPECT_EQ(visited({.allBytes = 5 << 19}), std::pair(std::string("too_large"), 2));
   EXPECT_EQ(visited({.entries = 3}), std::pair(std::string("too_large"), 3));
+}
+
+TEST(TarFiles, AreWrittenThroughNothingThatIsThere) {
+  const test::TempFolder folder;
+  const auto into = folder.path() + "/into";
+  fs::create_directory(into);
+  test::writeBytes(folder.path() + "/elsewhere", "as it was", 0644);
+  TarWriter(folder.path() + "/layer").file("checkout-v1", "x");
+  for (const bool symbolic : {true, false}) {
+    if (symbolic) {
+      fs::create_symlink(folder.path() + "/elsewhere", into + "/checkout-v1");
+    } else {
+      fs::create_hard_link(folder.path() + "/elsewhere", into + "/checkout-v1");
+    }
+    EXPECT_TRUE(unpack(folder.path() + "/layer", into));
+    EXPECT_EQ(test::readBytes(into + "/checkout-v1"), "x");
+    EXPECT_EQ(test::readBytes(folder.path() + "/elsewhere"), "as it was");
+    fs::remove(into + "/checkout-v1");
+  }
 }
 
 /// Data that no entry announces: here a folder's attributes, of which a few bytes in the archive become 200

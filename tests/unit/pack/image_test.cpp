@@ -123,6 +123,22 @@ TEST_F(ImageTest, TheImageForThisNodeIsUsed) {
   EXPECT_EQ(unpackImage().error().reason, Reason::invalid) << "two images match";
 }
 
+TEST_F(ImageTest, IndexesInIndexesEnd) {
+  auto one = manifest({layer([](auto& tar) { tar.file("p/a-v1", "a"); })});
+  writeIndex({one});
+  for (int depth = 1; depth <= 3; ++depth) {
+    const auto done = unpackImage();
+    ASSERT_TRUE(done) << depth << ": " << done.error().message();
+    fs::remove(path("into/a-v1"));
+    one = blob(json::serialize(json::object{{"manifests", json::array{one}}}),
+               "application/vnd.oci.image.index.v1+json");
+    writeIndex({one});
+  }
+  const auto done = unpackImage();
+  ASSERT_FALSE(done);
+  EXPECT_EQ(toString(done.error().reason), "invalid");
+}
+
 TEST_F(ImageTest, InconsistentImagesAreRefused) {
   const auto good = [&] { return layer([](auto& tar) { tar.file("p/a-v1", "a"); }); };
   const auto blobOf = [&](const json::object& descriptor) {

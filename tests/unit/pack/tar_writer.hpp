@@ -33,6 +33,18 @@ class TarWriter {
     write(path, AE_IFREG, bytes);
     return *this;
   }
+  /// Of `size` bytes, all of which are a hole.
+  TarWriter& sparse(const std::string& path, la_int64_t size) {
+    archive_entry* entry = archive_entry_new();
+    archive_entry_set_pathname(entry, path.c_str());
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, 0755);
+    archive_entry_set_size(entry, size);
+    archive_entry_sparse_add_entry(entry, size, 0);
+    EXPECT_EQ(archive_write_header(writer_, entry), ARCHIVE_OK) << path;
+    archive_entry_free(entry);
+    return *this;
+  }
   TarWriter& folder(const std::string& path, const std::string& attribute = "") {
     attribute_ = attribute;
     write(path, AE_IFDIR, "");

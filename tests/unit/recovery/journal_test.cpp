@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -54,6 +55,33 @@ TEST_F(JournalTest, ReadsBackWhatItWrote) {
   ASSERT_TRUE(journal->remove(written.incident.id));
   ASSERT_TRUE(journal->remove(written.incident.id)) << "removing twice is fine";
   EXPECT_TRUE(journal->read()->entries.empty());
+}
+
+TEST_F(JournalTest, IsForRootAlone) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  ASSERT_TRUE(journal->write(entry()));
+  using std::filesystem::perms;
+  EXPECT_EQ(std::filesystem::status(folder + "/journal").permissions(), perms(0700));
+  EXPECT_EQ(std::filesystem::status(folder + "/journal/0123456789ab.json").permissions(), perms(0600));
+}
+
+TEST_F(JournalTest, AnEntryOfAnotherVersionIsNotRead) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  ASSERT_TRUE(journal->write(entry()));
+  const auto file = folder + "/journal/0123456789ab.json";
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  const std::string from = R"("version":1,)";
+  auto other = text.str();
+  ASSERT_NE(other.find(from), std::string::npos) << other;
+  other.replace(other.find(from), from.size(), R"("version":2,)");
+  std::ofstream(file) << other;
+  const auto contents = journal->read();
+  ASSERT_TRUE(contents);
+  EXPECT_TRUE(contents->entries.empty());
+  EXPECT_EQ(contents->damaged.size(), 1U);
 }
 
 TEST_F(JournalTest, KeepsTheOriginOfTheWorkload) {

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <random>
 #include <span>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -239,6 +240,19 @@ TEST(MessageSocket, CarriesBytesAndDescriptors) {
   (*ends)[0].reset();
   EXPECT_EQ(sys::receiveMessage((*ends)[1], true)->bytes, "");
   EXPECT_EQ(sys::sendMessage((*ends)[1], std::string("x"), {}, true).error().reason, Reason::spawner_gone);
+}
+
+TEST(MessageSocket, AMessageThatWasCutIsRefused) {
+  auto ends = sys::makeMessageSockets();
+  ASSERT_TRUE(ends);
+  const std::string tooLong(sys::kMaxMessageBytes + 1, 'x');
+  const int room = 1 << 20;
+  ASSERT_EQ(::setsockopt((*ends)[0].get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
+  ASSERT_EQ(::send((*ends)[0].get(), tooLong.data(), tooLong.size(), MSG_DONTWAIT),
+            static_cast<ssize_t>(tooLong.size()));
+  const auto message = sys::receiveMessage((*ends)[1], true);
+  ASSERT_FALSE(message);
+  EXPECT_EQ(toString(message.error().reason), "protocol");
 }
 
 TEST(MessageSocket, DescriptorsAreReceivedIntoExistingRoom) {

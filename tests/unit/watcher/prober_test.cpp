@@ -170,6 +170,23 @@ TEST_F(ProberTest, TheSameImageIsAskedForByEachNamespaceForItself) {
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 10; }));
 }
 
+TEST_F(ProberTest, APullOfOneNamespaceGivesWayToAnothersWhenItsTurnIsOver) {
+  Gate gate(loop);
+  runtime.pullGate = &gate;
+  askChosen("r.x/a:1", "evil");
+  ASSERT_TRUE(runUntil(loop, [&] { return prober.pullsSent() == 1; }));
+  askChosen("s.x/b:1", "shop");
+  clock.advance(loop, 20s);
+  EXPECT_EQ(prober.pullsSent(), 1U);
+  EXPECT_TRUE(verdicts.empty());
+  clock.advance(loop, 20s);
+  ASSERT_EQ(verdicts.size(), 1U);
+  EXPECT_TRUE(verdicts[0].moves);
+  EXPECT_EQ(prober.pullsSent(), 2U);
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
+}
+
 TEST_F(ProberTest, PullsThatNobodyWaitsForAnyMoreAreNotBegun) {
   Gate gate(loop);
   runtime.pullGate = &gate;

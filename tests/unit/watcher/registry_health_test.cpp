@@ -124,6 +124,13 @@ TEST_F(RegistryHealthTest, ManyHostsOfANamespaceForgetNothingOfTheNode) {
   EXPECT_LE(health.hosts(kBegin + 1s).size(), 65U);
 }
 
+TEST_F(RegistryHealthTest, ANamespaceAccusesSoManyHostsAndForgetsTheOldest) {
+  fail(kEvil, "r/a");
+  for (int i = 0; i < 64; ++i) health.failed(kEvil, "h" + std::to_string(i), "a", kRefusal, kBegin + 1s, 10s);
+  fail(kShop, "r/a", kRefusal, kBegin + 2s);
+  EXPECT_FALSE(known(kNode, kBegin + 2s)) << "only one of the two accusations is kept";
+}
+
 TEST_F(RegistryHealthTest, WhatWasAbandonedIsStillDue) {
   fail(kEvil, "r/a");
   EXPECT_FALSE(health.enter(kEvil, "r", "r/a", kBegin + 10s));

@@ -7,7 +7,11 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -69,7 +73,37 @@ TEST_F(ProgramTest, InheritsNoDescriptorAndHasItsOwnSession) {
 }
 
 TEST_F(ProgramTest, IsTheFirstOomVictimAndLeavesNoCore) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_CORE, &before), 0);
+  const rlimit allowed{before.rlim_max, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_CORE, &allowed), 0);
   EXPECT_EQ(run(make("cat /proc/$$/oom_score_adj; ulimit -c")).value(), "1000\n0\n");
+  EXPECT_EQ(::setrlimit(RLIMIT_CORE, &before), 0);
+}
+
+TEST_F(ProgramTest, EndsWithTheWorkerThatRunsIt) {
+  const auto file = folder.path() + "/pid";
+  const auto program = make("echo $$ >" + file + ".new; mv " + file + ".new " + file + "; exec sleep 1000");
+  const pid_t worker = ::fork();
+  if (worker == 0) {
+    static_cast<void>(run(program));
+    ::_exit(0);
+  }
+  const auto begun = Clock::system().now();
+  const auto passed = [&] { return Clock::system().now() - begun; };
+  while (!std::filesystem::exists(file) && passed() < kCeiling) Clock::system().sleep(5ms);
+  pid_t pid = 0;
+  std::ifstream(file) >> pid;
+  ASSERT_GT(pid, 0);
+  ::kill(worker, SIGKILL);
+  ::waitpid(worker, nullptr, 0);
+  const auto ended = [&] {
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    std::string number, name, state;
+    return !(stat >> number >> name >> state) || state == "Z";
+  };
+  while (!ended() && passed() < kCeiling) Clock::system().sleep(5ms);
+  EXPECT_TRUE(ended());
 }
 
 TEST_F(ProgramTest, AFailureSaysWhy) {
