@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The user and what confines the process: the container's own security context before the pod's, field by
 // field, as kubelet merges them (DetermineEffectiveSecurityContext), and within the launcher's limits.
+#include "base/paths.hpp"
 #include "base/strings.hpp"
 #include "config/names.hpp"
 #include "config/security_names.hpp"
@@ -152,8 +153,7 @@ void inheritProfile(const Inheritance& to, std::string_view key, const Said<Prof
     return;
   }
   const auto& file = said.value->localhostProfile;
-  const bool usable =
-      key == "appArmorProfile" ? !file.empty() : config::isCleanPath("/" + file) && !file.empty();
+  const bool usable = key == "appArmorProfile" ? !file.empty() : isCleanPath("/" + file) && !file.empty();
   if (said.value->type != "Localhost" || !usable) {
     return to.refuse(said.path, quoted(said.value->type) + " is not a profile that a fallback can have");
   }

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-<<<<<<< ours
 // Packs as OCI layers and images: their content is installed, and changed bytes in a blob are detected.
-=======
-// Packs as OCI layers and images: what is in them is installed, and who changed a byte of a blob is told.
 #include "cache/elf.hpp"
->>>>>>> theirs
 #include "cache/json.hpp"
 #include "pack/image_writer.hpp"
 #include "pack/oci_layout.hpp"
