@@ -12,8 +12,8 @@
 #include <string_view>
 
 extern "C" {
-typedef struct evp_pkey_st EVP_PKEY;      // NOLINT(modernize-use-using)
-typedef struct evp_md_ctx_st EVP_MD_CTX;  // NOLINT(modernize-use-using)
+typedef struct evp_pkey_st EVP_PKEY;
+typedef struct evp_md_ctx_st EVP_MD_CTX;
 }
 
 namespace fallbackd::cache {

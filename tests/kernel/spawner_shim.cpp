@@ -25,7 +25,7 @@ namespace {
 }  // namespace
 
 // The names are the linker's.
-// NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,cert-dcl50-cpp,readability-identifier-naming)
+// NOLINTBEGIN(cert-dcl37-c,cert-dcl51-cpp,cert-dcl50-cpp,readability-identifier-naming)
 extern "C" {
 
 long __real_fallbackd_clone_sharing(clone_args* arguments, void (*entry)(void*), void* argument);
@@ -106,4 +106,4 @@ int __wrap_pthread_kill(unsigned long thread, int number) {
 #endif
 
 }  // extern "C"
-// NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,cert-dcl50-cpp,readability-identifier-naming)
+// NOLINTEND(cert-dcl37-c,cert-dcl51-cpp,cert-dcl50-cpp,readability-identifier-naming)

@@ -54,7 +54,7 @@ Recorder recorder;
 
 }  // namespace
 
-// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the linker chooses these names
+// NOLINTBEGIN(readability-identifier-naming): the linker chooses these names
 extern "C" {
 int __real_openat(int dir, const char* path, int flags, ...);
 int __real_unlinkat(int dir, const char* path, int flags);
@@ -113,7 +113,7 @@ int __wrap_renameat(int from, const char* old, int to, const char* name) {
   return __real_renameat(from, old, to, name);
 }
 }
-// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
+// NOLINTEND(readability-identifier-naming)
 
 namespace fallbackd::cache {
 namespace {
