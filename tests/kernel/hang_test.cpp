@@ -230,33 +230,6 @@ TEST_F(Hang, OneNamespaceDoesNotTakeAllWorkers) {
   EXPECT_TRUE(waitFor([&] { return pool.counts().stuck == 0; }));
 }
 
-TEST_F(Hang, NoMoreWorkersRunThanAllowedAndSomeAreLeftForLaunches) {
-  hangAt(folder / "hanging");
-  workers::PoolLimits limits;
-  limits.running = 3;
-  limits.runningBackground = 1;
-  Pool pool(loop.get_executor(), "", limits);
-  unsigned ended = 0;
-  const auto begin = [&](workers::Urgency urgency, unsigned count) {
-    for (unsigned i = 0; i < count; ++i) {
-      const auto number = std::to_string(pool.counts().workers) + "-" + std::to_string(i);
-      auto task = readTask(folder / "hanging/file", {"namespace-" + number, "pod-" + number}, 1s);
-      task.urgency = urgency;
-      asio::co_spawn(loop, pool.run(std::move(task)),
-                     [&](std::exception_ptr, const Result<workers::Outcome>&) { ++ended; });
-    }
-  };
-  begin(workers::Urgency::background, 3);
-  ASSERT_TRUE(waitFor([&] { return fuse->asked() >= 1; }));
-  EXPECT_EQ(pool.counts().workers, 1U);
-  begin(workers::Urgency::launch, 4);
-  ASSERT_TRUE(waitFor([&] { return fuse->asked() >= 2; }));
-  EXPECT_EQ(pool.counts().workers, 3U);
-  EXPECT_TRUE(waitFor([&] { return ended == 7; }));
-  fuse->end();
-  EXPECT_TRUE(waitFor([&] { return pool.counts().stuck == 0; }));
-}
-
 TEST_F(Hang, AKilledWorkerIsReplaced) {
   writeText(folder / "file", "there");
   Pool pool(loop.get_executor(), "");
