@@ -42,11 +42,11 @@ void check(const kube::Inherited& inherited, const config::LauncherSettings& lau
   }
   for (const auto& alias : workload.hostAliases) {
     for (const auto& name : alias.names)
-      fuzz::demand(name.find('\n') == std::string::npos, "a name is no line");
+      fuzz::demand(name.find('\n') == std::string::npos, "a name has no line end");
   }
   if (const auto* const http = std::get_if<config::ReadyWhenHttp>(&workload.readiness.when)) {
     for (const auto& [name, value] : http->headers) {
-      fuzz::demand((name + value).find_first_of("\r\n") == std::string::npos, "a header is no line");
+      fuzz::demand((name + value).find_first_of("\r\n") == std::string::npos, "a header has no line end");
     }
   }
   for (const auto& one : inherited.notInherited)
