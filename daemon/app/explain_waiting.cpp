@@ -89,11 +89,11 @@ Explanation Walk::due(const watcher::Waiting& waiting) {
   }
   if (found->by == recovery::Withheld::By::observe) {
     say("launch", Verdict::no,
-        found->wouldStartAfter ? "mode observe: it would have been started " +
-                                     formatDuration(std::chrono::floor<std::chrono::milliseconds>(
-                                         *found->wouldStartAfter)) +
-                                     " after the wait began"
-                               : "mode observe: nothing is started");
+        found->wouldStartAfter
+            ? "mode observe: it would have been started " +
+                  formatDuration(std::chrono::floor<std::chrono::milliseconds>(*found->wouldStartAfter)) +
+                  " after the wait began"
+            : "mode observe: nothing is started");
     return end("mode observe: nothing is started",
                "say mode: recover, for the node, the namespace or the workload");
   }

@@ -27,8 +27,8 @@ cri::Awaitable<void> Recoveries::catchUp(Key key) {
     if (found == active_.end()) co_return;
     // A stopped sandbox has no pause process to report; one that was removed is not known.
     const auto reason = status ? Reason::internal : status.error().reason;
-    const bool gone = status ? !status->sandbox.ready
-                             : reason == Reason::not_found || reason == Reason::sandbox_gone;
+    const bool gone =
+        status ? !status->sandbox.ready : reason == Reason::not_found || reason == Reason::sandbox_gone;
     if (gone) {
       found->second->podGone();
       co_return;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contract of cri::Runtime and cri::EventSource, kept over gRPC by the real containerd.
 #include "containerd_node.hpp"
-#include "cri_stubs.hpp"
 #include "contract/contract.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "cri_requests.hpp"
+#include "cri_stubs.hpp"
 #include "fault_registry.hpp"
 #include "image.hpp"
 #include "kubelet.hpp"

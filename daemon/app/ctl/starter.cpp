@@ -371,7 +371,8 @@ Starter makeStarter(std::string_view text) {
     starter.yaml =
         "# Made by fallbackctl init. Look at each TODO, then: fallbackctl check-config --config THIS FILE\n"
         "# As a drop-in (conf.d/NAME.yaml beside fallbackd.yaml) it can be used as it is.\n"
-        "# A safe first day: say `mode: observe` in each workload, or in fallbackd.yaml for the whole node. Then nothing\n"
+        "# A safe first day: say `mode: observe` in each workload, or in fallbackd.yaml for the whole node. "
+        "Then nothing\n"
         "# is started, and fallbackctl status shows what would have been.\n"
         "apiVersion: fallbackd.io/v1\n"
         "workloads:\n" +

@@ -35,7 +35,8 @@ TEST(Status, ShowsWhereAFallbackServes) {
 TEST(Readiness, NamesWhatIsMissing) {
   auto snapshot = quietNode();
   EXPECT_TRUE(readiness(snapshot).ready);
-  EXPECT_EQ(readiness(snapshot).text, "ok containerd\nok spawner\nok cache\nok coverage\nok pause\nok config\n");
+  EXPECT_EQ(readiness(snapshot).text,
+            "ok containerd\nok spawner\nok cache\nok coverage\nok pause\nok config\n");
   snapshot.binaries->front().serves = false;
   snapshot.configProblems = {"fallbackd.yaml:3:1: unknown key"};
   EXPECT_TRUE(readiness(snapshot).ready) << "a new daemon would have the same problem";
