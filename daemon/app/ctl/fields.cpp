@@ -17,6 +17,12 @@ std::string text(const json::object& object, std::string_view key) {
   return json::serialize(*value);
 }
 
+std::string rawText(const json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  const auto* string = value == nullptr ? nullptr : value->if_string();
+  return string == nullptr ? std::string() : std::string(*string);
+}
+
 std::string duration(const json::object& object, std::string_view key) {
   const auto* value = object.if_contains(key);
   if (value == nullptr || !value->is_number()) return "-";

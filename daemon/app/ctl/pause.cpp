@@ -76,7 +76,8 @@ bool complete(PauseOptions& options) {
 Pause ordersIn(const json::object& status) {
   Pause pause;
   const auto orderOf = [](const json::object& one) {
-    return Pause::Order{parseRfc3339(text(one, "since")).value_or(Wall::time_point()), text(one, "reason")};
+    return Pause::Order{parseRfc3339(text(one, "since")).value_or(Wall::time_point()),
+                        rawText(one, "reason")};
   };
   const auto* said = status.if_contains("pause");
   if (said == nullptr) return pause;

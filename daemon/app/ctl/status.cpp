@@ -88,7 +88,7 @@ void printOrders(const json::object& root) {
   if (pause == nullptr) return;  // from an older daemon
   const auto& orders = pause->as_object();
   const auto tell = [&](const std::string& what, const json::object& order) {
-    const auto reason = text(order, "reason");
+    const auto reason = rawText(order, "reason");
     std::printf("%s paused since %s%s%s; fallbackctl resume ends it\n", what.c_str(),
                 when(order, "since", text(root, "now")).c_str(), reason.empty() ? "" : ": ", reason.c_str());
   };
