@@ -20,7 +20,7 @@ namespace {
 
 constexpr const char* kLibrary = "libtcmalloc_and_profiler.so.4";
 constexpr const char* kMark = "FALLBACKD_PROFILING";  // in the environment: already restarted
-constexpr const char* kSampleEvery = "65536";         // bytes: the whole heap is a few MiB
+constexpr const char* kSampleEvery = "8192";          // bytes: a quiet daemon has a few hundred KiB
 constexpr const char* kCpuProfile = "cpu.pprof";
 constexpr int kMaxSeconds = 60;
 constexpr std::size_t kMaxBytes = 64 << 20;
