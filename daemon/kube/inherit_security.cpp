@@ -113,21 +113,19 @@ void inheritCapabilities(const Inheritance& to) {
     };
     if (has(add, "ALL")) wanted = kAllCapabilities;
     if (has(drop, "ALL")) wanted = 0;
-    const auto apply = [&](const std::vector<std::string>& list, bool adds) {
+    const auto bitsOf = [&](const std::vector<std::string>& list) {
+      std::uint64_t bits = 0;
       for (const auto& name : list) {
         if (name == "ALL") continue;
-        const auto number = config::parseCapability(name);
-        if (!number) {
-          to.note(path, quoted(name) + " is not a capability that is known");
-        } else if (adds) {
-          wanted |= 1ULL << *number;
+        if (const auto number = config::parseCapability(name)) {
+          bits |= 1ULL << *number;
         } else {
-          wanted &= ~(1ULL << *number);
+          to.note(path, quoted(name) + " is not a capability that is known");
         }
       }
+      return bits;
     };
-    apply(add, true);
-    apply(drop, false);
+    wanted = (wanted | bitsOf(add)) & ~bitsOf(drop);
   }
   const auto allowed = to.request.launcher.allowedCapabilities;
   if (const auto beyond = wanted & ~allowed; beyond != 0) {

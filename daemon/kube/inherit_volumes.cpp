@@ -13,16 +13,16 @@ namespace fallbackd::kube {
 
 namespace {
 
-using Kind = PodVolume::Kind;
+using Source = PodVolume::Kind;
 
-bool isPersistent(Kind kind) {
-  return kind == Kind::persistent_volume_claim || kind == Kind::ephemeral;
+bool isPersistent(Source kind) {
+  return kind == Source::persistent_volume_claim || kind == Source::ephemeral;
 }
 
 /// Whether nothing else of the pod lies in kubelet's folder for CSI volumes.
 bool isOnlyCsi(const Pod& pod) {
   return std::count_if(pod.volumes.begin(), pod.volumes.end(), [](const PodVolume& one) {
-           return isPersistent(one.kind) || one.kind == Kind::csi;
+           return isPersistent(one.kind) || one.kind == Source::csi;
          }) == 1;
 }
 
@@ -30,7 +30,7 @@ bool isOnlyCsi(const Pod& pod) {
 /// needs no name.
 std::optional<std::string> persistentName(const Inheritance& to, const PodVolume& volume) {
   const auto& pod = to.request.pod;
-  const auto claim = volume.kind == Kind::ephemeral ? pod.name + "-" + volume.name : volume.claimName;
+  const auto claim = volume.kind == Source::ephemeral ? pod.name + "-" + volume.name : volume.claimName;
   const auto& known = to.request.facts.persistentVolumes;
   if (const auto found = known.find(claim); found != known.end()) return found->second;
   if (isOnlyCsi(pod)) return std::string();
@@ -54,27 +54,27 @@ std::optional<config::Volume> sourceOf(const Inheritance& to, const PodVolume& v
   out.name = volume.name;
   out.readOnly = false;
   switch (volume.kind) {
-    case Kind::config_map:
+    case Source::config_map:
       out.kind = To::config_map;
       break;
-    case Kind::secret:
+    case Source::secret:
       out.kind = To::secret;
       break;
-    case Kind::projected:
+    case Source::projected:
       out.kind = To::projected;
       break;
-    case Kind::downward_api:
+    case Source::downward_api:
       out.kind = To::downward_api;
       break;
-    case Kind::empty_dir:
+    case Source::empty_dir:
       out.kind = To::empty_dir;
       return out;
-    case Kind::csi:
+    case Source::csi:
       out.kind = To::csi;
       out.readOnly = volume.readOnly;
       return out;
-    case Kind::ephemeral:
-    case Kind::persistent_volume_claim: {
+    case Source::ephemeral:
+    case Source::persistent_volume_claim: {
       auto name = persistentName(to, volume);
       if (!name) return std::nullopt;
       out.kind = To::csi;
@@ -82,14 +82,14 @@ std::optional<config::Volume> sourceOf(const Inheritance& to, const PodVolume& v
       out.readOnly = volume.readOnly;
       return out;
     }
-    case Kind::host_path:
+    case Source::host_path:
       out.kind = To::host_path;
       out.path = normalizedPath(volume.hostPath);
       if (isAllowedHostPath(to, out.path)) return out;
       to.refuse(volume.path + ".hostPath",
                 quoted(volume.hostPath) + " is not below any folder in launcher.allowedHostPaths");
       return std::nullopt;
-    case Kind::other:
+    case Source::other:
       to.refuse(volume.path, "a fallback cannot have volumes of the kind " + quoted(volume.source));
       return std::nullopt;
   }
