@@ -21,7 +21,7 @@ struct NotInherited {
 };
 using NotInheritedList = std::vector<NotInherited>;
 
-/// What becomes of a fallback whose variables are not all known.
+/// Whether a fallback starts although not all of its variables are known.
 enum class MissingEnv : std::uint8_t { refuse, start };
 
 bool mayStart(const NotInheritedList& list, MissingEnv missingEnv);

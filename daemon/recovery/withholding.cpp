@@ -36,22 +36,26 @@ bool Withholding::withholds(const config::Config& config, const watcher::Detecti
   one.by = order != nullptr ? Withheld::By::pause : Withheld::By::observe;
   one.since = LoopClock::of(services_.executor).wall();
   const auto [place, isNew] = all_.emplace(key, std::move(one));
-  if (!isNew) {
-    // Detected again. Its binary may have been installed meanwhile.
-    if (place->second.refused) tasks_.spawn(decide(key, detection.workload, detection.waitingSince));
-    return true;
-  }
-  if (order == nullptr) {
+  if (order != nullptr) {
+    if (isNew) {
+      log(config::LogLevel::warn, "recoveries are paused: no fallback is started", place->second,
+          {{"reason", order->reason}});
+    }
+  } else if (isNew || place->second.refused) {
+    // A binary that was refused may have been installed since.
     tasks_.spawn(decide(key, detection.workload, detection.waitingSince));
-    return true;
   }
-  services_.log.warn("recoveries are paused: no fallback is started",
-                     {{"namespace", sandbox.podNamespace},
-                      {"pod", sandbox.podName},
-                      {"container", key.second},
-                      {"binary", detection.workload->binary.toString()},
-                      {"reason", order->reason}});
   return true;
+}
+
+void Withholding::log(config::LogLevel level, std::string_view message, const Withheld& one,
+                      telemetry::Fields more) {
+  std::vector<telemetry::Field> fields{{"namespace", one.target.podNamespace},
+                                       {"pod", one.target.podName},
+                                       {"container", one.target.container},
+                                       {"binary", one.binary.toString()}};
+  fields.insert(fields.end(), more.begin(), more.end());
+  services_.log.write(level, message, fields);
 }
 
 /// Everything that a recovery would do before its launch.
@@ -65,25 +69,15 @@ boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr w
     const auto before = std::exchange(one.refused, admitted.error());
     if (before && before->reason == admitted.error().reason) co_return;
     services_.orderMetrics.observed(one.workload, telemetry::ObservedResult::refused);
-    services_.log.warn("observed: no fallback would have been started",
-                       {{"namespace", one.target.podNamespace},
-                        {"pod", one.target.podName},
-                        {"container", one.target.container},
-                        {"binary", one.binary.toString()},
-                        {"cause", fallbackd::toString(one.cause)},
-                        {"error", admitted.error().message()}});
+    log(config::LogLevel::warn, "observed: no fallback would have been started", one,
+        {{"cause", fallbackd::toString(one.cause)}, {"error", admitted.error().message()}});
     co_return;
   }
   one.refused.reset();
   one.wouldStartAfter = LoopClock::of(services_.executor).now() - waitingSince;
   services_.orderMetrics.observed(one.workload, telemetry::ObservedResult::would_start);
-  services_.log.info("observed: a fallback would have been started",
-                     {{"namespace", one.target.podNamespace},
-                      {"pod", one.target.podName},
-                      {"container", one.target.container},
-                      {"binary", one.binary.toString()},
-                      {"cause", fallbackd::toString(one.cause)},
-                      {"afterMs", toMillis(*one.wouldStartAfter)}});
+  log(config::LogLevel::info, "observed: a fallback would have been started", one,
+      {{"cause", fallbackd::toString(one.cause)}, {"afterMs", toMillis(*one.wouldStartAfter)}});
 }
 
 void Withholding::containerCreated(const std::string& podUid, const std::string& container) {

@@ -64,6 +64,9 @@ class Withholding {
  private:
   boost::asio::awaitable<void> decide(Key key, watcher::WorkloadPtr workload, Stamp waitingSince);
 
+  /// One line with what every line of a withheld fallback has, and more.
+  void log(config::LogLevel level, std::string_view message, const Withheld& one, telemetry::Fields more);
+
   Services& services_;
   config::Pause pause_;
   std::map<Key, Withheld> all_;
