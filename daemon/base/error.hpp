@@ -21,7 +21,7 @@ namespace fallbackd {
 #define FALLBACKD_STAGES(X) \
   X(cli) X(config) X(containerd) X(detection) X(sandbox) X(admission) X(spawner) X(join) X(rootfs) \
   X(cgroup) X(identity) X(health_check) X(exec) X(readiness) X(logs) X(run) X(hand_back) X(journal) \
-  X(telemetry)
+  X(telemetry) X(kube)
 
 #define FALLBACKD_REASONS(X) \
   /* generic */ \

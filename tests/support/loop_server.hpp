@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -29,6 +30,7 @@ class LoopServer {
   LoopServer() = default;
   Result<> listen();
   void stop();
+  [[nodiscard]] boost::asio::any_io_executor executor() { return context_.get_executor(); }
 
   /// Runs on the server's thread. An exception ends the connection.
   virtual boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) = 0;

@@ -31,4 +31,16 @@ inline bool runUntil(boost::asio::io_context& loop, const std::function<bool()>&
   return done();
 }
 
+/// The same, but a FakeClock stands: for tests whose peer is another thread or process, which takes its time.
+inline bool runWhileTimeStands(boost::asio::io_context& loop, const std::function<bool()>& done) {
+  constexpr std::chrono::milliseconds kLook{10};
+  const auto& system = Clock::system();
+  const auto ceiling = system.now() + kCeiling;
+  while (!done() && system.now() < ceiling) {
+    loop.restart();
+    if (loop.poll_one() == 0) loop.run_one_for(kLook);
+  }
+  return done();
+}
+
 }  // namespace fallbackd::test

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube/connection.hpp"
+
+#include "base/async/event.hpp"
+#include "base/async/within.hpp"
+#include "base/strings.hpp"
+#include "kube/tls.hpp"
+
+#include <array>
+#include <charconv>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl/error.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+
+namespace fallbackd::kube {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+namespace {
+
+constexpr std::size_t kChunkBytes = 16UL << 10;
+
+auto into(error_code& error) {
+  return asio::redirect_error(asio::use_awaitable, error);
+}
+
+struct Lookup {
+  explicit Lookup(const asio::any_io_executor& executor) : resolver(executor), done(executor) {}
+  tcp::resolver resolver;
+  Event done;
+  error_code error;
+  tcp::resolver::results_type found;
+};
+
+asio::awaitable<void> lookUp(std::shared_ptr<Lookup> lookup, Url server) {
+  lookup->found =
+      co_await lookup->resolver.async_resolve(server.host, std::to_string(server.port), into(lookup->error));
+  lookup->done.set();
+}
+
+/// A name server that does not answer cannot be cancelled, so nobody waits for it beyond the caller's limit.
+asio::awaitable<Result<std::vector<tcp::endpoint>>> addressesOf(Url server) {
+  error_code notLiteral;
+  const auto literal = asio::ip::make_address(server.host, notLiteral);
+  if (!notLiteral) co_return std::vector{tcp::endpoint(literal, server.port)};
+  const auto executor = co_await asio::this_coro::executor;
+  const auto lookup = std::make_shared<Lookup>(executor);
+  asio::co_spawn(executor, lookUp(lookup, server), asio::detached);
+  co_await lookup->done.wait();
+  if (lookup->error) {
+    co_return fail(Stage::kube, Reason::unavailable,
+                   "resolve " + server.host + ": " + lookup->error.message());
+  }
+  std::vector<tcp::endpoint> endpoints;
+  for (const auto& entry : lookup->found) endpoints.push_back(entry.endpoint());
+  co_return endpoints;
+}
+
+/// The kernel notices a peer that is gone even where nothing is sent: after 35 s.
+void keepAlive(tcp::socket& socket) {
+  using Idle = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPIDLE>;
+  using Interval = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPINTVL>;
+  using Count = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPCNT>;
+  error_code ignored;
+  socket.set_option(tcp::no_delay(true), ignored);
+  socket.set_option(asio::socket_base::keep_alive(true), ignored);
+  socket.set_option(Idle(15), ignored);
+  socket.set_option(Interval(5), ignored);
+  socket.set_option(Count(4), ignored);
+}
+
+std::optional<std::chrono::seconds> retryAfterOf(std::string_view value) {
+  unsigned seconds = 0;
+  const auto parsed = std::from_chars(value.data(), value.data() + value.size(), seconds);
+  if (parsed.ec != std::errc() || parsed.ptr != value.data() + value.size()) return std::nullopt;
+  return std::chrono::seconds(seconds);
+}
+
+}  // namespace
+
+struct Connection::State {
+  using Stream = asio::ssl::stream<tcp::socket>;
+  using Parser = http::response_parser<http::buffer_body>;
+
+  State(const asio::any_io_executor& executor, Access given, TlsContext tls)
+      : access(std::move(given)), context(std::move(tls)), stream(executor, *context) {}
+
+  Access access;
+  TlsContext context;
+  Stream stream;
+  beast::flat_buffer buffer{kMaxHeaderBytes + kChunkBytes};
+  std::optional<Parser> parser;  // of the answer that is being read
+  bool streaming = false;
+  std::string lines;         // received, and not handed out yet
+  std::size_t searched = 0;  // so much of it has no line end
+
+  [[nodiscard]] std::string name() const { return access.server.authority(); }
+  [[nodiscard]] tl::unexpected<Error> broken(const std::string& what, const error_code& error) const;
+  [[nodiscard]] tl::unexpected<Error> tooSlow(const std::string& what) const {
+    return fail(Stage::kube, Reason::timeout, what + " " + name() + ": no answer in time");
+  }
+
+  asio::awaitable<Result<>> connect();
+  asio::awaitable<Result<>> send(std::string target);
+  asio::awaitable<Result<>> readHeader();
+  asio::awaitable<Result<>> readBody(std::string& body);
+  asio::awaitable<Result<bool>> readChunk(std::string& text);
+  asio::awaitable<Result<Answer>> ask(std::string target, bool mayStream);
+  asio::awaitable<Result<std::optional<std::string>>> readLine();
+};
+
+tl::unexpected<Error> Connection::State::broken(const std::string& what, const error_code& error) const {
+  const auto text = what + " " + name();
+  if (error == http::error::header_limit || error == http::error::body_limit ||
+      error == http::error::buffer_overflow) {
+    return fail(Stage::kube, Reason::too_large, text + ": " + error.message());
+  }
+  const bool ended = error == http::error::end_of_stream || error == http::error::partial_message ||
+                     error == asio::ssl::error::stream_truncated || error == asio::error::eof;
+  if (ended) return fail(Stage::kube, Reason::unavailable, text + ": the connection was cut");
+  if (error.category() == http::make_error_code(http::error::end_of_stream).category()) {
+    return fail(Stage::kube, Reason::protocol, text + ": " + error.message());
+  }
+  if (error.category() == asio::error::get_ssl_category()) {
+    return fail(Stage::kube, Reason::untrusted_key, text + ": " + error.message());
+  }
+  return fail(Stage::kube, Reason::unavailable, text + ": " + error.message());
+}
+
+asio::awaitable<Result<>> Connection::State::connect() {
+  FB_CO_TRY(const auto endpoints, co_await addressesOf(access.server));
+  auto& socket = stream.next_layer();
+  error_code error = asio::error::host_not_found;
+  for (const auto& endpoint : endpoints) {
+    error_code ignored;
+    socket.close(ignored);
+    co_await socket.async_connect(endpoint, into(error));
+    if (!error || error == asio::error::operation_aborted) break;
+  }
+  if (error) co_return broken("connect to", error);
+  keepAlive(socket);
+  FB_CO_CHECK(prepareTls(stream.native_handle(), access));
+  co_await stream.async_handshake(asio::ssl::stream_base::client, into(error));
+  if (error) {
+    auto failure = broken("TLS with", error);
+    const auto why = verificationProblem(stream.native_handle());
+    if (!why.empty()) failure.value().context += " (" + why + ")";
+    co_return failure;
+  }
+  co_return checkPinned(stream.native_handle(), access);
+}
+
+asio::awaitable<Result<>> Connection::State::send(std::string target) {
+  http::request<http::empty_body> request(http::verb::get, access.server.basePath + target, 11);
+  request.set(http::field::host, access.server.authority());
+  request.set(http::field::user_agent, "fallbackd/" FALLBACKD_VERSION);
+  request.set(http::field::accept, "application/json");
+  FB_CO_TRY(const auto token, contentOf(access.token, "token"));
+  const auto clean = trim(token);
+  if (!access.token.empty() && clean.empty()) {
+    co_return fail(Stage::kube, Reason::invalid, "the token is empty: " + access.token.file);
+  }
+  if (clean.find_first_of("\r\n") != std::string_view::npos) {
+    co_return fail(Stage::kube, Reason::invalid, "the token has more than one line: " + access.token.file);
+  }
+  if (!clean.empty()) request.set(http::field::authorization, "Bearer " + std::string(clean));
+  error_code error;
+  co_await http::async_write(stream, request, into(error));
+  if (error) co_return broken("ask", error);
+  co_return Result<>();
+}
+
+asio::awaitable<Result<>> Connection::State::readHeader() {
+  parser.emplace();
+  parser->header_limit(kMaxHeaderBytes);
+  parser->body_limit(boost::none);  // of a stream there is none; readBody() has one
+  error_code error;
+  co_await http::async_read_header(stream, buffer, *parser, into(error));
+  if (error) co_return broken("ask", error);
+  co_return Result<>();
+}
+
+/// More of the body. False if it is complete.
+asio::awaitable<Result<bool>> Connection::State::readChunk(std::string& text) {
+  if (parser->is_done()) co_return false;
+  std::array<char, kChunkBytes> chunk;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
+  auto& body = parser->get().body();
+  body.data = chunk.data();
+  body.size = chunk.size();
+  error_code error;
+  co_await http::async_read_some(stream, buffer, *parser, into(error));
+  if (error == http::error::need_buffer) error.clear();
+  if (error) co_return broken("read from", error);
+  text.append(chunk.data(), chunk.size() - body.size);
+  co_return true;
+}
+
+asio::awaitable<Result<>> Connection::State::readBody(std::string& body) {
+  for (;;) {
+    FB_CO_TRY(const bool more, co_await readChunk(body));
+    if (!more) co_return Result<>();
+    if (body.size() > kMaxBodyBytes) co_return broken("read from", http::error::body_limit);
+  }
+}
+
+asio::awaitable<Result<Answer>> Connection::State::ask(std::string target, bool mayStream) {
+  if (streaming) co_return fail(Stage::kube, Reason::internal, "this connection streams already");
+  FB_CO_CHECK(co_await send(std::move(target)));
+  FB_CO_CHECK(co_await readHeader());
+  Answer answer;
+  answer.status = parser->get().result_int();
+  const auto after = parser->get()[http::field::retry_after];
+  answer.retryAfter = retryAfterOf({after.data(), after.size()});
+  if (mayStream && answer.status == 200) {
+    streaming = true;
+    co_return answer;
+  }
+  FB_CO_CHECK(co_await readBody(answer.body));
+  co_return answer;
+}
+
+asio::awaitable<Result<std::optional<std::string>>> Connection::State::readLine() {
+  for (;;) {
+    const auto end = lines.find('\n', searched);
+    if (end != std::string::npos) {
+      auto line = lines.substr(0, end);
+      lines.erase(0, end + 1);
+      searched = 0;
+      co_return line;
+    }
+    searched = lines.size();
+    if (lines.size() > kMaxLineBytes) {
+      co_return fail(Stage::kube, Reason::too_large, "a line of " + name() + " is too long");
+    }
+    FB_CO_TRY(const bool more, co_await readChunk(lines));
+    if (more) continue;
+    if (!lines.empty()) {
+      co_return fail(Stage::kube, Reason::unavailable, name() + " ended the stream within a line");
+    }
+    co_return std::nullopt;
+  }
+}
+
+Connection::Connection(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Connection::Connection(Connection&&) noexcept = default;
+Connection& Connection::operator=(Connection&&) noexcept = default;
+Connection::~Connection() = default;
+
+asio::awaitable<Result<Connection>> Connection::open(Access access, std::chrono::nanoseconds limit) {
+  FB_CO_TRY(auto context, tlsContext(access));
+  auto state =
+      std::make_unique<State>(co_await asio::this_coro::executor, std::move(access), std::move(context));
+  auto connected = co_await within(limit, state->connect());
+  if (!connected) co_return state->tooSlow("connect to");
+  FB_CO_CHECK(std::move(*connected));
+  co_return Connection(std::move(state));
+}
+
+asio::awaitable<Result<Answer>> Connection::get(std::string target, std::chrono::nanoseconds limit) {
+  auto answer = co_await within(limit, state_->ask(std::move(target), false));
+  if (!answer) co_return state_->tooSlow("ask");
+  co_return std::move(*answer);
+}
+
+asio::awaitable<Result<Answer>> Connection::openStream(std::string target, std::chrono::nanoseconds limit) {
+  auto answer = co_await within(limit, state_->ask(std::move(target), true));
+  if (!answer) co_return state_->tooSlow("ask");
+  co_return std::move(*answer);
+}
+
+asio::awaitable<Result<std::optional<std::string>>> Connection::nextLine(Stamp deadline) {
+  if (!state_->streaming) {
+    co_return fail(Stage::kube, Reason::internal, "this connection does not stream");
+  }
+  auto line = co_await within(deadline, state_->readLine());
+  if (!line) co_return state_->tooSlow("read from");
+  co_return std::move(*line);
+}
+
+}  // namespace fallbackd::kube

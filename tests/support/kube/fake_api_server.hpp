@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// An API server as far as fallbackd knows it: list and watch of pods, and owners by name. It refuses what a
+// real one refuses, and notes it.
+#pragma once
+
+#include "base/async/event.hpp"
+#include "kube/tls_server.hpp"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::kube_test {
+
+/// A pod as the API shows it, small: metadata with managedFields, spec with nodeName and one container.
+std::string podJson(const std::string& name, const std::string& uid, const std::string& node = "node-1",
+                    const std::string& image = "127.0.0.1:5999/shop/checkout:1.8.3");
+
+class FakeApiServer final : public TlsServer {
+ public:
+  explicit FakeApiServer(const Leaf& leaf);
+  ~FakeApiServer() override { stop(); }
+  FakeApiServer(const FakeApiServer&) = delete;
+  FakeApiServer& operator=(const FakeApiServer&) = delete;
+
+  /// Creates or changes the pod; watchers hear of it.
+  void put(const std::string& pod);
+  void remove(const std::string& uid);
+  void putOwner(const std::string& path, const std::string& object);
+  /// Sends a bookmark to all watchers.
+  void bookmark();
+  /// Forgets what happened until now: a watch from an earlier version is gone.
+  void compact();
+  /// Whether "gone" is said as an HTTP status or as an event.
+  void sayGoneByStatus(bool by);
+  /// Whether resourceVersion=0 is answered in pages; a real one sends everything.
+  void pageEverything(bool page);
+  /// The next page that is asked for is gone.
+  void expireContinue();
+  /// Further lists from the watch cache fail: "too large resource version".
+  void failOldVersions(bool fail);
+
+  enum class End : std::uint8_t { clean, cut, within_line, error_event, garbage };
+  void endWatches(End how);
+  /// Watches go on, and nothing is sent any more.
+  void silenceWatches(bool silent);
+
+  [[nodiscard]] std::size_t watches();
+  [[nodiscard]] std::uint64_t version();
+
+ private:
+  struct Happening {
+    std::uint64_t version = 0;
+    std::string type;
+    boost::json::object object;
+  };
+
+  boost::asio::awaitable<bool> respond(Stream& stream, Seen request) override;
+  boost::asio::awaitable<bool> list(Stream& stream, Seen request);
+  boost::asio::awaitable<bool> watch(Stream& stream, Seen request);
+  boost::asio::awaitable<bool> refuse(Stream& stream, unsigned status, std::string message,
+                                      std::string reason = "");
+  std::string checked(const Seen& request);
+  boost::json::array itemsOf(const std::string& node) const;
+
+  std::map<std::string, boost::json::object> pods_;  // by uid
+  std::map<std::string, std::string> owners_;
+  std::vector<Happening> history_;
+  std::uint64_t version_ = 100;
+  std::uint64_t oldest_ = 0;
+  bool goneByStatus_ = false;
+  bool pages_ = false;
+  bool continueGone_ = false;
+  bool oldVersionsFail_ = false;
+  bool silent_ = false;
+  std::size_t watches_ = 0;
+  std::uint64_t bookmarks_ = 0;
+  std::uint64_t ends_ = 0;
+  End end_ = End::clean;
+  Event happened_;
+};
+
+}  // namespace fallbackd::kube_test

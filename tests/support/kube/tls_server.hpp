@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// An HTTPS server on loopback that checks every request as strictly as it can, and fails as it is told. All
+// of its state is on its own thread; the functions for tests may be called from any other.
+#pragma once
+
+#include "base/error.hpp"
+#include "kube/authority.hpp"
+#include "loop_server.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/json.hpp>
+
+namespace fallbackd::kube_test {
+
+/// What a server does instead of answering.
+enum class Fault : std::uint8_t {
+  none,
+  status,             // `status`, with a Status object
+  silent_accept,      // accepts, and never says a word of TLS
+  silent_answer,      // reads the request, and says nothing
+  silent_body,        // half of a body
+  cut_before_answer,  // closes instead of answering
+  cut_body,           // closes in the middle of a body
+  not_http,
+  not_json,
+  huge_header,
+  huge_body,  // says that it will have 100 GB
+  endless_body,
+  redirect,
+};
+
+struct Trouble {
+  Fault fault = Fault::none;
+  unsigned status = 500;
+  std::string retryAfter = {};
+  std::string message = "as told";
+  unsigned times = 1000000;
+};
+
+struct Seen {
+  std::string path;
+  std::map<std::string, std::string> query;  // decoded
+  std::string rawQuery;
+  std::string authorization;
+  std::string clientName;  // of its certificate; empty: it had none
+};
+
+class TlsServer : public e2e::LoopServer {
+ public:
+  ~TlsServer() override { stop(); }
+
+  /// The certificate of connections from now on.
+  void certify(const Leaf& leaf);
+  /// Clients may show certificates of this authority.
+  void askForCertificates(const Authority& authority);
+  /// Requests must bear one of these, unless the client has a certificate.
+  void acceptTokens(std::vector<std::string> tokens);
+  void trouble(Trouble trouble);
+  void heal() { trouble({}); }
+
+  [[nodiscard]] std::vector<Seen> requests();
+  [[nodiscard]] std::size_t connections();
+  /// What requests did that a real server may not forgive; tests expect none.
+  [[nodiscard]] std::vector<std::string> violations();
+
+ protected:
+  using Stream = boost::asio::ssl::stream<boost::asio::ip::tcp::socket>;
+
+  explicit TlsServer(const Leaf& leaf);
+
+  /// On the server's thread. False: the connection is to be closed.
+  virtual boost::asio::awaitable<bool> respond(Stream& stream, Seen request) = 0;
+
+  static boost::asio::awaitable<void> send(Stream& stream, std::string bytes);
+  static boost::asio::awaitable<void> answer(Stream& stream, unsigned status, std::string body,
+                                             std::string headers = "");
+  static std::string statusObject(unsigned code, const std::string& message, const std::string& reason = "");
+
+  /// A PodList. GCC 12 takes no initializer lists in coroutines.
+  static std::string podList(boost::json::array items, const std::string& version = "",
+                             const std::string& more = "");
+
+  void violation(const std::string& what) { violations_.push_back(what); }
+  [[nodiscard]] bool admitted(const Seen& request) const;
+
+  /// Runs `work` on the server's thread, and waits for it.
+  template <class Work>
+  auto onThread(Work work) {
+    std::packaged_task<decltype(work())()> task(std::move(work));
+    auto result = task.get_future();
+    boost::asio::post(executor(), [&task] { task(); });
+    return result.get();
+  }
+
+ private:
+  boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) override;
+  boost::asio::awaitable<bool> misbehave(Stream& stream, Trouble trouble);
+  std::shared_ptr<boost::asio::ssl::context> makeContext() const;
+
+  Leaf leaf_;
+  std::string clientAuthority_;
+  std::vector<std::string> tokens_;
+  Trouble trouble_;
+  std::vector<Seen> requests_;
+  std::vector<std::string> violations_;
+  std::size_t connections_ = 0;
+};
+
+}  // namespace fallbackd::kube_test
