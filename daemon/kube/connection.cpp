@@ -116,7 +116,8 @@ struct Connection::State {
     return fail(Stage::kube, Reason::timeout, what + " " + name() + ": no answer in time");
   }
 
-  asio::awaitable<Result<>> connect();
+  asio::awaitable<Result<>> reach(std::chrono::nanoseconds limit);
+  asio::awaitable<Result<>> connect(std::chrono::nanoseconds limit);
   asio::awaitable<Result<>> send(std::string target);
   asio::awaitable<Result<>> readHeader();
   asio::awaitable<Result<>> readBody(std::string& body);
@@ -143,17 +144,27 @@ tl::unexpected<Error> Connection::State::broken(const std::string& what, const e
   return fail(Stage::kube, Reason::unavailable, text + ": " + error.message());
 }
 
-asio::awaitable<Result<>> Connection::State::connect() {
+/// Each address has its share of the time: one that swallows packets must not keep us from the others.
+asio::awaitable<Result<>> Connection::State::reach(std::chrono::nanoseconds limit) {
   FB_CO_TRY(const auto endpoints, co_await addressesOf(access.server));
   auto& socket = stream.next_layer();
+  const auto share = limit / static_cast<std::int64_t>(endpoints.size() + 1);
   error_code error = asio::error::host_not_found;
   for (const auto& endpoint : endpoints) {
     error_code ignored;
     socket.close(ignored);
-    co_await socket.async_connect(endpoint, into(error));
-    if (!error || error == asio::error::operation_aborted) break;
+    const bool inTime = co_await within(share, socket.async_connect(endpoint, into(error)));
+    if (inTime && !error) co_return Result<>();
+    if (!inTime) error = asio::error::timed_out;
   }
-  if (error) co_return broken("connect to", error);
+  if (error == asio::error::timed_out) co_return tooSlow("connect to");
+  co_return broken("connect to", error);
+}
+
+asio::awaitable<Result<>> Connection::State::connect(std::chrono::nanoseconds limit) {
+  FB_CO_CHECK(co_await reach(limit));
+  auto& socket = stream.next_layer();
+  error_code error;
   keepAlive(socket);
   FB_CO_CHECK(prepareTls(stream.native_handle(), access));
   co_await stream.async_handshake(asio::ssl::stream_base::client, into(error));
@@ -266,7 +277,7 @@ asio::awaitable<Result<Connection>> Connection::open(Access access, std::chrono:
   FB_CO_TRY(auto context, tlsContext(access));
   auto state =
       std::make_unique<State>(co_await asio::this_coro::executor, std::move(access), std::move(context));
-  auto connected = co_await within(limit, state->connect());
+  auto connected = co_await within(limit, state->connect(limit));
   if (!connected) co_return state->tooSlow("connect to");
   FB_CO_CHECK(std::move(*connected));
   co_return Connection(std::move(state));

@@ -97,6 +97,7 @@ Result<> prepareTls(SSL* connection, const Access& access) {
   }
   if (access.pinnedCertificate.empty()) {
     auto* const checks = ::SSL_get0_param(connection);
+    ::X509_VERIFY_PARAM_set_hostflags(checks, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     done = done && (isAddress(name) ? ::X509_VERIFY_PARAM_set1_ip_asc(checks, name.c_str())
                                     : ::X509_VERIFY_PARAM_set1_host(checks, name.c_str(), name.size())) == 1;
   }

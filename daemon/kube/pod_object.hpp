@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// A pod as a source described it. Immutable and shared, so that threads may hand it to each other.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+
+namespace fallbackd::kube {
+
+/// The owner that controls it.
+struct Owner {
+  std::string apiVersion;
+  std::string kind;
+  std::string name;
+  std::string uid;
+  friend bool operator==(const Owner&, const Owner&) = default;
+};
+
+struct PodObject {
+  /// As its sandbox bears it. A static pod has another uid in the API than on the node: there it is the hash
+  /// of its file, which the API keeps as an annotation.
+  std::string uid;
+  std::string namespaceName;
+  std::string name;
+  std::string resourceVersion;
+  std::optional<Owner> owner;
+  std::map<std::string, std::string> labels;
+  std::map<std::string, std::string> annotations;
+  /// The whole object as it was received, without managedFields: metadata, spec, status.
+  std::string json;
+  /// Of everything but the status and the resource version, which change all the time.
+  std::size_t lastingHash = 0;
+};
+using PodPtr = std::shared_ptr<const PodObject>;
+
+/// The controller in an object's ownerReferences.
+std::optional<Owner> controllerOf(const boost::json::object& object);
+
+/// Stage kube, reason invalid: the object is not a pod.
+Result<PodPtr> podObjectOf(boost::json::value object);
+/// One pod in JSON, as in PodObject::json.
+Result<PodPtr> parsePodObject(const std::string& json);
+
+/// A PodList, or a page of one.
+struct PodPage {
+  std::vector<PodPtr> pods;
+  std::string resourceVersion;
+  std::string more;     // the continue token; empty: this was the last page
+  std::size_t bad = 0;  // items that are not pods
+};
+Result<PodPage> parsePodList(const std::string& json);
+
+/// One line of a watch.
+struct WatchEvent {
+  enum class Kind : std::uint8_t { changed, gone, bookmark, error };
+  Kind kind = Kind::error;
+  PodPtr pod;                   // of changed and gone
+  std::string resourceVersion;  // to go on from
+  unsigned code = 0;            // of an error
+  std::string message;
+};
+Result<WatchEvent> parseWatchEvent(const std::string& line);
+
+/// The message of a Status object, else the beginning of the text itself: for people.
+std::string messageOf(const std::string& body);
+
+}  // namespace fallbackd::kube

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// All sources together, on a thread of their own with lower priority: whatever they do, large answers, TLS
+// and the disk, a recovery loses no more than its share of a CPU. What they learn reaches `Pods` on the
+// daemon's loop.
+#pragma once
+
+#include "kube/access.hpp"
+#include "kube/pods.hpp"
+#include "kube/rollout.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <boost/asio/any_io_executor.hpp>
+
+namespace fallbackd::kube {
+
+struct SourceSettings {
+  std::vector<SourceKind> kinds;  // empty: none
+  std::string nodeName;
+  std::string kubeconfig;          // empty: the service account of this pod
+  std::string kubeletAddress;      // HOST:PORT
+  std::string kubeletCertificate;  // the file with the certificate that kubelet serves with
+  std::string viewFile;            // empty: the view is not kept on disk
+};
+
+class Sources {
+ public:
+  /// `pods` is changed on `loop` only, until stop() has returned. `trouble` is called there, too, with what
+  /// is wrong with the view's file.
+  Sources(const boost::asio::any_io_executor& loop, SourceSettings settings, Pods& pods,
+          std::function<void(const std::string&)> trouble);
+  /// Stops.
+  ~Sources();
+  Sources(const Sources&) = delete;
+  Sources& operator=(const Sources&) = delete;
+
+  /// Reads the view's file, which blocks for a moment, and starts the thread.
+  void start();
+  /// Saves the view and ends the thread. Blocks.
+  void stop();
+
+  /// Asks for the pod's owners; `then` is called on the loop, after half a second at the latest. Without an
+  /// API server among the sources the answer is that nothing is known.
+  void rollout(PodPtr pod, std::function<void(RolloutView)> then);
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace fallbackd::kube

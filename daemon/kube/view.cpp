@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube/view.hpp"
+
+#include <set>
+#include <string_view>
+
+namespace fallbackd::kube {
+
+namespace {
+
+constexpr std::size_t kRemembered = kSources;
+
+std::size_t slotOf(SourceKind source) {
+  return static_cast<std::size_t>(source);
+}
+
+std::size_t sizeOf(const PodPtr& pod) {
+  return pod == nullptr ? 0 : pod->json.size();
+}
+
+}  // namespace
+
+const PodPtr* View::latestOf(const Entry& entry) {
+  const Slot* latest = nullptr;
+  for (const auto& slot : entry.slots) {
+    if (slot.pod != nullptr && (latest == nullptr || slot.order > latest->order)) latest = &slot;
+  }
+  return latest == nullptr ? nullptr : &latest->pod;
+}
+
+void View::put(std::size_t slot, const PodPtr& pod) {
+  const auto found = pods_.find(pod->uid);
+  const std::size_t held = found == pods_.end() ? 0 : sizeOf(found->second.slots.at(slot).pod);
+  const bool fits = found != pods_.end() || pods_.size() < kMaxPods;
+  if (!fits || bytes_ - held + sizeOf(pod) > kMaxBytes) {
+    ++leftOut_;
+    return;
+  }
+  auto& entry = pods_[pod->uid];
+  const auto* const before = latestOf(entry);
+  if (before == nullptr || (*before)->lastingHash != pod->lastingHash) ++lastingChanges_;
+  bytes_ += sizeOf(pod) - held;
+  entry.slots.at(slot) = {pod, ++order_};
+}
+
+View::Entries::iterator View::clear(Entries::iterator entry, std::size_t slot) {
+  auto& held = entry->second.slots.at(slot);
+  bytes_ -= sizeOf(held.pod);
+  held = {};
+  if (latestOf(entry->second) != nullptr) return std::next(entry);
+  ++lastingChanges_;
+  return pods_.erase(entry);
+}
+
+void View::remember(std::vector<PodPtr> pods) {
+  for (const auto& pod : pods) put(kRemembered, pod);
+}
+
+void View::list(SourceKind source, const std::vector<PodPtr>& pods) {
+  std::set<std::string_view> listed;
+  for (const auto& pod : pods) listed.insert(pod->uid);
+  for (const auto& pod : pods) put(slotOf(source), pod);
+  const auto apiSlot = slotOf(SourceKind::apiserver);
+  const bool alsoForApi = source == SourceKind::kubelet && health_.at(apiSlot) != Health::up;
+  for (auto entry = pods_.begin(); entry != pods_.end();) {
+    const bool gone = !listed.contains(entry->first);
+    const auto uid = entry->first;
+    auto next = clear(entry, kRemembered);
+    if (gone && pods_.contains(uid)) next = clear(pods_.find(uid), slotOf(source));
+    if (gone && alsoForApi && pods_.contains(uid)) next = clear(pods_.find(uid), apiSlot);
+    entry = next;
+  }
+}
+
+void View::change(SourceKind source, const PodPtr& pod) {
+  put(slotOf(source), pod);
+}
+
+void View::remove(SourceKind source, const PodPtr& pod) {
+  const auto entry = pods_.find(pod->uid);
+  if (entry == pods_.end()) return;
+  // The API's copy of a static pod may go while the pod stays.
+  const bool mirror = pod->annotations.contains("kubernetes.io/config.mirror");
+  if (mirror) {
+    clear(entry, slotOf(source));
+    return;
+  }
+  for (auto& slot : entry->second.slots) bytes_ -= sizeOf(slot.pod);
+  pods_.erase(entry);
+  ++lastingChanges_;
+}
+
+void View::health(SourceKind source, Health health) {
+  health_.at(slotOf(source)) = health;
+}
+
+PodPtr View::find(const std::string& uid) const {
+  const auto found = pods_.find(uid);
+  return found == pods_.end() ? nullptr : *latestOf(found->second);
+}
+
+std::vector<PodPtr> View::all() const {
+  std::vector<PodPtr> pods;
+  pods.reserve(pods_.size());
+  for (const auto& [uid, entry] : pods_) pods.push_back(*latestOf(entry));
+  return pods;
+}
+
+}  // namespace fallbackd::kube

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pods of the node as all sources together describe them. Of a pod that several know, the latest
+// description counts. One thread.
+#pragma once
+
+#include "kube/source.hpp"
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace fallbackd::kube {
+
+class View {
+ public:
+  // Far above what a node can have (kubelet's limit is 110 by default), so that memory stays bounded.
+  static constexpr std::size_t kMaxPods = 4096;
+  static constexpr std::size_t kMaxBytes = 64UL << 20;
+
+  /// What an earlier daemon knew: it counts until a source has listed its pods.
+  void remember(std::vector<PodPtr> pods);
+
+  /// All pods that the source has. Pods that it had before and has no more are forgotten. kubelet's list also
+  /// decides for an API server that is `failing`, since then nobody tells which pods went.
+  void list(SourceKind source, const std::vector<PodPtr>& pods);
+  void change(SourceKind source, const PodPtr& pod);
+  void remove(SourceKind source, const PodPtr& pod);
+  void health(SourceKind source, Health health);
+
+  /// Null if no source knows it.
+  [[nodiscard]] PodPtr find(const std::string& uid) const;
+  [[nodiscard]] std::vector<PodPtr> all() const;
+  [[nodiscard]] std::size_t size() const { return pods_.size(); }
+  /// Pods that did not fit.
+  [[nodiscard]] std::uint64_t leftOut() const { return leftOut_; }
+  /// Changes with all that outlives a status.
+  [[nodiscard]] std::uint64_t lastingChanges() const { return lastingChanges_; }
+
+ private:
+  static constexpr std::size_t kSlots = kSources + 1;  // and what was remembered
+  struct Slot {
+    PodPtr pod;
+    std::uint64_t order = 0;
+  };
+  struct Entry {
+    std::array<Slot, kSlots> slots;
+  };
+  using Entries = std::map<std::string, Entry>;
+
+  static const PodPtr* latestOf(const Entry& entry);
+  void put(std::size_t slot, const PodPtr& pod);
+  Entries::iterator clear(Entries::iterator entry, std::size_t slot);
+
+  Entries pods_;  // by uid
+  std::array<Health, kSources> health_{};
+  std::size_t bytes_ = 0;
+  std::uint64_t order_ = 0;
+  std::uint64_t leftOut_ = 0;
+  std::uint64_t lastingChanges_ = 0;
+};
+
+}  // namespace fallbackd::kube

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// The API server as a source: what it shows, and how each trouble passes.
+#include "kube/api_server.hpp"
+
+#include "source_fixture.hpp"
+
+#include <algorithm>
+
+namespace fallbackd::kube {
+namespace {
+
+using namespace std::chrono_literals;
+using kube_test::FakeApiServer;
+using kube_test::Fault;
+using kube_test::podJson;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class ApiServerTest : public test_support::SourceFixture {
+ protected:
+  ApiServerTest() {
+    server.acceptTokens({"secret-1"});
+    access.server = parseUrl("https://" + server.address()).value();
+    access.authorities.file = folder.write("ca.crt", authority.certificate());
+    access.token.file = folder.write("token", "secret-1");
+  }
+  ~ApiServerTest() override { EXPECT_THAT(server.violations(), IsEmpty()); }
+
+  void start() { tasks.spawn(source.run()); }
+  /// Lists and watches one pod.
+  void startWell() {
+    server.put(podJson("checkout-1", "uid-1"));
+    start();
+    ASSERT_TRUE(soon([&] { return server.watches() == 1 && is(Health::up); }));
+    ASSERT_TRUE(pods.find("uid-1"));
+  }
+  std::size_t lists() {
+    const auto all = server.requests();
+    return static_cast<std::size_t>(
+        std::count_if(all.begin(), all.end(), [](const auto& one) { return !one.query.contains("watch"); }));
+  }
+  kube_test::Seen latest() { return server.requests().back(); }
+
+  FakeApiServer server{authority.server("IP:127.0.0.1")};
+  Access access;
+  ApiServer source{loop.get_executor(), [this] { return Result<Access>(access); }, "node-1", pods};
+};
+
+TEST_F(ApiServerTest, FollowsThePodsOfThisNode) {
+  server.put(podJson("elsewhere-1", "uid-9", "node-2"));
+  startWell();
+  EXPECT_EQ(pods.size(), 1U);
+  server.put(podJson("checkout-2", "uid-2"));
+  EXPECT_TRUE(soon([&] { return pods.find("uid-2") != nullptr; }));
+  server.put(podJson("checkout-2", "uid-2", "node-1", "shop/checkout:1.9.0"));
+  EXPECT_TRUE(soon([&] { return pods.find("uid-2")->json.find("1.9.0") != std::string::npos; }));
+  server.remove("uid-1");
+  EXPECT_TRUE(soon([&] { return pods.find("uid-1") == nullptr; }));
+  EXPECT_EQ(lists(), 1U);
+  EXPECT_EQ(state().error, "");
+}
+
+TEST_F(ApiServerTest, TheFirstListIsAnsweredFromTheCache) {
+  startWell();
+  EXPECT_EQ(server.requests().front().query.at("resourceVersion"), "0");
+}
+
+TEST_F(ApiServerTest, PagesAreFollowedAndReadAgainWhenOneIsGone) {
+  for (int i = 0; i < 1001; ++i) server.put(podJson("p-" + std::to_string(i), "uid-" + std::to_string(i)));
+  server.pageEverything(true);
+  server.expireContinue();
+  start();
+  EXPECT_TRUE(soon([&] { return pods.size() == 1001U && server.watches() == 1; }));
+  // One page, a lost one, and then three that are read from etcd.
+  EXPECT_EQ(lists(), 5U);
+  EXPECT_EQ(server.requests().at(2).query.contains("resourceVersion"), false);
+  EXPECT_EQ(count(Outcome::gone), 1U);
+}
+
+TEST_F(ApiServerTest, AWatchThatIsCutGoesOnWhereItWas) {
+  startWell();
+  server.bookmark();
+  const auto marked = std::to_string(server.version());
+  server.put(podJson("checkout-2", "uid-2"));
+  ASSERT_TRUE(soon([&] { return pods.find("uid-2") != nullptr; }));
+  clock.advance(loop, 30s);
+  server.endWatches(FakeApiServer::End::cut);
+  ASSERT_TRUE(soon([&] { return server.watches() == 0; }));
+  server.put(podJson("checkout-3", "uid-3"));
+  server.remove("uid-1");
+  EXPECT_TRUE(eventually([&] { return pods.find("uid-3") && !pods.find("uid-1"); }));
+  EXPECT_EQ(lists(), 1U);
+  EXPECT_EQ(latest().query.at("resourceVersion"), std::to_string(std::stoull(marked) + 1));
+  EXPECT_TRUE(is(Health::up)) << "a cut alone is nothing to report";
+}
+
+TEST_F(ApiServerTest, AWatchEndsByItselfAndBeginsAgain) {
+  startWell();
+  server.bookmark();
+  clock.advance(loop, 5min);
+  server.endWatches(FakeApiServer::End::clean);
+  EXPECT_TRUE(eventually([&] { return server.watches() == 1 && server.requests().size() == 3; }));
+  EXPECT_EQ(latest().query.at("resourceVersion"), std::to_string(server.version()));
+  EXPECT_EQ(state().error, "");
+}
+
+TEST_F(ApiServerTest, WhatIsGoneIsListedAgainAtOnce) {
+  for (const bool byStatus : {false, true}) {
+    server.sayGoneByStatus(byStatus);
+    if (!byStatus) startWell();
+    const auto before = lists();
+    clock.advance(loop, 30s);
+    server.compact();
+    const auto uid = byStatus ? "uid-5" : "uid-4";
+    server.put(podJson("new", uid));
+    ASSERT_TRUE(soon([&] { return pods.find(uid) != nullptr; }));
+    server.compact();
+    server.endWatches(FakeApiServer::End::cut);
+    EXPECT_TRUE(eventually([&] { return lists() == before + 1 && server.watches() == 1; }));
+    EXPECT_TRUE(is(Health::up));
+    EXPECT_TRUE(pods.find(uid));
+  }
+  EXPECT_EQ(count(Outcome::gone), 2U);
+}
+
+TEST_F(ApiServerTest, AListThatTheCacheCannotAnswerIsReadFromEtcd) {
+  server.failOldVersions(true);
+  server.put(podJson("checkout-1", "uid-1"));
+  start();
+  EXPECT_TRUE(eventually([&] { return pods.find("uid-1") != nullptr && is(Health::up); }));
+  EXPECT_EQ(lists(), 2U);
+}
+
+TEST_F(ApiServerTest, AnEventThatCannotBeReadMakesItListAgain) {
+  startWell();
+  server.endWatches(FakeApiServer::End::garbage);
+  EXPECT_TRUE(eventually([&] { return lists() == 2 && server.watches() == 1; }));
+  EXPECT_EQ(count(Outcome::malformed), 1U);
+}
+
+TEST_F(ApiServerTest, AnErrorInTheWatchIsTriedAgainFromThere) {
+  startWell();
+  server.endWatches(FakeApiServer::End::error_event);
+  EXPECT_TRUE(eventually([&] { return server.requests().size() == 3 && is(Health::up); }));
+  EXPECT_EQ(lists(), 1U);
+  EXPECT_EQ(count(Outcome::server_error), 1U);
+  EXPECT_THAT(state().error, HasSubstr("etcd is away"));
+}
+
+TEST_F(ApiServerTest, AHalfLineIsNotAnEvent) {
+  startWell();
+  clock.advance(loop, 30s);
+  server.endWatches(FakeApiServer::End::within_line);
+  EXPECT_TRUE(eventually([&] { return server.requests().size() == 3 && server.watches() == 1; }));
+  EXPECT_EQ(lists(), 1U);
+}
+
+TEST_F(ApiServerTest, ASilentWatchIsGivenUp) {
+  startWell();
+  server.silenceWatches(true);
+  clock.advance(loop, 6min);
+  EXPECT_TRUE(is(Health::up)) << "a watch of 6 minutes at least";
+  clock.advance(loop, 200s);
+  EXPECT_TRUE(eventually([&] { return is(Health::failing); })) << "of 9 minutes at most, and half a minute";
+  EXPECT_GE(count(Outcome::timeout), 1U);
+  server.silenceWatches(false);
+  server.put(podJson("checkout-2", "uid-2"));
+  EXPECT_TRUE(eventually([&] { return is(Health::up) && pods.find("uid-2") != nullptr; }));
+}
+
+TEST_F(ApiServerTest, RetryAfterIsRespected) {
+  server.trouble({Fault::status, 429, "30"});
+  start();
+  ASSERT_TRUE(soon([&] { return is(Health::failing); }));
+  EXPECT_EQ(count(Outcome::throttled), 1U);
+  clock.advance(loop, 23s);
+  EXPECT_EQ(server.requests().size(), 1U);
+  server.heal();
+  EXPECT_TRUE(eventually([&] { return is(Health::up); }));
+}
+
+TEST_F(ApiServerTest, AServerCannotSilenceUsForEver) {
+  server.trouble({Fault::status, 429, "4000000000", "", 1});
+  start();
+  ASSERT_TRUE(soon([&] { return is(Health::failing); }));
+  clock.advance(loop, 6min);
+  EXPECT_TRUE(eventually([&] { return is(Health::up); }));
+}
+
+TEST_F(ApiServerTest, TriesComeLaterAndLater) {
+  server.trouble({Fault::status, 500});
+  start();
+  ASSERT_TRUE(soon([&] { return is(Health::failing); }));
+  for (int second = 0; second < 600; second += 5) {
+    clock.advance(loop, 5s);
+    int looks = 0;
+    test::runWhileTimeStands(loop, [&] { return ++looks > 2; });
+  }
+  // 1, 2, 4 ... 60 s, give or take a fifth.
+  EXPECT_LE(server.requests().size(), 20U);
+  EXPECT_GE(server.requests().size(), 10U);
+}
+
+TEST_F(ApiServerTest, ARefusalSaysWhatIsMissing) {
+  server.trouble({Fault::status, 403, "", "pods is forbidden: User \"x\" cannot list resource \"pods\""});
+  start();
+  ASSERT_TRUE(soon([&] { return is(Health::failing); }));
+  EXPECT_THAT(state().error, HasSubstr("list pods"));
+  EXPECT_THAT(state().error, HasSubstr("get, list and watch pods"));
+  EXPECT_THAT(state().error, HasSubstr("cannot list resource"));
+  server.heal();
+  EXPECT_TRUE(eventually([&] { return is(Health::up); }));
+}
+
+TEST_F(ApiServerTest, ARefusedWatchNamesTheVerb) {
+  server.put(podJson("checkout-1", "uid-1"));
+  start();
+  ASSERT_TRUE(soon([&] { return server.watches() == 1; }));
+  server.trouble({Fault::status, 403, "", "no"});
+  server.endWatches(FakeApiServer::End::cut);
+  EXPECT_TRUE(eventually([&] { return is(Health::failing) && count(Outcome::forbidden) > 0; }));
+  EXPECT_THAT(state().error, HasSubstr("watch pods"));
+  EXPECT_TRUE(pods.find("uid-1")) << "what is known stays";
+}
+
+TEST_F(ApiServerTest, ARotatedTokenHealsIt) {
+  startWell();
+  server.acceptTokens({"secret-2"});
+  server.endWatches(FakeApiServer::End::cut);
+  ASSERT_TRUE(eventually([&] { return is(Health::failing) && count(Outcome::unauthorized) > 0; }));
+  EXPECT_THAT(state().error, HasSubstr("does not accept our token"));
+  folder.write("token", "secret-2");
+  EXPECT_TRUE(eventually([&] { return is(Health::up); }));
+  EXPECT_EQ(lists(), 1U);
+}
+
+TEST_F(ApiServerTest, EveryTroubleIsSeenLeavesThePodsAndHeals) {
+  startWell();
+  std::string uid = "uid-x";
+  for (const auto fault : {Fault::silent_accept, Fault::silent_answer, Fault::cut_before_answer,
+                           Fault::not_http, Fault::huge_header, Fault::redirect, Fault::status}) {
+    clock.advance(loop, 30s);  // so that the cut alone is not what fails
+    server.trouble({fault, 503});
+    server.endWatches(FakeApiServer::End::cut);
+    EXPECT_TRUE(eventually([&] { return is(Health::failing); })) << static_cast<int>(fault);
+    EXPECT_TRUE(pods.find("uid-1"));
+    EXPECT_NE(state().error, "");
+    server.heal();
+    uid += "x";
+    server.put(podJson("pod-" + uid, uid));
+    EXPECT_TRUE(eventually([&] { return is(Health::up) && pods.find(uid); })) << static_cast<int>(fault);
+  }
+}
+
+TEST_F(ApiServerTest, AListThatCannotBeReadHeals) {
+  server.put(podJson("checkout-1", "uid-1"));
+  server.trouble({Fault::not_json});
+  start();
+  for (const auto fault : {Fault::not_json, Fault::cut_body, Fault::silent_body, Fault::huge_body}) {
+    server.trouble({fault});
+    const auto failures = state().requests;
+    EXPECT_TRUE(eventually([&] { return is(Health::failing) && state().requests != failures; }))
+        << static_cast<int>(fault);
+  }
+  server.heal();
+  EXPECT_TRUE(eventually([&] { return pods.find("uid-1") != nullptr; }));
+}
+
+TEST_F(ApiServerTest, AnotherCaIsNotTrustedUntilItComes) {
+  const kube_test::Authority next("next");
+  startWell();
+  server.certify(next.server("IP:127.0.0.1"));
+  server.endWatches(FakeApiServer::End::cut);
+  ASSERT_TRUE(eventually([&] { return is(Health::failing) && count(Outcome::tls) > 0; }));
+  folder.write("ca.crt", next.certificate());
+  EXPECT_TRUE(eventually([&] { return is(Health::up); }));
+}
+
+TEST_F(ApiServerTest, WithoutCredentialsItSaysSoAndGoesOn) {
+  std::filesystem::remove(access.token.file);
+  start();
+  ASSERT_TRUE(soon([&] { return is(Health::failing); }));
+  EXPECT_EQ(count(Outcome::credentials), 1U);
+  EXPECT_THAT(state().error, HasSubstr(access.token.file));
+  folder.write("token", "secret-1");
+  EXPECT_TRUE(eventually([&] { return is(Health::up); }));
+}
+
+}  // namespace
+}  // namespace fallbackd::kube

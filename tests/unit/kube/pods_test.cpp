@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pods as sources describe them, the view of them all, and the view's file.
+#include "kube/pods.hpp"
+
+#include "kube/fake_api_server.hpp"
+#include "kube/pod_object.hpp"
+#include "kube/view.hpp"
+#include "kube/view_store.hpp"
+#include "temp_folder.hpp"
+
+#include <fstream>
+#include <sstream>
+#include <sys/stat.h>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::kube {
+namespace {
+
+using kube_test::podJson;
+using testing::HasSubstr;
+using testing::Not;
+
+PodPtr pod(const std::string& name, const std::string& uid,
+           const std::string& image = "shop/checkout:1.8.3") {
+  return parsePodObject(podJson(name, uid, "node-1", image)).value();
+}
+
+std::string contentOfFile(const std::string& file) {
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
+
+TEST(PodObject, HasWhatIsAskedForOften) {
+  const auto one = pod("checkout-1", "uid-1");
+  EXPECT_EQ(one->uid, "uid-1");
+  EXPECT_EQ(one->namespaceName, "shop");
+  EXPECT_EQ(one->name, "checkout-1");
+  EXPECT_EQ(one->labels.at("app"), "checkout");
+  EXPECT_EQ(one->annotations.at("fallbackd.io/binary.app"), "checkout@1.8.3");
+  EXPECT_EQ(one->owner, (Owner{"apps/v1", "ReplicaSet", "checkout-5d4f", "rs-1"}));
+}
+
+TEST(PodObject, IsKeptAsReceivedButForManagedFields) {
+  EXPECT_THAT(podJson("checkout-1", "uid-1"), HasSubstr("managedFields"));
+  const auto one = pod("checkout-1", "uid-1");
+  EXPECT_THAT(one->json, Not(HasSubstr("managedFields")));
+  EXPECT_THAT(one->json, HasSubstr("shop/checkout:1.8.3"));
+  EXPECT_THAT(one->json, HasSubstr("Pending"));
+  EXPECT_EQ(parsePodObject(one->json).value()->json, one->json);
+}
+
+TEST(PodObject, AStaticPodHasTheUidOfItsSandbox) {
+  const auto mirror = parsePodObject(
+      R"({"metadata":{"name":"etcd-n","namespace":"kube-system","uid":"api-uid",
+          "annotations":{"kubernetes.io/config.mirror":"d41d8cd98f00b204e9800998ecf8427e"}},"spec":{}})");
+  ASSERT_TRUE(mirror);
+  EXPECT_EQ((*mirror)->uid, "d41d8cd98f00b204e9800998ecf8427e");
+}
+
+TEST(PodObject, WhatLastsDoesNotChangeWithTheStatus) {
+  const auto hash = [](const std::string& version, const std::string& phase, const std::string& image) {
+    return parsePodObject(R"({"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":")" +
+                          version + R"("},"spec":{"image":")" + image + R"("},"status":{"phase":")" + phase +
+                          R"("}})")
+        .value()
+        ->lastingHash;
+  };
+  EXPECT_EQ(hash("1", "Pending", "x"), hash("2", "Running", "x"));
+  EXPECT_NE(hash("1", "Pending", "x"), hash("1", "Pending", "y"));
+}
+
+TEST(PodObject, OtherThingsAreErrors) {
+  for (const auto* text :
+       {"", "null", "[]", "{}", R"({"metadata":5,"spec":{}})", R"({"metadata":{"name":"a"},"spec":{}})",
+        R"({"metadata":{"name":"a","namespace":"b","uid":"c"}})",
+        R"({"metadata":{"name":"a","namespace":"b","uid":5},"spec":{}})"}) {
+    EXPECT_FALSE(parsePodObject(std::string(text))) << text;
+  }
+  EXPECT_FALSE(parsePodObject(std::string(100'000, '[')));
+}
+
+TEST(PodList, IsReadWithItsItems) {
+  const auto page =
+      parsePodList(R"({"kind":"PodList","metadata":{"resourceVersion":"7","continue":"next"},"items":[)" +
+                   podJson("a", "uid-1") + ",5," + podJson("b", "uid-2") + "]}");
+  ASSERT_TRUE(page);
+  EXPECT_EQ(page->pods.size(), 2U);
+  EXPECT_EQ(page->bad, 1U);
+  EXPECT_EQ(page->resourceVersion, "7");
+  EXPECT_EQ(page->more, "next");
+  EXPECT_EQ(parsePodList(R"({"kind":"PodList","items":null})")->pods.size(), 0U);
+  for (const auto* text : {"[]", R"({"kind":"Status"})", R"({"kind":"PodList","items":{}})", "<html>"}) {
+    EXPECT_FALSE(parsePodList(text)) << text;
+  }
+}
+
+TEST(WatchEvents, AreRead) {
+  const auto error =
+      parseWatchEvent(R"({"type":"ERROR","object":{"kind":"Status","code":410,"message":"old"}})");
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->kind, WatchEvent::Kind::error);
+  EXPECT_EQ(error->code, 410U);
+  const auto bookmark =
+      parseWatchEvent(R"({"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}})");
+  ASSERT_TRUE(bookmark);
+  EXPECT_EQ(bookmark->kind, WatchEvent::Kind::bookmark);
+  EXPECT_EQ(bookmark->resourceVersion, "9");
+  for (const auto* text : {"", "{}", R"({"type":"ADDED","object":5})", R"({"type":"ADDED","object":{}})",
+                           R"({"type":"NEW","object":{"metadata":{"resourceVersion":"9"}}})",
+                           R"({"type":"ADDED","object":{"metadata":{"resourceVersion":"9"}}})"}) {
+    EXPECT_FALSE(parseWatchEvent(text)) << text;
+  }
+}
+
+TEST(Messages, AreBounded) {
+  EXPECT_EQ(messageOf(R"({"kind":"Status","message":"pods is forbidden"})"), "\"pods is forbidden\"");
+  EXPECT_EQ(messageOf("Unauthorized\n"), "\"Unauthorized\"");
+  EXPECT_LE(messageOf(std::string(10'000, 'x')).size(), 310U);
+}
+
+TEST(View, TheLatestDescriptionCounts) {
+  View view;
+  view.list(SourceKind::apiserver, {pod("a", "uid-1", "old")});
+  view.list(SourceKind::kubelet, {pod("a", "uid-1", "new")});
+  EXPECT_THAT(view.find("uid-1")->json, HasSubstr("new"));
+  view.change(SourceKind::apiserver, pod("a", "uid-1", "newest"));
+  EXPECT_THAT(view.find("uid-1")->json, HasSubstr("newest"));
+  EXPECT_EQ(view.size(), 1U);
+}
+
+TEST(View, AListDecidesForItsOwnPods) {
+  View view;
+  view.health(SourceKind::apiserver, Health::up);
+  view.list(SourceKind::apiserver, {pod("a", "uid-1"), pod("b", "uid-2")});
+  view.list(SourceKind::kubelet, {pod("c", "uid-3"), pod("a", "uid-1")});
+  EXPECT_EQ(view.size(), 3U) << "kubelet has not heard of b yet";
+  view.list(SourceKind::apiserver, {pod("b", "uid-2")});
+  EXPECT_TRUE(view.find("uid-1")) << "kubelet knows it";
+  view.list(SourceKind::kubelet, {});
+  EXPECT_EQ(view.size(), 1U);
+}
+
+TEST(View, KubeletDecidesWhileTheApiServerIsAway) {
+  View view;
+  view.list(SourceKind::apiserver, {pod("a", "uid-1"), pod("b", "uid-2")});
+  view.health(SourceKind::apiserver, Health::failing);
+  view.list(SourceKind::kubelet, {pod("b", "uid-2")});
+  EXPECT_FALSE(view.find("uid-1"));
+}
+
+TEST(View, WhatWasRememberedCountsUntilASourceAnswers) {
+  View view;
+  view.remember({pod("a", "uid-1"), pod("b", "uid-2")});
+  view.change(SourceKind::apiserver, pod("b", "uid-2", "new"));
+  EXPECT_TRUE(view.find("uid-1"));
+  view.list(SourceKind::apiserver, {pod("b", "uid-2", "new")});
+  EXPECT_FALSE(view.find("uid-1"));
+  EXPECT_TRUE(view.find("uid-2"));
+}
+
+TEST(View, ADeletedPodGoesWhoeverKnewIt) {
+  View view;
+  view.list(SourceKind::apiserver, {pod("a", "uid-1")});
+  view.list(SourceKind::kubelet, {pod("a", "uid-1")});
+  view.remove(SourceKind::apiserver, pod("a", "uid-1"));
+  view.remove(SourceKind::apiserver, pod("a", "uid-1"));
+  EXPECT_EQ(view.size(), 0U);
+}
+
+TEST(View, AStaticPodOutlivesItsMirror) {
+  const std::string mirror =
+      R"({"metadata":{"name":"s","namespace":"n","uid":"api","annotations":{"kubernetes.io/config.mirror":"hash"}},"spec":{}})";
+  View view;
+  view.list(SourceKind::kubelet,
+            {parsePodObject(R"({"metadata":{"name":"s","namespace":"n","uid":"hash"},"spec":{}})").value()});
+  view.change(SourceKind::apiserver, parsePodObject(mirror).value());
+  view.remove(SourceKind::apiserver, parsePodObject(mirror).value());
+  EXPECT_TRUE(view.find("hash"));
+}
+
+TEST(View, IsBounded) {
+  View view;
+  std::vector<PodPtr> many;
+  for (std::size_t i = 0; i < View::kMaxPods + 5; ++i) many.push_back(pod("p", "uid-" + std::to_string(i)));
+  view.list(SourceKind::apiserver, many);
+  EXPECT_EQ(view.size(), View::kMaxPods);
+  EXPECT_EQ(view.leftOut(), 5U);
+  view.list(SourceKind::apiserver, {});
+  EXPECT_EQ(view.size(), 0U);
+  view.change(SourceKind::apiserver, pod("large", "uid-l", std::string(View::kMaxBytes, 'x')));
+  EXPECT_EQ(view.size(), 0U);
+  view.change(SourceKind::apiserver, pod("small", "uid-s"));
+  EXPECT_EQ(view.size(), 1U) << "what went takes no room";
+}
+
+TEST(View, CountsWhatIsWorthSaving) {
+  View view;
+  view.change(SourceKind::apiserver, pod("a", "uid-1"));
+  const auto before = view.lastingChanges();
+  view.change(SourceKind::apiserver, pod("a", "uid-1"));
+  EXPECT_EQ(view.lastingChanges(), before);
+  view.change(SourceKind::apiserver, pod("a", "uid-1", "other"));
+  EXPECT_GT(view.lastingChanges(), before);
+}
+
+TEST(PodsOfTheNode, TellOnlyWhatIsNew) {
+  Pods pods;
+  std::vector<std::string> told;
+  pods.onState(
+      [&](const SourceState& state) { told.push_back(std::string(toString(state.health)) + state.error); });
+  SourceState state;
+  pods.stateChanged(state);
+  state.health = Health::failing;
+  state.error = " no";
+  pods.stateChanged(state);
+  pods.stateChanged(state);
+  state.health = Health::up;
+  pods.stateChanged(state);
+  pods.stateChanged(state);
+  EXPECT_THAT(told, testing::ElementsAre("failing no", "up no"));
+}
+
+class PodViewStoreTest : public testing::Test {
+ protected:
+  test::TempFolder folder;
+  std::string file = folder.path() + "/pods.view";
+  PodViewStore store{file, "node-1"};
+  Wall::time_point now = parseRfc3339("2026-03-01T12:00:00Z").value();
+};
+
+TEST_F(PodViewStoreTest, GivesBackWhatWasSaved) {
+  ASSERT_TRUE(store.save({pod("a", "uid-1"), pod("b", "uid-2")}, now));
+  struct stat facts {};
+  ASSERT_EQ(::stat(file.c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_mode & 0777U, 0600U);
+  const auto stored = store.load();
+  ASSERT_TRUE(stored) << stored.error().message();
+  EXPECT_EQ(stored->saved, now);
+  ASSERT_EQ(stored->pods.size(), 2U);
+  EXPECT_EQ(stored->pods[1]->json, pod("b", "uid-2")->json);
+  ASSERT_TRUE(store.save({}, now));
+  EXPECT_EQ(store.load()->pods.size(), 0U);
+}
+
+TEST_F(PodViewStoreTest, ADamagedFileIsToldAndNotUsed) {
+  EXPECT_EQ(store.load().error().reason, Reason::not_found);
+  ASSERT_TRUE(store.save({pod("a", "uid-1"), pod("b", "uid-2")}, now));
+  const auto whole = contentOfFile(file);
+  for (std::size_t size = 0; size < whole.size(); size += 7) {
+    folder.write("pods.view", whole.substr(0, size));
+    ASSERT_FALSE(store.load()) << "cut at " << size;
+  }
+  for (std::size_t at = 0; at < whole.size(); at += 11) {
+    auto changed = whole;
+    changed[at] = static_cast<char>(changed[at] ^ 1);
+    folder.write("pods.view", changed);
+    const auto stored = store.load();
+    // Only the time of saving may differ unseen.
+    if (stored) {
+      EXPECT_EQ(stored->pods.size(), 2U) << at;
+    }
+  }
+  folder.write("pods.view", whole);
+  EXPECT_TRUE(store.load());
+  EXPECT_THAT(PodViewStore(file, "node-2").load().error().message(), HasSubstr("another node"));
+}
+
+TEST_F(PodViewStoreTest, AnotherVersionIsNotUsed) {
+  folder.write("pods.view", "{\"fallbackdPods\":2,\"node\":\"node-1\"}\n");
+  EXPECT_THAT(store.load().error().message(), HasSubstr("another version"));
+}
+
+TEST_F(PodViewStoreTest, AFolderThatIsNotThereIsAnError) {
+  EXPECT_FALSE(PodViewStore(folder.path() + "/no/pods.view", "node-1").save({}, now));
+}
+
+}  // namespace
+}  // namespace fallbackd::kube

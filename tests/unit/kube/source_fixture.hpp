@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// A source beside a server on loopback, by a clock of the test's own.
+#pragma once
+
+#include "base/task_group.hpp"
+#include "fake_clock.hpp"
+#include "kube/authority.hpp"
+#include "kube/fake_api_server.hpp"
+#include "kube/fake_kubelet.hpp"
+#include "kube/pods.hpp"
+#include "run_until.hpp"
+#include "temp_folder.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+#include <boost/asio/io_context.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::kube::test_support {
+
+class SourceFixture : public testing::Test {
+ protected:
+  /// Before what the tasks use is destroyed.
+  void TearDown() override {
+    tasks.cancelAll();
+    EXPECT_TRUE(test::runWhileTimeStands(loop, [&] { return tasks.empty(); })) << "run() does not end";
+  }
+
+  /// Without time passing: nothing but the network is waited for.
+  bool soon(const std::function<bool()>& done) { return test::runWhileTimeStands(loop, done); }
+
+  /// Time passes, too: the faster the longer nothing happens, and never so fast that the network cannot keep
+  /// up within the limits of a request.
+  bool eventually(const std::function<bool()>& done) {
+    constexpr int kSteps = 1000;
+    constexpr std::chrono::milliseconds kFirst{250};
+    constexpr std::chrono::milliseconds kLast{3000};
+    auto length = kFirst;
+    for (int step = 0; step < kSteps && !done(); ++step) {
+      int looks = 0;
+      test::runWhileTimeStands(loop, [&] { return done() || ++looks > 3; });
+      if (!done()) clock.advance(loop, length);
+      length = std::min(length * 2, kLast);
+    }
+    return done();
+  }
+
+  [[nodiscard]] SourceState state() const {
+    const auto states = pods.sources();
+    return states.empty() ? SourceState() : states.front();
+  }
+  [[nodiscard]] bool is(Health health) const { return state().health == health; }
+  [[nodiscard]] std::uint64_t count(Outcome outcome) const {
+    return state().requests.at(static_cast<std::size_t>(outcome));
+  }
+
+  boost::asio::io_context loop{1};
+  test::FakeClock& clock = test::FakeClock::install(loop);
+  kube_test::Authority authority{"cluster"};
+  test::TempFolder folder;
+  Pods pods;
+  TaskGroup tasks{loop.get_executor()};
+};
+
+}  // namespace fallbackd::kube::test_support

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// All sources on their own thread, as the daemon has them, by the machine's clock.
+#include "kube/sources.hpp"
+
+#include "kube/fake_api_server.hpp"
+#include "kube/fake_kubelet.hpp"
+#include "kube/view_store.hpp"
+#include "run_until.hpp"
+#include "temp_folder.hpp"
+
+#include <optional>
+#include <thread>
+
+#include <boost/asio/io_context.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::kube {
+namespace {
+
+using kube_test::Authority;
+using kube_test::FakeApiServer;
+using kube_test::FakeKubelet;
+using kube_test::podJson;
+using testing::IsEmpty;
+
+class SourcesTest : public testing::Test {
+ protected:
+  SourcesTest() {
+    api.acceptTokens({"secret-1"});
+    kubelet.acceptTokens({"secret-1"});
+    folder.write("token", "secret-1");
+    folder.write("ca.crt", authority.certificate());
+    settings.kinds = {SourceKind::kubelet, SourceKind::apiserver};
+    settings.nodeName = "node-1";
+    settings.kubeconfig = folder.write(
+        "kubeconfig",
+        "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n"
+        "clusters: [{name: k, cluster: {server: 'https://" +
+            api.address() +
+            "', certificate-authority: ca.crt}}]\nusers: [{name: u, user: {tokenFile: token}}]\n");
+    settings.kubeletAddress = kubelet.address();
+    settings.kubeletCertificate = folder.write("kubelet.crt", own.certificate);
+    settings.viewFile = folder.path() + "/pods.view";
+  }
+  bool until(const std::function<bool()>& done) { return test::runUntil(loop, done); }
+  static Health healthOf(const Pods& pods, SourceKind kind) {
+    for (const auto& state : pods.sources()) {
+      if (state.kind == kind) return state.health;
+    }
+    return Health::waiting;
+  }
+
+  boost::asio::io_context loop{1};
+  test::TempFolder folder;
+  Authority authority{"cluster"};
+  kube_test::Leaf own = Authority::selfSigned("DNS:node-1");
+  FakeApiServer api{authority.server("IP:127.0.0.1")};
+  FakeKubelet kubelet{own};
+  SourceSettings settings;
+  std::vector<std::string> troubles;
+  std::function<void(const std::string&)> trouble = [this](const std::string& what) {
+    troubles.push_back(what);
+  };
+};
+
+TEST_F(SourcesTest, WhatTheyLearnReachesTheLoopAndTheNextDaemon) {
+  api.put(podJson("checkout-1", "uid-1"));
+  kubelet.setPods({podJson("checkout-2", "uid-2")});
+  {
+    Pods pods;
+    Sources sources(loop.get_executor(), settings, pods, trouble);
+    sources.start();
+    EXPECT_TRUE(until([&] { return pods.find("uid-1") != nullptr; }));
+    EXPECT_EQ(kubelet.connections(), 0U);
+    pods.refresh("uid-2");
+    EXPECT_TRUE(until([&] { return pods.find("uid-2") != nullptr; }));
+    EXPECT_TRUE(until([&] { return healthOf(pods, SourceKind::kubelet) == Health::up; }));
+    EXPECT_TRUE(until([&] { return healthOf(pods, SourceKind::apiserver) == Health::up; }));
+    EXPECT_EQ(pods.sources().front().kind, SourceKind::kubelet) << "believed first";
+    sources.stop();
+    pods.refresh("uid-3");
+  }
+  api.trouble({kube_test::Fault::silent_accept});
+  Pods pods;
+  Sources next(loop.get_executor(), settings, pods, trouble);
+  next.start();
+  EXPECT_TRUE(pods.find("uid-1")) << "at once, though nobody answers";
+  EXPECT_TRUE(pods.find("uid-2"));
+  EXPECT_TRUE(pods.rememberedSince());
+  EXPECT_THAT(troubles, IsEmpty());
+  EXPECT_THAT(api.violations(), IsEmpty());
+  EXPECT_THAT(kubelet.violations(), IsEmpty());
+}
+
+TEST_F(SourcesTest, RolloutsAreAnsweredOnTheLoop) {
+  settings.kinds = {SourceKind::apiserver};
+  api.put(podJson("checkout-1", "uid-1"));
+  api.putOwner("/apis/apps/v1/namespaces/shop/replicasets/checkout-5d4f", R"({"metadata":{"uid":"rs-1"}})");
+  Pods pods;
+  Sources sources(loop.get_executor(), settings, pods, trouble);
+  sources.start();
+  ASSERT_TRUE(until([&] { return pods.find("uid-1") != nullptr; }));
+  std::optional<RolloutView> view;
+  const auto loopThread = std::this_thread::get_id();
+  sources.rollout(pods.find("uid-1"), [&](RolloutView answer) {
+    EXPECT_EQ(std::this_thread::get_id(), loopThread);
+    view = std::move(answer);
+  });
+  ASSERT_TRUE(until([&] { return view.has_value(); }));
+  EXPECT_EQ(view->rollout, Rollout::complete);
+  sources.stop();
+  view.reset();
+  sources.rollout(parsePodObject(podJson("checkout-1", "uid-1")).value(),
+                  [&](RolloutView answer) { view = std::move(answer); });
+  ASSERT_TRUE(until([&] { return view.has_value(); }));
+  EXPECT_EQ(view->rollout, Rollout::unknown);
+}
+
+TEST_F(SourcesTest, ADamagedFileIsToldAndWrittenAgain) {
+  folder.write("pods.view", "damaged");
+  settings.kinds = {SourceKind::apiserver};
+  api.put(podJson("checkout-1", "uid-1"));
+  Pods pods;
+  {
+    Sources sources(loop.get_executor(), settings, pods, trouble);
+    sources.start();
+    EXPECT_TRUE(until([&] { return pods.find("uid-1") != nullptr && !troubles.empty(); }));
+  }
+  EXPECT_EQ(PodViewStore(settings.viewFile, "node-1").load()->pods.size(), 1U);
+}
+
+TEST_F(SourcesTest, StopsWhileEverythingHangs) {
+  api.trouble({kube_test::Fault::silent_accept});
+  kubelet.trouble({kube_test::Fault::silent_accept});
+  Pods pods;
+  Sources sources(loop.get_executor(), settings, pods, trouble);
+  sources.start();
+  pods.refresh("uid-1");
+  EXPECT_TRUE(until([&] { return api.connections() > 0 && kubelet.connections() > 0; }));
+  sources.stop();
+  sources.stop();
+}
+
+}  // namespace
+}  // namespace fallbackd::kube
