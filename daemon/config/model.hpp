@@ -280,6 +280,21 @@ struct PodAnnotations {
   std::vector<std::string> namespaces;  // where the annotations count; empty: nowhere
 };
 
+/// Who describes the node's pods.
+enum class PodSource : std::uint8_t {
+  kubelet,    // its /pods endpoint, on demand
+  apiserver,  // a watch
+};
+
+struct KubernetesSettings {
+  std::vector<PodSource> sources;  // empty: what this configuration says of pods is all that is known
+  std::string kubeconfig;          // empty: the service account of the daemon's own pod
+  std::string kubeletAddress;      // ADDRESS:PORT; empty: port 10250 of this node
+  std::string kubeletCertificate = "/var/lib/kubelet/pki/kubelet.crt";
+  std::string viewFile = "/var/lib/fallbackd/pods.view";
+  friend bool operator==(const KubernetesSettings&, const KubernetesSettings&) = default;
+};
+
 struct Config {
   ContainerdSettings containerd;
   CacheSettings cache;
@@ -291,6 +306,7 @@ struct Config {
   PodAnnotations podAnnotations;
   Mode mode = Mode::recover;
   std::map<std::string, Mode> namespaceModes;  // by namespace, where it differs from the node's
+  KubernetesSettings kubernetes;
   std::vector<Workload> workloads;
 };
 

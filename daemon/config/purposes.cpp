@@ -108,6 +108,27 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"namespaces[]", "A namespace."},
     {"namespaces[].name", "The namespace."},
     {"namespaces[].mode", "The mode of its pods; a workload may say otherwise."},
+    {"kubernetes",
+     "Where the daemon learns what the pods of its node are specified to be; nowhere by default. A change "
+     "counts from the next start on."},
+    {"kubernetes.sources",
+     "Which sources are used; they are believed in the order kubelet, apiserver. None by default: then "
+     "nothing is asked, and no token is needed."},
+    {"kubernetes.sources[]",
+     "`kubelet`: its /pods endpoint, asked when a pod waits (Kubernetes 1.33 or later, `get` on nodes/pods). "
+     "`apiserver`: list and watch of the pods of this node."},
+    {"kubernetes.kubeconfig",
+     "How to reach the API server, and as whom, where the daemon is not a pod; read again for each "
+     "connection. Without it: the service account of the daemon's own pod."},
+    {"kubernetes.kubeletAddress",
+     "kubelet's address and port. Without it: port 10250 of --node-ip, or of 127.0.0.1."},
+    {"kubernetes.kubeletCertificate",
+     "The file of the certificate that kubelet serves with: only a server with this certificate gets our "
+     "token."},
+    {"kubernetes.viewFile",
+     "Where the descriptions of the pods are kept for the next start, for root alone: they have literal "
+     "values "
+     "of environment variables, and never those of Secrets."},
     {"workloads", "Which pods get which binary when their image cannot be pulled."},
     {"workloads[]", "A workload."},
     {"workloads[].name", "Its name in logs, metrics and status."},

@@ -230,6 +230,7 @@ void readSections(const MapReader& map, Config& config) {
   if (const auto section = map.find("podAnnotations")) readPodAnnotations(*section, config.podAnnotations);
   if (const auto mode = readMode(map, config.mode)) config.mode = *mode;
   if (const auto list = map.find("namespaces")) readNamespaces(*list, config.namespaceModes);
+  if (const auto section = map.find("kubernetes")) readKubernetes(*section, config.kubernetes);
 }
 
 void checkApiVersion(const MapReader& map) {
@@ -295,13 +296,13 @@ namespace {
 void readRoot(const Place& place, bool dropIn, Config& config, std::vector<RawWorkload>& workloads) {
   const MapReader map(
       place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection", "registries",
-              "credentialProviders", "podAnnotations", "mode", "namespaces", "workloads"});
+              "credentialProviders", "podAnnotations", "mode", "namespaces", "kubernetes", "workloads"});
   if (!map.valid()) return;
   checkApiVersion(map);
   if (dropIn) {
     for (const std::string_view key :
          {"containerd", "cache", "launcher", "telemetry", "detection", "registries", "credentialProviders",
-          "podAnnotations", "mode", "namespaces"}) {
+          "podAnnotations", "mode", "namespaces", "kubernetes"}) {
       map.forbid(key, "key " + quoted(key) + " is allowed in the main file only",
                  "a drop-in may hold only apiVersion and workloads");
     }

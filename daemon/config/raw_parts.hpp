@@ -35,4 +35,7 @@ void readSecurity(const MapReader& map, const LauncherSettings& settings, Securi
 /// Appends one entry of `volumes` to `out`.
 void readVolume(const Place& place, const LauncherSettings& settings, std::vector<Volume>& out);
 
+/// Where the daemon learns what pods are specified to be.
+void readKubernetes(const Place& place, KubernetesSettings& out);
+
 }  // namespace fallbackd::config

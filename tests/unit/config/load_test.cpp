@@ -103,6 +103,31 @@ workloads:
   EXPECT_TRUE(std::holds_alternative<ReadyWhenExec>(two.readiness.when));
 }
 
+TEST(Load, SourcesOfPodsAreOffUnlessTheyAreNamed) {
+  const TempFolder folder;
+  const auto off = load(folder.write("off.yaml", kApiVersion));
+  ASSERT_NE(off.config, nullptr);
+  EXPECT_TRUE(off.config->kubernetes.sources.empty());
+  EXPECT_EQ(off.config->kubernetes.kubeletCertificate, "/var/lib/kubelet/pki/kubelet.crt");
+  EXPECT_EQ(off.config->kubernetes.viewFile, "/var/lib/fallbackd/pods.view");
+  const auto loaded = load(folder.write("f.yaml", kApiVersion + R"(
+kubernetes:
+  sources: [apiserver, kubelet]
+  kubeconfig: /k
+  kubeletAddress: "[::1]:10250"
+  kubeletCertificate: /c
+  viewFile: /v
+)"));
+  for (const auto& diagnostic : loaded.diagnostics) ADD_FAILURE() << diagnostic.toString();
+  ASSERT_NE(loaded.config, nullptr);
+  const auto& kubernetes = loaded.config->kubernetes;
+  EXPECT_EQ(kubernetes.sources, (std::vector{PodSource::apiserver, PodSource::kubelet}));
+  EXPECT_EQ(kubernetes.kubeconfig, "/k");
+  EXPECT_EQ(kubernetes.kubeletAddress, "[::1]:10250");
+  EXPECT_EQ(kubernetes.kubeletCertificate, "/c");
+  EXPECT_EQ(kubernetes.viewFile, "/v");
+}
+
 TEST(Load, WhatAWorkloadMayRequestAndWhatTheNodeAllows) {
   const TempFolder folder;
   const auto file = folder.write("f.yaml", kApiVersion + R"(

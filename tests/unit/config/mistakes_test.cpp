@@ -39,6 +39,18 @@ void expectEach(const std::vector<Mistake>& mistakes) {
   }
 }
 
+TEST(Mistakes, OfTheSourcesOfPods) {
+  const std::string section = kHead + "kubernetes: ";
+  expectEach({
+      {"unknown source", section + "{sources: [kublet]}\n", "2:24", "did you mean kubelet?"},
+      {"named twice", section + "{sources: [kubelet, kubelet]}\n", "2:33", "keep one of them"},
+      {"not a list", section + "{sources: kubelet}\n", "2:23", "list"},
+      {"unknown key", section + "{source: [kubelet]}\n", "2:14", "did you mean sources?"},
+      {"a relative path", section + "{kubeconfig: k}\n", "2:26", "(begin it with /)"},
+      {"a name", section + "{kubeletAddress: node-1:10250}\n", "2:30", "write 127.0.0.1:10250"},
+  });
+}
+
 TEST(Mistakes, OfTheText) {
   using namespace std::string_literals;
   std::string deep = kHead + "workloads: ";
