@@ -93,6 +93,7 @@ Result<> Daemon::Parts::start() {
                                       metrics.recovery, metrics.detection, metrics.orders, log,
                                       options.nodeName, &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
+  services->podWaits = [this](const std::string& podUid) { podSources.pods().refresh(podUid); };
   recoveries.emplace(*services, config);
   readPause();
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config);
@@ -107,6 +108,7 @@ Result<> Daemon::Parts::start() {
       config->telemetry, config->launcher.runDir, executor(), [this] { return collect(); }, metrics,
       [this] { return loopWatch->stalled(); }, [this](const std::string& what) { complain(what); });
   FB_CHECK(endpoints->open());
+  podSources.start(executor(), config->kubernetes, options);
   tasks.spawn(work());
   tasks.spawn(handleSignals());
   tasks.spawn(followConfigFiles());
@@ -160,6 +162,7 @@ Awaitable<void> Daemon::Parts::shutDown() {
   tasks.cancelAll();
   co_await tasks.drained();
   co_await recoveries->stop();
+  podSources.stop();
   endpoints->close();
   loopWatch.reset();
   loop.stop();
@@ -252,6 +255,9 @@ void Daemon::Parts::reload() {
   log.reconfigure(config->telemetry.logFormat, config->telemetry.logLevel);
   log.info("configuration read", {{"file", options.configFile}, {"workloads", config->workloads.size()}});
   metrics.configured(*config);
+  if (config->kubernetes != podSourcesConfigured) {
+    log.warn("the change of kubernetes takes effect at the next start", {});
+  }
   recoveries->reconfigure(config);
   watcher->reconfigure(config);
   tasks.spawn(binaries.refresh(config));

@@ -6,6 +6,7 @@
 #include "app/daemon.hpp"
 #include "app/endpoints.hpp"
 #include "app/notify.hpp"
+#include "app/pod_sources.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "launcher/local_launcher.hpp"
 #include "launcher/node_lock.hpp"
@@ -88,6 +89,8 @@ struct Daemon::Parts {
   std::optional<recovery::Services> services;
   std::optional<recovery::Recoveries> recoveries;
   std::optional<watcher::Watcher> watcher;
+  PodSources podSources{log};
+  const config::KubernetesSettings podSourcesConfigured = config->kubernetes;
   TaskGroup tasks;
   std::optional<telemetry::LoopWatch> loopWatch;
 };

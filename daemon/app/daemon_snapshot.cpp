@@ -71,6 +71,8 @@ Snapshot Daemon::Parts::collect() {
   metrics.detection.credentialProviders(runsOf(watcher->credentials().counts()));
   metrics.workload.runningContainers(watcher->runningContainers());
   Snapshot now;
+  now.knownPods = viewOf(podSources.pods());
+  metrics.podSources.used(usageOf(now.knownPods));
   now.version = FALLBACKD_VERSION;
   now.nodeName = options.nodeName;
   now.started = started;

@@ -2,6 +2,7 @@
 // What the daemon knows at one moment, copied on its loop so that other threads can read it at leisure.
 #pragma once
 
+#include "app/pods_view.hpp"
 #include "base/clock.hpp"
 #include "cache/cache.hpp"
 #include "config/model.hpp"
@@ -43,6 +44,7 @@ struct Snapshot {
   cache::Cache::Usage cacheUsage;
   cache::Cache::Trust trust;  // what keeps every binary from being admitted
   std::map<std::string, std::uint64_t> containerdCalls;
+  PodsView knownPods;
 };
 using SnapshotPtr = std::shared_ptr<const Snapshot>;
 

@@ -219,6 +219,7 @@ std::string statusJson(const Snapshot& snapshot) {
       {"waiting", listOf(snapshot.waiting, snapshot)},
       {"annotations", json::object{{"refused", snapshot.ignoredAnnotations.refused},
                                    {"cutOff", snapshot.ignoredAnnotations.cutOff}}},
+      {"kubernetes", podsJson(snapshot.knownPods)},
       {"registries", listOf(snapshot.registries, snapshot)},
       {"workloads", workloadsJson(snapshot)},
       {"binaries", listOf(snapshot.binaries.value_or(std::vector<recovery::BinaryState>()))},

@@ -12,7 +12,9 @@ namespace fallbackd::app {
 ///  "config": {"file", "current", "problems"}, "coverage": {"workloads", "covered"}, "waiting":
 ///  [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?, "text"?,
 ///  "trouble"?, "verdictMs"?, "heldUp"?: {"by": "pull", "image", "registry", "namespace", "pod", "container",
-///  "since"} or {"by": "back_off", "until"}}], "registries": [{"host", "state", "since", "cause"?, "text"?}],
+///  "since"} or {"by": "back_off", "until"}}], "kubernetes": {"sources": [{"name", "state", "since",
+///  "lastSuccess"?, "error"?}], "pods", "leftOut", "rememberedSince"?},
+///  "registries": [{"host", "state", "since", "cause"?, "text"?}],
 ///  "workloads": [{"name", "image", "binary", "definedAt", "covered"}], "binaries": [{"name", "version",
 ///  "serves", "resident", "inGrace", "bytes", "digest", "expires"?, "reason"?, "error"?}], "recoveries":
 ///  [{"id", "namespace", "pod", "container", "workload", "binary", "cause", "state", "podIp", "address",

@@ -59,6 +59,7 @@ void Recoveries::detected(watcher::Detection detection) {
                                                    std::move(detection.status), std::move(facts));
   active_.emplace(key, recovery);
   tasks_.spawn(keep(key, recovery, nullptr));
+  if (services_.podWaits) services_.podWaits(detection.sandbox.podUid);
 }
 
 void Recoveries::noLongerHeldUp(const std::string& sandboxId, const std::string& container) {

@@ -51,6 +51,8 @@ struct Services {
   std::function<std::vector<std::string>(pid_t pause)> nodeAddresses = nullptr;
   /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by Recoveries.
   std::optional<FairGate> launches = std::nullopt;
+  /// Told of each pod for which a recovery begins, after it has begun. Must not block.
+  std::function<void(const std::string& podUid)> podWaits = nullptr;
 };
 
 /// A pod on the host's network has the node's name and addresses; CRI reports neither.

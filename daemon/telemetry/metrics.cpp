@@ -15,6 +15,7 @@ Metrics::Metrics(std::string_view version)
       orders(*store_),
       journal(*store_),
       detection(*store_),
+      podSources(*store_),
       workload(*store_),
       cache(*store_),
       daemon(*store_, version) {}

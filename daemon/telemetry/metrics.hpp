@@ -10,6 +10,7 @@
 #include "telemetry/metrics/journal.hpp"
 #include "telemetry/metrics/orders.hpp"
 #include "telemetry/metrics/page.hpp"
+#include "telemetry/metrics/pod_sources.hpp"
 #include "telemetry/metrics/recovery.hpp"
 #include "telemetry/metrics/workload.hpp"
 
@@ -40,6 +41,7 @@ class Metrics {
   OrderMetrics orders;
   JournalMetrics journal;
   DetectionMetrics detection;
+  PodSourceMetrics podSources;
   WorkloadMetrics workload;
   CacheMetrics cache;
   DaemonMetrics daemon;

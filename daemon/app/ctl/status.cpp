@@ -59,6 +59,27 @@ void printAnnotations(const json::object& root) {
       refused.c_str(), cutOff.c_str());
 }
 
+/// Where the daemon learns what its pods are.
+void printPodSources(const json::object& root, std::string_view now) {
+  const auto* kubernetes = root.if_contains("kubernetes");
+  if (kubernetes == nullptr) return;  // from an older daemon
+  const auto& known = kubernetes->as_object();
+  const auto sources = list(known, "sources");
+  if (sources.empty()) return;
+  const bool remembered = known.contains("rememberedSince");
+  std::printf("%s pods described%s%s\n", text(known, "pods").c_str(),
+              remembered ? ", as an earlier daemon knew them at " : "",
+              remembered ? when(known, "rememberedSince", now).c_str() : "");
+  Rows rows{{"SOURCE OF PODS", "STATE", "SINCE (UTC)", "LAST ANSWER", "ERROR"}};
+  for (const auto& item : sources) {
+    const auto& one = item.as_object();
+    const bool fails = text(one, "state") == "failing";
+    rows.push_back({text(one, "name"), text(one, "state"), when(one, "since", now),
+                    when(one, "lastSuccess", now), fails ? text(one, "error") : ""});
+  }
+  printTable(rows);
+}
+
 /// Only what is wrong: fallbackctl list shows everything.
 void printRefused(const json::array& binaries) {
   Rows rows{{"BINARY", "VERSION", "EARLIER COPY SERVES", "REASON", "ERROR"}};
@@ -128,6 +149,7 @@ void printStatus(const json::object& root) {
   for (const auto& problem : list(config, "problems")) std::printf("  %s\n", problem.as_string().c_str());
   printOrders(root);
   printAnnotations(root);
+  printPodSources(root, now);
   printRegistries(list(root, "registries"), now);
   printRefused(list(root, "binaries"));
   printWithheld(list(root, "withheld"), now);

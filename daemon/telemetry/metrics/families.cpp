@@ -121,6 +121,19 @@ MetricFamilies::MetricFamilies()
       sandboxImage(
           gauge("fallbackd_sandbox_image_present",
                 "1 if the pause image is on the node, 0 if it is missing and no pod can get a sandbox.")),
+      podSourceUp(
+          gauge("fallbackd_pod_source_up",
+                "1 where the latest request to a source of pods was answered; of the configured sources.",
+                {{"source", "kubelet, apiserver"}})),
+      podSourceSuccess(gauge("fallbackd_pod_source_last_success_timestamp_seconds",
+                             "When a source of pods answered last.", {{"source", "kubelet, apiserver"}})),
+      podSourceRequests(counter("fallbackd_pod_source_requests_total",
+                                "Requests to sources of pods, by result.",
+                                {{"source", "kubelet, apiserver"},
+                                 {"result",
+                                  "ok, unauthorized, forbidden, not_found, gone, throttled, server_error, "
+                                  "refused, timeout, tls, unreachable, malformed, too_large, credentials"}})),
+      podsKnown(gauge("fallbackd_pods_known", "Pods of this node whose specification is known.")),
       workloads(gauge("fallbackd_workload_info", "Always 1: what the configuration says of a workload.",
                       {workload(),
                        {"workload_namespace", "namespace of its pods; empty: every one"},

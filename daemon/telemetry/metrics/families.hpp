@@ -50,6 +50,10 @@ struct MetricFamilies {
   Counters connectionLosses;
   Counters calls;
   Gauges sandboxImage;
+  Gauges podSourceUp;
+  Gauges podSourceSuccess;
+  Counters podSourceRequests;
+  Gauges podsKnown;
   // Coverage
   Gauges workloads;
   Gauges admitted;

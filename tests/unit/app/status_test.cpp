@@ -32,6 +32,33 @@ TEST(Status, ShowsWhereAFallbackServes) {
   EXPECT_EQ(root.at("recoveries").at(0).at("address").as_string(), "10.1.2.3:8080");
 }
 
+TEST(Status, ShowsWhoDescribesThePods) {
+  auto snapshot = quietNode();
+  EXPECT_EQ(boost::json::serialize(boost::json::parse(statusJson(snapshot)).at("kubernetes")),
+            R"({"sources":[],"pods":0,"leftOut":0})");
+  kube::SourceState kubelet;
+  kubelet.kind = kube::SourceKind::kubelet;
+  kubelet.since = parseRfc3339("2026-03-01T12:00:00Z").value();
+  kube::SourceState api;
+  api.health = kube::Health::failing;
+  api.since = kubelet.since + 1h;
+  api.lastSuccess = kubelet.since;
+  api.error = "list pods: the API server answered 403";
+  api.requests.at(static_cast<std::size_t>(kube::Outcome::forbidden)) = 2;
+  snapshot.knownPods = {{kubelet, api}, 7, 1, kubelet.since};
+  const auto shown = boost::json::parse(statusJson(snapshot)).at("kubernetes").as_object();
+  EXPECT_EQ(boost::json::serialize(shown.at("sources").at(0)),
+            R"({"name":"kubelet","state":"waiting","since":"2026-03-01T12:00:00Z"})");
+  EXPECT_EQ(boost::json::serialize(shown.at("sources").at(1)),
+            R"({"name":"apiserver","state":"failing","since":"2026-03-01T13:00:00Z",)"
+            R"("lastSuccess":"2026-03-01T12:00:00Z","error":"list pods: the API server answered 403"})");
+  EXPECT_EQ(shown.at("rememberedSince").as_string(), "2026-03-01T12:00:00Z");
+  EXPECT_EQ(readiness(snapshot).text, readiness(quietNode()).text) << "readiness is not about them";
+  const auto usage = usageOf(snapshot.knownPods);
+  EXPECT_FALSE(usage.sources.at("apiserver").up);
+  EXPECT_EQ(usage.sources.at("apiserver").requests.at("forbidden"), 2U);
+}
+
 TEST(Readiness, NamesWhatIsMissing) {
   auto snapshot = quietNode();
   EXPECT_TRUE(readiness(snapshot).ready);

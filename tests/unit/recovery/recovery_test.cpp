@@ -139,6 +139,14 @@ struct RecoveryTest : testing::Test {
   std::vector<std::string> nodeAddresses;
 };
 
+TEST_F(RecoveryTest, ThatAPodWaitsIsToldOnceForEachRecovery) {
+  std::vector<std::string> told;
+  services->podWaits = [&](const std::string& uid) { told.push_back(uid); };
+  detect();
+  detect();
+  EXPECT_EQ(told, std::vector<std::string>{"uid-s1"});
+}
+
 TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   detect();
   ASSERT_TRUE(reaches(State::ready));

@@ -77,6 +77,9 @@ void fill(Metrics& metrics) {
   metrics.daemon.configLoaded(ConfigLoad::ok);
   metrics.journal.changed(JournalOperation::write, JournalResult::ok, 1);
   metrics.daemon.spawnerRestarts(1);
+  metrics.podSources.used(
+      {{{"kubelet", {true, Wall::time_point(std::chrono::seconds(1700000000)), {{"ok", 3}, {"timeout", 1}}}}},
+       17});
   metrics.detection.credentialProviders({{{ProviderResult::given, 3}, {ProviderResult::timeout, 1}}, 2});
   metrics.daemon.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
   metrics.daemon.loopStalled();

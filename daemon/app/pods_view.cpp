@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/pods_view.hpp"
+
+#include <utility>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::app {
+
+namespace {
+
+namespace json = boost::json;
+
+std::string inSeconds(Wall::time_point when) {
+  auto text = rfc3339(when);
+  // 2026-01-31T23:59:59.123456789Z: nobody needs the fraction.
+  const auto point = text.find('.');
+  return point == std::string::npos ? text : text.substr(0, point) + "Z";
+}
+
+/// The last success only where it is past: a status differs when something happened, not at each request.
+json::object sourceJson(const kube::SourceState& state) {
+  json::object object{
+      {"name", toString(state.kind)}, {"state", toString(state.health)}, {"since", inSeconds(state.since)}};
+  if (state.health == kube::Health::failing && state.lastSuccess) {
+    object["lastSuccess"] = inSeconds(*state.lastSuccess);
+  }
+  if (!state.error.empty()) object["error"] = state.error;
+  return object;
+}
+
+}  // namespace
+
+PodsView viewOf(const kube::Pods& pods) {
+  return {pods.sources(), pods.size(), pods.leftOut(), pods.rememberedSince()};
+}
+
+json::object podsJson(const PodsView& view) {
+  json::array sources;
+  for (const auto& state : view.sources) sources.push_back(sourceJson(state));
+  json::object object{{"sources", std::move(sources)}, {"pods", view.pods}, {"leftOut", view.leftOut}};
+  if (view.remembered) object["rememberedSince"] = inSeconds(*view.remembered);
+  return object;
+}
+
+telemetry::PodSourceUsage usageOf(const PodsView& view) {
+  telemetry::PodSourceUsage usage;
+  usage.pods = view.pods;
+  for (const auto& state : view.sources) {
+    auto& source = usage.sources[std::string(toString(state.kind))];
+    source.up = state.health == kube::Health::up;
+    source.lastSuccess = state.lastSuccess;
+    for (std::size_t i = 0; i < kube::kOutcomes; ++i) {
+      source.requests[std::string(toString(static_cast<kube::Outcome>(i)))] = state.requests.at(i);
+    }
+  }
+  return usage;
+}
+
+}  // namespace fallbackd::app
