@@ -145,6 +145,33 @@ enum class Mode : std::uint8_t {
   observe,  // decide and tell, start nothing
 };
 
+/// How the version that a pod asks for and that of a binary must agree.
+enum class VersionMatch : std::uint8_t {
+  exact,
+  semver_patch,  // the same major and minor version
+  none,          // any binary will do
+};
+
+struct VersionRule {
+  VersionMatch match = VersionMatch::exact;
+  // Where a pod says its version, if not in the image's tag: the key of a label or of an annotation. A pod
+  // without it says no version; its image's tag does not take its place.
+  std::string label = {};
+  std::string annotation = {};
+  friend bool operator==(const VersionRule&, const VersionRule&) = default;
+};
+
+/// Whether a fallback starts although not all of its variables are known.
+enum class MissingEnv : std::uint8_t { refuse, start };
+
+/// What a workload takes from the specification of its pod: everything that it does not say itself.
+struct Inheritance {
+  bool on = false;  // no fallback starts before the pod's specification is known
+  VersionRule version;
+  MissingEnv missingEnv = MissingEnv::refuse;
+  friend bool operator==(const Inheritance&, const Inheritance&) = default;
+};
+
 /// Names for /etc/hosts, as a pod's hostAliases.
 struct HostAlias {
   std::string ip;
@@ -155,7 +182,7 @@ struct HostAlias {
 struct Workload {
   std::string name;
   Match match;
-  std::string image;  // the reference that kubelet would pull; ImageReference accepts it
+  std::string image;  // the reference that kubelet would pull; empty: the pod's specification says it
   Provenance imageFrom = Provenance::configuration;
   BinaryRef binary;
   Provenance binaryFrom = Provenance::configuration;
@@ -181,6 +208,7 @@ struct Workload {
   Resources resources;
   Restart restart;
   std::optional<Mode> mode;  // absent: as its namespace, else as the node, see modeOf()
+  Inheritance inheritance;
   nanoseconds terminationGrace = std::chrono::seconds(10);  // SIGTERM to SIGKILL when the pod goes
   std::string definedAt;                                    // FILE:LINE, for messages
   /// The keys that the configuration writes, of the user each one ("user.uid"). What a pod's specification
@@ -307,6 +335,7 @@ struct Config {
   Mode mode = Mode::recover;
   std::map<std::string, Mode> namespaceModes;  // by namespace, where it differs from the node's
   KubernetesSettings kubernetes;
+  Inheritance inheritance;  // of workloads that do not say otherwise; on: there are sources
   std::vector<Workload> workloads;
 };
 

@@ -126,19 +126,39 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
      "The file of the certificate that kubelet serves with: only a server with this certificate gets our "
      "token."},
     {"kubernetes.viewFile",
-     "Where the descriptions of the pods are kept for the next start, for root alone: they have literal "
-     "values "
-     "of environment variables, and never those of Secrets."},
+     "Where the specifications are kept for the next start, readable by root only: they hold literal values "
+     "of environment variables, but never those of Secrets."},
+    {"kubernetes.versionMatch",
+     "How the version that a pod asks for and that of a binary must agree. `exact`: they are the same. "
+     "`semver-patch`: major and minor version are. `none`: any binary will do."},
+    {"kubernetes.versionFrom",
+     "Where a pod says its version, if not in its image's tag: label or annotation."},
+    {"kubernetes.versionFrom.label", "The key of the label that has the version."},
+    {"kubernetes.versionFrom.annotation", "The key of the annotation that has the version."},
+    {"kubernetes.missingEnv",
+     "What follows if the value of a variable cannot be known: `refuse` (no fallback) or `start` without "
+     "it."},
     {"workloads", "Which pods get which binary when their image cannot be pulled."},
     {"workloads[]", "A workload."},
-    {"workloads[].name", "Its name in logs, metrics and status."},
+    {"workloads[].name", "Its name in logs, metrics and status; the binary's without it."},
     {"workloads[].match", "Which pods, and which of their containers; all conditions must hold."},
     {"workloads[].match.namespace", "The pod's namespace; without it, any."},
     {"workloads[].match.labels", "Labels that the pod must have."},
     {"workloads[].match.labels.*", "The label's value."},
     {"workloads[].match.container", "The container's name."},
-    {"workloads[].image", "The image that kubelet would pull, as the pod names it."},
+    {"workloads[].image",
+     "The image that kubelet would pull, as the pod names it. It may be left out where kubernetes.sources "
+     "are "
+     "named: then the pod's specification says it, and everything else that the workload does not say."},
     {"workloads[].binary", "NAME@VERSION of the binary in the cache."},
+    {"workloads[].inherit",
+     "Whether what the workload does not say comes from the pod's specification. By default only if it does "
+     "not name the image. No fallback starts before the specification is known."},
+    {"workloads[].versionMatch", "As kubernetes.versionMatch, for this workload."},
+    {"workloads[].versionFrom", "As kubernetes.versionFrom, for this workload."},
+    {"workloads[].versionFrom.label", "The key of the label that has the version."},
+    {"workloads[].versionFrom.annotation", "The key of the annotation that has the version."},
+    {"workloads[].missingEnv", "As kubernetes.missingEnv, for this workload."},
     {"workloads[].args", "The arguments."},
     {"workloads[].args[]", "An argument."},
     {"workloads[].env",

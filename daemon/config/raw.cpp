@@ -230,7 +230,8 @@ void readSections(const MapReader& map, Config& config) {
   if (const auto section = map.find("podAnnotations")) readPodAnnotations(*section, config.podAnnotations);
   if (const auto mode = readMode(map, config.mode)) config.mode = *mode;
   if (const auto list = map.find("namespaces")) readNamespaces(*list, config.namespaceModes);
-  if (const auto section = map.find("kubernetes")) readKubernetes(*section, config.kubernetes);
+  if (const auto section = map.find("kubernetes"))
+    readKubernetes(*section, config.kubernetes, config.inheritance);
 }
 
 void checkApiVersion(const MapReader& map) {

@@ -35,7 +35,11 @@ void readSecurity(const MapReader& map, const LauncherSettings& settings, Securi
 /// Appends one entry of `volumes` to `out`.
 void readVolume(const Place& place, const LauncherSettings& settings, std::vector<Volume>& out);
 
-/// Where the daemon learns what pods are specified to be.
-void readKubernetes(const Place& place, KubernetesSettings& out);
+/// Where the daemon learns what pods are specified to be, and what workloads take from that by default.
+void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& defaults);
+
+/// Whether a workload takes from its pod's specification what it does not say, and by which rules. Reports a
+/// missing `image` if it does not.
+void readInheritance(const MapReader& map, const Config& config, Inheritance& out);
 
 }  // namespace fallbackd::config

@@ -193,6 +193,18 @@ void readBinary(const MapReader& map, BinaryRef& out) {
   }
 }
 
+/// Without a name it is called as its binary.
+bool readName(const MapReader& map, Workload& workload) {
+  const auto& binary = workload.binary.name;
+  if (map.has("name") || binary.empty()) return readDnsLabel(map, "name", workload.name);
+  if (isDnsLabel(binary)) {
+    workload.name = binary;
+    return true;
+  }
+  static_cast<void>(map.require("name", "NAME"));
+  return false;
+}
+
 }  // namespace
 
 RawWorkload readWorkload(const Place& place, const Config& config) {
@@ -202,6 +214,10 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
                               "match",
                               "image",
                               "binary",
+                              "inherit",
+                              "versionMatch",
+                              "versionFrom",
+                              "missingEnv",
                               "args",
                               "env",
                               "envFiles",
@@ -232,12 +248,11 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
   workload.detection = config.detection.workloadDefaults;
   workload.definedAt = place.file + ":" + std::to_string(out.position.line);
   workload.given = map.keys();
-  static_cast<void>(map.require("name", "NAME"));
-  out.named = readDnsLabel(map, "name", workload.name);
   if (const auto match = map.require("match", "{container: NAME}")) readMatch(*match, out);
-  static_cast<void>(map.require("image", "registry.example.com/shop/checkout:1.8.3"));
   readImageReference(map, "image", workload.image);
+  readInheritance(map, config, workload.inheritance);
   readBinary(map, workload.binary);
+  out.named = readName(map, workload);
   map.read("args", workload.args);
   if (const auto section = map.find("env")) readEnv(*section, workload.env);
   if (map.read("workingDir", workload.workingDir) && !isCleanPath(workload.workingDir)) {

@@ -16,6 +16,17 @@ bool overlap(const Match& left, const Match& right) {
   });
 }
 
+namespace {
+
+/// Two versions of one binary: what a pod asks for decides between them.
+bool areVersions(const Workload& left, const Workload& right) {
+  return left.inheritance.on && right.inheritance.on &&
+         left.inheritance.version == right.inheritance.version && left.binary.name == right.binary.name &&
+         left.binary.version != right.binary.version;
+}
+
+}  // namespace
+
 void compareWorkloads(const std::vector<RawWorkload>& workloads, Problems& problems) {
   if (workloads.size() > kMaxWorkloads) {
     problems.add(workloads[kMaxWorkloads].position,
@@ -31,14 +42,16 @@ void compareWorkloads(const std::vector<RawWorkload>& workloads, Problems& probl
         problems.add(
             b.position,
             "workload " + quoted(b.workload.name) + " is already defined at " + a.position.toString(),
-            "rename or remove one of them");
+            "give one of them another name, or remove it");
       }
-      if (a.matchable && b.matchable && overlap(a.workload.match, b.workload.match)) {
+      if (a.matchable && b.matchable && overlap(a.workload.match, b.workload.match) &&
+          !areVersions(a.workload, b.workload)) {
         problems.add(b.matchPosition,
                      "workload " + quoted(b.workload.name) + " can cover the same container " +
                          quoted(b.workload.match.container) + " as workload " + quoted(a.workload.name) +
                          " at " + a.matchPosition.toString(),
-                     "distinguish them by namespace or by the value of a common label");
+                     "distinguish them by namespace or by the value of a common label; versions of one "
+                     "binary may stand side by side if both take their image from the pod");
       }
     }
   }

@@ -5,10 +5,10 @@
 
 namespace fallbackd::kube {
 
-bool mayStart(const NotInheritedList& list, MissingEnv missingEnv) {
+bool mayStart(const NotInheritedList& list, config::MissingEnv missingEnv) {
   return std::none_of(list.begin(), list.end(), [&](const NotInherited& one) {
     return one.weight == NotInherited::Weight::refuses ||
-           (one.weight == NotInherited::Weight::variable && missingEnv == MissingEnv::refuse);
+           (one.weight == NotInherited::Weight::variable && missingEnv == config::MissingEnv::refuse);
   });
 }
 

@@ -2,6 +2,8 @@
 // What of a pod a fallback does not get, and why: told by explain, and decisive where it must be.
 #pragma once
 
+#include "config/model.hpp"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -21,10 +23,7 @@ struct NotInherited {
 };
 using NotInheritedList = std::vector<NotInherited>;
 
-/// Whether a fallback starts although not all of its variables are known.
-enum class MissingEnv : std::uint8_t { refuse, start };
-
-bool mayStart(const NotInheritedList& list, MissingEnv missingEnv);
+bool mayStart(const NotInheritedList& list, config::MissingEnv missingEnv);
 
 std::string_view toString(NotInherited::Weight weight);
 

@@ -64,7 +64,7 @@ bool agrees(const std::string& wanted, const std::string& version, VersionMatch 
 
 VersionVerdict matched(const WantedVersion& wanted, const BinaryRef& binary, VersionMatch match) {
   if (wanted.version && sameText(*wanted.version, binary.version)) return {Verdict::match, {}};
-  const std::string rule = "versionMatch: " + std::string(toString(match));
+  const std::string rule = "versionMatch: " + std::string(kMatches.at(static_cast<std::size_t>(match)));
   if (!wanted.version) return {Verdict::match, binary.toString() + " (" + rule + "; " + wanted.why + ")"};
   return {Verdict::match, binary.toString() + " for " + *wanted.version + " (" + rule + ")"};
 }
@@ -83,16 +83,6 @@ bool isBetter(const std::string& wanted, const std::string& one, const std::stri
 }
 
 }  // namespace
-
-std::string_view toString(VersionMatch match) {
-  return kMatches.at(static_cast<std::size_t>(match));
-}
-
-std::optional<VersionMatch> parseVersionMatch(std::string_view text) {
-  const auto* const found = std::find(kMatches.begin(), kMatches.end(), text);
-  if (found == kMatches.end()) return std::nullopt;
-  return static_cast<VersionMatch>(found - kMatches.begin());
-}
 
 WantedVersion wantedVersion(const Pod& pod, std::string_view image, const VersionRule& rule) {
   if (!rule.annotation.empty()) return fromMap(pod.annotations, rule.annotation, "annotation");

@@ -3,6 +3,7 @@
 // cache has is never given an older one in silence.
 #pragma once
 
+#include "config/model.hpp"
 #include "domain/binary_ref.hpp"
 #include "kube/pod_spec.hpp"
 
@@ -13,22 +14,8 @@
 
 namespace fallbackd::kube {
 
-/// How the pod's version and the binary's must agree.
-enum class VersionMatch : std::uint8_t {
-  exact,
-  semver_patch,  // the same major and minor version
-  none,          // any binary will do
-};
-std::string_view toString(VersionMatch match);
-std::optional<VersionMatch> parseVersionMatch(std::string_view text);
-
-struct VersionRule {
-  VersionMatch match = VersionMatch::exact;
-  // Where the version is, if not in the image's tag: the key of a label or of an annotation. A pod without it
-  // says no version; its image's tag does not take its place.
-  std::string label = {};
-  std::string annotation = {};
-};
+using config::VersionMatch;
+using config::VersionRule;
 
 /// What the pod says.
 struct WantedVersion {

@@ -128,6 +128,62 @@ kubernetes:
   EXPECT_EQ(kubernetes.viewFile, "/v");
 }
 
+TEST(Load, AWorkloadWithoutAnImageInheritsByTheNodesRulesOrItsOwn) {
+  const TempFolder folder;
+  const auto loaded = load(folder.write("f.yaml", kApiVersion + R"(
+kubernetes:
+  sources: [kubelet]
+  versionMatch: semver-patch
+  versionFrom: {label: app.kubernetes.io/version}
+  missingEnv: start
+workloads:
+- match: {container: main}
+  binary: checkout@1.8.3
+- name: newer
+  match: {container: main}
+  binary: checkout@1.9.0
+- match: {container: own}
+  binary: own@1
+  versionMatch: none
+  versionFrom: {annotation: shop/version}
+  missingEnv: refuse
+- match: {container: whole}
+  binary: whole@1
+  image: r.x/whole:1
+- match: {container: both}
+  binary: both@1
+  image: r.x/both:1
+  inherit: true
+)"));
+  for (const auto& diagnostic : loaded.diagnostics) ADD_FAILURE() << diagnostic.toString();
+  ASSERT_NE(loaded.config, nullptr);
+  const auto& all = loaded.config->workloads;
+  ASSERT_EQ(all.size(), 5U);
+  EXPECT_EQ(all[0].name, "checkout");
+  EXPECT_EQ(all[0].inheritance, loaded.config->inheritance);
+  EXPECT_EQ(
+      all[0].inheritance,
+      (Inheritance{true, {VersionMatch::semver_patch, "app.kubernetes.io/version", ""}, MissingEnv::start}));
+  EXPECT_EQ(all[2].inheritance,
+            (Inheritance{true, {VersionMatch::none, "", "shop/version"}, MissingEnv::refuse}));
+  EXPECT_FALSE(all[3].inheritance.on);
+  EXPECT_TRUE(all[4].inheritance.on);
+}
+
+TEST(Load, VersionsOfOneBinaryStandSideBySideOnlyIfThePodDecides) {
+  const TempFolder folder;
+  const auto problems = [&](const std::string& rest) {
+    return load(folder.write("f.yaml", kApiVersion + "kubernetes: {sources: [kubelet]}\nworkloads:\n" + rest))
+        .diagnostics.size();
+  };
+  const std::string one = "- {name: a, match: {container: c}, binary: x@1}\n";
+  EXPECT_EQ(problems(one + "- {name: b, match: {container: c}, binary: x@2}\n"), 0U);
+  EXPECT_EQ(problems(one + "- {name: b, match: {container: c}, binary: x@1}\n"), 1U);
+  EXPECT_EQ(problems(one + "- {name: b, match: {container: c}, binary: y@2}\n"), 1U);
+  EXPECT_EQ(problems(one + "- {name: b, match: {container: c}, binary: x@2, versionMatch: none}\n"), 1U);
+  EXPECT_EQ(problems(one + "- {name: b, match: {container: c}, binary: x@2, image: r/x:2}\n"), 1U);
+}
+
 TEST(Load, WhatAWorkloadMayRequestAndWhatTheNodeAllows) {
   const TempFolder folder;
   const auto file = folder.write("f.yaml", kApiVersion + R"(

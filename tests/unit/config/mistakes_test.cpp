@@ -12,6 +12,9 @@ const std::string kHead = "apiVersion: fallbackd.io/v1\n";
 const std::string kList = kHead + "workloads:\n";
 // Lines 3 to 6; additions are on line 7, in column 3.
 const std::string kOne = kList + "- name: a\n  match: {container: c}\n  image: r/a:1\n  binary: a@1\n";
+// Without an image, where the pod's specification says it.
+const std::string kSources = kHead + "kubernetes: {sources: [apiserver]}\nworkloads:\n";
+const std::string kOwn = "- name: a\n  match: {container: c}\n  binary: a@1\n";
 
 struct Mistake {
   const char* name;
@@ -161,11 +164,22 @@ TEST(Mistakes, OfWorkloads) {
     return kOne + "  volumes: [{name: v, " + fields + "}]\n";
   };
   expectEach({
-      {"no name", kList + "- match: {container: c}\n  image: a\n  binary: a@1\n", "3:3",
+      {"no name", kList + "- match: {container: c}\n  image: a\n  binary: a.b@1\n", "3:3",
        "\"name\" is missing"},
       {"no match", kList + "- {name: a, image: a, binary: a@1}\n", "3:3", "add match: {container: NAME}"},
       {"no image", kList + "- {name: a, match: {container: c}, binary: a@1}\n", "3:3",
-       "\"image\" is missing"},
+       "or name kubernetes.sources"},
+      {"inherit without sources", kOne + "  inherit: true\n", "7:12",
+       "name its sources in kubernetes.sources"},
+      {"rule without inheritance", kSources + kOwn + "  image: r/a:1\n  versionMatch: none\n", "8:17",
+       "or add inherit: true"},
+      {"no image and no inheritance", kSources + kOwn + "  inherit: false\n", "4:3", "\"image\" is missing"},
+      {"versionMatch", kSources + kOwn + "  versionMatch: semver\n", "7:17", "exact, semver-patch, none"},
+      {"missingEnv", kSources + kOwn + "  missingEnv: begin\n", "7:15", "refuse, start"},
+      {"versionFrom", kSources + kOwn + "  versionFrom: {label: a, annotation: b}\n", "7:16",
+       "keep or add one of them"},
+      {"versionFrom without", kSources + kOwn + "  versionFrom: {}\n", "7:16", "keep or add one of them"},
+      {"version label", kSources + kOwn + "  versionFrom: {label: a b}\n", "7:24", "is not a key"},
       {"no container", kList + "- {name: a, match: {}, image: a, binary: a@1}\n", "3:20",
        "\"container\" is missing"},
       {"name", kList + "- {name: A_b, match: {container: c}, image: a, binary: a@1}\n", "3:10",

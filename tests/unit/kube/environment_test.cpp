@@ -202,7 +202,7 @@ TEST_F(Environment, AnOptionalKeyThatIsNotKnownDoesNotDecide) {
   const auto environment = made();
   for (const auto& one : environment.missing()) EXPECT_EQ(one.weight, Weight::differs) << one.why;
   EXPECT_EQ(environment.missing().size(), 2U);
-  EXPECT_TRUE(mayStart(made().missing(), MissingEnv::refuse));
+  EXPECT_TRUE(mayStart(made().missing(), config::MissingEnv::refuse));
 }
 
 TEST_F(Environment, UnknownEnvFromMakesOtherReferencesUnknown) {
@@ -211,8 +211,8 @@ TEST_F(Environment, UnknownEnvFromMakesOtherReferencesUnknown) {
   EXPECT_THAT(missing(), HasSubstr("envFrom[0] variable: the variables of ConfigMap \"m\" are not known"));
   EXPECT_THAT(missing(), HasSubstr("env[0] variable: variable \"A\": it refers to $(B)"));
   EXPECT_EQ(values(), (Map{{"C", "c"}, {"D", "c"}}));
-  EXPECT_FALSE(mayStart(made().missing(), MissingEnv::refuse));
-  EXPECT_TRUE(mayStart(made().missing(), MissingEnv::start));
+  EXPECT_FALSE(mayStart(made().missing(), config::MissingEnv::refuse));
+  EXPECT_TRUE(mayStart(made().missing(), config::MissingEnv::start));
 }
 
 TEST_F(Environment, VariablesOfServices) {

@@ -44,7 +44,7 @@ struct PodCase {
     }
     return text;
   }
-  bool refused() { return !mayStart(outcome().value().notInherited, MissingEnv::start); }
+  bool refused() { return !mayStart(outcome().value().notInherited, config::MissingEnv::start); }
 
   Pod pod;
   std::string wanted = "web";
@@ -145,7 +145,7 @@ TEST_F(Inherit, ArgumentsWithASecretThatIsNotKnownAreNotGuessed) {
   web().env = {{"KEY", "", KeyRef{KeyRef::Kind::secret, "s", "k", false}}};
   web().args = {"--key=$(KEY)"};
   EXPECT_THAT(rest(), HasSubstr("variable spec.containers[0].args[0]: it refers to $(KEY)"));
-  EXPECT_FALSE(mayStart(outcome()->notInherited, MissingEnv::refuse));
+  EXPECT_FALSE(mayStart(outcome()->notInherited, config::MissingEnv::refuse));
 }
 
 TEST_F(Inherit, VariablesOfTheImageGiveWay) {

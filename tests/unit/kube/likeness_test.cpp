@@ -220,7 +220,7 @@ TEST_P(Likeness, TheFallbackIsTheProcessOfThePod) {
     EXPECT_TRUE(expected.contains(entry.key())) << entry.key() << " is not expected";
   const auto& rest = fixture.at("notInherited").as_array();
   EXPECT_EQ(restOf(*inherited), rest) << json::serialize(restOf(*inherited));
-  EXPECT_EQ(mayStart(inherited->notInherited, MissingEnv::refuse), fixture.at("starts").as_bool());
+  EXPECT_EQ(mayStart(inherited->notInherited, config::MissingEnv::refuse), fixture.at("starts").as_bool());
 }
 
 std::vector<std::string> podFiles() {

@@ -125,13 +125,5 @@ TEST(VersionMatch, TheBestOfWhatTheCacheHas) {
   EXPECT_EQ(empty.verdict.text, "no binary for checkout 1.9.0; there is none");
 }
 
-TEST(VersionMatch, HasTheWordsOfTheConfiguration) {
-  for (const auto match : {VersionMatch::exact, VersionMatch::semver_patch, VersionMatch::none}) {
-    EXPECT_EQ(parseVersionMatch(toString(match)), match);
-  }
-  EXPECT_EQ(toString(VersionMatch::semver_patch), "semver-patch");
-  EXPECT_FALSE(parseVersionMatch("semver"));
-}
-
 }  // namespace
 }  // namespace fallbackd::kube
