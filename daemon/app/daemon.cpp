@@ -93,10 +93,12 @@ Result<> Daemon::Parts::start() {
                                       metrics.recovery, metrics.detection, metrics.orders, log,
                                       options.nodeName, &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
-  services->podWaits = [this](const std::string& podUid) { podSources.pods().refresh(podUid); };
+  services->specs = &podSources;
   recoveries.emplace(*services, config);
   readPause();
-  watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config);
+  watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config,
+                  podSources);
+  podSources.onChange([this](const std::string& podUid) { watcher->specChanged(podUid); });
   watcher->credentials().readFilesWith(
       [pool = launcher.workers()](std::string path) { return readByWorker(pool, std::move(path)); });
   watcher->credentials().runProgramsWith([pool = launcher.workers()](watcher::ProviderProgram program) {

@@ -81,6 +81,8 @@ struct Daemon::Parts {
   std::optional<launcher::NodeLock> nodeLock;
   telemetry::Log log;
   telemetry::Metrics metrics;
+  PodSources podSources{log};
+  const config::KubernetesSettings podSourcesConfigured = config->kubernetes;
   cri::Connection containerd;
   watcher::ContainerdTraffic traffic;
   recovery::CachedBinaries binaries;
@@ -89,8 +91,6 @@ struct Daemon::Parts {
   std::optional<recovery::Services> services;
   std::optional<recovery::Recoveries> recoveries;
   std::optional<watcher::Watcher> watcher;
-  PodSources podSources{log};
-  const config::KubernetesSettings podSourcesConfigured = config->kubernetes;
   TaskGroup tasks;
   std::optional<telemetry::LoopWatch> loopWatch;
 };

@@ -83,6 +83,9 @@ Snapshot Daemon::Parts::collect() {
   now.configFile = options.configFile;
   now.configProblems = configProblems;
   now.pods = watcher->pods();
+  for (const auto& pod : now.pods) {
+    if (auto spec = podSources.find(pod.sandbox.podUid)) now.specs[pod.sandbox.podUid] = std::move(spec);
+  }
   now.waiting = std::move(waiting);
   now.registries = watcher->registries();
   now.ignoredAnnotations = watcher->ignoredAnnotations();

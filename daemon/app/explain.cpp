@@ -67,14 +67,17 @@ std::vector<Explanation> explain(const Snapshot& snapshot, const std::string& po
   for (const auto& one : snapshot.pods) {
     const auto& sandbox = one.sandbox;
     if (!isOf(wanted, sandbox.podNamespace, sandbox.podName)) continue;
-    const auto covering = watcher::workloadsFor(snapshot.config, sandbox, one.choices, one.made());
+    const auto* spec = specOf(snapshot, sandbox.podUid);
+    const auto covering = watcher::workloadsFor(snapshot.config, sandbox, one.choices, one.made(), spec);
     if (!covering.troubles.empty() || one.overLimit > 0) {
       all.push_back(Walk(snapshot, sandbox.podNamespace, sandbox.podName).annotations(one, covering));
-    } else if (covering.workloads.empty()) {
+    } else if (covering.workloads.empty() && covering.withoutSpec.empty()) {
       all.push_back(Walk(snapshot, sandbox.podNamespace, sandbox.podName).unmatched(sandbox));
     }
-    for (const auto& workload : covering.workloads) {
-      all.push_back(Walk(snapshot, sandbox.podNamespace, sandbox.podName).container(one, *workload));
+    for (const auto* list : {&covering.workloads, &covering.withoutSpec}) {
+      for (const auto& workload : *list) {
+        all.push_back(Walk(snapshot, sandbox.podNamespace, sandbox.podName).container(one, *workload));
+      }
     }
   }
   if (!all.empty()) return all;

@@ -27,6 +27,10 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
     return end("the image is present: no fallback is needed",
                "kubectl describe pod shows what kubelet is waiting for");
   }
+  if (waiting.state == Waits::not_specified) {
+    auto ending = notSpecified();
+    return end(std::move(ending.verdict), std::move(ending.next));
+  }
   if (waiting.state == Waits::not_started) return notStarted(waiting);
   if (waiting.state == Waits::never_pulled) {
     say("image", Verdict::no, "its pull policy is Never");
@@ -56,8 +60,8 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
         workload.imageFrom == Provenance::configuration
             ? "give fallbackd the credentials that kubelet has (registries, dockerconfigjson, or "
               "credentialProviders)"
-            : "the node's credentials are not used for an image that only an annotation names; to allow "
-              "that, list its repository under registries[].repositories");
+            : "the node's credentials are not used for an image that only the pod names; to allow that, "
+              "list its repository under registries[].repositories");
   }
   cause(waiting.cause, waiting.cause == Cause::unknown ? located(waiting) : waiting.text);
   const bool triggers = workload.detection.triggers.contains(waiting.cause);

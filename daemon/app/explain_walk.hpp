@@ -6,6 +6,7 @@
 #include "app/explain.hpp"
 #include "watcher/match.hpp"
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -37,6 +38,13 @@ class Walk {
     result_.next = std::move(next);
     return std::move(result_);
   }
+  struct Ending {
+    std::string verdict;
+    std::string next;
+  };
+  /// What the pod's specification means for its fallback; nothing if it lets it start.
+  std::optional<Ending> specification(const watcher::PodSummary& pod, const config::Workload& workload);
+  Ending notSpecified();
   Explanation waiting(const watcher::Waiting& waiting);
   Explanation incident(const Incident& incident);
   Explanation failure(const Incident& incident);

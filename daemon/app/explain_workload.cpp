@@ -69,8 +69,10 @@ Explanation Walk::container(const watcher::PodSummary& pod, const config::Worklo
   };
   const auto found = std::find_if(snapshot_.incidents.begin(), snapshot_.incidents.end(),
                                   [&](const Incident& one) { return of(one.target); });
-  if (found != snapshot_.incidents.end() && (!recovery::isEnd(found->state) || found->neverAgain))
+  if (found != snapshot_.incidents.end() && (!recovery::isEnd(found->state) || found->neverAgain)) {
+    if (workload.inheritance.on) static_cast<void>(specification(pod, workload));
     return incident(*found);
+  }
 
   const auto made = std::find_if(pod.containers.begin(), pod.containers.end(),
                                  [&](const auto& one) { return one.name == workload.match.container; });
@@ -82,6 +84,10 @@ Explanation Walk::container(const watcher::PodSummary& pod, const config::Worklo
     return end("the real container exists: no fallback is needed");
   }
   say("container", Verdict::yes, "no container with that name has been created yet");
+  if (workload.inheritance.on) {
+    if (auto ending = specification(pod, workload))
+      return end(std::move(ending->verdict), std::move(ending->next));
+  }
   const auto waits = std::find_if(snapshot_.waiting.begin(), snapshot_.waiting.end(), [&](const auto& one) {
     return one.sandbox.id == pod.sandbox.id && one.workload->match.container == workload.match.container;
   });

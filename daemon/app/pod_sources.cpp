@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/pod_sources.hpp"
 
+#include "kube/pod_spec.hpp"
+
+#include <memory>
 #include <utility>
 
 namespace fallbackd::app {
@@ -34,6 +37,49 @@ kube::SourceSettings settingsOf(const config::KubernetesSettings& from, const Op
 
 PodSources::PodSources(telemetry::Log& log) : log_(log) {
   pods_.onState([this](const kube::SourceState& state) { tell(state); });
+  pods_.onChange([this](const std::string& podUid) { podsChanged(podUid); });
+}
+
+watcher::SpecPtr PodSources::find(const std::string& podUid) const {
+  auto object = pods_.find(podUid);
+  if (object == nullptr) {
+    parsed_.erase(podUid);
+    return nullptr;
+  }
+  auto& parsed = parsed_[podUid];
+  if (parsed.object == object) return parsed.spec;
+  parsed.object = object;
+  auto spec = kube::parsePod(object->json);
+  if (spec) {
+    parsed.spec = std::make_shared<const kube::Pod>(std::move(*spec));
+  } else {
+    parsed.spec = nullptr;
+    log_.warn(
+        "the specification of a pod cannot be read",
+        {{"namespace", object->namespaceName}, {"pod", object->name}, {"error", spec.error().message()}});
+  }
+  return parsed.spec;
+}
+
+/// Sources tell of every change of a status; nobody here needs those.
+void PodSources::podsChanged(const std::string& podUid) {
+  if (!podUid.empty()) {
+    const auto pod = pods_.find(podUid);
+    if (pod != nullptr) return tellIfOther(*pod);
+    told_.erase(podUid);
+    parsed_.erase(podUid);
+    return;
+  }
+  const auto isGone = [&](const auto& one) { return pods_.find(one.first) == nullptr; };
+  std::erase_if(told_, isGone);
+  std::erase_if(parsed_, isGone);
+  for (const auto& pod : pods_.all()) tellIfOther(*pod);
+}
+
+void PodSources::tellIfOther(const kube::PodObject& pod) {
+  const auto [told, isNew] = told_.try_emplace(pod.uid, pod.lastingHash);
+  if (!isNew && std::exchange(told->second, pod.lastingHash) == pod.lastingHash) return;
+  if (changed_) changed_(pod.uid);
 }
 
 void PodSources::start(const boost::asio::any_io_executor& loop, const config::KubernetesSettings& settings,

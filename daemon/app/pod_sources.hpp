@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon knows of its pods: the sources of the configuration, with a line in the log for each change
-// of a source's state. On the daemon's loop.
+// What the daemon knows of its pods: the sources of the configuration, a line in the log for each change of a
+// source's state, and the pods' specifications for the watcher. On the daemon's loop.
 #pragma once
 
 #include "app/options.hpp"
@@ -8,7 +8,10 @@
 #include "kube/pods.hpp"
 #include "kube/sources.hpp"
 #include "telemetry/log.hpp"
+#include "watcher/pod_specs.hpp"
 
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -16,9 +19,14 @@
 
 namespace fallbackd::app {
 
-class PodSources {
+class PodSources final : public watcher::PodSpecs {
  public:
   explicit PodSources(telemetry::Log& log);
+
+  [[nodiscard]] watcher::SpecPtr find(const std::string& podUid) const override;
+  void podWaits(const std::string& podUid) override { pods_.refresh(podUid); }
+  /// Called with the uid of each pod whose specification becomes known or changes.
+  void onChange(std::function<void(const std::string& podUid)> tell) { changed_ = std::move(tell); }
 
   /// Starts what `settings` name; without sources nothing runs and no file is touched.
   void start(const boost::asio::any_io_executor& loop, const config::KubernetesSettings& settings,
@@ -26,14 +34,23 @@ class PodSources {
   /// Blocks until the view is saved.
   void stop() { sources_.reset(); }
 
-  [[nodiscard]] kube::Pods& pods() { return pods_; }
   [[nodiscard]] const kube::Pods& pods() const { return pods_; }
 
  private:
+  struct Parsed {
+    kube::PodPtr object;
+    watcher::SpecPtr spec;
+  };
+
   void tell(const kube::SourceState& state);
+  void podsChanged(const std::string& podUid);
+  void tellIfOther(const kube::PodObject& pod);
 
   telemetry::Log& log_;
   kube::Pods pods_;
+  mutable std::map<std::string, Parsed> parsed_;  // by uid; made when somebody asks
+  std::map<std::string, std::size_t> told_;       // by uid: the hash of what outlives a status
+  std::function<void(const std::string&)> changed_;
   std::optional<kube::Sources> sources_;
 };
 

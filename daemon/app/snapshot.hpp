@@ -9,6 +9,7 @@
 #include "recovery/binaries.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/withholding.hpp"
+#include "watcher/pod_specs.hpp"
 #include "watcher/watcher.hpp"
 
 #include <cstdint>
@@ -45,11 +46,15 @@ struct Snapshot {
   cache::Cache::Trust trust;  // what keeps every binary from being admitted
   std::map<std::string, std::uint64_t> containerdCalls;
   PodsView knownPods;
+  std::map<std::string, watcher::SpecPtr> specs;  // of `pods`, as far as known, by pod uid
 };
 using SnapshotPtr = std::shared_ptr<const Snapshot>;
 
 /// A stamp in wall time, in whole seconds: RFC 3339.
 std::string wallTime(const Snapshot& snapshot, Stamp at);
+
+/// Null if it is not known.
+const kube::Pod* specOf(const Snapshot& snapshot, const std::string& podUid);
 
 /// Null if the cache has not been read yet, or no workload of the configuration refers to it.
 const recovery::BinaryState* binaryOf(const Snapshot& snapshot, const BinaryRef& ref);

@@ -24,6 +24,11 @@ const recovery::BinaryState* binaryOf(const Snapshot& snapshot, const BinaryRef&
   return found == snapshot.binaries->end() ? nullptr : &*found;
 }
 
+const kube::Pod* specOf(const Snapshot& snapshot, const std::string& podUid) {
+  const auto found = snapshot.specs.find(podUid);
+  return found == snapshot.specs.end() ? nullptr : found->second.get();
+}
+
 SnapshotSource::SnapshotSource(asio::any_io_executor server, asio::any_io_executor daemon,
                                std::function<Snapshot()> collect)
     : daemon_(std::move(daemon)), collect_(std::move(collect)), asked_(server), answered_(server) {}

@@ -10,15 +10,15 @@ namespace fallbackd {
 
 enum class Provenance : std::uint8_t {
   configuration,      // a workload in the operator's configuration
-  pod_specification,  // the pod's specification, as kubelet provides it
-  annotation,         // an annotation of the pod, written by whoever may create the pod
+  pod_specification,  // the pod's specification, written by whoever may create the pod
+  annotation,         // an annotation of the pod, likewise
 };
 
 std::string_view toString(Provenance provenance);
 
 /// Whether a verdict about such an image counts for pods of every namespace.
 constexpr bool speaksForTheNode(Provenance provenance) {
-  return provenance != Provenance::annotation;
+  return provenance == Provenance::configuration;
 }
 
 }  // namespace fallbackd

@@ -6,6 +6,7 @@
 #include "recovery/recoveries.hpp"
 #include "watcher/real_container.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -177,7 +178,7 @@ void Recoveries::takeOver(Incident incident, Choice choice, std::unique_ptr<laun
                                                                     : telemetry::AdoptionResult::adopted);
   tasks_.spawn(keep(key, recovery, std::move(process)));
   if (choice.kind == Choice::Kind::uncovered) recovery->notConfigured();
-  if (choice.kind == Choice::Kind::unknown) tasks_.spawn(learnWorkload(key, recovery));
+  if (choice.kind == Choice::Kind::unknown) tasks_.spawn(learnWorkload(key, recovery, std::move(choice.pod)));
 }
 
 /// The pod's labels and annotations when its fallback was started, from the journal. Entries of 0.1 lack
@@ -192,6 +193,8 @@ cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incide
     asked = status || status.error().reason == Reason::not_found;
   }
   Choice choice;
+  const auto spec = services_.specs->find(target.podUid);
+  bool awaitsSpec = false;
   if (pod) {
     cri::Sandbox sandbox;
     sandbox.id = target.sandboxId;
@@ -200,30 +203,36 @@ cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incide
     sandbox.podUid = target.podUid;
     sandbox.labels = pod->labels;
     sandbox.annotations = pod->annotations;
-    for (const auto& workload : watcher::workloadsFor(config_, sandbox).workloads) {
-      if (workload->match.container == target.container) choice.workload = workload;
-    }
+    const auto isOurs = [&](const auto& one) { return one->match.container == target.container; };
+    const auto covering = watcher::workloadsFor(config_, sandbox, spec.get());
+    const auto& known = covering.workloads;
+    const auto found = std::find_if(known.begin(), known.end(), isOurs);
+    if (found != known.end()) choice.workload = *found;
+    awaitsSpec = std::any_of(covering.withoutSpec.begin(), covering.withoutSpec.end(), isOurs);
   }
   for (const auto& workload : config_->workloads) {
-    if (choice.workload == nullptr && workload.name == incident.workload) {
+    if (choice.workload == nullptr && !awaitsSpec && workload.name == incident.workload) {
       choice.workload = watcher::WorkloadPtr(config_, &workload);
+      awaitsSpec = workload.inheritance.on && spec == nullptr;
     }
   }
   choice.pod = std::move(pod);
-  choice.kind = choice.workload != nullptr ? Choice::Kind::covered
-                : asked                    ? Choice::Kind::uncovered
-                                           : Choice::Kind::unknown;
+  choice.kind = awaitsSpec || (choice.workload == nullptr && !asked) ? Choice::Kind::unknown
+                : choice.workload != nullptr                         ? Choice::Kind::covered
+                                                                     : Choice::Kind::uncovered;
   co_return choice;
 }
 
-cri::Awaitable<void> Recoveries::learnWorkload(Key key, std::shared_ptr<Recovery> recovery) {
+cri::Awaitable<void> Recoveries::learnWorkload(Key key, std::shared_ptr<Recovery> recovery,
+                                               std::optional<PodFacts> pod) {
   services_.log.warn(
-      "containerd does not answer: the workload of this fallback is not known yet; it keeps running",
+      "the workload of this fallback is not known yet, since containerd does not answer or its pod's "
+      "specification is not known; it keeps running",
       {{"recovery", recovery->incident().id}, {"pod", recovery->incident().target.podName}});
   Backoff pause(kQuestions);
   for (;;) {
     co_await pause.wait();
-    auto choice = co_await workloadOf(recovery->incident(), std::nullopt);
+    auto choice = co_await workloadOf(recovery->incident(), pod);
     const auto found = active_.find(key);
     if (found == active_.end() || found->second != recovery) co_return;
     if (choice.kind == Choice::Kind::unknown) continue;

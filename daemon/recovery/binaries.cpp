@@ -39,6 +39,7 @@ BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinarySt
     state.bytes = known->bytes;
     state.digest = known->digest;
     state.expires = known->expires;
+    state.image = known->image;
     return state;
   }
   const auto& admitted = **entry.result;
@@ -46,6 +47,7 @@ BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinarySt
   state.bytes = admitted.size;
   state.digest = admitted.digest;
   state.expires = admitted.expires;
+  state.image = admitted.image;
   return state;
 }
 

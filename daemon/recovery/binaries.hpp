@@ -28,7 +28,8 @@ struct BinaryState {
   std::uint64_t bytes = 0;
   std::string digest;
   std::optional<Wall::time_point> expires;
-  std::optional<Error> refused;  // what is on disk, when it was last checked
+  std::optional<Error> refused;           // what is on disk, when it was last checked
+  std::optional<ImageConfig> image = {};  // recorded by its attestation
 };
 
 /// Whom a binary is for: who chose it, and the namespace of the pod.

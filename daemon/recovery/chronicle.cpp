@@ -3,6 +3,7 @@
 
 #include "base/async/backoff.hpp"
 #include "base/async/pause.hpp"
+#include "base/strings.hpp"
 
 #include <array>
 #include <chrono>
@@ -97,6 +98,12 @@ void Chronicle::reached(Stamp at) {
        {"address", incident_.address},
        {"pid", incident_.pid},
        {"sinceWaitingMs", toMillis(at - incident_.stamps.waitingSince)}});
+}
+
+void Chronicle::inheritsNot(const std::vector<std::string>& what) {
+  if (std::exchange(toldInherited_, true)) return;
+  log(LogLevel::info, "the fallback does not get all that its container would have",
+      Naming::without_namespace, {{"what", join(what, "; ")}});
 }
 
 void Chronicle::launched(const std::vector<std::string>& notes) {

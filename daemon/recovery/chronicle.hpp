@@ -43,6 +43,8 @@ class Chronicle {
 
   /// The incident is in its state since then.
   void reached(Stamp at);
+  /// What the process that is about to be launched does not get of its container; logged once.
+  void inheritsNot(const std::vector<std::string>& what);
   /// A process was launched; the notes are its limitations.
   void launched(const std::vector<std::string>& notes);
   /// How long the phases of the first launch took, by the incident's stamps.
@@ -81,6 +83,7 @@ class Chronicle {
   std::optional<PodFacts> pod_;
   launcher::ProcessRecord process_;
   bool recorded_ = false;
+  bool toldInherited_ = false;
   bool writeFails_ = false;
   std::optional<ActiveFallback> active_;
   std::optional<ServingFallback> serving_;

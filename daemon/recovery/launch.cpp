@@ -85,11 +85,23 @@ cri::Awaitable<Result<>> Recovery::drive() {
   co_return Result<>{};
 }
 
+/// Each launch anew: the pod's specification may have changed, and another binary may have been admitted.
+Result<> Recovery::complete(const cri::SandboxStatus& status, const cache::Admitted& binary) {
+  const auto spec = services_.specs->find(incident_.target.podUid);
+  FB_TRY(auto effective,
+         effectiveWorkload(selected_, spec.get(), *services_.config, {&status, binary.image}));
+  workload_ = std::move(effective.workload);
+  if (!effective.differs.empty()) chronicle_.inheritsNot(effective.differs);
+  return {};
+}
+
 /// Tries once; null if the recovery was asked to end before anything was started.
 cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cache::AdmittedPtr binary) {
   auto status = co_await sandboxReady();
   if (!status) co_return tl::unexpected<Error>(status.error());
   completeHostNetwork(services_, *status);
+  const auto completed = complete(*status, *binary);
+  if (!completed) co_return tl::unexpected<Error>(completed.error());
   incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
   locate();
   const FairGroup group{workload_->imageFrom == Provenance::configuration ? FairGroup::Kind::configured

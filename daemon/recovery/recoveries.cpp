@@ -24,11 +24,13 @@ Recoveries::Recoveries(Services& services, config::ConfigPtr config)
       handBackGap_(services.metrics),
       withholding_(services),
       tasks_(services.executor) {
+  services_.config = config_;
   services_.launches.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
 }
 
 void Recoveries::reconfigure(config::ConfigPtr config) {
   config_ = std::move(config);
+  services_.config = config_;
   withholding_.forgetAll();
   services_.launches->reconfigure(FairLimits::of(config_->launcher.maxConcurrentLaunches));
 }
@@ -59,7 +61,6 @@ void Recoveries::detected(watcher::Detection detection) {
                                                    std::move(detection.status), std::move(facts));
   active_.emplace(key, recovery);
   tasks_.spawn(keep(key, recovery, nullptr));
-  if (services_.podWaits) services_.podWaits(detection.sandbox.podUid);
 }
 
 void Recoveries::noLongerHeldUp(const std::string& sandboxId, const std::string& container) {

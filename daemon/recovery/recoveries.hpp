@@ -76,7 +76,8 @@ class Recoveries final : public watcher::Listener {
   cri::Awaitable<void> adoptLater(JournalEntry entry);
   cri::Awaitable<Choice> workloadOf(const Incident& incident, std::optional<PodFacts> pod);
   void takeOver(Incident incident, Choice choice, std::unique_ptr<launcher::Process> process);
-  cri::Awaitable<void> learnWorkload(Key key, std::shared_ptr<Recovery> recovery);
+  cri::Awaitable<void> learnWorkload(Key key, std::shared_ptr<Recovery> recovery,
+                                     std::optional<PodFacts> pod);
   cri::Awaitable<void> adoptUnclaimed(launcher::Unclaimed one);
   cri::Awaitable<bool> tryUnclaimed(launcher::Unclaimed& one);
   void saidOfUnclaimed(const launcher::Unclaimed& one, const std::string& why);

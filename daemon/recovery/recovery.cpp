@@ -36,7 +36,8 @@ Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr w
     : services_(services),
       clock_(LoopClock::of(services.executor)),
       incident_(std::move(incident)),
-      workload_(std::move(workload)),
+      selected_(std::move(workload)),
+      workload_(selected_),
       status_(std::move(status)),
       chronicle_(services.journal, services.metrics, services.log, clock_, incident_, std::move(pod)),
       workloadKnown_(services.executor),
@@ -55,7 +56,9 @@ std::shared_ptr<Recovery> Recovery::withoutWorkload(Services& services, Incident
 }
 
 void Recovery::learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod) {
-  workload_ = std::move(workload);
+  selected_ = std::move(workload);
+  workload_ = selected_;
+  describeRunning();
   chronicle_.describes(std::move(pod));
   restartPause_ = Backoff(restartPauses(*workload_));
   knowsWorkload_ = true;
@@ -66,6 +69,14 @@ void Recovery::learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFac
 
 cri::Awaitable<void> Recovery::workloadLearnt() {
   if (!knowsWorkload_) co_await workloadKnown_.wait();
+}
+
+/// A process that runs already is probed and ended as its pod says, even if it would not be started today.
+void Recovery::describeRunning() {
+  if (!selected_->inheritance.on) return;
+  const auto spec = services_.specs->find(incident_.target.podUid);
+  auto inherited = inheritedBy(*selected_, spec.get(), *services_.config, {});
+  if (inherited) workload_ = std::make_shared<const config::Workload>(std::move(inherited->workload));
 }
 
 /// Kubernetes may not show the pod's address: while kubelet hangs in a pull, status.podIP is empty.
@@ -116,6 +127,7 @@ cri::Awaitable<void> Recovery::run() {
 cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process) {
   process_ = std::move(process);
   launchedAt_ = clock_.now();
+  describeRunning();
   locate();
   chronicle_.adopted(process_->record(), launchedAt_);
   co_await superviseUntilEnd();

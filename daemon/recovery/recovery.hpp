@@ -10,6 +10,7 @@
 #include "launcher/launcher.hpp"
 #include "recovery/binaries.hpp"
 #include "recovery/chronicle.hpp"
+#include "recovery/effective.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
 #include "recovery/readiness.hpp"
@@ -51,8 +52,8 @@ struct Services {
   std::function<std::vector<std::string>(pid_t pause)> nodeAddresses = nullptr;
   /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by Recoveries.
   std::optional<FairGate> launches = std::nullopt;
-  /// Told of each pod for which a recovery begins, after it has begun. Must not block.
-  std::function<void(const std::string& podUid)> podWaits = nullptr;
+  watcher::PodSpecs* specs = &watcher::PodSpecs::none();
+  config::ConfigPtr config = nullptr;  // the one in use; kept by Recoveries
 };
 
 /// A pod on the host's network has the node's name and addresses; CRI reports neither.
@@ -62,8 +63,9 @@ config::Outcome outcomeOf(const launcher::ExitStatus& status);
 
 class Recovery {
  public:
-  /// `status`: CRI's earlier answer about the sandbox, if it was asked; otherwise the first launch asks.
-  /// `pod` is written to the journal.
+  /// `workload`: as the watcher selected it; each launch completes it from the pod's specification. `status`:
+  /// CRI's earlier answer about the sandbox, if it was asked; otherwise the first launch asks. `pod` is
+  /// written to the journal.
   Recovery(Services& services, Incident incident, watcher::WorkloadPtr workload,
            std::optional<cri::SandboxStatus> status = std::nullopt,
            std::optional<PodFacts> pod = std::nullopt);
@@ -112,6 +114,8 @@ class Recovery {
   cri::Awaitable<void> superviseUntilEnd();
 
   void locate();
+  void describeRunning();
+  Result<> complete(const cri::SandboxStatus& status, const cache::Admitted& binary);
   void requestEnd(State end);
   void reach(State state, Stamp at);
   void noteExit(const launcher::ExitStatus& status);
@@ -122,7 +126,8 @@ class Recovery {
   Services& services_;
   const Clock& clock_;
   Incident incident_;
-  watcher::WorkloadPtr workload_;
+  watcher::WorkloadPtr selected_;
+  watcher::WorkloadPtr workload_;  // completed
   std::optional<cri::SandboxStatus> status_;
   Chronicle chronicle_;
   std::unique_ptr<launcher::Process> process_;

@@ -65,12 +65,17 @@ boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr w
   const auto found = all_.find(key);
   if (found == all_.end()) co_return;
   auto& one = found->second;
-  if (!admitted) {
-    const auto before = std::exchange(one.refused, admitted.error());
-    if (before && before->reason == admitted.error().reason) co_return;
+  const auto complete = [&](const cache::AdmittedPtr& binary) {
+    const auto spec = services_.specs->find(one.target.podUid);
+    return effectiveWorkload(workload, spec.get(), *services_.config, {nullptr, binary->image});
+  };
+  const auto effective = admitted.and_then(complete);
+  if (!effective) {
+    const auto before = std::exchange(one.refused, effective.error());
+    if (before && before->reason == effective.error().reason) co_return;
     services_.orderMetrics.observed(one.workload, telemetry::ObservedResult::refused);
     log(config::LogLevel::warn, "observed: no fallback would have been started", one,
-        {{"cause", fallbackd::toString(one.cause)}, {"error", admitted.error().message()}});
+        {{"cause", fallbackd::toString(one.cause)}, {"error", effective.error().message()}});
     co_return;
   }
   one.refused.reset();

@@ -8,25 +8,27 @@ namespace fallbackd::watcher {
 
 namespace {
 
-// Containers of one namespace that may wait for annotated images at once. kubelet runs 110 pods by default.
+// Containers of one namespace that may wait at once for images that their pods name. kubelet runs 110 pods by
+// default.
 constexpr std::size_t kMaxChosenOfNamespace = 256;
 
 std::string overLimitText(const cri::Sandbox& sandbox) {
   return "pod " + sandbox.podNamespace + "/" + sandbox.podName +
-         ": so many containers of its namespace wait for " + "annotated images (" +
+         ": so many containers of its namespace wait for images that their pods name (" +
          std::to_string(kMaxChosenOfNamespace) + ") that not all of this pod's are looked at";
 }
 
 }  // namespace
 
 Attendance::Attendance(boost::asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
-                       PodView& pods, Listener& listener, config::ConfigPtr config)
+                       PodView& pods, Listener& listener, config::ConfigPtr config, PodSpecs& specs)
     : executor_(executor),
       clock_(LoopClock::of(executor)),
       runtime_(runtime),
       pods_(pods),
       listener_(listener),
       config_(std::move(config)),
+      specs_(specs),
       questions_(config_),
       prober_(executor, runtime, traffic, config_->detection.maxConcurrentProbes,
               config_->detection.reprobeInterval,
@@ -48,18 +50,21 @@ void Attendance::reconfigure(config::ConfigPtr config) {
   attended_.clear();
   chosenOf_.clear();
   const auto before = starts_.endAll();
-  for (const auto& [id, pod] : pods_.pods()) attendAll(id, Seen::later, before);
+  for (const auto& [id, pod] : pods_.pods()) {
+    if (attendAll(id, Seen::later, before)) specs_.podWaits(pod.sandbox.podUid);
+  }
 }
 
 void Attendance::attendAll(const std::string& sandboxId, Seen seen) {
-  attendAll(sandboxId, seen, {});
+  if (attendAll(sandboxId, seen, {})) specs_.podWaits(pods_.at(sandboxId).sandbox.podUid);
 }
 
 /// `before`: what is known of waiting containers already.
-void Attendance::attendAll(const std::string& sandboxId, Seen seen, const StartWatch::Starts& before) {
+bool Attendance::attendAll(const std::string& sandboxId, Seen seen, const StartWatch::Starts& before) {
   const auto& pod = pods_.at(sandboxId);
   const auto made = pod.made();
-  const auto covering = workloadsFor(config_, pod.sandbox, pod.choices, made);
+  const auto covering = coveringOf(pod);
+  awaitSpec(pod, seen, covering);
   std::size_t beyond = 0;
   for (const auto& workload : covering.workloads) {
     const Key key{sandboxId, workload->match.container};
@@ -70,7 +75,7 @@ void Attendance::attendAll(const std::string& sandboxId, Seen seen, const StartW
     }
     auto reference = ImageReference::parse(workload->image);
     if (!reference) continue;  // cannot be: the configuration and the annotations were read by it
-    if (workload->imageFrom == Provenance::annotation) ++chosenOf_[pod.sandbox.podNamespace];
+    if (workload->imageFrom != Provenance::configuration) ++chosenOf_[pod.sandbox.podNamespace];
     auto& attended = attended_.emplace(key, Attended(workload, *reference, executor_)).first->second;
     starts_.begin(key, workload, *reference, seen, before);
     // Last: the first look may begin at once, and end with a state.
@@ -78,11 +83,50 @@ void Attendance::attendAll(const std::string& sandboxId, Seen seen, const StartW
   }
   notes_[sandboxId].overLimit = beyond;
   reportAnnotations(pod, covering);
+  const auto waits = [&](const WorkloadPtr& one) { return !made.contains(one->match.container); };
+  return std::any_of(covering.workloads.begin(), covering.workloads.end(), waits) ||
+         !notes_[sandboxId].withoutSpec.empty();
+}
+
+Covering Attendance::coveringOf(const PodView::Pod& pod) const {
+  return workloadsFor(config_, pod.sandbox, pod.choices, pod.made(), specs_.find(pod.sandbox.podUid).get());
+}
+
+/// Remembers which of the pod's containers wait for its specification.
+void Attendance::awaitSpec(const PodView::Pod& pod, Seen seen, const Covering& covering) {
+  const auto made = pod.made();
+  auto& notes = notes_[pod.sandbox.id];
+  notes.withoutSpec = covering.withoutSpec;
+  std::erase_if(notes.withoutSpec,
+                [&](const WorkloadPtr& one) { return made.contains(one->match.container); });
+  if (notes.withoutSpec.empty()) {
+    notes.seen.reset();
+  } else if (!notes.seen) {
+    notes.seen = seen;
+  }
+}
+
+void Attendance::specChanged(const std::string& sandboxId) {
+  const auto& pod = pods_.at(sandboxId);
+  const auto covering = coveringOf(pod);
+  const auto stands = [&](const config::Workload& before) {
+    return std::any_of(covering.workloads.begin(), covering.workloads.end(), [&](const auto& one) {
+      return one->match.container == before.match.container && one->name == before.name &&
+             one->image == before.image && one->binary == before.binary;
+    });
+  };
+  std::vector<Key> changed;
+  for (const auto& [key, attended] : attended_) {
+    const bool inherits = attended.workload->inheritance.on;
+    if (key.first == sandboxId && inherits && !stands(*attended.workload)) changed.push_back(key);
+  }
+  for (const auto& key : changed) leave(key);
+  attendAll(sandboxId, notes_[sandboxId].seen.value_or(Seen::later), {});
 }
 
 /// Pods of one namespace must not use up what there is.
 bool Attendance::overLimit(const PodView::Pod& pod, const config::Workload& workload) const {
-  if (workload.imageFrom != Provenance::annotation) return false;
+  if (workload.imageFrom == Provenance::configuration) return false;
   const auto found = chosenOf_.find(pod.sandbox.podNamespace);
   return found != chosenOf_.end() && found->second >= kMaxChosenOfNamespace;
 }
@@ -106,9 +150,13 @@ void Attendance::reportAnnotations(const PodView::Pod& pod, const Covering& cove
 }
 
 void Attendance::leave(const Key& key) {
+  if (const auto notes = notes_.find(key.first); notes != notes_.end()) {
+    std::erase_if(notes->second.withoutSpec,
+                  [&](const WorkloadPtr& one) { return one->match.container == key.second; });
+  }
   const auto found = attended_.find(key);
   if (found == attended_.end()) return;
-  if (found->second.workload->imageFrom == Provenance::annotation) {
+  if (found->second.workload->imageFrom != Provenance::configuration) {
     const auto chosen = chosenOf_.find(pods_.at(key.first).sandbox.podNamespace);
     if (--chosen->second == 0) chosenOf_.erase(chosen);
   }
@@ -178,6 +226,12 @@ void Attendance::judged(const Key& key, const StartWatch::Judgement& judgement) 
   }
 }
 
+std::size_t Attendance::size() const {
+  std::size_t waitForSpec = 0;
+  for (const auto& [id, notes] : notes_) waitForSpec += notes.withoutSpec.size();
+  return attended_.size() + waitForSpec;
+}
+
 std::vector<Waiting> Attendance::waitingContainers() const {
   std::vector<Waiting> all;
   for (const auto& [key, one] : attended_) {
@@ -185,6 +239,12 @@ std::vector<Waiting> Attendance::waitingContainers() const {
     const auto* start = starts_.find(key);
     all.push_back({pod.sandbox, one.workload, pod.since, one.state, one.cause, one.text, one.verdictTook,
                    start->heldUp, start->imageSince, one.trouble});
+  }
+  for (const auto& [id, notes] : notes_) {
+    for (const auto& workload : notes.withoutSpec) {
+      const auto& pod = pods_.at(id);
+      all.push_back({pod.sandbox, workload, pod.since, Waiting::State::not_specified, {}, {}, {}});
+    }
   }
   return all;
 }

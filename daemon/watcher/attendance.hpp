@@ -11,6 +11,7 @@
 #include "cri/runtime.hpp"
 #include "watcher/listener.hpp"
 #include "watcher/match.hpp"
+#include "watcher/pod_specs.hpp"
 #include "watcher/pod_view.hpp"
 #include "watcher/probe_questions.hpp"
 #include "watcher/prober.hpp"
@@ -43,7 +44,7 @@ class Attendance {
 
   /// Looks at `pods` whenever it is called, and stores in it what CRI says of a sandbox.
   Attendance(boost::asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic, PodView& pods,
-             Listener& listener, config::ConfigPtr config);
+             Listener& listener, config::ConfigPtr config, PodSpecs& specs);
 
   /// From now on this configuration counts; all pods are looked at again.
   void reconfigure(config::ConfigPtr config);
@@ -51,6 +52,8 @@ class Attendance {
   /// Attends to each container of the pod that a workload covers and that is not there. The pod must be
   /// known.
   void attendAll(const std::string& sandboxId, Seen seen);
+  /// The pod's specification became known, or changed.
+  void specChanged(const std::string& sandboxId);
   /// The container is there.
   void leave(const Key& key);
   /// Before the pod is forgotten.
@@ -60,7 +63,7 @@ class Attendance {
   void containerExited(const std::string& sandboxId);
   void imageArrived(const ImageReference& reference);
 
-  [[nodiscard]] std::size_t size() const { return attended_.size(); }
+  [[nodiscard]] std::size_t size() const;
   [[nodiscard]] std::vector<Waiting> waitingContainers() const;
   /// Containers of a pod that do not wait, since so many of its namespace do.
   [[nodiscard]] std::size_t overLimit(const std::string& sandboxId) const;
@@ -92,9 +95,14 @@ class Attendance {
     std::size_t overLimit = 0;
     std::vector<std::string> reported;  // of its annotations, to the listener
     bool statusAsked = false;
+    std::vector<WorkloadPtr> withoutSpec;  // that cover it; its specification is not known
+    std::optional<Seen> seen;              // while withoutSpec is not empty: how we met the pod
   };
 
-  void attendAll(const std::string& sandboxId, Seen seen, const StartWatch::Starts& before);
+  /// Whether a container of the pod that a workload covers is not there.
+  bool attendAll(const std::string& sandboxId, Seen seen, const StartWatch::Starts& before);
+  [[nodiscard]] Covering coveringOf(const PodView::Pod& pod) const;
+  void awaitSpec(const PodView::Pod& pod, Seen seen, const Covering& covering);
   [[nodiscard]] bool overLimit(const PodView::Pod& pod, const config::Workload& workload) const;
   void reportAnnotations(const PodView::Pod& pod, const Covering& covering);
 
@@ -118,11 +126,12 @@ class Attendance {
   PodView& pods_;
   Listener& listener_;
   config::ConfigPtr config_;
+  PodSpecs& specs_;
   ProbeQuestions questions_;
   Prober prober_;
   std::map<Key, Attended> attended_;
   StartWatch starts_;                            // of attended_
-  std::map<std::string, std::size_t> chosenOf_;  // of attended_, by namespace: those of annotated images
+  std::map<std::string, std::size_t> chosenOf_;  // of attended_, by namespace: those of images that pods name
   std::map<std::string, PodNotes> notes_;        // by sandbox id
   Jitter jittered_;
   TaskGroup tasks_;

@@ -3,6 +3,7 @@
 
 #include "base/strings.hpp"
 #include "domain/image_reference.hpp"
+#include "watcher/specified.hpp"
 
 #include <algorithm>
 #include <array>
@@ -44,6 +45,7 @@ std::shared_ptr<config::Workload> templateFor(const config::Config& config, cons
   made->name = "annotated";  // one for all: it becomes a metric's label
   made->match = {sandbox.podNamespace, {}, container};
   made->detection = config.detection.workloadDefaults;
+  made->inheritance = config.inheritance;
   made->definedAt = "annotations of " + sandbox.podNamespace + "/" + sandbox.podName;
   return made;
 }
@@ -100,7 +102,9 @@ class Follower {
       workload->imageFrom = Provenance::annotation;
       workload->dockerConfig.clear();  // that of the workload's own image
     }
-    if (workload->image.empty()) {
+    // Whoever names the image says everything, as a workload of the configuration does.
+    if (!choice.image.empty()) workload->inheritance.on = false;
+    if (workload->image.empty() && !workload->inheritance.on) {
       ++covering_.refused;
       return "annotation " + quoted(std::string(kBinaryAnnotation) + choice.container) +
              ": no workload of this binary covers the container; add " + std::string(kImageAnnotation) +
@@ -121,8 +125,34 @@ class Follower {
   Covering& covering_;
 };
 
+/// Takes from the specification what detection needs, and of several workloads for a container the one that
+/// the pod asks for.
+void specify(const config::Config& config, const cri::Sandbox& sandbox, const kube::Pod* spec,
+             Covering& covering) {
+  std::map<std::string, std::vector<WorkloadPtr>> candidates;  // by container
+  for (const auto& workload : std::exchange(covering.workloads, {})) {
+    if (!workload->inheritance.on) {
+      covering.workloads.push_back(workload);
+      continue;
+    }
+    if (spec == nullptr) {
+      covering.withoutSpec.push_back(workload);
+      continue;
+    }
+    auto known = specified(config, *workload, *spec);
+    if (known) {
+      candidates[workload->match.container].push_back(std::move(*known));
+    } else {
+      covering.troubles.push_back("pod " + sandbox.podNamespace + "/" + sandbox.podName + ", workload " +
+                                  workload->name + ": " + known.error().context);
+    }
+  }
+  for (const auto& [container, workloads] : candidates)
+    covering.workloads.push_back(askedFor(workloads, *spec));
+}
+
 Covering cover(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,
-               const std::set<std::string>* made) {
+               const std::set<std::string>* made, const kube::Pod* spec) {
   Covering covering;
   for (const auto& workload : config->workloads) {
     if (!covers(workload.match, sandbox)) continue;
@@ -135,6 +165,7 @@ Covering cover(const config::ConfigPtr& config, const cri::Sandbox& sandbox, con
   if (annotationsCount(*config, sandbox.podNamespace)) {
     Follower(*config, sandbox, covering).follow(choices, made);
   }
+  specify(*config, sandbox, spec, covering);
   return covering;
 }
 
@@ -158,12 +189,12 @@ bool annotationsCount(const config::Config& config, const std::string& podNamesp
 }
 
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,
-                      const std::set<std::string>& made) {
-  return cover(config, sandbox, choices, &made);
+                      const std::set<std::string>& made, const kube::Pod* spec) {
+  return cover(config, sandbox, choices, &made, spec);
 }
 
-Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox) {
-  return cover(config, sandbox, readChoices(sandbox.annotations), nullptr);
+Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const kube::Pod* spec) {
+  return cover(config, sandbox, readChoices(sandbox.annotations), nullptr, spec);
 }
 
 }  // namespace fallbackd::watcher

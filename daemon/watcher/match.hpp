@@ -4,6 +4,7 @@
 
 #include "config/model.hpp"
 #include "cri/types.hpp"
+#include "kube/pod_spec.hpp"
 #include "watcher/pod_choices.hpp"
 
 #include <cstddef>
@@ -26,7 +27,10 @@ bool isOfJob(const cri::Sandbox& sandbox);
 std::span<const std::string_view> jobLabels();
 
 struct Covering {
-  std::vector<WorkloadPtr> workloads;  // at most one for each container, as the validation ensures
+  std::vector<WorkloadPtr> workloads;  // at most one for each container
+  /// Workloads that take what they do not say from the pod's specification, which is not known. Several may
+  /// be for one container: the specification decides between them.
+  std::vector<WorkloadPtr> withoutSpec;
   /// Annotations that are not followed, each naming the pod; the last one counts those that are not named.
   std::vector<std::string> troubles;
   /// Workloads that would cover this pod of a Job if they said their restart policy.
@@ -40,12 +44,13 @@ struct Covering {
 /// another version of a workload's binary and its image. If the configuration has no workload for the
 /// container, or one for another binary, they make one of the defaults: user, volumes, capabilities and the
 /// rest are granted to a binary, not to whatever a pod puts in its place. `made`: containers that were made
-/// in the pod; of the others, annotations may name kMaxChosenContainers.
+/// in the pod; of the others, annotations may name kMaxChosenContainers. `spec`: the pod's specification,
+/// null if it is not known.
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,
-                      const std::set<std::string>& made);
+                      const std::set<std::string>& made, const kube::Pod* spec);
 
 /// The same by the sandbox's own annotations, for a caller that names one of its containers.
-Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox);
+Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const kube::Pod* spec);
 
 /// The annotations that chose a workload's binary and image; none for one of the configuration's.
 cri::Labels choiceOf(const config::Workload& workload);

@@ -6,6 +6,7 @@
 #include "config/model.hpp"
 #include "cri/runtime.hpp"
 #include "domain/binary_ref.hpp"
+#include "watcher/pod_specs.hpp"
 #include "watcher/pod_view.hpp"
 
 #include <map>
@@ -18,8 +19,8 @@ namespace fallbackd::watcher {
 
 class RunningVersions {
  public:
-  RunningVersions(cri::Runtime& runtime, config::ConfigPtr config)
-      : runtime_(runtime), config_(std::move(config)) {}
+  RunningVersions(cri::Runtime& runtime, config::ConfigPtr config, const PodSpecs& specs)
+      : runtime_(runtime), config_(std::move(config)), specs_(specs) {}
   void reconfigure(config::ConfigPtr config) { config_ = std::move(config); }
 
   /// Before version 2 containerd gives a container's image by its id only. Learns the tags of such images;
@@ -40,6 +41,7 @@ class RunningVersions {
 
   cri::Runtime& runtime_;
   config::ConfigPtr config_;
+  const PodSpecs& specs_;
   std::map<std::string, VersionSkew> counts_;
   std::map<std::string, std::vector<std::string>> imageTags_;  // by image id
 };

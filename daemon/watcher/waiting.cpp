@@ -19,6 +19,8 @@ std::string_view toString(Waiting::State state) {
       return "after init containers";
     case Waiting::State::never_pulled:
       return "never pulled";
+    case Waiting::State::not_specified:
+      return "not specified";
   }
   return "asking";
 }

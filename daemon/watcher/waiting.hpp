@@ -26,6 +26,7 @@ struct Waiting {
     not_started,            // it could, and did not within startTimeout
     after_init_containers,  // it is not its turn yet
     never_pulled,           // its pull policy is Never
+    not_specified,          // its pod's specification is not known, and its workload needs it
   };
   cri::Sandbox sandbox;
   WorkloadPtr workload;

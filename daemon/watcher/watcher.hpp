@@ -6,6 +6,7 @@
 #include "cri/runtime.hpp"
 #include "watcher/attendance.hpp"
 #include "watcher/listener.hpp"
+#include "watcher/pod_specs.hpp"
 #include "watcher/pod_tracker.hpp"
 #include "watcher/pod_view.hpp"
 #include "watcher/subscription.hpp"
@@ -24,13 +25,16 @@ namespace fallbackd::watcher {
 class Watcher {
  public:
   Watcher(boost::asio::any_io_executor executor, cri::Runtime& runtime, cri::EventSource& events,
-          Traffic& traffic, Listener& listener, config::ConfigPtr config);
+          Traffic& traffic, Listener& listener, config::ConfigPtr config, PodSpecs& specs = PodSpecs::none());
 
   /// Runs until cancelled: subscribes, lists, follows events, subscribes again with back-off.
   cri::Awaitable<void> run() { return subscription_.run(); }
 
   /// From now on this configuration counts; waiting pods are checked again.
   void reconfigure(const config::ConfigPtr& config);
+
+  /// PodSpecs has another specification of this pod, or of many if the uid is empty.
+  void specChanged(const std::string& podUid);
 
   [[nodiscard]] std::size_t waiting() const { return attendance_.size(); }
   [[nodiscard]] std::vector<Waiting> waitingContainers() const { return attendance_.waitingContainers(); }

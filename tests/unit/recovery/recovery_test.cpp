@@ -139,14 +139,6 @@ struct RecoveryTest : testing::Test {
   std::vector<std::string> nodeAddresses;
 };
 
-TEST_F(RecoveryTest, ThatAPodWaitsIsToldOnceForEachRecovery) {
-  std::vector<std::string> told;
-  services->podWaits = [&](const std::string& uid) { told.push_back(uid); };
-  detect();
-  detect();
-  EXPECT_EQ(told, std::vector<std::string>{"uid-s1"});
-}
-
 TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
@@ -600,7 +592,7 @@ struct NextDaemonTest : RecoveryTest {
     sandbox.annotations = {{"fallbackd.io/binary.main", "web@2.0.0"}, {"fallbackd.io/image.main", "r/web:2"}};
     watcher::Detection detection;
     detection.sandbox = sandbox;
-    detection.workload = watcher::workloadsFor(annotated, sandbox).workloads.at(0);
+    detection.workload = watcher::workloadsFor(annotated, sandbox, nullptr).workloads.at(0);
     detection.waitingSince = detection.failureKnown = clock.now();
     recoveries->detected(std::move(detection));
     ASSERT_TRUE(reaches(State::ready));

@@ -38,7 +38,7 @@ struct MatchTest : testing::Test {
   }
   /// The one workload that covers the pod; null if none or several do.
   WorkloadPtr only() {
-    covering = workloadsFor(config, sandbox);
+    covering = workloadsFor(config, sandbox, nullptr);
     return covering.workloads.size() == 1 ? covering.workloads.front() : nullptr;
   }
   std::shared_ptr<config::Config> config = std::make_shared<config::Config>();

@@ -81,7 +81,7 @@ struct CoveringTest : testing::Test {
     sandbox.podName = "web-0";
   }
   Covering cover(const cri::Labels& annotations, const std::set<std::string>& made = {}) {
-    return workloadsFor(config, sandbox, readChoices(annotations), made);
+    return workloadsFor(config, sandbox, readChoices(annotations), made, nullptr);
   }
   std::shared_ptr<config::Config> config = std::make_shared<config::Config>();
   cri::Sandbox sandbox;

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the pod's specification means for its fallback: the version that it asks for, and what a fallback does
+// not get of it.
+#include "app/explain_walk.hpp"
+#include "recovery/effective.hpp"
+#include "watcher/specified.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace fallbackd::app {
+
+Walk::Ending Walk::notSpecified() {
+  std::string failing;
+  for (const auto& source : snapshot_.knownPods.sources) {
+    if (source.health == kube::Health::failing)
+      failing += "; " + std::string(kube::toString(source.kind)) + " fails: " + source.error;
+  }
+  say("specification", Verdict::pending, "nobody has described the pod yet" + failing);
+  return {"the pod's specification is not known, and the workload takes its image from it",
+          failing.empty() ? "ask again in a moment"
+                          : "mend the source (fallbackctl status shows it), or name the image in the "
+                            "workload: then it starts without the specification"};
+}
+
+std::optional<Walk::Ending> Walk::specification(const watcher::PodSummary& pod,
+                                                const config::Workload& workload) {
+  const auto* spec = specOf(snapshot_, pod.sandbox.podUid);
+  if (spec == nullptr) return notSpecified();
+  const auto* binary = binaryOf(snapshot_, workload.binary);
+  auto inherited = recovery::inheritedBy(workload, spec, *snapshot_.config,
+                                         {nullptr, binary == nullptr ? std::nullopt : binary->image});
+  if (!inherited) {
+    say("specification", Verdict::no, inherited.error().context);
+    return Ending{"its fallback cannot take the container's place", {}};
+  }
+  say("specification", Verdict::yes, "known: what the workload does not say comes from it");
+
+  const auto version = watcher::versionVerdict(inherited->workload, *spec);
+  const bool asked = version.kind == kube::VersionVerdict::Kind::match;
+  say("version", asked ? Verdict::yes : Verdict::no,
+      version.text.empty() ? "the pod asks for " + workload.binary.toString() : version.text);
+  if (!asked) {
+    return Ending{"no binary of the version that the pod asks for",
+                  version.kind == kube::VersionVerdict::Kind::no_binary
+                      ? "install that version, and name it in the workload or in the pod's annotation"
+                      : "give the image a tag with its version; or see versionFrom and versionMatch"};
+  }
+
+  const auto missingEnv = workload.inheritance.missingEnv;
+  for (const auto& one : inherited->notInherited) {
+    const bool stops = !kube::mayStart({one}, missingEnv);
+    say("inherits", stops ? Verdict::no : Verdict::notice, one.path + ": " + one.why);
+  }
+  if (inherited->notInherited.empty()) say("inherits", Verdict::yes, "everything");
+  if (kube::mayStart(inherited->notInherited, missingEnv)) return std::nullopt;
+  return Ending{
+      "the pod needs what its fallback cannot have",
+      "say it in the workload instead, which outranks the pod; for variables, missingEnv: start does "
+      "without them"};
+}
+
+}  // namespace fallbackd::app

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Specifications of pods under the test's control.
+#pragma once
+
+#include "watcher/pod_specs.hpp"
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fallbackd::test {
+
+class FakePodSpecs final : public watcher::PodSpecs {
+ public:
+  [[nodiscard]] watcher::SpecPtr find(const std::string& podUid) const override {
+    const auto found = specs.find(podUid);
+    return found == specs.end() ? nullptr : found->second;
+  }
+  void podWaits(const std::string& podUid) override { asked.push_back(podUid); }
+
+  std::map<std::string, watcher::SpecPtr> specs;  // by pod uid
+  std::vector<std::string> asked;
+};
+
+/// A pod with one container, "main", of this image.
+inline kube::Pod podOf(const std::string& image) {
+  kube::Pod pod;
+  pod.name = "web-0";
+  pod.namespaceName = "shop";
+  pod.enableServiceLinks = false;
+  auto& container = pod.containers.emplace_back();
+  container.path = "spec.containers[0]";
+  container.name = "main";
+  container.image = image;
+  container.securityContext.readOnlyRootFilesystem = true;
+  container.securityContext.runAsUser = 1000;
+  return pod;
+}
+
+inline watcher::SpecPtr specOf(const std::string& image) {
+  return std::make_shared<const kube::Pod>(podOf(image));
+}
+
+}  // namespace fallbackd::test
