@@ -6,13 +6,9 @@
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
 #include "app/ctl/program.hpp"
-#include "base/clock.hpp"
-#include "base/strings.hpp"
-#include "cache/attestation.hpp"
-#include "cache/elf.hpp"
 #include "cache/install.hpp"
 #include "cache/json.hpp"
-#include "pack/image_writer.hpp"
+#include "pack/pack_image.hpp"
 #include "sys/file.hpp"
 #include "sys/owned_folder.hpp"
 
@@ -20,11 +16,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
-#include <fcntl.h>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -38,8 +33,6 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
-constexpr const char* kLabel = "io.fallbackd.pack";
-constexpr std::size_t kMaxIndex = 1 << 20;
 constexpr std::time_t kLastTime = 7'258'118'400;  // 2200-01-01
 
 struct BuildOptions {
@@ -72,56 +65,25 @@ Result<std::time_t> imageTime() {
   return seconds;
 }
 
-/// What the label says about the pack: for people and dashboards. Nodes believe only the attestations.
-Result<std::string> describe(const std::vector<cache::PackItem>& items) {
-  json::array list;
-  for (const auto& item : items) {
-    const auto& file = item.attestations.front();
-    FB_TRY(const auto text, sys::readFile(Stage::cli, file, kMaxIndex));
-    FB_TRY(const auto envelope, cache::parseEnvelope(text, file));
-    FB_TRY(const auto statement, cache::parseStatement(envelope.payload, file));
-    list.push_back(json::object{{"name", statement.ref.name},
-                                {"version", statement.ref.version},
-                                {"arch", statement.arch},
-                                {"sha256", statement.digest},
-                                {"expires", rfc3339(statement.expires)}});
-  }
-  return json::serialize(list);
-}
-
-/// This program, and the pack beside it.
-Result<std::vector<pack::LayerFile>> filesOf(const std::string& folder) {
-  std::vector<pack::LayerFile> files{{"fallbackctl", "/proc/self/exe", 0755}};
-  FB_TRY(const auto dir, sys::openDir(Stage::cli, folder));
-  FB_TRY(const auto names, sys::listDir(Stage::cli, dir));
-  for (const auto& name : names) {
-    if (name.starts_with('.')) continue;
-    struct stat info {};
-    if (::fstatat(dir.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
-      return failErrno(Stage::cli, "stat " + name);
-    }
-    files.push_back({"pack/" + name, folder + "/" + name, info.st_mode & 0777U});
-  }
-  return files;
-}
-
-Result<> writePack(const BuildOptions& options, const std::string& folder, const std::string& label) {
-  pack::NewImage image;
-  image.architecture = cache::nodeArchitecture();
-  image.createdBy = "fallbackctl pack build";
-  image.entrypoint = {"/fallbackctl"};
-  image.command = {"install", "--from", "/pack"};
-  image.labels[kLabel] = label;
+/// The labels of --label.
+Result<std::map<std::string, std::string>> labelsOf(const BuildOptions& options) {
+  std::map<std::string, std::string> labels;
   for (const auto& one : options.labels) {
     const auto equals = one.find('=');
     if (equals == std::string::npos || equals == 0) {
       return fail(Stage::cli, Reason::invalid, "--label " + one + ": expected NAME=VALUE");
     }
-    image.labels[one.substr(0, equals)] = one.substr(equals + 1);
+    labels[one.substr(0, equals)] = one.substr(equals + 1);
   }
-  FB_TRY(image.files, filesOf(folder));
+  return labels;
+}
+
+Result<> writePack(const BuildOptions& options, const std::string& folder,
+                   const std::vector<cache::PackItem>& items) {
+  pack::PackImage image{"/proc/self/exe", folder, items, {}, 0};
+  FB_TRY(image.labels, labelsOf(options));
   FB_TRY(image.created, imageTime());
-  return pack::writeImage(fromHere(options.layout), options.tag, image);
+  return pack::writePackImage(fromHere(options.layout), options.tag, image);
 }
 
 int build(const BuildOptions& options) {
@@ -148,9 +110,7 @@ int build(const BuildOptions& options) {
     complain("no image was built: a node would refuse this pack");
     return kFailed;
   }
-  const auto written = describe(pack->items).and_then([&](const std::string& label) {
-    return writePack(options, settings.path, label);
-  });
+  const auto written = writePack(options, settings.path, pack->items);
   if (!written) return complain(written.error());
   for (const auto& item : pack->items) std::printf("%s\n", item.ref.toString().c_str());
   std::printf("in oci:%s:%s\n", options.layout.c_str(), options.tag.c_str());
@@ -169,11 +129,11 @@ int inspect(const std::string& image, const std::vector<std::string>& more, cons
   const auto root = json::parse(*text, error);
   const auto* const labels = !error && root.is_object() ? root.get_object().if_contains("Labels") : nullptr;
   const auto* const label =
-      labels != nullptr && labels->is_object() ? labels->get_object().if_contains(kLabel) : nullptr;
+      labels != nullptr && labels->is_object() ? labels->get_object().if_contains(pack::kPackLabel) : nullptr;
   const auto list =
       label != nullptr && label->is_string() ? json::parse(label->get_string(), error) : json::value();
   if (error || !list.is_array()) {
-    complain(image + " is not a pack: it lacks the label " + kLabel + " that pack build writes");
+    complain(image + " is not a pack: it lacks the label " + pack::kPackLabel + " that pack build writes");
     return kFailed;
   }
   if (format == "json") {
