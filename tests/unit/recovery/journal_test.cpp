@@ -188,5 +188,19 @@ TEST_F(JournalTest, RemovalAcceptsNoPaths) {
   EXPECT_TRUE(std::filesystem::exists(folder + "/victim.json"));
 }
 
+TEST(JournalLock, OnlyOneOfTwoDaemonsHasIt) {
+  std::string name = std::filesystem::temp_directory_path() / "recovery-test-XXXXXX";
+  const std::string folder = ::mkdtemp(name.data());
+  {
+    const auto first = Journal::open(folder);
+    ASSERT_TRUE(first);
+    const auto second = Journal::open(folder);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().reason, Reason::already_exists);
+  }
+  EXPECT_TRUE(Journal::open(folder));
+  std::filesystem::remove_all(folder);
+}
+
 }  // namespace
 }  // namespace fallbackd::recovery

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ends a recovery: the real container; kubelet that goes on by itself.
+#include "recovery_fixture.hpp"
+
+namespace fallbackd::recovery {
+namespace {
+
+using test::runUntil;
+
+TEST_F(RecoveryTest, TheRealContainerTakesOver) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c0", "other");
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+  EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 50ms);
+  EXPECT_EQ(journalled(), 0U);
+  recoveries->containerStarted("c1", clock.now());
+  EXPECT_TRUE(metric(R"(fallbackd_hand_back_gap_seconds_count{workload="checkout"} 1)"));
+  EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 0)"));
+}
+
+TEST_F(RecoveryTest, AContainerWithAnotherImageDoesNotEndTheFallback) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  runtime.references["sha256:tool"] = {"r/toolbox:latest", "elsewhere.example/r/checkout:1"};
+  const int before = runtime.calls;
+  kubeletMakes("c1", "main", "r/toolbox:latest", "sha256:tool");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before; }));
+  clock.advance(loop, 1min);
+  EXPECT_EQ(state(), State::ready);
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+}
+
+TEST_F(RecoveryTest, AnImageIsRecognisedByItsIdOrDigest) {
+  // A rollout: a version of the workload's image other than the one in this node's configuration.
+  runtime.references["sha256:new"] = {"r/checkout:2", "r/checkout@sha256:" + std::string(64, '0')};
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c1", "main", "", "sha256:new");
+  ASSERT_TRUE(reaches(State::handed_back));
+  runtime.references["sha256:digest"] = {"r/checkout@sha256:" + std::string(64, '0')};
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c2", "main", "", "sha256:digest");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(RecoveryTest, AnUnansweredImageQueryIsRetried) {
+  runtime.references["sha256:real"] = {"r/checkout:1"};
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  runtime.deafToReferences = true;
+  const int before = runtime.calls;
+  kubeletMakes("c1", "main", "");
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
+  EXPECT_EQ(state(), State::ready);
+  runtime.deafToReferences = false;
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(RecoveryTest, AContainerCreatedBeforeTheLaunchPreventsIt) {
+  runtime.sandboxes["s1"].sandbox.ready = false;  // the launch waits for the sandbox
+  detect();
+  clock.advance(loop, 5ms);
+  kubeletMakes("c1", "main");
+  runtime.sandboxes["s1"].sandbox.ready = true;
+  ASSERT_TRUE(reaches(State::handed_back));
+  EXPECT_TRUE(launcher.launched.empty());
+}
+
+TEST_F(RecoveryTest, HandBackWhileNotYetReady) {
+  test::Gate never(loop);
+  readyGate = &never;
+  detect();
+  ASSERT_TRUE(reaches(State::started));
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+  EXPECT_TRUE(launcher.launched[0]->stoppedWithGrace);
+}
+
+TEST_F(RecoveryTest, ARecoveryIsWithdrawnOnceKubeletIsNoLongerHeldUp) {
+  cause = Cause::not_started;
+  runtime.sandboxes["s1"].sandbox.ready = false;  // so that it waits
+  detect();
+  ASSERT_TRUE(reaches(State::verified));
+  recoveries->noLongerHeldUp("s1", "main");
+  ASSERT_TRUE(reaches(State::withdrawn));
+  EXPECT_TRUE(launcher.launched.empty());
+  EXPECT_EQ(journalled(), 0U);
+  EXPECT_TRUE(metric("cause=\"not_started\",outcome=\"withdrawn\""));
+  runtime.sandboxes["s1"].sandbox.ready = true;
+  detect();
+  ASSERT_TRUE(reaches(State::ready)) << "it may be held up again";
+}
+
+TEST_F(RecoveryTest, ARunningFallbackIsNotWithdrawnAndEndsWithTheContainer) {
+  cause = Cause::not_started;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  recoveries->noLongerHeldUp("s1", "main");
+  clock.advance(loop, 1s);
+  EXPECT_EQ(state(), State::ready);
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(RecoveryTest, OtherCausesAreNotWithdrawn) {
+  runtime.sandboxes["s1"].sandbox.ready = false;
+  detect();
+  ASSERT_TRUE(reaches(State::verified));
+  recoveries->noLongerHeldUp("s1", "main");
+  runtime.sandboxes["s1"].sandbox.ready = true;
+  ASSERT_TRUE(reaches(State::ready));
+}
+
+/// The image was present from the beginning, so its arrival says nothing about the container.
+TEST_F(RecoveryTest, AnImageDoesNotEndANotStartedRecovery) {
+  cause = Cause::not_started;
+  handBackOn = config::HandBackOn::image;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 1s);
+  EXPECT_EQ(state(), State::ready);
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+}  // namespace
+}  // namespace fallbackd::recovery
