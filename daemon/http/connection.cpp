@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/connection.hpp"
+
+#include "base/async/loop_clock.hpp"
+#include "base/query.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <string_view>
+#include <utility>
+
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/parser.hpp>
+
+namespace fallbackd::http {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::uint32_t kMaxHeaderBytes = 8192;
+constexpr std::size_t kReadSize = 1024;
+constexpr auto kAskingLimit = 10s;  // for a whole request header; also how long an idle client is kept
+constexpr auto kTakingLimit = 10s;  // for a whole response, or one event
+constexpr auto kHeartbeat = 15s;    // after this long the dead peer of a quiet event stream is noticed
+
+using RequestHead = http::request<http::empty_body>;
+
+std::string_view view(beast::string_view text) {
+  return {text.data(), text.size()};
+}
+
+using ResponseHead = http::response<http::empty_body>;
+
+/// The bytes that are sent before the body.
+std::string textOf(const ResponseHead& head) {
+  std::string text =
+      "HTTP/1.1 " + std::to_string(head.result_int()) + " " + std::string(view(head.reason())) + "\r\n";
+  for (const auto& field : head) {
+    text.append(view(field.name_string())).append(": ").append(view(field.value())).append("\r\n");
+  }
+  return text + "\r\n";
+}
+
+/// A whole request's head. False if the client is gone, too slow, or does not send a request that we accept.
+asio::awaitable<bool> readHead(Stream& stream, beast::flat_buffer& buffer,
+                               http::request_parser<http::empty_body>& parser) {
+  parser.eager(true);
+  for (;;) {
+    boost::system::error_code error;
+    buffer.consume(parser.put(buffer.data(), error));
+    if (!error && parser.is_done()) co_return true;
+    if (error && error != http::error::need_more) co_return false;
+    const auto room = std::min(buffer.max_size() - buffer.size(), kReadSize);
+    if (room == 0) co_return false;
+    const auto bytes = co_await stream.readSome(buffer.prepare(room));
+    if (bytes == 0) co_return false;
+    buffer.commit(bytes);
+  }
+}
+
+/// Why this request is refused, if it is.
+std::optional<Response> refused(const Site& site, const RequestHead& head, const Route* route, bool root) {
+  if (head.method() != http::verb::get && head.method() != http::verb::head) {
+    auto response = refusal(405, "only GET and HEAD\n");
+    response.headers.emplace_back("Allow", "GET, HEAD");
+    return response;
+  }
+  if (root) return route == nullptr ? std::optional(refusal(404, "not found\n")) : std::nullopt;
+  if (site.loopbackOnly && !site.token.wanted() && !isLocalHost(view(head[http::field::host]))) {
+    return refusal(421, "use an IP address in the URL: this server listens on loopback only\n");
+  }
+  const bool open = route != nullptr && route->audience == Audience::anyone;
+  if (!open && !site.token.admits(view(head[http::field::authorization]))) {
+    auto response = refusal(401, "a token is required\n");
+    response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"fallbackd\"");
+    response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"fallbackd\"");
+    return response;
+  }
+  if (route == nullptr || route->audience == Audience::root) return refusal(404, "not found\n");
+  return std::nullopt;
+}
+
+Route* find(Site& site, const RequestHead& head) {
+  const auto target = view(head.target());
+  const auto found = site.routes.find(std::string(target.substr(0, target.find('?'))));
+  return found == site.routes.end() ? nullptr : &found->second;
+}
+
+void dress(ResponseHead& message) {
+  message.set(http::field::server, "fallbackd");
+  message.set(http::field::cache_control, "no-store");
+  message.set("X-Content-Type-Options", "nosniff");
+  message.set("Cross-Origin-Resource-Policy", "same-origin");
+  message.set("Referrer-Policy", "no-referrer");
+}
+
+/// What to send, and whether another request may follow.
+struct Answer {
+  std::string text;
+  bool keepAlive = false;
+};
+
+asio::awaitable<Answer> answerTo(const Site& site, RequestHead head, Route* route, bool root) {
+  auto content = refused(site, head, route, root);
+  if (!content) {
+    const auto target = view(head.target());
+    const auto mark = target.find('?');
+    Request request{std::string(target.substr(0, mark)),
+                    parseQuery(mark == std::string_view::npos ? "" : target.substr(mark + 1)),
+                    std::string(view(head[http::field::accept]))};
+    try {
+      content = co_await route->handler(std::move(request));
+    } catch (const std::exception& error) {
+      content = refusal(500, std::string("failed: ") + error.what() + "\n");
+    }
+  }
+  ResponseHead response;
+  response.version(11);
+  response.keep_alive(head.keep_alive());
+  dress(response);
+  response.result(content->status);
+  response.set(http::field::content_type, content->contentType);
+  for (const auto& [name, value] : content->headers) response.insert(name, value);
+  response.content_length(content->body.size());
+  Answer answer{textOf(response), response.keep_alive()};
+  if (head.method() != http::verb::head) answer.text += content->body;
+  co_return answer;
+}
+
+/// Until the client disconnects; then its place is free.
+asio::awaitable<void> sendEvents(EventFeed& feed, Stream& stream) {
+  ResponseHead head;
+  head.version(11);
+  head.keep_alive(false);
+  head.result(http::status::ok);
+  dress(head);
+  head.set(http::field::content_type, "text/event-stream");
+  const std::string begin = textOf(head);
+  stream.expireAfter(kTakingLimit);
+  bool here = co_await stream.write(begin);
+  EventFeed::Listener listener(feed);
+  while (here) {
+    stream.expireNever();
+    const auto text = co_await listener.next(kHeartbeat);
+    const std::string event = text ? "data: " + *text + "\n\n" : ": still here\n\n";
+    stream.expireAfter(kTakingLimit);
+    here = co_await stream.write(event);
+  }
+}
+
+/// One request after the other, until the client disconnects or its time is over.
+asio::awaitable<void> serveRequests(std::shared_ptr<Site> site, Stream& stream, Clients::Client& client) {
+  const bool root = client.isRoot();
+  beast::flat_buffer buffer(kMaxHeaderBytes);
+  for (;;) {
+    stream.expireAfter(kAskingLimit);
+    http::request_parser<http::empty_body> parser;
+    parser.header_limit(kMaxHeaderBytes);
+    parser.body_limit(0);
+    if (!co_await readHead(stream, buffer, parser) || !client.asking) co_return;
+    client.asking = false;
+    site->refreshFiles();
+    const auto& head = parser.get();
+    auto* route = find(*site, head);
+    if (route != nullptr && route->feed != nullptr && !refused(*site, head, route, root) &&
+        head.method() == http::verb::get) {
+      if (site->clients.mayListen(client)) {
+        client.listening = true;
+        co_await sendEvents(*route->feed, stream);
+        co_return;
+      }
+    }
+    stream.expireNever();  // the handler has its own time limit
+    const auto answer = co_await answerTo(*site, head, route, root);
+    stream.expireAfter(kTakingLimit);
+    if (!co_await stream.write(answer.text) || !answer.keepAlive) co_return;
+    client.asking = true;
+    client.since = LoopClock::of(site->executor).now();
+  }
+}
+
+}  // namespace
+
+Site::Site(Options given, asio::any_io_executor loop)
+    : options(std::move(given)), executor(std::move(loop)), token(options.tokenFile) {
+  if (options.tls) tls.emplace(*options.tls);
+}
+
+void Site::refreshFiles() {
+  const auto tell = [&](const Result<>& done) {
+    if (!done && options.trouble) options.trouble(done.error().message());
+  };
+  tell(token.refresh());
+  if (tls) tell(tls->refresh());
+}
+
+Response refusal(unsigned status, std::string body) {
+  return {status, "text/plain; charset=utf-8", std::move(body), {}};
+}
+
+asio::awaitable<void> serveClient(std::shared_ptr<Site> site, std::unique_ptr<Stream> stream,
+                                  Clients::Place place) {
+  struct Leave {
+    Leave(Clients& c, Clients::Place p) : clients(c), place(p) {}
+    Leave(const Leave&) = delete;
+    Leave& operator=(const Leave&) = delete;
+    ~Leave() { clients.remove(place); }
+    Clients& clients;
+    Clients::Place place;
+  } const leave(site->clients, place);
+
+  place->close = [&stream = *stream] { stream.cancel(); };
+  stream->expireAfter(kAskingLimit);
+  if (!co_await stream->open()) co_return;
+  co_await serveRequests(site, *stream, *place);
+  place->close = nullptr;
+  co_await stream->close();
+}
+
+}  // namespace fallbackd::http
