@@ -206,7 +206,8 @@ def make_tree(folder):
 
 def check_shipped(programs):
     for program in programs:
-        if re.search(SWITCH.encode() + b"|guards3off", pathlib.Path(program).read_bytes()):
+        content = pathlib.Path(program).read_bytes()
+        if SWITCH.encode() in content or b"guards3off" in content:
             raise Problem(f"{program} holds the switch of scripts/report guards")
     if not programs:
         raise Problem("no program was given")

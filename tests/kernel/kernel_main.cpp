@@ -13,5 +13,6 @@ int main(int argc, char** argv) {
   // Without root every test is skipped.
   if (GTEST_FLAG_GET(list_tests) || ::geteuid() != 0) return RUN_ALL_TESTS();
   return fallbackd::test::runGuarded(fallbackd::test::outputFolders(GTEST_FLAG_GET(output)),
-                                     fallbackd::test::Unguarded::refuse, [] { return RUN_ALL_TESTS(); });
+                                     fallbackd::test::Unguarded::refuse, fallbackd::test::Scratch::disk,
+                                     [] { return RUN_ALL_TESTS(); });
 }

@@ -72,19 +72,23 @@ Result<> makeWritableAgain(const std::vector<MountPoint>& before, const std::vec
   return {};
 }
 
-Result<> becomeGuarded(const std::vector<fs::path>& writable) {
+Result<> becomeGuarded(const std::vector<fs::path>& writable, Scratch scratch) {
   if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return failErrno(Stage::cli, "make a mount namespace");
+  }
+  if (scratch == Scratch::memory &&
+      ::mount("tmpfs", writable.front().c_str(), "tmpfs", 0, "mode=0700") != 0) {
+    return failErrno(Stage::cli, "mount a tmpfs at " + writable.front().string());
   }
   FB_CHECK(makeMachineReadOnly(writable));
   return keepTemporaryFilesIn(writable.front());
 }
 
 [[noreturn]] void beChild(pid_t parent, const std::vector<fs::path>& writable, Unguarded unguarded,
-                          const std::function<int()>& body) {
+                          Scratch scratch, const std::function<int()>& body) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(kExitFailure);
-  if (const auto guarded = becomeGuarded(writable); !guarded) {
+  if (const auto guarded = becomeGuarded(writable, scratch); !guarded) {
     std::fprintf(stderr, "the machine cannot be made read-only: %s\n", guarded.error().message().c_str());
     if (unguarded == Unguarded::refuse) ::_exit(kExitFailure);
   }
@@ -143,17 +147,18 @@ std::vector<fs::path> outputFolders(const std::string& gtestOutput) {
   return folders;
 }
 
-int runGuarded(const std::vector<fs::path>& outputs, Unguarded unguarded, const std::function<int()>& body) {
+int runGuarded(const std::vector<fs::path>& outputs, Unguarded unguarded, Scratch scratch,
+               const std::function<int()>& body) {
   std::error_code none;
   const auto parent = fs::canonical(fs::temp_directory_path(none), none);
-  const auto scratch =
+  const auto folder =
       none ? fail(Stage::cli, Reason::system, "find the folder of temporary files")
            : sys::ScratchFolder::make(Stage::cli, parent, "fbt.");  // short: sockets are below it
-  if (!scratch) {
-    std::fprintf(stderr, "%s\n", scratch.error().message().c_str());
+  if (!folder) {
+    std::fprintf(stderr, "%s\n", folder.error().message().c_str());
     return kExitFailure;
   }
-  std::vector<fs::path> writable{scratch->path()};
+  std::vector<fs::path> writable{folder->path()};
   writable.insert(writable.end(), outputs.begin(), outputs.end());
   std::fflush(nullptr);  // otherwise buffered output would be written twice
   const pid_t self = ::getpid();
@@ -162,7 +167,7 @@ int runGuarded(const std::vector<fs::path>& outputs, Unguarded unguarded, const 
     std::perror("fork");
     return kExitFailure;
   }
-  if (child == 0) beChild(self, writable, unguarded, body);
+  if (child == 0) beChild(self, writable, unguarded, scratch, body);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }

@@ -27,10 +27,13 @@ std::vector<std::filesystem::path> outputFolders(const std::string& gtestOutput)
 /// Whether a body may run without such a namespace.
 enum class Unguarded { refuse, run };
 
+/// Where the scratch folder is: on the disk, or in memory, where fsync returns at once.
+enum class Scratch { disk, memory };
+
 /// Calls `body` in a child process with its own mount namespace, in which the machine is read-only except for
 /// a scratch folder. This is the folder for temporary files there, and is removed afterwards. Returns the
 /// body's exit code, or 125 if the namespace cannot be created, unless `unguarded` says otherwise.
-int runGuarded(const std::vector<std::filesystem::path>& outputs, Unguarded unguarded,
+int runGuarded(const std::vector<std::filesystem::path>& outputs, Unguarded unguarded, Scratch scratch,
                const std::function<int()>& body);
 
 }  // namespace fallbackd::test

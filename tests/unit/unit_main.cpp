@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // As root, unit tests also run on a read-only machine. They need no privileges, so they also run where such a
-// namespace cannot be created.
+// namespace cannot be created. Their files are in memory: most of their time would be the disk's.
 #include "read_only.hpp"
 
 #include <unistd.h>
@@ -11,5 +11,6 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   if (GTEST_FLAG_GET(list_tests) || ::geteuid() != 0) return RUN_ALL_TESTS();
   return fallbackd::test::runGuarded(fallbackd::test::outputFolders(GTEST_FLAG_GET(output)),
-                                     fallbackd::test::Unguarded::run, [] { return RUN_ALL_TESTS(); });
+                                     fallbackd::test::Unguarded::run, fallbackd::test::Scratch::memory,
+                                     [] { return RUN_ALL_TESTS(); });
 }
