@@ -57,7 +57,7 @@ def mounts():
 
 
 class Cgroups:
-    """A folder of this run in each hierarchy. From the cgroup namespace on it is the root."""
+    """A folder for this run in each hierarchy. It is the root inside the cgroup namespace."""
 
     def __init__(self):
         own = {}
@@ -88,7 +88,7 @@ class Cgroups:
         check(libc.umount2(b"/sys/fs/cgroup", MNT_DETACH), "unmount the cgroups")
         if not any(path == "/sys/fs/cgroup" for path, *_ in self.places):
             mount("cgroups", "/sys/fs/cgroup", "tmpfs", 0, "mode=755")
-        for path, kind, data, _ in self.places:  # in their order, in which tests expect them
+        for path, kind, data, _ in self.places:  # in the order that tests expect
             os.makedirs(path, exist_ok=True)
             mount("cgroup", path, kind, 0, data)
         left = [path for path, _, kind, _ in mounts() if kind in ("cgroup", "cgroup2")]
@@ -144,14 +144,14 @@ def make_network():
 
 
 def make_sure():
-    """Nobody but this process is to be seen, and it is the first one."""
+    """Only this process is visible, and it is process 1."""
     seen = [name for name in os.listdir("/proc") if name.isdigit()]
     if os.getpid() != 1 or seen != ["1"]:
         raise NotAlone(f"processes of the machine are visible: {seen[:5]}")
 
 
 def be_first(cgroups, number, off, results, command):
-    """Process 1 of the PID namespace: whatever else is in it ends with it."""
+    """Process 1 of the PID namespace: everything else in it ends when this process ends."""
     die_with_parent()
     make_mounts(cgroups, number, off, results)
     make_network()
@@ -170,7 +170,7 @@ def exit_code(status):
 
 
 def in_child(function):
-    """Runs it in a process of its own, which SIGTERM ends; the exit code."""
+    """Runs it in a separate process, which SIGTERM ends; returns the exit code."""
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

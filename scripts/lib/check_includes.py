@@ -56,7 +56,7 @@ def read_targets(daemon):
 
 
 def reach(targets, name, seen):
-    """The names of all own targets that `name` links, itself included."""
+    """The names of all our targets that `name` links, including itself."""
     if name in seen or name not in targets:
         return seen
     seen.add(name)

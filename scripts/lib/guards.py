@@ -16,7 +16,7 @@ import sys
 import tomllib
 
 root = pathlib.Path(__file__).resolve().parents[2]
-SWITCH = "fallbackd_guard_off"  # the symbol that no shipped program has
+SWITCH = "fallbackd_guard_off"  # a symbol that no shipped program contains
 SHAPES = ("never", "skip", "code", "text")
 KEYS = {"name", "stops", "file", "in", "without", "becomes", "tests", "survives", "narrow", *SHAPES}
 
@@ -99,7 +99,7 @@ class Guard:
 
 
 class Preparation:
-    """A change that some guard needs to be written as an expression: a constant that must not be constexpr."""
+    """A change that some guards need before they can be switched: a constant that must not be constexpr."""
 
     def __init__(self, subject, entry):
         self.subject, self.name, self.shape = subject, "prepare", "text"
@@ -112,7 +112,7 @@ class Preparation:
 
 
 def guards():
-    """All of them. Their numbers depend on the order of the files and entries only."""
+    """All guards. Their numbers depend only on the order of the files and entries."""
     found = []
     for path in sorted((root / "tests/guards").glob("*.toml")):
         content = tomllib.loads(path.read_text())
@@ -131,7 +131,7 @@ def preparations():
 
 
 def apply(source, those):
-    """The source with those guards behind their numbers; the innermost first."""
+    """The source with a switch for each of these guards; the innermost first."""
     spans = sorted(((one.span(source), one) for one in those), key=lambda it: (it[0][0], -it[0][1]))
 
     def write(begin, end, inner):
@@ -158,7 +158,7 @@ def by_file(all_guards):
 
 
 def applied(all_guards):
-    """The changed text of each file; raises a Problem that names all entries which do not apply."""
+    """The changed text of each file. Raises a Problem that names all entries that do not apply."""
     texts, problems = {}, []
     for file, those in by_file(all_guards + preparations()).items():
         path = root / file
@@ -183,7 +183,7 @@ def applied(all_guards):
 
 
 def make_tree(folder):
-    """Copies what git tracks. What has not changed keeps its time, so that only that is built which must be."""
+    """Copies what git tracks. Unchanged files keep their time, so that only changed ones are compiled again."""
     texts = applied(guards())
     source = folder / "src"
     texts["daemon/guards_off.hpp"] = HEADER % {"switch": SWITCH, "file": folder / "off"}

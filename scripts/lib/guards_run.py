@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Switches off one guard of tests/guards after the other and tells which tests notice.
+"""Switches off the guards of tests/guards one by one and reports which tests notice.
 
   guards_run.py FOLDER JSON [--only WORDS] [--wide]
 
@@ -92,8 +92,8 @@ def environment():
 
 
 def in_two_lines(function, items, programs_of):
-    """Kernel tests one after the other, because they use the node's cgroups and what else there is once; beside them
-    the unit tests, one after the other as well. The results in the order of the items."""
+    """Runs kernel tests one at a time, because they share the node's cgroups and everything else that exists once,
+    and at the same time unit tests, also one at a time. Returns the results in the order of the items."""
     def line(wanted):
         return {index: function(item) for index, item in enumerate(items)
                 if any("kernel" in program for program in programs_of(item)) == wanted}
@@ -104,7 +104,8 @@ def in_two_lines(function, items, programs_of):
 
 
 def baseline(runner, jobs):
-    """With no guard off every test passes; how long each takes. A noisy machine gets a second chance."""
+    """Checks that every test passes with no guard off, and measures how long it takes. A test may fail
+    once: the machine is noisy."""
     def one(job):
         first = runner.run(0, *job, CEILING_SECONDS)
         if not first.failed:
@@ -131,7 +132,7 @@ def noticed(runner, guard, jobs, known):
         outcome = runner.run(guard.number, *job, limit_for(known[job]))
         if not outcome.failed:
             continue
-        # Which test hung or died is not certain where there is no report: all of them once more.
+        # Without a report it is not certain which test hung or died: run all of them once more.
         names = job[1] if outcome.says else outcome.failed[0]
         again = runner.run(guard.number, job[0], names, limit_for(known[job]))
         if again.failed:

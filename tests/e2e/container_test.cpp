@@ -32,7 +32,7 @@ namespace json = boost::json;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Longer than anything takes that works.
+// Longer than anything that works takes.
 constexpr auto kCeiling = 30s;
 constexpr auto kPatience = 6s;
 
@@ -80,7 +80,7 @@ class Trial {
       return {"version floor", "nothing in /var/lib/fallbackd"};
     }
     auto spec = node_.workloadPod(podName);
-    spec.sharePid = true;  // this needs one more privilege
+    spec.sharePid = true;  // needs one more privilege
     auto pod = node_.kubelet->startPod(spec);
     if (!pod) return {"test setup: pod", pod.error().message()};
     pod_ = *pod;
@@ -300,7 +300,7 @@ TEST_F(Container, APackBringsABinaryToTheNode) {
   EXPECT_THAT(refused.text, HasSubstr("a node would refuse this pack"));
 }
 
-/// What a runtime does to a container on a cgroup v2 node. This machine is hybrid, where a runtime does not.
+/// What a runtime does to a container on a cgroup v2 node. This machine is hybrid, so its runtime does not.
 TEST(CgroupNamespace, TheHostsIsJoinedFromOneOfOurOwn) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);

@@ -42,7 +42,7 @@ class ContainerdCrash : public testing::Test {
       pods_.push_back(std::move(pod));
     }
   }
-  /// Dies somewhere during the start of a sandbox, each time a little later. kubelet gives that sandbox up.
+  /// Dies somewhere during the start of a sandbox, each time a little later. kubelet gives up that sandbox.
   void crashDuringStart(int crash) {
     const pid_t pid = shop_->node->pid();
     std::thread killer([pid, crash] {

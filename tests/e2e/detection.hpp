@@ -18,15 +18,15 @@
 
 namespace fallbackd::e2e {
 
-/// Longer than anything takes that works.
+/// Longer than anything that works takes.
 constexpr auto kDetectionCeiling = std::chrono::seconds(60);
 
 /// The default of detection.stallTimeout.
 constexpr double kStallTimeoutMs = 1000;
 /// The default of detection.responseTimeout.
 constexpr double kResponseTimeoutMs = 3000;
-/// How much later than promised a verdict may come on a machine that does other work. About 10 ms are usual
-/// on an idle one.
+/// How much later than promised a verdict may come on a busy machine. On an idle one it is usually
+/// about 10 ms.
 constexpr double kPromptMs = 250;
 /// The same if containerd stores something before the fault, which it syncs to disk.
 constexpr double kStoredMs = 600;

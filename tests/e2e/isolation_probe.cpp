@@ -27,7 +27,7 @@ fallbackd::Result<int> probe(int argc, char** argv) {
   if (argc < 2) {
     for (;;) ::pause();
   }
-  // At once, without destructors: what is left behind must disappear nevertheless.
+  // At once, without destructors: whatever is left behind must disappear anyway.
   ::_exit(std::atoi(argv[1]));  // NOLINT(cert-err34-c): written by the test
 }
 

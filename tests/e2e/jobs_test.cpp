@@ -54,7 +54,7 @@ class JobPods : public testing::Test {
     const auto metrics = shop_->daemon->metrics();
     return metrics ? sumOf(*metrics, prefix, part) : -1;
   }
-  /// Until the daemon has found the registry dead once more, which starts whatever may be started.
+  /// Waits until the daemon has probed the dead registry once more: everything that may start has started.
   [[nodiscard]] bool detectsAgain() const {
     const auto probes = [&] { return metric("fallbackd_probe_pulls_total", "unreachable"); };
     const auto before = probes();

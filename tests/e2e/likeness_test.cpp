@@ -55,7 +55,7 @@ Rows rowsOf(const std::string& log) {
     const auto tab = line.find('\t');
     if (tab == std::string::npos) continue;
     std::string key = line.substr(0, tab);
-    // A second mount on the same place gets its own row.
+    // A second mount at the same path gets its own row.
     while (rows.contains(key)) key += " again";
     rows.emplace(std::move(key), line.substr(tab + 1));
   }

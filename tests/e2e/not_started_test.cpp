@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Present is not started: kubelet pulls one image at a time, and a hanging pull holds up all others. On the
-// real containerd, with a silent registry. Uses no configuration key that is newer than the fault, so that
-// earlier programs can be tried with FALLBACKD_BIN_DIR.
+// A present image is not a started container: kubelet pulls one image at a time, and a hanging pull holds up
+// all others. On the real containerd, with a silent registry. Uses no configuration key that is newer than
+// the fault, so that earlier programs can be tried with FALLBACKD_BIN_DIR.
 #include "e2e_gtest.hpp"
 #include "fault_registry.hpp"
 #include "run_dir.hpp"
@@ -18,7 +18,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Longer than anything takes that works, and shorter than the hanging pull, which is how long a pod would
+// Longer than anything that works takes, and shorter than the hanging pull, which is how long a pod would
 // otherwise be dark.
 constexpr auto kCeiling = 30s;
 

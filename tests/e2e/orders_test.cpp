@@ -49,7 +49,8 @@ class Orders : public testing::Test {
   [[nodiscard]] bool ready(const std::string& pod) const {
     return waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, pod) == "ready"; });
   }
-  /// Whether status lists the pod among those whose fallback is not started, in words that hold `text`.
+  /// Whether status lists the pod among those whose fallback is not started, with a line that contains
+  /// `text`.
   [[nodiscard]] bool isWithheld(const std::string& pod, const std::string& text) const {
     return waitUntil(kCeiling, [&] {
       const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
@@ -80,7 +81,7 @@ TEST_F(Orders, APauseStopsNewRecoveriesUntilItEnds) {
   ASSERT_NO_FATAL_FAILURE(startPod("late"));
   ASSERT_TRUE(isWithheld("late", R"("by":"pause")")) << shop_->daemon->logText();
   EXPECT_EQ(recoveryState(*shop_->daemon, "late"), "");
-  EXPECT_EQ(fallbackPid(*shop_->daemon, "running"), process) << "what runs goes on";
+  EXPECT_EQ(fallbackPid(*shop_->daemon, "running"), process) << "running fallbacks continue";
   EXPECT_THAT(statusText(), HasSubstr("NEW RECOVERIES ARE paused since"));
 
   shop_->daemon->kill();
@@ -123,7 +124,7 @@ TEST_F(Orders, AnOrderThatCannotBeReadPausesTheNode) {
   ASSERT_NO_FATAL_FAILURE(startPod("late"));
   ASSERT_TRUE(isWithheld("late", R"("by":"pause")")) << shop_->daemon->logText();
   E2E_TRY(const auto one, order({"resume", "--namespace", "shop"}));
-  EXPECT_EQ(one.code, 1) << "what else the file says is not known";
+  EXPECT_EQ(one.code, 1) << "the rest of the file is unknown";
   E2E_TRY(const auto resumed, order({"resume"}));
   ASSERT_EQ(resumed.code, 0) << resumed.text;
   EXPECT_TRUE(ready("late")) << shop_->daemon->logText();

@@ -28,7 +28,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Longer than anything takes that works.
+// Longer than anything that works takes.
 constexpr auto kCeiling = 30s;
 
 std::string namespaceOf(pid_t pid, const std::string& kind) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract of cri::Runtime and cri::EventSource, kept over gRPC by the real containerd.
+// The contract of cri::Runtime and cri::EventSource, checked over gRPC with the real containerd.
 #include "containerd_node.hpp"
 #include "contract/contract.hpp"
 #include "cri/grpc_runtime.hpp"
@@ -65,8 +65,8 @@ class ContainerdUnderTest final : public ContractNode {
   ~ContainerdUnderTest() override {
     connection_ = {};
     loop_.restart();
-    loop_.run_for(1s);  // what is left of cancelled calls
-    silent_.reset();    // its connections end, and with them pulls that containerd goes on with
+    loop_.run_for(1s);  // the rest of cancelled calls
+    silent_.reset();    // its connections end, and with them the pulls that containerd would continue
     kubelet_.reset();
   }
   ContainerdUnderTest(const ContainerdUnderTest&) = delete;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The daemon, or its spawner, is killed at random moments while fallbacks run, on the real containerd. No
-// fallback dies, none is doubled, all are adopted, nothing leaks. SURVIVAL_KILLS, SURVIVAL_PODS and
+// fallback dies, none runs twice, all are adopted, nothing leaks. SURVIVAL_KILLS, SURVIVAL_PODS and
 // SURVIVAL_SEED make it long (scripts/report survival). SURVIVAL_JSON names the folder of its figures.
 #include "base/strings.hpp"
 #include "cgroups.hpp"
@@ -36,7 +36,7 @@ constexpr int kAtOnce = 4;                // pods that are created at once
 constexpr auto kStarting = 150ms;         // a kill during a daemon's start comes within this time
 constexpr auto kAtWork = 100ms;           // a later one within this time after the last adoption
 constexpr auto kLaunching = 15ms;         // one during a launch within this time after its leaf was created
-constexpr int kSpawnerEvery = 10;         // every so many kills, one is of the spawner
+constexpr int kSpawnerEvery = 10;         // one kill in so many is of the spawner
 constexpr std::size_t kKindsOfRound = 3;  // starting, running, launching
 
 unsigned number(const char* variable, unsigned otherwise) {

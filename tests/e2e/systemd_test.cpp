@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackd as a Type=notify unit: its messages to the service manager, on a socket of the test.
+// fallbackd as a Type=notify unit: its messages to the service manager, received on a socket of the test.
 #include "daemon.hpp"
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"

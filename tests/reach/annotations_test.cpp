@@ -20,7 +20,7 @@ namespace {
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-// Longer than anything takes that works.
+// Longer than anything that works takes.
 constexpr auto kCeiling = 30s;
 
 const std::string kBinary = "fallbackd.io/binary.";

@@ -15,7 +15,7 @@
 
 namespace fallbackd::e2e {
 
-/// gRPC's part, in cri_stubs.hpp: its headers are larger than all of a test.
+/// The gRPC part is in cri_stubs.hpp: its headers are larger than a whole test.
 struct CriStubs;
 
 struct NodeOptions {

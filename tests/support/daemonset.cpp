@@ -16,7 +16,7 @@ tl::unexpected<Error> bad(const std::string& what) {
   return fail(Stage::cli, Reason::invalid, what);
 }
 
-/// So that the tests cannot miss a privilege that is added to the manifest.
+/// Otherwise the tests could miss a privilege that is added to the manifest.
 Result<> onlyKnown(const YAML::Node& map, const std::string& where, const std::set<std::string>& known) {
   for (const auto& entry : map) {
     const auto key = entry.first.as<std::string>();

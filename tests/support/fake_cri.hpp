@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A containerd that does nothing: sandboxes come and go without processes, pulls end as a function decides.
-// For numbers of pods that no real node carries. Serves on a unix socket the parts of CRI and of containerd's
+// For more pods than a real node can run. Serves on a unix socket the parts of CRI and of containerd's
 // own services that fallbackd uses.
 #pragma once
 

@@ -227,7 +227,7 @@ Result<> Kubelet::stopPod(const Pod& pod) {
 
 Result<> Kubelet::removePod(const Pod& pod) {
   auto stopped = stopPod(pod);
-  // Even without containerd: nothing of the pod may stay.
+  // Even without containerd: nothing of the pod may remain.
   for (const auto& cgroup : pod.cgroups) FB_CHECK(destroyCgroup(cgroup));
   FB_CHECK(removePodFolder(pod.folder));
   FB_CHECK(removeFolder(pod.logDirectory));

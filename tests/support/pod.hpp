@@ -34,7 +34,8 @@ struct PodSpec {
   bool hostPid = false;
   bool sharePid = false;  // shareProcessNamespace: all containers are in the sandbox's
   std::uint32_t attempt = 0;
-  std::string cgroupTop;  // "/node-b": where the tree of a node begins that has only part of the run's
+  std::string
+      cgroupTop;  // "/node-b": the root of this node's tree, if the node has only a part of the run's tree
 };
 
 struct VolumeMount {

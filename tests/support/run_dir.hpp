@@ -14,7 +14,7 @@ const std::filesystem::path& runDir();
 /// A new folder in it: NAME, or NAME-2, NAME-3 ... if it exists.
 std::filesystem::path makeRunDir(const std::string& name);
 
-/// A log file in the run's folder. The e2e main shows the ends of all of them when a test fails.
+/// A log file in the run's folder. The e2e main shows the end of each when a test fails.
 std::filesystem::path logFile(const std::string& name);
 std::filesystem::path logsDir();
 

@@ -22,7 +22,7 @@ namespace fallbackd::e2e {
 using HttpRequest = boost::beast::http::request<boost::beast::http::string_body>;
 using HttpResponse = boost::beast::http::response<boost::beast::http::string_body>;
 
-/// What fails, throws; so does reading at the end.
+/// Failures throw; so does reading at the end of the stream.
 class Wire {
  public:
   Wire() = default;
@@ -48,10 +48,10 @@ class PlainWire final : public Wire {
 boost::asio::awaitable<std::unique_ptr<Wire>> secured(boost::asio::ip::tcp::socket& socket,
                                                       boost::asio::ssl::context& context);
 
-/// `buffer` keeps what came behind it.
+/// `buffer` keeps the bytes that follow it.
 boost::asio::awaitable<HttpRequest> readRequest(Wire& wire, boost::beast::flat_buffer& buffer);
 
-/// As it goes over the wire. The body is what is set, whatever the header says of its length.
+/// Sent as it is: the body may have another length than the header says.
 std::string textOf(const HttpResponse& response);
 
 }  // namespace fallbackd::e2e

@@ -11,7 +11,7 @@
 
 namespace fallbackd::test {
 
-/// Longer than anything takes that works; never part of what is measured.
+/// Longer than anything that works takes; never part of what is measured.
 constexpr std::chrono::seconds kCeiling{20};
 
 /// Runs the loop until `done` or the ceiling; returns whether it was done. With a FakeClock, time passes when
