@@ -105,6 +105,34 @@ struct Cache::State {
     residents.emplace(ref, Resident{std::move(known), evidence, kept, namedBy});
     return AdmittedPtr(shared);
   }
+
+  /// Under `admitting`.
+  Entry renew(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy) {
+    std::optional<Evidence> known;
+    AdmittedPtr admitted;
+    bool kept = false;
+    // What was admitted for others has not raised the floor yet.
+    bool settled = namedBy == NamedBy::others;
+    {
+      const std::lock_guard lock(guard);
+      if (const auto found = residents.find(ref); found != residents.end()) {
+        settled = settled || found->second.namedBy == NamedBy::configuration;
+        known = found->second.evidence;
+        admitted = found->second.admitted;
+        kept = found->second.kept;
+      }
+    }
+    const auto onDisk = admission.look(ref);
+    if (settled && known && onDisk && *onDisk == *known && admission.checkExpiry(ref, admitted->expires, now))
+      return {ref, admitted, false, kept};
+    auto result = admitAndKeep(ref, now, namedBy);
+    const bool takenBack = !result && admitted != nullptr && admission.withdrawn(*admitted, now);
+    const std::lock_guard lock(guard);
+    // Without bytes there is nothing that could keep serving.
+    if (takenBack || (!result && admitted != nullptr && !kept)) residents.erase(ref);
+    const auto held = residents.find(ref);
+    return {ref, std::move(result), true, held != residents.end() && held->second.kept};
+  }
 };
 
 Cache::Cache(config::CacheSettings settings, uid_t owner) {
@@ -141,49 +169,25 @@ Cache::Trust Cache::trust() const {
   return state_->trust;
 }
 
-std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now) {
+std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now,
+                                         const std::vector<BinaryRef>& chosen) {
   const std::lock_guard admitting(state_->admitting);
-  std::vector<Entry> entries;
   auto trust = state_->admission.checkTrust();
   {
     const std::lock_guard lock(state_->guard);
     state_->named = {wanted.begin(), wanted.end()};
     state_->trust = std::move(trust);
-    std::erase_if(state_->residents, [&](const auto& one) {
-      return std::find(wanted.begin(), wanted.end(), one.first) == wanted.end();
-    });
-    std::erase_if(state_->refusals, [&](const auto& one) {
-      return std::find(wanted.begin(), wanted.end(), one.first) == wanted.end();
-    });
+    const auto isDropped = [&](const auto& one) {
+      return !state_->named.contains(one.first) &&
+             std::find(chosen.begin(), chosen.end(), one.first) == chosen.end();
+    };
+    std::erase_if(state_->residents, isDropped);
+    std::erase_if(state_->refusals, isDropped);
   }
-  for (const auto& ref : wanted) {
-    std::optional<Evidence> known;
-    AdmittedPtr admitted;
-    bool kept = false;
-    bool named = false;
-    {
-      const std::lock_guard lock(state_->guard);
-      if (const auto found = state_->residents.find(ref); found != state_->residents.end()) {
-        named = found->second.namedBy == NamedBy::configuration;
-        known = found->second.evidence;
-        admitted = found->second.admitted;
-        kept = found->second.kept;
-      }
-    }
-    const auto onDisk = state_->admission.look(ref);
-    // What was admitted for others has not raised the floor yet.
-    if (named && known && onDisk && *onDisk == *known &&
-        state_->admission.checkExpiry(ref, admitted->expires, now)) {
-      entries.push_back({ref, admitted, false, kept});
-      continue;
-    }
-    auto result = state_->admitAndKeep(ref, now, NamedBy::configuration);
-    const bool takenBack = !result && admitted != nullptr && state_->admission.withdrawn(*admitted, now);
-    const std::lock_guard lock(state_->guard);
-    // Without bytes there is nothing that could keep serving.
-    if (takenBack || (!result && admitted != nullptr && !kept)) state_->residents.erase(ref);
-    const auto held = state_->residents.find(ref);
-    entries.push_back({ref, std::move(result), true, held != state_->residents.end() && held->second.kept});
+  std::vector<Entry> entries;
+  for (const auto& ref : wanted) entries.push_back(state_->renew(ref, now, NamedBy::configuration));
+  for (const auto& ref : chosen) {
+    if (!state_->named.contains(ref)) entries.push_back(state_->renew(ref, now, NamedBy::others));
   }
   return entries;
 }

@@ -76,13 +76,15 @@ class Cache {
     bool examined = false;  // false: nothing changed on disk since the last time
     bool resident = false;  // a copy serves recoveries: this one, or an earlier one if this was refused
   };
-  /// Makes exactly `wanted`, which the configuration names, resident: admits what is new or was refused
-  /// before, re-admits what changed on disk, drops the rest. An admitted copy keeps serving while its file is
-  /// being replaced or no longer passes, until it expires, the configuration drops it, its digest is revoked
-  /// or its keys are removed from the ring; the refusal is in the entry. Binaries that exceed the memory
-  /// budget, in the order of `wanted`, stay valid and are admitted again for each recovery.
+  /// Makes exactly `wanted`, which the configuration names, and `chosen`, which pods name, resident: admits
+  /// what is new or was refused before, re-admits what changed on disk, drops the rest. An admitted copy
+  /// keeps serving while its file is being replaced or no longer passes, until it expires, the configuration
+  /// drops it, its digest is revoked or its keys are removed from the ring; the refusal is in the entry.
+  /// Binaries that exceed the memory budget, in the order of `wanted` and then of `chosen`, stay valid and
+  /// are admitted again for each recovery.
   std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted,
-                             Wall::time_point now = Clock::system().wall());
+                             Wall::time_point now = Clock::system().wall(),
+                             const std::vector<BinaryRef>& chosen = {});
 
   /// What keeps every binary from being admitted, as of the last refresh(): the keyring, the revocation list.
   struct Trust {

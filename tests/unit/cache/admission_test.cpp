@@ -995,6 +995,32 @@ TEST_F(ResidentTest, KeepsServingWhileTheFileIsReplaced) {
   EXPECT_TRUE(entries.at(0).resident);
 }
 
+TEST_F(ResidentTest, WhatPodsChooseIsResidentTooAndRaisesNoFloor) {
+  const BinaryRef newer{cache.ref.name, "9.0.0"};
+  cache.put(newer, good());
+  const auto entries = resident.refresh({cache.ref}, Clock::system().wall(), {cache.ref, newer});
+  ASSERT_EQ(entries.size(), 2U) << "a binary of both lists is the configuration's";
+  EXPECT_TRUE(entries[1].result);
+  EXPECT_TRUE(entries[1].resident);
+  EXPECT_FALSE(resident.refresh({cache.ref}, Clock::system().wall(), {newer}).at(1).examined);
+  const auto served = resident.resident(newer);
+  ASSERT_TRUE(served && *served != nullptr);
+  // Had it been the configuration's, its version would be the floor now.
+  EXPECT_TRUE(resident.refresh({}, Clock::system().wall(), {cache.ref}).at(0).result);
+  const auto dropped = resident.resident(newer);
+  ASSERT_TRUE(dropped);
+  EXPECT_EQ(*dropped, nullptr);
+}
+
+TEST_F(ResidentTest, WhatPodsChooseBelowTheFloorIsRefused) {
+  const BinaryRef newer{cache.ref.name, "9.0.0"};
+  cache.put(newer, good());
+  const auto entries = resident.refresh({newer}, Clock::system().wall(), {cache.ref});
+  ASSERT_EQ(entries.size(), 2U);
+  ASSERT_FALSE(entries[1].result);
+  EXPECT_EQ(entries[1].result.error().reason, Reason::version_rollback);
+}
+
 /// What may happen to a file that a workload relies on while the copy serves.
 struct Change {
   const char* name;
