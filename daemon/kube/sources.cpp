@@ -130,6 +130,13 @@ struct Sources::State {
     postman.post([view = std::move(view), answer = std::move(then)](Pods&) { answer(view); });
   }
 
+  asio::awaitable<void> tellObjects(std::string namespaceName, NamedObjects names,
+                                    std::function<void(ObjectAnswers)> then) {
+    auto found = co_await objects->read(std::move(namespaceName), std::move(names));
+    postman.post(
+        [found = std::move(found), answer = std::move(then)](Pods&) mutable { answer(std::move(found)); });
+  }
+
   SourceSettings settings;
   asio::any_io_executor loop;
   std::shared_ptr<Pods*> target;
@@ -140,6 +147,7 @@ struct Sources::State {
   std::optional<ApiServer> apiServer;
   std::optional<Kubelet> kubelet;
   std::optional<OwnerReader> owners;
+  std::optional<ObjectReader> objects;
   TaskGroup tasks;
   std::thread thread;
 };
@@ -169,6 +177,7 @@ void Sources::start() {
     pods.stateChanged(state.apiServer->state());
     state.tasks.spawn(runAgain(*state.apiServer, state.tellTrouble));
   }
+  if (!settings.readVariablesIn.empty()) state.objects.emplace([settings] { return apiAccess(settings); });
   if (state.has(SourceKind::kubelet)) {
     state.kubelet.emplace(
         executor, [settings] { return kubeletAccess(settings); }, state.sink());
@@ -214,6 +223,19 @@ void Sources::rollout(PodPtr pod, std::function<void(RolloutView)> then) {
   asio::post(state.own, [held = state_, asked = std::move(pod), answer = std::move(then)]() mutable {
     held->tasks.spawn(held->tellRollout(std::move(asked), std::move(answer)));
   });
+}
+
+bool Sources::objects(std::string namespaceName, NamedObjects names,
+                      std::function<void(ObjectAnswers)> then) {
+  auto& state = *state_;
+  const auto& granted = state.settings.readVariablesIn;
+  const bool isGranted = std::find(granted.begin(), granted.end(), namespaceName) != granted.end();
+  if (!isGranted || *state.target == nullptr) return false;
+  asio::post(state.own, [held = state_, where = std::move(namespaceName), what = std::move(names),
+                         answer = std::move(then)]() mutable {
+    held->tasks.spawn(held->tellObjects(std::move(where), std::move(what), std::move(answer)));
+  });
+  return true;
 }
 
 }  // namespace fallbackd::kube

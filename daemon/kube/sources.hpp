@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kube/access.hpp"
+#include "kube/object_reader.hpp"
 #include "kube/pods.hpp"
 #include "kube/rollout.hpp"
 
@@ -20,10 +21,11 @@ namespace fallbackd::kube {
 struct SourceSettings {
   std::vector<SourceKind> kinds;  // empty: none
   std::string nodeName;
-  std::string kubeconfig;          // empty: the service account of this pod
-  std::string kubeletAddress;      // HOST:PORT
-  std::string kubeletCertificate;  // the file with the certificate that kubelet serves with
-  std::string viewFile;            // empty: the view is not kept on disk
+  std::string kubeconfig;                    // empty: the service account of this pod
+  std::string kubeletAddress;                // HOST:PORT
+  std::string kubeletCertificate;            // the file with the certificate that kubelet serves with
+  std::string viewFile;                      // empty: the view is not kept on disk
+  std::vector<std::string> readVariablesIn;  // namespaces; empty: ConfigMaps and Secrets are never read
 };
 
 class Sources {
@@ -45,6 +47,10 @@ class Sources {
   /// Asks for the pod's owners; `then` is called on the loop, after half a second at the latest. Without an
   /// API server among the sources the answer is that nothing is known.
   void rollout(PodPtr pod, std::function<void(RolloutView)> then);
+
+  /// Reads the ConfigMaps and Secrets; `then` is called on the loop. False if that is not granted for the
+  /// namespace: then nothing is called.
+  bool objects(std::string namespaceName, NamedObjects names, std::function<void(ObjectAnswers)> then);
 
  private:
   struct State;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <regex>
 #include <set>
 #include <stdexcept>
 
@@ -52,6 +53,12 @@ std::string bookmarkLine(std::uint64_t version) {
                                 {"apiVersion", "v1"},
                                 {"metadata", json::object{{"resourceVersion", std::to_string(version)}}},
                                 {"spec", json::object{{"containers", nullptr}}}});
+}
+
+/// /api/v1/namespaces/NAMESPACE/configmaps/NAME, or of a Secret: never a list of them.
+bool isObject(const std::string& path) {
+  static const std::regex kObject("/api/v1/namespaces/[a-z0-9-]+/(configmaps|secrets)/[a-z0-9.-]+");
+  return std::regex_match(path, kObject);
 }
 
 }  // namespace
@@ -220,7 +227,7 @@ asio::awaitable<bool> FakeApiServer::respond(Stream& stream, Seen request) {
     co_await answer(stream, 200, owner->second);
     co_return true;
   }
-  if (request.path.starts_with("/apis/apps/v1/namespaces/")) {
+  if (request.path.starts_with("/apis/apps/v1/namespaces/") || isObject(request.path)) {
     co_return co_await refuse(stream, 404, "not found", "NotFound");
   }
   if (request.path != "/api/v1/pods") {

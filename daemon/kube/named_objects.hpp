@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ConfigMaps and Secrets from which a pod's variables get their values. Those that are only volumes are
+// not among them: kubelet has mounted these.
+#pragma once
+
+#include "kube/pod_spec.hpp"
+
+#include <set>
+#include <string>
+
+namespace fallbackd::kube {
+
+struct NamedObjects {
+  std::set<std::string> configMaps;
+  std::set<std::string> secrets;
+  [[nodiscard]] bool empty() const { return configMaps.empty() && secrets.empty(); }
+};
+
+NamedObjects namedObjects(const Pod& pod);
+
+}  // namespace fallbackd::kube
