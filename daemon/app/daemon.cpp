@@ -17,6 +17,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <set>
 #include <signal.h>
 #include <unistd.h>
 #include <utility>
@@ -41,6 +42,7 @@ constexpr auto kPauseInterval = 5s;
 constexpr auto kLoopLimit = 1s;  // a turn normally takes microseconds
 constexpr auto kHeapInterval = 10s;
 constexpr std::size_t kKeptHeap = 8UL << 20;
+constexpr std::size_t kMaxChosenBinaries = 64;
 
 }  // namespace
 
@@ -98,7 +100,10 @@ Result<> Daemon::Parts::start() {
   readPause();
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config,
                   podSources);
-  podSources.onChange([this](const std::string& podUid) { watcher->specChanged(podUid); });
+  podSources.onChange([this](const std::string& podUid) {
+    if (!std::exchange(chosenMayDiffer, true)) tasks.spawn(followChosen());
+    watcher->specChanged(podUid);
+  });
   watcher->credentials().readFilesWith(
       [pool = launcher.workers()](std::string path) { return readByWorker(pool, std::move(path)); });
   watcher->credentials().runProgramsWith([pool = launcher.workers()](watcher::ProviderProgram program) {
@@ -121,10 +126,41 @@ Result<> Daemon::Parts::start() {
   return {};
 }
 
+std::vector<BinaryRef> Daemon::Parts::chosenBinaries() const {
+  std::set<BinaryRef> chosen;
+  const auto add = [&](const std::string& podNamespace, const watcher::PodChoices& choices) {
+    for (const auto& one : choices.choices) {
+      const bool allowed = config->podAnnotations.allows(one.binary.name, podNamespace);
+      if (allowed && chosen.size() < kMaxChosenBinaries) chosen.insert(one.binary);
+    }
+  };
+  for (const auto& pod : podSources.pods().all()) {
+    if (config->podAnnotations.countIn(pod->namespaceName))
+      add(pod->namespaceName, watcher::readChoices(pod->annotations));
+  }
+  // Without sources, those of pods that have a sandbox.
+  if (watcher) {
+    for (const auto& pod : watcher->pods()) add(pod.sandbox.podNamespace, pod.choices);
+  }
+  return {chosen.begin(), chosen.end()};
+}
+
+Awaitable<void> Daemon::Parts::refreshBinaries() {
+  admittedForPods = chosenBinaries();
+  co_await binaries.refresh(config, admittedForPods);
+}
+
+/// Admits what a pod chose before the pod needs it, where possible. Once for many changes.
+Awaitable<void> Daemon::Parts::followChosen() {
+  co_await asio::post(loop, asio::use_awaitable);
+  chosenMayDiffer = false;
+  if (chosenBinaries() != admittedForPods) co_await refreshBinaries();
+}
+
 /// Admission first, so that the first recovery finds its binary resident. Adoption before detection, so that
 /// nothing is started twice.
 Awaitable<void> Daemon::Parts::work() {
-  co_await binaries.refresh(config);
+  co_await refreshBinaries();
   co_await recoveries->adopt();
   serviceManager.tell("READY=1");
   co_await watcher->run();
@@ -194,7 +230,7 @@ Awaitable<void> Daemon::Parts::followCache() {
   }
   for (;;) {
     co_await watch->changed(kCacheInterval);
-    co_await binaries.refresh(config);
+    co_await refreshBinaries();
   }
 }
 
@@ -262,7 +298,7 @@ void Daemon::Parts::reload() {
   }
   recoveries->reconfigure(config);
   watcher->reconfigure(config);
-  tasks.spawn(binaries.refresh(config));
+  tasks.spawn(refreshBinaries());
 }
 
 /// Called on the watch's thread.

@@ -51,6 +51,11 @@ struct Daemon::Parts {
   /// The configured address; otherwise the source addresses of the pod's own network, which is the host's.
   std::vector<std::string> nodeAddresses(pid_t pause) const;
 
+  /// What annotations of this node's pods choose, where they count.
+  std::vector<BinaryRef> chosenBinaries() const;
+  cri::Awaitable<void> refreshBinaries();
+  cri::Awaitable<void> followChosen();
+
   Result<> start();
   cri::Awaitable<void> work();
   cri::Awaitable<void> handleSignals();
@@ -73,6 +78,8 @@ struct Daemon::Parts {
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
   std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
   const Wall::time_point started = Clock::system().wall();
+  bool chosenMayDiffer = false;            // followChosen() has been started
+  std::vector<BinaryRef> admittedForPods;  // chosenBinaries() of the latest refresh
   int exitCode = 0;
   std::optional<Endpoints> endpoints;  // before the loop: answers the loop's requests to the end
   ServiceManager serviceManager = ServiceManager::fromEnvironment();

@@ -84,7 +84,12 @@ Snapshot Daemon::Parts::collect() {
   now.configProblems = configProblems;
   now.pods = watcher->pods();
   for (const auto& pod : now.pods) {
-    if (auto spec = podSources.find(pod.sandbox.podUid)) now.specs[pod.sandbox.podUid] = std::move(spec);
+    const auto& uid = pod.sandbox.podUid;
+    if (auto spec = podSources.find(uid)) {
+      now.specs[uid] = std::move(spec);
+      now.facts[uid] = podSources.facts(uid);
+    }
+    if (auto rollout = podSources.rollout(uid)) now.rollouts[uid] = std::move(*rollout);
   }
   now.waiting = std::move(waiting);
   now.registries = watcher->registries();

@@ -18,8 +18,9 @@ struct ExplainStep {
     pending,  // unknown yet, or in progress
     notice,   // continue, but worth a look
   };
-  std::string question;  // "match", "container", "specification", "version", "inherits", "image", "cause",
-                         // "kubelet", "trigger", "circuit", "binary", "launch", "readiness", "hand-back"
+  std::string
+      question;  // "match", "container", "specification", "version", "rollout", "inherits", "image", "cause",
+                 // "kubelet", "trigger", "circuit", "binary", "launch", "readiness", "hand-back"
   Verdict verdict = Verdict::yes;
   std::string text;
 };

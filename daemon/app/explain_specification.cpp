@@ -29,8 +29,11 @@ std::optional<Walk::Ending> Walk::specification(const watcher::PodSummary& pod,
   const auto* spec = specOf(snapshot_, pod.sandbox.podUid);
   if (spec == nullptr) return notSpecified();
   const auto* binary = binaryOf(snapshot_, workload.binary);
-  auto inherited = recovery::inheritedBy(workload, spec, *snapshot_.config,
-                                         {nullptr, binary == nullptr ? std::nullopt : binary->image});
+  recovery::Setting setting;
+  if (const auto facts = snapshot_.facts.find(pod.sandbox.podUid); facts != snapshot_.facts.end())
+    setting.facts = facts->second;
+  if (binary != nullptr) setting.image = binary->image;
+  auto inherited = recovery::inheritedBy(workload, spec, *snapshot_.config, setting);
   if (!inherited) {
     say("specification", Verdict::no, inherited.error().context);
     return Ending{"its fallback cannot take the container's place", {}};
@@ -46,6 +49,12 @@ std::optional<Walk::Ending> Walk::specification(const watcher::PodSummary& pod,
                   version.kind == kube::VersionVerdict::Kind::no_binary
                       ? "install that version, and name it in the workload or in the pod's annotation"
                       : "give the image a tag with its version; or see versionFrom and versionMatch"};
+  }
+
+  if (const auto rollout = snapshot_.rollouts.find(pod.sandbox.podUid); rollout != snapshot_.rollouts.end()) {
+    const auto& view = rollout->second;
+    say("rollout", Verdict::notice,
+        std::string(kube::toString(view.rollout)) + (view.why.empty() ? "" : ": " + view.why));
   }
 
   const auto missingEnv = workload.inheritance.missingEnv;

@@ -11,6 +11,7 @@ namespace fallbackd::app {
 namespace {
 
 constexpr const char* kKubeletPort = "10250";
+constexpr std::size_t kMaxTroubles = 256;
 
 /// ADDRESS:PORT, an IPv6 address in brackets.
 std::string kubeletAddress(const std::string& nodeIp) {
@@ -30,6 +31,7 @@ kube::SourceSettings settingsOf(const config::KubernetesSettings& from, const Op
       from.kubeletAddress.empty() ? kubeletAddress(options.nodeIp) : from.kubeletAddress;
   settings.kubeletCertificate = from.kubeletCertificate;
   settings.viewFile = from.viewFile;
+  settings.readVariablesIn = from.readVariablesIn;
   return settings;
 }
 
@@ -61,25 +63,96 @@ watcher::SpecPtr PodSources::find(const std::string& podUid) const {
   return parsed.spec;
 }
 
+void PodSources::podWaits(const std::string& podUid) {
+  if (!sources_) return;
+  pods_.refresh(podUid);
+  rollouts_.try_emplace(podUid);
+  const auto pod = pods_.find(podUid);
+  if (pod == nullptr) return;
+  askOwner(pod);
+  askObjects(*pod);
+}
+
+kube::Facts PodSources::facts(const std::string& podUid) const {
+  const auto found = facts_.find(podUid);
+  return found == facts_.end() ? kube::Facts() : found->second;
+}
+
+/// When the pod is described, so that the values are there when the API server is not, and again when it
+/// waits, since they may have changed.
+void PodSources::askObjects(const kube::PodObject& pod) {
+  const auto spec = find(pod.uid);
+  auto names = spec == nullptr ? kube::NamedObjects() : kube::namedObjects(*spec);
+  if (!sources_ || names.empty()) return;
+  sources_->objects(pod.namespaceName, std::move(names),
+                    [this, uid = pod.uid](kube::ObjectAnswers found) { learn(uid, std::move(found)); });
+}
+
+/// What could not be read this time stays as it was known.
+void PodSources::learn(const std::string& podUid, kube::ObjectAnswers found) {
+  if (pods_.find(podUid) == nullptr) return;
+  auto& facts = facts_[podUid];
+  bool other = false;
+  const auto take = [&](kube::ObjectContents& known, kube::ObjectContents& news) {
+    for (auto& [name, content] : news) {
+      auto& mine = known[name];
+      other = other || mine != content;
+      mine = std::move(content);
+    }
+  };
+  take(facts.configMaps, found.configMaps);
+  take(facts.secrets, found.secrets);
+  for (const auto& trouble : found.troubles) {
+    if (troubles_.size() >= kMaxTroubles) troubles_.clear();
+    if (troubles_.insert(trouble).second) log_.warn("variables of pods cannot be read", {{"error", trouble}});
+  }
+  if (other && changed_) changed_(podUid);
+}
+
+std::optional<kube::RolloutView> PodSources::rollout(const std::string& podUid) const {
+  const auto found = rollouts_.find(podUid);
+  return found == rollouts_.end() ? std::nullopt : found->second.told;
+}
+
+/// Once, when the pod waits and is known.
+void PodSources::askOwner(const kube::PodPtr& pod) {
+  const auto found = rollouts_.find(pod->uid);
+  if (found == rollouts_.end() || std::exchange(found->second.asked, true)) return;
+  sources_->rollout(pod, [this, uid = pod->uid](const kube::RolloutView& view) {
+    if (const auto asked = rollouts_.find(uid); asked != rollouts_.end()) asked->second.told = view;
+  });
+}
+
 /// Sources tell of every change of a status; nobody here needs those.
 void PodSources::podsChanged(const std::string& podUid) {
   if (!podUid.empty()) {
     const auto pod = pods_.find(podUid);
-    if (pod != nullptr) return tellIfOther(*pod);
+    if (pod != nullptr) {
+      askOwner(pod);
+      return tellIfOther(*pod);
+    }
     told_.erase(podUid);
     parsed_.erase(podUid);
+    rollouts_.erase(podUid);
+    facts_.erase(podUid);
     return;
   }
   const auto isGone = [&](const auto& one) { return pods_.find(one.first) == nullptr; };
   std::erase_if(told_, isGone);
   std::erase_if(parsed_, isGone);
-  for (const auto& pod : pods_.all()) tellIfOther(*pod);
+  std::erase_if(facts_, isGone);
+  std::erase_if(rollouts_, [&](const auto& one) { return one.second.asked && isGone(one); });
+  for (const auto& pod : pods_.all()) {
+    if (sources_) askOwner(pod);
+    tellIfOther(*pod);
+  }
 }
 
 void PodSources::tellIfOther(const kube::PodObject& pod) {
   const auto [told, isNew] = told_.try_emplace(pod.uid, pod.lastingHash);
   if (!isNew && std::exchange(told->second, pod.lastingHash) == pod.lastingHash) return;
   if (changed_) changed_(pod.uid);
+  askObjects(pod);
 }
 
 void PodSources::start(const boost::asio::any_io_executor& loop, const config::KubernetesSettings& settings,

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include <boost/asio/any_io_executor.hpp>
@@ -24,7 +25,8 @@ class PodSources final : public watcher::PodSpecs {
   explicit PodSources(telemetry::Log& log);
 
   [[nodiscard]] watcher::SpecPtr find(const std::string& podUid) const override;
-  void podWaits(const std::string& podUid) override { pods_.refresh(podUid); }
+  [[nodiscard]] kube::Facts facts(const std::string& podUid) const override;
+  void podWaits(const std::string& podUid) override;
   /// Called with the uid of each pod whose specification becomes known or changes.
   void onChange(std::function<void(const std::string& podUid)> tell) { changed_ = std::move(tell); }
 
@@ -35,8 +37,16 @@ class PodSources final : public watcher::PodSpecs {
   void stop() { sources_.reset(); }
 
   [[nodiscard]] const kube::Pods& pods() const { return pods_; }
+  /// Whether the pod's revision has been rolled out, as its owner said when the pod began to wait.
+  [[nodiscard]] std::optional<kube::RolloutView> rollout(const std::string& podUid) const;
 
  private:
+  /// What is asked of a pod's owner once.
+  struct Rollout {
+    bool asked = false;
+    std::optional<kube::RolloutView> told;
+  };
+
   struct Parsed {
     kube::PodPtr object;
     watcher::SpecPtr spec;
@@ -45,11 +55,17 @@ class PodSources final : public watcher::PodSpecs {
   void tell(const kube::SourceState& state);
   void podsChanged(const std::string& podUid);
   void tellIfOther(const kube::PodObject& pod);
+  void askOwner(const kube::PodPtr& pod);
+  void askObjects(const kube::PodObject& pod);
+  void learn(const std::string& podUid, kube::ObjectAnswers found);
 
   telemetry::Log& log_;
   kube::Pods pods_;
   mutable std::map<std::string, Parsed> parsed_;  // by uid; made when somebody asks
   std::map<std::string, std::size_t> told_;       // by uid: the hash of what outlives a status
+  std::map<std::string, Rollout> rollouts_;       // by uid, of pods that waited
+  std::map<std::string, kube::Facts> facts_;      // by uid
+  std::set<std::string> troubles_;                // with objects; logged once
   std::function<void(const std::string&)> changed_;
   std::optional<kube::Sources> sources_;
 };

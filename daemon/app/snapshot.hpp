@@ -6,6 +6,7 @@
 #include "base/clock.hpp"
 #include "cache/cache.hpp"
 #include "config/model.hpp"
+#include "kube/rollout.hpp"
 #include "recovery/binaries.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/withholding.hpp"
@@ -46,7 +47,9 @@ struct Snapshot {
   cache::Cache::Trust trust;  // what keeps every binary from being admitted
   std::map<std::string, std::uint64_t> containerdCalls;
   PodsView knownPods;
-  std::map<std::string, watcher::SpecPtr> specs;  // of `pods`, as far as known, by pod uid
+  std::map<std::string, watcher::SpecPtr> specs;      // of `pods`, as far as known, by pod uid
+  std::map<std::string, kube::Facts> facts;           // the same
+  std::map<std::string, kube::RolloutView> rollouts;  // of those that waited, by pod uid
 };
 using SnapshotPtr = std::shared_ptr<const Snapshot>;
 

@@ -306,6 +306,15 @@ struct CredentialProviders {
 /// Pods that choose their own binary, by fallbackd.io/binary.CONTAINER and fallbackd.io/image.CONTAINER.
 struct PodAnnotations {
   std::vector<std::string> namespaces;  // where the annotations count; empty: nowhere
+  /// By the binary's name, the namespaces whose pods may choose it. Of a binary that is not listed:
+  /// `namespaces`, as far as its attestation allows them.
+  std::map<std::string, std::vector<std::string>> binaries;
+
+  /// The binary is listed for the namespace by its name.
+  [[nodiscard]] bool lists(const std::string& binary, const std::string& podNamespace) const;
+  [[nodiscard]] bool allows(const std::string& binary, const std::string& podNamespace) const;
+  /// Whether any binary may be chosen there.
+  [[nodiscard]] bool countIn(const std::string& podNamespace) const;
 };
 
 /// Who describes the node's pods.
@@ -320,6 +329,8 @@ struct KubernetesSettings {
   std::string kubeletAddress;      // ADDRESS:PORT; empty: port 10250 of this node
   std::string kubeletCertificate = "/var/lib/kubelet/pki/kubelet.crt";
   std::string viewFile = "/var/lib/fallbackd/pods.view";
+  /// Namespaces whose ConfigMaps and Secrets may be read, for variables of pods; empty: none.
+  std::vector<std::string> readVariablesIn;
   friend bool operator==(const KubernetesSettings&, const KubernetesSettings&) = default;
 };
 

@@ -2,6 +2,8 @@
 #include "config/model.hpp"
 #include "domain/image_reference.hpp"
 
+#include <algorithm>
+
 namespace fallbackd::config {
 
 PullPolicy pullPolicyOf(const Workload& workload) {
@@ -14,6 +16,29 @@ Mode modeOf(const Config& config, const Workload& workload, const std::string& p
   if (workload.mode) return *workload.mode;
   const auto found = config.namespaceModes.find(podNamespace);
   return found == config.namespaceModes.end() ? config.mode : found->second;
+}
+
+namespace {
+
+bool holds(const std::vector<std::string>& list, const std::string& name) {
+  return std::find(list.begin(), list.end(), name) != list.end();
+}
+
+}  // namespace
+
+bool PodAnnotations::lists(const std::string& binary, const std::string& podNamespace) const {
+  const auto found = binaries.find(binary);
+  return found != binaries.end() && holds(found->second, podNamespace);
+}
+
+bool PodAnnotations::allows(const std::string& binary, const std::string& podNamespace) const {
+  return binaries.contains(binary) ? lists(binary, podNamespace) : holds(namespaces, podNamespace);
+}
+
+bool PodAnnotations::countIn(const std::string& podNamespace) const {
+  return holds(namespaces, podNamespace) ||
+         std::any_of(binaries.begin(), binaries.end(),
+                     [&](const auto& one) { return holds(one.second, podNamespace); });
 }
 
 }  // namespace fallbackd::config

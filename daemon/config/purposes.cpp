@@ -103,6 +103,12 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
      "Namespaces where such annotations count, within what the binary's attestation allows; none by "
      "default."},
     {"podAnnotations.namespaces[]", "A namespace."},
+    {"podAnnotations.binaries",
+     "Binaries that only pods of certain namespaces may choose, whatever their attestations allow."},
+    {"podAnnotations.binaries[]", "A binary."},
+    {"podAnnotations.binaries[].name", "Its name, without a version."},
+    {"podAnnotations.binaries[].namespaces", "The namespaces whose pods may choose it."},
+    {"podAnnotations.binaries[].namespaces[]", "A namespace."},
     {"mode", "`observe`: every fallback is decided, counted and reported, and none is started."},
     {"namespaces", "Namespaces whose mode is not the node's."},
     {"namespaces[]", "A namespace."},
@@ -128,6 +134,12 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"kubernetes.viewFile",
      "Where the specifications are kept for the next start, readable by root only: they hold literal values "
      "of environment variables, but never those of Secrets."},
+    {"kubernetes.readVariablesIn",
+     "Namespaces whose ConfigMaps and Secrets the daemon reads by name, for variables of pods; it needs "
+     "`get` "
+     "on both there. Their values stay in memory. Without it such variables have no value, unless the "
+     "container also mounts the object."},
+    {"kubernetes.readVariablesIn[]", "A namespace."},
     {"kubernetes.versionMatch",
      "How the version that a pod asks for and that of a binary must agree. `exact`: they are the same. "
      "`semver-patch`: major and minor version are. `none`: any binary will do."},

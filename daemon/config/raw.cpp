@@ -192,15 +192,24 @@ void readCredentialProviders(const Place& place, std::optional<CredentialProvide
 }
 
 void readPodAnnotations(const Place& place, PodAnnotations& out) {
-  const MapReader map(place, {"namespaces"});
-  const auto list = map.find("namespaces");
-  if (!list) return;
-  eachItem(*list, [&](const Place& item) {
-    auto name = scalar(item, "the name of a namespace");
-    if (!name) return;
-    if (!isDnsLabel(*name)) item.problem(quoted(*name) + " is not a name that Kubernetes accepts");
-    out.namespaces.push_back(std::move(*name));
-  });
+  const MapReader map(place, {"namespaces", "binaries"});
+  if (const auto list = map.find("namespaces")) readNamespaceNames(*list, out.namespaces);
+  if (const auto list = map.find("binaries")) {
+    eachItem(*list, [&](const Place& item) {
+      const MapReader entry(item, {"name", "namespaces"});
+      if (!entry.valid()) return;
+      std::string name;
+      static_cast<void>(entry.require("name", "checkout"));
+      if (entry.read("name", name) && !parseBinaryRef(name + "@1"))
+        entry.problem("name", quoted(name) + " is not the name of a binary", "write it without its version");
+      const auto namespaces = entry.require("namespaces", "[shop]");
+      if (out.binaries.contains(name)) {
+        entry.problem("name", "binary " + quoted(name) + " is named twice", "keep one of them");
+        return;
+      }
+      if (namespaces) readNamespaceNames(*namespaces, out.binaries[name]);
+    });
+  }
 }
 
 void readNamespaces(const Place& place, std::map<std::string, Mode>& out) {
@@ -243,6 +252,15 @@ void checkApiVersion(const MapReader& map) {
 }
 
 }  // namespace
+
+void readNamespaceNames(const Place& list, std::vector<std::string>& out) {
+  eachItem(list, [&](const Place& item) {
+    auto name = scalar(item, "the name of a namespace");
+    if (!name) return;
+    if (!isDnsLabel(*name)) item.problem(quoted(*name) + " is not a name that Kubernetes accepts");
+    out.push_back(std::move(*name));
+  });
+}
 
 std::optional<Mode> readMode(const MapReader& map, std::optional<Mode> otherwise) {
   const auto index = otherwise ? std::optional(static_cast<std::size_t>(*otherwise)) : std::nullopt;

@@ -86,7 +86,7 @@ void readInheritance(const MapReader& map, const Config& config, Inheritance& ou
 
 void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& defaults) {
   const MapReader map(place, {"sources", "kubeconfig", "kubeletAddress", "kubeletCertificate", "viewFile",
-                              "versionMatch", "versionFrom", "missingEnv"});
+                              "readVariablesIn", "versionMatch", "versionFrom", "missingEnv"});
   if (const auto list = map.find("sources")) readPodSources(*list, out.sources);
   map.absolutePath("kubeconfig", out.kubeconfig);
   if (map.read("kubeletAddress", out.kubeletAddress) && !isSocketAddress(out.kubeletAddress)) {
@@ -95,6 +95,7 @@ void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& de
   }
   map.absolutePath("kubeletCertificate", out.kubeletCertificate);
   map.absolutePath("viewFile", out.viewFile);
+  if (const auto list = map.find("readVariablesIn")) readNamespaceNames(*list, out.readVariablesIn);
   readRules(map, defaults);
   defaults.on = !out.sources.empty();
 }

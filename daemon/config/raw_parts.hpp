@@ -35,6 +35,9 @@ void readSecurity(const MapReader& map, const LauncherSettings& settings, Securi
 /// Appends one entry of `volumes` to `out`.
 void readVolume(const Place& place, const LauncherSettings& settings, std::vector<Volume>& out);
 
+/// Appends names of namespaces.
+void readNamespaceNames(const Place& list, std::vector<std::string>& out);
+
 /// Where the daemon learns what pods are specified to be, and what workloads take from that by default.
 void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& defaults);
 

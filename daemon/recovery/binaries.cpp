@@ -84,10 +84,12 @@ asio::awaitable<Result<cache::AdmittedPtr>> CachedBinaries::acquire(BinaryRef re
   }
   if (!found) co_return found;
   const auto& admitted = **found;
-  if (chooser.chosenBy == Provenance::annotation && !admitted.mayBeChosenIn(chooser.podNamespace)) {
+  const bool asked = chooser.chosenBy == Provenance::annotation;
+  if (asked && !chooser.listed && !admitted.mayBeChosenIn(chooser.podNamespace)) {
     co_return fail(Stage::admission, Reason::not_permitted,
                    ref.toString() + " may not be chosen by annotation in namespace " + chooser.podNamespace +
-                       ": its attestation lists the namespaces that may, and this one is not among them");
+                       ": its attestation lists the namespaces that may, and this one is not among them; "
+                       "podAnnotations.binaries can list it for this node");
   }
   meterGrace(admitted);
   co_return found;
@@ -101,20 +103,29 @@ void CachedBinaries::meterGrace(const cache::Admitted& admitted) {
             {{"binary", admitted.ref.toString()}, {"expired", rfc3339(admitted.expires)}});
 }
 
-asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config) {
+Chooser chooserOf(const config::Config& config, const config::Workload& workload,
+                  const std::string& podNamespace) {
+  return {workload.binaryFrom, podNamespace, config.podAnnotations.lists(workload.binary.name, podNamespace)};
+}
+
+asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config, std::vector<BinaryRef> chosen) {
   std::vector<BinaryRef> wanted;
   for (const auto& workload : config->workloads) wanted.push_back(workload.binary);
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
 
   const auto now = LoopClock::of(executor_).wall();
-  auto work = [this, wanted, now] { return cache_.refresh(wanted, now); };
+  auto work = [this, wanted, now, others = std::move(chosen)] { return cache_.refresh(wanted, now, others); };
   const auto entries = co_await onPool(pool_, std::move(work));
   const auto before = std::exchange(states_, std::vector<BinaryState>()).value_or(std::vector<BinaryState>());
   for (const auto& entry : entries) states_->push_back(stateOf(entry, before));
   for (const auto& entry : entries) {
     if (entry.examined) report(entry);
   }
+  std::erase_if(refused_, [&](const auto& one) {
+    return std::none_of(entries.begin(), entries.end(),
+                        [&](const auto& entry) { return entry.ref == one.first; });
+  });
   reportUsage();
   reportTrust();
   if (const auto warning = cache_.takeWarning(); !warning.empty()) {

@@ -36,14 +36,18 @@ struct BinaryState {
 struct Chooser {
   Provenance chosenBy = Provenance::configuration;
   std::string podNamespace;
+  /// The configuration lists the binary for that namespace: then its attestation need not.
+  bool listed = false;
 };
+Chooser chooserOf(const config::Config& config, const config::Workload& workload,
+                  const std::string& podNamespace);
 
 class Binaries {
  public:
   virtual ~Binaries() = default;
-  /// A binary that a pod's annotation chose must be allowed in its namespace by the attestation, and must not
-  /// be below the version floor unless the configuration also names it. Reasons not_permitted,
-  /// version_rollback and those of every admission.
+  /// A binary that a pod's annotation chose must be allowed in its namespace by the attestation or by the
+  /// configuration, and must not be below the version floor unless the configuration also names it. Reasons
+  /// not_permitted, version_rollback and those of every admission.
   virtual boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) = 0;
 };
 
@@ -55,8 +59,9 @@ class CachedBinaries final : public Binaries {
 
   boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) override;
 
-  /// Admits what the workloads refer to and keeps it resident; reports what changed. Cheap if nothing did.
-  boost::asio::awaitable<void> refresh(config::ConfigPtr config);
+  /// Admits what the workloads refer to, and what pods of this node choose, and keeps it resident; reports
+  /// what changed. Cheap if nothing did. `chosen`: without duplicates.
+  boost::asio::awaitable<void> refresh(config::ConfigPtr config, std::vector<BinaryRef> chosen = {});
 
   /// As of the last refresh; empty before the first one has finished.
   [[nodiscard]] const std::optional<std::vector<BinaryState>>& states() const { return states_; }

@@ -13,12 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxNamed = 4;
 
-kube::Facts sandboxFacts(const cri::SandboxStatus* sandbox) {
-  kube::Facts facts;
-  if (sandbox != nullptr) facts.podIps = sandbox->ips;
-  return facts;
-}
-
 /// Why it must not be started, with the way out.
 Error refusal(const kube::NotInheritedList& list, config::MissingEnv missingEnv) {
   kube::NotInheritedList reasons;
@@ -44,7 +38,8 @@ std::vector<std::string> texts(const kube::NotInheritedList& list) {
 Result<kube::Inherited> inheritedBy(const config::Workload& selected, const kube::Pod* spec,
                                     const config::Config& config, const Setting& setting) {
   if (spec == nullptr) return fail(Stage::config, Reason::not_found, "the pod's specification is not known");
-  const auto facts = sandboxFacts(setting.sandbox);
+  auto facts = setting.facts;
+  if (setting.sandbox != nullptr) facts.podIps = setting.sandbox->ips;
   return kube::inherit({*spec, selected.match.container, selected, config.launcher, facts, setting.image});
 }
 

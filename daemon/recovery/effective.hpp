@@ -25,6 +25,7 @@ struct Effective {
 
 /// What is known beside the pod's specification.
 struct Setting {
+  kube::Facts facts = {};
   const cri::SandboxStatus* sandbox = nullptr;  // null: not known yet
   std::optional<ImageConfig> image = {};        // recorded by the binary's attestation
 };

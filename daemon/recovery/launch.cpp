@@ -51,7 +51,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
     co_return Result<>{};
   }
   // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
-  Chooser chooser{workload_->binaryFrom, incident_.target.podNamespace};
+  auto chooser = chooserOf(*services_.config, *workload_, incident_.target.podNamespace);
   const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
   if (!admitted) co_return tl::unexpected<Error>(admitted.error());
   const auto verified = clock_.now();
@@ -87,9 +87,10 @@ cri::Awaitable<Result<>> Recovery::drive() {
 
 /// Each launch anew: the pod's specification may have changed, and another binary may have been admitted.
 Result<> Recovery::complete(const cri::SandboxStatus& status, const cache::Admitted& binary) {
-  const auto spec = services_.specs->find(incident_.target.podUid);
-  FB_TRY(auto effective,
-         effectiveWorkload(selected_, spec.get(), *services_.config, {&status, binary.image}));
+  const auto& uid = incident_.target.podUid;
+  const auto spec = services_.specs->find(uid);
+  FB_TRY(auto effective, effectiveWorkload(selected_, spec.get(), *services_.config,
+                                           {services_.specs->facts(uid), &status, binary.image}));
   workload_ = std::move(effective.workload);
   if (!effective.differs.empty()) chronicle_.inheritsNot(effective.differs);
   return {};

@@ -125,7 +125,8 @@ void Recoveries::containerCreated(const std::string& podUid, const cri::Containe
   for (const auto& [key, recovery] : active_) {
     const auto& target = recovery->incident().target;
     if (target.podUid != podUid || target.container != container.name) continue;
-    if (watcher::ofOneRepository(container.image, recovery->workload().image)) {
+    // Without a workload its image is not known, and kubelet's own container of that name outranks ours.
+    if (!recovery->knowsWorkload() || watcher::ofOneRepository(container.image, recovery->workload().image)) {
       handBack(*recovery, container.id);
     } else {
       tasks_.spawn(handBackIfReal(key, recovery, container));

@@ -60,14 +60,16 @@ void Withholding::log(config::LogLevel level, std::string_view message, const Wi
 
 /// Everything that a recovery would do before its launch.
 boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr workload, Stamp waitingSince) {
-  Chooser chooser{workload->binaryFrom, all_.at(key).target.podNamespace};
+  auto chooser = chooserOf(*services_.config, *workload, all_.at(key).target.podNamespace);
   const auto admitted = co_await services_.binaries.acquire(workload->binary, std::move(chooser));
   const auto found = all_.find(key);
   if (found == all_.end()) co_return;
   auto& one = found->second;
   const auto complete = [&](const cache::AdmittedPtr& binary) {
-    const auto spec = services_.specs->find(one.target.podUid);
-    return effectiveWorkload(workload, spec.get(), *services_.config, {nullptr, binary->image});
+    const auto& uid = one.target.podUid;
+    const auto spec = services_.specs->find(uid);
+    return effectiveWorkload(workload, spec.get(), *services_.config,
+                             {services_.specs->facts(uid), nullptr, binary->image});
   };
   const auto effective = admitted.and_then(complete);
   if (!effective) {

@@ -121,6 +121,10 @@ void Attendance::specChanged(const std::string& sandboxId) {
     if (key.first == sandboxId && inherits && !stands(*attended.workload)) changed.push_back(key);
   }
   for (const auto& key : changed) leave(key);
+  // What was refused before may start now.
+  wake([&](const Key& key, const Attended& one) {
+    return key.first == sandboxId && one.workload->inheritance.on;
+  });
   attendAll(sandboxId, notes_[sandboxId].seen.value_or(Seen::later), {});
 }
 

@@ -88,6 +88,12 @@ class Follower {
 
   /// Returns what is wrong with it, or nothing.
   std::string follow(const PodChoices::Choice& choice) {
+    if (!config_.podAnnotations.allows(choice.binary.name, sandbox_.podNamespace)) {
+      ++covering_.refused;
+      return "annotation " + quoted(std::string(kBinaryAnnotation) + choice.container) + ": binary " +
+             quoted(choice.binary.name) + " may not be chosen in namespace " + sandbox_.podNamespace +
+             " (podAnnotations of the node)";
+    }
     const auto workload = templateFor(config_, covering_, sandbox_, choice.container, choice.binary.name);
     if (isOfJob(sandbox_) && !workload->restart.policy) {
       ++covering_.refused;
@@ -184,8 +190,7 @@ cri::Labels choiceOf(const config::Workload& workload) {
 }
 
 bool annotationsCount(const config::Config& config, const std::string& podNamespace) {
-  const auto& allowed = config.podAnnotations.namespaces;
-  return std::find(allowed.begin(), allowed.end(), podNamespace) != allowed.end();
+  return config.podAnnotations.countIn(podNamespace);
 }
 
 Covering workloadsFor(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,

@@ -3,6 +3,7 @@
 // memory at once. On the loop.
 #pragma once
 
+#include "kube/facts.hpp"
 #include "kube/pod_spec.hpp"
 
 #include <memory>
@@ -21,6 +22,8 @@ class PodSpecs {
 
   /// Null if nobody has described the pod yet, or in a way that cannot be read.
   [[nodiscard]] virtual SpecPtr find(const std::string& podUid) const = 0;
+  /// What else is known of the pod: the contents of the ConfigMaps and Secrets that its variables name.
+  [[nodiscard]] virtual kube::Facts facts(const std::string& podUid) const = 0;
   /// A container of the pod waits: whoever knows more of it should be asked now. Does not block.
   virtual void podWaits(const std::string& podUid) = 0;
 

@@ -15,6 +15,7 @@ namespace {
 class Nobody final : public PodSpecs {
  public:
   [[nodiscard]] SpecPtr find(const std::string& /*podUid*/) const override { return nullptr; }
+  [[nodiscard]] kube::Facts facts(const std::string& /*podUid*/) const override { return {}; }
   void podWaits(const std::string& /*podUid*/) override {}
 };
 

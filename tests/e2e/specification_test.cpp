@@ -3,6 +3,7 @@
 // everything else comes from the pod.
 #include "kube_node.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <sstream>
@@ -38,6 +39,7 @@ class Specification : public KubeNodeTest {
   }
   /// Nothing but the namespace may be configured, and what the test adds.
   void configure(const std::string& sources, const std::string& workloads = "") {
+    // `sources` may be followed by more keys.
     runDaemon(sources, [&](DaemonOptions& options) {
       options.workloads = workloads;
       options.extra += "podAnnotations: {namespaces: [shop]}\n";
@@ -87,6 +89,11 @@ class Specification : public KubeNodeTest {
   }
   static json::object& containerOf(json::object& pod) {
     return pod.at("spec").at("containers").as_array().at(0).as_object();
+  }
+  /// The API server was asked for this path.
+  [[nodiscard]] bool asked(const std::string& path) {
+    const auto all = api_.requests();
+    return std::any_of(all.begin(), all.end(), [&](const auto& one) { return one.path == path; });
   }
   void put(const json::object& pod) { api_.put(json::serialize(pod)); }
   void start(const PodSpec& spec) {
@@ -181,6 +188,26 @@ TEST_F(Specification, AVariableThatOnlyTheClusterKnowsDecidesByMissingEnv) {
   // Its own specification again, without the variable: the daemon goes on by itself.
   put(described());
   EXPECT_TRUE(reaches("web-0", "ready")) << explain();
+}
+
+TEST_F(Specification, ASecretThatTheNodeMayReadGivesItsValueEvenAfterTheServerWent) {
+  api_.putOwner("/api/v1/namespaces/shop/secrets/db", R"({"data":{"p":"czNjcmV0"}})");
+  ASSERT_NO_FATAL_FAILURE(configure("[apiserver]\n  readVariablesIn: [shop]"));
+  auto secret = described();
+  containerOf(secret).at("env").as_array().push_back(json::object{
+      {"name", "PASSWORD"},
+      {"valueFrom", json::object{{"secretKeyRef", json::object{{"name", "db"}, {"key", "p"}}}}}});
+  put(secret);
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return asked("/api/v1/namespaces/shop/secrets/db"); }));
+  api_.trouble({Fault::silent_accept});
+  start(pod());
+  ASSERT_TRUE(reaches("web-0", "ready")) << explain() << shop_->daemon->logText();
+  EXPECT_THAT(words(fallbackPid(*shop_->daemon, "web-0"), "environ"), HasSubstr("PASSWORD=s3cret "));
+  EXPECT_THAT(shop_->daemon->logText(), Not(HasSubstr("s3cret")));
+  std::ifstream view(folder_ / "pods.view");
+  std::ostringstream kept;
+  kept << view.rdbuf();
+  EXPECT_THAT(kept.str(), Not(HasSubstr("s3cret")));
 }
 
 TEST_F(Specification, WhatWasKnownRescuesPodsWhileNobodyAnswers) {

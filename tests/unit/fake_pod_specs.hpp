@@ -18,6 +18,7 @@ class FakePodSpecs final : public watcher::PodSpecs {
     const auto found = specs.find(podUid);
     return found == specs.end() ? nullptr : found->second;
   }
+  [[nodiscard]] kube::Facts facts(const std::string& /*podUid*/) const override { return {}; }
   void podWaits(const std::string& podUid) override { asked.push_back(podUid); }
 
   std::map<std::string, watcher::SpecPtr> specs;  // by pod uid

@@ -128,6 +128,24 @@ kubernetes:
   EXPECT_EQ(kubernetes.viewFile, "/v");
 }
 
+TEST(Load, BinariesMayBeListedForNamespaces) {
+  const TempFolder folder;
+  const auto loaded = load(folder.write("f.yaml", kApiVersion + R"(
+podAnnotations:
+  namespaces: [shop]
+  binaries:
+  - {name: checkout, namespaces: [bank]}
+)"));
+  for (const auto& diagnostic : loaded.diagnostics) ADD_FAILURE() << diagnostic.toString();
+  ASSERT_NE(loaded.config, nullptr);
+  const auto& rules = loaded.config->podAnnotations;
+  EXPECT_TRUE(rules.allows("web", "shop"));
+  EXPECT_FALSE(rules.allows("checkout", "shop"));
+  EXPECT_TRUE(rules.allows("checkout", "bank"));
+  EXPECT_TRUE(rules.countIn("bank"));
+  EXPECT_FALSE(rules.countIn("other"));
+}
+
 TEST(Load, AWorkloadWithoutAnImageInheritsByTheNodesRulesOrItsOwn) {
   const TempFolder folder;
   const auto loaded = load(folder.write("f.yaml", kApiVersion + R"(

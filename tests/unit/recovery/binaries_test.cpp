@@ -119,6 +119,12 @@ TEST_F(ChooserTest, APodMayChooseWhatTheAttestationAllowsItsNamespace) {
   EXPECT_EQ(ask(cache.ref, {{kPod, "shop"}, {kOperator, "shop"}}), (Said{"not_permitted", "admitted"}));
 }
 
+TEST_F(ChooserTest, WhatTheConfigurationListsNeedsNoLeaveOfTheAttestation) {
+  put(cache.ref, std::vector<std::string>{"shop"});
+  EXPECT_EQ(ask(cache.ref, {{Provenance::annotation, "bank", true}, {Provenance::annotation, "bank", false}}),
+            (std::vector<std::string>{"admitted", "not_permitted"}));
+}
+
 TEST_F(ChooserTest, WithoutNamespacesTheNodesConfigurationDecides) {
   put(cache.ref);
   EXPECT_EQ(ask(cache.ref, {{kPod, "shop"}, {kPod, "bank"}}), (Said{"admitted", "admitted"}));

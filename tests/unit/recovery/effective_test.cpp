@@ -4,6 +4,7 @@
 
 #include "fake_pod_specs.hpp"
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -26,7 +27,7 @@ struct EffectiveTest : testing::Test {
   }
   Result<Effective> outcome() {
     return effectiveWorkload(std::make_shared<const config::Workload>(workload), known ? &spec : nullptr,
-                             config, {&sandbox, image});
+                             config, {facts, &sandbox, image});
   }
   kube::Container& main() { return spec.containers[0]; }
   void needsSecret() {
@@ -40,6 +41,7 @@ struct EffectiveTest : testing::Test {
   config::Config config;
   kube::Pod spec = test::podOf("r.x/shop/checkout:1.8.3");
   bool known = true;
+  kube::Facts facts;
   cri::SandboxStatus sandbox;
   std::optional<ImageConfig> image = ImageConfig{"1000:1000", {{"LANG", "C"}}, {"/app"}, {"serve"}, "/srv"};
 };
@@ -103,6 +105,14 @@ TEST_F(EffectiveTest, NothingStartsWithoutAValueThatOnlyTheClusterKnows) {
   const auto started = outcome();
   ASSERT_TRUE(started);
   EXPECT_FALSE(started->workload->env.contains("PASSWORD"));
+}
+
+TEST_F(EffectiveTest, ASecretThatMayBeReadGivesTheValue) {
+  needsSecret();
+  facts.secrets["db"] = std::map<std::string, std::string>{{"password", "s3cret"}};
+  const auto effective = outcome();
+  ASSERT_TRUE(effective) << effective.error().message();
+  EXPECT_EQ(effective->workload->env.at("PASSWORD"), "s3cret");
 }
 
 TEST_F(EffectiveTest, TheConfigurationOutranksThePod) {
