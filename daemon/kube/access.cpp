@@ -44,7 +44,7 @@ Result<Url> parseUrl(std::string_view text) {
     url.host = authority.substr(1, end - 1);
     authority.remove_prefix(end + 1);
     if (!authority.empty() && authority.front() != ':')
-      return wrong("what follows the bracket is not a port");
+      return wrong("the text after the bracket is not a port");
     if (!authority.empty()) port = authority;
   } else {
     const auto colon = authority.find(':');

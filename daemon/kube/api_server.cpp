@@ -20,18 +20,18 @@ constexpr auto kListLimit = 60s;
 constexpr auto kWatchHeadLimit = 30s;
 // A watch of 5 to 10 minutes, as Kubernetes' own clients have: 5,000 nodes make 11 requests a second.
 constexpr auto kWatchLength = 450s;
-// How much longer than that it may be silent until it counts as dead. Most dead peers the kernel finds
+// How much longer than that it may be silent before it counts as dead. The kernel finds most dead peers
 // earlier.
 constexpr auto kWatchGrace = 30s;
-// A watch that ends earlier, and says nothing, is not repeated at once.
+// A watch that ends earlier without a word is not repeated at once.
 constexpr auto kLeastWatch = 1s;
 constexpr Backoff::Limits kTries{1s, 60s};
 constexpr std::chrono::seconds kMaxRetryAfter = 5min;
 constexpr const char* kPageSize = "500";
 constexpr std::size_t kMaxPages = 100;
 
-/// The cache, or the page, is gone or not there yet; what a list from etcd mends. Another 504 is not: a
-/// server that is overloaded is not to read the pods of all nodes for each of them.
+/// The cached version or the page has expired, or is not available yet: a list from etcd helps. Any other 504
+/// is different: an overloaded server should not have to read all pods from etcd for each node.
 bool isAboutVersions(const Answer& answer) {
   return answer.status == 410 ||
          (answer.status == 504 && answer.body.find("resource version") != std::string::npos);
@@ -50,7 +50,7 @@ ApiServer::ApiServer(const asio::any_io_executor& executor, AccessSource access,
 
 asio::awaitable<void> ApiServer::run() {
   for (;;) {
-    // The conditional operator does not await what it should on GCC 12.
+    // GCC 12 miscompiles co_await in a conditional operator.
     Step step;
     if (synced_) {
       step = co_await watch();
@@ -65,16 +65,16 @@ std::string ApiServer::selector() const {
   return "/api/v1/pods?fieldSelector=" + queryEscaped("spec.nodeName=" + nodeName_);
 }
 
-/// Tells the trouble, and waits as long as it takes until a further try makes sense.
+/// Reports the trouble, and waits until another try makes sense.
 asio::awaitable<void> ApiServer::recover(Trouble trouble) {
-  // Histories are short. A list that follows at once mends it, unless it has just been tried.
+  // Histories are short. An immediate list helps, unless it has just been tried.
   if (trouble.outcome == Outcome::gone && !std::exchange(goneBefore_, true)) {
     state_.noted(trouble.error, trouble.outcome);
     co_return;
   }
   state_.failed(trouble.error, trouble.outcome);
   auto pause = jitter_(backoff_.next());
-  // More than this a server may not ask for: it could silence us for ever.
+  // Limited: otherwise a server could silence us for ever.
   if (trouble.retryAfter) pause = std::max(pause, jitter_(std::min(*trouble.retryAfter, kMaxRetryAfter)));
   co_await pauseFor(pause);
 }
@@ -94,7 +94,7 @@ ApiServer::Step ApiServer::refused(const Answer& answer, const char* verb) {
   return Trouble{fail(Stage::kube, reason, std::move(text)).value(), outcome, answer.retryAfter};
 }
 
-/// From the watch cache: there the pods of one node are found without reading those of all others.
+/// From the watch cache, which finds the pods of one node without reading all others.
 asio::awaitable<ApiServer::Step> ApiServer::list() {
   const auto failed = [](const Error& error) { return Trouble{error, outcomeOf(error), {}}; };
   auto access = access_();
@@ -130,7 +130,7 @@ asio::awaitable<ApiServer::Step> ApiServer::list() {
     if (more.empty()) break;
   }
   if (!more.empty()) {
-    co_return failed(fail(Stage::kube, Reason::too_large, "list pods: there is no end of pages").value());
+    co_return failed(fail(Stage::kube, Reason::too_large, "list pods: too many pages").value());
   }
   version_ = std::move(version);
   fromEtcd_ = false;
@@ -164,8 +164,8 @@ asio::awaitable<ApiServer::Step> ApiServer::watch() {
 asio::awaitable<ApiServer::Step> ApiServer::endOfWatch(Step end, std::chrono::nanoseconds lasted) {
   const bool tooShort = lasted < kLeastWatch;
   if (!tooShort) backoff_.reset();
-  // Load balancers cut what is quiet, and servers are restarted: that is nothing to report, unless the next
-  // connection fails as well.
+  // Load balancers cut quiet connections, and servers restart: not worth reporting unless the next connection
+  // fails as well.
   const bool cut = end && end->outcome == Outcome::unreachable;
   if (end && (tooShort || !cut)) co_return end;
   if (cut) state_.noted(end->error, end->outcome);
@@ -186,7 +186,7 @@ asio::awaitable<ApiServer::Step> ApiServer::follow(Connection& connection, Stamp
 ApiServer::Step ApiServer::take(const std::string& line) {
   auto event = parseWatchEvent(line);
   if (!event) {
-    // It may have been a change: everything is listed again.
+    // It may have been a change: list everything again.
     synced_ = false;
     return Trouble{event.error(), Outcome::malformed, {}};
   }

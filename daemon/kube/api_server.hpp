@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The API server as a source: lists the pods of this node once and follows them by a watch. What breaks is
-// tried again by itself, later and later, at times that differ between nodes.
+// The API server as a source: lists the pods of this node once and follows them by a watch. After an
+// error it tries again by itself, with increasing and jittered pauses.
 //
 // Thread: the executor's. Cancellation: run() ends when it is cancelled.
 #pragma once
@@ -30,7 +30,7 @@ class ApiServer {
   [[nodiscard]] const SourceState& state() const { return state_.state(); }
 
  private:
-  /// What a step came to. Without an error: the next step is due at once.
+  /// The result of a step; without an error the next step follows at once.
   struct Trouble {
     Error error;
     Outcome outcome = Outcome::unreachable;
@@ -54,10 +54,10 @@ class ApiServer {
   StateKeeper state_;
   Backoff backoff_;
   Jitter jitter_;
-  std::string version_;      // up to which everything is known; empty: nothing is
-  bool synced_ = false;      // a watch may go on from version_
-  bool fromEtcd_ = false;    // the watch cache had nothing for us
-  bool goneBefore_ = false;  // the version of the latest list was gone before a watch gave anything
+  std::string version_;      // everything up to it is known; empty: nothing is
+  bool synced_ = false;      // a watch can continue from version_
+  bool fromEtcd_ = false;    // the watch cache could not answer
+  bool goneBefore_ = false;  // the latest list's version had expired before a watch returned anything
 };
 
 }  // namespace fallbackd::kube

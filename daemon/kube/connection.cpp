@@ -54,7 +54,7 @@ asio::awaitable<void> lookUp(std::shared_ptr<Lookup> lookup, Url server) {
   lookup->done.set();
 }
 
-/// A name server that does not answer cannot be cancelled, so nobody waits for it beyond the caller's limit.
+/// A lookup cannot be cancelled while the name server is silent, so it is abandoned at the caller's limit.
 asio::awaitable<Result<std::vector<tcp::endpoint>>> addressesOf(Url server) {
   error_code notLiteral;
   const auto literal = asio::ip::make_address(server.host, notLiteral);
@@ -72,7 +72,7 @@ asio::awaitable<Result<std::vector<tcp::endpoint>>> addressesOf(Url server) {
   co_return endpoints;
 }
 
-/// The kernel notices a peer that is gone even where nothing is sent: after 35 s.
+/// The kernel notices a peer that is gone after 35 s, even if nothing is sent.
 void keepAlive(tcp::socket& socket) {
   using Idle = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPIDLE>;
   using Interval = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPINTVL>;
@@ -107,8 +107,8 @@ struct Connection::State {
   beast::flat_buffer buffer{kMaxHeaderBytes + kChunkBytes};
   std::optional<Parser> parser;  // of the answer that is being read
   bool streaming = false;
-  std::string lines;         // received, and not handed out yet
-  std::size_t searched = 0;  // so much of it has no line end
+  std::string lines;         // received but not returned yet
+  std::size_t searched = 0;  // this much of it contains no line end
 
   [[nodiscard]] std::string name() const { return access.server.authority(); }
   [[nodiscard]] tl::unexpected<Error> broken(const std::string& what, const error_code& error) const;
@@ -144,7 +144,7 @@ tl::unexpected<Error> Connection::State::broken(const std::string& what, const e
   return fail(Stage::kube, Reason::unavailable, text + ": " + error.message());
 }
 
-/// Each address has its share of the time: one that swallows packets must not keep us from the others.
+/// Each address gets its share of the time: one that drops packets must not keep us from the others.
 asio::awaitable<Result<>> Connection::State::reach(std::chrono::nanoseconds limit) {
   FB_CO_TRY(const auto endpoints, co_await addressesOf(access.server));
   auto& socket = stream.next_layer();
@@ -231,7 +231,7 @@ asio::awaitable<Result<>> Connection::State::readBody(std::string& body) {
 }
 
 asio::awaitable<Result<Answer>> Connection::State::ask(std::string target, bool mayStream) {
-  if (streaming) co_return fail(Stage::kube, Reason::internal, "this connection streams already");
+  if (streaming) co_return fail(Stage::kube, Reason::internal, "this connection is streaming already");
   FB_CO_CHECK(co_await send(std::move(target)));
   FB_CO_CHECK(co_await readHeader());
   Answer answer;
@@ -297,7 +297,7 @@ asio::awaitable<Result<Answer>> Connection::openStream(std::string target, std::
 
 asio::awaitable<Result<std::optional<std::string>>> Connection::nextLine(Stamp deadline) {
   if (!state_->streaming) {
-    co_return fail(Stage::kube, Reason::internal, "this connection does not stream");
+    co_return fail(Stage::kube, Reason::internal, "this connection is not streaming");
   }
   auto line = co_await within(deadline, state_->readLine());
   if (!line) co_return state_->tooSlow("read from");

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One TLS connection to a server of the cluster, for GET requests one after the other and for one stream of
-// lines. HTTP/1.1, no redirects: an answer is what the server at this address said.
+// One TLS connection to a server of the cluster, for consecutive GET requests and for one stream of lines.
+// HTTP/1.1; redirects are not followed.
 //
 // Thread: the calling coroutine's executor. Cancellation: a cancelled call throws operation_aborted, and the
-// connection is of no further use. Every call has a limit. Errors: stage kube; reason timeout, unavailable
-// (no connection, or cut), untrusted_key (TLS), protocol (not HTTP as we know it), too_large, or, of files
-// that `Access` names, what reading them gave.
+// connection cannot be used again. Every call has a limit. Errors: stage kube; reason timeout, unavailable
+// (no connection, or cut), untrusted_key (TLS), protocol (malformed HTTP), too_large, or the error of reading
+// a file that `Access` names.
 #pragma once
 
 #include "base/clock.hpp"
@@ -30,7 +30,7 @@ struct Answer {
 class Connection {
  public:
   static constexpr std::uint32_t kMaxHeaderBytes = 16UL << 10;
-  /// The pods of a node in one piece: etcd keeps objects of 1.5 MiB, and a usual pod has 10 KiB.
+  /// All pods of a node in one body: etcd stores objects of up to 1.5 MiB, and a typical pod has 10 KiB.
   static constexpr std::uint64_t kMaxBodyBytes = 32UL << 20;
   static constexpr std::size_t kMaxLineBytes = 4UL << 20;
 
@@ -44,7 +44,7 @@ class Connection {
   /// `target` is the path below the server's base path, with its query.
   boost::asio::awaitable<Result<Answer>> get(std::string target, std::chrono::nanoseconds limit);
 
-  /// The same, but of a 200 the body is left for nextLine(). Nothing else can be asked afterwards.
+  /// The same, but the body of a 200 is left for nextLine(). No other request can follow.
   boost::asio::awaitable<Result<Answer>> openStream(std::string target, std::chrono::nanoseconds limit);
 
   /// The next line without its end. Empty if the server ended the stream as HTTP ends one.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps the view on disk while sources change it, and hands everything on. On the sources' thread: writing
-// blocks.
+// Keeps the view on disk up to date while sources change it, and forwards everything. On the sources'
+// thread: writing blocks.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -18,16 +18,16 @@ namespace fallbackd::kube {
 
 class Keeper final : public PodSink {
  public:
-  /// `trouble` is told once of each reason why the file cannot be read or written.
+  /// `trouble` is called once for each reason why the file cannot be read or written.
   Keeper(const boost::asio::any_io_executor& executor, PodViewStore store, PodSink& next,
          std::function<void(const std::string&)> trouble);
 
-  /// What the file has, which is nothing if it cannot be used.
+  /// The contents of the file; empty if it cannot be used.
   PodViewStore::Stored load();
 
-  /// Saves soon after what outlives a status has changed. Runs until it is cancelled.
+  /// Saves soon after anything but a status has changed. Runs until it is cancelled.
   boost::asio::awaitable<void> run();
-  /// Saves now what is not saved yet.
+  /// Saves unsaved changes now.
   void save();
 
   void listed(SourceKind source, std::vector<PodPtr> pods) override;

@@ -28,13 +28,13 @@ Result<std::string> decodedBase64(const std::string& text, const std::string& ke
   const int size =
       clean.size() % 4 == 0 ? ::EVP_DecodeBlock(bytes.data(), from, static_cast<int>(clean.size())) : -1;
   if (size < 0) return fail(Stage::kube, Reason::invalid, key + " is not base64");
-  // OpenSSL counts the padding's zero bytes as well.
+  // OpenSSL includes the padding's zero bytes.
   std::size_t padding = 0;
   while (padding < 2 && clean.size() > padding && clean[clean.size() - 1 - padding] == '=') ++padding;
   return std::string(reinterpret_cast<const char*>(bytes.data()), static_cast<std::size_t>(size) - padding);
 }
 
-/// One mapping of the file, with the words that name it.
+/// One mapping of the file, and its name for messages.
 class Section {
  public:
   Section(YAML::Node node, std::string name, const std::filesystem::path& folder)
@@ -53,7 +53,7 @@ class Section {
     if (value.empty()) return wrong(std::string(key) + " is missing");
     return value;
   }
-  /// KEY as a path, or KEY-data as base64; as with kubectl, the data counts.
+  /// KEY as a path, or KEY-data as base64; as with kubectl, the data wins.
   [[nodiscard]] Result<FileOrText> fileOrData(const std::string& key) const {
     FB_TRY(const auto data, text((key + "-data").c_str()));
     FileOrText source;
@@ -65,7 +65,7 @@ class Section {
     if (!file.empty()) source.file = (folder_ / file).lexically_normal().string();
     return source;
   }
-  /// What `find` is called in a list of {name, KIND}.
+  /// The entry named `find` in a list of {name, KIND}.
   [[nodiscard]] Result<Section> named(const char* list, const char* kind, const std::string& find) const {
     if (has(list) && node_[list].IsSequence()) {
       for (const auto& item : node_[list]) {
@@ -115,7 +115,7 @@ Result<> readUser(const Section& user, const std::filesystem::path& folder, Acce
   for (const auto* const impersonation : {"as", "as-uid", "as-groups", "as-user-extra"}) {
     if (user.has(impersonation)) return user.wrong(std::string(impersonation) + " is not supported");
   }
-  // As with kubectl, the file counts where both are there.
+  // As with kubectl, the file wins if both are there.
   FB_TRY(const auto tokenFile, user.text("tokenFile"));
   if (!tokenFile.empty()) {
     out.token.file = (folder / tokenFile).lexically_normal().string();

@@ -14,13 +14,13 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kReachLimit = 2s;  // it is this node
-constexpr auto kPodsLimit = 10s;  // the API server reviews the token first
+constexpr auto kReachLimit = 2s;  // kubelet is on this node
+constexpr auto kPodsLimit = 10s;  // the API server reviews our token first
 constexpr Backoff::Limits kRetries{1s, 60s};
-// kubelet may hear of a pod after its sandbox was seen: it is asked a few times more.
+// Just after its sandbox appears, a pod may be missing in an answer: kubelet is asked a few times more.
 constexpr auto kBetween = 200ms;
 constexpr unsigned kMaxAsked = 5;
-// Who still waits then asks again by itself.
+// A pod that still waits after that is requested again by the watcher.
 constexpr auto kPatience = 2min;
 constexpr std::size_t kMaxWanted = 1024;
 
@@ -28,7 +28,7 @@ Error refusedBy(const Answer& answer) {
   std::string text = "kubelet answered " + std::to_string(answer.status);
   auto reason = Reason::unavailable;
   if (answer.status == 401) {
-    text += ": it does not accept our token; it asks the API server about it, which may be away";
+    text += ": it does not accept our token; it asks the API server about it, which may be unreachable";
     reason = Reason::not_permitted;
   } else if (answer.status == 403) {
     text +=
@@ -58,7 +58,7 @@ void Kubelet::refresh(const std::string& podUid) {
 asio::awaitable<void> Kubelet::run() {
   for (;;) {
     while (wanted_.empty()) co_await wake_.wait();
-    const bool answered = co_await ask();  // in the condition itself GCC 12 gets it wrong
+    const bool answered = co_await ask();  // GCC 12 miscompiles it inside the condition
     if (answered) {
       backoff_.reset();
       if (!wanted_.empty()) co_await pauseFor(kBetween);
@@ -103,7 +103,7 @@ asio::awaitable<Kubelet::Answered> Kubelet::podsNow() {
   co_return std::move(page->pods);
 }
 
-/// An answer counts for those who waited when it was asked for.
+/// An answer counts for the pods that waited when the request was sent.
 void Kubelet::deliver(std::vector<PodPtr> pods, Stamp asked) {
   for (const auto& pod : pods) {
     const auto found = wanted_.find(pod->uid);

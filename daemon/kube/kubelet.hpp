@@ -22,10 +22,11 @@ namespace fallbackd::kube {
 
 class Kubelet {
  public:
-  /// `access` must pin kubelet's certificate: nothing else tells it from another process on its port.
+  /// `access` must pin kubelet's certificate: only that tells kubelet from another process on its port.
   Kubelet(const boost::asio::any_io_executor& executor, AccessSource access, PodSink& sink);
 
-  /// A pod waits whose specification is wanted, or wanted again. Returns at once; many pods make one request.
+  /// Requests the specification of a waiting pod, again if it is known. Returns at once; many pods share one
+  /// request.
   void refresh(const std::string& podUid);
 
   boost::asio::awaitable<void> run();
@@ -35,7 +36,7 @@ class Kubelet {
  private:
   struct Wanted {
     Stamp since;
-    unsigned asked = 0;  // answers that came without it
+    unsigned asked = 0;  // answers that did not contain it
   };
 
   struct Failure {

@@ -24,9 +24,9 @@ inline constexpr std::size_t kOutcomes = static_cast<std::size_t>(Outcome::crede
 
 std::string_view toString(Outcome outcome);
 
-/// Of a complete answer.
+/// For a complete answer.
 Outcome outcomeOf(unsigned status);
-/// Of a request without one: as Connection reports it.
+/// For a request without an answer, as Connection reports it.
 Outcome outcomeOf(const Error& error);
 
 }  // namespace fallbackd::kube

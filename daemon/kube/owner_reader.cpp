@@ -20,7 +20,7 @@ struct Found {
   std::optional<json::object> deployment;
 };
 
-/// Empty: not a kind whose rollouts we know.
+/// Empty: we do not know how such an owner rolls out.
 std::string resourceOf(const Owner& owner) {
   static const std::map<std::string, std::string> kResources{{"ReplicaSet", "replicasets"},
                                                              {"Deployment", "deployments"},

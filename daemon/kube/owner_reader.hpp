@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks the API server for a pod's owners by name, when a pod waits: 500 ms at most, and never again by
-// itself. Thread: the calling coroutine's.
+// Asks the API server for a pod's owners by name, once, within 500 ms. Thread: the calling coroutine's.
 #pragma once
 
 #include "base/clock.hpp"
@@ -17,7 +16,7 @@ class OwnerReader {
 
   explicit OwnerReader(AccessSource access) : access_(std::move(access)) {}
 
-  /// What cannot be had in time makes it unknown, with the reason in `why`.
+  /// If an owner cannot be read in time the result is unknown, with the reason in `why`.
   boost::asio::awaitable<RolloutView> rollout(PodPtr pod) const;
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pod as a source described it. Immutable and shared, so that threads may hand it to each other.
+// A pod as a source described it. Immutable and shared between threads.
 #pragma once
 
 #include "base/error.hpp"
@@ -27,8 +27,8 @@ struct Owner {
 };
 
 struct PodObject {
-  /// As its sandbox bears it. A static pod has another uid in the API than on the node: there it is the hash
-  /// of its file, which the API keeps as an annotation.
+  /// The uid that its sandbox has. A static pod has another uid in the API than on the node, where it is the
+  /// hash of its file; the API keeps that hash as an annotation.
   std::string uid;
   std::string namespaceName;
   std::string name;
@@ -36,9 +36,9 @@ struct PodObject {
   std::optional<Owner> owner;
   std::map<std::string, std::string> labels;
   std::map<std::string, std::string> annotations;
-  /// The whole object as it was received, without managedFields: metadata, spec, status.
+  /// The object as received, without managedFields: metadata, spec, status.
   std::string json;
-  /// Of everything but the status and the resource version, which change all the time.
+  /// Excludes the status and the resource version, which change all the time.
   std::size_t lastingHash = 0;
 };
 using PodPtr = std::shared_ptr<const PodObject>;
@@ -65,13 +65,13 @@ struct WatchEvent {
   enum class Kind : std::uint8_t { changed, gone, bookmark, error };
   Kind kind = Kind::error;
   PodPtr pod;                   // of changed and gone
-  std::string resourceVersion;  // to go on from
+  std::string resourceVersion;  // to continue from
   unsigned code = 0;            // of an error
   std::string message;
 };
 Result<WatchEvent> parseWatchEvent(const std::string& line);
 
-/// The message of a Status object, else the beginning of the text itself: for people.
+/// The message of a Status object; for anything else the beginning of the text. For people.
 std::string messageOf(const std::string& body);
 
 }  // namespace fallbackd::kube

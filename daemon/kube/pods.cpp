@@ -37,7 +37,7 @@ void Pods::gone(SourceKind source, PodPtr pod) {
 void Pods::stateChanged(SourceState state) {
   view_.health(state.kind, state.health);
   auto& known = states_[state.kind];
-  // The start of a source is not news, nor is what it says while it works.
+  // Only changes of health, and new errors, are worth a line in the log.
   const bool news =
       state.health != Health::waiting &&
       (known.health != state.health || (state.health == Health::failing && known.error != state.error));

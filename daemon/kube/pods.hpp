@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the node knows of its pods: never waits for anybody, so that a recovery may ask. One thread.
+// What the node knows of its pods. Answers from memory at once, so that a recovery may ask. One thread.
 #pragma once
 
 #include "kube/source.hpp"
@@ -14,25 +14,26 @@ namespace fallbackd::kube {
 
 class Pods final : public PodSink {
  public:
-  /// Null: nobody has described this pod yet. Pods::refresh() asks for it.
+  /// Null: no source has described this pod yet. refresh() asks for it.
   [[nodiscard]] PodPtr find(const std::string& uid) const { return view_.find(uid); }
   [[nodiscard]] std::vector<PodPtr> all() const { return view_.all(); }
   [[nodiscard]] std::size_t size() const { return view_.size(); }
   [[nodiscard]] std::uint64_t leftOut() const { return view_.leftOut(); }
 
-  /// The configured sources, in the order in which they are believed.
+  /// The configured sources, in the order of their precedence.
   [[nodiscard]] std::vector<SourceState> sources() const;
-  /// Absent: every pod was described by a source of this daemon, or there is none.
+  /// When the remembered view was saved; absent once a source has listed its pods, or if nothing was
+  /// remembered.
   [[nodiscard]] std::optional<Wall::time_point> rememberedSince() const { return remembered_; }
 
   /// Called after each change with the uid of the pod, or with an empty text if many may have changed.
   void onChange(std::function<void(const std::string& uid)> tell) { changed_ = std::move(tell); }
   /// Called when a source's health changes, or its error.
   void onState(std::function<void(const SourceState&)> tell) { stateTold_ = std::move(tell); }
-  /// How refresh() reaches the sources that are asked on demand.
+  /// Sets how refresh() reaches the sources that are asked on demand.
   void refreshWith(std::function<void(const std::string& uid)> ask) { ask_ = std::move(ask); }
 
-  /// A pod waits: what the sources say about it now is wanted. Returns at once; onChange tells what came.
+  /// Asks the sources about a waiting pod. Returns at once; onChange reports the answers.
   void refresh(const std::string& uid) {
     if (ask_) ask_(uid);
   }

@@ -11,7 +11,7 @@ namespace {
 
 namespace json = boost::json;
 
-// Who else would be replaced is asked of the owner's status; these are the names of Kubernetes' own labels.
+// Labels and annotations that Kubernetes' controllers set.
 constexpr const char* kRevisionOfDeployment = "deployment.kubernetes.io/revision";
 constexpr const char* kRevisionHash = "controller-revision-hash";
 constexpr const char* kTemplateGeneration = "pod-template-generation";
@@ -54,7 +54,7 @@ bool isObserved(const json::object& object) {
   return generation && observed && *observed >= *generation;
 }
 
-/// Counts of a status are left away where they are 0.
+/// A status omits counts that are 0.
 std::int64_t countOf(const json::object& object, const char* key) {
   return field::number(field::object(object, "status"), key).value_or(0);
 }
@@ -123,7 +123,7 @@ RolloutView ofReplicaSet(const Owners& owners) {
   return ofDeployment(*owners.deployment, *owners.controller);
 }
 
-/// Its place from 0 on, which is what a partition counts.
+/// Its ordinal, from 0; a partition compares with it.
 std::optional<std::int64_t> indexOf(const PodObject& pod, const json::object& set) {
   const auto dash = pod.name.rfind('-');
   auto ordinal = asNumber(labelOf(pod, kPodIndex));
@@ -208,7 +208,7 @@ RolloutView rolloutOf(const PodObject& pod, const Owners& owners) {
   if (!pod.owner || pod.owner->kind == "Node") {
     RolloutView view;
     view.otherRevisionReady = false;
-    return verdict(view, Rollout::complete, "nobody replaces the pod by another revision");
+    return verdict(view, Rollout::complete, "no controller replaces the pod by another revision");
   }
   const auto& kind = pod.owner->kind;
   const bool known = kind == "ReplicaSet" || kind == "StatefulSet" || kind == "DaemonSet";

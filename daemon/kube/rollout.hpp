@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a pod's revision has been rolled out, from its owner's own object. Pure functions.
+// Whether a pod's revision has been rolled out, from its owner's object. Pure functions.
 #pragma once
 
 #include "kube/pod_object.hpp"
@@ -14,22 +14,22 @@
 namespace fallbackd::kube {
 
 enum class Rollout : std::uint8_t {
-  complete,     // no healthy pod of another revision waits to be replaced by this one
-  in_progress,  // this pod is of a revision that replaces another one now
-  unknown,      // the owner does not tell, or is of a kind that we do not know
+  complete,     // no pod of another revision is being replaced by this one
+  in_progress,  // this pod's revision is replacing another one
+  unknown,      // the owner does not say, or is of an unknown kind
 };
 std::string_view toString(Rollout rollout);
 
 struct RolloutView {
   Rollout rollout = Rollout::unknown;
-  /// Whether any pod of the owner is ready. The pod in question is not: it waits. Absent: not known.
+  /// Whether any pod of the owner is ready; this one is waiting. Absent: not known.
   std::optional<bool> anyReady;
-  /// Whether a pod of another revision than this one's is ready. Absent: not known.
+  /// Whether a pod of another revision is ready. Absent: not known.
   std::optional<bool> otherRevisionReady;
-  std::string why;  // for explain: a sentence without its end
+  std::string why;  // for explain: a sentence without its full stop
 };
 
-/// The pod's controller, and that one's controller if it is a Deployment. Null: it could not be had.
+/// The pod's controller, and that controller's own if it is a Deployment. Null: it could not be read.
 struct Owners {
   const boost::json::object* controller = nullptr;
   const boost::json::object* deployment = nullptr;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every source of pods has: a kind, a state that people see, and somebody whom it tells.
+// What every source of pods has: a kind, a visible state, and a sink for what it learns.
 #pragma once
 
 #include "base/clock.hpp"
@@ -16,7 +16,7 @@
 
 namespace fallbackd::kube {
 
-/// In the order in which they are believed.
+/// In the order of precedence.
 enum class SourceKind : std::uint8_t { kubelet, apiserver };
 inline constexpr std::size_t kSources = 2;
 std::string_view toString(SourceKind kind);
@@ -37,7 +37,7 @@ struct SourceState {
   std::array<std::uint64_t, kOutcomes> requests{};
 };
 
-/// Whom a source tells. Called on the source's thread.
+/// Receives what a source learns. Called on the source's thread.
 class PodSink {
  public:
   PodSink() = default;
@@ -52,14 +52,14 @@ class PodSink {
   virtual void stateChanged(SourceState state) = 0;
 };
 
-/// A source's state, told after each change. One thread.
+/// A source's state; reports each change to the sink. One thread.
 class StateKeeper {
  public:
   StateKeeper(SourceKind kind, const Clock& clock, PodSink& sink);
 
   void succeeded();
   void failed(const Error& error, Outcome outcome);
-  /// Something that belongs to the normal course of things, though it was not a success.
+  /// Not a success, but expected in normal operation.
   void noted(const Error& error, Outcome outcome);
   [[nodiscard]] const SourceState& state() const { return state_; }
 

@@ -33,7 +33,7 @@ constexpr int kSourcesNiceness = 5;
 constexpr std::chrono::seconds kStopLimit{1};
 constexpr std::chrono::minutes kAfterException{1};
 
-/// Takes what sources tell to the loop, as long as there is somebody.
+/// Forwards what sources learn to the loop, until stop().
 class Postman final : public PodSink {
  public:
   Postman(asio::any_io_executor loop, std::shared_ptr<Pods*> pods)
@@ -75,7 +75,7 @@ Result<Access> apiAccess(const SourceSettings& settings) {
                                      : readKubeconfig(settings.kubeconfig);
 }
 
-/// Who we are is what the API server is told; kubelet asks it.
+/// The same credentials as for the API server, which kubelet asks about them.
 Result<Access> kubeletAccess(const SourceSettings& settings) {
   FB_TRY(auto access, apiAccess(settings));
   FB_TRY(access.server, parseUrl("https://" + settings.kubeletAddress));
@@ -85,7 +85,7 @@ Result<Access> kubeletAccess(const SourceSettings& settings) {
   return access;
 }
 
-/// A source that ends by an exception, which only a bug or a lack of memory can cause, begins again.
+/// Restarts a source that ended by an exception, which only a bug or a lack of memory can cause.
 template <class Source>
 asio::awaitable<void> runAgain(Source& source, std::function<void(const std::string&)> tell) {
   for (;;) {
@@ -190,7 +190,7 @@ void Sources::start() {
     });
   }
   state.thread = std::thread([own = &state.own] {
-    // On Linux each thread has its own niceness. If this fails, the sources work as well.
+    // On Linux each thread has its own niceness. If this fails, the sources still work.
     static_cast<void>(
         ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kSourcesNiceness));
     const auto guard = asio::make_work_guard(*own);
@@ -205,7 +205,7 @@ void Sources::stop() {
   *state.target = nullptr;
   state.own.stop();
   if (state.thread.joinable()) state.thread.join();
-  // What waits keeps connections and the state alive: all of it ends here.
+  // Pending coroutines keep connections and the state alive: end them all.
   state.tasks.cancelAll();
   state.own.restart();
   state.own.run_for(kStopLimit);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All sources together, on a thread of their own with lower priority: whatever they do, large answers, TLS
-// and the disk, a recovery loses no more than its share of a CPU. What they learn reaches `Pods` on the
-// daemon's loop.
+// All sources together, on their own low-priority thread: large answers, TLS and the disk cost a recovery no
+// more than its share of a CPU. What they learn reaches `Pods` on the daemon's loop.
 #pragma once
 
 #include "kube/access.hpp"
@@ -23,15 +22,15 @@ struct SourceSettings {
   std::string nodeName;
   std::string kubeconfig;                    // empty: the service account of this pod
   std::string kubeletAddress;                // HOST:PORT
-  std::string kubeletCertificate;            // the file with the certificate that kubelet serves with
+  std::string kubeletCertificate;            // the file with kubelet's serving certificate
   std::string viewFile;                      // empty: the view is not kept on disk
   std::vector<std::string> readVariablesIn;  // namespaces; empty: ConfigMaps and Secrets are never read
 };
 
 class Sources {
  public:
-  /// `pods` is changed on `loop` only, until stop() has returned. `trouble` is called there, too, with what
-  /// is wrong with the view's file.
+  /// `pods` is changed on `loop` only, until stop() has returned. `trouble` is called there, too, with
+  /// problems of the view's file.
   Sources(const boost::asio::any_io_executor& loop, SourceSettings settings, Pods& pods,
           std::function<void(const std::string&)> trouble);
   /// Stops.
@@ -45,7 +44,7 @@ class Sources {
   void stop();
 
   /// Asks for the pod's owners; `then` is called on the loop, after half a second at the latest. Without an
-  /// API server among the sources the answer is that nothing is known.
+  /// API server among the sources the answer is unknown.
   void rollout(PodPtr pod, std::function<void(RolloutView)> then);
 
   /// Reads the ConfigMaps and Secrets; `then` is called on the loop. False if that is not granted for the

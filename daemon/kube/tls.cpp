@@ -91,7 +91,7 @@ Result<> prepareTls(SSL* connection, const Access& access) {
   const auto& name = access.serverName.empty() ? access.server.host : access.serverName;
   bool done = true;
   if (!isAddress(name)) {
-    // What SSL_set_tlsext_host_name() is; its cast is an old-style one.
+    // As SSL_set_tlsext_host_name(), which contains an old-style cast.
     auto copy = name;
     done = ::SSL_ctrl(connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, copy.data()) == 1;
   }
@@ -115,8 +115,9 @@ Result<> checkPinned(SSL* connection, const Access& access) {
   }
   const X509Ptr presented(::SSL_get1_peer_certificate(connection));
   if (!presented || ::X509_cmp(presented.get(), expected.get()) != 0) {
-    return fail(Stage::kube, Reason::untrusted_key,
-                access.server.authority() + " presents another certificate than " + access.pinnedCertificate);
+    return fail(
+        Stage::kube, Reason::untrusted_key,
+        access.server.authority() + " presents a certificate other than that in " + access.pinnedCertificate);
   }
   return {};
 }

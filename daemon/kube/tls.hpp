@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The TLS side of one connection: what we present, and whether the server is the right one.
+// The TLS side of one connection: what we present, and how the server is checked.
 #pragma once
 
 #include "base/error.hpp"
@@ -17,14 +17,14 @@ using TlsContext = std::shared_ptr<boost::asio::ssl::context>;
 /// Reads the files that `access` names. Blocks. Stage kube; reason invalid if something in them is unusable.
 Result<TlsContext> tlsContext(const Access& access);
 
-/// Before the handshake: the name to ask for and to check.
+/// Before the handshake: sets the name to request and to check.
 Result<> prepareTls(SSL* connection, const Access& access);
 
-/// After the handshake and before anything is sent: compares a pinned certificate. Reads its file. Reason
+/// After the handshake, before anything is sent: compares the pinned certificate. Reads its file. Reason
 /// untrusted_key if the server presented another one.
 Result<> checkPinned(SSL* connection, const Access& access);
 
-/// Why a handshake failed, for people: "self-signed certificate in certificate chain", if that is why.
+/// Why a handshake failed, for people: "self-signed certificate in certificate chain".
 std::string verificationProblem(SSL* connection);
 
 }  // namespace fallbackd::kube

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pods of the node as all sources together describe them. Of a pod that several know, the latest
-// description counts. One thread.
+// The pods of the node as all sources together describe them. If several know a pod, the latest description
+// wins. One thread.
 #pragma once
 
 #include "kube/source.hpp"
@@ -19,11 +19,11 @@ class View {
   static constexpr std::size_t kMaxPods = 4096;
   static constexpr std::size_t kMaxBytes = 64UL << 20;
 
-  /// What an earlier daemon knew: it counts until a source has listed its pods.
+  /// Sets what an earlier daemon knew: valid until a source has listed its pods.
   void remember(std::vector<PodPtr> pods);
 
-  /// All pods that the source has. Pods that it had before and has no more are forgotten. kubelet's list also
-  /// decides for an API server that is `failing`, since then nobody tells which pods went.
+  /// All pods that the source has now. Those that it no longer has are forgotten. kubelet's list also decides
+  /// for an API server that is `failing`, which reports no deletions.
   void list(SourceKind source, const std::vector<PodPtr>& pods);
   void change(SourceKind source, const PodPtr& pod);
   void remove(SourceKind source, const PodPtr& pod);
@@ -33,13 +33,13 @@ class View {
   [[nodiscard]] PodPtr find(const std::string& uid) const;
   [[nodiscard]] std::vector<PodPtr> all() const;
   [[nodiscard]] std::size_t size() const { return pods_.size(); }
-  /// Pods that did not fit.
+  /// Pods that exceeded the limits.
   [[nodiscard]] std::uint64_t leftOut() const { return leftOut_; }
-  /// Changes with all that outlives a status.
+  /// Counts changes of anything but a status.
   [[nodiscard]] std::uint64_t lastingChanges() const { return lastingChanges_; }
 
  private:
-  static constexpr std::size_t kSlots = kSources + 1;  // and what was remembered
+  static constexpr std::size_t kSlots = kSources + 1;  // and the remembered view
   struct Slot {
     PodPtr pod;
     std::uint64_t order = 0;

@@ -30,7 +30,7 @@ std::string digestOf(std::string_view bytes) {
 
 }  // namespace
 
-// The first line describes the rest, which has one pod a line.
+// The first line describes the rest, which has one pod per line.
 Result<PodViewStore::Stored> PodViewStore::load() const {
   FB_TRY(const auto text, sys::readFile(Stage::kube, file_, kMaxFileBytes));
   const auto damaged = [&](const std::string& why) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The view on disk, so that a daemon that starts in an outage knows what the one before knew. One file, mode
-// 0600: pods hold literal env values. Values from Secrets are never in a pod. All calls block.
+// The view on disk, so that a daemon that starts in an outage knows what the previous one knew. One file,
+// mode 0600: pods contain literal env values, but never values of Secrets. All calls block.
 #pragma once
 
 #include "base/clock.hpp"
@@ -21,12 +21,12 @@ class PodViewStore {
     std::vector<PodPtr> pods;
   };
 
-  /// `node`: a file of another node is not ours.
+  /// A file of another `node` is refused.
   PodViewStore(std::string file, std::string node) : file_(std::move(file)), node_(std::move(node)) {}
 
   /// Reason not_found if there is no file; invalid if it is damaged, of another version or of another node.
   [[nodiscard]] Result<Stored> load() const;
-  /// Replaces the file: after a power cut the old or the new content is there. Its folder must exist.
+  /// Replaces the file: after a power cut it has the old or the new contents. Its folder must exist.
   [[nodiscard]] Result<> save(const std::vector<PodPtr>& pods, Wall::time_point now) const;
 
  private:
