@@ -24,8 +24,9 @@ void printWaiting(const json::array& waiting) {
   Rows rows{{"WAITING", "CONTAINER", "IMAGE", "STATE", "CAUSE", "TEXT"}};
   for (const auto& item : waiting) {
     const auto& one = item.as_object();
-    rows.push_back({podOf(one), text(one, "container"), text(one, "image"), text(one, "state"),
-                    text(one, "cause"), text(one, "text")});
+    const auto image = text(one, "image");
+    rows.push_back({podOf(one), text(one, "container"), image.empty() ? "not known" : image,
+                    text(one, "state"), text(one, "cause"), text(one, "text")});
   }
   printTable(rows);
 }
