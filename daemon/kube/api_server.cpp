@@ -24,7 +24,7 @@ constexpr auto kWatchLength = 450s;
 // earlier.
 constexpr auto kWatchGrace = 30s;
 // A watch that ends earlier without a word is not repeated at once.
-constexpr auto kLeastWatch = 1s;
+constexpr auto kMinWatch = 1s;
 constexpr Backoff::Limits kTries{1s, 60s};
 constexpr std::chrono::seconds kMaxRetryAfter = 5min;
 constexpr const char* kPageSize = "500";
@@ -162,14 +162,14 @@ asio::awaitable<ApiServer::Step> ApiServer::watch() {
 }
 
 asio::awaitable<ApiServer::Step> ApiServer::endOfWatch(Step end, std::chrono::nanoseconds lasted) {
-  const bool tooShort = lasted < kLeastWatch;
+  const bool tooShort = lasted < kMinWatch;
   if (!tooShort) backoff_.reset();
   // Load balancers cut quiet connections, and servers restart: not worth reporting unless the next connection
   // fails as well.
   const bool cut = end && end->outcome == Outcome::unreachable;
   if (end && (tooShort || !cut)) co_return end;
   if (cut) state_.noted(end->error, end->outcome);
-  if (cut || tooShort) co_await pauseFor(jitter_(kLeastWatch));
+  if (cut || tooShort) co_await pauseFor(jitter_(kMinWatch));
   co_return Step();
 }
 

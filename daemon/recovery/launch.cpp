@@ -85,7 +85,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
   co_return Result<>{};
 }
 
-/// Each launch anew: the pod's specification may have changed, and another binary may have been admitted.
+/// For each launch: the pod's specification may have changed, and another binary may have been admitted.
 Result<> Recovery::complete(const cri::SandboxStatus& status, const cache::Admitted& binary) {
   const auto& uid = incident_.target.podUid;
   const auto spec = services_.specs->find(uid);

@@ -97,7 +97,7 @@ class KeeperTest : public test_support::SourceFixture {
 
 TEST_F(KeeperTest, SavesWhatChangedALittleLater) {
   EXPECT_EQ(keeper.load().pods.size(), 0U);
-  EXPECT_TRUE(troubles.empty()) << "the first start is no trouble";
+  EXPECT_TRUE(troubles.empty()) << "at the first start nothing is missing";
   tasks.spawn(keeper.run());
   keeper.listed(SourceKind::apiserver, {pod("1"), pod("2")});
   clock.advance(loop, 1s);
