@@ -37,8 +37,8 @@ Result<std::string> decodedBase64(const std::string& text, const std::string& ke
 /// One mapping of the file, and its name for messages.
 class Section {
  public:
-  Section(YAML::Node node, std::string name, const std::filesystem::path& folder)
-      : node_(std::move(node)), name_(std::move(name)), folder_(folder) {}
+  Section(const YAML::Node& node, std::string name, const std::filesystem::path& folder)
+      : node_(node), name_(std::move(name)), folder_(folder) {}
 
   [[nodiscard]] bool has(const char* key) const {
     return node_.IsMap() && node_[key].IsDefined() && !node_[key].IsNull();
