@@ -40,6 +40,14 @@ auto into(error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
 }
 
+/// What is asked: GET, unless there is something to send.
+struct Question {
+  std::string target;
+  http::verb verb = http::verb::get;
+  std::string body = {};
+  const char* type = nullptr;  // of the body
+};
+
 struct Lookup {
   explicit Lookup(const asio::any_io_executor& executor) : resolver(executor), done(executor) {}
   tcp::resolver resolver;
@@ -118,11 +126,11 @@ struct Connection::State {
 
   asio::awaitable<Result<>> reach(std::chrono::nanoseconds limit);
   asio::awaitable<Result<>> connect(std::chrono::nanoseconds limit);
-  asio::awaitable<Result<>> send(std::string target);
+  asio::awaitable<Result<>> send(Question question);
   asio::awaitable<Result<>> readHeader();
   asio::awaitable<Result<>> readBody(std::string& body);
   asio::awaitable<Result<bool>> readChunk(std::string& text);
-  asio::awaitable<Result<Answer>> ask(std::string target, bool mayStream);
+  asio::awaitable<Result<Answer>> ask(Question question, bool mayStream);
   asio::awaitable<Result<std::optional<std::string>>> readLine();
 };
 
@@ -177,8 +185,8 @@ asio::awaitable<Result<>> Connection::State::connect(std::chrono::nanoseconds li
   co_return checkPinned(stream.native_handle(), access);
 }
 
-asio::awaitable<Result<>> Connection::State::send(std::string target) {
-  http::request<http::empty_body> request(http::verb::get, access.server.basePath + target, 11);
+asio::awaitable<Result<>> Connection::State::send(Question question) {
+  http::request<http::string_body> request(question.verb, access.server.basePath + question.target, 11);
   request.set(http::field::host, access.server.authority());
   request.set(http::field::user_agent, "fallbackd/" FALLBACKD_VERSION);
   request.set(http::field::accept, "application/json");
@@ -191,6 +199,11 @@ asio::awaitable<Result<>> Connection::State::send(std::string target) {
     co_return fail(Stage::kube, Reason::invalid, "the token has more than one line: " + access.token.file);
   }
   if (!clean.empty()) request.set(http::field::authorization, "Bearer " + std::string(clean));
+  if (question.type != nullptr) {
+    request.set(http::field::content_type, question.type);
+    request.body() = std::move(question.body);
+    request.prepare_payload();
+  }
   error_code error;
   co_await http::async_write(stream, request, into(error));
   if (error) co_return broken("ask", error);
@@ -230,9 +243,9 @@ asio::awaitable<Result<>> Connection::State::readBody(std::string& body) {
   }
 }
 
-asio::awaitable<Result<Answer>> Connection::State::ask(std::string target, bool mayStream) {
+asio::awaitable<Result<Answer>> Connection::State::ask(Question question, bool mayStream) {
   if (streaming) co_return fail(Stage::kube, Reason::internal, "this connection is streaming already");
-  FB_CO_CHECK(co_await send(std::move(target)));
+  FB_CO_CHECK(co_await send(std::move(question)));
   FB_CO_CHECK(co_await readHeader());
   Answer answer;
   answer.status = parser->get().result_int();
@@ -243,6 +256,7 @@ asio::awaitable<Result<Answer>> Connection::State::ask(std::string target, bool 
     co_return answer;
   }
   FB_CO_CHECK(co_await readBody(answer.body));
+  answer.keepsOpen = parser->keep_alive();
   co_return answer;
 }
 
@@ -284,13 +298,32 @@ asio::awaitable<Result<Connection>> Connection::open(Access access, std::chrono:
 }
 
 asio::awaitable<Result<Answer>> Connection::get(std::string target, std::chrono::nanoseconds limit) {
-  auto answer = co_await within(limit, state_->ask(std::move(target), false));
+  Question question{std::move(target)};
+  auto answer = co_await within(limit, state_->ask(std::move(question), false));
+  if (!answer) co_return state_->tooSlow("ask");
+  co_return std::move(*answer);
+}
+
+asio::awaitable<Result<Answer>> Connection::post(std::string target, std::string body,
+                                                 std::chrono::nanoseconds limit) {
+  Question question{std::move(target), http::verb::post, std::move(body), "application/json"};
+  auto answer = co_await within(limit, state_->ask(std::move(question), false));
+  if (!answer) co_return state_->tooSlow("ask");
+  co_return std::move(*answer);
+}
+
+asio::awaitable<Result<Answer>> Connection::patch(std::string target, std::string body,
+                                                  std::chrono::nanoseconds limit) {
+  Question question{std::move(target), http::verb::patch, std::move(body),
+                    "application/strategic-merge-patch+json"};
+  auto answer = co_await within(limit, state_->ask(std::move(question), false));
   if (!answer) co_return state_->tooSlow("ask");
   co_return std::move(*answer);
 }
 
 asio::awaitable<Result<Answer>> Connection::openStream(std::string target, std::chrono::nanoseconds limit) {
-  auto answer = co_await within(limit, state_->ask(std::move(target), true));
+  Question question{std::move(target)};
+  auto answer = co_await within(limit, state_->ask(std::move(question), true));
   if (!answer) co_return state_->tooSlow("ask");
   co_return std::move(*answer);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One TLS connection to a server of the cluster, for consecutive GET requests and for one stream of lines.
+// One TLS connection to a server of the cluster, for consecutive requests and for one stream of lines.
 // HTTP/1.1; redirects are not followed.
 //
 // Thread: the calling coroutine's executor. Cancellation: a cancelled call throws operation_aborted, and the
@@ -25,6 +25,7 @@ struct Answer {
   unsigned status = 0;
   std::optional<std::chrono::seconds> retryAfter;
   std::string body;
+  bool keepsOpen = true;  // the connection may be asked again
 };
 
 class Connection {
@@ -44,7 +45,14 @@ class Connection {
   /// `target` is the path below the server's base path, with its query.
   boost::asio::awaitable<Result<Answer>> get(std::string target, std::chrono::nanoseconds limit);
 
-  /// The same, but the body of a 200 is left for nextLine(). No other request can follow.
+  /// Creates an object, from its JSON.
+  boost::asio::awaitable<Result<Answer>> post(std::string target, std::string body,
+                                              std::chrono::nanoseconds limit);
+  /// Changes an object, by a strategic merge patch in JSON.
+  boost::asio::awaitable<Result<Answer>> patch(std::string target, std::string body,
+                                               std::chrono::nanoseconds limit);
+
+  /// As get(), but the body of a 200 is left for nextLine(). No other request can follow.
   boost::asio::awaitable<Result<Answer>> openStream(std::string target, std::chrono::nanoseconds limit);
 
   /// The next line without its end. Empty if the server ended the stream as HTTP ends one.

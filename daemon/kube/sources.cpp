@@ -10,6 +10,7 @@
 #include "kube/owner_reader.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <optional>
@@ -32,6 +33,8 @@ namespace {
 constexpr int kSourcesNiceness = 5;
 constexpr std::chrono::seconds kStopLimit{1};
 constexpr std::chrono::minutes kAfterException{1};
+// Notes on their way to our thread, which may hang in a write to the disk.
+constexpr std::size_t kMaxNotesOnTheirWay = 256;
 
 /// Forwards what sources learn to the loop, until stop().
 class Postman final : public PodSink {
@@ -121,6 +124,12 @@ struct Sources::State {
   [[nodiscard]] bool has(SourceKind kind) const {
     return std::find(settings.kinds.begin(), settings.kinds.end(), kind) != settings.kinds.end();
   }
+  void takeNote(EventNote note) {
+    --notesOnTheirWay;
+    const auto lost = notesLost.exchange(0);
+    if (lost > 0) recorder->lost(lost);
+    recorder->add(std::move(note));
+  }
   [[nodiscard]] PodSink& sink() {
     return settings.viewFile.empty() ? static_cast<PodSink&>(postman) : keeper;
   }
@@ -148,6 +157,10 @@ struct Sources::State {
   std::optional<Kubelet> kubelet;
   std::optional<OwnerReader> owners;
   std::optional<ObjectReader> objects;
+  std::function<void(const EventState&)> tellEvents;
+  std::optional<EventRecorder> recorder;
+  std::atomic<std::size_t> notesOnTheirWay = 0;
+  std::atomic<std::uint64_t> notesLost = 0;
   TaskGroup tasks;
   std::thread thread;
 };
@@ -165,7 +178,7 @@ void Sources::start() {
   auto& pods = **state.target;
   const auto executor = state.own.get_executor();
   const auto& settings = state.settings;
-  if (!settings.viewFile.empty()) {
+  if (!settings.kinds.empty() && !settings.viewFile.empty()) {
     auto stored = state.keeper.load();
     pods.remember(std::move(stored.pods), stored.saved);
     state.tasks.spawn(state.keeper.run());
@@ -189,6 +202,16 @@ void Sources::start() {
       asio::post(held->own, [held, uid] { held->kubelet->refresh(uid); });
     });
   }
+  if (settings.events) {
+    state.recorder.emplace(
+        executor, [settings] { return apiAccess(settings); }, settings.nodeName,
+        [&state](EventState told) {
+          state.postman.post([tell = state.tellEvents, now = std::move(told)](Pods&) {
+            if (tell) tell(now);
+          });
+        });
+    state.tasks.spawn(runAgain(*state.recorder, state.tellTrouble));
+  }
   state.thread = std::thread([own = &state.own] {
     // On Linux each thread has its own niceness. If this fails, the sources still work.
     static_cast<void>(
@@ -209,7 +232,23 @@ void Sources::stop() {
   state.tasks.cancelAll();
   state.own.restart();
   state.own.run_for(kStopLimit);
-  if (!state.settings.viewFile.empty()) state.keeper.save();
+  if (!state.settings.kinds.empty() && !state.settings.viewFile.empty()) state.keeper.save();
+}
+
+void Sources::onEvents(std::function<void(const EventState&)> tell) {
+  state_->tellEvents = std::move(tell);
+}
+
+void Sources::tell(EventNote note) {
+  auto& state = *state_;
+  if (!state.recorder || *state.target == nullptr) return;
+  if (state.notesOnTheirWay >= kMaxNotesOnTheirWay) {
+    ++state.notesLost;
+    return;
+  }
+  ++state.notesOnTheirWay;
+  asio::post(state.own,
+             [held = state_, told = std::move(note)]() mutable { held->takeNote(std::move(told)); });
 }
 
 void Sources::rollout(PodPtr pod, std::function<void(RolloutView)> then) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // All sources together, on their own low-priority thread: large answers, TLS and the disk cost a recovery no
-// more than its share of a CPU. What they learn reaches `Pods` on the daemon's loop.
+// more than its share of a CPU. What they learn reaches `Pods` on the daemon's loop. Events of
+// Kubernetes are written from the same thread.
 #pragma once
 
 #include "kube/access.hpp"
+#include "kube/event_recorder.hpp"
 #include "kube/object_reader.hpp"
 #include "kube/pods.hpp"
 #include "kube/rollout.hpp"
@@ -25,6 +27,7 @@ struct SourceSettings {
   std::string kubeletCertificate;            // the file with kubelet's serving certificate
   std::string viewFile;                      // empty: the view is not kept on disk
   std::vector<std::string> readVariablesIn;  // namespaces; empty: ConfigMaps and Secrets are never read
+  bool events = false;                       // Events are written; needs no source
 };
 
 class Sources {
@@ -42,6 +45,11 @@ class Sources {
   void start();
   /// Saves the view and ends the thread. Blocks.
   void stop();
+
+  /// Called on the loop when something changes about Events. Before start().
+  void onEvents(std::function<void(const EventState&)> tell);
+  /// Writes an Event, some time. Never waits; beyond what is sensible notes are dropped, and counted.
+  void tell(EventNote note);
 
   /// Asks for the pod's owners; `then` is called on the loop, after half a second at the latest. Without an
   /// API server among the sources the answer is unknown.

@@ -158,6 +158,27 @@ void FakeApiServer::silenceWatches(bool silent) {
   });
 }
 
+std::vector<json::object> FakeApiServer::events() {
+  return onThread([this] { return events_.all(); });
+}
+
+void FakeApiServer::withEvents(std::function<void(EventStore&)> work) {
+  onThread([this, &work] { work(events_); });
+}
+
+void FakeApiServer::troubleEvents(Trouble trouble, When when) {
+  onThread([this, trouble, when] {
+    eventTrouble_ = trouble;
+    eventTroubleWhen_ = when;
+  });
+}
+
+std::vector<Seen> FakeApiServer::eventRequests() {
+  auto all = requests();
+  std::erase_if(all, [](const auto& one) { return !EventStore::isEventsPath(one.path); });
+  return all;
+}
+
 std::size_t FakeApiServer::watches() {
   return onThread([this] { return watches_; });
 }
@@ -223,6 +244,7 @@ asio::awaitable<bool> FakeApiServer::refuse(Stream& stream, unsigned status, std
 
 asio::awaitable<bool> FakeApiServer::respond(Stream& stream, Seen request) {
   if (!admitted(request)) co_return co_await refuse(stream, 401, "Unauthorized", "Unauthorized");
+  if (EventStore::isEventsPath(request.path)) co_return co_await change(stream, std::move(request));
   if (const auto owner = owners_.find(request.path); owner != owners_.end()) {
     co_await answer(stream, 200, owner->second);
     co_return true;
@@ -240,6 +262,24 @@ asio::awaitable<bool> FakeApiServer::respond(Stream& stream, Seen request) {
   }
   if (request.query.contains("watch")) co_return co_await watch(stream, std::move(request));
   co_return co_await list(stream, std::move(request));
+}
+
+asio::awaitable<bool> FakeApiServer::change(Stream& stream, Seen request) {
+  const bool troubled = eventTrouble_.fault != Fault::none && eventTrouble_.times > 0;
+  if (troubled) --eventTrouble_.times;
+  if (troubled && eventTroubleWhen_ == When::before) {
+    Trouble trouble = eventTrouble_;
+    co_return co_await misbehave(stream, std::move(trouble));
+  }
+  const auto reply = events_.handle(request);
+  if (!reply.violation.empty()) violation(reply.violation);
+  if (troubled) {
+    Trouble trouble = eventTrouble_;
+    co_return co_await misbehave(stream, std::move(trouble));
+  }
+  if (!reply.message.empty()) co_return co_await refuse(stream, reply.status, reply.message, reply.reason);
+  co_await answer(stream, reply.status, json::serialize(reply.object));
+  co_return true;
 }
 
 asio::awaitable<bool> FakeApiServer::list(Stream& stream, Seen request) {
@@ -287,20 +327,24 @@ asio::awaitable<bool> FakeApiServer::watch(Stream& stream, Seen request) {
   const auto ended = ends_;
   auto marked = bookmarks_;
   for (;;) {
+    bool sent = false;
     if (!silent_) {
       for (std::size_t i = 0; i < history_.size(); ++i) {
         const auto event = history_[i];
         if (event.version <= at) continue;
         at = event.version;
+        sent = true;
         if (nodeOf(event.object) == node) co_await send(stream, chunk(eventLine(event.type, event.object)));
       }
       if (marked != bookmarks_) {
         marked = bookmarks_;
         at = version_;
+        sent = true;
         co_await send(stream, chunk(bookmarkLine(at)));
       }
     }
     if (ended != ends_) break;
+    if (sent) continue;  // what happened meanwhile notified nobody
     co_await happened_.wait();
   }
   switch (end_) {

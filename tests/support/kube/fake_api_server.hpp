@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// An API server as far as fallbackd knows it: list and watch of pods, and owners by name. It refuses what a
-// real one refuses, and notes it.
+// An API server as far as fallbackd knows it: list and watch of pods, owners by name, and events. It refuses
+// what a real one refuses, and notes it.
 #pragma once
 
 #include "base/async/event.hpp"
+#include "kube/event_store.hpp"
 #include "kube/tls_server.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -49,6 +51,16 @@ class FakeApiServer final : public TlsServer {
   /// Watches go on, and nothing is sent any more.
   void silenceWatches(bool silent);
 
+  /// In the order of their creation.
+  [[nodiscard]] std::vector<boost::json::object> events();
+  /// Works on the events: grants, expiry.
+  void withEvents(std::function<void(EventStore&)> work);
+  /// What happens to requests about events alone. `after`: the event is written, and the answer suffers.
+  enum class When : std::uint8_t { before, after };
+  void troubleEvents(Trouble trouble, When when = When::before);
+  /// POST and PATCH, as they came.
+  [[nodiscard]] std::vector<Seen> eventRequests();
+
   [[nodiscard]] std::size_t watches();
   [[nodiscard]] std::uint64_t version();
 
@@ -60,6 +72,10 @@ class FakeApiServer final : public TlsServer {
   };
 
   boost::asio::awaitable<bool> respond(Stream& stream, Seen request) override;
+  [[nodiscard]] bool mayChange(const std::string& path) const override {
+    return EventStore::isEventsPath(path);
+  }
+  boost::asio::awaitable<bool> change(Stream& stream, Seen request);
   boost::asio::awaitable<bool> list(Stream& stream, Seen request);
   boost::asio::awaitable<bool> watch(Stream& stream, Seen request);
   boost::asio::awaitable<bool> refuse(Stream& stream, unsigned status, std::string message,
@@ -67,6 +83,9 @@ class FakeApiServer final : public TlsServer {
   std::string checked(const Seen& request);
   boost::json::array itemsOf(const std::string& node) const;
 
+  EventStore events_;
+  Trouble eventTrouble_;
+  When eventTroubleWhen_ = When::before;
   std::map<std::string, boost::json::object> pods_;  // by uid
   std::map<std::string, std::string> owners_;
   std::vector<Happening> history_;

@@ -180,18 +180,21 @@ asio::awaitable<void> TlsServer::serve(tcp::socket socket) {
   co_await stream.async_handshake(asio::ssl::stream_base::server, asio::use_awaitable);
   beast::flat_buffer buffer(64UL << 10);
   for (;;) {
-    http::request_parser<http::empty_body> parser;
+    http::request_parser<http::string_body> parser;
     co_await http::async_read(stream, buffer, parser, asio::use_awaitable);
     const auto& head = parser.get();
     const std::string target = text(head.target());
     const auto mark = target.find('?');
     Seen seen;
+    seen.method = text(head.method_string());
+    seen.contentType = text(head[http::field::content_type]);
+    seen.body = head.body();
     seen.path = target.substr(0, mark);
     if (mark != std::string::npos) seen.rawQuery = target.substr(mark + 1);
     seen.query = parseQuery(seen.rawQuery);
     seen.authorization = text(head[http::field::authorization]);
     seen.clientName = clientNameOf(stream.native_handle());
-    if (head.method() != http::verb::get) violation("method of " + target);
+    if (head.method() != http::verb::get && !mayChange(seen.path)) violation("method of " + target);
     if (head.version() != 11) violation("HTTP version of " + target);
     if (text(head[http::field::host]) != address()) violation("Host of " + target);
     if (text(head[http::field::accept]) != "application/json") violation("Accept of " + target);

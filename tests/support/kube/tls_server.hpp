@@ -50,11 +50,14 @@ struct Trouble {
 };
 
 struct Seen {
+  std::string method;
   std::string path;
   std::map<std::string, std::string> query;  // decoded
   std::string rawQuery;
   std::string authorization;
   std::string clientName;  // of its certificate; empty: it had none
+  std::string contentType;
+  std::string body;
 };
 
 class TlsServer : public e2e::LoopServer {
@@ -82,6 +85,13 @@ class TlsServer : public e2e::LoopServer {
 
   /// On the server's thread. False: the connection is to be closed.
   virtual boost::asio::awaitable<bool> respond(Stream& stream, Seen request) = 0;
+  /// Whether anything but GET may be asked of this path.
+  [[nodiscard]] virtual bool mayChange(const std::string& path) const {
+    static_cast<void>(path);
+    return false;
+  }
+  /// The fault instead of an answer. False: the connection is to be closed.
+  boost::asio::awaitable<bool> misbehave(Stream& stream, Trouble trouble);
 
   static boost::asio::awaitable<void> send(Stream& stream, std::string bytes);
   static boost::asio::awaitable<void> answer(Stream& stream, unsigned status, std::string body,
@@ -106,7 +116,6 @@ class TlsServer : public e2e::LoopServer {
 
  private:
   boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) override;
-  boost::asio::awaitable<bool> misbehave(Stream& stream, Trouble trouble);
   std::shared_ptr<boost::asio::ssl::context> makeContext() const;
 
   Leaf leaf_;

@@ -129,13 +129,76 @@ TEST_F(SourcesTest, ADamagedFileIsToldAndWrittenAgain) {
   EXPECT_EQ(PodViewStore(settings.viewFile, "node-1").load()->pods.size(), 1U);
 }
 
+EventNote noteOf(const std::string& pod) {
+  EventNote note;
+  note.namespaceName = "shop";
+  note.pod = pod;
+  note.podUid = "uid-" + pod;
+  note.container = "main";
+  note.reason = "FallbackServing";
+  note.message = "serves";
+  note.at = Clock::system().wall();
+  return note;
+}
+
+TEST_F(SourcesTest, EventsNeedNoSource) {
+  settings.kinds = {};
+  settings.events = true;
+  Pods pods;
+  Sources sources(loop.get_executor(), settings, pods, trouble);
+  const auto loopThread = std::this_thread::get_id();
+  EventState state;
+  sources.onEvents([&](const EventState& now) {
+    EXPECT_EQ(std::this_thread::get_id(), loopThread);
+    state = now;
+  });
+  sources.start();
+  sources.tell(noteOf("checkout-1"));
+  EXPECT_TRUE(until([&] { return state.health == Health::up; })) << state.error;
+  EXPECT_EQ(api.events().size(), 1U);
+  EXPECT_EQ(api.requests().size(), 1U) << "nothing is listed or watched";
+  sources.stop();
+  sources.tell(noteOf("checkout-2"));
+  EXPECT_FALSE(std::filesystem::exists(settings.viewFile));
+  EXPECT_THAT(api.violations(), IsEmpty());
+}
+
+TEST_F(SourcesTest, WithoutEventsNothingIsWritten) {
+  Pods pods;
+  Sources sources(loop.get_executor(), settings, pods, trouble);
+  sources.start();
+  sources.tell(noteOf("checkout-1"));
+  ASSERT_TRUE(until([&] { return healthOf(pods, SourceKind::apiserver) == Health::up; }));
+  sources.stop();
+  EXPECT_THAT(api.eventRequests(), IsEmpty());
+}
+
+/// Our thread may hang in a write to the disk: telling it goes on, with bounded memory.
+TEST_F(SourcesTest, NotesThatNobodyTakesAreDroppedAndCounted) {
+  settings.kinds = {};
+  settings.events = true;
+  Pods pods;
+  Sources sources(loop.get_executor(), settings, pods, trouble);
+  EventState state;
+  sources.onEvents([&](const EventState& now) { state = now; });
+  sources.start();
+  // The thread takes them while we tell; of so many at once some find no place on the way or in the queue.
+  constexpr int kMany = 5000;
+  for (int i = 0; i < kMany; ++i) sources.tell(noteOf("pod-" + std::to_string(i)));
+  const auto dropped = [&] { return state.results.at(static_cast<std::size_t>(EventResult::dropped_full)); };
+  EXPECT_TRUE(until([&] { return dropped() + EventQueue::kMaxWaiting >= 4000; })) << dropped();
+  sources.stop();
+}
+
 TEST_F(SourcesTest, StopsWhileEverythingHangs) {
   api.trouble({kube_test::Fault::silent_accept});
   kubelet.trouble({kube_test::Fault::silent_accept});
+  settings.events = true;
   Pods pods;
   Sources sources(loop.get_executor(), settings, pods, trouble);
   sources.start();
   pods.refresh("uid-1");
+  sources.tell(noteOf("checkout-1"));
   EXPECT_TRUE(until([&] { return api.connections() > 0 && kubelet.connections() > 0; }));
   sources.stop();
   sources.stop();
