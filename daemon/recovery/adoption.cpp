@@ -88,8 +88,8 @@ cri::Awaitable<void> Recoveries::adopt() {
 
 /// Of an incident that gets no recovery here.
 Chronicle Recoveries::chronicleOf(const Incident& incident, std::optional<PodFacts> pod) {
-  return {services_.journal, services_.metrics, services_.log, LoopClock::of(services_.executor),
-          incident,          std::move(pod)};
+  return {services_.journal, services_.metrics, services_.log,      LoopClock::of(services_.executor),
+          incident,          std::move(pod),    services_.podEvents};
 }
 
 /// An earlier daemon saw its end.

@@ -43,13 +43,19 @@ RecoveryOutcome measuredAs(State end) {
 }  // namespace
 
 Chronicle::Chronicle(Journal& journal, telemetry::RecoveryMetrics& metrics, telemetry::Log& log,
-                     const Clock& clock, const Incident& incident, std::optional<PodFacts> pod)
+                     const Clock& clock, const Incident& incident, std::optional<PodFacts> pod,
+                     PodEvents* events)
     : journal_(journal),
       metrics_(metrics),
       log_(log),
       clock_(clock),
       incident_(incident),
-      pod_(std::move(pod)) {}
+      pod_(std::move(pod)),
+      events_(events) {}
+
+void Chronicle::tell(PodEvent event) {
+  if (events_ != nullptr) events_->tell(incident_.target, std::move(event));
+}
 
 void Chronicle::log(LogLevel level, std::string_view message, Naming naming, telemetry::Fields fields) {
   std::vector<telemetry::Field> all{{"recovery", incident_.id}};
@@ -67,6 +73,10 @@ void Chronicle::detected() {
        {"binary", incident_.binary.toString()},
        {"cause", toString(incident_.cause)},
        {"text", incident_.causeText}});
+  // A verdict that took no time was there before: it is about another pod's pull.
+  const auto learnt =
+      incident_.verdictTook.count() == 0 ? Wait::Learnt::from_another : Wait::Learnt::from_this_pod;
+  tell(waits({incident_.cause, incident_.causeText, learnt}, incident_.binary));
 }
 
 void Chronicle::adopted(const launcher::ProcessRecord& process, Stamp at) {
@@ -87,6 +97,7 @@ void Chronicle::endedUnseen() {
   log(LogLevel::warn, "fallback of an earlier daemon ended unseen and is not run again",
       Naming::without_namespace, {});
   static_cast<void>(writeEnd());  // the entry of the process is still there
+  if (auto event = recovery::ended(incident_)) tell(std::move(*event));
   metrics_.adoption(telemetry::AdoptionResult::gone);
 }
 
@@ -98,6 +109,7 @@ void Chronicle::reached(Stamp at) {
        {"address", incident_.address},
        {"pid", incident_.pid},
        {"sinceWaitingMs", toMillis(at - incident_.stamps.waitingSince)}});
+  if (incident_.state == State::ready) tell(serving(incident_));
 }
 
 void Chronicle::inheritsNot(const std::vector<std::string>& what) {
@@ -146,6 +158,7 @@ void Chronicle::exited(const launcher::ExitStatus& status) {
   active_.reset();
   log(LogLevel::warn, "fallback exited unexpectedly", Naming::without_namespace,
       {{"pid", incident_.pid}, {"status", status.toString()}, {"restarts", incident_.restarts}});
+  tell(recovery::exited(incident_, status));
 }
 
 void Chronicle::stopped() {
@@ -155,6 +168,7 @@ void Chronicle::stopped() {
 void Chronicle::livenessFailed(unsigned failures, unsigned limit, const Error& error) {
   log(LogLevel::warn, "the fallback fails its liveness check", Naming::without_namespace,
       {{"failures", failures}, {"of", limit}, {"error", error.message()}});
+  if (failures == limit) tell(unhealthy(incident_, failures, error));
 }
 
 void Chronicle::cannotBeProbed(const Error& error) {
@@ -180,6 +194,7 @@ void Chronicle::ended(Stamp at) {
     reached(at);
     measure(std::nullopt);
   }
+  if (auto event = recovery::ended(incident_)) tell(std::move(*event));
   close();
 }
 

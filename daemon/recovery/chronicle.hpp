@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells what happens to one recovery: each transition becomes a log line, metrics and, while there is
-// something for the next daemon to know, a journal entry. Decides nothing. One io_context thread; blocks
-// briefly (the journal is on a tmpfs).
+// Tells what happens to one recovery: each transition becomes a log line, metrics, what people who look at
+// the pod are told and, while there is something for the next daemon to know, a journal entry. Decides
+// nothing. One io_context thread; blocks briefly (the journal is on a tmpfs).
 #pragma once
 
 #include "launcher/launcher.hpp"
 #include "recovery/gauges.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
+#include "recovery/pod_events.hpp"
 #include "telemetry/log.hpp"
 #include "telemetry/metrics/recovery.hpp"
 
@@ -24,9 +25,9 @@ namespace fallbackd::recovery {
 class Chronicle {
  public:
   /// `incident` belongs to the recovery, which changes it before it tells of the change. All references
-  /// outlive the chronicle. `pod` is written to the journal.
+  /// outlive the chronicle. `pod` is written to the journal. `events` may be null: nobody listens.
   Chronicle(Journal& journal, telemetry::RecoveryMetrics& metrics, telemetry::Log& log, const Clock& clock,
-            const Incident& incident, std::optional<PodFacts> pod);
+            const Incident& incident, std::optional<PodFacts> pod, PodEvents* events = nullptr);
   Chronicle(const Chronicle&) = delete;
   Chronicle& operator=(const Chronicle&) = delete;
 
@@ -71,6 +72,7 @@ class Chronicle {
   /// Writes a log line that names the recovery and its container before the other fields.
   enum class Naming : std::uint8_t { with_namespace, without_namespace };
   void log(config::LogLevel level, std::string_view message, Naming naming, telemetry::Fields fields);
+  void tell(PodEvent event);
   void write();
   [[nodiscard]] Result<> writeEnd();
   void close();
@@ -81,6 +83,7 @@ class Chronicle {
   const Clock& clock_;
   const Incident& incident_;
   std::optional<PodFacts> pod_;
+  PodEvents* events_;
   launcher::ProcessRecord process_;
   bool recorded_ = false;
   bool toldInherited_ = false;

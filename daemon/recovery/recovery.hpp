@@ -13,6 +13,7 @@
 #include "recovery/effective.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
+#include "recovery/pod_events.hpp"
 #include "recovery/readiness.hpp"
 #include "telemetry/metrics/detection.hpp"
 #include "telemetry/metrics/orders.hpp"
@@ -54,6 +55,8 @@ struct Services {
   std::optional<FairGate> launches = std::nullopt;
   watcher::PodSpecs* specs = &watcher::PodSpecs::none();
   config::ConfigPtr config = nullptr;  // the one in use; kept by Recoveries
+  /// Told what people who look at a pod should know; null: nobody is.
+  PodEvents* podEvents = nullptr;
 };
 
 /// A pod on the host's network has the node's name and addresses; CRI reports neither.

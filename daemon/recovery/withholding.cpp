@@ -36,10 +36,16 @@ bool Withholding::withholds(const config::Config& config, const watcher::Detecti
   one.by = order != nullptr ? Withheld::By::pause : Withheld::By::observe;
   one.since = LoopClock::of(services_.executor).wall();
   const auto [place, isNew] = all_.emplace(key, std::move(one));
+  if (isNew) {
+    const auto learnt =
+        detection.verdictTook.count() == 0 ? Wait::Learnt::from_another : Wait::Learnt::from_this_pod;
+    tell(place->second, waits({detection.cause, detection.text, learnt}, place->second.binary));
+  }
   if (order != nullptr) {
     if (isNew) {
       log(config::LogLevel::warn, "recoveries are paused: no fallback is started", place->second,
           {{"reason", order->reason}});
+      tell(place->second, recovery::paused(place->second.binary, order->reason));
     }
   } else if (isNew || place->second.refused) {
     // A binary that was refused may have been installed since.
@@ -56,6 +62,10 @@ void Withholding::log(config::LogLevel level, std::string_view message, const Wi
                                        {"binary", one.binary.toString()}};
   fields.insert(fields.end(), more.begin(), more.end());
   services_.log.write(level, message, fields);
+}
+
+void Withholding::tell(const Withheld& one, PodEvent event) {
+  if (services_.podEvents != nullptr) services_.podEvents->tell(one.target, std::move(event));
 }
 
 /// Everything that a recovery would do before its launch.
@@ -78,6 +88,7 @@ boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr w
     services_.orderMetrics.observed(one.workload, telemetry::ObservedResult::refused);
     log(config::LogLevel::warn, "observed: no fallback would have been started", one,
         {{"cause", fallbackd::toString(one.cause)}, {"error", effective.error().message()}});
+    tell(one, observedRefusal(one.binary, effective.error()));
     co_return;
   }
   one.refused.reset();
@@ -85,6 +96,7 @@ boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr w
   services_.orderMetrics.observed(one.workload, telemetry::ObservedResult::would_start);
   log(config::LogLevel::info, "observed: a fallback would have been started", one,
       {{"cause", fallbackd::toString(one.cause)}, {"afterMs", toMillis(*one.wouldStartAfter)}});
+  tell(one, observed(one.binary, *one.wouldStartAfter));
 }
 
 void Withholding::containerCreated(const std::string& podUid, const std::string& container) {

@@ -67,6 +67,8 @@ class Withholding {
   /// One line with what every line of a withheld fallback has, and more.
   void log(config::LogLevel level, std::string_view message, const Withheld& one, telemetry::Fields more);
 
+  void tell(const Withheld& one, PodEvent event);
+
   Services& services_;
   config::Pause pause_;
   std::map<Key, Withheld> all_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fake_launcher.hpp"
+#include "fake_pod_events.hpp"
 #include "recovery/recoveries.hpp"
 #include "telemetry/metrics.hpp"
 
@@ -63,6 +64,7 @@ struct RecoveryTest : testing::Test {
                    return alive();
                  },
                  [this](pid_t) { return nodeAddresses; }});
+    services->podEvents = &podEvents;
     recoveries.emplace(*services, makeConfig());
     runtime.addSandbox("s1", "shop", "checkout");
   }
@@ -128,6 +130,7 @@ struct RecoveryTest : testing::Test {
   telemetry::Log log{config::LogFormat::json, config::LogLevel::error};
   std::string folder;
   std::optional<Journal> journal;
+  test::FakePodEvents podEvents;
   std::optional<Services> services;
   std::optional<Recoveries> recoveries;
   test::Gate* readyGate = nullptr;
