@@ -96,6 +96,7 @@ Result<> Daemon::Parts::start() {
                                       options.nodeName, &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
   services->specs = &podSources;
+  if (config->kubernetes.events) services->podEvents = &podEvents;
   recoveries.emplace(*services, config);
   readPause();
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config,

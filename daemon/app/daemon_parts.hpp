@@ -6,6 +6,7 @@
 #include "app/daemon.hpp"
 #include "app/endpoints.hpp"
 #include "app/notify.hpp"
+#include "app/pod_events.hpp"
 #include "app/pod_sources.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "launcher/local_launcher.hpp"
@@ -89,6 +90,7 @@ struct Daemon::Parts {
   telemetry::Log log;
   telemetry::Metrics metrics;
   PodSources podSources{log};
+  PodEventWriter podEvents{podSources};
   const config::KubernetesSettings podSourcesConfigured = config->kubernetes;
   cri::Connection containerd;
   watcher::ContainerdTraffic traffic;

@@ -71,8 +71,9 @@ Snapshot Daemon::Parts::collect() {
   metrics.detection.credentialProviders(runsOf(watcher->credentials().counts()));
   metrics.workload.runningContainers(watcher->runningContainers());
   Snapshot now;
-  now.knownPods = viewOf(podSources.pods());
+  now.knownPods = viewOf(podSources.pods(), podSources.events());
   metrics.podSources.used(usageOf(now.knownPods));
+  if (now.knownPods.events) metrics.podSources.used(usageOf(*now.knownPods.events));
   now.version = FALLBACKD_VERSION;
   now.nodeName = options.nodeName;
   now.started = started;

@@ -32,6 +32,7 @@ kube::SourceSettings settingsOf(const config::KubernetesSettings& from, const Op
   settings.kubeletCertificate = from.kubeletCertificate;
   settings.viewFile = from.viewFile;
   settings.readVariablesIn = from.readVariablesIn;
+  settings.events = from.events;
   return settings;
 }
 
@@ -157,11 +158,41 @@ void PodSources::tellIfOther(const kube::PodObject& pod) {
 
 void PodSources::start(const boost::asio::any_io_executor& loop, const config::KubernetesSettings& settings,
                        const Options& options) {
-  if (settings.sources.empty()) return;
+  if (settings.sources.empty() && !settings.events) return;
   sources_.emplace(loop, settingsOf(settings, options), pods_, [this](const std::string& what) {
     log_.warn("the pods that an earlier daemon knew are not kept", {{"error", what}});
   });
+  if (settings.events) {
+    events_.emplace().since = Clock::system().wall();
+    sources_->onEvents([this](const kube::EventState& now) { eventsChanged(now); });
+  }
   sources_->start();
+}
+
+void PodSources::tell(kube::EventNote note) {
+  if (sources_) sources_->tell(std::move(note));
+}
+
+/// Once for each change. A namespace where nothing is granted is not a failure of the others.
+void PodSources::eventsChanged(const kube::EventState& now) {
+  const auto before = std::exchange(events_, now).value_or(kube::EventState());
+  for (const auto& name : now.forbiddenIn) {
+    if (before.forbiddenIn.contains(name)) continue;
+    log_.warn("no Events are written about the pods of this namespace",
+              {{"namespace", name}, {"error", now.error}});
+  }
+  for (const auto& name : before.forbiddenIn) {
+    if (now.forbiddenIn.contains(name)) continue;
+    log_.info("Events are written about the pods of this namespace again", {{"namespace", name}});
+  }
+  const auto failing = [](const kube::EventState& state) {
+    return state.health == kube::Health::failing && state.outcome != kube::Outcome::forbidden;
+  };
+  if (failing(now) && !failing(before)) {
+    log_.warn("Events cannot be written; recoveries go on without them", {{"error", now.error}});
+  } else if (failing(before) && now.health == kube::Health::up) {
+    log_.info("Events are written again", {{"waiting", now.waiting}});
+  }
 }
 
 void PodSources::tell(const kube::SourceState& state) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon knows of its pods: the sources of the configuration, a line in the log for each change of a
-// source's state, and the pods' specifications for the watcher. On the daemon's loop.
+// What the daemon knows of its pods, and tells of them: the sources of the configuration and the Events, with
+// a line in the log for each change of their state, and the pods' specifications for the watcher. On the
+// daemon's loop.
 #pragma once
 
 #include "app/options.hpp"
@@ -36,6 +37,11 @@ class PodSources final : public watcher::PodSpecs {
   /// Blocks until the view is saved.
   void stop() { sources_.reset(); }
 
+  /// Without effect unless Events are configured. Never waits.
+  void tell(kube::EventNote note);
+  /// Absent: they are not configured.
+  [[nodiscard]] const std::optional<kube::EventState>& events() const { return events_; }
+
   [[nodiscard]] const kube::Pods& pods() const { return pods_; }
   /// Whether the pod's revision has been rolled out, as its owner said when the pod began to wait.
   [[nodiscard]] std::optional<kube::RolloutView> rollout(const std::string& podUid) const;
@@ -58,6 +64,7 @@ class PodSources final : public watcher::PodSpecs {
   void askOwner(const kube::PodPtr& pod);
   void askObjects(const kube::PodObject& pod);
   void learn(const std::string& podUid, kube::ObjectAnswers found);
+  void eventsChanged(const kube::EventState& now);
 
   telemetry::Log& log_;
   kube::Pods pods_;
@@ -67,6 +74,7 @@ class PodSources final : public watcher::PodSpecs {
   std::map<std::string, kube::Facts> facts_;      // by uid
   std::set<std::string> troubles_;                // with objects; logged once
   std::function<void(const std::string&)> changed_;
+  std::optional<kube::EventState> events_;
   std::optional<kube::Sources> sources_;
 };
 

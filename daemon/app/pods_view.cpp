@@ -29,10 +29,25 @@ json::object sourceJson(const kube::SourceState& state) {
   return object;
 }
 
+json::object eventsJson(const kube::EventState& state) {
+  json::object object{
+      {"state", toString(state.health)}, {"since", inSeconds(state.since)}, {"waiting", state.waiting}};
+  if (!state.error.empty()) object["error"] = state.error;
+  if (!state.forbiddenIn.empty()) {
+    json::array names;
+    for (const auto& name : state.forbiddenIn) names.emplace_back(name);
+    object["forbiddenIn"] = std::move(names);
+  }
+  for (std::size_t i = 0; i < kube::kEventResults; ++i) {
+    if (state.results.at(i) > 0) object[toString(static_cast<kube::EventResult>(i))] = state.results.at(i);
+  }
+  return object;
+}
+
 }  // namespace
 
-PodsView viewOf(const kube::Pods& pods) {
-  return {pods.sources(), pods.size(), pods.leftOut(), pods.rememberedSince()};
+PodsView viewOf(const kube::Pods& pods, const std::optional<kube::EventState>& events) {
+  return {pods.sources(), pods.size(), pods.leftOut(), pods.rememberedSince(), events};
 }
 
 json::object podsJson(const PodsView& view) {
@@ -40,6 +55,7 @@ json::object podsJson(const PodsView& view) {
   for (const auto& state : view.sources) sources.push_back(sourceJson(state));
   json::object object{{"sources", std::move(sources)}, {"pods", view.pods}, {"leftOut", view.leftOut}};
   if (view.remembered) object["rememberedSince"] = inSeconds(*view.remembered);
+  if (view.events) object["events"] = eventsJson(*view.events);
   return object;
 }
 
@@ -53,6 +69,15 @@ telemetry::PodSourceUsage usageOf(const PodsView& view) {
     for (std::size_t i = 0; i < kube::kOutcomes; ++i) {
       source.requests[std::string(toString(static_cast<kube::Outcome>(i)))] = state.requests.at(i);
     }
+  }
+  return usage;
+}
+
+telemetry::EventUsage usageOf(const kube::EventState& state) {
+  telemetry::EventUsage usage;
+  usage.up = state.health == kube::Health::up;
+  for (std::size_t i = 0; i < kube::kEventResults; ++i) {
+    usage.results[std::string(toString(static_cast<kube::EventResult>(i)))] = state.results.at(i);
   }
   return usage;
 }

@@ -13,7 +13,8 @@ namespace fallbackd::app {
 ///  [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?, "text"?,
 ///  "trouble"?, "verdictMs"?, "heldUp"?: {"by": "pull", "image", "registry", "namespace", "pod", "container",
 ///  "since"} or {"by": "back_off", "until"}}], "kubernetes": {"sources": [{"name", "state", "since",
-///  "lastSuccess"?, "error"?}], "pods", "leftOut", "rememberedSince"?},
+///  "lastSuccess"?, "error"?}], "pods", "leftOut", "rememberedSince"?, "events"?: {"state", "since",
+///  "waiting", "error"?, "forbiddenIn"?, "created"?, "counted"?, ...}},
 ///  "registries": [{"host", "state", "since", "cause"?, "text"?}],
 ///  "workloads": [{"name", "image", "binary", "definedAt", "covered"}], "binaries": [{"name", "version",
 ///  "serves", "resident", "inGrace", "bytes", "digest", "expires"?, "reason"?, "error"?}], "recoveries":

@@ -331,6 +331,7 @@ struct KubernetesSettings {
   std::string viewFile = "/var/lib/fallbackd/pods.view";
   /// Namespaces whose ConfigMaps and Secrets may be read, for variables of pods; empty: none.
   std::vector<std::string> readVariablesIn;
+  bool events = false;  // tell what happens to a pod as Events of Kubernetes
   friend bool operator==(const KubernetesSettings&, const KubernetesSettings&) = default;
 };
 

@@ -115,8 +115,8 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"namespaces[].name", "The namespace."},
     {"namespaces[].mode", "The mode of its pods; a workload may say otherwise."},
     {"kubernetes",
-     "Where the daemon learns what the pods of its node are specified to be; nowhere by default. A change "
-     "counts from the next start on."},
+     "Where the daemon learns what the pods of its node are specified to be, and whether it writes Events "
+     "about them; neither by default. A change counts from the next start on."},
     {"kubernetes.sources",
      "Which sources are used; they are believed in the order kubelet, apiserver. None by default: then "
      "nothing is asked, and no token is needed."},
@@ -150,6 +150,9 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"kubernetes.missingEnv",
      "What follows if the value of a variable cannot be known: `refuse` (no fallback) or `start` without "
      "it."},
+    {"kubernetes.events",
+     "Write Events of Kubernetes about pods that wait: why, what serves instead, its hand-back. Needs the "
+     "API server (the service account, or kubeconfig) with `create` and `patch` on events; no sources."},
     {"workloads", "Which pods get which binary when their image cannot be pulled."},
     {"workloads[]", "A workload."},
     {"workloads[].name", "Its name in logs, metrics and status; the binary's without it."},

@@ -86,7 +86,7 @@ void readInheritance(const MapReader& map, const Config& config, Inheritance& ou
 
 void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& defaults) {
   const MapReader map(place, {"sources", "kubeconfig", "kubeletAddress", "kubeletCertificate", "viewFile",
-                              "readVariablesIn", "versionMatch", "versionFrom", "missingEnv"});
+                              "readVariablesIn", "events", "versionMatch", "versionFrom", "missingEnv"});
   if (const auto list = map.find("sources")) readPodSources(*list, out.sources);
   map.absolutePath("kubeconfig", out.kubeconfig);
   if (map.read("kubeletAddress", out.kubeletAddress) && !isSocketAddress(out.kubeletAddress)) {
@@ -98,6 +98,7 @@ void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& de
   if (const auto list = map.find("readVariablesIn")) readNamespaceNames(*list, out.readVariablesIn);
   readRules(map, defaults);
   defaults.on = !out.sources.empty();
+  map.read("events", out.events);
 }
 
 }  // namespace fallbackd::config

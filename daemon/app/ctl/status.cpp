@@ -81,6 +81,21 @@ void printPodSources(const json::object& root, std::string_view now) {
   printTable(rows);
 }
 
+/// Whether the pods' Events are written.
+void printEvents(const json::object& root, std::string_view now) {
+  const auto* kubernetes = root.if_contains("kubernetes");
+  if (kubernetes == nullptr) return;  // from an older daemon
+  const auto* found = kubernetes->as_object().if_contains("events");
+  if (found == nullptr) return;
+  const auto& events = found->as_object();
+  const auto number = [&](const char* key) { return events.contains(key) ? text(events, key) : "0"; };
+  const auto state = text(events, "state");
+  std::printf("Events of Kubernetes: %s since %s, %s written, %s counted, %s wait%s%s\n", state.c_str(),
+              when(events, "since", now).c_str(), number("created").c_str(), number("counted").c_str(),
+              number("waiting").c_str(), state == "failing" ? ": " : "",
+              state == "failing" ? text(events, "error").c_str() : "");
+}
+
 /// Only what is wrong: fallbackctl list shows everything.
 void printRefused(const json::array& binaries) {
   Rows rows{{"BINARY", "VERSION", "EARLIER COPY SERVES", "REASON", "ERROR"}};
@@ -151,6 +166,7 @@ void printStatus(const json::object& root) {
   printOrders(root);
   printAnnotations(root);
   printPodSources(root, now);
+  printEvents(root, now);
   printRegistries(list(root, "registries"), now);
   printRefused(list(root, "binaries"));
   printWithheld(list(root, "withheld"), now);

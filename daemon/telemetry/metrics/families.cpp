@@ -134,6 +134,15 @@ MetricFamilies::MetricFamilies()
                                   "ok, unauthorized, forbidden, not_found, gone, throttled, server_error, "
                                   "refused, timeout, tls, unreachable, malformed, too_large, credentials"}})),
       podsKnown(gauge("fallbackd_pods_known", "Pods of this node whose specification is known.")),
+      eventsUp(gauge("fallbackd_events_up",
+                     "1 where the latest request about an Event of Kubernetes was answered well; with "
+                     "kubernetes.events.")),
+      events(counter("fallbackd_events_total",
+                     "Events of Kubernetes about this node's pods, by what became of them; `failed` counts "
+                     "requests that are made again.",
+                     {{"result",
+                       "created, counted, failed, dropped_full, dropped_late, dropped_repeat, "
+                       "dropped_refused"}})),
       workloads(gauge("fallbackd_workload_info", "Always 1: what the configuration says of a workload.",
                       {workload(),
                        {"workload_namespace", "namespace of its pods; empty: every one"},

@@ -54,6 +54,8 @@ struct MetricFamilies {
   Gauges podSourceSuccess;
   Counters podSourceRequests;
   Gauges podsKnown;
+  Gauges eventsUp;
+  Counters events;
   // Coverage
   Gauges workloads;
   Gauges admitted;

@@ -20,4 +20,11 @@ void PodSourceMetrics::used(const PodSourceUsage& usage) {
   }
 }
 
+void PodSourceMetrics::used(const EventUsage& usage) {
+  store_.eventsUp.Add({}).Set(usage.up ? 1 : 0);
+  for (const auto& [result, total] : usage.results) {
+    raiseTo(store_.events.Add({{"result", result}}), static_cast<double>(total));
+  }
+}
+
 }  // namespace fallbackd::telemetry

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics of the sources of pods: kubelet and the API server. Thread-safe.
+// Metrics of the sources of pods, kubelet and the API server, and of Events. Thread-safe.
 #pragma once
 
 #include "base/clock.hpp"
@@ -25,12 +25,19 @@ struct PodSourceUsage {
   std::size_t pods = 0;
 };
 
+/// Events of Kubernetes that the daemon writes. Counts are since the start.
+struct EventUsage {
+  bool up = false;
+  std::map<std::string, std::uint64_t> results;
+};
+
 class PodSourceMetrics {
  public:
   explicit PodSourceMetrics(MetricStore& store) : store_(store) {}
 
   /// Without a configured source there are no series.
   void used(const PodSourceUsage& usage);
+  void used(const EventUsage& usage);
 
  private:
   MetricStore& store_;

@@ -45,7 +45,7 @@ TEST(Status, ShowsWhoDescribesThePods) {
   api.lastSuccess = kubelet.since;
   api.error = "list pods: the API server answered 403";
   api.requests.at(static_cast<std::size_t>(kube::Outcome::forbidden)) = 2;
-  snapshot.knownPods = {{kubelet, api}, 7, 1, kubelet.since};
+  snapshot.knownPods = {{kubelet, api}, 7, 1, kubelet.since, {}};
   const auto shown = boost::json::parse(statusJson(snapshot)).at("kubernetes").as_object();
   EXPECT_EQ(boost::json::serialize(shown.at("sources").at(0)),
             R"({"name":"kubelet","state":"waiting","since":"2026-03-01T12:00:00Z"})");
@@ -54,9 +54,30 @@ TEST(Status, ShowsWhoDescribesThePods) {
             R"("lastSuccess":"2026-03-01T12:00:00Z","error":"list pods: the API server answered 403"})");
   EXPECT_EQ(shown.at("rememberedSince").as_string(), "2026-03-01T12:00:00Z");
   EXPECT_EQ(readiness(snapshot).text, readiness(quietNode()).text) << "readiness is not about them";
+  EXPECT_FALSE(shown.contains("events"));
   const auto usage = usageOf(snapshot.knownPods);
   EXPECT_FALSE(usage.sources.at("apiserver").up);
   EXPECT_EQ(usage.sources.at("apiserver").requests.at("forbidden"), 2U);
+}
+
+TEST(Status, ShowsWhetherEventsAreWritten) {
+  auto snapshot = quietNode();
+  kube::EventState events;
+  events.health = kube::Health::failing;
+  events.since = parseRfc3339("2026-03-01T12:00:00Z").value();
+  events.error = "create events in namespace bank: the API server answered 403";
+  events.forbiddenIn = {"bank"};
+  events.waiting = 2;
+  events.results.at(static_cast<std::size_t>(kube::EventResult::created)) = 5;
+  snapshot.knownPods.events = events;
+  EXPECT_EQ(boost::json::serialize(boost::json::parse(statusJson(snapshot)).at("kubernetes").at("events")),
+            R"({"state":"failing","since":"2026-03-01T12:00:00Z","waiting":2,)"
+            R"("error":"create events in namespace bank: the API server answered 403",)"
+            R"("forbiddenIn":["bank"],"created":5})");
+  EXPECT_EQ(readiness(snapshot).text, readiness(quietNode()).text) << "readiness is not about them";
+  EXPECT_FALSE(usageOf(events).up);
+  EXPECT_EQ(usageOf(events).results.at("created"), 5U);
+  EXPECT_EQ(usageOf(events).results.at("dropped_full"), 0U);
 }
 
 TEST(Readiness, NamesWhatIsMissing) {

@@ -110,6 +110,7 @@ TEST(Load, SourcesOfPodsAreOffUnlessTheyAreNamed) {
   EXPECT_TRUE(off.config->kubernetes.sources.empty());
   EXPECT_EQ(off.config->kubernetes.kubeletCertificate, "/var/lib/kubelet/pki/kubelet.crt");
   EXPECT_EQ(off.config->kubernetes.viewFile, "/var/lib/fallbackd/pods.view");
+  EXPECT_FALSE(off.config->kubernetes.events);
   const auto loaded = load(folder.write("f.yaml", kApiVersion + R"(
 kubernetes:
   sources: [apiserver, kubelet]
@@ -117,6 +118,7 @@ kubernetes:
   kubeletAddress: "[::1]:10250"
   kubeletCertificate: /c
   viewFile: /v
+  events: true
 )"));
   for (const auto& diagnostic : loaded.diagnostics) ADD_FAILURE() << diagnostic.toString();
   ASSERT_NE(loaded.config, nullptr);
@@ -126,6 +128,7 @@ kubernetes:
   EXPECT_EQ(kubernetes.kubeletAddress, "[::1]:10250");
   EXPECT_EQ(kubernetes.kubeletCertificate, "/c");
   EXPECT_EQ(kubernetes.viewFile, "/v");
+  EXPECT_TRUE(kubernetes.events);
 }
 
 TEST(Load, BinariesMayBeListedForNamespaces) {
