@@ -56,3 +56,8 @@ affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{/* Not empty if the daemon needs the API server, and so a token. */}}
+{{- define "fallbackd.asksApiServer" -}}
+{{- if or .Values.kubernetes.enabled .Values.kubernetes.events.enabled }}yes{{ end }}
+{{- end }}
