@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <linux/capability.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -20,9 +21,11 @@
 #include <set>
 #include <string_view>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <system_error>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 namespace fallbackd::sys {
@@ -107,6 +110,10 @@ void addConnection(std::string_view payload, ReceivedBytes& all) {
     one.sinceReceived = std::chrono::milliseconds(sinceReceived);
     one.sinceSent = std::chrono::milliseconds(sinceSent);
     one.peer = peerOf(socket);
+    one.id.family = socket.idiag_family;
+    static_assert(sizeof socket.id == sizeof one.id.id);
+    std::memcpy(one.id.id.data(), &socket.id, sizeof socket.id);
+    one.cookie = (std::uint64_t{socket.id.idiag_cookie[1]} << 32U) | socket.id.idiag_cookie[0];
     all[socket.idiag_inode] = std::move(one);
   }
 }
@@ -126,6 +133,32 @@ Result<bool> readMessages(Stage stage, std::string_view answer, ReceivedBytes& a
     addConnection(payload, all);
   }
   return true;
+}
+
+/// The kernel's answer to a request that has no other: its errno, or 0.
+Result<int> readAcknowledgement(Stage stage, std::string_view answer) {
+  nlmsghdr header{};
+  nlmsgerr error{};
+  if (!readAt(answer, 0, header) || header.nlmsg_type != NLMSG_ERROR ||
+      !readAt(answer, sizeof header, error)) {
+    return fail(stage, Reason::protocol, "sock_diag: no acknowledgement");
+  }
+  return -error.error;
+}
+
+Reason reasonOf(int refusal) {
+  switch (refusal) {
+    case ENOENT:
+      return Reason::not_found;
+    case EPERM:
+    case EACCES:
+      return Reason::not_permitted;
+    case EOPNOTSUPP:
+    case EINVAL:  // a kernel that does not know the request
+      return Reason::unavailable;
+    default:
+      return Reason::system;
+  }
 }
 
 /// The inodes of the sockets that a process has open.
@@ -191,6 +224,40 @@ Result<ReceivedBytes> TcpDiagnosis::receivedBy(pid_t pid) const {
   FB_TRY(const auto own, socketsOf(stage_, pid));
   std::erase_if(all, [&](const auto& one) { return !own.contains(one.first); });
   return all;
+}
+
+Result<> TcpDiagnosis::destroy(const TcpSocketId& socket) const {
+  DiagRequest request{};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = SOCK_DESTROY;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  request.body.sdiag_family = socket.family;
+  request.body.sdiag_protocol = IPPROTO_TCP;
+  request.body.idiag_states = ~0U;
+  std::memcpy(&request.body.id, socket.id.data(), sizeof request.body.id);
+  if (::send(netlink_.get(), &request, sizeof request, 0) < 0) return failErrno(stage_, "SOCK_DESTROY");
+  std::array<char, 1024> buffer{};
+  const auto length = ::recv(netlink_.get(), buffer.data(), buffer.size(), 0);
+  if (length <= 0) return fail(stage_, Reason::system, "SOCK_DESTROY", length < 0 ? errno : EIO);
+  FB_TRY(const int refusal, readAcknowledgement(stage_, {buffer.data(), static_cast<std::size_t>(length)}));
+  if (refusal == 0) return {};
+  return fail(stage_, reasonOf(refusal), "SOCK_DESTROY", refusal);
+}
+
+Result<> TcpDiagnosis::canDestroy() const {
+  // A connection that cannot be: from and to nowhere. The kernel looks for it before it asks for the
+  // privilege.
+  TcpSocketId nowhere;
+  nowhere.family = AF_INET;
+  const auto answer = destroy(nowhere);
+  if (!answer && answer.error().reason != Reason::not_found) return answer;
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+  if (::syscall(SYS_capget, &header, sets.data()) != 0) return failErrno(stage_, "capget");
+  if ((sets[0].effective >> CAP_NET_ADMIN & 1U) == 0) {
+    return fail(stage_, Reason::not_permitted, "CAP_NET_ADMIN is missing");
+  }
+  return {};
 }
 
 Result<pid_t> listenerOf(Stage stage, const std::string& socketPath) {

@@ -7,13 +7,22 @@
 #include "base/error.hpp"
 #include "sys/fd.hpp"
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <sys/types.h>
 
 namespace fallbackd::sys {
+
+/// The kernel's name of one socket: its addresses and a cookie that no other socket gets while the kernel
+/// runs.
+struct TcpSocketId {
+  std::uint8_t family = 0;
+  std::array<std::byte, 48> id{};  // inet_diag_sockid
+};
 
 struct Received {
   std::uint64_t bytes = 0;   // payload, since the connection was made
@@ -25,6 +34,8 @@ struct Received {
   std::chrono::milliseconds sinceReceived{0};  // since payload came in last; means nothing while bytes is 0
   std::chrono::milliseconds sinceSent{0};      // since payload was sent last, or the connection was made
   std::string peer = {};                       // "192.0.2.1:443", "[2001:db8::1]:443"
+  std::uint64_t cookie = 0;
+  TcpSocketId id = {};
 };
 
 /// By the socket's inode.
@@ -39,6 +50,15 @@ class TcpDiagnosis {
 
   /// The connections whose sockets this process has open now. Needs the right to read its /proc/PID/fd.
   Result<ReceivedBytes> receivedBy(pid_t pid) const;
+
+  /// Ends the connection (SOCK_DESTROY): its owner gets ECONNABORTED. Needs CAP_NET_ADMIN in the user
+  /// namespace of the network namespace; Linux 4.9. Reason not_found: there is no such socket, as after it
+  /// was closed; not_permitted: the capability is missing; unavailable: a kernel without
+  /// CONFIG_INET_DIAG_DESTROY.
+  Result<> destroy(const TcpSocketId& socket) const;
+
+  /// What destroy() would say of any connection, without one.
+  Result<> canDestroy() const;
 
  private:
   TcpDiagnosis(Stage stage, UniqueFd netlink) : stage_(stage), netlink_(std::move(netlink)) {}
