@@ -48,6 +48,15 @@ telemetry::NotStarted notStartedOf(const std::vector<watcher::Waiting>& all) {
   return counts;
 }
 
+std::map<telemetry::UnstickResult, std::uint64_t> unsticksOf(const watcher::Unsticker::Counts& counts) {
+  static_assert(watcher::kUnstickResults == static_cast<std::size_t>(telemetry::UnstickResult::failed) + 1);
+  std::map<telemetry::UnstickResult, std::uint64_t> totals;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    totals[static_cast<telemetry::UnstickResult>(i)] = counts.at(i);
+  }
+  return totals;
+}
+
 telemetry::CircuitState shownAs(watcher::Circuits::State state) {
   using State = watcher::Circuits::State;
   if (state == State::open) return telemetry::CircuitState::open;
@@ -69,6 +78,7 @@ Snapshot Daemon::Parts::collect() {
   metrics.daemon.spawnerRestarts(launcher.spawner().restarts());
   metrics.daemon.workerUsage(usageOf(launcher.workers()->counts()));
   metrics.detection.credentialProviders(runsOf(watcher->credentials().counts()));
+  metrics.detection.unstick(unsticksOf(watcher->unsticker().counts()));
   metrics.workload.runningContainers(watcher->runningContainers());
   Snapshot now;
   now.knownPods = viewOf(podSources.pods(), podSources.events());
@@ -94,6 +104,8 @@ Snapshot Daemon::Parts::collect() {
   }
   now.waiting = std::move(waiting);
   now.registries = watcher->registries();
+  now.unstick = watcher->unsticker().state();
+  now.unsticks = watcher->unsticker().counts();
   now.ignoredAnnotations = watcher->ignoredAnnotations();
   now.pause = withholding.paused();
   now.pauseProblem = pauseProblem;

@@ -37,6 +37,8 @@ struct Snapshot {
   std::vector<watcher::PodSummary> pods;
   std::vector<watcher::Waiting> waiting;
   std::vector<watcher::Circuits::Host> registries;
+  watcher::Unsticker::State unstick = watcher::Unsticker::State::untried;
+  watcher::Unsticker::Counts unsticks{};
   watcher::IgnoredAnnotations ignoredAnnotations;
   config::Pause pause;
   std::string pauseProblem;  // why its file cannot be read: then the node is paused; else empty

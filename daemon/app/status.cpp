@@ -118,6 +118,14 @@ json::object pauseJson(const Snapshot& snapshot) {
   return object;
 }
 
+json::object unstickJson(const Snapshot& snapshot) {
+  json::object object{{"state", watcher::toString(snapshot.unstick)}};
+  for (std::size_t i = 0; i < snapshot.unsticks.size(); ++i) {
+    object[watcher::toString(static_cast<watcher::UnstickResult>(i))] = snapshot.unsticks.at(i);
+  }
+  return object;
+}
+
 json::object toJson(const recovery::Withheld& withheld) {
   json::object object{{"namespace", withheld.target.podNamespace}, {"pod", withheld.target.podName},
                       {"container", withheld.target.container},    {"workload", withheld.workload},
@@ -221,6 +229,7 @@ std::string statusJson(const Snapshot& snapshot) {
                                    {"cutOff", snapshot.ignoredAnnotations.cutOff}}},
       {"kubernetes", podsJson(snapshot.knownPods)},
       {"registries", listOf(snapshot.registries, snapshot)},
+      {"unstick", unstickJson(snapshot)},
       {"workloads", workloadsJson(snapshot)},
       {"binaries", listOf(snapshot.binaries.value_or(std::vector<recovery::BinaryState>()))},
       {"recoveries", listOf(snapshot.incidents)}});

@@ -16,6 +16,7 @@ namespace fallbackd::app {
 ///  "lastSuccess"?, "error"?}], "pods", "leftOut", "rememberedSince"?, "events"?: {"state", "since",
 ///  "waiting", "error"?, "forbiddenIn"?, "created"?, "counted"?, ...}},
 ///  "registries": [{"host", "state", "since", "cause"?, "text"?}],
+///  "unstick": {"state", "ended", "gone", "proxy", "not_permitted", "not_supported", "failed"},
 ///  "workloads": [{"name", "image", "binary", "definedAt", "covered"}], "binaries": [{"name", "version",
 ///  "serves", "resident", "inGrace", "bytes", "digest", "expires"?, "reason"?, "error"?}], "recoveries":
 ///  [{"id", "namespace", "pod", "container", "workload", "binary", "cause", "state", "podIp", "address",

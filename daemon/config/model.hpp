@@ -286,6 +286,7 @@ struct TelemetrySettings {
 struct DetectionDefaults {
   nanoseconds reprobeInterval = std::chrono::seconds(10);  // while a pod waits or runs its fallback; jittered
   unsigned maxConcurrentProbes = 16;   // in total; half of them are reserved for configured images
+  bool unstick = true;                 // end containerd's stalled connections to a registry that times out
   DetectionSettings workloadDefaults;  // for workloads without their own
 };
 

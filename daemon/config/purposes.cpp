@@ -71,6 +71,10 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"detection.maxConcurrentProbes",
      "Concurrent probe pulls, shared fairly between namespaces, two per registry; images that only "
      "annotations name get half."},
+    {"detection.unstick",
+     "End containerd's stalled connections to a registry that times out, so that kubelet's pull fails at "
+     "once "
+     "and the pulls behind it go on; needs NET_ADMIN."},
     {"detection.triggers", "The causes that start a fallback."},
     {"detection.triggers[]", "A cause."},
     {"detection.stallTimeout", "A pull that gets no connection, or no TLS on it, for this long has failed."},

@@ -134,7 +134,7 @@ void readTelemetry(const Place& place, TelemetrySettings& out) {
 }
 
 void readDetectionDefaults(const Place& place, DetectionDefaults& out) {
-  const MapReader map(place, {"reprobeInterval", "maxConcurrentProbes", "triggers", "stallTimeout",
+  const MapReader map(place, {"reprobeInterval", "maxConcurrentProbes", "unstick", "triggers", "stallTimeout",
                               "responseTimeout", "startTimeout"});
   if (map.duration("reprobeInterval", out.reprobeInterval) && out.reprobeInterval < kMinReprobeInterval) {
     map.problem("reprobeInterval", "is so short that it would burden containerd", "write 100ms or more");
@@ -142,6 +142,7 @@ void readDetectionDefaults(const Place& place, DetectionDefaults& out) {
   if (const auto number = map.integer("maxConcurrentProbes", 1, 64, out.maxConcurrentProbes)) {
     out.maxConcurrentProbes = static_cast<unsigned>(*number);
   }
+  map.read("unstick", out.unstick);
   readDetection(map, out.workloadDefaults);
 }
 

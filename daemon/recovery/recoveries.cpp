@@ -231,6 +231,24 @@ void Recoveries::trouble(const std::string& what) {
   if (firstTime(what)) services_.log.warn("needs attention", {{"what", what}});
 }
 
+void Recoveries::unstuck(const watcher::Unstuck& one) {
+  using Result = watcher::UnstickResult;
+  const bool done = one.result == Result::ended || one.result == Result::gone;
+  if (!done && !firstTime("unstick " + one.registry + " " + one.peer + std::string(toString(one.result)))) {
+    return;
+  }
+  const telemetry::Fields fields{{"registry", one.registry},
+                                 {"address", one.peer},
+                                 {"result", toString(one.result)},
+                                 {"silentMs", toMillis(one.silent)},
+                                 {"error", one.error}};
+  if (done) {
+    services_.log.info("ended a stalled connection of containerd, so that the pull fails at once", fields);
+  } else {
+    services_.log.warn("a stalled connection of containerd is left as it is", fields);
+  }
+}
+
 void Recoveries::sandboxImage(const std::string& reference, bool present) {
   services_.detectionMetrics.sandboxImagePresent(present);
   if (sandboxImagePresent_ == present) return;

@@ -51,6 +51,7 @@ class Recoveries final : public watcher::Listener {
   void imageArrived(const std::string& reference) override;
   void probed(const config::Workload& workload, const watcher::Verdict& verdict) override;
   void sandboxImage(const std::string& reference, bool present) override;
+  void unstuck(const watcher::Unstuck& one) override;
   void trouble(const std::string& what) override;
   void connection(bool up, const std::string& why) override;
 

@@ -40,10 +40,14 @@ Attendance::Attendance(boost::asio::any_io_executor executor, cri::Runtime& runt
               }),
       starts_(pods, clock_,
               [this](const Key& key, const StartWatch::Judgement& judgement) { judged(key, judgement); }),
-      tasks_(executor) {}
+      tasks_(executor) {
+  prober_.unsticker().enable(config_->detection.unstick);
+  prober_.unsticker().onUnstuck([this](const Unstuck& one) { listener_.unstuck(one); });
+}
 
 void Attendance::reconfigure(config::ConfigPtr config) {
   config_ = std::move(config);
+  prober_.unsticker().enable(config_->detection.unstick);
   questions_.reconfigure(config_);
   prober_.reconfigure(config_->detection.maxConcurrentProbes, config_->detection.reprobeInterval);
   for (const auto& [key, attended] : attended_) tasks_.cancel(attended.task);
@@ -53,6 +57,32 @@ void Attendance::reconfigure(config::ConfigPtr config) {
   for (const auto& [id, pod] : pods_.pods()) {
     if (attendAll(id, Seen::later, before)) specs_.podWaits(pod.sandbox.podUid);
   }
+}
+
+/// Reports once what keeps stalled connections from being ended. A containerd that is not up yet is no
+/// trouble.
+void Attendance::checkUnstick(Unseen unseen) {
+  auto& unsticker = prober_.unsticker();
+  if (unsticker.works()) return;
+  std::string why;
+  switch (unsticker.state()) {
+    case Unsticker::State::not_permitted:
+      why = "the capability NET_ADMIN is missing";
+      break;
+    case Unsticker::State::not_supported:
+      why = "this kernel was built without CONFIG_INET_DIAG_DESTROY";
+      break;
+    case Unsticker::State::not_visible:
+      if (unseen == Unseen::counts) why = "containerd's connections cannot be seen";
+      break;
+    case Unsticker::State::untried:
+    case Unsticker::State::ready:
+    case Unsticker::State::off:
+      break;
+  }
+  if (why.empty()) return;
+  listener_.trouble("pulls that hang at a dead registry cannot be ended, and hold up kubelet's others: " +
+                    why + " (detection.unstick: false stops this message)");
 }
 
 void Attendance::attendAll(const std::string& sandboxId, Seen seen) {

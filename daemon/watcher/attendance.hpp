@@ -59,6 +59,9 @@ class Attendance {
   /// Before the pod is forgotten.
   void leavePod(const std::string& sandboxId);
 
+  enum class Unseen : std::uint8_t { counts, is_normal };
+  void checkUnstick(Unseen unseen);
+
   /// A container of the pod ended: the next one's turn may have come.
   void containerExited(const std::string& sandboxId);
   void imageArrived(const ImageReference& reference);

@@ -8,6 +8,7 @@
 #include "domain/cause.hpp"
 #include "watcher/match.hpp"
 #include "watcher/prober.hpp"
+#include "watcher/unstick.hpp"
 
 #include <chrono>
 #include <optional>
@@ -44,6 +45,8 @@ class Listener {
   virtual void imageArrived(const std::string& reference) = 0;
   /// A probe pull ended: once for each pull, however many pods waited for it.
   virtual void probed(const config::Workload& workload, const Verdict& verdict) = 0;
+  /// A stalled connection of containerd was ended, or could not be.
+  virtual void unstuck(const Unstuck& one) = 0;
   /// Whether sandboxes can be created: without their own image no pod has a sandbox to join.
   virtual void sandboxImage(const std::string& reference, bool present) = 0;
   /// Something that a person should fix. The same text may be reported more than once.

@@ -77,6 +77,7 @@ cri::Awaitable<bool> Attendance::askRegistry(Key key, WorkloadPtr workload, Imag
   const auto question = questions_.questionFor(*workload, reference, podNamespace);
   const auto verdict = co_await prober_.probe(question);
   if (verdict.fresh) report(*workload, verdict);
+  if (verdict.fresh && verdict.stalled) checkUnstick(Unseen::counts);
   if (verdict.kind == Verdict::Kind::undecided) {
     if (verdict.moves) starts_.pullMoves(key);
     // What was found out before still counts.

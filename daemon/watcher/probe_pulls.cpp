@@ -4,7 +4,7 @@
 #include "base/async/event.hpp"
 #include "base/async/pause.hpp"
 #include "watcher/classify.hpp"
-#include "watcher/pull_watch.hpp"
+#include "watcher/watched_pull.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -30,7 +30,14 @@ constexpr std::size_t kMaxText = 1024;
 constexpr std::chrono::seconds kTurn{30};
 constexpr std::chrono::seconds kLookForOthers{1};
 
-/// As sys::Received writes it; empty if the reference has a name for its host.
+/// Whether the pull ended since its connection was ended because of a timeout that is known.
+bool isAborted(const PullFailure& failure, const std::string& text) {
+  return failure.cause == Cause::unreachable &&
+         text.find("software caused connection abort") != std::string::npos;
+}
+
+}  // namespace
+
 std::string peerOf(const ImageReference& reference) {
   const auto& host = reference.host();
   const bool isAddress =
@@ -40,34 +47,16 @@ std::string peerOf(const ImageReference& reference) {
   return hasPort ? host : host + ":443";
 }
 
-}  // namespace
-
-/// A call of PullImage that is under way, and what is seen of it.
-struct ProbePulls::Pull {
-  Pull(const asio::any_io_executor& executor, Question asked, PullWatch seen)
-      : question(std::move(asked)),
-        image(imageKeyOf(question)),
-        watch(std::move(seen)),
-        done(executor),
-        looked(executor) {}
-  Question question;
-  std::string image;
-  PullWatch watch;
-  TaskGroup::Id task = 0;
-  TaskGroup::Id lingering = 0;
-  std::optional<cri::PullOutcome> outcome;
-  Event done;    // the outcome is there
-  Event looked;  // the store has answered
-};
-
 ProbePulls::ProbePulls(asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
-                       RegistryHealth& health, FairGate& gate, Reopened reopened)
+                       RegistryHealth& health, FairGate& gate, std::chrono::nanoseconds reprobeInterval,
+                       Reopened reopened)
     : executor_(executor),
       clock_(LoopClock::of(executor)),
       runtime_(runtime),
-      traffic_(traffic),
+      unsticker_(executor, traffic),
       health_(health),
       gate_(gate),
+      reprobeInterval_(reprobeInterval),
       reopened_(std::move(reopened)),
       credentials_(executor),
       tasks_(executor) {}
@@ -104,20 +93,16 @@ cri::Awaitable<Verdict> ProbePulls::send(Question question) {
   const auto usual = health_.usualAnswer(question.scope, question.reference.host());
   auto response = std::max(question.responseTimeout, question.stallTimeout);
   response = std::max(response, std::min(kUsualFactor * usual, kMaxResponseTimeout));
-  auto connections = traffic_.received();
-  verdict.started = clock_.now();
-  const auto pull =
-      std::make_shared<Pull>(executor_, question,
-                             PullWatch({question.stallTimeout, response}, question.reference.path(),
-                                       std::move(connections), peerOf(question.reference), verdict.started));
-  // A task of its own: it may outlive its verdict.
-  pull->task = tasks_.spawn(run(pull, std::move(found.credentials)));
+  const auto pull = begin(question, {question.stallTimeout, response}, found.credentials);
+  verdict.started = pull->begun;
+  if (unsticker_.knows(question.reference.host())) tasks_.spawn(spareOwn(pull));
   const std::variant<std::monostate, std::chrono::nanoseconds, std::monostate> first =
       co_await (ended(pull) || untilStalled(pull) || untilTurnIsOver(group));
   verdict.ended = clock_.now();
   if (first.index() != 0)
     judgeUnfinished(*pull, first.index() == 1 ? std::get<1>(first) : std::chrono::nanoseconds{}, verdict);
-  if (first.index() == 1 && isWorthLingering(*pull)) {
+  const bool replaced = first.index() == 1 && unstick(pull, found.credentials);
+  if (first.index() == 1 && !replaced && isWorthLingering(*pull)) {
     lingering_.emplace(pull->image, pull);
     pull->lingering = tasks_.spawn(linger(pull));
     co_return verdict;
@@ -135,10 +120,29 @@ cri::Awaitable<Verdict> ProbePulls::send(Question question) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = failure->cause;
     verdict.extent = failure->extent;
+    if (unsticker_.knows(question.reference.host()) && isAborted(*failure, outcome.text)) {
+      verdict.cause = Cause::timeout;
+    }
     verdict.stalled =
-        failure->cause == Cause::timeout && verdict.ended - verdict.started >= question.stallTimeout;
+        verdict.cause == Cause::timeout && verdict.ended - verdict.started >= question.stallTimeout;
   }
   co_return verdict;
+}
+
+std::shared_ptr<ProbePulls::Pull> ProbePulls::begin(const Question& question, PullLimits limits,
+                                                    std::optional<cri::Credentials> credentials) {
+  auto connections = unsticker_.look();
+  const auto now = clock_.now();
+  std::set<std::uint64_t> before;
+  for (const auto& [inode, one] : connections.value_or(sys::ReceivedBytes{})) before.insert(one.cookie);
+  const auto pull = std::make_shared<Pull>(
+      executor_, question, limits,
+      PullWatch(limits, question.reference.path(), std::move(connections), peerOf(question.reference), now));
+  pull->before = std::move(before);
+  pull->begun = now;
+  // A task of its own: it may outlive its verdict.
+  pull->task = tasks_.spawn(run(pull, std::move(credentials)));
+  return pull;
 }
 
 cri::Awaitable<void> ProbePulls::run(std::shared_ptr<Pull> pull,
@@ -162,10 +166,16 @@ cri::Awaitable<void> ProbePulls::linger(std::shared_ptr<Pull> pull) {
   lingering_.erase(pull->image);
   if (first.index() != 0) tasks_.cancel(pull->task);
   if (!pull->outcome || pull->outcome->kind != cri::PullOutcome::Kind::pulled) co_return;
-  const auto& question = pull->question;
+  if (!pull->question.scope) unsticker_.answered(pull->question.reference.host());
+  pulledLate(*pull);
+}
+
+/// After its verdict.
+void ProbePulls::pulledLate(const Pull& pull) {
+  const auto& question = pull.question;
   const auto& host = question.reference.host();
-  health_.answered(question.scope, host, pull->watch.slowestAnswer());
-  if (health_.succeeded(question.scope, host, pull->image, clock_.now())) {
+  health_.answered(question.scope, host, pull.watch.slowestAnswer());
+  if (health_.succeeded(question.scope, host, pull.image, clock_.now())) {
     reopened_(host, question.scope);
   }
   gate_.reconsider(host);
@@ -205,7 +215,7 @@ cri::Awaitable<void> ProbePulls::lookAtStore(std::shared_ptr<Pull> pull) {
     const auto askedWall = clock_.wall();
     const auto contents = co_await runtime_.contentsFrom(host);
     const auto ingests = co_await runtime_.ingests();
-    pull->watch.sawConnections(traffic_.received(), clock_.now());
+    pull->watch.sawConnections(unsticker_.look(), clock_.now());
     if (contents && ingests) {
       pull->watch.sawStore(*contents, *ingests, asked, askedWall);
     } else {
@@ -221,7 +231,7 @@ cri::Awaitable<std::chrono::nanoseconds> ProbePulls::lookAtConnections(std::shar
   auto& watch = pull->watch;
   for (;;) {
     const auto now = clock_.now();
-    watch.sawConnections(traffic_.received(), now);
+    watch.sawConnections(unsticker_.look(), now);
     if (const auto stood = watch.stalled(now)) co_return *stood;
     const auto deadline = watch.deadline();
     // Past the deadline, waits for the store's answer.

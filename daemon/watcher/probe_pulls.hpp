@@ -11,6 +11,7 @@
 #include "watcher/question.hpp"
 #include "watcher/registry_health.hpp"
 #include "watcher/traffic.hpp"
+#include "watcher/unsticker.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -18,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include <boost/asio/any_io_executor.hpp>
@@ -31,7 +33,8 @@ class ProbePulls {
 
   /// The health and the gate must outlive this object.
   ProbePulls(boost::asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic,
-             RegistryHealth& health, FairGate& gate, Reopened reopened);
+             RegistryHealth& health, FairGate& gate, std::chrono::nanoseconds reprobeInterval,
+             Reopened reopened);
 
   /// Sends one pull; the caller has a place for it. See Prober::probe for what counts as a verdict.
   cri::Awaitable<Verdict> send(Question question);
@@ -43,6 +46,13 @@ class ProbePulls {
     lingerInAll_ = inAll;
   }
 
+  /// A verdict is valid for two of these.
+  void reprobeEvery(std::chrono::nanoseconds interval) { reprobeInterval_ = interval; }
+
+  /// Ends connections of containerd to registries whose verdict is timeout.
+  [[nodiscard]] Unsticker& unsticker() { return unsticker_; }
+  [[nodiscard]] const Unsticker& unsticker() const { return unsticker_; }
+
   [[nodiscard]] CredentialSources& credentials() { return credentials_; }
   [[nodiscard]] const CredentialSources& credentials() const { return credentials_; }
   [[nodiscard]] std::size_t sent() const { return sent_; }
@@ -51,6 +61,8 @@ class ProbePulls {
  private:
   struct Pull;
 
+  std::shared_ptr<Pull> begin(const Question& question, PullLimits limits,
+                              std::optional<cri::Credentials> credentials);
   cri::Awaitable<void> run(std::shared_ptr<Pull> pull, std::optional<cri::Credentials> credentials);
   static cri::Awaitable<void> ended(std::shared_ptr<Pull> pull);
   static void judgeUnfinished(const Pull& pull, std::chrono::nanoseconds stood, Verdict& verdict);
@@ -60,17 +72,29 @@ class ProbePulls {
   cri::Awaitable<std::chrono::nanoseconds> untilStalled(std::shared_ptr<Pull> pull);
   cri::Awaitable<void> lookAtStore(std::shared_ptr<Pull> pull);
   cri::Awaitable<std::chrono::nanoseconds> lookAtConnections(std::shared_ptr<Pull> pull);
+  void pulledLate(const Pull& pull);
+
+  [[nodiscard]] std::set<std::string> stillPeers(const Pull& pull) const;
+  static PullLimits unstickLimits(const Pull& pull);
+  [[nodiscard]] Stamp verdictValidUntil(const Pull& pull) const;
+  bool unstick(const std::shared_ptr<Pull>& pull, const std::optional<cri::Credentials>& credentials);
+  cri::Awaitable<void> walk(std::shared_ptr<Pull> first, std::optional<cri::Credentials> credentials,
+                            std::set<std::string> suspects);
+  cri::Awaitable<void> meetAgain(std::shared_ptr<Pull> pull, std::set<std::string> suspects);
+  cri::Awaitable<void> spareOwn(std::shared_ptr<Pull> pull);
 
   boost::asio::any_io_executor executor_;
   const Clock& clock_;
   cri::Runtime& runtime_;
-  Traffic& traffic_;
+  Unsticker unsticker_;
   RegistryHealth& health_;
   FairGate& gate_;
+  std::chrono::nanoseconds reprobeInterval_;
   Reopened reopened_;
   CredentialSources credentials_;
   std::size_t sent_ = 0;
   std::map<std::string, std::shared_ptr<Pull>> lingering_;  // by image
+  std::set<std::string> walking_;                           // hosts whose addresses are being found
   // containerd gives a host up after 30 s without a connection, and turns to the next.
   std::chrono::nanoseconds lingerStill_ = std::chrono::seconds(45);
   std::chrono::nanoseconds lingerInAll_ = std::chrono::minutes(10);

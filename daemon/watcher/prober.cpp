@@ -72,11 +72,12 @@ Prober::Prober(asio::any_io_executor executor, cri::Runtime& runtime, Traffic& t
       gate_(executor, FairLimits::of(maxConcurrent, kMaxOfHost)),
       reprobeInterval_(reprobeInterval),
       reopened_(std::move(reopened)),
-      pulls_(executor, runtime, traffic, health_, gate_, reopened_),
+      pulls_(executor, runtime, traffic, health_, gate_, reprobeInterval, reopened_),
       tasks_(executor) {}
 
 void Prober::reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval) {
   reprobeInterval_ = reprobeInterval;
+  pulls_.reprobeEvery(reprobeInterval);
   gate_.reconfigure(FairLimits::of(maxConcurrent, kMaxOfHost));
 }
 
@@ -133,12 +134,15 @@ void Prober::settle(const Flight& flight) {
   switch (verdict.kind) {
     case Verdict::Kind::pulled:
       pulls_.stopLingering(flight.image);
+      if (!flight.question.scope) unsticker().answered(flight.host());
       reopened = health_.succeeded(flight.question.scope, flight.host(), flight.image, now);
       break;
     case Verdict::Kind::failed: {
       // Nodes that lost a registry together must not ask it together.
       const auto pause = jittered_(reprobeInterval_);
       const Failure failure{verdict.cause, verdict.text, verdict.extent, verdict.stalled};
+      const bool another = failure.cause != Cause::timeout && blameOf(failure) != Blame::unclear;
+      if (another && !flight.question.scope) unsticker().answered(flight.host());
       reopened = health_.failed(flight.question.scope, flight.host(), flight.image, failure, now, pause);
       break;
     }

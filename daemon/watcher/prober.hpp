@@ -45,6 +45,10 @@ class Prober {
   [[nodiscard]] CredentialSources& credentials() { return pulls_.credentials(); }
   [[nodiscard]] const CredentialSources& credentials() const { return pulls_.credentials(); }
 
+  /// See ProbePulls.
+  [[nodiscard]] Unsticker& unsticker() { return pulls_.unsticker(); }
+  [[nodiscard]] const Unsticker& unsticker() const { return pulls_.unsticker(); }
+
   void reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval);
 
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return health_.hosts(clock_.now()); }

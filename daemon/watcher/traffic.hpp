@@ -6,6 +6,7 @@
 #include "sys/tcp_sockets.hpp"
 
 #include <optional>
+#include <set>
 #include <string>
 
 namespace fallbackd::watcher {
@@ -15,6 +16,11 @@ class Traffic {
   virtual ~Traffic() = default;
   /// By connection; nothing if they cannot be seen. Called on the loop: must be quick.
   virtual std::optional<sys::ReceivedBytes> received() = 0;
+  /// Ends one of them. See sys::TcpDiagnosis::destroy for this and the next.
+  virtual Result<> end(const sys::Received& connection) = 0;
+  virtual Result<> canEnd() = 0;
+  /// The proxies that the runtime is set up with, as HOST:PORT.
+  virtual Result<std::set<std::string>> proxies() = 0;
 };
 
 /// The process behind containerd's socket, whichever it is at the time of the call. Sees nothing from a pid
@@ -23,8 +29,13 @@ class ContainerdTraffic final : public Traffic {
  public:
   explicit ContainerdTraffic(std::string socketPath) : socketPath_(std::move(socketPath)) {}
   std::optional<sys::ReceivedBytes> received() override;
+  Result<> end(const sys::Received& connection) override;
+  Result<> canEnd() override;
+  Result<std::set<std::string>> proxies() override;
 
  private:
+  bool open();
+
   std::string socketPath_;
   pid_t pid_ = 0;
   std::optional<sys::TcpDiagnosis> diagnosis_;  // of pid_

@@ -28,7 +28,10 @@ class Watcher {
           Traffic& traffic, Listener& listener, config::ConfigPtr config, PodSpecs& specs = PodSpecs::none());
 
   /// Runs until cancelled: subscribes, lists, follows events, subscribes again with back-off.
-  cri::Awaitable<void> run() { return subscription_.run(); }
+  cri::Awaitable<void> run() {
+    attendance_.checkUnstick(Attendance::Unseen::is_normal);
+    return subscription_.run();
+  }
 
   /// From now on this configuration counts; waiting pods are checked again.
   void reconfigure(const config::ConfigPtr& config);
@@ -43,6 +46,7 @@ class Watcher {
   [[nodiscard]] CredentialSources& credentials() { return attendance_.prober().credentials(); }
 
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return attendance_.prober().registries(); }
+  [[nodiscard]] const Unsticker& unsticker() const { return attendance_.prober().unsticker(); }
   [[nodiscard]] IgnoredAnnotations ignoredAnnotations() const { return attendance_.ignoredAnnotations(); }
   /// Running containers of each configured workload at the last look at all pods.
   [[nodiscard]] const std::map<std::string, VersionSkew>& runningContainers() const {

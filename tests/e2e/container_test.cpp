@@ -98,6 +98,9 @@ class Trial {
     }
     if (!limited()) return {"limits of fallbacks", "the leaf's memory limit is not 64Mi"};
     if (!waited([&] { return logged(); })) return {"logs of fallbacks", "no line in the log of the pod"};
+    if (const auto state = unstickState(); state != "ready") {
+      return {"ending of pulls that hang", "unstick: " + state};
+    }
     return endings(pid);
   }
 
@@ -146,6 +149,11 @@ class Trial {
     const auto seen = recovery();
     return seen.error.empty() ? "state " + (seen.state.empty() ? "none; " + lastWords() : seen.state)
                               : seen.error;
+  }
+  [[nodiscard]] std::string unstickState() const {
+    const auto answer = httpGet(daemon_->pod.ip, manifest_.probePort, "/status");
+    return answer ? std::string(json::parse(answer->body).at("unstick").at("state").as_string())
+                  : "no answer";
   }
   [[nodiscard]] bool logged() const {
     const auto file = pod_->logDirectory / "checkout-fallback" / "0.log";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A present image is not a started container: kubelet pulls one image at a time, and a hanging pull holds up
-// all others. On the real containerd, with a silent registry. Uses no configuration key that is newer than
-// the fault, so that earlier programs can be tried with FALLBACKD_BIN_DIR.
+// all others. On the real containerd, with a silent registry whose pulls are not ended (detection.unstick:
+// false; see unstick_test).
 #include "e2e_gtest.hpp"
 #include "fault_registry.hpp"
 #include "run_dir.hpp"
@@ -39,6 +39,7 @@ class NotStarted : public testing::Test {
     E2E_TRY(silent_, FaultRegistry::start(image, {.silent = true}));
     E2E_CHECK(shop_->node->speak("http", silent_->address()));
     auto options = shop_->daemonOptions(shop_->image());
+    options.extra = "detection: {reprobeInterval: 1s, unstick: false}\n";
     options.workloads +=
         "- name: cart\n"
         "  match: {namespace: shop, labels: {app: cart}, container: cart}\n"

@@ -17,6 +17,12 @@ std::string_view toString(ProviderResult result) {
   return kNames.at(static_cast<std::size_t>(result));
 }
 
+std::string_view toString(UnstickResult result) {
+  constexpr std::array<std::string_view, 6> kNames{"ended",         "gone",          "proxy",
+                                                   "not_permitted", "not_supported", "failed"};
+  return kNames.at(static_cast<std::size_t>(result));
+}
+
 DetectionMetrics::DetectionMetrics(MetricStore& store) : store_(store) {
   store_.waiting.Add({}).Set(0);
   store_.connected.Add({}).Set(0);
@@ -77,6 +83,12 @@ void DetectionMetrics::credentialProviders(const CredentialProviderRuns& runs) {
     raiseTo(store_.providerRuns.Add({{"result", std::string(toString(result))}}), static_cast<double>(total));
   }
   raiseTo(store_.providersNotWaitedFor.Add({}), static_cast<double>(runs.notWaitedFor));
+}
+
+void DetectionMetrics::unstick(const std::map<UnstickResult, std::uint64_t>& totals) {
+  for (const auto& [result, total] : totals) {
+    raiseTo(store_.unstick.Add({{"result", std::string(toString(result))}}), static_cast<double>(total));
+  }
 }
 
 }  // namespace fallbackd::telemetry

@@ -25,6 +25,10 @@ enum class CircuitState : std::uint8_t { closed = 0, half_open = 1, open = 2 };
 enum class ProviderResult : std::uint8_t { given, none, failed, malformed, too_large, timeout };
 std::string_view toString(ProviderResult result);
 
+/// What was done with a stalled connection of containerd.
+enum class UnstickResult : std::uint8_t { ended, gone, proxy, not_permitted, not_supported, failed };
+std::string_view toString(UnstickResult result);
+
 /// Since the start.
 struct CredentialProviderRuns {
   std::map<ProviderResult, std::uint64_t> ended;
@@ -54,6 +58,8 @@ class DetectionMetrics {
   void containerdCalls(const std::map<std::string, std::uint64_t>& totals);
   void containerdConnected(bool connected);
   void credentialProviders(const CredentialProviderRuns& runs);
+  /// Since the start.
+  void unstick(const std::map<UnstickResult, std::uint64_t>& totals);
 
  private:
   MetricStore& store_;

@@ -91,6 +91,13 @@ MetricFamilies::MetricFamilies()
                        {workload(), {"result", "would_start, refused (its binary was not admitted)"}})),
       probes(counter("fallbackd_probe_pulls_total", "Probe pulls that ended, by result.",
                      {{"result", "pulled, undecided, or the cause of the failure"}})),
+      unstick(
+          counter("fallbackd_unstick_connections_total",
+                  "Connections of containerd that stalled at a registry with the verdict timeout, by what "
+                  "was done.",
+                  {{"result",
+                    "ended, gone (it had ended by itself), proxy (left alone: others use it), not_permitted "
+                    "(no NET_ADMIN), not_supported (by the kernel), failed"}})),
       providerRuns(counter("fallbackd_credential_provider_runs_total",
                            "Runs of kubelet's credential providers that ended, by result.",
                            {{"result",

@@ -41,6 +41,7 @@ struct MetricFamilies {
   Counters observed;
   // Detection
   Counters probes;
+  Counters unstick;
   Counters providerRuns;
   Counters providersNotWaitedFor;
   Gauges waiting;

@@ -123,12 +123,16 @@ TEST(Status, ShowsWhatIsPausedAndWhatIsWithheld) {
 TEST(Status, CountsIgnoredAnnotationsAndShowsForWhomACircuitIsOpen) {
   auto snapshot = quietNode();
   snapshot.ignoredAnnotations = {3, 1484};
+  snapshot.unstick = watcher::Unsticker::State::not_permitted;
+  snapshot.unsticks[static_cast<std::size_t>(watcher::UnstickResult::proxy)] = 2;
   watcher::Circuits::Host host{"r.x", watcher::Circuits::State::closed, {}, snapshot.takenAt};
   host.namespaces = {"evil"};
   snapshot.registries.push_back(host);
   const auto root = boost::json::parse(statusJson(snapshot));
   EXPECT_EQ(root.at("annotations").at("refused").to_number<int>(), 3);
   EXPECT_EQ(root.at("annotations").at("cutOff").to_number<int>(), 1484);
+  EXPECT_EQ(root.at("unstick").at("state").as_string(), "not permitted");
+  EXPECT_EQ(root.at("unstick").at("proxy").to_number<int>(), 2);
   EXPECT_EQ(root.at("registries").at(0).at("state").as_string(), "closed");
   EXPECT_EQ(root.at("registries").at(0).at("openFor").at(0).as_string(), "evil");
 }

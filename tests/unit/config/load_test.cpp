@@ -28,7 +28,7 @@ launcher: {runDir: /run/f, kubeletPods: /pods, allowHostNetwork: true}
 telemetry: {listen: "[::1]:9000", tls: {certificate: /t/c, key: /t/k}, tokenFile: /t/t, profiling: true, socket: /run/f.sock, logFormat: json, logLevel: debug}
 mode: observe
 namespaces: [{name: shop, mode: recover}]
-detection: {reprobeInterval: 3s, maxConcurrentProbes: 9, triggers: [dns], stallTimeout: 2s}
+detection: {reprobeInterval: 3s, maxConcurrentProbes: 9, unstick: false, triggers: [dns], stallTimeout: 2s}
 workloads:
 - name: checkout
   match: {namespace: shop, labels: {app: checkout}, container: main}
@@ -72,6 +72,7 @@ workloads:
   EXPECT_TRUE(config.telemetry.profiling);
   EXPECT_EQ(config.telemetry.logFormat, LogFormat::json);
   EXPECT_EQ(config.detection.maxConcurrentProbes, 9U);
+  EXPECT_FALSE(config.detection.unstick);
   EXPECT_EQ(config.mode, Mode::observe);
   ASSERT_EQ(config.workloads.size(), 2U);
   EXPECT_EQ(modeOf(config, config.workloads[0], "shop"), Mode::observe) << "the workload's own word";

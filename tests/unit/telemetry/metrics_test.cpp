@@ -81,6 +81,7 @@ void fill(Metrics& metrics) {
       {{{"kubelet", {true, Wall::time_point(std::chrono::seconds(1700000000)), {{"ok", 3}, {"timeout", 1}}}}},
        17});
   metrics.podSources.used(EventUsage{true, {{"created", 5}, {"dropped_full", 1}}});
+  metrics.detection.unstick({{UnstickResult::ended, 4}, {UnstickResult::proxy, 1}});
   metrics.detection.credentialProviders({{{ProviderResult::given, 3}, {ProviderResult::timeout, 1}}, 2});
   metrics.daemon.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
   metrics.daemon.loopStalled();

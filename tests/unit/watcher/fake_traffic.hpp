@@ -14,6 +14,21 @@ class FakeTraffic final : public watcher::Traffic {
     if (onReceived) return onReceived();
     return std::nullopt;
   }
+  Result<> end(const sys::Received& connection) override {
+    if (!ends) return canEnd();
+    const bool there = ends(connection);
+    if (there) return {};
+    return fail(Stage::detection, Reason::not_found, "gone");
+  }
+  Result<> canEnd() override {
+    if (ends) return {};
+    return fail(Stage::detection, cannotEnd, "cannot end connections");
+  }
+  Result<std::set<std::string>> proxies() override { return proxyAddresses; }
+
+  std::function<bool(const sys::Received&)> ends;  // false: it is gone; unset: see cannotEnd
+  Reason cannotEnd = Reason::not_found;            // of the process
+  std::set<std::string> proxyAddresses;
   std::function<sys::ReceivedBytes()> onReceived;  // unset: nothing can be seen
 };
 

@@ -24,6 +24,7 @@ struct RecordingListener final : watcher::Listener {
   void sandboxGone(const std::string& id) override { gone.push_back(id); }
   void imageArrived(const std::string& reference) override { images.push_back(reference); }
   void probed(const config::Workload&, const watcher::Verdict&) override { ++probes; }
+  void unstuck(const watcher::Unstuck& one) override { unstucks.push_back(one); }
   void sandboxImage(const std::string& reference, bool present) override {
     pauseImages.push_back(reference + (present ? " present" : " missing"));
   }
@@ -41,6 +42,7 @@ struct RecordingListener final : watcher::Listener {
   }
 
   std::vector<watcher::Detection> detections;
+  std::vector<watcher::Unstuck> unstucks;
   std::vector<std::string> created, started, startedSandboxes, released, gone, images, pauseImages, troubles;
   int probes = 0;
   int connections = 0;
