@@ -9,7 +9,7 @@ namespace {
 
 namespace json = boost::json;
 
-json::object parse(const std::string& text) {
+json::object objectOf(const std::string& text) {
   return json::parse(text).as_object();
 }
 
@@ -34,11 +34,11 @@ PodObject podOf(const std::string& kind, const std::string& name = "web-0") {
 
 TEST(Rollout, OfADeployment) {
   const auto look = [](const std::string& revision, int readyOfSet, const std::string& deployment) {
-    const auto set = parse(
+    const auto set = objectOf(
         R"({"metadata":{"uid":"owner-uid","annotations":{"deployment.kubernetes.io/revision":")" + revision +
         R"("},"ownerReferences":[{"apiVersion":"apps/v1","kind":"Deployment","name":"web","uid":"d-uid","controller":true}]},"status":{"readyReplicas":)" +
         std::to_string(readyOfSet) + "}}");
-    const auto above = parse(
+    const auto above = objectOf(
         R"({"metadata":{"uid":"d-uid","generation":4,"annotations":{"deployment.kubernetes.io/revision":"3"}},)" +
         deployment + "}");
     return shown(rolloutOf(podOf("ReplicaSet"), {&set, &above}));
@@ -72,16 +72,16 @@ TEST(Rollout, OfADeployment) {
 }
 
 TEST(Rollout, OfAReplicaSetOfItsOwnOrOfSomebodyElse) {
-  const auto alone = parse(R"({"metadata":{"uid":"owner-uid"},"status":{"readyReplicas":1}})");
+  const auto alone = objectOf(R"({"metadata":{"uid":"owner-uid"},"status":{"readyReplicas":1}})");
   EXPECT_EQ(shown(rolloutOf(podOf("ReplicaSet"), {&alone, nullptr})), "complete any=yes other=no");
-  const auto custom = parse(
+  const auto custom = objectOf(
       R"({"metadata":{"uid":"owner-uid","ownerReferences":[{"apiVersion":"argoproj.io/v1alpha1","kind":"Rollout","name":"w","uid":"r","controller":true}]}})");
   const auto view = rolloutOf(podOf("ReplicaSet"), {&custom, nullptr});
   EXPECT_EQ(shown(view), "unknown any=? other=?");
   EXPECT_EQ(view.why, "rollouts of a Rollout are not known");
-  const auto missing = parse(
+  const auto missing = objectOf(
       R"({"metadata":{"uid":"owner-uid","ownerReferences":[{"apiVersion":"apps/v1","kind":"Deployment","name":"w","uid":"d","controller":true}]}})");
-  const auto another = parse(R"({"metadata":{"uid":"another"}})");
+  const auto another = objectOf(R"({"metadata":{"uid":"another"}})");
   EXPECT_EQ(shown(rolloutOf(podOf("ReplicaSet"), {&missing, nullptr})), "unknown any=? other=?");
   EXPECT_EQ(shown(rolloutOf(podOf("ReplicaSet"), {&missing, &another})), "unknown any=? other=?");
   EXPECT_EQ(shown(rolloutOf(podOf("ReplicaSet"), {&another, nullptr})), "unknown any=? other=?");
@@ -92,8 +92,8 @@ TEST(Rollout, OfAStatefulSet) {
                        const std::string& name = "web-1") {
     auto pod = podOf("StatefulSet", name);
     if (!hash.empty()) pod.labels["controller-revision-hash"] = hash;
-    const auto set = parse(R"({"metadata":{"uid":"owner-uid","generation":2},"spec":{)" + spec +
-                           R"(},"status":{"observedGeneration":2,)" + status + "}}");
+    const auto set = objectOf(R"({"metadata":{"uid":"owner-uid","generation":2},"spec":{)" + spec +
+                              R"(},"status":{"observedGeneration":2,)" + status + "}}");
     return shown(rolloutOf(pod, {&set, nullptr}));
   };
   const std::string kSame = R"("currentRevision":"web-a","updateRevision":"web-a","readyReplicas":2)";
@@ -121,7 +121,7 @@ TEST(Rollout, OfAStatefulSet) {
 TEST(Rollout, OfAStatefulSetWhoseControllerLagsBehind) {
   auto pod = podOf("StatefulSet", "web-1");
   pod.labels["controller-revision-hash"] = "web-c";
-  const auto set = parse(
+  const auto set = objectOf(
       R"({"metadata":{"uid":"owner-uid","generation":3},"spec":{},"status":{"observedGeneration":2,"currentRevision":"web-a","updateRevision":"web-a","readyReplicas":1}})");
   EXPECT_EQ(shown(rolloutOf(pod, {&set, nullptr})), "in-progress any=yes other=?");
 }
@@ -130,7 +130,7 @@ TEST(Rollout, OfADaemonSet) {
   const auto look = [](const std::string& generation, const std::string& spec, const std::string& status) {
     auto pod = podOf("DaemonSet");
     if (!generation.empty()) pod.labels["pod-template-generation"] = generation;
-    const auto set = parse(
+    const auto set = objectOf(
         R"({"metadata":{"uid":"owner-uid","generation":7,"annotations":{"deprecated.daemonset.template.generation":"3"}},"spec":{)" +
         spec + R"(},"status":{"observedGeneration":7,)" + status + "}}");
     return shown(rolloutOf(pod, {&set, nullptr}));
@@ -156,7 +156,7 @@ TEST(Rollout, OfOthers) {
   EXPECT_EQ(shown(rolloutOf(podOf("Node"), {})), "complete any=? other=no");
   PodObject bare;
   EXPECT_EQ(shown(rolloutOf(bare, {})), "complete any=? other=no");
-  const auto odd = parse(R"({"metadata":{"uid":"owner-uid"},"spec":5,"status":[]})");
+  const auto odd = objectOf(R"({"metadata":{"uid":"owner-uid"},"spec":5,"status":[]})");
   EXPECT_EQ(shown(rolloutOf(podOf("StatefulSet"), {&odd, nullptr})), "unknown any=no other=no");
   EXPECT_EQ(shown(rolloutOf(podOf("DaemonSet"), {&odd, nullptr})), "unknown any=no other=?");
 }
