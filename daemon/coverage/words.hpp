@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What explain and coverage say of the same thing, in the same words.
+#pragma once
+
+#include "config/model.hpp"
+#include "cri/types.hpp"
+#include "domain/binary_ref.hpp"
+#include "kube/version_match.hpp"
+
+#include <string>
+
+namespace fallbackd::coverage {
+
+struct Ending {
+  std::string verdict;  // one sentence
+  std::string next;     // what a person should do; empty: nothing
+};
+
+Ending specificationUnknown();
+Ending cannotReplace();
+/// For a pod that does not ask for the binary's version.
+Ending otherVersion(kube::VersionVerdict::Kind kind);
+Ending needsMore();
+Ending observeOnly();
+Ending pausedBy(const std::string& reason);
+
+/// What an operator does about a binary that is missing, or that is refused.
+std::string installAdvice(const BinaryRef& ref);
+std::string verifyAdvice(const BinaryRef& ref);
+
+/// The conditions of a workload that the pod does not meet; empty if it meets all.
+std::string missedBy(const config::Workload& workload, const cri::Sandbox& sandbox);
+
+}  // namespace fallbackd::coverage
