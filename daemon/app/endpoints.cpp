@@ -91,11 +91,11 @@ void Endpoints::addRoutes() {
   });
   // Works even while the loop hangs: shows the last values, and that it hangs.
   server_.route("/metrics", Audience::holder, [this](Request request) -> asio::awaitable<Response> {
-    co_await snapshot();
+    if (const auto now = co_await snapshot()) metrics_.workload.coverage(byVerdict(coverage_.of(*now)));
     co_return metricsAs(metrics_, http::wantsOpenMetrics(request.accept));
   });
-  show("/status", Audience::holder, [](const Snapshot& snapshot, const Request&) {
-    return Response{200, kJson, statusJson(snapshot) + "\n", {}};
+  show("/status", Audience::holder, [this](const Snapshot& snapshot, const Request&) {
+    return Response{200, kJson, statusJson(snapshot, coverage_.of(snapshot)) + "\n", {}};
   });
   show("/debug/vars", Audience::holder, [](const Snapshot& snapshot, const Request&) {
     return Response{200, kJson, varsJson(snapshot) + "\n", {}};
@@ -105,12 +105,15 @@ void Endpoints::addRoutes() {
     if (pod == request.query.end()) return Response{400, kText, "which pod? ?pod=NAME\n", {}};
     return Response{200, kJson, explainJson(explain(snapshot, pod->second)) + "\n", {}};
   });
+  show("/coverage", Audience::root, [](const Snapshot& snapshot, const Request&) {
+    return Response{200, kJson, coverageJson(snapshot) + "\n", {}};
+  });
   server_.route("/", Audience::holder,
                 [](Request) -> asio::awaitable<Response> { co_return telemetry::statusPage(); });
   server_.events("/events", [this]() -> asio::awaitable<std::optional<std::string>> {
     const auto now = co_await snapshot();
     if (now == nullptr) co_return std::nullopt;
-    co_return statusJson(*now);
+    co_return statusJson(*now, coverage_.of(*now));
   });
   if (!settings_.profiling) return;
   server_.route("/debug/pprof/profile", Audience::holder,

@@ -2,6 +2,7 @@
 // What the daemon serves over HTTP, and on which of its threads.
 #pragma once
 
+#include "app/coverage_view.hpp"
 #include "app/snapshot_source.hpp"
 #include "http/server.hpp"
 #include "telemetry/metrics.hpp"
@@ -43,6 +44,7 @@ class Endpoints {
   Stalled stalled_;
   http::Server server_;
   SnapshotSource snapshots_;
+  CoverageCounts coverage_;
   telemetry::Profiler profiler_;
   TaskGroup tasks_;
 };

@@ -18,10 +18,13 @@ Walk::Ending Walk::notSpecified() {
       failing += "; " + std::string(kube::toString(source.kind)) + " fails: " + source.error;
   }
   say("specification", Verdict::pending, "nobody has described the pod yet" + failing);
-  return {"the pod's specification is not known, and the workload takes its image from it",
-          failing.empty() ? "ask again in a moment"
-                          : "mend the source (fallbackctl status shows it), or name the image in the "
-                            "workload: then it starts without the specification"};
+  auto ending = coverage::specificationUnknown();
+  if (!failing.empty()) {
+    ending.next =
+        "mend the source (fallbackctl status shows it), or name the image in the workload: then it starts "
+        "without the specification";
+  }
+  return ending;
 }
 
 std::optional<Walk::Ending> Walk::specification(const watcher::PodSummary& pod,
@@ -36,7 +39,7 @@ std::optional<Walk::Ending> Walk::specification(const watcher::PodSummary& pod,
   auto inherited = recovery::inheritedBy(workload, spec, *snapshot_.config, setting);
   if (!inherited) {
     say("specification", Verdict::no, inherited.error().context);
-    return Ending{"its fallback cannot take the container's place", {}};
+    return coverage::cannotReplace();
   }
   say("specification", Verdict::yes, "known: what the workload does not say comes from it");
 
@@ -45,10 +48,7 @@ std::optional<Walk::Ending> Walk::specification(const watcher::PodSummary& pod,
   say("version", asked ? Verdict::yes : Verdict::no,
       version.text.empty() ? "the pod asks for " + workload.binary.toString() : version.text);
   if (!asked) {
-    return Ending{"no binary of the version that the pod asks for",
-                  version.kind == kube::VersionVerdict::Kind::no_binary
-                      ? "install that version, and name it in the workload or in the pod's annotation"
-                      : "give the image a tag with its version; or see versionFrom and versionMatch"};
+    return coverage::otherVersion(version.kind);
   }
 
   if (const auto rollout = snapshot_.rollouts.find(pod.sandbox.podUid); rollout != snapshot_.rollouts.end()) {
@@ -64,10 +64,7 @@ std::optional<Walk::Ending> Walk::specification(const watcher::PodSummary& pod,
   }
   if (inherited->notInherited.empty()) say("inherits", Verdict::yes, "everything");
   if (kube::mayStart(inherited->notInherited, missingEnv)) return std::nullopt;
-  return Ending{
-      "the pod needs what its fallback cannot have",
-      "say it in the workload instead, which outranks the pod; for variables, missingEnv: start does "
-      "without them"};
+  return coverage::needsMore();
 }
 
 }  // namespace fallbackd::app

@@ -98,8 +98,8 @@ Explanation Walk::due(const watcher::Waiting& waiting) {
                   formatDuration(std::chrono::floor<std::chrono::milliseconds>(*found->wouldStartAfter)) +
                   " after the wait began"
             : "mode observe: nothing is started");
-    return end("mode observe: nothing is started",
-               "say mode: recover, for the node, the namespace or the workload");
+    auto ending = coverage::observeOnly();
+    return end(std::move(ending.verdict), std::move(ending.next));
   }
   const auto* order = snapshot_.pause.orderFor(waiting.sandbox.podNamespace);
   const auto words = order == nullptr || order->reason.empty() ? std::string() : ": " + order->reason;
@@ -192,9 +192,7 @@ bool Walk::binary(const BinaryRef& ref) {
 std::string Walk::binaryAdvice(const BinaryRef& ref) const {
   const auto* state = binaryOf(snapshot_, ref);
   const bool missing = state != nullptr && state->refused && state->refused->reason == Reason::not_found;
-  return (missing
-              ? "install it: fallbackctl install --attestation " + ref.attestationName() + " " + ref.name
-              : "fallbackctl verify " + ref.toString() + " says what is wrong; sign and install it again");
+  return missing ? coverage::installAdvice(ref) : coverage::verifyAdvice(ref);
 }
 
 }  // namespace fallbackd::app

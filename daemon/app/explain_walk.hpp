@@ -4,6 +4,7 @@
 #pragma once
 
 #include "app/explain.hpp"
+#include "coverage/words.hpp"
 #include "watcher/match.hpp"
 
 #include <optional>
@@ -38,10 +39,7 @@ class Walk {
     result_.next = std::move(next);
     return std::move(result_);
   }
-  struct Ending {
-    std::string verdict;
-    std::string next;
-  };
+  using Ending = coverage::Ending;
   /// What the pod's specification means for its fallback; nothing if it lets it start.
   std::optional<Ending> specification(const watcher::PodSummary& pod, const config::Workload& workload);
   Ending notSpecified();

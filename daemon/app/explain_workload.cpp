@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/explain_walk.hpp"
-#include "base/strings.hpp"
 
 #include <algorithm>
 #include <string>
@@ -8,37 +7,12 @@
 
 namespace fallbackd::app {
 
-namespace {
-
-/// The conditions of a workload that the pod does not meet.
-std::string missedBy(const config::Workload& workload, const cri::Sandbox& sandbox) {
-  const auto& match = workload.match;
-  std::vector<std::string> missed;
-  if (watcher::isOfJob(sandbox) && !workload.restart.policy) {
-    missed.emplace_back("the pod is of a Job, and the workload does not say restart.policy");
-  }
-  if (match.namespaceName && *match.namespaceName != sandbox.podNamespace) {
-    missed.push_back("namespace is " + sandbox.podNamespace + ", not " + *match.namespaceName);
-  }
-  for (const auto& [key, value] : match.labels) {
-    const auto found = sandbox.labels.find(key);
-    if (found == sandbox.labels.end()) {
-      missed.push_back("label " + key + " is missing");
-    } else if (found->second != value) {
-      missed.push_back("label " + key + " is " + found->second + ", not " + value);
-    }
-  }
-  return join(missed, "; ");
-}
-
-}  // namespace
-
 Explanation Walk::unmatched(const cri::Sandbox& sandbox) {
   constexpr std::size_t kMaxTold = 8;
   std::size_t told = 0;
   for (const auto& workload : snapshot_.config->workloads) {
     if (told++ == kMaxTold) break;
-    say("match", Verdict::no, "workload " + workload.name + ": " + missedBy(workload, sandbox));
+    say("match", Verdict::no, "workload " + workload.name + ": " + coverage::missedBy(workload, sandbox));
   }
   if (told == 0) say("match", Verdict::no, "there are no workloads in " + snapshot_.configFile);
   return end("no workload covers this pod",

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/status.hpp"
 
+#include "coverage/report.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <sys/resource.h>
@@ -174,6 +176,13 @@ std::size_t coveredWorkloads(const Snapshot& snapshot) {
       std::count_if(all.begin(), all.end(), [&](const auto& one) { return covered(snapshot, one); }));
 }
 
+json::object coverageOf(const Snapshot& snapshot, const std::optional<coverage::Counts>& counts) {
+  json::object object{{"workloads", snapshot.config->workloads.size()},
+                      {"covered", coveredWorkloads(snapshot)}};
+  if (counts) object["containers"] = coverage::countsJson(*counts);
+  return object;
+}
+
 json::array workloadsJson(const Snapshot& snapshot) {
   json::array workloads;
   for (const auto& workload : snapshot.config->workloads) {
@@ -203,7 +212,7 @@ json::array listOf(const List& list, const More&... more) {
 
 }  // namespace
 
-std::string statusJson(const Snapshot& snapshot) {
+std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::Counts>& counts) {
   const auto seconds = std::chrono::floor<std::chrono::seconds>(snapshot.taken);
   const auto rounded = seconds - seconds.time_since_epoch() % kNowStep;
   json::array problems;
@@ -219,8 +228,7 @@ std::string statusJson(const Snapshot& snapshot) {
                               {"current", snapshot.configProblems.empty()},
                               {"problems", std::move(problems)}}},
       {"cache", json::object{{"problems", trustProblems(snapshot.trust)}}},
-      {"coverage", json::object{{"workloads", snapshot.config->workloads.size()},
-                                {"covered", coveredWorkloads(snapshot)}}},
+      {"coverage", coverageOf(snapshot, counts)},
       {"mode", snapshot.config->mode == config::Mode::observe ? "observe" : "recover"},
       {"pause", pauseJson(snapshot)},
       {"withheld", listOf(snapshot.withheld)},

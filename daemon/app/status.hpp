@@ -3,13 +3,16 @@
 #pragma once
 
 #include "app/snapshot.hpp"
+#include "coverage/verdict.hpp"
 
+#include <optional>
 #include <string>
 
 namespace fallbackd::app {
 
 /// {"version", "node", "now", "started", "containerd": {"connected"}, "spawner": {"running"},
-///  "config": {"file", "current", "problems"}, "coverage": {"workloads", "covered"}, "waiting":
+///  "config": {"file", "current", "problems"}, "coverage": {"workloads", "covered", "containers"?: {VERDICT:
+///  NUMBER}}, "waiting":
 ///  [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?, "text"?,
 ///  "trouble"?, "verdictMs"?, "heldUp"?: {"by": "pull", "image", "registry", "namespace", "pod", "container",
 ///  "since"} or {"by": "back_off", "until"}}], "kubernetes": {"sources": [{"name", "state", "since",
@@ -23,7 +26,8 @@ namespace fallbackd::app {
 ///  "pid", "begun", "sinceWaitingMs": {...}, "verdictMs"?, "error"?}]};
 /// durations in milliseconds, times in RFC 3339. verdictMs: from the probe pull to its verdict. "now" is
 /// rounded to 10 s, so that two texts differ only where something happened.
-std::string statusJson(const Snapshot& snapshot);
+/// `counts`: of containers by verdict, where they were judged.
+std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::Counts>& counts = {});
 
 /// Counts and sizes, in the style of expvar.
 std::string varsJson(const Snapshot& snapshot);

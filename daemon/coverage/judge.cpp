@@ -125,10 +125,11 @@ class PodJudge {
     if (const auto* const choice = choiceFor(out.container)) {
       out.binary = choice->binary.toString();
       out.byAnnotation = true;
-      if (!watcher::annotationsCount(config_, space)) {
+      if (!config_.podAnnotations.allows(choice->binary.name, space)) {
         return end(out, Verdict::not_allowed,
-                   {"annotations of namespace " + space + " do not count on this node",
-                    "add the namespace to podAnnotations.namespaces"});
+                   {"binary " + quoted(choice->binary.name) +
+                        " may not be chosen by annotation in namespace " + space + " on this node",
+                    "list the namespace in podAnnotations.namespaces or podAnnotations.binaries"});
       }
     }
     if (const auto trouble = troubleWith(out.container); !trouble.empty()) {
@@ -193,7 +194,7 @@ class PodJudge {
 
   /// Whether what the pod specifies lets its fallback start.
   bool inherits(const config::Workload& workload, const Binary* binary, ContainerCoverage& out) const {
-    auto inherited = kube::inherit({*spec_, out.container, workload, config_.launcher, kube::Facts{},
+    auto inherited = kube::inherit({*spec_, out.container, workload, config_.launcher, request_.facts,
                                     binary == nullptr ? std::nullopt : binary->image});
     if (!inherited) {
       auto ending = cannotReplace();
@@ -249,11 +250,13 @@ class PodJudge {
     }
     const auto& space = request_.sandbox.podNamespace;
     const auto& allowed = binary->namespaces;
-    if (out.byAnnotation && allowed && std::find(allowed->begin(), allowed->end(), space) == allowed->end()) {
+    const bool listed = config_.podAnnotations.lists(ref.name, space);
+    if (out.byAnnotation && !listed && allowed &&
+        std::find(allowed->begin(), allowed->end(), space) == allowed->end()) {
       end(out, Verdict::not_allowed,
           {ref.toString() + " may not be chosen by annotation in namespace " + space +
                ": its attestation lists the namespaces that may, and this one is not among them",
-           "sign it with --namespace " + space});
+           "sign it with --namespace " + space + ", or list it in podAnnotations.binaries"});
       return false;
     }
     if (binary->inGrace)

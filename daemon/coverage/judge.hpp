@@ -13,6 +13,7 @@
 #include "cri/types.hpp"
 #include "domain/binary_ref.hpp"
 #include "domain/image_config.hpp"
+#include "kube/facts.hpp"
 #include "kube/pod_spec.hpp"
 #include "watcher/pod_choices.hpp"
 
@@ -74,6 +75,7 @@ struct PodRequest {
   const kube::Pod* spec = nullptr;
   /// Names of containers that are known without a specification.
   std::vector<std::string> containers = {};
+  kube::Facts facts = {};  // what is known beside the specification
 };
 
 PodCoverage judge(const Node& node, const PodRequest& request);

@@ -40,6 +40,7 @@ BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinarySt
     state.digest = known->digest;
     state.expires = known->expires;
     state.image = known->image;
+    state.namespaces = known->namespaces;
     return state;
   }
   const auto& admitted = **entry.result;
@@ -48,6 +49,7 @@ BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinarySt
   state.digest = admitted.digest;
   state.expires = admitted.expires;
   state.image = admitted.image;
+  state.namespaces = admitted.namespaces;
   return state;
 }
 

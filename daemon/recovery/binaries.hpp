@@ -30,6 +30,8 @@ struct BinaryState {
   std::optional<Wall::time_point> expires;
   std::optional<Error> refused;           // what is on disk, when it was last checked
   std::optional<ImageConfig> image = {};  // recorded by its attestation
+  /// Namespaces whose pods may choose it by annotation; absent: the attestation leaves that to the node.
+  std::optional<std::vector<std::string>> namespaces = {};
 };
 
 /// Whom a binary is for: who chose it, and the namespace of the pod.

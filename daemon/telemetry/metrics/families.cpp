@@ -179,6 +179,13 @@ MetricFamilies::MetricFamilies()
                 {workload(),
                  {"version",
                   "same, other, unknown (no version in the tag, or no tag in the workload's repository)"}})),
+      podCoverage(gauge(
+          "fallbackd_coverage",
+          "Containers on this node by whether they would be rescued if their image could not be pulled.",
+          {{"verdict",
+            "rescued, limited, not_needed, init_container, observed, paused, not_known, not_covered, "
+            "annotation_ignored, not_allowed, no_binary, cannot_tell, not_admitted, not_inherited; see "
+            "docs/coverage.md"}})),
       admissions(counter("fallbackd_admissions_total", "Admissions of binaries.",
                          {{"result", "admitted, or the reason of the refusal"}})),
       residentBytes(

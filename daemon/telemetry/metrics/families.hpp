@@ -65,6 +65,7 @@ struct MetricFamilies {
   Counters graceUses;
   Gauges imageSkew;
   Gauges containers;
+  Gauges podCoverage;
   // Cache
   Counters admissions;
   Gauges residentBytes;

@@ -38,4 +38,9 @@ void WorkloadMetrics::runningContainers(const std::map<std::string, VersionSkew>
   store_.containersNow.replaced();
 }
 
+void WorkloadMetrics::coverage(const std::map<std::string, std::size_t>& byVerdict) {
+  for (const auto& [verdict, containers] : byVerdict)
+    store_.podCoverage.Add({{"verdict", verdict}}).Set(static_cast<double>(containers));
+}
+
 }  // namespace fallbackd::telemetry

@@ -5,6 +5,7 @@
 
 #include "domain/binary_ref.hpp"
 
+#include <cstddef>
 #include <map>
 #include <string>
 
@@ -24,6 +25,8 @@ class WorkloadMetrics {
   void configured(const config::Config& config);
   /// Real containers of each workload on this node; replaces earlier values.
   void runningContainers(const std::map<std::string, VersionSkew>& all);
+  /// Number of containers on this node by whether they would be rescued: of all verdicts.
+  void coverage(const std::map<std::string, std::size_t>& byVerdict);
 
  private:
   MetricStore& store_;

@@ -73,6 +73,7 @@ void fill(Metrics& metrics) {
   metrics.cache.coverage(
       {{"checkout", "checkout@1.8.3", CoverageState::admitted, true, Clock::system().wall() + 24h}});
   metrics.workload.runningContainers({{"checkout", {1, 2, 3}}});
+  metrics.workload.coverage({{"rescued", 4}, {"not_covered", 0}});
   metrics.cache.usage(1, 2, 3);
   metrics.daemon.configLoaded(ConfigLoad::ok);
   metrics.journal.changed(JournalOperation::write, JournalResult::ok, 1);
