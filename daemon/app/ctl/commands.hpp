@@ -24,6 +24,7 @@ void addWatch(CLI::App& app, Run& run);
 void addExplain(CLI::App& app, Run& run);
 void addCompletion(CLI::App& app, Run& run);
 void addPack(CLI::App& app, Run& run);
+void addCoverage(CLI::App& app, Run& run);
 void addInit(CLI::App& app, Run& run);
 void addPause(CLI::App& app, Run& run);
 void addResume(CLI::App& app, Run& run);

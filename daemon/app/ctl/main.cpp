@@ -14,8 +14,8 @@ int main(int argc, char** argv) {
     ctl::Run run;
     for (const auto add : {ctl::addKeygen, ctl::addSign, ctl::addVerify, ctl::addInstall, ctl::addList,
                            ctl::addExec, ctl::addCheckConfig, ctl::addStatus, ctl::addRecoveries,
-                           ctl::addWatch, ctl::addExplain, ctl::addCompletion, ctl::addPack, ctl::addInit,
-                           ctl::addPause, ctl::addResume, ctl::addDescribeConfig}) {
+                           ctl::addWatch, ctl::addExplain, ctl::addCoverage, ctl::addCompletion, ctl::addPack,
+                           ctl::addInit, ctl::addPause, ctl::addResume, ctl::addDescribeConfig}) {
       add(app, run);
     }
     try {

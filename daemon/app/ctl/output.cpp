@@ -46,6 +46,7 @@ void printTable(const std::vector<std::vector<std::string>>& given) {
   }
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
+    if (row.size() == 1 && rows.front().size() > 1) continue;
     widths.resize(std::max(widths.size(), row.size()));
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
   }

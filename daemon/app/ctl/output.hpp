@@ -26,7 +26,8 @@ int exitCodeOf(const Result<>& done);
 /// become \xNN.
 std::string printable(std::string_view text);
 
-/// Columns as wide as their widest cell, two spaces apart, on stdout; cells are made printable.
+/// Columns as wide as their widest cell, two spaces apart, on stdout; cells are made printable. A row of one
+/// cell is a line of its own.
 void printTable(const std::vector<std::vector<std::string>>& rows);
 
 /// 1536 -> "1.5 KiB"

@@ -15,8 +15,6 @@ namespace fallbackd::ctl {
 
 namespace {
 
-constexpr std::size_t kMaxOutput = 16 << 20;
-
 /// posix_spawn's list of descriptor operations.
 struct FileActions {
   FileActions() { ::posix_spawn_file_actions_init(&list); }
@@ -28,7 +26,7 @@ struct FileActions {
 
 }  // namespace
 
-Result<std::string> runProgram(const std::vector<std::string>& argv) {
+Result<std::string> runProgram(const std::vector<std::string>& argv, std::size_t maxOutput) {
   std::array<int, 2> ends{-1, -1};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failErrno(Stage::cli, "pipe");
   const sys::UniqueFd out(ends[0]);
@@ -47,7 +45,7 @@ Result<std::string> runProgram(const std::vector<std::string>& argv) {
   }
   if (code != 0) return failErrno(Stage::cli, "start " + argv[0], code);
   in.reset();
-  auto text = sys::readAll(Stage::cli, out, kMaxOutput, "what " + argv[0] + " says");
+  auto text = sys::readAll(Stage::cli, out, maxOutput, "what " + argv[0] + " says");
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }

@@ -4,13 +4,15 @@
 
 #include "base/error.hpp"
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
 namespace fallbackd::ctl {
 
 /// Runs argv[0], found in PATH, to its end, without a shell; it inherits our stderr. Returns what it wrote to
-/// stdout, at most 16 MiB. Stage cli; reasons not_found (not installed), failed if its exit code is not 0.
-Result<std::string> runProgram(const std::vector<std::string>& argv);
+/// stdout, at most `maxOutput` bytes. Stage cli; reasons not_found (not installed), failed if its exit code
+/// is not 0.
+Result<std::string> runProgram(const std::vector<std::string>& argv, std::size_t maxOutput = 16UL << 20);
 
 }  // namespace fallbackd::ctl

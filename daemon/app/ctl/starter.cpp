@@ -1,98 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/starter.hpp"
 
+#include "app/ctl/workload_lines.hpp"
 #include "base/strings.hpp"
-#include "config/document.hpp"
-#include "config/names.hpp"
-#include "config/problems.hpp"
-#include "config/quantity.hpp"
-#include "domain/binary_ref.hpp"
+#include "config/validate.hpp"
 #include "domain/image_reference.hpp"
+#include "kube/inherit.hpp"
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
+#include <set>
+#include <utility>
+#include <variant>
 
 namespace fallbackd::ctl {
 
 namespace {
 
-using config::Node;
+using coverage::Template;
+using Weight = kube::NotInherited::Weight;
 
-/// The value of a key, or null: Kubernetes objects are read, not validated.
-const Node& at(const Node& map, std::string_view key) {
-  static const Node none;
-  if (map.kind != Node::Kind::map) return none;
-  for (std::size_t i = 0; i + 1 < map.items.size(); i += 2) {
-    if (map.items[i].text == key) return map.items[i + 1];
+/// The token's volume that the API server adds to each pod, under a name of its own.
+constexpr std::string_view kTokenVolume = "kube-api-access-";
+
+bool isBinaryName(const std::string& name) {
+  return parseBinaryRef(name + "@1").has_value();
+}
+
+/// A name that a binary can have: "-v2" at its end would look like a version.
+std::string binaryName(std::string name) {
+  for (std::size_t at = name.find("-v"); at != std::string::npos && !isBinaryName(name);
+       at = name.find("-v", at)) {
+    name.erase(at + 1, 1);
   }
-  return none;
-}
-
-const Node& at(const Node& map, std::initializer_list<std::string_view> path) {
-  const Node* node = &map;
-  for (const auto key : path) node = &at(*node, key);
-  return *node;
-}
-
-bool there(const Node& node) {
-  return node.kind != Node::Kind::null;
-}
-
-/// For a YAML file: always in quotes, which is right for every text.
-std::string quote(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out.append({'\\', c});
-    } else if (c == '\n') {
-      out.append("\\n");
-    } else if (c == '\t') {
-      out.append("\\t");
-    } else if (byte < 0x20 || byte == 0x7f) {
-      constexpr std::string_view kHex = "0123456789abcdef";
-      out.append({'\\', 'x', kHex[byte >> 4], kHex[byte & 15]});
-    } else {
-      out.push_back(c);
-    }
-  }
-  return out + "\"";
-}
-
-std::string quotedList(const std::vector<std::string>& texts) {
-  std::string out = "[";
-  for (const auto& text : texts) out += (out.size() > 1 ? ", " : "") + quote(text);
-  return out + "]";
-}
-
-/// One workload in progress: lines of YAML indented by four columns, and what a person has to decide.
-class Writer {
- public:
-  void line(const std::string& text) { text_ += "    " + text + "\n"; }
-  void note(const std::string& text) { line("# " + oneLine(text)); }
-  void open(const std::string& text) {
-    note("TODO: " + text);
-    ++open_;
-  }
-  [[nodiscard]] const std::string& text() const { return text_; }
-  [[nodiscard]] int openPoints() const { return open_; }
-
- private:
-  /// A name from the object must not end the comment.
-  static std::string oneLine(std::string text) {
-    std::replace_if(
-        text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
-    return text;
-  }
-  std::string text_;
-  int open_ = 0;
-};
-
-std::vector<std::string> textsOf(const Node& list) {
-  std::vector<std::string> texts;
-  for (const auto& item : list.items) texts.push_back(item.text);
-  return texts;
+  return name;
 }
 
 /// The version in an image's tag, if it is one that a binary can have.
@@ -100,285 +43,353 @@ std::optional<std::string> versionOf(const std::string& image) {
   const auto reference = ImageReference::parse(image);
   if (!reference) return std::nullopt;
   std::string version(versionOfTag(reference->tag()));
+  // Tags cannot have a +, so tools write _ in its place.
+  std::replace(version.begin(), version.end(), '_', '+');
   if (version.empty() || !parseBinaryRef("x@" + version)) return std::nullopt;
   return version;
 }
 
-struct Source {
-  std::string owner;  // "deployment checkout"
-  std::string name;
-  std::string space;
-  const Node* labels = nullptr;
-  const Node* pod = nullptr;  // the pod's spec
-  const Node* container = nullptr;
+/// What a variable gets from its own pod: the same in no two of them.
+const std::string* ownField(const kube::EnvVar& variable) {
+  if (!variable.value.empty()) return nullptr;
+  const auto* const field = std::get_if<kube::FieldRef>(&variable.valueFrom);
+  if (field == nullptr || field->fieldPath.starts_with("metadata.labels") ||
+      field->fieldPath.starts_with("metadata.annotations") || field->fieldPath == "metadata.namespace" ||
+      field->fieldPath == "spec.serviceAccountName") {
+    return nullptr;
+  }
+  return &field->fieldPath;
+}
+
+/// A container of an object, on its way to a workload.
+struct Draft {
+  const Template& from;
+  kube::Container container;
+  std::string name;  // of the workload
+  config::Match match;
+  BinaryRef binary;
+  bool versionKnown = true;
 };
 
-void writeMatch(const Source& source, Writer& out) {
-  std::string match = "match: {";
-  if (!source.space.empty()) match += "namespace: " + quote(source.space) + ", ";
-  std::string labels;
-  for (std::size_t i = 0; i + 1 < source.labels->items.size(); i += 2) {
-    labels += (labels.empty() ? "" : ", ") + quote(source.labels->items[i].text) + ": " +
-              quote(source.labels->items[i + 1].text);
-  }
-  if (!labels.empty()) match += "labels: {" + labels + "}, ";
-  out.line(match + "container: " + quote(at(*source.container, "name").text) + "}");
-  if (labels.empty())
-    out.open("no labels to match: this covers every pod of the namespace with such a container");
-}
+class StarterMaker {
+ public:
+  StarterMaker(const std::vector<Template>& templates, const StarterOptions& options)
+      : templates_(templates), options_(options) {}
 
-void writeImage(const Source& source, Writer& out) {
-  const auto& image = at(*source.container, "image").text;
-  const auto& name = at(*source.container, "name").text;
-  out.line("image: " + quote(image));
-  const auto version = versionOf(image);
-  if (!version)
-    out.open("the image's tag is not a version; write the version that the binary is signed with");
-  out.line("binary: " + quote(name + "@" + version.value_or("0.0.0")));
-}
-
-void writeArguments(const Source& source, Writer& out) {
-  auto args = textsOf(at(*source.container, "command"));
-  if (!args.empty()) {
-    out.note("in the container " + fallbackd::quoted(args.front()) + " is started; here the binary is");
-    args.erase(args.begin());
-  }
-  const auto more = textsOf(at(*source.container, "args"));
-  args.insert(args.end(), more.begin(), more.end());
-  const bool substituted = std::any_of(args.begin(), args.end(),
-                                       [](const auto& one) { return one.find("$(") != std::string::npos; });
-  if (substituted) out.open("only kubelet replaces $(NAME); write the value");
-  if (!args.empty()) out.line("args: " + quotedList(args));
-  if (there(at(*source.container, "workingDir"))) {
-    out.line("workingDir: " + quote(at(*source.container, "workingDir").text));
-  }
-}
-
-void writeEnvironment(const Source& source, Writer& out) {
-  std::string env;
-  for (const auto& variable : at(*source.container, "env").items) {
-    const auto& name = at(variable, "name").text;
-    const auto& from = at(variable, "valueFrom");
-    if (!there(from)) {
-      env += (env.empty() ? "" : ", ") + quote(name) + ": " + quote(at(variable, "value").text);
-      continue;
+  Starter make() {
+    for (const auto& one : templates_) {
+      for (const auto& container : one.pod.containers) countName(container);
+      for (const auto& container : one.pod.initContainers) countName(container);
     }
-    const auto& kind = from.items.empty() ? std::string("valueFrom") : from.items.front().text;
-    const auto& field = at(from, {"fieldRef", "fieldPath"}).text;
+    for (const auto& one : templates_) {
+      for (const auto& container : one.pod.initContainers) {
+        if (kube::isSidecar(container)) add(one, container);
+      }
+      for (const auto& container : one.pod.containers) add(one, container);
+    }
+    if (out_.workloads > 0) out_.yaml = head() + out_.yaml;
+    return std::move(out_);
+  }
+
+ private:
+  [[nodiscard]] std::string head() const {
+    const bool whole = options_.form == StarterOptions::Form::whole;
+    return std::string(
+               "# Made by fallbackctl init. Look at each TODO, then: fallbackctl check-config --config THIS "
+               "FILE\n"
+               "# As a drop-in (conf.d/NAME.yaml beside fallbackd.yaml) it can be used as it is.\n") +
+           (whole ? ""
+                  : "# It needs kubernetes.sources in fallbackd.yaml: the pods' specifications say the "
+                    "rest.\n") +
+           "# A safe first day: say `mode: observe` in each workload, or in fallbackd.yaml for the whole "
+           "node. "
+           "Then nothing\n"
+           "# is started, and fallbackctl status and fallbackctl coverage show what would have been.\n"
+           "# Of no container a fallback has: a writable root beside /tmp and the volumes; variables of the "
+           "namespace's\n"
+           "# Services (but KUBERNETES_*); the service account's token, where no TODO asks for it.\n"
+           "apiVersion: fallbackd.io/v1\n"
+           "workloads:\n";
+  }
+
+  static std::string repositoryOf(const std::string& image) {
+    const auto reference = ImageReference::parse(image);
+    return reference ? reference->repository() : image;
+  }
+
+  void countName(const kube::Container& container) {
+    repositories_[container.name].insert(repositoryOf(container.image));
+  }
+
+  /// As its container; containers of one name that run different programs are called as their images.
+  std::string nameOfBinary(const Template& from, const kube::Container& container) {
+    auto name = container.name;
+    const auto repository = repositoryOf(container.image);
+    if (repositories_[container.name].size() > 1) name = repository.substr(repository.rfind('/') + 1);
+    name = binaryName(std::move(name));
+    if (!isBinaryName(name)) name = binaryName(container.name);
+    for (const auto& other :
+         {name, from.name + "-" + name, from.name + "-" + from.pod.namespaceName + "-" + name}) {
+      const auto [found, fresh] = programs_.emplace(other, repository);
+      if (fresh || found->second == repository) return other;
+    }
+    return name;
+  }
+
+  std::string nameOfWorkload(const Template& from, const kube::Container& container) {
+    auto base = from.name;
+    if (from.pod.containers.size() + sidecars(from) > 1) base += "-" + container.name;
+    // Names of objects may have dots, and be long.
+    std::replace(base.begin(), base.end(), '.', '-');
+    constexpr std::size_t kRoom = 50;
+    if (base.size() > kRoom) base.resize(kRoom);
+    while (base.ends_with('-')) base.pop_back();
+    auto name = base;
+    if (names_.contains(name)) name = base + "-" + from.pod.namespaceName;
+    for (int i = 2; names_.contains(name); ++i) name = base + "-" + std::to_string(i);
+    names_.insert(name);
+    return name;
+  }
+
+  static std::size_t sidecars(const Template& from) {
+    const auto& all = from.pod.initContainers;
+    return static_cast<std::size_t>(std::count_if(all.begin(), all.end(), kube::isSidecar));
+  }
+
+  void add(const Template& from, const kube::Container& container) {
+    config::Match match{from.pod.namespaceName, from.matchLabels, container.name};
+    const auto title = fallbackd::quoted(from.owner()) + ", container " + fallbackd::quoted(container.name);
+    for (const auto& [other, name] : matches_) {
+      if (!config::overlap(match, other)) continue;
+      ++out_.openPoints;
+      out_.yaml += "  # TODO: " + title + " is left out: workload " + name +
+                   " can cover the same container; distinguish their pods by a label\n";
+      return;
+    }
+    Draft draft{from, container, nameOfWorkload(from, container), std::move(match), {}, true};
+    matches_.emplace_back(draft.match, draft.name);
+    const auto version = versionOf(container.image);
+    draft.versionKnown = version.has_value();
+    draft.binary = {nameOfBinary(from, container), version.value_or("0.0.0")};
+    WorkloadLines lines;
+    write(draft, lines);
+    out_.yaml += "  # " + title + "\n  - name: " + yamlQuoted(draft.name) + "\n" + lines.text();
+    out_.openPoints += lines.openPoints();
+    ++out_.workloads;
+  }
+
+  void writeMatch(const Draft& draft, WorkloadLines& out) const {
+    std::string labels;
+    for (const auto& [key, value] : draft.match.labels)
+      labels += (labels.empty() ? "" : ", ") + yamlQuoted(key) + ": " + yamlQuoted(value);
+    out.line("match: {namespace: " + yamlQuoted(*draft.match.namespaceName) + ", " +
+             (labels.empty() ? "" : "labels: {" + labels + "}, ") +
+             "container: " + yamlQuoted(draft.container.name) + "}");
+    if (labels.empty()) {
+      out.open("no labels to match: this covers every pod of the namespace with such a container");
+    }
+    if (draft.from.namespaceName.empty() && !options_.namespaceGiven) {
+      out.open("the object names no namespace; write the one where it is installed (or say --namespace)");
+    }
+  }
+
+  void write(const Draft& draft, WorkloadLines& out) const {
+    writeMatch(draft, out);
+    const bool whole = options_.form == StarterOptions::Form::whole;
+    if (whole) out.line("image: " + yamlQuoted(draft.container.image));
+    if (!draft.versionKnown) {
+      out.open("the image's tag is not a version; write the version that the binary is signed with");
+      if (!whole) out.note("and tell how pods say it: versionFrom, or versionMatch: none");
+    }
+    out.line("binary: " + yamlQuoted(draft.binary.toString()));
+    if (draft.binary.name != draft.container.name) {
+      out.note("the binary is not called as its container, which other programs are called, too");
+    }
+    if (draft.from.ofJob) {
+      out.open(
+          "a pod of a Job: the end of its fallback counts as the end of its work; keep restart.policy only "
+          "if "
+          "that is right");
+    }
+    if (whole) {
+      writeWhole(draft, out);
+    } else {
+      writeShort(draft, out);
+    }
+  }
+
+  /// The pod without what is different in each pod of the object, which the configuration cannot say.
+  static kube::Pod common(const Draft& draft) {
+    auto pod = draft.from.pod;
+    std::erase_if(pod.volumes, [](const auto& one) { return one.name.starts_with(kTokenVolume); });
+    for (auto* list : {&pod.containers, &pod.initContainers}) {
+      for (auto& container : *list) {
+        std::erase_if(container.volumeMounts,
+                      [](const auto& one) { return one.name.starts_with(kTokenVolume); });
+        for (auto& variable : container.env) {
+          if (ownField(variable) != nullptr) variable.valueFrom = kube::UnknownSource{"fieldRef"};
+        }
+      }
+    }
+    return pod;
+  }
+
+  [[nodiscard]] Result<kube::Inherited> inherit(const Draft& draft, const kube::Pod& pod) const {
+    config::Workload configured;
+    configured.name = draft.name;
+    configured.match = draft.match;
+    configured.binary = draft.binary;
+    const auto uid = draft.container.securityContext.runAsUser;
+    configured.user.allowRoot = uid.value_or(draft.from.pod.securityContext.runAsUser.value_or(1)) == 0;
+    if (draft.from.ofJob) {
+      configured.restart.policy =
+          pod.restartPolicy == "Never" ? config::RestartPolicy::never : config::RestartPolicy::on_failure;
+    }
+    return kube::inherit({pod, draft.container.name, configured, options_.launcher, kube::Facts{}, {}});
+  }
+
+  void writeWhole(const Draft& draft, WorkloadLines& out) const {
+    const auto pod = common(draft);
+    const auto inherited = inherit(draft, pod);
+    if (!inherited) return out.open(inherited.error().context);
+    writeWorkload(inherited->workload, out);
+    if (inherited->workload.user.uid == 0)
+      out.open("the fallback is root, as the container: allowRoot says so");
+    writeVariables(draft, out);
+    for (const auto& one : inherited->notInherited) {
+      if (isOwnVariable(draft, one) || isOfEach(one)) continue;
+      const bool undecided = one.weight != Weight::differs || one.why.starts_with("the user is not known");
+      const auto text = one.path + ": " + one.why;
+      undecided ? out.open(text) : out.note(text);
+    }
+    if (pod.securityContext.seLinuxOptions && !draft.container.securityContext.seLinuxOptions) {
+      out.note(
+          "spec.securityContext.seLinuxOptions: the sandbox has their label, and a fallback has the "
+          "sandbox's");
+    }
+    writeOrder(draft, inherited->sidecarsBefore, out);
+    writeToken(draft, out);
+    writePorts(draft, out);
+  }
+
+  void writeShort(const Draft& draft, WorkloadLines& out) const {
+    const auto inherited = inherit(draft, draft.from.pod);
+    if (!inherited) return out.open(inherited.error().context);
+    if (draft.from.ofJob) {
+      out.line(std::string("restart: {policy: ") +
+               (inherited->workload.restart.policy == config::RestartPolicy::never ? "Never" : "OnFailure") +
+               "}");
+    }
+    if (inherited->workload.user.uid == 0) {
+      out.line("user: {allowRoot: true}");
+      out.open("the fallback is root, as the container: allowRoot says so");
+    }
+    for (const auto& one : inherited->notInherited) {
+      // Addresses are known when a fallback starts.
+      if (one.weight == Weight::differs || one.why.find("the address of the") != std::string::npos) continue;
+      out.open("no fallback starts with this, unless the workload says something else for it: " + one.path +
+               ": " + one.why);
+    }
+    writeOrder(draft, {}, out);
+    if (draft.from.ofJob) return;
+    out.note("Instead of this workload, in the pod template of " + draft.from.owner() +
+             ", where podAnnotations.namespaces lists " + draft.from.pod.namespaceName + ":");
+    out.note("  fallbackd.io/binary." + draft.container.name + ": " + draft.binary.toString());
+  }
+
+  /// What the head of the file says once for all.
+  static bool isOfEach(const kube::NotInherited& one) {
+    return one.weight == Weight::differs && (one.path.ends_with("securityContext.readOnlyRootFilesystem") ||
+                                             one.path == "spec.enableServiceLinks");
+  }
+
+  static bool isOwnVariable(const Draft& draft, const kube::NotInherited& one) {
+    for (std::size_t i = 0; i < draft.container.env.size(); ++i) {
+      if (ownField(draft.container.env[i]) != nullptr &&
+          one.path == draft.container.path + ".env[" + std::to_string(i) + "]") {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  static void writeVariables(const Draft& draft, WorkloadLines& out) {
     constexpr std::array kSet{std::pair{"metadata.name", "POD_NAME"},
                               std::pair{"metadata.namespace", "POD_NAMESPACE"},
                               std::pair{"status.podIP", "POD_IP"}, std::pair{"spec.nodeName", "NODE_NAME"}};
-    const auto known =
-        std::find_if(kSet.begin(), kSet.end(), [&](const auto& one) { return field == one.first; });
-    if (known != kSet.end()) {
-      if (name != known->second)
-        out.open("env " + name + ": every fallback gets this value as " + known->second);
-      continue;
+    for (const auto& variable : draft.container.env) {
+      const auto* const field = ownField(variable);
+      if (field == nullptr) continue;
+      const auto* const known =
+          std::find_if(kSet.begin(), kSet.end(), [&](const auto& one) { return *field == one.first; });
+      if (known == kSet.end()) {
+        out.open("variable " + fallbackd::quoted(variable.name) + ": " + *field +
+                 " is different in each pod, which a workload cannot say; with kubernetes.sources it is "
+                 "taken from "
+                 "the pod");
+      } else if (variable.name != known->second) {
+        out.open("variable " + fallbackd::quoted(variable.name) + ": every fallback has this value as " +
+                 known->second);
+      }
     }
-    out.open("env " + name + " comes from a " + kind + ": have the program read it from a mounted file");
   }
-  if (!at(*source.container, "envFrom").items.empty())
-    out.open("envFrom is not taken over: write the variables, or mount them as files");
-  if (!env.empty()) out.line("env: {" + env + "}");
-}
 
-void writeUser(const Source& source, Writer& out) {
-  const auto value = [&](std::string_view key) -> const Node& {
-    const auto& own = at(*source.container, {"securityContext", key});
-    return there(own) ? own : at(*source.pod, {"securityContext", key});
-  };
-  const auto& uid = value("runAsUser");
-  const auto& gid = value("runAsGroup");
-  std::vector<std::string> groups = textsOf(at(*source.pod, {"securityContext", "supplementalGroups"}));
-  if (const auto& group = at(*source.pod, {"securityContext", "fsGroup"}); there(group))
-    groups.push_back(group.text);
-  if (!there(uid)) {
-    out.open("the pod does not set a user (its image does); the default is 65532");
-  }
-  if (there(uid) || !groups.empty()) {
-    std::string user = "user: {";
-    if (there(uid)) user += "uid: " + uid.text + ", gid: " + (there(gid) ? gid.text : uid.text);
-    if (uid.text == "0") user += ", allowRoot: true";
-    if (!groups.empty()) {
-      std::string list;
-      for (const auto& group : groups) list += (list.empty() ? "" : ", ") + group;
-      user += std::string(there(uid) ? ", " : "") + "groups: [" + list + "]";
+  /// What the container waits for, and what would keep it waiting in the same outage.
+  static void writeOrder(const Draft& draft, const std::vector<std::string>& sidecarsBefore,
+                         WorkloadLines& out) {
+    const auto own = ImageReference::parse(draft.container.image);
+    for (const auto& one : draft.from.pod.initContainers) {
+      if (one.name == draft.container.name) break;
+      const auto image = ImageReference::parse(one.image);
+      if (kube::isSidecar(one) || !own || !image || own->host() != image->host()) continue;
+      out.note("init container " + fallbackd::quoted(one.name) + " comes from the same registry, " +
+               image->host() +
+               ": while that is away, a pod whose node does not have its image waits for it, and no fallback "
+               "takes its place");
     }
-    out.line(user + "}");
+    for (const auto& name : sidecarsBefore)
+      out.note("the sidecar " + fallbackd::quoted(name) +
+               " starts before; it does not end, so nothing waits for that");
   }
-}
 
-void writeVolumes(const Source& source, Writer& out) {
-  constexpr std::array kKinds{"configMap", "secret", "projected", "emptyDir", "downwardAPI"};
-  std::string list;
-  for (const auto& mount : at(*source.container, "volumeMounts").items) {
-    const auto& name = at(mount, "name").text;
-    const Node* volume = nullptr;
-    for (const auto& one : at(*source.pod, "volumes").items) {
-      if (at(one, "name").text == name) volume = &one;
+  void writeToken(const Draft& draft, WorkloadLines& out) const {
+    const auto& from = draft.from;
+    const auto& mounts = draft.container.volumeMounts;
+    const bool mounted = std::any_of(mounts.begin(), mounts.end(),
+                                     [](const auto& one) { return one.name.starts_with(kTokenVolume); });
+    if (from.refusesToken) return;
+    if (!from.asksForToken && !mounted) return;
+    out.open(
+        "the service account's token, at /var/run/secrets/kubernetes.io/serviceaccount: its volume has "
+        "another "
+        "name in each pod, which a workload cannot say; with kubernetes.sources it is taken from the pod");
+  }
+
+  static void writePorts(const Draft& draft, WorkloadLines& out) {
+    const auto& container = draft.container;
+    if (container.readinessProbe || container.startupProbe) return;
+    std::string ports;
+    for (const auto& one : container.ports) {
+      if (!one.protocol.empty() && one.protocol != "TCP") continue;
+      ports += (ports.empty() ? "" : ", ") + std::to_string(one.containerPort);
     }
-    const auto kind = std::find_if(kKinds.begin(), kKinds.end(), [&](const char* one) {
-      return volume != nullptr && there(at(*volume, one));
-    });
-    const auto& path = at(mount, "mountPath").text;
-    if (kind == kKinds.end()) {
-      out.open("volume " + name + " at " + path + " is of a kind that fallbacks do not support");
-      continue;
-    }
-    if (there(at(mount, "subPathExpr"))) out.open("volume " + name + ": only kubelet replaces subPathExpr");
-    list += "      - {name: " + quote(name) + ", type: " + *kind + ", mountPath: " + quote(path);
-    if (there(at(mount, "subPath"))) list += ", subPath: " + quote(at(mount, "subPath").text);
-    const bool readOnly = at(mount, "readOnly").text == "true";
-    if (readOnly && std::string_view(*kind) == "emptyDir") list += ", readOnly: true";
-    list += "}\n";
+    out.note("no probe: it is ready as soon as it runs" +
+             (ports.empty() ? std::string() : "; readiness: {tcp: {port: PORT}} waits for one of " + ports));
   }
-  if (list.empty()) return;
-  out.line("volumes:");
-  list.pop_back();
-  out.line(list.substr(4));
-}
 
-/// The number of a port, even if a probe refers to it by name; empty if there is no such port.
-std::string portOf(const Source& source, const Node& port) {
-  if (!port.text.empty() && isDigit(port.text[0])) return port.text;
-  for (const auto& one : at(*source.container, "ports").items) {
-    if (at(one, "name").text == port.text) return at(one, "containerPort").text;
-  }
-  return {};
-}
-
-void writeReadiness(const Source& source, Writer& out) {
-  const auto& probe = at(*source.container, "readinessProbe");
-  const auto& http = at(probe, "httpGet");
-  const auto& tcp = at(probe, "tcpSocket");
-  const auto port = portOf(source, at(there(http) ? http : tcp, "port"));
-  if (there(http) && !port.empty() && at(http, "scheme").text != "HTTPS") {
-    const auto& path = at(http, "path").text;
-    out.line("readiness: {http: {port: " + port + ", path: " + quote(path.empty() ? "/" : path) + "}}");
-    return;
-  }
-  if (!port.empty()) {
-    if (there(http)) out.note("the pod's own probe uses HTTPS; here the port only has to be open");
-    out.line("readiness: {tcp: {port: " + port + "}}");
-    return;
-  }
-  if (there(probe)) out.open("the readiness probe is of a kind that fallbacks do not support");
-  const auto& ports = at(*source.container, "ports").items;
-  if (!ports.empty() && there(at(ports.front(), "containerPort"))) {
-    out.note("no probe to take over: the first port must be open");
-    out.line("readiness: {tcp: {port: " + at(ports.front(), "containerPort").text + "}}");
-  } else {
-    out.note("no port: ready as soon as it runs");
-    out.line("readiness: {exec: {}}");
-  }
-}
-
-void writeLimits(const Source& source, Writer& out) {
-  const auto& limits = at(*source.container, {"resources", "limits"});
-  std::string text;
-  if (const auto& memory = at(limits, "memory").text; config::parseBytes(memory))
-    text = "memory: " + quote(memory);
-  if (const auto& cpu = at(limits, "cpu").text; config::parseCpus(cpu))
-    text += std::string(text.empty() ? "" : ", ") + "cpu: " + quote(cpu);
-  if (!text.empty()) out.line("resources: {" + text + "}");
-  const auto& grace = at(*source.pod, "terminationGracePeriodSeconds").text;
-  if (!grace.empty()) out.line("terminationGrace: " + grace + "s");
-  if (at(*source.container, "imagePullPolicy").text == "Always")
-    out.line("detection: {imagePullPolicy: Always}");
-  std::vector<std::string> before;
-  for (const auto& one : at(*source.pod, "initContainers").items) {
-    // A sidecar keeps running: nothing waits for its end.
-    if (at(one, "restartPolicy").text != "Always") before.push_back(at(one, "name").text);
-  }
-  if (!before.empty()) out.line("startAfter: " + quotedList(before));
-}
-
-void nameTheRest(const Source& source, Writer& out) {
-  const auto& security = at(*source.container, "securityContext");
-  if (!at(security, {"capabilities", "add"}).items.empty()) {
-    out.open("capabilities are not taken over: " +
-             join(textsOf(at(security, {"capabilities", "add"})), ", "));
-  }
-  if (at(security, "privileged").text == "true") out.open("privileged: a fallback is never privileged");
-  for (const char* key : {"lifecycle", "livenessProbe", "startupProbe", "volumeDevices"}) {
-    if (there(at(*source.container, key))) out.note(std::string(key) + " is not taken over");
-  }
-  for (const char* key : {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"}) {
-    if (at(*source.pod, key).text == "true") out.open(std::string(key) + ": see launcher in the reference");
-  }
-  if (!at(*source.pod, "imagePullSecrets").items.empty()) {
-    out.note(
-        "imagePullSecrets: add the credentials under registries; without them a 401 of the registry decides "
-        "nothing");
-  }
-}
-
-/// The pod's spec and labels, from an object that creates pods or from a pod.
-void addObject(const Node& object, Starter& starter, config::Problems& problems) {
-  const auto& kind = at(object, "kind").text;
-  if (kind.ends_with("List")) {
-    for (const auto& item : at(object, "items").items) addObject(item, starter, problems);
-    return;
-  }
-  const Node& spec = kind == "CronJob" ? at(object, {"spec", "jobTemplate", "spec"}) : at(object, "spec");
-  const Node& pod = kind == "Pod" ? spec : at(spec, {"template", "spec"});
-  if (at(pod, "containers").items.empty()) {
-    problems.add({"standard input", object.line, object.column},
-                 kind.empty() ? "is not a Kubernetes object" : kind + " has no pod template",
-                 "give it a Pod, or a Deployment, StatefulSet, DaemonSet or Job");
-    return;
-  }
-  const Node& selector = at(spec, {"selector", "matchLabels"});
-  const Node& labels = !selector.items.empty() ? selector
-                       : kind == "Pod"         ? at(object, {"metadata", "labels"})
-                                               : at(spec, {"template", "metadata", "labels"});
-  const auto& containers = at(pod, "containers").items;
-  for (const auto& container : containers) {
-    Source source{kind + " " + at(object, {"metadata", "name"}).text,
-                  at(object, {"metadata", "name"}).text,
-                  at(object, {"metadata", "namespace"}).text,
-                  &labels,
-                  &pod,
-                  &container};
-    if (containers.size() > 1) source.name += "-" + at(container, "name").text;
-    Writer out;
-    writeMatch(source, out);
-    writeImage(source, out);
-    writeArguments(source, out);
-    writeEnvironment(source, out);
-    writeUser(source, out);
-    writeVolumes(source, out);
-    writeReadiness(source, out);
-    writeLimits(source, out);
-    nameTheRest(source, out);
-    starter.yaml += "  # " + fallbackd::quoted(source.owner) + ", container " +
-                    fallbackd::quoted(at(container, "name").text) + "\n  - name: " + quote(source.name) +
-                    "\n" + out.text();
-    starter.openPoints += out.openPoints();
-    ++starter.workloads;
-  }
-}
+  const std::vector<Template>& templates_;
+  const StarterOptions& options_;
+  Starter out_;
+  std::set<std::string> names_;
+  std::map<std::string, std::set<std::string>> repositories_;  // by container name
+  std::map<std::string, std::string> programs_;                // repository by binary name
+  std::vector<std::pair<config::Match, std::string>> matches_;
+};
 
 }  // namespace
 
-Starter makeStarter(std::string_view text) {
-  Starter starter;
-  config::Problems problems;
-  if (const auto root = config::parseDocument("standard input", text, problems))
-    addObject(*root, starter, problems);
-  starter.diagnostics = problems.take();
-  if (starter.workloads > 0) {
-    starter.yaml =
-        "# Made by fallbackctl init. Look at each TODO, then: fallbackctl check-config --config THIS FILE\n"
-        "# As a drop-in (conf.d/NAME.yaml beside fallbackd.yaml) it can be used as it is.\n"
-        "# A safe first day: say `mode: observe` in each workload, or in fallbackd.yaml for the whole node. "
-        "Then nothing\n"
-        "# is started, and fallbackctl status shows what would have been.\n"
-        "apiVersion: fallbackd.io/v1\n"
-        "workloads:\n" +
-        starter.yaml;
-  }
-  return starter;
+Starter makeStarter(const std::vector<Template>& templates, const StarterOptions& options) {
+  return StarterMaker(templates, options).make();
 }
 
 }  // namespace fallbackd::ctl

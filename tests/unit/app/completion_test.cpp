@@ -23,8 +23,8 @@ std::string offered(const std::string& words, int current) {
 TEST(Completion, CompletesCommandsOptionsAndWords) {
   EXPECT_EQ(offered("fallbackctl st", 1), " status ");
   const auto all = offered("fallbackctl \"\"", 1);
-  for (const char* command :
-       {" keygen ", " sign ", " install ", " status ", " recoveries ", " watch ", " explain "}) {
+  for (const char* command : {" keygen ", " sign ", " install ", " status ", " recoveries ", " watch ",
+                              " explain ", " coverage "}) {
     EXPECT_THAT(all, HasSubstr(command));
   }
   EXPECT_THAT(offered("fallbackctl status --", 2), HasSubstr(" --socket "));
@@ -32,6 +32,7 @@ TEST(Completion, CompletesCommandsOptionsAndWords) {
   EXPECT_EQ(offered("fallbackctl status -o \"\"", 3), " table json ");
   EXPECT_EQ(offered("fallbackctl recoveries --output j", 3), " json ");
   EXPECT_EQ(offered("fallbackctl recoveries --state ha", 3), " handed_back ");
+  EXPECT_EQ(offered("fallbackctl coverage --accept not_a", 3), " not_allowed not_admitted ");
   EXPECT_EQ(offered("fallbackctl completion z", 2), " zsh ");
   EXPECT_EQ(offered("fallbackctl sign --key /et", 3), " /etc ");
   EXPECT_EQ(offered("fallbackctl sign /et", 2), " /etc ");
