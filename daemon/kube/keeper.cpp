@@ -78,7 +78,7 @@ void Keeper::gone(SourceKind source, PodPtr pod) {
 }
 
 void Keeper::stateChanged(SourceState state) {
-  view_.health(state.kind, state.health);
+  if (view_.health(state.kind, state.health)) look();
   next_.stateChanged(std::move(state));
 }
 

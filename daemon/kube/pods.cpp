@@ -35,7 +35,7 @@ void Pods::gone(SourceKind source, PodPtr pod) {
 }
 
 void Pods::stateChanged(SourceState state) {
-  view_.health(state.kind, state.health);
+  if (view_.health(state.kind, state.health)) tell("");
   auto& known = states_[state.kind];
   // Only changes of health, and new errors, are worth a line in the log.
   const bool news =

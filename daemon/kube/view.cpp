@@ -3,6 +3,7 @@
 
 #include <set>
 #include <string_view>
+#include <utility>
 
 namespace fallbackd::kube {
 
@@ -62,21 +63,28 @@ void View::list(SourceKind source, const std::vector<PodPtr>& pods) {
   for (const auto& pod : pods) put(slotOf(source), pod);
   const auto apiSlot = slotOf(SourceKind::apiserver);
   const bool alsoForApi = source == SourceKind::kubelet && health_.at(apiSlot) != Health::up;
+  if (source == SourceKind::apiserver) setAside_.clear();
   for (auto entry = pods_.begin(); entry != pods_.end();) {
     const bool gone = !listed.contains(entry->first);
     const auto uid = entry->first;
     auto next = clear(entry, kRemembered);
     if (gone && pods_.contains(uid)) next = clear(pods_.find(uid), slotOf(source));
-    if (gone && alsoForApi && pods_.contains(uid)) next = clear(pods_.find(uid), apiSlot);
+    if (gone && alsoForApi && pods_.contains(uid)) {
+      const auto found = pods_.find(uid);
+      if (const auto& pod = found->second.slots.at(apiSlot).pod) setAside_[uid] = pod;
+      next = clear(found, apiSlot);
+    }
     entry = next;
   }
 }
 
 void View::change(SourceKind source, const PodPtr& pod) {
+  if (source == SourceKind::apiserver) setAside_.erase(pod->uid);
   put(slotOf(source), pod);
 }
 
 void View::remove(SourceKind source, const PodPtr& pod) {
+  if (source == SourceKind::apiserver) setAside_.erase(pod->uid);
   const auto entry = pods_.find(pod->uid);
   if (entry == pods_.end()) return;
   // The API's copy of a static pod may go while the pod stays.
@@ -90,8 +98,16 @@ void View::remove(SourceKind source, const PodPtr& pod) {
   ++lastingChanges_;
 }
 
-void View::health(SourceKind source, Health health) {
+bool View::health(SourceKind source, Health health) {
   health_.at(slotOf(source)) = health;
+  if (source != SourceKind::apiserver || health != Health::up) return false;
+  const auto back = std::exchange(setAside_, {});
+  for (const auto& [uid, pod] : back) {
+    const bool known = pods_.contains(uid);
+    put(slotOf(source), pod);
+    if (known) pods_.at(uid).slots.at(slotOf(source)).order = 0;  // kubelet's description is newer
+  }
+  return !back.empty();
 }
 
 PodPtr View::find(const std::string& uid) const {

@@ -27,7 +27,9 @@ class View {
   void list(SourceKind source, const std::vector<PodPtr>& pods);
   void change(SourceKind source, const PodPtr& pod);
   void remove(SourceKind source, const PodPtr& pod);
-  void health(SourceKind source, Health health);
+  /// True: pods are back that kubelet did not know while the API server was away. A watch that goes on where
+  /// it was does not tell them again.
+  bool health(SourceKind source, Health health);
 
   /// Null if no source knows it.
   [[nodiscard]] PodPtr find(const std::string& uid) const;
@@ -53,7 +55,8 @@ class View {
   void put(std::size_t slot, const PodPtr& pod);
   Entries::iterator clear(Entries::iterator entry, std::size_t slot);
 
-  Entries pods_;  // by uid
+  Entries pods_;                            // by uid
+  std::map<std::string, PodPtr> setAside_;  // of the API server, until it answers
   std::array<Health, kSources> health_{};
   std::size_t bytes_ = 0;
   std::uint64_t order_ = 0;

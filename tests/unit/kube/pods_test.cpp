@@ -150,6 +150,32 @@ TEST(View, KubeletDecidesWhileTheApiServerIsAway) {
   EXPECT_FALSE(view.find("uid-1"));
 }
 
+/// A kubelet that has just started lists its static pods alone, and a watch goes on where it was.
+TEST(View, WhatKubeletDidNotKnowIsBackWithTheApiServer) {
+  View view;
+  view.list(SourceKind::apiserver, {pod("a", "uid-1"), pod("b", "uid-2", "old"), pod("c", "uid-3")});
+  view.health(SourceKind::apiserver, Health::failing);
+  view.list(SourceKind::kubelet, {});
+  EXPECT_EQ(view.size(), 0U);
+  view.list(SourceKind::kubelet, {pod("b", "uid-2", "new")});
+  EXPECT_TRUE(view.health(SourceKind::apiserver, Health::up));
+  EXPECT_EQ(view.size(), 3U);
+  EXPECT_THAT(view.find("uid-2")->json, HasSubstr("new")) << "kubelet's is newer";
+  view.remove(SourceKind::apiserver, pod("c", "uid-3"));
+  EXPECT_FALSE(view.health(SourceKind::apiserver, Health::up));
+  EXPECT_FALSE(view.find("uid-3"));
+}
+
+TEST(View, AListOfTheApiServerEndsWhatWasSetAside) {
+  View view;
+  view.list(SourceKind::apiserver, {pod("a", "uid-1")});
+  view.health(SourceKind::apiserver, Health::failing);
+  view.list(SourceKind::kubelet, {});
+  view.list(SourceKind::apiserver, {pod("b", "uid-2")});
+  EXPECT_FALSE(view.health(SourceKind::apiserver, Health::up));
+  EXPECT_FALSE(view.find("uid-1"));
+}
+
 TEST(View, WhatWasRememberedCountsUntilASourceAnswers) {
   View view;
   view.remember({pod("a", "uid-1"), pod("b", "uid-2")});
