@@ -87,7 +87,7 @@ ApiServer::Step ApiServer::refused(const Answer& answer, const char* verb) {
     text += ": it does not accept our token or certificate";
     reason = Reason::not_permitted;
   } else if (outcome == Outcome::forbidden) {
-    text += ": a ClusterRole that allows to get, list and watch pods is missing";
+    text += ": a ClusterRole that allows to list and watch pods is missing";
     reason = Reason::not_permitted;
   }
   text += ": " + messageOf(answer.body);

@@ -55,7 +55,7 @@ TEST_F(PodSources, FailAloneAndWhatWasKnownOutlivesTheDaemon) {
   const auto ready = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/readyz");
   ASSERT_TRUE(ready);
   EXPECT_EQ(ready->status, 200U);
-  EXPECT_THAT(shop_->daemon->logText(), HasSubstr("get, list and watch pods"));
+  EXPECT_THAT(shop_->daemon->logText(), HasSubstr("list and watch pods"));
   api_.heal();
   kubelet_.heal();
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return shown().find("apiserver=up") != std::string::npos; }))

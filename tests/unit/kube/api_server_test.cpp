@@ -206,7 +206,7 @@ TEST_F(ApiServerTest, ARefusalSaysWhatIsMissing) {
   start();
   ASSERT_TRUE(soon([&] { return is(Health::failing); }));
   EXPECT_THAT(state().error, HasSubstr("list pods"));
-  EXPECT_THAT(state().error, HasSubstr("get, list and watch pods"));
+  EXPECT_THAT(state().error, HasSubstr("list and watch pods"));
   EXPECT_THAT(state().error, HasSubstr("cannot list resource"));
   server.heal();
   EXPECT_TRUE(eventually([&] { return is(Health::up); }));
