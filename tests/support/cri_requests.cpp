@@ -34,6 +34,7 @@ void setResources(const ContainerSpec& spec, v1::LinuxContainerResources& resour
   constexpr std::int64_t kPeriodUs = 100'000;
   resources.set_oom_score_adj(spec.oomScoreAdj);
   resources.set_memory_limit_in_bytes(spec.memoryBytes);
+  resources.set_cpu_shares(spec.cpuShares);
   if (spec.cpuMillis == 0) return;
   resources.set_cpu_period(kPeriodUs);
   resources.set_cpu_quota(spec.cpuMillis * kPeriodUs / 1000);
@@ -47,6 +48,7 @@ void applySecurity(const SecurityContext& spec, v1::LinuxContainerSecurityContex
   security.mutable_seccomp()->set_profile_type(spec.seccompUnconfined ? v1::SecurityProfile::Unconfined
                                                                       : v1::SecurityProfile::RuntimeDefault);
   if (spec.runAsGroup) security.mutable_run_as_group()->set_value(*spec.runAsGroup);
+  for (const auto group : spec.supplementalGroups) security.add_supplemental_groups(group);
 }
 
 }  // namespace
@@ -89,6 +91,7 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   config.mutable_image()->set_image(imageId);
   for (const auto& word : spec.command) config.add_command(word);
   for (const auto& word : spec.args) config.add_args(word);
+  config.set_working_dir(spec.workingDir);
   for (const auto& [name, value] : spec.env) {
     auto* const variable = config.add_envs();
     variable->set_key(name);
@@ -121,6 +124,7 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   namespaces->set_pid(pidMode(pod.spec));
   if (spec.security) applySecurity(*spec.security, *security);
   if (spec.runAsUser) security->mutable_run_as_user()->set_value(*spec.runAsUser);
+  security->set_run_as_username(spec.runAsUsername);
   // kubelet sets them; containerd has no default here.
   for (const char* path : {"/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                            "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",

@@ -58,18 +58,20 @@ Result<Signer> Signer::make() {
 }
 
 Result<fs::path> Signer::sign(const fs::path& program, const std::string& name, const std::string& version,
-                              const std::string& expires) const {
+                              const std::string& expires, const fs::path& imageConfig) const {
   fs::path attestation = folder_ / (name + "-v" + version + ".sigstore.json");
-  FB_CHECK(runOk({.argv = {binary("fallbackctl"), "sign", "--key", privateKey(), "--name", name, "--version",
-                           version, "--expires", expires, "--out", attestation, program},
-                  .env = {},
-                  .output = {}}));
+  std::vector<std::string> argv{
+      binary("fallbackctl"), "sign",  "--key",     privateKey(), "--name", name,
+      "--version",           version, "--expires", expires,      "--out",  attestation};
+  if (!imageConfig.empty()) argv.insert(argv.end(), {"--image-config", imageConfig});
+  argv.push_back(program);
+  FB_CHECK(runOk({.argv = std::move(argv), .env = {}, .output = {}}));
   return attestation;
 }
 
 Result<> Signer::install(const fs::path& program, const std::string& name, const std::string& version,
-                         const std::string& expires) const {
-  FB_TRY(const auto attestation, sign(program, name, version, expires));
+                         const std::string& expires, const fs::path& imageConfig) const {
+  FB_TRY(const auto attestation, sign(program, name, version, expires, imageConfig));
   FB_CHECK(runOk({.argv = {binary("fallbackctl"), "install", "--cache", cacheDir(), "--keys", keysDir(),
                            program, "--attestation", attestation},
                   .env = {},
@@ -96,8 +98,9 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
        << "\n  state: " << (folder_ / "state").string() << "\n"
        << options.cache << "launcher:\n  runDir: " << runFolder().string()
        << "\n  kubeletPods: " << options.kubeletPods.string() << "\n"
-       << "telemetry:\n  listen: 127.0.0.1:" << telemetryPort_ << "\n  socket: " << controlSocket().string()
-       << "\n  logFormat: " << options.logFormat << "\n  logLevel: debug\n"
+       << options.launcher << "telemetry:\n  listen: 127.0.0.1:" << telemetryPort_
+       << "\n  socket: " << controlSocket().string() << "\n  logFormat: " << options.logFormat
+       << "\n  logLevel: debug\n"
        << options.telemetry << options.extra;
   if (!options.workloads.empty()) yaml << "workloads:\n" << indented(options.workloads);
   FB_TRY(const auto dir, sys::openDir(Stage::cli, folder_));

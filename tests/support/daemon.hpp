@@ -29,13 +29,16 @@ class Signer {
   [[nodiscard]] std::filesystem::path keysDir() const { return folder_ / "keys"; }
   [[nodiscard]] std::filesystem::path privateKey() const { return folder_ / "signing.key"; }
 
-  /// Signs `program` as NAME@VERSION; returns the attestation's path.
+  /// Signs `program` as NAME@VERSION; returns the attestation's path. `imageConfig` is a file as skopeo
+  /// prints it; empty: the attestation says nothing of an image.
   [[nodiscard]] Result<std::filesystem::path> sign(const std::filesystem::path& program,
                                                    const std::string& name, const std::string& version,
-                                                   const std::string& expires = "30d") const;
+                                                   const std::string& expires = "30d",
+                                                   const std::filesystem::path& imageConfig = {}) const;
   /// Signs the program and installs it into the cache.
   [[nodiscard]] Result<> install(const std::filesystem::path& program, const std::string& name,
-                                 const std::string& version, const std::string& expires = "30d") const;
+                                 const std::string& version, const std::string& expires = "30d",
+                                 const std::filesystem::path& imageConfig = {}) const;
 
  private:
   explicit Signer(std::filesystem::path folder) : folder_(std::move(folder)) {}
@@ -52,6 +55,7 @@ struct DaemonOptions {
   std::string logFormat = "human";
   std::string cache;      // more keys for it, one per line, indented by two spaces
   std::string telemetry;  // the same for telemetry
+  std::string launcher;   // and for launcher
   /// "/node-b": its cgroups begin there, as if this daemon had its own node. Its pods name the same path.
   std::string cgroupTop;
 };

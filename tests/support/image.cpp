@@ -107,10 +107,14 @@ Result<ImageBlobs> makeBlobs(const Image& image) {
   const char* const architecture = "amd64";
 #endif
   blobs.layerDigest = sha256(blobs.layer);
+  json::object config{{"Entrypoint", texts(image.entrypoint)}, {"Env", texts(image.env)}};
+  if (!image.cmd.empty()) config["Cmd"] = texts(image.cmd);
+  if (!image.user.empty()) config["User"] = image.user;
+  if (!image.workingDir.empty()) config["WorkingDir"] = image.workingDir;
   blobs.config = json::serialize(json::object{
       {"architecture", architecture},
       {"os", "linux"},
-      {"config", {{"Entrypoint", texts(image.entrypoint)}, {"Env", texts(image.env)}}},
+      {"config", std::move(config)},
       {"rootfs", {{"type", "layers"}, {"diff_ids", json::array{"sha256:" + blobs.layerDigest}}}}});
   blobs.configDigest = sha256(blobs.config);
   blobs.manifest = json::serialize(json::object{

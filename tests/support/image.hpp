@@ -17,6 +17,9 @@ struct Image {
   std::map<std::string, std::filesystem::path> files;  // path inside (no leading slash) -> file; mode 0755
   std::vector<std::string> entrypoint;
   std::vector<std::string> env;  // NAME=VALUE
+  std::vector<std::string> cmd = {};
+  std::string user = {};
+  std::string workingDir = {};
 };
 
 /// What a registry serves for an image: the bytes, and the sha256 of each in hexadecimal.

@@ -146,16 +146,17 @@ Result<> Kubelet::removeImage(const std::string& reference) {
   return {};
 }
 
-Result<> Kubelet::writeHosts(const Pod& pod) {
+Result<> Kubelet::writeHosts(const Pod& pod, const std::string& text) {
   FB_TRY(const auto dir, sys::openDir(Stage::cli, pod.folder));
-  return sys::replaceFile(Stage::cli, dir, "etc-hosts",
-                          "127.0.0.1\tlocalhost\n" + pod.ip + "\t" + pod.spec.name + "\n", 0644);
+  return sys::replaceFile(
+      Stage::cli, dir, "etc-hosts",
+      text.empty() ? "127.0.0.1\tlocalhost\n" + pod.ip + "\t" + pod.spec.name + "\n" : text, 0644);
 }
 
 Result<std::string> Kubelet::createContainer(const Pod& pod, const ContainerSpec& spec) {
   FB_TRY(const auto image, imageStatus(*node_.cri().images, spec.image));
   if (!image.has_image()) return fail(Stage::containerd, Reason::not_found, "image " + spec.image);
-  FB_CHECK(writeHosts(pod));
+  FB_CHECK(writeHosts(pod, spec.hosts));
   FB_CHECK(sys::makeDirs(Stage::cli, pod.folder / "containers" / spec.name, 0750));
   FB_CHECK(sys::makeDirs(Stage::cli, pod.logDirectory / spec.name, 0755));
   v1::CreateContainerRequest request;

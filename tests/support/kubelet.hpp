@@ -81,7 +81,7 @@ class Kubelet {
  private:
   Result<> runSandbox(Pod& pod);
   Result<> readStatus(Pod& pod);
-  Result<> writeHosts(const Pod& pod);
+  Result<> writeHosts(const Pod& pod, const std::string& text);
   /// Of this attempt and earlier ones.
   Result<std::vector<std::string>> sandboxesOf(const Pod& pod);
 

@@ -60,6 +60,7 @@ struct SecurityContext {
   bool noNewPrivileges = false;
   bool seccompUnconfined = false;  // otherwise the runtime's default filter
   std::optional<std::int64_t> runAsGroup;
+  std::vector<std::int64_t> supplementalGroups;
 };
 
 struct ContainerSpec {
@@ -71,8 +72,12 @@ struct ContainerSpec {
   std::vector<VolumeMount> mounts;
   std::vector<HostMount> hostMounts;
   std::optional<std::int64_t> runAsUser;
+  std::string runAsUsername;     // where the image names a user instead of a number
+  std::string workingDir;        // empty: the image's
+  std::string hosts;             // the pod's /etc/hosts; empty: the shortest
   std::int64_t memoryBytes = 0;  // 0: no limit
   std::int64_t cpuMillis = 0;
+  std::int64_t cpuShares = 0;  // 0: the runtime's default
   std::int64_t oomScoreAdj = 0;
   std::optional<SecurityContext> security;
   std::uint32_t attempt = 0;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kube/fake_api_server.hpp"
 
+#include "kube/exchange.hpp"
+
 #include <algorithm>
 #include <charconv>
 #include <regex>
@@ -334,6 +336,7 @@ asio::awaitable<bool> FakeApiServer::watch(Stream& stream, Seen request) {
         if (event.version <= at) continue;
         at = event.version;
         sent = true;
+        keepExchanged("sent", event.object);
         if (nodeOf(event.object) == node) co_await send(stream, chunk(eventLine(event.type, event.object)));
       }
       if (marked != bookmarks_) {

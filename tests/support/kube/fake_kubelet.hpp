@@ -23,6 +23,7 @@ class FakeKubelet final : public TlsServer {
   void hold(bool held);
 
  private:
+  [[nodiscard]] Asked kind() const override { return Asked::kubelet; }
   boost::asio::awaitable<bool> respond(Stream& stream, Seen request) override;
 
   std::vector<std::string> pods_;

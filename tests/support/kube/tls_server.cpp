@@ -2,6 +2,7 @@
 #include "kube/tls_server.hpp"
 
 #include "base/query.hpp"
+#include "kube/exchange.hpp"
 
 #include <algorithm>
 #include <array>
@@ -53,6 +54,14 @@ void TlsServer::acceptTokens(std::vector<std::string> tokens) {
   onThread([this, tokens] { tokens_ = tokens; });
 }
 
+void TlsServer::grant(std::vector<Permission> permissions) {
+  onThread([this, permissions] { authorizer_.emplace(std::set(permissions.begin(), permissions.end())); });
+}
+
+std::set<std::string> TlsServer::asked() {
+  return onThread([this] { return authorizer_ ? authorizer_->asked() : std::set<std::string>(); });
+}
+
 void TlsServer::trouble(Trouble trouble) {
   onThread([this, trouble] { trouble_ = trouble; });
 }
@@ -92,6 +101,7 @@ asio::awaitable<void> TlsServer::send(Stream& stream, std::string bytes) {
 
 asio::awaitable<void> TlsServer::answer(Stream& stream, unsigned status, std::string body,
                                         std::string headers) {
+  keepExchangedText("sent", body);
   co_await send(stream, "HTTP/1.1 " + std::to_string(status) +
                             " -\r\nContent-Type: application/json\r\nContent-Length: " +
                             std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body);
@@ -201,6 +211,13 @@ asio::awaitable<void> TlsServer::serve(tcp::socket socket) {
     if (!text(head[http::field::user_agent]).starts_with("fallbackd/")) violation("User-Agent of " + target);
     if (target.find_first_of(" \"<>=&") < mark) violation("path of " + target);
     requests_.push_back(seen);
+    if (authorizer_ && admitted(seen)) {
+      const auto refusal = authorizer_->refusal(kind(), seen.method, seen.path, seen.query.contains("watch"));
+      if (!refusal.empty()) {
+        co_await answer(stream, 403, statusObject(403, refusal, "Forbidden"));
+        continue;
+      }
+    }
     const auto now = takeTrouble();
     const bool goesOn = now.fault == Fault::none ? co_await respond(stream, std::move(seen))
                                                  : co_await misbehave(stream, now);

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "kube/authority.hpp"
+#include "kube/rbac.hpp"
 #include "loop_server.hpp"
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -70,6 +72,10 @@ class TlsServer : public e2e::LoopServer {
   void askForCertificates(const Authority& authority);
   /// Requests must bear one of these, unless the client has a certificate.
   void acceptTokens(std::vector<std::string> tokens);
+  /// Whoever is admitted may do this and nothing else. Until then everything is allowed.
+  void grant(std::vector<Permission> permissions);
+  /// What was asked for since grant(), as Permission::text() has it.
+  [[nodiscard]] std::set<std::string> asked();
   void trouble(Trouble trouble);
   void heal() { trouble({}); }
 
@@ -115,12 +121,15 @@ class TlsServer : public e2e::LoopServer {
   }
 
  private:
+  /// As whom it judges requests.
+  [[nodiscard]] virtual Asked kind() const { return Asked::api_server; }
   boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) override;
   std::shared_ptr<boost::asio::ssl::context> makeContext() const;
 
   Leaf leaf_;
   std::string clientAuthority_;
   std::vector<std::string> tokens_;
+  std::optional<Authorizer> authorizer_;
   Trouble trouble_;
   std::vector<Seen> requests_;
   std::vector<std::string> violations_;

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shipped ClusterRole, verb by verb: the API server and kubelet allow what it says less one verb, and
+// exactly the feature that needs the verb degrades. Nothing is granted that nobody asks for, and nothing else
+// is ever asked for. KNOWS_JSON names a folder for the table of scripts/report knows.
+#include "kube/sources.hpp"
+#include "kube_node.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using kube_test::Permission;
+using kube_test::podJson;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+std::vector<Permission> shipped() {
+  return kube_test::permissionsIn(fs::path(FALLBACKD_DEPLOY) /
+                                  "kustomize/components/kubernetes/clusterrole.yaml");
+}
+
+/// What fails without the verb, and where it is seen.
+struct Need {
+  const char* permission;
+  const char* feature;
+  const char* seen;
+};
+constexpr Need kNeeds[] = {
+    {"list pods", "the API server describes no pod", "status: apiserver failing, log: list pods"},
+    {"watch pods", "changes are not followed", "status: apiserver failing, log: watch pods"},
+    {"get nodes/pods", "kubelet is not a source", "status: kubelet failing, log: nodes/pods"},
+    {"get replicasets.apps", "rollouts of Deployments are unknown", "the rollout's reason: get replicasets"},
+    {"get deployments.apps", "rollouts of Deployments are unknown", "the rollout's reason: get deployments"},
+    {"get statefulsets.apps", "rollouts of StatefulSets are unknown",
+     "the rollout's reason: get statefulsets"},
+    {"get daemonsets.apps", "rollouts of DaemonSets are unknown", "the rollout's reason: get daemonsets"},
+};
+const Need* needOf(const std::string& permission) {
+  for (const auto& one : kNeeds) {
+    if (permission == one.permission) return &one;
+  }
+  return nullptr;
+}
+
+constexpr const char* kOwners = "/apis/apps/v1/namespaces/shop/";
+
+class Permissions : public KubeNodeTest, public testing::WithParamInterface<std::string> {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(KubeNodeTest::SetUp());
+    auto allowed = shipped();
+    std::erase_if(allowed, [&](const auto& one) { return one.text() == GetParam(); });
+    api_.grant(allowed);
+    kubelet_.grant(allowed);
+    api_.put(podJson("known-1", "uid-1", nodeName()));
+    kubelet_.setPods({podJson("static-1", "uid-2", nodeName())});
+    putOwners();
+    runDaemon("[kubelet, apiserver]", [](DaemonOptions&) {});
+  }
+
+  static std::string owner(const std::string& kind, const std::string& name, json::object more) {
+    more["apiVersion"] = "apps/v1";
+    more["kind"] = kind;
+    auto& metadata = more["metadata"];
+    if (!metadata.is_object()) metadata = json::object();
+    metadata.as_object()["name"] = name;
+    metadata.as_object()["namespace"] = "shop";
+    metadata.as_object()["generation"] = 1;
+    return json::serialize(more);
+  }
+  void putOwners() {
+    const json::object reference{{"apiVersion", "apps/v1"},
+                                 {"kind", "Deployment"},
+                                 {"name", "checkout"},
+                                 {"uid", "d-1"},
+                                 {"controller", true}};
+    api_.putOwner(std::string(kOwners) + "replicasets/checkout-5d4f",
+                  owner("ReplicaSet", "checkout-5d4f",
+                        {{"metadata", json::object{{"ownerReferences", json::array{reference}}}},
+                         {"status", json::object{{"replicas", 1}, {"observedGeneration", 1}}}}));
+    api_.putOwner(std::string(kOwners) + "deployments/checkout", owner("Deployment", "checkout", {}));
+    api_.putOwner(std::string(kOwners) + "statefulsets/store", owner("StatefulSet", "store", {}));
+    api_.putOwner(std::string(kOwners) + "daemonsets/agent", owner("DaemonSet", "agent", {}));
+  }
+
+  /// What is said of the rollout of a pod with this owner, by the sources as the daemon has them.
+  std::string rolloutOf(const std::string& kind, const std::string& name) {
+    boost::asio::io_context loop(1);
+    const auto work = boost::asio::make_work_guard(loop);
+    kube::Pods pods;
+    kube::Sources sources(loop.get_executor(),
+                          {.kinds = {kube::SourceKind::apiserver},
+                           .nodeName = "another-node",
+                           .kubeconfig = (folder_ / "kubeconfig").string(),
+                           .kubeletAddress = {},
+                           .kubeletCertificate = {},
+                           .viewFile = {}},
+                          pods, [](const std::string&) {});
+    sources.start();
+    auto pod = std::make_shared<kube::PodObject>();
+    pod->namespaceName = "shop";
+    pod->name = name + "-0";
+    pod->owner = kube::Owner{"apps/v1", kind, name, "o-1"};
+    std::optional<std::string> why;
+    sources.rollout(pod, [&](const kube::RolloutView& view) {
+      why = view.why;
+      loop.stop();
+    });
+    loop.run_for(kCeiling);
+    sources.stop();
+    return why.value_or("no answer");
+  }
+
+  [[nodiscard]] std::string stateOf(const std::string& source) const {
+    const auto all = shown();
+    const auto at = all.find(source + "=");
+    return at == std::string::npos
+               ? ""
+               : all.substr(at + source.size() + 1, all.find(' ', at) - at - source.size() - 1);
+  }
+  [[nodiscard]] bool becomes(const std::string& source, const std::string& state) const {
+    return waitUntil(kCeiling, [&] { return stateOf(source) == state; });
+  }
+  /// A recovery goes on whatever is refused; kubelet is asked because a pod waits.
+  void rescue() {
+    E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("checkout-2")));
+    ASSERT_TRUE(reaches("checkout-2", "ready")) << shop_->daemon->logText();
+  }
+  [[nodiscard]] std::set<std::string> allAsked() {
+    auto all = api_.asked();
+    all.merge(kubelet_.asked());
+    return all;
+  }
+  [[nodiscard]] std::map<std::string, std::string> rollouts() {
+    return {{"replicasets", rolloutOf("ReplicaSet", "checkout-5d4f")},
+            {"statefulsets", rolloutOf("StatefulSet", "store")},
+            {"daemonsets", rolloutOf("DaemonSet", "agent")}};
+  }
+  static void tell(const json::object& row) {
+    if (const char* const folder = std::getenv("KNOWS_JSON"); folder != nullptr) {
+      std::ofstream(fs::path(folder) / ("permission-" + makeUid() + ".json")) << json::serialize(row);
+    }
+  }
+};
+
+class WithoutOne : public Permissions {};
+
+TEST_P(WithoutOne, OnlyItsFeatureDegrades) {
+  const auto removed = GetParam();
+  const auto* const need = needOf(removed);
+  ASSERT_NE(need, nullptr) << removed << " is granted, and no test says what for";
+  const bool pods = removed == "list pods" || removed == "watch pods";
+  const bool ofKubelet = removed == "get nodes/pods";
+  EXPECT_TRUE(becomes("apiserver", pods ? "failing" : "up")) << shown();
+  ASSERT_NO_FATAL_FAILURE(rescue());
+  EXPECT_TRUE(becomes("kubelet", ofKubelet ? "failing" : "up")) << shown();
+  for (const auto& [resource, why] : rollouts()) {
+    const bool hit = removed == "get " + resource + ".apps" ||
+                     (resource == "replicasets" && removed == "get deployments.apps");
+    if (hit) {
+      EXPECT_THAT(why, HasSubstr(removed.substr(0, removed.find('.')))) << resource;
+    } else {
+      EXPECT_THAT(why, Not(HasSubstr("answered 403"))) << resource;
+    }
+  }
+  const auto log = shop_->daemon->logText();
+  if (pods) {
+    EXPECT_THAT(log, HasSubstr(removed));
+  }
+  if (ofKubelet) {
+    EXPECT_THAT(log, HasSubstr("nodes/pods"));
+  }
+  // It heals by itself when the verb is granted.
+  api_.grant(shipped());
+  kubelet_.grant(shipped());
+  EXPECT_TRUE(becomes("apiserver", "up")) << shown();
+  EXPECT_THAT(api_.violations(), IsEmpty());
+  EXPECT_THAT(kubelet_.violations(), IsEmpty());
+  tell({{"kind", "permission"},
+        {"permission", removed},
+        {"feature", need->feature},
+        {"seen", need->seen},
+        {"failed", HasFailure()}});
+}
+
+std::vector<std::string> texts() {
+  std::vector<std::string> all;
+  for (const auto& one : shipped()) all.push_back(one.text());
+  return all;
+}
+
+std::string nameOf(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+  return text;
+}
+
+INSTANTIATE_TEST_SUITE_P(ClusterRole, WithoutOne, testing::ValuesIn(texts()),
+                         [](const auto& one) { return nameOf(one.param); });
+
+class WithAll : public Permissions {};
+
+TEST_P(WithAll, EverythingThatIsGrantedIsAskedForAndNothingElse) {
+  EXPECT_TRUE(becomes("apiserver", "up")) << shown();
+  ASSERT_NO_FATAL_FAILURE(rescue());
+  EXPECT_TRUE(becomes("kubelet", "up")) << shown();
+  for (const auto& [resource, why] : rollouts()) EXPECT_THAT(why, Not(HasSubstr("answered 4"))) << resource;
+  const auto granted = texts();
+  EXPECT_EQ(allAsked(), std::set<std::string>(granted.begin(), granted.end()));
+  tell({{"kind", "permission"},
+        {"permission", "all of them"},
+        {"feature", "nothing degrades, nothing else is asked for, nothing is granted in vain"},
+        {"seen", ""},
+        {"failed", HasFailure()}});
+}
+
+INSTANTIATE_TEST_SUITE_P(ClusterRole, WithAll, testing::Values("nothing"));
+
+}  // namespace
+}  // namespace fallbackd::e2e
