@@ -2,79 +2,25 @@
 // The recovery time as the pod's clients see it: from the sandbox's /tasks/start, by containerd's own time
 // stamp, to an accepted connection on the pod's IP, with a registry that refuses connections. Also, in the
 // same pods, the time for the sandbox itself.
-#include "event_types.pb.h"
-#include "events.grpc.pb.h"
 #include "figures.hpp"
 #include "isolate.hpp"
 #include "shop.hpp"
+#include "task_starts.hpp"
 #include "wait.hpp"
 
-#include <condition_variable>
 #include <cstdio>
-#include <map>
-#include <mutex>
-#include <thread>
 
 #include <boost/json.hpp>
-#include <grpcpp/grpcpp.h>
 
 namespace fallbackd::bench {
 namespace {
 
 using namespace std::chrono_literals;
 using namespace fallbackd::e2e;
-namespace events = ::containerd::services::events::v1;
 
 constexpr int kRecoveries = 60;
 constexpr double kGoalMedianMs = 150;
 constexpr auto kCeiling = 30s;
-
-/// When containerd says that tasks started.
-class TaskStarts {
- public:
-  explicit TaskStarts(const std::string& socket)
-      : stub_(events::Events::NewStub(
-            grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()))) {
-    context_.AddMetadata("containerd-namespace", "k8s.io");
-    events::SubscribeRequest request;
-    request.add_filters("topic==\"/tasks/start\"");
-    reader_ = stub_->Subscribe(&context_, request);
-    thread_ = std::thread([this] { read(); });
-  }
-  TaskStarts(const TaskStarts&) = delete;
-  TaskStarts& operator=(const TaskStarts&) = delete;
-  ~TaskStarts() {
-    context_.TryCancel();
-    thread_.join();
-  }
-  /// Waits for the start of this container.
-  std::optional<Wall::time_point> of(const std::string& id) {
-    std::unique_lock lock(mutex_);
-    if (!arrived_.wait_for(lock, kCeiling, [&] { return starts_.contains(id); })) return std::nullopt;
-    return starts_.at(id);
-  }
-
- private:
-  void read() {
-    events::Envelope envelope;
-    while (reader_->Read(&envelope)) {
-      ::containerd::events::TaskStart start;
-      if (!start.ParseFromString(envelope.event().value())) continue;
-      const auto& at = envelope.timestamp();
-      const std::lock_guard lock(mutex_);
-      starts_[start.container_id()] = Wall::time_point(std::chrono::duration_cast<Wall::duration>(
-          std::chrono::seconds(at.seconds()) + std::chrono::nanoseconds(at.nanos())));
-      arrived_.notify_all();
-    }
-  }
-  std::unique_ptr<events::Events::Stub> stub_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<events::Envelope>> reader_;
-  std::mutex mutex_;
-  std::condition_variable arrived_;
-  std::map<std::string, Wall::time_point> starts_;
-  std::thread thread_;
-};
 
 Result<int> measure() {
   FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
