@@ -83,10 +83,15 @@ class SourceFailures : public KubeNodeTest {
     if (source == "kubelet") {
       ASSERT_NO_FATAL_FAILURE(rescue());
     }
-    ASSERT_TRUE(becomes(source, "failing")) << shown() << shop_->daemon->logText();
-    const auto state = stateOf(source);
+    json::object state;
+    ASSERT_TRUE(waitUntil(kCeiling,
+                          [&] {
+                            state = stateOf(source);
+                            return textOf(state, "state") == "failing" &&
+                                   textOf(state, "error").find(says) != std::string::npos;
+                          }))
+        << shown() << shop_->daemon->logText();
     const auto error = textOf(state, "error");
-    EXPECT_THAT(error, HasSubstr(says));
     EXPECT_FALSE(error.empty());
     EXPECT_EQ(isUp(source), 0);
     EXPECT_THAT(shop_->daemon->logText(), HasSubstr(error.substr(0, error.find('"'))));
@@ -143,7 +148,7 @@ class ApiServerFailures : public SourceFailures {
     // A list ends what was tried later and later; a history that is gone leads to one.
     api_.sayGoneByStatus(true);
     api_.compact();
-    api_.endWatches(FakeApiServer::End::clean);
+    api_.endWatches(FakeApiServer::End::cut);
     ASSERT_NO_FATAL_FAILURE(checkFailing("apiserver", failure, says));
     end();
     ASSERT_NO_FATAL_FAILURE(checkHealed("apiserver", failure));
