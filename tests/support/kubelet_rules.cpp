@@ -303,11 +303,11 @@ std::int64_t oomScoreOf(const json::object& pod, const json::object& container) 
 }
 
 void setResources(const json::object& pod, const json::object& container, ContainerSpec& out) {
-  constexpr std::int64_t kLeastShares = 2;
+  constexpr std::int64_t kMinShares = 2;
   const auto limit = amount(container, "limits", "cpu");
   const auto request = amount(container, "requests", "cpu");
   out.cpuMillis = limit.value_or(0);
-  out.cpuShares = std::max(request.value_or(limit.value_or(0)) * 1024 / 1000, kLeastShares);
+  out.cpuShares = std::max(request.value_or(limit.value_or(0)) * 1024 / 1000, kMinShares);
   out.memoryBytes = amount(container, "limits", "memory").value_or(0) / 1000;
   out.oomScoreAdj = oomScoreOf(pod, container);
 }
