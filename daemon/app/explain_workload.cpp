@@ -12,7 +12,10 @@ Explanation Walk::unmatched(const cri::Sandbox& sandbox) {
   std::size_t told = 0;
   for (const auto& workload : snapshot_.config->workloads) {
     if (told++ == kMaxTold) break;
-    say("match", Verdict::no, "workload " + workload.name + ": " + coverage::missedBy(workload, sandbox));
+    const auto missed = coverage::missedBy(workload, sandbox);
+    say("match", Verdict::no,
+        "workload " + workload.name + ": " +
+            (missed.empty() ? "the pod has no container " + workload.match.container : missed));
   }
   if (told == 0) say("match", Verdict::no, "there are no workloads in " + snapshot_.configFile);
   return end("no workload covers this pod",

@@ -148,7 +148,8 @@ void specify(const config::Config& config, const cri::Sandbox& sandbox, const ku
     auto known = specified(config, *workload, *spec);
     if (known) {
       candidates[workload->match.container].push_back(std::move(*known));
-    } else {
+    } else if (workload->binaryFrom == Provenance::annotation || known.error().reason != Reason::not_found) {
+      // Not every pod that a workload of the configuration matches must have its container.
       covering.troubles.push_back("pod " + sandbox.podNamespace + "/" + sandbox.podName + ", workload " +
                                   workload->name + ": " + known.error().context);
     }

@@ -129,13 +129,18 @@ TEST_F(Specified, AnAnnotationThatNamesTheImageTakesNothing) {
   EXPECT_FALSE(found.workloads[0]->inheritance.on);
 }
 
-TEST_F(Specified, AContainerThatThePodDoesNotHaveIsTrouble) {
+TEST_F(Specified, AContainerThatThePodDoesNotHaveIsTroubleOnlyIfThePodNamesIt) {
   have({"1.8.3"});
   auto spec = podOf(kImage);
   spec.containers[0].name = "other";
-  const auto found = workloadsFor(config, sandbox, &spec);
-  EXPECT_THAT(found.workloads, IsEmpty());
-  EXPECT_THAT(found.troubles, ElementsAre(HasSubstr("is not in its specification")));
+  const auto uncovered = workloadsFor(config, sandbox, &spec);
+  EXPECT_THAT(uncovered.workloads, IsEmpty());
+  EXPECT_THAT(uncovered.troubles, IsEmpty());
+  config->inheritance.on = true;
+  sandbox.annotations = {{"fallbackd.io/binary.main", "checkout@1.8.3"}};
+  const auto named = workloadsFor(config, sandbox, &spec);
+  EXPECT_THAT(named.workloads, IsEmpty());
+  EXPECT_THAT(named.troubles, ElementsAre(HasSubstr("is not in its specification")));
 }
 
 TEST_F(Specified, AnImageThatIsNoReferenceIsTrouble) {
