@@ -35,7 +35,14 @@ Result<json::value> parsedJson(const std::string& text) {
 std::size_t hashOfLasting(const json::object& pod) {
   json::object lasting(pod);
   lasting.erase("status");
-  lasting.at("metadata").as_object().erase("resourceVersion");
+  auto& metadata = lasting.at("metadata").as_object();
+  metadata.erase("resourceVersion");
+  // kubelet's own: when and where it heard of the pod. The API does not have them.
+  if (auto* const annotations = metadata.if_contains("annotations");
+      annotations != nullptr && annotations->is_object()) {
+    annotations->get_object().erase("kubernetes.io/config.seen");
+    annotations->get_object().erase("kubernetes.io/config.source");
+  }
   return std::hash<std::string>()(json::serialize(lasting));
 }
 
@@ -71,7 +78,8 @@ Result<PodPtr> podObjectOf(json::value object) {
   made->labels = field::texts(*metadata, "labels");
   made->annotations = field::texts(*metadata, "annotations");
   const auto mirrored = made->annotations.find(kMirrorAnnotation);
-  made->uid = mirrored == made->annotations.end() ? field::text(*metadata, "uid") : mirrored->second;
+  made->isMirror = mirrored != made->annotations.end();
+  made->uid = made->isMirror ? mirrored->second : field::text(*metadata, "uid");
   if (made->uid.empty() || made->name.empty() || made->namespaceName.empty()) {
     return notOfKind("a pod: uid, name or namespace is missing");
   }

@@ -30,6 +30,7 @@ struct PodObject {
   /// The uid that its sandbox has. A static pod has another uid in the API than on the node, where it is the
   /// hash of its file; the API keeps that hash as an annotation.
   std::string uid;
+  bool isMirror = false;  // the uid is what the pod's annotation claims
   std::string namespaceName;
   std::string name;
   std::string resourceVersion;
@@ -42,6 +43,11 @@ struct PodObject {
   std::size_t lastingHash = 0;
 };
 using PodPtr = std::shared_ptr<const PodObject>;
+
+/// Of the same name. Anybody who may create a pod can claim another one's uid as its mirror.
+inline bool isSamePod(const PodObject& left, const PodObject& right) {
+  return left.namespaceName == right.namespaceName && left.name == right.name;
+}
 
 /// The controller in an object's ownerReferences.
 std::optional<Owner> controllerOf(const boost::json::object& object);

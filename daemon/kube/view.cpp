@@ -29,7 +29,24 @@ const PodPtr* View::latestOf(const Entry& entry) {
   return latest == nullptr ? nullptr : &latest->pod;
 }
 
+/// Whether a description may stand under its uid. A mirror never takes another pod's place; a pod takes its
+/// own from a mirror that claimed it.
+bool View::claim(const PodPtr& pod) {
+  const auto found = pods_.find(pod->uid);
+  if (found == pods_.end()) return true;
+  const auto& there = **latestOf(found->second);
+  if (isSamePod(there, *pod)) return true;
+  if (pod->isMirror) return false;
+  for (auto& slot : found->second.slots) bytes_ -= sizeOf(slot.pod);
+  pods_.erase(found);
+  return true;
+}
+
 void View::put(std::size_t slot, const PodPtr& pod) {
+  if (!claim(pod)) {
+    ++leftOut_;
+    return;
+  }
   const auto found = pods_.find(pod->uid);
   const std::size_t held = found == pods_.end() ? 0 : sizeOf(found->second.slots.at(slot).pod);
   const bool fits = found != pods_.end() || pods_.size() < kMaxPods;
@@ -86,10 +103,9 @@ void View::change(SourceKind source, const PodPtr& pod) {
 void View::remove(SourceKind source, const PodPtr& pod) {
   if (source == SourceKind::apiserver) setAside_.erase(pod->uid);
   const auto entry = pods_.find(pod->uid);
-  if (entry == pods_.end()) return;
+  if (entry == pods_.end() || !isSamePod(**latestOf(entry->second), *pod)) return;
   // The API's copy of a static pod may go while the pod stays.
-  const bool mirror = pod->annotations.contains("kubernetes.io/config.mirror");
-  if (mirror) {
+  if (pod->isMirror) {
     clear(entry, slotOf(source));
     return;
   }

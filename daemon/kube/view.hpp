@@ -52,6 +52,7 @@ class View {
   using Entries = std::map<std::string, Entry>;
 
   static const PodPtr* latestOf(const Entry& entry);
+  bool claim(const PodPtr& pod);
   void put(std::size_t slot, const PodPtr& pod);
   Entries::iterator clear(Entries::iterator entry, std::size_t slot);
 

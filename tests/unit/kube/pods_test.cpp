@@ -51,6 +51,41 @@ TEST(PodObject, IsKeptAsReceivedButForManagedFields) {
   EXPECT_EQ(parsePodObject(one->json).value()->json, one->json);
 }
 
+/// A pod of another namespace whose author claims that it is the mirror of this uid.
+PodPtr claimant(const std::string& uid) {
+  return parsePodObject(R"({"metadata":{"name":"evil","namespace":"evil","uid":"evil-uid",
+                            "annotations":{"kubernetes.io/config.mirror":")" +
+                        uid + R"("}},"spec":{"containers":[]}})")
+      .value();
+}
+
+TEST(View, AMirrorTakesNoOtherPodsPlace) {
+  View view;
+  view.change(SourceKind::apiserver, pod("checkout-1", "uid-1"));
+  view.change(SourceKind::apiserver, claimant("uid-1"));
+  ASSERT_NE(view.find("uid-1"), nullptr);
+  EXPECT_EQ(view.find("uid-1")->name, "checkout-1");
+  view.remove(SourceKind::apiserver, claimant("uid-1"));
+  ASSERT_NE(view.find("uid-1"), nullptr) << "its end is not the pod's";
+}
+
+TEST(View, APodTakesItsPlaceFromAMirrorThatClaimedIt) {
+  View view;
+  view.change(SourceKind::apiserver, claimant("uid-1"));
+  view.change(SourceKind::kubelet, pod("checkout-1", "uid-1"));
+  EXPECT_EQ(view.find("uid-1")->name, "checkout-1");
+  EXPECT_EQ(view.size(), 1U);
+}
+
+TEST(PodObject, WhatKubeletAddsIsNoChange) {
+  const std::string plain =
+      R"({"metadata":{"name":"a","namespace":"b","uid":"c","annotations":{}},"spec":{}})";
+  const std::string byKubelet =
+      R"({"metadata":{"name":"a","namespace":"b","uid":"c","annotations":{"kubernetes.io/config.seen":"x",
+          "kubernetes.io/config.source":"api"}},"spec":{}})";
+  EXPECT_EQ(parsePodObject(plain).value()->lastingHash, parsePodObject(byKubelet).value()->lastingHash);
+}
+
 TEST(PodObject, AStaticPodHasTheUidOfItsSandbox) {
   const auto mirror = parsePodObject(
       R"({"metadata":{"name":"etcd-n","namespace":"kube-system","uid":"api-uid",
