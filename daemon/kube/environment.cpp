@@ -60,6 +60,7 @@ ContainerEnvironment::ContainerEnvironment(const Pod& pod, const Container& cont
   for (std::size_t i = 0; i < container.env.size(); ++i) {
     take(container.env[i], container.path + ".env[" + std::to_string(i) + "]");
   }
+  refuseIfTooLarge(container.path + ".env", missing_);
   if (!facts.serviceVariables) return;
   for (const auto& [name, value] : *facts.serviceVariables) {
     if (!files_.contains(name) && !unknown_.contains(name)) values_.emplace(name, value);
@@ -186,14 +187,30 @@ void ContainerEnvironment::takeKey(const std::string& name, const KeyRef& ref, c
 
 std::string ContainerEnvironment::expandKnown(std::string_view text, std::set<std::string>& unknown) const {
   return expand(text, [&](std::string_view name) {
-    if (const auto found = values_.find(std::string(name)); found != values_.end()) return found->second;
+    if (const auto found = values_.find(std::string(name)); found != values_.end())
+      return spend(found->second);
     if (facts_.serviceVariables) {
       const auto found = facts_.serviceVariables->find(std::string(name));
-      if (found != facts_.serviceVariables->end() && !unknown_.contains(name)) return found->second;
+      if (found != facts_.serviceVariables->end() && !unknown_.contains(name)) return spend(found->second);
     }
     if (isUnknown(name)) unknown.emplace(name);
     return asReference(name);
   });
+}
+
+std::string ContainerEnvironment::spend(const std::string& value) const {
+  tooLarge_ = tooLarge_ || value.size() > left_;
+  if (tooLarge_) return {};
+  left_ -= value.size();
+  return value;
+}
+
+void ContainerEnvironment::refuseIfTooLarge(const std::string& path, NotInheritedList& missing) const {
+  if (!tooLarge_) return;
+  missing.push_back({path,
+                     "what its references expand to is larger than " + std::to_string(kMaxExpanded >> 20U) +
+                         " MiB together",
+                     Weight::refuses});
 }
 
 std::string ContainerEnvironment::expandArgument(std::string_view text, const std::string& path,
@@ -204,6 +221,7 @@ std::string ContainerEnvironment::expandArgument(std::string_view text, const st
     missing.push_back(
         {path, "it refers to " + references(unknown) + ", whose value is not known", Weight::variable});
   }
+  refuseIfTooLarge(path, missing);
   return expanded;
 }
 
@@ -216,8 +234,9 @@ std::string ContainerEnvironment::expandSubPath(std::string_view text, const std
       without.emplace(name);
       return std::string();
     }
-    return found->second;
+    return spend(found->second);
   });
+  refuseIfTooLarge(path, missing);
   if (!without.empty()) {
     missing.push_back({path, "it refers to " + references(without) + ", which has no value that is known",
                        Weight::refuses});

@@ -8,6 +8,7 @@
 #include "kube/not_inherited.hpp"
 #include "kube/pod_spec.hpp"
 
+#include <cstddef>
 #include <map>
 #include <set>
 #include <string>
@@ -23,6 +24,10 @@ struct ConfiguredVariables {
 
 class ContainerEnvironment {
  public:
+  /// What references may expand to, in bytes of all values, arguments and paths together: variables that
+  /// refer to each other grow without limit otherwise. exec takes 2 MiB in all by default.
+  static constexpr std::size_t kMaxExpanded = 2UL << 20;
+
   ContainerEnvironment(const Pod& pod, const Container& container, const Facts& facts,
                        const ConfiguredVariables& configured);
 
@@ -52,6 +57,9 @@ class ContainerEnvironment {
   [[nodiscard]] bool isUnknown(std::string_view name) const;
   /// Adds the names whose values are not known to `unknown`.
   std::string expandKnown(std::string_view text, std::set<std::string>& unknown) const;
+  /// The value, or nothing if it exceeds what is left.
+  [[nodiscard]] std::string spend(const std::string& value) const;
+  void refuseIfTooLarge(const std::string& path, NotInheritedList& missing) const;
 
   const Pod& pod_;
   const Container& container_;
@@ -62,6 +70,8 @@ class ContainerEnvironment {
   std::set<std::string, std::less<>> unknown_;
   bool moreUnknown_ = false;  // envFrom of something that is not known may have set any other variable
   NotInheritedList missing_;
+  mutable std::size_t left_ = kMaxExpanded;
+  mutable bool tooLarge_ = false;
 };
 
 }  // namespace fallbackd::kube

@@ -168,6 +168,18 @@ void noteTheRest(const Inheritance& to) {
 
 }  // namespace
 
+Result<Inherited> inheritForDetection(const InheritRequest& request) {
+  FB_TRY(const auto* const container, containerOf(request));
+  Inherited inherited;
+  inherited.workload = request.configured;
+  const Inheritance to{request, *container, inherited};
+  inheritImage(to);
+  inheritPullPolicy(to);
+  inheritRestart(to);
+  inheritOrder(to);
+  return inherited;
+}
+
 Result<Inherited> inherit(const InheritRequest& request) {
   FB_TRY(const auto* const container, containerOf(request));
   Inherited inherited;

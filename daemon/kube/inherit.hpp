@@ -43,4 +43,8 @@ struct Inherited {
 /// must end, whose place a fallback cannot take.
 Result<Inherited> inherit(const InheritRequest& request);
 
+/// Only what detection needs: the image, its pull policy, the restart policy, and what must have ended
+/// before. Cheap, whatever the pod's author wrote.
+Result<Inherited> inheritForDetection(const InheritRequest& request);
+
 }  // namespace fallbackd::kube

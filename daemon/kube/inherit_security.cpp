@@ -135,6 +135,12 @@ void inheritCapabilities(const Inheritance& to) {
   out = wanted & allowed;
 }
 
+/// The name of a loaded profile: "unconfined" and names of namespaces or stacks mean something else to the
+/// kernel.
+bool isAppArmorProfile(std::string_view name) {
+  return name != "unconfined" && name.find("//&") == std::string_view::npos && !name.starts_with(':');
+}
+
 void inheritProfile(const Inheritance& to, std::string_view key, const Said<Profile>& said,
                     config::SecurityProfile& out) {
   if (to.given(key)) return;
@@ -151,7 +157,8 @@ void inheritProfile(const Inheritance& to, std::string_view key, const Said<Prof
     return;
   }
   const auto& file = said.value->localhostProfile;
-  const bool usable = key == "appArmorProfile" ? !file.empty() : isCleanPath("/" + file) && !file.empty();
+  const bool usable =
+      !file.empty() && (key == "appArmorProfile" ? isAppArmorProfile(file) : isCleanPath("/" + file));
   if (said.value->type != "Localhost" || !usable) {
     return to.refuse(said.path, quoted(said.value->type) + " is not a profile that a fallback can have");
   }

@@ -130,7 +130,8 @@ std::optional<config::Volume> mounted(const Inheritance& to, const ContainerEnvi
   const auto parts = split(out->subPath, '/');
   if (out->subPath.starts_with('/') || std::find(parts.begin(), parts.end(), "..") != parts.end()) {
     to.refuse(path + (expression ? ".subPathExpr" : ".subPath"),
-              quoted(out->subPath) + " must be relative and must not contain ..");
+              quoted(expression ? mount.subPathExpr : mount.subPath) +  // never a variable's value
+                  " must be relative and must not contain ..");
     return std::nullopt;
   }
   out->subPath = clean == "/" ? std::string() : clean.substr(1);

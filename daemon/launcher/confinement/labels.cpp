@@ -45,6 +45,9 @@ Result<> addAppArmor(const KernelFolders& kernel, const SecurityProfile& wanted,
                      std::vector<ProcessAttribute>& out, std::vector<std::string>& notes) {
   if (wanted.type == SecurityProfile::Type::unconfined) return {};
   const bool named = wanted.type == SecurityProfile::Type::localhost;
+  // Not a profile: the kernel would confine nothing.
+  if (named && wanted.localhost == "unconfined")
+    return fail(Stage::identity, Reason::not_permitted, "AppArmor profile unconfined is not a profile");
   const std::string profile = named ? wanted.localhost : std::string(kDefaultProfile);
   if (!mayBeLoaded(kernel, profile)) {
     if (named)

@@ -55,6 +55,30 @@ struct Environment : testing::Test {
   ConfiguredVariables configured;
 };
 
+TEST_F(Environment, VariablesThatDoubleEachOtherAreRefused) {
+  container.env = {plain("V0", std::string(1024, 'x'))};
+  for (int i = 1; i < 60; ++i) {
+    const auto before = "$(V" + std::to_string(i - 1) + ")";
+    container.env.push_back(plain("V" + std::to_string(i), before + before));
+  }
+  const auto environment = made();
+  std::size_t bytes = 0;
+  for (const auto& [name, value] : environment.values()) bytes += value.size();
+  EXPECT_LE(bytes, 2 * ContainerEnvironment::kMaxExpanded);
+  EXPECT_FALSE(mayStart(environment.missing(), config::MissingEnv::start));
+  EXPECT_THAT(missing(), HasSubstr("is larger than 2 MiB together"));
+}
+
+TEST_F(Environment, AnArgumentThatRepeatsAVariableIsRefused) {
+  container.env = {plain("A", std::string(300'000, 'x'))};
+  std::string argument;
+  for (int i = 0; i < 60'000; ++i) argument += "$(A)";
+  NotInheritedList told;
+  EXPECT_LE(made().expandArgument(argument, "spec.containers[0].args[0]", told).size(),
+            ContainerEnvironment::kMaxExpanded);
+  EXPECT_FALSE(mayStart(told, config::MissingEnv::start));
+}
+
 TEST_F(Environment, ValuesAreExpandedWithWhatIsThereByThen) {
   container.env = {plain("LATER", "$(HOST)"), plain("HOST", "db"), plain("URL", "pg://$(HOST):5432/$$(X)"),
                    plain("URL2", "$(URL)!"),  plain("EMPTY", ""),  plain("HOST", "$(HOST)2")};

@@ -248,6 +248,11 @@ TEST_F(Inherit, ProfilesAreAtLeastTheRuntimesDefault) {
   pod.securityContext.seccompProfile = Profile{"Localhost", "a/b.json"};
   web().securityContext.seccompProfile.reset();
   EXPECT_EQ(workload().security.seccomp.localhost, "a/b.json");
+  for (const auto* const profile : {"unconfined", "a//&b", ":ns:a"}) {
+    pod.securityContext.appArmorProfile = Profile{"Localhost", profile};
+    EXPECT_TRUE(refused()) << profile;
+  }
+  pod.securityContext.appArmorProfile.reset();
   pod.securityContext.seccompProfile = Profile{"Localhost", "../b.json"};
   EXPECT_TRUE(refused());
   pod.securityContext.seccompProfile.reset();
