@@ -96,7 +96,7 @@ Snapshot Daemon::Parts::collect() {
   now.pods = watcher->pods();
   for (const auto& pod : now.pods) {
     const auto& uid = pod.sandbox.podUid;
-    if (auto spec = podSources.find(uid)) {
+    if (auto spec = podSources.find(uid, pod.sandbox.podNamespace, pod.sandbox.podName)) {
       now.specs[uid] = std::move(spec);
       now.facts[uid] = podSources.facts(uid);
     }

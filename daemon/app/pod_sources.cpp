@@ -12,6 +12,18 @@ namespace {
 
 constexpr const char* kKubeletPort = "10250";
 constexpr std::size_t kMaxTroubles = 256;
+constexpr std::size_t kMaxNamedBytes = 32UL << 20;
+
+std::size_t bytesOf(const kube::Facts& facts) {
+  std::size_t bytes = 0;
+  for (const auto* const contents : {&facts.configMaps, &facts.secrets}) {
+    for (const auto& [name, content] : *contents) {
+      if (!content) continue;
+      for (const auto& [key, value] : *content) bytes += key.size() + value.size();
+    }
+  }
+  return bytes;
+}
 
 /// ADDRESS:PORT, an IPv6 address in brackets.
 std::string kubeletAddress(const std::string& nodeIp) {
@@ -43,7 +55,7 @@ PodSources::PodSources(telemetry::Log& log) : log_(log) {
   pods_.onChange([this](const std::string& podUid) { podsChanged(podUid); });
 }
 
-watcher::SpecPtr PodSources::find(const std::string& podUid) const {
+watcher::SpecPtr PodSources::described(const std::string& podUid) const {
   auto object = pods_.find(podUid);
   if (object == nullptr) {
     parsed_.erase(podUid);
@@ -57,6 +69,7 @@ watcher::SpecPtr PodSources::find(const std::string& podUid) const {
     parsed.spec = std::make_shared<const kube::Pod>(std::move(*spec));
   } else {
     parsed.spec = nullptr;
+    if (std::exchange(parsed.unreadable, object->lastingHash) == object->lastingHash) return nullptr;
     log_.warn(
         "the specification of a pod cannot be read",
         {{"namespace", object->namespaceName}, {"pod", object->name}, {"error", spec.error().message()}});
@@ -67,7 +80,7 @@ watcher::SpecPtr PodSources::find(const std::string& podUid) const {
 void PodSources::podWaits(const std::string& podUid) {
   if (!sources_) return;
   pods_.refresh(podUid);
-  rollouts_.try_emplace(podUid);
+  if (rollouts_.size() < kube::View::kMaxPods) rollouts_.try_emplace(podUid);
   const auto pod = pods_.find(podUid);
   if (pod == nullptr) return;
   askOwner(pod);
@@ -75,24 +88,39 @@ void PodSources::podWaits(const std::string& podUid) {
 }
 
 kube::Facts PodSources::facts(const std::string& podUid) const {
-  const auto found = facts_.find(podUid);
-  return found == facts_.end() ? kube::Facts() : found->second;
+  const auto found = named_.find(podUid);
+  return found == named_.end() ? kube::Facts() : found->second.facts;
 }
 
 /// When the pod is described, so that the values are there when the API server is not, and again when it
-/// waits, since they may have changed.
+/// waits, since they may have changed. One request for each pod at a time.
 void PodSources::askObjects(const kube::PodObject& pod) {
-  const auto spec = find(pod.uid);
+  if (!sources_) return;
+  const auto spec = described(pod.uid);
   auto names = spec == nullptr ? kube::NamedObjects() : kube::namedObjects(*spec);
-  if (!sources_ || names.empty()) return;
-  sources_->objects(pod.namespaceName, std::move(names),
-                    [this, uid = pod.uid](kube::ObjectAnswers found) { learn(uid, std::move(found)); });
+  if (names.empty()) return;
+  auto& named = named_[pod.uid];
+  if (named.asking) {
+    named.again = true;
+    return;
+  }
+  named.asking = sources_->objects(pod.namespaceName, std::move(names),
+                                   [this, uid = pod.uid, ns = pod.namespaceName](kube::ObjectAnswers found) {
+                                     learn(uid, ns, std::move(found));
+                                   });
 }
 
 /// What could not be read this time stays as it was known.
-void PodSources::learn(const std::string& podUid, kube::ObjectAnswers found) {
-  if (pods_.find(podUid) == nullptr) return;
-  auto& facts = facts_[podUid];
+void PodSources::learn(const std::string& podUid, const std::string& podNamespace,
+                       kube::ObjectAnswers found) {
+  const auto entry = named_.find(podUid);
+  const auto pod = pods_.find(podUid);
+  if (entry == named_.end() || pod == nullptr) return;
+  auto& named = entry->second;
+  named.asking = false;
+  if (pod->namespaceName != podNamespace) return askObjects(*pod);  // another pod has the uid now
+  if (named.namespaceName != podNamespace) named.facts = {};
+  named.namespaceName = podNamespace;
   bool other = false;
   const auto take = [&](kube::ObjectContents& known, kube::ObjectContents& news) {
     for (auto& [name, content] : news) {
@@ -101,13 +129,25 @@ void PodSources::learn(const std::string& podUid, kube::ObjectAnswers found) {
       mine = std::move(content);
     }
   };
-  take(facts.configMaps, found.configMaps);
-  take(facts.secrets, found.secrets);
-  for (const auto& trouble : found.troubles) {
-    if (troubles_.size() >= kMaxTroubles) troubles_.clear();
-    if (troubles_.insert(trouble).second) log_.warn("variables of pods cannot be read", {{"error", trouble}});
+  take(named.facts.configMaps, found.configMaps);
+  take(named.facts.secrets, found.secrets);
+  for (const auto& trouble : found.troubles) sayOnce(trouble);
+  named.bytes = bytesOf(named.facts);
+  std::size_t all = 0;
+  for (const auto& [uid, one] : named_) all += one.bytes;
+  if (all > kMaxNamedBytes) {
+    sayOnce("ConfigMaps and Secrets that pods name have more than " + std::to_string(kMaxNamedBytes >> 20U) +
+            " MiB together: those of pod " + podNamespace + "/" + pod->name + " are not kept");
+    named.facts = {};
+    named.bytes = 0;
   }
+  if (std::exchange(named.again, false)) askObjects(*pod);
   if (other && changed_) changed_(podUid);
+}
+
+void PodSources::sayOnce(const std::string& trouble) {
+  if (troubles_.size() >= kMaxTroubles) troubles_.clear();
+  if (troubles_.insert(trouble).second) log_.warn("variables of pods cannot be read", {{"error", trouble}});
 }
 
 std::optional<kube::RolloutView> PodSources::rollout(const std::string& podUid) const {
@@ -135,13 +175,13 @@ void PodSources::podsChanged(const std::string& podUid) {
     told_.erase(podUid);
     parsed_.erase(podUid);
     rollouts_.erase(podUid);
-    facts_.erase(podUid);
+    named_.erase(podUid);
     return;
   }
   const auto isGone = [&](const auto& one) { return pods_.find(one.first) == nullptr; };
   std::erase_if(told_, isGone);
   std::erase_if(parsed_, isGone);
-  std::erase_if(facts_, isGone);
+  std::erase_if(named_, isGone);
   std::erase_if(rollouts_, [&](const auto& one) { return one.second.asked && isGone(one); });
   for (const auto& pod : pods_.all()) {
     if (sources_) askOwner(pod);

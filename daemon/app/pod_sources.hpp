@@ -25,7 +25,6 @@ class PodSources final : public watcher::PodSpecs {
  public:
   explicit PodSources(telemetry::Log& log);
 
-  [[nodiscard]] watcher::SpecPtr find(const std::string& podUid) const override;
   [[nodiscard]] kube::Facts facts(const std::string& podUid) const override;
   void podWaits(const std::string& podUid) override;
   /// Called with the uid of each pod whose specification becomes known or changes.
@@ -56,14 +55,26 @@ class PodSources final : public watcher::PodSpecs {
   struct Parsed {
     kube::PodPtr object;
     watcher::SpecPtr spec;
+    std::size_t unreadable = 0;  // the hash of what was reported as unreadable
   };
 
+  /// What variables of a pod name.
+  struct Named {
+    std::string namespaceName;
+    kube::Facts facts;
+    std::size_t bytes = 0;
+    bool asking = false;
+    bool again = false;  // asked for while an answer was under way
+  };
+
+  [[nodiscard]] watcher::SpecPtr described(const std::string& podUid) const override;
   void tell(const kube::SourceState& state);
   void podsChanged(const std::string& podUid);
   void tellIfOther(const kube::PodObject& pod);
   void askOwner(const kube::PodPtr& pod);
   void askObjects(const kube::PodObject& pod);
-  void learn(const std::string& podUid, kube::ObjectAnswers found);
+  void learn(const std::string& podUid, const std::string& podNamespace, kube::ObjectAnswers found);
+  void sayOnce(const std::string& trouble);
   void eventsChanged(const kube::EventState& now);
 
   telemetry::Log& log_;
@@ -71,7 +82,7 @@ class PodSources final : public watcher::PodSpecs {
   mutable std::map<std::string, Parsed> parsed_;  // by uid; made when somebody asks
   std::map<std::string, std::size_t> told_;       // by uid: the hash of what outlives a status
   std::map<std::string, Rollout> rollouts_;       // by uid, of pods that waited
-  std::map<std::string, kube::Facts> facts_;      // by uid
+  std::map<std::string, Named> named_;            // by uid
   std::set<std::string> troubles_;                // with objects; logged once
   std::function<void(const std::string&)> changed_;
   std::optional<kube::EventState> events_;

@@ -119,6 +119,13 @@ void Recoveries::endUnseen(const JournalEntry& entry) {
   endedBefore(std::move(incident));
 }
 
+/// Only a clear answer counts.
+cri::Awaitable<bool> Recoveries::hasNoSandbox(std::string podUid) {
+  const auto sandboxes = co_await services_.runtime.listSandboxes();
+  co_return sandboxes&& std::none_of(sandboxes->begin(), sandboxes->end(),
+                                     [&](const auto& one) { return one.podUid == podUid; });
+}
+
 cri::Awaitable<Recoveries::Taken> Recoveries::adoptOne(const JournalEntry& entry) {
   auto incident = entry.incident;
   auto process = co_await services_.launcher.adopt(entry.process);
@@ -128,7 +135,13 @@ cri::Awaitable<Recoveries::Taken> Recoveries::adoptOne(const JournalEntry& entry
     // leaf is found there.
     if (error.reason == Reason::not_found || error.reason == Reason::invalid) {
       const auto choice = co_await workloadOf(incident, entry.pod);
-      if (choice.kind == Choice::Kind::unknown) co_return Taken::later;
+      if (choice.kind == Choice::Kind::unknown) {
+        const bool podIsGone = co_await hasNoSandbox(incident.target.podUid);
+        if (!podIsGone) co_return Taken::later;
+        // Nobody will describe it any more, and nothing can run in it.
+        chronicleOf(incident, entry.pod).forgotten(error.message());
+        co_return Taken::gone;
+      }
       const bool mayRun = choice.kind == Choice::Kind::uncovered ||
                           config::restartsAfter(choice.workload->restart, config::Outcome::unknown);
       if (mayRun) {
@@ -193,7 +206,7 @@ cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incide
     asked = status || status.error().reason == Reason::not_found;
   }
   Choice choice;
-  const auto spec = services_.specs->find(target.podUid);
+  const auto spec = services_.specs->find(target.podUid, target.podNamespace, target.podName);
   bool awaitsSpec = false;
   if (pod) {
     cri::Sandbox sandbox;
@@ -315,6 +328,10 @@ cri::Awaitable<bool> Recoveries::tryUnclaimed(launcher::Unclaimed& one) {
   completeHostNetwork(services_, *status);
   if (!status->ips.empty()) incident.podIp = status->ips.front();
   auto choice = co_await workloadOf(incident, factsOf(status->sandbox));
+  if (choice.kind == Choice::Kind::unknown) {
+    saidOfUnclaimed(one, "its pod's specification is not known yet");
+    co_return false;
+  }
   if (choice.kind != Choice::Kind::covered) {
     co_await end("no workload is configured for it");
     co_return true;

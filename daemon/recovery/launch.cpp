@@ -87,10 +87,10 @@ cri::Awaitable<Result<>> Recovery::drive() {
 
 /// For each launch: the pod's specification may have changed, and another binary may have been admitted.
 Result<> Recovery::complete(const cri::SandboxStatus& status, const cache::Admitted& binary) {
-  const auto& uid = incident_.target.podUid;
-  const auto spec = services_.specs->find(uid);
+  const auto& target = incident_.target;
+  const auto spec = services_.specs->find(target.podUid, target.podNamespace, target.podName);
   FB_TRY(auto effective, effectiveWorkload(selected_, spec.get(), *services_.config,
-                                           {services_.specs->facts(uid), &status, binary.image}));
+                                           {services_.specs->facts(target.podUid), &status, binary.image}));
   workload_ = std::move(effective.workload);
   if (!effective.differs.empty()) chronicle_.inheritsNot(effective.differs);
   return {};

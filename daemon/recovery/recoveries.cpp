@@ -125,8 +125,11 @@ void Recoveries::containerCreated(const std::string& podUid, const cri::Containe
   for (const auto& [key, recovery] : active_) {
     const auto& target = recovery->incident().target;
     if (target.podUid != podUid || target.container != container.name) continue;
-    // Without a workload its image is not known, and kubelet's own container of that name outranks ours.
-    if (!recovery->knowsWorkload() || watcher::ofOneRepository(container.image, recovery->workload().image)) {
+    // Where no configuration names the image, kubelet's own container of that name is the real one: the pod's
+    // image may have been changed since the launch.
+    const bool byName =
+        !recovery->knowsWorkload() || recovery->workload().imageFrom == Provenance::pod_specification;
+    if (byName || watcher::ofOneRepository(container.image, recovery->workload().image)) {
       handBack(*recovery, container.id);
     } else {
       tasks_.spawn(handBackIfReal(key, recovery, container));

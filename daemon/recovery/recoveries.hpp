@@ -75,6 +75,7 @@ class Recoveries final : public watcher::Listener {
 
   cri::Awaitable<Taken> adoptOne(const JournalEntry& entry);
   cri::Awaitable<void> adoptLater(JournalEntry entry);
+  cri::Awaitable<bool> hasNoSandbox(std::string podUid);
   cri::Awaitable<Choice> workloadOf(const Incident& incident, std::optional<PodFacts> pod);
   void takeOver(Incident incident, Choice choice, std::unique_ptr<launcher::Process> process);
   cri::Awaitable<void> learnWorkload(Key key, std::shared_ptr<Recovery> recovery,

@@ -75,9 +75,10 @@ cri::Awaitable<void> Recovery::workloadLearnt() {
 /// A process that runs already is probed and ended as its pod says, even if it would not be started today.
 void Recovery::describeRunning() {
   if (!selected_->inheritance.on) return;
-  const auto& uid = incident_.target.podUid;
-  const auto spec = services_.specs->find(uid);
-  auto inherited = inheritedBy(*selected_, spec.get(), *services_.config, {services_.specs->facts(uid)});
+  const auto& target = incident_.target;
+  const auto spec = services_.specs->find(target.podUid, target.podNamespace, target.podName);
+  auto inherited =
+      inheritedBy(*selected_, spec.get(), *services_.config, {services_.specs->facts(target.podUid)});
   if (inherited) workload_ = std::make_shared<const config::Workload>(std::move(inherited->workload));
 }
 

@@ -76,10 +76,10 @@ boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr w
   if (found == all_.end()) co_return;
   auto& one = found->second;
   const auto complete = [&](const cache::AdmittedPtr& binary) {
-    const auto& uid = one.target.podUid;
-    const auto spec = services_.specs->find(uid);
+    const auto& target = one.target;
+    const auto spec = services_.specs->find(target.podUid, target.podNamespace, target.podName);
     return effectiveWorkload(workload, spec.get(), *services_.config,
-                             {services_.specs->facts(uid), nullptr, binary->image});
+                             {services_.specs->facts(target.podUid), nullptr, binary->image});
   };
   const auto effective = admitted.and_then(complete);
   if (!effective) {

@@ -119,7 +119,9 @@ bool Attendance::attendAll(const std::string& sandboxId, Seen seen, const StartW
 }
 
 Covering Attendance::coveringOf(const PodView::Pod& pod) const {
-  return workloadsFor(config_, pod.sandbox, pod.choices, pod.made(), specs_.find(pod.sandbox.podUid).get());
+  const auto& sandbox = pod.sandbox;
+  const auto spec = specs_.find(sandbox.podUid, sandbox.podNamespace, sandbox.podName);
+  return workloadsFor(config_, sandbox, pod.choices, pod.made(), spec.get());
 }
 
 /// Remembers which of the pod's containers wait for its specification.

@@ -20,8 +20,14 @@ class PodSpecs {
   PodSpecs& operator=(const PodSpecs&) = delete;
   virtual ~PodSpecs() = default;
 
-  /// Null if nobody has described the pod yet, or in a way that cannot be read.
-  [[nodiscard]] virtual SpecPtr find(const std::string& podUid) const = 0;
+  /// Null if nobody has described the pod yet, or in a way that cannot be read. Only a description of the
+  /// sandbox's own pod: another pod's author can claim to be the mirror of its uid.
+  [[nodiscard]] SpecPtr find(const std::string& podUid, const std::string& podNamespace,
+                             const std::string& podName) const {
+    auto spec = described(podUid);
+    const bool isIt = spec != nullptr && spec->namespaceName == podNamespace && spec->name == podName;
+    return isIt ? spec : nullptr;
+  }
   /// What else is known of the pod: the contents of the ConfigMaps and Secrets that its variables name.
   [[nodiscard]] virtual kube::Facts facts(const std::string& podUid) const = 0;
   /// A container of the pod waits: whoever knows more of it should be asked now. Does not block.
@@ -29,6 +35,9 @@ class PodSpecs {
 
   /// For a node that asks nobody.
   static PodSpecs& none();
+
+ protected:
+  [[nodiscard]] virtual SpecPtr described(const std::string& podUid) const = 0;
 };
 
 }  // namespace fallbackd::watcher

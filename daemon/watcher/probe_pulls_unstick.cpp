@@ -35,21 +35,18 @@ constexpr std::chrono::nanoseconds kSpared = 40s;
 
 }  // namespace
 
-/// Addresses where the pull got stuck: of connections that were made since it began and stand still as it
-/// does. Those that wait for an answer, if there are any: where others of its connections are idle, they had
-/// theirs.
+/// Addresses where the pull got stuck: of connections that were made since it began, stand still as it does
+/// and wait for an answer. Idle ones had theirs, and may be other pulls'.
 std::set<std::string> ProbePulls::stillPeers(const Pull& pull) const {
   std::set<std::string> waiting;
-  std::set<std::string> all;
   const auto now = clock_.now();
   for (const auto& [cookie, seen] : unsticker_.connections().all()) {
     const auto& one = seen.at;
     // The pull began a little earlier than its connections.
     if (pull.before.contains(cookie) || now - seen.active < limitOf(one, pull.limits) / 2) continue;
-    all.insert(one.peer);
-    if (one.bytes == 0 || one.sinceSent < one.sinceReceived) waiting.insert(one.peer);
+    if (one.bytes == 0 || one.sinceSent <= one.sinceReceived) waiting.insert(one.peer);
   }
-  return waiting.empty() ? all : waiting;
+  return waiting;
 }
 
 /// Some registries answer at once and take their time before each layer: kubelet's pull would succeed.

@@ -14,9 +14,11 @@ namespace {
 
 class Nobody final : public PodSpecs {
  public:
-  [[nodiscard]] SpecPtr find(const std::string& /*podUid*/) const override { return nullptr; }
   [[nodiscard]] kube::Facts facts(const std::string& /*podUid*/) const override { return {}; }
   void podWaits(const std::string& /*podUid*/) override {}
+
+ protected:
+  [[nodiscard]] SpecPtr described(const std::string& /*podUid*/) const override { return nullptr; }
 };
 
 bool isMatch(const config::Workload& workload, const kube::Pod& spec) {
@@ -32,8 +34,9 @@ PodSpecs& PodSpecs::none() {
 
 Result<WorkloadPtr> specified(const config::Config& config, const config::Workload& workload,
                               const kube::Pod& spec) {
+  const kube::Facts facts;
   FB_TRY(const auto inherited,
-         kube::inherit({spec, workload.match.container, workload, config.launcher, kube::Facts{}}));
+         kube::inheritForDetection({spec, workload.match.container, workload, config.launcher, facts}));
   const auto& whole = inherited.workload;
   // Without a valid image there is nothing to pull: the list says why.
   for (const auto& one : inherited.notInherited) {

@@ -54,7 +54,8 @@ std::optional<bool> RunningVersions::runsVersion(const cri::Container& container
 
 void RunningVersions::count(const PodView::Pod& pod, const std::vector<const cri::Container*>& containers) {
   if (containers.empty()) return;
-  const auto spec = specs_.find(pod.sandbox.podUid);
+  const auto& sandbox = pod.sandbox;
+  const auto spec = specs_.find(sandbox.podUid, sandbox.podNamespace, sandbox.podName);
   for (const auto& workload : workloadsFor(config_, pod.sandbox, pod.choices, {}, spec.get()).workloads) {
     for (const auto* container : containers) {
       if (container->name != workload->match.container ||

@@ -14,21 +14,22 @@ namespace fallbackd::test {
 
 class FakePodSpecs final : public watcher::PodSpecs {
  public:
-  [[nodiscard]] watcher::SpecPtr find(const std::string& podUid) const override {
+  [[nodiscard]] kube::Facts facts(const std::string& /*podUid*/) const override { return {}; }
+  void podWaits(const std::string& podUid) override { asked.push_back(podUid); }
+
+  [[nodiscard]] watcher::SpecPtr described(const std::string& podUid) const override {
     const auto found = specs.find(podUid);
     return found == specs.end() ? nullptr : found->second;
   }
-  [[nodiscard]] kube::Facts facts(const std::string& /*podUid*/) const override { return {}; }
-  void podWaits(const std::string& podUid) override { asked.push_back(podUid); }
 
   std::map<std::string, watcher::SpecPtr> specs;  // by pod uid
   std::vector<std::string> asked;
 };
 
-/// A pod with one container, "main", of this image.
+/// The pod of sandbox s1, with one container, "main", of this image.
 inline kube::Pod podOf(const std::string& image) {
   kube::Pod pod;
-  pod.name = "web-0";
+  pod.name = "pod-s1";  // as FakeRuntime calls the pod of sandbox s1
   pod.namespaceName = "shop";
   pod.enableServiceLinks = false;
   auto& container = pod.containers.emplace_back();

@@ -29,7 +29,7 @@ struct Inheriting : RecoveryTest {
   }
   void detectInheriting() {
     const auto& sandbox = runtime.sandboxes.at("s1").sandbox;
-    const auto spec = specs.find("uid-s1");
+    const auto spec = specs.described("uid-s1");
     watcher::Detection detection;
     detection.sandbox = sandbox;
     detection.workload = watcher::workloadsFor(config, sandbox, spec.get()).workloads.at(0);
@@ -95,6 +95,45 @@ TEST_F(Inheriting, TheRealContainerEndsAFallbackWhosePodIsNotKnown) {
   kubeletMakes("c1", "main", "r/checkout:1.8.3");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_TRUE(launcher.adopted.at(0)->stoppedWithGrace);
+}
+
+TEST_F(Inheriting, TheRealContainerEndsTheFallbackAlsoWithAnotherImage) {
+  detectInheriting();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c1", "main", "mirror/other/checkout:1.8.3");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(Inheriting, AnUnjournaledFallbackIsKeptUntilItsPodIsKnown) {
+  specs.specs.clear();
+  launcher::Unclaimed one;
+  one.podUid = "uid-s1";
+  one.container = "main";
+  one.record.pid = 77;
+  launcher.unclaimed = {one};
+  stop(*recoveries);
+  recoveries.emplace(*services, config);
+  bool adopted = false;
+  boost::asio::co_spawn(loop, recoveries->adopt(), [&](std::exception_ptr) { adopted = true; });
+  ASSERT_TRUE(runUntil(loop, [&] { return adopted; }));
+  const int before = runtime.calls;
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 4; }));
+  EXPECT_TRUE(launcher.adopted.empty());
+  EXPECT_TRUE(launcher.discarded.empty());
+  describe({});
+  EXPECT_TRUE(runUntil(loop, [&] { return launcher.adopted.size() == 1; }));
+}
+
+TEST_F(Inheriting, ADeadFallbackOfAPodThatIsGoneIsForgotten) {
+  detectInheriting();
+  ASSERT_TRUE(reaches(State::ready));
+  specs.specs.clear();
+  runtime.sandboxes.clear();
+  launcher.adoptable = false;
+  stop(*recoveries);
+  recoveries.emplace(*services, config);
+  boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+  EXPECT_TRUE(runUntil(loop, [&] { return journalled() == 0; }));
 }
 
 TEST_F(Inheriting, WhatRunsAlreadyIsEndedAsItsPodSays) {

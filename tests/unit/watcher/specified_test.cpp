@@ -224,6 +224,16 @@ TEST_F(SpecifiedWatcher, TheSameSpecificationAgainDisturbsNothing) {
   EXPECT_EQ(specs.asked.size(), asked) << "what was just told is not asked for again";
 }
 
+TEST_F(SpecifiedWatcher, TheSpecificationOfAPodOfAnotherNameIsNotItsOwn) {
+  auto other = podOf(kImage);
+  other.namespaceName = "evil";
+  specs.specs["uid-s1"] = std::make_shared<const kube::Pod>(other);
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !specs.asked.empty(); }));
+  ASSERT_EQ(watcher.waitingContainers().size(), 1U);
+  EXPECT_EQ(watcher.waitingContainers()[0].state, Waiting::State::not_specified);
+}
+
 TEST_F(SpecifiedWatcher, TheRealContainerEndsTheWaitForASpecification) {
   start();
   ASSERT_TRUE(runUntil(loop, [&] { return !specs.asked.empty(); }));
