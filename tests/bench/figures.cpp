@@ -47,4 +47,18 @@ int conclude(const std::string& name, const std::string& why, boost::json::objec
   return why.empty() ? 0 : 1;
 }
 
+int concludeParts(const std::string& name, const std::vector<std::pair<const char*, MeasurePart>>& parts) {
+  std::string why;
+  boost::json::object result;
+  for (const auto& [part, measure] : parts) {
+    std::string partWhy;
+    auto figures = measure(partWhy);
+    if (!figures) partWhy = std::string(part) + ": " + figures.error().message();
+    if (figures) result[part] = std::move(*figures);
+    if (why.empty()) why = partWhy;
+    std::fflush(stdout);
+  }
+  return conclude(name, why, std::move(result));
+}
+
 }  // namespace fallbackd::bench

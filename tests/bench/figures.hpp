@@ -2,7 +2,10 @@
 // Shared by the benchmarks: series of figures, their percentiles, tables, and the same as JSON.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <boost/json/object.hpp>
@@ -27,5 +30,10 @@ void printFigure(const std::string& name, double value, const std::string& unit)
 /// Writes `result`, with "name", "ok" and "why" added, to the file that BENCH_JSON names, if any. Prints
 /// "NAME: ok" or "NAME: falls short: WHY" and returns the exit code.
 int conclude(const std::string& name, const std::string& why, boost::json::object result);
+
+/// One part of a benchmark: its figures, and in the text why it falls short.
+using MeasurePart = Result<boost::json::object> (*)(std::string& why);
+/// Measures each part under its name, and concludes with the first one that falls short or fails.
+int concludeParts(const std::string& name, const std::vector<std::pair<const char*, MeasurePart>>& parts);
 
 }  // namespace fallbackd::bench

@@ -336,19 +336,7 @@ Result<json::object> crowd(std::string& why) {
 }
 
 int bench() {
-  std::string why;
-  json::object result;
-  const auto part = [&](const char* name, Result<json::object> (&measure)(std::string&)) {
-    std::string partWhy;
-    auto figures = measure(partWhy);
-    if (!figures) partWhy = std::string(name) + ": " + figures.error().message();
-    if (figures) result[name] = std::move(*figures);
-    if (why.empty()) why = partWhy;
-    std::fflush(stdout);
-  };
-  part("recoveries", recoveries);
-  part("crowd", crowd);
-  return conclude("knows", why, std::move(result));
+  return concludeParts("knows", {{"recoveries", &recoveries}, {"crowd", &crowd}});
 }
 
 }  // namespace

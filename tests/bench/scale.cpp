@@ -228,20 +228,8 @@ Result<json::object> idle(std::string& why) {
 }
 
 int bench() {
-  std::string why;
-  json::object result;
-  const auto part = [&](const char* name, Result<json::object> (&measure)(std::string&)) {
-    std::string partWhy;
-    auto figures = measure(partWhy);
-    if (!figures) partWhy = std::string(name) + ": " + figures.error().message();
-    if (figures) result[name] = std::move(*figures);
-    if (why.empty()) why = partWhy;
-    std::fflush(stdout);
-  };
-  part("oneRegistry", oneDeadRegistry);
-  part("thirtyRegistries", halfOfThirty);
-  part("idle", idle);
-  return conclude("scale", why, std::move(result));
+  return concludeParts(
+      "scale", {{"oneRegistry", &oneDeadRegistry}, {"thirtyRegistries", &halfOfThirty}, {"idle", &idle}});
 }
 
 }  // namespace
