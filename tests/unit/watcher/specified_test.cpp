@@ -143,7 +143,7 @@ TEST_F(Specified, AContainerThatThePodDoesNotHaveIsTroubleOnlyIfThePodNamesIt) {
   EXPECT_THAT(named.troubles, ElementsAre(HasSubstr("is not in its specification")));
 }
 
-TEST_F(Specified, AnImageThatIsNoReferenceIsTrouble) {
+TEST_F(Specified, AnImageThatIsNotAReferenceIsTrouble) {
   have({"1.8.3"});
   const auto spec = podOf("https://r.x/checkout");
   const auto found = workloadsFor(config, sandbox, &spec);
@@ -151,25 +151,16 @@ TEST_F(Specified, AnImageThatIsNoReferenceIsTrouble) {
   EXPECT_THAT(found.troubles, ElementsAre(HasSubstr("spec.containers[0].image")));
 }
 
+config::ConfigPtr configOfAnyVersion() {
+  auto config = std::make_shared<config::Config>(*makeConfig());
+  config->workloads = {inheriting("1.8.3")};
+  config->workloads[0].inheritance.version.match = Match::none;
+  return config;
+}
+
 /// A Watcher whose workload takes its image from pods.
-struct SpecifiedWatcher : testing::Test {
-  SpecifiedWatcher() {
-    runtime.events = &events;
-    config->detection.reprobeInterval = 20ms;
-    config->containerd.resyncInterval = 20ms;
-    auto workload = inheriting("1.8.3");
-    workload.inheritance.version.match = Match::none;
-    config->workloads.push_back(workload);
-    runtime.addSandbox("s1", "shop", "checkout");
-  }
-  ~SpecifiedWatcher() override {
-    tasks.cancelAll();
-    runUntil(loop, [&] { return tasks.empty(); });
-  }
-  void start() {
-    tasks.spawn(watcher.run());
-    ASSERT_TRUE(runUntil(loop, [&] { return seen.up; }));
-  }
+struct SpecifiedWatcher : WatcherTest {
+  SpecifiedWatcher() : WatcherTest(configOfAnyVersion()) { runtime.addSandbox("s1", "shop", "checkout"); }
   bool detects(const std::string& image) {
     return runUntil(
         loop, [&] { return !seen.detections.empty() && seen.detections.back().workload->image == image; });
@@ -178,17 +169,6 @@ struct SpecifiedWatcher : testing::Test {
     specs.specs["uid-s1"] = specOf(image);
     watcher.specChanged("uid-s1");
   }
-
-  boost::asio::io_context loop;
-  test::FakeClock& clock = test::FakeClock::install(loop);
-  test::FakeRuntime runtime;
-  test::FakeEvents events{loop};
-  test::FakeTraffic traffic;
-  test::RecordingListener seen;
-  test::FakePodSpecs specs;
-  std::shared_ptr<config::Config> config = std::make_shared<config::Config>();
-  Watcher watcher{loop.get_executor(), runtime, events, traffic, seen, config, specs};
-  TaskGroup tasks{loop.get_executor()};
 };
 
 TEST_F(SpecifiedWatcher, APodIsLookedAtOnceItsSpecificationIsKnown) {

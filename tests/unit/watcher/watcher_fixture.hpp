@@ -2,12 +2,14 @@
 // A Watcher with one workload, on a runtime under the test's control.
 #pragma once
 
+#include "fake_pod_specs.hpp"
 #include "fake_runtime.hpp"
 #include "fake_traffic.hpp"
 #include "recording_listener.hpp"
 #include "watcher/watcher.hpp"
 
 #include <memory>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -30,7 +32,9 @@ inline config::ConfigPtr makeConfig() {
 }
 
 struct WatcherTest : testing::Test {
-  WatcherTest() { runtime.events = &events; }
+  explicit WatcherTest(config::ConfigPtr given = makeConfig()) : config(std::move(given)) {
+    runtime.events = &events;
+  }
   ~WatcherTest() override {
     tasks.cancelAll();
     runUntil(loop, [&] { return tasks.empty(); });
@@ -51,8 +55,9 @@ struct WatcherTest : testing::Test {
   test::FakeEvents events{loop};
   test::FakeTraffic traffic;
   test::RecordingListener seen;
-  config::ConfigPtr config = makeConfig();
-  Watcher watcher{loop.get_executor(), runtime, events, traffic, seen, config};
+  test::FakePodSpecs specs;
+  config::ConfigPtr config;
+  Watcher watcher{loop.get_executor(), runtime, events, traffic, seen, config, specs};
   TaskGroup tasks{loop.get_executor()};
 };
 
