@@ -39,7 +39,7 @@ class Unsticker {
 
   Unsticker(boost::asio::any_io_executor executor, Traffic& traffic);
 
-  /// Who is told of each connection; may be called from stalled() and later.
+  /// Receives a report of each connection; may be called from stalled() and later.
   void onUnstuck(std::function<void(const Unstuck&)> told) { told_ = std::move(told); }
   void enable(bool wanted);
 

@@ -77,7 +77,7 @@ TEST(View, APodTakesItsPlaceFromAMirrorThatClaimedIt) {
   EXPECT_EQ(view.size(), 1U);
 }
 
-TEST(PodObject, WhatKubeletAddsIsNoChange) {
+TEST(PodObject, WhatKubeletAddsIsNotAChange) {
   const std::string plain =
       R"({"metadata":{"name":"a","namespace":"b","uid":"c","annotations":{}},"spec":{}})";
   const std::string byKubelet =
