@@ -6,6 +6,7 @@
 #include "cri_requests.hpp"
 #include "cri_stubs.hpp"
 #include "fault_registry.hpp"
+#include "http.hpp"
 #include "image.hpp"
 #include "kubelet.hpp"
 #include "run_dir.hpp"
@@ -96,8 +97,9 @@ class ContainerdUnderTest final : public ContractNode {
     spec.name = name;
     spec.image = kImage;
     if (program == Program::fails) spec.args = {"--no-such-option"};
-    auto id = must(kubelet_->createContainer(pods_.at(pod.sandboxId), spec));
-    programs_[id] = program;
+    const auto& own = pods_.at(pod.sandboxId);
+    auto id = must(kubelet_->createContainer(own, spec));
+    if (program == Program::serves) serversIp_[id] = own.ip;
     return id;
   }
   std::string createForeignContainer(const Pod& pod, const std::string& name) override {
@@ -116,11 +118,14 @@ class ContainerdUnderTest final : public ContractNode {
   }
   void startContainer(const std::string& id) override { must(kubelet_->startContainer(id)); }
   void endContainer(const std::string& id) override {
-    if (programs_.at(id) == Program::serves) {
-      must(kubelet_->stopContainer(id));
-    } else {
+    const auto server = serversIp_.find(id);
+    if (server == serversIp_.end()) {
       must(kubelet_->waitForContainer(id, 20s));
+      return;
     }
+    // As pid 1 it would not even notice a SIGTERM that comes before its handler is there.
+    must(httpGetOk(server->second, 8080, "/"));
+    must(kubelet_->stopContainer(id));
   }
   void removeContainer(const std::string& id) override { must(kubelet_->removeContainer(id)); }
 
@@ -140,8 +145,8 @@ class ContainerdUnderTest final : public ContractNode {
   std::unique_ptr<FaultRegistry> silent_;
   boost::asio::io_context loop_;
   cri::Connection connection_;
-  std::map<std::string, e2e::Pod> pods_;  // by sandbox id
-  std::map<std::string, Program> programs_;
+  std::map<std::string, e2e::Pod> pods_;          // by sandbox id
+  std::map<std::string, std::string> serversIp_;  // by container id
 };
 
 /// The installed containerd, and those of later suites that scripts/fetch-suites has fetched.
