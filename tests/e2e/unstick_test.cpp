@@ -193,6 +193,8 @@ TEST_F(Unstick, WhatMovesIsNotTouched) {
   expectUnstuck("beside_slow_pulls");
   EXPECT_EQ(other.wait_for(0s), std::future_status::timeout) << "it was to last";
   EXPECT_EQ(same.wait_for(0s), std::future_status::timeout) << "it was to last";
+  crawling->stopCrawling();
+  dead_->stopCrawling();
   for (auto* one : {&other, &same}) {
     ASSERT_EQ(one->wait_for(120s), std::future_status::ready);
     const auto outcome = one->get();

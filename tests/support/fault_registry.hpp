@@ -65,6 +65,8 @@ class FaultRegistry {
 
   /// Applies to requests from now on; a stalled answer stays stalled.
   void set(Fault fault);
+  /// Slow answers, those under way too, send the rest of their layer at once.
+  void stopCrawling() { hurry_ = true; }
   /// "127.0.0.1:PORT"
   [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::uint16_t port() const { return port_; }
@@ -81,6 +83,7 @@ class FaultRegistry {
   std::unique_ptr<Server> server_;
   std::uint16_t port_ = 0;
   std::atomic<unsigned> requests_{0};
+  std::atomic<bool> hurry_{false};
   mutable std::mutex mutex_;
   Fault fault_;  // guarded by mutex_
   std::thread thread_;
