@@ -85,7 +85,7 @@ std::string peerOf(const inet_diag_msg& socket) {
   return "[" + address + "]:" + port;
 }
 
-void addConnection(std::string_view payload, ReceivedBytes& all) {
+void addConnection(std::string_view payload, TcpConnections& all) {
   inet_diag_msg socket{};
   if (!readAt(payload, 0, socket)) return;
   rtattr attribute{};
@@ -94,7 +94,7 @@ void addConnection(std::string_view payload, ReceivedBytes& all) {
     if (attribute.rta_len < sizeof attribute) return;
     if (attribute.rta_type != INET_DIAG_INFO) continue;
     const std::size_t info = at + aligned(sizeof attribute);
-    Received one;
+    TcpConnection one;
     std::uint32_t sinceReceived = 0;
     std::uint32_t sinceSent = 0;
     if (!readAt(payload, info + offsetof(tcp_info, tcpi_bytes_received), one.bytes) ||
@@ -105,8 +105,8 @@ void addConnection(std::string_view payload, ReceivedBytes& all) {
     }
     one.unread = socket.idiag_rqueue;
     one.unacknowledged = socket.idiag_wqueue;
-    one.state =
-        socket.idiag_state == kTcpSynSent ? Received::State::connecting : Received::State::established;
+    one.state = socket.idiag_state == kTcpSynSent ? TcpConnection::State::connecting
+                                                  : TcpConnection::State::established;
     one.sinceReceived = std::chrono::milliseconds(sinceReceived);
     one.sinceSent = std::chrono::milliseconds(sinceSent);
     one.peer = peerOf(socket);
@@ -119,7 +119,7 @@ void addConnection(std::string_view payload, ReceivedBytes& all) {
 }
 
 /// False once the dump is complete.
-Result<bool> readMessages(Stage stage, std::string_view answer, ReceivedBytes& all) {
+Result<bool> readMessages(Stage stage, std::string_view answer, TcpConnections& all) {
   nlmsghdr header{};
   for (std::size_t at = 0; readAt(answer, at, header); at += aligned(header.nlmsg_len)) {
     if (header.nlmsg_len < sizeof header || header.nlmsg_len > answer.size() - at) break;
@@ -201,7 +201,7 @@ Result<TcpDiagnosis> TcpDiagnosis::open(Stage stage, pid_t pid) {
   return TcpDiagnosis(stage, std::move(netlink));
 }
 
-Result<> TcpDiagnosis::collect(int family, ReceivedBytes& all) const {
+Result<> TcpDiagnosis::collect(int family, TcpConnections& all) const {
   const auto request = requestFor(family);
   if (::send(netlink_.get(), &request, sizeof request, 0) < 0) {
     return failErrno(stage_, "sock_diag");
@@ -217,8 +217,8 @@ Result<> TcpDiagnosis::collect(int family, ReceivedBytes& all) const {
   return fail(stage_, Reason::system, "sock_diag sends without end");
 }
 
-Result<ReceivedBytes> TcpDiagnosis::receivedBy(pid_t pid) const {
-  ReceivedBytes all;
+Result<TcpConnections> TcpDiagnosis::receivedBy(pid_t pid) const {
+  TcpConnections all;
   FB_CHECK(collect(AF_INET, all));
   FB_CHECK(collect(AF_INET6, all));
   FB_TRY(const auto own, socketsOf(stage_, pid));

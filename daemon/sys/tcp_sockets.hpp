@@ -24,7 +24,7 @@ struct TcpSocketId {
   std::array<std::byte, 48> id{};  // inet_diag_sockid
 };
 
-struct Received {
+struct TcpConnection {
   std::uint64_t bytes = 0;   // payload, since the connection was made
   std::uint32_t unread = 0;  // of these, bytes that its reader has not fetched yet
   enum class State : std::uint8_t { established, connecting };
@@ -39,7 +39,7 @@ struct Received {
 };
 
 /// By the socket's inode.
-using ReceivedBytes = std::map<std::uint64_t, Received>;
+using TcpConnections = std::map<std::uint64_t, TcpConnection>;
 
 /// A netlink socket in the network namespace of a process. One thread; calls block for well below a
 /// millisecond on a node with hundreds of connections.
@@ -49,7 +49,7 @@ class TcpDiagnosis {
   static Result<TcpDiagnosis> open(Stage stage, pid_t pid);
 
   /// The connections whose sockets this process has open now. Needs the right to read its /proc/PID/fd.
-  Result<ReceivedBytes> receivedBy(pid_t pid) const;
+  Result<TcpConnections> receivedBy(pid_t pid) const;
 
   /// Ends the connection (SOCK_DESTROY): its owner gets ECONNABORTED. Needs CAP_NET_ADMIN in the user
   /// namespace of the network namespace; Linux 4.9. Reason not_found: there is no such socket, as after it
@@ -62,7 +62,7 @@ class TcpDiagnosis {
 
  private:
   TcpDiagnosis(Stage stage, UniqueFd netlink) : stage_(stage), netlink_(std::move(netlink)) {}
-  Result<> collect(int family, ReceivedBytes& all) const;
+  Result<> collect(int family, TcpConnections& all) const;
 
   Stage stage_;
   UniqueFd netlink_;

@@ -134,7 +134,7 @@ std::shared_ptr<ProbePulls::Pull> ProbePulls::begin(const Question& question, Pu
   auto connections = unsticker_.look();
   const auto now = clock_.now();
   std::set<std::uint64_t> before;
-  for (const auto& [inode, one] : connections.value_or(sys::ReceivedBytes{})) before.insert(one.cookie);
+  for (const auto& [inode, one] : connections.value_or(sys::TcpConnections{})) before.insert(one.cookie);
   const auto pull = std::make_shared<Pull>(
       executor_, question, limits,
       PullWatch(limits, question.reference.path(), std::move(connections), peerOf(question.reference), now));

@@ -25,7 +25,7 @@ struct PullLimits {
 class PullWatch {
  public:
   /// `repository`: see Progress; `before`, `peer`: see Wire.
-  PullWatch(PullLimits limits, std::string repository, std::optional<sys::ReceivedBytes> before,
+  PullWatch(PullLimits limits, std::string repository, std::optional<sys::TcpConnections> before,
             std::string peer, Stamp begun)
       : limits_(limits),
         progress_(std::move(repository)),
@@ -35,7 +35,7 @@ class PullWatch {
         perhapsMoved_(begun),
         storeAsked_(begun) {}
 
-  void sawConnections(std::optional<sys::ReceivedBytes> now, Stamp at) { wire_.look(std::move(now), at); }
+  void sawConnections(std::optional<sys::TcpConnections> now, Stamp at) { wire_.look(std::move(now), at); }
   /// `asked`: when the store was asked, which is before it answered; by both clocks, since containerd records
   /// when things happened by the wall clock.
   void sawStore(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests,

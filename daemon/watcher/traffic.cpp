@@ -26,7 +26,7 @@ bool ContainerdTraffic::open() {
   return true;
 }
 
-std::optional<sys::ReceivedBytes> ContainerdTraffic::received() {
+std::optional<sys::TcpConnections> ContainerdTraffic::received() {
   if (!open()) return std::nullopt;
   auto bytes = diagnosis_->receivedBy(pid_);
   if (bytes) return std::move(*bytes);
@@ -34,7 +34,7 @@ std::optional<sys::ReceivedBytes> ContainerdTraffic::received() {
   return std::nullopt;
 }
 
-Result<> ContainerdTraffic::end(const sys::Received& connection) {
+Result<> ContainerdTraffic::end(const sys::TcpConnection& connection) {
   if (!open()) return fail(Stage::detection, Reason::not_found, "process behind " + socketPath_);
   return diagnosis_->destroy(connection.id);
 }

@@ -15,9 +15,9 @@ class Traffic {
  public:
   virtual ~Traffic() = default;
   /// By connection; nothing if they cannot be seen. Called on the loop: must be quick.
-  virtual std::optional<sys::ReceivedBytes> received() = 0;
+  virtual std::optional<sys::TcpConnections> received() = 0;
   /// Ends one of them. See sys::TcpDiagnosis::destroy for this and the next.
-  virtual Result<> end(const sys::Received& connection) = 0;
+  virtual Result<> end(const sys::TcpConnection& connection) = 0;
   virtual Result<> canEnd() = 0;
   /// The proxies that the runtime is set up with, as HOST:PORT.
   virtual Result<std::set<std::string>> proxies() = 0;
@@ -28,8 +28,8 @@ class Traffic {
 class ContainerdTraffic final : public Traffic {
  public:
   explicit ContainerdTraffic(std::string socketPath) : socketPath_(std::move(socketPath)) {}
-  std::optional<sys::ReceivedBytes> received() override;
-  Result<> end(const sys::Received& connection) override;
+  std::optional<sys::TcpConnections> received() override;
+  Result<> end(const sys::TcpConnection& connection) override;
   Result<> canEnd() override;
   Result<std::set<std::string>> proxies() override;
 

@@ -12,14 +12,14 @@ namespace fallbackd::watcher {
 
 namespace {
 
-using TcpState = sys::Received::State;
+using TcpState = sys::TcpConnection::State;
 
-std::uint64_t sentOf(const sys::Received& one) {
+std::uint64_t sentOf(const sys::TcpConnection& one) {
   return one.acknowledged + one.unacknowledged;
 }
 
 /// Retransmissions count as sent for the kernel, so its own times mean something only if the numbers changed.
-Stamp activeAt(const sys::Received& one, const StillConnections::Seen* before, Stamp at) {
+Stamp activeAt(const sys::TcpConnection& one, const StillConnections::Seen* before, Stamp at) {
   if (one.state == TcpState::connecting) return before == nullptr ? at : before->active;
   if (one.unread > 0) return at;  // it has come: it is the reader that is slow
   const bool known = before != nullptr && before->at.state == TcpState::established;
@@ -65,7 +65,7 @@ std::string_view toString(UnstickResult result) {
   return kNames.at(static_cast<std::size_t>(result));
 }
 
-void StillConnections::look(const sys::ReceivedBytes& now, Stamp at) {
+void StillConnections::look(const sys::TcpConnections& now, Stamp at) {
   std::map<std::uint64_t, Seen> seen;
   for (const auto& [inode, one] : now) {
     const auto known = seen_.find(one.cookie);
@@ -76,7 +76,7 @@ void StillConnections::look(const sys::ReceivedBytes& now, Stamp at) {
   seen_ = std::move(seen);
 }
 
-std::chrono::nanoseconds limitOf(const sys::Received& one, const PullLimits& limits) {
+std::chrono::nanoseconds limitOf(const sys::TcpConnection& one, const PullLimits& limits) {
   if (one.bytes > 0) return limits.response;
   const bool tls = one.peer.ends_with(":443");
   const bool stands = one.state == TcpState::established && one.unacknowledged == 0 && !tls;

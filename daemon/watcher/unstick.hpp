@@ -40,7 +40,7 @@ struct Unstuck {
 
 /// A registry whose verdict is timeout.
 struct StalledRegistry {
-  std::set<std::string> peers;  // its addresses and those of its mirrors, as sys::Received has them
+  std::set<std::string> peers;  // its addresses and those of its mirrors, as sys::TcpConnection has them
   PullLimits limits;
   Stamp until;  // the verdict counts until then
 };
@@ -51,12 +51,12 @@ class StillConnections {
  public:
   struct Seen {
     std::uint64_t inode = 0;
-    sys::Received at;
+    sys::TcpConnection at;
     Stamp first;   // look at which it was there
     Stamp active;  // when something came, was sent, or it was made; of one being made, the first look
   };
 
-  void look(const sys::ReceivedBytes& now, Stamp at);
+  void look(const sys::TcpConnections& now, Stamp at);
   [[nodiscard]] const std::map<std::uint64_t, Seen>& all() const { return seen_; }  // by cookie
 
  private:
@@ -65,12 +65,12 @@ class StillConnections {
 
 /// How long this connection may stand still. One that has received something gets the time of an answer, and
 /// so does one that waits for the first answer; before that, while it is being made, the shorter one counts.
-std::chrono::nanoseconds limitOf(const sys::Received& one, const PullLimits& limits);
+std::chrono::nanoseconds limitOf(const sys::TcpConnection& one, const PullLimits& limits);
 
 struct Due {
   std::string registry;
   std::uint64_t cookie = 0;
-  sys::Received connection;
+  sys::TcpConnection connection;
   std::chrono::nanoseconds silent{};
 };
 

@@ -40,7 +40,7 @@ void Unsticker::enable(bool wanted) {
   if (!wanted_) registries_.clear();
 }
 
-std::optional<sys::ReceivedBytes> Unsticker::look() {
+std::optional<sys::TcpConnections> Unsticker::look() {
   auto now = traffic_.received();
   if (now) connections_.look(*now, clock_.now());
   return now;
@@ -126,7 +126,7 @@ void Unsticker::endDue() {
   }
 }
 
-bool Unsticker::end(const std::string& host, const sys::Received& connection) {
+bool Unsticker::end(const std::string& host, const sys::TcpConnection& connection) {
   const auto proxies = traffic_.proxies();
   if (!proxies || mayBeProxy(connection.peer, *proxies)) return false;
   const auto result = resultOf(traffic_.end(connection));
@@ -134,7 +134,7 @@ bool Unsticker::end(const std::string& host, const sys::Received& connection) {
   return result == UnstickResult::ended;
 }
 
-void Unsticker::count(const std::string& host, const sys::Received& connection,
+void Unsticker::count(const std::string& host, const sys::TcpConnection& connection,
                       std::chrono::nanoseconds silent, UnstickResult result, std::string error) {
   ++counts_.at(static_cast<std::size_t>(result));
   if (result == UnstickResult::not_permitted) state_ = State::not_permitted;

@@ -44,7 +44,7 @@ class Unsticker {
   void enable(bool wanted);
 
   /// containerd's connections now; nothing if they cannot be seen. Remembers since when each stands still.
-  std::optional<sys::ReceivedBytes> look();
+  std::optional<sys::TcpConnections> look();
   [[nodiscard]] const StillConnections& connections() const { return connections_; }
 
   /// Whether connections can be ended: asked for at the first call, and again while it is not known.
@@ -65,12 +65,12 @@ class Unsticker {
   /// A connection that is left alone until then.
   void spare(std::uint64_t cookie, Stamp until) { spared_[cookie] = until; }
   /// Ends one at once, whether it is due or not: one of our own pulls.
-  bool end(const std::string& host, const sys::Received& connection);
+  bool end(const std::string& host, const sys::TcpConnection& connection);
 
  private:
   boost::asio::awaitable<void> watch();
   void endDue();
-  void count(const std::string& host, const sys::Received& connection, std::chrono::nanoseconds silent,
+  void count(const std::string& host, const sys::TcpConnection& connection, std::chrono::nanoseconds silent,
              UnstickResult result, std::string error = {});
 
   const Clock& clock_;

@@ -14,7 +14,7 @@
 
 namespace fallbackd::watcher {
 
-/// As sys::Received writes it; empty if the reference has a name for its host.
+/// As sys::TcpConnection writes it; empty if the reference has a name for its host.
 std::string peerOf(const ImageReference& reference);
 
 struct ProbePulls::Pull {

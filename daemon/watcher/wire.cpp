@@ -8,29 +8,29 @@ namespace fallbackd::watcher {
 
 namespace {
 
-using State = sys::Received::State;
+using State = sys::TcpConnection::State;
 
 // Manifests and tokens are small; what has received more is a download.
 constexpr std::uint64_t kMaxSmall = 256 << 10;
 
 /// When the connection did something last, as the kernel remembers it.
-Stamp lastActive(const sys::Received& one, Stamp at) {
+Stamp lastActive(const sys::TcpConnection& one, Stamp at) {
   if (one.unread > 0) return at;  // it has come: it is the reader that is slow
   return at - (one.bytes > 0 ? std::min(one.sinceSent, one.sinceReceived) : one.sinceSent);
 }
 
-bool speaksTls(const sys::Received& one) {
+bool speaksTls(const sys::TcpConnection& one) {
   return one.peer.ends_with(":443");
 }
 
 }  // namespace
 
-void Wire::move(const sys::Received& one, Stamp when) {
+void Wire::move(const sys::TcpConnection& one, Stamp when) {
   movedAny_ = std::max(movedAny_.value_or(when), when);
   if (one.bytes <= kMaxSmall) movedSmall_ = std::max(movedSmall_.value_or(when), when);
 }
 
-Wire::Seen Wire::follow(const sys::Received& one, const Seen* before, Stamp at) {
+Wire::Seen Wire::follow(const sys::TcpConnection& one, const Seen* before, Stamp at) {
   if (one.state == State::connecting) return {one, before == nullptr ? at : before->active};
   const Seen seen{one, lastActive(one, at)};
   const bool wasConnected = before != nullptr && before->at.state == State::established;
@@ -47,7 +47,7 @@ Wire::Seen Wire::follow(const sys::Received& one, const Seen* before, Stamp at) 
   return seen;
 }
 
-void Wire::look(std::optional<sys::ReceivedBytes> now, Stamp at) {
+void Wire::look(std::optional<sys::TcpConnections> now, Stamp at) {
   visible_ = before_.has_value() && now.has_value();
   if (!visible_) return;
   std::erase_if(*now, [&](const auto& one) { return before_->contains(one.first); });

@@ -19,11 +19,11 @@ namespace fallbackd::watcher {
 class Wire {
  public:
   /// `before`: the connections at the beginning; nothing if they cannot be seen. `peer`: the registry's
-  /// address as sys::Received has it, where the reference names one; else empty.
-  Wire(std::optional<sys::ReceivedBytes> before, std::string peer)
+  /// address as sys::TcpConnection has it, where the reference names one; else empty.
+  Wire(std::optional<sys::TcpConnections> before, std::string peer)
       : before_(std::move(before)), peer_(std::move(peer)), visible_(before_.has_value()) {}
 
-  void look(std::optional<sys::ReceivedBytes> now, Stamp at);
+  void look(std::optional<sys::TcpConnections> now, Stamp at);
 
   /// False if connections cannot be seen: then nothing else here means anything.
   [[nodiscard]] bool visible() const { return visible_; }
@@ -46,14 +46,14 @@ class Wire {
 
  private:
   struct Seen {
-    sys::Received at;
+    sys::TcpConnection at;
     Stamp active;  // when it did something last
   };
 
-  Seen follow(const sys::Received& one, const Seen* before, Stamp at);
-  void move(const sys::Received& one, Stamp when);
+  Seen follow(const sys::TcpConnection& one, const Seen* before, Stamp at);
+  void move(const sys::TcpConnection& one, Stamp when);
 
-  std::optional<sys::ReceivedBytes> before_;
+  std::optional<sys::TcpConnections> before_;
   std::string peer_;
   bool visible_;
   bool connected_ = false;

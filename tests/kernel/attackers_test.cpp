@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::uint64_t kAll = ~0ULL;
 constexpr std::uint64_t kMayTrace = 1ULL << CAP_SYS_PTRACE;
-constexpr uid_t kUser = 65532;
+constexpr uid_t kFallbackUser = 65532;
 constexpr const char* kToken = "--token-of-the-fallback";
 #ifdef FALLBACKD_SANITIZED
 constexpr int kLaunches = 40;
@@ -51,14 +51,15 @@ TEST_P(Attackers, ReachNothingBeforeExecveat) {
                                " attacks each new process of " + std::to_string(kLaunches) + " launches");
   sandbox = std::make_unique<FakeSandbox>(
       folder, hierarchies, FakeSandbox::Shape{.userNamespace = kind.ownUsers, .sharedPids = true});
-  Neighbour neighbour(*sandbox, kind.capabilities,
-                      {std::string("--token=") + kToken, "--uid=" + std::to_string(kUser), "--seconds=300"},
-                      folder / "report");
+  Neighbour neighbour(
+      *sandbox, kind.capabilities,
+      {std::string("--token=") + kToken, "--uid=" + std::to_string(kFallbackUser), "--seconds=300"},
+      folder / "report");
   ASSERT_TRUE(neighbour.ready()) << ::testing::PrintToString(neighbour.finish());
   int failed = 0;
   for (int i = 0; i < kLaunches; ++i) {
     auto wanted = request({"wait", kToken});
-    wanted.workload.user = {kUser, kUser, {}};
+    wanted.workload.user = {kFallbackUser, kFallbackUser, {}};
     wanted.workload.healthCheck.args = {"--health-check=ok", kToken};
     auto process = launch(std::move(wanted));
     if (process) {

@@ -52,7 +52,7 @@ std::string inOwnNetwork(const std::function<std::string()>& body) {
 }
 
 /// The one connection of this process to the peer.
-Result<Received> find(const TcpDiagnosis& diagnosis, const std::string& peer) {
+Result<TcpConnection> find(const TcpDiagnosis& diagnosis, const std::string& peer) {
   FB_TRY(const auto all, diagnosis.receivedBy(::getpid()));
   for (const auto& [inode, one] : all) {
     if (one.peer == peer) return one;
@@ -124,7 +124,7 @@ TEST(SockDestroy, EndsASynThatNobodyAnswers) {
               if (!diagnosis) return diagnosis.error().message();
               const auto one = find(*diagnosis, textOf(nobody));
               if (!one) return one.error().message();
-              if (one->state != Received::State::connecting) return "it is connected";
+              if (one->state != TcpConnection::State::connecting) return "it is connected";
               if (const auto done = diagnosis->destroy(one->id); !done) return done.error().message();
               const int seen = errorOf(socket);
               return seen == ECONNABORTED ? "" : "its owner saw " + std::to_string(seen);

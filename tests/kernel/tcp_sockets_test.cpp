@@ -28,10 +28,10 @@ TEST(TcpSockets, ReceivedAndUnreadBytesAreCounted) {
   const auto diagnosis = TcpDiagnosis::open(Stage::detection, ::getpid());
   ASSERT_TRUE(diagnosis) << diagnosis.error().message();
   const auto sum = [&] {
-    Received all;
+    TcpConnection all;
     const auto received = diagnosis->receivedBy(::getpid());
     EXPECT_TRUE(received) << received.error().message();
-    for (const auto& [inode, one] : received.value_or(ReceivedBytes{})) {
+    for (const auto& [inode, one] : received.value_or(TcpConnections{})) {
       all.bytes += one.bytes;
       all.unread += one.unread;
     }

@@ -10,11 +10,11 @@ namespace fallbackd::test {
 
 class FakeTraffic final : public watcher::Traffic {
  public:
-  std::optional<sys::ReceivedBytes> received() override {
+  std::optional<sys::TcpConnections> received() override {
     if (onReceived) return onReceived();
     return std::nullopt;
   }
-  Result<> end(const sys::Received& connection) override {
+  Result<> end(const sys::TcpConnection& connection) override {
     if (!ends) return canEnd();
     const bool there = ends(connection);
     if (there) return {};
@@ -26,10 +26,10 @@ class FakeTraffic final : public watcher::Traffic {
   }
   Result<std::set<std::string>> proxies() override { return proxyAddresses; }
 
-  std::function<bool(const sys::Received&)> ends;  // false: it is gone; unset: see cannotEnd
-  Reason cannotEnd = Reason::not_found;            // of the process
+  std::function<bool(const sys::TcpConnection&)> ends;  // false: it is gone; unset: see cannotEnd
+  Reason cannotEnd = Reason::not_found;                 // of the process
   std::set<std::string> proxyAddresses;
-  std::function<sys::ReceivedBytes()> onReceived;  // unset: nothing can be seen
+  std::function<sys::TcpConnections()> onReceived;  // unset: nothing can be seen
 };
 
 }  // namespace fallbackd::test

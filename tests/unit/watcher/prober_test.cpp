@@ -309,9 +309,9 @@ TEST_F(ProberTest, WhatIsUsualForARegistryRaisesItsLimit) {
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
   const auto begun = clock.now();
   bool answered = false;
-  traffic.onReceived = [&]() -> sys::ReceivedBytes {
+  traffic.onReceived = [&]() -> sys::TcpConnections {
     if (runtime.pulls.empty()) return {};
-    sys::Received one;
+    sys::TcpConnection one;
     one.acknowledged = 300;
     one.sinceSent = std::chrono::duration_cast<std::chrono::milliseconds>(clock.now() - begun);
     if (one.sinceSent > 150ms) {
@@ -381,7 +381,7 @@ struct UnderWayTest : ProberTest {
 
 TEST_F(UnderWayTest, WhatArrivesInDropsIsLeftAlone) {
   traffic.onReceived = [&] {
-    return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {50U * looks, 0}}};
+    return looks++ == 0 ? sys::TcpConnections{} : sys::TcpConnections{{7, {50U * looks, 0}}};
   };
   ask("r.x/a:1", 4ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
@@ -390,7 +390,7 @@ TEST_F(UnderWayTest, WhatArrivesInDropsIsLeftAlone) {
 
 TEST_F(UnderWayTest, WhatWaitsToBeReadHasArrived) {
   traffic.onReceived = [&] {
-    return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {500, 1}}};
+    return looks++ == 0 ? sys::TcpConnections{} : sys::TcpConnections{{7, {500, 1}}};
   };
   ask("r.x/a:1", 4ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
@@ -399,7 +399,7 @@ TEST_F(UnderWayTest, WhatWaitsToBeReadHasArrived) {
 
 TEST_F(UnderWayTest, SyncingToTheDiskIsNotTheRegistrysFault) {
   traffic.onReceived = [&] {
-    return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {1000, 0}}};
+    return looks++ == 0 ? sys::TcpConnections{} : sys::TcpConnections{{7, {1000, 0}}};
   };
   written = 1000;
   ask("r.x/a:1", 4ms);
@@ -409,7 +409,7 @@ TEST_F(UnderWayTest, SyncingToTheDiskIsNotTheRegistrysFault) {
 
 TEST_F(UnderWayTest, WhereNothingArrivesTheStallTimeoutCounts) {
   traffic.onReceived = [&] {
-    return looks++ == 0 ? sys::ReceivedBytes{} : sys::ReceivedBytes{{7, {500, 0}}};
+    return looks++ == 0 ? sys::TcpConnections{} : sys::TcpConnections{{7, {500, 0}}};
   };
   ask("r.x/a:1", 4ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
@@ -418,7 +418,7 @@ TEST_F(UnderWayTest, WhereNothingArrivesTheStallTimeoutCounts) {
 }
 
 TEST_F(UnderWayTest, ConnectionsFromBeforeThePullDoNotHideThatItStands) {
-  traffic.onReceived = [&] { return sys::ReceivedBytes{{7, {50U * ++looks, 0}}}; };
+  traffic.onReceived = [&] { return sys::TcpConnections{{7, {50U * ++looks, 0}}}; };
   ask("r.x/a:1", 4ms);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   EXPECT_EQ(verdicts[0].cause, Cause::timeout);

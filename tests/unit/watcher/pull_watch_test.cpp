@@ -9,41 +9,41 @@ namespace fallbackd::watcher {
 namespace {
 
 using namespace std::chrono_literals;
-using sys::Received;
-using sys::ReceivedBytes;
+using sys::TcpConnection;
+using sys::TcpConnections;
 
 /// A pull that began at 0 s; times are handed in.
 struct PullWatchTest : testing::Test {
   static Stamp at(std::chrono::milliseconds time) { return Stamp{} + 1h + time; }
   static Wall::time_point wall(std::chrono::milliseconds time) { return Wall::time_point(20000h) + time; }
-  static Received connecting(const std::string& peer = "192.0.2.1:5000") {
-    Received one;
-    one.state = Received::State::connecting;
+  static TcpConnection connecting(const std::string& peer = "192.0.2.1:5000") {
+    TcpConnection one;
+    one.state = TcpConnection::State::connecting;
     one.unacknowledged = 1;
     one.peer = peer;
     return one;
   }
   /// Its request was acknowledged, and so much time ago something was sent.
-  static Received silent(std::chrono::milliseconds since, const std::string& peer = "192.0.2.1:5000") {
-    Received one;
+  static TcpConnection silent(std::chrono::milliseconds since, const std::string& peer = "192.0.2.1:5000") {
+    TcpConnection one;
     one.acknowledged = 300;
     one.sinceSent = since;
     one.peer = peer;
     return one;
   }
-  static Received answered(std::uint64_t bytes, std::chrono::milliseconds since) {
+  static TcpConnection answered(std::uint64_t bytes, std::chrono::milliseconds since) {
     auto one = silent(since);
     one.bytes = bytes;
     one.sinceReceived = since;
     return one;
   }
-  void look(std::chrono::milliseconds time, ReceivedBytes connections,
+  void look(std::chrono::milliseconds time, TcpConnections connections,
             std::vector<cri::Ingest> ingests = {}) {
     watch.sawConnections(std::move(connections), at(time));
     watch.sawStore(contents, ingests, at(time), wall(time));
   }
   std::vector<cri::Content> contents{{"sha256:m", "a", {"sha256:1"}}};
-  PullWatch watch{{1s, 3s}, "a", ReceivedBytes{}, {}, at(0s)};
+  PullWatch watch{{1s, 3s}, "a", TcpConnections{}, {}, at(0s)};
 };
 
 TEST_F(PullWatchTest, WithoutAConnectionTheStallTimeoutCounts) {
@@ -160,10 +160,10 @@ TEST_F(PullWatchTest, ManifestsOfOtherPullsHideADeadRegistryForAWhileOnly) {
 }
 
 TEST_F(PullWatchTest, WhereTheReferenceNamesAnAddressManifestsOfOtherPullsHideNothing) {
-  PullWatch named{{1s, 3s}, "a", ReceivedBytes{}, "192.0.2.9:5000", at(0s)};
+  PullWatch named{{1s, 3s}, "a", TcpConnections{}, "192.0.2.9:5000", at(0s)};
   auto stalledAt = 0ms;
   for (auto time = 100ms; time < 60s && stalledAt == 0ms; time += 100ms) {
-    named.sawConnections(ReceivedBytes{{7, silent(time, "192.0.2.9:5000")}, {8, answered(99, 0ms)}},
+    named.sawConnections(TcpConnections{{7, silent(time, "192.0.2.9:5000")}, {8, answered(99, 0ms)}},
                          at(time));
     named.sawStore(contents, {{"manifest-sha256:" + std::to_string(time.count()), 0, 500}}, at(time),
                    wall(time));
@@ -174,13 +174,13 @@ TEST_F(PullWatchTest, WhereTheReferenceNamesAnAddressManifestsOfOtherPullsHideNo
 
 TEST_F(PullWatchTest, TheStoreMustHaveBeenAskedLateEnough) {
   look(100ms, {{7, silent(90ms)}});
-  watch.sawConnections(ReceivedBytes{{7, silent(3500ms)}}, at(3510ms));
+  watch.sawConnections(TcpConnections{{7, silent(3500ms)}}, at(3510ms));
   EXPECT_FALSE(watch.stalled(at(3510ms))) << "it may be that only the store moved";
 }
 
 TEST_F(PullWatchTest, WhereTheReferenceNamesAnAddressOnlyItsConnectionsCount) {
-  PullWatch named{{1s, 3s}, "a", ReceivedBytes{}, "192.0.2.9:5000", at(0s)};
-  named.sawConnections(ReceivedBytes{{7, connecting("192.0.2.9:5000")}, {8, silent(10ms)}}, at(900ms));
+  PullWatch named{{1s, 3s}, "a", TcpConnections{}, "192.0.2.9:5000", at(0s)};
+  named.sawConnections(TcpConnections{{7, connecting("192.0.2.9:5000")}, {8, silent(10ms)}}, at(900ms));
   named.sawStore(contents, {}, at(900ms), wall(900ms));
   EXPECT_EQ(named.stalled(at(1s)), 1s);
 }

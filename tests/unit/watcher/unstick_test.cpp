@@ -8,7 +8,7 @@ namespace fallbackd::watcher {
 namespace {
 
 using namespace std::chrono_literals;
-using sys::Received;
+using sys::TcpConnection;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
@@ -19,33 +19,33 @@ constexpr const char* kDead = "192.0.2.1:5000";
 struct UnstickTest : testing::Test {
   UnstickTest() { registries["r.x"] = {{kDead}, {1s, 3s}, at(1h)}; }
   static Stamp at(std::chrono::nanoseconds time) { return later(Stamp{} + 24h, time); }
-  static Received connecting(std::uint64_t cookie, const std::string& peer = kDead) {
-    Received one;
-    one.state = Received::State::connecting;
+  static TcpConnection connecting(std::uint64_t cookie, const std::string& peer = kDead) {
+    TcpConnection one;
+    one.state = TcpConnection::State::connecting;
     one.unacknowledged = 1;
     one.peer = peer;
     one.cookie = cookie;
     return one;
   }
   /// Its request was acknowledged, and so much time ago something was sent.
-  static Received silent(std::uint64_t cookie, std::chrono::milliseconds since,
-                         const std::string& peer = kDead) {
-    Received one;
+  static TcpConnection silent(std::uint64_t cookie, std::chrono::milliseconds since,
+                              const std::string& peer = kDead) {
+    TcpConnection one;
     one.acknowledged = 300;
     one.sinceSent = since;
     one.peer = peer;
     one.cookie = cookie;
     return one;
   }
-  static Received answered(std::uint64_t cookie, std::uint64_t bytes, std::chrono::milliseconds since,
-                           const std::string& peer = kDead) {
+  static TcpConnection answered(std::uint64_t cookie, std::uint64_t bytes, std::chrono::milliseconds since,
+                                const std::string& peer = kDead) {
     auto one = silent(cookie, since, peer);
     one.bytes = bytes;
     one.sinceReceived = since;
     return one;
   }
-  void look(std::chrono::nanoseconds time, const std::vector<Received>& all) {
-    sys::ReceivedBytes now;
+  void look(std::chrono::nanoseconds time, const std::vector<TcpConnection>& all) {
+    sys::TcpConnections now;
     for (const auto& one : all) now[one.cookie + 1000] = one;
     connections.look(now, at(time));
   }

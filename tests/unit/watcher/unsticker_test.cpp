@@ -33,7 +33,7 @@ struct UnstickerTest : testing::Test {
 
   UnstickerTest() {
     traffic.onReceived = [this] { return received(); };
-    traffic.ends = [this](const sys::Received& one) { return end(one.cookie); };
+    traffic.ends = [this](const sys::TcpConnection& one) { return end(one.cookie); };
     prober.unsticker().onUnstuck([this](const Unstuck& one) { told.push_back(one); });
   }
   /// A connection that is not of our pulls.
@@ -73,7 +73,7 @@ struct UnstickerTest : testing::Test {
   std::vector<Unstuck> told;
 
  private:
-  sys::ReceivedBytes received() {
+  sys::TcpConnections received() {
     for (const auto& [image, pulls] : runtime.pulls) {
       if (pulls == pullsSeen[image]) continue;
       // Another pull: the one before was cancelled.
@@ -81,9 +81,9 @@ struct UnstickerTest : testing::Test {
       pullsSeen[image] = pulls;
       if (!hosts.empty()) connections.push_back({++lastCookie, hosts.front(), clock.now(), image, 0});
     }
-    sys::ReceivedBytes all;
+    sys::TcpConnections all;
     for (const auto& one : connections) {
-      sys::Received socket;
+      sys::TcpConnection socket;
       socket.acknowledged = 300;
       socket.bytes = 100;
       socket.sinceSent = socket.sinceReceived =
