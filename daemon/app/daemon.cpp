@@ -101,6 +101,10 @@ Result<> Daemon::Parts::start() {
   readPause();
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config,
                   podSources);
+  podSources.onPauses([this](const config::Pause::Orders& annotated) {
+    orders.annotated = annotated;
+    followOrders();
+  });
   podSources.onChange([this](const std::string& podUid) {
     if (!std::exchange(chosenMayDiffer, true)) tasks.spawn(followChosen());
     watcher->specChanged(podUid);
@@ -116,7 +120,7 @@ Result<> Daemon::Parts::start() {
       config->telemetry, config->launcher.runDir, executor(), [this] { return collect(); }, metrics,
       [this] { return loopWatch->stalled(); }, [this](const std::string& what) { complain(what); });
   FB_CHECK(endpoints->open());
-  podSources.start(executor(), config->kubernetes, options);
+  podSources.start(executor(), *config, options);
   tasks.spawn(work());
   tasks.spawn(handleSignals());
   tasks.spawn(followConfigFiles());
@@ -251,7 +255,6 @@ Awaitable<void> Daemon::Parts::followPause() {
 /// An order that cannot be read is obeyed: somebody wanted something to stop.
 void Daemon::Parts::readPause() {
   auto order = config::readPause(config->cache.state);
-  const auto& before = recoveries->withholding().paused();
   if (!order) {
     const auto problem = order.error().message();
     if (problem == pauseProblem) return;
@@ -264,15 +267,22 @@ void Daemon::Parts::readPause() {
   } else {
     pauseProblem.clear();
   }
-  metrics.orders.paused(order->node ? 1 : 0, order->namespaces.size());
-  if (*order == before) return;
-  const auto namespaces = order->namespaces.size();
-  log.warn(order->node || namespaces > 0 ? "recoveries are paused; running fallbacks go on"
+  order->annotated = std::move(orders.annotated);
+  orders = std::move(*order);
+  followOrders();
+}
+
+void Daemon::Parts::followOrders() {
+  const auto namespaces = orders.namespaceCount();
+  metrics.orders.paused(orders.node ? 1 : 0, namespaces);
+  if (orders == recoveries->withholding().paused()) return;
+  log.warn(orders.node || namespaces > 0 ? "recoveries are paused; running fallbacks go on"
                                          : "recoveries are not paused any more",
-           {{"node", order->node.has_value()},
+           {{"node", orders.node.has_value()},
             {"namespaces", namespaces},
-            {"reason", order->node ? order->node->reason : ""}});
-  recoveries->pause(std::move(*order));
+            {"annotatedNamespaces", orders.annotated.size()},
+            {"reason", orders.node ? orders.node->reason : ""}});
+  recoveries->pause(orders);
   // Whatever waits is due at once.
   if (watcher) watcher->reconfigure(config);
 }

@@ -68,6 +68,7 @@ struct Daemon::Parts {
   cri::Awaitable<void> shutDown();
   void reload();
   void readPause();
+  void followOrders();
   Snapshot collect();
   void complain(const std::string& what);
   void tellStall(const telemetry::LoopWatch::Stall& stall);
@@ -78,6 +79,7 @@ struct Daemon::Parts {
   config::ConfigPtr config;
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
   std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
+  config::Pause orders;                     // of the operator, and by annotations of namespaces
   const Wall::time_point started = Clock::system().wall();
   bool chosenMayDiffer = false;            // followChosen() has been started
   std::vector<BinaryRef> admittedForPods;  // chosenBinaries() of the latest refresh

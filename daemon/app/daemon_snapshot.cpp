@@ -81,7 +81,7 @@ Snapshot Daemon::Parts::collect() {
   metrics.detection.unstick(unsticksOf(watcher->unsticker().counts()));
   metrics.workload.runningContainers(watcher->runningContainers());
   Snapshot now;
-  now.knownPods = viewOf(podSources.pods(), podSources.events());
+  now.knownPods = viewOf(podSources.pods(), podSources.namespaces(), podSources.events());
   metrics.podSources.used(usageOf(now.knownPods));
   if (now.knownPods.events) metrics.podSources.used(usageOf(*now.knownPods.events));
   now.version = FALLBACKD_VERSION;

@@ -104,7 +104,7 @@ Explanation Walk::due(const watcher::Waiting& waiting) {
   const auto* order = snapshot_.pause.orderFor(waiting.sandbox.podNamespace);
   const auto words = order == nullptr || order->reason.empty() ? std::string() : ": " + order->reason;
   say("launch", Verdict::no, "new recoveries are paused" + words);
-  return end("new recoveries are paused", "fallbackctl resume ends the pause");
+  return end("new recoveries are paused", snapshot_.pause.wayOut(waiting.sandbox.podNamespace));
 }
 
 std::string Walk::describe(const watcher::HeldUp& heldUp) const {

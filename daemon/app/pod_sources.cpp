@@ -31,7 +31,8 @@ std::string kubeletAddress(const std::string& nodeIp) {
   return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + kKubeletPort;
 }
 
-kube::SourceSettings settingsOf(const config::KubernetesSettings& from, const Options& options) {
+kube::SourceSettings settingsOf(const config::KubernetesSettings& from, const Options& options,
+                                const std::string& stateFolder) {
   kube::SourceSettings settings;
   for (const auto source : from.sources) {
     settings.kinds.push_back(source == config::PodSource::kubelet ? kube::SourceKind::kubelet
@@ -45,6 +46,8 @@ kube::SourceSettings settingsOf(const config::KubernetesSettings& from, const Op
   settings.viewFile = from.viewFile;
   settings.readVariablesIn = from.readVariablesIn;
   settings.events = from.events;
+  settings.namespacePause = from.namespacePause;
+  settings.stateFolder = stateFolder;
   return settings;
 }
 
@@ -196,12 +199,17 @@ void PodSources::tellIfOther(const kube::PodObject& pod) {
   askObjects(pod);
 }
 
-void PodSources::start(const boost::asio::any_io_executor& loop, const config::KubernetesSettings& settings,
+void PodSources::start(const boost::asio::any_io_executor& loop, const config::Config& config,
                        const Options& options) {
-  if (settings.sources.empty() && !settings.events) return;
-  sources_.emplace(loop, settingsOf(settings, options), pods_, [this](const std::string& what) {
-    log_.warn("the pods that an earlier daemon knew are not kept", {{"error", what}});
-  });
+  const auto& settings = config.kubernetes;
+  if (settings.sources.empty() && !settings.events && !settings.namespacePause) return;
+  sources_.emplace(loop, settingsOf(settings, options, config.cache.state), pods_,
+                   [this](const std::string& what) {
+                     log_.warn("what the API server told is not kept for the next start", {{"error", what}});
+                   });
+  if (settings.namespacePause) {
+    sources_->onNamespaces(pauses_, [this](const kube::SourceState& now) { namespacesChanged(now); });
+  }
   if (settings.events) {
     events_.emplace().since = Clock::system().wall();
     sources_->onEvents([this](const kube::EventState& now) { eventsChanged(now); });
@@ -232,6 +240,18 @@ void PodSources::eventsChanged(const kube::EventState& now) {
     log_.warn("Events cannot be written; recoveries go on without them", {{"error", now.error}});
   } else if (failing(before) && now.health == kube::Health::up) {
     log_.info("Events are written again", {{"waiting", now.waiting}});
+  }
+}
+
+/// Once for each change, as of the sources of pods.
+void PodSources::namespacesChanged(const kube::SourceState& now) {
+  const auto before = std::exchange(namespaces_, now).value_or(kube::SourceState());
+  const bool failing = now.health == kube::Health::failing;
+  if (failing && (before.health != now.health || before.error != now.error)) {
+    log_.warn("namespaces are not watched: pauses by their annotations stay as they were last known",
+              {{"error", now.error}});
+  } else if (now.health == kube::Health::up && before.health != now.health) {
+    log_.info("namespaces are watched for pauses", {});
   }
 }
 

@@ -30,9 +30,14 @@ class PodSources final : public watcher::PodSpecs {
   /// Called with the uid of each pod whose specification becomes known or changes.
   void onChange(std::function<void(const std::string& podUid)> tell) { changed_ = std::move(tell); }
 
+  /// Called with what namespaces' annotations pause, by start() at the latest and when it changes. Before
+  /// start().
+  void onPauses(std::function<void(const config::Pause::Orders&)> tell) { pauses_ = std::move(tell); }
+  /// Of the watch of namespaces; absent: it is not configured.
+  [[nodiscard]] const std::optional<kube::SourceState>& namespaces() const { return namespaces_; }
+
   /// Starts what `settings` name; without sources nothing runs and no file is touched.
-  void start(const boost::asio::any_io_executor& loop, const config::KubernetesSettings& settings,
-             const Options& options);
+  void start(const boost::asio::any_io_executor& loop, const config::Config& config, const Options& options);
   /// Blocks until the view is saved.
   void stop() { sources_.reset(); }
 
@@ -76,6 +81,7 @@ class PodSources final : public watcher::PodSpecs {
   void learn(const std::string& podUid, const std::string& podNamespace, kube::ObjectAnswers found);
   void sayOnce(const std::string& trouble);
   void eventsChanged(const kube::EventState& now);
+  void namespacesChanged(const kube::SourceState& now);
 
   telemetry::Log& log_;
   kube::Pods pods_;
@@ -85,6 +91,8 @@ class PodSources final : public watcher::PodSpecs {
   std::map<std::string, Named> named_;            // by uid
   std::set<std::string> troubles_;                // with objects; logged once
   std::function<void(const std::string&)> changed_;
+  std::function<void(const config::Pause::Orders&)> pauses_;
+  std::optional<kube::SourceState> namespaces_;
   std::optional<kube::EventState> events_;
   std::optional<kube::Sources> sources_;
 };

@@ -46,8 +46,9 @@ json::object eventsJson(const kube::EventState& state) {
 
 }  // namespace
 
-PodsView viewOf(const kube::Pods& pods, const std::optional<kube::EventState>& events) {
-  return {pods.sources(), pods.size(), pods.leftOut(), pods.rememberedSince(), events};
+PodsView viewOf(const kube::Pods& pods, const std::optional<kube::SourceState>& namespaces,
+                const std::optional<kube::EventState>& events) {
+  return {pods.sources(), pods.size(), pods.leftOut(), pods.rememberedSince(), namespaces, events};
 }
 
 json::object podsJson(const PodsView& view) {
@@ -55,6 +56,7 @@ json::object podsJson(const PodsView& view) {
   for (const auto& state : view.sources) sources.push_back(sourceJson(state));
   json::object object{{"sources", std::move(sources)}, {"pods", view.pods}, {"leftOut", view.leftOut}};
   if (view.remembered) object["rememberedSince"] = inSeconds(*view.remembered);
+  if (view.namespaces) object["namespaces"] = sourceJson(*view.namespaces);
   if (view.events) object["events"] = eventsJson(*view.events);
   return object;
 }
@@ -62,7 +64,9 @@ json::object podsJson(const PodsView& view) {
 telemetry::PodSourceUsage usageOf(const PodsView& view) {
   telemetry::PodSourceUsage usage;
   usage.pods = view.pods;
-  for (const auto& state : view.sources) {
+  auto all = view.sources;
+  if (view.namespaces) all.push_back(*view.namespaces);
+  for (const auto& state : all) {
     auto& source = usage.sources[std::string(toString(state.kind))];
     source.up = state.health == kube::Health::up;
     source.lastSuccess = state.lastSuccess;

@@ -19,14 +19,17 @@ struct PodsView {
   std::vector<kube::SourceState> sources;  // empty: none is configured
   std::size_t pods = 0;
   std::uint64_t leftOut = 0;
-  std::optional<Wall::time_point> remembered;  // when what is known was saved, if no source has answered yet
-  std::optional<kube::EventState> events;      // absent: none are written
+  std::optional<Wall::time_point> remembered;   // when what is known was saved, if no source has answered yet
+  std::optional<kube::SourceState> namespaces;  // absent: their annotations do not count
+  std::optional<kube::EventState> events;       // absent: none are written
 };
 
-PodsView viewOf(const kube::Pods& pods, const std::optional<kube::EventState>& events);
+PodsView viewOf(const kube::Pods& pods, const std::optional<kube::SourceState>& namespaces,
+                const std::optional<kube::EventState>& events);
 
 /// {"sources": [{"name", "state", "since", "lastSuccess"?, "error"?}], "pods", "leftOut", "rememberedSince"?,
-/// "events"?: {"state", "since", "waiting", "error"?, "forbiddenIn"?: [NAMESPACE], RESULT: COUNT}}
+/// "namespaces"?: as one of "sources", "events"?: {"state", "since", "waiting", "error"?, "forbiddenIn"?:
+/// [NAMESPACE], RESULT: COUNT}}
 boost::json::object podsJson(const PodsView& view);
 
 telemetry::PodSourceUsage usageOf(const PodsView& view);

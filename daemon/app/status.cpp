@@ -110,11 +110,16 @@ json::object pauseJson(const Snapshot& snapshot) {
   json::object object;
   if (snapshot.pause.node) object["node"] = toJson(*snapshot.pause.node);
   json::array namespaces;
-  for (const auto& [name, order] : snapshot.pause.namespaces) {
-    auto one = toJson(order);
-    one["name"] = name;
-    namespaces.push_back(std::move(one));
-  }
+  const auto add = [&](const config::Pause::Orders& orders, const char* by) {
+    for (const auto& [name, order] : orders) {
+      auto one = toJson(order);
+      one["name"] = name;
+      one["by"] = by;
+      namespaces.push_back(std::move(one));
+    }
+  };
+  add(snapshot.pause.namespaces, "fallbackctl");
+  add(snapshot.pause.annotated, "annotation");
   object["namespaces"] = std::move(namespaces);
   object["problem"] = snapshot.pauseProblem;
   return object;
@@ -302,7 +307,7 @@ Readiness readiness(const Snapshot& snapshot) {
            : std::to_string(configured - good) + " of " + std::to_string(configured) +
                  " workloads have no admitted binary (fallbackctl list)");
   part("pause", "",
-       snapshot.pause.node || !snapshot.pause.namespaces.empty()
+       snapshot.pause.node || snapshot.pause.namespaceCount() > 0
            ? "new recoveries are paused (fallbackctl status)"
            : "");
   part("config", "",

@@ -332,7 +332,8 @@ struct KubernetesSettings {
   std::string viewFile = "/var/lib/fallbackd/pods.view";
   /// Namespaces whose ConfigMaps and Secrets may be read, for variables of pods; empty: none.
   std::vector<std::string> readVariablesIn;
-  bool events = false;  // tell what happens to a pod as Events of Kubernetes
+  bool events = false;          // tell what happens to a pod as Events of Kubernetes
+  bool namespacePause = false;  // obey the annotation fallbackd.io/pause of namespaces
   friend bool operator==(const KubernetesSettings&, const KubernetesSettings&) = default;
 };
 

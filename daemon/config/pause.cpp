@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::string_view kPauseVersion = "fallbackd.io/v1";
 constexpr std::size_t kMaxPauseBytes = 1 << 20;
+constexpr std::string_view kAnnotatedFile = "namespace-pauses.yaml";
+constexpr std::size_t kMaxAnnotatedBytes = 16 << 20;  // a cluster can have 10,000 namespaces
 
 Pause::Order readOrder(const MapReader& map) {
   Pause::Order order;
@@ -78,10 +80,9 @@ std::string orderText(const Pause::Order& order) {
   return order.reason.empty() ? since : since + ", reason: " + yamlText(order.reason);
 }
 
-std::string pauseText(const Pause& pause) {
+std::string pauseText(const Pause& pause, std::string_view writer) {
   std::string text =
-      "# Written by fallbackctl pause and fallbackctl resume.\napiVersion: " + std::string(kPauseVersion) +
-      "\n";
+      "# Written by " + std::string(writer) + ".\napiVersion: " + std::string(kPauseVersion) + "\n";
   if (pause.node) text += "node: {" + orderText(*pause.node) + "}\n";
   if (!pause.namespaces.empty()) text += "namespaces:\n";
   for (const auto& [name, order] : pause.namespaces) {
@@ -90,17 +91,8 @@ std::string pauseText(const Pause& pause) {
   return text;
 }
 
-}  // namespace
-
-const Pause::Order* Pause::orderFor(const std::string& podNamespace) const {
-  if (node) return &*node;
-  const auto found = namespaces.find(podNamespace);
-  return found == namespaces.end() ? nullptr : &found->second;
-}
-
-Result<Pause> readPause(const std::string& stateFolder) {
-  const auto path = stateFolder + "/" + std::string(kPauseFile);
-  const auto text = sys::readFile(Stage::config, path, kMaxPauseBytes);
+Result<Pause> readOrdersFrom(const std::string& path, std::size_t maxBytes) {
+  const auto text = sys::readFile(Stage::config, path, maxBytes);
   if (!text && text.error().reason == Reason::not_found) return Pause{};
   if (!text) return tl::unexpected<Error>(text.error());
   Problems problems;
@@ -113,6 +105,70 @@ Result<Pause> readPause(const std::string& stateFolder) {
   return pause;
 }
 
+}  // namespace
+
+const Pause::Order* Pause::orderFor(const std::string& podNamespace) const {
+  if (node) return &*node;
+  for (const auto* const orders : {&namespaces, &annotated}) {
+    if (const auto found = orders->find(podNamespace); found != orders->end()) return &found->second;
+  }
+  return nullptr;
+}
+
+std::string Pause::wayOut(const std::string& podNamespace) const {
+  const bool byAnnotation = annotated.contains(podNamespace);
+  const bool byCommand = node.has_value() || namespaces.contains(podNamespace);
+  if (!byAnnotation) return "fallbackctl resume ends the pause";
+  const auto command =
+      "kubectl annotate namespace " + podNamespace + " " + std::string(kPauseAnnotation) + "-";
+  return command + (byCommand ? " and fallbackctl resume end the pause" : " ends the pause");
+}
+
+std::size_t Pause::namespaceCount() const {
+  auto count = namespaces.size();
+  for (const auto& [name, order] : annotated) count += namespaces.contains(name) ? 0 : 1;
+  return count;
+}
+
+Result<Pause> readPause(const std::string& stateFolder) {
+  return readOrdersFrom(stateFolder + "/" + std::string(kPauseFile), kMaxPauseBytes);
+}
+
+std::optional<std::string> pauseReasonIn(std::string_view annotation) {
+  const auto words = trim(annotation);
+  if (words.empty() || words == "false") return std::nullopt;
+  if (words == "true") return std::string();
+  std::string reason(words.substr(0, kMaxPauseReason));
+  // Not within a character of UTF-8.
+  constexpr unsigned kContinues = 0x80;
+  constexpr unsigned kTopBits = 0xc0;
+  if (words.size() > reason.size()) {
+    auto end = reason.size();
+    while (end > 0 && (static_cast<unsigned char>(words[end]) & kTopBits) == kContinues) --end;
+    reason.resize(end);
+  }
+  for (auto& c : reason) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < ' ' || byte == 0x7f) c = ' ';
+  }
+  return reason;
+}
+
+Result<Pause::Orders> readAnnotatedPauses(const std::string& stateFolder) {
+  FB_TRY(auto pause, readOrdersFrom(stateFolder + "/" + std::string(kAnnotatedFile), kMaxAnnotatedBytes));
+  return std::move(pause.namespaces);
+}
+
+Result<> writeAnnotatedPauses(const std::string& stateFolder, const Pause::Orders& orders) {
+  FB_CHECK(sys::makeDirs(Stage::config, stateFolder, 0755));
+  FB_TRY(const auto folder, sys::openDir(Stage::config, stateFolder));
+  Pause pause;
+  pause.namespaces = orders;
+  return sys::replaceFile(Stage::config, folder, std::string(kAnnotatedFile),
+                          pauseText(pause, "fallbackd: namespaces with the annotation fallbackd.io/pause"),
+                          0644);
+}
+
 Result<Pause> changePause(const std::string& stateFolder, const std::function<void(Pause&)>& change,
                           Damaged damaged) {
   FB_CHECK(sys::makeDirs(Stage::config, stateFolder, 0755));
@@ -122,7 +178,8 @@ Result<Pause> changePause(const std::string& stateFolder, const std::function<vo
   if (!pause && (damaged == Damaged::keep || pause.error().reason != Reason::invalid)) return pause;
   if (!pause) pause.emplace();
   change(*pause);
-  FB_CHECK(sys::replaceFile(Stage::config, folder, std::string(kPauseFile), pauseText(*pause), 0644));
+  FB_CHECK(sys::replaceFile(Stage::config, folder, std::string(kPauseFile),
+                            pauseText(*pause, "fallbackctl pause and fallbackctl resume"), 0644));
   return pause;
 }
 

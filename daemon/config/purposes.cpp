@@ -157,6 +157,9 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"kubernetes.events",
      "Write Events of Kubernetes about pods that wait: why, what serves instead, its hand-back. Needs the "
      "API server (the service account, or kubeconfig) with `create` and `patch` on events; no sources."},
+    {"kubernetes.namespacePause",
+     "Obey the annotation fallbackd.io/pause of namespaces: no new recovery starts there. Needs the API "
+     "server with `list` and `watch` on namespaces; no sources."},
     {"workloads", "Which pods get which binary when their image cannot be pulled."},
     {"workloads[]", "A workload."},
     {"workloads[].name", "Its name in logs, metrics and status; the binary's without it."},

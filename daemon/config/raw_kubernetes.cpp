@@ -85,8 +85,9 @@ void readInheritance(const MapReader& map, const Config& config, Inheritance& ou
 }
 
 void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& defaults) {
-  const MapReader map(place, {"sources", "kubeconfig", "kubeletAddress", "kubeletCertificate", "viewFile",
-                              "readVariablesIn", "events", "versionMatch", "versionFrom", "missingEnv"});
+  const MapReader map(
+      place, {"sources", "kubeconfig", "kubeletAddress", "kubeletCertificate", "viewFile", "readVariablesIn",
+              "events", "namespacePause", "versionMatch", "versionFrom", "missingEnv"});
   if (const auto list = map.find("sources")) readPodSources(*list, out.sources);
   map.absolutePath("kubeconfig", out.kubeconfig);
   if (map.read("kubeletAddress", out.kubeletAddress) && !isSocketAddress(out.kubeletAddress)) {
@@ -99,6 +100,7 @@ void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& de
   readRules(map, defaults);
   defaults.on = !out.sources.empty();
   map.read("events", out.events);
+  map.read("namespacePause", out.namespacePause);
 }
 
 }  // namespace fallbackd::config

@@ -177,7 +177,7 @@ class PodJudge {
     waitsFor(out);
     const auto& space = request_.sandbox.podNamespace;
     if (const auto* const order = node_.pause.orderFor(space))
-      return end(out, Verdict::paused, pausedBy(order->reason));
+      return end(out, Verdict::paused, pausedBy(order->reason, node_.pause.wayOut(space)));
     if (config::modeOf(config_, workload, space) == config::Mode::observe)
       return end(out, Verdict::observed, observeOnly());
     if (out.differs.empty()) return end(out, Verdict::rescued, {"by " + out.binary, {}});

@@ -35,9 +35,8 @@ Ending observeOnly() {
           "say mode: recover, for the node, the namespace or the workload"};
 }
 
-Ending pausedBy(const std::string& reason) {
-  return {"new recoveries are paused" + (reason.empty() ? std::string() : ": " + reason),
-          "fallbackctl resume ends the pause"};
+Ending pausedBy(const std::string& reason, std::string wayOut) {
+  return {"new recoveries are paused" + (reason.empty() ? std::string() : ": " + reason), std::move(wayOut)};
 }
 
 std::string installAdvice(const BinaryRef& ref) {

@@ -22,7 +22,7 @@ Ending cannotReplace();
 Ending otherVersion(kube::VersionVerdict::Kind kind);
 Ending needsMore();
 Ending observeOnly();
-Ending pausedBy(const std::string& reason);
+Ending pausedBy(const std::string& reason, std::string wayOut);
 
 /// What an operator does about a binary that is missing, or that is refused.
 std::string installAdvice(const BinaryRef& ref);

@@ -2,206 +2,43 @@
 #include "kube/api_server.hpp"
 
 #include "base/async/loop_clock.hpp"
-#include "base/async/pause.hpp"
 #include "base/query.hpp"
 
-#include <algorithm>
 #include <utility>
 
 namespace fallbackd::kube {
 
-namespace asio = boost::asio;
-using namespace std::chrono_literals;
+ApiServer::ApiServer(const boost::asio::any_io_executor& executor, AccessSource access,
+                     const std::string& nodeName, PodSink& sink)
+    : sink_(sink),
+      watch_(executor, std::move(access),
+             {"/api/v1/pods?fieldSelector=" + queryEscaped("spec.nodeName=" + nodeName), "pods", "PodList",
+              Connection::kJson, Connection::kJson},
+             *this,
+             StateKeeper(SourceKind::apiserver, LoopClock::of(executor),
+                         [&sink](const SourceState& now) { sink.stateChanged(now); })) {}
 
-namespace {
-
-constexpr auto kConnectLimit = 10s;
-constexpr auto kListLimit = 60s;
-constexpr auto kWatchHeadLimit = 30s;
-// A watch of 5 to 10 minutes, as Kubernetes' own clients have: 5,000 nodes make 11 requests a second.
-constexpr auto kWatchLength = 450s;
-// How much longer than that it may be silent before it counts as dead. The kernel finds most dead peers
-// earlier.
-constexpr auto kWatchGrace = 30s;
-// A watch that ends earlier without a word is not repeated at once.
-constexpr auto kMinWatch = 1s;
-constexpr Backoff::Limits kTries{1s, 60s};
-constexpr std::chrono::seconds kMaxRetryAfter = 5min;
-constexpr const char* kPageSize = "500";
-constexpr std::size_t kMaxPages = 100;
-
-/// The cached version or the page has expired, or is not available yet: a list from etcd helps. Any other 504
-/// is different: an overloaded server should not have to read all pods from etcd for each node.
-bool isAboutVersions(const Answer& answer) {
-  return answer.status == 410 ||
-         (answer.status == 504 && answer.body.find("resource version") != std::string::npos);
-}
-
-}  // namespace
-
-ApiServer::ApiServer(const asio::any_io_executor& executor, AccessSource access, std::string nodeName,
-                     PodSink& sink)
-    : clock_(LoopClock::of(executor)),
-      access_(std::move(access)),
-      nodeName_(std::move(nodeName)),
-      sink_(sink),
-      state_(SourceKind::apiserver, clock_, sink),
-      backoff_(kTries) {}
-
-asio::awaitable<void> ApiServer::run() {
-  for (;;) {
-    // GCC 12 miscompiles co_await in a conditional operator.
-    Step step;
-    if (synced_) {
-      step = co_await watch();
-    } else {
-      step = co_await list();
-    }
-    if (step) co_await recover(std::move(*step));
+void ApiServer::listed(boost::json::array items) {
+  for (auto& item : items) {
+    auto pod = podObjectOf(std::move(item));
+    if (pod) listed_.push_back(std::move(*pod));
   }
 }
 
-std::string ApiServer::selector() const {
-  return "/api/v1/pods?fieldSelector=" + queryEscaped("spec.nodeName=" + nodeName_);
+void ApiServer::listEnds() {
+  sink_.listed(SourceKind::apiserver, std::exchange(listed_, {}));
 }
 
-/// Reports the trouble, and waits until another try makes sense.
-asio::awaitable<void> ApiServer::recover(Trouble trouble) {
-  // Histories are short. An immediate list helps, unless it has just been tried.
-  if (trouble.outcome == Outcome::gone && !std::exchange(goneBefore_, true)) {
-    state_.noted(trouble.error, trouble.outcome);
-    co_return;
-  }
-  state_.failed(trouble.error, trouble.outcome);
-  auto pause = jitter_(backoff_.next());
-  // Limited: otherwise a server could silence us for ever.
-  if (trouble.retryAfter) pause = std::max(pause, jitter_(std::min(*trouble.retryAfter, kMaxRetryAfter)));
-  co_await pauseFor(pause);
+Result<> ApiServer::changed(boost::json::object object) {
+  FB_TRY(auto pod, podObjectOf(std::move(object)));
+  sink_.changed(SourceKind::apiserver, std::move(pod));
+  return {};
 }
 
-ApiServer::Step ApiServer::refused(const Answer& answer, const char* verb) {
-  const auto outcome = outcomeOf(answer.status);
-  std::string text = std::string(verb) + " pods: the API server answered " + std::to_string(answer.status);
-  auto reason = Reason::unavailable;
-  if (outcome == Outcome::unauthorized) {
-    text += ": it does not accept our token or certificate";
-    reason = Reason::not_permitted;
-  } else if (outcome == Outcome::forbidden) {
-    text += ": a ClusterRole that allows to list and watch pods is missing";
-    reason = Reason::not_permitted;
-  }
-  text += ": " + messageOf(answer.body);
-  return Trouble{fail(Stage::kube, reason, std::move(text)).value(), outcome, answer.retryAfter};
-}
-
-/// From the watch cache, which finds the pods of one node without reading all others.
-asio::awaitable<ApiServer::Step> ApiServer::list() {
-  const auto failed = [](const Error& error) { return Trouble{error, outcomeOf(error), {}}; };
-  auto access = access_();
-  if (!access) co_return failed(access.error());
-  auto connection = co_await Connection::open(std::move(*access), kConnectLimit);
-  if (!connection) co_return failed(connection.error());
-  std::vector<PodPtr> pods;
-  std::string version;
-  std::string more;
-  for (std::size_t pages = 0; pages < kMaxPages; ++pages) {
-    auto target = selector() + "&limit=" + kPageSize;
-    if (!more.empty()) {
-      target += "&continue=" + queryEscaped(more);
-    } else if (version_.empty() && !fromEtcd_) {
-      target += "&resourceVersion=0";
-    } else if (!fromEtcd_) {
-      target += "&resourceVersion=" + queryEscaped(version_) + "&resourceVersionMatch=NotOlderThan";
-    }
-    auto answer = co_await connection->get(std::move(target), kListLimit);
-    if (!answer) co_return failed(answer.error());
-    if (answer->status != 200) {
-      fromEtcd_ = isAboutVersions(*answer);
-      co_return refused(*answer, "list");
-    }
-    auto page = parsePodList(answer->body);
-    if (!page) co_return failed(page.error());
-    if (page->resourceVersion.empty()) {
-      co_return failed(fail(Stage::kube, Reason::protocol, "list pods: it has no resourceVersion").value());
-    }
-    std::move(page->pods.begin(), page->pods.end(), std::back_inserter(pods));
-    version = std::move(page->resourceVersion);
-    more = std::move(page->more);
-    if (more.empty()) break;
-  }
-  if (!more.empty()) {
-    co_return failed(fail(Stage::kube, Reason::too_large, "list pods: too many pages").value());
-  }
-  version_ = std::move(version);
-  fromEtcd_ = false;
-  synced_ = true;
-  backoff_.reset();
-  sink_.listed(SourceKind::apiserver, std::move(pods));
-  state_.succeeded();
-  co_return Step();
-}
-
-asio::awaitable<ApiServer::Step> ApiServer::watch() {
-  const auto failed = [](const Error& error) { return Trouble{error, outcomeOf(error), {}}; };
-  auto access = access_();
-  if (!access) co_return failed(access.error());
-  auto connection = co_await Connection::open(std::move(*access), kConnectLimit);
-  if (!connection) co_return failed(connection.error());
-  const auto length = std::chrono::duration_cast<std::chrono::seconds>(jitter_(kWatchLength));
-  const auto began = clock_.now();
-  auto answer = co_await connection->openStream(
-      selector() + "&watch=1&allowWatchBookmarks=true&resourceVersion=" + queryEscaped(version_) +
-          "&timeoutSeconds=" + std::to_string(length.count()),
-      kWatchHeadLimit);
-  if (!answer) co_return failed(answer.error());
-  if (answer->status == 410) synced_ = false;
-  if (answer->status != 200) co_return refused(*answer, "watch");
-  state_.succeeded();
-  auto end = co_await follow(*connection, began + length + kWatchGrace);
-  co_return co_await endOfWatch(std::move(end), clock_.now() - began);
-}
-
-asio::awaitable<ApiServer::Step> ApiServer::endOfWatch(Step end, std::chrono::nanoseconds lasted) {
-  const bool tooShort = lasted < kMinWatch;
-  if (!tooShort) backoff_.reset();
-  // Load balancers cut quiet connections, and servers restart: not worth reporting unless the next connection
-  // fails as well.
-  const bool cut = end && end->outcome == Outcome::unreachable;
-  if (end && (tooShort || !cut)) co_return end;
-  if (cut) state_.noted(end->error, end->outcome);
-  if (cut || tooShort) co_await pauseFor(jitter_(kMinWatch));
-  co_return Step();
-}
-
-asio::awaitable<ApiServer::Step> ApiServer::follow(Connection& connection, Stamp deadline) {
-  for (;;) {
-    auto line = co_await connection.nextLine(deadline);
-    if (!line) co_return Trouble{line.error(), outcomeOf(line.error()), {}};
-    if (!*line) co_return Step();
-    auto step = take(**line);
-    if (step) co_return step;
-  }
-}
-
-ApiServer::Step ApiServer::take(const std::string& line) {
-  auto event = parseWatchEvent(line);
-  if (!event) {
-    // It may have been a change: list everything again.
-    synced_ = false;
-    return Trouble{event.error(), Outcome::malformed, {}};
-  }
-  if (event->kind == WatchEvent::Kind::error) {
-    const auto outcome = event->code == 0 ? Outcome::server_error : outcomeOf(event->code);
-    if (outcome == Outcome::gone) synced_ = false;
-    auto text =
-        "watch pods: the API server ended it with " + std::to_string(event->code) + ": " + event->message;
-    return Trouble{fail(Stage::kube, Reason::unavailable, std::move(text)).value(), outcome, {}};
-  }
-  goneBefore_ = false;
-  version_ = std::move(event->resourceVersion);
-  if (event->kind == WatchEvent::Kind::changed) sink_.changed(SourceKind::apiserver, std::move(event->pod));
-  if (event->kind == WatchEvent::Kind::gone) sink_.gone(SourceKind::apiserver, std::move(event->pod));
-  return std::nullopt;
+Result<> ApiServer::gone(boost::json::object object) {
+  FB_TRY(auto pod, podObjectOf(std::move(object)));
+  sink_.gone(SourceKind::apiserver, std::move(pod));
+  return {};
 }
 
 }  // namespace fallbackd::kube

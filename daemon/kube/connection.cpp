@@ -46,6 +46,7 @@ struct Question {
   http::verb verb = http::verb::get;
   std::string body = {};
   const char* type = nullptr;  // of the body
+  std::string accept = Connection::kJson;
 };
 
 struct Lookup {
@@ -189,7 +190,7 @@ asio::awaitable<Result<>> Connection::State::send(Question question) {
   http::request<http::string_body> request(question.verb, access.server.basePath + question.target, 11);
   request.set(http::field::host, access.server.authority());
   request.set(http::field::user_agent, "fallbackd/" FALLBACKD_VERSION);
-  request.set(http::field::accept, "application/json");
+  request.set(http::field::accept, question.accept);
   FB_CO_TRY(const auto token, contentOf(access.token, "token"));
   const auto clean = trim(token);
   if (!access.token.empty() && clean.empty()) {
@@ -297,8 +298,10 @@ asio::awaitable<Result<Connection>> Connection::open(Access access, std::chrono:
   co_return Connection(std::move(state));
 }
 
-asio::awaitable<Result<Answer>> Connection::get(std::string target, std::chrono::nanoseconds limit) {
+asio::awaitable<Result<Answer>> Connection::get(std::string target, std::chrono::nanoseconds limit,
+                                                std::string accept) {
   Question question{std::move(target)};
+  question.accept = std::move(accept);
   auto answer = co_await within(limit, state_->ask(std::move(question), false));
   if (!answer) co_return state_->tooSlow("ask");
   co_return std::move(*answer);
@@ -321,8 +324,10 @@ asio::awaitable<Result<Answer>> Connection::patch(std::string target, std::strin
   co_return std::move(*answer);
 }
 
-asio::awaitable<Result<Answer>> Connection::openStream(std::string target, std::chrono::nanoseconds limit) {
+asio::awaitable<Result<Answer>> Connection::openStream(std::string target, std::chrono::nanoseconds limit,
+                                                       std::string accept) {
   Question question{std::move(target)};
+  question.accept = std::move(accept);
   auto answer = co_await within(limit, state_->ask(std::move(question), true));
   if (!answer) co_return state_->tooSlow("ask");
   co_return std::move(*answer);

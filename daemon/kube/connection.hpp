@@ -30,6 +30,7 @@ struct Answer {
 
 class Connection {
  public:
+  static constexpr const char* kJson = "application/json";
   static constexpr std::uint32_t kMaxHeaderBytes = 16UL << 10;
   /// All pods of a node in one body: etcd stores objects of up to 1.5 MiB, and a typical pod has 10 KiB.
   static constexpr std::uint64_t kMaxBodyBytes = 32UL << 20;
@@ -43,7 +44,8 @@ class Connection {
   ~Connection();
 
   /// `target` is the path below the server's base path, with its query.
-  boost::asio::awaitable<Result<Answer>> get(std::string target, std::chrono::nanoseconds limit);
+  boost::asio::awaitable<Result<Answer>> get(std::string target, std::chrono::nanoseconds limit,
+                                             std::string accept = kJson);
 
   /// Creates an object, from its JSON.
   boost::asio::awaitable<Result<Answer>> post(std::string target, std::string body,
@@ -53,7 +55,8 @@ class Connection {
                                                std::chrono::nanoseconds limit);
 
   /// As get(), but the body of a 200 is left for nextLine(). No other request can follow.
-  boost::asio::awaitable<Result<Answer>> openStream(std::string target, std::chrono::nanoseconds limit);
+  boost::asio::awaitable<Result<Answer>> openStream(std::string target, std::chrono::nanoseconds limit,
+                                                    std::string accept = kJson);
 
   /// The next line without its end. Empty if the server ended the stream as HTTP ends one.
   boost::asio::awaitable<Result<std::optional<std::string>>> nextLine(Stamp deadline);

@@ -4,7 +4,7 @@
 #include "base/async/loop_clock.hpp"
 #include "base/async/pause.hpp"
 #include "base/query.hpp"
-#include "kube/pod_object.hpp"
+#include "kube/listing.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -4,6 +4,7 @@
 #include "base/async/loop_clock.hpp"
 #include "base/async/pause.hpp"
 #include "kube/connection.hpp"
+#include "kube/listing.hpp"
 
 #include <utility>
 
@@ -45,7 +46,7 @@ Kubelet::Kubelet(const asio::any_io_executor& executor, AccessSource access, Pod
     : clock_(LoopClock::of(executor)),
       access_(std::move(access)),
       sink_(sink),
-      state_(SourceKind::kubelet, clock_, sink),
+      state_(SourceKind::kubelet, clock_, [&sink](const SourceState& now) { sink.stateChanged(now); }),
       backoff_(kRetries),
       wake_(executor) {}
 

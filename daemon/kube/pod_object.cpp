@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kube/pod_object.hpp"
 
-#include "base/strings.hpp"
 #include "kube/json_fields.hpp"
+#include "kube/listing.hpp"
 
 #include <functional>
 #include <utility>
@@ -15,21 +15,10 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kMaxDepth = 64;
-constexpr std::size_t kMaxMessage = 300;
 constexpr const char* kMirrorAnnotation = "kubernetes.io/config.mirror";
 
 tl::unexpected<Error> notOfKind(const char* what) {
   return fail(Stage::kube, Reason::invalid, std::string("what was received is not ") + what);
-}
-
-Result<json::value> parsedJson(const std::string& text) {
-  json::parse_options options;
-  options.max_depth = kMaxDepth;
-  json::error_code error;
-  auto value = json::parse(text, error, {}, options);
-  if (error) return fail(Stage::kube, Reason::protocol, "JSON: " + error.message());
-  return value;
 }
 
 std::size_t hashOfLasting(const json::object& pod) {
@@ -94,19 +83,9 @@ Result<PodPtr> parsePodObject(const std::string& json) {
 }
 
 Result<PodPage> parsePodList(const std::string& json) {
-  FB_TRY(auto value, parsedJson(json));
-  auto* const list = value.if_object();
-  if (list == nullptr || field::text(*list, "kind") != "PodList") return notOfKind("a PodList");
+  FB_TRY(auto list, parseList(json, "PodList"));
   PodPage page;
-  if (const auto* const metadata = field::object(*list, "metadata")) {
-    page.resourceVersion = field::text(*metadata, "resourceVersion");
-    page.more = field::text(*metadata, "continue");
-  }
-  auto* const items = list->if_contains("items");
-  // Go writes an empty list as null.
-  if (items == nullptr || items->is_null()) return page;
-  if (!items->is_array()) return notOfKind("a PodList: its items are not a list");
-  for (auto& item : items->get_array()) {
+  for (auto& item : list.items) {
     auto pod = podObjectOf(std::move(item));
     if (pod) {
       page.pods.push_back(std::move(*pod));
@@ -115,48 +94,6 @@ Result<PodPage> parsePodList(const std::string& json) {
     }
   }
   return page;
-}
-
-Result<WatchEvent> parseWatchEvent(const std::string& line) {
-  FB_TRY(auto value, parsedJson(line));
-  auto* const event = value.if_object();
-  auto* const object = event == nullptr ? nullptr : event->if_contains("object");
-  if (object == nullptr || !object->is_object()) return notOfKind("an event of a watch");
-  const auto type = field::text(*event, "type");
-  WatchEvent made;
-  if (type == "ERROR") {
-    const auto& status = object->get_object();
-    const auto* const code = status.if_contains("code");
-    if (code != nullptr && code->is_int64()) made.code = static_cast<unsigned>(code->get_int64());
-    made.message = quoted(field::text(status, "message"), kMaxMessage);
-    return made;
-  }
-  if (const auto* const metadata = field::object(object->get_object(), "metadata")) {
-    made.resourceVersion = field::text(*metadata, "resourceVersion");
-  }
-  if (made.resourceVersion.empty()) return notOfKind("an event of a watch: it has no resourceVersion");
-  if (type == "BOOKMARK") {
-    made.kind = WatchEvent::Kind::bookmark;
-    return made;
-  }
-  if (type == "DELETED") {
-    made.kind = WatchEvent::Kind::gone;
-  } else if (type == "ADDED" || type == "MODIFIED") {
-    made.kind = WatchEvent::Kind::changed;
-  } else {
-    return notOfKind("an event of a watch: its type is not known");
-  }
-  FB_TRY(made.pod, podObjectOf(std::move(*object)));
-  return made;
-}
-
-std::string messageOf(const std::string& body) {
-  const auto value = parsedJson(body);
-  if (value && value->is_object()) {
-    const auto message = field::text(value->get_object(), "message");
-    if (!message.empty()) return quoted(message, kMaxMessage);
-  }
-  return quoted(trim(body), kMaxMessage);
 }
 
 }  // namespace fallbackd::kube

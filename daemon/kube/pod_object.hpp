@@ -57,27 +57,11 @@ Result<PodPtr> podObjectOf(boost::json::value object);
 /// One pod in JSON, as in PodObject::json.
 Result<PodPtr> parsePodObject(const std::string& json);
 
-/// A PodList, or a page of one.
+/// The pods of a PodList.
 struct PodPage {
   std::vector<PodPtr> pods;
-  std::string resourceVersion;
-  std::string more;     // the continue token; empty: this was the last page
   std::size_t bad = 0;  // items that are not pods
 };
 Result<PodPage> parsePodList(const std::string& json);
-
-/// One line of a watch.
-struct WatchEvent {
-  enum class Kind : std::uint8_t { changed, gone, bookmark, error };
-  Kind kind = Kind::error;
-  PodPtr pod;                   // of changed and gone
-  std::string resourceVersion;  // to continue from
-  unsigned code = 0;            // of an error
-  std::string message;
-};
-Result<WatchEvent> parseWatchEvent(const std::string& line);
-
-/// The message of a Status object; for anything else the beginning of the text. For people.
-std::string messageOf(const std::string& body);
 
 }  // namespace fallbackd::kube

@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kube/source.hpp"
 
+#include <utility>
+
 namespace fallbackd::kube {
 
 std::string_view toString(SourceKind kind) {
-  return kind == SourceKind::kubelet ? "kubelet" : "apiserver";
+  switch (kind) {
+    case SourceKind::kubelet:
+      return "kubelet";
+    case SourceKind::apiserver:
+      return "apiserver";
+    case SourceKind::namespaces:
+      return "namespaces";
+  }
+  return "apiserver";
 }
 
 std::string_view toString(Health health) {
@@ -19,7 +29,8 @@ std::string_view toString(Health health) {
   return "waiting";
 }
 
-StateKeeper::StateKeeper(SourceKind kind, const Clock& clock, PodSink& sink) : clock_(clock), sink_(sink) {
+StateKeeper::StateKeeper(SourceKind kind, const Clock& clock, std::function<void(const SourceState&)> tell)
+    : clock_(clock), tell_(std::move(tell)) {
   state_.kind = kind;
   state_.since = clock_.wall();
 }
@@ -27,7 +38,7 @@ StateKeeper::StateKeeper(SourceKind kind, const Clock& clock, PodSink& sink) : c
 void StateKeeper::become(Health health) {
   if (state_.health != health) state_.since = clock_.wall();
   state_.health = health;
-  sink_.stateChanged(state_);
+  tell_(state_);
 }
 
 void StateKeeper::succeeded() {

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,9 +17,9 @@
 
 namespace fallbackd::kube {
 
-/// In the order of precedence.
-enum class SourceKind : std::uint8_t { kubelet, apiserver };
-inline constexpr std::size_t kSources = 2;
+/// Those that describe pods, in the order of precedence; and who tells of namespaces.
+enum class SourceKind : std::uint8_t { kubelet, apiserver, namespaces };
+inline constexpr std::size_t kSources = 2;  // of pods
 std::string_view toString(SourceKind kind);
 
 enum class Health : std::uint8_t {
@@ -52,10 +53,10 @@ class PodSink {
   virtual void stateChanged(SourceState state) = 0;
 };
 
-/// A source's state; reports each change to the sink. One thread.
+/// A source's state; reports each change. One thread.
 class StateKeeper {
  public:
-  StateKeeper(SourceKind kind, const Clock& clock, PodSink& sink);
+  StateKeeper(SourceKind kind, const Clock& clock, std::function<void(const SourceState&)> tell);
 
   void succeeded();
   void failed(const Error& error, Outcome outcome);
@@ -68,7 +69,7 @@ class StateKeeper {
   void count(Outcome outcome) { ++state_.requests.at(static_cast<std::size_t>(outcome)); }
 
   const Clock& clock_;
-  PodSink& sink_;
+  std::function<void(const SourceState&)> tell_;
   SourceState state_;
 };
 

@@ -7,6 +7,7 @@
 #include "kube/keeper.hpp"
 #include "kube/kubeconfig.hpp"
 #include "kube/kubelet.hpp"
+#include "kube/namespace_pauses.hpp"
 #include "kube/owner_reader.hpp"
 
 #include <algorithm>
@@ -134,6 +135,15 @@ struct Sources::State {
     return settings.viewFile.empty() ? static_cast<PodSink&>(postman) : keeper;
   }
 
+  [[nodiscard]] NamespaceListener namespaceListener() {
+    return {
+        [this](const config::Pause::Orders& orders) {
+          postman.post([tell = tellPauses, orders](Pods&) { tell(orders); });
+        },
+        [this](const SourceState& now) { postman.post([tell = tellNamespaces, now](Pods&) { tell(now); }); },
+        tellTrouble};
+  }
+
   asio::awaitable<void> tellRollout(PodPtr pod, std::function<void(RolloutView)> then) {
     auto view = co_await owners->rollout(std::move(pod));
     postman.post([view = std::move(view), answer = std::move(then)](Pods&) { answer(view); });
@@ -158,6 +168,9 @@ struct Sources::State {
   std::optional<OwnerReader> owners;
   std::optional<ObjectReader> objects;
   std::function<void(const EventState&)> tellEvents;
+  std::function<void(const config::Pause::Orders&)> tellPauses = [](const auto&) {};
+  std::function<void(const SourceState&)> tellNamespaces = [](const auto&) {};
+  std::optional<NamespacePauses> namespaces;
   std::optional<EventRecorder> recorder;
   std::atomic<std::size_t> notesOnTheirWay = 0;
   std::atomic<std::uint64_t> notesLost = 0;
@@ -202,6 +215,14 @@ void Sources::start() {
       asio::post(held->own, [held, uid] { held->kubelet->refresh(uid); });
     });
   }
+  if (settings.namespacePause) {
+    state.namespaces.emplace(
+        executor, [settings] { return apiAccess(settings); }, settings.stateFolder,
+        state.namespaceListener());
+    state.tellPauses(state.namespaces->remember());
+    state.tellNamespaces(state.namespaces->state());
+    state.tasks.spawn(runAgain(*state.namespaces, state.tellTrouble));
+  }
   if (settings.events) {
     state.recorder.emplace(
         executor, [settings] { return apiAccess(settings); }, settings.nodeName,
@@ -237,6 +258,12 @@ void Sources::stop() {
 
 void Sources::onEvents(std::function<void(const EventState&)> tell) {
   state_->tellEvents = std::move(tell);
+}
+
+void Sources::onNamespaces(std::function<void(const config::Pause::Orders&)> pauses,
+                           std::function<void(const SourceState&)> state) {
+  state_->tellPauses = std::move(pauses);
+  state_->tellNamespaces = std::move(state);
 }
 
 void Sources::tell(EventNote note) {

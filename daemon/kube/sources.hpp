@@ -4,6 +4,7 @@
 // Kubernetes are written from the same thread.
 #pragma once
 
+#include "config/pause.hpp"
 #include "kube/access.hpp"
 #include "kube/event_recorder.hpp"
 #include "kube/object_reader.hpp"
@@ -28,6 +29,8 @@ struct SourceSettings {
   std::string viewFile;                      // empty: the view is not kept on disk
   std::vector<std::string> readVariablesIn;  // namespaces; empty: ConfigMaps and Secrets are never read
   bool events = false;                       // Events are written; needs no source
+  bool namespacePause = false;               // namespaces are watched for pauses; needs no source
+  std::string stateFolder;                   // where those are kept for the next start
 };
 
 class Sources {
@@ -48,6 +51,10 @@ class Sources {
 
   /// Called on the loop when something changes about Events. Before start().
   void onEvents(std::function<void(const EventState&)> tell);
+  /// Called on the loop: what namespaces' annotations pause, at once what an earlier daemon knew, and when it
+  /// changes; and the state of the watch. Before start().
+  void onNamespaces(std::function<void(const config::Pause::Orders&)> pauses,
+                    std::function<void(const SourceState&)> state);
   /// Writes an Event, some time. Never waits; beyond what is sensible notes are dropped, and counted.
   void tell(EventNote note);
 

@@ -84,6 +84,7 @@ Pause ordersIn(const json::object& status) {
   const auto& orders = said->as_object();
   if (const auto* node = orders.if_contains("node")) pause.node = orderOf(node->as_object());
   for (const auto& one : list(orders, "namespaces")) {
+    if (text(one.as_object(), "by") == "annotation") continue;  // not what fallbackctl wrote
     pause.namespaces.emplace(text(one.as_object(), "name"), orderOf(one.as_object()));
   }
   return pause;

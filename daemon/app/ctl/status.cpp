@@ -4,6 +4,7 @@
 #include "app/ctl/commands.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
+#include "config/pause.hpp"
 
 #include <cstdio>
 #include <memory>
@@ -81,6 +82,20 @@ void printPodSources(const json::object& root, std::string_view now) {
   printTable(rows);
 }
 
+/// Whether the annotations of namespaces are known.
+void printNamespaces(const json::object& root, std::string_view now) {
+  const auto* kubernetes = root.if_contains("kubernetes");
+  if (kubernetes == nullptr) return;  // from an older daemon
+  const auto* found = kubernetes->as_object().if_contains("namespaces");
+  if (found == nullptr) return;
+  const auto& watch = found->as_object();
+  const auto state = text(watch, "state");
+  const bool fails = state == "failing";
+  std::printf("pauses by namespaces' annotations: %s since %s%s%s\n", state.c_str(),
+              when(watch, "since", now).c_str(), fails ? ", as last known: " : "",
+              fails ? text(watch, "error").c_str() : "");
+}
+
 /// Whether the pods' Events are written.
 void printEvents(const json::object& root, std::string_view now) {
   const auto* kubernetes = root.if_contains("kubernetes");
@@ -126,8 +141,13 @@ void printOrders(const json::object& root) {
   const auto& orders = pause->as_object();
   const auto tell = [&](const std::string& what, const json::object& order) {
     const auto reason = rawText(order, "reason");
-    std::printf("%s paused since %s%s%s; fallbackctl resume ends it\n", what.c_str(),
-                when(order, "since", text(root, "now")).c_str(), reason.empty() ? "" : ": ", reason.c_str());
+    const auto wayOut = text(order, "by") == "annotation"
+                            ? "kubectl annotate namespace " + text(order, "name") + " " +
+                                  std::string(config::kPauseAnnotation) + "-"
+                            : std::string("fallbackctl resume");
+    std::printf("%s paused since %s%s%s; %s ends it\n", what.c_str(),
+                when(order, "since", text(root, "now")).c_str(), reason.empty() ? "" : ": ", reason.c_str(),
+                wayOut.c_str());
   };
   if (const auto* node = orders.if_contains("node")) tell("NEW RECOVERIES ARE", node->as_object());
   for (const auto& one : list(orders, "namespaces")) {
@@ -166,6 +186,7 @@ void printStatus(const json::object& root) {
   printOrders(root);
   printAnnotations(root);
   printPodSources(root, now);
+  printNamespaces(root, now);
   printEvents(root, now);
   printRegistries(list(root, "registries"), now);
   printRefused(list(root, "binaries"));

@@ -130,13 +130,15 @@ MetricFamilies::MetricFamilies()
                 "1 if the pause image is on the node, 0 if it is missing and no pod can get a sandbox.")),
       podSourceUp(
           gauge("fallbackd_pod_source_up",
-                "1 where the latest request to a source of pods was answered; of the configured sources.",
-                {{"source", "kubelet, apiserver"}})),
+                "1 where the latest request to a source of pods, or of namespaces' pauses, was answered; of "
+                "the configured ones.",
+                {{"source", "kubelet, apiserver, namespaces"}})),
       podSourceSuccess(gauge("fallbackd_pod_source_last_success_timestamp_seconds",
-                             "When a source of pods answered last.", {{"source", "kubelet, apiserver"}})),
+                             "When a source of pods, or of namespaces' pauses, answered last.",
+                             {{"source", "kubelet, apiserver, namespaces"}})),
       podSourceRequests(counter("fallbackd_pod_source_requests_total",
-                                "Requests to sources of pods, by result.",
-                                {{"source", "kubelet, apiserver"},
+                                "Requests to sources of pods, or of namespaces' pauses, by result.",
+                                {{"source", "kubelet, apiserver, namespaces"},
                                  {"result",
                                   "ok, unauthorized, forbidden, not_found, gone, throttled, server_error, "
                                   "refused, timeout, tls, unreachable, malformed, too_large, credentials"}})),

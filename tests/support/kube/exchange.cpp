@@ -15,7 +15,8 @@ void keepExchanged(const char* way, const json::object& object) {
       std::getenv("KUBE_EXCHANGE_JSON");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   if (folder == nullptr || !object.contains("kind") || !object.contains("apiVersion")) return;
   const std::string kind(object.at("kind").as_string());
-  if (kind == "Status") return;
+  // The schemas do not have the second: metadata alone, whatever it is of.
+  if (kind == "Status" || kind.starts_with("PartialObjectMetadata")) return;
   if (const auto* const items = object.if_contains("items"); items != nullptr && kind.ends_with("List")) {
     for (const auto& item : items->as_array()) {
       // Items of a list do not repeat what they are.

@@ -50,7 +50,17 @@ std::string eventLine(const std::string& type, const json::object& object) {
   return json::serialize(json::object{{"type", type}, {"object", object}}) + "\n";
 }
 
-std::string bookmarkLine(std::uint64_t version) {
+constexpr const char* kNamespaces = "/api/v1/namespaces";
+
+/// Of an object whose metadata alone was asked for.
+constexpr const char* kMetaVersion = "meta.k8s.io/v1";
+
+std::string bookmarkLine(std::uint64_t version, const Seen& request) {
+  if (request.path == kNamespaces) {
+    return eventLine("BOOKMARK", {{"kind", "PartialObjectMetadata"},
+                                  {"apiVersion", kMetaVersion},
+                                  {"metadata", json::object{{"resourceVersion", std::to_string(version)}}}});
+  }
   return eventLine("BOOKMARK", {{"kind", "Pod"},
                                 {"apiVersion", "v1"},
                                 {"metadata", json::object{{"resourceVersion", std::to_string(version)}}},
@@ -106,6 +116,34 @@ void FakeApiServer::remove(const std::string& uid) {
     pods_.erase(uid);
     object.at("metadata").as_object()["resourceVersion"] = std::to_string(++version_);
     history_.push_back({version_, "DELETED", std::move(object)});
+    happened_.notify();
+  });
+}
+
+void FakeApiServer::putNamespace(const std::string& name,
+                                 const std::map<std::string, std::string>& annotations) {
+  json::object metadata{{"name", name}, {"uid", "namespace-" + name}};
+  json::object marks;
+  for (const auto& [key, value] : annotations) marks[key] = value;
+  if (!marks.empty()) metadata["annotations"] = std::move(marks);
+  keepExchanged("sent", {{"kind", "Namespace"}, {"apiVersion", "v1"}, {"metadata", metadata}});
+  onThread([this, name, metadata] {
+    json::object object{
+        {"kind", "PartialObjectMetadata"}, {"apiVersion", kMetaVersion}, {"metadata", metadata}};
+    object.at("metadata").as_object()["resourceVersion"] = std::to_string(++version_);
+    const bool known = namespaces_.contains(name);
+    namespaces_[name] = object;
+    history_.push_back({version_, known ? "MODIFIED" : "ADDED", std::move(object), true});
+    happened_.notify();
+  });
+}
+
+void FakeApiServer::removeNamespace(const std::string& name) {
+  onThread([this, name] {
+    auto object = namespaces_.at(name);
+    namespaces_.erase(name);
+    object.at("metadata").as_object()["resourceVersion"] = std::to_string(++version_);
+    history_.push_back({version_, "DELETED", std::move(object), true});
     happened_.notify();
   });
 }
@@ -185,6 +223,10 @@ std::size_t FakeApiServer::watches() {
   return onThread([this] { return watches_; });
 }
 
+std::size_t FakeApiServer::namespaceWatches() {
+  return onThread([this] { return namespaceWatches_; });
+}
+
 std::uint64_t FakeApiServer::version() {
   return onThread([this] { return version_; });
 }
@@ -205,10 +247,14 @@ std::string FakeApiServer::checked(const Seen& request) {
   for (const auto& [key, value] : request.query) {
     if (!kKnown.contains(key)) return "unknown parameter " + key;
   }
-  if (!valueOf(request, "fieldSelector").starts_with(kFieldSelector) || wantedNode(request).empty()) {
-    return "it asks for the pods of other nodes";
+  if (request.path == kNamespaces) {
+    if (request.query.contains("fieldSelector")) return "a selector of pods";
+  } else {
+    if (!valueOf(request, "fieldSelector").starts_with(kFieldSelector) || wantedNode(request).empty()) {
+      return "it asks for the pods of other nodes";
+    }
+    if (request.rawQuery.find("spec.nodeName%3D") == std::string::npos) return "the selector is not escaped";
   }
-  if (request.rawQuery.find("spec.nodeName%3D") == std::string::npos) return "the selector is not escaped";
   const bool watches = request.query.contains("watch");
   const auto from = valueOf(request, "resourceVersion");
   if (!from.empty() && !number(from)) return "resourceVersion is not one that was given";
@@ -238,6 +284,18 @@ std::string FakeApiServer::checked(const Seen& request) {
   return {};
 }
 
+/// Nothing of a namespace is read but its metadata.
+std::string FakeApiServer::acceptOf(const Seen& request) const {
+  if (request.path != kNamespaces) return "application/json";
+  return std::string("application/json;as=PartialObjectMetadata") +
+         (request.query.contains("watch") ? "" : "List") + ";g=meta.k8s.io;v=v1";
+}
+
+bool FakeApiServer::isAsked(const Happening& event, const Seen& request) {
+  const bool namespaces = request.path == kNamespaces;
+  return event.ofNamespace == namespaces && (namespaces || nodeOf(event.object) == wantedNode(request));
+}
+
 asio::awaitable<bool> FakeApiServer::refuse(Stream& stream, unsigned status, std::string message,
                                             std::string reason) {
   co_await answer(stream, status, statusObject(status, message, reason));
@@ -254,7 +312,7 @@ asio::awaitable<bool> FakeApiServer::respond(Stream& stream, Seen request) {
   if (request.path.starts_with("/apis/apps/v1/namespaces/") || isObject(request.path)) {
     co_return co_await refuse(stream, 404, "not found", "NotFound");
   }
-  if (request.path != "/api/v1/pods") {
+  if (request.path != "/api/v1/pods" && request.path != kNamespaces) {
     violation("path " + request.path);
     co_return co_await refuse(stream, 404, "the server could not find the requested resource", "NotFound");
   }
@@ -294,7 +352,13 @@ asio::awaitable<bool> FakeApiServer::list(Stream& stream, Seen request) {
   if (!from.empty() && oldVersionsFail_) {
     co_return co_await refuse(stream, 504, "Timeout: Too large resource version: " + from, "Timeout");
   }
-  const auto all = itemsOf(wantedNode(request));
+  const bool namespaces = request.path == kNamespaces;
+  json::array all;
+  if (namespaces) {
+    for (const auto& [name, object] : namespaces_) all.push_back(object);
+  } else {
+    all = itemsOf(wantedNode(request));
+  }
   const auto begin = token.empty() ? 0 : number(token).value_or(0);
   const auto limit = number(valueOf(request, "limit")).value_or(0);
   const bool paged = limit > 0 && (from != "0" || pages_);
@@ -302,13 +366,19 @@ asio::awaitable<bool> FakeApiServer::list(Stream& stream, Seen request) {
   const auto next = end < all.size() ? std::to_string(end) : std::string();
   json::array items;
   for (auto i = begin; i < end; ++i) items.push_back(all.at(i));
-  co_await answer(stream, 200, podList(std::move(items), std::to_string(version_), next));
+  auto text = podList(std::move(items), std::to_string(version_), next);
+  if (namespaces) {
+    auto list = json::parse(text).as_object();
+    list["kind"] = "PartialObjectMetadataList";
+    list["apiVersion"] = kMetaVersion;
+    text = json::serialize(list);
+  }
+  co_await answer(stream, 200, std::move(text));
   co_return true;
 }
 
 asio::awaitable<bool> FakeApiServer::watch(Stream& stream, Seen request) {
   auto at = number(valueOf(request, "resourceVersion")).value_or(0);
-  const auto node = wantedNode(request);
   const json::object gone = json::parse(statusObject(410, "too old resource version", "Expired")).as_object();
   if (at < oldest_ && goneByStatus_) {
     co_return co_await refuse(stream, 410, "too old resource version", "Expired");
@@ -325,7 +395,7 @@ asio::awaitable<bool> FakeApiServer::watch(Stream& stream, Seen request) {
     Count& operator=(const Count&) = delete;
     ~Count() { --counted; }
     std::size_t& counted;
-  } const count(watches_);
+  } const count(request.path == kNamespaces ? namespaceWatches_ : watches_);
   const auto ended = ends_;
   auto marked = bookmarks_;
   for (;;) {
@@ -336,14 +406,14 @@ asio::awaitable<bool> FakeApiServer::watch(Stream& stream, Seen request) {
         if (event.version <= at) continue;
         at = event.version;
         sent = true;
-        keepExchanged("sent", event.object);
-        if (nodeOf(event.object) == node) co_await send(stream, chunk(eventLine(event.type, event.object)));
+        if (!event.ofNamespace) keepExchanged("sent", event.object);
+        if (isAsked(event, request)) co_await send(stream, chunk(eventLine(event.type, event.object)));
       }
       if (marked != bookmarks_) {
         marked = bookmarks_;
         at = version_;
         sent = true;
-        co_await send(stream, chunk(bookmarkLine(at)));
+        co_await send(stream, chunk(bookmarkLine(at, request)));
       }
     }
     if (ended != ends_) break;

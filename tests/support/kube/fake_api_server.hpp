@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An API server as far as fallbackd knows it: list and watch of pods, owners by name, and events. It refuses
-// what a real one refuses, and notes it.
+// An API server as far as fallbackd knows it: list and watch of pods and of namespaces, owners by name, and
+// events. It refuses what a real one refuses, and notes it.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -32,6 +32,9 @@ class FakeApiServer final : public TlsServer {
   /// Creates or changes the pod; watchers hear of it.
   void put(const std::string& pod);
   void remove(const std::string& uid);
+  /// Creates or changes a namespace; those who watch hear of it, by its metadata alone.
+  void putNamespace(const std::string& name, const std::map<std::string, std::string>& annotations = {});
+  void removeNamespace(const std::string& name);
   void putOwner(const std::string& path, const std::string& object);
   /// Sends a bookmark to all watchers.
   void bookmark();
@@ -61,7 +64,9 @@ class FakeApiServer final : public TlsServer {
   /// POST and PATCH, as they came.
   [[nodiscard]] std::vector<Seen> eventRequests();
 
+  /// Of pods.
   [[nodiscard]] std::size_t watches();
+  [[nodiscard]] std::size_t namespaceWatches();
   [[nodiscard]] std::uint64_t version();
 
  private:
@@ -69,6 +74,7 @@ class FakeApiServer final : public TlsServer {
     std::uint64_t version = 0;
     std::string type;
     boost::json::object object;
+    bool ofNamespace = false;
   };
 
   boost::asio::awaitable<bool> respond(Stream& stream, Seen request) override;
@@ -81,12 +87,15 @@ class FakeApiServer final : public TlsServer {
   boost::asio::awaitable<bool> refuse(Stream& stream, unsigned status, std::string message,
                                       std::string reason = "");
   std::string checked(const Seen& request);
+  [[nodiscard]] std::string acceptOf(const Seen& request) const override;
   boost::json::array itemsOf(const std::string& node) const;
+  [[nodiscard]] static bool isAsked(const Happening& event, const Seen& request);
 
   EventStore events_;
   Trouble eventTrouble_;
   When eventTroubleWhen_ = When::before;
-  std::map<std::string, boost::json::object> pods_;  // by uid
+  std::map<std::string, boost::json::object> pods_;        // by uid
+  std::map<std::string, boost::json::object> namespaces_;  // by name, as PartialObjectMetadata
   std::map<std::string, std::string> owners_;
   std::vector<Happening> history_;
   std::uint64_t version_ = 100;
@@ -97,6 +106,7 @@ class FakeApiServer final : public TlsServer {
   bool oldVersionsFail_ = false;
   bool silent_ = false;
   std::size_t watches_ = 0;
+  std::size_t namespaceWatches_ = 0;
   std::uint64_t bookmarks_ = 0;
   std::uint64_t ends_ = 0;
   End end_ = End::clean;

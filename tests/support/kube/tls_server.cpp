@@ -197,6 +197,7 @@ asio::awaitable<void> TlsServer::serve(tcp::socket socket) {
     const auto mark = target.find('?');
     Seen seen;
     seen.method = text(head.method_string());
+    seen.accept = text(head[http::field::accept]);
     seen.contentType = text(head[http::field::content_type]);
     seen.body = head.body();
     seen.path = target.substr(0, mark);
@@ -207,7 +208,7 @@ asio::awaitable<void> TlsServer::serve(tcp::socket socket) {
     if (head.method() != http::verb::get && !mayChange(seen.path)) violation("method of " + target);
     if (head.version() != 11) violation("HTTP version of " + target);
     if (text(head[http::field::host]) != address()) violation("Host of " + target);
-    if (text(head[http::field::accept]) != "application/json") violation("Accept of " + target);
+    if (seen.accept != acceptOf(seen)) violation("Accept of " + target);
     if (!text(head[http::field::user_agent]).starts_with("fallbackd/")) violation("User-Agent of " + target);
     if (target.find_first_of(" \"<>=&") < mark) violation("path of " + target);
     requests_.push_back(seen);

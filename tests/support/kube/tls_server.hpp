@@ -58,6 +58,7 @@ struct Seen {
   std::string rawQuery;
   std::string authorization;
   std::string clientName;  // of its certificate; empty: it had none
+  std::string accept;
   std::string contentType;
   std::string body;
 };
@@ -95,6 +96,11 @@ class TlsServer : public e2e::LoopServer {
   [[nodiscard]] virtual bool mayChange(const std::string& path) const {
     static_cast<void>(path);
     return false;
+  }
+  /// What the request must accept.
+  [[nodiscard]] virtual std::string acceptOf(const Seen& request) const {
+    static_cast<void>(request);
+    return "application/json";
   }
   /// The fault instead of an answer. False: the connection is to be closed.
   boost::asio::awaitable<bool> misbehave(Stream& stream, Trouble trouble);

@@ -183,6 +183,11 @@ TEST(Explain, AnOrderKeepsTheFallbackFromBeingStarted) {
   EXPECT_EQ(one.verdict, "new recoveries are paused");
   EXPECT_THAT(one.steps.back().text, HasSubstr("a bad day"));
   EXPECT_THAT(one.next, HasSubstr("fallbackctl resume"));
+  snapshot.pause = {};
+  snapshot.pause.annotated["shop"] = {{}, "incident 4711"};
+  one = only(snapshot);
+  EXPECT_THAT(one.steps.back().text, HasSubstr("incident 4711"));
+  EXPECT_EQ(one.next, "kubectl annotate namespace shop fallbackd.io/pause- ends the pause");
   snapshot.withheld = {withheldOf("web-0", recovery::Withheld::By::observe)};
   snapshot.withheld[0].wouldStartAfter = std::chrono::milliseconds(11);
   one = only(snapshot);

@@ -112,6 +112,7 @@ TEST(Load, SourcesOfPodsAreOffUnlessTheyAreNamed) {
   EXPECT_EQ(off.config->kubernetes.kubeletCertificate, "/var/lib/kubelet/pki/kubelet.crt");
   EXPECT_EQ(off.config->kubernetes.viewFile, "/var/lib/fallbackd/pods.view");
   EXPECT_FALSE(off.config->kubernetes.events);
+  EXPECT_FALSE(off.config->kubernetes.namespacePause);
   const auto loaded = load(folder.write("f.yaml", kApiVersion + R"(
 kubernetes:
   sources: [apiserver, kubelet]
@@ -120,6 +121,7 @@ kubernetes:
   kubeletCertificate: /c
   viewFile: /v
   events: true
+  namespacePause: true
 )"));
   for (const auto& diagnostic : loaded.diagnostics) ADD_FAILURE() << diagnostic.toString();
   ASSERT_NE(loaded.config, nullptr);
@@ -130,6 +132,7 @@ kubernetes:
   EXPECT_EQ(kubernetes.kubeletCertificate, "/c");
   EXPECT_EQ(kubernetes.viewFile, "/v");
   EXPECT_TRUE(kubernetes.events);
+  EXPECT_TRUE(kubernetes.namespacePause);
 }
 
 TEST(Load, BinariesMayBeListedForNamespaces) {

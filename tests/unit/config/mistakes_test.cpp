@@ -50,6 +50,7 @@ TEST(Mistakes, OfTheSourcesOfPods) {
       {"not a list", section + "{sources: kubelet}\n", "2:23", "list"},
       {"unknown key", section + "{source: [kubelet]}\n", "2:14", "did you mean sources?"},
       {"not a bool", section + "{events: maybe}\n", "2:22", "true or false"},
+      {"not a list of namespaces", section + "{namespacePause: [shop]}\n", "2:30", "true or false"},
       {"a relative path", section + "{kubeconfig: k}\n", "2:26", "(begin it with /)"},
       {"a name", section + "{kubeletAddress: node-1:10250}\n", "2:30", "write 127.0.0.1:10250"},
   });

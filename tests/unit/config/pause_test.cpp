@@ -50,6 +50,49 @@ TEST(Pause, ANamespaceIsPausedAlone) {
   EXPECT_EQ(pause.orderFor("bank"), nullptr);
 }
 
+TEST(Pause, AnAnnotationSaysWhyOrNothing) {
+  EXPECT_EQ(pauseReasonIn(""), std::nullopt);
+  EXPECT_EQ(pauseReasonIn("false"), std::nullopt);
+  EXPECT_EQ(pauseReasonIn("true"), "");
+  EXPECT_EQ(pauseReasonIn(" true\n"), "");
+  EXPECT_EQ(pauseReasonIn("yes"), "yes") << "somebody wanted something to stop";
+  EXPECT_EQ(pauseReasonIn("two\nlines\x7f."), "two lines .");
+  const std::string letters = "\xc3\xa4";
+  std::string many = "x";
+  for (std::size_t i = 0; i < kMaxPauseReason; ++i) many += letters;
+  const auto cut = pauseReasonIn(many);
+  ASSERT_TRUE(cut);
+  EXPECT_EQ(cut->size(), kMaxPauseReason - 1) << "never within a character";
+}
+
+TEST(Pause, AnnotatedNamespacesArePausedToo) {
+  Pause pause;
+  pause.annotated["shop"] = order("by annotation");
+  ASSERT_NE(pause.orderFor("shop"), nullptr);
+  EXPECT_EQ(pause.orderFor("bank"), nullptr);
+  EXPECT_EQ(pause.namespaceCount(), 1U);
+  EXPECT_EQ(pause.wayOut("shop"), "kubectl annotate namespace shop fallbackd.io/pause- ends the pause");
+  pause.namespaces["shop"] = order("by command");
+  pause.namespaces["bank"] = order("");
+  EXPECT_EQ(pause.namespaceCount(), 2U);
+  EXPECT_EQ(pause.orderFor("shop")->reason, "by command");
+  EXPECT_EQ(pause.wayOut("shop"),
+            "kubectl annotate namespace shop fallbackd.io/pause- and fallbackctl resume end the pause");
+  EXPECT_EQ(pause.wayOut("bank"), "fallbackctl resume ends the pause");
+}
+
+TEST(Pause, AnnotatedNamespacesAreKeptApartFromOrders) {
+  const TempFolder folder;
+  const auto state = folder.path() + "/new";
+  EXPECT_TRUE(readAnnotatedPauses(state)->empty());
+  const Pause::Orders orders{{"bank", order("it's \"down\"")}, {"shop", order("")}};
+  ASSERT_TRUE(writeAnnotatedPauses(state, orders));
+  EXPECT_EQ(readAnnotatedPauses(state).value(), orders);
+  EXPECT_EQ(readPause(state).value(), Pause{});
+  ASSERT_TRUE(writeAnnotatedPauses(state, {}));
+  EXPECT_TRUE(readAnnotatedPauses(state)->empty());
+}
+
 TEST(Pause, AFileThatSaysAnythingElseIsRefusedWithItsLine) {
   const TempFolder folder;
   const std::string head = "apiVersion: fallbackd.io/v1\n";

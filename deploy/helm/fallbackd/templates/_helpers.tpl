@@ -59,5 +59,5 @@ affinity:
 
 {{/* Not empty if the daemon needs the API server, and so a token. */}}
 {{- define "fallbackd.asksApiServer" -}}
-{{- if or .Values.kubernetes.enabled .Values.kubernetes.events.enabled }}yes{{ end }}
+{{- if or .Values.kubernetes.enabled .Values.kubernetes.events.enabled .Values.kubernetes.namespacePause }}yes{{ end }}
 {{- end }}
