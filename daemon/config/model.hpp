@@ -101,14 +101,19 @@ struct ReadyWhenHttp {
   /// Names and values of header fields that are valid as they are; only inherited from a pod's probe.
   std::vector<std::pair<std::string, std::string>> headers = {};
 };
+/// SERVING, by gRPC's health protocol; only inherited from a pod's probe.
+struct ReadyWhenGrpc {
+  std::uint16_t port = 0;
+  std::string service = {};
+};
 struct Readiness {
-  std::variant<ReadyWhenExec, ReadyWhenTcp, ReadyWhenHttp> when;
+  std::variant<ReadyWhenExec, ReadyWhenTcp, ReadyWhenHttp, ReadyWhenGrpc> when;
   nanoseconds timeout = std::chrono::seconds(30);
 };
 
 /// Checked repeatedly while the fallback serves; a fallback that fails it is restarted.
 struct Liveness {
-  std::variant<ReadyWhenTcp, ReadyWhenHttp> when;
+  std::variant<ReadyWhenTcp, ReadyWhenHttp, ReadyWhenGrpc> when;
   nanoseconds interval = std::chrono::seconds(10);
   nanoseconds timeout = std::chrono::seconds(1);  // of one check
   unsigned failures = 3;                          // this many in a row

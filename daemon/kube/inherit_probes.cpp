@@ -15,7 +15,9 @@ namespace fallbackd::kube {
 
 namespace {
 
-using Asked = std::variant<config::ReadyWhenTcp, config::ReadyWhenHttp>;
+using Asked = decltype(config::Liveness::when);
+
+constexpr std::size_t kMaxGrpcService = 1024;
 
 constexpr std::int64_t kLongestWait = 86400;  // seconds: factors of it do not overflow
 
@@ -49,11 +51,7 @@ class ProbeReader {
   std::optional<Asked> read(const Probe& probe) const {
     if (const auto* const http = std::get_if<HttpGet>(&probe.handler)) return readHttp(*http);
     if (const auto* const tcp = std::get_if<TcpSocket>(&probe.handler)) return readTcp(*tcp);
-    if (const auto* const grpc = std::get_if<GrpcCheck>(&probe.handler)) {
-      to_.note(path_ + ".grpc",
-               "gRPC's health protocol is not spoken; whether the port accepts connections is asked");
-      return config::ReadyWhenTcp{grpc->port};
-    }
+    if (const auto* const grpc = std::get_if<GrpcCheck>(&probe.handler)) return readGrpc(*grpc);
     if (const auto* const exec = std::get_if<ExecCommand>(&probe.handler)) return noteExec(*exec);
     return std::nullopt;
   }
@@ -93,6 +91,12 @@ class ProbeReader {
       return std::nullopt;
     }
     return config::ReadyWhenTcp{*port};
+  }
+
+  std::optional<Asked> readGrpc(const GrpcCheck& grpc) const {
+    if (grpc.service.size() <= kMaxGrpcService) return config::ReadyWhenGrpc{grpc.port, grpc.service};
+    to_.note(path_ + ".grpc.service", "it is too long; whether the port accepts connections is asked");
+    return config::ReadyWhenTcp{grpc.port};
   }
 
   std::optional<Asked> readHttp(const HttpGet& http) const {

@@ -3,9 +3,11 @@
 
 #include "base/async/backoff.hpp"
 #include "base/async/within.hpp"
+#include "recovery/grpc_health.hpp"
 #include "sys/network.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -19,6 +21,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/error.hpp>
@@ -84,6 +87,7 @@ struct Target {
   std::shared_ptr<const sys::NamespaceFd> network;
   std::optional<std::string> path;  // for an HTTP request
   std::vector<std::pair<std::string, std::string>> headers = {};
+  std::optional<std::string> grpcService = std::nullopt;  // for a question by gRPC's health protocol
 };
 
 asio::awaitable<Answer> connectTo(Target target, tcp::socket& socket) {
@@ -119,9 +123,36 @@ asio::awaitable<boost::system::error_code> readHeader(tcp::socket& socket,
   }
 }
 
+std::string authorityOf(const tcp::endpoint& endpoint) {
+  const auto host = endpoint.address().to_string();
+  return (endpoint.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(endpoint.port());
+}
+
+asio::awaitable<Answer> askHealth(Target target, tcp::socket& socket) {
+  boost::system::error_code error;
+  GrpcHealthCheck check;
+  auto toSend = GrpcHealthCheck::question(authorityOf(target.endpoint), *target.grpcService);
+  std::array<char, kReadSize> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
+  while (!check.verdict()) {
+    co_await asio::async_write(socket, asio::buffer(toSend),
+                               asio::redirect_error(asio::use_awaitable, error));
+    if (error) co_return failedTo("send", error);
+    const auto size = co_await socket.async_read_some(asio::buffer(bytes),
+                                                      asio::redirect_error(asio::use_awaitable, error));
+    if (error && error != asio::error::eof) co_return failedTo("receive", error);
+    toSend = check.take({bytes.data(), size});
+    if (error) check.closed();
+  }
+  if (check.verdict()->empty()) co_return Answer{};
+  co_return Answer{Answer::Kind::bad, *check.verdict()};
+}
+
 asio::awaitable<Answer> ask(Target target) {
   tcp::socket socket(co_await asio::this_coro::executor);
   auto connected = co_await connectTo(target, socket);
+  if (connected.kind == Answer::Kind::good && target.grpcService) {
+    co_return co_await askHealth(std::move(target), socket);
+  }
   if (connected.kind != Answer::Kind::good || !target.path) co_return connected;
   boost::system::error_code error;
   http::request<http::empty_body> request(http::verb::get, *target.path, 11);
@@ -176,6 +207,9 @@ Result<Target> targetOf(const How& how, const Place& place) {
     target.endpoint.port(web->port);
     target.path = web->path;
     target.headers = web->headers;
+  } else if (const auto* grpc = std::get_if<config::ReadyWhenGrpc>(&how)) {
+    target.endpoint.port(grpc->port);
+    target.grpcService = grpc->service;
   } else {
     target.endpoint.port(std::get<config::ReadyWhenTcp>(how).port);
   }
@@ -211,7 +245,7 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place) {
   }
 }
 
-asio::awaitable<Result<>> askOnce(std::variant<config::ReadyWhenTcp, config::ReadyWhenHttp> how, Place place,
+asio::awaitable<Result<>> askOnce(decltype(config::Liveness::when) how, Place place,
                                   std::chrono::nanoseconds timeout) {
   FB_CO_TRY(const auto target, targetOf(how, place));
   auto answer = co_await askWithin(target, timeout);
@@ -222,8 +256,10 @@ asio::awaitable<Result<>> askOnce(std::variant<config::ReadyWhenTcp, config::Rea
 
 std::string addressText(const std::string& ip, const config::Readiness& readiness) {
   if (ip.empty() || std::holds_alternative<config::ReadyWhenExec>(readiness.when)) return ip;
-  const auto* web = std::get_if<config::ReadyWhenHttp>(&readiness.when);
-  const auto port = web != nullptr ? web->port : std::get<config::ReadyWhenTcp>(readiness.when).port;
+  std::uint16_t port = 0;
+  if (const auto* web = std::get_if<config::ReadyWhenHttp>(&readiness.when)) port = web->port;
+  if (const auto* grpc = std::get_if<config::ReadyWhenGrpc>(&readiness.when)) port = grpc->port;
+  if (const auto* plain = std::get_if<config::ReadyWhenTcp>(&readiness.when)) port = plain->port;
   const bool six = ip.find(':') != std::string::npos;
   return (six ? "[" + ip + "]" : ip) + ":" + std::to_string(port);
 }

@@ -9,7 +9,6 @@
 #include <chrono>
 #include <memory>
 #include <string>
-#include <variant>
 
 #include <boost/asio/awaitable.hpp>
 
@@ -31,8 +30,8 @@ struct Place {
 boost::asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place);
 
 /// A single probe, finished within `timeout`. The same stage and reasons.
-boost::asio::awaitable<Result<>> askOnce(std::variant<config::ReadyWhenTcp, config::ReadyWhenHttp> how,
-                                         Place place, std::chrono::nanoseconds timeout);
+boost::asio::awaitable<Result<>> askOnce(decltype(config::Liveness::when) how, Place place,
+                                         std::chrono::nanoseconds timeout);
 
 /// "10.85.0.7:8080"; without the port if readiness has none, empty if the address is unknown.
 std::string addressText(const std::string& ip, const config::Readiness& readiness);

@@ -118,6 +118,10 @@ std::string whenOf(const When& when, WorkloadLines& out) {
       out.open("the probe's header " + fallbackd::quoted(name) + ": " + kOnlyInherited);
     return "http: {port: " + std::to_string(http->port) + ", path: " + yamlQuoted(http->path) + "}";
   }
+  if (const auto* const grpc = std::get_if<config::ReadyWhenGrpc>(&when)) {
+    out.open("the probe by gRPC's health protocol: " + std::string(kOnlyInherited));
+    return "tcp: {port: " + std::to_string(grpc->port) + "}";
+  }
   return "exec: {}";
 }
 

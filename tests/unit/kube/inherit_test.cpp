@@ -370,11 +370,16 @@ TEST_F(Inherit, ProbesThatCannotBeAskedAreNamed) {
     const auto made = workload().readiness.when;
     if (const auto* const tcp = std::get_if<config::ReadyWhenTcp>(&made))
       return "tcp " + std::to_string(tcp->port);
+    if (const auto* const grpc = std::get_if<config::ReadyWhenGrpc>(&made))
+      return "grpc " + std::to_string(grpc->port) + " " + grpc->service.substr(0, 10);
     return std::string(std::holds_alternative<config::ReadyWhenExec>(made) ? "exec" : "http");
   };
   web().ports = {{"web", 8080, ""}};
-  EXPECT_EQ(ready(GrpcCheck{5050, ""}), "tcp 5050") << "never another port";
-  EXPECT_THAT(rest(), HasSubstr("readinessProbe.grpc: gRPC's health protocol is not spoken"));
+  EXPECT_EQ(ready(GrpcCheck{5050, ""}), "grpc 5050 ") << "never another port";
+  EXPECT_EQ(ready(GrpcCheck{5050, "shop.Web"}), "grpc 5050 shop.Web");
+  EXPECT_THAT(rest(), Not(HasSubstr("grpc")));
+  EXPECT_EQ(ready(GrpcCheck{5050, std::string(1025, 'x')}), "tcp 5050");
+  EXPECT_THAT(rest(), HasSubstr("readinessProbe.grpc.service: it is too long"));
   EXPECT_EQ(ready(HttpGet{std::uint16_t{8443}, "", "/", "HTTPS", {}}), "tcp 8443");
   EXPECT_THAT(rest(), HasSubstr("readinessProbe.httpGet.scheme: \"HTTPS\" is not spoken"));
   EXPECT_EQ(ready(ExecCommand{{"cat", "/tmp/ok"}}), "exec");

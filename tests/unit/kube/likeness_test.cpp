@@ -41,6 +41,8 @@ template <class How>
 std::string questionOf(const How& how) {
   if (const auto* const tcp = std::get_if<config::ReadyWhenTcp>(&how))
     return "tcp " + std::to_string(tcp->port);
+  if (const auto* const grpc = std::get_if<config::ReadyWhenGrpc>(&how))
+    return "grpc " + std::to_string(grpc->port) + " " + grpc->service;
   const auto* const http = std::get_if<config::ReadyWhenHttp>(&how);
   if (http == nullptr) return "runs";
   std::string text = "http " + std::to_string(http->port) + " " + http->path;
