@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/daemon.hpp"
 
+#include "app/covered_pods.hpp"
 #include "app/credential_work.hpp"
 #include "app/daemon_parts.hpp"
 #include "app/heap.hpp"
 #include "base/async/pause.hpp"
+#include "base/fair_share.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/file_watch.hpp"
 #include "config/load.hpp"
@@ -17,6 +19,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <signal.h>
 #include <unistd.h>
@@ -96,6 +99,7 @@ Result<> Daemon::Parts::start() {
                                       options.nodeName, &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
   services->specs = &podSources;
+  podSources.readFor([this](const kube::PodObject& pod) { return mayInherit(*config, pod); });
   if (config->kubernetes.events) services->podEvents = &podEvents;
   recoveries.emplace(*services, config);
   readPause();
@@ -132,11 +136,11 @@ Result<> Daemon::Parts::start() {
 }
 
 std::vector<BinaryRef> Daemon::Parts::chosenBinaries() const {
-  std::set<BinaryRef> chosen;
+  std::map<std::string, std::set<BinaryRef>> wanted;
   const auto add = [&](const std::string& podNamespace, const watcher::PodChoices& choices) {
     for (const auto& one : choices.choices) {
-      const bool allowed = config->podAnnotations.allows(one.binary.name, podNamespace);
-      if (allowed && chosen.size() < kMaxChosenBinaries) chosen.insert(one.binary);
+      if (config->podAnnotations.allows(one.binary.name, podNamespace))
+        wanted[podNamespace].insert(one.binary);
     }
   };
   for (const auto& pod : podSources.pods().all()) {
@@ -147,6 +151,7 @@ std::vector<BinaryRef> Daemon::Parts::chosenBinaries() const {
   if (watcher) {
     for (const auto& pod : watcher->pods()) add(pod.sandbox.podNamespace, pod.choices);
   }
+  const auto chosen = fairShare(wanted, kMaxChosenBinaries);
   return {chosen.begin(), chosen.end()};
 }
 
@@ -309,6 +314,7 @@ void Daemon::Parts::reload() {
   }
   recoveries->reconfigure(config);
   watcher->reconfigure(config);
+  podSources.reconsider();
   tasks.spawn(refreshBinaries());
 }
 

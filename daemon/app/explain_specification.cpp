@@ -11,6 +11,12 @@
 
 namespace fallbackd::app {
 
+namespace {
+
+constexpr const char* kSomeAddress = "192.0.2.1";
+
+}  // namespace
+
 Walk::Ending Walk::notSpecified() {
   std::string failing;
   for (const auto& source : snapshot_.knownPods.sources) {
@@ -35,6 +41,8 @@ std::optional<Walk::Ending> Walk::specification(const watcher::PodSummary& pod,
   recovery::Setting setting;
   if (const auto facts = snapshot_.facts.find(pod.sandbox.podUid); facts != snapshot_.facts.end())
     setting.facts = facts->second;
+  // A launch asks the sandbox for them. No value is shown here.
+  if (spec->podIps.empty() && !spec->hostNetwork) setting.facts.podIps = {kSomeAddress};
   if (binary != nullptr) setting.image = binary->image;
   auto inherited = recovery::inheritedBy(workload, spec, *snapshot_.config, setting);
   if (!inherited) {

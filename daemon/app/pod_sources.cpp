@@ -98,7 +98,7 @@ kube::Facts PodSources::facts(const std::string& podUid) const {
 /// When the pod is described, so that the values are there when the API server is not, and again when it
 /// waits, since they may have changed. One request for each pod at a time.
 void PodSources::askObjects(const kube::PodObject& pod) {
-  if (!sources_) return;
+  if (!sources_ || !wanted_(pod)) return;
   const auto spec = described(pod.uid);
   auto names = spec == nullptr ? kube::NamedObjects() : kube::namedObjects(*spec);
   if (names.empty()) return;
@@ -111,6 +111,12 @@ void PodSources::askObjects(const kube::PodObject& pod) {
                                    [this, uid = pod.uid, ns = pod.namespaceName](kube::ObjectAnswers found) {
                                      learn(uid, ns, std::move(found));
                                    });
+}
+
+void PodSources::reconsider() {
+  for (const auto& pod : pods_.all()) {
+    if (!named_.contains(pod->uid)) askObjects(*pod);
+  }
 }
 
 /// What could not be read this time stays as it was known.

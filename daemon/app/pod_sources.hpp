@@ -49,6 +49,10 @@ class PodSources final : public watcher::PodSpecs {
   [[nodiscard]] const kube::Pods& pods() const { return pods_; }
   /// Whether the pod's revision has been rolled out, as its owner said when the pod began to wait.
   [[nodiscard]] std::optional<kube::RolloutView> rollout(const std::string& podUid) const;
+  /// For which pods ConfigMaps and Secrets are read; until then for none.
+  void readFor(std::function<bool(const kube::PodObject&)> wanted) { wanted_ = std::move(wanted); }
+  /// The answer of readFor() may be another one now.
+  void reconsider();
 
  private:
   /// What is asked of a pod's owner once.
@@ -89,7 +93,8 @@ class PodSources final : public watcher::PodSpecs {
   std::map<std::string, std::size_t> told_;       // by uid: the hash of what outlives a status
   std::map<std::string, Rollout> rollouts_;       // by uid, of pods that waited
   std::map<std::string, Named> named_;            // by uid
-  std::set<std::string> troubles_;                // with objects; logged once
+  std::function<bool(const kube::PodObject&)> wanted_ = [](const auto&) { return false; };
+  std::set<std::string> troubles_;  // with objects; logged once
   std::function<void(const std::string&)> changed_;
   std::function<void(const config::Pause::Orders&)> pauses_;
   std::optional<kube::SourceState> namespaces_;

@@ -47,9 +47,18 @@ void EventQueue::add(EventNote note, Stamp now) {
   limit();
 }
 
+/// A namespace with many gives up its oldest, and not those of others.
 void EventQueue::limit() {
   while (waiting_.size() > kMaxWaiting) {
-    waiting_.pop_front();
+    std::map<std::string_view, std::size_t> waits;
+    for (const auto& one : waiting_) ++waits[one.batch.note.namespaceName];
+    const auto most = std::max_element(waits.begin(), waits.end(), [](const auto& left, const auto& right) {
+                        return left.second < right.second;
+                      })->second;
+    const auto oldest = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& one) {
+      return waits.at(one.batch.note.namespaceName) == most;
+    });
+    waiting_.erase(oldest);
     count(EventResult::dropped_full);
   }
 }
@@ -91,30 +100,36 @@ Stamp EventQueue::dueAt(const OutgoingEvent& event) const {
   return due;
 }
 
+EventQueue::Waiting::iterator EventQueue::nextDue(Stamp now) {
+  std::map<std::string_view, Waiting::iterator> due;  // the oldest of each namespace
+  for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
+    if (dueAt(*it) <= now) due.try_emplace(it->batch.note.namespaceName, it);
+  }
+  if (due.empty()) return waiting_.end();
+  const auto next = due.upper_bound(lastNamespace_);
+  return next == due.end() ? due.begin()->second : next->second;
+}
+
 std::optional<OutgoingEvent> EventQueue::take(Stamp now) {
   dropOld(now);
   forgetOld(now);
   if (node_.next() > now) return std::nullopt;
-  for (auto it = waiting_.begin(); it != waiting_.end();) {
-    const auto& note = it->batch.note;
-    const auto* const known = written(note, now);
-    if (known != nullptr && !mayCount(note.namespaceName, now)) {
-      count(EventResult::dropped_repeat, it->batch.count);
-      it = waiting_.erase(it);
-      continue;
-    }
-    if (dueAt(*it) > now) {
-      ++it;
-      continue;
-    }
-    auto event = std::move(*it);
-    waiting_.erase(it);
-    if (known != nullptr) event.written = *known;
-    node_.take(now);
-    pods_.try_emplace(event.batch.note.podUid, kPodInterval, 1U).first->second.take(now);
-    return event;
-  }
-  return std::nullopt;
+  std::erase_if(waiting_, [&](const auto& one) {
+    const auto& note = one.batch.note;
+    const bool repeats = written(note, now) != nullptr && !mayCount(note.namespaceName, now);
+    if (repeats) count(EventResult::dropped_repeat, one.batch.count);
+    return repeats;
+  });
+  const auto found = nextDue(now);
+  if (found == waiting_.end()) return std::nullopt;
+  auto event = std::move(*found);
+  waiting_.erase(found);
+  const auto& note = event.batch.note;
+  if (const auto* const known = written(note, now); known != nullptr) event.written = *known;
+  lastNamespace_ = note.namespaceName;
+  node_.take(now);
+  pods_.try_emplace(note.podUid, kPodInterval, 1U).first->second.take(now);
+  return event;
 }
 
 Stamp EventQueue::lookAgain(Stamp now) const {

@@ -59,8 +59,8 @@ class EventQueue {
   static constexpr std::chrono::hours kMaxAge{1};
 
   void add(EventNote note, Stamp now);
-  /// The next Event that may be written now. It is out of the queue; sent() or putBack() follow, or it is
-  /// dropped.
+  /// The next Event that may be written now. Namespaces take turns; in each the oldest is first. It is out of
+  /// the queue; sent() or putBack() follow, or it is dropped.
   std::optional<OutgoingEvent> take(Stamp now);
   /// When take() may give something; max if nothing waits.
   [[nodiscard]] Stamp lookAgain(Stamp now) const;
@@ -96,6 +96,8 @@ class EventQueue {
   };
   using Waiting = std::list<OutgoingEvent>;
 
+  /// The next that is due; namespaces take turns. end: none.
+  Waiting::iterator nextDue(Stamp now);
   void limit();
   void dropOld(Stamp now);
   void forgetOld(Stamp now);
@@ -105,6 +107,7 @@ class EventQueue {
   Block& blockOf(const std::string& namespaceName, Stamp now);
 
   Waiting waiting_;                      // oldest first
+  std::string lastNamespace_;            // of the latest that was taken
   std::map<EventKey, Written> written_;  // as far as it is remembered
   std::map<std::string, Pace> pods_;     // by uid; those that were written about lately
   Pace node_{std::chrono::milliseconds(100), 10};

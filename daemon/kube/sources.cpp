@@ -9,6 +9,7 @@
 #include "kube/kubelet.hpp"
 #include "kube/namespace_pauses.hpp"
 #include "kube/owner_reader.hpp"
+#include "kube/paced_reader.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -166,7 +167,7 @@ struct Sources::State {
   std::optional<ApiServer> apiServer;
   std::optional<Kubelet> kubelet;
   std::optional<OwnerReader> owners;
-  std::optional<ObjectReader> objects;
+  std::optional<PacedReader> objects;
   std::function<void(const EventState&)> tellEvents;
   std::function<void(const config::Pause::Orders&)> tellPauses = [](const auto&) {};
   std::function<void(const SourceState&)> tellNamespaces = [](const auto&) {};
@@ -203,7 +204,9 @@ void Sources::start() {
     pods.stateChanged(state.apiServer->state());
     state.tasks.spawn(runAgain(*state.apiServer, state.tellTrouble));
   }
-  if (!settings.readVariablesIn.empty()) state.objects.emplace([settings] { return apiAccess(settings); });
+  if (!settings.readVariablesIn.empty()) {
+    state.objects.emplace(executor, [settings] { return apiAccess(settings); });
+  }
   if (state.has(SourceKind::kubelet)) {
     state.kubelet.emplace(
         executor, [settings] { return kubeletAccess(settings); }, state.sink());

@@ -14,6 +14,7 @@ namespace {
 
 using recovery::State;
 using testing::HasSubstr;
+using testing::Not;
 using Waits = watcher::Waiting::State;
 
 /// "match yes, container yes, image no"
@@ -193,6 +194,28 @@ TEST(Explain, AnOrderKeepsTheFallbackFromBeingStarted) {
   one = only(snapshot);
   EXPECT_EQ(one.verdict, "mode observe: nothing is started");
   EXPECT_THAT(one.steps.back().text, HasSubstr("it would have been started 11ms after the wait began"));
+}
+
+TEST(Explain, TheAddressesOfAPodAreKnownByTheLaunch) {
+  auto snapshot = withPod();
+  auto config = std::make_shared<config::Config>(*snapshot.config);
+  config->workloads.front().inheritance.on = true;
+  snapshot.config = config;
+  snapshot.pods.front().sandbox.podUid = "uid-1";
+  const auto explained = [&](const std::string& field) {
+    const auto spec =
+        kube::parsePod(R"({"metadata":{"name":"web-0","namespace":"shop","uid":"uid-1"},"spec":{)"
+                       R"("containers":[{"name":"checkout","image":"r.example.com/checkout:1.8.3",)"
+                       R"("command":["/checkout"],"env":[{"name":"A","valueFrom":{"fieldRef":)"
+                       R"({"fieldPath":")" +
+                       field + R"("}}}]}]}})");
+    EXPECT_TRUE(spec);
+    snapshot.specs["uid-1"] = std::make_shared<const kube::Pod>(*spec);
+    return explainJson({only(snapshot)});
+  };
+  EXPECT_THAT(explained("status.podIPs"), Not(HasSubstr("\\\"A\\\"")));
+  EXPECT_THAT(explained("status.podIP"), Not(HasSubstr("\\\"A\\\"")));
+  EXPECT_THAT(explained("status.hostIP"), HasSubstr("\\\"A\\\"")) << "nobody has said it";
 }
 
 TEST(Explain, KubeletBacksOff) {

@@ -73,6 +73,28 @@ TEST_F(EventQueueTest, OneASecondForEachPodAndInOrder) {
   EXPECT_EQ(next(), "1:FallbackServingx1");
 }
 
+TEST_F(EventQueueTest, NamespacesTakeTurns) {
+  for (int i = 0; i < 5; ++i) tell("a" + std::to_string(i), "FallbackServing", "m", "noisy");
+  tell("b0", "FallbackServing", "m", "bank");
+  tell("s0", "FallbackServing", "m", "shop");
+  pass(1s);
+  EXPECT_EQ(next(), "b0:FallbackServingx1");
+  EXPECT_EQ(next(), "a0:FallbackServingx1") << "in each the oldest is first";
+  EXPECT_EQ(next(), "s0:FallbackServingx1");
+  EXPECT_EQ(next(), "a1:FallbackServingx1");
+}
+
+TEST_F(EventQueueTest, ANamespaceWithManyGivesUpItsOwn) {
+  tell("quiet", "FallbackServing", "m", "bank");
+  for (std::size_t i = 0; i < 2 * EventQueue::kMaxWaiting; ++i)
+    tell("n" + std::to_string(i), "FallbackServing", "m", "noisy");
+  EXPECT_EQ(queue.waiting(), EventQueue::kMaxWaiting);
+  pass(1s);
+  EXPECT_EQ(next(), "quiet:FallbackServingx1") << "the oldest of all, and not the one that was dropped";
+  EXPECT_EQ(next(), "n" + std::to_string(EventQueue::kMaxWaiting + 1) + ":FallbackServingx1");
+  EXPECT_EQ(count(EventResult::dropped_full), EventQueue::kMaxWaiting + 1);
+}
+
 TEST_F(EventQueueTest, TheNodeHasAPaceToo) {
   for (int i = 0; i < 40; ++i) tell(std::to_string(i));
   pass(1s);
