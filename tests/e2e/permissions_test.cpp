@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shipped ClusterRole, verb by verb: the API server and kubelet allow what it says less one verb, and
-// exactly the feature that needs the verb degrades. Nothing is granted that nobody asks for, and nothing else
+// The shipped roles, verb by verb: the API server and kubelet allow what they say less one verb, and exactly
+// the feature that needs the verb degrades. Nothing is granted that nobody asks for, and nothing else
 // is ever asked for. KNOWS_JSON names a folder for the table of scripts/report knows.
+#include "base/task_group.hpp"
+#include "fake_clock.hpp"
+#include "kube/event_recorder.hpp"
+#include "kube/kubeconfig.hpp"
 #include "kube/sources.hpp"
 #include "kube_node.hpp"
+#include "run_until.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -25,9 +30,17 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
+/// Of everything that can be switched on.
 std::vector<Permission> shipped() {
-  return kube_test::permissionsIn(fs::path(FALLBACKD_DEPLOY) /
-                                  "kustomize/components/kubernetes/clusterrole.yaml");
+  const fs::path deploy = FALLBACKD_DEPLOY;
+  auto all = kube_test::permissionsInTemplate(deploy / "helm/fallbackd/templates/kubernetes.yaml",
+                                              "fallbackd-variables");
+  for (const char* const component : {"kubernetes", "events", "namespace-pause"}) {
+    const auto some =
+        kube_test::permissionsIn(deploy / "kustomize/components" / component / "clusterrole.yaml");
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  return all;
 }
 
 /// What fails without the verb, and where it is seen.
@@ -44,6 +57,14 @@ constexpr Need kNeeds[] = {
     {"get deployments.apps", "rollouts of Deployments are unknown", "the rollout's reason: get deployments"},
     {"get statefulsets.apps", "rollouts of StatefulSets are unknown",
      "the rollout's reason: get statefulsets"},
+    {"get configmaps", "variables from ConfigMaps are not known", "log: allows to get configmaps"},
+    {"get secrets", "variables from Secrets are not known", "log: allows to get secrets"},
+    {"create events", "Events are not written", "status: events failing, log: no Events are written"},
+    {"patch events", "repetitions are not counted", "metric fallbackd_events_total: dropped_repeat"},
+    {"list namespaces", "namespaces' annotations pause nothing new",
+     "status: namespaces failing, log: list namespaces"},
+    {"watch namespaces", "changes of namespaces' annotations are not followed",
+     "status: namespaces failing, log: watch namespaces"},
     {"get daemonsets.apps", "rollouts of DaemonSets are unknown", "the rollout's reason: get daemonsets"},
 };
 const Need* needOf(const std::string& permission) {
@@ -63,10 +84,28 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
     std::erase_if(allowed, [&](const auto& one) { return one.text() == GetParam(); });
     api_.grant(allowed);
     kubelet_.grant(allowed);
-    api_.put(podJson("known-1", "uid-1", nodeName()));
+    api_.put(withVariables(podJson("known-1", "uid-1", nodeName())));
+    api_.putNamespace("shop");
     kubelet_.setPods({podJson("static-1", "uid-2", nodeName())});
     putOwners();
-    runDaemon("[kubelet, apiserver]", [](DaemonOptions&) {});
+    runDaemon("[kubelet, apiserver]", [](DaemonOptions& options) {
+      options.extra +=
+          "  readVariablesIn: [shop]\n  events: true\n  namespacePause: true\n"
+          "podAnnotations: {namespaces: [shop]}\n";
+    });
+  }
+
+  /// Its container takes one variable from a ConfigMap, and one from a Secret.
+  static std::string withVariables(const std::string& pod) {
+    const auto from = [](const char* name, const char* kind, const char* object) {
+      return json::object{
+          {"name", name},
+          {"valueFrom", json::object{{kind, json::object{{"name", object}, {"key", "key"}}}}}};
+    };
+    auto object = json::parse(pod).as_object();
+    object.at("spec").at("containers").at(0).as_object()["env"] =
+        json::array{from("A", "configMapKeyRef", "settings"), from("B", "secretKeyRef", "keys")};
+    return json::serialize(object);
   }
 
   static std::string owner(const std::string& kind, const std::string& name, json::object more) {
@@ -92,6 +131,15 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
     api_.putOwner(std::string(kOwners) + "deployments/checkout", owner("Deployment", "checkout", {}));
     api_.putOwner(std::string(kOwners) + "statefulsets/store", owner("StatefulSet", "store", {}));
     api_.putOwner(std::string(kOwners) + "daemonsets/agent", owner("DaemonSet", "agent", {}));
+    for (const auto& [resource, kind, name] :
+         {std::tuple{"configmaps", "ConfigMap", "settings"}, std::tuple{"secrets", "Secret", "keys"}}) {
+      api_.putOwner("/api/v1/namespaces/shop/" + std::string(resource) + "/" + name,
+                    json::serialize(json::object{
+                        {"kind", kind},
+                        {"apiVersion", "v1"},
+                        {"metadata", json::object{{"name", name}, {"namespace", "shop"}, {"uid", name}}},
+                        {"data", json::object{{"key", "dmFsdWU="}}}}));
+    }
   }
 
   /// What is said of the rollout of a pod with this owner, by the sources as the daemon has them.
@@ -120,6 +168,72 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
     loop.run_for(kCeiling);
     sources.stop();
     return why.value_or("no answer");
+  }
+
+  /// What the recorder does with an Event that happens again, as the daemon has it, on a clock that
+  /// passes the pause before it.
+  std::string repeated() {
+    boost::asio::io_context loop(1);
+    auto& clock = test::FakeClock::install(loop);
+    kube::EventState told;
+    TaskGroup tasks(loop.get_executor());
+    kube::EventRecorder recorder(
+        loop.get_executor(), [this] { return kube::readKubeconfig(folder_ / "kubeconfig"); }, "another-node",
+        [&](const kube::EventState& now) { told = now; });
+    const auto results = [&](kube::EventResult one) {
+      return told.results.at(static_cast<std::size_t>(one));
+    };
+    const auto happens = [&] {
+      kube::EventNote note;
+      note.namespaceName = "shop";
+      note.pod = "known-1";
+      note.podUid = "uid-1";
+      note.container = "app";
+      note.reason = "FallbackRefused";
+      note.message = "m";
+      note.at = clock.wall();
+      recorder.add(std::move(note));
+    };
+    // Time passes slowly while something is asked.
+    const auto eventually = [&](const std::function<bool()>& done) {
+      constexpr int kSteps = 60;
+      constexpr int kLooks = 20;
+      for (int step = 0; step < kSteps && !done(); ++step) {
+        int looks = 0;
+        test::runWhileTimeStands(loop, [&] { return done() || ++looks > kLooks; });
+        if (!done()) clock.advance(loop, std::chrono::milliseconds(500));
+      }
+      return done();
+    };
+    tasks.spawn(recorder.run());
+    happens();
+    if (!eventually([&] { return results(kube::EventResult::created) == 1; })) return "not created";
+    clock.advance(loop, std::chrono::minutes(1));
+    happens();
+    const auto counted = [&] { return results(kube::EventResult::counted) == 1; };
+    const auto dropped = [&] { return results(kube::EventResult::dropped_repeat) == 1; };
+    const bool ended = eventually([&] { return counted() || dropped(); });
+    tasks.cancelAll();
+    test::runWhileTimeStands(loop, [&] { return tasks.empty(); });
+    return !ended ? "neither" : counted() ? "counted" : "dropped";
+  }
+
+  /// "up", "failing", ...; of Events: "failing" also where they may not be created in the namespace.
+  [[nodiscard]] std::string partOf(const char* part) const {
+    const auto object = known();
+    if (!object.contains(part)) return "";
+    const auto& state = object.at(part).as_object();
+    return state.contains("forbiddenIn") ? "failing" : std::string(state.at("state").as_string());
+  }
+  [[nodiscard]] bool partBecomes(const char* part, const std::string& state) const {
+    return waitUntil(kCeiling, [&] { return partOf(part) == state; });
+  }
+  [[nodiscard]] bool logs(const std::string& words) const {
+    return waitUntil(kCeiling, [&] { return shop_->daemon->logText().find(words) != std::string::npos; });
+  }
+  /// Whether the resource's objects were asked for.
+  [[nodiscard]] bool asksFor(const std::string& permission) {
+    return waitUntil(kCeiling, [&] { return api_.asked().contains(permission); });
   }
 
   [[nodiscard]] std::string stateOf(const std::string& source) const {
@@ -174,7 +288,32 @@ TEST_P(WithoutOne, OnlyItsFeatureDegrades) {
       EXPECT_THAT(why, Not(HasSubstr("answered 403"))) << resource;
     }
   }
+  EXPECT_TRUE(partBecomes("events", removed == "create events" ? "failing" : "up"))
+      << shop_->daemon->logText();
+  if (removed == "create events") {
+    EXPECT_TRUE(logs("no Events are written about the pods of this namespace"));
+  } else {
+    EXPECT_EQ(repeated(), removed == "patch events" ? "dropped" : "counted");
+  }
+  const bool namespaces = removed == "list namespaces" || removed == "watch namespaces";
+  EXPECT_TRUE(partBecomes("namespaces", namespaces ? "failing" : "up")) << shop_->daemon->logText();
+  for (const std::string resource : {"configmaps", "secrets"}) {
+    // Nobody knows the pod that names them.
+    if (removed == "list pods") break;
+    EXPECT_TRUE(asksFor("get " + resource)) << resource;
+    if (removed == "get " + resource) {
+      EXPECT_TRUE(logs("allows to get " + resource)) << shop_->daemon->logText();
+    }
+  }
   const auto log = shop_->daemon->logText();
+  for (const std::string resource : {"configmaps", "secrets"}) {
+    if (removed != "get " + resource) {
+      EXPECT_THAT(log, Not(HasSubstr("allows to get " + resource)));
+    }
+  }
+  if (namespaces) {
+    EXPECT_THAT(log, HasSubstr(removed));
+  }
   if (pods) {
     EXPECT_THAT(log, HasSubstr(removed));
   }
@@ -185,6 +324,7 @@ TEST_P(WithoutOne, OnlyItsFeatureDegrades) {
   api_.grant(shipped());
   kubelet_.grant(shipped());
   EXPECT_TRUE(becomes("apiserver", "up")) << shown();
+  EXPECT_TRUE(partBecomes("namespaces", "up")) << shop_->daemon->logText();
   EXPECT_THAT(api_.violations(), IsEmpty());
   EXPECT_THAT(kubelet_.violations(), IsEmpty());
   tell({{"kind", "permission"},
@@ -206,7 +346,7 @@ std::string nameOf(std::string text) {
   return text;
 }
 
-INSTANTIATE_TEST_SUITE_P(ClusterRole, WithoutOne, testing::ValuesIn(texts()),
+INSTANTIATE_TEST_SUITE_P(Roles, WithoutOne, testing::ValuesIn(texts()),
                          [](const auto& one) { return nameOf(one.param); });
 
 class WithAll : public Permissions {};
@@ -216,6 +356,10 @@ TEST_P(WithAll, EverythingThatIsGrantedIsAskedForAndNothingElse) {
   ASSERT_NO_FATAL_FAILURE(rescue());
   EXPECT_TRUE(becomes("kubelet", "up")) << shown();
   for (const auto& [resource, why] : rollouts()) EXPECT_THAT(why, Not(HasSubstr("answered 4"))) << resource;
+  EXPECT_TRUE(partBecomes("events", "up")) << shop_->daemon->logText();
+  EXPECT_TRUE(partBecomes("namespaces", "up")) << shop_->daemon->logText();
+  EXPECT_TRUE(asksFor("get configmaps") && asksFor("get secrets"));
+  EXPECT_EQ(repeated(), "counted");
   const auto granted = texts();
   EXPECT_EQ(allAsked(), std::set<std::string>(granted.begin(), granted.end()));
   tell({{"kind", "permission"},
@@ -225,7 +369,7 @@ TEST_P(WithAll, EverythingThatIsGrantedIsAskedForAndNothingElse) {
         {"failed", HasFailure()}});
 }
 
-INSTANTIATE_TEST_SUITE_P(ClusterRole, WithAll, testing::Values("nothing"));
+INSTANTIATE_TEST_SUITE_P(Roles, WithAll, testing::Values("nothing"));
 
 }  // namespace
 }  // namespace fallbackd::e2e

@@ -63,6 +63,9 @@ inline constexpr PodReason kPodReasons[] = {
       "nobody reads the last words of a fallback: its log has them"}},
 };
 
+/// Pods whose variables only the API knows: readVariablesIn lists their namespace.
+inline constexpr const char* kReadVariables[] = {"18-env-from.json"};
+
 /// What explain says of a pod that is refused, and why that is right.
 struct Refusal {
   const char* pod;
@@ -72,7 +75,7 @@ struct Refusal {
 
 inline constexpr Refusal kRefusals[] = {
     {"05-workflow-step.json", "key \"template\" of ConfigMap \"build-template\" is not known",
-     "only the API knows a ConfigMap that is not mounted"},
+     "only the API knows a ConfigMap that is not mounted, and nobody is granted it there"},
     {"09-downward.json", "how much the node has is not known",
      "a limit that is not set is the node's allocatable"},
     {"10-fs-group.json", "which persistent volume is behind the claim \"data-store-0\" is not known",
@@ -82,8 +85,6 @@ inline constexpr Refusal kRefusals[] = {
     {"17-init-in-front.json",
      "it refers to $(SMTP_SERVICE_HOST), $(SMTP_SERVICE_PORT), whose value is not known",
      "only the API knows the namespace's Services"},
-    {"18-env-from.json", "the variables of ConfigMap \"catalog\" are not known",
-     "only the API knows a ConfigMap that is not mounted"},
     {"20-device.json", "a fallback is never privileged", "nor has it devices"},
     {"21-static-pod.json", "launcher.allowHostNetwork does not allow it on this node",
      "the node's operator decides"},

@@ -5,6 +5,7 @@
 // the API server's description, with nothing configured but the annotation and an attestation made with `sign
 // --image-config`. Each difference has its reason in pod_likeness_reasons.hpp, and so has each refusal.
 // KNOWS_JSON names a folder for the tables of scripts/report knows.
+#include "base/base64.hpp"
 #include "base/strings.hpp"
 #include "cgroups.hpp"
 #include "cri_log_lines.hpp"
@@ -194,12 +195,39 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     E2E_CHECK(shop_->node->importImage(archive, reference));
   }
 
+  /// As the API server has them; values of Secrets in base64.
+  void putObjects(const std::string& space, const std::string& resource,
+                  const std::map<std::string, Texts>& all) {
+    const bool secret = resource == "secrets";
+    for (const auto& [name, texts] : all) {
+      json::object data;
+      for (const auto& [key, value] : texts) {
+        data[key] = secret ? encodeBase64(value) : value;
+      }
+      api_.putOwner(
+          "/api/v1/namespaces/" + space + "/" + resource + "/" + name,
+          json::serialize(json::object{
+              {"kind", secret ? "Secret" : "ConfigMap"},
+              {"apiVersion", "v1"},
+              {"metadata", json::object{{"name", name}, {"namespace", space}, {"uid", "u-" + name}}},
+              {"data", std::move(data)}}));
+    }
+  }
+
   /// Only what the fixture itself says beyond the annotation.
   void configure() {
     const auto* const configured = childOf(fixture_, "configured");
     const auto space = textOf(pod_.at("metadata").as_object(), "namespace");
+    const bool reads = std::find(std::begin(kReadVariables), std::end(kReadVariables), GetParam()) !=
+                       std::end(kReadVariables);
+    if (reads) {
+      putObjects(space, "configmaps", around_.configMaps);
+      putObjects(space, "secrets", around_.secrets);
+      configured_ += "readVariablesIn: [" + space + "] ";
+    }
     runDaemon("[apiserver]", [&](DaemonOptions& options) {
       options.workloads.clear();
+      if (reads) options.extra += "  readVariablesIn: [" + space + "]\n";
       options.extra += "podAnnotations: {namespaces: [" + space + "]}\n";
       if (configured != nullptr) {
         options.workloads = "- match: {namespace: " + space + ", container: " + container_ +

@@ -3,6 +3,8 @@
 
 #include "base/strings.hpp"
 
+#include <fstream>
+#include <iterator>
 #include <stdexcept>
 
 #include <yaml-cpp/yaml.h>
@@ -22,6 +24,26 @@ std::optional<std::pair<std::string, std::vector<std::string>>> partsOf(const st
   return std::nullopt;
 }
 
+void addRules(const YAML::Node& rules, const std::string& manifest, std::vector<Permission>& all) {
+  for (const auto& rule : rules) {
+    for (const auto& entry : rule) {
+      const auto key = entry.first.as<std::string>();
+      // resourceNames would make a rule narrower than what is read here.
+      if (key != "apiGroups" && key != "resources" && key != "verbs")
+        throw std::runtime_error("unknown key " + key);
+    }
+    for (const auto& group : rule["apiGroups"].as<std::vector<std::string>>()) {
+      for (const auto& resource : rule["resources"].as<std::vector<std::string>>()) {
+        for (const auto& verb : rule["verbs"].as<std::vector<std::string>>()) {
+          if (group == "*" || resource.find('*') != std::string::npos || verb == "*")
+            throw std::runtime_error("a wildcard in " + manifest);
+          all.push_back({verb, resource, group});
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::string Permission::text() const {
@@ -32,25 +54,21 @@ std::vector<Permission> permissionsIn(const std::filesystem::path& manifest) {
   std::vector<Permission> all;
   for (const auto& document : YAML::LoadAllFromFile(manifest)) {
     if (!document.IsMap() || document["kind"].as<std::string>("") != "ClusterRole") continue;
-    for (const auto& rule : document["rules"]) {
-      for (const auto& entry : rule) {
-        const auto key = entry.first.as<std::string>();
-        // resourceNames would make a rule narrower than what is read here.
-        if (key != "apiGroups" && key != "resources" && key != "verbs")
-          throw std::runtime_error("unknown key " + key);
-      }
-      for (const auto& group : rule["apiGroups"].as<std::vector<std::string>>()) {
-        for (const auto& resource : rule["resources"].as<std::vector<std::string>>()) {
-          for (const auto& verb : rule["verbs"].as<std::vector<std::string>>()) {
-            if (group == "*" || resource.find('*') != std::string::npos || verb == "*")
-              throw std::runtime_error("a wildcard in " + manifest.string());
-            all.push_back({verb, resource, group});
-          }
-        }
-      }
-    }
+    addRules(document["rules"], manifest.string(), all);
   }
   if (all.empty()) throw std::runtime_error("no ClusterRole in " + manifest.string());
+  return all;
+}
+
+std::vector<Permission> permissionsInTemplate(const std::filesystem::path& file, const std::string& role) {
+  std::ifstream in(file);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  const auto kind = text.find("\nkind: Role\nmetadata:\n  name: " + role + "\n");
+  const auto begin = kind == std::string::npos ? kind : text.find("\nrules:\n", kind);
+  const auto end = begin == std::string::npos ? begin : text.find("\n---", begin);
+  if (end == std::string::npos) throw std::runtime_error("no Role " + role + " in " + file.string());
+  std::vector<Permission> all;
+  addRules(YAML::Load(text.substr(begin, end - begin))["rules"], file.string(), all);
   return all;
 }
 

@@ -27,6 +27,9 @@ struct Permission {
 /// that cannot be read.
 std::vector<Permission> permissionsIn(const std::filesystem::path& manifest);
 
+/// Of one Role in a template of the chart, whose rules are plain YAML.
+std::vector<Permission> permissionsInTemplate(const std::filesystem::path& file, const std::string& role);
+
 enum class Asked : std::uint8_t { api_server, kubelet };
 /// What a request needs; nullopt: it is not about resources, and nobody is granted those.
 std::optional<Permission> needs(Asked whom, const std::string& method, const std::string& path, bool watch);
