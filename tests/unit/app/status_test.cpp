@@ -108,12 +108,16 @@ TEST(Status, ShowsWhatIsPausedAndWhatIsWithheld) {
   EXPECT_FALSE(boost::json::parse(statusJson(snapshot)).at("pause").as_object().contains("node"));
   snapshot.pause.node = config::Pause::Order{*parseRfc3339("2027-01-31T08:30:00Z"), "a bad day"};
   snapshot.pause.namespaces["shop"] = {{}, ""};
+  snapshot.pause.annotated["bank"] = {{}, "incident 4711"};
   snapshot.withheld = {withheldOf("web-0", recovery::Withheld::By::observe)};
   snapshot.withheld[0].wouldStartAfter = 11ms;
   const auto root = boost::json::parse(statusJson(snapshot));
   EXPECT_EQ(root.at("mode").as_string(), "recover");
   EXPECT_EQ(root.at("pause").at("node").at("reason").as_string(), "a bad day");
   EXPECT_EQ(root.at("pause").at("namespaces").at(0).at("name").as_string(), "shop");
+  EXPECT_EQ(root.at("pause").at("namespaces").at(0).at("by").as_string(), "fallbackctl");
+  EXPECT_EQ(root.at("pause").at("namespaces").at(1).at("name").as_string(), "bank");
+  EXPECT_EQ(root.at("pause").at("namespaces").at(1).at("by").as_string(), "annotation");
   EXPECT_EQ(root.at("withheld").at(0).at("by").as_string(), "observe");
   EXPECT_EQ(root.at("withheld").at(0).at("wouldStartAfterMs").as_double(), 11);
   EXPECT_TRUE(readiness(snapshot).ready) << "a pause is an order, not a fault";
