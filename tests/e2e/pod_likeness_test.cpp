@@ -254,6 +254,27 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     rows["Groups"] = join(std::vector(groups.begin(), groups.end()), " ");
   }
 
+  /// What an init container would have left: the program, where it lies in an emptyDir.
+  void copyProgram(const fs::path& podFolder) {
+    const auto* const command = specified().if_contains("command");
+    const auto* const mounts = specified().if_contains("volumeMounts");
+    const auto* const volumes = pod_.at("spec").as_object().if_contains("volumes");
+    if (command == nullptr || mounts == nullptr || volumes == nullptr) return;
+    const std::string program(command->as_array().at(0).as_string());
+    for (const auto& mount : mounts->as_array()) {
+      const auto path = textOf(mount.as_object(), "mountPath") + "/";
+      const auto name = textOf(mount.as_object(), "name");
+      const bool scratch =
+          std::any_of(volumes->as_array().begin(), volumes->as_array().end(), [&](const auto& one) {
+            return textOf(one.as_object(), "name") == name && one.as_object().contains("emptyDir");
+          });
+      if (!scratch || !program.starts_with(path)) continue;
+      const auto file = podFolder / "volumes/kubernetes.io~empty-dir" / name / program.substr(path.size());
+      fs::create_directories(file.parent_path());
+      fs::copy_file(testProgram("pod-probe"), file);
+    }
+  }
+
   /// Init containers have ended and native sidecars run before the container's turn comes.
   void startInitContainers() {
     const auto* const list = pod_.at("spec").as_object().if_contains("initContainers");
@@ -374,6 +395,7 @@ TEST_P(PodLikeness, TheFallbackIsTheContainerThatKubeletWouldRun) {
   ASSERT_TRUE(shows("apiserver=up 1 pods")) << shown();
   const auto spec = sandboxOf(pod_, around_);
   E2E_CHECK(makeClaims(pod_, shop_->kubelet->podsDir() / spec.uid, around_));
+  copyProgram(shop_->kubelet->podsDir() / spec.uid);
   E2E_TRY(running_, shop_->kubelet->startPod(spec));
   ASSERT_NO_FATAL_FAILURE(startInitContainers());
 
