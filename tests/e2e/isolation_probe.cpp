@@ -3,7 +3,7 @@
 // "ready". Then it exits with the given code or, without one, waits until something ends it.
 #include "containerd_node.hpp"
 #include "isolate.hpp"
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 #include "run_dir.hpp"
 
 #include <cstdio>

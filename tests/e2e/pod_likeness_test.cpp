@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pods as clusters have them (tests/unit/kube/pods, tests/e2e/pods). For each, the same pod twice: its
-// container, made from its specification by the tests' own rules of kubelet (tests/support/kubelet_rules.hpp)
+// container, made from its specification by the tests' own rules of kubelet (tests/support/kubelet/rules.hpp)
 // and run by runc from an image with that configuration, beside its fallback, which the daemon starts from
 // the API server's description, with nothing configured but the annotation and an attestation made with `sign
 // --image-config`. Each difference has its reason in pod_likeness_reasons.hpp, and so has each refusal.
@@ -11,7 +11,7 @@
 #include "cri_log_lines.hpp"
 #include "image.hpp"
 #include "kube_node.hpp"
-#include "kubelet_rules.hpp"
+#include "kubelet/rules.hpp"
 #include "pod_json.hpp"
 #include "pod_likeness_reasons.hpp"
 #include "sys/file.hpp"

@@ -5,7 +5,7 @@
 #include "domain/image_reference.hpp"
 #include "e2e_gtest.hpp"
 #include "fault_registry.hpp"
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 
 #include <filesystem>
 #include <memory>

@@ -8,7 +8,7 @@
 #include "fault_registry.hpp"
 #include "http.hpp"
 #include "image.hpp"
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 #include "run_dir.hpp"
 
 #include <chrono>

@@ -5,7 +5,7 @@
 #include "daemon.hpp"
 #include "e2e_gtest.hpp"
 #include "http.hpp"
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 #include "read_only_expectations.hpp"
 #include "registry.hpp"
 #include "run_dir.hpp"

@@ -7,7 +7,7 @@
 #include "containerd_node.hpp"
 #include "daemon.hpp"
 #include "daemonset.hpp"
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 #include "registry.hpp"
 
 #include <memory>

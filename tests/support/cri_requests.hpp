@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cri_stubs.hpp"
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 
 namespace fallbackd::e2e {
 

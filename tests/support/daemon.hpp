@@ -6,7 +6,7 @@
 #include "base/error.hpp"
 #include "containerd_node.hpp"
 #include "http.hpp"
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 #include "process.hpp"
 
 #include <chrono>

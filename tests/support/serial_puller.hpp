@@ -3,7 +3,7 @@
 // requests. A hanging pull delays those behind it, and so their containers.
 #pragma once
 
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 
 #include <condition_variable>
 #include <deque>

@@ -4,7 +4,7 @@
 // two can be compared.
 #pragma once
 
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 
 #include <cstdint>
 #include <map>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kubelet.hpp"
+#include "kubelet/kubelet.hpp"
 
 #include "cri_requests.hpp"
 #include "run_dir.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kubelet_rules.hpp"
+#include "kubelet/rules.hpp"
 
 #include "pod_json.hpp"
 #include "sys/file.hpp"
