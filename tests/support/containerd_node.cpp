@@ -192,11 +192,13 @@ Result<> ContainerdNode::launch() {
   }
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  cri_ = std::make_unique<CriStubs>();
-  cri_->channel =
+  auto stubs = std::make_unique<CriStubs>();
+  stubs->channel =
       grpc::CreateCustomChannel("unix:" + socket(), grpc::InsecureChannelCredentials(), arguments);
-  cri_->runtime = v1::RuntimeService::NewStub(cri_->channel);
-  cri_->images = v1::ImageService::NewStub(cri_->channel);
+  stubs->runtime = v1::RuntimeService::NewStub(stubs->channel);
+  stubs->images = v1::ImageService::NewStub(stubs->channel);
+  cri_ = stubs.get();
+  all_.push_back(std::move(stubs));
   return waitReady();
 }
 
@@ -206,7 +208,7 @@ Result<> ContainerdNode::waitReady() {
     grpc::ClientContext context;
     setDeadline(context, kReadyDeadline);
     v1::VersionResponse response;
-    status = cri_->runtime->Version(&context, v1::VersionRequest(), &response);
+    status = cri().runtime->Version(&context, v1::VersionRequest(), &response);
     version_ = response.runtime_version();
     return status.ok() || !process_->running();
   });
@@ -242,7 +244,7 @@ Result<> ContainerdNode::importImage(const fs::path& archive, const std::string&
     v1::ImageStatusRequest request;
     request.mutable_image()->set_image(reference);
     v1::ImageStatusResponse response;
-    status = cri_->images->ImageStatus(&context, request, &response);
+    status = cri().images->ImageStatus(&context, request, &response);
     return !status.ok() || response.has_image();
   });
   if (known && status.ok()) return {};

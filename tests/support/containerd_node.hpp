@@ -5,6 +5,7 @@
 #include "base/error.hpp"
 #include "process.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -62,7 +63,8 @@ class ContainerdNode {
   Result<> speak(const std::string& scheme, const std::string& host,
                  const std::filesystem::path& ca = {}) const;
 
-  [[nodiscard]] const CriStubs& cri() const { return *cri_; }
+  /// Stays valid, if useless, after a restart.
+  [[nodiscard]] const CriStubs& cri() const { return *cri_.load(); }
   [[nodiscard]] const std::string& version() const { return version_; }
 
   /// Runs ctr -n k8s.io ARGS; returns its output.
@@ -82,7 +84,8 @@ class ContainerdNode {
   NodeOptions options_;
   std::filesystem::path folder_;
   std::optional<ChildProcess> process_;
-  std::unique_ptr<CriStubs> cri_;
+  std::vector<std::unique_ptr<CriStubs>> all_;  // one for each start
+  std::atomic<const CriStubs*> cri_{nullptr};
   std::string version_;
 };
 

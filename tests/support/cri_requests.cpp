@@ -17,6 +17,17 @@ void putPodLabels(const PodSpec& spec, Map& labels) {
   labels["io.kubernetes.pod.uid"] = spec.uid;
 }
 
+template <class Map>
+void override(const std::map<std::string, std::string>& wanted, Map& map) {
+  for (const auto& [name, value] : wanted) {
+    if (value.empty()) {
+      map.erase(name);
+    } else {
+      map[name] = value;
+    }
+  }
+}
+
 void addMount(v1::ContainerConfig& config, const std::string& inside, const std::string& host,
               bool readOnly) {
   auto* const mount = config.add_mounts();
@@ -28,16 +39,6 @@ void addMount(v1::ContainerConfig& config, const std::string& inside, const std:
 v1::NamespaceMode pidMode(const PodSpec& spec) {
   if (spec.hostPid) return v1::NODE;
   return spec.sharePid ? v1::POD : v1::CONTAINER;
-}
-
-void setResources(const ContainerSpec& spec, v1::LinuxContainerResources& resources) {
-  constexpr std::int64_t kPeriodUs = 100'000;
-  resources.set_oom_score_adj(spec.oomScoreAdj);
-  resources.set_memory_limit_in_bytes(spec.memoryBytes);
-  resources.set_cpu_shares(spec.cpuShares);
-  if (spec.cpuMillis == 0) return;
-  resources.set_cpu_period(kPeriodUs);
-  resources.set_cpu_quota(spec.cpuMillis * kPeriodUs / 1000);
 }
 
 void applySecurity(const SecurityContext& spec, v1::LinuxContainerSecurityContext& security) {
@@ -52,6 +53,16 @@ void applySecurity(const SecurityContext& spec, v1::LinuxContainerSecurityContex
 }
 
 }  // namespace
+
+void fillResources(const ContainerSpec& spec, v1::LinuxContainerResources& resources) {
+  constexpr std::int64_t kPeriodUs = 100'000;
+  resources.set_oom_score_adj(spec.oomScoreAdj);
+  resources.set_memory_limit_in_bytes(spec.memoryBytes);
+  resources.set_cpu_shares(spec.cpuShares);
+  if (spec.cpuMillis == 0) return;
+  resources.set_cpu_period(kPeriodUs);
+  resources.set_cpu_quota(spec.cpuMillis * kPeriodUs / 1000);
+}
 
 v1::PodSandboxConfig sandboxConfig(const Pod& pod) {
   const PodSpec& spec = pod.spec;
@@ -113,10 +124,13 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   auto& labels = *config.mutable_labels();
   putPodLabels(pod.spec, labels);
   labels["io.kubernetes.container.name"] = spec.name;
-  // containerd ignores the value; kubelet writes a hash of the container's specification.
+  // containerd ignores the value. KubeletModel sets the right one for each container.
   (*config.mutable_annotations())["io.kubernetes.container.hash"] = "774ada0b";
   (*config.mutable_annotations())["io.kubernetes.container.restartCount"] = std::to_string(spec.attempt);
-  config.set_log_path(spec.name + "/" + std::to_string(spec.attempt) + ".log");
+  override(spec.labels, labels);
+  override(spec.annotations, *config.mutable_annotations());
+  config.set_log_path(spec.logPath.empty() ? spec.name + "/" + std::to_string(spec.attempt) + ".log"
+                                           : spec.logPath);
   auto* const security = config.mutable_linux()->mutable_security_context();
   auto* const namespaces = security->mutable_namespace_options();
   namespaces->set_network(pod.spec.hostNetwork ? v1::NODE : v1::POD);
@@ -134,7 +148,7 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   for (const char* path : {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}) {
     security->add_readonly_paths(path);
   }
-  setResources(spec, *config.mutable_linux()->mutable_resources());
+  fillResources(spec, *config.mutable_linux()->mutable_resources());
   return config;
 }
 

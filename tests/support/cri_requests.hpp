@@ -13,4 +13,6 @@ runtime::v1::PodSandboxConfig sandboxConfig(const Pod& pod);
 runtime::v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec,
                                              const std::string& imageId);
 
+void fillResources(const ContainerSpec& spec, runtime::v1::LinuxContainerResources& resources);
+
 }  // namespace fallbackd::e2e

@@ -81,6 +81,10 @@ struct ContainerSpec {
   std::int64_t oomScoreAdj = 0;
   std::optional<SecurityContext> security;
   std::uint32_t attempt = 0;
+  std::string logPath;  // below the pod's log directory; empty: NAME/ATTEMPT.log
+  /// Besides kubelet's own, or instead of them; with an empty value there is none of this name.
+  std::map<std::string, std::string> labels;
+  std::map<std::string, std::string> annotations;
 };
 
 /// A random version 4 UUID.

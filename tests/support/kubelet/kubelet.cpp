@@ -62,13 +62,35 @@ Kubelet::~Kubelet() {
   for (const auto& [uid, pod] : left) (void)removePod(pod);
 }
 
-Result<Pod> Kubelet::startPod(PodSpec spec) {
-  if (spec.uid.empty()) spec.uid = makeUid();
+Pod Kubelet::described(PodSpec spec) const {
   Pod pod;
   pod.spec = std::move(spec);
   pod.folder = podsDir() / pod.spec.uid;
   pod.logDirectory = logsDir_ / (pod.spec.namespaceName + "_" + pod.spec.name + "_" + pod.spec.uid);
   pod.cgroupParent = podCgroup(pod.spec.uid, pod.spec.cgroupTop);
+  return pod;
+}
+
+Result<Pod> Kubelet::findPod(PodSpec spec, const std::string& sandboxId) {
+  Pod pod = described(std::move(spec));
+  pod.sandboxId = sandboxId;
+  FB_TRY(pod.cgroups, makePodCgroup(pod.spec.uid, pod.spec.cgroupTop));
+  (void)readStatus(pod);  // without a pid: the sandbox has ended
+  const std::lock_guard lock(mutex_);
+  pods_[pod.spec.uid] = pod;
+  return pod;
+}
+
+Result<Pod> Kubelet::podOf(const std::string& uid) {
+  const std::lock_guard lock(mutex_);
+  const auto found = pods_.find(uid);
+  if (found == pods_.end()) return fail(Stage::cli, Reason::not_found, "pod " + uid);
+  return found->second;
+}
+
+Result<Pod> Kubelet::startPod(PodSpec spec) {
+  if (spec.uid.empty()) spec.uid = makeUid();
+  Pod pod = described(std::move(spec));
   {
     const std::lock_guard lock(mutex_);
     pods_[pod.spec.uid] = pod;

@@ -51,11 +51,17 @@ class Kubelet {
 
   /// The pods' folder: launcher.kubeletPods of the daemon.
   [[nodiscard]] std::filesystem::path podsDir() const { return podsDir_; }
+  [[nodiscard]] const ContainerdNode& node() const { return node_; }
 
   /// Creates the volumes, then the cgroups, then the sandbox.
   Result<Pod> startPod(PodSpec spec);
   /// A new sandbox (attempt + 1) for a pod whose old one was stopped: same uid, folder and cgroups.
   Result<Pod> restartSandbox(const Pod& pod);
+  /// A pod that is there already, as a kubelet finds it after its restart. Without an address and pausePid if
+  /// its sandbox has ended.
+  Result<Pod> findPod(PodSpec spec, const std::string& sandboxId);
+  /// As last started or found.
+  Result<Pod> podOf(const std::string& uid);
   /// New content for one of the pod's volumes, by swapping ..data.
   Result<> updateVolume(const Pod& pod, const PodVolume& volume);
 
@@ -79,6 +85,7 @@ class Kubelet {
   Result<> removePod(const Pod& pod);
 
  private:
+  [[nodiscard]] Pod described(PodSpec spec) const;
   Result<> runSandbox(Pod& pod);
   Result<> readStatus(Pod& pod);
   Result<> writeHosts(const Pod& pod, const std::string& text);
