@@ -21,6 +21,21 @@ void endAtOnce(int) {
   _exit(0);
 }
 
+unsigned drainSeconds = 0;
+
+void endLater(int) {
+  ::alarm(drainSeconds);
+}
+
+void drainAtSigterm(unsigned seconds) {
+  drainSeconds = seconds;
+  struct sigaction action {};
+  action.sa_handler = &endAtOnce;
+  sigaction(SIGALRM, &action, nullptr);
+  action.sa_handler = &endLater;
+  sigaction(SIGTERM, &action, nullptr);
+}
+
 /// The first line of the configuration file, truncated to 200 bytes; false if it cannot be read.
 bool firstLine(const std::string& path, std::string& line) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -65,6 +80,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "shop-httpd: %s\n", text.c_str());
     return kExitUsage;
   }
+  if (options.drainSeconds != 0) drainAtSigterm(options.drainSeconds);
   if (options.mode == shop::Mode::version) return std::puts("shop-httpd " SHOP_VERSION) < 0 ? 1 : 0;
   if (options.mode == shop::Mode::health_check) {
     if (options.failHealthCheck) std::fputs("shop-httpd: told to be unhealthy\n", stderr);

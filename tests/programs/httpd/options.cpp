@@ -46,6 +46,8 @@ std::string parseOptions(int argc, char** argv, Options& options) {
       options.role = value;
     } else if (takeValue(argument, "--slow-start=", value)) {
       if (!parseNumber(value, options.slowStartMillis)) return "bad --slow-start " + std::string(value);
+    } else if (takeValue(argument, "--drain=", value)) {
+      if (!parseNumber(value, options.drainSeconds)) return "bad --drain " + std::string(value);
     } else {
       return "unknown option " + std::string(argument);
     }

@@ -15,6 +15,7 @@ struct Options {
   std::string configFile;  // empty: none
   std::string role;        // --role, else the environment's ROLE, else "standalone"
   unsigned slowStartMillis = 0;
+  unsigned drainSeconds = 0;  // serves that long after SIGTERM
   bool failHealthCheck = false;
   bool flood = false;  // lines on stdout as fast as possible, besides the service
 };
