@@ -293,7 +293,7 @@ void Daemon::Parts::followOrders() {
 }
 
 void Daemon::Parts::reload() {
-  const auto loaded = config::load(options.configFile, options.dropInDir);
+  const auto loaded = config::load(options.configFile, options.dropInDir, options.listen);
   metrics.daemon.configLoaded(loaded.config != nullptr ? telemetry::ConfigLoad::ok
                                                        : telemetry::ConfigLoad::refused);
   configProblems.clear();

@@ -29,6 +29,8 @@ ParsedOptions parseOptions(int argc, char** argv) {
   app.add_option("-c,--config", options.configFile, "the configuration file")->capture_default_str();
   app.add_option("--drop-ins", options.dropInDir,
                  "folder of more workloads (default: conf.d beside the file)");
+  app.add_option("--listen", options.listen,
+                 "address of the probes and metrics if telemetry.listen names none");
   app.add_option("--node-name", options.nodeName, "this node's name in Kubernetes")
       ->envname("NODE_NAME")
       ->capture_default_str();

@@ -10,6 +10,7 @@ namespace fallbackd::app {
 struct Options {
   std::string configFile = "/etc/fallbackd/fallbackd.yaml";
   std::optional<std::string> dropInDir;  // absent: conf.d beside the file
+  std::optional<std::string> listen;     // the default of telemetry.listen
   std::string nodeName;                  // default: the host's name
   std::string nodeIp;                    // empty: the source address of the node's default route
   bool printMetrics = false;             // print the documentation of all metrics, and nothing else

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/load.hpp"
 
+#include "base/strings.hpp"
 #include "config/files.hpp"
+#include "config/names.hpp"
 #include "config/raw.hpp"
 #include "config/validate.hpp"
 
@@ -14,10 +16,17 @@ std::string defaultDropInDir(const std::string& mainFile) {
   return slash == std::string::npos ? "conf.d" : mainFile.substr(0, slash) + "/conf.d";
 }
 
-Loaded load(const std::string& mainFile, const std::optional<std::string>& dropInDir) {
+Loaded load(const std::string& mainFile, const std::optional<std::string>& dropInDir,
+            const std::optional<std::string>& listen) {
   Loaded loaded;
   Problems problems;
   auto config = std::make_shared<Config>();
+  if (listen) {
+    if (!isSocketAddress(*listen)) {
+      problems.add({"--listen", 0, 0}, quoted(*listen) + " is not ADDRESS:PORT", "for example 0.0.0.0:9477");
+    }
+    config->telemetry.listen = *listen;
+  }
   std::vector<RawWorkload> workloads;
 
   const auto readOne = [&](const std::string& file, bool dropIn) {

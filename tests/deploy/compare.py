@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""compare.py CHART.yaml KUSTOMIZE.yaml: checks that both define the same objects. Ignores labels that name the tool
-and the release, which only Helm sets, and digests at the end of ConfigMap names; all else must be equal."""
+"""compare.py CHART.yaml KUSTOMIZE.yaml: checks that both define the same objects. Ignores labels and annotations that
+name the tool and the release, which only Helm sets, its hooks, and digests at the end of ConfigMap names; all else must be
+equal."""
 import re
 import sys
 
 import yaml
 
-HELM_ONLY = {"app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"}
+HELM_ONLY = {"app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart", "helm.sh/resource-policy"}
 
 
 def without_release(value):
     if isinstance(value, dict):
-        return {k: without_release(v) for k, v in value.items() if k not in HELM_ONLY}
+        kept = {k: without_release(v) for k, v in value.items() if k not in HELM_ONLY}
+        return {k: v for k, v in kept.items() if k != "annotations" or v}
     if isinstance(value, list):
         return [without_release(v) for v in value]
     if isinstance(value, str):
@@ -33,7 +35,7 @@ def normalised(value):
 def objects(path):
     found = {}
     for item in yaml.safe_load_all(open(path)):
-        if item:
+        if item and "helm.sh/hook" not in item["metadata"].get("annotations", {}):
             item = normalised(without_release(item))
             found[item["kind"], item["metadata"]["name"]] = item
     return found

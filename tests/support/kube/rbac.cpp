@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <regex>
 #include <stdexcept>
 
 #include <yaml-cpp/yaml.h>
@@ -62,7 +63,9 @@ std::vector<Permission> permissionsIn(const std::filesystem::path& manifest) {
 
 std::vector<Permission> permissionsInTemplate(const std::filesystem::path& file, const std::string& role) {
   std::ifstream in(file);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  const std::string written{std::istreambuf_iterator<char>(in), {}};
+  static const std::regex name(R"(\{\{ include "fallbackd\.fullname" [.$] \}\})");
+  const auto text = std::regex_replace(written, name, "fallbackd");
   const auto kind = text.find("\nkind: Role\nmetadata:\n  name: " + role + "\n");
   const auto begin = kind == std::string::npos ? kind : text.find("\nrules:\n", kind);
   const auto end = begin == std::string::npos ? begin : text.find("\n---", begin);

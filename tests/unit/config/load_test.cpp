@@ -333,6 +333,19 @@ TEST(Load, ANamedDropInFolderMustExist) {
             std::string::npos);
 }
 
+TEST(Load, TheCommandLineChoosesTheAddressThatTheFileDoesNotName) {
+  const TempFolder folder;
+  const auto silent = folder.write("silent.yaml", kApiVersion);
+  const auto named = folder.write("named.yaml", kApiVersion + "telemetry: {listen: 127.0.0.1:1234}\n");
+  const auto off = folder.write("off.yaml", kApiVersion + "telemetry: {listen: \"off\"}\n");
+  EXPECT_EQ(load(silent).config->telemetry.listen, "127.0.0.1:9477");
+  EXPECT_EQ(load(silent, {}, "0.0.0.0:9477").config->telemetry.listen, "0.0.0.0:9477");
+  EXPECT_EQ(load(named, {}, "0.0.0.0:9477").config->telemetry.listen, "127.0.0.1:1234");
+  EXPECT_EQ(load(off, {}, "0.0.0.0:9477").config->telemetry.listen, std::nullopt);
+  EXPECT_EQ(load(silent, {}, "9477").diagnostics.at(0).toString(),
+            "--listen: \"9477\" is not ADDRESS:PORT (for example 0.0.0.0:9477)");
+}
+
 TEST(Load, DropInsContainOnlyWorkloadsAndAreReadByName) {
   const TempFolder folder;
   const auto file = folder.write("fallbackd.yaml", kApiVersion + "detection: {stallTimeout: 3s}\n");

@@ -1,14 +1,32 @@
-{{- define "fallbackd.labels" -}}
-app.kubernetes.io/name: {{ .name }}
+{{- define "fallbackd.name" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Names of objects; the longest suffix is that of a dashboard. */}}
+{{- define "fallbackd.fullname" -}}
+{{- $name := include "fallbackd.name" . -}}
+{{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{ .Values.fullnameOverride | default $full | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "fallbackd.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
+{{/* {root, suffix}: what selects the pods of one DaemonSet. */}}
+{{- define "fallbackd.selector" -}}
+app.kubernetes.io/name: {{ include "fallbackd.name" .root }}{{ .suffix }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- define "fallbackd.labels" -}}
+{{ include "fallbackd.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
 {{- end }}
-
-{{- define "fallbackd.selector" -}}
-app.kubernetes.io/name: {{ .name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end }}
 
 {{- define "fallbackd.image" -}}
@@ -28,12 +46,73 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end }}
 
 {{- define "fallbackd.keysName" -}}
-fallbackd-keys-{{ .Values.keys | toYaml | sha256sum | trunc 10 }}
+{{ include "fallbackd.fullname" . }}-keys-{{ .Values.keys | toYaml | sha256sum | trunc 10 }}
+{{- end }}
+
+{{/* Not empty if there is a list of revoked digests. Like a key it is one file: it is read without following symlinks. */}}
+{{- define "fallbackd.revokedName" -}}
+{{- with .Values.revoked -}}
+{{- if .configMap -}}{{ .configMap }}
+{{- else if .digests -}}{{ include "fallbackd.fullname" $ }}-revoked-{{ .digests | toYaml | sha256sum | trunc 10 }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Not empty if there are drop-ins. */}}
+{{- define "fallbackd.dropIns" -}}
+{{- if or .Values.dropIns .Values.dropInConfigMaps .Values.dropInSecrets -}}/etc/fallbackd/conf.d{{- end -}}
+{{- end }}
+
+{{/* The configuration as YAML. What the chart mounts is added where the configuration does not name it itself. */}}
+{{- define "fallbackd.config" -}}
+{{- $config := .Values.configFile | empty | ternary .Values.config (fromYaml .Values.configFile) | deepCopy -}}
+{{- with $config.Error }}{{ fail (printf "configFile: %s" .) }}{{ end -}}
+{{- $added := dict -}}
+{{- if .Values.tls.secretName }}
+{{- $_ := mergeOverwrite $added (dict "telemetry" (dict "tls" (dict "certificate" "/etc/fallbackd/tls/tls.crt" "key" "/etc/fallbackd/tls/tls.key"))) }}
+{{- end -}}
+{{- if .Values.token.secretName }}
+{{- $_ := mergeOverwrite $added (dict "telemetry" (dict "tokenFile" (printf "/etc/fallbackd/token/%s" .Values.token.key))) }}
+{{- end -}}
+{{- if include "fallbackd.revokedName" . }}
+{{- $_ := mergeOverwrite $added (dict "cache" (dict "revoked" "/etc/fallbackd/revoked")) }}
+{{- end -}}
+{{- toYaml (merge $config $added) -}}
+{{- end }}
+
+{{/* What the ConfigMap has: the text of configFile as it was written, if nothing has to be added to it. */}}
+{{- define "fallbackd.configText" -}}
+{{- $added := or .Values.tls.secretName .Values.token.secretName (include "fallbackd.revokedName" .) -}}
+{{- if and .Values.configFile (not $added) -}}
+{{ .Values.configFile | trimSuffix "\n" }}
+{{- else -}}
+{{ include "fallbackd.config" . }}
+{{- end -}}
+{{- end }}
+
+{{/* Where page, metrics and probes are, as YAML: port, scheme, and the host that the probes need. */}}
+{{- define "fallbackd.telemetry" -}}
+{{- $telemetry := (include "fallbackd.config" . | fromYaml).telemetry | default dict -}}
+{{- $listen := $telemetry.listen | default "0.0.0.0:9477" | toString -}}
+{{- if eq $listen "off" }}{{ fail "config.telemetry.listen: kubelet's probes need an address, not off" }}{{ end -}}
+{{- $loopback := regexMatch "^(127\\.|\\[::1\\])" $listen -}}
+{{- if and $loopback (not .Values.hostNetwork) }}
+{{- fail (printf "config.telemetry.listen: kubelet's probes do not reach %s in the pod; set it to 0.0.0.0:9477, or hostNetwork=true" $listen) }}
+{{- end -}}
+port: {{ regexFind "[0-9]+$" $listen }}
+scheme: {{ empty $telemetry.tls | ternary "HTTP" "HTTPS" }}
+host: {{ $loopback | ternary (regexReplaceAll ":[0-9]+$" $listen "") "" | quote }}
+socket: {{ $telemetry.socket | default "/run/fallbackd/fallbackd.sock" }}
+{{- end }}
+
+{{/* {telemetry, path} */}}
+{{- define "fallbackd.probe" -}}
+httpGet: {path: {{ .path }}, port: metrics{{ if ne .telemetry.scheme "HTTP" }}, scheme: {{ .telemetry.scheme }}{{ end }}{{ with .telemetry.host }}, host: {{ . | quote }}{{ end }}}
 {{- end }}
 
 {{/* Where on every node it runs, and before whom. */}}
 {{- define "fallbackd.placement" -}}
-serviceAccountName: fallbackd
+serviceAccountName: {{ include "fallbackd.fullname" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.priorityClassName }}
@@ -54,6 +133,43 @@ tolerations:
 {{- with .Values.affinity }}
 affinity:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "fallbackd.updateStrategy" -}}
+{{- if .Values.updateStrategy }}
+{{- toYaml .Values.updateStrategy }}
+{{- else -}}
+type: RollingUpdate
+rollingUpdate:
+  maxUnavailable: {{ .Values.maxUnavailable }}
+{{- end }}
+{{- end }}
+
+{{/* Mounts of what the configuration is made of, without the keys; the pod of `helm test` reads it, too. */}}
+{{- define "fallbackd.configMounts" -}}
+- {name: config, mountPath: /etc/fallbackd/config, readOnly: true}
+{{- with include "fallbackd.dropIns" . }}
+- {name: drop-ins, mountPath: {{ . }}, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "fallbackd.configVolumes" -}}
+- name: config
+  configMap: {name: {{ include "fallbackd.fullname" . }}}
+{{- if include "fallbackd.dropIns" . }}
+- name: drop-ins
+  projected:
+    sources:
+      {{- if .Values.dropIns }}
+      - configMap: {name: {{ include "fallbackd.fullname" . }}-drop-ins}
+      {{- end }}
+      {{- range .Values.dropInConfigMaps }}
+      - configMap: {name: {{ . }}, optional: true}
+      {{- end }}
+      {{- range .Values.dropInSecrets }}
+      - secret: {name: {{ . }}, optional: true}
+      {{- end }}
 {{- end }}
 {{- end }}
 

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// node chart.mjs TOOLS CHART: renders the chart with helm and one value after another, and looks for its effect.
+import {execFileSync} from 'node:child_process';
+import {createRequire} from 'node:module';
+import {join} from 'node:path';
+import {isDeepStrictEqual} from 'node:util';
+
+const [tools, chart] = process.argv.slice(2);
+const yaml = createRequire(join(tools, 'package.json'))('js-yaml');
+let cases = 0;
+let failed = 0;
+
+function helm(values, release) {
+  const args = ['template', release, chart, '--namespace', 'fallbackd-system', '--values', '-'];
+  return execFileSync(join(tools, 'layer/helm/helm'), args, {input: JSON.stringify(values), encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe']});
+}
+// The objects by "Kind name", and what the tests look at most.
+function render(values, release = 'fallbackd') {
+  const objects = {};
+  for (const object of yaml.loadAll(helm(values, release)).filter(Boolean)) objects[`${object.kind} ${object.metadata.name}`] = object;
+  const of = (kind) => Object.values(objects).find((object) => object.kind === kind);
+  const spec = of('DaemonSet').spec.template.spec;
+  const config = Object.values(objects).find((object) => object.data?.['fallbackd.yaml'])?.data['fallbackd.yaml'];
+  return {objects, of, spec, daemon: spec.containers.find((one) => one.name === 'fallbackd'), config: yaml.load(config), text: config};
+}
+function equal(what, got, wanted) {
+  if (isDeepStrictEqual(got, wanted)) return;
+  throw new Error(`${what}: ${JSON.stringify(got)}, not ${JSON.stringify(wanted)}`);
+}
+function renders(name, values, look, release) {
+  ++cases;
+  try {
+    look(render(values, release));
+  } catch (error) {
+    ++failed;
+    console.log(`${name}: ${(error.stderr ?? error.message).slice(0, 2000)}`);
+  }
+}
+function refuses(name, values, words) {
+  ++cases;
+  let said = 'it was rendered';
+  try {
+    render(values);
+  } catch (error) {
+    said = error.stderr ?? error.message;
+  }
+  if (said.includes(words)) return;
+  ++failed;
+  console.log(`${name}: ${said.slice(0, 2000)}`);
+}
+const mountOf = (found, path) => found.daemon.volumeMounts.find((mount) => mount.mountPath === path);
+const volumeOf = (found, path) => found.spec.volumes.find((volume) => volume.name === mountOf(found, path)?.name);
+
+// Names and labels
+renders('no Namespace unless asked', {}, ({of}) => equal('Namespace', of('Namespace'), undefined));
+renders('the release names the objects', {}, ({objects}) => equal('a DaemonSet', 'DaemonSet edge-fallbackd' in objects, true), 'edge');
+renders('fullnameOverride', {fullnameOverride: 'rescue', kubernetes: {enabled: true}, packs: [{name: 'shop', image: 'r/p:1'}], keys: {'a.pub': '-----BEGIN PUBLIC KEY-----'}}, ({objects, spec}) => {
+  for (const key of Object.keys(objects)) equal(key, / rescue/.test(key), true);
+  equal('the account', spec.serviceAccountName, 'rescue');
+});
+renders('nameOverride', {nameOverride: 'rescue'}, ({of}) => {
+  equal('label', of('DaemonSet').spec.selector.matchLabels['app.kubernetes.io/name'], 'rescue');
+  equal('label of the pods', of('DaemonSet').spec.template.metadata.labels['app.kubernetes.io/name'], 'rescue');
+  equal('policy', of('NetworkPolicy').spec.podSelector.matchLabels['app.kubernetes.io/name'], 'rescue');
+});
+renders('namespaceOverride', {namespaceOverride: 'elsewhere', kubernetes: {enabled: true}, metrics: {podMonitor: {enabled: true}}}, ({objects}) => {
+  for (const object of Object.values(objects)) {
+    if (!object.kind.startsWith('Cluster')) equal(object.kind, object.metadata.namespace, 'elsewhere');
+    if (object.subjects) equal('subject', object.subjects[0].namespace, 'elsewhere');
+  }
+});
+renders('commonLabels and podLabels', {commonLabels: {team: 'infra'}, podLabels: {tier: 'node'}, packs: [{name: 'shop', image: 'r/p:1'}], keys: {'a.pub': '-----BEGIN PUBLIC KEY-----'}}, ({objects}) => {
+  for (const [key, object] of Object.entries(objects)) equal(key, object.metadata.labels?.team, 'infra');
+  for (const set of Object.values(objects).filter((object) => object.kind === 'DaemonSet')) {
+    equal('pod', [set.spec.template.metadata.labels.tier, set.spec.template.metadata.labels.team], ['node', 'infra']);
+    equal('selector', Object.keys(set.spec.selector.matchLabels).length, 2);
+  }
+});
+
+// The pod
+renders('extraArgs, extraEnv, extraVolumes, extraVolumeMounts, initContainers', {
+  extraArgs: ['--node-name=x'], extraEnv: [{name: 'A', value: 'b'}], extraVolumes: [{name: 'v', emptyDir: {}}],
+  extraVolumeMounts: [{name: 'v', mountPath: '/v'}], initContainers: [{name: 'i', image: 'r/i:1'}],
+}, ({spec, daemon}) => {
+  equal('argument', daemon.args.at(-1), '--node-name=x');
+  equal('variable', daemon.env.at(-1), {name: 'A', value: 'b'});
+  equal('volume', spec.volumes.at(-1), {name: 'v', emptyDir: {}});
+  equal('mount', daemon.volumeMounts.at(-1), {name: 'v', mountPath: '/v'});
+  equal('init container', spec.initContainers, [{name: 'i', image: 'r/i:1'}]);
+});
+renders('updateStrategy and affinity', {updateStrategy: {type: 'OnDelete'}, affinity: {nodeAffinity: {}}}, ({of, spec}) => {
+  equal('strategy', of('DaemonSet').spec.updateStrategy, {type: 'OnDelete'});
+  equal('affinity', spec.affinity, {nodeAffinity: {}});
+});
+
+// The configuration
+renders('keys that the chart does not know', {config: {mirror: {listen: '127.0.0.1:1'}, workloads: [{name: 'a', settle: '3s'}]}}, ({config}) => {
+  equal('mirror', config.mirror, {listen: '127.0.0.1:1'});
+  equal('settle', config.workloads[0].settle, '3s');
+});
+const text = '# as it is\napiVersion: fallbackd.io/v1\nworkloads:\n  - name: a\n    user: {uid: 1000650000}\n';
+renders('configFile is passed on as it was written', {configFile: text}, (found) => equal('text', found.text, text));
+renders('configFile with what the chart adds', {configFile: text, tls: {secretName: 't'}}, ({config}) => {
+  equal('workloads', config.workloads.length, 1);
+  equal('tls', config.telemetry.tls.certificate, '/etc/fallbackd/tls/tls.crt');
+});
+refuses('configFile that is not YAML', {configFile: 'apiVersion: [', tls: {secretName: 't'}}, 'configFile: ');
+renders('the port follows', {config: {telemetry: {listen: '[::]:9999'}}}, ({daemon, of}) => {
+  equal('port', daemon.ports[0].containerPort, 9999);
+  equal('policy', of('NetworkPolicy').spec.ingress[0].ports[0].port, 9999);
+});
+renders('the port of a configFile follows', {configFile: 'apiVersion: fallbackd.io/v1\ntelemetry: {listen: "0.0.0.0:8888"}\n'}, ({daemon}) => equal('port', daemon.ports[0].containerPort, 8888));
+renders('probes on loopback of the node', {hostNetwork: true, config: {telemetry: {listen: '127.0.0.1:9477'}}}, ({daemon}) => equal('host', daemon.livenessProbe.httpGet.host, '127.0.0.1'));
+refuses('probes on loopback of the pod', {config: {telemetry: {listen: '127.0.0.1:9477'}}}, 'probes do not reach 127.0.0.1:9477');
+refuses('no address for the probes', {config: {telemetry: {listen: 'off'}}}, 'probes need an address');
+renders('TLS', {tls: {secretName: 't'}, token: {secretName: 's', key: 'k'}}, (found) => {
+  equal('tls', found.config.telemetry.tls, {certificate: '/etc/fallbackd/tls/tls.crt', key: '/etc/fallbackd/tls/tls.key'});
+  equal('token', found.config.telemetry.tokenFile, '/etc/fallbackd/token/k');
+  equal('volume', volumeOf(found, '/etc/fallbackd/tls').secret, {secretName: 't'});
+  equal('volume', volumeOf(found, '/etc/fallbackd/token').secret, {secretName: 's'});
+  for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe']) equal(probe, found.daemon[probe].httpGet.scheme, 'HTTPS');
+});
+renders('TLS that the configuration has itself', {config: {telemetry: {tls: {certificate: '/a', key: '/b'}}}, tls: {secretName: 't'}}, (found) => {
+  equal('tls', found.config.telemetry.tls, {certificate: '/a', key: '/b'});
+  equal('scheme', found.daemon.livenessProbe.httpGet.scheme, 'HTTPS');
+});
+const digest = `sha256:${'a'.repeat(64)}`;
+renders('revoked digests', {revoked: {digests: [digest]}}, (found) => {
+  equal('file', found.config.cache.revoked, '/etc/fallbackd/revoked');
+  equal('mount', mountOf(found, '/etc/fallbackd/revoked').subPath, 'revoked');
+  const map = found.objects[`ConfigMap ${volumeOf(found, '/etc/fallbackd/revoked').configMap.name}`];
+  equal('list', map.data.revoked.trim(), digest);
+  const other = render({revoked: {digests: [digest, digest]}});
+  equal('another name', volumeOf(other, '/etc/fallbackd/revoked').configMap.name === map.metadata.name, false);
+});
+renders('revoked digests of a ConfigMap', {revoked: {configMap: 'mine', key: 'list'}}, (found) => {
+  equal('volume', volumeOf(found, '/etc/fallbackd/revoked').configMap, {name: 'mine'});
+  equal('mount', mountOf(found, '/etc/fallbackd/revoked').subPath, 'list');
+});
+renders('drop-ins', {dropIns: {'shop.yaml': 'apiVersion: fallbackd.io/v1\n'}, dropInConfigMaps: ['team-a'], dropInSecrets: ['team-b']}, (found) => {
+  equal('argument', found.daemon.args.slice(-2), ['--drop-ins', '/etc/fallbackd/conf.d']);
+  equal('sources', volumeOf(found, '/etc/fallbackd/conf.d').projected.sources, [
+    {configMap: {name: 'fallbackd-drop-ins'}}, {configMap: {name: 'team-a', optional: true}}, {secret: {name: 'team-b', optional: true}},
+  ]);
+  equal('file', found.objects['ConfigMap fallbackd-drop-ins'].data['shop.yaml'], 'apiVersion: fallbackd.io/v1\n');
+  equal('helm test reads them', found.of('Pod').spec.containers[0].command.slice(-2), ['--drop-ins', '/etc/fallbackd/conf.d']);
+});
+refuses('a drop-in that is not one', {dropIns: {'shop.yaml': 'shop.yaml'}}, 'dropIns');
+
+// Monitoring
+const monitored = {podMonitor: {
+  enabled: true, labels: {release: 'prometheus'}, scrapeTimeout: '5s', relabelings: [{targetLabel: 'a', replacement: 'b'}], metricRelabelings: [{action: 'labeldrop', regex: 'x'}],
+}};
+renders('PodMonitor', {metrics: monitored}, ({of}) => {
+  const monitor = of('PodMonitor');
+  const [endpoint] = monitor.spec.podMetricsEndpoints;
+  equal('label', monitor.metadata.labels.release, 'prometheus');
+  equal('timeout', endpoint.scrapeTimeout, '5s');
+  equal('relabelings', endpoint.relabelings.map((one) => one.targetLabel), ['node', 'daemon', 'a']);
+  equal('of metrics', endpoint.metricRelabelings, [{action: 'labeldrop', regex: 'x'}]);
+  equal('plain', endpoint.scheme, undefined);
+});
+refuses('PodMonitor that verifies nothing', {metrics: monitored, tls: {secretName: 't'}}, 'metrics.podMonitor.tlsConfig is required with TLS');
+renders('PodMonitor with TLS and token', {metrics: {podMonitor: {...monitored.podMonitor, tlsConfig: {serverName: 'n'}}}, tls: {secretName: 't'}, token: {secretName: 's'}}, ({of}) => {
+  const [endpoint] = of('PodMonitor').spec.podMetricsEndpoints;
+  equal('scheme', [endpoint.scheme, endpoint.tlsConfig], ['https', {serverName: 'n'}]);
+  equal('token', endpoint.authorization, {credentials: {name: 's', key: 'token'}});
+});
+renders('dashboards in a folder', {metrics: {dashboards: {enabled: true, folder: 'Nodes', labelValue: 'yes'}}}, ({objects}) => {
+  const map = objects['ConfigMap fallbackd-dashboard-fleet'];
+  equal('folder', map.metadata.annotations, {grafana_folder: 'Nodes'});
+  equal('label', map.metadata.labels.grafana_dashboard, 'yes');
+});
+console.log(`${cases} values, ${failed} without their effect`);
+process.exit(failed ? 1 : 0);

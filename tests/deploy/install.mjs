@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// node install.mjs TOOLS ROOT FALLBACKCTL OUT: installs the chart and the kustomizations with the real helm and kubectl on
+// the tests' API server, the first time by the commands of README.md. Writes every object that was there to OUT.
+import {execFile} from 'node:child_process';
+import {cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
+import {createRequire} from 'node:module';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {promisify} from 'node:util';
+import {startApiServer} from './api_server.mjs';
+
+const [tools, root, fallbackctl, out] = process.argv.slice(2);
+const yaml = createRequire(join(tools, 'package.json'))('js-yaml');
+const work = mkdtempSync(join(tmpdir(), 'fallbackd-install-'));
+const label = 'pod-security.kubernetes.io/enforce';
+const deployment = {
+  apiVersion: 'apps/v1', kind: 'Deployment', metadata: {name: 'checkout', namespace: 'shop'},
+  spec: {
+    selector: {matchLabels: {app: 'checkout'}},
+    template: {
+      metadata: {labels: {app: 'checkout'}},
+      spec: {containers: [{name: 'checkout', image: 'registry.example.com/shop/checkout:1.8.3', ports: [{containerPort: 8080}], args: ['--port=8080']}]},
+    },
+  },
+};
+let failed = 0;
+let server;
+const seen = [];
+
+function expect(what, holds, detail = '') {
+  if (holds) return;
+  ++failed;
+  console.log(`  ${what}${detail ? `: ${detail.slice(-3000)}` : ''}`);
+}
+// In a copy of the sources, with the tools on the PATH. Resolves to {code, text}.
+async function run(line, cwd = work) {
+  const env = {
+    ...process.env, KUBECONFIG: server?.kubeconfig ?? '', PATH: `${work}/bin:${process.env.PATH}`,
+    HELM_CACHE_HOME: `${work}/helm`, HELM_CONFIG_HOME: `${work}/helm`, HELM_DATA_HOME: `${work}/helm`,
+  };
+  try {
+    const {stdout, stderr} = await promisify(execFile)('bash', ['-c', line], {cwd, env, timeout: 120000, maxBuffer: 1 << 26});
+    return {code: 0, text: stdout + stderr};
+  } catch (error) {
+    return {code: error.code ?? 1, text: `${error.stdout}${error.stderr}`.replace(/.*symbolic link.*\n/g, '')};
+  }
+}
+async function succeeds(line, cwd) {
+  const {code, text} = await run(line, cwd);
+  expect(line, code === 0, text);
+  return text;
+}
+// A scene has its own API server.
+async function scene(name, options, play) {
+  server = await startApiServer(tools, join(work, `scene-${seen.length}`), options);
+  const before = failed;
+  await play();
+  // Helm's Secrets are its own affair.
+  seen.push(...server.objects().filter((object) => object.type !== 'helm.sh/release.v1'));
+  await server.stop();
+  console.log(`${name}\t${failed === before ? 'as it should be' : 'WRONG'}`);
+}
+// The daemon's configuration as the objects have it: valid, and where the probes find it.
+async function configured(namespace, workload, name = 'fallbackd') {
+  const set = server.find('DaemonSet', name, namespace);
+  const map = server.find('ConfigMap', name, namespace);
+  expect(`${namespace}: a DaemonSet and its ConfigMap`, set && map, server.objects().map((object) => `${object.kind} ${object.metadata.name}`).join(', '));
+  if (!set || !map) return;
+  const file = join(work, 'found.yaml');
+  writeFileSync(file, map.data['fallbackd.yaml']);
+  await succeeds(`fallbackctl check-config --config ${file}`);
+  expect(`${namespace}: ${workload} is configured`, map.data['fallbackd.yaml'].includes(workload));
+  const [container] = set.spec.template.spec.containers;
+  const listen = yaml.load(map.data['fallbackd.yaml']).telemetry?.listen ?? container.args[container.args.indexOf('--listen') + 1];
+  expect(`${namespace}: probes reach ${listen}`, listen === `0.0.0.0:${container.ports[0].containerPort}`);
+}
+const labelled = (namespace) => server.find('Namespace', namespace)?.metadata.labels?.[label] === 'privileged';
+// The size of the Secret's data as the API server stores it.
+const releaseBytes = () => Math.max(...server.objects().filter((object) => object.type === 'helm.sh/release.v1').map((object) => Buffer.from(object.data.release, 'base64').length));
+
+// Joined lines of the README's code blocks that begin with one of these words, in their order.
+function readme(...words) {
+  const text = readFileSync(join(root, 'README.md'), 'utf8');
+  const blocks = [...text.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].filter(([, language]) => !language).map(([, , block]) => block.replace(/\\\n\s*/g, ''));
+  return blocks.flatMap((block) => block.split('\n')).filter((line) => words.some((word) => line.startsWith(word)));
+}
+
+try {
+  mkdirSync(join(work, 'bin'));
+  for (const [name, file] of [['helm', `${tools}/layer/helm/helm`], ['kubectl', `${tools}/layer/kubectl/kubectl`], ['fallbackctl', fallbackctl]]) {
+    symlinkSync(file, join(work, 'bin', name));
+  }
+  cpSync(join(root, 'deploy'), join(work, 'deploy'), {recursive: true, verbatimSymlinks: true});
+  cpSync(join(root, 'deploy/kustomize/overlays/example/shop.pub'), join(work, 'shop.pub'));
+  writeFileSync(join(work, 'deployment.yaml'), yaml.dump(deployment));
+  const init = (await succeeds('fallbackctl init < deployment.yaml 2>/dev/null')).replace(/@0\.0\.0\b/g, '@1.8.3');
+  writeFileSync(join(work, 'workloads.yaml'), init);
+  const chart = 'deploy/helm/fallbackd --namespace fallbackd-system';
+
+  await scene("the README's helm install", {}, async () => {
+    const lines = readme('kubectl create namespace', 'kubectl label namespace', 'helm install');
+    expect('README.md installs the chart', lines.length >= 3 && lines.at(-1).startsWith('helm install'), lines.join('; '));
+    for (const line of lines) await succeeds(line);
+    expect('the pod security label is there', labelled('fallbackd-system'));
+    expect('the key is there', server.objects().some((object) => object.data?.['shop.pub']));
+    await configured('fallbackd-system', '');
+    const drop = server.find('ConfigMap', 'fallbackd-drop-ins', 'fallbackd-system');
+    expect('the workloads are a drop-in', drop && Object.values(drop.data).some((text) => text.includes('checkout')));
+    const tested = await succeeds('helm test fallbackd --namespace fallbackd-system');
+    expect('helm test ran', /Phase:\s+Succeeded/.test(tested), tested);
+  });
+
+  await scene('the words after an installation', {}, async () => {
+    const notes = await succeeds(`helm install fallbackd ${chart} --create-namespace`);
+    for (const word of ['WARNING', 'kubectl label namespace fallbackd-system', 'No workload is configured', 'No key is trusted', 'rollout status']) {
+      expect(`NOTES.txt says "${word}"`, notes.includes(word), notes);
+    }
+    await succeeds(notes.match(/kubectl label namespace .*/)[0]);
+    expect('the command that it names works', labelled('fallbackd-system'));
+    for (const line of notes.match(/helm upgrade .*/g)) await succeeds(line.replace('CHART', 'deploy/helm/fallbackd').replace('shop.yaml"', 'workloads.yaml"'));
+    const later = await succeeds(`helm upgrade fallbackd ${chart} --reuse-values`);
+    for (const word of ['WARNING', 'No workload', 'No key']) expect(`NOTES.txt says "${word}" no longer`, !later.includes(word), later);
+  });
+
+  await scene('namespace.create, with the namespace of the release', {}, async () => {
+    await succeeds(`helm install fallbackd ${chart} --create-namespace --set namespace.create=true`);
+    expect('the label is there', labelled('fallbackd-system'));
+    await succeeds(`helm upgrade fallbackd ${chart} --set namespace.create=true --set commonLabels.team=infra`);
+    expect('and after an upgrade', labelled('fallbackd-system') && server.find('Namespace', 'fallbackd-system').metadata.labels.team === 'infra');
+    await succeeds('helm uninstall fallbackd --namespace fallbackd-system');
+    expect('the namespace outlives the release', server.find('Namespace', 'fallbackd-system'));
+    expect('and nothing else does', server.objects().length === 1, server.objects().map((object) => object.kind).join(' '));
+  });
+
+  await scene('namespace.create, with a namespace that was there before', {}, async () => {
+    await succeeds('kubectl create namespace fallbackd-system');
+    const notes = await succeeds(`helm install fallbackd ${chart} --set namespace.create=true`);
+    expect('it is installed, and says what the namespace lacks', server.find('DaemonSet', 'fallbackd') && notes.includes('WARNING'), notes);
+  });
+
+  await scene('namespace.create, with another namespace', {}, async () => {
+    await succeeds('kubectl create namespace releases');
+    await succeeds('helm install fallbackd deploy/helm/fallbackd --namespace releases --set namespaceOverride=fallbackd-system --set namespace.create=true');
+    expect('the label is there', labelled('fallbackd-system'));
+    expect('the objects are there', server.find('DaemonSet', 'fallbackd', 'fallbackd-system'));
+  });
+
+  await scene('the size of a release', {operator: true}, async () => {
+    await succeeds(`helm install fallbackd ${chart} --create-namespace --values ${root}/deploy/helm/fallbackd/ci/example-values.yaml`);
+    const bytes = releaseBytes();
+    console.log(`  the release's Secret has ${bytes} bytes`);
+    expect('less than 60 KB', bytes < 60 * 1024);
+    await succeeds(`helm upgrade fallbackd ${chart} --values ${root}/deploy/helm/fallbackd/ci/monitoring-values.yaml`);
+    console.log(`  with rules and dashboards ${releaseBytes()} bytes`);
+  });
+
+  for (const folder of ['base', 'overlays/example', 'overlays/kubernetes', 'overlays/events']) {
+    await scene(`${folder}, without the Prometheus operator`, {}, async () => {
+      await succeeds(`kubectl apply -k deploy/kustomize/${folder}`);
+      expect('the label is there', labelled('fallbackd-system'));
+      await configured('fallbackd-system', '');
+    });
+  }
+
+  await scene('only the monitoring needs the Prometheus operator', {}, async () => {
+    const {code, text} = await run('kubectl apply -k deploy/kustomize/overlays/monitoring');
+    expect('it is refused', code !== 0, text);
+    const log = await run(`helm install fallbackd ${chart} --create-namespace --set metrics.podMonitor.enabled=true`);
+    expect('and so is the chart, with the kind that is missing', log.code !== 0 && log.text.includes('PodMonitor'), log.text);
+  });
+
+  await scene('kustomize with the Prometheus operator', {operator: true}, async () => {
+    await succeeds('kubectl apply -k deploy/kustomize/overlays/monitoring');
+    expect('there is a PodMonitor', server.find('PodMonitor', 'fallbackd', 'fallbackd-system'));
+  });
+
+  await scene("a copy of the example with init's file as fallbackd.yaml", {}, async () => {
+    for (const line of readme('cp -r deploy/kustomize', 'cp workloads.yaml', 'kubectl apply -k')) await succeeds(line);
+    await configured('fallbackd-system', 'checkout@1.8.3');
+  });
+
+  await scene("the chart with init's file", {}, async () => {
+    await succeeds(`helm install fallbackd ${chart} --create-namespace --set-file configFile=workloads.yaml`);
+    await configured('fallbackd-system', 'checkout@1.8.3');
+  });
+  writeFileSync(out, seen.map((object) => {
+    delete object.status;
+    return yaml.dump(object);
+  }).join('---\n'));
+} finally {
+  rmSync(work, {recursive: true});
+}
+process.exit(failed ? 1 : 0);
