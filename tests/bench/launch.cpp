@@ -256,11 +256,10 @@ Result<json::object> allAtOnce(int count, std::string& why) {
     });
     return left.empty();
   });
-  const bool allReady =
-      left.empty() && waitUntil(kCeiling, [&] {
-        const auto metrics = shop->daemon->metrics();
-        return metrics && sumOf(*metrics, "fallbackd_recovery_seconds_count", "phase=\"total\"") == count;
-      });
+  const bool allReady = left.empty() && waitUntil(kCeiling, [&] {
+                          const auto metrics = shop->daemon->metrics();
+                          return metrics && sumOf(*metrics, "fallbackd_recovery_seconds_count") == count;
+                        });
   const double all = watch.millis();
   FB_TRY(const auto usage, usageOf(shop->daemon->pid()));
   if (!allReady) {

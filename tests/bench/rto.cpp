@@ -47,9 +47,11 @@ Result<int> measure() {
   std::printf("\n  %-58s %8s\n", "mean by phase, as fallbackd measures it", "ms");
   boost::json::object phases;
   for (const auto* phase : {"detect", "verify", "prepare", "health_check", "exec", "ready", "total"}) {
-    const auto label = "phase=\"" + std::string(phase) + "\"";
-    const double sum = sumOf(metrics, "fallbackd_recovery_seconds_sum", label);
-    const double count = sumOf(metrics, "fallbackd_recovery_seconds_count", label);
+    const bool all = std::string_view(phase) == "total";
+    const std::string family = all ? "fallbackd_recovery_seconds" : "fallbackd_recovery_phase_seconds";
+    const std::string label = all ? "" : "phase=\"" + std::string(phase) + "\"";
+    const double sum = sumOf(metrics, family + "_sum", label);
+    const double count = sumOf(metrics, family + "_count", label);
     const double mean = count > 0 ? sum / count * 1000 : 0;
     phases[phase] = mean;
     std::printf("  %-58s %8.1f\n", phase, mean);

@@ -19,7 +19,7 @@ lines.push(`import * as common from './node_modules/@grafana/schema/dist/types/c
 for (const module of Object.values(panelTypes)) lines.push(`import * as ${module} from '${raw}/composable/${module}/panelcfg/x/types.gen';`);
 // The data source's own query is defined by a plug-in: what all queries have, and what Prometheus adds.
 lines.push(`export interface CheckedQuery extends common.DataQuery { expr: string; legendFormat?: string; instant?: boolean;
-  range?: boolean; format?: 'table' | 'time_series' | 'heatmap'; editorMode?: 'code' | 'builder' }`);
+  range?: boolean; exemplar?: boolean; format?: 'table' | 'time_series' | 'heatmap'; editorMode?: 'code' | 'builder' }`);
 lines.push(`export interface CheckedPanel extends Omit<d.Panel, 'targets'> { targets: CheckedQuery[] }`);
 lines.push(`export interface CheckedDashboard extends Omit<d.Dashboard, 'panels'> { panels: Array<CheckedPanel | d.RowPanel> }`);
 const custom = { timeseries: 'timeseries.FieldConfig', table: 'Partial<table.FieldConfig>', 'state-timeline': 'statetimeline.FieldConfig' };

@@ -95,7 +95,7 @@ Daemon& Outage::daemon(const std::string& node) const {
 std::vector<ScrapeTarget> Outage::targets() const {
   std::vector<ScrapeTarget> all;
   for (const char* node : kNodes) {
-    all.push_back({daemon(node).telemetryPort(), {{"cluster", "shop"}, {"node", node}}});
+    all.push_back({daemon(node).telemetryPort(), node});
   }
   return all;
 }

@@ -27,7 +27,6 @@ class Outage {
   /// running afterwards.
   Result<> play(const std::function<Result<>()>& between);
 
-  /// Labels cluster and node.
   [[nodiscard]] std::vector<ScrapeTarget> targets() const;
   [[nodiscard]] Daemon& daemon(const std::string& node) const;
 

@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include <boost/json.hpp>
+#include <yaml-cpp/yaml.h>
 
 namespace fallbackd::e2e {
 
@@ -43,15 +44,62 @@ std::string decimal(double seconds) {
   return text.data();
 }
 
-std::string configuration(const std::vector<ScrapeTarget>& targets, const fs::path& rules) {
+/// YAML of one rule of relabel_configs, from the operator's camelCase.
+std::string relabeling(const YAML::Node& rule) {
+  std::string labels;
+  for (const auto& label : rule["sourceLabels"]) {
+    labels.append(labels.empty() ? "" : ", ").append(label.as<std::string>());
+  }
+  std::string yaml = "  - {source_labels: [" + labels + "]";
+  for (const auto& [theirs, ours] : std::map<std::string, std::string>{{"targetLabel", "target_label"},
+                                                                       {"replacement", "replacement"},
+                                                                       {"regex", "regex"},
+                                                                       {"action", "action"}}) {
+    if (rule[theirs]) yaml.append(", " + ours + ": '" + rule[theirs].as<std::string>() + "'");
+  }
+  return yaml + "}\n";
+}
+
+/// What the operator makes of a PodMonitor, but for where the pods come from: its selector, its labels and
+/// its own relabelings, in the operator's order.
+std::string configuration(const std::vector<ScrapeTarget>& targets, const fs::path& monitor,
+                          const fs::path& rules) {
+  constexpr const char* kNamespace = "fallbackd-system";
+  const auto object = YAML::LoadFile(monitor);
+  const auto name = object["metadata"]["name"].as<std::string>();
+  const auto endpoint = object["spec"]["podMetricsEndpoints"][0];
   std::ostringstream yaml;
   yaml << "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n";
   if (!rules.empty()) yaml << "rule_files: ['" << rules.string() << "']\n";
-  yaml << "scrape_configs:\n- job_name: fallbackd\n  static_configs:\n";
+  yaml << "scrape_configs:\n- job_name: podMonitor/" << kNamespace << "/" << name
+       << "/0\n  metrics_path: " << endpoint["path"].as<std::string>() << "\n  static_configs:\n";
   for (const auto& target : targets) {
-    yaml << "  - targets: ['127.0.0.1:" << target.port << "']\n    labels:\n";
-    for (const auto& [name, value] : target.labels) yaml << "      " << name << ": '" << value << "'\n";
+    yaml << "  - targets: ['127.0.0.1:" << target.port << "']\n    labels:\n"
+         << "      __meta_kubernetes_namespace: " << kNamespace << "\n"
+         << "      __meta_kubernetes_pod_name: fallbackd-" << target.node << "\n"
+         << "      __meta_kubernetes_pod_node_name: " << target.node << "\n"
+         << "      __meta_kubernetes_pod_container_name: fallbackd\n"
+         << "      __meta_kubernetes_pod_container_port_name: metrics\n"
+         << "      __meta_kubernetes_pod_label_app_kubernetes_io_name: fallbackd\n"
+         << "      __meta_kubernetes_pod_phase: Running\n";
   }
+  yaml << "  relabel_configs:\n"
+       << "  - {source_labels: [job], target_label: __tmp_prometheus_job_name}\n"
+       << "  - {source_labels: [__meta_kubernetes_pod_phase], regex: (Failed|Succeeded), action: drop}\n";
+  for (const auto& label : object["spec"]["selector"]["matchLabels"]) {
+    auto meta = label.first.as<std::string>();
+    for (char& c : meta) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+    yaml << "  - {source_labels: [__meta_kubernetes_pod_label_" << meta
+         << "], regex: " << label.second.as<std::string>() << ", action: keep}\n";
+  }
+  yaml << "  - {source_labels: [__meta_kubernetes_pod_container_port_name], regex: "
+       << endpoint["port"].as<std::string>() << ", action: keep}\n"
+       << "  - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}\n"
+       << "  - {source_labels: [__meta_kubernetes_pod_container_name], target_label: container}\n"
+       << "  - {source_labels: [__meta_kubernetes_pod_name], target_label: pod}\n"
+       << "  - {target_label: job, replacement: " << kNamespace << "/" << name << "}\n"
+       << "  - {target_label: endpoint, replacement: " << endpoint["port"].as<std::string>() << "}\n";
+  for (const auto& rule : endpoint["relabelings"]) yaml << relabeling(rule);
   return yaml.str();
 }
 
@@ -62,11 +110,11 @@ double Prometheus::now() {
 }
 
 Result<std::unique_ptr<Prometheus>> Prometheus::start(const std::vector<ScrapeTarget>& targets,
-                                                      const fs::path& rules) {
+                                                      const fs::path& monitor, const fs::path& rules) {
   std::unique_ptr<Prometheus> prometheus(new Prometheus);
   const auto folder = makeRunDir("prometheus");
   FB_TRY(const auto dir, sys::openDir(Stage::cli, folder));
-  FB_CHECK(sys::replaceFile(Stage::cli, dir, "prometheus.yml", configuration(targets, rules), 0644));
+  FB_CHECK(sys::replaceFile(Stage::cli, dir, "prometheus.yml", configuration(targets, monitor, rules), 0644));
   FB_TRY(auto free, DeadPort::make());
   prometheus->port_ = free.release();
   prometheus->targets_ = targets.size();

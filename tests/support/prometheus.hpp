@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real Prometheus (Debian's) with its own data folder, which scrapes the given targets every second.
+// A real Prometheus (Debian's) with its own data folder, which scrapes the given targets every second by the
+// configuration that the Prometheus operator makes of a PodMonitor.
 #pragma once
 
 #include "base/error.hpp"
@@ -20,14 +21,15 @@ namespace fallbackd::e2e {
 
 struct ScrapeTarget {
   std::uint16_t port = 0;  // on 127.0.0.1
-  std::map<std::string, std::string> labels;
+  std::string node;        // where its pod is
 };
 
-/// One thread. Job "fallbackd". The destructor kills it. Times are seconds of Unix time.
+/// One thread. The destructor kills it. Times are seconds of Unix time.
 class Prometheus {
  public:
   static Result<std::unique_ptr<Prometheus>> start(const std::vector<ScrapeTarget>& targets,
-                                                   const std::filesystem::path& rules = {});
+                                                   const std::filesystem::path& monitor,
+                                                   const std::filesystem::path& rules);
 
   /// Blocks until every target was scraped this many more times.
   Result<> scrapes(int times);

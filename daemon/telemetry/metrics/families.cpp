@@ -41,6 +41,11 @@ const std::vector<double>& secondsBuckets() {
   return kSeconds;
 }
 
+const std::vector<double>& phaseBuckets() {
+  static const std::vector<double> kSeconds{0.001, 0.005, 0.02, 0.05, 0.1, 0.23, 0.5, 1, 3.23, 10, 60};
+  return kSeconds;
+}
+
 MetricFamilies::Counters MetricFamilies::counter(const char* name, const char* help, Labels labels) {
   described.push_back({name, "counter", help, std::move(labels)});
   return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
@@ -57,11 +62,12 @@ MetricFamilies::Histograms MetricFamilies::histogram(const char* name, const cha
 }
 
 MetricFamilies::MetricFamilies()
-    : recoverySeconds(histogram(
-          "fallbackd_recovery_seconds",
-          "How long each phase of a recovery took; phase=total is the RTO, from the sandbox's start to "
-          "ready.",
-          {workload(), cause(), {"phase", "detect, verify, prepare, health_check, exec, ready, total"}})),
+    : recoverySeconds(histogram("fallbackd_recovery_seconds",
+                                "The RTO: from the sandbox's start until the fallback was ready.",
+                                {workload(), cause()})),
+      phaseSeconds(histogram("fallbackd_recovery_phase_seconds",
+                             "How long each phase of a recovery took, of all workloads together.",
+                             {{"phase", "detect, verify, prepare, health_check, exec, ready"}})),
       begun(counter("fallbackd_recoveries_begun_total", "Recoveries that began, by cause.",
                     {workload(), cause()})),
       recoveries(counter("fallbackd_recoveries_total", "Recoveries that ended, by outcome.",

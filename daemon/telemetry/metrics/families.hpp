@@ -28,6 +28,7 @@ struct MetricFamilies {
 
   // Recoveries
   Histograms recoverySeconds;
+  Histograms phaseSeconds;
   Counters begun;
   Counters recoveries;
   Gauges active;
@@ -100,8 +101,10 @@ struct MetricFamilies {
   Histograms histogram(const char* name, const char* help, Labels labels = {});
 };
 
-/// Upper bounds of all histograms, inclusive: 1 ms to 5 min. Fine in the range of our own part, coarse in the
-/// range of kubelet's back-off; 0.23 s is the target.
+/// Upper bounds of the histograms by workload, inclusive: 1 ms to 5 min. Fine in the range of our own part,
+/// coarse in the range of kubelet's back-off; 0.23 s is the target.
 const std::vector<double>& secondsBuckets();
+/// Of the phases: enough to see which one is slow.
+const std::vector<double>& phaseBuckets();
 
 }  // namespace fallbackd::telemetry

@@ -76,14 +76,17 @@ void RecoveryMetrics::begun(const std::string& workload, Cause cause) {
 
 void RecoveryMetrics::phase(const std::string& workload, Cause cause, Phase phase,
                             Monotonic::duration duration, const std::string& recovery) {
-  const SeriesLabels labels{{"workload", workload},
-                            {"cause", std::string(toString(cause))},
-                            {"phase", std::string(toString(phase))}};
   const double value = seconds(duration);
+  const bool all = phase == Phase::total;
+  // Phases are not told apart by workload: it would multiply their series, and the log has each recovery's.
+  const SeriesLabels labels =
+      all ? SeriesLabels{{"workload", workload}, {"cause", std::string(toString(cause))}}
+          : SeriesLabels{{"phase", std::string(toString(phase))}};
+  auto& family = all ? store_.recoverySeconds : store_.phaseSeconds;
+  const auto& bounds = all ? secondsBuckets() : phaseBuckets();
   const std::lock_guard lock(store_.mutex);
-  store_.recoverySeconds.Add(labels, secondsBuckets()).Observe(value);
-  store_.exemplars.observed(store_.recoverySeconds.GetName(), labels, secondsBuckets(),
-                            exemplarOf(recovery, value));
+  family.Add(labels, bounds).Observe(value);
+  store_.exemplars.observed(family.GetName(), labels, bounds, exemplarOf(recovery, value));
 }
 
 void RecoveryMetrics::ended(const std::string& workload, Cause cause, RecoveryOutcome outcome,

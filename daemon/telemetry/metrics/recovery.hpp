@@ -20,7 +20,8 @@ namespace fallbackd::telemetry {
 
 struct MetricStore;
 
-/// Label values of fallbackd_recovery_seconds{phase=...}; each is the difference of two stamps of a recovery.
+/// Differences of two stamps. total is fallbackd_recovery_seconds, the others
+/// fallbackd_recovery_phase_seconds.
 enum class Phase : std::uint8_t { detect, verify, prepare, health_check, exec, ready, total };
 std::string_view toString(Phase phase);
 

@@ -16,8 +16,10 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_EQ(journalled(), 1U);
   const auto stamps = recoveries->incidents()[0].stamps;
   EXPECT_TRUE(stamps.verified && stamps.prepared && stamps.healthChecked && stamps.started && stamps.ready);
-  EXPECT_TRUE(
-      metric(R"(fallbackd_recovery_seconds_count{cause="unreachable",phase="total",workload="checkout"} 1)"));
+  EXPECT_TRUE(metric(R"(fallbackd_recovery_seconds_count{cause="unreachable",workload="checkout"} 1)"));
+  for (const std::string phase : {"detect", "verify", "prepare", "health_check", "exec", "ready"}) {
+    EXPECT_TRUE(metric("fallbackd_recovery_phase_seconds_count{phase=\"" + phase + "\"} 1")) << phase;
+  }
   EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 1)"));
   EXPECT_TRUE(metric(R"(fallbackd_recoveries_begun_total{cause="unreachable",workload="checkout"} 1)"));
   EXPECT_TRUE(metric("fallbackd_journal_entries 1"));

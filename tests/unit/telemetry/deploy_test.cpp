@@ -54,8 +54,10 @@ TEST(Deploy, EachAlertHasItsRunbook) {
     const auto name = alert["alert"].as<std::string>();
     std::string anchor = name;
     for (char& c : anchor) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    EXPECT_EQ(alert["annotations"]["runbook_url"].as<std::string>(),
-              "{{ $externalLabels.runbooks }}RUNBOOK.md#" + anchor);
+    EXPECT_EQ(
+        alert["annotations"]["runbook_url"].as<std::string>(),
+        "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}https://fallbackd.io/{{ end }}RUNBOOK.md#" +
+            anchor);
     EXPECT_FALSE(alert["annotations"]["summary"].as<std::string>().empty()) << name;
     EXPECT_THAT(alert["labels"]["severity"].as<std::string>(), testing::AnyOf("critical", "warning")) << name;
     EXPECT_TRUE(names.insert(name).second) << name << " is defined twice";
@@ -104,6 +106,82 @@ TEST(Deploy, OnlyExistingMetricsAreUsed) {
   }
   expectKnown(DEPLOY "/prometheus/rules.yml", known);
   for (const auto& file : dashboards()) expectKnown(file, known);
+}
+
+/// The operator names jobs after its monitors: what finds the daemons is a label of our own.
+TEST(Deploy, NothingReliesOnTheNameOfTheJob) {
+  for (const auto& file : dashboards()) {
+    EXPECT_THAT(contentOf(file), testing::Not(testing::HasSubstr("job="))) << file;
+  }
+  std::set<std::string> alone;
+  for (const auto& alert : alerts()) {
+    const auto expr = alert["expr"].as<std::string>();
+    EXPECT_THAT(expr, testing::Not(testing::HasSubstr("job="))) << alert["alert"];
+    if (expr.find("up{daemon=\"fallbackd\"}") != std::string::npos)
+      alone.insert(alert["alert"].as<std::string>());
+  }
+  EXPECT_THAT(alone, testing::ElementsAre("FallbackdAbsent", "FallbackdDown"));
+  for (const char* file : {"/prometheus/scrape.yml", "/kustomize/components/podmonitor/podmonitor.yaml",
+                           "/helm/fallbackd/templates/monitoring.yaml"}) {
+    EXPECT_THAT(contentOf(std::string(DEPLOY) + file),
+                testing::ContainsRegex("target(_l|L)abel: daemon[^a-z]+replacement: fallbackd"))
+        << file;
+  }
+}
+
+/// Links of the column, by the overrides of a panel.
+std::string linkOf(const json::value& panel, const std::string& column) {
+  for (const auto& rule : panel.at("fieldConfig").at("overrides").as_array()) {
+    if (rule.at("matcher").at("options").as_string() != column) continue;
+    for (const auto& property : rule.at("properties").as_array()) {
+      if (property.at("id").as_string() != "links") continue;
+      return std::string(property.at("value").at(0).at("url").as_string());
+    }
+  }
+  return "";
+}
+
+TEST(Deploy, TablesLeadToTheDashboardOfWhatTheyName) {
+  int links = 0;
+  for (const auto& file : dashboards()) {
+    const auto root = json::parse(contentOf(file));
+    for (const auto& panel : root.at("panels").as_array()) {
+      if (panel.at("type").as_string() != "table") continue;
+      const std::string query(panel.at("targets").at(0).at("expr").as_string());
+      for (const auto& [label, column] : {std::pair{"workload", "Workload"}, std::pair{"node", "Node"}}) {
+        const std::string uid = std::string("fallbackd-") + label;
+        if (root.at("uid").as_string() == uid ||
+            !std::regex_search(query, std::regex(std::string("by \\([^)]*\\b") + label + "\\b")))
+          continue;
+        EXPECT_THAT(linkOf(panel, column),
+                    testing::StartsWith("/d/" + uid + "?var-" + label + "=${__value.raw}&"))
+            << file << ": " << panel.at("title").as_string();
+        ++links;
+      }
+    }
+  }
+  EXPECT_GE(links, 5);
+}
+
+/// The README promises that a point of these graphs leads to the log lines of its recovery.
+TEST(Deploy, GraphsOfRecoveryTimesShowExemplars) {
+  int graphs = 0;
+  for (const auto& file : dashboards()) {
+    const auto root = json::parse(contentOf(file));
+    for (const auto& panel : root.at("panels").as_array()) {
+      if (panel.at("type").as_string() != "timeseries") continue;
+      bool quantiles = false;
+      bool shown = false;
+      for (const auto& target : panel.at("targets").as_array()) {
+        quantiles |= target.at("expr").as_string().starts_with("histogram_quantile");
+        const auto* exemplar = target.as_object().if_contains("exemplar");
+        shown |= exemplar != nullptr && exemplar->as_bool();
+      }
+      EXPECT_EQ(quantiles, shown) << file << ": " << panel.at("title").as_string();
+      graphs += shown ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(graphs, 4);
 }
 
 TEST(Deploy, DashboardsAreComplete) {
