@@ -198,8 +198,10 @@ export async function startApiServer(tools, folder, {operator = false} = {}) {
     switch (request.method) {
       case 'GET': {
         const label = url.searchParams.get('labelSelector') ?? '';
-        const field = (url.searchParams.get('fieldSelector') ?? '').match(/^metadata\.name=(.*)$/)?.[1];
-        const wants = (item) => selects(label, item.metadata.labels) && (field === undefined || item.metadata.name === field);
+        const [field, value] = (url.searchParams.get('fieldSelector') ?? '').split('=');
+        const fields = {'metadata.name': (item) => item.metadata.name, 'spec.nodeName': (item) => item.spec?.nodeName};
+        if (field && !fields[field]) return status(400, 'BadRequest', `field label not supported: ${field}`);
+        const wants = (item) => selects(label, item.metadata.labels) && (!field || fields[field](item) === value);
         const everywhere = (at) => meant(at)?.one === one && !namespace;
         const items = () => [...store].filter(([at, item]) => (at.startsWith(`${path}/`) || everywhere(at)) && meant(at)?.one === one && wants(item)).map(([, item]) => item);
         if (!name && url.searchParams.get('watch')) {

@@ -2,7 +2,7 @@
 // node install.mjs TOOLS ROOT FALLBACKCTL OUT: installs the chart and the kustomizations with the real helm and kubectl on
 // the tests' API server, the first time by the commands of README.md. Writes every object that was there to OUT.
 import {execFile} from 'node:child_process';
-import {cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
+import {cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -19,7 +19,7 @@ const deployment = {
     selector: {matchLabels: {app: 'checkout'}},
     template: {
       metadata: {labels: {app: 'checkout'}},
-      spec: {containers: [{name: 'checkout', image: 'registry.example.com/shop/checkout:1.8.3', ports: [{containerPort: 8080}], args: ['--port=8080']}]},
+      spec: {securityContext: {runAsUser: 1000}, containers: [{name: 'checkout', image: 'registry.example.com/shop/checkout:1.8.3', ports: [{containerPort: 8080}], args: ['--port=8080']}]},
     },
   },
 };
@@ -182,6 +182,35 @@ try {
   await scene("the chart with init's file", {}, async () => {
     await succeeds(`helm install fallbackd ${chart} --create-namespace --set-file configFile=workloads.yaml`);
     await configured('fallbackd-system', 'checkout@1.8.3');
+  });
+  await scene("kubectl's plugin", {}, async () => {
+    // exec needs a container: here it only says where it would run what.
+    writeFileSync(join(work, 'bin/kubectl-stub'), '#!/bin/sh\ncase "$*" in *" exec "*|"exec "*) echo "$@" ;; *) exec kubectl-real "$@" ;; esac\n', {mode: 0o755});
+    renameSync(join(work, 'bin/kubectl'), join(work, 'bin/kubectl-real'));
+    renameSync(join(work, 'bin/kubectl-stub'), join(work, 'bin/kubectl'));
+    symlinkSync(join(root, 'deploy/kubectl/kubectl-fallbackd'), join(work, 'bin/kubectl-fallbackd'));
+    const podOn = (name, namespace, nodeName, labels) => ({apiVersion: 'v1', kind: 'Pod', metadata: {name, namespace, labels}, spec: {nodeName, containers: [{name: 'c', image: 'r/c:1'}]}});
+    const daemon = {'app.kubernetes.io/name': 'fallbackd'};
+    for (const namespace of ['fallbackd-system', 'shop']) await succeeds(`kubectl create namespace ${namespace}`);
+    writeFileSync(join(work, 'pods.yaml'), [
+      podOn('fallbackd-a', 'fallbackd-system', 'node-a', daemon), podOn('fallbackd-b', 'fallbackd-system', 'node-b', daemon),
+      podOn('web-0', 'shop', 'node-b', {app: 'web'}), podOn('late', 'shop', undefined, {app: 'web'}),
+    ].map((object) => yaml.dump(object, {skipInvalid: true})).join('---\n'));
+    await succeeds('kubectl create -f pods.yaml');
+    const says = async (line, code, ...texts) => {
+      const {code: got, text} = await run(line);
+      expect(line, got === code && text.trim() === texts.join('\n'), `${got}: ${text}`);
+    };
+    const on = (node, command) => `exec --namespace fallbackd-system fallbackd-${node} --container fallbackd -- /usr/bin/fallbackctl ${command}`;
+    await says('kubectl-real fallbackd explain web-0 -n shop', 0, on('b', 'explain shop/web-0'));
+    await says('kubectl-real fallbackd explain shop/web-0 -- -o json', 0, on('b', 'explain shop/web-0 -o json'));
+    await says('kubectl-real fallbackd coverage shop/web-0', 0, on('b', 'coverage'));
+    await says('kubectl-real fallbackd status --node node-a', 0, on('a', 'status'));
+    await says('kubectl-real fallbackd status', 0, '==> node-a', on('a', 'status'), '==> node-b', on('b', 'status'));
+    await says('kubectl-real fallbackd status --node node-c', 1, 'kubectl fallbackd: there is no fallbackd on node node-c');
+    await says('kubectl-real fallbackd explain shop/late', 1, 'kubectl fallbackd: pod shop/late is on no node yet');
+    await says('kubectl-real fallbackd explain', 1, 'kubectl fallbackd: explain needs a pod');
+    await says('kubectl-real fallbackd explain shop/none', 1, 'Error from server (NotFound): pods "none" not found');
   });
   writeFileSync(out, seen.map((object) => {
     delete object.status;
