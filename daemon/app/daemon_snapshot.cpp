@@ -92,6 +92,7 @@ Snapshot Daemon::Parts::collect() {
   now.spawnerRestarts = launcher.spawner().restarts();
   now.config = config;
   now.configFile = options.configFile;
+  now.dropInDir = options.dropInDir.value_or("");
   now.configProblems = configProblems;
   now.pods = watcher->pods();
   for (const auto& pod : now.pods) {

@@ -33,6 +33,7 @@ struct Snapshot {
   unsigned spawnerRestarts = 0;
   config::ConfigPtr config;
   std::string configFile;
+  std::string dropInDir;                    // empty: conf.d beside it
   std::vector<std::string> configProblems;  // in the file on disk, which was refused; empty: it is in use
   std::vector<watcher::PodSummary> pods;
   std::vector<watcher::Waiting> waiting;

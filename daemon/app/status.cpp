@@ -230,6 +230,7 @@ std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::C
       {"containerd", json::object{{"connected", snapshot.containerdConnected}}},
       {"spawner", json::object{{"running", snapshot.spawnerRuns}, {"restarts", snapshot.spawnerRestarts}}},
       {"config", json::object{{"file", snapshot.configFile},
+                              {"dropIns", snapshot.dropInDir},
                               {"current", snapshot.configProblems.empty()},
                               {"problems", std::move(problems)}}},
       {"cache", json::object{{"problems", trustProblems(snapshot.trust)}}},

@@ -5,6 +5,7 @@
 #include "sys/file.hpp"
 
 #include <sys/stat.h>
+#include <utility>
 
 namespace fallbackd::cache {
 
@@ -87,7 +88,15 @@ Result<CheckedFile> openChecked(const sys::DirFd& dir, const std::string& folder
   CheckedFile file;
   file.name = name;
   file.path = folder + "/" + name;
-  FB_TRY(file.fd, sys::openBeneath(Stage::admission, dir, name));
+  auto opened = sys::openBeneath(Stage::admission, dir, name);
+  if (!opened) {
+    // It knows the name alone; whoever reads the message needs the path.
+    auto& context = opened.error().context;
+    if (const auto at = context.find(name); at != std::string::npos)
+      context.replace(at, name.size(), file.path);
+    return tl::unexpected<Error>(std::move(opened.error()));
+  }
+  file.fd = std::move(*opened);
   FB_TRY(file.facts, checkFile(file.fd, owner, file.path));
   return file;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/client.hpp"
 
+#include "app/ctl/document.hpp"
 #include "base/clock.hpp"
 #include "sys/fd.hpp"
 
@@ -125,9 +126,7 @@ std::string dataOf(std::string_view event) {
 
 void addClientOptions(CLI::App& command, ClientOptions& options) {
   command.add_option("--socket", options.socket, "fallbackd's socket")->capture_default_str();
-  command.add_option("-o,--output", options.format, "table or json")
-      ->check(CLI::IsMember({"table", "json"}))
-      ->capture_default_str();
+  addFormat(command, options.format);
 }
 
 Result<std::string> ask(const std::string& socket, const std::string& target) {

@@ -20,7 +20,7 @@ namespace fallbackd::ctl {
 struct ClientOptions {
   std::string socket = "/run/fallbackd/fallbackd.sock";
   std::string format = "table";
-  [[nodiscard]] bool json() const { return format == "json"; }
+  [[nodiscard]] bool table() const { return format == "table"; }
 };
 
 /// --socket and -o.

@@ -4,6 +4,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <span>
+#include <string>
 
 #include <CLI/CLI.hpp>
 
@@ -29,5 +32,13 @@ void addInit(CLI::App& app, Run& run);
 void addPause(CLI::App& app, Run& run);
 void addResume(CLI::App& app, Run& run);
 void addDescribeConfig(CLI::App& app, Run& run);
+void addHelp(CLI::App& app, Run& run);
+void addVersion(CLI::App& app, Run& run);
+
+/// Examples below the help of every command; call it when all commands are there.
+void addExamples(CLI::App& app);
+/// What is wrong if the arguments (without the program's name) name a command that does not exist, with its
+/// nearest neighbour.
+std::optional<std::string> unknownCommand(CLI::App& app, std::span<char* const> arguments);
 
 }  // namespace fallbackd::ctl

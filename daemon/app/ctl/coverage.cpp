@@ -4,6 +4,7 @@
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
+#include "app/ctl/document.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/input.hpp"
 #include "app/ctl/output.hpp"
@@ -241,8 +242,8 @@ int show(const CoverageOptions& options) {
   auto judged = options.offline() ? judgeOffline(options) : judgeNode(options);
   if (judged.code != kOk) return judged.code;
   const auto problems = select(judged.report, options);
-  if (options.client.json()) {
-    std::printf("%s\n", json::serialize(judged.report).c_str());
+  if (!options.client.table()) {
+    printDocument(judged.report, options.client.format);
   } else {
     printReport(judged.report, options, problems);
   }

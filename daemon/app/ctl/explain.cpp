@@ -2,6 +2,7 @@
 // fallbackctl explain: why a pod did, or did not, get its fallback.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
+#include "app/ctl/document.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
 #include "base/query.hpp"
@@ -40,8 +41,8 @@ void print(const json::object& one) {
 int show(const ExplainOptions& options) {
   const auto answer = askJson(options.client.socket, "/explain?pod=" + queryEscaped(options.pod));
   if (!answer) return complain(answer.error());
-  if (options.client.json()) {
-    std::printf("%s\n", json::serialize(*answer).c_str());
+  if (!options.client.table()) {
+    printDocument(*answer, options.client.format);
     return kOk;
   }
   for (const auto& one : answer->as_array()) print(one.as_object());

@@ -2,10 +2,11 @@
 // fallbackctl install: puts one binary or a whole pack into the cache if all of it would be admitted there.
 #include "cache/install.hpp"
 
+#include "app/ctl/binary_file.hpp"
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"
+#include "app/ctl/document.hpp"
 #include "app/ctl/output.hpp"
-#include "cache/attestation.hpp"
 #include "cache/json.hpp"
 #include "config/load.hpp"
 #include "pack/unpack.hpp"
@@ -36,15 +37,6 @@ struct InstallOptions {
 };
 
 constexpr std::size_t kMaxText = 1 << 20;
-
-/// The names come from the statement; admission decides whether to believe it.
-Result<cache::PackItem> itemOf(const InstallOptions& options) {
-  const auto& first = options.attestations.front();
-  FB_TRY(const auto text, sys::readFile(Stage::cli, first, kMaxText));
-  FB_TRY(const auto envelope, cache::parseEnvelope(text, first));
-  FB_TRY(const auto statement, cache::parseStatement(envelope.payload, first));
-  return cache::PackItem{statement.ref, options.file, options.attestations};
-}
 
 /// The pack as a folder; unpacks it first if it is an image.
 Result<cache::Pack> packAt(const std::string& from, cache::Installer& installer) {
@@ -96,8 +88,8 @@ void print(const std::vector<cache::Change>& changes, const std::string& format)
     if (!one.digest.empty()) object["digest"] = "sha256:" + one.digest;
     list.push_back(std::move(object));
   }
-  if (format == "json") {
-    std::printf("%s\n", json::serialize(list).c_str());
+  if (format != "table") {
+    printDocument(list, format);
   } else {
     printTable(rows);
   }
@@ -130,7 +122,7 @@ int install(const InstallOptions& options) {
     if (!read->problems.empty()) return complainOfAll(read->problems);
     items = std::move(read->items);
   } else {
-    auto item = itemOf(options);
+    auto item = binaryFile(options.file, options.attestations);
     if (!item) return complain(item.error());
     items.push_back(std::move(*item));
   }
@@ -167,9 +159,7 @@ void addInstall(CLI::App& app, Run& run) {
           "--keep", options->keep,
           "afterwards keep this many versions of each name, and what workloads refer to or what runs")
       ->check(CLI::Range(1, 1000));
-  command->add_option("-o,--output", options->format, "table or json")
-      ->check(CLI::IsMember({"table", "json"}))
-      ->capture_default_str();
+  addFormat(*command, options->format);
   command->add_option("FILE", options->file, "the binary");
   command->callback([options, &run] { run = [options] { return install(*options); }; });
 }

@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // fallbackctl list and fallbackctl verify: what the cache contains, and whether it would be admitted.
+#include "app/ctl/binary_file.hpp"
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"
+#include "app/ctl/document.hpp"
 #include "app/ctl/output.hpp"
 #include "cache/admission.hpp"
 #include "cache/image_config.hpp"
+#include "cache/install.hpp"
 #include "sys/file.hpp"
+#include "sys/owned_folder.hpp"
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -63,7 +70,7 @@ std::string stateOf(const Examined& one) {
   return one.result->inGrace ? "ok (expired, in grace)" : "ok";
 }
 
-void printJson(const std::vector<Examined>& all) {
+void printAsDocument(const std::vector<Examined>& all, const std::string& format) {
   json::array list;
   for (const auto& one : all) {
     json::object object{
@@ -93,7 +100,7 @@ void printJson(const std::vector<Examined>& all) {
     }
     list.push_back(std::move(object));
   }
-  std::printf("%s\n", json::serialize(list).c_str());
+  printDocument(list, format);
 }
 
 void printList(const std::vector<Examined>& all) {
@@ -126,13 +133,56 @@ void printVerdicts(const std::vector<Examined>& all) {
 
 struct LookOptions {
   CacheOptions cache;
-  std::vector<std::string> refs;
+  std::vector<std::string> refs;  // or with bundles: one file
+  std::vector<std::string> bundles;
   std::string format = "table";
 };
+
+/// A cache with nothing in it but a copy of the file and its bundles, judged with the node's keys and its
+/// floor. Whoever runs this owns it, and may own the keys.
+Result<Examined> examineFile(const LookOptions& options, CacheChoice choice) {
+  FB_TRY(const auto item, binaryFile(options.refs.front(), options.bundles));
+  std::error_code error;
+  const auto parent = std::filesystem::temp_directory_path(error);
+  if (error) return fail(Stage::cli, Reason::system, "find the folder of temporary files", error.value());
+  FB_TRY(const auto work, sys::ScratchFolder::make(Stage::cli, parent, "fallbackd-verify."));
+  choice.settings.path = work.path() + "/cache";
+  FB_CHECK(sys::makeDirs(Stage::cli, choice.settings.path, 0755));
+  FB_TRY(auto installer, cache::Installer::open(choice.settings, ::geteuid()));
+  const auto installed = installer.install({item});
+  if (!installed)
+    return Examined{item.ref, tl::unexpected<Error>(installed.error().front()), sizeOf(item.binary)};
+  cache::AdmissionOptions admitting;
+  admitting.owner = ::geteuid();
+  admitting.floor = cache::FloorUse::check;
+  cache::Admission admission(choice.settings, admitting);
+  return Examined{item.ref, admission.admit(item.ref, Clock::system().wall(), choice.namedBy(item.ref)),
+                  sizeOf(item.binary)};
+}
+
+int lookAtFile(const LookOptions& options, const CacheChoice& choice) {
+  if (options.refs.size() != 1) {
+    complain("--bundle is for one FILE");
+    return kUsage;
+  }
+  auto examined = examineFile(options, choice);
+  if (!examined) return complain(examined.error());
+  const bool admitted = examined->result.has_value();
+  std::vector<Examined> all;
+  all.push_back(std::move(*examined));
+  if (options.format != "table") {
+    printAsDocument(all, options.format);
+  } else {
+    std::printf("%s is ", options.refs.front().c_str());
+    printVerdicts(all);
+  }
+  return admitted ? kOk : kFailed;
+}
 
 int look(const LookOptions& options, bool verify) {
   const auto choice = options.cache.choice();
   if (!choice) return kUsage;
+  if (!options.bundles.empty()) return lookAtFile(options, *choice);
   std::vector<BinaryRef> refs;
   for (const auto& text : options.refs) {
     auto ref = parseBinaryRef(text);
@@ -148,8 +198,8 @@ int look(const LookOptions& options, bool verify) {
     refs = std::move(*found);
   }
   const auto all = examine(refs, *choice);
-  if (options.format == "json") {
-    printJson(all);
+  if (options.format != "table") {
+    printAsDocument(all, options.format);
   } else if (verify) {
     printVerdicts(all);
   } else {
@@ -166,10 +216,15 @@ void addLook(CLI::App& app, Run& run, const char* name, const char* description,
   auto options = std::make_shared<LookOptions>();
   auto* command = app.add_subcommand(name, description);
   options->cache.addTo(*command);
-  command->add_option("-o,--output", options->format, "table or json")
-      ->check(CLI::IsMember({"table", "json"}))
-      ->capture_default_str();
-  command->add_option("NAME@VERSION", options->refs, "default: everything in the cache");
+  addFormat(*command, options->format);
+  command->add_option(verify ? "NAME@VERSION|FILE" : "NAME@VERSION", options->refs,
+                      "default: everything in the cache");
+  if (verify) {
+    command
+        ->add_option("--bundle", options->bundles,
+                     "judge FILE, which is not in the cache, with this attestation; repeat for each signer")
+        ->allow_extra_args(false);
+  }
   command->callback([options, verify, &run] { run = [options, verify] { return look(*options, verify); }; });
 }
 

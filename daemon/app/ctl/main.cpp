@@ -12,11 +12,19 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     app.set_version_flag("--version", std::string("fallbackctl ") + FALLBACKD_VERSION);
     ctl::Run run;
-    for (const auto add : {ctl::addKeygen, ctl::addSign, ctl::addVerify, ctl::addInstall, ctl::addList,
-                           ctl::addExec, ctl::addCheckConfig, ctl::addStatus, ctl::addRecoveries,
-                           ctl::addWatch, ctl::addExplain, ctl::addCoverage, ctl::addCompletion, ctl::addPack,
-                           ctl::addInit, ctl::addPause, ctl::addResume, ctl::addDescribeConfig}) {
+    for (const auto add :
+         {ctl::addKeygen,     ctl::addSign,           ctl::addVerify,      ctl::addInstall,
+          ctl::addList,       ctl::addExec,           ctl::addCheckConfig, ctl::addStatus,
+          ctl::addRecoveries, ctl::addWatch,          ctl::addExplain,     ctl::addCoverage,
+          ctl::addCompletion, ctl::addPack,           ctl::addInit,        ctl::addPause,
+          ctl::addResume,     ctl::addDescribeConfig, ctl::addHelp,        ctl::addVersion}) {
       add(app, run);
+    }
+    ctl::addExamples(app);
+    const std::span<char* const> arguments(argv, static_cast<std::size_t>(argc));
+    if (const auto problem = ctl::unknownCommand(app, arguments.subspan(1))) {
+      ctl::complain(*problem);
+      return ctl::kUsage;
     }
     try {
       app.parse(argc, argv);

@@ -4,6 +4,7 @@
 // else.
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"
+#include "app/ctl/document.hpp"
 #include "app/ctl/output.hpp"
 #include "app/ctl/program.hpp"
 #include "cache/install.hpp"
@@ -136,8 +137,8 @@ int inspect(const std::string& image, const std::vector<std::string>& more, cons
     complain(image + " is not a pack: it lacks the label " + pack::kPackLabel + " that pack build writes");
     return kFailed;
   }
-  if (format == "json") {
-    std::printf("%s\n", json::serialize(list).c_str());
+  if (format != "table") {
+    printDocument(list, format);
     return kOk;
   }
   std::vector<std::vector<std::string>> rows{{"NAME", "VERSION", "ARCH", "DIGEST", "EXPIRES"}};
@@ -204,9 +205,7 @@ void addInspect(CLI::App& pack, Run& run) {
   auto options = std::make_shared<ShipOptions>();
   auto* command = pack.add_subcommand("inspect", "show the content that a pack declares, with skopeo");
   command->add_option("IMAGE", options->first, "an image in a registry, or oci:LAYOUT:TAG")->required();
-  command->add_option("-o,--output", options->format, "table or json")
-      ->check(CLI::IsMember({"table", "json"}))
-      ->capture_default_str();
+  addFormat(*command, options->format);
   command->add_option("--skopeo", options->more, "an option for skopeo inspect, for example --authfile=FILE")
       ->allow_extra_args(false);
   command->callback([options, &run] {

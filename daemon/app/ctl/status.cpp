@@ -2,6 +2,7 @@
 // fallbackctl status and recoveries: what the daemon is doing, and what it did.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
+#include "app/ctl/document.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
 #include "config/pause.hpp"
@@ -195,17 +196,57 @@ void printStatus(const json::object& root) {
   printRecoveries(list(root, "recoveries"), now);
 }
 
-int showStatus(const ClientOptions& options) {
-  if (options.json()) {
-    const auto body = ask(options.socket, "/status");
-    if (!body) return complain(body.error());
-    std::printf("%s", body->c_str());
-    return kOk;
+/// Whether the container of the recovery still waits for its image.
+bool isWaiting(const json::object& root, const json::object& recovery) {
+  for (const auto& item : list(root, "waiting")) {
+    const auto& one = item.as_object();
+    if (podOf(one) == podOf(recovery) && text(one, "container") == text(recovery, "container")) return true;
   }
-  const auto root = askJson(options.socket, "/status");
+  return false;
+}
+
+/// What needs somebody now: pods are down, or would be in an outage that begins now.
+std::vector<std::string> troubles(const json::object& root) {
+  std::vector<std::string> found;
+  const auto& coverage = root.at("coverage").as_object();
+  if (!root.at("containerd").as_object().at("connected").as_bool()) {
+    found.emplace_back("containerd is not connected");
+  }
+  if (!root.at("spawner").as_object().at("running").as_bool()) found.emplace_back("the spawner does not run");
+  const auto& config = root.at("config").as_object();
+  if (!config.at("current").as_bool())
+    found.push_back(text(config, "file") + " is refused, an earlier one is in use");
+  if (text(coverage, "covered") != text(coverage, "workloads")) {
+    found.push_back(text(coverage, "covered") + " of " + text(coverage, "workloads") +
+                    " workloads are covered");
+  }
+  for (const auto& item : list(root, "recoveries")) {
+    const auto& one = item.as_object();
+    // One that failed has no end as long as its pod is there.
+    if (text(one, "state") == "failed" && isWaiting(root, one)) {
+      found.push_back("the recovery of " + podOf(one) + ", container " + text(one, "container") + " failed");
+    }
+  }
+  return found;
+}
+
+struct StatusOptions {
+  ClientOptions client;
+  bool exitCode = false;
+};
+
+int showStatus(const StatusOptions& options) {
+  const auto root = askJson(options.client.socket, "/status");
   if (!root) return complain(root.error());
-  printStatus(root->as_object());
-  return kOk;
+  if (options.client.table()) {
+    printStatus(root->as_object());
+  } else {
+    printDocument(*root, options.client.format);
+  }
+  if (!options.exitCode) return kOk;
+  const auto found = troubles(root->as_object());
+  for (const auto& one : found) complain(one);
+  return found.empty() ? kOk : kFailed;
 }
 
 struct RecoveriesOptions {
@@ -226,8 +267,8 @@ int showRecoveries(const RecoveriesOptions& options) {
     if (options.limit != 0 && kept.size() == options.limit) break;
     kept.push_back(item);
   }
-  if (options.client.json()) {
-    std::printf("%s\n", json::serialize(kept).c_str());
+  if (!options.client.table()) {
+    printDocument(kept, options.client.format);
   } else {
     printRecoveries(kept, text(root->as_object(), "now"));
   }
@@ -237,9 +278,11 @@ int showRecoveries(const RecoveriesOptions& options) {
 }  // namespace
 
 void addStatus(CLI::App& app, Run& run) {
-  auto options = std::make_shared<ClientOptions>();
+  auto options = std::make_shared<StatusOptions>();
   auto* command = app.add_subcommand("status", "show what fallbackd on this node is doing");
-  addClientOptions(*command, *options);
+  addClientOptions(*command, options->client);
+  command->add_flag("--exit-code", options->exitCode,
+                    "exit with 1, and say why, if pods are down or the next outage would not be covered");
   command->callback([options, &run] { run = [options] { return showStatus(*options); }; });
 }
 
@@ -251,7 +294,8 @@ void addRecoveries(CLI::App& app, Run& run) {
   command->add_option("--state", options->state, "only in this state")
       ->check(CLI::IsMember({"detected", "verified", "health_checked", "started", "ready", "handed_back",
                              "completed", "pod_gone", "withdrawn", "failed"}));
-  command->add_option("--limit", options->limit, "at most this many");
+  command->add_option("--limit", options->limit, "at most this many")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1000000}));
   command->callback([options, &run] { run = [options] { return showRecoveries(*options); }; });
 }
 

@@ -2,6 +2,7 @@
 // fallbackctl watch: one line for everything that happens, until interrupted.
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
+#include "app/ctl/document.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
 #include "base/clock.hpp"
@@ -21,7 +22,7 @@ namespace json = boost::json;
 /// The last printed line of each recovery, registry and waiting container.
 class Changes {
  public:
-  explicit Changes(bool asJson) : asJson_(asJson) {}
+  explicit Changes(std::string format) : format_(std::move(format)) {}
 
   void take(const json::object& root) {
     std::map<std::string, std::string> now;
@@ -66,9 +67,10 @@ class Changes {
   void say(const char* kind, const std::string& name, const std::string& state,
            const json::object& one) const {
     const auto time = rfc3339(Clock::system().wall());
-    if (asJson_) {
+    if (format_ != "table") {
       const json::object line{{"time", time}, {"kind", kind}, {kind, one}};
-      std::printf("%s\n", json::serialize(line).c_str());
+      if (format_ == "yaml") std::printf("---\n");
+      printDocument(line, format_);
     } else {
       std::printf("%s  %s  %s\n", time.substr(11, 12).c_str(), printable(name).c_str(),
                   printable(state).c_str());
@@ -76,12 +78,12 @@ class Changes {
     std::fflush(stdout);
   }
 
-  bool asJson_;
+  std::string format_;
   std::map<std::string, std::string> said_;
 };
 
 int watch(const ClientOptions& options) {
-  Changes changes(options.json());
+  Changes changes(options.format);
   bool understood = true;
   const auto ended = listen(options.socket, [&](const std::string& data) {
     json::error_code error;

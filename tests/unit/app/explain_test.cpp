@@ -2,6 +2,7 @@
 // Every way in which a pod does, or does not, get its fallback, and the advice for it.
 #include "app/explain.hpp"
 
+#include "output_schema.hpp"
 #include "snapshots.hpp"
 
 #include <algorithm>
@@ -47,6 +48,12 @@ Snapshot waitingFor(Waits state, Cause cause = Cause::unreachable) {
   waiting.text = "containerd's words";
   snapshot.waiting.push_back(waiting);
   return snapshot;
+}
+
+TEST(Explain, IsWhatItsSchemaSays) {
+  const auto text = explainJson(explain(waitingFor(Waits::failed), "web-0"));
+  EXPECT_THAT(text, HasSubstr("web-0"));
+  EXPECT_EQ(test::schemaProblems("explain", text), "");
 }
 
 TEST(Explain, APodThatIsNotHere) {

@@ -4,6 +4,7 @@
 
 #include "app/snapshot_source.hpp"
 #include "fake_clock.hpp"
+#include "output_schema.hpp"
 #include "snapshots.hpp"
 
 #include <atomic>
@@ -101,6 +102,45 @@ TEST(Readiness, NamesWhatIsMissing) {
   snapshot.binaries.reset();
   EXPECT_FALSE(readiness(snapshot).ready);
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: has not been read yet"));
+}
+
+/// Every part of a status, as programs rely on it.
+TEST(Status, IsWhatItsSchemaSays) {
+  EXPECT_EQ(test::schemaProblems("status", statusJson(quietNode())), "");
+  auto snapshot = quietNode();
+  snapshot.incidents = {incidentOf("web-0", recovery::State::ready),
+                        incidentOf("web-1", recovery::State::failed)};
+  snapshot.incidents[1].error = Error{Stage::admission, Reason::expired, 0, "expired"};
+  auto waiting = waitingOf(snapshot, "web-1", watcher::Waiting::State::not_started);
+  waiting.trouble = "t";
+  waiting.verdictTook = 3ms;
+  waiting.heldUp = watcher::StalledPull{};
+  snapshot.waiting = {waiting, waitingOf(snapshot, "web-2", watcher::Waiting::State::failed)};
+  snapshot.waiting[1].heldUp = watcher::BackOff{};
+  snapshot.pause.node = config::Pause::Order{*parseRfc3339("2027-01-31T08:30:00Z"), "a bad day"};
+  snapshot.pause.namespaces["shop"] = {{}, ""};
+  snapshot.withheld = {withheldOf("web-0", recovery::Withheld::By::observe)};
+  snapshot.withheld[0].wouldStartAfter = 11ms;
+  snapshot.registries.push_back(
+      {"r.example.com", watcher::Circuits::State::open, {Cause::dns, "no such host"}, snapshot.takenAt});
+  snapshot.binaries->front().refused = Error{Stage::admission, Reason::revoked, 0, "revoked"};
+  kube::SourceState kubelet;
+  kubelet.kind = kube::SourceKind::kubelet;
+  kubelet.error = "refused";
+  snapshot.knownPods = {{kubelet}, 7, 1, kubelet.since, kubelet, kube::EventState()};
+  snapshot.knownPods.events->results.fill(3);
+  snapshot.knownPods.events->forbiddenIn = {"shop"};
+  coverage::Counts counts{};
+  const auto status = statusJson(snapshot, counts);
+  EXPECT_EQ(test::schemaProblems("status", status), "");
+  EXPECT_EQ(
+      test::schemaProblems("recoveries", boost::json::serialize(boost::json::parse(status).at("recoveries"))),
+      "");
+  // A key that nobody described is noticed.
+  auto more = boost::json::parse(status);
+  more.as_object()["new"] = 1;
+  EXPECT_THAT(test::schemaProblems("status", boost::json::serialize(more)),
+              HasSubstr("'new' was unexpected"));
 }
 
 TEST(Status, ShowsWhatIsPausedAndWhatIsWithheld) {

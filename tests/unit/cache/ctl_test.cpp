@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // fallbackctl as a person or an init container runs it: the built program on real files.
+#include "output_schema.hpp"
 #include "shell.hpp"
 #include "signed_cache.hpp"
 
@@ -72,7 +73,9 @@ TEST_F(CtlTest, VerifyNamesEachReason) {
   EXPECT_EQ(output.code, 1);
   EXPECT_NE(output.text.find("checkout@1.8.3: refused: admission: digest_mismatch"), std::string::npos)
       << output.text;
-  EXPECT_NE(output.text.find("other@1.0: refused: admission: not_found"), std::string::npos) << output.text;
+  EXPECT_NE(output.text.find("other@1.0: refused: admission: not_found: open " + path("cache/other-v1.0: ")),
+            std::string::npos)
+      << output.text;
 }
 
 TEST_F(CtlTest, InstallAcceptsOnlyAdmissibleBinaries) {
@@ -99,6 +102,34 @@ TEST_F(CtlTest, AHealthCheckLeavesNothingBehind) {
   ASSERT_EQ(install(PROGRAMS "/elf-leaving", "leaving").code, 0);
   // A process left behind by its check would hold the pipe open that shell() reads to its end.
   EXPECT_EQ(ctl("exec" + where + "leaving@1.8.3 -- 42").code, 42);
+}
+
+TEST_F(CtlTest, VerifyJudgesAFileThatIsNotInTheCache) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);  // signs into a.json
+  const auto good = ctl("verify" + where + "--bundle " + path("a.json") + " " + kProgram);
+  EXPECT_EQ(good.code, 0) << good.text;
+  EXPECT_NE(good.text.find(kProgram + " is checkout@1.8.3: ok, sha256 "), std::string::npos) << good.text;
+  const auto other = ctl("verify" + where + "--bundle " + path("a.json") + " " PROGRAMS "/elf-leaving");
+  EXPECT_EQ(other.code, 1);
+  EXPECT_NE(other.text.find("digest_mismatch"), std::string::npos) << other.text;
+  EXPECT_NE(ctl("verify -o json" + where + "--bundle " + path("a.json") + " " + kProgram)
+                .text.find(R"("admitted":true)"),
+            std::string::npos);
+  EXPECT_EQ(ctl("verify" + where + "--bundle " + path("none.json") + " " + kProgram).code, 1);
+  EXPECT_EQ(ctl("verify" + where + "--bundle " + path("a.json")).code, 2) << "which file?";
+}
+
+TEST_F(CtlTest, ItsJsonIsWhatTheSchemaSays) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  test::writeBytes(path("cache/broken-v1.0.0"), "x");
+  const auto list = ctl("list -o json" + where).text;
+  EXPECT_NE(list.find("broken"), std::string::npos) << list;
+  EXPECT_EQ(test::schemaProblems("list", list), "");
+  EXPECT_EQ(test::schemaProblems("verify", ctl("verify checkout@1.8.3 -o json" + where).text), "");
+  EXPECT_EQ(test::schemaProblems(
+                "install",
+                ctl("install -o json" + where + "--attestation " + path("a.json") + " " + kProgram).text),
+            "");
 }
 
 TEST_F(CtlTest, VerifyKnowsTheNodesFloor) {

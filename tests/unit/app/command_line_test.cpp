@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl as somebody meets it who does not know it yet.
+#include "base/strings.hpp"
+#include "output_schema.hpp"
+#include "shell.hpp"
+#include "temp_folder.hpp"
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace fallbackd {
+namespace {
+
+using test::Output;
+using test::shell;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+struct CommandLine : testing::Test {
+  [[nodiscard]] std::string path(const std::string& name) const { return folder.path() + "/" + name; }
+  static Output ctl(const std::string& words) { return shell(FALLBACKCTL " " + words); }
+
+  /// With a daemon that gives this status.
+  [[nodiscard]] Output withDaemon(const std::string& status, const std::string& words) const {
+    return shell("/usr/bin/python3 " FIXTURES "/fake_daemon.py " + path("sock") + " " +
+                 folder.write("status.json", status) + " " FALLBACKCTL " " + words + " --socket " +
+                 path("sock") + "; code=$?; rm -f " + path("sock") + "; exit $code");
+  }
+  test::TempFolder folder;
+};
+
+/// Every command, from the completion, which is generated from the command line.
+std::vector<std::string> commands() {
+  const auto output =
+      shell("bash -c 'source <(" FALLBACKCTL
+            " completion bash); COMP_WORDS=(fallbackctl \"\"); COMP_CWORD=1; _fallbackctl; echo "
+            "${COMPREPLY[@]}'");
+  std::vector<std::string> all;
+  for (const auto word : split(trim(output.text), ' ')) all.emplace_back(word);
+  for (const char* below : {"pack build", "pack push", "pack inspect"}) all.emplace_back(below);
+  return all;
+}
+
+TEST_F(CommandLine, AWrongCommandIsNamedWithItsNearestNeighbour) {
+  const auto output = ctl("statsu -o json");
+  EXPECT_EQ(output.code, 2);
+  EXPECT_EQ(
+      output.text,
+      "fallbackctl: there is no command \"statsu\"; did you mean \"status\"? (fallbackctl help lists all)\n");
+  EXPECT_THAT(ctl("pack biuld x").text, HasSubstr("no command \"pack biuld\"; did you mean \"pack build\"? "
+                                                  "(fallbackctl help pack lists all)"));
+  const auto strange = ctl("make-me-a-sandwich");
+  EXPECT_EQ(strange.code, 2);
+  EXPECT_THAT(strange.text, Not(HasSubstr("did you mean")));
+}
+
+TEST_F(CommandLine, HelpExplainsEveryCommandWithExamplesOfItsOwnOptions) {
+  const auto all = commands();
+  ASSERT_GE(all.size(), 22U);
+  EXPECT_EQ(ctl("help").text, ctl("--help").text);
+  for (const auto& command : all) {
+    const auto help = ctl("help " + command);
+    EXPECT_EQ(help.code, 0) << command;
+    EXPECT_THAT(help.text, HasSubstr("Usage: fallbackctl " + command)) << command;
+    const auto at = help.text.find("Examples:\n");
+    ASSERT_NE(at, std::string::npos) << command << " has no examples";
+    for (const auto line : split(trim(std::string_view(help.text).substr(at)), '\n')) {
+      if (line.starts_with("Examples:")) continue;
+      const auto example = trim(line);
+      EXPECT_THAT(std::string(example), StartsWith("fallbackctl " + command));
+      for (const auto word : split(example.substr(0, example.find(" -- ")), ' ')) {
+        if (!word.starts_with('-')) continue;
+        EXPECT_LT(help.text.find(std::string(word)), at) << command << " has no " << word;
+      }
+    }
+  }
+  EXPECT_EQ(ctl("help pack biuld").code, 2);
+}
+
+TEST_F(CommandLine, VersionNamesTheCommit) {
+  const auto output = ctl("version");
+  EXPECT_EQ(output.code, 0);
+  EXPECT_THAT(output.text,
+              testing::MatchesRegex("fallbackctl [0-9.]+\ncommit ([0-9a-f]+|unknown)\nbuilt from sources "
+                                    "of ([-0-9T:]+Z|unknown)\n"));
+  const auto known = boost::json::parse(ctl("version -o json").text);
+  EXPECT_EQ(ctl("--version").text, "fallbackctl " + std::string(known.at("version").as_string()) + "\n");
+}
+
+/// The same document, as a parser of YAML reads it.
+TEST_F(CommandLine, YamlSaysWhatJsonSays) {
+  const auto manifest =
+      folder.write("shop.yaml",
+                   "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: 'yes', namespace: shop}\n"
+                   "spec: {template: {metadata: {labels: {app: a}}, spec: {containers: [{name: 'no', image: "
+                   "'r.example.com:5000/a:1.0'}, "
+                   "{name: b, image: 'r/b:2'}]}}}\n");
+  const auto config = folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\n");
+  for (const auto& words : {"coverage --config " + config + " --from " + manifest, std::string("version")}) {
+    const auto output = shell("{ " FALLBACKCTL " " + words + " -o yaml > " + path("a.yaml") +
+                              "; " FALLBACKCTL " " + words + " -o json > " + path("a.json") +
+                              "; /usr/bin/python3 -c 'import json,sys,yaml; "
+                              "a, b = yaml.safe_load(open(sys.argv[1])), json.load(open(sys.argv[2])); "
+                              "print(\"equal\" if a == b and b else (a, b))' " +
+                              path("a.yaml") + " " + path("a.json") + "; }");
+    EXPECT_EQ(output.text, "equal\n") << words;
+    EXPECT_EQ(test::schemaProblems(words.substr(0, words.find(' ')),
+                                   shell(FALLBACKCTL " " + words + " -o json").text),
+              "");
+  }
+}
+
+TEST_F(CommandLine, ALimitIsAtLeastOne) {
+  for (const char* limit : {"0", "-1", "x", "99999999999999999999"}) {
+    EXPECT_EQ(ctl("recoveries --socket /nonexistent --limit=" + std::string(limit)).code, 2) << limit;
+  }
+}
+
+std::string workload(const std::string& binary) {
+  return "apiVersion: fallbackd.io/v1\nworkloads:\n- name: a\n  match: {namespace: shop, container: a}\n"
+         "  image: r.example.com/a:1\n  binary: " +
+         binary + "\n";
+}
+
+TEST_F(CommandLine, WhatInitLeftOpenIsNotOk) {
+  const auto open = folder.write("open.yaml", workload("a@1.0") + "  # TODO: readiness: choose a port\n");
+  const auto todo = ctl("check-config --config " + open);
+  EXPECT_EQ(todo.code, 2);
+  EXPECT_THAT(todo.text,
+              AllOf(HasSubstr(open + ":7:5: to decide: readiness: choose a port (then remove the line)"),
+                    HasSubstr("1 points to decide in " + open)));
+  const auto unknown = ctl("check-config --config " + folder.write("unknown.yaml", workload("a@0.0.0")));
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_THAT(unknown.text, HasSubstr("unknown.yaml: workload \"a\": a@0.0.0 is not a version that exists"));
+  const auto decided = folder.write("decided.yaml", workload("a@1.0"));
+  EXPECT_EQ(ctl("check-config --config " + decided).text, "ok: 1 workloads in " + decided + "\n");
+}
+
+TEST_F(CommandLine, CheckConfigReadsWhatTheDaemonReads) {
+  const auto file = folder.write("node.yaml", workload("a@1.0"));
+  const auto status = R"({"config":{"file":")" + file + R"(","dropIns":")" + path("more") + R"("}})";
+  EXPECT_THAT(withDaemon(status, "check-config").text,
+              HasSubstr(path("more") + ": cannot read the drop-in folder"));
+  const auto alone = withDaemon(R"({"config":{"file":")" + file + R"(","dropIns":""}})", "check-config");
+  EXPECT_EQ(alone.text, "ok: 1 workloads in " + file + "\n");
+  EXPECT_EQ(alone.code, 0);
+}
+
+std::string status(const std::string& connected, const std::string& covered, const std::string& waiting) {
+  return R"({"version":"1","node":"n","now":"2026-01-01T00:00:00Z","containerd":{"connected":)" + connected +
+         R"(},"spawner":{"running":true},"config":{"file":"/f.yaml","current":true,"problems":[]},"coverage":{"covered":)" +
+         covered + R"(,"workloads":2},"waiting":[)" + waiting +
+         R"(],"recoveries":[{"namespace":"shop","pod":"web-0","container":"web","state":"failed"}]})";
+}
+
+TEST_F(CommandLine, StatusHasAnExitCodeForScripts) {
+  const auto well = withDaemon(status("true", "2", ""), "status --exit-code");
+  EXPECT_EQ(well.code, 0) << well.text;
+  const auto lost = status("false", "1", R"({"namespace":"shop","pod":"web-0","container":"web"})");
+  const auto bad = withDaemon(lost, "status --exit-code -o json");
+  EXPECT_EQ(bad.code, 1);
+  EXPECT_THAT(bad.text,
+              AllOf(HasSubstr("containerd is not connected"), HasSubstr("1 of 2 workloads are covered"),
+                    HasSubstr("the recovery of shop/web-0, container web failed")));
+  EXPECT_EQ(withDaemon(lost, "status").code, 0) << "only if it is asked for";
+}
+
+}  // namespace
+}  // namespace fallbackd
