@@ -146,7 +146,8 @@ Result<std::string> ask(const std::string& socket, const std::string& target) {
     return fail(Stage::cli, Reason::protocol, "ask " + socket + ": the answer is not complete");
   }
   if (status != 200) {
-    return fail(Stage::cli, Reason::protocol, "the daemon answered " + std::to_string(status) + ": " + body);
+    return fail(Stage::cli, Reason::protocol,
+                "the daemon at " + socket + " answered " + std::to_string(status) + ": " + body);
   }
   return body;
 }
@@ -155,7 +156,9 @@ Result<boost::json::value> askJson(const std::string& socket, const std::string&
   FB_TRY(const auto body, ask(socket, target));
   boost::json::error_code error;
   auto value = boost::json::parse(body, error);
-  if (error) return fail(Stage::cli, Reason::protocol, "the daemon's answer is not JSON: " + error.message());
+  if (error)
+    return fail(Stage::cli, Reason::protocol,
+                "the answer of the daemon at " + socket + " is not JSON: " + error.message());
   return value;
 }
 
@@ -175,15 +178,18 @@ Result<> listen(const std::string& socket, const std::function<bool(const std::s
       }
       const auto more = daemon.receive(buffer, deadline);
       if (!more && more.error().reason == Reason::timeout) {
-        return fail(Stage::cli, Reason::timeout, "fallbackd did not do so within " + formatDuration(*limit));
+        return fail(Stage::cli, Reason::timeout,
+                    "fallbackd at " + socket + " did not do so within " + formatDuration(*limit));
       }
       if (!more) return tl::unexpected<Error>(more.error());
-      if (!*more) return fail(Stage::cli, Reason::unavailable, "fallbackd closed the connection");
+      if (!*more)
+        return fail(Stage::cli, Reason::unavailable, "fallbackd closed the connection to " + socket);
     }
   };
   FB_TRY(const auto head, until(kHeadEnd));
   if (statusOf(head) != 200) {
-    return fail(Stage::cli, Reason::protocol, "the daemon answered " + head.substr(0, head.find('\r')));
+    return fail(Stage::cli, Reason::protocol,
+                "the daemon at " + socket + " answered " + head.substr(0, head.find('\r')));
   }
   for (;;) {
     FB_TRY(const auto event, until("\n\n"));

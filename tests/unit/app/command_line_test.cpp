@@ -160,6 +160,14 @@ std::string status(const std::string& connected, const std::string& covered, con
          R"(],"recoveries":[{"namespace":"shop","pod":"web-0","container":"web","state":"failed"}]})";
 }
 
+TEST_F(CommandLine, MessagesNameTheSocket) {
+  const auto absent = ctl("status --socket " + path("none"));
+  EXPECT_EQ(absent.code, 1);
+  EXPECT_THAT(absent.text, HasSubstr("connect to " + path("none")));
+  EXPECT_THAT(withDaemon("no JSON", "status").text,
+              HasSubstr("the answer of the daemon at " + path("sock") + " is not JSON"));
+}
+
 TEST_F(CommandLine, StatusHasAnExitCodeForScripts) {
   const auto well = withDaemon(status("true", "2", ""), "status --exit-code");
   EXPECT_EQ(well.code, 0) << well.text;
