@@ -23,9 +23,8 @@ helm test fallbackd --namespace fallbackd-system
 
 `shop.pub` is the public key that signs the binaries, `shop.yaml` what `fallbackctl init` wrote for a Deployment. The label is
 for clusters that enforce pod security: fallbackd needs host paths and the host's process ids. Without the first two commands,
-`--create-namespace --set namespace.create=true` does the same. The namespace stays at `helm uninstall`.
-
-With Helm 3, which refuses a namespace that exists, use the first two commands. A namespace of somebody else is never changed.
+`--create-namespace --set namespace.create=true` does the same with Helm 4; with Helm 3 the label is missing then, and the
+installation says which command adds it. The namespace stays at `helm uninstall`. One of somebody else is never changed.
 
 ## Values
 

@@ -13,6 +13,20 @@
 {{ .Values.namespaceOverride | default .Release.Namespace }}
 {{- end }}
 
+{{/*
+Not empty if the namespace is an object of the release. One that somebody else made stays theirs; NOTES.txt says what it
+lacks. Helm 3 refuses to create the release's own namespace, which --create-namespace has made by then.
+*/}}
+{{- define "fallbackd.createsNamespace" -}}
+{{- if .Values.namespace.create -}}
+{{- $name := include "fallbackd.namespace" . -}}
+{{- $there := lookup "v1" "Namespace" "" $name -}}
+{{- $ours := eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" $there) .Release.Name -}}
+{{- $refused := and (eq $name .Release.Namespace) (semverCompare "<4.0.0-0" .Capabilities.HelmVersion.Version) -}}
+{{- if or $ours (not (or $there $refused)) -}}yes{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* {root, suffix}: what selects the pods of one DaemonSet. */}}
 {{- define "fallbackd.selector" -}}
 app.kubernetes.io/name: {{ include "fallbackd.name" .root }}{{ .suffix }}
