@@ -342,6 +342,20 @@ struct KubernetesSettings {
   friend bool operator==(const KubernetesSettings&, const KubernetesSettings&) = default;
 };
 
+/// Which images the mirror serves by a tag: the tag may have moved at the registry since. A digest cannot.
+enum class ServeCached : std::uint8_t { always, never, up_to_age };
+
+/// The read-only registry on loopback that serves images of the node while their registry is down.
+struct MirrorSettings {
+  std::optional<std::string> listen;  // ADDRESS:PORT on loopback; absent: off
+  std::string tokenFile = "/var/lib/fallbackd/mirror.token";
+  std::string hostsDir = "/etc/containerd/certs.d";  // config_path of containerd's registry section
+  ServeCached cached = ServeCached::always;
+  nanoseconds maxAge{0};            // of up_to_age: since the registry was last seen to have the image
+  std::vector<std::string> images;  // HOST or HOST/PATH: only images at or below these; empty: every one
+  friend bool operator==(const MirrorSettings&, const MirrorSettings&) = default;
+};
+
 struct Config {
   ContainerdSettings containerd;
   CacheSettings cache;
@@ -354,6 +368,7 @@ struct Config {
   Mode mode = Mode::recover;
   std::map<std::string, Mode> namespaceModes;  // by namespace, where it differs from the node's
   KubernetesSettings kubernetes;
+  MirrorSettings mirror;
   Inheritance inheritance;  // of workloads that do not say otherwise; on: there are sources
   std::vector<Workload> workloads;
 };

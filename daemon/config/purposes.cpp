@@ -160,6 +160,25 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"kubernetes.namespacePause",
      "Obey the annotation fallbackd.io/pause of namespaces: no new recovery starts there. Needs the API "
      "server with `list` and `watch` on namespaces; no sources."},
+    {"mirror",
+     "A read-only registry on loopback: while an image's registry is down, containerd gets from it the image "
+     "that is on the node. `fallbackctl mirror enable` makes containerd ask it. A change counts from the "
+     "next "
+     "start on."},
+    {"mirror.listen", "ADDRESS:PORT on loopback; `off` (the default): there is no mirror."},
+    {"mirror.tokenFile",
+     "The token that containerd sends it, made if it is missing; readable by root only. Without it nobody is "
+     "served."},
+    {"mirror.hostsDir",
+     "The folder of containerd's HOST/hosts.toml files (config_path): which hosts have a registry's images, "
+     "and which certificates they are trusted by."},
+    {"mirror.cached",
+     "Whether an image is served by its tag, which may have moved at the registry since: `always`, `never`, "
+     "or "
+     "how long ago the registry was last seen to have it (`72h`). By its digest it is always served."},
+    {"mirror.images",
+     "Only images at or below these are served: HOST or HOST/PATH. Without it every image of the node."},
+    {"mirror.images[]", "`registry.example.com` or `registry.example.com/shop`."},
     {"workloads", "Which pods get which binary when their image cannot be pulled."},
     {"workloads[]", "A workload."},
     {"workloads[].name", "Its name in logs, metrics and status; the binary's without it."},

@@ -242,6 +242,7 @@ void readSections(const MapReader& map, Config& config) {
   if (const auto list = map.find("namespaces")) readNamespaces(*list, config.namespaceModes);
   if (const auto section = map.find("kubernetes"))
     readKubernetes(*section, config.kubernetes, config.inheritance);
+  if (const auto section = map.find("mirror")) readMirror(*section, config.mirror);
 }
 
 void checkApiVersion(const MapReader& map) {
@@ -314,15 +315,15 @@ namespace {
 
 /// A whole file; if `place` is a description, describes the main file.
 void readRoot(const Place& place, bool dropIn, Config& config, std::vector<RawWorkload>& workloads) {
-  const MapReader map(
-      place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection", "registries",
-              "credentialProviders", "podAnnotations", "mode", "namespaces", "kubernetes", "workloads"});
+  const MapReader map(place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection",
+                              "registries", "credentialProviders", "podAnnotations", "mode", "namespaces",
+                              "kubernetes", "mirror", "workloads"});
   if (!map.valid()) return;
   checkApiVersion(map);
   if (dropIn) {
     for (const std::string_view key :
          {"containerd", "cache", "launcher", "telemetry", "detection", "registries", "credentialProviders",
-          "podAnnotations", "mode", "namespaces", "kubernetes"}) {
+          "podAnnotations", "mode", "namespaces", "kubernetes", "mirror"}) {
       map.forbid(key, "key " + quoted(key) + " is allowed in the main file only",
                  "a drop-in may hold only apiVersion and workloads");
     }

@@ -41,6 +41,9 @@ void readNamespaceNames(const Place& list, std::vector<std::string>& out);
 /// Where the daemon learns what pods are specified to be, and what workloads take from that by default.
 void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& defaults);
 
+/// The mirror: where it listens, and what it serves.
+void readMirror(const Place& place, MirrorSettings& out);
+
 /// Whether a workload takes from its pod's specification what it does not say, and by which rules. Reports a
 /// missing `image` if it does not.
 void readInheritance(const MapReader& map, const Config& config, Inheritance& out);

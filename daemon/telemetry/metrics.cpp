@@ -16,6 +16,7 @@ Metrics::Metrics(std::string_view version)
       journal(*store_),
       detection(*store_),
       podSources(*store_),
+      mirror(*store_),
       workload(*store_),
       cache(*store_),
       daemon(*store_, version) {}

@@ -8,6 +8,7 @@
 #include "telemetry/metrics/daemon.hpp"
 #include "telemetry/metrics/detection.hpp"
 #include "telemetry/metrics/journal.hpp"
+#include "telemetry/metrics/mirror.hpp"
 #include "telemetry/metrics/orders.hpp"
 #include "telemetry/metrics/page.hpp"
 #include "telemetry/metrics/pod_sources.hpp"
@@ -42,6 +43,7 @@ class Metrics {
   JournalMetrics journal;
   DetectionMetrics detection;
   PodSourceMetrics podSources;
+  MirrorMetrics mirror;
   WorkloadMetrics workload;
   CacheMetrics cache;
   DaemonMetrics daemon;

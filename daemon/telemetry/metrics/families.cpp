@@ -158,6 +158,20 @@ MetricFamilies::MetricFamilies()
                      {{"result",
                        "created, counted, failed, dropped_full, dropped_late, dropped_repeat, "
                        "dropped_refused"}})),
+      mirrorRequests(counter(
+          "fallbackd_mirror_requests_total", "Requests of containerd to the mirror.",
+          {{"result",
+            "served, upstream_well (404: containerd goes on to the registry), not_here (404: the node cannot "
+            "complete it), stale (404: mirror.cached), excluded (404: mirror.images), no_token (404: whoever "
+            "asked does not know the token), failed, ping, invalid"}})),
+      mirrorBytes(counter("fallbackd_mirror_served_bytes_total", "Bytes of images that the mirror served.")),
+      mirrorImages(counter("fallbackd_mirror_images_total",
+                           "Images that the mirror served because their registry was down, each time that "
+                           "containerd asked for one.",
+                           {{"by", "tag, digest"}, cause()})),
+      mirrorChecks(counter("fallbackd_mirror_checks_total",
+                           "Times that the mirror checked whether a registry is well.",
+                           {{"result", "well, or the cause of the failure"}})),
       workloads(gauge("fallbackd_workload_info", "Always 1: what the configuration says of a workload.",
                       {workload(),
                        {"workload_namespace", "namespace of its pods; empty: every one"},

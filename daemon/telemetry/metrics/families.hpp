@@ -58,6 +58,11 @@ struct MetricFamilies {
   Gauges podsKnown;
   Gauges eventsUp;
   Counters events;
+  // Mirror
+  Counters mirrorRequests;
+  Counters mirrorBytes;
+  Counters mirrorImages;
+  Counters mirrorChecks;
   // Coverage
   Gauges workloads;
   Gauges admitted;

@@ -135,6 +135,28 @@ kubernetes:
   EXPECT_TRUE(kubernetes.namespacePause);
 }
 
+TEST(Load, TheMirrorIsOffUnlessItHasAnAddress) {
+  const TempFolder folder;
+  const auto off = load(folder.write("off.yaml", kApiVersion));
+  ASSERT_NE(off.config, nullptr);
+  EXPECT_FALSE(off.config->mirror.listen);
+  EXPECT_EQ(off.config->mirror.hostsDir, "/etc/containerd/certs.d");
+  EXPECT_EQ(off.config->mirror.tokenFile, "/var/lib/fallbackd/mirror.token");
+  const auto loaded = load(folder.write("f.yaml", kApiVersion + R"(
+mirror:
+  listen: "[::1]:9478"
+  tokenFile: /t
+  hostsDir: /h
+  cached: 72h
+  images: [registry.example.com, "r.x:5000/shop"]
+)"));
+  for (const auto& diagnostic : loaded.diagnostics) ADD_FAILURE() << diagnostic.toString();
+  ASSERT_NE(loaded.config, nullptr);
+  const MirrorSettings expected{"[::1]:9478",           "/t", "/h",
+                                ServeCached::up_to_age, 72h,  {"registry.example.com", "r.x:5000/shop"}};
+  EXPECT_EQ(loaded.config->mirror, expected);
+}
+
 TEST(Load, BinariesMayBeListedForNamespaces) {
   const TempFolder folder;
   const auto loaded = load(folder.write("f.yaml", kApiVersion + R"(

@@ -56,6 +56,20 @@ TEST(Mistakes, OfTheSourcesOfPods) {
   });
 }
 
+TEST(Mistakes, OfTheMirror) {
+  expectEach({
+      {"everybody's address", kHead + "mirror: {listen: 0.0.0.0:9478}\n", "2:18",
+       "can be reached from outside"},
+      {"the node's address", kHead + "mirror: {listen: 10.0.0.5:9478}\n", "2:18", "an address on loopback"},
+      {"every address", kHead + "mirror: {listen: \"[::]:9478\"}\n", "2:18", "can be reached from outside"},
+      {"no port", kHead + "mirror: {listen: 127.0.0.1}\n", "2:18", "is not ADDRESS:PORT"},
+      {"age", kHead + "mirror: {cached: sometimes}\n", "2:18", "neither always, never nor a duration"},
+      {"no age", kHead + "mirror: {cached: 0s}\n", "2:18", "neither always, never nor a duration"},
+      {"images with a tag", kHead + "mirror: {images: [r.x/shop:1]}\n", "2:19", "without a tag"},
+      {"key", kHead + "mirror: {address: x}\n", "2:10", "unknown key"},
+  });
+}
+
 TEST(Mistakes, OfTheText) {
   using namespace std::string_literals;
   std::string deep = kHead + "workloads: ";

@@ -81,6 +81,8 @@ void fill(Metrics& metrics) {
   metrics.podSources.used(
       {{{"kubelet", {true, Wall::time_point(std::chrono::seconds(1700000000)), {{"ok", 3}, {"timeout", 1}}}}},
        17});
+  metrics.mirror.used(
+      {{{"served", 2}, {"upstream_well", 5}}, 4096, {{{"tag", "unreachable"}, 1}}, {{"well", 3}}});
   metrics.podSources.used(EventUsage{true, {{"created", 5}, {"dropped_full", 1}}});
   metrics.detection.unstick({{UnstickResult::ended, 4}, {UnstickResult::proxy, 1}});
   metrics.detection.credentialProviders({{{ProviderResult::given, 3}, {ProviderResult::timeout, 1}}, 2});
