@@ -8,6 +8,7 @@
 #include "cri/grpc_channel.hpp"
 #include "cri/grpc_error.hpp"
 #include "cri/grpc_events.hpp"
+#include "cri/grpc_image_store.hpp"
 #include "cri/grpc_messages.hpp"
 #include "cri/sandbox_info.hpp"
 #include "runtime.grpc.pb.h"
@@ -273,7 +274,8 @@ Connection connect(const std::string& socketPath, const std::string& containerdN
   auto counts = std::make_shared<CallCounts>();
   const auto channel = makeChannel(socketPath, counts);
   return Connection{std::make_unique<GrpcRuntime>(channel, containerdNamespace),
-                    makeEventSource(channel, containerdNamespace, std::move(executor)), std::move(counts)};
+                    makeEventSource(channel, containerdNamespace, std::move(executor)),
+                    makeImageStore(channel, containerdNamespace), std::move(counts)};
 }
 
 }  // namespace fallbackd::cri

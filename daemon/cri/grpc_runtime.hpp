@@ -3,6 +3,7 @@
 // from the daemon's single io_context thread.
 #pragma once
 
+#include "cri/image_store.hpp"
 #include "cri/runtime.hpp"
 
 #include <cstdint>
@@ -35,6 +36,7 @@ class CallCounts {
 struct Connection {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<EventSource> events;
+  std::unique_ptr<ImageStore> images;
   std::shared_ptr<const CallCounts> calls;
 };
 
