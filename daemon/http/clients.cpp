@@ -12,8 +12,8 @@ bool Clients::makeRoom(const std::string& address) {
   const auto count = [&](const auto& which) {
     return static_cast<std::size_t>(std::count_if(all_.begin(), all_.end(), which));
   };
-  if (!address.empty() && count(sameAddress) >= kMaxOfAddress) return closeOne(sameAddress);
-  if (count(sameKind) >= kMaxClients) return closeOne(sameKind);
+  if (!address.empty() && count(sameAddress) >= limits_.ofAddress) return closeOne(sameAddress);
+  if (count(sameKind) >= limits_.clients) return closeOne(sameKind);
   return true;
 }
 

@@ -20,6 +20,14 @@ class Clients {
   // Of one client address.
   static constexpr std::size_t kMaxOfAddress = 32;
 
+  struct Limits {
+    std::size_t clients = kMaxClients;
+    std::size_t ofAddress = kMaxOfAddress;
+  };
+
+  Clients() = default;
+  explicit Clients(Limits limits) : limits_(limits) {}
+
   struct Client {
     std::string address;  // empty: the unix socket, whose clients are root's
     bool asking = true;   // its request is not complete: it may be closed to make room
@@ -44,6 +52,7 @@ class Clients {
  private:
   bool closeOne(const std::function<bool(const Client&)>& among);
 
+  Limits limits_;
   std::list<Client> all_;
 };
 

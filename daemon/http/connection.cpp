@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -70,29 +71,34 @@ asio::awaitable<bool> readHead(Stream& stream, beast::flat_buffer& buffer,
 /// Why this request is refused, if it is.
 std::optional<Response> refused(const Site& site, const RequestHead& head, const Route* route, bool root) {
   if (head.method() != http::verb::get && head.method() != http::verb::head) {
-    auto response = refusal(405, "only GET and HEAD\n");
+    auto response = refusal(site, 405, "only GET and HEAD\n");
     response.headers.emplace_back("Allow", "GET, HEAD");
     return response;
   }
-  if (root) return route == nullptr ? std::optional(refusal(404, "not found\n")) : std::nullopt;
+  if (root) return route == nullptr ? std::optional(refusal(site, 404, "not found\n")) : std::nullopt;
   if (site.loopbackOnly && !site.token.wanted() && !isLocalHost(view(head[http::field::host]))) {
-    return refusal(421, "use an IP address in the URL: this server listens on loopback only\n");
+    return refusal(site, 421, "use an IP address in the URL: this server listens on loopback only\n");
   }
   const bool open = route != nullptr && route->audience == Audience::anyone;
   if (!open && !site.token.admits(view(head[http::field::authorization]))) {
-    auto response = refusal(401, "a token is required\n");
+    auto response = refusal(site, 401, "a token is required\n");
     response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"fallbackd\"");
     response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"fallbackd\"");
     return response;
   }
-  if (route == nullptr || route->audience == Audience::root) return refusal(404, "not found\n");
+  if (route == nullptr || route->audience == Audience::root) return refusal(site, 404, "not found\n");
   return std::nullopt;
 }
 
 Route* find(Site& site, const RequestHead& head) {
   const auto target = view(head.target());
-  const auto found = site.routes.find(std::string(target.substr(0, target.find('?'))));
-  return found == site.routes.end() ? nullptr : &found->second;
+  const auto path = target.substr(0, target.find('?'));
+  const auto found = site.routes.find(std::string(path));
+  if (found != site.routes.end()) return &found->second;
+  for (auto& [prefix, route] : site.prefixes) {
+    if (path.starts_with(prefix)) return &route;
+  }
+  return nullptr;
 }
 
 void dress(ResponseHead& message) {
@@ -105,8 +111,10 @@ void dress(ResponseHead& message) {
 
 /// What to send, and whether another request may follow.
 struct Answer {
-  std::string text;
+  std::string text;  // the head, and the body unless it comes in pieces
   bool keepAlive = false;
+  std::unique_ptr<Body> pieces = {};
+  std::uint64_t length = 0;  // of the pieces
 };
 
 asio::awaitable<Answer> answerTo(const Site& site, RequestHead head, Route* route, bool root) {
@@ -116,11 +124,14 @@ asio::awaitable<Answer> answerTo(const Site& site, RequestHead head, Route* rout
     const auto mark = target.find('?');
     Request request{std::string(target.substr(0, mark)),
                     parseQuery(mark == std::string_view::npos ? "" : target.substr(mark + 1)),
-                    std::string(view(head[http::field::accept]))};
+                    std::string(view(head[http::field::accept])),
+                    head.method() == http::verb::head ? Request::Method::head : Request::Method::get,
+                    std::string(view(head[http::field::range])),
+                    std::string(view(head[http::field::authorization]))};
     try {
       content = co_await route->handler(std::move(request));
     } catch (const std::exception& error) {
-      content = refusal(500, std::string("failed: ") + error.what() + "\n");
+      content = refusal(site, 500, std::string("failed: ") + error.what() + "\n");
     }
   }
   ResponseHead response;
@@ -130,10 +141,29 @@ asio::awaitable<Answer> answerTo(const Site& site, RequestHead head, Route* rout
   response.result(content->status);
   response.set(http::field::content_type, content->contentType);
   for (const auto& [name, value] : content->headers) response.insert(name, value);
-  response.content_length(content->body.size());
+  // A HEAD has the length of what a GET would get, whether or not there is a body here.
+  const bool elsewhere = content->pieces != nullptr || content->length > 0;
+  response.content_length(elsewhere ? content->length : content->body.size());
   Answer answer{textOf(response), response.keep_alive()};
-  if (head.method() != http::verb::head) answer.text += content->body;
+  if (head.method() == http::verb::head) co_return answer;
+  answer.text += content->body;
+  answer.pieces = std::move(content->pieces);
+  answer.length = content->length;
   co_return answer;
+}
+
+/// The next piece is produced when the client has taken the last. False if the connection is of no more use.
+asio::awaitable<bool> sendPieces(Body& body, std::uint64_t length, Stream& stream) {
+  while (length > 0) {
+    stream.expireNever();  // whoever produces has its own time limit
+    auto piece = co_await body.next();
+    if (!piece || piece->empty() || piece->size() > length) co_return false;
+    stream.expireAfter(kTakingLimit);
+    const bool taken = co_await stream.write(*piece);
+    if (!taken) co_return false;
+    length -= piece->size();
+  }
+  co_return true;
 }
 
 /// Until the client disconnects; then its place is free.
@@ -180,9 +210,13 @@ asio::awaitable<void> serveRequests(std::shared_ptr<Site> site, Stream& stream, 
       }
     }
     stream.expireNever();  // the handler has its own time limit
-    const auto answer = co_await answerTo(*site, head, route, root);
+    auto answer = co_await answerTo(*site, head, route, root);
     stream.expireAfter(kTakingLimit);
-    if (!co_await stream.write(answer.text) || !answer.keepAlive) co_return;
+    bool taken = co_await stream.write(answer.text);
+    if (taken && answer.pieces != nullptr) {
+      taken = co_await sendPieces(*answer.pieces, answer.length, stream);
+    }
+    if (!taken || !answer.keepAlive) co_return;
     client.asking = true;
     client.since = LoopClock::of(site->executor).now();
   }
@@ -191,7 +225,10 @@ asio::awaitable<void> serveRequests(std::shared_ptr<Site> site, Stream& stream, 
 }  // namespace
 
 Site::Site(Options given, asio::any_io_executor loop)
-    : options(std::move(given)), executor(std::move(loop)), token(options.tokenFile) {
+    : options(std::move(given)),
+      executor(std::move(loop)),
+      token(options.tokenFile),
+      clients(options.limits) {
   if (options.tls) tls.emplace(*options.tls);
 }
 
@@ -205,6 +242,11 @@ void Site::refreshFiles() {
 
 Response refusal(unsigned status, std::string body) {
   return {status, "text/plain; charset=utf-8", std::move(body), {}};
+}
+
+Response refusal(const Site& site, unsigned status, std::string body) {
+  return site.options.refuse ? site.options.refuse(status, std::move(body))
+                             : refusal(status, std::move(body));
 }
 
 asio::awaitable<void> serveClient(std::shared_ptr<Site> site, std::unique_ptr<Stream> stream,

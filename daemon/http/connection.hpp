@@ -38,12 +38,15 @@ struct Site {
   Token token;
   std::optional<TlsFiles> tls;
   std::map<std::string, Route> routes;
+  std::map<std::string, Route> prefixes;
   Clients clients;
   bool loopbackOnly = true;
 };
 
 /// Text for people, with this status.
 Response refusal(unsigned status, std::string body);
+/// The same as the site says it.
+Response refusal(const Site& site, unsigned status, std::string body);
 
 /// Serves one request after the other, until the client disconnects or its time is over; then its place is
 /// free.

@@ -34,7 +34,6 @@ namespace {
 
 constexpr auto kEventInterval = 250ms;
 constexpr auto kStopLimit = 1s;
-constexpr int kNiceness = 5;
 
 auto noThrow(boost::system::error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
@@ -118,6 +117,10 @@ void Server::route(std::string path, Audience audience, Handler handler) {
   shared_->site.routes.insert_or_assign(std::move(path), Route{audience, std::move(handler), nullptr});
 }
 
+void Server::routeBelow(std::string prefix, Audience audience, Handler handler) {
+  shared_->site.prefixes.insert_or_assign(std::move(prefix), Route{audience, std::move(handler), nullptr});
+}
+
 void Server::events(std::string path, EventFeed::Produce produce) {
   auto feed = std::make_unique<EventFeed>(shared_->executor, std::move(produce), kEventInterval);
   shared_->tasks.spawn(feed->run());
@@ -177,7 +180,8 @@ Result<> Server::listenUnix(const std::string& path) {
 void Server::run() {
   shared_->thread = std::thread([shared = shared_.get()] {
     // On Linux each thread has its own niceness. If this fails, the server works as well.
-    static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNiceness));
+    static_cast<void>(
+        ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), shared->site.options.niceness));
     shared->loop.run();
   });
 }

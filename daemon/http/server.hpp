@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "http/clients.hpp"
 #include "http/event_feed.hpp"
 #include "http/tls_files.hpp"
 
@@ -27,6 +28,18 @@ struct Request {
   std::string path;                          // without the query
   std::map<std::string, std::string> query;  // decoded
   std::string accept;                        // the Accept header
+  enum class Method : std::uint8_t { get, head };
+  Method method = Method::get;
+  std::string range = {};          // the Range header
+  std::string authorization = {};  // the Authorization header
+};
+
+/// A body that is produced piece by piece, the next one when the client has taken the last.
+class Body {
+ public:
+  virtual ~Body() = default;
+  /// Empty at the end. On failure the connection is closed, so that the client notices.
+  virtual boost::asio::awaitable<Result<std::string>> next() = 0;
 };
 
 struct Response {
@@ -34,6 +47,9 @@ struct Response {
   std::string contentType = "text/plain; charset=utf-8";
   std::string body;
   std::vector<std::pair<std::string, std::string>> headers;  // additional ones
+  /// Instead of `body`, if it is set: exactly `length` bytes.
+  std::unique_ptr<Body> pieces = {};
+  std::uint64_t length = 0;
 };
 
 /// Handles GET and HEAD of one path, on the server's thread; must not block.
@@ -51,6 +67,11 @@ struct Options {
   std::string tokenFile;  // empty: no token
   /// Called with files that are no longer valid; the earlier ones stay in use. On the server's thread.
   std::function<void(const std::string&)> trouble;
+  Clients::Limits limits = {};
+  /// Of the server's thread: whatever clients do, a recovery comes first. 0: somebody waits for each answer.
+  int niceness = 5;
+  /// What a refusal of the server itself looks like; text for people without it.
+  std::function<Response(unsigned status, std::string text)> refuse = {};
 };
 
 class Server {
@@ -66,6 +87,8 @@ class Server {
   // The following before run().
 
   void route(std::string path, Audience audience, Handler handler);
+  /// Every path that begins with `prefix` and has no route of its own.
+  void routeBelow(std::string prefix, Audience audience, Handler handler);
   /// Server-sent events for holders of the token.
   void events(std::string path, EventFeed::Produce produce);
 

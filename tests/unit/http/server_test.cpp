@@ -191,6 +191,80 @@ TEST_F(HttpServerTest, AnswersAndRefuses) {
   EXPECT_THAT(bare, Not(HasSubstr("\r\n\r\nheld")));
 }
 
+/// Numbers of ten digits, and a failure in place of the one that it is told.
+class Numbers final : public Body {
+ public:
+  explicit Numbers(std::uint64_t failAt) : failAt_(failAt) {}
+  asio::awaitable<Result<std::string>> next() override {
+    if (at_ == failAt_) co_return fail(Stage::telemetry, Reason::unavailable, "no more");
+    auto text = std::to_string(at_++);
+    co_return std::string(10 - text.size(), '0') + text;
+  }
+
+ private:
+  std::uint64_t at_ = 0;
+  std::uint64_t failAt_;
+};
+
+TEST_F(HttpServerTest, ABodyComesInPieces) {
+  server_.emplace(Options{});
+  server_->routeBelow("/pieces", Audience::anyone, [](Request request) -> asio::awaitable<Response> {
+    Response response{206, "text/plain", {}, {}};
+    response.length = 30;
+    response.headers.emplace_back("X-Asked", request.range + " " + request.authorization);
+    if (request.method == Request::Method::get) {
+      response.pieces = std::make_unique<Numbers>(request.path == "/pieces/broken" ? 2 : 3);
+    }
+    co_return response;
+  });
+  ASSERT_TRUE(server_->listenTcp("127.0.0.1:0"));
+  server_->run();
+  const std::string whole = "000000000000000000010000000002";
+  const auto answer =
+      get("/pieces/x?y", "Host: localhost\r\nRange: bytes=1-2\r\nAuthorization: Bearer t\r\n");
+  EXPECT_THAT(answer, HasSubstr("HTTP/1.1 206"));
+  EXPECT_THAT(answer, HasSubstr("Content-Length: 30"));
+  EXPECT_THAT(answer, HasSubstr("X-Asked: bytes=1-2 Bearer t"));
+  EXPECT_THAT(answer, testing::EndsWith("\r\n\r\n" + whole));
+  Connection kept(port());
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(kept.send("GET /pieces HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    EXPECT_THAT(kept.receive(whole), HasSubstr("206"));
+  }
+  ASSERT_TRUE(kept.send("HEAD /pieces HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+  const auto bare = kept.receive();
+  EXPECT_THAT(bare, HasSubstr("Content-Length: 30"));
+  EXPECT_THAT(bare, testing::EndsWith("\r\n\r\n"));
+  // The client can tell that something is missing.
+  Connection broken(port());
+  ASSERT_TRUE(broken.send("GET /pieces/broken HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  EXPECT_THAT(broken.receive(), testing::EndsWith("00000000000000000001"));
+}
+
+TEST_F(HttpServerTest, ASiteMayHaveItsOwnRefusalsAndLimits) {
+  Options options;
+  options.refuse = [](unsigned status, std::string text) {
+    return Response{status, "application/json", "{" + std::to_string(text.size()) + "}", {}};
+  };
+  options.limits = {2, 2};
+  server_.emplace(std::move(options));
+  server_->route("/", Audience::anyone, [](Request) -> asio::awaitable<Response> { co_return Response{}; });
+  ASSERT_TRUE(server_->listenTcp("127.0.0.1:0"));
+  server_->run();
+  EXPECT_THAT(get("/nothing"), HasSubstr("application/json"));
+  EXPECT_THAT(get("/nothing"), HasSubstr("{10}"));
+  EXPECT_THAT(get("/", "Host: evil.example\r\n"), HasSubstr("application/json"));
+  // A third client takes the place of the one that has been asking the longest.
+  Connection first(port());
+  ASSERT_TRUE(first.send("GET / HTTP/1.1\r\n"));
+  Connection second(port());
+  ASSERT_TRUE(second.send("GET / HTTP/1.1\r\n"));
+  Connection third(port());
+  EXPECT_EQ(first.receive(), "");
+  ASSERT_TRUE(third.send("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+  EXPECT_THAT(third.receive(), HasSubstr("HTTP/1.1 200"));
+}
+
 TEST_F(HttpServerTest, ANameThatResolvesToLoopbackIsNotEnough) {
   start();
   EXPECT_THAT(get("/held", "Host: evil.example\r\n"), HasSubstr("HTTP/1.1 421"));
