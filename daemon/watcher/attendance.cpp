@@ -247,7 +247,7 @@ void Attendance::judged(const Key& key, const StartWatch::Judgement& judgement) 
   one.cause = Cause::not_started;
   one.text = judgement.text;
   const auto workload = one.workload;
-  if (judgement.heldUp && workload->detection.triggers.contains(Cause::not_started)) {
+  if (judgement.heldUp && !one.onNode && workload->detection.triggers.contains(Cause::not_started)) {
     const auto& pod = pods_.at(key.first);
     listener_.detected(Detection{pod.sandbox,
                                  workload,

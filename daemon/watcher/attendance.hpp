@@ -46,6 +46,12 @@ class Attendance {
   Attendance(boost::asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic, PodView& pods,
              Listener& listener, config::ConfigPtr config, PodSpecs& specs);
 
+  /// A pod whose image kubelet can get from the node gets no fallback. It must outlive this object.
+  void useNodeImages(NodeImages& images) {
+    nodeImages_ = &images;
+    prober_.tellApart(images);
+  }
+
   /// From now on this configuration counts; all pods are looked at again.
   void reconfigure(config::ConfigPtr config);
 
@@ -91,6 +97,7 @@ class Attendance {
     std::string text;
     std::optional<std::chrono::nanoseconds> verdictTook;
     std::string trouble;
+    bool onNode = false;  // its image is, and the latest pull came from there: kubelet's own will, too
   };
   /// What concerns all containers of a pod.
   struct PodNotes {
@@ -112,6 +119,7 @@ class Attendance {
   cri::Awaitable<void> attend(Key key, WorkloadPtr workload, ImageReference reference,
                               std::shared_ptr<LookAgain> again);
   cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload, ImageReference reference);
+  cri::Awaitable<bool> askNodeFirst(ImageReference reference, Question& question);
   cri::Awaitable<bool> askRegistry(Key key, WorkloadPtr workload, ImageReference reference);
   cri::Awaitable<void> untilNextLook(Key key, std::shared_ptr<LookAgain> again, Stamp next);
   cri::Awaitable<Result<bool>> predecessorsSucceeded(Key key, WorkloadPtr workload);
@@ -132,6 +140,7 @@ class Attendance {
   PodSpecs& specs_;
   ProbeQuestions questions_;
   Prober prober_;
+  NodeImages* nodeImages_ = nullptr;
   std::map<Key, Attended> attended_;
   StartWatch starts_;                            // of attended_
   std::map<std::string, std::size_t> chosenOf_;  // of attended_, by namespace: those of images that pods name

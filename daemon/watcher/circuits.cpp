@@ -76,6 +76,23 @@ std::optional<Failure> Circuits::known(const std::string& host, const std::strin
   return images == images_.end() ? std::nullopt : refusal(images->second, image, now);
 }
 
+std::optional<Failure> Circuits::recent(const std::string& host, const std::string& reference,
+                                        Stamp now) const {
+  const auto counts = [&](const Circuit& one) { return one.state == State::open && now < one.retryAt; };
+  if (const auto found = hosts_.find(host); found != hosts_.end() && counts(found->second)) {
+    return found->second.failure;
+  }
+  const auto images = images_.find(host);
+  if (images == images_.end()) return std::nullopt;
+  // See imageKeyOf(): the reference, then whose credentials.
+  const auto prefix = reference + "\n";
+  for (auto one = images->second.lower_bound(prefix);
+       one != images->second.end() && one->first.starts_with(prefix); ++one) {
+    if (counts(one->second)) return one->second.failure;
+  }
+  return std::nullopt;
+}
+
 std::optional<Failure> Circuits::enter(const std::string& host, const std::string& image, Stamp now) {
   if (auto failure = known(host, image, now)) return failure;
   if (const auto found = hosts_.find(host); found != hosts_.end() && found->second.state == State::open) {

@@ -60,6 +60,11 @@ class Circuits {
   [[nodiscard]] std::optional<Failure> known(const std::string& host, const std::string& image,
                                              Stamp now) const;
 
+  /// How a pull of this reference failed less than its pause ago, whoever's credentials it had. Once it is
+  /// due to be asked again, nothing: somebody has to find out.
+  [[nodiscard]] std::optional<Failure> recent(const std::string& host, const std::string& reference,
+                                              Stamp now) const;
+
   /// The same for a caller that is about to pull. If nothing is returned, this pull finds out whether an open
   /// circuit may close: succeeded(), failed() or abandoned() must follow.
   std::optional<Failure> enter(const std::string& host, const std::string& image, Stamp now);

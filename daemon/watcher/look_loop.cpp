@@ -67,6 +67,19 @@ cri::Awaitable<std::chrono::nanoseconds> Attendance::lookOnce(Key key, WorkloadP
   co_return decided ? interval : kUndecidedRetry;
 }
 
+/// If the node can answer the pull itself, only a pull tells whether containerd asks it to; the registry is
+/// waited for meanwhile, as long as its own limits allow. Returns whether it can.
+cri::Awaitable<bool> Attendance::askNodeFirst(ImageReference reference, Question& question) {
+  if (nodeImages_ == nullptr) co_return false;
+  const bool offered = co_await nodeImages_->offers(std::move(reference));
+  if (!offered) co_return false;
+  question.memory = Question::Memory::does_not_count;
+  const auto check = question.stallTimeout + question.responseTimeout;
+  question.stallTimeout += check;
+  question.responseTimeout += check;
+  co_return true;
+}
+
 /// False if containerd could not be asked.
 cri::Awaitable<bool> Attendance::askRegistry(Key key, WorkloadPtr workload, ImageReference reference) {
   std::string podNamespace;
@@ -74,8 +87,12 @@ cri::Awaitable<bool> Attendance::askRegistry(Key key, WorkloadPtr workload, Imag
     podNamespace = pod->sandbox.podNamespace;
     learnStatusOnce(key.first);
   }
-  const auto question = questions_.questionFor(*workload, reference, podNamespace);
+  auto question = questions_.questionFor(*workload, reference, podNamespace);
+  const bool onNode = co_await askNodeFirst(reference, question);
   const auto verdict = co_await prober_.probe(question);
+  if (const auto found = attended_.find(key); found != attended_.end()) {
+    found->second.onNode = onNode && verdict.kind == Verdict::Kind::pulled;
+  }
   if (verdict.fresh) report(*workload, verdict);
   if (verdict.fresh && verdict.stalled) checkUnstick(Unseen::counts);
   if (verdict.kind == Verdict::Kind::undecided) {

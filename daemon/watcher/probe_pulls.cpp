@@ -115,7 +115,9 @@ cri::Awaitable<Verdict> ProbePulls::send(Question question) {
   verdict.text = outcome.text.substr(0, kMaxText);
   if (outcome.kind == cri::PullOutcome::Kind::pulled) {
     verdict.kind = Verdict::Kind::pulled;
-    health_.answered(question.scope, question.reference.host(), pull->watch.slowestAnswer());
+    if (!cameFromNode(question, verdict.started)) {
+      health_.answered(question.scope, question.reference.host(), pull->watch.slowestAnswer());
+    }
   } else if (const auto failure = readFailure(outcome, question.reference.toString())) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = failure->cause;
@@ -166,6 +168,7 @@ cri::Awaitable<void> ProbePulls::linger(std::shared_ptr<Pull> pull) {
   lingering_.erase(pull->image);
   if (first.index() != 0) tasks_.cancel(pull->task);
   if (!pull->outcome || pull->outcome->kind != cri::PullOutcome::Kind::pulled) co_return;
+  if (cameFromNode(pull->question, pull->begun)) co_return;
   if (!pull->question.scope) unsticker_.answered(pull->question.reference.host());
   pulledLate(*pull);
 }

@@ -8,6 +8,7 @@
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
 #include "watcher/credential_sources.hpp"
+#include "watcher/node_images.hpp"
 #include "watcher/question.hpp"
 #include "watcher/registry_health.hpp"
 #include "watcher/traffic.hpp"
@@ -44,6 +45,13 @@ class ProbePulls {
   void lingerFor(std::chrono::nanoseconds still, std::chrono::nanoseconds inAll) {
     lingerStill_ = still;
     lingerInAll_ = inAll;
+  }
+
+  /// See Prober.
+  void tellApart(const NodeImages& images) { nodeImages_ = &images; }
+  /// Whether a pull that began then was answered by the node itself.
+  [[nodiscard]] bool cameFromNode(const Question& question, Stamp begin) const {
+    return nodeImages_ != nullptr && nodeImages_->servedSince(question.reference.toString(), begin);
   }
 
   /// A verdict is valid for two of these.
@@ -92,6 +100,7 @@ class ProbePulls {
   std::chrono::nanoseconds reprobeInterval_;
   Reopened reopened_;
   CredentialSources credentials_;
+  const NodeImages* nodeImages_ = nullptr;
   std::size_t sent_ = 0;
   std::map<std::string, std::shared_ptr<Pull>> lingering_;  // by image
   std::set<std::string> walking_;                           // hosts whose addresses are being found

@@ -86,7 +86,9 @@ cri::Awaitable<Verdict> Prober::probe(Question question) {
   const bool isNew = !flights_.contains(key);
   if (isNew) {
     const auto& host = question.reference.host();
-    if (auto failure = health_.known(question.scope, host, imageKeyOf(question), clock_.now())) {
+    const bool remembers = question.memory == Question::Memory::counts;
+    if (auto failure = !remembers ? std::nullopt
+                                  : health_.known(question.scope, host, imageKeyOf(question), clock_.now())) {
       co_return knownVerdict(std::move(*failure), clock_.now());
     }
     flights_.emplace(key, std::make_shared<Flight>(executor_, std::move(question)));
@@ -104,16 +106,22 @@ cri::Awaitable<Verdict> Prober::probe(Question question) {
 cri::Awaitable<void> Prober::fly(std::shared_ptr<Flight> flight) {
   const auto& question = flight->question;
   const auto group = groupOf(question);
+  const bool remembers = question.memory == Question::Memory::counts;
   // What others find out in the meantime counts for this one as well.
-  const std::function<bool()> needless = [this, flight] {
+  const std::function<bool()> needless = [this, flight, remembers] {
     return flight->askers == 0 ||
-           health_.known(flight->question.scope, flight->host(), flight->image, clock_.now()).has_value();
+           (remembers &&
+            health_.known(flight->question.scope, flight->host(), flight->image, clock_.now()).has_value());
   };
   {
     const auto place = co_await gate_.enter(group, flight->host(), needless);
     const auto now = clock_.now();
-    auto failure = place ? health_.enter(question.scope, flight->host(), flight->image, now)
-                         : health_.known(question.scope, flight->host(), flight->image, now);
+    std::optional<Failure> failure;
+    if (!place) {
+      failure = health_.known(question.scope, flight->host(), flight->image, now);
+    } else if (remembers) {
+      failure = health_.enter(question.scope, flight->host(), flight->image, now);
+    }
     if (failure) {
       flight->verdict = knownVerdict(std::move(*failure), clock_.now());
     } else if (place) {
@@ -134,6 +142,10 @@ void Prober::settle(const Flight& flight) {
   switch (verdict.kind) {
     case Verdict::Kind::pulled:
       pulls_.stopLingering(flight.image);
+      if (pulls_.cameFromNode(flight.question, verdict.started)) {
+        health_.abandoned(flight.question.scope, flight.host(), flight.image);
+        break;
+      }
       if (!flight.question.scope) unsticker().answered(flight.host());
       reopened = health_.succeeded(flight.question.scope, flight.host(), flight.image, now);
       break;

@@ -11,6 +11,7 @@
 #include "base/task_group.hpp"
 #include "cri/runtime.hpp"
 #include "watcher/credential_sources.hpp"
+#include "watcher/node_images.hpp"
 #include "watcher/probe_pulls.hpp"
 #include "watcher/question.hpp"
 #include "watcher/registry_health.hpp"
@@ -48,6 +49,14 @@ class Prober {
   /// See ProbePulls.
   [[nodiscard]] Unsticker& unsticker() { return pulls_.unsticker(); }
   [[nodiscard]] const Unsticker& unsticker() const { return pulls_.unsticker(); }
+
+  /// Pulls that it answers say nothing about registries. It must outlive this object.
+  void tellApart(const NodeImages& images) { pulls_.tellApart(images); }
+
+  /// See RegistryHealth::recent.
+  [[nodiscard]] std::optional<Failure> recentFailure(const ImageReference& image) const {
+    return health_.recent(image.host(), image.toString(), clock_.now());
+  }
 
   void reconfigure(std::size_t maxConcurrent, std::chrono::nanoseconds reprobeInterval);
 

@@ -25,6 +25,10 @@ struct Question {
   std::chrono::nanoseconds responseTimeout{0};  // see DetectionSettings; at least stallTimeout counts
   /// Asked if the file has no credentials; absent: not at all.
   std::optional<config::CredentialProviders> providers = {};
+  /// Whether what is known of the registry answers the question, or only a pull does: one that may be
+  /// answered by the node itself.
+  enum class Memory : std::uint8_t { counts, does_not_count };
+  Memory memory = Memory::counts;
 };
 
 struct Verdict {

@@ -25,6 +25,11 @@ class RegistryHealth {
   /// Circuits for this and the following ones.
   [[nodiscard]] std::optional<Failure> known(const Scope& scope, const std::string& host,
                                              const std::string& image, Stamp now) const;
+  /// See Circuits; what counts for the node.
+  [[nodiscard]] std::optional<Failure> recent(const std::string& host, const std::string& reference,
+                                              Stamp now) const {
+    return node_.recent(host, reference, now);
+  }
   std::optional<Failure> enter(const Scope& scope, const std::string& host, const std::string& image,
                                Stamp now);
 

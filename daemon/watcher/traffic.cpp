@@ -29,7 +29,10 @@ bool ContainerdTraffic::open() {
 std::optional<sys::TcpConnections> ContainerdTraffic::received() {
   if (!open()) return std::nullopt;
   auto bytes = diagnosis_->receivedBy(pid_);
-  if (bytes) return std::move(*bytes);
+  if (bytes) {
+    if (!hidden_.empty()) std::erase_if(*bytes, [&](const auto& one) { return one.second.peer == hidden_; });
+    return std::move(*bytes);
+  }
   diagnosis_.reset();  // whatever an unfinished answer left in the socket goes with it
   return std::nullopt;
 }

@@ -27,7 +27,9 @@ class Traffic {
 /// namespace that does not contain it.
 class ContainerdTraffic final : public Traffic {
  public:
-  explicit ContainerdTraffic(std::string socketPath) : socketPath_(std::move(socketPath)) {}
+  /// `hidden`: connections to this ADDRESS:PORT are nobody's business; empty: none.
+  explicit ContainerdTraffic(std::string socketPath, std::string hidden = {})
+      : socketPath_(std::move(socketPath)), hidden_(std::move(hidden)) {}
   std::optional<sys::TcpConnections> received() override;
   Result<> end(const sys::TcpConnection& connection) override;
   Result<> canEnd() override;
@@ -37,6 +39,7 @@ class ContainerdTraffic final : public Traffic {
   bool open();
 
   std::string socketPath_;
+  std::string hidden_;
   pid_t pid_ = 0;
   std::optional<sys::TcpDiagnosis> diagnosis_;  // of pid_
 };

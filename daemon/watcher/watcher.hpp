@@ -46,6 +46,12 @@ class Watcher {
   [[nodiscard]] CredentialSources& credentials() { return attendance_.prober().credentials(); }
 
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return attendance_.prober().registries(); }
+  /// Before run(). See Attendance.
+  void useNodeImages(NodeImages& images) { attendance_.useNodeImages(images); }
+  /// See Prober.
+  [[nodiscard]] std::optional<Failure> recentFailure(const ImageReference& image) const {
+    return attendance_.prober().recentFailure(image);
+  }
   [[nodiscard]] const Unsticker& unsticker() const { return attendance_.prober().unsticker(); }
   [[nodiscard]] IgnoredAnnotations ignoredAnnotations() const { return attendance_.ignoredAnnotations(); }
   /// Running containers of each configured workload at the last look at all pods.

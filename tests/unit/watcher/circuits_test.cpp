@@ -121,5 +121,18 @@ TEST(CircuitsLimits, WhatIsClosedOrOldestIsForgotten) {
   EXPECT_TRUE(circuits.known("d", "d/4", kNow + 4s));
 }
 
+TEST_F(CircuitsTest, WhatFailedAMomentAgoIsRecentUntilItIsDueAgain) {
+  EXPECT_FALSE(circuits.recent("r", "r/a:1", kNow));
+  circuits.failed("r", "r/a:1\nfile", kBadGateway, kNow, 10s);
+  ASSERT_TRUE(circuits.recent("r", "r/a:1", kNow + 9s)) << "whoever's credentials they were";
+  EXPECT_EQ(circuits.recent("r", "r/a:1", kNow + 9s)->cause, Cause::server_error);
+  EXPECT_FALSE(circuits.recent("r", "r/a:10", kNow + 9s)) << "another image";
+  EXPECT_FALSE(circuits.recent("r", "r/a:1", kNow + 10s)) << "it is due: somebody has to find out";
+  circuits.failed("r", "r/b:1\n", kRefused, kNow, 10s);
+  EXPECT_TRUE(circuits.recent("r", "r/c:1", kNow + 9s)) << "the whole registry";
+  ASSERT_FALSE(circuits.enter("r", "r/c:1\n", kNow + 11s));
+  EXPECT_FALSE(circuits.recent("r", "r/c:1", kNow + 11s)) << "it is being found out";
+}
+
 }  // namespace
 }  // namespace fallbackd::watcher
