@@ -109,6 +109,7 @@ Result<> Daemon::Parts::start() {
     orders.annotated = annotated;
     followOrders();
   });
+  startMirror();
   podSources.onChange([this](const std::string& podUid) {
     if (!std::exchange(chosenMayDiffer, true)) tasks.spawn(followChosen());
     watcher->specChanged(podUid);
@@ -212,6 +213,7 @@ Awaitable<void> Daemon::Parts::shutDown() {
   co_await recoveries->stop();
   podSources.stop();
   endpoints->close();
+  if (mirror) mirror->close();
   loopWatch.reset();
   loop.stop();
 }
@@ -311,6 +313,9 @@ void Daemon::Parts::reload() {
   metrics.configured(*config);
   if (config->kubernetes != podSourcesConfigured) {
     log.warn("the change of kubernetes takes effect at the next start", {});
+  }
+  if (config->mirror != mirrorConfigured) {
+    log.warn("the change of mirror takes effect at the next start", {});
   }
   recoveries->reconfigure(config);
   watcher->reconfigure(config);

@@ -11,6 +11,7 @@
 #include "cri/grpc_runtime.hpp"
 #include "launcher/local_launcher.hpp"
 #include "launcher/node_lock.hpp"
+#include "mirror/mirror.hpp"
 #include "recovery/recoveries.hpp"
 #include "telemetry/loop_watch.hpp"
 #include "telemetry/metrics.hpp"
@@ -33,7 +34,7 @@ struct Daemon::Parts {
         log(config->telemetry.logFormat, config->telemetry.logLevel),
         metrics(FALLBACKD_VERSION),
         containerd(cri::connect(config->containerd.socket, config->containerd.namespaceName, executor())),
-        traffic(config->containerd.socket),
+        traffic(config->containerd.socket, config->mirror.listen.value_or("")),
         binaries(executor(), config->cache, metrics.cache, log),
         launcher(executor(), {config->launcher, {}, {}, {}},
                  [this](std::string sandboxId) { return pausePid(std::move(sandboxId)); }),
@@ -43,6 +44,7 @@ struct Daemon::Parts {
   /// The server's thread uses everything in here.
   ~Parts() {
     if (endpoints) endpoints->close();
+    if (mirror) mirror->close();
   }
 
   boost::asio::any_io_executor executor() { return loop.get_executor(); }
@@ -70,6 +72,8 @@ struct Daemon::Parts {
   void readPause();
   void followOrders();
   Snapshot collect();
+  void startMirror();
+  void tellServed(const mirror::ServedImage& image);
   void complain(const std::string& what);
   void tellStall(const telemetry::LoopWatch::Stall& stall);
   void tellMissed(const workers::Missed& missed);
@@ -94,6 +98,7 @@ struct Daemon::Parts {
   PodSources podSources{log};
   PodEventWriter podEvents{podSources};
   const config::KubernetesSettings podSourcesConfigured = config->kubernetes;
+  const config::MirrorSettings mirrorConfigured = config->mirror;
   cri::Connection containerd;
   watcher::ContainerdTraffic traffic;
   recovery::CachedBinaries binaries;
@@ -101,6 +106,8 @@ struct Daemon::Parts {
   std::optional<recovery::Journal> journal;
   std::optional<recovery::Services> services;
   std::optional<recovery::Recoveries> recoveries;
+  std::unique_ptr<mirror::Mirror> mirror;  // before the watcher, which refers to it
+  std::string mirrorProblem;               // why it is not there although it is configured
   std::optional<watcher::Watcher> watcher;
   TaskGroup tasks;
   std::optional<telemetry::LoopWatch> loopWatch;

@@ -116,6 +116,11 @@ Snapshot Daemon::Parts::collect() {
   now.cacheUsage = binaries.usage();
   now.trust = binaries.trust();
   now.containerdCalls = containerd.calls->all();
+  now.mirrorProblem = mirrorProblem;
+  if (mirror) {
+    now.mirror = mirror->view();
+    metrics.mirror.used({now.mirror->requests, now.mirror->bytes, now.mirror->images, now.mirror->checks});
+  }
   return now;
 }
 

@@ -19,11 +19,26 @@ std::string located(const watcher::Waiting& waiting) {
 }
 }  // namespace
 
+/// That the mirror served the image, and how old it may be.
+void Walk::fromMirror(const std::string& image) {
+  const auto reference = ImageReference::parse(image);
+  if (!snapshot_.mirror || !reference) return;
+  for (const auto& one : snapshot_.mirror->served) {
+    if (one.name != reference->toString()) continue;
+    const auto seen = one.byDigest   ? std::string("asked by its digest, which cannot change")
+                      : one.lastSeen ? "last seen at the registry " + rfc3339(*one.lastSeen)
+                                     : std::string("when the registry last had it is not known");
+    say("mirror", Verdict::notice,
+        "from the node, " + seen + "; its registry is down (" + std::string(toString(one.cause)) + ")");
+  }
+}
+
 Explanation Walk::waiting(const watcher::Waiting& waiting) {
   using Waits = watcher::Waiting::State;
   const auto& workload = *waiting.workload;
   if (waiting.state == Waits::image_present) {
     say("image", Verdict::no, workload.image + " is on the node: kubelet can start the container itself");
+    fromMirror(workload.image);
     return end("the image is present: no fallback is needed",
                "kubectl describe pod shows what kubelet is waiting for");
   }

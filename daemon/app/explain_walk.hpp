@@ -54,6 +54,7 @@ class Walk {
   [[nodiscard]] std::string describe(const watcher::HeldUp& heldUp) const;
   void heldUpNow(const Incident& incident);
   void circuit(const std::string& image);
+  void fromMirror(const std::string& image);
   bool binary(const BinaryRef& ref);
   std::string binaryAdvice(const BinaryRef& ref) const;
 

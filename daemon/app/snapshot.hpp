@@ -7,6 +7,7 @@
 #include "cache/cache.hpp"
 #include "config/model.hpp"
 #include "kube/rollout.hpp"
+#include "mirror/endpoint.hpp"
 #include "recovery/binaries.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/withholding.hpp"
@@ -49,6 +50,8 @@ struct Snapshot {
   cache::Cache::Usage cacheUsage;
   cache::Cache::Trust trust;  // what keeps every binary from being admitted
   std::map<std::string, std::uint64_t> containerdCalls;
+  std::optional<mirror::View> mirror;  // absent: it is off, or could not start
+  std::string mirrorProblem;           // why it could not
   PodsView knownPods;
   std::map<std::string, watcher::SpecPtr> specs;      // of `pods`, as far as known, by pod uid
   std::map<std::string, kube::Facts> facts;           // the same

@@ -133,6 +133,31 @@ json::object unstickJson(const Snapshot& snapshot) {
   return object;
 }
 
+json::object mirrorJson(const Snapshot& snapshot) {
+  json::object object{{"on", snapshot.mirror.has_value()},
+                      {"address", snapshot.config->mirror.listen.value_or("")},
+                      {"problem", snapshot.mirrorProblem}};
+  json::array served;
+  if (snapshot.mirror) {
+    for (const auto& one : snapshot.mirror->served) {
+      json::object image{
+          {"image", one.name},
+          {"digest", one.digest},
+          {"cause", toString(one.cause)},
+          {"text", one.text},
+          {"at", rfc3339(one.at)},
+          {"times", one.times},
+          {"freshness", one.byDigest   ? "asked by its digest, which cannot change"
+                        : one.lastSeen ? "from the node, last seen at the registry " + rfc3339(*one.lastSeen)
+                                       : "from the node; when the registry last had it is not known"}};
+      if (one.lastSeen) image["lastSeen"] = rfc3339(*one.lastSeen);
+      served.push_back(std::move(image));
+    }
+  }
+  object["served"] = std::move(served);
+  return object;
+}
+
 json::object toJson(const recovery::Withheld& withheld) {
   json::object object{{"namespace", withheld.target.podNamespace}, {"pod", withheld.target.podName},
                       {"container", withheld.target.container},    {"workload", withheld.workload},
@@ -244,6 +269,7 @@ std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::C
       {"kubernetes", podsJson(snapshot.knownPods)},
       {"registries", listOf(snapshot.registries, snapshot)},
       {"unstick", unstickJson(snapshot)},
+      {"mirror", mirrorJson(snapshot)},
       {"workloads", workloadsJson(snapshot)},
       {"binaries", listOf(snapshot.binaries.value_or(std::vector<recovery::BinaryState>()))},
       {"recoveries", listOf(snapshot.incidents)}});
@@ -307,6 +333,7 @@ Readiness readiness(const Snapshot& snapshot) {
            ? ""
            : std::to_string(configured - good) + " of " + std::to_string(configured) +
                  " workloads have no admitted binary (fallbackctl list)");
+  if (!snapshot.mirrorProblem.empty()) part("mirror", "", "is not there: " + snapshot.mirrorProblem);
   part("pause", "",
        snapshot.pause.node || snapshot.pause.namespaceCount() > 0
            ? "new recoveries are paused (fallbackctl status)"

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// A blob of the content store, read as fast as its client takes it, and no faster. A bounded number of
+// clients is read for at a time; the others wait for their turn.
+#pragma once
+
+#include "base/async/event.hpp"
+#include "cri/image_store.hpp"
+#include "http/server.hpp"
+#include "mirror/question.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
+namespace fallbackd::mirror {
+
+/// How many reads run at once. One io_context thread.
+class ReadTurns {
+ public:
+  static constexpr std::size_t kMaxReads = 16;
+
+  explicit ReadTurns(const boost::asio::any_io_executor& executor) : ended_(executor) {}
+  boost::asio::awaitable<void> begin() {
+    while (running_ >= kMaxReads) co_await ended_.wait();
+    ++running_;
+  }
+  void end() {
+    --running_;
+    ended_.notify();
+  }
+
+ private:
+  std::size_t running_ = 0;
+  Event ended_;
+};
+
+class BlobBody final : public http::Body {
+ public:
+  /// Of each piece: with all turns taken, four mebibytes are in memory.
+  static constexpr std::int64_t kPieceBytes = 256L << 10;
+
+  BlobBody(cri::ImageStore& store, std::shared_ptr<ReadTurns> turns, std::string digest, ByteRange range,
+           std::function<void(std::size_t)> count)
+      : store_(store),
+        turns_(std::move(turns)),
+        digest_(std::move(digest)),
+        at_(range.first),
+        end_(range.last + 1),
+        count_(std::move(count)) {}
+
+  boost::asio::awaitable<Result<std::string>> next() override;
+
+ private:
+  cri::ImageStore& store_;
+  std::shared_ptr<ReadTurns> turns_;
+  std::string digest_;
+  std::int64_t at_;
+  std::int64_t end_;
+  std::function<void(std::size_t)> count_;
+};
+
+}  // namespace fallbackd::mirror

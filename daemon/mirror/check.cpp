@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/check.hpp"
+
+#include "base/async/event.hpp"
+#include "base/async/within.hpp"
+#include "base/task_group.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <memory>
+#include <unistd.h>
+#include <utility>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl/error.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <openssl/x509v3.h>
+
+namespace fallbackd::mirror {
+
+namespace asio = boost::asio;
+namespace ssl = boost::asio::ssl;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+namespace {
+
+constexpr std::size_t kMaxStatusLine = 4096;
+
+auto into(error_code& error) {
+  return asio::redirect_error(asio::use_awaitable, error);
+}
+
+Failing failing(Cause cause, const Upstream& upstream, const std::string& what) {
+  return {cause, upstream.authority() + ": " + what};
+}
+
+/// Of a connection or a transfer that failed.
+Failing broken(const Upstream& upstream, const error_code& error) {
+  if (error.category() == asio::error::get_ssl_category()) {
+    return failing(Cause::tls, upstream, error.message());
+  }
+  if (error == asio::error::timed_out) return failing(Cause::timeout, upstream, error.message());
+  return failing(Cause::unreachable, upstream, error.message());
+}
+
+struct NameLookup {
+  explicit NameLookup(const asio::any_io_executor& executor) : resolver(executor), done(executor) {}
+  tcp::resolver resolver;
+  Event done;
+  error_code error;
+  tcp::resolver::results_type found;
+};
+
+asio::awaitable<void> lookUpName(std::shared_ptr<NameLookup> lookup, std::string host, std::uint16_t port) {
+  lookup->found = co_await lookup->resolver.async_resolve(host, std::to_string(port), into(lookup->error));
+  lookup->done.set();
+}
+
+/// A connection to one host and what was learned from it.
+class Visit {
+ public:
+  Visit(const asio::any_io_executor& executor, Upstream upstream, std::optional<Upstream> proxy,
+        std::string trust)
+      : executor_(executor),
+        upstream_(std::move(upstream)),
+        proxy_(std::move(proxy)),
+        trust_(std::move(trust)),
+        context_(ssl::context::tls_client),
+        stream_(executor, context_) {}
+
+  asio::awaitable<std::optional<Failing>> connect();
+  asio::awaitable<std::optional<Failing>> ask();
+
+ private:
+  [[nodiscard]] const Upstream& peer() const { return proxy_ ? *proxy_ : upstream_; }
+  tcp::socket& socket() { return stream_.next_layer(); }
+  asio::awaitable<std::optional<Failing>> reach();
+  asio::awaitable<std::optional<Failing>> tunnel();
+  asio::awaitable<std::optional<Failing>> secure();
+  std::optional<Failing> prepareTls();
+  asio::awaitable<std::optional<Failing>> statusOf(bool encrypted, std::string request, unsigned& status);
+
+  asio::any_io_executor executor_;
+  Upstream upstream_;
+  std::optional<Upstream> proxy_;
+  std::string trust_;
+  ssl::context context_;
+  ssl::stream<tcp::socket> stream_;
+};
+
+asio::awaitable<std::optional<Failing>> Visit::reach() {
+  const auto& host = peer();
+  std::vector<tcp::endpoint> endpoints;
+  error_code notLiteral;
+  const auto literal = asio::ip::make_address(host.host, notLiteral);
+  if (!notLiteral) {
+    endpoints.emplace_back(literal, host.port);
+  } else {
+    // A lookup cannot be cancelled while the name server is silent: then it is left to itself.
+    const auto lookup = std::make_shared<NameLookup>(executor_);
+    asio::co_spawn(executor_, lookUpName(lookup, host.host, host.port), asio::detached);
+    co_await lookup->done.wait();
+    if (lookup->error) co_return failing(Cause::dns, host, lookup->error.message());
+    for (const auto& entry : lookup->found) endpoints.push_back(entry.endpoint());
+  }
+  error_code error = asio::error::host_not_found;
+  for (const auto& endpoint : endpoints) {
+    error_code ignored;
+    socket().close(ignored);
+    co_await socket().async_connect(endpoint, into(error));
+    if (!error) co_return std::nullopt;
+  }
+  co_return broken(host, error);
+}
+
+asio::awaitable<std::optional<Failing>> Visit::tunnel() {
+  const auto target =
+      upstream_.host.find(':') == std::string::npos ? upstream_.host : "[" + upstream_.host + "]";
+  const auto where = target + ":" + std::to_string(upstream_.port);
+  unsigned status = 0;
+  auto request = "CONNECT " + where + " HTTP/1.1\r\nHost: " + where + "\r\n\r\n";
+  auto failed = co_await statusOf(false, std::move(request), status);
+  if (failed) co_return failed;
+  // It has to be asked by name and password, which only containerd has: it may be well.
+  if (status == 407) co_return failing(Cause::unauthorized, *proxy_, "the proxy wants a password");
+  if (status / 100 != 2) {
+    co_return failing(Cause::unreachable, *proxy_, "the proxy says " + std::to_string(status));
+  }
+  co_return std::nullopt;
+}
+
+std::optional<Failing> Visit::prepareTls() {
+  error_code error;
+  context_.set_verify_mode(upstream_.skipVerify ? ssl::verify_none : ssl::verify_peer, error);
+  if (::access(trust_.c_str(), R_OK) == 0) {
+    context_.load_verify_file(trust_, error);
+  } else {
+    context_.set_default_verify_paths(error);
+  }
+  for (const auto& file : upstream_.ca) {
+    context_.load_verify_file(file, error);
+    if (error) return failing(Cause::tls, upstream_, file + ": " + error.message());
+  }
+  if (!upstream_.certificate.empty()) {
+    context_.use_certificate_chain_file(upstream_.certificate, error);
+    if (!error) context_.use_private_key_file(upstream_.key, ssl::context::pem, error);
+    if (error) return failing(Cause::tls, upstream_, upstream_.certificate + ": " + error.message());
+  }
+  // The stream was made before the files were read.
+  auto* const connection = stream_.native_handle();
+  ::SSL_set1_verify_cert_store(connection, ::SSL_CTX_get_cert_store(context_.native_handle()));
+  stream_.set_verify_mode(upstream_.skipVerify ? ssl::verify_none : ssl::verify_peer, error);
+  if (!upstream_.certificate.empty()) {
+    ::SSL_use_certificate(connection, ::SSL_CTX_get0_certificate(context_.native_handle()));
+    ::SSL_use_PrivateKey(connection, ::SSL_CTX_get0_privatekey(context_.native_handle()));
+  }
+  error_code notAddress;
+  asio::ip::make_address(upstream_.host, notAddress);
+  auto name = upstream_.host;
+  auto* const checks = ::SSL_get0_param(connection);
+  if (notAddress) {
+    // As SSL_set_tlsext_host_name(), which contains an old-style cast.
+    ::SSL_ctrl(connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, name.data());
+    ::X509_VERIFY_PARAM_set1_host(checks, name.c_str(), name.size());
+  } else {
+    ::X509_VERIFY_PARAM_set1_ip_asc(checks, name.c_str());
+  }
+  return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failing>> Visit::secure() {
+  if (auto failed = prepareTls()) co_return failed;
+  error_code error;
+  co_await stream_.async_handshake(ssl::stream_base::client, into(error));
+  if (!error) co_return std::nullopt;
+  // Cut before the handshake's end: nobody speaks TLS there, or nobody is there.
+  if (error == ssl::error::stream_truncated)
+    co_return failing(Cause::unreachable, upstream_, error.message());
+  co_return broken(upstream_, error);
+}
+
+asio::awaitable<std::optional<Failing>> Visit::connect() {
+  auto failed = co_await reach();
+  if (!failed && proxy_ && upstream_.tls) failed = co_await tunnel();
+  if (!failed && upstream_.tls) failed = co_await secure();
+  co_return failed;
+}
+
+asio::awaitable<std::optional<Failing>> Visit::statusOf(bool encrypted, std::string request,
+                                                        unsigned& status) {
+  error_code error;
+  if (encrypted) {
+    co_await asio::async_write(stream_, asio::buffer(request), into(error));
+  } else {
+    co_await asio::async_write(socket(), asio::buffer(request), into(error));
+  }
+  std::string text;
+  std::array<char, 1024> chunk{};
+  while (!error && text.find("\r\n") == std::string::npos && text.size() < kMaxStatusLine) {
+    std::size_t bytes = 0;
+    if (encrypted) {
+      bytes = co_await stream_.async_read_some(asio::buffer(chunk), into(error));
+    } else {
+      bytes = co_await socket().async_read_some(asio::buffer(chunk), into(error));
+    }
+    text.append(chunk.data(), bytes);
+  }
+  if (text.find("\r\n") == std::string::npos && error) {
+    // TLS was fine: who cuts it now is not there any more.
+    co_return failing(Cause::unreachable, upstream_, error.message());
+  }
+  constexpr std::string_view kProtocol = "HTTP/1.";
+  const auto* const digits = text.data() + kProtocol.size() + 2;
+  if (!text.starts_with(kProtocol) || text.size() < kProtocol.size() + 5 ||
+      std::from_chars(digits, digits + 3, status).ptr != digits + 3) {
+    co_return failing(Cause::unknown, upstream_, "it does not speak HTTP");
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failing>> Visit::ask() {
+  const bool throughProxy = proxy_ && !upstream_.tls;
+  const auto target =
+      (throughProxy ? "http://" + upstream_.authority() : std::string()) + upstream_.path + "/";
+  auto request = "GET " + target + " HTTP/1.1\r\nHost: " + upstream_.authority() +
+                 "\r\nUser-Agent: fallbackd/" FALLBACKD_VERSION
+                 "\r\nAccept: */*\r\nConnection: close\r\n\r\n";
+  unsigned status = 0;
+  auto failed = co_await statusOf(upstream_.tls, std::move(request), status);
+  if (failed) co_return failed;
+  const auto says = "GET " + upstream_.path + "/ says " + std::to_string(status);
+  if (status == 429) co_return failing(Cause::rate_limited, upstream_, says);
+  if (status >= 500) co_return failing(Cause::server_error, upstream_, says);
+  co_return std::nullopt;
+}
+
+}  // namespace
+
+asio::awaitable<std::optional<Failing>> check(Upstream upstream, std::optional<Upstream> proxy,
+                                              CheckLimits limits, std::string trust) {
+  const auto executor = co_await asio::this_coro::executor;
+  const auto visit = std::make_shared<Visit>(executor, upstream, std::move(proxy), std::move(trust));
+  auto connected = co_await within(limits.connection, visit->connect());
+  if (!connected) co_return failing(Cause::timeout, upstream, "no connection in time");
+  if (*connected) co_return std::move(*connected);
+  auto answered = co_await within(limits.answer, visit->ask());
+  if (!answered) co_return failing(Cause::timeout, upstream, "no answer in time");
+  co_return std::move(*answered);
+}
+
+namespace {
+
+struct Round {
+  explicit Round(const asio::any_io_executor& executor) : over(executor) {}
+  Event over;
+  std::size_t left = 0;
+  bool well = false;
+  std::optional<Failing> last;
+};
+
+asio::awaitable<void> checkOne(std::shared_ptr<Round> round, Upstream upstream, std::optional<Upstream> proxy,
+                               CheckLimits limits, std::string trust, bool isLast) {
+  auto failed = co_await check(std::move(upstream), std::move(proxy), limits, std::move(trust));
+  --round->left;
+  round->well = round->well || !failed;
+  if (isLast) round->last = std::move(failed);
+  if (round->well || round->left == 0) round->over.set();
+}
+
+}  // namespace
+
+asio::awaitable<std::optional<Failing>> checkAll(std::vector<Upstream> upstreams, Proxies proxies,
+                                                 CheckLimits limits, std::string trust) {
+  const auto executor = co_await asio::this_coro::executor;
+  const auto round = std::make_shared<Round>(executor);
+  round->left = upstreams.size();
+  TaskGroup tasks(executor);
+  for (std::size_t i = 0; i < upstreams.size(); ++i) {
+    auto proxy = proxyFor(proxies, upstreams[i]);
+    tasks.spawn(checkOne(round, upstreams[i], std::move(proxy), limits, trust, i + 1 == upstreams.size()));
+  }
+  if (!upstreams.empty()) co_await round->over.wait();
+  if (round->well) co_return std::nullopt;
+  co_return round->last;
+}
+
+}  // namespace fallbackd::mirror

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a registry answers: a connection, TLS, and GET /v2/, as containerd would do it. Every answer but
+// 429 and 5xx means that it is well, 401 and 404 too.
+#pragma once
+
+#include "domain/cause.hpp"
+#include "mirror/hosts_file.hpp"
+#include "mirror/proxy.hpp"
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/awaitable.hpp>
+
+namespace fallbackd::mirror {
+
+struct CheckLimits {
+  std::chrono::nanoseconds connection = std::chrono::seconds(1);  // name, connection and TLS
+  std::chrono::nanoseconds answer = std::chrono::seconds(3);      // from then on
+};
+
+struct Failing {
+  Cause cause = Cause::unknown;
+  std::string text;
+};
+
+/// Empty: it is well. Takes no longer than both limits. `trust`: a file of certificates, beside those that
+/// the upstream names; the system's if it does not exist.
+boost::asio::awaitable<std::optional<Failing>> check(Upstream upstream, std::optional<Upstream> proxy,
+                                                     CheckLimits limits, std::string trust);
+
+/// Of several hosts, all at once: empty as soon as one is well; else why the last one, the registry itself,
+/// fails.
+boost::asio::awaitable<std::optional<Failing>> checkAll(std::vector<Upstream> upstreams, Proxies proxies,
+                                                        CheckLimits limits, std::string trust);
+
+}  // namespace fallbackd::mirror

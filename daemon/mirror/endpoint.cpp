@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/endpoint.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+namespace fallbackd::mirror {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+// From the first answer of a pull to its last request. What a digest names is the same wherever it comes
+// from.
+constexpr auto kPullUnderWay = 60s;
+constexpr auto kTellAgain = 5min;
+constexpr std::size_t kMaxSticky = 1024;
+
+std::string nameOf(const ImageReference& image) {
+  return image.toString();
+}
+
+}  // namespace
+
+std::string_view toString(Outcome outcome) {
+  switch (outcome) {
+#define X(name)       \
+  case Outcome::name: \
+    return #name;
+    FALLBACKD_MIRROR_RESULTS(X)
+#undef X
+  }
+  return "failed";
+}
+
+bool isServable(const config::MirrorSettings& settings, const ImageReference& image) {
+  const auto repository = image.repository();
+  return settings.images.empty() ||
+         std::any_of(settings.images.begin(), settings.images.end(), [&](const std::string& one) {
+           return repository == one || repository.starts_with(one + "/");
+         });
+}
+
+Endpoint::Endpoint(const asio::any_io_executor& executor, const config::MirrorSettings& settings,
+                   CauseSet triggers, Verdicts::Validity validity, std::string seenFile, Outside outside)
+    : clock_(LoopClock::of(executor)),
+      settings_(settings),
+      triggers_(std::move(triggers)),
+      outside_(std::move(outside)),
+      verdicts_(executor, outside_.check, validity),
+      seen_(std::move(seenFile)),
+      token_(settings.tokenFile),
+      turns_(std::make_shared<ReadTurns>(executor)) {
+  for (const auto outcome : {
+#define X(name) Outcome::name,
+           FALLBACKD_MIRROR_RESULTS(X)
+#undef X
+       }) {
+    view_.requests[std::string(toString(outcome))] = 0;
+  }
+  const auto loaded = seen_.load();
+  if (!loaded && outside_.trouble) outside_.trouble("the mirror: " + loaded.error().message());
+}
+
+void Endpoint::count(Outcome outcome) {
+  const std::lock_guard lock(guard_);
+  ++view_.requests[std::string(toString(outcome))];
+}
+
+/// containerd goes on to the next host after a 404; anything else may become the pull's error.
+Endpoint::Response Endpoint::passOn(Outcome outcome, Code code, const std::string& why) {
+  count(outcome);
+  return errorAnswer(404, code, why);
+}
+
+asio::awaitable<http::Response> Endpoint::answer(http::Request request) {
+  auto asked = askedBy(request.path, request.query);
+  if (!asked) co_return passOn(Outcome::invalid, Code::unsupported, "not a request of a pull");
+  const auto refreshed = token_.refresh();
+  if (!refreshed && outside_.trouble) outside_.trouble("the mirror: " + refreshed.error().message());
+  if (asked->kind == Asked::Kind::base) {
+    count(Outcome::ping);
+    co_return baseAnswer(token_.admits(request.authorization) ? Holder::yes : Holder::no);
+  }
+  // No challenge here: containerd would answer one with the registry's password.
+  if (!token_.admits(request.authorization)) {
+    co_return passOn(Outcome::no_token, Code::name_unknown, "not here");
+  }
+  if (!isServable(settings_, *asked->image)) {
+    co_return passOn(Outcome::excluded, Code::name_unknown, "mirror.images does not have it");
+  }
+  if (asked->kind == Asked::Kind::blob) co_return co_await blob(std::move(*asked->image), std::move(request));
+  co_return co_await manifest(std::move(*asked->image), std::move(request));
+}
+
+bool Endpoint::isTrigger(const std::optional<Failing>& failing) const {
+  return failing && triggers_.contains(failing->cause);
+}
+
+/// A pull whose manifest came from here gets the rest from here, too.
+std::optional<Failing> Endpoint::pullUnderWay(const ImageReference& image) const {
+  const auto found = sticky_.find(image.repository());
+  return found != sticky_.end() && clock_.now() < found->second.until ? std::optional(found->second.failing)
+                                                                      : std::nullopt;
+}
+
+/// Empty: the registry is well.
+asio::awaitable<std::optional<Failing>> Endpoint::failingNow(ImageReference image) {
+  auto verdict = co_await verdicts_.of(image.host());
+  {
+    const std::lock_guard lock(guard_);
+    view_.checks = verdicts_.counts();
+  }
+  if (isTrigger(verdict.failing)) co_return std::move(verdict.failing);
+  auto recent = co_await outside_.recentFailure(std::move(image));
+  if (isTrigger(recent)) co_return recent;
+  co_return std::nullopt;
+}
+
+bool Endpoint::isFreshEnough(const Offer& offer, const std::optional<Wall::time_point>& seen) const {
+  if (!offer.updatedAt || settings_.cached == config::ServeCached::always) return true;
+  if (settings_.cached == config::ServeCached::never || !seen) return false;
+  return clock_.wall() <= later(*seen, settings_.maxAge);
+}
+
+asio::awaitable<http::Response> Endpoint::manifest(ImageReference image, http::Request request) {
+  const bool byDigest = !image.digest().empty();
+  // A pull begins with a HEAD; what follows it is asked for by digest.
+  const bool begins = request.method == http::Request::Method::head || !byDigest;
+  auto failing = begins ? std::nullopt : pullUnderWay(image);
+  const auto well = [&] {
+    const auto saved = byDigest ? Result<>() : seen_.passedOn(nameOf(image), clock_.wall());
+    if (!saved && outside_.trouble) outside_.trouble("the mirror: " + saved.error().message());
+    return passOn(Outcome::upstream_well, Code::manifest_unknown, "the registry is well: ask it");
+  };
+  const auto known = verdicts_.known(image.host());
+  if (!failing && known && !isTrigger(known->failing)) {
+    // Usual, and quick: the store need not be asked.
+    failing = co_await failingNow(image);
+    if (!failing) co_return well();
+  }
+  auto offer = co_await offerOf(outside_.store, image, Platform::own());
+  if (!offer) {
+    const bool missing = offer.error().reason == Reason::not_found;
+    co_return passOn(missing ? Outcome::not_here : Outcome::failed, Code::manifest_unknown,
+                     "the node cannot complete it: " + offer.error().context);
+  }
+  if (!failing) failing = co_await failingNow(image);
+  if (!failing) co_return well();
+  if (!isFreshEnough(*offer, byDigest ? std::nullopt : seen_.of(nameOf(image), offer->updatedAt))) {
+    co_return passOn(Outcome::stale, Code::manifest_unknown,
+                     "mirror.cached does not allow it: it is too old");
+  }
+  if (begins) noteServed(image, *offer, *failing);
+  count(Outcome::served);
+  co_return manifestAnswer(std::move(*offer), request.method);
+}
+
+void Endpoint::noteServed(const ImageReference& image, const Offer& offer, const Failing& failing) {
+  const auto name = nameOf(image);
+  const auto now = clock_.wall();
+  ServedImage one{name, offer.digest, failing.cause, failing.text, {}, !image.digest().empty(), now, now, 1};
+  if (!one.byDigest) {
+    one.lastSeen = seen_.of(name, offer.updatedAt);
+    const auto saved = seen_.served(name, offer.updatedAt, now);
+    if (!saved && outside_.trouble) outside_.trouble("the mirror: " + saved.error().message());
+  }
+  served_->note(name, clock_.now());
+  if (sticky_.size() >= kMaxSticky) {
+    std::erase_if(sticky_, [&](const auto& entry) { return entry.second.until <= clock_.now(); });
+  }
+  if (sticky_.size() < kMaxSticky) {
+    sticky_[image.repository()] = {failing, later(clock_.now(), kPullUnderWay)};
+  }
+  bool tell = true;
+  {
+    const std::lock_guard lock(guard_);
+    ++view_.images[{one.byDigest ? "digest" : "tag", std::string(toString(failing.cause))}];
+    auto& list = view_.served;
+    const auto before =
+        std::find_if(list.begin(), list.end(), [&](const ServedImage& other) { return other.name == name; });
+    if (before != list.end()) {
+      one.times = before->times + 1;
+      tell = before->digest != one.digest || now - before->toldAt >= kTellAgain;
+      if (!tell) one.toldAt = before->toldAt;
+      list.erase(before);
+    }
+    list.insert(list.begin(), one);
+    if (list.size() > kMaxServedKept) list.pop_back();
+  }
+  if (tell && outside_.tell) outside_.tell(one);
+}
+
+asio::awaitable<http::Response> Endpoint::blob(ImageReference image, http::Request request) {
+  const auto& digest = image.digest();
+  auto failing = pullUnderWay(image);
+  const auto known = verdicts_.known(image.host());
+  if (!failing && known && !isTrigger(known->failing)) {
+    co_return passOn(Outcome::upstream_well, Code::blob_unknown, "the registry is well: ask it");
+  }
+  const auto entry = co_await outside_.store.content(digest);
+  if (!entry) {
+    const bool missing = entry.error().reason == Reason::not_found;
+    co_return passOn(missing ? Outcome::not_here : Outcome::failed, Code::blob_unknown,
+                     entry.error().context);
+  }
+  if (!failing) failing = co_await failingNow(image);
+  if (!failing) co_return passOn(Outcome::upstream_well, Code::blob_unknown, "the registry is well: ask it");
+  std::optional<ByteRange> range;
+  auto answer = blobAnswer(digest, entry->size, request.range, range);
+  count(Outcome::served);
+  if (range && request.method == http::Request::Method::get) {
+    answer.pieces =
+        std::make_unique<BlobBody>(outside_.store, turns_, digest, *range, [this](std::size_t bytes) {
+          const std::lock_guard lock(guard_);
+          view_.bytes += bytes;
+        });
+  }
+  co_return answer;
+}
+
+View Endpoint::view() const {
+  const std::lock_guard lock(guard_);
+  return view_;
+}
+
+}  // namespace fallbackd::mirror

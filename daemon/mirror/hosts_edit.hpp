@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adds the mirror to a hosts.toml, and takes it out again: as a block between two comments, so that nothing
+// else of the file changes. Pure; every result is parsed again and compared with what it was made from.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fallbackd::mirror {
+
+/// Where the mirror stands among the hosts of a registry. The registry itself is always last.
+enum class Order : std::uint8_t { first, last };
+
+struct HostsBlock {
+  std::string address;  // ADDRESS:PORT of the mirror
+  std::string token;
+  unsigned mode = 0644;  // of the file before, to be restored
+};
+
+/// `text` with the block; one that is there already is replaced. Reason invalid if the file is not valid, or
+/// is written in a way that leaves no place for the block; already_exists if the address is there without our
+/// comments. `file` is for messages.
+Result<std::string> withBlock(std::string_view text, const HostsBlock& block, Order order,
+                              const std::string& file);
+
+/// `text` without the block. Reason invalid if only one of its comments is there.
+Result<std::string> withoutBlock(std::string_view text, const std::string& file);
+
+/// The mode that the block says the file had before; empty without a block.
+std::optional<unsigned> modeBefore(std::string_view text);
+
+/// The first line of a file that did not exist before.
+inline constexpr std::string_view kMadeByUs =
+    "# Made by fallbackctl mirror enable; fallbackctl mirror disable removes it.\n";
+
+/// What containerd's configuration says of hosts.toml.
+struct RegistryConfig {
+  int version = 1;
+  std::vector<std::string> configPath;  // folders; empty: hosts.toml is not read
+  bool hasMirrors = false;              // the older way, which excludes config_path
+  std::vector<std::string> imports;     // further files, as patterns
+};
+
+/// Of /etc/containerd/config.toml in version 2 or 3.
+Result<RegistryConfig> parseContainerdConfig(std::string_view text, const std::string& file);
+
+/// The lines that set it, for a message.
+std::string configPathLines(int version, const std::string& folder);
+
+}  // namespace fallbackd::mirror

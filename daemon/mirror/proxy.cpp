@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/proxy.hpp"
+
+#include "base/strings.hpp"
+
+#include <algorithm>
+
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/network_v4.hpp>
+#include <boost/asio/ip/network_v6.hpp>
+
+namespace fallbackd::mirror {
+
+namespace ip = boost::asio::ip;
+using boost::system::error_code;
+
+namespace {
+
+bool isInNetwork(const ip::address& address, const std::string& network) {
+  error_code error;
+  if (address.is_v4()) {
+    const auto net = ip::make_network_v4(network, error);
+    return !error &&
+           (ip::make_network_v4(address.to_v4(), net.prefix_length()).canonical() == net.canonical());
+  }
+  const auto net = ip::make_network_v6(network, error);
+  return !error && (ip::make_network_v6(address.to_v6(), net.prefix_length()).canonical() == net.canonical());
+}
+
+bool isExcepted(std::string_view entry, const Upstream& upstream) {
+  if (entry == "*") return true;
+  error_code notAddress;
+  const auto address = ip::make_address(upstream.host, notAddress);
+  if (entry.find('/') != std::string_view::npos) {
+    return !notAddress && isInNetwork(address, std::string(entry));
+  }
+  const auto colon = entry.rfind(':');
+  if (colon != std::string_view::npos && entry.find(':') == colon) {
+    if (entry.substr(colon + 1) != std::to_string(upstream.port)) return false;
+    entry = entry.substr(0, colon);
+  }
+  if (entry.starts_with("*.")) entry.remove_prefix(1);
+  if (entry.starts_with('.')) return upstream.host.ends_with(entry);
+  return upstream.host == entry || (notAddress && upstream.host.ends_with("." + std::string(entry)));
+}
+
+}  // namespace
+
+Proxies proxiesOf(std::string_view environment) {
+  Proxies found;
+  // Go looks at the names in capitals first.
+  const auto set = [](std::string& out, std::string_view value) {
+    if (out.empty()) out = value;
+  };
+  for (const bool capitals : {true, false}) {
+    for (const auto entry : split(environment, '\0')) {
+      const auto equals = entry.find('=');
+      if (equals == std::string_view::npos) continue;
+      const auto name = entry.substr(0, equals);
+      const auto value = entry.substr(equals + 1);
+      if (name == (capitals ? "HTTP_PROXY" : "http_proxy")) set(found.http, value);
+      if (name == (capitals ? "HTTPS_PROXY" : "https_proxy")) set(found.https, value);
+      if (name == (capitals ? "NO_PROXY" : "no_proxy")) set(found.none, value);
+    }
+  }
+  return found;
+}
+
+std::optional<Upstream> proxyFor(const Proxies& proxies, const Upstream& upstream) {
+  std::string url = upstream.tls ? proxies.https : proxies.http;
+  if (url.empty()) return std::nullopt;
+  error_code notAddress;
+  const auto address = ip::make_address(upstream.host, notAddress);
+  if (upstream.host == "localhost" || (!notAddress && address.is_loopback())) return std::nullopt;
+  for (const auto entry : split(proxies.none, ',')) {
+    const auto word = trim(entry);
+    if (!word.empty() && isExcepted(word, upstream)) return std::nullopt;
+  }
+  if (url.find("://") == std::string::npos) url = "http://" + url;
+  if (const auto at = url.find('@'); at != std::string::npos) {
+    // Its password is containerd's own; whether the proxy answers is seen without it.
+    url = url.substr(0, url.find("://") + 3) + url.substr(at + 1);
+  }
+  return upstreamOf(url, true);
+}
+
+}  // namespace fallbackd::mirror

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The proxies of containerd's environment, with the meaning that Go's HTTP client gives them. Pure.
+#pragma once
+
+#include "mirror/hosts_file.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace fallbackd::mirror {
+
+struct Proxies {
+  std::string http;
+  std::string https;
+  std::string none;  // NO_PROXY
+};
+
+/// `environment` as /proc/PID/environ has it.
+Proxies proxiesOf(std::string_view environment);
+
+/// The proxy through which containerd asks this host, if there is one.
+std::optional<Upstream> proxyFor(const Proxies& proxies, const Upstream& upstream);
+
+}  // namespace fallbackd::mirror

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether registries are well, as far as known: one check at a time for each, whose verdict counts for all
+// that wait, and for a while after it. One io_context thread.
+#pragma once
+
+#include "base/async/event.hpp"
+#include "base/clock.hpp"
+#include "base/task_group.hpp"
+#include "mirror/check.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
+namespace fallbackd::mirror {
+
+class Verdicts {
+ public:
+  using Check = std::function<boost::asio::awaitable<std::optional<Failing>>(std::string registry)>;
+  /// How long a verdict counts.
+  struct Validity {
+    std::chrono::nanoseconds well = std::chrono::seconds(3);
+    std::chrono::nanoseconds failing = std::chrono::seconds(10);
+  };
+  struct Verdict {
+    std::optional<Failing> failing;  // empty: it is well
+    Stamp until;
+  };
+  static constexpr std::size_t kMaxRegistries = 256;
+
+  Verdicts(const boost::asio::any_io_executor& executor, Check check, Validity validity)
+      : executor_(executor),
+        clock_(LoopClock::of(executor)),
+        check_(std::move(check)),
+        validity_(validity),
+        tasks_(executor) {}
+
+  /// What is known without asking; empty if nothing is, or not any more.
+  [[nodiscard]] std::optional<Verdict> known(const std::string& registry) const;
+
+  /// Asks if nothing is known; as many as want to know wait for the same check.
+  boost::asio::awaitable<Verdict> of(std::string registry);
+
+  /// How many checks ended well, or with each cause.
+  [[nodiscard]] const std::map<std::string, std::uint64_t>& counts() const { return counts_; }
+
+ private:
+  struct Entry {
+    explicit Entry(const boost::asio::any_io_executor& executor) : done(executor) {}
+    std::optional<Verdict> verdict;
+    bool running = false;
+    Event done;  // set while no check runs
+  };
+  boost::asio::awaitable<void> run(std::string registry, std::shared_ptr<Entry> entry);
+  void makeRoom();
+
+  boost::asio::any_io_executor executor_;
+  const Clock& clock_;
+  Check check_;
+  Validity validity_;
+  std::map<std::string, std::shared_ptr<Entry>> entries_;
+  std::map<std::string, std::uint64_t> counts_;
+  TaskGroup tasks_;
+};
+
+}  // namespace fallbackd::mirror

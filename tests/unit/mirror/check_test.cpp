@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a registry answers, with servers on loopback that behave in every way.
+#include "mirror/check.hpp"
+
+#include "fake_runtime.hpp"
+#include "loop_server.hpp"
+
+#include <array>
+#include <string>
+#include <utility>
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::mirror {
+namespace {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+/// Answers every request with the same bytes; with none it stays silent.
+class Scripted final : public e2e::LoopServer {
+ public:
+  explicit Scripted(std::string answer) : answer_(std::move(answer)) {
+    if (!listen()) throw std::runtime_error("no port");
+  }
+  ~Scripted() override { stop(); }
+  [[nodiscard]] Upstream upstream() const { return upstreamOf("http://" + address()).value(); }
+  std::string request;  // the latest; read it when the answer has come
+
+ private:
+  asio::awaitable<void> serve(asio::ip::tcp::socket socket) override {
+    boost::system::error_code error;
+    std::string text;
+    // Whatever comes first: a request, which is small, or the beginning of a handshake.
+    std::array<char, 4096> first{};
+    const auto bytes = co_await socket.async_read_some(asio::buffer(first),
+                                                       asio::redirect_error(asio::use_awaitable, error));
+    text.assign(first.data(), bytes);
+    request = text;
+    if (answer_.empty()) co_await stayAway();
+    co_await asio::async_write(socket, asio::buffer(answer_),
+                               asio::redirect_error(asio::use_awaitable, error));
+  }
+  std::string answer_;
+};
+
+/// An address that refuses connections: a port that a server had.
+Upstream refusing() {
+  const Scripted gone("x");
+  return gone.upstream();
+}
+
+class CheckTest : public testing::Test {
+ protected:
+  std::optional<Failing> ask(Upstream upstream, std::optional<Upstream> proxy = {},
+                             CheckLimits limits = {20s, 20s}) {
+    return test::runToEnd(loop, check(std::move(upstream), std::move(proxy), limits, "/no/such/file"));
+  }
+  std::optional<Cause> causeOf(const std::string& answer) {
+    const Scripted server(answer);
+    const auto failing = ask(server.upstream());
+    return failing ? std::optional(failing->cause) : std::nullopt;
+  }
+  asio::io_context loop;
+};
+
+TEST_F(CheckTest, EveryAnswerButOverloadMeansThatItIsWell) {
+  for (const auto* status : {"200 OK", "401 Unauthorized", "403 Forbidden", "404 Not Found", "301 Moved"}) {
+    EXPECT_EQ(causeOf("HTTP/1.1 " + std::string(status) + "\r\nContent-Length: 0\r\n\r\n"), std::nullopt)
+        << status;
+  }
+  EXPECT_EQ(causeOf("HTTP/1.1 503 Down\r\n\r\n"), Cause::server_error);
+  EXPECT_EQ(causeOf("HTTP/1.0 500 Down\r\n\r\n"), Cause::server_error);
+  EXPECT_EQ(causeOf("HTTP/1.1 429 Slow down\r\n\r\n"), Cause::rate_limited);
+}
+
+TEST_F(CheckTest, WhatIsNotAnAnswerHasItsCause) {
+  EXPECT_EQ(ask(refusing())->cause, Cause::unreachable);
+  EXPECT_EQ(causeOf("SSH-2.0-x\r\n"), Cause::unknown);
+  EXPECT_EQ(causeOf("HTTP/1.1 2\r\n"), Cause::unknown);
+  EXPECT_EQ(causeOf("HTTP/1.1 200"), Cause::unreachable) << "cut within the answer";
+  EXPECT_EQ(causeOf(std::string(8192, 'x')), Cause::unknown);
+}
+
+TEST_F(CheckTest, SilenceEndsAtTheLimit) {
+  const Scripted silent("");
+  const auto failing = ask(silent.upstream(), {}, {20s, 100ms});
+  ASSERT_TRUE(failing);
+  EXPECT_EQ(failing->cause, Cause::timeout);
+  EXPECT_THAT(failing->text, HasSubstr("no answer in time"));
+  auto encrypted = silent.upstream();
+  encrypted.tls = true;
+  const auto handshake = ask(encrypted, {}, {100ms, 20s});
+  ASSERT_TRUE(handshake);
+  EXPECT_EQ(handshake->cause, Cause::timeout);
+}
+
+TEST_F(CheckTest, NoTlsIsNotAnOutageOfTheNetwork) {
+  const Scripted plain("HTTP/1.1 400 Bad Request\r\n\r\nyou speak TLS to a server without it");
+  auto encrypted = plain.upstream();
+  encrypted.tls = true;
+  const auto failing = ask(encrypted);
+  ASSERT_TRUE(failing);
+  EXPECT_NE(failing->cause, Cause::timeout);
+}
+
+TEST_F(CheckTest, AnHttpProxyIsAskedForTheWholeUrl) {
+  const Scripted proxy("HTTP/1.1 401 Unauthorized\r\n\r\n");
+  EXPECT_FALSE(ask(upstreamOf("http://registry.invalid").value(), proxy.upstream()));
+  EXPECT_THAT(proxy.request, HasSubstr("GET http://registry.invalid/v2/ HTTP/1.1"));
+}
+
+TEST_F(CheckTest, ATunnelThatIsRefusedIsAnOutage) {
+  const Scripted proxy("HTTP/1.1 502 Bad Gateway\r\n\r\n");
+  const auto failing = ask(upstreamOf("https://registry.invalid").value(), proxy.upstream());
+  ASSERT_TRUE(failing);
+  EXPECT_EQ(failing->cause, Cause::unreachable);
+  EXPECT_THAT(proxy.request, HasSubstr("CONNECT registry.invalid:443 HTTP/1.1"));
+  const Scripted asks("HTTP/1.1 407 Who are you\r\n\r\n");
+  EXPECT_EQ(ask(upstreamOf("https://registry.invalid").value(), asks.upstream())->cause, Cause::unauthorized)
+      << "only containerd has the password";
+}
+
+TEST_F(CheckTest, OneHostThatAnswersIsEnough) {
+  const Scripted silent("");
+  const Scripted well("HTTP/1.1 200 OK\r\n\r\n");
+  const auto all = [&](std::vector<Upstream> upstreams) {
+    return test::runToEnd(loop, checkAll(std::move(upstreams), {}, {20s, 20s}, "/no/such/file"));
+  };
+  EXPECT_FALSE(all({silent.upstream(), well.upstream()})) << "without waiting for the silent one";
+  EXPECT_FALSE(all({refusing(), well.upstream()}));
+  const Scripted broken("HTTP/1.1 503 Down\r\n\r\n");
+  EXPECT_EQ(all({refusing(), broken.upstream()})->cause, Cause::server_error) << "the registry's own";
+}
+
+}  // namespace
+}  // namespace fallbackd::mirror

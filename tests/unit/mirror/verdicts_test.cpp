@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// One check for all that wait, and how long its verdict counts; when a name was last seen at its registry.
+#include "mirror/verdicts.hpp"
+
+#include "fake_runtime.hpp"
+#include "mirror/last_seen.hpp"
+#include "temp_folder.hpp"
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::mirror {
+namespace {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using test::FakeClock;
+
+class VerdictsTest : public testing::Test {
+ protected:
+  asio::awaitable<std::optional<Failing>> check(std::string registry) {
+    asked.push_back(registry);
+    co_await gate.passed();
+    if (breaks) throw std::runtime_error("no memory");
+    co_return answer;
+  }
+  std::optional<Failing> of(const std::string& registry) {
+    return test::runToEnd(loop, verdicts.of(registry)).failing;
+  }
+
+  asio::io_context loop;
+  FakeClock& clock = FakeClock::install(loop);
+  test::Gate gate{loop};
+  std::vector<std::string> asked;
+  std::optional<Failing> answer;
+  bool breaks = false;
+  Verdicts verdicts{loop.get_executor(), [this](std::string registry) { return check(std::move(registry)); },
+                    Verdicts::Validity{3s, 10s}};
+};
+
+TEST_F(VerdictsTest, AllThatWaitShareOneCheck) {
+  answer = Failing{Cause::timeout, "silent"};
+  unsigned told = 0;
+  for (int i = 0; i < 110; ++i) {
+    asio::co_spawn(loop, verdicts.of("r"), [&](const std::exception_ptr&, const Verdicts::Verdict& verdict) {
+      told += verdict.failing && verdict.failing->cause == Cause::timeout ? 1 : 0;
+    });
+  }
+  clock.advance(loop, 1s);
+  EXPECT_EQ(told, 0U);
+  EXPECT_EQ(asked, std::vector<std::string>{"r"});
+  gate.open();
+  EXPECT_TRUE(test::runUntil(loop, [&] { return told == 110; }));
+  EXPECT_EQ(asked.size(), 1U);
+  EXPECT_EQ(verdicts.counts().at("timeout"), 1U);
+}
+
+TEST_F(VerdictsTest, AVerdictCountsForAWhileAWellOneLessLong) {
+  gate.open();
+  EXPECT_FALSE(of("r"));
+  clock.advance(loop, 2999ms);
+  EXPECT_FALSE(of("r"));
+  EXPECT_EQ(asked.size(), 1U);
+  clock.advance(loop, 1ms);
+  EXPECT_FALSE(verdicts.known("r"));
+  answer = Failing{Cause::unreachable, "refused"};
+  EXPECT_TRUE(of("r"));
+  clock.advance(loop, 9999ms);
+  EXPECT_TRUE(of("r"));
+  EXPECT_EQ(asked.size(), 2U);
+  EXPECT_TRUE(of("s"));
+  clock.advance(loop, 1ms);
+  answer.reset();
+  EXPECT_FALSE(of("r"));
+  EXPECT_EQ(asked, (std::vector<std::string>{"r", "r", "s", "r"}));
+}
+
+TEST_F(VerdictsTest, WhoeverGoesAwayDoesNotTakeTheCheckAlong) {
+  asio::cancellation_signal leave;
+  bool left = false;
+  asio::co_spawn(loop, verdicts.of("r"),
+                 asio::bind_cancellation_slot(leave.slot(), [&](const std::exception_ptr&,
+                                                                const Verdicts::Verdict&) { left = true; }));
+  clock.advance(loop, 1s);
+  leave.emit(asio::cancellation_type::terminal);
+  EXPECT_TRUE(test::runUntil(loop, [&] { return left; }));
+  gate.open();
+  EXPECT_FALSE(of("r"));
+  EXPECT_EQ(asked.size(), 1U);
+}
+
+TEST_F(VerdictsTest, ACheckThatBreaksKeepsNobodyWaiting) {
+  gate.open();
+  breaks = true;
+  const auto failing = of("r");
+  ASSERT_TRUE(failing);
+  EXPECT_EQ(failing->cause, Cause::unknown);
+}
+
+TEST_F(VerdictsTest, OnlySoManyRegistriesAreRemembered) {
+  gate.open();
+  for (std::size_t i = 0; i <= Verdicts::kMaxRegistries; ++i) of("r" + std::to_string(i));
+  EXPECT_FALSE(verdicts.known("r0"));
+  EXPECT_TRUE(verdicts.known("r" + std::to_string(Verdicts::kMaxRegistries)));
+}
+
+constexpr Wall::time_point at(int hour) {
+  return Wall::time_point(std::chrono::hours(10000 + hour));
+}
+
+TEST(LastSeen, APullThatTheMirrorAnsweredIsNotTheRegistry) {
+  LastSeen seen("");
+  EXPECT_EQ(seen.of("a", at(0)), at(0));
+  ASSERT_TRUE(seen.served("a", at(0), at(5)));
+  EXPECT_EQ(seen.of("a", at(5)), at(0)) << "containerd noted the mirror's answer";
+  ASSERT_TRUE(seen.served("a", at(5), at(9)));
+  EXPECT_EQ(seen.of("a", at(9)), at(0)) << "again";
+  EXPECT_EQ(seen.of("b", at(5)), at(5));
+  EXPECT_EQ(seen.of("a", std::nullopt), std::nullopt);
+}
+
+TEST(LastSeen, OnceTheRegistryIsWellAPullIsItsWord) {
+  LastSeen seen("");
+  ASSERT_TRUE(seen.served("a", at(0), at(5)));
+  ASSERT_TRUE(seen.passedOn("a", at(6)));
+  EXPECT_EQ(seen.of("a", at(5)), at(0)) << "containerd went on to it, and the pull failed";
+  EXPECT_EQ(seen.of("a", at(6)), at(6));
+  ASSERT_TRUE(seen.served("a", at(6), at(8)));
+  EXPECT_EQ(seen.of("a", at(8)), at(6));
+}
+
+TEST(LastSeen, APullLongAfterTheLastServingWasAnothers) {
+  LastSeen seen("");
+  ASSERT_TRUE(seen.served("a", at(0), at(5)));
+  EXPECT_EQ(seen.of("a", at(6)), at(0));
+  EXPECT_EQ(seen.of("a", at(7)), at(7));
+}
+
+TEST(LastSeen, TheNextDaemonKnowsIt) {
+  const test::TempFolder folder;
+  const auto file = folder.path() + "/state/mirror.seen";
+  {
+    LastSeen seen(file);
+    ASSERT_TRUE(seen.load());
+    ASSERT_TRUE(seen.served("a", at(0), at(5)));
+    ASSERT_TRUE(seen.served("b", at(1), at(5)));
+    ASSERT_TRUE(seen.passedOn("b", at(6)));
+  }
+  LastSeen seen(file);
+  ASSERT_TRUE(seen.load());
+  EXPECT_EQ(seen.of("a", at(5)), at(0));
+  EXPECT_EQ(seen.of("b", at(5)), at(1));
+  EXPECT_EQ(seen.of("b", at(6)), at(6));
+  folder.write("state/mirror.seen", "{");
+  LastSeen damaged(file);
+  EXPECT_FALSE(damaged.load());
+  EXPECT_EQ(damaged.of("a", at(5)), at(5));
+}
+
+TEST(LastSeen, OnlySoManyNamesAreKept) {
+  LastSeen seen("");
+  for (std::size_t i = 0; i <= LastSeen::kMaxNames; ++i) {
+    ASSERT_TRUE(seen.served(std::to_string(i), at(0), at(5) + std::chrono::seconds(i)));
+  }
+  EXPECT_EQ(seen.of("0", at(5)), at(5)) << "forgotten";
+  EXPECT_EQ(seen.of(std::to_string(LastSeen::kMaxNames), at(5)), at(0));
+}
+
+}  // namespace
+}  // namespace fallbackd::mirror
