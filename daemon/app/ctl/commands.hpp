@@ -29,6 +29,7 @@ void addCompletion(CLI::App& app, Run& run);
 void addPack(CLI::App& app, Run& run);
 void addCoverage(CLI::App& app, Run& run);
 void addInit(CLI::App& app, Run& run);
+void addMirror(CLI::App& app, Run& run);
 void addPause(CLI::App& app, Run& run);
 void addResume(CLI::App& app, Run& run);
 void addDescribeConfig(CLI::App& app, Run& run);

@@ -171,6 +171,20 @@ void printWithheld(const json::array& withheld, std::string_view now) {
   printTable(rows);
 }
 
+/// Images that come from the node because their registries are down, and how old they may be.
+void printMirror(const json::object& root) {
+  const auto* mirror = root.if_contains("mirror");
+  if (mirror == nullptr) return;  // from an older daemon
+  const auto& object = mirror->as_object();
+  const auto problem = text(object, "problem");
+  if (!problem.empty()) std::printf("the mirror is not there: %s\n", problem.c_str());
+  for (const auto& item : list(object, "served")) {
+    const auto& one = item.as_object();
+    std::printf("image %s: %s (its registry: %s)\n", text(one, "image").c_str(),
+                text(one, "freshness").c_str(), text(one, "cause").c_str());
+  }
+}
+
 void printStatus(const json::object& root) {
   const auto& config = root.at("config").as_object();
   const auto& coverage = root.at("coverage").as_object();
@@ -190,6 +204,7 @@ void printStatus(const json::object& root) {
   printNamespaces(root, now);
   printEvents(root, now);
   printRegistries(list(root, "registries"), now);
+  printMirror(root);
   printRefused(list(root, "binaries"));
   printWithheld(list(root, "withheld"), now);
   printWaiting(list(root, "waiting"));
