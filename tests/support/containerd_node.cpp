@@ -129,6 +129,7 @@ Result<> ContainerdNode::writeConfig() const {
          << "  restrict_oom_score_adj = true\n"
          << "  max_concurrent_downloads = 3\n"
          << "[plugins.'io.containerd.grpc.v1.cri'.containerd]\n  snapshotter = 'overlayfs'\n"
+         << (options_.discardUnpackedLayers ? "  discard_unpacked_layers = true\n" : "")
          << "[plugins.'io.containerd.grpc.v1.cri'.cni]\n  bin_dir = '/usr/lib/cni'\n  conf_dir = '"
          << (folder_ / "cni").string() << "'\n"
          << "[plugins.'io.containerd.grpc.v1.cri'.registry]\n  config_path = '"

@@ -32,6 +32,8 @@ struct NodeOptions {
   unsigned rootMiB = 0;
   /// Root and state at /var/lib/containerd and /run/containerd, as on a real node; both belong to the run.
   bool usualPlaces = false;
+  /// Layers leave the content store once they are unpacked, as on the nodes of large providers.
+  bool discardUnpackedLayers = false;
   /// Added to containerd's environment: its proxies.
   std::map<std::string, std::string> environment = {};
 };

@@ -239,6 +239,13 @@ Response FaultRegistry::Server::respond(const Request& request, const Fault& fau
   const auto& blobs = registry.blobs_;
   const auto target = pathOf(request);
   if (target == "/v2/") return answer(200);
+  const bool byIndexDigest = target.ends_with("/manifests/sha256:" + blobs.indexDigest);
+  if (byIndexDigest || (fault.index && target.find("/manifests/") != std::string_view::npos &&
+                        target.find("sha256:") == std::string_view::npos)) {
+    auto response = answer(200, blobs.index, "application/vnd.oci.image.index.v1+json");
+    response.set("Docker-Content-Digest", registry.indexDigest());
+    return response;
+  }
   if (target.find("/manifests/") != std::string_view::npos) {
     auto response = answer(200, blobs.manifest, "application/vnd.oci.image.manifest.v1+json");
     response.set("Docker-Content-Digest", registry.digest());

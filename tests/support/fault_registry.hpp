@@ -47,6 +47,7 @@ struct Fault {
   std::size_t stallAfter = kNever;      // sends this many bytes of the layer, then nothing more
   std::size_t bytesPerSecond = kNever;  // of the layer, in equal pieces
   bool wrongBytes = false;              // the layer does not match its digest
+  bool index = false;                   // tags name an index; another platform's manifest is nowhere
   std::string phrase = {};              // the reason phrase, instead of the usual one
   std::string body = {};                // of an answer with a status
   /// A URL to which requests for the layer are redirected; the digest is appended.
@@ -72,6 +73,8 @@ class FaultRegistry {
   [[nodiscard]] std::uint16_t port() const { return port_; }
   /// "sha256:..." of the image's manifest.
   [[nodiscard]] std::string digest() const { return "sha256:" + blobs_.manifestDigest; }
+  /// The same of the index.
+  [[nodiscard]] std::string indexDigest() const { return "sha256:" + blobs_.indexDigest; }
   [[nodiscard]] unsigned requests() const { return requests_; }
 
  private:

@@ -123,6 +123,14 @@ Result<ImageBlobs> makeBlobs(const Image& image) {
       {"config", descriptor("application/vnd.oci.image.config.v1+json", blobs.config)},
       {"layers", json::array{descriptor("application/vnd.oci.image.layer.v1.tar", blobs.layer)}}});
   blobs.manifestDigest = sha256(blobs.manifest);
+  auto own = descriptor(kManifestType, blobs.manifest);
+  own["platform"] = {{"os", "linux"}, {"architecture", architecture}};
+  auto other = descriptor(kManifestType, "nowhere");
+  other["platform"] = {{"os", "linux"}, {"architecture", "s390x"}};
+  blobs.index = json::serialize(json::object{{"schemaVersion", 2},
+                                             {"mediaType", "application/vnd.oci.image.index.v1+json"},
+                                             {"manifests", json::array{std::move(own), std::move(other)}}});
+  blobs.indexDigest = sha256(blobs.index);
   return blobs;
 }
 

@@ -30,6 +30,9 @@ struct ImageBlobs {
   std::string layerDigest;
   std::string configDigest;
   std::string manifestDigest;
+  /// An index of this machine's manifest, and of another platform's, which is nowhere.
+  std::string index;
+  std::string indexDigest;
 };
 Result<ImageBlobs> makeBlobs(const Image& image);
 
