@@ -26,6 +26,7 @@ namespace fallbackd::cri {
 struct CallOptions {
   std::optional<std::chrono::milliseconds> deadline;
   std::string containerdNamespace;  // sent as the header that containerd's own services require
+  std::string lease = {};           // protects from containerd's garbage collection what the call writes
 };
 
 template <class Response>
@@ -39,6 +40,7 @@ inline void prepare(grpc::ClientContext& context, const CallOptions& options) {
   if (!options.containerdNamespace.empty()) {
     context.AddMetadata("containerd-namespace", options.containerdNamespace);
   }
+  if (!options.lease.empty()) context.AddMetadata("containerd-lease", options.lease);
 }
 
 /// A callback for gRPC's threads that completes `handler` on its own executor; until then a cancellation
@@ -119,6 +121,48 @@ boost::asio::awaitable<CallResult<std::vector<Part>>> serverStream(Request reque
     reactor->done = handOver(shared, std::shared_ptr<grpc::ClientContext>(reactor, &reactor->context));
     reactor->keep = reactor;
     start(&reactor->context, &reactor->request, reactor.get());
+    reactor->StartRead(&reactor->part);
+    reactor->StartCall();
+  };
+  grpc::Status status =
+      co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(grpc::Status)>(
+          std::move(initiate), boost::asio::use_awaitable);
+  co_return CallResult<std::vector<Part>>{std::move(status), std::move(reactor->parts)};
+}
+
+/// The same for a call with a stream each way, of which one message goes out. `start(context, reactor)`.
+template <class Part, class Request, class Start>
+boost::asio::awaitable<CallResult<std::vector<Part>>> exchange(Request request, CallOptions options,
+                                                               Start start) {
+  /// Keeps itself alive until gRPC is done with it.
+  struct Reactor final : grpc::ClientBidiReactor<Request, Part> {
+    void OnReadDone(bool ok) override {
+      if (!ok) return;  // OnDone follows
+      parts.push_back(std::move(part));
+      part = Part();
+      this->StartRead(&part);
+    }
+    void OnDone(const grpc::Status& status) override {
+      const auto self = std::move(keep);
+      done(status);
+    }
+    grpc::ClientContext context;
+    Request request;
+    Part part;
+    std::vector<Part> parts;
+    std::function<void(grpc::Status)> done;
+    std::shared_ptr<Reactor> keep;
+  };
+  auto reactor = std::make_shared<Reactor>();
+  reactor->request = std::move(request);
+  prepare(reactor->context, options);
+
+  auto initiate = [reactor, &start](auto handler) {
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    reactor->done = handOver(shared, std::shared_ptr<grpc::ClientContext>(reactor, &reactor->context));
+    reactor->keep = reactor;
+    start(&reactor->context, reactor.get());
+    reactor->StartWriteLast(&reactor->request, grpc::WriteOptions());
     reactor->StartRead(&reactor->part);
     reactor->StartCall();
   };

@@ -61,4 +61,13 @@ Result<> applyContainerRecord(std::string_view text, Container& container) {
   return {};
 }
 
+pid_t containerPidOf(std::string_view text) {
+  json::error_code error;
+  const json::value root = json::parse({text.data(), text.size()}, error);
+  const auto* top = error ? nullptr : root.if_object();
+  const auto* value = top == nullptr ? nullptr : top->if_contains("pid");
+  const auto* pid = value == nullptr ? nullptr : value->if_int64();
+  return pid == nullptr || *pid <= 1 ? 0 : static_cast<pid_t>(*pid);
+}
+
 }  // namespace fallbackd::cri

@@ -17,4 +17,7 @@ inline constexpr std::string_view kContainerRecord = "io.cri-containerd.containe
 /// from containerd 1.6 to 2.1). Stage containerd, reason protocol for anything else.
 Result<> applyContainerRecord(std::string_view text, Container& container);
 
+/// The process in the JSON of ContainerStatus(verbose).info["info"]; 0 if there is none.
+pid_t containerPidOf(std::string_view text);
+
 }  // namespace fallbackd::cri

@@ -6,6 +6,7 @@
 #include "cri/call.hpp"
 #include "cri/container_info.hpp"
 #include "cri/grpc_channel.hpp"
+#include "cri/grpc_control.hpp"
 #include "cri/grpc_error.hpp"
 #include "cri/grpc_events.hpp"
 #include "cri/grpc_image_store.hpp"
@@ -275,7 +276,8 @@ Connection connect(const std::string& socketPath, const std::string& containerdN
   const auto channel = makeChannel(socketPath, counts);
   return Connection{std::make_unique<GrpcRuntime>(channel, containerdNamespace),
                     makeEventSource(channel, containerdNamespace, std::move(executor)),
-                    makeImageStore(channel, containerdNamespace), std::move(counts)};
+                    makeImageStore(channel, containerdNamespace), makeControl(channel, containerdNamespace),
+                    std::move(counts)};
 }
 
 }  // namespace fallbackd::cri

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runtime and EventSource over containerd's unix socket. The channel connects and reconnects by itself. Used
-// from the daemon's single io_context thread.
+// Runtime, Control and EventSource over containerd's unix socket. The channel connects and reconnects by
+// itself. Used from the daemon's single io_context thread.
 #pragma once
 
+#include "cri/control.hpp"
 #include "cri/image_store.hpp"
 #include "cri/runtime.hpp"
 
@@ -37,6 +38,7 @@ struct Connection {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<EventSource> events;
   std::unique_ptr<ImageStore> images;
+  std::unique_ptr<Control> control;
   std::shared_ptr<const CallCounts> calls;
 };
 

@@ -101,6 +101,33 @@ Result<> sendSignal(Stage stage, const PidFd& process, int number) {
   return {};
 }
 
+Result<> queueSignal(Stage stage, const PidFd& process, int number, int value) {
+  siginfo_t info{};
+  info.si_signo = number;
+  info.si_code = SI_QUEUE;
+  info.si_pid = ::getpid();
+  info.si_uid = ::getuid();
+  info.si_value.sival_int = value;
+  if (::syscall(SYS_pidfd_send_signal, process.get(), number, &info, 0) != 0 && errno != ESRCH) {
+    return failErrno(stage, "queue signal " + std::to_string(number));
+  }
+  return {};
+}
+
+Result<UniqueFd> descriptorOf(Stage stage, const PidFd& process, int number) {
+  const auto fd = static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0));
+  if (fd >= 0) return UniqueFd(fd);
+  const std::string what = "take descriptor " + std::to_string(number) + " of a process";
+  if (errno == EBADF || errno == ESRCH) return fail(stage, Reason::not_found, what, errno);
+  return failErrno(stage, what);
+}
+
+Result<std::string> commOf(Stage stage, pid_t pid) {
+  FB_TRY(auto name, readFile(stage, "/proc/" + std::to_string(pid) + "/comm", kMaxStat));
+  if (name.ends_with('\n')) name.pop_back();
+  return name;
+}
+
 std::optional<int> waitStatusOf(const PidFd& process) {
   PidFdInfo info;
   info.mask = kInfoExit;

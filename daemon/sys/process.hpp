@@ -33,6 +33,16 @@ Result<bool> isExiting(Stage stage, pid_t pid);
 /// A process that has already ended is not an error.
 Result<> sendSignal(Stage stage, const PidFd& process, int number);
 
+/// The same with a value, as sigqueue(3).
+Result<> queueSignal(Stage stage, const PidFd& process, int number, int value);
+
+/// A copy of the process's descriptor with that number. Kernel 5.6; needs SYS_PTRACE. Reason not_found if it
+/// has none.
+Result<UniqueFd> descriptorOf(Stage stage, const PidFd& process, int number);
+
+/// The first 15 bytes of its program's name: /proc/PID/comm.
+Result<std::string> commOf(Stage stage, pid_t pid);
+
 /// How a process that was not our child ended, in the form of wait(2). Kernel 6.15 (PIDFD_GET_INFO with
 /// PIDFD_INFO_EXIT); empty on older kernels and for a process that is still running.
 std::optional<int> waitStatusOf(const PidFd& process);
