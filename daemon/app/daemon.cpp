@@ -101,6 +101,10 @@ Result<> Daemon::Parts::start() {
   services->specs = &podSources;
   podSources.readFor([this](const kube::PodObject& pod) { return mayInherit(*config, pod); });
   if (config->kubernetes.events) services->podEvents = &podEvents;
+  services->standIns = &standIns;
+  services->standInMetrics = &metrics.standIns;
+  services->rollout = [this](const std::string& podUid) { return podSources.rolloutFacts(podUid); };
+  services->askRollout = [this](const std::string& podUid) { podSources.askRollout(podUid); };
   recoveries.emplace(*services, config);
   readPause();
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config,

@@ -13,6 +13,7 @@
 #include "launcher/node_lock.hpp"
 #include "mirror/mirror.hpp"
 #include "recovery/recoveries.hpp"
+#include "standin/containerd_stand_ins.hpp"
 #include "telemetry/loop_watch.hpp"
 #include "telemetry/metrics.hpp"
 
@@ -100,6 +101,7 @@ struct Daemon::Parts {
   const config::KubernetesSettings podSourcesConfigured = config->kubernetes;
   const config::MirrorSettings mirrorConfigured = config->mirror;
   cri::Connection containerd;
+  standin::ContainerdStandIns standIns{*containerd.runtime, *containerd.control, config->launcher.runDir};
   watcher::ContainerdTraffic traffic;
   recovery::CachedBinaries binaries;
   launcher::LocalLauncher launcher;

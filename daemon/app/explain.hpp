@@ -20,7 +20,7 @@ struct ExplainStep {
   };
   std::string
       question;  // "match", "container", "specification", "version", "rollout", "inherits", "image", "cause",
-                 // "kubelet", "trigger", "circuit", "binary", "launch", "readiness", "hand-back"
+                 // "kubelet", "trigger", "circuit", "binary", "launch", "readiness", "stand-in", "hand-back"
   Verdict verdict = Verdict::yes;
   std::string text;
 };

@@ -18,6 +18,25 @@ void Walk::heldUpNow(const Incident& incident) {
   }
 }
 
+/// Whether Kubernetes sees the pod run.
+void Walk::standIn(const recovery::Settlement& settlement) {
+  using Settled = recovery::Settlement::State;
+  switch (settlement.state) {
+    case Settled::settled:
+      return say("stand-in", Verdict::yes, "kubelet sees the pod run: " + settlement.why);
+    case Settled::leaving:
+      return say("stand-in", Verdict::yes, settlement.why);
+    case Settled::held:
+      return say("stand-in", Verdict::pending, "Kubernetes does not see the pod run yet: " + settlement.why);
+    case Settled::refused:
+      return say("stand-in", Verdict::notice, "Kubernetes does not see the pod run: " + settlement.why);
+    case Settled::rejected:
+      return say("stand-in", Verdict::notice, "kubelet did not adopt it: " + settlement.why);
+    case Settled::failed:
+      return say("stand-in", Verdict::notice, "could not be made: " + settlement.why);
+  }
+}
+
 Explanation Walk::incident(const Incident& incident) {
   result_.recovery = incident.id;
   const bool notStarted = incident.cause == Cause::not_started;
@@ -53,6 +72,7 @@ Explanation Walk::incident(const Incident& incident) {
           ready ? "answered" + at + millis(incident.stamps.ready) : "does not answer yet" + at);
     }
   }
+  if (incident.settlement) standIn(*incident.settlement);
   switch (incident.state) {
     case State::ready:
       return end("the fallback is serving");

@@ -53,6 +53,7 @@ class Walk {
   Explanation due(const watcher::Waiting& waiting);
   [[nodiscard]] std::string describe(const watcher::HeldUp& heldUp) const;
   void heldUpNow(const Incident& incident);
+  void standIn(const recovery::Settlement& settlement);
   void circuit(const std::string& image);
   void fromMirror(const std::string& image);
   bool binary(const BinaryRef& ref);

@@ -3,6 +3,7 @@
 #include "app/daemon.hpp"
 #include "app/heap.hpp"
 #include "app/options.hpp"
+#include "app/remove_stand_ins.hpp"
 #include "config/load.hpp"
 #include "telemetry/metrics.hpp"
 #include "telemetry/profiler.hpp"
@@ -26,6 +27,8 @@ int main(int argc, char** argv) {
     for (const auto& diagnostic : loaded.diagnostics)
       std::fprintf(stderr, "%s\n", diagnostic.toString().c_str());
     if (loaded.config == nullptr) return 2;
+
+    if (parsed.options.removeStandIns) return app::removeStandIns(*loaded.config);
 
     if (loaded.config->telemetry.profiling) telemetry::preloadProfiler(argv);
 

@@ -38,6 +38,8 @@ ParsedOptions parseOptions(int argc, char** argv) {
                  "this node's address, for pods on the host's network\n"
                  "(default: the source address of the default route)")
       ->envname("NODE_IP");
+  app.add_flag("--remove-stand-ins", options.removeStandIns,
+               "remove the containers that kubelet adopted, as before an uninstall, and exit");
   app.add_flag("--print-metrics", options.printMetrics, "print the documentation of all metrics and exit");
   app.set_version_flag("--version", std::string("fallbackd ") + FALLBACKD_VERSION);
   try {

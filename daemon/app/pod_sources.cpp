@@ -164,6 +164,23 @@ std::optional<kube::RolloutView> PodSources::rollout(const std::string& podUid) 
   return found == rollouts_.end() ? std::nullopt : found->second.told;
 }
 
+std::optional<standin::RolloutFacts> PodSources::rolloutFacts(const std::string& podUid) const {
+  using State = standin::RolloutFacts::State;
+  const auto view = rollout(podUid);
+  if (!view) return std::nullopt;
+  auto state = State::unknown;
+  if (view->rollout == kube::Rollout::complete) state = State::complete;
+  if (view->rollout == kube::Rollout::in_progress) state = State::in_progress;
+  return standin::RolloutFacts{state, view->otherRevisionReady, view->why};
+}
+
+void PodSources::askRollout(const std::string& podUid) {
+  const auto pod = pods_.find(podUid);
+  if (!sources_ || pod == nullptr || rollouts_.size() >= kube::View::kMaxPods) return;
+  rollouts_[podUid].asked = false;
+  askOwner(pod);
+}
+
 /// Once, when the pod waits and is known.
 void PodSources::askOwner(const kube::PodPtr& pod) {
   const auto found = rollouts_.find(pod->uid);

@@ -8,6 +8,7 @@
 #include "config/model.hpp"
 #include "kube/pods.hpp"
 #include "kube/sources.hpp"
+#include "standin/rule.hpp"
 #include "telemetry/log.hpp"
 #include "watcher/pod_specs.hpp"
 
@@ -49,6 +50,10 @@ class PodSources final : public watcher::PodSpecs {
   [[nodiscard]] const kube::Pods& pods() const { return pods_; }
   /// Whether the pod's revision has been rolled out, as its owner said when the pod began to wait.
   [[nodiscard]] std::optional<kube::RolloutView> rollout(const std::string& podUid) const;
+  /// The same for the decision about a stand-in.
+  [[nodiscard]] std::optional<standin::RolloutFacts> rolloutFacts(const std::string& podUid) const;
+  /// Asks the pod's owner again. Does not wait.
+  void askRollout(const std::string& podUid);
   /// For which pods ConfigMaps and Secrets are read; until then for none.
   void readFor(std::function<bool(const kube::PodObject&)> wanted) { wanted_ = std::move(wanted); }
   /// The answer of readFor() may be another one now.

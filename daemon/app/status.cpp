@@ -54,6 +54,10 @@ json::object toJson(const recovery::Incident& incident) {
                       {"adopted", incident.adopted},
                       {"begun", rfc3339(incident.begun)},
                       {"sinceWaitingMs", phases(incident)}};
+  if (const auto& one = incident.settlement) {
+    object["settlement"] = json::object{
+        {"state", recovery::toString(one->state)}, {"why", one->why}, {"standIn", one->container}};
+  }
   if (!incident.adopted) object["verdictMs"] = toMillis(incident.verdictTook);
   if (incident.error) {
     object["error"] = json::object{{"stage", toString(incident.error->stage)},

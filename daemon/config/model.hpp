@@ -150,6 +150,13 @@ enum class Mode : std::uint8_t {
   observe,  // decide and tell, start nothing
 };
 
+/// Whether a ready fallback gets a stand-in, by which kubelet sees the pod run.
+enum class Settle : std::uint8_t {
+  automatic,  // where it is known that this does no harm
+  always,     // the operator knows
+  never,
+};
+
 /// How the version that a pod asks for and that of a binary must agree.
 enum class VersionMatch : std::uint8_t {
   exact,
@@ -212,7 +219,8 @@ struct Workload {
   HandBack handBack;
   Resources resources;
   Restart restart;
-  std::optional<Mode> mode;  // absent: as its namespace, else as the node, see modeOf()
+  std::optional<Mode> mode;           // absent: as its namespace, else as the node, see modeOf()
+  std::optional<Settle> settle = {};  // absent: as the node, see settleOf()
   Inheritance inheritance;
   nanoseconds terminationGrace = std::chrono::seconds(10);  // SIGTERM to SIGKILL when the pod goes
   std::string definedAt;                                    // FILE:LINE, for messages
@@ -367,6 +375,7 @@ struct Config {
   PodAnnotations podAnnotations;
   Mode mode = Mode::recover;
   std::map<std::string, Mode> namespaceModes;  // by namespace, where it differs from the node's
+  Settle settle = Settle::never;
   KubernetesSettings kubernetes;
   MirrorSettings mirror;
   Inheritance inheritance;  // of workloads that do not say otherwise; on: there are sources
@@ -381,6 +390,9 @@ PullPolicy pullPolicyOf(const Workload& workload);
 
 /// What the workload says; else its pod's namespace; else the node.
 Mode modeOf(const Config& config, const Workload& workload, const std::string& podNamespace);
+
+/// What the workload says; else the node.
+Settle settleOf(const Config& config, const Workload& workload);
 
 /// How a fallback ended. May be unknown: a fallback can outlive a daemon.
 enum class Outcome : std::uint8_t { succeeded, failed, unknown };

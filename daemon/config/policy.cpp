@@ -41,4 +41,8 @@ bool PodAnnotations::countIn(const std::string& podNamespace) const {
                      [&](const auto& one) { return holds(one.second, podNamespace); });
 }
 
+Settle settleOf(const Config& config, const Workload& workload) {
+  return workload.settle.value_or(config.settle);
+}
+
 }  // namespace fallbackd::config

@@ -118,6 +118,10 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"namespaces[]", "A namespace."},
     {"namespaces[].name", "The namespace."},
     {"namespaces[].mode", "The mode of its pods; a workload may say otherwise."},
+    {"settle",
+     "Whether a ready fallback gets a stand-in, so that kubelet sees the pod run: `auto` where it is known "
+     "that "
+     "this replaces no healthy pod, `always`, or `never`. See docs/stand-in.md."},
     {"kubernetes",
      "Where the daemon learns what the pods of its node are specified to be, and whether it writes Events "
      "about them; neither by default. A change counts from the next start on."},
@@ -285,6 +289,7 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].resources.pids", "Processes and threads."},
     {"workloads[].restart", "What happens when the fallback itself exits."},
     {"workloads[].mode", "As the node's mode, for this workload alone."},
+    {"workloads[].settle", "As the node's settle, for this workload alone."},
     {"workloads[].restart.policy",
      "Like the pod's restartPolicy: with OnFailure and Never, exit code 0 completes the recovery. Without it "
      "Always, and pods of Jobs are not covered."},

@@ -240,6 +240,7 @@ void readSections(const MapReader& map, Config& config) {
   if (const auto section = map.find("podAnnotations")) readPodAnnotations(*section, config.podAnnotations);
   if (const auto mode = readMode(map, config.mode)) config.mode = *mode;
   if (const auto list = map.find("namespaces")) readNamespaces(*list, config.namespaceModes);
+  if (const auto settle = readSettle(map, config.settle)) config.settle = *settle;
   if (const auto section = map.find("kubernetes"))
     readKubernetes(*section, config.kubernetes, config.inheritance);
   if (const auto section = map.find("mirror")) readMirror(*section, config.mirror);
@@ -268,6 +269,12 @@ std::optional<Mode> readMode(const MapReader& map, std::optional<Mode> otherwise
   const auto index = otherwise ? std::optional(static_cast<std::size_t>(*otherwise)) : std::nullopt;
   const auto i = map.choice("mode", {"recover", "observe"}, index);
   return i ? std::optional(static_cast<Mode>(*i)) : std::nullopt;
+}
+
+std::optional<Settle> readSettle(const MapReader& map, std::optional<Settle> otherwise) {
+  const auto index = otherwise ? std::optional(static_cast<std::size_t>(*otherwise)) : std::nullopt;
+  const auto i = map.choice("settle", {"auto", "always", "never"}, index);
+  return i ? std::optional(static_cast<Settle>(*i)) : std::nullopt;
 }
 
 void readImageReference(const MapReader& map, std::string_view key, std::string& out) {
@@ -317,13 +324,13 @@ namespace {
 void readRoot(const Place& place, bool dropIn, Config& config, std::vector<RawWorkload>& workloads) {
   const MapReader map(place, {"apiVersion", "containerd", "cache", "launcher", "telemetry", "detection",
                               "registries", "credentialProviders", "podAnnotations", "mode", "namespaces",
-                              "kubernetes", "mirror", "workloads"});
+                              "settle", "kubernetes", "mirror", "workloads"});
   if (!map.valid()) return;
   checkApiVersion(map);
   if (dropIn) {
     for (const std::string_view key :
          {"containerd", "cache", "launcher", "telemetry", "detection", "registries", "credentialProviders",
-          "podAnnotations", "mode", "namespaces", "kubernetes", "mirror"}) {
+          "podAnnotations", "mode", "namespaces", "settle", "kubernetes", "mirror"}) {
       map.forbid(key, "key " + quoted(key) + " is allowed in the main file only",
                  "a drop-in may hold only apiVersion and workloads");
     }

@@ -22,6 +22,9 @@ void readImageReference(const MapReader& map, std::string_view key, std::string&
 /// `mode`: recover or observe; nothing where the key is absent. `otherwise`: what holds then.
 std::optional<Mode> readMode(const MapReader& map, std::optional<Mode> otherwise = {});
 
+/// `settle`: auto, always or never; the same.
+std::optional<Settle> readSettle(const MapReader& map, std::optional<Settle> otherwise = {});
+
 /// Returns the keys that are there.
 std::set<std::string, std::less<>> readUser(const Place& place, User& out);
 

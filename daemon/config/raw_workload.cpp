@@ -242,6 +242,7 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
                               "resources",
                               "restart",
                               "mode",
+                              "settle",
                               "terminationGrace"});
   if (!map.valid()) return out;
   auto& workload = out.workload;
@@ -281,6 +282,7 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
   if (const auto section = map.find("resources")) readResources(*section, workload.resources);
   if (const auto section = map.find("restart")) readRestart(*section, workload.restart);
   workload.mode = readMode(map);
+  workload.settle = readSettle(map);
   map.duration("terminationGrace", workload.terminationGrace, true);
   return out;
 }

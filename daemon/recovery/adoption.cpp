@@ -69,6 +69,7 @@ cri::Awaitable<void> Recoveries::adopt() {
     held_.insert({entry.incident.target.podUid, entry.incident.target.container});
     tasks_.spawn(adoptLater(std::move(entry)));
   }
+  if (services_.standIns != nullptr) tasks_.spawn(sweepStandIns());
   auto remains = co_await services_.launcher.collectOrphans(std::move(kept));
   if (remains.removed > 0) {
     services_.log.warn("removed what launches of an earlier daemon left behind",

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "domain/binary_ref.hpp"
 #include "domain/cause.hpp"
+#include "recovery/settlement.hpp"
 
 #include <array>
 #include <chrono>
@@ -70,9 +71,10 @@ struct Incident {
   std::string address;  // where it serves: podIp with the port of its readiness, as far as known
   int pid = 0;
   unsigned restarts = 0;
-  bool adopted = false;        // taken over from an earlier daemon: its stamps are not ours
-  bool neverAgain = false;     // its restart policy forbids another run for this pod
-  std::optional<Error> error;  // if state is failed
+  bool adopted = false;                       // taken over from an earlier daemon: its stamps are not ours
+  bool neverAgain = false;                    // its restart policy forbids another run for this pod
+  std::optional<Error> error;                 // if state is failed
+  std::optional<Settlement> settlement = {};  // absent: nothing is decided
 };
 
 /// A new recovery id.

@@ -33,6 +33,7 @@ void Recoveries::reconfigure(config::ConfigPtr config) {
   services_.config = config_;
   withholding_.forgetAll();
   services_.launches->reconfigure(FairLimits::of(config_->launcher.maxConcurrentLaunches));
+  for (const auto& [key, recovery] : active_) recovery->reconfigured();
 }
 
 void Recoveries::pause(config::Pause order) {
@@ -188,6 +189,7 @@ void Recoveries::sandboxGone(const std::string& sandboxId) {
 void Recoveries::imageArrived(const std::string& reference) {
   for (const auto& [key, recovery] : active_) {
     const auto& workload = recovery->workload();
+    if (sameImage(workload.image, reference)) recovery->imageCame();
     if (workload.handBack.on != config::HandBackOn::image) continue;
     // Its image was there from the beginning: only the container ends it.
     if (recovery->incident().cause == Cause::not_started) continue;
@@ -199,6 +201,12 @@ void Recoveries::probed(const config::Workload& workload, const watcher::Verdict
   using Kind = watcher::Verdict::Kind;
   const auto result =
       verdict.kind == Kind::pulled ? telemetry::ProbeResult::pulled : telemetry::ProbeResult::undecided;
+  // The image may have been here before: no event tells of its arrival.
+  for (const auto& [key, recovery] : active_) {
+    if (verdict.kind == Kind::pulled && sameImage(recovery->workload().image, workload.image)) {
+      recovery->imageCame();
+    }
+  }
   if (verdict.kind == Kind::failed) {
     services_.detectionMetrics.probeFailed(verdict.cause);
   } else {

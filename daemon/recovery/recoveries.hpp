@@ -91,6 +91,9 @@ class Recoveries final : public watcher::Listener {
   cri::Awaitable<void> forgetGonePods();
   bool firstTime(const std::string& text);
   cri::Awaitable<void> catchUp(Key key);
+  cri::Awaitable<void> sweepStandIns();
+  [[nodiscard]] bool mayLeaveStandIns() const;
+  [[nodiscard]] bool keepsStandIn(const std::string& recoveryId) const;
 
   Services& services_;
   config::ConfigPtr config_;

@@ -18,6 +18,9 @@ using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
+// kubelet stops the sandbox at once when the last container of a pod that goes has ended.
+constexpr auto kPodMayGo = 2s;
+
 Backoff::Limits restartPauses(const config::Workload& workload) {
   return {workload.restart.initialDelay, workload.restart.maxDelay};
 }
@@ -41,6 +44,7 @@ Recovery::Recovery(Services& services, Incident incident, watcher::WorkloadPtr w
       status_(std::move(status)),
       chronicle_(services.journal, services.metrics, services.log, clock_, incident_, std::move(pod),
                  services.podEvents),
+      settling_(services, incident_),
       workloadKnown_(services.executor),
       endRequested_(services.executor),
       askNow_(services.executor),
@@ -127,6 +131,11 @@ cri::Awaitable<void> Recovery::run() {
   co_await superviseUntilEnd();
 }
 
+/// What kubelet may have adopted must not outlive its fallback.
+cri::Awaitable<void> Recovery::leaveNothing() {
+  if (requestedEnd_ != State::pod_gone) co_await settling_.leave();
+}
+
 cri::Awaitable<void> Recovery::resume(std::unique_ptr<launcher::Process> process) {
   process_ = std::move(process);
   launchedAt_ = clock_.now();
@@ -141,6 +150,7 @@ cri::Awaitable<void> Recovery::superviseUntilEnd() {
   for (;;) {
     const auto next = co_await serve();
     if (!next) {
+      co_await leaveNothing();
       finish(tl::unexpected<Error>(next.error()));
       co_return;
     }
@@ -150,10 +160,12 @@ cri::Awaitable<void> Recovery::superviseUntilEnd() {
     ++incident_.restarts;
     const auto launched = co_await drive();
     if (!launched) {
+      co_await leaveNothing();
       finish(launched);
       co_return;
     }
   }
+  co_await leaveNothing();
   finish(Result<>{});
 }
 
@@ -174,14 +186,18 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
     const auto next = co_await becomeReady();
     if (!next || *next == Next::restart || incident_.state != State::ready) co_return next;
   }
-  const std::variant<launcher::ExitStatus, std::monostate, std::monostate, std::monostate> first =
-      co_await (process_->exited() || untilEndRequested() || failsLiveness() || chronicle_.keepRecorded());
+  const std::variant<launcher::ExitStatus, std::monostate, std::monostate, std::monostate, std::monostate>
+      first = co_await (process_->exited() || untilEndRequested() || failsLiveness() ||
+                        chronicle_.keepRecorded() || settling_.keep(workload_, process_->record().logFile));
   if (first.index() == 1) co_return co_await endAsRequested();
+  if (first.index() == 4) co_return co_await endAsKubeletAsked();
   if (first.index() == 2) {
     const auto status = co_await process_->stop(workload_->terminationGrace);
+    co_await settling_.fallbackEnded(status);
     co_return co_await afterEnd(status, config::Outcome::failed);
   }
   const auto& status = std::get<0>(first);
+  co_await settling_.fallbackEnded(status);
   co_return co_await afterEnd(status, outcomeOf(status));
 }
 
@@ -216,10 +232,22 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
   const auto grace =
       *requestedEnd_ == State::handed_back ? workload_->handBack.grace : workload_->terminationGrace;
   const auto status = co_await process_->stop(grace);
-  static_cast<void>(status);
   process_.reset();
   chronicle_.stopped();
+  // Of a pod that goes, kubelet itself removes what has ended, after it has read how.
+  if (*requestedEnd_ == State::pod_gone) co_await settling_.fallbackEnded(status);
   co_return Next::end;
+}
+
+/// As it would end the container: the pod goes, or a probe of the pod failed.
+cri::Awaitable<Result<Recovery::Next>> Recovery::endAsKubeletAsked() {
+  const auto status = co_await process_->stop(settling_.grace());
+  co_await settling_.fallbackEnded(status);
+  chronicle_.stopped();
+  incident_.state = State::verified;
+  incident_.pid = 0;
+  endedByKubelet_ = true;
+  co_return Next::restart;
 }
 
 void Recovery::noteExit(const launcher::ExitStatus& status) {
@@ -234,7 +262,9 @@ cri::Awaitable<bool> Recovery::backOff() {
   chronicle_.servesNoMore();
   co_await cleanUp();
   if (now - launchedAt_ >= workload_->restart.resetAfter) restartPause_.reset();
-  const bool ended = co_await endRequested_.waitFor(restartPause_.next());
+  auto pause = restartPause_.next();
+  if (std::exchange(endedByKubelet_, false)) pause = std::max<std::chrono::nanoseconds>(pause, kPodMayGo);
+  const bool ended = co_await endRequested_.waitFor(pause);
   co_return !ended;
 }
 

@@ -15,8 +15,12 @@
 #include "recovery/journal.hpp"
 #include "recovery/pod_events.hpp"
 #include "recovery/readiness.hpp"
+#include "recovery/settling.hpp"
+#include "standin/rule.hpp"
+#include "standin/stand_ins.hpp"
 #include "telemetry/metrics/detection.hpp"
 #include "telemetry/metrics/orders.hpp"
+#include "telemetry/metrics/stand_ins.hpp"
 #include "watcher/match.hpp"
 
 #include <functional>
@@ -57,6 +61,14 @@ struct Services {
   config::ConfigPtr config = nullptr;  // the one in use; kept by Recoveries
   /// Told what people who look at a pod should know; null: nobody is.
   PodEvents* podEvents = nullptr;
+  /// Null: no fallback gets a stand-in. With them come their metrics.
+  standin::StandIns* standIns = nullptr;
+  telemetry::StandInMetrics* standInMetrics = nullptr;
+  /// What the owner of a pod said of its rollout; nothing if it was not asked or has not answered.
+  std::function<std::optional<standin::RolloutFacts>(const std::string& podUid)> rollout = nullptr;
+  /// Asks it again.
+  std::function<void(const std::string& podUid)> askRollout = nullptr;
+  bool standInsMayExist = true;  // after the last sweep; kept by Recoveries and by who makes one
 };
 
 /// A pod on the host's network has the node's name and addresses; CRI reports neither.
@@ -87,6 +99,10 @@ class Recovery {
   void podGone() { requestEnd(State::pod_gone); }
   /// The reason for it is gone. A launch that has begun is finished all the same, and ends as others do.
   void withdraw();
+  /// The pod's image can be pulled, or is here.
+  void imageCame() { settling_.imageCame(); }
+  /// The services have another configuration.
+  void reconfigured() { settling_.reconfigured(); }
   /// The configuration, which we always know, no longer has a workload for the container.
   void notConfigured() { requestEnd(State::failed); }
   void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);
@@ -104,6 +120,7 @@ class Recovery {
   cri::Awaitable<Result<Next>> serve();
   cri::Awaitable<Result<Next>> becomeReady();
   cri::Awaitable<Result<Next>> endAsRequested();
+  cri::Awaitable<Result<Next>> endAsKubeletAsked();
   cri::Awaitable<Result<Next>> afterEnd(launcher::ExitStatus status, config::Outcome outcome);
   cri::Awaitable<Result<Next>> endForGood(launcher::ExitStatus status, config::Outcome outcome);
   cri::Awaitable<void> cleanUp();
@@ -115,6 +132,7 @@ class Recovery {
   cri::Awaitable<void> workloadLearnt();
   cri::Awaitable<bool> backOff();
   cri::Awaitable<void> superviseUntilEnd();
+  cri::Awaitable<void> leaveNothing();
 
   void locate();
   void describeRunning();
@@ -133,6 +151,7 @@ class Recovery {
   watcher::WorkloadPtr workload_;  // completed
   std::optional<cri::SandboxStatus> status_;
   Chronicle chronicle_;
+  Settling settling_;
   std::unique_ptr<launcher::Process> process_;
   bool knowsWorkload_ = true;
   Event workloadKnown_;
@@ -146,6 +165,7 @@ class Recovery {
   Backoff restartPause_;
   Stamp launchedAt_{};
   bool launchBegun_ = false;
+  bool endedByKubelet_ = false;  // the last run: the pod may be on its way out
 };
 
 }  // namespace fallbackd::recovery

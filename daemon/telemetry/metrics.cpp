@@ -12,6 +12,7 @@ namespace fallbackd::telemetry {
 Metrics::Metrics(std::string_view version)
     : store_(std::make_unique<MetricStore>()),
       recovery(*store_),
+      standIns(*store_),
       orders(*store_),
       journal(*store_),
       detection(*store_),
@@ -26,6 +27,7 @@ Metrics::~Metrics() = default;
 void Metrics::configured(const config::Config& config) {
   recovery.configured(config);
   workload.configured(config);
+  standIns.configured(config);
 }
 
 std::string Metrics::serialize() const {

@@ -13,6 +13,7 @@
 #include "telemetry/metrics/page.hpp"
 #include "telemetry/metrics/pod_sources.hpp"
 #include "telemetry/metrics/recovery.hpp"
+#include "telemetry/metrics/stand_ins.hpp"
 #include "telemetry/metrics/workload.hpp"
 
 #include <memory>
@@ -39,6 +40,7 @@ class Metrics {
   void configured(const config::Config& config);
 
   RecoveryMetrics recovery;
+  StandInMetrics standIns;
   OrderMetrics orders;
   JournalMetrics journal;
   DetectionMetrics detection;

@@ -2,6 +2,7 @@
 #include "watcher/real_container.hpp"
 
 #include "domain/image_reference.hpp"
+#include "domain/stand_in.hpp"
 
 #include <algorithm>
 
@@ -20,7 +21,12 @@ bool has(const cri::Labels& labels, const char* key, const std::string& value) {
 
 }  // namespace
 
+bool isStandIn(const cri::Container& container) {
+  return container.labels.contains(kStandInLabel);
+}
+
 bool bearsKubeletsMark(const cri::Container& container, const std::string& podUid) {
+  if (isStandIn(container)) return false;
   const auto hash = container.annotations.find(kHashAnnotation);
   return !container.name.empty() && !podUid.empty() &&
          has(container.labels, kKubeletsNameLabel, container.name) &&

@@ -9,8 +9,13 @@
 
 namespace fallbackd::watcher {
 
+/// A stand-in of this fallbackd or of any other one: it bears kubelet's marks and is not the real container.
+/// Only who speaks to the runtime sets labels of containers; a pod's author cannot.
+bool isStandIn(const cri::Container& container);
+
 /// Kubelet's own labels (container name, pod UID) and its annotation with the hash of the specification.
-/// Kubelet looks after what bears them: a pod that has such a container no longer waits.
+/// Kubelet looks after what bears them: a pod that has such a container no longer waits, unless it is a
+/// stand-in.
 bool bearsKubeletsMark(const cri::Container& container, const std::string& podUid);
 
 /// Two references of one repository, whatever their tags and digests: a rollout may have another tag than the

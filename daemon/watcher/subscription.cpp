@@ -4,6 +4,7 @@
 #include "base/async/backoff.hpp"
 #include "base/async/loop_clock.hpp"
 #include "base/async/pause.hpp"
+#include "watcher/real_container.hpp"
 
 #include <utility>
 #include <variant>
@@ -80,6 +81,7 @@ cri::Awaitable<Result<>> Subscription::resync() {
   if (!containers) co_return tl::unexpected<Error>(containers.error());
   auto sandboxes = co_await runtime_.listSandboxes();
   if (!sandboxes) co_return tl::unexpected<Error>(sandboxes.error());
+  std::erase_if(*containers, [](const auto& one) { return isStandIn(one); });
   Lists lists{asked, std::move(*containers), std::move(*sandboxes)};
   co_await subscriber_.listed(std::move(lists));
   co_return Result<>{};

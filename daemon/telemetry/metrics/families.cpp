@@ -87,6 +87,12 @@ MetricFamilies::MetricFamilies()
       adoptions(counter("fallbackd_adoptions_total",
                         "Fallbacks of an earlier daemon that were found in the journal at the start.",
                         {{"result", "adopted, gone"}})),
+      standIns(gauge("fallbackd_active_stand_ins", "Stand-ins that are running now.", {workload()})),
+      standInEvents(counter(
+          "fallbackd_stand_ins_total", "What became of stand-ins, and of fallbacks without one.",
+          {workload(), {"result", "started, adopted, held, stopped, rejected, refused, failed, ended"}})),
+      standInSeconds(histogram("fallbackd_stand_in_seconds", "How long each step of making a stand-in took.",
+                               {workload(), {"phase", "image, create, start"}})),
       pausedScopes(gauge("fallbackd_paused_scopes",
                          "Where no new fallback starts because an operator paused it.",
                          {{"scope", "node (0 or 1), namespace (how many)"}})),

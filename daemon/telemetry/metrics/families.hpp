@@ -36,6 +36,9 @@ struct MetricFamilies {
   Counters exits;
   Histograms gap;
   Counters adoptions;
+  Gauges standIns;
+  Counters standInEvents;
+  Histograms standInSeconds;
   // Orders
   Gauges pausedScopes;
   Gauges withheld;

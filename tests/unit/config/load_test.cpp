@@ -28,6 +28,7 @@ launcher: {runDir: /run/f, kubeletPods: /pods, allowHostNetwork: true}
 telemetry: {listen: "[::1]:9000", tls: {certificate: /t/c, key: /t/k}, tokenFile: /t/t, profiling: true, socket: /run/f.sock, logFormat: json, logLevel: debug}
 mode: observe
 namespaces: [{name: shop, mode: recover}]
+settle: auto
 detection: {reprobeInterval: 3s, maxConcurrentProbes: 9, unstick: false, triggers: [dns], stallTimeout: 2s}
 workloads:
 - name: checkout
@@ -48,6 +49,7 @@ workloads:
   resources: {memory: 64Mi, cpu: 500m, pids: 100}
   restart: {initialDelay: 1s, maxDelay: 2s, resetAfter: 3s}
   mode: observe
+  settle: always
   terminationGrace: 4s
 - name: defaults
   match: {container: other}
@@ -78,6 +80,9 @@ workloads:
   EXPECT_EQ(modeOf(config, config.workloads[0], "shop"), Mode::observe) << "the workload's own word";
   EXPECT_EQ(modeOf(config, config.workloads[1], "shop"), Mode::recover) << "its namespace's";
   EXPECT_EQ(modeOf(config, config.workloads[1], "bank"), Mode::observe) << "the node's";
+  EXPECT_EQ(settleOf(config, config.workloads[0]), Settle::always) << "the workload's own word";
+  EXPECT_EQ(settleOf(config, config.workloads[1]), Settle::automatic) << "the node's";
+  EXPECT_EQ(Config().settle, Settle::never) << "what nobody asked for";
   const auto& one = config.workloads[0];
   EXPECT_EQ(one.match.namespaceName, "shop");
   EXPECT_EQ(one.match.labels.at("app"), "checkout");

@@ -278,6 +278,7 @@ TEST(Mistakes, OfWhatAWorkloadMayRequest) {
       {"label", with("seLinuxLabel: container_t"), "7:17", "USER:ROLE:TYPE"},
       {"limit", with("rlimits: {nofiles: 5}"), "7:13", "did you mean nofile?"},
       {"limit's value", with("rlimits: {nofile: many}"), "7:21", "is not a whole number"},
+      {"settle of a word that it does not know", with("settle: sometimes"), "7:11", "auto, always"},
       {"liveness of nothing", with("liveness: {interval: 1s}"), "7:13", "one of tcp and http"},
       {"liveness of both", with("liveness: {tcp: {port: 1}, http: {port: 1}}"), "7:13",
        "one of tcp and http"},

@@ -99,6 +99,7 @@ struct RecoveryTest : testing::Test {
     config->workloads[0].imageFrom = imageFrom;
     config->workloads[0].restart.policy = restartPolicy;
     config->workloads[0].mode = mode;
+    config->workloads[0].settle = settle;
     detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
     config->workloads[0].handBack.on = handBackOn;
     detection.cause = cause;
@@ -141,6 +142,7 @@ struct RecoveryTest : testing::Test {
   config::HandBackOn handBackOn = config::HandBackOn::container;
   std::optional<config::RestartPolicy> restartPolicy;
   std::optional<config::Mode> mode;
+  std::optional<config::Settle> settle;
   int deadAnswers = 0;
   int questions = 0;
   int readyQuestions = 0;

@@ -89,6 +89,9 @@ void fill(Metrics& metrics) {
   metrics.daemon.workerUsage({4, 1, {{"prepare_volumes", 2}}, {{"prepare_volumes", 3}}});
   metrics.daemon.loopStalled();
   metrics.daemon.loopTurnsAgain(2s);
+  metrics.standIns.running("checkout", 1);
+  metrics.standIns.counted("checkout", StandInResult::rejected);
+  metrics.standIns.took("checkout", StandInPhase::create, 20ms);
   metrics.orders.paused(1, 2);
   metrics.orders.withheld(3, 4);
   metrics.orders.observed("checkout", ObservedResult::refused);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "domain/stand_in.hpp"
 #include "watcher_fixture.hpp"
 
 #include <memory>
@@ -167,6 +168,22 @@ TEST_F(WatcherTest, AContainerThatSomebodyElseMadeDoesNotEndTheWait) {
   runtime.addContainer("c2", "s1", "main");
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.created.empty(); }));
   EXPECT_EQ(watcher.waiting(), 0U);
+}
+
+TEST_F(WatcherTest, AStandInDoesNotEndTheWait) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.detections.size() == 1; }));
+  auto& one = runtime.addContainer("stand-in", "s1", "main");
+  one.labels[kStandInLabel] = "0123456789ab";
+  runtime.labels["stand-in"][kStandInLabel] = "0123456789ab";
+  events.send(Kind::container_created, "stand-in");
+  runtime.startContainer("stand-in");
+  events.send(Kind::task_started, "stand-in");
+  settle();
+  EXPECT_TRUE(seen.created.empty()) << "by its event, and in the next lists";
+  EXPECT_TRUE(seen.started.empty());
+  EXPECT_EQ(watcher.waiting(), 1U);
 }
 
 TEST_F(WatcherTest, APodThatGoesIsReportedOnceByEventOrResync) {

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps a stand-in beside the fallback of one recovery while it serves, where that is allowed. It decides by
+// standin/rule.hpp, makes, watches and removes it. A coroutine of the recovery.
+#pragma once
+
+#include "base/async/backoff.hpp"
+#include "base/async/event.hpp"
+#include "launcher/launcher.hpp"
+#include "recovery/incident.hpp"
+#include "standin/rule.hpp"
+#include "standin/stand_ins.hpp"
+#include "telemetry/metrics/stand_ins.hpp"
+#include "watcher/match.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace fallbackd::recovery {
+
+struct Services;
+
+class Settling {
+ public:
+  /// `incident` belongs to the recovery; its settlement is ours. Both outlive this.
+  Settling(Services& services, Incident& incident);
+  ~Settling();
+
+  /// While the fallback serves. Returns once kubelet asks the stand-in to end, and the fallback has to end as
+  /// its container would. Cancelling it leaves the stand-in as it is.
+  cri::Awaitable<void> keep(watcher::WorkloadPtr workload, std::string logFile);
+  /// The real image can be pulled, or is here: kubelet makes no container while a stand-in runs.
+  void imageCame();
+  /// Another configuration counts: where it wants no stand-in, this one is removed.
+  void reconfigured();
+  /// The fallback ended: so does the stand-in, in the same way. It stays as a container that ended.
+  cri::Awaitable<void> fallbackEnded(launcher::ExitStatus status);
+  /// Removes every trace, for the real container. What cannot be removed now is removed by the next sweep.
+  cri::Awaitable<void> leave();
+
+  /// How long kubelet gives its pod to end.
+  [[nodiscard]] std::chrono::nanoseconds grace() const;
+  [[nodiscard]] bool runs() const { return standIn_ != nullptr; }
+
+ private:
+  using State = Settlement::State;
+
+  cri::Awaitable<void> takeOver();
+  [[nodiscard]] cri::Awaitable<bool> mayMake();
+  cri::Awaitable<void> make(std::string logFile);
+  cri::Awaitable<bool> leaveForImage();
+  cri::Awaitable<void> rejected(int signal);
+  [[nodiscard]] standin::Ruling ruling() const;
+  [[nodiscard]] Result<standin::Request> request(cri::SandboxStatus sandbox,
+                                                 const std::string& logFile) const;
+  void began(std::unique_ptr<standin::StandIn> standIn);
+  void stopped();
+  void askRollout();
+  void note(State state, std::string why, std::string container = {});
+  void count(telemetry::StandInResult result);
+
+  Services& services_;
+  const Clock& clock_;
+  Incident& incident_;
+  watcher::WorkloadPtr workload_;
+  std::unique_ptr<standin::StandIn> standIn_;
+  Event imageCame_;
+  Event wakeUp_;
+  Backoff pause_;
+  std::optional<Stamp> startedAt_;  // of the stand-in; absent: an earlier daemon started it
+  std::optional<Stamp> leftAt_;     // when it made way for the real container
+  std::optional<Stamp> rolloutAskedAt_;
+  bool mayExist_ = false;  // one was made, or may have been by an earlier daemon
+  bool lookedForEarlier_ = false;
+  unsigned failures_ = 0;
+  unsigned rejections_ = 0;
+};
+
+}  // namespace fallbackd::recovery

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Removes stand-ins without a recovery: of a daemon that died between two steps, or whose removal failed.
+#include "base/async/pause.hpp"
+#include "recovery/recoveries.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+namespace fallbackd::recovery {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kSweepInterval = 1min;
+constexpr auto kSweepRetry = 2s;
+// kubelet reads how the containers of a pod that goes have ended, and removes them itself.
+constexpr auto kLeftToKubelet = 30s;
+
+bool justGone(const Incident& incident, Stamp now) {
+  const auto& ended = incident.stamps.ended;
+  return incident.state == State::pod_gone && ended && now - *ended < kLeftToKubelet;
+}
+
+}  // namespace
+
+bool Recoveries::keepsStandIn(const std::string& recoveryId) const {
+  // Those of which it is not known yet whether their fallback runs.
+  if (!held_.empty()) return true;
+  const bool active = std::any_of(active_.begin(), active_.end(),
+                                  [&](const auto& one) { return one.second->incident().id == recoveryId; });
+  if (active) return true;
+  return std::any_of(ended_.begin(), ended_.end(), [&](const Incident& one) {
+    return one.id == recoveryId && justGone(one, LoopClock::of(services_.executor).now());
+  });
+}
+
+/// There may be more to remove later.
+bool Recoveries::mayLeaveStandIns() const {
+  const auto now = LoopClock::of(services_.executor).now();
+  return !active_.empty() || !held_.empty() ||
+         std::any_of(ended_.begin(), ended_.end(), [&](const Incident& one) { return justGone(one, now); });
+}
+
+cri::Awaitable<void> Recoveries::sweepStandIns() {
+  for (;;) {
+    if (services_.standInsMayExist) {
+      const bool more = mayLeaveStandIns();
+      const auto removed = co_await services_.standIns->removeOthers(
+          [this](const std::string& recoveryId) { return keepsStandIn(recoveryId); });
+      if (removed && *removed > 0) {
+        services_.log.warn("removed stand-ins without a fallback", {{"standIns", *removed}});
+      }
+      if (!removed) {
+        co_await pauseFor(kSweepRetry);
+        continue;
+      }
+      if (!more) services_.standInsMayExist = false;
+    }
+    co_await pauseFor(kSweepInterval);
+  }
+}
+
+}  // namespace fallbackd::recovery

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "standin/containerd_stand_ins.hpp"
+
+#include "base/async/backoff.hpp"
+#include "base/async/loop_clock.hpp"
+#include "domain/stand_in.hpp"
+#include "standin/image.hpp"
+#include "standin/program/program_bytes.hpp"
+#include "standin/signals.hpp"
+#include "sys/process.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <utility>
+
+#include <boost/asio/this_coro.hpp>
+
+namespace fallbackd::standin {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kImageLimit = 5s;  // until CRI knows an image that containerd has
+constexpr Backoff::Limits kImageLooks{2ms, 100ms};
+constexpr auto kExitLimit = 2s;
+constexpr auto kStopGrace = 0s;  // nobody needs the process any more
+// The label by which CRI keeps its hands off an image's names: without it, CRI adds one named by the digest
+// of the configuration, which outlives ours.
+constexpr const char* kManaged = "io.cri-containerd.image";
+
+class ContainerdStandIn final : public StandIn {
+ public:
+  ContainerdStandIn(std::string id, Times times, Signals signals)
+      : id_(std::move(id)), times_(times), signals_(std::move(signals)) {}
+  [[nodiscard]] const std::string& containerId() const override { return id_; }
+  [[nodiscard]] const Times& times() const override { return times_; }
+  asio::awaitable<int> signalled() override { return signals_.next(); }
+  asio::awaitable<void> exit(int code) override {
+    if (!signals_.end(code)) co_return;
+    const bool inTime = co_await signals_.ended(kExitLimit);
+    static_cast<void>(inTime);
+  }
+
+ private:
+  std::string id_;
+  Times times_;
+  Signals signals_;
+};
+
+bool isOurs(const cri::Container& container, const std::string& runDir) {
+  const auto owner = container.annotations.find(kStandInOwner);
+  return container.labels.contains(kStandInLabel) && owner != container.annotations.end() &&
+         owner->second == runDir;
+}
+
+/// The sandbox's user namespace has to be the node's: we do not know its mapping.
+Result<> checkSandbox(const cri::SandboxStatus& sandbox) {
+  const auto its = sys::namespaceOf(Stage::sandbox, sandbox.pausePid, "user");
+  const auto ours = sys::namespaceOf(Stage::sandbox, 1, "user");
+  if (!its || !ours || *its == *ours) return {};
+  return fail(Stage::sandbox, Reason::sandbox_changed, "the pod has a user namespace of its own");
+}
+
+}  // namespace
+
+/// Ours, of all sandboxes.
+cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::mine() {
+  auto list = co_await runtime_.listContainers();
+  if (list) std::erase_if(*list, [&](const auto& one) { return !isOurs(one, runDir_); });
+  co_return list;
+}
+
+asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Request request) {
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  FB_CO_CHECK(checkSandbox(request.sandbox));
+  struct Making {
+    explicit Making(std::size_t& counter) : count(counter) { ++count; }
+    Making(const Making&) = delete;
+    Making& operator=(const Making&) = delete;
+    ~Making() { --count; }
+    std::size_t& count;
+  } const making(making_);
+  const auto all = co_await runtime_.listContainers();
+  if (!all) co_return tl::unexpected<Error>(all.error());
+  std::vector<cri::Container> there;
+  for (const auto& one : *all) {
+    if (one.sandboxId == request.sandbox.sandbox.id) there.push_back(one);
+  }
+  const auto room = co_await makeRoom(request, there);
+  if (!room) co_return tl::unexpected<Error>(room.error());
+  const auto begun = clock.now();
+  const auto image = co_await ensureImage(request.binary);
+  if (!image) co_return tl::unexpected<Error>(image.error());
+  const auto haveImage = clock.now();
+  auto order = orderOf(request, runDir_, there);
+  const auto id = co_await control_.createContainer(request.sandbox, std::move(order));
+  if (!id) co_return tl::unexpected<Error>(id.error());
+  const Times times{haveImage - begun, clock.now() - haveImage, {}};
+  auto standIn = co_await start(*id, times);
+  if (!standIn) {
+    const auto removed = co_await remove(*id);
+    static_cast<void>(removed);
+  }
+  co_return standIn;
+}
+
+/// Nothing may have the container's name that kubelet would see beside it.
+cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
+                                                      const std::vector<cri::Container>& there) {
+  const auto missing = missingBefore(request, there);
+  if (!missing.empty()) co_return fail(Stage::sandbox, Reason::not_ready, missing);
+  const cri::Container* latest = nullptr;
+  for (const auto& one : there) {
+    if (one.name != request.container) continue;
+    if (!one.labels.contains(kStandInLabel)) {
+      if (one.state == cri::Container::State::exited) continue;
+      co_return fail(Stage::sandbox, Reason::already_exists, "kubelet has created container " + one.id);
+    }
+    if (!isOurs(one, runDir_)) {
+      co_return fail(Stage::sandbox, Reason::already_exists, "another fallbackd made stand-in " + one.id);
+    }
+    if (latest == nullptr || one.attempt > latest->attempt) latest = &one;
+  }
+  for (const auto& one : there) {
+    if (one.name != request.container || !isOurs(one, runDir_)) continue;
+    const bool kept = &one == latest && one.state == cri::Container::State::exited &&
+                      one.attempt < kFirstAttempt + request.restarts;
+    if (kept) continue;
+    auto removed = co_await remove(one.id);
+    if (!removed) co_return removed;
+  }
+  co_return Result<>{};
+}
+
+cri::Awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::start(std::string id, Times times) {
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  const auto begun = clock.now();
+  const auto started = co_await control_.startContainer(id);
+  if (!started) co_return tl::unexpected<Error>(started.error());
+  times.start = clock.now() - begun;
+  co_return co_await take(std::move(id), times);
+}
+
+cri::Awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::take(std::string id, Times times) {
+  const auto pid = co_await control_.containerPid(id);
+  if (!pid) co_return tl::unexpected<Error>(pid.error());
+  if (*pid == 0) co_return fail(Stage::run, Reason::exited, "stand-in " + id + " has ended");
+  auto signals = co_await Signals::of(*pid);
+  if (!signals) co_return tl::unexpected<Error>(signals.error());
+  // A number may have been given to another process meanwhile.
+  const auto still = co_await control_.containerPid(id);
+  if (!still) co_return tl::unexpected<Error>(still.error());
+  if (*still != *pid) co_return fail(Stage::run, Reason::exited, "stand-in " + id + " has ended");
+  co_return std::unique_ptr<StandIn>(
+      std::make_unique<ContainerdStandIn>(std::move(id), times, std::move(*signals)));
+}
+
+asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::find(std::string recoveryId) {
+  const auto list = co_await mine();
+  if (!list) co_return tl::unexpected<Error>(list.error());
+  for (const auto& one : *list) {
+    if (one.labels.at(kStandInLabel) != recoveryId || one.state != cri::Container::State::running) continue;
+    co_return co_await take(one.id, {});
+  }
+  co_return nullptr;
+}
+
+cri::Awaitable<Result<>> ContainerdStandIns::remove(std::string id) {
+  auto stopped = co_await control_.stopContainer(id, kStopGrace);
+  if (!stopped) co_return stopped;
+  co_return co_await control_.removeContainer(std::move(id));
+}
+
+asio::awaitable<Result<>> ContainerdStandIns::removeAll(std::string sandboxId, std::string container) {
+  const auto list = co_await mine();
+  if (!list) co_return tl::unexpected<Error>(list.error());
+  bool any = false;
+  Result<> result;
+  for (const auto& one : *list) {
+    if (one.sandboxId != sandboxId || one.name != container) continue;
+    any = true;
+    auto removed = co_await remove(one.id);
+    if (!removed) result = std::move(removed);
+  }
+  if (any) co_await removeUnusedImages();
+  co_return result;
+}
+
+asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeOthers(
+    std::function<bool(const std::string& recoveryId)> isKept) {
+  const auto list = co_await mine();
+  if (!list) co_return tl::unexpected<Error>(list.error());
+  std::size_t count = 0;
+  for (const auto& one : *list) {
+    if (isKept(one.labels.at(kStandInLabel))) continue;
+    const auto removed = co_await remove(one.id);
+    if (!removed) co_return tl::unexpected<Error>(removed.error());
+    ++count;
+  }
+  co_await removeUnusedImages();
+  co_return count;
+}
+
+/// Those that no stand-in names, of any fallbackd. One that is missed is removed the next time.
+cri::Awaitable<void> ContainerdStandIns::removeUnusedImages() {
+  const auto names = co_await control_.imagesWithLabel(kStandInImageLabel);
+  const auto containers = co_await runtime_.listContainers();
+  if (!names || !containers || making_ > 0) co_return;
+  for (const auto& name : *names) {
+    const bool used = std::any_of(containers->begin(), containers->end(),
+                                  [&](const auto& one) { return one.image == name; });
+    if (used) continue;
+    const auto removed = co_await control_.deleteImage(name);
+    static_cast<void>(removed);
+    if (making_ > 0) co_return;
+  }
+}
+
+/// kubelet collects images that it does not know in use: each time it is looked for again.
+cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const BinaryRef& binary) {
+  const auto name = imageNameOf(binary);
+  const auto present = co_await runtime_.imagePresent(name);
+  if (!present) co_return tl::unexpected<Error>(present.error());
+  if (*present) co_return Result<>{};
+  cri::Labels labels{{kManaged, "managed"}, {kStandInImageLabel, "true"}};
+  auto parts = imageOf(name, programBytes(), architecture());
+  auto created = co_await control_.createImage(name, std::move(parts), std::move(labels));
+  if (!created) co_return created;
+  co_return co_await awaitImage(name);
+}
+
+/// CRI learns of it by an event of containerd's.
+cri::Awaitable<Result<>> ContainerdStandIns::awaitImage(std::string name) {
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  const auto deadline = clock.now() + kImageLimit;
+  Backoff pause(kImageLooks);
+  for (;;) {
+    const auto present = co_await runtime_.imagePresent(name);
+    if (!present) co_return tl::unexpected<Error>(present.error());
+    if (*present) co_return Result<>{};
+    if (clock.now() > deadline) {
+      co_return fail(Stage::containerd, Reason::timeout, "CRI does not learn of image " + name);
+    }
+    co_await pause.wait();
+  }
+}
+
+}  // namespace fallbackd::standin

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stand-ins in containerd. What there is of them is asked of containerd each time: their labels are the
+// journal, written by the same call that creates them. On the daemon's loop.
+#pragma once
+
+#include "cri/control.hpp"
+#include "cri/runtime.hpp"
+#include "standin/stand_ins.hpp"
+
+#include <string>
+#include <vector>
+
+namespace fallbackd::standin {
+
+class ContainerdStandIns final : public StandIns {
+ public:
+  /// `runDir`: only stand-ins of a daemon with the same one are touched.
+  ContainerdStandIns(cri::Runtime& runtime, cri::Control& control, std::string runDir)
+      : runtime_(runtime), control_(control), runDir_(std::move(runDir)) {}
+
+  boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> make(Request request) override;
+  boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> find(std::string recoveryId) override;
+  boost::asio::awaitable<Result<>> removeAll(std::string sandboxId, std::string container) override;
+  boost::asio::awaitable<Result<std::size_t>> removeOthers(
+      std::function<bool(const std::string& recoveryId)> isKept) override;
+
+ private:
+  cri::Awaitable<Result<std::vector<cri::Container>>> mine();
+  cri::Awaitable<Result<>> ensureImage(const BinaryRef& binary);
+  cri::Awaitable<Result<>> awaitImage(std::string name);
+  cri::Awaitable<Result<>> makeRoom(const Request& request, const std::vector<cri::Container>& there);
+  cri::Awaitable<Result<std::unique_ptr<StandIn>>> start(std::string id, Times times);
+  cri::Awaitable<Result<std::unique_ptr<StandIn>>> take(std::string id, Times times);
+  cri::Awaitable<Result<>> remove(std::string id);
+  cri::Awaitable<void> removeUnusedImages();
+
+  cri::Runtime& runtime_;
+  cri::Control& control_;
+  std::string runDir_;
+  std::size_t making_ = 0;  // images may be about to be used
+};
+
+}  // namespace fallbackd::standin

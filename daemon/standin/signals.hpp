@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The daemon's side of a stand-in's process: see program/protocol.hpp. On the daemon's loop.
+#pragma once
+
+#include "base/error.hpp"
+#include "sys/fd.hpp"
+
+#include <chrono>
+#include <memory>
+#include <sys/types.h>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+
+namespace fallbackd::standin {
+
+class Signals {
+ public:
+  /// Of no process.
+  Signals() = default;
+  /// Waits until the process executes our program and has its pipe; for a second at most (reason timeout).
+  static boost::asio::awaitable<Result<Signals>> of(pid_t pid);
+
+  /// The number of the next signal; 0 once the process has ended.
+  boost::asio::awaitable<int> next();
+  /// Waits until the process has ended; false if it has not in time. Drops signals.
+  boost::asio::awaitable<bool> ended(std::chrono::nanoseconds limit);
+  /// Tells the process to end with this code. One that has ended is not an error.
+  Result<> end(int code);
+
+ private:
+  Signals(const boost::asio::any_io_executor& executor, sys::PidFd process, sys::UniqueFd pipe);
+
+  sys::PidFd process_;
+  std::unique_ptr<boost::asio::posix::stream_descriptor> pipe_;
+};
+
+}  // namespace fallbackd::standin

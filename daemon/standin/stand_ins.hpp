@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stand-ins as the recovery sees them. Interfaces, so that its tests run with fakes. On the daemon's loop.
+#pragma once
+
+#include "base/clock.hpp"
+#include "base/error.hpp"
+#include "standin/order.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include <boost/asio/awaitable.hpp>
+
+namespace fallbackd::standin {
+
+/// How long each step of making one took.
+struct Times {
+  Monotonic::duration image{};
+  Monotonic::duration create{};
+  Monotonic::duration start{};
+};
+
+/// A container that runs. Destroying this leaves it as it is.
+class StandIn {
+ public:
+  virtual ~StandIn() = default;
+  [[nodiscard]] virtual const std::string& containerId() const = 0;
+  [[nodiscard]] virtual const Times& times() const = 0;
+  /// Waits until its process gets a signal, and gives its number; 0 once the process has ended. Signals that
+  /// came while no daemon listened are not lost.
+  virtual boost::asio::awaitable<int> signalled() = 0;
+  /// Ends its process with this exit code; the container stays, as one that ended. For a short time at most.
+  virtual boost::asio::awaitable<void> exit(int code) = 0;
+};
+
+class StandIns {
+ public:
+  virtual ~StandIns() = default;
+  /// Makes and starts one; removes the container's earlier ones, except the latest, which kubelet may show.
+  /// Leaves nothing behind on failure, if the runtime lets it. Reason already_exists: the real container is
+  /// there; not_ready: kubelet would not start it yet; sandbox_changed: it is not a sandbox for one.
+  virtual boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> make(Request request) = 0;
+  /// The running one of an earlier daemon; null if there is none.
+  virtual boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> find(std::string recoveryId) = 0;
+  /// Stops and removes all of one container, also those that have ended, and their images.
+  virtual boost::asio::awaitable<Result<>> removeAll(std::string sandboxId, std::string container) = 0;
+  /// The same for all that belong to no recovery for which `isKept` holds by then. Gives their number.
+  virtual boost::asio::awaitable<Result<std::size_t>> removeOthers(
+      std::function<bool(const std::string& recoveryId)> isKept) = 0;
+};
+
+/// The exit code that a runtime shows for a process that ended by a signal.
+constexpr int exitCodeOfSignal(int number) {
+  return 128 + number;
+}
+
+}  // namespace fallbackd::standin

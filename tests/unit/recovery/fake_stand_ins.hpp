@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stand-ins that kubelet, the test, asks to end.
+#pragma once
+
+#include "base/async/event.hpp"
+#include "standin/stand_ins.hpp"
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+
+namespace fallbackd::test {
+
+struct FakeStandInState {
+  explicit FakeStandInState(boost::asio::io_context& loop) : signalled(loop.get_executor()) {}
+  void send(int number) {
+    signals.push_back(number);
+    signalled.notify();
+  }
+  standin::Request request;
+  std::string id;
+  Event signalled;
+  std::deque<int> signals;
+  std::optional<int> exitCode;
+  bool removed = false;
+};
+
+class FakeStandIn final : public standin::StandIn {
+ public:
+  explicit FakeStandIn(std::shared_ptr<FakeStandInState> state) : state_(std::move(state)) {}
+  [[nodiscard]] const std::string& containerId() const override { return state_->id; }
+  [[nodiscard]] const standin::Times& times() const override { return times_; }
+  boost::asio::awaitable<int> signalled() override {
+    const auto state = state_;
+    while (state->signals.empty()) co_await state->signalled.wait();
+    const int number = state->signals.front();
+    state->signals.pop_front();
+    co_return number;
+  }
+  boost::asio::awaitable<void> exit(int code) override {
+    if (!state_->exitCode) state_->exitCode = code;
+    co_return;
+  }
+
+ private:
+  std::shared_ptr<FakeStandInState> state_;
+  standin::Times times_;
+};
+
+class FakeStandIns final : public standin::StandIns {
+ public:
+  explicit FakeStandIns(boost::asio::io_context& loop) : loop_(loop) {}
+
+  boost::asio::awaitable<Result<std::unique_ptr<standin::StandIn>>> make(standin::Request request) override {
+    ++attempts;
+    if (refusal) co_return tl::unexpected<Error>(*refusal);
+    co_return begin(std::move(request));
+  }
+  boost::asio::awaitable<Result<std::unique_ptr<standin::StandIn>>> find(std::string recoveryId) override {
+    ++searches;
+    if (silent) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    if (!earlier) co_return nullptr;
+    standin::Request request;
+    request.recoveryId = recoveryId;
+    co_return begin(std::move(request));
+  }
+  boost::asio::awaitable<Result<>> removeAll(std::string, std::string) override {
+    if (silent) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    for (const auto& one : made) one->removed = true;
+    co_return Result<>{};
+  }
+  boost::asio::awaitable<Result<std::size_t>> removeOthers(
+      std::function<bool(const std::string& recoveryId)> isKept) override {
+    ++sweeps;
+    std::size_t count = 0;
+    for (const auto& id : others) {
+      if (!isKept(id)) ++count;
+    }
+    swept += count;
+    co_return count;
+  }
+
+  std::vector<std::shared_ptr<FakeStandInState>> made;
+  std::optional<Error> refusal;
+  std::vector<std::string> others;  // recoveries of stand-ins in the runtime
+  bool earlier = false;             // one of an earlier daemon runs
+  bool silent = false;
+  int attempts = 0;
+  int searches = 0;
+  int sweeps = 0;
+  std::size_t swept = 0;
+
+ private:
+  std::unique_ptr<standin::StandIn> begin(standin::Request request) {
+    auto state = std::make_shared<FakeStandInState>(loop_);
+    state->request = std::move(request);
+    state->id = "stand-in-" + std::to_string(made.size());
+    made.push_back(state);
+    return std::make_unique<FakeStandIn>(state);
+  }
+
+  boost::asio::io_context& loop_;
+};
+
+}  // namespace fallbackd::test

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// A fallback and its stand-in: one fate.
+#include "fake_pod_specs.hpp"
+#include "fake_stand_ins.hpp"
+#include "recovery_fixture.hpp"
+
+#include <csignal>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::recovery {
+namespace {
+
+using test::runUntil;
+using testing::HasSubstr;
+using Settled = Settlement::State;
+using Rollout = standin::RolloutFacts;
+
+struct SettlingTest : RecoveryTest {
+  SettlingTest() {
+    settle = config::Settle::always;
+    services->standIns = &standIns;
+    services->standInMetrics = &metrics.standIns;
+    services->specs = &specs;
+    services->rollout = [this](const std::string&) { return rollout; };
+    services->askRollout = [this](const std::string&) { ++rolloutQuestions; };
+    recoveries.emplace(*services, makeConfig());
+    specs.specs["uid-s1"] = test::specOf("registry.example/checkout:1");
+  }
+  std::optional<Settled> settled() const {
+    if (recoveries->incidents().empty() || !recoveries->incidents()[0].settlement) return std::nullopt;
+    return recoveries->incidents()[0].settlement->state;
+  }
+  std::string why() const { return recoveries->incidents()[0].settlement->why; }
+  bool becomes(Settled wanted) {
+    return runUntil(loop, [&] { return settled() == wanted; });
+  }
+  void settles() {
+    detect();
+    ASSERT_TRUE(becomes(Settled::settled));
+    ASSERT_EQ(standIns.made.size(), 1U);
+  }
+  /// The time within which kubelet ends what it does not adopt is over.
+  void adopt() { clock.advance(loop, 6s); }
+
+  test::FakeStandIns standIns{loop};
+  test::FakePodSpecs specs;
+  std::optional<Rollout> rollout;
+  int rolloutQuestions = 0;
+};
+
+TEST_F(SettlingTest, AReadyFallbackGetsAStandIn) {
+  settles();
+  const auto& request = standIns.made[0]->request;
+  EXPECT_EQ(request.recoveryId, recoveries->incidents()[0].id);
+  EXPECT_EQ(request.container, "main");
+  EXPECT_EQ(request.image, "registry.example/checkout:1")
+      << "the text of the pod's specification, for the hash";
+  EXPECT_EQ(request.sandbox.sandbox.id, "s1");
+  EXPECT_TRUE(metric(R"(fallbackd_active_stand_ins{workload="checkout"} 1)"));
+  EXPECT_TRUE(metric(R"(fallbackd_stand_ins_total{result="started",workload="checkout"} 1)"));
+}
+
+TEST_F(SettlingTest, NobodyAsksForOneByDefault) {
+  settle.reset();
+  detect();
+  ASSERT_TRUE(becomes(Settled::refused));
+  EXPECT_EQ(why(), "settle is never");
+  clock.advance(loop, 1min);
+  EXPECT_EQ(standIns.attempts, 0);
+}
+
+TEST_F(SettlingTest, KubeletsStopDrainsTheFallbackAndPassesOnItsExitCode) {
+  auto pod = test::podOf("r/checkout:1");
+  pod.terminationGracePeriodSeconds = 42;
+  specs.specs["uid-s1"] = std::make_shared<const kube::Pod>(std::move(pod));
+  settles();
+  adopt();
+  launcher.launched[0]->status = {Kind::exited, 3};
+  standIns.made[0]->send(SIGTERM);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made[0]->exitCode.has_value(); }));
+  EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 42s);
+  EXPECT_EQ(standIns.made[0]->exitCode, 3);
+  EXPECT_FALSE(standIns.made[0]->removed) << "kubelet reads how it ended";
+  recoveries->sandboxGone("s1");
+  ASSERT_TRUE(reaches(State::pod_gone));
+  EXPECT_EQ(launcher.launched.size(), 1U) << "it is not started again in a pod that goes";
+  EXPECT_FALSE(standIns.made[0]->removed);
+}
+
+TEST_F(SettlingTest, AFailedProbeOfKubeletsRestartsBoth) {
+  settles();
+  adopt();
+  standIns.made[0]->send(SIGTERM);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  EXPECT_EQ(launcher.launched.size(), 2U);
+  EXPECT_EQ(standIns.made[1]->request.restarts, 1U);
+}
+
+TEST_F(SettlingTest, AFallbackThatDiesTakesItsStandInWithIt) {
+  settles();
+  launcher.launched[0]->die(Kind::signaled, SIGSEGV);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  EXPECT_EQ(standIns.made[0]->exitCode, 128 + SIGSEGV);
+  EXPECT_EQ(standIns.made[1]->request.restarts, 1U);
+  EXPECT_EQ(settled(), Settled::settled);
+  EXPECT_TRUE(metric(R"(fallbackd_active_stand_ins{workload="checkout"} 1)"));
+}
+
+TEST_F(SettlingTest, AnEarlyStopIsARejectionAndTheFallbackServesOn) {
+  settles();
+  clock.advance(loop, 1s);
+  standIns.made[0]->send(SIGTERM);
+  ASSERT_TRUE(becomes(Settled::rejected));
+  EXPECT_EQ(standIns.made[0]->exitCode, 128 + SIGTERM);
+  EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_EQ(state(), State::ready);
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+  // Once more, and then no more.
+  clock.advance(loop, 31s);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  standIns.made[1]->send(SIGTERM);
+  ASSERT_TRUE(becomes(Settled::rejected));
+  EXPECT_THAT(why(), HasSubstr("not made again"));
+  clock.advance(loop, 10min);
+  EXPECT_EQ(standIns.attempts, 2);
+  EXPECT_EQ(state(), State::ready);
+  EXPECT_TRUE(metric(R"(fallbackd_stand_ins_total{result="rejected",workload="checkout"} 2)"));
+}
+
+TEST_F(SettlingTest, ItMakesWayForTheRealContainerWhileTheFallbackServes) {
+  settles();
+  adopt();
+  recoveries->imageArrived("r/other:1");
+  clock.advance(loop, 1s);
+  EXPECT_FALSE(standIns.made[0]->removed);
+  recoveries->imageArrived("r/checkout:1");
+  ASSERT_TRUE(becomes(Settled::leaving));
+  EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_EQ(state(), State::ready);
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+  EXPECT_EQ(standIns.attempts, 1);
+  EXPECT_TRUE(metric(R"(fallbackd_active_stand_ins{workload="checkout"} 0)"));
+}
+
+TEST_F(SettlingTest, ASuccessfulProbePullMakesWayToo) {
+  settles();
+  adopt();
+  watcher::Verdict verdict;
+  verdict.kind = watcher::Verdict::Kind::pulled;
+  recoveries->probed(makeConfig()->workloads[0], verdict);
+  ASSERT_TRUE(becomes(Settled::leaving));
+}
+
+TEST_F(SettlingTest, UntilItIsRemovedItIsTriedAgain) {
+  settles();
+  adopt();
+  standIns.silent = true;
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 5s);
+  EXPECT_EQ(settled(), Settled::settled);
+  standIns.silent = false;
+  ASSERT_TRUE(becomes(Settled::leaving));
+}
+
+TEST_F(SettlingTest, AReloadThatWantsNoneRemovesIt) {
+  auto settling = std::make_shared<config::Config>(*makeConfig());
+  settling->settle = config::Settle::always;
+  settle.reset();
+  recoveries->reconfigure(settling);
+  settles();
+  adopt();
+  recoveries->reconfigure(settling);
+  clock.advance(loop, 1s);
+  EXPECT_EQ(settled(), Settled::settled) << "nothing that matters changed";
+  recoveries->reconfigure(makeConfig());
+  ASSERT_TRUE(becomes(Settled::refused));
+  EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_EQ(state(), State::ready);
+  clock.advance(loop, 5min);
+  EXPECT_EQ(standIns.attempts, 1);
+}
+
+TEST_F(SettlingTest, AnImageThatIsHereNeedsNone) {
+  runtime.images.insert("r/checkout:1");
+  detect();
+  ASSERT_TRUE(becomes(Settled::refused));
+  EXPECT_EQ(standIns.attempts, 0);
+}
+
+TEST_F(SettlingTest, AContainerThatKubeletCouldStartGetsNone) {
+  cause = Cause::not_started;
+  detect();
+  ASSERT_TRUE(becomes(Settled::refused));
+  EXPECT_EQ(standIns.attempts, 0);
+}
+
+TEST_F(SettlingTest, ARolloutHoldsItUntilItMayNotHarm) {
+  settle = config::Settle::automatic;
+  rollout = Rollout{Rollout::State::in_progress, true, "the Deployment is being rolled out"};
+  detect();
+  ASSERT_TRUE(becomes(Settled::held));
+  EXPECT_THAT(why(), HasSubstr("the Deployment is being rolled out"));
+  EXPECT_EQ(rolloutQuestions, 1);
+  clock.advance(loop, 1min);
+  EXPECT_GE(rolloutQuestions, 2);
+  EXPECT_LE(rolloutQuestions, 3);
+  EXPECT_EQ(standIns.attempts, 0);
+  EXPECT_EQ(state(), State::ready);
+  rollout->otherRevisionReady = false;
+  ASSERT_TRUE(becomes(Settled::settled));
+}
+
+TEST_F(SettlingTest, WithoutKnowledgeAutoMeansNever) {
+  settle = config::Settle::automatic;
+  specs.specs.clear();
+  detect();
+  ASSERT_TRUE(becomes(Settled::refused));
+  EXPECT_EQ(why(), "the pod's specification is not known");
+  specs.specs["uid-s1"] = test::specOf("r/checkout:1");
+  rollout = Rollout{Rollout::State::complete, false, "the Deployment's revision was rolled out"};
+  ASSERT_TRUE(becomes(Settled::settled)) << "it is known now";
+}
+
+TEST_F(SettlingTest, ARuntimeThatRefusesIsNotAskedForEver) {
+  standIns.refusal = Error{Stage::containerd, Reason::protocol, 0, "an admission plugin says no"};
+  detect();
+  ASSERT_TRUE(becomes(Settled::failed));
+  EXPECT_THAT(why(), HasSubstr("an admission plugin says no"));
+  clock.advance(loop, 30min);
+  EXPECT_EQ(standIns.attempts, 5);
+  EXPECT_EQ(state(), State::ready);
+}
+
+TEST_F(SettlingTest, TheNextDaemonTakesItOver) {
+  settles();
+  adopt();
+  stop(*recoveries);
+  EXPECT_FALSE(standIns.made[0]->exitCode) << "it stays";
+  EXPECT_FALSE(standIns.made[0]->removed);
+  standIns.earlier = true;
+  standIns.silent = true;
+  recoveries.emplace(*services, makeConfig());
+  boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+  ASSERT_TRUE(reaches(State::ready));
+  clock.advance(loop, 5s);
+  EXPECT_EQ(standIns.attempts, 1) << "until the runtime answers nothing is made";
+  standIns.silent = false;
+  ASSERT_TRUE(becomes(Settled::settled));
+  EXPECT_EQ(standIns.attempts, 1);
+  EXPECT_EQ(standIns.made[1]->request.recoveryId, recoveries->incidents()[0].id);
+  // It was adopted long ago: a stop is a stop.
+  standIns.made[1]->send(SIGTERM);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made[1]->exitCode.has_value(); }));
+  EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
+}
+
+TEST_F(SettlingTest, StandInsWithoutARecoveryAreSwept) {
+  settles();
+  const auto id = recoveries->incidents()[0].id;
+  stop(*recoveries);
+  standIns.others = {id, "of-nobody"};
+  standIns.earlier = true;
+  recoveries.emplace(*services, makeConfig());
+  boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.sweeps > 0; }));
+  EXPECT_EQ(standIns.swept, 1U);
+}
+
+TEST_F(SettlingTest, OneWhoseFallbackDiedWhileNoDaemonRanIsSwept) {
+  settles();
+  standIns.others = {recoveries->incidents()[0].id};
+  stop(*recoveries);
+  launcher.adoptable = false;
+  recoveries.emplace(*services, makeConfig());
+  boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.sweeps > 0; }));
+  EXPECT_EQ(standIns.swept, 1U);
+}
+
+}  // namespace
+}  // namespace fallbackd::recovery

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Containers and images that are made in a FakeRuntime. Their processes are the test's.
+#pragma once
+
+#include "cri/control.hpp"
+#include "fake_runtime.hpp"
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace fallbackd::test {
+
+class FakeControl final : public cri::Control {
+ public:
+  explicit FakeControl(FakeRuntime& fake) : runtime(fake) {}
+
+  cri::Awaitable<Result<std::string>> createContainer(cri::SandboxStatus sandbox,
+                                                      cri::ContainerOrder order) override {
+    calls.push_back("create");
+    if (runtime.down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    const std::string id = "c" + std::to_string(++count);
+    cri::Container one{id, sandbox.sandbox.id, order.name, order.attempt, cri::Container::State::created};
+    one.image = order.image;
+    one.labels = order.labels;
+    one.annotations = order.annotations;
+    runtime.containers.push_back(one);
+    orders.push_back(std::move(order));
+    co_return id;
+  }
+  cri::Awaitable<Result<>> startContainer(std::string id) override {
+    calls.push_back("start");
+    if (startFails) co_return fail(Stage::containerd, Reason::protocol, "runc");
+    runtime.startContainer(id);
+    if (onStart) pids[id] = onStart();
+    co_return Result<>{};
+  }
+  cri::Awaitable<Result<pid_t>> containerPid(std::string id) override {
+    const auto found = pids.find(id);
+    co_return found == pids.end() ? 0 : found->second;
+  }
+  cri::Awaitable<Result<>> stopContainer(std::string id, std::chrono::seconds) override {
+    calls.push_back("stop " + id);
+    if (runtime.down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    runtime.exitContainer(id, 137);
+    co_return Result<>{};
+  }
+  cri::Awaitable<Result<>> removeContainer(std::string id) override {
+    calls.push_back("remove " + id);
+    runtime.removeContainer(id);
+    co_return Result<>{};
+  }
+  cri::Awaitable<Result<>> createImage(std::string name, std::vector<cri::Blob>,
+                                       cri::Labels labels) override {
+    calls.push_back("image");
+    if (!imageHidden) runtime.images.insert(name);
+    images[name] = std::move(labels);
+    co_return Result<>{};
+  }
+  cri::Awaitable<Result<>> deleteImage(std::string name) override {
+    images.erase(name);
+    runtime.images.erase(name);
+    co_return Result<>{};
+  }
+  cri::Awaitable<Result<std::vector<std::string>>> imagesWithLabel(std::string key) override {
+    std::vector<std::string> names;
+    for (const auto& [name, labels] : images) {
+      if (labels.contains(key)) names.push_back(name);
+    }
+    co_return names;
+  }
+
+  FakeRuntime& runtime;
+  std::vector<std::string> calls;
+  std::vector<cri::ContainerOrder> orders;
+  std::map<std::string, cri::Labels> images;
+  std::map<std::string, pid_t> pids;  // by container
+  std::function<pid_t()> onStart;
+  bool startFails = false;
+  bool imageHidden = false;  // CRI never learns of it
+  int count = 0;
+};
+
+}  // namespace fallbackd::test

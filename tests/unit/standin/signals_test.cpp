@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program, and the daemon's side of it.
+#include "standin/signals.hpp"
+
+#include "base/async/event.hpp"
+#include "fake_runtime.hpp"
+#include "stand_in_process.hpp"
+#include "standin/program/program_bytes.hpp"
+#include "sys/file.hpp"
+
+#include <chrono>
+#include <csignal>
+#include <fcntl.h>
+#include <optional>
+#include <sys/wait.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <gtest/gtest.h>
+
+namespace fallbackd::standin {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// The program as a child of the test.
+class Program {
+ public:
+  Program() : pid_(test::spawnStandIn()) {}
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+  ~Program() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+  }
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  /// Its wait status.
+  int ended() {
+    int status = 0;
+    ::waitpid(std::exchange(pid_, 0), &status, 0);
+    return status;
+  }
+
+ private:
+  pid_t pid_;
+};
+
+struct SignalsTest : testing::Test {
+  Signals open() {
+    auto signals = test::runToEnd(loop, Signals::of(program.pid()));
+    EXPECT_TRUE(signals) << (signals ? "" : signals.error().message());
+    return signals ? std::move(*signals) : Signals();
+  }
+  boost::asio::io_context loop;
+  Program program;
+};
+
+TEST_F(SignalsTest, IsEmbeddedAsItIsBuilt) {
+  const auto built = sys::readFile(Stage::cli, STAND_IN_PROGRAM, 1 << 20);
+  ASSERT_TRUE(built);
+  EXPECT_EQ(*built, programBytes());
+}
+
+TEST_F(SignalsTest, PassesOnSignalsAndEndsAsItIsTold) {
+  auto signals = open();
+  ASSERT_EQ(::kill(program.pid(), SIGTERM), 0);
+  EXPECT_EQ(test::runToEnd(loop, signals.next()), SIGTERM);
+  ASSERT_EQ(::kill(program.pid(), SIGQUIT), 0);
+  EXPECT_EQ(test::runToEnd(loop, signals.next()), SIGQUIT);
+  ASSERT_TRUE(signals.end(143));
+  EXPECT_TRUE(test::runToEnd(loop, signals.ended(10s)));
+  const int status = program.ended();
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 143);
+}
+
+TEST_F(SignalsTest, ASignalWaitsForTheNextDaemon) {
+  { auto first = open(); }
+  ASSERT_EQ(::kill(program.pid(), SIGTERM), 0);
+  auto second = open();
+  EXPECT_EQ(test::runToEnd(loop, second.next()), SIGTERM);
+}
+
+TEST_F(SignalsTest, ItsEndShows) {
+  auto signals = open();
+  ASSERT_EQ(::kill(program.pid(), SIGKILL), 0);
+  EXPECT_EQ(test::runToEnd(loop, signals.next()), 0);
+}
+
+TEST_F(SignalsTest, AnotherProcessesEndSignalIsPassedOn) {
+  auto signals = open();
+  ASSERT_EQ(::kill(program.pid(), 60), 0) << "without a value";
+  EXPECT_EQ(test::runToEnd(loop, signals.next()), 60);
+}
+
+TEST_F(SignalsTest, AnotherProgramIsNotTakenForIt) {
+  const auto signals = test::runToEnd(loop, Signals::of(::getpid()));
+  EXPECT_FALSE(signals);
+}
+
+}  // namespace
+}  // namespace fallbackd::standin

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making, finding and removing stand-ins, against a fake runtime.
+#include "domain/stand_in.hpp"
+#include "fake_clock.hpp"
+#include "fake_control.hpp"
+#include "stand_in_process.hpp"
+#include "standin/containerd_stand_ins.hpp"
+
+#include <csignal>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace fallbackd::standin {
+namespace {
+
+using testing::ElementsAre;
+using State = cri::Container::State;
+
+struct StandInsTest : testing::Test {
+  StandInsTest() {
+    runtime.addSandbox("s1", "shop", "checkout");
+    runtime.sandboxes["s1"].pausePid = ::getpid();
+    control.onStart = [this] { return spawn(); };
+  }
+  ~StandInsTest() override {
+    for (const pid_t pid : programs) {
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, nullptr, 0);
+    }
+  }
+  pid_t spawn() {
+    programs.push_back(test::spawnStandIn());
+    return programs.back();
+  }
+  Request request(const std::string& recoveryId = "r1") {
+    Request one;
+    one.recoveryId = recoveryId;
+    one.sandbox = runtime.sandboxes["s1"];
+    one.container = "main";
+    one.image = "r/checkout:1";
+    one.binary = {"checkout", "1.8.3"};
+    return one;
+  }
+  Result<std::unique_ptr<StandIn>> make(Request one) {
+    return test::runToEnd(loop, standIns.make(std::move(one)));
+  }
+  std::vector<std::string> ids() const {
+    std::vector<std::string> all;
+    for (const auto& one : runtime.containers) all.push_back(one.id);
+    return all;
+  }
+
+  boost::asio::io_context loop;
+  test::FakeRuntime runtime;
+  test::FakeControl control{runtime};
+  ContainerdStandIns standIns{runtime, control, "/run/fallbackd"};
+  std::vector<pid_t> programs;
+};
+
+TEST_F(StandInsTest, IsMadeWithItsImage) {
+  auto made = make(request());
+  ASSERT_TRUE(made) << made.error().message();
+  EXPECT_THAT(control.calls, ElementsAre("image", "create", "start"));
+  EXPECT_EQ(control.orders[0].image, "fallbackd.io/checkout:1.8.3");
+  EXPECT_EQ(control.images.at("fallbackd.io/checkout:1.8.3").at("io.cri-containerd.image"), "managed");
+  ::kill(programs[0], SIGTERM);
+  EXPECT_EQ(test::runToEnd(loop, (*made)->signalled()), SIGTERM);
+  control.calls.clear();
+  ASSERT_TRUE(make(request("r2"))) << "the image is there";
+  EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "image"), 0);
+}
+
+TEST_F(StandInsTest, OneThatDoesNotStartIsRemoved) {
+  control.startFails = true;
+  EXPECT_FALSE(make(request()));
+  EXPECT_TRUE(runtime.containers.empty());
+}
+
+TEST_F(StandInsTest, TheRealContainerComesFirst) {
+  runtime.addContainer("real", "s1", "main");
+  const auto made = make(request());
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().reason, Reason::already_exists);
+  EXPECT_THAT(ids(), ElementsAre("real"));
+  runtime.exitContainer("real", 1);
+  EXPECT_TRUE(make(request())) << "it has ended, and its image is gone";
+}
+
+TEST_F(StandInsTest, AnotherFallbackdsIsLeftAlone) {
+  auto& other = runtime.addContainer("foreign", "s1", "main");
+  other.labels[kStandInLabel] = "r9";
+  other.annotations[kStandInOwner] = "/run/another";
+  EXPECT_FALSE(make(request()));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeOthers([](const std::string&) { return false; })));
+  EXPECT_THAT(ids(), ElementsAre("foreign"));
+}
+
+TEST_F(StandInsTest, ThereAreNeverTwoOfOneContainer) {
+  ASSERT_TRUE(make(request()));
+  ASSERT_TRUE(make(request("r2")));
+  EXPECT_THAT(ids(), ElementsAre("c2"));
+}
+
+TEST_F(StandInsTest, TheLatestThatEndedStaysForKubectl) {
+  ASSERT_TRUE(make(request()));
+  runtime.exitContainer("c1", 3);
+  auto second = request();
+  second.restarts = 1;
+  ASSERT_TRUE(make(second));
+  EXPECT_THAT(ids(), ElementsAre("c1", "c2"));
+  runtime.exitContainer("c2", 3);
+  auto third = request();
+  third.restarts = 2;
+  ASSERT_TRUE(make(third));
+  EXPECT_THAT(ids(), ElementsAre("c2", "c3"));
+}
+
+TEST_F(StandInsTest, TheNextDaemonFindsIt) {
+  ASSERT_TRUE(make(request()));
+  ContainerdStandIns next(runtime, control, "/run/fallbackd");
+  auto found = test::runToEnd(loop, next.find("r1"));
+  ASSERT_TRUE(found) << found.error().message();
+  ASSERT_NE(*found, nullptr);
+  EXPECT_EQ((*found)->containerId(), "c1");
+  test::runToEnd(loop, [&]() -> boost::asio::awaitable<bool> {
+    co_await (*found)->exit(7);
+    co_return true;
+  }());
+  int status = 0;
+  ASSERT_EQ(::waitpid(programs[0], &status, 0), programs[0]);
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  programs.clear();
+  auto none = test::runToEnd(loop, next.find("r2"));
+  ASSERT_TRUE(none);
+  EXPECT_EQ(*none, nullptr);
+}
+
+TEST_F(StandInsTest, WhatNoRecoveryKeepsIsRemovedWithItsImage) {
+  ASSERT_TRUE(make(request()));
+  const auto kept =
+      test::runToEnd(loop, standIns.removeOthers([](const std::string& id) { return id == "r1"; }));
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(*kept, 0U);
+  EXPECT_EQ(control.images.size(), 1U);
+  const auto removed = test::runToEnd(loop, standIns.removeOthers([](const std::string&) { return false; }));
+  ASSERT_TRUE(removed);
+  EXPECT_EQ(*removed, 1U);
+  EXPECT_TRUE(runtime.containers.empty());
+  EXPECT_TRUE(control.images.empty());
+}
+
+TEST_F(StandInsTest, ASilentRuntimeSaysNothing) {
+  ASSERT_TRUE(make(request()));
+  runtime.down = true;
+  EXPECT_FALSE(test::runToEnd(loop, standIns.find("r1")));
+  EXPECT_FALSE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  EXPECT_FALSE(test::runToEnd(loop, standIns.removeOthers([](const std::string&) { return false; })));
+}
+
+TEST_F(StandInsTest, AnImageThatCriDoesNotLearnOfIsAnError) {
+  auto& clock = test::FakeClock::install(loop);
+  control.imageHidden = true;
+  std::optional<Result<std::unique_ptr<StandIn>>> made;
+  boost::asio::co_spawn(loop, standIns.make(request()),
+                        [&](std::exception_ptr, auto result) { made = std::move(result); });
+  ASSERT_TRUE(test::runUntil(loop, [&] {
+    clock.advance(loop, std::chrono::milliseconds(200));
+    return made.has_value();
+  }));
+  ASSERT_FALSE(*made);
+  EXPECT_EQ(made->error().reason, Reason::timeout);
+  EXPECT_TRUE(runtime.containers.empty());
+}
+
+}  // namespace
+}  // namespace fallbackd::standin
