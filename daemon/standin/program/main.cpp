@@ -50,7 +50,7 @@ extern "C" [[noreturn]] void standIn() {
   // Blocked signals are kept for process 1, which would lose those that it does not handle.
   const unsigned long all = ~0UL;
   call(__NR_rt_sigprocmask, SIG_SETMASK, address(&all), 0, kMaskBytes);
-  int ends[2];
+  int ends[2] = {-1, -1};
   if (call(__NR_pipe2, address(ends), O_CLOEXEC | O_NONBLOCK) != 0) end(kFailed);
   if (call(__NR_dup3, ends[0], fallbackd::standin::kSignalsFd, O_CLOEXEC) < 0) end(kFailed);
   for (;;) {

@@ -17,7 +17,6 @@ namespace fallbackd::standin {
 namespace {
 
 using testing::ElementsAre;
-using State = cri::Container::State;
 
 struct StandInsTest : testing::Test {
   StandInsTest() {
