@@ -29,6 +29,7 @@ constexpr auto kAfterRejection = 30s;
 constexpr unsigned kMaxFailures = 5;
 constexpr Backoff::Limits kSettleRetries{1s, 60s};
 constexpr auto kSettleLook = 10s;    // between looks whether it is allowed by now
+constexpr auto kAnswerLook = 1s;     // whether somebody has described the pod by now
 constexpr auto kRolloutLook = 30s;   // between questions to the API server
 constexpr auto kRealLimit = 60s;     // for the real container, once its image can be pulled
 constexpr auto kDefaultGrace = 30s;  // of a pod that does not say
@@ -59,7 +60,6 @@ Settling::Settling(Services& services, Incident& incident)
       clock_(LoopClock::of(services.executor)),
       incident_(incident),
       imageCame_(services.executor),
-      wakeUp_(services.executor),
       pause_(kSettleRetries),
       mayExist_(incident.adopted) {}
 
@@ -134,7 +134,7 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
       const bool may = co_await mayMake();
       if (may) co_await make(logFile);
       if (standIn_ == nullptr) {
-        co_await wakeUp_.waitFor(may ? pause_.next() : std::chrono::nanoseconds(kSettleLook));
+        co_await pauseFor(may ? pause_.next() : look_);
         continue;
       }
     }
@@ -181,6 +181,7 @@ void Settling::askRollout() {
 }
 
 cri::Awaitable<bool> Settling::mayMake() {
+  look_ = kSettleLook;
   if (rejections_ >= kMaxRejections || failures_ >= kMaxFailures) co_return false;
   if (leftAt_ && clock_.now() - *leftAt_ < kRealLimit) co_return false;
   if (incident_.cause == Cause::not_started) {
@@ -201,6 +202,7 @@ cri::Awaitable<bool> Settling::mayMake() {
   if (now.kind == standin::Ruling::Kind::refuse) {
     note(State::refused, now.why);
     if (now.notKnown) askRollout();
+    if (now.notKnown) look_ = kAnswerLook;
     co_return false;
   }
   if (config::pullPolicyOf(*workload_) == config::PullPolicy::always) co_return true;

@@ -12,6 +12,7 @@
 #include "telemetry/metrics/stand_ins.hpp"
 #include "watcher/match.hpp"
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -65,10 +66,10 @@ class Settling {
   watcher::WorkloadPtr workload_;
   std::unique_ptr<standin::StandIn> standIn_;
   Event imageCame_;
-  Event wakeUp_;
   Backoff pause_;
-  std::optional<Stamp> startedAt_;  // of the stand-in; absent: an earlier daemon started it
-  std::optional<Stamp> leftAt_;     // when it made way for the real container
+  std::chrono::nanoseconds look_{};  // until it is asked again whether one may be made
+  std::optional<Stamp> startedAt_;   // of the stand-in; absent: an earlier daemon started it
+  std::optional<Stamp> leftAt_;      // when it made way for the real container
   std::optional<Stamp> rolloutAskedAt_;
   bool mayExist_ = false;  // one was made, or may have been by an earlier daemon
   bool lookedForEarlier_ = false;

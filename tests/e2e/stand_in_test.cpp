@@ -93,7 +93,7 @@ class StandInE2e : public testing::TestWithParam<std::string> {
     return list.value_or("");
   }
   std::string role(const Pod& pod) const {
-    const auto answer = httpGet(pod.ip, Shop::kPort, "/", 1s);
+    const auto answer = httpGet(pod.ip, Shop::kPort, "/", 5s);
     if (!answer) return "none";
     return answer->body.find("role=fallback") != std::string::npos ? "fallback" : "container";
   }
@@ -123,7 +123,8 @@ TEST_P(StandInE2e, KubeletSeesTheFallbackUntilTheContainerComes) {
   const auto ours = images();
   EXPECT_THAT(ours, HasSubstr(kOurImage));
   EXPECT_THAT(ours, Not(HasSubstr(one.image_ref())));
-  EXPECT_THAT(contentOf(pod.logDirectory / "checkout-fallback" / "0.log"), HasSubstr(" stdout F "));
+  const auto log = pod.logDirectory / "checkout-fallback" / "0.log";
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return contentOf(log).find(" stdout F ") != std::string::npos; }));
   // It is not taken for the real container.
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "ready");
   EXPECT_EQ(role(pod), "fallback");
@@ -135,7 +136,7 @@ TEST_P(StandInE2e, KubeletSeesTheFallbackUntilTheContainerComes) {
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return containersOf(*shop_->node, pod).empty(); }))
       << "our own probe pull brings the image, and the stand-in makes way";
   EXPECT_EQ(role(pod), "fallback") << "it serves until the container comes";
-  EXPECT_THAT(images(), Not(HasSubstr("fallbackd.io/")));
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return images().find("fallbackd.io/") == std::string::npos; }));
   E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, shop_->containerSpec()));
   E2E_CHECK(shop_->kubelet->startContainer(id));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return role(pod) == "container"; }));
