@@ -110,6 +110,8 @@ TEST(Status, IsWhatItsSchemaSays) {
   auto snapshot = quietNode();
   snapshot.incidents = {incidentOf("web-0", recovery::State::ready),
                         incidentOf("web-1", recovery::State::failed)};
+  snapshot.incidents[0].settlement =
+      recovery::Settlement{recovery::Settlement::State::settled, "a stand-in runs", "id"};
   snapshot.incidents[1].error = Error{Stage::admission, Reason::expired, 0, "expired"};
   auto waiting = waitingOf(snapshot, "web-1", watcher::Waiting::State::not_started);
   waiting.trouble = "t";
@@ -130,6 +132,12 @@ TEST(Status, IsWhatItsSchemaSays) {
   snapshot.knownPods = {{kubelet}, 7, 1, kubelet.since, kubelet, kube::EventState()};
   snapshot.knownPods.events->results.fill(3);
   snapshot.knownPods.events->forbiddenIn = {"shop"};
+  snapshot.pause.annotated["bank"] = {{}, "by its team"};
+  mirror::ServedImage image{"registry.example.com/shop/cart:1", "sha256:1", Cause::dns, "no such host", {}};
+  image.lastSeen = snapshot.taken;
+  snapshot.mirror.emplace().served = {image, image};
+  snapshot.mirror->served[1].byDigest = true;
+  snapshot.mirror->served[1].lastSeen.reset();
   coverage::Counts counts{};
   const auto status = statusJson(snapshot, counts);
   EXPECT_EQ(test::schemaProblems("status", status), "");
