@@ -55,6 +55,8 @@ extern "C" [[noreturn]] void standIn() {
   if (call(__NR_dup3, ends[0], fallbackd::standin::kSignalsFd, O_CLOEXEC) < 0) end(kFailed);
   for (;;) {
     siginfo_t info;
+    info.si_code = 0;  // the compiler does not see the kernel fill it
+    info.si_value.sival_int = 0;
     const long number = call(__NR_rt_sigtimedwait, address(&all), address(&info), 0, kMaskBytes);
     if (number <= 0) continue;
     if (number == SIGCHLD) {
