@@ -74,6 +74,15 @@ Endpoint::Response Endpoint::passOn(Outcome outcome, Code code, const std::strin
   return errorAnswer(404, code, why);
 }
 
+/// To containerd 2 a 404 weighs more than a registry that cannot be reached: the pull would end as "not
+/// found", and the outage would be hidden. A 502 weighs more still, and containerd asks the next host after
+/// it.
+Endpoint::Response Endpoint::passOnAsDown(Outcome outcome, Code code, const std::string& why,
+                                          const Failing& failing) {
+  count(outcome);
+  return errorAnswer(502, code, why + "; its registry is down: " + failing.text);
+}
+
 asio::awaitable<http::Response> Endpoint::answer(http::Request request) {
   auto asked = askedBy(request.path, request.query);
   if (!asked) co_return passOn(Outcome::invalid, Code::unsupported, "not a request of a pull");
@@ -88,7 +97,10 @@ asio::awaitable<http::Response> Endpoint::answer(http::Request request) {
     co_return passOn(Outcome::no_token, Code::name_unknown, "not here");
   }
   if (!isServable(settings_, *asked->image)) {
-    co_return passOn(Outcome::excluded, Code::name_unknown, "mirror.images does not have it");
+    const auto failing = co_await failingNow(*asked->image);
+    const std::string why = "mirror.images does not have it";
+    co_return failing ? passOnAsDown(Outcome::excluded, Code::name_unknown, why, *failing)
+                      : passOn(Outcome::excluded, Code::name_unknown, why);
   }
   if (asked->kind == Asked::Kind::blob) co_return co_await blob(std::move(*asked->image), std::move(request));
   co_return co_await manifest(std::move(*asked->image), std::move(request));
@@ -142,15 +154,17 @@ asio::awaitable<http::Response> Endpoint::manifest(ImageReference image, http::R
   }
   auto offer = co_await offerOf(outside_.store, image, Platform::own());
   if (!offer) {
-    const bool missing = offer.error().reason == Reason::not_found;
-    co_return passOn(missing ? Outcome::not_here : Outcome::failed, Code::manifest_unknown,
-                     "the node cannot complete it: " + offer.error().context);
+    const auto outcome = offer.error().reason == Reason::not_found ? Outcome::not_here : Outcome::failed;
+    const auto why = "the node cannot complete it: " + offer.error().context;
+    if (!failing) failing = co_await failingNow(image);
+    co_return failing ? passOnAsDown(outcome, Code::manifest_unknown, why, *failing)
+                      : passOn(outcome, Code::manifest_unknown, why);
   }
   if (!failing) failing = co_await failingNow(image);
   if (!failing) co_return well();
   if (!isFreshEnough(*offer, byDigest ? std::nullopt : seen_.of(nameOf(image), offer->updatedAt))) {
-    co_return passOn(Outcome::stale, Code::manifest_unknown,
-                     "mirror.cached does not allow it: it is too old");
+    co_return passOnAsDown(Outcome::stale, Code::manifest_unknown,
+                           "mirror.cached does not allow it: it is too old", *failing);
   }
   if (begins) noteServed(image, *offer, *failing);
   count(Outcome::served);
@@ -201,9 +215,10 @@ asio::awaitable<http::Response> Endpoint::blob(ImageReference image, http::Reque
   }
   const auto entry = co_await outside_.store.content(digest);
   if (!entry) {
-    const bool missing = entry.error().reason == Reason::not_found;
-    co_return passOn(missing ? Outcome::not_here : Outcome::failed, Code::blob_unknown,
-                     entry.error().context);
+    const auto outcome = entry.error().reason == Reason::not_found ? Outcome::not_here : Outcome::failed;
+    if (!failing) failing = co_await failingNow(image);
+    co_return failing ? passOnAsDown(outcome, Code::blob_unknown, entry.error().context, *failing)
+                      : passOn(outcome, Code::blob_unknown, entry.error().context);
   }
   if (!failing) failing = co_await failingNow(image);
   if (!failing) co_return passOn(Outcome::upstream_well, Code::blob_unknown, "the registry is well: ask it");

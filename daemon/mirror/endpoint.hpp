@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mirror's answer to each request: "not here" (404), after which containerd goes on to the registry, or
-// the node's own copy, if the registry is down. Never writes, never asks a registry for content. On the
-// server's thread.
+// The mirror's answer to each request: "not here" (404, or 502), after which containerd goes on to the
+// registry, or the node's own copy, if the registry is down. Never writes, never asks a registry for content.
+// On the server's thread.
 #pragma once
 
 #include "base/clock.hpp"
@@ -101,6 +101,7 @@ class Endpoint {
   [[nodiscard]] bool isTrigger(const std::optional<Failing>& failing) const;
   [[nodiscard]] bool isFreshEnough(const Offer& offer, const std::optional<Wall::time_point>& seen) const;
   Response passOn(Outcome outcome, Code code, const std::string& why);
+  Response passOnAsDown(Outcome outcome, Code code, const std::string& why, const Failing& failing);
   void noteServed(const ImageReference& image, const Offer& offer, const Failing& failing);
   void count(Outcome outcome);
 

@@ -93,7 +93,9 @@ Result<std::string> withoutBlock(std::string_view text, const std::string& file)
   const auto firstLine = text.substr(begin, text.find('\n', begin) - begin);
   const auto after = std::min(text.find('\n', end), text.size() - 1) + 1;
   std::string rest(text.substr(0, begin));
-  if (firstLine.find(kNoNewline) != std::string_view::npos && rest.ends_with('\n')) rest.pop_back();
+  // Whoever has appended something since needs the line's end.
+  const bool atEnd = after >= text.size();
+  if (atEnd && firstLine.find(kNoNewline) != std::string_view::npos && rest.ends_with('\n')) rest.pop_back();
   return rest.append(text.substr(after));
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <variant>
 
 namespace fallbackd::watcher {
 
@@ -247,7 +248,10 @@ void Attendance::judged(const Key& key, const StartWatch::Judgement& judgement) 
   one.cause = Cause::not_started;
   one.text = judgement.text;
   const auto workload = one.workload;
-  if (judgement.heldUp && !one.onNode && workload->detection.triggers.contains(Cause::not_started)) {
+  // kubelet's next pull brings it from the node. A pull that hangs before it in the queue is another matter.
+  const bool comesByItself =
+      one.onNode && judgement.heldUp && std::holds_alternative<BackOff>(*judgement.heldUp);
+  if (judgement.heldUp && !comesByItself && workload->detection.triggers.contains(Cause::not_started)) {
     const auto& pod = pods_.at(key.first);
     listener_.detected(Detection{pod.sandbox,
                                  workload,

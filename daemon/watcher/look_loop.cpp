@@ -91,7 +91,8 @@ cri::Awaitable<bool> Attendance::askRegistry(Key key, WorkloadPtr workload, Imag
   const bool onNode = co_await askNodeFirst(reference, question);
   const auto verdict = co_await prober_.probe(question);
   if (const auto found = attended_.find(key); found != attended_.end()) {
-    found->second.onNode = onNode && verdict.kind == Verdict::Kind::pulled;
+    found->second.onNode =
+        onNode && verdict.kind == Verdict::Kind::pulled && prober_.cameFromNode(question, verdict);
   }
   if (verdict.fresh) report(*workload, verdict);
   if (verdict.fresh && verdict.stalled) checkUnstick(Unseen::counts);

@@ -52,6 +52,10 @@ class Prober {
 
   /// Pulls that it answers say nothing about registries. It must outlive this object.
   void tellApart(const NodeImages& images) { pulls_.tellApart(images); }
+  /// Whether the pull of this verdict was answered by the node itself.
+  [[nodiscard]] bool cameFromNode(const Question& question, const Verdict& verdict) const {
+    return pulls_.cameFromNode(question, verdict.started);
+  }
 
   /// See RegistryHealth::recent.
   [[nodiscard]] std::optional<Failure> recentFailure(const ImageReference& image) const {

@@ -146,6 +146,13 @@ TEST_P(Mirror, AnImageOfTheNodeComesHoweverItsRegistryFails) {
                                 {"ms", toMillis(outcome.took)}});
   }
   tell(GetParam(), std::move(rows));
+  // Of what is not on the node, the outage is still seen.
+  for (const auto& host : {dead.address(), std::string("registry.invalid:5000")}) {
+    const auto outcome = pull(host + "/shop/absent:1");
+    EXPECT_FALSE(outcome.ok());
+    EXPECT_THAT(outcome.text, HasSubstr("502"));
+    EXPECT_THAT(outcome.text, testing::Not(HasSubstr("not found")));
+  }
   // Honest about it.
   const auto shown = node_->status();
   const auto& served = shown.at("mirror").at("served").as_array();

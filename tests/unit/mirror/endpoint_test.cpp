@@ -49,7 +49,7 @@ class EndpointTest : public testing::Test {
               },
               [this](ImageReference) -> asio::awaitable<std::optional<Failing>> { co_return recent; },
               [this](const ServedImage& image) { told.push_back(image); },
-              [this](const std::string& what) { ADD_FAILURE() << what; }});
+              [](const std::string& what) { ADD_FAILURE() << what; }});
     }
     return *endpoint_;
   }
@@ -190,6 +190,7 @@ TEST_F(EndpointTest, WhatIsNotThereHasTheCodeOfTheSpecification) {
       {"/v2/Shop/manifests/1", "UNSUPPORTED"},
       {"/v2/shop/cart/blobs/sha256:1", "UNSUPPORTED"}};
   for (const auto& [path, code] : cases) {
+    failing.reset();  // the registry is well
     const auto response = ask(path);
     EXPECT_EQ(response.status, 404U) << path;
     EXPECT_EQ(codeOf(response), code) << path;
@@ -228,11 +229,17 @@ TEST_F(EndpointTest, WhileTheRegistryIsWellContainerdGoesOnToIt) {
   EXPECT_TRUE(told.empty());
 }
 
-TEST_F(EndpointTest, WhatTheNodeDoesNotHaveNeedsNoCheck) {
-  EXPECT_EQ(ask("/v2/shop/cart/manifests/2").status, 404U);
-  EXPECT_EQ(ask("/v2/shop/cart/blobs/" + test::digestOf("elsewhere")).status, 404U);
-  EXPECT_EQ(checks, 0U);
+TEST_F(EndpointTest, WhatTheNodeDoesNotHaveDoesNotHideAnOutage) {
+  const auto both = [this] {
+    return std::pair(ask("/v2/shop/cart/manifests/2").status,
+                     ask("/v2/shop/cart/blobs/" + test::digestOf("elsewhere")).status);
+  };
+  EXPECT_EQ(both(), std::pair(502U, 502U)) << "a 404 would outweigh a registry that cannot be reached";
+  EXPECT_EQ(checks, 1U) << "the verdict is shared";
   EXPECT_EQ(count("not_here"), 2U);
+  failing.reset();
+  clock.advance(loop, 11s);
+  EXPECT_EQ(both(), std::pair(404U, 404U));
 }
 
 TEST_F(EndpointTest, OnlyCausesThatTriggerCount) {
@@ -277,8 +284,8 @@ TEST_F(EndpointTest, OnlyImagesThatAreListedAreServed) {
   settings.images = {"r.x/shop/cart", "q.x"};
   EXPECT_EQ(ask(kTag).status, 200U);
   store.name("r.x/shop/carts:1", parts.manifest);
-  EXPECT_EQ(ask("/v2/shop/carts/manifests/1").status, 404U);
-  EXPECT_EQ(ask("/v2/shop/carts/blobs/" + parts.layer).status, 404U);
+  EXPECT_EQ(ask("/v2/shop/carts/manifests/1").status, 502U);
+  EXPECT_EQ(ask("/v2/shop/carts/blobs/" + parts.layer).status, 502U);
   EXPECT_EQ(count("excluded"), 2U);
 }
 
@@ -300,7 +307,7 @@ TEST_F(EndpointTest, ATagIsServedUpToItsAgeADigestAlways) {
 
 TEST_F(EndpointTest, NeverMeansByDigestOnly) {
   settings.cached = config::ServeCached::never;
-  EXPECT_EQ(ask(kTag).status, 404U);
+  EXPECT_EQ(ask(kTag).status, 502U);
   EXPECT_EQ(ask("/v2/shop/cart/manifests/" + parts.manifest).status, 200U);
 }
 
