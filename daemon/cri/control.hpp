@@ -56,6 +56,8 @@ class Control {
   virtual Awaitable<Result<>> createImage(std::string name, std::vector<Blob> blobs, Labels labels) = 0;
   /// Removes this name alone; other names of the image and containers that run it stay.
   virtual Awaitable<Result<>> deleteImage(std::string name) = 0;
+  /// Of the manifest that a name stands for; empty if there is no such name.
+  virtual Awaitable<Result<std::string>> imageDigest(std::string name) = 0;
   /// Names of the images with this label.
   virtual Awaitable<Result<std::vector<std::string>>> imagesWithLabel(std::string key) = 0;
 };

@@ -193,6 +193,19 @@ class GrpcControl final : public Control {
     co_return doneOrGone("Images.Delete of " + name, call.status);
   }
 
+  Awaitable<Result<std::string>> imageDigest(std::string name) override {
+    stored::GetImageRequest request;
+    request.set_name(name);
+    const CallOptions options{kControlDeadline, namespace_};
+    const auto call = co_await unary<stored::GetImageResponse>(
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          images_->async()->Get(context, query, response, std::move(done));
+        });
+    if (call.status.error_code() == grpc::StatusCode::NOT_FOUND) co_return std::string();
+    if (!call.status.ok()) co_return failCall(Stage::containerd, "Images.Get of " + name, call.status);
+    co_return call.response.image().target().digest();
+  }
+
   Awaitable<Result<std::vector<std::string>>> imagesWithLabel(std::string key) override {
     stored::ListImagesRequest request;
     request.add_filters("labels.\"" + key + "\"");

@@ -69,7 +69,6 @@ cri::Awaitable<void> Recoveries::adopt() {
     held_.insert({entry.incident.target.podUid, entry.incident.target.container});
     tasks_.spawn(adoptLater(std::move(entry)));
   }
-  if (services_.standIns != nullptr) tasks_.spawn(sweepStandIns());
   auto remains = co_await services_.launcher.collectOrphans(std::move(kept));
   if (remains.removed > 0) {
     services_.log.warn("removed what launches of an earlier daemon left behind",
@@ -85,6 +84,8 @@ cri::Awaitable<void> Recoveries::adopt() {
     held_.insert({one.podUid, one.container});
     tasks_.spawn(adoptUnclaimed(std::move(one)));
   }
+  // By now it is known whose fallbacks may run.
+  if (services_.standIns != nullptr) tasks_.spawn(sweepStandIns());
 }
 
 /// Of an incident that gets no recovery here.

@@ -92,7 +92,6 @@ class Recoveries final : public watcher::Listener {
   bool firstTime(const std::string& text);
   cri::Awaitable<void> catchUp(Key key);
   cri::Awaitable<void> sweepStandIns();
-  [[nodiscard]] bool mayLeaveStandIns() const;
   [[nodiscard]] bool keepsStandIn(const std::string& recoveryId) const;
 
   Services& services_;

@@ -29,6 +29,7 @@ constexpr auto kAfterRejection = 30s;
 constexpr unsigned kMaxFailures = 5;
 constexpr Backoff::Limits kSettleRetries{1s, 60s};
 constexpr auto kSettleLook = 10s;    // between looks whether it is allowed by now
+constexpr auto kImageLook = 30s;     // between looks whether its image has come without a notice
 constexpr auto kAnswerLook = 1s;     // whether somebody has described the pod by now
 constexpr auto kRolloutLook = 30s;   // between questions to the API server
 constexpr auto kRealLimit = 60s;     // for the real container, once its image can be pulled
@@ -109,9 +110,25 @@ void Settling::imageCame() {
   if (standIn_ != nullptr) imageCame_.set();
 }
 
+bool Settling::wantsNone() const {
+  return config::settleOf(*services_.config, *workload_) == config::Settle::never;
+}
+
 void Settling::reconfigured() {
-  if (standIn_ == nullptr || workload_ == nullptr) return;
-  if (config::settleOf(*services_.config, *workload_) == config::Settle::never) imageCame_.set();
+  if (standIn_ != nullptr && workload_ != nullptr && wantsNone()) imageCame_.set();
+}
+
+/// With policy Always kubelet pulls even so.
+cri::Awaitable<bool> Settling::imageIsHere() const {
+  if (config::pullPolicyOf(*workload_) == config::PullPolicy::always) co_return false;
+  const auto present = co_await services_.runtime.imagePresent(workload_->image);
+  co_return present&&* present;
+}
+
+/// Its image may have come, or the configuration changed, while it was being made or no daemon ran.
+cri::Awaitable<void> Settling::lookAtOnce() {
+  const bool here = co_await imageIsHere();
+  if (here || wantsNone()) imageCame_.set();
 }
 
 void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
@@ -129,17 +146,25 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
   workload_ = std::move(workload);
   if (services_.standIns == nullptr) co_await untilCancelled();
   co_await takeOver();
+  if (standIn_ != nullptr) co_await lookAtOnce();
   for (;;) {
     if (standIn_ == nullptr) {
-      const bool may = co_await mayMake();
+      bool may = !underWay_;
+      if (!may) may = co_await removeTraces();
+      if (may) may = co_await mayMake();
       if (may) co_await make(logFile);
+      if (standIn_ != nullptr) co_await lookAtOnce();
       if (standIn_ == nullptr) {
         co_await pauseFor(may ? pause_.next() : look_);
         continue;
       }
     }
-    const std::variant<int, std::monostate> first = co_await (standIn_->signalled() || imageCame_.wait());
+    const std::variant<int, bool> first = co_await (standIn_->signalled() || imageCame_.waitFor(kImageLook));
     if (first.index() == 1) {
+      if (!std::get<1>(first)) {
+        co_await lookAtOnce();
+        continue;
+      }
       const bool left = co_await leaveForImage();
       if (!left) co_await pauseFor(pause_.next());
       continue;
@@ -156,11 +181,14 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
 
 /// What an earlier daemon made goes on; until the runtime tells of it, nothing else may be made.
 cri::Awaitable<void> Settling::takeOver() {
-  if (!incident_.adopted || std::exchange(lookedForEarlier_, true)) co_return;
+  if (!incident_.adopted || lookedForEarlier_) co_return;
+  underWay_ = true;
   Backoff pause(kSettleRetries);
   for (;;) {
     auto found = co_await services_.standIns->find(incident_.id);
     if (found) {
+      lookedForEarlier_ = true;
+      underWay_ = false;
       if (*found == nullptr) co_return;
       began(std::move(*found));
       count(StandInResult::adopted);
@@ -168,7 +196,10 @@ cri::Awaitable<void> Settling::takeOver() {
       co_return;
     }
     // Its process is not one that can be held: it is removed and made again.
-    if (found.error().stage == Stage::run) co_return;
+    if (found.error().stage == Stage::run) {
+      lookedForEarlier_ = true;
+      co_return;
+    }
     co_await pause.wait();
   }
 }
@@ -184,14 +215,14 @@ cri::Awaitable<bool> Settling::mayMake() {
   look_ = kSettleLook;
   if (rejections_ >= kMaxRejections || failures_ >= kMaxFailures) co_return false;
   if (leftAt_ && clock_.now() - *leftAt_ < kRealLimit) co_return false;
-  if (incident_.cause == Cause::not_started) {
-    note(State::refused, "its image is on the node: kubelet could start the container");
-    co_return false;
-  }
   const auto now = ruling();
-  if (config::settleOf(*services_.config, *workload_) == config::Settle::never) {
+  if (wantsNone()) {
     // For explain; the log need not repeat what is configured.
     incident_.settlement = Settlement{State::refused, now.why};
+    co_return false;
+  }
+  if (incident_.cause == Cause::not_started) {
+    note(State::refused, "its image is on the node: kubelet could start the container");
     co_return false;
   }
   if (now.kind == standin::Ruling::Kind::hold) {
@@ -239,10 +270,12 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   auto sandbox = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
   auto order = sandbox ? request(std::move(*sandbox), logFile) : tl::unexpected<Error>(sandbox.error());
   mayExist_ = true;
+  underWay_ = true;
   services_.standInsMayExist = true;
   Result<std::unique_ptr<standin::StandIn>> made =
       order ? Result<std::unique_ptr<standin::StandIn>>(nullptr) : tl::unexpected<Error>(order.error());
   if (order) made = co_await services_.standIns->make(std::move(*order));
+  underWay_ = false;
   if (!made) {
     const auto& error = made.error();
     if (error.reason == Reason::not_ready) {
@@ -277,7 +310,7 @@ cri::Awaitable<bool> Settling::leaveForImage() {
   count(StandInResult::ended);
   stopped();
   pause_.reset();
-  if (config::settleOf(*services_.config, *workload_) == config::Settle::never) co_return true;
+  if (wantsNone()) co_return true;
   leftAt_ = clock_.now();
   note(State::leaving, "its image can be pulled: kubelet makes the container");
   co_return true;
@@ -301,11 +334,30 @@ cri::Awaitable<void> Settling::rejected(int signal) {
 }
 
 cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
-  if (standIn_ == nullptr) co_return;
+  if (standIn_ == nullptr) {
+    // What was asked of the runtime may have happened although nobody waited for the answer.
+    if (underWay_) static_cast<void>(co_await removeTraces());
+    co_return;
+  }
   co_await standIn_->exit(exitCodeOf(status));
   stopped();
   count(StandInResult::ended);
   incident_.settlement.reset();
+}
+
+cri::Awaitable<bool> Settling::removeTraces() {
+  Backoff pause(kRemovalPauses);
+  for (int i = 0; i < kRemovals; ++i) {
+    const auto removed =
+        co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+    if (removed) {
+      underWay_ = false;
+      mayExist_ = false;
+      co_return true;
+    }
+    co_await pause.wait();
+  }
+  co_return false;
 }
 
 cri::Awaitable<void> Settling::leave() {
@@ -313,17 +365,8 @@ cri::Awaitable<void> Settling::leave() {
   const bool ran = runs();
   stopped();
   incident_.settlement.reset();
-  Backoff pause(kRemovalPauses);
-  for (int i = 0; i < kRemovals; ++i) {
-    const auto removed =
-        co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
-    if (removed) {
-      if (ran) count(StandInResult::ended);
-      mayExist_ = false;
-      co_return;
-    }
-    co_await pause.wait();
-  }
+  const bool removed = co_await removeTraces();
+  if (removed && ran) count(StandInResult::ended);
 }
 
 }  // namespace fallbackd::recovery

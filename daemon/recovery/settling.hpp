@@ -47,6 +47,11 @@ class Settling {
   using State = Settlement::State;
 
   cri::Awaitable<void> takeOver();
+  /// Removes what a cancelled or failed attempt may have left. False if the runtime does not let it.
+  cri::Awaitable<bool> removeTraces();
+  [[nodiscard]] bool wantsNone() const;
+  [[nodiscard]] cri::Awaitable<bool> imageIsHere() const;
+  cri::Awaitable<void> lookAtOnce();
   [[nodiscard]] cri::Awaitable<bool> mayMake();
   cri::Awaitable<void> make(std::string logFile);
   cri::Awaitable<bool> leaveForImage();
@@ -73,6 +78,7 @@ class Settling {
   std::optional<Stamp> rolloutAskedAt_;
   bool mayExist_ = false;  // one was made, or may have been by an earlier daemon
   bool lookedForEarlier_ = false;
+  bool underWay_ = false;  // one is being made or taken over; stays set where that was cancelled
   unsigned failures_ = 0;
   unsigned rejections_ = 0;
 };

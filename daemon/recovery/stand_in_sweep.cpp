@@ -35,19 +35,17 @@ bool Recoveries::keepsStandIn(const std::string& recoveryId) const {
   });
 }
 
-/// There may be more to remove later.
-bool Recoveries::mayLeaveStandIns() const {
-  const auto now = LoopClock::of(services_.executor).now();
-  return !active_.empty() || !held_.empty() ||
-         std::any_of(ended_.begin(), ended_.end(), [&](const Incident& one) { return justGone(one, now); });
-}
-
 cri::Awaitable<void> Recoveries::sweepStandIns() {
   for (;;) {
     if (services_.standInsMayExist) {
-      const bool more = mayLeaveStandIns();
-      const auto removed = co_await services_.standIns->removeOthers(
-          [this](const std::string& recoveryId) { return keepsStandIn(recoveryId); });
+      services_.standInsMayExist = false;  // one that is made from now on sets it again
+      bool kept = false;
+      const auto removed = co_await services_.standIns->removeOthers([&](const std::string& recoveryId) {
+        const bool keeps = keepsStandIn(recoveryId);
+        kept = kept || keeps;
+        return keeps;
+      });
+      if (!removed || kept) services_.standInsMayExist = true;
       if (removed && *removed > 0) {
         services_.log.warn("removed stand-ins without a fallback", {{"standIns", *removed}});
       }
@@ -55,7 +53,6 @@ cri::Awaitable<void> Recoveries::sweepStandIns() {
         co_await pauseFor(kSweepRetry);
         continue;
       }
-      if (!more) services_.standInsMayExist = false;
     }
     co_await pauseFor(kSweepInterval);
   }

@@ -107,11 +107,29 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   co_return standIn;
 }
 
+/// kubelet takes the pod as initialised once it sees a regular container.
+cri::Awaitable<Result<>> ContainerdStandIns::checkSucceeded(const std::string& name,
+                                                            const std::vector<cri::Container>& there) {
+  const cri::Container* latest = nullptr;
+  for (const auto& one : there) {
+    if (one.name == name && (latest == nullptr || one.attempt > latest->attempt)) latest = &one;
+  }
+  if (latest == nullptr) co_return fail(Stage::sandbox, Reason::not_ready, "init container " + name);
+  const auto code = co_await runtime_.exitCode(latest->id);
+  if (!code) co_return tl::unexpected<Error>(code.error());
+  if (*code != 0) co_return fail(Stage::sandbox, Reason::not_ready, "init container " + name + " failed");
+  co_return Result<>{};
+}
+
 /// Nothing may have the container's name that kubelet would see beside it.
 cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
                                                       const std::vector<cri::Container>& there) {
   const auto missing = missingBefore(request, there);
   if (!missing.empty()) co_return fail(Stage::sandbox, Reason::not_ready, missing);
+  for (const auto& name : request.initContainers) {
+    auto succeeded = co_await checkSucceeded(name, there);
+    if (!succeeded) co_return succeeded;
+  }
   const cri::Container* latest = nullptr;
   for (const auto& one : there) {
     if (one.name != request.container) continue;
@@ -222,27 +240,40 @@ cri::Awaitable<void> ContainerdStandIns::removeUnusedImages() {
 /// kubelet collects images that it does not know in use: each time it is looked for again.
 cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const BinaryRef& binary) {
   const auto name = imageNameOf(binary);
+  auto parts = imageOf(name, programBytes(), architecture());
+  const auto stored = co_await control_.imageDigest(name);
+  if (!stored) co_return tl::unexpected<Error>(stored.error());
+  const bool ours = *stored == parts.back().digest;
   const auto present = co_await runtime_.imagePresent(name);
   if (!present) co_return tl::unexpected<Error>(present.error());
-  if (*present) co_return Result<>{};
+  if (*present && ours) co_return Result<>{};
+  // A pod may name it, too, and pull it from wherever its host leads; and an earlier version had another
+  // program.
+  if (!stored->empty() && !ours) {
+    auto removed = co_await control_.deleteImage(name);
+    if (!removed) co_return removed;
+    auto forgotten = co_await awaitImage(name, Image::gone);
+    if (!forgotten) co_return forgotten;
+  }
   cri::Labels labels{{kManaged, "managed"}, {kStandInImageLabel, "true"}};
-  auto parts = imageOf(name, programBytes(), architecture());
   auto created = co_await control_.createImage(name, std::move(parts), std::move(labels));
   if (!created) co_return created;
-  co_return co_await awaitImage(name);
+  co_return co_await awaitImage(name, Image::there);
 }
 
 /// CRI learns of it by an event of containerd's.
-cri::Awaitable<Result<>> ContainerdStandIns::awaitImage(std::string name) {
+cri::Awaitable<Result<>> ContainerdStandIns::awaitImage(std::string name, Image wanted) {
   const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
   const auto deadline = clock.now() + kImageLimit;
   Backoff pause(kImageLooks);
   for (;;) {
     const auto present = co_await runtime_.imagePresent(name);
     if (!present) co_return tl::unexpected<Error>(present.error());
-    if (*present) co_return Result<>{};
+    if (*present == (wanted == Image::there)) co_return Result<>{};
     if (clock.now() > deadline) {
-      co_return fail(Stage::containerd, Reason::timeout, "CRI does not learn of image " + name);
+      co_return fail(
+          Stage::containerd, Reason::timeout,
+          "CRI does not learn that image " + name + (wanted == Image::there ? " is there" : " is gone"));
     }
     co_await pause.wait();
   }

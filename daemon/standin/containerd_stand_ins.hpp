@@ -7,6 +7,7 @@
 #include "cri/runtime.hpp"
 #include "standin/stand_ins.hpp"
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,9 @@ class ContainerdStandIns final : public StandIns {
  private:
   cri::Awaitable<Result<std::vector<cri::Container>>> mine();
   cri::Awaitable<Result<>> ensureImage(const BinaryRef& binary);
-  cri::Awaitable<Result<>> awaitImage(std::string name);
+  enum class Image : std::uint8_t { there, gone };
+  cri::Awaitable<Result<>> awaitImage(std::string name, Image wanted);
+  cri::Awaitable<Result<>> checkSucceeded(const std::string& name, const std::vector<cri::Container>& there);
   cri::Awaitable<Result<>> makeRoom(const Request& request, const std::vector<cri::Container>& there);
   cri::Awaitable<Result<std::unique_ptr<StandIn>>> start(std::string id, Times times);
   cri::Awaitable<Result<std::unique_ptr<StandIn>>> take(std::string id, Times times);

@@ -65,6 +65,10 @@ Ruling rule(config::Settle settle, const config::Workload& workload, const kube:
   const auto executed = executedIn(*container);
   if (!executed.empty())
     return refused("its " + executed + " executes a program that a stand-in does not have");
+  if (pod->imagePullSecrets > 0 && workload.dockerConfig.empty()) {
+    return refused(
+        "its image needs a password that only kubelet has: it would never come while a stand-in runs");
+  }
   return ofRollout(rollout);
 }
 

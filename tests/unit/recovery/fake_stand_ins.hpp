@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/async/event.hpp"
+#include "base/async/pause.hpp"
 #include "standin/stand_ins.hpp"
 
 #include <deque>
@@ -58,6 +59,7 @@ class FakeStandIns final : public standin::StandIns {
 
   boost::asio::awaitable<Result<std::unique_ptr<standin::StandIn>>> make(standin::Request request) override {
     ++attempts;
+    if (hangs) co_await untilCancelled();
     if (refusal) co_return tl::unexpected<Error>(*refusal);
     co_return begin(std::move(request));
   }
@@ -71,6 +73,7 @@ class FakeStandIns final : public standin::StandIns {
   }
   boost::asio::awaitable<Result<>> removeAll(std::string, std::string) override {
     if (silent) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    ++removals;
     for (const auto& one : made) one->removed = true;
     co_return Result<>{};
   }
@@ -90,6 +93,8 @@ class FakeStandIns final : public standin::StandIns {
   std::vector<std::string> others;  // recoveries of stand-ins in the runtime
   bool earlier = false;             // one of an earlier daemon runs
   bool silent = false;
+  bool hangs = false;  // making one never ends by itself
+  int removals = 0;
   int attempts = 0;
   int searches = 0;
   int sweeps = 0;

@@ -24,8 +24,16 @@ struct SettlingTest : RecoveryTest {
     services->specs = &specs;
     services->rollout = [this](const std::string&) { return rollout; };
     services->askRollout = [this](const std::string&) { ++rolloutQuestions; };
-    recoveries.emplace(*services, makeConfig());
+    recoveries.emplace(*services, configured());
     specs.specs["uid-s1"] = test::specOf("registry.example/checkout:1");
+  }
+  ~SettlingTest() override { stop(*recoveries); }  // while the fakes below are there
+  SettlingTest(const SettlingTest&) = delete;
+  SettlingTest& operator=(const SettlingTest&) = delete;
+  config::ConfigPtr configured() const {
+    auto config = std::make_shared<config::Config>(*makeConfig());
+    config->workloads[0].settle = settle;
+    return config;
   }
   std::optional<Settled> settled() const {
     if (recoveries->incidents().empty() || !recoveries->incidents()[0].settlement) return std::nullopt;
@@ -241,7 +249,7 @@ TEST_F(SettlingTest, TheNextDaemonTakesItOver) {
   EXPECT_FALSE(standIns.made[0]->removed);
   standIns.earlier = true;
   standIns.silent = true;
-  recoveries.emplace(*services, makeConfig());
+  recoveries.emplace(*services, configured());
   boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
   ASSERT_TRUE(reaches(State::ready));
   clock.advance(loop, 5s);
@@ -256,13 +264,61 @@ TEST_F(SettlingTest, TheNextDaemonTakesItOver) {
   EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
 }
 
+TEST_F(SettlingTest, AnImageThatCameUnseenIsNoticed) {
+  settles();
+  runtime.images.insert("r/checkout:1");
+  clock.advance(loop, 31s);
+  ASSERT_TRUE(becomes(Settled::leaving));
+  EXPECT_TRUE(standIns.made[0]->removed) << "kubelet makes no container while it runs";
+  EXPECT_EQ(state(), State::ready);
+}
+
+TEST_F(SettlingTest, TheNextDaemonRemovesWhatIsNotWantedAnyMore) {
+  settles();
+  stop(*recoveries);
+  standIns.earlier = true;
+  settle = config::Settle::never;
+  recoveries.emplace(*services, configured());
+  boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+  EXPECT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2 && standIns.made[1]->removed; }));
+  EXPECT_EQ(standIns.attempts, 1);
+}
+
+TEST_F(SettlingTest, TheNextDaemonNoticesAnImageThatCameMeanwhile) {
+  settles();
+  stop(*recoveries);
+  standIns.earlier = true;
+  runtime.images.insert("r/checkout:1");
+  recoveries.emplace(*services, configured());
+  boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+  EXPECT_TRUE(becomes(Settled::leaving));
+  EXPECT_EQ(standIns.attempts, 1);
+}
+
+TEST_F(SettlingTest, OneWhoseMakingWasCancelledIsRemoved) {
+  standIns.hangs = true;
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.attempts == 1; }));
+  launcher.launched[0]->die(Kind::exited, 1);
+  EXPECT_TRUE(runUntil(loop, [&] { return standIns.removals > 0; }))
+      << "it may have been started all the same";
+}
+
+TEST_F(SettlingTest, ByDefaultNothingIsSaidOrCounted) {
+  settle.reset();
+  cause = Cause::not_started;
+  detect();
+  ASSERT_TRUE(becomes(Settled::refused));
+  EXPECT_FALSE(metric(R"(fallbackd_stand_ins_total{result="refused",workload="checkout"} 1)"));
+}
+
 TEST_F(SettlingTest, StandInsWithoutARecoveryAreSwept) {
   settles();
   const auto id = recoveries->incidents()[0].id;
   stop(*recoveries);
   standIns.others = {id, "of-nobody"};
   standIns.earlier = true;
-  recoveries.emplace(*services, makeConfig());
+  recoveries.emplace(*services, configured());
   boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.sweeps > 0; }));
   EXPECT_EQ(standIns.swept, 1U);
@@ -273,7 +329,7 @@ TEST_F(SettlingTest, OneWhoseFallbackDiedWhileNoDaemonRanIsSwept) {
   standIns.others = {recoveries->incidents()[0].id};
   stop(*recoveries);
   launcher.adoptable = false;
-  recoveries.emplace(*services, makeConfig());
+  recoveries.emplace(*services, configured());
   boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.sweeps > 0; }));
   EXPECT_EQ(standIns.swept, 1U);

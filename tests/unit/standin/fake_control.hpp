@@ -52,17 +52,23 @@ class FakeControl final : public cri::Control {
     runtime.removeContainer(id);
     co_return Result<>{};
   }
-  cri::Awaitable<Result<>> createImage(std::string name, std::vector<cri::Blob>,
+  cri::Awaitable<Result<>> createImage(std::string name, std::vector<cri::Blob> blobs,
                                        cri::Labels labels) override {
     calls.push_back("image");
     if (!imageHidden) runtime.images.insert(name);
+    digests[name] = blobs.back().digest;
     images[name] = std::move(labels);
     co_return Result<>{};
   }
   cri::Awaitable<Result<>> deleteImage(std::string name) override {
     images.erase(name);
+    digests.erase(name);
     runtime.images.erase(name);
     co_return Result<>{};
+  }
+  cri::Awaitable<Result<std::string>> imageDigest(std::string name) override {
+    const auto found = digests.find(name);
+    co_return found == digests.end() ? std::string() : found->second;
   }
   cri::Awaitable<Result<std::vector<std::string>>> imagesWithLabel(std::string key) override {
     std::vector<std::string> names;
@@ -76,7 +82,8 @@ class FakeControl final : public cri::Control {
   std::vector<std::string> calls;
   std::vector<cri::ContainerOrder> orders;
   std::map<std::string, cri::Labels> images;
-  std::map<std::string, pid_t> pids;  // by container
+  std::map<std::string, std::string> digests;  // of images, by name
+  std::map<std::string, pid_t> pids;           // by container
   std::function<pid_t()> onStart;
   bool startFails = false;
   bool imageHidden = false;  // CRI never learns of it

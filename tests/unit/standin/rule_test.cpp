@@ -89,6 +89,14 @@ TEST_F(Rule, ProbesThatExecuteAProgramAreRefused) {
   EXPECT_EQ(ruling().kind, Kind::settle) << "a hook that fails costs an event";
 }
 
+TEST_F(Rule, AnImageThatOnlyKubeletCanPullIsRefused) {
+  pod.imagePullSecrets = 1;
+  EXPECT_EQ(ruling().kind, Kind::refuse);
+  EXPECT_THAT(ruling().why, HasSubstr("password"));
+  workload.dockerConfig = "/etc/fallbackd/registry.json";
+  EXPECT_EQ(ruling().kind, Kind::settle);
+}
+
 TEST_F(Rule, TheOperatorDecides) {
   rollout.reset();
   pod.restartPolicy = "Never";

@@ -88,6 +88,28 @@ TEST_F(StandInsTest, TheRealContainerComesFirst) {
   EXPECT_TRUE(make(request())) << "it has ended, and its image is gone";
 }
 
+TEST_F(StandInsTest, AnInitContainerHasToSucceed) {
+  runtime.addContainer("init", "s1", "migrate");
+  auto one = request();
+  one.initContainers = {"migrate"};
+  runtime.exitContainer("init", 1);
+  const auto made = make(one);
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().reason, Reason::not_ready) << "kubelet would take the pod as initialised";
+  runtime.exitContainer("init", 0);
+  EXPECT_TRUE(make(one));
+}
+
+TEST_F(StandInsTest, AnImageOfThatNameWithOtherContentIsReplaced) {
+  const std::string name = "fallbackd.io/checkout:1.8.3";
+  runtime.images.insert(name);
+  control.images[name] = {};
+  control.digests[name] = "sha256:foreign";
+  ASSERT_TRUE(make(request()));
+  EXPECT_THAT(control.calls, ElementsAre("image", "create", "start"));
+  EXPECT_NE(control.digests.at(name), "sha256:foreign");
+}
+
 TEST_F(StandInsTest, AnotherFallbackdsIsLeftAlone) {
   auto& other = runtime.addContainer("foreign", "s1", "main");
   other.labels[kStandInLabel] = "r9";
