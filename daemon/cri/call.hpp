@@ -89,87 +89,68 @@ boost::asio::awaitable<CallResult<Response>> unary(Request request, CallOptions 
   co_return CallResult<Response>{std::move(status), std::move(state->response)};
 }
 
-/// The same for a call that answers with a stream; collects all parts. `start(context, request, reactor)`.
-template <class Part, class Request, class Start>
-boost::asio::awaitable<CallResult<std::vector<Part>>> serverStream(Request request, CallOptions options,
-                                                                   Start start) {
-  /// Keeps itself alive until gRPC is done with it.
-  struct Reactor final : grpc::ClientReadReactor<Part> {
-    void OnReadDone(bool ok) override {
-      if (!ok) return;  // OnDone follows
-      parts.push_back(std::move(part));
-      part = Part();
-      this->StartRead(&part);
-    }
-    void OnDone(const grpc::Status& status) override {
-      const auto self = std::move(keep);
-      done(status);
-    }
-    grpc::ClientContext context;
-    Request request;
-    Part part;
-    std::vector<Part> parts;
-    std::function<void(grpc::Status)> done;
-    std::shared_ptr<Reactor> keep;
-  };
-  auto reactor = std::make_shared<Reactor>();
-  reactor->request = std::move(request);
-  prepare(reactor->context, options);
+/// Collects the parts of a stream. Keeps itself alive until gRPC is done with it.
+template <class Base, class Part, class Request>
+struct Collector final : Base {
+  void OnReadDone(bool ok) override {
+    if (!ok) return;  // OnDone follows
+    parts.push_back(std::move(part));
+    part = Part();
+    this->StartRead(&part);
+  }
+  void OnDone(const grpc::Status& status) override {
+    const auto self = std::move(keep);
+    done(status);
+  }
+  grpc::ClientContext context;
+  Request request;
+  Part part;
+  std::vector<Part> parts;
+  std::function<void(grpc::Status)> done;
+  std::shared_ptr<Collector> keep;
+};
 
-  auto initiate = [reactor, &start](auto handler) {
+/// `begin(collector)` hands the call to gRPC, before anything is read.
+template <class Base, class Part, class Request, class Begin>
+boost::asio::awaitable<CallResult<std::vector<Part>>> collect(Request request, CallOptions options,
+                                                              Begin begin) {
+  auto collector = std::make_shared<Collector<Base, Part, Request>>();
+  collector->request = std::move(request);
+  prepare(collector->context, options);
+
+  auto initiate = [collector, &begin](auto handler) {
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    reactor->done = handOver(shared, std::shared_ptr<grpc::ClientContext>(reactor, &reactor->context));
-    reactor->keep = reactor;
-    start(&reactor->context, &reactor->request, reactor.get());
-    reactor->StartRead(&reactor->part);
-    reactor->StartCall();
+    collector->done = handOver(shared, std::shared_ptr<grpc::ClientContext>(collector, &collector->context));
+    collector->keep = collector;
+    begin(*collector);
+    collector->StartRead(&collector->part);
+    collector->StartCall();
   };
   grpc::Status status =
       co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(grpc::Status)>(
           std::move(initiate), boost::asio::use_awaitable);
-  co_return CallResult<std::vector<Part>>{std::move(status), std::move(reactor->parts)};
+  co_return CallResult<std::vector<Part>>{std::move(status), std::move(collector->parts)};
+}
+
+/// The same for a call that answers with a stream; collects all parts. `start(context, request, reactor)`.
+template <class Part, class Request, class Start>
+boost::asio::awaitable<CallResult<std::vector<Part>>> serverStream(Request request, CallOptions options,
+                                                                   Start start) {
+  return collect<grpc::ClientReadReactor<Part>, Part>(
+      std::move(request), std::move(options), [start = std::move(start)](auto& collector) {
+        start(&collector.context, &collector.request, &collector);
+      });
 }
 
 /// The same for a call with a stream each way, of which one message goes out. `start(context, reactor)`.
 template <class Part, class Request, class Start>
 boost::asio::awaitable<CallResult<std::vector<Part>>> exchange(Request request, CallOptions options,
                                                                Start start) {
-  /// Keeps itself alive until gRPC is done with it.
-  struct Reactor final : grpc::ClientBidiReactor<Request, Part> {
-    void OnReadDone(bool ok) override {
-      if (!ok) return;  // OnDone follows
-      parts.push_back(std::move(part));
-      part = Part();
-      this->StartRead(&part);
-    }
-    void OnDone(const grpc::Status& status) override {
-      const auto self = std::move(keep);
-      done(status);
-    }
-    grpc::ClientContext context;
-    Request request;
-    Part part;
-    std::vector<Part> parts;
-    std::function<void(grpc::Status)> done;
-    std::shared_ptr<Reactor> keep;
-  };
-  auto reactor = std::make_shared<Reactor>();
-  reactor->request = std::move(request);
-  prepare(reactor->context, options);
-
-  auto initiate = [reactor, &start](auto handler) {
-    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    reactor->done = handOver(shared, std::shared_ptr<grpc::ClientContext>(reactor, &reactor->context));
-    reactor->keep = reactor;
-    start(&reactor->context, reactor.get());
-    reactor->StartWriteLast(&reactor->request, grpc::WriteOptions());
-    reactor->StartRead(&reactor->part);
-    reactor->StartCall();
-  };
-  grpc::Status status =
-      co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(grpc::Status)>(
-          std::move(initiate), boost::asio::use_awaitable);
-  co_return CallResult<std::vector<Part>>{std::move(status), std::move(reactor->parts)};
+  return collect<grpc::ClientBidiReactor<Request, Part>, Part>(
+      std::move(request), std::move(options), [start = std::move(start)](auto& collector) {
+        start(&collector.context, &collector);
+        collector.StartWriteLast(&collector.request, grpc::WriteOptions());
+      });
 }
 
 }  // namespace fallbackd::cri

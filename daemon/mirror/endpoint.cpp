@@ -69,18 +69,14 @@ void Endpoint::count(Outcome outcome) {
 }
 
 /// containerd goes on to the next host after a 404; anything else may become the pull's error.
-Endpoint::Response Endpoint::passOn(Outcome outcome, Code code, const std::string& why) {
-  count(outcome);
-  return errorAnswer(404, code, why);
-}
-
 /// To containerd 2 a 404 weighs more than a registry that cannot be reached: the pull would end as "not
 /// found", and the outage would be hidden. A 502 weighs more still, and containerd asks the next host after
 /// it.
-Endpoint::Response Endpoint::passOnAsDown(Outcome outcome, Code code, const std::string& why,
-                                          const Failing& failing) {
+Endpoint::Response Endpoint::passOn(Outcome outcome, Code code, std::string why,
+                                    const std::optional<Failing>& failing) {
   count(outcome);
-  return errorAnswer(502, code, why + "; its registry is down: " + failing.text);
+  if (failing) why += "; its registry is down: " + failing->text;
+  return errorAnswer(failing ? 502 : 404, code, why);
 }
 
 asio::awaitable<http::Response> Endpoint::answer(http::Request request) {
@@ -98,9 +94,7 @@ asio::awaitable<http::Response> Endpoint::answer(http::Request request) {
   }
   if (!isServable(settings_, *asked->image)) {
     const auto failing = co_await failingNow(*asked->image);
-    const std::string why = "mirror.images does not have it";
-    co_return failing ? passOnAsDown(Outcome::excluded, Code::name_unknown, why, *failing)
-                      : passOn(Outcome::excluded, Code::name_unknown, why);
+    co_return passOn(Outcome::excluded, Code::name_unknown, "mirror.images does not have it", failing);
   }
   if (asked->kind == Asked::Kind::blob) co_return co_await blob(std::move(*asked->image), std::move(request));
   co_return co_await manifest(std::move(*asked->image), std::move(request));
@@ -155,16 +149,15 @@ asio::awaitable<http::Response> Endpoint::manifest(ImageReference image, http::R
   auto offer = co_await offerOf(outside_.store, image, Platform::own());
   if (!offer) {
     const auto outcome = offer.error().reason == Reason::not_found ? Outcome::not_here : Outcome::failed;
-    const auto why = "the node cannot complete it: " + offer.error().context;
     if (!failing) failing = co_await failingNow(image);
-    co_return failing ? passOnAsDown(outcome, Code::manifest_unknown, why, *failing)
-                      : passOn(outcome, Code::manifest_unknown, why);
+    co_return passOn(outcome, Code::manifest_unknown, "the node cannot complete it: " + offer.error().context,
+                     failing);
   }
   if (!failing) failing = co_await failingNow(image);
   if (!failing) co_return well();
   if (!isFreshEnough(*offer, byDigest ? std::nullopt : seen_.of(nameOf(image), offer->updatedAt))) {
-    co_return passOnAsDown(Outcome::stale, Code::manifest_unknown,
-                           "mirror.cached does not allow it: it is too old", *failing);
+    co_return passOn(Outcome::stale, Code::manifest_unknown, "mirror.cached does not allow it: it is too old",
+                     failing);
   }
   if (begins) noteServed(image, *offer, *failing);
   count(Outcome::served);
@@ -217,8 +210,7 @@ asio::awaitable<http::Response> Endpoint::blob(ImageReference image, http::Reque
   if (!entry) {
     const auto outcome = entry.error().reason == Reason::not_found ? Outcome::not_here : Outcome::failed;
     if (!failing) failing = co_await failingNow(image);
-    co_return failing ? passOnAsDown(outcome, Code::blob_unknown, entry.error().context, *failing)
-                      : passOn(outcome, Code::blob_unknown, entry.error().context);
+    co_return passOn(outcome, Code::blob_unknown, entry.error().context, failing);
   }
   if (!failing) failing = co_await failingNow(image);
   if (!failing) co_return passOn(Outcome::upstream_well, Code::blob_unknown, "the registry is well: ask it");

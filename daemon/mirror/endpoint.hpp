@@ -100,8 +100,8 @@ class Endpoint {
   [[nodiscard]] std::optional<Failing> pullUnderWay(const ImageReference& image) const;
   [[nodiscard]] bool isTrigger(const std::optional<Failing>& failing) const;
   [[nodiscard]] bool isFreshEnough(const Offer& offer, const std::optional<Wall::time_point>& seen) const;
-  Response passOn(Outcome outcome, Code code, const std::string& why);
-  Response passOnAsDown(Outcome outcome, Code code, const std::string& why, const Failing& failing);
+  /// "Not here"; `failing` if the registry is known to be down.
+  Response passOn(Outcome outcome, Code code, std::string why, const std::optional<Failing>& failing = {});
   void noteServed(const ImageReference& image, const Offer& offer, const Failing& failing);
   void count(Outcome outcome);
 
