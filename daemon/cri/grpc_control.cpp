@@ -177,7 +177,7 @@ class GrpcControl final : public Control {
     auto begun = co_await createLease(lease);
     if (!begun) co_return begun;
     auto written = co_await writeImage(name, parts, std::move(labels), lease);
-    // It ends by itself, too.
+    // If this fails, the lease expires.
     co_await deleteLease(lease);
     co_return written;
   }

@@ -155,7 +155,7 @@ asio::awaitable<Answer> answerTo(const Site& site, RequestHead head, Route* rout
 /// The next piece is produced when the client has taken the last. False if the connection is of no more use.
 asio::awaitable<bool> sendPieces(Body& body, std::uint64_t length, Stream& stream) {
   while (length > 0) {
-    stream.expireNever();  // whoever produces has its own time limit
+    stream.expireNever();  // the producer has its own time limit
     auto piece = co_await body.next();
     if (!piece || piece->empty() || piece->size() > length) co_return false;
     stream.expireAfter(kTakingLimit);

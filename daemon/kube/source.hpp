@@ -17,7 +17,7 @@
 
 namespace fallbackd::kube {
 
-/// Those that describe pods, in the order of precedence; and who tells of namespaces.
+/// Those that describe pods, in the order of precedence, and the one that describes namespaces.
 enum class SourceKind : std::uint8_t { kubelet, apiserver, namespaces };
 inline constexpr std::size_t kSources = 2;  // of pods
 std::string_view toString(SourceKind kind);

@@ -182,7 +182,7 @@ asio::awaitable<std::optional<Failing>> Visit::secure() {
   error_code error;
   co_await stream_.async_handshake(ssl::stream_base::client, into(error));
   if (!error) co_return std::nullopt;
-  // Cut before the handshake's end: nobody speaks TLS there, or nobody is there.
+  // Cut during the handshake: the host does not speak TLS, or is going down.
   if (error == ssl::error::stream_truncated)
     co_return failing(Cause::unreachable, upstream_, error.message());
   co_return broken(upstream_, error);
@@ -215,7 +215,7 @@ asio::awaitable<std::optional<Failing>> Visit::statusOf(bool encrypted, std::str
     text.append(chunk.data(), bytes);
   }
   if (text.find("\r\n") == std::string::npos && error) {
-    // TLS was fine: who cuts it now is not there any more.
+    // The handshake succeeded, so a cut now means that the host went down.
     co_return failing(Cause::unreachable, upstream_, error.message());
   }
   constexpr std::string_view kProtocol = "HTTP/1.";

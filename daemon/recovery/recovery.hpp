@@ -68,7 +68,7 @@ struct Services {
   std::function<std::optional<standin::RolloutFacts>(const std::string& podUid)> rollout = nullptr;
   /// Asks it again.
   std::function<void(const std::string& podUid)> askRollout = nullptr;
-  bool standInsMayExist = true;  // after the last sweep; kept by Recoveries and by who makes one
+  bool standInsMayExist = true;  // after the last sweep; set by the sweep and by each stand-in that is made
 };
 
 /// A pod on the host's network has the node's name and addresses; CRI reports neither.

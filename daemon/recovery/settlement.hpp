@@ -10,7 +10,7 @@ namespace fallbackd::recovery {
 
 struct Settlement {
   enum class State : std::uint8_t {
-    refused,   // a stand-in may do harm, or nobody wants one
+    refused,   // a stand-in may do harm, or is not configured
     held,      // not yet: a rollout is under way, or kubelet would not start the container yet
     settled,   // a stand-in runs
     leaving,   // the stand-in was removed, so that kubelet makes the real container

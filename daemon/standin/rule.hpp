@@ -28,7 +28,7 @@ struct Ruling {
   };
   Kind kind = Kind::refuse;
   std::string why;        // a clause without its full stop
-  bool notKnown = false;  // refused only because nobody knows better
+  bool notKnown = false;  // refused because a fact is missing; it may become known
 };
 
 /// `pod`: its specification; null: not known. `rollout`: absent: its owner has not answered.

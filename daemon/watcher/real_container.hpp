@@ -10,7 +10,7 @@
 namespace fallbackd::watcher {
 
 /// A stand-in of this fallbackd or of any other one: it bears kubelet's marks and is not the real container.
-/// Only who speaks to the runtime sets labels of containers; a pod's author cannot.
+/// Only clients of the runtime set labels of containers; a pod's author cannot.
 bool isStandIn(const cri::Container& container);
 
 /// Kubelet's own labels (container name, pod UID) and its annotation with the hash of the specification.

@@ -27,7 +27,7 @@ class Traffic {
 /// namespace that does not contain it.
 class ContainerdTraffic final : public Traffic {
  public:
-  /// `hidden`: connections to this ADDRESS:PORT are nobody's business; empty: none.
+  /// `hidden`: connections to this ADDRESS:PORT are left out; empty: none are.
   explicit ContainerdTraffic(std::string socketPath, std::string hidden = {})
       : socketPath_(std::move(socketPath)), hidden_(std::move(hidden)) {}
   std::optional<sys::TcpConnections> received() override;

@@ -287,7 +287,7 @@ class OpenRequest {
   bool open_ = false;
 };
 
-/// Without stand-ins: the fallback serves on the pod's address, and nobody comes.
+/// Without stand-ins: the fallback serves on the pod's address, but gets no traffic.
 TEST(KubeletWithFallbackd, AFallbackServesAndKubernetesSeesNothing) {
   E2E_TRY(const auto shop, Shop::open());
   E2E_TRY(const auto router, Router::start(Shop::kPort, 0ms));

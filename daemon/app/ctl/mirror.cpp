@@ -180,7 +180,7 @@ Result<> writeChange(const HostsChange& change) {
   }
   FB_CHECK(sys::makeDirs(Stage::cli, change.folder, 0755));
   FB_TRY(const auto folder, sys::openDir(Stage::cli, change.folder));
-  // With the token in it, nobody but its owner may read the file.
+  // The file has the token now: only its owner may read it.
   const auto before = change.before ? mirror::modeBefore(*change.before) : std::nullopt;
   const bool secret = mirror::modeBefore(*change.after).has_value();
   const mode_t known = change.before ? change.facts.st_mode & 07777U : 0644U;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl as somebody meets it who does not know it yet.
+// fallbackctl as a new user meets it.
 #include "base/strings.hpp"
 #include "output_schema.hpp"
 #include "shell.hpp"
