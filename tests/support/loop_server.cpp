@@ -2,9 +2,11 @@
 #include "loop_server.hpp"
 
 #include <exception>
+#include <future>
 #include <utility>
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -34,6 +36,12 @@ Result<> LoopServer::listen() {
   asio::co_spawn(context_, acceptAll(), [](std::exception_ptr) {});
   thread_ = std::thread([this] { context_.run(); });
   return {};
+}
+
+void LoopServer::turn() {
+  std::promise<void> done;
+  asio::post(context_, [&] { done.set_value(); });
+  done.get_future().wait();
 }
 
 asio::awaitable<void> LoopServer::acceptAll() {

@@ -25,6 +25,8 @@ class LoopServer {
   [[nodiscard]] std::uint16_t port() const { return port_; }
   /// "127.0.0.1:PORT"
   [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  /// Lets the server do what it could begin when this was called: each call one turn of its loop.
+  void turn();
 
  protected:
   LoopServer() = default;

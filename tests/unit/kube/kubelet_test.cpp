@@ -18,6 +18,7 @@ using testing::IsEmpty;
 class KubeletTest : public test_support::SourceFixture {
  protected:
   KubeletTest() {
+    servers = {&kubelet};
     kubelet.acceptTokens({"secret-1"});
     kubelet.setPods({podJson("checkout-1", "uid-1")});
     access.server = parseUrl("https://" + kubelet.address()).value();
@@ -73,8 +74,7 @@ TEST_F(KubeletTest, APodThatKubeletDoesNotKnowYetIsAskedForAFewTimes) {
   source.refresh("nobody");
   ASSERT_TRUE(eventually([&] { return kubelet.requests().size() >= 6; }));
   clock.advance(loop, 10min);
-  int looks = 0;
-  test::runWhileTimeStands(loop, [&] { return ++looks > 10; });
+  settle();
   EXPECT_LE(kubelet.requests().size(), 10U);
 }
 
@@ -125,8 +125,7 @@ TEST_F(KubeletTest, WhoWaitsTooLongIsForgotten) {
   ASSERT_TRUE(soon([&] { return is(Health::failing); }));
   for (int i = 0; i < 60; ++i) {
     clock.advance(loop, 5s);
-    int looks = 0;
-    test::runWhileTimeStands(loop, [&] { return ++looks > 1; });
+    settle();
   }
   const auto asked = kubelet.requests().size();
   EXPECT_LE(asked, 12U);

@@ -23,6 +23,7 @@ const std::string kKey(config::kPauseAnnotation);
 class NamespacePausesTest : public test_support::SourceFixture {
  protected:
   NamespacePausesTest() {
+    servers = {&server};
     server.acceptTokens({"secret-1"});
     access.server = parseUrl("https://" + server.address()).value();
     access.authorities.file = folder.write("ca.crt", authority.certificate());

@@ -18,6 +18,7 @@ using testing::IsEmpty;
 class ObjectReaderTest : public test_support::SourceFixture {
  protected:
   ObjectReaderTest() {
+    servers = {&server};
     server.acceptTokens({"secret-1"});
     server.putOwner("/api/v1/namespaces/shop/configmaps/settings", R"({"data":{"MODE":"fast"}})");
     server.putOwner("/api/v1/namespaces/shop/secrets/db", R"({"data":{"password":"czNjcmV0","broken":"%"}})");

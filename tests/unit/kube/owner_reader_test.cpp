@@ -26,6 +26,7 @@ constexpr const char* kDeployment =
 class OwnerReaderTest : public test_support::SourceFixture {
  protected:
   OwnerReaderTest() {
+    servers = {&server};
     server.acceptTokens({"secret-1"});
     server.putOwner("/apis/apps/v1/namespaces/shop/replicasets/checkout-5d4f", kReplicaSet);
     server.putOwner("/apis/apps/v1/namespaces/shop/deployments/checkout", kDeployment);

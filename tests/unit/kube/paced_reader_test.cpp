@@ -15,6 +15,7 @@ using kube_test::FakeApiServer;
 class PacedReaderTest : public test_support::SourceFixture {
  protected:
   PacedReaderTest() {
+    servers = {&server};
     server.acceptTokens({"secret-1"});
     for (const auto* const space : {"noisy", "shop"}) {
       server.putOwner("/api/v1/namespaces/" + std::string(space) + "/configmaps/settings",
