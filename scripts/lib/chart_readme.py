@@ -17,11 +17,12 @@ HEAD = """<!-- Generated from values.yaml: scripts/lib/chart_readme.py deploy/he
 kubectl create namespace fallbackd-system
 kubectl label namespace fallbackd-system pod-security.kubernetes.io/enforce=privileged pod-security.kubernetes.io/warn=privileged
 helm install fallbackd deploy/helm/fallbackd --namespace fallbackd-system \\
+  --set image.repository=registry.example.com/infra/fallbackd \\
   --set-file "keys.shop\\.pub=shop.pub" --set-file "dropIns.shop\\.yaml=shop.yaml"
 helm test fallbackd --namespace fallbackd-system
 ```
 
-`shop.pub` is the public key that signs the binaries, `shop.yaml` what `fallbackctl init` wrote for a Deployment. The label is
+`image.repository` is where you pushed the image, `shop.pub` is the public key that signs the binaries, `shop.yaml` what `fallbackctl init` wrote for a Deployment. The label is
 for clusters that enforce pod security: fallbackd needs host paths and the host's process ids. Without the first two commands,
 `--create-namespace --set namespace.create=true` does the same with Helm 4; with Helm 3 the label is missing then, and the
 installation says which command adds it. The namespace stays at `helm uninstall`. One of somebody else is never changed.

@@ -15,10 +15,12 @@ for one in default:base example:overlays/example kubernetes:overlays/kubernetes 
 done
 # The schema must also refuse something.
 for wrong in image.pullPolicy=Sometimes image.digest=sha256:12 imagee.tag=1 keys.shop=x hostPaths.cache=opt packs[0].name=A maxUnavailable=0 kubernetes.kubeletCertificate=x kubernetes.events=true kubernetes.namespacePause=all; do
-  check "values refused: $wrong" refused "values don't meet the specifications of the schema" "$helm" template fallbackd "$chart" --set "$wrong"
+  check "values refused: $wrong" refused "values don't meet the specifications of the schema" "$helm" template fallbackd "$chart" --set image.repository=r.example.com/fallbackd --set "$wrong"
 done
+check "no image but yours: chart" refused "image.repository is required" "$helm" template fallbackd "$chart"
+check "no image but yours: kustomize" grep -q 'image: not-set.invalid/fallbackd:' "$out/default-kustomize.yaml"
 for version in 1.24.0 1.29.0 1.33.0; do
-  check "rendering for Kubernetes $version" "$helm" template fallbackd "$chart" --kube-version "$version"
+  check "rendering for Kubernetes $version" "$helm" template fallbackd "$chart" --set image.repository=r.example.com/fallbackd --kube-version "$version"
 done
 check "the effect of each value" node tests/deploy/chart.mjs "$tools" "$chart"
 check "installing both on the tests' API server" node tests/deploy/install.mjs "$tools" "$root" "$root/build/release/bin/fallbackctl" "$out/installed.yaml"

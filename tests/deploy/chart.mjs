@@ -15,7 +15,8 @@ function helm(values, release) {
   return execFileSync(join(tools, 'layer/helm/helm'), args, {input: JSON.stringify(values), encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe']});
 }
 // The objects by "Kind name", and what the tests look at most.
-function render(values, release = 'fallbackd') {
+function render(given, release = 'fallbackd') {
+  const values = {...given, image: {repository: 'r.example.com/fallbackd', ...given.image}};
   const objects = {};
   for (const object of yaml.loadAll(helm(values, release)).filter(Boolean)) objects[`${object.kind} ${object.metadata.name}`] = object;
   const of = (kind) => Object.values(objects).find((object) => object.kind === kind);
@@ -76,6 +77,8 @@ renders('commonLabels and podLabels', {commonLabels: {team: 'infra'}, podLabels:
     equal('selector', Object.keys(set.spec.selector.matchLabels).length, 2);
   }
 });
+
+refuses('an image that nobody names', {image: {repository: ''}}, 'image.repository is required');
 
 // The pod
 renders('extraArgs, extraEnv, extraVolumes, extraVolumeMounts, initContainers', {

@@ -45,6 +45,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 
 {{- define "fallbackd.image" -}}
 {{- with .Values.image -}}
+{{- if not .repository }}
+{{- fail "image.repository is required: the registry and name under which you pushed fallbackd's image, for example --set image.repository=registry.example.com/infra/fallbackd (scripts/build-image builds it)" }}
+{{- end -}}
 {{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{- end -}}
 {{- end -}}
 {{- end }}
