@@ -22,7 +22,7 @@ const operatorKinds = [
   ['monitoring.coreos.com', 'v1', 'PrometheusRule', 'prometheusrules', true],
 ];
 
-const shortNames = {namespaces: ['ns'], daemonsets: ['ds'], configmaps: ['cm'], pods: ['po'], serviceaccounts: ['sa']};
+const shortNames = {namespaces: ['ns'], daemonsets: ['ds'], deployments: ['deploy'], configmaps: ['cm'], pods: ['po'], serviceaccounts: ['sa']};
 
 const isMap = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
 // A merge patch: null removes a key.

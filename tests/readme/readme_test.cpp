@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way from README.md to a rescued pod: its code blocks are typed as they stand there, on the tests' API
+// server and on a real containerd. A change in README.md that breaks them fails here.
+#include "e2e_gtest.hpp"
+#include "http.hpp"
+#include "run_dir.hpp"
+#include "shop.hpp"
+#include "wait.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+constexpr auto kCeiling = 30s;
+
+fs::path sources() {
+  return FALLBACKD_SOURCES;
+}
+fs::path tools() {
+  return sources() / "build/tools";
+}
+
+std::string contentOf(const fs::path& file) {
+  std::ostringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
+
+/// Types the blocks of `what`; everything that they make is below `out`.
+Result<std::string> type(const std::string& what, const fs::path& out) {
+  return runOk({.argv = {"node", sources() / "tests/readme/typed.mjs", what, sources(),
+                         binary("fallbackctl").parent_path(), out, tools()},
+                .env = {},
+                .output = {}},
+               100s);
+}
+
+TEST(Readme, TheTourDoesWhatItSays) {
+  const auto out = makeRunDir("tour");
+  E2E_CHECK(type("tour", out));
+  const auto said = contentOf(out / "said");
+  EXPECT_THAT(said, HasSubstr("hello  1.0.0"));
+  EXPECT_THAT(said, HasSubstr("\nhello\n")) << "what the program answers";
+  EXPECT_THAT(said, HasSubstr("digest")) << "why the flipped byte is refused";
+  EXPECT_THAT(said, HasSubstr("refused, as it should be\n"));
+}
+
+TEST(Readme, LeadsToARescuedPod) {
+  if (!fs::exists(tools() / "fetched")) {
+    GTEST_SKIP() << "scripts/check-deploy has not fetched helm and kubectl";
+  }
+  const auto out = makeRunDir("cluster");
+  E2E_CHECK(type("tour", out));
+  E2E_CHECK(type("cluster", out));
+  const auto given = out / "node";
+  E2E_CHECK(runOk({.argv = {binary("fallbackctl"), "check-config", "--config",
+                            given / "config/fallbackd.yaml", "--drop-ins", given / "conf.d"},
+                   .env = {},
+                   .output = {}}));
+
+  // A node, with what the installation gives it: the workloads, the key, the pack.
+  E2E_TRY(const auto node, ContainerdNode::start());
+  Kubelet kubelet(*node);
+  const auto cache = makeRunDir("cache");
+  E2E_CHECK(runOk({.argv = {binary("fallbackctl"), "install", "--cache", cache, "--keys", given / "keys",
+                            "--state", out / "state", "--from", given / "layout"},
+                   .env = {},
+                   .output = {}}));
+  DaemonOptions options;
+  options.containerdSocket = node->socket();
+  options.cacheDir = cache;
+  options.keysDir = given / "keys";
+  options.kubeletPods = kubelet.podsDir();
+  E2E_TRY(const auto daemon, Daemon::start(options));
+  fs::copy(given / "conf.d", daemon->configFile().parent_path() / "conf.d");
+  const auto admitted = [&] {
+    const auto metrics = daemon->metrics();
+    return metrics && sumOf(*metrics, "fallbackd_workload_binary_admitted{", "checkout") == 1;
+  };
+  ASSERT_TRUE(waitUntil(kCeiling, admitted)) << daemon->logText();
+
+  // Nobody answers for registry.example.com here.
+  E2E_TRY(const auto pod, kubelet.startPod(checkoutPod("web-0")));
+  ASSERT_FALSE(kubelet.pullImage("registry.example.com/shop/checkout:1.8.3").ok());
+  E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
+  EXPECT_EQ(answer.body, "hello\n");
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*daemon, "web-0") == "ready"; }))
+      << daemon->logText();
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e
