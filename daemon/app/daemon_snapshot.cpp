@@ -87,7 +87,10 @@ Snapshot Daemon::Parts::collect() {
   now.version = FALLBACKD_VERSION;
   now.nodeName = options.nodeName;
   now.started = started;
-  now.containerdConnected = recoveries->connected();
+  const auto& link = recoveries->containerd();
+  now.containerdConnected = link.connected();
+  now.containerdSocket = link.socket();
+  now.containerdProblem = link.why();
   now.spawnerRuns = launcher.spawner().pid() > 0;
   now.spawnerRestarts = launcher.spawner().restarts();
   now.config = config;

@@ -39,9 +39,11 @@ Explanation unknownPod(const Snapshot& snapshot, const PodName& wanted) {
                           "no pod of that name has a ready sandbox on " + snapshot.nodeName +
                               (near ? " (did you mean " + std::string(*near) + "?)" : "")});
   result.verdict = "this pod is not known here";
-  result.next = snapshot.containerdConnected ? "kubectl get pod -o wide shows its node; without a sandbox "
-                                               "(pause image, CNI) no fallback can help"
-                                             : "containerd is not connected: check its unit and socket";
+  result.next = snapshot.containerdConnected
+                    ? std::string(
+                          "kubectl get pod -o wide shows its node; without a sandbox "
+                          "(pause image, CNI) no fallback can help")
+                    : "containerd " + snapshot.containerdTrouble();
   return result;
 }
 

@@ -72,8 +72,8 @@ Explanation Walk::container(const watcher::PodSummary& pod, const config::Worklo
   if (waits != snapshot_.waiting.end()) return waiting(*waits);
   say("image", Verdict::pending, "the container is not being watched");
   return end("nothing is known yet", snapshot_.containerdConnected
-                                         ? "ask again in a moment"
-                                         : "containerd is not connected: check its unit and socket");
+                                         ? std::string("ask again in a moment")
+                                         : "containerd " + snapshot_.containerdTrouble());
 }
 
 }  // namespace fallbackd::app

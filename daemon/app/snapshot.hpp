@@ -30,6 +30,13 @@ struct Snapshot {
   Wall::time_point taken = Clock::system().wall();
   Stamp takenAt = Clock::system().now();
   bool containerdConnected = false;
+  std::string containerdSocket;
+  std::string containerdProblem;  // why it is not connected; empty before the first attempt
+  /// "does not answer at SOCKET: WHY", where it is not connected.
+  [[nodiscard]] std::string containerdTrouble() const {
+    return "does not answer at " + containerdSocket +
+           (containerdProblem.empty() ? "" : ": " + containerdProblem);
+  }
   bool spawnerRuns = false;
   unsigned spawnerRestarts = 0;
   config::ConfigPtr config;

@@ -256,7 +256,9 @@ std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::C
       {"node", snapshot.nodeName},
       {"now", rfc3339(rounded)},
       {"started", rfc3339(snapshot.started)},
-      {"containerd", json::object{{"connected", snapshot.containerdConnected}}},
+      {"containerd", json::object{{"connected", snapshot.containerdConnected},
+                                  {"socket", snapshot.containerdSocket},
+                                  {"problem", snapshot.containerdProblem}}},
       {"spawner", json::object{{"running", snapshot.spawnerRuns}, {"restarts", snapshot.spawnerRestarts}}},
       {"config", json::object{{"file", snapshot.configFile},
                               {"dropIns", snapshot.dropInDir},
@@ -319,7 +321,7 @@ Readiness readiness(const Snapshot& snapshot) {
     result.text.append("\n");
     result.ready = result.ready && missing.empty();
   };
-  part("containerd", snapshot.containerdConnected ? "" : "is not connected", "");
+  part("containerd", snapshot.containerdConnected ? "" : snapshot.containerdTrouble(), "");
   part("spawner", snapshot.spawnerRuns ? "" : "is not running", "");
   // If the revocation list cannot be read, a new daemon would have nothing at all, while this one has what it
   // admitted before: a rollout must wait. An empty keyring can be a node's first day.

@@ -10,7 +10,8 @@
 
 namespace fallbackd::app {
 
-/// {"version", "node", "now", "started", "containerd": {"connected"}, "spawner": {"running"},
+/// {"version", "node", "now", "started", "containerd": {"connected", "socket", "problem"}, "spawner":
+/// {"running"},
 ///  "config": {"file", "current", "problems"}, "coverage": {"workloads", "covered", "containers"?: {VERDICT:
 ///  NUMBER}}, "waiting":
 ///  [{"namespace", "pod", "container", "workload", "image", "binary", "state", "cause"?, "text"?,

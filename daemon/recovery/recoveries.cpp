@@ -23,6 +23,7 @@ Recoveries::Recoveries(Services& services, config::ConfigPtr config)
       config_(std::move(config)),
       handBackGap_(services.metrics),
       withholding_(services),
+      containerd_(config_->containerd.socket),
       tasks_(services.executor) {
   services_.config = config_;
   services_.launches.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
@@ -275,14 +276,26 @@ void Recoveries::sandboxImage(const std::string& reference, bool present) {
 
 void Recoveries::connection(bool up, const std::string& why) {
   services_.detectionMetrics.containerdConnected(up);
-  if (up) {
-    services_.log.info("connected to containerd", {});
-  } else if (connected_) {
-    services_.log.warn("lost the connection to containerd", {{"error", why}});
-  } else {
-    services_.log.debug("containerd is not reachable", {{"error", why}});
+  using News = ContainerdLink::News;
+  const auto news = containerd_.report(up, why, LoopClock::of(services_.executor).now());
+  const telemetry::Fields fields{{"socket", containerd_.socket()}, {"error", containerd_.why()}};
+  switch (news) {
+    case News::connected:
+      services_.log.info("connected to containerd", {{"socket", containerd_.socket()}});
+      break;
+    case News::lost:
+      services_.log.warn("lost the connection to containerd", fields);
+      break;
+    case News::unreachable:
+      services_.log.warn("containerd does not answer; without it no pod is seen and none is rescued", fields);
+      break;
+    case News::still:
+      services_.log.warn("containerd still does not answer", fields);
+      break;
+    case News::none:
+      services_.log.debug("containerd is not reachable", fields);
+      break;
   }
-  connected_ = up;
   if (!up) return;
   tasks_.spawn(forgetGonePods());
   // The watcher reports sandboxes that go away; it never knew one that went away while no daemon was running.

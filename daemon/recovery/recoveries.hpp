@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/task_group.hpp"
+#include "recovery/containerd_link.hpp"
 #include "recovery/hand_back_gap.hpp"
 #include "recovery/recovery.hpp"
 #include "recovery/withholding.hpp"
@@ -40,7 +41,7 @@ class Recoveries final : public watcher::Listener {
 
   /// Running ones first, then those that ended, newest first.
   [[nodiscard]] std::vector<Incident> incidents() const;
-  [[nodiscard]] bool connected() const { return connected_; }
+  [[nodiscard]] const ContainerdLink& containerd() const { return containerd_; }
 
   void detected(watcher::Detection detection) override;
   void noLongerHeldUp(const std::string& sandboxId, const std::string& container) override;
@@ -103,7 +104,7 @@ class Recoveries final : public watcher::Listener {
   bool forgetting_ = false;
   HandBackGap handBackGap_;
   Withholding withholding_;
-  bool connected_ = false;
+  ContainerdLink containerd_;
   std::optional<bool> sandboxImagePresent_;
   std::set<std::string> said_;  // warnings and texts that need not be logged again
   TaskGroup tasks_;

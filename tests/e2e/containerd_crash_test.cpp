@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // containerd crashes repeatedly while pods fail: every pod is recovered, and none twice.
 #include "e2e_gtest.hpp"
+#include "run_dir.hpp"
 #include "shop.hpp"
 #include "sys/file.hpp"
 #include "wait.hpp"
@@ -122,6 +123,25 @@ TEST_F(ContainerdCrash, TheDaemonStartsBeforeContainerd) {
   shop_->daemon->kill();
   shop_->node->kill();
   E2E_CHECK(shop_->daemon->launch());
+  // Status, readiness and the log say which socket does not answer, and why.
+  const auto socket = shop_->node->socket();
+  const auto trouble = "does not answer at " + socket + ": ";
+  const auto names = [&](const char* path) {
+    const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), path);
+    return answer && answer->body.find(trouble) != std::string::npos;
+  };
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return names("/readyz"); }));
+  const auto said =
+      run({.argv = {binary("fallbackctl"), "status", "--socket", shop_->daemon->controlSocket()},
+           .env = {},
+           .output = {}});
+  EXPECT_TRUE(said && said->text.find("containerd " + trouble) != std::string::npos)
+      << (said ? said->text : said.error().message());
+  EXPECT_TRUE(waitUntil(kCeiling, [&] {
+    const auto log = shop_->daemon->logText();
+    const auto line = log.find("containerd does not answer;");
+    return line != std::string::npos && log.find(socket, line) != std::string::npos;
+  })) << shop_->daemon->logText();
   EXPECT_TRUE(waitUntil(kCeiling, [&] {
     return shop_->daemon->logText().find("containerd is not reachable") != std::string::npos;
   }));

@@ -71,8 +71,13 @@ TEST(Readme, LeadsToARescuedPod) {
   E2E_TRY(const auto node, ContainerdNode::start());
   Kubelet kubelet(*node);
   const auto cache = makeRunDir("cache");
-  E2E_CHECK(runOk({.argv = {binary("fallbackctl"), "install", "--cache", cache, "--keys", given / "keys",
-                            "--state", out / "state", "--from", given / "layout"},
+  // The pack installs itself: its own program, from its own folder.
+  const auto pack = out / "pack-image";
+  E2E_CHECK(runOk({.argv = {"umoci", "unpack", "--image", (given / "layout").string() + ":1.8.3", pack},
+                   .env = {},
+                   .output = {}}));
+  E2E_CHECK(runOk({.argv = {pack / "rootfs/fallbackctl", "install", "--cache", cache, "--keys",
+                            given / "keys", "--state", out / "state", "--from", pack / "rootfs/pack"},
                    .env = {},
                    .output = {}}));
   DaemonOptions options;

@@ -176,13 +176,21 @@ void printMirror(const json::object& root) {
   const auto* mirror = root.if_contains("mirror");
   if (mirror == nullptr) return;  // from an older daemon
   const auto& object = mirror->as_object();
-  const auto problem = text(object, "problem");
+  const auto problem = rawText(object, "problem");
   if (!problem.empty()) std::printf("the mirror is not there: %s\n", problem.c_str());
   for (const auto& item : list(object, "served")) {
     const auto& one = item.as_object();
     std::printf("image %s: %s (its registry: %s)\n", text(one, "image").c_str(),
                 text(one, "freshness").c_str(), text(one, "cause").c_str());
   }
+}
+
+/// "containerd does not answer at SOCKET: WHY"; an older daemon says neither.
+std::string containerdTrouble(const json::object& root) {
+  const auto& containerd = root.at("containerd").as_object();
+  if (!containerd.contains("socket")) return "containerd is not connected";
+  const auto why = rawText(containerd, "problem");
+  return "containerd does not answer at " + text(containerd, "socket") + (why.empty() ? "" : ": " + why);
 }
 
 void printStatus(const json::object& root) {
@@ -197,6 +205,7 @@ void printStatus(const json::object& root) {
       root.at("spawner").as_object().at("running").as_bool() ? "" : "; THE SPAWNER DOES NOT RUN",
       config.at("current").as_bool() ? ""
                                      : "; THE CONFIGURATION ON DISK IS INVALID, an earlier one is in use");
+  if (!connected) std::printf("  %s\n", containerdTrouble(root).c_str());
   for (const auto& problem : list(config, "problems")) std::printf("  %s\n", problem.as_string().c_str());
   printOrders(root);
   printAnnotations(root);
@@ -225,7 +234,7 @@ std::vector<std::string> troubles(const json::object& root) {
   std::vector<std::string> found;
   const auto& coverage = root.at("coverage").as_object();
   if (!root.at("containerd").as_object().at("connected").as_bool()) {
-    found.emplace_back("containerd is not connected");
+    found.push_back(containerdTrouble(root));
   }
   if (!root.at("spawner").as_object().at("running").as_bool()) found.emplace_back("the spawner does not run");
   const auto& config = root.at("config").as_object();

@@ -62,6 +62,50 @@ try {
   assert.equal(await browser.evaluate('window.taken'), undefined);
   await browser.look({ width: 375, height: 812, dark: true });
   assert.ok(await browser.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'hostile text must not scroll sideways');
+
+  // Every column full: no word is broken in two, nothing scrolls sideways. A pod that is down comes before those that are served.
+  await browser.evaluate(`(() => {
+    const status = structuredClone(last);
+    const image = 'registry.example.com:5000/team-with-a-name/service-with-a-long-name@sha256:' + 'a1'.repeat(32);
+    const text = 'failed to do request: Head "https://registry.example.com:5000/v2/": dial tcp 192.0.2.1:5000: connect: connection refused';
+    const served = { ...structuredClone(status.recoveries[0]), state: 'ready', namespace: 'served', pod: 'served-0' };
+    status.recoveries = [served, { ...structuredClone(served), state: 'failed', pod: 'checkout-7d4f9c8b6d-x2x7k', error: { stage: 'exec', reason: 'system', message: text } }];
+    status.waiting = [{ namespace: 'shop', pod: 'checkout-7d4f9c8b6d-q8zjl', container: 'checkout', image, workload: 'w', binary: 'b', state: 'undecided', cause: 'unreachable', text }];
+    status.registries = [{ host: 'registry.example.com:5000', state: 'half_open', since: status.now, cause: 'unreachable', text }];
+    render(status);
+  })()`);
+  assert.match(await browser.evaluate(`document.querySelector('#verdict').innerText`), /^1 container waits without a fallback, 1 pod runs its fallback\n/);
+  const broken = `[...document.querySelectorAll('td, th, .card, #verdict')].flatMap(place => {
+    const texts = document.createTreeWalker(place, NodeFilter.SHOW_TEXT), found = [];
+    for (let node; (node = texts.nextNode());) for (const word of node.data.matchAll(/[\\p{L}]{2,20}/gu)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (range.getClientRects().length > 1) found.push(word[0]);
+    }
+    return found;
+  })`;
+  for (const [name, view] of Object.entries({ desktop: { width: 1080, height: 900, dark: false }, phone: { width: 375, height: 812, dark: true } })) {
+    await browser.look(view);
+    assert.deepEqual(await browser.evaluate(broken), [], `words that are broken in two, ${name}`);
+    assert.ok(await browser.evaluate('document.documentElement.scrollWidth <= innerWidth'), `${name} must not scroll sideways`);
+    if (folder) writeFileSync(join(folder, `full-${name}.png`), await browser.picture());
+  }
+  assert.ok(await browser.evaluate(`document.querySelector('#waiting').getBoundingClientRect().top < document.querySelector('#active').getBoundingClientRect().top`), 'pods that are down come first');
+  assert.ok(await browser.evaluate(`document.querySelector('#verdict').getBoundingClientRect().bottom < innerHeight && scrollY === 0`), 'a phone shows the answer without scrolling');
+
+  // A containerd that does not answer is the headline; what has nothing to say has no card.
+  await browser.evaluate(`(() => {
+    const status = structuredClone(last);
+    status.containerd = { connected: false, socket: '/run/containerd/containerd.sock', problem: 'No such file or directory' };
+    status.recoveries = status.waiting = status.registries = [];
+    render(status);
+  })()`);
+  assert.match(await browser.evaluate(`document.querySelector('#verdict').innerText`), /^containerd does not answer\n+It does not answer at \/run\/containerd\/containerd.sock: No such file or directory/);
+  assert.equal(await browser.evaluate(`document.querySelector('#verdict').className`), 'bad');
+  for (const empty of ['waiting', 'active', 'timeline', 'registries', 'past']) {
+    assert.equal(await browser.evaluate(`document.querySelector('#${empty}').innerText`), '', `${empty} has nothing to say`);
+  }
   assert.deepEqual(browser.complaints, []);
 } finally {
   await browser.stop();

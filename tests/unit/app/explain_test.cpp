@@ -63,7 +63,8 @@ TEST(Explain, APodThatIsNotHere) {
   EXPECT_THAT(one.next, HasSubstr("kubectl get pod -o wide"));
   auto lost = withPod();
   lost.containerdConnected = false;
-  EXPECT_THAT(only(lost, "web-1").next, HasSubstr("containerd is not connected"));
+  EXPECT_THAT(only(lost, "web-1").next,
+              HasSubstr("containerd does not answer at /run/containerd/containerd.sock"));
 }
 
 TEST(Explain, APodThatNoWorkloadCovers) {

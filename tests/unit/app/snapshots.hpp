@@ -22,6 +22,7 @@ inline Snapshot quietNode() {
   snapshot.version = "1.2.3";
   snapshot.nodeName = "node-7";
   snapshot.containerdConnected = true;
+  snapshot.containerdSocket = "/run/containerd/containerd.sock";
   snapshot.spawnerRuns = true;
   snapshot.config = config;
   snapshot.configFile = "/etc/fallbackd/fallbackd.yaml";

@@ -97,7 +97,14 @@ TEST(Readiness, NamesWhatIsMissing) {
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready spawner: is not running"));
   snapshot = quietNode();
   snapshot.containerdConnected = false;
-  EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready containerd: is not connected"));
+  EXPECT_THAT(readiness(snapshot).text,
+              HasSubstr("not ready containerd: does not answer at /run/containerd/containerd.sock\n"));
+  snapshot.containerdProblem = "No such file or directory";
+  EXPECT_THAT(
+      readiness(snapshot).text,
+      HasSubstr(
+          "containerd: does not answer at /run/containerd/containerd.sock: No such file or directory\n"));
+  EXPECT_EQ(test::schemaProblems("status", statusJson(snapshot)), "");
   snapshot = quietNode();
   snapshot.binaries.reset();
   EXPECT_FALSE(readiness(snapshot).ready);
