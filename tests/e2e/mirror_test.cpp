@@ -153,6 +153,8 @@ TEST_P(Mirror, AnImageOfTheNodeComesHoweverItsRegistryFails) {
     EXPECT_THAT(outcome.text, HasSubstr("502"));
     EXPECT_THAT(outcome.text, testing::Not(HasSubstr("not found")));
   }
+  // Whoever makes a name up gets by a digest nothing that came to the node under another one.
+  EXPECT_FALSE(pull(dead.address() + "/made/up@" + well_->indexDigest()).ok());
   // Honest about it.
   const auto shown = node_->status();
   const auto& served = shown.at("mirror").at("served").as_array();
