@@ -119,13 +119,15 @@ TEST_P(Mirror, AnImageOfTheNodeComesHoweverItsRegistryFails) {
                                     {"403", status(403), false},
                                     {"404", status(404), false}};
   json::array rows;
+  // All of them until the end: a port that is used again would have the verdict of the one before.
+  std::vector<std::unique_ptr<FaultRegistry>> registries;
   for (const auto& one : cases) {
     SCOPED_TRACE(one.name);
-    std::unique_ptr<FaultRegistry> registry;
     if (one.host.empty()) {
-      E2E_TRY(registry, FaultRegistry::start(cartImage(), one.fault));
+      E2E_TRY(auto registry, FaultRegistry::start(cartImage(), one.fault));
+      registries.push_back(std::move(registry));
     }
-    const auto host = one.host.empty() ? registry->address() : one.host;
+    const auto host = one.host.empty() ? registries.back()->address() : one.host;
     E2E_CHECK(node_->enable(host));
     E2E_CHECK(node_->name(onWell(), host + "/shop/cart:1"));
     const auto before = images();
