@@ -75,6 +75,7 @@ struct Daemon::Parts {
   Snapshot collect();
   void startMirror();
   void tellServed(const mirror::ServedImage& image);
+  void nameMirrors();
   void complain(const std::string& what);
   void tellStall(const telemetry::LoopWatch::Stall& stall);
   void tellMissed(const workers::Missed& missed);

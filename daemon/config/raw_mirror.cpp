@@ -24,10 +24,10 @@ void readMirrorListen(const MapReader& map, std::optional<std::string>& out) {
   std::string listen = "off";
   if (!map.read("listen", listen) || listen == "off") return;
   if (!isSocketAddress(listen)) {
-    map.problem("listen", quoted(listen) + " is not ADDRESS:PORT", "write 127.0.0.1:9478 or \"off\"");
+    map.problem("listen", quoted(listen) + " is not ADDRESS:PORT", "write 127.0.0.1:478 or \"off\"");
   } else if (!isLoopbackAddress(listen)) {
     map.problem("listen", quoted(listen) + " can be reached from outside: the mirror has the node's images",
-                "write an address on loopback: 127.0.0.1:9478 or [::1]:9478");
+                "write an address on loopback: 127.0.0.1:478 or [::1]:478");
   } else {
     out = std::move(listen);
   }

@@ -21,6 +21,22 @@ namespace layers = ::containerd::services::snapshots::v1;
 
 constexpr std::chrono::seconds kStoreDeadline{10};
 
+StoredImage toImage(const names::Image& image) {
+  return {image.target().media_type(), image.target().digest(), image.target().size(),
+          toTime(image.updated_at())};
+}
+
+/// For a regular expression within the quotes of a filter. Repositories have no other characters that mean
+/// something there.
+std::string literal(const std::string& repository) {
+  std::string text;
+  for (const char c : repository) {
+    const bool special = c == '.' || c == '[' || c == ']';
+    text += special ? std::string("[") + c + "]" : std::string(1, c);
+  }
+  return text;
+}
+
 class GrpcImageStore final : public ImageStore {
  public:
   GrpcImageStore(const std::shared_ptr<grpc::Channel>& channel, std::string containerdNamespace)
@@ -37,9 +53,20 @@ class GrpcImageStore final : public ImageStore {
           images_->async()->Get(context, query, response, std::move(done));
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Images.Get", call.status);
-    const auto& found = call.response.image();
-    co_return StoredImage{found.target().media_type(), found.target().digest(), found.target().size(),
-                          toTime(found.updated_at())};
+    co_return toImage(call.response.image());
+  }
+
+  Answer<std::vector<StoredImage>> ofRepository(std::string repository) override {
+    names::ListImagesRequest request;
+    request.add_filters("name~=\"^" + literal(repository) + "[:@]\"");
+    const auto call = co_await unary<names::ListImagesResponse>(
+        request, options_, [this](auto* context, auto* query, auto* response, auto done) {
+          images_->async()->List(context, query, response, std::move(done));
+        });
+    if (!call.status.ok()) co_return failCall(Stage::containerd, "Images.List", call.status);
+    std::vector<StoredImage> all;
+    for (const auto& one : call.response.images()) all.push_back(toImage(one));
+    co_return all;
   }
 
   Answer<StoredContent> content(std::string digest) override {

@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <boost/asio/awaitable.hpp>
 
@@ -38,6 +39,8 @@ class ImageStore {
 
   /// `name` as containerd has it: ImageReference::toString(). Reason not_found.
   virtual Answer<StoredImage> image(std::string name) = 0;
+  /// What the names of a repository ("r.example.com/shop/cart") stand for, by tag and by digest.
+  virtual Answer<std::vector<StoredImage>> ofRepository(std::string repository) = 0;
   /// Reason not_found.
   virtual Answer<StoredContent> content(std::string digest) = 0;
   /// `size` bytes from `offset` on; fewer only at the content's end. Reason not_found.

@@ -13,8 +13,6 @@
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/error.hpp>
@@ -52,25 +50,12 @@ Failing broken(const Upstream& upstream, const error_code& error) {
   return failing(Cause::unreachable, upstream, error.message());
 }
 
-struct NameLookup {
-  explicit NameLookup(const asio::any_io_executor& executor) : resolver(executor), done(executor) {}
-  tcp::resolver resolver;
-  Event done;
-  error_code error;
-  tcp::resolver::results_type found;
-};
-
-asio::awaitable<void> lookUpName(std::shared_ptr<NameLookup> lookup, std::string host, std::uint16_t port) {
-  lookup->found = co_await lookup->resolver.async_resolve(host, std::to_string(port), into(lookup->error));
-  lookup->done.set();
-}
-
 /// A connection to one host and what was learned from it.
 class Visit {
  public:
   Visit(const asio::any_io_executor& executor, Upstream upstream, std::optional<Upstream> proxy,
-        std::string trust)
-      : executor_(executor),
+        std::string trust, std::shared_ptr<NameLookups> names)
+      : names_(std::move(names)),
         upstream_(std::move(upstream)),
         proxy_(std::move(proxy)),
         trust_(std::move(trust)),
@@ -89,7 +74,7 @@ class Visit {
   std::optional<Failing> prepareTls();
   asio::awaitable<std::optional<Failing>> statusOf(bool encrypted, std::string request, unsigned& status);
 
-  asio::any_io_executor executor_;
+  std::shared_ptr<NameLookups> names_;
   Upstream upstream_;
   std::optional<Upstream> proxy_;
   std::string trust_;
@@ -105,12 +90,10 @@ asio::awaitable<std::optional<Failing>> Visit::reach() {
   if (!notLiteral) {
     endpoints.emplace_back(literal, host.port);
   } else {
-    // A lookup cannot be cancelled while the name server is silent: then it is left to itself.
-    const auto lookup = std::make_shared<NameLookup>(executor_);
-    asio::co_spawn(executor_, lookUpName(lookup, host.host, host.port), asio::detached);
-    co_await lookup->done.wait();
-    if (lookup->error) co_return failing(Cause::dns, host, lookup->error.message());
-    for (const auto& entry : lookup->found) endpoints.push_back(entry.endpoint());
+    const auto found = co_await names_->find(host.host);
+    if (found.unknown) co_return failing(Cause::unknown, host, found.error);
+    if (found.addresses.empty()) co_return failing(Cause::dns, host, found.error);
+    for (const auto& address : found.addresses) endpoints.emplace_back(address, host.port);
   }
   error_code error = asio::error::host_not_found;
   for (const auto& endpoint : endpoints) {
@@ -246,9 +229,11 @@ asio::awaitable<std::optional<Failing>> Visit::ask() {
 }  // namespace
 
 asio::awaitable<std::optional<Failing>> check(Upstream upstream, std::optional<Upstream> proxy,
-                                              CheckLimits limits, std::string trust) {
+                                              CheckLimits limits, std::string trust,
+                                              std::shared_ptr<NameLookups> names) {
   const auto executor = co_await asio::this_coro::executor;
-  const auto visit = std::make_shared<Visit>(executor, upstream, std::move(proxy), std::move(trust));
+  const auto visit =
+      std::make_shared<Visit>(executor, upstream, std::move(proxy), std::move(trust), std::move(names));
   auto connected = co_await within(limits.connection, visit->connect());
   if (!connected) co_return failing(Cause::timeout, upstream, "no connection in time");
   if (*connected) co_return std::move(*connected);
@@ -268,8 +253,10 @@ struct Round {
 };
 
 asio::awaitable<void> checkOne(std::shared_ptr<Round> round, Upstream upstream, std::optional<Upstream> proxy,
-                               CheckLimits limits, std::string trust, bool isLast) {
-  auto failed = co_await check(std::move(upstream), std::move(proxy), limits, std::move(trust));
+                               CheckLimits limits, std::string trust, std::shared_ptr<NameLookups> names,
+                               bool isLast) {
+  auto failed =
+      co_await check(std::move(upstream), std::move(proxy), limits, std::move(trust), std::move(names));
   --round->left;
   round->well = round->well || !failed;
   if (isLast) round->last = std::move(failed);
@@ -279,14 +266,16 @@ asio::awaitable<void> checkOne(std::shared_ptr<Round> round, Upstream upstream, 
 }  // namespace
 
 asio::awaitable<std::optional<Failing>> checkAll(std::vector<Upstream> upstreams, Proxies proxies,
-                                                 CheckLimits limits, std::string trust) {
+                                                 CheckLimits limits, std::string trust,
+                                                 std::shared_ptr<NameLookups> names) {
   const auto executor = co_await asio::this_coro::executor;
   const auto round = std::make_shared<Round>(executor);
   round->left = upstreams.size();
   TaskGroup tasks(executor);
   for (std::size_t i = 0; i < upstreams.size(); ++i) {
     auto proxy = proxyFor(proxies, upstreams[i]);
-    tasks.spawn(checkOne(round, upstreams[i], std::move(proxy), limits, trust, i + 1 == upstreams.size()));
+    tasks.spawn(
+        checkOne(round, upstreams[i], std::move(proxy), limits, trust, names, i + 1 == upstreams.size()));
   }
   if (!upstreams.empty()) co_await round->over.wait();
   if (round->well) co_return std::nullopt;

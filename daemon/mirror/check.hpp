@@ -5,9 +5,11 @@
 
 #include "domain/cause.hpp"
 #include "mirror/hosts_file.hpp"
+#include "mirror/name_lookups.hpp"
 #include "mirror/proxy.hpp"
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,11 +31,13 @@ struct Failing {
 /// Empty: it is well. Takes no longer than both limits. `trust`: a file of certificates, beside those that
 /// the upstream names; the system's if it does not exist.
 boost::asio::awaitable<std::optional<Failing>> check(Upstream upstream, std::optional<Upstream> proxy,
-                                                     CheckLimits limits, std::string trust);
+                                                     CheckLimits limits, std::string trust,
+                                                     std::shared_ptr<NameLookups> names);
 
 /// Of several hosts, all at once: empty as soon as one is well; else why the last one, the registry itself,
 /// fails.
 boost::asio::awaitable<std::optional<Failing>> checkAll(std::vector<Upstream> upstreams, Proxies proxies,
-                                                        CheckLimits limits, std::string trust);
+                                                        CheckLimits limits, std::string trust,
+                                                        std::shared_ptr<NameLookups> names);
 
 }  // namespace fallbackd::mirror

@@ -16,6 +16,7 @@ namespace {
 constexpr auto kPullUnderWay = 60s;
 constexpr auto kTellAgain = 5min;
 constexpr std::size_t kMaxSticky = 1024;
+constexpr std::size_t kMaxParts = 4096;  // of a repository
 
 std::string nameOf(const ImageReference& image) {
   return image.toString();
@@ -119,7 +120,7 @@ asio::awaitable<std::optional<Failing>> Endpoint::failingNow(ImageReference imag
     view_.checks = verdicts_.counts();
   }
   if (isTrigger(verdict.failing)) co_return std::move(verdict.failing);
-  auto recent = co_await outside_.recentFailure(std::move(image));
+  auto recent = outside_.recentFailure(image);
   if (isTrigger(recent)) co_return recent;
   co_return std::nullopt;
 }
@@ -140,28 +141,35 @@ asio::awaitable<http::Response> Endpoint::manifest(ImageReference image, http::R
     if (!saved && outside_.trouble) outside_.trouble("the mirror: " + saved.error().message());
     return passOn(Outcome::upstream_well, Code::manifest_unknown, "the registry is well: ask it");
   };
-  const auto known = verdicts_.known(image.host());
-  if (!failing && known && !isTrigger(known->failing)) {
-    // Usual, and quick: the store need not be asked.
-    failing = co_await failingNow(image);
-    if (!failing) co_return well();
-  }
+  // Before the store: while the registry is well, as it usually is, containerd is not asked for anything.
+  if (!failing) failing = co_await failingNow(image);
+  if (!failing) co_return well();
   auto offer = co_await offerOf(outside_.store, image, Platform::own());
   if (!offer) {
     const auto outcome = offer.error().reason == Reason::not_found ? Outcome::not_here : Outcome::failed;
-    if (!failing) failing = co_await failingNow(image);
     co_return passOn(outcome, Code::manifest_unknown, "the node cannot complete it: " + offer.error().context,
                      failing);
   }
-  if (!failing) failing = co_await failingNow(image);
-  if (!failing) co_return well();
   if (!isFreshEnough(*offer, byDigest ? std::nullopt : seen_.of(nameOf(image), offer->updatedAt))) {
     co_return passOn(Outcome::stale, Code::manifest_unknown, "mirror.cached does not allow it: it is too old",
                      failing);
   }
   if (begins) noteServed(image, *offer, *failing);
+  expectParts(image, *offer);
   count(Outcome::served);
   co_return manifestAnswer(std::move(*offer), request.method);
+}
+
+void Endpoint::expectParts(const ImageReference& image, const Offer& offer) {
+  const auto found = sticky_.find(image.repository());
+  if (found == sticky_.end() || found->second.parts.size() + offer.parts.size() > kMaxParts) return;
+  found->second.parts.insert(offer.parts.begin(), offer.parts.end());
+}
+
+bool Endpoint::isExpected(const ImageReference& image) const {
+  const auto found = sticky_.find(image.repository());
+  return found != sticky_.end() && clock_.now() < found->second.until &&
+         found->second.parts.contains(image.digest());
 }
 
 void Endpoint::noteServed(const ImageReference& image, const Offer& offer, const Failing& failing) {
@@ -178,7 +186,10 @@ void Endpoint::noteServed(const ImageReference& image, const Offer& offer, const
     std::erase_if(sticky_, [&](const auto& entry) { return entry.second.until <= clock_.now(); });
   }
   if (sticky_.size() < kMaxSticky) {
-    sticky_[image.repository()] = {failing, later(clock_.now(), kPullUnderWay)};
+    auto& pull = sticky_[image.repository()];
+    if (pull.until <= clock_.now()) pull.parts.clear();
+    pull.failing = failing;
+    pull.until = later(clock_.now(), kPullUnderWay);
   }
   bool tell = true;
   {
@@ -199,21 +210,25 @@ void Endpoint::noteServed(const ImageReference& image, const Offer& offer, const
   if (tell && outside_.tell) outside_.tell(one);
 }
 
+/// The blob, if it belongs to the repository.
+asio::awaitable<Result<cri::StoredContent>> Endpoint::partOf(ImageReference image) {
+  if (!isExpected(image)) {
+    FB_CO_CHECK(
+        co_await checkRepository(outside_.store, image.repository(), image.digest(), Platform::own()));
+  }
+  co_return co_await outside_.store.content(image.digest());
+}
+
 asio::awaitable<http::Response> Endpoint::blob(ImageReference image, http::Request request) {
   const auto& digest = image.digest();
   auto failing = pullUnderWay(image);
-  const auto known = verdicts_.known(image.host());
-  if (!failing && known && !isTrigger(known->failing)) {
-    co_return passOn(Outcome::upstream_well, Code::blob_unknown, "the registry is well: ask it");
-  }
-  const auto entry = co_await outside_.store.content(digest);
-  if (!entry) {
-    const auto outcome = entry.error().reason == Reason::not_found ? Outcome::not_here : Outcome::failed;
-    if (!failing) failing = co_await failingNow(image);
-    co_return passOn(outcome, Code::blob_unknown, entry.error().context, failing);
-  }
   if (!failing) failing = co_await failingNow(image);
   if (!failing) co_return passOn(Outcome::upstream_well, Code::blob_unknown, "the registry is well: ask it");
+  const auto entry = co_await partOf(image);
+  if (!entry) {
+    const auto outcome = entry.error().reason == Reason::not_found ? Outcome::not_here : Outcome::failed;
+    co_return passOn(outcome, Code::blob_unknown, entry.error().context, failing);
+  }
   std::optional<ByteRange> range;
   auto answer = blobAnswer(digest, entry->size, request.range, range);
   count(Outcome::served);

@@ -22,6 +22,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -70,8 +71,8 @@ class Endpoint {
   struct Outside {
     cri::ImageStore& store;
     Verdicts::Check check;
-    /// How a pull of this image failed a moment ago, as the circuits know.
-    std::function<boost::asio::awaitable<std::optional<Failing>>(ImageReference)> recentFailure;
+    /// How a pull of this image failed a moment ago, as the circuits know. Must not block.
+    std::function<std::optional<Failing>(const ImageReference&)> recentFailure;
     /// Once for an image, and again after some minutes.
     std::function<void(const ServedImage&)> tell;
     std::function<void(const std::string&)> trouble;
@@ -92,12 +93,17 @@ class Endpoint {
   struct Sticky {
     Failing failing;
     Stamp until;
+    std::set<std::string> parts;  // digests that manifests name which came from here
   };
 
   boost::asio::awaitable<Response> manifest(ImageReference image, http::Request request);
   boost::asio::awaitable<Response> blob(ImageReference image, http::Request request);
+  boost::asio::awaitable<Result<cri::StoredContent>> partOf(ImageReference image);
   boost::asio::awaitable<std::optional<Failing>> failingNow(ImageReference image);
   [[nodiscard]] std::optional<Failing> pullUnderWay(const ImageReference& image) const;
+  /// The manifest is served; its parts will be asked for.
+  void expectParts(const ImageReference& image, const Offer& offer);
+  [[nodiscard]] bool isExpected(const ImageReference& image) const;
   [[nodiscard]] bool isTrigger(const std::optional<Failing>& failing) const;
   [[nodiscard]] bool isFreshEnough(const Offer& offer, const std::optional<Wall::time_point>& seen) const;
   /// "Not here"; `failing` if the registry is known to be down.

@@ -2,11 +2,15 @@
 #include "mirror/hosts_edit.hpp"
 
 #include "base/strings.hpp"
+#include "mirror/hosts_file.hpp"
 #include "mirror/toml.hpp"
+#include "sys/file.hpp"
 
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 
 namespace fallbackd::mirror {
 
@@ -15,6 +19,8 @@ namespace {
 constexpr std::string_view kBegin = "# fallbackd mirror: begin";
 constexpr std::string_view kEnd = "# fallbackd mirror: end";
 constexpr std::string_view kMode = "mode=";
+constexpr std::string_view kHost = "[host.\"http://";
+constexpr std::size_t kMaxFolders = 1024;
 constexpr std::string_view kNoNewline = "joined";  // the file did not end with a line end
 
 std::string blockText(const HostsBlock& block, std::string_view joined) {
@@ -79,6 +85,29 @@ std::optional<unsigned> modeBefore(std::string_view text) {
     std::from_chars(line.data() + at + kMode.size(), line.data() + line.size(), mode, 8);
   }
   return mode & 07777U;
+}
+
+std::string addressInBlock(std::string_view text) {
+  const auto begin = lineWith(text, kBegin);
+  if (begin == std::string_view::npos) return {};
+  const auto host = lineWith(text, kHost, begin);
+  if (host == std::string_view::npos || host > lineWith(text, kEnd, begin)) return {};
+  const auto address = text.substr(host + kHost.size());
+  return std::string(address.substr(0, address.find('"')));
+}
+
+std::set<std::string> addressesInBlocks(const std::string& root) {
+  std::set<std::string> addresses;
+  std::error_code error;
+  std::size_t folders = 0;
+  for (std::filesystem::directory_iterator one(root, error), end; !error && one != end;
+       one.increment(error)) {
+    if (++folders > kMaxFolders) break;
+    const auto text = sys::readFile(Stage::config, one->path().string() + "/hosts.toml", kMaxHostsFile);
+    auto address = text ? addressInBlock(*text) : std::string();
+    if (!address.empty()) addresses.insert(std::move(address));
+  }
+  return addresses;
 }
 
 Result<std::string> withoutBlock(std::string_view text, const std::string& file) {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adds the mirror to a hosts.toml, and takes it out again: as a block between two comments, so that nothing
-// else of the file changes. Pure; every result is parsed again and compared with what it was made from.
+// else of the file changes. Every result is parsed again and compared with what it was made from. Pure, but
+// for addressesInBlocks().
 #pragma once
 
 #include "base/error.hpp"
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +35,16 @@ Result<std::string> withoutBlock(std::string_view text, const std::string& file)
 
 /// The mode that the block says the file had before; empty without a block.
 std::optional<unsigned> modeBefore(std::string_view text);
+
+/// The address that containerd is told to ask, as the block names it; empty without a block.
+std::string addressInBlock(std::string_view text);
+
+/// The same of every hosts.toml below `root`; a file that cannot be read has none. Blocks.
+std::set<std::string> addressesInBlocks(const std::string& root);
+
+/// Where the mirror listens unless somebody decides otherwise. Below 1024: no process can take the port that
+/// lacks CAP_NET_BIND_SERVICE. Below 600: no client of NFS or RPC takes it by chance.
+inline constexpr std::string_view kUsualAddress = "127.0.0.1:478";
 
 /// The first line of a file that did not exist before.
 inline constexpr std::string_view kMadeByUs =

@@ -4,7 +4,8 @@
 #include "base/strings.hpp"
 
 #include <algorithm>
-#include <iterator>
+#include <cstddef>
+#include <utility>
 
 #include <boost/json.hpp>
 
@@ -42,6 +43,7 @@ Result<Descriptor> descriptorOf(const json::value& value) {
   if (const auto* says = platform == nullptr ? nullptr : platform->if_object()) {
     one.os = textAt(*says, "os");
     one.architecture = textAt(*says, "architecture");
+    one.variant = textAt(*says, "variant");
   }
   return one;
 }
@@ -60,13 +62,36 @@ Result<std::vector<Descriptor>> descriptorsAt(const json::object& object, const 
   return all;
 }
 
+using Processor = std::pair<std::string, std::string>;  // architecture and variant
+
+/// As containerd compares them: github.com/containerd/platforms, database.go.
+Processor normalized(const std::string& architecture, const std::string& variant) {
+  if (architecture == "amd64" && variant == "v1") return {architecture, ""};
+  if (architecture == "arm64" && (variant == "v8" || variant == "8")) return {architecture, ""};
+  if (architecture == "arm" && variant.empty()) return {architecture, "v7"};
+  if (architecture == "arm" && !variant.starts_with('v')) return {architecture, "v" + variant};
+  return {architecture, variant};
+}
+
+/// The same package, compare.go: what a node of the platform runs, the best first.
+std::vector<Processor> preferences(const Platform& platform) {
+  const auto own = normalized(platform.architecture, platform.variant);
+  std::vector<Processor> all{own};
+  if (own.first == "amd64") all.emplace_back("386", "");
+  for (const char* variant : {"v8", "v7", "v6", "v5"}) {
+    if (own.first == "arm64" || (own.first == "arm" && variant < own.second))
+      all.emplace_back("arm", variant);
+  }
+  return all;
+}
+
 }  // namespace
 
 Platform Platform::own() {
 #if defined(__x86_64__)
-  return {"linux", "amd64"};
+  return {"linux", "amd64", ""};
 #elif defined(__aarch64__)
-  return {"linux", "arm64"};
+  return {"linux", "arm64", ""};
 #else
 #error "name this architecture as Go does"
 #endif
@@ -109,13 +134,21 @@ Result<Manifest> parseManifest(std::string_view text) {
 }
 
 std::vector<Descriptor> forPlatform(const Manifest& index, const Platform& platform) {
+  const auto wanted = preferences(platform);
+  std::vector<std::pair<std::size_t, Descriptor>> ranked;
+  for (const auto& one : index.manifests) {
+    std::size_t rank = wanted.size();
+    if (!one.os.empty() || !one.architecture.empty()) {
+      const auto found = std::find(wanted.begin(), wanted.end(), normalized(one.architecture, one.variant));
+      if (one.os != platform.os || found == wanted.end()) continue;
+      rank = static_cast<std::size_t>(found - wanted.begin());
+    }
+    ranked.emplace_back(rank, one);
+  }
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Descriptor> found;
-  std::copy_if(index.manifests.begin(), index.manifests.end(), std::back_inserter(found),
-               [&](const Descriptor& one) {
-                 // An entry that does not say is asked for by containerd, too.
-                 return (one.os.empty() && one.architecture.empty()) ||
-                        (one.os == platform.os && one.architecture == platform.architecture);
-               });
+  for (auto& [rank, one] : ranked) found.push_back(std::move(one));
   return found;
 }
 

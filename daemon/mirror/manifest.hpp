@@ -17,6 +17,7 @@ inline constexpr std::int64_t kMaxManifestBytes = 4L << 20;
 struct Platform {
   std::string os = "linux";
   std::string architecture;  // as Go names it: amd64, arm64
+  std::string variant = {};  // v6 or v7 of arm
   /// Of this machine.
   static Platform own();
 };
@@ -27,6 +28,7 @@ struct Descriptor {
   std::int64_t size = 0;
   std::string os;  // of an index's entry; empty if it does not say
   std::string architecture;
+  std::string variant;
 };
 
 struct Manifest {
@@ -41,7 +43,9 @@ struct Manifest {
 /// Reason invalid if it is neither an index nor a manifest of the OCI or Docker's second schema.
 Result<Manifest> parseManifest(std::string_view text);
 
-/// Those of an index that run on the platform, in the index's order.
+/// Those of an index that run on the platform, as containerd chooses: the one that suits best first, then
+/// what the processor runs as well (arm/v7 before v6; 32 bits after 64), at last entries that name no
+/// platform.
 std::vector<Descriptor> forPlatform(const Manifest& index, const Platform& platform);
 
 /// "sha256:" and 64 hexadecimal digits.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mirror/mirror.hpp"
 
-#include "base/async/event.hpp"
 #include "http/server.hpp"
 #include "mirror/offer.hpp"
 #include "mirror/token.hpp"
@@ -10,6 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <unistd.h>
 #include <utility>
 
 #include <boost/asio/post.hpp>
@@ -21,8 +21,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// The loop answers within microseconds, unless it hangs.
-constexpr auto kLoopPatience = 50ms;
 // containerd opens new connections for every pull; kubelet pulls for 110 pods at most, three layers
 // each.
 constexpr std::size_t kMaxConnections = 512;
@@ -41,6 +39,15 @@ bool isOurs(const Upstream& upstream, const std::string& listen) {
   return own && !upstream.tls && upstream.host == own->host && upstream.port == own->port;
 }
 
+/// Whether hosts.toml lets containerd ask us for this registry's images. Where the files cannot be seen, a
+/// pull has to tell.
+bool isAskedFor(const config::MirrorSettings& settings, const std::string& registry) {
+  if (::access(settings.hostsDir.c_str(), R_OK | X_OK) != 0) return true;
+  const auto upstreams = upstreamsFor(settings.hostsDir, registry);
+  return !upstreams || std::any_of(upstreams->begin(), upstreams->end(),
+                                   [&](const Upstream& one) { return isOurs(one, *settings.listen); });
+}
+
 }  // namespace
 
 struct Mirror::Parts : std::enable_shared_from_this<Parts> {
@@ -48,7 +55,6 @@ struct Mirror::Parts : std::enable_shared_from_this<Parts> {
       : config(std::move(given)), daemon(std::move(outside)), server(serverOptions()) {}
 
   asio::awaitable<std::optional<Failing>> checkRegistry(std::string registry);
-  asio::awaitable<std::optional<Failing>> askLoop(ImageReference image);
   [[nodiscard]] Proxies containerdProxies() const;
   void complain(const std::string& what) {
     asio::post(daemon.loop, [self = shared_from_this(), what] { self->daemon.trouble(what); });
@@ -57,6 +63,7 @@ struct Mirror::Parts : std::enable_shared_from_this<Parts> {
   config::ConfigPtr config;
   Daemon daemon;
   http::Server server;
+  std::shared_ptr<NameLookups> names = std::make_shared<NameLookups>(server.executor());
   std::unique_ptr<Endpoint> endpoint;
 };
 
@@ -79,26 +86,7 @@ asio::awaitable<std::optional<Failing>> Mirror::Parts::checkRegistry(std::string
   const auto& settings = config->detection.workloadDefaults;
   const CheckLimits limits{settings.stallTimeout, settings.responseTimeout};
   co_return co_await checkAll(std::move(*upstreams), containerdProxies(), limits,
-                              config->launcher.caCertificates);
-}
-
-asio::awaitable<std::optional<Failing>> Mirror::Parts::askLoop(ImageReference image) {
-  struct Reply {
-    explicit Reply(const asio::any_io_executor& executor) : there(executor) {}
-    Event there;
-    std::optional<Failing> failing;
-  };
-  const auto own = server.executor();
-  const auto reply = std::make_shared<Reply>(own);
-  asio::post(daemon.loop, [self = shared_from_this(), reply, own, image = std::move(image)] {
-    auto failing = self->daemon.recentFailure(image);
-    asio::post(own, [reply, failing = std::move(failing)]() mutable {
-      reply->failing = std::move(failing);
-      reply->there.set();
-    });
-  });
-  co_await reply->there.waitFor(kLoopPatience);
-  co_return reply->failing;
+                              config->launcher.caCertificates, names);
 }
 
 Mirror::Mirror(config::ConfigPtr config, Daemon daemon)
@@ -108,15 +96,19 @@ Mirror::Mirror(config::ConfigPtr config, Daemon daemon)
   Endpoint::Outside outside{
       parts->daemon.images,
       [parts](std::string registry) { return parts->checkRegistry(std::move(registry)); },
-      [parts](ImageReference image) { return parts->askLoop(std::move(image)); },
+      parts->daemon.recentFailure,
       [parts](const ServedImage& image) {
         asio::post(parts->daemon.loop,
                    [self = parts->shared_from_this(), image] { self->daemon.tell(image); });
       },
       [parts](const std::string& what) { parts->complain(what); }};
   const auto& settings = *parts->config;
+  const auto& limits = settings.detection.workloadDefaults;
+  const auto longest = limits.stallTimeout + limits.responseTimeout;
   Verdicts::Validity validity;
+  validity.well = 2 * longest;
   validity.failing = settings.detection.reprobeInterval;
+  validity.ahead = longest;
   parts->endpoint = std::make_unique<Endpoint>(parts->server.executor(), settings.mirror,
                                                settings.detection.workloadDefaults.triggers, validity,
                                                settings.cache.state + "/mirror.seen", std::move(outside));
@@ -139,6 +131,7 @@ Result<> Mirror::open() {
 }
 
 void Mirror::close() {
+  parts_->names->close();
   parts_->server.stop();
 }
 
@@ -151,6 +144,7 @@ cri::Awaitable<bool> Mirror::offers(ImageReference image) {
   if (!isServable(settings, image)) co_return false;
   const bool byTag = image.digest().empty();
   if (byTag && settings.cached == config::ServeCached::never) co_return false;
+  if (!isAskedFor(settings, image.host())) co_return false;
   const auto offer = co_await offerOf(parts_->daemon.images, std::move(image), Platform::own());
   co_return offer.has_value();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mirror of last resort: a read-only registry on loopback that containerd asks first. It has a thread of
-// its own; the daemon's loop is asked for what its circuits know, and never waited for long.
+// its own, and does not wait for the daemon's loop.
 #pragma once
 
 #include "base/error.hpp"
@@ -22,7 +22,7 @@ class Mirror final : public watcher::NodeImages {
   struct Daemon {
     boost::asio::any_io_executor loop;
     cri::ImageStore& images;
-    /// On the loop: how a pull of this image failed a moment ago.
+    /// Any thread: how a pull of this image failed a moment ago.
     std::function<std::optional<Failing>(const ImageReference&)> recentFailure;
     // The following are called on the loop.
     std::function<void(const ServedImage&)> tell;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mirror/offer.hpp"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace fallbackd::mirror {
 
@@ -11,6 +13,8 @@ namespace asio = boost::asio;
 namespace {
 
 // containerd notes on a configuration which snapshot its layers were unpacked to, by snapshotter.
+// Tags of one repository on one node.
+constexpr std::size_t kMaxNames = 64;
 constexpr std::string_view kSnapshotLabel = "containerd.io/gc.ref.snapshot.";
 
 tl::unexpected<Error> missing(const std::string& what) {
@@ -58,26 +62,48 @@ asio::awaitable<Result<>> checkImage(cri::ImageStore& store, Manifest manifest) 
 }
 
 asio::awaitable<Result<>> checkIndex(cri::ImageStore& store, Manifest index, Platform platform) {
-  auto why = missing("a manifest for this platform");
-  for (const auto& one : forPlatform(index, platform)) {
-    const auto text = co_await readManifest(store, one.digest);
-    if (!text) {
-      why = tl::unexpected<Error>(text.error());
-      continue;
-    }
-    auto manifest = parseManifest(*text);
-    if (!manifest || manifest->kind != Manifest::Kind::image) continue;
-    const auto complete = co_await checkImage(store, std::move(*manifest));
-    if (complete) co_return Result<>();
-    why = tl::unexpected<Error>(complete.error());
-  }
-  co_return why;
+  const auto found = forPlatform(index, platform);
+  if (found.empty()) co_return missing("a manifest for this platform");
+  // containerd takes the one that suits best, and no other.
+  FB_CO_TRY(const auto text, co_await readManifest(store, found.front().digest));
+  FB_CO_TRY(auto manifest, parseManifest(text));
+  if (manifest.kind != Manifest::Kind::image) co_return missing("a manifest for this platform");
+  co_return co_await checkImage(store, std::move(manifest));
+}
+
+std::vector<std::string> partsOf(const Manifest& manifest) {
+  std::vector<std::string> digests;
+  for (const auto& one : manifest.manifests) digests.push_back(one.digest);
+  for (const auto& one : manifest.layers) digests.push_back(one.digest);
+  if (manifest.kind == Manifest::Kind::image) digests.push_back(manifest.config.digest);
+  return digests;
+}
+
+/// Whether the manifest, or that of this platform in an index, names the digest. What cannot be read names
+/// nothing.
+asio::awaitable<bool> isNamedBy(cri::ImageStore& store, std::string manifest, std::string digest,
+                                Platform platform) {
+  const auto names = [&](const Manifest& one) {
+    const auto parts = partsOf(one);
+    return std::find(parts.begin(), parts.end(), digest) != parts.end();
+  };
+  const auto text = co_await readManifest(store, std::move(manifest));
+  const auto outer = text ? parseManifest(*text) : Result<Manifest>(tl::unexpected<Error>(text.error()));
+  if (!outer) co_return false;
+  if (names(*outer)) co_return true;
+  if (outer->kind != Manifest::Kind::index) co_return false;
+  const auto found = forPlatform(*outer, platform);
+  if (found.empty()) co_return false;
+  const auto innerText = co_await readManifest(store, found.front().digest);
+  if (!innerText) co_return false;
+  const auto inner = parseManifest(*innerText);
+  co_return inner&& names(*inner);
 }
 
 asio::awaitable<Result<Offer>> offerOfDigest(cri::ImageStore& store, std::string digest, Platform platform) {
   FB_CO_TRY(auto text, co_await readManifest(store, digest));
   FB_CO_TRY(auto manifest, parseManifest(text));
-  Offer offer{digest, manifest.mediaType, std::move(text), {}};
+  Offer offer{digest, manifest.mediaType, std::move(text), {}, partsOf(manifest)};
   if (manifest.kind == Manifest::Kind::index) {
     FB_CO_CHECK(co_await checkIndex(store, std::move(manifest), std::move(platform)));
   } else {
@@ -88,8 +114,23 @@ asio::awaitable<Result<Offer>> offerOfDigest(cri::ImageStore& store, std::string
 
 }  // namespace
 
+asio::awaitable<Result<>> checkRepository(cri::ImageStore& store, std::string repository, std::string digest,
+                                          Platform platform) {
+  FB_CO_TRY(auto named, co_await store.ofRepository(repository));
+  if (named.size() > kMaxNames) named.resize(kMaxNames);
+  for (const auto& one : named) {
+    if (one.digest == digest) co_return Result<>();
+  }
+  for (const auto& one : named) {
+    const bool isPart = co_await isNamedBy(store, one.digest, digest, platform);
+    if (isPart) co_return Result<>();
+  }
+  co_return missing(digest + " in an image of " + repository);
+}
+
 asio::awaitable<Result<Offer>> offerOf(cri::ImageStore& store, ImageReference reference, Platform platform) {
   if (!reference.digest().empty()) {
+    FB_CO_CHECK(co_await checkRepository(store, reference.repository(), reference.digest(), platform));
     co_return co_await offerOfDigest(store, reference.digest(), std::move(platform));
   }
   FB_CO_TRY(const auto image, co_await store.image(reference.toString()));

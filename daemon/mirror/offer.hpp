@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether a pull could be completed from this node alone: the index, the manifest of this platform and the
 // configuration are in containerd's content store, and so are the layers, unless they are unpacked. Then
-// containerd asks for no layer. Only reads.
+// containerd asks for no layer. And whether it is an image of the repository that is asked for: whoever may
+// create pods can make names up, and must not get by them what came to the node under another name. Only
+// reads.
 #pragma once
 
 #include "base/error.hpp"
@@ -11,6 +13,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <boost/asio/awaitable.hpp>
 
@@ -22,11 +25,16 @@ struct Offer {
   std::string mediaType;
   std::string text;                           // the manifest itself
   std::optional<Wall::time_point> updatedAt;  // of the name in the image store; absent: asked by its digest
+  std::vector<std::string> parts;             // digests that it names
 };
 
-/// Reason not_found if the node cannot complete the pull; the context says what is missing. By a digest, it
-/// does not matter under which name the image came.
+/// Reason not_found if the node cannot complete the pull; the context says what is missing. A digest must
+/// belong to an image that has a name of this repository, by a tag or a digest.
 boost::asio::awaitable<Result<Offer>> offerOf(cri::ImageStore& store, ImageReference reference,
                                               Platform platform);
+
+/// Whether `digest` is an image of this repository, or a part of one that a pull asks for. Reason not_found.
+boost::asio::awaitable<Result<>> checkRepository(cri::ImageStore& store, std::string repository,
+                                                 std::string digest, Platform platform);
 
 }  // namespace fallbackd::mirror

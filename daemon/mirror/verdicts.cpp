@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mirror/verdicts.hpp"
 
+#include "base/async/pause.hpp"
+
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -12,9 +15,10 @@ namespace fallbackd::mirror {
 
 namespace asio = boost::asio;
 
-std::optional<Verdicts::Verdict> Verdicts::known(const std::string& registry) const {
+std::optional<Verdicts::Verdict> Verdicts::known(const std::string& registry) {
   const auto found = entries_.find(registry);
   if (found == entries_.end()) return std::nullopt;
+  found->second->askedAt = clock_.now();
   const auto& verdict = found->second->verdict;
   return verdict && clock_.now() < verdict->until ? verdict : std::nullopt;
 }
@@ -36,6 +40,7 @@ asio::awaitable<Verdicts::Verdict> Verdicts::of(std::string registry) {
     entries_.emplace(registry, std::make_shared<Entry>(executor_));
   }
   const auto entry = entries_.at(registry);
+  entry->askedAt = clock_.now();
   if (!entry->running) {
     entry->running = true;
     entry->done.reset();
@@ -47,6 +52,34 @@ asio::awaitable<Verdicts::Verdict> Verdicts::of(std::string registry) {
 }
 
 asio::awaitable<void> Verdicts::run(std::string registry, std::shared_ptr<Entry> entry) {
+  co_await checkOnce(registry, entry);
+  if (entry->followed) co_return;  // by the task that noticed that somebody asks
+  while (const auto next = nextCheck(registry, *entry)) {
+    entry->followed = true;
+    ++followed_;
+    co_await pauseUntil(*next);
+    entry->followed = false;
+    --followed_;
+    if (entry->running || !nextCheck(registry, *entry)) co_return;
+    entry->running = true;
+    entry->done.reset();
+    co_await checkOnce(registry, entry);
+  }
+}
+
+std::optional<Stamp> Verdicts::nextCheck(const std::string& registry, const Entry& entry) {
+  const auto found = entries_.find(registry);
+  const bool kept = found != entries_.end() && found->second.get() == &entry;
+  if (!kept || validity_.ahead.count() == 0 || followed_ >= kMaxAhead ||
+      clock_.now() >= later(entry.askedAt, validity_.interest)) {
+    return std::nullopt;
+  }
+  const auto valid = entry.verdict->failing ? validity_.failing : validity_.well;
+  return entry.verdict->until -
+         std::chrono::duration_cast<Monotonic::duration>(std::min(validity_.ahead, valid / 2));
+}
+
+asio::awaitable<void> Verdicts::checkOnce(std::string registry, std::shared_ptr<Entry> entry) {
   std::optional<Failing> failing;
   try {
     failing = co_await check_(std::move(registry));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether registries are well, as far as known: one check at a time for each, whose verdict counts for all
-// that wait, and for a while after it. One io_context thread.
+// that wait, and for a while after it. A registry that is asked about is checked again before its verdict
+// ends, so that pulls in quick succession do not wait for a check. One io_context thread.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -28,12 +29,19 @@ class Verdicts {
   struct Validity {
     std::chrono::nanoseconds well = std::chrono::seconds(3);
     std::chrono::nanoseconds failing = std::chrono::seconds(10);
+    /// The next check begins this long before a verdict ends, or at half its time; 0: only when somebody
+    /// asks.
+    std::chrono::nanoseconds ahead{0};
+    /// That goes on for so long after the latest question.
+    std::chrono::nanoseconds interest = std::chrono::minutes(2);
   };
   struct Verdict {
     std::optional<Failing> failing;  // empty: it is well
     Stamp until;
   };
   static constexpr std::size_t kMaxRegistries = 256;
+  /// How many are checked ahead; whoever creates pods can make names up.
+  static constexpr std::size_t kMaxAhead = 32;
 
   Verdicts(const boost::asio::any_io_executor& executor, Check check, Validity validity)
       : executor_(executor),
@@ -43,7 +51,7 @@ class Verdicts {
         tasks_(executor) {}
 
   /// What is known without asking; empty if nothing is, or not any more.
-  [[nodiscard]] std::optional<Verdict> known(const std::string& registry) const;
+  [[nodiscard]] std::optional<Verdict> known(const std::string& registry);
 
   /// Asks if nothing is known; as many as want to know wait for the same check.
   boost::asio::awaitable<Verdict> of(std::string registry);
@@ -55,10 +63,15 @@ class Verdicts {
   struct Entry {
     explicit Entry(const boost::asio::any_io_executor& executor) : done(executor) {}
     std::optional<Verdict> verdict;
+    Stamp askedAt{};
     bool running = false;
-    Event done;  // set while no check runs
+    bool followed = false;  // its next check begins by itself
+    Event done;             // set while no check runs
   };
   boost::asio::awaitable<void> run(std::string registry, std::shared_ptr<Entry> entry);
+  boost::asio::awaitable<void> checkOnce(std::string registry, std::shared_ptr<Entry> entry);
+  /// When the next check begins by itself; nothing if it does not.
+  std::optional<Stamp> nextCheck(const std::string& registry, const Entry& entry);
   void makeRoom();
 
   boost::asio::any_io_executor executor_;
@@ -67,6 +80,7 @@ class Verdicts {
   Validity validity_;
   std::map<std::string, std::shared_ptr<Entry>> entries_;
   std::map<std::string, std::uint64_t> counts_;
+  std::size_t followed_ = 0;
   TaskGroup tasks_;
 };
 

@@ -23,7 +23,8 @@ std::optional<Cause> causeOfCode(int code, const PullError& error) {
 
 }  // namespace
 
-std::optional<PullFailure> readFailure(const cri::PullOutcome& outcome, std::string_view reference) {
+std::optional<PullFailure> readFailure(const cri::PullOutcome& outcome, std::string_view reference,
+                                       const std::set<std::string>& mirrors) {
   if (outcome.kind == cri::PullOutcome::Kind::cancelled) return std::nullopt;
   const auto error = readPullError(outcome.text, reference);
   if (error.undecided) return std::nullopt;
@@ -31,6 +32,9 @@ std::optional<PullFailure> readFailure(const cri::PullOutcome& outcome, std::str
   if (outcome.grpcCode == kUnavailable && !error.ofPull) return std::nullopt;
   const auto cause = error.cause ? error.cause : causeOfCode(outcome.grpcCode, error);
   if (!cause) return std::nullopt;
+  if (*cause == Cause::unreachable && mirrors.contains(error.asked)) {
+    return PullFailure{Cause::unknown, error.extent};
+  }
   return PullFailure{*cause, error.extent};
 }
 

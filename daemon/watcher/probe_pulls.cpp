@@ -118,7 +118,7 @@ cri::Awaitable<Verdict> ProbePulls::send(Question question) {
     if (!cameFromNode(question, verdict.started)) {
       health_.answered(question.scope, question.reference.host(), pull->watch.slowestAnswer());
     }
-  } else if (const auto failure = readFailure(outcome, question.reference.toString())) {
+  } else if (const auto failure = readFailure(outcome, question.reference.toString(), mirrors_)) {
     verdict.kind = Verdict::Kind::failed;
     verdict.cause = failure->cause;
     verdict.extent = failure->extent;

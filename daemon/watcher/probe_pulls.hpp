@@ -49,6 +49,8 @@ class ProbePulls {
 
   /// See Prober.
   void tellApart(const NodeImages& images) { nodeImages_ = &images; }
+  /// See readFailure().
+  void nameMirrors(std::set<std::string> addresses) { mirrors_ = std::move(addresses); }
   /// Whether a pull that began then was answered by the node itself.
   [[nodiscard]] bool cameFromNode(const Question& question, Stamp begin) const {
     return nodeImages_ != nullptr && nodeImages_->servedSince(question.reference.toString(), begin);
@@ -101,6 +103,7 @@ class ProbePulls {
   Reopened reopened_;
   CredentialSources credentials_;
   const NodeImages* nodeImages_ = nullptr;
+  std::set<std::string> mirrors_;  // our own, HOST:PORT
   std::size_t sent_ = 0;
   std::map<std::string, std::shared_ptr<Pull>> lingering_;  // by image
   std::set<std::string> walking_;                           // hosts whose addresses are being found

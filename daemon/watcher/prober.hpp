@@ -21,7 +21,9 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 
 #include <boost/asio/any_io_executor.hpp>
 
@@ -52,12 +54,14 @@ class Prober {
 
   /// Pulls that it answers say nothing about registries. It must outlive this object.
   void tellApart(const NodeImages& images) { pulls_.tellApart(images); }
+  /// See readFailure().
+  void nameMirrors(std::set<std::string> addresses) { pulls_.nameMirrors(std::move(addresses)); }
   /// Whether the pull of this verdict was answered by the node itself.
   [[nodiscard]] bool cameFromNode(const Question& question, const Verdict& verdict) const {
     return pulls_.cameFromNode(question, verdict.started);
   }
 
-  /// See RegistryHealth::recent.
+  /// See RegistryHealth::recent. Any thread.
   [[nodiscard]] std::optional<Failure> recentFailure(const ImageReference& image) const {
     return health_.recent(image.host(), image.toString(), clock_.now());
   }

@@ -34,7 +34,10 @@ std::optional<RegistryHealth::Accusation> RegistryHealth::agreedOn(const std::st
 std::optional<Failure> RegistryHealth::known(const Scope& scope, const std::string& host,
                                              const std::string& image, Stamp now) const {
   // The circuits of single images are the scope's own: elsewhere the same image has other credentials.
-  if (auto failure = node_.known(host, scope ? std::string() : image, now)) return failure;
+  {
+    const std::lock_guard lock(guard_);
+    if (auto failure = node_.known(host, scope ? std::string() : image, now)) return failure;
+  }
   const auto own = scope ? namespaces_.find(*scope) : namespaces_.end();
   // A namespace that found the host failing asks again by itself; the others wait for what it finds.
   if (own == namespaces_.end() || !own->second.accusations.contains(host)) {
@@ -47,11 +50,13 @@ std::optional<Failure> RegistryHealth::enter(const Scope& scope, const std::stri
                                              const std::string& image, Stamp now) {
   if (auto failure = known(scope, host, image, now)) return failure;
   // Whether a circuit of the node may close is found out by an image whose verdict counts for the node.
+  const std::lock_guard lock(guard_);
   return scope ? namespaces_[*scope].circuits.enter(host, image, now) : node_.enter(host, image, now);
 }
 
 bool RegistryHealth::succeeded(const Scope& scope, const std::string& host, const std::string& image,
                                Stamp now) {
+  const std::lock_guard lock(guard_);
   if (!scope) return node_.succeeded(host, image, now);
   auto& one = namespaces_[*scope];
   one.accusations.erase(host);
@@ -60,6 +65,7 @@ bool RegistryHealth::succeeded(const Scope& scope, const std::string& host, cons
 
 bool RegistryHealth::failed(const Scope& scope, const std::string& host, const std::string& image,
                             const Failure& failure, Stamp now, std::chrono::nanoseconds pause) {
+  const std::lock_guard lock(guard_);
   if (!scope) return node_.failed(host, image, failure, now, pause);
   auto& one = namespaces_[*scope];
   accuse(one, host, image, failure, now, pause);
@@ -85,6 +91,7 @@ void RegistryHealth::accuse(Namespace& by, const std::string& host, const std::s
 }
 
 void RegistryHealth::abandoned(const Scope& scope, const std::string& host, const std::string& image) {
+  const std::lock_guard lock(guard_);
   if (!scope) return node_.abandoned(host, image);
   namespaces_[*scope].circuits.abandoned(host, image);
 }
@@ -101,7 +108,10 @@ void RegistryHealth::answered(const Scope& scope, const std::string& host, std::
 
 std::vector<Circuits::Host> RegistryHealth::hosts(Stamp now) const {
   std::map<std::string, Circuits::Host> all;
-  for (auto& host : node_.hosts()) all.emplace(host.name, std::move(host));
+  {
+    const std::lock_guard lock(guard_);
+    for (auto& host : node_.hosts()) all.emplace(host.name, std::move(host));
+  }
   for (const auto& [name, one] : namespaces_) {
     for (const auto& host : one.circuits.hosts()) {
       auto& merged =

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -25,9 +26,10 @@ class RegistryHealth {
   /// Circuits for this and the following ones.
   [[nodiscard]] std::optional<Failure> known(const Scope& scope, const std::string& host,
                                              const std::string& image, Stamp now) const;
-  /// See Circuits; what counts for the node.
+  /// See Circuits; what counts for the node. Any thread: the mirror cannot wait for the loop.
   [[nodiscard]] std::optional<Failure> recent(const std::string& host, const std::string& reference,
                                               Stamp now) const {
+    const std::lock_guard lock(guard_);
     return node_.recent(host, reference, now);
   }
   std::optional<Failure> enter(const Scope& scope, const std::string& host, const std::string& image,
@@ -66,7 +68,8 @@ class RegistryHealth {
   /// What two namespaces found, each for itself.
   [[nodiscard]] std::optional<Accusation> agreedOn(const std::string& host, Stamp now) const;
 
-  Circuits node_;
+  mutable std::mutex guard_;
+  Circuits node_;  // guarded
   AnswerTimes answers_{1024};
   std::map<std::string, Namespace> namespaces_;  // those that the configuration lets choose, no others
 };

@@ -48,7 +48,11 @@ class Watcher {
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return attendance_.prober().registries(); }
   /// Before run(). See Attendance.
   void useNodeImages(NodeImages& images) { attendance_.useNodeImages(images); }
-  /// See Prober.
+  /// Where containerd may ask for this daemon's mirror, whether or not anybody listens there (HOST:PORT).
+  void nameMirrors(std::set<std::string> addresses) {
+    attendance_.prober().nameMirrors(std::move(addresses));
+  }
+  /// See Prober. Any thread.
   [[nodiscard]] std::optional<Failure> recentFailure(const ImageReference& image) const {
     return attendance_.prober().recentFailure(image);
   }

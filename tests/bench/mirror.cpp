@@ -29,8 +29,8 @@ namespace asio = boost::asio;
 namespace json = boost::json;
 
 constexpr int kPairs = 150;
-constexpr int kRounds = 5;     // the middle one counts: a busy machine disturbs some
-constexpr int kAnswers = 400;  // of a round
+constexpr int kRounds = 5;      // the middle one counts: a busy machine disturbs some
+constexpr int kAnswers = 1000;  // of a round
 constexpr int kOutagePulls = 20;
 constexpr int kPodsAtOnce = 110;
 constexpr double kMaxAddedMs = 2;  // of one answer, at P99

@@ -116,6 +116,45 @@ renders('the port of a configFile follows', {configFile: 'apiVersion: fallbackd.
 renders('probes on loopback of the node', {hostNetwork: true, config: {telemetry: {listen: '127.0.0.1:9477'}}}, ({daemon}) => equal('host', daemon.livenessProbe.httpGet.host, '127.0.0.1'));
 refuses('probes on loopback of the pod', {config: {telemetry: {listen: '127.0.0.1:9477'}}}, 'probes do not reach 127.0.0.1:9477');
 refuses('no address for the probes', {config: {telemetry: {listen: 'off'}}}, 'probes need an address');
+// The mirror brings the node's network along: nothing may be opened on the node's addresses by that alone.
+const mirror = {mirror: {enabled: true}};
+renders('the mirror: page and metrics stay on loopback', mirror, ({spec, daemon, config}) => {
+  equal('network', spec.hostNetwork, true);
+  equal('address', config.telemetry.listen, '127.0.0.1:9477');
+  equal('argument', daemon.args[daemon.args.indexOf('--listen') + 1], '127.0.0.1:9477');
+  for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe']) equal(probe, daemon[probe].httpGet.host, '127.0.0.1');
+});
+renders('the mirror: of a configFile, too', {...mirror, configFile: text}, ({daemon, config}) => {
+  equal('argument', daemon.args[daemon.args.indexOf('--listen') + 1], '127.0.0.1:9477');
+  equal('probe', daemon.livenessProbe.httpGet.host, '127.0.0.1');
+  equal('mirror', config.mirror, {listen: '127.0.0.1:478'});
+  equal('workloads', config.workloads.length, 1);
+});
+renders('the mirror: an address that the configuration names', {...mirror, config: {telemetry: {listen: '127.0.0.1:9999'}}}, ({daemon}) => equal('port', daemon.ports[0].containerPort, 9999));
+for (const asked of [{hostNetwork: true}, {metrics: {podMonitor: {enabled: true}}}]) {
+  renders('the mirror: who asks for more gets it', {...mirror, ...asked}, ({config}) => equal('address', config.telemetry.listen, '0.0.0.0:9477'));
+}
+renders('without the mirror the address is as before', {}, ({config, daemon}) => {
+  equal('address', config.telemetry.listen, '0.0.0.0:9477');
+  equal('capability', daemon.securityContext.capabilities.add.includes('NET_BIND_SERVICE'), false);
+});
+renders('the mirror: a listener is there', mirror, ({config, daemon}) => {
+  equal('listen', config.mirror, {listen: '127.0.0.1:478'});
+  equal('capability', daemon.securityContext.capabilities.add.includes('NET_BIND_SERVICE'), true);
+});
+renders('the mirror: the listener that the configuration names', {...mirror, config: {mirror: {listen: '127.0.0.1:479', cached: 'never'}}}, ({config}) => equal('mirror', config.mirror, {listen: '127.0.0.1:479', cached: 'never'}));
+for (const off of ['off', false]) refuses('the mirror: a listener that is off', {...mirror, config: {mirror: {listen: off}}}, 'config.mirror.listen: off');
+refuses('the mirror: off in a configFile', {...mirror, configFile: 'apiVersion: fallbackd.io/v1\nmirror: {listen: off}\n'}, 'config.mirror.listen: off');
+renders('the mirror: config.toml is only read', mirror, ({spec}) => {
+  const mounts = spec.initContainers.find((one) => one.name === 'mirror').volumeMounts;
+  equal('config.toml', mounts.find((one) => one.mountPath === '/etc/containerd').readOnly, true);
+  equal('certs.d', mounts.find((one) => one.mountPath === '/etc/containerd/certs.d').readOnly, undefined);
+  for (const path of ['/etc/containerd', '/etc/containerd/certs.d']) equal(path, spec.volumes.find((one) => one.hostPath?.path === path).hostPath.type, 'DirectoryOrCreate');
+});
+renders('the mirror: folders of k3s', {mirror: {enabled: true, containerdConfig: '/var/lib/rancher/k3s/agent/etc/containerd'}}, (found) => {
+  equal('hostsDir', found.config.mirror.hostsDir, '/var/lib/rancher/k3s/agent/etc/containerd/certs.d');
+  equal('mount', volumeOf(found, '/var/lib/rancher/k3s/agent/etc/containerd/certs.d').hostPath.path, '/var/lib/rancher/k3s/agent/etc/containerd/certs.d');
+});
 renders('TLS', {tls: {secretName: 't'}, token: {secretName: 's', key: 'k'}}, (found) => {
   equal('tls', found.config.telemetry.tls, {certificate: '/etc/fallbackd/tls/tls.crt', key: '/etc/fallbackd/tls/tls.key'});
   equal('token', found.config.telemetry.tokenFile, '/etc/fallbackd/token/k');

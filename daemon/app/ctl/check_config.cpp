@@ -8,8 +8,10 @@
 #include "config/load.hpp"
 #include "config/problems.hpp"
 #include "config/provider_file.hpp"
+#include "mirror/hosts_edit.hpp"
 #include "sys/file.hpp"
 
+#include <charconv>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -69,6 +71,30 @@ void findUnknownVersions(const config::Config& config, const std::vector<std::st
                      " is not a version that exists",
                  "name the binary's version");
   }
+}
+
+/// What is valid and yet better otherwise.
+void noteMirror(const config::MirrorSettings& mirror) {
+  constexpr unsigned kFirstUnprivilegedPort = 1024;
+  if (!mirror.listen) {
+    const auto blocks = mirror::addressesInBlocks(mirror.hostsDir);
+    if (blocks.empty()) return;
+    std::printf(
+        "note: mirror.listen is off, but files below %s make containerd ask %s first; `fallbackctl mirror "
+        "disable "
+        "--write` takes that out\n",
+        mirror.hostsDir.c_str(), blocks.begin()->c_str());
+    return;
+  }
+  unsigned port = 0;
+  const auto& text = *mirror.listen;
+  std::from_chars(text.data() + text.rfind(':') + 1, text.data() + text.size(), port);
+  if (port < kFirstUnprivilegedPort) return;
+  std::printf(
+      "note: mirror.listen: while the daemon does not run, every process of the node's network can take port "
+      "%u, and "
+      "containerd would ask it; ports below 1024 need CAP_NET_BIND_SERVICE, for example %s\n",
+      port, std::string(mirror::kUsualAddress).c_str());
 }
 
 constexpr std::size_t kMaxProviderFile = 128 * 1024;  // as the daemon reads it
@@ -131,6 +157,7 @@ void addCheckConfig(CLI::App& app, Run& run) {
         complain("kubelet's credential providers cannot be used as they are");
         return kUsage;
       }
+      noteMirror(loaded.config->mirror);
       std::printf("ok: %zu workloads in %s\n", loaded.config->workloads.size(),
                   join(loaded.files, ", ").c_str());
       return kOk;

@@ -32,7 +32,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kUsualAddress = "127.0.0.1:9478";
 constexpr const char* kHostsFile = "hosts.toml";
 constexpr const char* kUsualConfig = "/etc/fallbackd/fallbackd.yaml";
 constexpr std::size_t kMaxContainerdConfig = 4 << 20;
@@ -47,6 +46,7 @@ struct MirrorOptions {
   bool everyRegistry = false;
   bool anyConfig = false;
   bool write = false;
+  bool force = false;
   bool bestEffort = false;
   std::string order = "first";
 };
@@ -54,7 +54,8 @@ struct MirrorOptions {
 /// What the options and fallbackd's configuration say together.
 struct MirrorPlan {
   std::string hostsDir;
-  std::string address = kUsualAddress;
+  std::string address;
+  bool listens = false;  // the configuration has a listener, or the caller names one
   std::string tokenFile;
   std::set<std::string> folders;  // below hostsDir
 };
@@ -71,15 +72,20 @@ std::optional<MirrorPlan> planOf(const MirrorOptions& options, bool enable) {
       const auto image = ImageReference::parse(workload.image);
       if (image && options.registries.empty() && !options.everyRegistry) plan.folders.insert(image->host());
     }
-    if (enable && !settings.listen) {
-      complain("note: " + options.configFile + " has no mirror.listen: nobody answers containerd yet");
-    }
   } else if (options.configFile != kUsualConfig) {
     complain(options.configFile + " does not exist");
     return std::nullopt;
   }
   plan.hostsDir = options.hostsDir.value_or(settings.hostsDir);
-  plan.address = options.address.value_or(settings.listen.value_or(kUsualAddress));
+  plan.address = options.address.value_or(settings.listen.value_or(std::string(mirror::kUsualAddress)));
+  plan.listens = options.address || settings.listen;
+  if (enable && !plan.listens) {
+    complain((options.write && !options.force ? "" : "note: ") + options.configFile +
+             " has no mirror.listen: nobody would answer containerd, and containerd 1.x would tell that in "
+             "place of "
+             "what the registry says. Set mirror.listen: " +
+             plan.address + " and restart the daemon first");
+  }
   plan.tokenFile = options.tokenFile.value_or(settings.tokenFile);
   for (const auto& text : options.registries) {
     const auto host = parseRegistryHost(text);
@@ -266,6 +272,10 @@ int enable(const MirrorOptions& options) {
     complain("for which registries? --registry HOST, or --every-registry; no workload names one");
     return kUsage;
   }
+  if (options.write && !plan->listens && !options.force) {
+    complain("nothing is written; --address says where the mirror listens, --force writes all the same");
+    return kFailed;
+  }
   if (!isReadByContainerd(options, *plan)) return kFailed;
   std::string token = "(the token)";
   if (options.write) {
@@ -366,6 +376,7 @@ void addMirror(CLI::App& app, Run& run) {
   on->add_option("--containerd-config", options->containerdConfig, "checked for config_path")
       ->capture_default_str();
   on->add_flag("--any-containerd-config", options->anyConfig, "do not check it");
+  on->add_flag("--force", options->force, "write although the configuration has no mirror.listen");
   on->add_flag("--best-effort", options->bestEffort,
                "succeed also where it cannot be done, and say why: fallbackd works without it");
   on->callback([options, &run] {

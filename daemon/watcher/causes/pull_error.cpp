@@ -128,6 +128,7 @@ PullError readPullError(std::string_view text, std::string_view reference) {
   error.ofPull = std::any_of(chains.begin(), chains.end(), [](const Chain& one) { return one.ofPull; });
   // A cancellation that names no pull is containerd's own end.
   error.undecided = chain.effect == Effect::undecided || (chain.effect == Effect::cancelled && !error.ofPull);
+  error.asked = hostOf(chain.url);
   error.words = chain.words.substr(0, kMaxWords);
   return error;
 }

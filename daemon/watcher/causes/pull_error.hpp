@@ -27,6 +27,7 @@ struct PullError {
   Extent extent = Extent::one_image;      // of a fault of the network
   bool undecided = false;                 // says nothing about the registry: ask again
   bool ofPull = false;                    // containerd wrote it about a pull, or a request was made
+  std::string asked;                      // HOST:PORT of the innermost request; empty if it is not known
   std::string words;                      // the innermost error's
 };
 

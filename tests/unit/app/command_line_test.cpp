@@ -44,7 +44,8 @@ std::vector<std::string> commands() {
             "${COMPREPLY[@]}'");
   std::vector<std::string> all;
   for (const auto word : split(trim(output.text), ' ')) all.emplace_back(word);
-  for (const char* below : {"pack build", "pack push", "pack inspect"}) all.emplace_back(below);
+  for (const char* below : {"pack build", "pack push", "pack inspect", "mirror enable", "mirror disable"})
+    all.emplace_back(below);
   return all;
 }
 
@@ -121,6 +122,50 @@ TEST_F(CommandLine, ALimitIsAtLeastOne) {
   for (const char* limit : {"0", "-1", "x", "99999999999999999999"}) {
     EXPECT_EQ(ctl("recoveries --socket /nonexistent --limit=" + std::string(limit)).code, 2) << limit;
   }
+}
+
+/// Without a listener containerd 1.x would tell a refused connection in place of what the registry says.
+TEST_F(CommandLine, TheMirrorIsEnabledOnlyWhereSomebodyListens) {
+  const auto hosts = path("certs.d");
+  const auto config = folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\n");
+  const auto enable = "mirror enable --any-containerd-config --registry r.test --hosts-dir " + hosts +
+                      " --token-file " + path("token") + " --config " + config;
+  const auto would = ctl(enable);
+  EXPECT_EQ(would.code, 0) << "nothing is written";
+  EXPECT_THAT(would.text, HasSubstr("note: " + config + " has no mirror.listen"));
+  const auto refused = ctl(enable + " --write");
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.text,
+              AllOf(HasSubstr("has no mirror.listen"), HasSubstr("mirror.listen: 127.0.0.1:478"),
+                    HasSubstr("--address"), HasSubstr("--force")));
+  EXPECT_EQ(ctl(enable + " --write --best-effort").code, 0);
+  EXPECT_EQ(shell("ls " + folder.path()).text, "fallbackd.yaml\n") << "neither files nor a token";
+  for (const std::string allowed : {"--force", "--address 127.0.0.1:9999"}) {
+    const auto written = ctl(enable + " --write " + allowed);
+    EXPECT_EQ(written.code, 0) << written.text;
+    EXPECT_THAT(ctl("mirror disable --write --hosts-dir " + hosts + " --config " + config).text,
+                HasSubstr("remove " + hosts + "/r.test/hosts.toml"));
+  }
+  folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nmirror: {listen: 127.0.0.1:478}\n");
+  EXPECT_EQ(ctl(enable + " --write").code, 0);
+  EXPECT_THAT(shell("cat " + hosts + "/r.test/hosts.toml").text, HasSubstr("http://127.0.0.1:478"));
+}
+
+TEST_F(CommandLine, CheckConfigNotesAPortThatAnybodyCanTake) {
+  const auto check = [&](const std::string& mirror) {
+    return ctl("check-config --config " +
+               folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nmirror: {" + mirror + "}\n"));
+  };
+  const auto open = check("listen: 127.0.0.1:9478");
+  EXPECT_EQ(open.code, 0);
+  EXPECT_THAT(open.text,
+              AllOf(HasSubstr("note: mirror.listen"), HasSubstr("127.0.0.1:478"), HasSubstr("ok: ")));
+  EXPECT_THAT(check("listen: \"[::1]:1024\"").text, HasSubstr("note: mirror.listen"));
+  EXPECT_THAT(check("listen: \"[::1]:1023\"").text, StartsWith("ok: "));
+  folder.write("certs.d/r.test/hosts.toml",
+               "# fallbackd mirror: begin\n[host.\"http://127.0.0.1:9478\"]\n# fallbackd mirror: end\n");
+  EXPECT_THAT(check("hostsDir: " + path("certs.d")).text,
+              AllOf(HasSubstr("containerd ask 127.0.0.1:9478 first"), HasSubstr("mirror disable")));
 }
 
 std::string workload(const std::string& binary) {

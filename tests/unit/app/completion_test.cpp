@@ -42,6 +42,8 @@ TEST(Completion, CompletesCommandsOptionsAndWords) {
 TEST(Completion, CompletesBelowACommandOfACommand) {
   EXPECT_EQ(offered("fallbackctl pack \"\"", 2), " build push inspect ");
   EXPECT_EQ(offered("fallbackctl pack b", 2), " build ");
+  EXPECT_EQ(offered("fallbackctl mirror \"\"", 2), " enable disable ");
+  EXPECT_EQ(offered("fallbackctl mirror enable --order \"\"", 4), " first last ");
   EXPECT_THAT(offered("fallbackctl pack build --", 3),
               AllOf(HasSubstr(" --layout "), Not(HasSubstr(" --skopeo "))));
   EXPECT_EQ(offered("fallbackctl pack inspect -o y", 4), " yaml ");

@@ -6,9 +6,14 @@
 #include "loop_server.hpp"
 
 #include <array>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -58,7 +63,7 @@ class CheckTest : public testing::Test {
  protected:
   std::optional<Failing> ask(Upstream upstream, std::optional<Upstream> proxy = {},
                              CheckLimits limits = {20s, 20s}) {
-    return test::runToEnd(loop, check(std::move(upstream), std::move(proxy), limits, "/no/such/file"));
+    return test::runToEnd(loop, check(std::move(upstream), std::move(proxy), limits, "/no/such/file", names));
   }
   std::optional<Cause> causeOf(const std::string& answer) {
     const Scripted server(answer);
@@ -66,6 +71,7 @@ class CheckTest : public testing::Test {
     return failing ? std::optional(failing->cause) : std::nullopt;
   }
   asio::io_context loop;
+  std::shared_ptr<NameLookups> names = std::make_shared<NameLookups>(loop.get_executor());
 };
 
 TEST_F(CheckTest, EveryAnswerButOverloadMeansThatItIsWell) {
@@ -125,11 +131,104 @@ TEST_F(CheckTest, ATunnelThatIsRefusedIsAnOutage) {
       << "only containerd has the password";
 }
 
+/// A name server that is silent about some names.
+class SlowNames {
+ public:
+  ~SlowNames() { answer(); }
+  NameLookups::Found lookUp(const std::string& host) {
+    std::unique_lock lock(guard_);
+    ++asked_;
+    changed_.notify_all();
+    if (host.starts_with("slow")) changed_.wait(lock, [this] { return answers_; });
+    --asked_;
+    if (host == "none.test") return {{}, "no such host"};
+    return {{asio::ip::address_v4::loopback()}, ""};
+  }
+  void answer() {
+    const std::lock_guard lock(guard_);
+    answers_ = true;
+    changed_.notify_all();
+  }
+  void waitUntilAsked(std::size_t count) {
+    std::unique_lock lock(guard_);
+    changed_.wait(lock, [&] { return asked_ == count; });
+  }
+
+ private:
+  std::mutex guard_;
+  std::condition_variable changed_;
+  bool answers_ = false;
+  std::size_t asked_ = 0;  // and not answered
+};
+
+struct NamesTest : CheckTest {
+  NamesTest() {
+    names = std::make_shared<NameLookups>(
+        loop.get_executor(), [slow = slow](const std::string& host) { return slow->lookUp(host); });
+  }
+  /// Begins a check that waits for its name.
+  void begin(const std::string& host) {
+    asio::co_spawn(loop, check(upstreamOf("http://" + host).value(), {}, {20s, 20s}, "/no/such/file", names),
+                   [this](const std::exception_ptr&, const std::optional<Failing>&) { ++ended; });
+    loop.restart();
+    loop.poll();
+  }
+  [[nodiscard]] std::optional<Failing> askFor(const std::string& host, CheckLimits limits = {20s, 20s}) {
+    auto upstream = well.upstream();
+    upstream.host = host;
+    return ask(upstream, {}, limits);
+  }
+  // The threads may outlive the test.
+  std::shared_ptr<SlowNames> slow = std::make_shared<SlowNames>();
+  const Scripted well{"HTTP/1.1 200 OK\r\n\r\n"};
+  std::size_t ended = 0;
+};
+
+TEST_F(NamesTest, ASlowNameHoldsUpNoOther) {
+  for (int i = 0; i < 10; ++i) begin("slow" + std::to_string(i) + ".test");
+  slow->waitUntilAsked(10);
+  EXPECT_FALSE(askFor("quick.test")) << "it is well";
+  EXPECT_EQ(askFor("none.test")->cause, Cause::dns);
+  EXPECT_EQ(askFor("slow0.test", {50ms, 20s})->cause, Cause::timeout) << "its own limit";
+  EXPECT_EQ(ended, 0U);
+  slow->answer();
+  EXPECT_TRUE(test::runUntil(loop, [&] { return ended == 10; }));
+}
+
+TEST_F(NamesTest, OneNameIsLookedUpOnceAtATime) {
+  for (int i = 0; i < 5; ++i) begin("slow.test");
+  slow->waitUntilAsked(1);
+  slow->answer();
+  EXPECT_TRUE(test::runUntil(loop, [&] { return ended == 5; }));
+}
+
+TEST_F(NamesTest, TooManySlowNamesAreNoOutageOfOthers) {
+  for (std::size_t i = 0; i < NameLookups::kMaxAtOnce; ++i) begin("slow" + std::to_string(i) + ".test");
+  slow->waitUntilAsked(NameLookups::kMaxAtOnce);
+  EXPECT_EQ(askFor("quick.test")->cause, Cause::unknown);
+  slow->answer();
+  EXPECT_TRUE(test::runUntil(loop, [&] { return ended == NameLookups::kMaxAtOnce; }));
+  EXPECT_FALSE(askFor("quick.test"));
+}
+
+TEST_F(NamesTest, NobodyWaitsForALookupThatIsNotWantedAnyMore) {
+  {
+    asio::io_context other;
+    const auto own = std::make_shared<NameLookups>(
+        other.get_executor(), [slow = slow](const std::string& host) { return slow->lookUp(host); });
+    asio::co_spawn(other, check(upstreamOf("http://slow.test").value(), {}, {20s, 20s}, "/no/such/file", own),
+                   asio::detached);
+    other.poll();
+    slow->waitUntilAsked(1);
+  }
+  slow->answer();  // the loop and its lookups are gone
+}
+
 TEST_F(CheckTest, OneHostThatAnswersIsEnough) {
   const Scripted silent("");
   const Scripted well("HTTP/1.1 200 OK\r\n\r\n");
   const auto all = [&](std::vector<Upstream> upstreams) {
-    return test::runToEnd(loop, checkAll(std::move(upstreams), {}, {20s, 20s}, "/no/such/file"));
+    return test::runToEnd(loop, checkAll(std::move(upstreams), {}, {20s, 20s}, "/no/such/file", names));
   };
   EXPECT_FALSE(all({silent.upstream(), well.upstream()})) << "without waiting for the silent one";
   EXPECT_FALSE(all({refusing(), well.upstream()}));

@@ -41,22 +41,21 @@ class EndpointTest : public testing::Test {
     if (!endpoint_) {
       endpoint_ = std::make_unique<Endpoint>(
           loop.get_executor(), settings, defaultTriggers(), Verdicts::Validity{3s, 10s}, "",
-          Endpoint::Outside{
-              store,
-              [this](std::string) -> asio::awaitable<std::optional<Failing>> {
-                ++checks;
-                co_return failing;
-              },
-              [this](ImageReference) -> asio::awaitable<std::optional<Failing>> { co_return recent; },
-              [this](const ServedImage& image) { told.push_back(image); },
-              [](const std::string& what) { ADD_FAILURE() << what; }});
+          Endpoint::Outside{store,
+                            [this](std::string) -> asio::awaitable<std::optional<Failing>> {
+                              ++checks;
+                              co_return failing;
+                            },
+                            [this](const ImageReference&) { return recent; },
+                            [this](const ServedImage& image) { told.push_back(image); },
+                            [](const std::string& what) { ADD_FAILURE() << what; }});
     }
     return *endpoint_;
   }
   Response ask(const std::string& path, Request::Method method = Request::Method::get,
                const std::string& range = "",
                const std::string& authorization = std::string("Bearer ") + kToken) {
-    Request request{path, {{"ns", "r.x"}}, ""};
+    Request request{path, {{"ns", ns}}, ""};
     request.method = method;
     request.range = range;
     request.authorization = authorization;
@@ -93,6 +92,7 @@ class EndpointTest : public testing::Test {
   FakeImageStore store;
   FakeImageStore::Parts parts;
   config::MirrorSettings settings;
+  std::string ns = "r.x";
   std::optional<Failing> failing;
   std::optional<Failing> recent;
   unsigned checks = 0;
@@ -166,13 +166,16 @@ TEST_F(EndpointTest, ABlobComesWholeAndInParts) {
 TEST_F(EndpointTest, ALargeBlobIsReadPieceByPiece) {
   std::string text(3 * BlobBody::kPieceBytes + 7, 'x');
   text[BlobBody::kPieceBytes] = 'y';
-  const auto digest = store.put(text);
-  EXPECT_EQ(bodyOf(ask("/v2/shop/cart/blobs/" + digest)), text);
+  const auto large = store.putImageOf("large", text);
+  store.name("r.x/shop/cart:2", large.manifest);
+  EXPECT_EQ(bodyOf(ask("/v2/shop/cart/blobs/" + large.layer)), text);
   EXPECT_EQ(store.longestRead, BlobBody::kPieceBytes);
 }
 
 TEST_F(EndpointTest, AnEmptyBlobIsEmpty) {
-  const auto digest = store.put("");
+  const auto empty = store.putImageOf("empty", "");
+  store.name("r.x/shop/cart:2", empty.manifest);
+  const auto& digest = empty.layer;
   const auto response = ask("/v2/shop/cart/blobs/" + digest);
   EXPECT_EQ(response.status, 200U);
   EXPECT_EQ(response.length, 0U);
@@ -223,9 +226,7 @@ TEST_F(EndpointTest, WhileTheRegistryIsWellContainerdGoesOnToIt) {
   }
   EXPECT_EQ(checks, 1U) << "the verdict is shared";
   EXPECT_EQ(count("upstream_well"), 4U);
-  const auto before = store.calls;
-  ask(kTag);
-  EXPECT_EQ(store.calls, before) << "as long as it is known to be well, containerd need not be asked";
+  EXPECT_EQ(store.calls, 0U) << "containerd's store need not be asked";
   EXPECT_TRUE(told.empty());
 }
 
@@ -287,6 +288,36 @@ TEST_F(EndpointTest, OnlyImagesThatAreListedAreServed) {
   EXPECT_EQ(ask("/v2/shop/carts/manifests/1").status, 502U);
   EXPECT_EQ(ask("/v2/shop/carts/blobs/" + parts.layer).status, 502U);
   EXPECT_EQ(count("excluded"), 2U);
+}
+
+/// Whoever may create pods can make up a registry that cannot be reached.
+TEST_F(EndpointTest, UnderAnotherNameNothingIsServedByItsDigest) {
+  store.name("evil.x/own:1", store.putImage("own").manifest);
+  for (const auto* repository :
+       {"r.x/made/up", "evil.x/shop/cart", "evil.x/own", "r.x/shop/car", "r.x/shop"}) {
+    const std::string path = repository;
+    const auto slash = path.find('/');
+    ns = path.substr(0, slash);
+    const auto base = "/v2" + path.substr(slash);
+    for (const auto method : {Request::Method::head, Request::Method::get}) {
+      EXPECT_EQ(ask(base + "/manifests/" + parts.manifest, method).status, 502U) << path;
+      EXPECT_EQ(ask(base + "/blobs/" + parts.config, method).status, 502U) << path;
+      EXPECT_EQ(ask(base + "/blobs/" + parts.layer, method).status, 502U) << path;
+    }
+  }
+  EXPECT_TRUE(told.empty());
+  // Not even amid a pull of what has a name there.
+  ns = "evil.x";
+  EXPECT_EQ(ask("/v2/own/manifests/1", Request::Method::head).status, 200U);
+  EXPECT_EQ(ask("/v2/own/manifests/" + parts.manifest).status, 502U);
+  EXPECT_EQ(ask("/v2/own/blobs/" + parts.layer).status, 502U);
+}
+
+TEST_F(EndpointTest, WhatAManifestNamedIsServedWithoutAskingAgainWhoseItIs) {
+  EXPECT_EQ(ask(kTag).status, 200U);
+  const auto before = store.calls;
+  EXPECT_EQ(ask("/v2/shop/cart/blobs/" + parts.layer, Request::Method::head).status, 200U);
+  EXPECT_EQ(store.calls, before + 1) << "only for its size";
 }
 
 TEST_F(EndpointTest, ATagIsServedUpToItsAgeADigestAlways) {

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <openssl/evp.h>
 
@@ -38,6 +39,15 @@ class FakeImageStore final : public cri::ImageStore {
     const auto found = images.find(name);
     if (found == images.end()) co_return fail(Stage::containerd, Reason::not_found, "image " + name);
     co_return found->second;
+  }
+  Answer<std::vector<cri::StoredImage>> ofRepository(std::string repository) override {
+    ++calls;
+    if (down) co_return fail(Stage::containerd, Reason::unavailable, "containerd");
+    std::vector<cri::StoredImage> all;
+    for (const auto& [name, image] : images) {
+      if (name.starts_with(repository + ":") || name.starts_with(repository + "@")) all.push_back(image);
+    }
+    co_return all;
   }
   Answer<cri::StoredContent> content(std::string digest) override {
     ++calls;
@@ -70,10 +80,11 @@ class FakeImageStore final : public cri::ImageStore {
     std::string layer;
   };
   /// An image of one layer, all of it stored.
-  Parts putImage(const std::string& about) {
+  Parts putImage(const std::string& about) { return putImageOf(about, "layer of " + about); }
+  Parts putImageOf(const std::string& about, const std::string& layer) {
     Parts parts;
     parts.config = put("{\"config\": \"" + about + "\"}");
-    parts.layer = put("layer of " + about);
+    parts.layer = put(layer);
     parts.manifest = put(R"({"schemaVersion": 2, "mediaType": ")" + std::string(kManifest) +
                          R"(", "config": {"digest": ")" + parts.config + R"("}, "layers": [{"digest": ")" +
                          parts.layer + R"("}]})");

@@ -168,6 +168,20 @@ TEST(HostsEdit, TheModeBeforeIsRemembered) {
   EXPECT_EQ(modeBefore(kPeers), std::nullopt);
 }
 
+TEST(HostsEdit, WhereContainerdAsksIsReadFromTheBlocks) {
+  EXPECT_EQ(addressInBlock(withBlock(kPeers, kBlock, Order::last, "f").value()), kBlock.address);
+  EXPECT_EQ(addressInBlock(kPeers), "") << "hosts of others";
+  EXPECT_EQ(addressInBlock("# fallbackd mirror: begin\n# fallbackd mirror: end\n[host.\"http://a:1\"]\n"),
+            "");
+  const test::TempFolder folder;
+  folder.write("a.test/hosts.toml", withBlock("", kBlock, Order::first, "f").value());
+  folder.write("b.test/hosts.toml", withBlock(kPeers, {"[::1]:478", "t", 0644}, Order::first, "f").value());
+  folder.write("c.test/hosts.toml", kPeers);
+  folder.write("d.test/ca.crt", "x");
+  EXPECT_EQ(addressesInBlocks(folder.path()), (std::set<std::string>{"127.0.0.1:9478", "[::1]:478"}));
+  EXPECT_EQ(addressesInBlocks(folder.path() + "/none"), std::set<std::string>());
+}
+
 TEST(HostsEdit, ContainerdsConfigurationTellsWhereItLooks) {
   const auto two = parseContainerdConfig(
       "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/a:/b\"\n", "f");

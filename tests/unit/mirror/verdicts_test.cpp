@@ -2,6 +2,7 @@
 // One check for all that wait, and how long its verdict counts; when a name was last seen at its registry.
 #include "mirror/verdicts.hpp"
 
+#include "base/async/pause.hpp"
 #include "fake_runtime.hpp"
 #include "mirror/last_seen.hpp"
 #include "temp_folder.hpp"
@@ -20,6 +21,7 @@ class VerdictsTest : public testing::Test {
   asio::awaitable<std::optional<Failing>> check(std::string registry) {
     asked.push_back(registry);
     co_await gate.passed();
+    if (takes.count() > 0) co_await pauseFor(takes);
     if (breaks) throw std::runtime_error("no memory");
     co_return answer;
   }
@@ -33,6 +35,7 @@ class VerdictsTest : public testing::Test {
   std::vector<std::string> asked;
   std::optional<Failing> answer;
   bool breaks = false;
+  std::chrono::nanoseconds takes{0};
   Verdicts verdicts{loop.get_executor(), [this](std::string registry) { return check(std::move(registry)); },
                     Verdicts::Validity{3s, 10s}};
 };
@@ -72,6 +75,56 @@ TEST_F(VerdictsTest, AVerdictCountsForAWhileAWellOneLessLong) {
   answer.reset();
   EXPECT_FALSE(of("r"));
   EXPECT_EQ(asked, (std::vector<std::string>{"r", "r", "s", "r"}));
+}
+
+/// The next check begins by itself, as long as somebody asks now and then: nobody waits for it.
+struct AheadTest : VerdictsTest {
+  AheadTest() {
+    gate.open();
+    EXPECT_FALSE(ahead.known("r"));
+    EXPECT_FALSE(test::runToEnd(loop, ahead.of("r")).failing);
+  }
+  Verdicts ahead{loop.get_executor(), [this](std::string registry) { return check(std::move(registry)); },
+                 Verdicts::Validity{8s, 10s, 4s, 60s}};
+};
+
+TEST_F(AheadTest, ARegistryThatIsAskedAboutStaysKnown) {
+  for (int i = 0; i < 40; ++i) {
+    clock.advance(loop, 1s);
+    EXPECT_TRUE(ahead.known("r")) << "after " << i << " s";
+  }
+  EXPECT_EQ(asked.size(), 11U) << "one check in 4 s";
+  answer = Failing{Cause::unreachable, "refused"};
+  clock.advance(loop, 4s);
+  ASSERT_TRUE(ahead.known("r"));
+  EXPECT_TRUE(ahead.known("r")->failing) << "what it says is fresh";
+}
+
+TEST_F(AheadTest, NobodyWaitsWhileTheNextCheckTakesLong) {
+  takes = 3900ms;
+  for (int i = 0; i < 200; ++i) {
+    clock.advance(loop, 100ms);
+    ASSERT_TRUE(ahead.known("r")) << "after " << i << "00 ms";
+  }
+  EXPECT_GE(asked.size(), 3U);
+}
+
+TEST_F(AheadTest, WhatNobodyAsksAboutIsLeftAlone) {
+  clock.advance(loop, 10min);
+  EXPECT_LE(asked.size(), 16U) << "a minute long, one check in 4 s";
+  EXPECT_FALSE(ahead.known("r"));
+  const auto before = asked.size();
+  EXPECT_FALSE(test::runToEnd(loop, ahead.of("r")).failing);
+  EXPECT_EQ(asked.size(), before + 1);
+}
+
+TEST_F(AheadTest, OnlySoManyAreCheckedAhead) {
+  for (std::size_t i = 1; i < 2 * Verdicts::kMaxAhead; ++i) {
+    EXPECT_FALSE(test::runToEnd(loop, ahead.of(std::to_string(i))).failing);
+  }
+  asked.clear();
+  clock.advance(loop, 4s);
+  EXPECT_EQ(asked.size(), Verdicts::kMaxAhead);
 }
 
 TEST_F(VerdictsTest, WhoeverGoesAwayDoesNotTakeTheCheckAlong) {

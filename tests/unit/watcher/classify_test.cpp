@@ -91,5 +91,29 @@ TEST(Classify, EveryCauseByItsText) {
   }
 }
 
+// containerd 1.x tells the failure of the first host it asked, whatever the registry said after it.
+TEST(Classify, NobodyAtTheMirrorsAddressIsNotAnOutageOfTheRegistry) {
+  const auto causeOf = [](const std::string& host, const std::string& end) {
+    const cri::PullOutcome outcome{cri::PullOutcome::Kind::failed, 2,
+                                   "failed to pull and unpack image \"r/a:1\": failed to resolve reference "
+                                   "\"r/a:1\": failed to do request: "
+                                   "Head \"http://" +
+                                       host + "/v2/a/manifests/1?ns=r\": " + end};
+    return readFailure(outcome, "r/a:1", {"127.0.0.1:478", "[::1]:9478"})->cause;
+  };
+  const std::string refused = "dial tcp 127.0.0.1:478: connect: connection refused";
+  EXPECT_EQ(causeOf("127.0.0.1:478", refused), Cause::unknown);
+  EXPECT_EQ(causeOf("127.0.0.1:478", "EOF"), Cause::unknown) << "the daemon ended amid a request";
+  EXPECT_EQ(causeOf("[::1]:9478", "dial tcp [::1]:9478: connect: connection refused"), Cause::unknown);
+  EXPECT_EQ(causeOf("127.0.0.1:479", "dial tcp 127.0.0.1:479: connect: connection refused"),
+            Cause::unreachable);
+  EXPECT_EQ(causeOf("r:443", "dial tcp 10.0.0.9:443: connect: connection refused"), Cause::unreachable);
+  const cri::PullOutcome answered{cri::PullOutcome::Kind::failed, 2,
+                                  "failed to resolve: unexpected status from HEAD request to "
+                                  "http://127.0.0.1:478/v2/a/manifests/1?ns=r: 502 Bad Gateway"};
+  EXPECT_EQ(readFailure(answered, "r/a:1", {"127.0.0.1:478"})->cause, Cause::server_error)
+      << "it answered: the registry is down";
+}
+
 }  // namespace
 }  // namespace fallbackd::watcher

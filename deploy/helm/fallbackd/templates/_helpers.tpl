@@ -80,6 +80,46 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if or .Values.dropIns .Values.dropInConfigMaps .Values.dropInSecrets -}}/etc/fallbackd/conf.d{{- end -}}
 {{- end }}
 
+{{/* Not empty if the daemon is in the node's network: containerd must reach the mirror on the node's own loopback address. */}}
+{{- define "fallbackd.inNodeNetwork" -}}
+{{- if or .Values.hostNetwork .Values.mirror.enabled }}yes{{ end }}
+{{- end }}
+
+{{/*
+Where page and metrics are, unless the configuration says otherwise. A value that brings the node's network along must not
+open them on the node's addresses; who sets hostNetwork or wants a PodMonitor asks for that.
+*/}}
+{{- define "fallbackd.listen" -}}
+{{- $quiet := and .Values.mirror.enabled (not .Values.hostNetwork) (not .Values.metrics.podMonitor.enabled) -}}
+{{ $quiet | ternary "127.0.0.1" "0.0.0.0" }}:9477
+{{- end }}
+
+{{/* What the chart adds to the section mirror, as YAML: without a listener hosts.toml would name a port where nobody is. */}}
+{{- define "fallbackd.mirrorSection" -}}
+{{- if .Values.mirror.enabled }}
+listen: 127.0.0.1:478
+{{- if ne .Values.mirror.containerdConfig "/etc/containerd" }}
+hostsDir: {{ .Values.mirror.containerdConfig }}/certs.d
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The folder of hosts.toml files. */}}
+{{- define "fallbackd.hostsDir" -}}
+{{- $mirror := (include "fallbackd.config" . | fromYaml).mirror | default dict -}}
+{{- $written := (.Values.configFile | empty | ternary .Values.config (fromYaml .Values.configFile)).mirror | default dict -}}
+{{- if and (hasKey $written "listen") (has ($written.listen | toString) (list "off" "false")) }}{{ fail "config.mirror.listen: off, and mirror.enabled=true would have containerd ask there; set one of them" }}{{ end -}}
+{{ $mirror.hostsDir | default "/etc/containerd/certs.d" }}
+{{- end }}
+
+{{/* Not empty if the chart has something to add to the text of configFile. */}}
+{{- define "fallbackd.completesMirror" -}}
+{{- if .Values.configFile }}
+{{- $mirror := (fromYaml .Values.configFile).mirror | default dict -}}
+{{- range $key, $value := include "fallbackd.mirrorSection" . | fromYaml }}{{ if not (hasKey $mirror $key) }}yes{{ end }}{{ end -}}
+{{- end }}
+{{- end }}
+
 {{/* The configuration as YAML. What the chart mounts is added where the configuration does not name it itself. */}}
 {{- define "fallbackd.config" -}}
 {{- $config := .Values.configFile | empty | ternary .Values.config (fromYaml .Values.configFile) | deepCopy -}}
@@ -94,12 +134,18 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if include "fallbackd.revokedName" . }}
 {{- $_ := mergeOverwrite $added (dict "cache" (dict "revoked" "/etc/fallbackd/revoked")) }}
 {{- end -}}
+{{- with include "fallbackd.mirrorSection" . | fromYaml }}
+{{- $_ := mergeOverwrite $added (dict "mirror" .) }}
+{{- end -}}
+{{- if not .Values.configFile }}
+{{- $_ := mergeOverwrite $added (dict "telemetry" (dict "listen" (include "fallbackd.listen" .))) }}
+{{- end -}}
 {{- toYaml (merge $config $added) -}}
 {{- end }}
 
 {{/* What the ConfigMap has: the text of configFile as it was written, if nothing has to be added to it. */}}
 {{- define "fallbackd.configText" -}}
-{{- $added := or .Values.tls.secretName .Values.token.secretName (include "fallbackd.revokedName" .) -}}
+{{- $added := or .Values.tls.secretName .Values.token.secretName (include "fallbackd.revokedName" .) (include "fallbackd.completesMirror" .) -}}
 {{- if and .Values.configFile (not $added) -}}
 {{ .Values.configFile | trimSuffix "\n" }}
 {{- else -}}
@@ -110,10 +156,10 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{/* Where page, metrics and probes are, as YAML: port, scheme, and the host that the probes need. */}}
 {{- define "fallbackd.telemetry" -}}
 {{- $telemetry := (include "fallbackd.config" . | fromYaml).telemetry | default dict -}}
-{{- $listen := $telemetry.listen | default "0.0.0.0:9477" | toString -}}
+{{- $listen := $telemetry.listen | default (include "fallbackd.listen" .) | toString -}}
 {{- if eq $listen "off" }}{{ fail "config.telemetry.listen: kubelet's probes need an address, not off" }}{{ end -}}
 {{- $loopback := regexMatch "^(127\\.|\\[::1\\])" $listen -}}
-{{- if and $loopback (not .Values.hostNetwork) }}
+{{- if and $loopback (not (include "fallbackd.inNodeNetwork" .)) }}
 {{- fail (printf "config.telemetry.listen: kubelet's probes do not reach %s in the pod; set it to 0.0.0.0:9477, or hostNetwork=true" $listen) }}
 {{- end -}}
 port: {{ regexFind "[0-9]+$" $listen }}
