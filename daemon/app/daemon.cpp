@@ -110,6 +110,7 @@ Result<> Daemon::Parts::start() {
   podSources.readFor([this](const kube::PodObject& pod) { return mayInherit(*config, pod); });
   if (config->kubernetes.events) services->podEvents = &podEvents;
   services->standIns = &standIns;
+  standIns.onTrouble([this](const Error& error) { complain("stand-ins: " + error.message()); });
   services->standInMetrics = &metrics.standIns;
   services->rollout = [this](const std::string& podUid) { return podSources.rolloutFacts(podUid); };
   services->askRollout = [this](const std::string& podUid) { podSources.askRollout(podUid); };

@@ -283,7 +283,8 @@ struct LauncherSettings {
   std::string caCertificates = "/etc/ssl/certs/ca-certificates.crt";
   std::string zoneInfo = "/usr/share/zoneinfo";
   LogLimits logs;
-  unsigned maxConcurrentLaunches = 16;  // half of them are reserved for configured images
+  std::string logLinks = "/var/log/containers";  // kubelet's links to the logs of containers
+  unsigned maxConcurrentLaunches = 16;           // half of them are reserved for configured images
 };
 
 enum class LogFormat : std::uint8_t { human, json };

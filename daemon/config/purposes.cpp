@@ -50,6 +50,9 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"launcher.logs", "The log files of each fallback, beside the pod's."},
     {"launcher.logs.maxSize", "A larger file is rotated."},
     {"launcher.logs.maxFiles", "How many are kept."},
+    {"launcher.logLinks",
+     "kubelet's folder of links to the logs of containers, where a stand-in gets one; none while there is no "
+     "such folder."},
     {"launcher.maxConcurrentLaunches",
      "Concurrent launches, shared fairly between namespaces; images that only annotations name get half."},
     {"launcher.logs.bytesPerSecond",

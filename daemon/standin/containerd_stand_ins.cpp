@@ -56,6 +56,11 @@ bool isOurs(const cri::Container& container, const std::string& runDir) {
          owner->second == runDir;
 }
 
+std::string labelOf(const cri::Container& container, const char* key) {
+  const auto found = container.labels.find(key);
+  return found == container.labels.end() ? std::string() : found->second;
+}
+
 /// The sandbox's user namespace has to be the node's: we do not know its mapping.
 Result<> checkSandbox(const cri::SandboxStatus& sandbox) {
   const auto its = sys::namespaceOf(Stage::sandbox, sandbox.pausePid, "user");
@@ -101,8 +106,10 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   const Times times{haveImage - begun, clock.now() - haveImage, {}};
   auto standIn = co_await start(*id, times);
   if (!standIn) {
-    const auto removed = co_await remove(*id);
+    const auto removed = co_await removeById(*id);
     static_cast<void>(removed);
+  } else {
+    link(request, *id);
   }
   co_return standIn;
 }
@@ -147,7 +154,7 @@ cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
     const bool kept = &one == latest && one.state == cri::Container::State::exited &&
                       one.attempt < kFirstAttempt + request.restarts;
     if (kept) continue;
-    auto removed = co_await remove(one.id);
+    auto removed = co_await remove(one);
     if (!removed) co_return removed;
   }
   co_return Result<>{};
@@ -186,7 +193,26 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::find(std::
   co_return nullptr;
 }
 
-cri::Awaitable<Result<>> ContainerdStandIns::remove(std::string id) {
+void ContainerdStandIns::link(const Request& request, const std::string& id) {
+  if (request.logPath.empty()) return;
+  const auto& sandbox = request.sandbox;
+  const auto made =
+      links_.make({sandbox.sandbox.podName, sandbox.sandbox.podNamespace, request.container, id},
+                  sandbox.logDirectory + "/" + request.logPath);
+  if (!made && trouble_) trouble_(made.error());
+}
+
+/// Without its link; the log stays, as a container's does.
+cri::Awaitable<Result<>> ContainerdStandIns::remove(cri::Container standIn) {
+  auto removed = co_await removeById(standIn.id);
+  if (removed) {
+    links_.remove({labelOf(standIn, "io.kubernetes.pod.name"),
+                   labelOf(standIn, "io.kubernetes.pod.namespace"), standIn.name, standIn.id});
+  }
+  co_return removed;
+}
+
+cri::Awaitable<Result<>> ContainerdStandIns::removeById(std::string id) {
   auto stopped = co_await control_.stopContainer(id, kStopGrace);
   if (!stopped) co_return stopped;
   co_return co_await control_.removeContainer(std::move(id));
@@ -200,7 +226,7 @@ asio::awaitable<Result<>> ContainerdStandIns::removeAll(std::string sandboxId, s
   for (const auto& one : *list) {
     if (one.sandboxId != sandboxId || one.name != container) continue;
     any = true;
-    auto removed = co_await remove(one.id);
+    auto removed = co_await remove(one);
     if (!removed) result = std::move(removed);
   }
   if (any) co_await removeUnusedImages();
@@ -214,7 +240,7 @@ asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeOthers(
   std::size_t count = 0;
   for (const auto& one : *list) {
     if (isKept(one.labels.at(kStandInLabel))) continue;
-    const auto removed = co_await remove(one.id);
+    const auto removed = co_await remove(one);
     if (!removed) co_return tl::unexpected<Error>(removed.error());
     ++count;
   }
