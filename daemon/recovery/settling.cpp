@@ -364,6 +364,7 @@ cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
     if (underWay_) static_cast<void>(co_await removeTraces());
     co_return;
   }
+  if (status.oomKilled) co_await standIn_->outOfMemory();
   co_await standIn_->exit(exitCodeOf(status));
   stopped();
   count(StandInResult::ended);

@@ -33,11 +33,15 @@ constexpr const char* kManaged = "io.cri-containerd.image";
 
 class ContainerdStandIn final : public StandIn {
  public:
-  ContainerdStandIn(std::string id, Times times, Signals signals)
-      : id_(std::move(id)), times_(times), signals_(std::move(signals)) {}
+  ContainerdStandIn(cri::Control& control, std::string id, Times times, Signals signals)
+      : control_(control), id_(std::move(id)), times_(times), signals_(std::move(signals)) {}
   [[nodiscard]] const std::string& containerId() const override { return id_; }
   [[nodiscard]] const Times& times() const override { return times_; }
   asio::awaitable<int> signalled() override { return signals_.next(); }
+  asio::awaitable<void> outOfMemory() override {
+    const auto told = co_await control_.tellOutOfMemory(id_);
+    static_cast<void>(told);  // its exit code says it as well, if less clearly
+  }
   asio::awaitable<void> exit(int code) override {
     if (!signals_.end(code)) co_return;
     const bool inTime = co_await signals_.ended(kExitLimit);
@@ -45,6 +49,7 @@ class ContainerdStandIn final : public StandIn {
   }
 
  private:
+  cri::Control& control_;
   std::string id_;
   Times times_;
   Signals signals_;
@@ -180,7 +185,7 @@ cri::Awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::take(std::s
   if (!still) co_return tl::unexpected<Error>(still.error());
   if (*still != *pid) co_return fail(Stage::run, Reason::exited, "stand-in " + id + " has ended");
   co_return std::unique_ptr<StandIn>(
-      std::make_unique<ContainerdStandIn>(std::move(id), times, std::move(*signals)));
+      std::make_unique<ContainerdStandIn>(control_, std::move(id), times, std::move(*signals)));
 }
 
 asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::find(std::string recoveryId) {

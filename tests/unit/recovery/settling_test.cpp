@@ -115,6 +115,18 @@ TEST_F(SettlingTest, AFallbackThatDiesTakesItsStandInWithIt) {
   EXPECT_TRUE(metric(R"(fallbackd_active_stand_ins{workload="checkout"} 1)"));
 }
 
+TEST_F(SettlingTest, AFallbackKilledForMemoryIsShownAsSuch) {
+  settles();
+  launcher.launched[0]->die(Kind::exited, 1);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  EXPECT_FALSE(standIns.made[0]->outOfMemory);
+  launcher.launched[1]->status.oomKilled = true;
+  launcher.launched[1]->die(Kind::signaled, SIGKILL);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 3; }));
+  EXPECT_TRUE(standIns.made[1]->outOfMemory) << "before its end";
+  EXPECT_EQ(standIns.made[1]->exitCode, 128 + SIGKILL);
+}
+
 TEST_F(SettlingTest, AnEarlyStopIsARejectionAndTheFallbackServesOn) {
   settles();
   clock.advance(loop, 1s);
