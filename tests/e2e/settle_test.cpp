@@ -1,86 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubernetes sees the rescued pod: stand-ins under kubelet's rules
-// (tests/support/kubelet), with a Service that follows the pod's readiness.
-#include "e2e_gtest.hpp"
-#include "kubelet/model.hpp"
-#include "request_load.hpp"
-#include "router.hpp"
-#include "run_dir.hpp"
-#include "shop.hpp"
+// Kubernetes sees the rescued pod: Running, Ready and routed, ended with grace, and with the codes of the
+// fallback.
+#include "content_of.hpp"
+#include "http.hpp"
+#include "settle_fixture.hpp"
 #include "wait.hpp"
 
-#include <memory>
+#include <csignal>
+#include <filesystem>
 #include <string>
-
-#include <gmock/gmock.h>
 
 namespace fallbackd::e2e {
 namespace {
 
+namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using model::PodStatus;
 
-constexpr auto kCeiling = 30s;
 constexpr unsigned kPerSecond = 100;
 
-class Settle : public testing::Test {
-protected:
-  void open(std::chrono::milliseconds lag, const std::string &moreArgs = "") {
-    ShopOptions options;
-    options.workloadExtra = "  settle: always\n";
-    E2E_TRY(shop_, Shop::open(options));
-    if (!moreArgs.empty()) {
-      auto changed = shop_->daemonOptions(shop_->image());
-      const std::string args = "args: [--port=8080";
-      changed.workloads.replace(changed.workloads.find(args), args.size(),
-                                args + moreArgs);
-      E2E_CHECK(shop_->daemon->stop());
-      E2E_CHECK(shop_->daemon->rewriteConfig(changed));
-      E2E_CHECK(shop_->daemon->restart());
-    }
-    E2E_TRY(router_, Router::start(Shop::kPort, lag));
-    model::Options kubelet;
-    kubelet.times = kubelet.times.scaled(0.2);
-    kubelet_ = std::make_unique<model::KubeletModel>(*shop_->kubelet, kubelet);
-    kubelet_->subscribe([this](const PodStatus &one) { router_->update(one); });
-  }
-  void TearDown() override {
-    if (HasFailure() && kubelet_)
-      std::printf("%s", kubelet_->events().text().c_str());
-    kubelet_.reset();
-  }
-  void add(const std::string &name) {
-    model::PodDefinition pod;
-    pod.pod = checkoutPod(name);
-    pod.containers.resize(1);
-    pod.containers[0].spec = shop_->containerSpec();
-    pod.containers[0].readiness = model::Probe{.kind = model::Probe::Kind::http,
-                                               .port = Shop::kPort,
-                                               .path = "/healthz",
-                                               .period = 1s};
-    kubelet_->add(pod);
-  }
-  [[nodiscard]] bool readyWith(const std::string &name,
-                               const std::string &image) const {
-    return kubelet_->waitFor(
-        name,
-        [&](const PodStatus &pod) {
-          return pod.ready && pod.containers[0].image == image;
-        },
-        kCeiling);
-  }
-
-  static constexpr const char *kStandIn = "fallbackd.io/checkout:1.8.3";
-
-  std::unique_ptr<Shop> shop_;
-  std::unique_ptr<Router> router_;
-  std::unique_ptr<model::KubeletModel> kubelet_;
-};
+using Settle = SettleNode;
 
 TEST_F(Settle, TheFallbackIsRunningReadyAndRouted) {
   ASSERT_NO_FATAL_FAILURE(open(100ms));
-  add("web-0");
-  ASSERT_TRUE(readyWith("web-0", kStandIn)) << shop_->daemon->logText();
+  ASSERT_NO_FATAL_FAILURE(settled("web-0"));
   EXPECT_EQ(kubelet_->status("web-0")->text(), "1/1 Running, restarts 0");
   ASSERT_TRUE(router_->waitForEndpoints(1, kCeiling));
   RequestLoad load(router_->port(), kPerSecond);
@@ -91,11 +34,8 @@ TEST_F(Settle, TheFallbackIsRunningReadyAndRouted) {
 }
 
 TEST_F(Settle, ADeletedPodDrainsForFiveSeconds) {
-  ASSERT_NO_FATAL_FAILURE(open(1s, ", --drain=5"));
-  for (const char *const name : {"web-0", "web-1"}) {
-    add(name);
-    ASSERT_TRUE(readyWith(name, kStandIn)) << shop_->daemon->logText();
-  }
+  ASSERT_NO_FATAL_FAILURE(open(1s, "", {"--drain=5"}));
+  for (const char* const name : {"web-0", "web-1"}) ASSERT_NO_FATAL_FAILURE(settled(name));
   ASSERT_TRUE(router_->waitForEndpoints(2, kCeiling));
   RequestLoad load(router_->port(), kPerSecond);
   // A stop within the stand-in's first 5 s would be taken for a rejection.
@@ -111,24 +51,96 @@ TEST_F(Settle, ADeletedPodDrainsForFiveSeconds) {
   EXPECT_GE(stopping[0].at - killing[0].at, 4s) << "it drained";
 }
 
-TEST_F(Settle, TheRealContainerTakesOver) {
-  ASSERT_NO_FATAL_FAILURE(open(100ms));
-  add("web-0");
-  ASSERT_TRUE(readyWith("web-0", kStandIn)) << shop_->daemon->logText();
-  ASSERT_TRUE(router_->waitForEndpoints(1, kCeiling));
-  RequestLoad load(router_->port(), kPerSecond);
-  ASSERT_TRUE(load.waitForAnswers(kPerSecond, "fallback", kCeiling));
-  E2E_CHECK(shop_->registry.start());
-  E2E_CHECK(shop_->registry.pushImage("shop/checkout:1.8.3",
-                                      testProgram("shop-httpd-1.8.3")));
-  ASSERT_TRUE(readyWith("web-0", shop_->image())) << shop_->daemon->logText();
-  ASSERT_TRUE(load.waitForAnswers(kPerSecond, "container", kCeiling));
-  const auto counts = load.finish();
-  RecordProperty("lost", std::to_string(counts.lost));
-  std::printf("one replica, 100 requests a second: %u of %u lost\n",
-              counts.lost, counts.sent);
+/// Ends the fallback with that signal, and waits until kubelet shows its successor.
+class Ends : public SettleNode {
+ protected:
+  model::ContainerState endBy(int signal, int restarts) {
+    EXPECT_EQ(::kill(fallbackPid(*shop_->daemon, "web-0"), signal), 0);
+    return endOf(restarts);
+  }
+  model::ContainerState endOf(int restarts) {
+    const bool back = kubelet_->waitFor(
+        "web-0",
+        [&](const PodStatus& pod) {
+          const auto& one = pod.containers[0];
+          return pod.ready && one.image == kStandIn && one.restartCount == restarts && one.last;
+        },
+        kCeiling);
+    EXPECT_TRUE(back) << kubelet_->status("web-0")->text() << "\n" << shop_->daemon->logText();
+    return back ? *kubelet_->status("web-0")->containers[0].last : model::ContainerState();
+  }
+};
+
+TEST_F(Ends, ItsExitCodeAndItsSignalAreShown) {
+  ASSERT_NO_FATAL_FAILURE(open(0ms, "  restart: {initialDelay: 50ms}\n"));
+  ASSERT_NO_FATAL_FAILURE(settled("web-0"));
+  const auto killed = endBy(SIGKILL, 1);
+  EXPECT_EQ(killed.exitCode, 128 + SIGKILL);
+  EXPECT_EQ(killed.reason, "Error");
+  const auto exited = endBy(SIGTERM, 2);
+  EXPECT_EQ(exited.exitCode, 0) << "shop-httpd exits with 0";
+  EXPECT_EQ(exited.reason, "Completed");
+  EXPECT_EQ(kubelet_->status("web-0")->text(), "1/1 Running, restarts 2");
   EXPECT_EQ(kubelet_->events().of("web-0", "Killing").size(), 0U);
 }
 
-} // namespace
-} // namespace fallbackd::e2e
+TEST_F(Ends, AKillForMemoryIsShownAsSuch) {
+  ASSERT_NO_FATAL_FAILURE(
+      open(0ms, "  restart: {initialDelay: 50ms}\n  resources: {memory: 32Mi}\n", {"--hungry"}));
+  ASSERT_NO_FATAL_FAILURE(settled("web-0"));
+  EXPECT_FALSE(httpGet(kubelet_->status("web-0")->ip, Shop::kPort, "/eat", 20s));
+  const auto killed = endOf(1);
+  EXPECT_EQ(killed.exitCode, 128 + SIGKILL);
+  EXPECT_EQ(killed.reason, "OOMKilled");
+}
+
+/// What a collector reads that follows the link in /var/log/containers.
+class SettleLogs : public SettleNode {
+ protected:
+  void open() {
+    ASSERT_NO_FATAL_FAILURE(SettleNode::open(0ms));
+    ASSERT_NO_FATAL_FAILURE(settled("web-0"));
+    const auto id = kubelet_->status("web-0")->containers[0].containerId;
+    const auto link = kubelet_->logLinks() / ("web-0_shop_checkout-" + id + ".log");
+    ASSERT_TRUE(fs::is_symlink(link)) << link;
+    log_ = fs::read_symlink(link);
+  }
+  void ask(const std::string& path) {
+    const auto answer = httpGet(kubelet_->status("web-0")->ip, Shop::kPort, path);
+    ASSERT_TRUE(answer) << answer.error().message();
+  }
+  /// How often the log says so, rotated files included.
+  int lines(const std::string& path) const {
+    int count = 0;
+    for (const auto& entry : fs::directory_iterator(log_.parent_path())) {
+      const auto text = test::contentOf(entry.path());
+      const auto line = "GET " + path + " ";
+      for (auto at = text.find(line); at != std::string::npos; at = text.find(line, at + 1)) ++count;
+    }
+    return count;
+  }
+  fs::path log_;
+};
+
+TEST_F(SettleLogs, NoLineIsLostWhenKubeletRotatesOrTheDaemonIsRestarted) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  int number = 0;
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 10; ++i) ASSERT_NO_FATAL_FAILURE(ask("/n" + std::to_string(number++)));
+    EXPECT_EQ(kubelet_->rotateLogs(0), 1);
+    for (int i = 0; i < 10; ++i) ASSERT_NO_FATAL_FAILURE(ask("/n" + std::to_string(number++)));
+    const auto last = "GET /n" + std::to_string(number - 1) + " ";
+    EXPECT_TRUE(waitUntil(kCeiling, [&] { return test::contentOf(log_).find(last) != std::string::npos; }))
+        << "kubectl logs shows the file that has this name";
+    if (round != 1) continue;
+    shop_->daemon->kill();
+    ASSERT_NO_FATAL_FAILURE(ask("/n" + std::to_string(number++)));
+    E2E_CHECK(shop_->daemon->restart());
+  }
+  for (int i = 0; i < number; ++i) {
+    EXPECT_TRUE(waitUntil(kCeiling, [&] { return lines("/n" + std::to_string(i)) == 1; })) << i;
+  }
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e
