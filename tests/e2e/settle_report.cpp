@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // For scripts/report: how long it takes until a pod is served, adopted, Ready and routed to, with kubelet's
 // own times; and what a stand-in costs beside a pause container.
+#include "hand_over.hpp"
 #include "http.hpp"
 #include "image.hpp"
-#include "settle_fixture.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -31,6 +31,12 @@ double quantile(Millis all, double part) {
   std::sort(all.begin(), all.end());
   const auto rank = static_cast<std::size_t>(part * static_cast<double>(all.size()));
   return all[std::min(rank, all.size() - 1)];
+}
+
+/// The report sets it.
+std::string folderOfReport() {
+  const char* const folder = std::getenv("SETTLE_JSON");  // NOLINT(concurrency-mt-unsafe): one thread
+  return folder == nullptr ? "" : folder;
 }
 
 int numberOr(const char* name, int otherwise) {
@@ -83,9 +89,9 @@ class SettlePhases : public SettleNode {
   std::map<std::string, Millis> phases_;
 };
 
-TEST_F(SettlePhases, Report) {
-  const char* const folder = std::getenv("SETTLE_JSON");  // NOLINT(concurrency-mt-unsafe): one thread
-  if (folder == nullptr) return;
+TEST_F(SettlePhases, AreMeasured) {
+  const auto folder = folderOfReport();
+  ASSERT_FALSE(folder.empty()) << "SETTLE_JSON names the folder of the results";
   ASSERT_NO_FATAL_FAILURE(open(0ms, "", {}, 1.0));
   follow();
   Millis pauses;
@@ -120,7 +126,7 @@ TEST_F(SettlePhases, Report) {
   };
   double pauseMean = 0;
   for (const double one : pauses) pauseMean += one / static_cast<double>(pauses.size());
-  std::ofstream(std::string(folder) + "/cost.json")
+  std::ofstream(folder + "/cost.json")
       << json::object{{"part", "cost"},         {"image", mean("image")}, {"create", mean("create")},
                       {"start", mean("start")}, {"pause", pauseMean},     {"times", pauses.size()}}
       << "\n";
@@ -137,6 +143,36 @@ TEST_F(SettlePhases, Report) {
   }
   ASSERT_NO_FATAL_FAILURE(collect(added));
   write(folder, std::to_string(atOnce) + " at once");
+}
+
+TEST_F(HandOver, IsMeasured) {
+  const auto folder = folderOfReport();
+  ASSERT_FALSE(folder.empty()) << "SETTLE_JSON names the folder of the results";
+  const int rounds = numberOr("SETTLE_ROUNDS", 1);
+  for (const int replicas : {1, 3}) {
+    for (const auto lag : {0ms, 100ms, 1000ms}) {
+      for (const bool shared : {false, true}) {
+        json::array lost;
+        unsigned sent = 0;
+        for (int i = 0; i < rounds; ++i) {
+          const auto counts = handOver({replicas, lag, shared, 1.0});
+          if (HasFatalFailure()) return;
+          lost.emplace_back(counts.lost);
+          sent += counts.sent;
+        }
+        std::ofstream(folder + "/hand-over-" + std::to_string(replicas) + "-" + std::to_string(lag.count()) +
+                      (shared ? "-start" : "-container") + ".json")
+            << json::object{{"part", "handOver"},
+                            {"replicas", replicas},
+                            {"lagMs", lag.count()},
+                            {"on", shared ? "start" : "container"},
+                            {"handBacks", rounds * replicas},
+                            {"sent", sent},
+                            {"lost", std::move(lost)}}
+            << "\n";
+      }
+    }
+  }
 }
 
 }  // namespace
