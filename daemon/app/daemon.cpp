@@ -16,6 +16,7 @@
 #include "sys/file.hpp"
 #include "sys/network.hpp"
 #include "sys/process.hpp"
+#include "sys/tcp_sockets.hpp"
 
 #include <chrono>
 #include <filesystem>
@@ -46,6 +47,12 @@ constexpr auto kLoopLimit = 1s;  // a turn normally takes microseconds
 constexpr auto kHeapInterval = 10s;
 constexpr std::size_t kKeptHeap = 8UL << 20;
 constexpr std::size_t kMaxChosenBinaries = 64;
+
+Result<recovery::Services::Listeners> listenersOf(pid_t pid, std::uint16_t port) {
+  FB_TRY(auto diagnosis, sys::TcpDiagnosis::open(Stage::readiness, pid));
+  const auto shared = std::make_shared<const sys::TcpDiagnosis>(std::move(diagnosis));
+  return recovery::Services::Listeners([shared, port] { return shared->listenersOn(port); });
+}
 
 }  // namespace
 
@@ -98,10 +105,12 @@ Result<> Daemon::Parts::start() {
                                       metrics.recovery, metrics.detection, metrics.orders, log,
                                       options.nodeName, &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
+  services->listenersOf = &listenersOf;
   services->specs = &podSources;
   podSources.readFor([this](const kube::PodObject& pod) { return mayInherit(*config, pod); });
   if (config->kubernetes.events) services->podEvents = &podEvents;
   services->standIns = &standIns;
+  standIns.onTrouble([this](const Error& error) { complain("stand-ins: " + error.message()); });
   services->standInMetrics = &metrics.standIns;
   services->rollout = [this](const std::string& podUid) { return podSources.rolloutFacts(podUid); };
   services->askRollout = [this](const std::string& podUid) { podSources.askRollout(podUid); };

@@ -102,7 +102,8 @@ struct Daemon::Parts {
   const config::KubernetesSettings podSourcesConfigured = config->kubernetes;
   const config::MirrorSettings mirrorConfigured = config->mirror;
   cri::Connection containerd;
-  standin::ContainerdStandIns standIns{*containerd.runtime, *containerd.control, config->launcher.runDir};
+  standin::ContainerdStandIns standIns{*containerd.runtime, *containerd.control, config->launcher.runDir,
+                                       standin::LogLinks(config->launcher.logLinks)};
   watcher::ContainerdTraffic traffic;
   recovery::CachedBinaries binaries;
   launcher::LocalLauncher launcher;

@@ -122,9 +122,17 @@ struct Liveness {
 enum class HandBackOn : std::uint8_t {
   container,  // at /containers/create of the real container, about 90 ms before its process starts
   image,      // as soon as the image is on the node: for programs that need longer to drain
+  start,      // once its process runs and listens: for programs that set SO_REUSEPORT
+};
+/// When a stand-in makes way for the real container, whose image can be pulled.
+enum class HandBackWhen : std::uint8_t {
+  now,
+  spread,     // a quarter of the workload's stand-ins on the node at a time, at least one
+  on_delete,  // never by itself
 };
 struct HandBack {
   HandBackOn on = HandBackOn::container;
+  HandBackWhen when = HandBackWhen::spread;
   nanoseconds grace = std::chrono::milliseconds(50);  // from SIGTERM to SIGKILL
 };
 
@@ -275,7 +283,8 @@ struct LauncherSettings {
   std::string caCertificates = "/etc/ssl/certs/ca-certificates.crt";
   std::string zoneInfo = "/usr/share/zoneinfo";
   LogLimits logs;
-  unsigned maxConcurrentLaunches = 16;  // half of them are reserved for configured images
+  std::string logLinks = "/var/log/containers";  // kubelet's links to the logs of containers
+  unsigned maxConcurrentLaunches = 16;           // half of them are reserved for configured images
 };
 
 enum class LogFormat : std::uint8_t { human, json };

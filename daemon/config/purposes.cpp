@@ -50,6 +50,9 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"launcher.logs", "The log files of each fallback, beside the pod's."},
     {"launcher.logs.maxSize", "A larger file is rotated."},
     {"launcher.logs.maxFiles", "How many are kept."},
+    {"launcher.logLinks",
+     "kubelet's folder of links to the logs of containers, where a stand-in gets one; none while there is no "
+     "such folder."},
     {"launcher.maxConcurrentLaunches",
      "Concurrent launches, shared fairly between namespaces; images that only annotations name get half."},
     {"launcher.logs.bytesPerSecond",
@@ -281,7 +284,12 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].dockerconfigjson",
      "Credentials for this workload's probe pulls; by default those of registries."},
     {"workloads[].handBack", "When it makes way for the real container."},
-    {"workloads[].handBack.on", "When the container is created, or as soon as its image is on the node."},
+    {"workloads[].handBack.on",
+     "When the container is created, as soon as its image is on the node, or (`start`) once its program "
+     "listens: both programs must then set SO_REUSEPORT and have the same user."},
+    {"workloads[].handBack.when",
+     "When a stand-in makes way for a container whose image can be pulled: at once, a quarter of the "
+     "workload's stand-ins on the node at a time, or only with its pod."},
     {"workloads[].handBack.grace", "From SIGTERM to SIGKILL."},
     {"workloads[].resources", "Its own limits, within those of the pod."},
     {"workloads[].resources.memory", "Memory."},

@@ -76,7 +76,7 @@ void readHostPaths(const Place& place, std::vector<std::string>& out) {
 void readLauncher(const Place& place, LauncherSettings& out) {
   const MapReader map(place, {"runDir", "kubeletPods", "allowHostNetwork", "allowHostPid", "allowHostIpc",
                               "allowedCapabilities", "allowUnconfined", "allowedHostPaths", "seccompProfiles",
-                              "caCertificates", "zoneInfo", "logs", "maxConcurrentLaunches"});
+                              "caCertificates", "zoneInfo", "logs", "logLinks", "maxConcurrentLaunches"});
   map.absolutePath("runDir", out.runDir);
   map.absolutePath("kubeletPods", out.kubeletPods);
   map.read("allowHostNetwork", out.allowHostNetwork);
@@ -89,6 +89,7 @@ void readLauncher(const Place& place, LauncherSettings& out) {
   map.absolutePath("caCertificates", out.caCertificates);
   map.absolutePath("zoneInfo", out.zoneInfo);
   if (const auto section = map.find("logs")) readLogLimits(*section, out.logs);
+  map.absolutePath("logLinks", out.logLinks);
   if (const auto number = map.integer("maxConcurrentLaunches", 1, 256, out.maxConcurrentLaunches)) {
     out.maxConcurrentLaunches = static_cast<unsigned>(*number);
   }

@@ -120,9 +120,15 @@ void readStartAfter(const Place& place, const std::string& own, std::vector<std:
 }
 
 void readHandBack(const Place& place, HandBack& out) {
-  const MapReader map(place, {"on", "grace"});
-  if (const auto i = map.choice("on", {"container", "image"}, static_cast<std::size_t>(out.on)))
+  const MapReader map(place, {"on", "when", "grace"});
+  if (const auto i = map.choice("on", {"container", "image", "start"}, static_cast<std::size_t>(out.on)))
     out.on = static_cast<HandBackOn>(*i);
+  if (const auto i = map.choice("when", {"now", "spread", "onDelete"}, static_cast<std::size_t>(out.when)))
+    out.when = static_cast<HandBackWhen>(*i);
+  if (out.on == HandBackOn::image && out.when == HandBackWhen::on_delete) {
+    map.problem("when", "with on: image the fallback ends when the image comes",
+                "write on: container, or leave out when");
+  }
   map.duration("grace", out.grace, true);
 }
 

@@ -52,6 +52,10 @@ class Control {
   /// One that is not known is not an error.
   virtual Awaitable<Result<>> removeContainer(std::string id) = 0;
 
+  /// What a runtime tells containerd when the kernel kills a container's process for memory: CRI gives it as
+  /// the reason of its end ("OOMKilled").
+  virtual Awaitable<Result<>> tellOutOfMemory(std::string id) = 0;
+
   /// Stores an image: its blobs, the manifest last, and its name. What is there already is left as it is.
   virtual Awaitable<Result<>> createImage(std::string name, std::vector<Blob> blobs, Labels labels) = 0;
   /// Removes this name alone; other names of the image and containers that run it stay.

@@ -6,6 +6,8 @@
 #include "cri/call.hpp"
 #include "cri/container_info.hpp"
 #include "cri/grpc_error.hpp"
+#include "event_types.pb.h"
+#include "events.grpc.pb.h"
 #include "images.grpc.pb.h"
 #include "leases.grpc.pb.h"
 #include "runtime.grpc.pb.h"
@@ -24,6 +26,7 @@ namespace v1 = ::runtime::v1;
 namespace blobs = ::containerd::services::content::v1;
 namespace stored = ::containerd::services::images::v1;
 namespace leased = ::containerd::services::leases::v1;
+namespace happenings = ::containerd::services::events::v1;
 using namespace std::chrono_literals;
 
 constexpr auto kControlDeadline = 10s;
@@ -99,6 +102,7 @@ class GrpcControl final : public Control {
         content_(blobs::Content::NewStub(channel)),
         images_(stored::Images::NewStub(channel)),
         leases_(leased::Leases::NewStub(channel)),
+        events_(happenings::Events::NewStub(channel)),
         namespace_(std::move(containerdNamespace)) {}
 
   Awaitable<Result<std::string>> createContainer(SandboxStatus sandbox, ContainerOrder order) override {
@@ -169,6 +173,22 @@ class GrpcControl final : public Control {
           runtime_->async()->RemoveContainer(context, query, response, std::move(done));
         });
     co_return doneOrGone("RemoveContainer of " + id, call.status);
+  }
+
+  Awaitable<Result<>> tellOutOfMemory(std::string id) override {
+    happenings::PublishRequest request;
+    request.set_topic("/tasks/oom");
+    ::containerd::events::TaskOOM body;
+    body.set_container_id(id);
+    request.mutable_event()->set_type_url("containerd.events.TaskOOM");
+    request.mutable_event()->set_value(body.SerializeAsString());
+    const CallOptions options{kControlDeadline, namespace_};
+    const auto call = co_await unary<google::protobuf::Empty>(
+        request, options, [this](auto* context, auto* query, auto* response, auto done) {
+          events_->async()->Publish(context, query, response, std::move(done));
+        });
+    if (!call.status.ok()) co_return failCall(Stage::containerd, "Events.Publish", call.status);
+    co_return Result<>{};
   }
 
   Awaitable<Result<>> createImage(std::string name, std::vector<Blob> parts, Labels labels) override {
@@ -295,6 +315,7 @@ class GrpcControl final : public Control {
   std::unique_ptr<blobs::Content::StubInterface> content_;
   std::unique_ptr<stored::Images::StubInterface> images_;
   std::unique_ptr<leased::Leases::StubInterface> leases_;
+  std::unique_ptr<happenings::Events::Stub> events_;
   std::string namespace_;
 };
 

@@ -254,14 +254,18 @@ asio::awaitable<Result<>> askOnce(decltype(config::Liveness::when) how, Place pl
   co_return failure(target, "", answer);
 }
 
+std::optional<std::uint16_t> portOf(const config::Readiness& readiness) {
+  if (const auto* web = std::get_if<config::ReadyWhenHttp>(&readiness.when)) return web->port;
+  if (const auto* grpc = std::get_if<config::ReadyWhenGrpc>(&readiness.when)) return grpc->port;
+  if (const auto* plain = std::get_if<config::ReadyWhenTcp>(&readiness.when)) return plain->port;
+  return std::nullopt;
+}
+
 std::string addressText(const std::string& ip, const config::Readiness& readiness) {
-  if (ip.empty() || std::holds_alternative<config::ReadyWhenExec>(readiness.when)) return ip;
-  std::uint16_t port = 0;
-  if (const auto* web = std::get_if<config::ReadyWhenHttp>(&readiness.when)) port = web->port;
-  if (const auto* grpc = std::get_if<config::ReadyWhenGrpc>(&readiness.when)) port = grpc->port;
-  if (const auto* plain = std::get_if<config::ReadyWhenTcp>(&readiness.when)) port = plain->port;
+  const auto port = portOf(readiness);
+  if (ip.empty() || !port) return ip;
   const bool six = ip.find(':') != std::string::npos;
-  return (six ? "[" + ip + "]" : ip) + ":" + std::to_string(port);
+  return (six ? "[" + ip + "]" : ip) + ":" + std::to_string(*port);
 }
 
 }  // namespace fallbackd::launcher

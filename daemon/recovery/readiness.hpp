@@ -7,7 +7,9 @@
 #include "sys/fd.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <boost/asio/awaitable.hpp>
@@ -32,6 +34,9 @@ boost::asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place pl
 /// A single probe, finished within `timeout`. The same stage and reasons.
 boost::asio::awaitable<Result<>> askOnce(decltype(config::Liveness::when) how, Place place,
                                          std::chrono::nanoseconds timeout);
+
+/// The port on which a fallback that is ready listens; nothing if its readiness does not name one.
+std::optional<std::uint16_t> portOf(const config::Readiness& readiness);
 
 /// "10.85.0.7:8080"; without the port if readiness has none, empty if the address is unknown.
 std::string addressText(const std::string& ip, const config::Readiness& readiness);

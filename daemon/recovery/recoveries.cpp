@@ -26,6 +26,7 @@ Recoveries::Recoveries(Services& services, config::ConfigPtr config)
       containerd_(config_->containerd.socket),
       tasks_(services.executor) {
   services_.config = config_;
+  services_.departures.emplace(LoopClock::of(services_.executor));
   services_.launches.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
 }
 
@@ -132,16 +133,22 @@ void Recoveries::containerCreated(const std::string& podUid, const cri::Containe
     const bool byName =
         !recovery->knowsWorkload() || recovery->workload().imageFrom == Provenance::pod_specification;
     if (byName || watcher::ofOneRepository(container.image, recovery->workload().image)) {
-      handBack(*recovery, container.id);
+      handBack(key, recovery, container);
     } else {
       tasks_.spawn(handBackIfReal(key, recovery, container));
     }
   }
 }
 
-void Recoveries::handBack(Recovery& recovery, const std::string& containerId) {
-  handBackGap_.asked(recovery.incident(), containerId);
-  recovery.handBack();
+void Recoveries::handBack(const Key& key, const std::shared_ptr<Recovery>& recovery,
+                          const cri::Container& container) {
+  handBackGap_.asked(recovery->incident(), container.id);
+  using Run = cri::Container::State;
+  const bool runs = container.state == Run::running || container.state == Run::exited;
+  if (runs || recovery->workload().handBack.on != config::HandBackOn::start) return recovery->handBack();
+  const auto [started, isNew] =
+      starting_.try_emplace(container.id, std::make_shared<Event>(services_.executor));
+  if (isNew) tasks_.spawn(handBackOnceItListens(key, recovery, container, started->second));
 }
 
 /// For an image whose name does not decide it. Until the runtime answers, the fallback keeps serving.
@@ -153,7 +160,7 @@ cri::Awaitable<void> Recoveries::handBackIfReal(Key key, std::shared_ptr<Recover
     const auto found = active_.find(key);
     if (found == active_.end() || found->second != recovery) co_return;  // it ended for another reason
     if (real && *real) {
-      handBack(*recovery, container.id);
+      handBack(key, recovery, container);
       co_return;
     }
     if (real) {
@@ -171,6 +178,7 @@ cri::Awaitable<void> Recoveries::handBackIfReal(Key key, std::shared_ptr<Recover
 
 void Recoveries::containerStarted(const std::string& id, Stamp at) {
   handBackGap_.containerStarted(id, at);
+  if (const auto found = starting_.find(id); found != starting_.end()) found->second->set();
 }
 
 void Recoveries::sandboxStarted(const std::string& sandboxId, Stamp at) {

@@ -3,6 +3,7 @@
 // takes over what an earlier daemon started, remembers the last ones that ended. One io_context thread.
 #pragma once
 
+#include "base/async/event.hpp"
 #include "base/task_group.hpp"
 #include "recovery/containerd_link.hpp"
 #include "recovery/hand_back_gap.hpp"
@@ -62,7 +63,12 @@ class Recoveries final : public watcher::Listener {
   cri::Awaitable<void> keep(Key key, std::shared_ptr<Recovery> recovery,
                             std::unique_ptr<launcher::Process> process);
   void retire(const Key& key, const Recovery& recovery);
-  void handBack(Recovery& recovery, const std::string& containerId);
+  void handBack(const Key& key, const std::shared_ptr<Recovery>& recovery, const cri::Container& container);
+  cri::Awaitable<void> handBackOnceItListens(Key key, std::shared_ptr<Recovery> recovery,
+                                             cri::Container container, std::shared_ptr<Event> started);
+  cri::Awaitable<bool> untilStarted(cri::Container container, std::shared_ptr<Event> started);
+  cri::Awaitable<void> untilAnotherListens(std::shared_ptr<Recovery> recovery, Services::Listeners listeners,
+                                           std::set<std::uint64_t> before);
   cri::Awaitable<void> handBackIfReal(Key key, std::shared_ptr<Recovery> recovery, cri::Container container);
   /// What the configuration and, if necessary, the runtime say about an incident of an earlier daemon.
   struct Choice {
@@ -101,6 +107,7 @@ class Recoveries final : public watcher::Listener {
   std::deque<Incident> ended_;
   std::set<Place> held_;                // not taken over yet: nothing else may be started there
   std::map<Place, std::string> spent_;  // must not run again for that pod; by which recovery
+  std::map<std::string, std::shared_ptr<Event>> starting_;  // real containers that share their port, by id
   bool forgetting_ = false;
   HandBackGap handBackGap_;
   Withholding withholding_;

@@ -10,6 +10,7 @@
 #include "launcher/launcher.hpp"
 #include "recovery/binaries.hpp"
 #include "recovery/chronicle.hpp"
+#include "recovery/departures.hpp"
 #include "recovery/effective.hpp"
 #include "recovery/incident.hpp"
 #include "recovery/journal.hpp"
@@ -23,9 +24,11 @@
 #include "telemetry/metrics/stand_ins.hpp"
 #include "watcher/match.hpp"
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -55,6 +58,9 @@ struct Services {
       askOnce = nullptr;
   /// The node's addresses as seen from that process, a pause process on the host's network; empty if unknown.
   std::function<std::vector<std::string>(pid_t pause)> nodeAddresses = nullptr;
+  /// Looks again and again which sockets listen on a port of the network of that process (their inodes).
+  using Listeners = std::function<Result<std::set<std::uint64_t>>()>;
+  std::function<Result<Listeners>(pid_t pid, std::uint16_t port)> listenersOf = nullptr;
   /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by Recoveries.
   std::optional<FairGate> launches = std::nullopt;
   watcher::PodSpecs* specs = &watcher::PodSpecs::none();
@@ -68,6 +74,8 @@ struct Services {
   std::function<std::optional<standin::RolloutFacts>(const std::string& podUid)> rollout = nullptr;
   /// Asks it again.
   std::function<void(const std::string& podUid)> askRollout = nullptr;
+  /// Whose turn it is to make way for the real container. Created by Recoveries.
+  std::optional<Departures> departures = std::nullopt;
   bool standInsMayExist = true;  // after the last sweep; set by the sweep and by each stand-in that is made
 };
 

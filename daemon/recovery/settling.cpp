@@ -29,6 +29,7 @@ constexpr auto kAfterRejection = 30s;
 constexpr unsigned kMaxFailures = 5;
 constexpr Backoff::Limits kSettleRetries{1s, 60s};
 constexpr auto kSettleLook = 10s;    // between looks whether it is allowed by now
+constexpr auto kTurnLook = 200ms;    // whether it is its turn to make way
 constexpr auto kImageLook = 30s;     // between looks whether its image has come without a notice
 constexpr auto kAnswerLook = 1s;     // whether somebody has described the pod by now
 constexpr auto kRolloutLook = 30s;   // between questions to the API server
@@ -65,7 +66,7 @@ Settling::Settling(Services& services, Incident& incident)
       mayExist_(incident.adopted) {}
 
 Settling::~Settling() {
-  if (standIn_ != nullptr) services_.standInMetrics->running(incident_.workload, -1);
+  stopped();
 }
 
 void Settling::count(StandInResult result) {
@@ -107,7 +108,7 @@ std::chrono::nanoseconds Settling::grace() const {
 }
 
 void Settling::imageCame() {
-  if (standIn_ != nullptr) imageCame_.set();
+  if (standIn_ != nullptr && !leavesOnlyWithPod()) imageCame_.set();
 }
 
 bool Settling::wantsNone() const {
@@ -128,18 +129,41 @@ cri::Awaitable<bool> Settling::imageIsHere() const {
 /// Its image may have come, or the configuration changed, while it was being made or no daemon ran.
 cri::Awaitable<void> Settling::lookAtOnce() {
   const bool here = co_await imageIsHere();
-  if (here || wantsNone()) imageCame_.set();
+  if ((here && !leavesOnlyWithPod()) || wantsNone()) imageCame_.set();
 }
 
 void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
   standIn_ = std::move(standIn);
   services_.standInMetrics->running(incident_.workload, 1);
+  services_.departures->runs(incident_.workload, 1);
+  place_.reset();
   imageCame_.reset();
 }
 
 void Settling::stopped() {
   if (std::exchange(standIn_, nullptr) == nullptr) return;
   services_.standInMetrics->running(incident_.workload, -1);
+  services_.departures->runs(incident_.workload, -1);
+}
+
+bool Settling::leavesOnlyWithPod() const {
+  return workload_->handBack.when == config::HandBackWhen::on_delete && !wantsNone();
+}
+
+/// True once it has to make way: its image came, or none is wanted any more. False: it may have come
+/// unnoticed.
+cri::Awaitable<bool> Settling::untilItsTurn() {
+  const bool came = co_await imageCame_.waitFor(kImageLook);
+  if (!came) co_return false;
+  if (wantsNone() || workload_->handBack.when == config::HandBackWhen::now) co_return true;
+  while (!place_ && !wantsNone()) {
+    place_ = services_.departures->leave(incident_.workload);
+    if (place_) break;
+    note(State::settled, "its image can be pulled; other pods of its workload make way first",
+         standIn_->containerId());
+    co_await pauseFor(kTurnLook);
+  }
+  co_return true;
 }
 
 cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string logFile) {
@@ -159,7 +183,7 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
         continue;
       }
     }
-    const std::variant<int, bool> first = co_await (standIn_->signalled() || imageCame_.waitFor(kImageLook));
+    const std::variant<int, bool> first = co_await (standIn_->signalled() || untilItsTurn());
     if (first.index() == 1) {
       if (!std::get<1>(first)) {
         co_await lookAtOnce();
@@ -215,6 +239,7 @@ cri::Awaitable<bool> Settling::mayMake() {
   look_ = kSettleLook;
   if (rejections_ >= kMaxRejections || failures_ >= kMaxFailures) co_return false;
   if (leftAt_ && clock_.now() - *leftAt_ < kRealLimit) co_return false;
+  place_.reset();  // kubelet makes no container: others need not wait for it
   const auto now = ruling();
   if (wantsNone()) {
     // For explain; the log need not repeat what is configured.
@@ -339,6 +364,7 @@ cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
     if (underWay_) static_cast<void>(co_await removeTraces());
     co_return;
   }
+  if (status.oomKilled) co_await standIn_->outOfMemory();
   co_await standIn_->exit(exitCodeOf(status));
   stopped();
   count(StandInResult::ended);

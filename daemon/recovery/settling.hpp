@@ -6,6 +6,7 @@
 #include "base/async/backoff.hpp"
 #include "base/async/event.hpp"
 #include "launcher/launcher.hpp"
+#include "recovery/departures.hpp"
 #include "recovery/incident.hpp"
 #include "standin/rule.hpp"
 #include "standin/stand_ins.hpp"
@@ -55,6 +56,8 @@ class Settling {
   [[nodiscard]] cri::Awaitable<bool> mayMake();
   cri::Awaitable<void> make(std::string logFile);
   cri::Awaitable<bool> leaveForImage();
+  cri::Awaitable<bool> untilItsTurn();
+  [[nodiscard]] bool leavesOnlyWithPod() const;
   cri::Awaitable<void> rejected(int signal);
   [[nodiscard]] standin::Ruling ruling() const;
   [[nodiscard]] Result<standin::Request> request(cri::SandboxStatus sandbox,
@@ -72,9 +75,10 @@ class Settling {
   std::unique_ptr<standin::StandIn> standIn_;
   Event imageCame_;
   Backoff pause_;
-  std::chrono::nanoseconds look_{};  // until it is asked again whether one may be made
-  std::optional<Stamp> startedAt_;   // of the stand-in; absent: an earlier daemon started it
-  std::optional<Stamp> leftAt_;      // when it made way for the real container
+  std::chrono::nanoseconds look_{};         // until it is asked again whether one may be made
+  std::optional<Stamp> startedAt_;          // of the stand-in; absent: an earlier daemon started it
+  std::optional<Departures::Place> place_;  // while it is away
+  std::optional<Stamp> leftAt_;             // when it made way for the real container
   std::optional<Stamp> rolloutAskedAt_;
   bool mayExist_ = false;  // one was made, or may have been by an earlier daemon
   bool lookedForEarlier_ = false;

@@ -33,11 +33,15 @@ constexpr const char* kManaged = "io.cri-containerd.image";
 
 class ContainerdStandIn final : public StandIn {
  public:
-  ContainerdStandIn(std::string id, Times times, Signals signals)
-      : id_(std::move(id)), times_(times), signals_(std::move(signals)) {}
+  ContainerdStandIn(cri::Control& control, std::string id, Times times, Signals signals)
+      : control_(control), id_(std::move(id)), times_(times), signals_(std::move(signals)) {}
   [[nodiscard]] const std::string& containerId() const override { return id_; }
   [[nodiscard]] const Times& times() const override { return times_; }
   asio::awaitable<int> signalled() override { return signals_.next(); }
+  asio::awaitable<void> outOfMemory() override {
+    const auto told = co_await control_.tellOutOfMemory(id_);
+    static_cast<void>(told);  // its exit code says it as well, if less clearly
+  }
   asio::awaitable<void> exit(int code) override {
     if (!signals_.end(code)) co_return;
     const bool inTime = co_await signals_.ended(kExitLimit);
@@ -45,6 +49,7 @@ class ContainerdStandIn final : public StandIn {
   }
 
  private:
+  cri::Control& control_;
   std::string id_;
   Times times_;
   Signals signals_;
@@ -54,6 +59,11 @@ bool isOurs(const cri::Container& container, const std::string& runDir) {
   const auto owner = container.annotations.find(kStandInOwner);
   return container.labels.contains(kStandInLabel) && owner != container.annotations.end() &&
          owner->second == runDir;
+}
+
+std::string labelOf(const cri::Container& container, const char* key) {
+  const auto found = container.labels.find(key);
+  return found == container.labels.end() ? std::string() : found->second;
 }
 
 /// The sandbox's user namespace has to be the node's: we do not know its mapping.
@@ -101,8 +111,10 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   const Times times{haveImage - begun, clock.now() - haveImage, {}};
   auto standIn = co_await start(*id, times);
   if (!standIn) {
-    const auto removed = co_await remove(*id);
+    const auto removed = co_await removeById(*id);
     static_cast<void>(removed);
+  } else {
+    link(request, *id);
   }
   co_return standIn;
 }
@@ -147,7 +159,7 @@ cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
     const bool kept = &one == latest && one.state == cri::Container::State::exited &&
                       one.attempt < kFirstAttempt + request.restarts;
     if (kept) continue;
-    auto removed = co_await remove(one.id);
+    auto removed = co_await remove(one);
     if (!removed) co_return removed;
   }
   co_return Result<>{};
@@ -173,7 +185,7 @@ cri::Awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::take(std::s
   if (!still) co_return tl::unexpected<Error>(still.error());
   if (*still != *pid) co_return fail(Stage::run, Reason::exited, "stand-in " + id + " has ended");
   co_return std::unique_ptr<StandIn>(
-      std::make_unique<ContainerdStandIn>(std::move(id), times, std::move(*signals)));
+      std::make_unique<ContainerdStandIn>(control_, std::move(id), times, std::move(*signals)));
 }
 
 asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::find(std::string recoveryId) {
@@ -186,7 +198,26 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::find(std::
   co_return nullptr;
 }
 
-cri::Awaitable<Result<>> ContainerdStandIns::remove(std::string id) {
+void ContainerdStandIns::link(const Request& request, const std::string& id) {
+  if (request.logPath.empty()) return;
+  const auto& sandbox = request.sandbox;
+  const auto made =
+      links_.make({sandbox.sandbox.podName, sandbox.sandbox.podNamespace, request.container, id},
+                  sandbox.logDirectory + "/" + request.logPath);
+  if (!made && trouble_) trouble_(made.error());
+}
+
+/// Without its link; the log stays, as a container's does.
+cri::Awaitable<Result<>> ContainerdStandIns::remove(cri::Container standIn) {
+  auto removed = co_await removeById(standIn.id);
+  if (removed) {
+    links_.remove({labelOf(standIn, "io.kubernetes.pod.name"),
+                   labelOf(standIn, "io.kubernetes.pod.namespace"), standIn.name, standIn.id});
+  }
+  co_return removed;
+}
+
+cri::Awaitable<Result<>> ContainerdStandIns::removeById(std::string id) {
   auto stopped = co_await control_.stopContainer(id, kStopGrace);
   if (!stopped) co_return stopped;
   co_return co_await control_.removeContainer(std::move(id));
@@ -200,7 +231,7 @@ asio::awaitable<Result<>> ContainerdStandIns::removeAll(std::string sandboxId, s
   for (const auto& one : *list) {
     if (one.sandboxId != sandboxId || one.name != container) continue;
     any = true;
-    auto removed = co_await remove(one.id);
+    auto removed = co_await remove(one);
     if (!removed) result = std::move(removed);
   }
   if (any) co_await removeUnusedImages();
@@ -214,7 +245,7 @@ asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeOthers(
   std::size_t count = 0;
   for (const auto& one : *list) {
     if (isKept(one.labels.at(kStandInLabel))) continue;
-    const auto removed = co_await remove(one.id);
+    const auto removed = co_await remove(one);
     if (!removed) co_return tl::unexpected<Error>(removed.error());
     ++count;
   }

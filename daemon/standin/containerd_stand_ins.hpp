@@ -5,10 +5,13 @@
 
 #include "cri/control.hpp"
 #include "cri/runtime.hpp"
+#include "standin/log_links.hpp"
 #include "standin/stand_ins.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fallbackd::standin {
@@ -16,8 +19,11 @@ namespace fallbackd::standin {
 class ContainerdStandIns final : public StandIns {
  public:
   /// `runDir`: only stand-ins of a daemon with the same one are touched.
-  ContainerdStandIns(cri::Runtime& runtime, cri::Control& control, std::string runDir)
-      : runtime_(runtime), control_(control), runDir_(std::move(runDir)) {}
+  ContainerdStandIns(cri::Runtime& runtime, cri::Control& control, std::string runDir, LogLinks links)
+      : runtime_(runtime), control_(control), runDir_(std::move(runDir)), links_(std::move(links)) {}
+
+  /// Told what does not keep a stand-in from being one.
+  void onTrouble(std::function<void(const Error&)> listener) { trouble_ = std::move(listener); }
 
   boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> make(Request request) override;
   boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> find(std::string recoveryId) override;
@@ -34,12 +40,16 @@ class ContainerdStandIns final : public StandIns {
   cri::Awaitable<Result<>> makeRoom(const Request& request, const std::vector<cri::Container>& there);
   cri::Awaitable<Result<std::unique_ptr<StandIn>>> start(std::string id, Times times);
   cri::Awaitable<Result<std::unique_ptr<StandIn>>> take(std::string id, Times times);
-  cri::Awaitable<Result<>> remove(std::string id);
+  cri::Awaitable<Result<>> remove(cri::Container standIn);
+  cri::Awaitable<Result<>> removeById(std::string id);
+  void link(const Request& request, const std::string& id);
   cri::Awaitable<void> removeUnusedImages();
 
   cri::Runtime& runtime_;
   cri::Control& control_;
   std::string runDir_;
+  LogLinks links_;
+  std::function<void(const Error&)> trouble_;
   std::size_t making_ = 0;  // images may be about to be used
 };
 

@@ -29,6 +29,8 @@ class StandIn {
   virtual ~StandIn() = default;
   [[nodiscard]] virtual const std::string& containerId() const = 0;
   [[nodiscard]] virtual const Times& times() const = 0;
+  /// The kernel killed the fallback for memory; before exit(), so that kubelet shows it as the reason.
+  virtual boost::asio::awaitable<void> outOfMemory() = 0;
   /// Waits until its process gets a signal, and gives its number; 0 once the process has ended. Signals that
   /// came while no daemon listened are not lost.
   virtual boost::asio::awaitable<int> signalled() = 0;

@@ -44,9 +44,10 @@ struct DiagRequest {
 // The kernel's numbers (net/tcp_states.h), which linux/tcp.h does not give.
 constexpr std::uint8_t kTcpEstablished = 1;
 constexpr std::uint8_t kTcpSynSent = 2;
+constexpr std::uint8_t kTcpListen = 10;
 
-/// Dumps established and connecting sockets, with their tcp_info.
-DiagRequest requestFor(int family) {
+/// Dumps the sockets in these states, with their tcp_info.
+DiagRequest requestFor(int family, std::uint32_t states) {
   DiagRequest request{};
   request.header.nlmsg_len = sizeof request;
   request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
@@ -54,7 +55,7 @@ DiagRequest requestFor(int family) {
   request.body.sdiag_family = static_cast<__u8>(family);
   request.body.sdiag_protocol = IPPROTO_TCP;
   request.body.idiag_ext = 1U << (INET_DIAG_INFO - 1);
-  request.body.idiag_states = (1U << kTcpEstablished) | (1U << kTcpSynSent);
+  request.body.idiag_states = states;
   return request;
 }
 
@@ -119,7 +120,8 @@ void addConnection(std::string_view payload, TcpConnections& all) {
 }
 
 /// False once the dump is complete.
-Result<bool> readMessages(Stage stage, std::string_view answer, TcpConnections& all) {
+Result<bool> readMessages(Stage stage, std::string_view answer,
+                          const std::function<void(std::string_view)>& take) {
   nlmsghdr header{};
   for (std::size_t at = 0; readAt(answer, at, header); at += aligned(header.nlmsg_len)) {
     if (header.nlmsg_len < sizeof header || header.nlmsg_len > answer.size() - at) break;
@@ -130,7 +132,7 @@ Result<bool> readMessages(Stage stage, std::string_view answer, TcpConnections& 
       readAt(payload, 0, error);
       return fail(stage, Reason::system, "sock_diag", -error.error);
     }
-    addConnection(payload, all);
+    take(payload);
   }
   return true;
 }
@@ -201,8 +203,9 @@ Result<TcpDiagnosis> TcpDiagnosis::open(Stage stage, pid_t pid) {
   return TcpDiagnosis(stage, std::move(netlink));
 }
 
-Result<> TcpDiagnosis::collect(int family, TcpConnections& all) const {
-  const auto request = requestFor(family);
+Result<> TcpDiagnosis::dump(int family, std::uint32_t states,
+                            const std::function<void(std::string_view)>& take) const {
+  const auto request = requestFor(family, states);
   if (::send(netlink_.get(), &request, sizeof request, 0) < 0) {
     return failErrno(stage_, "sock_diag");
   }
@@ -211,7 +214,7 @@ Result<> TcpDiagnosis::collect(int family, TcpConnections& all) const {
     const auto length = ::recv(netlink_.get(), buffer.data(), buffer.size(), 0);
     if (length <= 0) return fail(stage_, Reason::system, "sock_diag", length < 0 ? errno : EIO);
     const std::string_view answer(buffer.data(), static_cast<std::size_t>(length));
-    FB_TRY(const bool more, readMessages(stage_, answer, all));
+    FB_TRY(const bool more, readMessages(stage_, answer, take));
     if (!more) return {};
   }
   return fail(stage_, Reason::system, "sock_diag sends without end");
@@ -219,11 +222,24 @@ Result<> TcpDiagnosis::collect(int family, TcpConnections& all) const {
 
 Result<TcpConnections> TcpDiagnosis::receivedBy(pid_t pid) const {
   TcpConnections all;
-  FB_CHECK(collect(AF_INET, all));
-  FB_CHECK(collect(AF_INET6, all));
+  constexpr std::uint32_t kStates = (1U << kTcpEstablished) | (1U << kTcpSynSent);
+  const auto add = [&](std::string_view body) { addConnection(body, all); };
+  FB_CHECK(dump(AF_INET, kStates, add));
+  FB_CHECK(dump(AF_INET6, kStates, add));
   FB_TRY(const auto own, socketsOf(stage_, pid));
   std::erase_if(all, [&](const auto& one) { return !own.contains(one.first); });
   return all;
+}
+
+Result<std::set<std::uint64_t>> TcpDiagnosis::listenersOn(std::uint16_t port) const {
+  std::set<std::uint64_t> inodes;
+  const auto add = [&](std::string_view body) {
+    inet_diag_msg socket{};
+    if (readAt(body, 0, socket) && ntohs(socket.id.idiag_sport) == port) inodes.insert(socket.idiag_inode);
+  };
+  FB_CHECK(dump(AF_INET, 1U << kTcpListen, add));
+  FB_CHECK(dump(AF_INET6, 1U << kTcpListen, add));
+  return inodes;
 }
 
 Result<> TcpDiagnosis::destroy(const TcpSocketId& socket) const {

@@ -11,8 +11,11 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <set>
 #include <string>
+#include <string_view>
 #include <sys/types.h>
 
 namespace fallbackd::sys {
@@ -51,6 +54,9 @@ class TcpDiagnosis {
   /// The connections whose sockets this process has open now. Needs the right to read its /proc/PID/fd.
   Result<TcpConnections> receivedBy(pid_t pid) const;
 
+  /// The inodes of the sockets that listen on this port, at whatever address, of any process.
+  Result<std::set<std::uint64_t>> listenersOn(std::uint16_t port) const;
+
   /// Ends the connection (SOCK_DESTROY): its owner gets ECONNABORTED. Needs CAP_NET_ADMIN in the user
   /// namespace of the network namespace; Linux 4.9. Reason not_found: there is no such socket, as after it
   /// was closed; not_permitted: the capability is missing; unavailable: a kernel without
@@ -62,7 +68,8 @@ class TcpDiagnosis {
 
  private:
   TcpDiagnosis(Stage stage, UniqueFd netlink) : stage_(stage), netlink_(std::move(netlink)) {}
-  Result<> collect(int family, TcpConnections& all) const;
+  /// Asks for the sockets of one family in these states; `take` gets the body of each message.
+  Result<> dump(int family, std::uint32_t states, const std::function<void(std::string_view)>& take) const;
 
   Stage stage_;
   UniqueFd netlink_;

@@ -81,6 +81,11 @@ renders('commonLabels and podLabels', {commonLabels: {team: 'infra'}, podLabels:
 refuses('an image that nobody names', {image: {repository: ''}}, 'image.repository is required');
 
 // The pod
+renders('no links to logs unless asked', {}, (found) => equal('the mount', mountOf(found, '/var/log/containers'), undefined));
+renders('hostPaths.logLinks', {hostPaths: {logLinks: '/var/log/containers'}}, (found) => {
+  equal('the node\'s folder', volumeOf(found, '/var/log/containers')?.hostPath?.path, '/var/log/containers');
+  equal('read-only', mountOf(found, '/var/log/containers')?.readOnly, undefined);
+});
 renders('extraArgs, extraEnv, extraVolumes, extraVolumeMounts, initContainers', {
   extraArgs: ['--node-name=x'], extraEnv: [{name: 'A', value: 'b'}], extraVolumes: [{name: 'v', emptyDir: {}}],
   extraVolumeMounts: [{name: 'v', mountPath: '/v'}], initContainers: [{name: 'i', image: 'r/i:1'}],

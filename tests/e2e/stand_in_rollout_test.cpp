@@ -23,7 +23,10 @@ class StandInRollout : public KubeNodeTest {
   void SetUp() override {
     ASSERT_NO_FATAL_FAILURE(KubeNodeTest::SetUp());
     api_.putOwner("/apis/apps/v1/namespaces/shop/replicasets/checkout-5d4f", kReplicaSet);
-    runDaemon("[apiserver]", [](DaemonOptions& options) { options.extra += "settle: auto\n"; });
+    runDaemon("[apiserver]", [](DaemonOptions& options) {
+      options.extra += "settle: auto\n";
+      options.launcher += "  logLinks: " + makeRunDir("log-links").string() + "\n";
+    });
   }
   /// Its second revision. `ready`: pods of the first that are.
   void deploy(const std::string& progress, int ready) {

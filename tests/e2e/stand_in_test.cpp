@@ -66,6 +66,7 @@ class StandInE2e : public testing::TestWithParam<std::string> {
   void open(const std::string& containerd = "installed") {
     ShopOptions options;
     options.workloadExtra = "  settle: always\n  restart: {initialDelay: 50ms}\n";
+    options.logLinks = makeRunDir("log-links");
     if (containerd != "installed") {
       options.node.binDir = fs::path(FALLBACKD_CONTAINERDS) / containerd;
       if (!fs::exists(*options.node.binDir)) GTEST_SKIP() << "no " << *options.node.binDir;
@@ -125,6 +126,8 @@ TEST_P(StandInE2e, KubeletSeesTheFallbackUntilTheContainerComes) {
   EXPECT_THAT(ours, Not(HasSubstr(one.image_ref())));
   const auto log = pod.logDirectory / "checkout-fallback" / "0.log";
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return contentOf(log).find(" stdout F ") != std::string::npos; }));
+  const auto link = shop_->options.logLinks / ("web-0_shop_checkout-" + one.id() + ".log");
+  EXPECT_EQ(fs::read_symlink(link), log) << "where collectors look";
   // It is not taken for the real container.
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "ready");
   EXPECT_EQ(role(pod), "fallback");
@@ -135,6 +138,7 @@ TEST_P(StandInE2e, KubeletSeesTheFallbackUntilTheContainerComes) {
           shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return containersOf(*shop_->node, pod).empty(); }))
       << "our own probe pull brings the image, and the stand-in makes way";
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return fs::is_empty(shop_->options.logLinks); }));
   EXPECT_EQ(role(pod), "fallback") << "it serves until the container comes";
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return images().find("fallbackd.io/") == std::string::npos; }));
   E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, shop_->containerSpec()));

@@ -50,6 +50,21 @@ TEST_F(Logs, AFullFileIsRotatedAndTheOldestAreRemoved) {
   EXPECT_EQ(names[3], "notes.txt");
 }
 
+TEST_F(Logs, AFileThatKubeletRotatesIsFollowed) {
+  auto file = LogFile::open(logFolder() / "0.log", {.maxBytes = 100, .maxFiles = 3});
+  ASSERT_TRUE(file);
+  file->write("one\n");
+  std::filesystem::rename(logFolder() / "0.log", logFolder() / "0.log.20260101-000000");
+  file->write("two\n");
+  EXPECT_EQ(contentOf(logFolder() / "0.log"), "two\n") << "the runtime has not opened a new one";
+  std::filesystem::rename(logFolder() / "0.log", logFolder() / "0.log.20260101-000001");
+  writeText(logFolder() / "0.log", "");
+  file->write("three\n");
+  EXPECT_EQ(contentOf(logFolder() / "0.log"), "three\n") << "the runtime has";
+  EXPECT_EQ(contentOf(logFolder() / "0.log.20260101-000000"), "one\n");
+  EXPECT_EQ(contentOf(logFolder() / "0.log.20260101-000001"), "two\n");
+}
+
 TEST_F(Logs, AFileThatIsALinkIsNotWrittenTo) {
   writeText(folder / "victim", "precious\n");
   std::filesystem::create_directories(logFolder());

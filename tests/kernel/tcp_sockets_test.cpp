@@ -48,6 +48,32 @@ TEST(TcpSockets, ReceivedAndUnreadBytesAreCounted) {
   EXPECT_EQ(sum().unread, before.unread);
 }
 
+TEST(TcpSockets, ListenersOfAPortAreToldApart) {
+  asio::io_context loop;
+  const auto diagnosis = TcpDiagnosis::open(Stage::detection, ::getpid());
+  ASSERT_TRUE(diagnosis) << diagnosis.error().message();
+  using SharePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
+  tcp::acceptor first(loop, tcp::v4());
+  first.set_option(SharePort(true));
+  first.bind({asio::ip::address_v4::loopback(), 0});
+  const auto port = first.local_endpoint().port();
+  EXPECT_EQ(diagnosis->listenersOn(port)->size(), 0U) << "bound, but it does not listen";
+  first.listen();
+  const auto before = diagnosis->listenersOn(port);
+  ASSERT_TRUE(before) << before.error().message();
+  EXPECT_EQ(before->size(), 1U);
+  tcp::acceptor second(loop, tcp::v4());
+  second.set_option(SharePort(true));
+  second.bind(first.local_endpoint());
+  second.listen();
+  tcp::acceptor elsewhere(loop, {asio::ip::address_v4::loopback(), 0});
+  EXPECT_EQ(diagnosis->listenersOn(port)->size(), 2U);
+  first.close();
+  const auto after = diagnosis->listenersOn(port);
+  ASSERT_EQ(after->size(), 1U);
+  EXPECT_FALSE(before->contains(*after->begin()));
+}
+
 TEST(TcpSockets, AMissingProcessIsAnError) {
   const auto diagnosis = TcpDiagnosis::open(Stage::detection, ::getpid());
   ASSERT_TRUE(diagnosis) << diagnosis.error().message();

@@ -67,13 +67,22 @@ ContainerSpec checkoutContainer(const std::string& image) {
   return spec;
 }
 
+ContainerSpec Shop::containerSpec() const {
+  auto spec = checkoutContainer(image());
+  spec.args.insert(spec.args.end(), options.moreArgs.begin(), options.moreArgs.end());
+  return spec;
+}
+
 DaemonOptions Shop::daemonOptions(const std::string& image) const {
+  std::string more;
+  for (const auto& one : options.moreArgs) more += ", " + one;
   DaemonOptions result;
   result.containerdSocket = node->socket();
   result.cacheDir = signer.cacheDir();
   result.keysDir = signer.keysDir();
   result.kubeletPods = kubelet->podsDir();
   result.extra = "detection: {reprobeInterval: " + options.reprobeInterval + "}\n";
+  if (!options.logLinks.empty()) result.launcher = "  logLinks: " + options.logLinks.string() + "\n";
   result.workloads =
       "- name: checkout\n"
       "  match: {namespace: shop, labels: {app: checkout}, container: checkout}\n"
@@ -81,7 +90,9 @@ DaemonOptions Shop::daemonOptions(const std::string& image) const {
       image +
       "\n"
       "  binary: checkout@1.8.3\n"
-      "  args: [--port=8080, --config=/etc/app/config.yaml]\n"
+      "  args: [--port=8080, --config=/etc/app/config.yaml" +
+      more +
+      "]\n"
       "  env: {ROLE: fallback}\n"
       "  user: {uid: 65532, gid: 65533}\n"
       "  volumes: [{name: settings, type: configMap, mountPath: /etc/app}]\n"

@@ -8,8 +8,10 @@
 #include "kubelet/kubelet.hpp"
 #include "registry.hpp"
 
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace fallbackd::e2e {
 
@@ -22,8 +24,10 @@ ContainerSpec checkoutContainer(const std::string& image);
 struct ShopOptions {
   std::string reprobeInterval = "1s";
   bool installBinary = true;
-  std::string workloadExtra;  // more YAML lines of the workload, indented by two spaces
+  std::string workloadExtra;               // more YAML lines of the workload, indented by two spaces
+  std::vector<std::string> moreArgs = {};  // of fallback and container
   NodeOptions node = {};
+  std::filesystem::path logLinks = {};  // launcher.logLinks; empty: not written
 };
 
 class Shop {
@@ -33,7 +37,7 @@ class Shop {
 
   static constexpr std::uint16_t kPort = 8080;
 
-  [[nodiscard]] ContainerSpec containerSpec() const { return checkoutContainer(image()); }
+  [[nodiscard]] ContainerSpec containerSpec() const;
   [[nodiscard]] std::string image() const { return registry.reference("shop/checkout:1.8.3"); }
   [[nodiscard]] DaemonOptions daemonOptions(const std::string& image) const;
 

@@ -137,6 +137,7 @@ Result<> LogFile::openFile() {
 
 void LogFile::write(std::string_view lines) {
   if (!folder_ || lines.empty()) return;
+  if (!isCurrent()) static_cast<void>(openFile());
   if (size_ > 0 && size_ + lines.size() > limits_.maxBytes) rotate(Clock::system().wall());
   if (!file_) return;
   if (sys::writeAll(Stage::logs, file_, lines, name_)) {
@@ -144,6 +145,15 @@ void LogFile::write(std::string_view lines) {
   } else if (::ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) {
     file_.reset();  // it ends in half a line: write nothing more to it
   }
+}
+
+/// False once somebody else has rotated it: kubelet does for the log of a stand-in.
+bool LogFile::isCurrent() const {
+  struct stat ours {};
+  struct stat named {};
+  if (!file_ || ::fstat(file_.get(), &ours) != 0) return true;  // the next rotation tries again
+  if (::fstatat(folder_.get(), name_.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0) return errno != ENOENT;
+  return ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
 }
 
 void LogFile::rotate(Wall::time_point now) {

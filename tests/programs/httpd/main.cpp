@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 namespace {
@@ -34,6 +35,15 @@ void drainAtSigterm(unsigned seconds) {
   sigaction(SIGALRM, &action, nullptr);
   action.sa_handler = &endLater;
   sigaction(SIGTERM, &action, nullptr);
+}
+
+/// Readable once SIGTERM has come, which then does nothing else. -1 if that fails.
+int sigtermAsFile() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return -1;
+  return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 /// The first line of the configuration file, truncated to 200 bytes; false if it cannot be read.
@@ -95,7 +105,10 @@ int main(int argc, char** argv) {
                           " pid=" + std::to_string(::getpid()) + " host=" + host.data() +
                           (config.empty() ? "" : " config=" + config) + "\n";
   if (options.flood) flood();
-  const std::string error = shop::serve(options.port, {who});
+  const auto sharing = options.sharePort ? shop::Port::shared : shop::Port::own;
+  const std::string error =
+      shop::serve(options.port, sharing, options.graceful ? sigtermAsFile() : -1, {who, options.hungry});
+  if (error.empty()) return 0;
   std::fprintf(stderr, "shop-httpd: %s\n", error.c_str());
   return 1;
 }

@@ -36,6 +36,12 @@ std::string parseOptions(int argc, char** argv, Options& options) {
       options.mode = Mode::version;
     } else if (argument == "--fail-health-check") {
       options.failHealthCheck = true;
+    } else if (argument == "--graceful") {
+      options.graceful = true;
+    } else if (argument == "--share-port") {
+      options.sharePort = true;
+    } else if (argument == "--hungry") {
+      options.hungry = true;
     } else if (argument == "--flood") {
       options.flood = true;
     } else if (takeValue(argument, "--port=", value)) {

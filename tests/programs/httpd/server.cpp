@@ -31,7 +31,7 @@ std::string failure(const char* what) {
   return std::string(what) + ": " + std::strerror(errno);  // NOLINT(concurrency-mt-unsafe): one thread only
 }
 
-int listenOn(std::uint16_t port, std::string& error) {
+int listenOn(std::uint16_t port, Port sharing, std::string& error) {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) {
     error = failure("socket");
@@ -40,6 +40,7 @@ int listenOn(std::uint16_t port, std::string& error) {
   // A fallback and the real container use one port after the other; old connections must not block it.
   const int yes = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  if (sharing == Port::shared) ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_ANY);
@@ -53,12 +54,19 @@ int listenOn(std::uint16_t port, std::string& error) {
   return fd;
 }
 
+/// As a leak does: a limit below it ends the program.
+void eat() {
+  constexpr std::size_t kPiece = 1 << 20;
+  for (int i = 0; i < 1024; ++i) std::memset(new char[kPiece], 1, kPiece);  // NOLINT: never given back
+}
+
 void answer(const Client& client, const Answers& answers) {
   const std::string_view request = client.received;
   const std::string_view line = request.substr(0, request.find("\r\n"));
   const std::size_t pathAt = line.find(' ') + 1;
   const std::string_view path = line.substr(pathAt, line.find(' ', pathAt) - pathAt);
   const bool get = line.substr(0, pathAt) == "GET ";
+  if (answers.hungry && path == "/eat") eat();
   std::string status = "200 OK";
   std::string body = answers.index;
   if (!get) {
@@ -116,25 +124,30 @@ void log(const std::string& line) {
   [[maybe_unused]] const ssize_t ignored = ::write(STDOUT_FILENO, text.data(), text.size());
 }
 
-std::string serve(std::uint16_t port, const Answers& answers) {
+std::string serve(std::uint16_t port, Port sharing, int stop, const Answers& answers) {
   std::string error;
-  const int listener = listenOn(port, error);
+  int listener = listenOn(port, sharing, error);
   if (listener < 0) return error;
   log("listening on 0.0.0.0:" + std::to_string(port));
   std::vector<Client> clients;
   std::vector<pollfd> polled;
-  for (;;) {
-    polled.assign(1, {listener, POLLIN, 0});
+  while (listener >= 0 || !clients.empty()) {
+    polled.assign({{listener, POLLIN, 0}, {listener < 0 ? -1 : stop, POLLIN, 0}});  // -1 is passed over
     for (const auto& client : clients) polled.push_back({client.fd, POLLIN, 0});
     if (::poll(polled.data(), polled.size(), -1) < 0 && errno != EINTR) return failure("poll");
-    for (std::size_t index = polled.size() - 1; index > 0; --index) {
+    for (std::size_t index = clients.size(); index > 0; --index) {
       Client& client = clients[index - 1];
-      if (polled[index].revents == 0 || !advance(client, answers)) continue;
+      if (polled[index + 1].revents == 0 || !advance(client, answers)) continue;
       ::close(client.fd);
       clients.erase(clients.begin() + static_cast<std::ptrdiff_t>(index - 1));
     }
-    if (polled[0].revents != 0) acceptAll(listener, clients);
+    const bool stops = polled[1].revents != 0;
+    if (polled[0].revents != 0 || stops) acceptAll(listener, clients);
+    if (!stops) continue;
+    ::close(listener);
+    listener = -1;
   }
+  return {};
 }
 
 }  // namespace shop

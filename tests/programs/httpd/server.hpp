@@ -9,13 +9,18 @@
 namespace shop {
 
 struct Answers {
-  std::string index;  // the answer to GET /, one line
+  std::string index;    // the answer to GET /, one line
+  bool hungry = false;  // GET /eat has no answer: it takes memory, up to 1 GiB
 };
 
 /// One line to stdout with the time, in a single write.
 void log(const std::string& line);
 
-/// Binds 0.0.0.0:port and serves for ever. Returns only on failure, with the error.
-std::string serve(std::uint16_t port, const Answers& answers);
+/// Whether another program of the same user may listen on the port at the same time.
+enum class Port : bool { own, shared };
+
+/// Binds 0.0.0.0:port and serves until `stop` can be read (-1: for ever), then those who are connected.
+/// Returns the error of a failure.
+std::string serve(std::uint16_t port, Port sharing, int stop, const Answers& answers);
 
 }  // namespace shop

@@ -45,7 +45,7 @@ workloads:
   healthCheck: {args: [check], timeout: 3s}
   readiness: {http: {port: 8080, path: /healthz}, timeout: 9s}
   detection: {triggers: [tls, disk, not_started], stallTimeout: 4s, startTimeout: 7s, imagePullPolicy: Always}
-  handBack: {on: image, grace: 0}
+  handBack: {on: image, when: now, grace: 0}
   resources: {memory: 64Mi, cpu: 500m, pids: 100}
   restart: {initialDelay: 1s, maxDelay: 2s, resetAfter: 3s}
   mode: observe
@@ -97,10 +97,12 @@ workloads:
   EXPECT_EQ(one.detection.pullPolicy, PullPolicy::always);
   EXPECT_EQ(one.detection.startTimeout, 7s);
   EXPECT_EQ(one.handBack.on, HandBackOn::image);
+  EXPECT_EQ(one.handBack.when, HandBackWhen::now);
   EXPECT_EQ(one.handBack.grace, 0s);
   EXPECT_EQ(one.resources.cpus, 0.5);
   EXPECT_EQ(one.restart.maxDelay, 2s);
   const auto& two = config.workloads[1];
+  EXPECT_EQ(two.handBack.when, HandBackWhen::spread);
   EXPECT_EQ(two.detection.triggers, CauseSet{Cause::dns}) << "the file's defaults apply";
   EXPECT_EQ(two.detection.stallTimeout, 2s);
   EXPECT_EQ(two.detection.responseTimeout, 3s);

@@ -255,6 +255,7 @@ TEST(Mistakes, OfWorkloads) {
       {"working folder", kOne + "  workingDir: a\n", "7:15", "absolute path"},
       {"policy", kOne + "  detection: {imagePullPolicy: Sometimes}\n", "7:32", "IfNotPresent, Always, Never"},
       {"hand-back", kOne + "  handBack: {on: images}\n", "7:18", "did you mean image?"},
+      {"when", kOne + "  handBack: {on: image, when: onDelete}\n", "7:31", "write on: container"},
       {"delays", kOne + "  restart: {initialDelay: 2s, maxDelay: 1s}\n", "7:41", "shorter than initialDelay"},
   });
 }

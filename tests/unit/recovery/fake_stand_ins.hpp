@@ -28,6 +28,7 @@ struct FakeStandInState {
   Event signalled;
   std::deque<int> signals;
   std::optional<int> exitCode;
+  bool outOfMemory = false;
   bool removed = false;
 };
 
@@ -42,6 +43,10 @@ class FakeStandIn final : public standin::StandIn {
     const int number = state->signals.front();
     state->signals.pop_front();
     co_return number;
+  }
+  boost::asio::awaitable<void> outOfMemory() override {
+    if (!state_->exitCode) state_->outOfMemory = true;
+    co_return;
   }
   boost::asio::awaitable<void> exit(int code) override {
     if (!state_->exitCode) state_->exitCode = code;

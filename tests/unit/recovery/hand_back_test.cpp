@@ -115,6 +115,80 @@ TEST_F(RecoveryTest, OtherCausesAreNotWithdrawn) {
   ASSERT_TRUE(reaches(State::ready));
 }
 
+/// Two programs that share their port.
+struct SharedPort : RecoveryTest {
+  SharedPort() {
+    handBackOn = config::HandBackOn::start;
+    readiness.when = config::ReadyWhenTcp{8080};
+    services->listenersOf = [this](pid_t, std::uint16_t port) -> Result<Services::Listeners> {
+      EXPECT_EQ(port, 8080);
+      return Services::Listeners([this]() -> Result<std::set<std::uint64_t>> { return listeners; });
+    };
+  }
+  bool serves() const { return state() == State::ready && !launcher.launched[0]->stoppedWithGrace; }
+
+  std::set<std::uint64_t> listeners{1};
+};
+
+TEST_F(SharedPort, TheFallbackServesUntilTheContainerListens) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c1", "main");
+  clock.advance(loop, 1s);
+  EXPECT_TRUE(serves()) << "the container does not run";
+  recoveries->containerStarted("c1", clock.now());
+  clock.advance(loop, 1s);
+  EXPECT_TRUE(serves()) << "the container does not listen";
+  listeners = {1, 2};
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(SharedPort, AContainerThatNeverListensEndsTheFallbackAfterAWhile) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c1", "main");
+  recoveries->containerStarted("c1", clock.now());
+  clock.advance(loop, 29s);
+  EXPECT_TRUE(serves());
+  clock.advance(loop, 2s);
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(SharedPort, AStartWithoutANoticeIsFound) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  cri::Container container{"c1", "s1", "main", 0, cri::Container::State::created, "r/checkout:1", ""};
+  runtime.containers.push_back(container);
+  recoveries->containerCreated("uid-s1", container);
+  clock.advance(loop, 5s);
+  EXPECT_TRUE(serves());
+  runtime.containers[0].state = cri::Container::State::running;
+  listeners = {1, 2};
+  clock.advance(loop, 3s);
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(SharedPort, AContainerThatKubeletRemovesChangesNothing) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  kubeletMakes("c1", "main");
+  clock.advance(loop, 1min);
+  EXPECT_TRUE(serves()) << "the runtime does not know it any more";
+  kubeletMakes("c2", "main");
+  clock.advance(loop, 1s);
+  recoveries->containerStarted("c2", clock.now());
+  listeners = {1, 2};
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(SharedPort, AContainerThatRanBeforeTheDaemonEndsTheFallback) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  cri::Container container{"c1", "s1", "main", 0, cri::Container::State::running, "r/checkout:1", ""};
+  recoveries->containerCreated("uid-s1", container);
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
 /// The image was present from the beginning, so its arrival says nothing about the container.
 TEST_F(RecoveryTest, AnImageDoesNotEndANotStartedRecovery) {
   cause = Cause::not_started;

@@ -102,6 +102,8 @@ struct RecoveryTest : testing::Test {
     config->workloads[0].settle = settle;
     detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
     config->workloads[0].handBack.on = handBackOn;
+    config->workloads[0].handBack.when = handBackWhen;
+    config->workloads[0].readiness = readiness;
     detection.cause = cause;
     detection.status = std::move(status);
     detection.waitingSince = detection.failureKnown = clock.now();
@@ -140,6 +142,8 @@ struct RecoveryTest : testing::Test {
   Provenance imageFrom = Provenance::configuration;
   Cause cause = Cause::unreachable;
   config::HandBackOn handBackOn = config::HandBackOn::container;
+  config::HandBackWhen handBackWhen = config::HandBackWhen::spread;
+  config::Readiness readiness;
   std::optional<config::RestartPolicy> restartPolicy;
   std::optional<config::Mode> mode;
   std::optional<config::Settle> settle;

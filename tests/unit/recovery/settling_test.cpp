@@ -115,6 +115,18 @@ TEST_F(SettlingTest, AFallbackThatDiesTakesItsStandInWithIt) {
   EXPECT_TRUE(metric(R"(fallbackd_active_stand_ins{workload="checkout"} 1)"));
 }
 
+TEST_F(SettlingTest, AFallbackKilledForMemoryIsShownAsSuch) {
+  settles();
+  launcher.launched[0]->die(Kind::exited, 1);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  EXPECT_FALSE(standIns.made[0]->outOfMemory);
+  launcher.launched[1]->status.oomKilled = true;
+  launcher.launched[1]->die(Kind::signaled, SIGKILL);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 3; }));
+  EXPECT_TRUE(standIns.made[1]->outOfMemory) << "before its end";
+  EXPECT_EQ(standIns.made[1]->exitCode, 128 + SIGKILL);
+}
+
 TEST_F(SettlingTest, AnEarlyStopIsARejectionAndTheFallbackServesOn) {
   settles();
   clock.advance(loop, 1s);
@@ -159,6 +171,59 @@ TEST_F(SettlingTest, ASuccessfulProbePullMakesWayToo) {
   verdict.kind = watcher::Verdict::Kind::pulled;
   recoveries->probed(makeConfig()->workloads[0], verdict);
   ASSERT_TRUE(becomes(Settled::leaving));
+}
+
+TEST_F(SettlingTest, OfOneWorkloadOneMakesWayAtATime) {
+  runtime.addSandbox("s2", "shop", "checkout-2");
+  specs.specs["uid-s2"] = specs.specs["uid-s1"];
+  detect("s1");
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  adopt();
+  const auto leaving = [&] {
+    std::size_t count = 0;
+    for (const auto& one : recoveries->incidents()) {
+      count += one.settlement && one.settlement->state == Settled::leaving ? 1 : 0;
+    }
+    return count;
+  };
+  recoveries->imageArrived("r/checkout:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return leaving() == 1; }));
+  clock.advance(loop, 30s);
+  EXPECT_EQ(leaving(), 1U) << "the first one's container has not come";
+  const bool first = recoveries->incidents()[0].settlement->state == Settled::leaving;
+  const auto gone = recoveries->incidents()[first ? 0 : 1].target;
+  recoveries->containerCreated(
+      gone.podUid, {"c1", gone.sandboxId, "main", 0, cri::Container::State::created, "r/checkout:1", ""});
+  ASSERT_TRUE(runUntil(loop, [&] { return leaving() == 0; }));
+  clock.advance(loop, 2s);
+  EXPECT_EQ(leaving(), 0U) << "its pod may not be Ready yet";
+  clock.advance(loop, 2s);
+  EXPECT_TRUE(runUntil(loop, [&] { return leaving() == 1; }));
+}
+
+TEST_F(SettlingTest, OneWhoseContainerNeverComesHoldsNobodyUp) {
+  runtime.addSandbox("s2", "shop", "checkout-2");
+  specs.specs["uid-s2"] = specs.specs["uid-s1"];
+  detect("s1");
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  adopt();
+  runtime.images.insert("r/checkout:1");
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 90s);
+  EXPECT_TRUE(metric(R"(fallbackd_stand_ins_total{result="ended",workload="checkout"} 2)"));
+}
+
+TEST_F(SettlingTest, OnDeleteItNeverMakesWayByItself) {
+  handBackWhen = config::HandBackWhen::on_delete;
+  settles();
+  adopt();
+  runtime.images.insert("r/checkout:1");
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 5min);
+  EXPECT_EQ(settled(), Settled::settled);
+  EXPECT_FALSE(standIns.made[0]->removed);
 }
 
 TEST_F(SettlingTest, UntilItIsRemovedItIsTriedAgain) {

@@ -52,6 +52,10 @@ class FakeControl final : public cri::Control {
     runtime.removeContainer(id);
     co_return Result<>{};
   }
+  cri::Awaitable<Result<>> tellOutOfMemory(std::string id) override {
+    calls.push_back("out of memory " + id);
+    co_return Result<>{};
+  }
   cri::Awaitable<Result<>> createImage(std::string name, std::vector<cri::Blob> blobs,
                                        cri::Labels labels) override {
     calls.push_back("image");

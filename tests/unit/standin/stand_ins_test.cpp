@@ -5,10 +5,15 @@
 #include "fake_control.hpp"
 #include "stand_in_process.hpp"
 #include "standin/containerd_stand_ins.hpp"
+#include "temp_folder.hpp"
 
 #include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -55,7 +60,10 @@ struct StandInsTest : testing::Test {
   boost::asio::io_context loop;
   test::FakeRuntime runtime;
   test::FakeControl control{runtime};
-  ContainerdStandIns standIns{runtime, control, "/run/fallbackd"};
+  test::TempFolder scratch;
+  const std::filesystem::path folder = scratch.path();
+  LogLinks links{folder};
+  ContainerdStandIns standIns{runtime, control, "/run/fallbackd", links};
   std::vector<pid_t> programs;
 };
 
@@ -70,6 +78,29 @@ TEST_F(StandInsTest, IsMadeWithItsImage) {
   control.calls.clear();
   ASSERT_TRUE(make(request("r2"))) << "the image is there";
   EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "image"), 0);
+}
+
+TEST_F(StandInsTest, ItsLogIsWhereCollectorsLook) {
+  auto one = request();
+  one.sandbox.logDirectory = "/var/log/pods/shop_checkout_uid-s1";
+  one.logPath = "main-fallback/0.log";
+  auto made = make(one);
+  ASSERT_TRUE(made) << made.error().message();
+  const auto link = folder / ("pod-s1_shop_main-" + (*made)->containerId() + ".log");
+  EXPECT_EQ(std::filesystem::read_symlink(link), "/var/log/pods/shop_checkout_uid-s1/main-fallback/0.log");
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+}
+
+TEST_F(StandInsTest, ALinkThatCannotBeMadeIsToldOf) {
+  std::ofstream(folder / "file") << "not a folder";
+  std::vector<std::string> told;
+  ContainerdStandIns other(runtime, control, "/run/fallbackd", LogLinks(folder / "file"));
+  other.onTrouble([&](const Error& error) { told.push_back(error.message()); });
+  auto one = request();
+  one.logPath = "main-fallback/0.log";
+  ASSERT_TRUE(test::runToEnd(loop, other.make(one)));
+  EXPECT_EQ(told.size(), 1U);
 }
 
 TEST_F(StandInsTest, OneThatDoesNotStartIsRemoved) {
@@ -142,7 +173,7 @@ TEST_F(StandInsTest, TheLatestThatEndedStaysForKubectl) {
 
 TEST_F(StandInsTest, TheNextDaemonFindsIt) {
   ASSERT_TRUE(make(request()));
-  ContainerdStandIns next(runtime, control, "/run/fallbackd");
+  ContainerdStandIns next(runtime, control, "/run/fallbackd", links);
   auto found = test::runToEnd(loop, next.find("r1"));
   ASSERT_TRUE(found) << found.error().message();
   ASSERT_NE(*found, nullptr);

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose turn it is to make way for the real container. While one does, its pod is not Ready; so that a
+// Service keeps endpoints, of four stand-ins of a workload on this node one does at a time, and of fewer one
+// as well. On the daemon's loop.
+#pragma once
+
+#include "base/clock.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace fallbackd::recovery {
+
+class Departures {
+  struct Group {
+    std::size_t running = 0;
+    std::size_t away = 0;
+    std::deque<Stamp> back;  // places that are free from these times on, in their order
+  };
+
+ public:
+  /// How long after its recovery has ended a pod is taken for not Ready: kubelet's relist, a probe, and what
+  /// a Service needs to route to it.
+  static constexpr std::chrono::seconds kRest{3};
+
+  /// Held while a stand-in is away. Its end frees the place after kRest.
+  class Place {
+   public:
+    Place(const Clock& clock, std::shared_ptr<Group> group) : clock_(&clock), group_(std::move(group)) {}
+    Place(Place&&) noexcept = default;
+    Place& operator=(Place&& other) noexcept {
+      std::swap(clock_, other.clock_);
+      std::swap(group_, other.group_);
+      return *this;
+    }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    ~Place();
+
+   private:
+    const Clock* clock_;
+    std::shared_ptr<Group> group_;
+  };
+
+  explicit Departures(const Clock& clock) : clock_(clock) {}
+
+  /// One more, or one less, stand-in of this workload runs.
+  void runs(const std::string& workload, int change);
+  /// Nothing: not yet.
+  [[nodiscard]] std::optional<Place> leave(const std::string& workload);
+
+ private:
+  Group& groupOf(const std::string& workload);
+
+  const Clock& clock_;
+  std::map<std::string, std::shared_ptr<Group>> groups_;  // by workload
+};
+
+}  // namespace fallbackd::recovery

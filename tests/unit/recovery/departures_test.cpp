@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recovery/departures.hpp"
+
+#include "fake_clock.hpp"
+
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <gtest/gtest.h>
+
+namespace fallbackd::recovery {
+namespace {
+
+struct DeparturesTest : testing::Test {
+  std::size_t leave(std::size_t wanted) {
+    std::size_t left = 0;
+    for (; left < wanted; ++left) {
+      auto place = departures.leave("checkout");
+      if (!place) break;
+      departures.runs("checkout", -1);
+      places.push_back(std::move(*place));
+    }
+    return left;
+  }
+
+  boost::asio::io_context loop;
+  test::FakeClock& clock = test::FakeClock::install(loop);
+  Departures departures{clock};
+  std::vector<Departures::Place> places;
+};
+
+TEST_F(DeparturesTest, AQuarterIsAwayAtATime) {
+  for (int i = 0; i < 12; ++i) departures.runs("checkout", 1);
+  EXPECT_EQ(leave(100), 3U);
+  places.clear();
+  EXPECT_EQ(leave(100), 0U) << "the places are free only after a rest";
+  clock.advance(loop, Departures::kRest);
+  EXPECT_EQ(leave(100), 2U) << "nine are left";
+}
+
+TEST_F(DeparturesTest, OneOfFewMayLeave) {
+  departures.runs("checkout", 1);
+  EXPECT_EQ(leave(100), 1U);
+  EXPECT_TRUE(departures.leave("other")) << "workloads do not wait for each other";
+}
+
+}  // namespace
+}  // namespace fallbackd::recovery
