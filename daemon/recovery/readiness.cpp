@@ -201,6 +201,9 @@ tl::unexpected<Error> failure(const Target& target, const std::string& within, c
 
 template <class How>
 Result<Target> targetOf(const How& how, const Place& place) {
+  if (std::holds_alternative<config::ReadyWhenCommand>(how)) {
+    return fail(Stage::readiness, Reason::internal, "a command is not asked over the network");
+  }
   FB_TRY(const auto address, addressOf(place));
   Target target{{address, 0}, place.network, std::nullopt};
   if (const auto* web = std::get_if<config::ReadyWhenHttp>(&how)) {
@@ -255,11 +258,14 @@ asio::awaitable<Result<>> askOnce(decltype(config::Liveness::when) how, Place pl
 }
 
 std::string addressText(const std::string& ip, const config::Readiness& readiness) {
-  if (ip.empty() || std::holds_alternative<config::ReadyWhenExec>(readiness.when)) return ip;
+  const auto& when = readiness.when;
+  const bool hasPort = !std::holds_alternative<config::ReadyWhenExec>(when) &&
+                       !std::holds_alternative<config::ReadyWhenCommand>(when);
+  if (ip.empty() || !hasPort) return ip;
   std::uint16_t port = 0;
-  if (const auto* web = std::get_if<config::ReadyWhenHttp>(&readiness.when)) port = web->port;
-  if (const auto* grpc = std::get_if<config::ReadyWhenGrpc>(&readiness.when)) port = grpc->port;
-  if (const auto* plain = std::get_if<config::ReadyWhenTcp>(&readiness.when)) port = plain->port;
+  if (const auto* web = std::get_if<config::ReadyWhenHttp>(&when)) port = web->port;
+  if (const auto* grpc = std::get_if<config::ReadyWhenGrpc>(&when)) port = grpc->port;
+  if (const auto* plain = std::get_if<config::ReadyWhenTcp>(&when)) port = plain->port;
   const bool six = ip.find(':') != std::string::npos;
   return (six ? "[" + ip + "]" : ip) + ":" + std::to_string(port);
 }
