@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/pod_sources.hpp"
 
+#include "base/async/pause.hpp"
 #include "kube/pod_spec.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
 #include <utility>
 
 namespace fallbackd::app {
 
 namespace {
+
+// A recovery takes some milliseconds. What is asked about a pod that is known would take processors from it:
+// a TLS handshake, and kubelet's answer with all pods of the node, which the loop then compares.
+constexpr auto kAfterRecovery = std::chrono::milliseconds(500);
 
 constexpr const char* kKubeletPort = "10250";
 constexpr std::size_t kMaxTroubles = 256;
@@ -82,10 +89,36 @@ watcher::SpecPtr PodSources::described(const std::string& podUid) const {
 
 void PodSources::podWaits(const std::string& podUid) {
   if (!sources_) return;
-  pods_.refresh(podUid);
   if (rollouts_.size() < kube::View::kMaxPods) rollouts_.try_emplace(podUid);
   const auto pod = pods_.find(podUid);
-  if (pod == nullptr) return;
+  // Before these are known, nothing starts; what else is asked can wait until it has started.
+  if (pod == nullptr) return pods_.refresh(podUid);
+  if (!knowsObjectsOf(*pod)) askObjects(*pod);
+  if (toAsk_.size() < kube::View::kMaxPods && toAsk_.insert(podUid).second) later_->spawn(askLater(podUid));
+}
+
+bool PodSources::knowsObjectsOf(const kube::PodObject& pod) const {
+  const auto spec = described(pod.uid);
+  const auto names = spec == nullptr ? kube::NamedObjects() : kube::namedObjects(*spec);
+  if (names.empty()) return true;
+  const auto found = named_.find(pod.uid);
+  if (found == named_.end()) return false;
+  const auto hold = [](const std::set<std::string>& wanted, const kube::ObjectContents& contents) {
+    return std::all_of(wanted.begin(), wanted.end(), [&](const std::string& name) {
+      const auto content = contents.find(name);
+      return content != contents.end() && content->second;
+    });
+  };
+  const auto& known = found->second.facts;
+  return hold(names.configMaps, known.configMaps) && hold(names.secrets, known.secrets);
+}
+
+boost::asio::awaitable<void> PodSources::askLater(std::string podUid) {
+  co_await pauseFor(kAfterRecovery);
+  toAsk_.erase(podUid);
+  pods_.refresh(podUid);
+  const auto pod = pods_.find(podUid);
+  if (pod == nullptr) co_return;
   askOwner(pod);
   askObjects(*pod);
 }
@@ -226,6 +259,7 @@ void PodSources::start(const boost::asio::any_io_executor& loop, const config::C
                        const Options& options) {
   const auto& settings = config.kubernetes;
   if (settings.sources.empty() && !settings.events && !settings.namespacePause) return;
+  later_.emplace(loop);
   sources_.emplace(loop, settingsOf(settings, options, config.cache.state), pods_,
                    [this](const std::string& what) {
                      log_.warn("what the API server told is not kept for the next start", {{"error", what}});

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "app/options.hpp"
+#include "base/task_group.hpp"
 #include "config/model.hpp"
 #include "kube/pods.hpp"
 #include "kube/sources.hpp"
@@ -19,6 +20,7 @@
 #include <string>
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
 
 namespace fallbackd::app {
 
@@ -40,7 +42,10 @@ class PodSources final : public watcher::PodSpecs {
   /// Starts what `settings` name; without sources nothing runs and no file is touched.
   void start(const boost::asio::any_io_executor& loop, const config::Config& config, const Options& options);
   /// Blocks until the view is saved.
-  void stop() { sources_.reset(); }
+  void stop() {
+    later_.reset();
+    sources_.reset();
+  }
 
   /// Without effect unless Events are configured. Never waits.
   void tell(kube::EventNote note);
@@ -85,6 +90,8 @@ class PodSources final : public watcher::PodSpecs {
   void tell(const kube::SourceState& state);
   void podsChanged(const std::string& podUid);
   void tellIfOther(const kube::PodObject& pod);
+  [[nodiscard]] bool knowsObjectsOf(const kube::PodObject& pod) const;
+  boost::asio::awaitable<void> askLater(std::string podUid);
   void askOwner(const kube::PodPtr& pod);
   void askObjects(const kube::PodObject& pod);
   void learn(const std::string& podUid, const std::string& podNamespace, kube::ObjectAnswers found);
@@ -105,6 +112,8 @@ class PodSources final : public watcher::PodSpecs {
   std::optional<kube::SourceState> namespaces_;
   std::optional<kube::EventState> events_;
   std::optional<kube::Sources> sources_;
+  std::set<std::string> toAsk_;  // by uid: askLater() is under way
+  std::optional<TaskGroup> later_;
 };
 
 }  // namespace fallbackd::app

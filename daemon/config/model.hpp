@@ -106,14 +106,21 @@ struct ReadyWhenGrpc {
   std::uint16_t port = 0;
   std::string service = {};
 };
+/// A command of the binary ends with 0, run beside the fallback; only inherited from a pod's probe. Not to be
+/// confused with ReadyWhenExec, which asks nothing.
+struct ReadyWhenCommand {
+  std::vector<std::string> argv;  // argv[0] included
+  nanoseconds timeout = std::chrono::seconds(1);
+  nanoseconds period = std::chrono::seconds(10);
+};
 struct Readiness {
-  std::variant<ReadyWhenExec, ReadyWhenTcp, ReadyWhenHttp, ReadyWhenGrpc> when;
+  std::variant<ReadyWhenExec, ReadyWhenTcp, ReadyWhenHttp, ReadyWhenGrpc, ReadyWhenCommand> when;
   nanoseconds timeout = std::chrono::seconds(30);
 };
 
 /// Checked repeatedly while the fallback serves; a fallback that fails it is restarted.
 struct Liveness {
-  std::variant<ReadyWhenTcp, ReadyWhenHttp, ReadyWhenGrpc> when;
+  std::variant<ReadyWhenTcp, ReadyWhenHttp, ReadyWhenGrpc, ReadyWhenCommand> when;
   nanoseconds interval = std::chrono::seconds(10);
   nanoseconds timeout = std::chrono::seconds(1);  // of one check
   unsigned failures = 3;                          // this many in a row

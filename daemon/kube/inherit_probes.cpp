@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Probes and resources. A probe that fallbackd cannot send as kubelet does is not inherited; where it names a
-// port, whether that accepts connections is asked instead, and told.
+// port, whether that accepts connections is asked instead, and told. A command is inherited if it is the
+// container's own program, which the binary stands in for.
 #include "base/strings.hpp"
+#include "kube/expand.hpp"
 #include "kube/inherit_parts.hpp"
 #include "kube/resource_quantity.hpp"
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace fallbackd::kube {
 
@@ -52,17 +58,34 @@ class ProbeReader {
     if (const auto* const http = std::get_if<HttpGet>(&probe.handler)) return readHttp(*http);
     if (const auto* const tcp = std::get_if<TcpSocket>(&probe.handler)) return readTcp(*tcp);
     if (const auto* const grpc = std::get_if<GrpcCheck>(&probe.handler)) return readGrpc(*grpc);
-    if (const auto* const exec = std::get_if<ExecCommand>(&probe.handler)) return noteExec(*exec);
+    if (const auto* const exec = std::get_if<ExecCommand>(&probe.handler)) return readExec(*exec, probe);
     return std::nullopt;
   }
 
  private:
-  std::optional<Asked> noteExec(const ExecCommand& exec) const {
-    const bool itself = !exec.command.empty() && exec.command.front() == to_.out.workload.argv0;
-    to_.note(path_ + ".exec", itself
-                                  ? "commands are not run beside a fallback, not even those of its own binary"
-                                  : "the command is not in the fallback's root");
-    return std::nullopt;
+  std::optional<Asked> readExec(const ExecCommand& exec, const Probe& probe) const {
+    const auto command = expanded(exec.command);
+    if (command.empty() || command.front().empty() || command.front() != to_.out.workload.argv0) {
+      to_.note(path_ + ".exec", "the command is not in the fallback's root");
+      return std::nullopt;
+    }
+    to_.note(path_ + ".exec",
+             "it runs beside the fallback, with an empty /tmp of its own, and does not see its processes");
+    return config::ReadyWhenCommand{command, std::chrono::seconds(probe.timeoutSeconds),
+                                    std::chrono::seconds(probe.periodSeconds)};
+  }
+
+  /// As kubelet does here: values that the container writes itself; those from elsewhere are empty.
+  std::vector<std::string> expanded(const std::vector<std::string>& words) const {
+    const auto& all = to_.container.env;
+    const auto valueOf = [&](std::string_view name) {
+      const auto last =
+          std::find_if(all.rbegin(), all.rend(), [&](const EnvVar& one) { return one.name == name; });
+      return last == all.rend() ? asReference(name) : last->value;
+    };
+    std::vector<std::string> result;
+    for (const auto& word : words) result.push_back(expand(word, valueOf));
+    return result;
   }
 
   std::optional<std::uint16_t> portOf(const PortRef& ref, const std::string& path) const {

@@ -20,8 +20,10 @@ namespace asio = boost::asio;
 
 namespace {
 
-/// What runs in a leaf and must be left alone; empty if the leaf is empty or never held a fallback.
+/// What runs in a leaf and must be left alone; empty if the leaf is empty, never held a fallback, or is for
+/// what runs beside one.
 std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const FifoFolders& fifos) {
+  if (isProbeLeafName(leafName(leaf.container))) return std::nullopt;
   std::vector<std::string> folders;
   for (const auto& id : fifos.ids()) folders.push_back(fifos.pathOf(id));
   const auto content = contentOf(leaf, folders);
@@ -55,7 +57,8 @@ bool saysGone(const Error& error) {
 bool Adoption::ours(const ProcessRecord& record) const {
   const auto leaf = [this](const std::string& path) {
     const auto name = path.substr(path.rfind('/') + 1);
-    return name.starts_with(leafName("")) && path.find("/../") == std::string::npos &&
+    return name.starts_with(leafName("")) && !isProbeLeafName(name) &&
+           path.find("/../") == std::string::npos &&
            std::any_of(parts_.options.cgroups->begin(), parts_.options.cgroups->end(),
                        [&](const auto& hierarchy) { return path.starts_with(hierarchy.mountPoint + "/"); });
   };

@@ -50,12 +50,32 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Launch::run() {
     prepared = started ? fail(Stage::spawner, Reason::protocol, "the started process is not in its leaf")
                        : tl::unexpected<Error>(started.error());
   }
+  co_await dropRemains();
+  co_return tl::unexpected<Error>(prepared.error());
+}
+
+asio::awaitable<Result<>> Launch::probe(std::vector<std::string> argv) {
+  if (argv.empty()) co_return fail(Stage::spawner, Reason::invalid, "a probe without a command");
+  probeArgv_ = std::move(argv);
+  auto outcome = co_await prepare();
+  if (outcome) {
+    const auto ended = co_await finish();
+    if (!ended) {
+      outcome = tl::unexpected<Error>(ended.error());
+    } else if (ended->pid != 0) {
+      outcome = fail(Stage::spawner, Reason::protocol, "the binary was started beside its fallback");
+    }
+  }
+  co_await dropRemains();
+  co_return outcome;
+}
+
+asio::awaitable<void> Launch::dropRemains() {
   begun_ = BegunLaunch{};
   entry_ = EntryFds{};  // our ends of the FIFOs: the pump ends when no writer is left
   if (logs_ != nullptr) co_await logs_->drained(1s);
   co_await removeRemains();
   kept_ = true;  // nothing left to remove
-  co_return tl::unexpected<Error>(prepared.error());
 }
 
 asio::awaitable<Result<>> Launch::prepare() {
@@ -71,26 +91,40 @@ asio::awaitable<Result<>> Launch::prepare() {
     if (!taken) co_return tl::unexpected<Error>(taken.error());
   }
   FB_CO_TRY(order_, planOrder(request, volumes_.variables, notes_));
+  if (isProbe()) {
+    order_.argv.clear();
+    order_.healthArgv = probeArgv_;
+  }
   FB_CO_CHECK(parts_.confinement.apply(request, order_, notes_));
   FB_CO_TRY(const auto owner, ownerOnHost());
   const auto begun = co_await begin();
   if (!begun) co_return tl::unexpected<Error>(begun.error());
 
   // From here on the new process works in parallel.
-  logFile_ = logFileOf(request.sandbox.logDirectory, request.workload.match.container, request.restartCount);
-  if (!logFile_.empty()) openedLog_ = beginLog(*parts_.pool, logTarget());
-  FB_CO_CHECK(makeFifos(owner));
-  FB_CO_CHECK(makeLegacyLeaves(*parts_.grounds.cgroups, leaf_, request.workload.resources, entry_));
-  const auto entry = co_await openEntry();
+  const auto entry = co_await prepareEntry(owner);
   if (!entry) co_return tl::unexpected<Error>(entry.error());
   const auto same = co_await pauseCheck_.confirm(request.sandbox, sandbox_.pause);
   co_return same;
 }
 
+asio::awaitable<Result<>> Launch::prepareEntry(uid_t owner) {
+  const auto& workload = request_.workload;
+  if (!isProbe()) {
+    logFile_ = logFileOf(request_.sandbox.logDirectory, workload.match.container, request_.restartCount);
+    if (!logFile_.empty()) openedLog_ = beginLog(*parts_.pool, logTarget());
+    FB_CO_CHECK(makeFifos(owner));
+  }
+  FB_CO_CHECK(makeLegacyLeaves(*parts_.grounds.cgroups, leaf_, workload.resources, entry_));
+  if (isProbe()) co_return openNoEntry();
+  const auto opened = co_await openEntry();
+  co_return opened;
+}
+
 asio::awaitable<Result<>> Launch::begin() {
   const auto& request = request_;
+  const auto& container = request.workload.match.container;
   FB_CO_TRY(leaf_, leafBelow(*parts_.options.cgroups, request.sandbox.cgroupParent,
-                             leafName(request.workload.match.container)));
+                             isProbe() ? probeLeafName(container, ++parts_.lastProbe) : leafName(container)));
   FB_CO_CHECK(makeUnifiedLeaf(*parts_.grounds.cgroups, leaf_, request.workload.resources, order_, fds_));
   const auto taken = co_await takeVolumes();
   if (!taken) co_return tl::unexpected<Error>(taken.error());
@@ -138,6 +172,15 @@ asio::awaitable<Result<>> Launch::openEntry() {
   co_return Result<>{};
 }
 
+/// The process takes two descriptors in any case, and closes these.
+Result<> Launch::openNoEntry() {
+  for (auto* const one : {&entry_.out, &entry_.err}) {
+    *one = sys::UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    if (!*one) return failErrno(Stage::spawner, "open /dev/null");
+  }
+  return {};
+}
+
 LogTarget Launch::logTarget() const {
   return {logFile_, parts_.options.logs, ownerOfLog(logFile_)};
 }
@@ -149,7 +192,7 @@ void Launch::beginVolumes() {
   if (workload.volumes.empty() && workload.envFiles.empty()) return;
   const auto& pod = request.sandbox.sandbox;
   workers::Task task;
-  task.urgency = workers::Urgency::launch;
+  task.urgency = isProbe() ? workers::Urgency::background : workers::Urgency::launch;
   task.stage = Stage::rootfs;
   task.owner = {pod.podNamespace, pod.podUid};
   task.what = "the volumes of pod " + pod.podNamespace + "/" + pod.podName;

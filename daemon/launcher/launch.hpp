@@ -28,6 +28,8 @@ class Launch {
 
   /// Once. See Launcher::launch(); reason already_exists if a leaf was left over, which is gone then.
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> run();
+  /// Instead: only a health check with these arguments, argv[0] included; the request has its time limit.
+  boost::asio::awaitable<Result<>> probe(std::vector<std::string> argv);
 
  private:
   boost::asio::awaitable<Result<>> prepare();
@@ -37,7 +39,11 @@ class Launch {
   boost::asio::awaitable<Result<>> takeVolumes();
   Result<> openMounts();
   Result<> makeFifos(uid_t owner);
+  boost::asio::awaitable<Result<>> prepareEntry(uid_t owner);
   boost::asio::awaitable<Result<>> openEntry();
+  Result<> openNoEntry();
+  boost::asio::awaitable<void> dropRemains();
+  [[nodiscard]] bool isProbe() const { return !probeArgv_.empty(); }
   [[nodiscard]] LogTarget logTarget() const;
   boost::asio::awaitable<Result<StartedProcess>> finish();
   [[nodiscard]] bool isOurs(const StartedProcess& started) const;
@@ -46,6 +52,7 @@ class Launch {
 
   LauncherParts& parts_;
   LaunchRequest request_;
+  std::vector<std::string> probeArgv_;  // empty: the binary is started
   Grounds grounds_;
   LaunchTimes times_;
   OpenSandbox sandbox_;

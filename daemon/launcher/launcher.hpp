@@ -100,6 +100,13 @@ class Launcher {
   /// Joins the sandbox, runs the health check, executes the binary. Leaves nothing behind on failure. Stages:
   /// spawner, sandbox, join, rootfs, cgroup, identity, health_check, exec.
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) = 0;
+  /// Runs a command of the binary once, beside the fallback that `like` started: as the health check before a
+  /// start, with the same confinement and limits, but in a root and a leaf of its own, and without a log.
+  /// When it has ended, when `timeout` is over, and when cancelled, nothing of it is left. At most one at a
+  /// time for a container. Stage readiness, reason not_ready: it did not end with 0 in time. Any other error:
+  /// it could not be run, which says nothing about the fallback.
+  virtual boost::asio::awaitable<Result<>> probe(LaunchRequest like, std::vector<std::string> argv,
+                                                 std::chrono::nanoseconds timeout) = 0;
   /// Takes over a process of an earlier daemon. Reason not_found if it no longer runs (its leaf and FIFOs are
   /// removed), invalid if the record is not one of ours. Any other reason means that nobody can tell at
   /// present: nothing was touched, and it may be tried again.

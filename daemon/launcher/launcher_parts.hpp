@@ -14,6 +14,7 @@
 #include "workers/pool.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -52,6 +53,8 @@ struct LauncherParts {
   Confinement confinement;
   SpawnerClient spawner;
   std::shared_ptr<workers::Pool> pool;
+  /// Numbers their leaves: that of a cancelled one is removed while the next one is made.
+  std::uint64_t lastProbe = 0;
   TaskGroup tasks;
 };
 

@@ -65,6 +65,29 @@ asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::launch(LaunchRe
   co_return process;
 }
 
+asio::awaitable<Result<>> LocalLauncher::probeOnce(LaunchRequest like, std::vector<std::string> argv) {
+  Launch launch(parts_, std::move(like));
+  const auto outcome = co_await launch.probe(std::move(argv));
+  co_return outcome;
+}
+
+asio::awaitable<Result<>> LocalLauncher::probe(LaunchRequest like, std::vector<std::string> argv,
+                                               std::chrono::nanoseconds timeout) {
+  like.workload.healthCheck.timeout = timeout;
+  auto outcome = co_await probeOnce(like, argv);
+  // One that an earlier daemon left, and that could not be removed at the start. It is gone now.
+  const bool again = !outcome && outcome.error().reason == Reason::already_exists;
+  if (again) outcome = co_await probeOnce(std::move(like), std::move(argv));
+  if (outcome) co_return outcome;
+  const auto& error = outcome.error();
+  const bool bad = error.stage == Stage::health_check &&
+                   (error.reason == Reason::unhealthy || error.reason == Reason::timeout);
+  if (!bad) co_return outcome;
+  const bool late = error.reason == Reason::timeout;
+  co_return fail(Stage::readiness, Reason::not_ready,
+                 late ? "not over within " + formatDuration(timeout) : error.context);
+}
+
 asio::awaitable<Result<std::unique_ptr<Process>>> LocalLauncher::adopt(ProcessRecord record) {
   return adoption_.adopt(std::move(record));
 }

@@ -7,6 +7,7 @@
 #include "launcher/launcher.hpp"
 #include "launcher/launcher_parts.hpp"
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ class LocalLauncher final : public Launcher {
   Result<> start();
 
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) override;
+  boost::asio::awaitable<Result<>> probe(LaunchRequest like, std::vector<std::string> argv,
+                                         std::chrono::nanoseconds timeout) override;
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) override;
   boost::asio::awaitable<Remains> collectOrphans(std::vector<ProcessRecord> kept) override;
   Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) override;
@@ -38,6 +41,7 @@ class LocalLauncher final : public Launcher {
 
  private:
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launchOnce(LaunchRequest request);
+  boost::asio::awaitable<Result<>> probeOnce(LaunchRequest like, std::vector<std::string> argv);
 
   LauncherParts parts_;
   Adoption adoption_;

@@ -69,6 +69,7 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   bool take(const StartedReport& report, std::vector<sys::UniqueFd>& fds);
   void giveSpare(Result<Spare> spare);
   void take(const FailedReport& report);
+  void take(const PassedReport& report);
   void take(const ExitedReport& report);
   void answer(std::uint64_t id, Result<StartedProcess> outcome);
   void abandonAll(const std::string& why);
@@ -96,6 +97,8 @@ bool SpawnerClient::State::dispatch(sys::Message message) {
   if (!message.fds.empty()) return false;
   if (const auto* failed = std::get_if<FailedReport>(&*report)) {
     take(*failed);
+  } else if (const auto* passed = std::get_if<PassedReport>(&*report)) {
+    take(*passed);
   } else if (const auto* exited = std::get_if<ExitedReport>(&*report)) {
     take(*exited);
   }
@@ -148,6 +151,10 @@ void SpawnerClient::State::take(const FailedReport& report) {
   if (report.id == 0) return giveSpare(failure);
   std::erase_if(spares, [&](const Spare& spare) { return spare.id == report.id; });
   answer(report.id, failure);
+}
+
+void SpawnerClient::State::take(const PassedReport& report) {
+  answer(report.id, StartedProcess{});
 }
 
 void SpawnerClient::State::take(const ExitedReport& report) {

@@ -26,9 +26,9 @@ struct ExitNotice {
   Event known;
 };
 
-/// A process that executes the binary.
+/// A process that executes the binary. For an order without argv: its health check passed, and nothing runs.
 struct StartedProcess {
-  pid_t pid = 0;
+  pid_t pid = 0;  // 0: nothing runs
   sys::PidFd process;
   Stamp prepared;
   Stamp healthChecked;

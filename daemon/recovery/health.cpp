@@ -25,7 +25,7 @@ cri::Awaitable<void> Recovery::failsLiveness() {
   const auto liveness = *workload_->liveness;
   for (unsigned failed = 0; failed < liveness.failures;) {
     co_await pauseFor(liveness.interval);
-    const auto alive = co_await services_.askOnce(liveness.when, place(), liveness.timeout);
+    const auto alive = co_await askOnce(liveness.when, liveness.timeout);
     if (!alive && alive.error().reason != Reason::not_ready) {
       cannotAsk(alive.error());
       continue;
@@ -46,7 +46,7 @@ launcher::Place Recovery::place() const {
 cri::Awaitable<Result<>> Recovery::answersWell() {
   Backoff pause;
   for (;;) {
-    auto answer = co_await services_.waitReady(workload_->readiness, place());
+    auto answer = co_await saysReady();
     if (answer || answer.error().reason == Reason::not_ready) {
       incident_.error.reset();
       co_return answer;

@@ -22,6 +22,12 @@ constexpr auto kShortestPause = 500us;
 // A containerd that disappears during this many launches in a row is not coming back soon.
 constexpr int kMaxLaunches = 10;
 
+bool asksByCommand(const config::Workload& workload) {
+  using Command = config::ReadyWhenCommand;
+  return std::holds_alternative<Command>(workload.readiness.when) ||
+         (workload.liveness && std::holds_alternative<Command>(workload.liveness->when));
+}
+
 /// containerd could not be asked: it is restarting, or down. That says nothing about the pod.
 bool isSilence(const Error& error) {
   return error.stage == Stage::containerd &&
@@ -85,12 +91,17 @@ cri::Awaitable<Result<>> Recovery::drive() {
   co_return Result<>{};
 }
 
-/// For each launch: the pod's specification may have changed, and another binary may have been admitted.
-Result<> Recovery::complete(const cri::SandboxStatus& status, const cache::Admitted& binary) {
+Result<Effective> Recovery::effectiveNow(const cri::SandboxStatus& status,
+                                         const cache::Admitted& binary) const {
   const auto& target = incident_.target;
   const auto spec = services_.specs->find(target.podUid, target.podNamespace, target.podName);
-  FB_TRY(auto effective, effectiveWorkload(selected_, spec.get(), *services_.config,
-                                           {services_.specs->facts(target.podUid), &status, binary.image}));
+  return effectiveWorkload(selected_, spec.get(), *services_.config,
+                           {services_.specs->facts(target.podUid), &status, binary.image});
+}
+
+/// For each launch: the pod's specification may have changed, and another binary may have been admitted.
+Result<> Recovery::complete(const cri::SandboxStatus& status, const cache::Admitted& binary) {
+  FB_TRY(auto effective, effectiveNow(status, binary));
   workload_ = std::move(effective.workload);
   if (!effective.differs.empty()) chronicle_.inheritsNot(effective.differs);
   return {};
@@ -111,15 +122,23 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   const std::variant<FairGate::Place, std::monostate> turn =
       co_await (services_.launches->enter(group) || untilEndRequested());
   if (requestedEnd_) co_return nullptr;
+  auto request = requestFor(std::move(binary), std::move(*status), *workload_);
+  launchedAs_.reset();
+  if (asksByCommand(*workload_)) launchedAs_ = request;
+  launchBegun_ = true;
+  co_return co_await services_.launcher.launch(std::move(request));
+}
+
+launcher::LaunchRequest Recovery::requestFor(cache::AdmittedPtr binary, cri::SandboxStatus status,
+                                             const config::Workload& workload) const {
   launcher::LaunchRequest request;
   request.recoveryId = incident_.id;
   request.executable = std::shared_ptr<const sys::UniqueFd>(binary, &binary->executable);
-  request.sandbox = std::move(*status);
-  request.workload = *workload_;
+  request.sandbox = std::move(status);
+  request.workload = workload;
   request.nodeName = services_.nodeName;
   request.restartCount = incident_.restarts;
-  launchBegun_ = true;
-  co_return co_await services_.launcher.launch(std::move(request));
+  return request;
 }
 
 /// Returns what is known, once; otherwise asks CRI for the sandbox until it is ready. The end of the pod

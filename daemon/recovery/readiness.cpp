@@ -201,6 +201,9 @@ tl::unexpected<Error> failure(const Target& target, const std::string& within, c
 
 template <class How>
 Result<Target> targetOf(const How& how, const Place& place) {
+  if (std::holds_alternative<config::ReadyWhenCommand>(how)) {
+    return fail(Stage::readiness, Reason::internal, "a command is not asked over the network");
+  }
   FB_TRY(const auto address, addressOf(place));
   Target target{{address, 0}, place.network, std::nullopt};
   if (const auto* web = std::get_if<config::ReadyWhenHttp>(&how)) {

@@ -24,6 +24,7 @@
 #include "telemetry/metrics/stand_ins.hpp"
 #include "watcher/match.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -133,6 +134,11 @@ class Recovery {
   cri::Awaitable<Result<Next>> endForGood(launcher::ExitStatus status, config::Outcome outcome);
   cri::Awaitable<void> cleanUp();
   cri::Awaitable<Result<>> answersWell();
+  cri::Awaitable<Result<>> saysReady();
+  cri::Awaitable<Result<>> commandSaysReady(config::ReadyWhenCommand command);
+  cri::Awaitable<Result<>> askOnce(decltype(config::Liveness::when) how, std::chrono::nanoseconds timeout);
+  cri::Awaitable<Result<>> runProbe(config::ReadyWhenCommand command);
+  cri::Awaitable<Result<launcher::LaunchRequest>> launchOfRunning();
   void cannotAsk(const Error& error);
   [[nodiscard]] launcher::Place place() const;
   cri::Awaitable<void> untilEndRequested();
@@ -144,7 +150,11 @@ class Recovery {
 
   void locate();
   void describeRunning();
+  [[nodiscard]] Result<Effective> effectiveNow(const cri::SandboxStatus& status,
+                                               const cache::Admitted& binary) const;
   Result<> complete(const cri::SandboxStatus& status, const cache::Admitted& binary);
+  [[nodiscard]] launcher::LaunchRequest requestFor(cache::AdmittedPtr binary, cri::SandboxStatus status,
+                                                   const config::Workload& workload) const;
   void requestEnd(State end);
   void reach(State state, Stamp at);
   void noteExit(const launcher::ExitStatus& status);
@@ -161,6 +171,7 @@ class Recovery {
   Chronicle chronicle_;
   Settling settling_;
   std::unique_ptr<launcher::Process> process_;
+  std::optional<launcher::LaunchRequest> launchedAs_;  // the process that runs, for probes beside it
   bool knowsWorkload_ = true;
   Event workloadKnown_;
   std::optional<launcher::ExitStatus> unjudged_;  // ended before its restart policy was known

@@ -63,11 +63,15 @@ void joinLegacyCgroups(ChildPlan& plan) {
   if (::unshare(CLONE_NEWCGROUP) != 0) giveUp(plan, Step::cgroup_namespace);
 }
 
-/// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no others.
+/// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no others. What only runs
+/// a health check has no log: its output goes to /dev/null of its own root, never to the node's.
 void arrangeFds(ChildPlan& plan) {
-  const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(plan.entry[kEntryOut], STDOUT_FILENO) < 0 ||
-      ::dup2(plan.entry[kEntryErr], STDERR_FILENO) < 0) {
+  const bool silent = plan.order.argv.empty();
+  const int null = ::open("/dev/null", (silent ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  const int out = silent ? null : plan.entry[kEntryOut];
+  const int err = silent ? null : plan.entry[kEntryErr];
+  if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(out, STDOUT_FILENO) < 0 ||
+      ::dup2(err, STDERR_FILENO) < 0) {
     giveUp(plan, Step::stdio);
   }
   // Via numbers above all targets, because any of them may occupy another's target.
@@ -82,6 +86,15 @@ void arrangeFds(ChildPlan& plan) {
   }
   plan.reports = kReportSocket;
   if (::close_range(kFirstToClose, ~0U, 0) != 0) giveUp(plan, Step::close_fds);
+}
+
+/// An order without argv ends here.
+void endIfNothingElse(const ChildPlan& plan) {
+  if (!plan.order.argv.empty()) return;
+  ChildReport verdict;
+  verdict.kind = ChildReport::Kind::healthy;
+  report(plan, verdict);
+  ::_exit(0);
 }
 
 /// The spawner traces this process from here to the end of execveat; see transfer.hpp.
@@ -111,6 +124,7 @@ void runChild(ChildPlan& plan) {
   if (checks && plan.healthApart()) {
     last.preparedNs = monotonicNs();
     checkHealthApart(plan);
+    endIfNothingElse(plan);
   }
   joinSandbox(plan);
   becomeUser(plan);
@@ -118,6 +132,7 @@ void runChild(ChildPlan& plan) {
   // Loading the filter costs the kernel more than creating a process: share one if possible.
   if (plan.order.filterLetsWait) loadFilter(plan);
   if (checks && !plan.healthApart()) checkHealth(plan);
+  endIfNothingElse(plan);
   last.healthCheckedNs = monotonicNs();
   // Before the filter, which may deny the reporting call; a later failure is reported all the same.
   report(plan, last);

@@ -17,7 +17,7 @@ std::optional<ChildReport> decodeChildReport(std::span<const char> bytes) {
   // As numbers first: an enumerator or bool with an invalid value must never exist.
   const auto byteAt = [&](std::size_t offset) { return static_cast<unsigned char>(bytes[offset]); };
   const bool exists =
-      byteAt(offsetof(ChildReport, kind)) <= static_cast<unsigned>(ChildReport::Kind::unhealthy) &&
+      byteAt(offsetof(ChildReport, kind)) <= static_cast<unsigned>(ChildReport::Kind::healthy) &&
       byteAt(offsetof(ChildReport, step)) < std::size(kSteps) &&
       byteAt(offsetof(ChildReport, health)) <= static_cast<unsigned>(ChildReport::Health::timed_out) &&
       byteAt(offsetof(ChildReport, entersPids)) <= 1;

@@ -14,7 +14,13 @@ namespace fallbackd::launcher {
 
 /// What spare and child write to the launch's socket, one message each. The kernel says who sent it.
 struct ChildReport {
-  enum class Kind : std::uint8_t { born, executing, failed, unhealthy };
+  enum class Kind : std::uint8_t {
+    born,
+    executing,
+    failed,
+    unhealthy,
+    healthy
+  };  // healthy: and nothing else
   enum class Health : std::uint8_t { exited, signaled, timed_out };
   Kind kind = Kind::failed;
   Step step = Step::exec;

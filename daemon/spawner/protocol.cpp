@@ -55,10 +55,10 @@ bool valid(const LaunchOrder& order) {
   const auto names = [](const std::string& entry) {
     return entry.find('=') != std::string::npos && entry[0] != '=';
   };
-  return !order.argv.empty() && clean(order.argv) && clean(order.healthArgv) && clean(order.env) &&
-         std::all_of(order.env.begin(), order.env.end(), names) && normalPath(order.workingDir) &&
-         order.pids <= PidNamespace::host && order.healthTimeoutNs >= 0 && order.oomScoreAdj >= -1000 &&
-         order.oomScoreAdj <= 1000 && wholeFilter(order.seccomp) &&
+  return (!order.argv.empty() || !order.healthArgv.empty()) && clean(order.argv) && clean(order.healthArgv) &&
+         clean(order.env) && std::all_of(order.env.begin(), order.env.end(), names) &&
+         normalPath(order.workingDir) && order.pids <= PidNamespace::host && order.healthTimeoutNs >= 0 &&
+         order.oomScoreAdj >= -1000 && order.oomScoreAdj <= 1000 && wholeFilter(order.seccomp) &&
          std::all_of(
              order.attributes.begin(), order.attributes.end(),
              [](const ProcessAttribute& one) { return !one.file.empty() && normalPath("/" + one.file); }) &&
@@ -152,6 +152,10 @@ void fields(auto& wire, Of<FailedReport> auto& report) {
   wire.text(report.text);
 }
 
+void fields(auto& wire, Of<PassedReport> auto& report) {
+  wire.number(report.id);
+}
+
 void fields(auto& wire, Of<ExitedReport> auto& report) {
   wire.number(report.id);
   wire.flag(report.signaled);
@@ -177,6 +181,8 @@ template <>
 constexpr std::uint32_t kKind<SpareOrder> = 7;
 template <>
 constexpr std::uint32_t kKind<SpareReport> = 8;
+template <>
+constexpr std::uint32_t kKind<PassedReport> = 9;
 
 template <class Message>
 Result<std::string> written(const Message& message) {
@@ -256,7 +262,8 @@ Result<Order> decodeOrder(std::string_view bytes) {
 }
 
 Result<Report> decodeReport(std::string_view bytes) {
-  return readOneOf<ReadyReport, SpareReport, StartedReport, FailedReport, ExitedReport>(bytes, "a report");
+  return readOneOf<ReadyReport, SpareReport, StartedReport, FailedReport, PassedReport, ExitedReport>(
+      bytes, "a report");
 }
 
 Result<LaunchFds> sortLaunchFds(const LaunchOrder& order, std::vector<sys::UniqueFd> fds) {

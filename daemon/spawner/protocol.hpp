@@ -55,7 +55,7 @@ enum class PidNamespace : std::uint8_t {
 
 /// One launch, ready to be executed without further decisions.
 struct LaunchOrder {
-  std::vector<std::string> argv;        // argv[0] included
+  std::vector<std::string> argv;        // argv[0] included; empty: only the health check runs, without output
   std::vector<std::string> healthArgv;  // empty: no health check
   std::vector<std::string> env;         // NAME=VALUE
   std::string workingDir = "/";
@@ -132,13 +132,18 @@ struct FailedReport {
   int errnum = 0;
   std::string text;
 };
+/// The health check of an order without argv succeeded; all processes of the launch are gone.
+struct PassedReport {
+  std::uint64_t id = 0;
+};
 /// A started process ended.
 struct ExitedReport {
   std::uint64_t id = 0;
   bool signaled = false;
   int value = 0;  // exit code or signal number
 };
-using Report = std::variant<ReadyReport, SpareReport, StartedReport, FailedReport, ExitedReport>;
+using Report =
+    std::variant<ReadyReport, SpareReport, StartedReport, FailedReport, PassedReport, ExitedReport>;
 
 /// Reason too_large if it would not fit into one message.
 Result<std::string> encode(const LaunchOrder& order);

@@ -22,7 +22,8 @@ bool ReportOrder::accept(pid_t sender, ChildReport::Kind kind) {
     state_ = State::executing;
     return due;
   }
-  if (kind == Kind::unhealthy && state_ != State::born) return false;
+  const bool ofCheck = kind == Kind::unhealthy || kind == Kind::healthy;
+  if (ofCheck && state_ != State::born) return false;
   state_ = State::over;
   return true;
 }

@@ -53,6 +53,7 @@ struct Spawner::Launch {
   bool executing = false;  // the child was about to call execveat
   bool silent = false;     // nobody holds the other end of its reports any more: it has executed or ended
   bool running = false;    // the binary is executing, and the daemon was told
+  bool passed = false;     // its health check succeeded, and it is not to execute anything else
   std::optional<Error> failure;
 };
 
@@ -228,6 +229,9 @@ void Spawner::take(Launch& launch, const ChildReport& report, pid_t sender) {
       launch.executing = true;
       if (report.entersPids) enterPids(launch);
       break;
+    case ChildReport::Kind::healthy:
+      launch.passed = true;
+      break;
     default:
       launch.failure = failureOf(report);
   }
@@ -324,6 +328,8 @@ void Spawner::buried(const siginfo_t& ended) {
     send(ExitedReport{launch.id, ended.si_code != CLD_EXITED, ended.si_status});
   } else if (launch.failure) {
     sendFailure(launch.id, *launch.failure);
+  } else if (launch.passed) {
+    send(PassedReport{launch.id});
   } else {
     sendFailure(launch.id, {Stage::exec, Reason::killed, 0,
                             "ended before the binary was executed, by signal or exit " +

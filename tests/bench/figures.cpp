@@ -2,19 +2,51 @@
 #include "figures.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <random>
 
 #include <boost/json.hpp>
 
 namespace fallbackd::bench {
 
+namespace {
+
+constexpr int kResamples = 4000;
+
+}  // namespace
+
 double percentile(std::vector<double> values, double p) {
   std::sort(values.begin(), values.end());
   const auto rank = static_cast<std::size_t>(std::ceil(p / 100 * static_cast<double>(values.size())));
   return values.at(std::max<std::size_t>(rank, 1) - 1);
+}
+
+bool Difference::isWithin(double noise) const {
+  return (low <= 0 && high >= 0) || std::abs(millis) <= noise;
+}
+
+Difference difference(const Series& first, const Series& second, double p) {
+  std::mt19937 random(1);  // NOLINT(cert-msc32-c,cert-msc51-cpp): the same figures give the same verdict
+  const auto resampled = [&](const std::vector<double>& from) {
+    std::uniform_int_distribution<std::size_t> any(0, from.size() - 1);
+    std::vector<double> sample(from.size());
+    for (auto& one : sample) one = from[any(random)];
+    return percentile(std::move(sample), p);
+  };
+  std::vector<double> all;
+  for (int i = 0; i < kResamples; ++i) all.push_back(resampled(second.millis) - resampled(first.millis));
+  return {percentile(second.millis, p) - percentile(first.millis, p), percentile(all, 2.5),
+          percentile(all, 97.5)};
+}
+
+double noiseOf(const Series& series, double p) {
+  std::array<std::vector<double>, 2> halves;
+  for (std::size_t i = 0; i < series.millis.size(); ++i) halves.at(i % 2).push_back(series.millis[i]);
+  return std::abs(percentile(halves[0], p) - percentile(halves[1], p));
 }
 
 void printHead(const std::string& title) {

@@ -20,6 +20,19 @@ struct Series {
   std::vector<double> millis;
 };
 
+/// How two series differ in a percentile, beside what chance does to it.
+struct Difference {
+  double millis = 0;  // second less first
+  double low = 0;     // 95 % of resampled differences are between these two (bootstrap, the same each time)
+  double high = 0;
+  /// Zero is between the two, or the difference is at most `noise`.
+  [[nodiscard]] bool isWithin(double noise) const;
+};
+Difference difference(const Series& first, const Series& second, double p);
+/// How much a percentile differs between the even and the odd samples of one series, which nothing but
+/// chance tells apart.
+double noiseOf(const Series& series, double p);
+
 /// The heading of a table of series.
 void printHead(const std::string& title);
 /// Prints one line and returns {"name", "count", "p50Ms", "p99Ms", "maxMs"}.

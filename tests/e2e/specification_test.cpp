@@ -151,6 +151,32 @@ TEST_F(Specification, AShortWorkloadTakesTheRestFromThePodAndMayOverrideIt) {
   EXPECT_THAT(words(pid, "cmdline"), HasSubstr("--port=8081"));
 }
 
+TEST_F(Specification, APodIsReadyWhenACommandOfItsOwnProgramSaysSo) {
+  ASSERT_NO_FATAL_FAILURE(configure("[apiserver]"));
+  auto probed = described();
+  probed.at("spec").at("volumes").as_array().push_back(
+      json::object{{"name", "scratch"}, {"emptyDir", json::object{}}});
+  auto& container = containerOf(probed);
+  container.at("volumeMounts")
+      .as_array()
+      .push_back(json::object{{"name", "scratch"}, {"mountPath", "/scratch"}});
+  container["readinessProbe"] = json::object{
+      {"exec", json::object{{"command", json::array{"/shop/server", "--ready-if=/scratch/ready"}}}}};
+  put(probed);
+  auto spec = pod();
+  spec.volumes.push_back({PodVolume::Kind::empty_dir, "scratch", {}});
+  start(spec);
+  const auto scratch = shop_->kubelet->podsDir() / kUid / "volumes" /
+                       volumePluginFolder(PodVolume::Kind::empty_dir) / "scratch";
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return std::filesystem::exists(scratch / "ready.asked"); }))
+      << explain() << shop_->daemon->logText();
+  // Its answer was that it is not ready.
+  EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "started");
+  EXPECT_THAT(explain(), HasSubstr("readinessProbe.exec: it runs beside the fallback"));
+  std::ofstream(scratch / "ready").put('1');
+  ASSERT_TRUE(reaches("web-0", "ready")) << explain() << shop_->daemon->logText();
+}
+
 TEST_F(Specification, OfTwoVersionsThePodGetsItsOwn) {
   ASSERT_NO_FATAL_FAILURE(configure("[apiserver]",
                                     "- {name: old, match: {namespace: shop, container: checkout}, binary: "

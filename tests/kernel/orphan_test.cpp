@@ -122,6 +122,29 @@ TEST_F(Orphans, AnUnfinishedLaunchIsEnded) {
   EXPECT_FALSE(std::filesystem::exists(leaf));
 }
 
+/// Whatever it executes: it runs beside a fallback and never is one.
+TEST_F(Orphans, AProbeThatADaemonLeftIsEnded) {
+  const auto program = folder / "checkout";
+  std::filesystem::copy_file("/bin/sleep", program);
+  const auto leaf = pods_.front() / "fallback-main.probe.1";
+  const pid_t child = runIn(leaf, program);
+  launcher::ProcessRecord record;
+  record.recoveryId = "r1";
+  record.pid = child;
+  record.cgroupLeaves = {leaf};
+  const auto adopted = run(launcher->adopt(record));
+  ASSERT_FALSE(adopted);
+  EXPECT_EQ(adopted.error().reason, Reason::invalid);
+  EXPECT_EQ(::waitpid(child, nullptr, WNOHANG), 0) << "a journal decides nothing about it";
+  const auto remains = run(launcher->collectOrphans({}));
+  EXPECT_TRUE(remains.running.empty());
+  EXPECT_GE(remains.removed, 1U);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_FALSE(std::filesystem::exists(leaf));
+}
+
 /// A fallback may execute another program from one of its volumes; it is still a fallback.
 TEST_F(Orphans, AFallbackThatExecutedAnotherProgramIsReported) {
   const auto program = folder / "from-a-volume";

@@ -110,6 +110,11 @@ void writeVolumes(const config::Workload& workload, WorkloadLines& out) {
 }
 
 template <class When>
+bool isCommand(const When& when) {
+  return std::holds_alternative<config::ReadyWhenCommand>(when);
+}
+
+template <class When>
 std::string whenOf(const When& when, WorkloadLines& out) {
   if (const auto* const tcp = std::get_if<config::ReadyWhenTcp>(&when))
     return "tcp: {port: " + std::to_string(tcp->port) + "}";
@@ -122,6 +127,7 @@ std::string whenOf(const When& when, WorkloadLines& out) {
     out.open("the probe by gRPC's health protocol: " + std::string(kOnlyInherited));
     return "tcp: {port: " + std::to_string(grpc->port) + "}";
   }
+  if (isCommand(when)) out.open("the probe that runs a command: " + std::string(kOnlyInherited));
   return "exec: {}";
 }
 
@@ -133,6 +139,7 @@ void writeProbes(const config::Workload& workload, WorkloadLines& out) {
   if (!workload.liveness) return;
   const auto& liveness = *workload.liveness;
   const auto alive = whenOf(liveness.when, out);
+  if (isCommand(liveness.when)) return;  // a workload cannot say it, and has nothing instead
   constexpr unsigned kMaxFailures = 100;
   out.line("liveness: {" + alive + ", interval: " + seconds(liveness.interval) +
            ", timeout: " + seconds(liveness.timeout) +

@@ -27,6 +27,7 @@ namespace {
 constexpr std::size_t kMaxProcsText = 1 << 20;
 constexpr std::size_t kMaxNote = 1 << 16;
 constexpr std::string_view kLeafPrefix = "fallback-";
+constexpr std::string_view kProbeMark = ".probe.";
 
 bool isLeafName(std::string_view name) {
   return sys::isSingleName(name) && name.starts_with(kLeafPrefix) && name.size() > kLeafPrefix.size();
@@ -117,6 +118,14 @@ Result<std::vector<std::string>> foldersOf(pid_t pid, const std::vector<sys::Cgr
 
 std::string leafName(const std::string& container) {
   return std::string(kLeafPrefix) + container;
+}
+
+std::string probeLeafName(const std::string& container, std::uint64_t number) {
+  return leafName(container).append(kProbeMark).append(std::to_string(number));
+}
+
+bool isProbeLeafName(std::string_view name) {
+  return name.starts_with(kLeafPrefix) && name.find(kProbeMark) != std::string_view::npos;
 }
 
 Result<> LeafFolder::make() const {

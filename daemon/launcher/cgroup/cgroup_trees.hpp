@@ -19,6 +19,10 @@ namespace fallbackd::launcher {
 
 /// "fallback-CONTAINER"
 std::string leafName(const std::string& container);
+/// "fallback-CONTAINER.probe.NUMBER": a command that runs beside the fallback. No container's name has a dot.
+/// What is found in one is ended, never kept.
+std::string probeLeafName(const std::string& container, std::uint64_t number);
+bool isProbeLeafName(std::string_view name);
 
 /// A leaf in one hierarchy, whether it exists or not, held through the folder of its pod.
 class LeafFolder {

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kExitUsage = 2;
 constexpr int kExitUnhealthy = 3;
+constexpr int kExitUnready = 4;
 
 /// Pid 1 of a namespace has no default actions: SIGTERM needs a handler to end it.
 void endAtOnce(int) {
@@ -59,6 +60,14 @@ bool firstLine(const std::string& path, std::string& line) {
   return true;
 }
 
+/// A readiness probe: 0 if the file exists. Beside it, a file tells that the question was answered.
+int answerReady(const std::string& path) {
+  const int answer = ::access(path.c_str(), F_OK) == 0 ? 0 : kExitUnready;
+  const int asked = ::open((path + ".asked").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (asked >= 0) ::close(asked);
+  return answer;
+}
+
 /// A child process writes "flood N" lines, numbered from 0, until it is killed.
 void flood() {
   if (::fork() != 0) return;
@@ -92,6 +101,7 @@ int main(int argc, char** argv) {
   }
   if (options.drainSeconds != 0) drainAtSigterm(options.drainSeconds);
   if (options.mode == shop::Mode::version) return std::puts("shop-httpd " SHOP_VERSION) < 0 ? 1 : 0;
+  if (options.mode == shop::Mode::ready) return answerReady(options.readyIf);
   if (options.mode == shop::Mode::health_check) {
     if (options.failHealthCheck) std::fputs("shop-httpd: told to be unhealthy\n", stderr);
     return options.failHealthCheck ? kExitUnhealthy : 0;

@@ -46,6 +46,9 @@ std::string parseOptions(int argc, char** argv, Options& options) {
       options.flood = true;
     } else if (takeValue(argument, "--port=", value)) {
       if (!parseNumber(value, options.port) || options.port == 0) return "bad port " + std::string(value);
+    } else if (takeValue(argument, "--ready-if=", value)) {
+      options.mode = Mode::ready;
+      options.readyIf = value;
     } else if (takeValue(argument, "--config=", value)) {
       options.configFile = value;
     } else if (takeValue(argument, "--role=", value)) {

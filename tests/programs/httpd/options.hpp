@@ -7,12 +7,13 @@
 
 namespace shop {
 
-enum class Mode : std::uint8_t { serve, health_check, version };
+enum class Mode : std::uint8_t { serve, health_check, version, ready };
 
 struct Options {
   Mode mode = Mode::serve;
   std::uint16_t port = 8080;
   std::string configFile;  // empty: none
+  std::string readyIf;     // --ready-if: the answer is whether this file exists
   std::string role;        // --role, else the environment's ROLE, else "standalone"
   unsigned slowStartMillis = 0;
   unsigned drainSeconds = 0;  // serves that long after SIGTERM

@@ -68,6 +68,28 @@ void leaveDaemonBehind() {
   if (::read(up[0], &byte, 1) != 1) ::_exit(65);
 }
 
+int createFile(const char* path) {
+  const int fd = ::open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  return fd >= 0 ? 0 : 1;
+}
+
+/// A command that a probe runs beside the fallback. Its exit code is all that anybody learns of it.
+int answer(const std::string& what, const char* value) {
+  if (what == "exists") return ::access(value, F_OK) == 0 ? 0 : 1;
+  if (what == "uid") return static_cast<int>(::getuid()) == std::atoi(value) ? 0 : 1;
+  if (what == "alone") return ::kill(std::atoi(value), 0) == 0 ? 1 : 0;
+  if (what == "silent") {  // a pipe or a full disk behind stdout would make it wait or fail
+    const std::string line(1 << 20, 'x');
+    return ::write(STDOUT_FILENO, line.data(), line.size()) == static_cast<ssize_t>(line.size()) ? 0 : 1;
+  }
+  if (what == "hang") {
+    leaveDaemonBehind();
+    if (createFile(value) != 0) return 1;
+    waitForever();
+  }
+  return 64;
+}
+
 int healthCheck(const std::string& how) {
   if (how == "fail") {
     std::puts("not healthy today");
@@ -144,6 +166,7 @@ int main(int argc, char** argv) {
   const char* value = argc > 2 ? argv[2] : "0";
   if (what == "--health-check") return healthCheck("");
   if (what.rfind("--health-check=", 0) == 0) return healthCheck(what.substr(15));
+  if (what == "answer" && argc > 3) return answer(argv[2], argv[3]);
   if (what == "report") {
     probe::report(argc, argv);
     waitForever();

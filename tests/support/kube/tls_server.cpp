@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <sched.h>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -60,6 +61,13 @@ void TlsServer::grant(std::vector<Permission> permissions) {
 
 std::set<std::string> TlsServer::asked() {
   return onThread([this] { return authorizer_ ? authorizer_->asked() : std::set<std::string>(); });
+}
+
+void TlsServer::takeIdleProcessorsOnly() {
+  onThread([] {
+    const sched_param none{};
+    return ::sched_setscheduler(0, SCHED_IDLE, &none);  // 0: the calling thread
+  });
 }
 
 void TlsServer::trouble(Trouble trouble) {

@@ -78,6 +78,9 @@ class TlsServer : public e2e::LoopServer {
   /// What was asked for since grant(), as Permission::text() has it.
   [[nodiscard]] std::set<std::string> asked();
   void trouble(Trouble trouble);
+  /// From now on its thread gets only the processors that nobody else wants, as a server on another machine
+  /// takes none of them.
+  void takeIdleProcessorsOnly();
   void heal() { trouble({}); }
 
   [[nodiscard]] std::vector<Seen> requests();

@@ -105,6 +105,21 @@ TEST_F(InitTest, NothingEscapesFromItsQuotes) {
 }
 
 /// Manifests that are reduced from real ones, and what must be made of each.
+TEST_F(InitTest, CommandsOfTheProgramAreOnlyInherited) {
+  const auto output = init(write(
+      "{apiVersion: v1, kind: Pod, metadata: {name: w, namespace: mail}, spec: {containers: [{name: worker, "
+      "image: 'r.example.com/mail/worker:3.2.1', command: [/worker], securityContext: {runAsUser: 1000, "
+      "readOnlyRootFilesystem: true}, readinessProbe: {exec: {command: [/worker, ready]}}, "
+      "livenessProbe: {exec: {command: [/worker, alive]}}}]}}"));
+  ASSERT_EQ(output.code, 0) << output.text;
+  const auto loaded = config::load(out(), {});
+  ASSERT_NE(loaded.config, nullptr) << loaded.diagnostics[0].toString() << output.text;
+  const auto& worker = loaded.config->workloads.at(0);
+  EXPECT_TRUE(std::holds_alternative<config::ReadyWhenExec>(worker.readiness.when));
+  EXPECT_FALSE(worker.liveness) << "never an answer that says nothing";
+  EXPECT_THAT(output.text, HasSubstr("the probe that runs a command"));
+}
+
 struct InitCaseTest : InitTest {
   /// What check-config makes of the output, which it must accept.
   std::vector<config::Workload> workloadsOf(const std::string& name, const std::string& options = "") {

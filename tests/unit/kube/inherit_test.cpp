@@ -372,7 +372,7 @@ TEST_F(Inherit, ProbesThatCannotBeAskedAreNamed) {
       return "tcp " + std::to_string(tcp->port);
     if (const auto* const grpc = std::get_if<config::ReadyWhenGrpc>(&made))
       return "grpc " + std::to_string(grpc->port) + " " + grpc->service.substr(0, 10);
-    return std::string(std::holds_alternative<config::ReadyWhenExec>(made) ? "exec" : "http");
+    return std::string(std::holds_alternative<config::ReadyWhenExec>(made) ? "runs" : "other");
   };
   web().ports = {{"web", 8080, ""}};
   EXPECT_EQ(ready(GrpcCheck{5050, ""}), "grpc 5050 ") << "never another port";
@@ -382,16 +382,52 @@ TEST_F(Inherit, ProbesThatCannotBeAskedAreNamed) {
   EXPECT_THAT(rest(), HasSubstr("readinessProbe.grpc.service: it is too long"));
   EXPECT_EQ(ready(HttpGet{std::uint16_t{8443}, "", "/", "HTTPS", {}}), "tcp 8443");
   EXPECT_THAT(rest(), HasSubstr("readinessProbe.httpGet.scheme: \"HTTPS\" is not spoken"));
-  EXPECT_EQ(ready(ExecCommand{{"cat", "/tmp/ok"}}), "exec");
-  EXPECT_THAT(rest(), HasSubstr("readinessProbe.exec: the command is not in the fallback's root"));
-  EXPECT_EQ(ready(ExecCommand{{"/app", "check"}}), "exec");
-  EXPECT_THAT(rest(), HasSubstr("not even those of its own binary"));
-  EXPECT_EQ(ready(TcpSocket{std::string("none"), ""}), "exec");
+  for (const auto& command : std::vector<std::vector<std::string>>{
+           {"cat", "/tmp/ok"}, {"app", "check"}, {"/bin/app"}, {"$(NONE)/app"}, {""}, {}}) {
+    EXPECT_EQ(ready(ExecCommand{command}), "runs");
+    EXPECT_THAT(rest(), HasSubstr("readinessProbe.exec: the command is not in the fallback's root"));
+  }
+  EXPECT_EQ(ready(TcpSocket{std::string("none"), ""}), "runs");
   EXPECT_THAT(rest(), HasSubstr("tcpSocket.port: is not a port of the container"));
-  EXPECT_EQ(ready(HttpGet{std::uint16_t{80}, "10.0.0.1", "/", "", {}}), "exec");
+  EXPECT_EQ(ready(HttpGet{std::uint16_t{80}, "10.0.0.1", "/", "", {}}), "runs");
   EXPECT_THAT(rest(), HasSubstr("httpGet.host: only the pod's own address is asked"));
-  EXPECT_EQ(ready(HttpGet{std::uint16_t{80}, "", "/a b", "", {}}), "exec");
-  EXPECT_EQ(ready(std::monostate{}), "exec");
+  EXPECT_EQ(ready(HttpGet{std::uint16_t{80}, "", "/a b", "", {}}), "runs");
+  EXPECT_EQ(ready(std::monostate{}), "runs");
+}
+
+TEST_F(Inherit, ACommandOfItsOwnProgramIsAProbe) {
+  web().env = {
+      {"DIR", "/var/a", {}}, {"DIR", "/var/b", {}}, {"SECRET", "", KeyRef{}}, {"PROGRAM", "/app", {}}};
+  web().readinessProbe = Probe{
+      ExecCommand{{"$(PROGRAM)", "ready", "$(DIR)/x", "[$(SECRET)]", "$(NONE)", "$$(DIR)"}}, 0, 3, 7, 2};
+  const auto ready = std::get<config::ReadyWhenCommand>(workload().readiness.when);
+  EXPECT_THAT(ready.argv, ElementsAre("/app", "ready", "/var/b/x", "[]", "$(NONE)", "$(DIR)"))
+      << "kubelet knows only what the container writes itself";
+  EXPECT_EQ(ready.timeout, 3s);
+  EXPECT_EQ(ready.period, 7s);
+  EXPECT_THAT(rest(),
+              HasSubstr("differs spec.containers[0].readinessProbe.exec: it runs beside the fallback"));
+
+  web().readinessProbe.reset();
+  web().startupProbe = Probe{ExecCommand{{"/app", "up"}}, 5, 1, 10, 6};
+  EXPECT_THAT(std::get<config::ReadyWhenCommand>(workload().readiness.when).argv, ElementsAre("/app", "up"));
+  EXPECT_EQ(workload().readiness.timeout, 65s);
+
+  web().livenessProbe = Probe{ExecCommand{{"/app", "alive"}}, 0, 2, 20, 4};
+  const auto live = workload().liveness.value();
+  EXPECT_THAT(std::get<config::ReadyWhenCommand>(live.when).argv, ElementsAre("/app", "alive"));
+  EXPECT_EQ(live.timeout, 2s);
+  EXPECT_EQ(live.interval, 20s);
+  EXPECT_EQ(live.failures, 4U);
+
+  // An init in front is not the program; what it starts is.
+  web().command = {"/sbin/tini", "--", "/shop", "serve"};
+  EXPECT_FALSE(workload().liveness);
+  web().livenessProbe->handler = ExecCommand{{"/shop", "alive"}};
+  EXPECT_TRUE(workload().liveness);
+  // With words of the configuration nobody knows which program of the pod the binary is.
+  configured.given = {"args"};
+  EXPECT_FALSE(workload().liveness);
 }
 
 TEST_F(Inherit, LimitsGracePolicyAndNames) {

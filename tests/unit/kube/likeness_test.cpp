@@ -43,6 +43,11 @@ std::string questionOf(const How& how) {
     return "tcp " + std::to_string(tcp->port);
   if (const auto* const grpc = std::get_if<config::ReadyWhenGrpc>(&how))
     return "grpc " + std::to_string(grpc->port) + " " + grpc->service;
+  if (const auto* const command = std::get_if<config::ReadyWhenCommand>(&how)) {
+    std::string text = "exit code 0 of";
+    for (const auto& word : command->argv) text += " " + word;
+    return text;
+  }
   const auto* const http = std::get_if<config::ReadyWhenHttp>(&how);
   if (http == nullptr) return "runs";
   std::string text = "http " + std::to_string(http->port) + " " + http->path;

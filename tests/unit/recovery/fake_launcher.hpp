@@ -6,6 +6,8 @@
 #include "launcher/launcher.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -89,6 +91,19 @@ class FakeLauncher final : public launcher::Launcher {
         std::make_unique<FakeProcess>(state, std::move(record), now()));
   }
 
+  asio::awaitable<Result<>> probe(launcher::LaunchRequest like, std::vector<std::string> argv,
+                                  std::chrono::nanoseconds timeout) override {
+    probes.push_back({std::move(like), std::move(argv), timeout});
+    mostProbing = std::max(mostProbing, ++probing);
+    // Also when it is cancelled.
+    const std::shared_ptr<void> over(nullptr, [this](void*) { --probing; });
+    if (probeGate != nullptr) co_await probeGate->passed();
+    if (probeAnswers.empty()) co_return Result<>{};
+    auto answer = std::move(probeAnswers.front());
+    probeAnswers.pop_front();
+    co_return answer;
+  }
+
   asio::awaitable<Remains> collectOrphans(std::vector<launcher::ProcessRecord> records) override {
     kept = std::move(records);
     co_return Remains{0, unclaimed, {}};
@@ -103,6 +118,16 @@ class FakeLauncher final : public launcher::Launcher {
     co_return;
   }
 
+  struct ProbeRun {
+    launcher::LaunchRequest like;
+    std::vector<std::string> argv;
+    std::chrono::nanoseconds timeout{};
+  };
+  std::vector<ProbeRun> probes;
+  std::deque<Result<>> probeAnswers;  // good when there are none left
+  Gate* probeGate = nullptr;          // probes wait for it
+  std::size_t probing = 0;            // number of probes that run now
+  std::size_t mostProbing = 0;
   Gate* launchGate = nullptr;  // launches wait for it
   std::size_t launching = 0;   // number of launches that wait now
   std::size_t mostLaunching = 0;

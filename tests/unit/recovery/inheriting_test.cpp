@@ -87,6 +87,30 @@ TEST_F(Inheriting, TheNextDaemonKeepsAFallbackUntilItKnowsItsPod) {
   EXPECT_THAT(argsOf(1), ElementsAre("--port=3"));
 }
 
+TEST_F(Inheriting, TheNextDaemonRunsTheProbesOfAFallbackThatAnEarlierOneStarted) {
+  auto pod = test::podOf("r/checkout:1.8.3");
+  pod.containers[0].command = {"/checkout"};
+  pod.containers[0].livenessProbe = kube::Probe{kube::ExecCommand{{"/checkout", "alive"}}, 0, 1, 10, 1};
+  specs.specs["uid-s1"] = std::make_shared<const kube::Pod>(pod);
+  detectInheriting();
+  ASSERT_TRUE(reaches(State::ready));
+  next();
+  ASSERT_TRUE(launcher.probes.empty());
+  runtime.down = true;
+  clock.advance(loop, 10s);
+  EXPECT_TRUE(launcher.probes.empty());
+  EXPECT_TRUE(recoveries->incidents()[0].error) << "it cannot be asked while nobody describes the sandbox";
+  runtime.down = false;
+  launcher.probeAnswers.push_back(fail(Stage::readiness, Reason::not_ready, "exit code 1"));
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; })) << "restarted";
+  ASSERT_EQ(launcher.probes.size(), 1U);
+  const auto& like = launcher.probes[0].like;
+  EXPECT_TRUE(like.executable != nullptr);
+  EXPECT_EQ(like.sandbox.pausePid, 4242);
+  EXPECT_EQ(like.workload.user.uid, 1000U);
+  EXPECT_THAT(launcher.probes[0].argv, ElementsAre("/checkout", "alive"));
+}
+
 TEST_F(Inheriting, TheRealContainerEndsAFallbackWhosePodIsNotKnown) {
   detectInheriting();
   ASSERT_TRUE(reaches(State::ready));

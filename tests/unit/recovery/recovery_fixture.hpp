@@ -96,6 +96,7 @@ struct RecoveryTest : testing::Test {
         runtime.sandboxes.contains(sandbox) ? runtime.sandboxes[sandbox].sandbox : cri::Sandbox{sandbox};
     auto config = std::make_shared<config::Config>(*makeConfig());
     config->workloads[0].liveness = liveness;
+    if (readyCommand) config->workloads[0].readiness.when = *readyCommand;
     config->workloads[0].imageFrom = imageFrom;
     config->workloads[0].restart.policy = restartPolicy;
     config->workloads[0].mode = mode;
@@ -139,6 +140,7 @@ struct RecoveryTest : testing::Test {
   test::Gate* readyGate = nullptr;
   Result<> readyResult;
   std::optional<config::Liveness> liveness;
+  std::optional<config::ReadyWhenCommand> readyCommand;  // empty: the fixture's own readiness
   Provenance imageFrom = Provenance::configuration;
   Cause cause = Cause::unreachable;
   config::HandBackOn handBackOn = config::HandBackOn::container;

@@ -125,6 +125,7 @@ TEST(Protocol, ReportsKeepEveryField) {
   EXPECT_EQ(std::get<ExitedReport>(*exited).value, 9);
   EXPECT_TRUE(std::holds_alternative<ReadyReport>(*decodeReport(*encode(Report(ReadyReport{})))));
   EXPECT_EQ(std::get<SpareReport>(*decodeReport(*encode(Report(SpareReport{4})))).id, 4U);
+  EXPECT_EQ(std::get<PassedReport>(*decodeReport(*encode(Report(PassedReport{5})))).id, 5U);
 }
 
 TEST(Protocol, OrdersToTheSpawnerKeepTheirContent) {
@@ -149,6 +150,7 @@ TEST(Protocol, TheBytesAreThoseOfVersion1) {
   EXPECT_EQ(hexOf(encoded(Report(FailedReport{2, Stage{}, Reason{}, 40, "why"}))),
             "464c423105000000020000000000000000002800000003000000776879");
   EXPECT_EQ(hexOf(encoded(Report(ExitedReport{3, true, 9}))), "464c42310600000003000000000000000109000000");
+  EXPECT_EQ(hexOf(encoded(Report(PassedReport{5}))), "464c4231090000000500000000000000");
   EXPECT_EQ(hexOf(encoded(orderWithEverything())),
             "464c4231010000000300000008000000636865636b6f75740b0000002d2d706f72743d3830383000000000020000"
             "0008000000636865636b6f75740e0000002d2d6865616c74682d636865636b0300000003000000413d3106000000"
@@ -158,6 +160,15 @@ TEST(Protocol, TheBytesAreThoseOfVersion1) {
             "000100000000000000ffffffffffffffff010300000000000000fcffffef0000000001a0860100a1860100010000"
             "000a0000002f6574632f686f737473a4010000140000003132372e302e302e31096c6f63616c686f73740a020000"
             "00080000002f6574632f617070010d0000002f6574632f6f6e652e636f6e660001");
+}
+
+TEST(Protocol, AnOrderMayConsistOfAHealthCheckAlone) {
+  auto order = orderWithEverything();
+  order.argv.clear();
+  const auto decoded = decodeLaunch(encoded(order));
+  ASSERT_TRUE(decoded);
+  EXPECT_TRUE(decoded->argv.empty());
+  EXPECT_EQ(decoded->healthArgv, order.healthArgv);
 }
 
 TEST(Protocol, EveryCutMessageIsRefused) {
@@ -192,7 +203,11 @@ TEST(Protocol, UnsafeOrdersAreRefused) {
     change(order);
     return refusalOf(order);
   };
-  EXPECT_EQ(with([](auto& o) { o.argv.clear(); }), Reason::protocol);
+  const auto nothingToRun = [](auto& o) {
+    o.argv.clear();
+    o.healthArgv.clear();
+  };
+  EXPECT_EQ(with(nothingToRun), Reason::protocol);
   EXPECT_EQ(with([](auto& o) { o.argv[1] = std::string("a\0b", 3); }), Reason::protocol);
   EXPECT_EQ(with([](auto& o) { o.env[0] = "NOVALUE"; }), Reason::protocol);
   EXPECT_EQ(with([](auto& o) { o.env[0] = "=x"; }), Reason::protocol);

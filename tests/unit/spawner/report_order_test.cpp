@@ -31,8 +31,17 @@ TEST(ReportOrder, ALaunchReportsBirthThenExecution) {
   EXPECT_FALSE(order.accept(kChild, Kind::failed)) << "only once";
 }
 
+TEST(ReportOrder, AHealthCheckAloneIsTheEnd) {
+  ReportOrder order(kSpare);
+  EXPECT_FALSE(ReportOrder(kSpare).accept(kChild, Kind::healthy)) << "nobody is born";
+  EXPECT_TRUE(order.accept(kChild, Kind::born));
+  EXPECT_TRUE(order.accept(kChild, Kind::healthy));
+  for (const auto kind : {Kind::executing, Kind::failed, Kind::unhealthy, Kind::healthy})
+    EXPECT_FALSE(order.accept(kChild, kind));
+}
+
 TEST(ReportOrder, OnlyTheChildReportsForItself) {
-  for (const auto kind : {Kind::born, Kind::executing, Kind::failed, Kind::unhealthy}) {
+  for (const auto kind : {Kind::born, Kind::executing, Kind::failed, Kind::unhealthy, Kind::healthy}) {
     ReportOrder order(kSpare);
     ASSERT_TRUE(order.accept(kChild, Kind::born));
     EXPECT_FALSE(order.accept(kOther, kind));
@@ -50,10 +59,13 @@ TEST(ReportOrder, BirthIsReportedOnceAndFirst) {
   EXPECT_TRUE(order.accept(kChild, Kind::executing));
   EXPECT_FALSE(order.accept(kChild, Kind::executing));
   EXPECT_FALSE(order.accept(kChild, Kind::unhealthy)) << "the health check is already over";
+  ReportOrder other(kSpare);
+  EXPECT_TRUE(other.accept(kChild, Kind::born) && other.accept(kChild, Kind::executing));
+  EXPECT_FALSE(other.accept(kChild, Kind::healthy)) << "it executes something else";
 }
 
 TEST(ReportOrder, ASpareCanOnlyFailAndIsNeverTheChild) {
-  for (const auto kind : {Kind::born, Kind::executing, Kind::unhealthy}) {
+  for (const auto kind : {Kind::born, Kind::executing, Kind::unhealthy, Kind::healthy}) {
     ReportOrder order(kSpare);
     EXPECT_FALSE(order.accept(kSpare, kind));
     EXPECT_EQ(order.child(), 0);

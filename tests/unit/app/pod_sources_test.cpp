@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is asked about a pod that waits, and when, with real servers on loopback.
+#include "app/pod_sources.hpp"
+
+#include "kube/authority.hpp"
+#include "kube/fake_api_server.hpp"
+#include "kube/fake_kubelet.hpp"
+#include "run_until.hpp"
+#include "temp_folder.hpp"
+
+#include <chrono>
+#include <functional>
+
+#include <boost/asio/io_context.hpp>
+#include <gtest/gtest.h>
+
+namespace fallbackd::app {
+namespace {
+
+using namespace std::chrono_literals;
+using kube_test::podJson;
+
+struct PodSourcesTest : testing::Test {
+  PodSourcesTest() {
+    api.acceptTokens({"secret-1"});
+    kubelet.acceptTokens({"secret-1"});
+    folder.write("token", "secret-1");
+    folder.write("ca.crt", authority.certificate());
+    config.cache.state = folder.path();
+    auto& settings = config.kubernetes;
+    settings.sources = {config::PodSource::kubelet, config::PodSource::apiserver};
+    settings.kubeconfig = folder.write(
+        "kubeconfig",
+        "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n"
+        "clusters: [{name: k, cluster: {server: 'https://" +
+            api.address() +
+            "', certificate-authority: ca.crt}}]\nusers: [{name: u, user: {tokenFile: token}}]\n");
+    settings.kubeletAddress = kubelet.address();
+    settings.kubeletCertificate = folder.write("kubelet.crt", own.certificate);
+    settings.viewFile = folder.path() + "/pods.view";
+    options.nodeName = "node-1";
+  }
+  ~PodSourcesTest() override { sources.stop(); }
+  bool soon(const std::function<bool()>& done) { return test::runWhileTimeStands(loop, done); }
+  bool knows(const std::string& uid) { return sources.pods().find(uid) != nullptr; }
+
+  boost::asio::io_context loop{1};
+  test::FakeClock& clock = test::FakeClock::install(loop);
+  test::TempFolder folder;
+  kube_test::Authority authority{"cluster"};
+  kube_test::Leaf own = kube_test::Authority::selfSigned("DNS:node-1");
+  kube_test::FakeApiServer api{authority.server("IP:127.0.0.1")};
+  kube_test::FakeKubelet kubelet{own};
+  config::Config config;
+  Options options;
+  telemetry::Log log{config::LogFormat::json, config::LogLevel::error};
+  PodSources sources{log};
+};
+
+TEST_F(PodSourcesTest, AnUnknownPodIsAskedForAtOnceAndAKnownOneAfterItsRecovery) {
+  api.put(podJson("checkout-1", "uid-1"));
+  kubelet.setPods({podJson("checkout-1", "uid-1"), podJson("checkout-2", "uid-2")});
+  sources.start(loop.get_executor(), config, options);
+  ASSERT_TRUE(soon([&] { return knows("uid-1"); }));
+  sources.podWaits("uid-1");
+  sources.podWaits("uid-1");
+  sources.podWaits("uid-2");
+  ASSERT_TRUE(soon([&] { return knows("uid-2"); }));
+  EXPECT_EQ(kubelet.requests().size(), 1U);
+  // Whatever was to be asked at once has been answered. The rest comes with time.
+  clock.advance(loop, 500ms);
+  EXPECT_TRUE(soon([&] { return kubelet.requests().size() == 2; }));
+  // Each time that it waits, but once at a time.
+  sources.podWaits("uid-1");
+  clock.advance(loop, 500ms);
+  EXPECT_TRUE(soon([&] { return kubelet.requests().size() == 3; }));
+}
+
+}  // namespace
+}  // namespace fallbackd::app
