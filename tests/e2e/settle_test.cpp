@@ -102,7 +102,8 @@ class SettleLogs : public SettleNode {
     ASSERT_NO_FATAL_FAILURE(settled("web-0"));
     const auto id = kubelet_->status("web-0")->containers[0].containerId;
     const auto link = kubelet_->logLinks() / ("web-0_shop_checkout-" + id + ".log");
-    ASSERT_TRUE(fs::is_symlink(link)) << link;
+    // kubelet may have looked before the stand-in was known to have started.
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return fs::is_symlink(link); })) << link;
     log_ = fs::read_symlink(link);
   }
   void ask(const std::string& path) {
