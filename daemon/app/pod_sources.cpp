@@ -198,12 +198,12 @@ std::optional<kube::RolloutView> PodSources::rollout(const std::string& podUid) 
 }
 
 std::optional<standin::RolloutFacts> PodSources::rolloutFacts(const std::string& podUid) const {
-  using State = standin::RolloutFacts::State;
+  using Known = standin::RolloutFacts::State;
   const auto view = rollout(podUid);
   if (!view) return std::nullopt;
-  auto state = State::unknown;
-  if (view->rollout == kube::Rollout::complete) state = State::complete;
-  if (view->rollout == kube::Rollout::in_progress) state = State::in_progress;
+  auto state = Known::unknown;
+  if (view->rollout == kube::Rollout::complete) state = Known::complete;
+  if (view->rollout == kube::Rollout::in_progress) state = Known::in_progress;
   return standin::RolloutFacts{state, view->otherRevisionReady, view->why};
 }
 
