@@ -12,9 +12,9 @@ namespace asio = boost::asio;
 
 namespace {
 
-// containerd notes on a configuration which snapshot its layers were unpacked to, by snapshotter.
 // Tags of one repository on one node.
 constexpr std::size_t kMaxNames = 64;
+// containerd notes on a configuration which snapshot its layers were unpacked to, by snapshotter.
 constexpr std::string_view kSnapshotLabel = "containerd.io/gc.ref.snapshot.";
 
 tl::unexpected<Error> missing(const std::string& what) {
