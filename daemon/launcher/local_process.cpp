@@ -46,7 +46,8 @@ struct LocalProcess::Life {
       : process(std::move(held)),
         exit(std::move(notice)),
         cgroupLeaves(std::move(leaves)),
-        oomKillsBefore(oomKillsIn(cgroupLeaves)),
+        // The leaf of a launch is new. What is read now may have been killed already.
+        oomKillsBefore(exit != nullptr ? 0 : oomKillsIn(cgroupLeaves)),
         ended(executor) {}
 
   asio::awaitable<ExitStatus> toldBySpawner();

@@ -96,7 +96,6 @@ struct RecoveryTest : testing::Test {
         runtime.sandboxes.contains(sandbox) ? runtime.sandboxes[sandbox].sandbox : cri::Sandbox{sandbox};
     auto config = std::make_shared<config::Config>(*makeConfig());
     config->workloads[0].liveness = liveness;
-    if (readyCommand) config->workloads[0].readiness.when = *readyCommand;
     config->workloads[0].imageFrom = imageFrom;
     config->workloads[0].restart.policy = restartPolicy;
     config->workloads[0].mode = mode;
@@ -105,6 +104,7 @@ struct RecoveryTest : testing::Test {
     config->workloads[0].handBack.on = handBackOn;
     config->workloads[0].handBack.when = handBackWhen;
     config->workloads[0].readiness = readiness;
+    if (readyCommand) config->workloads[0].readiness.when = *readyCommand;
     detection.cause = cause;
     detection.status = std::move(status);
     detection.waitingSince = detection.failureKnown = clock.now();
