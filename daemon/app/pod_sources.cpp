@@ -91,26 +91,11 @@ void PodSources::podWaits(const std::string& podUid) {
   if (!sources_) return;
   if (rollouts_.size() < kube::View::kMaxPods) rollouts_.try_emplace(podUid);
   const auto pod = pods_.find(podUid);
-  // Before these are known, nothing starts; what else is asked can wait until it has started.
+  // Nothing starts before the pod and the values that its variables name are known; values may have changed
+  // since. What else is asked can wait until the fallback has started.
   if (pod == nullptr) return pods_.refresh(podUid);
-  if (!knowsObjectsOf(*pod)) askObjects(*pod);
+  askObjects(*pod);
   if (toAsk_.size() < kube::View::kMaxPods && toAsk_.insert(podUid).second) later_->spawn(askLater(podUid));
-}
-
-bool PodSources::knowsObjectsOf(const kube::PodObject& pod) const {
-  const auto spec = described(pod.uid);
-  const auto names = spec == nullptr ? kube::NamedObjects() : kube::namedObjects(*spec);
-  if (names.empty()) return true;
-  const auto found = named_.find(pod.uid);
-  if (found == named_.end()) return false;
-  const auto hold = [](const std::set<std::string>& wanted, const kube::ObjectContents& contents) {
-    return std::all_of(wanted.begin(), wanted.end(), [&](const std::string& name) {
-      const auto content = contents.find(name);
-      return content != contents.end() && content->second;
-    });
-  };
-  const auto& known = found->second.facts;
-  return hold(names.configMaps, known.configMaps) && hold(names.secrets, known.secrets);
 }
 
 boost::asio::awaitable<void> PodSources::askLater(std::string podUid) {

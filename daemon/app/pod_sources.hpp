@@ -90,7 +90,6 @@ class PodSources final : public watcher::PodSpecs {
   void tell(const kube::SourceState& state);
   void podsChanged(const std::string& podUid);
   void tellIfOther(const kube::PodObject& pod);
-  [[nodiscard]] bool knowsObjectsOf(const kube::PodObject& pod) const;
   boost::asio::awaitable<void> askLater(std::string podUid);
   void askOwner(const kube::PodPtr& pod);
   void askObjects(const kube::PodObject& pod);

@@ -49,6 +49,15 @@ bool isUrlPath(std::string_view path) {
   });
 }
 
+/// The container's program is then only what runs the probe's script, and the binary knows nothing of it.
+bool runsScripts(std::string_view program) {
+  const auto name = program.substr(program.rfind('/') + 1);
+  constexpr std::array<std::string_view, 8> kNames{"env", "java", "node",   "perl",
+                                                   "php", "ruby", "dotnet", "deno"};
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end() || name.starts_with("python") ||
+         name.ends_with(".sh") || name.ends_with(".py");
+}
+
 class ProbeReader {
  public:
   ProbeReader(const Inheritance& to, std::string_view name) : to_(to), path_(to.pathOf(name)) {}
@@ -67,6 +76,11 @@ class ProbeReader {
     const auto command = expanded(exec.command);
     if (command.empty() || command.front().empty() || command.front() != to_.out.workload.argv0) {
       to_.note(path_ + ".exec", "the command is not in the fallback's root");
+      return std::nullopt;
+    }
+    if (runsScripts(command.front())) {
+      to_.note(path_ + ".exec",
+               quoted(command.front()) + " runs scripts, which the fallback's root does not have");
       return std::nullopt;
     }
     to_.note(path_ + ".exec",

@@ -151,7 +151,7 @@ std::vector<std::string> Adoption::leavesOfOurs(const std::set<std::string>& kno
   std::vector<std::string> ours;
   for (const auto& path : parts_.grounds.cgroups->leaves()) {
     const auto leaf = parts_.grounds.cgroups->leaf(path);
-    if (known.contains(path) || !leaf) continue;
+    if (known.contains(path) || parts_.probeLeaves.contains(path) || !leaf) continue;
     const auto owner = leaf->owner();
     if (owner == LeafFolder::Owner::tree) continue;
     if (owner == LeafFolder::Owner::ours) {

@@ -33,6 +33,7 @@ Launch::Launch(LauncherParts& parts, LaunchRequest request)
     : parts_(parts), request_(std::move(request)), grounds_(parts.grounds) {}
 
 Launch::~Launch() {
+  for (const auto& path : probeLeaves_) parts_.probeLeaves.erase(path);
   // Only a cancelled launch has something left here: its coroutine can no longer wait.
   if (!kept_ && (!leaf_.empty() || fifosMade_)) parts_.tasks.spawn(removeRemains());
 }
@@ -46,7 +47,8 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Launch::run() {
   auto prepared = co_await prepare();
   if (prepared) {
     auto started = co_await finish();
-    if (started && isOurs(*started)) co_return makeProcess(std::move(*started));
+    const bool isThere = started && started->pid != 0;
+    if (isThere && isOurs(*started)) co_return makeProcess(std::move(*started));
     prepared = started ? fail(Stage::spawner, Reason::protocol, "the started process is not in its leaf")
                        : tl::unexpected<Error>(started.error());
   }
@@ -124,7 +126,8 @@ asio::awaitable<Result<>> Launch::begin() {
   const auto& request = request_;
   const auto& container = request.workload.match.container;
   FB_CO_TRY(leaf_, leafBelow(*parts_.options.cgroups, request.sandbox.cgroupParent,
-                             isProbe() ? probeLeafName(container, ++parts_.lastProbe) : leafName(container)));
+                             isProbe() ? probeLeafName(container, request.probePlace) : leafName(container)));
+  if (isProbe()) noteProbe();
   FB_CO_CHECK(makeUnifiedLeaf(*parts_.grounds.cgroups, leaf_, request.workload.resources, order_, fds_));
   const auto taken = co_await takeVolumes();
   if (!taken) co_return tl::unexpected<Error>(taken.error());
@@ -138,6 +141,11 @@ asio::awaitable<Result<>> Launch::begin() {
   if (!begun) co_return tl::unexpected<Error>(begun.error());
   begun_ = std::move(*begun);
   co_return Result<>{};
+}
+
+void Launch::noteProbe() {
+  probeLeaves_ = pathsOf(leaf_);
+  parts_.probeLeaves.insert(probeLeaves_.begin(), probeLeaves_.end());
 }
 
 Result<> Launch::makeFifos(uid_t owner) {

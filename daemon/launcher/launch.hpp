@@ -43,6 +43,7 @@ class Launch {
   boost::asio::awaitable<Result<>> openEntry();
   Result<> openNoEntry();
   boost::asio::awaitable<void> dropRemains();
+  void noteProbe();
   [[nodiscard]] bool isProbe() const { return !probeArgv_.empty(); }
   [[nodiscard]] LogTarget logTarget() const;
   boost::asio::awaitable<Result<StartedProcess>> finish();
@@ -52,7 +53,8 @@ class Launch {
 
   LauncherParts& parts_;
   LaunchRequest request_;
-  std::vector<std::string> probeArgv_;  // empty: the binary is started
+  std::vector<std::string> probeArgv_;    // empty: the binary is started
+  std::vector<std::string> probeLeaves_;  // what LauncherParts knows of it
   Grounds grounds_;
   LaunchTimes times_;
   OpenSandbox sandbox_;

@@ -30,6 +30,8 @@ struct LaunchRequest {
   std::string nodeName;
   /// Additional environment of the process, before the workload's own: POD_NAME, POD_IP, ... are added here.
   unsigned restartCount = 0;  // number of the log file, as for kubelet
+  /// For probe(): the number of the place where it runs. With few numbers, as few probes can be stuck.
+  unsigned probePlace = 0;
 };
 
 /// When the steps of a launch were finished (CLOCK_MONOTONIC).

@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -53,8 +54,8 @@ struct LauncherParts {
   Confinement confinement;
   SpawnerClient spawner;
   std::shared_ptr<workers::Pool> pool;
-  /// Numbers their leaves: that of a cancelled one is removed while the next one is made.
-  std::uint64_t lastProbe = 0;
+  /// Leaves of probes that run now: no orphans.
+  std::set<std::string> probeLeaves;
   TaskGroup tasks;
 };
 

@@ -75,7 +75,8 @@ asio::awaitable<Result<>> LocalLauncher::probe(LaunchRequest like, std::vector<s
                                                std::chrono::nanoseconds timeout) {
   like.workload.healthCheck.timeout = timeout;
   auto outcome = co_await probeOnce(like, argv);
-  // One that an earlier daemon left, and that could not be removed at the start. It is gone now.
+  // One that was cancelled, or that an earlier daemon left. The first attempt has removed what is in its
+  // place, unless that cannot be killed: then there is no second probe.
   const bool again = !outcome && outcome.error().reason == Reason::already_exists;
   if (again) outcome = co_await probeOnce(std::move(like), std::move(argv));
   if (outcome) co_return outcome;

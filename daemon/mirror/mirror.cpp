@@ -106,9 +106,9 @@ Mirror::Mirror(config::ConfigPtr config, Daemon daemon)
   const auto& limits = settings.detection.workloadDefaults;
   const auto longest = limits.stallTimeout + limits.responseTimeout;
   Verdicts::Validity validity;
-  validity.well = 2 * longest;
+  validity.well = longest;
   validity.failing = settings.detection.reprobeInterval;
-  validity.ahead = longest;
+  validity.ahead = longest / 2;
   parts->endpoint = std::make_unique<Endpoint>(parts->server.executor(), settings.mirror,
                                                settings.detection.workloadDefaults.triggers, validity,
                                                settings.cache.state + "/mirror.seen", std::move(outside));

@@ -117,10 +117,11 @@ asio::awaitable<Result<Offer>> offerOfDigest(cri::ImageStore& store, std::string
 asio::awaitable<Result<>> checkRepository(cri::ImageStore& store, std::string repository, std::string digest,
                                           Platform platform) {
   FB_CO_TRY(auto named, co_await store.ofRepository(repository));
-  if (named.size() > kMaxNames) named.resize(kMaxNames);
   for (const auto& one : named) {
     if (one.digest == digest) co_return Result<>();
   }
+  if (named.size() > kMaxNames)
+    named.erase(named.begin(), named.end() - kMaxNames);  // the last may be the newest
   for (const auto& one : named) {
     const bool isPart = co_await isNamedBy(store, one.digest, digest, platform);
     if (isPart) co_return Result<>();

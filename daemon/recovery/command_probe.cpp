@@ -24,11 +24,12 @@ constexpr std::chrono::nanoseconds kShortestPeriod = 1s;
 /// launched today.
 cri::Awaitable<Result<launcher::LaunchRequest>> Recovery::launchOfRunning() {
   if (launchedAs_) co_return *launchedAs_;
+  // The binary last: to admit it may take the time of reading and hashing it.
+  auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
+  if (!status) co_return tl::unexpected<Error>(status.error());
   auto chooser = chooserOf(*services_.config, *workload_, incident_.target.podNamespace);
   const auto admitted = co_await services_.binaries.acquire(incident_.binary, std::move(chooser));
   if (!admitted) co_return tl::unexpected<Error>(admitted.error());
-  auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
-  if (!status) co_return tl::unexpected<Error>(status.error());
   completeHostNetwork(services_, *status);
   FB_CO_TRY(const auto effective, effectiveNow(*status, **admitted));
   launchedAs_ = requestFor(*admitted, std::move(*status), *effective.workload);
@@ -38,9 +39,18 @@ cri::Awaitable<Result<launcher::LaunchRequest>> Recovery::launchOfRunning() {
 cri::Awaitable<Result<>> Recovery::runProbe(config::ReadyWhenCommand command) {
   auto like = co_await launchOfRunning();
   if (!like) co_return tl::unexpected<Error>(like.error());
+  const auto place = co_await services_.probes->enter(launchGroup());
+  like->probePlace = std::exchange(nextProbePlace_, 1 - nextProbePlace_);
   const auto answer =
       co_await services_.launcher.probe(std::move(*like), std::move(command.argv), command.timeout);
   co_return answer;
+}
+
+/// Between attempts to ask at all. A command costs a process even if it cannot be run.
+Backoff Recovery::pausesOfAsking() const {
+  const auto* const command = std::get_if<config::ReadyWhenCommand>(&workload_->readiness.when);
+  return command == nullptr ? Backoff()
+                            : Backoff({kShortestPeriod, std::max(command->period, kShortestPeriod)});
 }
 
 cri::Awaitable<Result<>> Recovery::askOnce(decltype(config::Liveness::when) how,

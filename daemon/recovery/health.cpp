@@ -44,7 +44,7 @@ launcher::Place Recovery::place() const {
 /// Until the fallback answers well, or its time limit is over. If it cannot be probed it may serve all the
 /// same: it is left alone and probed again.
 cri::Awaitable<Result<>> Recovery::answersWell() {
-  Backoff pause;
+  auto pause = pausesOfAsking();
   for (;;) {
     auto answer = co_await saysReady();
     if (answer || answer.error().reason == Reason::not_ready) {

@@ -116,17 +116,19 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launch(cach
   if (!completed) co_return tl::unexpected<Error>(completed.error());
   incident_.podIp = status->ips.empty() ? std::string() : status->ips.front();
   locate();
-  const FairGroup group{workload_->imageFrom == Provenance::configuration ? FairGroup::Kind::configured
-                                                                          : FairGroup::Kind::chosen,
-                        incident_.target.podNamespace};
   const std::variant<FairGate::Place, std::monostate> turn =
-      co_await (services_.launches->enter(group) || untilEndRequested());
+      co_await (services_.launches->enter(launchGroup()) || untilEndRequested());
   if (requestedEnd_) co_return nullptr;
   auto request = requestFor(std::move(binary), std::move(*status), *workload_);
   launchedAs_.reset();
   if (asksByCommand(*workload_)) launchedAs_ = request;
   launchBegun_ = true;
   co_return co_await services_.launcher.launch(std::move(request));
+}
+
+FairGroup Recovery::launchGroup() const {
+  const bool configured = workload_->imageFrom == Provenance::configuration;
+  return {configured ? FairGroup::Kind::configured : FairGroup::Kind::chosen, incident_.target.podNamespace};
 }
 
 launcher::LaunchRequest Recovery::requestFor(cache::AdmittedPtr binary, cri::SandboxStatus status,

@@ -28,6 +28,7 @@ Recoveries::Recoveries(Services& services, config::ConfigPtr config)
   services_.config = config_;
   services_.departures.emplace(LoopClock::of(services_.executor));
   services_.launches.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
+  services_.probes.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
 }
 
 void Recoveries::reconfigure(config::ConfigPtr config) {
@@ -35,6 +36,7 @@ void Recoveries::reconfigure(config::ConfigPtr config) {
   services_.config = config_;
   withholding_.forgetAll();
   services_.launches->reconfigure(FairLimits::of(config_->launcher.maxConcurrentLaunches));
+  services_.probes->reconfigure(FairLimits::of(config_->launcher.maxConcurrentLaunches));
   for (const auto& [key, recovery] : active_) recovery->reconfigured();
 }
 

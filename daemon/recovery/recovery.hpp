@@ -64,6 +64,8 @@ struct Services {
   std::function<Result<Listeners>(pid_t pid, std::uint16_t port)> listenersOf = nullptr;
   /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by Recoveries.
   std::optional<FairGate> launches = std::nullopt;
+  /// The same number of probes that are commands: they must not take the launches' places.
+  std::optional<FairGate> probes = std::nullopt;
   watcher::PodSpecs* specs = &watcher::PodSpecs::none();
   config::ConfigPtr config = nullptr;  // the one in use; kept by Recoveries
   /// Told what people who look at a pod should know; null: nobody is.
@@ -138,6 +140,8 @@ class Recovery {
   cri::Awaitable<Result<>> commandSaysReady(config::ReadyWhenCommand command);
   cri::Awaitable<Result<>> askOnce(decltype(config::Liveness::when) how, std::chrono::nanoseconds timeout);
   cri::Awaitable<Result<>> runProbe(config::ReadyWhenCommand command);
+  [[nodiscard]] Backoff pausesOfAsking() const;
+  [[nodiscard]] FairGroup launchGroup() const;
   cri::Awaitable<Result<launcher::LaunchRequest>> launchOfRunning();
   void cannotAsk(const Error& error);
   [[nodiscard]] launcher::Place place() const;
@@ -172,6 +176,7 @@ class Recovery {
   Settling settling_;
   std::unique_ptr<launcher::Process> process_;
   std::optional<launcher::LaunchRequest> launchedAs_;  // the process that runs, for probes beside it
+  unsigned nextProbePlace_ = 0;  // of two: a probe that was cancelled may still be cleaning up
   bool knowsWorkload_ = true;
   Event workloadKnown_;
   std::optional<launcher::ExitStatus> unjudged_;  // ended before its restart policy was known

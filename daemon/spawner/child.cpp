@@ -15,7 +15,9 @@
 #include <linux/close_range.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 namespace fallbackd::launcher {
@@ -63,11 +65,21 @@ void joinLegacyCgroups(ChildPlan& plan) {
   if (::unshare(CLONE_NEWCGROUP) != 0) giveUp(plan, Step::cgroup_namespace);
 }
 
+/// A volume may cover it: opened by root, whatever that is must not reach the program.
+int openNull(int flags) {
+  const int null = ::open("/dev/null", flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  struct stat found {};
+  if (null < 0 || ::fstat(null, &found) != 0) return -1;
+  if (S_ISCHR(found.st_mode) && found.st_rdev == makedev(1, 3)) return null;
+  errno = ENODEV;
+  return -1;
+}
+
 /// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no others. What only runs
 /// a health check has no log: its output goes to /dev/null of its own root, never to the node's.
 void arrangeFds(ChildPlan& plan) {
   const bool silent = plan.order.argv.empty();
-  const int null = ::open("/dev/null", (silent ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  const int null = openNull(silent ? O_RDWR : O_RDONLY);
   const int out = silent ? null : plan.entry[kEntryOut];
   const int err = silent ? null : plan.entry[kEntryErr];
   if (null < 0 || ::dup2(null, STDIN_FILENO) < 0 || ::dup2(out, STDOUT_FILENO) < 0 ||

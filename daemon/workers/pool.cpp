@@ -129,8 +129,10 @@ bool Pool::State::mayRun(const Task& task) const {
     if (job->task.urgency == Urgency::background) ++background;
     if (job->task.owner.namespaceName == task.owner.namespaceName) ++ofNamespace;
   }
-  return ofNamespace < limits.runningOfNamespace &&
-         (task.urgency == Urgency::launch || background < limits.runningBackground);
+  if (task.urgency == Urgency::launch) return ofNamespace < limits.runningOfNamespace;
+  // One place of each namespace is left to launches.
+  const auto share = std::max<std::size_t>(limits.runningOfNamespace, 2) - 1;
+  return ofNamespace < share && background < limits.runningBackground;
 }
 
 /// Launches first, each kind in order of arrival; skips tasks whose namespace has its share.

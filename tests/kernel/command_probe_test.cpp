@@ -5,6 +5,7 @@
 #include "launcher/cgroup/cgroup_trees.hpp"
 #include "sys/process.hpp"
 
+#include <fstream>
 #include <set>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -129,16 +130,34 @@ TEST_F(CommandProbes, WhatIsCancelledLeavesNothing) {
   EXPECT_FALSE(probeLeaves(process->record()).empty()) << "a leaf of its own";
   const auto members = contentOf(process->record().cgroupLeaves.front() + "/cgroup.procs");
   EXPECT_EQ(members, std::to_string(process->record().pid) + "\n") << "the fallback's has only the fallback";
+  EXPECT_EQ(run(launcher->collectOrphans({process->record()})).removed, 0U) << "it is no orphan";
+  EXPECT_FALSE(probeLeaves(process->record()).empty());
+  EXPECT_FALSE(ended);
   up.set();
   ASSERT_TRUE(turnUntil([&] { return ended.has_value(); }));
   EXPECT_TRUE(*ended);
-  // The next ones do not have to wait until that is cleaned up, and are not disturbed by it.
+  // Those in the other place do not have to wait until that is cleaned up, and are not disturbed by it.
+  auto elsewhere = like;
+  elsewhere.probePlace = 1;
   for (int i = 0; i < 5; ++i) {
-    const auto next = ask(like, {"--health-check"});
+    const auto next = ask(elsewhere, {"--health-check"});
     EXPECT_TRUE(next) << next.error().message();
   }
   EXPECT_TRUE(turnUntil([&] { return probeLeaves(process->record()).empty(); }));
   stop(process);
+}
+
+/// Root opens it. Were it a file of a volume, whoever runs the command could read or write what it may not
+/// open.
+TEST_F(CommandProbes, AVolumeInThePlaceOfDevNullIsNotOpened) {
+  auto like = withVolume();
+  const auto secret = data_ / "secret";
+  std::ofstream(secret) << "of root\n";
+  like.workload.volumes.push_back({config::Volume::Kind::empty_dir, "data", "/dev/null", "secret", false});
+  const auto ran = ask(like, {"--health-check"});
+  ASSERT_FALSE(ran);
+  EXPECT_THAT(ran.error().message(), HasSubstr("standard input and output"));
+  EXPECT_EQ(contentOf(secret), "of root\n");
 }
 
 TEST_F(CommandProbes, InASharedPidNamespaceItStaysOutside) {

@@ -430,6 +430,16 @@ TEST_F(Inherit, ACommandOfItsOwnProgramIsAProbe) {
   EXPECT_FALSE(workload().liveness);
 }
 
+TEST_F(Inherit, AScriptIsNotTheBinarysOwnCommand) {
+  for (const auto* program : {"python3.11", "/usr/bin/java", "/usr/bin/env", "/app/run.sh"}) {
+    web().command = {program, "server"};
+    web().livenessProbe = Probe{ExecCommand{{program, "health"}}, 0, 2, 20, 4};
+    EXPECT_FALSE(workload().liveness) << program;
+    EXPECT_THAT(rest(), HasSubstr("livenessProbe.exec")) << program;
+    EXPECT_THAT(rest(), HasSubstr("runs scripts")) << program;
+  }
+}
+
 TEST_F(Inherit, LimitsGracePolicyAndNames) {
   web().resources.limits = {{"memory", "64Mi"}, {"cpu", "250m"}};
   pod.terminationGracePeriodSeconds = 45;

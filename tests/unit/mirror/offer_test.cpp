@@ -37,6 +37,17 @@ class OfferTest : public testing::Test {
   FakeImageStore::Parts parts;
 };
 
+TEST_F(OfferTest, ADigestIsFoundAmongManyNamesOfItsRepository) {
+  const auto first = store.putImage("first");
+  const std::string repository = "registry.example.com/shop/mono";
+  store.name(repository + ":000", first.manifest);
+  for (int i = 100; i < 400; ++i) store.name(repository + ":" + std::to_string(i), parts.manifest);
+  const auto last = store.putImage("last");
+  store.name(repository + ":999", last.manifest);
+  EXPECT_TRUE(offer(repository + "@" + first.manifest));
+  EXPECT_TRUE(offer(repository + "@" + last.manifest));
+}
+
 TEST_F(OfferTest, AnImageWithAllItsContentIsOffered) {
   const auto got = offer();
   ASSERT_TRUE(got) << got.error().message();

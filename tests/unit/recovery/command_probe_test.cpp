@@ -107,6 +107,28 @@ TEST_F(CommandProbe, LivenessRestartsAfterFailuresInARowAtTheProbesPace) {
   EXPECT_EQ(launcher.mostProbing, 1U);
 }
 
+TEST_F(CommandProbe, WhatCannotBeRunIsTriedNoMoreOftenThanEachSecond) {
+  answer(100, notAsked());
+  detect();
+  ASSERT_TRUE(probed(1));
+  clock.advance(loop, 999ms);
+  EXPECT_EQ(launcher.probes.size(), 1U);
+  clock.advance(loop, 1min);
+  // After 1, 2, 4 and then every 5 s, its period.
+  EXPECT_EQ(launcher.probes.size(), 14U);
+}
+
+TEST_F(CommandProbe, TwoPlacesTakeTurns) {
+  answer(2, bad());
+  detect();
+  ASSERT_TRUE(probed(1));
+  clock.advance(loop, 3s);
+  ASSERT_EQ(launcher.probes.size(), 3U);
+  EXPECT_EQ(launcher.probes[0].like.probePlace, 0U);
+  EXPECT_EQ(launcher.probes[1].like.probePlace, 1U);
+  EXPECT_EQ(launcher.probes[2].like.probePlace, 0U) << "as many as can be stuck";
+}
+
 TEST_F(CommandProbe, TheEndOfTheFallbackEndsTheProbe) {
   test::Gate never(loop);
   launcher.probeGate = &never;
