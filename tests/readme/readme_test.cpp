@@ -50,7 +50,7 @@ TEST(Readme, TheTourDoesWhatItSays) {
   const auto said = contentOf(out / "said");
   EXPECT_THAT(said, HasSubstr("hello  1.0.0"));
   EXPECT_THAT(said, HasSubstr("\nhello\n")) << "what the program answers";
-  EXPECT_THAT(said, HasSubstr("digest")) << "why the flipped byte is refused";
+  EXPECT_THAT(said, HasSubstr("digest")) << "why the changed bytes are refused";
   EXPECT_THAT(said, HasSubstr("refused, as it should be\n"));
 }
 
