@@ -28,6 +28,7 @@ constexpr unsigned kMaxRejections = 2;
 constexpr auto kAfterRejection = 30s;
 constexpr unsigned kMaxFailures = 5;
 constexpr Backoff::Limits kSettleRetries{1s, 60s};
+constexpr Backoff::Limits kLeavingRetries{1s, 30s};
 constexpr auto kSettleLook = 10s;    // between looks whether it is allowed by now
 constexpr auto kTurnLook = 200ms;    // whether it is its turn to make way
 constexpr auto kImageLook = 30s;     // between looks whether its image has come without a notice
@@ -189,8 +190,7 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
         co_await lookAtOnce();
         continue;
       }
-      const bool left = co_await leaveForImage();
-      if (!left) co_await pauseFor(pause_.next());
+      co_await leaveForImage();
       continue;
     }
     const int signal = std::get<0>(first);
@@ -327,18 +327,22 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   note(State::settled, "a stand-in runs", standIn_->containerId());
 }
 
-/// True once it is gone: as long as it runs, kubelet makes no container.
-cri::Awaitable<bool> Settling::leaveForImage() {
-  const auto removed =
-      co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
-  if (!removed) co_return false;
+/// Until it is gone: as long as it runs, kubelet makes no container. A removal that fails halfway has stopped
+/// it already; so what it is sent from the first attempt on is ours, and says nothing of kubelet.
+cri::Awaitable<void> Settling::leaveForImage() {
+  Backoff pause(kLeavingRetries);
+  for (;;) {
+    const auto removed =
+        co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+    if (removed) break;
+    co_await pause.wait();
+  }
   count(StandInResult::ended);
   stopped();
   pause_.reset();
-  if (wantsNone()) co_return true;
+  if (wantsNone()) co_return;
   leftAt_ = clock_.now();
   note(State::leaving, "its image can be pulled: kubelet makes the container");
-  co_return true;
 }
 
 /// Ended by kubelet before it can have adopted it, or by somebody else at any time. The fallback goes on.

@@ -237,6 +237,33 @@ TEST_F(SettlingTest, UntilItIsRemovedItIsTriedAgain) {
   ASSERT_TRUE(becomes(Settled::leaving));
 }
 
+struct HalfRemoved : SettlingTest {
+  void makesWay() {
+    standIns.halfRemovals = 2;
+    recoveries->imageArrived("r/checkout:1");
+    clock.advance(loop, 5s);
+    ASSERT_TRUE(becomes(Settled::leaving));
+    EXPECT_EQ(standIns.halfRemovals, 0);
+    EXPECT_TRUE(standIns.made[0]->removed);
+    EXPECT_EQ(state(), State::ready);
+    EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace) << "the fallback serves until the container comes";
+    EXPECT_TRUE(metric(R"(fallbackd_stand_ins_total{result="ended",workload="checkout"} 1)"));
+    EXPECT_FALSE(metric(R"(fallbackd_stand_ins_total{result="stopped",workload="checkout"} 1)"));
+    EXPECT_FALSE(metric(R"(fallbackd_stand_ins_total{result="rejected",workload="checkout"} 1)"));
+  }
+};
+
+TEST_F(HalfRemoved, OurOwnStopIsNotTakenForKubelets) {
+  settles();
+  adopt();
+  makesWay();
+}
+
+TEST_F(HalfRemoved, OurOwnEarlyStopIsNoRejection) {
+  settles();
+  makesWay();
+}
+
 TEST_F(SettlingTest, AReloadThatWantsNoneRemovesIt) {
   auto settling = std::make_shared<config::Config>(*makeConfig());
   settling->settle = config::Settle::always;
