@@ -34,7 +34,6 @@ constexpr auto kTurnLook = 200ms;    // whether it is its turn to make way
 constexpr auto kImageLook = 30s;     // between looks whether its image has come without a notice
 constexpr auto kAnswerLook = 1s;     // whether somebody has described the pod by now
 constexpr auto kRolloutLook = 30s;   // between questions to the API server
-constexpr auto kRealLimit = 60s;     // for the real container, once its image can be pulled
 constexpr auto kDefaultGrace = 30s;  // of a pod that does not say
 constexpr int kUnknownExit = 255;    // as containerd says it
 constexpr int kRemovals = 5;
@@ -144,7 +143,8 @@ void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
 void Settling::stopped() {
   if (std::exchange(standIn_, nullptr) == nullptr) return;
   services_.standInMetrics->running(incident_.workload, -1);
-  services_.departures->runs(incident_.workload, -1);
+  // With the place it has been counted as away.
+  if (!place_) services_.departures->runs(incident_.workload, -1);
 }
 
 bool Settling::leavesOnlyWithPod() const {
@@ -237,9 +237,9 @@ void Settling::askRollout() {
 
 cri::Awaitable<bool> Settling::mayMake() {
   look_ = kSettleLook;
-  if (rejections_ >= kMaxRejections || failures_ >= kMaxFailures) co_return false;
-  if (leftAt_ && clock_.now() - *leftAt_ < kRealLimit) co_return false;
-  place_.reset();  // kubelet makes no container: others need not wait for it
+  const bool awaited = leftAt_ && clock_.now() - *leftAt_ < Departures::kLimit;
+  if (!awaited) place_.reset();  // kubelet makes no container: others need not wait for it
+  if (awaited || rejections_ >= kMaxRejections || failures_ >= kMaxFailures) co_return false;
   const auto now = ruling();
   if (wantsNone()) {
     // For explain; the log need not repeat what is configured.
@@ -334,6 +334,7 @@ cri::Awaitable<void> Settling::leaveForImage() {
   for (;;) {
     const auto removed =
         co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+    if (place_) place_->renew();
     if (removed) break;
     co_await pause.wait();
   }
@@ -352,6 +353,7 @@ cri::Awaitable<void> Settling::rejected(int signal) {
       co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
   static_cast<void>(removed);  // the next attempt, or the next sweep, removes it
   stopped();
+  place_.reset();
   ++rejections_;
   count(StandInResult::rejected);
   note(State::rejected,
@@ -371,6 +373,7 @@ cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
   if (status.oomKilled) co_await standIn_->outOfMemory();
   co_await standIn_->exit(exitCodeOf(status));
   stopped();
+  place_.reset();
   count(StandInResult::ended);
   incident_.settlement.reset();
 }
