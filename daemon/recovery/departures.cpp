@@ -13,7 +13,14 @@ constexpr std::size_t kShare = 4;
 }  // namespace
 
 Departures::Place::~Place() {
-  if (group_ != nullptr) group_->back.push_back(clock_->now() + kRest);
+  if (group_ == nullptr) return;
+  const auto now = clock_->now();
+  const auto found = group_->away.find(number_);
+  if (found != group_->away.end() && found->second > now) found->second = now + kRest;
+}
+
+void Departures::Place::renew() {
+  group_->away[number_] = clock_->now() + kLimit;
 }
 
 Departures::Group& Departures::groupOf(const std::string& workload) {
@@ -33,14 +40,13 @@ void Departures::runs(const std::string& workload, int change) {
 
 std::optional<Departures::Place> Departures::leave(const std::string& workload) {
   auto& group = groupOf(workload);
-  while (!group.back.empty() && group.back.front() <= clock_.now()) {
-    group.back.pop_front();
-    --group.away;
-  }
-  const auto all = group.running + group.away;
-  if (group.away >= std::max<std::size_t>(1, all / kShare)) return std::nullopt;
-  ++group.away;
-  return Place(clock_, groups_.at(workload));
+  std::erase_if(group.away, [now = clock_.now()](const auto& one) { return one.second <= now; });
+  const auto all = group.running + group.away.size();
+  if (group.away.size() >= std::max<std::size_t>(1, all / kShare)) return std::nullopt;
+  if (group.running > 0) --group.running;
+  Place place(clock_, groups_.at(workload), group.next++);
+  place.renew();
+  return place;
 }
 
 }  // namespace fallbackd::recovery

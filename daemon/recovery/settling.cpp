@@ -28,12 +28,12 @@ constexpr unsigned kMaxRejections = 2;
 constexpr auto kAfterRejection = 30s;
 constexpr unsigned kMaxFailures = 5;
 constexpr Backoff::Limits kSettleRetries{1s, 60s};
+constexpr Backoff::Limits kLeavingRetries{1s, 30s};
 constexpr auto kSettleLook = 10s;    // between looks whether it is allowed by now
 constexpr auto kTurnLook = 200ms;    // whether it is its turn to make way
 constexpr auto kImageLook = 30s;     // between looks whether its image has come without a notice
 constexpr auto kAnswerLook = 1s;     // whether somebody has described the pod by now
 constexpr auto kRolloutLook = 30s;   // between questions to the API server
-constexpr auto kRealLimit = 60s;     // for the real container, once its image can be pulled
 constexpr auto kDefaultGrace = 30s;  // of a pod that does not say
 constexpr int kUnknownExit = 255;    // as containerd says it
 constexpr int kRemovals = 5;
@@ -143,7 +143,8 @@ void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
 void Settling::stopped() {
   if (std::exchange(standIn_, nullptr) == nullptr) return;
   services_.standInMetrics->running(incident_.workload, -1);
-  services_.departures->runs(incident_.workload, -1);
+  // With the place it has been counted as away.
+  if (!place_) services_.departures->runs(incident_.workload, -1);
 }
 
 bool Settling::leavesOnlyWithPod() const {
@@ -189,8 +190,7 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
         co_await lookAtOnce();
         continue;
       }
-      const bool left = co_await leaveForImage();
-      if (!left) co_await pauseFor(pause_.next());
+      co_await leaveForImage();
       continue;
     }
     const int signal = std::get<0>(first);
@@ -237,9 +237,9 @@ void Settling::askRollout() {
 
 cri::Awaitable<bool> Settling::mayMake() {
   look_ = kSettleLook;
-  if (rejections_ >= kMaxRejections || failures_ >= kMaxFailures) co_return false;
-  if (leftAt_ && clock_.now() - *leftAt_ < kRealLimit) co_return false;
-  place_.reset();  // kubelet makes no container: others need not wait for it
+  const bool awaited = leftAt_ && clock_.now() - *leftAt_ < Departures::kLimit;
+  if (!awaited) place_.reset();  // kubelet makes no container: others need not wait for it
+  if (awaited || rejections_ >= kMaxRejections || failures_ >= kMaxFailures) co_return false;
   const auto now = ruling();
   if (wantsNone()) {
     // For explain; the log need not repeat what is configured.
@@ -327,18 +327,23 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   note(State::settled, "a stand-in runs", standIn_->containerId());
 }
 
-/// True once it is gone: as long as it runs, kubelet makes no container.
-cri::Awaitable<bool> Settling::leaveForImage() {
-  const auto removed =
-      co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
-  if (!removed) co_return false;
+/// Until it is gone: as long as it runs, kubelet makes no container. A removal that fails halfway has stopped
+/// it already; so what it is sent from the first attempt on is ours, and says nothing of kubelet.
+cri::Awaitable<void> Settling::leaveForImage() {
+  Backoff pause(kLeavingRetries);
+  for (;;) {
+    const auto removed =
+        co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+    if (place_) place_->renew();
+    if (removed) break;
+    co_await pause.wait();
+  }
   count(StandInResult::ended);
   stopped();
   pause_.reset();
-  if (wantsNone()) co_return true;
+  if (wantsNone()) co_return;
   leftAt_ = clock_.now();
   note(State::leaving, "its image can be pulled: kubelet makes the container");
-  co_return true;
 }
 
 /// Ended by kubelet before it can have adopted it, or by somebody else at any time. The fallback goes on.
@@ -348,6 +353,7 @@ cri::Awaitable<void> Settling::rejected(int signal) {
       co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
   static_cast<void>(removed);  // the next attempt, or the next sweep, removes it
   stopped();
+  place_.reset();
   ++rejections_;
   count(StandInResult::rejected);
   note(State::rejected,
@@ -367,6 +373,7 @@ cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
   if (status.oomKilled) co_await standIn_->outOfMemory();
   co_await standIn_->exit(exitCodeOf(status));
   stopped();
+  place_.reset();
   count(StandInResult::ended);
   incident_.settlement.reset();
 }

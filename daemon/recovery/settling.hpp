@@ -55,7 +55,7 @@ class Settling {
   cri::Awaitable<void> lookAtOnce();
   [[nodiscard]] cri::Awaitable<bool> mayMake();
   cri::Awaitable<void> make(std::string logFile);
-  cri::Awaitable<bool> leaveForImage();
+  cri::Awaitable<void> leaveForImage();
   cri::Awaitable<bool> untilItsTurn();
   [[nodiscard]] bool leavesOnlyWithPod() const;
   cri::Awaitable<void> rejected(int signal);

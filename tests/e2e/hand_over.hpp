@@ -4,7 +4,10 @@
 
 #include "settle_fixture.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -27,6 +30,17 @@ class HandOver : public SettleNode {
     RequestLoad::Counts counts;
     handOver(one, counts);
     return counts;
+  }
+  /// The shortest time between two of the real containers' starts, by the runtime's clock.
+  [[nodiscard]] std::chrono::nanoseconds closestStarts(const std::vector<std::string>& names) const {
+    std::vector<std::int64_t> starts;
+    for (const auto& name : names) starts.push_back(kubelet_->status(name)->containers[0].state.startedAt);
+    std::sort(starts.begin(), starts.end());
+    auto closest = std::chrono::nanoseconds::max();
+    for (std::size_t i = 1; i < starts.size(); ++i) {
+      closest = std::min(closest, std::chrono::nanoseconds(starts[i] - starts[i - 1]));
+    }
+    return closest;
   }
 
  private:

@@ -54,10 +54,13 @@ class SettleNode : public testing::Test {
     pod.pod = checkoutPod(name);
     pod.containers.resize(1);
     pod.containers[0].spec = shop_->containerSpec();
+    // A loaded node may keep the answer for some seconds; that says nothing about the pod.
     pod.containers[0].readiness = model::Probe{.kind = model::Probe::Kind::http,
                                                .port = Shop::kPort,
                                                .path = "/healthz",
-                                               .period = std::chrono::seconds(1)};
+                                               .period = std::chrono::seconds(1),
+                                               .timeout = std::chrono::seconds(5),
+                                               .failureThreshold = 10};
     kubelet_->add(pod);
   }
   [[nodiscard]] bool readyWith(const std::string& name, const std::string& image,

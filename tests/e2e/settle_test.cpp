@@ -91,7 +91,15 @@ TEST_F(Ends, AKillForMemoryIsShownAsSuch) {
   EXPECT_FALSE(httpGet(kubelet_->status("web-0")->ip, Shop::kPort, "/eat", 20s));
   const auto killed = endOf(1);
   EXPECT_EQ(killed.exitCode, 128 + SIGKILL);
-  EXPECT_EQ(killed.reason, "OOMKilled");
+  // containerd may learn of the kill after it has learnt of the end.
+  EXPECT_TRUE(kubelet_->waitFor(
+      "web-0",
+      [](const PodStatus& pod) {
+        const auto& last = pod.containers[0].last;
+        return last && last->reason == "OOMKilled";
+      },
+      kCeiling))
+      << kubelet_->status("web-0")->containers[0].last.value_or(model::ContainerState()).reason;
 }
 
 /// What a collector reads that follows the link in /var/log/containers.
@@ -120,6 +128,11 @@ class SettleLogs : public SettleNode {
     }
     return count;
   }
+  /// The daemon has taken over an earlier one's stand-in.
+  bool adopted() const {
+    const auto metrics = shop_->daemon->metrics();
+    return metrics && sumOf(*metrics, "fallbackd_stand_ins_total", "result=\"adopted\"") == 1;
+  }
   fs::path log_;
 };
 
@@ -137,6 +150,7 @@ TEST_F(SettleLogs, NoLineIsLostWhenKubeletRotatesOrTheDaemonIsRestarted) {
     shop_->daemon->kill();
     ASSERT_NO_FATAL_FAILURE(ask("/n" + std::to_string(number++)));
     E2E_CHECK(shop_->daemon->restart());
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return adopted(); })) << shop_->daemon->logText();
   }
   for (int i = 0; i < number; ++i) {
     EXPECT_TRUE(waitUntil(kCeiling, [&] { return lines("/n" + std::to_string(i)) == 1; })) << i;

@@ -3,6 +3,9 @@
 
 #include "fake_clock.hpp"
 
+#include <chrono>
+#include <cstddef>
+#include <utility>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -11,13 +14,14 @@
 namespace fallbackd::recovery {
 namespace {
 
+using namespace std::chrono_literals;
+
 struct DeparturesTest : testing::Test {
   std::size_t leave(std::size_t wanted) {
     std::size_t left = 0;
     for (; left < wanted; ++left) {
       auto place = departures.leave("checkout");
       if (!place) break;
-      departures.runs("checkout", -1);
       places.push_back(std::move(*place));
     }
     return left;
@@ -42,6 +46,28 @@ TEST_F(DeparturesTest, OneOfFewMayLeave) {
   departures.runs("checkout", 1);
   EXPECT_EQ(leave(100), 1U);
   EXPECT_TRUE(departures.leave("other")) << "workloads do not wait for each other";
+}
+
+TEST_F(DeparturesTest, OneThatLeavesIsCountedOnce) {
+  for (int i = 0; i < 11; ++i) departures.runs("checkout", 1);
+  EXPECT_EQ(leave(100), 2U) << "a quarter of eleven, however many have left";
+  EXPECT_EQ(leave(100), 0U);
+}
+
+TEST_F(DeparturesTest, APlaceThatNobodyGivesBackExpires) {
+  for (int i = 0; i < 3; ++i) departures.runs("checkout", 1);
+  EXPECT_EQ(leave(100), 1U);
+  clock.advance(loop, Departures::kLimit - 1s);
+  EXPECT_EQ(leave(100), 0U);
+  places[0].renew();
+  clock.advance(loop, 2s);
+  EXPECT_EQ(leave(100), 0U) << "it was still on its way";
+  clock.advance(loop, Departures::kLimit);
+  EXPECT_EQ(leave(100), 1U);
+  places.erase(places.begin());
+  EXPECT_EQ(leave(100), 0U) << "what has expired frees nothing";
+  clock.advance(loop, Departures::kRest);
+  EXPECT_EQ(leave(100), 0U) << "nor does it later";
 }
 
 }  // namespace

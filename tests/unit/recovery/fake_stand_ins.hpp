@@ -6,6 +6,7 @@
 #include "base/async/pause.hpp"
 #include "standin/stand_ins.hpp"
 
+#include <csignal>
 #include <deque>
 #include <map>
 #include <memory>
@@ -78,6 +79,11 @@ class FakeStandIns final : public standin::StandIns {
   }
   boost::asio::awaitable<Result<>> removeAll(std::string, std::string) override {
     if (silent) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    if (halfRemovals > 0) {
+      --halfRemovals;
+      for (const auto& one : made) one->send(SIGTERM);
+      co_return fail(Stage::containerd, Reason::protocol, "stopped, but not removed");
+    }
     ++removals;
     for (const auto& one : made) one->removed = true;
     co_return Result<>{};
@@ -98,7 +104,8 @@ class FakeStandIns final : public standin::StandIns {
   std::vector<std::string> others;  // recoveries of stand-ins in the runtime
   bool earlier = false;             // one of an earlier daemon runs
   bool silent = false;
-  bool hangs = false;  // making one never ends by itself
+  bool hangs = false;    // making one never ends by itself
+  int halfRemovals = 0;  // so many stop it, and then fail
   int removals = 0;
   int attempts = 0;
   int searches = 0;

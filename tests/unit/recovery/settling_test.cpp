@@ -39,6 +39,13 @@ struct SettlingTest : RecoveryTest {
     if (recoveries->incidents().empty() || !recoveries->incidents()[0].settlement) return std::nullopt;
     return recoveries->incidents()[0].settlement->state;
   }
+  std::size_t settledCount(Settled wanted) const {
+    std::size_t count = 0;
+    for (const auto& one : recoveries->incidents()) {
+      count += one.settlement && one.settlement->state == wanted ? 1 : 0;
+    }
+    return count;
+  }
   std::string why() const { return recoveries->incidents()[0].settlement->why; }
   bool becomes(Settled wanted) {
     return runUntil(loop, [&] { return settled() == wanted; });
@@ -180,13 +187,7 @@ TEST_F(SettlingTest, OfOneWorkloadOneMakesWayAtATime) {
   detect("s2");
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
   adopt();
-  const auto leaving = [&] {
-    std::size_t count = 0;
-    for (const auto& one : recoveries->incidents()) {
-      count += one.settlement && one.settlement->state == Settled::leaving ? 1 : 0;
-    }
-    return count;
-  };
+  const auto leaving = [&] { return settledCount(Settled::leaving); };
   recoveries->imageArrived("r/checkout:1");
   ASSERT_TRUE(runUntil(loop, [&] { return leaving() == 1; }));
   clock.advance(loop, 30s);
@@ -215,6 +216,50 @@ TEST_F(SettlingTest, OneWhoseContainerNeverComesHoldsNobodyUp) {
   EXPECT_TRUE(metric(R"(fallbackd_stand_ins_total{result="ended",workload="checkout"} 2)"));
 }
 
+TEST_F(SettlingTest, OneThatIsNotMadeAgainHoldsNobodyUp) {
+  runtime.addSandbox("s2", "shop", "checkout-2");
+  specs.specs["uid-s2"] = specs.specs["uid-s1"];
+  settles();
+  // Rejected twice, the second time in the moment in which it may make way.
+  standIns.made[0]->send(SIGTERM);
+  ASSERT_TRUE(becomes(Settled::rejected));
+  clock.advance(loop, 31s);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  standIns.made[1]->send(SIGTERM);
+  recoveries->imageArrived("r/checkout:1");
+  ASSERT_TRUE(becomes(Settled::rejected));
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 3; }));
+  adopt();
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 5s);
+  EXPECT_TRUE(standIns.made[2]->removed);
+}
+
+TEST_F(SettlingTest, OneWhoseFallbackDiesOnTheWayHoldsNobodyUp) {
+  runtime.addSandbox("s2", "shop", "checkout-2");
+  specs.specs["uid-s2"] = specs.specs["uid-s1"];
+  detect("s1");
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  adopt();
+  runtime.images.insert("r/checkout:1");
+  recoveries->imageArrived("r/checkout:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 1; }));
+  const bool first = recoveries->incidents()[0].settlement->state == Settled::leaving;
+  const auto gone = recoveries->incidents()[first ? 0 : 1].target.sandboxId;
+  // It is never ready again.
+  test::Gate never(loop);
+  readyGate = &never;
+  launcher.launched[gone == "s1" ? 0 : 1]->die(Kind::exited, 1);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 3; }));
+  clock.advance(loop, 50s);
+  EXPECT_EQ(settledCount(Settled::leaving), 1U);
+  clock.advance(loop, 20s);
+  EXPECT_EQ(settledCount(Settled::leaving), 2U);
+  stop(*recoveries);
+}
+
 TEST_F(SettlingTest, OnDeleteItNeverMakesWayByItself) {
   handBackWhen = config::HandBackWhen::on_delete;
   settles();
@@ -235,6 +280,33 @@ TEST_F(SettlingTest, UntilItIsRemovedItIsTriedAgain) {
   EXPECT_EQ(settled(), Settled::settled);
   standIns.silent = false;
   ASSERT_TRUE(becomes(Settled::leaving));
+}
+
+struct HalfRemoved : SettlingTest {
+  void makesWay() {
+    standIns.halfRemovals = 2;
+    recoveries->imageArrived("r/checkout:1");
+    clock.advance(loop, 5s);
+    ASSERT_TRUE(becomes(Settled::leaving));
+    EXPECT_EQ(standIns.halfRemovals, 0);
+    EXPECT_TRUE(standIns.made[0]->removed);
+    EXPECT_EQ(state(), State::ready);
+    EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace) << "the fallback serves until the container comes";
+    EXPECT_TRUE(metric(R"(fallbackd_stand_ins_total{result="ended",workload="checkout"} 1)"));
+    EXPECT_FALSE(metric(R"(fallbackd_stand_ins_total{result="stopped",workload="checkout"} 1)"));
+    EXPECT_FALSE(metric(R"(fallbackd_stand_ins_total{result="rejected",workload="checkout"} 1)"));
+  }
+};
+
+TEST_F(HalfRemoved, OurOwnStopIsNotTakenForKubelets) {
+  settles();
+  adopt();
+  makesWay();
+}
+
+TEST_F(HalfRemoved, OurOwnEarlyStopIsNoRejection) {
+  settles();
+  makesWay();
 }
 
 TEST_F(SettlingTest, AReloadThatWantsNoneRemovesIt) {
