@@ -87,6 +87,7 @@ std::optional<Probe> readProbe(const Fields& fields) {
   probe.initialDelaySeconds = seconds("initialDelaySeconds", 0);
   probe.timeoutSeconds = seconds("timeoutSeconds", 1);
   probe.periodSeconds = seconds("periodSeconds", 10);
+  probe.successThreshold = seconds("successThreshold", 1);
   probe.failureThreshold = seconds("failureThreshold", 3);
   return probe;
 }

@@ -89,6 +89,7 @@ struct Probe {
   std::int64_t timeoutSeconds = 1;
   std::int64_t periodSeconds = 10;
   std::int64_t failureThreshold = 3;
+  std::int64_t successThreshold = 1;
 };
 
 struct Profile {

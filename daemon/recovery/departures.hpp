@@ -18,30 +18,42 @@
 namespace fallbackd::recovery {
 
 class Departures {
+  struct Away {
+    Stamp until;
+    bool back = false;  // it was given back, and rests
+  };
   struct Group {
+    void expire(Stamp now);
     std::size_t running = 0;
-    std::map<std::uint64_t, Stamp> away;  // until when, by the number of the place
+    std::map<std::uint64_t, Away> away;  // by the number of the place
     std::uint64_t next = 0;
+    bool stalled = false;  // a place expired, and no container has come since it was taken
+    Stamp nextTry = Stamp::min();
+    Stamp succeeded = Stamp::min();
   };
 
  public:
-  /// How long after its recovery has ended a pod is taken for not Ready: kubelet's relist, a probe, and what
-  /// a Service needs to route to it.
+  /// How long after its recovery has ended a pod is taken for not Ready, at least: kubelet's relist, a probe,
+  /// and what a Service needs to route to it.
   static constexpr std::chrono::seconds kRest{3};
 
-  /// A pod that is away for longer holds nobody up.
+  /// For the real container. If none has come by then, the others of the workload stay until one comes.
   static constexpr std::chrono::seconds kLimit{60};
+  /// But after this time one more tries: the pod whose container did not come may be gone.
+  static constexpr std::chrono::minutes kStalled{10};
 
-  /// Held while a stand-in is away. Its end frees the place after kRest, kLimit in any case.
+  /// Held while a stand-in is away. Its end frees the place after a rest, kLimit in any case.
   class Place {
    public:
-    Place(const Clock& clock, std::shared_ptr<Group> group, std::uint64_t number)
-        : clock_(&clock), group_(std::move(group)), number_(number) {}
+    Place(const Clock& clock, std::shared_ptr<Group> group, std::uint64_t number,
+          std::chrono::nanoseconds rest)
+        : clock_(&clock), group_(std::move(group)), number_(number), rest_(rest) {}
     Place(Place&&) noexcept = default;
     Place& operator=(Place&& other) noexcept {
       std::swap(clock_, other.clock_);
       std::swap(group_, other.group_);
       std::swap(number_, other.number_);
+      std::swap(rest_, other.rest_);
       return *this;
     }
     Place(const Place&) = delete;
@@ -54,14 +66,21 @@ class Departures {
     const Clock* clock_;
     std::shared_ptr<Group> group_;
     std::uint64_t number_ = 0;
+    std::chrono::nanoseconds rest_{};
   };
 
   explicit Departures(const Clock& clock) : clock_(clock) {}
 
   /// One more, or one less, stand-in of this workload runs.
   void runs(const std::string& workload, int change);
-  /// Nothing: not yet. With the place the stand-in counts as away, and no more as one that runs.
-  [[nodiscard]] std::optional<Place> leave(const std::string& workload);
+  /// Nothing: not yet. With the place the stand-in counts as away, and no more as one that runs. `rest`: what
+  /// its pod needs to become Ready, if that is more than kRest.
+  [[nodiscard]] std::optional<Place> leave(const std::string& workload,
+                                           std::chrono::nanoseconds rest = kRest);
+  /// A real container of this workload has come.
+  void succeeded(const std::string& workload);
+  /// One made way in vain, and none has succeeded since.
+  [[nodiscard]] bool stalled(const std::string& workload) const;
 
  private:
   Group& groupOf(const std::string& workload);

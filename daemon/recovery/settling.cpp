@@ -35,7 +35,8 @@ constexpr auto kImageLook = 30s;     // between looks whether its image has come
 constexpr auto kAnswerLook = 1s;     // whether somebody has described the pod by now
 constexpr auto kRolloutLook = 30s;   // between questions to the API server
 constexpr auto kDefaultGrace = 30s;  // of a pod that does not say
-constexpr int kUnknownExit = 255;    // as containerd says it
+constexpr std::chrono::seconds kLongestRest = 10min;  // however long a pod's probes take
+constexpr int kUnknownExit = 255;                     // as containerd says it
 constexpr int kRemovals = 5;
 constexpr Backoff::Limits kRemovalPauses{100ms, 1s};
 
@@ -107,6 +108,23 @@ std::chrono::nanoseconds Settling::grace() const {
   return std::chrono::seconds(spec->terminationGracePeriodSeconds.value_or(kDefaultGrace.count()));
 }
 
+/// What the probes of the real container need at least, from its start on, as far as they are known.
+std::chrono::seconds Settling::untilReady() const {
+  const auto& target = incident_.target;
+  const auto spec = services_.specs->find(target.podUid, target.podNamespace, target.podName);
+  if (spec == nullptr) return 0s;
+  std::int64_t seconds = 0;
+  for (const auto& one : spec->containers) {
+    if (one.name != target.container) continue;
+    if (const auto& probe = one.startupProbe) seconds = probe->initialDelaySeconds + probe->periodSeconds;
+    if (const auto& probe = one.readinessProbe) {
+      seconds =
+          std::max(seconds, probe->initialDelaySeconds) + probe->periodSeconds * probe->successThreshold;
+    }
+  }
+  return std::min(std::chrono::seconds(seconds), kLongestRest);
+}
+
 void Settling::imageCame() {
   if (standIn_ != nullptr && !leavesOnlyWithPod()) imageCame_.set();
 }
@@ -158,9 +176,13 @@ cri::Awaitable<bool> Settling::untilItsTurn() {
   if (!came) co_return false;
   if (wantsNone() || workload_->handBack.when == config::HandBackWhen::now) co_return true;
   while (!place_ && !wantsNone()) {
-    place_ = services_.departures->leave(incident_.workload);
+    auto& departures = *services_.departures;
+    place_ = departures.leave(incident_.workload, untilReady());
     if (place_) break;
-    note(State::settled, "its image can be pulled; other pods of its workload make way first",
+    note(State::settled,
+         departures.stalled(incident_.workload)
+             ? "its image can be pulled, but a pod of its workload made way in vain: no container came"
+             : "its image can be pulled; other pods of its workload make way first",
          standIn_->containerId());
     co_await pauseFor(kTurnLook);
   }

@@ -57,6 +57,7 @@ class Settling {
   cri::Awaitable<void> make(std::string logFile);
   cri::Awaitable<void> leaveForImage();
   cri::Awaitable<bool> untilItsTurn();
+  [[nodiscard]] std::chrono::seconds untilReady() const;
   [[nodiscard]] bool leavesOnlyWithPod() const;
   cri::Awaitable<void> rejected(int signal);
   [[nodiscard]] standin::Ruling ruling() const;

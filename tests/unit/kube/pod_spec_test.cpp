@@ -115,7 +115,7 @@ TEST(PodSpec, VolumesKeepTheirKind) {
 
 TEST(PodSpec, NumbersStandForQuantitiesAndPorts) {
   const auto pod = parsePod(podWith("", R"("resources":{"limits":{"cpu":2,"memory":"64Mi"}},
-    "readinessProbe":{"tcpSocket":{"port":"8080"}},"livenessProbe":{"httpGet":{"port":"web"},"timeoutSeconds":0})"));
+    "readinessProbe":{"tcpSocket":{"port":"8080"}},"livenessProbe":{"httpGet":{"port":"web"},"timeoutSeconds":0,"successThreshold":0})"));
   ASSERT_TRUE(pod) << pod.error().context;
   const auto& container = pod->containers[0];
   EXPECT_EQ(container.resources.limits.at("cpu"), "2");
@@ -123,6 +123,7 @@ TEST(PodSpec, NumbersStandForQuantitiesAndPorts) {
   EXPECT_EQ(std::get<std::string>(std::get<HttpGet>(container.livenessProbe->handler).port), "web");
   EXPECT_EQ(container.livenessProbe->timeoutSeconds, 1);
   EXPECT_EQ(container.livenessProbe->failureThreshold, 3);
+  EXPECT_EQ(container.livenessProbe->successThreshold, 1);
 }
 
 /// Every value of a real pod is replaced by values of every type: whatever comes is a pod or an error.

@@ -63,11 +63,53 @@ TEST_F(DeparturesTest, APlaceThatNobodyGivesBackExpires) {
   clock.advance(loop, 2s);
   EXPECT_EQ(leave(100), 0U) << "it was still on its way";
   clock.advance(loop, Departures::kLimit);
+  departures.succeeded("checkout");
+  EXPECT_EQ(leave(100), 0U) << "what has come rests";
+  clock.advance(loop, Departures::kRest);
   EXPECT_EQ(leave(100), 1U);
   places.erase(places.begin());
   EXPECT_EQ(leave(100), 0U) << "what has expired frees nothing";
   clock.advance(loop, Departures::kRest);
   EXPECT_EQ(leave(100), 0U) << "nor does it later";
+}
+
+TEST_F(DeparturesTest, OneThatLeftInVainStopsTheOthersForAWhile) {
+  for (int i = 0; i < 12; ++i) departures.runs("checkout", 1);
+  EXPECT_EQ(leave(1), 1U);
+  clock.advance(loop, Departures::kLimit);
+  EXPECT_EQ(leave(100), 0U);
+  EXPECT_TRUE(departures.stalled("checkout"));
+  EXPECT_FALSE(departures.stalled("other"));
+  clock.advance(loop, Departures::kStalled);
+  EXPECT_EQ(leave(100), 1U) << "not a quarter at once";
+  clock.advance(loop, Departures::kLimit);
+  EXPECT_EQ(leave(100), 0U);
+  departures.succeeded("checkout");
+  EXPECT_FALSE(departures.stalled("checkout"));
+  clock.advance(loop, Departures::kRest);
+  EXPECT_EQ(leave(100), 2U);
+}
+
+TEST_F(DeparturesTest, OneOfSeveralThatLeftInVainStopsNobody) {
+  for (int i = 0; i < 12; ++i) departures.runs("checkout", 1);
+  EXPECT_EQ(leave(100), 3U);
+  clock.advance(loop, 10s);
+  departures.succeeded("checkout");
+  places.pop_back();
+  clock.advance(loop, Departures::kLimit);
+  EXPECT_EQ(leave(100), 2U) << "of the nine that are left";
+  EXPECT_FALSE(departures.stalled("checkout"));
+}
+
+TEST_F(DeparturesTest, APodThatNeedsLongerRestsLonger) {
+  departures.runs("checkout", 2);
+  auto place = departures.leave("checkout", 20s);
+  ASSERT_TRUE(place);
+  place.reset();
+  clock.advance(loop, 19s);
+  EXPECT_FALSE(departures.leave("checkout"));
+  clock.advance(loop, 1s);
+  EXPECT_TRUE(departures.leave("checkout"));
 }
 
 }  // namespace

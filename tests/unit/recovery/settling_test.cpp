@@ -203,7 +203,7 @@ TEST_F(SettlingTest, OfOneWorkloadOneMakesWayAtATime) {
   EXPECT_TRUE(runUntil(loop, [&] { return leaving() == 1; }));
 }
 
-TEST_F(SettlingTest, OneWhoseContainerNeverComesHoldsNobodyUp) {
+TEST_F(SettlingTest, OneWhoseContainerDoesNotComeStopsTheOthers) {
   runtime.addSandbox("s2", "shop", "checkout-2");
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
   detect("s1");
@@ -212,8 +212,53 @@ TEST_F(SettlingTest, OneWhoseContainerNeverComesHoldsNobodyUp) {
   adopt();
   runtime.images.insert("r/checkout:1");
   recoveries->imageArrived("r/checkout:1");
-  clock.advance(loop, 90s);
+  ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 1; }));
+  clock.advance(loop, 5min);
+  EXPECT_EQ(settledCount(Settled::settled), 1U);
+  const bool first = recoveries->incidents()[0].settlement->state != Settled::settled;
+  EXPECT_THAT(recoveries->incidents()[first ? 1 : 0].settlement->why, HasSubstr("made way in vain"));
+  const auto late = recoveries->incidents()[first ? 0 : 1].target;
+  recoveries->containerCreated(
+      late.podUid, {"c1", late.sandboxId, "main", 0, cri::Container::State::created, "r/checkout:1", ""});
+  clock.advance(loop, 5s);
+  EXPECT_EQ(settledCount(Settled::leaving), 1U) << "it has come after all";
+  EXPECT_EQ(settledCount(Settled::settled), 0U);
+}
+
+TEST_F(SettlingTest, WithoutAnySuccessOneMoreTriesAfterAWhile) {
+  runtime.addSandbox("s2", "shop", "checkout-2");
+  specs.specs["uid-s2"] = specs.specs["uid-s1"];
+  detect("s1");
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  adopt();
+  runtime.images.insert("r/checkout:1");
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 12min);
   EXPECT_TRUE(metric(R"(fallbackd_stand_ins_total{result="ended",workload="checkout"} 2)"));
+}
+
+TEST_F(SettlingTest, TheNextOneWaitsForWhatTheProbesOfThePodNeed) {
+  auto pod = test::podOf("r/checkout:1");
+  pod.containers[0].startupProbe = kube::Probe{kube::TcpSocket{std::uint16_t{80}, ""}, 5, 1, 1};
+  pod.containers[0].readinessProbe = kube::Probe{kube::TcpSocket{std::uint16_t{80}, ""}, 0, 1, 10, 3, 2};
+  specs.specs["uid-s1"] = specs.specs["uid-s2"] = std::make_shared<const kube::Pod>(std::move(pod));
+  runtime.addSandbox("s2", "shop", "checkout-2");
+  detect("s1");
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  adopt();
+  recoveries->imageArrived("r/checkout:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 1; }));
+  const bool first = recoveries->incidents()[0].settlement->state == Settled::leaving;
+  const auto gone = recoveries->incidents()[first ? 0 : 1].target;
+  recoveries->containerCreated(
+      gone.podUid, {"c1", gone.sandboxId, "main", 0, cri::Container::State::created, "r/checkout:1", ""});
+  ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 0; }));
+  clock.advance(loop, 25s);
+  EXPECT_EQ(settledCount(Settled::leaving), 0U);
+  clock.advance(loop, 2s);
+  EXPECT_EQ(settledCount(Settled::leaving), 1U) << "5 + 1 s of the startup probe, 2 * 10 s of readiness";
 }
 
 TEST_F(SettlingTest, OneThatIsNotMadeAgainHoldsNobodyUp) {
@@ -236,7 +281,7 @@ TEST_F(SettlingTest, OneThatIsNotMadeAgainHoldsNobodyUp) {
   EXPECT_TRUE(standIns.made[2]->removed);
 }
 
-TEST_F(SettlingTest, OneWhoseFallbackDiesOnTheWayHoldsNobodyUp) {
+TEST_F(SettlingTest, OneWhoseFallbackDiesOnTheWayDoesNotHoldItsPlaceForEver) {
   runtime.addSandbox("s2", "shop", "checkout-2");
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
   detect("s1");
@@ -255,7 +300,7 @@ TEST_F(SettlingTest, OneWhoseFallbackDiesOnTheWayHoldsNobodyUp) {
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 3; }));
   clock.advance(loop, 50s);
   EXPECT_EQ(settledCount(Settled::leaving), 1U);
-  clock.advance(loop, 20s);
+  clock.advance(loop, 10min + 20s);
   EXPECT_EQ(settledCount(Settled::leaving), 2U);
   stop(*recoveries);
 }
