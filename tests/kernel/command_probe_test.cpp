@@ -130,7 +130,7 @@ TEST_F(CommandProbes, WhatIsCancelledLeavesNothing) {
   EXPECT_FALSE(probeLeaves(process->record()).empty()) << "a leaf of its own";
   const auto members = contentOf(process->record().cgroupLeaves.front() + "/cgroup.procs");
   EXPECT_EQ(members, std::to_string(process->record().pid) + "\n") << "the fallback's has only the fallback";
-  EXPECT_EQ(run(launcher->collectOrphans({process->record()})).removed, 0U) << "it is no orphan";
+  EXPECT_EQ(run(launcher->collectOrphans({process->record()})).removed, 0U) << "it runs: not an orphan";
   EXPECT_FALSE(probeLeaves(process->record()).empty());
   EXPECT_FALSE(ended);
   up.set();
