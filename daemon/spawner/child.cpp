@@ -70,9 +70,12 @@ int openNull(int flags) {
   const int null = ::open("/dev/null", flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   struct stat found {};
   if (null < 0 || ::fstat(null, &found) != 0) return -1;
-  if (S_ISCHR(found.st_mode) && found.st_rdev == makedev(1, 3)) return null;
-  errno = ENODEV;
-  return -1;
+  if (!S_ISCHR(found.st_mode) || found.st_rdev != makedev(1, 3)) {
+    errno = ENODEV;
+    return -1;
+  }
+  // Only for opening: a pipe in its place must not hold up the launch.
+  return ::fcntl(null, F_SETFL, 0) == 0 ? null : -1;
 }
 
 /// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no others. What only runs
