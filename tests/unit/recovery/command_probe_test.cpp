@@ -72,7 +72,7 @@ TEST_F(CommandProbe, PausesGrowNoLongerThanThePeriodAndTheLastTryIsAtTheDeadline
   ASSERT_TRUE(reaches(State::failed));
   EXPECT_EQ(launcher.probes.size(), 9U);
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 3s);
-  const auto& error = *recoveries->incidents()[0].error;
+  const auto error = *recoveries->incidents()[0].error;
   EXPECT_EQ(error.reason, Reason::not_ready);
   EXPECT_THAT(error.message(), HasSubstr("30s: exit code 9"));
 }
