@@ -55,6 +55,14 @@ struct SettlingTest : RecoveryTest {
     ASSERT_TRUE(becomes(Settled::settled));
     ASSERT_EQ(standIns.made.size(), 1U);
   }
+  /// Two pods of the workload, whose stand-ins kubelet has adopted.
+  void settlesTwo() {
+    runtime.addSandbox("s2", "shop", "checkout-2");
+    detect("s1");
+    detect("s2");
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+    adopt();
+  }
   /// The time within which kubelet ends what it does not adopt is over.
   void adopt() { clock.advance(loop, 6s); }
 
@@ -181,12 +189,8 @@ TEST_F(SettlingTest, ASuccessfulProbePullMakesWayToo) {
 }
 
 TEST_F(SettlingTest, OfOneWorkloadOneMakesWayAtATime) {
-  runtime.addSandbox("s2", "shop", "checkout-2");
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
-  detect("s1");
-  detect("s2");
-  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
-  adopt();
+  settlesTwo();
   const auto leaving = [&] { return settledCount(Settled::leaving); };
   recoveries->imageArrived("r/checkout:1");
   ASSERT_TRUE(runUntil(loop, [&] { return leaving() == 1; }));
@@ -204,12 +208,8 @@ TEST_F(SettlingTest, OfOneWorkloadOneMakesWayAtATime) {
 }
 
 TEST_F(SettlingTest, OneWhoseContainerDoesNotComeStopsTheOthers) {
-  runtime.addSandbox("s2", "shop", "checkout-2");
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
-  detect("s1");
-  detect("s2");
-  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
-  adopt();
+  settlesTwo();
   runtime.images.insert("r/checkout:1");
   recoveries->imageArrived("r/checkout:1");
   ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 1; }));
@@ -226,12 +226,8 @@ TEST_F(SettlingTest, OneWhoseContainerDoesNotComeStopsTheOthers) {
 }
 
 TEST_F(SettlingTest, WithoutAnySuccessOneMoreTriesAfterAWhile) {
-  runtime.addSandbox("s2", "shop", "checkout-2");
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
-  detect("s1");
-  detect("s2");
-  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
-  adopt();
+  settlesTwo();
   runtime.images.insert("r/checkout:1");
   recoveries->imageArrived("r/checkout:1");
   clock.advance(loop, 12min);
@@ -243,11 +239,7 @@ TEST_F(SettlingTest, TheNextOneWaitsForWhatTheProbesOfThePodNeed) {
   pod.containers[0].startupProbe = kube::Probe{kube::TcpSocket{std::uint16_t{80}, ""}, 5, 1, 1};
   pod.containers[0].readinessProbe = kube::Probe{kube::TcpSocket{std::uint16_t{80}, ""}, 0, 1, 10, 3, 2};
   specs.specs["uid-s1"] = specs.specs["uid-s2"] = std::make_shared<const kube::Pod>(std::move(pod));
-  runtime.addSandbox("s2", "shop", "checkout-2");
-  detect("s1");
-  detect("s2");
-  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
-  adopt();
+  settlesTwo();
   recoveries->imageArrived("r/checkout:1");
   ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 1; }));
   const bool first = recoveries->incidents()[0].settlement->state == Settled::leaving;
@@ -282,12 +274,8 @@ TEST_F(SettlingTest, OneThatIsNotMadeAgainHoldsNobodyUp) {
 }
 
 TEST_F(SettlingTest, OneWhoseFallbackDiesOnTheWayDoesNotHoldItsPlaceForEver) {
-  runtime.addSandbox("s2", "shop", "checkout-2");
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
-  detect("s1");
-  detect("s2");
-  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
-  adopt();
+  settlesTwo();
   runtime.images.insert("r/checkout:1");
   recoveries->imageArrived("r/checkout:1");
   ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 1; }));

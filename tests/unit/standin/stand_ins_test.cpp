@@ -82,12 +82,12 @@ TEST_F(StandInsTest, IsMadeWithItsImage) {
 
 TEST_F(StandInsTest, ItsLogIsWhereCollectorsLook) {
   auto one = request();
-  one.sandbox.logDirectory = "/var/log/pods/shop_checkout_uid-s1";
+  one.sandbox.logDirectory = "/made-up/pods/shop_checkout_uid-s1";
   one.logPath = "main-fallback/0.log";
   auto made = make(one);
   ASSERT_TRUE(made) << made.error().message();
   const auto link = folder / ("pod-s1_shop_main-" + (*made)->containerId() + ".log");
-  EXPECT_EQ(std::filesystem::read_symlink(link), "/var/log/pods/shop_checkout_uid-s1/main-fallback/0.log");
+  EXPECT_EQ(std::filesystem::read_symlink(link), "/made-up/pods/shop_checkout_uid-s1/main-fallback/0.log");
   ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
   EXPECT_TRUE(std::filesystem::is_empty(folder));
 }
