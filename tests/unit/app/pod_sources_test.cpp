@@ -5,6 +5,7 @@
 #include "kube/authority.hpp"
 #include "kube/fake_api_server.hpp"
 #include "kube/fake_kubelet.hpp"
+#include "kubeconfig_text.hpp"
 #include "run_until.hpp"
 #include "temp_folder.hpp"
 
@@ -29,12 +30,7 @@ struct PodSourcesTest : testing::Test {
     config.cache.state = folder.path();
     auto& settings = config.kubernetes;
     settings.sources = {config::PodSource::kubelet, config::PodSource::apiserver};
-    settings.kubeconfig = folder.write(
-        "kubeconfig",
-        "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n"
-        "clusters: [{name: k, cluster: {server: 'https://" +
-            api.address() +
-            "', certificate-authority: ca.crt}}]\nusers: [{name: u, user: {tokenFile: token}}]\n");
+    settings.kubeconfig = folder.write("kubeconfig", test::kubeconfigFor(api.address()));
     settings.kubeletAddress = kubelet.address();
     settings.kubeletCertificate = folder.write("kubelet.crt", own.certificate);
     settings.viewFile = folder.path() + "/pods.view";

@@ -5,6 +5,7 @@
 #include "kube/fake_api_server.hpp"
 #include "kube/fake_kubelet.hpp"
 #include "kube/view_store.hpp"
+#include "kubeconfig_text.hpp"
 #include "run_until.hpp"
 #include "temp_folder.hpp"
 
@@ -32,12 +33,7 @@ class SourcesTest : public testing::Test {
     folder.write("ca.crt", authority.certificate());
     settings.kinds = {SourceKind::kubelet, SourceKind::apiserver};
     settings.nodeName = "node-1";
-    settings.kubeconfig = folder.write(
-        "kubeconfig",
-        "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n"
-        "clusters: [{name: k, cluster: {server: 'https://" +
-            api.address() +
-            "', certificate-authority: ca.crt}}]\nusers: [{name: u, user: {tokenFile: token}}]\n");
+    settings.kubeconfig = folder.write("kubeconfig", test::kubeconfigFor(api.address()));
     settings.kubeletAddress = kubelet.address();
     settings.kubeletCertificate = folder.write("kubelet.crt", own.certificate);
     settings.viewFile = folder.path() + "/pods.view";
