@@ -11,6 +11,17 @@ else
   bold='' dim='' reset=''
 fi
 
+# no_arguments "$@": for scripts that take none. Prints the script's head for --help.
+no_arguments() {
+  (($#)) || return 0
+  if [[ $1 == -h || $1 == --help ]]; then
+    sed -n '3,/^source/{/^source/d; s/^# \{0,1\}//p}' "$0"
+    exit 0
+  fi
+  echo "scripts/${0##*/}: unknown argument $1; it takes none" >&2
+  exit 2
+}
+
 # step TEXT: announces the next step.
 step() { printf '%s==> %s%s\n' "$bold" "$*" "$reset"; }
 
