@@ -6,11 +6,13 @@
 #include "app/daemon_parts.hpp"
 #include "app/heap.hpp"
 #include "base/async/pause.hpp"
+#include "base/async/within.hpp"
 #include "base/fair_share.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/file_watch.hpp"
 #include "config/load.hpp"
 #include "config/pause.hpp"
+#include "kube/kubeconfig.hpp"
 #include "recovery/readiness.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/file.hpp"
@@ -45,6 +47,7 @@ constexpr auto kCacheInterval = 30s;
 constexpr auto kPauseInterval = 5s;
 constexpr auto kLoopLimit = 1s;  // a turn normally takes microseconds
 constexpr auto kHeapInterval = 10s;
+constexpr auto kRemovalLimit = 12s;  // kubelet kills the pod 20 s after SIGTERM
 constexpr std::size_t kKeptHeap = 8UL << 20;
 constexpr std::size_t kMaxChosenBinaries = 64;
 
@@ -146,6 +149,11 @@ Result<> Daemon::Parts::start() {
   tasks.spawn(followPause());
   tasks.spawn(feedWatchdog());
   tasks.spawn(tendHeap());
+  if (!options.daemonSet.empty()) {
+    ownDaemonSet.emplace([file = config->kubernetes.kubeconfig] { return kube::apiServerAccess(file); },
+                         options.daemonSet);
+    tasks.spawn(ownDaemonSet->see());
+  }
   return {};
 }
 
@@ -223,12 +231,27 @@ Awaitable<void> Daemon::Parts::handleSignals() {
 Awaitable<void> Daemon::Parts::shutDown() {
   tasks.cancelAll();
   co_await tasks.drained();
+  bool uninstalled = false;
+  if (ownDaemonSet) uninstalled = co_await ownDaemonSet->isGone();
   co_await recoveries->stop();
+  if (uninstalled) co_await removeStandIns();
   podSources.stop();
   endpoints->close();
   if (mirror) mirror->close();
   loopWatch.reset();
   loop.stop();
+}
+
+/// kubelet would take them for the real containers for ever. The fallbacks go on.
+Awaitable<void> Daemon::Parts::removeStandIns() {
+  const auto removed =
+      co_await within(kRemovalLimit, standIns.removeOthers([](const std::string&) { return false; }));
+  if (!removed || !*removed) {
+    log.error("the DaemonSet is gone, but stand-ins cannot be removed: fallbackd --remove-stand-ins does it",
+              {{"error", removed ? removed->error().message() : std::string("no answer in time")}});
+    co_return;
+  }
+  log.info("removed all stand-ins: the DaemonSet is gone", {{"standIns", **removed}});
 }
 
 Awaitable<void> Daemon::Parts::followConfigFiles() {

@@ -9,6 +9,7 @@
 #include "app/pod_events.hpp"
 #include "app/pod_sources.hpp"
 #include "cri/grpc_runtime.hpp"
+#include "kube/own_daemon_set.hpp"
 #include "launcher/local_launcher.hpp"
 #include "launcher/node_lock.hpp"
 #include "mirror/mirror.hpp"
@@ -69,6 +70,7 @@ struct Daemon::Parts {
   cri::Awaitable<void> feedWatchdog();
   cri::Awaitable<void> tendHeap();
   cri::Awaitable<void> shutDown();
+  cri::Awaitable<void> removeStandIns();
   void reload();
   void readPause();
   void followOrders();
@@ -115,6 +117,7 @@ struct Daemon::Parts {
   std::optional<watcher::Watcher> watcher;
   TaskGroup tasks;
   std::optional<telemetry::LoopWatch> loopWatch;
+  std::optional<kube::OwnDaemonSet> ownDaemonSet;
 };
 
 }  // namespace fallbackd::app

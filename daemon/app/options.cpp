@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/options.hpp"
 
+#include "kube/own_daemon_set.hpp"
+
 #include <array>
 #include <unistd.h>
 
@@ -38,6 +40,13 @@ ParsedOptions parseOptions(int argc, char** argv) {
                  "this node's address, for pods on the host's network\n"
                  "(default: the source address of the default route)")
       ->envname("NODE_IP");
+  app.add_option(
+         "--daemon-set", options.daemonSet,
+         "NAMESPACE/NAME of the DaemonSet that runs this: if it is gone at the end, stand-ins are removed")
+      ->envname("DAEMON_SET")
+      ->check([](const std::string& text) {
+        return kube::OwnDaemonSet::isName(text) ? std::string() : "write NAMESPACE/NAME";
+      });
   app.add_flag("--remove-stand-ins", options.removeStandIns,
                "remove the containers that kubelet adopted, as before an uninstall, and exit");
   app.add_flag("--print-metrics", options.printMetrics, "print the documentation of all metrics and exit");

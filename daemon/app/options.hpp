@@ -13,6 +13,7 @@ struct Options {
   std::optional<std::string> listen;     // the default of telemetry.listen
   std::string nodeName;                  // default: the host's name
   std::string nodeIp;                    // empty: the source address of the node's default route
+  std::string daemonSet;                 // NAMESPACE/NAME of this pod's; empty: not a DaemonSet's
   bool removeStandIns = false;           // and nothing else
   bool printMetrics = false;             // print the documentation of all metrics, and nothing else
 };

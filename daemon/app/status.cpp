@@ -125,6 +125,7 @@ json::object pauseJson(const Snapshot& snapshot) {
   add(snapshot.pause.namespaces, "fallbackctl");
   add(snapshot.pause.annotated, "annotation");
   object["namespaces"] = std::move(namespaces);
+  object["removeStandIns"] = snapshot.pause.withoutStandIns;
   object["problem"] = snapshot.pauseProblem;
   return object;
 }

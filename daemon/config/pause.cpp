@@ -48,7 +48,11 @@ Pause readOrders(const Place& place) {
   if (map.read("apiVersion", version) && version != kPauseVersion) {
     map.problem("apiVersion", quoted(version) + " is not known", "write " + std::string(kPauseVersion));
   }
-  if (const auto node = map.find("node")) pause.node = readOrder(MapReader(*node, {"since", "reason"}));
+  if (const auto node = map.find("node")) {
+    const MapReader order(*node, {"since", "reason", "removeStandIns"});
+    pause.node = readOrder(order);
+    order.read("removeStandIns", pause.withoutStandIns);
+  }
   const auto list = map.find("namespaces");
   if (!list) return pause;
   eachItem(*list, [&](const Place& item) {
@@ -83,7 +87,10 @@ std::string orderText(const Pause::Order& order) {
 std::string pauseText(const Pause& pause, std::string_view writer) {
   std::string text =
       "# Written by " + std::string(writer) + ".\napiVersion: " + std::string(kPauseVersion) + "\n";
-  if (pause.node) text += "node: {" + orderText(*pause.node) + "}\n";
+  if (pause.node) {
+    text +=
+        "node: {" + orderText(*pause.node) + (pause.withoutStandIns ? ", removeStandIns: true" : "") + "}\n";
+  }
   if (!pause.namespaces.empty()) text += "namespaces:\n";
   for (const auto& [name, order] : pause.namespaces) {
     text += "  - {name: " + yamlText(name) + ", " + orderText(order) + "}\n";

@@ -25,6 +25,7 @@ struct Pause {
   };
   using Orders = std::map<std::string, Order>;  // by namespace
   std::optional<Order> node;
+  bool withoutStandIns = false;  // the node's order also removes its stand-ins
   Orders namespaces;
   Orders annotated;  // by the namespace's own annotation; since: when this node heard of it
 

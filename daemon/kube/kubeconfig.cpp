@@ -5,6 +5,7 @@
 #include "sys/file.hpp"
 
 #include <cstddef>
+#include <cstdlib>
 #include <filesystem>
 #include <vector>
 
@@ -16,6 +17,12 @@ namespace fallbackd::kube {
 namespace {
 
 constexpr std::size_t kMaxKubeconfigBytes = 1UL << 20;
+
+std::string environmentVariable(const char* name) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing changes the environment while threads run
+  const char* const value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
 
 /// Padded base64, as kubectl writes it.
 Result<std::string> decodedBase64(const std::string& text, const std::string& key) {
@@ -163,6 +170,10 @@ Result<Access> parseKubeconfig(const std::string& text, const std::string& file)
 Result<Access> readKubeconfig(const std::string& file) {
   FB_TRY(const auto text, sys::readFile(Stage::kube, file, kMaxKubeconfigBytes));
   return parseKubeconfig(text, file);
+}
+
+Result<Access> apiServerAccess(const std::string& kubeconfig) {
+  return kubeconfig.empty() ? inClusterAccess(&environmentVariable) : readKubeconfig(kubeconfig);
 }
 
 }  // namespace fallbackd::kube

@@ -16,4 +16,7 @@ Result<Access> parseKubeconfig(const std::string& text, const std::string& file)
 /// Reads and parses the file. Blocks.
 Result<Access> readKubeconfig(const std::string& file);
 
+/// How to reach the API server: by that file, or by the service account of this pod if there is none. Blocks.
+Result<Access> apiServerAccess(const std::string& kubeconfig);
+
 }  // namespace fallbackd::kube

@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <optional>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -69,15 +68,8 @@ class Postman final : public PodSink {
   std::shared_ptr<Pods*> pods_;  // null after stop(); read and written on the loop's thread
 };
 
-std::string environmentVariable(const char* name) {
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing changes the environment while threads run
-  const char* const value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
-}
-
 Result<Access> apiAccess(const SourceSettings& settings) {
-  return settings.kubeconfig.empty() ? inClusterAccess(&environmentVariable)
-                                     : readKubeconfig(settings.kubeconfig);
+  return apiServerAccess(settings.kubeconfig);
 }
 
 /// The same credentials as for the API server, which kubelet asks about them.

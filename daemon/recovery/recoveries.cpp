@@ -41,7 +41,9 @@ void Recoveries::reconfigure(config::ConfigPtr config) {
 }
 
 void Recoveries::pause(config::Pause order) {
+  services_.standInsForbidden = order.withoutStandIns;
   withholding_.pause(std::move(order));
+  for (const auto& [key, recovery] : active_) recovery->reconfigured();
 }
 
 void Recoveries::detected(watcher::Detection detection) {

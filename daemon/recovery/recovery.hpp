@@ -79,7 +79,8 @@ struct Services {
   std::function<void(const std::string& podUid)> askRollout = nullptr;
   /// Whose turn it is to make way for the real container. Created by Recoveries.
   std::optional<Departures> departures = std::nullopt;
-  bool standInsMayExist = true;  // after the last sweep; set by the sweep and by each stand-in that is made
+  bool standInsForbidden = false;  // by the operator's order; those that run are removed
+  bool standInsMayExist = true;    // after the last sweep; set by the sweep and by each stand-in that is made
 };
 
 /// A pod on the host's network has the node's name and addresses; CRI reports neither.

@@ -130,7 +130,8 @@ void Settling::imageCame() {
 }
 
 bool Settling::wantsNone() const {
-  return config::settleOf(*services_.config, *workload_) == config::Settle::never;
+  return services_.standInsForbidden ||
+         config::settleOf(*services_.config, *workload_) == config::Settle::never;
 }
 
 void Settling::reconfigured() {
@@ -265,7 +266,10 @@ cri::Awaitable<bool> Settling::mayMake() {
   const auto now = ruling();
   if (wantsNone()) {
     // For explain; the log need not repeat what is configured.
-    incident_.settlement = Settlement{State::refused, now.why};
+    incident_.settlement = Settlement{
+        State::refused, services_.standInsForbidden
+                            ? "fallbackctl remove-all forbids it; fallbackctl resume allows it again"
+                            : now.why};
     co_return false;
   }
   if (incident_.cause == Cause::not_started) {

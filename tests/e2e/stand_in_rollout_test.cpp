@@ -2,6 +2,7 @@
 // settle: auto, with an API server that says how far a rollout is.
 #include "kube_node.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include <boost/json.hpp>
@@ -46,8 +47,7 @@ class StandInRollout : public KubeNodeTest {
     pod.at("spec").as_object()["restartPolicy"] = restartPolicy;
     api_.put(json::serialize(pod));
     ASSERT_TRUE(shows("apiserver=up 1 pods")) << shown();
-    E2E_TRY(const auto made, shop_->kubelet->startPod(spec));
-    static_cast<void>(made);
+    E2E_TRY(pod_, shop_->kubelet->startPod(spec));
     ASSERT_TRUE(reaches("web-0", "ready")) << shop_->daemon->logText();
   }
   [[nodiscard]] std::string explain() const {
@@ -59,6 +59,7 @@ class StandInRollout : public KubeNodeTest {
     return waitUntil(kCeiling, [&] { return explain().find(words) != std::string::npos; });
   }
 
+  Pod pod_;
   static constexpr const char* kUid = "0b0e7a50-5f2c-4a86-9a57-2f9d5a1f3c11";
 };
 
@@ -78,6 +79,42 @@ TEST_F(StandInRollout, APodThatReplacesHealthyOnesIsHeldAndStillRescued) {
   ASSERT_TRUE(metrics);
   EXPECT_EQ(sumOf(*metrics, "fallbackd_stand_ins_total", "result=\"held\""), 1);
   EXPECT_EQ(sumOf(*metrics, "fallbackd_stand_ins_total", "result=\"started\""), 0);
+}
+
+TEST_F(StandInRollout, AnUninstallRemovesStandInsAndAnUpgradeKeepsThem) {
+  constexpr const char* kOwn = "/apis/apps/v1/namespaces/fallbackd-system/daemonsets/fallbackd";
+  const auto standIns = [&] {
+    const auto list = shop_->node->ctr({"images", "ls", "-q"});
+    EXPECT_TRUE(list);
+    return list && list->find("fallbackd.io/") != std::string::npos;
+  };
+  const auto timesAsked = [&] {
+    const auto all = api_.requests();
+    return std::count_if(all.begin(), all.end(), [&](const auto& one) { return one.path == kOwn; });
+  };
+  api_.putOwner(kOwn, R"({"metadata":{"name":"fallbackd"}})");
+  shop_->daemon->arguments({"--daemon-set", "fallbackd-system/fallbackd"});
+  E2E_TRY(const auto first, shop_->daemon->stop());
+  EXPECT_EQ(first, 0);
+  E2E_CHECK(shop_->daemon->restart());
+  deploy("NewReplicaSetAvailable", 0);
+  ASSERT_NO_FATAL_FAILURE(startPod());
+  ASSERT_TRUE(explains("kubelet sees the pod run")) << explain();
+
+  E2E_TRY(const auto upgraded, shop_->daemon->stop());
+  EXPECT_EQ(upgraded, 0);
+  EXPECT_TRUE(standIns()) << "the DaemonSet is still there";
+  const auto asked = timesAsked();
+  E2E_CHECK(shop_->daemon->restart());
+  ASSERT_TRUE(explains("an earlier fallbackd made it")) << explain();
+
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return timesAsked() > asked; }));
+  api_.removeOwner(kOwn);
+  E2E_TRY(const auto ended, shop_->daemon->stop());
+  EXPECT_EQ(ended, 0);
+  EXPECT_FALSE(standIns()) << shop_->daemon->logText();
+  const auto answer = httpGet(pod_.ip, Shop::kPort, "/", kCeiling);
+  EXPECT_TRUE(answer) << "the fallback goes on";
 }
 
 TEST_F(StandInRollout, APodThatEndsIsNeverSettled) {

@@ -218,6 +218,31 @@ TEST_F(StandInLife, AnUninstallLeavesNone) {
   EXPECT_EQ(role(pod), "fallback");
 }
 
+TEST_F(StandInLife, AnOrderRemovesThemAndAnotherOneAllowsThemAgain) {
+  open();
+  if (HasFatalFailure()) return;
+  Pod pod;
+  settle(pod);
+  const auto order = [&](const std::string& command) {
+    return run({.argv = {binary("fallbackctl"), command, "--config", shop_->daemon->configFile().string()}});
+  };
+  E2E_TRY(const auto removed, order("remove-all"));
+  EXPECT_EQ(removed.code, 0) << removed.text;
+  EXPECT_TRUE(containersOf(*shop_->node, pod).empty()) << "it waits until they are gone";
+  EXPECT_THAT(images(), Not(HasSubstr("fallbackd.io/")));
+  EXPECT_EQ(role(pod), "fallback");
+
+  // The order outlives the daemon.
+  shop_->daemon->kill();
+  E2E_CHECK(shop_->daemon->restart());
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return settlementOf(*shop_->daemon, "web-0") == "refused"; }));
+  EXPECT_TRUE(containersOf(*shop_->node, pod).empty());
+
+  E2E_TRY(const auto resumed, order("resume"));
+  EXPECT_EQ(resumed.code, 0) << resumed.text;
+  ASSERT_TRUE(settled(1)) << shop_->daemon->logText();
+}
+
 TEST_F(StandInLife, OneWhoseFallbackDiedWithoutADaemonIsReplaced) {
   open();
   if (HasFatalFailure()) return;

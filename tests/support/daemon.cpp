@@ -109,6 +109,7 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
 
 Result<> Daemon::launch() {
   Command command{.argv = {binary("fallbackd"), "--config", configFile()}, .env = {}, .output = log()};
+  command.argv.insert(command.argv.end(), arguments_.begin(), arguments_.end());
   if (!cgroupTop_.empty()) {
     FB_TRY(const auto script, belowCgroup(cgroupTop_, folder_ / "cgroup"));
     const std::vector<std::string> shell{"unshare", "--mount", "--propagation=private", "sh", "-ec",

@@ -69,6 +69,8 @@ class Daemon {
   /// Writes the configuration, starts fallbackd, waits for /readyz.
   static Result<std::unique_ptr<Daemon>> start(const DaemonOptions& options);
 
+  /// More arguments, from the next start on.
+  void arguments(std::vector<std::string> more) { arguments_ = std::move(more); }
   /// Writes a new configuration file; the daemon has to notice it by itself.
   Result<> rewriteConfig(const DaemonOptions& options);
   /// Sends SIGTERM; returns the exit code, which should be 0.
@@ -96,6 +98,7 @@ class Daemon {
   std::filesystem::path folder_;
   std::uint16_t telemetryPort_ = 0;
   std::string cgroupTop_;
+  std::vector<std::string> arguments_;
   std::optional<ChildProcess> process_;
 };
 

@@ -31,6 +31,7 @@ void addCoverage(CLI::App& app, Run& run);
 void addInit(CLI::App& app, Run& run);
 void addMirror(CLI::App& app, Run& run);
 void addPause(CLI::App& app, Run& run);
+void addRemoveAll(CLI::App& app, Run& run);
 void addResume(CLI::App& app, Run& run);
 void addDescribeConfig(CLI::App& app, Run& run);
 void addHelp(CLI::App& app, Run& run);

@@ -23,6 +23,11 @@ std::string rawText(const json::object& object, std::string_view key) {
   return string == nullptr ? std::string() : std::string(*string);
 }
 
+bool flag(const json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
 std::string duration(const json::object& object, std::string_view key) {
   const auto* value = object.if_contains(key);
   if (value == nullptr || !value->is_number()) return "-";

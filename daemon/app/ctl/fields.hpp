@@ -13,6 +13,8 @@ namespace fallbackd::ctl {
 std::string text(const boost::json::object& object, std::string_view key);
 /// The text itself, empty if it is empty or missing: not for tables.
 std::string rawText(const boost::json::object& object, std::string_view key);
+/// False if it is missing.
+bool flag(const boost::json::object& object, std::string_view key);
 /// "12.3 ms", from a number of milliseconds; seconds or minutes for larger numbers.
 std::string duration(const boost::json::object& object, std::string_view key);
 /// For an RFC 3339 time: "14:03:59" in UTC, preceded by the date unless it is the day of `now`.

@@ -58,6 +58,7 @@ const std::map<std::string_view, std::vector<const char*>>& examples() {
         "fallbackctl mirror enable --every-registry --order last --write"}},
       {"mirror disable", {"fallbackctl mirror disable --write"}},
       {"pause", {"fallbackctl pause --reason maintenance", "fallbackctl pause --namespace shop"}},
+      {"remove-all", {"fallbackctl remove-all", "fallbackctl remove-all --reason 'moved to another pool'"}},
       {"resume", {"fallbackctl resume"}},
       {"describe-config", {"fallbackctl describe-config", "fallbackctl describe-config --format schema"}},
       {"help", {"fallbackctl help", "fallbackctl help pack build"}},

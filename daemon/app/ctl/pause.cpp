@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl pause and resume: whether new recoveries may start on this node.
+// fallbackctl pause, remove-all and resume: whether new recoveries may start on this node, and whether it may
+// have stand-ins.
 #include "config/pause.hpp"
 
 #include "app/ctl/cache_options.hpp"
@@ -39,12 +40,15 @@ struct PauseOptions {
 };
 
 void addTo(CLI::App& command, PauseOptions& options) {
-  command.add_option("--namespace", options.namespaces, "only this namespace; may be given several times");
   command.add_option("-c,--config", options.configFile,
                      "read state folder and socket from this fallbackd.yaml");
   command.add_option("--state", options.state, "the daemon's state folder (default /var/lib/fallbackd)");
   command.add_option("--socket", options.socket,
                      "fallbackd's socket (default /run/fallbackd/fallbackd.sock)");
+}
+
+void addNamespaces(CLI::App& command, PauseOptions& options) {
+  command.add_option("--namespace", options.namespaces, "only this namespace; may be given several times");
 }
 
 /// Fills what the configuration file says and the command line does not.
@@ -83,11 +87,25 @@ Pause ordersIn(const json::object& status) {
   if (said == nullptr) return pause;
   const auto& orders = said->as_object();
   if (const auto* node = orders.if_contains("node")) pause.node = orderOf(node->as_object());
+  pause.withoutStandIns = flag(orders, "removeStandIns");
   for (const auto& one : list(orders, "namespaces")) {
     if (text(one.as_object(), "by") == "annotation") continue;  // not what fallbackctl wrote
     pause.namespaces.emplace(text(one.as_object(), "name"), orderOf(one.as_object()));
   }
   return pause;
+}
+
+/// How many fallbacks have one, as the daemon's status tells.
+std::size_t standInsIn(const json::object& status) {
+  std::size_t count = 0;
+  for (const auto& item : list(status, "recoveries")) {
+    const auto& recovery = item.as_object();
+    const auto state = text(recovery, "state");
+    const auto* settlement = recovery.if_contains("settlement");
+    if (settlement == nullptr || (state != "started" && state != "ready")) continue;
+    if (text(settlement->as_object(), "state") == "settled") ++count;
+  }
+  return count;
 }
 
 /// Waits until the daemon follows the order. A failure: it may not be running, and then reads it at its
@@ -98,7 +116,8 @@ Result<> followed(const std::string& socket, const Pause& wanted) {
       [&](const std::string& status) {
         boost::json::error_code error;
         const auto value = json::parse(status, error);
-        return error || !value.is_object() || ordersIn(value.as_object()) != wanted;
+        if (error || !value.is_object() || ordersIn(value.as_object()) != wanted) return true;
+        return wanted.withoutStandIns && standInsIn(value.as_object()) > 0;
       },
       kPatience);
 }
@@ -110,6 +129,7 @@ std::string orderText(const Pause::Order& order) {
 
 void print(const Pause& pause) {
   if (pause.node) std::printf("the node is paused %s\n", orderText(*pause.node).c_str());
+  if (pause.withoutStandIns) std::printf("the node has no stand-ins\n");
   for (const auto& [name, order] : pause.namespaces) {
     std::printf("namespace %s is paused %s\n", name.c_str(), orderText(order).c_str());
   }
@@ -140,6 +160,15 @@ int startPause(const PauseOptions& options) {
   return change(options, apply, config::Damaged::keep);
 }
 
+int removeAll(const PauseOptions& options) {
+  const auto apply = [&](Pause& pause) {
+    pause.node =
+        Pause::Order{std::chrono::floor<std::chrono::seconds>(Clock::system().wall()), options.reason};
+    pause.withoutStandIns = true;
+  };
+  return change(options, apply, config::Damaged::keep);
+}
+
 int endPause(const PauseOptions& options) {
   const auto apply = [&](Pause& pause) {
     if (options.namespaces.empty()) pause = {};
@@ -155,15 +184,26 @@ int endPause(const PauseOptions& options) {
 void addPause(CLI::App& app, Run& run) {
   auto options = std::make_shared<PauseOptions>();
   auto* command = app.add_subcommand("pause", "start no new fallbacks on this node; those that run go on");
+  addNamespaces(*command, *options);
   addTo(*command, *options);
   command->add_option("--reason", options->reason, "shown in status, log and page");
   command->callback([options, &run] { run = [options] { return startPause(*options); }; });
+}
+
+void addRemoveAll(CLI::App& app, Run& run) {
+  auto options = std::make_shared<PauseOptions>();
+  auto* command = app.add_subcommand(
+      "remove-all", "before an uninstall: pause the node and remove its stand-ins; fallbacks go on");
+  addTo(*command, *options);
+  command->add_option("--reason", options->reason, "shown in status, log and page")->default_val("uninstall");
+  command->callback([options, &run] { run = [options] { return removeAll(*options); }; });
 }
 
 void addResume(CLI::App& app, Run& run) {
   auto options = std::make_shared<PauseOptions>();
   auto* command =
       app.add_subcommand("resume", "end a pause: of the namespaces that are named, else every pause");
+  addNamespaces(*command, *options);
   addTo(*command, *options);
   command->callback([options, &run] { run = [options] { return endPause(*options); }; });
 }

@@ -151,6 +151,8 @@ void printOrders(const json::object& root) {
                 wayOut.c_str());
   };
   if (const auto* node = orders.if_contains("node")) tell("NEW RECOVERIES ARE", node->as_object());
+  if (flag(orders, "removeStandIns"))
+    std::printf("stand-ins are removed and not made again; fallbackctl resume ends it\n");
   for (const auto& one : list(orders, "namespaces")) {
     tell("new recoveries in namespace " + text(one.as_object(), "name") + " are", one.as_object());
   }

@@ -152,6 +152,10 @@ void FakeApiServer::putOwner(const std::string& path, const std::string& object)
   onThread([this, path, object] { owners_[path] = object; });
 }
 
+void FakeApiServer::removeOwner(const std::string& path) {
+  onThread([this, path] { owners_.erase(path); });
+}
+
 void FakeApiServer::bookmark() {
   onThread([this] {
     ++version_;

@@ -36,6 +36,7 @@ class FakeApiServer final : public TlsServer {
   void putNamespace(const std::string& name, const std::map<std::string, std::string>& annotations = {});
   void removeNamespace(const std::string& name);
   void putOwner(const std::string& path, const std::string& object);
+  void removeOwner(const std::string& path);
   /// Sends a bookmark to all watchers.
   void bookmark();
   /// Forgets what happened until now: a watch from an earlier version is gone.

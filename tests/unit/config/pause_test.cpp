@@ -33,6 +33,7 @@ TEST(Pause, WhatIsWrittenIsRead) {
   const std::string odd = "it's \"down\": #1 {x} \\n — 100 %";
   const auto written = changePause(folder.path() + "/new", [&](Pause& pause) {
     pause.node = order(odd);
+    pause.withoutStandIns = true;
     pause.namespaces["shop"] = order("", 5);
     pause.namespaces["null"] = order("true");
   });
@@ -102,6 +103,7 @@ TEST(Pause, AFileThatSaysAnythingElseIsRefusedWithItsLine) {
            {head + "node: {}\n", "2:7"},
            {head + "node: {since: yesterday}\n", "is not a date and time"},
            {head + "everything: {since: 2027-01-31}\n", "2:1"},
+           {head + "node: {since: 2027-01-31, removeStandIns: perhaps}\n", "removeStandIns"},
            {head + "namespaces: [{name: UPPER, since: 2027-01-31}]\n", "UPPER"},
            {head + "namespaces: [{name: a, since: 2027-01-31}, {name: a, since: 2027-01-31}]\n", "twice"},
            {head + "node: {since: 2027-01-31, reason: " + std::string(500, 'x') + "}\n", "400 bytes"},

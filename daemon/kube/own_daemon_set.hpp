@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether the DaemonSet of this pod still exists. An uninstall ends the daemon as an upgrade does, by
+// SIGTERM; but then the DaemonSet is gone. Helm removes the rights at the same time, so a refusal counts as
+// well, if the API server has shown the DaemonSet before.
+//
+// Thread: the calling coroutine's; not shared. Cancellation: a cancelled call throws operation_aborted.
+#pragma once
+
+#include "base/error.hpp"
+#include "kube/access.hpp"
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include <boost/asio/awaitable.hpp>
+
+namespace fallbackd::kube {
+
+class OwnDaemonSet {
+ public:
+  static constexpr std::chrono::seconds kLimit{2};
+
+  /// `name`: NAMESPACE/NAME, for which isName() is true.
+  OwnDaemonSet(AccessSource access, std::string_view name);
+
+  /// Whether the text is NAMESPACE/NAME.
+  static bool isName(std::string_view text);
+
+  /// Asks again and again until the API server has shown it.
+  boost::asio::awaitable<void> see();
+  /// False if it exists, if it was never seen, or if the API server does not answer within the limit.
+  boost::asio::awaitable<bool> isGone() const;
+
+ private:
+  AccessSource access_;
+  std::string target_;
+  bool seen_ = false;
+};
+
+}  // namespace fallbackd::kube

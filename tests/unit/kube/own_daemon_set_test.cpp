@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// An end of the daemon is an uninstall only if the API server says so.
+#include "kube/own_daemon_set.hpp"
+
+#include "source_fixture.hpp"
+
+#include <optional>
+
+namespace fallbackd::kube {
+namespace {
+
+using kube_test::FakeApiServer;
+
+constexpr const char* kPath = "/apis/apps/v1/namespaces/fallbackd-system/daemonsets/fallbackd";
+
+class OwnDaemonSetTest : public test_support::SourceFixture {
+ protected:
+  OwnDaemonSetTest() {
+    servers = {&server};
+    server.acceptTokens({"secret-1"});
+    access.server = parseUrl("https://" + server.address()).value();
+    access.authorities.text = authority.certificate();
+    access.token.text = "secret-1";
+  }
+  /// Waits until the API server has shown it.
+  void see() {
+    server.putOwner(kPath, R"({"metadata":{"name":"fallbackd"}})");
+    tasks.spawn(own.see());
+    ASSERT_TRUE(eventually([&] { return tasks.empty(); }));
+  }
+  bool isGone() {
+    std::optional<bool> gone;
+    tasks.spawn([](const OwnDaemonSet& asked, std::optional<bool>& out) -> boost::asio::awaitable<void> {
+      out = co_await asked.isGone();
+    }(own, gone));
+    EXPECT_TRUE(eventually([&] { return gone.has_value() && tasks.empty(); }));
+    return gone.value_or(false);
+  }
+
+  FakeApiServer server{authority.server("IP:127.0.0.1")};
+  Access access;
+  OwnDaemonSet own{[this] { return Result<Access>(access); }, "fallbackd-system/fallbackd"};
+};
+
+TEST_F(OwnDaemonSetTest, OneThatExistsIsNotGone) {
+  see();
+  EXPECT_FALSE(isGone());
+}
+
+TEST_F(OwnDaemonSetTest, OneThatWasDeletedIsGone) {
+  see();
+  server.removeOwner(kPath);
+  EXPECT_TRUE(isGone());
+}
+
+TEST_F(OwnDaemonSetTest, OneThatIsBeingDeletedIsGone) {
+  see();
+  server.putOwner(kPath, R"({"metadata":{"name":"fallbackd","deletionTimestamp":"2027-01-31T08:30:00Z"}})");
+  EXPECT_TRUE(isGone());
+}
+
+TEST_F(OwnDaemonSetTest, OneWhoseRightsWentWithItIsGone) {
+  see();
+  server.acceptTokens({"other"});
+  EXPECT_TRUE(isGone());
+}
+
+TEST_F(OwnDaemonSetTest, OneThatWasNeverSeenIsNotGone) {
+  EXPECT_FALSE(isGone()) << "the name may be wrong";
+}
+
+TEST_F(OwnDaemonSetTest, AnApiServerThatDoesNotAnswerSaysNothing) {
+  see();
+  server.trouble({.fault = kube_test::Fault::silent_answer});
+  EXPECT_FALSE(isGone());
+}
+
+TEST_F(OwnDaemonSetTest, ItIsAskedForUntilItIsSeen) {
+  tasks.spawn(own.see());
+  ASSERT_TRUE(eventually([&] { return server.requests().size() >= 2; })) << "404 at first";
+  server.putOwner(kPath, R"({"metadata":{"name":"fallbackd"}})");
+  ASSERT_TRUE(eventually([&] { return tasks.empty(); }));
+  server.removeOwner(kPath);
+  EXPECT_TRUE(isGone());
+}
+
+TEST(OwnDaemonSetName, HasANamespace) {
+  EXPECT_TRUE(OwnDaemonSet::isName("a/b"));
+  for (const auto* const text : {"", "/", "a", "a/", "/b", "a/b/c"})
+    EXPECT_FALSE(OwnDaemonSet::isName(text)) << text;
+}
+
+}  // namespace
+}  // namespace fallbackd::kube
