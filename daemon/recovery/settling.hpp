@@ -46,6 +46,8 @@ class Settling {
 
  private:
   using State = Settlement::State;
+  static constexpr unsigned kMaxRejections = 2;
+  static constexpr unsigned kMaxFailures = 5;  // to make one
 
   cri::Awaitable<void> takeOver();
   /// Removes what a cancelled or failed attempt may have left. False if the runtime does not let it.
