@@ -143,6 +143,12 @@ struct HandBack {
   nanoseconds grace = std::chrono::milliseconds(50);  // from SIGTERM to SIGKILL
 };
 
+/// Of a workload whose fallback gets one.
+struct StandIn {
+  std::string
+      path;  // of the program that probes and hooks execute in the container; empty: they execute none
+};
+
 struct Resources {
   std::optional<std::uint64_t> memoryBytes;
   std::optional<double> cpus;
@@ -236,6 +242,7 @@ struct Workload {
   Restart restart;
   std::optional<Mode> mode;           // absent: as its namespace, else as the node, see modeOf()
   std::optional<Settle> settle = {};  // absent: as the node, see settleOf()
+  StandIn standIn;
   Inheritance inheritance;
   nanoseconds terminationGrace = std::chrono::seconds(10);  // SIGTERM to SIGKILL when the pod goes
   std::string definedAt;                                    // FILE:LINE, for messages

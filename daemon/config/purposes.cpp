@@ -298,6 +298,10 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].restart", "What happens when the fallback itself exits."},
     {"workloads[].mode", "As the node's mode, for this workload alone."},
     {"workloads[].settle", "As the node's settle, for this workload alone."},
+    {"workloads[].standIn", "What its stand-in has beside the program that is there."},
+    {"workloads[].standIn.path",
+     "Where the binary is in the stand-in's container, so that exec probes and preStop hooks of the pod find "
+     "it: the path that they execute. By default it is not there."},
     {"workloads[].restart.policy",
      "Like the pod's restartPolicy: with OnFailure and Never, exit code 0 completes the recovery. Without it "
      "Always, and pods of Jobs are not covered."},

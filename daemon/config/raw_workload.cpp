@@ -7,6 +7,7 @@
 #include "config/raw_parts.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace fallbackd::config {
@@ -14,6 +15,7 @@ namespace fallbackd::config {
 namespace {
 
 constexpr std::uint64_t kMaxPids = 4194304;  // PID_MAX_LIMIT
+constexpr std::size_t kMaxStandInPath = 99;  // what one header of a tar file holds
 
 void readLabels(const Place& place, std::map<std::string, std::string>& out) {
   eachEntry(place, [&](const std::string& key, const Place& keyPlace, const Place& value) {
@@ -130,6 +132,26 @@ void readHandBack(const Place& place, HandBack& out) {
                 "write on: container, or leave out when");
   }
   map.duration("grace", out.grace, true);
+}
+
+/// The runtime mounts file systems of its own there.
+bool isMountedOver(std::string_view path) {
+  constexpr std::array<std::string_view, 4> kMounts{"/proc", "/dev", "/sys", "/etc"};
+  return std::any_of(kMounts.begin(), kMounts.end(), [&](std::string_view mount) {
+    return path == mount || (path.starts_with(mount) && path[mount.size()] == '/');
+  });
+}
+
+void readStandIn(const Place& place, StandIn& out) {
+  const MapReader map(place, {"path"});
+  if (!map.read("path", out.path)) return;
+  if (!isCleanPath(out.path) || out.path == "/" || out.path.size() > kMaxStandInPath) {
+    map.problem("path", quoted(out.path) + " must be an absolute path without . and .., of at most " +
+                            std::to_string(kMaxStandInPath) + " bytes");
+  } else if (isMountedOver(out.path)) {
+    map.problem("path", quoted(out.path) + " is where the runtime mounts file systems of its own",
+                "write the path of the program in its image: /app/server");
+  }
 }
 
 void readResources(const Place& place, Resources& out) {
@@ -249,6 +271,7 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
                               "restart",
                               "mode",
                               "settle",
+                              "standIn",
                               "terminationGrace"});
   if (!map.valid()) return out;
   auto& workload = out.workload;
@@ -289,6 +312,7 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
   if (const auto section = map.find("restart")) readRestart(*section, workload.restart);
   workload.mode = readMode(map);
   workload.settle = readSettle(map);
+  if (const auto section = map.find("standIn")) readStandIn(*section, workload.standIn);
   map.duration("terminationGrace", workload.terminationGrace, true);
   return out;
 }

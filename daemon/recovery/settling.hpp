@@ -63,6 +63,7 @@ class Settling {
   [[nodiscard]] bool leavesOnlyWithPod() const;
   cri::Awaitable<void> rejected(int signal);
   [[nodiscard]] standin::Ruling ruling() const;
+  [[nodiscard]] cri::Awaitable<Result<>> addExecutable(standin::Request& request) const;
   [[nodiscard]] Result<standin::Request> request(cri::SandboxStatus sandbox,
                                                  const std::string& logFile) const;
   void began(std::unique_ptr<standin::StandIn> standIn);

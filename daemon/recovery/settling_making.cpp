@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <utility>
 
 namespace fallbackd::recovery {
@@ -23,6 +24,8 @@ constexpr Backoff::Limits kRemovalPauses{100ms, 1s};
 int exitCodeOf(const launcher::ExitStatus& status) {
   using Kind = launcher::ExitStatus::Kind;
   if (status.kind == Kind::exited) return status.value;
+  // Of a process that is not the daemon's child some kernels do not tell how it ended.
+  if (status.oomKilled) return standin::exitCodeOfSignal(SIGKILL);
   return status.kind == Kind::signaled ? standin::exitCodeOfSignal(status.value) : kUnknownExit;
 }
 
@@ -80,9 +83,27 @@ Result<standin::Request> Settling::request(cri::SandboxStatus sandbox, const std
   return request;
 }
 
+/// What probes and hooks of the pod execute in the container: the admitted binary, which is in memory.
+cri::Awaitable<Result<>> Settling::addExecutable(standin::Request& request) const {
+  const auto& path = workload_->standIn.path;
+  if (path.empty()) co_return Result<>{};
+  auto chooser = chooserOf(*services_.config, *workload_, incident_.target.podNamespace);
+  const auto binary = co_await services_.binaries.acquire(incident_.binary, std::move(chooser));
+  if (!binary) co_return tl::unexpected<Error>(binary.error());
+  const auto& admitted = **binary;
+  request.executable =
+      standin::Executable{path, admitted.digest, admitted.size, {*binary, &admitted.executable}};
+  request.env = workload_->env;
+  co_return Result<>{};
+}
+
 cri::Awaitable<void> Settling::make(std::string logFile) {
   auto sandbox = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
   auto order = sandbox ? request(std::move(*sandbox), logFile) : tl::unexpected<Error>(sandbox.error());
+  if (order) {
+    const auto added = co_await addExecutable(*order);
+    if (!added) order = tl::unexpected<Error>(added.error());
+  }
   mayExist_ = true;
   underWay_ = true;
   services_.standInsMayExist = true;

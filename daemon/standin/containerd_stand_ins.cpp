@@ -14,7 +14,9 @@
 #include <csignal>
 #include <utility>
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::standin {
 
@@ -102,7 +104,7 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   const auto room = co_await makeRoom(request, there);
   if (!room) co_return tl::unexpected<Error>(room.error());
   const auto begun = clock.now();
-  const auto image = co_await ensureImage(request.binary);
+  const auto image = co_await ensureImage(request);
   if (!image) co_return tl::unexpected<Error>(image.error());
   const auto haveImage = clock.now();
   auto order = orderOf(request, runDir_, there);
@@ -268,10 +270,29 @@ cri::Awaitable<void> ContainerdStandIns::removeUnusedImages() {
   }
 }
 
+/// Its digest is computed once: away from the loop, since it takes as long as an admission.
+cri::Awaitable<Result<std::optional<cri::Blob>>> ContainerdStandIns::executableLayer(const Request& request) {
+  if (!request.executable) co_return std::nullopt;
+  auto layer = layerOf(*request.executable);
+  auto& known = digests_[imageNameOf(request.binary, request.executable)];
+  if (known.empty()) {
+    auto job = [](cri::Blob blob) -> asio::awaitable<Result<std::string>> { co_return digestOf(blob); };
+    if (!pool_) pool_.emplace(1);
+    auto running = job(layer);
+    auto digest = co_await asio::co_spawn(*pool_, std::move(running), asio::use_awaitable);
+    if (!digest) co_return tl::unexpected<Error>(digest.error());
+    known = std::move(*digest);
+  }
+  layer.digest = known;
+  co_return std::move(layer);
+}
+
 /// kubelet collects images that it does not know in use: each time it is looked for again.
-cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const BinaryRef& binary) {
-  const auto name = imageNameOf(binary);
-  auto parts = imageOf(name, programBytes(), architecture());
+cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const Request& request) {
+  const auto name = imageNameOf(request.binary, request.executable);
+  auto layer = co_await executableLayer(request);
+  if (!layer) co_return tl::unexpected<Error>(layer.error());
+  auto parts = imageOf(name, programBytes(), architecture(), std::move(*layer));
   const auto stored = co_await control_.imageDigest(name);
   if (!stored) co_return tl::unexpected<Error>(stored.error());
   const bool ours = *stored == parts.back().digest;

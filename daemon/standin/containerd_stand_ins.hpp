@@ -10,9 +10,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <boost/asio/thread_pool.hpp>
 
 namespace fallbackd::standin {
 
@@ -33,7 +37,8 @@ class ContainerdStandIns final : public StandIns {
 
  private:
   cri::Awaitable<Result<std::vector<cri::Container>>> mine();
-  cri::Awaitable<Result<>> ensureImage(const BinaryRef& binary);
+  cri::Awaitable<Result<>> ensureImage(const Request& request);
+  cri::Awaitable<Result<std::optional<cri::Blob>>> executableLayer(const Request& request);
   enum class Image : std::uint8_t { there, gone };
   cri::Awaitable<Result<>> awaitImage(std::string name, Image wanted);
   cri::Awaitable<Result<>> checkSucceeded(const std::string& name, const std::vector<cri::Container>& there);
@@ -50,7 +55,9 @@ class ContainerdStandIns final : public StandIns {
   std::string runDir_;
   LogLinks links_;
   std::function<void(const Error&)> trouble_;
-  std::size_t making_ = 0;  // images may be about to be used
+  std::size_t making_ = 0;                        // images may be about to be used
+  std::map<std::string, std::string> digests_;    // of layers with an executable, by the image's name
+  std::optional<boost::asio::thread_pool> pool_;  // they are as large as the binaries
 };
 
 }  // namespace fallbackd::standin

@@ -12,7 +12,9 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +36,7 @@ class SettleNode : public testing::Test {
     router_.reset();
     shop_.reset();
     ShopOptions options;
+    options.node.binDir = containerd_;
     options.workloadExtra = "  settle: always\n" + extra;
     options.moreArgs = std::move(args);
     model::Options kubelet;
@@ -49,7 +52,8 @@ class SettleNode : public testing::Test {
     if (HasFailure() && kubelet_) std::printf("%s", kubelet_->events().text().c_str());
     kubelet_.reset();
   }
-  void add(const std::string& name) {
+  void add(const std::string& name) { kubelet_->add(podOf(name)); }
+  [[nodiscard]] model::PodDefinition podOf(const std::string& name) const {
     model::PodDefinition pod;
     pod.pod = checkoutPod(name);
     pod.containers.resize(1);
@@ -61,7 +65,7 @@ class SettleNode : public testing::Test {
                                                .period = std::chrono::seconds(1),
                                                .timeout = std::chrono::seconds(5),
                                                .failureThreshold = 10};
-    kubelet_->add(pod);
+    return pod;
   }
   [[nodiscard]] bool readyWith(const std::string& name, const std::string& image,
                                std::chrono::seconds ceiling = kCeiling) const {
@@ -79,6 +83,7 @@ class SettleNode : public testing::Test {
     E2E_CHECK(shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
   }
 
+  std::optional<std::filesystem::path> containerd_;  // its programs; absent: the installed ones
   std::unique_ptr<Shop> shop_;
   std::unique_ptr<Router> router_;
   std::unique_ptr<model::KubeletModel> kubelet_;

@@ -50,6 +50,7 @@ workloads:
   restart: {initialDelay: 1s, maxDelay: 2s, resetAfter: 3s}
   mode: observe
   settle: always
+  standIn: {path: /app/server}
   terminationGrace: 4s
 - name: defaults
   match: {container: other}
@@ -81,6 +82,8 @@ workloads:
   EXPECT_EQ(modeOf(config, config.workloads[1], "shop"), Mode::recover) << "its namespace's";
   EXPECT_EQ(modeOf(config, config.workloads[1], "bank"), Mode::observe) << "the node's";
   EXPECT_EQ(settleOf(config, config.workloads[0]), Settle::always) << "the workload's own word";
+  EXPECT_EQ(config.workloads[0].standIn.path, "/app/server");
+  EXPECT_EQ(config.workloads[1].standIn.path, "");
   EXPECT_EQ(settleOf(config, config.workloads[1]), Settle::automatic) << "the node's";
   EXPECT_EQ(Config().settle, Settle::never) << "what nobody asked for";
   const auto& one = config.workloads[0];

@@ -256,6 +256,10 @@ TEST(Mistakes, OfWorkloads) {
       {"policy", kOne + "  detection: {imagePullPolicy: Sometimes}\n", "7:32", "IfNotPresent, Always, Never"},
       {"hand-back", kOne + "  handBack: {on: images}\n", "7:18", "did you mean image?"},
       {"when", kOne + "  handBack: {on: image, when: onDelete}\n", "7:31", "write on: container"},
+      {"stand-in", kOne + "  standIn: {path: server}\n", "7:19", "absolute path"},
+      {"stand-in below", kOne + "  standIn: {path: /proc/server}\n", "7:19", "file systems of its own"},
+      {"stand-in far", kOne + "  standIn: {path: /" + std::string(99, 'a') + "}\n", "7:19",
+       "at most 99 bytes"},
       {"delays", kOne + "  restart: {initialDelay: 2s, maxDelay: 1s}\n", "7:41", "shorter than initialDelay"},
   });
 }

@@ -84,6 +84,33 @@ TEST_F(SettlingTest, AReadyFallbackGetsAStandIn) {
   EXPECT_TRUE(metric(R"(fallbackd_stand_ins_total{result="started",workload="checkout"} 1)"));
 }
 
+TEST_F(SettlingTest, ItHasTheBinaryWhereTheWorkloadSays) {
+  auto config = std::make_shared<config::Config>(*configured());
+  config->workloads[0].standIn.path = "/app/server";
+  config->workloads[0].env = {{"PORT", "8080"}};
+  recoveries->reconfigure(config);
+  settles();
+  const auto& request = standIns.made[0]->request;
+  ASSERT_TRUE(request.executable);
+  EXPECT_EQ(request.executable->path, "/app/server");
+  EXPECT_EQ(request.env.at("PORT"), "8080");
+}
+
+TEST_F(SettlingTest, WithoutItNothingOfThePodIsInIt) {
+  settles();
+  EXPECT_FALSE(standIns.made[0]->request.executable);
+  EXPECT_TRUE(standIns.made[0]->request.env.empty());
+}
+
+TEST_F(SettlingTest, AKillForMemoryHasItsCodeWhereTheKernelDoesNotTellIt) {
+  settles();
+  launcher.launched[0]->status.oomKilled = true;
+  launcher.launched[0]->die(Kind::unknown, 0);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  EXPECT_TRUE(standIns.made[0]->outOfMemory);
+  EXPECT_EQ(standIns.made[0]->exitCode, 128 + SIGKILL);
+}
+
 TEST_F(SettlingTest, NobodyAsksForOneByDefault) {
   settle.reset();
   detect();

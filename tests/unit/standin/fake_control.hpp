@@ -61,6 +61,7 @@ class FakeControl final : public cri::Control {
     calls.push_back("image");
     if (!imageHidden) runtime.images.insert(name);
     digests[name] = blobs.back().digest;
+    layers[name] = blobs.size() - 2;  // beside configuration and manifest
     images[name] = std::move(labels);
     co_return Result<>{};
   }
@@ -87,7 +88,8 @@ class FakeControl final : public cri::Control {
   std::vector<cri::ContainerOrder> orders;
   std::map<std::string, cri::Labels> images;
   std::map<std::string, std::string> digests;  // of images, by name
-  std::map<std::string, pid_t> pids;           // by container
+  std::map<std::string, std::size_t> layers;
+  std::map<std::string, pid_t> pids;  // by container
   std::function<pid_t()> onStart;
   bool startFails = false;
   bool imageHidden = false;  // CRI never learns of it

@@ -10,7 +10,9 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -139,6 +141,26 @@ TEST_F(StandInsTest, AnImageOfThatNameWithOtherContentIsReplaced) {
   ASSERT_TRUE(make(request()));
   EXPECT_THAT(control.calls, ElementsAre("image", "create", "start"));
   EXPECT_NE(control.digests.at(name), "sha256:foreign");
+}
+
+TEST_F(StandInsTest, WhatProbesExecuteIsInIt) {
+  auto one = request();
+  one.env = {{"PORT", "8080"}};
+  const auto file = std::make_shared<sys::UniqueFd>(::memfd_create("binary", MFD_CLOEXEC));
+  ASSERT_EQ(::write(file->get(), "binary", 6), 6);
+  one.executable = Executable{"/app/server", "d1", 6, file};
+  ASSERT_TRUE(make(one));
+  const auto name = imageNameOf(one.binary, one.executable);
+  EXPECT_EQ(control.orders[0].image, name);
+  EXPECT_EQ(control.orders[0].env.at("PORT"), "8080");
+  EXPECT_EQ(control.layers.at(name), 2U);
+  control.calls.clear();
+  auto again = one;
+  again.recoveryId = "r2";
+  ASSERT_TRUE(make(again));
+  EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "image"), 0) << "it is the same";
+  ASSERT_TRUE(make(request("r3")));
+  EXPECT_EQ(control.layers.at("fallbackd.io/checkout:1.8.3"), 1U);
 }
 
 TEST_F(StandInsTest, AnotherFallbackdsIsLeftAlone) {
