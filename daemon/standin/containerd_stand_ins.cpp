@@ -287,9 +287,33 @@ cri::Awaitable<Result<std::optional<cri::Blob>>> ContainerdStandIns::executableL
   co_return std::move(layer);
 }
 
-/// kubelet collects images that it does not know in use: each time it is looked for again.
+/// One at a time: a node full of pods needs the same image at once, and it may be large.
 cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const Request& request) {
+  const auto executor = co_await asio::this_coro::executor;
   const auto name = imageNameOf(request.binary, request.executable);
+  for (auto other = writing_.find(name); other != writing_.end(); other = writing_.find(name)) {
+    const auto ended = other->second;
+    co_await ended->wait();
+  }
+  struct Turn {
+    Turn(std::map<std::string, std::shared_ptr<Event>>& writing, const std::string& image,
+         const asio::any_io_executor& loop)
+        : all(writing), its(all.emplace(image, std::make_shared<Event>(loop)).first) {}
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    ~Turn() {
+      const auto ended = its->second;
+      all.erase(its);
+      ended->set();
+    }
+    std::map<std::string, std::shared_ptr<Event>>& all;
+    std::map<std::string, std::shared_ptr<Event>>::iterator its;
+  } const turn(writing_, name, executor);
+  co_return co_await writeImage(name, request);
+}
+
+/// kubelet collects images that it does not know in use: each time it is looked for again.
+cri::Awaitable<Result<>> ContainerdStandIns::writeImage(std::string name, const Request& request) {
   auto layer = co_await executableLayer(request);
   if (!layer) co_return tl::unexpected<Error>(layer.error());
   auto parts = imageOf(name, programBytes(), architecture(), std::move(*layer));

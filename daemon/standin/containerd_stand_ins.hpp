@@ -3,6 +3,7 @@
 // journal, written by the same call that creates them. On the daemon's loop.
 #pragma once
 
+#include "base/async/event.hpp"
 #include "cri/control.hpp"
 #include "cri/runtime.hpp"
 #include "standin/log_links.hpp"
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -38,6 +40,7 @@ class ContainerdStandIns final : public StandIns {
  private:
   cri::Awaitable<Result<std::vector<cri::Container>>> mine();
   cri::Awaitable<Result<>> ensureImage(const Request& request);
+  cri::Awaitable<Result<>> writeImage(std::string name, const Request& request);
   cri::Awaitable<Result<std::optional<cri::Blob>>> executableLayer(const Request& request);
   enum class Image : std::uint8_t { there, gone };
   cri::Awaitable<Result<>> awaitImage(std::string name, Image wanted);
@@ -55,7 +58,8 @@ class ContainerdStandIns final : public StandIns {
   std::string runDir_;
   LogLinks links_;
   std::function<void(const Error&)> trouble_;
-  std::size_t making_ = 0;                        // images may be about to be used
+  std::size_t making_ = 0;                                 // images may be about to be used
+  std::map<std::string, std::shared_ptr<Event>> writing_;  // images, by name; set when it ends
   std::map<std::string, std::string> digests_;    // of layers with an executable, by the image's name
   std::optional<boost::asio::thread_pool> pool_;  // they are as large as the binaries
 };

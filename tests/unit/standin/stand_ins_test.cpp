@@ -7,6 +7,7 @@
 #include "standin/containerd_stand_ins.hpp"
 #include "temp_folder.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -161,6 +162,28 @@ TEST_F(StandInsTest, WhatProbesExecuteIsInIt) {
   EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "image"), 0) << "it is the same";
   ASSERT_TRUE(make(request("r3")));
   EXPECT_EQ(control.layers.at("fallbackd.io/checkout:1.8.3"), 1U);
+}
+
+TEST_F(StandInsTest, ManyThatNeedOneImageWriteItOnce) {
+  control.imageHidden = true;  // until it is written, and longer
+  std::vector<std::optional<Result<std::unique_ptr<StandIn>>>> made(3);
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    const auto sandbox = "m" + std::to_string(i);
+    runtime.addSandbox(sandbox, "shop", "checkout");
+    runtime.sandboxes[sandbox].pausePid = ::getpid();
+    auto one = request("r" + std::to_string(i));
+    one.sandbox = runtime.sandboxes[sandbox];
+    boost::asio::co_spawn(loop, standIns.make(std::move(one)),
+                          [&made, i](std::exception_ptr, auto result) { made[i] = std::move(result); });
+  }
+  const auto written = [&] { return std::count(control.calls.begin(), control.calls.end(), "image"); };
+  ASSERT_TRUE(test::runUntil(loop, [&] { return written() > 0; }));
+  runtime.images.insert("fallbackd.io/checkout:1.8.3");
+  ASSERT_TRUE(test::runUntil(loop, [&] {
+    return std::all_of(made.begin(), made.end(), [](const auto& one) { return one.has_value(); });
+  }));
+  for (const auto& one : made) EXPECT_TRUE(*one);
+  EXPECT_EQ(written(), 1);
 }
 
 TEST_F(StandInsTest, AnotherFallbackdsIsLeftAlone) {
