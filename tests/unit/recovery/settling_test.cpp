@@ -88,8 +88,13 @@ TEST_F(SettlingTest, ItHasTheBinaryWhereTheWorkloadSays) {
   auto config = std::make_shared<config::Config>(*configured());
   config->workloads[0].standIn.path = "/app/server";
   config->workloads[0].env = {{"PORT", "8080"}};
-  recoveries->reconfigure(config);
-  settles();
+  watcher::Detection detection;
+  detection.sandbox = runtime.sandboxes["s1"].sandbox;
+  detection.workload = watcher::WorkloadPtr(config, config->workloads.data());
+  detection.cause = cause;
+  detection.waitingSince = detection.failureKnown = clock.now();
+  recoveries->detected(std::move(detection));
+  ASSERT_TRUE(becomes(Settled::settled));
   const auto& request = standIns.made[0]->request;
   ASSERT_TRUE(request.executable);
   EXPECT_EQ(request.executable->path, "/app/server");
