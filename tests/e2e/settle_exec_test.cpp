@@ -7,6 +7,8 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace fallbackd::e2e {
 namespace {
@@ -56,10 +58,10 @@ TEST_P(SettleExec, AProbeMakesItReadyAndAHookRunsBeforeItsEnd) {
   pod.containers[0].preStop = {kProgram, "--health-check"};
   kubelet_->add(pod);
   ASSERT_TRUE(becomesReady("web-0")) << said();
+  EXPECT_EQ(kubelet_->events().of("web-0", "Unhealthy").size(), 0U) << said();
   EXPECT_EQ(kubelet_->events().of("web-0", "Killing").size(), 0U);
   kubelet_->remove("web-0");
   ASSERT_TRUE(kubelet_->waitUntilGone("web-0", kCeiling));
-  EXPECT_EQ(kubelet_->events().of("web-0", "Unhealthy").size(), 0U) << said();
   EXPECT_EQ(kubelet_->events().of("web-0", "FailedPreStopHook").size(), 0U) << said();
 }
 
