@@ -114,6 +114,13 @@ Result<> Daemon::Parts::start() {
   services->standInMetrics = &metrics.standIns;
   services->rollout = [this](const std::string& podUid) { return podSources.rolloutFacts(podUid); };
   services->askRollout = [this](const std::string& podUid) { podSources.askRollout(podUid); };
+  services->endpoints = [this](const std::string& podUid) { return podSources.endpoints(podUid); };
+  services->askEndpoints = [this](const std::string& podUid) { podSources.askEndpoints(podUid); };
+  services->readyWithout = [this](const std::string& podUid, const std::string& container,
+                                  const std::string& containerId) {
+    return podSources.readyWithout(podUid, container, containerId);
+  };
+  services->isDeleting = [this](const std::string& podUid) { return podSources.isDeleting(podUid); };
   recoveries.emplace(*services, config);
   readPause();
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config,

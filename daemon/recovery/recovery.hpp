@@ -17,6 +17,7 @@
 #include "recovery/pod_events.hpp"
 #include "recovery/readiness.hpp"
 #include "recovery/settling.hpp"
+#include "standin/endpoints.hpp"
 #include "standin/rule.hpp"
 #include "standin/stand_ins.hpp"
 #include "telemetry/metrics/detection.hpp"
@@ -77,6 +78,16 @@ struct Services {
   std::function<std::optional<standin::RolloutFacts>(const std::string& podUid)> rollout = nullptr;
   /// Asks it again.
   std::function<void(const std::string& podUid)> askRollout = nullptr;
+  /// What is known of the pods of a pod's owner; nothing: neither the pod nor its owner is known.
+  std::function<std::optional<standin::EndpointFacts>(const std::string& podUid)> endpoints = nullptr;
+  /// Asks for them again.
+  std::function<void(const std::string& podUid)> askEndpoints = nullptr;
+  /// Whether the pod is Ready with another container than this one; nothing: not known.
+  std::function<std::optional<bool>(const std::string& podUid, const std::string& container,
+                                    const std::string& containerId)>
+      readyWithout = nullptr;
+  /// Whether the pod is known to be on its way out.
+  std::function<bool(const std::string& podUid)> isDeleting = nullptr;
   /// Whose turn it is to make way for the real container. Created by Recoveries.
   std::optional<Departures> departures = std::nullopt;
   bool standInsMayExist = true;  // after the last sweep; set by the sweep and by each stand-in that is made

@@ -64,6 +64,7 @@ Settling::Settling(Services& services, Incident& incident)
       incident_(incident),
       imageCame_(services.executor),
       pause_(kSettleRetries),
+      lastEndpoint_(services, clock_, incident_.target.podUid),
       mayExist_(incident.adopted) {}
 
 Settling::~Settling() {
@@ -175,18 +176,41 @@ cri::Awaitable<bool> Settling::untilItsTurn() {
   const bool came = co_await imageCame_.waitFor(kImageLook);
   if (!came) co_return false;
   if (wantsNone() || workload_->handBack.when == config::HandBackWhen::now) co_return true;
-  while (!place_ && !wantsNone()) {
-    auto& departures = *services_.departures;
-    place_ = departures.leave(incident_.workload, untilReady());
-    if (place_) break;
-    note(State::settled,
-         departures.stalled(incident_.workload)
-             ? "its image can be pulled, but a pod of its workload made way in vain: no container came"
-             : "its image can be pulled; other pods of its workload make way first",
-         standIn_->containerId());
+  lastEndpoint_.reset();
+  for (;;) {
+    tryToLeave();
+    if (place_ || wantsNone()) co_return true;
     co_await pauseFor(kTurnLook);
   }
-  co_return true;
+}
+
+/// Takes a place, or says why not yet.
+void Settling::tryToLeave() {
+  auto& departures = *services_.departures;
+  if (place_ || wantsNone()) return;
+  std::optional<std::string> why;
+  if (departures.hasRoom(incident_.workload)) {
+    why = lastEndpoint_.mustStay();
+    if (!why) place_ = departures.leave(incident_.workload, untilReady(), readiness());
+    if (place_) return;
+  } else {
+    why = departures.stalled(incident_.workload)
+              ? "its image can be pulled, but a pod of its workload made way in vain: no container came"
+              : "its image can be pulled; other pods of its workload make way first";
+  }
+  note(State::settled, why.value_or(""), standIn_->containerId());
+}
+
+/// Of the pod with its real container, once that has come.
+Departures::IsReady Settling::readiness() const {
+  if (!services_.readyWithout) return nullptr;
+  const auto& target = incident_.target;
+  return [ask = services_.readyWithout, uid = target.podUid, container = target.container,
+          standIn = standIn_->containerId()] { return ask(uid, container, standIn); };
+}
+
+bool Settling::podGoes() const {
+  return services_.isDeleting && services_.isDeleting(incident_.target.podUid);
 }
 
 cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string logFile) {
@@ -212,12 +236,14 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
         co_await lookAtOnce();
         continue;
       }
-      co_await leaveForImage();
-      continue;
+      const bool left = co_await leaveForImage();
+      if (left) continue;
+      count(StandInResult::stopped);
+      co_return;
     }
     const int signal = std::get<0>(first);
     const bool early = startedAt_ && clock_.now() - *startedAt_ < kAdoptionLimit;
-    if (signal != 0 && !early) {
+    if (signal != 0 && (!early || podGoes())) {
       count(StandInResult::stopped);
       co_return;
     }
@@ -350,22 +376,29 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
 }
 
 /// Until it is gone: as long as it runs, kubelet makes no container. A removal that fails halfway has stopped
-/// it already; so what it is sent from the first attempt on is ours, and says nothing of kubelet.
-cri::Awaitable<void> Settling::leaveForImage() {
+/// it already; so what it is sent from the first attempt on is ours, and says nothing of kubelet. That its
+/// pod goes is known from elsewhere, if at all.
+cri::Awaitable<bool> Settling::leaveForImage() {
   Backoff pause(kLeavingRetries);
   for (;;) {
     const auto removed =
         co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
     if (place_) place_->renew();
     if (removed) break;
+    if (podGoes()) co_return false;
     co_await pause.wait();
   }
   count(StandInResult::ended);
   stopped();
   pause_.reset();
-  if (wantsNone()) co_return;
+  if (wantsNone()) co_return true;
   leftAt_ = clock_.now();
-  note(State::leaving, "its image can be pulled: kubelet makes the container");
+  note(State::leaving,
+       std::string("its image can be pulled: kubelet makes the container") +
+           (lastEndpoint_.gaveUp() ? ", although no other pod of its workload became ready in "
+                                     "10 minutes"
+                                   : ""));
+  co_return true;
 }
 
 /// Ended by kubelet before it can have adopted it, or by somebody else at any time. The fallback goes on.

@@ -8,6 +8,7 @@
 #include "launcher/launcher.hpp"
 #include "recovery/departures.hpp"
 #include "recovery/incident.hpp"
+#include "recovery/last_endpoint.hpp"
 #include "standin/rule.hpp"
 #include "standin/stand_ins.hpp"
 #include "telemetry/metrics/stand_ins.hpp"
@@ -42,6 +43,8 @@ class Settling {
 
   /// How long kubelet gives its pod to end.
   [[nodiscard]] std::chrono::nanoseconds grace() const;
+  /// It is known that its pod is being deleted. False: it is not, or nobody says.
+  [[nodiscard]] bool podGoes() const;
   [[nodiscard]] bool runs() const { return standIn_ != nullptr; }
 
  private:
@@ -55,8 +58,11 @@ class Settling {
   cri::Awaitable<void> lookAtOnce();
   [[nodiscard]] cri::Awaitable<bool> mayMake();
   cri::Awaitable<void> make(std::string logFile);
-  cri::Awaitable<void> leaveForImage();
+  /// False: its pod goes instead.
+  cri::Awaitable<bool> leaveForImage();
   cri::Awaitable<bool> untilItsTurn();
+  void tryToLeave();
+  [[nodiscard]] Departures::IsReady readiness() const;
   [[nodiscard]] std::chrono::seconds untilReady() const;
   [[nodiscard]] bool leavesOnlyWithPod() const;
   cri::Awaitable<void> rejected(int signal);
@@ -79,7 +85,8 @@ class Settling {
   std::chrono::nanoseconds look_{};         // until it is asked again whether one may be made
   std::optional<Stamp> startedAt_;          // of the stand-in; absent: an earlier daemon started it
   std::optional<Departures::Place> place_;  // while it is away
-  std::optional<Stamp> leftAt_;             // when it made way for the real container
+  LastEndpoint lastEndpoint_;
+  std::optional<Stamp> leftAt_;  // when it made way for the real container
   std::optional<Stamp> rolloutAskedAt_;
   bool mayExist_ = false;  // one was made, or may have been by an earlier daemon
   bool lookedForEarlier_ = false;

@@ -161,7 +161,7 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
     pod->name = name + "-0";
     pod->owner = kube::Owner{"apps/v1", kind, name, "o-1"};
     std::optional<std::string> why;
-    sources.rollout(pod, [&](const kube::RolloutView& view) {
+    sources.rollout(pod, std::chrono::nanoseconds(0), [&](const kube::RolloutView& view) {
       why = view.why;
       loop.stop();
     });
