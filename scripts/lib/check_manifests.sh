@@ -6,7 +6,7 @@ render() { # NAME OVERLAY
   "$helm" template fallbackd "$chart" --namespace fallbackd-system --values "$chart/ci/$1-values.yaml" >"$out/$1-chart.yaml" &&
     "$kubectl" kustomize "deploy/kustomize/$2" >"$out/$1-kustomize.yaml"
 }
-for one in default:base example:overlays/example kubernetes:overlays/kubernetes events:overlays/events namespace-pause:overlays/namespace-pause monitoring:overlays/monitoring mirror:overlays/mirror; do
+for one in default:base example:overlays/example kubernetes:overlays/kubernetes events:overlays/events namespace-pause:overlays/namespace-pause monitoring:overlays/monitoring mirror:overlays/mirror without-api-server:overlays/without-api-server; do
   name=${one%%:*}
   check "helm lint, $name" "$helm" lint --strict --quiet "$chart" --values "$chart/ci/$name-values.yaml"
   check "rendering, $name" render "$name" "${one#*:}"
@@ -26,7 +26,7 @@ check "the effect of each value" node tests/deploy/chart.mjs "$tools" "$chart"
 check "installing both on the tests' API server" node tests/deploy/install.mjs "$tools" "$root" "$root/build/release/bin/fallbackctl" "$out/installed.yaml"
 cp "$out/log" "$out/installed"
 step "Kubernetes' schemas"
-check "every object" node tests/deploy/validate.mjs "$tools" "$out"/{default,example,kubernetes,events,namespace-pause,monitoring,mirror}-{chart,kustomize}.yaml "$out/installed.yaml"
+check "every object" node tests/deploy/validate.mjs "$tools" "$out"/{default,example,kubernetes,events,namespace-pause,monitoring,mirror,without-api-server}-{chart,kustomize}.yaml "$out/installed.yaml"
 cp "$out/log" "$out/schemas"
 # They must refuse something, too: a misspelt key and a wrong type.
 sed '0,/hostPID: true/s//hostPid: true/' "$out/default-kustomize.yaml" >"$out/misspelt.yaml"
@@ -47,7 +47,7 @@ check "a policy refused: too lax" refused "an image: admitted" node tests/deploy
 sed 's/validationActions/validationAction/' "$policies" >"$out/misspelt.yaml"
 check "a policy refused: misspelt" refused validationAction node tests/deploy/validate.mjs "$tools" "$out/misspelt.yaml"
 step "configuration"
-for one in default example kubernetes events namespace-pause monitoring mirror; do
+for one in default example kubernetes events namespace-pause monitoring mirror without-api-server; do
   for from in chart kustomize; do
     python3 - "$out/$one-$from.yaml" >"$out/fallbackd.yaml" <<'PY'
 import sys, yaml

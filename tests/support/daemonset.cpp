@@ -58,6 +58,7 @@ Result<> readMounts(const YAML::Node& mounts, const YAML::Node& volumes, DaemonS
       out.container.mounts.push_back({name, path, readOnly});
       continue;
     }
+    if (volume["projected"]) continue;  // the token: there is no API server that it could be shown to
     const auto host = volume["hostPath"];
     if (!host) return bad("volume " + name + " is neither configMap nor hostPath");
     const auto propagation = mount["mountPropagation"].as<std::string>("None");
