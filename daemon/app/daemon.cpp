@@ -11,6 +11,7 @@
 #include "config/file_watch.hpp"
 #include "config/load.hpp"
 #include "config/pause.hpp"
+#include "config/settle.hpp"
 #include "recovery/readiness.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/file.hpp"
@@ -91,6 +92,7 @@ Result<> Daemon::Parts::start() {
                                 {"containerd", config->containerd.socket}});
   metrics.daemon.configLoaded(telemetry::ConfigLoad::ok);
   metrics.configured(*config);
+  saySettle();
   // Before anything is touched that another daemon may own.
   FB_TRY(const auto hierarchies, sys::cgroupHierarchies());
   FB_TRY(auto lock, launcher::NodeLock::take(hierarchies, {options.configFile, config->launcher.runDir}));
@@ -314,8 +316,16 @@ void Daemon::Parts::followOrders() {
   if (watcher) watcher->reconfigure(config);
 }
 
+/// Once, and again when it changes.
+void Daemon::Parts::saySettle() {
+  auto problem = config::problemOfSettle(*config);
+  if (!problem.empty() && problem != settleProblem)
+    log.info("settle: auto has no effect", {{"why", problem}});
+  settleProblem = std::move(problem);
+}
+
 void Daemon::Parts::reload() {
-  const auto loaded = config::load(options.configFile, options.dropInDir, options.listen);
+  const auto loaded = config::load(options.configFile, options.dropInDir, options.listen, options.sources);
   metrics.daemon.configLoaded(loaded.config != nullptr ? telemetry::ConfigLoad::ok
                                                        : telemetry::ConfigLoad::refused);
   configProblems.clear();
@@ -331,6 +341,7 @@ void Daemon::Parts::reload() {
   log.reconfigure(config->telemetry.logFormat, config->telemetry.logLevel);
   log.info("configuration read", {{"file", options.configFile}, {"workloads", config->workloads.size()}});
   metrics.configured(*config);
+  saySettle();
   if (config->kubernetes != podSourcesConfigured) {
     log.warn("the change of kubernetes takes effect at the next start", {});
   }

@@ -72,6 +72,7 @@ struct Daemon::Parts {
   void reload();
   void readPause();
   void followOrders();
+  void saySettle();
   Snapshot collect();
   void startMirror();
   void tellServed(const mirror::ServedImage& image);
@@ -83,6 +84,7 @@ struct Daemon::Parts {
 
   Options options;
   config::ConfigPtr config;
+  std::string settleProblem;                // as the log said it last
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
   std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
   config::Pause orders;                     // of the operator, and by annotations of namespaces

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/status.hpp"
 
+#include "config/settle.hpp"
 #include "coverage/report.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <sys/resource.h>
 
@@ -127,6 +129,12 @@ json::object pauseJson(const Snapshot& snapshot) {
   object["namespaces"] = std::move(namespaces);
   object["problem"] = snapshot.pauseProblem;
   return object;
+}
+
+json::object settleJson(const config::Config& config) {
+  constexpr std::array<const char*, 3> kNames{"auto", "always", "never"};
+  return {{"node", kNames.at(static_cast<std::size_t>(config.settle))},
+          {"problem", config::problemOfSettle(config)}};
 }
 
 json::object unstickJson(const Snapshot& snapshot) {
@@ -267,6 +275,7 @@ std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::C
       {"cache", json::object{{"problems", trustProblems(snapshot.trust)}}},
       {"coverage", coverageOf(snapshot, counts)},
       {"mode", snapshot.config->mode == config::Mode::observe ? "observe" : "recover"},
+      {"settle", settleJson(*snapshot.config)},
       {"pause", pauseJson(snapshot)},
       {"withheld", listOf(snapshot.withheld)},
       {"waiting", listOf(snapshot.waiting, snapshot)},

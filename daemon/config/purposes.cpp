@@ -123,8 +123,8 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"namespaces[].mode", "The mode of its pods; a workload may say otherwise."},
     {"settle",
      "Whether a ready fallback gets a stand-in, so that kubelet sees the pod run: `auto` where it is known "
-     "that "
-     "this replaces no healthy pod, `always`, or `never`. See docs/stand-in.md."},
+     "that this replaces no healthy pod, which needs apiserver among kubernetes.sources, and means never "
+     "without it; `always`; or `never`. See docs/stand-in.md."},
     {"kubernetes",
      "Where the daemon learns what the pods of its node are specified to be, and whether it writes Events "
      "about them; neither by default. A change counts from the next start on."},

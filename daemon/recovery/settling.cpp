@@ -2,6 +2,7 @@
 #include "recovery/settling.hpp"
 
 #include "base/async/pause.hpp"
+#include "config/settle.hpp"
 #include "recovery/recovery.hpp"
 
 #include <algorithm>
@@ -291,7 +292,8 @@ cri::Awaitable<bool> Settling::mayMake() {
   const auto now = ruling();
   if (wantsNone()) {
     // For explain; the log need not repeat what is configured.
-    incident_.settlement = Settlement{State::refused, now.why};
+    const auto problem = config::problemOfSettle(*services_.config, *workload_);
+    incident_.settlement = Settlement{State::refused, problem.empty() ? now.why : problem};
     co_return false;
   }
   if (incident_.cause == Cause::not_started) {

@@ -134,6 +134,14 @@ void printRecoveries(const json::array& recoveries, std::string_view now) {
   printTable(rows);
 }
 
+/// Only what makes `settle` say something else than it seems to.
+void printSettle(const json::object& root) {
+  const auto* settle = root.if_contains("settle");
+  if (settle == nullptr) return;  // from an older daemon
+  const auto problem = text(settle->as_object(), "problem");
+  if (!problem.empty()) std::printf("%s\n", problem.c_str());
+}
+
 /// What an operator has ordered: nothing new is started, or fallbacks are only observed.
 void printOrders(const json::object& root) {
   if (text(root, "mode") == "observe") std::printf("mode observe: fallbacks are decided and not started\n");
@@ -208,6 +216,7 @@ void printStatus(const json::object& root) {
   if (!connected) std::printf("  %s\n", containerdTrouble(root).c_str());
   for (const auto& problem : list(config, "problems")) std::printf("  %s\n", problem.as_string().c_str());
   printOrders(root);
+  printSettle(root);
   printAnnotations(root);
   printPodSources(root, now);
   printNamespaces(root, now);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/load.hpp"
 
+#include "config/settle.hpp"
 #include "temp_folder.hpp"
 
 #include <sys/stat.h>
@@ -373,6 +374,35 @@ TEST(Load, TheCommandLineChoosesTheAddressThatTheFileDoesNotName) {
   EXPECT_EQ(load(off, {}, "0.0.0.0:9477").config->telemetry.listen, std::nullopt);
   EXPECT_EQ(load(silent, {}, "9477").diagnostics.at(0).toString(),
             "--listen: \"9477\" is not ADDRESS:PORT (for example 0.0.0.0:9477)");
+}
+
+TEST(Load, TheCommandLineChoosesTheSourcesThatTheFileDoesNotName) {
+  const TempFolder folder;
+  const auto silent = folder.write("silent.yaml", kApiVersion + "kubernetes: {events: true}\n");
+  const auto named = folder.write("named.yaml", kApiVersion + "kubernetes: {sources: [kubelet]}\n");
+  using Sources = std::vector<PodSource>;
+  EXPECT_EQ(load(silent).config->kubernetes.sources, Sources());
+  EXPECT_EQ(load(silent, {}, {}, "kubelet,apiserver").config->kubernetes.sources,
+            (Sources{PodSource::kubelet, PodSource::apiserver}));
+  EXPECT_EQ(load(named, {}, {}, "apiserver").config->kubernetes.sources, Sources{PodSource::kubelet});
+  EXPECT_FALSE(load(silent, {}, {}, "apiserver").config->inheritance.on);
+  EXPECT_EQ(load(silent, {}, {}, "apiserver,x").diagnostics.at(0).toString(),
+            "--sources: \"x\" is not a source of pods (kubelet or apiserver)");
+}
+
+TEST(Load, AutoNeedsAnApiServer) {
+  const TempFolder folder;
+  const auto file = folder.write("fallbackd.yaml", kApiVersion);
+  const auto blind = load(file).config;
+  EXPECT_EQ(blind->settle, Settle::automatic);
+  EXPECT_EQ(settleOf(*blind, Workload()), Settle::never);
+  EXPECT_NE(problemOfSettle(*blind), "");
+  const auto knowing = load(file, {}, {}, "apiserver").config;
+  EXPECT_EQ(settleOf(*knowing, Workload()), Settle::automatic);
+  EXPECT_EQ(problemOfSettle(*knowing), "");
+  Workload always;
+  always.settle = Settle::always;
+  EXPECT_EQ(settleOf(*blind, always), Settle::always);
 }
 
 TEST(Load, DropInsContainOnlyWorkloadsAndAreReadByName) {

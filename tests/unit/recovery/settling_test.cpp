@@ -33,6 +33,7 @@ struct SettlingTest : RecoveryTest {
   config::ConfigPtr configured() const {
     auto config = std::make_shared<config::Config>(*makeConfig());
     config->workloads[0].settle = settle;
+    config->kubernetes.sources = {config::PodSource::apiserver};
     return config;
   }
   std::optional<Settled> settled() const {
@@ -88,7 +89,7 @@ TEST_F(SettlingTest, NobodyAsksForOneByDefault) {
   settle.reset();
   detect();
   ASSERT_TRUE(becomes(Settled::refused));
-  EXPECT_EQ(why(), "settle is never");
+  EXPECT_THAT(why(), HasSubstr("settle is auto, and means never without apiserver"));
   clock.advance(loop, 1min);
   EXPECT_EQ(standIns.attempts, 0);
 }
@@ -536,6 +537,17 @@ TEST_F(SettlingTest, WithoutKnowledgeAutoMeansNever) {
   specs.specs["uid-s1"] = test::specOf("r/checkout:1");
   rollout = Rollout{Rollout::State::complete, false, "the Deployment's revision was rolled out"};
   ASSERT_TRUE(becomes(Settled::settled)) << "it is known now";
+}
+
+TEST_F(SettlingTest, WithoutAnApiServerAutoMeansNever) {
+  auto config = std::make_shared<config::Config>(*makeConfig());
+  config->workloads[0].settle = config::Settle::automatic;
+  config->kubernetes.sources = {config::PodSource::kubelet};
+  recoveries->reconfigure(config);
+  detect();
+  ASSERT_TRUE(becomes(Settled::refused));
+  EXPECT_THAT(why(), HasSubstr("settle is auto, and means never without apiserver among kubernetes.sources"));
+  EXPECT_EQ(rolloutQuestions, 0);
 }
 
 TEST_F(SettlingTest, ARuntimeThatRefusesIsNotAskedForEver) {
