@@ -3,6 +3,7 @@
 // real one, of each fallback at most one, and no stand-in stays without a fallback.
 #pragma once
 
+#include "base/clock.hpp"
 #include "containerd_node.hpp"
 #include "kubelet/kubelet.hpp"
 
@@ -12,6 +13,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <sys/types.h>
 #include <thread>
 
 namespace fallbackd::e2e {

@@ -9,7 +9,7 @@
 #include "traces.hpp"
 #include "wait.hpp"
 
-#include <array>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -18,6 +18,7 @@
 #include <map>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
@@ -92,7 +93,9 @@ class SettleKill : public SettleNode {
       ASSERT_NO_FATAL_FAILURE(kill("deletion during the launch", kDeleting));
     } else {
       ASSERT_TRUE(readyWith(name, kStandIn)) << said(name);
-      if (happens(0.4)) ASSERT_NO_FATAL_FAILURE(crash(name));
+      if (happens(0.4)) {
+        ASSERT_NO_FATAL_FAILURE(crash(name));
+      }
       if (happens(0.5)) {
         ASSERT_NO_FATAL_FAILURE(imageReturns(name));
       } else {

@@ -30,6 +30,7 @@ telemetry: {listen: "[::1]:9000", tls: {certificate: /t/c, key: /t/k}, tokenFile
 mode: observe
 namespaces: [{name: shop, mode: recover}]
 settle: auto
+kubernetes: {sources: [apiserver]}
 detection: {reprobeInterval: 3s, maxConcurrentProbes: 9, unstick: false, triggers: [dns], stallTimeout: 2s}
 workloads:
 - name: checkout
