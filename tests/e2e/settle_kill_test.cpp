@@ -54,6 +54,10 @@ class SettleKill : public SettleNode {
     ASSERT_NO_FATAL_FAILURE(open(0ms, "  restart: {initialDelay: 50ms}\n", {"--drain=1"}, 0.1));
     ASSERT_NO_FATAL_FAILURE(bringImage());
     ASSERT_NO_FATAL_FAILURE(outage());
+    // What the first pod of a node leaves for good: the parents of its cgroup.
+    ASSERT_NO_FATAL_FAILURE(settled("first"));
+    kubelet_->remove("first", kGrace);
+    ASSERT_TRUE(kubelet_->waitUntilGone("first", kCeiling));
   }
 
   bool happens(double share) { return std::bernoulli_distribution(share)(random_); }
