@@ -55,7 +55,7 @@ const volumeOf = (found, path) => found.spec.volumes.find((volume) => volume.nam
 // Names and labels
 renders('no Namespace unless asked', {}, ({of}) => equal('Namespace', of('Namespace'), undefined));
 renders('the release names the objects', {}, ({objects}) => equal('a DaemonSet', 'DaemonSet edge-fallbackd' in objects, true), 'edge');
-renders('fullnameOverride', {fullnameOverride: 'rescue', packs: [{name: 'shop', image: 'r/p:1'}], keys: {'a.pub': '-----BEGIN PUBLIC KEY-----'}}, ({objects, spec}) => {
+renders('fullnameOverride', {fullnameOverride: 'rescue', kubernetes: {namespacePause: true, events: {enabled: true}}, packs: [{name: 'shop', image: 'r/p:1'}], keys: {'a.pub': '-----BEGIN PUBLIC KEY-----'}}, ({objects, spec}) => {
   for (const key of Object.keys(objects)) equal(key, / rescue/.test(key), true);
   equal('the account', spec.serviceAccountName, 'rescue');
 });
@@ -64,7 +64,7 @@ renders('nameOverride', {nameOverride: 'rescue'}, ({of}) => {
   equal('label of the pods', of('DaemonSet').spec.template.metadata.labels['app.kubernetes.io/name'], 'rescue');
   equal('policy', of('NetworkPolicy').spec.podSelector.matchLabels['app.kubernetes.io/name'], 'rescue');
 });
-renders('namespaceOverride', {namespaceOverride: 'elsewhere', metrics: {podMonitor: {enabled: true}}}, ({objects}) => {
+renders('namespaceOverride', {namespaceOverride: 'elsewhere', kubernetes: {namespacePause: true}, metrics: {podMonitor: {enabled: true}}}, ({objects}) => {
   for (const object of Object.values(objects)) {
     if (!object.kind.startsWith('Cluster')) equal(object.kind, object.metadata.namespace, 'elsewhere');
     if (object.subjects) equal('subject', object.subjects[0].namespace, 'elsewhere');
