@@ -109,12 +109,13 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   const auto id = co_await control_.createContainer(request.sandbox, std::move(order));
   if (!id) co_return tl::unexpected<Error>(id.error());
   const Times times{haveImage - begun, clock.now() - haveImage, {}};
+  // Before it runs: a daemon that dies in between leaves no stand-in without its link.
+  link(request, *id);
   auto standIn = co_await start(*id, times);
   if (!standIn) {
+    unlink(request, *id);
     const auto removed = co_await removeById(*id);
     static_cast<void>(removed);
-  } else {
-    link(request, *id);
   }
   co_return standIn;
 }
@@ -207,14 +208,17 @@ void ContainerdStandIns::link(const Request& request, const std::string& id) {
   if (!made && trouble_) trouble_(made.error());
 }
 
-/// Without its link; the log stays, as a container's does.
+void ContainerdStandIns::unlink(const Request& request, const std::string& id) const {
+  const auto& sandbox = request.sandbox.sandbox;
+  links_.remove({sandbox.podName, sandbox.podNamespace, request.container, id});
+}
+
+/// Its link first: of a container that is gone, no later daemon would know that it had one. The log stays, as
+/// a container's does.
 cri::Awaitable<Result<>> ContainerdStandIns::remove(cri::Container standIn) {
-  auto removed = co_await removeById(standIn.id);
-  if (removed) {
-    links_.remove({labelOf(standIn, "io.kubernetes.pod.name"),
-                   labelOf(standIn, "io.kubernetes.pod.namespace"), standIn.name, standIn.id});
-  }
-  co_return removed;
+  links_.remove({labelOf(standIn, "io.kubernetes.pod.name"), labelOf(standIn, "io.kubernetes.pod.namespace"),
+                 standIn.name, standIn.id});
+  co_return co_await removeById(standIn.id);
 }
 
 cri::Awaitable<Result<>> ContainerdStandIns::removeById(std::string id) {

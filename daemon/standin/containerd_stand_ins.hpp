@@ -43,6 +43,7 @@ class ContainerdStandIns final : public StandIns {
   cri::Awaitable<Result<>> remove(cri::Container standIn);
   cri::Awaitable<Result<>> removeById(std::string id);
   void link(const Request& request, const std::string& id);
+  void unlink(const Request& request, const std::string& id) const;
   cri::Awaitable<void> removeUnusedImages();
 
   cri::Runtime& runtime_;

@@ -43,6 +43,7 @@ class FakeControl final : public cri::Control {
   }
   cri::Awaitable<Result<>> stopContainer(std::string id, std::chrono::seconds) override {
     calls.push_back("stop " + id);
+    if (onStop) onStop();
     if (runtime.down) co_return fail(Stage::containerd, Reason::unavailable, "down");
     runtime.exitContainer(id, 137);
     co_return Result<>{};
@@ -89,6 +90,7 @@ class FakeControl final : public cri::Control {
   std::map<std::string, std::string> digests;  // of images, by name
   std::map<std::string, pid_t> pids;           // by container
   std::function<pid_t()> onStart;
+  std::function<void()> onStop;
   bool startFails = false;
   bool imageHidden = false;  // CRI never learns of it
   int count = 0;

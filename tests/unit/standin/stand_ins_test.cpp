@@ -92,6 +92,26 @@ TEST_F(StandInsTest, ItsLogIsWhereCollectorsLook) {
   EXPECT_TRUE(std::filesystem::is_empty(folder));
 }
 
+/// The daemon may die between any two calls of the runtime.
+TEST_F(StandInsTest, NoneRunsWithoutItsLinkAndNoLinkIsLeftOfOneThatIsGone) {
+  auto one = request();
+  one.sandbox.logDirectory = "/made-up/pods/shop_checkout_uid-s1";
+  one.logPath = "main-fallback/0.log";
+  bool linked = false;
+  control.onStart = [&] {
+    linked = !std::filesystem::is_empty(folder);
+    return spawn();
+  };
+  ASSERT_TRUE(make(one));
+  EXPECT_TRUE(linked) << "before it is started";
+  control.onStop = [&] { linked = !std::filesystem::is_empty(folder); };
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  EXPECT_FALSE(linked) << "before it is stopped";
+  control.startFails = true;
+  EXPECT_FALSE(make(one));
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+}
+
 TEST_F(StandInsTest, ALinkThatCannotBeMadeIsToldOf) {
   std::ofstream(folder / "file") << "not a folder";
   std::vector<std::string> told;
