@@ -51,8 +51,8 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"launcher.logs.maxSize", "A larger file is rotated."},
     {"launcher.logs.maxFiles", "How many are kept."},
     {"launcher.logLinks",
-     "kubelet's folder of links to the logs of containers, where a stand-in gets one; none while there is no "
-     "such folder."},
+     "kubelet's folder of links to the logs of containers, where that of a fallback gets one; none while "
+     "there is no such folder."},
     {"launcher.maxConcurrentLaunches",
      "Concurrent launches, shared fairly between namespaces; images that only annotations name get half."},
     {"launcher.logs.bytesPerSecond",

@@ -200,11 +200,15 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::find(std::
 
 void ContainerdStandIns::link(const Request& request, const std::string& id) {
   if (request.logPath.empty()) return;
-  const auto& sandbox = request.sandbox;
-  const auto made =
-      links_.make({sandbox.sandbox.podName, sandbox.sandbox.podNamespace, request.container, id},
-                  sandbox.logDirectory + "/" + request.logPath);
-  if (!made && trouble_) trouble_(made.error());
+  const auto& pod = request.sandbox.sandbox;
+  const auto log = request.sandbox.logDirectory + "/" + request.logPath;
+  const auto made = links_.make({pod.podName, pod.podNamespace, request.container, id}, log);
+  if (!made) {
+    if (trouble_) trouble_(made.error());
+    return;
+  }
+  // The one from before the stand-in: a collector would read the log twice.
+  links_.remove({pod.podName, pod.podNamespace, request.container, sys::idOfLog(log)});
 }
 
 /// Without its link; the log stays, as a container's does.

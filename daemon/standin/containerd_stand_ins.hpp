@@ -5,8 +5,8 @@
 
 #include "cri/control.hpp"
 #include "cri/runtime.hpp"
-#include "standin/log_links.hpp"
 #include "standin/stand_ins.hpp"
+#include "sys/log_links.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -19,7 +19,7 @@ namespace fallbackd::standin {
 class ContainerdStandIns final : public StandIns {
  public:
   /// `runDir`: only stand-ins of a daemon with the same one are touched.
-  ContainerdStandIns(cri::Runtime& runtime, cri::Control& control, std::string runDir, LogLinks links)
+  ContainerdStandIns(cri::Runtime& runtime, cri::Control& control, std::string runDir, sys::LogLinks links)
       : runtime_(runtime), control_(control), runDir_(std::move(runDir)), links_(std::move(links)) {}
 
   /// Told what does not keep a stand-in from being one.
@@ -48,7 +48,7 @@ class ContainerdStandIns final : public StandIns {
   cri::Runtime& runtime_;
   cri::Control& control_;
   std::string runDir_;
-  LogLinks links_;
+  sys::LogLinks links_;
   std::function<void(const Error&)> trouble_;
   std::size_t making_ = 0;  // images may be about to be used
 };

@@ -98,6 +98,9 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
        << "\n  state: " << (folder_ / "state").string() << "\n"
        << options.cache << "launcher:\n  runDir: " << runFolder().string()
        << "\n  kubeletPods: " << options.kubeletPods.string() << "\n"
+       << (options.launcher.find("logLinks:") == std::string::npos
+               ? "  logLinks: " + (folder_ / "log-links").string() + "\n"
+               : "")
        << options.launcher << "telemetry:\n  listen: 127.0.0.1:" << telemetryPort_
        << "\n  socket: " << controlSocket().string() << "\n  logFormat: " << options.logFormat
        << "\n  logLevel: debug\n"

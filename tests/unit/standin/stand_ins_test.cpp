@@ -10,6 +10,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,7 +63,7 @@ struct StandInsTest : testing::Test {
   test::FakeControl control{runtime};
   test::TempFolder scratch;
   const std::filesystem::path folder = scratch.path();
-  LogLinks links{folder};
+  sys::LogLinks links{folder};
   ContainerdStandIns standIns{runtime, control, "/run/fallbackd", links};
   std::vector<pid_t> programs;
 };
@@ -84,8 +85,12 @@ TEST_F(StandInsTest, ItsLogIsWhereCollectorsLook) {
   auto one = request();
   one.sandbox.logDirectory = "/made-up/pods/shop_checkout_uid-s1";
   one.logPath = "main-fallback/0.log";
+  const auto log = one.sandbox.logDirectory + "/" + one.logPath;
+  const auto& pod = one.sandbox.sandbox;
+  ASSERT_TRUE(links.make({pod.podName, pod.podNamespace, "main", sys::idOfLog(log)}, log));
   auto made = make(one);
   ASSERT_TRUE(made) << made.error().message();
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "no line is read twice";
   const auto link = folder / ("pod-s1_shop_main-" + (*made)->containerId() + ".log");
   EXPECT_EQ(std::filesystem::read_symlink(link), "/made-up/pods/shop_checkout_uid-s1/main-fallback/0.log");
   ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
@@ -95,7 +100,7 @@ TEST_F(StandInsTest, ItsLogIsWhereCollectorsLook) {
 TEST_F(StandInsTest, ALinkThatCannotBeMadeIsToldOf) {
   std::ofstream(folder / "file") << "not a folder";
   std::vector<std::string> told;
-  ContainerdStandIns other(runtime, control, "/run/fallbackd", LogLinks(folder / "file"));
+  ContainerdStandIns other(runtime, control, "/run/fallbackd", sys::LogLinks(folder / "file"));
   other.onTrouble([&](const Error& error) { told.push_back(error.message()); });
   auto one = request();
   one.logPath = "main-fallback/0.log";
