@@ -113,6 +113,8 @@ Snapshot Daemon::Parts::collect() {
   now.ignoredAnnotations = watcher->ignoredAnnotations();
   now.pause = withholding.paused();
   now.pauseProblem = pauseProblem;
+  now.drill = drill;
+  now.drillProblem = drillProblem;
   now.withheld = withholding.all();
   now.incidents = recoveries->incidents();
   now.binaries = binaries.states();

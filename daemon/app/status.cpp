@@ -129,6 +129,20 @@ json::object pauseJson(const Snapshot& snapshot) {
   return object;
 }
 
+/// Without a drill only the problem, which says why one that was ordered does not hold.
+json::object drillJson(const Snapshot& snapshot) {
+  json::object object{{"problem", snapshot.drillProblem}};
+  if (!snapshot.drill) return object;
+  const auto& drill = *snapshot.drill;
+  object["workload"] = drill.workload;
+  object["namespace"] = drill.podNamespace;
+  object["pod"] = drill.pod;
+  object["since"] = rfc3339(drill.since);
+  object["until"] = rfc3339(drill.until);
+  object["reason"] = drill.reason;
+  return object;
+}
+
 json::object unstickJson(const Snapshot& snapshot) {
   json::object object{{"state", watcher::toString(snapshot.unstick)}};
   for (std::size_t i = 0; i < snapshot.unsticks.size(); ++i) {
@@ -221,6 +235,8 @@ json::array workloadsJson(const Snapshot& snapshot) {
   json::array workloads;
   for (const auto& workload : snapshot.config->workloads) {
     workloads.push_back(json::object{{"name", workload.name},
+                                     {"namespace", workload.match.namespaceName.value_or("")},
+                                     {"container", workload.match.container},
                                      {"image", workload.image},
                                      {"binary", workload.binary.toString()},
                                      {"definedAt", workload.definedAt},
@@ -268,6 +284,7 @@ std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::C
       {"coverage", coverageOf(snapshot, counts)},
       {"mode", snapshot.config->mode == config::Mode::observe ? "observe" : "recover"},
       {"pause", pauseJson(snapshot)},
+      {"drill", drillJson(snapshot)},
       {"withheld", listOf(snapshot.withheld)},
       {"waiting", listOf(snapshot.waiting, snapshot)},
       {"annotations", json::object{{"refused", snapshot.ignoredAnnotations.refused},
@@ -344,6 +361,7 @@ Readiness readiness(const Snapshot& snapshot) {
        snapshot.pause.node || snapshot.pause.namespaceCount() > 0
            ? "new recoveries are paused (fallbackctl status)"
            : "");
+  part("drill", "", snapshot.drill ? "one holds (fallbackctl drill status)" : "");
   part("config", "",
        snapshot.configProblems.empty() ? "" : "the file on disk is invalid, an earlier one is in use");
   return result;

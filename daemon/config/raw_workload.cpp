@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/paths.hpp"
 #include "base/strings.hpp"
+#include "config/drill.hpp"
 #include "config/names.hpp"
 #include "config/quantity.hpp"
 #include "config/raw.hpp"
@@ -199,13 +200,22 @@ void readBinary(const MapReader& map, BinaryRef& out) {
   }
 }
 
+bool isFree(const MapReader& map, const Workload& workload) {
+  if (!isDrill(workload)) return true;
+  map.problem("name", "the name " + std::string(kDrillWorkload) + " is that of drills",
+              "give the workload another name");
+  return false;
+}
+
 /// Without a name it is called as its binary.
 bool readName(const MapReader& map, Workload& workload) {
   const auto& binary = workload.binary.name;
-  if (map.has("name") || binary.empty()) return readDnsLabel(map, "name", workload.name);
+  if (map.has("name") || binary.empty()) {
+    return readDnsLabel(map, "name", workload.name) && isFree(map, workload);
+  }
   if (isDnsLabel(binary)) {
     workload.name = binary;
-    return true;
+    return isFree(map, workload);
   }
   static_cast<void>(map.require("name", "NAME"));
   return false;

@@ -32,6 +32,7 @@ void addInit(CLI::App& app, Run& run);
 void addMirror(CLI::App& app, Run& run);
 void addPause(CLI::App& app, Run& run);
 void addResume(CLI::App& app, Run& run);
+void addDrill(CLI::App& app, Run& run);
 void addDescribeConfig(CLI::App& app, Run& run);
 void addHelp(CLI::App& app, Run& run);
 void addVersion(CLI::App& app, Run& run);

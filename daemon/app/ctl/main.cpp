@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
           ctl::addExec,    ctl::addCheckConfig, ctl::addStatus,     ctl::addRecoveries,     ctl::addWatch,
           ctl::addExplain, ctl::addCoverage,    ctl::addCompletion, ctl::addPack,           ctl::addInit,
           ctl::addMirror,  ctl::addPause,       ctl::addResume,     ctl::addDescribeConfig, ctl::addHelp,
-          ctl::addVersion}) {
+          ctl::addDrill,   ctl::addVersion}) {
       add(app, run);
     }
     ctl::addExamples(app);

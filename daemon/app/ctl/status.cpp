@@ -3,6 +3,7 @@
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/document.hpp"
+#include "app/ctl/drill.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
 #include "config/pause.hpp"
@@ -134,9 +135,18 @@ void printRecoveries(const json::array& recoveries, std::string_view now) {
   printTable(rows);
 }
 
+/// A rehearsal for one pod.
+void printDrill(const json::object& root) {
+  const auto* found = root.if_contains("drill");
+  if (found == nullptr) return;  // from an older daemon
+  const auto line = drillLine(found->as_object(), rawText(root, "now"));
+  if (!line.empty()) std::printf("%s\n", line.c_str());
+}
+
 /// What an operator has ordered: nothing new is started, or fallbacks are only observed.
 void printOrders(const json::object& root) {
   if (text(root, "mode") == "observe") std::printf("mode observe: fallbacks are decided and not started\n");
+  printDrill(root);
   const auto* pause = root.if_contains("pause");
   if (pause == nullptr) return;  // from an older daemon
   const auto& orders = pause->as_object();

@@ -96,6 +96,9 @@ MetricFamilies::MetricFamilies()
       pausedScopes(gauge("fallbackd_paused_scopes",
                          "Where no new fallback starts because an operator paused it.",
                          {{"scope", "node (0 or 1), namespace (how many)"}})),
+      drillHolds(gauge("fallbackd_drill",
+                       "1 while an operator rehearses an outage for one pod; its fallback is of the workload "
+                       "fallbackd-drill.")),
       withheld(gauge("fallbackd_withheld_fallbacks",
                      "Containers whose fallback is due and is not started, by what an operator ordered.",
                      {{"by", "pause, observe"}})),

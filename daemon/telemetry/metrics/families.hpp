@@ -41,6 +41,7 @@ struct MetricFamilies {
   Histograms standInSeconds;
   // Orders
   Gauges pausedScopes;
+  Gauges drillHolds;
   Gauges withheld;
   Counters observed;
   // Detection

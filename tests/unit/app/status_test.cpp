@@ -158,6 +158,22 @@ TEST(Status, IsWhatItsSchemaSays) {
               HasSubstr("'new' was unexpected"));
 }
 
+TEST(Status, ShowsADrill) {
+  auto snapshot = quietNode();
+  EXPECT_EQ(boost::json::serialize(boost::json::parse(statusJson(snapshot)).at("drill")),
+            R"({"problem":""})");
+  const auto since = *parseRfc3339("2027-01-31T08:30:00Z");
+  snapshot.drill = config::Drill{"checkout", "shop", "checkout-drill", since, since + 10min, "first day"};
+  const auto status = statusJson(snapshot);
+  const auto root = boost::json::parse(status);
+  EXPECT_EQ(root.at("drill").at("pod").as_string(), "checkout-drill");
+  EXPECT_EQ(root.at("drill").at("until").as_string(), rfc3339(since + 10min));
+  EXPECT_EQ(root.at("drill").at("reason").as_string(), "first day");
+  EXPECT_EQ(test::schemaProblems("status", status), "");
+  EXPECT_TRUE(readiness(snapshot).ready);
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("warning drill: "));
+}
+
 TEST(Status, ShowsWhatIsPausedAndWhatIsWithheld) {
   auto snapshot = quietNode();
   EXPECT_FALSE(boost::json::parse(statusJson(snapshot)).at("pause").as_object().contains("node"));

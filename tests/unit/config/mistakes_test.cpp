@@ -56,6 +56,16 @@ TEST(Mistakes, OfTheSourcesOfPods) {
   });
 }
 
+TEST(Mistakes, OfADrillsName) {
+  expectEach({
+      {"a drill's name",
+       kList + "- name: fallbackd-drill\n  match: {container: c}\n  image: r/a:1\n  binary: a@1\n", "3:9",
+       "another name"},
+      {"a binary with it", kList + "- match: {container: c}\n  image: r/a:1\n  binary: fallbackd-drill@1\n",
+       "3:3", "another name"},
+  });
+}
+
 TEST(Mistakes, OfTheMirror) {
   expectEach({
       {"everybody's address", kHead + "mirror: {listen: 0.0.0.0:9478}\n", "2:18",

@@ -93,6 +93,7 @@ void fill(Metrics& metrics) {
   metrics.standIns.counted("checkout", StandInResult::rejected);
   metrics.standIns.took("checkout", StandInPhase::create, 20ms);
   metrics.orders.paused(1, 2);
+  metrics.orders.drill(OrderMetrics::Drill::holds);
   metrics.orders.withheld(3, 4);
   metrics.orders.observed("checkout", ObservedResult::refused);
 }
