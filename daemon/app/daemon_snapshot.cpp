@@ -118,6 +118,7 @@ Snapshot Daemon::Parts::collect() {
   now.binaries = binaries.states();
   now.cacheUsage = binaries.usage();
   now.trust = binaries.trust();
+  now.rolledBack = binaries.rolledBack();
   now.containerdCalls = containerd.calls->all();
   now.mirrorProblem = mirrorProblem;
   if (mirror) {

@@ -55,7 +55,8 @@ struct Snapshot {
   std::vector<recovery::Incident> incidents;                   // running ones first, then the newest
   std::optional<std::vector<recovery::BinaryState>> binaries;  // absent: the cache has not been read yet
   cache::Cache::Usage cacheUsage;
-  cache::Cache::Trust trust;  // what keeps every binary from being admitted
+  std::vector<cache::RolledBack> rolledBack;  // the configuration's, beside the version floor
+  cache::Cache::Trust trust;                  // what keeps every binary from being admitted
   std::map<std::string, std::uint64_t> containerdCalls;
   std::optional<mirror::View> mirror;  // absent: it is off, or could not start
   std::string mirrorProblem;           // why it could not

@@ -237,6 +237,19 @@ json::array trustProblems(const cache::Cache::Trust& trust) {
   return problems;
 }
 
+json::array rollbacksJson(const std::vector<cache::RolledBack>& all) {
+  json::array list;
+  for (const auto& one : all) {
+    json::object object{{"name", one.rollback.from.name},
+                        {"from", one.rollback.from.version},
+                        {"to", one.rollback.to},
+                        {"state", cache::toString(one.state)}};
+    if (one.floor) object["floor"] = *one.floor;
+    list.push_back(std::move(object));
+  }
+  return list;
+}
+
 template <class List, class... More>
 json::array listOf(const List& list, const More&... more) {
   json::array array;
@@ -264,7 +277,8 @@ std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::C
                               {"dropIns", snapshot.dropInDir},
                               {"current", snapshot.configProblems.empty()},
                               {"problems", std::move(problems)}}},
-      {"cache", json::object{{"problems", trustProblems(snapshot.trust)}}},
+      {"cache", json::object{{"problems", trustProblems(snapshot.trust)},
+                             {"rollbacks", rollbacksJson(snapshot.rolledBack)}}},
       {"coverage", coverageOf(snapshot, counts)},
       {"mode", snapshot.config->mode == config::Mode::observe ? "observe" : "recover"},
       {"pause", pauseJson(snapshot)},

@@ -251,6 +251,14 @@ struct ContainerdSettings {
   std::string sandboxImage;  // the pause image, where containerd (2.x) does not report it; empty: do not look
 };
 
+/// A deliberate rollback: versions of one name down to `to` may be chosen although a later one has run, while
+/// the version floor is not above `from`, the version that is rolled back.
+struct Rollback {
+  BinaryRef from;
+  std::string to;  // below it
+  friend bool operator==(const Rollback&, const Rollback&) = default;
+};
+
 struct CacheSettings {
   std::string path = "/opt/bin/fallback";
   std::string keys = "/etc/fallbackd/keys";  // folder of PEM public keys (*.pub, *.pem)
@@ -260,6 +268,7 @@ struct CacheSettings {
   nanoseconds expiryGrace{0};
   bool requirePie = false;
   std::uint64_t memoryBudgetBytes = 512ULL << 20;  // resident sealed copies
+  std::vector<Rollback> rollbacks = {};            // at most one of each name
 };
 
 /// Log files of one fallback, like kubelet's containerLogMaxSize and containerLogMaxFiles, and how fast they

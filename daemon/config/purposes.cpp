@@ -32,6 +32,14 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"cache.expiryGrace", "How long an expired attestation is still accepted."},
     {"cache.requirePie", "Accept only binaries that the kernel can load at random addresses."},
     {"cache.memoryBudget", "Admitted binaries are kept in memory up to this size."},
+    {"cache.rollbacks",
+     "Versions that are rolled back on purpose: annotations and command lines may choose an older one "
+     "again."},
+    {"cache.rollbacks[]", "A version that is rolled back."},
+    {"cache.rollbacks[].binary",
+     "NAME@VERSION that is rolled back. Once the version floor of its name is higher, the entry has no "
+     "effect."},
+    {"cache.rollbacks[].rollbackTo", "The oldest version that may be chosen instead."},
     {"launcher", "How fallbacks are started, and what workloads may request."},
     {"launcher.runDir", "The journal and the log pipes; the folder must survive a restart of the daemon."},
     {"launcher.kubeletPods", "kubelet's pods folder, which holds their volumes."},

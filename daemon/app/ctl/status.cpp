@@ -193,6 +193,23 @@ std::string containerdTrouble(const json::object& root) {
   return "containerd does not answer at " + text(containerd, "socket") + (why.empty() ? "" : ": " + why);
 }
 
+/// Older daemons do not say them.
+void printRollbacks(const json::object& root) {
+  const auto* const cache = root.if_contains("cache");
+  if (cache == nullptr) return;
+  for (const auto& item : list(cache->as_object(), "rollbacks")) {
+    const auto& one = item.as_object();
+    const auto state = text(one, "state");
+    const auto floor = one.contains("floor") ? "; the version floor is " + text(one, "floor") : std::string();
+    std::printf("  rollback of %s@%s to %s: %s%s\n", text(one, "name").c_str(), text(one, "from").c_str(),
+                text(one, "to").c_str(),
+                state == "in_effect"    ? "in effect"
+                : state == "not_needed" ? "not needed"
+                                        : "over, something newer has run: remove it",
+                floor.c_str());
+  }
+}
+
 void printStatus(const json::object& root) {
   const auto& config = root.at("config").as_object();
   const auto& coverage = root.at("coverage").as_object();
@@ -207,6 +224,7 @@ void printStatus(const json::object& root) {
                                      : "; THE CONFIGURATION ON DISK IS INVALID, an earlier one is in use");
   if (!connected) std::printf("  %s\n", containerdTrouble(root).c_str());
   for (const auto& problem : list(config, "problems")) std::printf("  %s\n", problem.as_string().c_str());
+  printRollbacks(root);
   printOrders(root);
   printAnnotations(root);
   printPodSources(root, now);

@@ -196,6 +196,10 @@ MetricFamilies::MetricFamilies()
       graceUses(counter("fallbackd_expiry_grace_uses_total",
                         "Recoveries that used an expired binary within expiryGrace.",
                         {{"binary", "NAME@VERSION"}})),
+      rollbacks(gauge("fallbackd_version_rollback",
+                      "1 while a rollback of the configuration (cache.rollbacks) lowers the version floor of "
+                      "this name for choosers, 0 if it has no effect or none any more.",
+                      {{"name", "of the binary"}})),
       imageSkew(gauge("fallbackd_workload_version_skew",
                       "1 if the version in the workload's image tag is not that of its binary, 0 if it is; "
                       "absent where the tag names no version.",

@@ -72,6 +72,7 @@ struct MetricFamilies {
   Gauges coverage;
   Gauges expiry;
   Counters graceUses;
+  Gauges rollbacks;
   Gauges imageSkew;
   Gauges containers;
   Gauges podCoverage;

@@ -211,6 +211,17 @@ TEST(Readiness, SaysWhyNothingNewIsAdmitted) {
               HasSubstr("warning cache: nothing new is admitted: /etc/fallbackd/keys holds"));
 }
 
+TEST(Status, ShowsRollbacksBesideTheFloor) {
+  auto snapshot = quietNode();
+  snapshot.rolledBack = {{{{"checkout", "1.9.0"}, "1.8.2"}, "1.9.0", cache::RollbackState::in_effect},
+                         {{{"cart", "2.0.0"}, "1.0.0"}, {}, cache::RollbackState::not_needed}};
+  const auto text = statusJson(snapshot);
+  EXPECT_THAT(
+      text,
+      HasSubstr(R"({"name":"checkout","from":"1.9.0","to":"1.8.2","state":"in_effect","floor":"1.9.0"})"));
+  EXPECT_THAT(text, HasSubstr(R"({"name":"cart","from":"2.0.0","to":"1.0.0","state":"not_needed"})"));
+}
+
 TEST(Status, IsTheSameTextIfNothingHappened) {
   auto snapshot = quietNode();
   snapshot.taken = *parseRfc3339("2026-11-25T03:00:02Z");

@@ -23,7 +23,7 @@ TEST(Load, EveryKeyArrives) {
   const TempFolder folder;
   const auto file = folder.write("fallbackd.yaml", kApiVersion + R"(
 containerd: {socket: /run/c.sock, namespace: moby, resyncInterval: 5s}
-cache: {path: /c, keys: /k, threshold: 2, state: /s, revoked: /r, expiryGrace: 7d, requirePie: true, memoryBudget: 64Mi}
+cache: {path: /c, keys: /k, threshold: 2, state: /s, revoked: /r, expiryGrace: 7d, requirePie: true, memoryBudget: 64Mi, rollbacks: [{binary: checkout@1.9.0, rollbackTo: 1.8.2}]}
 launcher: {runDir: /run/f, kubeletPods: /pods, allowHostNetwork: true}
 telemetry: {listen: "[::1]:9000", tls: {certificate: /t/c, key: /t/k}, tokenFile: /t/t, profiling: true, socket: /run/f.sock, logFormat: json, logLevel: debug}
 mode: observe
@@ -65,6 +65,7 @@ workloads:
   EXPECT_EQ(config.cache.threshold, 2U);
   EXPECT_EQ(config.cache.expiryGrace, 168h);
   EXPECT_EQ(config.cache.memoryBudgetBytes, 64U << 20);
+  EXPECT_EQ(config.cache.rollbacks, (std::vector<Rollback>{{{"checkout", "1.9.0"}, "1.8.2"}}));
   EXPECT_EQ(config.cache.revoked, "/r");
   EXPECT_TRUE(config.launcher.allowHostNetwork);
   EXPECT_EQ(config.telemetry.listen, "[::1]:9000");
