@@ -61,8 +61,8 @@ Result<fs::path> Signer::sign(const fs::path& program, const std::string& name, 
                               const std::string& expires, const fs::path& imageConfig) const {
   fs::path attestation = folder_ / (name + "-v" + version + ".sigstore.json");
   std::vector<std::string> argv{
-      binary("fallbackctl"), "sign",  "--key",     privateKey(), "--name", name,
-      "--version",           version, "--expires", expires,      "--out",  attestation};
+      binary("fallbackctl"), "sign",  "--force",   "--key", privateKey(), "--name",   name,
+      "--version",           version, "--expires", expires, "--out",      attestation};
   if (!imageConfig.empty()) argv.insert(argv.end(), {"--image-config", imageConfig});
   argv.push_back(program);
   FB_CHECK(runOk({.argv = std::move(argv), .env = {}, .output = {}}));
