@@ -59,6 +59,18 @@ renders('fullnameOverride', {fullnameOverride: 'rescue', kubernetes: {enabled: t
   for (const key of Object.keys(objects)) equal(key, / rescue/.test(key), true);
   equal('the account', spec.serviceAccountName, 'rescue');
 });
+renders('packs', {packs: [{name: 'shop', image: 'r/p:1'}, {name: 'mail', image: 'r/m:1', imageVolume: true}]}, ({objects}) => {
+  const {spec} = Object.values(objects).find((object) => object.kind === 'DaemonSet' && object.metadata.name.endsWith('-packs')).spec.template;
+  equal('images', spec.initContainers.map((one) => one.image.replace(/:[^:]*$/, '')), ['r/p', 'r.example.com/fallbackd']);
+  equal('installs', spec.initContainers[1].command.at(-1), '/packs/mail/pack');
+  equal('mounts', spec.initContainers[1].volumeMounts.at(-1), {name: 'pack-mail', mountPath: '/packs/mail', readOnly: true});
+  equal('volume', spec.volumes.at(-1), {name: 'pack-mail', image: {reference: 'r/m:1', pullPolicy: 'IfNotPresent'}});
+  equal('waits', [spec.containers[0].image.replace(/:[^:]*$/, ''), spec.containers[0].command], ['r.example.com/fallbackd', ['/usr/bin/fallbackctl', 'pack', 'wait']]);
+});
+renders('pauseImage', {packs: [{name: 'shop', image: 'r/p:1'}], pauseImage: 'r/pause:1'}, ({objects}) => {
+  const {spec} = Object.values(objects).find((object) => object.kind === 'DaemonSet' && object.metadata.name.endsWith('-packs')).spec.template;
+  equal('waits', [spec.containers[0].image, spec.containers[0].command], ['r/pause:1', undefined]);
+});
 renders('nameOverride', {nameOverride: 'rescue'}, ({of}) => {
   equal('label', of('DaemonSet').spec.selector.matchLabels['app.kubernetes.io/name'], 'rescue');
   equal('label of the pods', of('DaemonSet').spec.template.metadata.labels['app.kubernetes.io/name'], 'rescue');
