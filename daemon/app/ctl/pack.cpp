@@ -77,9 +77,11 @@ Result<std::map<std::string, std::string>> labelsOf(const BuildOptions& options)
   return labels;
 }
 
-std::uint64_t bytesIn(const std::string& folder) {
-  std::uint64_t sum = 0;
+/// Of the binaries, and of the installer where there is one.
+std::uint64_t bytesIn(const std::string& folder, const pack::PackImage& image) {
   std::error_code failed;
+  const auto own = fs::file_size(image.installer, failed);
+  std::uint64_t sum = failed || image.kind == pack::ImageKind::artifact ? 0 : own;
   for (const auto& one : fs::directory_iterator(folder, failed)) {
     const auto size = one.file_size(failed);
     sum += failed ? 0 : size;
@@ -93,7 +95,7 @@ Result<> writePack(const BuildOptions& options, const std::string& folder,
   FB_TRY(image.labels, labelsOf(options));
   FB_TRY(image.created, imageTime());
   if (options.artifact) image.kind = pack::ImageKind::artifact;
-  Progress progress("packed", bytesIn(folder));
+  Progress progress("packed", bytesIn(folder, image));
   image.copied = [&](std::uint64_t bytes) { progress.add(bytes); };
   return pack::writePackImage(fromHere(options.layout), options.tag, image);
 }
