@@ -176,13 +176,6 @@ TEST_F(DeliveryTest, AVersionOfAnotherTeamIsNotReplaced) {
   EXPECT_EQ(install("theirs").code, 0) << "what no key vouches for is free";
 }
 
-TEST_F(DeliveryTest, WaitEndsWithSigterm) {
-  const auto output = shell("timeout 60 sh -c '" + std::string(FALLBACKCTL) +
-                            " pack wait & until grep -q \"SigBlk:.*4002$\" /proc/$!/status; do :; done; "
-                            "kill -TERM $!; wait $!'");
-  EXPECT_EQ(output.code, 0) << output.text;
-}
-
 TEST(Progress, IsALineEveryFewSecondsInALog) {
   const test::FakeClock clock;
   std::string said;
