@@ -54,6 +54,12 @@ Result<recovery::Services::Listeners> listenersOf(pid_t pid, std::uint16_t port)
   return recovery::Services::Listeners([shared, port] { return shared->listenersOn(port); });
 }
 
+/// Without it, connections that come in the moment of the hand-back may be reset.
+void passOnWaiting(pid_t pid) {
+  const auto network = sys::openNamespace(Stage::hand_back, pid, "net");
+  if (network) static_cast<void>(sys::passOnWaitingConnections(Stage::hand_back, *network));
+}
+
 }  // namespace
 
 Awaitable<Result<pid_t>> Daemon::Parts::pausePid(std::string sandboxId) {
@@ -106,6 +112,7 @@ Result<> Daemon::Parts::start() {
                                       options.nodeName, &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
   services->listenersOf = &listenersOf;
+  services->passOnWaiting = &passOnWaiting;
   services->specs = &podSources;
   podSources.readFor([this](const kube::PodObject& pod) { return mayInherit(*config, pod); });
   if (config->kubernetes.events) services->podEvents = &podEvents;

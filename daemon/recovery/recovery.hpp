@@ -62,6 +62,9 @@ struct Services {
   /// Looks again and again which sockets listen on a port of the network of that process (their inodes).
   using Listeners = std::function<Result<std::set<std::uint64_t>>()>;
   std::function<Result<Listeners>(pid_t pid, std::uint16_t port)> listenersOf = nullptr;
+  /// From now on, what waits at a socket that is closed goes to another program on its port, in the network
+  /// of that process. Null, or without effect where the kernel cannot.
+  std::function<void(pid_t pid)> passOnWaiting = nullptr;
   /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by Recoveries.
   std::optional<FairGate> launches = std::nullopt;
   /// The same number of probes that are commands: they must not take the launches' places.
