@@ -115,6 +115,9 @@ class Recovery {
   void withdraw();
   /// The pod's image can be pulled, or is here.
   void imageCame() { settling_.imageCame(); }
+  void imageArrived() { settling_.imageArrived(); }
+  void pullFailed() { settling_.pullFailed(); }
+  void podDescribed() { settling_.podDescribed(); }
   /// The services have another configuration.
   void reconfigured() { settling_.reconfigured(); }
   /// The configuration, which we always know, no longer has a workload for the container.

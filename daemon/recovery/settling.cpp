@@ -24,6 +24,7 @@ namespace {
 
 // kubelet ends what it does not adopt at its next relist: a second, and more on a busy node.
 constexpr auto kAdoptionLimit = 5s;
+constexpr auto kHungPull = 30s;
 constexpr unsigned kMaxRejections = 2;
 constexpr auto kAfterRejection = 30s;
 constexpr unsigned kMaxFailures = 5;
@@ -139,7 +140,7 @@ void Settling::reconfigured() {
 
 /// With policy Always kubelet pulls even so.
 cri::Awaitable<bool> Settling::imageIsHere() const {
-  if (config::pullPolicyOf(*workload_) == config::PullPolicy::always) co_return false;
+  if (pullsAlways()) co_return false;
   const auto present = co_await services_.runtime.imagePresent(workload_->image);
   co_return present&&* present;
 }
@@ -160,6 +161,7 @@ void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
 
 void Settling::stopped() {
   if (std::exchange(standIn_, nullptr) == nullptr) return;
+  if (pulls_) pulls_->opened(clock_.now());
   services_.standInMetrics->running(incident_.workload, -1);
   // With the place it has been counted as away.
   if (!place_) services_.departures->runs(incident_.workload, -1);
@@ -174,8 +176,11 @@ bool Settling::leavesOnlyWithPod() const {
 cri::Awaitable<bool> Settling::untilItsTurn() {
   const bool came = co_await imageCame_.waitFor(kImageLook);
   if (!came) co_return false;
+  const bool pulls = co_await untilKubeletPulls();
+  if (!pulls) co_return false;
   if (wantsNone() || workload_->handBack.when == config::HandBackWhen::now) co_return true;
   while (!place_ && !wantsNone()) {
+    if (!imageCame_.isSet()) co_return false;
     auto& departures = *services_.departures;
     place_ = departures.leave(incident_.workload, untilReady());
     if (place_) break;
@@ -236,6 +241,7 @@ cri::Awaitable<void> Settling::takeOver() {
       lookedForEarlier_ = true;
       underWay_ = false;
       if (*found == nullptr) co_return;
+      co_await learnEarlierPulls();
       began(std::move(*found));
       count(StandInResult::adopted);
       note(State::settled, "an earlier fallbackd made it", standIn_->containerId());
@@ -283,7 +289,7 @@ cri::Awaitable<bool> Settling::mayMake() {
     if (now.notKnown) look_ = kAnswerLook;
     co_return false;
   }
-  if (config::pullPolicyOf(*workload_) == config::PullPolicy::always) co_return true;
+  if (pullsAlways()) co_return true;
   const auto present = co_await services_.runtime.imagePresent(workload_->image);
   if (!present) co_return false;
   if (*present) note(State::refused, "its image is on the node: kubelet can start the container");
@@ -315,6 +321,7 @@ Result<standin::Request> Settling::request(cri::SandboxStatus sandbox, const std
 
 cri::Awaitable<void> Settling::make(std::string logFile) {
   auto sandbox = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
+  kubeletPullsSince(sandbox ? &sandbox->sandbox : nullptr);
   auto order = sandbox ? request(std::move(*sandbox), logFile) : tl::unexpected<Error>(sandbox.error());
   mayExist_ = true;
   underWay_ = true;
@@ -337,6 +344,8 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   }
   began(std::move(*made));
   startedAt_ = clock_.now();
+  // A pull that hangs keeps kubelet from adopting it until it fails: 30 s where packets are dropped.
+  pulls_->closed(later(*startedAt_, incident_.cause == Cause::timeout ? kHungPull : kAdoptionLimit));
   leftAt_.reset();
   failures_ = 0;
   pause_.reset();

@@ -8,6 +8,7 @@
 #include "launcher/launcher.hpp"
 #include "recovery/departures.hpp"
 #include "recovery/incident.hpp"
+#include "recovery/pull_back_off.hpp"
 #include "standin/rule.hpp"
 #include "standin/stand_ins.hpp"
 #include "telemetry/metrics/stand_ins.hpp"
@@ -31,8 +32,14 @@ class Settling {
   /// While the fallback serves. Returns once kubelet asks the stand-in to end, and the fallback has to end as
   /// its container would. Cancelling it leaves the stand-in as it is.
   cri::Awaitable<void> keep(watcher::WorkloadPtr workload, std::string logFile);
-  /// The real image can be pulled, or is here: kubelet makes no container while a stand-in runs.
+  /// The real image can be pulled: kubelet makes no container while a stand-in runs.
   void imageCame();
+  /// The same where kubelet need not pull an image that is here.
+  void imageArrived();
+  /// It cannot be pulled any more: with policy Always kubelet could not start the container.
+  void pullFailed();
+  /// Somebody described the pod again.
+  void podDescribed();
   /// Another configuration counts: where it wants no stand-in, this one is removed.
   void reconfigured();
   /// The fallback ended: so does the stand-in, in the same way. It stays as a container that ended.
@@ -57,6 +64,11 @@ class Settling {
   cri::Awaitable<void> make(std::string logFile);
   cri::Awaitable<void> leaveForImage();
   cri::Awaitable<bool> untilItsTurn();
+  // settling_pulls.cpp: policy Always.
+  [[nodiscard]] bool pullsAlways() const;
+  void kubeletPullsSince(const cri::Sandbox* sandbox);
+  cri::Awaitable<void> learnEarlierPulls();
+  cri::Awaitable<bool> untilKubeletPulls();
   [[nodiscard]] std::chrono::seconds untilReady() const;
   [[nodiscard]] bool leavesOnlyWithPod() const;
   cri::Awaitable<void> rejected(int signal);
@@ -81,7 +93,8 @@ class Settling {
   std::optional<Departures::Place> place_;  // while it is away
   std::optional<Stamp> leftAt_;             // when it made way for the real container
   std::optional<Stamp> rolloutAskedAt_;
-  bool mayExist_ = false;  // one was made, or may have been by an earlier daemon
+  std::optional<PullBackOff> pulls_;  // kubelet's, of this pod's image
+  bool mayExist_ = false;             // one was made, or may have been by an earlier daemon
   bool lookedForEarlier_ = false;
   bool underWay_ = false;  // one is being made or taken over; stays set where that was cancelled
   unsigned failures_ = 0;
