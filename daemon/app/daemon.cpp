@@ -134,6 +134,7 @@ Result<> Daemon::Parts::start() {
     if (!std::exchange(chosenMayDiffer, true)) tasks.spawn(followChosen());
     watcher->specChanged(podUid);
   });
+  podSources.onStatus([this](const std::string& podUid) { recoveries->podDescribed(podUid); });
   watcher->credentials().readFilesWith(
       [pool = launcher.workers()](std::string path) { return readByWorker(pool, std::move(path)); });
   watcher->credentials().runProgramsWith([pool = launcher.workers()](watcher::ProviderProgram program) {

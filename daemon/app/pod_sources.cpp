@@ -214,7 +214,9 @@ void PodSources::podsChanged(const std::string& podUid) {
     const auto pod = pods_.find(podUid);
     if (pod != nullptr) {
       askOwner(pod);
-      return tellIfOther(*pod);
+      tellIfOther(*pod);
+      if (described_) described_(podUid);
+      return;
     }
     told_.erase(podUid);
     parsed_.erase(podUid);

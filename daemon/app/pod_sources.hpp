@@ -32,6 +32,8 @@ class PodSources final : public watcher::PodSpecs {
   void podWaits(const std::string& podUid) override;
   /// Called with the uid of each pod whose specification becomes known or changes.
   void onChange(std::function<void(const std::string& podUid)> tell) { changed_ = std::move(tell); }
+  /// Called for each description of a pod, also where only its status differs.
+  void onStatus(std::function<void(const std::string& podUid)> tell) { described_ = std::move(tell); }
 
   /// Called with what namespaces' annotations pause, by start() at the latest and when it changes. Before
   /// start().
@@ -107,6 +109,7 @@ class PodSources final : public watcher::PodSpecs {
   std::function<bool(const kube::PodObject&)> wanted_ = [](const auto&) { return false; };
   std::set<std::string> troubles_;  // with objects; logged once
   std::function<void(const std::string&)> changed_;
+  std::function<void(const std::string&)> described_;
   std::function<void(const config::Pause::Orders&)> pauses_;
   std::optional<kube::SourceState> namespaces_;
   std::optional<kube::EventState> events_;

@@ -31,6 +31,9 @@ json::object phases(const recovery::Incident& incident) {
   add("healthChecked", stamps.healthChecked);
   add("started", stamps.started);
   add("ready", stamps.ready);
+  add("standIn", stamps.standIn);
+  add("adopted", stamps.adopted);
+  add("podReady", stamps.podReady);
   add("ended", stamps.ended);
   return object;
 }

@@ -40,6 +40,12 @@ void Recoveries::reconfigure(config::ConfigPtr config) {
   for (const auto& [key, recovery] : active_) recovery->reconfigured();
 }
 
+void Recoveries::podDescribed(const std::string& podUid) {
+  for (const auto& [key, recovery] : active_) {
+    if (recovery->incident().target.podUid == podUid) recovery->podDescribed();
+  }
+}
+
 void Recoveries::pause(config::Pause order) {
   withholding_.pause(std::move(order));
 }

@@ -113,7 +113,7 @@ class Recovery {
   void podGone() { requestEnd(State::pod_gone); }
   /// The reason for it is gone. A launch that has begun is finished all the same, and ends as others do.
   void withdraw();
-  /// The pod's image can be pulled, or is here.
+  /// The pod's image can be pulled; is here; cannot be pulled.
   void imageCame() { settling_.imageCame(); }
   void imageArrived() { settling_.imageArrived(); }
   void pullFailed() { settling_.pullFailed(); }

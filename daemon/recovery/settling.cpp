@@ -355,6 +355,11 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   metrics.took(incident_.workload, StandInPhase::image, times.image);
   metrics.took(incident_.workload, StandInPhase::create, times.create);
   metrics.took(incident_.workload, StandInPhase::start, times.start);
+  auto& stamps = incident_.stamps;
+  if (!stamps.standIn && stamps.ready) {
+    stamps.standIn = startedAt_;
+    metrics.took(incident_.workload, StandInPhase::whole, *startedAt_ - *stamps.ready);
+  }
   note(State::settled, "a stand-in runs", standIn_->containerId());
 }
 

@@ -92,7 +92,7 @@ MetricFamilies::MetricFamilies()
           "fallbackd_stand_ins_total", "What became of stand-ins, and of fallbacks without one.",
           {workload(), {"result", "started, adopted, held, stopped, rejected, refused, failed, ended"}})),
       standInSeconds(histogram("fallbackd_stand_in_seconds", "How long each step of making a stand-in took.",
-                               {workload(), {"phase", "image, create, start"}})),
+                               {workload(), {"phase", "image, create, start, whole, adopted, pod_ready"}})),
       pausedScopes(gauge("fallbackd_paused_scopes",
                          "Where no new fallback starts because an operator paused it.",
                          {{"scope", "node (0 or 1), namespace (how many)"}})),
