@@ -10,11 +10,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Monotonic::duration kFirstPause = 10s;
-constexpr Monotonic::duration kLongestPause = 300s;
+constexpr Monotonic::duration kFirstRefusal = 10s;
+constexpr Monotonic::duration kLongestRefusal = 300s;
 constexpr int kDoublings = 5;  // until it is the longest
 // The series begins again with a failure that comes so long after the last one.
-constexpr Monotonic::duration kForgotten = 2 * kLongestPause;
+constexpr Monotonic::duration kForgotten = 2 * kLongestRefusal;
 
 }  // namespace
 
@@ -23,7 +23,7 @@ PullBackOff::PullBackOff(std::optional<Stamp> first)
 
 /// Of the pause after the last failure.
 Monotonic::duration PullBackOff::length() const {
-  return failures_ > kDoublings ? kLongestPause : kFirstPause * (1 << (failures_ - 1));
+  return failures_ > kDoublings ? kLongestRefusal : kFirstRefusal * (1 << (failures_ - 1));
 }
 
 void PullBackOff::closed(Stamp last) {

@@ -136,10 +136,10 @@ Result<std::unique_ptr<HandOverFleet>> HandOverFleet::open(const std::vector<int
   options.logLinks = kubelet.folder / "containers";
   FB_TRY(fleet->shop_, Shop::open(options));
   fleet->kubelet_ = std::make_unique<model::KubeletModel>(*fleet->shop_->kubelet, kubelet);
-  fleet->kubelet_->subscribe([fleet = fleet.get()](const model::PodStatus& pod) {
+  fleet->kubelet_->subscribe([all = fleet.get()](const model::PodStatus& pod) {
     const auto app = pod.labels.find("app");
     if (app == pod.labels.end()) return;
-    for (const auto& group : fleet->groups_) {
+    for (const auto& group : all->groups_) {
       for (const auto& service : group->services) {
         if (service->name() == app->second) service->update(pod);
       }
