@@ -101,9 +101,9 @@ Result<int> measure() {
   FB_TRY(const auto shop, Shop::open(options));
   Measured measured;
   {
-    model::KubeletModel model(*shop->kubelet, kubelet);
+    model::KubeletModel node(*shop->kubelet, kubelet);
     for (int i = 0; i < kPods; ++i) {
-      FB_CHECK(measureOne(*shop, model, "web-" + std::to_string(i), measured));
+      FB_CHECK(measureOne(*shop, node, "web-" + std::to_string(i), measured));
     }
   }
   printHead(std::to_string(kPods) + " pods, one after the other, ms");
