@@ -11,7 +11,7 @@
 #include "cache/folder_watch.hpp"
 #include "config/file_watch.hpp"
 #include "config/load.hpp"
-#include "config/pause.hpp"
+#include "config/settle.hpp"
 #include "kube/kubeconfig.hpp"
 #include "recovery/readiness.hpp"
 #include "sys/cgroup.hpp"
@@ -44,7 +44,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto kCacheInterval = 30s;
-constexpr auto kPauseInterval = 5s;
 constexpr auto kLoopLimit = 1s;  // a turn normally takes microseconds
 constexpr auto kHeapInterval = 10s;
 constexpr auto kRemovalLimit = 12s;  // kubelet kills the pod 20 s after SIGTERM
@@ -55,6 +54,12 @@ Result<recovery::Services::Listeners> listenersOf(pid_t pid, std::uint16_t port)
   FB_TRY(auto diagnosis, sys::TcpDiagnosis::open(Stage::readiness, pid));
   const auto shared = std::make_shared<const sys::TcpDiagnosis>(std::move(diagnosis));
   return recovery::Services::Listeners([shared, port] { return shared->listenersOn(port); });
+}
+
+/// Without it, connections that come in the moment of the hand-back may be reset.
+void passOnWaiting(pid_t pid) {
+  const auto network = sys::openNamespace(Stage::hand_back, pid, "net");
+  if (network) static_cast<void>(sys::passOnWaitingConnections(Stage::hand_back, *network));
 }
 
 }  // namespace
@@ -93,7 +98,8 @@ Result<> Daemon::Parts::start() {
                                 {"workloads", config->workloads.size()},
                                 {"containerd", config->containerd.socket}});
   metrics.daemon.configLoaded(telemetry::ConfigLoad::ok);
-  metrics.configured(*config);
+  metrics.configured(*loaded);
+  saySettle();
   // Before anything is touched that another daemon may own.
   FB_TRY(const auto hierarchies, sys::cgroupHierarchies());
   FB_TRY(auto lock, launcher::NodeLock::take(hierarchies, {options.configFile, config->launcher.runDir}));
@@ -109,6 +115,7 @@ Result<> Daemon::Parts::start() {
                                       options.nodeName, &launcher::waitReady, &launcher::askOnce,
                                       [this](pid_t pause) { return nodeAddresses(pause); }});
   services->listenersOf = &listenersOf;
+  services->passOnWaiting = &passOnWaiting;
   services->specs = &podSources;
   podSources.readFor([this](const kube::PodObject& pod) { return mayInherit(*config, pod); });
   if (config->kubernetes.events) services->podEvents = &podEvents;
@@ -117,6 +124,14 @@ Result<> Daemon::Parts::start() {
   services->standInMetrics = &metrics.standIns;
   services->rollout = [this](const std::string& podUid) { return podSources.rolloutFacts(podUid); };
   services->askRollout = [this](const std::string& podUid) { podSources.askRollout(podUid); };
+  services->endpoints = [this](const std::string& podUid) { return podSources.endpoints(podUid); };
+  services->askEndpoints = [this](const std::string& podUid) { podSources.askEndpoints(podUid); };
+  services->readyWithout = [this](const std::string& podUid, const std::string& container,
+                                  const std::string& containerId) {
+    return podSources.readyWithout(podUid, container, containerId);
+  };
+  services->isDeleting = [this](const std::string& podUid) { return podSources.isDeleting(podUid); };
+  readDrill();
   recoveries.emplace(*services, config);
   readPause();
   watcher.emplace(executor(), *containerd.runtime, *containerd.events, traffic, *recoveries, config,
@@ -130,6 +145,7 @@ Result<> Daemon::Parts::start() {
     if (!std::exchange(chosenMayDiffer, true)) tasks.spawn(followChosen());
     watcher->specChanged(podUid);
   });
+  podSources.onStatus([this](const std::string& podUid) { recoveries->podDescribed(podUid); });
   watcher->credentials().readFilesWith(
       [pool = launcher.workers()](std::string path) { return readByWorker(pool, std::move(path)); });
   watcher->credentials().runProgramsWith([pool = launcher.workers()](watcher::ProviderProgram program) {
@@ -282,79 +298,40 @@ Awaitable<void> Daemon::Parts::followCache() {
   }
 }
 
-Awaitable<void> Daemon::Parts::followPause() {
-  auto watch = cache::FolderWatch::create(executor(), {config->cache.state});
-  if (!watch) {
-    log.error("cannot watch the state folder; pauses and resumes are seen at the next start",
-              {{"error", watch.error().message()}});
-    co_return;
-  }
-  for (;;) {
-    co_await watch->changed(kPauseInterval);
-    readPause();
-  }
-}
-
-/// An order that cannot be read is obeyed: somebody wanted something to stop.
-void Daemon::Parts::readPause() {
-  auto order = config::readPause(config->cache.state);
-  if (!order) {
-    const auto problem = order.error().message();
-    if (problem == pauseProblem) return;
-    pauseProblem = problem;
-    log.error("the order to pause cannot be read: no new fallback is started; fallbackctl resume replaces it",
-              {{"error", problem}});
-    order = config::Pause{};
-    order->node = {std::chrono::floor<std::chrono::seconds>(Clock::system().wall()),
-                   "its file cannot be read: " + problem};
-  } else {
-    pauseProblem.clear();
-  }
-  order->annotated = std::move(orders.annotated);
-  orders = std::move(*order);
-  followOrders();
-}
-
-void Daemon::Parts::followOrders() {
-  const auto namespaces = orders.namespaceCount();
-  metrics.orders.paused(orders.node ? 1 : 0, namespaces);
-  if (orders == recoveries->withholding().paused()) return;
-  log.warn(orders.node || namespaces > 0 ? "recoveries are paused; running fallbacks go on"
-                                         : "recoveries are not paused any more",
-           {{"node", orders.node.has_value()},
-            {"namespaces", namespaces},
-            {"annotatedNamespaces", orders.annotated.size()},
-            {"reason", orders.node ? orders.node->reason : ""}});
-  recoveries->pause(orders);
-  // Whatever waits is due at once.
-  if (watcher) watcher->reconfigure(config);
+/// Once, and again when it changes.
+void Daemon::Parts::saySettle() {
+  auto problem = config::problemOfSettle(*loaded);
+  if (!problem.empty() && problem != settleProblem)
+    log.info("settle: auto has no effect", {{"why", problem}});
+  settleProblem = std::move(problem);
 }
 
 void Daemon::Parts::reload() {
-  const auto loaded = config::load(options.configFile, options.dropInDir, options.listen);
-  metrics.daemon.configLoaded(loaded.config != nullptr ? telemetry::ConfigLoad::ok
-                                                       : telemetry::ConfigLoad::refused);
+  const auto files = config::load(options.configFile, options.dropInDir, options.listen, options.sources);
+  metrics.daemon.configLoaded(files.config != nullptr ? telemetry::ConfigLoad::ok
+                                                      : telemetry::ConfigLoad::refused);
   configProblems.clear();
-  if (loaded.config == nullptr) {
-    for (const auto& diagnostic : loaded.diagnostics) {
+  if (files.config == nullptr) {
+    for (const auto& diagnostic : files.diagnostics) {
       configProblems.push_back(diagnostic.toString());
       log.error("configuration refused", {{"error", diagnostic.toString()}});
     }
-    log.warn("the earlier configuration stays in use", {{"problems", loaded.diagnostics.size()}});
+    log.warn("the earlier configuration stays in use", {{"problems", files.diagnostics.size()}});
     return;
   }
-  config = loaded.config;
-  log.reconfigure(config->telemetry.logFormat, config->telemetry.logLevel);
-  log.info("configuration read", {{"file", options.configFile}, {"workloads", config->workloads.size()}});
-  metrics.configured(*config);
-  if (config->kubernetes != podSourcesConfigured) {
+  loaded = files.config;
+  log.reconfigure(loaded->telemetry.logFormat, loaded->telemetry.logLevel);
+  log.info("configuration read", {{"file", options.configFile}, {"workloads", loaded->workloads.size()}});
+  metrics.configured(*loaded);
+  saySettle();
+  if (loaded->kubernetes != podSourcesConfigured) {
     log.warn("the change of kubernetes takes effect at the next start", {});
   }
-  if (config->mirror != mirrorConfigured) {
+  if (loaded->mirror != mirrorConfigured) {
     log.warn("the change of mirror takes effect at the next start", {});
   }
-  recoveries->reconfigure(config);
-  watcher->reconfigure(config);
+  useConfig();
+  readDrill();
   podSources.reconsider();
   tasks.spawn(refreshBinaries());
 }

@@ -8,6 +8,7 @@
 #include "app/notify.hpp"
 #include "app/pod_events.hpp"
 #include "app/pod_sources.hpp"
+#include "config/drill.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "kube/own_daemon_set.hpp"
 #include "launcher/local_launcher.hpp"
@@ -32,7 +33,7 @@ namespace fallbackd::app {
 struct Daemon::Parts {
   Parts(Options given, config::ConfigPtr first)
       : options(std::move(given)),
-        config(std::move(first)),
+        loaded(std::move(first)),
         log(config->telemetry.logFormat, config->telemetry.logLevel),
         metrics(FALLBACKD_VERSION),
         containerd(cri::connect(config->containerd.socket, config->containerd.namespaceName, executor())),
@@ -73,7 +74,10 @@ struct Daemon::Parts {
   cri::Awaitable<void> removeStandIns();
   void reload();
   void readPause();
+  void readDrill();
+  void useConfig();
   void followOrders();
+  void saySettle();
   Snapshot collect();
   void startMirror();
   void tellServed(const mirror::ServedImage& image);
@@ -84,10 +88,14 @@ struct Daemon::Parts {
   std::map<std::string, telemetry::CircuitState> circuits() const;
 
   Options options;
-  config::ConfigPtr config;
+  config::ConfigPtr loaded;                 // what the files say
+  config::ConfigPtr config = loaded;        // and the drill
+  std::string settleProblem;                // as the log said it last
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
   std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
   config::Pause orders;                     // of the operator, and by annotations of namespaces
+  std::optional<config::Drill> drill;       // while it holds
+  std::string drillProblem;                 // why there is none although one was ordered
   const Wall::time_point started = Clock::system().wall();
   bool chosenMayDiffer = false;            // followChosen() has been started
   std::vector<BinaryRef> admittedForPods;  // chosenBinaries() of the latest refresh
@@ -105,7 +113,7 @@ struct Daemon::Parts {
   const config::MirrorSettings mirrorConfigured = config->mirror;
   cri::Connection containerd;
   standin::ContainerdStandIns standIns{*containerd.runtime, *containerd.control, config->launcher.runDir,
-                                       standin::LogLinks(config->launcher.logLinks)};
+                                       sys::LogLinks(config->launcher.logLinks)};
   watcher::ContainerdTraffic traffic;
   recovery::CachedBinaries binaries;
   launcher::LocalLauncher launcher;

@@ -113,11 +113,14 @@ Snapshot Daemon::Parts::collect() {
   now.ignoredAnnotations = watcher->ignoredAnnotations();
   now.pause = withholding.paused();
   now.pauseProblem = pauseProblem;
+  now.drill = drill;
+  now.drillProblem = drillProblem;
   now.withheld = withholding.all();
   now.incidents = recoveries->incidents();
   now.binaries = binaries.states();
   now.cacheUsage = binaries.usage();
   now.trust = binaries.trust();
+  now.rolledBack = binaries.rolledBack();
   now.containerdCalls = containerd.calls->all();
   now.mirrorProblem = mirrorProblem;
   if (mirror) {

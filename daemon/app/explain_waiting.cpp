@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/explain_walk.hpp"
+#include "config/drill.hpp"
 #include "domain/image_reference.hpp"
 #include "watcher/causes/pull_error.hpp"
 
@@ -55,7 +56,9 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
     say("image", Verdict::pending, "its init containers (startAfter) have not succeeded yet");
     return end("it is not the container's turn", "check the pod's init containers");
   }
-  say("image", Verdict::yes, workload.image + " is not on the node");
+  const bool drill = config::isDrill(workload);
+  say("image", Verdict::yes,
+      drill ? "a drill: it counts as one that cannot be pulled" : workload.image + " is not on the node");
   if (!waiting.trouble.empty()) say("credentials", Verdict::notice, waiting.trouble);
   if (waiting.state == Waits::asking) {
     say("cause", Verdict::pending, "the registry is being asked");
@@ -83,7 +86,7 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
   say("trigger", triggers ? Verdict::yes : Verdict::no,
       std::string(toString(waiting.cause)) +
           (triggers ? " starts a fallback" : " is not among the triggers"));
-  circuit(workload.image);
+  if (!drill) circuit(workload.image);
   const bool admitted = binary(workload.binary);
   if (!triggers) {
     return end("this cause starts no fallback", waiting.cause == Cause::not_found

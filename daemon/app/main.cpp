@@ -22,8 +22,8 @@ int main(int argc, char** argv) {
       return std::fputs(telemetry::metricsPage(metrics.descriptions()).c_str(), stdout) < 0 ? 1 : 0;
     }
 
-    const auto loaded =
-        config::load(parsed.options.configFile, parsed.options.dropInDir, parsed.options.listen);
+    const auto loaded = config::load(parsed.options.configFile, parsed.options.dropInDir,
+                                     parsed.options.listen, parsed.options.sources);
     for (const auto& diagnostic : loaded.diagnostics)
       std::fprintf(stderr, "%s\n", diagnostic.toString().c_str());
     if (loaded.config == nullptr) return 2;

@@ -33,6 +33,9 @@ ParsedOptions parseOptions(int argc, char** argv) {
                  "folder of more workloads (default: conf.d beside the file)");
   app.add_option("--listen", options.listen,
                  "address of the probes and metrics if telemetry.listen names none");
+  app.add_option("--sources", options.sources,
+                 "where pods are described if kubernetes.sources says nothing: kubelet, apiserver, or both\n"
+                 "with a comma");
   app.add_option("--node-name", options.nodeName, "this node's name in Kubernetes")
       ->envname("NODE_NAME")
       ->capture_default_str();

@@ -11,6 +11,7 @@ struct Options {
   std::string configFile = "/etc/fallbackd/fallbackd.yaml";
   std::optional<std::string> dropInDir;  // absent: conf.d beside the file
   std::optional<std::string> listen;     // the default of telemetry.listen
+  std::optional<std::string> sources;    // the default of kubernetes.sources, separated by commas
   std::string nodeName;                  // default: the host's name
   std::string nodeIp;                    // empty: the source address of the node's default route
   std::string daemonSet;                 // NAMESPACE/NAME of this pod's; empty: not a DaemonSet's

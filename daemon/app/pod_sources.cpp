@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/pod_sources.hpp"
 
+#include "base/async/loop_clock.hpp"
 #include "base/async/pause.hpp"
 #include "kube/pod_spec.hpp"
 
@@ -16,6 +17,10 @@ namespace {
 // A recovery takes some milliseconds. What is asked about a pod that is known would take processors from it:
 // a TLS handshake, and kubelet's answer with all pods of the node, which the loop then compares.
 constexpr auto kAfterRecovery = std::chrono::milliseconds(500);
+
+// How old an answer may be that another pod of the same owner got.
+constexpr auto kSharedRollout = std::chrono::seconds(10);
+constexpr auto kSharedEndpoints = std::chrono::seconds(1);
 
 constexpr const char* kKubeletPort = "10250";
 constexpr std::size_t kMaxTroubles = 256;
@@ -193,19 +198,68 @@ std::optional<standin::RolloutFacts> PodSources::rolloutFacts(const std::string&
 }
 
 void PodSources::askRollout(const std::string& podUid) {
+  askAgain(podUid, kSharedRollout);
+}
+
+void PodSources::askEndpoints(const std::string& podUid) {
+  if (!sources_) return;
+  pods_.refresh(podUid);
+  askAgain(podUid, kSharedEndpoints);
+}
+
+void PodSources::askAgain(const std::string& podUid, std::chrono::nanoseconds maxAge) {
   const auto pod = pods_.find(podUid);
   if (!sources_ || pod == nullptr || rollouts_.size() >= kube::View::kMaxPods) return;
-  rollouts_[podUid].asked = false;
-  askOwner(pod);
+  auto& rollout = rollouts_[podUid];
+  rollout.asked = false;
+  // An answer of before the pod was there says nothing of its revision.
+  askOwner(pod, rollout.told ? maxAge : std::chrono::nanoseconds(0));
 }
 
 /// Once, when the pod waits and is known.
-void PodSources::askOwner(const kube::PodPtr& pod) {
+void PodSources::askOwner(const kube::PodPtr& pod, std::chrono::nanoseconds maxAge) {
   const auto found = rollouts_.find(pod->uid);
   if (found == rollouts_.end() || std::exchange(found->second.asked, true)) return;
-  sources_->rollout(pod, [this, uid = pod->uid](const kube::RolloutView& view) {
-    if (const auto asked = rollouts_.find(uid); asked != rollouts_.end()) asked->second.told = view;
+  sources_->rollout(pod, maxAge, [this, uid = pod->uid](const kube::RolloutView& view) {
+    const auto asked = rollouts_.find(uid);
+    if (asked == rollouts_.end()) return;
+    asked->second.told = view;
+    asked->second.toldAt = clock_->now();
   });
+}
+
+std::optional<standin::EndpointFacts> PodSources::endpoints(const std::string& podUid) const {
+  const auto pod = pods_.find(podUid);
+  if (pod == nullptr || !pod->owner) return std::nullopt;
+  standin::EndpointFacts facts;
+  facts.ready = pod->ready && !pod->deleting;
+  for (const auto& other : pods_.all()) {
+    if (other->uid == podUid || other->namespaceName != pod->namespaceName || other->owner != pod->owner)
+      continue;
+    if (other->deleting) continue;
+    ++facts.onNode;
+    if (other->ready) ++facts.readyOnNode;
+  }
+  const auto asked = rollouts_.find(podUid);
+  if (asked == rollouts_.end() || !asked->second.told) return facts;
+  facts.wanted = asked->second.told->wanted;
+  facts.ownerReady = asked->second.told->ready;
+  facts.asOf = asked->second.toldAt;
+  return facts;
+}
+
+std::optional<bool> PodSources::readyWithout(const std::string& podUid, const std::string& container,
+                                             const std::string& containerId) const {
+  const auto pod = pods_.find(podUid);
+  if (pod == nullptr) return std::nullopt;
+  const auto now = pod->containerIds.find(container);
+  if (now == pod->containerIds.end() || now->second == containerId) return std::nullopt;
+  return pod->ready && !pod->deleting;
+}
+
+bool PodSources::isDeleting(const std::string& podUid) const {
+  const auto pod = pods_.find(podUid);
+  return pod != nullptr && pod->deleting;
 }
 
 /// Sources tell of every change of a status; nobody here needs those.
@@ -214,7 +268,9 @@ void PodSources::podsChanged(const std::string& podUid) {
     const auto pod = pods_.find(podUid);
     if (pod != nullptr) {
       askOwner(pod);
-      return tellIfOther(*pod);
+      tellIfOther(*pod);
+      if (described_) described_(podUid);
+      return;
     }
     told_.erase(podUid);
     parsed_.erase(podUid);
@@ -244,6 +300,7 @@ void PodSources::start(const boost::asio::any_io_executor& loop, const config::C
                        const Options& options) {
   const auto& settings = config.kubernetes;
   if (settings.sources.empty() && !settings.events && !settings.namespacePause) return;
+  clock_ = &LoopClock::of(loop);
   later_.emplace(loop);
   sources_.emplace(loop, settingsOf(settings, options, config.cache.state), pods_,
                    [this](const std::string& what) {

@@ -9,10 +9,12 @@
 #include "config/model.hpp"
 #include "kube/pods.hpp"
 #include "kube/sources.hpp"
+#include "standin/endpoints.hpp"
 #include "standin/rule.hpp"
 #include "telemetry/log.hpp"
 #include "watcher/pod_specs.hpp"
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <optional>
@@ -32,6 +34,8 @@ class PodSources final : public watcher::PodSpecs {
   void podWaits(const std::string& podUid) override;
   /// Called with the uid of each pod whose specification becomes known or changes.
   void onChange(std::function<void(const std::string& podUid)> tell) { changed_ = std::move(tell); }
+  /// Called for each description of a pod, also where only its status differs.
+  void onStatus(std::function<void(const std::string& podUid)> tell) { described_ = std::move(tell); }
 
   /// Called with what namespaces' annotations pause, by start() at the latest and when it changes. Before
   /// start().
@@ -59,6 +63,15 @@ class PodSources final : public watcher::PodSpecs {
   [[nodiscard]] std::optional<standin::RolloutFacts> rolloutFacts(const std::string& podUid) const;
   /// Asks the pod's owner again. Does not wait.
   void askRollout(const std::string& podUid);
+  /// Which of its owner's pods are ready, as far as it is known. Nothing: the pod is not known, or has no
+  /// owner.
+  [[nodiscard]] std::optional<standin::EndpointFacts> endpoints(const std::string& podUid) const;
+  /// Asks for them again. Does not wait.
+  void askEndpoints(const std::string& podUid);
+  /// Whether the pod is Ready with another container than this one; nothing: no status says so.
+  [[nodiscard]] std::optional<bool> readyWithout(const std::string& podUid, const std::string& container,
+                                                 const std::string& containerId) const;
+  [[nodiscard]] bool isDeleting(const std::string& podUid) const;
   /// For which pods ConfigMaps and Secrets are read; until then for none.
   void readFor(std::function<bool(const kube::PodObject&)> wanted) { wanted_ = std::move(wanted); }
   /// The answer of readFor() may be another one now.
@@ -69,6 +82,7 @@ class PodSources final : public watcher::PodSpecs {
   struct Rollout {
     bool asked = false;
     std::optional<kube::RolloutView> told;
+    std::optional<Stamp> toldAt;
   };
 
   struct Parsed {
@@ -91,7 +105,8 @@ class PodSources final : public watcher::PodSpecs {
   void podsChanged(const std::string& podUid);
   void tellIfOther(const kube::PodObject& pod);
   boost::asio::awaitable<void> askLater(std::string podUid);
-  void askOwner(const kube::PodPtr& pod);
+  void askOwner(const kube::PodPtr& pod, std::chrono::nanoseconds maxAge = {});
+  void askAgain(const std::string& podUid, std::chrono::nanoseconds maxAge);
   void askObjects(const kube::PodObject& pod);
   void learn(const std::string& podUid, const std::string& podNamespace, kube::ObjectAnswers found);
   void sayOnce(const std::string& trouble);
@@ -107,9 +122,11 @@ class PodSources final : public watcher::PodSpecs {
   std::function<bool(const kube::PodObject&)> wanted_ = [](const auto&) { return false; };
   std::set<std::string> troubles_;  // with objects; logged once
   std::function<void(const std::string&)> changed_;
+  std::function<void(const std::string&)> described_;
   std::function<void(const config::Pause::Orders&)> pauses_;
   std::optional<kube::SourceState> namespaces_;
   std::optional<kube::EventState> events_;
+  const Clock* clock_ = &Clock::system();  // the loop's, from start() on
   std::optional<kube::Sources> sources_;
   std::set<std::string> toAsk_;  // by uid: askLater() is under way
   std::optional<TaskGroup> later_;

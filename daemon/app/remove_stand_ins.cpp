@@ -20,7 +20,7 @@ int removeStandIns(const config::Config& config) {
   const auto containerd =
       cri::connect(config.containerd.socket, config.containerd.namespaceName, loop.get_executor());
   standin::ContainerdStandIns standIns(*containerd.runtime, *containerd.control, config.launcher.runDir,
-                                       standin::LogLinks(config.launcher.logLinks));
+                                       sys::LogLinks(config.launcher.logLinks));
   std::optional<Result<std::size_t>> removed;
   boost::asio::co_spawn(loop, standIns.removeOthers([](const std::string&) { return false; }),
                         [&](const std::exception_ptr& failure, Result<std::size_t> result) {

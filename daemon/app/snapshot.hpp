@@ -5,6 +5,7 @@
 #include "app/pods_view.hpp"
 #include "base/clock.hpp"
 #include "cache/cache.hpp"
+#include "config/drill.hpp"
 #include "config/model.hpp"
 #include "kube/rollout.hpp"
 #include "mirror/endpoint.hpp"
@@ -50,12 +51,15 @@ struct Snapshot {
   watcher::Unsticker::Counts unsticks{};
   watcher::IgnoredAnnotations ignoredAnnotations;
   config::Pause pause;
-  std::string pauseProblem;  // why its file cannot be read: then the node is paused; else empty
+  std::string pauseProblem;            // why its file cannot be read: then the node is paused; else empty
+  std::optional<config::Drill> drill;  // while it holds
+  std::string drillProblem;            // why an order for one is not followed
   std::vector<recovery::Withheld> withheld;
   std::vector<recovery::Incident> incidents;                   // running ones first, then the newest
   std::optional<std::vector<recovery::BinaryState>> binaries;  // absent: the cache has not been read yet
   cache::Cache::Usage cacheUsage;
-  cache::Cache::Trust trust;  // what keeps every binary from being admitted
+  std::vector<cache::RolledBack> rolledBack;  // the configuration's, beside the version floor
+  cache::Cache::Trust trust;                  // what keeps every binary from being admitted
   std::map<std::string, std::uint64_t> containerdCalls;
   std::optional<mirror::View> mirror;  // absent: it is off, or could not start
   std::string mirrorProblem;           // why it could not

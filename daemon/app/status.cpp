@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/status.hpp"
 
+#include "config/settle.hpp"
 #include "coverage/report.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <sys/resource.h>
 
@@ -31,6 +33,9 @@ json::object phases(const recovery::Incident& incident) {
   add("healthChecked", stamps.healthChecked);
   add("started", stamps.started);
   add("ready", stamps.ready);
+  add("standIn", stamps.standIn);
+  add("adopted", stamps.adopted);
+  add("podReady", stamps.podReady);
   add("ended", stamps.ended);
   return object;
 }
@@ -130,6 +135,26 @@ json::object pauseJson(const Snapshot& snapshot) {
   return object;
 }
 
+json::object settleJson(const config::Config& config) {
+  constexpr std::array<const char*, 3> kNames{"auto", "always", "never"};
+  return {{"node", kNames.at(static_cast<std::size_t>(config.settle))},
+          {"problem", config::problemOfSettle(config)}};
+}
+
+/// Without a drill only the problem, which says why one that was ordered does not hold.
+json::object drillJson(const Snapshot& snapshot) {
+  json::object object{{"problem", snapshot.drillProblem}};
+  if (!snapshot.drill) return object;
+  const auto& drill = *snapshot.drill;
+  object["workload"] = drill.workload;
+  object["namespace"] = drill.podNamespace;
+  object["pod"] = drill.pod;
+  object["since"] = rfc3339(drill.since);
+  object["until"] = rfc3339(drill.until);
+  object["reason"] = drill.reason;
+  return object;
+}
+
 json::object unstickJson(const Snapshot& snapshot) {
   json::object object{{"state", watcher::toString(snapshot.unstick)}};
   for (std::size_t i = 0; i < snapshot.unsticks.size(); ++i) {
@@ -222,6 +247,8 @@ json::array workloadsJson(const Snapshot& snapshot) {
   json::array workloads;
   for (const auto& workload : snapshot.config->workloads) {
     workloads.push_back(json::object{{"name", workload.name},
+                                     {"namespace", workload.match.namespaceName.value_or("")},
+                                     {"container", workload.match.container},
                                      {"image", workload.image},
                                      {"binary", workload.binary.toString()},
                                      {"definedAt", workload.definedAt},
@@ -236,6 +263,19 @@ json::array trustProblems(const cache::Cache::Trust& trust) {
     if (*error) problems.emplace_back((*error)->message());
   }
   return problems;
+}
+
+json::array rollbacksJson(const std::vector<cache::RolledBack>& all) {
+  json::array list;
+  for (const auto& one : all) {
+    json::object object{{"name", one.rollback.from.name},
+                        {"from", one.rollback.from.version},
+                        {"to", one.rollback.to},
+                        {"state", cache::toString(one.state)}};
+    if (one.floor) object["floor"] = *one.floor;
+    list.push_back(std::move(object));
+  }
+  return list;
 }
 
 template <class List, class... More>
@@ -265,10 +305,13 @@ std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::C
                               {"dropIns", snapshot.dropInDir},
                               {"current", snapshot.configProblems.empty()},
                               {"problems", std::move(problems)}}},
-      {"cache", json::object{{"problems", trustProblems(snapshot.trust)}}},
+      {"cache", json::object{{"problems", trustProblems(snapshot.trust)},
+                             {"rollbacks", rollbacksJson(snapshot.rolledBack)}}},
       {"coverage", coverageOf(snapshot, counts)},
       {"mode", snapshot.config->mode == config::Mode::observe ? "observe" : "recover"},
+      {"settle", settleJson(*snapshot.config)},
       {"pause", pauseJson(snapshot)},
+      {"drill", drillJson(snapshot)},
       {"withheld", listOf(snapshot.withheld)},
       {"waiting", listOf(snapshot.waiting, snapshot)},
       {"annotations", json::object{{"refused", snapshot.ignoredAnnotations.refused},
@@ -345,6 +388,7 @@ Readiness readiness(const Snapshot& snapshot) {
        snapshot.pause.node || snapshot.pause.namespaceCount() > 0
            ? "new recoveries are paused (fallbackctl status)"
            : "");
+  part("drill", "", snapshot.drill ? "one holds (fallbackctl drill status)" : "");
   part("config", "",
        snapshot.configProblems.empty() ? "" : "the file on disk is invalid, an earlier one is in use");
   return result;

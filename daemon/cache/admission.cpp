@@ -177,6 +177,17 @@ Result<bool> Admission::checkExpiry(const BinaryRef& ref, Wall::time_point expir
                   "; sign it again with a later date, or with a key that still counts");
 }
 
+std::vector<RolledBack> Admission::rolledBack() {
+  std::vector<RolledBack> all;
+  if (settings_.rollbacks.empty()) return all;
+  const auto floor = openFloor();
+  for (const auto& one : settings_.rollbacks) {
+    // Without a floor nothing is admitted, which other messages say.
+    if (floor) all.push_back({one, floor->of(one.from.name), floor->stateOf(one)});
+  }
+  return all;
+}
+
 Cache::Trust Admission::checkTrust() const {
   Cache::Trust trust;
   if (auto keyring = Keyring::open(settings_.keys, options_.owner); !keyring)
@@ -220,7 +231,7 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Na
   std::optional<VersionFloor> floor;
   if (options_.floor != FloorUse::ignore) {
     FB_TRY(floor, openFloor());
-    if (namedBy == NamedBy::others) FB_CHECK(floor->check(ref));
+    if (namedBy == NamedBy::others) FB_CHECK(floor->check(ref, settings_.rollbacks));
   }
 
   FB_TRY(auto copy, SealedCopy::make(binary.fd, binary.facts.size, ref.fileName(), options_.seal));
@@ -253,7 +264,7 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Na
   admitted.inGrace = inGrace;
   admitted.namespaces = statement.namespaces;
   admitted.image = statement.image;
-  if (raises) admitted.floor = least;
+  if (raises) admitted.floor = floor->effective(ref.name, settings_.rollbacks);
   admitted.size = binary.facts.size;
   admitted.form = std::move(form);
   admitted.verity = sys::measureVerity(binary.fd);

@@ -49,10 +49,12 @@ struct Cache::State {
   std::mutex admitting;  // one admission at a time: it reads and hashes whole files, and writes the floor
   Admission admission;
 
-  mutable std::mutex guard;  // for the three below; held briefly
+  mutable std::mutex guard;  // for the five below; held briefly
   std::map<BinaryRef, Resident> residents;
   std::set<BinaryRef> named;  // by the configuration
   Trust trust;
+  std::vector<RolledBack> rolledBack;
+  std::optional<std::vector<config::Rollback>> newRollbacks;  // not applied yet
 
   struct Refusal {
     Evidence evidence;
@@ -104,6 +106,19 @@ struct Cache::State {
     auto known = kept ? shared : std::make_shared<const Admitted>(shared->withoutBytes());
     residents.emplace(ref, Resident{std::move(known), evidence, kept, namedBy});
     return AdmittedPtr(shared);
+  }
+
+  /// Under `admitting`. What others chose is judged again where the rules have changed.
+  void applyRollbacks() {
+    std::optional<std::vector<config::Rollback>> next;
+    {
+      const std::lock_guard lock(guard);
+      next = std::exchange(newRollbacks, std::nullopt);
+    }
+    if (!next || *next == admission.settings().rollbacks) return;
+    admission.setRollbacks(std::move(*next));
+    const std::lock_guard lock(guard);
+    std::erase_if(residents, [](const auto& one) { return one.second.namedBy == NamedBy::others; });
   }
 
   /// Under `admitting`.
@@ -172,6 +187,7 @@ Cache::Trust Cache::trust() const {
 std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now,
                                          const std::vector<BinaryRef>& chosen) {
   const std::lock_guard admitting(state_->admitting);
+  state_->applyRollbacks();
   auto trust = state_->admission.checkTrust();
   {
     const std::lock_guard lock(state_->guard);
@@ -189,7 +205,21 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
   for (const auto& ref : chosen) {
     if (!state_->named.contains(ref)) entries.push_back(state_->renew(ref, now, NamedBy::others));
   }
+  // After the admissions, which may have raised the floor.
+  auto rolledBack = state_->admission.rolledBack();
+  const std::lock_guard lock(state_->guard);
+  state_->rolledBack = std::move(rolledBack);
   return entries;
+}
+
+void Cache::setRollbacks(std::vector<config::Rollback> rollbacks) {
+  const std::lock_guard lock(state_->guard);
+  state_->newRollbacks = std::move(rollbacks);
+}
+
+std::vector<RolledBack> Cache::rolledBack() const {
+  const std::lock_guard lock(state_->guard);
+  return state_->rolledBack;
 }
 
 Cache::Usage Cache::usage() const {

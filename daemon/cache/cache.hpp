@@ -5,6 +5,7 @@
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "cache/elf.hpp"
+#include "cache/floor.hpp"
 #include "config/model.hpp"
 #include "domain/binary_ref.hpp"
 #include "domain/image_config.hpp"
@@ -54,6 +55,13 @@ struct Admitted {
 };
 using AdmittedPtr = std::shared_ptr<const Admitted>;
 
+/// A rollback of the configuration, and the version floor of its name.
+struct RolledBack {
+  config::Rollback rollback;
+  std::optional<std::string> floor;
+  RollbackState state = RollbackState::not_needed;
+};
+
 /// Thread-safe. admit() blocks (reads and hashes); resident() never does.
 class Cache {
  public:
@@ -85,6 +93,11 @@ class Cache {
   std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted,
                              Wall::time_point now = Clock::system().wall(),
                              const std::vector<BinaryRef>& chosen = {});
+
+  /// What the configuration rolls back; counts from the next refresh() on.
+  void setRollbacks(std::vector<config::Rollback> rollbacks);
+  /// As of the last refresh().
+  [[nodiscard]] std::vector<RolledBack> rolledBack() const;
 
   /// What keeps every binary from being admitted, as of the last refresh(): the keyring, the revocation list.
   struct Trust {

@@ -4,13 +4,17 @@
 #include "base/strings.hpp"
 
 #include <cstdlib>
+#include <string>
 #include <vector>
 
 #include <openssl/bio.h>
+#include <openssl/crypto.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/objects.h>
 #include <openssl/pem.h>
+#include <openssl/pkcs12.h>
 #include <openssl/x509.h>
 
 namespace fallbackd::cache {
@@ -63,6 +67,13 @@ std::string contentOf(BIO* bio) {
   char* data = nullptr;
   const long size = BIO_get_mem_data(bio, &data);
   return {data, static_cast<std::size_t>(size)};
+}
+
+/// Gives OpenSSL the passphrase in `data`, a std::string.
+int givePassphrase(char* buffer, int size, int /*writing*/, void* data) {
+  const auto& text = *static_cast<const std::string*>(data);
+  if (size < 0 || text.size() > static_cast<std::size_t>(size)) return -1;
+  return static_cast<int>(text.copy(buffer, text.size()));
 }
 
 /// Does not prompt for the password of an encrypted key.
@@ -118,13 +129,27 @@ Result<PrivateKey> PrivateKey::generate(KeyType type) {
   return PrivateKey(std::move(key));
 }
 
-Result<PrivateKey> PrivateKey::parse(std::string_view pem, const std::string& what) {
+Result<PrivateKey> PrivateKey::parse(std::string_view pem, const std::string& what,
+                                     const Passphrase& passphrase) {
+  for (const std::string_view sealed : {"ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"}) {
+    if (pem.find(sealed) == std::string_view::npos) continue;
+    return fail(Stage::cli, Reason::invalid,
+                what + " is a key of cosign, which only cosign opens; sign with cosign attest-blob --key");
+  }
+  const bool encrypted = pem.find("-----BEGIN ENCRYPTED PRIVATE KEY-----") != std::string_view::npos;
+  std::string opening;
+  if (encrypted && passphrase) {
+    FB_TRY(opening, passphrase());
+  }
   const auto bio = readerOf(pem);
-  KeyPtr key(PEM_read_bio_PrivateKey(bio.get(), nullptr, &noPassword, nullptr));
+  KeyPtr key(
+      PEM_read_bio_PrivateKey(bio.get(), nullptr, encrypted ? &givePassphrase : &noPassword, &opening));
+  OPENSSL_cleanse(opening.data(), opening.size());
   if (key == nullptr) {
     ERR_clear_error();
     return fail(Stage::cli, Reason::invalid,
-                what + " is not an unencrypted PEM private key; make one with fallbackctl keygen");
+                encrypted ? what + " is not opened by this passphrase, or is damaged"
+                          : what + " is not a private key in PEM (PKCS#8); make one with fallbackctl keygen");
   }
   if (!isAllowed(key.get())) {
     return fail(Stage::cli, Reason::invalid, what + " is neither an ECDSA P-256 nor an Ed25519 key");
@@ -152,6 +177,25 @@ Result<std::string> PrivateKey::privatePem() const {
   if (bio == nullptr ||
       PEM_write_bio_PKCS8PrivateKey(bio.get(), key_.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
     return fail(Stage::cli, Reason::internal, "write private key: " + opensslReason());
+  }
+  return contentOf(bio.get());
+}
+
+Result<std::string> PrivateKey::encryptedPem(const std::string& passphrase) const {
+  constexpr int kRounds = 600'000;
+  using InfoPtr = std::unique_ptr<PKCS8_PRIV_KEY_INFO, decltype(&PKCS8_PRIV_KEY_INFO_free)>;
+  using SealedPtr = std::unique_ptr<X509_SIG, decltype(&X509_SIG_free)>;
+  const InfoPtr info(EVP_PKEY2PKCS8(key_.get()), &PKCS8_PRIV_KEY_INFO_free);
+  X509_ALGOR* method = PKCS5_pbe2_set_iv(EVP_aes_256_cbc(), kRounds, nullptr, 0, nullptr, NID_hmacWithSHA256);
+  const SealedPtr sealed(
+      info == nullptr || method == nullptr
+          ? nullptr
+          : PKCS8_set0_pbe(passphrase.data(), static_cast<int>(passphrase.size()), info.get(), method),
+      &X509_SIG_free);
+  const BioPtr bio(BIO_new(BIO_s_mem()), &BIO_free);
+  if (sealed == nullptr || bio == nullptr || PEM_write_bio_PKCS8(bio.get(), sealed.get()) != 1) {
+    if (sealed == nullptr) X509_ALGOR_free(method);
+    return fail(Stage::cli, Reason::internal, "encrypt private key: " + opensslReason());
   }
   return contentOf(bio.get());
 }

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -48,11 +49,18 @@ enum class KeyType : std::uint8_t { p256, ed25519 };
 class PrivateKey {
  public:
   static Result<PrivateKey> generate(KeyType type);
-  /// Unencrypted PKCS#8 PEM.
-  static Result<PrivateKey> parse(std::string_view pem, const std::string& what);
+  using Passphrase = std::function<Result<std::string>()>;
+
+  /// PKCS#8 PEM. Calls `passphrase` only for an encrypted key. Reasons invalid (no such key, or another
+  /// passphrase), and those of `passphrase`.
+  static Result<PrivateKey> parse(std::string_view pem, const std::string& what,
+                                  const Passphrase& passphrase = {});
 
   [[nodiscard]] Result<std::string> sign(std::string_view message) const;
   [[nodiscard]] Result<std::string> privatePem() const;
+  /// The same, encrypted: PBES2 with AES-256-CBC and 600,000 rounds of PBKDF2 with HMAC-SHA-256, as OpenSSL
+  /// reads it.
+  [[nodiscard]] Result<std::string> encryptedPem(const std::string& passphrase) const;
   [[nodiscard]] Result<std::string> publicPem() const;
 
  private:

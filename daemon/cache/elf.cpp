@@ -2,6 +2,7 @@
 #include "cache/elf.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <elf.h>
 #include <optional>
@@ -13,13 +14,17 @@ namespace {
 
 #if defined(__x86_64__)
 constexpr std::string_view kArchitecture = "amd64";
-constexpr Elf64_Half kMachine = EM_X86_64;
 #elif defined(__aarch64__)
 constexpr std::string_view kArchitecture = "arm64";
-constexpr Elf64_Half kMachine = EM_AARCH64;
 #else
-#error "this architecture's name and ELF machine are missing here"
+#error "this architecture's name is missing here"
 #endif
+
+struct Machine {
+  std::string_view name;  // in the words of attestations
+  Elf64_Half number;
+};
+constexpr std::array kMachines{Machine{"amd64", EM_X86_64}, Machine{"arm64", EM_AARCH64}};
 
 constexpr std::size_t kMaxHeaders = 256;
 constexpr std::size_t kMaxDynamicEntries = 4096;
@@ -37,23 +42,39 @@ std::optional<T> at(std::span<const std::byte> file, std::uint64_t offset) {
   return value;
 }
 
-Result<Elf64_Ehdr> readHeader(std::span<const std::byte> file, const std::string& what) {
+/// Empty if nodes do not have that machine.
+std::string_view architectureOf(const Elf64_Ehdr& header) {
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB) return {};
+  const auto* const found = std::find_if(kMachines.begin(), kMachines.end(), [&](const Machine& machine) {
+    return machine.number == header.e_machine;
+  });
+  return found == kMachines.end() ? std::string_view() : found->name;
+}
+
+Result<Elf64_Ehdr> readMachine(std::span<const std::byte> file, const std::string& what) {
   if (!hasElfMagic(file)) return refuse(Reason::not_elf, what, "not an ELF program (a script?)");
   const auto header = at<Elf64_Ehdr>(file, 0);
   if (!header) return refuse(Reason::elf_malformed, what, "shorter than an ELF header");
-  if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
-      header->e_machine != kMachine) {
+  return *header;
+}
+
+Result<Elf64_Ehdr> readHeader(std::span<const std::byte> file, const std::string& what,
+                              std::string_view architecture) {
+  FB_TRY(const auto header, readMachine(file, what));
+  const auto found = architectureOf(header);
+  if (found != architecture) {
     return refuse(Reason::elf_wrong_machine, what,
-                  "built for a machine other than " + std::string(kArchitecture));
+                  "built for " + (found.empty() ? "another machine" : std::string(found)) + ", not for " +
+                      std::string(architecture));
   }
-  if (header->e_ident[EI_VERSION] != EV_CURRENT || header->e_version != EV_CURRENT ||
-      (header->e_type != ET_EXEC && header->e_type != ET_DYN)) {
+  if (header.e_ident[EI_VERSION] != EV_CURRENT || header.e_version != EV_CURRENT ||
+      (header.e_type != ET_EXEC && header.e_type != ET_DYN)) {
     return refuse(Reason::elf_malformed, what, "not an executable ELF file");
   }
-  if (header->e_phentsize != sizeof(Elf64_Phdr) || header->e_phnum == 0 || header->e_phnum > kMaxHeaders) {
+  if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phnum == 0 || header.e_phnum > kMaxHeaders) {
     return refuse(Reason::elf_malformed, what, "the program header table is malformed");
   }
-  return *header;
+  return header;
 }
 
 Result<std::vector<Elf64_Phdr>> readSegments(std::span<const std::byte> file, const Elf64_Ehdr& header,
@@ -150,8 +171,18 @@ bool hasElfMagic(std::span<const std::byte> bytes) {
   return bytes.size() >= SELFMAG && std::memcmp(bytes.data(), ELFMAG, SELFMAG) == 0;
 }
 
-Result<ElfForm> inspectElf(std::span<const std::byte> file, const std::string& what) {
-  FB_TRY(const auto header, readHeader(file, what));
+Result<std::string_view> elfArchitecture(std::span<const std::byte> file, const std::string& what) {
+  FB_TRY(const auto header, readMachine(file, what));
+  const auto found = architectureOf(header);
+  if (found.empty()) {
+    return refuse(Reason::elf_wrong_machine, what, "built for a machine that is neither amd64 nor arm64");
+  }
+  return found;
+}
+
+Result<ElfForm> inspectElf(std::span<const std::byte> file, const std::string& what,
+                           std::string_view architecture) {
+  FB_TRY(const auto header, readHeader(file, what, architecture));
   FB_TRY(const auto segments, readSegments(file, header, what));
   FB_CHECK(checkStatic(file, segments, what));
   FB_CHECK(checkLoads(segments, header, what));

@@ -25,9 +25,14 @@ std::string_view nodeArchitecture();
 /// Whether the bytes begin like an ELF file.
 bool hasElfMagic(std::span<const std::byte> bytes);
 
+/// The architecture that the file's header names, in the words of attestations. Reasons: not_elf,
+/// elf_malformed, elf_wrong_machine (none of those).
+Result<std::string_view> elfArchitecture(std::span<const std::byte> file, const std::string& what);
+
 /// Checks that the program starts without a loader and maps nothing both writable and executable: no
-/// PT_INTERP, no DT_NEEDED, this node's machine and class, a stack that is not executable. Reasons: not_elf,
-/// elf_malformed, elf_wrong_machine, elf_dynamic, elf_writable_code, elf_executable_stack.
-Result<ElfForm> inspectElf(std::span<const std::byte> file, const std::string& what);
+/// PT_INTERP, no DT_NEEDED, the machine and class of `architecture`, a stack that is not executable. Reasons:
+/// not_elf, elf_malformed, elf_wrong_machine, elf_dynamic, elf_writable_code, elf_executable_stack.
+Result<ElfForm> inspectElf(std::span<const std::byte> file, const std::string& what,
+                           std::string_view architecture = nodeArchitecture());
 
 }  // namespace fallbackd::cache

@@ -6,6 +6,7 @@
 #include "sys/file.hpp"
 #include "sys/folder_lock.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <utility>
@@ -40,6 +41,11 @@ Result<std::map<std::string, std::string>> parseFloor(const std::string& text, c
 }
 
 }  // namespace
+
+std::string_view toString(RollbackState state) {
+  constexpr std::array<std::string_view, 3> kNames{"in_effect", "not_needed", "passed"};
+  return kNames.at(static_cast<std::size_t>(state));
+}
 
 void VersionFloor::warn(const std::string& text) {
   warning_ = warning_ ? *warning_ + "; " + text : text;
@@ -101,13 +107,33 @@ Result<VersionFloor> VersionFloor::open(const std::string& folder, Mode mode, co
   return floor;
 }
 
-Result<> VersionFloor::check(const BinaryRef& ref) const {
-  const auto found = versions_.find(ref.name);
-  if (found == versions_.end() || compareVersions(ref.version, found->second) >= 0) return {};
+std::optional<std::string> VersionFloor::of(const std::string& name) const {
+  const auto found = versions_.find(name);
+  return found == versions_.end() ? std::nullopt : std::optional(found->second);
+}
+
+RollbackState VersionFloor::stateOf(const config::Rollback& rollback) const {
+  const auto floor = of(rollback.from.name);
+  if (!floor || compareVersions(*floor, rollback.to) <= 0) return RollbackState::not_needed;
+  return compareVersions(*floor, rollback.from.version) <= 0 ? RollbackState::in_effect
+                                                             : RollbackState::passed;
+}
+
+std::optional<std::string> VersionFloor::effective(const std::string& name,
+                                                   const Rollbacks& rollbacks) const {
+  const auto found = std::find_if(rollbacks.begin(), rollbacks.end(), [&](const config::Rollback& one) {
+    return one.from.name == name && stateOf(one) == RollbackState::in_effect;
+  });
+  return found == rollbacks.end() ? of(name) : std::optional(found->to);
+}
+
+Result<> VersionFloor::check(const BinaryRef& ref, const Rollbacks& rollbacks) const {
+  const auto least = effective(ref.name, rollbacks);
+  if (!least || compareVersions(ref.version, *least) >= 0) return {};
   return fail(Stage::admission, Reason::version_rollback,
-              ref.toString() + " is below " + found->second +
-                  ", the version floor of its name; only a version that the configuration names may be "
-                  "(fallbackctl: --config)");
+              ref.toString() + " is below " + *least +
+                  ", the version floor of its name; only a version that the configuration names may be, or "
+                  "one that its cache.rollbacks allows (fallbackctl: --config)");
 }
 
 Result<> VersionFloor::write(const std::map<std::string, std::string>& versions) const {

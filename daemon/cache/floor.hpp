@@ -7,6 +7,7 @@
 
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "config/model.hpp"
 #include "domain/binary_ref.hpp"
 
 #include <cstddef>
@@ -14,8 +15,18 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace fallbackd::cache {
+
+/// What a rollback of the configuration does now. It never changes the floor on disk, which only rises: it
+/// lowers what choosers must reach, as long as nothing newer than the version that it rolls back has run.
+enum class RollbackState : std::uint8_t {
+  in_effect,
+  not_needed,  // the floor is not above what it rolls back to
+  passed,      // the floor is above what it rolls back: it has no effect any more
+};
+std::string_view toString(RollbackState state);
 
 class VersionFloor {
  public:
@@ -31,8 +42,17 @@ class VersionFloor {
   static Result<VersionFloor> open(const std::string& folder, Mode mode = Mode::keep,
                                    const Clock& clock = Clock::system());
 
-  /// Reason version_rollback if the version is below the floor of its name.
-  [[nodiscard]] Result<> check(const BinaryRef& ref) const;
+  using Rollbacks = std::vector<config::Rollback>;
+
+  /// Reason version_rollback if the version is below the floor of its name, or below what a rollback in
+  /// effect lowers it to.
+  [[nodiscard]] Result<> check(const BinaryRef& ref, const Rollbacks& rollbacks = {}) const;
+  /// The stored floor; empty where there is none.
+  [[nodiscard]] std::optional<std::string> of(const std::string& name) const;
+  /// The version that choosers must reach.
+  [[nodiscard]] std::optional<std::string> effective(const std::string& name,
+                                                     const Rollbacks& rollbacks) const;
+  [[nodiscard]] RollbackState stateOf(const config::Rollback& rollback) const;
   /// Raises the floor and writes it before returning, merged with what another process wrote meanwhile.
   /// Reason floor_unwritable, also beyond kMaxNames.
   Result<> raise(const BinaryRef& ref);

@@ -41,7 +41,9 @@ Result<std::uint64_t> moveFile(const sys::OwnedFolder& from, const sys::DirFd& d
 }
 
 /// Copies a regular file to `name` in `dir`, and syncs it.
-Result<std::uint64_t> copyFile(const std::string& from, const sys::DirFd& dir, const std::string& name) {
+Result<std::uint64_t> copyFile(const std::string& from, const sys::DirFd& dir, const std::string& name,
+                               const sys::CopyProgress& copied) {
+  constexpr off_t kPiece = 4 << 20;
   const sys::UniqueFd source(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat info {};
   if (!source || ::fstat(source.get(), &info) != 0) return failErrno(Stage::cli, "open " + from);
@@ -51,11 +53,12 @@ Result<std::uint64_t> copyFile(const std::string& from, const sys::DirFd& dir, c
   if (!target) return failErrno(Stage::cli, "create " + name);
   off_t offset = 0;
   while (offset < info.st_size) {
-    const ssize_t sent =
-        ::sendfile(target.get(), source.get(), &offset, static_cast<std::size_t>(info.st_size - offset));
+    const ssize_t sent = ::sendfile(target.get(), source.get(), &offset,
+                                    static_cast<std::size_t>(std::min(kPiece, info.st_size - offset)));
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0) return failErrno(Stage::cli, "copy " + from);
     if (sent == 0) return fail(Stage::cli, Reason::invalid, from + " shrank while it was copied");
+    if (copied) copied(static_cast<std::uint64_t>(sent));
   }
   if (::fchmod(target.get(), 0755) != 0) return failErrno(Stage::cli, "chmod " + name);
   if (::fsync(target.get()) != 0) return failErrno(Stage::cli, "fsync " + name);
@@ -210,6 +213,21 @@ Result<bool> Installer::isThere(const PackItem& item, Change& change) {
   return true;
 }
 
+/// What is not admitted any more, because its key has left the ring or it has expired, is nobody's.
+Result<> Installer::checkForeign(const Admitted& admitted) {
+  Admission admission(settings_, {.owner = owner_, .floor = FloorUse::ignore, .seal = {}});
+  const auto known = admission.admit(admitted.ref, Clock::system().wall());
+  if (!known || known->digest == admitted.digest) return {};
+  const bool shared = std::any_of(known->keys.begin(), known->keys.end(), [&](const std::string& key) {
+    return std::find(admitted.keys.begin(), admitted.keys.end(), key) != admitted.keys.end();
+  });
+  if (shared) return {};
+  return fail(Stage::cli, Reason::already_exists,
+              admitted.ref.toString() + " is in " + settings_.path +
+                  " with other bytes, signed by another key: two packs have the same version of the same "
+                  "name; --replace-foreign replaces it");
+}
+
 Result<Change> Installer::stage(const PackItem& item, const std::string& folder,
                                 std::vector<std::string>& names) {
   Change change{item.ref, Action::installed, {}, 0, false};
@@ -223,14 +241,15 @@ Result<Change> Installer::stage(const PackItem& item, const std::string& folder,
   }
   names.push_back(item.ref.fileName());
   const bool ours = item.unpacked && unpacked_;
-  FB_TRY(change.size,
-         ours ? moveFile(unpacked_->folder(), dir, names.back()) : copyFile(item.binary, dir, names.back()));
+  FB_TRY(change.size, ours ? moveFile(unpacked_->folder(), dir, names.back())
+                           : copyFile(item.binary, dir, names.back(), copied_));
   FB_TRY(const auto file, sys::openBeneath(Stage::cli, dir, names.back()));
   change.verity = sys::enableVerity(file);
   auto staged = settings_;
   staged.path = folder;
   Admission admission(staged, {.owner = owner_, .floor = FloorUse::ignore, .seal = {}});
   FB_TRY(const auto admitted, admission.admit(item.ref, Clock::system().wall()));
+  if (change.action == Action::replaced && foreign_ == Foreign::refuse) FB_CHECK(checkForeign(admitted));
   change.digest = admitted.digest;
   return change;
 }
@@ -274,12 +293,14 @@ tl::expected<std::vector<Change>, std::vector<Error>> Installer::install(const s
   return changes;
 }
 
-Result<std::vector<Change>> Installer::prune(std::size_t keep, const std::set<BinaryRef>& inUse) {
-  FB_TRY(const auto names, sys::listDir(Stage::cli, cache_.dir()));
+Result<std::vector<Change>> Installer::prune(std::size_t keep, const std::set<std::string>& names,
+                                             const std::set<BinaryRef>& inUse) {
+  FB_TRY(const auto files, sys::listDir(Stage::cli, cache_.dir()));
   std::map<std::string, std::vector<BinaryRef>> versions;
-  for (const auto& name : names) {
-    if (name.ends_with(kAttestationSuffix)) continue;
-    if (auto ref = parseBinaryFileName(name)) versions[ref->name].push_back(std::move(*ref));
+  for (const auto& file : files) {
+    if (file.ends_with(kAttestationSuffix)) continue;
+    auto ref = parseBinaryFileName(file);
+    if (ref && names.contains(ref->name)) versions[ref->name].push_back(std::move(*ref));
   }
   std::vector<Change> changes;
   for (auto& [name, refs] : versions) {

@@ -4,14 +4,17 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "cache/cache.hpp"
 #include "config/model.hpp"
 #include "domain/binary_ref.hpp"
+#include "sys/copy_progress.hpp"
 #include "sys/owned_folder.hpp"
 
 #include <cstdint>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fallbackd::cache {
@@ -46,6 +49,10 @@ struct Change {
   bool verity = false;     // fs-verity is on for the file
 };
 
+/// What to do with a version that is in the cache already, with other bytes, signed by none of the keys that
+/// signed the new ones: another team's, as far as can be seen.
+enum class Foreign : std::uint8_t { refuse, replace };
+
 class Installer {
  public:
   /// Waits until no other installer uses the cache. What an earlier one left unfinished is finished if its
@@ -55,13 +62,19 @@ class Installer {
   /// An empty folder on the cache's file system for a pack that has to be unpacked; removed with this object.
   Result<std::string> unpackFolder();
 
+  void setForeign(Foreign foreign) { foreign_ = foreign; }
+  void setProgress(sys::CopyProgress copied) { copied_ = std::move(copied); }
+
   /// Verifies every item like an admission, then makes all of them appear. If one is refused nothing appears,
   /// and there is an error for each refusal. The version floor does not apply here: it judges what runs, and
-  /// an older version may be put back for a configuration that is about to name it.
+  /// an older version may be put back for a configuration that is about to name it. Reason already_exists:
+  /// see Foreign.
   tl::expected<std::vector<Change>, std::vector<Error>> install(const std::vector<PackItem>& items);
 
-  /// Keeps the `keep` highest versions of each name and everything in `inUse`.
-  Result<std::vector<Change>> prune(std::size_t keep, const std::set<BinaryRef>& inUse);
+  /// Of each of these names keeps the `keep` highest versions and everything in `inUse`. Other names, which
+  /// other packs brought, are left alone.
+  Result<std::vector<Change>> prune(std::size_t keep, const std::set<std::string>& names,
+                                    const std::set<BinaryRef>& inUse);
 
  private:
   Installer(config::CacheSettings settings, uid_t owner, sys::OwnedFolder cache)
@@ -70,11 +83,14 @@ class Installer {
   Result<> finish(const std::string& committed);
   Result<Change> stage(const PackItem& item, const std::string& folder, std::vector<std::string>& names);
   Result<bool> isThere(const PackItem& item, Change& change);
+  Result<> checkForeign(const Admitted& admitted);
 
   config::CacheSettings settings_;
   uid_t owner_;
   sys::OwnedFolder cache_;  // locked
   std::optional<sys::ScratchFolder> unpacked_;
+  Foreign foreign_ = Foreign::refuse;
+  sys::CopyProgress copied_;
 };
 
 }  // namespace fallbackd::cache

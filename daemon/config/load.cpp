@@ -5,6 +5,7 @@
 #include "config/files.hpp"
 #include "config/names.hpp"
 #include "config/raw.hpp"
+#include "config/raw_parts.hpp"
 #include "config/validate.hpp"
 
 #include <utility>
@@ -17,7 +18,7 @@ std::string defaultDropInDir(const std::string& mainFile) {
 }
 
 Loaded load(const std::string& mainFile, const std::optional<std::string>& dropInDir,
-            const std::optional<std::string>& listen) {
+            const std::optional<std::string>& listen, const std::optional<std::string>& sources) {
   Loaded loaded;
   Problems problems;
   auto config = std::make_shared<Config>();
@@ -27,6 +28,8 @@ Loaded load(const std::string& mainFile, const std::optional<std::string>& dropI
     }
     config->telemetry.listen = *listen;
   }
+  // Where nothing is loaded, nothing is settled.
+  config->settle = Settle::automatic;
   std::vector<RawWorkload> workloads;
 
   const auto readOne = [&](const std::string& file, bool dropIn) {
@@ -39,6 +42,16 @@ Loaded load(const std::string& mainFile, const std::optional<std::string>& dropI
   const auto folder = dropInDir.value_or(defaultDropInDir(mainFile));
   for (const auto& file : listDropIns(folder, dropInDir.has_value(), problems)) readOne(file, true);
 
+  if (sources && config->kubernetes.sources.empty()) {
+    for (const auto word : split(*sources, ',')) {
+      const auto source = podSourceOf(word);
+      if (source) {
+        config->kubernetes.sources.push_back(*source);
+      } else {
+        problems.add({"--sources", 0, 0}, quoted(word) + " is not a source of pods", "kubelet or apiserver");
+      }
+    }
+  }
   compareWorkloads(workloads, problems);
   for (auto& raw : workloads) config->workloads.push_back(std::move(raw.workload));
   loaded.diagnostics = problems.take();

@@ -143,6 +143,12 @@ struct HandBack {
   nanoseconds grace = std::chrono::milliseconds(50);  // from SIGTERM to SIGKILL
 };
 
+/// Of a workload whose fallback gets one.
+struct StandIn {
+  std::string
+      path;  // of the program that probes and hooks execute in the container; empty: they execute none
+};
+
 struct Resources {
   std::optional<std::uint64_t> memoryBytes;
   std::optional<double> cpus;
@@ -236,6 +242,7 @@ struct Workload {
   Restart restart;
   std::optional<Mode> mode;           // absent: as its namespace, else as the node, see modeOf()
   std::optional<Settle> settle = {};  // absent: as the node, see settleOf()
+  StandIn standIn;
   Inheritance inheritance;
   nanoseconds terminationGrace = std::chrono::seconds(10);  // SIGTERM to SIGKILL when the pod goes
   std::string definedAt;                                    // FILE:LINE, for messages
@@ -251,6 +258,14 @@ struct ContainerdSettings {
   std::string sandboxImage;  // the pause image, where containerd (2.x) does not report it; empty: do not look
 };
 
+/// A deliberate rollback: versions of one name down to `to` may be chosen although a later one has run, while
+/// the version floor is not above `from`, the version that is rolled back.
+struct Rollback {
+  BinaryRef from;
+  std::string to;  // below it
+  friend bool operator==(const Rollback&, const Rollback&) = default;
+};
+
 struct CacheSettings {
   std::string path = "/opt/bin/fallback";
   std::string keys = "/etc/fallbackd/keys";  // folder of PEM public keys (*.pub, *.pem)
@@ -260,6 +275,7 @@ struct CacheSettings {
   nanoseconds expiryGrace{0};
   bool requirePie = false;
   std::uint64_t memoryBudgetBytes = 512ULL << 20;  // resident sealed copies
+  std::vector<Rollback> rollbacks = {};            // at most one of each name
 };
 
 /// Log files of one fallback, like kubelet's containerLogMaxSize and containerLogMaxFiles, and how fast they

@@ -3,6 +3,7 @@
 
 #include "base/strings.hpp"
 #include "config/names.hpp"
+#include "config/order_file.hpp"
 #include "config/problems.hpp"
 #include "config/raw_parts.hpp"
 #include "config/reader.hpp"
@@ -15,39 +16,19 @@ namespace fallbackd::config {
 
 namespace {
 
-constexpr std::string_view kPauseVersion = "fallbackd.io/v1";
 constexpr std::size_t kMaxPauseBytes = 1 << 20;
 constexpr std::string_view kAnnotatedFile = "namespace-pauses.yaml";
 constexpr std::size_t kMaxAnnotatedBytes = 16 << 20;  // a cluster can have 10,000 namespaces
 
 Pause::Order readOrder(const MapReader& map) {
-  Pause::Order order;
-  std::string since;
-  static_cast<void>(map.require("since", "2027-01-31T08:30:00Z"));
-  if (map.read("since", since)) {
-    const auto when = parseDate(since);
-    if (when) {
-      order.since = *when;
-    } else {
-      map.problem("since", quoted(since) + " is not a date and time", "write 2027-01-31T08:30:00Z");
-    }
-  }
-  map.read("reason", order.reason);
-  if (order.reason.size() > kMaxPauseReason) {
-    map.problem("reason", "has more than " + std::to_string(kMaxPauseReason) + " bytes");
-  }
-  return order;
+  return {readOrderTime(map, "since"), readOrderReason(map)};
 }
 
 Pause readOrders(const Place& place) {
   Pause pause;
   const MapReader map(place, {"apiVersion", "node", "namespaces"});
   if (!map.valid()) return pause;
-  static_cast<void>(map.require("apiVersion", kPauseVersion));
-  std::string version;
-  if (map.read("apiVersion", version) && version != kPauseVersion) {
-    map.problem("apiVersion", quoted(version) + " is not known", "write " + std::string(kPauseVersion));
-  }
+  checkOrderVersion(map);
   if (const auto node = map.find("node")) {
     const MapReader order(*node, {"since", "reason", "removeStandIns"});
     pause.node = readOrder(order);
@@ -69,31 +50,21 @@ Pause readOrders(const Place& place) {
   return pause;
 }
 
-/// A scalar that YAML reads as this very text.
-std::string yamlText(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) {
-    if (c == '\'') out += '\'';
-    out += c;
-  }
-  return out + "'";
-}
-
 std::string orderText(const Pause::Order& order) {
-  const auto since = "since: " + yamlText(rfc3339(order.since));
-  return order.reason.empty() ? since : since + ", reason: " + yamlText(order.reason);
+  const auto since = "since: " + orderScalar(rfc3339(order.since));
+  return order.reason.empty() ? since : since + ", reason: " + orderScalar(order.reason);
 }
 
 std::string pauseText(const Pause& pause, std::string_view writer) {
   std::string text =
-      "# Written by " + std::string(writer) + ".\napiVersion: " + std::string(kPauseVersion) + "\n";
+      "# Written by " + std::string(writer) + ".\napiVersion: " + std::string(kOrderVersion) + "\n";
   if (pause.node) {
     text +=
         "node: {" + orderText(*pause.node) + (pause.withoutStandIns ? ", removeStandIns: true" : "") + "}\n";
   }
   if (!pause.namespaces.empty()) text += "namespaces:\n";
   for (const auto& [name, order] : pause.namespaces) {
-    text += "  - {name: " + yamlText(name) + ", " + orderText(order) + "}\n";
+    text += "  - {name: " + orderScalar(name) + ", " + orderText(order) + "}\n";
   }
   return text;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/model.hpp"
+#include "config/settle.hpp"
 #include "domain/image_reference.hpp"
 
 #include <algorithm>
@@ -41,7 +42,25 @@ bool PodAnnotations::countIn(const std::string& podNamespace) const {
                      [&](const auto& one) { return holds(one.second, podNamespace); });
 }
 
+std::string problemOfSettle(const Config& config, const Workload& workload) {
+  if (workload.settle.value_or(config.settle) != Settle::automatic) return {};
+  const auto& sources = config.kubernetes.sources;
+  if (std::find(sources.begin(), sources.end(), PodSource::apiserver) != sources.end()) return {};
+  return "settle is auto, and means never without apiserver among kubernetes.sources: whether a stand-in "
+         "does harm "
+         "is not known";
+}
+
+std::string problemOfSettle(const Config& config) {
+  auto problem = problemOfSettle(config, Workload());
+  for (const auto& one : config.workloads) {
+    if (problem.empty()) problem = problemOfSettle(config, one);
+  }
+  return problem;
+}
+
 Settle settleOf(const Config& config, const Workload& workload) {
+  if (!problemOfSettle(config, workload).empty()) return Settle::never;
   return workload.settle.value_or(config.settle);
 }
 

@@ -32,6 +32,14 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"cache.expiryGrace", "How long an expired attestation is still accepted."},
     {"cache.requirePie", "Accept only binaries that the kernel can load at random addresses."},
     {"cache.memoryBudget", "Admitted binaries are kept in memory up to this size."},
+    {"cache.rollbacks",
+     "Versions that are rolled back on purpose: annotations and command lines may choose an older one "
+     "again."},
+    {"cache.rollbacks[]", "A version that is rolled back."},
+    {"cache.rollbacks[].binary",
+     "NAME@VERSION that is rolled back. Once the version floor of its name is higher, the entry has no "
+     "effect."},
+    {"cache.rollbacks[].rollbackTo", "The oldest version that may be chosen instead."},
     {"launcher", "How fallbacks are started, and what workloads may request."},
     {"launcher.runDir", "The journal and the log pipes; the folder must survive a restart of the daemon."},
     {"launcher.kubeletPods", "kubelet's pods folder, which holds their volumes."},
@@ -51,8 +59,8 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"launcher.logs.maxSize", "A larger file is rotated."},
     {"launcher.logs.maxFiles", "How many are kept."},
     {"launcher.logLinks",
-     "kubelet's folder of links to the logs of containers, where a stand-in gets one; none while there is no "
-     "such folder."},
+     "kubelet's folder of links to the logs of containers, where that of a fallback gets one; none while "
+     "there is no such folder."},
     {"launcher.maxConcurrentLaunches",
      "Concurrent launches, shared fairly between namespaces; images that only annotations name get half."},
     {"launcher.logs.bytesPerSecond",
@@ -123,8 +131,8 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"namespaces[].mode", "The mode of its pods; a workload may say otherwise."},
     {"settle",
      "Whether a ready fallback gets a stand-in, so that kubelet sees the pod run: `auto` where it is known "
-     "that "
-     "this replaces no healthy pod, `always`, or `never`. See docs/stand-in.md."},
+     "that this replaces no healthy pod, which needs apiserver among kubernetes.sources, and means never "
+     "without it; `always`; or `never`. See docs/stand-in.md."},
     {"kubernetes",
      "Where the daemon learns what the pods of its node are specified to be, and whether it writes Events "
      "about them; neither by default. A change counts from the next start on."},
@@ -298,6 +306,10 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].restart", "What happens when the fallback itself exits."},
     {"workloads[].mode", "As the node's mode, for this workload alone."},
     {"workloads[].settle", "As the node's settle, for this workload alone."},
+    {"workloads[].standIn", "What its stand-in has beside the program that is there."},
+    {"workloads[].standIn.path",
+     "Where the binary is in the stand-in's container, so that exec probes and preStop hooks of the pod find "
+     "it: the path that they execute. By default it is not there."},
     {"workloads[].restart.policy",
      "Like the pod's restartPolicy: with OnFailure and Never, exit code 0 completes the recovery. Without it "
      "Always, and pods of Jobs are not covered."},

@@ -38,9 +38,36 @@ void readContainerd(const Place& place, ContainerdSettings& out) {
   readImageReference(map, "sandboxImage", out.sandboxImage);
 }
 
+void readRollbacks(const Place& place, std::vector<Rollback>& out) {
+  eachItem(place, [&](const Place& item) {
+    const MapReader map(item, {"binary", "rollbackTo"});
+    if (!map.valid()) return;
+    static_cast<void>(map.require("binary", "checkout@1.9.0"));
+    static_cast<void>(map.require("rollbackTo", "1.8.3"));
+    std::string binary;
+    Rollback rollback;
+    const bool named = map.read("binary", binary);
+    if (!map.read("rollbackTo", rollback.to) || !named) return;
+    auto from = parseBinaryRef(binary);
+    if (!from) return map.problem("binary", from.error().context);
+    rollback.from = std::move(*from);
+    if (!parseBinaryRef(rollback.from.name + "@" + rollback.to)) {
+      return map.problem("rollbackTo", quoted(rollback.to) + " is not a version", "write it like 1.8.3");
+    }
+    if (compareVersions(rollback.to, rollback.from.version) >= 0) {
+      map.problem("rollbackTo", rollback.to + " is not below " + rollback.from.version);
+    }
+    if (std::any_of(out.begin(), out.end(),
+                    [&](const auto& one) { return one.from.name == rollback.from.name; })) {
+      map.problem("binary", quoted(rollback.from.name) + " is rolled back twice", "keep one of them");
+    }
+    out.push_back(std::move(rollback));
+  });
+}
+
 void readCache(const Place& place, CacheSettings& out) {
-  const MapReader map(
-      place, {"path", "keys", "threshold", "state", "revoked", "expiryGrace", "requirePie", "memoryBudget"});
+  const MapReader map(place, {"path", "keys", "threshold", "state", "revoked", "expiryGrace", "requirePie",
+                              "memoryBudget", "rollbacks"});
   map.absolutePath("path", out.path);
   map.absolutePath("keys", out.keys);
   map.absolutePath("state", out.state);
@@ -50,6 +77,7 @@ void readCache(const Place& place, CacheSettings& out) {
   map.duration("expiryGrace", out.expiryGrace, true);
   map.read("requirePie", out.requirePie);
   if (const auto amount = map.bytes("memoryBudget", out.memoryBudgetBytes)) out.memoryBudgetBytes = *amount;
+  if (const auto list = map.find("rollbacks")) readRollbacks(*list, out.rollbacks);
 }
 
 void readLogLimits(const Place& place, LogLimits& out) {

@@ -18,17 +18,16 @@ void readPodSources(const Place& list, std::vector<PodSource>& out) {
     item.oneOf(kPodSources);
     const auto word = scalar(item, "kubelet or apiserver");
     if (!word) return;
-    const auto found = std::find(kPodSources.begin(), kPodSources.end(), *word);
-    if (found == kPodSources.end()) {
+    const auto source = podSourceOf(*word);
+    if (!source) {
       item.problem(quoted(*word) + " is not a source of pods", suggestFor(*word, kPodSources));
       return;
     }
-    const auto source = found == kPodSources.begin() ? PodSource::kubelet : PodSource::apiserver;
-    if (std::find(out.begin(), out.end(), source) != out.end()) {
+    if (std::find(out.begin(), out.end(), *source) != out.end()) {
       item.problem(quoted(*word) + " is named twice", "keep one of them");
       return;
     }
-    out.push_back(source);
+    out.push_back(*source);
   });
 }
 
@@ -61,6 +60,12 @@ void readRules(const MapReader& map, Inheritance& out) {
 }
 
 }  // namespace
+
+std::optional<PodSource> podSourceOf(std::string_view word) {
+  const auto found = std::find(kPodSources.begin(), kPodSources.end(), word);
+  if (found == kPodSources.end()) return std::nullopt;
+  return found == kPodSources.begin() ? PodSource::kubelet : PodSource::apiserver;
+}
 
 void readInheritance(const MapReader& map, const Config& config, Inheritance& out) {
   out = config.inheritance;

@@ -42,6 +42,8 @@ void readVolume(const Place& place, const LauncherSettings& settings, std::vecto
 void readNamespaceNames(const Place& list, std::vector<std::string>& out);
 
 /// Where the daemon learns what pods are specified to be, and what workloads take from that by default.
+/// "kubelet" or "apiserver".
+std::optional<PodSource> podSourceOf(std::string_view word);
 void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& defaults);
 
 /// The mirror: where it listens, and what it serves.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/paths.hpp"
 #include "base/strings.hpp"
+#include "config/drill.hpp"
 #include "config/names.hpp"
 #include "config/quantity.hpp"
 #include "config/raw.hpp"
 #include "config/raw_parts.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace fallbackd::config {
@@ -14,6 +16,7 @@ namespace fallbackd::config {
 namespace {
 
 constexpr std::uint64_t kMaxPids = 4194304;  // PID_MAX_LIMIT
+constexpr std::size_t kMaxStandInPath = 99;  // what one header of a tar file holds
 
 void readLabels(const Place& place, std::map<std::string, std::string>& out) {
   eachEntry(place, [&](const std::string& key, const Place& keyPlace, const Place& value) {
@@ -132,6 +135,26 @@ void readHandBack(const Place& place, HandBack& out) {
   map.duration("grace", out.grace, true);
 }
 
+/// The runtime mounts file systems of its own there.
+bool isMountedOver(std::string_view path) {
+  constexpr std::array<std::string_view, 4> kMounts{"/proc", "/dev", "/sys", "/etc"};
+  return std::any_of(kMounts.begin(), kMounts.end(), [&](std::string_view mount) {
+    return path == mount || (path.starts_with(mount) && path[mount.size()] == '/');
+  });
+}
+
+void readStandIn(const Place& place, StandIn& out) {
+  const MapReader map(place, {"path"});
+  if (!map.read("path", out.path)) return;
+  if (!isCleanPath(out.path) || out.path == "/" || out.path.size() > kMaxStandInPath) {
+    map.problem("path", quoted(out.path) + " must be an absolute path without . and .., of at most " +
+                            std::to_string(kMaxStandInPath) + " bytes");
+  } else if (isMountedOver(out.path)) {
+    map.problem("path", quoted(out.path) + " is where the runtime mounts file systems of its own",
+                "write the path of the program in its image: /app/server");
+  }
+}
+
 void readResources(const Place& place, Resources& out) {
   const MapReader map(place, {"memory", "cpu", "pids"});
   out.memoryBytes = map.bytes("memory");
@@ -199,13 +222,22 @@ void readBinary(const MapReader& map, BinaryRef& out) {
   }
 }
 
+bool isFree(const MapReader& map, const Workload& workload) {
+  if (!isDrill(workload)) return true;
+  map.problem("name", "the name " + std::string(kDrillWorkload) + " is that of drills",
+              "give the workload another name");
+  return false;
+}
+
 /// Without a name it is called as its binary.
 bool readName(const MapReader& map, Workload& workload) {
   const auto& binary = workload.binary.name;
-  if (map.has("name") || binary.empty()) return readDnsLabel(map, "name", workload.name);
+  if (map.has("name") || binary.empty()) {
+    return readDnsLabel(map, "name", workload.name) && isFree(map, workload);
+  }
   if (isDnsLabel(binary)) {
     workload.name = binary;
-    return true;
+    return isFree(map, workload);
   }
   static_cast<void>(map.require("name", "NAME"));
   return false;
@@ -249,6 +281,7 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
                               "restart",
                               "mode",
                               "settle",
+                              "standIn",
                               "terminationGrace"});
   if (!map.valid()) return out;
   auto& workload = out.workload;
@@ -289,6 +322,7 @@ RawWorkload readWorkload(const Place& place, const Config& config) {
   if (const auto section = map.find("restart")) readRestart(*section, workload.restart);
   workload.mode = readMode(map);
   workload.settle = readSettle(map);
+  if (const auto section = map.find("standIn")) readStandIn(*section, workload.standIn);
   map.duration("terminationGrace", workload.terminationGrace, true);
   return out;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "cri/blob.hpp"
 #include "cri/runtime.hpp"
 #include "cri/types.hpp"
 
@@ -23,19 +24,12 @@ struct ContainerOrder {
   std::uint32_t attempt = 0;
   std::string image;                 // a name that CRI knows
   std::vector<std::string> command;  // empty: the image's
-  std::string logPath;               // below the sandbox's log directory
+  std::map<std::string, std::string> env;
+  std::string logPath;  // below the sandbox's log directory
   uid_t user = 0;
   gid_t group = 0;
   Labels labels;
   Labels annotations;
-};
-
-/// Content to be stored.
-struct Blob {
-  std::string mediaType;
-  std::string digest;  // "sha256:..."
-  std::string bytes;
-  Labels labels = {};  // by which containerd's garbage collection follows references
 };
 
 class Control {

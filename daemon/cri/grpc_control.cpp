@@ -30,9 +30,10 @@ namespace happenings = ::containerd::services::events::v1;
 using namespace std::chrono_literals;
 
 constexpr auto kControlDeadline = 10s;
-constexpr auto kStartDeadline = 30s;  // creating and starting: a loaded node takes seconds
-constexpr auto kStopMargin = 10s;     // beyond the grace
-constexpr auto kLeaseTime = 1min;     // if nobody deletes it
+constexpr auto kStartDeadline = 30s;      // creating and starting: a loaded node takes seconds
+constexpr auto kStopMargin = 10s;         // beyond the grace
+constexpr auto kLeaseTime = 1min;         // if nobody deletes it
+constexpr std::size_t kPiece = 4U << 20;  // containerd takes messages of up to 16 MiB
 
 // kubelet's own lists.
 constexpr std::array kMasked{"/proc/asound",
@@ -77,6 +78,11 @@ void describe(const SandboxStatus& sandbox, const ContainerOrder& from, v1::Cont
   to.mutable_metadata()->set_attempt(from.attempt);
   to.mutable_image()->set_image(from.image);
   for (const auto& word : from.command) to.add_command(word);
+  for (const auto& [name, value] : from.env) {
+    auto& variable = *to.add_envs();
+    variable.set_key(name);
+    variable.set_value(value);
+  }
   to.set_log_path(from.logPath);
   put(from.labels, *to.mutable_labels());
   put(from.annotations, *to.mutable_annotations());
@@ -287,7 +293,7 @@ class GrpcControl final : public Control {
     put(labels, *image.mutable_labels());
     image.mutable_target()->set_media_type(manifest.mediaType);
     image.mutable_target()->set_digest(manifest.digest);
-    image.mutable_target()->set_size(static_cast<std::int64_t>(manifest.bytes.size()));
+    image.mutable_target()->set_size(static_cast<std::int64_t>(manifest.size()));
     const CallOptions options{kControlDeadline, namespace_, lease};
     const auto call = co_await unary<stored::CreateImageResponse>(
         request, options, [this](auto* context, auto* query, auto* response, auto done) {
@@ -296,19 +302,41 @@ class GrpcControl final : public Control {
     co_return doneOrThere("Images.Create of " + name, call.status);
   }
 
+  /// A call for each piece: containerd goes on with what it has under that reference.
   Awaitable<Result<>> writeBlob(const Blob& blob, const std::string& lease) {
+    std::uint64_t offset = 0;
+    for (;;) {
+      auto piece = pieceOf(blob, offset, kPiece);
+      if (!piece) co_return tl::unexpected<Error>(piece.error());
+      const auto end = offset + piece->size();
+      const auto action = end == blob.size() ? blobs::COMMIT : blobs::WRITE;
+      auto written = co_await writePiece(blob, lease, action, offset, std::move(*piece));
+      if (!written) {
+        // Another stand-in needs the same.
+        if (written.error().reason == Reason::already_exists) co_return Result<>{};
+        co_return written;
+      }
+      if (action == blobs::COMMIT) co_return Result<>{};
+      offset = end;
+    }
+  }
+
+  Awaitable<Result<>> writePiece(const Blob& blob, const std::string& lease, blobs::WriteAction action,
+                                 std::uint64_t offset, std::string piece) {
     blobs::WriteContentRequest request;
-    request.set_action(blobs::COMMIT);
+    request.set_action(action);
     request.set_ref(lease + "/" + blob.digest);
-    request.set_total(static_cast<std::int64_t>(blob.bytes.size()));
+    request.set_total(static_cast<std::int64_t>(blob.size()));
     request.set_expected(blob.digest);
-    request.set_data(blob.bytes);
+    request.set_offset(static_cast<std::int64_t>(offset));
+    request.set_data(std::move(piece));
     put(blob.labels, *request.mutable_labels());
     const CallOptions options{kControlDeadline, namespace_, lease};
     const auto call = co_await exchange<blobs::WriteContentResponse>(
         request, options,
         [this](auto* context, auto* reactor) { content_->async()->Write(context, reactor); });
-    co_return doneOrThere("Content.Write of " + blob.digest, call.status);
+    if (call.status.ok()) co_return Result<>{};
+    co_return failCall(Stage::containerd, "Content.Write of " + blob.digest, call.status);
   }
 
   std::unique_ptr<v1::RuntimeService::StubInterface> runtime_;

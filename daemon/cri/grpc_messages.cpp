@@ -19,6 +19,10 @@ Sandbox sandboxOf(const Message& message) {
   sandbox.podUid = message.metadata().uid();
   sandbox.attempt = message.metadata().attempt();
   sandbox.ready = message.state() == v1::SANDBOX_READY;
+  if (message.created_at() > 0) {
+    const std::chrono::nanoseconds since(message.created_at());
+    sandbox.createdAt = Wall::time_point(std::chrono::duration_cast<Wall::duration>(since));
+  }
   sandbox.labels = toLabels(message.labels());
   sandbox.annotations = toLabels(message.annotations());
   return sandbox;

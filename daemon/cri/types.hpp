@@ -26,6 +26,7 @@ struct Sandbox {
   std::string podUid;
   std::uint32_t attempt = 0;
   bool ready = false;
+  std::optional<Wall::time_point> createdAt = {};
   Labels labels;       // those of the pod
   Labels annotations;  // those of the pod
 };

@@ -19,13 +19,13 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr Backoff::Limits kSeeing{1s, 5min};
-constexpr unsigned kOk = 200;
-constexpr unsigned kUnauthorized = 401;
-constexpr unsigned kForbidden = 403;
-constexpr unsigned kNotFound = 404;
+constexpr Backoff::Limits kSeeingPauses{1s, 5min};
+constexpr unsigned kHttpOk = 200;
+constexpr unsigned kHttpUnauthorized = 401;
+constexpr unsigned kHttpForbidden = 403;
+constexpr unsigned kHttpNotFound = 404;
 
-asio::awaitable<Result<Answer>> ask(AccessSource source, std::string target) {
+asio::awaitable<Result<Answer>> askForDaemonSet(AccessSource source, std::string target) {
   FB_CO_TRY(auto access, source());
   FB_CO_TRY(auto connection, co_await Connection::open(std::move(access), OwnDaemonSet::kLimit));
   co_return co_await connection.get(std::move(target), OwnDaemonSet::kLimit);
@@ -55,21 +55,21 @@ OwnDaemonSet::OwnDaemonSet(AccessSource access, std::string_view name) : access_
 }
 
 asio::awaitable<void> OwnDaemonSet::see() {
-  Backoff pause(kSeeing);
+  Backoff pause(kSeeingPauses);
   while (!seen_) {
-    const auto answer = co_await within(kLimit, ask(access_, target_));
-    seen_ = answer && *answer && (*answer)->status == kOk;
+    const auto answer = co_await within(kLimit, askForDaemonSet(access_, target_));
+    seen_ = answer && *answer && (*answer)->status == kHttpOk;
     if (!seen_) co_await pause.wait();
   }
 }
 
 asio::awaitable<bool> OwnDaemonSet::isGone() const {
   if (!seen_) co_return false;
-  const auto answer = co_await within(kLimit, ask(access_, target_));
+  const auto answer = co_await within(kLimit, askForDaemonSet(access_, target_));
   if (!answer || !*answer) co_return false;
   const auto status = (*answer)->status;
-  if (status == kOk) co_return isBeingDeleted((*answer)->body);
-  co_return status == kNotFound || status == kForbidden || status == kUnauthorized;
+  if (status == kHttpOk) co_return isBeingDeleted((*answer)->body);
+  co_return status == kHttpNotFound || status == kHttpForbidden || status == kHttpUnauthorized;
 }
 
 }  // namespace fallbackd::kube

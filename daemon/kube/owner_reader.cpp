@@ -1,24 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kube/owner_reader.hpp"
 
+#include "base/async/loop_clock.hpp"
 #include "base/async/within.hpp"
 #include "base/query.hpp"
 #include "kube/connection.hpp"
 #include "kube/outcome.hpp"
 
 #include <map>
+#include <memory>
+#include <utility>
+
+#include <boost/asio/this_coro.hpp>
 
 namespace fallbackd::kube {
 
 namespace asio = boost::asio;
 namespace json = boost::json;
 
-namespace {
-
-struct Found {
+struct OwnerReader::Found {
   std::optional<json::object> controller;
   std::optional<json::object> deployment;
+  std::string trouble;
 };
+
+namespace {
+
+constexpr std::chrono::seconds kKept{60};  // no question takes older answers
 
 /// Empty: we do not know how such an owner rolls out.
 std::string resourceOf(const Owner& owner) {
@@ -50,33 +58,51 @@ asio::awaitable<Result<json::object>> getOwner(Connection& connection, std::stri
   co_return std::move(value.get_object());
 }
 
-asio::awaitable<Result<>> findOwners(AccessSource source, PodPtr pod, std::shared_ptr<Found> found) {
+using Object = std::optional<json::object>;
+
+asio::awaitable<Result<>> findOwners(AccessSource source, PodPtr pod, std::shared_ptr<Object> controller,
+                                     std::shared_ptr<Object> deployment) {
   FB_CO_TRY(auto access, source());
   FB_CO_TRY(auto connection, co_await Connection::open(std::move(access), OwnerReader::kLimit));
-  FB_CO_TRY(found->controller, co_await getOwner(connection, pod->namespaceName, *pod->owner));
-  const auto above = controllerOf(*found->controller);
+  FB_CO_TRY(*controller, co_await getOwner(connection, pod->namespaceName, *pod->owner));
+  const auto above = controllerOf(**controller);
   if (above && !resourceOf(*above).empty()) {
-    FB_CO_TRY(found->deployment, co_await getOwner(connection, pod->namespaceName, *above));
+    FB_CO_TRY(*deployment, co_await getOwner(connection, pod->namespaceName, *above));
   }
   co_return Result<>();
 }
 
 }  // namespace
 
-asio::awaitable<RolloutView> OwnerReader::rollout(PodPtr pod) const {
-  const auto found = std::make_shared<Found>();
-  std::string trouble;
-  if (pod->owner && !resourceOf(*pod->owner).empty()) {
-    const auto done = co_await within(kLimit, findOwners(access_, pod, found));
+asio::awaitable<RolloutView> OwnerReader::rollout(PodPtr pod, std::chrono::nanoseconds maxAge) {
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  if (!pod->owner || resourceOf(*pod->owner).empty()) co_return rolloutOf(*pod, {});
+  const auto now = clock.now();
+  std::erase_if(shared_, [&](const auto& one) { return now - one.second.at > kKept; });
+  const auto key =
+      pod->namespaceName + "/" + pod->owner->kind + "/" + pod->owner->name + "/" + pod->owner->uid;
+  const auto known = shared_.find(key);
+  auto found = known != shared_.end() && now - known->second.at < maxAge ? known->second.found : nullptr;
+  if (found == nullptr) {
+    // On the heap: what is cancelled at the limit may still write.
+    const auto controller = std::make_shared<Object>();
+    const auto deployment = std::make_shared<Object>();
+    const auto done = co_await within(kLimit, findOwners(access_, pod, controller, deployment));
+    auto read = std::make_shared<Found>();
     if (!done) {
-      trouble = "the API server did not answer in time";
+      read->trouble = "the API server did not answer in time";
     } else if (!*done) {
-      trouble = done->error().message();
+      read->trouble = done->error().message();
     }
+    read->controller = std::move(*controller);
+    read->deployment = std::move(*deployment);
+    found = read;
+    // What could not be read is asked again.
+    if (found->trouble.empty()) shared_[key] = {now, found};
   }
   auto view = rolloutOf(*pod, {found->controller ? &*found->controller : nullptr,
                                found->deployment ? &*found->deployment : nullptr});
-  if (!trouble.empty()) view.why += ": " + trouble;
+  if (!found->trouble.empty()) view.why += ": " + found->trouble;
   co_return view;
 }
 

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks the API server for a pod's owners by name, once, within 500 ms. Thread: the calling coroutine's.
+// Asks the API server for a pod's owners by name, once, within 500 ms. Pods of one owner share its answers.
+// Thread: the calling coroutine's; one at a time.
 #pragma once
 
 #include "base/clock.hpp"
 #include "kube/access.hpp"
 #include "kube/rollout.hpp"
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
 
 #include <boost/asio/awaitable.hpp>
 
@@ -17,10 +23,20 @@ class OwnerReader {
   explicit OwnerReader(AccessSource access) : access_(std::move(access)) {}
 
   /// If an owner cannot be read in time the result is unknown, with the reason in `why`.
-  boost::asio::awaitable<RolloutView> rollout(PodPtr pod) const;
+  /// `maxAge`: of an answer that another pod of this owner got. Zero for the first question about a pod: what
+  /// was said before it existed tells nothing of its revision.
+  boost::asio::awaitable<RolloutView> rollout(PodPtr pod, std::chrono::nanoseconds maxAge);
 
  private:
+  struct Found;
+  struct Shared {
+    Stamp at;  // of the question
+    std::shared_ptr<const Found> found;
+  };
+
   AccessSource access_;
+  /// By all that a pod says of its controller: one that claims another's uid gets none of its answers.
+  std::map<std::string, Shared> shared_;
 };
 
 }  // namespace fallbackd::kube

@@ -35,6 +35,28 @@ std::size_t hashOfLasting(const json::object& pod) {
   return std::hash<std::string>()(json::serialize(lasting));
 }
 
+void readStatus(const json::object& pod, PodObject& made) {
+  const auto* const status = field::object(pod, "status");
+  if (status == nullptr) return;
+  if (const auto* const conditions = field::array(*status, "conditions")) {
+    for (const auto& item : *conditions) {
+      const auto* const one = item.if_object();
+      if (one == nullptr || field::text(*one, "type") != "Ready") continue;
+      made.ready = field::text(*one, "status") == "True";
+    }
+  }
+  if (const auto* const containers = field::array(*status, "containerStatuses")) {
+    for (const auto& item : *containers) {
+      const auto* const one = item.if_object();
+      if (one == nullptr) continue;
+      auto id = field::text(*one, "containerID");
+      const auto scheme = id.find("://");
+      if (scheme != std::string::npos) id.erase(0, scheme + 3);
+      if (!id.empty()) made.containerIds[field::text(*one, "name")] = std::move(id);
+    }
+  }
+}
+
 }  // namespace
 
 std::optional<Owner> controllerOf(const json::object& object) {
@@ -72,6 +94,8 @@ Result<PodPtr> podObjectOf(json::value object) {
   if (made->uid.empty() || made->name.empty() || made->namespaceName.empty()) {
     return notOfKind("a pod: uid, name or namespace is missing");
   }
+  made->deleting = !field::text(*metadata, "deletionTimestamp").empty();
+  readStatus(*pod, *made);
   made->lastingHash = hashOfLasting(*pod);
   made->json = json::serialize(*pod);
   return made;

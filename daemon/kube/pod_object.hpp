@@ -37,6 +37,10 @@ struct PodObject {
   std::optional<Owner> owner;
   std::map<std::string, std::string> labels;
   std::map<std::string, std::string> annotations;
+  // What its status says, as far as Services go by it.
+  bool ready = false;                               // its condition Ready
+  bool deleting = false;                            // it has a deletionTimestamp
+  std::map<std::string, std::string> containerIds;  // by name, without the runtime's "containerd://"
   /// The object as received, without managedFields: metadata, spec, status.
   std::string json;
   /// Excludes the status and the resource version, which change all the time.

@@ -103,6 +103,17 @@ std::vector<std::string> readAddresses(const Fields& status, std::string_view li
   return addresses;
 }
 
+void readState(const Fields& status, Pod& pod) {
+  status.each("conditions", [&](const Fields& one) {
+    if (one.text("type") == "Ready") pod.ready = one.text("status") == "True";
+  });
+  status.each("containerStatuses", [&](const Fields& one) {
+    if (!one.object("state").has("running")) return;
+    const auto id = one.text("containerID");  // containerd://ID
+    pod.running[one.text("name")] = id.substr(id.rfind('/') + 1);
+  });
+}
+
 tl::unexpected<Error> notAPod(const std::string& why) {
   return fail(Stage::config, Reason::invalid, "the pod's specification: " + why);
 }
@@ -164,6 +175,7 @@ Result<Pod> readPod(const json::value& value) {
   const auto status = root.object("status");
   pod.podIps = readAddresses(status, "podIPs", "podIP");
   pod.hostIps = readAddresses(status, "hostIPs", "hostIP");
+  readState(status, pod);
   if (!problems.empty()) return notAPod(problems.text());
   return pod;
 }

@@ -228,6 +228,8 @@ struct Pod {
   // status
   std::vector<std::string> podIps;
   std::vector<std::string> hostIps;
+  std::map<std::string, std::string> running;  // ids of its containers that run, by name
+  bool ready = false;                          // the condition Ready
 };
 
 /// Stage config. Reason too_large, or invalid: the message has the path of each field that is wrong.

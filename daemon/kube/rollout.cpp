@@ -59,6 +59,11 @@ std::int64_t countOf(const json::object& object, const char* key) {
   return field::number(field::object(object, "status"), key).value_or(0);
 }
 
+/// What `spec.replicas` says; the API's default is 1.
+std::int64_t replicasOf(const json::object& object) {
+  return field::number(field::object(object, "spec"), "replicas").value_or(1);
+}
+
 bool updatesOnDelete(const json::object& set) {
   const auto* const strategy = field::objectAt(set, {"spec", "updateStrategy"});
   return strategy != nullptr && field::text(*strategy, "type") == "OnDelete";
@@ -82,6 +87,8 @@ RolloutView ofDeployment(const json::object& deployment, const json::object& rep
   RolloutView view;
   const auto ready = countOf(deployment, "readyReplicas");
   view.anyReady = ready > 0;
+  view.wanted = replicasOf(deployment);
+  view.ready = ready;
   view.otherRevisionReady = ready > countOf(replicaSet, "readyReplicas");
   const auto latest = annotatedNumber(deployment, kRevisionOfDeployment);
   const auto ours = annotatedNumber(replicaSet, kRevisionOfDeployment);
@@ -110,7 +117,9 @@ RolloutView ofReplicaSet(const Owners& owners) {
   const auto above = controllerOf(*owners.controller);
   if (!above) {
     RolloutView view;
-    view.anyReady = countOf(*owners.controller, "readyReplicas") > 0;
+    view.wanted = replicasOf(*owners.controller);
+    view.ready = countOf(*owners.controller, "readyReplicas");
+    view.anyReady = view.ready > 0;
     view.otherRevisionReady = false;
     return verdict(view, Rollout::complete, "a ReplicaSet of its own has one revision");
   }
@@ -140,6 +149,8 @@ RolloutView ofStatefulSet(const PodObject& pod, const json::object& set) {
   const auto ready = countOf(set, "readyReplicas");
   RolloutView view;
   view.anyReady = ready > 0;
+  view.wanted = replicasOf(set);
+  view.ready = ready;
   if (ready == 0 || (isObserved(set) && current == update && ours == current)) {
     view.otherRevisionReady = false;
   } else if (ours == update && ready > countOf(set, "updatedReplicas")) {
@@ -171,6 +182,8 @@ RolloutView ofDaemonSet(const PodObject& pod, const json::object& set) {
   const bool allUpdated = isObserved(set) && updated >= countOf(set, "desiredNumberScheduled");
   RolloutView view;
   view.anyReady = ready > 0;
+  view.wanted = countOf(set, "desiredNumberScheduled");
+  view.ready = ready;
   if (updatesOnDelete(set))
     return verdict(view, Rollout::complete, "pods are replaced when they are deleted");
   const auto latest = annotatedNumber(set, kTemplateGenerationOfSet);

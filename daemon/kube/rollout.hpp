@@ -26,6 +26,9 @@ struct RolloutView {
   std::optional<bool> anyReady;
   /// Whether a pod of another revision is ready. Absent: not known.
   std::optional<bool> otherRevisionReady;
+  /// Pods that the owner wants, and those that are ready. Absent: not known.
+  std::optional<std::int64_t> wanted = {};
+  std::optional<std::int64_t> ready = {};
   std::string why;  // for explain: a sentence without its full stop
 };
 

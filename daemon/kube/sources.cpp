@@ -137,8 +137,9 @@ struct Sources::State {
         tellTrouble};
   }
 
-  asio::awaitable<void> tellRollout(PodPtr pod, std::function<void(RolloutView)> then) {
-    auto view = co_await owners->rollout(std::move(pod));
+  asio::awaitable<void> tellRollout(PodPtr pod, std::chrono::nanoseconds maxAge,
+                                    std::function<void(RolloutView)> then) {
+    auto view = co_await owners->rollout(std::move(pod), maxAge);
     postman.post([view = std::move(view), answer = std::move(then)](Pods&) { answer(view); });
   }
 
@@ -273,7 +274,7 @@ void Sources::tell(EventNote note) {
              [held = state_, told = std::move(note)]() mutable { held->takeNote(std::move(told)); });
 }
 
-void Sources::rollout(PodPtr pod, std::function<void(RolloutView)> then) {
+void Sources::rollout(PodPtr pod, std::chrono::nanoseconds maxAge, std::function<void(RolloutView)> then) {
   auto& state = *state_;
   if (!state.owners || *state.target == nullptr) {
     RolloutView view;
@@ -281,8 +282,8 @@ void Sources::rollout(PodPtr pod, std::function<void(RolloutView)> then) {
     asio::post(state.loop, [answer = std::move(then), view] { answer(view); });
     return;
   }
-  asio::post(state.own, [held = state_, asked = std::move(pod), answer = std::move(then)]() mutable {
-    held->tasks.spawn(held->tellRollout(std::move(asked), std::move(answer)));
+  asio::post(state.own, [held = state_, asked = std::move(pod), maxAge, answer = std::move(then)]() mutable {
+    held->tasks.spawn(held->tellRollout(std::move(asked), maxAge, std::move(answer)));
   });
 }
 

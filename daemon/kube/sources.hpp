@@ -11,6 +11,7 @@
 #include "kube/pods.hpp"
 #include "kube/rollout.hpp"
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -59,8 +60,8 @@ class Sources {
   void tell(EventNote note);
 
   /// Asks for the pod's owners; `then` is called on the loop, after half a second at the latest. Without an
-  /// API server among the sources the answer is unknown.
-  void rollout(PodPtr pod, std::function<void(RolloutView)> then);
+  /// API server among the sources the answer is unknown. `maxAge`: as OwnerReader has it.
+  void rollout(PodPtr pod, std::chrono::nanoseconds maxAge, std::function<void(RolloutView)> then);
 
   /// Reads the ConfigMaps and Secrets; `then` is called on the loop. False if that is not granted for the
   /// namespace: then nothing is called.

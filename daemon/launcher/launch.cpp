@@ -7,6 +7,7 @@
 #include "launcher/local_process.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/volumes.hpp"
+#include "sys/log_links.hpp"
 #include "sys/process.hpp"
 
 #include <algorithm>
@@ -177,6 +178,7 @@ asio::awaitable<Result<>> Launch::openEntry() {
   FB_CO_TRY(auto out, fifos.openFifo(id, "stdout", FifoEnd::daemon));
   FB_CO_TRY(auto err, fifos.openFifo(id, "stderr", FifoEnd::daemon));
   FB_CO_TRY(logs_, LogPump::start(parts_.executor, parts_.pool, std::move(out), std::move(err), logTarget()));
+  linkLog();
   co_return Result<>{};
 }
 
@@ -187,6 +189,16 @@ Result<> Launch::openNoEntry() {
     if (!*one) return failErrno(Stage::spawner, "open /dev/null");
   }
   return {};
+}
+
+/// Where collectors look. kubelet removes it when the log is gone.
+void Launch::linkLog() {
+  if (logFile_.empty()) return;
+  const auto& pod = request_.sandbox.sandbox;
+  const auto& container = request_.workload.match.container;
+  const auto made = sys::LogLinks(parts_.options.logLinks)
+                        .make({pod.podName, pod.podNamespace, container, sys::idOfLog(logFile_)}, logFile_);
+  if (!made) notes_.push_back(made.error().message());
 }
 
 LogTarget Launch::logTarget() const {

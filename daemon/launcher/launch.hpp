@@ -45,6 +45,7 @@ class Launch {
   boost::asio::awaitable<void> dropRemains();
   void noteProbe();
   [[nodiscard]] bool isProbe() const { return !probeArgv_.empty(); }
+  void linkLog();
   [[nodiscard]] LogTarget logTarget() const;
   boost::asio::awaitable<Result<StartedProcess>> finish();
   [[nodiscard]] bool isOurs(const StartedProcess& started) const;

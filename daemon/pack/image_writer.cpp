@@ -28,6 +28,8 @@ constexpr std::size_t kMaxLayoutText = 1 << 20;
 constexpr std::string_view kManifestType = "application/vnd.oci.image.manifest.v1+json";
 constexpr std::string_view kConfigType = "application/vnd.oci.image.config.v1+json";
 constexpr std::string_view kLayerType = "application/vnd.oci.image.layer.v1.tar+gzip";
+constexpr std::string_view kEmptyType = "application/vnd.oci.empty.v1+json";
+constexpr std::string_view kTitleKey = "org.opencontainers.image.title";
 constexpr std::string_view kTagKey = "org.opencontainers.image.ref.name";
 constexpr std::string_view kSha256Prefix = "sha256:";
 constexpr const char* kUnfinished = ".layer.new";
@@ -62,11 +64,11 @@ class LayoutWriter {
     return descriptorOf(type, digest, text.size());
   }
 
-  Result<WrittenLayer> addLayer(const std::vector<LayerFile>& files, std::time_t time) const {
+  Result<WrittenLayer> addLayer(const NewImage& image) const {
     const sys::UniqueFd target(
         ::openat(blobs_.get(), kUnfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644));
     if (!target) return failErrno(Stage::cli, "create a layer in " + path_);
-    auto written = writeLayer(target, files, time);
+    auto written = writeLayer(target, image.files, image.created, image.copied);
     if (!written) {
       static_cast<void>(::unlinkat(blobs_.get(), kUnfinished, 0));
       return written;
@@ -180,29 +182,37 @@ json::array toArray(const std::vector<std::string>& words) {
   return list;
 }
 
+json::object configOf(const NewImage& image, const json::object& labels, const WrittenLayer& layer) {
+  const auto created = rfc3339(Wall::from_time_t(image.created));
+  return {{"created", created},
+          {"architecture", image.architecture},
+          {"os", "linux"},
+          {"config", json::object{{"Entrypoint", toArray(image.entrypoint)},
+                                  {"Cmd", toArray(image.command)},
+                                  {"Labels", labels}}},
+          {"rootfs", json::object{{"type", "layers"},
+                                  {"diff_ids", json::array{std::string(kSha256Prefix) + layer.diffId}}}},
+          {"history", json::array{json::object{{"created", created}, {"created_by", image.createdBy}}}}};
+}
+
 }  // namespace
 
 Result<> writeImage(const std::string& path, const std::string& tag, const NewImage& image) {
   FB_TRY(auto layout, LayoutWriter::open(path));
-  FB_TRY(const auto layer, layout.addLayer(image.files, image.created));
+  FB_TRY(const auto written, layout.addLayer(image));
   json::object labels;
   for (const auto& [name, value] : image.labels) labels[name] = value;
-  const auto created = rfc3339(Wall::from_time_t(image.created));
-  const json::object config{
-      {"created", created},
-      {"architecture", image.architecture},
-      {"os", "linux"},
-      {"config", json::object{{"Entrypoint", toArray(image.entrypoint)},
-                              {"Cmd", toArray(image.command)},
-                              {"Labels", std::move(labels)}}},
-      {"rootfs", json::object{{"type", "layers"},
-                              {"diff_ids", json::array{std::string(kSha256Prefix) + layer.diffId}}}},
-      {"history", json::array{json::object{{"created", created}, {"created_by", image.createdBy}}}}};
-  FB_TRY(auto configDescriptor, layout.addJson(kConfigType, config));
-  const json::object manifest{{"schemaVersion", 2},
-                              {"mediaType", kManifestType},
-                              {"config", std::move(configDescriptor)},
-                              {"layers", json::array{descriptorOf(kLayerType, layer.digest, layer.size)}}};
+  auto layer = descriptorOf(kLayerType, written.digest, written.size);
+  json::object manifest{{"schemaVersion", 2}, {"mediaType", kManifestType}};
+  if (image.kind == ImageKind::artifact) {
+    manifest["artifactType"] = kArtifactType;
+    layer["annotations"] = json::object{{kTitleKey, "pack.tar.gz"}};  // the name of the file for oras
+    FB_TRY(manifest["config"], layout.addJson(kEmptyType, {}));
+  } else {
+    FB_TRY(manifest["config"], layout.addJson(kConfigType, configOf(image, labels, written)));
+  }
+  manifest["layers"] = json::array{std::move(layer)};
+  manifest["annotations"] = std::move(labels);
   FB_TRY(auto descriptor, layout.addJson(kManifestType, manifest));
   return layout.tag(tag, std::move(descriptor));
 }

@@ -5,22 +5,35 @@
 
 #include "base/error.hpp"
 #include "pack/layer_writer.hpp"
+#include "sys/copy_progress.hpp"
 
+#include <cstdint>
 #include <ctime>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fallbackd::pack {
 
+enum class ImageKind : std::uint8_t {
+  image,    // what a runtime runs or mounts
+  artifact  // an OCI artifact of our type, for registries and `oras pull`: a layer, no configuration
+};
+
+/// The type of such an artifact.
+inline constexpr std::string_view kArtifactType = "application/vnd.fallbackd.pack.v1";
+
 struct NewImage {
+  ImageKind kind = ImageKind::image;
   std::string architecture;
   std::string createdBy;  // for the history
   std::vector<std::string> entrypoint;
   std::vector<std::string> command;
-  std::map<std::string, std::string> labels;
+  std::map<std::string, std::string> labels;  // annotations of the manifest, too
   std::vector<LayerFile> files;
   std::time_t created = 0;  // also the time of all files
+  sys::CopyProgress copied = {};
 };
 
 /// Adds the image to the layout at this absolute path, which is created if it is missing. An image with the

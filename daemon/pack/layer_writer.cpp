@@ -81,7 +81,8 @@ Result<Writer> openGzip(BlobSink& sink) {
 /// as one tar is written, and the libraries that they need, while fallbackctl is one static file.
 class Tar {
  public:
-  Tar(archive* gzip, std::time_t time) : gzip_(gzip), time_(time) {}
+  Tar(archive* gzip, std::time_t time, const sys::CopyProgress& copied)
+      : gzip_(gzip), time_(time), copied_(copied) {}
 
   Result<> folder(const std::string& path) { return header(path, '5', 0755, 0); }
 
@@ -106,6 +107,7 @@ class Tar {
       done += static_cast<std::uint64_t>(got);
       if (done > size) break;
       FB_CHECK(put({buffer.data(), static_cast<std::size_t>(got)}));
+      if (copied_) copied_(static_cast<std::uint64_t>(got));
     }
     if (done != size) return fail(Stage::cli, Reason::invalid, file.source + " changed while it was read");
     return pad(size);
@@ -169,6 +171,7 @@ class Tar {
   static constexpr std::size_t kNameBytes = 100;
   archive* gzip_;
   std::time_t time_;
+  const sys::CopyProgress& copied_;
   cache::Sha256 hash_;
 };
 
@@ -184,10 +187,10 @@ Result<> addFolders(Tar& tar, const std::string& path, std::set<std::string>& wr
 }  // namespace
 
 Result<WrittenLayer> writeLayer(const sys::UniqueFd& target, const std::vector<LayerFile>& files,
-                                std::time_t time) {
+                                std::time_t time, const sys::CopyProgress& copied) {
   BlobSink blob{target};
   FB_TRY(const auto gzip, openGzip(blob));
-  Tar tar(gzip.get(), time);
+  Tar tar(gzip.get(), time, copied);
   std::set<std::string> folders;
   for (const auto& file : files) {
     FB_CHECK(addFolders(tar, file.path, folders));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "sys/copy_progress.hpp"
 #include "sys/fd.hpp"
 
 #include <cstdint>
@@ -29,6 +30,6 @@ struct WrittenLayer {
 /// Writes the files in this order; folders come before the first file in them. Everything belongs to root and
 /// has this time. Stage cli, reasons system, unsafe_file_type (a source is not a regular file).
 Result<WrittenLayer> writeLayer(const sys::UniqueFd& target, const std::vector<LayerFile>& files,
-                                std::time_t time);
+                                std::time_t time, const sys::CopyProgress& copied = {});
 
 }  // namespace fallbackd::pack

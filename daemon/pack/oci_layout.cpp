@@ -32,6 +32,48 @@ constexpr std::array<std::string_view, 4> kLayers{
     "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.v1.tar+gzip",
     "application/vnd.oci.image.layer.v1.tar+zstd", "application/vnd.docker.image.rootfs.diff.tar.gzip"};
 
+constexpr std::string_view kTag = "org.opencontainers.image.ref.name";
+
+std::string tagOfEntry(const json::value& descriptor) {
+  const auto* const object = descriptor.if_object();
+  const auto* const annotations = object == nullptr ? nullptr : object->if_contains("annotations");
+  return annotations == nullptr || !annotations->is_object()
+             ? std::string()
+             : cache::stringAt(annotations->get_object(), kTag);
+}
+
+/// Of an index, only the entries with this tag; all of them without one.
+Result<json::object> onlyTagged(json::object index, const std::string& tag, const std::string& what) {
+  auto* const list = index.if_contains("manifests");
+  if (tag.empty() || list == nullptr || !list->is_array()) return index;
+  json::array kept;
+  std::string others;
+  for (const auto& one : list->get_array()) {
+    const auto name = tagOfEntry(one);
+    if (name == tag) {
+      kept.push_back(one);
+    } else if (!name.empty()) {
+      others.append(others.empty() ? "" : ", ").append(name);
+    }
+  }
+  if (kept.empty()) {
+    return fail(Stage::cli, Reason::not_found,
+                what + " has no image " + quoted(tag) + (others.empty() ? "" : "; it has " + others));
+  }
+  *list = std::move(kept);
+  return index;
+}
+
+/// "; choose by its tag: layout:1.8.3, layout:1.8.4"
+std::string tagsToChoose(const std::vector<json::value>& manifests, const std::string& what) {
+  std::string text;
+  for (const auto& one : manifests) {
+    const auto tag = tagOfEntry(one);
+    if (!tag.empty()) text.append(text.empty() ? "; choose by its tag: " : ", ").append(what + ":" + tag);
+  }
+  return text;
+}
+
 bool isOneOf(std::span<const std::string_view> list, std::string_view text) {
   return std::find(list.begin(), list.end(), text) != list.end();
 }
@@ -120,20 +162,23 @@ class Layout {
 
 }  // namespace
 
-Result<std::vector<Layer>> openLayers(const sys::DirFd& dir, const std::string& what) {
+Result<std::vector<Layer>> openLayers(const sys::DirFd& dir, const std::string& what,
+                                      const std::string& tag) {
   const Layout layout(dir, what);
   FB_TRY(const auto version, layout.readFile("oci-layout"));
   FB_TRY(const auto head, parse(version, what + "/oci-layout"));
   if (!cache::stringAt(head, "imageLayoutVersion").starts_with("1."))
     return fail(Stage::cli, Reason::invalid, what + " is not an OCI image layout of version 1");
   FB_TRY(const auto text, layout.readFile("index.json"));
-  FB_TRY(const auto index, parse(text, what + "/index.json"));
+  FB_TRY(auto whole, parse(text, what + "/index.json"));
+  FB_TRY(const auto index, onlyTagged(std::move(whole), tag, what));
   std::vector<json::value> manifests;
   FB_CHECK(layout.collect(index, 1, manifests));
   if (manifests.size() != 1) {
     return fail(Stage::cli, manifests.empty() ? Reason::arch_mismatch : Reason::invalid,
                 what + " holds " + std::to_string(manifests.size()) + " images for linux/" +
-                    std::string(cache::nodeArchitecture()) + "; exactly one is needed");
+                    std::string(cache::nodeArchitecture()) + "; exactly one is needed" +
+                    tagsToChoose(manifests, what));
   }
   FB_TRY(const auto manifest, layout.readBlob(manifests.front()));
   const auto* list = manifest.if_contains("layers");

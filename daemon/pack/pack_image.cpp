@@ -5,6 +5,7 @@
 #include "cache/attestation.hpp"
 #include "cache/elf.hpp"
 #include "pack/image_writer.hpp"
+#include "pack/unpack.hpp"
 #include "sys/file.hpp"
 
 #include <fcntl.h>
@@ -39,7 +40,8 @@ Result<std::string> describe(const std::vector<cache::PackItem>& items) {
 
 /// The installer, and the pack beside it.
 Result<std::vector<LayerFile>> filesOf(const PackImage& content) {
-  std::vector<LayerFile> files{{"fallbackctl", content.installer, 0755}};
+  std::vector<LayerFile> files;
+  if (content.kind == ImageKind::image) files.push_back({std::string(kInstaller), content.installer, 0755});
   FB_TRY(const auto dir, sys::openDir(Stage::cli, content.folder));
   FB_TRY(const auto names, sys::listDir(Stage::cli, dir));
   for (const auto& name : names) {
@@ -57,9 +59,11 @@ Result<std::vector<LayerFile>> filesOf(const PackImage& content) {
 
 Result<> writePackImage(const std::string& layout, const std::string& tag, const PackImage& content) {
   NewImage image;
+  image.kind = content.kind;
+  image.copied = content.copied;
   image.architecture = cache::nodeArchitecture();
   image.createdBy = "fallbackctl pack build";
-  image.entrypoint = {"/fallbackctl"};
+  image.entrypoint = {"/" + std::string(kInstaller)};
   image.command = {"install", "--from", "/pack"};
   FB_TRY(image.labels[kPackLabel], describe(content.items));
   for (const auto& [name, value] : content.labels) image.labels[name] = value;

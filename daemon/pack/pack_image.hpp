@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "cache/install.hpp"
+#include "pack/image_writer.hpp"
 
 #include <ctime>
 #include <map>
@@ -22,6 +23,8 @@ struct PackImage {
   std::vector<cache::PackItem> items;         // what they are
   std::map<std::string, std::string> labels;  // additional ones
   std::time_t created = 0;
+  ImageKind kind = ImageKind::image;  // an artifact has no installer in it
+  sys::CopyProgress copied = {};
 };
 
 /// Writes it as writeImage() does; the same content and time give the same image. Errors of writeImage(), and

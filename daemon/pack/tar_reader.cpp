@@ -60,7 +60,8 @@ Result<> checkPlain(archive_entry* entry, const std::string& path, const std::st
 
 }  // namespace
 
-Result<> TarFile::writeTo(const sys::DirFd& dir, const std::string& name) const {
+Result<> TarFile::writeTo(const sys::DirFd& dir, const std::string& name,
+                          const sys::CopyProgress& copied) const {
   const sys::UniqueFd target(
       ::openat(dir.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!target) return failErrno(Stage::cli, "create " + name);
@@ -74,6 +75,7 @@ Result<> TarFile::writeTo(const sys::DirFd& dir, const std::string& name) const 
     done += bytes;
     if (done > size_) break;
     FB_CHECK(sys::writeAll(Stage::cli, target, {buffer.data(), bytes}, name));
+    if (copied) copied(bytes);
   }
   if (done != size_)
     return refuse(Reason::invalid, what_, quoted(path_) + " does not have the size in its header");

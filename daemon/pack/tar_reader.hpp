@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "sys/copy_progress.hpp"
 #include "sys/fd.hpp"
 
 #include <cstdint>
@@ -30,7 +31,8 @@ class TarFile {
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t size() const { return size_; }
   /// Writes it to a new file `name` in `dir`, readable only by its owner. Once, before the visit ends.
-  Result<> writeTo(const sys::DirFd& dir, const std::string& name) const;
+  Result<> writeTo(const sys::DirFd& dir, const std::string& name,
+                   const sys::CopyProgress& copied = {}) const;
 
  private:
   archive* from_;

@@ -27,10 +27,19 @@ bool isAtOrBelow(std::string_view path, std::string_view folder) {
   return folder.empty() || path == folder || (path.starts_with(folder) && path[folder.size()] == '/');
 }
 
-Result<> applyAll(const sys::DirFd& layout, const std::string& what, const sys::DirFd& into) {
-  FB_TRY(const auto layers, openLayers(layout, what));
-  LayerStack stack(into);
-  for (const auto& layer : layers) FB_CHECK(stack.apply(layer.blob, what + ": layer " + layer.digest));
+/// What to unpack from an image layout, and who hears of it.
+struct Source {
+  const std::string& what;
+  const std::string& tag;
+  const sys::CopyProgress& copied;
+};
+
+Result<> applyAll(const sys::DirFd& layout, const Source& source, const sys::DirFd& into) {
+  FB_TRY(const auto layers, openLayers(layout, source.what, source.tag));
+  LayerStack stack(into, source.copied);
+  for (const auto& layer : layers) {
+    FB_CHECK(stack.apply(layer.blob, source.what + ": layer " + layer.digest));
+  }
   return {};
 }
 
@@ -44,16 +53,16 @@ Result<bool> holdsLayout(const sys::UniqueFd& file, const std::string& what) {
 }
 
 /// Unpacks an archived image layout into a folder; skips everything that does not belong to a layout.
-Result<> extractLayout(const sys::UniqueFd& file, const std::string& what, const std::string& folder) {
+Result<> extractLayout(const sys::UniqueFd& file, const Source& source, const std::string& folder) {
   FB_CHECK(sys::makeDirs(Stage::cli, folder + "/blobs/sha256", 0700));
   FB_TRY(const auto root, sys::openDir(Stage::cli, folder));
   FB_TRY(const auto blobs, sys::openDir(Stage::cli, folder + "/blobs/sha256"));
-  return visitTar(file, what, [&](const TarFile& one) -> Result<bool> {
+  return visitTar(file, source.what, [&](const TarFile& one) -> Result<bool> {
     const std::string_view path = one.path();
     if (path == kLayoutMark || path == "index.json") {
       FB_CHECK(one.writeTo(root, one.path()));
     } else if (path.starts_with(kBlobs) && isSha256(path.substr(kBlobs.size()))) {
-      FB_CHECK(one.writeTo(blobs, std::string(path.substr(kBlobs.size()))));
+      FB_CHECK(one.writeTo(blobs, std::string(path.substr(kBlobs.size())), source.copied));
     }
     return true;
   });
@@ -71,24 +80,28 @@ Result<bool> isPacked(const std::string& from) {
   return fail(Stage::cli, Reason::invalid, from + " is neither a folder nor a file");
 }
 
-Result<> unpack(const std::string& from, const std::string& into) {
+Result<> unpack(const std::string& from, const std::string& into, const std::string& tag,
+                const sys::CopyProgress& copied) {
   FB_TRY(auto opened, sys::openDir(Stage::cli, into));
   FB_TRY(const auto owned, sys::OwnedFolder::take(Stage::cli, std::move(opened), into));
   const auto& target = owned.dir();
-  const sys::UniqueFd source(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  const Source source{from, tag, copied};
+  const sys::UniqueFd file(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat info {};
-  if (!source || ::fstat(source.get(), &info) != 0) return failErrno(Stage::cli, "open " + from);
+  if (!file || ::fstat(file.get(), &info) != 0) return failErrno(Stage::cli, "open " + from);
   if (S_ISDIR(info.st_mode)) {
     FB_TRY(const auto layout, sys::openDir(Stage::cli, from));
-    return applyAll(layout, from, target);
+    return applyAll(layout, source, target);
   }
   if (!S_ISREG(info.st_mode)) return fail(Stage::cli, Reason::invalid, from + " is not a regular file");
-  FB_TRY(const bool image, holdsLayout(source, from));
-  if (!image) return LayerStack(target).apply(source, from);
+  FB_TRY(const bool image, holdsLayout(file, from));
+  if (!image && !tag.empty())
+    return fail(Stage::cli, Reason::invalid, from + " is a layer, which has no tags");
+  if (!image) return LayerStack(target, copied).apply(file, from);
   const auto folder = into + "/" + kLayoutFolder;
-  FB_CHECK(extractLayout(source, from, folder));
+  FB_CHECK(extractLayout(file, source, folder));
   FB_TRY(const auto layout, sys::openDir(Stage::cli, folder));
-  FB_CHECK(applyAll(layout, from, target));
+  FB_CHECK(applyAll(layout, source, target));
   return sys::removeTree(Stage::cli, owned, kLayoutFolder);
 }
 
@@ -115,7 +128,7 @@ Result<> LayerStack::apply(const sys::UniqueFd& layer, const std::string& what) 
       const auto gone = name.substr(kWhiteout.size());
       return gone.empty() ? Result<>() : remove(folder.empty() ? gone : folder + "/" + gone, here);
     }
-    if (name.starts_with('.')) return {};
+    if (name.starts_with('.') || file.path() == kInstaller) return {};
     if (!known_) folder_ = folder;
     known_ = true;
     if (folder != folder_) {
@@ -126,7 +139,7 @@ Result<> LayerStack::apply(const sys::UniqueFd& layer, const std::string& what) 
     if (!here.insert(name).second)
       return fail(Stage::cli, Reason::invalid, what + " has " + quoted(file.path()) + " twice");
     FB_CHECK(remove(file.path(), {}));
-    return file.writeTo(into_, name);
+    return file.writeTo(into_, name, copied_);
   };
   return visitTar(layer, what, [&](const TarFile& file) -> Result<bool> {
     FB_CHECK(take(file));

@@ -116,6 +116,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config, std::vec
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
 
+  cache_.setRollbacks(config->cache.rollbacks);
   const auto now = LoopClock::of(executor_).wall();
   auto work = [this, wanted, now, others = std::move(chosen)] { return cache_.refresh(wanted, now, others); };
   const auto entries = co_await onPool(pool_, std::move(work));
@@ -130,6 +131,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config, std::vec
   });
   reportUsage();
   reportTrust();
+  reportRollbacks();
   if (const auto warning = cache_.takeWarning(); !warning.empty()) {
     log_.warn("the cache needs attention", {{"what", warning}});
   }
@@ -158,6 +160,24 @@ void CachedBinaries::reportTrust() {
   } else {
     log_.error("nothing new is admitted", {{"error", said}});
   }
+}
+
+/// A rollback is said when it begins to count, and when it no longer does.
+void CachedBinaries::reportRollbacks() {
+  std::vector<telemetry::RollbackInEffect> gauges;
+  std::map<std::string, std::string> states;
+  for (const auto& one : cache_.rolledBack()) {
+    const auto state = std::string(cache::toString(one.state));
+    gauges.push_back({one.rollback.from.name, one.state == cache::RollbackState::in_effect});
+    const auto what = one.rollback.from.toString() + " to " + one.rollback.to;
+    states.emplace(what, state);
+    const auto before = rollbacks_.find(what);
+    if (before != rollbacks_.end() && before->second == state) continue;
+    log_.warn("a rollback of the configuration",
+              {{"what", what}, {"floor", one.floor.value_or("")}, {"state", state}});
+  }
+  rollbacks_ = std::move(states);
+  metrics_.rollbacks(gauges);
 }
 
 void CachedBinaries::count(const Result<cache::AdmittedPtr>& admission) {

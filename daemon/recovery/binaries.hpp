@@ -70,6 +70,8 @@ class CachedBinaries final : public Binaries {
   [[nodiscard]] cache::Cache::Usage usage() const { return cache_.usage(); }
   /// What keeps every binary from being admitted, as of the last refresh.
   [[nodiscard]] cache::Cache::Trust trust() const { return cache_.trust(); }
+  /// The configuration's rollbacks, as of the last refresh().
+  [[nodiscard]] std::vector<cache::RolledBack> rolledBack() const { return cache_.rolledBack(); }
 
  private:
   void reportUsage();
@@ -77,15 +79,17 @@ class CachedBinaries final : public Binaries {
   void meterGrace(const cache::Admitted& admitted);
   void report(const cache::Cache::Entry& entry);
   void reportTrust();
+  void reportRollbacks();
 
   boost::asio::any_io_executor executor_;
   telemetry::CacheMetrics& metrics_;
   telemetry::Log& log_;
   cache::Cache cache_;
   std::optional<std::vector<BinaryState>> states_;
-  std::map<BinaryRef, std::string> refused_;  // and why: logged once, however often it is checked
-  std::string distrust_;                      // logged once, too
-  boost::asio::thread_pool pool_{1};          // one at a time: admissions read and hash whole files
+  std::map<BinaryRef, std::string> refused_;      // and why: logged once, however often it is checked
+  std::string distrust_;                          // logged once, too
+  std::map<std::string, std::string> rollbacks_;  // their states, of which changes are logged
+  boost::asio::thread_pool pool_{1};              // one at a time: admissions read and hash whole files
 };
 
 }  // namespace fallbackd::recovery

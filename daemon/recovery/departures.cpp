@@ -17,21 +17,35 @@ Departures::Place::~Place() {
   const auto now = clock_->now();
   group_->expire(now);
   const auto found = group_->away.find(number_);
-  if (found != group_->away.end()) found->second = {now + rest_, true};
+  if (found == group_->away.end()) return;
+  found->second.until = now + rest_;
+  found->second.back = true;
+  found->second.backAt = now;
 }
 
 void Departures::Place::renew() {
-  group_->away[number_] = {clock_->now() + kLimit};
+  group_->away[number_].until = clock_->now() + kLimit;
+}
+
+bool Departures::Away::isOver(Stamp now) {
+  const auto ready = back && isReady ? isReady() : std::nullopt;
+  if (!ready) return until <= now;
+  if (!*ready) {
+    readySince.reset();
+    return backAt + kLimit <= now;
+  }
+  if (!readySince) readySince = now;
+  return *readySince + kRouted <= now;
 }
 
 void Departures::Group::expire(Stamp now) {
   for (auto one = away.begin(); one != away.end();) {
-    const auto [until, back] = one->second;
-    if (until > now) {
+    auto& place = one->second;
+    if (!place.isOver(now)) {
       ++one;
       continue;
     }
-    if (!back && succeeded < until - kLimit) {
+    if (!place.back && succeeded < place.until - kLimit) {
       stalled = true;
       nextTry = now + kStalled;
     }
@@ -54,16 +68,22 @@ void Departures::runs(const std::string& workload, int change) {
   }
 }
 
-std::optional<Departures::Place> Departures::leave(const std::string& workload,
-                                                   std::chrono::nanoseconds rest) {
+bool Departures::hasRoom(const std::string& workload) {
   auto& group = groupOf(workload);
   const auto now = clock_.now();
   group.expire(now);
-  if (now < group.nextTry) return std::nullopt;
+  if (now < group.nextTry) return false;
   const auto all = group.running + group.away.size();
   const auto share = group.stalled ? 1 : std::max<std::size_t>(1, all / kShare);
-  if (group.away.size() >= share) return std::nullopt;
+  return group.away.size() < share;
+}
+
+std::optional<Departures::Place> Departures::leave(const std::string& workload, std::chrono::nanoseconds rest,
+                                                   IsReady isReady) {
+  if (!hasRoom(workload)) return std::nullopt;
+  auto& group = groupOf(workload);
   if (group.running > 0) --group.running;
+  group.away[group.next].isReady = std::move(isReady);
   Place place(clock_, groups_.at(workload), group.next++, std::max<std::chrono::nanoseconds>(rest, kRest));
   place.renew();
   return place;

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,9 +19,19 @@
 namespace fallbackd::recovery {
 
 class Departures {
+ public:
+  /// Whether the pod is Ready with its real container; nothing: not known.
+  using IsReady = std::function<std::optional<bool>()>;
+
+ private:
   struct Away {
+    [[nodiscard]] bool isOver(Stamp now);
+
     Stamp until;
     bool back = false;  // it was given back, and rests
+    Stamp backAt{};
+    IsReady isReady = nullptr;
+    std::optional<Stamp> readySince = {};
   };
   struct Group {
     void expire(Stamp now);
@@ -37,12 +48,16 @@ class Departures {
   /// and what a Service needs to route to it.
   static constexpr std::chrono::seconds kRest{3};
 
+  /// The same once it is known to be Ready: what a Service needs.
+  static constexpr std::chrono::seconds kRouted{1};
+
   /// For the real container. If none has come by then, the others of the workload stay until one comes.
   static constexpr std::chrono::seconds kLimit{60};
   /// But after this time one more tries: the pod whose container did not come may be gone.
   static constexpr std::chrono::minutes kStalled{10};
 
-  /// Held while a stand-in is away. Its end frees the place after a rest, kLimit in any case.
+  /// Held while a stand-in is away. Its end frees the place after a rest; where it is known whether the pod
+  /// is Ready, kRouted after it is. kLimit in any case.
   class Place {
    public:
     Place(const Clock& clock, std::shared_ptr<Group> group, std::uint64_t number,
@@ -74,9 +89,11 @@ class Departures {
   /// One more, or one less, stand-in of this workload runs.
   void runs(const std::string& workload, int change);
   /// Nothing: not yet. With the place the stand-in counts as away, and no more as one that runs. `rest`: what
-  /// its pod needs to become Ready, if that is more than kRest.
-  [[nodiscard]] std::optional<Place> leave(const std::string& workload,
-                                           std::chrono::nanoseconds rest = kRest);
+  /// its pod needs to become Ready, if that is more than kRest. `isReady`: null if it is never known.
+  [[nodiscard]] std::optional<Place> leave(const std::string& workload, std::chrono::nanoseconds rest = kRest,
+                                           IsReady isReady = nullptr);
+  /// leave() would give a place.
+  [[nodiscard]] bool hasRoom(const std::string& workload);
   /// A real container of this workload has come.
   void succeeded(const std::string& workload);
   /// One made way in vain, and none has succeeded since.

@@ -53,6 +53,9 @@ struct Stamps {
   std::optional<Stamp> healthChecked;
   std::optional<Stamp> started;
   std::optional<Stamp> ready;
+  std::optional<Stamp> standIn;   // the first one ran
+  std::optional<Stamp> adopted;   // Kubernetes shows that it runs
+  std::optional<Stamp> podReady;  // and its pod as Ready
   std::optional<Stamp> ended;
 };
 

@@ -40,6 +40,12 @@ void Recoveries::reconfigure(config::ConfigPtr config) {
   for (const auto& [key, recovery] : active_) recovery->reconfigured();
 }
 
+void Recoveries::podDescribed(const std::string& podUid) {
+  for (const auto& [key, recovery] : active_) {
+    if (recovery->incident().target.podUid == podUid) recovery->podDescribed();
+  }
+}
+
 void Recoveries::pause(config::Pause order) {
   services_.standInsForbidden = order.withoutStandIns;
   withholding_.pause(std::move(order));
@@ -202,7 +208,7 @@ void Recoveries::sandboxGone(const std::string& sandboxId) {
 void Recoveries::imageArrived(const std::string& reference) {
   for (const auto& [key, recovery] : active_) {
     const auto& workload = recovery->workload();
-    if (sameImage(workload.image, reference)) recovery->imageCame();
+    if (sameImage(workload.image, reference)) recovery->imageArrived();
     if (workload.handBack.on != config::HandBackOn::image) continue;
     // Its image was there from the beginning: only the container ends it.
     if (recovery->incident().cause == Cause::not_started) continue;
@@ -216,8 +222,10 @@ void Recoveries::probed(const config::Workload& workload, const watcher::Verdict
       verdict.kind == Kind::pulled ? telemetry::ProbeResult::pulled : telemetry::ProbeResult::undecided;
   // The image may have been here before: no event tells of its arrival.
   for (const auto& [key, recovery] : active_) {
-    if (verdict.kind == Kind::pulled && sameImage(recovery->workload().image, workload.image)) {
-      recovery->imageCame();
+    if (!sameImage(recovery->workload().image, workload.image)) continue;
+    if (verdict.kind == Kind::pulled) recovery->imageCame();
+    if (verdict.kind == Kind::failed && recovery->incident().workload == workload.name) {
+      recovery->pullFailed();
     }
   }
   if (verdict.kind == Kind::failed) {

@@ -45,6 +45,8 @@ class Recoveries final : public watcher::Listener {
   [[nodiscard]] const ContainerdLink& containerd() const { return containerd_; }
 
   void detected(watcher::Detection detection) override;
+  /// A source described the pod again, perhaps its status alone.
+  void podDescribed(const std::string& podUid);
   void noLongerHeldUp(const std::string& sandboxId, const std::string& container) override;
   void containerCreated(const std::string& podUid, const cri::Container& container) override;
   void containerStarted(const std::string& id, Stamp at) override;

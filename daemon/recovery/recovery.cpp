@@ -264,7 +264,11 @@ cri::Awaitable<bool> Recovery::backOff() {
   co_await cleanUp();
   if (now - launchedAt_ >= workload_->restart.resetAfter) restartPause_.reset();
   auto pause = restartPause_.next();
-  if (std::exchange(endedByKubelet_, false)) pause = std::max<std::chrono::nanoseconds>(pause, kPodMayGo);
+  if (std::exchange(endedByKubelet_, false)) {
+    // Another container of it may still drain.
+    const auto rest = settling_.podGoes() ? settling_.grace() + kPodMayGo : kPodMayGo;
+    pause = std::max<std::chrono::nanoseconds>(pause, rest);
+  }
   const bool ended = co_await endRequested_.waitFor(pause);
   co_return !ended;
 }

@@ -17,6 +17,7 @@
 #include "recovery/pod_events.hpp"
 #include "recovery/readiness.hpp"
 #include "recovery/settling.hpp"
+#include "standin/endpoints.hpp"
 #include "standin/rule.hpp"
 #include "standin/stand_ins.hpp"
 #include "telemetry/metrics/detection.hpp"
@@ -62,6 +63,9 @@ struct Services {
   /// Looks again and again which sockets listen on a port of the network of that process (their inodes).
   using Listeners = std::function<Result<std::set<std::uint64_t>>()>;
   std::function<Result<Listeners>(pid_t pid, std::uint16_t port)> listenersOf = nullptr;
+  /// From now on, what waits at a socket that is closed goes to another program on its port, in the network
+  /// of that process. Null, or without effect where the kernel cannot.
+  std::function<void(pid_t pid)> passOnWaiting = nullptr;
   /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by Recoveries.
   std::optional<FairGate> launches = std::nullopt;
   /// The same number of probes that are commands: they must not take the launches' places.
@@ -77,6 +81,16 @@ struct Services {
   std::function<std::optional<standin::RolloutFacts>(const std::string& podUid)> rollout = nullptr;
   /// Asks it again.
   std::function<void(const std::string& podUid)> askRollout = nullptr;
+  /// What is known of the pods of a pod's owner; nothing: neither the pod nor its owner is known.
+  std::function<std::optional<standin::EndpointFacts>(const std::string& podUid)> endpoints = nullptr;
+  /// Asks for them again.
+  std::function<void(const std::string& podUid)> askEndpoints = nullptr;
+  /// Whether the pod is Ready with another container than this one; nothing: not known.
+  std::function<std::optional<bool>(const std::string& podUid, const std::string& container,
+                                    const std::string& containerId)>
+      readyWithout = nullptr;
+  /// Whether the pod is known to be on its way out.
+  std::function<bool(const std::string& podUid)> isDeleting = nullptr;
   /// Whose turn it is to make way for the real container. Created by Recoveries.
   std::optional<Departures> departures = std::nullopt;
   bool standInsForbidden = false;  // by the operator's order; those that run are removed
@@ -111,8 +125,11 @@ class Recovery {
   void podGone() { requestEnd(State::pod_gone); }
   /// The reason for it is gone. A launch that has begun is finished all the same, and ends as others do.
   void withdraw();
-  /// The pod's image can be pulled, or is here.
+  /// The pod's image can be pulled; is here; cannot be pulled.
   void imageCame() { settling_.imageCame(); }
+  void imageArrived() { settling_.imageArrived(); }
+  void pullFailed() { settling_.pullFailed(); }
+  void podDescribed() { settling_.podDescribed(); }
   /// The services have another configuration.
   void reconfigured() { settling_.reconfigured(); }
   /// The configuration, which we always know, no longer has a workload for the container.

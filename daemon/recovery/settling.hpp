@@ -8,6 +8,8 @@
 #include "launcher/launcher.hpp"
 #include "recovery/departures.hpp"
 #include "recovery/incident.hpp"
+#include "recovery/last_endpoint.hpp"
+#include "recovery/pull_back_off.hpp"
 #include "standin/rule.hpp"
 #include "standin/stand_ins.hpp"
 #include "telemetry/metrics/stand_ins.hpp"
@@ -31,8 +33,14 @@ class Settling {
   /// While the fallback serves. Returns once kubelet asks the stand-in to end, and the fallback has to end as
   /// its container would. Cancelling it leaves the stand-in as it is.
   cri::Awaitable<void> keep(watcher::WorkloadPtr workload, std::string logFile);
-  /// The real image can be pulled, or is here: kubelet makes no container while a stand-in runs.
+  /// The real image can be pulled: kubelet makes no container while a stand-in runs.
   void imageCame();
+  /// The same where kubelet need not pull an image that is here.
+  void imageArrived();
+  /// It cannot be pulled any more: with policy Always kubelet could not start the container.
+  void pullFailed();
+  /// Somebody described the pod again.
+  void podDescribed();
   /// Another configuration counts: where it wants no stand-in, this one is removed.
   void reconfigured();
   /// The fallback ended: so does the stand-in, in the same way. It stays as a container that ended.
@@ -42,10 +50,16 @@ class Settling {
 
   /// How long kubelet gives its pod to end.
   [[nodiscard]] std::chrono::nanoseconds grace() const;
+  /// It is known that its pod is being deleted. False: it is not, or nobody says.
+  [[nodiscard]] bool podGoes() const;
   [[nodiscard]] bool runs() const { return standIn_ != nullptr; }
 
  private:
   using State = Settlement::State;
+  /// kubelet ends what it does not adopt at its next relist: a second, and more on a busy node.
+  static constexpr std::chrono::seconds kAdoptionLimit{5};
+  static constexpr unsigned kMaxRejections = 2;
+  static constexpr unsigned kMaxFailures = 5;  // to make one
 
   cri::Awaitable<void> takeOver();
   /// Removes what a cancelled or failed attempt may have left. False if the runtime does not let it.
@@ -55,12 +69,21 @@ class Settling {
   cri::Awaitable<void> lookAtOnce();
   [[nodiscard]] cri::Awaitable<bool> mayMake();
   cri::Awaitable<void> make(std::string logFile);
-  cri::Awaitable<void> leaveForImage();
+  /// False: its pod goes instead.
+  cri::Awaitable<bool> leaveForImage();
   cri::Awaitable<bool> untilItsTurn();
+  void tryToLeave();
+  [[nodiscard]] Departures::IsReady readiness() const;
+  // settling_pulls.cpp: policy Always.
+  [[nodiscard]] bool pullsAlways() const;
+  void kubeletPullsSince(const cri::Sandbox* sandbox);
+  cri::Awaitable<void> learnEarlierPulls();
+  cri::Awaitable<bool> untilKubeletPulls();
   [[nodiscard]] std::chrono::seconds untilReady() const;
   [[nodiscard]] bool leavesOnlyWithPod() const;
   cri::Awaitable<void> rejected(int signal);
   [[nodiscard]] standin::Ruling ruling() const;
+  [[nodiscard]] cri::Awaitable<Result<>> addExecutable(standin::Request& request) const;
   [[nodiscard]] Result<standin::Request> request(cri::SandboxStatus sandbox,
                                                  const std::string& logFile) const;
   void began(std::unique_ptr<standin::StandIn> standIn);
@@ -79,9 +102,11 @@ class Settling {
   std::chrono::nanoseconds look_{};         // until it is asked again whether one may be made
   std::optional<Stamp> startedAt_;          // of the stand-in; absent: an earlier daemon started it
   std::optional<Departures::Place> place_;  // while it is away
-  std::optional<Stamp> leftAt_;             // when it made way for the real container
+  LastEndpoint lastEndpoint_;
+  std::optional<Stamp> leftAt_;  // when it made way for the real container
   std::optional<Stamp> rolloutAskedAt_;
-  bool mayExist_ = false;  // one was made, or may have been by an earlier daemon
+  std::optional<PullBackOff> pulls_;  // kubelet's, of this pod's image
+  bool mayExist_ = false;             // one was made, or may have been by an earlier daemon
   bool lookedForEarlier_ = false;
   bool underWay_ = false;  // one is being made or taken over; stays set where that was cancelled
   unsigned failures_ = 0;

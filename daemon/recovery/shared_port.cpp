@@ -62,6 +62,10 @@ cri::Awaitable<void> Recoveries::handBackOnceItListens(Key key, std::shared_ptr<
   if (port && services_.listenersOf) listeners = services_.listenersOf(recovery->incident().pid, *port);
   Result<std::set<std::uint64_t>> before = std::set<std::uint64_t>();
   if (listeners) before = (*listeners)();
+  // The node's network is not the pod's to change.
+  const auto sandbox = co_await services_.runtime.sandboxStatus(container.sandboxId);
+  const bool ownNetwork = sandbox && sandbox->network == cri::NamespaceMode::pod;
+  if (ownNetwork && services_.passOnWaiting) services_.passOnWaiting(recovery->incident().pid);
   const bool starts = co_await untilStarted(container, std::move(started));
   if (starts && listeners && before) co_await untilAnotherListens(recovery, *listeners, *before);
   starting_.erase(container.id);

@@ -49,7 +49,8 @@ cri::Awaitable<void> Recoveries::sweepStandIns() {
       if (removed && *removed > 0) {
         services_.log.warn("removed stand-ins without a fallback", {{"standIns", *removed}});
       }
-      if (!removed) {
+      // What nothing is known of yet keeps all the others, too.
+      if (!removed || !held_.empty()) {
         co_await pauseFor(kSweepRetry);
         continue;
       }

@@ -14,7 +14,9 @@
 #include <csignal>
 #include <utility>
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::standin {
 
@@ -26,7 +28,9 @@ namespace {
 constexpr auto kImageLimit = 5s;  // until CRI knows an image that containerd has
 constexpr Backoff::Limits kImageLooks{2ms, 100ms};
 constexpr auto kExitLimit = 2s;
-constexpr auto kStopGrace = 0s;  // nobody needs the process any more
+constexpr Backoff::Limits kEndLooks{10ms, 200ms};
+constexpr int kMaxEndLooks = 15;  // 2 s
+constexpr auto kStopGrace = 0s;   // nobody needs the process any more
 // The label by which CRI keeps its hands off an image's names: without it, CRI adds one named by the digest
 // of the configuration, which outlives ours.
 constexpr const char* kManaged = "io.cri-containerd.image";
@@ -83,6 +87,23 @@ cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::mine() {
   co_return list;
 }
 
+/// Of the sandbox. The runtime learns later that a stand-in ended with the fallback before; removed until
+/// then, kubelet would never see how.
+cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::containersOf(const Request& request) {
+  Backoff pause(kEndLooks);
+  for (int look = 1;; ++look) {
+    auto list = co_await runtime_.listContainers();
+    if (!list) co_return list;
+    std::erase_if(*list, [&](const auto& one) { return one.sandboxId != request.sandbox.sandbox.id; });
+    const bool ends = std::any_of(list->begin(), list->end(), [&](const auto& one) {
+      return one.name == request.container && isOurs(one, runDir_) &&
+             one.state == cri::Container::State::running && one.attempt < kFirstAttempt + request.restarts;
+    });
+    if (!ends || look == kMaxEndLooks) co_return list;
+    co_await pause.wait();
+  }
+}
+
 asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Request request) {
   const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
   FB_CO_CHECK(checkSandbox(request.sandbox));
@@ -93,28 +114,25 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
     ~Making() { --count; }
     std::size_t& count;
   } const making(making_);
-  const auto all = co_await runtime_.listContainers();
-  if (!all) co_return tl::unexpected<Error>(all.error());
-  std::vector<cri::Container> there;
-  for (const auto& one : *all) {
-    if (one.sandboxId == request.sandbox.sandbox.id) there.push_back(one);
-  }
-  const auto room = co_await makeRoom(request, there);
+  const auto there = co_await containersOf(request);
+  if (!there) co_return tl::unexpected<Error>(there.error());
+  const auto room = co_await makeRoom(request, *there);
   if (!room) co_return tl::unexpected<Error>(room.error());
   const auto begun = clock.now();
-  const auto image = co_await ensureImage(request.binary);
+  const auto image = co_await ensureImage(request);
   if (!image) co_return tl::unexpected<Error>(image.error());
   const auto haveImage = clock.now();
-  auto order = orderOf(request, runDir_, there);
+  auto order = orderOf(request, runDir_, *there);
   const auto id = co_await control_.createContainer(request.sandbox, std::move(order));
   if (!id) co_return tl::unexpected<Error>(id.error());
   const Times times{haveImage - begun, clock.now() - haveImage, {}};
+  // Before it runs: a daemon that dies in between leaves no stand-in without its link.
+  link(request, *id);
   auto standIn = co_await start(*id, times);
   if (!standIn) {
+    unlink(request, *id);
     const auto removed = co_await removeById(*id);
     static_cast<void>(removed);
-  } else {
-    link(request, *id);
   }
   co_return standIn;
 }
@@ -200,21 +218,28 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::find(std::
 
 void ContainerdStandIns::link(const Request& request, const std::string& id) {
   if (request.logPath.empty()) return;
-  const auto& sandbox = request.sandbox;
-  const auto made =
-      links_.make({sandbox.sandbox.podName, sandbox.sandbox.podNamespace, request.container, id},
-                  sandbox.logDirectory + "/" + request.logPath);
-  if (!made && trouble_) trouble_(made.error());
+  const auto& pod = request.sandbox.sandbox;
+  const auto log = request.sandbox.logDirectory + "/" + request.logPath;
+  const auto made = links_.make({pod.podName, pod.podNamespace, request.container, id}, log);
+  if (!made) {
+    if (trouble_) trouble_(made.error());
+    return;
+  }
+  // The one from before the stand-in: a collector would read the log twice.
+  links_.remove({pod.podName, pod.podNamespace, request.container, sys::idOfLog(log)});
 }
 
-/// Without its link; the log stays, as a container's does.
+void ContainerdStandIns::unlink(const Request& request, const std::string& id) const {
+  const auto& sandbox = request.sandbox.sandbox;
+  links_.remove({sandbox.podName, sandbox.podNamespace, request.container, id});
+}
+
+/// Its link first: of a container that is gone, no later daemon would know that it had one. The log stays, as
+/// a container's does.
 cri::Awaitable<Result<>> ContainerdStandIns::remove(cri::Container standIn) {
-  auto removed = co_await removeById(standIn.id);
-  if (removed) {
-    links_.remove({labelOf(standIn, "io.kubernetes.pod.name"),
-                   labelOf(standIn, "io.kubernetes.pod.namespace"), standIn.name, standIn.id});
-  }
-  co_return removed;
+  links_.remove({labelOf(standIn, "io.kubernetes.pod.name"), labelOf(standIn, "io.kubernetes.pod.namespace"),
+                 standIn.name, standIn.id});
+  co_return co_await removeById(standIn.id);
 }
 
 cri::Awaitable<Result<>> ContainerdStandIns::removeById(std::string id) {
@@ -268,10 +293,53 @@ cri::Awaitable<void> ContainerdStandIns::removeUnusedImages() {
   }
 }
 
+/// Its digest is computed once: away from the loop, since it takes as long as an admission.
+cri::Awaitable<Result<std::optional<cri::Blob>>> ContainerdStandIns::executableLayer(const Request& request) {
+  if (!request.executable) co_return std::nullopt;
+  auto layer = layerOf(*request.executable);
+  auto& known = digests_[imageNameOf(request.binary, request.executable)];
+  if (known.empty()) {
+    auto job = [](cri::Blob blob) -> asio::awaitable<Result<std::string>> { co_return digestOf(blob); };
+    if (!pool_) pool_.emplace(1);
+    auto running = job(layer);
+    auto digest = co_await asio::co_spawn(*pool_, std::move(running), asio::use_awaitable);
+    if (!digest) co_return tl::unexpected<Error>(digest.error());
+    known = std::move(*digest);
+  }
+  layer.digest = known;
+  co_return std::move(layer);
+}
+
+/// One at a time: a node full of pods needs the same image at once, and it may be large.
+cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const Request& request) {
+  const auto executor = co_await asio::this_coro::executor;
+  const auto name = imageNameOf(request.binary, request.executable);
+  for (auto other = writing_.find(name); other != writing_.end(); other = writing_.find(name)) {
+    const auto ended = other->second;
+    co_await ended->wait();
+  }
+  struct Turn {
+    Turn(std::map<std::string, std::shared_ptr<Event>>& writing, const std::string& image,
+         const asio::any_io_executor& loop)
+        : all(writing), its(all.emplace(image, std::make_shared<Event>(loop)).first) {}
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    ~Turn() {
+      const auto ended = its->second;
+      all.erase(its);
+      ended->set();
+    }
+    std::map<std::string, std::shared_ptr<Event>>& all;
+    std::map<std::string, std::shared_ptr<Event>>::iterator its;
+  } const turn(writing_, name, executor);
+  co_return co_await writeImage(name, request);
+}
+
 /// kubelet collects images that it does not know in use: each time it is looked for again.
-cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const BinaryRef& binary) {
-  const auto name = imageNameOf(binary);
-  auto parts = imageOf(name, programBytes(), architecture());
+cri::Awaitable<Result<>> ContainerdStandIns::writeImage(std::string name, const Request& request) {
+  auto layer = co_await executableLayer(request);
+  if (!layer) co_return tl::unexpected<Error>(layer.error());
+  auto parts = imageOf(name, programBytes(), architecture(), std::move(*layer));
   const auto stored = co_await control_.imageDigest(name);
   if (!stored) co_return tl::unexpected<Error>(stored.error());
   const bool ours = *stored == parts.back().digest;

@@ -3,23 +3,29 @@
 // journal, written by the same call that creates them. On the daemon's loop.
 #pragma once
 
+#include "base/async/event.hpp"
 #include "cri/control.hpp"
 #include "cri/runtime.hpp"
-#include "standin/log_links.hpp"
 #include "standin/stand_ins.hpp"
+#include "sys/log_links.hpp"
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <boost/asio/thread_pool.hpp>
 
 namespace fallbackd::standin {
 
 class ContainerdStandIns final : public StandIns {
  public:
   /// `runDir`: only stand-ins of a daemon with the same one are touched.
-  ContainerdStandIns(cri::Runtime& runtime, cri::Control& control, std::string runDir, LogLinks links)
+  ContainerdStandIns(cri::Runtime& runtime, cri::Control& control, std::string runDir, sys::LogLinks links)
       : runtime_(runtime), control_(control), runDir_(std::move(runDir)), links_(std::move(links)) {}
 
   /// Told what does not keep a stand-in from being one.
@@ -33,7 +39,10 @@ class ContainerdStandIns final : public StandIns {
 
  private:
   cri::Awaitable<Result<std::vector<cri::Container>>> mine();
-  cri::Awaitable<Result<>> ensureImage(const BinaryRef& binary);
+  cri::Awaitable<Result<std::vector<cri::Container>>> containersOf(const Request& request);
+  cri::Awaitable<Result<>> ensureImage(const Request& request);
+  cri::Awaitable<Result<>> writeImage(std::string name, const Request& request);
+  cri::Awaitable<Result<std::optional<cri::Blob>>> executableLayer(const Request& request);
   enum class Image : std::uint8_t { there, gone };
   cri::Awaitable<Result<>> awaitImage(std::string name, Image wanted);
   cri::Awaitable<Result<>> checkSucceeded(const std::string& name, const std::vector<cri::Container>& there);
@@ -43,14 +52,18 @@ class ContainerdStandIns final : public StandIns {
   cri::Awaitable<Result<>> remove(cri::Container standIn);
   cri::Awaitable<Result<>> removeById(std::string id);
   void link(const Request& request, const std::string& id);
+  void unlink(const Request& request, const std::string& id) const;
   cri::Awaitable<void> removeUnusedImages();
 
   cri::Runtime& runtime_;
   cri::Control& control_;
   std::string runDir_;
-  LogLinks links_;
+  sys::LogLinks links_;
   std::function<void(const Error&)> trouble_;
-  std::size_t making_ = 0;  // images may be about to be used
+  std::size_t making_ = 0;                                 // images may be about to be used
+  std::map<std::string, std::shared_ptr<Event>> writing_;  // images, by name; set when it ends
+  std::map<std::string, std::string> digests_;    // of layers with an executable, by the image's name
+  std::optional<boost::asio::thread_pool> pool_;  // they are as large as the binaries
 };
 
 }  // namespace fallbackd::standin

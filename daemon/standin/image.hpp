@@ -1,23 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// The image of a stand-in: one layer with one program, and a configuration that differs by name, so that
-// containerd never takes two of them, or somebody else's, for one image under several names. Pure.
+// The image of a stand-in: a layer with its program, where asked for one with the fallback's binary, and a
+// configuration that differs by name, so that containerd never takes two of them, or somebody else's, for one
+// image under several names.
 #pragma once
 
-#include "cri/control.hpp"
+#include "cri/blob.hpp"
 #include "domain/binary_ref.hpp"
+#include "sys/fd.hpp"
 
+#include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace fallbackd::standin {
 
-/// "fallbackd.io/checkout:1.8.3": what kubectl shows as the container's image.
-std::string imageNameOf(const BinaryRef& binary);
+/// The admitted copy of the binary, and where commands of probes and hooks expect it: an absolute path of at
+/// most 99 bytes.
+struct Executable {
+  std::string path;
+  std::string digest;  // hex sha256
+  std::uint64_t size = 0;
+  std::shared_ptr<const sys::UniqueFd> file;  // sealed
+};
 
-/// Layer, configuration and manifest, in the order in which they are stored. `architecture` as Go names it.
+/// "fallbackd.io/checkout:1.8.3": what kubectl shows as the container's image. With an executable its tag
+/// ends in ".exec-" and some digits that differ by path and content.
+std::string imageNameOf(const BinaryRef& binary, const std::optional<Executable>& executable = {});
+
+/// With the executable as the only file. Without a digest: see digestOf().
+cri::Blob layerOf(const Executable& executable);
+/// Reads the whole file: blocks. Stage containerd.
+Result<std::string> digestOf(const cri::Blob& blob);
+
+/// Layers, configuration and manifest, in the order in which they are stored. `architecture` as Go names it.
 std::vector<cri::Blob> imageOf(const std::string& name, std::string_view program,
-                               std::string_view architecture);
+                               std::string_view architecture, std::optional<cri::Blob> executable = {});
 
 /// Of the node, which is the program's.
 std::string_view architecture();

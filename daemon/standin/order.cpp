@@ -3,7 +3,6 @@
 
 #include "domain/stand_in.hpp"
 #include "standin/hash.hpp"
-#include "standin/image.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -56,7 +55,8 @@ cri::ContainerOrder orderOf(const Request& request, const std::string& runDir,
   cri::ContainerOrder order;
   order.name = request.container;
   order.attempt = kFirstAttempt + request.restarts;
-  order.image = imageNameOf(request.binary);
+  order.image = imageNameOf(request.binary, request.executable);
+  order.env = request.env;
   order.logPath = request.logPath;
   order.user = kNobody;
   order.group = kNobody;

@@ -4,9 +4,12 @@
 
 #include "cri/control.hpp"
 #include "domain/binary_ref.hpp"
+#include "standin/image.hpp"
 
 #include <chrono>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +28,9 @@ struct Request {
   // Of the specification: what must have ended, and what must run, before kubelet would start the container.
   std::vector<std::string> initContainers;
   std::vector<std::string> sidecars;
+  // What kubelet executes in the container, if anything, and the variables that it finds there.
+  std::optional<Executable> executable = {};
+  std::map<std::string, std::string> env = {};
 };
 
 /// Empty if kubelet could start the container now, by the containers of its sandbox; else what it waits for.

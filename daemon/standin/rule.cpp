@@ -25,10 +25,11 @@ const kube::Container* find(const std::vector<kube::Container>& list, const std:
   return found == list.end() ? nullptr : &*found;
 }
 
-/// What kubelet would execute in the container, where there is only our program. Empty: nothing.
-std::string executedIn(const kube::Container& container) {
-  const auto executes = [](const std::optional<kube::Probe>& probe) {
-    return probe && std::holds_alternative<kube::ExecCommand>(probe->handler);
+/// The probe by which kubelet would execute in the container what is not there. Empty: none.
+std::string executedIn(const kube::Container& container, const std::string& there) {
+  const auto executes = [&](const std::optional<kube::Probe>& probe) {
+    const auto* const exec = probe ? std::get_if<kube::ExecCommand>(&probe->handler) : nullptr;
+    return exec != nullptr && (there.empty() || exec->command.empty() || exec->command.front() != there);
   };
   if (executes(container.readinessProbe)) return "readinessProbe";
   if (executes(container.livenessProbe)) return "livenessProbe";
@@ -62,9 +63,12 @@ Ruling rule(config::Settle settle, const config::Workload& workload, const kube:
   if (pod->ownerKind == "Job" || (!pod->restartPolicy.empty() && pod->restartPolicy != "Always")) {
     return refused("the pod is of a Job or is not restarted always: it would count as completed or failed");
   }
-  const auto executed = executedIn(*container);
-  if (!executed.empty())
-    return refused("its " + executed + " executes a program that a stand-in does not have");
+  const auto executed = executedIn(*container, workload.standIn.path);
+  if (!executed.empty()) {
+    return refused("its " + executed + " executes a program that a stand-in does not have" +
+                   (workload.standIn.path.empty() ? std::string(" (standIn.path of its workload is not set)")
+                                                  : ": it has " + workload.standIn.path));
+  }
   if (pod->imagePullSecrets > 0 && workload.dockerConfig.empty()) {
     return refused(
         "its image needs a password that only kubelet has: it would never come while a stand-in runs");

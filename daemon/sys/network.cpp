@@ -4,11 +4,14 @@
 #include <arpa/inet.h>
 #include <array>
 #include <cerrno>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <system_error>
 #include <thread>
+#include <unistd.h>
 
 namespace fallbackd::sys {
 
@@ -54,6 +57,33 @@ Result<UniqueFd> socketIn(Stage stage, const NamespaceFd& network, int domain, i
   }
   if (made < 0) return failErrno(stage, what, error);
   return UniqueFd(made);
+}
+
+Result<> passOnWaitingConnections(Stage stage, const NamespaceFd& network) {
+  int error = 0;
+  const auto set = [&] {
+    if (::setns(network.get(), CLONE_NEWNET) != 0) {
+      error = errno;
+      return;
+    }
+    // A /proc of its own, since a container's /proc/sys is read-only. Below sys/net a thread sees the
+    // settings of its own network.
+    const UniqueFd kind(::fsopen("proc", FSOPEN_CLOEXEC));
+    if (!kind || ::fsconfig(kind.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+      error = errno;
+      return;
+    }
+    const UniqueFd proc(::fsmount(kind.get(), FSMOUNT_CLOEXEC, 0));
+    const UniqueFd file(::openat(proc.get(), "sys/net/ipv4/tcp_migrate_req", O_WRONLY | O_CLOEXEC));
+    if (!file || ::write(file.get(), "1", 1) != 1) error = errno;
+  };
+  try {
+    std::thread(set).join();
+  } catch (const std::system_error& failure) {
+    error = failure.code().value();
+  }
+  if (error != 0) return failErrno(stage, "set tcp_migrate_req", error);
+  return {};
 }
 
 Result<std::vector<std::string>> addressesIn(Stage stage, const NamespaceFd& network) {

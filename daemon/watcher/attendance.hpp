@@ -121,6 +121,8 @@ class Attendance {
   cri::Awaitable<std::chrono::nanoseconds> lookOnce(Key key, WorkloadPtr workload, ImageReference reference);
   cri::Awaitable<bool> askNodeFirst(ImageReference reference, Question& question);
   cri::Awaitable<bool> askRegistry(Key key, WorkloadPtr workload, ImageReference reference);
+  void rehearse(const Key& key, const WorkloadPtr& workload);
+  void tellFailure(const Key& key, const WorkloadPtr& workload, const Verdict& verdict);
   cri::Awaitable<void> untilNextLook(Key key, std::shared_ptr<LookAgain> again, Stamp next);
   cri::Awaitable<Result<bool>> predecessorsSucceeded(Key key, WorkloadPtr workload);
   void learnStatusOnce(const std::string& sandboxId);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The look loop of each waiting container: its turn, its image on the node, its registry.
+#include "config/drill.hpp"
 #include "watcher/attendance.hpp"
 
 #include <chrono>
@@ -53,6 +54,10 @@ cri::Awaitable<std::chrono::nanoseconds> Attendance::lookOnce(Key key, WorkloadP
       setState(key, Waiting::State::after_init_containers);
       co_return interval;
     }
+  }
+  if (config::isDrill(*workload)) {
+    rehearse(key, workload);
+    co_return interval;
   }
   if (pullPolicy == config::PullPolicy::if_not_present) {
     const auto present = co_await runtime_.imagePresent(reference.toString());
@@ -111,13 +116,29 @@ cri::Awaitable<bool> Attendance::askRegistry(Key key, WorkloadPtr workload, Imag
   // kubelet may have a password that we do not have.
   const bool undecided = verdict.cause == Cause::unauthorized && !verdict.withCredentials;
   setState(key, undecided ? Waiting::State::undecided : Waiting::State::failed, &verdict);
-  const auto* pod = pods_.find(key.first);
-  if (pod != nullptr && workload->detection.triggers.contains(verdict.cause)) {
-    listener_.detected(Detection{pod->sandbox, workload, verdict.cause, verdict.text,
-                                 pods_.waitingSince(key.first, *workload), verdict.ended,
-                                 verdict.ended - verdict.started, pod->status});
-  }
+  tellFailure(key, workload, verdict);
   co_return true;
+}
+
+void Attendance::tellFailure(const Key& key, const WorkloadPtr& workload, const Verdict& verdict) {
+  const auto* pod = pods_.find(key.first);
+  if (pod == nullptr || !workload->detection.triggers.contains(verdict.cause)) return;
+  listener_.detected(Detection{pod->sandbox, workload, verdict.cause, verdict.text,
+                               pods_.waitingSince(key.first, *workload), verdict.ended,
+                               verdict.ended - verdict.started, pod->status});
+}
+
+/// An operator's drill: the image counts as refused. What is known of its registry stays as it is.
+void Attendance::rehearse(const Key& key, const WorkloadPtr& workload) {
+  Verdict verdict;
+  verdict.started = clock_.now();
+  learnStatusOnce(key.first);
+  verdict.kind = Verdict::Kind::failed;
+  verdict.cause = Cause::unreachable;
+  verdict.text = "a drill: taken as refused, and no registry was asked (fallbackctl drill status)";
+  verdict.ended = clock_.now();
+  setState(key, Waiting::State::failed, &verdict);
+  tellFailure(key, workload, verdict);
 }
 
 void Attendance::report(const config::Workload& workload, const Verdict& verdict) {

@@ -2,6 +2,7 @@
 #include "watcher/match.hpp"
 
 #include "base/strings.hpp"
+#include "config/drill.hpp"
 #include "domain/image_reference.hpp"
 #include "watcher/specified.hpp"
 
@@ -158,6 +159,16 @@ void specify(const config::Config& config, const cri::Sandbox& sandbox, const ku
     covering.workloads.push_back(askedFor(workloads, *spec));
 }
 
+/// A container that is rehearsed is covered by nothing else.
+void keepDrill(Covering& covering) {
+  const auto drill = std::find_if(covering.workloads.begin(), covering.workloads.end(),
+                                  [](const auto& one) { return config::isDrill(*one); });
+  if (drill == covering.workloads.end()) return;
+  const auto container = (*drill)->match.container;
+  std::erase_if(covering.workloads,
+                [&](const auto& one) { return one->match.container == container && !config::isDrill(*one); });
+}
+
 Covering cover(const config::ConfigPtr& config, const cri::Sandbox& sandbox, const PodChoices& choices,
                const std::set<std::string>* made, const kube::Pod* spec) {
   Covering covering;
@@ -169,6 +180,7 @@ Covering cover(const config::ConfigPtr& config, const cri::Sandbox& sandbox, con
     }
     covering.workloads.emplace_back(config, &workload);
   }
+  keepDrill(covering);
   if (annotationsCount(*config, sandbox.podNamespace)) {
     Follower(*config, sandbox, covering).follow(choices, made);
   }

@@ -6,18 +6,24 @@ render() { # NAME OVERLAY
   "$helm" template fallbackd "$chart" --namespace fallbackd-system --values "$chart/ci/$1-values.yaml" >"$out/$1-chart.yaml" &&
     "$kubectl" kustomize "deploy/kustomize/$2" >"$out/$1-kustomize.yaml"
 }
-for one in default:base example:overlays/example kubernetes:overlays/kubernetes events:overlays/events namespace-pause:overlays/namespace-pause monitoring:overlays/monitoring mirror:overlays/mirror; do
+for one in default:base example:overlays/example kubernetes:overlays/kubernetes events:overlays/events namespace-pause:overlays/namespace-pause monitoring:overlays/monitoring mirror:overlays/mirror without-api-server:overlays/without-api-server image-volumes:overlays/image-volumes; do
   name=${one%%:*}
   check "helm lint, $name" "$helm" lint --strict --quiet "$chart" --values "$chart/ci/$name-values.yaml"
   check "rendering, $name" render "$name" "${one#*:}"
   check "the same objects, $name" python3 tests/deploy/compare.py "$out/$name-chart.yaml" "$out/$name-kustomize.yaml"
   cp "$out/log" "$out/same-$name"
 done
+# Images of hosts that are neither examples nor placeholders, in what can be installed as it is.
+refused_registries() {
+  ! grep -rnE 'image(Name)?:|reference:|Image:' deploy/helm/fallbackd/{values.yaml,templates,ci} deploy/kustomize --include='*.yaml' |
+    grep -E '[a-z0-9-]+\.[a-z0-9.-]+/' | grep -vE 'registry\.example\.com/|not-set\.invalid/'
+}
 # The schema must also refuse something.
 for wrong in image.pullPolicy=Sometimes image.digest=sha256:12 imagee.tag=1 keys.shop=x hostPaths.cache=opt packs[0].name=A maxUnavailable=0 kubernetes.kubeletCertificate=x kubernetes.events=true kubernetes.namespacePause=all; do
   check "values refused: $wrong" refused "values don't meet the specifications of the schema" "$helm" template fallbackd "$chart" --set image.repository=r.example.com/fallbackd --set "$wrong"
 done
 check "no image but yours: chart" refused "image.repository is required" "$helm" template fallbackd "$chart"
+check "no registry but yours in defaults" refused_registries
 check "no image but yours: kustomize" grep -q 'image: not-set.invalid/fallbackd:' "$out/default-kustomize.yaml"
 for version in 1.24.0 1.29.0 1.33.0; do
   check "rendering for Kubernetes $version" "$helm" template fallbackd "$chart" --set image.repository=r.example.com/fallbackd --kube-version "$version"
@@ -26,7 +32,7 @@ check "the effect of each value" node tests/deploy/chart.mjs "$tools" "$chart"
 check "installing both on the tests' API server" node tests/deploy/install.mjs "$tools" "$root" "$root/build/release/bin/fallbackctl" "$out/installed.yaml"
 cp "$out/log" "$out/installed"
 step "Kubernetes' schemas"
-check "every object" node tests/deploy/validate.mjs "$tools" "$out"/{default,example,kubernetes,events,namespace-pause,monitoring,mirror}-{chart,kustomize}.yaml "$out/installed.yaml"
+check "every object" node tests/deploy/validate.mjs "$tools" "$out"/{default,example,kubernetes,events,namespace-pause,monitoring,mirror,without-api-server,image-volumes}-{chart,kustomize}.yaml "$out/installed.yaml"
 cp "$out/log" "$out/schemas"
 # They must refuse something, too: a misspelt key and a wrong type.
 sed '0,/hostPID: true/s//hostPid: true/' "$out/default-kustomize.yaml" >"$out/misspelt.yaml"
@@ -47,7 +53,7 @@ check "a policy refused: too lax" refused "an image: admitted" node tests/deploy
 sed 's/validationActions/validationAction/' "$policies" >"$out/misspelt.yaml"
 check "a policy refused: misspelt" refused validationAction node tests/deploy/validate.mjs "$tools" "$out/misspelt.yaml"
 step "configuration"
-for one in default example kubernetes events namespace-pause monitoring mirror; do
+for one in default example kubernetes events namespace-pause monitoring mirror without-api-server image-volumes; do
   for from in chart kustomize; do
     python3 - "$out/$one-$from.yaml" >"$out/fallbackd.yaml" <<'PY'
 import sys, yaml

@@ -55,16 +55,28 @@ const volumeOf = (found, path) => found.spec.volumes.find((volume) => volume.nam
 // Names and labels
 renders('no Namespace unless asked', {}, ({of}) => equal('Namespace', of('Namespace'), undefined));
 renders('the release names the objects', {}, ({objects}) => equal('a DaemonSet', 'DaemonSet edge-fallbackd' in objects, true), 'edge');
-renders('fullnameOverride', {fullnameOverride: 'rescue', kubernetes: {enabled: true}, packs: [{name: 'shop', image: 'r/p:1'}], keys: {'a.pub': '-----BEGIN PUBLIC KEY-----'}}, ({objects, spec}) => {
+renders('fullnameOverride', {fullnameOverride: 'rescue', kubernetes: {namespacePause: true, events: {enabled: true}}, packs: [{name: 'shop', image: 'r/p:1'}], keys: {'a.pub': '-----BEGIN PUBLIC KEY-----'}}, ({objects, spec}) => {
   for (const key of Object.keys(objects)) equal(key, / rescue/.test(key), true);
   equal('the account', spec.serviceAccountName, 'rescue');
+});
+renders('packs', {packs: [{name: 'shop', image: 'r/p:1'}, {name: 'mail', image: 'r/m:1', imageVolume: true}]}, ({objects}) => {
+  const {spec} = Object.values(objects).find((object) => object.kind === 'DaemonSet' && object.metadata.name.endsWith('-packs')).spec.template;
+  equal('images', spec.initContainers.map((one) => one.image.replace(/:[^:]*$/, '')), ['r/p', 'r.example.com/fallbackd']);
+  equal('installs', spec.initContainers[1].command.at(-1), '/packs/mail/pack');
+  equal('mounts', spec.initContainers[1].volumeMounts.at(-1), {name: 'pack-mail', mountPath: '/packs/mail', readOnly: true});
+  equal('volume', spec.volumes.at(-1), {name: 'pack-mail', image: {reference: 'r/m:1', pullPolicy: 'IfNotPresent'}});
+  equal('waits', [spec.containers[0].image.replace(/:[^:]*$/, ''), spec.containers[0].command], ['r.example.com/fallbackd', ['/usr/bin/fallbackctl', 'pack', 'wait']]);
+});
+renders('pauseImage', {packs: [{name: 'shop', image: 'r/p:1'}], pauseImage: 'r/pause:1'}, ({objects}) => {
+  const {spec} = Object.values(objects).find((object) => object.kind === 'DaemonSet' && object.metadata.name.endsWith('-packs')).spec.template;
+  equal('waits', [spec.containers[0].image, spec.containers[0].command], ['r/pause:1', undefined]);
 });
 renders('nameOverride', {nameOverride: 'rescue'}, ({of}) => {
   equal('label', of('DaemonSet').spec.selector.matchLabels['app.kubernetes.io/name'], 'rescue');
   equal('label of the pods', of('DaemonSet').spec.template.metadata.labels['app.kubernetes.io/name'], 'rescue');
   equal('policy', of('NetworkPolicy').spec.podSelector.matchLabels['app.kubernetes.io/name'], 'rescue');
 });
-renders('namespaceOverride', {namespaceOverride: 'elsewhere', kubernetes: {enabled: true}, metrics: {podMonitor: {enabled: true}}}, ({objects}) => {
+renders('namespaceOverride', {namespaceOverride: 'elsewhere', kubernetes: {namespacePause: true}, metrics: {podMonitor: {enabled: true}}}, ({objects}) => {
   for (const object of Object.values(objects)) {
     if (!object.kind.startsWith('Cluster')) equal(object.kind, object.metadata.namespace, 'elsewhere');
     if (object.subjects) equal('subject', object.subjects[0].namespace, 'elsewhere');
@@ -81,9 +93,9 @@ renders('commonLabels and podLabels', {commonLabels: {team: 'infra'}, podLabels:
 refuses('an image that nobody names', {image: {repository: ''}}, 'image.repository is required');
 
 // The pod
-renders('no links to logs unless asked', {}, (found) => equal('the mount', mountOf(found, '/var/log/containers'), undefined));
-renders('hostPaths.logLinks', {hostPaths: {logLinks: '/var/log/containers'}}, (found) => {
-  equal('the node\'s folder', volumeOf(found, '/var/log/containers')?.hostPath?.path, '/var/log/containers');
+renders('no links to logs', {hostPaths: {logLinks: ''}}, (found) => equal('the mount', mountOf(found, '/var/log/containers'), undefined));
+renders('hostPaths.logLinks', {}, (found) => {
+  equal('the node\'s folder', volumeOf(found, '/var/log/containers')?.hostPath, {path: '/var/log/containers', type: 'DirectoryOrCreate'});
   equal('read-only', mountOf(found, '/var/log/containers')?.readOnly, undefined);
 });
 renders('extraArgs, extraEnv, extraVolumes, extraVolumeMounts, initContainers', {
@@ -99,6 +111,29 @@ renders('extraArgs, extraEnv, extraVolumes, extraVolumeMounts, initContainers', 
 renders('updateStrategy and affinity', {updateStrategy: {type: 'OnDelete'}, affinity: {nodeAffinity: {}}}, ({of, spec}) => {
   equal('strategy', of('DaemonSet').spec.updateStrategy, {type: 'OnDelete'});
   equal('affinity', spec.affinity, {nodeAffinity: {}});
+});
+
+// What `settle: auto` needs to know
+const rolesOf = ({objects}) => Object.values(objects).filter((object) => object.kind === 'ClusterRole').map((object) => object.metadata.name);
+const tokenPath = '/var/run/secrets/kubernetes.io/serviceaccount';
+renders('pods and their owners may be read', {}, (found) => {
+  equal('roles', rolesOf(found), ['fallbackd-pods']);
+  equal('verbs', found.of('ClusterRole').rules.flatMap((rule) => rule.verbs), ['list', 'watch', 'get']);
+  equal('argument', found.daemon.args[found.daemon.args.indexOf('--sources') + 1], 'apiserver');
+  equal('token', mountOf(found, tokenPath)?.readOnly, true);
+  equal('ports', found.of('NetworkPolicy').spec.egress[1].ports.map((one) => one.port), [443, 6443]);
+  equal('kubelet', found.spec.volumes.some((volume) => volume.hostPath?.path?.endsWith('kubelet.crt')), false);
+});
+renders('kubernetes.enabled: false', {kubernetes: {enabled: false}}, (found) => {
+  equal('roles', rolesOf(found), []);
+  equal('argument', found.daemon.args.includes('--sources'), false);
+  equal('token', mountOf(found, tokenPath), undefined);
+  equal('egress', found.of('NetworkPolicy').spec.egress.length, 1);
+});
+renders('the source kubelet', {config: {kubernetes: {sources: ['kubelet', 'apiserver']}}}, (found) => {
+  equal('roles', rolesOf(found), ['fallbackd-pods', 'fallbackd-kubelet']);
+  equal('certificate', volumeOf(found, '/var/lib/kubelet/pki/kubelet.crt')?.hostPath?.type, 'File');
+  equal('ports', found.of('NetworkPolicy').spec.egress[1].ports.map((one) => one.port), [443, 6443, 10250]);
 });
 
 // The configuration

@@ -181,6 +181,14 @@ try {
     await succeeds(`helm install fallbackd ${chart} --create-namespace --set-file configFile=workloads.yaml`);
     await configured('fallbackd-system', 'checkout@1.8.3');
   });
+  await scene("a drill's pod", {}, async () => {
+    await succeeds('kubectl create namespace shop');
+    writeFileSync(join(work, 'checkout.json'), JSON.stringify(deployment));
+    await succeeds('kubectl create -f checkout.json');
+    await succeeds('kubectl -n shop get deploy checkout -o yaml | fallbackctl drill pod checkout --node node-a | kubectl create -f -');
+    const {text} = await run("kubectl -n shop get pod checkout-drill -o jsonpath='{.spec.nodeName} {.metadata.labels} {.spec.containers[0].image}'");
+    expect('the pod', text.trim() === 'node-a {"fallbackd.io/drill":"checkout-drill"} fallbackd-drill.invalid/shop/checkout:1.8.3', text);
+  });
   await scene("kubectl's plugin", {}, async () => {
     // exec needs a container: here it only says where it would run what.
     writeFileSync(join(work, 'bin/kubectl-stub'), '#!/bin/sh\ncase "$*" in *" exec "*|"exec "*) echo "$@" ;; *) exec kubectl-real "$@" ;; esac\n', {mode: 0o755});
@@ -207,6 +215,8 @@ try {
     await says('kubectl-real fallbackd status', 0, '==> node-a', on('a', 'status'), '==> node-b', on('b', 'status'));
     await says('kubectl-real fallbackd status --node node-c', 1, 'kubectl fallbackd: there is no fallbackd on node node-c');
     await says('kubectl-real fallbackd explain shop/late', 1, 'kubectl fallbackd: pod shop/late is on no node yet');
+    await says('kubectl-real fallbackd drill start checkout --for 5m --node node-a', 0, on('a', 'drill start checkout --for 5m'));
+    await says('kubectl-real fallbackd drill start checkout', 1, 'kubectl fallbackd: a drill is for one node: --node NODE');
     await says('kubectl-real fallbackd explain', 1, 'kubectl fallbackd: explain needs a pod');
     await says('kubectl-real fallbackd explain shop/none', 1, 'Error from server (NotFound): pods "none" not found');
   });

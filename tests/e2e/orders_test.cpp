@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operator orders: a pause of new recoveries, and mode observe.
+// What an operator orders: a pause of new recoveries, a drill, and mode observe.
+#include "base/clock.hpp"
 #include "e2e_gtest.hpp"
+#include "http.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
+#include "sys/log_links.hpp"
 #include "wait.hpp"
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -152,6 +156,109 @@ TEST_F(Orders, APauseThatNoDaemonFollowsIsWrittenAndSaysSo) {
   E2E_CHECK(shop_->daemon->restart());
   ASSERT_NO_FATAL_FAILURE(startPod("late"));
   EXPECT_TRUE(isWithheld("late", R"("by":"pause")")) << shop_->daemon->logText();
+}
+
+/// A pod as `fallbackctl drill pod` describes it.
+PodSpec drillPod() {
+  auto spec = checkoutPod("checkout-drill");
+  spec.labels = {{"fallbackd.io/drill", "checkout-drill"}};
+  return spec;
+}
+
+TEST_F(Orders, ADrillRescuesItsPodAndNoOtherOneUntilItIsHandedBack) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  const auto links = shop_->daemon->configFile().parent_path() / "log-links";
+  std::filesystem::create_directories(links);
+  // A healthy registry, whose image is on the node.
+  E2E_CHECK(shop_->registry.start());
+  E2E_CHECK(shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
+  ASSERT_TRUE(shop_->kubelet->pullImage(shop_->image()).ok());
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(drillPod()));
+  ASSERT_NO_FATAL_FAILURE(startPod("real"));
+  EXPECT_FALSE(shop_->kubelet->pullImage("fallbackd-drill.invalid/shop/checkout:1.8.3", "", 10s).ok());
+
+  E2E_TRY(const auto begun, order({"drill", "start", "checkout", "--reason", "first day"}));
+  ASSERT_EQ(begun.code, 0) << begun.text;
+  EXPECT_THAT(begun.text, HasSubstr("fallbackctl drill pod checkout --node"));
+  ASSERT_TRUE(ready("checkout-drill")) << shop_->daemon->logText();
+  const auto process = fallbackPid(*shop_->daemon, "checkout-drill");
+  EXPECT_THAT(httpGet(pod.ip, Shop::kPort, "/").value_or(HttpAnswer{}).status, 200);
+  EXPECT_EQ(recoveryState(*shop_->daemon, "real"), "") << "its image is on the node";
+
+  // Its log is where collectors look, without a stand-in.
+  const auto log = pod.logDirectory / "checkout-fallback" / "0.log";
+  EXPECT_EQ(std::filesystem::read_symlink(
+                links / sys::logLinkOf({"checkout-drill", "shop", "checkout", sys::idOfLog(log.string())})),
+            log);
+
+  // Everywhere it is said that this is a drill, and metrics have it apart.
+  EXPECT_THAT(statusText(),
+              HasSubstr("A DRILL of workload checkout holds for pod shop/checkout-drill until"));
+  E2E_TRY(const auto told,
+          ctl({"explain", "shop/checkout-drill", "--socket", shop_->daemon->controlSocket()}));
+  EXPECT_THAT(told.text, HasSubstr("a drill"));
+  EXPECT_THAT(shop_->daemon->logText(), HasSubstr("a drill begins"));
+  E2E_TRY(const auto metrics, httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/metrics"));
+  EXPECT_THAT(metrics.body, HasSubstr("fallbackd_drill 1"));
+  EXPECT_THAT(metrics.body, HasSubstr("fallbackd_active_fallbacks{workload=\"fallbackd-drill\"} 1"));
+  EXPECT_THAT(metrics.body, Not(HasSubstr("fallbackd_active_fallbacks{workload=\"checkout\"} 1")));
+  EXPECT_THAT(metrics.body, Not(HasSubstr("fallbackd_registry_circuit_state{host=\"" +
+                                          shop_->registry.address() + "\"} 2")));
+
+  // A daemon that is killed takes it over, and the order outlives it.
+  shop_->daemon->kill();
+  E2E_CHECK(shop_->daemon->restart());
+  ASSERT_TRUE(ready("checkout-drill")) << shop_->daemon->logText();
+  EXPECT_EQ(fallbackPid(*shop_->daemon, "checkout-drill"), process);
+
+  // `kubectl set image` with the real one.
+  E2E_TRY(const auto container, shop_->kubelet->createContainer(pod, shop_->containerSpec()));
+  E2E_CHECK(shop_->kubelet->startContainer(container));
+  EXPECT_TRUE(waitUntil(kCeiling, [&] {
+    return recoveryState(*shop_->daemon, "checkout-drill") == "handed_back";
+  })) << shop_->daemon->logText();
+  E2E_TRY(const auto ended, order({"drill", "stop"}));
+  ASSERT_EQ(ended.code, 0) << ended.text;
+  EXPECT_THAT(statusText(), Not(HasSubstr("DRILL")));
+  EXPECT_EQ(recoveryState(*shop_->daemon, "real"), "");
+}
+
+TEST_F(Orders, ADrillEndsByItselfAndOneThatCannotBeReadIsNone) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  const auto file = shop_->daemon->configFile().parent_path() / "state" / "drill.yaml";
+  std::filesystem::create_directories(file.parent_path());
+  const auto write = [&](const std::string& workload, std::chrono::seconds length) {
+    const auto now = std::chrono::floor<std::chrono::seconds>(Clock::system().wall());
+    std::ofstream(file) << "apiVersion: fallbackd.io/v1\nworkload: " << workload
+                        << "\nnamespace: shop\npod: checkout-drill\nsince: " << rfc3339(now)
+                        << "\nuntil: " << rfc3339(now + length) << "\n";
+  };
+  const auto says = [&](const std::string& text) {
+    return waitUntil(kCeiling, [&] { return statusText().find(text) != std::string::npos; });
+  };
+  std::ofstream(file) << "everything: please\n";
+  EXPECT_TRUE(says("a drill was ordered and does not hold: ") && says(file.string() + ":1:")) << statusText();
+  write("cart", 600s);
+  EXPECT_TRUE(says("no workload of the configuration has the name \"cart\"")) << statusText();
+  E2E_TRY(const auto stopped, order({"drill", "stop"}));
+  EXPECT_EQ(stopped.code, 0) << stopped.text;
+
+  write("checkout", 600s);
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(drillPod()));
+  ASSERT_TRUE(ready("checkout-drill")) << shop_->daemon->logText();
+  const auto process = fallbackPid(*shop_->daemon, "checkout-drill");
+  write("checkout", 2s);
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return statusText().find("DRILL") == std::string::npos; }));
+  EXPECT_EQ(fallbackPid(*shop_->daemon, "checkout-drill"), process) << "it goes on until its pod goes";
+  E2E_CHECK(shop_->kubelet->removePod(pod));
+  EXPECT_TRUE(waitUntil(kCeiling, [&] {
+    return recoveryState(*shop_->daemon, "checkout-drill") == "pod_gone";
+  })) << shop_->daemon->logText();
+  // The next pod of that name is none of a drill.
+  E2E_TRY(const auto later, shop_->kubelet->startPod(drillPod()));
+  ASSERT_NO_FATAL_FAILURE(startPod("real"));
+  ASSERT_TRUE(ready("real")) << shop_->daemon->logText();
+  EXPECT_EQ(fallbackPid(*shop_->daemon, "checkout-drill"), 0);
 }
 
 TEST_F(Orders, ObservingTellsWhatWouldHaveBeenStarted) {

@@ -35,9 +35,9 @@ std::vector<Permission> shipped() {
   const fs::path deploy = FALLBACKD_DEPLOY;
   auto all = kube_test::permissionsInTemplate(deploy / "helm/fallbackd/templates/kubernetes.yaml",
                                               "fallbackd-variables");
-  for (const char* const component : {"kubernetes", "events", "namespace-pause"}) {
-    const auto some =
-        kube_test::permissionsIn(deploy / "kustomize/components" / component / "clusterrole.yaml");
+  for (const char* const part :
+       {"base", "components/kubernetes", "components/events", "components/namespace-pause"}) {
+    const auto some = kube_test::permissionsIn(deploy / "kustomize" / part / "clusterrole.yaml");
     all.insert(all.end(), some.begin(), some.end());
   }
   return all;
@@ -161,7 +161,7 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
     pod->name = name + "-0";
     pod->owner = kube::Owner{"apps/v1", kind, name, "o-1"};
     std::optional<std::string> why;
-    sources.rollout(pod, [&](const kube::RolloutView& view) {
+    sources.rollout(pod, std::chrono::nanoseconds(0), [&](const kube::RolloutView& view) {
       why = view.why;
       loop.stop();
     });

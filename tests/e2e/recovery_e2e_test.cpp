@@ -167,8 +167,8 @@ TEST_F(RecoveryE2e, ARefusedBinaryIsNotExecuted) {
   const auto good = testProgram("shop-httpd-1.8.3");
   const auto signTo = [&](const fs::path& program, const std::string& key, const std::string& version) {
     return runOk(
-        {.argv = {binary("fallbackctl"), "sign", "--skip-form-check", "--key", key, "--name", "checkout",
-                  "--version", version, "--expires", "30d", "--out", attestation, program},
+        {.argv = {binary("fallbackctl"), "sign", "--force", "--skip-form-check", "--key", key, "--name",
+                  "checkout", "--version", version, "--expires", "30d", "--out", attestation, program},
          .env = {},
          .output = {}});
   };

@@ -12,7 +12,9 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +37,7 @@ class SettleNode : public testing::Test {
     shop_.reset();
     ShopOptions options;
     options.workloadExtra = "  settle: always\n" + extra;
+    options.node = node_;
     options.moreArgs = std::move(args);
     model::Options kubelet;
     kubelet.folder = makeRunDir("kubelet-model");
@@ -49,11 +52,16 @@ class SettleNode : public testing::Test {
     if (HasFailure() && kubelet_) std::printf("%s", kubelet_->events().text().c_str());
     kubelet_.reset();
   }
-  void add(const std::string& name) {
+  void add(const std::string& name, model::PullPolicy pull = model::PullPolicy::if_not_present) {
+    kubelet_->add(podOf(name, pull));
+  }
+  [[nodiscard]] model::PodDefinition podOf(const std::string& name,
+                                           model::PullPolicy pull = model::PullPolicy::if_not_present) const {
     model::PodDefinition pod;
     pod.pod = checkoutPod(name);
     pod.containers.resize(1);
     pod.containers[0].spec = shop_->containerSpec();
+    pod.containers[0].pull = pull;
     // A loaded node may keep the answer for some seconds; that says nothing about the pod.
     pod.containers[0].readiness = model::Probe{.kind = model::Probe::Kind::http,
                                                .port = Shop::kPort,
@@ -61,7 +69,7 @@ class SettleNode : public testing::Test {
                                                .period = std::chrono::seconds(1),
                                                .timeout = std::chrono::seconds(5),
                                                .failureThreshold = 10};
-    kubelet_->add(pod);
+    return pod;
   }
   [[nodiscard]] bool readyWith(const std::string& name, const std::string& image,
                                std::chrono::seconds ceiling = kCeiling) const {
@@ -69,8 +77,8 @@ class SettleNode : public testing::Test {
         name, [&](const model::PodStatus& pod) { return pod.ready && pod.containers[0].image == image; },
         ceiling);
   }
-  void settled(const std::string& name) {
-    add(name);
+  void settled(const std::string& name, model::PullPolicy pull = model::PullPolicy::if_not_present) {
+    add(name, pull);
     ASSERT_TRUE(readyWith(name, kStandIn)) << shop_->daemon->logText();
   }
   /// The registry is back.
@@ -79,6 +87,7 @@ class SettleNode : public testing::Test {
     E2E_CHECK(shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
   }
 
+  NodeOptions node_;
   std::unique_ptr<Shop> shop_;
   std::unique_ptr<Router> router_;
   std::unique_ptr<model::KubeletModel> kubelet_;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// For scripts/report: how long it takes until a pod is served, adopted, Ready and routed to, with kubelet's
-// own times; and what a stand-in costs beside a pause container.
-#include "hand_over.hpp"
+// For scripts/report settle: how long it takes until a pod is served, adopted, Ready and routed to, with
+// kubelet's own times; and which requests are lost at hand-backs.
+#include "hand_over_fleet.hpp"
 #include "http.hpp"
-#include "image.hpp"
+#include "settle_fixture.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -11,6 +11,8 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <thread>
+#include <tuple>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -26,7 +28,8 @@ double millis(std::chrono::nanoseconds time) {
   return std::chrono::duration<double, std::milli>(time).count();
 }
 
-double quantile(Millis all, double part) {
+template <class Number>
+Number quantile(std::vector<Number> all, double part) {
   if (all.empty()) return 0;
   std::sort(all.begin(), all.end());
   const auto rank = static_cast<std::size_t>(part * static_cast<double>(all.size()));
@@ -34,45 +37,65 @@ double quantile(Millis all, double part) {
 }
 
 /// The report sets it.
-std::string folderOfReport() {
-  const char* const folder = std::getenv("SETTLE_JSON");  // NOLINT(concurrency-mt-unsafe): one thread
-  return folder == nullptr ? "" : folder;
+std::string given(const char* name) {
+  const char* const text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread
+  return text == nullptr ? "" : text;
 }
 
 int numberOr(const char* name, int otherwise) {
-  const char* const text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread
-  return text == nullptr ? otherwise : std::atoi(text);
+  const auto text = given(name);
+  return text.empty() ? otherwise : std::atoi(text.c_str());
 }
 
+NodeOptions nodeOfReport() {
+  NodeOptions options;
+  if (const auto folder = given("SETTLE_CONTAINERD"); !folder.empty()) options.binDir = folder;
+  return options;
+}
+
+/// One file for each part of the report.
+void write(const std::string& name, json::object part) {
+  const auto folder = given("SETTLE_JSON");
+  ASSERT_FALSE(folder.empty()) << "SETTLE_JSON names the folder of the results";
+  const auto version = given("SETTLE_VERSION");
+  part["containerd"] = version;
+  std::ofstream(folder + "/" + name + "-" + version + ".json") << part << "\n";
+}
+
+/// All times since the sandbox's start, the first that fallbackd knows of a pod.
 class SettlePhases : public SettleNode {
  protected:
-  /// Notes when each pod was first Ready.
   void follow() {
     kubelet_->subscribe([this](const model::PodStatus& pod) {
       const std::lock_guard lock(mutex_);
-      if (pod.ready) ready_.try_emplace(pod.name, Monotonic::now());
+      if (pod.ready) ready_.try_emplace(pod.name, Wall::now());
     });
   }
-  /// Adds what is known of these pods, in milliseconds since the first word that fallbackd had of them: the
-  /// sandbox's start.
-  void collect(const std::map<std::string, Stamp>& added) {
+  /// `routed`: when a client of the Service was first answered, by pod.
+  void collect(const std::vector<std::string>& pods, const std::map<std::string, Wall::time_point>& routed) {
     const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
     ASSERT_TRUE(answer);
     const auto root = json::parse(answer->body);
     for (const auto& item : root.at("recoveries").as_array()) {
-      const auto found = added.find(std::string(item.at("pod").as_string()));
-      if (found == added.end()) continue;
-      const auto& since = item.at("sinceWaitingMs");
-      phases_["trigger (failure known)"].push_back(since.at("detected").to_number<double>());
-      phases_["fallback ready"].push_back(since.at("ready").to_number<double>());
-      const std::lock_guard lock(mutex_);
-      const auto adopted = kubelet_->events().of(found->first, "Found");
+      const std::string pod(item.at("pod").as_string());
+      if (std::find(pods.begin(), pods.end(), pod) == pods.end()) continue;
+      const auto& since = item.at("sinceWaitingMs").as_object();
+      const auto detected = since.at("detected").to_number<double>();
+      const auto begun = *parseRfc3339(std::string(item.at("begun").as_string()));
+      const auto sinceStart = [&](Wall::time_point at) { return millis(at - begun) + detected; };
+      note("1 trigger: the pull's failure is known", detected);
+      note("2 the fallback serves", since.at("ready").to_number<double>());
+      note("3 the stand-in runs", since.at("standIn").to_number<double>());
+      const auto adopted = kubelet_->events().of(pod, "Found");
       ASSERT_FALSE(adopted.empty());
-      phases_["adopted, since the pod was added"].push_back(millis(adopted[0].at - found->second));
-      phases_["Ready, since the pod was added"].push_back(millis(ready_.at(found->first) - found->second));
+      note("4 kubelet has adopted it", sinceStart(Wall::now() - (Monotonic::now() - adopted[0].at)));
+      const std::lock_guard lock(mutex_);
+      note("5 Ready", sinceStart(ready_.at(pod)));
+      if (const auto at = routed.find(pod); at != routed.end()) note("6 routed", sinceStart(at->second));
     }
   }
-  void write(const std::string& folder, const std::string& name) {
+  void note(const std::string& phase, double time) { phases_[phase].push_back(time); }
+  void finish(const std::string& file, const std::string& load) {
     json::array rows;
     for (const auto& [phase, times] : phases_) {
       rows.push_back(json::object{{"phase", phase},
@@ -80,98 +103,102 @@ class SettlePhases : public SettleNode {
                                   {"p50", quantile(times, 0.5)},
                                   {"p99", quantile(times, 0.99)}});
     }
-    std::ofstream(folder + "/phases-" + name + ".json")
-        << json::object{{"part", "phases"}, {"load", name}, {"rows", std::move(rows)}} << "\n";
+    write(file, {{"part", "phases"}, {"load", load}, {"rows", std::move(rows)}});
     phases_.clear();
   }
   std::mutex mutex_;
-  std::map<std::string, Stamp> ready_;  // guarded by mutex_
+  std::map<std::string, Wall::time_point> ready_;  // guarded by mutex_
   std::map<std::string, Millis> phases_;
 };
 
 TEST_F(SettlePhases, AreMeasured) {
-  const auto folder = folderOfReport();
-  ASSERT_FALSE(folder.empty()) << "SETTLE_JSON names the folder of the results";
+  node_ = nodeOfReport();
   ASSERT_NO_FATAL_FAILURE(open(0ms, "", {}, 1.0));
   follow();
-  Millis pauses;
-  std::map<std::string, Stamp> added;
   const int pods = numberOr("SETTLE_PODS", 100);
   for (int i = 0; i < pods; ++i) {
     const auto name = "web-" + std::to_string(i);
-    added[name] = Monotonic::now();
     ASSERT_NO_FATAL_FAILURE(settled(name));
-    // The same pod, the same runtime, one moment later.
-    E2E_TRY(const auto pod, shop_->kubelet->podOf(kubelet_->status(name)->uid));
-    ContainerSpec pause;
-    pause.name = "pause";
-    pause.image = pauseImage().reference;
-    const auto begun = Monotonic::now();
-    E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, pause));
-    E2E_CHECK(shop_->kubelet->startContainer(id));
-    pauses.push_back(millis(Monotonic::now() - begun));
-    E2E_CHECK(shop_->kubelet->stopContainer(id, 0s));
-    E2E_CHECK(shop_->kubelet->removeContainer(id));
-    ASSERT_NO_FATAL_FAILURE(collect({{name, added[name]}}));
+    ASSERT_TRUE(httpGetOk("127.0.0.1", router_->port(), "/", kCeiling));
+    ASSERT_NO_FATAL_FAILURE(collect({name}, {{name, Wall::now()}}));
     kubelet_->remove(name, 1s);
     ASSERT_TRUE(kubelet_->waitUntilGone(name, kCeiling));
   }
-  write(folder, "one after the other");
-  const auto metrics = shop_->daemon->metrics();
-  ASSERT_TRUE(metrics);
-  const auto mean = [&](const std::string& phase) {
-    const auto label = "phase=\"" + phase + "\"";
-    return sumOf(*metrics, "fallbackd_stand_in_seconds_sum", label) * 1000 /
-           sumOf(*metrics, "fallbackd_stand_in_seconds_count", label);
-  };
-  double pauseMean = 0;
-  for (const double one : pauses) pauseMean += one / static_cast<double>(pauses.size());
-  std::ofstream(folder + "/cost.json")
-      << json::object{{"part", "cost"},         {"image", mean("image")}, {"create", mean("create")},
-                      {"start", mean("start")}, {"pause", pauseMean},     {"times", pauses.size()}}
-      << "\n";
-
+  finish("phases-one", std::to_string(pods) + " one after the other");
   const int atOnce = numberOr("SETTLE_AT_ONCE", 110);
-  added.clear();
+  if (atOnce == 0) return;
+  std::vector<std::string> names;
   for (int i = 0; i < atOnce; ++i) {
-    const auto name = "many-" + std::to_string(i);
-    added[name] = Monotonic::now();
-    add(name);
+    names.push_back("many-" + std::to_string(i));
+    add(names.back());
   }
-  for (const auto& [name, at] : added) {
+  for (const auto& name : names) {
     ASSERT_TRUE(readyWith(name, kStandIn, 300s)) << kubelet_->status(name)->text();
   }
-  ASSERT_NO_FATAL_FAILURE(collect(added));
-  write(folder, std::to_string(atOnce) + " at once");
+  ASSERT_NO_FATAL_FAILURE(collect(names, {}));
+  finish("phases-many", std::to_string(atOnce) + " at once");
 }
 
-TEST_F(HandOver, IsMeasured) {
-  const auto folder = folderOfReport();
-  ASSERT_FALSE(folder.empty()) << "SETTLE_JSON names the folder of the results";
-  const int rounds = numberOr("SETTLE_ROUNDS", 1);
-  for (const int replicas : {1, 3}) {
-    for (const auto lag : {0ms, 100ms, 1000ms}) {
-      for (const bool shared : {false, true}) {
-        json::array lost;
-        unsigned sent = 0;
-        for (int i = 0; i < rounds; ++i) {
-          const auto counts = handOver({replicas, lag, shared, 1.0});
-          if (HasFatalFailure()) return;
-          lost.emplace_back(counts.lost);
-          sent += counts.sent;
-        }
-        std::ofstream(folder + "/hand-over-" + std::to_string(replicas) + "-" + std::to_string(lag.count()) +
-                      (shared ? "-start" : "-container") + ".json")
-            << json::object{{"part", "handOver"},
-                            {"replicas", replicas},
-                            {"lagMs", lag.count()},
-                            {"on", shared ? "start" : "container"},
-                            {"handBacks", rounds * replicas},
-                            {"sent", sent},
-                            {"lost", std::move(lost)}}
-            << "\n";
+/// The figures of Services that differ in nothing.
+struct HandBacks {
+  LostRequests lost;
+  void add(const LostRequests& one) {
+    lost.sent += one.sent;
+    lost.noEndpoint += one.noEndpoint;
+    lost.ofHandBacks.insert(lost.ofHandBacks.end(), one.ofHandBacks.begin(), one.ofHandBacks.end());
+    for (const auto& [reason, count] : one.reasons) lost.reasons[reason] += count;
+  }
+  [[nodiscard]] json::object toJson() const {
+    unsigned sum = 0;
+    for (const auto one : lost.ofHandBacks) sum += one;
+    json::object reasons;
+    for (const auto& [reason, count] : lost.reasons) reasons[reason] = count;
+    return {{"handBacks", lost.ofHandBacks.size()},
+            {"sent", lost.sent},
+            {"lost", sum},
+            {"lostMedian", quantile(lost.ofHandBacks, 0.5)},
+            {"lostMax", quantile(lost.ofHandBacks, 1)},
+            {"noEndpoint", lost.noEndpoint},
+            {"reasons", std::move(reasons)}};
+  }
+};
+
+TEST(SettleHandBacks, AreCounted) {
+  std::vector<int> replicas;  // of each group
+  for (int i = 0; i < numberOr("SETTLE_GROUPS_OF_1", 1); ++i) replicas.push_back(1);
+  for (int i = 0; i < numberOr("SETTLE_GROUPS_OF_3", 1); ++i) replicas.push_back(3);
+  const int handBacks = numberOr("SETTLE_HAND_BACKS", 100);
+  E2E_TRY(const auto fleet, HandOverFleet::open(replicas, nodeOfReport()));
+  std::vector<Result<>> results(replicas.size());
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < replicas.size(); ++i) {
+    const int each =
+        static_cast<int>(std::count(replicas.begin(), replicas.end(), replicas[i])) * replicas[i];
+    threads.emplace_back([&, i, rounds = (handBacks + each - 1) / each] {
+      results[i] = fleet->run(*fleet->groups()[i], rounds);
+    });
+  }
+  for (auto& one : threads) one.join();
+  for (const auto& one : results) {
+    EXPECT_TRUE(one) << one.error().message() << "\n" << fleet->shop().daemon->logText();
+  }
+  std::map<std::tuple<int, bool, std::size_t>, HandBacks> rows;
+  for (const auto& group : fleet->groups()) {
+    for (const auto& service : group->services) {
+      for (std::size_t lag = 0; lag < FleetService::kLags.size(); ++lag) {
+        rows[{service->replicas(), service->sharesPort(), lag}].add(service->lost().at(lag));
       }
     }
+  }
+  for (const auto& [key, figures] : rows) {
+    const auto& [count, shares, lag] = key;
+    const std::string on = shares ? "start" : "container";
+    auto row = figures.toJson();
+    row["part"] = "handOver";
+    row["replicas"] = count;
+    row["lagMs"] = FleetService::kLags.at(lag).count();
+    row["on"] = on;
+    write("hand-over-" + std::to_string(count) + "-" + std::to_string(lag) + "-" + on, std::move(row));
   }
 }
 

@@ -144,6 +144,8 @@ class ApiServerFailures : public SourceFailures {
   }
   void during(const std::string& failure, const std::string& says, const std::function<void()>& begin,
               const std::function<void()>& end) {
+    // A watch that began later would have the failure, which a watch does not show.
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return api_.watches() > 0; }));
     begin();
     // A list ends what was tried later and later; a history that is gone leads to one.
     api_.sayGoneByStatus(true);

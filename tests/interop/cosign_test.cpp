@@ -61,7 +61,7 @@ class Cosign : public testing::TestWithParam<std::string> {
 
   [[nodiscard]] Command cosignCommand(const Args& args) const {
     Command command{.argv = {"unshare", "--net", cosign_},
-                    .env = {{"HOME", path("home")}, {"COSIGN_PASSWORD", ""}},
+                    .env = {{"HOME", path("home")}, {"COSIGN_PASSWORD", password_}},
                     .output = {}};
     command.argv.insert(command.argv.end(), args.begin(), args.end());
     return command;
@@ -165,6 +165,7 @@ class Cosign : public testing::TestWithParam<std::string> {
   }
 
   bool hasSigningConfig_ = false;
+  std::string password_;  // of cosign's keys
 
  private:
   test::TempFolder folder_;
@@ -178,6 +179,24 @@ TEST_P(Cosign, ItsBundleIsAdmitted) {
   EXPECT_NE(contentOf(path("theirs.json")).find("application/vnd.dev.sigstore.bundle.v0.3+json"),
             std::string::npos);
   expectAdmittedAsItIsAndInNoOtherWay("theirs", "cosign");
+}
+
+/// The way of a key in a KMS, with one of cosign's own encrypted files in its place: only cosign can use it.
+TEST_P(Cosign, AKeyThatOnlyCosignCanOpenSigns) {
+  password_ = "correct horse";
+  makeCosignKey();
+  E2E_TRY(const auto published, cosignOk({"public-key", "--key", path("cosign.key")}));
+  std::ofstream(path("cosign.pub")) << published;
+  E2E_TRY(const auto made, attest(Form::bundle, "cosign", "theirs"));
+  ASSERT_EQ(made.code, 0) << made.text;
+  expectAdmittedAsItIsAndInNoOtherWay("theirs", "cosign");
+  E2E_TRY(const auto ours, ctl({"sign", "--key", path("cosign.key"), "--name", "checkout", "--version",
+                                "1.8.3", "--expires", "30d", "--skip-form-check", path("program")}));
+  EXPECT_EQ(ours.code, 1);
+  EXPECT_TRUE(has(ours, "cosign attest-blob --key")) << ours.text;
+  password_ = "wrong";
+  E2E_TRY(const auto refused, attest(Form::bundle, "cosign", "again"));
+  EXPECT_NE(refused.code, 0) << refused.text;
 }
 
 TEST_P(Cosign, ItsBareEnvelopeIsAdmitted) {

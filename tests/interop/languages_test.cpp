@@ -30,8 +30,8 @@ struct LanguagesTest : testing::Test {
   /// Signs the file as checkout with this version, installs it and lists the cache.
   Output admit(const std::string& file, const std::string& version = "1.8.3") const {
     const auto signing =
-        ctl("sign --skip-form-check --key " + path("keys/k.key") + " --name checkout --version " + version +
-            " --expires 30d --out " + path("a.json") + " " + path(file));
+        ctl("sign --force --skip-form-check --key " + path("keys/k.key") + " --name checkout --version " +
+            version + " --expires 30d --out " + path("a.json") + " " + path(file));
     EXPECT_EQ(signing.code, 0) << signing.text;
     const auto where = " --cache " + path("cache") + " --keys " + path("keys") + " --state " + path("state");
     const auto installed = ctl("install" + where + " --attestation " + path("a.json") + " " + path(file));

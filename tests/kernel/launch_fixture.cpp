@@ -120,6 +120,7 @@ launcher::LocalLauncher::Options LaunchTest::options() const {
   launcher::LocalLauncher::Options given;
   given.runDir = folder / "run";
   given.kubeletPods = folder / "pods";
+  given.logLinks = folder / "log-links";
   given.spawnerProgram = FALLBACKD_TEST_SPAWNER;
   given.cgroups = hierarchies;
   return given;

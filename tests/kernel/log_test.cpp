@@ -4,6 +4,7 @@
 #include "launch_fixture.hpp"
 #include "launcher/logs/log_file.hpp"
 #include "launcher/logs/logs.hpp"
+#include "sys/log_links.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
@@ -92,6 +93,24 @@ TEST_F(Logs, ARemovedRunFolderIsCreatedAgain) {
   EXPECT_TRUE(std::filesystem::exists(process->record().fifoDir));
   stop(process, std::chrono::seconds(10));
   EXPECT_FALSE(std::filesystem::exists(process->record().fifoDir));
+}
+
+TEST_F(Logs, ALinkIsWhereCollectorsLook) {
+  const auto links = folder / "log-links";
+  std::filesystem::create_directory(links);
+  for (const unsigned restart : {0U, 1U}) {
+    auto wanted = request({"term"});
+    wanted.restartCount = restart;
+    const auto container = wanted.workload.match.container;
+    const auto process = launched(std::move(wanted));
+    ASSERT_NE(process, nullptr);
+    const auto& log = process->record().logFile;
+    const auto link = links / sys::logLinkOf({"shop", "market", container, sys::idOfLog(log)});
+    EXPECT_EQ(std::filesystem::read_symlink(link), log);
+    stop(process, std::chrono::seconds(10));
+    EXPECT_TRUE(std::filesystem::is_symlink(link)) << "its last lines are still to be read";
+  }
+  EXPECT_EQ(filesIn(links).size(), 2U);
 }
 
 TEST_F(Logs, NothingLeavesTheFifoBeforeItIsInTheFile) {

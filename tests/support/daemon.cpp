@@ -61,8 +61,8 @@ Result<fs::path> Signer::sign(const fs::path& program, const std::string& name, 
                               const std::string& expires, const fs::path& imageConfig) const {
   fs::path attestation = folder_ / (name + "-v" + version + ".sigstore.json");
   std::vector<std::string> argv{
-      binary("fallbackctl"), "sign",  "--key",     privateKey(), "--name", name,
-      "--version",           version, "--expires", expires,      "--out",  attestation};
+      binary("fallbackctl"), "sign",  "--force",   "--key", privateKey(), "--name",   name,
+      "--version",           version, "--expires", expires, "--out",      attestation};
   if (!imageConfig.empty()) argv.insert(argv.end(), {"--image-config", imageConfig});
   argv.push_back(program);
   FB_CHECK(runOk({.argv = std::move(argv), .env = {}, .output = {}}));
@@ -98,6 +98,9 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
        << "\n  state: " << (folder_ / "state").string() << "\n"
        << options.cache << "launcher:\n  runDir: " << runFolder().string()
        << "\n  kubeletPods: " << options.kubeletPods.string() << "\n"
+       << (options.launcher.find("logLinks:") == std::string::npos
+               ? "  logLinks: " + (folder_ / "log-links").string() + "\n"
+               : "")
        << options.launcher << "telemetry:\n  listen: 127.0.0.1:" << telemetryPort_
        << "\n  socket: " << controlSocket().string() << "\n  logFormat: " << options.logFormat
        << "\n  logLevel: debug\n"

@@ -12,6 +12,8 @@ namespace fallbackd::e2e {
 
 namespace {
 
+constexpr const char* kNamespace = "fallbackd-system";
+
 tl::unexpected<Error> bad(const std::string& what) {
   return fail(Stage::cli, Reason::invalid, what);
 }
@@ -58,6 +60,7 @@ Result<> readMounts(const YAML::Node& mounts, const YAML::Node& volumes, DaemonS
       out.container.mounts.push_back({name, path, readOnly});
       continue;
     }
+    if (volume["projected"]) continue;  // the token: there is no API server that it could be shown to
     const auto host = volume["hostPath"];
     if (!host) return bad("volume " + name + " is neither configMap nor hostPath");
     const auto propagation = mount["mountPropagation"].as<std::string>("None");
@@ -65,6 +68,25 @@ Result<> readMounts(const YAML::Node& mounts, const YAML::Node& volumes, DaemonS
     out.host.push_back({host["path"].as<std::string>(), path, readOnly, propagation == "HostToContainer"});
     if (host["type"].as<std::string>("") == "DirectoryOrCreate")
       out.makeFolders.push_back(out.host.back().hostPath);
+  }
+  return {};
+}
+
+Result<> readEnv(const YAML::Node& variables, std::map<std::string, std::string>& env) {
+  // The bridge's address is the node's address.
+  const std::map<std::string, std::string> fields{
+      {"spec.nodeName", "e2e-node"}, {"status.hostIP", "10.85.0.1"}, {"metadata.namespace", kNamespace}};
+  for (const auto& variable : variables) {
+    auto& value = env[variable["name"].as<std::string>()];
+    value = variable["value"].as<std::string>("");
+    if (const std::string name = "$(POD_NAMESPACE)"; value.starts_with(name)) {
+      value.replace(0, name.size(), env.at("POD_NAMESPACE"));
+    }
+    if (!variable["valueFrom"]) continue;
+    const auto field = variable["valueFrom"]["fieldRef"]["fieldPath"].as<std::string>("");
+    const auto known = fields.find(field);
+    if (known == fields.end()) return bad("env from " + field);
+    value = known->second;
   }
   return {};
 }
@@ -88,13 +110,7 @@ Result<DaemonSet> fromYaml(const YAML::Node& root, const std::string& list) {
   out.hostNetwork = spec["hostNetwork"].as<bool>(false);
   out.container.name = container["name"].as<std::string>();
   out.container.args = texts(container["args"]);
-  for (const auto& variable : container["env"]) {
-    const auto field = variable["valueFrom"]["fieldRef"]["fieldPath"].as<std::string>("");
-    // The bridge's address is the node's address.
-    if (field != "spec.nodeName" && field != "status.hostIP") return bad("env from " + field);
-    out.container.env[variable["name"].as<std::string>()] =
-        field == "spec.nodeName" ? "e2e-node" : "10.85.0.1";
-  }
+  FB_CHECK(readEnv(container["env"], out.container.env));
   out.container.runAsUser = container["securityContext"]["runAsUser"].as<std::int64_t>();
   FB_TRY(out.container.security, readSecurity(container["securityContext"]));
   FB_CHECK(readMounts(container["volumeMounts"], spec["volumes"], out));
@@ -114,7 +130,7 @@ Result<DaemonSet> fromYaml(const YAML::Node& root, const std::string& list) {
 PodSpec DaemonSet::pod() const {
   PodSpec spec;
   spec.name = name + "-x7k2p";
-  spec.namespaceName = "fallbackd-system";
+  spec.namespaceName = kNamespace;
   spec.labels = {{"app.kubernetes.io/name", name}};
   spec.hostPid = hostPid;
   spec.hostNetwork = hostNetwork;

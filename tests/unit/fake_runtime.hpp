@@ -66,6 +66,7 @@ class FakeRuntime final : public cri::Runtime {
   }
   cri::Awaitable<Result<std::vector<cri::Container>>> listContainers() override {
     ++calls;
+    if (onList) onList();
     FB_CO_CHECK(reached());
     co_return containers;
   }
@@ -153,7 +154,7 @@ class FakeRuntime final : public cri::Runtime {
                             {"io.kubernetes.pod.uid", uid},
                             {"app", app}};
     cri::SandboxStatus status;
-    status.sandbox = cri::Sandbox{id, "pod-" + id, podNamespace, uid, 0, true, ofPod, {}};
+    status.sandbox = cri::Sandbox{id, "pod-" + id, podNamespace, uid, 0, true, {}, ofPod, {}};
     status.ips = {"127.0.0.1"};
     status.pausePid = 4242;
     status.cgroupParent = "/kubepods/burstable/pod" + uid;
@@ -223,6 +224,7 @@ class FakeRuntime final : public cri::Runtime {
   bool deafToReferences = false;                               // does not answer that query
   int tagQuestions = 0;
   int calls = 0;
+  std::function<void()> onList;  // before containers are listed
   FakeEvents* events = nullptr;  // hears of images that arrive
 
  private:

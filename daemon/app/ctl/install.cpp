@@ -7,15 +7,20 @@
 #include "app/ctl/commands.hpp"
 #include "app/ctl/document.hpp"
 #include "app/ctl/output.hpp"
+#include "app/ctl/pack_place.hpp"
+#include "app/ctl/progress.hpp"
 #include "cache/json.hpp"
 #include "config/load.hpp"
 #include "pack/unpack.hpp"
 #include "sys/file.hpp"
 
+#include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <set>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -33,6 +38,7 @@ struct InstallOptions {
   std::vector<std::string> attestations;
   std::string from;
   std::size_t keep = 0;
+  bool replaceForeign = false;
   std::string format = "table";
 };
 
@@ -40,11 +46,30 @@ constexpr std::size_t kMaxText = 1 << 20;
 
 /// The pack as a folder; unpacks it first if it is an image.
 Result<cache::Pack> packAt(const std::string& from, cache::Installer& installer) {
-  FB_TRY(const bool packed, pack::isPacked(from));
-  if (!packed) return cache::readPack(from);
+  FB_TRY(const auto place, packPlace(from));
+  if (place.kind != PackPlace::Kind::local) {
+    return fail(
+        Stage::cli, Reason::usage,
+        from + " is not on this machine; fetch it first: skopeo copy " + place.image + " oci:layout:1.8.3");
+  }
+  FB_TRY(const bool packed, pack::isPacked(place.path));
+  if (!packed && place.tag.empty()) return cache::readPack(place.path);
+  if (!packed)
+    return fail(Stage::cli, Reason::usage, place.path + " is a folder of binaries, which has no tags");
   FB_TRY(const auto folder, installer.unpackFolder());
-  FB_CHECK(pack::unpack(from, folder));
-  return cache::readPack(folder, from);
+  Progress progress("unpacked", 0);
+  FB_CHECK(pack::unpack(place.path, folder, place.tag, [&](std::uint64_t bytes) { progress.add(bytes); }));
+  return cache::readPack(folder, place.path);
+}
+
+std::uint64_t bytesOf(const std::vector<cache::PackItem>& items) {
+  std::uint64_t sum = 0;
+  for (const auto& item : items) {
+    std::error_code failed;
+    const auto size = std::filesystem::file_size(item.binary, failed);
+    sum += failed ? 0 : size;
+  }
+  return sum;
 }
 
 /// What workloads refer to and what runs, as fallbackd's journal shows even if the daemon is down.
@@ -118,6 +143,7 @@ int install(const InstallOptions& options) {
   std::vector<cache::PackItem> items;
   if (pack) {
     auto read = packAt(options.from, *installer);
+    if (!read && read.error().reason == Reason::usage) return exitCodeOf(tl::unexpected<Error>(read.error()));
     if (!read) return complainOfAll({read.error()});
     if (!read->problems.empty()) return complainOfAll(read->problems);
     items = std::move(read->items);
@@ -126,12 +152,21 @@ int install(const InstallOptions& options) {
     if (!item) return complain(item.error());
     items.push_back(std::move(*item));
   }
-  auto changes = installer->install(items);
+  installer->setForeign(options.replaceForeign ? cache::Foreign::replace : cache::Foreign::refuse);
+  auto changes = [&] {
+    Progress progress("copied", bytesOf(items));
+    installer->setProgress([&](std::uint64_t bytes) { progress.add(bytes); });
+    auto done = installer->install(items);
+    installer->setProgress({});
+    return done;
+  }();
   if (!changes) return complainOfAll(changes.error());
   Result<> pruned;
   if (options.keep > 0) {
+    std::set<std::string> names;
+    for (const auto& item : items) names.insert(item.ref.name);
     auto removed = inUse(*options.cache.configFile).and_then([&](const auto& refs) {
-      return installer->prune(options.keep, refs);
+      return installer->prune(options.keep, names, refs);
     });
     if (removed) changes->insert(changes->end(), removed->begin(), removed->end());
     if (!removed) pruned = tl::unexpected<Error>(removed.error());
@@ -149,16 +184,20 @@ void addInstall(CLI::App& app, Run& run) {
   command->add_option(
       "--from", options->from,
       "a pack of binaries and attestations, named as in the cache: a folder, an OCI image layer "
-      "(tar, tar.gz, tar.zst) or an OCI image (layout or archive); all or nothing");
+      "(tar, tar.gz, tar.zst) or an OCI image (layout or archive, as pack build and skopeo write them; "
+      "LAYOUT:TAG where there are several); all or nothing");
   command
       ->add_option("--attestation", options->attestations,
                    "the attestation of FILE; repeat for each signer if several must have signed")
       ->allow_extra_args(false);
   command
-      ->add_option(
-          "--keep", options->keep,
-          "afterwards keep this many versions of each name, and what workloads refer to or what runs")
+      ->add_option("--keep", options->keep,
+                   "afterwards keep this many versions of each name that was installed, and what workloads "
+                   "refer to or "
+                   "what runs; other names are left alone")
       ->check(CLI::Range(1, 1000));
+  command->add_flag("--replace-foreign", options->replaceForeign,
+                    "replace a version that is there with other bytes, signed by another key");
   addFormat(*command, options->format);
   command->add_option("FILE", options->file, "the binary");
   command->callback([options, &run] { run = [options] { return install(*options); }; });

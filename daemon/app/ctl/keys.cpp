@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // fallbackctl keygen
 #include "app/ctl/commands.hpp"
+#include "app/ctl/new_file.hpp"
 #include "app/ctl/output.hpp"
+#include "app/ctl/private_key.hpp"
 #include "base/clock.hpp"
 #include "base/strings.hpp"
 #include "cache/crypto.hpp"
-#include "sys/file.hpp"
 
 #include <cstdio>
-#include <fcntl.h>
 #include <memory>
 #include <optional>
+#include <string>
 
 namespace fallbackd::ctl {
 
@@ -21,6 +22,8 @@ struct KeygenOptions {
   std::string prefix;
   std::optional<std::string> notBefore;
   std::optional<std::string> notAfter;
+  bool encrypt = false;
+  std::optional<std::string> passphraseFile;
 };
 
 /// The line in a key file that limits the key's time.
@@ -35,25 +38,23 @@ Result<std::string> limit(const std::string& name, const std::optional<std::stri
   return "fallbackd-" + name + ": " + rfc3339(*when) + "\n";
 }
 
-/// Never overwrites: a lost private key cannot be restored.
-Result<> writeNew(const std::string& path, const std::string& text, mode_t mode) {
-  const sys::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
-  if (!fd) return failErrno(Stage::cli, "create " + path);
-  FB_CHECK(sys::writeAll(Stage::cli, fd, text, path));
-  if (::fsync(fd.get()) != 0) return failErrno(Stage::cli, "fsync " + path);
-  return {};
-}
-
 Result<> generate(const KeygenOptions& options) {
+  if (options.passphraseFile && !options.encrypt) {
+    return fail(Stage::cli, Reason::usage, "--passphrase-file is for --encrypt");
+  }
   FB_TRY(const auto notBefore, limit("not-before", options.notBefore));
   FB_TRY(const auto notAfter, limit("not-after", options.notAfter));
   FB_TRY(const auto key, cache::PrivateKey::generate(options.type == "ed25519" ? cache::KeyType::ed25519
                                                                                : cache::KeyType::p256));
-  FB_TRY(const auto privatePem, key.privatePem());
+  std::string passphrase;
+  if (options.encrypt) {
+    FB_TRY(passphrase, passphraseOf(options.passphraseFile, options.prefix + ".key", Ask::twice));
+  }
+  FB_TRY(const auto privatePem, options.encrypt ? key.encryptedPem(passphrase) : key.privatePem());
   FB_TRY(const auto publicPem, key.publicPem());
   FB_TRY(const auto publicKey, cache::PublicKey::parse(publicPem, "the new key"));
-  FB_CHECK(writeNew(options.prefix + ".key", privatePem, 0600));
-  FB_CHECK(writeNew(options.prefix + ".pub", notBefore + notAfter + publicPem, 0644));
+  FB_CHECK(writeNewFile(options.prefix + ".key", privatePem, 0600));
+  FB_CHECK(writeNewFile(options.prefix + ".pub", notBefore + notAfter + publicPem, 0644));
   std::printf(
       "%s.key  keep it secret; it signs\n%s.pub  goes into the keys folder of every node\nfingerprint %s\n",
       options.prefix.c_str(), options.prefix.c_str(), publicKey.fingerprintHex().c_str());
@@ -71,6 +72,10 @@ void addKeygen(CLI::App& app, Run& run) {
   command->add_option("--not-before", options->notBefore, "a date: the key is not valid before it");
   command->add_option("--not-after", options->notAfter,
                       "a date: the key's signatures are not valid after it");
+  command->add_flag("--encrypt", options->encrypt, "encrypt the private key with a passphrase (PKCS#8)");
+  command->add_option("--passphrase-file", options->passphraseFile,
+                      "its first line is the passphrase; else the variable " +
+                          std::string(kPassphraseVariable) + " has it, else you are asked, twice");
   command->add_option("--out", options->prefix, "PREFIX of the two files")->required();
   command->callback([options, &run] { run = [options] { return exitCodeOf(generate(*options)); }; });
 }

@@ -12,12 +12,12 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     app.set_version_flag("--version", std::string("fallbackctl ") + FALLBACKD_VERSION);
     ctl::Run run;
-    for (const auto add : {ctl::addKeygen,     ctl::addSign,      ctl::addVerify,      ctl::addInstall,
-                           ctl::addList,       ctl::addExec,      ctl::addCheckConfig, ctl::addStatus,
-                           ctl::addRecoveries, ctl::addWatch,     ctl::addExplain,     ctl::addCoverage,
-                           ctl::addCompletion, ctl::addPack,      ctl::addInit,        ctl::addMirror,
-                           ctl::addPause,      ctl::addRemoveAll, ctl::addResume,      ctl::addDescribeConfig,
-                           ctl::addHelp,       ctl::addVersion}) {
+    for (const auto add :
+         {ctl::addKeygen,         ctl::addSign,        ctl::addVerify,     ctl::addInstall,    ctl::addList,
+          ctl::addExec,           ctl::addCheckConfig, ctl::addStatus,     ctl::addRecoveries, ctl::addWatch,
+          ctl::addExplain,        ctl::addCoverage,    ctl::addCompletion, ctl::addPack,       ctl::addInit,
+          ctl::addMirror,         ctl::addPause,       ctl::addRemoveAll,  ctl::addResume,     ctl::addDrill,
+          ctl::addDescribeConfig, ctl::addHelp,        ctl::addVersion}) {
       add(app, run);
     }
     ctl::addExamples(app);

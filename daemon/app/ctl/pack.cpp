@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl pack: builds images of signed binaries; pushes and inspects them with skopeo. A pack is its own
-// installer: besides the binaries it contains this program, so that it runs as an init container with nothing
-// else.
+// fallbackctl pack build: an image of signed binaries. A pack is its own installer: besides the binaries it
+// contains this program, so that it runs as an init container with nothing else.
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"
-#include "app/ctl/document.hpp"
 #include "app/ctl/output.hpp"
-#include "app/ctl/program.hpp"
+#include "app/ctl/progress.hpp"
 #include "cache/install.hpp"
-#include "cache/json.hpp"
 #include "pack/pack_image.hpp"
 #include "sys/file.hpp"
 #include "sys/owned_folder.hpp"
 
 #include <charconv>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -21,18 +19,17 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 #include <vector>
-
-#include <boost/json.hpp>
 
 namespace fallbackd::ctl {
 
 namespace {
 
 namespace fs = std::filesystem;
-namespace json = boost::json;
 
 constexpr std::time_t kLastTime = 7'258'118'400;  // 2200-01-01
 
@@ -43,6 +40,7 @@ struct BuildOptions {
   std::string layout;
   std::string tag = "pack";
   std::vector<std::string> labels;
+  bool artifact = false;
 };
 
 /// A private folder that is removed with the object.
@@ -79,11 +77,26 @@ Result<std::map<std::string, std::string>> labelsOf(const BuildOptions& options)
   return labels;
 }
 
+/// Of the binaries, and of the installer where there is one.
+std::uint64_t bytesIn(const std::string& folder, const pack::PackImage& image) {
+  std::error_code failed;
+  const auto own = fs::file_size(image.installer, failed);
+  std::uint64_t sum = failed || image.kind == pack::ImageKind::artifact ? 0 : own;
+  for (const auto& one : fs::directory_iterator(folder, failed)) {
+    const auto size = one.file_size(failed);
+    sum += failed ? 0 : size;
+  }
+  return sum;
+}
+
 Result<> writePack(const BuildOptions& options, const std::string& folder,
                    const std::vector<cache::PackItem>& items) {
   pack::PackImage image{"/proc/self/exe", folder, items, {}, 0};
   FB_TRY(image.labels, labelsOf(options));
   FB_TRY(image.created, imageTime());
+  if (options.artifact) image.kind = pack::ImageKind::artifact;
+  Progress progress("packed", bytesIn(folder, image));
+  image.copied = [&](std::uint64_t bytes) { progress.add(bytes); };
   return pack::writePackImage(fromHere(options.layout), options.tag, image);
 }
 
@@ -118,52 +131,6 @@ int build(const BuildOptions& options) {
   return kOk;
 }
 
-int inspect(const std::string& image, const std::vector<std::string>& more, const std::string& format) {
-  const bool hasTransport = image.find("://") != std::string::npos || image.starts_with("oci:") ||
-                            image.starts_with("oci-archive:") || image.starts_with("dir:");
-  std::vector<std::string> argv{"skopeo", "inspect", "--no-tags"};
-  argv.insert(argv.end(), more.begin(), more.end());
-  argv.push_back(hasTransport ? image : "docker://" + image);
-  const auto text = runProgram(argv);
-  if (!text) return complain(text.error());
-  boost::system::error_code error;
-  const auto root = json::parse(*text, error);
-  const auto* const labels = !error && root.is_object() ? root.get_object().if_contains("Labels") : nullptr;
-  const auto* const label =
-      labels != nullptr && labels->is_object() ? labels->get_object().if_contains(pack::kPackLabel) : nullptr;
-  const auto list =
-      label != nullptr && label->is_string() ? json::parse(label->get_string(), error) : json::value();
-  if (error || !list.is_array()) {
-    complain(image + " is not a pack: it lacks the label " + pack::kPackLabel + " that pack build writes");
-    return kFailed;
-  }
-  if (format != "table") {
-    printDocument(list, format);
-    return kOk;
-  }
-  std::vector<std::vector<std::string>> rows{{"NAME", "VERSION", "ARCH", "DIGEST", "EXPIRES"}};
-  for (const auto& item : list.get_array()) {
-    const auto* const object = item.if_object();
-    if (object == nullptr) continue;
-    const auto at = [&](const char* key) { return cache::stringAt(*object, key); };
-    rows.push_back(
-        {at("name"), at("version"), at("arch"), at("sha256").substr(0, 12), at("expires").substr(0, 10)});
-  }
-  printTable(rows);
-  return kOk;
-}
-
-int push(const std::string& source, const std::string& target, const std::vector<std::string>& more) {
-  std::vector<std::string> argv{"skopeo", "copy"};
-  argv.insert(argv.end(), more.begin(), more.end());
-  argv.push_back("oci:" + source);
-  argv.push_back(target.find("://") == std::string::npos ? "docker://" + target : target);
-  const auto done = runProgram(argv);
-  if (!done) return complain(done.error());
-  std::printf("%s", done->c_str());
-  return kOk;
-}
-
 void addBuild(CLI::App& pack, Run& run) {
   auto options = std::make_shared<BuildOptions>();
   auto* command = pack.add_subcommand(
@@ -174,6 +141,9 @@ void addBuild(CLI::App& pack, Run& run) {
   command->add_option("--layout", options->layout, "OCI layout to write into (a folder; created if missing)")
       ->required();
   command->add_option("--tag", options->tag, "the image's name in the layout")->capture_default_str();
+  command->add_flag(
+      "--artifact", options->artifact,
+      "an OCI artifact without the installer: for registries, oras and skopeo, not for runtimes");
   command->add_option("--label", options->labels,
                       "NAME=VALUE, for example org.opencontainers.image.revision=...");
   command
@@ -183,44 +153,15 @@ void addBuild(CLI::App& pack, Run& run) {
   command->callback([options, &run] { run = [options] { return build(*options); }; });
 }
 
-struct ShipOptions {
-  std::string first;
-  std::string second;
-  std::string format = "table";
-  std::vector<std::string> more;
-};
-
-void addPush(CLI::App& pack, Run& run) {
-  auto options = std::make_shared<ShipOptions>();
-  auto* command = pack.add_subcommand("push", "copy a pack from an OCI layout to a registry, with skopeo");
-  command->add_option("LAYOUT:TAG", options->first, "the result of build")->required();
-  command->add_option("IMAGE", options->second, "registry.example.com/shop/fallback-pack:TAG")->required();
-  command->add_option("--skopeo", options->more, "an option for skopeo copy, for example --authfile=FILE")
-      ->allow_extra_args(false);
-  command->callback(
-      [options, &run] { run = [options] { return push(options->first, options->second, options->more); }; });
-}
-
-void addInspect(CLI::App& pack, Run& run) {
-  auto options = std::make_shared<ShipOptions>();
-  auto* command = pack.add_subcommand("inspect", "show the content that a pack declares, with skopeo");
-  command->add_option("IMAGE", options->first, "an image in a registry, or oci:LAYOUT:TAG")->required();
-  addFormat(*command, options->format);
-  command->add_option("--skopeo", options->more, "an option for skopeo inspect, for example --authfile=FILE")
-      ->allow_extra_args(false);
-  command->callback([options, &run] {
-    run = [options] { return inspect(options->first, options->more, options->format); };
-  });
-}
-
 }  // namespace
 
 void addPack(CLI::App& app, Run& run) {
-  auto* pack = app.add_subcommand("pack", "images of signed binaries: build, push, inspect");
+  auto* pack = app.add_subcommand("pack", "images of signed binaries: build, push, inspect, wait");
   pack->require_subcommand(1);
   addBuild(*pack, run);
-  addPush(*pack, run);
-  addInspect(*pack, run);
+  addPackPush(*pack, run);
+  addPackInspect(*pack, run);
+  addPackWait(*pack, run);
 }
 
 }  // namespace fallbackd::ctl

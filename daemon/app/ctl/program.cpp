@@ -24,16 +24,11 @@ struct FileActions {
   posix_spawn_file_actions_t list{};
 };
 
-}  // namespace
-
-Result<std::string> runProgram(const std::vector<std::string>& argv, std::size_t maxOutput) {
-  std::array<int, 2> ends{-1, -1};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failErrno(Stage::cli, "pipe");
-  const sys::UniqueFd out(ends[0]);
-  sys::UniqueFd in(ends[1]);
+/// Starts it with this as its standard output.
+Result<pid_t> startProgram(const std::vector<std::string>& argv, int out) {
   FileActions actions;
   ::posix_spawn_file_actions_addopen(&actions.list, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&actions.list, in.get(), STDOUT_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions.list, out, STDOUT_FILENO);
   std::vector<std::string> words = argv;
   std::vector<char*> pointers;
   for (auto& word : words) pointers.push_back(word.data());
@@ -44,13 +39,34 @@ Result<std::string> runProgram(const std::vector<std::string>& argv, std::size_t
     return fail(Stage::cli, Reason::not_found, argv[0] + " is not installed: apt-get install " + argv[0]);
   }
   if (code != 0) return failErrno(Stage::cli, "start " + argv[0], code);
-  in.reset();
-  auto text = sys::readAll(Stage::cli, out, maxOutput, "what " + argv[0] + " says");
+  return pid;
+}
+
+Result<> endOf(pid_t pid, const std::string& name) {
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return text;
-  return fail(Stage::cli, Reason::invalid, argv[0] + " failed (see above)");
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return fail(Stage::cli, Reason::invalid, name + " failed (see above)");
+}
+
+}  // namespace
+
+Result<std::string> runProgram(const std::vector<std::string>& argv, std::size_t maxOutput) {
+  std::array<int, 2> ends{-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failErrno(Stage::cli, "pipe");
+  const sys::UniqueFd out(ends[0]);
+  sys::UniqueFd in(ends[1]);
+  FB_TRY(const auto pid, startProgram(argv, in.get()));
+  in.reset();
+  auto text = sys::readAll(Stage::cli, out, maxOutput, "what " + argv[0] + " says");
+  FB_CHECK(endOf(pid, argv[0]));
+  return text;
+}
+
+Result<> showProgram(const std::vector<std::string>& argv) {
+  FB_TRY(const auto pid, startProgram(argv, STDERR_FILENO));
+  return endOf(pid, argv[0]);
 }
 
 }  // namespace fallbackd::ctl

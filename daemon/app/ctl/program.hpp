@@ -15,4 +15,7 @@ namespace fallbackd::ctl {
 /// is not 0.
 Result<std::string> runProgram(const std::vector<std::string>& argv, std::size_t maxOutput = 16UL << 20);
 
+/// The same for a program that a person watches: what it writes to stdout goes to our stderr at once.
+Result<> showProgram(const std::vector<std::string>& argv);
+
 }  // namespace fallbackd::ctl

@@ -3,6 +3,7 @@
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/document.hpp"
+#include "app/ctl/drill.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
 #include "config/pause.hpp"
@@ -134,9 +135,26 @@ void printRecoveries(const json::array& recoveries, std::string_view now) {
   printTable(rows);
 }
 
+/// Only what makes `settle` say something else than it seems to.
+void printSettle(const json::object& root) {
+  const auto* settle = root.if_contains("settle");
+  if (settle == nullptr) return;  // from an older daemon
+  const auto problem = text(settle->as_object(), "problem");
+  if (!problem.empty()) std::printf("%s\n", problem.c_str());
+}
+
+/// A rehearsal for one pod.
+void printDrill(const json::object& root) {
+  const auto* found = root.if_contains("drill");
+  if (found == nullptr) return;  // from an older daemon
+  const auto line = drillLine(found->as_object(), rawText(root, "now"));
+  if (!line.empty()) std::printf("%s\n", line.c_str());
+}
+
 /// What an operator has ordered: nothing new is started, or fallbacks are only observed.
 void printOrders(const json::object& root) {
   if (text(root, "mode") == "observe") std::printf("mode observe: fallbacks are decided and not started\n");
+  printDrill(root);
   const auto* pause = root.if_contains("pause");
   if (pause == nullptr) return;  // from an older daemon
   const auto& orders = pause->as_object();
@@ -195,6 +213,23 @@ std::string containerdTrouble(const json::object& root) {
   return "containerd does not answer at " + text(containerd, "socket") + (why.empty() ? "" : ": " + why);
 }
 
+/// Older daemons do not say them.
+void printRollbacks(const json::object& root) {
+  const auto* const cache = root.if_contains("cache");
+  if (cache == nullptr) return;
+  for (const auto& item : list(cache->as_object(), "rollbacks")) {
+    const auto& one = item.as_object();
+    const auto state = text(one, "state");
+    const auto floor = one.contains("floor") ? "; the version floor is " + text(one, "floor") : std::string();
+    std::printf("  rollback of %s@%s to %s: %s%s\n", text(one, "name").c_str(), text(one, "from").c_str(),
+                text(one, "to").c_str(),
+                state == "in_effect"    ? "in effect"
+                : state == "not_needed" ? "not needed"
+                                        : "over, something newer has run: remove it",
+                floor.c_str());
+  }
+}
+
 void printStatus(const json::object& root) {
   const auto& config = root.at("config").as_object();
   const auto& coverage = root.at("coverage").as_object();
@@ -209,7 +244,9 @@ void printStatus(const json::object& root) {
                                      : "; THE CONFIGURATION ON DISK IS INVALID, an earlier one is in use");
   if (!connected) std::printf("  %s\n", containerdTrouble(root).c_str());
   for (const auto& problem : list(config, "problems")) std::printf("  %s\n", problem.as_string().c_str());
+  printRollbacks(root);
   printOrders(root);
+  printSettle(root);
   printAnnotations(root);
   printPodSources(root, now);
   printNamespaces(root, now);

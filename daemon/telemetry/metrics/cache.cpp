@@ -52,6 +52,12 @@ void CacheMetrics::coverage(const std::vector<Coverage>& all) {
   store_.expiryNow.replaced();
 }
 
+void CacheMetrics::rollbacks(const std::vector<RollbackInEffect>& all) {
+  const std::lock_guard lock(store_.mutex);
+  for (const auto& one : all) store_.rollbacksNow.set({{"name", one.name}}, one.inEffect ? 1 : 0);
+  store_.rollbacksNow.replaced();
+}
+
 void CacheMetrics::usage(std::uint64_t residentBytes, std::uint64_t budgetBytes, std::uint64_t hashedBytes) {
   store_.residentBytes.Add({}).Set(static_cast<double>(residentBytes));
   store_.budgetBytes.Add({}).Set(static_cast<double>(budgetBytes));

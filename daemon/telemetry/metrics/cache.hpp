@@ -27,6 +27,12 @@ struct Coverage {
   std::optional<Wall::time_point> expires;  // of what is admitted
 };
 
+/// A rollback of the configuration, by the name of its binary.
+struct RollbackInEffect {
+  std::string name;
+  bool inEffect = false;
+};
+
 class CacheMetrics {
  public:
   explicit CacheMetrics(MetricStore& store);
@@ -37,6 +43,8 @@ class CacheMetrics {
   void graceUsed(const std::string& binary);
   /// For every configured workload; replaces earlier values.
   void coverage(const std::vector<Coverage>& all);
+  /// All of the configuration; replaces earlier values.
+  void rollbacks(const std::vector<RollbackInEffect>& all);
   /// hashed: by all admissions since the start
   void usage(std::uint64_t residentBytes, std::uint64_t budgetBytes, std::uint64_t hashedBytes);
 

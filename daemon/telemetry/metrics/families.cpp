@@ -92,10 +92,13 @@ MetricFamilies::MetricFamilies()
           "fallbackd_stand_ins_total", "What became of stand-ins, and of fallbacks without one.",
           {workload(), {"result", "started, adopted, held, stopped, rejected, refused, failed, ended"}})),
       standInSeconds(histogram("fallbackd_stand_in_seconds", "How long each step of making a stand-in took.",
-                               {workload(), {"phase", "image, create, start"}})),
+                               {workload(), {"phase", "image, create, start, whole, adopted, pod_ready"}})),
       pausedScopes(gauge("fallbackd_paused_scopes",
                          "Where no new fallback starts because an operator paused it.",
                          {{"scope", "node (0 or 1), namespace (how many)"}})),
+      drillHolds(gauge("fallbackd_drill",
+                       "1 while an operator rehearses an outage for one pod; its fallback is of the workload "
+                       "fallbackd-drill.")),
       withheld(gauge("fallbackd_withheld_fallbacks",
                      "Containers whose fallback is due and is not started, by what an operator ordered.",
                      {{"by", "pause, observe"}})),
@@ -196,6 +199,10 @@ MetricFamilies::MetricFamilies()
       graceUses(counter("fallbackd_expiry_grace_uses_total",
                         "Recoveries that used an expired binary within expiryGrace.",
                         {{"binary", "NAME@VERSION"}})),
+      rollbacks(gauge("fallbackd_version_rollback",
+                      "1 while a rollback of the configuration (cache.rollbacks) lowers the version floor of "
+                      "this name for choosers, 0 if it has no effect or none any more.",
+                      {{"name", "of the binary"}})),
       imageSkew(gauge("fallbackd_workload_version_skew",
                       "1 if the version in the workload's image tag is not that of its binary, 0 if it is; "
                       "absent where the tag names no version.",

@@ -41,6 +41,7 @@ struct MetricFamilies {
   Histograms standInSeconds;
   // Orders
   Gauges pausedScopes;
+  Gauges drillHolds;
   Gauges withheld;
   Counters observed;
   // Detection
@@ -72,6 +73,7 @@ struct MetricFamilies {
   Gauges coverage;
   Gauges expiry;
   Counters graceUses;
+  Gauges rollbacks;
   Gauges imageSkew;
   Gauges containers;
   Gauges podCoverage;

@@ -7,7 +7,12 @@ namespace fallbackd::telemetry {
 
 OrderMetrics::OrderMetrics(MetricStore& store) : store_(store) {
   paused(0, 0);
+  drill(Drill::none);
   withheld(0, 0);
+}
+
+void OrderMetrics::drill(Drill drill) {
+  store_.drillHolds.Add({}).Set(drill == Drill::holds ? 1 : 0);
 }
 
 void OrderMetrics::paused(std::size_t nodes, std::size_t namespaces) {

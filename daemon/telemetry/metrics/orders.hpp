@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics of what an operator orders: pauses and mode observe. Thread-safe.
+// Metrics of what an operator orders: pauses, drills and mode observe. Thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -19,6 +19,8 @@ class OrderMetrics {
 
   /// Whether the node is paused (0 or 1), and how many namespaces are.
   void paused(std::size_t nodes, std::size_t namespaces);
+  enum class Drill : std::uint8_t { none, holds };
+  void drill(Drill drill);
   /// Containers whose fallback is due and is not started, now.
   void withheld(std::size_t byPause, std::size_t byObserving);
   void observed(const std::string& workload, ObservedResult result);

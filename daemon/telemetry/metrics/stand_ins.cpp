@@ -15,7 +15,8 @@ std::string_view toString(StandInResult result) {
 }
 
 std::string_view toString(StandInPhase phase) {
-  constexpr std::array<std::string_view, 3> kNames{"image", "create", "start"};
+  constexpr std::array<std::string_view, 6> kNames{"image", "create",  "start",
+                                                   "whole", "adopted", "pod_ready"};
   return kNames.at(static_cast<std::size_t>(phase));
 }
 

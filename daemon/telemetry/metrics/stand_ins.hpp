@@ -28,7 +28,9 @@ enum class StandInResult : std::uint8_t {
 };
 std::string_view toString(StandInResult result);
 
-enum class StandInPhase : std::uint8_t { image, create, start };
+/// `whole`: from the ready fallback on. `adopted`, `pod_ready`: from the stand-in's start until the sources
+/// of pods say so.
+enum class StandInPhase : std::uint8_t { image, create, start, whole, adopted, pod_ready };
 std::string_view toString(StandInPhase phase);
 
 class StandInMetrics {

@@ -44,6 +44,7 @@ struct MetricStore : MetricFamilies {
   ReplacedSeries admittedNow{admitted};
   ReplacedSeries coverageNow{coverage};
   ReplacedSeries expiryNow{expiry};
+  ReplacedSeries rollbacksNow{rollbacks};
   ReplacedSeries imageSkewNow{imageSkew};
   ReplacedSeries containersNow{containers};
   struct Serving {

@@ -44,7 +44,8 @@ std::vector<std::string> commands() {
             "${COMPREPLY[@]}'");
   std::vector<std::string> all;
   for (const auto word : split(trim(output.text), ' ')) all.emplace_back(word);
-  for (const char* below : {"pack build", "pack push", "pack inspect", "mirror enable", "mirror disable"})
+  for (const char* below : {"pack build", "pack push", "pack inspect", "mirror enable", "mirror disable",
+                            "drill start", "drill stop", "drill status", "drill pod"})
     all.emplace_back(below);
   return all;
 }

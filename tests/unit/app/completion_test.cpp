@@ -40,7 +40,7 @@ TEST(Completion, CompletesCommandsOptionsAndWords) {
 }
 
 TEST(Completion, CompletesBelowACommandOfACommand) {
-  EXPECT_EQ(offered("fallbackctl pack \"\"", 2), " build push inspect ");
+  EXPECT_EQ(offered("fallbackctl pack \"\"", 2), " build push inspect wait ");
   EXPECT_EQ(offered("fallbackctl pack b", 2), " build ");
   EXPECT_EQ(offered("fallbackctl mirror \"\"", 2), " enable disable ");
   EXPECT_EQ(offered("fallbackctl mirror enable --order \"\"", 4), " first last ");

@@ -85,7 +85,7 @@ TEST(Readiness, NamesWhatIsMissing) {
   auto snapshot = quietNode();
   EXPECT_TRUE(readiness(snapshot).ready);
   EXPECT_EQ(readiness(snapshot).text,
-            "ok containerd\nok spawner\nok cache\nok coverage\nok pause\nok config\n");
+            "ok containerd\nok spawner\nok cache\nok coverage\nok pause\nok drill\nok config\n");
   snapshot.binaries->front().serves = false;
   snapshot.configProblems = {"fallbackd.yaml:3:1: unknown key"};
   EXPECT_TRUE(readiness(snapshot).ready) << "a new daemon would have the same problem";
@@ -158,6 +158,22 @@ TEST(Status, IsWhatItsSchemaSays) {
               HasSubstr("'new' was unexpected"));
 }
 
+TEST(Status, ShowsADrill) {
+  auto snapshot = quietNode();
+  EXPECT_EQ(boost::json::serialize(boost::json::parse(statusJson(snapshot)).at("drill")),
+            R"({"problem":""})");
+  const auto since = *parseRfc3339("2027-01-31T08:30:00Z");
+  snapshot.drill = config::Drill{"checkout", "shop", "checkout-drill", since, since + 10min, "first day"};
+  const auto status = statusJson(snapshot);
+  const auto root = boost::json::parse(status);
+  EXPECT_EQ(root.at("drill").at("pod").as_string(), "checkout-drill");
+  EXPECT_EQ(root.at("drill").at("until").as_string(), rfc3339(since + 10min));
+  EXPECT_EQ(root.at("drill").at("reason").as_string(), "first day");
+  EXPECT_EQ(test::schemaProblems("status", status), "");
+  EXPECT_TRUE(readiness(snapshot).ready);
+  EXPECT_THAT(readiness(snapshot).text, HasSubstr("warning drill: "));
+}
+
 TEST(Status, ShowsWhatIsPausedAndWhatIsWithheld) {
   auto snapshot = quietNode();
   EXPECT_FALSE(boost::json::parse(statusJson(snapshot)).at("pause").as_object().contains("node"));
@@ -209,6 +225,17 @@ TEST(Readiness, SaysWhyNothingNewIsAdmitted) {
   EXPECT_TRUE(readiness(snapshot).ready) << "a new node may have no key yet";
   EXPECT_THAT(readiness(snapshot).text,
               HasSubstr("warning cache: nothing new is admitted: /etc/fallbackd/keys holds"));
+}
+
+TEST(Status, ShowsRollbacksBesideTheFloor) {
+  auto snapshot = quietNode();
+  snapshot.rolledBack = {{{{"checkout", "1.9.0"}, "1.8.2"}, "1.9.0", cache::RollbackState::in_effect},
+                         {{{"cart", "2.0.0"}, "1.0.0"}, {}, cache::RollbackState::not_needed}};
+  const auto text = statusJson(snapshot);
+  EXPECT_THAT(
+      text,
+      HasSubstr(R"({"name":"checkout","from":"1.9.0","to":"1.8.2","state":"in_effect","floor":"1.9.0"})"));
+  EXPECT_THAT(text, HasSubstr(R"({"name":"cart","from":"2.0.0","to":"1.0.0","state":"not_needed"})"));
 }
 
 TEST(Status, IsTheSameTextIfNothingHappened) {

@@ -1,37 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // fallbackctl as a person or an init container runs it: the built program on real files.
+#include "ctl_fixture.hpp"
 #include "output_schema.hpp"
-#include "shell.hpp"
-#include "signed_cache.hpp"
 
 namespace fallbackd {
 namespace {
 
+using test::CtlTest;
+using test::kProgram;
 using test::Output;
 using test::shell;
-
-struct CtlTest : testing::Test {
-  void SetUp() override {
-    ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root";
-    ASSERT_EQ(ctl("keygen --out " + path("k")).code, 0);
-    std::filesystem::create_directory(path("keys"));
-    std::filesystem::copy_file(path("k.pub"), path("keys/k.pub"));
-    where = " --cache " + path("cache") + " --keys " + path("keys") + " --state " + path("state") + " ";
-  }
-  [[nodiscard]] std::string path(const std::string& name) const { return folder.path() + "/" + name; }
-  static Output ctl(const std::string& args) { return shell(std::string(FALLBACKCTL) + " " + args); }
-  Output install(const std::string& program, const std::string& name, const std::string& more = "") {
-    const auto signing =
-        ctl("sign --key " + path("k.key") + " --name " + name + " --version 1.8.3 --expires 30d --out " +
-            path("a.json") + " " + more + " " + program);
-    if (signing.code != 0) return signing;
-    return ctl("install" + where + "--attestation " + path("a.json") + " " + program);
-  }
-  test::TempFolder folder;
-  std::string where;
-};
-
-const std::string kProgram = PROGRAMS "/elf-static-pie";
 
 TEST_F(CtlTest, IsOneStaticFile) {
   if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
@@ -208,8 +186,8 @@ TEST_F(CtlTest, SignRefusesDatesThatWouldWrap) {
     EXPECT_EQ(ctl("keygen --not-after " + std::string(date) + " --out " + path("l")).code, 2) << date;
   }
   for (const auto* date : {"9999-12-31", "100000d"}) {
-    const auto output = ctl("sign --key " + path("k.key") + " --name a --version 1 --expires " + date +
-                            " --out " + path("a.json") + " " + kProgram);
+    const auto output = ctl("sign --force --key " + path("k.key") + " --name a --version 1 --expires " +
+                            date + " --out " + path("a.json") + " " + kProgram);
     EXPECT_EQ(output.code, 0) << output.text;
     EXPECT_NE(output.text.find("until 2262-04-11"), std::string::npos) << output.text;
   }
@@ -220,7 +198,7 @@ TEST_F(CtlTest, InstallAcceptsOneAttestationOfEachSigner) {
   std::filesystem::copy_file(path("l.pub"), path("keys/l.pub"));
   const auto sign = [&](const std::string& key, const std::string& program) {
     const auto out = path(key + ".json");
-    const auto done = ctl("sign --key " + path(key + ".key") +
+    const auto done = ctl("sign --force --key " + path(key + ".key") +
                           " --name checkout --version 1.8.3 --expires 30d --out " + out + " " + program);
     EXPECT_EQ(done.code, 0) << done.text;
     return " --attestation " + out;

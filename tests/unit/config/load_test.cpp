@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/load.hpp"
 
+#include "config/settle.hpp"
 #include "temp_folder.hpp"
 
 #include <sys/stat.h>
@@ -23,12 +24,13 @@ TEST(Load, EveryKeyArrives) {
   const TempFolder folder;
   const auto file = folder.write("fallbackd.yaml", kApiVersion + R"(
 containerd: {socket: /run/c.sock, namespace: moby, resyncInterval: 5s}
-cache: {path: /c, keys: /k, threshold: 2, state: /s, revoked: /r, expiryGrace: 7d, requirePie: true, memoryBudget: 64Mi}
+cache: {path: /c, keys: /k, threshold: 2, state: /s, revoked: /r, expiryGrace: 7d, requirePie: true, memoryBudget: 64Mi, rollbacks: [{binary: checkout@1.9.0, rollbackTo: 1.8.2}]}
 launcher: {runDir: /run/f, kubeletPods: /pods, allowHostNetwork: true}
 telemetry: {listen: "[::1]:9000", tls: {certificate: /t/c, key: /t/k}, tokenFile: /t/t, profiling: true, socket: /run/f.sock, logFormat: json, logLevel: debug}
 mode: observe
 namespaces: [{name: shop, mode: recover}]
 settle: auto
+kubernetes: {sources: [apiserver]}
 detection: {reprobeInterval: 3s, maxConcurrentProbes: 9, unstick: false, triggers: [dns], stallTimeout: 2s}
 workloads:
 - name: checkout
@@ -50,6 +52,7 @@ workloads:
   restart: {initialDelay: 1s, maxDelay: 2s, resetAfter: 3s}
   mode: observe
   settle: always
+  standIn: {path: /app/server}
   terminationGrace: 4s
 - name: defaults
   match: {container: other}
@@ -65,6 +68,7 @@ workloads:
   EXPECT_EQ(config.cache.threshold, 2U);
   EXPECT_EQ(config.cache.expiryGrace, 168h);
   EXPECT_EQ(config.cache.memoryBudgetBytes, 64U << 20);
+  EXPECT_EQ(config.cache.rollbacks, (std::vector<Rollback>{{{"checkout", "1.9.0"}, "1.8.2"}}));
   EXPECT_EQ(config.cache.revoked, "/r");
   EXPECT_TRUE(config.launcher.allowHostNetwork);
   EXPECT_EQ(config.telemetry.listen, "[::1]:9000");
@@ -81,6 +85,8 @@ workloads:
   EXPECT_EQ(modeOf(config, config.workloads[1], "shop"), Mode::recover) << "its namespace's";
   EXPECT_EQ(modeOf(config, config.workloads[1], "bank"), Mode::observe) << "the node's";
   EXPECT_EQ(settleOf(config, config.workloads[0]), Settle::always) << "the workload's own word";
+  EXPECT_EQ(config.workloads[0].standIn.path, "/app/server");
+  EXPECT_EQ(config.workloads[1].standIn.path, "");
   EXPECT_EQ(settleOf(config, config.workloads[1]), Settle::automatic) << "the node's";
   EXPECT_EQ(Config().settle, Settle::never) << "what nobody asked for";
   const auto& one = config.workloads[0];
@@ -373,6 +379,35 @@ TEST(Load, TheCommandLineChoosesTheAddressThatTheFileDoesNotName) {
   EXPECT_EQ(load(off, {}, "0.0.0.0:9477").config->telemetry.listen, std::nullopt);
   EXPECT_EQ(load(silent, {}, "9477").diagnostics.at(0).toString(),
             "--listen: \"9477\" is not ADDRESS:PORT (for example 0.0.0.0:9477)");
+}
+
+TEST(Load, TheCommandLineChoosesTheSourcesThatTheFileDoesNotName) {
+  const TempFolder folder;
+  const auto silent = folder.write("silent.yaml", kApiVersion + "kubernetes: {events: true}\n");
+  const auto named = folder.write("named.yaml", kApiVersion + "kubernetes: {sources: [kubelet]}\n");
+  using Sources = std::vector<PodSource>;
+  EXPECT_EQ(load(silent).config->kubernetes.sources, Sources());
+  EXPECT_EQ(load(silent, {}, {}, "kubelet,apiserver").config->kubernetes.sources,
+            (Sources{PodSource::kubelet, PodSource::apiserver}));
+  EXPECT_EQ(load(named, {}, {}, "apiserver").config->kubernetes.sources, Sources{PodSource::kubelet});
+  EXPECT_FALSE(load(silent, {}, {}, "apiserver").config->inheritance.on);
+  EXPECT_EQ(load(silent, {}, {}, "apiserver,x").diagnostics.at(0).toString(),
+            "--sources: \"x\" is not a source of pods (kubelet or apiserver)");
+}
+
+TEST(Load, AutoNeedsAnApiServer) {
+  const TempFolder folder;
+  const auto file = folder.write("fallbackd.yaml", kApiVersion);
+  const auto blind = load(file).config;
+  EXPECT_EQ(blind->settle, Settle::automatic);
+  EXPECT_EQ(settleOf(*blind, Workload()), Settle::never);
+  EXPECT_NE(problemOfSettle(*blind), "");
+  const auto knowing = load(file, {}, {}, "apiserver").config;
+  EXPECT_EQ(settleOf(*knowing, Workload()), Settle::automatic);
+  EXPECT_EQ(problemOfSettle(*knowing), "");
+  Workload always;
+  always.settle = Settle::always;
+  EXPECT_EQ(settleOf(*blind, always), Settle::always);
 }
 
 TEST(Load, DropInsContainOnlyWorkloadsAndAreReadByName) {

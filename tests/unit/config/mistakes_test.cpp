@@ -56,6 +56,16 @@ TEST(Mistakes, OfTheSourcesOfPods) {
   });
 }
 
+TEST(Mistakes, OfADrillsName) {
+  expectEach({
+      {"a drill's name",
+       kList + "- name: fallbackd-drill\n  match: {container: c}\n  image: r/a:1\n  binary: a@1\n", "3:9",
+       "another name"},
+      {"a binary with it", kList + "- match: {container: c}\n  image: r/a:1\n  binary: fallbackd-drill@1\n",
+       "3:3", "another name"},
+  });
+}
+
 TEST(Mistakes, OfTheMirror) {
   expectEach({
       {"everybody's address", kHead + "mirror: {listen: 0.0.0.0:9478}\n", "2:18",
@@ -140,6 +150,15 @@ TEST(Mistakes, OfSettings) {
       {"number", kHead + "cache: {threshold: 0}\n", "2:20", "from 1 to 16"},
       {"number with more", kHead + "cache: {threshold: 1x}\n", "2:20", "from 1 to 16"},
       {"bytes", kHead + "cache: {memoryBudget: 5X}\n", "2:23", "number of bytes (write 67108864, 64Mi"},
+      {"a rollback upwards", kHead + "cache: {rollbacks: [{binary: a@1.8, rollbackTo: 1.9}]}\n", "2:49",
+       "1.9 is not below 1.8"},
+      {"a rollback of no version", kHead + "cache: {rollbacks: [{binary: a, rollbackTo: 1.8}]}\n", "2:30",
+       "NAME@VERSION"},
+      {"a rollback to no version", kHead + "cache: {rollbacks: [{binary: a@1.8, rollbackTo: v1}]}\n", "2:49",
+       "is not a version"},
+      {"two rollbacks of a name",
+       kHead + "cache: {rollbacks: [{binary: a@3, rollbackTo: 2}, {binary: a@2, rollbackTo: 1}]}\n", "2:60",
+       "\"a\" is rolled back twice"},
       {"few bytes", kHead + "cache: {memoryBudget: 64}\n", "2:23", "less than 1Mi"},
       {"relative path", kHead + "cache: {path: a}\n", "2:15", "absolute path"},
       {"socket with scheme", kHead + "containerd: {socket: \"unix:///run/c.sock\"}\n", "2:22",
@@ -256,6 +275,10 @@ TEST(Mistakes, OfWorkloads) {
       {"policy", kOne + "  detection: {imagePullPolicy: Sometimes}\n", "7:32", "IfNotPresent, Always, Never"},
       {"hand-back", kOne + "  handBack: {on: images}\n", "7:18", "did you mean image?"},
       {"when", kOne + "  handBack: {on: image, when: onDelete}\n", "7:31", "write on: container"},
+      {"stand-in", kOne + "  standIn: {path: server}\n", "7:19", "absolute path"},
+      {"stand-in below", kOne + "  standIn: {path: /proc/server}\n", "7:19", "file systems of its own"},
+      {"stand-in far", kOne + "  standIn: {path: /" + std::string(99, 'a') + "}\n", "7:19",
+       "at most 99 bytes"},
       {"delays", kOne + "  restart: {initialDelay: 2s, maxDelay: 1s}\n", "7:41", "shorter than initialDelay"},
   });
 }

@@ -36,13 +36,13 @@ class OwnerReaderTest : public test_support::SourceFixture {
   }
 
   enum class Time : std::uint8_t { stands, passes };
-  RolloutView ask(Time time = Time::stands) {
+  RolloutView ask(Time time = Time::stands, std::chrono::nanoseconds maxAge = 0s,
+                  const std::string& podUid = "uid-1") {
     std::optional<RolloutView> view;
-    const OwnerReader reader([this] { return Result<Access>(access); });
-    tasks.spawn([](const OwnerReader& asked, PodPtr pod,
+    tasks.spawn([](OwnerReader& asked, PodPtr pod, std::chrono::nanoseconds age,
                    std::optional<RolloutView>& out) -> boost::asio::awaitable<void> {
-      out = co_await asked.rollout(pod);
-    }(reader, parsePodObject(podJson("checkout-1", "uid-1")).value(), view));
+      out = co_await asked.rollout(pod, age);
+    }(reader, parsePodObject(podJson("checkout-1", podUid)).value(), maxAge, view));
     const auto done = [&] { return view.has_value() && tasks.empty(); };
     EXPECT_TRUE(time == Time::stands ? soon(done) : eventually(done));
     return view.value_or(RolloutView());
@@ -50,12 +50,31 @@ class OwnerReaderTest : public test_support::SourceFixture {
 
   FakeApiServer server{authority.server("IP:127.0.0.1")};
   Access access;
+  OwnerReader reader{[this] { return Result<Access>(access); }};
 };
 
 TEST_F(OwnerReaderTest, AsksForTheReplicaSetAndItsDeployment) {
   EXPECT_EQ(ask().rollout, Rollout::complete);
   EXPECT_EQ(server.requests().size(), 2U);
   EXPECT_EQ(server.connections(), 1U);
+}
+
+TEST_F(OwnerReaderTest, PodsOfOneOwnerShareItsAnswers) {
+  EXPECT_EQ(ask().rollout, Rollout::complete);
+  EXPECT_EQ(ask(Time::stands, 10s, "uid-2").rollout, Rollout::complete);
+  EXPECT_EQ(server.requests().size(), 2U) << "asked once";
+  EXPECT_EQ(ask().rollout, Rollout::complete);
+  EXPECT_EQ(server.requests().size(), 4U) << "what was said before a pod existed tells nothing of it";
+  clock.advance(loop, 11s);
+  EXPECT_EQ(ask(Time::stands, 10s).rollout, Rollout::complete);
+  EXPECT_EQ(server.requests().size(), 6U) << "an answer is not news for ever";
+}
+
+TEST_F(OwnerReaderTest, AFailureIsNotShared) {
+  server.trouble({Fault::status, 500, "", "away"});
+  EXPECT_EQ(ask().rollout, Rollout::unknown);
+  server.heal();
+  EXPECT_EQ(ask(Time::stands, 10s).rollout, Rollout::complete);
 }
 
 TEST_F(OwnerReaderTest, WhatCannotBeHadIsUnknownAndSaysWhy) {

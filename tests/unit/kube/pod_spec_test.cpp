@@ -36,6 +36,17 @@ TEST(PodSpec, UnknownFieldsAndNullAreNothing) {
   EXPECT_TRUE(pod->enableServiceLinks);
 }
 
+TEST(PodSpec, WhatRunsIsReadFromTheStatus) {
+  const auto pod = parsePod(
+      R"({"metadata":{"name":"p","namespace":"n"},"spec":{"containers":[{"name":"a"}]},"status":{"conditions":[{"type":"Ready","status":"True"},
+    {"type":"Other","status":"False"}],"containerStatuses":[
+    {"name":"a","containerID":"containerd://4711","state":{"running":{"startedAt":"2026-01-01T00:00:00Z"}}},
+    {"name":"b","containerID":"containerd://4712","state":{"terminated":{"exitCode":1}}}]}})");
+  ASSERT_TRUE(pod) << pod.error().context;
+  EXPECT_TRUE(pod->ready);
+  EXPECT_THAT(pod->running, ElementsAre(testing::Pair("a", "4711")));
+}
+
 TEST(PodSpec, AWrongTypeIsToldWithItsPath) {
   EXPECT_THAT(problemOf(podWith(R"("hostNetwork":"yes")", "")),
               HasSubstr("spec.hostNetwork is a text, not true or false"));

@@ -98,7 +98,7 @@ TEST_F(SourcesTest, RolloutsAreAnsweredOnTheLoop) {
   ASSERT_TRUE(until([&] { return pods.find("uid-1") != nullptr; }));
   std::optional<RolloutView> view;
   const auto loopThread = std::this_thread::get_id();
-  sources.rollout(pods.find("uid-1"), [&](RolloutView answer) {
+  sources.rollout(pods.find("uid-1"), std::chrono::nanoseconds(0), [&](RolloutView answer) {
     EXPECT_EQ(std::this_thread::get_id(), loopThread);
     view = std::move(answer);
   });
@@ -106,7 +106,7 @@ TEST_F(SourcesTest, RolloutsAreAnsweredOnTheLoop) {
   EXPECT_EQ(view->rollout, Rollout::complete);
   sources.stop();
   view.reset();
-  sources.rollout(parsePodObject(podJson("checkout-1", "uid-1")).value(),
+  sources.rollout(parsePodObject(podJson("checkout-1", "uid-1")).value(), std::chrono::nanoseconds(0),
                   [&](RolloutView answer) { view = std::move(answer); });
   ASSERT_TRUE(until([&] { return view.has_value(); }));
   EXPECT_EQ(view->rollout, Rollout::unknown);

@@ -112,5 +112,19 @@ TEST_F(DeparturesTest, APodThatNeedsLongerRestsLonger) {
   EXPECT_TRUE(departures.leave("checkout"));
 }
 
+TEST_F(DeparturesTest, ReadinessThatIsKnownCountsInsteadOfARest) {
+  departures.runs("checkout", 2);
+  std::optional<bool> ready = false;
+  auto place = departures.leave("checkout", 20s, [&] { return ready; });
+  ASSERT_TRUE(place);
+  ready = true;
+  clock.advance(loop, 5s);
+  EXPECT_FALSE(departures.hasRoom("checkout")) << "it is still away";
+  place.reset();
+  EXPECT_FALSE(departures.hasRoom("checkout"));
+  clock.advance(loop, Departures::kRouted);
+  EXPECT_TRUE(departures.hasRoom("checkout"));
+}
+
 }  // namespace
 }  // namespace fallbackd::recovery

@@ -126,6 +126,20 @@ struct SharedPort : RecoveryTest {
     };
   }
   bool serves() const { return state() == State::ready && !launcher.launched[0]->stoppedWithGrace; }
+  /// Whether what waits at the fallback's socket is passed on, in a network of this mode.
+  bool passesOn(cri::NamespaceMode network) {
+    bool done = false;
+    services->passOnWaiting = [&](pid_t) { done = true; };
+    runtime.sandboxes["s1"].network = network;
+    detect();
+    EXPECT_TRUE(reaches(State::ready));
+    kubeletMakes("c1", "main");
+    clock.advance(loop, 1s);
+    recoveries->containerStarted("c1", clock.now());
+    listeners = {1, 2};
+    EXPECT_TRUE(reaches(State::handed_back));
+    return done;
+  }
 
   std::set<std::uint64_t> listeners{1};
 };
@@ -141,6 +155,14 @@ TEST_F(SharedPort, TheFallbackServesUntilTheContainerListens) {
   EXPECT_TRUE(serves()) << "the container does not listen";
   listeners = {1, 2};
   ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(SharedPort, WhatWaitsIsPassedOn) {
+  EXPECT_TRUE(passesOn(cri::NamespaceMode::pod));
+}
+
+TEST_F(SharedPort, TheNodesNetworkIsLeftAsItIs) {
+  EXPECT_FALSE(passesOn(cri::NamespaceMode::node));
 }
 
 TEST_F(SharedPort, AContainerThatNeverListensEndsTheFallbackAfterAWhile) {

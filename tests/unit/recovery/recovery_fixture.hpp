@@ -100,6 +100,7 @@ struct RecoveryTest : testing::Test {
     config->workloads[0].restart.policy = restartPolicy;
     config->workloads[0].mode = mode;
     config->workloads[0].settle = settle;
+    config->workloads[0].detection.pullPolicy = pullPolicy;
     detection.workload = watcher::WorkloadPtr(config, &config->workloads[0]);
     config->workloads[0].handBack.on = handBackOn;
     config->workloads[0].handBack.when = handBackWhen;
@@ -149,6 +150,7 @@ struct RecoveryTest : testing::Test {
   std::optional<config::RestartPolicy> restartPolicy;
   std::optional<config::Mode> mode;
   std::optional<config::Settle> settle;
+  std::optional<config::PullPolicy> pullPolicy;  // empty: by the tag
   int deadAnswers = 0;
   int questions = 0;
   int readyQuestions = 0;

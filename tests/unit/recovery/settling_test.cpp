@@ -33,6 +33,7 @@ struct SettlingTest : RecoveryTest {
   config::ConfigPtr configured() const {
     auto config = std::make_shared<config::Config>(*makeConfig());
     config->workloads[0].settle = settle;
+    config->kubernetes.sources = {config::PodSource::apiserver};
     return config;
   }
   std::optional<Settled> settled() const {
@@ -84,13 +85,36 @@ TEST_F(SettlingTest, AReadyFallbackGetsAStandIn) {
   EXPECT_TRUE(metric(R"(fallbackd_stand_ins_total{result="started",workload="checkout"} 1)"));
 }
 
-TEST_F(SettlingTest, NobodyAsksForOneByDefault) {
-  settle.reset();
-  detect();
-  ASSERT_TRUE(becomes(Settled::refused));
-  EXPECT_EQ(why(), "settle is never");
-  clock.advance(loop, 1min);
-  EXPECT_EQ(standIns.attempts, 0);
+TEST_F(SettlingTest, ItHasTheBinaryWhereTheWorkloadSays) {
+  auto config = std::make_shared<config::Config>(*configured());
+  config->workloads[0].standIn.path = "/app/server";
+  config->workloads[0].env = {{"PORT", "8080"}};
+  watcher::Detection detection;
+  detection.sandbox = runtime.sandboxes["s1"].sandbox;
+  detection.workload = watcher::WorkloadPtr(config, config->workloads.data());
+  detection.cause = cause;
+  detection.waitingSince = detection.failureKnown = clock.now();
+  recoveries->detected(std::move(detection));
+  ASSERT_TRUE(becomes(Settled::settled));
+  const auto& request = standIns.made[0]->request;
+  ASSERT_TRUE(request.executable);
+  EXPECT_EQ(request.executable->path, "/app/server");
+  EXPECT_EQ(request.env.at("PORT"), "8080");
+}
+
+TEST_F(SettlingTest, WithoutItNothingOfThePodIsInIt) {
+  settles();
+  EXPECT_FALSE(standIns.made[0]->request.executable);
+  EXPECT_TRUE(standIns.made[0]->request.env.empty());
+}
+
+TEST_F(SettlingTest, AKillForMemoryHasItsCodeWhereTheKernelDoesNotTellIt) {
+  settles();
+  launcher.launched[0]->status.oomKilled = true;
+  launcher.launched[0]->die(Kind::unknown, 0);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  EXPECT_TRUE(standIns.made[0]->outOfMemory);
+  EXPECT_EQ(standIns.made[0]->exitCode, 128 + SIGKILL);
 }
 
 TEST_F(SettlingTest, KubeletsStopDrainsTheFallbackAndPassesOnItsExitCode) {
@@ -253,6 +277,143 @@ TEST_F(SettlingTest, TheNextOneWaitsForWhatTheProbesOfThePodNeed) {
   EXPECT_EQ(settledCount(Settled::leaving), 1U) << "5 + 1 s of the startup probe, 2 * 10 s of readiness";
 }
 
+/// The API server says which pods of the workload are ready.
+struct EndpointsTest : SettlingTest {
+  EndpointsTest() {
+    services->endpoints = [this](const std::string&) { return facts; };
+    services->askEndpoints = [this](const std::string&) {
+      ++questions;
+      if (facts && answers) facts->asOf = clock.now();
+    };
+    services->readyWithout = [this](const std::string& uid, const std::string&, const std::string& standIn) {
+      EXPECT_THAT(standIn, HasSubstr("stand-in-"));
+      const auto found = ready.find(uid);
+      return found == ready.end() ? std::nullopt : std::optional(found->second);
+    };
+    services->isDeleting = [this](const std::string&) { return deleting; };
+  }
+  void imageComes() {
+    settles();
+    adopt();
+    recoveries->imageArrived("r/checkout:1");
+  }
+  /// Of two pods the first has left, and its container has come.
+  void oneHasLeft() {
+    specs.specs["uid-s2"] = specs.specs["uid-s1"];
+    settlesTwo();
+    recoveries->imageArrived("r/checkout:1");
+    ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 1; }));
+    const bool first = recoveries->incidents()[0].settlement->state == Settled::leaving;
+    left = recoveries->incidents()[first ? 0 : 1].target;
+    recoveries->containerCreated(
+        left.podUid, {"c1", left.sandboxId, "main", 0, cri::Container::State::created, "r/checkout:1", ""});
+    ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 0; }));
+  }
+
+  std::optional<standin::EndpointFacts> facts;
+  std::map<std::string, bool> ready;  // by pod uid
+  Target left;
+  bool answers = true;
+  bool deleting = false;
+  int questions = 0;
+};
+
+TEST_F(EndpointsTest, TheOnlyReadyOneOfSeveralStaysUntilAnotherIsReady) {
+  facts = standin::EndpointFacts{true, 0, 0, 3, 1, {}};
+  imageComes();
+  clock.advance(loop, 1min);
+  EXPECT_EQ(settled(), Settled::settled);
+  EXPECT_THAT(why(), HasSubstr("none of the other 2 pods of its workload is ready"));
+  EXPECT_GE(questions, 30) << "an answer is asked for again";
+  facts->ownerReady = 2;
+  ASSERT_TRUE(becomes(Settled::leaving));
+}
+
+TEST_F(EndpointsTest, ItDoesNotWaitForEver) {
+  facts = standin::EndpointFacts{true, 0, 0, 3, 1, {}};
+  imageComes();
+  clock.advance(loop, LastEndpoint::kLimit - 5s);
+  EXPECT_EQ(settled(), Settled::settled);
+  clock.advance(loop, 10s);
+  ASSERT_EQ(settled(), Settled::leaving);
+  EXPECT_THAT(why(), HasSubstr("no other pod of its workload became ready in 10 minutes"));
+}
+
+TEST_F(EndpointsTest, AWorkloadOfOneReplicaHasNothingToWaitFor) {
+  facts = standin::EndpointFacts{true, 0, 0, 1, 1, {}};
+  imageComes();
+  clock.advance(loop, 1s);
+  EXPECT_EQ(settled(), Settled::leaving);
+}
+
+TEST_F(EndpointsTest, WhatIsNotKnownHoldsNobodyUp) {
+  answers = false;
+  facts = standin::EndpointFacts{true, 0, 0, 3, 1, {}};
+  imageComes();
+  clock.advance(loop, 500ms);
+  EXPECT_EQ(settled(), Settled::settled) << "it is asked";
+  clock.advance(loop, 2s);
+  EXPECT_EQ(settled(), Settled::leaving) << "what the owner said before does not count";
+}
+
+TEST_F(EndpointsTest, WithNowNobodyIsAsked) {
+  facts = standin::EndpointFacts{true, 0, 0, 3, 1, {}};
+  handBackWhen = config::HandBackWhen::now;
+  recoveries->reconfigure(configured());
+  imageComes();
+  ASSERT_TRUE(becomes(Settled::leaving));
+  EXPECT_EQ(questions, 0);
+}
+
+TEST_F(EndpointsTest, TheNextOneGoesSoonAfterTheLastIsReady) {
+  ASSERT_NO_FATAL_FAILURE(oneHasLeft());
+  ready[left.podUid] = true;
+  clock.advance(loop, 500ms);
+  EXPECT_EQ(settledCount(Settled::leaving), 0U) << "a Service has to learn of it";
+  clock.advance(loop, 1s);
+  EXPECT_EQ(settledCount(Settled::leaving), 1U) << "sooner than without knowledge";
+}
+
+TEST_F(EndpointsTest, TheNextOneStaysWhileTheLastIsNotReady) {
+  ASSERT_NO_FATAL_FAILURE(oneHasLeft());
+  ready[left.podUid] = false;
+  clock.advance(loop, 30s);
+  EXPECT_EQ(settledCount(Settled::leaving), 0U);
+  ready[left.podUid] = true;
+  clock.advance(loop, 2s);
+  EXPECT_EQ(settledCount(Settled::leaving), 1U);
+}
+
+TEST_F(EndpointsTest, OneThatIsNeverReadyDoesNotHoldTheOthersForEver) {
+  ASSERT_NO_FATAL_FAILURE(oneHasLeft());
+  ready[left.podUid] = false;
+  clock.advance(loop, Departures::kLimit + 1s);
+  EXPECT_EQ(settledCount(Settled::leaving), 1U);
+}
+
+TEST_F(EndpointsTest, AnEarlyStopOfAPodThatGoesIsNoRejection) {
+  deleting = true;
+  settles();
+  clock.advance(loop, 1s);
+  standIns.made[0]->send(SIGTERM);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched[0]->stoppedWithGrace.has_value(); }));
+  EXPECT_FALSE(standIns.made[0]->removed) << "kubelet reads how it ended";
+  clock.advance(loop, 20s);
+  EXPECT_EQ(launcher.launched.size(), 1U) << "it is not started again while other containers drain";
+}
+
+TEST_F(EndpointsTest, APodThatGoesWhileItsStandInCannotBeRemovedDrains) {
+  settles();
+  adopt();
+  standIns.silent = true;
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 5s);
+  EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+  deleting = true;
+  clock.advance(loop, 30s);
+  EXPECT_TRUE(launcher.launched[0]->stoppedWithGrace);
+}
+
 TEST_F(SettlingTest, OneThatIsNotMadeAgainHoldsNobodyUp) {
   runtime.addSandbox("s2", "shop", "checkout-2");
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
@@ -399,6 +560,19 @@ TEST_F(SettlingTest, WithoutKnowledgeAutoMeansNever) {
   specs.specs["uid-s1"] = test::specOf("r/checkout:1");
   rollout = Rollout{Rollout::State::complete, false, "the Deployment's revision was rolled out"};
   ASSERT_TRUE(becomes(Settled::settled)) << "it is known now";
+}
+
+TEST_F(SettlingTest, WithoutAnApiServerAutoMeansNever) {
+  settle = config::Settle::automatic;
+  auto config = std::make_shared<config::Config>(*configured());
+  config->kubernetes.sources = {config::PodSource::kubelet};
+  recoveries->reconfigure(config);
+  detect();
+  ASSERT_TRUE(becomes(Settled::refused));
+  EXPECT_THAT(why(), HasSubstr("settle is auto, and means never without apiserver among kubernetes.sources"));
+  clock.advance(loop, 1min);
+  EXPECT_EQ(rolloutQuestions, 0);
+  EXPECT_EQ(standIns.attempts, 0);
 }
 
 TEST_F(SettlingTest, ARuntimeThatRefusesIsNotAskedForEver) {

@@ -43,6 +43,7 @@ class FakeControl final : public cri::Control {
   }
   cri::Awaitable<Result<>> stopContainer(std::string id, std::chrono::seconds) override {
     calls.push_back("stop " + id);
+    if (onStop) onStop();
     if (runtime.down) co_return fail(Stage::containerd, Reason::unavailable, "down");
     runtime.exitContainer(id, 137);
     co_return Result<>{};
@@ -61,6 +62,7 @@ class FakeControl final : public cri::Control {
     calls.push_back("image");
     if (!imageHidden) runtime.images.insert(name);
     digests[name] = blobs.back().digest;
+    layers[name] = blobs.size() - 2;  // beside configuration and manifest
     images[name] = std::move(labels);
     co_return Result<>{};
   }
@@ -87,8 +89,10 @@ class FakeControl final : public cri::Control {
   std::vector<cri::ContainerOrder> orders;
   std::map<std::string, cri::Labels> images;
   std::map<std::string, std::string> digests;  // of images, by name
-  std::map<std::string, pid_t> pids;           // by container
+  std::map<std::string, std::size_t> layers;
+  std::map<std::string, pid_t> pids;  // by container
   std::function<pid_t()> onStart;
+  std::function<void()> onStop;
   bool startFails = false;
   bool imageHidden = false;  // CRI never learns of it
   int count = 0;

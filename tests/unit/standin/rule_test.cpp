@@ -89,6 +89,18 @@ TEST_F(Rule, ProbesThatExecuteAProgramAreRefused) {
   EXPECT_EQ(ruling().kind, Kind::settle) << "a hook that fails costs an event";
 }
 
+TEST_F(Rule, ProbesThatExecuteWhatTheStandInHasAreNot) {
+  workload.standIn.path = "/app/server";
+  auto& container = pod.containers[0];
+  container.readinessProbe = kube::Probe{kube::ExecCommand{{"/app/server", "--health-check"}}};
+  EXPECT_EQ(ruling().kind, Kind::settle);
+  container.livenessProbe = kube::Probe{kube::ExecCommand{{"/bin/sh", "-c", "/app/server --health-check"}}};
+  EXPECT_EQ(ruling().kind, Kind::refuse);
+  EXPECT_THAT(ruling().why, HasSubstr("/app/server")) << "what it has";
+  container.livenessProbe = kube::Probe{kube::ExecCommand{}};
+  EXPECT_EQ(ruling().kind, Kind::refuse) << "an empty command";
+}
+
 TEST_F(Rule, AnImageThatOnlyKubeletCanPullIsRefused) {
   pod.imagePullSecrets = 1;
   EXPECT_EQ(ruling().kind, Kind::refuse);

@@ -7,10 +7,14 @@
 #include "standin/containerd_stand_ins.hpp"
 #include "temp_folder.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <memory>
 #include <string>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -62,7 +66,7 @@ struct StandInsTest : testing::Test {
   test::FakeControl control{runtime};
   test::TempFolder scratch;
   const std::filesystem::path folder = scratch.path();
-  LogLinks links{folder};
+  sys::LogLinks links{folder};
   ContainerdStandIns standIns{runtime, control, "/run/fallbackd", links};
   std::vector<pid_t> programs;
 };
@@ -84,18 +88,42 @@ TEST_F(StandInsTest, ItsLogIsWhereCollectorsLook) {
   auto one = request();
   one.sandbox.logDirectory = "/made-up/pods/shop_checkout_uid-s1";
   one.logPath = "main-fallback/0.log";
+  const auto log = one.sandbox.logDirectory + "/" + one.logPath;
+  const auto& pod = one.sandbox.sandbox;
+  ASSERT_TRUE(links.make({pod.podName, pod.podNamespace, "main", sys::idOfLog(log)}, log));
   auto made = make(one);
   ASSERT_TRUE(made) << made.error().message();
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "no line is read twice";
   const auto link = folder / ("pod-s1_shop_main-" + (*made)->containerId() + ".log");
   EXPECT_EQ(std::filesystem::read_symlink(link), "/made-up/pods/shop_checkout_uid-s1/main-fallback/0.log");
   ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
   EXPECT_TRUE(std::filesystem::is_empty(folder));
 }
 
+/// The daemon may die between any two calls of the runtime.
+TEST_F(StandInsTest, NoneRunsWithoutItsLinkAndNoLinkIsLeftOfOneThatIsGone) {
+  auto one = request();
+  one.sandbox.logDirectory = "/made-up/pods/shop_checkout_uid-s1";
+  one.logPath = "main-fallback/0.log";
+  bool linked = false;
+  control.onStart = [&] {
+    linked = !std::filesystem::is_empty(folder);
+    return spawn();
+  };
+  ASSERT_TRUE(make(one));
+  EXPECT_TRUE(linked) << "before it is started";
+  control.onStop = [&] { linked = !std::filesystem::is_empty(folder); };
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  EXPECT_FALSE(linked) << "before it is stopped";
+  control.startFails = true;
+  EXPECT_FALSE(make(one));
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+}
+
 TEST_F(StandInsTest, ALinkThatCannotBeMadeIsToldOf) {
   std::ofstream(folder / "file") << "not a folder";
   std::vector<std::string> told;
-  ContainerdStandIns other(runtime, control, "/run/fallbackd", LogLinks(folder / "file"));
+  ContainerdStandIns other(runtime, control, "/run/fallbackd", sys::LogLinks(folder / "file"));
   other.onTrouble([&](const Error& error) { told.push_back(error.message()); });
   auto one = request();
   one.logPath = "main-fallback/0.log";
@@ -141,6 +169,48 @@ TEST_F(StandInsTest, AnImageOfThatNameWithOtherContentIsReplaced) {
   EXPECT_NE(control.digests.at(name), "sha256:foreign");
 }
 
+TEST_F(StandInsTest, WhatProbesExecuteIsInIt) {
+  auto one = request();
+  one.env = {{"PORT", "8080"}};
+  const auto file = std::make_shared<sys::UniqueFd>(::memfd_create("binary", MFD_CLOEXEC));
+  ASSERT_EQ(::write(file->get(), "binary", 6), 6);
+  one.executable = Executable{"/app/server", "d1", 6, file};
+  ASSERT_TRUE(make(one));
+  const auto name = imageNameOf(one.binary, one.executable);
+  EXPECT_EQ(control.orders[0].image, name);
+  EXPECT_EQ(control.orders[0].env.at("PORT"), "8080");
+  EXPECT_EQ(control.layers.at(name), 2U);
+  control.calls.clear();
+  auto again = one;
+  again.recoveryId = "r2";
+  ASSERT_TRUE(make(again));
+  EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "image"), 0) << "it is the same";
+  ASSERT_TRUE(make(request("r3")));
+  EXPECT_EQ(control.layers.at("fallbackd.io/checkout:1.8.3"), 1U);
+}
+
+TEST_F(StandInsTest, ManyThatNeedOneImageWriteItOnce) {
+  control.imageHidden = true;  // until it is written, and longer
+  std::vector<std::optional<Result<std::unique_ptr<StandIn>>>> made(3);
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    const auto sandbox = "m" + std::to_string(i);
+    runtime.addSandbox(sandbox, "shop", "checkout");
+    runtime.sandboxes[sandbox].pausePid = ::getpid();
+    auto one = request("r" + std::to_string(i));
+    one.sandbox = runtime.sandboxes[sandbox];
+    boost::asio::co_spawn(loop, standIns.make(std::move(one)),
+                          [&made, i](std::exception_ptr, auto result) { made[i] = std::move(result); });
+  }
+  const auto written = [&] { return std::count(control.calls.begin(), control.calls.end(), "image"); };
+  ASSERT_TRUE(test::runUntil(loop, [&] { return written() > 0; }));
+  runtime.images.insert("fallbackd.io/checkout:1.8.3");
+  ASSERT_TRUE(test::runUntil(loop, [&] {
+    return std::all_of(made.begin(), made.end(), [](const auto& one) { return one.has_value(); });
+  }));
+  for (const auto& one : made) EXPECT_TRUE(*one);
+  EXPECT_EQ(written(), 1);
+}
+
 TEST_F(StandInsTest, AnotherFallbackdsIsLeftAlone) {
   auto& other = runtime.addContainer("foreign", "s1", "main");
   other.labels[kStandInLabel] = "r9";
@@ -169,6 +239,18 @@ TEST_F(StandInsTest, TheLatestThatEndedStaysForKubectl) {
   third.restarts = 2;
   ASSERT_TRUE(make(third));
   EXPECT_THAT(ids(), ElementsAre("c2", "c3"));
+}
+
+TEST_F(StandInsTest, OneWhoseEndTheRuntimeLearnsOfLaterStaysForKubectlToo) {
+  ASSERT_TRUE(make(request()));
+  int lists = 0;
+  runtime.onList = [&] {
+    if (++lists == 3) runtime.exitContainer("c1", 3);
+  };
+  auto second = request();
+  second.restarts = 1;
+  ASSERT_TRUE(make(second));
+  EXPECT_THAT(ids(), ElementsAre("c1", "c2"));
 }
 
 TEST_F(StandInsTest, TheNextDaemonFindsIt) {

@@ -63,6 +63,7 @@ void fill(Metrics& metrics) {
                          RecoveryFailure{Stage::admission, Reason::digest_mismatch});
   metrics.recovery.fallbackExit("checkout", ExitKind::oom_killed);
   metrics.cache.graceUsed("checkout@1.8.3");
+  metrics.cache.rollbacks({{"checkout", true}});
   metrics.detection.registryCircuits(
       {{"registry.example:5000", CircuitState::open}, {"other", CircuitState::closed}});
   metrics.detection.containerdCalls({{"ListContainers", 5}});
@@ -93,6 +94,7 @@ void fill(Metrics& metrics) {
   metrics.standIns.counted("checkout", StandInResult::rejected);
   metrics.standIns.took("checkout", StandInPhase::create, 20ms);
   metrics.orders.paused(1, 2);
+  metrics.orders.drill(OrderMetrics::Drill::holds);
   metrics.orders.withheld(3, 4);
   metrics.orders.observed("checkout", ObservedResult::refused);
 }
@@ -134,6 +136,16 @@ TEST(Metrics, AReloadReplacesTheConfiguredSeries) {
   EXPECT_EQ(valueOf(text, "fallbackd_workload_binary_expiry_timestamp_seconds{workload=\"payment\"}"), -1);
   EXPECT_GT(valueOf(text, "fallbackd_workload_binary_expiry_timestamp_seconds{workload=\"checkout\"}"),
             1.7e9);
+}
+
+TEST(Metrics, ARollbackIsShownUntilItLeavesTheConfiguration) {
+  Metrics metrics("test");
+  metrics.cache.rollbacks({{"checkout", true}, {"cart", false}});
+  const auto both = metrics.serialize();
+  EXPECT_THAT(both, HasSubstr("fallbackd_version_rollback{name=\"checkout\"} 1\n"));
+  EXPECT_THAT(both, HasSubstr("fallbackd_version_rollback{name=\"cart\"} 0\n"));
+  metrics.cache.rollbacks({{"cart", false}});
+  EXPECT_THAT(metrics.serialize(), Not(HasSubstr("name=\"checkout\"")));
 }
 
 TEST(Metrics, TimeInFallbackGrowsWhileTheFallbackRuns) {

@@ -2,6 +2,8 @@
 // What an annotated pod gets from workloads that the configuration has for other pods.
 #include "watcher/match.hpp"
 
+#include "config/drill.hpp"
+
 #include <gtest/gtest.h>
 
 namespace fallbackd::watcher {
@@ -63,6 +65,20 @@ TEST_F(MatchTest, AnotherVersionOfTheWorkloadsBinaryRunsAsTheWorkloadDoes) {
   EXPECT_EQ(workload->name, "checkout");
   EXPECT_EQ(workload->user.uid, 0U);
   EXPECT_EQ(workload->volumes.size(), 1U);
+}
+
+TEST_F(MatchTest, ThePodOfADrillIsCoveredByNothingElse) {
+  config->workloads[0].match.labels.clear();  // of each pod of the namespace
+  const auto drilled = config::withDrill(config, {"checkout", "shop", "checkout-drill"});
+  ASSERT_TRUE(drilled);
+  sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};
+  covering = workloadsFor(*drilled, sandbox, nullptr);
+  ASSERT_EQ(covering.workloads.size(), 1U);
+  EXPECT_TRUE(config::isDrill(*covering.workloads[0]));
+  sandbox.labels = {{"fallbackd.io/drill", "another"}};
+  covering = workloadsFor(*drilled, sandbox, nullptr);
+  ASSERT_EQ(covering.workloads.size(), 1U);
+  EXPECT_EQ(covering.workloads[0]->name, "checkout");
 }
 
 TEST_F(MatchTest, APodOfAJobIsCoveredOnlyByAWorkloadThatSaysItsRestartPolicy) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "config/drill.hpp"
 #include "domain/stand_in.hpp"
 #include "watcher_fixture.hpp"
 
@@ -27,6 +28,31 @@ TEST_F(WatcherTest, ADetectionBringsTheStatusOfTheSandboxOnceItIsReady) {
   start();
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty() && seen.detections.back().status; }));
   EXPECT_EQ(seen.detections.back().status->pausePid, runtime.sandboxes.at("s1").pausePid);
+}
+
+TEST_F(WatcherTest, ADrillTakesTheImageOfItsPodAsRefusedAndAsksNoRegistry) {
+  runtime.images = {"r.x/checkout:1"};  // real pods start from it
+  for (const char* id : {"real", "drill"}) runtime.addSandbox(id, "shop", "checkout");
+  runtime.sandboxes.at("drill").sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};
+  start();
+  settle();
+  EXPECT_TRUE(seen.detections.empty()) << "without a drill its label says nothing";
+  watcher.reconfigure(config::withDrill(config, {"checkout", "shop", "checkout-drill"}).value());
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  settle();
+  EXPECT_EQ(seen.firstOf("real"), nullptr);
+  EXPECT_EQ(seen.detections[0].sandbox.id, "drill");
+  EXPECT_EQ(seen.detections[0].cause, Cause::unreachable);
+  EXPECT_NE(seen.detections[0].text.find("a drill"), std::string::npos);
+  EXPECT_TRUE(config::isDrill(*seen.detections[0].workload));
+  EXPECT_TRUE(runtime.pulls.empty());
+  EXPECT_EQ(seen.probes, 0);
+  EXPECT_TRUE(watcher.registries().empty()) << "what is known of the registry stays as it is";
+
+  watcher.reconfigure(config);
+  seen.detections.clear();
+  settle();
+  EXPECT_TRUE(seen.detections.empty());
 }
 
 TEST_F(WatcherTest, RunningContainersAreCountedByTheVersionInTheirImagesTag) {

@@ -236,6 +236,12 @@ rollingUpdate:
 {{- end }}
 {{- end }}
 
+{{/* Not empty if the configuration names kubelet as a source of pods. */}}
+{{- define "fallbackd.asksKubelet" -}}
+{{- $sources := dig "kubernetes" "sources" list (include "fallbackd.config" . | fromYaml) -}}
+{{- if and .Values.kubernetes.enabled (has "kubelet" ($sources | default list)) }}yes{{ end }}
+{{- end }}
+
 {{/* Not empty if the daemon needs the API server, and so a token. */}}
 {{- define "fallbackd.asksApiServer" -}}
 {{- if or .Values.kubernetes.enabled .Values.kubernetes.events.enabled .Values.kubernetes.namespacePause }}yes{{ end }}

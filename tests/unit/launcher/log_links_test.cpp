@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "standin/log_links.hpp"
+#include "sys/log_links.hpp"
 
 #include "temp_folder.hpp"
 
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <string>
 
 #include <gtest/gtest.h>
 
-namespace fallbackd::standin {
+namespace fallbackd::sys {
 namespace {
 
 namespace fs = std::filesystem;
@@ -29,6 +30,23 @@ TEST_F(LogLinksTest, AreNamedAsKubeletNamesThem) {
   links.remove(owner);
   links.remove(owner);
   EXPECT_TRUE(fs::is_empty(folder));
+}
+
+// fluent-bit's filter kubernetes, whose expression fluentd's has, too. Filebeat takes what is between the
+// last dash and .log for the id; Vector, Promtail and OpenTelemetry's collector read /var/log/pods.
+TEST_F(LogLinksTest, TheLogOfNoContainerHasANameThatCollectorsTakeApart) {
+  owner.containerId = idOfLog("/var/log/pods/shop_web-0_1/checkout-fallback/0.log");
+  EXPECT_EQ(owner.containerId, idOfLog("/var/log/pods/shop_web-0_1/checkout-fallback/0.log"));
+  EXPECT_NE(owner.containerId, idOfLog("/var/log/pods/shop_web-0_1/checkout-fallback/1.log"));
+  const std::regex fluent(
+      R"(([a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*)_([^_]+)_(.+)-([a-z0-9]{64})\.log$)");
+  std::smatch parts;
+  const auto name = logLinkOf(owner);
+  ASSERT_TRUE(std::regex_search(name, parts, fluent)) << name;
+  EXPECT_EQ(parts[1], "web-0");
+  EXPECT_EQ(parts[2], "shop");
+  EXPECT_EQ(parts[3], "checkout");
+  EXPECT_EQ(parts[4], owner.containerId);
 }
 
 TEST_F(LogLinksTest, ANameThatIsNotOneFilesIsNotUsed) {
@@ -57,4 +75,4 @@ TEST_F(LogLinksTest, ANodeWithoutTheFolderHasNone) {
 }
 
 }  // namespace
-}  // namespace fallbackd::standin
+}  // namespace fallbackd::sys

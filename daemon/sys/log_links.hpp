@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Links to the logs of stand-ins, where collectors of logs look. kubelet makes them only for containers that
-// it starts itself; it removes those of any container together with the container.
+// Links to logs where collectors of logs look, /var/log/containers. kubelet makes them only for containers
+// that it starts itself. It removes that of a container together with the container, and whatever leads
+// nowhere a minute later, unless its container runs.
 #pragma once
 
 #include "base/error.hpp"
 
 #include <string>
+#include <string_view>
 #include <utility>
 
-namespace fallbackd::standin {
+namespace fallbackd::sys {
 
 /// Whose log it is.
 struct LogOwner {
@@ -17,6 +19,10 @@ struct LogOwner {
   std::string container;
   std::string containerId;
 };
+
+/// For a log that no container has: 64 hexadecimal digits, as collectors expect them. The same for the same
+/// path.
+std::string idOfLog(std::string_view log);
 
 /// POD_NAMESPACE_CONTAINER-ID.log, as kubelet names it. Empty where that is not the name of one file.
 std::string logLinkOf(const LogOwner& owner);
@@ -35,4 +41,4 @@ class LogLinks {
   std::string folder_;
 };
 
-}  // namespace fallbackd::standin
+}  // namespace fallbackd::sys

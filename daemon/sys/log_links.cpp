@@ -1,24 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "standin/log_links.hpp"
+#include "sys/log_links.hpp"
 
 #include "sys/file.hpp"
 
 #include <cerrno>
+#include <cstdint>
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace fallbackd::standin {
+namespace fallbackd::sys {
 
 namespace {
 
-constexpr std::size_t kMaxName = 255;
+constexpr std::size_t kMaxLinkName = 255;
+
+/// FNV-1a.
+std::uint64_t hashOf(std::string_view text, std::uint64_t basis) {
+  constexpr std::uint64_t kPrime = 0x100000001b3;
+  for (const unsigned char c : text) basis = (basis ^ c) * kPrime;
+  return basis;
+}
 
 }  // namespace
+
+std::string idOfLog(std::string_view log) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  constexpr int kParts = 4;
+  std::string id;
+  auto part = hashOf(log, 0xcbf29ce484222325);
+  for (int i = 0; i < kParts; ++i, part = hashOf(log, part)) {
+    for (int shift = 60; shift >= 0; shift -= 4) id += kHex[(part >> shift) & 0xf];
+  }
+  return id;
+}
 
 /// kubelet cuts off what is too long, with the container's id: such a link could be another container's.
 std::string logLinkOf(const LogOwner& owner) {
   auto name = owner.pod + "_" + owner.podNamespace + "_" + owner.container + "-" + owner.containerId + ".log";
-  if (name.size() > kMaxName || owner.containerId.empty() || name.find('/') != std::string::npos) return {};
+  if (name.size() > kMaxLinkName || owner.containerId.empty() || name.find('/') != std::string::npos)
+    return {};
   return name;
 }
 
@@ -41,4 +61,4 @@ void LogLinks::remove(const LogOwner& owner) const {
   if (S_ISLNK(info.st_mode)) ::unlinkat(folder->get(), name.c_str(), 0);
 }
 
-}  // namespace fallbackd::standin
+}  // namespace fallbackd::sys

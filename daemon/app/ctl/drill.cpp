@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// fallbackctl drill: an outage for one pod that was made for it.
+#include "app/ctl/drill.hpp"
+
+#include "app/ctl/cache_options.hpp"
+#include "app/ctl/client.hpp"
+#include "app/ctl/commands.hpp"
+#include "app/ctl/document.hpp"
+#include "app/ctl/fields.hpp"
+#include "app/ctl/input.hpp"
+#include "app/ctl/output.hpp"
+#include "base/strings.hpp"
+#include "config/drill.hpp"
+#include "config/load.hpp"
+#include "config/names.hpp"
+#include "config/pause.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <boost/json.hpp>
+
+namespace fallbackd::ctl {
+
+namespace {
+
+namespace json = boost::json;
+using config::Drill;
+
+constexpr std::chrono::seconds kDrillPatience{10};
+constexpr std::chrono::seconds kMinDrill{30};
+
+struct DrillOptions {
+  std::string workload;
+  std::string pod;  // NAMESPACE/NAME, of drill pod NAME alone, too; empty: WORKLOAD-drill
+  std::string length = "10m";
+  std::string reason;
+  std::optional<std::string> configFile;
+  std::optional<std::string> state;
+  std::optional<std::string> socket;
+  std::string file = "-";  // of drill pod, and the next two
+  std::string node;
+  std::string container;
+};
+
+void addPlaces(CLI::App& command, DrillOptions& options) {
+  command.add_option("-c,--config", options.configFile,
+                     "read state folder and socket from this fallbackd.yaml");
+  command.add_option("--state", options.state, "the daemon's state folder (default /var/lib/fallbackd)");
+  command.add_option("--socket", options.socket,
+                     "fallbackd's socket (default /run/fallbackd/fallbackd.sock)");
+}
+
+void addSubject(CLI::App& command, DrillOptions& options) {
+  command.add_option("WORKLOAD", options.workload, "a workload of the configuration")->required();
+  command.add_option("--for", options.length, "when it ends by itself, 30s to 1h (default 10m)");
+}
+
+bool completePlaces(DrillOptions& options) {
+  config::Config settings;
+  if (options.configFile) {
+    const auto loaded = config::load(*options.configFile);
+    for (const auto& diagnostic : loaded.diagnostics) complain(diagnostic.toString());
+    if (loaded.config == nullptr) return false;
+    settings = *loaded.config;
+  }
+  options.state = options.state ? fromHere(*options.state) : settings.cache.state;
+  if (!options.socket) options.socket = settings.telemetry.socket;
+  return true;
+}
+
+std::optional<std::chrono::seconds> drillLength(const DrillOptions& options) {
+  const auto length = parseDuration(options.length);
+  if (length && *length >= kMinDrill && *length <= config::kMaxDrill)
+    return std::chrono::ceil<std::chrono::seconds>(*length);
+  complain("--for " + fallbackd::quoted(options.length) + " is not a duration of 30s to 1h");
+  return std::nullopt;
+}
+
+/// Namespace (may be empty) and name; nothing and a message if it is neither.
+std::optional<std::pair<std::string, std::string>> podNamed(const DrillOptions& options) {
+  const auto text = options.pod.empty() ? options.workload + "-drill" : options.pod;
+  const auto slash = text.find('/');
+  const auto space = slash == std::string::npos ? std::string() : text.substr(0, slash);
+  const auto name = slash == std::string::npos ? text : text.substr(slash + 1);
+  if (config::isDnsLabel(name) && (space.empty() || config::isDnsLabel(space))) return std::pair{space, name};
+  complain("--pod " + fallbackd::quoted(text) +
+           " is not NAMESPACE/NAME with a name of at most 63 of a-z, 0-9 and -");
+  return std::nullopt;
+}
+
+bool isOneLine(const std::string& reason) {
+  const bool plain =
+      std::all_of(reason.begin(), reason.end(), [](unsigned char c) { return c >= ' ' && c != 0x7f; });
+  if (plain && reason.size() <= config::kMaxPauseReason) return true;
+  complain("--reason must be one line of at most " + std::to_string(config::kMaxPauseReason) + " bytes");
+  return false;
+}
+
+std::string inSeconds(Wall::time_point when) {
+  return rfc3339(when).substr(0, 19) + "Z";
+}
+
+/// The status' `drill`; null where the daemon is older.
+const json::object* drillOf(const json::value& status) {
+  const auto* const root = status.if_object();
+  const auto* const drill = root == nullptr ? nullptr : root->if_contains("drill");
+  return drill == nullptr ? nullptr : drill->if_object();
+}
+
+bool isTold(const json::object& told, const std::optional<Drill>& wanted) {
+  if (!wanted) return !told.contains("pod");
+  return rawText(told, "pod") == wanted->pod && rawText(told, "namespace") == wanted->podNamespace &&
+         rawText(told, "until") == rfc3339(wanted->until);
+}
+
+/// Waits until the daemon follows the order, or says why it does not.
+int awaitDaemon(const DrillOptions& options, const std::optional<Drill>& wanted) {
+  std::string problem;
+  const auto follows = [&](const std::string& status) {
+    boost::json::error_code error;
+    const auto value = json::parse(status, error);
+    const auto* const told = error ? nullptr : drillOf(value);
+    if (told == nullptr) return true;
+    problem = rawText(*told, "problem");
+    return !problem.empty() || !isTold(*told, wanted);
+  };
+  const auto done = listen(*options.socket, follows, kDrillPatience);
+  const auto file = *options.state + "/" + std::string(config::kDrillFile);
+  if (done) return kOk;
+  if (!problem.empty()) {
+    complain("written to " + file + ", but not held: " + problem + " (fallbackctl drill stop removes it)");
+    return kFailed;
+  }
+  complain((wanted ? "written to " : "removed: ") + file +
+           ", but the daemon does not confirm it: " + done.error().message());
+  return kFailed;
+}
+
+const json::object* workloadOf(const json::value& status, const std::string& name) {
+  for (const auto& one : list(status.as_object(), "workloads")) {
+    if (rawText(one.as_object(), "name") == name) return &one.as_object();
+  }
+  return nullptr;
+}
+
+int startDrill(DrillOptions options) {
+  if (!completePlaces(options)) return kUsage;
+  const auto length = drillLength(options);
+  auto pod = podNamed(options);
+  if (!length || !pod || !isOneLine(options.reason)) return kUsage;
+  const auto status = askJson(*options.socket, "/status");
+  if (!status) return complain(status.error());
+  const auto* const workload = workloadOf(*status, options.workload);
+  if (workload == nullptr) {
+    complain("no workload of the daemon's configuration has the name " + fallbackd::quoted(options.workload) +
+             " (fallbackctl status -o yaml lists them)");
+    return kUsage;
+  }
+  if (pod->first.empty()) pod->first = rawText(*workload, "namespace");
+  if (pod->first.empty()) {
+    complain("workload " + options.workload + " is for every namespace: --pod NAMESPACE/NAME names one");
+    return kUsage;
+  }
+  const auto* const told = drillOf(*status);
+  if (told != nullptr && told->contains("pod")) {
+    complain("one holds already: " + drillLine(*told, rawText(status->as_object(), "now")));
+    return kFailed;
+  }
+  const auto now = std::chrono::floor<std::chrono::seconds>(Clock::system().wall());
+  const Drill drill{options.workload, pod->first, pod->second, now, now + *length, options.reason};
+  if (const auto written = config::writeDrill(*options.state, drill); !written)
+    return complain(written.error());
+  if (const auto code = awaitDaemon(options, drill); code != kOk) return code;
+  const auto node = rawText(status->as_object(), "node");
+  std::printf("drill of workload %s until %s: only for pod %s/%s with the label %s=%s\n",
+              drill.workload.c_str(), inSeconds(drill.until).c_str(), drill.podNamespace.c_str(),
+              drill.pod.c_str(), std::string(config::kDrillLabel).c_str(), drill.pod.c_str());
+  std::printf("make that pod, from the Deployment (or what else makes its pods):\n");
+  std::printf("  kubectl -n %s get deploy NAME -o yaml | fallbackctl drill pod %s --node %s --container %s",
+              drill.podNamespace.c_str(), drill.workload.c_str(), node.c_str(),
+              rawText(*workload, "container").c_str());
+  if (!options.pod.empty()) std::printf(" --pod %s/%s", drill.podNamespace.c_str(), drill.pod.c_str());
+  if (options.length != "10m") std::printf(" --for %s", options.length.c_str());
+  std::printf(" | kubectl apply -f -\nthen: fallbackctl explain %s/%s\n", drill.podNamespace.c_str(),
+              drill.pod.c_str());
+  return kOk;
+}
+
+int stopDrill(DrillOptions options) {
+  if (!completePlaces(options)) return kUsage;
+  if (const auto written = config::writeDrill(*options.state, {}); !written) return complain(written.error());
+  if (const auto code = awaitDaemon(options, {}); code != kOk) return code;
+  std::printf("no drill holds; a fallback that it started goes on until its pod is deleted or handed back\n");
+  return kOk;
+}
+
+int showDrill(DrillOptions options) {
+  if (!completePlaces(options)) return kUsage;
+  const auto status = askJson(*options.socket, "/status");
+  if (!status) return complain(status.error());
+  const auto* const told = drillOf(*status);
+  const auto line = told == nullptr ? std::string() : drillLine(*told, rawText(status->as_object(), "now"));
+  std::printf("%s\n", line.empty() ? "no drill holds" : line.c_str());
+  return kOk;
+}
+
+int printPod(const DrillOptions& options) {
+  const auto length = drillLength(options);
+  const auto name = podNamed(options);
+  if (!length || !name) return kUsage;
+  const auto text = readInput(options.file);
+  if (!text) {
+    complain(text.error());
+    return kUsage;
+  }
+  config::Problems problems;
+  std::vector<coverage::Manifest> manifests;
+  coverage::readManifests(options.file == "-" ? "standard input" : options.file, *text, manifests, problems);
+  for (const auto& one : problems.take()) complain(one.toString());
+  const auto pod = makeDrillPod(
+      manifests, {options.workload, name->second, name->first, options.node, options.container, *length});
+  if (!pod) {
+    complain(pod.error());
+    return kUsage;
+  }
+  std::printf("%s", yamlText(pod->object).c_str());
+  for (const auto& note : pod->notes) complain(note);
+  complain("to hand it back: kubectl -n " + pod->namespaceName + " set image pod/" + name->second + " " +
+           pod->container + "=" + pod->image);
+  return kOk;
+}
+
+}  // namespace
+
+std::string drillLine(const json::object& drill, std::string_view now) {
+  const auto problem = rawText(drill, "problem");
+  if (!problem.empty()) return "a drill was ordered and does not hold: " + printable(problem);
+  if (!drill.contains("pod")) return {};
+  const auto reason = rawText(drill, "reason");
+  return "A DRILL of workload " + text(drill, "workload") + " holds for pod " + text(drill, "namespace") +
+         "/" + text(drill, "pod") + " until " + when(drill, "until", now) +
+         (reason.empty() ? "" : ": " + printable(reason)) + "; fallbackctl drill stop ends it";
+}
+
+void addDrill(CLI::App& app, Run& run) {
+  auto* drill = app.add_subcommand("drill", "rehearse an outage for one pod that is made for it");
+  drill->require_subcommand(1);
+  const auto add = [&](const char* name, const char* purpose, int (*act)(DrillOptions)) {
+    auto options = std::make_shared<DrillOptions>();
+    auto* command = drill->add_subcommand(name, purpose);
+    addPlaces(*command, *options);
+    command->callback([options, act, &run] { run = [options, act] { return act(*options); }; });
+    return std::pair{command, options};
+  };
+  const auto [start, starting] =
+      add("start", "on this node, the image of that pod counts as refused", startDrill);
+  addSubject(*start, *starting);
+  start->add_option("--pod", starting->pod,
+                    "NAMESPACE/NAME; default: WORKLOAD-drill in the workload's namespace");
+  start->add_option("--reason", starting->reason, "shown in status, log and page");
+  add("stop", "end it before its time", stopDrill);
+  add("status", "whether one holds, for which pod", showDrill);
+
+  auto options = std::make_shared<DrillOptions>();
+  auto* pod =
+      drill->add_subcommand("pod", "print that pod, from a manifest of the real ones; for kubectl apply");
+  addSubject(*pod, *options);
+  pod->add_option("FILE", options->file, "a Pod, Deployment, StatefulSet ...; default: standard input");
+  pod->add_option("--node", options->node, "the node of the drill")->required();
+  pod->add_option("--container", options->container, "the workload's container; default: the only one");
+  pod->add_option("--pod", options->pod,
+                  "[NAMESPACE/]NAME; default: WORKLOAD-drill in the object's namespace");
+  pod->callback([options, &run] { run = [options] { return printPod(*options); }; });
+}
+
+}  // namespace fallbackd::ctl

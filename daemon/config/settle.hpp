@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// `settle: auto` needs an API server that knows of rollouts.
+#pragma once
+
+#include "config/model.hpp"
+
+#include <string>
+
+namespace fallbackd::config {
+
+/// Why `auto` means never here, as a clause; empty: it does not, or something else is configured.
+std::string problemOfSettle(const Config& config, const Workload& workload);
+/// The same of the node's `settle`, and of all workloads.
+std::string problemOfSettle(const Config& config);
+
+}  // namespace fallbackd::config

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// Settling: the stand-in is made, taken over from an earlier daemon, ended and removed.
+#include "recovery/recovery.hpp"
+#include "recovery/settling.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <utility>
+
+namespace fallbackd::recovery {
+
+using namespace std::chrono_literals;
+using telemetry::StandInPhase;
+using telemetry::StandInResult;
+
+namespace {
+
+constexpr Backoff::Limits kTakeOverRetries{1s, 60s};
+constexpr std::chrono::seconds kHungPull = 30s;
+constexpr int kUnknownExit = 255;  // as containerd says it
+constexpr int kRemovals = 5;
+constexpr Backoff::Limits kRemovalPauses{100ms, 1s};
+
+int exitCodeOf(const launcher::ExitStatus& status) {
+  using Kind = launcher::ExitStatus::Kind;
+  if (status.kind == Kind::exited) return status.value;
+  // Of a process that is not the daemon's child some kernels do not tell how it ended.
+  if (status.oomKilled) return standin::exitCodeOfSignal(SIGKILL);
+  return status.kind == Kind::signaled ? standin::exitCodeOfSignal(status.value) : kUnknownExit;
+}
+
+std::string below(const std::string& folder, const std::string& file) {
+  return file.starts_with(folder + "/") ? file.substr(folder.size() + 1) : std::string();
+}
+
+}  // namespace
+
+/// What an earlier daemon made goes on; until the runtime tells of it, nothing else may be made.
+cri::Awaitable<void> Settling::takeOver() {
+  if (!incident_.adopted || lookedForEarlier_) co_return;
+  underWay_ = true;
+  Backoff pause(kTakeOverRetries);
+  for (;;) {
+    auto found = co_await services_.standIns->find(incident_.id);
+    if (found) {
+      lookedForEarlier_ = true;
+      underWay_ = false;
+      if (*found == nullptr) co_return;
+      co_await learnEarlierPulls();
+      began(std::move(*found));
+      count(StandInResult::adopted);
+      note(State::settled, "an earlier fallbackd made it", standIn_->containerId());
+      co_return;
+    }
+    // Its process is not one that can be held: it is removed and made again.
+    if (found.error().stage == Stage::run) {
+      lookedForEarlier_ = true;
+      co_return;
+    }
+    co_await pause.wait();
+  }
+}
+
+Result<standin::Request> Settling::request(cri::SandboxStatus sandbox, const std::string& logFile) const {
+  const auto& target = incident_.target;
+  if (!sandbox.sandbox.ready) return fail(Stage::sandbox, Reason::sandbox_gone, "the sandbox is not ready");
+  standin::Request request;
+  request.recoveryId = incident_.id;
+  request.container = target.container;
+  request.image = workload_->image;
+  request.binary = incident_.binary;
+  request.restarts = incident_.restarts;
+  request.logPath = below(sandbox.logDirectory, logFile);
+  request.grace = std::chrono::duration_cast<std::chrono::seconds>(grace());
+  request.sandbox = std::move(sandbox);
+  const auto spec = services_.specs->find(target.podUid, target.podNamespace, target.podName);
+  if (spec == nullptr) return request;
+  for (const auto& one : spec->initContainers) {
+    (kube::isSidecar(one) ? request.sidecars : request.initContainers).push_back(one.name);
+  }
+  for (const auto& one : spec->containers) {
+    if (one.name == target.container && !one.image.empty()) request.image = one.image;
+  }
+  return request;
+}
+
+/// What probes and hooks of the pod execute in the container: the admitted binary, which is in memory.
+cri::Awaitable<Result<>> Settling::addExecutable(standin::Request& request) const {
+  const auto& path = workload_->standIn.path;
+  if (path.empty()) co_return Result<>{};
+  auto chooser = chooserOf(*services_.config, *workload_, incident_.target.podNamespace);
+  const auto binary = co_await services_.binaries.acquire(incident_.binary, std::move(chooser));
+  if (!binary) co_return tl::unexpected<Error>(binary.error());
+  const auto& admitted = **binary;
+  request.executable =
+      standin::Executable{path, admitted.digest, admitted.size, {*binary, &admitted.executable}};
+  request.env = workload_->env;
+  co_return Result<>{};
+}
+
+cri::Awaitable<void> Settling::make(std::string logFile) {
+  auto sandbox = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
+  kubeletPullsSince(sandbox ? &sandbox->sandbox : nullptr);
+  auto order = sandbox ? request(std::move(*sandbox), logFile) : tl::unexpected<Error>(sandbox.error());
+  if (order) {
+    const auto added = co_await addExecutable(*order);
+    if (!added) order = tl::unexpected<Error>(added.error());
+  }
+  mayExist_ = true;
+  underWay_ = true;
+  services_.standInsMayExist = true;
+  Result<std::unique_ptr<standin::StandIn>> made =
+      order ? Result<std::unique_ptr<standin::StandIn>>(nullptr) : tl::unexpected<Error>(order.error());
+  if (order) made = co_await services_.standIns->make(std::move(*order));
+  underWay_ = false;
+  if (!made) {
+    const auto& error = made.error();
+    if (error.reason == Reason::not_ready) {
+      note(State::held, error.context);
+      co_return;
+    }
+    count(StandInResult::failed);
+    // A runtime that does not answer says nothing about the pod.
+    if (error.reason != Reason::unavailable && error.reason != Reason::timeout) ++failures_;
+    note(State::failed, error.message());
+    co_return;
+  }
+  began(std::move(*made));
+  startedAt_ = clock_.now();
+  // A pull that hangs keeps kubelet from adopting it until it fails: 30 s where packets are dropped.
+  pulls_->closed(later(*startedAt_, incident_.cause == Cause::timeout ? kHungPull : kAdoptionLimit));
+  leftAt_.reset();
+  failures_ = 0;
+  pause_.reset();
+  count(StandInResult::started);
+  const auto& times = standIn_->times();
+  auto& metrics = *services_.standInMetrics;
+  metrics.took(incident_.workload, StandInPhase::image, times.image);
+  metrics.took(incident_.workload, StandInPhase::create, times.create);
+  metrics.took(incident_.workload, StandInPhase::start, times.start);
+  auto& stamps = incident_.stamps;
+  if (!stamps.standIn && stamps.ready) {
+    stamps.standIn = startedAt_;
+    metrics.took(incident_.workload, StandInPhase::whole, *startedAt_ - *stamps.ready);
+  }
+  note(State::settled, "a stand-in runs", standIn_->containerId());
+}
+
+void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
+  standIn_ = std::move(standIn);
+  services_.standInMetrics->running(incident_.workload, 1);
+  services_.departures->runs(incident_.workload, 1);
+  place_.reset();
+  imageCame_.reset();
+}
+
+void Settling::stopped() {
+  if (std::exchange(standIn_, nullptr) == nullptr) return;
+  if (pulls_) pulls_->opened(clock_.now());
+  services_.standInMetrics->running(incident_.workload, -1);
+  // With the place it has been counted as away.
+  if (!place_) services_.departures->runs(incident_.workload, -1);
+}
+
+cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
+  if (standIn_ == nullptr) {
+    // What was asked of the runtime may have happened although nobody waited for the answer.
+    if (underWay_) static_cast<void>(co_await removeTraces());
+    co_return;
+  }
+  if (status.oomKilled) co_await standIn_->outOfMemory();
+  co_await standIn_->exit(exitCodeOf(status));
+  stopped();
+  place_.reset();
+  count(StandInResult::ended);
+  incident_.settlement.reset();
+}
+
+cri::Awaitable<bool> Settling::removeTraces() {
+  Backoff pause(kRemovalPauses);
+  for (int i = 0; i < kRemovals; ++i) {
+    const auto removed =
+        co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+    if (removed) {
+      underWay_ = false;
+      mayExist_ = false;
+      co_return true;
+    }
+    co_await pause.wait();
+  }
+  co_return false;
+}
+
+cri::Awaitable<void> Settling::leave() {
+  if (services_.standIns == nullptr || !mayExist_) co_return;
+  const bool ran = runs();
+  stopped();
+  incident_.settlement.reset();
+  const bool removed = co_await removeTraces();
+  if (removed && ran) count(StandInResult::ended);
+}
+
+}  // namespace fallbackd::recovery

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "standin/endpoints.hpp"
+
+#include <algorithm>
+
+namespace fallbackd::standin {
+
+bool isLastEndpoint(const EndpointFacts& facts) {
+  if (facts.ready == false) return false;  // nothing is routed to it
+  if (facts.readyOnNode > 0) return false;
+  if (std::max(facts.wanted.value_or(0), facts.onNode + 1) <= 1) return false;
+  // Without its owner's word, what other nodes have is not known, and those of this node are all there is.
+  return !facts.ownerReady || *facts.ownerReady <= 1;
+}
+
+}  // namespace fallbackd::standin

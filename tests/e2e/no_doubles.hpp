@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Watches the node while a test runs: of each container of a pod at most one runs, be it a stand-in or the
+// real one, of each fallback at most one, and no stand-in stays without a fallback.
+#pragma once
+
+#include "base/clock.hpp"
+#include "containerd_node.hpp"
+#include "kubelet/kubelet.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <sys/types.h>
+#include <thread>
+
+namespace fallbackd::e2e {
+
+/// Thread-safe; has a thread of its own, which ends with it.
+class NoDoubles {
+ public:
+  explicit NoDoubles(const ContainerdNode& node);
+  ~NoDoubles();
+  NoDoubles(const NoDoubles&) = delete;
+  NoDoubles& operator=(const NoDoubles&) = delete;
+
+  struct Seen {
+    std::set<std::string> doubledContainers;  // "web-0 checkout: ID ID"
+    std::set<std::string> doubledFallbacks;
+    std::chrono::nanoseconds longestAlone{0};  // of a stand-in without a fallback
+    unsigned looks = 0;
+  };
+  [[nodiscard]] Seen seen() const;
+
+ private:
+  void run();
+  void look();
+  void lookAtPod(const std::string& uid, const std::string& name, bool standIn);
+
+  const ContainerdNode& node_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  bool ends_ = false;                        // guarded by mutex_
+  Seen seen_;                                // guarded by mutex_
+  std::map<std::string, Stamp> aloneSince_;  // by pod uid; the thread's own
+  std::thread thread_;
+};
+
+/// Processes of a pod that run from a sealed copy: its fallback, in whatever cgroup of the pod.
+std::set<pid_t> fallbacksOf(const std::string& podUid);
+
+}  // namespace fallbackd::e2e

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// kill -9 of the daemon at random moments of a settled pod's life, under kubelet's rules on the real
+// containerd: trigger, launch, stand-in, adoption, a fallback's crash, the image's return and the hand-back,
+// a drain, a deletion. Nothing is doubled, nothing is left. SETTLE_KILLS and SETTLE_SEED make it long and the
+// same again (scripts/report settle).
+#include "base/strings.hpp"
+#include "domain/stand_in.hpp"
+#include "no_doubles.hpp"
+#include "settle_fixture.hpp"
+#include "traces.hpp"
+#include "wait.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+
+namespace fallbackd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using namespace std::chrono_literals;
+using model::PodStatus;
+
+// How long after its beginning a part of a life is at most when the daemon dies: longer than the part takes.
+constexpr auto kLaunching = 800ms;
+constexpr auto kCrashing = 300ms;
+constexpr auto kReturning = 2500ms;
+constexpr auto kDraining = 1500ms;
+constexpr auto kDeleting = 400ms;
+constexpr auto kAbsent = 200ms;  // until the next daemon starts, at most
+constexpr auto kGrace = 3s;
+// A stand-in's fallback may end while no daemon runs; the next one has to start and to find out.
+constexpr auto kAlone = 10s;
+
+unsigned number(const char* variable, unsigned otherwise) {
+  const char* const text = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe): one thread
+  return text == nullptr ? otherwise : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
+}
+
+class SettleKill : public SettleNode {
+ protected:
+  void SetUp() override {
+    std::printf("  seed %u\n", seed_);
+    ASSERT_NO_FATAL_FAILURE(open(0ms, "  restart: {initialDelay: 50ms}\n", {"--drain=1"}, 0.1));
+    ASSERT_NO_FATAL_FAILURE(bringImage());
+    ASSERT_NO_FATAL_FAILURE(outage());
+    // What the first pod of a node leaves for good: the parents of its cgroup.
+    ASSERT_NO_FATAL_FAILURE(settled("first"));
+    kubelet_->remove("first", kGrace);
+    ASSERT_TRUE(kubelet_->waitUntilGone("first", kCeiling));
+  }
+
+  bool happens(double share) { return std::bernoulli_distribution(share)(random_); }
+  /// Any moment is fine: the test tries them all.
+  void passUpTo(std::chrono::microseconds most) {
+    std::this_thread::sleep_for(
+        std::chrono::microseconds(std::uniform_int_distribution<std::int64_t>(0, most.count())(random_)));
+  }
+  /// The daemon dies within this time from now, and another one starts soon after.
+  void kill(const std::string& during, std::chrono::microseconds within) {
+    passUpTo(within);
+    shop_->daemon->kill();
+    ++kills_[during];
+    ++killed_;
+    passUpTo(kAbsent);
+    E2E_CHECK(shop_->daemon->launch());
+  }
+  void outage() {
+    E2E_CHECK(shop_->registry.stop());
+    E2E_CHECK(shop_->kubelet->removeImage(shop_->image()));
+  }
+  std::string said(const std::string& name) {
+    const auto status = kubelet_->status(name);
+    return name + ", seed " + std::to_string(seed_) + ": " + (status ? status->text() : "no status") + "\n" +
+           shop_->daemon->logText();
+  }
+  [[nodiscard]] std::string uidOf(const std::string& name) const {
+    const auto status = kubelet_->status(name);
+    return status ? status->uid : std::string();
+  }
+
+  void oneLife(const std::string& name) {
+    add(name);
+    ASSERT_NO_FATAL_FAILURE(kill("launch", kLaunching));
+    if (happens(0.2)) {
+      kubelet_->remove(name, kGrace);
+      ASSERT_NO_FATAL_FAILURE(kill("deletion during the launch", kDeleting));
+    } else {
+      ASSERT_TRUE(readyWith(name, kStandIn)) << said(name);
+      if (happens(0.4)) {
+        ASSERT_NO_FATAL_FAILURE(crash(name));
+      }
+      if (happens(0.5)) {
+        ASSERT_NO_FATAL_FAILURE(imageReturns(name));
+      } else {
+        kubelet_->remove(name, kGrace);
+        ASSERT_NO_FATAL_FAILURE(kill("drain", kDraining));
+      }
+    }
+    ASSERT_TRUE(kubelet_->waitUntilGone(name, kCeiling)) << said(name);
+  }
+  void crash(const std::string& name) {
+    const auto before = fallbacksOf(uidOf(name));
+    ASSERT_EQ(before.size(), 1U) << said(name);
+    ASSERT_EQ(::kill(*before.begin(), SIGKILL), 0);
+    ASSERT_NO_FATAL_FAILURE(kill("crash of the fallback", kCrashing));
+    ASSERT_TRUE(waitUntil(kCeiling, [&] {
+      const auto now = fallbacksOf(uidOf(name));
+      return now.size() == 1 && now != before;
+    })) << said(name);
+    ASSERT_TRUE(readyWith(name, kStandIn)) << said(name);
+  }
+  void imageReturns(const std::string& name) {
+    E2E_CHECK(shop_->registry.start());
+    ASSERT_NO_FATAL_FAILURE(kill("hand-back", kReturning));
+    ASSERT_TRUE(readyWith(name, shop_->image())) << said(name);
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return fallbacksOf(uidOf(name)).empty(); })) << said(name);
+    kubelet_->remove(name, kGrace);
+    ASSERT_NO_FATAL_FAILURE(kill("deletion of the real container", kDeleting));
+    ASSERT_TRUE(kubelet_->waitUntilGone(name, kCeiling)) << said(name);
+    ASSERT_NO_FATAL_FAILURE(outage());
+  }
+
+  /// Of a daemon without pods, whose first look is over.
+  Traces restedTraces() {
+    shop_->daemon->kill();
+    EXPECT_TRUE(shop_->daemon->restart());
+    Traces now = tracesOf(*shop_->daemon);
+    waitUntil(5s, [&] {
+      std::this_thread::sleep_for(50ms);  // two measurements, not an event
+      const auto again = tracesOf(*shop_->daemon);
+      return std::exchange(now, again) == again;
+    });
+    return now;
+  }
+  /// What a daemon that died could not remove, the next one does when it starts.
+  std::size_t leftovers() {
+    std::string left;
+    waitUntil(kCeiling, [&] {
+      left.clear();
+      // Sandboxes and real containers are the test kubelet's own.
+      const auto containers =
+          shop_->node->ctr({"containers", "ls", "-q", "labels.\"" + std::string(kStandInLabel) + "\""});
+      const auto images = shop_->node->ctr({"images", "ls", "-q"});
+      if (!containers || !images) left = "containerd does not answer\n";
+      if (containers && !trim(*containers).empty()) left += *containers;
+      if (images && images->find("fallbackd.io/") != std::string::npos) left += *images;
+      for (const auto& entry : fs::directory_iterator(shop_->options.logLinks)) {
+        left += entry.path().string() + "\n";
+      }
+      return left.empty();
+    });
+    EXPECT_EQ(left, "") << shop_->daemon->logText();
+    return static_cast<std::size_t>(std::count(left.begin(), left.end(), '\n'));
+  }
+
+  const unsigned seed_ = number("SETTLE_SEED", std::random_device()());
+  std::mt19937 random_{seed_};
+  std::map<std::string, unsigned> kills_;
+  unsigned killed_ = 0;
+};
+
+TEST_F(SettleKill, NothingIsDoubledAndNothingIsLeft) {
+  const unsigned wanted = number("SETTLE_KILLS", 20);
+  const auto before = restedTraces();
+  NoDoubles watch(*shop_->node);
+  for (unsigned life = 0; killed_ < wanted; ++life) {
+    ASSERT_NO_FATAL_FAILURE(oneLife("life-" + std::to_string(life)));
+  }
+  Traces after = restedTraces();
+  const auto left = leftovers();
+  waitUntil(20s, [&] {
+    after = tracesOf(*shop_->daemon);
+    return after == before;
+  });
+  const auto seen = watch.seen();
+  for (const auto& [during, times] : kills_) std::printf("  %-44s %6u\n", during.c_str(), times);
+  std::printf("  %-44s %6.0f\n", "a stand-in without a fallback, ms at most",
+              std::chrono::duration<double, std::milli>(seen.longestAlone).count());
+  const auto doubled = seen.doubledContainers.size() + seen.doubledFallbacks.size();
+  std::printf("kill -9: %u moments, %zu doubled, %zu left\n", killed_, doubled,
+              left + (after == before ? 0U : 1U));
+  EXPECT_THAT(seen.doubledContainers, testing::IsEmpty());
+  EXPECT_THAT(seen.doubledFallbacks, testing::IsEmpty());
+  EXPECT_LT(seen.longestAlone, kAlone);
+  EXPECT_GT(seen.looks, killed_) << "it watched";
+  EXPECT_EQ(before, after) << "something leaks";
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
+  if (const char* const folder = std::getenv("SETTLE_JSON"); folder != nullptr) {
+    std::ofstream(fs::path(folder) / "kills.json")
+        << json::object{{"part", "kills"},
+                        {"seed", seed_},
+                        {"moments", killed_},
+                        {"doubled", doubled},
+                        {"left", left + (after == before ? 0U : 1U)},
+                        {"aloneMs",
+                         std::chrono::duration_cast<std::chrono::milliseconds>(seen.longestAlone).count()}}
+        << "\n";
+  }
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// A deliberate rollback: the configuration lowers what annotations and command lines must reach, for one
+// name, until something newer than what it rolls back has run.
+#include "cache/cache.hpp"
+#include "ctl_fixture.hpp"
+
+namespace fallbackd::cache {
+namespace {
+
+using test::CtlTest;
+using test::kProgram;
+using test::SignedCache;
+
+/// One name in several versions, of which 1.9.0 has run.
+struct RollbackTest : testing::Test {
+  RollbackTest() {
+    for (const auto& ref : {oldest, older, bad, fixed}) cache.put(ref, test::program("elf-static-pie"));
+    EXPECT_TRUE(resident.refresh({bad}).at(0).result);
+  }
+  /// What pods that choose these versions get, as the configuration is now; the configuration names no other.
+  std::string chosen(const std::vector<BinaryRef>& refs) {
+    std::string all;
+    for (const auto& one : resident.refresh({}, Clock::system().wall(), refs)) {
+      all +=
+          one.ref.version + (one.result ? " " : " " + std::string(toString(one.result.error().reason)) + " ");
+    }
+    return all;
+  }
+  [[nodiscard]] std::string floorFile() const {
+    return test::readBytes(cache.path("state/version-floor.json"));
+  }
+  SignedCache cache;
+  BinaryRef oldest{"checkout", "1.8.1"};
+  BinaryRef older{"checkout", "1.8.2"};
+  BinaryRef bad{"checkout", "1.9.0"};
+  BinaryRef fixed{"checkout", "1.9.1"};
+  config::Rollback back{bad, "1.8.2"};
+  Cache resident{cache.settings(), ::geteuid()};
+};
+
+TEST_F(RollbackTest, LowersTheFloorOfOneNameForChoosers) {
+  EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ");
+  resident.setRollbacks({config::Rollback{{"cart", "1.9.0"}, "1.8.2"}});
+  EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ") << "another name's";
+  const auto before = floorFile();
+  resident.setRollbacks({back});
+  EXPECT_EQ(chosen({oldest, older}), "1.8.1 version_rollback 1.8.2 ");
+  EXPECT_EQ(floorFile(), before) << "the floor on disk only rises";
+  ASSERT_EQ(resident.rolledBack().size(), 1U);
+  EXPECT_EQ(resident.rolledBack()[0].state, RollbackState::in_effect);
+  EXPECT_EQ(resident.rolledBack()[0].floor, "1.9.0");
+}
+
+TEST_F(RollbackTest, EndsWithTheConfigurationsEntry) {
+  resident.setRollbacks({back});
+  EXPECT_EQ(chosen({older}), "1.8.2 ");
+  resident.setRollbacks({});
+  EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ") << "its resident copy does not serve any more either";
+  EXPECT_TRUE(resident.rolledBack().empty());
+}
+
+TEST_F(RollbackTest, IsOverOnceSomethingNewerHasRunAndCannotBeReplayed) {
+  resident.setRollbacks({back});
+  EXPECT_EQ(chosen({older}), "1.8.2 ");
+  ASSERT_TRUE(resident.refresh({fixed}).at(0).result);
+  EXPECT_EQ(resident.rolledBack().at(0).state, RollbackState::passed);
+  EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ");
+  // The same entry again, after a restart: an old configuration that somebody brought back.
+  auto settings = cache.settings();
+  settings.rollbacks = {back};
+  Cache restarted(settings, ::geteuid());
+  EXPECT_FALSE(restarted.refresh({}, Clock::system().wall(), {older}).at(0).result);
+  EXPECT_EQ(restarted.rolledBack().at(0).state, RollbackState::passed);
+}
+
+TEST_F(RollbackTest, SurvivesARestartAndTheConfigurationMayStillNameWhatIsRolledBack) {
+  auto settings = cache.settings();
+  settings.rollbacks = {back};
+  Cache restarted(settings, ::geteuid());
+  const auto entries = restarted.refresh({bad}, Clock::system().wall(), {older});
+  EXPECT_TRUE(entries.at(0).result) << "a workload may name any version";
+  EXPECT_TRUE(entries.at(1).result);
+  EXPECT_NE(*restarted.resident(older), nullptr) << "naming 1.9.0 again drops nothing";
+}
+
+TEST(Rollback, IsNotNeededOnANodeThatNeverSawTheVersion) {
+  const SignedCache cache;
+  auto floor = VersionFloor::open(cache.path("state"));
+  const config::Rollback back{{"checkout", "1.9.0"}, "1.8.2"};
+  EXPECT_EQ(floor->stateOf(back), RollbackState::not_needed);
+  ASSERT_TRUE(floor->raise({"checkout", "1.8.2"}));
+  EXPECT_EQ(floor->stateOf(back), RollbackState::not_needed);
+  ASSERT_TRUE(floor->raise({"checkout", "1.8.5"}));
+  EXPECT_EQ(floor->stateOf(back), RollbackState::in_effect) << "not above what is rolled back";
+  EXPECT_EQ(floor->effective("checkout", {back}), "1.8.2");
+}
+
+TEST_F(CtlTest, ACommandLineChoosesWhatTheConfigurationRollsBackTo) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  std::filesystem::create_directory(path("state"));
+  test::writeBytes(path("state/version-floor.json"), R"({"versions":{"checkout":"1.9.0"}})", 0644);
+  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 1);
+  folder.write("fallbackd.yaml",
+               "apiVersion: fallbackd.io/v1\n"
+               "cache: {rollbacks: [{binary: checkout@1.9.0, rollbackTo: 1.8.3}]}\nworkloads: []\n");
+  const auto configured = " --config " + path("fallbackd.yaml") + where;
+  EXPECT_EQ(ctl("verify" + configured).code, 0);
+  EXPECT_EQ(ctl("exec" + configured + "checkout@1.8.3 -- 42").code, 42);
+  test::writeBytes(path("state/version-floor.json"), R"({"versions":{"checkout":"1.9.1"}})", 0644);
+  EXPECT_EQ(ctl("exec" + configured + "checkout@1.8.3 -- 42").code, 1) << "something newer has run";
+}
+
+}  // namespace
+}  // namespace fallbackd::cache

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// imagePullPolicy Always: kubelet pulls again after a stand-in, and backs off from that after failed pulls.
+#include "stand_in_fixture.hpp"
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::recovery {
+namespace {
+
+using test::runUntil;
+using testing::HasSubstr;
+using Settled = Settlement::State;
+
+struct SettlingPulls : StandInFixture {
+  SettlingPulls() { pullPolicy = config::PullPolicy::always; }
+};
+
+TEST_F(SettlingPulls, AStandInStaysUntilKubeletsBackOffIsOver) {
+  settles();
+  pulled();
+  clock.advance(loop, 14s);  // kubelet may have pulled up to 5 s after the stand-in's start
+  EXPECT_EQ(settled(), Settled::settled);
+  EXPECT_THAT(why(), HasSubstr("its image can be pulled, but kubelet"));
+  clock.advance(loop, 2s);
+  EXPECT_EQ(settled(), Settled::leaving);
+  EXPECT_TRUE(standIns.made[0]->removed);
+}
+
+TEST_F(SettlingPulls, ThatIsLongAgoOnceTheOutageWasLong) {
+  settles();
+  clock.advance(loop, 20s);
+  pulled();
+  EXPECT_TRUE(runUntil(loop, [&] { return settled() == Settled::leaving; }));
+}
+
+TEST_F(SettlingPulls, APodThatHadWaitedForLongMayBackOffForLong) {
+  runtime.sandboxes["s1"].sandbox.createdAt = clock.wall() - 40s;
+  settles();
+  pulled();
+  clock.advance(loop, 44s);  // pulls at 0, 10 and 30 s: 40 s from the last possible one on
+  EXPECT_EQ(settled(), Settled::settled);
+  clock.advance(loop, 2s);
+  EXPECT_EQ(settled(), Settled::leaving) << why();
+}
+
+TEST_F(SettlingPulls, AHungPullMayFailLater) {
+  cause = Cause::timeout;
+  settles();
+  pulled();
+  clock.advance(loop, 39s);
+  EXPECT_EQ(settled(), Settled::settled);
+  clock.advance(loop, 32s);
+  EXPECT_EQ(settled(), Settled::leaving);
+}
+
+TEST_F(SettlingPulls, ARegistryThatFailsAgainKeepsIt) {
+  settles();
+  pulled();
+  clock.advance(loop, 10s);
+  fails();
+  clock.advance(loop, 1min);
+  EXPECT_EQ(settled(), Settled::settled) << "kubelet could not pull";
+  EXPECT_EQ(why(), "a stand-in runs");
+  pulled();
+  EXPECT_TRUE(runUntil(loop, [&] { return settled() == Settled::leaving; }));
+}
+
+TEST_F(SettlingPulls, AnImageThatIsBroughtOtherwiseIsNotEnough) {
+  settles();
+  runtime.images.insert("r/checkout:1");
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 2min);
+  EXPECT_EQ(settled(), Settled::settled) << "kubelet asks the registry all the same";
+}
+
+TEST_F(SettlingPulls, WithAnyOtherPolicyItMakesWayAtOnce) {
+  pullPolicy = config::PullPolicy::if_not_present;
+  settles();
+  pulled();
+  EXPECT_TRUE(runUntil(loop, [&] { return settled() == Settled::leaving; }));
+}
+
+/// When it was made is not known: kubelet may have pulled until a moment ago.
+TEST_F(SettlingPulls, TheNextDaemonAssumesTheLongestThatFits) {
+  settles();
+  clock.advance(loop, 2min);
+  stop(*recoveries);
+  standIns.earlier = true;
+  recoveries.emplace(*services, configured());
+  boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+  ASSERT_TRUE(runUntil(loop, [&] { return settled() == Settled::settled; }));
+  pulled();
+  clock.advance(loop, 79s);
+  EXPECT_EQ(settled(), Settled::settled);
+  clock.advance(loop, 2s);
+  EXPECT_EQ(settled(), Settled::leaving);
+}
+
+}  // namespace
+}  // namespace fallbackd::recovery
