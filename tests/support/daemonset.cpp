@@ -12,7 +12,7 @@ namespace fallbackd::e2e {
 
 namespace {
 
-constexpr const char* kNamespace = "fallbackd-system";
+constexpr const char* kDaemonsNamespace = "fallbackd-system";
 
 tl::unexpected<Error> bad(const std::string& what) {
   return fail(Stage::cli, Reason::invalid, what);
@@ -74,8 +74,9 @@ Result<> readMounts(const YAML::Node& mounts, const YAML::Node& volumes, DaemonS
 
 Result<> readEnv(const YAML::Node& variables, std::map<std::string, std::string>& env) {
   // The bridge's address is the node's address.
-  const std::map<std::string, std::string> fields{
-      {"spec.nodeName", "e2e-node"}, {"status.hostIP", "10.85.0.1"}, {"metadata.namespace", kNamespace}};
+  const std::map<std::string, std::string> fields{{"spec.nodeName", "e2e-node"},
+                                                  {"status.hostIP", "10.85.0.1"},
+                                                  {"metadata.namespace", kDaemonsNamespace}};
   for (const auto& variable : variables) {
     auto& value = env[variable["name"].as<std::string>()];
     value = variable["value"].as<std::string>("");
@@ -130,7 +131,7 @@ Result<DaemonSet> fromYaml(const YAML::Node& root, const std::string& list) {
 PodSpec DaemonSet::pod() const {
   PodSpec spec;
   spec.name = name + "-x7k2p";
-  spec.namespaceName = kNamespace;
+  spec.namespaceName = kDaemonsNamespace;
   spec.labels = {{"app.kubernetes.io/name", name}};
   spec.hostPid = hostPid;
   spec.hostNetwork = hostNetwork;
