@@ -258,7 +258,7 @@ TEST_F(Orders, ADrillEndsByItselfAndOneThatCannotBeReadIsNone) {
   E2E_TRY(const auto later, shop_->kubelet->startPod(drillPod()));
   ASSERT_NO_FATAL_FAILURE(startPod("real"));
   ASSERT_TRUE(ready("real")) << shop_->daemon->logText();
-  EXPECT_EQ(fallbackPid(*shop_->daemon, "checkout-drill"), 0);
+  EXPECT_EQ(recoveryState(*shop_->daemon, "checkout-drill"), "pod_gone") << "no new recovery";
 }
 
 TEST_F(Orders, ObservingTellsWhatWouldHaveBeenStarted) {
