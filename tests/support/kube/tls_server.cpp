@@ -74,6 +74,18 @@ void TlsServer::trouble(Trouble trouble) {
   onThread([this, trouble] { trouble_ = trouble; });
 }
 
+void TlsServer::endSilence() {
+  onThread([this] {
+    silence_->set();
+    silence_ = std::make_shared<Event>(executor());
+  });
+}
+
+asio::awaitable<void> TlsServer::staySilent() {
+  const auto ends = silence_;
+  co_await ends->wait();
+}
+
 std::vector<Seen> TlsServer::requests() {
   return onThread([this] { return requests_; });
 }
@@ -145,11 +157,11 @@ asio::awaitable<bool> TlsServer::misbehave(Stream& stream, Trouble trouble) {
       co_return true;
     }
     case Fault::silent_answer:
-      co_await stayAway();
+      co_await staySilent();
       co_return false;
     case Fault::silent_body:
       co_await send(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"kind\":");
-      co_await stayAway();
+      co_await staySilent();
       co_return false;
     case Fault::cut_body:
       co_await send(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"kind\":");
@@ -165,7 +177,7 @@ asio::awaitable<bool> TlsServer::misbehave(Stream& stream, Trouble trouble) {
       co_return false;
     case Fault::huge_body:
       co_await send(stream, "HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n{");
-      co_await stayAway();
+      co_await staySilent();
       co_return false;
     case Fault::endless_body:
       co_await send(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -190,7 +202,7 @@ asio::awaitable<void> TlsServer::serve(tcp::socket socket) {
     return trouble_;
   };
   if (trouble_.fault == Fault::silent_accept && takeTrouble().fault != Fault::none) {
-    co_await stayAway();
+    co_await staySilent();
     co_return;
   }
   const auto context = makeContext();

@@ -3,6 +3,7 @@
 // of its state is on its own thread; the functions for tests may be called from any other.
 #pragma once
 
+#include "base/async/event.hpp"
 #include "base/error.hpp"
 #include "kube/authority.hpp"
 #include "kube/rbac.hpp"
@@ -82,6 +83,8 @@ class TlsServer : public e2e::LoopServer {
   /// takes none of them.
   void takeIdleProcessorsOnly();
   void heal() { trouble({}); }
+  /// Closes the connections on which it is silent. Without that their clients wait as long as they like.
+  void endSilence();
 
   [[nodiscard]] std::vector<Seen> requests();
   [[nodiscard]] std::size_t connections();
@@ -133,6 +136,7 @@ class TlsServer : public e2e::LoopServer {
   /// As whom it judges requests.
   [[nodiscard]] virtual Asked kind() const { return Asked::api_server; }
   boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) override;
+  boost::asio::awaitable<void> staySilent();
   std::shared_ptr<boost::asio::ssl::context> makeContext() const;
 
   Leaf leaf_;
@@ -140,6 +144,7 @@ class TlsServer : public e2e::LoopServer {
   std::vector<std::string> tokens_;
   std::optional<Authorizer> authorizer_;
   Trouble trouble_;
+  std::shared_ptr<Event> silence_ = std::make_shared<Event>(executor());  // set when it ends
   std::vector<Seen> requests_;
   std::vector<std::string> violations_;
   std::size_t connections_ = 0;
