@@ -192,7 +192,8 @@ TEST_F(Hang, LimitsCountByPodByNamespaceAndInTotal) {
   pool.onMissed([&](const workers::Missed& missed) { missedPods.push_back(missed.owner.pod); });
   const std::string file = folder / "hanging/file";
   const auto reasonOf = [&](const Owner& owner) {
-    return ask(pool, readTask(file, owner, 100ms)).error().reason;
+    // Long enough for a worker to start and to hang: one that is killed before leaves its place.
+    return ask(pool, readTask(file, owner, 1s)).error().reason;
   };
   EXPECT_EQ(reasonOf({"a", "1"}), Reason::timeout);
   EXPECT_EQ(reasonOf({"a", "1"}), Reason::unavailable);
