@@ -271,6 +271,7 @@ TEST_F(CtlTest, ExecRunsNothingRefusedOrUnhealthy) {
 struct PackTest : CtlTest {
   void SetUp() override {
     CtlTest::SetUp();
+    if (IsSkipped()) return;
     std::filesystem::create_directory(path("pack"));
   }
   /// A binary and its attestation in the pack.
