@@ -228,7 +228,7 @@ int printPod(const DrillOptions& options) {
       manifests, {options.workload, name->second, name->first, options.node, options.container, *length});
   if (!pod) {
     complain(pod.error());
-    return kUsage;
+    return pod.error().reason == Reason::not_permitted ? kFailed : kUsage;
   }
   std::printf("%s", yamlText(pod->object).c_str());
   for (const auto& note : pod->notes) complain(note);
