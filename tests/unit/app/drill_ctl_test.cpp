@@ -130,6 +130,20 @@ TEST_F(DrillCtl, APodInTheNodesNamespacesIsRefused) {
   }
 }
 
+TEST_F(DrillCtl, WherePausedNothingWouldStart) {
+  const std::string none = R"({"problem":""})";
+  const std::string order = R"("since":"2026-01-01T00:00:00Z","reason":"")";
+  const auto node =
+      withDaemon(none, "start checkout", R"("pause":{"node":{)" + order + R"(},"namespaces":[]})");
+  EXPECT_EQ(node.code, 1);
+  EXPECT_THAT(node.text, HasSubstr("the node is paused"));
+  const auto pausing = R"("pause":{"namespaces":[{"name":"shop",)" + order + "}]}";
+  const auto shop = withDaemon(none, "start checkout", pausing);
+  EXPECT_EQ(shop.code, 1);
+  EXPECT_THAT(shop.text, HasSubstr("namespace shop is paused"));
+  EXPECT_EQ(shell("ls " + folder.path() + "/state/drill.yaml 2>/dev/null").text, "");
+}
+
 TEST_F(DrillCtl, APodNeedsATemplateAndOneContainer) {
   const auto none = folder.write("none.yaml", "kind: ConfigMap\nmetadata: {name: a}\n");
   EXPECT_THAT(ctl("pod a --node n1 " + none).text, HasSubstr("has no pod template"));
@@ -158,6 +172,14 @@ TEST_F(DrillCtl, WhatIsNoDrillIsRefusedAndWritesNothing) {
   EXPECT_THAT(second.text, HasSubstr("one holds already"));
   EXPECT_EQ(shell("ls " + folder.path() + "/state/drill.yaml 2>/dev/null").text, "");
   EXPECT_EQ(ctl("start checkout --socket " + folder.path() + "/none").code, 1) << "no daemon, no drill";
+}
+
+TEST_F(DrillCtl, WhereFallbacksAreOnlyObservedItSaysSo) {
+  folder.write("state", "no folder, so that nobody is waited for");
+  const std::string none = R"({"problem":""})";
+  EXPECT_THAT(withDaemon(none, "start checkout", R"("mode":"observe")").text,
+              HasSubstr("mode is observe: no fallback is started"));
+  EXPECT_THAT(withDaemon(none, "start checkout").text, Not(HasSubstr("observe")));
 }
 
 TEST_F(DrillCtl, TheStatusOfADrillIsOneLine) {
