@@ -96,6 +96,7 @@ Result<ConfigPtr> withDrill(const ConfigPtr& config, const Drill& drill) {
   // As the pod has it. The real one may be on the node, or come to it for other pods: that ends no drill.
   rehearsed.imageFrom = Provenance::pod_specification;
   if (const auto image = ImageReference::parse(rehearsed.image)) rehearsed.image = drillImage(*image);
+  rehearsed.startAfter.clear();  // its pod has no init containers
   rehearsed.definedAt = "fallbackctl drill";
   auto all = std::make_shared<Config>(*config);
   all->workloads.push_back(std::move(rehearsed));

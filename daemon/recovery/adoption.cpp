@@ -2,6 +2,7 @@
 // What Recoveries does first: takes over what earlier daemons started, from their journal and, where the
 // journal lacks it, from what the kernel shows. What cannot be determined is kept (docs/silence.md).
 #include "base/async/backoff.hpp"
+#include "config/drill.hpp"
 #include "launcher/logs/log_file.hpp"
 #include "recovery/recoveries.hpp"
 #include "watcher/real_container.hpp"
@@ -15,6 +16,14 @@ namespace fallbackd::recovery {
 namespace {
 
 constexpr Backoff::Limits kQuestions{std::chrono::milliseconds(100), std::chrono::seconds(5)};
+
+/// Whether a drill started it. Of an incident that was found without the journal, only the pod tells.
+bool isOfDrill(const Incident& incident, const std::optional<PodFacts>& pod) {
+  if (!incident.workload.empty()) return incident.workload == config::kDrillWorkload;
+  if (!pod) return false;
+  const auto label = pod->labels.find(std::string(config::kDrillLabel));
+  return label != pod->labels.end() && label->second == incident.target.podName;
+}
 
 }  // namespace
 
@@ -144,7 +153,7 @@ cri::Awaitable<Recoveries::Taken> Recoveries::adoptOne(const JournalEntry& entry
         chronicleOf(incident, entry.pod).forgotten(error.message());
         co_return Taken::gone;
       }
-      const bool mayRun = choice.kind == Choice::Kind::uncovered ||
+      const bool mayRun = choice.workload == nullptr ||
                           config::restartsAfter(choice.workload->restart, config::Outcome::unknown);
       if (mayRun) {
         chronicleOf(incident, entry.pod).forgotten(error.message());
@@ -193,16 +202,20 @@ void Recoveries::takeOver(Incident incident, Choice choice, std::unique_ptr<laun
                                                                     : telemetry::AdoptionResult::adopted);
   tasks_.spawn(keep(key, recovery, std::move(process)));
   if (choice.kind == Choice::Kind::uncovered) recovery->notConfigured();
+  if (choice.kind == Choice::Kind::after_drill) recovery->keepAfterDrill(std::move(choice.pod));
   if (choice.kind == Choice::Kind::unknown) tasks_.spawn(learnWorkload(key, recovery, std::move(choice.pod)));
 }
 
 /// The pod's labels and annotations when its fallback was started, from the journal. Entries of 0.1 lack
-/// them: if pods may choose their binary, CRI has to be asked, and until it answers nothing is known.
+/// them: if pods may choose their binary, CRI has to be asked, and until it answers nothing is known. The
+/// name of a drill's workload says nothing: each drill has it. So only a drill for this pod takes over what a
+/// drill started, and it takes over nothing else.
 cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incident,
                                                           std::optional<PodFacts> pod) {
   const auto& target = incident.target;
   bool asked = true;
-  if (!pod && watcher::annotationsCount(*config_, target.podNamespace)) {
+  const bool drillNeedsLabels = incident.workload == config::kDrillWorkload;
+  if (!pod && (drillNeedsLabels || watcher::annotationsCount(*config_, target.podNamespace))) {
     const auto status = co_await services_.runtime.sandboxStatus(target.sandboxId);
     if (status) pod = factsOf(status->sandbox);
     asked = status || status.error().reason == Reason::not_found;
@@ -210,6 +223,7 @@ cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incide
   Choice choice;
   const auto spec = services_.specs->find(target.podUid, target.podNamespace, target.podName);
   bool awaitsSpec = false;
+  const bool ofDrill = isOfDrill(incident, pod);
   if (pod) {
     cri::Sandbox sandbox;
     sandbox.id = target.sandboxId;
@@ -218,7 +232,9 @@ cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incide
     sandbox.podUid = target.podUid;
     sandbox.labels = pod->labels;
     sandbox.annotations = pod->annotations;
-    const auto isOurs = [&](const auto& one) { return one->match.container == target.container; };
+    const auto isOurs = [&](const auto& one) {
+      return one->match.container == target.container && config::isDrill(*one) == ofDrill;
+    };
     const auto covering = watcher::workloadsFor(config_, sandbox, spec.get());
     const auto& known = covering.workloads;
     const auto found = std::find_if(known.begin(), known.end(), isOurs);
@@ -226,7 +242,7 @@ cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incide
     awaitsSpec = std::any_of(covering.withoutSpec.begin(), covering.withoutSpec.end(), isOurs);
   }
   for (const auto& workload : config_->workloads) {
-    if (choice.workload == nullptr && !awaitsSpec && workload.name == incident.workload) {
+    if (choice.workload == nullptr && !awaitsSpec && !ofDrill && workload.name == incident.workload) {
       choice.workload = watcher::WorkloadPtr(config_, &workload);
       awaitsSpec = workload.inheritance.on && spec == nullptr;
     }
@@ -234,6 +250,7 @@ cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incide
   choice.pod = std::move(pod);
   choice.kind = awaitsSpec || (choice.workload == nullptr && !asked) ? Choice::Kind::unknown
                 : choice.workload != nullptr                         ? Choice::Kind::covered
+                : ofDrill                                            ? Choice::Kind::after_drill
                                                                      : Choice::Kind::uncovered;
   co_return choice;
 }
@@ -253,6 +270,8 @@ cri::Awaitable<void> Recoveries::learnWorkload(Key key, std::shared_ptr<Recovery
     if (choice.kind == Choice::Kind::unknown) continue;
     if (choice.kind == Choice::Kind::covered) {
       recovery->learnWorkload(std::move(choice.workload), std::move(choice.pod));
+    } else if (choice.kind == Choice::Kind::after_drill) {
+      recovery->keepAfterDrill(std::move(choice.pod));
     } else {
       recovery->notConfigured();
     }
@@ -334,12 +353,17 @@ cri::Awaitable<bool> Recoveries::tryUnclaimed(launcher::Unclaimed& one) {
     saidOfUnclaimed(one, "its pod's specification is not known yet");
     co_return false;
   }
-  if (choice.kind != Choice::Kind::covered) {
+  if (choice.kind == Choice::Kind::after_drill && !one.binary) {
+    saidOfUnclaimed(one, "its drill is over, and its binary is not known; it goes on until its pod goes");
+    co_return false;
+  }
+  if (choice.kind == Choice::Kind::uncovered) {
     co_await end("no workload is configured for it");
     co_return true;
   }
-  incident.workload = choice.workload->name;
-  incident.binary = one.binary.value_or(choice.workload->binary);
+  incident.workload =
+      choice.workload == nullptr ? std::string(config::kDrillWorkload) : choice.workload->name;
+  incident.binary = one.binary ? *one.binary : choice.workload->binary;
   incident.restarts = co_await services_.launcher.latestRestart(status->logDirectory, one.container);
   auto record = one.record;
   record.recoveryId = incident.id;

@@ -74,7 +74,12 @@ class Recoveries final : public watcher::Listener {
   cri::Awaitable<void> handBackIfReal(Key key, std::shared_ptr<Recovery> recovery, cri::Container container);
   /// What the configuration and, if necessary, the runtime say about an incident of an earlier daemon.
   struct Choice {
-    enum class Kind : std::uint8_t { covered, uncovered, unknown };
+    enum class Kind : std::uint8_t {
+      covered,
+      uncovered,
+      unknown,
+      after_drill  // its drill is over: it goes on as it is
+    };
     Kind kind = Kind::unknown;
     watcher::WorkloadPtr workload;
     std::optional<PodFacts> pod;

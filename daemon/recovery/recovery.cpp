@@ -25,6 +25,10 @@ Backoff::Limits restartPauses(const config::Workload& workload) {
   return {workload.restart.initialDelay, workload.restart.maxDelay};
 }
 
+Reason reasonOf(const launcher::ExitStatus& status) {
+  return status.kind == launcher::ExitStatus::Kind::signaled ? Reason::signaled : Reason::exited;
+}
+
 }  // namespace
 
 config::Outcome outcomeOf(const launcher::ExitStatus& status) {
@@ -69,6 +73,13 @@ void Recovery::learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFac
   knowsWorkload_ = true;
   locate();
   workloadKnown_.set();
+  if (process_ != nullptr) chronicle_.record(process_->record());
+}
+
+void Recovery::keepAfterDrill(std::optional<PodFacts> pod) {
+  awaitsWorkload_ = false;
+  chronicle_.describes(std::move(pod));
+  if (unjudged_) return requestEnd(State::failed);  // it has ended by itself
   if (process_ != nullptr) chronicle_.record(process_->record());
 }
 
@@ -178,8 +189,14 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
         co_await (process_->exited() || untilEndRequested() || workloadLearnt());
     if (first.index() == 1) co_return co_await endAsRequested();
     if (first.index() == 0) {
-      unjudged_ = std::get<0>(first);
-      noteExit(*unjudged_);
+      const auto& status = std::get<0>(first);
+      noteExit(status);
+      if (!awaitsWorkload_) {
+        co_await cleanUp();
+        co_return fail(Stage::run, reasonOf(status),
+                       status.toString() + "; its drill is over, so nothing is started in its place");
+      }
+      unjudged_ = status;
       co_return Next::restart;
     }
   }
@@ -216,8 +233,7 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::endForGood(launcher::ExitStatus
   incident_.neverAgain = true;
   completed_ = outcome == config::Outcome::succeeded;
   if (completed_) co_return Next::end;
-  using Kind = launcher::ExitStatus::Kind;
-  co_return fail(Stage::run, status.kind == Kind::signaled ? Reason::signaled : Reason::exited,
+  co_return fail(Stage::run, reasonOf(status),
                  status.toString() + "; restart.policy of its workload allows no other run");
 }
 

@@ -135,6 +135,9 @@ class Recovery {
   /// The configuration, which we always know, no longer has a workload for the container.
   void notConfigured() { requestEnd(State::failed); }
   void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);
+  /// Of one without a workload: its drill is over, and no other workload may take its place. Its process goes
+  /// on until the pod goes or is handed back; if it ends by itself, nothing is started.
+  void keepAfterDrill(std::optional<PodFacts> pod);
   [[nodiscard]] bool knowsWorkload() const { return knowsWorkload_; }
 
   [[nodiscard]] const Incident& incident() const { return incident_; }
@@ -196,6 +199,7 @@ class Recovery {
   std::optional<launcher::LaunchRequest> launchedAs_;  // the process that runs, for probes beside it
   unsigned nextProbePlace_ = 0;  // of two: a probe that was cancelled may still be cleaning up
   bool knowsWorkload_ = true;
+  bool awaitsWorkload_ = true;  // if it does not know it
   Event workloadKnown_;
   std::optional<launcher::ExitStatus> unjudged_;  // ended before its restart policy was known
   bool completed_ = false;                        // exit code 0, and its policy wants no other run

@@ -33,6 +33,13 @@ std::span<const std::string_view> jobLabels() {
 
 namespace {
 
+/// A drill is for the one pod that its label names: others may have the label, too.
+bool coversPod(const config::Workload& workload, const cri::Sandbox& sandbox) {
+  if (!covers(workload.match, sandbox)) return false;
+  return !config::isDrill(workload) ||
+         workload.match.labels.at(std::string(config::kDrillLabel)) == sandbox.podName;
+}
+
 /// A workload like the one that covers the container, if that is for this binary; else like the defaults.
 std::shared_ptr<config::Workload> templateFor(const config::Config& config, const Covering& covering,
                                               const cri::Sandbox& sandbox, const std::string& container,
@@ -173,7 +180,7 @@ Covering cover(const config::ConfigPtr& config, const cri::Sandbox& sandbox, con
                const std::set<std::string>* made, const kube::Pod* spec) {
   Covering covering;
   for (const auto& workload : config->workloads) {
-    if (!covers(workload.match, sandbox)) continue;
+    if (!coversPod(workload, sandbox)) continue;
     if (isOfJob(sandbox) && !workload.restart.policy) {
       covering.withoutPolicy.emplace_back(config, &workload);
       continue;

@@ -150,6 +150,17 @@ const json::object* workloadOf(const json::value& status, const std::string& nam
   return nullptr;
 }
 
+/// By whose order nothing is started for that pod: "the node", "namespace shop"; or nothing.
+std::string pausedBy(const json::value& status, const std::string& podNamespace) {
+  const auto* const pause = status.as_object().if_contains("pause");
+  if (pause == nullptr || !pause->is_object()) return {};
+  if (pause->as_object().contains("node")) return "the node";
+  for (const auto& one : list(pause->as_object(), "namespaces")) {
+    if (rawText(one.as_object(), "name") == podNamespace) return "namespace " + podNamespace;
+  }
+  return {};
+}
+
 int startDrill(DrillOptions options) {
   if (!completePlaces(options)) return kUsage;
   const auto length = drillLength(options);
@@ -172,6 +183,15 @@ int startDrill(DrillOptions options) {
   if (told != nullptr && told->contains("pod")) {
     complain("one holds already: " + drillLine(*told, rawText(status->as_object(), "now")));
     return kFailed;
+  }
+  if (const auto paused = pausedBy(*status, pod->first); !paused.empty()) {
+    complain(paused + " is paused, so a drill would start nothing (fallbackctl resume ends a pause)");
+    return kFailed;
+  }
+  if (rawText(status->as_object(), "mode") == "observe") {
+    complain(
+        "the node's mode is observe: no fallback is started, and the drill shows only what would be, unless "
+        "the workload or its namespace has mode recover");
   }
   const auto now = std::chrono::floor<std::chrono::seconds>(Clock::system().wall());
   const Drill drill{options.workload, pod->first, pod->second, now, now + *length, options.reason};
@@ -228,7 +248,7 @@ int printPod(const DrillOptions& options) {
       manifests, {options.workload, name->second, name->first, options.node, options.container, *length});
   if (!pod) {
     complain(pod.error());
-    return kUsage;
+    return pod.error().reason == Reason::not_permitted ? kFailed : kUsage;
   }
   std::printf("%s", yamlText(pod->object).c_str());
   for (const auto& note : pod->notes) complain(note);

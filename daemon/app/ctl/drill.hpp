@@ -36,8 +36,9 @@ struct DrillPod {
 };
 
 /// A pod like those that the first object with a pod template makes: on one node, for a limited time, with
-/// the image of one container on a registry that does not exist, and without the labels by which Services and
-/// controllers would take it for theirs. Stage cli.
+/// the image of one container on a registry that does not exist, without the labels by which Services and
+/// controllers would take it for theirs, without init containers, and with empty volumes in place of those
+/// that the real pods write. Stage cli. Reason not_permitted: it would be in a namespace of the node.
 Result<DrillPod> makeDrillPod(const std::vector<coverage::Manifest>& manifests,
                               const DrillPodOptions& options);
 

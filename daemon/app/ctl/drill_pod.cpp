@@ -44,36 +44,92 @@ json::array& arrayIn(json::object& spec, const char* key) {
   return value.as_array();
 }
 
-/// What the API server or a controller wrote into it, what would keep it from this node, and what two pods of
-/// a node cannot share.
+/// What the API server or a controller wrote into it, what would keep it from this node, what two pods of a
+/// node cannot share, and what runs before its containers.
 void strip(json::object& spec, DrillPod& pod) {
   for (const auto* key :
        {"affinity", "ephemeralContainers", "hostname", "nodeSelector", "preemptionPolicy", "priority",
         "schedulingGates", "setHostnameAsFQDN", "subdomain", "topologySpreadConstraints"}) {
     spec.erase(key);
   }
-  const auto* const network = spec.if_contains("hostNetwork");
-  if (network != nullptr && network->is_bool() && network->as_bool())
-    pod.notes.emplace_back(
-        "hostNetwork: its ports are the node's, which another pod of the workload may use");
-  for (const auto* list : {"initContainers", "containers"}) {
-    for (auto& item : arrayIn(spec, list)) {
-      auto* const container = item.if_object();
-      if (container == nullptr || !container->contains("ports")) continue;
-      for (auto& port : arrayIn(*container, "ports")) {
-        if (auto* const one = port.if_object(); one != nullptr && one->erase("hostPort") > 0)
-          pod.notes.emplace_back("it has no host port");
-      }
+  for (const auto& item : std::exchange(arrayIn(spec, "initContainers"), json::array())) {
+    if (item.is_object())
+      pod.notes.push_back("its init container " + fallbackd::quoted(textOf(item.as_object(), "name")) +
+                          " is left out: it would do its work a second time");
+  }
+  spec.erase("initContainers");
+  for (auto& item : arrayIn(spec, "containers")) {
+    auto* const container = item.if_object();
+    if (container == nullptr) continue;
+    if (const auto name = textOf(*container, "name"); name != pod.container)
+      pod.notes.push_back("its container " + fallbackd::quoted(name) + " runs as in the real pods");
+    if (container->erase("volumeDevices") > 0) pod.notes.emplace_back("it has no block device");
+    if (!container->contains("ports")) continue;
+    for (auto& port : arrayIn(*container, "ports")) {
+      if (auto* const one = port.if_object(); one != nullptr && one->erase("hostPort") > 0)
+        pod.notes.emplace_back("it has no host port");
     }
   }
-  if (arrayIn(spec, "initContainers").empty()) spec.erase("initContainers");
-  for (const auto& item : arrayIn(spec, "volumes")) {
-    const auto* const volume = item.if_object();
-    const auto* const claim = volume == nullptr ? nullptr : within(*volume, {"persistentVolumeClaim"});
-    if (claim != nullptr)
-      pod.notes.push_back("it uses the claim " + fallbackd::quoted(textOf(*claim, "claimName")) +
-                          " of the real pods: remove that volume if it must not be shared");
+}
+
+bool isTrue(const json::object& object, const char* key) {
+  const auto* const value = object.if_contains(key);
+  return value != nullptr && value->is_bool() && value->as_bool();
+}
+
+/// Whether a container may write to it. Of a socket, a read-only mount does not keep anybody from talking to
+/// what listens there.
+bool isWritable(json::object& spec, const std::string& volume, const json::object& hostPath) {
+  if (textOf(hostPath, "type") == "Socket") return true;
+  for (auto& item : arrayIn(spec, "containers")) {
+    auto* const container = item.if_object();
+    if (container == nullptr || !container->contains("volumeMounts")) continue;
+    for (const auto& mount : arrayIn(*container, "volumeMounts")) {
+      const auto* const one = mount.if_object();
+      if (one != nullptr && textOf(*one, "name") == volume && !isTrue(*one, "readOnly")) return true;
+    }
   }
+  return false;
+}
+
+/// Whether the volume is the pod's own, or one that it can only read.
+bool isHarmless(json::object& spec, const json::object& volume) {
+  for (const auto* own :
+       {"configMap", "downwardAPI", "emptyDir", "ephemeral", "gitRepo", "image", "projected", "secret"}) {
+    if (volume.contains(own)) return true;
+  }
+  if (const auto* const csi = within(volume, {"csi"})) return isTrue(*csi, "readOnly");
+  const auto* const path = within(volume, {"hostPath"});
+  return path != nullptr && !isWritable(spec, textOf(volume, "name"), *path);
+}
+
+/// What the real pods write must not be written by a rehearsal.
+void emptyVolumes(json::object& spec, DrillPod& pod) {
+  auto volumes = arrayIn(spec, "volumes");
+  for (auto& item : volumes) {
+    auto* const volume = item.if_object();
+    if (volume == nullptr || isHarmless(spec, *volume)) continue;
+    const auto name = textOf(*volume, "name");
+    *volume = {{"name", name}, {"emptyDir", json::object()}};
+    pod.notes.push_back("its volume " + fallbackd::quoted(name) +
+                        " is empty: that of the real pods could be written");
+  }
+  spec["volumes"] = std::move(volumes);
+}
+
+/// In the node's namespaces it would take the ports of the real pods, or reach the node's processes.
+Result<> refuseNodeNamespaces(const json::object& object, const json::object& spec) {
+  const auto* const metadata = within(object, {"metadata"});
+  for (const auto* key : {"hostNetwork", "hostPID", "hostIPC"}) {
+    if (!isTrue(spec, key)) continue;
+    return fail(Stage::cli, Reason::not_permitted,
+                textOf(object, "kind") + " " +
+                    fallbackd::quoted(metadata == nullptr ? std::string() : textOf(*metadata, "name")) +
+                    " has " + key +
+                    ": true: a drill's pod would share the node's namespace with the real pods. Rehearse "
+                    "another workload, or remove that line from the manifest before it comes here");
+  }
+  return {};
 }
 
 /// A StatefulSet's claims are made for its own pods.
@@ -90,14 +146,17 @@ void replaceClaims(const json::object& object, json::object& spec, DrillPod& pod
   }
 }
 
+/// fallbackd's own, and those that confine its containers. Others may give the pod an address or a network of
+/// the real pods, or have something put into it.
 json::object annotationsOf(const json::object& from) {
   json::object kept;
   const auto* const all = within(from, {"metadata", "annotations"});
   if (all == nullptr) return kept;
   for (const auto& one : *all) {
     const std::string_view key = one.key();
-    if (key.starts_with("kubectl.kubernetes.io/") || key.starts_with("fallbackd.io/image.")) continue;
-    kept[one.key()] = one.value();
+    const bool ours = key.starts_with("fallbackd.io/") && !key.starts_with("fallbackd.io/image.");
+    if (ours || key.starts_with("container.apparmor.security.beta.kubernetes.io/"))
+      kept[one.key()] = one.value();
   }
   return kept;
 }
@@ -142,8 +201,10 @@ Result<DrillPod> makeDrillPod(const std::vector<coverage::Manifest>& manifests,
   const auto& from = *templateOf(found->object);
   DrillPod pod;
   auto spec = *within(from, {"spec"});
+  FB_CHECK(refuseNodeNamespaces(found->object, spec));
   FB_CHECK(replaceImage(spec, options, pod));
   strip(spec, pod);
+  emptyVolumes(spec, pod);
   replaceClaims(found->object, spec, pod);
   if (arrayIn(spec, "volumes").empty()) spec.erase("volumes");
   spec["nodeName"] = options.node;

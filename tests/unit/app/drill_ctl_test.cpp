@@ -19,9 +19,10 @@ using testing::Not;
 
 struct DrillCtl : testing::Test {
   static Output ctl(const std::string& words) { return shell(FALLBACKCTL " drill " + words); }
-  [[nodiscard]] Output withDaemon(const std::string& drill, const std::string& words) const {
+  [[nodiscard]] Output withDaemon(const std::string& drill, const std::string& words,
+                                  const std::string& orders = R"("mode":"recover")") const {
     const auto status = folder.write(
-        "status.json", R"({"node":"n1","now":"2026-01-01T00:00:00Z","drill":)" + drill +
+        "status.json", R"({"node":"n1","now":"2026-01-01T00:00:00Z",)" + orders + R"(,"drill":)" + drill +
                            R"(,"workloads":[{"name":"checkout","namespace":"shop","container":"checkout"},)"
                            R"({"name":"anywhere","namespace":"","container":"main"}]})");
     const auto socket = folder.path() + "/sock";
@@ -43,7 +44,8 @@ TEST_F(DrillCtl, ThePodIsThatOfTheDeploymentOnARegistryThatDoesNotExist) {
                     HasSubstr("nodeName: n1\n"), HasSubstr("activeDeadlineSeconds: 300\n")));
   EXPECT_THAT(pod.text, HasSubstr("fallbackd-drill.invalid/shop/checkout:v1.8.3"));
   EXPECT_THAT(pod.text, Not(HasSubstr("registry.example.com:5000/shop/checkout:v1.8.3")));
-  EXPECT_THAT(pod.text, HasSubstr("registry.example.com/shop/migrate:1.0.0")) << "only that container's";
+  EXPECT_THAT(pod.text, Not(HasSubstr("migrate"))) << "nothing is migrated a second time";
+  EXPECT_THAT(pod.text, Not(HasSubstr("persistentVolumeClaim")));
   EXPECT_THAT(pod.text, Not(HasSubstr("app: checkout"))) << "no Service or controller takes it for its own";
   EXPECT_THAT(shell("cat " + folder.path() + "/notes").text,
               HasSubstr("kubectl -n shop set image pod/checkout-drill "
@@ -56,7 +58,7 @@ kind: StatefulSet
 metadata: {name: db, namespace: shop}
 spec:
   template:
-    metadata: {labels: {app: db}, annotations: {mesh/inject: "yes"}}
+    metadata: {labels: {app: db}, annotations: {cni.projectcalico.org/ipAddrs: "[]", fallbackd.io/binary.db: db@1}}
     spec:
       nodeSelector: {disk: ssd}
       containers:
@@ -69,11 +71,77 @@ spec:
 )");
   const auto pod = ctl("pod db --node n1 " + set + " 2>&1");
   ASSERT_EQ(pod.code, 0) << pod.text;
-  EXPECT_THAT(pod.text,
-              AllOf(HasSubstr("mesh/inject"), HasSubstr("emptyDir"), HasSubstr("containerPort: 5432")));
+  EXPECT_THAT(pod.text, AllOf(HasSubstr("fallbackd.io/binary.db"), HasSubstr("emptyDir"),
+                              HasSubstr("containerPort: 5432")));
   EXPECT_THAT(pod.text, AllOf(Not(HasSubstr("hostPort:")), Not(HasSubstr("nodeSelector"))));
   EXPECT_THAT(pod.text, HasSubstr("fallbackd-drill.invalid/db@sha256:000"));
-  EXPECT_THAT(pod.text, HasSubstr("claim \"all\" of the real pods"));
+  EXPECT_THAT(pod.text, Not(HasSubstr("ipAddrs"))) << "no address of a real pod";
+  EXPECT_THAT(pod.text,
+              AllOf(HasSubstr("its volume \"shared\" is empty"), Not(HasSubstr("persistentVolumeClaim"))));
+}
+
+TEST_F(DrillCtl, NothingOfTheRealPodsCanBeWritten) {
+  const auto file = folder.write("pod.yaml", R"(kind: Pod
+metadata: {name: db, namespace: shop}
+spec:
+  initContainers: [{name: migrate, image: r/migrate:1}]
+  containers:
+  - name: db
+    image: r/db:1
+    volumeDevices: [{name: claim, devicePath: /dev/xvda}]
+    volumeMounts:
+    - {name: host, mountPath: /a}
+    - {name: certificates, mountPath: /b, readOnly: true}
+    - {name: runtime, mountPath: /c, readOnly: true}
+    - {name: nfs, mountPath: /d}
+    - {name: settings, mountPath: /e}
+  volumes:
+  - {name: claim, persistentVolumeClaim: {claimName: all}}
+  - {name: host, hostPath: {path: /srv/data}}
+  - {name: certificates, hostPath: {path: /etc/ssl}}
+  - {name: runtime, hostPath: {path: /run/runtime.sock, type: Socket}}
+  - {name: nfs, nfs: {server: a, path: /b}}
+  - {name: settings, configMap: {name: db}}
+)");
+  const auto pod = ctl("pod db --node n1 " + file + " 2>/dev/null");
+  ASSERT_EQ(pod.code, 0) << pod.text;
+  for (const auto* word : {"initContainers", "migrate", "volumeDevices", "persistentVolumeClaim", "/srv/data",
+                           "runtime.sock", "nfs:"}) {
+    EXPECT_THAT(pod.text, Not(HasSubstr(word)));
+  }
+  EXPECT_THAT(pod.text, AllOf(HasSubstr("/etc/ssl"), HasSubstr("configMap")));
+  const auto notes = ctl("pod db --node n1 " + file + " 2>&1 >/dev/null").text;
+  EXPECT_THAT(notes, AllOf(HasSubstr("\"claim\" is empty"), HasSubstr("\"host\" is empty"),
+                           HasSubstr("\"runtime\" is empty"), HasSubstr("\"nfs\" is empty"),
+                           HasSubstr("\"migrate\" is left out")));
+}
+
+TEST_F(DrillCtl, APodInTheNodesNamespacesIsRefused) {
+  for (const std::string key : {"hostNetwork", "hostPID", "hostIPC"}) {
+    const auto file = folder.write("agent.yaml",
+                                   "kind: DaemonSet\nmetadata: {name: agent}\nspec:\n  template:\n    spec:\n"
+                                   "      " +
+                                       key + ": true\n      containers: [{name: a, image: r/a:1}]\n");
+    const auto printed = ctl("pod agent --node n1 " + file + " 2>" + folder.path() + "/notes");
+    EXPECT_EQ(printed.code, 1) << key;
+    EXPECT_EQ(printed.text, "") << "it may go straight to kubectl apply";
+    EXPECT_THAT(shell("cat " + folder.path() + "/notes").text,
+                AllOf(HasSubstr("DaemonSet \"agent\" has " + key + ": true"), HasSubstr("remove that line")));
+  }
+}
+
+TEST_F(DrillCtl, WherePausedNothingWouldStart) {
+  const std::string none = R"({"problem":""})";
+  const std::string order = R"("since":"2026-01-01T00:00:00Z","reason":"")";
+  const auto node =
+      withDaemon(none, "start checkout", R"("pause":{"node":{)" + order + R"(},"namespaces":[]})");
+  EXPECT_EQ(node.code, 1);
+  EXPECT_THAT(node.text, HasSubstr("the node is paused"));
+  const auto pausing = R"("pause":{"namespaces":[{"name":"shop",)" + order + "}]}";
+  const auto shop = withDaemon(none, "start checkout", pausing);
+  EXPECT_EQ(shop.code, 1);
+  EXPECT_THAT(shop.text, HasSubstr("namespace shop is paused"));
+  EXPECT_EQ(shell("ls " + folder.path() + "/state/drill.yaml 2>/dev/null").text, "");
 }
 
 TEST_F(DrillCtl, APodNeedsATemplateAndOneContainer) {
@@ -104,6 +172,14 @@ TEST_F(DrillCtl, WhatIsNoDrillIsRefusedAndWritesNothing) {
   EXPECT_THAT(second.text, HasSubstr("one holds already"));
   EXPECT_EQ(shell("ls " + folder.path() + "/state/drill.yaml 2>/dev/null").text, "");
   EXPECT_EQ(ctl("start checkout --socket " + folder.path() + "/none").code, 1) << "no daemon, no drill";
+}
+
+TEST_F(DrillCtl, WhereFallbacksAreOnlyObservedItSaysSo) {
+  folder.write("state", "no folder, so that nobody is waited for");
+  const std::string none = R"({"problem":""})";
+  EXPECT_THAT(withDaemon(none, "start checkout", R"("mode":"observe")").text,
+              HasSubstr("mode is observe: no fallback is started"));
+  EXPECT_THAT(withDaemon(none, "start checkout").text, Not(HasSubstr("observe")));
 }
 
 TEST_F(DrillCtl, TheStatusOfADrillIsOneLine) {

@@ -75,6 +75,7 @@ TEST(Drill, IsACopyOfItsWorkloadForOnePodAlone) {
   workload.match = {"shop", {{"app", "checkout"}}, "main"};
   workload.image = "r.x/checkout:1";
   workload.binary = {"checkout", "1.8.3"};
+  workload.startAfter = {"migrate"};
   config->workloads = {workload};
   const auto drilled = withDrill(config, rehearsal());
   ASSERT_TRUE(drilled);
@@ -89,6 +90,7 @@ TEST(Drill, IsACopyOfItsWorkloadForOnePodAlone) {
   EXPECT_EQ(drill.imageFrom, Provenance::pod_specification)
       << "whatever container kubelet makes is the real one";
   EXPECT_EQ(drill.binary, workload.binary);
+  EXPECT_TRUE(drill.startAfter.empty()) << "its pod has no init containers";
   EXPECT_FALSE(isDrill((*drilled)->workloads[0]));
   EXPECT_EQ(config->workloads.size(), 1U);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the next daemon makes of the fallbacks that it finds.
+#include "config/drill.hpp"
 #include "recovery_fixture.hpp"
 
 namespace fallbackd::recovery {
@@ -243,6 +244,125 @@ TEST_F(NextDaemonTest, UninspectableFallbacksAreLeftAlone) {
   EXPECT_TRUE(launcher.discarded.empty());
   detect();
   EXPECT_TRUE(launcher.launched.empty());
+}
+
+/// A fallback of a drill in the pod "checkout", whose label names it.
+struct NextDaemonAfterADrill : NextDaemonTest {
+  NextDaemonAfterADrill() { runtime.sandboxes.at("s1").sandbox.podName = "checkout"; }
+  /// The configuration's workload is for other pods.
+  static std::shared_ptr<config::Config> others() {
+    auto config = std::make_shared<config::Config>(*makeConfig());
+    config->workloads[0].match.labels = {{"app", "checkout"}};
+    return config;
+  }
+  void rehearse(const config::ConfigPtr& config) {
+    auto& sandbox = runtime.sandboxes.at("s1").sandbox;
+    sandbox.labels = {{std::string(config::kDrillLabel), "checkout"}};
+    const auto drilled = config::withDrill(config, {"checkout", "shop", "checkout"}).value();
+    watcher::Detection detection;
+    detection.sandbox = sandbox;
+    detection.workload = watcher::workloadsFor(drilled, sandbox, nullptr).workloads.at(0);
+    detection.waitingSince = detection.failureKnown = clock.now();
+    recoveries->detected(std::move(detection));
+    ASSERT_TRUE(reaches(State::ready));
+    ASSERT_EQ(recoveries->incidents()[0].workload, config::kDrillWorkload);
+  }
+  /// It runs on as it is, whatever the time.
+  void expectKept() {
+    ASSERT_EQ(launcher.adopted.size(), 1U);
+    clock.advance(loop, 1min);
+    EXPECT_EQ(state(), State::ready);
+    EXPECT_FALSE(launcher.adopted[0]->stoppedWithGrace);
+    EXPECT_EQ(recoveries->incidents()[0].workload, config::kDrillWorkload);
+    ASSERT_EQ(journalled(), 1U);
+    EXPECT_EQ(journal->read()->entries[0].pod->labels.count(std::string(config::kDrillLabel)), 1U)
+        << "the daemon after the next one must know it, too";
+  }
+  /// Nothing is started in its pod.
+  void expectNothingAfterIt() {
+    launcher.adopted.at(0)->die(Kind::signaled, 9);
+    ASSERT_TRUE(reaches(State::failed));
+    EXPECT_EQ(launcher.launched.size(), 1U);
+    EXPECT_NE(recoveries->incidents()[0].error->context.find("its drill is over"), std::string::npos)
+        << recoveries->incidents()[0].error->context;
+  }
+};
+
+TEST_F(NextDaemonAfterADrill, ItsFallbackGoesOnUntilItsPodGoes) {
+  rehearse(others());
+  next(others());
+  expectKept();
+  recoveries->sandboxGone("s1");
+  ASSERT_TRUE(reaches(State::pod_gone));
+}
+
+TEST_F(NextDaemonAfterADrill, ItsFallbackIsHandedBack) {
+  rehearse(others());
+  next(others());
+  expectKept();
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+}
+
+TEST_F(NextDaemonAfterADrill, AnotherDrillDoesNotTakeItsFallback) {
+  rehearse(others());
+  auto config = others();
+  auto cart = config->workloads[0];
+  cart.name = "cart";
+  cart.binary = {"cart", "9.0.0"};
+  config->workloads.push_back(cart);
+  next(config::withDrill(config, {"cart", "shop", "cart-drill"}).value());
+  expectKept();
+  expectNothingAfterIt();
+}
+
+TEST_F(NextDaemonAfterADrill, AWorkloadOfEachPodDoesNotTakeItsFallback) {
+  rehearse(makeConfig());
+  next(makeConfig());
+  expectKept();
+  expectNothingAfterIt();
+}
+
+TEST_F(NextDaemonAfterADrill, TheSameDrillGoesOn) {
+  rehearse(others());
+  next(config::withDrill(others(), {"checkout", "shop", "checkout"}).value());
+  expectKept();
+  launcher.adopted[0]->die(Kind::signaled, 9);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  EXPECT_EQ(launcher.launched[1]->request.workload.name, config::kDrillWorkload);
+}
+
+TEST_F(NextDaemonAfterADrill, ADrillDoesNotTakeAFallbackThatIsNone) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  auto entry = journal->read()->entries.at(0);
+  entry.pod->labels = {{std::string(config::kDrillLabel), "checkout"}};
+  ASSERT_TRUE(journal->write(entry));
+  next(config::withDrill(makeConfig(), {"checkout", "shop", "checkout"}).value());
+  ASSERT_EQ(launcher.adopted.size(), 1U);
+  launcher.adopted[0]->die(Kind::signaled, 9);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  EXPECT_EQ(launcher.launched[1]->request.workload.name, "checkout");
+}
+
+TEST_F(NextDaemonAfterADrill, AFallbackThatDiedMeanwhileIsForgotten) {
+  rehearse(others());
+  launcher.adoptable = false;
+  next(others());
+  ASSERT_TRUE(runUntil(loop, [&] { return journalled() == 0; }));
+  EXPECT_TRUE(recoveries->incidents().empty());
+}
+
+TEST_F(NextDaemonAfterADrill, WithoutAJournalItsLabelTells) {
+  runtime.sandboxes.at("s1").sandbox.labels = {{std::string(config::kDrillLabel), "checkout"}};
+  launcher.unclaimed = {unclaimed()};
+  next(makeConfig());
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.adopted.size() == 1; }));
+  clock.advance(loop, 1min);
+  EXPECT_TRUE(launcher.discarded.empty());
+  EXPECT_EQ(recoveries->incidents().at(0).workload, config::kDrillWorkload);
+  recoveries->sandboxGone("s1");
+  ASSERT_TRUE(reaches(State::pod_gone));
 }
 
 }  // namespace

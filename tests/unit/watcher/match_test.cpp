@@ -72,6 +72,7 @@ TEST_F(MatchTest, ThePodOfADrillIsCoveredByNothingElse) {
   const auto drilled = config::withDrill(config, {"checkout", "shop", "checkout-drill"});
   ASSERT_TRUE(drilled);
   sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};
+  sandbox.podName = "checkout-drill";
   covering = workloadsFor(*drilled, sandbox, nullptr);
   ASSERT_EQ(covering.workloads.size(), 1U);
   EXPECT_TRUE(config::isDrill(*covering.workloads[0]));
@@ -79,6 +80,16 @@ TEST_F(MatchTest, ThePodOfADrillIsCoveredByNothingElse) {
   covering = workloadsFor(*drilled, sandbox, nullptr);
   ASSERT_EQ(covering.workloads.size(), 1U);
   EXPECT_EQ(covering.workloads[0]->name, "checkout");
+}
+
+TEST_F(MatchTest, APodThatHasOnlyTheLabelOfADrillIsNotItsPod) {
+  const auto drilled = config::withDrill(config, {"checkout", "shop", "checkout-drill"});
+  ASSERT_TRUE(drilled);
+  sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};
+  sandbox.podName = "checkout-drill-2";
+  EXPECT_TRUE(workloadsFor(*drilled, sandbox, nullptr).workloads.empty());
+  sandbox.podName = "checkout-drill";
+  EXPECT_EQ(workloadsFor(*drilled, sandbox, nullptr).workloads.size(), 1U);
 }
 
 TEST_F(MatchTest, APodOfAJobIsCoveredOnlyByAWorkloadThatSaysItsRestartPolicy) {

@@ -34,6 +34,7 @@ TEST_F(WatcherTest, ADrillTakesTheImageOfItsPodAsRefusedAndAsksNoRegistry) {
   runtime.images = {"r.x/checkout:1"};  // real pods start from it
   for (const char* id : {"real", "drill"}) runtime.addSandbox(id, "shop", "checkout");
   runtime.sandboxes.at("drill").sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};
+  runtime.sandboxes.at("drill").sandbox.podName = "checkout-drill";
   start();
   settle();
   EXPECT_TRUE(seen.detections.empty()) << "without a drill its label says nothing";
