@@ -285,6 +285,21 @@ struct PackTest : CtlTest {
   Output installPack(const std::string& more = "") {
     return ctl("install" + where + "--from " + path("pack") + " " + more);
   }
+  /// The pack has nothing else from now on.
+  void onlyPack(const std::string& name, const std::string& version) {
+    std::filesystem::remove_all(path("pack"));
+    std::filesystem::create_directory(path("pack"));
+    add(name, version);
+  }
+  void configure(const std::string& rest) {
+    folder.write("fallbackd.yaml",
+                 "apiVersion: fallbackd.io/v1\nlauncher: {runDir: " + path("run") + "}\n" + rest);
+  }
+  static std::string workloadOf(const std::string& binary) {
+    return "workloads:\n- name: cart\n  match: {container: cart}\n"
+           "  image: registry.example.com/cart:1.0.0\n  binary: " +
+           binary + "\n";
+  }
   [[nodiscard]] bool has(const std::string& name) const {
     return std::filesystem::exists(path("cache/" + name));
   }
@@ -338,12 +353,12 @@ TEST_F(PackTest, StrayFilesAreReported) {
 }
 
 TEST_F(PackTest, PruningKeepsConfiguredAndRunningVersions) {
-  for (const auto* version : {"1.0.0", "1.1.0", "1.2.0", "1.9.0", "1.10.0"}) add("cart", version);
+  for (const auto* version : {"1.0.0", "1.1.0", "1.2.0", "1.9.0"}) add("cart", version);
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.10.0");
   std::filesystem::create_directories(path("run/journal"));
   test::writeBytes(path("run/journal/a.json"), R"({"version":1,"binary":"cart@1.1.0"})", 0600);
-  folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nlauncher: {runDir: " + path("run") +
-                                     "}\nworkloads:\n- name: cart\n  match: {container: cart}\n"
-                                     "  image: registry.example.com/cart:1.0.0\n  binary: cart@1.0.0\n");
+  configure(workloadOf("cart@1.0.0"));
   EXPECT_EQ(installPack("--keep 2").code, 2) << "without a configuration it is unknown what must stay";
   const auto output = installPack("--keep 2 --config " + path("fallbackd.yaml"));
   ASSERT_EQ(output.code, 0) << output.text;
@@ -355,6 +370,32 @@ TEST_F(PackTest, PruningKeepsConfiguredAndRunningVersions) {
   test::writeBytes(path("run/journal/b.json"), "torn", 0600);
   EXPECT_EQ(installPack("--keep 1 --config " + path("fallbackd.yaml")).code, 1) << "it is unknown what runs";
   EXPECT_TRUE(has("cart-v1.9.0"));
+}
+
+TEST_F(PackTest, PruningKeepsWhatWasJustInstalled) {
+  for (const auto* version : {"1.9.0", "1.9.1", "1.9.2"}) add("cart", version);
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.8.3");
+  configure("workloads: []\n");
+  const auto output = installPack("--keep 1 --config " + path("fallbackd.yaml"));
+  ASSERT_EQ(output.code, 0) << output.text;
+  EXPECT_TRUE(has("cart-v1.8.3") && has("cart-v1.8.3.sigstore.json")) << output.text;
+  EXPECT_TRUE(has("cart-v1.9.2"));
+  EXPECT_FALSE(has("cart-v1.9.1") || has("cart-v1.9.0"));
+  const auto again = installPack("--keep 1 --config " + path("fallbackd.yaml"));
+  EXPECT_EQ(again.code, 0) << again.text;
+  EXPECT_TRUE(has("cart-v1.8.3")) << "unchanged counts as well";
+}
+
+TEST_F(PackTest, PruningKeepsWhatARollbackGoesBackTo) {
+  for (const auto* version : {"1.8.1", "1.8.2", "1.9.0"}) add("cart", version);
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.9.1");
+  configure("cache: {rollbacks: [{binary: cart@1.9.0, rollbackTo: 1.8.2}]}\nworkloads: []\n");
+  const auto output = installPack("--keep 1 --config " + path("fallbackd.yaml"));
+  ASSERT_EQ(output.code, 0) << output.text;
+  EXPECT_TRUE(has("cart-v1.8.2")) << output.text;
+  EXPECT_FALSE(has("cart-v1.8.1") || has("cart-v1.9.0"));
 }
 
 TEST_F(PackTest, AnOtherwiseEmptyInitContainerInstallsIt) {
