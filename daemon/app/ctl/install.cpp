@@ -74,11 +74,11 @@ std::uint64_t bytesOf(const std::vector<cache::PackItem>& items) {
 
 /// What workloads refer to, what rollbacks go back to, and what runs, as fallbackd's journal shows even if
 /// the daemon is down.
-Result<std::set<BinaryRef>> inUse(const std::string& configFile) {
+Result<std::set<BinaryRef>> inUse(const CacheOptions& options) {
   std::set<BinaryRef> refs;
-  const auto loaded = config::load(configFile);
+  const auto loaded = config::load(*options.configFile, options.dropIns);
   if (loaded.config == nullptr)
-    return fail(Stage::cli, Reason::invalid, configFile + " is refused; see check-config");
+    return fail(Stage::cli, Reason::invalid, *options.configFile + " is refused; see check-config");
   for (const auto& workload : loaded.config->workloads) refs.insert(workload.binary);
   for (const auto& one : loaded.config->cache.rollbacks) refs.insert({one.from.name, one.to});
   const auto folder = loaded.config->launcher.runDir + "/journal";
@@ -167,7 +167,7 @@ int install(const InstallOptions& options) {
   if (options.keep > 0) {
     std::set<std::string> names;
     for (const auto& item : items) names.insert(item.ref.name);
-    auto removed = inUse(*options.cache.configFile).and_then([&](auto refs) {
+    auto removed = inUse(options.cache).and_then([&](auto refs) {
       // An older version is installed for somebody who is about to name it.
       for (const auto& item : items) refs.insert(item.ref);
       return installer->prune(options.keep, names, refs);

@@ -398,6 +398,38 @@ TEST_F(PackTest, PruningKeepsWhatARollbackGoesBackTo) {
   EXPECT_FALSE(has("cart-v1.8.1") || has("cart-v1.9.0"));
 }
 
+TEST_F(PackTest, PruningKeepsWhatWorkloadsOfDropInsReferTo) {
+  for (const auto* version : {"1.0.0", "1.1.0"}) add("cart", version);
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.2.0");
+  // As in the DaemonSet: the drop-ins are not beside the configuration.
+  configure("workloads: []\n");
+  std::filesystem::create_directories(path("elsewhere"));
+  folder.write("elsewhere/shop.yaml", "apiVersion: fallbackd.io/v1\n" + workloadOf("cart@1.0.0"));
+  const auto output =
+      installPack("--keep 1 --config " + path("fallbackd.yaml") + " --drop-ins " + path("elsewhere"));
+  ASSERT_EQ(output.code, 0) << output.text;
+  EXPECT_TRUE(has("cart-v1.0.0")) << output.text;
+  EXPECT_FALSE(has("cart-v1.1.0"));
+  EXPECT_EQ(installPack("--drop-ins " + path("elsewhere")).code, 2) << "of which configuration?";
+}
+
+TEST_F(CtlTest, AWorkloadOfADropInMayBeBelowTheFloor) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  std::filesystem::create_directory(path("state"));
+  test::writeBytes(path("state/version-floor.json"), R"({"versions":{"checkout":"1.9.0"}})", 0644);
+  folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nworkloads: []\n");
+  std::filesystem::create_directories(path("elsewhere"));
+  folder.write("elsewhere/shop.yaml",
+               "apiVersion: fallbackd.io/v1\nworkloads:\n- name: checkout\n"
+               "  match: {container: checkout}\n  image: registry.example.com/checkout:1.8.3\n"
+               "  binary: checkout@1.8.3\n");
+  const auto configured = " --config " + path("fallbackd.yaml") + where;
+  EXPECT_EQ(ctl("verify" + configured).code, 1);
+  const auto output = ctl("verify --drop-ins " + path("elsewhere") + configured);
+  EXPECT_EQ(output.code, 0) << output.text;
+}
+
 TEST_F(PackTest, AnOtherwiseEmptyInitContainerInstallsIt) {
   if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
   add("cart", "2.0.0");
