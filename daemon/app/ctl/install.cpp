@@ -88,9 +88,12 @@ Result<std::set<BinaryRef>> inUse(const CacheOptions& options) {
   FB_TRY(const auto names, sys::listDir(Stage::cli, *dir));
   for (const auto& name : names) {
     if (name.starts_with('.') || !name.ends_with(".json")) continue;
-    FB_TRY(const auto text, sys::readFile(Stage::cli, folder + "/" + name, kMaxText));
+    const auto text = sys::readFile(Stage::cli, folder + "/" + name, kMaxText);
+    // A recovery that ended since the folder was listed.
+    if (!text && text.error().reason == Reason::not_found) continue;
     // An unreadable entry might be running any of them: then nothing is removed.
-    FB_TRY(const auto entry, cache::parseStrict(text, folder + "/" + name));
+    if (!text) return tl::unexpected<Error>(text.error());
+    FB_TRY(const auto entry, cache::parseStrict(*text, folder + "/" + name));
     const auto ref = parseBinaryRef(entry.is_object() ? cache::stringAt(entry.get_object(), "binary") : "");
     if (!ref)
       return fail(Stage::cli, Reason::invalid, folder + "/" + name + " names no binary: nothing is removed");

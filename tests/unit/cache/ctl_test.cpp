@@ -430,6 +430,19 @@ TEST_F(CtlTest, AWorkloadOfADropInMayBeBelowTheFloor) {
   EXPECT_EQ(output.code, 0) << output.text;
 }
 
+TEST_F(PackTest, PruningPassesOverARecoveryThatEndsMeanwhile) {
+  for (const auto* version : {"1.0.0", "1.1.0"}) add("cart", version);
+  std::filesystem::create_directories(path("run/journal"));
+  // Listed, and gone when it is opened.
+  std::filesystem::create_symlink(path("run/nothing"), path("run/journal/a.json"));
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.2.0");
+  configure("workloads: []\n");
+  const auto output = installPack("--keep 1 --config " + path("fallbackd.yaml"));
+  EXPECT_EQ(output.code, 0) << output.text;
+  EXPECT_FALSE(has("cart-v1.0.0") || has("cart-v1.1.0")) << output.text;
+}
+
 TEST_F(PackTest, AnOtherwiseEmptyInitContainerInstallsIt) {
   if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
   add("cart", "2.0.0");
