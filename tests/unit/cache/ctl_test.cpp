@@ -443,6 +443,16 @@ TEST_F(PackTest, PruningPassesOverARecoveryThatEndsMeanwhile) {
   EXPECT_FALSE(has("cart-v1.0.0") || has("cart-v1.1.0")) << output.text;
 }
 
+TEST_F(PackTest, AFileThatIsTooLargeIsRefusedBeforeItIsCopied) {
+  add("cart", "2.0.0");
+  ASSERT_EQ(::truncate(path("pack/cart-v2.0.0").c_str(), (2LL << 30) + 1), 0);
+  const auto output =
+      shell("ulimit -f 8192; " + std::string(FALLBACKCTL) + " install" + where + "--from " + path("pack"));
+  EXPECT_EQ(output.code, 1) << "a signal: it was copied";
+  EXPECT_NE(output.text.find("cart-v2.0.0 has more than 2 GiB"), std::string::npos) << output.text;
+  EXPECT_TRUE(std::filesystem::is_empty(path("cache")));
+}
+
 TEST_F(PackTest, AnOtherwiseEmptyInitContainerInstallsIt) {
   if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
   add("cart", "2.0.0");
