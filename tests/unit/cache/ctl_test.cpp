@@ -466,6 +466,19 @@ TEST_F(PackTest, AnOtherwiseEmptyInitContainerInstallsIt) {
   EXPECT_TRUE(std::filesystem::exists(path("root/cache/cart-v2.0.0")));
 }
 
+TEST_F(CtlTest, KeygenLeavesNoHalfOfAPair) {
+  test::writeBytes(path("half.pub"), "another key's");
+  const auto refused = ctl("keygen --out " + path("half"));
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_NE(refused.text.find("half.pub exists already"), std::string::npos) << refused.text;
+  EXPECT_FALSE(std::filesystem::exists(path("half.key")));
+  EXPECT_EQ(test::readBytes(path("half.pub")), "another key's");
+  std::filesystem::remove(path("half.pub"));
+  EXPECT_EQ(ctl("keygen --out " + path("half")).code, 0);
+  EXPECT_EQ(ctl("keygen --out " + path("half")).code, 1);
+  EXPECT_TRUE(std::filesystem::exists(path("half.key"))) << "the earlier pair stays";
+}
+
 TEST_F(CtlTest, UsageErrorsExitWithTwo) {
   EXPECT_EQ(ctl("").code, 2);
   EXPECT_EQ(ctl("nonsense").code, 2);
