@@ -246,6 +246,7 @@ renders('revoked digests', {revoked: {digests: [digest]}}, (found) => {
   const other = render({revoked: {digests: [digest, digest]}});
   equal('another name', volumeOf(other, '/etc/fallbackd/revoked').configMap.name === map.metadata.name, false);
 });
+refuses('revoked digests in two places', {revoked: {digests: [digest], configMap: 'mine'}}, 'revoked.digests and revoked.configMap: only one');
 renders('revoked digests of a ConfigMap', {revoked: {configMap: 'mine', key: 'list'}}, (found) => {
   equal('volume', volumeOf(found, '/etc/fallbackd/revoked').configMap, {name: 'mine'});
   equal('mount', mountOf(found, '/etc/fallbackd/revoked').subPath, 'list');
