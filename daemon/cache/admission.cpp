@@ -18,7 +18,6 @@ namespace fallbackd::cache {
 
 namespace {
 
-constexpr std::uint64_t kMaxBinaryBytes = 2ULL << 30;
 constexpr std::size_t kMaxRevoked = 16 << 20;
 
 /// The revocation list is read as carefully as a binary: whoever can change it can let a revoked binary in.

@@ -19,6 +19,9 @@
 
 namespace fallbackd::cache {
 
+/// Nothing larger is admitted, or copied to be admitted.
+inline constexpr std::uint64_t kMaxBinaryBytes = 2ULL << 30U;
+
 enum class FloorUse : std::uint8_t {
   ignore,  // for what is only put into the cache: the floor judges what runs
   check,   // refuse what is below it, do not change it: for commands that only look

@@ -20,7 +20,8 @@
 namespace fallbackd::cache {
 
 /// What a rollback of the configuration does now. It never changes the floor on disk, which only rises: it
-/// lowers what choosers must reach, as long as nothing newer than the version that it rolls back has run.
+/// lowers what choosers must reach, as long as it is not above the version that is rolled back. What a
+/// chooser runs does not raise it: one pod would end the rollback for all others.
 enum class RollbackState : std::uint8_t {
   in_effect,
   not_needed,  // the floor is not above what it rolls back to

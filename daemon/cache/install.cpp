@@ -48,6 +48,9 @@ Result<std::uint64_t> copyFile(const std::string& from, const sys::DirFd& dir, c
   struct stat info {};
   if (!source || ::fstat(source.get(), &info) != 0) return failErrno(Stage::cli, "open " + from);
   if (!S_ISREG(info.st_mode)) return fail(Stage::cli, Reason::invalid, from + " is not a regular file");
+  // Before it is on the cache's disk, not when it is admitted.
+  if (static_cast<std::uint64_t>(info.st_size) > kMaxBinaryBytes)
+    return fail(Stage::cli, Reason::too_large, from + " has more than 2 GiB");
   const sys::UniqueFd target(
       ::openat(dir.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755));
   if (!target) return failErrno(Stage::cli, "create " + name);

@@ -71,8 +71,8 @@ class Installer {
   /// see Foreign.
   tl::expected<std::vector<Change>, std::vector<Error>> install(const std::vector<PackItem>& items);
 
-  /// Of each of these names keeps the `keep` highest versions and everything in `inUse`. Other names, which
-  /// other packs brought, are left alone.
+  /// Of each of these names keeps the `keep` highest versions and everything in `inUse`, where the caller
+  /// lists what was just installed, too. Other names, which other packs brought, are left alone.
   Result<std::vector<Change>> prune(std::size_t keep, const std::set<std::string>& names,
                                     const std::set<BinaryRef>& inUse);
 

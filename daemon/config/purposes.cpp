@@ -37,8 +37,8 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
      "again."},
     {"cache.rollbacks[]", "A version that is rolled back."},
     {"cache.rollbacks[].binary",
-     "NAME@VERSION that is rolled back. Once the version floor of its name is higher, the entry has no "
-     "effect."},
+     "NAME@VERSION that is rolled back. Once the version floor of its name is higher, because a workload "
+     "names a later version or signers demand one (minimumVersion), the entry has no effect."},
     {"cache.rollbacks[].rollbackTo", "The oldest version that may be chosen instead."},
     {"launcher", "How fallbacks are started, and what workloads may request."},
     {"launcher.runDir", "The journal and the log pipes; the folder must survive a restart of the daemon."},

@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <sys/file.h>
 #include <unistd.h>
 #include <utility>
 
@@ -50,6 +51,9 @@ class LayoutWriter {
   static Result<LayoutWriter> open(const std::string& path) {
     FB_CHECK(sys::makeDirs(Stage::cli, path + "/blobs/sha256", 0755));
     FB_TRY(auto dir, sys::openDir(Stage::cli, path));
+    // Until this object ends: a layer has a fixed name while it is written, and the index is read and
+    // replaced.
+    if (::flock(dir.get(), LOCK_EX) != 0) return failErrno(Stage::cli, "lock " + path);
     FB_TRY(auto blobs, sys::openDir(Stage::cli, path + "/blobs/sha256"));
     LayoutWriter layout(std::move(dir), std::move(blobs), path);
     FB_CHECK(layout.readHead());

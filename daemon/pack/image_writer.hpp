@@ -37,8 +37,9 @@ struct NewImage {
 };
 
 /// Adds the image to the layout at this absolute path, which is created if it is missing. An image with the
-/// same tag is replaced, and its blobs are removed unless another image of the layout has them too. Stage
-/// cli, reasons invalid (not a layout of version 1), system.
+/// same tag is replaced, and its blobs are removed unless another image of the layout has them too. Waits
+/// until no other writer of ours uses the layout. Stage cli, reasons invalid (not a layout of version 1),
+/// system.
 Result<> writeImage(const std::string& layout, const std::string& tag, const NewImage& image);
 
 }  // namespace fallbackd::pack

@@ -83,7 +83,7 @@ Result<> TarFile::writeTo(const sys::DirFd& dir, const std::string& name,
 }
 
 Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarVisit& visit,
-                  const TarLimits& limits) {
+                  TarLimits& limits) {
   if (::lseek(file.get(), 0, SEEK_SET) != 0) return failErrno(Stage::cli, "rewind " + what);
   const std::unique_ptr<archive, ArchiveDeleter> reader(archive_read_new());
   if (reader == nullptr) return refuse(Reason::system, what, "out of memory");
@@ -96,6 +96,7 @@ Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarV
   }
   std::size_t entries = 0;
   std::uint64_t announced = 0;
+  std::uint64_t used = 0;
   for (;;) {
     archive_entry* entry = nullptr;
     const int result = archive_read_next_header(reader.get(), &entry);
@@ -109,16 +110,19 @@ Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarV
     const bool folder = archive_entry_filetype(entry) == AE_IFDIR;
     if (!folder) FB_CHECK(checkPlain(entry, path, what));
     const auto size = folder ? 0 : static_cast<std::uint64_t>(archive_entry_size(entry));
-    announced += std::min(size, limits.allBytes);
+    announced += std::min(size, limits.allBytes + 1);
     const auto unpacked =
         static_cast<std::uint64_t>(std::max<la_int64_t>(0, archive_filter_bytes(reader.get(), 0)));
-    if (size > limits.fileBytes || std::max(announced, unpacked) > limits.allBytes) {
+    used = std::max(announced, unpacked);
+    if (size > limits.fileBytes || used > limits.allBytes) {
       return refuse(Reason::too_large, what, quoted(path) + " is too large, or the files together are");
     }
     if (folder) continue;
     FB_TRY(const bool proceed, visit(TarFile(reader.get(), path, size, what)));
-    if (!proceed) return {};
+    if (!proceed) break;
   }
+  limits.entries -= entries;
+  limits.allBytes -= used;
   if (entries == 0) return refuse(Reason::invalid, what, "not a tar file, or an empty one");
   return {};
 }

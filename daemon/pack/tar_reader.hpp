@@ -15,6 +15,8 @@ struct archive;
 
 namespace fallbackd::pack {
 
+/// How much may still come. A visit lowers `entries` and `allBytes` by what it read, so that several archives
+/// can share them.
 struct TarLimits {
   std::size_t entries = 10'000;
   std::uint64_t fileBytes = 2ULL << 30U;
@@ -48,6 +50,6 @@ using TarVisit = std::function<Result<bool>(const TarFile&)>;
 /// special files, paths that lead out of it, sparse files, or more than the limits allow. Stage cli, reasons
 /// invalid, unsafe_path, unsafe_file_type, too_large.
 Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarVisit& visit,
-                  const TarLimits& limits = {});
+                  TarLimits& limits);
 
 }  // namespace fallbackd::pack

@@ -34,9 +34,10 @@ struct Source {
   const sys::CopyProgress& copied;
 };
 
-Result<> applyAll(const sys::DirFd& layout, const Source& source, const sys::DirFd& into) {
+Result<> applyAll(const sys::DirFd& layout, const Source& source, const sys::DirFd& into,
+                  const TarLimits& limits) {
   FB_TRY(const auto layers, openLayers(layout, source.what, source.tag));
-  LayerStack stack(into, source.copied);
+  LayerStack stack(into, source.copied, limits);
   for (const auto& layer : layers) {
     FB_CHECK(stack.apply(layer.blob, source.what + ": layer " + layer.digest));
   }
@@ -45,19 +46,22 @@ Result<> applyAll(const sys::DirFd& layout, const Source& source, const sys::Dir
 
 Result<bool> holdsLayout(const sys::UniqueFd& file, const std::string& what) {
   bool found = false;
-  FB_CHECK(visitTar(file, what, [&](const TarFile& one) -> Result<bool> {
+  TarLimits limits;  // nothing is kept
+  const auto look = [&](const TarFile& one) -> Result<bool> {
     found = one.path() == kLayoutMark;
     return !found;
-  }));
+  };
+  FB_CHECK(visitTar(file, what, look, limits));
   return found;
 }
 
 /// Unpacks an archived image layout into a folder; skips everything that does not belong to a layout.
-Result<> extractLayout(const sys::UniqueFd& file, const Source& source, const std::string& folder) {
+Result<> extractLayout(const sys::UniqueFd& file, const Source& source, const std::string& folder,
+                       TarLimits& limits) {
   FB_CHECK(sys::makeDirs(Stage::cli, folder + "/blobs/sha256", 0700));
   FB_TRY(const auto root, sys::openDir(Stage::cli, folder));
   FB_TRY(const auto blobs, sys::openDir(Stage::cli, folder + "/blobs/sha256"));
-  return visitTar(file, source.what, [&](const TarFile& one) -> Result<bool> {
+  const auto take = [&](const TarFile& one) -> Result<bool> {
     const std::string_view path = one.path();
     if (path == kLayoutMark || path == "index.json") {
       FB_CHECK(one.writeTo(root, one.path()));
@@ -65,7 +69,8 @@ Result<> extractLayout(const sys::UniqueFd& file, const Source& source, const st
       FB_CHECK(one.writeTo(blobs, std::string(path.substr(kBlobs.size())), source.copied));
     }
     return true;
-  });
+  };
+  return visitTar(file, source.what, take, limits);
 }
 
 }  // namespace
@@ -86,12 +91,13 @@ Result<> unpack(const std::string& from, const std::string& into, const std::str
   FB_TRY(const auto owned, sys::OwnedFolder::take(Stage::cli, std::move(opened), into));
   const auto& target = owned.dir();
   const Source source{from, tag, copied};
+  TarLimits limits;
   const sys::UniqueFd file(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat info {};
   if (!file || ::fstat(file.get(), &info) != 0) return failErrno(Stage::cli, "open " + from);
   if (S_ISDIR(info.st_mode)) {
     FB_TRY(const auto layout, sys::openDir(Stage::cli, from));
-    return applyAll(layout, source, target);
+    return applyAll(layout, source, target, limits);
   }
   if (!S_ISREG(info.st_mode)) return fail(Stage::cli, Reason::invalid, from + " is not a regular file");
   FB_TRY(const bool image, holdsLayout(file, from));
@@ -99,9 +105,9 @@ Result<> unpack(const std::string& from, const std::string& into, const std::str
     return fail(Stage::cli, Reason::invalid, from + " is a layer, which has no tags");
   if (!image) return LayerStack(target, copied).apply(file, from);
   const auto folder = into + "/" + kLayoutFolder;
-  FB_CHECK(extractLayout(file, source, folder));
+  FB_CHECK(extractLayout(file, source, folder, limits));
   FB_TRY(const auto layout, sys::openDir(Stage::cli, folder));
-  FB_CHECK(applyAll(layout, source, target));
+  FB_CHECK(applyAll(layout, source, target, limits));
   return sys::removeTree(Stage::cli, owned, kLayoutFolder);
 }
 
@@ -141,10 +147,11 @@ Result<> LayerStack::apply(const sys::UniqueFd& layer, const std::string& what) 
     FB_CHECK(remove(file.path(), {}));
     return file.writeTo(into_, name, copied_);
   };
-  return visitTar(layer, what, [&](const TarFile& file) -> Result<bool> {
+  const auto visit = [&](const TarFile& file) -> Result<bool> {
     FB_CHECK(take(file));
     return true;
-  });
+  };
+  return visitTar(layer, what, visit, limits_);
 }
 
 }  // namespace fallbackd::pack

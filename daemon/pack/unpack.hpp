@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "pack/tar_reader.hpp"
 #include "sys/copy_progress.hpp"
 #include "sys/fd.hpp"
 
@@ -28,17 +29,18 @@ Result<> unpack(const std::string& from, const std::string& into, const std::str
                 const sys::CopyProgress& copied = {});
 
 /// Applies one layer on top of what is in `into`. `folder` is the folder of the image that contains the pack:
-/// empty until a file is found.
+/// empty until a file is found. The limits are those of all layers together.
 class LayerStack {
  public:
-  explicit LayerStack(const sys::DirFd& into, sys::CopyProgress copied = {})
-      : into_(into), copied_(std::move(copied)) {}
+  explicit LayerStack(const sys::DirFd& into, sys::CopyProgress copied = {}, TarLimits limits = {})
+      : into_(into), copied_(std::move(copied)), limits_(limits) {}
   Result<> apply(const sys::UniqueFd& layer, const std::string& what);
 
  private:
   Result<> remove(std::string_view path, const std::set<std::string>& here);
   const sys::DirFd& into_;
   sys::CopyProgress copied_;
+  TarLimits limits_;
   std::string folder_;
   bool known_ = false;
 };

@@ -19,7 +19,7 @@ refused_registries() {
     grep -E '[a-z0-9-]+\.[a-z0-9.-]+/' | grep -vE 'registry\.example\.com/|not-set\.invalid/'
 }
 # The schema must also refuse something.
-for wrong in image.pullPolicy=Sometimes image.digest=sha256:12 imagee.tag=1 keys.shop=x hostPaths.cache=opt packs[0].name=A maxUnavailable=0 kubernetes.kubeletCertificate=x kubernetes.events=true kubernetes.namespacePause=all; do
+for wrong in image.pullPolicy=Sometimes image.digest=sha256:12 imagee.tag=1 keys.shop=x hostPaths.cache=opt packs[0].name=A maxUnavailable=0 packsKeep=-1 kubernetes.kubeletCertificate=x kubernetes.events=true kubernetes.namespacePause=all; do
   check "values refused: $wrong" refused "values don't meet the specifications of the schema" "$helm" template fallbackd "$chart" --set image.repository=r.example.com/fallbackd --set "$wrong"
 done
 check "no image but yours: chart" refused "image.repository is required" "$helm" template fallbackd "$chart"

@@ -62,11 +62,42 @@ renders('fullnameOverride', {fullnameOverride: 'rescue', kubernetes: {namespaceP
 renders('packs', {packs: [{name: 'shop', image: 'r/p:1'}, {name: 'mail', image: 'r/m:1', imageVolume: true}]}, ({objects}) => {
   const {spec} = Object.values(objects).find((object) => object.kind === 'DaemonSet' && object.metadata.name.endsWith('-packs')).spec.template;
   equal('images', spec.initContainers.map((one) => one.image.replace(/:[^:]*$/, '')), ['r/p', 'r.example.com/fallbackd']);
-  equal('installs', spec.initContainers[1].command.at(-1), '/packs/mail/pack');
+  const configured = ['--config', '/etc/fallbackd/config/fallbackd.yaml', '--keep=3'];
+  equal('the pack installs', [spec.initContainers[0].command, spec.initContainers[0].args], [undefined, ['install', '--from', '/pack', ...configured]]);
+  equal('installs', [spec.initContainers[1].command, spec.initContainers[1].args], [['/usr/bin/fallbackctl'], ['install', '--from', '/packs/mail/pack', ...configured]]);
+  for (const one of spec.initContainers) equal('configuration', one.volumeMounts.find((mount) => mount.name === 'config').readOnly, true);
+  equal('who sees the journal', spec.initContainers.map((one) => one.volumeMounts.some((mount) => mount.name === 'journal')), [false, true]);
   equal('mounts', spec.initContainers[1].volumeMounts.at(-1), {name: 'pack-mail', mountPath: '/packs/mail', readOnly: true});
   equal('volume', spec.volumes.at(-1), {name: 'pack-mail', image: {reference: 'r/m:1', pullPolicy: 'IfNotPresent'}});
   equal('waits', [spec.containers[0].image.replace(/:[^:]*$/, ''), spec.containers[0].command], ['r.example.com/fallbackd', ['/usr/bin/fallbackctl', 'pack', 'wait']]);
 });
+const packSets = ({objects}) => Object.values(objects).filter((object) => object.kind === 'DaemonSet' && object.metadata.name.includes('-packs'));
+const packSpec = (found) => packSets(found)[0].spec.template.spec;
+renders('packs know the drop-ins and the revoked digests', {
+  packs: [{name: 'shop', image: 'r/p:1'}], dropIns: {'a.yaml': 'apiVersion: fallbackd.io/v1'}, revoked: {configMap: 'mine', key: 'list'}, packsKeep: 5, config: {cache: {requirePie: true}},
+}, (found) => {
+  const {initContainers: [pack], volumes} = packSpec(found);
+  equal('arguments', pack.args.slice(-3), ['--drop-ins', '/etc/fallbackd/conf.d', '--keep=5']);
+  for (const path of ['/etc/fallbackd/conf.d', '/etc/fallbackd/revoked']) equal('mount', pack.volumeMounts.find((one) => one.mountPath === path), mountOf(found, path));
+  for (const name of ['config', 'drop-ins', 'revoked']) equal('volume', volumes.find((one) => one.name === name), found.spec.volumes.find((one) => one.name === name));
+});
+renders('packs: packsKeep 0', {packs: [{name: 'shop', image: 'r/p:1'}], packsKeep: 0}, (found) => equal('arguments', packSpec(found).initContainers[0].args.at(-1), '/etc/fallbackd/config/fallbackd.yaml'));
+renders('packs that run do not see Secrets', {packs: [{name: 'shop', image: 'r/p:1'}], dropInSecrets: ['more']}, (found) => {
+  const {initContainers: [pack], volumes} = packSpec(found);
+  equal('arguments', pack.args.at(-1), '/etc/fallbackd/config/fallbackd.yaml');
+  equal('volume', volumes.some((one) => one.name === 'drop-ins'), false);
+});
+renders('packs as image volumes know the Secrets', {packs: [{name: 'shop', image: 'r/p:1', imageVolume: true}, {name: 'mail', image: 'r/m:1'}], dropInSecrets: ['more']}, (found) => {
+  equal('mounts', packSpec(found).initContainers.map((one) => one.volumeMounts.some((mount) => mount.name === 'drop-ins')), [true, false]);
+});
+renders('packs with a nodeSelector', {packs: [{name: 'shop', image: 'r/p:1', nodeSelector: {'kubernetes.io/arch': 'arm64'}}, {name: 'mail', image: 'r/m:1'}]}, (found) => {
+  equal('DaemonSets', packSets(found).map((one) => one.metadata.name), ['fallbackd-packs', 'fallbackd-packs-shop']);
+  equal('packs', packSets(found).map((one) => one.spec.template.spec.initContainers.map((pack) => pack.name)), [['mail'], ['shop']]);
+  equal('selectors', packSets(found).map((one) => one.spec.selector.matchLabels['app.kubernetes.io/name']), ['fallbackd-packs', 'fallbackd-packs-shop']);
+  equal('nodes', packSets(found).map((one) => one.spec.template.spec.nodeSelector), [{'kubernetes.io/os': 'linux'}, {'kubernetes.io/os': 'linux', 'kubernetes.io/arch': 'arm64'}]);
+});
+refuses('packs: another folder of binaries', {packs: [{name: 'shop', image: 'r/p:1'}], config: {cache: {path: '/opt/other'}}}, 'config.cache.path: packs are installed');
+refuses('packs: a list of revoked digests that they do not see', {packs: [{name: 'shop', image: 'r/p:1'}], config: {cache: {revoked: '/etc/mine'}}}, 'config.cache.revoked: a pack does not see');
 renders('pauseImage', {packs: [{name: 'shop', image: 'r/p:1'}], pauseImage: 'r/pause:1'}, ({objects}) => {
   const {spec} = Object.values(objects).find((object) => object.kind === 'DaemonSet' && object.metadata.name.endsWith('-packs')).spec.template;
   equal('waits', [spec.containers[0].image, spec.containers[0].command], ['r/pause:1', undefined]);
@@ -215,6 +246,7 @@ renders('revoked digests', {revoked: {digests: [digest]}}, (found) => {
   const other = render({revoked: {digests: [digest, digest]}});
   equal('another name', volumeOf(other, '/etc/fallbackd/revoked').configMap.name === map.metadata.name, false);
 });
+refuses('revoked digests in two places', {revoked: {digests: [digest], configMap: 'mine'}}, 'revoked.digests and revoked.configMap: only one');
 renders('revoked digests of a ConfigMap', {revoked: {configMap: 'mine', key: 'list'}}, (found) => {
   equal('volume', volumeOf(found, '/etc/fallbackd/revoked').configMap, {name: 'mine'});
   equal('mount', mountOf(found, '/etc/fallbackd/revoked').subPath, 'list');

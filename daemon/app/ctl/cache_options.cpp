@@ -16,9 +16,11 @@ std::string fromHere(const std::string& path) {
 }
 
 void CacheOptions::addTo(CLI::App& command) {
-  command.add_option("-c,--config", configFile,
-                     "read the settings from this fallbackd.yaml; binaries that its workloads name "
-                     "may be below the version floor");
+  auto* config = command.add_option("-c,--config", configFile,
+                                    "read the settings from this fallbackd.yaml; binaries that its workloads "
+                                    "name may be below the version floor");
+  command.add_option("--drop-ins", dropIns, "its folder of more workloads (default: conf.d beside it)")
+      ->needs(config);
   command.add_option("--cache", cache, "folder of binaries and attestations (default /opt/bin/fallback)");
   command.add_option("--keys", keys, "folder of public keys (default /etc/fallbackd/keys)");
   command.add_option("--threshold", threshold, "number of different keys that must have signed (default 1)");
@@ -29,7 +31,7 @@ std::optional<CacheChoice> CacheOptions::choice() const {
   CacheChoice choice;
   auto& settings = choice.settings;
   if (configFile) {
-    const auto loaded = config::load(*configFile);
+    const auto loaded = config::load(*configFile, dropIns);
     for (const auto& diagnostic : loaded.diagnostics) complain(diagnostic.toString());
     if (loaded.config == nullptr) return std::nullopt;
     settings = loaded.config->cache;

@@ -28,12 +28,13 @@ struct CacheChoice {
 
 struct CacheOptions {
   std::optional<std::string> configFile;
+  std::optional<std::string> dropIns;
   std::optional<std::string> cache;
   std::optional<std::string> keys;
   std::optional<std::string> state;
   std::optional<unsigned> threshold;
 
-  /// Adds --config, --cache, --keys, --threshold, --state to a subcommand.
+  /// Adds --config, --drop-ins, --cache, --keys, --threshold, --state to a subcommand.
   void addTo(CLI::App& command);
 
   /// The resulting settings; empty (reasons on stderr, exit code 2) if the configuration file is invalid.

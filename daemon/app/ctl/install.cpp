@@ -72,13 +72,15 @@ std::uint64_t bytesOf(const std::vector<cache::PackItem>& items) {
   return sum;
 }
 
-/// What workloads refer to and what runs, as fallbackd's journal shows even if the daemon is down.
-Result<std::set<BinaryRef>> inUse(const std::string& configFile) {
+/// What workloads refer to, what rollbacks go back to, and what runs, as fallbackd's journal shows even if
+/// the daemon is down.
+Result<std::set<BinaryRef>> inUse(const CacheOptions& options) {
   std::set<BinaryRef> refs;
-  const auto loaded = config::load(configFile);
+  const auto loaded = config::load(*options.configFile, options.dropIns);
   if (loaded.config == nullptr)
-    return fail(Stage::cli, Reason::invalid, configFile + " is refused; see check-config");
+    return fail(Stage::cli, Reason::invalid, *options.configFile + " is refused; see check-config");
   for (const auto& workload : loaded.config->workloads) refs.insert(workload.binary);
+  for (const auto& one : loaded.config->cache.rollbacks) refs.insert({one.from.name, one.to});
   const auto folder = loaded.config->launcher.runDir + "/journal";
   const auto dir = sys::openDir(Stage::cli, folder);
   if (!dir && dir.error().reason == Reason::not_found) return refs;
@@ -86,9 +88,12 @@ Result<std::set<BinaryRef>> inUse(const std::string& configFile) {
   FB_TRY(const auto names, sys::listDir(Stage::cli, *dir));
   for (const auto& name : names) {
     if (name.starts_with('.') || !name.ends_with(".json")) continue;
-    FB_TRY(const auto text, sys::readFile(Stage::cli, folder + "/" + name, kMaxText));
+    const auto text = sys::readFile(Stage::cli, folder + "/" + name, kMaxText);
+    // A recovery that ended since the folder was listed.
+    if (!text && text.error().reason == Reason::not_found) continue;
     // An unreadable entry might be running any of them: then nothing is removed.
-    FB_TRY(const auto entry, cache::parseStrict(text, folder + "/" + name));
+    if (!text) return tl::unexpected<Error>(text.error());
+    FB_TRY(const auto entry, cache::parseStrict(*text, folder + "/" + name));
     const auto ref = parseBinaryRef(entry.is_object() ? cache::stringAt(entry.get_object(), "binary") : "");
     if (!ref)
       return fail(Stage::cli, Reason::invalid, folder + "/" + name + " names no binary: nothing is removed");
@@ -165,7 +170,9 @@ int install(const InstallOptions& options) {
   if (options.keep > 0) {
     std::set<std::string> names;
     for (const auto& item : items) names.insert(item.ref.name);
-    auto removed = inUse(*options.cache.configFile).and_then([&](const auto& refs) {
+    auto removed = inUse(options.cache).and_then([&](auto refs) {
+      // An older version is installed for somebody who is about to name it.
+      for (const auto& item : items) refs.insert(item.ref);
       return installer->prune(options.keep, names, refs);
     });
     if (removed) changes->insert(changes->end(), removed->begin(), removed->end());
@@ -192,9 +199,9 @@ void addInstall(CLI::App& app, Run& run) {
       ->allow_extra_args(false);
   command
       ->add_option("--keep", options->keep,
-                   "afterwards keep this many versions of each name that was installed, and what workloads "
-                   "refer to or "
-                   "what runs; other names are left alone")
+                   "afterwards keep this many versions of each name that was installed, and what was "
+                   "installed, what workloads refer to, what cache.rollbacks goes back to, and what runs; "
+                   "other names are left alone")
       ->check(CLI::Range(1, 1000));
   command->add_flag("--replace-foreign", options->replaceForeign,
                     "replace a version that is there with other bytes, signed by another key");

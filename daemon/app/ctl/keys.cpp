@@ -12,6 +12,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unistd.h>
+#include <utility>
 
 namespace fallbackd::ctl {
 
@@ -54,7 +56,10 @@ Result<> generate(const KeygenOptions& options) {
   FB_TRY(const auto publicPem, key.publicPem());
   FB_TRY(const auto publicKey, cache::PublicKey::parse(publicPem, "the new key"));
   FB_CHECK(writeNewFile(options.prefix + ".key", privatePem, 0600));
-  FB_CHECK(writeNewFile(options.prefix + ".pub", notBefore + notAfter + publicPem, 0644));
+  auto both = writeNewFile(options.prefix + ".pub", notBefore + notAfter + publicPem, 0644);
+  // A private key that nobody was told of, and that the next attempt would not replace.
+  if (!both) static_cast<void>(::unlink((options.prefix + ".key").c_str()));
+  FB_CHECK(std::move(both));
   std::printf(
       "%s.key  keep it secret; it signs\n%s.pub  goes into the keys folder of every node\nfingerprint %s\n",
       options.prefix.c_str(), options.prefix.c_str(), publicKey.fingerprintHex().c_str());

@@ -60,7 +60,7 @@ Result<std::string> askOnTerminal(const std::string& question) {
   FB_CHECK(sys::writeAll(Stage::cli, terminal, "\n", "the terminal"));
   line.resize(static_cast<std::size_t>(got));
   if (line.empty() || line.back() == kInterrupt) return fail(Stage::cli, Reason::cancelled, question);
-  line.pop_back();  // the end of the line
+  if (line.back() == '\n') line.pop_back();  // Ctrl-D after some text ends a line without one
   return line;
 }
 

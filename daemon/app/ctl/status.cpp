@@ -220,12 +220,13 @@ void printRollbacks(const json::object& root) {
   for (const auto& item : list(cache->as_object(), "rollbacks")) {
     const auto& one = item.as_object();
     const auto state = text(one, "state");
+    const auto ends = "in effect until a workload or a minimumVersion is above " + text(one, "from");
     const auto floor = one.contains("floor") ? "; the version floor is " + text(one, "floor") : std::string();
     std::printf("  rollback of %s@%s to %s: %s%s\n", text(one, "name").c_str(), text(one, "from").c_str(),
                 text(one, "to").c_str(),
-                state == "in_effect"    ? "in effect"
+                state == "in_effect"    ? ends.c_str()
                 : state == "not_needed" ? "not needed"
-                                        : "over, something newer has run: remove it",
+                                        : "over, the version floor is above it: remove it",
                 floor.c_str());
   }
 }

@@ -214,6 +214,19 @@ TEST_F(CommandLine, MessagesNameTheSocket) {
               HasSubstr("the answer of the daemon at " + path("sock") + " is not JSON"));
 }
 
+TEST_F(CommandLine, StatusSaysWhatEndsARollback) {
+  auto text = status("true", "2", "");
+  text.insert(
+      1,
+      R"("cache":{"rollbacks":[{"name":"checkout","from":"1.9.0","to":"1.8.2","state":"in_effect",)"
+      R"("floor":"1.9.0"},{"name":"cart","from":"2.0.0","to":"1.0.0","state":"passed","floor":"2.1.0"}]},)");
+  EXPECT_THAT(
+      withDaemon(text, "status").text,
+      AllOf(HasSubstr("rollback of checkout@1.9.0 to 1.8.2: in effect until a workload or a "
+                      "minimumVersion is above 1.9.0; the version floor is 1.9.0\n"),
+            HasSubstr("rollback of cart@2.0.0 to 1.0.0: over, the version floor is above it: remove it")));
+}
+
 TEST_F(CommandLine, StatusHasAnExitCodeForScripts) {
   const auto well = withDaemon(status("true", "2", ""), "status --exit-code");
   EXPECT_EQ(well.code, 0) << well.text;

@@ -285,6 +285,21 @@ struct PackTest : CtlTest {
   Output installPack(const std::string& more = "") {
     return ctl("install" + where + "--from " + path("pack") + " " + more);
   }
+  /// The pack has nothing else from now on.
+  void onlyPack(const std::string& name, const std::string& version) {
+    std::filesystem::remove_all(path("pack"));
+    std::filesystem::create_directory(path("pack"));
+    add(name, version);
+  }
+  void configure(const std::string& rest) {
+    folder.write("fallbackd.yaml",
+                 "apiVersion: fallbackd.io/v1\nlauncher: {runDir: " + path("run") + "}\n" + rest);
+  }
+  static std::string workloadOf(const std::string& binary) {
+    return "workloads:\n- name: cart\n  match: {container: cart}\n"
+           "  image: registry.example.com/cart:1.0.0\n  binary: " +
+           binary + "\n";
+  }
   [[nodiscard]] bool has(const std::string& name) const {
     return std::filesystem::exists(path("cache/" + name));
   }
@@ -338,12 +353,12 @@ TEST_F(PackTest, StrayFilesAreReported) {
 }
 
 TEST_F(PackTest, PruningKeepsConfiguredAndRunningVersions) {
-  for (const auto* version : {"1.0.0", "1.1.0", "1.2.0", "1.9.0", "1.10.0"}) add("cart", version);
+  for (const auto* version : {"1.0.0", "1.1.0", "1.2.0", "1.9.0"}) add("cart", version);
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.10.0");
   std::filesystem::create_directories(path("run/journal"));
   test::writeBytes(path("run/journal/a.json"), R"({"version":1,"binary":"cart@1.1.0"})", 0600);
-  folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nlauncher: {runDir: " + path("run") +
-                                     "}\nworkloads:\n- name: cart\n  match: {container: cart}\n"
-                                     "  image: registry.example.com/cart:1.0.0\n  binary: cart@1.0.0\n");
+  configure(workloadOf("cart@1.0.0"));
   EXPECT_EQ(installPack("--keep 2").code, 2) << "without a configuration it is unknown what must stay";
   const auto output = installPack("--keep 2 --config " + path("fallbackd.yaml"));
   ASSERT_EQ(output.code, 0) << output.text;
@@ -357,6 +372,87 @@ TEST_F(PackTest, PruningKeepsConfiguredAndRunningVersions) {
   EXPECT_TRUE(has("cart-v1.9.0"));
 }
 
+TEST_F(PackTest, PruningKeepsWhatWasJustInstalled) {
+  for (const auto* version : {"1.9.0", "1.9.1", "1.9.2"}) add("cart", version);
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.8.3");
+  configure("workloads: []\n");
+  const auto output = installPack("--keep 1 --config " + path("fallbackd.yaml"));
+  ASSERT_EQ(output.code, 0) << output.text;
+  EXPECT_TRUE(has("cart-v1.8.3") && has("cart-v1.8.3.sigstore.json")) << output.text;
+  EXPECT_TRUE(has("cart-v1.9.2"));
+  EXPECT_FALSE(has("cart-v1.9.1") || has("cart-v1.9.0"));
+  const auto again = installPack("--keep 1 --config " + path("fallbackd.yaml"));
+  EXPECT_EQ(again.code, 0) << again.text;
+  EXPECT_TRUE(has("cart-v1.8.3")) << "unchanged counts as well";
+}
+
+TEST_F(PackTest, PruningKeepsWhatARollbackGoesBackTo) {
+  for (const auto* version : {"1.8.1", "1.8.2", "1.9.0"}) add("cart", version);
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.9.1");
+  configure("cache: {rollbacks: [{binary: cart@1.9.0, rollbackTo: 1.8.2}]}\nworkloads: []\n");
+  const auto output = installPack("--keep 1 --config " + path("fallbackd.yaml"));
+  ASSERT_EQ(output.code, 0) << output.text;
+  EXPECT_TRUE(has("cart-v1.8.2")) << output.text;
+  EXPECT_FALSE(has("cart-v1.8.1") || has("cart-v1.9.0"));
+}
+
+TEST_F(PackTest, PruningKeepsWhatWorkloadsOfDropInsReferTo) {
+  for (const auto* version : {"1.0.0", "1.1.0"}) add("cart", version);
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.2.0");
+  // As in the DaemonSet: the drop-ins are not beside the configuration.
+  configure("workloads: []\n");
+  std::filesystem::create_directories(path("elsewhere"));
+  folder.write("elsewhere/shop.yaml", "apiVersion: fallbackd.io/v1\n" + workloadOf("cart@1.0.0"));
+  const auto output =
+      installPack("--keep 1 --config " + path("fallbackd.yaml") + " --drop-ins " + path("elsewhere"));
+  ASSERT_EQ(output.code, 0) << output.text;
+  EXPECT_TRUE(has("cart-v1.0.0")) << output.text;
+  EXPECT_FALSE(has("cart-v1.1.0"));
+  EXPECT_EQ(installPack("--drop-ins " + path("elsewhere")).code, 2) << "of which configuration?";
+}
+
+TEST_F(CtlTest, AWorkloadOfADropInMayBeBelowTheFloor) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  std::filesystem::create_directory(path("state"));
+  test::writeBytes(path("state/version-floor.json"), R"({"versions":{"checkout":"1.9.0"}})", 0644);
+  folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nworkloads: []\n");
+  std::filesystem::create_directories(path("elsewhere"));
+  folder.write("elsewhere/shop.yaml",
+               "apiVersion: fallbackd.io/v1\nworkloads:\n- name: checkout\n"
+               "  match: {container: checkout}\n  image: registry.example.com/checkout:1.8.3\n"
+               "  binary: checkout@1.8.3\n");
+  const auto configured = " --config " + path("fallbackd.yaml") + where;
+  EXPECT_EQ(ctl("verify" + configured).code, 1);
+  const auto output = ctl("verify --drop-ins " + path("elsewhere") + configured);
+  EXPECT_EQ(output.code, 0) << output.text;
+}
+
+TEST_F(PackTest, PruningPassesOverARecoveryThatEndsMeanwhile) {
+  for (const auto* version : {"1.0.0", "1.1.0"}) add("cart", version);
+  std::filesystem::create_directories(path("run/journal"));
+  // Listed, and gone when it is opened.
+  std::filesystem::create_symlink(path("run/nothing"), path("run/journal/a.json"));
+  ASSERT_EQ(installPack().code, 0);
+  onlyPack("cart", "1.2.0");
+  configure("workloads: []\n");
+  const auto output = installPack("--keep 1 --config " + path("fallbackd.yaml"));
+  EXPECT_EQ(output.code, 0) << output.text;
+  EXPECT_FALSE(has("cart-v1.0.0") || has("cart-v1.1.0")) << output.text;
+}
+
+TEST_F(PackTest, AFileThatIsTooLargeIsRefusedBeforeItIsCopied) {
+  add("cart", "2.0.0");
+  ASSERT_EQ(::truncate(path("pack/cart-v2.0.0").c_str(), (2LL << 30) + 1), 0);
+  const auto output =
+      shell("ulimit -f 8192; " + std::string(FALLBACKCTL) + " install" + where + "--from " + path("pack"));
+  EXPECT_EQ(output.code, 1) << "a signal: it was copied";
+  EXPECT_NE(output.text.find("cart-v2.0.0 has more than 2 GiB"), std::string::npos) << output.text;
+  EXPECT_TRUE(std::filesystem::is_empty(path("cache")));
+}
+
 TEST_F(PackTest, AnOtherwiseEmptyInitContainerInstallsIt) {
   if (!STATIC_TOOLS) GTEST_SKIP() << "sanitizers need a dynamic program";
   add("cart", "2.0.0");
@@ -368,6 +464,19 @@ TEST_F(PackTest, AnOtherwiseEmptyInitContainerInstallsIt) {
       shell("chroot " + path("root") + " /ctl install --cache /cache --keys /keys --from /pack");
   EXPECT_EQ(output.code, 0) << output.text;
   EXPECT_TRUE(std::filesystem::exists(path("root/cache/cart-v2.0.0")));
+}
+
+TEST_F(CtlTest, KeygenLeavesNoHalfOfAPair) {
+  test::writeBytes(path("half.pub"), "another key's");
+  const auto refused = ctl("keygen --out " + path("half"));
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_NE(refused.text.find("half.pub exists already"), std::string::npos) << refused.text;
+  EXPECT_FALSE(std::filesystem::exists(path("half.key")));
+  EXPECT_EQ(test::readBytes(path("half.pub")), "another key's");
+  std::filesystem::remove(path("half.pub"));
+  EXPECT_EQ(ctl("keygen --out " + path("half")).code, 0);
+  EXPECT_EQ(ctl("keygen --out " + path("half")).code, 1);
+  EXPECT_TRUE(std::filesystem::exists(path("half.key"))) << "the earlier pair stays";
 }
 
 TEST_F(CtlTest, UsageErrorsExitWithTwo) {

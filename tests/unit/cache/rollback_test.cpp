@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A deliberate rollback: the configuration lowers what annotations and command lines must reach, for one
-// name, until something newer than what it rolls back has run.
+// name, until the floor is above what it rolls back.
 #include "cache/cache.hpp"
 #include "ctl_fixture.hpp"
 
@@ -71,6 +71,22 @@ TEST_F(RollbackTest, IsOverOnceSomethingNewerHasRunAndCannotBeReplayed) {
   Cache restarted(settings, ::geteuid());
   EXPECT_FALSE(restarted.refresh({}, Clock::system().wall(), {older}).at(0).result);
   EXPECT_EQ(restarted.rolledBack().at(0).state, RollbackState::passed);
+}
+
+TEST_F(RollbackTest, IsNotEndedByAPodThatChoosesSomethingNewer) {
+  resident.setRollbacks({back});
+  EXPECT_EQ(chosen({fixed}), "1.9.1 ");
+  EXPECT_EQ(resident.rolledBack().at(0).state, RollbackState::in_effect);
+  EXPECT_EQ(chosen({older}), "1.8.2 ") << "one pod's choice locks no other out";
+  // What the signers say is another matter, whoever chose it.
+  const BinaryRef firm{"checkout", "1.9.2"};
+  const auto bytes = test::program("elf-static-pie");
+  auto statement = SignedCache::statementFor(firm, bytes);
+  statement.minimumVersion = "1.9.1";
+  cache.put(firm, bytes, statement, cache.key);
+  EXPECT_EQ(chosen({firm}), "1.9.2 ");
+  EXPECT_EQ(resident.rolledBack().at(0).state, RollbackState::passed);
+  EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ");
 }
 
 TEST_F(RollbackTest, SurvivesARestartAndTheConfigurationMayStillNameWhatIsRolledBack) {

@@ -177,6 +177,8 @@ TEST_F(EncryptedKey, IsAskedForOnTheTerminalWithoutEcho) {
   EXPECT_FALSE(says(good, "battery")) << good.text;
   EXPECT_EQ(onTerminal(arguments, {"wrong\n"}).code, 1);
   EXPECT_EQ(onTerminal(arguments, {"\n"}).code, 2) << "an empty one";
+  const auto unended = onTerminal(arguments, {"battery\x04"});
+  EXPECT_EQ(unended.code, 0) << "Ctrl-D instead of Return: " << unended.text;
   // The echo is back after Ctrl-C: the shell of the same terminal shows what is typed next.
   const auto stopped = onTerminal(arguments + "; stty -a", {"batt\x03"});
   EXPECT_TRUE(says(stopped, "cancelled")) << stopped.text;

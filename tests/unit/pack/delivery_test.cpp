@@ -146,10 +146,12 @@ TEST_F(DeliveryTest, AnArtifactIsCopiedBySkopeoAndInstalled) {
 
 TEST_F(DeliveryTest, APackPrunesOnlyItsOwnNames) {
   pack("cart", {"cart@1.0.0", "cart@1.1.0"});
-  pack("mail", {"mail@1.0.0", "mail@1.1.0"});
+  pack("older", {"mail@1.0.0"});
+  pack("mail", {"mail@1.1.0"});
   folder.write("fallbackd.yaml",
                "apiVersion: fallbackd.io/v1\nlauncher: {runDir: " + path("run") + "}\nworkloads: []\n");
   ASSERT_EQ(install("cart").code, 0);
+  ASSERT_EQ(install("older").code, 0);
   const auto output = install("mail", "--keep 1 --config fallbackd.yaml");
   ASSERT_EQ(output.code, 0) << output.text;
   EXPECT_EQ(cached(), "cart-v1.0.0 cart-v1.1.0 mail-v1.1.0 ");

@@ -5,6 +5,7 @@
 #include "pack/tar_reader.hpp"
 #include "pack/unpack.hpp"
 #include "signed_cache.hpp"
+#include "sys/file.hpp"
 #include "tar_writer.hpp"
 
 #include <fcntl.h>
@@ -148,7 +149,7 @@ INSTANTIATE_TEST_SUITE_P(Table, HostileLayer, testing::ValuesIn(rows()),
 TEST(TarLimits, BombsEndAtTheLimit) {
   const test::TempFolder folder;
   const auto path = folder.path() + "/bomb";
-  const auto visited = [&](const TarLimits& limits) {
+  const auto visited = [&](TarLimits limits) {
     const sys::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     int count = 0;
     const auto result = visitTar(
@@ -166,6 +167,29 @@ TEST(TarLimits, BombsEndAtTheLimit) {
   // What is announced counts before it is unpacked.
   EXPECT_EQ(visited({.allBytes = 5 << 19}), std::pair(std::string("too_large"), 2));
   EXPECT_EQ(visited({.entries = 3}), std::pair(std::string("too_large"), 3));
+}
+
+TEST(TarLimits, LayersShareThem) {
+  const test::TempFolder folder;
+  const auto applied = [&](TarLimits limits) {
+    const auto into = folder.path() + "/into";
+    fs::remove_all(into);
+    fs::create_directory(into);
+    const auto dir = sys::openDir(Stage::cli, into);
+    LayerStack stack(*dir, {}, limits);
+    std::string all;
+    for (const auto* name : {"a-v1", "b-v1", "c-v1"}) {
+      const auto path = folder.path() + "/" + name;
+      TarWriter(path, Compression::gzip).file(name, std::string(1 << 20, '\0'));
+      const sys::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+      const auto result = stack.apply(file, name);
+      all += result ? "ok " : std::string(toString(result.error().reason)) + " ";
+    }
+    return all;
+  };
+  EXPECT_EQ(applied({}), "ok ok ok ");
+  EXPECT_EQ(applied({.allBytes = 5 << 19}), "ok ok too_large ");
+  EXPECT_EQ(applied({.entries = 2}), "ok ok too_large ");
 }
 
 TEST(TarFiles, AreWrittenThroughNothingThatIsThere) {
@@ -201,8 +225,9 @@ TEST(TarLimits, UnpackedBytesCountEvenIfNoEntryAnnouncesThem) {
   ASSERT_LT(fs::file_size(path), 100'000U);
   const auto visited = [&](std::uint64_t allBytes) {
     const sys::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    const auto result =
-        visitTar(file, "it", [](const TarFile&) -> Result<bool> { return true; }, {.allBytes = allBytes});
+    TarLimits limits{.allBytes = allBytes};
+    const auto result = visitTar(
+        file, "it", [](const TarFile&) -> Result<bool> { return true; }, limits);
     return result ? "" : std::string(toString(result.error().reason));
   };
   EXPECT_EQ(visited(100 << 20), "");

@@ -12,9 +12,13 @@
 #include "sys/file.hpp"
 #include "tar_writer.hpp"
 
+#include <fcntl.h>
 #include <functional>
 #include <map>
 #include <set>
+#include <sys/file.h>
+#include <thread>
+#include <vector>
 
 #include <boost/json.hpp>
 
@@ -310,6 +314,45 @@ TEST_F(BuildTest, TheSameBinariesGiveTheSameImage) {
   const auto differing = shell("diff -r " + path("one") + " " + path("two"));
   EXPECT_EQ(differing.code, 0) << differing.text;
   EXPECT_EQ(blobsIn("one").size(), 3U) << "layer, configuration and manifest";
+}
+
+TEST_F(BuildTest, OneWritesIntoALayoutAtATime) {
+  test::writeBytes(path("source"), std::string(100'000, 'x'), 0644);
+  NewImage image;
+  image.architecture = cache::nodeArchitecture();
+  image.files = {{"pack/cart-v1", path("source"), 0644}};
+  bool asked = false;
+  image.copied = [&](std::uint64_t) {
+    const sys::UniqueFd layout(::open(path("oci").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    EXPECT_NE(::flock(layout.get(), LOCK_EX | LOCK_NB), 0) << "a second build would write the same files";
+    asked = true;
+  };
+  ASSERT_TRUE(writeImage(path("oci"), "a", image));
+  EXPECT_TRUE(asked);
+  const sys::UniqueFd layout(::open(path("oci").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  EXPECT_EQ(::flock(layout.get(), LOCK_EX | LOCK_NB), 0) << "released";
+}
+
+TEST_F(BuildTest, BuildsAtTheSameTimeKeepEachOthersImages) {
+  constexpr int kBuilds = 8;
+  std::vector<std::thread> builds;
+  for (int i = 0; i < kBuilds; ++i) {
+    builds.emplace_back([this, i] {
+      const auto number = std::to_string(i);
+      test::writeBytes(path("source" + number), std::string(300'000, static_cast<char>('a' + i)), 0644);
+      NewImage image;
+      image.architecture = cache::nodeArchitecture();
+      image.files = {{"pack/cart-v" + number, path("source" + number), 0644}};
+      const auto done = writeImage(path("oci"), number, image);
+      EXPECT_TRUE(done) << done.error().message();
+    });
+  }
+  for (auto& one : builds) one.join();
+  for (int i = 0; i < kBuilds; ++i) {
+    const auto done = unpack(path("oci"), path("into"), std::to_string(i));
+    EXPECT_TRUE(done) << done.error().message();
+    EXPECT_EQ(read("cart-v" + std::to_string(i)), std::string(300'000, static_cast<char>('a' + i)));
+  }
 }
 
 TEST_F(BuildTest, AReplacedImageLeavesNoBlobsButSharedOnesStay) {

@@ -69,6 +69,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{/* Not empty if there is a list of revoked digests. Like a key it is one file: it is read without following symlinks. */}}
 {{- define "fallbackd.revokedName" -}}
 {{- with .Values.revoked -}}
+{{- if and .configMap .digests }}{{ fail "revoked.digests and revoked.configMap: only one of them can be the list; put the digests into the ConfigMap, or leave it out" }}{{ end -}}
 {{- if .configMap -}}{{ .configMap }}
 {{- else if .digests -}}{{ include "fallbackd.fullname" $ }}-revoked-{{ .digests | toYaml | sha256sum | trunc 10 }}
 {{- end -}}
