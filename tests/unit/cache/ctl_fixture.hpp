@@ -16,7 +16,8 @@ namespace fallbackd::test {
 
 struct CtlTest : testing::Test {
   void SetUp() override {
-    if (std::getenv("FALLBACKD_EMULATED") != nullptr) {  // set by scripts/check-arm64
+    // Set by scripts/check-arm64. NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes it here
+    if (std::getenv("FALLBACKD_EMULATED") != nullptr) {
       GTEST_SKIP() << "an emulated test cannot start an emulated program";
     }
     ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root";
