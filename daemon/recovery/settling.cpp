@@ -205,7 +205,7 @@ cri::Awaitable<void> Settling::rejected(int signal) {
   if (signal != 0) co_await standIn_->exit(standin::exitCodeOfSignal(signal));
   const auto removed =
       co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
-  static_cast<void>(removed);  // the next attempt, or the next sweep, removes it
+  underWay_ = !removed;  // then it is removed before anything else
   stopped();
   place_.reset();
   ++rejections_;

@@ -108,7 +108,8 @@ class Settling {
   std::optional<PullBackOff> pulls_;  // kubelet's, of this pod's image
   bool mayExist_ = false;             // one was made, or may have been by an earlier daemon
   bool lookedForEarlier_ = false;
-  bool underWay_ = false;  // one is being made or taken over; stays set where that was cancelled
+  bool underWay_ =
+      false;  // one may exist that nobody holds: it is being made or taken over, or was not removed
   unsigned failures_ = 0;
   unsigned rejections_ = 0;
 };

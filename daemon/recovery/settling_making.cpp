@@ -113,7 +113,8 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   Result<std::unique_ptr<standin::StandIn>> made =
       order ? Result<std::unique_ptr<standin::StandIn>>(nullptr) : tl::unexpected<Error>(order.error());
   if (order) made = co_await services_.standIns->make(std::move(*order));
-  underWay_ = false;
+  // Where kubelet may have adopted one, the real container does not come before it is removed.
+  underWay_ = !made && made.error().stage == Stage::run;
   if (!made) {
     const auto& error = made.error();
     if (error.reason == Reason::not_ready) {

@@ -78,6 +78,12 @@ Result<> checkSandbox(const cri::SandboxStatus& sandbox) {
   return fail(Stage::sandbox, Reason::sandbox_changed, "the pod has a user namespace of its own");
 }
 
+/// A start without an answer may have succeeded, and kubelet adopts what runs.
+tl::unexpected<Error> mayRun(const Error& start, const Error& removal) {
+  return fail(Stage::run, start.reason,
+              start.context + "; it may run all the same, and is not removed: " + removal.context);
+}
+
 }  // namespace
 
 /// Ours, of all sandboxes.
@@ -132,7 +138,7 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   if (!standIn) {
     unlink(request, *id);
     const auto removed = co_await removeById(*id);
-    static_cast<void>(removed);
+    if (!removed) co_return mayRun(standIn.error(), removed.error());
   }
   co_return standIn;
 }

@@ -43,7 +43,8 @@ class StandIns {
   virtual ~StandIns() = default;
   /// Makes and starts one; removes the container's earlier ones, except the latest, which kubelet may show.
   /// Leaves nothing behind on failure, if the runtime lets it. Reason already_exists: the real container is
-  /// there; not_ready: kubelet would not start it yet; sandbox_changed: it is not a sandbox for one.
+  /// there; not_ready: kubelet would not start it yet; sandbox_changed: it is not a sandbox for one. Stage
+  /// run: it may run all the same.
   virtual boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> make(Request request) = 0;
   /// The running one of an earlier daemon; null if there is none.
   virtual boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> find(std::string recoveryId) = 0;

@@ -585,6 +585,33 @@ TEST_F(SettlingTest, ARuntimeThatRefusesIsNotAskedForEver) {
   EXPECT_EQ(state(), State::ready);
 }
 
+TEST_F(SettlingTest, OneThatMayRunUnheldIsRemovedThoughItsImageIsHere) {
+  standIns.refusal = Error{Stage::run, Reason::unavailable, 0, "containerd was killed"};
+  detect();
+  ASSERT_TRUE(becomes(Settled::failed));
+  EXPECT_EQ(standIns.removals, 0);
+  runtime.images.insert("r/checkout:1");
+  clock.advance(loop, 5s);
+  EXPECT_EQ(standIns.removals, 1) << "kubelet makes no container while it runs";
+  clock.advance(loop, 5min);
+  EXPECT_EQ(standIns.removals, 1);
+  EXPECT_EQ(standIns.attempts, 1);
+}
+
+TEST_F(SettlingTest, ARejectedOneIsRemovedUntilThatSucceeds) {
+  settles();
+  standIns.made[0]->send(SIGTERM);
+  standIns.silent = true;
+  ASSERT_TRUE(becomes(Settled::rejected));
+  EXPECT_FALSE(standIns.made[0]->removed);
+  runtime.images.insert("r/checkout:1");
+  clock.advance(loop, 1min);
+  standIns.silent = false;
+  clock.advance(loop, 1min);
+  EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_EQ(standIns.attempts, 1);
+}
+
 TEST_F(SettlingTest, TheNextDaemonTakesItOver) {
   settles();
   adopt();

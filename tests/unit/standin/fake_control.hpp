@@ -33,6 +33,11 @@ class FakeControl final : public cri::Control {
   cri::Awaitable<Result<>> startContainer(std::string id) override {
     calls.push_back("start");
     if (startFails) co_return fail(Stage::containerd, Reason::protocol, "runc");
+    if (startUnanswered) {
+      runtime.startContainer(id);
+      runtime.down = true;
+      co_return fail(Stage::containerd, Reason::unavailable, "down");
+    }
     runtime.startContainer(id);
     if (onStart) pids[id] = onStart();
     co_return Result<>{};
@@ -94,7 +99,8 @@ class FakeControl final : public cri::Control {
   std::function<pid_t()> onStart;
   std::function<void()> onStop;
   bool startFails = false;
-  bool imageHidden = false;  // CRI never learns of it
+  bool startUnanswered = false;  // it succeeds, and the runtime dies
+  bool imageHidden = false;      // CRI never learns of it
   int count = 0;
 };
 

@@ -137,6 +137,19 @@ TEST_F(StandInsTest, OneThatDoesNotStartIsRemoved) {
   EXPECT_TRUE(runtime.containers.empty());
 }
 
+TEST_F(StandInsTest, OneThatMayRunIsToldOf) {
+  control.startFails = true;
+  const auto removed = make(request());
+  ASSERT_FALSE(removed);
+  EXPECT_NE(removed.error().stage, Stage::run);
+  control.startFails = false;
+  control.startUnanswered = true;
+  const auto unknown = make(request());
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().stage, Stage::run) << "it was not removed";
+  EXPECT_EQ(unknown.error().reason, Reason::unavailable);
+}
+
 TEST_F(StandInsTest, TheRealContainerComesFirst) {
   runtime.addContainer("real", "s1", "main");
   const auto made = make(request());
