@@ -260,14 +260,13 @@ Awaitable<void> Daemon::Parts::shutDown() {
 
 /// kubelet would take them for the real containers for ever. The fallbacks go on.
 Awaitable<void> Daemon::Parts::removeStandIns() {
-  const auto removed =
-      co_await within(kRemovalLimit, standIns.removeOthers([](const std::string&) { return false; }));
-  if (!removed || !*removed) {
+  const auto removed = co_await standIns.removeEvery(kRemovalLimit);
+  if (!removed) {
     log.error("the DaemonSet is gone, but stand-ins cannot be removed: fallbackd --remove-stand-ins does it",
-              {{"error", removed ? removed->error().message() : std::string("no answer in time")}});
+              {{"error", removed.error().message()}});
     co_return;
   }
-  log.info("removed all stand-ins: the DaemonSet is gone", {{"standIns", **removed}});
+  log.info("removed all stand-ins: the DaemonSet is gone", {{"standIns", *removed}});
 }
 
 Awaitable<void> Daemon::Parts::followConfigFiles() {

@@ -3,6 +3,7 @@
 
 #include "base/async/backoff.hpp"
 #include "base/async/loop_clock.hpp"
+#include "base/async/within.hpp"
 #include "domain/stand_in.hpp"
 #include "standin/image.hpp"
 #include "standin/program/program_bytes.hpp"
@@ -30,7 +31,8 @@ constexpr Backoff::Limits kImageLooks{2ms, 100ms};
 constexpr auto kExitLimit = 2s;
 constexpr Backoff::Limits kEndLooks{10ms, 200ms};
 constexpr int kMaxEndLooks = 15;  // 2 s
-constexpr auto kStopGrace = 0s;   // nobody needs the process any more
+constexpr Backoff::Limits kRemovalPauses{100ms, 1s};
+constexpr auto kStopGrace = 0s;  // nobody needs the process any more
 // The label by which CRI keeps its hands off an image's names: without it, CRI adds one named by the digest
 // of the configuration, which outlives ours.
 constexpr const char* kManaged = "io.cri-containerd.image";
@@ -271,17 +273,47 @@ asio::awaitable<Result<>> ContainerdStandIns::removeAll(std::string sandboxId, s
 
 asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeOthers(
     std::function<bool(const std::string& recoveryId)> isKept) {
+  std::size_t count = 0;
+  const auto removed = co_await removeThose(std::move(isKept), count);
+  if (!removed) co_return tl::unexpected<Error>(removed.error());
+  co_return count;
+}
+
+/// Adds their number to `count`, also if others cannot be removed.
+cri::Awaitable<Result<>> ContainerdStandIns::removeThose(
+    std::function<bool(const std::string& recoveryId)> isKept, std::size_t& count) {
   const auto list = co_await mine();
   if (!list) co_return tl::unexpected<Error>(list.error());
-  std::size_t count = 0;
+  Result<> result;
   for (const auto& one : *list) {
     if (isKept(one.labels.at(kStandInLabel))) continue;
-    const auto removed = co_await remove(one);
-    if (!removed) co_return tl::unexpected<Error>(removed.error());
-    ++count;
+    auto removed = co_await remove(one);
+    if (removed) ++count;
+    if (!removed) result = std::move(removed);
   }
   co_await removeUnusedImages();
-  co_return count;
+  co_return result;
+}
+
+asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeEvery(std::chrono::nanoseconds limit) {
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  const auto deadline = clock.now() + limit;
+  auto last = fail(Stage::containerd, Reason::timeout, "no answer in time");
+  Backoff pause(kRemovalPauses);
+  const auto none = [](const std::string&) { return false; };
+  std::size_t count = 0;
+  while (clock.now() < deadline) {
+    const auto before = count;
+    auto round = removeThose(none, count);
+    const auto removed = co_await within(deadline, std::move(round));
+    if (!removed) break;
+    if (*removed && count == before) co_return count;
+    if (!*removed) {
+      last = tl::unexpected<Error>(removed->error());
+      co_await pause.wait();
+    }
+  }
+  co_return last;
 }
 
 /// Those that no stand-in names, of any fallbackd. One that is missed is removed the next time.

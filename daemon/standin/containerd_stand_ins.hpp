@@ -9,6 +9,7 @@
 #include "standin/stand_ins.hpp"
 #include "sys/log_links.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -36,10 +37,14 @@ class ContainerdStandIns final : public StandIns {
   boost::asio::awaitable<Result<>> removeAll(std::string sandboxId, std::string container) override;
   boost::asio::awaitable<Result<std::size_t>> removeOthers(
       std::function<bool(const std::string& recoveryId)> isKept) override;
+  /// All of them, again and again until none is listed. Gives their number; an error: not within `limit`.
+  boost::asio::awaitable<Result<std::size_t>> removeEvery(std::chrono::nanoseconds limit);
 
  private:
   cri::Awaitable<Result<std::vector<cri::Container>>> mine();
   cri::Awaitable<Result<std::vector<cri::Container>>> containersOf(const Request& request);
+  cri::Awaitable<Result<>> removeThose(std::function<bool(const std::string& recoveryId)> isKept,
+                                       std::size_t& count);
   cri::Awaitable<Result<>> ensureImage(const Request& request);
   cri::Awaitable<Result<>> writeImage(std::string name, const Request& request);
   cri::Awaitable<Result<std::optional<cri::Blob>>> executableLayer(const Request& request);

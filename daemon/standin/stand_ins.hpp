@@ -50,7 +50,8 @@ class StandIns {
   virtual boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> find(std::string recoveryId) = 0;
   /// Stops and removes all of one container, also those that have ended, and their images.
   virtual boost::asio::awaitable<Result<>> removeAll(std::string sandboxId, std::string container) = 0;
-  /// The same for all that belong to no recovery for which `isKept` holds by then. Gives their number.
+  /// The same for all that belong to no recovery for which `isKept` holds by then. Gives their number. One
+  /// that cannot be removed does not keep the others; then it is the last error.
   virtual boost::asio::awaitable<Result<std::size_t>> removeOthers(
       std::function<bool(const std::string& recoveryId)> isKept) = 0;
 };

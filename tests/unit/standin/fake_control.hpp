@@ -49,6 +49,7 @@ class FakeControl final : public cri::Control {
   cri::Awaitable<Result<>> stopContainer(std::string id, std::chrono::seconds) override {
     calls.push_back("stop " + id);
     if (onStop) onStop();
+    if (hung == id) co_return fail(Stage::containerd, Reason::timeout, "its shim hangs");
     if (runtime.down) co_return fail(Stage::containerd, Reason::unavailable, "down");
     runtime.exitContainer(id, 137);
     co_return Result<>{};
@@ -98,6 +99,7 @@ class FakeControl final : public cri::Control {
   std::map<std::string, pid_t> pids;  // by container
   std::function<pid_t()> onStart;
   std::function<void()> onStop;
+  std::string hung;  // this one does not stop
   bool startFails = false;
   bool startUnanswered = false;  // it succeeds, and the runtime dies
   bool imageHidden = false;      // CRI never learns of it

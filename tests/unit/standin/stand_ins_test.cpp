@@ -300,6 +300,51 @@ TEST_F(StandInsTest, WhatNoRecoveryKeepsIsRemovedWithItsImage) {
   EXPECT_TRUE(control.images.empty());
 }
 
+/// Two, of which the first does not stop.
+struct HungStandIn : StandInsTest {
+  HungStandIn() {
+    for (const std::string id : {"c1", "c2"}) {
+      auto& one = runtime.addContainer(id, "s1", "main");
+      one.labels[kStandInLabel] = "r1";
+      one.annotations[kStandInOwner] = "/run/fallbackd";
+      runtime.startContainer(id);
+    }
+    control.hung = "c1";
+  }
+  test::FakeClock& clock = test::FakeClock::install(loop);
+};
+
+TEST_F(HungStandIn, DoesNotKeepTheOthers) {
+  const auto removed = test::runToEnd(loop, standIns.removeOthers([](const std::string&) { return false; }));
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().context, "its shim hangs");
+  EXPECT_THAT(ids(), ElementsAre("c1"));
+}
+
+TEST_F(HungStandIn, IsTriedAgainUntilNoneIsLeft) {
+  std::optional<Result<std::size_t>> removed;
+  boost::asio::co_spawn(loop, standIns.removeEvery(std::chrono::seconds(10)),
+                        [&](std::exception_ptr, Result<std::size_t> result) { removed = std::move(result); });
+  clock.advance(loop, std::chrono::seconds(5));
+  EXPECT_FALSE(removed);
+  control.hung.clear();
+  clock.advance(loop, std::chrono::seconds(2));
+  ASSERT_TRUE(removed);
+  ASSERT_TRUE(*removed);
+  EXPECT_EQ(**removed, 2U);
+  EXPECT_TRUE(runtime.containers.empty());
+}
+
+TEST_F(HungStandIn, IsNotTriedForEver) {
+  std::optional<Result<std::size_t>> removed;
+  boost::asio::co_spawn(loop, standIns.removeEvery(std::chrono::seconds(10)),
+                        [&](std::exception_ptr, Result<std::size_t> result) { removed = std::move(result); });
+  clock.advance(loop, std::chrono::seconds(12));
+  ASSERT_TRUE(removed);
+  ASSERT_FALSE(*removed);
+  EXPECT_EQ(removed->error().context, "its shim hangs");
+}
+
 TEST_F(StandInsTest, ASilentRuntimeSaysNothing) {
   ASSERT_TRUE(make(request()));
   runtime.down = true;
