@@ -144,7 +144,7 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
   for (;;) {
     if (standIn_ == nullptr) {
       bool may = !underWay_;
-      if (!may) may = co_await removeTraces();
+      if (!may) may = co_await removeTraces(standin::Fallback::serves);
       if (may) may = co_await mayMake();
       if (may) co_await make(logFile);
       if (standIn_ != nullptr) co_await lookAtOnce();
@@ -180,8 +180,8 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
 cri::Awaitable<bool> Settling::leaveForImage() {
   Backoff pause(kLeavingRetries);
   for (;;) {
-    const auto removed =
-        co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+    const auto removed = co_await services_.standIns->removeAll(
+        incident_.target.sandboxId, incident_.target.container, standin::Fallback::serves);
     if (place_) place_->renew();
     if (removed) break;
     if (podGoes()) co_return false;
@@ -203,8 +203,8 @@ cri::Awaitable<bool> Settling::leaveForImage() {
 /// Ended by kubelet before it can have adopted it, or by somebody else at any time. The fallback goes on.
 cri::Awaitable<void> Settling::rejected(int signal) {
   if (signal != 0) co_await standIn_->exit(standin::exitCodeOfSignal(signal));
-  const auto removed =
-      co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+  const auto removed = co_await services_.standIns->removeAll(
+      incident_.target.sandboxId, incident_.target.container, standin::Fallback::serves);
   underWay_ = !removed;  // then it is removed before anything else
   stopped();
   place_.reset();

@@ -63,7 +63,7 @@ class Settling {
 
   cri::Awaitable<void> takeOver();
   /// Removes what a cancelled or failed attempt may have left. False if the runtime does not let it.
-  cri::Awaitable<bool> removeTraces();
+  cri::Awaitable<bool> removeTraces(standin::Fallback fallback);
   [[nodiscard]] bool wantsNone() const;
   [[nodiscard]] cri::Awaitable<bool> imageIsHere() const;
   cri::Awaitable<void> lookAtOnce();

@@ -167,7 +167,7 @@ void Settling::stopped() {
 cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
   if (standIn_ == nullptr) {
     // What was asked of the runtime may have happened although nobody waited for the answer.
-    if (underWay_) static_cast<void>(co_await removeTraces());
+    if (underWay_) static_cast<void>(co_await removeTraces(standin::Fallback::ended));
     co_return;
   }
   if (status.oomKilled) co_await standIn_->outOfMemory();
@@ -178,11 +178,11 @@ cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
   incident_.settlement.reset();
 }
 
-cri::Awaitable<bool> Settling::removeTraces() {
+cri::Awaitable<bool> Settling::removeTraces(standin::Fallback fallback) {
   Backoff pause(kRemovalPauses);
   for (int i = 0; i < kRemovals; ++i) {
-    const auto removed =
-        co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+    const auto removed = co_await services_.standIns->removeAll(incident_.target.sandboxId,
+                                                                incident_.target.container, fallback);
     if (removed) {
       underWay_ = false;
       mayExist_ = false;
@@ -198,7 +198,7 @@ cri::Awaitable<void> Settling::leave() {
   const bool ran = runs();
   stopped();
   incident_.settlement.reset();
-  const bool removed = co_await removeTraces();
+  const bool removed = co_await removeTraces(standin::Fallback::ended);
   if (removed && ran) count(StandInResult::ended);
 }
 

@@ -137,6 +137,7 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   // Before it runs: a daemon that dies in between leaves no stand-in without its link.
   link(request, *id);
   auto standIn = co_await start(*id, times);
+  if (standIn) unlinkFallback(request, *id);
   if (!standIn) {
     unlink(request, *id);
     const auto removed = co_await removeById(*id);
@@ -185,7 +186,8 @@ cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
     const bool kept = &one == latest && one.state == cri::Container::State::exited &&
                       one.attempt < kFirstAttempt + request.restarts;
     if (kept) continue;
-    auto removed = co_await remove(one);
+    const bool serves = one.attempt == kFirstAttempt + request.restarts;
+    auto removed = co_await remove(one, serves ? Fallback::serves : Fallback::ended);
     if (!removed) co_return removed;
   }
   co_return Result<>{};
@@ -229,12 +231,14 @@ void ContainerdStandIns::link(const Request& request, const std::string& id) {
   const auto& pod = request.sandbox.sandbox;
   const auto log = request.sandbox.logDirectory + "/" + request.logPath;
   const auto made = links_.make({pod.podName, pod.podNamespace, request.container, id}, log);
-  if (!made) {
-    if (trouble_) trouble_(made.error());
-    return;
-  }
-  // The one from before the stand-in: a collector would read the log twice.
-  links_.remove({pod.podName, pod.podNamespace, request.container, sys::idOfLog(log)});
+  if (!made && trouble_) trouble_(made.error());
+}
+
+/// The link from before the stand-in: a collector would read the log twice. Not without another one.
+void ContainerdStandIns::unlinkFallback(const Request& request, const std::string& id) const {
+  const auto& pod = request.sandbox.sandbox;
+  const auto log = links_.target({pod.podName, pod.podNamespace, request.container, id});
+  if (!log.empty()) links_.remove({pod.podName, pod.podNamespace, request.container, sys::idOfLog(log)});
 }
 
 void ContainerdStandIns::unlink(const Request& request, const std::string& id) const {
@@ -242,11 +246,21 @@ void ContainerdStandIns::unlink(const Request& request, const std::string& id) c
   links_.remove({sandbox.podName, sandbox.podNamespace, request.container, id});
 }
 
+void ContainerdStandIns::linkFallback(sys::LogOwner owner) const {
+  const auto log = links_.target(owner);
+  if (log.empty()) return;
+  owner.containerId = sys::idOfLog(log);
+  const auto made = links_.make(owner, log);
+  if (!made && trouble_) trouble_(made.error());
+}
+
 /// Its link first: of a container that is gone, no later daemon would know that it had one. The log stays, as
-/// a container's does.
-cri::Awaitable<Result<>> ContainerdStandIns::remove(cri::Container standIn) {
-  links_.remove({labelOf(standIn, "io.kubernetes.pod.name"), labelOf(standIn, "io.kubernetes.pod.namespace"),
-                 standIn.name, standIn.id});
+/// a container's does, and a fallback that goes on writing it gets back the link that it had before.
+cri::Awaitable<Result<>> ContainerdStandIns::remove(cri::Container standIn, Fallback fallback) {
+  sys::LogOwner owner{labelOf(standIn, "io.kubernetes.pod.name"),
+                      labelOf(standIn, "io.kubernetes.pod.namespace"), standIn.name, standIn.id};
+  if (fallback == Fallback::serves) linkFallback(owner);
+  links_.remove(owner);
   co_return co_await removeById(standIn.id);
 }
 
@@ -256,38 +270,40 @@ cri::Awaitable<Result<>> ContainerdStandIns::removeById(std::string id) {
   co_return co_await control_.removeContainer(std::move(id));
 }
 
-asio::awaitable<Result<>> ContainerdStandIns::removeAll(std::string sandboxId, std::string container) {
-  const auto list = co_await mine();
+asio::awaitable<Result<>> ContainerdStandIns::removeAll(std::string sandboxId, std::string container,
+                                                        Fallback fallback) {
+  auto list = co_await mine();
   if (!list) co_return tl::unexpected<Error>(list.error());
-  bool any = false;
+  std::erase_if(*list, [&](const auto& one) { return one.sandboxId != sandboxId || one.name != container; });
+  std::uint32_t latest = 0;
+  for (const auto& one : *list) latest = std::max(latest, one.attempt);
   Result<> result;
   for (const auto& one : *list) {
-    if (one.sandboxId != sandboxId || one.name != container) continue;
-    any = true;
-    auto removed = co_await remove(one);
+    auto removed = co_await remove(one, one.attempt == latest ? fallback : Fallback::ended);
     if (!removed) result = std::move(removed);
   }
-  if (any) co_await removeUnusedImages();
+  if (!list->empty()) co_await removeUnusedImages();
   co_return result;
 }
 
 asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeOthers(
     std::function<bool(const std::string& recoveryId)> isKept) {
   std::size_t count = 0;
-  const auto removed = co_await removeThose(std::move(isKept), count);
+  const auto removed = co_await removeThose(std::move(isKept), Fallback::ended, count);
   if (!removed) co_return tl::unexpected<Error>(removed.error());
   co_return count;
 }
 
 /// Adds their number to `count`, also if others cannot be removed.
 cri::Awaitable<Result<>> ContainerdStandIns::removeThose(
-    std::function<bool(const std::string& recoveryId)> isKept, std::size_t& count) {
+    std::function<bool(const std::string& recoveryId)> isKept, Fallback fallback, std::size_t& count) {
   const auto list = co_await mine();
   if (!list) co_return tl::unexpected<Error>(list.error());
   Result<> result;
   for (const auto& one : *list) {
     if (isKept(one.labels.at(kStandInLabel))) continue;
-    auto removed = co_await remove(one);
+    const bool serves = one.state == cri::Container::State::running;
+    auto removed = co_await remove(one, serves ? fallback : Fallback::ended);
     if (removed) ++count;
     if (!removed) result = std::move(removed);
   }
@@ -304,7 +320,7 @@ asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeEvery(std::chrono
   std::size_t count = 0;
   while (clock.now() < deadline) {
     const auto before = count;
-    auto round = removeThose(none, count);
+    auto round = removeThose(none, Fallback::serves, count);
     const auto removed = co_await within(deadline, std::move(round));
     if (!removed) break;
     if (*removed && count == before) co_return count;

@@ -173,6 +173,7 @@ TEST_F(SettlingTest, AnEarlyStopIsARejectionAndTheFallbackServesOn) {
   ASSERT_TRUE(becomes(Settled::rejected));
   EXPECT_EQ(standIns.made[0]->exitCode, 128 + SIGTERM);
   EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_EQ(standIns.removedFrom, standin::Fallback::serves);
   EXPECT_EQ(state(), State::ready);
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
   // Once more, and then no more.
@@ -196,9 +197,11 @@ TEST_F(SettlingTest, ItMakesWayForTheRealContainerWhileTheFallbackServes) {
   recoveries->imageArrived("r/checkout:1");
   ASSERT_TRUE(becomes(Settled::leaving));
   EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_EQ(standIns.removedFrom, standin::Fallback::serves);
   EXPECT_EQ(state(), State::ready);
   kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
+  EXPECT_EQ(standIns.removedFrom, standin::Fallback::ended);
   EXPECT_EQ(standIns.attempts, 1);
   EXPECT_TRUE(metric(R"(fallbackd_active_stand_ins{workload="checkout"} 0)"));
 }

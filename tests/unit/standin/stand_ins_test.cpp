@@ -96,8 +96,51 @@ TEST_F(StandInsTest, ItsLogIsWhereCollectorsLook) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "no line is read twice";
   const auto link = folder / ("pod-s1_shop_main-" + (*made)->containerId() + ".log");
   EXPECT_EQ(std::filesystem::read_symlink(link), "/made-up/pods/shop_checkout_uid-s1/main-fallback/0.log");
-  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::ended)));
   EXPECT_TRUE(std::filesystem::is_empty(folder));
+}
+
+struct LinkedFallback : StandInsTest {
+  LinkedFallback() {
+    one.sandbox.logDirectory = "/made-up/pods/shop_checkout_uid-s1";
+    one.logPath = "main-fallback/0.log";
+    EXPECT_TRUE(links.make({"pod-s1", "shop", "main", sys::idOfLog(log)}, log));
+  }
+  bool hasItsLink() const {
+    return std::filesystem::is_symlink(folder / ("pod-s1_shop_main-" + sys::idOfLog(log) + ".log"));
+  }
+  const std::string log = "/made-up/pods/shop_checkout_uid-s1/main-fallback/0.log";
+  Request one = request();
+};
+
+TEST_F(LinkedFallback, KeepsItsLinkIfTheStandInDoesNotStart) {
+  control.startFails = true;
+  EXPECT_FALSE(make(one));
+  EXPECT_TRUE(hasItsLink());
+}
+
+TEST_F(LinkedFallback, GetsItsLinkBackWhenItServesOn) {
+  ASSERT_TRUE(make(one));
+  EXPECT_FALSE(hasItsLink());
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::serves)));
+  EXPECT_TRUE(hasItsLink());
+  ASSERT_TRUE(make(one));
+  EXPECT_FALSE(hasItsLink());
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeEvery(std::chrono::seconds(1))));
+  EXPECT_TRUE(hasItsLink()) << "an uninstall ends no fallback";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+}
+
+TEST_F(LinkedFallback, TheLogOfAnEarlierRunIsNotReadTwice) {
+  ASSERT_TRUE(make(one));
+  runtime.exitContainer("c1", 3);
+  auto next = one;
+  next.restarts = 1;
+  next.logPath = "main-fallback/1.log";
+  ASSERT_TRUE(make(next));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::serves)));
+  EXPECT_FALSE(hasItsLink());
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
 }
 
 /// The daemon may die between any two calls of the runtime.
@@ -113,7 +156,7 @@ TEST_F(StandInsTest, NoneRunsWithoutItsLinkAndNoLinkIsLeftOfOneThatIsGone) {
   ASSERT_TRUE(make(one));
   EXPECT_TRUE(linked) << "before it is started";
   control.onStop = [&] { linked = !std::filesystem::is_empty(folder); };
-  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::ended)));
   EXPECT_FALSE(linked) << "before it is stopped";
   control.startFails = true;
   EXPECT_FALSE(make(one));
@@ -229,7 +272,7 @@ TEST_F(StandInsTest, AnotherFallbackdsIsLeftAlone) {
   other.labels[kStandInLabel] = "r9";
   other.annotations[kStandInOwner] = "/run/another";
   EXPECT_FALSE(make(request()));
-  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::ended)));
   ASSERT_TRUE(test::runToEnd(loop, standIns.removeOthers([](const std::string&) { return false; })));
   EXPECT_THAT(ids(), ElementsAre("foreign"));
 }
@@ -349,7 +392,7 @@ TEST_F(StandInsTest, ASilentRuntimeSaysNothing) {
   ASSERT_TRUE(make(request()));
   runtime.down = true;
   EXPECT_FALSE(test::runToEnd(loop, standIns.find("r1")));
-  EXPECT_FALSE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  EXPECT_FALSE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::ended)));
   EXPECT_FALSE(test::runToEnd(loop, standIns.removeOthers([](const std::string&) { return false; })));
 }
 
