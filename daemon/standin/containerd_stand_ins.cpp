@@ -33,6 +33,7 @@ constexpr Backoff::Limits kEndLooks{10ms, 200ms};
 constexpr int kMaxEndLooks = 15;  // 2 s
 constexpr Backoff::Limits kRemovalPauses{100ms, 1s};
 constexpr auto kStopGrace = 0s;  // nobody needs the process any more
+constexpr const char* kPodUid = "io.kubernetes.pod.uid";
 // The label by which CRI keeps its hands off an image's names: without it, CRI adds one named by the digest
 // of the configuration, which outlives ours.
 constexpr const char* kManaged = "io.cri-containerd.image";
@@ -95,16 +96,19 @@ cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::mine() {
   co_return list;
 }
 
-/// Of the sandbox. The runtime learns later that a stand-in ended with the fallback before; removed until
-/// then, kubelet would never see how.
+/// Of the pod, of all its sandboxes. The runtime learns later that a stand-in ended with the fallback before;
+/// removed until then, kubelet would never see how.
 cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::containersOf(const Request& request) {
   Backoff pause(kEndLooks);
   for (int look = 1;; ++look) {
     auto list = co_await runtime_.listContainers();
     if (!list) co_return list;
-    std::erase_if(*list, [&](const auto& one) { return one.sandboxId != request.sandbox.sandbox.id; });
+    const auto& sandbox = request.sandbox.sandbox;
+    std::erase_if(*list, [&](const auto& one) {
+      return one.sandboxId != sandbox.id && labelOf(one, kPodUid) != sandbox.podUid;
+    });
     const bool ends = std::any_of(list->begin(), list->end(), [&](const auto& one) {
-      return one.name == request.container && isOurs(one, runDir_) &&
+      return one.sandboxId == sandbox.id && one.name == request.container && isOurs(one, runDir_) &&
              one.state == cri::Container::State::running && one.attempt < kFirstAttempt + request.restarts;
     });
     if (!ends || look == kMaxEndLooks) co_return list;
@@ -122,15 +126,15 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
     ~Making() { --count; }
     std::size_t& count;
   } const making(making_);
-  const auto there = co_await containersOf(request);
-  if (!there) co_return tl::unexpected<Error>(there.error());
-  const auto room = co_await makeRoom(request, *there);
+  const auto ofPod = co_await containersOf(request);
+  if (!ofPod) co_return tl::unexpected<Error>(ofPod.error());
+  const auto room = co_await makeRoom(request, *ofPod);
   if (!room) co_return tl::unexpected<Error>(room.error());
   const auto begun = clock.now();
   const auto image = co_await ensureImage(request);
   if (!image) co_return tl::unexpected<Error>(image.error());
   const auto haveImage = clock.now();
-  auto order = orderOf(request, runDir_, *there);
+  auto order = orderOf(request, runDir_, *ofPod);
   const auto id = co_await control_.createContainer(request.sandbox, std::move(order));
   if (!id) co_return tl::unexpected<Error>(id.error());
   const Times times{haveImage - begun, clock.now() - haveImage, {}};
@@ -162,7 +166,11 @@ cri::Awaitable<Result<>> ContainerdStandIns::checkSucceeded(const std::string& n
 
 /// Nothing may have the container's name that kubelet would see beside it.
 cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
-                                                      const std::vector<cri::Container>& there) {
+                                                      const std::vector<cri::Container>& ofPod) {
+  std::vector<cri::Container> there;
+  for (const auto& one : ofPod) {
+    if (one.sandboxId == request.sandbox.sandbox.id) there.push_back(one);
+  }
   const auto missing = missingBefore(request, there);
   if (!missing.empty()) co_return fail(Stage::sandbox, Reason::not_ready, missing);
   for (const auto& name : request.initContainers) {
@@ -188,6 +196,13 @@ cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
     if (kept) continue;
     const bool serves = one.attempt == kFirstAttempt + request.restarts;
     auto removed = co_await remove(one, serves ? Fallback::serves : Fallback::ended);
+    if (!removed) co_return removed;
+  }
+  // CRI's name of a container says its pod, not its sandbox.
+  for (const auto& one : ofPod) {
+    const bool elsewhere = one.sandboxId != request.sandbox.sandbox.id;
+    if (!elsewhere || one.name != request.container || !isOurs(one, runDir_)) continue;
+    auto removed = co_await remove(one, Fallback::ended);
     if (!removed) co_return removed;
   }
   co_return Result<>{};

@@ -53,7 +53,7 @@ class ContainerdStandIns final : public StandIns {
   enum class Image : std::uint8_t { there, gone };
   cri::Awaitable<Result<>> awaitImage(std::string name, Image wanted);
   cri::Awaitable<Result<>> checkSucceeded(const std::string& name, const std::vector<cri::Container>& there);
-  cri::Awaitable<Result<>> makeRoom(const Request& request, const std::vector<cri::Container>& there);
+  cri::Awaitable<Result<>> makeRoom(const Request& request, const std::vector<cri::Container>& ofPod);
   cri::Awaitable<Result<std::unique_ptr<StandIn>>> start(std::string id, Times times);
   cri::Awaitable<Result<std::unique_ptr<StandIn>>> take(std::string id, Times times);
   cri::Awaitable<Result<>> remove(cri::Container standIn, Fallback fallback);

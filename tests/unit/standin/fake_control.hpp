@@ -21,6 +21,12 @@ class FakeControl final : public cri::Control {
                                                       cri::ContainerOrder order) override {
     calls.push_back("create");
     if (runtime.down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    for (const auto& other : runtime.containers) {
+      const auto uid = other.labels.find("io.kubernetes.pod.uid");
+      const bool ofPod = uid != other.labels.end() && uid->second == sandbox.sandbox.podUid;
+      if (ofPod && other.name == order.name && other.attempt == order.attempt)
+        co_return fail(Stage::containerd, Reason::already_exists, "the name is reserved for " + other.id);
+    }
     const std::string id = "c" + std::to_string(++count);
     cri::Container one{id, sandbox.sandbox.id, order.name, order.attempt, cri::Container::State::created};
     one.image = order.image;

@@ -297,6 +297,21 @@ TEST_F(StandInsTest, TheLatestThatEndedStaysForKubectl) {
   EXPECT_THAT(ids(), ElementsAre("c2", "c3"));
 }
 
+TEST_F(StandInsTest, ANewSandboxOfThePodIsNotBlockedByTheOldOnes) {
+  ASSERT_TRUE(make(request()));
+  runtime.exitContainer("c1", 3);
+  auto& old = runtime.addContainer("old", "s1", "main");
+  old.annotations["io.kubernetes.container.restartCount"] = "4";
+  runtime.exitContainer("old", 1);
+  runtime.addSandbox("s2", "shop", "checkout");
+  auto next = request("r2");
+  next.sandbox.sandbox.id = "s2";
+  const auto made = make(next);
+  ASSERT_TRUE(made) << made.error().message();
+  EXPECT_THAT(ids(), ElementsAre("old", "c2"));
+  EXPECT_EQ(control.orders[1].annotations.at("io.kubernetes.container.restartCount"), "5");
+}
+
 TEST_F(StandInsTest, OneWhoseEndTheRuntimeLearnsOfLaterStaysForKubectlToo) {
   ASSERT_TRUE(make(request()));
   int lists = 0;
