@@ -77,6 +77,8 @@ void Settling::imageCame() {
 }
 
 void Settling::reconfigured() {
+  rejections_ = 0;
+  pause_.reset();
   if (standIn_ != nullptr && workload_ != nullptr && wantsNone()) imageCame_.set();
 }
 
@@ -208,13 +210,14 @@ cri::Awaitable<void> Settling::rejected(int signal) {
   underWay_ = !removed;  // then it is removed before anything else
   stopped();
   place_.reset();
+  if (!startedAt_ || clock_.now() - *startedAt_ >= kAdoptionLimit) rejections_ = 0;
   ++rejections_;
   count(StandInResult::rejected);
   note(State::rejected,
        (signal != 0 ? "it was asked to end (signal " + std::to_string(signal) + ") " : "it ended ") +
            (startedAt_ ? std::to_string(toMillis(clock_.now() - *startedAt_)) + " ms after its start"
                        : std::string("by itself")) +
-           (rejections_ >= kMaxRejections ? "; it is not made again for this recovery" : ""));
+           (rejections_ >= kMaxRejections ? "; it is not made again until the configuration changes" : ""));
   if (rejections_ < kMaxRejections) co_await pauseFor(kAfterRejection);
 }
 

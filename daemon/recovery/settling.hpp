@@ -59,7 +59,6 @@ class Settling {
   /// kubelet ends what it does not adopt at its next relist: a second, and more on a busy node.
   static constexpr std::chrono::seconds kAdoptionLimit{5};
   static constexpr unsigned kMaxRejections = 2;
-  static constexpr unsigned kMaxFailures = 5;  // to make one
 
   cri::Awaitable<void> takeOver();
   /// Removes what a cancelled or failed attempt may have left. False if the runtime does not let it.
@@ -110,8 +109,7 @@ class Settling {
   bool lookedForEarlier_ = false;
   bool underWay_ =
       false;  // one may exist that nobody holds: it is being made or taken over, or was not removed
-  unsigned failures_ = 0;
-  unsigned rejections_ = 0;
+  unsigned rejections_ = 0;  // since one stayed, or the configuration changed
 };
 
 }  // namespace fallbackd::recovery

@@ -122,8 +122,6 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
       co_return;
     }
     count(StandInResult::failed);
-    // A runtime that does not answer says nothing about the pod.
-    if (error.reason != Reason::unavailable && error.reason != Reason::timeout) ++failures_;
     note(State::failed, error.message());
     co_return;
   }
@@ -132,7 +130,6 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   // A pull that hangs keeps kubelet from adopting it until it fails: 30 s where packets are dropped.
   pulls_->closed(later(*startedAt_, incident_.cause == Cause::timeout ? kHungPull : kAdoptionLimit));
   leftAt_.reset();
-  failures_ = 0;
   pause_.reset();
   count(StandInResult::started);
   const auto& times = standIn_->times();

@@ -578,14 +578,44 @@ TEST_F(SettlingTest, WithoutAnApiServerAutoMeansNever) {
   EXPECT_EQ(standIns.attempts, 0);
 }
 
-TEST_F(SettlingTest, ARuntimeThatRefusesIsNotAskedForEver) {
+TEST_F(SettlingTest, ARuntimeThatRefusesIsAskedOnceAMinute) {
   standIns.refusal = Error{Stage::containerd, Reason::protocol, 0, "an admission plugin says no"};
   detect();
   ASSERT_TRUE(becomes(Settled::failed));
   EXPECT_THAT(why(), HasSubstr("an admission plugin says no"));
   clock.advance(loop, 30min);
-  EXPECT_EQ(standIns.attempts, 5);
+  EXPECT_GE(standIns.attempts, 30);
+  EXPECT_LE(standIns.attempts, 36);
   EXPECT_EQ(state(), State::ready);
+  standIns.refusal.reset();
+  clock.advance(loop, 1min);
+  EXPECT_EQ(settled(), Settled::settled) << "an outage of the runtime ends";
+}
+
+TEST_F(SettlingTest, AnotherConfigurationMayNotBeRejected) {
+  for (std::size_t i = 0; i < 2; ++i) {
+    if (i == 0) detect();
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == i + 1; }));
+    standIns.made[i]->send(SIGTERM);
+    ASSERT_TRUE(becomes(Settled::rejected));
+    clock.advance(loop, 31s);
+  }
+  clock.advance(loop, 5min);
+  EXPECT_EQ(standIns.attempts, 2);
+  recoveries->reconfigure(configured());
+  clock.advance(loop, 1min + 1s);
+  EXPECT_EQ(standIns.attempts, 3);
+  EXPECT_EQ(settled(), Settled::settled);
+}
+
+TEST_F(SettlingTest, ARejectionOfOneThatStayedIsTheFirst) {
+  settles();
+  for (std::size_t i = 0; i < 4; ++i) {
+    adopt();
+    standIns.made[i]->send(0);  // removed by somebody
+    ASSERT_TRUE(becomes(Settled::rejected));
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == i + 2; })) << i;
+  }
 }
 
 TEST_F(SettlingTest, OneThatMayRunUnheldIsRemovedThoughItsImageIsHere) {
