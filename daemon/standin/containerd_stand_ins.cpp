@@ -138,6 +138,12 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   const auto id = co_await control_.createContainer(request.sandbox, std::move(order));
   if (!id) co_return tl::unexpected<Error>(id.error());
   const Times times{haveImage - begun, clock.now() - haveImage, {}};
+  const auto expected = co_await checkImage(*id, *image);
+  if (!expected) {
+    const auto removed = co_await control_.removeContainer(*id);
+    static_cast<void>(removed);  // the next attempt does it as well
+    co_return tl::unexpected<Error>(expected.error());
+  }
   // Before it runs: a daemon that dies in between leaves no stand-in without its link.
   link(request, *id);
   auto standIn = co_await start(*id, times);
@@ -380,7 +386,7 @@ cri::Awaitable<Result<std::optional<cri::Blob>>> ContainerdStandIns::executableL
 }
 
 /// One at a time: a node full of pods needs the same image at once, and it may be large.
-cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const Request& request) {
+cri::Awaitable<Result<std::string>> ContainerdStandIns::ensureImage(const Request& request) {
   const auto executor = co_await asio::this_coro::executor;
   const auto name = imageNameOf(request.binary, request.executable);
   for (auto other = writing_.find(name); other != writing_.end(); other = writing_.find(name)) {
@@ -405,28 +411,40 @@ cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const Request& request)
 }
 
 /// kubelet collects images that it does not know in use: each time it is looked for again.
-cri::Awaitable<Result<>> ContainerdStandIns::writeImage(std::string name, const Request& request) {
+cri::Awaitable<Result<std::string>> ContainerdStandIns::writeImage(std::string name, const Request& request) {
   auto layer = co_await executableLayer(request);
   if (!layer) co_return tl::unexpected<Error>(layer.error());
   auto parts = imageOf(name, programBytes(), architecture(), std::move(*layer));
+  std::string imageId = parts[parts.size() - 2].digest;
   const auto stored = co_await control_.imageDigest(name);
   if (!stored) co_return tl::unexpected<Error>(stored.error());
   const bool ours = *stored == parts.back().digest;
   const auto present = co_await runtime_.imagePresent(name);
   if (!present) co_return tl::unexpected<Error>(present.error());
-  if (*present && ours) co_return Result<>{};
+  if (*present && ours) co_return imageId;
   // A pod may name it, too, and pull it from wherever its host leads; and an earlier version had another
   // program.
   if (!stored->empty() && !ours) {
     auto removed = co_await control_.deleteImage(name);
-    if (!removed) co_return removed;
+    if (!removed) co_return tl::unexpected<Error>(removed.error());
     auto forgotten = co_await awaitImage(name, Image::gone);
-    if (!forgotten) co_return forgotten;
+    if (!forgotten) co_return tl::unexpected<Error>(forgotten.error());
   }
   cri::Labels labels{{kManaged, "managed"}, {kStandInImageLabel, "true"}};
   auto created = co_await control_.createImage(name, std::move(parts), std::move(labels));
-  if (!created) co_return created;
-  co_return co_await awaitImage(name, Image::there);
+  if (!created) co_return tl::unexpected<Error>(created.error());
+  const auto there = co_await awaitImage(name, Image::there);
+  if (!there) co_return tl::unexpected<Error>(there.error());
+  co_return imageId;
+}
+
+/// Somebody may have exchanged what the name stands for after it was looked at.
+cri::Awaitable<Result<>> ContainerdStandIns::checkImage(std::string containerId, std::string imageId) {
+  const auto stored = co_await runtime_.storedContainer(containerId);
+  if (!stored) co_return tl::unexpected<Error>(stored.error());
+  if (stored->imageId == imageId) co_return Result<>{};
+  co_return fail(Stage::containerd, Reason::digest_mismatch,
+                 "stand-in " + containerId + " was made of another image, " + stored->imageId);
 }
 
 /// CRI learns of it by an event of containerd's.

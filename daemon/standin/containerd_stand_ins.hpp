@@ -47,8 +47,10 @@ class ContainerdStandIns final : public StandIns {
   cri::Awaitable<Result<std::vector<cri::Container>>> containersOf(const Request& request);
   cri::Awaitable<Result<>> removeThose(std::function<bool(const std::string& recoveryId)> isKept,
                                        Fallback fallback, std::size_t& count);
-  cri::Awaitable<Result<>> ensureImage(const Request& request);
-  cri::Awaitable<Result<>> writeImage(std::string name, const Request& request);
+  /// Gives the id of the image: the digest of its configuration.
+  cri::Awaitable<Result<std::string>> ensureImage(const Request& request);
+  cri::Awaitable<Result<std::string>> writeImage(std::string name, const Request& request);
+  cri::Awaitable<Result<>> checkImage(std::string containerId, std::string imageId);
   cri::Awaitable<Result<std::optional<cri::Blob>>> executableLayer(const Request& request);
   enum class Image : std::uint8_t { there, gone };
   cri::Awaitable<Result<>> awaitImage(std::string name, Image wanted);

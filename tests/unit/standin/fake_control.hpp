@@ -30,6 +30,8 @@ class FakeControl final : public cri::Control {
     const std::string id = "c" + std::to_string(++count);
     cri::Container one{id, sandbox.sandbox.id, order.name, order.attempt, cri::Container::State::created};
     one.image = order.image;
+    one.imageId = ids[order.image];
+    runtime.labels[id] = order.labels;
     one.labels = order.labels;
     one.annotations = order.annotations;
     runtime.containers.push_back(one);
@@ -74,6 +76,8 @@ class FakeControl final : public cri::Control {
     calls.push_back("image");
     if (!imageHidden) runtime.images.insert(name);
     digests[name] = blobs.back().digest;
+    ids[name] = blobs[blobs.size() - 2].digest;
+    if (exchanges) ids[name] = "sha256:foreign";
     layers[name] = blobs.size() - 2;  // beside configuration and manifest
     images[name] = std::move(labels);
     co_return Result<>{};
@@ -105,7 +109,9 @@ class FakeControl final : public cri::Control {
   std::map<std::string, pid_t> pids;  // by container
   std::function<pid_t()> onStart;
   std::function<void()> onStop;
-  std::string hung;  // this one does not stop
+  std::map<std::string, std::string> ids;  // of images, by name
+  bool exchanges = false;                  // somebody gives each image's name to another one
+  std::string hung;                        // this one does not stop
   bool startFails = false;
   bool startUnanswered = false;  // it succeeds, and the runtime dies
   bool imageHidden = false;      // CRI never learns of it

@@ -225,6 +225,15 @@ TEST_F(StandInsTest, AnImageOfThatNameWithOtherContentIsReplaced) {
   EXPECT_NE(control.digests.at(name), "sha256:foreign");
 }
 
+TEST_F(StandInsTest, OneOfAnImageThatWasExchangedIsNotStarted) {
+  control.exchanges = true;
+  const auto made = make(request());
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().reason, Reason::digest_mismatch);
+  EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "start"), 0);
+  EXPECT_TRUE(runtime.containers.empty());
+}
+
 TEST_F(StandInsTest, WhatProbesExecuteIsInIt) {
   auto one = request();
   one.env = {{"PORT", "8080"}};
