@@ -114,12 +114,12 @@ void Settling::tryToLeave() {
   auto& departures = *services_.departures;
   if (place_ || wantsNone()) return;
   std::optional<std::string> why;
-  if (departures.hasRoom(incident_.workload)) {
+  if (departures.hasRoom(group())) {
     why = lastEndpoint_.mustStay();
-    if (!why) place_ = departures.leave(incident_.workload, untilReady(), readiness());
+    if (!why) place_ = departures.leave(group(), untilReady(), readiness());
     if (place_) return;
   } else {
-    why = departures.stalled(incident_.workload)
+    why = departures.stalled(group())
               ? "its image can be pulled, but a pod of its workload made way in vain: no container came"
               : "its image can be pulled; other pods of its workload make way first";
   }
@@ -132,6 +132,11 @@ Departures::IsReady Settling::readiness() const {
   const auto& target = incident_.target;
   return [ask = services_.readyWithout, uid = target.podUid, container = target.container,
           standIn = standIn_->containerId()] { return ask(uid, container, standIn); };
+}
+
+/// Pods whose annotations choose a binary share one workload's name in all namespaces.
+std::string Settling::group() const {
+  return incident_.target.podNamespace + "/" + incident_.workload;
 }
 
 bool Settling::podGoes() const {

@@ -48,6 +48,8 @@ class Settling {
   /// Removes every trace, for the real container. What cannot be removed now is removed by the next sweep.
   cri::Awaitable<void> leave();
 
+  /// Whose stand-ins make way one after the other.
+  [[nodiscard]] std::string group() const;
   /// How long kubelet gives its pod to end.
   [[nodiscard]] std::chrono::nanoseconds grace() const;
   /// It is known that its pod is being deleted. False: it is not, or nobody says.

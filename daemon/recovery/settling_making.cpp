@@ -148,7 +148,7 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
 void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
   standIn_ = std::move(standIn);
   services_.standInMetrics->running(incident_.workload, 1);
-  services_.departures->runs(incident_.workload, 1);
+  services_.departures->runs(group(), 1);
   place_.reset();
   imageCame_.reset();
 }
@@ -158,7 +158,7 @@ void Settling::stopped() {
   if (pulls_) pulls_->opened(clock_.now());
   services_.standInMetrics->running(incident_.workload, -1);
   // With the place it has been counted as away.
-  if (!place_) services_.departures->runs(incident_.workload, -1);
+  if (!place_) services_.departures->runs(group(), -1);
 }
 
 cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {

@@ -234,6 +234,18 @@ TEST_F(SettlingTest, OfOneWorkloadOneMakesWayAtATime) {
   EXPECT_TRUE(runUntil(loop, [&] { return leaving() == 1; }));
 }
 
+TEST_F(SettlingTest, NamespacesDoNotWaitForEachOther) {
+  runtime.addSandbox("s2", "other", "checkout-2");
+  specs.specs["uid-s2"] = specs.specs["uid-s1"];
+  detect("s1");
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  adopt();
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 1s);
+  EXPECT_EQ(settledCount(Settled::leaving), 2U);
+}
+
 TEST_F(SettlingTest, OneWhoseContainerDoesNotComeStopsTheOthers) {
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
   settlesTwo();
