@@ -740,6 +740,38 @@ TEST_F(SettlingTest, StandInsWithoutARecoveryAreSwept) {
   EXPECT_EQ(standIns.swept, 1U);
 }
 
+/// After a restart nobody knows what the pod wants.
+struct NotDetermined : SettlingTest {
+  void restarts() {
+    settles();
+    stop(*recoveries);
+    id = standIns.made[0]->request.recoveryId;
+    standIns.others = {id, "of-nobody"};
+    standIns.earlier = true;
+    specs.specs.clear();
+    auto config = std::make_shared<config::Config>(*configured());
+    config->workloads[0].inheritance.on = true;
+    recoveries.emplace(*services, config);
+    boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.sweeps > 0; }));
+  }
+  std::string id;
+};
+
+TEST_F(NotDetermined, OneThatEndedHasNoStandInAndKeepsNoOthers) {
+  launcher.adoptable = false;
+  ASSERT_NO_FATAL_FAILURE(restarts());
+  EXPECT_GE(standIns.removals, 1) << "its fallback has ended, whatever it was";
+  EXPECT_EQ(standIns.removedFrom, standin::Fallback::ended);
+  EXPECT_EQ(standIns.swept, 1U);
+}
+
+TEST_F(NotDetermined, OneThatRunsKeepsItsStandIn) {
+  ASSERT_NO_FATAL_FAILURE(restarts());
+  EXPECT_EQ(standIns.removals, 0);
+  EXPECT_EQ(standIns.swept, 1U);
+}
+
 TEST_F(SettlingTest, OneWhoseFallbackDiedWhileNoDaemonRanIsSwept) {
   settles();
   standIns.others = {recoveries->incidents()[0].id};
