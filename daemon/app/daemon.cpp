@@ -168,7 +168,10 @@ Result<> Daemon::Parts::start() {
   if (!options.daemonSet.empty()) {
     ownDaemonSet.emplace([file = config->kubernetes.kubeconfig] { return kube::apiServerAccess(file); },
                          options.daemonSet);
-    tasks.spawn(ownDaemonSet->see());
+    tasks.spawn(ownDaemonSet->see([this] {
+      log.warn("DAEMON_SET is not found: an uninstall will not be noticed, and stand-ins will stay",
+               {{"daemonSet", options.daemonSet}});
+    }));
   }
   return {};
 }
@@ -249,6 +252,8 @@ Awaitable<void> Daemon::Parts::shutDown() {
   co_await tasks.drained();
   bool uninstalled = false;
   if (ownDaemonSet) uninstalled = co_await ownDaemonSet->isGone();
+  if (ownDaemonSet && !ownDaemonSet->seen())
+    log.warn("not known whether this is an uninstall; stand-ins stay", {{"daemonSet", options.daemonSet}});
   co_await recoveries->stop();
   if (uninstalled) co_await removeStandIns();
   podSources.stop();
