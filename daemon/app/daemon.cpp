@@ -168,7 +168,10 @@ Result<> Daemon::Parts::start() {
   if (!options.daemonSet.empty()) {
     ownDaemonSet.emplace([file = config->kubernetes.kubeconfig] { return kube::apiServerAccess(file); },
                          options.daemonSet);
-    tasks.spawn(ownDaemonSet->see());
+    tasks.spawn(ownDaemonSet->see([this] {
+      log.warn("DAEMON_SET is not found: an uninstall will not be noticed, and stand-ins will stay",
+               {{"daemonSet", options.daemonSet}});
+    }));
   }
   return {};
 }
@@ -249,6 +252,8 @@ Awaitable<void> Daemon::Parts::shutDown() {
   co_await tasks.drained();
   bool uninstalled = false;
   if (ownDaemonSet) uninstalled = co_await ownDaemonSet->isGone();
+  if (ownDaemonSet && !ownDaemonSet->seen())
+    log.warn("not known whether this is an uninstall; stand-ins stay", {{"daemonSet", options.daemonSet}});
   co_await recoveries->stop();
   if (uninstalled) co_await removeStandIns();
   podSources.stop();
@@ -260,14 +265,13 @@ Awaitable<void> Daemon::Parts::shutDown() {
 
 /// kubelet would take them for the real containers for ever. The fallbacks go on.
 Awaitable<void> Daemon::Parts::removeStandIns() {
-  const auto removed =
-      co_await within(kRemovalLimit, standIns.removeOthers([](const std::string&) { return false; }));
-  if (!removed || !*removed) {
+  const auto removed = co_await standIns.removeEvery(kRemovalLimit);
+  if (!removed) {
     log.error("the DaemonSet is gone, but stand-ins cannot be removed: fallbackd --remove-stand-ins does it",
-              {{"error", removed ? removed->error().message() : std::string("no answer in time")}});
+              {{"error", removed.error().message()}});
     co_return;
   }
-  log.info("removed all stand-ins: the DaemonSet is gone", {{"standIns", **removed}});
+  log.info("removed all stand-ins: the DaemonSet is gone", {{"standIns", *removed}});
 }
 
 Awaitable<void> Daemon::Parts::followConfigFiles() {

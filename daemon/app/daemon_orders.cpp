@@ -40,12 +40,11 @@ void Daemon::Parts::readPause() {
     pauseProblem = problem;
     log.error("the order to pause cannot be read: no new fallback is started; fallbackctl resume replaces it",
               {{"error", problem}});
-    order = config::Pause{};
-    order->node = {std::chrono::floor<std::chrono::seconds>(Clock::system().wall()),
-                   "its file cannot be read: " + problem};
+    order = config::pauseOfDamaged(problem, ordersKnown ? &orders : nullptr, Clock::system().wall());
   } else {
     pauseProblem.clear();
   }
+  ordersKnown = true;
   order->annotated = std::move(orders.annotated);
   orders = std::move(*order);
   followOrders();

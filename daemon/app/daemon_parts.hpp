@@ -94,6 +94,7 @@ struct Daemon::Parts {
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
   std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
   config::Pause orders;                     // of the operator, and by annotations of namespaces
+  bool ordersKnown = false;                 // they have been read, or what is damaged was judged
   std::optional<config::Drill> drill;       // while it holds
   std::string drillProblem;                 // why there is none although one was ordered
   const Wall::time_point started = Clock::system().wall();

@@ -4,6 +4,7 @@
 #include "cri/grpc_runtime.hpp"
 #include "standin/containerd_stand_ins.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdio>
 #include <exception>
@@ -15,6 +16,12 @@
 
 namespace fallbackd::app {
 
+namespace {
+
+constexpr std::chrono::seconds kLimit{15};  // the package's removal waits for 20 s
+
+}  // namespace
+
 int removeStandIns(const config::Config& config) {
   boost::asio::io_context loop{1};
   const auto containerd =
@@ -22,7 +29,7 @@ int removeStandIns(const config::Config& config) {
   standin::ContainerdStandIns standIns(*containerd.runtime, *containerd.control, config.launcher.runDir,
                                        sys::LogLinks(config.launcher.logLinks));
   std::optional<Result<std::size_t>> removed;
-  boost::asio::co_spawn(loop, standIns.removeOthers([](const std::string&) { return false; }),
+  boost::asio::co_spawn(loop, standIns.removeEvery(kLimit),
                         [&](const std::exception_ptr& failure, Result<std::size_t> result) {
                           if (failure) std::rethrow_exception(failure);
                           removed = std::move(result);

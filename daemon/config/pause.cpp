@@ -10,6 +10,7 @@
 #include "sys/file.hpp"
 #include "sys/folder_lock.hpp"
 
+#include <chrono>
 #include <utility>
 
 namespace fallbackd::config {
@@ -110,6 +111,13 @@ std::size_t Pause::namespaceCount() const {
 
 Result<Pause> readPause(const std::string& stateFolder) {
   return readOrdersFrom(stateFolder + "/" + std::string(kPauseFile), kMaxPauseBytes);
+}
+
+Pause pauseOfDamaged(const std::string& problem, const Pause* before, Wall::time_point now) {
+  Pause pause;
+  pause.node = {std::chrono::floor<std::chrono::seconds>(now), "its file cannot be read: " + problem};
+  pause.withoutStandIns = before == nullptr || before->withoutStandIns;
+  return pause;
 }
 
 std::optional<std::string> pauseReasonIn(std::string_view annotation) {

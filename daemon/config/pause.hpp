@@ -47,6 +47,10 @@ inline constexpr std::size_t kMaxPauseReason = 400;
 /// says anything else. Stage config.
 Result<Pause> readPause(const std::string& stateFolder);
 
+/// What is obeyed while it cannot be read: somebody wanted something to stop. `before`: what it said when it
+/// could; null: not known, so that stand-ins may have been forbidden.
+Pause pauseOfDamaged(const std::string& problem, const Pause* before, Wall::time_point now);
+
 /// Changes the file, which no other process changes meanwhile, and returns what it says now. Makes the folder
 /// where it is missing. What cannot be read is replaced only with Damaged::replace.
 enum class Damaged : std::uint8_t { keep, replace };

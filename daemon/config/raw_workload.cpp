@@ -6,6 +6,7 @@
 #include "config/quantity.hpp"
 #include "config/raw.hpp"
 #include "config/raw_parts.hpp"
+#include "domain/stand_in.hpp"
 
 #include <algorithm>
 #include <array>
@@ -135,12 +136,15 @@ void readHandBack(const Place& place, HandBack& out) {
   map.duration("grace", out.grace, true);
 }
 
+bool isAtOrBelow(std::string_view path, std::string_view other) {
+  return path == other || (path.starts_with(other) && path[other.size()] == '/');
+}
+
 /// The runtime mounts file systems of its own there.
 bool isMountedOver(std::string_view path) {
   constexpr std::array<std::string_view, 4> kMounts{"/proc", "/dev", "/sys", "/etc"};
-  return std::any_of(kMounts.begin(), kMounts.end(), [&](std::string_view mount) {
-    return path == mount || (path.starts_with(mount) && path[mount.size()] == '/');
-  });
+  return std::any_of(kMounts.begin(), kMounts.end(),
+                     [&](std::string_view mount) { return isAtOrBelow(path, mount); });
 }
 
 void readStandIn(const Place& place, StandIn& out) {
@@ -151,6 +155,9 @@ void readStandIn(const Place& place, StandIn& out) {
                             std::to_string(kMaxStandInPath) + " bytes");
   } else if (isMountedOver(out.path)) {
     map.problem("path", quoted(out.path) + " is where the runtime mounts file systems of its own",
+                "write the path of the program in its image: /app/server");
+  } else if (isAtOrBelow(out.path, kStandInProgram)) {
+    map.problem("path", quoted(out.path) + " is taken by the stand-in's own program",
                 "write the path of the program in its image: /app/server");
   }
 }

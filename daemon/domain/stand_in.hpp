@@ -10,5 +10,7 @@ inline constexpr const char* kStandInLabel = "fallbackd.io/stand-in";
 inline constexpr const char* kStandInOwner = "fallbackd.io/run-dir";
 /// Label of the image.
 inline constexpr const char* kStandInImageLabel = "fallbackd.io/stand-in-image";
+/// The only program in it.
+inline constexpr const char* kStandInProgram = "/fallbackd-stand-in";
 
 }  // namespace fallbackd

@@ -54,11 +54,14 @@ OwnDaemonSet::OwnDaemonSet(AccessSource access, std::string_view name) : access_
             queryEscaped(std::string(name.substr(slash + 1)));
 }
 
-asio::awaitable<void> OwnDaemonSet::see() {
+asio::awaitable<void> OwnDaemonSet::see(std::function<void()> notFound) {
   Backoff pause(kSeeingPauses);
   while (!seen_) {
     const auto answer = co_await within(kLimit, askForDaemonSet(access_, target_));
     seen_ = answer && *answer && (*answer)->status == kHttpOk;
+    if (answer && *answer && (*answer)->status == kHttpNotFound && notFound) {
+      std::exchange(notFound, nullptr)();
+    }
     if (!seen_) co_await pause.wait();
   }
 }

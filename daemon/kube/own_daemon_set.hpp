@@ -10,6 +10,7 @@
 #include "kube/access.hpp"
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -27,8 +28,11 @@ class OwnDaemonSet {
   /// Whether the text is NAMESPACE/NAME.
   static bool isName(std::string_view text);
 
-  /// Asks again and again until the API server has shown it.
-  boost::asio::awaitable<void> see();
+  /// Asks again and again until the API server has shown it. `notFound` is called once if it does not know
+  /// the name.
+  boost::asio::awaitable<void> see(std::function<void()> notFound = nullptr);
+  /// False: whether it is gone is never known.
+  [[nodiscard]] bool seen() const { return seen_; }
   /// False if it exists, if it was never seen, or if the API server does not answer within the limit.
   boost::asio::awaitable<bool> isGone() const;
 

@@ -75,7 +75,7 @@ cri::Awaitable<void> Recoveries::adopt() {
     const auto taken = co_await adoptOne(entry);
     if (taken != Taken::gone) kept.push_back(entry.process);
     if (taken != Taken::later) continue;
-    held_.insert({entry.incident.target.podUid, entry.incident.target.container});
+    held_[{entry.incident.target.podUid, entry.incident.target.container}] = entry.incident.id;
     tasks_.spawn(adoptLater(std::move(entry)));
   }
   auto remains = co_await services_.launcher.collectOrphans(std::move(kept));
@@ -90,7 +90,7 @@ cri::Awaitable<void> Recoveries::adopt() {
   for (auto& one : remains.running) {
     services_.log.warn("found a running fallback without a journal entry",
                        {{"podUid", one.podUid}, {"container", one.container}, {"pid", one.record.pid}});
-    held_.insert({one.podUid, one.container});
+    held_[{one.podUid, one.container}] = one.record.recoveryId;
     tasks_.spawn(adoptUnclaimed(std::move(one)));
   }
   // By now it is known whose fallbacks may run.
@@ -148,6 +148,7 @@ cri::Awaitable<Recoveries::Taken> Recoveries::adoptOne(const JournalEntry& entry
       const auto choice = co_await workloadOf(incident, entry.pod);
       if (choice.kind == Choice::Kind::unknown) {
         const bool podIsGone = co_await hasNoSandbox(incident.target.podUid);
+        if (!podIsGone && error.reason == Reason::not_found) co_await removeStandInsOf(incident.target);
         if (!podIsGone) co_return Taken::later;
         // Nobody will describe it any more, and nothing can run in it.
         chronicleOf(incident, entry.pod).forgotten(error.message());

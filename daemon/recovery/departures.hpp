@@ -103,7 +103,7 @@ class Departures {
   Group& groupOf(const std::string& workload);
 
   const Clock& clock_;
-  std::map<std::string, std::shared_ptr<Group>> groups_;  // by workload
+  std::map<std::string, std::shared_ptr<Group>> groups_;  // by namespace and workload
 };
 
 }  // namespace fallbackd::recovery

@@ -14,6 +14,16 @@ namespace {
 
 constexpr std::size_t kKeptEnded = 200;
 constexpr std::size_t kKeptSaid = 256;
+/// Where a pod's annotation chose the image, what its own namespace's password brought says nothing of
+/// another namespace's pods.
+bool saysOf(const std::string& podNamespace, const config::Workload& workload,
+            const watcher::Verdict& verdict) {
+  if (workload.imageFrom != Provenance::annotation || workload.match.namespaceName == podNamespace)
+    return true;
+  const bool refused = verdict.kind == watcher::Verdict::Kind::failed && verdict.cause == Cause::unauthorized;
+  return !verdict.withCredentials && !refused;
+}
+
 constexpr Backoff::Limits kLooksForGonePods{std::chrono::milliseconds(500), std::chrono::minutes(1)};
 
 }  // namespace
@@ -223,6 +233,7 @@ void Recoveries::probed(const config::Workload& workload, const watcher::Verdict
   // The image may have been here before: no event tells of its arrival.
   for (const auto& [key, recovery] : active_) {
     if (!sameImage(recovery->workload().image, workload.image)) continue;
+    if (!saysOf(recovery->incident().target.podNamespace, workload, verdict)) continue;
     if (verdict.kind == Kind::pulled) recovery->imageCame();
     if (verdict.kind == Kind::failed && recovery->incident().workload == workload.name) {
       recovery->pullFailed();

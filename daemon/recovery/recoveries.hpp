@@ -106,13 +106,15 @@ class Recoveries final : public watcher::Listener {
   bool firstTime(const std::string& text);
   cri::Awaitable<void> catchUp(Key key);
   cri::Awaitable<void> sweepStandIns();
+  cri::Awaitable<void> removeStandInsOf(Target target);
   [[nodiscard]] bool keepsStandIn(const std::string& recoveryId) const;
 
   Services& services_;
   config::ConfigPtr config_;
   std::map<Key, std::shared_ptr<Recovery>> active_;
   std::deque<Incident> ended_;
-  std::set<Place> held_;                // not taken over yet: nothing else may be started there
+  /// Not taken over yet: nothing else may be started there. By which recovery; empty: not known.
+  std::map<Place, std::string> held_;
   std::map<Place, std::string> spent_;  // must not run again for that pod; by which recovery
   std::map<std::string, std::shared_ptr<Event>> starting_;  // real containers that share their port, by id
   bool forgetting_ = false;

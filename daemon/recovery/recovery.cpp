@@ -144,7 +144,7 @@ cri::Awaitable<void> Recovery::run() {
 
 /// What kubelet may have adopted must not outlive its fallback.
 cri::Awaitable<void> Recovery::leaveNothing() {
-  if (requestedEnd_ == State::handed_back) services_.departures->succeeded(incident_.workload);
+  if (requestedEnd_ == State::handed_back) services_.departures->succeeded(settling_.group());
   if (requestedEnd_ != State::pod_gone) co_await settling_.leave();
 }
 

@@ -77,6 +77,8 @@ void Settling::imageCame() {
 }
 
 void Settling::reconfigured() {
+  rejections_ = 0;
+  pause_.reset();
   if (standIn_ != nullptr && workload_ != nullptr && wantsNone()) imageCame_.set();
 }
 
@@ -112,12 +114,12 @@ void Settling::tryToLeave() {
   auto& departures = *services_.departures;
   if (place_ || wantsNone()) return;
   std::optional<std::string> why;
-  if (departures.hasRoom(incident_.workload)) {
+  if (departures.hasRoom(group())) {
     why = lastEndpoint_.mustStay();
-    if (!why) place_ = departures.leave(incident_.workload, untilReady(), readiness());
+    if (!why) place_ = departures.leave(group(), untilReady(), readiness());
     if (place_) return;
   } else {
-    why = departures.stalled(incident_.workload)
+    why = departures.stalled(group())
               ? "its image can be pulled, but a pod of its workload made way in vain: no container came"
               : "its image can be pulled; other pods of its workload make way first";
   }
@@ -132,6 +134,11 @@ Departures::IsReady Settling::readiness() const {
           standIn = standIn_->containerId()] { return ask(uid, container, standIn); };
 }
 
+/// Pods whose annotations choose a binary share one workload's name in all namespaces.
+std::string Settling::group() const {
+  return incident_.target.podNamespace + "/" + incident_.workload;
+}
+
 bool Settling::podGoes() const {
   return services_.isDeleting && services_.isDeleting(incident_.target.podUid);
 }
@@ -144,7 +151,7 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
   for (;;) {
     if (standIn_ == nullptr) {
       bool may = !underWay_;
-      if (!may) may = co_await removeTraces();
+      if (!may) may = co_await removeTraces(standin::Fallback::serves);
       if (may) may = co_await mayMake();
       if (may) co_await make(logFile);
       if (standIn_ != nullptr) co_await lookAtOnce();
@@ -180,8 +187,8 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
 cri::Awaitable<bool> Settling::leaveForImage() {
   Backoff pause(kLeavingRetries);
   for (;;) {
-    const auto removed =
-        co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+    const auto removed = co_await services_.standIns->removeAll(
+        incident_.target.sandboxId, incident_.target.container, standin::Fallback::serves);
     if (place_) place_->renew();
     if (removed) break;
     if (podGoes()) co_return false;
@@ -203,18 +210,19 @@ cri::Awaitable<bool> Settling::leaveForImage() {
 /// Ended by kubelet before it can have adopted it, or by somebody else at any time. The fallback goes on.
 cri::Awaitable<void> Settling::rejected(int signal) {
   if (signal != 0) co_await standIn_->exit(standin::exitCodeOfSignal(signal));
-  const auto removed =
-      co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
-  static_cast<void>(removed);  // the next attempt, or the next sweep, removes it
+  const auto removed = co_await services_.standIns->removeAll(
+      incident_.target.sandboxId, incident_.target.container, standin::Fallback::serves);
+  underWay_ = !removed;  // then it is removed before anything else
   stopped();
   place_.reset();
+  if (!startedAt_ || clock_.now() - *startedAt_ >= kAdoptionLimit) rejections_ = 0;
   ++rejections_;
   count(StandInResult::rejected);
   note(State::rejected,
        (signal != 0 ? "it was asked to end (signal " + std::to_string(signal) + ") " : "it ended ") +
            (startedAt_ ? std::to_string(toMillis(clock_.now() - *startedAt_)) + " ms after its start"
                        : std::string("by itself")) +
-           (rejections_ >= kMaxRejections ? "; it is not made again for this recovery" : ""));
+           (rejections_ >= kMaxRejections ? "; it is not made again until the configuration changes" : ""));
   if (rejections_ < kMaxRejections) co_await pauseFor(kAfterRejection);
 }
 

@@ -48,6 +48,8 @@ class Settling {
   /// Removes every trace, for the real container. What cannot be removed now is removed by the next sweep.
   cri::Awaitable<void> leave();
 
+  /// Whose stand-ins make way one after the other.
+  [[nodiscard]] std::string group() const;
   /// How long kubelet gives its pod to end.
   [[nodiscard]] std::chrono::nanoseconds grace() const;
   /// It is known that its pod is being deleted. False: it is not, or nobody says.
@@ -59,11 +61,10 @@ class Settling {
   /// kubelet ends what it does not adopt at its next relist: a second, and more on a busy node.
   static constexpr std::chrono::seconds kAdoptionLimit{5};
   static constexpr unsigned kMaxRejections = 2;
-  static constexpr unsigned kMaxFailures = 5;  // to make one
 
   cri::Awaitable<void> takeOver();
   /// Removes what a cancelled or failed attempt may have left. False if the runtime does not let it.
-  cri::Awaitable<bool> removeTraces();
+  cri::Awaitable<bool> removeTraces(standin::Fallback fallback);
   [[nodiscard]] bool wantsNone() const;
   [[nodiscard]] cri::Awaitable<bool> imageIsHere() const;
   cri::Awaitable<void> lookAtOnce();
@@ -108,9 +109,9 @@ class Settling {
   std::optional<PullBackOff> pulls_;  // kubelet's, of this pod's image
   bool mayExist_ = false;             // one was made, or may have been by an earlier daemon
   bool lookedForEarlier_ = false;
-  bool underWay_ = false;  // one is being made or taken over; stays set where that was cancelled
-  unsigned failures_ = 0;
-  unsigned rejections_ = 0;
+  bool underWay_ =
+      false;  // one may exist that nobody holds: it is being made or taken over, or was not removed
+  unsigned rejections_ = 0;  // since one stayed, or the configuration changed
 };
 
 }  // namespace fallbackd::recovery

@@ -113,7 +113,8 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   Result<std::unique_ptr<standin::StandIn>> made =
       order ? Result<std::unique_ptr<standin::StandIn>>(nullptr) : tl::unexpected<Error>(order.error());
   if (order) made = co_await services_.standIns->make(std::move(*order));
-  underWay_ = false;
+  // Where kubelet may have adopted one, the real container does not come before it is removed.
+  underWay_ = !made && made.error().stage == Stage::run;
   if (!made) {
     const auto& error = made.error();
     if (error.reason == Reason::not_ready) {
@@ -121,8 +122,6 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
       co_return;
     }
     count(StandInResult::failed);
-    // A runtime that does not answer says nothing about the pod.
-    if (error.reason != Reason::unavailable && error.reason != Reason::timeout) ++failures_;
     note(State::failed, error.message());
     co_return;
   }
@@ -131,7 +130,6 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   // A pull that hangs keeps kubelet from adopting it until it fails: 30 s where packets are dropped.
   pulls_->closed(later(*startedAt_, incident_.cause == Cause::timeout ? kHungPull : kAdoptionLimit));
   leftAt_.reset();
-  failures_ = 0;
   pause_.reset();
   count(StandInResult::started);
   const auto& times = standIn_->times();
@@ -150,7 +148,7 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
 void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
   standIn_ = std::move(standIn);
   services_.standInMetrics->running(incident_.workload, 1);
-  services_.departures->runs(incident_.workload, 1);
+  services_.departures->runs(group(), 1);
   place_.reset();
   imageCame_.reset();
 }
@@ -160,13 +158,13 @@ void Settling::stopped() {
   if (pulls_) pulls_->opened(clock_.now());
   services_.standInMetrics->running(incident_.workload, -1);
   // With the place it has been counted as away.
-  if (!place_) services_.departures->runs(incident_.workload, -1);
+  if (!place_) services_.departures->runs(group(), -1);
 }
 
 cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
   if (standIn_ == nullptr) {
     // What was asked of the runtime may have happened although nobody waited for the answer.
-    if (underWay_) static_cast<void>(co_await removeTraces());
+    if (underWay_) static_cast<void>(co_await removeTraces(standin::Fallback::ended));
     co_return;
   }
   if (status.oomKilled) co_await standIn_->outOfMemory();
@@ -177,11 +175,11 @@ cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
   incident_.settlement.reset();
 }
 
-cri::Awaitable<bool> Settling::removeTraces() {
+cri::Awaitable<bool> Settling::removeTraces(standin::Fallback fallback) {
   Backoff pause(kRemovalPauses);
   for (int i = 0; i < kRemovals; ++i) {
-    const auto removed =
-        co_await services_.standIns->removeAll(incident_.target.sandboxId, incident_.target.container);
+    const auto removed = co_await services_.standIns->removeAll(incident_.target.sandboxId,
+                                                                incident_.target.container, fallback);
     if (removed) {
       underWay_ = false;
       mayExist_ = false;
@@ -197,7 +195,7 @@ cri::Awaitable<void> Settling::leave() {
   const bool ran = runs();
   stopped();
   incident_.settlement.reset();
-  const bool removed = co_await removeTraces();
+  const bool removed = co_await removeTraces(standin::Fallback::ended);
   if (removed && ran) count(StandInResult::ended);
 }
 

@@ -76,7 +76,7 @@ cri::Awaitable<bool> Settling::mayMake() {
   look_ = kSettleLook;
   const bool awaited = leftAt_ && clock_.now() - *leftAt_ < Departures::kLimit;
   if (!awaited) place_.reset();  // kubelet makes no container: others need not wait for it
-  if (awaited || rejections_ >= kMaxRejections || failures_ >= kMaxFailures) co_return false;
+  if (awaited || rejections_ >= kMaxRejections) co_return false;
   const auto now = ruling();
   if (wantsNone()) {
     // For explain; the log need not repeat what is configured.

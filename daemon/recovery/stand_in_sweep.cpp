@@ -26,13 +26,24 @@ bool justGone(const Incident& incident, Stamp now) {
 
 bool Recoveries::keepsStandIn(const std::string& recoveryId) const {
   // Those of which it is not known yet whether their fallback runs.
-  if (!held_.empty()) return true;
+  const bool held = std::any_of(held_.begin(), held_.end(), [&](const auto& one) {
+    return one.second.empty() || one.second == recoveryId;
+  });
+  if (held) return true;
   const bool active = std::any_of(active_.begin(), active_.end(),
                                   [&](const auto& one) { return one.second->incident().id == recoveryId; });
   if (active) return true;
   return std::any_of(ended_.begin(), ended_.end(), [&](const Incident& one) {
     return one.id == recoveryId && justGone(one, LoopClock::of(services_.executor).now());
   });
+}
+
+/// Its fallback has ended, whatever else has to be found out. If it cannot be, it is tried again with that.
+cri::Awaitable<void> Recoveries::removeStandInsOf(Target target) {
+  if (services_.standIns == nullptr) co_return;
+  const auto removed =
+      co_await services_.standIns->removeAll(target.sandboxId, target.container, standin::Fallback::ended);
+  static_cast<void>(removed);
 }
 
 cri::Awaitable<void> Recoveries::sweepStandIns() {
@@ -49,7 +60,7 @@ cri::Awaitable<void> Recoveries::sweepStandIns() {
       if (removed && *removed > 0) {
         services_.log.warn("removed stand-ins without a fallback", {{"standIns", *removed}});
       }
-      // What nothing is known of yet keeps all the others, too.
+      // What nothing is known of yet is soon known.
       if (!removed || !held_.empty()) {
         co_await pauseFor(kSweepRetry);
         continue;

@@ -3,6 +3,7 @@
 
 #include "base/async/backoff.hpp"
 #include "base/async/loop_clock.hpp"
+#include "base/async/within.hpp"
 #include "domain/stand_in.hpp"
 #include "standin/image.hpp"
 #include "standin/program/program_bytes.hpp"
@@ -30,7 +31,9 @@ constexpr Backoff::Limits kImageLooks{2ms, 100ms};
 constexpr auto kExitLimit = 2s;
 constexpr Backoff::Limits kEndLooks{10ms, 200ms};
 constexpr int kMaxEndLooks = 15;  // 2 s
-constexpr auto kStopGrace = 0s;   // nobody needs the process any more
+constexpr Backoff::Limits kRemovalPauses{100ms, 1s};
+constexpr auto kStopGrace = 0s;  // nobody needs the process any more
+constexpr const char* kPodUid = "io.kubernetes.pod.uid";
 // The label by which CRI keeps its hands off an image's names: without it, CRI adds one named by the digest
 // of the configuration, which outlives ours.
 constexpr const char* kManaged = "io.cri-containerd.image";
@@ -78,6 +81,12 @@ Result<> checkSandbox(const cri::SandboxStatus& sandbox) {
   return fail(Stage::sandbox, Reason::sandbox_changed, "the pod has a user namespace of its own");
 }
 
+/// A start without an answer may have succeeded, and kubelet adopts what runs.
+tl::unexpected<Error> mayRun(const Error& start, const Error& removal) {
+  return fail(Stage::run, start.reason,
+              start.context + "; it may run all the same, and is not removed: " + removal.context);
+}
+
 }  // namespace
 
 /// Ours, of all sandboxes.
@@ -87,16 +96,19 @@ cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::mine() {
   co_return list;
 }
 
-/// Of the sandbox. The runtime learns later that a stand-in ended with the fallback before; removed until
-/// then, kubelet would never see how.
+/// Of the pod, of all its sandboxes. The runtime learns later that a stand-in ended with the fallback before;
+/// removed until then, kubelet would never see how.
 cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::containersOf(const Request& request) {
   Backoff pause(kEndLooks);
   for (int look = 1;; ++look) {
     auto list = co_await runtime_.listContainers();
     if (!list) co_return list;
-    std::erase_if(*list, [&](const auto& one) { return one.sandboxId != request.sandbox.sandbox.id; });
+    const auto& sandbox = request.sandbox.sandbox;
+    std::erase_if(*list, [&](const auto& one) {
+      return one.sandboxId != sandbox.id && labelOf(one, kPodUid) != sandbox.podUid;
+    });
     const bool ends = std::any_of(list->begin(), list->end(), [&](const auto& one) {
-      return one.name == request.container && isOurs(one, runDir_) &&
+      return one.sandboxId == sandbox.id && one.name == request.container && isOurs(one, runDir_) &&
              one.state == cri::Container::State::running && one.attempt < kFirstAttempt + request.restarts;
     });
     if (!ends || look == kMaxEndLooks) co_return list;
@@ -114,25 +126,32 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
     ~Making() { --count; }
     std::size_t& count;
   } const making(making_);
-  const auto there = co_await containersOf(request);
-  if (!there) co_return tl::unexpected<Error>(there.error());
-  const auto room = co_await makeRoom(request, *there);
+  const auto ofPod = co_await containersOf(request);
+  if (!ofPod) co_return tl::unexpected<Error>(ofPod.error());
+  const auto room = co_await makeRoom(request, *ofPod);
   if (!room) co_return tl::unexpected<Error>(room.error());
   const auto begun = clock.now();
   const auto image = co_await ensureImage(request);
   if (!image) co_return tl::unexpected<Error>(image.error());
   const auto haveImage = clock.now();
-  auto order = orderOf(request, runDir_, *there);
+  auto order = orderOf(request, runDir_, *ofPod);
   const auto id = co_await control_.createContainer(request.sandbox, std::move(order));
   if (!id) co_return tl::unexpected<Error>(id.error());
   const Times times{haveImage - begun, clock.now() - haveImage, {}};
+  const auto expected = co_await checkImage(*id, *image);
+  if (!expected) {
+    const auto removed = co_await control_.removeContainer(*id);
+    static_cast<void>(removed);  // the next attempt does it as well
+    co_return tl::unexpected<Error>(expected.error());
+  }
   // Before it runs: a daemon that dies in between leaves no stand-in without its link.
   link(request, *id);
   auto standIn = co_await start(*id, times);
+  if (standIn) unlinkFallback(request, *id);
   if (!standIn) {
     unlink(request, *id);
     const auto removed = co_await removeById(*id);
-    static_cast<void>(removed);
+    if (!removed) co_return mayRun(standIn.error(), removed.error());
   }
   co_return standIn;
 }
@@ -153,7 +172,11 @@ cri::Awaitable<Result<>> ContainerdStandIns::checkSucceeded(const std::string& n
 
 /// Nothing may have the container's name that kubelet would see beside it.
 cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
-                                                      const std::vector<cri::Container>& there) {
+                                                      const std::vector<cri::Container>& ofPod) {
+  std::vector<cri::Container> there;
+  for (const auto& one : ofPod) {
+    if (one.sandboxId == request.sandbox.sandbox.id) there.push_back(one);
+  }
   const auto missing = missingBefore(request, there);
   if (!missing.empty()) co_return fail(Stage::sandbox, Reason::not_ready, missing);
   for (const auto& name : request.initContainers) {
@@ -177,7 +200,15 @@ cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
     const bool kept = &one == latest && one.state == cri::Container::State::exited &&
                       one.attempt < kFirstAttempt + request.restarts;
     if (kept) continue;
-    auto removed = co_await remove(one);
+    const bool serves = one.attempt == kFirstAttempt + request.restarts;
+    auto removed = co_await remove(one, serves ? Fallback::serves : Fallback::ended);
+    if (!removed) co_return removed;
+  }
+  // CRI's name of a container says its pod, not its sandbox.
+  for (const auto& one : ofPod) {
+    const bool elsewhere = one.sandboxId != request.sandbox.sandbox.id;
+    if (!elsewhere || one.name != request.container || !isOurs(one, runDir_)) continue;
+    auto removed = co_await remove(one, Fallback::ended);
     if (!removed) co_return removed;
   }
   co_return Result<>{};
@@ -221,12 +252,14 @@ void ContainerdStandIns::link(const Request& request, const std::string& id) {
   const auto& pod = request.sandbox.sandbox;
   const auto log = request.sandbox.logDirectory + "/" + request.logPath;
   const auto made = links_.make({pod.podName, pod.podNamespace, request.container, id}, log);
-  if (!made) {
-    if (trouble_) trouble_(made.error());
-    return;
-  }
-  // The one from before the stand-in: a collector would read the log twice.
-  links_.remove({pod.podName, pod.podNamespace, request.container, sys::idOfLog(log)});
+  if (!made && trouble_) trouble_(made.error());
+}
+
+/// The link from before the stand-in: a collector would read the log twice. Not without another one.
+void ContainerdStandIns::unlinkFallback(const Request& request, const std::string& id) const {
+  const auto& pod = request.sandbox.sandbox;
+  const auto log = links_.target({pod.podName, pod.podNamespace, request.container, id});
+  if (!log.empty()) links_.remove({pod.podName, pod.podNamespace, request.container, sys::idOfLog(log)});
 }
 
 void ContainerdStandIns::unlink(const Request& request, const std::string& id) const {
@@ -234,11 +267,21 @@ void ContainerdStandIns::unlink(const Request& request, const std::string& id) c
   links_.remove({sandbox.podName, sandbox.podNamespace, request.container, id});
 }
 
+void ContainerdStandIns::linkFallback(sys::LogOwner owner) const {
+  const auto log = links_.target(owner);
+  if (log.empty()) return;
+  owner.containerId = sys::idOfLog(log);
+  const auto made = links_.make(owner, log);
+  if (!made && trouble_) trouble_(made.error());
+}
+
 /// Its link first: of a container that is gone, no later daemon would know that it had one. The log stays, as
-/// a container's does.
-cri::Awaitable<Result<>> ContainerdStandIns::remove(cri::Container standIn) {
-  links_.remove({labelOf(standIn, "io.kubernetes.pod.name"), labelOf(standIn, "io.kubernetes.pod.namespace"),
-                 standIn.name, standIn.id});
+/// a container's does, and a fallback that goes on writing it gets back the link that it had before.
+cri::Awaitable<Result<>> ContainerdStandIns::remove(cri::Container standIn, Fallback fallback) {
+  sys::LogOwner owner{labelOf(standIn, "io.kubernetes.pod.name"),
+                      labelOf(standIn, "io.kubernetes.pod.namespace"), standIn.name, standIn.id};
+  if (fallback == Fallback::serves) linkFallback(owner);
+  links_.remove(owner);
   co_return co_await removeById(standIn.id);
 }
 
@@ -248,34 +291,66 @@ cri::Awaitable<Result<>> ContainerdStandIns::removeById(std::string id) {
   co_return co_await control_.removeContainer(std::move(id));
 }
 
-asio::awaitable<Result<>> ContainerdStandIns::removeAll(std::string sandboxId, std::string container) {
-  const auto list = co_await mine();
+asio::awaitable<Result<>> ContainerdStandIns::removeAll(std::string sandboxId, std::string container,
+                                                        Fallback fallback) {
+  auto list = co_await mine();
   if (!list) co_return tl::unexpected<Error>(list.error());
-  bool any = false;
+  std::erase_if(*list, [&](const auto& one) { return one.sandboxId != sandboxId || one.name != container; });
+  std::uint32_t latest = 0;
+  for (const auto& one : *list) latest = std::max(latest, one.attempt);
   Result<> result;
   for (const auto& one : *list) {
-    if (one.sandboxId != sandboxId || one.name != container) continue;
-    any = true;
-    auto removed = co_await remove(one);
+    auto removed = co_await remove(one, one.attempt == latest ? fallback : Fallback::ended);
     if (!removed) result = std::move(removed);
   }
-  if (any) co_await removeUnusedImages();
+  if (!list->empty()) co_await removeUnusedImages();
   co_return result;
 }
 
 asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeOthers(
     std::function<bool(const std::string& recoveryId)> isKept) {
+  std::size_t count = 0;
+  const auto removed = co_await removeThose(std::move(isKept), Fallback::ended, count);
+  if (!removed) co_return tl::unexpected<Error>(removed.error());
+  co_return count;
+}
+
+/// Adds their number to `count`, also if others cannot be removed.
+cri::Awaitable<Result<>> ContainerdStandIns::removeThose(
+    std::function<bool(const std::string& recoveryId)> isKept, Fallback fallback, std::size_t& count) {
   const auto list = co_await mine();
   if (!list) co_return tl::unexpected<Error>(list.error());
-  std::size_t count = 0;
+  Result<> result;
   for (const auto& one : *list) {
     if (isKept(one.labels.at(kStandInLabel))) continue;
-    const auto removed = co_await remove(one);
-    if (!removed) co_return tl::unexpected<Error>(removed.error());
-    ++count;
+    const bool serves = one.state == cri::Container::State::running;
+    auto removed = co_await remove(one, serves ? fallback : Fallback::ended);
+    if (removed) ++count;
+    if (!removed) result = std::move(removed);
   }
   co_await removeUnusedImages();
-  co_return count;
+  co_return result;
+}
+
+asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeEvery(std::chrono::nanoseconds limit) {
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  const auto deadline = clock.now() + limit;
+  auto last = fail(Stage::containerd, Reason::timeout, "no answer in time");
+  Backoff pause(kRemovalPauses);
+  const auto none = [](const std::string&) { return false; };
+  std::size_t count = 0;
+  while (clock.now() < deadline) {
+    const auto before = count;
+    auto round = removeThose(none, Fallback::serves, count);
+    const auto removed = co_await within(deadline, std::move(round));
+    if (!removed) break;
+    if (*removed && count == before) co_return count;
+    if (!*removed) {
+      last = tl::unexpected<Error>(removed->error());
+      co_await pause.wait();
+    }
+  }
+  co_return last;
 }
 
 /// Those that no stand-in names, of any fallbackd. One that is missed is removed the next time.
@@ -311,7 +386,7 @@ cri::Awaitable<Result<std::optional<cri::Blob>>> ContainerdStandIns::executableL
 }
 
 /// One at a time: a node full of pods needs the same image at once, and it may be large.
-cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const Request& request) {
+cri::Awaitable<Result<std::string>> ContainerdStandIns::ensureImage(const Request& request) {
   const auto executor = co_await asio::this_coro::executor;
   const auto name = imageNameOf(request.binary, request.executable);
   for (auto other = writing_.find(name); other != writing_.end(); other = writing_.find(name)) {
@@ -336,28 +411,40 @@ cri::Awaitable<Result<>> ContainerdStandIns::ensureImage(const Request& request)
 }
 
 /// kubelet collects images that it does not know in use: each time it is looked for again.
-cri::Awaitable<Result<>> ContainerdStandIns::writeImage(std::string name, const Request& request) {
+cri::Awaitable<Result<std::string>> ContainerdStandIns::writeImage(std::string name, const Request& request) {
   auto layer = co_await executableLayer(request);
   if (!layer) co_return tl::unexpected<Error>(layer.error());
   auto parts = imageOf(name, programBytes(), architecture(), std::move(*layer));
+  std::string imageId = parts[parts.size() - 2].digest;
   const auto stored = co_await control_.imageDigest(name);
   if (!stored) co_return tl::unexpected<Error>(stored.error());
   const bool ours = *stored == parts.back().digest;
   const auto present = co_await runtime_.imagePresent(name);
   if (!present) co_return tl::unexpected<Error>(present.error());
-  if (*present && ours) co_return Result<>{};
+  if (*present && ours) co_return imageId;
   // A pod may name it, too, and pull it from wherever its host leads; and an earlier version had another
   // program.
   if (!stored->empty() && !ours) {
     auto removed = co_await control_.deleteImage(name);
-    if (!removed) co_return removed;
+    if (!removed) co_return tl::unexpected<Error>(removed.error());
     auto forgotten = co_await awaitImage(name, Image::gone);
-    if (!forgotten) co_return forgotten;
+    if (!forgotten) co_return tl::unexpected<Error>(forgotten.error());
   }
   cri::Labels labels{{kManaged, "managed"}, {kStandInImageLabel, "true"}};
   auto created = co_await control_.createImage(name, std::move(parts), std::move(labels));
-  if (!created) co_return created;
-  co_return co_await awaitImage(name, Image::there);
+  if (!created) co_return tl::unexpected<Error>(created.error());
+  const auto there = co_await awaitImage(name, Image::there);
+  if (!there) co_return tl::unexpected<Error>(there.error());
+  co_return imageId;
+}
+
+/// Somebody may have exchanged what the name stands for after it was looked at.
+cri::Awaitable<Result<>> ContainerdStandIns::checkImage(std::string containerId, std::string imageId) {
+  const auto stored = co_await runtime_.storedContainer(containerId);
+  if (!stored) co_return tl::unexpected<Error>(stored.error());
+  if (stored->imageId == imageId) co_return Result<>{};
+  co_return fail(Stage::containerd, Reason::digest_mismatch,
+                 "stand-in " + containerId + " was made of another image, " + stored->imageId);
 }
 
 /// CRI learns of it by an event of containerd's.

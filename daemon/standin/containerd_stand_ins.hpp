@@ -9,6 +9,7 @@
 #include "standin/stand_ins.hpp"
 #include "sys/log_links.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -33,26 +34,36 @@ class ContainerdStandIns final : public StandIns {
 
   boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> make(Request request) override;
   boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> find(std::string recoveryId) override;
-  boost::asio::awaitable<Result<>> removeAll(std::string sandboxId, std::string container) override;
+  boost::asio::awaitable<Result<>> removeAll(std::string sandboxId, std::string container,
+                                             Fallback fallback) override;
   boost::asio::awaitable<Result<std::size_t>> removeOthers(
       std::function<bool(const std::string& recoveryId)> isKept) override;
+  /// All of them, while the fallbacks go on, again and again until none is listed. Gives their number; an
+  /// error: not within `limit`.
+  boost::asio::awaitable<Result<std::size_t>> removeEvery(std::chrono::nanoseconds limit);
 
  private:
   cri::Awaitable<Result<std::vector<cri::Container>>> mine();
   cri::Awaitable<Result<std::vector<cri::Container>>> containersOf(const Request& request);
-  cri::Awaitable<Result<>> ensureImage(const Request& request);
-  cri::Awaitable<Result<>> writeImage(std::string name, const Request& request);
+  cri::Awaitable<Result<>> removeThose(std::function<bool(const std::string& recoveryId)> isKept,
+                                       Fallback fallback, std::size_t& count);
+  /// Gives the id of the image: the digest of its configuration.
+  cri::Awaitable<Result<std::string>> ensureImage(const Request& request);
+  cri::Awaitable<Result<std::string>> writeImage(std::string name, const Request& request);
+  cri::Awaitable<Result<>> checkImage(std::string containerId, std::string imageId);
   cri::Awaitable<Result<std::optional<cri::Blob>>> executableLayer(const Request& request);
   enum class Image : std::uint8_t { there, gone };
   cri::Awaitable<Result<>> awaitImage(std::string name, Image wanted);
   cri::Awaitable<Result<>> checkSucceeded(const std::string& name, const std::vector<cri::Container>& there);
-  cri::Awaitable<Result<>> makeRoom(const Request& request, const std::vector<cri::Container>& there);
+  cri::Awaitable<Result<>> makeRoom(const Request& request, const std::vector<cri::Container>& ofPod);
   cri::Awaitable<Result<std::unique_ptr<StandIn>>> start(std::string id, Times times);
   cri::Awaitable<Result<std::unique_ptr<StandIn>>> take(std::string id, Times times);
-  cri::Awaitable<Result<>> remove(cri::Container standIn);
+  cri::Awaitable<Result<>> remove(cri::Container standIn, Fallback fallback);
   cri::Awaitable<Result<>> removeById(std::string id);
   void link(const Request& request, const std::string& id);
   void unlink(const Request& request, const std::string& id) const;
+  void linkFallback(sys::LogOwner owner) const;
+  void unlinkFallback(const Request& request, const std::string& id) const;
   cri::Awaitable<void> removeUnusedImages();
 
   cri::Runtime& runtime_;

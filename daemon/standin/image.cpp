@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include <boost/json.hpp>
@@ -19,6 +20,8 @@ namespace fallbackd::standin {
 namespace {
 
 namespace json = boost::json;
+
+static_assert(std::string_view(kStandInProgram).substr(1) == kProgramName);
 
 constexpr std::size_t kTarBlock = 512;
 constexpr const char* kLayerType = "application/vnd.oci.image.layer.v1.tar";

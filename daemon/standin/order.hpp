@@ -39,7 +39,7 @@ std::string missingBefore(const Request& request, const std::vector<cri::Contain
 /// kubelet numbers its attempts from 0; none of its pods gets here.
 inline constexpr std::uint32_t kFirstAttempt = 1U << 30;
 
-/// `others`: the containers of the sandbox, whose restart counts it continues.
+/// `others`: the containers of the pod, whose restart counts it continues.
 cri::ContainerOrder orderOf(const Request& request, const std::string& runDir,
                             const std::vector<cri::Container>& others);
 

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "standin/order.hpp"
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,18 +39,24 @@ class StandIn {
   virtual boost::asio::awaitable<void> exit(int code) = 0;
 };
 
+/// What its stand-in is removed from. One that serves on needs a link to its log of its own again.
+enum class Fallback : std::uint8_t { serves, ended };
+
 class StandIns {
  public:
   virtual ~StandIns() = default;
   /// Makes and starts one; removes the container's earlier ones, except the latest, which kubelet may show.
   /// Leaves nothing behind on failure, if the runtime lets it. Reason already_exists: the real container is
-  /// there; not_ready: kubelet would not start it yet; sandbox_changed: it is not a sandbox for one.
+  /// there; not_ready: kubelet would not start it yet; sandbox_changed: it is not a sandbox for one. Stage
+  /// run: it may run all the same.
   virtual boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> make(Request request) = 0;
   /// The running one of an earlier daemon; null if there is none.
   virtual boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> find(std::string recoveryId) = 0;
   /// Stops and removes all of one container, also those that have ended, and their images.
-  virtual boost::asio::awaitable<Result<>> removeAll(std::string sandboxId, std::string container) = 0;
-  /// The same for all that belong to no recovery for which `isKept` holds by then. Gives their number.
+  virtual boost::asio::awaitable<Result<>> removeAll(std::string sandboxId, std::string container,
+                                                     Fallback fallback) = 0;
+  /// The same for all whose fallback has ended: that belong to no recovery for which `isKept` holds by then.
+  /// Gives their number. One that cannot be removed does not keep the others; then it is the last error.
   virtual boost::asio::awaitable<Result<std::size_t>> removeOthers(
       std::function<bool(const std::string& recoveryId)> isKept) = 0;
 };

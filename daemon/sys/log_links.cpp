@@ -3,10 +3,13 @@
 
 #include "sys/file.hpp"
 
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <climits>
 
 namespace fallbackd::sys {
 
@@ -50,6 +53,15 @@ Result<> LogLinks::make(const LogOwner& owner, const std::string& log) const {
     return folder.error().reason == Reason::not_found ? Result<>() : tl::unexpected(folder.error());
   if (::symlinkat(log.c_str(), folder->get(), name.c_str()) == 0 || errno == EEXIST) return {};
   return failErrno(Stage::logs, "create the link " + name + " in " + folder_);
+}
+
+std::string LogLinks::target(const LogOwner& owner) const {
+  const auto name = logLinkOf(owner);
+  const auto folder = name.empty() ? Result<UniqueFd>(UniqueFd()) : sys::openDir(Stage::logs, folder_);
+  if (name.empty() || !folder) return {};
+  std::array<char, PATH_MAX> text{};
+  const auto size = ::readlinkat(folder->get(), name.c_str(), text.data(), text.size());
+  return size > 0 ? std::string(text.data(), static_cast<std::size_t>(size)) : std::string();
 }
 
 void LogLinks::remove(const LogOwner& owner) const {

@@ -36,6 +36,8 @@ class LogLinks {
   /// A folder that does not exist, or a link that does, is not an error. Stage logs.
   [[nodiscard]] Result<> make(const LogOwner& owner, const std::string& log) const;
   void remove(const LogOwner& owner) const;
+  /// Where it leads; empty if there is no such link.
+  [[nodiscard]] std::string target(const LogOwner& owner) const;
 
  private:
   std::string folder_;

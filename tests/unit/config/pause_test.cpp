@@ -28,6 +28,17 @@ TEST(Pause, NoFileIsNoPause) {
   EXPECT_EQ(pause->orderFor("shop"), nullptr);
 }
 
+TEST(Pause, ADamagedFileDoesNotAllowStandInsAgain) {
+  const auto now = *parseRfc3339("2027-01-31T08:30:00.5Z");
+  Pause before;
+  EXPECT_FALSE(pauseOfDamaged("line 1", &before, now).withoutStandIns);
+  before.withoutStandIns = true;
+  EXPECT_TRUE(pauseOfDamaged("line 1", &before, now).withoutStandIns);
+  const auto unknown = pauseOfDamaged("line 1", nullptr, now);
+  EXPECT_TRUE(unknown.withoutStandIns) << "at a start nobody knows what it said";
+  EXPECT_EQ(unknown.node, order("its file cannot be read: line 1"));
+}
+
 TEST(Pause, WhatIsWrittenIsRead) {
   const TempFolder folder;
   const std::string odd = "it's \"down\": #1 {x} \\n — 100 %";

@@ -76,10 +76,14 @@ TEST_F(OwnDaemonSetTest, AnApiServerThatDoesNotAnswerSaysNothing) {
 }
 
 TEST_F(OwnDaemonSetTest, ItIsAskedForUntilItIsSeen) {
-  tasks.spawn(own.see());
-  ASSERT_TRUE(eventually([&] { return server.requests().size() >= 2; })) << "404 at first";
+  int notFound = 0;
+  tasks.spawn(own.see([&] { ++notFound; }));
+  ASSERT_TRUE(eventually([&] { return server.requests().size() >= 3; })) << "404 at first";
+  EXPECT_EQ(notFound, 1) << "it is said once";
+  EXPECT_FALSE(own.seen());
   server.putOwner(kPath, R"({"metadata":{"name":"fallbackd"}})");
   ASSERT_TRUE(eventually([&] { return tasks.empty(); }));
+  EXPECT_TRUE(own.seen());
   server.removeOwner(kPath);
   EXPECT_TRUE(isGone());
 }

@@ -77,7 +77,7 @@ class FakeStandIns final : public standin::StandIns {
     request.recoveryId = recoveryId;
     co_return begin(std::move(request));
   }
-  boost::asio::awaitable<Result<>> removeAll(std::string, std::string) override {
+  boost::asio::awaitable<Result<>> removeAll(std::string, std::string, standin::Fallback fallback) override {
     if (silent) co_return fail(Stage::containerd, Reason::unavailable, "down");
     if (halfRemovals > 0) {
       --halfRemovals;
@@ -86,6 +86,7 @@ class FakeStandIns final : public standin::StandIns {
     }
     ++removals;
     for (const auto& one : made) one->removed = true;
+    removedFrom = fallback;
     co_return Result<>{};
   }
   boost::asio::awaitable<Result<std::size_t>> removeOthers(
@@ -107,6 +108,7 @@ class FakeStandIns final : public standin::StandIns {
   bool hangs = false;    // making one never ends by itself
   int halfRemovals = 0;  // so many stop it, and then fail
   int removals = 0;
+  std::optional<standin::Fallback> removedFrom;  // the last time
   int attempts = 0;
   int searches = 0;
   int sweeps = 0;

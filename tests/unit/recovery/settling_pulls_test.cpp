@@ -26,6 +26,23 @@ TEST_F(SettlingPulls, AStandInStaysUntilKubeletsBackOffIsOver) {
   EXPECT_TRUE(standIns.made[0]->removed);
 }
 
+TEST_F(SettlingPulls, AnotherNamespacesPasswordSaysNothing) {
+  settles();
+  clock.advance(loop, 20s);
+  auto chosen = configured()->workloads[0];
+  chosen.match.namespaceName = "other";
+  chosen.imageFrom = Provenance::annotation;
+  watcher::Verdict verdict;
+  verdict.kind = watcher::Verdict::Kind::pulled;
+  verdict.withCredentials = true;
+  recoveries->probed(chosen, verdict);
+  clock.advance(loop, 5s);
+  EXPECT_EQ(settled(), Settled::settled) << "kubelet may not be able to pull it for this pod";
+  verdict.withCredentials = false;
+  recoveries->probed(chosen, verdict);
+  EXPECT_TRUE(runUntil(loop, [&] { return settled() == Settled::leaving; }));
+}
+
 TEST_F(SettlingPulls, ThatIsLongAgoOnceTheOutageWasLong) {
   settles();
   clock.advance(loop, 20s);

@@ -173,6 +173,7 @@ TEST_F(SettlingTest, AnEarlyStopIsARejectionAndTheFallbackServesOn) {
   ASSERT_TRUE(becomes(Settled::rejected));
   EXPECT_EQ(standIns.made[0]->exitCode, 128 + SIGTERM);
   EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_EQ(standIns.removedFrom, standin::Fallback::serves);
   EXPECT_EQ(state(), State::ready);
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
   // Once more, and then no more.
@@ -196,9 +197,11 @@ TEST_F(SettlingTest, ItMakesWayForTheRealContainerWhileTheFallbackServes) {
   recoveries->imageArrived("r/checkout:1");
   ASSERT_TRUE(becomes(Settled::leaving));
   EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_EQ(standIns.removedFrom, standin::Fallback::serves);
   EXPECT_EQ(state(), State::ready);
   kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
+  EXPECT_EQ(standIns.removedFrom, standin::Fallback::ended);
   EXPECT_EQ(standIns.attempts, 1);
   EXPECT_TRUE(metric(R"(fallbackd_active_stand_ins{workload="checkout"} 0)"));
 }
@@ -229,6 +232,18 @@ TEST_F(SettlingTest, OfOneWorkloadOneMakesWayAtATime) {
   EXPECT_EQ(leaving(), 0U) << "its pod may not be Ready yet";
   clock.advance(loop, 2s);
   EXPECT_TRUE(runUntil(loop, [&] { return leaving() == 1; }));
+}
+
+TEST_F(SettlingTest, NamespacesDoNotWaitForEachOther) {
+  runtime.addSandbox("s2", "other", "checkout-2");
+  specs.specs["uid-s2"] = specs.specs["uid-s1"];
+  detect("s1");
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  adopt();
+  recoveries->imageArrived("r/checkout:1");
+  clock.advance(loop, 1s);
+  EXPECT_EQ(settledCount(Settled::leaving), 2U);
 }
 
 TEST_F(SettlingTest, OneWhoseContainerDoesNotComeStopsTheOthers) {
@@ -575,14 +590,71 @@ TEST_F(SettlingTest, WithoutAnApiServerAutoMeansNever) {
   EXPECT_EQ(standIns.attempts, 0);
 }
 
-TEST_F(SettlingTest, ARuntimeThatRefusesIsNotAskedForEver) {
+TEST_F(SettlingTest, ARuntimeThatRefusesIsAskedOnceAMinute) {
   standIns.refusal = Error{Stage::containerd, Reason::protocol, 0, "an admission plugin says no"};
   detect();
   ASSERT_TRUE(becomes(Settled::failed));
   EXPECT_THAT(why(), HasSubstr("an admission plugin says no"));
   clock.advance(loop, 30min);
-  EXPECT_EQ(standIns.attempts, 5);
+  EXPECT_GE(standIns.attempts, 30);
+  EXPECT_LE(standIns.attempts, 36);
   EXPECT_EQ(state(), State::ready);
+  standIns.refusal.reset();
+  clock.advance(loop, 1min);
+  EXPECT_EQ(settled(), Settled::settled) << "an outage of the runtime ends";
+}
+
+TEST_F(SettlingTest, AnotherConfigurationMayNotBeRejected) {
+  for (std::size_t i = 0; i < 2; ++i) {
+    if (i == 0) detect();
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == i + 1; }));
+    standIns.made[i]->send(SIGTERM);
+    ASSERT_TRUE(becomes(Settled::rejected));
+    clock.advance(loop, 31s);
+  }
+  clock.advance(loop, 5min);
+  EXPECT_EQ(standIns.attempts, 2);
+  recoveries->reconfigure(configured());
+  clock.advance(loop, 1min + 1s);
+  EXPECT_EQ(standIns.attempts, 3);
+  EXPECT_EQ(settled(), Settled::settled);
+}
+
+TEST_F(SettlingTest, ARejectionOfOneThatStayedIsTheFirst) {
+  settles();
+  for (std::size_t i = 0; i < 4; ++i) {
+    adopt();
+    standIns.made[i]->send(0);  // removed by somebody
+    ASSERT_TRUE(becomes(Settled::rejected));
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == i + 2; })) << i;
+  }
+}
+
+TEST_F(SettlingTest, OneThatMayRunUnheldIsRemovedThoughItsImageIsHere) {
+  standIns.refusal = Error{Stage::run, Reason::unavailable, 0, "containerd was killed"};
+  detect();
+  ASSERT_TRUE(becomes(Settled::failed));
+  EXPECT_EQ(standIns.removals, 0);
+  runtime.images.insert("r/checkout:1");
+  clock.advance(loop, 5s);
+  EXPECT_EQ(standIns.removals, 1) << "kubelet makes no container while it runs";
+  clock.advance(loop, 5min);
+  EXPECT_EQ(standIns.removals, 1);
+  EXPECT_EQ(standIns.attempts, 1);
+}
+
+TEST_F(SettlingTest, ARejectedOneIsRemovedUntilThatSucceeds) {
+  settles();
+  standIns.made[0]->send(SIGTERM);
+  standIns.silent = true;
+  ASSERT_TRUE(becomes(Settled::rejected));
+  EXPECT_FALSE(standIns.made[0]->removed);
+  runtime.images.insert("r/checkout:1");
+  clock.advance(loop, 1min);
+  standIns.silent = false;
+  clock.advance(loop, 1min);
+  EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_EQ(standIns.attempts, 1);
 }
 
 TEST_F(SettlingTest, TheNextDaemonTakesItOver) {
@@ -665,6 +737,38 @@ TEST_F(SettlingTest, StandInsWithoutARecoveryAreSwept) {
   recoveries.emplace(*services, configured());
   boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.sweeps > 0; }));
+  EXPECT_EQ(standIns.swept, 1U);
+}
+
+/// After a restart nobody knows what the pod wants.
+struct NotDetermined : SettlingTest {
+  void restarts() {
+    settles();
+    stop(*recoveries);
+    id = standIns.made[0]->request.recoveryId;
+    standIns.others = {id, "of-nobody"};
+    standIns.earlier = true;
+    specs.specs.clear();
+    auto config = std::make_shared<config::Config>(*configured());
+    config->workloads[0].inheritance.on = true;
+    recoveries.emplace(*services, config);
+    boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.sweeps > 0; }));
+  }
+  std::string id;
+};
+
+TEST_F(NotDetermined, OneThatEndedHasNoStandInAndKeepsNoOthers) {
+  launcher.adoptable = false;
+  ASSERT_NO_FATAL_FAILURE(restarts());
+  EXPECT_GE(standIns.removals, 1) << "its fallback has ended, whatever it was";
+  EXPECT_EQ(standIns.removedFrom, standin::Fallback::ended);
+  EXPECT_EQ(standIns.swept, 1U);
+}
+
+TEST_F(NotDetermined, OneThatRunsKeepsItsStandIn) {
+  ASSERT_NO_FATAL_FAILURE(restarts());
+  EXPECT_EQ(standIns.removals, 0);
   EXPECT_EQ(standIns.swept, 1U);
 }
 

@@ -21,9 +21,17 @@ class FakeControl final : public cri::Control {
                                                       cri::ContainerOrder order) override {
     calls.push_back("create");
     if (runtime.down) co_return fail(Stage::containerd, Reason::unavailable, "down");
+    for (const auto& other : runtime.containers) {
+      const auto uid = other.labels.find("io.kubernetes.pod.uid");
+      const bool ofPod = uid != other.labels.end() && uid->second == sandbox.sandbox.podUid;
+      if (ofPod && other.name == order.name && other.attempt == order.attempt)
+        co_return fail(Stage::containerd, Reason::already_exists, "the name is reserved for " + other.id);
+    }
     const std::string id = "c" + std::to_string(++count);
     cri::Container one{id, sandbox.sandbox.id, order.name, order.attempt, cri::Container::State::created};
     one.image = order.image;
+    one.imageId = ids[order.image];
+    runtime.labels[id] = order.labels;
     one.labels = order.labels;
     one.annotations = order.annotations;
     runtime.containers.push_back(one);
@@ -33,6 +41,11 @@ class FakeControl final : public cri::Control {
   cri::Awaitable<Result<>> startContainer(std::string id) override {
     calls.push_back("start");
     if (startFails) co_return fail(Stage::containerd, Reason::protocol, "runc");
+    if (startUnanswered) {
+      runtime.startContainer(id);
+      runtime.down = true;
+      co_return fail(Stage::containerd, Reason::unavailable, "down");
+    }
     runtime.startContainer(id);
     if (onStart) pids[id] = onStart();
     co_return Result<>{};
@@ -44,6 +57,7 @@ class FakeControl final : public cri::Control {
   cri::Awaitable<Result<>> stopContainer(std::string id, std::chrono::seconds) override {
     calls.push_back("stop " + id);
     if (onStop) onStop();
+    if (hung == id) co_return fail(Stage::containerd, Reason::timeout, "its shim hangs");
     if (runtime.down) co_return fail(Stage::containerd, Reason::unavailable, "down");
     runtime.exitContainer(id, 137);
     co_return Result<>{};
@@ -62,6 +76,8 @@ class FakeControl final : public cri::Control {
     calls.push_back("image");
     if (!imageHidden) runtime.images.insert(name);
     digests[name] = blobs.back().digest;
+    ids[name] = blobs[blobs.size() - 2].digest;
+    if (exchanges) ids[name] = "sha256:foreign";
     layers[name] = blobs.size() - 2;  // beside configuration and manifest
     images[name] = std::move(labels);
     co_return Result<>{};
@@ -93,8 +109,12 @@ class FakeControl final : public cri::Control {
   std::map<std::string, pid_t> pids;  // by container
   std::function<pid_t()> onStart;
   std::function<void()> onStop;
+  std::map<std::string, std::string> ids;  // of images, by name
+  bool exchanges = false;                  // somebody gives each image's name to another one
+  std::string hung;                        // this one does not stop
   bool startFails = false;
-  bool imageHidden = false;  // CRI never learns of it
+  bool startUnanswered = false;  // it succeeds, and the runtime dies
+  bool imageHidden = false;      // CRI never learns of it
   int count = 0;
 };
 

@@ -96,8 +96,51 @@ TEST_F(StandInsTest, ItsLogIsWhereCollectorsLook) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "no line is read twice";
   const auto link = folder / ("pod-s1_shop_main-" + (*made)->containerId() + ".log");
   EXPECT_EQ(std::filesystem::read_symlink(link), "/made-up/pods/shop_checkout_uid-s1/main-fallback/0.log");
-  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::ended)));
   EXPECT_TRUE(std::filesystem::is_empty(folder));
+}
+
+struct LinkedFallback : StandInsTest {
+  LinkedFallback() {
+    one.sandbox.logDirectory = "/made-up/pods/shop_checkout_uid-s1";
+    one.logPath = "main-fallback/0.log";
+    EXPECT_TRUE(links.make({"pod-s1", "shop", "main", sys::idOfLog(log)}, log));
+  }
+  bool hasItsLink() const {
+    return std::filesystem::is_symlink(folder / ("pod-s1_shop_main-" + sys::idOfLog(log) + ".log"));
+  }
+  const std::string log = "/made-up/pods/shop_checkout_uid-s1/main-fallback/0.log";
+  Request one = request();
+};
+
+TEST_F(LinkedFallback, KeepsItsLinkIfTheStandInDoesNotStart) {
+  control.startFails = true;
+  EXPECT_FALSE(make(one));
+  EXPECT_TRUE(hasItsLink());
+}
+
+TEST_F(LinkedFallback, GetsItsLinkBackWhenItServesOn) {
+  ASSERT_TRUE(make(one));
+  EXPECT_FALSE(hasItsLink());
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::serves)));
+  EXPECT_TRUE(hasItsLink());
+  ASSERT_TRUE(make(one));
+  EXPECT_FALSE(hasItsLink());
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeEvery(std::chrono::seconds(1))));
+  EXPECT_TRUE(hasItsLink()) << "an uninstall ends no fallback";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+}
+
+TEST_F(LinkedFallback, TheLogOfAnEarlierRunIsNotReadTwice) {
+  ASSERT_TRUE(make(one));
+  runtime.exitContainer("c1", 3);
+  auto next = one;
+  next.restarts = 1;
+  next.logPath = "main-fallback/1.log";
+  ASSERT_TRUE(make(next));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::serves)));
+  EXPECT_FALSE(hasItsLink());
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
 }
 
 /// The daemon may die between any two calls of the runtime.
@@ -113,7 +156,7 @@ TEST_F(StandInsTest, NoneRunsWithoutItsLinkAndNoLinkIsLeftOfOneThatIsGone) {
   ASSERT_TRUE(make(one));
   EXPECT_TRUE(linked) << "before it is started";
   control.onStop = [&] { linked = !std::filesystem::is_empty(folder); };
-  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::ended)));
   EXPECT_FALSE(linked) << "before it is stopped";
   control.startFails = true;
   EXPECT_FALSE(make(one));
@@ -135,6 +178,19 @@ TEST_F(StandInsTest, OneThatDoesNotStartIsRemoved) {
   control.startFails = true;
   EXPECT_FALSE(make(request()));
   EXPECT_TRUE(runtime.containers.empty());
+}
+
+TEST_F(StandInsTest, OneThatMayRunIsToldOf) {
+  control.startFails = true;
+  const auto removed = make(request());
+  ASSERT_FALSE(removed);
+  EXPECT_NE(removed.error().stage, Stage::run);
+  control.startFails = false;
+  control.startUnanswered = true;
+  const auto unknown = make(request());
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().stage, Stage::run) << "it was not removed";
+  EXPECT_EQ(unknown.error().reason, Reason::unavailable);
 }
 
 TEST_F(StandInsTest, TheRealContainerComesFirst) {
@@ -167,6 +223,15 @@ TEST_F(StandInsTest, AnImageOfThatNameWithOtherContentIsReplaced) {
   ASSERT_TRUE(make(request()));
   EXPECT_THAT(control.calls, ElementsAre("image", "create", "start"));
   EXPECT_NE(control.digests.at(name), "sha256:foreign");
+}
+
+TEST_F(StandInsTest, OneOfAnImageThatWasExchangedIsNotStarted) {
+  control.exchanges = true;
+  const auto made = make(request());
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().reason, Reason::digest_mismatch);
+  EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "start"), 0);
+  EXPECT_TRUE(runtime.containers.empty());
 }
 
 TEST_F(StandInsTest, WhatProbesExecuteIsInIt) {
@@ -216,7 +281,7 @@ TEST_F(StandInsTest, AnotherFallbackdsIsLeftAlone) {
   other.labels[kStandInLabel] = "r9";
   other.annotations[kStandInOwner] = "/run/another";
   EXPECT_FALSE(make(request()));
-  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::ended)));
   ASSERT_TRUE(test::runToEnd(loop, standIns.removeOthers([](const std::string&) { return false; })));
   EXPECT_THAT(ids(), ElementsAre("foreign"));
 }
@@ -239,6 +304,21 @@ TEST_F(StandInsTest, TheLatestThatEndedStaysForKubectl) {
   third.restarts = 2;
   ASSERT_TRUE(make(third));
   EXPECT_THAT(ids(), ElementsAre("c2", "c3"));
+}
+
+TEST_F(StandInsTest, ANewSandboxOfThePodIsNotBlockedByTheOldOnes) {
+  ASSERT_TRUE(make(request()));
+  runtime.exitContainer("c1", 3);
+  auto& old = runtime.addContainer("old", "s1", "main");
+  old.annotations["io.kubernetes.container.restartCount"] = "4";
+  runtime.exitContainer("old", 1);
+  runtime.addSandbox("s2", "shop", "checkout");
+  auto next = request("r2");
+  next.sandbox.sandbox.id = "s2";
+  const auto made = make(next);
+  ASSERT_TRUE(made) << made.error().message();
+  EXPECT_THAT(ids(), ElementsAre("old", "c2"));
+  EXPECT_EQ(control.orders[1].annotations.at("io.kubernetes.container.restartCount"), "5");
 }
 
 TEST_F(StandInsTest, OneWhoseEndTheRuntimeLearnsOfLaterStaysForKubectlToo) {
@@ -287,11 +367,56 @@ TEST_F(StandInsTest, WhatNoRecoveryKeepsIsRemovedWithItsImage) {
   EXPECT_TRUE(control.images.empty());
 }
 
+/// Two, of which the first does not stop.
+struct HungStandIn : StandInsTest {
+  HungStandIn() {
+    for (const std::string id : {"c1", "c2"}) {
+      auto& one = runtime.addContainer(id, "s1", "main");
+      one.labels[kStandInLabel] = "r1";
+      one.annotations[kStandInOwner] = "/run/fallbackd";
+      runtime.startContainer(id);
+    }
+    control.hung = "c1";
+  }
+  test::FakeClock& clock = test::FakeClock::install(loop);
+};
+
+TEST_F(HungStandIn, DoesNotKeepTheOthers) {
+  const auto removed = test::runToEnd(loop, standIns.removeOthers([](const std::string&) { return false; }));
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().context, "its shim hangs");
+  EXPECT_THAT(ids(), ElementsAre("c1"));
+}
+
+TEST_F(HungStandIn, IsTriedAgainUntilNoneIsLeft) {
+  std::optional<Result<std::size_t>> removed;
+  boost::asio::co_spawn(loop, standIns.removeEvery(std::chrono::seconds(10)),
+                        [&](std::exception_ptr, Result<std::size_t> result) { removed = std::move(result); });
+  clock.advance(loop, std::chrono::seconds(5));
+  EXPECT_FALSE(removed);
+  control.hung.clear();
+  clock.advance(loop, std::chrono::seconds(2));
+  ASSERT_TRUE(removed);
+  ASSERT_TRUE(*removed);
+  EXPECT_EQ(**removed, 2U);
+  EXPECT_TRUE(runtime.containers.empty());
+}
+
+TEST_F(HungStandIn, IsNotTriedForEver) {
+  std::optional<Result<std::size_t>> removed;
+  boost::asio::co_spawn(loop, standIns.removeEvery(std::chrono::seconds(10)),
+                        [&](std::exception_ptr, Result<std::size_t> result) { removed = std::move(result); });
+  clock.advance(loop, std::chrono::seconds(12));
+  ASSERT_TRUE(removed);
+  ASSERT_FALSE(*removed);
+  EXPECT_EQ(removed->error().context, "its shim hangs");
+}
+
 TEST_F(StandInsTest, ASilentRuntimeSaysNothing) {
   ASSERT_TRUE(make(request()));
   runtime.down = true;
   EXPECT_FALSE(test::runToEnd(loop, standIns.find("r1")));
-  EXPECT_FALSE(test::runToEnd(loop, standIns.removeAll("s1", "main")));
+  EXPECT_FALSE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::ended)));
   EXPECT_FALSE(test::runToEnd(loop, standIns.removeOthers([](const std::string&) { return false; })));
 }
 
