@@ -626,7 +626,8 @@ TEST_F(SettlingTest, ARejectionOfOneThatStayedIsTheFirst) {
     adopt();
     standIns.made[i]->send(0);  // removed by somebody
     ASSERT_TRUE(becomes(Settled::rejected));
-    ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == i + 2; })) << i;
+    clock.advance(loop, 31s);
+    ASSERT_EQ(standIns.made.size(), i + 2);
   }
 }
 
