@@ -249,11 +249,13 @@ TEST_F(Survival, FallbacksSurviveKillsOfTheDaemonAtAnyMoment) {
   ASSERT_TRUE(allAdopted()) << shop_->daemon->logText();
   figures_.adoptions = 0;
   Traces before = tracesOf(*shop_->daemon);
-  // The initial work (probes, lists) is over when two measurements are equal.
-  waitUntil(5s, [&] {
+  // The initial work (probes, lists, spare workers) is over when nothing changes for a second.
+  int equal = 0;
+  waitUntil(20s, [&] {
     pass(50ms);
     const auto again = tracesOf(*shop_->daemon);
-    return std::exchange(before, again) == again;
+    equal = std::exchange(before, again) == again ? equal + 1 : 0;
+    return equal == 20;
   });
 
   for (unsigned round = 0; round < kills; ++round) {
