@@ -68,7 +68,7 @@ class Trial {
 
  private:
   Stopped steps(const std::string& podName) {
-    auto started = node_.startDaemon(manifest_, node_.images[0]);
+    auto started = node_.start(manifest_, node_.images[0]);
     if (!started) return {"start of the container", started.error().message()};
     daemon_ = *started;
     if (!answers(manifest_.livenessPath)) return {"start of the daemon", lastWords()};
@@ -109,7 +109,7 @@ class Trial {
     if (auto ended = node_.endDaemon(*daemon_); !ended) return {"end of the daemon", ended.error().message()};
     daemon_.reset();
     if (!runs(pid)) return {"survival of fallbacks", "it died with the daemon"};
-    auto started = node_.startDaemon(manifest_, node_.images[1]);
+    auto started = node_.start(manifest_, node_.images[1]);
     if (!started) return {"start of the container", started.error().message()};
     daemon_ = *started;
     if (!waited([&] { return recovery().pid == pid && recovery().state == "ready"; })) {
@@ -217,7 +217,7 @@ TEST_F(Container, RecoversSurvivesAnUpgradeAndHandsBack) {
 /// Upgrades and rolls back while fallbacks run: no fallback dies, and none is started twice.
 TEST_F(Container, FallbacksSurviveAnUpgradeAndARollback) {
   constexpr int kPods = 5;
-  E2E_TRY(auto daemon, node_->startDaemon(manifest_, node_->images[0]));
+  E2E_TRY(auto daemon, node_->start(manifest_, node_->images[0]));
   std::vector<Pod> pods;
   std::vector<pid_t> pids;
   for (int i = 0; i < kPods; ++i) {
@@ -237,7 +237,7 @@ TEST_F(Container, FallbacksSurviveAnUpgradeAndARollback) {
       EXPECT_TRUE(runs(pids[i]));
       EXPECT_TRUE(httpGet(pods[i].ip, ContainedNode::kPort, "/")) << "while no daemon runs";
     }
-    E2E_TRY(daemon, node_->startDaemon(manifest_, release));
+    E2E_TRY(daemon, node_->start(manifest_, release));
     for (std::size_t i = 0; i < pods.size(); ++i) {
       ASSERT_TRUE(waitUntil(kCeiling, [&] { return seen(pods[i]).state == "ready"; }))
           << node_->logOf(daemon);
@@ -313,7 +313,7 @@ TEST_F(Container, APackBringsABinaryToTheNode) {
   E2E_TRY(const auto packs, readDaemonSet(FALLBACKD_PACKS_DAEMONSET, "initContainers"));
   const auto pulled = node_->kubelet->pullImage(reference);
   ASSERT_TRUE(pulled.ok()) << pulled.text;
-  E2E_TRY(const auto pack, node_->startPack(packs, reference));
+  E2E_TRY(const auto pack, node_->start(packs, reference));
   E2E_TRY(const auto installed, node_->kubelet->waitForContainer(pack.containerId, kCeiling));
   EXPECT_EQ(installed, 0) << node_->logOf(pack);
   EXPECT_TRUE(fs::exists("/opt/bin/fallback/payment-v2.1.0"));

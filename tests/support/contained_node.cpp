@@ -94,18 +94,9 @@ std::string ContainedNode::configuration() const {
          "    readiness: {tcp: {port: 8080}, timeout: 5s}\n";
 }
 
-Result<DaemonPod> ContainedNode::startDaemon(const DaemonSet& manifest, const std::string& reference) {
+Result<DaemonPod> ContainedNode::start(const DaemonSet& manifest, const std::string& reference) {
   auto spec = manifest.pod();
   spec.volumes = {{PodVolume::Kind::config_map, "config", {{"fallbackd.yaml", configuration()}}}};
-  return start(manifest, spec, reference);
-}
-
-Result<DaemonPod> ContainedNode::startPack(const DaemonSet& manifest, const std::string& reference) {
-  return start(manifest, manifest.pod(), reference);
-}
-
-Result<DaemonPod> ContainedNode::start(const DaemonSet& manifest, const PodSpec& spec,
-                                       const std::string& reference) {
   for (const auto& folder : manifest.makeFolders) FB_CHECK(sys::makeDirs(Stage::cli, folder, 0755));
   DaemonPod daemon;
   FB_TRY(daemon.pod, kubelet->startPod(spec));

@@ -30,12 +30,11 @@ class ContainedNode {
   /// A node with a dead registry, the signed binary checkout@1.8.3 in its cache, and the image `archive`.
   static Result<std::unique_ptr<ContainedNode>> open(const std::filesystem::path& archive);
 
-  /// Starts fallbackd from `reference`. Does not wait until it is ready.
-  Result<DaemonPod> startDaemon(const DaemonSet& manifest, const std::string& reference);
+  /// Starts fallbackd or a pack, as the manifest says, from `reference` and with the node's configuration.
+  /// Does not wait until it is ready.
+  Result<DaemonPod> start(const DaemonSet& manifest, const std::string& reference);
   /// Like kubelet's end of a pod in a rollout; its folders and cgroups are removed, too.
   Result<> endDaemon(const DaemonPod& daemon);
-  /// Starts a pack's image like the DaemonSet of packs.
-  Result<DaemonPod> startPack(const DaemonSet& manifest, const std::string& reference);
 
   /// A pod of the workload, with a configMap, a secret and an emptyDir.
   [[nodiscard]] PodSpec workloadPod(const std::string& name) const;
@@ -53,7 +52,6 @@ class ContainedNode {
   Signer signer;
 
  private:
-  Result<DaemonPod> start(const DaemonSet& manifest, const PodSpec& spec, const std::string& reference);
   ContainedNode(Registry r, Signer s) : registry(std::move(r)), signer(std::move(s)) {}
 };
 
