@@ -3,6 +3,7 @@
 #include "base/strings.hpp"
 #include "config/drill.hpp"
 #include "domain/image_reference.hpp"
+#include "kube/json_fields.hpp"
 
 #include <algorithm>
 #include <array>
@@ -13,29 +14,14 @@ namespace fallbackd::ctl {
 namespace {
 
 namespace json = boost::json;
-
-/// Null where one of the names leads to no object.
-const json::object* within(const json::object& from, std::initializer_list<const char*> path) {
-  const auto* object = &from;
-  for (const auto* name : path) {
-    const auto* const next = object->if_contains(name);
-    object = next == nullptr ? nullptr : next->if_object();
-    if (object == nullptr) return nullptr;
-  }
-  return object;
-}
-
-std::string textOf(const json::object& object, const char* key) {
-  const auto* const value = object.if_contains(key);
-  const auto* const text = value == nullptr ? nullptr : value->if_string();
-  return text == nullptr ? std::string() : std::string(*text);
-}
+namespace field = kube::field;
 
 /// The object that has `metadata` and `spec` of its pods; null if it makes none.
 const json::object* templateOf(const json::object& object) {
-  if (textOf(object, "kind") == "Pod") return &object;
-  if (const auto* const job = within(object, {"spec", "jobTemplate", "spec", "template"})) return job;
-  return within(object, {"spec", "template"});
+  if (field::text(object, "kind") == "Pod") return &object;
+  if (const auto* const job = field::objectAt(object, {"spec", "jobTemplate", "spec", "template"}))
+    return job;
+  return field::objectAt(object, {"spec", "template"});
 }
 
 json::array& arrayIn(json::object& spec, const char* key) {
@@ -54,14 +40,14 @@ void strip(json::object& spec, DrillPod& pod) {
   }
   for (const auto& item : std::exchange(arrayIn(spec, "initContainers"), json::array())) {
     if (item.is_object())
-      pod.notes.push_back("its init container " + fallbackd::quoted(textOf(item.as_object(), "name")) +
+      pod.notes.push_back("its init container " + fallbackd::quoted(field::text(item.as_object(), "name")) +
                           " is left out: it would do its work a second time");
   }
   spec.erase("initContainers");
   for (auto& item : arrayIn(spec, "containers")) {
     auto* const container = item.if_object();
     if (container == nullptr) continue;
-    if (const auto name = textOf(*container, "name"); name != pod.container)
+    if (const auto name = field::text(*container, "name"); name != pod.container)
       pod.notes.push_back("its container " + fallbackd::quoted(name) + " runs as in the real pods");
     if (container->erase("volumeDevices") > 0) pod.notes.emplace_back("it has no block device");
     if (!container->contains("ports")) continue;
@@ -72,21 +58,17 @@ void strip(json::object& spec, DrillPod& pod) {
   }
 }
 
-bool isTrue(const json::object& object, const char* key) {
-  const auto* const value = object.if_contains(key);
-  return value != nullptr && value->is_bool() && value->as_bool();
-}
-
 /// Whether a container may write to it. Of a socket, a read-only mount does not keep anybody from talking to
 /// what listens there.
 bool isWritable(json::object& spec, const std::string& volume, const json::object& hostPath) {
-  if (textOf(hostPath, "type") == "Socket") return true;
+  if (field::text(hostPath, "type") == "Socket") return true;
   for (auto& item : arrayIn(spec, "containers")) {
     auto* const container = item.if_object();
     if (container == nullptr || !container->contains("volumeMounts")) continue;
     for (const auto& mount : arrayIn(*container, "volumeMounts")) {
       const auto* const one = mount.if_object();
-      if (one != nullptr && textOf(*one, "name") == volume && !isTrue(*one, "readOnly")) return true;
+      if (one != nullptr && field::text(*one, "name") == volume && !field::isTrue(*one, "readOnly"))
+        return true;
     }
   }
   return false;
@@ -98,9 +80,9 @@ bool isHarmless(json::object& spec, const json::object& volume) {
        {"configMap", "downwardAPI", "emptyDir", "ephemeral", "gitRepo", "image", "projected", "secret"}) {
     if (volume.contains(own)) return true;
   }
-  if (const auto* const csi = within(volume, {"csi"})) return isTrue(*csi, "readOnly");
-  const auto* const path = within(volume, {"hostPath"});
-  return path != nullptr && !isWritable(spec, textOf(volume, "name"), *path);
+  if (const auto* const csi = field::objectAt(volume, {"csi"})) return field::isTrue(*csi, "readOnly");
+  const auto* const path = field::objectAt(volume, {"hostPath"});
+  return path != nullptr && !isWritable(spec, field::text(volume, "name"), *path);
 }
 
 /// What the real pods write must not be written by a rehearsal.
@@ -109,7 +91,7 @@ void emptyVolumes(json::object& spec, DrillPod& pod) {
   for (auto& item : volumes) {
     auto* const volume = item.if_object();
     if (volume == nullptr || isHarmless(spec, *volume)) continue;
-    const auto name = textOf(*volume, "name");
+    const auto name = field::text(*volume, "name");
     *volume = {{"name", name}, {"emptyDir", json::object()}};
     pod.notes.push_back("its volume " + fallbackd::quoted(name) +
                         " is empty: that of the real pods could be written");
@@ -119,12 +101,12 @@ void emptyVolumes(json::object& spec, DrillPod& pod) {
 
 /// In the node's namespaces it would take the ports of the real pods, or reach the node's processes.
 Result<> refuseNodeNamespaces(const json::object& object, const json::object& spec) {
-  const auto* const metadata = within(object, {"metadata"});
+  const auto* const metadata = field::objectAt(object, {"metadata"});
   for (const auto* key : {"hostNetwork", "hostPID", "hostIPC"}) {
-    if (!isTrue(spec, key)) continue;
+    if (!field::isTrue(spec, key)) continue;
     return fail(Stage::cli, Reason::not_permitted,
-                textOf(object, "kind") + " " +
-                    fallbackd::quoted(metadata == nullptr ? std::string() : textOf(*metadata, "name")) +
+                field::text(object, "kind") + " " +
+                    fallbackd::quoted(metadata == nullptr ? std::string() : field::text(*metadata, "name")) +
                     " has " + key +
                     ": true: a drill's pod would share the node's namespace with the real pods. Rehearse "
                     "another workload, or remove that line from the manifest before it comes here");
@@ -134,13 +116,13 @@ Result<> refuseNodeNamespaces(const json::object& object, const json::object& sp
 
 /// A StatefulSet's claims are made for its own pods.
 void replaceClaims(const json::object& object, json::object& spec, DrillPod& pod) {
-  const auto* const set = within(object, {"spec"});
+  const auto* const set = field::objectAt(object, {"spec"});
   const auto* const claims = set == nullptr ? nullptr : set->if_contains("volumeClaimTemplates");
   if (claims == nullptr || !claims->is_array()) return;
   for (const auto& item : claims->as_array()) {
-    const auto* const metadata = item.is_object() ? within(item.as_object(), {"metadata"}) : nullptr;
+    const auto* const metadata = item.is_object() ? field::objectAt(item.as_object(), {"metadata"}) : nullptr;
     if (metadata == nullptr) continue;
-    const auto name = textOf(*metadata, "name");
+    const auto name = field::text(*metadata, "name");
     arrayIn(spec, "volumes").push_back(json::object{{"name", name}, {"emptyDir", json::object()}});
     pod.notes.push_back("its volume " + fallbackd::quoted(name) + " is empty");
   }
@@ -150,7 +132,7 @@ void replaceClaims(const json::object& object, json::object& spec, DrillPod& pod
 /// the real pods, or have something put into it.
 json::object annotationsOf(const json::object& from) {
   json::object kept;
-  const auto* const all = within(from, {"metadata", "annotations"});
+  const auto* const all = field::objectAt(from, {"metadata", "annotations"});
   if (all == nullptr) return kept;
   for (const auto& one : *all) {
     const std::string_view key = one.key();
@@ -168,7 +150,7 @@ Result<> replaceImage(json::object& spec, const DrillPodOptions& options, DrillP
   for (auto& item : containers) {
     auto* const one = item.if_object();
     if (one == nullptr) continue;
-    if (options.container.empty() ? containers.size() == 1 : textOf(*one, "name") == options.container)
+    if (options.container.empty() ? containers.size() == 1 : field::text(*one, "name") == options.container)
       chosen = one;
   }
   if (chosen == nullptr) {
@@ -177,8 +159,8 @@ Result<> replaceImage(json::object& spec, const DrillPodOptions& options, DrillP
                     ? "the pod has several containers: --container names the workload's"
                     : "the pod has no container " + fallbackd::quoted(options.container));
   }
-  pod.container = textOf(*chosen, "name");
-  pod.image = textOf(*chosen, "image");
+  pod.container = field::text(*chosen, "name");
+  pod.image = field::text(*chosen, "image");
   FB_TRY(const auto image, ImageReference::parse(pod.image));
   (*chosen)["image"] = config::drillImage(image);
   return {};
@@ -190,7 +172,7 @@ Result<DrillPod> makeDrillPod(const std::vector<coverage::Manifest>& manifests,
                               const DrillPodOptions& options) {
   const auto makesPods = [](const coverage::Manifest& one) {
     const auto* const from = templateOf(one.object);
-    return from != nullptr && within(*from, {"spec"}) != nullptr;
+    return from != nullptr && field::objectAt(*from, {"spec"}) != nullptr;
   };
   const auto found = std::find_if(manifests.begin(), manifests.end(), makesPods);
   if (found == manifests.end()) {
@@ -200,7 +182,7 @@ Result<DrillPod> makeDrillPod(const std::vector<coverage::Manifest>& manifests,
   }
   const auto& from = *templateOf(found->object);
   DrillPod pod;
-  auto spec = *within(from, {"spec"});
+  auto spec = *field::objectAt(from, {"spec"});
   FB_CHECK(refuseNodeNamespaces(found->object, spec));
   FB_CHECK(replaceImage(spec, options, pod));
   strip(spec, pod);
@@ -209,9 +191,10 @@ Result<DrillPod> makeDrillPod(const std::vector<coverage::Manifest>& manifests,
   if (arrayIn(spec, "volumes").empty()) spec.erase("volumes");
   spec["nodeName"] = options.node;
   spec["activeDeadlineSeconds"] = options.length.count();
-  const auto* const metadata = within(found->object, {"metadata"});
+  const auto* const metadata = field::objectAt(found->object, {"metadata"});
   pod.namespaceName = options.namespaceName;
-  if (pod.namespaceName.empty() && metadata != nullptr) pod.namespaceName = textOf(*metadata, "namespace");
+  if (pod.namespaceName.empty() && metadata != nullptr)
+    pod.namespaceName = field::text(*metadata, "namespace");
   if (pod.namespaceName.empty()) pod.namespaceName = "default";
   json::object named{{"name", options.pod},
                      {"namespace", pod.namespaceName},
