@@ -63,18 +63,23 @@ struct NextDaemonTest : RecoveryTest {
     boost::asio::co_spawn(loop, recoveries->adopt(), [&](std::exception_ptr) { adopted = true; });
     ASSERT_TRUE(runUntil(loop, [&] { return adopted; }));
   }
+  /// What the configuration has for the sandbox starts.
+  void detectBy(const config::ConfigPtr& config) {
+    const auto& sandbox = runtime.sandboxes.at("s1").sandbox;
+    watcher::Detection detection;
+    detection.sandbox = sandbox;
+    detection.workload = watcher::workloadsFor(config, sandbox, nullptr).workloads.at(0);
+    detection.waitingSince = detection.failureKnown = clock.now();
+    recoveries->detected(std::move(detection));
+    ASSERT_TRUE(reaches(State::ready));
+  }
   /// A fallback that was chosen only by its pod's annotations.
   void detectAnnotated() {
     annotated = std::make_shared<config::Config>();
     annotated->podAnnotations.namespaces = {"shop"};
     auto& sandbox = runtime.sandboxes.at("s1").sandbox;
     sandbox.annotations = {{"fallbackd.io/binary.main", "web@2.0.0"}, {"fallbackd.io/image.main", "r/web:2"}};
-    watcher::Detection detection;
-    detection.sandbox = sandbox;
-    detection.workload = watcher::workloadsFor(annotated, sandbox, nullptr).workloads.at(0);
-    detection.waitingSince = detection.failureKnown = clock.now();
-    recoveries->detected(std::move(detection));
-    ASSERT_TRUE(reaches(State::ready));
+    ASSERT_NO_FATAL_FAILURE(detectBy(annotated));
   }
   /// As a daemon of version 0.1 wrote it.
   void forgetWhatChoseTheWorkload() {
@@ -259,12 +264,7 @@ struct NextDaemonAfterADrill : NextDaemonTest {
     auto& sandbox = runtime.sandboxes.at("s1").sandbox;
     sandbox.labels = {{std::string(config::kDrillLabel), "checkout"}};
     const auto drilled = config::withDrill(config, {"checkout", "shop", "checkout"}).value();
-    watcher::Detection detection;
-    detection.sandbox = sandbox;
-    detection.workload = watcher::workloadsFor(drilled, sandbox, nullptr).workloads.at(0);
-    detection.waitingSince = detection.failureKnown = clock.now();
-    recoveries->detected(std::move(detection));
-    ASSERT_TRUE(reaches(State::ready));
+    ASSERT_NO_FATAL_FAILURE(detectBy(drilled));
     ASSERT_EQ(recoveries->incidents()[0].workload, config::kDrillWorkload);
   }
   /// It runs on as it is, whatever the time.
