@@ -128,6 +128,17 @@ Result<Digest> copyAndHash(const sys::UniqueFd& source, const sys::UniqueFd& tar
   return hash.finish();
 }
 
+/// Whether the file has the seals now. The kernel answers EBUSY while anybody holds one of the file's pages,
+/// and it holds some itself for a moment, for instance to move them; it waits 150 ms, which a busy machine
+/// exceeds.
+bool addSeals(const sys::UniqueFd& fd, int seals) {
+  constexpr int kTries = 8;
+  for (int tries = 1;; ++tries) {
+    if (::fcntl(fd.get(), F_ADD_SEALS, seals) == 0) return true;
+    if (errno != EBUSY || tries >= kTries) return false;
+  }
+}
+
 /// Makes the copy immutable. Returns the descriptor to use from now on.
 Result<sys::UniqueFd> seal(sys::UniqueFd fd, SealMethod method, const std::string& name) {
   if (method == SealMethod::tmpfile) {
@@ -150,8 +161,7 @@ Result<sys::UniqueFd> seal(sys::UniqueFd fd, SealMethod method, const std::strin
   constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
   if (::fchmod(fd.get(), kMode) != 0) return failErrno(Stage::admission, "chmod the copy of " + name);
   // F_SEAL_EXEC also fixes the mode, if the kernel has it.
-  if (::fcntl(fd.get(), F_ADD_SEALS, kSeals | F_SEAL_EXEC) != 0 &&
-      (errno != EINVAL || ::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0)) {
+  if (!addSeals(fd, kSeals | F_SEAL_EXEC) && (errno != EINVAL || !addSeals(fd, kSeals))) {
     return failErrno(Stage::admission, "seal the copy of " + name);
   }
   return fd;
