@@ -5,8 +5,6 @@
 #include "base/async/loop_clock.hpp"
 #include "base/async/within.hpp"
 #include "domain/stand_in.hpp"
-#include "standin/image.hpp"
-#include "standin/program/program_bytes.hpp"
 #include "standin/signals.hpp"
 #include "sys/process.hpp"
 
@@ -15,9 +13,7 @@
 #include <csignal>
 #include <utility>
 
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::standin {
 
@@ -26,17 +22,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kImageLimit = 5s;  // until CRI knows an image that containerd has
-constexpr Backoff::Limits kImageLooks{2ms, 100ms};
 constexpr auto kExitLimit = 2s;
 constexpr Backoff::Limits kEndLooks{10ms, 200ms};
 constexpr int kMaxEndLooks = 15;  // 2 s
 constexpr Backoff::Limits kRemovalPauses{100ms, 1s};
 constexpr auto kStopGrace = 0s;  // nobody needs the process any more
 constexpr const char* kPodUid = "io.kubernetes.pod.uid";
-// The label by which CRI keeps its hands off an image's names: without it, CRI adds one named by the digest
-// of the configuration, which outlives ours.
-constexpr const char* kManaged = "io.cri-containerd.image";
 
 class ContainerdStandIn final : public StandIn {
  public:
@@ -119,26 +110,20 @@ cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::containe
 asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Request request) {
   const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
   FB_CO_CHECK(checkSandbox(request.sandbox));
-  struct Making {
-    explicit Making(std::size_t& counter) : count(counter) { ++count; }
-    Making(const Making&) = delete;
-    Making& operator=(const Making&) = delete;
-    ~Making() { --count; }
-    std::size_t& count;
-  } const making(making_);
+  const auto use = images_.use();
   const auto ofPod = co_await containersOf(request);
   if (!ofPod) co_return tl::unexpected<Error>(ofPod.error());
   const auto room = co_await makeRoom(request, *ofPod);
   if (!room) co_return tl::unexpected<Error>(room.error());
   const auto begun = clock.now();
-  const auto image = co_await ensureImage(request);
+  const auto image = co_await images_.ensure(request);
   if (!image) co_return tl::unexpected<Error>(image.error());
   const auto haveImage = clock.now();
   auto order = orderOf(request, runDir_, *ofPod);
   const auto id = co_await control_.createContainer(request.sandbox, std::move(order));
   if (!id) co_return tl::unexpected<Error>(id.error());
   const Times times{haveImage - begun, clock.now() - haveImage, {}};
-  const auto expected = co_await checkImage(*id, *image);
+  const auto expected = co_await images_.check(*id, *image);
   if (!expected) {
     const auto removed = co_await control_.removeContainer(*id);
     static_cast<void>(removed);  // the next attempt does it as well
@@ -303,7 +288,7 @@ asio::awaitable<Result<>> ContainerdStandIns::removeAll(std::string sandboxId, s
     auto removed = co_await remove(one, one.attempt == latest ? fallback : Fallback::ended);
     if (!removed) result = std::move(removed);
   }
-  if (!list->empty()) co_await removeUnusedImages();
+  if (!list->empty()) co_await images_.removeUnused();
   co_return result;
 }
 
@@ -328,7 +313,7 @@ cri::Awaitable<Result<>> ContainerdStandIns::removeThose(
     if (removed) ++count;
     if (!removed) result = std::move(removed);
   }
-  co_await removeUnusedImages();
+  co_await images_.removeUnused();
   co_return result;
 }
 
@@ -351,118 +336,6 @@ asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeEvery(std::chrono
     }
   }
   co_return last;
-}
-
-/// Those that no stand-in names, of any fallbackd. One that is missed is removed the next time.
-cri::Awaitable<void> ContainerdStandIns::removeUnusedImages() {
-  const auto names = co_await control_.imagesWithLabel(kStandInImageLabel);
-  const auto containers = co_await runtime_.listContainers();
-  if (!names || !containers || making_ > 0) co_return;
-  for (const auto& name : *names) {
-    const bool used = std::any_of(containers->begin(), containers->end(),
-                                  [&](const auto& one) { return one.image == name; });
-    if (used) continue;
-    const auto removed = co_await control_.deleteImage(name);
-    static_cast<void>(removed);
-    if (making_ > 0) co_return;
-  }
-}
-
-/// Its digest is computed once: away from the loop, since it takes as long as an admission.
-cri::Awaitable<Result<std::optional<cri::Blob>>> ContainerdStandIns::executableLayer(const Request& request) {
-  if (!request.executable) co_return std::nullopt;
-  auto layer = layerOf(*request.executable);
-  auto& known = digests_[imageNameOf(request.binary, request.executable)];
-  if (known.empty()) {
-    auto job = [](cri::Blob blob) -> asio::awaitable<Result<std::string>> { co_return digestOf(blob); };
-    if (!pool_) pool_.emplace(1);
-    auto running = job(layer);
-    auto digest = co_await asio::co_spawn(*pool_, std::move(running), asio::use_awaitable);
-    if (!digest) co_return tl::unexpected<Error>(digest.error());
-    known = std::move(*digest);
-  }
-  layer.digest = known;
-  co_return std::move(layer);
-}
-
-/// One at a time: a node full of pods needs the same image at once, and it may be large.
-cri::Awaitable<Result<std::string>> ContainerdStandIns::ensureImage(const Request& request) {
-  const auto executor = co_await asio::this_coro::executor;
-  const auto name = imageNameOf(request.binary, request.executable);
-  for (auto other = writing_.find(name); other != writing_.end(); other = writing_.find(name)) {
-    const auto ended = other->second;
-    co_await ended->wait();
-  }
-  struct Turn {
-    Turn(std::map<std::string, std::shared_ptr<Event>>& writing, const std::string& image,
-         const asio::any_io_executor& loop)
-        : all(writing), its(all.emplace(image, std::make_shared<Event>(loop)).first) {}
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-    ~Turn() {
-      const auto ended = its->second;
-      all.erase(its);
-      ended->set();
-    }
-    std::map<std::string, std::shared_ptr<Event>>& all;
-    std::map<std::string, std::shared_ptr<Event>>::iterator its;
-  } const turn(writing_, name, executor);
-  co_return co_await writeImage(name, request);
-}
-
-/// kubelet collects images that it does not know in use: each time it is looked for again.
-cri::Awaitable<Result<std::string>> ContainerdStandIns::writeImage(std::string name, const Request& request) {
-  auto layer = co_await executableLayer(request);
-  if (!layer) co_return tl::unexpected<Error>(layer.error());
-  auto parts = imageOf(name, programBytes(), architecture(), std::move(*layer));
-  std::string imageId = parts[parts.size() - 2].digest;
-  const auto stored = co_await control_.imageDigest(name);
-  if (!stored) co_return tl::unexpected<Error>(stored.error());
-  const bool ours = *stored == parts.back().digest;
-  const auto present = co_await runtime_.imagePresent(name);
-  if (!present) co_return tl::unexpected<Error>(present.error());
-  if (*present && ours) co_return imageId;
-  // A pod may name it, too, and pull it from wherever its host leads; and an earlier version had another
-  // program.
-  if (!stored->empty() && !ours) {
-    auto removed = co_await control_.deleteImage(name);
-    if (!removed) co_return tl::unexpected<Error>(removed.error());
-    auto forgotten = co_await awaitImage(name, Image::gone);
-    if (!forgotten) co_return tl::unexpected<Error>(forgotten.error());
-  }
-  cri::Labels labels{{kManaged, "managed"}, {kStandInImageLabel, "true"}};
-  auto created = co_await control_.createImage(name, std::move(parts), std::move(labels));
-  if (!created) co_return tl::unexpected<Error>(created.error());
-  const auto there = co_await awaitImage(name, Image::there);
-  if (!there) co_return tl::unexpected<Error>(there.error());
-  co_return imageId;
-}
-
-/// Somebody may have exchanged what the name stands for after it was looked at.
-cri::Awaitable<Result<>> ContainerdStandIns::checkImage(std::string containerId, std::string imageId) {
-  const auto stored = co_await runtime_.storedContainer(containerId);
-  if (!stored) co_return tl::unexpected<Error>(stored.error());
-  if (stored->imageId == imageId) co_return Result<>{};
-  co_return fail(Stage::containerd, Reason::digest_mismatch,
-                 "stand-in " + containerId + " was made of another image, " + stored->imageId);
-}
-
-/// CRI learns of it by an event of containerd's.
-cri::Awaitable<Result<>> ContainerdStandIns::awaitImage(std::string name, Image wanted) {
-  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
-  const auto deadline = clock.now() + kImageLimit;
-  Backoff pause(kImageLooks);
-  for (;;) {
-    const auto present = co_await runtime_.imagePresent(name);
-    if (!present) co_return tl::unexpected<Error>(present.error());
-    if (*present == (wanted == Image::there)) co_return Result<>{};
-    if (clock.now() > deadline) {
-      co_return fail(
-          Stage::containerd, Reason::timeout,
-          "CRI does not learn that image " + name + (wanted == Image::there ? " is there" : " is gone"));
-    }
-    co_await pause.wait();
-  }
 }
 
 }  // namespace fallbackd::standin
