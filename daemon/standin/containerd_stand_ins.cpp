@@ -10,7 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
+#include <optional>
 #include <utility>
 
 #include <boost/asio/this_coro.hpp>
@@ -35,7 +35,10 @@ class ContainerdStandIn final : public StandIn {
       : control_(control), id_(std::move(id)), times_(times), signals_(std::move(signals)) {}
   [[nodiscard]] const std::string& containerId() const override { return id_; }
   [[nodiscard]] const Times& times() const override { return times_; }
-  asio::awaitable<int> signalled() override { return signals_.next(); }
+  asio::awaitable<int> signalled() override {
+    if (!signal_) signal_ = co_await signals_.next();
+    co_return *signal_;
+  }
   asio::awaitable<void> outOfMemory() override {
     const auto told = co_await control_.tellOutOfMemory(id_);
     static_cast<void>(told);  // its exit code says it as well, if less clearly
@@ -51,6 +54,7 @@ class ContainerdStandIn final : public StandIn {
   std::string id_;
   Times times_;
   Signals signals_;
+  std::optional<int> signal_;
 };
 
 bool isOurs(const cri::Container& container, const std::string& runDir) {

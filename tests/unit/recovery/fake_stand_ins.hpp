@@ -7,7 +7,6 @@
 #include "standin/stand_ins.hpp"
 
 #include <csignal>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,7 +26,7 @@ struct FakeStandInState {
   standin::Request request;
   std::string id;
   Event signalled;
-  std::deque<int> signals;
+  std::vector<int> signals;
   std::optional<int> exitCode;
   bool outOfMemory = false;
   bool removed = false;
@@ -41,9 +40,7 @@ class FakeStandIn final : public standin::StandIn {
   boost::asio::awaitable<int> signalled() override {
     const auto state = state_;
     while (state->signals.empty()) co_await state->signalled.wait();
-    const int number = state->signals.front();
-    state->signals.pop_front();
-    co_return number;
+    co_return state->signals.front();
   }
   boost::asio::awaitable<void> outOfMemory() override {
     if (!state_->exitCode) state_->outOfMemory = true;
@@ -92,6 +89,7 @@ class FakeStandIns final : public standin::StandIns {
   boost::asio::awaitable<Result<std::size_t>> removeOthers(
       std::function<bool(const std::string& recoveryId)> isKept) override {
     ++sweeps;
+    if (silent) co_return fail(Stage::containerd, Reason::unavailable, "down");
     std::size_t count = 0;
     for (const auto& id : others) {
       if (!isKept(id)) ++count;
