@@ -4,12 +4,16 @@
 #include "hand_over_fleet.hpp"
 #include "http.hpp"
 #include "settle_fixture.hpp"
+#include "wait.hpp"
 
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -71,14 +75,32 @@ class SettlePhases : public SettleNode {
       if (pod.ready) ready_.try_emplace(pod.name, Wall::now());
     });
   }
+  /// The recoveries of these pods, once each has its stand-in: a busy daemon learns after kubelet that it
+  /// runs.
+  std::optional<std::vector<json::object>> settledRecoveries(const std::vector<std::string>& pods) {
+    std::vector<json::object> found;
+    const bool all = waitUntil(kCeiling, [&] {
+      found.clear();
+      const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
+      if (!answer) return false;
+      std::set<std::string, std::less<>> missing(pods.begin(), pods.end());
+      const auto status = json::parse(answer->body);
+      for (const auto& item : status.at("recoveries").as_array()) {
+        const auto& recovery = item.as_object();
+        if (!recovery.at("sinceWaitingMs").as_object().contains("standIn")) continue;
+        if (missing.erase(std::string(recovery.at("pod").as_string())) > 0) found.push_back(recovery);
+      }
+      return missing.empty();
+    });
+    if (!all) return std::nullopt;
+    return found;
+  }
   /// `routed`: when a client of the Service was first answered, by pod.
   void collect(const std::vector<std::string>& pods, const std::map<std::string, Wall::time_point>& routed) {
-    const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
-    ASSERT_TRUE(answer);
-    const auto root = json::parse(answer->body);
-    for (const auto& item : root.at("recoveries").as_array()) {
+    const auto recoveries = settledRecoveries(pods);
+    ASSERT_TRUE(recoveries);
+    for (const auto& item : *recoveries) {
       const std::string pod(item.at("pod").as_string());
-      if (std::find(pods.begin(), pods.end(), pod) == pods.end()) continue;
       const auto& since = item.at("sinceWaitingMs").as_object();
       const auto detected = since.at("detected").to_number<double>();
       const auto begun = *parseRfc3339(std::string(item.at("begun").as_string()));
