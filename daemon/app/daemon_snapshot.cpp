@@ -112,6 +112,7 @@ Snapshot Daemon::Parts::collect() {
   now.unsticks = watcher->unsticker().counts();
   now.ignoredAnnotations = watcher->ignoredAnnotations();
   now.pause = withholding.paused();
+  now.standInsGone = recoveries->standInsGone();
   now.pauseProblem = pauseProblem;
   now.drill = drill;
   now.drillProblem = drillProblem;

@@ -51,6 +51,7 @@ struct Snapshot {
   watcher::Unsticker::Counts unsticks{};
   watcher::IgnoredAnnotations ignoredAnnotations;
   config::Pause pause;
+  bool standInsGone = false;           // as the order wants it
   std::string pauseProblem;            // why its file cannot be read: then the node is paused; else empty
   std::optional<config::Drill> drill;  // while it holds
   std::string drillProblem;            // why an order for one is not followed

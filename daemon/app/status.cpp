@@ -131,6 +131,7 @@ json::object pauseJson(const Snapshot& snapshot) {
   add(snapshot.pause.annotated, "annotation");
   object["namespaces"] = std::move(namespaces);
   object["removeStandIns"] = snapshot.pause.withoutStandIns;
+  object["standInsGone"] = snapshot.standInsGone;
   object["problem"] = snapshot.pauseProblem;
   return object;
 }

@@ -34,6 +34,7 @@ Recoveries::Recoveries(Services& services, config::ConfigPtr config)
       handBackGap_(services.metrics),
       withholding_(services),
       containerd_(config_->containerd.socket),
+      sweepAsked_(services_.executor),
       tasks_(services.executor) {
   services_.config = config_;
   services_.departures.emplace(LoopClock::of(services_.executor));
@@ -60,6 +61,7 @@ void Recoveries::pause(config::Pause order) {
   services_.standInsForbidden = order.withoutStandIns;
   withholding_.pause(std::move(order));
   for (const auto& [key, recovery] : active_) recovery->reconfigured();
+  sweepAsked_.notify();
 }
 
 void Recoveries::detected(watcher::Detection detection) {

@@ -36,6 +36,8 @@ class Recoveries final : public watcher::Listener {
   /// Whether recoveries may begin from now on; those that run go on. A pod that waits is detected again.
   void pause(config::Pause order);
   [[nodiscard]] const Withholding& withholding() const { return withholding_; }
+  /// The order forbids stand-ins, and the runtime has none of ours any more.
+  [[nodiscard]] bool standInsGone() const;
 
   /// Ends the coroutines; the fallbacks keep running and are adopted by the next daemon.
   cri::Awaitable<void> stop();
@@ -123,6 +125,8 @@ class Recoveries final : public watcher::Listener {
   ContainerdLink containerd_;
   std::optional<bool> sandboxImagePresent_;
   std::set<std::string> said_;  // warnings and texts that need not be logged again
+  Event sweepAsked_;
+  bool sweeping_ = false;
   TaskGroup tasks_;
 };
 

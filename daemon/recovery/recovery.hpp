@@ -132,6 +132,7 @@ class Recovery {
   void podDescribed() { settling_.podDescribed(); }
   /// The services have another configuration.
   void reconfigured() { settling_.reconfigured(); }
+  [[nodiscard]] bool mayHoldStandIn() const { return settling_.mayHold(); }
   /// The configuration, which we always know, no longer has a workload for the container.
   void notConfigured() { requestEnd(State::failed); }
   void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);

@@ -55,6 +55,8 @@ class Settling {
   /// It is known that its pod is being deleted. False: it is not, or nobody says.
   [[nodiscard]] bool podGoes() const;
   [[nodiscard]] bool runs() const { return standIn_ != nullptr; }
+  /// One runs, or may exist: it is being made, taken over, or could not be removed.
+  [[nodiscard]] bool mayHold() const { return runs() || underWay_; }
 
  private:
   using State = Settlement::State;

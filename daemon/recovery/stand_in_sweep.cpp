@@ -30,12 +30,23 @@ bool Recoveries::keepsStandIn(const std::string& recoveryId) const {
     return one.second.empty() || one.second == recoveryId;
   });
   if (held) return true;
-  const bool active = std::any_of(active_.begin(), active_.end(),
-                                  [&](const auto& one) { return one.second->incident().id == recoveryId; });
+  // Where none is allowed, also one that ended goes, which kubelet would show beside the next run.
+  const bool active = std::any_of(active_.begin(), active_.end(), [&](const auto& one) {
+    return one.second->incident().id == recoveryId &&
+           (!services_.standInsForbidden || one.second->mayHoldStandIn());
+  });
   if (active) return true;
   return std::any_of(ended_.begin(), ended_.end(), [&](const Incident& one) {
     return one.id == recoveryId && justGone(one, LoopClock::of(services_.executor).now());
   });
+}
+
+bool Recoveries::standInsGone() const {
+  if (!services_.standInsForbidden) return false;
+  if (services_.standIns == nullptr) return true;
+  return !services_.standInsMayExist && !sweeping_ &&
+         std::none_of(active_.begin(), active_.end(),
+                      [](const auto& one) { return one.second->mayHoldStandIn(); });
 }
 
 /// Its fallback has ended, whatever else has to be found out. If it cannot be, it is tried again with that.
@@ -50,23 +61,25 @@ cri::Awaitable<void> Recoveries::sweepStandIns() {
   for (;;) {
     if (services_.standInsMayExist) {
       services_.standInsMayExist = false;  // one that is made from now on sets it again
+      sweeping_ = true;
       bool kept = false;
       const auto removed = co_await services_.standIns->removeOthers([&](const std::string& recoveryId) {
         const bool keeps = keepsStandIn(recoveryId);
         kept = kept || keeps;
         return keeps;
       });
+      sweeping_ = false;
       if (!removed || kept) services_.standInsMayExist = true;
       if (removed && *removed > 0) {
         services_.log.warn("removed stand-ins without a fallback", {{"standIns", *removed}});
       }
-      // What nothing is known of yet is soon known.
-      if (!removed || !held_.empty()) {
+      // What nothing is known of yet is soon known, and what is not allowed soon gone.
+      if (!removed || !held_.empty() || (kept && services_.standInsForbidden)) {
         co_await pauseFor(kSweepRetry);
         continue;
       }
     }
-    co_await pauseFor(kSweepInterval);
+    co_await sweepAsked_.waitFor(kSweepInterval);
   }
 }
 

@@ -30,6 +30,7 @@ namespace json = boost::json;
 using config::Pause;
 
 constexpr std::chrono::seconds kPatience{10};
+constexpr std::chrono::seconds kRemovalPatience{45};  // kubelet reads for 30 s how those of a gone pod ended
 
 struct PauseOptions {
   std::optional<std::string> configFile;
@@ -95,19 +96,6 @@ Pause ordersIn(const json::object& status) {
   return pause;
 }
 
-/// How many fallbacks have one, as the daemon's status tells.
-std::size_t standInsIn(const json::object& status) {
-  std::size_t count = 0;
-  for (const auto& item : list(status, "recoveries")) {
-    const auto& recovery = item.as_object();
-    const auto state = text(recovery, "state");
-    const auto* settlement = recovery.if_contains("settlement");
-    if (settlement == nullptr || (state != "started" && state != "ready")) continue;
-    if (text(settlement->as_object(), "state") == "settled") ++count;
-  }
-  return count;
-}
-
 /// Waits until the daemon follows the order. A failure: it may not be running, and then reads it at its
 /// start.
 Result<> followed(const std::string& socket, const Pause& wanted) {
@@ -117,9 +105,9 @@ Result<> followed(const std::string& socket, const Pause& wanted) {
         boost::json::error_code error;
         const auto value = json::parse(status, error);
         if (error || !value.is_object() || ordersIn(value.as_object()) != wanted) return true;
-        return wanted.withoutStandIns && standInsIn(value.as_object()) > 0;
+        return wanted.withoutStandIns && !flag(value.at("pause").as_object(), "standInsGone");
       },
-      kPatience);
+      wanted.withoutStandIns ? kRemovalPatience : kPatience);
 }
 
 std::string orderText(const Pause::Order& order) {
@@ -129,7 +117,7 @@ std::string orderText(const Pause::Order& order) {
 
 void print(const Pause& pause) {
   if (pause.node) std::printf("the node is paused %s\n", orderText(*pause.node).c_str());
-  if (pause.withoutStandIns) std::printf("the node has no stand-ins\n");
+  if (pause.withoutStandIns) std::printf("no stand-in may run on the node\n");
   for (const auto& [name, order] : pause.namespaces) {
     std::printf("namespace %s is paused %s\n", name.c_str(), orderText(order).c_str());
   }

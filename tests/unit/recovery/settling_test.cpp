@@ -773,6 +773,56 @@ TEST_F(NotDetermined, OneThatRunsKeepsItsStandIn) {
   EXPECT_EQ(standIns.swept, 1U);
 }
 
+/// The operator's order that no stand-in may be on the node.
+struct RemovedAll : SettlingTest {
+  RemovedAll() { boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached); }
+  void order() {
+    sweepsBefore = standIns.sweeps;
+    recoveries->pause({.node = config::Pause::Order{}, .withoutStandIns = true});
+  }
+  bool swept() {
+    return runUntil(loop, [&] { return standIns.sweeps > sweepsBefore; });
+  }
+  bool gone() {
+    return runUntil(loop, [&] { return recoveries->standInsGone(); });
+  }
+  int sweepsBefore = 0;
+};
+
+TEST_F(RemovedAll, TheyAreGoneAtOnceAndAlsoThoseThatEnded) {
+  settles();
+  standIns.others = {recoveries->incidents()[0].id, "of-nobody"};
+  EXPECT_FALSE(recoveries->standInsGone());
+  order();
+  EXPECT_FALSE(recoveries->standInsGone());
+  ASSERT_TRUE(gone());
+  EXPECT_TRUE(standIns.made[0]->removed);
+  EXPECT_GE(standIns.swept, 2U);
+  EXPECT_EQ(state(), State::ready) << "the fallback goes on";
+  recoveries->pause({});
+  EXPECT_FALSE(recoveries->standInsGone()) << "nobody forbids them";
+}
+
+TEST_F(RemovedAll, NotGoneWhileOneIsBeingMade) {
+  standIns.hangs = true;
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.attempts == 1; }));
+  order();
+  ASSERT_TRUE(swept());
+  EXPECT_FALSE(recoveries->standInsGone());
+  launcher.launched[0]->die(Kind::exited, 1);
+  EXPECT_TRUE(gone());
+}
+
+TEST_F(RemovedAll, NotGoneWhileTheRuntimeDoesNotSay) {
+  standIns.silent = true;
+  order();
+  ASSERT_TRUE(swept());
+  EXPECT_FALSE(recoveries->standInsGone());
+  standIns.silent = false;
+  EXPECT_TRUE(gone());
+}
+
 TEST_F(SettlingTest, OneWhoseFallbackDiedWhileNoDaemonRanIsSwept) {
   settles();
   standIns.others = {recoveries->incidents()[0].id};
