@@ -5,7 +5,9 @@
 #include "config/pause.hpp"
 
 #include <chrono>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace fallbackd::app {
 
@@ -18,14 +20,10 @@ constexpr auto kOrdersInterval = 5s;
 }  // namespace
 
 cri::Awaitable<void> Daemon::Parts::followPause() {
-  auto watch = cache::FolderWatch::create(executor(), {config->cache.state});
-  if (!watch) {
-    log.error("cannot watch the state folder; pauses, resumes and drills are seen at the next start",
-              {{"error", watch.error().message()}});
-    co_return;
-  }
+  std::vector<std::string> folders{config->cache.state};
+  cache::FolderWatch watch(executor(), std::move(folders), sayWatched("the state folder"));
   for (;;) {
-    co_await watch->changed(kOrdersInterval);
+    co_await watch.changed(kOrdersInterval);
     readPause();
     readDrill();
   }
