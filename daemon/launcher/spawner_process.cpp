@@ -89,15 +89,21 @@ void SpawnerProcess::end() {
 }
 
 asio::awaitable<void> SpawnerProcess::restart() {
-  if (LoopClock::of(executor_).now() - startedAt_ > kHealthyAge) pause_.reset();
+  // A start that failed is no life: what keeps it from starting may last.
+  const auto startedAt = std::exchange(startedAt_, std::nullopt);
+  if (startedAt && LoopClock::of(executor_).now() - *startedAt > kHealthyAge) pause_.reset();
   co_await pause_.wait();
+  if (!start()) co_return;
   ++restarts_;
-  static_cast<void>(start());
   started_.notify();
 }
 
 asio::awaitable<void> SpawnerProcess::awaitStarted() {
-  if (!socket_) co_await started_.waitFor(kRespawnLimit);
+  const auto deadline = later(LoopClock::of(executor_).now(), kRespawnLimit);
+  while (!socket_) {
+    const bool woken = co_await started_.waitUntil(deadline);
+    if (!woken) co_return;
+  }
 }
 
 }  // namespace fallbackd::launcher
