@@ -48,8 +48,9 @@ SpawnerProcess::SpawnerProcess(asio::any_io_executor executor, std::string progr
 
 Result<> SpawnerProcess::start() {
   FB_TRY(auto ends, sys::makeMessageSockets());
-  FB_TRY(pid_, sys::startHelper(Stage::spawner, program_, kSpawnerName, ends[1]));
-  FB_TRY(process_, sys::openPidFd(Stage::spawner, pid_));
+  FB_TRY(auto helper, sys::startHelper(Stage::spawner, program_, kSpawnerName, ends[1]));
+  pid_ = helper.pid;
+  process_ = std::move(helper.process);
   socket_ = std::move(ends[0]);
   startedAt_ = LoopClock::of(executor_).now();
   return {};

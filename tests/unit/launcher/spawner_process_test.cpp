@@ -2,12 +2,15 @@
 // How a spawner is replaced that cannot be started. Its program here ends at once.
 #include "launcher/spawner_process.hpp"
 
+#include "few_descriptors.hpp"
 #include "run_until.hpp"
 #include "temp_folder.hpp"
 
+#include <cerrno>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <sys/wait.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -88,6 +91,17 @@ TEST_F(SpawnerProcessTest, ItIsNotAwaitedForEver) {
   asio::co_spawn(loop, spawner.awaitStarted(), [&](std::exception_ptr) { awaited = true; });
   EXPECT_TRUE(test::runUntil(loop, [&] { return awaited; }));
   EXPECT_EQ(clock.now() - begin, kRespawnLimit);
+}
+
+/// Its socket takes the last two descriptors.
+TEST_F(SpawnerProcessTest, OneThatCannotBeHeldIsEnded) {
+  {
+    const test::FewDescriptors few(2);
+    EXPECT_FALSE(spawner.start());
+  }
+  EXPECT_FALSE(spawner.socket());
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
+  EXPECT_EQ(errno, ECHILD);
 }
 
 }  // namespace
