@@ -213,7 +213,8 @@ Awaitable<void> Daemon::Parts::followChosen() {
 Awaitable<void> Daemon::Parts::work() {
   co_await refreshBinaries();
   co_await recoveries->adopt();
-  serviceManager.tell("READY=1");
+  // Beside the watcher: nobody says it again, and without it systemd ends the daemon.
+  tasks.spawn(serviceManager.insist("READY=1"));
   co_await watcher->run();
 }
 
@@ -222,7 +223,8 @@ Awaitable<void> Daemon::Parts::feedWatchdog() {
   const auto interval = serviceManager.watchdogInterval();
   while (interval) {
     co_await pauseFor(*interval);
-    serviceManager.tell("WATCHDOG=1");
+    auto told = serviceManager.insist("WATCHDOG=1");
+    co_await std::move(told);
   }
 }
 
