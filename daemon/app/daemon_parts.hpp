@@ -82,6 +82,8 @@ struct Daemon::Parts {
   void saySettle();
   Snapshot collect();
   void startMirror();
+  bool openMirror(const config::ConfigPtr& first);
+  cri::Awaitable<void> retryMirror(config::ConfigPtr first);
   void tellServed(const mirror::ServedImage& image);
   void nameMirrors();
   void complain(const std::string& what);
