@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an operator ordered in the state folder: pauses and drills.
 #include "app/daemon_parts.hpp"
+#include "base/async/backoff.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/pause.hpp"
 
@@ -15,15 +16,20 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kOrdersInterval = 5s;
+constexpr std::chrono::nanoseconds kOrdersInterval = 5s;
+constexpr std::chrono::nanoseconds kUnreadPause = 100ms;
 
 }  // namespace
 
 cri::Awaitable<void> Daemon::Parts::followPause() {
   std::vector<std::string> folders{config->cache.state};
   cache::FolderWatch watch(executor(), std::move(folders), sayWatched("the state folder"));
+  Backoff unread({kUnreadPause, kOrdersInterval});
   for (;;) {
-    co_await watch.changed(kOrdersInterval);
+    // What counts meanwhile removes stand-ins: an error that passes must not decide that for long.
+    if (pauseProblem.empty()) unread.reset();
+    const auto interval = pauseProblem.empty() ? kOrdersInterval : unread.next();
+    co_await watch.changed(interval);
     readPause();
     readDrill();
   }
