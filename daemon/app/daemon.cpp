@@ -213,7 +213,8 @@ Awaitable<void> Daemon::Parts::followChosen() {
 Awaitable<void> Daemon::Parts::work() {
   co_await refreshBinaries();
   co_await recoveries->adopt();
-  serviceManager.tell("READY=1");
+  // Beside the watcher: nobody says it again, and without it systemd ends the daemon.
+  tasks.spawn(serviceManager.insist("READY=1"));
   co_await watcher->run();
 }
 
@@ -222,7 +223,8 @@ Awaitable<void> Daemon::Parts::feedWatchdog() {
   const auto interval = serviceManager.watchdogInterval();
   while (interval) {
     co_await pauseFor(*interval);
-    serviceManager.tell("WATCHDOG=1");
+    auto told = serviceManager.insist("WATCHDOG=1");
+    co_await std::move(told);
   }
 }
 
@@ -274,15 +276,22 @@ Awaitable<void> Daemon::Parts::removeStandIns() {
   log.info("removed all stand-ins: the DaemonSet is gone", {{"standIns", *removed}});
 }
 
-Awaitable<void> Daemon::Parts::followConfigFiles() {
-  config::FileWatch files(executor(), options.configFile, options.dropInDir);
-  for (;;) {
-    const auto changed = co_await files.changed();
-    if (!changed) {
-      log.error("cannot watch the configuration files; SIGHUP still works",
-                {{"error", changed.error().message()}});
-      co_return;
+sys::WatchNews::Told Daemon::Parts::sayWatched(const std::string& what) {
+  return [this, what](const Result<>& watched) {
+    if (watched) {
+      log.info("changes can be watched again", {{"of", what}});
+    } else {
+      log.warn("changes cannot be watched: until that works again, they are found at intervals",
+               {{"of", what}, {"error", watched.error().message()}});
     }
+  };
+}
+
+Awaitable<void> Daemon::Parts::followConfigFiles() {
+  config::FileWatch files(executor(), options.configFile, options.dropInDir,
+                          sayWatched("the configuration files"));
+  for (;;) {
+    co_await files.changed();
     reload();
   }
 }
@@ -291,13 +300,9 @@ Awaitable<void> Daemon::Parts::followConfigFiles() {
 Awaitable<void> Daemon::Parts::followCache() {
   std::vector<std::string> folders{config->cache.path, config->cache.keys};
   if (const auto& list = config->cache.revoked) folders.push_back(std::filesystem::path(*list).parent_path());
-  auto watch = cache::FolderWatch::create(executor(), std::move(folders));
-  if (!watch) {
-    log.error("cannot watch the cache; a reload checks it again", {{"error", watch.error().message()}});
-    co_return;
-  }
+  cache::FolderWatch watch(executor(), std::move(folders), sayWatched("the cache"));
   for (;;) {
-    co_await watch->changed(kCacheInterval);
+    co_await watch.changed(kCacheInterval);
     co_await refreshBinaries();
   }
 }

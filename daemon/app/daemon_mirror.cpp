@@ -1,37 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mirror as a part of the daemon.
 #include "app/daemon_parts.hpp"
+#include "base/async/backoff.hpp"
 #include "base/strings.hpp"
 #include "mirror/hosts_edit.hpp"
 
+#include <chrono>
 #include <set>
 #include <utility>
 #include <vector>
 
 namespace fallbackd::app {
 
-/// Without it the daemon works as before: what is missing is told, and shown in the status.
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr Backoff::Limits kMirrorPauses{1s, 1min};  // its address may be in use for a while
+
+}  // namespace
+
+/// Without it the daemon works as before: what is missing is told, shown in the status, and tried again.
 void Daemon::Parts::startMirror() {
   nameMirrors();
   if (!config->mirror.listen) return;
+  if (!openMirror(config)) tasks.spawn(retryMirror(config));
+}
+
+/// By the configuration of the start: another one of the mirror takes effect at the next.
+cri::Awaitable<void> Daemon::Parts::retryMirror(config::ConfigPtr first) {
+  Backoff pause(kMirrorPauses);
+  do {
+    co_await pause.wait();
+  } while (!openMirror(first));
+}
+
+bool Daemon::Parts::openMirror(const config::ConfigPtr& first) {
   const auto recentFailure = [this](const ImageReference& image) -> std::optional<mirror::Failing> {
     auto failure = watcher->recentFailure(image);
     if (!failure) return std::nullopt;
     return mirror::Failing{failure->cause, std::move(failure->text)};
   };
   auto made = std::make_unique<mirror::Mirror>(
-      config, mirror::Mirror::Daemon{executor(), *containerd.images, recentFailure,
-                                     [this](const mirror::ServedImage& image) { tellServed(image); },
-                                     [this](const std::string& what) { recoveries->trouble(what); }});
+      first, mirror::Mirror::Daemon{executor(), *containerd.images, recentFailure,
+                                    [this](const mirror::ServedImage& image) { tellServed(image); },
+                                    [this](const std::string& what) { recoveries->trouble(what); }});
   const auto opened = made->open();
   if (!opened) {
-    mirrorProblem = opened.error().message();
-    log.error("the mirror cannot start", {{"error", mirrorProblem}});
-    return;
+    const auto before = std::exchange(mirrorProblem, opened.error().message());
+    if (before != mirrorProblem) log.error("the mirror cannot start", {{"error", mirrorProblem}});
+    return false;
   }
+  mirrorProblem.clear();
   mirror = std::move(made);
   watcher->useNodeImages(*mirror);
-  log.info("the mirror listens", {{"address", *config->mirror.listen}});
+  log.info("the mirror listens", {{"address", *first->mirror.listen}});
+  return true;
 }
 
 /// Blocks that an earlier configuration left behind: containerd asks there before each registry.

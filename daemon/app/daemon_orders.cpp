@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an operator ordered in the state folder: pauses and drills.
 #include "app/daemon_parts.hpp"
+#include "base/async/backoff.hpp"
 #include "cache/folder_watch.hpp"
 #include "config/pause.hpp"
 
 #include <chrono>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace fallbackd::app {
 
@@ -13,19 +16,20 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kOrdersInterval = 5s;
+constexpr std::chrono::nanoseconds kOrdersInterval = 5s;
+constexpr std::chrono::nanoseconds kUnreadPause = 100ms;
 
 }  // namespace
 
 cri::Awaitable<void> Daemon::Parts::followPause() {
-  auto watch = cache::FolderWatch::create(executor(), {config->cache.state});
-  if (!watch) {
-    log.error("cannot watch the state folder; pauses, resumes and drills are seen at the next start",
-              {{"error", watch.error().message()}});
-    co_return;
-  }
+  std::vector<std::string> folders{config->cache.state};
+  cache::FolderWatch watch(executor(), std::move(folders), sayWatched("the state folder"));
+  Backoff unread({kUnreadPause, kOrdersInterval});
   for (;;) {
-    co_await watch->changed(kOrdersInterval);
+    // What counts meanwhile removes stand-ins: an error that passes must not decide that for long.
+    if (pauseProblem.empty()) unread.reset();
+    const auto interval = pauseProblem.empty() ? kOrdersInterval : unread.next();
+    co_await watch.changed(interval);
     readPause();
     readDrill();
   }

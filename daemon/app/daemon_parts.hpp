@@ -16,6 +16,7 @@
 #include "mirror/mirror.hpp"
 #include "recovery/recoveries.hpp"
 #include "standin/containerd_stand_ins.hpp"
+#include "sys/watch_news.hpp"
 #include "telemetry/loop_watch.hpp"
 #include "telemetry/metrics.hpp"
 
@@ -65,6 +66,7 @@ struct Daemon::Parts {
   Result<> start();
   cri::Awaitable<void> work();
   cri::Awaitable<void> handleSignals();
+  sys::WatchNews::Told sayWatched(const std::string& what);
   cri::Awaitable<void> followConfigFiles();
   cri::Awaitable<void> followCache();
   cri::Awaitable<void> followPause();
@@ -80,6 +82,8 @@ struct Daemon::Parts {
   void saySettle();
   Snapshot collect();
   void startMirror();
+  bool openMirror(const config::ConfigPtr& first);
+  cri::Awaitable<void> retryMirror(config::ConfigPtr first);
   void tellServed(const mirror::ServedImage& image);
   void nameMirrors();
   void complain(const std::string& what);

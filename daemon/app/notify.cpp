@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/notify.hpp"
 
+#include "base/async/backoff.hpp"
 #include "sys/fd.hpp"
 
 #include <charconv>
@@ -14,6 +15,11 @@
 namespace fallbackd::app {
 
 namespace {
+
+using namespace std::chrono_literals;
+
+// systemd reads its socket within milliseconds, unless the machine is busy.
+constexpr Backoff::Limits kUntoldPauses{50ms, 5s};
 
 // Both: called before there are threads.
 std::string take(const char* name) {
@@ -44,16 +50,21 @@ ServiceManager ServiceManager::fromEnvironment() {
   return manager;
 }
 
-void ServiceManager::tell(std::string_view what) const {
+bool ServiceManager::tell(std::string_view what) const {
   sockaddr_un address{};
-  if (socket_.empty() || socket_.size() >= sizeof address.sun_path) return;
+  if (socket_.empty() || socket_.size() >= sizeof address.sun_path) return true;
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, socket_.data(), socket_.size());
   if (socket_.front() == '@') address.sun_path[0] = '\0';
   const sys::UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + socket_.size());
-  static_cast<void>(::sendto(fd.get(), what.data(), what.size(), MSG_NOSIGNAL,
-                             reinterpret_cast<const sockaddr*>(&address), size));
+  return ::sendto(fd.get(), what.data(), what.size(), MSG_NOSIGNAL,
+                  reinterpret_cast<const sockaddr*>(&address), size) >= 0;
+}
+
+boost::asio::awaitable<void> ServiceManager::insist(std::string what) const {
+  Backoff pause(kUntoldPauses);
+  while (!tell(what)) co_await pause.wait();
 }
 
 }  // namespace fallbackd::app

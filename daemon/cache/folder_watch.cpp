@@ -39,43 +39,68 @@ Result<> arm(int timer) {
   return {};
 }
 
+/// Waits for ever where there is nothing to wait for.
+asio::awaitable<void> readable(asio::posix::stream_descriptor& descriptor) {
+  if (!descriptor.is_open()) co_return co_await untilCancelled();
+  co_await descriptor.async_wait(descriptor_base::wait_read, asio::use_awaitable);
+}
+
 }  // namespace
 
-FolderWatch::FolderWatch(const asio::any_io_executor& executor, sys::Inotify inotify, sys::UniqueFd clock,
-                         std::vector<std::string> folders)
-    : inotify_(std::move(inotify)),
-      folders_(std::move(folders)),
-      descriptor_(executor, inotify_.nativeHandle()),
-      clock_(executor, clock.release()) {}
+FolderWatch::FolderWatch(const asio::any_io_executor& executor, std::vector<std::string> folders,
+                         sys::WatchNews::Told told)
+    : folders_(std::move(folders)), news_(std::move(told)), descriptor_(executor), clock_(executor) {
+  news_.attempted(watch());
+}
 
 FolderWatch::~FolderWatch() {
   if (descriptor_.is_open()) descriptor_.release();  // the inotify object owns the descriptor
 }
 
-Result<FolderWatch> FolderWatch::create(asio::any_io_executor executor, std::vector<std::string> folders) {
-  FB_TRY(auto inotify, sys::Inotify::create(Stage::admission));
+/// What is missing is tried again at each call.
+Result<> FolderWatch::watch() {
+  const auto clock = openClock();
+  FB_CHECK(openInotify());
+  FB_CHECK(follow());
+  return clock;
+}
+
+Result<> FolderWatch::openClock() {
+  if (clock_.is_open()) return {};
   sys::UniqueFd clock(::timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!clock) return failErrno(Stage::admission, "watch the clock");
   FB_CHECK(arm(clock.get()));
-  FolderWatch watch(executor, std::move(inotify), std::move(clock), std::move(folders));
-  watch.follow();
-  return watch;
+  boost::system::error_code error;
+  clock_.assign(clock.get(), error);
+  if (error) return fail(Stage::admission, Reason::system, "wait for the clock", error.value());
+  static_cast<void>(clock.release());
+  return {};
+}
+
+Result<> FolderWatch::openInotify() {
+  if (descriptor_.is_open()) return {};
+  FB_TRY(auto inotify, sys::Inotify::create(Stage::admission));
+  boost::system::error_code error;
+  descriptor_.assign(inotify.nativeHandle(), error);
+  if (error) return fail(Stage::admission, Reason::system, "wait for inotify", error.value());
+  inotify_.emplace(std::move(inotify));
+  return {};
 }
 
 /// The same folder returns the same watch; a replaced folder gets a new one.
-void FolderWatch::follow() {
+Result<> FolderWatch::follow() {
+  Result<> followed;
   for (const auto& folder : folders_) {
-    const auto added = inotify_.addWatch(Stage::admission, folder, kEvents);
-    static_cast<void>(added);  // missing: retried at the next call
+    const auto added = inotify_->addWatch(Stage::admission, folder, kEvents);
+    if (!added && added.error().reason != Reason::not_found) followed = tl::unexpected<Error>(added.error());
   }
+  return followed;
 }
 
 asio::awaitable<void> FolderWatch::changed(std::chrono::nanoseconds interval) {
   using namespace asio::experimental::awaitable_operators;
-  follow();
-  const auto first = co_await (pauseFor(interval) ||
-                               descriptor_.async_wait(descriptor_base::wait_read, asio::use_awaitable) ||
-                               clock_.async_wait(descriptor_base::wait_read, asio::use_awaitable));
+  news_.attempted(watch());
+  const auto first = co_await (pauseFor(interval) || readable(descriptor_) || readable(clock_));
   if (first.index() == 2) {
     std::uint64_t count = 0;
     const auto got = ::read(clock_.native_handle(), &count, sizeof count);  // ECANCELED; this clears it
@@ -86,7 +111,7 @@ asio::awaitable<void> FolderWatch::changed(std::chrono::nanoseconds interval) {
   const auto& clock = LoopClock::of(descriptor_.get_executor());
   const auto latest = clock.now() + kLongestWait;
   for (bool quiet = false; !quiet;) {
-    inotify_.read();
+    inotify_->read();
     const bool more =
         co_await within(std::min(clock.now() + kQuiet, latest),
                         descriptor_.async_wait(descriptor_base::wait_read, asio::use_awaitable));

@@ -6,8 +6,10 @@
 #include "base/error.hpp"
 #include "sys/fd.hpp"
 #include "sys/inotify.hpp"
+#include "sys/watch_news.hpp"
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,10 +21,13 @@ namespace fallbackd::cache {
 
 class FolderWatch {
  public:
-  /// Folders that are missing, now or later, are watched as soon as they exist. Stage admission.
-  static Result<FolderWatch> create(boost::asio::any_io_executor executor, std::vector<std::string> folders);
-  FolderWatch(FolderWatch&&) = default;
-  FolderWatch& operator=(FolderWatch&&) = delete;
+  /// Folders that are missing, now or later, are watched as soon as they exist. `told` hears when the kernel
+  /// cannot watch (limits of inotify, descriptors), and when it can again: until then only the interval
+  /// counts. Errors have stage admission.
+  FolderWatch(const boost::asio::any_io_executor& executor, std::vector<std::string> folders,
+              sys::WatchNews::Told told = nullptr);
+  FolderWatch(const FolderWatch&) = delete;
+  FolderWatch& operator=(const FolderWatch&) = delete;
   ~FolderWatch();
 
   /// Returns after something happened and then nothing more for a short while, or after `interval`: what
@@ -31,14 +36,16 @@ class FolderWatch {
   boost::asio::awaitable<void> changed(std::chrono::nanoseconds interval);
 
  private:
-  FolderWatch(const boost::asio::any_io_executor& executor, sys::Inotify inotify, sys::UniqueFd clock,
-              std::vector<std::string> folders);
-  void follow();
+  Result<> watch();
+  Result<> openClock();
+  Result<> openInotify();
+  Result<> follow();
 
-  sys::Inotify inotify_;
   std::vector<std::string> folders_;
-  boost::asio::posix::stream_descriptor descriptor_;
-  boost::asio::posix::stream_descriptor clock_;
+  sys::WatchNews news_;
+  std::optional<sys::Inotify> inotify_;
+  boost::asio::posix::stream_descriptor descriptor_;  // of inotify_; closed while there is none
+  boost::asio::posix::stream_descriptor clock_;       // likewise
 };
 
 }  // namespace fallbackd::cache

@@ -2,11 +2,14 @@
 #include "config/file_watch.hpp"
 
 #include "base/async/within.hpp"
+#include "config/files.hpp"
 #include "config/load.hpp"
 
 #include <algorithm>
 #include <chrono>
+#include <sys/stat.h>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/use_awaitable.hpp>
 
@@ -21,32 +24,90 @@ namespace {
 // keeps files that change all the time from delaying a reload for ever.
 constexpr auto kQuiet = 50ms;
 constexpr auto kLongestWait = 1s;
+// A look at the metadata of a few files costs nothing.
+constexpr Backoff::Limits kUnwatchedPauses{1s, 5s};
 
 }  // namespace
 
 FileWatch::FileWatch(asio::any_io_executor executor, std::string mainFile,
-                     std::optional<std::string> dropInDir)
+                     std::optional<std::string> dropInDir, sys::WatchNews::Told told)
     : executor_(std::move(executor)),
       mainFile_(std::move(mainFile)),
-      dropInDir_(dropInDir.value_or(defaultDropInDir(mainFile_))) {}
+      dropInDir_(dropInDir.value_or(defaultDropInDir(mainFile_))),
+      news_(std::move(told)),
+      descriptor_(executor_),
+      pause_(kUnwatchedPauses) {}
 
 FileWatch::~FileWatch() {
-  if (descriptor_) descriptor_->release();  // the inotify object owns the descriptor
+  stop();
+}
+
+/// The inotify object owns the descriptor.
+void FileWatch::stop() {
+  if (descriptor_.is_open()) descriptor_.release();
+  paths_.reset();
 }
 
 Result<> FileWatch::watch() {
   if (paths_) return {};
+  auto begun = begin();
+  news_.attempted(begun);
+  return begun;
+}
+
+Result<> FileWatch::begin() {
   FB_TRY(auto paths, WatchedPaths::create(mainFile_, dropInDir_));
   FB_CHECK(paths.follow());
-  paths_ = std::move(paths);
-  descriptor_.emplace(executor_, paths_->nativeHandle());
+  boost::system::error_code error;
+  descriptor_.assign(paths.nativeHandle(), error);
+  if (error) return fail(Stage::config, Reason::system, "wait for inotify", error.value());
+  paths_.emplace(std::move(paths));
+  pause_.reset();
   return {};
 }
 
-asio::awaitable<Result<>> FileWatch::changed() {
-  FB_CO_CHECK(watch());
+/// What shows a change of the files without inotify, symlinks followed.
+std::string FileWatch::metadata() const {
+  Problems unreadable;  // the loader reports them
+  auto files = listDropIns(dropInDir_, false, unreadable);
+  files.push_back(mainFile_);
+  std::string all;
+  for (const auto& file : files) {
+    struct stat facts {};
+    all += file + '\n';
+    if (::stat(file.c_str(), &facts) != 0) continue;
+    for (const auto number :
+         {static_cast<long>(facts.st_dev), static_cast<long>(facts.st_ino), static_cast<long>(facts.st_size),
+          facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec, facts.st_ctim.tv_sec, facts.st_ctim.tv_nsec}) {
+      all += std::to_string(number) + '\n';
+    }
+  }
+  return all;
+}
+
+/// Until the files have changed or can be watched: nobody knows what happened until then.
+asio::awaitable<void> FileWatch::compare() {
+  if (!seen_) seen_ = metadata();
+  for (;;) {
+    co_await pause_.wait();
+    if (watch()) {
+      seen_.reset();
+      co_return;
+    }
+    auto now = metadata();
+    const bool same = now == *seen_;
+    seen_ = std::move(now);
+    if (!same) co_return;
+  }
+}
+
+asio::awaitable<void> FileWatch::changed() {
+  const auto watched = watch();
+  if (!watched) co_return co_await compare();
+  // Nobody knows what happened until now.
+  if (std::exchange(seen_, std::nullopt)) co_return;
   do {
-    co_await descriptor_->async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable);
+    co_await descriptor_.async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable);
   } while (!paths_->drain());
 
   const auto& clock = LoopClock::of(executor_);
@@ -54,12 +115,16 @@ asio::awaitable<Result<>> FileWatch::changed() {
   auto quiet = clock.now() + kQuiet;
   for (;;) {
     const bool more = co_await within(
-        quiet, descriptor_->async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable));
+        quiet, descriptor_.async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable));
     if (!more || clock.now() >= latest) break;
     if (paths_->drain()) quiet = std::min(clock.now() + kQuiet, latest);
   }
   // Watches replaced and new folders before the caller reads the files.
-  co_return paths_->follow();
+  const auto followed = paths_->follow();
+  news_.attempted(followed);
+  if (followed) co_return;
+  stop();
+  seen_ = metadata();
 }
 
 }  // namespace fallbackd::config

@@ -67,9 +67,11 @@ Result<> Token::refresh() {
   if (!wanted()) return {};
   const auto stamp = FileStamp::of(file_);
   if (stamp == stamp_ && (known_ || stamp.size >= 0)) return {};
-  stamp_ = stamp;
-  FB_TRY(const auto text, sys::readFile(Stage::telemetry, file_, kMaxToken));
-  const auto token = trim(text);
+  const auto text = sys::readFile(Stage::telemetry, file_, kMaxToken);
+  // A file that could not be read now is read at the next call; what is wrong with its content is said once.
+  if (stamp.size < 0 || text || text.error().reason == Reason::too_large) stamp_ = stamp;
+  if (!text) return tl::unexpected<Error>(text.error());
+  const auto token = trim(*text);
   if (token.size() < kMinLength) {
     return fail(Stage::telemetry, Reason::invalid,
                 "token file " + file_ + " has fewer than " + std::to_string(kMinLength) +

@@ -22,7 +22,8 @@ class Token {
   explicit Token(std::string file) : file_(std::move(file)) {}
 
   [[nodiscard]] bool wanted() const { return !file_.empty(); }
-  /// Reads the file if it has changed. Stage telemetry; on failure the earlier token stays in use.
+  /// Reads the file if it has changed, or could not be read. Stage telemetry; on failure the earlier token
+  /// stays in use.
   Result<> refresh();
   /// Whether an Authorization header contains the token: "Bearer TOKEN", or "Basic" with it as the password,
   /// for which browsers prompt by themselves. Takes the same time whatever the difference.

@@ -23,12 +23,15 @@ class TlsFiles {
 
   explicit TlsFiles(Paths paths) : paths_(std::move(paths)) {}
 
-  /// Reads both if they have changed. Stage telemetry; on failure the earlier context stays in use.
+  /// Reads both if they have changed, or could not be read. Stage telemetry; on failure the earlier context
+  /// stays in use.
   Result<> refresh();
   /// For new connections; null before the first successful refresh().
   [[nodiscard]] Context context() const { return context_; }
 
  private:
+  Result<> use(const std::string& chainPem, const std::string& keyPem);
+
   Paths paths_;
   FileStamp certificate_;
   FileStamp key_;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include <boost/asio/this_coro.hpp>
 #include <boost/json.hpp>
 
 namespace fallbackd::kube {
@@ -20,6 +21,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr Backoff::Limits kSeeingPauses{1s, 5min};
+constexpr auto kRefusedPause = 500ms;
 constexpr unsigned kHttpOk = 200;
 constexpr unsigned kHttpUnauthorized = 401;
 constexpr unsigned kHttpForbidden = 403;
@@ -68,11 +70,18 @@ asio::awaitable<void> OwnDaemonSet::see(std::function<void()> notFound) {
 
 asio::awaitable<bool> OwnDaemonSet::isGone() const {
   if (!seen_) co_return false;
-  const auto answer = co_await within(kLimit, askForDaemonSet(access_, target_));
-  if (!answer || !*answer) co_return false;
-  const auto status = (*answer)->status;
-  if (status == kHttpOk) co_return isBeingDeleted((*answer)->body);
-  co_return status == kHttpNotFound || status == kHttpForbidden || status == kHttpUnauthorized;
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  const auto believed = later(clock.now(), kDoubt);
+  for (;;) {
+    const auto answer = co_await within(kLimit, askForDaemonSet(access_, target_));
+    if (!answer || !*answer) co_return false;
+    const auto status = (*answer)->status;
+    if (status == kHttpOk) co_return isBeingDeleted((*answer)->body);
+    if (status == kHttpNotFound) co_return true;
+    if (status != kHttpForbidden && status != kHttpUnauthorized) co_return false;
+    if (clock.now() >= believed) co_return true;
+    co_await pauseFor(kRefusedPause);
+  }
 }
 
 }  // namespace fallbackd::kube

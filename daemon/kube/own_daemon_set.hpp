@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether the DaemonSet of this pod still exists. An uninstall ends the daemon as an upgrade does, by
 // SIGTERM; but then the DaemonSet is gone. Helm removes the rights at the same time, so a refusal counts as
-// well, if the API server has shown the DaemonSet before.
+// well, if the API server has shown the DaemonSet before and goes on refusing: one that has just started
+// refuses everybody until it has read the rights.
 //
 // Thread: the calling coroutine's; not shared. Cancellation: a cancelled call throws operation_aborted.
 #pragma once
@@ -20,7 +21,10 @@ namespace fallbackd::kube {
 
 class OwnDaemonSet {
  public:
+  /// Of one question.
   static constexpr std::chrono::seconds kLimit{2};
+  /// A refusal is doubted for so long.
+  static constexpr std::chrono::seconds kDoubt{4};
 
   /// `name`: NAMESPACE/NAME, for which isName() is true.
   OwnDaemonSet(AccessSource access, std::string_view name);
@@ -33,7 +37,8 @@ class OwnDaemonSet {
   boost::asio::awaitable<void> see(std::function<void()> notFound = nullptr);
   /// False: whether it is gone is never known.
   [[nodiscard]] bool seen() const { return seen_; }
-  /// False if it exists, if it was never seen, or if the API server does not answer within the limit.
+  /// False if it exists, if it was never seen, or if the API server does not answer within the limit. While
+  /// it refuses it is asked again, until kDoubt is over: takes 7 s at most.
   boost::asio::awaitable<bool> isGone() const;
 
  private:

@@ -48,8 +48,9 @@ SpawnerProcess::SpawnerProcess(asio::any_io_executor executor, std::string progr
 
 Result<> SpawnerProcess::start() {
   FB_TRY(auto ends, sys::makeMessageSockets());
-  FB_TRY(pid_, sys::startHelper(Stage::spawner, program_, kSpawnerName, ends[1]));
-  FB_TRY(process_, sys::openPidFd(Stage::spawner, pid_));
+  FB_TRY(auto helper, sys::startHelper(Stage::spawner, program_, kSpawnerName, ends[1]));
+  pid_ = helper.pid;
+  process_ = std::move(helper.process);
   socket_ = std::move(ends[0]);
   startedAt_ = LoopClock::of(executor_).now();
   return {};
@@ -89,15 +90,21 @@ void SpawnerProcess::end() {
 }
 
 asio::awaitable<void> SpawnerProcess::restart() {
-  if (LoopClock::of(executor_).now() - startedAt_ > kHealthyAge) pause_.reset();
+  // A start that failed is no life: what keeps it from starting may last.
+  const auto startedAt = std::exchange(startedAt_, std::nullopt);
+  if (startedAt && LoopClock::of(executor_).now() - *startedAt > kHealthyAge) pause_.reset();
   co_await pause_.wait();
+  if (!start()) co_return;
   ++restarts_;
-  static_cast<void>(start());
   started_.notify();
 }
 
 asio::awaitable<void> SpawnerProcess::awaitStarted() {
-  if (!socket_) co_await started_.waitFor(kRespawnLimit);
+  const auto deadline = later(LoopClock::of(executor_).now(), kRespawnLimit);
+  while (!socket_) {
+    const bool woken = co_await started_.waitUntil(deadline);
+    if (!woken) co_return;
+  }
 }
 
 }  // namespace fallbackd::launcher

@@ -10,6 +10,7 @@
 #include "sys/fd.hpp"
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 
@@ -35,11 +36,12 @@ class SpawnerProcess {
   /// The spawner ends by itself; end() reaps it.
   void closeSocket();
 
-  /// After end(): starts another one after a pause, which is longer the sooner the last ones died. Wakes
-  /// awaitStarted() in any case: a program that cannot be started now may be there later (an upgrade replaces
-  /// it).
+  /// After end(): starts another one after a pause, which is longer the sooner the last ones died and the
+  /// more starts have failed. There may still be none then: what cannot be started now (no descriptors, no
+  /// memory, an upgrade replaces the program) may be startable at the next call.
   boost::asio::awaitable<void> restart();
-  /// Returns at once if there is one; usually a new one takes only a moment. There may still be none.
+  /// Returns at once if there is one; usually a new one takes only a moment. After kRespawnLimit it returns
+  /// without one.
   boost::asio::awaitable<void> awaitStarted();
 
   /// Our end; empty while no spawner runs.
@@ -51,11 +53,11 @@ class SpawnerProcess {
  private:
   boost::asio::any_io_executor executor_;
   std::string program_;
-  Event started_;  // a new spawner was started, or could not be
+  Event started_;  // a new spawner was started
   sys::UniqueFd socket_;
   sys::PidFd process_;
   pid_t pid_ = -1;
-  Stamp startedAt_;
+  std::optional<Stamp> startedAt_;  // empty: the last start failed
   Backoff pause_;
   unsigned restarts_ = 0;
 };

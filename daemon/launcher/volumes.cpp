@@ -5,13 +5,12 @@
 #include "base/strings.hpp"
 #include "sys/file.hpp"
 #include "sys/mount.hpp"
+#include "sys/resolved_open.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string_view>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 namespace fallbackd::launcher {
 
@@ -45,16 +44,8 @@ bool plainName(std::string_view name) {
 
 /// Opened as a location only (O_PATH), never outside `folder`. Empty with errno on failure.
 sys::UniqueFd openPlace(const sys::UniqueFd& folder, const std::string& path, std::uint64_t resolve) {
-  open_how how{};
-  how.flags = O_PATH | O_CLOEXEC;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | resolve;
-  // The kernel returns EAGAIN when a rename elsewhere raced with the walk, and asks to try again.
-  for (int attempt = 0; attempt < 16; ++attempt) {
-    const long fd = ::syscall(SYS_openat2, folder.get(), path.c_str(), &how, sizeof how);
-    if (fd >= 0) return sys::UniqueFd(static_cast<int>(fd));
-    if (errno != EAGAIN && errno != EINTR) break;
-  }
-  return {};
+  return sys::UniqueFd(sys::openResolved(folder.get(), path.c_str(), O_PATH,
+                                         RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | resolve));
 }
 
 /// Follows the volume's own symlinks (a ConfigMap's keys are some).

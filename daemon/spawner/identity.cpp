@@ -2,13 +2,13 @@
 #include "spawner/identity.hpp"
 
 #include "spawner/tell.hpp"
+#include "sys/resolved_open.hpp"
 
 #include <cstring>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
-#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <sys/prctl.h>
@@ -96,11 +96,8 @@ void setCapabilities(ChildPlan& plan) {
 
 /// As the final user, so that a folder which it may not enter is found now.
 void enterWorkingDir(ChildPlan& plan) {
-  open_how how{};
-  how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  const char* path = plan.order.workingDir.c_str();
-  const int folder = static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how));
+  const int folder = sys::openResolved(AT_FDCWD, plan.order.workingDir.c_str(), O_PATH | O_DIRECTORY,
+                                       RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
   if (folder < 0 || ::fchdir(folder) != 0) giveUp(plan, Step::working_dir);
   ::close(folder);
   char where[PATH_MAX];

@@ -6,11 +6,11 @@
 #include "spawner/identity.hpp"
 #include "spawner/own_root.hpp"
 #include "spawner/tell.hpp"
+#include "sys/resolved_open.hpp"
 
 #include <algorithm>
 #include <cstring>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sched.h>
 #include <string_view>
 #include <sys/mount.h>
@@ -174,10 +174,8 @@ void maskProc(ChildPlan& plan) {
 /// Opens a path below the new root without following any symlink: a volume mounted earlier may contain
 /// hostile ones.
 int openInside(const char* path, std::uint64_t flags) {
-  open_how how{};
-  how.flags = flags | O_CLOEXEC;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  return static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how));
+  return sys::openResolved(AT_FDCWD, path, flags,
+                           RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 }
 
 /// A mount point inside an earlier volume has to be created there, as a runtime would.

@@ -1,26 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sys/file.hpp"
 
+#include "sys/resolved_open.hpp"
+
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstdio>
 #include <dirent.h>
-#include <linux/openat2.h>
 #include <memory>
-#include <sys/syscall.h>
 
 namespace fallbackd::sys {
-
-namespace {
-
-UniqueFd openBeneathRaw(int dir, const char* path, int flags) {
-  open_how how{};
-  how.flags = static_cast<unsigned>(flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, dir, path, &how, sizeof how)));
-}
-
-}  // namespace
 
 Result<DirFd> openDir(Stage stage, const std::string& path) {
   DirFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -31,12 +21,10 @@ Result<DirFd> openDir(Stage stage, const std::string& path) {
 }
 
 Result<UniqueFd> openBeneath(Stage stage, const DirFd& dir, const std::string& path, int flags) {
-  // The kernel returns EAGAIN when a rename elsewhere raced with the walk, and asks to try again.
-  for (int attempt = 0; attempt < 16; ++attempt) {
-    UniqueFd fd = openBeneathRaw(dir.get(), path.c_str(), flags);
-    if (fd) return fd;
-    if (errno != EAGAIN && errno != EINTR) break;
-  }
+  const std::uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  const auto how = static_cast<unsigned>(flags | O_NONBLOCK | O_NOCTTY);
+  UniqueFd fd(openResolved(dir.get(), path.c_str(), how, resolve));
+  if (fd) return fd;
   const int error = errno;
   if (error == ENOENT) return fail(stage, Reason::not_found, "open " + path, error);
   if (error == ELOOP || error == EXDEV) {

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sys/helper_program.hpp"
 
+#include "sys/process.hpp"
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 #include <climits>
 
@@ -39,7 +44,7 @@ std::string programBesideOurs(const std::string& name) {
   return self.substr(0, self.rfind('/') + 1) + name;
 }
 
-Result<pid_t> startHelper(Stage stage, const std::string& path, std::string name, const UniqueFd& socket) {
+Result<Helper> startHelper(Stage stage, const std::string& path, std::string name, const UniqueFd& socket) {
   SpawnArguments arguments;
   ::posix_spawn_file_actions_addopen(&arguments.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_adddup2(&arguments.actions, socket.get(), kHelperSocket);
@@ -57,7 +62,15 @@ Result<pid_t> startHelper(Stage stage, const std::string& path, std::string name
   const int code =
       ::posix_spawn(&pid, path.c_str(), &arguments.actions, &arguments.attributes, argv.data(), env.data());
   if (code != 0) return failErrno(stage, "start " + path, code);
-  return pid;
+  auto process = openPidFd(stage, pid);
+  if (!process) {
+    // Without the descriptor nobody would end or reap it.
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return tl::unexpected<Error>(process.error());
+  }
+  return Helper{pid, std::move(*process)};
 }
 
 }  // namespace fallbackd::sys

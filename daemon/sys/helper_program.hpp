@@ -16,9 +16,15 @@ inline constexpr int kHelperSocket = 3;
 /// The path of a program in the same folder as this one.
 std::string programBesideOurs(const std::string& name);
 
+struct Helper {
+  pid_t pid = -1;  // our child
+  PidFd process;
+};
+
 /// Starts the program at `path` as `name`, with the socket at kHelperSocket, /dev/null as standard input and
 /// every descriptor that is not CLOEXEC. It gets a session of its own, so that Ctrl-C in a terminal ends only
-/// the daemon, default signals and no environment. Blocks until it has been executed.
-Result<pid_t> startHelper(Stage stage, const std::string& path, std::string name, const UniqueFd& socket);
+/// the daemon, default signals and no environment. Blocks until it has been executed. On failure there is no
+/// child.
+Result<Helper> startHelper(Stage stage, const std::string& path, std::string name, const UniqueFd& socket);
 
 }  // namespace fallbackd::sys

@@ -3,11 +3,11 @@
 
 #include "base/strings.hpp"
 #include "sys/file.hpp"
+#include "sys/resolved_open.hpp"
 
+#include <cstdint>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <utility>
 
 namespace fallbackd::sys {
@@ -19,10 +19,9 @@ constexpr int kMaxDepth = 64;  // nothing of ours is deeper, and each level hold
 
 /// Does not follow symlinks or cross mounts, including bind mounts of the same file system.
 int openInside(int dir, const std::string& name, int flags) {
-  open_how how{};
-  how.flags = static_cast<unsigned>(flags | O_CLOEXEC | O_NOFOLLOW);
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-  return static_cast<int>(::syscall(SYS_openat2, dir, name.c_str(), &how, sizeof how));
+  const std::uint64_t resolve =
+      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  return openResolved(dir, name.c_str(), static_cast<unsigned>(flags | O_NOFOLLOW), resolve);
 }
 
 Result<struct stat> statOf(Stage stage, const DirFd& dir, const std::string& what) {

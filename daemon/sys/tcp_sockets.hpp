@@ -60,10 +60,10 @@ class TcpDiagnosis {
   /// Ends the connection (SOCK_DESTROY): its owner gets ECONNABORTED. Needs CAP_NET_ADMIN in the user
   /// namespace of the network namespace; Linux 4.9. Reason not_found: there is no such socket, as after it
   /// was closed; not_permitted: the capability is missing; unavailable: a kernel without
-  /// CONFIG_INET_DIAG_DESTROY.
+  /// CONFIG_INET_DIAG_DESTROY, or an older one about a connection in TIME_WAIT: canDestroy() tells which.
   Result<> destroy(const TcpSocketId& socket) const;
 
-  /// What destroy() would say of any connection, without one.
+  /// What destroy() would say of any connection, without one: whether this kernel can, and we may.
   Result<> canDestroy() const;
 
  private:

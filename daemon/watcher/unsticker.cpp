@@ -95,6 +95,7 @@ boost::asio::awaitable<void> Unsticker::watch() {
   watching_ = false;
   spared_.clear();
   leftAlone_.clear();
+  failed_.clear();
 }
 
 void Unsticker::endDue() {
@@ -104,26 +105,35 @@ void Unsticker::endDue() {
   const auto& all = connections_.all();
   std::erase_if(spared_, [&](const auto& one) { return !all.contains(one.first); });
   std::erase_if(leftAlone_, [&](const auto cookie) { return !all.contains(cookie); });
+  std::erase_if(failed_, [&](const auto cookie) { return !all.contains(cookie); });
   auto decision = decide(connections_, registries_, spared_, now);
   next_ = decision.next;
   std::erase_if(decision.due, [&](const auto& due) { return leftAlone_.contains(due.cookie); });
   if (decision.due.empty()) return;
   const auto proxies = traffic_.proxies();
   for (const auto& due : decision.due) {
-    auto result = UnstickResult::failed;
-    std::string error;
-    if (!proxies) {
-      error = proxies.error().message();  // without its environment nobody knows what is a proxy
-    } else if (mayBeProxy(due.connection.peer, *proxies)) {
-      result = UnstickResult::proxy;
-    } else {
-      const auto ended = traffic_.end(due.connection);
-      result = resultOf(ended);
-      if (result == UnstickResult::failed) error = ended.error().message();
+    auto outcome = endOne(due, proxies);
+    // What failed may work at the next look; it is told once.
+    const auto result = outcome.result;
+    if (result == UnstickResult::failed && !failed_.insert(due.cookie).second) continue;
+    if (result == UnstickResult::proxy || result == UnstickResult::not_permitted) {
+      leftAlone_.insert(due.cookie);
     }
-    if (result != UnstickResult::ended && result != UnstickResult::gone) leftAlone_.insert(due.cookie);
-    count(due.registry, due.connection, due.silent, result, std::move(error));
+    count(due.registry, due.connection, due.silent, result, std::move(outcome.error));
   }
+}
+
+Unsticker::Outcome Unsticker::endOne(const Due& due, const Result<std::set<std::string>>& proxies) {
+  // Without its environment nobody knows what is a proxy.
+  if (!proxies) return {UnstickResult::failed, proxies.error().message()};
+  if (mayBeProxy(due.connection.peer, *proxies)) return {UnstickResult::proxy};
+  const auto ended = traffic_.end(due.connection);
+  const auto result = resultOf(ended);
+  if (result == UnstickResult::failed) return {result, ended.error().message()};
+  if (result != UnstickResult::not_supported) return {result};
+  // canEnd() has found that the kernel can. Older ones say this of a connection that has just been closed.
+  const bool gone = look() && !connections_.all().contains(due.cookie);
+  return gone ? Outcome{UnstickResult::gone} : Outcome{UnstickResult::failed, ended.error().message()};
 }
 
 bool Unsticker::end(const std::string& host, const sys::TcpConnection& connection) {
@@ -138,7 +148,6 @@ void Unsticker::count(const std::string& host, const sys::TcpConnection& connect
                       std::chrono::nanoseconds silent, UnstickResult result, std::string error) {
   ++counts_.at(static_cast<std::size_t>(result));
   if (result == UnstickResult::not_permitted) state_ = State::not_permitted;
-  if (result == UnstickResult::not_supported) state_ = State::not_supported;
   if (told_) told_({host, connection.peer, result, silent, std::move(error)});
 }
 

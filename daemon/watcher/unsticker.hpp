@@ -69,7 +69,13 @@ class Unsticker {
 
  private:
   boost::asio::awaitable<void> watch();
+  /// What was done with a connection that is due.
+  struct Outcome {
+    UnstickResult result = UnstickResult::failed;
+    std::string error = {};  // of failed
+  };
   void endDue();
+  Outcome endOne(const Due& due, const Result<std::set<std::string>>& proxies);
   void count(const std::string& host, const sys::TcpConnection& connection, std::chrono::nanoseconds silent,
              UnstickResult result, std::string error = {});
 
@@ -83,6 +89,7 @@ class Unsticker {
   StalledRegistries registries_;
   std::map<std::uint64_t, Stamp> spared_;  // by cookie
   std::set<std::uint64_t> leftAlone_;      // told already, by cookie
+  std::set<std::uint64_t> failed_;         // told already and tried again, by cookie
   bool watching_ = false;
   std::optional<Stamp> next_;  // when a connection is due
   Event changed_;

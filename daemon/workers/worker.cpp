@@ -44,9 +44,9 @@ std::string defaultWorkerProgram() {
 Result<std::shared_ptr<Worker>> Worker::start(const asio::any_io_executor& executor,
                                               const std::string& program) {
   FB_TRY(auto ends, sys::makeMessageSockets());
-  FB_TRY(const auto pid, sys::startHelper(Stage::run, program, kWorkerName, ends[1]));
-  FB_TRY(auto process, sys::openPidFd(Stage::run, pid));
-  return std::shared_ptr<Worker>(new Worker(executor, pid, std::move(process), std::move(ends[0])));
+  FB_TRY(auto helper, sys::startHelper(Stage::run, program, kWorkerName, ends[1]));
+  return std::shared_ptr<Worker>(
+      new Worker(executor, helper.pid, std::move(helper.process), std::move(ends[0])));
 }
 
 Worker::Worker(const asio::any_io_executor& executor, pid_t pid, sys::PidFd process, sys::UniqueFd socket)

@@ -5,17 +5,17 @@
 #include "sys/file.hpp"
 #include "sys/owned_folder.hpp"
 #include "sys/process.hpp"
+#include "sys/resolved_open.hpp"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <csignal>
+#include <cstdint>
 #include <fcntl.h>
 #include <filesystem>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -41,10 +41,10 @@ bool isCgroup(const sys::DirFd& folder) {
 
 /// Opens below `root` without leaving its mount, whatever `path` says.
 Result<sys::DirFd> openInside(const sys::DirFd& root, const std::string& path) {
-  open_how how{};
-  how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-  sys::DirFd folder(static_cast<int>(::syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how)));
+  const std::uint64_t resolve =
+      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  sys::DirFd folder(
+      sys::openResolved(root.get(), path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, resolve));
   if (!folder) {
     const int error = errno;
     const bool leadsAway = error == EXDEV || error == ELOOP || error == ENOTDIR;

@@ -2,16 +2,22 @@
 // The watch on the cache's folders, with the real inotify.
 #include "cache/folder_watch.hpp"
 
+#include "few_descriptors.hpp"
+#include "no_room_for_watches.hpp"
 #include "run_until.hpp"
 #include "temp_folder.hpp"
 
 #include <filesystem>
 #include <functional>
+#include <optional>
+#include <string>
 #include <sys/timex.h>
+#include <vector>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-#include <gtest/gtest.h>
+#include <boost/asio/steady_timer.hpp>
+#include <gmock/gmock.h>
 
 namespace fallbackd::cache {
 namespace {
@@ -30,30 +36,70 @@ struct FolderWatchTest : testing::Test {
     make();
     return test::runUntil(loop, [&] { return returned; });
   }
+  /// Whether it returns after the interval and not before.
+  bool returnsAfter(FolderWatch& watch, std::chrono::nanoseconds interval) {
+    bool returned = false;
+    boost::asio::co_spawn(loop, watch.changed(interval), [&](std::exception_ptr) { returned = true; });
+    clock.advance(loop, interval - 1ms);
+    const bool early = returned;
+    clock.advance(loop, 1ms);
+    return returned && !early;
+  }
+  sys::WatchNews::Told note() {
+    return [this](const Result<>& watched) { news.push_back(watched ? "works" : watched.error().message()); };
+  }
+  std::vector<std::string> news;
   boost::asio::io_context loop;
   test::FakeClock& clock = test::FakeClock::install(loop);
   test::TempFolder folder;
 };
 
 TEST_F(FolderWatchTest, AddedChangedAndRemovedFilesAreReported) {
-  auto watch = FolderWatch::create(loop.get_executor(), {folder.path()});
-  ASSERT_TRUE(watch) << watch.error().message();
-  EXPECT_TRUE(told(*watch, [&] { folder.write("checkout-v1", "one"); }));
-  EXPECT_TRUE(told(*watch, [&] { folder.write("checkout-v1", "two"); }));
-  EXPECT_TRUE(told(*watch, [&] { fs::permissions(folder.path() + "/checkout-v1", fs::perms::all); }));
-  EXPECT_TRUE(told(*watch, [&] { fs::rename(folder.path() + "/checkout-v1", folder.path() + "/x"); }));
-  EXPECT_TRUE(told(*watch, [&] { fs::remove(folder.path() + "/x"); }));
+  FolderWatch watch(loop.get_executor(), {folder.path()});
+  EXPECT_TRUE(told(watch, [&] { folder.write("checkout-v1", "one"); }));
+  EXPECT_TRUE(told(watch, [&] { folder.write("checkout-v1", "two"); }));
+  EXPECT_TRUE(told(watch, [&] { fs::permissions(folder.path() + "/checkout-v1", fs::perms::all); }));
+  EXPECT_TRUE(told(watch, [&] { fs::rename(folder.path() + "/checkout-v1", folder.path() + "/x"); }));
+  EXPECT_TRUE(told(watch, [&] { fs::remove(folder.path() + "/x"); }));
 }
 
 TEST_F(FolderWatchTest, AFolderCreatedLaterIsFoundWithinTheInterval) {
   const auto later = folder.path() + "/later";
-  auto watch = FolderWatch::create(loop.get_executor(), {later});
-  ASSERT_TRUE(watch) << watch.error().message();
+  FolderWatch watch(loop.get_executor(), {later});
   fs::create_directory(later);
   bool returned = false;
-  boost::asio::co_spawn(loop, watch->changed(10ms), [&](std::exception_ptr) { returned = true; });
+  boost::asio::co_spawn(loop, watch.changed(10ms), [&](std::exception_ptr) { returned = true; });
   EXPECT_TRUE(test::runUntil(loop, [&] { return returned; }));
-  EXPECT_TRUE(told(*watch, [&] { fs::create_directory(later + "/x"); }));
+  EXPECT_TRUE(told(watch, [&] { fs::create_directory(later + "/x"); }));
+}
+
+/// The limits of inotify are shared by all processes of a user.
+TEST_F(FolderWatchTest, WithoutInotifyTheIntervalCountsUntilItWorks) {
+  const boost::asio::steady_timer first(loop);  // the loop has its own descriptors by now
+  std::optional<FolderWatch> watch;
+  {
+    const test::FewDescriptors none;
+    watch.emplace(loop.get_executor(), std::vector{folder.path()}, note());
+    EXPECT_TRUE(returnsAfter(*watch, 30s));
+    EXPECT_TRUE(returnsAfter(*watch, 30s));
+    ASSERT_EQ(news.size(), 1U) << "it is told once";
+    EXPECT_THAT(news.front(), testing::HasSubstr("Too many open files"));
+  }
+  EXPECT_TRUE(told(*watch, [&] { folder.write("checkout-v1", "one"); }));
+  ASSERT_EQ(news.size(), 2U);
+  EXPECT_EQ(news.back(), "works");
+}
+
+TEST_F(FolderWatchTest, WithoutRoomForAWatchTheIntervalCountsUntilThereIs) {
+  test::noRoomForWatches = true;
+  FolderWatch watch(loop.get_executor(), {folder.path()}, note());
+  EXPECT_TRUE(returnsAfter(watch, 5s));
+  test::noRoomForWatches = false;
+  ASSERT_EQ(news.size(), 1U) << "it is told once";
+  EXPECT_THAT(news.front(), testing::HasSubstr("No space left on device"));
+  EXPECT_TRUE(told(watch, [&] { folder.write("checkout-v1", "one"); }));
+  ASSERT_EQ(news.size(), 2U);
+  EXPECT_EQ(news.back(), "works");
 }
 
 TEST_F(FolderWatchTest, AStepOfTheClockIsReported) {
@@ -64,14 +110,13 @@ TEST_F(FolderWatchTest, AStepOfTheClockIsReported) {
     by.time = {seconds, nanoseconds};
     return ::adjtimex(&by) != -1;
   };
-  auto watch = FolderWatch::create(loop.get_executor(), {folder.path()});
-  ASSERT_TRUE(watch) << watch.error().message();
+  FolderWatch watch(loop.get_executor(), {folder.path()});
   if (!step(0, 1)) GTEST_SKIP() << "the clock cannot be set here: " << errnoText(errno);
   ASSERT_TRUE(step(-1, 999'999'999));
   bool returned = false;
-  boost::asio::co_spawn(loop, watch->changed(1h), [&](std::exception_ptr) { returned = true; });
+  boost::asio::co_spawn(loop, watch.changed(1h), [&](std::exception_ptr) { returned = true; });
   EXPECT_TRUE(test::runUntil(loop, [&] { return returned; })) << "a step before the wait";
-  EXPECT_TRUE(told(*watch, [&] {
+  EXPECT_TRUE(told(watch, [&] {
     ASSERT_TRUE(step(0, 1));
     ASSERT_TRUE(step(-1, 999'999'999));
   }));

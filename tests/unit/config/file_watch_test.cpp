@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/file_watch.hpp"
 
+#include "few_descriptors.hpp"
+#include "no_room_for_watches.hpp"
 #include "run_until.hpp"
 #include "temp_folder.hpp"
 
 #include <filesystem>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <gtest/gtest.h>
 
 namespace fallbackd::config {
@@ -23,16 +28,25 @@ struct FileWatchTest : testing::Test {
   /// Whether changed() returns after `act`; `act` runs once the folders are watched.
   bool noticed(const std::function<void()>& act) {
     bool done = false;
-    boost::asio::co_spawn(loop, watcher->changed(), [&](std::exception_ptr, Result<> result) {
-      EXPECT_TRUE(result);
-      done = true;
-    });
+    boost::asio::co_spawn(loop, watcher->changed(), [&](std::exception_ptr) { done = true; });
     loop.restart();
     loop.poll();  // up to the wait for the first event
     EXPECT_FALSE(done) << "nothing has changed yet";
     act();
     return test::runUntil(loop, [&] { return done; });
   }
+  /// Whether changed() returns by itself, while time passes.
+  bool returns() {
+    bool done = false;
+    boost::asio::co_spawn(loop, watcher->changed(), [&](std::exception_ptr) { done = true; });
+    return test::runUntil(loop, [&] { return done; });
+  }
+  void noteNews() {
+    watcher = std::make_unique<FileWatch>(
+        loop.get_executor(), file, std::nullopt,
+        [this](const Result<>& watched) { news.push_back(watched ? "works" : watched.error().message()); });
+  }
+  std::vector<std::string> news;
   test::TempFolder folder;
   boost::asio::io_context loop;
   test::FakeClock& clock = test::FakeClock::install(loop);
@@ -123,10 +137,50 @@ TEST_F(FileWatchTest, ABurstIsOneChange) {
   ASSERT_TRUE(paths && paths->follow());
   EXPECT_FALSE(paths->drain());
   bool again = false;
-  boost::asio::co_spawn(loop, watcher->changed(), [&](std::exception_ptr, Result<>) { again = true; });
+  boost::asio::co_spawn(loop, watcher->changed(), [&](std::exception_ptr) { again = true; });
   loop.restart();
   loop.poll();
   EXPECT_FALSE(again);
+}
+
+/// The limits of inotify are shared by all processes of a user.
+TEST_F(FileWatchTest, WithoutInotifyItComparesUntilItWorks) {
+  const boost::asio::steady_timer first(loop);  // the loop has its own descriptors by now
+  noteNews();
+  {
+    const test::FewDescriptors none;
+    bool done = false;
+    boost::asio::co_spawn(loop, watcher->changed(), [&](std::exception_ptr) { done = true; });
+    clock.advance(loop, 1min);
+    EXPECT_FALSE(done) << "nothing has changed yet";
+    fs::resize_file(file, 3);
+    clock.advance(loop, 10s);
+    EXPECT_TRUE(done);
+    fs::resize_file(file, 4);  // before the next call, after the last look
+    EXPECT_TRUE(returns());
+    ASSERT_EQ(news.size(), 1U) << "it is told once";
+    EXPECT_NE(news.front().find("Too many open files"), std::string::npos) << news.front();
+  }
+  EXPECT_TRUE(returns()) << "nobody knows what happened until it can watch";
+  ASSERT_EQ(news.size(), 2U);
+  EXPECT_EQ(news.back(), "works");
+  EXPECT_TRUE(noticed([&] { folder.write("fallbackd.yaml", "b"); }));
+}
+
+TEST_F(FileWatchTest, WithoutRoomForAWatchItComparesUntilThereIs) {
+  noteNews();
+  EXPECT_TRUE(noticed([&] {
+    test::noRoomForWatches = true;
+    folder.write("fallbackd.yaml", "b");
+  }));
+  fs::resize_file(file, 5);
+  EXPECT_TRUE(returns());
+  test::noRoomForWatches = false;
+  ASSERT_EQ(news.size(), 1U) << "it is told once";
+  EXPECT_NE(news.front().find("No space left on device"), std::string::npos) << news.front();
+  EXPECT_TRUE(returns());
+  EXPECT_EQ(news.back(), "works");
+  EXPECT_TRUE(noticed([&] { folder.write("fallbackd.yaml", "c"); }));
 }
 
 TEST_F(FileWatchTest, TheWaitCanBeCancelled) {
@@ -134,7 +188,7 @@ TEST_F(FileWatchTest, TheWaitCanBeCancelled) {
   std::exception_ptr error;
   boost::asio::co_spawn(
       loop, watcher->changed(),
-      boost::asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr e, Result<>) { error = e; }));
+      boost::asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr e) { error = e; }));
   loop.poll();
   EXPECT_EQ(error, nullptr);
   cancel.emit(boost::asio::cancellation_type::terminal);

@@ -3,9 +3,11 @@
 #include "http/access.hpp"
 
 #include "base/query.hpp"
+#include "few_descriptors.hpp"
 #include "http/clients.hpp"
 #include "temp_folder.hpp"
 
+#include <filesystem>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -46,6 +48,34 @@ TEST(Token, FollowsItsFileAndKeepsTheLastGoodOne) {
   EXPECT_TRUE(token.admits("Bearer another-token-of-mine"));
   EXPECT_TRUE(token.refresh()) << "the same file is not reported twice";
   EXPECT_FALSE(token.admits("Bearer short"));
+}
+
+TEST(Token, OneThatCannotBeReadNowIsReadLater) {
+  const test::TempFolder folder;
+  Token token(folder.write("token", "0123456789abcdef"));
+  ASSERT_TRUE(token.refresh());
+  folder.write("token", "another-token-of-mine");
+  {
+    const test::FewDescriptors none;
+    EXPECT_FALSE(token.refresh());
+    EXPECT_TRUE(token.admits("Bearer 0123456789abcdef")) << "the earlier one stays in use";
+  }
+  EXPECT_TRUE(token.refresh());
+  EXPECT_TRUE(token.admits("Bearer another-token-of-mine"));
+}
+
+/// A rotation that takes the file away for a moment is reported once.
+TEST(Token, AMissingFileIsReportedOnce) {
+  const test::TempFolder folder;
+  const auto file = folder.write("token", "0123456789abcdef");
+  Token token(file);
+  ASSERT_TRUE(token.refresh());
+  std::filesystem::remove(file);
+  EXPECT_FALSE(token.refresh());
+  EXPECT_TRUE(token.refresh());
+  folder.write("token", "another-token-of-mine");
+  EXPECT_TRUE(token.refresh());
+  EXPECT_TRUE(token.admits("Bearer another-token-of-mine"));
 }
 
 TEST(Token, IsNotReadFromAHugeFile) {

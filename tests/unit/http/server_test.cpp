@@ -2,6 +2,7 @@
 // The server as its clients see it: well-behaved ones, slow ones, many, and those without a token.
 #include "http/server.hpp"
 
+#include "few_descriptors.hpp"
 #include "http/clients.hpp"
 #include "shell.hpp"
 #include "telemetry/page.hpp"
@@ -344,6 +345,32 @@ TEST_F(HttpServerTest, TlsFollowsAReplacedCertificate) {
   const std::lock_guard lock(mutex_);
   ASSERT_FALSE(troubles_.empty());
   EXPECT_THAT(troubles_.front(), HasSubstr("TLS certificate " + folder_.path() + "/tls.crt"));
+}
+
+TEST_F(HttpServerTest, ACertificateThatCannotBeReadNowIsReadLater) {
+  certificate("first");
+  TlsFiles files({folder_.path() + "/tls.crt", folder_.path() + "/tls.key"});
+  ASSERT_TRUE(files.refresh());
+  const auto first = files.context();
+  certificate("second");
+  {
+    const test::FewDescriptors none;
+    EXPECT_FALSE(files.refresh());
+    EXPECT_EQ(files.context(), first) << "the earlier one stays in use";
+  }
+  EXPECT_TRUE(files.refresh());
+  EXPECT_NE(files.context(), first);
+}
+
+TEST_F(HttpServerTest, AHugeCertificateIsNotReadAndReportedOnce) {
+  certificate("first");
+  TlsFiles files({folder_.path() + "/tls.crt", folder_.path() + "/tls.key"});
+  ASSERT_TRUE(files.refresh());
+  folder_.write("tls.crt", std::string(2 << 20, 'x'));
+  const auto refused = files.refresh();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason, Reason::too_large);
+  EXPECT_TRUE(files.refresh());
 }
 
 TEST_F(HttpServerTest, UnusableFilesAreReportedAtTheStart) {

@@ -4,11 +4,13 @@
 
 #include "source_fixture.hpp"
 
+#include <functional>
 #include <optional>
 
 namespace fallbackd::kube {
 namespace {
 
+using namespace std::chrono_literals;
 using kube_test::FakeApiServer;
 
 constexpr const char* kPath = "/apis/apps/v1/namespaces/fallbackd-system/daemonsets/fallbackd";
@@ -28,12 +30,19 @@ class OwnDaemonSetTest : public test_support::SourceFixture {
     tasks.spawn(own.see());
     ASSERT_TRUE(eventually([&] { return tasks.empty(); }));
   }
+  boost::asio::awaitable<void> ask(std::optional<bool>& gone) { gone = co_await own.isGone(); }
+  /// As eventually(), in steps that no question in flight takes for its limit.
+  bool inTime(const std::function<bool()>& done) {
+    for (int step = 0; step < 100 && !done(); ++step) {
+      settle();
+      if (!done()) clock.advance(loop, 100ms);
+    }
+    return done();
+  }
   bool isGone() {
     std::optional<bool> gone;
-    tasks.spawn([](const OwnDaemonSet& asked, std::optional<bool>& out) -> boost::asio::awaitable<void> {
-      out = co_await asked.isGone();
-    }(own, gone));
-    EXPECT_TRUE(eventually([&] { return gone.has_value() && tasks.empty(); }));
+    tasks.spawn(ask(gone));
+    EXPECT_TRUE(inTime([&] { return gone.has_value() && tasks.empty(); }));
     return gone.value_or(false);
   }
 
@@ -63,6 +72,32 @@ TEST_F(OwnDaemonSetTest, OneWhoseRightsWentWithItIsGone) {
   see();
   server.acceptTokens({"other"});
   EXPECT_TRUE(isGone());
+}
+
+/// An API server that has just started refuses whoever asks until it has read the rights.
+TEST_F(OwnDaemonSetTest, ARefusalThatEndsIsNotBelieved) {
+  see();
+  server.acceptTokens({"other"});
+  std::optional<bool> gone;
+  tasks.spawn(ask(gone));
+  const auto before = server.requests().size();
+  ASSERT_TRUE(inTime([&] { return server.requests().size() >= before + 3; })) << "it is asked again";
+  EXPECT_FALSE(gone.has_value());
+  server.acceptTokens({"secret-1"});
+  EXPECT_TRUE(inTime([&] { return gone.has_value(); }));
+  EXPECT_FALSE(gone.value_or(true));
+}
+
+/// kubelet leaves 20 s, and the removal of the stand-ins needs 12 of them.
+TEST_F(OwnDaemonSetTest, ARefusalIsBelievedInTime) {
+  see();
+  server.acceptTokens({"other"});
+  const auto begin = clock.now();
+  std::optional<bool> gone;
+  tasks.spawn(ask(gone));
+  EXPECT_TRUE(inTime([&] { return gone.has_value(); }));
+  EXPECT_TRUE(gone.value_or(false));
+  EXPECT_LE(clock.now() - begin, 7s);
 }
 
 TEST_F(OwnDaemonSetTest, OneThatWasNeverSeenIsNotGone) {

@@ -16,6 +16,10 @@ class FakeTraffic final : public watcher::Traffic {
   }
   Result<> end(const sys::TcpConnection& connection) override {
     if (!ends) return canEnd();
+    if (refusal) {
+      if (onRefused) onRefused();
+      return fail(Stage::detection, *refusal, "refused");
+    }
     const bool there = ends(connection);
     if (there) return {};
     return fail(Stage::detection, Reason::not_found, "gone");
@@ -24,11 +28,17 @@ class FakeTraffic final : public watcher::Traffic {
     if (ends) return {};
     return fail(Stage::detection, cannotEnd, "cannot end connections");
   }
-  Result<std::set<std::string>> proxies() override { return proxyAddresses; }
+  Result<std::set<std::string>> proxies() override {
+    if (hidesProxies) return fail(Stage::detection, Reason::system, "read its environment");
+    return proxyAddresses;
+  }
 
   std::function<bool(const sys::TcpConnection&)> ends;  // false: it is gone; unset: see cannotEnd
   Reason cannotEnd = Reason::not_found;                 // of the process
+  std::optional<Reason> refusal;                        // of each connection, although canEnd()
+  std::function<void()> onRefused;
   std::set<std::string> proxyAddresses;
+  bool hidesProxies = false;
   std::function<sys::TcpConnections()> onReceived;  // unset: nothing can be seen
 };
 

@@ -59,6 +59,14 @@ struct UnstickerTest : testing::Test {
     ASSERT_TRUE(runUntil(loop, [&] { return prober.pullsSent() > before; }));
   }
 
+  [[nodiscard]] std::vector<UnstickResult> resultsOf(const std::string& peer) const {
+    std::vector<UnstickResult> results;
+    for (const auto& one : told) {
+      if (one.peer == peer) results.push_back(one.result);
+    }
+    return results;
+  }
+
   boost::asio::io_context loop;
   test::FakeClock& clock = test::FakeClock::install(loop);
   test::FakeRuntime runtime;
@@ -210,6 +218,58 @@ TEST_F(UnstickerTest, WithoutThePrivilegeTheStateSaysSo) {
   EXPECT_EQ(prober.unsticker().state(), Unsticker::State::not_permitted);
   EXPECT_EQ(toString(prober.unsticker().state()), "not permitted");
   EXPECT_THAT(told, IsEmpty());
+}
+
+/// Kernels before 6.x say of a connection in TIME_WAIT that they cannot end it.
+TEST_F(UnstickerTest, OneConnectionThatTheKernelCannotEndIsNotTheKernel) {
+  ask("192.0.2.1:443/a:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  clock.advance(loop, 1s);
+  told.clear();
+  traffic.refusal = Reason::unavailable;
+  const auto closed = connect("192.0.2.1:443");
+  traffic.onRefused = [&] {
+    std::erase_if(connections, [&](const auto& one) { return one.cookie == closed; });
+  };
+  clock.advance(loop, 3500ms);
+  ASSERT_FALSE(isOpen(closed));
+  EXPECT_EQ(prober.unsticker().state(), Unsticker::State::ready);
+  EXPECT_EQ(resultsOf("192.0.2.1:443"), std::vector{UnstickResult::gone});
+  traffic.refusal.reset();
+  const auto next = connect("192.0.2.1:443");
+  clock.advance(loop, 3500ms);
+  EXPECT_FALSE(isOpen(next));
+}
+
+TEST_F(UnstickerTest, OneThatIsStillThereIsTriedAgainAndToldOnce) {
+  ask("192.0.2.1:443/a:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  clock.advance(loop, 1s);
+  told.clear();
+  traffic.refusal = Reason::unavailable;
+  const auto kubelets = connect("192.0.2.1:443");
+  clock.advance(loop, 5s);
+  ASSERT_TRUE(isOpen(kubelets));
+  EXPECT_EQ(resultsOf("192.0.2.1:443"), std::vector{UnstickResult::failed});
+  traffic.refusal.reset();
+  clock.advance(loop, 500ms);
+  EXPECT_FALSE(isOpen(kubelets));
+  EXPECT_EQ(resultsOf("192.0.2.1:443"), (std::vector{UnstickResult::failed, UnstickResult::ended}));
+}
+
+TEST_F(UnstickerTest, AProxyIsLookedForAgainWhereTheEnvironmentCouldNotBeRead) {
+  ask("192.0.2.1:443/a:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  clock.advance(loop, 1s);
+  told.clear();
+  traffic.hidesProxies = true;
+  const auto kubelets = connect("192.0.2.1:443");
+  clock.advance(loop, 4s);
+  ASSERT_TRUE(isOpen(kubelets));
+  EXPECT_EQ(resultsOf("192.0.2.1:443"), std::vector{UnstickResult::failed});
+  traffic.hidesProxies = false;
+  clock.advance(loop, 500ms);
+  EXPECT_FALSE(isOpen(kubelets));
 }
 
 TEST_F(UnstickerTest, AnAnswerEndsIt) {

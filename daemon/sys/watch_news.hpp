@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tells that something cannot be watched, and that it can again: each change once, however often it is tried.
+// One thread.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <functional>
+#include <utility>
+
+namespace fallbackd::sys {
+
+class WatchNews {
+ public:
+  /// Gets the error while it cannot be watched.
+  using Told = std::function<void(const Result<>&)>;
+
+  /// At the beginning it is taken for watched.
+  explicit WatchNews(Told told) : told_(std::move(told)) {}
+
+  void attempted(const Result<>& watched) {
+    if (watched.has_value() == watched_) return;
+    watched_ = watched.has_value();
+    if (told_) told_(watched);
+  }
+
+ private:
+  Told told_;
+  bool watched_ = true;
+};
+
+}  // namespace fallbackd::sys

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process that has no free descriptors left, or only a few: whatever opens more gets EMFILE, until this is
+// destroyed.
+#pragma once
+
+#include "sys/fd.hpp"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <vector>
+
+namespace fallbackd::test {
+
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(unsigned free = 0) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    std::vector<sys::UniqueFd> next;
+    for (unsigned i = 0; i <= free; ++i) next.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    const rlimit few{static_cast<rlim_t>(next.back().get()), before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &few);
+  }
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+  ~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+}  // namespace fallbackd::test
