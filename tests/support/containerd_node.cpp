@@ -127,6 +127,8 @@ Result<> ContainerdNode::writeConfig() const {
          << "'\n"
          // Without CAP_SYS_RESOURCE runc cannot lower the score of the pause process, and no sandbox starts.
          << "  restrict_oom_score_adj = true\n"
+         // It would load its profile into the machine's kernel, where the machine is read-only.
+         << "  disable_apparmor = true\n"
          << "  max_concurrent_downloads = 3\n"
          << "[plugins.'io.containerd.grpc.v1.cri'.containerd]\n  snapshotter = 'overlayfs'\n"
          << (options_.discardUnpackedLayers ? "  discard_unpacked_layers = true\n" : "")
