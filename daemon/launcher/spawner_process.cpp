@@ -90,7 +90,7 @@ void SpawnerProcess::end() {
 }
 
 asio::awaitable<void> SpawnerProcess::restart() {
-  // A start that failed is no life: what keeps it from starting may last.
+  // A start that failed does not count: its cause may last.
   const auto startedAt = std::exchange(startedAt_, std::nullopt);
   if (startedAt && LoopClock::of(executor_).now() - *startedAt > kHealthyAge) pause_.reset();
   co_await pause_.wait();
