@@ -69,7 +69,7 @@ Result<> Token::refresh() {
   if (stamp == stamp_ && (known_ || stamp.size >= 0)) return {};
   const auto text = sys::readFile(Stage::telemetry, file_, kMaxToken);
   // A file that could not be read now is read at the next call; what is wrong with its content is said once.
-  if (stamp.size < 0 || text || text.error().reason == Reason::too_large) stamp_ = stamp;
+  if (stamp.settles(text)) stamp_ = stamp;
   if (!text) return tl::unexpected<Error>(text.error());
   const auto token = trim(*text);
   if (token.size() < kMinLength) {

@@ -2,6 +2,8 @@
 // Whether a file has changed, from its metadata only. Follows symlinks, as mounted Secrets require.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <cstdint>
 #include <string>
 #include <sys/stat.h>
@@ -20,6 +22,11 @@ struct FileStamp {
     struct stat facts {};
     if (::stat(path.c_str(), &facts) != 0) return {};
     return {facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec};
+  }
+  /// Whether reading the file again would give the same as `text`: no passing error of this node kept it from
+  /// being read.
+  [[nodiscard]] bool settles(const Result<std::string>& text) const {
+    return size < 0 || text || text.error().reason == Reason::too_large;
   }
 };
 

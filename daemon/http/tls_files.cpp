@@ -30,10 +30,7 @@ Result<> TlsFiles::refresh() {
   // Files that cannot be read now are read at the next call.
   const auto chainPem = readPem("TLS certificate", paths_.certificate);
   const auto keyPem = readPem("TLS key", paths_.key);
-  const auto settled = [](const FileStamp& stamp, const Result<std::string>& text) {
-    return stamp.size < 0 || text || text.error().reason == Reason::too_large;
-  };
-  if (settled(certificate, chainPem) && settled(key, keyPem)) {
+  if (certificate.settles(chainPem) && key.settles(keyPem)) {
     // Remembered even if they are invalid, so that the same files are not read and reported again and again.
     certificate_ = certificate;
     key_ = key;
