@@ -21,9 +21,9 @@ namespace fallbackd::kube {
 
 class OwnDaemonSet {
  public:
-  /// Of one question.
+  /// For the answer to one question.
   static constexpr std::chrono::seconds kLimit{2};
-  /// A refusal is doubted for so long.
+  /// How long a refusal is doubted.
   static constexpr std::chrono::seconds kDoubt{4};
 
   /// `name`: NAMESPACE/NAME, for which isName() is true.

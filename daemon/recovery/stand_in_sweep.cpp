@@ -30,7 +30,7 @@ bool Recoveries::keepsStandIn(const std::string& recoveryId) const {
     return one.second.empty() || one.second == recoveryId;
   });
   if (held) return true;
-  // Where none is allowed, also one that ended goes, which kubelet would show beside the next run.
+  // Where none is allowed, one that ended goes, too: kubelet would show it beside the next run.
   const bool active = std::any_of(active_.begin(), active_.end(), [&](const auto& one) {
     return one.second->incident().id == recoveryId &&
            (!services_.standInsForbidden || one.second->mayHoldStandIn());
@@ -73,7 +73,7 @@ cri::Awaitable<void> Recoveries::sweepStandIns() {
       if (removed && *removed > 0) {
         services_.log.warn("removed stand-ins without a fallback", {{"standIns", *removed}});
       }
-      // What nothing is known of yet is soon known, and what is not allowed soon gone.
+      // A recovery that is not known yet soon is, and a stand-in that is not allowed is soon gone.
       if (!removed || !held_.empty() || (kept && services_.standInsForbidden)) {
         co_await pauseFor(kSweepRetry);
         continue;

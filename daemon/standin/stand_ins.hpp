@@ -33,8 +33,8 @@ class StandIn {
   /// The kernel killed the fallback for memory; before exit(), so that kubelet shows it as the reason.
   virtual boost::asio::awaitable<void> outOfMemory() = 0;
   /// Waits until its process gets a signal, and gives the number of the first; 0 once the process has ended.
-  /// A signal is not lost: one that came while no daemon listened is given, and each call gives the same, as
-  /// whoever waits for something else as well may not have seen the answer.
+  /// No signal is lost: one that came while no daemon listened is given, and each call gives the same number,
+  /// since a caller that also waits for something else may have dropped an earlier answer.
   virtual boost::asio::awaitable<int> signalled() = 0;
   /// Ends its process with this exit code; the container stays, as one that ended. For a short time at most.
   virtual boost::asio::awaitable<void> exit(int code) = 0;

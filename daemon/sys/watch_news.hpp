@@ -15,7 +15,7 @@ class WatchNews {
   /// Gets the error while it cannot be watched.
   using Told = std::function<void(const Result<>&)>;
 
-  /// At the beginning it is taken for watched.
+  /// Counts as watched until an attempt fails.
   explicit WatchNews(Told told) : told_(std::move(told)) {}
 
   void attempted(const Result<>& watched) {

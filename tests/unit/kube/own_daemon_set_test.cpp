@@ -74,7 +74,7 @@ TEST_F(OwnDaemonSetTest, OneWhoseRightsWentWithItIsGone) {
   EXPECT_TRUE(isGone());
 }
 
-/// An API server that has just started refuses whoever asks until it has read the rights.
+/// An API server that has just started refuses everybody until it has read the rights.
 TEST_F(OwnDaemonSetTest, ARefusalThatEndsIsNotBelieved) {
   see();
   server.acceptTokens({"other"});
