@@ -48,10 +48,8 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Launch::run() {
   auto prepared = co_await prepare();
   if (prepared) {
     auto started = co_await finish();
-    const bool isThere = started && started->pid != 0;
-    if (isThere && isOurs(*started)) co_return makeProcess(std::move(*started));
-    prepared = started ? fail(Stage::spawner, Reason::protocol, "the started process is not in its leaf")
-                       : tl::unexpected<Error>(started.error());
+    prepared = started ? checkStarted(*started) : tl::unexpected<Error>(started.error());
+    if (prepared) co_return makeProcess(std::move(*started));
   }
   co_await dropRemains();
   co_return tl::unexpected<Error>(prepared.error());
@@ -289,19 +287,25 @@ asio::awaitable<Result<StartedProcess>> Launch::finish() {
 }
 
 /// A process that has ended, or is about to, is not examined further: its owner learns how it ended. It
-/// leaves its v1 cgroups before it has ended.
-bool Launch::isOurs(const StartedProcess& started) const {
+/// leaves its v1 cgroups before it has ended. What the kernel cannot tell at present is an error.
+Result<> Launch::checkStarted(const StartedProcess& started) const {
+  const auto elsewhere = fail(Stage::spawner, Reason::protocol, "the started process is not in its leaf");
+  if (started.pid == 0) return elsewhere;
   const auto held = parts_.grounds.cgroups->hold(started.pid, pathsOf(leaf_));
-  if (held && *held) return true;
+  if (held && *held) return {};
   const auto exiting = sys::isExiting(Stage::run, started.pid);
-  return !sys::isRunning(started.process) || (exiting && *exiting);
+  if (exiting && *exiting) return {};
+  FB_TRY(const bool ended, sys::hasEnded(Stage::run, started.process));
+  if (ended) return {};
+  if (!held) return tl::unexpected<Error>(held.error());
+  return elsewhere;
 }
 
 std::unique_ptr<Process> Launch::makeProcess(StartedProcess started) {
   ProcessRecord record;
   record.recoveryId = request_.recoveryId;
   record.pid = started.pid;
-  // Zero if it ended at once: exited() tells how.
+  // Zero if it ended at once (exited() tells how), or if the kernel could not tell.
   record.startTime = sys::startTimeOf(Stage::run, started.pid).value_or(0);
   record.cgroupLeaves = pathsOf(leaf_);
   record.namespaces = sys::namespacesOf(Stage::run, started.pid).value_or(std::vector<std::string>{});

@@ -56,7 +56,7 @@ struct ExitStatus {
 struct ProcessRecord {
   std::string recoveryId;
   pid_t pid = 0;
-  std::uint64_t startTime = 0;            // field 22 of /proc/PID/stat, clock ticks since boot
+  std::uint64_t startTime = 0;            // field 22 of /proc/PID/stat, clock ticks since boot; 0: unknown
   std::vector<std::string> cgroupLeaves;  // absolute paths of the leaf in each hierarchy
   std::string fifoDir;
   std::string logFile;

@@ -59,7 +59,8 @@ asio::awaitable<Result<>> PauseCheck::confirm(const cri::SandboxStatus& status,
                          std::to_string(status.pausePid) + ", now " + now);
     }
   }
-  if (!sys::isRunning(pause)) {
+  FB_CO_TRY(const bool pauseEnded, sys::hasEnded(Stage::sandbox, pause));
+  if (pauseEnded) {
     co_return fail(Stage::sandbox, Reason::sandbox_gone,
                    "the pause process of sandbox " + status.sandbox.id + " ended");
   }
