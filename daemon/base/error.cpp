@@ -34,6 +34,21 @@ std::string errnoText(int errnum) {
   return std::generic_category().message(errnum);
 }
 
+bool isTemporary(const Error& error) {
+  switch (error.errnum) {
+    case EAGAIN:
+    case EINTR:
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE:
+    case EBUSY:
+      return true;
+    default:
+      return error.reason == Reason::spawner_gone || error.reason == Reason::killed;
+  }
+}
+
 std::string Error::message() const {
   std::string text{toString(stage)};
   text.append(": ").append(toString(reason));

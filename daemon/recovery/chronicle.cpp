@@ -176,6 +176,11 @@ void Chronicle::cannotBeProbed(const Error& error) {
       {{"error", error.message()}});
 }
 
+void Chronicle::cannotBeLaunched(const Error& error) {
+  log(LogLevel::warn, "the fallback cannot be launched at present; this is tried again",
+      Naming::without_namespace, {{"error", error.message()}});
+}
+
 void Chronicle::ended(Stamp at) {
   servesNoMore();
   const auto measure = [&](std::optional<telemetry::RecoveryFailure> failure) {

@@ -59,6 +59,7 @@ class Chronicle {
   void stopped();
   void livenessFailed(unsigned failures, unsigned limit, const Error& error);
   void cannotBeProbed(const Error& error);
+  void cannotBeLaunched(const Error& error);
   /// The recovery is over; the incident says how. Its entry stays only to keep it from running again.
   void ended(Stamp at);
 

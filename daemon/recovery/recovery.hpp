@@ -147,6 +147,8 @@ class Recovery {
   enum class Next : std::uint8_t { end, restart };
 
   cri::Awaitable<Result<>> drive();
+  cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> launchPatiently();
+  cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> admitAndLaunch(cache::AdmittedPtr& binary);
   cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> launch(cache::AdmittedPtr binary);
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxReady();
   cri::Awaitable<Result<Next>> serve();
@@ -165,6 +167,7 @@ class Recovery {
   [[nodiscard]] FairGroup launchGroup() const;
   cri::Awaitable<Result<launcher::LaunchRequest>> launchOfRunning();
   void cannotAsk(const Error& error);
+  void cannotLaunch(const Error& error);
   [[nodiscard]] launcher::Place place() const;
   cri::Awaitable<void> untilEndRequested();
   cri::Awaitable<void> failsLiveness();

@@ -15,6 +15,17 @@ TEST(Error, MessageNamesStageReasonContextAndErrno) {
   EXPECT_EQ(error.message(), "health_check: timeout: run it: Permission denied");
 }
 
+TEST(Error, OneOfAShortageOrOfADeadHelperIsTemporary) {
+  for (const int shortage : {EAGAIN, EINTR, ENOMEM, ENOBUFS, EMFILE, ENFILE, EBUSY}) {
+    EXPECT_TRUE(isTemporary({Stage::spawner, Reason::system, shortage, "clone"})) << shortage;
+  }
+  EXPECT_TRUE(isTemporary({Stage::spawner, Reason::spawner_gone, EPIPE, "send a message"}));
+  EXPECT_TRUE(isTemporary({Stage::rootfs, Reason::killed, 0, "the worker died"}));
+  EXPECT_FALSE(isTemporary({Stage::health_check, Reason::timeout, EACCES, "run it"}));
+  EXPECT_FALSE(isTemporary({Stage::health_check, Reason::unhealthy, 0, "exit code 1"}));
+  EXPECT_FALSE(isTemporary({Stage::sandbox, Reason::sandbox_gone, ESRCH, "join the sandbox"}));
+}
+
 TEST(Duration, ReadsWhatItWrites) {
   EXPECT_EQ(parseDuration("250ms"), nanoseconds(250ms));
   EXPECT_EQ(parseDuration("1.5s"), nanoseconds(1500ms));

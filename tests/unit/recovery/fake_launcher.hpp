@@ -65,6 +65,11 @@ class FakeLauncher final : public launcher::Launcher {
       --refusals;
       co_return fail(Stage::containerd, Reason::unavailable, "went away");
     }
+    if (!failures.empty()) {
+      auto failure = std::move(failures.front());
+      failures.pop_front();
+      co_return tl::unexpected<Error>(std::move(failure));
+    }
     if (refusal) co_return tl::unexpected<Error>(*refusal);
     mostLaunching = std::max(mostLaunching, ++launching);
     begun.push_back(request.sandbox.sandbox.podNamespace);
@@ -140,7 +145,8 @@ class FakeLauncher final : public launcher::Launcher {
   int blindTo = 0;  // how often the kernel does not let it inspect a process
   std::optional<std::vector<launcher::ProcessRecord>> kept;  // the leaves that it must leave alone
   std::optional<Error> refusal;
-  int refusals = 0;  // how often the runtime is unavailable during a launch
+  std::deque<Error> failures;  // of the next launches
+  int refusals = 0;            // how often the runtime is unavailable during a launch
   bool adoptable = true;
   std::vector<std::shared_ptr<FakeProcessState>> launched;
   std::vector<std::shared_ptr<FakeProcessState>> adopted;
