@@ -28,6 +28,11 @@ constexpr auto kLaunchLimit = 10s;  // beyond the health check's own: a mount or
 constexpr const char* kCaCertificates = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kZoneInfo = "/usr/share/zoneinfo";
 
+/// A log file that somebody has replaced by something else.
+bool leadsAway(const Error& log) {
+  return log.reason == Reason::unsafe_path || log.reason == Reason::unsafe_file_type;
+}
+
 }  // namespace
 
 Launch::Launch(LauncherParts& parts, LaunchRequest request)
@@ -168,10 +173,9 @@ asio::awaitable<Result<>> Launch::openEntry() {
   FB_CO_TRY(entry_.err, fifos.openFifo(id, "stderr", FifoEnd::process));
   if (openedLog_ != nullptr) {
     const auto opened = co_await openedLog_->outcome();
-    // A file that hangs is the pump's concern: it costs the log lines, not the process.
-    const bool hangs =
-        !opened && (opened.error().reason == Reason::timeout || opened.error().reason == Reason::unavailable);
-    if (!opened && !hangs) co_return tl::unexpected<Error>(opened.error());
+    if (!opened && leadsAway(opened.error())) co_return tl::unexpected<Error>(opened.error());
+    // Any other file that cannot be opened is the pump's concern: it costs the log lines, not the process.
+    if (!opened) notes_.push_back("its log file cannot be opened now: " + opened.error().message());
   }
   FB_CO_TRY(auto out, fifos.openFifo(id, "stdout", FifoEnd::daemon));
   FB_CO_TRY(auto err, fifos.openFifo(id, "stderr", FifoEnd::daemon));

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <functional>
 #include <future>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -26,6 +27,15 @@ inline SystemCalls pollCalls() {
   return {SYS_poll, SYS_ppoll};
 #else
   return {SYS_ppoll};
+#endif
+}
+
+/// What fstat(3) is.
+inline SystemCalls statCalls() {
+#ifdef SYS_newfstatat
+  return {SYS_fstat, SYS_newfstatat};
+#else
+  return {SYS_fstat};
 #endif
 }
 
@@ -53,18 +63,16 @@ inline bool refuseCalls(const SystemCalls& calls, int errnum) {
   return filterCalls(calls, SECCOMP_RET_ERRNO | static_cast<unsigned>(errnum), 0) == 0;
 }
 
-/// The first `times` of them fail, the others do not. For a thread or process that ends before the test does.
-inline bool refuseFirstCalls(int times, const SystemCalls& calls, int errnum) {
+/// Each of them waits for `decide`, on another thread: it says with which errno the call fails; 0: not at
+/// all. For a thread that ends before the test does.
+inline bool decideCalls(const SystemCalls& calls, std::function<int()> decide) {
   std::promise<int> listener;
-  std::thread([times, errnum, given = listener.get_future()]() mutable {
+  std::thread([decide = std::move(decide), given = listener.get_future()]() mutable {
     const int fd = given.get();
     for (seccomp_notif request{}; ::ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &request) == 0; request = {}) {
-      seccomp_notif_resp answer{.id = request.id, .val = 0, .error = 0, .flags = 0};
-      if (times-- > 0) {
-        answer.error = -errnum;
-      } else {
-        answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-      }
+      const int errnum = decide();
+      seccomp_notif_resp answer{.id = request.id, .val = 0, .error = -errnum, .flags = 0};
+      if (errnum == 0) answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
       ::ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
     }
     if (fd >= 0) ::close(fd);
@@ -72,6 +80,11 @@ inline bool refuseFirstCalls(int times, const SystemCalls& calls, int errnum) {
   const int fd = filterCalls(calls, SECCOMP_RET_USER_NOTIF, SECCOMP_FILTER_FLAG_NEW_LISTENER);
   listener.set_value(fd);
   return fd >= 0;
+}
+
+/// The first `times` of them fail, the others do not.
+inline bool refuseFirstCalls(int times, const SystemCalls& calls, int errnum) {
+  return decideCalls(calls, [times, errnum]() mutable { return times-- > 0 ? errnum : 0; });
 }
 
 /// Runs `work` on a thread of its own, which such a filter ends with.
