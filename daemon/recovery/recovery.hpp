@@ -155,6 +155,7 @@ class Recovery {
   cri::Awaitable<Result<Next>> becomeReady();
   cri::Awaitable<Result<Next>> endAsRequested();
   cri::Awaitable<Result<Next>> endAsKubeletAsked();
+  cri::Awaitable<launcher::ExitStatus> howItEnded(launcher::ExitStatus status);
   cri::Awaitable<Result<Next>> afterEnd(launcher::ExitStatus status, config::Outcome outcome);
   cri::Awaitable<Result<Next>> endForGood(launcher::ExitStatus status, config::Outcome outcome);
   cri::Awaitable<void> cleanUp();

@@ -136,11 +136,11 @@ Result<std::string> commOf(Stage stage, pid_t pid) {
   return name;
 }
 
-std::optional<int> waitStatusOf(const PidFd& process) {
+Result<std::optional<int>> waitStatusOf(Stage stage, const PidFd& process) {
   PidFdInfo info;
   info.mask = kInfoExit;
-  if (::ioctl(process.get(), kGetInfo, &info) != 0 || (info.mask & kInfoExit) == 0) return std::nullopt;
-  return info.exitCode;
+  if (::ioctl(process.get(), kGetInfo, &info) != 0) return failErrno(stage, "ask how a process ended");
+  return (info.mask & kInfoExit) != 0 ? std::optional<int>(info.exitCode) : std::nullopt;
 }
 
 Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind) {

@@ -45,8 +45,9 @@ Result<UniqueFd> descriptorOf(Stage stage, const PidFd& process, int number);
 Result<std::string> commOf(Stage stage, pid_t pid);
 
 /// How a process that was not our child ended, in the form of wait(2). Kernel 6.15 (PIDFD_GET_INFO with
-/// PIDFD_INFO_EXIT); empty on older kernels and for a process that is still running.
-std::optional<int> waitStatusOf(const PidFd& process);
+/// PIDFD_INFO_EXIT). Empty for a process that still runs or was not reaped yet; an error if the kernel will
+/// not tell it later either, as an older one.
+Result<std::optional<int>> waitStatusOf(Stage stage, const PidFd& process);
 
 /// The namespace of a process; two processes share it if both numbers are equal.
 struct NamespaceId {

@@ -22,6 +22,8 @@ struct FakeProcessState {
   launcher::LaunchRequest request;
   Gate ended;
   launcher::ExitStatus status;
+  std::optional<launcher::ExitStatus> lateStatus;  // what is told later
+  int lateQuestions = 0;
   std::optional<std::chrono::nanoseconds> stoppedWithGrace;
 
   void die(launcher::ExitStatus::Kind kind, int value) {
@@ -42,6 +44,13 @@ class FakeProcess final : public launcher::Process {
   asio::awaitable<launcher::ExitStatus> exited() override {
     co_await state_->ended.passed();
     co_return state_->status;
+  }
+  asio::awaitable<launcher::ExitStatus> exitedAndTold() override {
+    const auto state = state_;
+    ++state->lateQuestions;
+    co_await state->ended.passed();
+    if (state->lateStatus) state->status = *state->lateStatus;
+    co_return state->status;
   }
   asio::awaitable<launcher::ExitStatus> stop(std::chrono::nanoseconds grace) override {
     if (!state_->stoppedWithGrace) state_->stoppedWithGrace = grace;  // the cleanup calls it once more

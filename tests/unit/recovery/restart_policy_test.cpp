@@ -48,6 +48,27 @@ TEST_F(RecoveryTest, OnFailureRunsAgainAfterAFailureAndNeverDoesNot) {
   EXPECT_EQ(launcher.launched.size(), 3U);
 }
 
+TEST_F(RecoveryTest, AStatusThatIsLateIsWaitedForWhereItDecides) {
+  restartPolicy = RestartPolicy::on_failure;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[0]->lateStatus = launcher::ExitStatus{Kind::exited, 1};
+  launcher.launched[0]->die(Kind::unknown, 0);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; })) << "it has failed";
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[1]->lateStatus = launcher::ExitStatus{Kind::exited, 0};
+  launcher.launched[1]->die(Kind::unknown, 0);
+  ASSERT_TRUE(reaches(State::completed));
+
+  runtime.addSandbox("s2", "shop", "checkout");
+  restartPolicy.reset();
+  detect("s2");
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[2]->die(Kind::unknown, 0);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 4; }));
+  EXPECT_EQ(launcher.launched[2]->lateQuestions, 0) << "it runs again whatever the status is";
+}
+
 TEST_F(RecoveryTest, TheNextDaemonDoesNotRunCompletedWork) {
   restartPolicy = RestartPolicy::on_failure;
   detect();
