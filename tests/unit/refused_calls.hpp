@@ -64,13 +64,13 @@ inline bool refuseCalls(const SystemCalls& calls, int errnum) {
 }
 
 /// Each of them waits for `decide`, on another thread: it says with which errno the call fails; 0: not at
-/// all. For a thread that ends before the test does.
-inline bool decideCalls(const SystemCalls& calls, std::function<int()> decide) {
+/// all. What the arguments point to may be read. For a thread that ends before the test does.
+inline bool decideCalls(const SystemCalls& calls, std::function<int(const seccomp_data&)> decide) {
   std::promise<int> listener;
   std::thread([decide = std::move(decide), given = listener.get_future()]() mutable {
     const int fd = given.get();
     for (seccomp_notif request{}; ::ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &request) == 0; request = {}) {
-      const int errnum = decide();
+      const int errnum = decide(request.data);
       seccomp_notif_resp answer{.id = request.id, .val = 0, .error = -errnum, .flags = 0};
       if (errnum == 0) answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
       ::ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
@@ -84,7 +84,7 @@ inline bool decideCalls(const SystemCalls& calls, std::function<int()> decide) {
 
 /// The first `times` of them fail, the others do not.
 inline bool refuseFirstCalls(int times, const SystemCalls& calls, int errnum) {
-  return decideCalls(calls, [times, errnum]() mutable { return times-- > 0 ? errnum : 0; });
+  return decideCalls(calls, [times, errnum](const auto&) mutable { return times-- > 0 ? errnum : 0; });
 }
 
 /// Runs `work` on a thread of its own, which such a filter ends with.
