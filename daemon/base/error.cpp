@@ -49,6 +49,11 @@ bool isTemporary(const Error& error) {
   }
 }
 
+bool isSilence(const Error& error) {
+  return error.stage == Stage::containerd && error.reason != Reason::not_found &&
+         error.reason != Reason::not_permitted;
+}
+
 std::string Error::message() const {
   std::string text{toString(stage)};
   text.append(": ").append(toString(reason));

@@ -31,10 +31,10 @@ bool asksByCommand(const config::Workload& workload) {
          (workload.liveness && std::holds_alternative<Command>(workload.liveness->when));
 }
 
-/// containerd could not be asked: it is restarting, or down. That says nothing about the pod.
-bool isSilence(const Error& error) {
-  return error.stage == Stage::containerd &&
-         (error.reason == Reason::unavailable || error.reason == Reason::timeout);
+/// containerd is restarting, or down: it is asked for as long as that takes. From any other silence it should
+/// recover within kSandboxDeadline.
+bool isAway(const Error& error) {
+  return isSilence(error) && (error.reason == Reason::unavailable || error.reason == Reason::timeout);
 }
 
 }  // namespace
@@ -87,12 +87,15 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatie
   cache::AdmittedPtr binary;
   Backoff pause(kShortagePauses);
   int shortages = 0;
-  for (int silences = 0;;) {
+  auto silentUntil = clock_.now() + kSandboxDeadline;
+  for (int absences = 0;;) {
     auto process = co_await admitAndLaunch(binary);
     if (process) co_return process;
     const auto& error = process.error();
-    if (isSilence(error) && ++silences < kMaxLaunches) continue;
-    if (!isTemporary(error) || ++shortages >= kMaxShortages) co_return process;
+    if (isAway(error) && ++absences < kMaxLaunches) continue;
+    if (!isSilence(error)) silentUntil = clock_.now() + kSandboxDeadline;
+    const bool silence = isSilence(error) && clock_.now() < silentUntil;
+    if (!silence && (!isTemporary(error) || ++shortages >= kMaxShortages)) co_return process;
     cannotLaunch(error);
     const bool ended = co_await endRequested_.waitFor(pause.next());
     if (ended) co_return nullptr;
@@ -188,7 +191,7 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
     if (status && status->sandbox.ready) co_return status;
     if (requestedEnd_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
     const bool silence = !status && isSilence(status.error());
-    if (silence) deadline = clock_.now() + kSandboxDeadline;  // as long as it takes
+    if (silence && isAway(status.error())) deadline = clock_.now() + kSandboxDeadline;  // as long as it takes
     // A process that was started once had a sandbox: if it is not ready now, it is gone.
     const bool mayCome =
         silence || (!incident_.stamps.started && (status || status.error().reason == Reason::not_found ||

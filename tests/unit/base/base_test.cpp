@@ -26,6 +26,16 @@ TEST(Error, OneOfAShortageOrOfADeadHelperIsTemporary) {
   EXPECT_FALSE(isTemporary({Stage::sandbox, Reason::sandbox_gone, ESRCH, "join the sandbox"}));
 }
 
+TEST(Error, WhateverContainerdFailsWithIsSilence) {
+  for (const auto reason :
+       {Reason::unavailable, Reason::timeout, Reason::cancelled, Reason::protocol, Reason::internal}) {
+    EXPECT_TRUE(isSilence({Stage::containerd, reason, 0, "PodSandboxStatus"})) << toString(reason);
+  }
+  EXPECT_FALSE(isSilence({Stage::containerd, Reason::not_found, 0, "PodSandboxStatus"}));
+  EXPECT_FALSE(isSilence({Stage::containerd, Reason::not_permitted, 0, "PodSandboxStatus"}));
+  EXPECT_FALSE(isSilence({Stage::sandbox, Reason::sandbox_gone, 0, "PodSandboxStatus"}));
+}
+
 TEST(Duration, ReadsWhatItWrites) {
   EXPECT_EQ(parseDuration("250ms"), nanoseconds(250ms));
   EXPECT_EQ(parseDuration("1.5s"), nanoseconds(1500ms));

@@ -74,6 +74,34 @@ TEST_F(RecoveryTest, ARuntimeThatGoesAwayOnlyDelaysTheLaunch) {
   EXPECT_EQ(launcher.launched.size(), 1U);
 }
 
+/// What containerd answers that is overloaded, or fails inside.
+std::vector<Error> noAnswers() {
+  return {{Stage::containerd, Reason::cancelled, 0, "PodSandboxStatus: context canceled"},
+          {Stage::containerd, Reason::protocol, 0, "PodSandboxStatus: resource exhausted"}};
+}
+
+TEST_F(RecoveryTest, ARuntimeThatFailsInsideOnlyDelaysTheLaunch) {
+  for (int i = 0; i < 4; ++i) {
+    for (const auto& one : noAnswers()) {
+      runtime.statusFailures.push_back(one);
+      launcher.failures.push_back(one);  // the launcher asks, too
+    }
+  }
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
+}
+
+TEST_F(RecoveryTest, ARuntimeThatFailsInsideIsNotAskedForEver) {
+  launcher.refusal = noAnswers()[1];
+  detect();
+  clock.advance(loop, 9s);
+  EXPECT_EQ(state(), State::verified);
+  clock.advance(loop, 20s);
+  ASSERT_EQ(state(), State::failed);
+  EXPECT_EQ(recoveries->incidents()[0].error->reason, Reason::protocol);
+}
+
 TEST_F(RecoveryTest, OneContainerHasOneRecovery) {
   detect();
   detect();
