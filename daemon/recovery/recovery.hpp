@@ -139,6 +139,9 @@ class Recovery {
   /// on until the pod goes or is handed back; if it ends by itself, nothing is started.
   void keepAfterDrill(std::optional<PodFacts> pod);
   [[nodiscard]] bool knowsWorkload() const { return knowsWorkload_; }
+  /// Of one that is over and must not run again: whether the journal does not say so yet. See Chronicle.
+  [[nodiscard]] bool endIsUnrecorded() const { return chronicle_.endIsUnrecorded(); }
+  void recordEnd() { chronicle_.recordEnd(); }
 
   [[nodiscard]] const Incident& incident() const { return incident_; }
   [[nodiscard]] const config::Workload& workload() const { return *workload_; }

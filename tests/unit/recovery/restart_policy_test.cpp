@@ -92,6 +92,24 @@ TEST_F(RecoveryTest, TheNextDaemonDoesNotRunCompletedWork) {
   stop(next);
 }
 
+/// A full disk, for example.
+TEST_F(RecoveryTest, CompletedWorkIsRecordedOnceTheJournalCanBeWritten) {
+  restartPolicy = RestartPolicy::on_failure;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  const auto inTheWay = folder + "/journal/." + recoveries->incidents()[0].id + ".json.new";
+  std::filesystem::create_directory(inTheWay);
+  launcher.launched[0]->die(Kind::exited, 0);
+  ASSERT_TRUE(reaches(State::completed));
+  ASSERT_EQ(journalled(), 1U) << "from the entry of its process the next daemon learns that it ran";
+  EXPECT_FALSE(journal->read()->entries[0].incident.neverAgain);
+  std::filesystem::remove(inTheWay);
+  clock.advance(loop, 1min);
+  ASSERT_EQ(journalled(), 1U);
+  EXPECT_TRUE(journal->read()->entries[0].incident.neverAgain);
+  EXPECT_EQ(journal->read()->entries[0].incident.state, State::completed);
+}
+
 TEST_F(RecoveryTest, CompletedWorkIsForgottenWhenItsPodIsRemovedLater) {
   restartPolicy = RestartPolicy::never;
   detect();
