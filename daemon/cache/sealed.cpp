@@ -150,8 +150,9 @@ Result<sys::UniqueFd> seal(sys::UniqueFd fd, SealMethod method, const std::strin
     if (::fchmod(fd.get(), kMode) != 0) return failErrno(Stage::admission, "chmod the copy of " + name);
     // A fallback with uid 0 owns the file: it could change the mode back and write once nobody executes it
     // (CVE-2019-5736). Through a read-only mount nobody can. A process that may not mount cannot run as
-    // another user either.
-    const auto tree = sys::copyMount(Stage::admission, fd, {.readOnly = true}, "the copy of " + name);
+    // another user either. On many nodes /run is mounted with noexec; our own mount of it is not.
+    const auto tree =
+        sys::copyMount(Stage::admission, fd, {.readOnly = true, .exec = true}, "the copy of " + name);
     if (!tree) return reader;
     sys::UniqueFd fixed(
         ::open(("/proc/self/fd/" + std::to_string(tree->get())).c_str(), O_RDONLY | O_CLOEXEC));

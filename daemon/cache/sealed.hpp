@@ -23,7 +23,7 @@ std::string_view toString(SealMethod method);
 
 struct SealOptions {
   SealMethod first = SealMethod::memfd_exec;  // tests force the fallbacks
-  std::string tmpDir = "/run";  // where the unlinked file is created: a file system without noexec
+  std::string tmpDir = "/run";  // where the unlinked file is created; may be mounted with noexec
 };
 
 class SealedCopy {

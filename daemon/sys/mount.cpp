@@ -15,6 +15,7 @@ Result<UniqueFd> copyMount(Stage stage, const UniqueFd& source, MountFlags flags
   attributes.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   if (flags.readOnly) attributes.attr_set |= MOUNT_ATTR_RDONLY;
   if (flags.noExec) attributes.attr_set |= MOUNT_ATTR_NOEXEC;
+  if (flags.exec) attributes.attr_clr |= MOUNT_ATTR_NOEXEC;
   attributes.propagation = MS_PRIVATE;
   if (flags.idMap != nullptr) {
     attributes.attr_set |= MOUNT_ATTR_IDMAP;

@@ -10,6 +10,8 @@ namespace fallbackd::sys {
 struct MountFlags {
   bool readOnly = true;
   bool noExec = false;
+  /// Programs on the copy can be executed even if the source is mounted with noexec. Only for our own files.
+  bool exec = false;
   /// If set, owners appear as in that user namespace (kernel 5.12, and a file system that supports it).
   const UniqueFd* idMap = nullptr;
 };

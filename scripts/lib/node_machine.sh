@@ -43,7 +43,7 @@ prepare_share() {
   local share=$1 rows=24 columns=80
   shift
   mkdir -p "$share"/{results,guest}
-  cp "$variations"/guest/{setup,run,console,facts} "$share/guest/"
+  cp "$variations"/guest/{setup,run,console,facts,tests} "$share/guest/"
   declare -p node >"$share/settings"
   echo "$variation" >"$share/variation"
   echo "$tree" >"$share/tree"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a workload may request beyond the defaults: capabilities, filters, labels, limits. Filters are tested
 // by making the calls.
+#include "base/strings.hpp"
 #include "launch_fixture.hpp"
 
 #include <cerrno>
@@ -128,6 +129,40 @@ TEST_F(Confinement, LimitsOfTheWorkload) {
   const auto seen = reportOf(std::move(wanted));
   EXPECT_EQ(seen.one("rlimit.nofile"), "64 64");
   EXPECT_EQ(seen.one("rlimit.core"), "4096 4096");
+}
+
+bool nodeHasAppArmor() {
+  return trim(contentOf("/sys/module/apparmor/parameters/enabled")) == "Y";
+}
+
+/// fallbackd's own container has no securityfs, so it cannot read which profiles are loaded. Of two nodes
+/// where no container ran yet, only one would be rescued.
+TEST_F(Confinement, WithoutTheKernelsListTheDefaultProfileIsAppliedOrReported) {
+  if (!nodeHasAppArmor()) GTEST_SKIP() << "this kernel has no AppArmor, or it is switched off";
+  auto given = options();
+  given.kernel.sys = folder / "sys";
+  writeText(folder / "sys/module/apparmor/parameters/enabled", "Y\n");
+  launcherWith(given);
+  const std::string profile = "cri-containerd.apparmor.d (enforce)";
+  const bool loaded = contentOf("/sys/kernel/security/apparmor/profiles").find(profile) != std::string::npos;
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  const auto label = contentOf("/proc/" + std::to_string(process->record().pid) + "/attr/apparmor/current");
+  EXPECT_EQ(trim(label), loaded ? profile : "unconfined");
+  stop(process);
+}
+
+TEST_F(Confinement, WithoutTheKernelsListAMissingProfileIsNamed) {
+  if (!nodeHasAppArmor()) GTEST_SKIP() << "this kernel has no AppArmor, or it is switched off";
+  auto given = options();
+  given.kernel.sys = folder / "sys";
+  writeText(folder / "sys/module/apparmor/parameters/enabled", "Y\n");
+  launcherWith(given);
+  auto wanted = request({"wait"});
+  wanted.workload.security.appArmor = {SecurityProfile::Type::localhost, "fallbackd-no-such-profile"};
+  const auto error = refusal(wanted);
+  EXPECT_EQ(error.reason, Reason::not_found) << error.message();
+  EXPECT_THAT(error.message(), HasSubstr("fallbackd-no-such-profile is not loaded"));
 }
 
 // On a node with neither AppArmor nor SELinux: labels_test tests the decision on fake /sys and /proc trees,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch_fixture.hpp"
 
+#include "cache/sealed.hpp"
 #include "cri_log_lines.hpp"
 
 #include <algorithm>
@@ -9,8 +10,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <sstream>
-#include <sys/mman.h>
-#include <sys/sendfile.h>
+#include <stdexcept>
 #include <unistd.h>
 
 #include <boost/asio/steady_timer.hpp>
@@ -27,11 +27,9 @@ constexpr auto kPatience = 20s;
 
 std::shared_ptr<sys::UniqueFd> sealedCopy(const std::filesystem::path& program) {
   const sys::UniqueFd source(::open(program.c_str(), O_RDONLY | O_CLOEXEC));
-  auto copy = std::make_shared<sys::UniqueFd>(::memfd_create("program", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  while (::sendfile(copy->get(), source.get(), nullptr, 1 << 20) > 0) {
-  }
-  ::fcntl(copy->get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
-  return copy;
+  auto copy = cache::SealedCopy::make(source, std::filesystem::file_size(program), "program");
+  if (!copy) throw std::runtime_error(copy.error().message());
+  return std::make_shared<sys::UniqueFd>(copy->takeFd());
 }
 
 void writeText(const std::filesystem::path& path, const std::string& text) {

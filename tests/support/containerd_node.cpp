@@ -27,6 +27,8 @@ constexpr auto kReadyDeadline = std::chrono::seconds(30);
 constexpr auto kCallDeadline = std::chrono::seconds(30);
 const std::string kUsualRoot = "/var/lib/containerd";
 const std::string kUsualState = "/run/containerd";
+const std::string kSandboxImageOfMachine =
+    "registry.k8s.io/pause:3.9";  // as scripts/nodes/guest/setup has it
 
 /// Processes whose command line contains this text. For the shims, which are init's children.
 std::vector<pid_t> processesNaming(const std::string& text) {
@@ -66,6 +68,7 @@ ContainerdNode::ContainerdNode(NodeOptions options)
     : options_(std::move(options)), folder_(makeRunDir("node")) {}
 
 ContainerdNode::~ContainerdNode() {
+  if (options_.ofMachine) return;
   process_.reset();
   // Each shim names the socket. Otherwise they would keep serving pods of a containerd that is gone.
   for (const pid_t pid : processesNaming(socket())) ::kill(pid, SIGKILL);
@@ -77,6 +80,7 @@ fs::path ContainerdNode::log() const {
 
 Result<std::unique_ptr<ContainerdNode>> ContainerdNode::start(NodeOptions options) {
   std::unique_ptr<ContainerdNode> node(new ContainerdNode(std::move(options)));
+  if (node->options_.ofMachine) return ofMachine(std::move(node));
   FB_CHECK(node->writeConfig());
   if (node->options_.rootMiB != 0) FB_CHECK(node->mountRoot());
   if (node->options_.usualPlaces) FB_CHECK(node->bindRoot());
@@ -84,6 +88,16 @@ Result<std::unique_ptr<ContainerdNode>> ContainerdNode::start(NodeOptions option
   FB_CHECK(writeOciArchive(pauseImage(), archive));
   FB_CHECK(node->launch());
   FB_CHECK(node->importImage(archive, kSandboxImage));
+  return node;
+}
+
+Result<std::unique_ptr<ContainerdNode>> ContainerdNode::ofMachine(std::unique_ptr<ContainerdNode> node) {
+  FB_CHECK(node->connect());
+  auto pause = pauseImage();
+  pause.reference = kSandboxImageOfMachine;
+  const fs::path archive = node->folder_ / "pause.tar";
+  FB_CHECK(writeOciArchive(pause, archive));
+  FB_CHECK(node->importImage(archive, pause.reference));
   return node;
 }
 
@@ -127,6 +141,8 @@ Result<> ContainerdNode::writeConfig() const {
          << "'\n"
          // Without CAP_SYS_RESOURCE runc cannot lower the score of the pause process, and no sandbox starts.
          << "  restrict_oom_score_adj = true\n"
+         // It would load its profile into the machine's kernel, where the machine is read-only.
+         << "  disable_apparmor = true\n"
          << "  max_concurrent_downloads = 3\n"
          << "[plugins.'io.containerd.grpc.v1.cri'.containerd]\n  snapshotter = 'overlayfs'\n"
          << (options_.discardUnpackedLayers ? "  discard_unpacked_layers = true\n" : "")
@@ -183,11 +199,18 @@ Result<> ContainerdNode::launch() {
   FB_TRY(process_, ChildProcess::start({.argv = {"containerd", "--config", folder_ / "config.toml"},
                                         .env = environment(),
                                         .output = log()}));
+  return connect();
+}
+
+bool ContainerdNode::ended() {
+  return process_ && !process_->running();
+}
+
+Result<> ContainerdNode::connect() {
   // Connects gRPC only now: an attempt that is too early costs its back-off of seconds. A new channel for
   // each start, for the same reason.
-  const bool listens =
-      waitUntil(kReadyDeadline, [this] { return accepts(socket()) || !process_->running(); });
-  if (!listens || !process_->running()) {
+  const bool listens = waitUntil(kReadyDeadline, [this] { return accepts(socket()) || ended(); });
+  if (!listens || ended()) {
     return fail(Stage::containerd, Reason::not_ready,
                 "containerd did not start (see " + log().string() + ")");
   }
@@ -211,7 +234,7 @@ Result<> ContainerdNode::waitReady() {
     v1::VersionResponse response;
     status = cri().runtime->Version(&context, v1::VersionRequest(), &response);
     version_ = response.runtime_version();
-    return status.ok() || !process_->running();
+    return status.ok() || ended();
   });
   if (settled && status.ok()) return {};
   return tl::unexpected<Error>(toError("containerd did not start (see " + log().string() + ")", status));
@@ -225,7 +248,7 @@ void ContainerdNode::kill() {
 }
 
 Result<> ContainerdNode::restart() {
-  return launch();
+  return options_.ofMachine ? connect() : launch();
 }
 
 Result<std::string> ContainerdNode::ctr(const std::vector<std::string>& args) const {

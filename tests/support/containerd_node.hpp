@@ -20,6 +20,9 @@ namespace fallbackd::e2e {
 struct CriStubs;
 
 struct NodeOptions {
+  /// The containerd that the machine runs itself, instead of one for the test. Only in a machine of
+  /// scripts/node, which may be broken.
+  bool ofMachine = false;
   /// Uses a containerd other than the installed one: a folder with containerd, ctr and its shim, put before
   /// PATH. The configuration has version 2, which 1.6, 1.7 and 2.x can all read.
   std::optional<std::filesystem::path> binDir;
@@ -50,10 +53,12 @@ class ContainerdNode {
 
   /// SIGKILL, like a crash. Pods keep running: their shims are separate processes.
   void kill();
-  /// Starts it again on the same root after kill().
+  /// Starts it again on the same root after kill(). The machine's own: connects to it again.
   Result<> restart();
 
-  [[nodiscard]] std::string socket() const { return (folder_ / "c.sock").string(); }
+  [[nodiscard]] std::string socket() const {
+    return options_.ofMachine ? "/run/containerd/containerd.sock" : (folder_ / "c.sock").string();
+  }
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
   [[nodiscard]] std::filesystem::path log() const;
@@ -80,6 +85,10 @@ class ContainerdNode {
   [[nodiscard]] Result<> mountRoot() const;
   [[nodiscard]] Result<> bindRoot() const;
   Result<> launch();
+  static Result<std::unique_ptr<ContainerdNode>> ofMachine(std::unique_ptr<ContainerdNode> node);
+  /// Its process, if it is ours.
+  [[nodiscard]] bool ended();
+  Result<> connect();
   Result<> waitReady();
   [[nodiscard]] std::map<std::string, std::string> environment() const;
 

@@ -45,13 +45,13 @@ Result<> mountCgroups() {
   return {};
 }
 
-/// Empty, so that /run/containerd, /run/netns, /run/runc, /run/xtables.lock are ours. If the machine's
-/// resolv.conf is in /run, it stays.
+/// Empty, so that /run/containerd, /run/netns, /run/runc, /run/xtables.lock are ours; as on many nodes, no
+/// program can be started from it. If the machine's resolv.conf is in /run, it stays.
 Result<> coverRun() {
   std::error_code missing;
   const fs::path resolvConf = fs::canonical("/etc/resolv.conf", missing);
   const auto content = sys::readFile(Stage::cli, "/etc/resolv.conf", 1 << 16);
-  FB_CHECK(mountAt("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755"));
+  FB_CHECK(mountAt("tmpfs", "/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755"));
   if (missing || !content || !resolvConf.string().starts_with("/run/")) return {};
   FB_CHECK(sys::makeDirs(Stage::cli, resolvConf.parent_path(), 0755));
   FB_TRY(const auto dir, sys::openDir(Stage::cli, resolvConf.parent_path()));

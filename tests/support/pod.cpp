@@ -3,9 +3,12 @@
 
 #include "base/clock.hpp"
 #include "base/strings.hpp"
+#include "process.hpp"
 #include "sys/file.hpp"
 #include "sys/owned_folder.hpp"
+#include "wait.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <fstream>
@@ -63,6 +66,31 @@ Result<> linkThroughData(const fs::path& folder, const std::map<std::string, std
     }
   }
   return {};
+}
+
+bool isActive(const std::string& unit) {
+  const auto asked = run({.argv = {"systemctl", "is-active", "--quiet", unit}, .env = {}, .output = {}});
+  return asked && asked->code == 0;
+}
+
+/// With the properties that kubelet (libcontainer) gives it.
+Result<> startSlice(const std::string& name, const std::string& parent) {
+  if (isActive(name)) return {};
+  const std::string manager = "org.freedesktop.systemd1";
+  // "--" because of "-.slice".
+  Command call{.argv = {"busctl", "--", "call", manager, "/org/freedesktop/systemd1", manager + ".Manager",
+                        "StartTransientUnit", "ssa(sv)a(sa(sv))", name, "replace", "7"},
+               .env = {},
+               .output = {}};
+  call.argv.insert(call.argv.end(), {"Description", "s", "libcontainer container " + name});
+  call.argv.insert(call.argv.end(), {"Wants", "as", "1", parent});
+  for (const char* account : {"MemoryAccounting", "CPUAccounting", "IOAccounting", "TasksAccounting"}) {
+    call.argv.insert(call.argv.end(), {account, "b", "true"});
+  }
+  call.argv.insert(call.argv.end(), {"DefaultDependencies", "b", "false", "0"});
+  FB_CHECK(runOk(call));
+  if (waitUntil(std::chrono::seconds(20), [&] { return isActive(name); })) return {};
+  return fail(Stage::cli, Reason::timeout, "start " + name);
 }
 
 }  // namespace
@@ -137,14 +165,38 @@ std::string podCgroup(const std::string& uid, const std::string& top) {
   return top + "/kubepods/burstable/pod" + uid;
 }
 
-Result<std::vector<fs::path>> makePodCgroup(const std::string& uid, const std::string& top) {
+std::string podSlice(const std::string& uid) {
+  std::string name = uid;
+  std::replace(name.begin(), name.end(), '-', '_');  // a dash separates a slice from its parent
+  return "kubepods-burstable-pod" + name + ".slice";
+}
+
+Result<std::vector<fs::path>> makePodCgroup(const PodSpec& spec) {
   FB_TRY(const auto hierarchies, cgroupHierarchies());
   std::vector<fs::path> folders;
+  if (spec.slice) {
+    const std::string own = podSlice(spec.uid);
+    FB_CHECK(startSlice("kubepods.slice", "-.slice"));
+    FB_CHECK(startSlice("kubepods-burstable.slice", "kubepods.slice"));
+    FB_CHECK(startSlice(own, "kubepods-burstable.slice"));
+    for (const auto& hierarchy : hierarchies) {
+      const auto folder = hierarchy.mountPoint / "kubepods.slice/kubepods-burstable.slice" / own;
+      if (fs::exists(folder)) folders.push_back(folder);
+    }
+    return folders;
+  }
   for (const auto& hierarchy : hierarchies) {
-    folders.emplace_back(hierarchy.mountPoint.string() + podCgroup(uid, top));
+    folders.emplace_back(hierarchy.mountPoint.string() + podCgroup(spec.uid, spec.cgroupTop));
     FB_CHECK(makeCgroup(hierarchy, folders.back()));
   }
   return folders;
+}
+
+Result<> removePodCgroup(const PodSpec& spec, const std::vector<fs::path>& cgroups) {
+  for (const auto& cgroup : cgroups) FB_CHECK(destroyCgroup(cgroup));
+  if (!spec.slice) return {};
+  FB_CHECK(runOk({.argv = {"systemctl", "stop", podSlice(spec.uid)}, .env = {}, .output = {}}));
+  return {};
 }
 
 }  // namespace fallbackd::e2e

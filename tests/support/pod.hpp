@@ -34,6 +34,7 @@ struct PodSpec {
   bool hostPid = false;
   bool sharePid = false;  // shareProcessNamespace: all containers are in the sandbox's
   std::uint32_t attempt = 0;
+  bool slice = false;  // kubelet's systemd driver: systemd makes the pod's cgroup
   std::string
       cgroupTop;  // "/node-b": the root of this node's tree, if the node has only a part of the run's tree
 };
@@ -106,6 +107,11 @@ Result<> removePodFolder(const std::filesystem::path& podFolder);
 
 /// The pod's cgroup, in every hierarchy, with cgroupfs names: TOP/kubepods/burstable/podUID.
 std::string podCgroup(const std::string& uid, const std::string& top = "");
-Result<std::vector<std::filesystem::path>> makePodCgroup(const std::string& uid, const std::string& top = "");
+/// The same with the systemd driver: "kubepods-burstable-podUID.slice", UID with underscores.
+std::string podSlice(const std::string& uid);
+/// In every hierarchy. With the systemd driver the whole machine's systemd starts the slice.
+Result<std::vector<std::filesystem::path>> makePodCgroup(const PodSpec& spec);
+/// With all processes in it.
+Result<> removePodCgroup(const PodSpec& spec, const std::vector<std::filesystem::path>& cgroups);
 
 }  // namespace fallbackd::e2e

@@ -5,6 +5,8 @@
 #include "sys/file.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
 #include <unistd.h>
 
 namespace fallbackd::launcher {
@@ -30,11 +32,24 @@ bool hasSeLinux(const KernelFolders& kernel) {
                      [](std::string_view line) { return line.ends_with("\tselinuxfs"); });
 }
 
-/// True also if the list cannot be read (no securityfs in a container): then the kernel will refuse.
-bool mayBeLoaded(const KernelFolders& kernel, std::string_view profile) {
+/// Kernels before 5.8 have one folder for all modules.
+std::string attributesOf(const KernelFolders& kernel) {
+  return ::access((kernel.proc + "/self/attr/apparmor/exec").c_str(), F_OK) == 0 ? "attr/apparmor/" : "attr/";
+}
+
+/// Asks for permission to change to the profile; nothing changes. True also if the question cannot be asked:
+/// then the kernel will refuse the label.
+bool kernelKnows(const KernelFolders& kernel, std::string_view profile) {
+  const std::string file = kernel.proc + "/thread-self/" + attributesOf(kernel) + "current";
+  const sys::UniqueFd current(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+  const std::string question = "permprofile " + std::string(profile);
+  return !current || ::write(current.get(), question.data(), question.size()) >= 0 || errno != ENOENT;
+}
+
+bool isLoaded(const KernelFolders& kernel, std::string_view profile) {
   const auto list =
       sys::readFile(Stage::identity, kernel.sys + "/kernel/security/apparmor/profiles", kMaxKernelList);
-  if (!list) return true;
+  if (!list) return kernelKnows(kernel, profile);  // no securityfs: fallbackd is in a container
   const auto lines = split(*list, '\n');
   const std::string prefix = std::string(profile) + " (";
   return std::any_of(lines.begin(), lines.end(),
@@ -49,16 +64,14 @@ Result<> addAppArmor(const KernelFolders& kernel, const SecurityProfile& wanted,
   if (named && wanted.localhost == "unconfined")
     return fail(Stage::identity, Reason::not_permitted, "AppArmor profile unconfined is not a profile");
   const std::string profile = named ? wanted.localhost : std::string(kDefaultProfile);
-  if (!mayBeLoaded(kernel, profile)) {
+  if (!isLoaded(kernel, profile)) {
     if (named)
       return fail(Stage::identity, Reason::not_found, "AppArmor profile " + profile + " is not loaded");
     notes.push_back(
         "AppArmor is enabled, but containerd's default profile is not loaded: the fallback runs without one");
     return {};
   }
-  // Kernels before 5.8 have one file for all modules.
-  const bool own = ::access((kernel.proc + "/self/attr/apparmor/exec").c_str(), F_OK) == 0;
-  out.push_back({own ? "attr/apparmor/exec" : "attr/exec", "exec " + profile});
+  out.push_back({attributesOf(kernel) + "exec", "exec " + profile});
   return {};
 }
 

@@ -67,14 +67,14 @@ Pod Kubelet::described(PodSpec spec) const {
   pod.spec = std::move(spec);
   pod.folder = podsDir() / pod.spec.uid;
   pod.logDirectory = logsDir_ / (pod.spec.namespaceName + "_" + pod.spec.name + "_" + pod.spec.uid);
-  pod.cgroupParent = podCgroup(pod.spec.uid, pod.spec.cgroupTop);
+  pod.cgroupParent = pod.spec.slice ? podSlice(pod.spec.uid) : podCgroup(pod.spec.uid, pod.spec.cgroupTop);
   return pod;
 }
 
 Result<Pod> Kubelet::findPod(PodSpec spec, const std::string& sandboxId) {
   Pod pod = described(std::move(spec));
   pod.sandboxId = sandboxId;
-  FB_TRY(pod.cgroups, makePodCgroup(pod.spec.uid, pod.spec.cgroupTop));
+  FB_TRY(pod.cgroups, makePodCgroup(pod.spec));
   (void)readStatus(pod);  // without a pid: the sandbox has ended
   const std::lock_guard lock(mutex_);
   pods_[pod.spec.uid] = pod;
@@ -98,7 +98,7 @@ Result<Pod> Kubelet::startPod(PodSpec spec) {
   FB_CHECK(sys::makeDirs(Stage::cli, pod.folder, 0750));
   FB_CHECK(sys::makeDirs(Stage::cli, pod.logDirectory, 0755));
   for (const auto& volume : pod.spec.volumes) FB_CHECK(writeVolume(pod.folder, volume));
-  FB_TRY(pod.cgroups, makePodCgroup(pod.spec.uid, pod.spec.cgroupTop));
+  FB_TRY(pod.cgroups, makePodCgroup(pod.spec));
   FB_CHECK(runSandbox(pod));
   return pod;
 }
@@ -251,7 +251,7 @@ Result<> Kubelet::stopPod(const Pod& pod) {
 Result<> Kubelet::removePod(const Pod& pod) {
   auto stopped = stopPod(pod);
   // Even without containerd: nothing of the pod may remain.
-  for (const auto& cgroup : pod.cgroups) FB_CHECK(destroyCgroup(cgroup));
+  FB_CHECK(removePodCgroup(pod.spec, pod.cgroups));
   FB_CHECK(removePodFolder(pod.folder));
   FB_CHECK(removeFolder(pod.logDirectory));
   {

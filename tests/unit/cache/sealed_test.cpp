@@ -335,6 +335,24 @@ TEST(SealedPitfall, AnUnlinkedCopyCannotBeWrittenEvenByItsOwner) {
   EXPECT_EQ(runCopy(fd, "42"), 42);
 }
 
+/// Debian mounts /run with noexec. Without executable memfds no binary would run on such a node.
+TEST(SealedPitfall, AnUnlinkedCopyRunsWhereItsFolderForbidsIt) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: a mount";
+  const test::TempFolder folder;
+  const int code = inChild([&] {
+    const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("run", folder.path().c_str(), "tmpfs", flags, "mode=755") != 0) {
+      return 101;
+    }
+    const sys::UniqueFd source(::open(PROGRAMS "/elf-static-pie", O_RDONLY | O_CLOEXEC));
+    auto copy = SealedCopy::make(source, std::filesystem::file_size(PROGRAMS "/elf-static-pie"), "it",
+                                 {.first = SealMethod::tmpfile, .tmpDir = folder.path()});
+    return copy ? runCopy(copy->takeFd(), "42") : 102;
+  });
+  EXPECT_EQ(code, 42) << "101: no mount, 102: no copy, 126: not executed";
+}
+
 TEST(SealedSysctl, IfItForbidsMemfdsAnUnlinkedFileIsUsed) {
   // The real sysctl, which belongs to the PID namespace: in a separate one.
   const test::TempFolder folder;

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+// What only a node can show: the containerd that systemd runs, pods whose cgroups systemd makes, the security
+// module that the kernel enforces. Not isolated: it runs in a machine of scripts/node, which it may break,
+// and skips everything anywhere else. scripts/report nodes runs it.
+#include "base/strings.hpp"
+#include "content_of.hpp"
+#include "e2e_gtest.hpp"
+#include "image.hpp"
+#include "run_dir.hpp"
+#include "shop.hpp"
+#include "wait.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+#include <gmock/gmock.h>
+
+namespace fallbackd::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using test::contentOf;
+using testing::HasSubstr;
+
+constexpr auto kCeiling = 60s;
+constexpr const char* kLeaf = "fallback-checkout";
+constexpr const char* kProfile = "cri-containerd.apparmor.d";
+constexpr const char* kProfiles = "/sys/kernel/security/apparmor/profiles";
+
+bool onANode() {
+  return std::getenv("NODE_VARIATION") != nullptr;  // NOLINT(concurrency-mt-unsafe): one thread
+}
+
+bool systemdMakesCgroups() {
+  return contentOf("/node/settings").find("[cgroup_driver]=\"systemd\"") != std::string::npos;
+}
+
+Result<std::string> systemctl(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "systemctl");
+  return runOk({.argv = std::move(arguments), .env = {}, .output = {}});
+}
+
+/// As the kernel sees it: AppArmor's profile or SELinux's context.
+std::string labelOf(pid_t pid) {
+  const auto attributes = "/proc/" + std::to_string(pid) + "/attr";
+  auto label = contentOf(attributes + "/apparmor/current");
+  if (label.empty()) label = contentOf(attributes + "/current");
+  return label.substr(0, label.find_first_of(std::string("\n\0", 2)));
+}
+
+bool isLoaded(const std::string& profile) {
+  return contentOf(kProfiles).find(profile + " (") != std::string::npos;
+}
+
+class Node : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!onANode()) GTEST_SKIP() << "only in a machine of scripts/node";
+    E2E_TRY(shop_, Shop::open({.workloadExtra = "  resources: {memory: 64Mi, cpu: 500m, pids: 64}\n",
+                               .node = {.ofMachine = true}}));
+  }
+  static PodSpec spec(const std::string& name) {
+    auto spec = checkoutPod(name);
+    spec.slice = systemdMakesCgroups();
+    return spec;
+  }
+  [[nodiscard]] bool reaches(const std::string& pod, const std::string& state) const {
+    return waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, pod) == state; });
+  }
+  [[nodiscard]] bool serves(const Pod& pod) const {
+    const auto answer = httpGetOk(pod.ip, Shop::kPort, "/", kCeiling);
+    return answer && answer->body.find("role=fallback") != std::string::npos;
+  }
+  /// A pod with a serving fallback.
+  void rescue(const std::string& name, Pod& pod) const {
+    E2E_TRY(pod, shop_->kubelet->startPod(spec(name)));
+    ASSERT_TRUE(reaches(name, "ready")) << shop_->daemon->logText();
+    ASSERT_TRUE(serves(pod));
+  }
+  [[nodiscard]] pid_t fallbackOf(const Pod& pod) const { return fallbackPid(*shop_->daemon, pod.spec.name); }
+  /// The leaf in each hierarchy that has one, as the file system shows it.
+  static std::vector<fs::path> leavesOf(const Pod& pod) {
+    std::vector<fs::path> found;
+    for (const auto& cgroup : pod.cgroups) {
+      if (fs::exists(cgroup / kLeaf)) found.push_back(cgroup / kLeaf);
+    }
+    return found;
+  }
+  /// Its leaf, its limits, and that it serves.
+  void expectInItsLeaf(const Pod& pod, pid_t pid, const std::string& when) const {
+    const auto leaves = leavesOf(pod);
+    ASSERT_FALSE(leaves.empty()) << when;
+    EXPECT_EQ(fallbackOf(pod), pid) << when;
+    std::string limits;
+    for (const auto& leaf : leaves) {
+      EXPECT_EQ(contentOf(leaf / "cgroup.procs"), std::to_string(pid) + "\n") << leaf << " " << when;
+      for (const char* name : {"memory.max", "memory.limit_in_bytes", "pids.max", "cpu.max"}) {
+        const auto value = contentOf(leaf / name);
+        if (!value.empty()) limits += std::string(name) + "=" + std::string(trim(value)) + " ";
+      }
+    }
+    EXPECT_THAT(limits, HasSubstr(std::to_string(64 << 20))) << when;
+    EXPECT_THAT(limits, HasSubstr("pids.max=64 ")) << when;
+    EXPECT_TRUE(serves(pod)) << when;
+  }
+  /// An image on the node.
+  void import(const std::string& reference) const {
+    const auto archive = makeRunDir("import") / "image.tar";
+    E2E_CHECK(writeOciArchive({.reference = reference,
+                               .files = {{"bin/checkout", testProgram("shop-httpd-1.8.3")}},
+                               .entrypoint = {"/bin/checkout"},
+                               .env = {}},
+                              archive));
+    E2E_CHECK(shop_->node->importImage(archive, reference));
+  }
+  /// The process of a running container.
+  [[nodiscard]] pid_t processOf(const std::string& container) const {
+    const auto tasks = shop_->node->ctr({"tasks", "ls"});
+    for (const auto line : split(tasks.value_or(""), '\n')) {
+      if (!line.starts_with(container)) continue;
+      return std::atoi(std::string(line.substr(container.size())).c_str());  // NOLINT(cert-err34-c): digits
+    }
+    return 0;
+  }
+  /// A container with the runtime's default profile, which thereby gets loaded. Returns its id.
+  void runContainer(const Pod& pod, const std::string& reference, std::string& id) const {
+    auto container = shop_->containerSpec();
+    container.image = reference;
+    E2E_TRY(id, shop_->kubelet->createContainer(pod, container));
+    E2E_CHECK(shop_->kubelet->startContainer(id));
+  }
+  /// A pod of no workload, with a container.
+  void runBystander() const {
+    import("localhost/bystander:1");
+    auto other = spec("bystander");
+    other.labels = {{"app", "bystander"}};
+    E2E_TRY(const auto pod, shop_->kubelet->startPod(other));
+    std::string id;
+    runContainer(pod, "localhost/bystander:1", id);
+  }
+
+  std::unique_ptr<Shop> shop_;
+};
+
+TEST_F(Node, TheLeafIsBelowThePodsOwnCgroup) {
+  Pod pod;
+  rescue("web-0", pod);
+  if (HasFatalFailure()) return;
+  expectInItsLeaf(pod, fallbackOf(pod), "at first");
+  const auto membership = contentOf("/proc/" + std::to_string(fallbackOf(pod)) + "/cgroup");
+  EXPECT_THAT(membership, HasSubstr((systemdMakesCgroups() ? podSlice(pod.spec.uid) : "pod" + pod.spec.uid) +
+                                    "/" + kLeaf + "\n"));
+}
+
+/// systemd does not know the leaf. Whatever it does with the units around it must leave it alone.
+TEST_F(Node, TheLeafOutlivesWhatSystemdDoes) {
+  if (!systemdMakesCgroups()) GTEST_SKIP() << "containerd makes the pods' cgroups here";
+  Pod pod;
+  rescue("web-0", pod);
+  if (HasFatalFailure()) return;
+  const pid_t pid = fallbackOf(pod);
+  const auto slice = podSlice(pod.spec.uid);
+  expectInItsLeaf(pod, pid, "at first");
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"daemon-reload"},
+           {"daemon-reexec"},
+           // As kubelet does when it resizes a pod, or changes what its node can give.
+           {"set-property", "--runtime", slice, "MemoryMax=512M", "CPUWeight=50"},
+           {"set-property", "--runtime", "kubepods.slice", "MemoryMax=1G"},
+           {"daemon-reload"},
+           {"restart", "containerd"}}) {
+    E2E_CHECK(systemctl(arguments));
+    if (arguments.front() == "restart") E2E_CHECK(shop_->node->restart());
+    expectInItsLeaf(pod, pid, "after systemctl " + join(arguments, " "));
+  }
+  // Other units come and go in the slice, with and without controllers of their own.
+  for (const char* property : {"TasksAccounting=yes", "Delegate=yes", "TasksAccounting=no"}) {
+    E2E_CHECK(runOk({.argv = {"systemd-run", "--quiet", "--wait", "--slice=" + slice, "-p", property, "true"},
+                     .env = {},
+                     .output = {}}));
+    expectInItsLeaf(pod, pid, std::string("after a unit in the slice with ") + property);
+  }
+}
+
+TEST_F(Node, TheLeafGoesWithThePod) {
+  Pod pod;
+  rescue("web-0", pod);
+  if (HasFatalFailure()) return;
+  const auto fallback = "/proc/" + std::to_string(fallbackOf(pod));
+  E2E_CHECK(shop_->kubelet->removePod(pod));
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return !fs::exists(fallback); }));
+  EXPECT_TRUE(waitUntil(kCeiling, [&] {
+    return std::none_of(pod.cgroups.begin(), pod.cgroups.end(),
+                        [](const auto& one) { return fs::exists(one); });
+  }));
+  E2E_TRY(const auto failed, systemctl({"--failed", "--plain", "--no-legend"}));
+  EXPECT_THAT(failed, testing::Not(HasSubstr("kubepods")));
+}
+
+/// What confines the container confines its fallback, and the leaf goes at the hand-back while the pod stays.
+TEST_F(Node, TheFallbackIsLabelledLikeTheContainer) {
+  runBystander();
+  Pod pod;
+  rescue("web-0", pod);
+  if (HasFatalFailure()) return;
+  const auto label = labelOf(fallbackOf(pod));
+  std::string id;
+  import(shop_->image());
+  runContainer(pod, shop_->image(), id);
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(reaches(pod.spec.name, "handed_back")) << shop_->daemon->logText();
+  EXPECT_EQ(label, labelOf(processOf(id)));
+  if (fs::exists(kProfiles)) {
+    EXPECT_EQ(label, std::string(kProfile) + " (enforce)");
+  }
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return leavesOf(pod).empty(); }));
+  EXPECT_TRUE(fs::exists(pod.cgroups.front()));
+}
+
+/// An outage may begin before any container ran on a new node: then nobody has loaded the default profile.
+TEST_F(Node, AFallbackRunsWhereNobodyHasLoadedTheDefaultProfile) {
+  if (!fs::exists(kProfiles)) GTEST_SKIP() << "this node has no AppArmor";
+  if (isLoaded(kProfile)) {
+    std::ofstream("/sys/kernel/security/apparmor/.remove") << kProfile;
+    ASSERT_FALSE(isLoaded(kProfile));
+  }
+  Pod pod;
+  rescue("web-0", pod);
+  if (HasFatalFailure()) return;
+  const bool confined = labelOf(fallbackOf(pod)) == std::string(kProfile) + " (enforce)";
+  if (!confined) {
+    EXPECT_THAT(shop_->daemon->logText(), HasSubstr("default profile is not loaded"));
+  }
+}
+
+/// The journal, the socket and the logs' pipes are below /run, where no program may be started.
+TEST_F(Node, TheNextDaemonAdoptsTheFallback) {
+  Pod pod;
+  rescue("web-0", pod);
+  if (HasFatalFailure()) return;
+  const pid_t pid = fallbackOf(pod);
+  shop_->daemon->kill();
+  E2E_CHECK(shop_->daemon->restart());
+  ASSERT_TRUE(reaches(pod.spec.name, "ready")) << shop_->daemon->logText();
+  expectInItsLeaf(pod, pid, "after the daemon's death");
+}
+
+}  // namespace
+}  // namespace fallbackd::e2e
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  if (GTEST_FLAG_GET(list_tests) || !fallbackd::e2e::onANode()) return RUN_ALL_TESTS();
+  std::string folder = "/scratch/run.XXXXXX";
+  if (::mkdtemp(folder.data()) == nullptr) return 125;
+  fallbackd::e2e::setRunDir(folder);
+  return RUN_ALL_TESTS();
+}
