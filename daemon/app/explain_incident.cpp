@@ -57,13 +57,20 @@ Explanation Walk::incident(const Incident& incident) {
     binary(incident.binary);
   }
   const bool started = incident.adopted || incident.stamps.started;
-  say("launch", started ? Verdict::yes : Verdict::pending,
-      started
-          ? "started" + millis(incident.stamps.started) +
-                (incident.restarts > 0 ? "; restarted " + std::to_string(incident.restarts) + " times" : "")
-          : "not yet");
+  // Between two attempts, and before the first that succeeds.
+  const bool waits = incident.error && incident.state <= State::verified;
+  if (waits) {
+    say("launch", Verdict::notice, "not possible at present, tried again: " + incident.error->message());
+  } else {
+    say("launch", started ? Verdict::yes : Verdict::pending,
+        started
+            ? "started" + millis(incident.stamps.started) +
+                  (incident.restarts > 0 ? "; restarted " + std::to_string(incident.restarts) + " times" : "")
+            : "not yet");
+  }
   const bool ready = incident.state == State::ready || incident.stamps.ready;
-  if (started) {
+  const bool runs = started && !waits;
+  if (runs) {
     const std::string at = incident.address.empty() ? "" : " at " + incident.address;
     if (incident.error) {
       say("readiness", Verdict::notice, "cannot be probed: " + incident.error->message());
@@ -88,7 +95,7 @@ Explanation Walk::incident(const Incident& incident) {
       say("hand-back", Verdict::yes, "the pod was removed" + millis(incident.stamps.ended));
       return end("the fallback ended with its pod");
     default:
-      return end(started ? "the fallback is running but not ready yet" : "the recovery is in progress",
+      return end(runs ? "the fallback is running but not ready yet" : "the recovery is in progress",
                  incident.restarts > 0 ? "it died before: read its log beside the pod's logs"
                                        : "ask again in a moment");
   }

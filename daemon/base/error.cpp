@@ -34,6 +34,26 @@ std::string errnoText(int errnum) {
   return std::generic_category().message(errnum);
 }
 
+bool isTemporary(const Error& error) {
+  switch (error.errnum) {
+    case EAGAIN:
+    case EINTR:
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE:
+    case EBUSY:
+      return true;
+    default:
+      return error.reason == Reason::spawner_gone || error.reason == Reason::killed;
+  }
+}
+
+bool isSilence(const Error& error) {
+  return error.stage == Stage::containerd && error.reason != Reason::not_found &&
+         error.reason != Reason::not_permitted;
+}
+
 std::string Error::message() const {
   std::string text{toString(stage)};
   text.append(": ").append(toString(reason));

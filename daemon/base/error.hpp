@@ -68,6 +68,14 @@ struct Error {
 template <class T = void>
 using Result = tl::expected<T, Error>;
 
+/// Whether the same may succeed in a moment: the machine was short of something, or a helper of ours died on
+/// the way.
+[[nodiscard]] bool isTemporary(const Error& error);
+
+/// Whether containerd was asked and had no answer: it is down, restarts, is overloaded or failed inside. That
+/// says nothing about what it was asked about.
+[[nodiscard]] bool isSilence(const Error& error);
+
 /// The failing half of a Result.
 tl::unexpected<Error> fail(Stage stage, Reason reason, std::string context, int errnum = 0,
                            std::source_location where = std::source_location::current());

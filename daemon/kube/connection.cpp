@@ -58,8 +58,12 @@ struct Lookup {
 };
 
 asio::awaitable<void> lookUp(std::shared_ptr<Lookup> lookup, Url server) {
-  lookup->found =
-      co_await lookup->resolver.async_resolve(server.host, std::to_string(server.port), into(lookup->error));
+  const auto port = std::to_string(server.port);
+  try {
+    lookup->found = co_await lookup->resolver.async_resolve(server.host, port, into(lookup->error));
+  } catch (const boost::system::system_error& failure) {
+    lookup->error = failure.code();  // Asio looks up on a thread, and there is none
+  }
   lookup->done.set();
 }
 

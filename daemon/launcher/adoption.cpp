@@ -71,7 +71,8 @@ bool Adoption::ours(const ProcessRecord& record) const {
 /// An error if the kernel cannot tell.
 Result<bool> Adoption::isProcessOf(const ProcessRecord& record) const {
   FB_TRY(const auto startTime, sys::startTimeOf(Stage::run, record.pid));
-  if (startTime != record.startTime) return false;
+  // Without a start time the leaf decides: only our own processes are put there.
+  if (record.startTime != 0 && startTime != record.startTime) return false;
   FB_TRY(const bool held, parts_.grounds.cgroups->hold(record.pid, record.cgroupLeaves));
   if (!held) return false;
   if (record.namespaces.empty()) return true;
@@ -92,11 +93,14 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Adoption::adopt(ProcessRecord 
   // Opened first and examined then: a later process with the same pid is a different one.
   const auto same = process ? isProcessOf(record) : Result<bool>(false);
   if (!same && !saysGone(same.error())) co_return tl::unexpected<Error>(same.error());
-  if (!same || !*same || !sys::isRunning(*process)) {
+  const auto ended = process ? sys::hasEnded(Stage::run, *process) : Result<bool>(true);
+  if (!ended) co_return tl::unexpected<Error>(ended.error());
+  if (!same || !*same || *ended) {
     co_await removeRemains(grounds, record.cgroupLeaves, record.recoveryId);
     co_return fail(Stage::run, Reason::not_found,
                    "process " + std::to_string(record.pid) + " is no longer running");
   }
+  if (record.startTime == 0) record.startTime = sys::startTimeOf(Stage::run, record.pid).value_or(0);
   std::unique_ptr<LogPump> logs;
   auto out = grounds.fifos->openFifo(record.recoveryId, "stdout", FifoEnd::daemon);
   auto err = grounds.fifos->openFifo(record.recoveryId, "stderr", FifoEnd::daemon);

@@ -28,6 +28,11 @@ constexpr auto kLaunchLimit = 10s;  // beyond the health check's own: a mount or
 constexpr const char* kCaCertificates = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kZoneInfo = "/usr/share/zoneinfo";
 
+/// A log file that somebody has replaced by something else.
+bool leadsAway(const Error& log) {
+  return log.reason == Reason::unsafe_path || log.reason == Reason::unsafe_file_type;
+}
+
 }  // namespace
 
 Launch::Launch(LauncherParts& parts, LaunchRequest request)
@@ -48,10 +53,8 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Launch::run() {
   auto prepared = co_await prepare();
   if (prepared) {
     auto started = co_await finish();
-    const bool isThere = started && started->pid != 0;
-    if (isThere && isOurs(*started)) co_return makeProcess(std::move(*started));
-    prepared = started ? fail(Stage::spawner, Reason::protocol, "the started process is not in its leaf")
-                       : tl::unexpected<Error>(started.error());
+    prepared = started ? checkStarted(*started) : tl::unexpected<Error>(started.error());
+    if (prepared) co_return makeProcess(std::move(*started));
   }
   co_await dropRemains();
   co_return tl::unexpected<Error>(prepared.error());
@@ -170,10 +173,9 @@ asio::awaitable<Result<>> Launch::openEntry() {
   FB_CO_TRY(entry_.err, fifos.openFifo(id, "stderr", FifoEnd::process));
   if (openedLog_ != nullptr) {
     const auto opened = co_await openedLog_->outcome();
-    // A file that hangs is the pump's concern: it costs the log lines, not the process.
-    const bool hangs =
-        !opened && (opened.error().reason == Reason::timeout || opened.error().reason == Reason::unavailable);
-    if (!opened && !hangs) co_return tl::unexpected<Error>(opened.error());
+    if (!opened && leadsAway(opened.error())) co_return tl::unexpected<Error>(opened.error());
+    // Any other file that cannot be opened is the pump's concern: it costs the log lines, not the process.
+    if (!opened) notes_.push_back("its log file cannot be opened now: " + opened.error().message());
   }
   FB_CO_TRY(auto out, fifos.openFifo(id, "stdout", FifoEnd::daemon));
   FB_CO_TRY(auto err, fifos.openFifo(id, "stderr", FifoEnd::daemon));
@@ -289,19 +291,25 @@ asio::awaitable<Result<StartedProcess>> Launch::finish() {
 }
 
 /// A process that has ended, or is about to, is not examined further: its owner learns how it ended. It
-/// leaves its v1 cgroups before it has ended.
-bool Launch::isOurs(const StartedProcess& started) const {
+/// leaves its v1 cgroups before it has ended. What the kernel cannot tell at present is an error.
+Result<> Launch::checkStarted(const StartedProcess& started) const {
+  const auto elsewhere = fail(Stage::spawner, Reason::protocol, "the started process is not in its leaf");
+  if (started.pid == 0) return elsewhere;
   const auto held = parts_.grounds.cgroups->hold(started.pid, pathsOf(leaf_));
-  if (held && *held) return true;
+  if (held && *held) return {};
   const auto exiting = sys::isExiting(Stage::run, started.pid);
-  return !sys::isRunning(started.process) || (exiting && *exiting);
+  if (exiting && *exiting) return {};
+  FB_TRY(const bool ended, sys::hasEnded(Stage::run, started.process));
+  if (ended) return {};
+  if (!held) return tl::unexpected<Error>(held.error());
+  return elsewhere;
 }
 
 std::unique_ptr<Process> Launch::makeProcess(StartedProcess started) {
   ProcessRecord record;
   record.recoveryId = request_.recoveryId;
   record.pid = started.pid;
-  // Zero if it ended at once: exited() tells how.
+  // Zero if it ended at once (exited() tells how), or if the kernel could not tell.
   record.startTime = sys::startTimeOf(Stage::run, started.pid).value_or(0);
   record.cgroupLeaves = pathsOf(leaf_);
   record.namespaces = sys::namespacesOf(Stage::run, started.pid).value_or(std::vector<std::string>{});

@@ -56,7 +56,7 @@ struct ExitStatus {
 struct ProcessRecord {
   std::string recoveryId;
   pid_t pid = 0;
-  std::uint64_t startTime = 0;            // field 22 of /proc/PID/stat, clock ticks since boot
+  std::uint64_t startTime = 0;            // field 22 of /proc/PID/stat, clock ticks since boot; 0: unknown
   std::vector<std::string> cgroupLeaves;  // absolute paths of the leaf in each hierarchy
   std::string fifoDir;
   std::string logFile;
@@ -85,6 +85,8 @@ class Process {
   [[nodiscard]] virtual std::shared_ptr<const sys::NamespaceFd> network() const { return nullptr; }
   /// Waits for the process to end (cancellable). May be called again afterwards.
   virtual boost::asio::awaitable<ExitStatus> exited() = 0;
+  /// The same, but waits some seconds longer for a status that is late. It may be unknown even then.
+  virtual boost::asio::awaitable<ExitStatus> exitedAndTold() { return exited(); }
   /// Sends SIGTERM, after `grace` SIGKILL to everything in the leaf; waits for the end, removes leaf and
   /// FIFOs. Also works for a process that has already ended.
   virtual boost::asio::awaitable<ExitStatus> stop(std::chrono::nanoseconds grace) = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/local_process.hpp"
 
+#include "base/async/backoff.hpp"
 #include "base/async/event.hpp"
-#include "base/async/pause.hpp"
 #include "launcher/cgroup/cgroup_leaf.hpp"
 #include "sys/process.hpp"
 
@@ -22,7 +22,10 @@ namespace {
 
 constexpr auto kNoticeLimit = 1s;   // between the end of a process and the spawner's report of it
 constexpr auto kReapLimit = 100ms;  // until init has reaped a process of an earlier daemon
-constexpr auto kReapPause = 1ms;
+// For both, of a machine that is very busy: what they tell may decide whether work is done twice, or not at
+// all.
+constexpr auto kLateLimit = 8s;
+constexpr Backoff::Limits kReapPauses{1ms, 50ms};
 constexpr auto kKillLimit = 10s;  // from SIGKILL to the end: longer only in uninterruptible sleep
 constexpr auto kLogLimit = 1s;    // to copy what is left in the FIFOs
 
@@ -48,34 +51,41 @@ struct LocalProcess::Life {
         cgroupLeaves(std::move(leaves)),
         // The leaf of a launch is new. What is read now may have been killed already.
         oomKillsBefore(exit != nullptr ? 0 : oomKillsIn(cgroupLeaves)),
-        ended(executor) {}
+        ended(executor),
+        told(executor) {}
 
-  asio::awaitable<ExitStatus> toldBySpawner();
-  asio::awaitable<ExitStatus> toldByKernel();
+  asio::awaitable<ExitStatus> ask(Stamp spawnerUntil, Stamp kernelUntil);
+  void conclude(ExitStatus found);
 
   sys::PidFd process;
   std::shared_ptr<ExitNotice> exit;
   std::vector<std::string> cgroupLeaves;
   unsigned long long oomKillsBefore;
   std::optional<ExitStatus> status;
-  Event ended;  // the status is known
+  Event ended;  // there is a status, which may be unknown
+  Event told;   // it does not change any more
 };
 
-asio::awaitable<ExitStatus> LocalProcess::Life::toldBySpawner() {
-  co_await exit->known.waitFor(kNoticeLimit);
-  if (exit->status) co_return *exit->status;
-  co_return co_await toldByKernel();
+/// Kernels from 6.15 on keep the exit status of a reaped process for holders of a pidfd.
+asio::awaitable<ExitStatus> LocalProcess::Life::ask(Stamp spawnerUntil, Stamp kernelUntil) {
+  if (exit != nullptr) {
+    co_await exit->known.waitUntil(spawnerUntil);
+    if (exit->status) co_return *exit->status;
+  }
+  const auto& clock = LoopClock::of(ended.executor());
+  Backoff pause(kReapPauses);
+  for (;;) {
+    const auto waitStatus = sys::waitStatusOf(Stage::run, process);
+    if (waitStatus && *waitStatus) co_return fromWaitStatus(**waitStatus);
+    if (!waitStatus || clock.now() >= kernelUntil) co_return ExitStatus{};
+    co_await pause.wait();
+  }
 }
 
-/// Kernels from 6.15 on keep the exit status of a reaped process for holders of a pidfd.
-asio::awaitable<ExitStatus> LocalProcess::Life::toldByKernel() {
-  const auto& clock = LoopClock::of(ended.executor());
-  const auto deadline = clock.now() + kReapLimit;
-  for (;;) {
-    if (const auto waitStatus = sys::waitStatusOf(process)) co_return fromWaitStatus(*waitStatus);
-    if (clock.now() > deadline) co_return ExitStatus{};
-    co_await pauseFor(kReapPause);
-  }
+void LocalProcess::Life::conclude(ExitStatus found) {
+  const bool killed = found.kind != ExitStatus::Kind::exited;
+  found.oomKilled = killed && oomKillsIn(cgroupLeaves) > oomKillsBefore;
+  status = found;
 }
 
 LocalProcess::LocalProcess(asio::any_io_executor executor, Grounds grounds, ProcessRecord record,
@@ -99,16 +109,23 @@ asio::awaitable<void> LocalProcess::watch(std::shared_ptr<Life> life) {
   asio::posix::stream_descriptor watched(life->ended.executor(),
                                          ::fcntl(life->process.get(), F_DUPFD_CLOEXEC, 0));
   co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
-  ExitStatus status;
-  if (life->exit != nullptr) {
-    status = co_await life->toldBySpawner();
-  } else {
-    status = co_await life->toldByKernel();
-  }
-  const bool killed = status.kind != ExitStatus::Kind::exited;
-  status.oomKilled = killed && oomKillsIn(life->cgroupLeaves) > life->oomKillsBefore;
-  life->status = status;
+  const auto& clock = LoopClock::of(life->ended.executor());
+  const auto noticed = life->exit != nullptr ? clock.now() + kNoticeLimit : clock.now();
+  const auto soon = co_await life->ask(noticed, noticed + kReapLimit);
+  life->conclude(soon);
   life->ended.set();
+  if (soon.kind == ExitStatus::Kind::unknown) {
+    const auto deadline = clock.now() + kLateLimit;
+    const auto late = co_await life->ask(deadline, deadline);
+    if (late.kind != ExitStatus::Kind::unknown) life->conclude(late);
+  }
+  life->told.set();
+}
+
+asio::awaitable<ExitStatus> LocalProcess::exitedAndTold() {
+  const auto life = life_;
+  co_await life->told.wait();
+  co_return *life->status;
 }
 
 asio::awaitable<ExitStatus> LocalProcess::exited() {

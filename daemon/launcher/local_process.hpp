@@ -29,6 +29,7 @@ class LocalProcess final : public Process {
   [[nodiscard]] std::vector<std::string> notes() const override { return notes_; }
   [[nodiscard]] std::shared_ptr<const sys::NamespaceFd> network() const override { return network_; }
   boost::asio::awaitable<ExitStatus> exited() override;
+  boost::asio::awaitable<ExitStatus> exitedAndTold() override;
   boost::asio::awaitable<ExitStatus> stop(std::chrono::nanoseconds grace) override;
 
  private:

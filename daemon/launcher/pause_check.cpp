@@ -49,9 +49,7 @@ asio::awaitable<Result<>> PauseCheck::confirm(const cri::SandboxStatus& status,
       co_return fail(Stage::containerd, Reason::timeout, "ask again for sandbox " + status.sandbox.id);
     }
     const auto& answer = *question->answer;
-    if (!answer && answer.error().reason == Reason::unavailable) {
-      co_return tl::unexpected<Error>(answer.error());
-    }
+    if (!answer && isSilence(answer.error())) co_return tl::unexpected<Error>(answer.error());
     if (!answer || *answer != status.pausePid) {
       const std::string now = answer ? "pause process " + std::to_string(*answer) : answer.error().message();
       co_return fail(Stage::sandbox, Reason::sandbox_changed,
@@ -59,7 +57,8 @@ asio::awaitable<Result<>> PauseCheck::confirm(const cri::SandboxStatus& status,
                          std::to_string(status.pausePid) + ", now " + now);
     }
   }
-  if (!sys::isRunning(pause)) {
+  FB_CO_TRY(const bool pauseEnded, sys::hasEnded(Stage::sandbox, pause));
+  if (pauseEnded) {
     co_return fail(Stage::sandbox, Reason::sandbox_gone,
                    "the pause process of sandbox " + status.sandbox.id + " ended");
   }

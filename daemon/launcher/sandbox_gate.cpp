@@ -131,7 +131,8 @@ Result<OpenSandbox> openSandbox(const cri::SandboxStatus& status, const config::
   auto network = sys::openNamespace(Stage::sandbox, status.pausePid, "net");
   sandbox.named = inCgroupOf(status);
   // It is still running: the pid was valid all the time, and what was read under it is true.
-  if (!sys::isRunning(*process)) return sandboxGone(status);
+  FB_TRY(const bool pauseEnded, sys::hasEnded(Stage::sandbox, *process));
+  if (pauseEnded) return sandboxGone(status);
   if (!checked) return tl::unexpected<Error>(checked.error());
   if (!users) return tl::unexpected<Error>(users.error());
   if (!network) return tl::unexpected<Error>(network.error());

@@ -6,9 +6,11 @@
 #include "sys/message_socket.hpp"
 #include "sys/process.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -29,9 +31,16 @@ constexpr auto kFirstRestartPause = 1ms;
 constexpr auto kLastRestartPause = 1s;
 constexpr auto kHealthyAge = 5s;  // a spawner that lived at least this long is replaced at once
 
+/// A signal to the daemon does not shorten the wait.
 bool readableWithin(int fd, std::chrono::milliseconds limit) {
-  pollfd polled{fd, POLLIN, 0};
-  return ::poll(&polled, 1, static_cast<int>(limit.count())) > 0;
+  const auto& clock = Clock::system();
+  const auto deadline = clock.now() + limit;
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - clock.now());
+    pollfd polled{fd, POLLIN, 0};
+    const int ready = ::poll(&polled, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0)));
+    if (ready >= 0 || errno != EINTR) return ready > 0;
+  }
 }
 
 }  // namespace

@@ -176,6 +176,11 @@ void Chronicle::cannotBeProbed(const Error& error) {
       {{"error", error.message()}});
 }
 
+void Chronicle::cannotBeLaunched(const Error& error) {
+  log(LogLevel::warn, "the fallback cannot be launched at present; this is tried again",
+      Naming::without_namespace, {{"error", error.message()}});
+}
+
 void Chronicle::ended(Stamp at) {
   servesNoMore();
   const auto measure = [&](std::optional<telemetry::RecoveryFailure> failure) {
@@ -229,13 +234,16 @@ Result<> Chronicle::writeEnd() {
   return journal_.write({incident_, {}, pod_});
 }
 
+void Chronicle::recordEnd() {
+  const auto written = writeEnd();
+  const bool saidBefore = std::exchange(endUnrecorded_, !written.has_value());
+  if (written || saidBefore) return;
+  log_.error("journal not written; until it is, a restart of the daemon may run this fallback again",
+             {{"recovery", incident_.id}, {"error", written.error().message()}});
+}
+
 void Chronicle::close() {
-  if (incident_.neverAgain) {
-    const auto written = writeEnd();
-    if (written) return;
-    log_.error("journal not written; a restart of the daemon may run this fallback again",
-               {{"recovery", incident_.id}, {"error", written.error().message()}});
-  }
+  if (incident_.neverAgain) return recordEnd();
   const auto removed = journal_.remove(incident_.id);
   if (!removed) log_.error("journal", {{"recovery", incident_.id}, {"error", removed.error().message()}});
 }

@@ -59,8 +59,14 @@ class Chronicle {
   void stopped();
   void livenessFailed(unsigned failures, unsigned limit, const Error& error);
   void cannotBeProbed(const Error& error);
+  void cannotBeLaunched(const Error& error);
   /// The recovery is over; the incident says how. Its entry stays only to keep it from running again.
   void ended(Stamp at);
+  /// Whether that entry is still to be written. If it cannot be, the entry of the process stays: from it the
+  /// next daemon learns as much, unless that could not be written, either.
+  [[nodiscard]] bool endIsUnrecorded() const { return endUnrecorded_; }
+  /// Tries again.
+  void recordEnd();
 
   /// Writes the incident with this process to the journal. A failure is logged once and retried by
   /// keepRecorded().
@@ -88,6 +94,7 @@ class Chronicle {
   bool recorded_ = false;
   bool toldInherited_ = false;
   bool writeFails_ = false;
+  bool endUnrecorded_ = false;
   std::optional<ActiveFallback> active_;
   std::optional<ServingFallback> serving_;
 };

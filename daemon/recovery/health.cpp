@@ -69,7 +69,7 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
       co_await (answersWell() || process_->exited() || untilEndRequested());
   if (first.index() == 2) co_return co_await endAsRequested();
   if (first.index() == 1) {
-    const auto& status = std::get<1>(first);
+    const auto status = co_await howItEnded(std::get<1>(first));
     co_return co_await afterEnd(status, outcomeOf(status));
   }
   const auto& ready = std::get<0>(first);

@@ -74,9 +74,9 @@ struct Incident {
   std::string address;  // where it serves: podIp with the port of its readiness, as far as known
   int pid = 0;
   unsigned restarts = 0;
-  bool adopted = false;                       // taken over from an earlier daemon: its stamps are not ours
-  bool neverAgain = false;                    // its restart policy forbids another run for this pod
-  std::optional<Error> error;                 // if state is failed
+  bool adopted = false;        // taken over from an earlier daemon: its stamps are not ours
+  bool neverAgain = false;     // its restart policy forbids another run for this pod
+  std::optional<Error> error;  // why it failed; before that, why it cannot be launched or probed at present
   std::optional<Settlement> settlement = {};  // absent: nothing is decided
 };
 

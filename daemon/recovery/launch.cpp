@@ -21,6 +21,9 @@ constexpr auto kSandboxDeadline = 10s;
 constexpr auto kShortestPause = 500us;
 // A containerd that disappears during this many launches in a row is not coming back soon.
 constexpr int kMaxLaunches = 10;
+// What the machine is short of: at first for a moment, at most for about a minute.
+constexpr Backoff::Limits kShortagePauses{20ms, 5s};
+constexpr int kMaxShortages = 20;
 
 bool asksByCommand(const config::Workload& workload) {
   using Command = config::ReadyWhenCommand;
@@ -28,10 +31,10 @@ bool asksByCommand(const config::Workload& workload) {
          (workload.liveness && std::holds_alternative<Command>(workload.liveness->when));
 }
 
-/// containerd could not be asked: it is restarting, or down. That says nothing about the pod.
-bool isSilence(const Error& error) {
-  return error.stage == Stage::containerd &&
-         (error.reason == Reason::unavailable || error.reason == Reason::timeout);
+/// containerd is restarting, or down: it is asked for as long as that takes. From any other silence it should
+/// recover within kSandboxDeadline.
+bool isAway(const Error& error) {
+  return isSilence(error) && (error.reason == Reason::unavailable || error.reason == Reason::timeout);
 }
 
 }  // namespace
@@ -56,20 +59,8 @@ cri::Awaitable<Result<>> Recovery::drive() {
     if (!ended) co_return tl::unexpected<Error>(ended.error());
     co_return Result<>{};
   }
-  // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
-  auto chooser = chooserOf(*services_.config, *workload_, incident_.target.podNamespace);
-  const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
-  if (!admitted) co_return tl::unexpected<Error>(admitted.error());
-  const auto verified = clock_.now();
-  if (!incident_.stamps.verified) {
-    incident_.stamps.verified = verified;
-    reach(State::verified, verified);
-  }
-
-  auto process = co_await launch(*admitted);
-  for (int again = 1; !process && isSilence(process.error()) && again < kMaxLaunches; ++again) {
-    process = co_await launch(*admitted);
-  }
+  auto process = co_await launchPatiently();
+  incident_.error.reset();
   if (!process) co_return tl::unexpected<Error>(process.error());
   if (*process == nullptr) co_return Result<>{};  // the container came, or the pod went, before the launch
 
@@ -89,6 +80,51 @@ cri::Awaitable<Result<>> Recovery::drive() {
   reach(State::started, times.started);
   chronicle_.record(process_->record());
   co_return Result<>{};
+}
+
+/// What is only short at present is tried again: the pod has nothing else. Null as launch().
+cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatiently() {
+  cache::AdmittedPtr binary;
+  Backoff pause(kShortagePauses);
+  int shortages = 0;
+  auto silentUntil = clock_.now() + kSandboxDeadline;
+  for (int absences = 0;;) {
+    auto process = co_await admitAndLaunch(binary);
+    if (process) co_return process;
+    const auto& error = process.error();
+    if (isAway(error) && ++absences < kMaxLaunches) continue;
+    if (!isSilence(error)) silentUntil = clock_.now() + kSandboxDeadline;
+    const bool silence = isSilence(error) && clock_.now() < silentUntil;
+    if (!silence && (!isTemporary(error) || ++shortages >= kMaxShortages)) co_return process;
+    cannotLaunch(error);
+    const bool ended = co_await endRequested_.waitFor(pause.next());
+    if (ended) co_return nullptr;
+  }
+}
+
+/// Logged once, and shown until it is over.
+void Recovery::cannotLaunch(const Error& error) {
+  const bool known = incident_.error && incident_.error->message() == error.message();
+  incident_.error = error;
+  if (!known) chronicle_.cannotBeLaunched(error);
+}
+
+/// `binary`: once admitted, for the next attempt.
+cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::admitAndLaunch(
+    cache::AdmittedPtr& binary) {
+  if (binary == nullptr) {
+    // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
+    auto chooser = chooserOf(*services_.config, *workload_, incident_.target.podNamespace);
+    const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
+    if (!admitted) co_return tl::unexpected<Error>(admitted.error());
+    binary = *admitted;
+    const auto verified = clock_.now();
+    if (!incident_.stamps.verified) {
+      incident_.stamps.verified = verified;
+      reach(State::verified, verified);
+    }
+  }
+  co_return co_await launch(binary);
 }
 
 Result<Effective> Recovery::effectiveNow(const cri::SandboxStatus& status,
@@ -155,7 +191,7 @@ cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
     if (status && status->sandbox.ready) co_return status;
     if (requestedEnd_) co_return fail(Stage::sandbox, Reason::sandbox_gone, "the pod's sandbox ended");
     const bool silence = !status && isSilence(status.error());
-    if (silence) deadline = clock_.now() + kSandboxDeadline;  // as long as it takes
+    if (silence && isAway(status.error())) deadline = clock_.now() + kSandboxDeadline;  // as long as it takes
     // A process that was started once had a sandbox: if it is not ready now, it is gone.
     const bool mayCome =
         silence || (!incident_.stamps.started && (status || status.error().reason == Reason::not_found ||

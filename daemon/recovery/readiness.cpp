@@ -44,6 +44,9 @@ constexpr std::chrono::nanoseconds kLastPause = 20ms;
 // Limit for a single attempt: a packet that is lost while the process starts must not cost the kernel's full
 // second before the next attempt.
 constexpr std::chrono::nanoseconds kTryLimit = 1s;
+// A wait that takes this much longer than it should: the daemon did not get to it. What the fallback did
+// meanwhile is not known.
+constexpr std::chrono::nanoseconds kLate = 200ms;
 constexpr std::uint64_t kMaxHeaderBytes = 64 * 1024;
 constexpr std::size_t kReadSize = 4096;
 
@@ -170,12 +173,23 @@ asio::awaitable<Answer> ask(Target target) {
   co_return Answer{Answer::Kind::bad, "HTTP status " + std::to_string(status)};
 }
 
-/// Within `limit`. Silence is a bad answer, because nothing but the fallback is between us and it.
+/// By how much a wait of that length, begun then, was too long because of the daemon; 0 if it hardly was.
+std::chrono::nanoseconds lateness(const Clock& clock, Stamp began, std::chrono::nanoseconds length) {
+  const std::chrono::nanoseconds late = clock.now() - began - length;
+  return late > kLate ? late : 0ns;
+}
+
+/// Within `limit`. Silence is a bad answer, because nothing but the fallback is between us and it. If it was
+/// we who came too late, it may have answered.
 asio::awaitable<Answer> askWithin(Target target, std::chrono::nanoseconds limit) {
+  const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
+  const auto began = clock.now();
   auto question = ask(std::move(target));
   auto answer = co_await within(limit, std::move(question));
   if (answer) co_return std::move(*answer);
-  co_return Answer{Answer::Kind::bad, ""};
+  const auto late = lateness(clock, began, limit);
+  if (late == 0ns) co_return Answer{Answer::Kind::bad, ""};
+  co_return Answer{Answer::Kind::not_asked, "fallbackd itself came " + formatDuration(late) + " too late"};
 }
 
 /// An unknown address is an error unless the pod's own network can be entered: a program that serves on all
@@ -225,14 +239,16 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place) {
   if (std::holds_alternative<config::ReadyWhenExec>(readiness.when)) co_return Result<>{};
   FB_CO_TRY(const auto target, targetOf(readiness.when, place));
   const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
-  const auto deadline = clock.now() + readiness.timeout;
+  auto deadline = clock.now() + readiness.timeout;  // what we are late does not count
   Answer last{Answer::Kind::bad, "no answer in time"};
   // A process that has just been executed does not listen yet; probing it now would only take its processor.
   co_await pauseFor(std::min(readiness.timeout / 2, kStartUp));
   Backoff backoff({kFirstPause, kLastPause});
   for (;;) {
-    const auto left = std::max<std::chrono::nanoseconds>(deadline - clock.now(), 0ns);
-    auto answer = co_await askWithin(target, std::min(left, kTryLimit));
+    const auto began = clock.now();
+    const auto left = std::max<std::chrono::nanoseconds>(deadline - began, 0ns);
+    const auto limit = std::min(left, kTryLimit);
+    auto answer = co_await askWithin(target, limit);
     if (answer.kind == Answer::Kind::good) co_return Result<>{};
     if (!answer.text.empty()) {
       last = std::move(answer);
@@ -240,11 +256,14 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place) {
       // A request that only the deadline cut short says nothing; the answer before it does.
       last = {Answer::Kind::bad, "no answer in time"};
     }
+    deadline += lateness(clock, began, limit);
     const auto pause = backoff.next();
-    if (clock.now() + pause >= deadline) {
+    const auto pausing = clock.now();
+    if (pausing + pause >= deadline) {
       co_return failure(target, " within " + formatDuration(readiness.timeout), last);
     }
     co_await pauseFor(pause);
+    deadline += lateness(clock, pausing, pause);
   }
 }
 

@@ -24,6 +24,7 @@ bool saysOf(const std::string& podNamespace, const config::Workload& workload,
   return !verdict.withCredentials && !refused;
 }
 
+constexpr Backoff::Limits kEndRecords{std::chrono::seconds(1), std::chrono::seconds(30)};
 constexpr Backoff::Limits kLooksForGonePods{std::chrono::milliseconds(500), std::chrono::minutes(1)};
 
 }  // namespace
@@ -104,6 +105,19 @@ cri::Awaitable<void> Recoveries::keep(Key key, std::shared_ptr<Recovery> recover
     co_await recovery->resume(std::move(process));
   }
   retire(key, *recovery);
+  if (recovery->endIsUnrecorded()) co_await recordEndLater(recovery);
+}
+
+/// As long as its pod is there.
+cri::Awaitable<void> Recoveries::recordEndLater(std::shared_ptr<Recovery> recovery) {
+  const auto& incident = recovery->incident();
+  Backoff pause(kEndRecords);
+  while (recovery->endIsUnrecorded()) {
+    co_await pause.wait();
+    const auto spent = spent_.find({incident.target.podUid, incident.target.container});
+    if (spent == spent_.end() || spent->second != incident.id) co_return;
+    recovery->recordEnd();
+  }
 }
 
 void Recoveries::retire(const Key& key, const Recovery& recovery) {

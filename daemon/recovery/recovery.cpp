@@ -189,7 +189,7 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
         co_await (process_->exited() || untilEndRequested() || workloadLearnt());
     if (first.index() == 1) co_return co_await endAsRequested();
     if (first.index() == 0) {
-      const auto& status = std::get<0>(first);
+      const auto status = co_await howItEnded(std::get<0>(first));
       noteExit(status);
       if (!awaitsWorkload_) {
         co_await cleanUp();
@@ -214,9 +214,21 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
     co_await settling_.fallbackEnded(status);
     co_return co_await afterEnd(status, config::Outcome::failed);
   }
-  const auto& status = std::get<0>(first);
+  const auto status = co_await howItEnded(std::get<0>(first));
   co_await settling_.fallbackEnded(status);
   co_return co_await afterEnd(status, outcomeOf(status));
+}
+
+/// A status that is late decides about another run, unless the policy is to run it in any case. Meanwhile
+/// nothing would be started anyway.
+cri::Awaitable<launcher::ExitStatus> Recovery::howItEnded(launcher::ExitStatus status) {
+  const bool decides =
+      !knowsWorkload_ || !config::restartsAfter(workload_->restart, config::Outcome::unknown);
+  if (outcomeOf(status) != config::Outcome::unknown || !decides) co_return status;
+  chronicle_.servesNoMore();
+  const std::variant<launcher::ExitStatus, std::monostate> first =
+      co_await (process_->exitedAndTold() || untilEndRequested());
+  co_return first.index() == 0 ? std::get<0>(first) : status;
 }
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::afterEnd(launcher::ExitStatus status,

@@ -140,6 +140,9 @@ class Recovery {
   /// on until the pod goes or is handed back; if it ends by itself, nothing is started.
   void keepAfterDrill(std::optional<PodFacts> pod);
   [[nodiscard]] bool knowsWorkload() const { return knowsWorkload_; }
+  /// Of one that is over and must not run again: whether the journal does not say so yet. See Chronicle.
+  [[nodiscard]] bool endIsUnrecorded() const { return chronicle_.endIsUnrecorded(); }
+  void recordEnd() { chronicle_.recordEnd(); }
 
   [[nodiscard]] const Incident& incident() const { return incident_; }
   [[nodiscard]] const config::Workload& workload() const { return *workload_; }
@@ -148,12 +151,15 @@ class Recovery {
   enum class Next : std::uint8_t { end, restart };
 
   cri::Awaitable<Result<>> drive();
+  cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> launchPatiently();
+  cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> admitAndLaunch(cache::AdmittedPtr& binary);
   cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> launch(cache::AdmittedPtr binary);
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxReady();
   cri::Awaitable<Result<Next>> serve();
   cri::Awaitable<Result<Next>> becomeReady();
   cri::Awaitable<Result<Next>> endAsRequested();
   cri::Awaitable<Result<Next>> endAsKubeletAsked();
+  cri::Awaitable<launcher::ExitStatus> howItEnded(launcher::ExitStatus status);
   cri::Awaitable<Result<Next>> afterEnd(launcher::ExitStatus status, config::Outcome outcome);
   cri::Awaitable<Result<Next>> endForGood(launcher::ExitStatus status, config::Outcome outcome);
   cri::Awaitable<void> cleanUp();
@@ -166,6 +172,7 @@ class Recovery {
   [[nodiscard]] FairGroup launchGroup() const;
   cri::Awaitable<Result<launcher::LaunchRequest>> launchOfRunning();
   void cannotAsk(const Error& error);
+  void cannotLaunch(const Error& error);
   [[nodiscard]] launcher::Place place() const;
   cri::Awaitable<void> untilEndRequested();
   cri::Awaitable<void> failsLiveness();

@@ -13,6 +13,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
 
 namespace fallbackd::standin {
 
@@ -51,7 +52,11 @@ cri::Awaitable<Result<std::optional<cri::Blob>>> StandInImages::executableLayer(
   auto& known = digests_[imageNameOf(request.binary, request.executable)];
   if (known.empty()) {
     auto job = [](cri::Blob blob) -> asio::awaitable<Result<std::string>> { co_return digestOf(blob); };
-    if (!pool_) pool_.emplace(1);
+    try {
+      if (!pool_) pool_.emplace(1);
+    } catch (const boost::system::system_error& failure) {
+      co_return failErrno(Stage::run, "start a thread for the image of a stand-in", failure.code().value());
+    }
     auto running = job(layer);
     auto digest = co_await asio::co_spawn(*pool_, std::move(running), asio::use_awaitable);
     if (!digest) co_return tl::unexpected<Error>(digest.error());

@@ -80,9 +80,17 @@ Result<pid_t> pidOf(Stage stage, const PidFd& process) {
   return fail(stage, Reason::invalid, "a descriptor is not a pidfd");
 }
 
-bool isRunning(const PidFd& process) {
+Result<bool> hasEnded(Stage stage, const PidFd& process) {
   pollfd polled{process.get(), POLLIN, 0};
-  return process.valid() && ::poll(&polled, 1, 0) == 0;
+  int ready = -1;
+  do {
+    ready = ::poll(&polled, 1, 0);
+  } while (ready < 0 && errno == EINTR);
+  if (ready < 0) return failErrno(stage, "ask whether a process has ended");
+  if (!process.valid() || (polled.revents & POLLNVAL) != 0) {
+    return fail(stage, Reason::invalid, "ask without a process whether it has ended");
+  }
+  return ready > 0;
 }
 
 Result<std::uint64_t> startTimeOf(Stage stage, pid_t pid) {
@@ -128,11 +136,11 @@ Result<std::string> commOf(Stage stage, pid_t pid) {
   return name;
 }
 
-std::optional<int> waitStatusOf(const PidFd& process) {
+Result<std::optional<int>> waitStatusOf(Stage stage, const PidFd& process) {
   PidFdInfo info;
   info.mask = kInfoExit;
-  if (::ioctl(process.get(), kGetInfo, &info) != 0 || (info.mask & kInfoExit) == 0) return std::nullopt;
-  return info.exitCode;
+  if (::ioctl(process.get(), kGetInfo, &info) != 0) return failErrno(stage, "ask how a process ended");
+  return (info.mask & kInfoExit) != 0 ? std::optional<int>(info.exitCode) : std::nullopt;
 }
 
 Result<NamespaceId> namespaceOf(Stage stage, pid_t pid, const char* kind) {

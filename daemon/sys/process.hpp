@@ -20,13 +20,14 @@ Result<PidFd> openPidFd(Stage stage, pid_t pid);
 /// The pid of the process, or 0 once it has been reaped. Reason invalid if this is not a pidfd.
 Result<pid_t> pidOf(Stage stage, const PidFd& process);
 
-/// False once the process has ended, reaped or not.
-bool isRunning(const PidFd& process);
+/// Whether the process has ended, reaped or not. An error means that the kernel cannot tell at present, for
+/// example without memory: that is not an end.
+Result<bool> hasEnded(Stage stage, const PidFd& process);
 
 /// Field 22 of /proc/PID/stat: clock ticks since boot. Together with the pid it identifies a process.
 Result<std::uint64_t> startTimeOf(Stage stage, pid_t pid);
 
-/// Whether the process executes no more code of its program: true some time before isRunning() turns false,
+/// Whether the process executes no more code of its program: true some time before hasEnded() turns true,
 /// and as early as the v1 hierarchies show it in their root cgroup. Field 9 of /proc/PID/stat.
 Result<bool> isExiting(Stage stage, pid_t pid);
 
@@ -44,8 +45,9 @@ Result<UniqueFd> descriptorOf(Stage stage, const PidFd& process, int number);
 Result<std::string> commOf(Stage stage, pid_t pid);
 
 /// How a process that was not our child ended, in the form of wait(2). Kernel 6.15 (PIDFD_GET_INFO with
-/// PIDFD_INFO_EXIT); empty on older kernels and for a process that is still running.
-std::optional<int> waitStatusOf(const PidFd& process);
+/// PIDFD_INFO_EXIT). Empty for a process that still runs or was not reaped yet; an error if the kernel will
+/// not tell it later either, as an older one.
+Result<std::optional<int>> waitStatusOf(Stage stage, const PidFd& process);
 
 /// The namespace of a process; two processes share it if both numbers are equal.
 struct NamespaceId {

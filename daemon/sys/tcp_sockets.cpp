@@ -195,7 +195,11 @@ int openInNamespace(pid_t pid, UniqueFd& netlink) {
 Result<TcpDiagnosis> TcpDiagnosis::open(Stage stage, pid_t pid) {
   UniqueFd netlink;
   int error = 0;
-  std::thread([&] { error = openInNamespace(pid, netlink); }).join();
+  try {
+    std::thread([&] { error = openInNamespace(pid, netlink); }).join();
+  } catch (const std::system_error& failure) {
+    return failErrno(stage, "start a thread for sock_diag", failure.code().value());
+  }
   if (error != 0) return fail(stage, Reason::system, "sock_diag socket", error);
   if (::setsockopt(netlink.get(), SOL_SOCKET, SO_RCVTIMEO, &kAnswerDeadline, sizeof kAnswerDeadline) != 0) {
     return failErrno(stage, "sock_diag socket");

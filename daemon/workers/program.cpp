@@ -191,7 +191,8 @@ class Running {
                     name + " did not end within " + formatDuration(limit) + " and was killed");
       }
       wait(deadline - now);
-      runs = sys::isRunning(process_);
+      const auto ended = sys::hasEnded(Stage::detection, process_);
+      runs = !ended || !*ended;  // until the deadline, if the kernel cannot tell
     }
     const auto status = end(kEndLimit);
     if (!status) return fail(Stage::detection, Reason::killed, name + " ended, but not for its parent");

@@ -84,12 +84,13 @@ void Worker::kill() {
 
 asio::awaitable<void> Worker::ended() {
   co_await readable(end_);
-  if (!buried_ && !sys::isRunning(process_)) bury();
+  if (!buried_) bury();
 }
 
 void Worker::bury() {
   siginfo_t ended{};
-  buried_ = ::waitid(P_PIDFD, static_cast<id_t>(process_.get()), &ended, WEXITED | WNOHANG) == 0;
+  const int asked = ::waitid(P_PIDFD, static_cast<id_t>(process_.get()), &ended, WEXITED | WNOHANG);
+  buried_ = asked == 0 && ended.si_pid != 0;  // 0: it still runs
 }
 
 }  // namespace fallbackd::workers

@@ -173,7 +173,8 @@ TEST_F(StandInLife, KubeletsStopReachesTheFallbackOfAnEarlierDaemon) {
 
   // Deletion of the pod: kubelet stops the container with its grace.
   E2E_CHECK(shop_->kubelet->stopContainer(after[0].id(), 30s));
-  EXPECT_FALSE(sys::isRunning(held)) << "the fallback was told to end, and ended first";
+  EXPECT_TRUE(sys::hasEnded(Stage::cli, held).value_or(false))
+      << "the fallback was told to end, and ended first";
   E2E_TRY(const auto code, shop_->kubelet->waitForContainer(after[0].id(), kCeiling));
   // Of a process that is not the daemon's child, kernels before 6.15 do not tell the exit code.
   EXPECT_THAT(code, testing::AnyOf(0, 255)) << "the exit code of the fallback";
@@ -256,7 +257,7 @@ TEST_F(StandInLife, OneWhoseFallbackDiedWithoutADaemonIsReplaced) {
   E2E_TRY(const auto held, sys::openPidFd(Stage::cli, fallback));
   shop_->daemon->kill();
   ASSERT_EQ(::kill(fallback, SIGKILL), 0);
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return !sys::isRunning(held); }));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return sys::hasEnded(Stage::cli, held).value_or(false); }));
   E2E_CHECK(shop_->daemon->restart());
   ASSERT_TRUE(settled(1)) << shop_->daemon->logText();
   const auto after = containersOf(*shop_->node, pod);

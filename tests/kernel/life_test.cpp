@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the start to the end: exits, signals, stopping, logs, adoption.
 #include "launch_fixture.hpp"
+#include "refused_calls.hpp"
 
+#include <cerrno>
 #include <csignal>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -141,6 +143,44 @@ TEST_F(Life, IsAdoptedByTheNextDaemon) {
   EXPECT_NE(status.kind, ExitStatus::Kind::signaled);
   EXPECT_THAT(contentOf(record.logFile), HasSubstr("stdout F bye"));  // written by the second daemon's pump
   for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf));
+}
+
+/// The daemon that launched it could not read when it started.
+TEST_F(Life, AProcessWhoseStartTimeIsNotRecordedIsAdopted) {
+  auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  const auto known = process->record().startTime;
+  auto record = process->record();
+  record.startTime = 0;
+  process.reset();
+  auto adopted = run(launcher->adopt(record));
+  ASSERT_TRUE(adopted) << adopted.error().message();
+  EXPECT_EQ(::kill(record.pid, 0), 0) << "a healthy fallback was ended";
+  EXPECT_EQ((*adopted)->record().startTime, known) << "from now on it is known";
+  stop(*adopted);
+}
+
+TEST_F(Life, AKernelThatCannotTellEndsNothing) {
+  auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  const auto record = process->record();
+  process.reset();
+  auto unknown = onOwnThread([&]() -> Result<ProcessPtr> {
+    if (!refuseCalls(pollCalls(), ENOMEM)) return fail(Stage::run, Reason::internal, "no filter");
+    return run(launcher->adopt(record));
+  });
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().errnum, ENOMEM) << unknown.error().message();
+  EXPECT_EQ(::kill(record.pid, 0), 0) << "a healthy fallback was ended";
+  const auto refused = onOwnThread([&]() -> Error {
+    if (!refuseCalls(pollCalls(), ENOMEM)) return {Stage::run, Reason::internal, 0, "no filter"};
+    return refusal(request({"wait"}));
+  });
+  EXPECT_EQ(refused.reason, Reason::system) << refused.message();
+  EXPECT_EQ(refused.errnum, ENOMEM) << "the sandbox is there: " << refused.message();
+  auto adopted = run(launcher->adopt(record));
+  ASSERT_TRUE(adopted) << adopted.error().message();
+  stop(*adopted);
 }
 
 TEST_F(Life, AnotherProcessWithTheSamePidIsNotAdopted) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -93,6 +94,20 @@ TEST_F(Logs, ARemovedRunFolderIsCreatedAgain) {
   EXPECT_TRUE(std::filesystem::exists(process->record().fifoDir));
   stop(process, std::chrono::seconds(10));
   EXPECT_FALSE(std::filesystem::exists(process->record().fifoDir));
+}
+
+TEST_F(Logs, AFullDiskCostsTheLinesAndNotTheFallback) {
+  auto wanted = request({"term"});
+  const auto logs = wanted.sandbox.logDirectory;
+  std::filesystem::create_directories(logs);
+  // It has room for its own folder, and for nothing in it.
+  ASSERT_EQ(::mount("tmpfs", logs.c_str(), "tmpfs", 0, "nr_inodes=1"), 0);
+  const auto process = launched(std::move(wanted));
+  ASSERT_EQ(::umount2(logs.c_str(), MNT_DETACH), 0);
+  ASSERT_NE(process, nullptr);
+  EXPECT_THAT(process->notes(), ElementsAre(HasSubstr("its log file cannot be opened now")));
+  stop(process, std::chrono::seconds(10));
+  EXPECT_THAT(contentOf(process->record().logFile), HasSubstr("stdout F bye")) << "the pump tries again";
 }
 
 TEST_F(Logs, ALinkIsWhereCollectorsLook) {

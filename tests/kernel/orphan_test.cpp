@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a daemon leaves behind that dies between a launch and its journal entry.
 #include "launch_fixture.hpp"
+#include "refused_calls.hpp"
 
+#include <cerrno>
 #include <csignal>
 #include <set>
+#include <string_view>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -105,6 +108,32 @@ TEST_F(Orphans, AnUnclaimedFallbackIsReportedAndCanBeAdopted) {
   EXPECT_EQ(launcher->lookAgain(found).record.pid, record.pid);
   stop(*adopted);
   EXPECT_EQ(launcher->lookAgain(found).record.pid, 0) << "it has ended";
+}
+
+/// On a busy node containers end all the time while a daemon starts.
+TEST_F(Orphans, CgroupsThatVanishMeanwhileHideNoOthers) {
+  auto lost = launched(inPod("lost"));
+  ASSERT_TRUE(lost != nullptr);
+  const auto record = lost->record();
+  lost.reset();
+  // The kernel lists them in an order of its own, so that many are likely to be around the pod.
+  std::vector<std::filesystem::path> vanishing;
+  for (int i = 0; i < 16; ++i) {
+    vanishing.push_back(pods_.front().parent_path() / ("vanishing-" + std::to_string(i)));
+    std::filesystem::create_directory(vanishing.back());
+  }
+  const auto remains = onOwnThread([&]() -> launcher::Launcher::Remains {
+    const auto vanished = [](const seccomp_data& call) {
+      const std::string_view path(reinterpret_cast<const char*>(call.args[1]));
+      return path.find("vanishing-") != std::string_view::npos ? ENOENT : 0;
+    };
+    if (!decideCalls({SYS_openat}, vanished)) return {};
+    return run(launcher->collectOrphans({}));
+  });
+  for (const auto& path : vanishing) std::filesystem::remove(path);
+  ASSERT_EQ(remains.running.size(), 1U);
+  EXPECT_EQ(remains.running.front().record.pid, record.pid);
+  run(discarded(remains.running.front().record));
 }
 
 /// Only the spawner's own program indicates an unfinished launch.

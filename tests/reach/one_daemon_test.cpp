@@ -40,7 +40,8 @@ TEST_F(OneDaemon, ASecondDaemonDoesNotEndTheFirstsFallbacks) {
   // Ready or refused: it has looked at the existing leaves in both cases.
   const auto second = Daemon::start(shop_->daemonOptions(shop_->image()));
   EXPECT_FALSE(second) << "two daemons run on one node";
-  EXPECT_TRUE(sys::isRunning(process)) << "the second daemon ended the first's fallback";
+  EXPECT_FALSE(sys::hasEnded(Stage::cli, process).value_or(true))
+      << "the second daemon ended the first's fallback";
   EXPECT_TRUE(httpGet(pod.ip, Shop::kPort, "/")) << "the pod does not serve";
   EXPECT_EQ(fallbackPid(*shop_->daemon, "web-0"), pid) << "the fallback was ended and started again";
   if (second) return;

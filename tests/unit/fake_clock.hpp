@@ -67,9 +67,12 @@ class FakeClock final : public LoopClock {
     loop.poll();
   }
   [[nodiscard]] Stamp earliest() const { return deadlines_.begin()->first; }
+  /// Never back: after a sleep(), deadlines have passed unnoticed, as on a loop that did not run.
   void moveTo(Stamp when) {
-    wall_ += when - now_;
-    now_ = when;
+    if (when > now_) {
+      wall_ += when - now_;
+      now_ = when;
+    }
     while (!deadlines_.empty() && earliest() <= now_) {
       auto* timer = deadlines_.begin()->second;
       disarm(*timer);

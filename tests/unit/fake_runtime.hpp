@@ -9,6 +9,7 @@
 #include "run_until.hpp"
 
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -73,6 +74,11 @@ class FakeRuntime final : public cri::Runtime {
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxStatus(std::string id) override {
     ++calls;
     FB_CO_CHECK(reached());
+    if (!statusFailures.empty()) {
+      auto failure = std::move(statusFailures.front());
+      statusFailures.pop_front();
+      co_return tl::unexpected<Error>(std::move(failure));
+    }
     const auto found = sandboxes.find(id);
     if (found == sandboxes.end()) co_return fail(Stage::sandbox, Reason::not_found, id);
     if (!found->second.sandbox.ready) co_return fail(Stage::sandbox, Reason::sandbox_gone, id);
@@ -202,6 +208,7 @@ class FakeRuntime final : public cri::Runtime {
   }
 
   bool down = false;
+  std::deque<Error> statusFailures;  // of the next questions about a sandbox
   std::map<std::string, cri::SandboxStatus> sandboxes;
   std::vector<cri::Container> containers;
   std::map<std::string, cri::Labels> labels;

@@ -18,7 +18,9 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
+#include <system_error>
 #include <unistd.h>
+#include <utility>
 
 namespace fallbackd::launcher {
 
@@ -97,6 +99,20 @@ bool isPodCgroup(const std::filesystem::path& path) {
   const auto name = path.filename().string();
   return path.string().find("/kubepods") != std::string::npos &&
          (name.starts_with("pod") || (name.find("-pod") != std::string::npos && name.ends_with(".slice")));
+}
+
+/// What is there while it is read. Cgroups come and go all the time: one that has vanished has none, and says
+/// nothing about the others.
+std::vector<std::filesystem::path> foldersIn(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> folders;
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  while (!error && entry != std::filesystem::directory_iterator()) {
+    std::error_code gone;
+    if (entry->is_directory(gone)) folders.push_back(entry->path());
+    entry.increment(error);
+  }
+  return folders;
 }
 
 /// The folders of a process's cgroups, one per hierarchy.
@@ -231,19 +247,20 @@ Result<LeafFolder> CgroupTrees::leaf(const std::string& path) const {
 }
 
 std::vector<std::string> CgroupTrees::leaves() const {
-  namespace fs = std::filesystem;
   std::vector<std::string> found;
-  std::error_code error;  // folders appear and disappear while they are listed
   for (const auto& tree : trees_) {
-    for (fs::recursive_directory_iterator it(tree.mountPoint, error), end; !error && it != end;
-         it.increment(error)) {
-      std::error_code gone;
-      if (!isPodCgroup(it->path()) || !it->is_directory(gone)) continue;
-      // No deeper: a pod may be a node itself, with pods and fallbacks that are not ours.
-      it.disable_recursion_pending();
-      for (const auto& child : fs::directory_iterator(it->path(), gone)) {
-        if (isLeafName(child.path().filename().string()) && child.is_directory(gone))
-          found.push_back(child.path().string());
+    std::vector<std::filesystem::path> left{tree.mountPoint};
+    while (!left.empty()) {
+      const auto folder = std::move(left.back());
+      left.pop_back();
+      // No deeper than a pod: it may be a node itself, with pods and fallbacks that are not ours.
+      const bool pod = folder != tree.mountPoint && isPodCgroup(folder);
+      for (auto& child : foldersIn(folder)) {
+        if (!pod) {
+          left.push_back(std::move(child));
+        } else if (isLeafName(child.filename().string())) {
+          found.push_back(child.string());
+        }
       }
     }
   }

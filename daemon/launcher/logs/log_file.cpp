@@ -126,7 +126,16 @@ Result<LogFile> LogFile::openIn(const sys::DirFd& pod, const std::string& folder
 Result<> LogFile::openFile() {
   FB_TRY(file_, sys::openBeneath(Stage::logs, folder_, name_, O_WRONLY | O_APPEND | O_CREAT));
   struct stat info {};
-  if (::fstat(file_.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink != 1) {
+  if (::fstat(file_.get(), &info) != 0) {
+    const int error = errno;
+    file_.reset();
+    return failErrno(Stage::logs, "examine " + name_, error);
+  }
+  if (info.st_nlink == 0) {
+    file_.reset();
+    return fail(Stage::logs, Reason::not_found, name_ + " was removed while it was opened");
+  }
+  if (!S_ISREG(info.st_mode) || info.st_nlink != 1) {
     file_.reset();
     return fail(Stage::logs, Reason::unsafe_file_type, name_ + " is not a regular file with one name");
   }

@@ -321,6 +321,13 @@ TEST(Explain, ARecoveryServesEndsOrFails) {
   snapshot.incidents = {incidentOf("web-0", State::started)};
   EXPECT_EQ(walkOf(only(snapshot)), running + "yes, readiness pending");
 
+  auto waits = incidentOf("web-0", State::verified);
+  waits.error = Error{Stage::spawner, Reason::system, EAGAIN, "clone"};
+  snapshot.incidents = {waits};
+  EXPECT_EQ(walkOf(only(snapshot)), running + "notice");
+  EXPECT_THAT(only(snapshot).steps.back().text, HasSubstr("tried again: spawner: system: clone"));
+  EXPECT_EQ(only(snapshot).verdict, "the recovery is in progress");
+
   auto failed = incidentOf("web-0", State::failed);
   failed.error = Error{Stage::health_check, Reason::exited, 0, "exit code 3"};
   snapshot.incidents = {failed};

@@ -15,6 +15,27 @@ TEST(Error, MessageNamesStageReasonContextAndErrno) {
   EXPECT_EQ(error.message(), "health_check: timeout: run it: Permission denied");
 }
 
+TEST(Error, OneOfAShortageOrOfADeadHelperIsTemporary) {
+  for (const int shortage : {EAGAIN, EINTR, ENOMEM, ENOBUFS, EMFILE, ENFILE, EBUSY}) {
+    EXPECT_TRUE(isTemporary({Stage::spawner, Reason::system, shortage, "clone"})) << shortage;
+  }
+  EXPECT_TRUE(isTemporary({Stage::spawner, Reason::spawner_gone, EPIPE, "send a message"}));
+  EXPECT_TRUE(isTemporary({Stage::rootfs, Reason::killed, 0, "the worker died"}));
+  EXPECT_FALSE(isTemporary({Stage::health_check, Reason::timeout, EACCES, "run it"}));
+  EXPECT_FALSE(isTemporary({Stage::health_check, Reason::unhealthy, 0, "exit code 1"}));
+  EXPECT_FALSE(isTemporary({Stage::sandbox, Reason::sandbox_gone, ESRCH, "join the sandbox"}));
+}
+
+TEST(Error, WhateverContainerdFailsWithIsSilence) {
+  for (const auto reason :
+       {Reason::unavailable, Reason::timeout, Reason::cancelled, Reason::protocol, Reason::internal}) {
+    EXPECT_TRUE(isSilence({Stage::containerd, reason, 0, "PodSandboxStatus"})) << toString(reason);
+  }
+  EXPECT_FALSE(isSilence({Stage::containerd, Reason::not_found, 0, "PodSandboxStatus"}));
+  EXPECT_FALSE(isSilence({Stage::containerd, Reason::not_permitted, 0, "PodSandboxStatus"}));
+  EXPECT_FALSE(isSilence({Stage::sandbox, Reason::sandbox_gone, 0, "PodSandboxStatus"}));
+}
+
 TEST(Duration, ReadsWhatItWrites) {
   EXPECT_EQ(parseDuration("250ms"), nanoseconds(250ms));
   EXPECT_EQ(parseDuration("1.5s"), nanoseconds(1500ms));

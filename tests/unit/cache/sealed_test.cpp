@@ -2,24 +2,22 @@
 #include "cache/sealed.hpp"
 
 #include "attack_record.hpp"
+#include "refused_calls.hpp"
 #include "signed_cache.hpp"
 #include "sys/file.hpp"
 
 #include <fcntl.h>
 #include <functional>
-#include <future>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <thread>
 
 namespace fallbackd::cache {
 namespace {
@@ -240,46 +238,15 @@ TEST(SealedPitfall, KernelsWithoutSealExecStillSealAgainstWriting) {
       << "101: no filter, 102: no copy, 103: written to";
 }
 
-/// Reports this thread's F_ADD_SEALS to the returned descriptor.
-sys::UniqueFd askBeforeSealing() {
-  sock_filter program[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 3),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, F_ADD_SEALS, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog filter{std::size(program), program};
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return {};
-  const auto fd = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
-  return sys::UniqueFd(static_cast<int>(fd));
-}
-
-/// Answers EBUSY to the first `refusals` attempts, like a kernel that is moving one of the pages.
-void answerBusy(const sys::UniqueFd& listener, int refusals) {
-  seccomp_notif request{};
-  while (::ioctl(listener.get(), SECCOMP_IOCTL_NOTIF_RECV, &request) == 0) {
-    seccomp_notif_resp answer{.id = request.id, .val = 0, .error = 0, .flags = 0};
-    if (refusals-- > 0) {
-      answer.error = -EBUSY;
-    } else {
-      answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-    }
-    ::ioctl(listener.get(), SECCOMP_IOCTL_NOTIF_SEND, &answer);
-    request = {};
-  }
-}
-
-/// The copy's seals if the kernel is busy that many times, or 0 if there is no copy.
+/// The copy's seals if the kernel is busy that many times, as while it moves a page, or 0 if there is no
+/// copy.
 int sealsAfter(int refusals) {
   return inChild([=] {
     const sys::UniqueFd source(::open(PROGRAMS "/elf-static-pie", O_RDONLY | O_CLOEXEC));
-    std::promise<int> listener;
-    std::thread([&] { answerBusy(sys::UniqueFd(listener.get_future().get()), refusals); }).detach();
-    auto ask = askBeforeSealing();
-    if (!ask) return 101;
-    listener.set_value(ask.release());
+    const auto busy = [left = refusals](const seccomp_data& call) mutable {
+      return call.args[1] == F_ADD_SEALS && left-- > 0 ? EBUSY : 0;
+    };
+    if (!test::decideCalls({SYS_fcntl}, busy)) return 101;
     auto copy = SealedCopy::make(source, std::filesystem::file_size(PROGRAMS "/elf-static-pie"), "it",
                                  {.first = SealMethod::memfd, .tmpDir = "/nowhere"});
     return copy ? ::fcntl(copy->takeFd().get(), F_GET_SEALS) & 0xf : 0;

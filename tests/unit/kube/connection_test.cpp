@@ -6,9 +6,11 @@
 #include "kube/authority.hpp"
 #include "kube/fake_api_server.hpp"
 #include "kube/outcome.hpp"
+#include "refused_calls.hpp"
 #include "run_until.hpp"
 #include "temp_folder.hpp"
 
+#include <cerrno>
 #include <filesystem>
 
 #include <boost/asio/co_spawn.hpp>
@@ -83,6 +85,18 @@ class ConnectionTest : public testing::Test {
   Access access;
   test::TempFolder folder;
 };
+
+TEST_F(ConnectionTest, ANameIsNotLookedUpWithoutAThread) {
+  access.server = parseUrl("https://kubernetes.default.svc:6443").value();
+  const auto answer = test::onOwnThread([&]() -> Result<Answer> {
+    if (!test::refuseCalls(test::cloneCalls(), EAGAIN))
+      return fail(Stage::kube, Reason::internal, "no filter");
+    return get();
+  });
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().reason, Reason::unavailable);
+  EXPECT_THAT(answer.error().message(), HasSubstr("resolve kubernetes.default.svc"));
+}
 
 TEST_F(ConnectionTest, AnswersCome) {
   server.put(kube_test::podJson("checkout-1", "uid-1"));

@@ -2,6 +2,7 @@
 #include "launcher/logs/log_copy.hpp"
 
 #include "cri_log_lines.hpp"
+#include "refused_calls.hpp"
 #include "temp_folder.hpp"
 
 #include <array>
@@ -60,6 +61,22 @@ TEST_F(LogCopy, WholeLinesAreCopiedAndAPartStays) {
   copied = copyLog(question, out);
   EXPECT_EQ(copied->lines, 1U);
   EXPECT_THAT(test::criLogLines(log()), ElementsAre("one", "two", "three"));
+}
+
+/// kubelet rotates and removes files of its own accord.
+TEST_F(LogCopy, AFileThatIsRemovedWhileItIsOpenedIsNoUnsafeOne) {
+  const auto opened = test::onOwnThread([&]() -> Result<> {
+    const auto remove = [path = question.path](const auto&) {
+      ::unlink(path.c_str());
+      return 0;
+    };
+    if (!test::decideCalls(test::statCalls(), remove))
+      return fail(Stage::logs, Reason::internal, "no filter");
+    FB_CHECK(LogFile::open(question.path, question.limits));
+    return {};
+  });
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().reason, Reason::not_found) << opened.error().message();
 }
 
 TEST_F(LogCopy, APartIsCopiedAfterItWaitedLongEnough) {

@@ -22,6 +22,8 @@ struct FakeProcessState {
   launcher::LaunchRequest request;
   Gate ended;
   launcher::ExitStatus status;
+  std::optional<launcher::ExitStatus> lateStatus;  // what is told later
+  int lateQuestions = 0;
   std::optional<std::chrono::nanoseconds> stoppedWithGrace;
 
   void die(launcher::ExitStatus::Kind kind, int value) {
@@ -42,6 +44,13 @@ class FakeProcess final : public launcher::Process {
   asio::awaitable<launcher::ExitStatus> exited() override {
     co_await state_->ended.passed();
     co_return state_->status;
+  }
+  asio::awaitable<launcher::ExitStatus> exitedAndTold() override {
+    const auto state = state_;
+    ++state->lateQuestions;
+    co_await state->ended.passed();
+    if (state->lateStatus) state->status = *state->lateStatus;
+    co_return state->status;
   }
   asio::awaitable<launcher::ExitStatus> stop(std::chrono::nanoseconds grace) override {
     if (!state_->stoppedWithGrace) state_->stoppedWithGrace = grace;  // the cleanup calls it once more
@@ -64,6 +73,11 @@ class FakeLauncher final : public launcher::Launcher {
     if (refusals > 0) {
       --refusals;
       co_return fail(Stage::containerd, Reason::unavailable, "went away");
+    }
+    if (!failures.empty()) {
+      auto failure = std::move(failures.front());
+      failures.pop_front();
+      co_return tl::unexpected<Error>(std::move(failure));
     }
     if (refusal) co_return tl::unexpected<Error>(*refusal);
     mostLaunching = std::max(mostLaunching, ++launching);
@@ -140,7 +154,8 @@ class FakeLauncher final : public launcher::Launcher {
   int blindTo = 0;  // how often the kernel does not let it inspect a process
   std::optional<std::vector<launcher::ProcessRecord>> kept;  // the leaves that it must leave alone
   std::optional<Error> refusal;
-  int refusals = 0;  // how often the runtime is unavailable during a launch
+  std::deque<Error> failures;  // of the next launches
+  int refusals = 0;            // how often the runtime is unavailable during a launch
   bool adoptable = true;
   std::vector<std::shared_ptr<FakeProcessState>> launched;
   std::vector<std::shared_ptr<FakeProcessState>> adopted;

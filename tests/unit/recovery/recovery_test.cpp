@@ -2,6 +2,9 @@
 // One recovery from its detection to its end: launch, readiness, liveness, restarts, failures.
 #include "recovery_fixture.hpp"
 
+#include <cerrno>
+#include <vector>
+
 namespace fallbackd::recovery {
 namespace {
 
@@ -69,6 +72,34 @@ TEST_F(RecoveryTest, ARuntimeThatGoesAwayOnlyDelaysTheLaunch) {
   ASSERT_TRUE(reaches(State::ready));
   EXPECT_EQ(recoveries->incidents().size(), 1U);
   EXPECT_EQ(launcher.launched.size(), 1U);
+}
+
+/// What containerd answers that is overloaded, or fails inside.
+std::vector<Error> noAnswers() {
+  return {{Stage::containerd, Reason::cancelled, 0, "PodSandboxStatus: context canceled"},
+          {Stage::containerd, Reason::protocol, 0, "PodSandboxStatus: resource exhausted"}};
+}
+
+TEST_F(RecoveryTest, ARuntimeThatFailsInsideOnlyDelaysTheLaunch) {
+  for (int i = 0; i < 4; ++i) {
+    for (const auto& one : noAnswers()) {
+      runtime.statusFailures.push_back(one);
+      launcher.failures.push_back(one);  // the launcher asks, too
+    }
+  }
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
+}
+
+TEST_F(RecoveryTest, ARuntimeThatFailsInsideIsNotAskedForEver) {
+  launcher.refusal = noAnswers()[1];
+  detect();
+  clock.advance(loop, 9s);
+  EXPECT_EQ(state(), State::verified);
+  clock.advance(loop, 20s);
+  ASSERT_EQ(state(), State::failed);
+  EXPECT_EQ(recoveries->incidents()[0].error->reason, Reason::protocol);
 }
 
 TEST_F(RecoveryTest, OneContainerHasOneRecovery) {
@@ -139,6 +170,59 @@ TEST_F(RecoveryTest, AFailedRecoveryMayBeRetried) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   EXPECT_EQ(recoveries->incidents().size(), 2U);
+}
+
+/// What a node answers that is short of processes, memory or descriptors, or whose helpers are killed.
+std::vector<Error> shortages() {
+  return {{Stage::spawner, Reason::system, EAGAIN, "clone"},
+          {Stage::health_check, Reason::system, ENOMEM, "start the health check"},
+          {Stage::sandbox, Reason::system, EMFILE, "open process 1"},
+          {Stage::spawner, Reason::spawner_gone, 0, "the spawner ended"},
+          {Stage::rootfs, Reason::killed, 0, "the worker died"}};
+}
+
+TEST_F(RecoveryTest, AShortageOfTheNodeOnlyDelaysTheLaunch) {
+  for (const auto& one : shortages()) launcher.failures.push_back(one);
+  detect();
+  const auto before = clock.now();
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_LT(clock.now() - before, 1s);
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
+  EXPECT_FALSE(recoveries->incidents()[0].error);
+  EXPECT_FALSE(metric(R"(outcome="failed")")) << "nothing has failed";
+}
+
+TEST_F(RecoveryTest, AShortageAtARestartIsShownAndDoesNotEndTheRecovery) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  for (int i = 0; i < 8; ++i) launcher.failures.push_back(shortages()[0]);
+  launcher.launched[0]->die(Kind::signaled, 9);
+  ASSERT_TRUE(runUntil(loop, [&] { return recoveries->incidents()[0].error.has_value(); }));
+  EXPECT_EQ(state(), State::verified);
+  EXPECT_EQ(recoveries->incidents()[0].error->errnum, EAGAIN);
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_FALSE(recoveries->incidents()[0].error);
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
+  EXPECT_EQ(recoveries->incidents()[0].restarts, 1U);
+}
+
+TEST_F(RecoveryTest, AShortageThatLastsEndsTheRecovery) {
+  launcher.refusal = shortages()[0];
+  detect();
+  clock.advance(loop, 2min);
+  ASSERT_EQ(state(), State::failed);
+  EXPECT_EQ(recoveries->incidents()[0].error->errnum, EAGAIN);
+  EXPECT_TRUE(metric(R"(outcome="failed",reason="system",stage="spawner")"));
+}
+
+TEST_F(RecoveryTest, AShortageIsNotWaitedForWithoutThePod) {
+  launcher.refusal = shortages()[0];
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return recoveries->incidents()[0].error.has_value(); }));
+  recoveries->sandboxGone("s1");
+  ASSERT_TRUE(reaches(State::pod_gone));
+  EXPECT_TRUE(launcher.launched.empty());
+  EXPECT_FALSE(recoveries->incidents()[0].error);
 }
 
 TEST_F(RecoveryTest, TheEndOfThePodEndsItsFallback) {

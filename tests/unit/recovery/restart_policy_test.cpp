@@ -48,6 +48,27 @@ TEST_F(RecoveryTest, OnFailureRunsAgainAfterAFailureAndNeverDoesNot) {
   EXPECT_EQ(launcher.launched.size(), 3U);
 }
 
+TEST_F(RecoveryTest, AStatusThatIsLateIsWaitedForWhereItDecides) {
+  restartPolicy = RestartPolicy::on_failure;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[0]->lateStatus = launcher::ExitStatus{Kind::exited, 1};
+  launcher.launched[0]->die(Kind::unknown, 0);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; })) << "it has failed";
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[1]->lateStatus = launcher::ExitStatus{Kind::exited, 0};
+  launcher.launched[1]->die(Kind::unknown, 0);
+  ASSERT_TRUE(reaches(State::completed));
+
+  runtime.addSandbox("s2", "shop", "checkout");
+  restartPolicy.reset();
+  detect("s2");
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[2]->die(Kind::unknown, 0);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 4; }));
+  EXPECT_EQ(launcher.launched[2]->lateQuestions, 0) << "it runs again whatever the status is";
+}
+
 TEST_F(RecoveryTest, TheNextDaemonDoesNotRunCompletedWork) {
   restartPolicy = RestartPolicy::on_failure;
   detect();
@@ -69,6 +90,24 @@ TEST_F(RecoveryTest, TheNextDaemonDoesNotRunCompletedWork) {
   next.connection(true, "");
   EXPECT_TRUE(runUntil(loop, [&] { return journalled() == 0; })) << "the journal must not grow for ever";
   stop(next);
+}
+
+/// A full disk, for example.
+TEST_F(RecoveryTest, CompletedWorkIsRecordedOnceTheJournalCanBeWritten) {
+  restartPolicy = RestartPolicy::on_failure;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  const auto inTheWay = folder + "/journal/." + recoveries->incidents()[0].id + ".json.new";
+  std::filesystem::create_directory(inTheWay);
+  launcher.launched[0]->die(Kind::exited, 0);
+  ASSERT_TRUE(reaches(State::completed));
+  ASSERT_EQ(journalled(), 1U) << "from the entry of its process the next daemon learns that it ran";
+  EXPECT_FALSE(journal->read()->entries[0].incident.neverAgain);
+  std::filesystem::remove(inTheWay);
+  clock.advance(loop, 1min);
+  ASSERT_EQ(journalled(), 1U);
+  EXPECT_TRUE(journal->read()->entries[0].incident.neverAgain);
+  EXPECT_EQ(journal->read()->entries[0].incident.state, State::completed);
 }
 
 TEST_F(RecoveryTest, CompletedWorkIsForgottenWhenItsPodIsRemovedLater) {

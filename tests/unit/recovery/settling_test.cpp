@@ -154,6 +154,16 @@ TEST_F(SettlingTest, AFallbackThatDiesTakesItsStandInWithIt) {
   EXPECT_TRUE(metric(R"(fallbackd_active_stand_ins{workload="checkout"} 1)"));
 }
 
+TEST_F(SettlingTest, AForkThatFailsDoesNotCostThePodItsNextStandIn) {
+  settles();
+  const auto removals = standIns.removals;
+  for (int i = 0; i < 3; ++i) launcher.failures.push_back({Stage::spawner, Reason::system, EAGAIN, "clone"});
+  launcher.launched[0]->die(Kind::signaled, 9);
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  EXPECT_EQ(standIns.removals, removals) << "kubelet still shows how the last one ended";
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
+}
+
 TEST_F(SettlingTest, AFallbackKilledForMemoryIsShownAsSuch) {
   settles();
   launcher.launched[0]->die(Kind::exited, 1);

@@ -3,16 +3,19 @@
 #include "domain/stand_in.hpp"
 #include "fake_clock.hpp"
 #include "fake_control.hpp"
+#include "refused_calls.hpp"
 #include "stand_in_process.hpp"
 #include "standin/containerd_stand_ins.hpp"
 #include "temp_folder.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -253,6 +256,21 @@ TEST_F(StandInsTest, WhatProbesExecuteIsInIt) {
   EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "image"), 0) << "it is the same";
   ASSERT_TRUE(make(request("r3")));
   EXPECT_EQ(control.layers.at("fallbackd.io/checkout:1.8.3"), 1U);
+}
+
+TEST_F(StandInsTest, WithoutAThreadForItsImageItIsMadeLater) {
+  auto one = request();
+  const auto file = std::make_shared<sys::UniqueFd>(::memfd_create("binary", MFD_CLOEXEC));
+  ASSERT_EQ(::write(file->get(), "binary", 6), 6);
+  one.executable = Executable{"/app/server", "d1", 6, file};
+  const auto refused = test::onOwnThread([&]() -> std::optional<Error> {
+    if (!test::refuseCalls(test::cloneCalls(), EAGAIN)) return std::nullopt;
+    auto made = make(one);
+    return made ? std::nullopt : std::optional(made.error());
+  });
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->errnum, EAGAIN) << refused->message();
+  EXPECT_TRUE(make(one));
 }
 
 TEST_F(StandInsTest, ManyThatNeedOneImageWriteItOnce) {

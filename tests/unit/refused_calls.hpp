@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// System calls that fail for one thread of a test, as on a machine that is short of memory, processes or
+// descriptors.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <functional>
+#include <future>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace fallbackd::test {
+
+using SystemCalls = std::vector<unsigned>;
+
+/// What poll(3) and ppoll(3) are on this machine.
+inline SystemCalls pollCalls() {
+#ifdef SYS_poll
+  return {SYS_poll, SYS_ppoll};
+#else
+  return {SYS_ppoll};
+#endif
+}
+
+/// What fstat(3) is.
+inline SystemCalls statCalls() {
+#ifdef SYS_newfstatat
+  return {SYS_fstat, SYS_newfstatat};
+#else
+  return {SYS_fstat};
+#endif
+}
+
+/// What starts a thread.
+inline SystemCalls cloneCalls() {
+  return {SYS_clone, SYS_clone3};
+}
+
+/// A filter with this outcome for the calls of the calling thread, and of what it starts. A listener, if the
+/// flags ask for one; otherwise 0; negative if the kernel refuses.
+inline int filterCalls(const SystemCalls& calls, unsigned outcome, unsigned flags) {
+  std::vector<sock_filter> program{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+  for (const unsigned call : calls) {
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, outcome));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
+  return static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter));
+}
+
+/// They fail from now on: there is no way back for this thread.
+inline bool refuseCalls(const SystemCalls& calls, int errnum) {
+  return filterCalls(calls, SECCOMP_RET_ERRNO | static_cast<unsigned>(errnum), 0) == 0;
+}
+
+/// Each of them waits for `decide`, on another thread: it says with which errno the call fails; 0: not at
+/// all. What the arguments point to may be read. For a thread that ends before the test does.
+inline bool decideCalls(const SystemCalls& calls, std::function<int(const seccomp_data&)> decide) {
+  std::promise<int> listener;
+  std::thread([decide = std::move(decide), given = listener.get_future()]() mutable {
+    const int fd = given.get();
+    for (seccomp_notif request{}; ::ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &request) == 0; request = {}) {
+      const int errnum = decide(request.data);
+      seccomp_notif_resp answer{.id = request.id, .val = 0, .error = -errnum, .flags = 0};
+      if (errnum == 0) answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+      ::ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+    }
+    if (fd >= 0) ::close(fd);
+  }).detach();
+  const int fd = filterCalls(calls, SECCOMP_RET_USER_NOTIF, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+  listener.set_value(fd);
+  return fd >= 0;
+}
+
+/// The first `times` of them fail, the others do not.
+inline bool refuseFirstCalls(int times, const SystemCalls& calls, int errnum) {
+  return decideCalls(calls, [times, errnum](const auto&) mutable { return times-- > 0 ? errnum : 0; });
+}
+
+/// Runs `work` on a thread of its own, which such a filter ends with.
+template <class Work>
+auto onOwnThread(Work work) -> decltype(work()) {
+  return std::async(std::launch::async, std::move(work)).get();
+}
+
+}  // namespace fallbackd::test
