@@ -13,8 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/error.hpp>
@@ -57,14 +55,19 @@ struct Lookup {
   tcp::resolver::results_type found;
 };
 
-asio::awaitable<void> lookUp(std::shared_ptr<Lookup> lookup, Url server) {
-  const auto port = std::to_string(server.port);
+/// Asio looks up on a thread, and throws if there is none. Not awaited: it throws where a coroutine that
+/// waits for it would not catch it.
+void lookUp(const std::shared_ptr<Lookup>& lookup, const Url& server) {
+  const auto end = [lookup](const error_code& error, tcp::resolver::results_type found) {
+    lookup->error = error;
+    lookup->found = std::move(found);
+    lookup->done.set();
+  };
   try {
-    lookup->found = co_await lookup->resolver.async_resolve(server.host, port, into(lookup->error));
+    lookup->resolver.async_resolve(server.host, std::to_string(server.port), end);
   } catch (const boost::system::system_error& failure) {
-    lookup->error = failure.code();  // Asio looks up on a thread, and there is none
+    end(failure.code(), {});
   }
-  lookup->done.set();
 }
 
 /// A lookup cannot be cancelled while the name server is silent, so it is abandoned at the caller's limit.
@@ -74,7 +77,7 @@ asio::awaitable<Result<std::vector<tcp::endpoint>>> addressesOf(Url server) {
   if (!notLiteral) co_return std::vector{tcp::endpoint(literal, server.port)};
   const auto executor = co_await asio::this_coro::executor;
   const auto lookup = std::make_shared<Lookup>(executor);
-  asio::co_spawn(executor, lookUp(lookup, server), asio::detached);
+  lookUp(lookup, server);
   co_await lookup->done.wait();
   if (lookup->error) {
     co_return fail(Stage::kube, Reason::unavailable,

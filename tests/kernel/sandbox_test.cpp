@@ -41,7 +41,7 @@ TEST_F(SandboxGate, AnotherPauseProcessMeansAChangedSandbox) {
 
 /// The kernel already says what the runtime would have to be asked.
 TEST_F(SandboxGate, APauseProcessInItsSandboxesCgroupNeedsNoQuestion) {
-  launcherAsking([]() -> Result<pid_t> { return fail(Stage::containerd, Reason::internal, "not asked"); });
+  launcherAsking([]() -> Result<pid_t> { return fail(Stage::containerd, Reason::not_found, "not asked"); });
   sandbox->enterOwnCgroup();
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);

@@ -96,7 +96,10 @@ TEST_F(SpawnerProcess, AFailedLaunchLeavesNoProcess) {
 TEST_F(SpawnerProcess, AProcessWithoutAnEntryEnds) {
   const auto before = children(1);
   auto wanted = request({"wait"});
-  wanted.sandbox.logDirectory = "/dev/null";  // no folder
+  std::filesystem::create_directories(wanted.sandbox.logDirectory);
+  std::filesystem::create_directory_symlink(
+      folder / "elsewhere",
+      wanted.sandbox.logDirectory + "/" + wanted.workload.match.container + "-fallback");
   const std::string leaf = sandbox->cgroups().front() + "/fallback-" + wanted.workload.match.container;
   const auto process = launch(std::move(wanted));
   ASSERT_FALSE(process);
