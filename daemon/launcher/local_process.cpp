@@ -3,14 +3,13 @@
 
 #include "base/async/backoff.hpp"
 #include "base/async/event.hpp"
+#include "base/async/watched.hpp"
 #include "launcher/cgroup/cgroup_leaf.hpp"
 #include "sys/process.hpp"
 
 #include <csignal>
-#include <fcntl.h>
 #include <sys/wait.h>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::launcher {
@@ -105,10 +104,12 @@ LocalProcess::LocalProcess(asio::any_io_executor executor, Grounds grounds, Proc
 }
 
 asio::awaitable<void> LocalProcess::watch(std::shared_ptr<Life> life) {
-  // Duplicate: Asio closes the descriptor that it watches.
-  asio::posix::stream_descriptor watched(life->ended.executor(),
-                                         ::fcntl(life->process.get(), F_DUPFD_CLOEXEC, 0));
-  co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+  auto watched = watchCopy(life->ended.executor(), Stage::run, life->process.get());
+  for (Backoff pause; !watched;) {
+    co_await pause.wait();
+    watched = watchCopy(life->ended.executor(), Stage::run, life->process.get());
+  }
+  co_await watched->async_wait(Watched::wait_read, asio::use_awaitable);
   const auto& clock = LoopClock::of(life->ended.executor());
   const auto noticed = life->exit != nullptr ? clock.now() + kNoticeLimit : clock.now();
   const auto soon = co_await life->ask(noticed, noticed + kReapLimit);

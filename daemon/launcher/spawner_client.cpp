@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/spawner_client.hpp"
 
+#include "base/async/backoff.hpp"
 #include "base/async/loop_clock.hpp"
+#include "base/async/watched.hpp"
 #include "launcher/spawner_process.hpp"
 #include "sys/message_socket.hpp"
 #include "sys/process.hpp"
 
 #include <chrono>
 #include <deque>
-#include <fcntl.h>
 #include <map>
 #include <span>
 #include <utility>
 #include <vector>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::launcher {
@@ -191,8 +191,12 @@ void SpawnerClient::State::abort(std::uint64_t id) const {
 
 /// Until the spawner is gone.
 asio::awaitable<void> SpawnerClient::State::readReports() {
-  // Duplicate: Asio closes the descriptor that it watches.
-  asio::posix::stream_descriptor watched(executor, ::fcntl(spawner.socket().get(), F_DUPFD_CLOEXEC, 0));
+  auto watched = watchCopy(executor, Stage::spawner, spawner.socket().get());
+  for (Backoff pause; !watched;) {
+    co_await pause.wait();
+    if (!spawner.socket()) co_return;
+    watched = watchCopy(executor, Stage::spawner, spawner.socket().get());
+  }
   for (;;) {
     if (!spawner.socket()) co_return;  // a sender noticed first that it is broken
     auto message = sys::receiveMessage(spawner.socket(), true);
@@ -202,7 +206,7 @@ asio::awaitable<void> SpawnerClient::State::readReports() {
       continue;
     }
     if (message.error().reason != Reason::unavailable) co_return;
-    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+    co_await watched->async_wait(Watched::wait_read, asio::use_awaitable);
   }
 }
 
@@ -246,8 +250,8 @@ asio::awaitable<Result<>> SpawnerClient::State::askForSpare() {
   for (;;) {
     const auto sent = sys::sendMessage(spawner.socket(), bytes, {}, true);
     if (sent || sent.error().reason != Reason::unavailable) co_return sent;
-    asio::posix::stream_descriptor watched(executor, ::fcntl(spawner.socket().get(), F_DUPFD_CLOEXEC, 0));
-    co_await watched.async_wait(asio::posix::stream_descriptor::wait_write, asio::use_awaitable);
+    FB_CO_TRY(auto watched, watchCopy(executor, Stage::spawner, spawner.socket().get()));
+    co_await watched.async_wait(Watched::wait_write, asio::use_awaitable);
     if (!spawner.socket()) co_return fail(Stage::spawner, Reason::spawner_gone, "ask for a process");
   }
 }

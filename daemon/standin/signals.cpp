@@ -42,9 +42,8 @@ Result<sys::UniqueFd> takePipe(pid_t pid, const sys::PidFd& process) {
 
 }  // namespace
 
-Signals::Signals(const asio::any_io_executor& executor, sys::PidFd process, sys::UniqueFd pipe)
-    : process_(std::move(process)),
-      pipe_(std::make_unique<asio::posix::stream_descriptor>(executor, pipe.release())) {}
+Signals::Signals(sys::PidFd process, Watched pipe)
+    : process_(std::move(process)), pipe_(std::make_unique<Watched>(std::move(pipe))) {}
 
 asio::awaitable<Result<Signals>> Signals::of(pid_t pid) {
   const auto executor = co_await asio::this_coro::executor;
@@ -54,7 +53,10 @@ asio::awaitable<Result<Signals>> Signals::of(pid_t pid) {
   Backoff pause(kLooks);
   for (;;) {
     auto pipe = takePipe(pid, process);
-    if (pipe) co_return Signals(executor, std::move(process), std::move(*pipe));
+    if (pipe) {
+      FB_CO_TRY(auto watched, watch(executor, Stage::run, pipe->release()));
+      co_return Signals(std::move(process), std::move(watched));
+    }
     // Until it has executed the program and made its pipe.
     if (pipe.error().reason != Reason::not_found || clock.now() > deadline) {
       co_return tl::unexpected<Error>(pipe.error());

@@ -2,6 +2,7 @@
 // The daemon's side of a stand-in's process: see program/protocol.hpp. On the daemon's loop.
 #pragma once
 
+#include "base/async/watched.hpp"
 #include "base/error.hpp"
 #include "sys/fd.hpp"
 
@@ -11,7 +12,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 
 namespace fallbackd::standin {
 
@@ -30,10 +30,10 @@ class Signals {
   Result<> end(int code);
 
  private:
-  Signals(const boost::asio::any_io_executor& executor, sys::PidFd process, sys::UniqueFd pipe);
+  Signals(sys::PidFd process, Watched pipe);
 
   sys::PidFd process_;
-  std::unique_ptr<boost::asio::posix::stream_descriptor> pipe_;
+  std::unique_ptr<Watched> pipe_;
 };
 
 }  // namespace fallbackd::standin

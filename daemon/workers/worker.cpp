@@ -6,7 +6,6 @@
 #include "sys/process.hpp"
 
 #include <csignal>
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -25,14 +24,9 @@ namespace {
 constexpr int kEndLimitMs = 1000;
 constexpr const char* kWorkerName = "fallbackd-worker";
 
-int copyOf(const sys::UniqueFd& fd) {
-  return ::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0);
-}
-
-asio::awaitable<void> readable(asio::posix::stream_descriptor& watched) {
+asio::awaitable<void> readable(Watched& watched) {
   boost::system::error_code ignored;
-  co_await watched.async_wait(asio::posix::stream_descriptor::wait_read,
-                              asio::redirect_error(asio::use_awaitable, ignored));
+  co_await watched.async_wait(Watched::wait_read, asio::redirect_error(asio::use_awaitable, ignored));
 }
 
 }  // namespace
@@ -44,17 +38,25 @@ std::string defaultWorkerProgram() {
 Result<std::shared_ptr<Worker>> Worker::start(const asio::any_io_executor& executor,
                                               const std::string& program) {
   FB_TRY(auto ends, sys::makeMessageSockets());
+  FB_TRY(auto answers, watchCopy(executor, Stage::run, ends[0].get()));
   FB_TRY(auto helper, sys::startHelper(Stage::run, program, kWorkerName, ends[1]));
-  return std::shared_ptr<Worker>(
-      new Worker(executor, helper.pid, std::move(helper.process), std::move(ends[0])));
+  auto end = watchCopy(executor, Stage::run, helper.process.get());
+  if (!end) {
+    static_cast<void>(sys::sendSignal(Stage::run, helper.process, SIGKILL));
+    siginfo_t ignored{};
+    ::waitid(P_PIDFD, static_cast<id_t>(helper.process.get()), &ignored, WEXITED);
+    return tl::unexpected<Error>(end.error());
+  }
+  return std::shared_ptr<Worker>(new Worker(helper.pid, std::move(helper.process), std::move(ends[0]),
+                                            std::move(answers), std::move(*end)));
 }
 
-Worker::Worker(const asio::any_io_executor& executor, pid_t pid, sys::PidFd process, sys::UniqueFd socket)
+Worker::Worker(pid_t pid, sys::PidFd process, sys::UniqueFd socket, Watched answers, Watched end)
     : pid_(pid),
       process_(std::move(process)),
       socket_(std::move(socket)),
-      answers_(executor, copyOf(socket_)),
-      end_(executor, copyOf(process_)) {}
+      answers_(std::move(answers)),
+      end_(std::move(end)) {}
 
 void Worker::end() {
   if (buried_) return;

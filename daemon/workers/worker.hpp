@@ -2,6 +2,7 @@
 // One worker process, from the daemon's side.
 #pragma once
 
+#include "base/async/watched.hpp"
 #include "base/error.hpp"
 #include "sys/fd.hpp"
 
@@ -11,7 +12,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 
 namespace fallbackd::workers {
 
@@ -41,7 +41,7 @@ class Worker {
   boost::asio::awaitable<void> ended();
 
  private:
-  Worker(const boost::asio::any_io_executor& executor, pid_t pid, sys::PidFd process, sys::UniqueFd socket);
+  Worker(pid_t pid, sys::PidFd process, sys::UniqueFd socket, Watched answers, Watched end);
   void bury();
 
   pid_t pid_;
@@ -50,8 +50,8 @@ class Worker {
   bool givenUp_ = false;
   bool buried_ = false;
   // Duplicates: Asio closes the descriptors that it watches.
-  boost::asio::posix::stream_descriptor answers_;
-  boost::asio::posix::stream_descriptor end_;
+  Watched answers_;
+  Watched end_;
 };
 
 /// "fallbackd-worker" in the folder of our own program.

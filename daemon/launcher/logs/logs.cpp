@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <utility>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -60,7 +59,7 @@ struct LogPump::Sink {
   asio::awaitable<void> turn();
   void pass();
   asio::awaitable<void> pause(std::chrono::nanoseconds length);
-  asio::awaitable<CopiedLog> copy(asio::posix::stream_descriptor& fifo, std::string stream, LineEnds ends);
+  asio::awaitable<CopiedLog> copy(Watched& fifo, std::string stream, LineEnds ends);
 
   std::shared_ptr<workers::Runner> runner;
   LogTarget target;
@@ -87,8 +86,7 @@ asio::awaitable<void> LogPump::Sink::pause(std::chrono::nanoseconds length) {
   if (length > 0ns) co_await hurrying.waitFor(length);
 }
 
-asio::awaitable<CopiedLog> LogPump::Sink::copy(asio::posix::stream_descriptor& fifo, std::string stream,
-                                               LineEnds ends) {
+asio::awaitable<CopiedLog> LogPump::Sink::copy(Watched& fifo, std::string stream, LineEnds ends) {
   const auto now = clock.now();
   const auto allowed = hurrying.isSet() ? kPlenty : rate.allowance(now);
   CopiedLog copied;
@@ -113,13 +111,11 @@ asio::awaitable<CopiedLog> LogPump::Sink::copy(asio::posix::stream_descriptor& f
 
 /// Copies whole lines. An incomplete line stays in the FIFO for a moment, because its end usually follows at
 /// once (programs write in blocks); after that it is written as a part.
-asio::awaitable<void> LogPump::copyStream(asio::posix::stream_descriptor fifo, std::string stream,
-                                          std::shared_ptr<Sink> sink) {
+asio::awaitable<void> LogPump::copyStream(Watched fifo, std::string stream, std::shared_ptr<Sink> sink) {
   auto ends = LineEnds::whole_lines;
   for (;;) {
     boost::system::error_code error;
-    co_await fifo.async_wait(asio::posix::stream_descriptor::wait_read,
-                             asio::redirect_error(asio::use_awaitable, error));
+    co_await fifo.async_wait(Watched::wait_read, asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
     co_await sink->turn();
     co_await sink->pause(sink->rate.wait(sink->clock.now()));
@@ -151,8 +147,8 @@ Result<std::unique_ptr<LogPump>> LogPump::start(asio::any_io_executor executor,
   const auto sink = std::make_shared<Sink>(executor, std::move(runner), std::move(target));
   std::unique_ptr<LogPump> pump(new LogPump(executor, sink));
   for (auto* stream : {&out, &err}) {
-    pump->tasks_.spawn(copyStream(asio::posix::stream_descriptor(executor, stream->release()),
-                                  stream == &out ? "stdout" : "stderr", sink));
+    FB_TRY(auto fifo, watch(executor, Stage::logs, stream->release()));
+    pump->tasks_.spawn(copyStream(std::move(fifo), stream == &out ? "stdout" : "stderr", sink));
   }
   return pump;
 }

@@ -3,6 +3,7 @@
 // the FIFOs: the file may hang.
 #pragma once
 
+#include "base/async/watched.hpp"
 #include "base/error.hpp"
 #include "base/task_group.hpp"
 #include "config/model.hpp"
@@ -14,7 +15,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 
 namespace fallbackd::launcher {
 
@@ -50,8 +50,8 @@ class LogPump {
   struct Sink;
   LogPump(const boost::asio::any_io_executor& executor, std::shared_ptr<Sink> sink);
 
-  static boost::asio::awaitable<void> copyStream(boost::asio::posix::stream_descriptor fifo,
-                                                 std::string stream, std::shared_ptr<Sink> sink);
+  static boost::asio::awaitable<void> copyStream(Watched fifo, std::string stream,
+                                                 std::shared_ptr<Sink> sink);
 
   boost::asio::any_io_executor executor_;
   std::shared_ptr<Sink> sink_;  // shared with the coroutines

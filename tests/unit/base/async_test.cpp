@@ -3,10 +3,13 @@
 #include "base/async/event.hpp"
 #include "base/async/jitter.hpp"
 #include "base/async/pause.hpp"
+#include "base/async/watched.hpp"
 #include "base/async/within.hpp"
 #include "base/task_group.hpp"
 #include "fake_clock.hpp"
 
+#include <cerrno>
+#include <fcntl.h>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -238,6 +241,18 @@ TEST_F(AsyncTest, BackoffDoublesUpToItsLimitAndStartsAgain) {
   spawn(attempts(clock, pauses));
   pass(1h);
   EXPECT_THAT(pauses, ElementsAre(1s, 2s, 4s, 5s, 5s, 1s));
+}
+
+TEST(Watched, WhatCannotBeWatchedIsAnErrorAndStaysOpenOnlyForItsOwner) {
+  asio::io_context loop;
+  const int file = ::open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  const auto copy = watchCopy(loop.get_executor(), Stage::run, file);
+  ASSERT_FALSE(copy);
+  EXPECT_EQ(copy.error().errnum, EPERM) << "epoll takes no files";
+  EXPECT_GE(::fcntl(file, F_GETFD), 0);
+  EXPECT_FALSE(watch(loop.get_executor(), Stage::run, file));
+  EXPECT_EQ(::fcntl(file, F_GETFD), -1) << "it was taken, and is closed";
+  EXPECT_EQ(watchCopy(loop.get_executor(), Stage::run, -1).error().errnum, EBADF);
 }
 
 TEST(Jitter, StaysNearTheInterval) {

@@ -3,10 +3,12 @@
 #include "launcher/local_process.hpp"
 
 #include "fake_runtime.hpp"
+#include "refused_calls.hpp"
 #include "sys/process.hpp"
 
 #include <chrono>
 #include <csignal>
+#include <fcntl.h>
 #include <memory>
 #include <optional>
 #include <sys/wait.h>
@@ -73,6 +75,20 @@ TEST_F(Told, AStatusInTimeIsNotWaitedForAnyLonger) {
   notice->known.set();
   EXPECT_EQ(test::runToEnd(loop, process_->exited()).value, SIGKILL);
   EXPECT_EQ(test::runToEnd(loop, process_->exitedAndTold()).value, SIGKILL);
+}
+
+TEST_F(Told, ItsEndIsSeenOnceThereIsADescriptorToWaitWith) {
+  notice->status = ExitStatus{Kind::exited, 3};
+  notice->known.set();
+  const auto status = test::onOwnThread([&]() -> ExitStatus {
+    const auto full = [left = 3](const seccomp_data& call) mutable {
+      return call.args[1] == F_DUPFD_CLOEXEC && left-- > 0 ? EMFILE : 0;
+    };
+    if (!test::decideCalls({SYS_fcntl}, full)) return {};
+    return test::runToEnd(loop, process_->exited());
+  });
+  EXPECT_EQ(status.kind, Kind::exited);
+  EXPECT_EQ(status.value, 3);
 }
 
 }  // namespace
