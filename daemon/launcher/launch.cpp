@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/launch.hpp"
 
+#include "base/async/backoff.hpp"
 #include "base/async/loop_clock.hpp"
 #include "base/async/within.hpp"
 #include "base/strings.hpp"
@@ -11,7 +12,10 @@
 #include "sys/process.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <fcntl.h>
 #include <utility>
 
@@ -28,9 +32,19 @@ constexpr auto kLaunchLimit = 10s;  // beyond the health check's own: a mount or
 constexpr const char* kCaCertificates = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kZoneInfo = "/usr/share/zoneinfo";
 
-/// A log file that somebody has replaced by something else.
+constexpr auto kCheckLimit = 2s;  // a machine without a free descriptor
+constexpr Backoff::Limits kCheckPauses{1ms, 50ms};
+
+/// Somebody has put something else where a log file, or a folder above it, should be.
 bool leadsAway(const Error& log) {
-  return log.reason == Reason::unsafe_path || log.reason == Reason::unsafe_file_type;
+  constexpr std::array kNoFile{ENXIO, EISDIR, ENOTDIR};
+  return log.reason == Reason::unsafe_path || log.reason == Reason::unsafe_file_type ||
+         std::find(kNoFile.begin(), kNoFile.end(), log.errnum) != kNoFile.end();
+}
+
+/// The file was not refused, it was only not opened in time.
+bool isLate(const Error& log) {
+  return log.reason == Reason::timeout || log.reason == Reason::unavailable;
 }
 
 }  // namespace
@@ -53,8 +67,14 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Launch::run() {
   auto prepared = co_await prepare();
   if (prepared) {
     auto started = co_await finish();
-    prepared = started ? checkStarted(*started) : tl::unexpected<Error>(started.error());
+    if (started) {
+      prepared = co_await checkStarted(*started);
+    } else {
+      prepared = tl::unexpected<Error>(started.error());
+    }
     if (prepared) co_return makeProcess(std::move(*started));
+    // At once, and without a descriptor, which the machine may not have.
+    if (started) static_cast<void>(sys::sendSignal(Stage::run, started->process, SIGKILL));
   }
   co_await dropRemains();
   co_return tl::unexpected<Error>(prepared.error());
@@ -171,16 +191,18 @@ asio::awaitable<Result<>> Launch::openEntry() {
   const auto& fifos = *parts_.grounds.fifos;
   FB_CO_TRY(entry_.out, fifos.openFifo(id, "stdout", FifoEnd::process));
   FB_CO_TRY(entry_.err, fifos.openFifo(id, "stderr", FifoEnd::process));
+  bool mayLink = true;
   if (openedLog_ != nullptr) {
     const auto opened = co_await openedLog_->outcome();
     if (!opened && leadsAway(opened.error())) co_return tl::unexpected<Error>(opened.error());
     // Any other file that cannot be opened is the pump's concern: it costs the log lines, not the process.
     if (!opened) notes_.push_back("its log file cannot be opened now: " + opened.error().message());
+    mayLink = opened || isLate(opened.error());  // collectors follow the link as root
   }
   FB_CO_TRY(auto out, fifos.openFifo(id, "stdout", FifoEnd::daemon));
   FB_CO_TRY(auto err, fifos.openFifo(id, "stderr", FifoEnd::daemon));
   FB_CO_TRY(logs_, LogPump::start(parts_.executor, parts_.pool, std::move(out), std::move(err), logTarget()));
-  linkLog();
+  if (mayLink) linkLog();
   co_return Result<>{};
 }
 
@@ -290,9 +312,25 @@ asio::awaitable<Result<StartedProcess>> Launch::finish() {
   co_return std::move(*started);
 }
 
+/// What the kernel cannot tell at present is asked again for a while: the program runs, and an error ends it.
+asio::awaitable<Result<>> Launch::checkStarted(const StartedProcess& started) const {
+  const auto& clock = LoopClock::of(parts_.executor);
+  const auto deadline = clock.now() + kCheckLimit;
+  Backoff pause(kCheckPauses);
+  for (;;) {
+    auto held = isHeld(started);
+    if (held || !isTemporary(held.error())) co_return held;
+    if (clock.now() >= deadline) {
+      co_return fail(Stage::run, Reason::killed,
+                     "ended after its start, because it could not be examined: " + held.error().message());
+    }
+    co_await pause.wait();
+  }
+}
+
 /// A process that has ended, or is about to, is not examined further: its owner learns how it ended. It
-/// leaves its v1 cgroups before it has ended. What the kernel cannot tell at present is an error.
-Result<> Launch::checkStarted(const StartedProcess& started) const {
+/// leaves its v1 cgroups before it has ended.
+Result<> Launch::isHeld(const StartedProcess& started) const {
   const auto elsewhere = fail(Stage::spawner, Reason::protocol, "the started process is not in its leaf");
   if (started.pid == 0) return elsewhere;
   const auto held = parts_.grounds.cgroups->hold(started.pid, pathsOf(leaf_));

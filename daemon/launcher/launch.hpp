@@ -48,7 +48,8 @@ class Launch {
   void linkLog();
   [[nodiscard]] LogTarget logTarget() const;
   boost::asio::awaitable<Result<StartedProcess>> finish();
-  [[nodiscard]] Result<> checkStarted(const StartedProcess& started) const;
+  [[nodiscard]] boost::asio::awaitable<Result<>> checkStarted(const StartedProcess& started) const;
+  [[nodiscard]] Result<> isHeld(const StartedProcess& started) const;
   std::unique_ptr<Process> makeProcess(StartedProcess started);
   [[nodiscard]] boost::asio::awaitable<void> removeRemains() const;
 

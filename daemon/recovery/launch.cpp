@@ -84,22 +84,34 @@ cri::Awaitable<Result<>> Recovery::drive() {
 
 /// What is only short at present is tried again: the pod has nothing else. Null as launch().
 cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatiently() {
-  cache::AdmittedPtr binary;
   Backoff pause(kShortagePauses);
   int shortages = 0;
-  auto silentUntil = clock_.now() + kSandboxDeadline;
+  std::optional<Stamp> silentUntil;
   for (int absences = 0;;) {
-    auto process = co_await admitAndLaunch(binary);
+    auto process = co_await admitAndLaunch();
     if (process) co_return process;
+    launchBegun_ = false;
+    if (withdrawalWaits_) requestEnd(State::withdrawn);
+    if (requestedEnd_ == State::withdrawn) co_return nullptr;
     const auto& error = process.error();
-    if (isAway(error) && ++absences < kMaxLaunches) continue;
-    if (!isSilence(error)) silentUntil = clock_.now() + kSandboxDeadline;
-    const bool silence = isSilence(error) && clock_.now() < silentUntil;
-    if (!silence && (!isTemporary(error) || ++shortages >= kMaxShortages)) co_return process;
+    const bool away = isAway(error);
+    if (away || !isSilence(error)) silentUntil.reset();
+    if (away && ++absences < kMaxLaunches) continue;
+    if (isSilence(error) && !away && !silentUntil) silentUntil = clock_.now() + kSandboxDeadline;
+    const bool silence = silentUntil && clock_.now() < *silentUntil;
+    if (!silence && (!mayPass(error) || ++shortages >= kMaxShortages)) co_return process;
     cannotLaunch(error);
     const bool ended = co_await endRequested_.waitFor(pause.next());
     if (ended) co_return nullptr;
   }
+}
+
+/// Where the program may already have run, its restart policy has to allow another run.
+bool Recovery::mayPass(const Error& error) const {
+  const bool mayHaveRun =
+      error.reason == Reason::spawner_gone || (error.stage == Stage::run && error.reason == Reason::killed);
+  return isTemporary(error) &&
+         (!mayHaveRun || config::restartsAfter(workload_->restart, config::Outcome::unknown));
 }
 
 /// Logged once, and shown until it is over.
@@ -109,22 +121,18 @@ void Recovery::cannotLaunch(const Error& error) {
   if (!known) chronicle_.cannotBeLaunched(error);
 }
 
-/// `binary`: once admitted, for the next attempt.
-cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::admitAndLaunch(
-    cache::AdmittedPtr& binary) {
-  if (binary == nullptr) {
-    // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
-    auto chooser = chooserOf(*services_.config, *workload_, incident_.target.podNamespace);
-    const auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
-    if (!admitted) co_return tl::unexpected<Error>(admitted.error());
-    binary = *admitted;
-    const auto verified = clock_.now();
-    if (!incident_.stamps.verified) {
-      incident_.stamps.verified = verified;
-      reach(State::verified, verified);
-    }
+/// Each attempt asks the cache: the binary may have been revoked since the last one.
+cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::admitAndLaunch() {
+  // Named, not written into the call: GCC 12 destroys temporaries in a co_await expression twice.
+  auto chooser = chooserOf(*services_.config, *workload_, incident_.target.podNamespace);
+  auto admitted = co_await services_.binaries.acquire(workload_->binary, std::move(chooser));
+  if (!admitted) co_return tl::unexpected<Error>(admitted.error());
+  const auto verified = clock_.now();
+  if (!incident_.stamps.verified) {
+    incident_.stamps.verified = verified;
+    reach(State::verified, verified);
   }
-  co_return co_await launch(binary);
+  co_return co_await launch(std::move(*admitted));
 }
 
 Result<Effective> Recovery::effectiveNow(const cri::SandboxStatus& status,

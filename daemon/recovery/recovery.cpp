@@ -110,7 +110,12 @@ void Recovery::requestEnd(State end) {
 }
 
 void Recovery::withdraw() {
-  if (!launchBegun_ && process_ == nullptr) requestEnd(State::withdrawn);
+  if (process_ != nullptr || incident_.adopted || incident_.stamps.started) return;
+  if (launchBegun_) {
+    withdrawalWaits_ = true;  // until it is known whether this attempt starts a process
+  } else {
+    requestEnd(State::withdrawn);
+  }
 }
 
 void Recovery::sandboxStarted(Stamp at) {
@@ -273,16 +278,21 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::endAsKubeletAsked() {
   const auto status = co_await process_->stop(settling_.grace());
   co_await settling_.fallbackEnded(status);
   chronicle_.stopped();
-  incident_.state = State::verified;
-  incident_.pid = 0;
+  noLongerRuns();
   endedByKubelet_ = true;
   co_return Next::restart;
 }
 
 void Recovery::noteExit(const launcher::ExitStatus& status) {
   chronicle_.exited(status);
+  noLongerRuns();
+}
+
+/// What its probes met with is over as well.
+void Recovery::noLongerRuns() {
   incident_.state = State::verified;
   incident_.pid = 0;
+  incident_.error.reset();
 }
 
 /// Cleans up after a dead process and waits for the back-off. False if the recovery ends meanwhile.

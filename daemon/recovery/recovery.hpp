@@ -152,7 +152,7 @@ class Recovery {
 
   cri::Awaitable<Result<>> drive();
   cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> launchPatiently();
-  cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> admitAndLaunch(cache::AdmittedPtr& binary);
+  cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> admitAndLaunch();
   cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> launch(cache::AdmittedPtr binary);
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxReady();
   cri::Awaitable<Result<Next>> serve();
@@ -173,6 +173,7 @@ class Recovery {
   cri::Awaitable<Result<launcher::LaunchRequest>> launchOfRunning();
   void cannotAsk(const Error& error);
   void cannotLaunch(const Error& error);
+  [[nodiscard]] bool mayPass(const Error& error) const;
   [[nodiscard]] launcher::Place place() const;
   cri::Awaitable<void> untilEndRequested();
   cri::Awaitable<void> failsLiveness();
@@ -191,6 +192,7 @@ class Recovery {
   void requestEnd(State end);
   void reach(State state, Stamp at);
   void noteExit(const launcher::ExitStatus& status);
+  void noLongerRuns();
   void finish(const Result<>& result);
   [[nodiscard]] State endOf(const Result<>& result) const;
   [[nodiscard]] Error failureOf(const Result<>& result) const;
@@ -218,8 +220,9 @@ class Recovery {
   Stamp askingSince_{};
   Backoff restartPause_;
   Stamp launchedAt_{};
-  bool launchBegun_ = false;
-  bool endedByKubelet_ = false;  // the last run: the pod may be on its way out
+  bool launchBegun_ = false;      // an attempt that may have started a process
+  bool withdrawalWaits_ = false;  // for its outcome
+  bool endedByKubelet_ = false;   // the last run: the pod may be on its way out
 };
 
 }  // namespace fallbackd::recovery

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
+#include <string_view>
 #include <sys/stat.h>
 
 #include <gmock/gmock.h>
@@ -181,6 +182,41 @@ TEST_F(Life, AKernelThatCannotTellEndsNothing) {
   auto adopted = run(launcher->adopt(record));
   ASSERT_TRUE(adopted) << adopted.error().message();
   stop(*adopted);
+}
+
+/// The program runs already: ending it would be worse than waiting for a descriptor.
+TEST_F(Life, WithoutADescriptorAStartedProcessIsExaminedLater) {
+  int refused = 0;
+  const auto process = onOwnThread([&]() -> ProcessPtr {
+    const auto full = [&, pause = "/proc/" + std::to_string(sandbox->pause())](const seccomp_data& call) {
+      const std::string_view path(reinterpret_cast<const char*>(call.args[1]));
+      const bool examines =
+          path.starts_with("/proc/") && path.ends_with("/cgroup") && !path.starts_with(pause);
+      return examines && refused < 3 && ++refused > 0 ? EMFILE : 0;
+    };
+    return decideCalls({SYS_openat}, full) ? launched(request({"wait"})) : nullptr;
+  });
+  ASSERT_NE(process, nullptr);
+  EXPECT_EQ(refused, 3);
+  stop(process);
+}
+
+TEST_F(Life, WithoutADescriptorALeafIsEndedLater) {
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  const auto record = process->record();
+  int refused = 0;
+  onOwnThread([&] {
+    const auto full = [&](const seccomp_data& call) {
+      const std::string_view path(reinterpret_cast<const char*>(call.args[1]));
+      return path.find("fallbackd-test") != std::string_view::npos && refused < 3 && ++refused > 0 ? EMFILE
+                                                                                                   : 0;
+    };
+    if (decideCalls({SYS_openat, SYS_openat2}, full)) stop(process);
+    return 0;
+  });
+  EXPECT_EQ(refused, 3);
+  for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf)) << leaf;
 }
 
 TEST_F(Life, AnotherProcessWithTheSamePidIsNotAdopted) {

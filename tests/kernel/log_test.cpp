@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -84,6 +85,21 @@ TEST_F(Logs, AFileThatIsALinkIsNotWrittenTo) {
   std::filesystem::create_symlink(folder / "victim", logFolder() / "0.log");
   file->write("another\n");
   EXPECT_EQ(contentOf(folder / "victim"), "precious\n");
+}
+
+/// None of these is late: somebody put it there.
+TEST_F(Logs, WhatIsNoFileIsRefused) {
+  const auto wanted = request({"wait"});
+  const auto logs =
+      std::filesystem::path(wanted.sandbox.logDirectory) / (wanted.workload.match.container + "-fallback");
+  std::filesystem::create_directories(logs / "0.log");
+  EXPECT_EQ(refusal(wanted).stage, Stage::logs) << "a folder";
+  std::filesystem::remove(logs / "0.log");
+  ASSERT_EQ(::mkfifo((logs / "0.log").c_str(), 0644), 0);
+  EXPECT_EQ(refusal(wanted).stage, Stage::logs) << "a FIFO";
+  std::filesystem::remove_all(logs);
+  writeText(logs, "");
+  EXPECT_EQ(refusal(wanted).stage, Stage::logs) << "a file where its folder should be";
 }
 
 TEST_F(Logs, ARemovedRunFolderIsCreatedAgain) {

@@ -192,23 +192,27 @@ void killLeaf(const CgroupTrees& trees, const std::vector<std::string>& paths) {
 
 asio::awaitable<Result<>> removeLeaf(std::shared_ptr<const CgroupTrees> trees,
                                      std::vector<std::string> paths) {
-  Result<> outcome;
-  std::vector<LeafFolder> left;
-  for (const auto& path : paths) {
-    auto leaf = trees->leaf(path);
-    if (leaf) {
-      left.push_back(std::move(*leaf));
-    } else if (leaf.error().reason != Reason::not_found) {
-      outcome = tl::unexpected<Error>(leaf.error());
-    }
-  }
   const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
   const auto deadline = clock.now() + kRemoveDeadline;
+  auto unopened = paths;
+  Result<> outcome;
+  std::vector<LeafFolder> left;
   Backoff backoff({kFirstRetry, kLastRetry});
   for (;;) {
+    std::erase_if(unopened, [&](const std::string& path) {
+      auto leaf = trees->leaf(path);
+      if (leaf) {
+        left.push_back(std::move(*leaf));
+        return true;
+      }
+      const auto& error = leaf.error();
+      if (isTemporary(error)) return false;  // processes may run in it
+      if (error.reason != Reason::not_found) outcome = tl::unexpected<Error>(error);
+      return true;
+    });
     for (const auto& leaf : left) leaf.kill();
     std::erase_if(left, [](const LeafFolder& leaf) { return leaf.remove(); });
-    if (left.empty()) co_return outcome;
+    if (left.empty() && unopened.empty()) co_return outcome;
     if (clock.now() > deadline) {
       co_return fail(Stage::cgroup, Reason::timeout, "empty and remove " + join(paths, ", "));
     }

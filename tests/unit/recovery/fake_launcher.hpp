@@ -84,6 +84,7 @@ class FakeLauncher final : public launcher::Launcher {
     begun.push_back(request.sandbox.sandbox.podNamespace);
     if (launchGate != nullptr) co_await launchGate->passed();
     --launching;
+    if (refusal) co_return tl::unexpected<Error>(*refusal);  // an attempt that fails late
     launcher::ProcessRecord record;
     record.recoveryId = request.recoveryId;
     record.pid = static_cast<pid_t>(1000 + launched.size());

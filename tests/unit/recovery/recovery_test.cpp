@@ -215,6 +215,69 @@ TEST_F(RecoveryTest, AShortageThatLastsEndsTheRecovery) {
   EXPECT_TRUE(metric(R"(outcome="failed",reason="system",stage="spawner")"));
 }
 
+TEST_F(RecoveryTest, ABinaryThatIsRevokedDuringAShortageIsNotLaunched) {
+  launcher.failures.push_back(shortages()[0]);
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return recoveries->incidents()[0].error.has_value(); }));
+  binaries.refusal = Error{Stage::admission, Reason::revoked, 0, "checkout 1.8.3"};
+  ASSERT_TRUE(reaches(State::failed));
+  EXPECT_EQ(recoveries->incidents()[0].error->reason, Reason::revoked);
+  EXPECT_TRUE(launcher.launched.empty());
+}
+
+TEST_F(RecoveryTest, WorkThatMayHaveRunIsNotBegunTwiceAgainstItsPolicy) {
+  restartPolicy = config::RestartPolicy::never;
+  launcher.failures.push_back(shortages()[0]);
+  detect();
+  ASSERT_TRUE(reaches(State::ready)) << "no process was made the first time";
+  runtime.addSandbox("s2", "shop", "checkout");
+  launcher.failures.push_back({Stage::spawner, Reason::spawner_gone, 0, "the spawner ended"});
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] {
+    const auto all = recoveries->incidents();
+    return std::any_of(all.begin(), all.end(), [](const auto& one) { return one.state == State::failed; });
+  }));
+  EXPECT_EQ(launcher.launched.size(), 1U);
+}
+
+TEST_F(RecoveryTest, AShortageDoesNotKeepARecoveryThatNobodyNeeds) {
+  cause = Cause::not_started;
+  launcher.refusal = shortages()[0];
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return recoveries->incidents()[0].error.has_value(); }));
+  recoveries->noLongerHeldUp("s1", "main");
+  ASSERT_TRUE(reaches(State::withdrawn));
+}
+
+TEST_F(RecoveryTest, AnAttemptThatFailsIsTheLastWhereNobodyNeedsIt) {
+  cause = Cause::not_started;
+  test::Gate gate(loop);
+  launcher.launchGate = &gate;
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 1; }));
+  recoveries->noLongerHeldUp("s1", "main");
+  clock.advance(loop, 1s);
+  EXPECT_EQ(state(), State::verified) << "it may start a process";
+  launcher.refusal = shortages()[0];
+  gate.open();
+  ASSERT_TRUE(reaches(State::withdrawn));
+  EXPECT_TRUE(launcher.launched.empty());
+}
+
+TEST_F(RecoveryTest, ALaunchThatTookLongIsTriedAgainAllTheSame) {
+  test::Gate gate(loop);
+  launcher.launchGate = &gate;
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 1; }));
+  clock.advance(loop, 30s);
+  launcher.refusal = noAnswers()[1];
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return recoveries->incidents()[0].error.has_value(); }));
+  EXPECT_EQ(state(), State::verified) << "one answer that is none";
+  launcher.refusal.reset();
+  ASSERT_TRUE(reaches(State::ready));
+}
+
 TEST_F(RecoveryTest, AShortageIsNotWaitedForWithoutThePod) {
   launcher.refusal = shortages()[0];
   detect();
@@ -292,6 +355,19 @@ TEST_F(RecoveryTest, AnUnprobeableLivenessRestartsNothing) {
   EXPECT_EQ(launcher.launched.size(), 1U);
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
   ASSERT_TRUE(runUntil(loop, [&] { return !recoveries->incidents()[0].error; }));
+}
+
+TEST_F(RecoveryTest, WhatProbesMetWithIsNoErrorOfTheNextLaunch) {
+  liveness.emplace();
+  liveness->interval = 1ms;
+  deadReason = Reason::unavailable;
+  deadAnswers = 1000;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  ASSERT_TRUE(runUntil(loop, [&] { return recoveries->incidents()[0].error.has_value(); }));
+  launcher.launched[0]->die(Kind::signaled, 9);
+  ASSERT_TRUE(runUntil(loop, [&] { return state() == State::verified; }));
+  EXPECT_FALSE(recoveries->incidents()[0].error);
 }
 
 TEST_F(RecoveryTest, APodOnTheHostsNetworkHasTheNodesNameAndAddress) {
