@@ -23,6 +23,7 @@
 
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
+#include <yaml-cpp/yaml.h>
 
 namespace fallbackd::e2e {
 namespace {
@@ -325,6 +326,48 @@ TEST_F(Container, APackBringsABinaryToTheNode) {
   E2E_TRY(const auto refused, ctl({"pack", "build", "--keys", keys.filename(), "--layout", layout, folder}));
   EXPECT_EQ(refused.code, 1);
   EXPECT_THAT(refused.text, HasSubstr("a node would refuse this pack"));
+}
+
+/// kubelet 1.33 and later mount a pack that is an image, and fallbackd's own image installs what is in it.
+TEST(ImageVolume, APackIsInstalledFromIt) {
+  const auto containerd = fs::path(FALLBACKD_CONTAINERDS) / "sid";
+  if (!fs::exists(containerd)) GTEST_SKIP() << "no " << containerd << ": containerd 2.1 or later";
+  E2E_TRY(const auto node, ContainedNode::open(FALLBACKD_IMAGE, {.binDir = containerd}));
+  const auto folder = makeRunDir("pack");
+  fs::copy_file(testProgram("shop-httpd-1.8.4"), folder / "payment-v2.1.0");
+  E2E_TRY(const auto attestation, node->signer.sign(folder / "payment-v2.1.0", "payment", "2.1.0"));
+  fs::copy_file(attestation, folder / "payment-v2.1.0.sigstore.json");
+  const auto ctl = [](std::vector<std::string> args) {
+    args.insert(args.begin(), binary("fallbackctl"));
+    return runOk({.argv = std::move(args), .env = {}, .output = {}});
+  };
+  const auto layout = (makeRunDir("layout") / "oci").string();
+  E2E_CHECK(
+      ctl({"pack", "build", "--keys", node->signer.keysDir(), "--layout", layout, "--tag", "2.1.0", folder}));
+  E2E_CHECK(node->registry.start());
+  const auto reference = node->registry.reference("shop/fallback-pack:2.1.0");
+  E2E_CHECK(ctl({"pack", "push", "--skopeo=--dest-tls-verify=false", layout + ":2.1.0", reference}));
+  const auto pulled = node->kubelet->pullImage(reference);
+  ASSERT_TRUE(pulled.ok()) << pulled.text;
+
+  E2E_TRY(auto packs, readDaemonSet(FALLBACKD_PACKS_DAEMONSET, "initContainers"));
+  const auto patch = YAML::LoadFile(FALLBACKD_IMAGE_VOLUMES)["spec"]["template"]["spec"]["initContainers"][0];
+  packs.container.command = patch["command"].as<std::vector<std::string>>();
+  packs.container.args = patch["args"].as<std::vector<std::string>>();
+  for (const auto& mount : patch["volumeMounts"]) {
+    const auto path = mount["mountPath"].as<std::string>();
+    if (mount["name"].as<std::string>() == "pack-shop") {
+      packs.container.imageMounts.push_back({reference, path});
+    } else {
+      packs.host.push_back({path, path, true, false});
+      packs.makeFolders.push_back(path);
+    }
+  }
+  E2E_TRY(const auto installing, node->start(packs, node->images[0]));
+  E2E_TRY(const auto code, node->kubelet->waitForContainer(installing.containerId, kCeiling));
+  EXPECT_EQ(code, 0) << node->logOf(installing);
+  EXPECT_TRUE(fs::exists("/opt/bin/fallback/payment-v2.1.0"));
+  E2E_CHECK(node->kubelet->removePod(installing.pod));
 }
 
 /// What a runtime does to a container on a cgroup v2 node. This machine is hybrid, so its runtime does not.

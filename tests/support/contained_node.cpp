@@ -50,11 +50,12 @@ Result<> layOut(const ContainerdNode& node, const Signer& signer) {
 
 }  // namespace
 
-Result<std::unique_ptr<ContainedNode>> ContainedNode::open(const fs::path& archive) {
+Result<std::unique_ptr<ContainedNode>> ContainedNode::open(const fs::path& archive, NodeOptions options) {
   FB_TRY(auto registry, Registry::make());
   FB_TRY(auto signer, Signer::make());
   std::unique_ptr<ContainedNode> made(new ContainedNode(std::move(registry), std::move(signer)));
-  FB_TRY(made->node, ContainerdNode::start({.usualPlaces = true}));
+  options.usualPlaces = true;
+  FB_TRY(made->node, ContainerdNode::start(std::move(options)));
   FB_CHECK(layOut(*made->node, made->signer));
   made->kubelet = std::make_unique<Kubelet>(*made->node, kPods, kLogs);
   FB_CHECK(made->signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "1.8.3"));

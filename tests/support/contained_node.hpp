@@ -28,7 +28,8 @@ class ContainedNode {
   static constexpr std::uint16_t kPort = 8080;
 
   /// A node with a dead registry, the signed binary checkout@1.8.3 in its cache, and the image `archive`.
-  static Result<std::unique_ptr<ContainedNode>> open(const std::filesystem::path& archive);
+  static Result<std::unique_ptr<ContainedNode>> open(const std::filesystem::path& archive,
+                                                     NodeOptions options = {});
 
   /// Starts fallbackd or a pack, as the manifest says, from `reference` and with the node's configuration.
   /// Does not wait until it is ready.

@@ -120,6 +120,10 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
     if (!mount.hostToContainer) continue;
     config.mutable_mounts(config.mounts_size() - 1)->set_propagation(v1::PROPAGATION_HOST_TO_CONTAINER);
   }
+  for (const auto& mount : spec.imageMounts) {
+    addMount(config, mount.mountPath, "", true);
+    config.mutable_mounts(config.mounts_size() - 1)->mutable_image()->set_image(mount.image);
+  }
   addMount(config, "/etc/hosts", pod.folder / "etc-hosts", false);
   auto& labels = *config.mutable_labels();
   putPodLabels(pod.spec, labels);

@@ -53,6 +53,12 @@ struct HostMount {
   bool hostToContainer = false;  // later mounts are visible inside
 };
 
+/// A volume of type image: containerd 2.1 and later mount it.
+struct ImageMount {
+  std::string image;  // pulled already
+  std::string mountPath;
+};
+
 /// A container's securityContext.
 struct SecurityContext {
   std::vector<std::string> addCapabilities;
@@ -72,6 +78,7 @@ struct ContainerSpec {
   std::map<std::string, std::string> env;
   std::vector<VolumeMount> mounts;
   std::vector<HostMount> hostMounts;
+  std::vector<ImageMount> imageMounts;
   std::optional<std::int64_t> runAsUser;
   std::string runAsUsername;     // where the image names a user instead of a number
   std::string workingDir;        // empty: the image's

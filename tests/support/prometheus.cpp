@@ -81,6 +81,7 @@ std::string configuration(const std::vector<ScrapeTarget>& targets, const fs::pa
          << "      __meta_kubernetes_pod_container_name: fallbackd\n"
          << "      __meta_kubernetes_pod_container_port_name: metrics\n"
          << "      __meta_kubernetes_pod_label_app_kubernetes_io_name: fallbackd\n"
+         << "      __meta_kubernetes_pod_label_fallbackd_io_component: daemon\n"
          << "      __meta_kubernetes_pod_phase: Running\n";
   }
   yaml << "  relabel_configs:\n"
