@@ -69,11 +69,15 @@ try {
     const image = 'registry.example.com:5000/team-with-a-name/service-with-a-long-name@sha256:' + 'a1'.repeat(32);
     const text = 'failed to do request: Head "https://registry.example.com:5000/v2/": dial tcp 192.0.2.1:5000: connect: connection refused';
     const served = { ...structuredClone(status.recoveries[0]), state: 'ready', namespace: 'served', pod: 'served-0' };
+    served.settlement = { state: 'settled', why: 'kubelet has adopted it' };
+    served.sinceWaitingMs = { ...served.sinceWaitingMs, standIn: 217, adopted: 545, podReady: 1100 };
     status.recoveries = [served, { ...structuredClone(served), state: 'failed', pod: 'checkout-7d4f9c8b6d-x2x7k', error: { stage: 'exec', reason: 'system', message: text } }];
     status.waiting = [{ namespace: 'shop', pod: 'checkout-7d4f9c8b6d-q8zjl', container: 'checkout', image, workload: 'w', binary: 'b', state: 'undecided', cause: 'unreachable', text }];
     status.registries = [{ host: 'registry.example.com:5000', state: 'half_open', since: status.now, cause: 'unreachable', text }];
     render(status);
   })()`);
+  assert.match(await browser.evaluate(`document.querySelector('#active').innerText`),
+    /stand-in settled after 217 ms, shown after 545 ms, Ready after 1\.1 s: kubelet has adopted it/);
   assert.match(await browser.evaluate(`document.querySelector('#verdict').innerText`), /^1 container waits without a fallback, 1 pod runs its fallback\n/);
   const broken = `[...document.querySelectorAll('td, th, .card, #verdict')].flatMap(place => {
     const texts = document.createTreeWalker(place, NodeFilter.SHOW_TEXT), found = [];
