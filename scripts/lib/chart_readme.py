@@ -19,6 +19,7 @@ kubectl label namespace fallbackd-system pod-security.kubernetes.io/enforce=priv
 helm install fallbackd deploy/helm/fallbackd --namespace fallbackd-system \\
   --set image.repository=registry.example.com/infra/fallbackd \\
   --set-file "keys.shop\\.pub=shop.pub" --set-file "dropIns.shop\\.yaml=shop.yaml"
+kubectl -n fallbackd-system rollout status daemonset/fallbackd
 helm test fallbackd --namespace fallbackd-system
 ```
 

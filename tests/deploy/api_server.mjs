@@ -125,6 +125,9 @@ export async function startApiServer(tools, folder, {operator = false} = {}) {
       creationTimestamp: there?.metadata.creationTimestamp ?? '2026-01-01T00:00:00Z', generation: 1,
     };
     if (one.kind === 'Pod') object.status = {phase: 'Succeeded', conditions: [{type: 'Ready', status: 'False', reason: 'PodCompleted'}]};
+    if (one.kind === 'DaemonSet') {
+      object.status = {observedGeneration: 1, desiredNumberScheduled: 1, currentNumberScheduled: 1, updatedNumberScheduled: 1, numberAvailable: 1, numberReady: 1, numberMisscheduled: 0};
+    }
     if (one.kind === 'Namespace') object.status = {phase: 'Active'};
     store.set(path, object);
     tell(there ? 'MODIFIED' : 'ADDED', path, object);

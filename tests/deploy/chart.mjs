@@ -106,6 +106,7 @@ renders('nameOverride', {nameOverride: 'rescue'}, ({of}) => {
   equal('label', of('DaemonSet').spec.selector.matchLabels['app.kubernetes.io/name'], 'rescue');
   equal('label of the pods', of('DaemonSet').spec.template.metadata.labels['app.kubernetes.io/name'], 'rescue');
   equal('policy', of('NetworkPolicy').spec.podSelector.matchLabels['app.kubernetes.io/name'], 'rescue');
+  equal('what the plugin of kubectl looks for', of('DaemonSet').spec.template.metadata.labels['fallbackd.io/component'], 'daemon');
 });
 renders('namespaceOverride', {namespaceOverride: 'elsewhere', kubernetes: {namespacePause: true}, metrics: {podMonitor: {enabled: true}}}, ({objects}) => {
   for (const object of Object.values(objects)) {
@@ -264,6 +265,7 @@ renders('drop-ins', {dropIns: {'shop.yaml': 'apiVersion: fallbackd.io/v1\n'}, dr
     {configMap: {name: 'fallbackd-drop-ins'}}, {configMap: {name: 'team-a', optional: true}}, {secret: {name: 'team-b', optional: true}},
   ]);
   equal('file', found.objects['ConfigMap fallbackd-drop-ins'].data['shop.yaml'], 'apiVersion: fallbackd.io/v1\n');
+  equal('helm test waits for the daemon', found.of('Pod').spec.restartPolicy, 'OnFailure');
   equal('helm test reads them', found.of('Pod').spec.containers[0].command.slice(-2), ['--drop-ins', '/etc/fallbackd/conf.d']);
 });
 refuses('a drop-in that is not one', {dropIns: {'shop.yaml': 'shop.yaml'}}, 'dropIns');

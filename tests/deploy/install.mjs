@@ -196,7 +196,7 @@ try {
     renameSync(join(work, 'bin/kubectl-stub'), join(work, 'bin/kubectl'));
     symlinkSync(join(root, 'deploy/kubectl/kubectl-fallbackd'), join(work, 'bin/kubectl-fallbackd'));
     const podOn = (name, namespace, nodeName, labels) => ({apiVersion: 'v1', kind: 'Pod', metadata: {name, namespace, labels}, spec: {nodeName, containers: [{name: 'c', image: 'r/c:1'}]}});
-    const daemon = {'app.kubernetes.io/name': 'fallbackd'};
+    const daemon = {'app.kubernetes.io/name': 'rescue', 'fallbackd.io/component': 'daemon'};
     for (const namespace of ['fallbackd-system', 'shop']) await succeeds(`kubectl create namespace ${namespace}`);
     writeFileSync(join(work, 'pods.yaml'), [
       podOn('fallbackd-a', 'fallbackd-system', 'node-a', daemon), podOn('fallbackd-b', 'fallbackd-system', 'node-b', daemon),

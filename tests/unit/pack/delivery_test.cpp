@@ -4,6 +4,7 @@
 #include "app/ctl/progress.hpp"
 #include "ctl_fixture.hpp"
 #include "fake_clock.hpp"
+#include "output_schema.hpp"
 
 #include <string>
 #include <sys/syscall.h>
@@ -93,6 +94,7 @@ TEST_F(DeliveryTest, ATagChoosesAmongTheImagesOfALayout) {
   const auto shown = here("pack inspect layout:2.0");
   EXPECT_EQ(shown.code, 0) << shown.text;
   EXPECT_THAT(shown.text, AllOf(HasSubstr("2.0.0"), Not(HasSubstr("1.0.0"))));
+  EXPECT_EQ(test::schemaProblems("pack inspect", here("pack inspect layout:2.0 -o json").text), "");
 }
 
 TEST_F(DeliveryTest, WhatIsHereIsNotLookedForInARegistry) {
