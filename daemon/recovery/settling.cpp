@@ -26,6 +26,11 @@ constexpr Backoff::Limits kSettleRetries{1s, 60s};
 constexpr Backoff::Limits kLeavingRetries{1s, 30s};
 constexpr auto kTurnLook = 200ms;  // whether it is its turn to make way
 constexpr auto kImageLook = 30s;   // between looks whether its image has come without a notice
+/// kubelet does not say why it ends a container.
+constexpr const char* kLikelyCauses =
+    "; likely by a kubelet before 1.31, because of another hash (the workload's image is not the pod's "
+    "text), "
+    "a failed probe or resizePolicy: see Rejections in docs/stand-in.md";
 
 }  // namespace
 
@@ -209,20 +214,22 @@ cri::Awaitable<bool> Settling::leaveForImage() {
 
 /// Ended by kubelet before it can have adopted it, or by somebody else at any time. The fallback goes on.
 cri::Awaitable<void> Settling::rejected(int signal) {
+  // However long its removal takes.
+  const auto age = startedAt_ ? std::optional(clock_.now() - *startedAt_) : std::nullopt;
   if (signal != 0) co_await standIn_->exit(standin::exitCodeOfSignal(signal));
   const auto removed = co_await services_.standIns->removeAll(
       incident_.target.sandboxId, incident_.target.container, standin::Fallback::serves);
   underWay_ = !removed;  // then it is removed before anything else
   stopped();
   place_.reset();
-  if (!startedAt_ || clock_.now() - *startedAt_ >= kAdoptionLimit) rejections_ = 0;
+  if (!age || *age >= kAdoptionLimit) rejections_ = 0;
   ++rejections_;
   count(StandInResult::rejected);
-  note(State::rejected,
-       (signal != 0 ? "it was asked to end (signal " + std::to_string(signal) + ") " : "it ended ") +
-           (startedAt_ ? std::to_string(toMillis(clock_.now() - *startedAt_)) + " ms after its start"
-                       : std::string("by itself")) +
-           (rejections_ >= kMaxRejections ? "; it is not made again until the configuration changes" : ""));
+  auto why = signal != 0 ? "it was asked to end (signal " + std::to_string(signal) + ") " : "it ended ";
+  why += age ? std::to_string(*age / 1ms) + " ms after its start" : "by itself";
+  if (signal != 0) why += kLikelyCauses;
+  if (rejections_ >= kMaxRejections) why += "; it is not made again until the configuration changes";
+  note(State::rejected, std::move(why));
   if (rejections_ < kMaxRejections) co_await pauseFor(kAfterRejection);
 }
 

@@ -42,7 +42,7 @@ class KubeNodeTest : public testing::Test {
           "clusters: [{name: k, cluster: {server: 'https://" +
               api_.address() +
               "', certificate-authority: ca.crt}}]\nusers: [{name: u, user: {tokenFile: token}}]\n");
-    E2E_TRY(shop_, Shop::open());
+    E2E_TRY(shop_, Shop::open(shopOptions_));
   }
 
   /// The daemon again, with these sources and what `change` makes of its options.
@@ -91,6 +91,7 @@ class KubeNodeTest : public testing::Test {
   kube_test::Leaf own_ = kube_test::Authority::selfSigned("DNS:node");
   kube_test::FakeApiServer api_{authority_.server("IP:127.0.0.1")};
   kube_test::FakeKubelet kubelet_{own_};
+  ShopOptions shopOptions_;
   std::unique_ptr<Shop> shop_;
 };
 

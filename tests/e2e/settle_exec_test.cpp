@@ -44,6 +44,7 @@ class SettleExecBase : public SettleNode {
 class SettleExec : public SettleExecBase, public testing::WithParamInterface<std::string> {
  protected:
   void SetUp() override {
+    node_ = {};
     if (GetParam() == "installed") return;
     node_.binDir = std::filesystem::path(FALLBACKD_CONTAINERDS) / GetParam();
     if (!std::filesystem::exists(*node_.binDir)) GTEST_SKIP() << "no " << *node_.binDir;
@@ -118,10 +119,7 @@ TEST_F(SettleNode, AKillForMemoryOfAnEarlierDaemonsFallbackIsShownAsSuch) {
   ASSERT_NO_FATAL_FAILURE(settled("web-0"));
   shop_->daemon->kill();
   E2E_CHECK(shop_->daemon->restart());
-  ASSERT_TRUE(waitUntil(kCeiling, [&] {
-    const auto metrics = shop_->daemon->metrics();
-    return metrics && sumOf(*metrics, "fallbackd_stand_ins_total", "result=\"adopted\"") == 1;
-  })) << shop_->daemon->logText();
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return standIns("adopted") == 1; })) << shop_->daemon->logText();
   EXPECT_FALSE(httpGet(kubelet_->status("web-0")->ip, Shop::kPort, "/eat", 20s));
   EXPECT_TRUE(kubelet_->waitFor(
       "web-0",

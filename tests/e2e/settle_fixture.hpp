@@ -3,12 +3,15 @@
 // readiness of its pods. Every fallback gets a stand-in.
 #pragma once
 
+#include "base/strings.hpp"
+#include "domain/stand_in.hpp"
 #include "e2e_gtest.hpp"
 #include "kubelet/model.hpp"
 #include "request_load.hpp"
 #include "router.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
+#include "wait.hpp"
 
 #include <chrono>
 #include <cstdio>
@@ -39,13 +42,17 @@ class SettleNode : public testing::Test {
     options.workloadExtra = "  settle: always\n" + extra;
     options.node = node_;
     options.moreArgs = std::move(args);
-    model::Options kubelet;
-    kubelet.folder = makeRunDir("kubelet-model");
-    options.logLinks = kubelet.folder / "containers";
+    kubeletOptions_.folder = makeRunDir("kubelet-model");
+    options.logLinks = kubeletOptions_.folder / "containers";
     E2E_TRY(shop_, Shop::open(options));
     E2E_TRY(router_, Router::start(Shop::kPort, lag));
-    kubelet.times = kubelet.times.scaled(scale);
-    kubelet_ = std::make_unique<model::KubeletModel>(*shop_->kubelet, kubelet);
+    kubeletOptions_.times = model::Times().scaled(scale);
+    startKubelet();
+  }
+  /// For the second time: kubelet after a restart, which knows of no pod yet.
+  void startKubelet() {
+    kubelet_.reset();
+    kubelet_ = std::make_unique<model::KubeletModel>(*shop_->kubelet, kubeletOptions_);
     kubelet_->subscribe([this](const model::PodStatus& one) { router_->update(one); });
   }
   void TearDown() override {
@@ -81,13 +88,48 @@ class SettleNode : public testing::Test {
     add(name, pull);
     ASSERT_TRUE(readyWith(name, kStandIn)) << shop_->daemon->logText();
   }
+  [[nodiscard]] std::string uidOf(const std::string& name) const {
+    const auto status = kubelet_->status(name);
+    return status ? status->uid : std::string();
+  }
+  /// For the message of a failed test.
+  [[nodiscard]] std::string said(const std::string& name) const {
+    const auto status = kubelet_->status(name);
+    return name + ": " + (status ? status->text() : "no status") + "\n" + shop_->daemon->logText();
+  }
+  /// So many stand-ins of this daemon came to this: "started", "rejected".
+  [[nodiscard]] double standIns(const std::string& result) const {
+    const auto metrics = shop_->daemon->metrics();
+    return metrics ? sumOf(*metrics, "fallbackd_stand_ins_total", "result=\"" + result + "\"") : -1;
+  }
+  /// Once no pod is left: a line for each stand-in, image of one or link that stays. What a daemon that died
+  /// could not remove, the next one does when it starts.
+  [[nodiscard]] std::string leftovers() const {
+    std::string left;
+    waitUntil(kCeiling, [&] {
+      left.clear();
+      // Sandboxes and real containers are the test kubelet's own.
+      const auto containers =
+          shop_->node->ctr({"containers", "ls", "-q", "labels.\"" + std::string(kStandInLabel) + "\""});
+      const auto images = shop_->node->ctr({"images", "ls", "-q"});
+      if (!containers || !images) left = "containerd does not answer\n";
+      if (containers && !trim(*containers).empty()) left += *containers;
+      if (images && images->find("fallbackd.io/") != std::string::npos) left += *images;
+      for (const auto& entry : std::filesystem::directory_iterator(shop_->options.logLinks)) {
+        left += entry.path().string() + "\n";
+      }
+      return left.empty();
+    });
+    return left;
+  }
   /// The registry is back.
   void bringImage() {
     E2E_CHECK(shop_->registry.start());
     E2E_CHECK(shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
   }
 
-  NodeOptions node_;
+  NodeOptions node_ = nodeOfReport();
+  model::Options kubeletOptions_;  // folder and times are set by open()
   std::unique_ptr<Shop> shop_;
   std::unique_ptr<Router> router_;
   std::unique_ptr<model::KubeletModel> kubelet_;

@@ -3,32 +3,25 @@
 // containerd: trigger, launch, stand-in, adoption, a fallback's crash, the image's return and the hand-back,
 // a drain, a deletion. Nothing is doubled, nothing is left. SETTLE_KILLS and SETTLE_SEED make it long and the
 // same again (scripts/report settle).
-#include "base/strings.hpp"
-#include "domain/stand_in.hpp"
 #include "no_doubles.hpp"
 #include "settle_fixture.hpp"
+#include "settle_part.hpp"
 #include "traces.hpp"
 #include "wait.hpp"
 
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <random>
 #include <thread>
 #include <utility>
 
-#include <boost/json.hpp>
 #include <gmock/gmock.h>
 
 namespace fallbackd::e2e {
 namespace {
 
-namespace fs = std::filesystem;
-namespace json = boost::json;
 using namespace std::chrono_literals;
 using model::PodStatus;
 
@@ -42,11 +35,6 @@ constexpr auto kAbsent = 200ms;  // until the next daemon starts, at most
 constexpr auto kGrace = 3s;
 // A stand-in's fallback may end while no daemon runs; the next one has to start and to find out.
 constexpr auto kAlone = 10s;
-
-unsigned number(const char* variable, unsigned otherwise) {
-  const char* const text = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe): one thread
-  return text == nullptr ? otherwise : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
-}
 
 class SettleKill : public SettleNode {
  protected:
@@ -79,15 +67,6 @@ class SettleKill : public SettleNode {
   void outage() {
     E2E_CHECK(shop_->registry.stop());
     E2E_CHECK(shop_->kubelet->removeImage(shop_->image()));
-  }
-  std::string said(const std::string& name) {
-    const auto status = kubelet_->status(name);
-    return name + ", seed " + std::to_string(seed_) + ": " + (status ? status->text() : "no status") + "\n" +
-           shop_->daemon->logText();
-  }
-  [[nodiscard]] std::string uidOf(const std::string& name) const {
-    const auto status = kubelet_->status(name);
-    return status ? status->uid : std::string();
   }
 
   void oneLife(const std::string& name) {
@@ -144,35 +123,15 @@ class SettleKill : public SettleNode {
     });
     return now;
   }
-  /// What a daemon that died could not remove, the next one does when it starts.
-  std::size_t leftovers() {
-    std::string left;
-    waitUntil(kCeiling, [&] {
-      left.clear();
-      // Sandboxes and real containers are the test kubelet's own.
-      const auto containers =
-          shop_->node->ctr({"containers", "ls", "-q", "labels.\"" + std::string(kStandInLabel) + "\""});
-      const auto images = shop_->node->ctr({"images", "ls", "-q"});
-      if (!containers || !images) left = "containerd does not answer\n";
-      if (containers && !trim(*containers).empty()) left += *containers;
-      if (images && images->find("fallbackd.io/") != std::string::npos) left += *images;
-      for (const auto& entry : fs::directory_iterator(shop_->options.logLinks)) {
-        left += entry.path().string() + "\n";
-      }
-      return left.empty();
-    });
-    EXPECT_EQ(left, "") << shop_->daemon->logText();
-    return static_cast<std::size_t>(std::count(left.begin(), left.end(), '\n'));
-  }
 
-  const unsigned seed_ = number("SETTLE_SEED", std::random_device()());
+  const unsigned seed_ = numberOr("SETTLE_SEED", std::random_device()());
   std::mt19937 random_{seed_};
   std::map<std::string, unsigned> kills_;
   unsigned killed_ = 0;
 };
 
 TEST_F(SettleKill, NothingIsDoubledAndNothingIsLeft) {
-  const unsigned wanted = number("SETTLE_KILLS", 20);
+  const unsigned wanted = numberOr("SETTLE_KILLS", 20U);
   const auto before = restedTraces();
   NoDoubles watch(*shop_->node);
   for (unsigned life = 0; killed_ < wanted; ++life) {
@@ -189,25 +148,22 @@ TEST_F(SettleKill, NothingIsDoubledAndNothingIsLeft) {
   std::printf("  %-44s %6.0f\n", "a stand-in without a fallback, ms at most",
               std::chrono::duration<double, std::milli>(seen.longestAlone).count());
   const auto doubled = seen.doubledContainers.size() + seen.doubledFallbacks.size();
-  std::printf("kill -9: %u moments, %zu doubled, %zu left\n", killed_, doubled,
-              left + (after == before ? 0U : 1U));
+  const auto stays =
+      static_cast<std::size_t>(std::count(left.begin(), left.end(), '\n')) + (after == before ? 0U : 1U);
+  std::printf("kill -9: %u moments, %zu doubled, %zu left\n", killed_, doubled, stays);
+  EXPECT_EQ(left, "") << shop_->daemon->logText();
   EXPECT_THAT(seen.doubledContainers, testing::IsEmpty());
   EXPECT_THAT(seen.doubledFallbacks, testing::IsEmpty());
   EXPECT_LT(seen.longestAlone, kAlone);
   EXPECT_GT(seen.looks, killed_) << "it watched";
   EXPECT_EQ(before, after) << "something leaks";
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
-  if (const char* const folder = std::getenv("SETTLE_JSON"); folder != nullptr) {
-    std::ofstream(fs::path(folder) / "kills.json")
-        << json::object{{"part", "kills"},
-                        {"seed", seed_},
-                        {"moments", killed_},
-                        {"doubled", doubled},
-                        {"left", left + (after == before ? 0U : 1U)},
-                        {"aloneMs",
-                         std::chrono::duration_cast<std::chrono::milliseconds>(seen.longestAlone).count()}}
-        << "\n";
-  }
+  writePart("kills",
+            {{"part", "kills"},
+             {"seed", seed_},
+             {"moments", killed_},
+             {"doubled", doubled},
+             {"left", stays},
+             {"aloneMs", std::chrono::duration_cast<std::chrono::milliseconds>(seen.longestAlone).count()}});
 }
 
 }  // namespace

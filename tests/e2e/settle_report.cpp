@@ -4,11 +4,10 @@
 #include "hand_over_fleet.hpp"
 #include "http.hpp"
 #include "settle_fixture.hpp"
+#include "settle_part.hpp"
 #include "wait.hpp"
 
 #include <algorithm>
-#include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -17,6 +16,7 @@
 #include <string>
 #include <thread>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -40,30 +40,9 @@ Number quantile(std::vector<Number> all, double part) {
   return all[std::min(rank, all.size() - 1)];
 }
 
-/// The report sets it.
-std::string given(const char* name) {
-  const char* const text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread
-  return text == nullptr ? "" : text;
-}
-
-int numberOr(const char* name, int otherwise) {
-  const auto text = given(name);
-  return text.empty() ? otherwise : std::atoi(text.c_str());
-}
-
-NodeOptions nodeOfReport() {
-  NodeOptions options;
-  if (const auto folder = given("SETTLE_CONTAINERD"); !folder.empty()) options.binDir = folder;
-  return options;
-}
-
-/// One file for each part of the report.
 void write(const std::string& name, json::object part) {
-  const auto folder = given("SETTLE_JSON");
-  ASSERT_FALSE(folder.empty()) << "SETTLE_JSON names the folder of the results";
-  const auto version = given("SETTLE_VERSION");
-  part["containerd"] = version;
-  std::ofstream(folder + "/" + name + "-" + version + ".json") << part << "\n";
+  ASSERT_FALSE(given("SETTLE_JSON").empty()) << "SETTLE_JSON names the folder of the results";
+  writePart(name, std::move(part));
 }
 
 /// All times since the sandbox's start, the first that fallbackd knows of a pod.
@@ -134,7 +113,6 @@ class SettlePhases : public SettleNode {
 };
 
 TEST_F(SettlePhases, AreMeasured) {
-  node_ = nodeOfReport();
   ASSERT_NO_FATAL_FAILURE(open(0ms, "", {}, 1.0));
   follow();
   const int pods = numberOr("SETTLE_PODS", 100);

@@ -129,10 +129,7 @@ class SettleLogs : public SettleNode {
     return count;
   }
   /// The daemon has taken over an earlier one's stand-in.
-  bool adopted() const {
-    const auto metrics = shop_->daemon->metrics();
-    return metrics && sumOf(*metrics, "fallbackd_stand_ins_total", "result=\"adopted\"") == 1;
-  }
+  bool adopted() const { return standIns("adopted") == 1; }
   fs::path log_;
 };
 

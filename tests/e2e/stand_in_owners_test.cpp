@@ -37,6 +37,7 @@ json::object condition(bool done) {
 class StandInOwners : public KubeNodeTest {
  protected:
   void SetUp() override {
+    shopOptions_.node = nodeOfReport();
     ASSERT_NO_FATAL_FAILURE(KubeNodeTest::SetUp());
     runDaemon("[apiserver]", [](DaemonOptions& options) {
       options.launcher += "  logLinks: " + makeRunDir("log-links").string() + "\n";
@@ -101,9 +102,7 @@ class StandInOwners : public KubeNodeTest {
     api_.put(json::serialize(pod));
   }
   [[nodiscard]] std::string explain(const std::string& name) const {
-    const auto ran = runOk({.argv = {binary("fallbackctl"), "explain", "shop/" + name, "--socket",
-                                     shop_->daemon->controlSocket().string()}});
-    return ran ? *ran : ran.error().message();
+    return explanationOf(*shop_->daemon, name);
   }
   [[nodiscard]] bool explains(const std::string& name, const std::string& words) const {
     return waitUntil(kCeiling, [&] { return explain(name).find(words) != std::string::npos; });

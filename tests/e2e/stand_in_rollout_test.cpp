@@ -22,6 +22,7 @@ constexpr const char* kReplicaSet =
 class StandInRollout : public KubeNodeTest {
  protected:
   void SetUp() override {
+    shopOptions_.node = nodeOfReport();
     ASSERT_NO_FATAL_FAILURE(KubeNodeTest::SetUp());
     api_.putOwner("/apis/apps/v1/namespaces/shop/replicasets/checkout-5d4f", kReplicaSet);
     runDaemon("[apiserver]", [](DaemonOptions& options) {
@@ -50,11 +51,7 @@ class StandInRollout : public KubeNodeTest {
     E2E_TRY(pod_, shop_->kubelet->startPod(spec));
     ASSERT_TRUE(reaches("web-0", "ready")) << shop_->daemon->logText();
   }
-  [[nodiscard]] std::string explain() const {
-    const auto ran = runOk({.argv = {binary("fallbackctl"), "explain", "shop/web-0", "--socket",
-                                     shop_->daemon->controlSocket().string()}});
-    return ran ? *ran : ran.error().message();
-  }
+  [[nodiscard]] std::string explain() const { return explanationOf(*shop_->daemon, "web-0"); }
   [[nodiscard]] bool explains(const std::string& words) const {
     return waitUntil(kCeiling, [&] { return explain().find(words) != std::string::npos; });
   }

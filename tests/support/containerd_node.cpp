@@ -78,6 +78,14 @@ fs::path ContainerdNode::log() const {
   return logFile("containerd-" + folder_.filename().string());
 }
 
+NodeOptions nodeOfReport() {
+  NodeOptions options;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it
+  const char* const folder = std::getenv("SETTLE_CONTAINERD");
+  if (folder != nullptr && *folder != '\0') options.binDir = folder;
+  return options;
+}
+
 Result<std::unique_ptr<ContainerdNode>> ContainerdNode::start(NodeOptions options) {
   std::unique_ptr<ContainerdNode> node(new ContainerdNode(std::move(options)));
   if (node->options_.ofMachine) return ofMachine(std::move(node));

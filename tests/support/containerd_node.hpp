@@ -41,6 +41,10 @@ struct NodeOptions {
   std::map<std::string, std::string> environment = {};
 };
 
+/// With the containerd in the folder SETTLE_CONTAINERD, as scripts/report settle sets it; unset or empty: the
+/// installed one.
+NodeOptions nodeOfReport();
+
 /// Used by one thread; any thread may use the stubs. The destructor kills containerd and its shims; the
 /// Kubelet has to end the pods before.
 class ContainerdNode {

@@ -2,7 +2,9 @@
 #include "serial_puller.hpp"
 
 #include <cstdio>
+#include <future>
 #include <utility>
+#include <vector>
 
 namespace fallbackd::e2e {
 
@@ -39,18 +41,21 @@ std::string SerialPuller::containerOf(const std::string& podName) const {
 }
 
 void SerialPuller::run() {
+  std::vector<std::future<void>> workers;  // of the pods: only pulls wait for each other
   for (;;) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return ending_ || !queue_.empty(); });
     if (ending_) return;
-    const Job job = std::move(queue_.front());
+    Job job = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
     if (!kubelet_.pullImage(job.spec.image, "", kPullTimeout).ok()) continue;  // kubelet would back off
-    const auto made = make(job);
-    if (!made)
+    workers.push_back(std::async(std::launch::async, [this, job = std::move(job)] {
+      const auto made = make(job);
+      if (made) return;
       std::fprintf(stderr, "container of %s: %s\n", job.pod.spec.name.c_str(),
                    made.error().message().c_str());
+    }));
   }
 }
 

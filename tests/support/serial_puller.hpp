@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kubelet's image manager with serializeImagePulls, its default: one pull at a time, in the order of the
-// requests. A hanging pull delays those behind it, and so their containers.
+// requests. A hanging pull delays those behind it, and so their containers. Containers are made at the same
+// time.
 #pragma once
 
 #include "kubelet/kubelet.hpp"

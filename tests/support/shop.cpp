@@ -111,4 +111,10 @@ std::string recoveryState(const Daemon& daemon, const std::string& podName) {
   return recovery ? std::string(recovery->at("state").as_string()) : "";
 }
 
+std::string explanationOf(const Daemon& daemon, const std::string& podName) {
+  const auto ran = runOk({.argv = {binary("fallbackctl"), "explain", "shop/" + podName, "--socket",
+                                   daemon.controlSocket().string()}});
+  return ran ? *ran : ran.error().message();
+}
+
 }  // namespace fallbackd::e2e

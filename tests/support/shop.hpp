@@ -56,5 +56,7 @@ class Shop {
 pid_t fallbackPid(const Daemon& daemon, const std::string& podName);
 /// The state of the pod's newest recovery ("ready"); "" if it has none.
 std::string recoveryState(const Daemon& daemon, const std::string& podName);
+/// What fallbackctl explains about a pod in namespace "shop"; where it fails, its error.
+std::string explanationOf(const Daemon& daemon, const std::string& podName);
 
 }  // namespace fallbackd::e2e

@@ -6,6 +6,7 @@
 #include "base/async/pause.hpp"
 #include "standin/stand_ins.hpp"
 
+#include <chrono>
 #include <csignal>
 #include <map>
 #include <memory>
@@ -82,6 +83,7 @@ class FakeStandIns final : public standin::StandIns {
       co_return fail(Stage::containerd, Reason::protocol, "stopped, but not removed");
     }
     ++removals;
+    if (removalTakes.count() != 0) co_await pauseFor(removalTakes);
     for (const auto& one : made) one->removed = true;
     removedFrom = fallback;
     co_return Result<>{};
@@ -106,6 +108,7 @@ class FakeStandIns final : public standin::StandIns {
   bool hangs = false;    // making one never ends by itself
   int halfRemovals = 0;  // so many stop it, and then fail
   int removals = 0;
+  std::chrono::nanoseconds removalTakes{};
   std::optional<standin::Fallback> removedFrom;  // the last time
   int attempts = 0;
   int searches = 0;

@@ -186,6 +186,11 @@ TEST_F(SettlingTest, AnEarlyStopIsARejectionAndTheFallbackServesOn) {
   EXPECT_EQ(standIns.removedFrom, standin::Fallback::serves);
   EXPECT_EQ(state(), State::ready);
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+  EXPECT_THAT(why(), HasSubstr("it was asked to end (signal 15) 1000 ms after its start; likely by"));
+  for (const char* const part :
+       {"a kubelet before 1.31", "another hash", "a failed probe", "resizePolicy", "docs/stand-in.md"}) {
+    EXPECT_THAT(why(), HasSubstr(part));
+  }
   // Once more, and then no more.
   clock.advance(loop, 31s);
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
@@ -636,9 +641,27 @@ TEST_F(SettlingTest, ARejectionOfOneThatStayedIsTheFirst) {
     adopt();
     standIns.made[i]->send(0);  // removed by somebody
     ASSERT_TRUE(becomes(Settled::rejected));
+    EXPECT_THAT(why(), testing::Not(HasSubstr("likely"))) << "kubelet asks before it kills";
     clock.advance(loop, 31s);
     ASSERT_EQ(standIns.made.size(), i + 2);
   }
+}
+
+TEST_F(SettlingTest, AnEarlyStopIsEarlyHoweverLongTheRemovalTakes) {
+  standIns.removalTakes = 6s;
+  settles();
+  for (std::size_t i = 0; i < 2; ++i) {
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == i + 1; }));
+    clock.advance(loop, 1s);
+    standIns.made[i]->send(SIGTERM);
+    ASSERT_TRUE(becomes(Settled::rejected));
+    if (i == 0) {
+      EXPECT_THAT(why(), HasSubstr(" 1000 ms after its start"));
+    }
+    clock.advance(loop, 31s);
+  }
+  clock.advance(loop, 5min);
+  EXPECT_EQ(standIns.attempts, 2);
 }
 
 TEST_F(SettlingTest, OneThatMayRunUnheldIsRemovedThoughItsImageIsHere) {

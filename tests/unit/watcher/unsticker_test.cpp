@@ -220,6 +220,21 @@ TEST_F(UnstickerTest, WithoutThePrivilegeTheStateSaysSo) {
   EXPECT_THAT(told, IsEmpty());
 }
 
+TEST_F(UnstickerTest, AKernelThatCannotEndConnectionsLeavesEverythingAsItWas) {
+  traffic.ends = nullptr;
+  traffic.cannotEnd = Reason::unavailable;
+  ask("192.0.2.1:443/a:1");
+  const auto kubelets = connect("192.0.2.1:443");
+  clock.advance(loop, 20s);
+  ASSERT_EQ(verdicts.size(), 1U);
+  EXPECT_EQ(verdicts[0].cause, Cause::timeout);
+  EXPECT_TRUE(isOpen(kubelets));
+  EXPECT_EQ(prober.unsticker().state(), Unsticker::State::not_supported);
+  EXPECT_EQ(toString(prober.unsticker().state()), "not supported");
+  EXPECT_THAT(told, IsEmpty()) << "no connection is tried";
+  EXPECT_EQ(prober.lingering(), 1U) << "as without it";
+}
+
 /// Kernels before 6.x say of a connection in TIME_WAIT that they cannot end it.
 TEST_F(UnstickerTest, OneConnectionThatTheKernelCannotEndIsNotTheKernel) {
   ask("192.0.2.1:443/a:1");

@@ -362,6 +362,22 @@ TEST_F(WatcherTest, AMissingPauseImageIsReported) {
   EXPECT_EQ(seen.pauseImages[0], "registry.k8s.io/pause:3.6 missing");
 }
 
+/// It was built without CONFIG_INET_DIAG_DESTROY.
+TEST_F(WatcherTest, AKernelThatEndsNoConnectionsIsReportedAndAHangingPullIsDetectedAllTheSame) {
+  traffic.cannotEnd = Reason::unavailable;
+  test::Gate silence(loop);
+  runtime.pullGate = &silence;
+  for (const char* id : {"s1", "s2"}) runtime.addSandbox(id, "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.detections.size() >= 2; }));
+  EXPECT_EQ(seen.detections[0].cause, Cause::timeout);
+  EXPECT_EQ(watcher.unsticker().state(), Unsticker::State::not_supported);
+  EXPECT_TRUE(seen.unstucks.empty());
+  ASSERT_FALSE(seen.troubles.empty());
+  EXPECT_NE(seen.troubles[0].find("without CONFIG_INET_DIAG_DESTROY"), std::string::npos);
+  for (const auto& one : seen.troubles) EXPECT_EQ(one, seen.troubles[0]) << "the log says it once";
+}
+
 TEST_F(WatcherTest, PodsChooseTheirBinaryWhereTheyMay) {
   auto changed = std::make_shared<config::Config>(*config);
   changed->podAnnotations.namespaces = {"shop"};
