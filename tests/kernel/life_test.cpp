@@ -3,10 +3,10 @@
 #include "launch_fixture.hpp"
 #include "refused_calls.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
-#include <string_view>
 #include <sys/stat.h>
 
 #include <gmock/gmock.h>
@@ -186,10 +186,10 @@ TEST_F(Life, AKernelThatCannotTellEndsNothing) {
 
 /// The program runs already: ending it would be worse than waiting for a descriptor.
 TEST_F(Life, WithoutADescriptorAStartedProcessIsExaminedLater) {
-  int refused = 0;
+  std::atomic<int> refused = 0;
   const auto process = onOwnThread([&]() -> ProcessPtr {
     const auto full = [&, pause = "/proc/" + std::to_string(sandbox->pause())](const seccomp_data& call) {
-      const std::string_view path(reinterpret_cast<const char*>(call.args[1]));
+      const auto path = pathOf(call);
       const bool examines =
           path.starts_with("/proc/") && path.ends_with("/cgroup") && !path.starts_with(pause);
       return examines && refused < 3 && ++refused > 0 ? EMFILE : 0;
@@ -205,12 +205,11 @@ TEST_F(Life, WithoutADescriptorALeafIsEndedLater) {
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   const auto record = process->record();
-  int refused = 0;
+  std::atomic<int> refused = 0;
   onOwnThread([&] {
     const auto full = [&](const seccomp_data& call) {
-      const std::string_view path(reinterpret_cast<const char*>(call.args[1]));
-      return path.find("fallbackd-test") != std::string_view::npos && refused < 3 && ++refused > 0 ? EMFILE
-                                                                                                   : 0;
+      const auto path = pathOf(call);
+      return path.find("fallbackd-test") != std::string::npos && refused < 3 && ++refused > 0 ? EMFILE : 0;
     };
     if (decideCalls({SYS_openat, SYS_openat2}, full)) stop(process);
     return 0;

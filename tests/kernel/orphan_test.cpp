@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <csignal>
 #include <set>
-#include <string_view>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -124,8 +123,8 @@ TEST_F(Orphans, CgroupsThatVanishMeanwhileHideNoOthers) {
   }
   const auto remains = onOwnThread([&]() -> launcher::Launcher::Remains {
     const auto vanished = [](const seccomp_data& call) {
-      const std::string_view path(reinterpret_cast<const char*>(call.args[1]));
-      return path.find("vanishing-") != std::string_view::npos ? ENOENT : 0;
+      const auto path = pathOf(call);
+      return path.find("vanishing-") != std::string::npos ? ENOENT : 0;
     };
     if (!decideCalls({SYS_openat}, vanished)) return {};
     return run(launcher->collectOrphans({}));
