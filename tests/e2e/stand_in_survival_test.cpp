@@ -181,7 +181,8 @@ TEST_F(Survival, OneThatAPersonRemovesIsMadeAgain) {
   const auto before = id();
   const auto fallback = fallbacksOf(uidOf(kPod));
   E2E_CHECK(shop_->kubelet->stopContainer(before, 0s));
-  E2E_CHECK(shop_->kubelet->removeContainer(before));
+  // The daemon has seen its end and removes it as well; containerd lets one of the two at a time.
+  static_cast<void>(shop_->kubelet->removeContainer(before));
   ASSERT_TRUE(kubelet_->waitFor(
       kPod, [](const PodStatus& pod) { return !pod.ready; }, kCeiling));
   EXPECT_TRUE(serves()) << said(kPod);
