@@ -87,8 +87,8 @@ TEST_F(Logs, AFileThatIsALinkIsNotWrittenTo) {
   EXPECT_EQ(contentOf(folder / "victim"), "precious\n");
 }
 
-/// None of these is late: somebody put it there.
-TEST_F(Logs, WhatIsNoFileIsRefused) {
+/// These are not late files: somebody put them there.
+TEST_F(Logs, AnythingButAFileIsRefused) {
   const auto wanted = request({"wait"});
   const auto logs =
       std::filesystem::path(wanted.sandbox.logDirectory) / (wanted.workload.match.container + "-fallback");

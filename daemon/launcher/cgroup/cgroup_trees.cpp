@@ -101,8 +101,8 @@ bool isPodCgroup(const std::filesystem::path& path) {
          (name.starts_with("pod") || (name.find("-pod") != std::string::npos && name.ends_with(".slice")));
 }
 
-/// What is there while it is read. Cgroups come and go all the time: one that has vanished has none, and says
-/// nothing about the others.
+/// The folders in it at the moment; none if it has vanished. Cgroups come and go all the time, and one that
+/// does must not hide the others.
 std::vector<std::filesystem::path> foldersIn(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> folders;
   std::error_code error;

@@ -48,7 +48,7 @@ class Told : public ::testing::Test {
   pid_t pid_ = 0;
 };
 
-TEST_F(Told, AStatusThatIsLateIsKnownToWhomWaitsForIt) {
+TEST_F(Told, ALateStatusReachesThoseWhoWaitForIt) {
   EXPECT_EQ(test::runToEnd(loop, process_->exited()).kind, Kind::unknown);
   std::optional<ExitStatus> told;
   asio::co_spawn(loop, process_->exitedAndTold(),

@@ -64,7 +64,7 @@ TEST_F(LogCopy, WholeLinesAreCopiedAndAPartStays) {
 }
 
 /// kubelet rotates and removes files of its own accord.
-TEST_F(LogCopy, AFileThatIsRemovedWhileItIsOpenedIsNoUnsafeOne) {
+TEST_F(LogCopy, AFileThatIsRemovedWhileItIsOpenedIsNotUnsafe) {
   const auto opened = test::onOwnThread([&]() -> Result<> {
     const auto remove = [path = question.path](const auto&) {
       ::unlink(path.c_str());

@@ -52,7 +52,7 @@ TEST_F(PauseCheckTest, AnotherProcessOrNoSandboxIsAChange) {
   EXPECT_EQ(confirm(fail(Stage::sandbox, Reason::not_found, "s1")).error().reason, Reason::sandbox_changed);
 }
 
-TEST_F(PauseCheckTest, SilenceIsNoChange) {
+TEST_F(PauseCheckTest, SilenceDoesNotCountAsAChange) {
   for (const auto reason : {Reason::unavailable, Reason::timeout, Reason::cancelled, Reason::protocol}) {
     const auto confirmed = confirm(fail(Stage::containerd, reason, "PodSandboxStatus"));
     ASSERT_FALSE(confirmed);

@@ -273,7 +273,7 @@ TEST_F(RecoveryTest, ALaunchThatTookLongIsTriedAgainAllTheSame) {
   launcher.refusal = noAnswers()[1];
   gate.open();
   ASSERT_TRUE(runUntil(loop, [&] { return recoveries->incidents()[0].error.has_value(); }));
-  EXPECT_EQ(state(), State::verified) << "one answer that is none";
+  EXPECT_EQ(state(), State::verified) << "one failed answer";
   launcher.refusal.reset();
   ASSERT_TRUE(reaches(State::ready));
 }
@@ -357,7 +357,7 @@ TEST_F(RecoveryTest, AnUnprobeableLivenessRestartsNothing) {
   ASSERT_TRUE(runUntil(loop, [&] { return !recoveries->incidents()[0].error; }));
 }
 
-TEST_F(RecoveryTest, WhatProbesMetWithIsNoErrorOfTheNextLaunch) {
+TEST_F(RecoveryTest, ErrorsOfProbesAreNotShownForTheNextLaunch) {
   liveness.emplace();
   liveness->interval = 1ms;
   deadReason = Reason::unavailable;
