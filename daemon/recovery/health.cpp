@@ -27,7 +27,7 @@ cri::Awaitable<void> Recovery::failsLiveness() {
     co_await pauseFor(liveness.interval);
     const auto alive = co_await askOnce(liveness.when, liveness.timeout);
     if (!alive && alive.error().reason != Reason::not_ready) {
-      cannotAsk(alive.error());
+      if (showsNew(alive.error())) chronicle_.cannotBeProbed(alive.error());
       continue;
     }
     incident_.error.reset();
@@ -51,17 +51,9 @@ cri::Awaitable<Result<>> Recovery::answersWell() {
       incident_.error.reset();
       co_return answer;
     }
-    cannotAsk(answer.error());
+    if (showsNew(answer.error())) chronicle_.cannotBeProbed(answer.error());
     co_await pause.wait();
   }
-}
-
-/// Logged once, and shown for as long as it lasts.
-void Recovery::cannotAsk(const Error& error) {
-  const bool known = incident_.error && incident_.error->message() == error.message();
-  incident_.error = error;
-  if (known) return;
-  chronicle_.cannotBeProbed(error);
 }
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {

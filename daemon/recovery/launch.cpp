@@ -100,7 +100,7 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatie
     if (isSilence(error) && !away && !silentUntil) silentUntil = clock_.now() + kSandboxDeadline;
     const bool silence = silentUntil && clock_.now() < *silentUntil;
     if (!silence && (!mayPass(error) || ++shortages >= kMaxShortages)) co_return process;
-    cannotLaunch(error);
+    if (showsNew(error)) chronicle_.cannotBeLaunched(error);
     const bool ended = co_await endRequested_.waitFor(pause.next());
     if (ended) co_return nullptr;
   }
@@ -112,13 +112,6 @@ bool Recovery::mayPass(const Error& error) const {
       error.reason == Reason::spawner_gone || (error.stage == Stage::run && error.reason == Reason::killed);
   return isTemporary(error) &&
          (!mayHaveRun || config::restartsAfter(workload_->restart, config::Outcome::unknown));
-}
-
-/// Logged once, and shown until it is over.
-void Recovery::cannotLaunch(const Error& error) {
-  const bool known = incident_.error && incident_.error->message() == error.message();
-  incident_.error = error;
-  if (!known) chronicle_.cannotBeLaunched(error);
 }
 
 /// Each attempt asks the cache: the binary may have been revoked since the last one.

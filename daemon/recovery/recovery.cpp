@@ -288,6 +288,13 @@ void Recovery::noteExit(const launcher::ExitStatus& status) {
   noLongerRuns();
 }
 
+/// Shows it until it is over. False if it was shown already: then it has been logged.
+bool Recovery::showsNew(const Error& error) {
+  const bool known = incident_.error && incident_.error->message() == error.message();
+  incident_.error = error;
+  return !known;
+}
+
 /// What its probes met with is over as well.
 void Recovery::noLongerRuns() {
   incident_.state = State::verified;

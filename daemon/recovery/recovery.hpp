@@ -171,8 +171,7 @@ class Recovery {
   [[nodiscard]] Backoff pausesOfAsking() const;
   [[nodiscard]] FairGroup launchGroup() const;
   cri::Awaitable<Result<launcher::LaunchRequest>> launchOfRunning();
-  void cannotAsk(const Error& error);
-  void cannotLaunch(const Error& error);
+  bool showsNew(const Error& error);
   [[nodiscard]] bool mayPass(const Error& error) const;
   [[nodiscard]] launcher::Place place() const;
   cri::Awaitable<void> untilEndRequested();
