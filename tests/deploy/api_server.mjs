@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // As much of an API server as helm and kubectl need: discovery, objects, watches, server-side apply. It checks each object
-// against Kubernetes' published schemas and runs nothing: a Pod has succeeded as soon as it exists. On loopback, in
-// this process. `operator`: it knows the kinds of the Prometheus operator, too.
+// against Kubernetes' published schemas and runs nothing: a Pod has succeeded as soon as it exists; one that a controller
+// owns is running. On loopback, in this process. `operator`: it knows the kinds of the Prometheus operator, too.
+// `exec(argv)` returns {code, stdout, stderr}: what `kubectl exec` shows of a command in any container.
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {createServer} from 'node:http';
 import {createRequire} from 'node:module';
@@ -89,8 +90,9 @@ function fromProtobuf(kind, bytes) {
   return {metadata: {...metadata, namespace: one(own, 3).toString()}, data: map(object, 2, 'base64'), type: one(object, 3).toString()};
 }
 
-export async function startApiServer(tools, folder, {operator = false} = {}) {
-  const yaml = createRequire(join(tools, 'package.json'))('js-yaml');
+export async function startApiServer(tools, folder, {operator = false, exec} = {}) {
+  const library = createRequire(join(tools, 'package.json'));
+  const yaml = library('js-yaml');
   const known = [...kinds, ...(operator ? operatorKinds : [])].map(([group, version, kind, plural, namespaced]) => ({group, version, kind, plural, namespaced}));
   const groupVersion = (one) => (one.group ? `${one.group}/${one.version}` : one.version);
   const root = (one) => (one.group ? `/apis/${groupVersion(one)}` : '/api/v1');
@@ -124,7 +126,11 @@ export async function startApiServer(tools, folder, {operator = false} = {}) {
       ...object.metadata, resourceVersion: String(++version), uid: there?.metadata.uid ?? `00000000-0000-0000-0000-${String(version).padStart(12, '0')}`,
       creationTimestamp: there?.metadata.creationTimestamp ?? '2026-01-01T00:00:00Z', generation: 1,
     };
-    if (one.kind === 'Pod') object.status = {phase: 'Succeeded', conditions: [{type: 'Ready', status: 'False', reason: 'PodCompleted'}]};
+    if (one.kind === 'Pod') {
+      object.status = object.metadata.ownerReferences?.length
+        ? {phase: 'Running', conditions: [{type: 'Ready', status: 'True'}]}
+        : {phase: 'Succeeded', conditions: [{type: 'Ready', status: 'False', reason: 'PodCompleted'}]};
+    }
     if (one.kind === 'DaemonSet') {
       object.status = {observedGeneration: 1, desiredNumberScheduled: 1, currentNumberScheduled: 1, updatedNumberScheduled: 1, numberAvailable: 1, numberReady: 1, numberMisscheduled: 0};
     }
@@ -271,6 +277,26 @@ export async function startApiServer(tools, folder, {operator = false} = {}) {
       response.end(JSON.stringify(answered[1]));
     });
   });
+  // kubectl's exec: a byte of each message says which stream it belongs to; 3 has how the command ended.
+  if (exec) {
+    const {WebSocketServer} = library('ws');
+    const sockets = new WebSocketServer({noServer: true, handleProtocols: (offered) => [...offered].find((one) => one === 'v5.channel.k8s.io') ?? false});
+    server.on('upgrade', (request, socket, head) => {
+      const url = new URL(request.url, 'http://loopback');
+      const pod = url.pathname.endsWith('/exec') ? store.get(url.pathname.slice(0, -'/exec'.length)) : undefined;
+      if (!pod?.spec.containers.some((one) => one.name === url.searchParams.get('container'))) {
+        socket.end('HTTP/1.1 404 Not Found\r\n\r\n');
+        return;
+      }
+      sockets.handleUpgrade(request, socket, head, async (stream) => {
+        const {code, stdout, stderr} = await exec(url.searchParams.getAll('command'));
+        const failure = {status: 'Failure', reason: 'NonZeroExitCode', message: `command terminated with exit code ${code}`, details: {causes: [{reason: 'ExitCode', message: String(code)}]}};
+        const end = JSON.stringify({metadata: {}, ...(code === 0 ? {status: 'Success'} : failure)});
+        for (const [channel, text] of [[1, stdout], [2, stderr], [3, end]]) if (text) stream.send(Buffer.concat([Buffer.of(channel), Buffer.from(text)]));
+        stream.close(1000);
+      });
+    });
+  }
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   mkdirSync(folder, {recursive: true});
   const kubeconfig = join(folder, 'kubeconfig');

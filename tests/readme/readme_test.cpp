@@ -35,10 +35,10 @@ std::string contentOf(const fs::path& file) {
   return text.str();
 }
 
-/// Types the blocks of `what`; everything that they make is below `out`.
-Result<std::string> type(const std::string& what, const fs::path& out) {
+/// Types the blocks of `what`; everything that they make is below `out`. `socket`: the daemon's, to look at.
+Result<std::string> type(const std::string& what, const fs::path& out, const std::string& socket = "") {
   return runOk({.argv = {"node", sources() / "tests/readme/typed.mjs", what, sources(),
-                         binary("fallbackctl").parent_path(), out, tools()},
+                         binary("fallbackctl").parent_path(), out, tools(), socket},
                 .env = {},
                 .output = {}},
                100s);
@@ -93,13 +93,15 @@ TEST(Readme, LeadsToARescuedPod) {
   };
   ASSERT_TRUE(waitUntil(kCeiling, admitted)) << daemon->logText();
 
-  // Nobody answers for registry.example.com here.
+  // The registry of registry.example.com has ended.
   E2E_TRY(const auto pod, kubelet.startPod(checkoutPod("web-0")));
   ASSERT_FALSE(kubelet.pullImage("registry.example.com/shop/checkout:1.8.3").ok());
   E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
   EXPECT_EQ(answer.body, "hello\n");
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*daemon, "web-0") == "ready"; }))
       << daemon->logText();
+  E2E_TRY(const auto seen, type("look", out, daemon->controlSocket()));
+  EXPECT_THAT(seen, HasSubstr("checkout@1.8.3"));
 }
 
 }  // namespace
