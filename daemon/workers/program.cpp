@@ -4,6 +4,7 @@
 #include "base/clock.hpp"
 #include "base/strings.hpp"
 #include "sys/file.hpp"
+#include "sys/memory_file.hpp"
 #include "sys/process.hpp"
 #include "workers/trusted_path.hpp"
 
@@ -14,7 +15,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -79,8 +79,7 @@ void append(std::string& bytes, const std::vector<std::string>& list) {
 }
 
 Result<sys::UniqueFd> fileWith(const std::string& input) {
-  sys::UniqueFd file(::memfd_create("request", MFD_CLOEXEC));
-  if (!file) return failErrno(Stage::detection, "make the program's input");
+  FB_TRY(auto file, sys::memoryFile(Stage::detection, "the program's input"));
   FB_CHECK(sys::writeAll(Stage::detection, file, input, "the program's input"));
   if (::lseek(file.get(), 0, SEEK_SET) != 0) return failErrno(Stage::detection, "rewind the program's input");
   return file;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/confinement/seccomp_program.hpp"
 
-#include "sys/fd.hpp"
+#include "sys/memory_file.hpp"
 
 #include <cstddef>
 #include <cstring>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 namespace fallbackd::launcher {
@@ -33,8 +32,7 @@ std::vector<sock_filter> denyCallsFrom(std::uint32_t first) {
 }
 
 Result<std::string> exportProgram(const SeccompContext& context, std::vector<sock_filter> prologue) {
-  const sys::UniqueFd file(::memfd_create("seccomp", MFD_CLOEXEC));
-  if (!file) return failErrno(Stage::identity, "make room for the seccomp filter");
+  FB_TRY(const auto file, sys::memoryFile(Stage::identity, "the seccomp filter"));
   if (const int code = ::seccomp_export_bpf(context.get(), file.get()); code != 0) {
     return fail(Stage::identity, Reason::system, "compile the seccomp filter", -code);
   }
