@@ -3,12 +3,16 @@
 #include "app/status.hpp"
 
 #include "app/snapshot_source.hpp"
+#include "base/strings.hpp"
 #include "fake_clock.hpp"
 #include "output_schema.hpp"
+#include "shell.hpp"
 #include "snapshots.hpp"
+#include "temp_folder.hpp"
 
 #include <atomic>
 #include <future>
+#include <map>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -111,9 +115,8 @@ TEST(Readiness, NamesWhatIsMissing) {
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: has not been read yet"));
 }
 
-/// Every part of a status, as programs rely on it.
-TEST(Status, IsWhatItsSchemaSays) {
-  EXPECT_EQ(test::schemaProblems("status", statusJson(quietNode())), "");
+/// A node in whose status every part is.
+Snapshot fullNode() {
   auto snapshot = quietNode();
   snapshot.incidents = {incidentOf("web-0", recovery::State::ready),
                         incidentOf("web-1", recovery::State::failed)};
@@ -145,8 +148,14 @@ TEST(Status, IsWhatItsSchemaSays) {
   snapshot.mirror.emplace().served = {image, image};
   snapshot.mirror->served[1].byDigest = true;
   snapshot.mirror->served[1].lastSeen.reset();
+  return snapshot;
+}
+
+/// As programs rely on it.
+TEST(Status, IsWhatItsSchemaSays) {
+  EXPECT_EQ(test::schemaProblems("status", statusJson(quietNode())), "");
   coverage::Counts counts{};
-  const auto status = statusJson(snapshot, counts);
+  const auto status = statusJson(fullNode(), counts);
   EXPECT_EQ(test::schemaProblems("status", status), "");
   EXPECT_EQ(
       test::schemaProblems("recoveries", boost::json::serialize(boost::json::parse(status).at("recoveries"))),
@@ -156,6 +165,22 @@ TEST(Status, IsWhatItsSchemaSays) {
   more.as_object()["new"] = 1;
   EXPECT_THAT(test::schemaProblems("status", boost::json::serialize(more)),
               HasSubstr("'new' was unexpected"));
+}
+
+TEST(Watch, IsWhatItsSchemaSays) {
+  test::TempFolder folder;
+  const auto socket = folder.path() + "/sock";
+  const auto output = test::shell("/usr/bin/python3 " FIXTURES "/fake_daemon.py " + socket + " " +
+                                  folder.write("status.json", statusJson(fullNode())) +
+                                  " " FALLBACKCTL " watch -o json --socket " + socket + " 2>/dev/null");
+  std::map<std::string, std::string> documents;
+  for (const auto line : split(trim(output.text), '\n')) {
+    const auto kind = std::string(boost::json::parse(std::string(line)).at("kind").as_string());
+    documents[kind] = line;
+  }
+  for (const char* kind : {"registry", "waiting", "recovery"}) {
+    EXPECT_EQ(test::schemaProblems("watch", documents[kind]), "") << output.text;
+  }
 }
 
 TEST(Status, ShowsADrill) {
