@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include <CLI/CLI.hpp>
+
 namespace fallbackd::ctl {
 
 std::string fromHere(const std::string& path) {

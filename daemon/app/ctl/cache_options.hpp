@@ -10,7 +10,9 @@
 #include <set>
 #include <string>
 
-#include <CLI/CLI.hpp>
+namespace CLI {
+class App;
+}
 
 namespace fallbackd::ctl {
 

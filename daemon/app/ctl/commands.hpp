@@ -8,7 +8,9 @@
 #include <span>
 #include <string>
 
-#include <CLI/CLI.hpp>
+namespace CLI {
+class App;
+}
 
 namespace fallbackd::ctl {
 

@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include <CLI/CLI.hpp>
+
 namespace fallbackd::ctl {
 
 void addDescribeConfig(CLI::App& app, Run& run) {

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
 namespace fallbackd::ctl {

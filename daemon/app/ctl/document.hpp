@@ -4,8 +4,11 @@
 
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <boost/json/value.hpp>
+
+namespace CLI {
+class App;
+}
 
 namespace fallbackd::ctl {
 

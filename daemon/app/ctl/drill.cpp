@@ -2,16 +2,15 @@
 // fallbackctl drill: an outage for one pod that was made for it.
 #include "app/ctl/drill.hpp"
 
-#include "app/ctl/cache_options.hpp"
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/document.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/input.hpp"
+#include "app/ctl/order_places.hpp"
 #include "app/ctl/output.hpp"
 #include "base/strings.hpp"
 #include "config/drill.hpp"
-#include "config/load.hpp"
 #include "config/names.hpp"
 #include "config/pause.hpp"
 
@@ -24,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
 namespace fallbackd::ctl {
@@ -36,43 +36,19 @@ using config::Drill;
 constexpr std::chrono::seconds kDrillPatience{10};
 constexpr std::chrono::seconds kMinDrill{30};
 
-struct DrillOptions {
+struct DrillOptions : OrderPlaces {
   std::string workload;
   std::string pod;  // NAMESPACE/NAME, of drill pod NAME alone, too; empty: WORKLOAD-drill
   std::string length = "10m";
   std::string reason;
-  std::optional<std::string> configFile;
-  std::optional<std::string> state;
-  std::optional<std::string> socket;
   std::string file = "-";  // of drill pod, and the next two
   std::string node;
   std::string container;
 };
 
-void addPlaces(CLI::App& command, DrillOptions& options) {
-  command.add_option("-c,--config", options.configFile,
-                     "read state folder and socket from this fallbackd.yaml");
-  command.add_option("--state", options.state, "the daemon's state folder (default /var/lib/fallbackd)");
-  command.add_option("--socket", options.socket,
-                     "fallbackd's socket (default /run/fallbackd/fallbackd.sock)");
-}
-
 void addSubject(CLI::App& command, DrillOptions& options) {
   command.add_option("WORKLOAD", options.workload, "a workload of the configuration")->required();
   command.add_option("--for", options.length, "when it ends by itself, 30s to 1h (default 10m)");
-}
-
-bool completePlaces(DrillOptions& options) {
-  config::Config settings;
-  if (options.configFile) {
-    const auto loaded = config::load(*options.configFile);
-    for (const auto& diagnostic : loaded.diagnostics) complain(diagnostic.toString());
-    if (loaded.config == nullptr) return false;
-    settings = *loaded.config;
-  }
-  options.state = options.state ? fromHere(*options.state) : settings.cache.state;
-  if (!options.socket) options.socket = settings.telemetry.socket;
-  return true;
 }
 
 std::optional<std::chrono::seconds> drillLength(const DrillOptions& options) {
@@ -162,7 +138,7 @@ std::string pausedBy(const json::value& status, const std::string& podNamespace)
 }
 
 int startDrill(DrillOptions options) {
-  if (!completePlaces(options)) return kUsage;
+  if (!complete(options)) return kUsage;
   const auto length = drillLength(options);
   auto pod = podNamed(options);
   if (!length || !pod || !isOneLine(options.reason)) return kUsage;
@@ -214,7 +190,7 @@ int startDrill(DrillOptions options) {
 }
 
 int stopDrill(DrillOptions options) {
-  if (!completePlaces(options)) return kUsage;
+  if (!complete(options)) return kUsage;
   if (const auto written = config::writeDrill(*options.state, {}); !written) return complain(written.error());
   if (const auto code = awaitDaemon(options, {}); code != kOk) return code;
   std::printf("no drill holds; a fallback that it started goes on until its pod is deleted or handed back\n");
@@ -222,7 +198,7 @@ int stopDrill(DrillOptions options) {
 }
 
 int showDrill(DrillOptions options) {
-  if (!completePlaces(options)) return kUsage;
+  if (!complete(options)) return kUsage;
   const auto status = askJson(*options.socket, "/status");
   if (!status) return complain(status.error());
   const auto* const told = drillOf(*status);
@@ -275,7 +251,7 @@ void addDrill(CLI::App& app, Run& run) {
   const auto add = [&](const char* name, const char* purpose, int (*act)(DrillOptions)) {
     auto options = std::make_shared<DrillOptions>();
     auto* command = drill->add_subcommand(name, purpose);
-    addPlaces(*command, *options);
+    addOrderPlaces(*command, *options);
     command->callback([options, act, &run] { run = [options, act] { return act(*options); }; });
     return std::pair{command, options};
   };

@@ -18,6 +18,8 @@
 #include <unistd.h>
 #include <vector>
 
+#include <CLI/CLI.hpp>
+
 namespace fallbackd::ctl {
 
 namespace {

@@ -5,6 +5,8 @@
 
 #include <exception>
 
+#include <CLI/CLI.hpp>
+
 int main(int argc, char** argv) {
   using namespace fallbackd;
   try {

@@ -26,6 +26,8 @@
 #include <unistd.h>
 #include <vector>
 
+#include <CLI/CLI.hpp>
+
 namespace fallbackd::ctl {
 
 namespace {

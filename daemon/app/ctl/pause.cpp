@@ -3,13 +3,12 @@
 // have stand-ins.
 #include "config/pause.hpp"
 
-#include "app/ctl/cache_options.hpp"
 #include "app/ctl/client.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/fields.hpp"
+#include "app/ctl/order_places.hpp"
 #include "app/ctl/output.hpp"
 #include "base/strings.hpp"
-#include "config/load.hpp"
 #include "config/names.hpp"
 
 #include <algorithm>
@@ -20,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
 namespace fallbackd::ctl {
@@ -32,37 +32,18 @@ using config::Pause;
 constexpr std::chrono::seconds kPatience{10};
 constexpr std::chrono::seconds kRemovalPatience{45};  // kubelet reads for 30 s how those of a gone pod ended
 
-struct PauseOptions {
-  std::optional<std::string> configFile;
-  std::optional<std::string> state;
-  std::optional<std::string> socket;
+struct PauseOptions : OrderPlaces {
   std::vector<std::string> namespaces;  // empty: the node
   std::string reason;
 };
-
-void addTo(CLI::App& command, PauseOptions& options) {
-  command.add_option("-c,--config", options.configFile,
-                     "read state folder and socket from this fallbackd.yaml");
-  command.add_option("--state", options.state, "the daemon's state folder (default /var/lib/fallbackd)");
-  command.add_option("--socket", options.socket,
-                     "fallbackd's socket (default /run/fallbackd/fallbackd.sock)");
-}
 
 void addNamespaces(CLI::App& command, PauseOptions& options) {
   command.add_option("--namespace", options.namespaces, "only this namespace; may be given several times");
 }
 
-/// Fills what the configuration file says and the command line does not.
+/// Fills the places and checks the rest.
 bool complete(PauseOptions& options) {
-  config::Config settings;
-  if (options.configFile) {
-    const auto loaded = config::load(*options.configFile);
-    for (const auto& diagnostic : loaded.diagnostics) complain(diagnostic.toString());
-    if (loaded.config == nullptr) return false;
-    settings = *loaded.config;
-  }
-  options.state = options.state ? fromHere(*options.state) : settings.cache.state;
-  if (!options.socket) options.socket = settings.telemetry.socket;
+  if (!complete(static_cast<OrderPlaces&>(options))) return false;
   for (const auto& name : options.namespaces) {
     if (config::isDnsLabel(name)) continue;
     complain("--namespace " + fallbackd::quoted(name) + " is not a name that Kubernetes accepts");
@@ -173,7 +154,7 @@ void addPause(CLI::App& app, Run& run) {
   auto options = std::make_shared<PauseOptions>();
   auto* command = app.add_subcommand("pause", "start no new fallbacks on this node; those that run go on");
   addNamespaces(*command, *options);
-  addTo(*command, *options);
+  addOrderPlaces(*command, *options);
   command->add_option("--reason", options->reason, "shown in status, log and page");
   command->callback([options, &run] { run = [options] { return startPause(*options); }; });
 }
@@ -182,7 +163,7 @@ void addRemoveAll(CLI::App& app, Run& run) {
   auto options = std::make_shared<PauseOptions>();
   auto* command = app.add_subcommand(
       "remove-all", "before an uninstall: pause the node and remove its stand-ins; fallbacks go on");
-  addTo(*command, *options);
+  addOrderPlaces(*command, *options);
   command->add_option("--reason", options->reason, "shown in status, log and page")->default_val("uninstall");
   command->callback([options, &run] { run = [options] { return removeAll(*options); }; });
 }
@@ -192,7 +173,7 @@ void addResume(CLI::App& app, Run& run) {
   auto* command =
       app.add_subcommand("resume", "end a pause: of the namespaces that are named, else every pause");
   addNamespaces(*command, *options);
-  addTo(*command, *options);
+  addOrderPlaces(*command, *options);
   command->callback([options, &run] { run = [options] { return endPause(*options); }; });
 }
 

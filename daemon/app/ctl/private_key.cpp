@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include <CLI/CLI.hpp>
+
 namespace fallbackd::ctl {
 
 namespace {

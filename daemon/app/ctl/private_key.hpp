@@ -6,10 +6,13 @@
 #include "base/error.hpp"
 #include "cache/crypto.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
-#include <CLI/CLI.hpp>
+namespace CLI {
+class App;
+}
 
 namespace fallbackd::ctl {
 

@@ -24,6 +24,8 @@
 #include <sys/stat.h>
 #include <vector>
 
+#include <CLI/CLI.hpp>
+
 namespace fallbackd::ctl {
 
 namespace {

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 
+#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
 namespace fallbackd::ctl {

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/ctl/order_places.hpp"
+
+#include "app/ctl/cache_options.hpp"
+#include "app/ctl/output.hpp"
+#include "config/load.hpp"
+
+#include <CLI/CLI.hpp>
+
+namespace fallbackd::ctl {
+
+void addOrderPlaces(CLI::App& command, OrderPlaces& places) {
+  command.add_option("-c,--config", places.configFile,
+                     "read state folder and socket from this fallbackd.yaml");
+  command.add_option("--state", places.state, "the daemon's state folder (default /var/lib/fallbackd)");
+  command.add_option("--socket", places.socket, "fallbackd's socket (default /run/fallbackd/fallbackd.sock)");
+}
+
+bool complete(OrderPlaces& places) {
+  config::Config settings;
+  if (places.configFile) {
+    const auto loaded = config::load(*places.configFile);
+    for (const auto& diagnostic : loaded.diagnostics) complain(diagnostic.toString());
+    if (loaded.config == nullptr) return false;
+    settings = *loaded.config;
+  }
+  places.state = places.state ? fromHere(*places.state) : settings.cache.state;
+  if (!places.socket) places.socket = settings.telemetry.socket;
+  return true;
+}
+
+}  // namespace fallbackd::ctl

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a command leaves an order for the daemon, and where it sees that the daemon follows it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace fallbackd::ctl {
+
+struct OrderPlaces {
+  std::optional<std::string> configFile;
+  std::optional<std::string> state;   // the daemon's state folder
+  std::optional<std::string> socket;  // the daemon's
+};
+
+/// --config, --state and --socket.
+void addOrderPlaces(CLI::App& command, OrderPlaces& places);
+
+/// Fills what the configuration file says and the command line does not. False, with its diagnostics on
+/// stderr, if the file is refused.
+bool complete(OrderPlaces& places);
+
+}  // namespace fallbackd::ctl
