@@ -46,9 +46,8 @@ std::string problemOfSettle(const Config& config, const Workload& workload) {
   if (workload.settle.value_or(config.settle) != Settle::automatic) return {};
   const auto& sources = config.kubernetes.sources;
   if (std::find(sources.begin(), sources.end(), PodSource::apiserver) != sources.end()) return {};
-  return "settle is auto, and means never without apiserver among kubernetes.sources: whether a stand-in "
-         "does harm "
-         "is not known";
+  return "settle is auto, which means never unless kubernetes.sources has apiserver: it says whether a "
+         "stand-in would replace a healthy pod";
 }
 
 std::string problemOfSettle(const Config& config) {

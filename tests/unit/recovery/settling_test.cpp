@@ -599,7 +599,7 @@ TEST_F(SettlingTest, WithoutAnApiServerAutoMeansNever) {
   recoveries->reconfigure(config);
   detect();
   ASSERT_TRUE(becomes(Settled::refused));
-  EXPECT_THAT(why(), HasSubstr("settle is auto, and means never without apiserver among kubernetes.sources"));
+  EXPECT_THAT(why(), HasSubstr("settle is auto, which means never unless kubernetes.sources has apiserver"));
   clock.advance(loop, 1min);
   EXPECT_EQ(rolloutQuestions, 0);
   EXPECT_EQ(standIns.attempts, 0);
