@@ -36,7 +36,7 @@ constexpr std::size_t kNeighbours = 10;
 constexpr const char* kBlackHole = "192.0.2.1:5000";
 
 /// What hangs: which time must be over before its connections are ended.
-enum class Hung : std::uint8_t { connecting, silent };
+enum class Hung : std::uint8_t { nothing, connecting, silent };
 
 class Unstick : public testing::Test {
  protected:
@@ -111,8 +111,7 @@ class Unstick : public testing::Test {
     for (const auto& pod : neighbours_) names.push_back(pod.spec.name);
     return tookUntilRunning(names, ceiling);
   }
-  /// `entries`: hosts that the pull asks, one after the other; the last mirror is also the server.
-  void expectUnstuck(const std::string& property, Hung hung, int entries = 1) {
+  void expectNeighboursRun(const std::string& property, Hung hung, int entries) {
     queueNeighbours();
     const auto took = neighboursTook(kPatience);
     ASSERT_TRUE(took) << "neighbours wait behind the hung pull\n" << shop_->daemon->logText();
@@ -121,10 +120,18 @@ class Unstick : public testing::Test {
                 static_cast<long long>(took->count()));
     writePart("unstick-" + property, {{"part", "unstick"},
                                       {"case", property},
-                                      {"hung", hung == Hung::silent ? "silent" : "connecting"},
+                                      {"hung", nameOf(hung)},
                                       {"entries", entries},
                                       {"neighbours", neighbours_.size()},
                                       {"tookMs", took->count()}});
+  }
+  static const char* nameOf(Hung hung) {
+    if (hung == Hung::nothing) return "nothing";
+    return hung == Hung::silent ? "silent" : "connecting";
+  }
+  /// `entries`: hosts that the pull asks, one after the other; the last mirror is also the server.
+  void expectUnstuck(const std::string& property, Hung hung, int entries = 1) {
+    ASSERT_NO_FATAL_FAILURE(expectNeighboursRun(property, hung, entries));
     EXPECT_GE(metric("ended"), 1);
     EXPECT_THAT(shop_->daemon->logText(), HasSubstr("ended a stalled connection of containerd"));
     EXPECT_EQ(status().at("unstick").at("state").as_string(), "ready");
@@ -162,6 +169,17 @@ class Unstick : public testing::Test {
   std::string image_;
   Stamp begun_{};
 };
+
+/// What the others are compared with: how long this machine takes for the pods themselves.
+TEST_F(Unstick, BehindNothingNeighboursStart) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  ASSERT_NO_FATAL_FAILURE(startNeighbours());
+  puller_ = std::make_unique<SerialPuller>(*shop_->kubelet);
+  begun_ = Clock::system().now();
+  expectNeighboursRun("nothing_hung", Hung::nothing, 0);
+  EXPECT_EQ(metric("ended"), 0);
+  dead_.reset();
+}
 
 TEST_F(Unstick, BehindASilentRegistryNeighboursStart) {
   ASSERT_NO_FATAL_FAILURE(open());
