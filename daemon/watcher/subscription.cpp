@@ -6,6 +6,8 @@
 #include "base/async/pause.hpp"
 #include "watcher/real_container.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 #include <variant>
 
@@ -19,6 +21,7 @@ namespace {
 
 constexpr auto kFirstReconnect = 50ms;
 constexpr auto kLastReconnect = 2s;
+constexpr std::chrono::nanoseconds kFirstResync = 250ms;
 
 }  // namespace
 
@@ -42,7 +45,7 @@ cri::Awaitable<void> Subscription::run() {
   }
 }
 
-/// One life of the event stream. The subscription stands before the lists are taken, so nothing falls
+/// One life of the event stream. The subscription stands before the lists are taken, so hardly anything falls
 /// between.
 cri::Awaitable<Result<>> Subscription::follow() {
   using namespace boost::asio::experimental::awaitable_operators;
@@ -64,10 +67,13 @@ cri::Awaitable<Error> Subscription::followEvents(cri::EventStream& stream) {
   }
 }
 
-/// Ends when a list fails: then the connection is set up again.
+/// Soon after the first list at first: a sandbox whose pause process had started before the subscription, and
+/// whose RunPodSandbox returned after the list, has neither an event nor an entry. Ends when a list fails:
+/// then the connection is set up again.
 cri::Awaitable<void> Subscription::resyncRegularly() {
+  Backoff pause({std::min(kFirstResync, resyncInterval_), resyncInterval_});
   for (;;) {
-    co_await pauseFor(jittered_(resyncInterval_));
+    co_await pauseFor(jittered_(pause.next()));
     const auto synced = co_await resync();
     if (!synced) co_return;
   }
