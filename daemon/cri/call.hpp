@@ -27,6 +27,9 @@ struct CallOptions {
   std::optional<std::chrono::milliseconds> deadline;
   std::string containerdNamespace;  // sent as the header that containerd's own services require
   std::string lease = {};           // protects from containerd's garbage collection what the call writes
+  /// A cancellation does not cut the call off: the caller gets its result first, at the deadline at the
+  /// latest. For what containerd cannot undo halfway.
+  bool finishes = false;
 };
 
 template <class Response>
@@ -44,12 +47,14 @@ inline void prepare(grpc::ClientContext& context, const CallOptions& options) {
 }
 
 /// A callback for gRPC's threads that completes `handler` on its own executor; until then a cancellation
-/// cancels the call. gRPC requires it to be copyable and the handler is move-only, so it is shared.
+/// cancels the call, if it has a `context`. gRPC requires it to be copyable and the handler is move-only, so
+/// it is shared.
 template <class Handler>
 std::function<void(grpc::Status)> handOver(std::shared_ptr<Handler> handler,
                                            std::shared_ptr<grpc::ClientContext> context) {
   auto executor = boost::asio::get_associated_executor(*handler);
-  if (auto slot = boost::asio::get_associated_cancellation_slot(*handler); slot.is_connected()) {
+  auto slot = boost::asio::get_associated_cancellation_slot(*handler);
+  if (context != nullptr && slot.is_connected()) {
     slot.assign([context](boost::asio::cancellation_type) { context->TryCancel(); });
   }
   auto work = std::make_shared<boost::asio::executor_work_guard<decltype(executor)>>(executor);
@@ -76,10 +81,11 @@ boost::asio::awaitable<CallResult<Response>> unary(Request request, CallOptions 
   state->request = std::move(request);
   prepare(state->context, options);
 
-  auto initiate = [state, &start](auto handler) {
+  auto initiate = [state, &start, finishes = options.finishes](auto handler) {
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
     // The callback owns the state: gRPC uses it until then.
-    const std::shared_ptr<grpc::ClientContext> context(state, &state->context);
+    std::shared_ptr<grpc::ClientContext> context;
+    if (!finishes) context = {state, &state->context};
     start(&state->context, &state->request, &state->response,
           [state, done = handOver(shared, context)](grpc::Status status) { done(std::move(status)); });
   };
