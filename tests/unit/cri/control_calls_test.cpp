@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls of cri::Control that are cancelled while containerd works on them.
 #include "cri/grpc_control.hpp"
+#include "run_until.hpp"
 #include "runtime.grpc.pb.h"
 #include "temp_folder.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -75,23 +77,27 @@ class Calls : public testing::Test {
   /// Cancels the call while the server works on it. Its result.
   std::optional<Result<>> cancelled(const Call& call) {
     std::optional<Result<>> result;
+    int ended = 0;
     boost::asio::cancellation_signal signal;
     boost::asio::co_spawn(loop_, call(),
                           boost::asio::bind_cancellation_slot(
                               signal.slot(), [&](const std::exception_ptr& error, Result<> done) {
                                 if (error == nullptr) result = std::move(done);
+                                ++ended;
                               }));
     const auto cancel = std::async(std::launch::async, [&] {
       EXPECT_EQ(runtime_.begun.get_future().wait_for(kCeiling), std::future_status::ready);
       boost::asio::post(loop_, [&] {
         signal.emit(boost::asio::cancellation_type::terminal);
         // Behind the cancellation on the same connection: when it is answered, the server knows of both.
-        boost::asio::co_spawn(
-            loop_, control_->removeContainer("another"),
-            [&](const std::exception_ptr&, const Result<>&) { runtime_.mayEnd.set_value(); });
+        boost::asio::co_spawn(loop_, control_->removeContainer("another"),
+                              [&](const std::exception_ptr&, const Result<>&) {
+                                runtime_.mayEnd.set_value();
+                                ++ended;
+                              });
       });
     });
-    loop_.run_for(kCeiling);
+    EXPECT_TRUE(test::runUntil(loop_, [&] { return ended == 2; }));
     return result;
   }
 
