@@ -48,6 +48,7 @@ class SlowRuntime final : public v1::RuntimeService::Service {
 
   std::promise<void> begun;
   std::promise<void> mayEnd;
+  std::promise<void> ended;
   std::atomic<bool> cutOff = false;
 
  private:
@@ -55,6 +56,7 @@ class SlowRuntime final : public v1::RuntimeService::Service {
     begun.set_value();
     mayEnd.get_future().wait_for(kCeiling);
     cutOff = context.IsCancelled();
+    ended.set_value();
     return grpc::Status::OK;
   }
 };
@@ -98,6 +100,7 @@ class Calls : public testing::Test {
       });
     });
     EXPECT_TRUE(test::runUntil(loop_, [&] { return ended == 2; }));
+    EXPECT_EQ(runtime_.ended.get_future().wait_for(kCeiling), std::future_status::ready);
     return result;
   }
 
