@@ -6,8 +6,6 @@
 #include "base/async/pause.hpp"
 #include "watcher/real_container.hpp"
 
-#include <algorithm>
-#include <chrono>
 #include <utility>
 #include <variant>
 
@@ -21,7 +19,6 @@ namespace {
 
 constexpr auto kFirstReconnect = 50ms;
 constexpr auto kLastReconnect = 2s;
-constexpr std::chrono::nanoseconds kFirstResync = 250ms;
 
 }  // namespace
 
@@ -45,7 +42,7 @@ cri::Awaitable<void> Subscription::run() {
   }
 }
 
-/// One life of the event stream. The subscription stands before the lists are taken, so hardly anything falls
+/// One life of the event stream. The subscription stands before the lists are taken, so nothing falls
 /// between.
 cri::Awaitable<Result<>> Subscription::follow() {
   using namespace boost::asio::experimental::awaitable_operators;
@@ -67,13 +64,10 @@ cri::Awaitable<Error> Subscription::followEvents(cri::EventStream& stream) {
   }
 }
 
-/// Soon after the first list at first: a sandbox whose pause process had started before the subscription, and
-/// whose RunPodSandbox returned after the list, has neither an event nor an entry. Ends when a list fails:
-/// then the connection is set up again.
+/// Ends when a list fails: then the connection is set up again.
 cri::Awaitable<void> Subscription::resyncRegularly() {
-  Backoff pause({std::min(kFirstResync, resyncInterval_), resyncInterval_});
   for (;;) {
-    co_await pauseFor(jittered_(pause.next()));
+    co_await pauseFor(jittered_(resyncInterval_));
     const auto synced = co_await resync();
     if (!synced) co_return;
   }

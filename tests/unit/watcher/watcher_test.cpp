@@ -111,27 +111,6 @@ TEST_F(WatcherTest, ANewSandboxIsFoundByItsEvent) {
   EXPECT_EQ(seen.detections[0].sandbox.podUid, "uid-s1");
 }
 
-config::ConfigPtr listingEachHour() {
-  auto config = std::make_shared<config::Config>(*makeConfig());
-  config->containerd.resyncInterval = 1h;
-  return config;
-}
-struct RarelyListed : WatcherTest {
-  RarelyListed() : WatcherTest(listingEachHour()) {}
-};
-
-/// Its pause process has started, and RunPodSandbox has not returned: there is no event any more, and CRI
-/// does not call it ready.
-TEST_F(RarelyListed, ASandboxThatIsMadeAroundTheFirstListIsFoundSoon) {
-  runtime.addSandbox("s1", "shop", "checkout");
-  runtime.sandboxes.at("s1").sandbox.ready = false;
-  start();
-  const auto began = clock.now();
-  runtime.sandboxes.at("s1").sandbox.ready = true;
-  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
-  EXPECT_LT(clock.now() - began, 1s);
-}
-
 TEST_F(WatcherTest, ASandboxIsProbedForWhileItStillStarts) {
   start();
   runtime.addSandbox("s1", "shop", "checkout");
