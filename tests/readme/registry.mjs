@@ -20,8 +20,10 @@ async function freePort() {
 async function accepts(port, child) {
   for (let tries = 0; tries < 200 && child.exitCode === null; ++tries) {
     const connected = await new Promise((resolve) => {
-      const socket = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
-      socket.on('connect', () => socket.destroy());
+      const socket = connect(port, '127.0.0.1', () => {
+        socket.destroy();
+        resolve(true);
+      }).on('error', () => resolve(false));
     });
     if (connected) return;
     await new Promise((resolve) => setTimeout(resolve, 50));

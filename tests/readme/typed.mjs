@@ -6,7 +6,7 @@
 //            from the registry
 //   look     after that: look. `kubectl exec` runs fallbackctl here, with the daemon that listens at SOCKET. Prints what it prints
 // BIN has the built programs, TOOLS helm and kubectl. Everything is written below OUT.
-import {execFile, execFileSync} from 'node:child_process';
+import {execFile} from 'node:child_process';
 import {copyFileSync, cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {promisify} from 'node:util';
@@ -22,11 +22,13 @@ function block(name) {
   if (found.length !== 1) throw new Error(`README.md has ${found.length} blocks that are marked "typed: ${name}", not 1`);
   return found[0];
 }
-// As somebody types it, but the first command that fails ends it. Standard input is empty.
-function type(name, cwd, env, after = '') {
-  const script = join(out, `${name}.sh`);
-  writeFileSync(script, `set -euo pipefail\n${block(name)}\n${after}`);
-  return execFileSync('bash', [script], {cwd, env: {...process.env, TMPDIR: out, ...env}, encoding: 'utf8', timeout: 60000, stdio: ['ignore', 'pipe', 'inherit']});
+// As somebody types it, but the first command that fails ends it. Standard input is empty. Not blocking: the API server and the
+// registry's proxy are in this process. What was printed.
+async function type(text, cwd, env = {}) {
+  const script = join(out, 'typed.sh');
+  writeFileSync(script, `set -euo pipefail\nexec </dev/null\n${text}`);
+  const {stdout, stderr} = await promisify(execFile)('bash', [script], {cwd, env: {...process.env, TMPDIR: out, ...env}, timeout: 60000, maxBuffer: 1 << 26});
+  return stdout + stderr;
 }
 
 // The sources as far as a cluster needs them. Built they are already.
@@ -61,18 +63,11 @@ async function withApiServer(registry, exec, body) {
   const {startApiServer} = await import('../deploy/api_server.mjs');
   const server = await startApiServer(tools, join(out, 'api'), {exec});
   const env = {
-    ...process.env, ...registry?.env, TMPDIR: out, HOME: out, KUBECONFIG: server.kubeconfig, PATH: `${out}/bin:${process.env.PATH}`,
+    ...registry?.env, HOME: out, KUBECONFIG: server.kubeconfig, PATH: `${out}/bin:${process.env.PATH}`,
     HELM_CACHE_HOME: `${out}/helm`, HELM_CONFIG_HOME: `${out}/helm`, HELM_DATA_HOME: `${out}/helm`,
   };
-  // Not blocking: the API server is in this process.
-  const run = async (text) => {
-    const script = join(out, 'typed.sh');
-    writeFileSync(script, `set -euo pipefail\n${text}`);
-    const {stdout, stderr} = await promisify(execFile)('bash', [script], {cwd: sources, env, timeout: 60000, maxBuffer: 1 << 26});
-    return stdout + stderr;
-  };
   try {
-    await body(server, run);
+    await body(server, (text) => type(text, sources, env));
   } catch (error) {
     console.error(`${error.stdout ?? ''}${error.stderr ?? ''}${error.message}`);
     process.exitCode = 1;
@@ -125,7 +120,7 @@ if (what === 'tour') {
   const place = join(out, 'sources');
   mkdirSync(join(place, 'build/release'), {recursive: true});
   symlinkSync(bin, join(place, 'build/release/bin'));
-  writeFileSync(join(out, 'said'), type('tour', place, {}, `cp hello ${out}/hello\n`));
+  writeFileSync(join(out, 'said'), await type(`${block('tour')}\ncp hello ${out}/hello\n`, place));
 } else if (what === 'cluster') {
   const {startRegistry} = await import('./registry.mjs');
   const registry = await startRegistry('registry.example.com', join(out, 'registry'));
