@@ -7,7 +7,7 @@
 //   look     after that: look. `kubectl exec` runs fallbackctl here, with the daemon that listens at SOCKET. Prints what it prints
 // BIN has the built programs, TOOLS helm and kubectl. Everything is written below OUT.
 import {execFile} from 'node:child_process';
-import {copyFileSync, cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync} from 'node:fs';
+import {cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {promisify} from 'node:util';
 
@@ -39,7 +39,6 @@ function unpackSources() {
     symlinkSync(file, join(out, 'bin', name));
   }
   cpSync(join(root, 'deploy'), join(sources, 'deploy'), {recursive: true, verbatimSymlinks: true});
-  copyFileSync(join(out, 'hello'), join(sources, 'hello'));
   for (const [name, more] of [['build-image', `--no-build --build ${dirname(bin)} --out ${sources}/build/image/amd64`], ['version', '']]) {
     writeFileSync(join(sources, 'scripts', name), `#!/bin/sh\nexec ${root}/scripts/${name} ${more}\n`, {mode: 0o755});
   }
@@ -63,7 +62,7 @@ async function withApiServer(registry, exec, body) {
   const {startApiServer} = await import('../deploy/api_server.mjs');
   const server = await startApiServer(tools, join(out, 'api'), {exec});
   const env = {
-    ...registry?.env, HOME: out, KUBECONFIG: server.kubeconfig, PATH: `${out}/bin:${process.env.PATH}`,
+    ...registry?.env, tour: out, HOME: out, KUBECONFIG: server.kubeconfig, PATH: `${out}/bin:${process.env.PATH}`,
     HELM_CACHE_HOME: `${out}/helm`, HELM_CONFIG_HOME: `${out}/helm`, HELM_DATA_HOME: `${out}/helm`,
   };
   try {
@@ -120,7 +119,7 @@ if (what === 'tour') {
   const place = join(out, 'sources');
   mkdirSync(join(place, 'build/release'), {recursive: true});
   symlinkSync(bin, join(place, 'build/release/bin'));
-  writeFileSync(join(out, 'said'), await type(`${block('tour')}\ncp hello ${out}/hello\n`, place));
+  writeFileSync(join(out, 'said'), await type(`${block('tour')}\ncp "$tour/hello" ${out}/hello\n`, place));
 } else if (what === 'cluster') {
   const {startRegistry} = await import('./registry.mjs');
   const registry = await startRegistry('registry.example.com', join(out, 'registry'));
