@@ -99,7 +99,8 @@ boost::asio::awaitable<CallResult<Response>> unary(Request request, CallOptions 
 template <class Base, class Part, class Request>
 struct Collector final : Base {
   void OnReadDone(bool ok) override {
-    if (!ok) return;  // OnDone follows
+    if (!ok) return;              // OnDone follows
+    part.DiscardUnknownFields();  // they may be most of it
     parts.push_back(std::move(part));
     part = Part();
     this->StartRead(&part);

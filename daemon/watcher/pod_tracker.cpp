@@ -61,14 +61,22 @@ cri::Awaitable<void> PodTracker::listed(Lists lists) {
   }
   versions_.restart();
   for (auto& sandbox : lists.sandboxes) {
-    if (!sandbox.ready) continue;
+    if (!sandbox.ready || endedTasks_.contains(sandbox.id)) continue;
     const auto id = sandbox.id;
     const auto& pod = pods_.updateSandbox(std::move(sandbox), now);
     versions_.count(pod, bySandbox[id]);
     // Known containers first, so that a pod which has its container is never taken for one that waits.
-    for (const auto* container : bySandbox[id]) addContainer(id, *container);
+    for (const auto* container : bySandbox[id]) {
+      if (!deleted_.contains(container->id)) addContainer(id, *container);
+    }
     for (const auto& gone : pods_.missingContainers(id, containers, lists.asked)) dropContainer(gone);
     attendance_.attendAll(id, Attendance::Seen::later);
+  }
+  endedTasks_.listed(ready, lists.asked);
+  deleted_.listed(containers, lists.asked);
+  for (const auto& [id, at] : lists.young) {
+    const bool known = pods_.find(id) != nullptr || pods_.hasContainer(id);
+    if (!known) co_await learn(id, at, Standing::unknown);
   }
   co_await checkSandboxImage();
 }
@@ -83,14 +91,15 @@ cri::Awaitable<void> PodTracker::happened(cri::Event event) {
       co_await learn(event.id, event.at);
       break;
     case Kind::container_deleted:
+      deleted_.add(event.id, clock_.now());
       dropContainer(event.id);
-      dropSandbox(event.id);
+      sandboxEnded(event.id);
       break;
     case Kind::task_exited:
       if (const auto sandbox = pods_.containerExited(event.id, event.exitCode, event.at)) {
         attendance_.containerExited(*sandbox);
       }
-      dropSandbox(event.id);  // no sandbox has the id of an ordinary container
+      sandboxEnded(event.id);  // no sandbox has the id of an ordinary container
       break;
     case Kind::image_arrived:
       listener_.imageArrived(event.id);
@@ -112,12 +121,12 @@ cri::Awaitable<void> PodTracker::taskStarted(std::string id, Stamp at) {
 }
 
 /// Finds out by containerd's labels whether an id is a sandbox or a container, and of which pod.
-cri::Awaitable<void> PodTracker::learn(std::string id, Stamp at) {
+cri::Awaitable<void> PodTracker::learn(std::string id, Stamp at, Standing standing) {
   const auto stored = co_await runtime_.storedContainer(id);
   if (!stored) co_return;  // gone already, or containerd is: the next list tells
   const auto kind = labelOr(stored->labels, kKindLabel);
   if (kind == "sandbox") {
-    learnSandbox(id, stored->labels, at);
+    learnSandbox(id, stored->labels, at, standing);
   } else if (kind == "container") {
     adopt(labelOr(stored->labels, kPodUidLabel), *stored);
   }
@@ -125,14 +134,16 @@ cri::Awaitable<void> PodTracker::learn(std::string id, Stamp at) {
 
 /// Known from /containers/create if the labels are there by then: the probe pull then runs while the sandbox
 /// still starts.
-void PodTracker::learnSandbox(const std::string& id, const cri::Labels& labels, Stamp at) {
+void PodTracker::learnSandbox(const std::string& id, const cri::Labels& labels, Stamp at, Standing standing) {
   cri::Sandbox sandbox;
   sandbox.id = id;
   sandbox.podName = labelOr(labels, kPodNameLabel);
   sandbox.podNamespace = labelOr(labels, kPodNamespaceLabel);
   sandbox.podUid = labelOr(labels, kPodUidLabel);
   sandbox.labels = labels;
-  if (!annotationsCount(*config_, sandbox.podNamespace)) return addSandbox(std::move(sandbox), at);
+  if (standing == Standing::comes && !annotationsCount(*config_, sandbox.podNamespace)) {
+    return addSandbox(std::move(sandbox), at);
+  }
   // Annotations are not in containerd's own store: CRI has them, once the sandbox stands.
   const auto [newcomer, isNew] =
       newcomers_.try_emplace(id, std::make_shared<Newcomer>(executor_, sandbox.podUid, at));
@@ -143,6 +154,7 @@ cri::Awaitable<void> PodTracker::learnAnnotations(std::string id, std::shared_pt
   const auto deadline = clock_.now() + kLearnLimit;
   while (clock_.now() < deadline) {
     auto status = co_await runtime_.sandboxStatus(id);
+    if (!newcomers_.contains(id)) co_return;  // it has ended meanwhile
     if (status && status->sandbox.ready) {
       newcomers_.erase(id);
       addSandbox(status->sandbox, newcomer->since);
@@ -152,8 +164,14 @@ cri::Awaitable<void> PodTracker::learnAnnotations(std::string id, std::shared_pt
     co_await newcomer->askAgain.waitFor(
         cri::pauseBeforeAskingAgain(newcomer->since, clock_.now(), kShortestPause));
   }
-  newcomers_.erase(id);  // the next list finds it, if it comes at all
-  std::erase_if(orphans_, [&](const auto& one) { return one.podUid == newcomer->podUid; });
+  forgetNewcomer(id);  // the next list finds it, if it comes at all
+}
+
+void PodTracker::forgetNewcomer(const std::string& id) {
+  const auto newcomer = newcomers_.find(id);
+  if (newcomer == newcomers_.end()) return;
+  std::erase_if(orphans_, [&](const auto& one) { return one.podUid == newcomer->second->podUid; });
+  newcomers_.erase(newcomer);
 }
 
 /// Without the pause image RunPodSandbox fails, and there is nothing that a fallback could join.
@@ -199,6 +217,12 @@ void PodTracker::addContainer(const std::string& sandboxId, const cri::Container
 void PodTracker::dropContainer(const std::string& id) {
   // The pod may wait for its next container now.
   if (const auto sandbox = pods_.dropContainer(id)) attendance_.attendAll(*sandbox, Attendance::Seen::later);
+}
+
+void PodTracker::sandboxEnded(const std::string& id) {
+  endedTasks_.add(id, clock_.now());
+  forgetNewcomer(id);
+  dropSandbox(id);
 }
 
 void PodTracker::dropSandbox(const std::string& sandboxId) {

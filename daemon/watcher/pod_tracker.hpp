@@ -9,11 +9,13 @@
 #include "config/model.hpp"
 #include "cri/runtime.hpp"
 #include "watcher/attendance.hpp"
+#include "watcher/gone.hpp"
 #include "watcher/listener.hpp"
 #include "watcher/pod_view.hpp"
 #include "watcher/subscription.hpp"
 #include "watcher/version_skew.hpp"
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -49,10 +51,14 @@ class PodTracker final : public Subscriber {
     cri::Container container;
   };
 
+  /// Whether a sandbox that containerd's store has may have ended already.
+  enum class Standing : std::uint8_t { comes, unknown };
+
   cri::Awaitable<void> taskStarted(std::string id, Stamp at);
-  cri::Awaitable<void> learn(std::string id, Stamp at);
-  void learnSandbox(const std::string& id, const cri::Labels& labels, Stamp at);
+  cri::Awaitable<void> learn(std::string id, Stamp at, Standing standing = Standing::comes);
+  void learnSandbox(const std::string& id, const cri::Labels& labels, Stamp at, Standing standing);
   cri::Awaitable<void> learnAnnotations(std::string id, std::shared_ptr<Newcomer> newcomer);
+  void forgetNewcomer(const std::string& id);
   cri::Awaitable<void> checkSandboxImage();
 
   void addSandbox(cri::Sandbox sandbox, Stamp since);
@@ -60,6 +66,7 @@ class PodTracker final : public Subscriber {
   void addContainer(const std::string& sandboxId, const cri::Container& container);
   void dropContainer(const std::string& id);
   void dropSandbox(const std::string& sandboxId);
+  void sandboxEnded(const std::string& id);
 
   boost::asio::any_io_executor executor_;
   const Clock& clock_;
@@ -71,6 +78,8 @@ class PodTracker final : public Subscriber {
   config::ConfigPtr config_;
   std::map<std::string, std::shared_ptr<Newcomer>> newcomers_;  // by sandbox id
   std::vector<Orphan> orphans_;
+  Gone endedTasks_;
+  Gone deleted_;
   TaskGroup tasks_;
 };
 

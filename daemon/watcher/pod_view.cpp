@@ -5,12 +5,18 @@
 #include "watcher/real_container.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 namespace fallbackd::watcher {
+
+using namespace std::chrono_literals;
 
 namespace {
 
 constexpr std::size_t kMaxLabelBytes = 16384;
+// From the event until CRI lists it. What fails meanwhile has an event of its own.
+constexpr auto kSandboxStart = 10s;
+constexpr auto kContainerStart = 1s;
 
 std::size_t bytesOf(const cri::Labels& labels) {
   std::size_t bytes = 0;
@@ -60,6 +66,7 @@ bool PodView::addSandbox(cri::Sandbox sandbox, Stamp now, Stamp since) {
 
 const PodView::Pod& PodView::updateSandbox(cri::Sandbox sandbox, Stamp now) {
   auto& pod = pods_.try_emplace(sandbox.id, Pod{.seen = now, .since = now}).first->second;
+  pod.ready = pod.ready || sandbox.ready;
   store(pod, std::move(sandbox));
   return pod;
 }
@@ -76,6 +83,7 @@ void PodView::setStatus(const std::string& sandboxId, cri::SandboxStatus status)
   if (pod == pods_.end() || !status.sandbox.ready) return;
   status.sandbox.annotations.clear();
   pod->second.status = std::move(status);
+  pod->second.ready = true;
 }
 
 bool PodView::dropSandbox(const std::string& sandboxId) {
@@ -133,7 +141,8 @@ std::optional<std::string> PodView::sandboxFor(const std::string& podUid,
 std::vector<std::string> PodView::missingSandboxes(const std::set<std::string>& listed, Stamp asked) const {
   std::vector<std::string> missing;
   for (const auto& [id, pod] : pods_) {
-    if (!listed.contains(id) && pod.seen < asked) missing.push_back(id);
+    const auto begins = pod.ready ? 0s : kSandboxStart;
+    if (!listed.contains(id) && pod.seen + begins < asked) missing.push_back(id);
   }
   return missing;
 }
@@ -142,7 +151,7 @@ std::vector<std::string> PodView::missingContainers(const std::string& sandboxId
                                                     const std::set<std::string>& listed, Stamp asked) const {
   std::vector<std::string> missing;
   for (const auto& [id, container] : pods_.at(sandboxId).containers) {
-    if (!listed.contains(id) && container.seen < asked) missing.push_back(id);
+    if (!listed.contains(id) && container.seen + kContainerStart < asked) missing.push_back(id);
   }
   return missing;
 }

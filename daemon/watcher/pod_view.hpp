@@ -49,6 +49,7 @@ class PodView {
     Stamp since;                                       // when its pause process started, as far as known
     std::optional<cri::SandboxStatus> status = {};     // for a launch, once CRI has it; does not change
     std::map<std::string, Container> containers = {};  // by container id
+    bool ready = false;  // CRI has called it ready, as it does once RunPodSandbox has returned
     std::set<std::string> everMade = {};  // names of kubelet's containers, including those that are gone
     /// Names of the containers that are there.
     [[nodiscard]] std::set<std::string> made() const;

@@ -19,6 +19,7 @@ namespace {
 
 constexpr auto kFirstReconnect = 50ms;
 constexpr auto kLastReconnect = 2s;
+constexpr auto kYoung = 10s;  // a pod that takes longer to be made waits for the next list
 
 }  // namespace
 
@@ -42,14 +43,16 @@ cri::Awaitable<void> Subscription::run() {
   }
 }
 
-/// One life of the event stream. The subscription stands before the lists are taken, so nothing falls
-/// between.
+/// One life of the event stream. The subscription stands before the lists are taken, and CRI's lists lack
+/// only what is being made, which containerd's store has: so nothing falls between.
 cri::Awaitable<Result<>> Subscription::follow() {
   using namespace boost::asio::experimental::awaitable_operators;
   auto stream = co_await events_.subscribe();
   if (!stream) co_return tl::unexpected<Error>(stream.error());
-  const auto synced = co_await resync();
-  if (!synced) co_return synced;
+  auto lists = co_await takeLists();
+  if (!lists) co_return tl::unexpected<Error>(lists.error());
+  if (auto young = co_await runtime_.storedWithin(kYoung)) lists->young = std::move(*young);
+  co_await subscriber_.listed(std::move(*lists));
   subscriber_.connection(true, {});
   const std::variant<Error, std::monostate> first = co_await (followEvents(**stream) || resyncRegularly());
   if (first.index() == 0) co_return tl::unexpected<Error>(std::get<0>(first));
@@ -75,7 +78,7 @@ cri::Awaitable<void> Subscription::resyncRegularly() {
 
 /// Containers first: a container created between the two lists belongs to a sandbox that is older still, and
 /// a sandbox that is newer than the container list has its container's own event.
-cri::Awaitable<Result<>> Subscription::resync() {
+cri::Awaitable<Result<Lists>> Subscription::takeLists() {
   const auto asked = clock_.now();
   auto containers = co_await runtime_.listContainers();
   if (!containers) co_return tl::unexpected<Error>(containers.error());
@@ -83,7 +86,13 @@ cri::Awaitable<Result<>> Subscription::resync() {
   if (!sandboxes) co_return tl::unexpected<Error>(sandboxes.error());
   std::erase_if(*containers, [](const auto& one) { return isStandIn(one); });
   Lists lists{asked, std::move(*containers), std::move(*sandboxes)};
-  co_await subscriber_.listed(std::move(lists));
+  co_return lists;
+}
+
+cri::Awaitable<Result<>> Subscription::resync() {
+  auto lists = co_await takeLists();
+  if (!lists) co_return tl::unexpected<Error>(lists.error());
+  co_await subscriber_.listed(std::move(*lists));
   co_return Result<>{};
 }
 

@@ -21,6 +21,9 @@ struct Lists {
   Stamp asked;  // what came up since then need not be in them
   std::vector<cri::Container> containers;
   std::vector<cri::Sandbox> sandboxes;
+  /// With the first lists: what containerd stored shortly before. Its events may have come before the
+  /// subscription, and CRI lists it only once it has been made.
+  std::vector<cri::Stored> young = {};
 };
 
 /// Gets one call at a time from one stream of events; lists may come between them, also while an event is
@@ -48,6 +51,7 @@ class Subscription {
  private:
   cri::Awaitable<Result<>> follow();
   cri::Awaitable<Error> followEvents(cri::EventStream& stream);
+  cri::Awaitable<Result<Lists>> takeLists();
   cri::Awaitable<Result<>> resync();
   cri::Awaitable<void> resyncRegularly();
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/async/event.hpp"
+#include "base/async/loop_clock.hpp"
 #include "cri/runtime.hpp"
 #include "fake_events.hpp"
 #include "run_until.hpp"
@@ -69,7 +70,9 @@ class FakeRuntime final : public cri::Runtime {
     ++calls;
     if (onList) onList();
     FB_CO_CHECK(reached());
-    co_return containers;
+    auto list = containers;
+    std::erase_if(list, [&](const auto& one) { return beingMade.contains(one.id); });
+    co_return list;
   }
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxStatus(std::string id) override {
     ++calls;
@@ -127,6 +130,15 @@ class FakeRuntime final : public cri::Runtime {
     stored.id = id;
     stored.labels = found->second;
     co_return stored;
+  }
+  cri::Awaitable<Result<std::vector<cri::Stored>>> storedWithin(std::chrono::nanoseconds within) override {
+    FB_CO_CHECK(reached());
+    const auto now = LoopClock::of(co_await asio::this_coro::executor).now();
+    std::vector<cri::Stored> list;
+    for (const auto& [id, at] : storedAt) {
+      if (labels.contains(id) && now - at < within) list.push_back({id, at});
+    }
+    co_return list;
   }
   cri::Awaitable<Result<std::optional<int>>> exitCode(std::string id) override {
     ++calls;
@@ -211,7 +223,9 @@ class FakeRuntime final : public cri::Runtime {
   std::deque<Error> statusFailures;  // of the next questions about a sandbox
   std::map<std::string, cri::SandboxStatus> sandboxes;
   std::vector<cri::Container> containers;
+  std::set<std::string> beingMade;  // containers that are stored, and not listed yet
   std::map<std::string, cri::Labels> labels;
+  std::map<std::string, Stamp> storedAt;  // by id; the others long ago
   std::set<std::string> images;
   std::map<std::string, int> pulls;
   cri::PullOutcome pullOutcome{

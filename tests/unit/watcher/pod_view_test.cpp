@@ -152,6 +152,13 @@ TEST_F(PodViewTest, WhatCameUpAfterAListWasAskedForIsNotMissingInIt) {
   view.addSandbox(makeSandbox("s2"), at(5s), at(5s));
   view.addContainer("s1", makeContainer("c1", "s1", "web"), at(2s));
   view.addContainer("s1", makeContainer("c2", "s1", "log"), at(6s));
+  EXPECT_THAT(view.missingSandboxes({}, at(4s)), IsEmpty()) << "CRI lists it once RunPodSandbox has returned";
+  EXPECT_THAT(view.missingSandboxes({}, at(12s)), ElementsAre("s1"));
+  for (const char* id : {"s1", "s2"}) {
+    auto sandbox = makeSandbox(id);
+    sandbox.ready = true;
+    view.updateSandbox(std::move(sandbox), at(7s));
+  }
   EXPECT_THAT(view.missingSandboxes({}, at(4s)), ElementsAre("s1"));
   EXPECT_THAT(view.missingSandboxes({"s1"}, at(4s)), IsEmpty());
   EXPECT_THAT(view.missingSandboxes({"s1"}, at(9s)), ElementsAre("s2"));

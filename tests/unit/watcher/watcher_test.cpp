@@ -111,6 +111,71 @@ TEST_F(WatcherTest, ANewSandboxIsFoundByItsEvent) {
   EXPECT_EQ(seen.detections[0].sandbox.podUid, "uid-s1");
 }
 
+config::ConfigPtr listingEachHour() {
+  auto config = std::make_shared<config::Config>(*makeConfig());
+  config->containerd.resyncInterval = 1h;
+  return config;
+}
+struct RarelyListed : WatcherTest {
+  RarelyListed() : WatcherTest(listingEachHour()) {
+    runtime.addSandbox("s1", "shop", "checkout");
+    runtime.storedAt["s1"] = clock.now();
+    runtime.stopSandbox("s1");
+  }
+};
+
+/// Its pause process started before the subscription, and RunPodSandbox returns after the list: there is no
+/// event any more, and CRI does not call it ready yet.
+TEST_F(RarelyListed, ASandboxThatIsMadeAroundTheFirstListIsFoundSoon) {
+  start();
+  const auto began = clock.now();
+  runtime.sandboxes.at("s1").sandbox.ready = true;
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  EXPECT_LT(clock.now() - began, 1s);
+}
+
+TEST_F(RarelyListed, AContainerThatIsMadeAroundTheFirstListEndsTheWait) {
+  runtime.sandboxes.at("s1").sandbox.ready = true;
+  runtime.addContainer("c1", "s1", "main");
+  runtime.storedAt["c1"] = clock.now();
+  runtime.beingMade = {"c1"};
+  start();
+  EXPECT_EQ(seen.created, std::vector<std::string>{"uid-s1/main"});
+  EXPECT_EQ(watcher.waiting(), 0U);
+}
+
+TEST_F(RarelyListed, ASandboxThatEndedBeforeIsNotTakenForOneThatComes) {
+  start();
+  clock.advance(loop, 1min);
+  EXPECT_EQ(watcher.waiting(), 0U);
+  EXPECT_TRUE(seen.detections.empty());
+}
+
+TEST_F(WatcherTest, AListBringsNothingBackThatHasEnded) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  events.send(Kind::task_exited, "s1");  // CRI hears of it later
+  ASSERT_TRUE(runUntil(loop, [&] { return watcher.waiting() == 0; }));
+  seen.detections.clear();
+  settle();
+  EXPECT_EQ(watcher.waiting(), 0U);
+  EXPECT_TRUE(seen.detections.empty());
+}
+
+TEST_F(WatcherTest, AListBringsNoContainerBackThatWasDeleted) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  runtime.addContainer("c1", "s1", "main");
+  start();
+  settle();
+  EXPECT_TRUE(seen.detections.empty());
+  events.send(Kind::container_deleted, "c1");  // CRI hears of it later
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  settle();
+  EXPECT_EQ(seen.created.size(), 1U);
+  EXPECT_EQ(watcher.waiting(), 1U);
+}
+
 TEST_F(WatcherTest, ASandboxIsProbedForWhileItStillStarts) {
   start();
   runtime.addSandbox("s1", "shop", "checkout");
