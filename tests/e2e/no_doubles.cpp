@@ -2,6 +2,7 @@
 #include "no_doubles.hpp"
 
 #include "cgroups.hpp"
+#include "content_of.hpp"
 #include "cri_stubs.hpp"
 #include "domain/stand_in.hpp"
 
@@ -26,6 +27,18 @@ constexpr auto kPause = 20ms;
 std::string labelOf(const v1::Container& container, const char* key) {
   const auto found = container.labels().find(key);
   return found == container.labels().end() ? std::string() : found->second;
+}
+
+/// For whoever reads a failure: state, start and arguments of each.
+std::string whatRuns(const std::set<pid_t>& pids) {
+  std::string text;
+  for (const pid_t pid : pids) {
+    const auto process = fs::path("/proc") / std::to_string(pid);
+    auto arguments = test::contentOf(process / "cmdline");
+    std::replace(arguments.begin(), arguments.end(), '\0', ' ');
+    text += "\n" + test::contentOf(process / "stat") + "  " + arguments;
+  }
+  return text;
 }
 
 }  // namespace
@@ -101,7 +114,7 @@ void NoDoubles::lookAtPod(const std::string& uid, const std::string& name, bool 
   const auto fallbacks = fallbacksOf(uid);
   const auto now = Monotonic::now();
   const std::lock_guard lock(mutex_);
-  if (fallbacks.size() > 1) seen_.doubledFallbacks.insert(name);
+  if (fallbacks.size() > 1) seen_.doubledFallbacks.try_emplace(name, whatRuns(fallbacks));
   if (!standIn || !fallbacks.empty()) {
     aloneSince_.erase(uid);
     return;

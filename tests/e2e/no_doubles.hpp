@@ -27,9 +27,9 @@ class NoDoubles {
   NoDoubles& operator=(const NoDoubles&) = delete;
 
   struct Seen {
-    std::set<std::string> doubledContainers;  // "web-0 checkout: ID ID"
-    std::set<std::string> doubledFallbacks;
-    std::chrono::nanoseconds longestAlone{0};  // of a stand-in without a fallback
+    std::set<std::string> doubledContainers;              // "web-0 checkout: ID ID"
+    std::map<std::string, std::string> doubledFallbacks;  // pod: its processes
+    std::chrono::nanoseconds longestAlone{0};             // of a stand-in without a fallback
     unsigned looks = 0;
   };
   [[nodiscard]] Seen seen() const;

@@ -122,6 +122,7 @@ TEST_F(Logs, AFullDiskCostsTheLinesAndNotTheFallback) {
   ASSERT_EQ(::umount2(logs.c_str(), MNT_DETACH), 0);
   ASSERT_NE(process, nullptr);
   EXPECT_THAT(process->notes(), ElementsAre(HasSubstr("its log file cannot be opened now")));
+  logWith(process, "up");  // before that a SIGTERM has no handler
   stop(process, std::chrono::seconds(10));
   EXPECT_THAT(contentOf(process->record().logFile), HasSubstr("stdout F bye")) << "the pump tries again";
 }
@@ -138,6 +139,7 @@ TEST_F(Logs, ALinkIsWhereCollectorsLook) {
     const auto& log = process->record().logFile;
     const auto link = links / sys::logLinkOf({"shop", "market", container, sys::idOfLog(log)});
     EXPECT_EQ(std::filesystem::read_symlink(link), log);
+    logWith(process, "up");
     stop(process, std::chrono::seconds(10));
     EXPECT_TRUE(std::filesystem::is_symlink(link)) << "its last lines are still to be read";
   }
