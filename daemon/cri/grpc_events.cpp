@@ -4,7 +4,6 @@
 #include "base/async/event.hpp"
 #include "cri/call.hpp"
 #include "cri/grpc_error.hpp"
-#include "cri/grpc_messages.hpp"
 #include "event_types.pb.h"
 #include "events.grpc.pb.h"
 
@@ -31,11 +30,13 @@ constexpr auto kGreetingInterval = 50ms;
 constexpr const char* kGreetingTopic = "/fallbackd/subscribed";
 
 Stamp toStamp(const google::protobuf::Timestamp& timestamp) {
+  const auto wall = Wall::time_point(std::chrono::duration_cast<Wall::duration>(
+      std::chrono::seconds(timestamp.seconds()) + std::chrono::nanoseconds(timestamp.nanos())));
   const auto now = Clock::system().now();
-  const auto age = ageOf(timestamp);
+  const auto age = Clock::system().wall() - wall;
   // A step of the wall clock must not make an event older than a minute or put it into the future.
   if (age < 0s || age > 60s) return now;
-  return now - age;
+  return now - std::chrono::duration_cast<Monotonic::duration>(age);
 }
 
 template <class Message>

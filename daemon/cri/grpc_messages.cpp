@@ -86,11 +86,6 @@ Container toContainer(const v1::Container& item) {
   return container;
 }
 
-std::chrono::nanoseconds ageOf(const google::protobuf::Timestamp& time) {
-  return Clock::system().wall().time_since_epoch() -
-         (std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos()));
-}
-
 std::optional<Wall::time_point> toTime(const google::protobuf::Timestamp& time) {
   const std::chrono::nanoseconds since =
       std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos());

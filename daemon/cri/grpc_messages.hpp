@@ -7,7 +7,6 @@
 #include "cri/types.hpp"
 #include "runtime.pb.h"
 
-#include <chrono>
 #include <optional>
 #include <string>
 
@@ -18,8 +17,6 @@ Sandbox toSandbox(const ::runtime::v1::PodSandbox& item);
 Sandbox toSandbox(const ::runtime::v1::PodSandboxStatus& status);
 Container toContainer(const ::runtime::v1::Container& item);
 NamespaceMode toMode(::runtime::v1::NamespaceMode mode);
-/// By the wall clock: negative or huge if that was set meanwhile.
-std::chrono::nanoseconds ageOf(const google::protobuf::Timestamp& time);
 std::optional<Wall::time_point> toTime(const google::protobuf::Timestamp& time);
 /// `sourceLabel` names the label with the repositories that the content came from.
 Content toContent(const ::containerd::services::content::v1::Info& info, const std::string& sourceLabel);

@@ -14,7 +14,6 @@
 #include "cri/sandbox_info.hpp"
 #include "runtime.grpc.pb.h"
 
-#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <type_traits>
@@ -179,22 +178,18 @@ class GrpcRuntime final : public Runtime {
     co_return container;
   }
 
-  Awaitable<Result<std::vector<Stored>>> storedWithin(std::chrono::nanoseconds within) override {
+  Awaitable<Result<std::vector<std::string>>> storedIds() override {
     const containers::ListContainersRequest request;
     const CallOptions options{kCallDeadline, namespace_};
-    // A stream: each entry holds its whole specification, and all of them may be more than one message may
-    // be.
+    // A stream: each entry comes with its specification, and together they may be more than a message can be.
     const auto call = co_await serverStream<containers::ListContainerMessage>(
         request, options, [this](auto* context, auto* query, auto* reactor) {
           containers_->async()->ListStream(context, query, reactor);
         });
     if (!call.status.ok()) co_return failCall(Stage::containerd, "Containers.ListStream", call.status);
-    std::vector<Stored> list;
-    for (const auto& part : call.response) {
-      const auto age = std::max<std::chrono::nanoseconds>(ageOf(part.container().created_at()), 0s);
-      if (age < within) list.push_back({part.container().id(), Clock::system().now() - age});
-    }
-    co_return list;
+    std::vector<std::string> ids;
+    for (const auto& part : call.response) ids.push_back(part.container().id());
+    co_return ids;
   }
 
   Awaitable<Result<std::optional<int>>> exitCode(std::string containerId) override {

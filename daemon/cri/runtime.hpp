@@ -26,12 +26,6 @@ struct RuntimeVersion {
   std::string version;  // "1.6.20~ds1"
 };
 
-/// An entry of containerd's own store.
-struct Stored {
-  std::string id;
-  Stamp at;
-};
-
 /// How a PullImage ended. The cause is found from the text, because the codes do not distinguish causes.
 struct PullOutcome {
   enum class Kind : std::uint8_t { pulled, failed, cancelled };
@@ -70,8 +64,8 @@ class Runtime {
   /// A container or sandbox from containerd's own store, which knows it before CRI does. For a sandbox only
   /// labels and id are filled; for a container that CRI did not create, no annotations. Reason not_found.
   virtual Awaitable<Result<Container>> storedContainer(std::string id) = 0;
-  /// What was stored there less than `within` ago by the wall clock, containers and sandboxes.
-  virtual Awaitable<Result<std::vector<Stored>>> storedWithin(std::chrono::nanoseconds within) = 0;
+  /// Ids of everything in that store, containers and sandboxes.
+  virtual Awaitable<Result<std::vector<std::string>>> storedIds() = 0;
   /// How a container ended; empty while it has not. Reason not_found if CRI does not know it.
   virtual Awaitable<Result<std::optional<int>>> exitCode(std::string containerId) = 0;
   /// The image of the pause container in containerd's configuration; empty if containerd does not tell (2.x).

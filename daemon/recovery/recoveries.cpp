@@ -39,6 +39,7 @@ Recoveries::Recoveries(Services& services, config::ConfigPtr config)
       tasks_(services.executor) {
   services_.config = config_;
   services_.departures.emplace(LoopClock::of(services_.executor));
+  services_.makings = std::make_shared<TaskGroup>(services_.executor);
   services_.launches.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
   services_.probes.emplace(services_.executor, FairLimits::of(config_->launcher.maxConcurrentLaunches));
 }
@@ -179,6 +180,7 @@ void Recoveries::containerCreated(const std::string& podUid, const cri::Containe
 void Recoveries::handBack(const Key& key, const std::shared_ptr<Recovery>& recovery,
                           const cri::Container& container) {
   handBackGap_.asked(recovery->incident(), container.id);
+  recovery->containerCame();
   using Run = cri::Container::State;
   const bool runs = container.state == Run::running || container.state == Run::exited;
   if (runs || recovery->workload().handBack.on != config::HandBackOn::start) return recovery->handBack();
@@ -355,6 +357,7 @@ cri::Awaitable<void> Recoveries::stop() {
   co_await withholding_.stop();
   tasks_.cancelAll();
   co_await tasks_.drained();
+  co_await services_.makings->drained();
 }
 
 std::vector<Incident> Recoveries::incidents() const {

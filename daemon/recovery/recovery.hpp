@@ -6,6 +6,7 @@
 #include "base/async/backoff.hpp"
 #include "base/async/event.hpp"
 #include "base/fair_gate.hpp"
+#include "base/task_group.hpp"
 #include "cri/runtime.hpp"
 #include "launcher/launcher.hpp"
 #include "recovery/binaries.hpp"
@@ -93,6 +94,8 @@ struct Services {
   std::function<bool(const std::string& podUid)> isDeleting = nullptr;
   /// Whose turn it is to make way for the real container. Created by Recoveries.
   std::optional<Departures> departures = std::nullopt;
+  /// Stand-ins that are being made; some outlast their recovery. Created by Recoveries.
+  std::shared_ptr<TaskGroup> makings = nullptr;
   bool standInsForbidden = false;  // by the operator's order; those that run are removed
   bool standInsMayExist = true;    // after the last sweep; set by the sweep and by each stand-in that is made
 };
@@ -120,6 +123,8 @@ class Recovery {
 
   /// The wait counts from here: what was learnt while the sandbox was still starting took no time.
   void sandboxStarted(Stamp at);
+  /// The real container was created: from now on no stand-in may start.
+  void containerCame() { settling_.containerCame(); }
   /// The real container is about to run.
   void handBack() { requestEnd(State::handed_back); }
   void podGone() { requestEnd(State::pod_gone); }

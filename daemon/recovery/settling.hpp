@@ -5,6 +5,7 @@
 
 #include "base/async/backoff.hpp"
 #include "base/async/event.hpp"
+#include "base/task_group.hpp"
 #include "launcher/launcher.hpp"
 #include "recovery/departures.hpp"
 #include "recovery/incident.hpp"
@@ -39,6 +40,8 @@ class Settling {
   void imageArrived();
   /// It cannot be pulled any more: with policy Always kubelet could not start the container.
   void pullFailed();
+  /// kubelet has created the real container, whatever it looked at before that.
+  void containerCame();
   /// Somebody described the pod again.
   void podDescribed();
   /// Another configuration counts: where it wants no stand-in, this one is removed.
@@ -64,6 +67,10 @@ class Settling {
   static constexpr std::chrono::seconds kAdoptionLimit{5};
   static constexpr unsigned kMaxRejections = 2;
 
+  /// It ends by itself: what a call makes that is cut off stays in the runtime. A recovery that ends, or its
+  /// fallback, does not wait for it.
+  struct Making;
+
   cri::Awaitable<void> takeOver();
   /// Removes what a cancelled or failed attempt may have left. False if the runtime does not let it.
   cri::Awaitable<bool> removeTraces(standin::Fallback fallback);
@@ -72,6 +79,9 @@ class Settling {
   cri::Awaitable<void> lookAtOnce();
   [[nodiscard]] cri::Awaitable<bool> mayMake();
   cri::Awaitable<void> make(std::string logFile);
+  cri::Awaitable<Result<std::unique_ptr<standin::StandIn>>> makeBy(standin::Request order);
+  static cri::Awaitable<void> run(standin::StandIns& standIns, standin::Request order,
+                                  std::shared_ptr<Making> making);
   /// False: its pod goes instead.
   cri::Awaitable<bool> leaveForImage();
   cri::Awaitable<bool> untilItsTurn();
@@ -100,6 +110,7 @@ class Settling {
   Incident& incident_;
   watcher::WorkloadPtr workload_;
   std::unique_ptr<standin::StandIn> standIn_;
+  std::shared_ptr<Making> making_;
   Event imageCame_;
   Backoff pause_;
   std::chrono::nanoseconds look_{};         // until it is asked again whether one may be made

@@ -30,11 +30,29 @@ int exitCodeOf(const launcher::ExitStatus& status) {
   return status.kind == Kind::signaled ? standin::exitCodeOfSignal(status.value) : kUnknownExit;
 }
 
+/// Calls a function at the end of its scope, also where a coroutine is cancelled.
+template <class Call>
+struct AtEnd {
+  Call call;
+  explicit AtEnd(Call what) : call(std::move(what)) {}
+  AtEnd(const AtEnd&) = delete;
+  AtEnd& operator=(const AtEnd&) = delete;
+  ~AtEnd() { call(); }
+};
+
 std::string below(const std::string& folder, const std::string& file) {
   return file.starts_with(folder + "/") ? file.substr(folder.size() + 1) : std::string();
 }
 
 }  // namespace
+
+struct Settling::Making {
+  explicit Making(const boost::asio::any_io_executor& executor) : over(executor) {}
+  TaskGroup::Id task = 0;
+  Event over;
+  Result<std::unique_ptr<standin::StandIn>> made =
+      fail(Stage::run, Reason::cancelled, "its making was broken off");
+};
 
 /// What an earlier daemon made goes on; until the runtime tells of it, nothing else may be made.
 cri::Awaitable<void> Settling::takeOver() {
@@ -112,7 +130,7 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   services_.standInsMayExist = true;
   Result<std::unique_ptr<standin::StandIn>> made =
       order ? Result<std::unique_ptr<standin::StandIn>>(nullptr) : tl::unexpected<Error>(order.error());
-  if (order) made = co_await services_.standIns->make(std::move(*order));
+  if (order) made = co_await makeBy(std::move(*order));
   // Where kubelet may have adopted one, the real container does not come before it is removed.
   underWay_ = !made && made.error().stage == Stage::run;
   if (!made) {
@@ -143,6 +161,30 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
     metrics.took(incident_.workload, StandInPhase::whole, *startedAt_ - *stamps.ready);
   }
   note(State::settled, "a stand-in runs", standIn_->containerId());
+}
+
+cri::Awaitable<Result<std::unique_ptr<standin::StandIn>>> Settling::makeBy(standin::Request order) {
+  const auto making = std::make_shared<Making>(services_.executor);
+  making_ = making;
+  making->task = services_.makings->spawn(run(*services_.standIns, std::move(order), making));
+  const AtEnd breakOff([&services = services_, making] {
+    if (!making->over.isSet()) services.makings->cancel(making->task);
+  });
+  co_await making->over.wait();
+  making_.reset();
+  co_return std::move(making->made);
+}
+
+cri::Awaitable<void> Settling::run(standin::StandIns& standIns, standin::Request order,
+                                   std::shared_ptr<Making> making) {
+  const AtEnd over([making] { making->over.set(); });
+  making->made = co_await standIns.make(std::move(order));
+}
+
+/// What has been started is removed like one that failed; nothing is started any more.
+void Settling::containerCame() {
+  leftAt_ = clock_.now();
+  if (making_ != nullptr) services_.makings->cancel(making_->task);
 }
 
 void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
@@ -176,6 +218,7 @@ cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
 }
 
 cri::Awaitable<bool> Settling::removeTraces(standin::Fallback fallback) {
+  if (const auto making = std::exchange(making_, nullptr)) co_await making->over.wait();
   Backoff pause(kRemovalPauses);
   for (int i = 0; i < kRemovals; ++i) {
     const auto removed = co_await services_.standIns->removeAll(incident_.target.sandboxId,

@@ -173,7 +173,7 @@ void Attendance::learnStatusOnce(const std::string& sandboxId) {
 cri::Awaitable<void> Attendance::learnStatus(std::string sandboxId) {
   auto status = co_await runtime_.sandboxStatus(sandboxId);
   if (const auto notes = notes_.find(sandboxId); notes != notes_.end()) notes->second.statusAsked = false;
-  if (status) pods_.setStatus(sandboxId, std::move(*status));
+  if (status) pods_.setStatus(sandboxId, std::move(*status), clock_.now());
 }
 
 }  // namespace fallbackd::watcher

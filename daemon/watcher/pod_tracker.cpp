@@ -3,6 +3,7 @@
 
 #include "base/async/loop_clock.hpp"
 #include "watcher/match.hpp"
+#include "watcher/real_container.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -44,41 +45,51 @@ PodTracker::PodTracker(boost::asio::any_io_executor executor, cri::Runtime& runt
       tasks_(executor) {}
 
 cri::Awaitable<void> PodTracker::listed(Lists lists) {
+  std::erase_if(lists.containers, [](const auto& one) { return isStandIn(one); });
   co_await versions_.learnImages(lists.containers);
-
-  const auto now = clock_.now();
-  std::set<std::string> ready;
-  for (const auto& sandbox : lists.sandboxes) {
-    if (sandbox.ready) ready.insert(sandbox.id);
+  const auto ready = takeIn(lists);
+  if (lists.beingMade) {
+    for (const auto& id : *lists.beingMade) co_await learn(id, clock_.now(), Standing::unknown);
   }
-  for (const auto& id : pods_.missingSandboxes(ready, lists.asked)) dropSandbox(id);
+  // Containers first, so that a pod which has its container is never taken for one that waits.
+  for (const auto& id : ready) {
+    if (pods_.find(id) != nullptr) attendance_.attendAll(id, Attendance::Seen::later);
+  }
+  co_await checkSandboxImage();
+}
+
+std::vector<std::string> PodTracker::takeIn(Lists& lists) {
+  const auto now = clock_.now();
+  PodView::Listed listed{lists.asked, {}, {}};
+  for (const auto& sandbox : lists.sandboxes)
+    (sandbox.ready ? listed.ready : listed.ended).insert(sandbox.id);
+  ended_.listed(listed.ready, lists.asked);
+  auto present = listed;
+  if (lists.beingMade) {
+    present.ready.insert(lists.beingMade->begin(), lists.beingMade->end());
+    present.making = 0s;
+  }
+  for (const auto& id : pods_.missingSandboxes(present)) dropSandbox(id);
 
   std::map<std::string, std::vector<const cri::Container*>> bySandbox;
   std::set<std::string> containers;
   for (const auto& container : lists.containers) {
+    if (deleted_.contains(container.id)) continue;
     bySandbox[container.sandboxId].push_back(&container);
-    containers.insert(container.id);
   }
+  for (const auto& container : lists.containers) containers.insert(container.id);
+  deleted_.listed(containers, lists.asked);
   versions_.restart();
+  std::vector<std::string> ids;
   for (auto& sandbox : lists.sandboxes) {
-    if (!sandbox.ready || endedTasks_.contains(sandbox.id)) continue;
-    const auto id = sandbox.id;
+    if (!sandbox.ready || ended_.contains(sandbox.id)) continue;
+    const auto& id = ids.emplace_back(sandbox.id);
     const auto& pod = pods_.updateSandbox(std::move(sandbox), now);
     versions_.count(pod, bySandbox[id]);
-    // Known containers first, so that a pod which has its container is never taken for one that waits.
-    for (const auto* container : bySandbox[id]) {
-      if (!deleted_.contains(container->id)) addContainer(id, *container);
-    }
-    for (const auto& gone : pods_.missingContainers(id, containers, lists.asked)) dropContainer(gone);
-    attendance_.attendAll(id, Attendance::Seen::later);
+    for (const auto* container : bySandbox[id]) addContainer(id, *container);
+    for (const auto& gone : pods_.missingContainers(id, containers, lists.asked)) pods_.dropContainer(gone);
   }
-  endedTasks_.listed(ready, lists.asked);
-  deleted_.listed(containers, lists.asked);
-  for (const auto& [id, at] : lists.young) {
-    const bool known = pods_.find(id) != nullptr || pods_.hasContainer(id);
-    if (!known) co_await learn(id, at, Standing::unknown);
-  }
-  co_await checkSandboxImage();
+  return ids;
 }
 
 cri::Awaitable<void> PodTracker::happened(cri::Event event) {
@@ -141,7 +152,7 @@ void PodTracker::learnSandbox(const std::string& id, const cri::Labels& labels, 
   sandbox.podNamespace = labelOr(labels, kPodNamespaceLabel);
   sandbox.podUid = labelOr(labels, kPodUidLabel);
   sandbox.labels = labels;
-  if (standing == Standing::comes && !annotationsCount(*config_, sandbox.podNamespace)) {
+  if (standing == Standing::being_made && !annotationsCount(*config_, sandbox.podNamespace)) {
     return addSandbox(std::move(sandbox), at);
   }
   // Annotations are not in containerd's own store: CRI has them, once the sandbox stands.
@@ -154,11 +165,12 @@ cri::Awaitable<void> PodTracker::learnAnnotations(std::string id, std::shared_pt
   const auto deadline = clock_.now() + kLearnLimit;
   while (clock_.now() < deadline) {
     auto status = co_await runtime_.sandboxStatus(id);
-    if (!newcomers_.contains(id)) co_return;  // it has ended meanwhile
+    const auto still = newcomers_.find(id);
+    if (still == newcomers_.end() || still->second != newcomer) co_return;  // it has ended meanwhile
     if (status && status->sandbox.ready) {
       newcomers_.erase(id);
       addSandbox(status->sandbox, newcomer->since);
-      pods_.setStatus(id, std::move(*status));
+      pods_.setStatus(id, std::move(*status), clock_.now());
       co_return;
     }
     co_await newcomer->askAgain.waitFor(
@@ -170,7 +182,11 @@ cri::Awaitable<void> PodTracker::learnAnnotations(std::string id, std::shared_pt
 void PodTracker::forgetNewcomer(const std::string& id) {
   const auto newcomer = newcomers_.find(id);
   if (newcomer == newcomers_.end()) return;
-  std::erase_if(orphans_, [&](const auto& one) { return one.podUid == newcomer->second->podUid; });
+  std::erase_if(orphans_, [&](const auto& one) {
+    const auto& sandbox = one.container.sandboxId;
+    return sandbox.empty() ? one.podUid == newcomer->second->podUid : sandbox == id;
+  });
+  newcomer->second->askAgain.notify();
   newcomers_.erase(newcomer);
 }
 
@@ -202,7 +218,9 @@ void PodTracker::addSandbox(cri::Sandbox sandbox, Stamp since) {
 
 /// Adds a container to its pod, or keeps it until the pod's sandbox is known.
 void PodTracker::adopt(const std::string& podUid, const cri::Container& container) {
-  if (const auto sandbox = pods_.sandboxFor(podUid, container)) return addContainer(*sandbox, container);
+  const bool itsOwnComes = newcomers_.contains(container.sandboxId);
+  const auto sandbox = itsOwnComes ? std::nullopt : pods_.sandboxFor(podUid, container);
+  if (sandbox) return addContainer(*sandbox, container);
   const bool comes = std::any_of(newcomers_.begin(), newcomers_.end(),
                                  [&](const auto& one) { return one.second->podUid == podUid; });
   if (comes) orphans_.push_back({podUid, container});
@@ -220,7 +238,7 @@ void PodTracker::dropContainer(const std::string& id) {
 }
 
 void PodTracker::sandboxEnded(const std::string& id) {
-  endedTasks_.add(id, clock_.now());
+  ended_.add(id, clock_.now());
   forgetNewcomer(id);
   dropSandbox(id);
 }

@@ -51,11 +51,13 @@ class PodTracker final : public Subscriber {
     cri::Container container;
   };
 
-  /// Whether a sandbox that containerd's store has may have ended already.
-  enum class Standing : std::uint8_t { comes, unknown };
+  /// A sandbox in containerd's store: is it being made, or may it have ended?
+  enum class Standing : std::uint8_t { being_made, unknown };
 
+  /// Adds what the lists have; the ids of the sandboxes that are ready.
+  std::vector<std::string> takeIn(Lists& lists);
   cri::Awaitable<void> taskStarted(std::string id, Stamp at);
-  cri::Awaitable<void> learn(std::string id, Stamp at, Standing standing = Standing::comes);
+  cri::Awaitable<void> learn(std::string id, Stamp at, Standing standing = Standing::being_made);
   void learnSandbox(const std::string& id, const cri::Labels& labels, Stamp at, Standing standing);
   cri::Awaitable<void> learnAnnotations(std::string id, std::shared_ptr<Newcomer> newcomer);
   void forgetNewcomer(const std::string& id);
@@ -78,7 +80,8 @@ class PodTracker final : public Subscriber {
   config::ConfigPtr config_;
   std::map<std::string, std::shared_ptr<Newcomer>> newcomers_;  // by sandbox id
   std::vector<Orphan> orphans_;
-  Gone endedTasks_;
+  // A container that has ended still counts as made; one that was deleted does not.
+  Gone ended_;
   Gone deleted_;
   TaskGroup tasks_;
 };

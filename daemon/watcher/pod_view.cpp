@@ -5,7 +5,6 @@
 #include "watcher/real_container.hpp"
 
 #include <algorithm>
-#include <chrono>
 
 namespace fallbackd::watcher {
 
@@ -14,9 +13,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t kMaxLabelBytes = 16384;
-// From the event until CRI lists it. What fails meanwhile has an event of its own.
-constexpr auto kSandboxStart = 10s;
-constexpr auto kContainerStart = 1s;
 
 std::size_t bytesOf(const cri::Labels& labels) {
   std::size_t bytes = 0;
@@ -66,7 +62,7 @@ bool PodView::addSandbox(cri::Sandbox sandbox, Stamp now, Stamp since) {
 
 const PodView::Pod& PodView::updateSandbox(cri::Sandbox sandbox, Stamp now) {
   auto& pod = pods_.try_emplace(sandbox.id, Pod{.seen = now, .since = now}).first->second;
-  pod.ready = pod.ready || sandbox.ready;
+  if (!pod.readySince && sandbox.ready) pod.readySince = now;
   store(pod, std::move(sandbox));
   return pod;
 }
@@ -78,12 +74,12 @@ bool PodView::sandboxStarted(const std::string& sandboxId, Stamp at) {
   return true;
 }
 
-void PodView::setStatus(const std::string& sandboxId, cri::SandboxStatus status) {
+void PodView::setStatus(const std::string& sandboxId, cri::SandboxStatus status, Stamp now) {
   const auto pod = pods_.find(sandboxId);
   if (pod == pods_.end() || !status.sandbox.ready) return;
   status.sandbox.annotations.clear();
   pod->second.status = std::move(status);
-  pod->second.ready = true;
+  if (!pod->second.readySince) pod->second.readySince = now;
 }
 
 bool PodView::dropSandbox(const std::string& sandboxId) {
@@ -138,11 +134,13 @@ std::optional<std::string> PodView::sandboxFor(const std::string& podUid,
   return newest == nullptr ? std::nullopt : std::optional(newest->sandbox.id);
 }
 
-std::vector<std::string> PodView::missingSandboxes(const std::set<std::string>& listed, Stamp asked) const {
+std::vector<std::string> PodView::missingSandboxes(const Listed& listed) const {
   std::vector<std::string> missing;
   for (const auto& [id, pod] : pods_) {
-    const auto begins = pod.ready ? 0s : kSandboxStart;
-    if (!listed.contains(id) && pod.seen + begins < asked) missing.push_back(id);
+    if (listed.ready.contains(id)) continue;
+    const bool made = pod.readySince || listed.ended.contains(id);
+    const auto known = pod.readySince.value_or(pod.seen) + (made ? 0ns : listed.making);
+    if (known < listed.asked) missing.push_back(id);
   }
   return missing;
 }
@@ -151,7 +149,7 @@ std::vector<std::string> PodView::missingContainers(const std::string& sandboxId
                                                     const std::set<std::string>& listed, Stamp asked) const {
   std::vector<std::string> missing;
   for (const auto& [id, container] : pods_.at(sandboxId).containers) {
-    if (!listed.contains(id) && container.seen + kContainerStart < asked) missing.push_back(id);
+    if (!listed.contains(id) && container.seen + kMaking < asked) missing.push_back(id);
   }
   return missing;
 }

@@ -8,6 +8,7 @@
 #include "cri/types.hpp"
 #include "watcher/pod_choices.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -49,7 +50,7 @@ class PodView {
     Stamp since;                                       // when its pause process started, as far as known
     std::optional<cri::SandboxStatus> status = {};     // for a launch, once CRI has it; does not change
     std::map<std::string, Container> containers = {};  // by container id
-    bool ready = false;  // CRI has called it ready, as it does once RunPodSandbox has returned
+    std::optional<Stamp> readySince = {};              // CRI calls it ready: RunPodSandbox has returned
     std::set<std::string> everMade = {};  // names of kubelet's containers, including those that are gone
     /// Names of the containers that are there.
     [[nodiscard]] std::set<std::string> made() const;
@@ -65,7 +66,7 @@ class PodView {
   const Pod& updateSandbox(cri::Sandbox sandbox, Stamp now);
   /// Its pause process started. False if the sandbox is not known.
   bool sandboxStarted(const std::string& sandboxId, Stamp at);
-  void setStatus(const std::string& sandboxId, cri::SandboxStatus status);
+  void setStatus(const std::string& sandboxId, cri::SandboxStatus status, Stamp now);
   bool dropSandbox(const std::string& sandboxId);
 
   /// True if it is kubelet's own and was not known. Containers that somebody else created in the pod do not
@@ -85,10 +86,18 @@ class PodView {
   [[nodiscard]] std::optional<std::string> sandboxFor(const std::string& podUid,
                                                       const cri::Container& container) const;
 
+  /// From an event until CRI lists what it announced. A creation that fails meanwhile has an event of its
+  /// own.
+  static constexpr std::chrono::seconds kMaking{10};
+  /// What a list says of sandboxes. `ended` are listed, but not as ready.
+  struct Listed {
+    Stamp asked;
+    std::set<std::string> ready, ended;
+    std::chrono::nanoseconds making = kMaking;
+  };
   /// Sandboxes, and containers of one sandbox, that are not in a list although they were known when it was
   /// asked for.
-  [[nodiscard]] std::vector<std::string> missingSandboxes(const std::set<std::string>& listed,
-                                                          Stamp asked) const;
+  [[nodiscard]] std::vector<std::string> missingSandboxes(const Listed& listed) const;
   [[nodiscard]] std::vector<std::string> missingContainers(const std::string& sandboxId,
                                                            const std::set<std::string>& listed,
                                                            Stamp asked) const;

@@ -4,7 +4,6 @@
 #include "base/async/backoff.hpp"
 #include "base/async/loop_clock.hpp"
 #include "base/async/pause.hpp"
-#include "watcher/real_container.hpp"
 
 #include <utility>
 #include <variant>
@@ -19,7 +18,6 @@ namespace {
 
 constexpr auto kFirstReconnect = 50ms;
 constexpr auto kLastReconnect = 2s;
-constexpr auto kYoung = 10s;  // a pod that takes longer to be made waits for the next list
 
 }  // namespace
 
@@ -43,15 +41,14 @@ cri::Awaitable<void> Subscription::run() {
   }
 }
 
-/// One life of the event stream. The subscription stands before the lists are taken, and CRI's lists lack
-/// only what is being made, which containerd's store has: so nothing falls between.
+/// One life of the event stream. The subscription stands before the lists are taken, so nothing falls
+/// between.
 cri::Awaitable<Result<>> Subscription::follow() {
   using namespace boost::asio::experimental::awaitable_operators;
   auto stream = co_await events_.subscribe();
   if (!stream) co_return tl::unexpected<Error>(stream.error());
-  auto lists = co_await takeLists();
+  auto lists = co_await takeFirstLists();
   if (!lists) co_return tl::unexpected<Error>(lists.error());
-  if (auto young = co_await runtime_.storedWithin(kYoung)) lists->young = std::move(*young);
   co_await subscriber_.listed(std::move(*lists));
   subscriber_.connection(true, {});
   const std::variant<Error, std::monostate> first = co_await (followEvents(**stream) || resyncRegularly());
@@ -84,8 +81,19 @@ cri::Awaitable<Result<Lists>> Subscription::takeLists() {
   if (!containers) co_return tl::unexpected<Error>(containers.error());
   auto sandboxes = co_await runtime_.listSandboxes();
   if (!sandboxes) co_return tl::unexpected<Error>(sandboxes.error());
-  std::erase_if(*containers, [](const auto& one) { return isStandIn(one); });
   Lists lists{asked, std::move(*containers), std::move(*sandboxes)};
+  co_return lists;
+}
+
+/// CRI lists what has been made. What is being made has an event to come, or is in containerd's store by now.
+cri::Awaitable<Result<Lists>> Subscription::takeFirstLists() {
+  auto lists = co_await takeLists();
+  if (!lists) co_return lists;
+  auto stored = co_await runtime_.storedIds();
+  if (!stored) co_return tl::unexpected<Error>(stored.error());
+  auto& beingMade = lists->beingMade.emplace(stored->begin(), stored->end());
+  for (const auto& one : lists->sandboxes) beingMade.erase(one.id);
+  for (const auto& one : lists->containers) beingMade.erase(one.id);
   co_return lists;
 }
 

@@ -9,6 +9,8 @@
 #include "cri/runtime.hpp"
 
 #include <chrono>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,9 +23,9 @@ struct Lists {
   Stamp asked;  // what came up since then need not be in them
   std::vector<cri::Container> containers;
   std::vector<cri::Sandbox> sandboxes;
-  /// With the first lists: what containerd stored shortly before. Its events may have come before the
-  /// subscription, and CRI lists it only once it has been made.
-  std::vector<cri::Stored> young = {};
+  /// Only with the first lists of a connection: ids that containerd has stored and CRI does not list. Their
+  /// events may have come before the subscription.
+  std::optional<std::set<std::string>> beingMade = {};
 };
 
 /// Gets one call at a time from one stream of events; lists may come between them, also while an event is
@@ -52,6 +54,7 @@ class Subscription {
   cri::Awaitable<Result<>> follow();
   cri::Awaitable<Error> followEvents(cri::EventStream& stream);
   cri::Awaitable<Result<Lists>> takeLists();
+  cri::Awaitable<Result<Lists>> takeFirstLists();
   cri::Awaitable<Result<>> resync();
   cri::Awaitable<void> resyncRegularly();
 

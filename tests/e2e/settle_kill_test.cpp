@@ -171,8 +171,8 @@ TEST_F(SettleKill, NothingIsDoubledAndNothingIsLeft) {
   std::printf("kill -9: %u moments, %zu doubled, %zu left, %zu shims left by containerd\n", killed_, doubled,
               stays, shims);
   EXPECT_EQ(left, "") << shop_->daemon->logText();
-  EXPECT_THAT(seen.doubledContainers, testing::IsEmpty());
-  EXPECT_THAT(seen.doubledFallbacks, testing::IsEmpty());
+  EXPECT_THAT(seen.doubledContainers, testing::IsEmpty()) << shop_->daemon->logText();
+  EXPECT_THAT(seen.doubledFallbacks, testing::IsEmpty()) << shop_->daemon->logText();
   EXPECT_LT(seen.longestAlone, kAlone);
   EXPECT_GT(seen.looks, killed_) << "it watched";
   EXPECT_EQ(before, after) << "something leaks";

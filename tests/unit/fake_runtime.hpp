@@ -4,7 +4,6 @@
 #pragma once
 
 #include "base/async/event.hpp"
-#include "base/async/loop_clock.hpp"
 #include "cri/runtime.hpp"
 #include "fake_events.hpp"
 #include "run_until.hpp"
@@ -63,7 +62,9 @@ class FakeRuntime final : public cri::Runtime {
     ++calls;
     FB_CO_CHECK(reached());
     std::vector<cri::Sandbox> list;
-    for (const auto& [id, status] : sandboxes) list.push_back(status.sandbox);
+    for (const auto& [id, status] : sandboxes) {
+      if (!beingMade.contains(id)) list.push_back(status.sandbox);
+    }
     co_return list;
   }
   cri::Awaitable<Result<std::vector<cri::Container>>> listContainers() override {
@@ -83,7 +84,9 @@ class FakeRuntime final : public cri::Runtime {
       co_return tl::unexpected<Error>(std::move(failure));
     }
     const auto found = sandboxes.find(id);
-    if (found == sandboxes.end()) co_return fail(Stage::sandbox, Reason::not_found, id);
+    if (found == sandboxes.end() || beingMade.contains(id)) {
+      co_return fail(Stage::sandbox, Reason::not_found, id);
+    }
     if (!found->second.sandbox.ready) co_return fail(Stage::sandbox, Reason::sandbox_gone, id);
     co_return found->second;
   }
@@ -131,14 +134,11 @@ class FakeRuntime final : public cri::Runtime {
     stored.labels = found->second;
     co_return stored;
   }
-  cri::Awaitable<Result<std::vector<cri::Stored>>> storedWithin(std::chrono::nanoseconds within) override {
+  cri::Awaitable<Result<std::vector<std::string>>> storedIds() override {
     FB_CO_CHECK(reached());
-    const auto now = LoopClock::of(co_await asio::this_coro::executor).now();
-    std::vector<cri::Stored> list;
-    for (const auto& [id, at] : storedAt) {
-      if (labels.contains(id) && now - at < within) list.push_back({id, at});
-    }
-    co_return list;
+    std::vector<std::string> ids;
+    for (const auto& [id, of] : labels) ids.push_back(id);
+    co_return ids;
   }
   cri::Awaitable<Result<std::optional<int>>> exitCode(std::string id) override {
     ++calls;
@@ -223,9 +223,8 @@ class FakeRuntime final : public cri::Runtime {
   std::deque<Error> statusFailures;  // of the next questions about a sandbox
   std::map<std::string, cri::SandboxStatus> sandboxes;
   std::vector<cri::Container> containers;
-  std::set<std::string> beingMade;  // containers that are stored, and not listed yet
+  std::set<std::string> beingMade;  // sandboxes and containers that are stored, and not known to CRI yet
   std::map<std::string, cri::Labels> labels;
-  std::map<std::string, Stamp> storedAt;  // by id; the others long ago
   std::set<std::string> images;
   std::map<std::string, int> pulls;
   cri::PullOutcome pullOutcome{

@@ -40,7 +40,6 @@ class FakeNode final : public ContractNode {
     runtime_.sandboxes.at(id).hostname = sandbox.podName = name;
     sandbox.labels["io.kubernetes.pod.name"] = runtime_.labels.at(id)["io.kubernetes.pod.name"] = name;
     sandbox.annotations = {{"example.com/owner", "team"}};
-    runtime_.storedAt[id] = clock_.now();
     events_.send(Kind::container_created, id);
     events_.send(Kind::task_started, id);
     return {id, name, sandbox.podUid};
@@ -57,7 +56,6 @@ class FakeNode final : public ContractNode {
   std::string createContainer(const Pod& pod, const std::string& name, Program program) override {
     const std::string id = "container-" + std::to_string(++count_);
     runtime_.addContainer(id, pod.sandboxId, name).imageId = kImageId;
-    runtime_.storedAt[id] = clock_.now();
     exitCodes_[id] = program == Program::fails ? kFailure : 0;
     events_.send(Kind::container_created, id);
     return id;

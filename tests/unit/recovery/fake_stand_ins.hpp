@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/this_coro.hpp>
 
 namespace fallbackd::test {
 
@@ -64,6 +65,10 @@ class FakeStandIns final : public standin::StandIns {
   boost::asio::awaitable<Result<std::unique_ptr<standin::StandIn>>> make(standin::Request request) override {
     ++attempts;
     if (hangs) co_await untilCancelled();
+    if (call != nullptr) {
+      co_await boost::asio::this_coro::reset_cancellation_state(boost::asio::disable_cancellation());
+      co_await call->wait();
+    }
     if (refusal) co_return tl::unexpected<Error>(*refusal);
     co_return begin(std::move(request));
   }
@@ -105,8 +110,9 @@ class FakeStandIns final : public standin::StandIns {
   std::vector<std::string> others;  // recoveries of stand-ins in the runtime
   bool earlier = false;             // one of an earlier daemon runs
   bool silent = false;
-  bool hangs = false;    // making one never ends by itself
-  int halfRemovals = 0;  // so many stop it, and then fail
+  bool hangs = false;     // making one never ends by itself
+  Event* call = nullptr;  // makes one when it is set, also if that was cancelled
+  int halfRemovals = 0;   // so many stop it, and then fail
   int removals = 0;
   std::chrono::nanoseconds removalTakes{};
   std::optional<standin::Fallback> removedFrom;  // the last time

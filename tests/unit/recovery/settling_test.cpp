@@ -5,6 +5,8 @@
 #include "recovery_fixture.hpp"
 
 #include <csignal>
+#include <functional>
+#include <map>
 
 #include <gmock/gmock.h>
 
@@ -752,6 +754,61 @@ TEST_F(SettlingTest, OneWhoseMakingWasCancelledIsRemoved) {
   launcher.launched[0]->die(Kind::exited, 1);
   EXPECT_TRUE(runUntil(loop, [&] { return standIns.removals > 0; }))
       << "it may have been started all the same";
+}
+
+/// The real program needs its port, and a pod that goes has to drain. A call that makes a stand-in may take
+/// seconds, and what it makes after all is removed.
+TEST_F(SettlingTest, NoEndOfAFallbackWaitsForAStandInThatIsBeingMade) {
+  const std::map<State, std::function<void()>> ends{
+      {State::handed_back, [&] { kubeletMakes("c1", "main"); }},
+      {State::pod_gone, [&] { recoveries->sandboxGone("s1"); }},
+  };
+  for (const auto& [state, end] : ends) {
+    Event call(loop.get_executor());
+    standIns.call = &call;
+    const auto attempts = standIns.attempts;
+    const auto removals = standIns.removals;
+    detect();
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.attempts == attempts + 1; }));
+    end();
+    EXPECT_TRUE(runUntil(loop, [&] { return launcher.launched.back()->stoppedWithGrace.has_value(); }))
+        << toString(state);
+    EXPECT_EQ(standIns.removals, removals) << "there is nothing to remove yet";
+    call.set();
+    ASSERT_TRUE(reaches(state));
+    EXPECT_EQ(standIns.removals, removals + 1);
+    EXPECT_TRUE(standIns.made.back()->removed);
+  }
+}
+
+TEST_F(SettlingTest, ADaemonThatStopsLetsTheCallEnd) {
+  Event call(loop.get_executor());
+  standIns.call = &call;
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.attempts == 1; }));
+  bool stopped = false;
+  boost::asio::co_spawn(loop, recoveries->stop(), [&](std::exception_ptr) { stopped = true; });
+  clock.advance(loop, 1min);
+  EXPECT_FALSE(stopped);
+  call.set();
+  EXPECT_TRUE(runUntil(loop, [&] { return stopped; }));
+  EXPECT_EQ(standIns.removals, 0) << "the next daemon takes it over";
+}
+
+TEST_F(SettlingTest, WhereTheFallbackServesOnNoStandInComesBesideTheRealContainer) {
+  auto config = std::make_shared<config::Config>(*configured());
+  config->workloads[0].handBack.on = config::HandBackOn::start;
+  recoveries.emplace(*services, config);
+  standIns.hangs = true;
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.attempts == 1; }));
+  const auto began = clock.now();
+  kubeletMakes("c1", "main");
+  EXPECT_TRUE(runUntil(loop, [&] { return standIns.removals > 0; })) << "what was made of it";
+  EXPECT_LT(clock.now() - began, 2s);
+  standIns.hangs = false;
+  clock.advance(loop, 20s);
+  EXPECT_EQ(standIns.attempts, 1);
 }
 
 TEST_F(SettlingTest, ByDefaultNothingIsSaidOrCounted) {

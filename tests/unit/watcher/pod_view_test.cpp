@@ -2,6 +2,8 @@
 // What is known of pods and containers, without a runtime.
 #include "watcher/pod_view.hpp"
 
+#include "watcher/gone.hpp"
+
 #include <string>
 #include <vector>
 
@@ -75,7 +77,7 @@ TEST_F(PodViewTest, AnnotationsAreReadAndNotKept) {
   EXPECT_EQ(view.at("s1").choices.choices[0].container, "web");
   cri::SandboxStatus status;
   status.sandbox = one;
-  view.setStatus("s1", status);
+  view.setStatus("s1", status, at(2s));
   ASSERT_TRUE(view.at("s1").status);
   EXPECT_TRUE(view.at("s1").status->sandbox.annotations.empty());
 }
@@ -85,10 +87,10 @@ TEST_F(PodViewTest, AStatusOfASandboxThatIsNotReadyOrNotKnownIsIgnored) {
   cri::SandboxStatus status;
   status.sandbox = makeSandbox("s1");
   status.sandbox.ready = false;
-  view.setStatus("s1", status);
+  view.setStatus("s1", status, at(2s));
   EXPECT_FALSE(view.at("s1").status);
   status.sandbox.ready = true;
-  view.setStatus("s2", status);
+  view.setStatus("s2", status, at(2s));
   EXPECT_EQ(view.find("s2"), nullptr);
 }
 
@@ -148,22 +150,47 @@ TEST_F(PodViewTest, AContainerBelongsToTheSandboxThatItNamesElseToTheNewestOfIts
 }
 
 TEST_F(PodViewTest, WhatCameUpAfterAListWasAskedForIsNotMissingInIt) {
+  view.updateSandbox(makeSandbox("s1"), at(1s));
+  view.updateSandbox(makeSandbox("s2"), at(5s));
+  EXPECT_THAT(view.missingSandboxes({at(4s), {}, {}}), ElementsAre("s1"));
+  EXPECT_THAT(view.missingSandboxes({at(4s), {"s1"}, {}}), IsEmpty());
+  EXPECT_THAT(view.missingSandboxes({at(9s), {"s1"}, {}}), ElementsAre("s2"));
+}
+
+/// RunPodSandbox and CreateContainer return some time after the event.
+TEST_F(PodViewTest, WhatAnEventAnnouncedIsNotMissingUntilItCanHaveBeenMade) {
   view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
-  view.addSandbox(makeSandbox("s2"), at(5s), at(5s));
+  EXPECT_THAT(view.missingSandboxes({at(10s), {}, {}}), IsEmpty());
+  EXPECT_THAT(view.missingSandboxes({at(12s), {}, {}}), ElementsAre("s1"));
+  EXPECT_THAT(view.missingSandboxes({at(2s), {}, {"s1"}}), ElementsAre("s1")) << "it was made, and has ended";
+  EXPECT_THAT(view.missingSandboxes({at(2s), {}, {}, 0s}), ElementsAre("s1")) << "it is not being made";
   view.addContainer("s1", makeContainer("c1", "s1", "web"), at(2s));
-  view.addContainer("s1", makeContainer("c2", "s1", "log"), at(6s));
-  EXPECT_THAT(view.missingSandboxes({}, at(4s)), IsEmpty()) << "CRI lists it once RunPodSandbox has returned";
-  EXPECT_THAT(view.missingSandboxes({}, at(12s)), ElementsAre("s1"));
-  for (const char* id : {"s1", "s2"}) {
-    auto sandbox = makeSandbox(id);
-    sandbox.ready = true;
-    view.updateSandbox(std::move(sandbox), at(7s));
-  }
-  EXPECT_THAT(view.missingSandboxes({}, at(4s)), ElementsAre("s1"));
-  EXPECT_THAT(view.missingSandboxes({"s1"}, at(4s)), IsEmpty());
-  EXPECT_THAT(view.missingSandboxes({"s1"}, at(9s)), ElementsAre("s2"));
-  EXPECT_THAT(view.missingContainers("s1", {}, at(4s)), ElementsAre("c1"));
-  EXPECT_THAT(view.missingContainers("s1", {"c1"}, at(9s)), ElementsAre("c2"));
+  EXPECT_THAT(view.missingContainers("s1", {}, at(11s)), IsEmpty());
+  EXPECT_THAT(view.missingContainers("s1", {"c1"}, at(13s)), IsEmpty());
+  EXPECT_THAT(view.missingContainers("s1", {}, at(13s)), ElementsAre("c1"));
+}
+
+/// CRI calls it ready between the question for a list and the answer's arrival here.
+TEST_F(PodViewTest, AListFromBeforeASandboxWasReadyDoesNotDropIt) {
+  view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
+  cri::SandboxStatus status;
+  status.sandbox = makeSandbox("s1");
+  view.setStatus("s1", status, at(5s));
+  EXPECT_THAT(view.missingSandboxes({at(4s), {}, {}}), IsEmpty());
+  EXPECT_THAT(view.missingSandboxes({at(6s), {}, {}}), ElementsAre("s1"));
+  view.updateSandbox(makeSandbox("s1"), at(9s));
+  EXPECT_THAT(view.missingSandboxes({at(6s), {}, {}}), ElementsAre("s1")) << "its first answer counts";
+}
+
+TEST(Gone, KeepsAnIdWhileALaterListStillHasIt) {
+  Gone gone;
+  gone.add("s1", Stamp(2s));
+  gone.listed({}, Stamp(1s));
+  EXPECT_TRUE(gone.contains("s1")) << "this list was asked for before";
+  gone.listed({"s1"}, Stamp(3s));
+  EXPECT_TRUE(gone.contains("s1"));
+  gone.listed({"s2"}, Stamp(4s));
+  EXPECT_FALSE(gone.contains("s1"));
 }
 
 TEST_F(PodViewTest, AnInitContainerHasSucceededOnceAnyAttemptHas) {

@@ -7,12 +7,13 @@
 #include <string>
 #include <vector>
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 namespace fallbackd::watcher {
 namespace {
 
 using Kind = cri::Event::Kind;
+using testing::UnorderedElementsAre;
 
 TEST_F(WatcherTest, APodThatWasThereBeforeIsFound) {
   runtime.addSandbox("s1", "shop", "checkout");
@@ -117,38 +118,71 @@ config::ConfigPtr listingEachHour() {
   return config;
 }
 struct RarelyListed : WatcherTest {
-  RarelyListed() : WatcherTest(listingEachHour()) {
-    runtime.addSandbox("s1", "shop", "checkout");
-    runtime.storedAt["s1"] = clock.now();
-    runtime.stopSandbox("s1");
-  }
+  RarelyListed() : WatcherTest(listingEachHour()) { runtime.addSandbox("s1", "shop", "checkout"); }
 };
 
 /// Its pause process started before the subscription, and RunPodSandbox returns after the list: there is no
-/// event any more, and CRI does not call it ready yet.
+/// event any more, and CRI does not know it yet.
 TEST_F(RarelyListed, ASandboxThatIsMadeAroundTheFirstListIsFoundSoon) {
+  runtime.beingMade = {"s1"};
   start();
   const auto began = clock.now();
-  runtime.sandboxes.at("s1").sandbox.ready = true;
+  EXPECT_EQ(watcher.waiting(), 0U);
+  runtime.beingMade.clear();
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
   EXPECT_LT(clock.now() - began, 1s);
 }
 
-TEST_F(RarelyListed, AContainerThatIsMadeAroundTheFirstListEndsTheWait) {
-  runtime.sandboxes.at("s1").sandbox.ready = true;
-  runtime.addContainer("c1", "s1", "main");
-  runtime.storedAt["c1"] = clock.now();
-  runtime.beingMade = {"c1"};
+TEST_F(RarelyListed, ASandboxWhoseCreationFailsIsForgotten) {
+  runtime.beingMade = {"s1"};
   start();
-  EXPECT_EQ(seen.created, std::vector<std::string>{"uid-s1/main"});
+  clock.advance(loop, 1min);
+  const int before = runtime.calls;
+  clock.advance(loop, 1min);
+  EXPECT_EQ(runtime.calls, before);
   EXPECT_EQ(watcher.waiting(), 0U);
 }
 
-TEST_F(RarelyListed, ASandboxThatEndedBeforeIsNotTakenForOneThatComes) {
+/// A drill detects without asking anybody: the container has to be known before that.
+TEST_F(RarelyListed, AContainerThatIsMadeAroundTheFirstListIsNotReplaced) {
+  runtime.sandboxes.at("s1").sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};
+  runtime.sandboxes.at("s1").sandbox.podName = "checkout-drill";
+  watcher.reconfigure(config::withDrill(config, {"checkout", "shop", "checkout-drill"}).value());
+  runtime.addContainer("c1", "s1", "main");
+  runtime.beingMade = {"c1"};
   start();
+  EXPECT_EQ(seen.created, std::vector<std::string>{"uid-s1/main"});
+  EXPECT_TRUE(seen.detections.empty());
+  EXPECT_EQ(watcher.waiting(), 0U);
+}
+
+TEST_F(RarelyListed, ALaterConnectionBringsNothingBackThatHasEnded) {
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  events.send(Kind::task_exited, "s1");
+  ASSERT_TRUE(runUntil(loop, [&] { return watcher.waiting() == 0; }));
+  seen.detections.clear();
+  events.breakStream();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.connections == 2; }));
   clock.advance(loop, 1min);
   EXPECT_EQ(watcher.waiting(), 0U);
   EXPECT_TRUE(seen.detections.empty());
+}
+
+/// Its end was in the stream that broke.
+TEST_F(RarelyListed, ALaterConnectionDropsWhatAnEventAnnouncedAndIsGone) {
+  start();
+  for (const char* id : {"removed", "stopped"}) {
+    runtime.addSandbox(id, "shop", "checkout");
+    events.send(Kind::container_created, id);
+    ASSERT_TRUE(runUntil(loop, [&] { return seen.firstOf(id) != nullptr; }));
+  }
+  runtime.removeSandbox("removed");
+  runtime.stopSandbox("stopped");
+  events.breakStream();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.connections == 2; }));
+  EXPECT_THAT(seen.gone, UnorderedElementsAre("removed", "stopped"));
+  EXPECT_EQ(watcher.waiting(), 1U) << "s1";
 }
 
 TEST_F(WatcherTest, AListBringsNothingBackThatHasEnded) {
