@@ -263,9 +263,13 @@ cri::Awaitable<void> Recovery::cleanUp() {
 }
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
-  const auto grace =
-      *requestedEnd_ == State::handed_back ? workload_->handBack.grace : workload_->terminationGrace;
-  const auto status = co_await process_->stop(grace);
+  launcher::ExitStatus status;
+  if (*requestedEnd_ == State::handed_back) {
+    // A stand-in that was being made must not run beside the real container, however long the grace is.
+    status = co_await (process_->stop(workload_->handBack.grace) && settling_.leave());
+  } else {
+    status = co_await process_->stop(workload_->terminationGrace);
+  }
   process_.reset();
   chronicle_.stopped();
   // Of a pod that goes, kubelet itself removes what has ended, after it has read how.

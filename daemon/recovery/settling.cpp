@@ -102,6 +102,7 @@ bool Settling::leavesOnlyWithPod() const {
 cri::Awaitable<bool> Settling::untilItsTurn() {
   const bool came = co_await imageCame_.waitFor(kImageLook);
   if (!came) co_return false;
+  if (realContainerIsNew()) co_return true;
   const bool pulls = co_await untilKubeletPulls();
   if (!pulls) co_return false;
   if (wantsNone() || workload_->handBack.when == config::HandBackWhen::now) co_return true;

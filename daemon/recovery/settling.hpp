@@ -67,8 +67,8 @@ class Settling {
   static constexpr std::chrono::seconds kAdoptionLimit{5};
   static constexpr unsigned kMaxRejections = 2;
 
-  /// It ends by itself: what a call makes that is cut off stays in the runtime. A recovery that ends, or its
-  /// fallback, does not wait for it.
+  /// It ends by itself: what a call makes that is cut off stays in the runtime. A fallback that has to end
+  /// does not wait for it.
   struct Making;
 
   cri::Awaitable<void> takeOver();
@@ -80,6 +80,7 @@ class Settling {
   [[nodiscard]] cri::Awaitable<bool> mayMake();
   cri::Awaitable<void> make(std::string logFile);
   cri::Awaitable<Result<std::unique_ptr<standin::StandIn>>> makeBy(standin::Request order);
+  [[nodiscard]] bool realContainerIsNew() const;
   static cri::Awaitable<void> run(standin::StandIns& standIns, standin::Request order,
                                   std::shared_ptr<Making> making);
   /// False: its pod goes instead.
@@ -117,7 +118,8 @@ class Settling {
   std::optional<Stamp> startedAt_;          // of the stand-in; absent: an earlier daemon started it
   std::optional<Departures::Place> place_;  // while it is away
   LastEndpoint lastEndpoint_;
-  std::optional<Stamp> leftAt_;  // when it made way for the real container
+  std::optional<Stamp> leftAt_;    // when it made way for the real container
+  std::optional<Stamp> realCame_;  // when kubelet created that
   std::optional<Stamp> rolloutAskedAt_;
   std::optional<PullBackOff> pulls_;  // kubelet's, of this pod's image
   bool mayExist_ = false;             // one was made, or may have been by an earlier daemon

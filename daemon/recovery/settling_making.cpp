@@ -48,6 +48,10 @@ std::string below(const std::string& folder, const std::string& file) {
 
 struct Settling::Making {
   explicit Making(const boost::asio::any_io_executor& executor) : over(executor) {}
+  void breakOff() const {
+    if (!over.isSet()) group->cancel(task);
+  }
+  std::shared_ptr<TaskGroup> group;
   TaskGroup::Id task = 0;
   Event over;
   Result<std::unique_ptr<standin::StandIn>> made =
@@ -130,7 +134,16 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
   services_.standInsMayExist = true;
   Result<std::unique_ptr<standin::StandIn>> made =
       order ? Result<std::unique_ptr<standin::StandIn>>(nullptr) : tl::unexpected<Error>(order.error());
+  if (realContainerIsNew()) {
+    underWay_ = false;
+    co_return;
+  }
   if (order) made = co_await makeBy(std::move(*order));
+  if (realContainerIsNew()) {
+    // However far it came: nothing may run beside the real container.
+    static_cast<void>(co_await removeTraces(standin::Fallback::serves));
+    co_return;
+  }
   // Where kubelet may have adopted one, the real container does not come before it is removed.
   underWay_ = !made && made.error().stage == Stage::run;
   if (!made) {
@@ -141,6 +154,7 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
     }
     count(StandInResult::failed);
     note(State::failed, error.message());
+    if (underWay_) static_cast<void>(co_await removeTraces(standin::Fallback::serves));
     co_return;
   }
   began(std::move(*made));
@@ -166,12 +180,13 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
 cri::Awaitable<Result<std::unique_ptr<standin::StandIn>>> Settling::makeBy(standin::Request order) {
   const auto making = std::make_shared<Making>(services_.executor);
   making_ = making;
-  making->task = services_.makings->spawn(run(*services_.standIns, std::move(order), making));
-  const AtEnd breakOff([&services = services_, making] {
-    if (!making->over.isSet()) services.makings->cancel(making->task);
-  });
+  making->group = services_.makings;
+  making->task = making->group->spawn(run(*services_.standIns, std::move(order), making));
+  const AtEnd breakOff([making] { making->breakOff(); });
   co_await making->over.wait();
   making_.reset();
+  // No sweep may have looked since the container is there.
+  services_.standInsMayExist = true;
   co_return std::move(making->made);
 }
 
@@ -181,10 +196,15 @@ cri::Awaitable<void> Settling::run(standin::StandIns& standIns, standin::Request
   making->made = co_await standIns.make(std::move(order));
 }
 
-/// What has been started is removed like one that failed; nothing is started any more.
 void Settling::containerCame() {
-  leftAt_ = clock_.now();
-  if (making_ != nullptr) services_.makings->cancel(making_->task);
+  realCame_ = clock_.now();
+  if (making_ != nullptr) making_->breakOff();
+  if (standIn_ != nullptr) imageCame_.set();
+}
+
+/// Then no stand-in is made, although CRI may not list it yet.
+bool Settling::realContainerIsNew() const {
+  return realCame_ && clock_.now() - *realCame_ < Departures::kLimit;
 }
 
 void Settling::began(std::unique_ptr<standin::StandIn> standIn) {
@@ -218,7 +238,10 @@ cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
 }
 
 cri::Awaitable<bool> Settling::removeTraces(standin::Fallback fallback) {
-  if (const auto making = std::exchange(making_, nullptr)) co_await making->over.wait();
+  if (const auto making = making_) {
+    co_await making->over.wait();
+    making_.reset();
+  }
   Backoff pause(kRemovalPauses);
   for (int i = 0; i < kRemovals; ++i) {
     const auto removed = co_await services_.standIns->removeAll(incident_.target.sandboxId,
@@ -230,6 +253,7 @@ cri::Awaitable<bool> Settling::removeTraces(standin::Fallback fallback) {
     }
     co_await pause.wait();
   }
+  services_.standInsMayExist = true;  // for the next sweep
   co_return false;
 }
 

@@ -74,7 +74,7 @@ void Settling::askRollout() {
 
 cri::Awaitable<bool> Settling::mayMake() {
   look_ = kSettleLook;
-  const bool awaited = leftAt_ && clock_.now() - *leftAt_ < Departures::kLimit;
+  const bool awaited = realContainerIsNew() || (leftAt_ && clock_.now() - *leftAt_ < Departures::kLimit);
   if (!awaited) place_.reset();  // kubelet makes no container: others need not wait for it
   if (awaited || rejections_ >= kMaxRejections) co_return false;
   const auto now = ruling();

@@ -48,8 +48,15 @@ cri::Awaitable<void> PodTracker::listed(Lists lists) {
   std::erase_if(lists.containers, [](const auto& one) { return isStandIn(one); });
   co_await versions_.learnImages(lists.containers);
   const auto ready = takeIn(lists);
+  if (lists.storeSilent) {
+    listener_.trouble("a pod that is being made now is noticed only with the next list: " +
+                      lists.storeSilent->message());
+  }
   if (lists.beingMade) {
-    for (const auto& id : *lists.beingMade) co_await learn(id, clock_.now(), Standing::unknown);
+    for (const auto& id : *lists.beingMade) {
+      const bool known = pods_.find(id) != nullptr || pods_.hasContainer(id);
+      if (!known) co_await learn(id, clock_.now(), Standing::unknown);
+    }
   }
   // Containers first, so that a pod which has its container is never taken for one that waits.
   for (const auto& id : ready) {
@@ -182,10 +189,8 @@ cri::Awaitable<void> PodTracker::learnAnnotations(std::string id, std::shared_pt
 void PodTracker::forgetNewcomer(const std::string& id) {
   const auto newcomer = newcomers_.find(id);
   if (newcomer == newcomers_.end()) return;
-  std::erase_if(orphans_, [&](const auto& one) {
-    const auto& sandbox = one.container.sandboxId;
-    return sandbox.empty() ? one.podUid == newcomer->second->podUid : sandbox == id;
-  });
+  const auto& uid = newcomer->second->podUid;
+  std::erase_if(orphans_, [&](const auto& one) { return belongs(one, id, uid); });
   newcomer->second->askAgain.notify();
   newcomers_.erase(newcomer);
 }
@@ -207,13 +212,18 @@ void PodTracker::addSandbox(cri::Sandbox sandbox, Stamp since) {
   const bool isNew = pods_.addSandbox(std::move(sandbox), clock_.now(), since);
   const std::string uid = pods_.at(id).sandbox.podUid;
   for (const auto& one : std::exchange(orphans_, {})) {
-    if (one.podUid == uid) {
+    if (belongs(one, id, uid)) {
       addContainer(id, one.container);
     } else {
       orphans_.push_back(one);
     }
   }
   if (isNew) attendance_.attendAll(id, Attendance::Seen::from_its_beginning);
+}
+
+/// An orphan may not tell its sandbox.
+bool PodTracker::belongs(const Orphan& one, const std::string& sandboxId, const std::string& podUid) {
+  return one.container.sandboxId.empty() ? one.podUid == podUid : one.container.sandboxId == sandboxId;
 }
 
 /// Adds a container to its pod, or keeps it until the pod's sandbox is known.

@@ -56,6 +56,7 @@ class PodTracker final : public Subscriber {
 
   /// Adds what the lists have; the ids of the sandboxes that are ready.
   std::vector<std::string> takeIn(Lists& lists);
+  static bool belongs(const Orphan& one, const std::string& sandboxId, const std::string& podUid);
   cri::Awaitable<void> taskStarted(std::string id, Stamp at);
   cri::Awaitable<void> learn(std::string id, Stamp at, Standing standing = Standing::being_made);
   void learnSandbox(const std::string& id, const cri::Labels& labels, Stamp at, Standing standing);

@@ -90,7 +90,10 @@ cri::Awaitable<Result<Lists>> Subscription::takeFirstLists() {
   auto lists = co_await takeLists();
   if (!lists) co_return lists;
   auto stored = co_await runtime_.storedIds();
-  if (!stored) co_return tl::unexpected<Error>(stored.error());
+  if (!stored) {
+    lists->storeSilent = std::move(stored.error());
+    co_return lists;
+  }
   auto& beingMade = lists->beingMade.emplace(stored->begin(), stored->end());
   for (const auto& one : lists->sandboxes) beingMade.erase(one.id);
   for (const auto& one : lists->containers) beingMade.erase(one.id);

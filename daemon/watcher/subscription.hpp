@@ -26,6 +26,7 @@ struct Lists {
   /// Only with the first lists of a connection: ids that containerd has stored and CRI does not list. Their
   /// events may have come before the subscription.
   std::optional<std::set<std::string>> beingMade = {};
+  std::optional<Error> storeSilent = {};  // or why that is not known
 };
 
 /// Gets one call at a time from one stream of events; lists may come between them, also while an event is

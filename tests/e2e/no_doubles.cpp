@@ -96,18 +96,38 @@ void NoDoubles::look() {
     return std::none_of(running.begin(), running.end(),
                         [&](const auto& other) { return other.first.first == one.first; });
   });
+  std::erase_if(besideSince_, [&](const auto& one) {
+    return std::none_of(running.begin(), running.end(), [&](const auto& other) {
+      return other.first.first + "/" + other.first.second == one.first;
+    });
+  });
   for (const auto& [place, containers] : running) {
     const auto pod = labelOf(*containers.front(), "io.kubernetes.pod.name");
-    if (containers.size() > 1) {
+    const auto standIns =
+        static_cast<std::size_t>(std::count_if(containers.begin(), containers.end(), [](const auto* one) {
+          return one->labels().contains(kStandInLabel);
+        }));
+    const auto reals = containers.size() - standIns;
+    if (standIns > 1 || reals > 1) {
       std::string text = pod + " " + place.second + ":";
       for (const auto* const one : containers) text += " " + one->id();
       const std::lock_guard lock(mutex_);
       seen_.doubledContainers.insert(text);
     }
-    const bool standIn = std::any_of(containers.begin(), containers.end(),
-                                     [](const auto* one) { return one->labels().contains(kStandInLabel); });
-    lookAtPod(place.first, pod, standIn);
+    lookAtPlace(place.first + "/" + place.second, standIns, reals);
+    lookAtPod(place.first, pod, standIns > 0);
   }
+}
+
+void NoDoubles::lookAtPlace(const std::string& place, std::size_t standIns, std::size_t reals) {
+  if (standIns == 0 || reals == 0) {
+    besideSince_.erase(place);
+    return;
+  }
+  const auto now = Monotonic::now();
+  const auto since = besideSince_.try_emplace(place, now).first->second;
+  const std::lock_guard lock(mutex_);
+  seen_.longestBeside = std::max<std::chrono::nanoseconds>(seen_.longestBeside, now - since + kPause);
 }
 
 void NoDoubles::lookAtPod(const std::string& uid, const std::string& name, bool standIn) {

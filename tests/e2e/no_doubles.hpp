@@ -30,6 +30,8 @@ class NoDoubles {
     std::set<std::string> doubledContainers;              // "web-0 checkout: ID ID"
     std::map<std::string, std::string> doubledFallbacks;  // pod: its processes
     std::chrono::nanoseconds longestAlone{0};             // of a stand-in without a fallback
+    /// Of a stand-in beside the real container: kubelet may create that while the stand-in starts.
+    std::chrono::nanoseconds longestBeside{0};
     unsigned looks = 0;
   };
   [[nodiscard]] Seen seen() const;
@@ -38,13 +40,16 @@ class NoDoubles {
   void run();
   void look();
   void lookAtPod(const std::string& uid, const std::string& name, bool standIn);
+  void lookAtPlace(const std::string& place, std::size_t standIns, std::size_t reals);
 
   const ContainerdNode& node_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
-  bool ends_ = false;                        // guarded by mutex_
-  Seen seen_;                                // guarded by mutex_
-  std::map<std::string, Stamp> aloneSince_;  // by pod uid; the thread's own
+  bool ends_ = false;  // guarded by mutex_
+  Seen seen_;          // guarded by mutex_
+  // The thread's own.
+  std::map<std::string, Stamp> aloneSince_;   // by pod uid
+  std::map<std::string, Stamp> besideSince_;  // by pod and container
   std::thread thread_;
 };
 

@@ -98,6 +98,7 @@ class Survival : public SettleNode {
     EXPECT_THAT(seen.doubledContainers, IsEmpty());
     EXPECT_THAT(seen.doubledFallbacks, IsEmpty());
     EXPECT_LT(seen.longestAlone, kAlone);
+    EXPECT_EQ(seen.longestBeside, 0ns) << "there is no real container";
     EXPECT_GT(seen.looks, 10U) << "it watched";
   }
 

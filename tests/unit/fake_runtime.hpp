@@ -136,6 +136,7 @@ class FakeRuntime final : public cri::Runtime {
   }
   cri::Awaitable<Result<std::vector<std::string>>> storedIds() override {
     FB_CO_CHECK(reached());
+    if (storeSilent) co_return fail(Stage::containerd, Reason::timeout, "the store");
     std::vector<std::string> ids;
     for (const auto& [id, of] : labels) ids.push_back(id);
     co_return ids;
@@ -225,6 +226,7 @@ class FakeRuntime final : public cri::Runtime {
   std::vector<cri::Container> containers;
   std::set<std::string> beingMade;  // sandboxes and containers that are stored, and not known to CRI yet
   std::map<std::string, cri::Labels> labels;
+  bool storeSilent = false;  // does not tell what is in it
   std::set<std::string> images;
   std::map<std::string, int> pulls;
   cri::PullOutcome pullOutcome{

@@ -668,11 +668,14 @@ TEST_F(SettlingTest, AnEarlyStopIsEarlyHoweverLongTheRemovalTakes) {
 
 TEST_F(SettlingTest, OneThatMayRunUnheldIsRemovedThoughItsImageIsHere) {
   standIns.refusal = Error{Stage::run, Reason::unavailable, 0, "containerd was killed"};
+  standIns.silent = true;
   detect();
   ASSERT_TRUE(becomes(Settled::failed));
+  clock.advance(loop, 10s);
   EXPECT_EQ(standIns.removals, 0);
   runtime.images.insert("r/checkout:1");
-  clock.advance(loop, 5s);
+  standIns.silent = false;
+  clock.advance(loop, 15s);
   EXPECT_EQ(standIns.removals, 1) << "kubelet makes no container while it runs";
   clock.advance(loop, 5min);
   EXPECT_EQ(standIns.removals, 1);
@@ -795,20 +798,48 @@ TEST_F(SettlingTest, ADaemonThatStopsLetsTheCallEnd) {
   EXPECT_EQ(standIns.removals, 0) << "the next daemon takes it over";
 }
 
-TEST_F(SettlingTest, WhereTheFallbackServesOnNoStandInComesBesideTheRealContainer) {
-  auto config = std::make_shared<config::Config>(*configured());
-  config->workloads[0].handBack.on = config::HandBackOn::start;
-  recoveries.emplace(*services, config);
+struct ServesOnAtTheStart : SettlingTest {
+  ServesOnAtTheStart() {
+    handBackOn = config::HandBackOn::start;
+    recoveries.emplace(*services, configured());
+  }
+  /// At once, whatever was tried before, and no other one comes.
+  void expectNoneBeside(int attempts) {
+    const auto began = clock.now();
+    const auto before = standIns.removals;
+    kubeletMakes("c1", "main");
+    EXPECT_TRUE(runUntil(loop, [&] { return standIns.removals > before; }));
+    EXPECT_LT(clock.now() - began, 1s);
+    standIns.hangs = false;
+    clock.advance(loop, 20s);
+    EXPECT_EQ(standIns.attempts, attempts);
+    EXPECT_EQ(state(), State::ready);
+    EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
+    EXPECT_FALSE(metric(R"(fallbackd_stand_ins_total{result="failed",workload="checkout"} 1)"));
+  }
+};
+
+TEST_F(ServesOnAtTheStart, OneThatIsBeingMadeIsNotStarted) {
   standIns.hangs = true;
   detect();
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.attempts == 1; }));
-  const auto began = clock.now();
-  kubeletMakes("c1", "main");
-  EXPECT_TRUE(runUntil(loop, [&] { return standIns.removals > 0; })) << "what was made of it";
-  EXPECT_LT(clock.now() - began, 2s);
-  standIns.hangs = false;
-  clock.advance(loop, 20s);
-  EXPECT_EQ(standIns.attempts, 1);
+  expectNoneBeside(1);
+}
+
+TEST_F(ServesOnAtTheStart, OneThatWasMadeAllTheSameIsRemoved) {
+  Event call(loop.get_executor());
+  standIns.call = &call;
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.attempts == 1; }));
+  call.set();  // its answer is on its way
+  expectNoneBeside(1);
+  EXPECT_TRUE(standIns.made.back()->removed);
+}
+
+TEST_F(ServesOnAtTheStart, OneThatRunsMakesWayOutOfTurn) {
+  settles();
+  adopt();
+  expectNoneBeside(1);
 }
 
 TEST_F(SettlingTest, ByDefaultNothingIsSaidOrCounted) {

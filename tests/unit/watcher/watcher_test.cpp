@@ -169,6 +169,29 @@ TEST_F(RarelyListed, ALaterConnectionBringsNothingBackThatHasEnded) {
   EXPECT_TRUE(seen.detections.empty());
 }
 
+TEST_F(RarelyListed, ASandboxThatIsKnownAndStillBeingMadeKeepsItsContainers) {
+  start();
+  runtime.addSandbox("s2", "shop", "checkout");
+  runtime.beingMade = {"s2"};
+  events.send(Kind::container_created, "s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.firstOf("s2") != nullptr; }));
+  events.breakStream();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.connections == 2; }));
+  const auto began = clock.now();
+  runtime.addContainer("c2", "s2", "main");
+  events.send(Kind::container_created, "c2");
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.created.empty(); }));
+  EXPECT_LT(clock.now() - began, 1s);
+}
+
+TEST_F(RarelyListed, WithoutTheStoreTheListsAreEnough) {
+  runtime.storeSilent = true;
+  start();
+  EXPECT_EQ(watcher.waiting(), 1U);
+  ASSERT_EQ(seen.troubles.size(), 1U);
+  EXPECT_NE(seen.troubles[0].find("the store"), std::string::npos);
+}
+
 /// Its end was in the stream that broke.
 TEST_F(RarelyListed, ALaterConnectionDropsWhatAnEventAnnouncedAndIsGone) {
   start();
