@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What fallbackd and its program in the container agree on. See docs/adr/0011.
+// What fallbackd and its program in the container agree on. See docs/adr/0012.
 #pragma once
 
 namespace fallbackd::standin {
