@@ -3,12 +3,15 @@
 // fallback.
 #include "content_of.hpp"
 #include "http.hpp"
+#include "no_doubles.hpp"
 #include "settle_fixture.hpp"
 #include "wait.hpp"
 
 #include <csignal>
 #include <filesystem>
 #include <string>
+
+#include <boost/json.hpp>
 
 namespace fallbackd::e2e {
 namespace {
@@ -19,7 +22,16 @@ using model::PodStatus;
 
 constexpr unsigned kPerSecond = 100;
 
-using Settle = SettleNode;
+class Settle : public SettleNode {
+ protected:
+  /// Of a pod that has just gone the image stays for up to a minute and a half; the next daemon does not
+  /// wait.
+  void expectNothingLeft() {
+    shop_->daemon->kill();
+    E2E_CHECK(shop_->daemon->restart());
+    EXPECT_EQ(leftovers(), "") << shop_->daemon->logText();
+  }
+};
 
 TEST_F(Settle, TheFallbackIsRunningReadyAndRouted) {
   ASSERT_NO_FATAL_FAILURE(open(100ms));
@@ -49,6 +61,78 @@ TEST_F(Settle, ADeletedPodDrainsForFiveSeconds) {
   ASSERT_EQ(killing.size(), 1U);
   ASSERT_EQ(stopping.size(), 1U);
   EXPECT_GE(stopping[0].at - killing[0].at, 4s) << "it drained";
+}
+
+/// The runtime ends the stand-in like any program that does not heed SIGTERM, and the fallback with the pod.
+TEST_F(Settle, WithoutADaemonAPodEndsAtTheEndOfItsGrace) {
+  ASSERT_NO_FATAL_FAILURE(open(0ms));
+  ASSERT_NO_FATAL_FAILURE(settled("web-0"));
+  const auto uid = uidOf("web-0");
+  ASSERT_EQ(fallbacksOf(uid).size(), 1U);
+  shop_->daemon->kill();
+  kubelet_->remove("web-0", 3s);
+  ASSERT_TRUE(kubelet_->waitUntilGone("web-0", kCeiling));
+  const auto killing = kubelet_->events().of("web-0", "Killing");
+  const auto stopping = kubelet_->events().of("web-0", "StoppingSandbox");
+  ASSERT_EQ(killing.size(), 1U);
+  ASSERT_EQ(stopping.size(), 1U);
+  EXPECT_GE(stopping[0].at - killing[0].at, 2900ms);
+  EXPECT_TRUE(fallbacksOf(uid).empty());
+  E2E_CHECK(shop_->daemon->restart());
+  EXPECT_EQ(leftovers(), "") << shop_->daemon->logText();
+}
+
+/// Its stand-in has made way, and kubelet is about to make the real container.
+TEST_F(Settle, APodThatIsDeletedDuringItsHandBackLeavesNothing) {
+  ASSERT_NO_FATAL_FAILURE(open(0ms, "", {}, 1));
+  ASSERT_NO_FATAL_FAILURE(settled("web-0"));
+  const auto uid = uidOf("web-0");
+  ASSERT_NO_FATAL_FAILURE(bringImage());
+  ASSERT_TRUE(waitUntil(kCeiling, [&] {
+    return explanationOf(*shop_->daemon, "web-0").find("its image can be pulled") != std::string::npos;
+  })) << said("web-0");
+  kubelet_->remove("web-0", 2s);
+  ASSERT_TRUE(kubelet_->waitUntilGone("web-0", kCeiling)) << said("web-0");
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return fallbacksOf(uid).empty(); })) << said("web-0");
+  ASSERT_NO_FATAL_FAILURE(expectNothingLeft());
+}
+
+TEST_F(Settle, APodThatIsDeletedBetweenTwoRunsOfItsFallbackLeavesNothing) {
+  ASSERT_NO_FATAL_FAILURE(open(0ms, "  restart: {initialDelay: 1h, maxDelay: 1h}\n"));
+  ASSERT_NO_FATAL_FAILURE(settled("web-0"));
+  const auto uid = uidOf("web-0");
+  ASSERT_EQ(::kill(fallbackPid(*shop_->daemon, "web-0"), SIGKILL), 0);
+  ASSERT_TRUE(kubelet_->waitFor(
+      "web-0", [](const PodStatus& pod) { return !pod.ready; }, kCeiling))
+      << said("web-0");
+  kubelet_->remove("web-0", 2s);
+  ASSERT_TRUE(kubelet_->waitUntilGone("web-0", kCeiling)) << said("web-0");
+  EXPECT_TRUE(fallbacksOf(uid).empty());
+  ASSERT_NO_FATAL_FAILURE(expectNothingLeft());
+}
+
+TEST(Settles, AutoWithoutAnApiServerSaysOnceThatItMeansNever) {
+  E2E_TRY(const auto shop, Shop::open({}));
+  const auto times = [&] {
+    const auto log = shop->daemon->logText();
+    std::size_t count = 0;
+    const std::string words = "settle: auto has no effect";
+    for (auto at = log.find(words); at != std::string::npos; at = log.find(words, at + 1)) ++count;
+    return count;
+  };
+  EXPECT_EQ(times(), 1U);
+  auto changed = shop->daemonOptions(shop->image());
+  changed.extra += "# the same in other words\n";
+  E2E_CHECK(shop->daemon->rewriteConfig(changed));
+  ASSERT_TRUE(waitUntil(30s, [&] {
+    return shop->daemon->logText().find("configuration read") != std::string::npos;
+  })) << shop->daemon->logText();
+  EXPECT_EQ(times(), 1U) << shop->daemon->logText();
+  const auto status = httpGet("127.0.0.1", shop->daemon->telemetryPort(), "/status");
+  ASSERT_TRUE(status);
+  const auto root = boost::json::parse(status->body);
+  EXPECT_NE(std::string(root.at("settle").at("problem").as_string()).find("kubernetes.sources"),
+            std::string::npos);
 }
 
 /// Ends the fallback with that signal, and waits until kubelet shows its successor.

@@ -227,11 +227,12 @@ TEST_F(Survival, TheLogOfADeadFallbackStaysWhileTheNextOneRuns) {
 
 class Rejected : public Survival {
  protected:
-  void reject(const model::PodDefinition& pod) {
+  void reject(const model::PodDefinition& pod,
+              const std::string& message = "Container checkout definition changed, will be restarted") {
     watch_.emplace(*shop_->node);
     kubelet_->add(pod);
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return standIns("rejected") >= 1; })) << said(kPod);
-    ASSERT_TRUE(killed("Container checkout definition changed, will be restarted"));
+    ASSERT_TRUE(killed(message));
   }
   [[nodiscard]] bool killed(const std::string& message) const {
     const auto all = kubelet_->events().of(kPod, "Killing");
@@ -265,6 +266,18 @@ TEST_F(Rejected, AnOldKubeletIsNotAskedForEver) {
   for (int relists = 0; relists < 3; ++relists) ASSERT_TRUE(kubelet_->waitForRelist(kCeiling));
   EXPECT_EQ(standIns("started"), 2);
   EXPECT_EQ(kubelet_->events().of(kPod, "Killing").size(), 2U);
+  ASSERT_NO_FATAL_FAILURE(endWell());
+}
+
+/// From 1.33 on kubelet gives the container the pod's limits, for which this one has to be restarted.
+TEST_F(Rejected, AResizePolicyThatRestartsIsNamed) {
+  kubeletOptions_.version = model::Version::v1_33;
+  ASSERT_NO_FATAL_FAILURE(open(0ms));
+  auto pod = podOf(kPod);
+  pod.containers[0].spec.memoryBytes = 64 << 20;
+  pod.containers[0].resize = model::ResizePolicy::restart_container;
+  ASSERT_NO_FATAL_FAILURE(reject(pod, "Container checkout resize requires restart, will be restarted"));
+  expectSaid("resizePolicy");
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 

@@ -759,6 +759,19 @@ TEST_F(SettlingTest, OneWhoseMakingWasCancelledIsRemoved) {
       << "it may have been started all the same";
 }
 
+TEST_F(SettlingTest, WhatMustComeBeforeItIsInTheSpecification) {
+  auto pod = test::podOf("registry.example/checkout:1");
+  for (const char* const name : {"migrate", "proxy", "warm-up"}) {
+    auto& one = pod.initContainers.emplace_back();
+    one.name = name;
+    if (name == std::string("proxy")) one.restartPolicy = "Always";
+  }
+  specs.specs["uid-s1"] = std::make_shared<const kube::Pod>(pod);
+  settles();
+  EXPECT_THAT(standIns.made[0]->request.initContainers, testing::ElementsAre("migrate", "warm-up"));
+  EXPECT_THAT(standIns.made[0]->request.sidecars, testing::ElementsAre("proxy"));
+}
+
 /// The real program needs its port, and a pod that goes has to drain. A call that makes a stand-in may take
 /// seconds, and what it makes after all is removed.
 TEST_F(SettlingTest, NoEndOfAFallbackWaitsForAStandInThatIsBeingMade) {
