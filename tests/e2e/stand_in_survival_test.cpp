@@ -147,6 +147,24 @@ TEST_F(Survival, ACrashWhileContainerdIsAwayIsMadeUpFor) {
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
+/// The journal is in memory, and nothing runs any more; containerd still knows the containers.
+TEST_F(Survival, AfterARebootThePodIsRescuedAgain) {
+  ASSERT_NO_FATAL_FAILURE(settle());
+  const auto before = id();
+  const auto fallback = fallbacksOf(uidOf(kPod));
+  kubelet_.reset();
+  shop_->daemon->kill();
+  shop_->node->loseAllButRoot();
+  for (const pid_t pid : fallback) ::kill(pid, SIGKILL);
+  std::filesystem::remove_all(shop_->daemon->runFolder());
+  E2E_CHECK(shop_->node->restart());
+  startKubelet();
+  kubelet_->add(definition_);
+  E2E_CHECK(shop_->daemon->restart());
+  ASSERT_TRUE(isReplaced(before, kSecondTry)) << said(kPod);
+  ASSERT_NO_FATAL_FAILURE(endWell());
+}
+
 TEST_F(Survival, APodWhoseSandboxIsMadeAgainIsRescuedAgain) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();

@@ -7,9 +7,12 @@
 #include "sys/file.hpp"
 #include "wait.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -29,6 +32,22 @@ const std::string kUsualRoot = "/var/lib/containerd";
 const std::string kUsualState = "/run/containerd";
 const std::string kSandboxImageOfMachine =
     "registry.k8s.io/pause:3.9";  // as scripts/nodes/guest/setup has it
+
+std::vector<pid_t> childrenOf(pid_t parent) {
+  std::vector<pid_t> found;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const pid_t pid =
+        std::atoi(entry.path().filename().c_str());  // NOLINT(cert-err34-c): 0 for other entries
+    if (pid <= 1) continue;
+    const auto stat = sys::readFile(Stage::cli, entry.path() / "stat", 1 << 12);
+    if (!stat) continue;
+    std::istringstream fields(stat->substr(std::min(stat->rfind(')') + 1, stat->size())));
+    std::string state;
+    pid_t of = 0;
+    if (fields >> state >> of && of == parent) found.push_back(pid);
+  }
+  return found;
+}
 
 /// Processes whose command line contains this text. For the shims, which are init's children.
 std::vector<pid_t> processesNaming(const std::string& text) {
@@ -66,6 +85,23 @@ Error toError(const std::string& what, const grpc::Status& status) {
 
 ContainerdNode::ContainerdNode(NodeOptions options)
     : options_(std::move(options)), folder_(makeRunDir("node")) {}
+
+void ContainerdNode::loseAllButRoot() {
+  kill();
+  for (const pid_t shim : processesNaming(socket())) {
+    for (const pid_t child : childrenOf(shim)) ::kill(child, SIGKILL);
+    ::kill(shim, SIGKILL);
+  }
+  const auto state = (folder_ / "state").string();
+  std::ifstream table("/proc/self/mounts");
+  std::vector<std::string> mounts;
+  for (std::string device, place, rest; table >> device >> place && std::getline(table, rest);) {
+    if (place.starts_with(state + "/")) mounts.push_back(place);
+  }
+  for (auto one = mounts.rbegin(); one != mounts.rend(); ++one) ::umount2(one->c_str(), MNT_DETACH);
+  std::error_code ignored;
+  fs::remove_all(state, ignored);
+}
 
 ContainerdNode::~ContainerdNode() {
   if (options_.ofMachine) return;

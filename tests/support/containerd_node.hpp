@@ -57,6 +57,9 @@ class ContainerdNode {
 
   /// SIGKILL, like a crash. Pods keep running: their shims are separate processes.
   void kill();
+  /// What a reboot leaves: the root. containerd, its shims and all that they ran are killed, and its state
+  /// folder with the mounts in it is gone. Start it again with restart().
+  void loseAllButRoot();
   /// Starts it again on the same root after kill(). The machine's own: connects to it again.
   Result<> restart();
 
