@@ -125,7 +125,7 @@ TEST_P(Jobs, FailedWorkIsRetriedIfThePolicySaysSo) {
     EXPECT_EQ(pid(), 0);
     return;
   }
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return state() == "ready" && pid() != first; }))
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return pid() > 0 && pid() != first && state() == "ready"; }))
       << shop_->daemon->logText();
   // The daemon that adopts it sees it complete.
   shop_->daemon->kill();

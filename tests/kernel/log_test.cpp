@@ -5,11 +5,14 @@
 #include "launcher/logs/log_file.hpp"
 #include "launcher/logs/logs.hpp"
 #include "sys/log_links.hpp"
+#include "wait.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -29,6 +32,13 @@ class Logs : public LaunchTest {
       names.push_back(entry.path().filename());
     std::sort(names.begin(), names.end());
     return names;
+  }
+  /// Until then it ignores a SIGTERM, as the first process of its PID namespace. Its first line, which says
+  /// the same, may be lost.
+  static bool awaitsTerm(const ProcessPtr& process) {
+    const auto call = "/proc/" + std::to_string(process->record().pid) + "/syscall";
+    const auto waits = std::to_string(SYS_rt_sigtimedwait) + " ";
+    return e2e::waitUntil(std::chrono::seconds(20), [&] { return contentOf(call).starts_with(waits); });
   }
   [[nodiscard]] std::filesystem::path logFolder() const { return folder / "logs" / "app-fallback"; }
 };
@@ -122,7 +132,7 @@ TEST_F(Logs, AFullDiskCostsTheLinesAndNotTheFallback) {
   ASSERT_EQ(::umount2(logs.c_str(), MNT_DETACH), 0);
   ASSERT_NE(process, nullptr);
   EXPECT_THAT(process->notes(), ElementsAre(HasSubstr("its log file cannot be opened now")));
-  logWith(process, "up");  // before that a SIGTERM has no handler
+  ASSERT_TRUE(awaitsTerm(process));
   stop(process, std::chrono::seconds(10));
   EXPECT_THAT(contentOf(process->record().logFile), HasSubstr("stdout F bye")) << "the pump tries again";
 }
