@@ -129,15 +129,12 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
     const auto added = co_await addExecutable(*order);
     if (!added) order = tl::unexpected<Error>(added.error());
   }
+  if (realContainerIsNew()) co_return;
   mayExist_ = true;
   underWay_ = true;
   services_.standInsMayExist = true;
   Result<std::unique_ptr<standin::StandIn>> made =
       order ? Result<std::unique_ptr<standin::StandIn>>(nullptr) : tl::unexpected<Error>(order.error());
-  if (realContainerIsNew()) {
-    underWay_ = false;
-    co_return;
-  }
   if (order) made = co_await makeBy(std::move(*order));
   if (realContainerIsNew()) {
     // However far it came: nothing may run beside the real container.

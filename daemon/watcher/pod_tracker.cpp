@@ -71,20 +71,18 @@ std::vector<std::string> PodTracker::takeIn(Lists& lists) {
   for (const auto& sandbox : lists.sandboxes)
     (sandbox.ready ? listed.ready : listed.ended).insert(sandbox.id);
   ended_.listed(listed.ready, lists.asked);
-  auto present = listed;
   if (lists.beingMade) {
-    present.ready.insert(lists.beingMade->begin(), lists.beingMade->end());
-    present.making = 0s;
+    listed.ready.insert(lists.beingMade->begin(), lists.beingMade->end());
+    listed.making = 0s;
   }
-  for (const auto& id : pods_.missingSandboxes(present)) dropSandbox(id);
+  for (const auto& id : pods_.missingSandboxes(listed)) dropSandbox(id);
 
   std::map<std::string, std::vector<const cri::Container*>> bySandbox;
   std::set<std::string> containers;
   for (const auto& container : lists.containers) {
-    if (deleted_.contains(container.id)) continue;
-    bySandbox[container.sandboxId].push_back(&container);
+    containers.insert(container.id);
+    if (!deleted_.contains(container.id)) bySandbox[container.sandboxId].push_back(&container);
   }
-  for (const auto& container : lists.containers) containers.insert(container.id);
   deleted_.listed(containers, lists.asked);
   versions_.restart();
   std::vector<std::string> ids;

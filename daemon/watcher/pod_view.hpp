@@ -89,7 +89,8 @@ class PodView {
   /// From an event until CRI lists what it announced. A creation that fails meanwhile has an event of its
   /// own.
   static constexpr std::chrono::seconds kMaking{10};
-  /// What a list says of sandboxes. `ended` are listed, but not as ready.
+  /// What a list says of sandboxes. `ready`: with those that are known to be being made. `ended` are listed,
+  /// but not as ready.
   struct Listed {
     Stamp asked;
     std::set<std::string> ready, ended;

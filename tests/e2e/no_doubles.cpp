@@ -29,7 +29,7 @@ std::string labelOf(const v1::Container& container, const char* key) {
   return found == container.labels().end() ? std::string() : found->second;
 }
 
-/// For whoever reads a failure: state, start and arguments of each.
+/// For the message of a failed test: state, start and arguments of each.
 std::string whatRuns(const std::set<pid_t>& pids) {
   std::string text;
   for (const pid_t pid : pids) {
@@ -88,7 +88,7 @@ void NoDoubles::look() {
   setDeadline(context, 5s);
   v1::ListContainersResponse response;
   if (!node_.cri().runtime->ListContainers(&context, request, &response).ok()) return;
-  std::map<std::pair<std::string, std::string>, std::vector<const v1::Container*>> running;
+  std::map<Place, std::vector<const v1::Container*>> running;
   for (const auto& one : response.containers()) {
     running[{labelOf(one, "io.kubernetes.pod.uid"), one.metadata().name()}].push_back(&one);
   }
@@ -96,11 +96,7 @@ void NoDoubles::look() {
     return std::none_of(running.begin(), running.end(),
                         [&](const auto& other) { return other.first.first == one.first; });
   });
-  std::erase_if(besideSince_, [&](const auto& one) {
-    return std::none_of(running.begin(), running.end(), [&](const auto& other) {
-      return other.first.first + "/" + other.first.second == one.first;
-    });
-  });
+  std::erase_if(besideSince_, [&](const auto& one) { return !running.contains(one.first); });
   for (const auto& [place, containers] : running) {
     const auto pod = labelOf(*containers.front(), "io.kubernetes.pod.name");
     const auto standIns =
@@ -114,12 +110,12 @@ void NoDoubles::look() {
       const std::lock_guard lock(mutex_);
       seen_.doubledContainers.insert(text);
     }
-    lookAtPlace(place.first + "/" + place.second, standIns, reals);
+    lookAtPlace(place, standIns, reals);
     lookAtPod(place.first, pod, standIns > 0);
   }
 }
 
-void NoDoubles::lookAtPlace(const std::string& place, std::size_t standIns, std::size_t reals) {
+void NoDoubles::lookAtPlace(const Place& place, std::size_t standIns, std::size_t reals) {
   if (standIns == 0 || reals == 0) {
     besideSince_.erase(place);
     return;

@@ -15,6 +15,7 @@
 #include <string>
 #include <sys/types.h>
 #include <thread>
+#include <utility>
 
 namespace fallbackd::e2e {
 
@@ -40,7 +41,8 @@ class NoDoubles {
   void run();
   void look();
   void lookAtPod(const std::string& uid, const std::string& name, bool standIn);
-  void lookAtPlace(const std::string& place, std::size_t standIns, std::size_t reals);
+  using Place = std::pair<std::string, std::string>;  // pod uid, container
+  void lookAtPlace(const Place& place, std::size_t standIns, std::size_t reals);
 
   const ContainerdNode& node_;
   mutable std::mutex mutex_;
@@ -48,8 +50,8 @@ class NoDoubles {
   bool ends_ = false;  // guarded by mutex_
   Seen seen_;          // guarded by mutex_
   // The thread's own.
-  std::map<std::string, Stamp> aloneSince_;   // by pod uid
-  std::map<std::string, Stamp> besideSince_;  // by pod and container
+  std::map<std::string, Stamp> aloneSince_;  // by pod uid
+  std::map<Place, Stamp> besideSince_;
   std::thread thread_;
 };
 

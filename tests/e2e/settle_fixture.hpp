@@ -122,6 +122,13 @@ class SettleNode : public testing::Test {
     });
     return left;
   }
+  /// Of a pod that has just gone the image stays for up to a minute and a half; the next daemon does not
+  /// wait.
+  void expectNothingLeft() {
+    shop_->daemon->kill();
+    E2E_CHECK(shop_->daemon->restart());
+    EXPECT_EQ(leftovers(), "") << shop_->daemon->logText();
+  }
   /// The registry is back.
   void bringImage() {
     E2E_CHECK(shop_->registry.start());

@@ -7,6 +7,7 @@
 #include "no_doubles.hpp"
 #include "settle_fixture.hpp"
 #include "settle_part.hpp"
+#include "times_in.hpp"
 #include "traces.hpp"
 #include "wait.hpp"
 
@@ -133,9 +134,7 @@ class SettleKill : public SettleNode {
   /// Shims of removed pods that containerd 2.1 leaves for good: one for each start of a stand-in that the
   /// daemon's death cut off (docs/containerd.md). Any other is a leak.
   std::size_t takeContainerdsShims(Traces& traces) {
-    const auto log = test::contentOf(shop_->node->log());
-    std::size_t cutOff = 0;
-    for (auto at = log.find(kCutOff); at != std::string::npos; at = log.find(kCutOff, at + 1)) ++cutOff;
+    const auto cutOff = test::timesIn(test::contentOf(shop_->node->log()), kCutOff);
     const auto shims = traces.find("processes: containerd-shim");
     if (shims == traces.end() || shims->second > cutOff) return 0;
     const auto count = shims->second;

@@ -5,6 +5,7 @@
 #include "http.hpp"
 #include "no_doubles.hpp"
 #include "settle_fixture.hpp"
+#include "times_in.hpp"
 #include "wait.hpp"
 
 #include <csignal>
@@ -22,16 +23,7 @@ using model::PodStatus;
 
 constexpr unsigned kPerSecond = 100;
 
-class Settle : public SettleNode {
- protected:
-  /// Of a pod that has just gone the image stays for up to a minute and a half; the next daemon does not
-  /// wait.
-  void expectNothingLeft() {
-    shop_->daemon->kill();
-    E2E_CHECK(shop_->daemon->restart());
-    EXPECT_EQ(leftovers(), "") << shop_->daemon->logText();
-  }
-};
+using Settle = SettleNode;
 
 TEST_F(Settle, TheFallbackIsRunningReadyAndRouted) {
   ASSERT_NO_FATAL_FAILURE(open(100ms));
@@ -78,8 +70,7 @@ TEST_F(Settle, WithoutADaemonAPodEndsAtTheEndOfItsGrace) {
   ASSERT_EQ(stopping.size(), 1U);
   EXPECT_GE(stopping[0].at - killing[0].at, 2900ms);
   EXPECT_TRUE(fallbacksOf(uid).empty());
-  E2E_CHECK(shop_->daemon->restart());
-  EXPECT_EQ(leftovers(), "") << shop_->daemon->logText();
+  ASSERT_NO_FATAL_FAILURE(expectNothingLeft());
 }
 
 /// Its stand-in has made way, and kubelet is about to make the real container.
@@ -113,13 +104,7 @@ TEST_F(Settle, APodThatIsDeletedBetweenTwoRunsOfItsFallbackLeavesNothing) {
 
 TEST(Settles, AutoWithoutAnApiServerSaysOnceThatItMeansNever) {
   E2E_TRY(const auto shop, Shop::open({}));
-  const auto times = [&] {
-    const auto log = shop->daemon->logText();
-    std::size_t count = 0;
-    const std::string words = "settle: auto has no effect";
-    for (auto at = log.find(words); at != std::string::npos; at = log.find(words, at + 1)) ++count;
-    return count;
-  };
+  const auto times = [&] { return test::timesIn(shop->daemon->logText(), "settle: auto has no effect"); };
   EXPECT_EQ(times(), 1U);
   auto changed = shop->daemonOptions(shop->image());
   changed.extra += "# the same in other words\n";
@@ -203,12 +188,10 @@ class SettleLogs : public SettleNode {
     ASSERT_TRUE(answer) << answer.error().message();
   }
   /// How often the log says so, rotated files included.
-  int lines(const std::string& path) const {
-    int count = 0;
+  std::size_t lines(const std::string& path) const {
+    std::size_t count = 0;
     for (const auto& entry : fs::directory_iterator(log_.parent_path())) {
-      const auto text = test::contentOf(entry.path());
-      const auto line = "GET " + path + " ";
-      for (auto at = text.find(line); at != std::string::npos; at = text.find(line, at + 1)) ++count;
+      count += test::timesIn(test::contentOf(entry.path()), "GET " + path + " ");
     }
     return count;
   }

@@ -89,11 +89,7 @@ class Survival : public SettleNode {
     EXPECT_EQ(fallbacksOf(uidOf(kPod)).size(), 1U);
     kubelet_->remove(kPod, 3s);
     ASSERT_TRUE(kubelet_->waitUntilGone(kPod, kCeiling)) << said(kPod);
-    // Of a pod that has just gone the image stays for up to a minute and a half; the next daemon does not
-    // wait.
-    shop_->daemon->kill();
-    E2E_CHECK(shop_->daemon->restart());
-    EXPECT_EQ(leftovers(), "") << said(kPod);
+    ASSERT_NO_FATAL_FAILURE(expectNothingLeft());
     const auto seen = watch_->seen();
     EXPECT_THAT(seen.doubledContainers, IsEmpty());
     EXPECT_THAT(seen.doubledFallbacks, IsEmpty());

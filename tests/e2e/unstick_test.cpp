@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -232,7 +231,7 @@ TEST_F(Unstick, SwitchedOffNeighboursHang) {
   queueNeighbours();
   ASSERT_TRUE(verdictIsThere());
   // The report shows that it is more than half a minute.
-  const auto patience = std::getenv("SETTLE_JSON") == nullptr ? 8s : 31s;
+  const auto patience = given("SETTLE_JSON").empty() ? 8s : 31s;
   EXPECT_FALSE(neighboursTook(patience)) << "nothing hung: the other tests show nothing";
   writePart("unstick-switched_off", {{"part", "unstick"},
                                      {"case", "switched_off"},

@@ -33,33 +33,36 @@ const std::string kUsualState = "/run/containerd";
 const std::string kSandboxImageOfMachine =
     "registry.k8s.io/pause:3.9";  // as scripts/nodes/guest/setup has it
 
-std::vector<pid_t> childrenOf(pid_t parent) {
+/// `isIt` gets the process's folder in /proc.
+template <class Predicate>
+std::vector<pid_t> processesWhere(Predicate isIt) {
   std::vector<pid_t> found;
   for (const auto& entry : fs::directory_iterator("/proc")) {
     const pid_t pid =
         std::atoi(entry.path().filename().c_str());  // NOLINT(cert-err34-c): 0 for other entries
-    if (pid <= 1) continue;
-    const auto stat = sys::readFile(Stage::cli, entry.path() / "stat", 1 << 12);
-    if (!stat) continue;
-    std::istringstream fields(stat->substr(std::min(stat->rfind(')') + 1, stat->size())));
-    std::string state;
-    pid_t of = 0;
-    if (fields >> state >> of && of == parent) found.push_back(pid);
+    if (pid > 1 && isIt(entry.path())) found.push_back(pid);
   }
   return found;
 }
 
+/// Of any of its threads.
+std::vector<pid_t> childrenOf(pid_t parent) {
+  return processesWhere([parent](const fs::path& process) {
+    const auto stat = sys::readFile(Stage::cli, process / "stat", 1 << 12);
+    if (!stat) return false;
+    std::istringstream fields(stat->substr(std::min(stat->rfind(')') + 1, stat->size())));
+    std::string state;
+    pid_t of = 0;
+    return fields >> state >> of && of == parent;
+  });
+}
+
 /// Processes whose command line contains this text. For the shims, which are init's children.
 std::vector<pid_t> processesNaming(const std::string& text) {
-  std::vector<pid_t> found;
-  for (const auto& entry : fs::directory_iterator("/proc")) {
-    const pid_t pid =
-        std::atoi(entry.path().filename().c_str());  // NOLINT(cert-err34-c): 0 for other entries
-    if (pid <= 1) continue;
-    const auto line = sys::readFile(Stage::cli, entry.path() / "cmdline", 1 << 16);
-    if (line && line->find(text) != std::string::npos) found.push_back(pid);
-  }
-  return found;
+  return processesWhere([&text](const fs::path& process) {
+    const auto line = sys::readFile(Stage::cli, process / "cmdline", 1 << 16);
+    return line && line->find(text) != std::string::npos;
+  });
 }
 
 bool accepts(const std::string& socketPath) {

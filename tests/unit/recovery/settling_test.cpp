@@ -773,7 +773,7 @@ TEST_F(SettlingTest, WhatMustComeBeforeItIsInTheSpecification) {
 }
 
 /// The real program needs its port, and a pod that goes has to drain. A call that makes a stand-in may take
-/// seconds, and what it makes after all is removed.
+/// seconds, and what it still makes is removed.
 TEST_F(SettlingTest, NoEndOfAFallbackWaitsForAStandInThatIsBeingMade) {
   const std::map<State, std::function<void()>> ends{
       {State::handed_back, [&] { kubeletMakes("c1", "main"); }},
