@@ -46,7 +46,11 @@ Result<std::string> belowCgroup(const std::string& top, const fs::path& place) {
 }  // namespace
 
 Result<Signer> Signer::make() {
-  Signer signer(makeRunDir("signer"));
+  return makeIn(makeRunDir("signer"));
+}
+
+Result<Signer> Signer::makeIn(const fs::path& folder) {
+  Signer signer(folder);
   FB_CHECK(sys::makeDirs(Stage::cli, signer.cacheDir(), 0755));
   FB_CHECK(sys::makeDirs(Stage::cli, signer.keysDir(), 0755));
   const std::string prefix = signer.folder_ / "signing";
@@ -95,7 +99,7 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
   yaml << "apiVersion: fallbackd.io/v1\n"
        << "containerd:\n  socket: " << options.containerdSocket << "\n"
        << "cache:\n  path: " << options.cacheDir.string() << "\n  keys: " << options.keysDir.string()
-       << "\n  state: " << (folder_ / "state").string() << "\n"
+       << "\n  state: " << (options.state.empty() ? folder_ / "state" : options.state).string() << "\n"
        << options.cache << "launcher:\n  runDir: " << runFolder().string()
        << "\n  kubeletPods: " << options.kubeletPods.string() << "\n"
        << (options.launcher.find("logLinks:") == std::string::npos

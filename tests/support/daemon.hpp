@@ -24,6 +24,10 @@ class Signer {
  public:
   /// Creates the folders and a key pair; its public half is in keysDir().
   static Result<Signer> make();
+  /// One that was made earlier, in this folder.
+  static Signer at(std::filesystem::path folder) { return Signer(std::move(folder)); }
+  /// make() in an existing folder of the caller.
+  static Result<Signer> makeIn(const std::filesystem::path& folder);
 
   [[nodiscard]] std::filesystem::path cacheDir() const { return folder_ / "cache"; }
   [[nodiscard]] std::filesystem::path keysDir() const { return folder_ / "keys"; }
@@ -58,6 +62,7 @@ struct DaemonOptions {
   std::string launcher;   // and for launcher
   /// "/node-b": its cgroups begin there, as if this daemon had its own node. Its pods name the same path.
   std::string cgroupTop;
+  std::filesystem::path state = {};  // cache.state; empty: a folder of this daemon's
 };
 
 /// "fallbackd_recoveries_total{cause=\"dns\"}" -> value, as in /metrics.

@@ -73,9 +73,23 @@ ContainerSpec Shop::containerSpec() const {
   return spec;
 }
 
-DaemonOptions Shop::daemonOptions(const std::string& image) const {
+std::string checkoutWorkload(const std::string& image, const std::string& version,
+                             const std::vector<std::string>& moreArgs) {
   std::string more;
-  for (const auto& one : options.moreArgs) more += ", " + one;
+  for (const auto& one : moreArgs) more += ", " + one;
+  return "- name: checkout\n"
+         "  match: {namespace: shop, labels: {app: checkout}, container: checkout}\n"
+         "  image: " +
+         image + "\n  binary: checkout@" + version + "\n  args: [--port=8080, --config=/etc/app/config.yaml" +
+         more +
+         "]\n"
+         "  env: {ROLE: fallback}\n"
+         "  user: {uid: 65532, gid: 65533}\n"
+         "  volumes: [{name: settings, type: configMap, mountPath: /etc/app}]\n"
+         "  readiness: {tcp: {port: 8080}}\n";
+}
+
+DaemonOptions Shop::daemonOptions(const std::string& image) const {
   DaemonOptions result;
   result.containerdSocket = node->socket();
   result.cacheDir = signer.cacheDir();
@@ -83,21 +97,7 @@ DaemonOptions Shop::daemonOptions(const std::string& image) const {
   result.kubeletPods = kubelet->podsDir();
   result.extra = "detection: {reprobeInterval: " + options.reprobeInterval + "}\n";
   if (!options.logLinks.empty()) result.launcher = "  logLinks: " + options.logLinks.string() + "\n";
-  result.workloads =
-      "- name: checkout\n"
-      "  match: {namespace: shop, labels: {app: checkout}, container: checkout}\n"
-      "  image: " +
-      image +
-      "\n"
-      "  binary: checkout@1.8.3\n"
-      "  args: [--port=8080, --config=/etc/app/config.yaml" +
-      more +
-      "]\n"
-      "  env: {ROLE: fallback}\n"
-      "  user: {uid: 65532, gid: 65533}\n"
-      "  volumes: [{name: settings, type: configMap, mountPath: /etc/app}]\n"
-      "  readiness: {tcp: {port: 8080}}\n" +
-      options.workloadExtra;
+  result.workloads = checkoutWorkload(image, "1.8.3", options.moreArgs) + options.workloadExtra;
   return result;
 }
 

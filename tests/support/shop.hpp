@@ -20,6 +20,9 @@ PodSpec checkoutPod(const std::string& name);
 /// The labels that Kubernetes puts on pods of a Job.
 void labelAsJob(PodSpec& spec);
 ContainerSpec checkoutContainer(const std::string& image);
+/// The workload as YAML, for DaemonOptions::workloads; more keys may follow, indented by two spaces.
+std::string checkoutWorkload(const std::string& image, const std::string& version = "1.8.3",
+                             const std::vector<std::string>& moreArgs = {});
 
 struct ShopOptions {
   std::string reprobeInterval = "1s";
