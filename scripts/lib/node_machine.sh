@@ -3,6 +3,7 @@
 
 boot_limit=60           # with KVM a boot takes a few seconds
 emulated_boot_limit=180 # a machine that needs longer would not get through any test in reasonable time
+boots_left=3            # an emulated kernel sometimes dies while it patches itself on one processor and runs on another
 
 # kvm_works VMLINUX: whether /dev/kvm runs Debian's kernel. Some hypervisors have a /dev/kvm that runs only kernels made
 # for it. Asked once for each boot of this machine: the kernel alone, which panics because it finds no root.
@@ -78,7 +79,8 @@ machine_arguments() {
   else
     qemu+=(-M q35 -accel "tcg,thread=multi" -cpu max)
   fi
-  append="console=ttyS0 quiet panic=-1 systemd.show_status=no"
+  # The first word tells tests that they may break this machine.
+  append="fallbackd.node=$variation console=ttyS0 quiet panic=-1 systemd.show_status=no"
   if [[ ${node[lsm]} == selinux ]]; then append+=" security=selinux selinux=1"; else append+=" security=apparmor"; fi
   qemu+=(-kernel "$image/vmlinux" -initrd "$image/initrd" -append "$append ${node[cmdline]:-} $cmdline"
     -serial "file:$run/console.log")
@@ -123,9 +125,18 @@ run_console() {
   bring_back "$run"
 }
 
-# run_command RUN: the machine reports "ready" before the command and "exit CODE" after it; we report "ended".
+# cut_power RUN: like a plug that is pulled. What the machine has flushed is on its disks, its own caches are gone.
+cut_power() {
+  sleep "$cut"
+  kill -KILL "$(<"$1/pid")"
+  rm -f "$1/pid"
+}
+
+# run_command RUN: the machine reports "ready" before the command, "working" when a cut may come, and "exit CODE" after the
+# command; we report "ended".
 run_command() {
-  local run=$1 event code='' wait=$boot_limit shown began=$EPOCHREALTIME
+  local run=$1 event code='' wait=$boot_limit shown began=$EPOCHREALTIME cutting='' reached=boot
+  rm -f "$run"/{output,events}
   mkfifo "$run/output" "$run/events"
   exec 5<>"$run/events"
   cat "$run/output" &
@@ -142,15 +153,27 @@ run_command() {
       ready)
         printf '%s    %s booted in %s s (%s)%s\n' "$dim" "$variation" \
           "$(seconds_since "$began")" "$accelerator" "$reset" >&2
-        wait=$limit
+        wait=$limit reached=command
+        ;;
+      working)
+        if [[ -n $cut && -z $cutting ]]; then
+          cut_power "$run" &
+          cutting=$!
+        fi
         ;;
       exit\ *) code=${event#exit } wait=60 ;;
       ended) break ;;
     esac
   done
   if [[ ${event:-} == ended ]]; then wait "$shown"; fi
+  boots_left=$((boots_left - 1))
+  if [[ $event == ended && $reached == boot && $accelerator == tcg ]] && ((boots_left > 0)); then
+    echo "scripts/node: the emulated machine died while it booted; once more" >&2
+    run_command "$run"
+  fi
   bring_back "$run"
   if [[ -n $code ]]; then exit "$code"; fi
+  if [[ -n $cutting && $event == ended ]]; then exit 137; fi
   explain_end "$run"
 }
 
