@@ -22,6 +22,11 @@ kvm_works() {
   [[ $(sed -n 2p "$answer") == yes ]]
 }
 
+# accelerator_of VMLINUX: kvm or tcg.
+accelerator_of() {
+  if [[ $emulate == no ]] && kvm_works "$1"; then echo kvm; else echo tcg; fi
+}
+
 # collect_libraries: copies the libraries that the tree's programs load, for machines that lack a library of that name.
 # The C library is left out: programs run with a newer one, but not with one of another version than their loader's.
 collect_libraries() {
@@ -98,9 +103,10 @@ machine_arguments() {
 
 # run_machine COMMAND...: exits the script.
 run_machine() {
-  local image accelerator=tcg run qemu=()
+  local image accelerator run qemu=()
   image=$(image_of)
-  if [[ $emulate == no ]] && kvm_works "$image/vmlinux"; then accelerator=kvm; else boot_limit=$emulated_boot_limit; fi
+  accelerator=$(accelerator_of "$image/vmlinux")
+  if [[ $accelerator == tcg ]]; then boot_limit=$emulated_boot_limit; fi
   mkdir -p "$root/build/node/runs"
   run=$(mktemp -d "$root/build/node/runs/$variation.XXXXXX")
   # shellcheck disable=SC2064 # now, not when it is called

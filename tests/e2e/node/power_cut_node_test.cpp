@@ -26,6 +26,7 @@
 #include <sstream>
 #include <string>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -165,7 +166,8 @@ class PowerCut : public testing::Test {
     options.kubeletPods = kubelet_->podsDir();
     options.state = disk() / "state";
     options.launcher = "  logLinks: " + (disk() / "links").string() + "\n";
-    options.workloads = checkoutWorkload(registry_->reference("shop/checkout:1.8.3"), versionOf(number));
+    options.workloads = checkoutWorkload(registry_->reference("shop/checkout:1.8.3"), versionOf(number)) +
+                        "  settle: always\n";
     return options;
   }
 
@@ -239,13 +241,32 @@ class PowerCut : public testing::Test {
     return metrics ? sumOf(*metrics, "fallbackd_recovery_seconds_count") : -1;
   }
 
-  /// Starts the pod's sandbox and waits until one fallback serves it.
+  /// The state of the pod's stand-in, and why it is that; without one two empty texts.
+  [[nodiscard]] std::pair<std::string, std::string> standInOf(const std::string& pod) const {
+    const auto answer = httpGet("127.0.0.1", daemon_->telemetryPort(), "/status");
+    if (!answer || answer->status != 200) return {};
+    const auto status = json::parse(answer->body);
+    for (const auto& one : status.at("recoveries").as_array()) {
+      const auto* const settlement = one.as_object().if_contains("settlement");
+      if (settlement == nullptr || one.at("pod").as_string() != pod) continue;
+      return {std::string(settlement->at("state").as_string()),
+              std::string(settlement->at("why").as_string())};
+    }
+    return {};
+  }
+
+  /// Starts the pod's sandbox and waits until one fallback serves it and its stand-in runs.
   void rescue(const PodSpec& spec, unsigned number) {
     E2E_TRY(const auto pod, kubelet_->startPod(spec));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*daemon_, spec.name) == "ready"; }))
         << daemon_->logText();
     E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
     EXPECT_THAT(answer.body, testing::HasSubstr("role=fallback"));
+    // containerd does not flush what it unpacks: an image of a stand-in may be torn.
+    if (!waitUntil(kCeiling, [&] { return standInOf(spec.name).first == "settled"; })) {
+      const auto [state, reason] = standInOf(spec.name);
+      found_.half.push_back("the stand-in of " + spec.name + " is " + state + ": " + reason);
+    }
     std::set<pid_t> processes;
     for (const auto& cgroup : pod.cgroups) {
       for (const pid_t pid : cgroupProcesses(cgroup / "fallback-checkout")) processes.insert(pid);
