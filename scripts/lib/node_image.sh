@@ -195,7 +195,7 @@ make_disk() {
 # The first boot compiles AppArmor's profiles and creates state of services, which takes an emulated processor seconds.
 # The image is the result of that boot. An image that does not boot yet can still be examined on a console.
 warm() {
-  local disks=$1/warm
+  local disks=$1/warm results=$1/results
   mkdir "$disks"
   if (run_machine true); then
     qemu-img commit -q "$disks/root.qcow2"

@@ -50,6 +50,7 @@ prepare_share() {
   shift
   mkdir -p "$share"/{results,guest}
   cp "$variations"/guest/{setup,run,console,facts,tests} "$share/guest/"
+  if [[ -n $cut ]]; then touch "$share/cut"; fi
   declare -p node >"$share/settings"
   echo "$variation" >"$share/variation"
   echo "$tree" >"$share/tree"
@@ -131,9 +132,11 @@ run_console() {
   bring_back "$run"
 }
 
-# cut_power RUN: like a plug that is pulled. What the machine has flushed is on its disks, its own caches are gone.
+# cut_power RUN: like a plug that is pulled: what the machine has not written to a disk is gone, and of the root what it has not
+# flushed, since qemu holds the tables of that disk's differences.
 cut_power() {
   sleep "$cut"
+  touch "$1/cut"
   kill -KILL "$(<"$1/pid")"
   rm -f "$1/pid"
 }
@@ -179,7 +182,11 @@ run_command() {
   fi
   bring_back "$run"
   if [[ -n $code ]]; then exit "$code"; fi
-  if [[ -n $cutting && $event == ended ]]; then exit 137; fi
+  if [[ -e $run/cut && $event == ended ]]; then
+    echo "scripts/node: cut the power after $cut s" >&2
+    exit 137
+  fi
+  if [[ -n $cutting ]]; then kill "$cutting" 2>/dev/null || true; fi
   explain_end "$run"
 }
 
@@ -193,7 +200,7 @@ explain_end() {
     tail -n 40 "$run/console.log" "$run/qemu.log" >&2
     exit 125
   fi
-  if [[ $wait == "$limit" ]]; then
+  if [[ $reached == command ]]; then
     echo "scripts/node: the command did not finish within $limit s" >&2
     exit 124
   fi
@@ -212,7 +219,7 @@ bring_back() {
   local own=$root/build/node/results/$variation
   # Results of an earlier run could be mistaken for this one's. A folder given by the user is only added to.
   if [[ $results == "$own" ]]; then rm -rf "${own:?}"; fi
-  mkdir -p "$results"
+  mkdir -p "${results:?}"
   cp -r "$run/share/results/." "$results/"
   cp "$run/console.log" "$results/console.log" 2>/dev/null || true
 }

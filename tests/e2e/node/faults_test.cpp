@@ -64,11 +64,6 @@ class FullDisk {
   fs::path file_;
 };
 
-pid_t mainPidOf(const std::string& unit) {
-  const auto shown = systemctl({"show", "--property=MainPID", "--value", unit});
-  return std::atoi(shown.value_or("0").c_str());  // NOLINT(cert-err34-c): digits
-}
-
 TEST_F(Node, AClockThatJumpsDisturbsNoFallback) {
   Pod first;
   rescue("web-0", first);
@@ -98,7 +93,7 @@ TEST_F(Node, ContainerdCrashesAndSystemdStartsItAgain) {
   const pid_t pid = fallbackOf(first);
   const pid_t crashed = mainPidOf("containerd");
   ASSERT_GT(crashed, 1);
-  // What Go's runtime ends with, too, after a panic.
+  // Go's runtime then writes all stacks and exits with code 2, as after a panic.
   ASSERT_EQ(::kill(crashed, SIGABRT), 0);
   ASSERT_TRUE(waitUntil(kCeiling, [&] {
     const pid_t now = mainPidOf("containerd");
@@ -137,10 +132,9 @@ TEST_F(Node, AMachineWithoutMemoryKeepsItsDaemon) {
   Pod first;
   rescue("web-0", first);
   if (HasFatalFailure()) return;
+  const pid_t pid = fallbackOf(first);
   const pid_t daemon = shop_->daemon->pid();
-  // As the unit has it, and about what kubelet gives a pod of fallbackd's priority.
-  std::ofstream("/proc/" + std::to_string(daemon) + "/oom_score_adj") << -900;
-  // Keeps a line without an end in memory.
+  // Keeps a line without an end in memory. The daemon is small enough without the unit's OOMScoreAdjust.
   E2E_TRY(const auto ended, run({.argv = {"systemd-run", "--quiet", "--wait", "--unit=hog", "-p",
                                           "MemorySwapMax=0", "tail", "/dev/zero"},
                                  .env = {},
@@ -148,8 +142,11 @@ TEST_F(Node, AMachineWithoutMemoryKeepsItsDaemon) {
                                 5 * kCeiling));
   EXPECT_NE(ended.code, 0);
   E2E_TRY(const auto kernel, runOk({.argv = {"dmesg"}, .env = {}, .output = {}}));
-  ASSERT_THAT(kernel, HasSubstr("Out of memory: Killed process"));
-  ASSERT_TRUE(reaches(first.spec.name, "ready")) << shop_->daemon->logText();
+  ASSERT_THAT(kernel, HasSubstr("Out of memory: Killed process " + std::to_string(pid)));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] {
+    const pid_t now = fallbackOf(first);
+    return recoveryState(*shop_->daemon, first.spec.name) == "ready" && now > 0 && now != pid;
+  })) << shop_->daemon->logText();
   expectInItsLeaf(first, fallbackOf(first), "after the machine ran out of memory");
   EXPECT_THAT(contentOf("/proc/" + std::to_string(daemon) + "/cmdline"), HasSubstr("fallbackd"));
   Pod next;

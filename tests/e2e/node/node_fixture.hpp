@@ -29,6 +29,12 @@ inline Result<std::string> systemctl(std::vector<std::string> arguments) {
   return runOk({.argv = std::move(arguments), .env = {}, .output = {}});
 }
 
+/// Of a unit; 0 if it does not run.
+inline pid_t mainPidOf(const std::string& unit) {
+  const auto shown = systemctl({"show", "--property=MainPID", "--value", unit});
+  return std::atoi(shown.value_or("0").c_str());  // NOLINT(cert-err34-c): digits
+}
+
 class Node : public testing::Test {
  protected:
   void SetUp() override {

@@ -226,19 +226,27 @@ class PowerCut : public testing::Test {
     for (const auto& [number, names] : admitted) {
       if (names.size() != kNames.size()) found_.half.push_back("the pack of " + versionOf(number));
     }
+    for (const auto& entry : fs::directory_iterator(signer_->cacheDir())) {
+      const auto name = entry.path().filename().string();
+      if (name.starts_with(".install-") || name.starts_with(".commit-")) {
+        found_.half.push_back("leftover " + name);
+      }
+    }
   }
 
   void examineFloor() {
     E2E_TRY(const auto floor, cache::VersionFloor::open(disk() / "state", cache::VersionFloor::Mode::look));
     if (floor.warning()) found_.half.push_back(*floor.warning());
-    if (numberOf(floor.of("checkout").value_or("")) < witness_->served) {
+    found_.floor = numberOf(floor.of("checkout").value_or(""));
+    if (found_.floor < witness_->served) {
       found_.lower.push_back(floor.of("checkout").value_or("none") + " after " + versionOf(witness_->served));
     }
   }
 
+  /// Begun, whatever became of them.
   [[nodiscard]] double recoveries() const {
     const auto metrics = daemon_->metrics();
-    return metrics ? sumOf(*metrics, "fallbackd_recovery_seconds_count") : -1;
+    return metrics ? sumOf(*metrics, "fallbackd_recoveries_begun_total") : -1;
   }
 
   /// The state of the pod's stand-in, and why it is that; without one two empty texts.
@@ -298,7 +306,7 @@ class PowerCut : public testing::Test {
         << json::serialize(json::object{{"boot", witness_->boots},
                                         {"interrupted", witness_->interrupted},
                                         {"packs", witness_->installed.size()},
-                                        {"served", witness_->served},
+                                        {"floor", found_.floor},
                                         {"pods", pods_.size()},
                                         {"half", list(found_.half)},
                                         {"lost", list(found_.lost)},
@@ -313,6 +321,10 @@ class PowerCut : public testing::Test {
       if (HasFatalFailure()) return;
     }
     writeFound();
+    expectNothingFound();
+  }
+
+  void expectNothingFound() const {
     EXPECT_THAT(found_.half, testing::IsEmpty());
     EXPECT_THAT(found_.lost, testing::IsEmpty());
     EXPECT_THAT(found_.lower, testing::IsEmpty());
@@ -351,6 +363,8 @@ class PowerCut : public testing::Test {
       const auto uid = makeUid();
       witness_->say("starting " + name + " " + uid);
       ASSERT_NO_FATAL_FAILURE(rescue(spec(name, uid, witness_->boots), witness_->begun));
+      expectNothingFound();
+      if (HasFailure()) return;
     }
     FAIL() << "the power did not fail";
   }
@@ -376,6 +390,7 @@ class PowerCut : public testing::Test {
     std::vector<std::string> lost;     // packs that were installed and are not there
     std::vector<std::string> lower;    // version floors
     std::vector<std::string> doubled;  // fallbacks and recoveries
+    unsigned floor = 0;                // its number in versionOf()
   };
 
   std::optional<Witness> witness_;

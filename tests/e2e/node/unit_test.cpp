@@ -27,15 +27,6 @@ constexpr const char* kUnit = "fallbackd.service";
 constexpr const char* kDropIn = "/etc/systemd/system/fallbackd.service.d";
 constexpr std::uint16_t kTelemetry = 9477;
 
-/// The package that scripts/report nodes has built; "" without one.
-std::string package() {
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(FALLBACKD_PACKAGES, none)) {
-    if (entry.path().string().ends_with("_amd64.deb")) return entry.path();
-  }
-  return "";
-}
-
 Result<std::string> dpkg(std::vector<std::string> arguments) {
   // The machine has the libraries, though not as packages.
   arguments.insert(arguments.begin(), {"dpkg", "--force-depends"});
@@ -46,8 +37,8 @@ class Unit : public testing::Test {
  protected:
   void SetUp() override {
     if (!onANode()) GTEST_SKIP() << "only in a machine of scripts/node";
-    ASSERT_NE(package(), "") << "scripts/build-deb makes it";
-    E2E_CHECK(dpkg({"--install", package()}));
+    ASSERT_TRUE(fs::exists(FALLBACKD_PACKAGE)) << "scripts/build-deb makes it";
+    E2E_CHECK(dpkg({"--install", FALLBACKD_PACKAGE}));
     E2E_TRY(node_, ContainerdNode::start({.ofMachine = true}));
     kubelet_ = std::make_unique<Kubelet>(*node_, "/var/lib/kubelet/pods", "/var/log/pods");
     E2E_TRY(registry_, Registry::make());
@@ -78,10 +69,7 @@ class Unit : public testing::Test {
     return runOk({.argv = {"journalctl", "--no-pager", "--unit", kUnit}, .env = {}, .output = {}})
         .value_or("");
   }
-  static pid_t mainPid() {
-    const auto shown = systemctl({"show", "--property=MainPID", "--value", kUnit});
-    return std::atoi(shown.value_or("0").c_str());  // NOLINT(cert-err34-c): digits
-  }
+  static pid_t mainPid() { return mainPidOf(kUnit); }
   static bool active() {
     const auto shown = systemctl({"is-active", kUnit});
     return shown && trim(*shown) == "active";
