@@ -74,8 +74,14 @@ class SettlePhases : public SettleNode {
     if (!all) return std::nullopt;
     return found;
   }
-  /// `routed`: when a client of the Service was first answered, by pod.
-  void collect(const std::vector<std::string>& pods, const std::map<std::string, Wall::time_point>& routed) {
+  /// Since when a client of the Service reaches the pod.
+  [[nodiscard]] std::optional<Wall::time_point> routed(const std::string& pod) const {
+    const auto status = kubelet_->status(pod);
+    const auto at = status ? router_->reached(status->ip) : std::nullopt;
+    if (!at) return std::nullopt;
+    return Wall::now() - (Monotonic::now() - *at);
+  }
+  void collect(const std::vector<std::string>& pods) {
     const auto recoveries = settledRecoveries(pods);
     ASSERT_TRUE(recoveries);
     for (const auto& item : *recoveries) {
@@ -92,7 +98,9 @@ class SettlePhases : public SettleNode {
       note("4 kubelet has adopted it", sinceStart(Wall::now() - (Monotonic::now() - adopted[0].at)));
       const std::lock_guard lock(mutex_);
       note("5 Ready", sinceStart(ready_.at(pod)));
-      if (const auto at = routed.find(pod); at != routed.end()) note("6 routed", sinceStart(at->second));
+      const auto reached = routed(pod);
+      ASSERT_TRUE(reached) << pod;
+      note("6 routed", sinceStart(*reached));
     }
   }
   void note(const std::string& phase, double time) { phases_[phase].push_back(time); }
@@ -120,13 +128,16 @@ TEST_F(SettlePhases, AreMeasured) {
     const auto name = "web-" + std::to_string(i);
     ASSERT_NO_FATAL_FAILURE(settled(name));
     ASSERT_TRUE(httpGetOk("127.0.0.1", router_->port(), "/", kCeiling));
-    ASSERT_NO_FATAL_FAILURE(collect({name}, {{name, Wall::now()}}));
+    ASSERT_NO_FATAL_FAILURE(collect({name}));
     kubelet_->remove(name, 1s);
     ASSERT_TRUE(kubelet_->waitUntilGone(name, kCeiling));
   }
   finish("phases-one", std::to_string(pods) + " one after the other");
   const int atOnce = numberOr("SETTLE_AT_ONCE", 110);
   if (atOnce == 0) return;
+  // A Service picks its endpoints in turn: clients meet each new one within a second or two.
+  constexpr unsigned kClientsPerSecond = 50;
+  RequestLoad clients(router_->port(), kClientsPerSecond);
   std::vector<std::string> names;
   for (int i = 0; i < atOnce; ++i) {
     names.push_back("many-" + std::to_string(i));
@@ -134,8 +145,10 @@ TEST_F(SettlePhases, AreMeasured) {
   }
   for (const auto& name : names) {
     ASSERT_TRUE(readyWith(name, kStandIn, 300s)) << kubelet_->status(name)->text();
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return routed(name).has_value(); })) << name;
   }
-  ASSERT_NO_FATAL_FAILURE(collect(names, {}));
+  clients.finish();
+  ASSERT_NO_FATAL_FAILURE(collect(names));
   finish("phases-many", std::to_string(atOnce) + " at once");
 }
 

@@ -74,6 +74,7 @@ void Router::applyDue() {
     changes_.erase(changes_.begin());
     std::erase(endpoints_, change.ip);
     if (change.ready) endpoints_.push_back(change.ip);
+    if (!change.ready) reached_.erase(change.ip);  // perhaps the next pod's address
   }
 }
 
@@ -99,6 +100,13 @@ unsigned Router::rejected() const {
   return rejected_;
 }
 
+std::optional<Stamp> Router::reached(const std::string& ip) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = reached_.find(ip);
+  if (found == reached_.end()) return std::nullopt;
+  return found->second;
+}
+
 std::string Router::pick() {
   const std::lock_guard lock(mutex_);
   applyDue();
@@ -119,6 +127,10 @@ asio::awaitable<void> Router::serve(tcp::socket socket) {
     joined->client.set_option(asio::socket_base::linger(true, 0));
     joined->client.close();
     co_return;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    reached_.try_emplace(ip, Monotonic::now());
   }
   asio::co_spawn(executor(), pump(joined, joined->pod, joined->client), [](std::exception_ptr) {});
   co_await pump(joined, joined->client, joined->pod);

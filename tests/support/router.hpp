@@ -8,8 +8,10 @@
 #include "loop_server.hpp"
 
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,8 @@ class Router final : public LoopServer {
   /// Those in effect now.
   [[nodiscard]] std::size_t endpoints();
   bool waitForEndpoints(std::size_t count, std::chrono::nanoseconds ceiling);
+  /// When the first connection reached the pod with this address, since it became ready.
+  [[nodiscard]] std::optional<Stamp> reached(const std::string& ip) const;
   /// Connections that found no endpoint: reset, as kube-proxy rejects them.
   [[nodiscard]] unsigned rejected() const;
 
@@ -45,10 +49,11 @@ class Router final : public LoopServer {
   std::chrono::milliseconds lag_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<Change> changes_;         // in the order of their times; guarded by mutex_
-  std::vector<std::string> endpoints_;  // guarded by mutex_
-  std::size_t next_ = 0;                // guarded by mutex_
-  unsigned rejected_ = 0;               // guarded by mutex_
+  std::vector<Change> changes_;           // in the order of their times; guarded by mutex_
+  std::vector<std::string> endpoints_;    // guarded by mutex_
+  std::size_t next_ = 0;                  // guarded by mutex_
+  unsigned rejected_ = 0;                 // guarded by mutex_
+  std::map<std::string, Stamp> reached_;  // by address; guarded by mutex_
 };
 
 }  // namespace fallbackd::e2e
