@@ -32,6 +32,8 @@ struct ContainerOrder {
   Labels annotations;
 };
 
+enum class Cleanup : std::uint8_t { later, now };
+
 class Control {
  public:
   virtual ~Control() = default;
@@ -52,8 +54,9 @@ class Control {
 
   /// Stores an image: its blobs, the manifest last, and its name. What is there already is left as it is.
   virtual Awaitable<Result<>> createImage(std::string name, std::vector<Blob> blobs, Labels labels) = 0;
-  /// Removes this name alone; other names of the image and containers that run it stay.
-  virtual Awaitable<Result<>> deleteImage(std::string name) = 0;
+  /// Removes this name alone; other names of the image and containers that run it stay. What nothing needs
+  /// any more goes with the runtime's next cleanup, or with one that has ended when this returns.
+  virtual Awaitable<Result<>> deleteImage(std::string name, Cleanup cleanup) = 0;
   /// Of the manifest that a name stands for; empty if there is no such name.
   virtual Awaitable<Result<std::string>> imageDigest(std::string name) = 0;
   /// Names of the images with this label.

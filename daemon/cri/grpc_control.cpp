@@ -30,7 +30,8 @@ namespace happenings = ::containerd::services::events::v1;
 using namespace std::chrono_literals;
 
 constexpr auto kControlDeadline = 10s;
-constexpr auto kStartDeadline = 30s;  // creating and starting: a loaded node takes seconds
+constexpr auto kCleanupDeadline = 30s;  // the runtime looks at all it has
+constexpr auto kStartDeadline = 30s;    // creating and starting: a loaded node takes seconds
 // containerd 2.1 leaves a start that is cut off "in starting state" for 5 s, and its shim for good.
 const CallOptions kStarting{kStartDeadline, {}, {}, true};
 constexpr auto kStopMargin = 10s;         // beyond the grace
@@ -208,10 +209,11 @@ class GrpcControl final : public Control {
     co_return written;
   }
 
-  Awaitable<Result<>> deleteImage(std::string name) override {
+  Awaitable<Result<>> deleteImage(std::string name, Cleanup cleanup) override {
     stored::DeleteImageRequest request;
     request.set_name(name);
-    const CallOptions options{kControlDeadline, namespace_};
+    request.set_sync(cleanup == Cleanup::now);
+    const CallOptions options{cleanup == Cleanup::now ? kCleanupDeadline : kControlDeadline, namespace_};
     const auto call = co_await unary<google::protobuf::Empty>(
         request, options, [this](auto* context, auto* query, auto* response, auto done) {
           images_->async()->Delete(context, query, response, std::move(done));

@@ -139,6 +139,7 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   if (standIn) unlinkFallback(request, *id);
   if (!standIn) {
     unlink(request, *id);
+    images_.suspect(imageNameOf(request.binary, request.executable));
     const auto removed = co_await removeById(*id);
     if (!removed) co_return mayRun(standIn.error(), removed.error());
   }

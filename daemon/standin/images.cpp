@@ -39,7 +39,7 @@ cri::Awaitable<void> StandInImages::removeUnused() {
     const bool used = std::any_of(containers->begin(), containers->end(),
                                   [&](const auto& one) { return one.image == name; });
     if (used) continue;
-    const auto removed = co_await control_.deleteImage(name);
+    const auto removed = co_await control_.deleteImage(name, cri::Cleanup::later);
     static_cast<void>(removed);
     if (users_ > 0) co_return;
   }
@@ -99,14 +99,17 @@ cri::Awaitable<Result<std::string>> StandInImages::write(std::string name, const
   std::string imageId = parts[parts.size() - 2].digest;
   const auto stored = co_await control_.imageDigest(name);
   if (!stored) co_return tl::unexpected<Error>(stored.error());
-  const bool ours = *stored == parts.back().digest;
+  const bool suspect = suspects_.contains(name);
+  const bool ours = *stored == parts.back().digest && !suspect;
   const auto present = co_await runtime_.imagePresent(name);
   if (!present) co_return tl::unexpected<Error>(present.error());
   if (*present && ours) co_return imageId;
   // A pod may name it, too, and pull it from wherever its host leads; and an earlier version had another
   // program.
   if (!stored->empty() && !ours) {
-    auto removed = co_await control_.deleteImage(name);
+    // What it was unpacked to would be used again as long as it is there.
+    const auto cleanup = suspect ? cri::Cleanup::now : cri::Cleanup::later;
+    auto removed = co_await control_.deleteImage(name, cleanup);
     if (!removed) co_return tl::unexpected<Error>(removed.error());
     auto forgotten = co_await awaitKnown(name, Image::gone);
     if (!forgotten) co_return tl::unexpected<Error>(forgotten.error());
@@ -114,6 +117,7 @@ cri::Awaitable<Result<std::string>> StandInImages::write(std::string name, const
   cri::Labels labels{{kManaged, "managed"}, {kStandInImageLabel, "true"}};
   auto created = co_await control_.createImage(name, std::move(parts), std::move(labels));
   if (!created) co_return tl::unexpected<Error>(created.error());
+  suspects_.erase(name);
   const auto there = co_await awaitKnown(name, Image::there);
   if (!there) co_return tl::unexpected<Error>(there.error());
   co_return imageId;

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include <boost/asio/thread_pool.hpp>
@@ -44,6 +45,9 @@ class StandInImages {
   /// Whether a container was made of that image.
   cri::Awaitable<Result<>> check(std::string containerId, std::string imageId);
   cri::Awaitable<void> removeUnused();
+  /// A stand-in of it did not start: what the runtime has unpacked may be torn, as it does not flush that
+  /// before a power cut. The next ensure() writes it again.
+  void suspect(const std::string& name) { suspects_.insert(name); }
 
  private:
   enum class Image : std::uint8_t { there, gone };
@@ -55,6 +59,7 @@ class StandInImages {
   cri::Control& control_;
   std::size_t users_ = 0;
   std::map<std::string, std::shared_ptr<Event>> writing_;  // by name; set when it ends
+  std::set<std::string> suspects_;                         // by name
   std::map<std::string, std::string> digests_;    // of layers with an executable, by the image's name
   std::optional<boost::asio::thread_pool> pool_;  // they are as large as the binaries
 };

@@ -82,7 +82,8 @@ class FakeControl final : public cri::Control {
     images[name] = std::move(labels);
     co_return Result<>{};
   }
-  cri::Awaitable<Result<>> deleteImage(std::string name) override {
+  cri::Awaitable<Result<>> deleteImage(std::string name, cri::Cleanup cleanup) override {
+    calls.push_back(cleanup == cri::Cleanup::now ? "delete at once" : "delete");
     images.erase(name);
     digests.erase(name);
     runtime.images.erase(name);

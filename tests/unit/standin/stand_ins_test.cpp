@@ -225,8 +225,21 @@ TEST_F(StandInsTest, AnImageOfThatNameWithOtherContentIsReplaced) {
   control.images[name] = {};
   control.digests[name] = "sha256:foreign";
   ASSERT_TRUE(make(request()));
-  EXPECT_THAT(control.calls, ElementsAre("image", "create", "start"));
+  EXPECT_THAT(control.calls, ElementsAre("delete", "image", "create", "start"));
   EXPECT_NE(control.digests.at(name), "sha256:foreign");
+}
+
+/// After a power cut the program in it may be empty.
+TEST_F(StandInsTest, AnImageWhoseProgramDoesNotStartIsWrittenAgain) {
+  control.startFails = true;
+  EXPECT_FALSE(make(request()));
+  control.startFails = false;
+  control.calls.clear();
+  ASSERT_TRUE(make(request()));
+  EXPECT_THAT(control.calls, ElementsAre("delete at once", "image", "create", "start"));
+  control.calls.clear();
+  ASSERT_TRUE(make(request("r2")));
+  EXPECT_THAT(control.calls, testing::Not(testing::Contains("image"))) << "once is enough";
 }
 
 TEST_F(StandInsTest, OneOfAnImageThatWasExchangedIsNotStarted) {
