@@ -35,10 +35,7 @@ class JobPods : public testing::Test {
         "  image: " +
         shop_->image() + "\n  binary: checkout@1.8.3\n" + work;
     if (!policy.empty()) options.workloads += "  restart: {initialDelay: 10ms, policy: " + policy + "}\n";
-    const auto loads = metric("fallbackd_config_loads_total", "ok");
-    E2E_CHECK(shop_->daemon->rewriteConfig(options));
-    ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_config_loads_total", "ok") > loads; }))
-        << shop_->daemon->logText();
+    E2E_CHECK(shop_->daemon->reload(options, kCeiling));
   }
   void startJob(const std::string& name) {
     auto spec = checkoutPod(name);

@@ -31,12 +31,7 @@ class Pods : public testing::Test {
     E2E_CHECK(writeOciArchive(image, archive));
     E2E_CHECK(shop_->node->importImage(archive, reference));
   }
-  void reload(const DaemonOptions& options) const {
-    const auto loads = metric("fallbackd_config_loads_total", "ok");
-    E2E_CHECK(shop_->daemon->rewriteConfig(options));
-    ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_config_loads_total", "ok") > loads; }))
-        << shop_->daemon->logText();
-  }
+  void reload(const DaemonOptions& options) const { E2E_CHECK(shop_->daemon->reload(options, kCeiling)); }
   [[nodiscard]] double metric(const std::string& prefix, const std::string& part = "") const {
     const auto metrics = shop_->daemon->metrics();
     return metrics ? sumOf(*metrics, prefix, part) : -1;

@@ -149,9 +149,7 @@ TEST_F(RecoveryE2e, MissingPasswordStartsNothing) {
   E2E_TRY(auto closed, Registry::make({.port = 0, .user = "robot", .password = "beep"}));
   E2E_CHECK(closed.start());
   E2E_TRY(const auto image, closed.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
-  const auto loads = metric("fallbackd_config_loads_total", "ok");
-  E2E_CHECK(shop_->daemon->rewriteConfig(shop_->daemonOptions(image)));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_config_loads_total", "ok") > loads; }));
+  E2E_CHECK(shop_->daemon->reload(shop_->daemonOptions(image), kCeiling));
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(probedAgain("unauthorized"));
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");

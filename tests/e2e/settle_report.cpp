@@ -96,11 +96,11 @@ class SettlePhases : public SettleNode {
       const auto adopted = kubelet_->events().of(pod, "Found");
       ASSERT_FALSE(adopted.empty());
       note("4 kubelet has adopted it", sinceStart(Wall::now() - (Monotonic::now() - adopted[0].at)));
-      const std::lock_guard lock(mutex_);
-      note("5 Ready", sinceStart(ready_.at(pod)));
       const auto reached = routed(pod);
       ASSERT_TRUE(reached) << pod;
       note("6 routed", sinceStart(*reached));
+      const std::lock_guard lock(mutex_);  // after all questions to kubelet, whose threads take it, too
+      note("5 Ready", sinceStart(ready_.at(pod)));
     }
   }
   void note(const std::string& phase, double time) { phases_[phase].push_back(time); }

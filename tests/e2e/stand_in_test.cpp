@@ -20,7 +20,6 @@
 #include <string>
 #include <vector>
 
-#include <boost/json.hpp>
 #include <gmock/gmock.h>
 #include <grpcpp/client_context.h>
 
@@ -28,7 +27,6 @@ namespace fallbackd::e2e {
 namespace {
 
 namespace fs = std::filesystem;
-namespace json = boost::json;
 namespace v1 = runtime::v1;
 using namespace std::chrono_literals;
 using test::contentOf;
@@ -47,19 +45,6 @@ std::vector<v1::Container> containersOf(const ContainerdNode& node, const Pod& p
   const auto status = node.cri().runtime->ListContainers(&context, request, &response);
   EXPECT_TRUE(status.ok()) << status.error_message();
   return {response.containers().begin(), response.containers().end()};
-}
-
-/// "settled" and so on, as /status shows it; "" if nothing is decided.
-std::string settlementOf(const Daemon& daemon, const std::string& podName) {
-  const auto answer = httpGet("127.0.0.1", daemon.telemetryPort(), "/status");
-  if (!answer || answer->status != 200) return "";
-  const auto root = json::parse(answer->body);
-  for (const auto& item : root.at("recoveries").as_array()) {
-    if (item.at("pod").as_string() != podName) continue;
-    const auto* const settlement = item.as_object().if_contains("settlement");
-    return settlement == nullptr ? "" : std::string(settlement->at("state").as_string());
-  }
-  return "";
 }
 
 class StandInE2e : public testing::TestWithParam<std::string> {
@@ -86,7 +71,7 @@ class StandInE2e : public testing::TestWithParam<std::string> {
              sumOf(*metrics, "fallbackd_stand_ins_total", "result=\"started\"") +
                      sumOf(*metrics, "fallbackd_stand_ins_total", "result=\"adopted\"") ==
                  times &&
-             settlementOf(*shop_->daemon, "web-0") == "settled";
+             standInOf(*shop_->daemon, "web-0").state == "settled";
     });
   }
   std::string images() const {
@@ -260,7 +245,7 @@ TEST_F(StandInLife, AnOrderRemovesThemAndAnotherOneAllowsThemAgain) {
   // The order outlives the daemon.
   shop_->daemon->kill();
   E2E_CHECK(shop_->daemon->restart());
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return settlementOf(*shop_->daemon, "web-0") == "refused"; }));
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return standInOf(*shop_->daemon, "web-0").state == "refused"; }));
   EXPECT_TRUE(containersOf(*shop_->node, pod).empty());
 
   E2E_TRY(const auto resumed, order("resume"));

@@ -121,12 +121,7 @@ std::string statusLine(pid_t pid, const std::string& key) {
 class Trust : public testing::Test {
  protected:
   void open() { E2E_TRY(shop_, Shop::open()); }
-  void reload(const DaemonOptions& options) const {
-    const auto loads = metric("fallbackd_config_loads_total", "ok");
-    E2E_CHECK(shop_->daemon->rewriteConfig(options));
-    ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_config_loads_total", "ok") > loads; }))
-        << shop_->daemon->logText();
-  }
+  void reload(const DaemonOptions& options) const { E2E_CHECK(shop_->daemon->reload(options, kCeiling)); }
   void restart() const {
     E2E_TRY(const auto code, shop_->daemon->stop());
     ASSERT_EQ(code, 0);

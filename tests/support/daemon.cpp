@@ -114,6 +114,17 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
   return sys::replaceFile(Stage::cli, dir, "fallbackd.yaml", yaml.str(), 0644);
 }
 
+Result<> Daemon::reload(const DaemonOptions& options, std::chrono::nanoseconds ceiling) {
+  const auto loads = [this] {
+    const auto metrics = this->metrics();
+    return metrics ? sumOf(*metrics, "fallbackd_config_loads_total", "ok") : -1;
+  };
+  const auto before = loads();
+  FB_CHECK(rewriteConfig(options));
+  if (waitUntil(ceiling, [&] { return loads() > before; })) return {};
+  return fail(Stage::cli, Reason::timeout, "the configuration was not loaded; fallbackd said: " + logText());
+}
+
 Result<> Daemon::launch() {
   Command command{.argv = {binary("fallbackd"), "--config", configFile()}, .env = {}, .output = log()};
   command.argv.insert(command.argv.end(), arguments_.begin(), arguments_.end());

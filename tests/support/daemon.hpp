@@ -78,6 +78,8 @@ class Daemon {
   void arguments(std::vector<std::string> more) { arguments_ = std::move(more); }
   /// Writes a new configuration file; the daemon has to notice it by itself.
   Result<> rewriteConfig(const DaemonOptions& options);
+  /// The same, and waits until it has. Reason timeout, with its log, if it has not within `ceiling`.
+  Result<> reload(const DaemonOptions& options, std::chrono::nanoseconds ceiling);
   /// Sends SIGTERM; returns the exit code, which should be 0.
   Result<ExitCode> stop();
   /// SIGKILL, like a crash; start it again with restart().

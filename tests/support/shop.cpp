@@ -111,6 +111,13 @@ std::string recoveryState(const Daemon& daemon, const std::string& podName) {
   return recovery ? std::string(recovery->at("state").as_string()) : "";
 }
 
+StandInSeen standInOf(const Daemon& daemon, const std::string& podName) {
+  const auto recovery = recoveryOf(daemon, podName);
+  const auto* const settlement = recovery ? recovery->if_contains("settlement") : nullptr;
+  if (settlement == nullptr) return {};
+  return {std::string(settlement->at("state").as_string()), std::string(settlement->at("why").as_string())};
+}
+
 std::string explanationOf(const Daemon& daemon, const std::string& podName) {
   const auto ran = runOk({.argv = {binary("fallbackctl"), "explain", "shop/" + podName, "--socket",
                                    daemon.controlSocket().string()}});

@@ -59,6 +59,13 @@ class Shop {
 pid_t fallbackPid(const Daemon& daemon, const std::string& podName);
 /// The state of the pod's newest recovery ("ready"); "" if it has none.
 std::string recoveryState(const Daemon& daemon, const std::string& podName);
+/// What /status shows of the stand-in of the pod's newest recovery: its state ("settled"), and why; empty if
+/// nothing is decided.
+struct StandInSeen {
+  std::string state;
+  std::string why;
+};
+StandInSeen standInOf(const Daemon& daemon, const std::string& podName);
 /// What fallbackctl explains about a pod in namespace "shop"; where it fails, its error.
 std::string explanationOf(const Daemon& daemon, const std::string& podName);
 

@@ -19,7 +19,6 @@ namespace fallbackd::e2e {
 namespace {
 
 namespace fs = std::filesystem;
-using namespace std::chrono_literals;
 using test::contentOf;
 using testing::HasSubstr;
 

@@ -4,9 +4,13 @@
 
 #include "content_of.hpp"
 
+#include <chrono>
 #include <string>
 
 namespace fallbackd::e2e {
+
+/// Of every wait: an emulated machine takes its time.
+inline constexpr std::chrono::seconds kCeiling{60};
 
 /// False on any other machine: there such tests skip everything. Read from the kernel's arguments, as a
 /// variable could be set by mistake.

@@ -42,7 +42,6 @@ class Node : public testing::Test {
     E2E_TRY(shop_, Shop::open({.workloadExtra = "  resources: {memory: 64Mi, cpu: 500m, pids: 64}\n",
                                .node = {.ofMachine = true}}));
   }
-  static constexpr auto kCeiling = std::chrono::seconds(60);
   static constexpr const char* kLeaf = "fallback-checkout";
 
   static PodSpec spec(const std::string& name) {

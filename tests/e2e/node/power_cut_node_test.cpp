@@ -26,7 +26,6 @@
 #include <sstream>
 #include <string>
 #include <unistd.h>
-#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -37,10 +36,8 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace json = boost::json;
-using namespace std::chrono_literals;
 using test::contentOf;
 
-constexpr auto kCeiling = 60s;
 constexpr unsigned kMaxRounds = 200;
 constexpr std::size_t kPods = 3;  // at a time
 /// What a pack contains: all of it is there, or nothing.
@@ -249,20 +246,6 @@ class PowerCut : public testing::Test {
     return metrics ? sumOf(*metrics, "fallbackd_recoveries_begun_total") : -1;
   }
 
-  /// The state of the pod's stand-in, and why it is that; without one two empty texts.
-  [[nodiscard]] std::pair<std::string, std::string> standInOf(const std::string& pod) const {
-    const auto answer = httpGet("127.0.0.1", daemon_->telemetryPort(), "/status");
-    if (!answer || answer->status != 200) return {};
-    const auto status = json::parse(answer->body);
-    for (const auto& one : status.at("recoveries").as_array()) {
-      const auto* const settlement = one.as_object().if_contains("settlement");
-      if (settlement == nullptr || one.at("pod").as_string() != pod) continue;
-      return {std::string(settlement->at("state").as_string()),
-              std::string(settlement->at("why").as_string())};
-    }
-    return {};
-  }
-
   /// Starts the pod's sandbox and waits until one fallback serves it and its stand-in runs.
   void rescue(const PodSpec& spec, unsigned number) {
     E2E_TRY(const auto pod, kubelet_->startPod(spec));
@@ -271,8 +254,8 @@ class PowerCut : public testing::Test {
     E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
     EXPECT_THAT(answer.body, testing::HasSubstr("role=fallback"));
     // containerd does not flush what it unpacks: an image of a stand-in may be torn.
-    if (!waitUntil(kCeiling, [&] { return standInOf(spec.name).first == "settled"; })) {
-      const auto [state, reason] = standInOf(spec.name);
+    if (!waitUntil(kCeiling, [&] { return standInOf(*daemon_, spec.name).state == "settled"; })) {
+      const auto [state, reason] = standInOf(*daemon_, spec.name);
       found_.half.push_back("the stand-in of " + spec.name + " is " + state + ": " + reason);
     }
     std::set<pid_t> processes;
@@ -341,13 +324,7 @@ class PowerCut : public testing::Test {
 
   void follow(unsigned number) {
     witness_->say("reloading " + std::to_string(number));
-    const auto loads = [this] {
-      const auto metrics = daemon_->metrics();
-      return metrics ? sumOf(*metrics, "fallbackd_config_loads_total", "ok") : -1;
-    };
-    const auto before = loads();
-    E2E_CHECK(daemon_->rewriteConfig(daemonOptions(number)));
-    ASSERT_TRUE(waitUntil(kCeiling, [&] { return loads() > before; })) << daemon_->logText();
+    E2E_CHECK(daemon_->reload(daemonOptions(number), kCeiling));
   }
 
   /// Until the power fails.

@@ -18,11 +18,9 @@ namespace fallbackd::e2e {
 namespace {
 
 namespace fs = std::filesystem;
-using namespace std::chrono_literals;
 using test::contentOf;
 using testing::HasSubstr;
 
-constexpr auto kCeiling = 60s;
 constexpr const char* kUnit = "fallbackd.service";
 constexpr const char* kDropIn = "/etc/systemd/system/fallbackd.service.d";
 constexpr std::uint16_t kTelemetry = 9477;
