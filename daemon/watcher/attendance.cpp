@@ -223,8 +223,13 @@ void Attendance::containerExited(const std::string& sandboxId) {
   });
 }
 
+/// Not those whose image kubelet always pulls: that it is there tells nothing about the next pull, and the
+/// pull that the event is about may be our own. containerd announces an image at each pull, also one that it
+/// had.
 void Attendance::imageArrived(const ImageReference& reference) {
-  wake([&](const Key&, const Attended& one) { return one.reference == reference; });
+  wake([&](const Key&, const Attended& one) {
+    return one.reference == reference && config::pullPolicyOf(*one.workload) != config::PullPolicy::always;
+  });
 }
 
 void Attendance::setState(const Key& key, Waiting::State state, const Verdict* verdict) {

@@ -79,6 +79,14 @@ TEST_P(EventContract, AnImageArrivesUnderItsName) {
   EXPECT_THAT(kindsOf(ask(readAbout(*stream, image, 1))), ElementsAre(Kind::image_arrived));
 }
 
+TEST_P(EventContract, AnImageThatIsThereIsAnnouncedByEachPull) {
+  const auto image = node->pullableImage();
+  ASSERT_EQ(ask(node->runtime().pull(image, std::nullopt)).kind, cri::PullOutcome::Kind::pulled);
+  const auto stream = subscribe();
+  ASSERT_EQ(ask(node->runtime().pull(image, std::nullopt)).kind, cri::PullOutcome::Kind::pulled);
+  EXPECT_THAT(kindsOf(ask(readAbout(*stream, image, 1))), ElementsAre(Kind::image_arrived));
+}
+
 TEST_P(EventContract, OnlyWhatHappensAfterTheSubscriptionIsSeen) {
   const auto before = node->startPod("before-0");
   const auto stream = subscribe();

@@ -118,8 +118,10 @@ class FakeRuntime final : public cri::Runtime {
     if (const auto own = gateOf.find(reference); own != gateOf.end()) co_await own->second->passed();
     const auto special = outcomeOf.find(reference);
     cri::PullOutcome outcome = special == outcomeOf.end() ? pullOutcome : special->second;
-    if (outcome.kind == cri::PullOutcome::Kind::pulled && images.insert(reference).second && events) {
-      events->send(cri::Event::Kind::image_arrived, reference);
+    if (outcome.kind == cri::PullOutcome::Kind::pulled) {
+      images.insert(reference);
+      // As containerd does also for an image that it has.
+      if (events) events->send(cri::Event::Kind::image_arrived, reference);
     }
     co_return outcome;
   }

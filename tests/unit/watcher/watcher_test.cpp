@@ -413,6 +413,21 @@ TEST_F(WatcherTest, AlwaysAsksThoughTheImageIsThere) {
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
 }
 
+TEST_F(WatcherTest, OurOwnPullOfWhatIsAlwaysPulledIsNotFollowedByAnother) {
+  auto changed = std::make_shared<config::Config>(*config);
+  changed->detection.reprobeInterval = 1h;
+  changed->workloads[0].detection.pullPolicy = config::PullPolicy::always;
+  watcher.reconfigure(changed);
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  runtime.images.insert("r.x/checkout:1");
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.pulls["r.x/checkout:1"] == 1; }));
+  settle();
+  clock.advance(loop, 5s);
+  EXPECT_EQ(runtime.pulls["r.x/checkout:1"], 1);
+}
+
 TEST_F(WatcherTest, TheTagLatestMeansAlwaysUnlessThePolicyIsSaid) {
   for (const std::string image : {"r.x/checkout:latest", "r.x/checkout"}) {
     auto changed = std::make_shared<config::Config>(*config);
