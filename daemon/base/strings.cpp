@@ -92,4 +92,44 @@ std::string quoted(std::string_view text, std::size_t limit) {
   return out;
 }
 
+namespace {
+
+/// Controls a terminal, or ends a line: DEL, C1, U+2028 and U+2029.
+bool isControl(std::string_view character) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(character[i]); };
+  if (character.size() == 1) return byte(0) == 0x7f;
+  if (character.size() == 2) return byte(0) == 0xc2 && byte(1) < 0xa0;
+  return character == "\u2028" || character == "\u2029";
+}
+
+}  // namespace
+
+std::size_t utf8Length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const auto first = byte(0);
+  if (first < 0x80) return 1;
+  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  const auto second = byte(1);
+  const bool overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+  const bool beyond = (first == 0xed && second > 0x9f) || (first == 0xf4 && second > 0x8f);
+  return overlong || beyond ? 0 : length;
+}
+
+std::string cleanUtf8(std::string_view text, std::size_t limit, std::string_view ending) {
+  std::string out;
+  while (!text.empty()) {
+    const auto length = utf8Length(text);
+    auto character = text.substr(0, std::max<std::size_t>(length, 1));
+    text.remove_prefix(character.size());
+    if (length == 0 || isControl(character)) character = "\ufffd";
+    if (out.size() + character.size() > limit) return out.append(ending);
+    out.append(character);
+  }
+  return out;
+}
+
 }  // namespace fallbackd

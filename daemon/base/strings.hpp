@@ -35,4 +35,12 @@ std::optional<std::string_view> closest(std::string_view word, std::span<const s
 /// `text` in double quotes, control characters escaped, at most `limit` bytes of that: fit for a message.
 std::string quoted(std::string_view text, std::size_t limit = 120);
 
+/// The length of the UTF-8 character that `text`, which is not empty, begins with; 0 if it begins with none.
+std::size_t utf8Length(std::string_view text);
+
+/// Foreign text, such as error messages of registries, as UTF-8 that a terminal may show: what is not, and
+/// control characters, become U+FFFD. Those below U+0020 stay: JSON escapes them. Cut after the last
+/// character that `limit` bytes hold; then `ending` follows.
+std::string cleanUtf8(std::string_view text, std::size_t limit, std::string_view ending = {});
+
 }  // namespace fallbackd

@@ -124,18 +124,10 @@ std::optional<std::string> pauseReasonIn(std::string_view annotation) {
   const auto words = trim(annotation);
   if (words.empty() || words == "false") return std::nullopt;
   if (words == "true") return std::string();
-  std::string reason(words.substr(0, kMaxPauseReason));
-  // Not within a character of UTF-8.
-  constexpr unsigned kContinues = 0x80;
-  constexpr unsigned kTopBits = 0xc0;
-  if (words.size() > reason.size()) {
-    auto end = reason.size();
-    while (end > 0 && (static_cast<unsigned char>(words[end]) & kTopBits) == kContinues) --end;
-    reason.resize(end);
-  }
+  auto reason = cleanUtf8(words, kMaxPauseReason);
   for (auto& c : reason) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte < ' ' || byte == 0x7f) c = ' ';
+    if (byte < ' ') c = ' ';
   }
   return reason;
 }

@@ -19,22 +19,6 @@ constexpr std::string_view kCut = "...";
 constexpr std::string_view kHidden = "***";
 constexpr std::size_t kMaxName = 253;
 
-/// Length of the UTF-8 sequence at the beginning of `text`; 0: it is not one.
-std::size_t sequenceLength(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  const auto second = byte(1);
-  const bool overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
-  const bool beyond = (first == 0xed && second > 0x9f) || (first == 0xf4 && second > 0x8f);
-  return overlong || beyond ? 0 : length;
-}
-
 /// C0, DEL, and C1, which is two bytes long.
 bool isControl(std::string_view sequence) {
   const auto first = static_cast<unsigned char>(sequence[0]);
@@ -46,7 +30,7 @@ bool isControl(std::string_view sequence) {
 std::string printable(std::string_view text) {
   std::string out;
   while (!text.empty()) {
-    const auto length = sequenceLength(text);
+    const auto length = utf8Length(text);
     const auto sequence = text.substr(0, length == 0 ? 1 : length);
     if (length == 0) {
       out.push_back('?');

@@ -71,7 +71,7 @@ std::string textOf(JournalEntry entry) {
   auto text = json::serialize(toJson(entry)) + "\n";
   if (text.size() <= kMaxBytes) return text;
   entry.pod.reset();
-  entry.incident.causeText.resize(std::min(entry.incident.causeText.size(), kMaxCauseText));
+  entry.incident.causeText = cleanUtf8(entry.incident.causeText, kMaxCauseText);
   return json::serialize(toJson(entry)) + "\n";
 }
 
@@ -138,8 +138,11 @@ Result<JournalEntry> fromJson(const json::object& object) {
 }
 
 Result<JournalEntry> parse(const std::string& bytes) {
+  // One text that is not UTF-8 may not cost what must not be forgotten, such as neverAgain.
+  json::parse_options lenient;
+  lenient.allow_invalid_utf8 = true;
   json::error_code error;
-  const auto value = json::parse(bytes, error);
+  const auto value = json::parse(bytes, error, {}, lenient);
   if (error || !value.is_object()) return fail(Stage::journal, Reason::invalid, "not a JSON object");
   try {
     return fromJson(value.get_object());

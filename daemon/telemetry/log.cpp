@@ -2,6 +2,7 @@
 #include "telemetry/log.hpp"
 
 #include "base/clock.hpp"
+#include "base/strings.hpp"
 
 #include <algorithm>
 #include <array>
@@ -29,38 +30,8 @@ std::string number(double value) {
 
 constexpr std::size_t kLongest = 4096;  // of a value: CRI's logs split lines at 16 KiB
 
-/// The length of the UTF-8 character at the beginning of `text`; 0 if there is none, or if it controls a
-/// terminal or ends a line.
-std::size_t characterAt(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-  const auto follows = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return first == 0x7f ? 0 : 1;
-  if (first >= 0xc2 && first <= 0xdf && follows(1)) return first == 0xc2 && byte(1) < 0xa0 ? 0 : 2;
-  if (first >= 0xe0 && first <= 0xef && follows(1) && follows(2)) {
-    const bool overlong = first == 0xe0 && byte(1) < 0xa0;
-    const bool surrogate = first == 0xed && byte(1) > 0x9f;
-    const bool separator = first == 0xe2 && byte(1) == 0x80 && (byte(2) == 0xa8 || byte(2) == 0xa9);
-    return overlong || surrogate || separator ? 0 : 3;
-  }
-  if (first >= 0xf0 && first <= 0xf4 && follows(1) && follows(2) && follows(3)) {
-    const bool outside = (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) > 0x8f);
-    return outside ? 0 : 4;
-  }
-  return 0;
-}
-
-/// Foreign text, such as error messages of registries: replaces invalid UTF-8 and terminal control characters
-/// with U+FFFD and truncates long values. Control characters below U+0020 stay: JSON escapes them.
 std::string clean(std::string_view text) {
-  std::string out;
-  while (!text.empty() && out.size() < kLongest) {
-    const auto size = characterAt(text);
-    out.append(size == 0 ? std::string_view("\xef\xbf\xbd") : text.substr(0, size));
-    text.remove_prefix(std::max<std::size_t>(size, 1));
-  }
-  if (!text.empty()) out.append("…");
-  return out;
+  return cleanUtf8(text, kLongest, "…");
 }
 
 /// A value for people: bare if that is unambiguous, otherwise a JSON string.

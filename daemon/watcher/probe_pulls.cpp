@@ -3,6 +3,7 @@
 
 #include "base/async/event.hpp"
 #include "base/async/pause.hpp"
+#include "base/strings.hpp"
 #include "watcher/classify.hpp"
 #include "watcher/watched_pull.hpp"
 
@@ -24,8 +25,6 @@ constexpr int kLooksPerTimeout = 4;
 constexpr int kUsualFactor = 2;
 constexpr std::chrono::nanoseconds kMaxResponseTimeout = std::chrono::minutes(1);
 constexpr std::size_t kMaxLingering = 4;
-// containerd repeats what a registry wrote.
-constexpr std::size_t kMaxText = 1024;
 // How long a pull of an image that only an annotation names may keep others waiting.
 constexpr std::chrono::seconds kTurn{30};
 constexpr std::chrono::seconds kLookForOthers{1};
@@ -112,7 +111,7 @@ cri::Awaitable<Verdict> ProbePulls::send(Question question) {
     co_return verdict;
   }
   const auto& outcome = *pull->outcome;
-  verdict.text = outcome.text.substr(0, kMaxText);
+  verdict.text = cleanUtf8(outcome.text, Verdict::kMaxText);
   if (outcome.kind == cri::PullOutcome::Kind::pulled) {
     verdict.kind = Verdict::Kind::pulled;
     if (!cameFromNode(question, verdict.started)) {
@@ -175,9 +174,15 @@ cri::Awaitable<void> ProbePulls::linger(std::shared_ptr<Pull> pull) {
 
 /// After its verdict.
 void ProbePulls::pulledLate(const Pull& pull) {
+  health_.answered(pull.question.scope, pull.question.reference.host(), pull.watch.slowestAnswer());
+  proveHealthy(pull);
+}
+
+/// Its registry delivers. Others need not wait for the end of a large download, or of its unpacking: until
+/// then they would be told that the registry is as dead as it was.
+void ProbePulls::proveHealthy(const Pull& pull) {
   const auto& question = pull.question;
   const auto& host = question.reference.host();
-  health_.answered(question.scope, host, pull.watch.slowestAnswer());
   if (health_.succeeded(question.scope, host, pull.image, clock_.now())) {
     reopened_(host, question.scope);
   }
@@ -221,6 +226,10 @@ cri::Awaitable<void> ProbePulls::lookAtStore(std::shared_ptr<Pull> pull) {
     pull->watch.sawConnections(unsticker_.look(), clock_.now());
     if (contents && ingests) {
       pull->watch.sawStore(*contents, *ingests, asked, askedWall);
+      if (pull->watch.delivered() && !pull->provedHealthy && !cameFromNode(pull->question, pull->begun)) {
+        pull->provedHealthy = true;
+        proveHealthy(*pull);
+      }
     } else {
       pull->watch.missedStore(asked);
     }

@@ -83,6 +83,7 @@ class ProbePulls {
   cri::Awaitable<void> lookAtStore(std::shared_ptr<Pull> pull);
   cri::Awaitable<std::chrono::nanoseconds> lookAtConnections(std::shared_ptr<Pull> pull);
   void pulledLate(const Pull& pull);
+  void proveHealthy(const Pull& pull);
 
   [[nodiscard]] std::set<std::string> stillPeers(const Pull& pull) const;
   static PullLimits unstickLimits(const Pull& pull);

@@ -39,6 +39,9 @@ class Progress {
   /// The same, if it is ours for certain.
   [[nodiscard]] bool downloadingOurs() const;
 
+  /// Bytes of a layer that is ours for certain have come: registry and storage are alive.
+  [[nodiscard]] bool delivered() const { return delivered_; }
+
   /// A download came to its end and is being synced to the disk, or all did and containerd unpacks: no
   /// download moves then, which can take long and is not the registry's affair.
   [[nodiscard]] bool storing() const { return complete_ || (ownMoved_ && before_.empty()); }
@@ -53,6 +56,7 @@ class Progress {
   bool first_ = true;
   bool ownMoved_ = false;  // what moved was ours for certain, not just perhaps
   bool complete_ = false;
+  bool delivered_ = false;
   std::set<std::string> stored_;            // digests of ours
   std::map<std::string, Download> before_;  // at the last look, by ref
   std::set<std::string> foreign_;           // downloads that were there before us

@@ -49,6 +49,7 @@ class PullWatch {
   [[nodiscard]] std::optional<std::chrono::nanoseconds> stalled(Stamp now) const;
 
   [[nodiscard]] bool downloading() const { return progress_.downloading(); }
+  [[nodiscard]] bool delivered() const { return progress_.delivered(); }
   [[nodiscard]] bool connected() const { return wire_.visible() && wire_.connected(); }
   /// The longest time that the registry took to begin an answer before there was anything to download.
   [[nodiscard]] std::chrono::nanoseconds slowestAnswer() const { return slowestAnswer_; }

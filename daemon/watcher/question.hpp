@@ -32,6 +32,8 @@ struct Question {
 };
 
 struct Verdict {
+  static constexpr std::size_t kMaxText = 1024;  // bytes
+
   enum class Kind : std::uint8_t {
     pulled,     // the image is on the node now
     failed,     // the registry, or the way to it, failed: see cause
@@ -39,7 +41,7 @@ struct Verdict {
   };
   Kind kind = Kind::undecided;
   Cause cause = Cause::unknown;
-  std::string text;                  // containerd's words
+  std::string text;                  // containerd's words, which repeat the registry's; through cleanUtf8()
   Extent extent = Extent::registry;  // of a failure
   bool stalled = false;          // of a timeout: not answered at once (408), so that kubelet's own pull hangs
   bool moves = false;            // of an undecided one: the pull moved, and gave up its place

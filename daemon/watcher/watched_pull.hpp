@@ -31,6 +31,7 @@ struct ProbePulls::Pull {
   PullWatch watch;
   std::set<std::uint64_t> before;  // the connections at its beginning, by cookie
   Stamp begun;
+  bool provedHealthy = false;
   TaskGroup::Id task = 0;
   TaskGroup::Id lingering = 0;
   std::optional<cri::PullOutcome> outcome;

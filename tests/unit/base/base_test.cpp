@@ -98,6 +98,16 @@ TEST(Strings, ClosestSuggestsOnlySimilarWords) {
   EXPECT_EQ(closest("zzz", words), std::nullopt);
 }
 
+TEST(CleanUtf8, CutsBetweenCharactersAndReplacesWhatIsNone) {
+  EXPECT_EQ(cleanUtf8("a\u20acb", 5), "a\u20acb");
+  EXPECT_EQ(cleanUtf8("a\u20acb", 4), "a\u20ac");
+  EXPECT_EQ(cleanUtf8("a\u20acb", 3), "a");
+  EXPECT_EQ(cleanUtf8("a\u20acb", 3, "..."), "a...");
+  EXPECT_EQ(cleanUtf8("a\xe2\x82", 10), "a\ufffd\ufffd");
+  EXPECT_EQ(cleanUtf8("\x1b\n\x7f\xc2\x9b\u2028", 100), "\x1b\n\ufffd\ufffd\ufffd")
+      << "JSON escapes the first two";
+}
+
 TEST(Quoted, StaysWithinItsLimitWhateverIsEscaped) {
   EXPECT_EQ(quoted("a\"b"), R"("a\"b")");
   EXPECT_EQ(quoted("a\nb"), R"("a\x0ab")");

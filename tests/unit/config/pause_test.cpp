@@ -68,7 +68,7 @@ TEST(Pause, AnAnnotationSaysWhyOrNothing) {
   EXPECT_EQ(pauseReasonIn("true"), "");
   EXPECT_EQ(pauseReasonIn(" true\n"), "");
   EXPECT_EQ(pauseReasonIn("yes"), "yes") << "somebody wanted something to stop";
-  EXPECT_EQ(pauseReasonIn("two\nlines\x7f."), "two lines .");
+  EXPECT_EQ(pauseReasonIn("two\nlines\x7f."), "two lines\ufffd.");
   const std::string letters = "\xc3\xa4";
   std::string many = "x";
   for (std::size_t i = 0; i < kMaxPauseReason; ++i) many += letters;

@@ -112,6 +112,18 @@ TEST_F(JournalTest, PartsTooLargeToBeReadAgainAreLeftOut) {
   EXPECT_EQ(contents->entries[0].process.pid, 77);
 }
 
+TEST_F(JournalTest, ATextThatIsNotUtf8DoesNotMakeAnEntryUnreadable) {
+  auto journal = Journal::open(folder);
+  ASSERT_TRUE(journal);
+  auto written = entry();
+  written.incident.causeText = "503 \xe2\x82";  // a registry's words, cut within a character
+  written.incident.neverAgain = true;
+  ASSERT_TRUE(journal->write(written));
+  const auto contents = journal->read();
+  ASSERT_TRUE(contents->damaged.empty()) << contents->damaged[0].second.message();
+  EXPECT_TRUE(contents->entries.at(0).incident.neverAgain);
+}
+
 TEST_F(JournalTest, AHalfWrittenEntryIsRemovedByTheNextDaemon) {
   const std::string half = folder + "/journal/.0123456789ab.json.new";
   std::filesystem::create_directories(folder + "/journal");

@@ -350,6 +350,40 @@ TEST_F(ProberTest, ASlowPullThatMovesIsLeftAlone) {
   EXPECT_GE(runtime.ingestLooks, 20);
 }
 
+TEST_F(ProberTest, WhatDeliversIsNotDeadForTheOthersUntilItsPullEnds) {
+  ask("r.x/a:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  ASSERT_EQ(prober.registries().at(0).state, Circuits::State::open);
+  clock.advance(loop, 2h);
+
+  Gate gate(loop);
+  runtime.gateOf["r.x/a:1"] = &gate;
+  runtime.contents["r.x"] = {{"sha256:m", "a", {"sha256:1"}}};
+  std::int64_t offset = 0;
+  runtime.onIngests = [&] { return std::vector<cri::Ingest>{{"layer-sha256:1", ++offset, 1000}}; };
+  runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
+  ask("r.x/a:1", 1ms);
+  ASSERT_TRUE(runUntil(loop, [&] { return runtime.ingestLooks >= 4; }));
+  EXPECT_EQ(prober.registries().at(0).state, Circuits::State::closed);
+  EXPECT_EQ(reopened, std::vector<std::string>{"r.x node"});
+  ask("r.x/b:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
+  EXPECT_EQ(verdicts[1].kind, Verdict::Kind::pulled);
+  EXPECT_FALSE(verdicts[1].remembered);
+  gate.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 3; }));
+}
+
+TEST_F(ProberTest, ARegistrysWordsAreCutBetweenCharacters) {
+  std::string words = "x";
+  for (std::size_t i = 0; i < Verdict::kMaxText; ++i) words += "\u20ac";
+  runtime.pullOutcome = {cri::PullOutcome::Kind::failed, 2, words};
+  ask("r.x/a:1");
+  ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+  EXPECT_EQ(verdicts[0].text.size(), Verdict::kMaxText);
+  EXPECT_EQ(verdicts[0].text, words.substr(0, Verdict::kMaxText)) << "1 and 341 times 3 bytes";
+}
+
 TEST_F(ProberTest, ADownloadThatStopsMovingIsATimeout) {
   Gate never(loop);
   runtime.pullGate = &never;
