@@ -67,9 +67,9 @@ class Admission {
   /// Expiry and grace as of `now`: whether it may still be used, and whether it is in its grace period.
   Result<bool> checkExpiry(const BinaryRef& ref, Wall::time_point expires, Wall::time_point now) const;
 
-  /// What the configuration rolls back from now on; not while another call runs.
-  void setRollbacks(std::vector<config::Rollback> rollbacks) { settings_.rollbacks = std::move(rollbacks); }
-  /// Each of them beside the floor on disk.
+  /// What decides from now on; not while another call runs.
+  void reconfigure(config::CacheSettings settings) { settings_ = std::move(settings); }
+  /// Each rollback of the configuration beside the floor on disk.
   [[nodiscard]] std::vector<RolledBack> rolledBack();
 
   [[nodiscard]] const config::CacheSettings& settings() const { return settings_; }

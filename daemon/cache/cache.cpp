@@ -29,6 +29,23 @@ bool isSettled(const Evidence& evidence, Wall::time_point now) {
   return evidence.binary.changedSeconds <= (seconds - kGrain).count();
 }
 
+/// Whether whatever was admitted before is admitted afterwards, too. A setting that is not known here
+/// tightens.
+bool onlyLoosens(config::CacheSettings before, const config::CacheSettings& after) {
+  before.threshold = std::min(before.threshold, after.threshold);
+  before.expiryGrace = std::max(before.expiryGrace, after.expiryGrace);
+  before.requirePie = before.requirePie && after.requirePie;
+  before.memoryBudgetBytes = std::max(before.memoryBudgetBytes, after.memoryBudgetBytes);
+  if (!after.revoked) before.revoked.reset();
+  before.rollbacks = after.rollbacks;  // for choosers only, whose copies are judged again in any case
+  return before == after;
+}
+
+bool differInRollbacksOnly(config::CacheSettings before, const config::CacheSettings& after) {
+  before.rollbacks = after.rollbacks;
+  return before == after;
+}
+
 }  // namespace
 
 bool Admitted::mayBeChosenIn(const std::string& podNamespace) const {
@@ -42,19 +59,25 @@ struct Cache::State {
   struct Resident {
     AdmittedPtr admitted;
     Evidence evidence;
-    bool kept = true;  // false: valid, but over the budget and without its bytes
+    bool kept = true;    // false: valid, but over the budget and without its bytes
+    bool judged = true;  // by the settings that count now
     NamedBy namedBy = NamedBy::configuration;
   };
 
   std::mutex admitting;  // one admission at a time: it reads and hashes whole files, and writes the floor
-  Admission admission;
+  Admission admission;   // its settings change under both mutexes
+
+  struct NewSettings {
+    config::CacheSettings settings;
+    bool loosen = false;  // they do nothing else
+  };
 
   mutable std::mutex guard;  // for the five below; held briefly
   std::map<BinaryRef, Resident> residents;
   std::set<BinaryRef> named;  // by the configuration
   Trust trust;
   std::vector<RolledBack> rolledBack;
-  std::optional<std::vector<config::Rollback>> newRollbacks;  // not applied yet
+  std::optional<NewSettings> next;  // not applied yet
 
   struct Refusal {
     Evidence evidence;
@@ -104,21 +127,25 @@ struct Cache::State {
     // Over the budget the binary is still valid; it is admitted again for each recovery.
     const bool kept = residentBytes() + shared->size <= admission.settings().memoryBudgetBytes;
     auto known = kept ? shared : std::make_shared<const Admitted>(shared->withoutBytes());
-    residents.emplace(ref, Resident{std::move(known), evidence, kept, namedBy});
+    residents.emplace(ref, Resident{std::move(known), evidence, kept, true, namedBy});
     return AdmittedPtr(shared);
   }
 
-  /// Under `admitting`. What others chose is judged again where the rules have changed.
-  void applyRollbacks() {
-    std::optional<std::vector<config::Rollback>> next;
-    {
-      const std::lock_guard lock(guard);
-      next = std::exchange(newRollbacks, std::nullopt);
-    }
-    if (!next || *next == admission.settings().rollbacks) return;
-    admission.setRollbacks(std::move(*next));
+  /// Under `admitting`. Whatever was decided by other rules is judged again.
+  void applySettings() {
+    std::map<BinaryRef, Resident> dropped;  // outside the lock: to free hundreds of megabytes takes a while
     const std::lock_guard lock(guard);
-    std::erase_if(residents, [](const auto& one) { return one.second.namedBy == NamedBy::others; });
+    if (!next) return;
+    const auto applied = std::move(*next);
+    next.reset();
+    const auto before = admission.settings();
+    admission.reconfigure(applied.settings);
+    if (before.rollbacks != applied.settings.rollbacks)
+      std::erase_if(residents, [](const auto& one) { return one.second.namedBy == NamedBy::others; });
+    if (differInRollbacksOnly(before, applied.settings)) return;
+    refusals.clear();
+    if (!applied.loosen) residents.swap(dropped);
+    for (auto& [ref, resident] : residents) resident.judged = false;
   }
 
   /// Under `admitting`.
@@ -131,7 +158,7 @@ struct Cache::State {
     {
       const std::lock_guard lock(guard);
       if (const auto found = residents.find(ref); found != residents.end()) {
-        settled = settled || found->second.namedBy == NamedBy::configuration;
+        settled = found->second.judged && (settled || found->second.namedBy == NamedBy::configuration);
         known = found->second.evidence;
         admitted = found->second.admitted;
         kept = found->second.kept;
@@ -162,16 +189,18 @@ Result<AdmittedPtr> Cache::resident(const BinaryRef& ref, Wall::time_point now) 
   AdmittedPtr admitted;
   {
     const std::lock_guard lock(state_->guard);
+    if (state_->next && !state_->next->loosen) return AdmittedPtr();
     const auto found = state_->residents.find(ref);
     if (found == state_->residents.end() || !found->second.kept) return AdmittedPtr();
     admitted = found->second.admitted;
+    FB_CHECK(state_->admission.checkExpiry(ref, admitted->expires, now));
   }
-  FB_CHECK(state_->admission.checkExpiry(ref, admitted->expires, now));
   return admitted;
 }
 
 Result<AdmittedPtr> Cache::admit(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy) {
   const std::lock_guard lock(state_->admitting);
+  state_->applySettings();
   {
     const std::lock_guard brief(state_->guard);
     if (state_->named.contains(ref)) namedBy = NamedBy::configuration;
@@ -187,7 +216,7 @@ Cache::Trust Cache::trust() const {
 std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, Wall::time_point now,
                                          const std::vector<BinaryRef>& chosen) {
   const std::lock_guard admitting(state_->admitting);
-  state_->applyRollbacks();
+  state_->applySettings();
   auto trust = state_->admission.checkTrust();
   {
     const std::lock_guard lock(state_->guard);
@@ -212,9 +241,13 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
   return entries;
 }
 
-void Cache::setRollbacks(std::vector<config::Rollback> rollbacks) {
+void Cache::reconfigure(config::CacheSettings settings) {
   const std::lock_guard lock(state_->guard);
-  state_->newRollbacks = std::move(rollbacks);
+  state_->next.reset();
+  const auto& now = state_->admission.settings();
+  if (settings == now) return;
+  const bool loosen = onlyLoosens(now, settings);
+  state_->next = State::NewSettings{std::move(settings), loosen};
 }
 
 std::vector<RolledBack> Cache::rolledBack() const {

@@ -94,8 +94,9 @@ class Cache {
                              Wall::time_point now = Clock::system().wall(),
                              const std::vector<BinaryRef>& chosen = {});
 
-  /// What the configuration rolls back; counts from the next refresh() on.
-  void setRollbacks(std::vector<config::Rollback> rollbacks);
+  /// What decides from the next admission on. Unless `settings` only loosen what counted before, no resident
+  /// copy serves from now on, and each is admitted again. Does not block.
+  void reconfigure(config::CacheSettings settings);
   /// As of the last refresh().
   [[nodiscard]] std::vector<RolledBack> rolledBack() const;
 

@@ -276,6 +276,7 @@ struct CacheSettings {
   bool requirePie = false;
   std::uint64_t memoryBudgetBytes = 512ULL << 20;  // resident sealed copies
   std::vector<Rollback> rollbacks = {};            // at most one of each name
+  friend bool operator==(const CacheSettings&, const CacheSettings&) = default;
 };
 
 /// Log files of one fallback, like kubelet's containerLogMaxSize and containerLogMaxFiles, and how fast they

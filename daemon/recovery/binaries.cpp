@@ -116,7 +116,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config, std::vec
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
 
-  cache_.setRollbacks(config->cache.rollbacks);
+  cache_.reconfigure(config->cache);
   const auto now = LoopClock::of(executor_).wall();
   auto work = [this, wanted, now, others = std::move(chosen)] { return cache_.refresh(wanted, now, others); };
   const auto entries = co_await onPool(pool_, std::move(work));

@@ -1296,5 +1296,38 @@ TEST_F(ResidentTest, OverTheBudgetNothingIsKeptButAdmissionWorks) {
   EXPECT_FALSE(small.refresh({cache.ref}).at(0).result) << "nothing remains of it";
 }
 
+TEST_F(ResidentTest, StricterSettingsCountBeforeAnythingIsAdmittedAgain) {
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
+  auto settings = cache.settings();
+  settings.threshold = 2;
+  resident.reconfigure(settings);
+  EXPECT_EQ(*resident.resident(cache.ref), nullptr) << "at once";
+  EXPECT_EQ(resident.admit(cache.ref).error().reason, Reason::threshold_not_met) << "before any refresh";
+  EXPECT_EQ(resident.usage().residents, 0U);
+  resident.reconfigure(cache.settings());
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
+  resident.reconfigure(settings);
+  resident.reconfigure(cache.settings());
+  EXPECT_NE(*resident.resident(cache.ref), nullptr) << "taken back before it was applied";
+}
+
+/// A longer grace period is for outages, in which the cache's files may be gone.
+TEST_F(ResidentTest, LooserSettingsTakeNoCopyAway) {
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
+  auto settings = cache.settings();
+  settings.expiryGrace = 48h;
+  settings.memoryBudgetBytes *= 2;
+  const auto later = Clock::system().wall() + 25h;
+  ASSERT_FALSE(resident.resident(cache.ref, later)) << "it has expired";
+  fs::rename(cache.file(cache.ref.fileName()), cache.path("elsewhere"));
+  resident.reconfigure(settings);
+  ASSERT_FALSE(resident.refresh({cache.ref}, later).at(0).result);
+  EXPECT_NE(*resident.resident(cache.ref, later), nullptr);
+  fs::rename(cache.path("elsewhere"), cache.file(cache.ref.fileName()));
+  const auto entries = resident.refresh({cache.ref}, later);
+  ASSERT_TRUE(entries.at(0).examined);
+  EXPECT_TRUE((*entries.at(0).result)->inGrace);
+}
+
 }  // namespace
 }  // namespace fallbackd::cache

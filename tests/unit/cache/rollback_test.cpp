@@ -26,6 +26,11 @@ struct RollbackTest : testing::Test {
     }
     return all;
   }
+  void rollBack(std::vector<config::Rollback> rollbacks) {
+    auto settings = cache.settings();
+    settings.rollbacks = std::move(rollbacks);
+    resident.reconfigure(std::move(settings));
+  }
   [[nodiscard]] std::string floorFile() const {
     return test::readBytes(cache.path("state/version-floor.json"));
   }
@@ -40,10 +45,10 @@ struct RollbackTest : testing::Test {
 
 TEST_F(RollbackTest, LowersTheFloorOfOneNameForChoosers) {
   EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ");
-  resident.setRollbacks({config::Rollback{{"cart", "1.9.0"}, "1.8.2"}});
+  rollBack({config::Rollback{{"cart", "1.9.0"}, "1.8.2"}});
   EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ") << "another name's";
   const auto before = floorFile();
-  resident.setRollbacks({back});
+  rollBack({back});
   EXPECT_EQ(chosen({oldest, older}), "1.8.1 version_rollback 1.8.2 ");
   EXPECT_EQ(floorFile(), before) << "the floor on disk only rises";
   ASSERT_EQ(resident.rolledBack().size(), 1U);
@@ -52,15 +57,15 @@ TEST_F(RollbackTest, LowersTheFloorOfOneNameForChoosers) {
 }
 
 TEST_F(RollbackTest, EndsWithTheConfigurationsEntry) {
-  resident.setRollbacks({back});
+  rollBack({back});
   EXPECT_EQ(chosen({older}), "1.8.2 ");
-  resident.setRollbacks({});
+  rollBack({});
   EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ") << "its resident copy does not serve any more either";
   EXPECT_TRUE(resident.rolledBack().empty());
 }
 
 TEST_F(RollbackTest, IsOverOnceSomethingNewerHasRunAndCannotBeReplayed) {
-  resident.setRollbacks({back});
+  rollBack({back});
   EXPECT_EQ(chosen({older}), "1.8.2 ");
   ASSERT_TRUE(resident.refresh({fixed}).at(0).result);
   EXPECT_EQ(resident.rolledBack().at(0).state, RollbackState::passed);
@@ -74,7 +79,7 @@ TEST_F(RollbackTest, IsOverOnceSomethingNewerHasRunAndCannotBeReplayed) {
 }
 
 TEST_F(RollbackTest, IsNotEndedByAPodThatChoosesSomethingNewer) {
-  resident.setRollbacks({back});
+  rollBack({back});
   EXPECT_EQ(chosen({fixed}), "1.9.1 ");
   EXPECT_EQ(resident.rolledBack().at(0).state, RollbackState::in_effect);
   EXPECT_EQ(chosen({older}), "1.8.2 ") << "one pod's choice locks no other out";

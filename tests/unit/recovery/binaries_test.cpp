@@ -138,5 +138,103 @@ TEST_F(ChooserTest, APodChoosesNothingBelowTheFloor) {
             (Said{"version_rollback", "admitted"}));
 }
 
+/// One binary, signed by one of the two keys of the ring, and a configuration that is read again.
+struct ReloadTest : testing::Test {
+  void SetUp() override {
+    ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root";
+    cache.addKey("two", *cache::PrivateKey::generate(cache::KeyType::p256));
+    cache.put(cache.ref, bytes);
+    binaries.emplace(loop.get_executor(), settings, metrics.cache, log);
+    ASSERT_EQ(reloaded(), "admitted, resident");
+  }
+  /// The result of acquire() once `settings` have been read again, and whether a copy is resident.
+  std::string reloaded() {
+    auto config = std::make_shared<config::Config>();
+    config->cache = settings;
+    config->workloads.emplace_back();
+    config->workloads[0].name = "checkout";
+    config->workloads[0].binary = cache.ref;
+    std::string said;
+    auto use = [&]() -> boost::asio::awaitable<void> {
+      co_await binaries->refresh(config);
+      const Chooser chooser{Provenance::configuration, "a-namespace-of-more-than-fifteen-bytes"};
+      const auto one = co_await binaries->acquire(cache.ref, chooser);
+      said = one ? "admitted" : std::string(toString(one.error().reason));
+    };
+    auto running = use();
+    bool done = false;
+    boost::asio::co_spawn(loop, std::move(running), [&](std::exception_ptr) { done = true; });
+    EXPECT_TRUE(test::runUntil(loop, [&] { return done; }));
+    const bool resident = binaries->states() && binaries->states()->at(0).resident;
+    EXPECT_EQ(binaries->usage().residents, resident ? 1U : 0U);
+    return said + (resident ? ", resident" : "");
+  }
+
+  test::SignedCache cache;
+  std::string bytes = test::program("elf-static");
+  config::CacheSettings settings = cache.settings();
+  boost::asio::io_context loop;
+  telemetry::Metrics metrics{"test"};
+  telemetry::Log log{config::LogFormat::json, config::LogLevel::error};
+  std::optional<CachedBinaries> binaries;
+};
+
+TEST_F(ReloadTest, AHigherThresholdRefusesWhatOneKeySigned) {
+  settings.threshold = 2;
+  EXPECT_EQ(reloaded(), "threshold_not_met");
+  settings.threshold = 1;
+  EXPECT_EQ(reloaded(), "admitted, resident");
+}
+
+TEST_F(ReloadTest, AnAddedRevocationListCounts) {
+  test::writeBytes(cache.path("revoked"), toHex(cache::Sha256::of(bytes)) + "\n", 0644);
+  settings.revoked = cache.path("revoked");
+  EXPECT_EQ(reloaded(), "revoked");
+  settings.revoked.reset();
+  EXPECT_EQ(reloaded(), "admitted, resident");
+}
+
+TEST_F(ReloadTest, ARequiredPieIsRequiredAndForgotten) {
+  settings.requirePie = true;
+  EXPECT_EQ(reloaded(), "elf_not_pie");
+  settings.requirePie = false;
+  EXPECT_EQ(reloaded(), "admitted, resident") << "the refusal was by another rule";
+}
+
+TEST_F(ReloadTest, AnotherGracePeriodCounts) {
+  auto statement = test::SignedCache::statementFor(cache.ref, bytes);
+  statement.expires = Clock::system().wall() - 1h;
+  cache.put(cache.ref, bytes, statement, cache.key);
+  settings.expiryGrace = 48h;
+  EXPECT_EQ(reloaded(), "admitted, resident");
+  settings.expiryGrace = 30min;
+  EXPECT_EQ(reloaded(), "expired");
+}
+
+TEST_F(ReloadTest, OtherFoldersCount) {
+  std::filesystem::create_directory(cache.path("others"));
+  settings.keys = cache.path("others");
+  EXPECT_EQ(reloaded(), "keyring_invalid") << "no key is trusted there";
+  settings.keys = cache.settings().keys;
+  EXPECT_EQ(reloaded(), "admitted, resident");
+  settings.path = cache.path("others");
+  EXPECT_EQ(reloaded(), "not_found");
+}
+
+TEST_F(ReloadTest, AnotherMemoryBudgetCounts) {
+  settings.memoryBudgetBytes = 10;
+  EXPECT_EQ(reloaded(), "admitted");
+  settings.memoryBudgetBytes = cache.settings().memoryBudgetBytes;
+  EXPECT_EQ(reloaded(), "admitted, resident");
+}
+
+TEST_F(ReloadTest, WithoutAChangeNothingIsReadAgain) {
+  const auto hashed = binaries->usage().hashedBytes;
+  EXPECT_EQ(reloaded(), "admitted, resident");
+  settings.rollbacks = {{{"checkout", "1.9.0"}, "1.8.2"}};
+  EXPECT_EQ(reloaded(), "admitted, resident");
+  EXPECT_EQ(binaries->usage().hashedBytes, hashed);
+}
+
 }  // namespace
 }  // namespace fallbackd::recovery
