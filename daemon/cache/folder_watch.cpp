@@ -57,6 +57,16 @@ FolderWatch::~FolderWatch() {
   if (descriptor_.is_open()) descriptor_.release();  // the inotify object owns the descriptor
 }
 
+void FolderWatch::watchInstead(std::vector<std::string> folders) {
+  if (folders == folders_) return;
+  folders_ = std::move(folders);
+  const auto before = std::exchange(watches_, {});
+  news_.attempted(watch());
+  for (const int one : before) {
+    if (!watches_.contains(one)) inotify_->removeWatch(one);
+  }
+}
+
 /// What is missing is tried again at each call.
 Result<> FolderWatch::watch() {
   const auto clock = openClock();
@@ -92,7 +102,11 @@ Result<> FolderWatch::follow() {
   Result<> followed;
   for (const auto& folder : folders_) {
     const auto added = inotify_->addWatch(Stage::admission, folder, kEvents);
-    if (!added && added.error().reason != Reason::not_found) followed = tl::unexpected<Error>(added.error());
+    if (added) {
+      watches_.insert(*added);
+    } else if (added.error().reason != Reason::not_found) {
+      followed = tl::unexpected<Error>(added.error());
+    }
   }
   return followed;
 }

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ class FolderWatch {
   FolderWatch& operator=(const FolderWatch&) = delete;
   ~FolderWatch();
 
+  /// Watches these from now on and no others, also in a call of changed() that is under way.
+  void watchInstead(std::vector<std::string> folders);
+
   /// Returns after something happened and then nothing more for a short while, or after `interval`: what
   /// inotify does not report (another mount over a folder, a missing folder) is found by then. What happens
   /// after the return is reported by the next call. Cancellable.
@@ -42,6 +46,7 @@ class FolderWatch {
   Result<> follow();
 
   std::vector<std::string> folders_;
+  std::set<int> watches_;  // of inotify_; some may have gone with their folders
   sys::WatchNews news_;
   std::optional<sys::Inotify> inotify_;
   boost::asio::posix::stream_descriptor descriptor_;  // of inotify_; closed while there is none

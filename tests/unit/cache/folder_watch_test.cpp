@@ -73,6 +73,20 @@ TEST_F(FolderWatchTest, AFolderCreatedLaterIsFoundWithinTheInterval) {
   EXPECT_TRUE(told(watch, [&] { fs::create_directory(later + "/x"); }));
 }
 
+TEST_F(FolderWatchTest, OtherFoldersAreWatchedInsteadDuringTheWait) {
+  const auto before = folder.path() + "/before";
+  const auto after = folder.path() + "/after";
+  for (const auto& one : {before, after}) fs::create_directory(one);
+  FolderWatch watch(loop.get_executor(), {before});
+  EXPECT_TRUE(told(watch, [&] {
+    watch.watchInstead({after});
+    fs::create_directory(after + "/x");
+  }));
+  fs::create_directory(before + "/x");
+  EXPECT_TRUE(returnsAfter(watch, 1s)) << "the earlier folder does not count any more";
+  EXPECT_TRUE(told(watch, [&] { fs::remove(after + "/x"); }));
+}
+
 /// The limits of inotify are shared by all processes of a user.
 TEST_F(FolderWatchTest, WithoutInotifyTheIntervalCountsUntilItWorks) {
   const boost::asio::steady_timer first(loop);  // the loop has its own descriptors by now
