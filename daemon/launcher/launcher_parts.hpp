@@ -46,6 +46,10 @@ using VerifyPause = std::function<boost::asio::awaitable<Result<pid_t>>(std::str
 struct LauncherParts {
   LauncherParts(boost::asio::any_io_executor owner, LauncherOptions given, VerifyPause ask);
 
+  /// What launches from now on are judged by and made from. The folders that are shared with what runs
+  /// already stay: runDir, seccompProfiles and logLinks.
+  void reconfigure(config::LauncherSettings settings);
+
   boost::asio::any_io_executor executor;
   LauncherOptions options;
   VerifyPause verify;

@@ -29,6 +29,13 @@ LauncherParts::LauncherParts(asio::any_io_executor owner, LauncherOptions given,
       pool(std::make_shared<workers::Pool>(owner, options.workerProgram)),
       tasks(owner) {}
 
+void LauncherParts::reconfigure(config::LauncherSettings settings) {
+  settings.runDir = options.runDir;
+  settings.seccompProfiles = options.seccompProfiles;
+  settings.logLinks = options.logLinks;
+  static_cast<config::LauncherSettings&>(options) = std::move(settings);
+}
+
 LocalLauncher::LocalLauncher(asio::any_io_executor executor, Options options, VerifyPause verify)
     : parts_(std::move(executor), std::move(options), std::move(verify)), adoption_(parts_) {}
 

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fallbackd::launcher {
@@ -24,6 +25,9 @@ class LocalLauncher final : public Launcher {
 
   /// Finds the cgroup hierarchies and starts the spawner. Blocks for a few milliseconds.
   Result<> start();
+
+  /// After a reload of the configuration, for the launches that follow; see LauncherParts.
+  void reconfigure(config::LauncherSettings settings) { parts_.reconfigure(std::move(settings)); }
 
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) override;
   boost::asio::awaitable<Result<>> probe(LaunchRequest like, std::vector<std::string> argv,
