@@ -5,10 +5,10 @@
 #include "app/credential_work.hpp"
 #include "app/daemon_parts.hpp"
 #include "app/heap.hpp"
+#include "app/next_start.hpp"
 #include "base/async/pause.hpp"
 #include "base/async/within.hpp"
 #include "base/fair_share.hpp"
-#include "cache/folder_watch.hpp"
 #include "config/file_watch.hpp"
 #include "config/load.hpp"
 #include "config/settle.hpp"
@@ -296,13 +296,17 @@ Awaitable<void> Daemon::Parts::followConfigFiles() {
   }
 }
 
-/// The interval also covers what only time changes: an expiry.
-Awaitable<void> Daemon::Parts::followCache() {
+std::vector<std::string> Daemon::Parts::cacheFolders() const {
   std::vector<std::string> folders{config->cache.path, config->cache.keys};
   if (const auto& list = config->cache.revoked) folders.push_back(std::filesystem::path(*list).parent_path());
-  cache::FolderWatch watch(executor(), std::move(folders), sayWatched("the cache"));
+  return folders;
+}
+
+/// The interval also covers what only time changes: an expiry.
+Awaitable<void> Daemon::Parts::followCache() {
+  cacheWatch.emplace(executor(), cacheFolders(), sayWatched("the cache"));
   for (;;) {
-    co_await watch.changed(kCacheInterval);
+    co_await cacheWatch->changed(kCacheInterval);
     co_await refreshBinaries();
   }
 }
@@ -333,13 +337,13 @@ void Daemon::Parts::reload() {
   log.info("configuration read", {{"file", options.configFile}, {"workloads", loaded->workloads.size()}});
   metrics.configured(*loaded);
   saySettle();
-  if (loaded->kubernetes != podSourcesConfigured) {
-    log.warn("the change of kubernetes takes effect at the next start", {});
+  for (const auto& key : changesForNextStart(*atStart, *loaded)) {
+    log.warn("the change of " + key + " takes effect at the next start", {});
   }
-  if (loaded->mirror != mirrorConfigured) {
-    log.warn("the change of mirror takes effect at the next start", {});
-  }
+  launcher.reconfigure(loaded->launcher);
   useConfig();
+  if (cacheWatch) cacheWatch->watchInstead(cacheFolders());
+  if (stateWatch) stateWatch->watchInstead({config->cache.state});
   readDrill();
   podSources.reconsider();
   tasks.spawn(refreshBinaries());

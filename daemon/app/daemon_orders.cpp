@@ -2,7 +2,6 @@
 // What an operator ordered in the state folder: pauses and drills.
 #include "app/daemon_parts.hpp"
 #include "base/async/backoff.hpp"
-#include "cache/folder_watch.hpp"
 #include "config/pause.hpp"
 
 #include <chrono>
@@ -23,13 +22,13 @@ constexpr std::chrono::nanoseconds kUnreadPause = 100ms;
 
 cri::Awaitable<void> Daemon::Parts::followPause() {
   std::vector<std::string> folders{config->cache.state};
-  cache::FolderWatch watch(executor(), std::move(folders), sayWatched("the state folder"));
+  stateWatch.emplace(executor(), std::move(folders), sayWatched("the state folder"));
   Backoff unread({kUnreadPause, kOrdersInterval});
   for (;;) {
     // What counts meanwhile removes stand-ins: an error that passes must not decide that for long.
     if (pauseProblem.empty()) unread.reset();
     const auto interval = pauseProblem.empty() ? kOrdersInterval : unread.next();
-    co_await watch.changed(interval);
+    co_await stateWatch->changed(interval);
     readPause();
     readDrill();
   }

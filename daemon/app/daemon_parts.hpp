@@ -8,6 +8,7 @@
 #include "app/notify.hpp"
 #include "app/pod_events.hpp"
 #include "app/pod_sources.hpp"
+#include "cache/folder_watch.hpp"
 #include "config/drill.hpp"
 #include "cri/grpc_runtime.hpp"
 #include "kube/own_daemon_set.hpp"
@@ -75,6 +76,7 @@ struct Daemon::Parts {
   cri::Awaitable<void> shutDown();
   cri::Awaitable<void> removeStandIns();
   void reload();
+  std::vector<std::string> cacheFolders() const;
   void readPause();
   void readDrill();
   void useConfig();
@@ -92,8 +94,9 @@ struct Daemon::Parts {
   std::map<std::string, telemetry::CircuitState> circuits() const;
 
   Options options;
-  config::ConfigPtr loaded;                 // what the files say
-  config::ConfigPtr config = loaded;        // and the drill
+  config::ConfigPtr loaded;           // what the files say
+  config::ConfigPtr config = loaded;  // and the drill
+  const config::ConfigPtr atStart = loaded;
   std::string settleProblem;                // as the log said it last
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
   std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
@@ -109,13 +112,13 @@ struct Daemon::Parts {
   ServiceManager serviceManager = ServiceManager::fromEnvironment();
   // One thread runs the loop: all state above gRPC, the worker pool and the endpoints' thread lives on it.
   boost::asio::io_context loop{1};
+  std::optional<cache::FolderWatch> cacheWatch;
+  std::optional<cache::FolderWatch> stateWatch;
   std::optional<launcher::NodeLock> nodeLock;
   telemetry::Log log;
   telemetry::Metrics metrics;
   PodSources podSources{log};
   PodEventWriter podEvents{podSources};
-  const config::KubernetesSettings podSourcesConfigured = config->kubernetes;
-  const config::MirrorSettings mirrorConfigured = config->mirror;
   cri::Connection containerd;
   standin::ContainerdStandIns standIns{*containerd.runtime, *containerd.control, config->launcher.runDir,
                                        sys::LogLinks(config->launcher.logLinks)};
