@@ -6,6 +6,7 @@
 #include "run_dir.hpp"
 #include "shop.hpp"
 #include "sys/file.hpp"
+#include "times_in.hpp"
 #include "wait.hpp"
 
 #include <cstdlib>
@@ -171,6 +172,28 @@ TEST_F(PageTest, ProfilesArePprofsAndOnlyServedIfConfigured) {
   recover("web-0", pod);
   const auto fallback = fallbackPid(daemon, "web-0");
   EXPECT_THAT(contentOf("/proc/" + std::to_string(fallback) + "/environ"), Not(HasSubstr("LD_PRELOAD")));
+}
+
+TEST_F(PageTest, AReloadAppliesWhatDecidesAndNamesWhatMustWait) {
+  E2E_TRY(shop_, Shop::open());
+  auto options = shop_->daemonOptions(shop_->image());
+  options.containerdSocket += ".other";
+  options.cache += "  threshold: 2\n";
+  options.launcher += "  allowHostNetwork: true\n";
+  E2E_CHECK(shop_->daemon->reload(options, kCeiling));
+  EXPECT_TRUE(waitUntil(
+      kCeiling, [&] { return shop_->daemon->logText().find("threshold_not_met") != std::string::npos; }));
+  constexpr auto kWaits = "the change of containerd.socket takes effect at the next start";
+  EXPECT_EQ(test::timesIn(shop_->daemon->logText(), kWaits), 1U) << shop_->daemon->logText();
+
+  options.cache.clear();
+  E2E_CHECK(shop_->daemon->reload(options, kCeiling));
+  auto spec = checkoutPod("web-0");
+  spec.hostNetwork = true;
+  E2E_TRY(const auto pod, shop_->kubelet->startPod(spec));
+  EXPECT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }))
+      << "allowHostNetwork: true was not applied\n"
+      << shop_->daemon->logText();
 }
 
 }  // namespace
