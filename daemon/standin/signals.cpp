@@ -7,13 +7,15 @@
 #include "standin/program/protocol.hpp"
 #include "sys/process.hpp"
 
-#include <array>
+#include <cerrno>
+#include <fcntl.h>
+#include <filesystem>
 #include <string>
-#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
 #include <utility>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/buffer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -33,8 +35,10 @@ Result<sys::UniqueFd> takePipe(pid_t pid, const sys::PidFd& process) {
     return fail(Stage::run, Reason::not_found, "process " + std::to_string(pid) + " executes " + name);
   }
   FB_TRY(auto pipe, sys::descriptorOf(Stage::run, process, kSignalsFd));
-  struct stat info {};
-  if (::fstat(pipe.get(), &info) != 0 || !S_ISFIFO(info.st_mode)) {
+  // Not fstat(2): what the pod has put there instead may be a file of a server that does not answer.
+  std::error_code error;
+  const auto what = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(pipe.get()), error);
+  if (error || !what.native().starts_with("pipe:[")) {
     return fail(Stage::run, Reason::not_found, "a stand-in's descriptor is not a pipe");
   }
   return pipe;
@@ -42,8 +46,8 @@ Result<sys::UniqueFd> takePipe(pid_t pid, const sys::PidFd& process) {
 
 }  // namespace
 
-Signals::Signals(sys::PidFd process, Watched pipe)
-    : process_(std::move(process)), pipe_(std::make_unique<Watched>(std::move(pipe))) {}
+Signals::Signals(sys::PidFd process, Watched pipe, sys::Pipe own)
+    : process_(std::move(process)), pipe_(std::make_unique<Watched>(std::move(pipe))), own_(std::move(own)) {}
 
 asio::awaitable<Result<Signals>> Signals::of(pid_t pid) {
   const auto executor = co_await asio::this_coro::executor;
@@ -55,7 +59,8 @@ asio::awaitable<Result<Signals>> Signals::of(pid_t pid) {
     auto pipe = takePipe(pid, process);
     if (pipe) {
       FB_CO_TRY(auto watched, watch(executor, Stage::run, pipe->release()));
-      co_return Signals(std::move(process), std::move(watched));
+      FB_CO_TRY(auto own, sys::makePipe(Stage::run));
+      co_return Signals(std::move(process), std::move(watched), std::move(own));
     }
     // Until it has executed the program and made its pipe.
     if (pipe.error().reason != Reason::not_found || clock.now() > deadline) {
@@ -65,12 +70,21 @@ asio::awaitable<Result<Signals>> Signals::of(pid_t pid) {
   }
 }
 
+/// splice(2), as read(2) waits where O_NONBLOCK is not set. That belongs to the description, which a process
+/// of the pod shares with us and may change at any time.
 asio::awaitable<int> Signals::next() {
-  std::array<unsigned char, 1> number{};
-  const auto [error, size] =
-      co_await pipe_->async_read_some(asio::buffer(number), asio::as_tuple(asio::use_awaitable));
-  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
-  co_return error || size == 0 ? 0 : number[0];
+  for (;;) {
+    const auto moved =
+        ::splice(pipe_->native_handle(), nullptr, own_.write.get(), nullptr, 1, SPLICE_F_NONBLOCK);
+    if (moved == 1) {
+      unsigned char number = 0;
+      co_return ::read(own_.read.get(), &number, 1) == 1 ? number : 0;
+    }
+    if (moved == 0 || (errno != EAGAIN && errno != EINTR)) co_return 0;
+    const auto [error] = co_await pipe_->async_wait(Watched::wait_read, asio::as_tuple(asio::use_awaitable));
+    if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+    if (error) co_return 0;
+  }
 }
 
 asio::awaitable<bool> Signals::ended(std::chrono::nanoseconds limit) {

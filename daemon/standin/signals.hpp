@@ -30,10 +30,11 @@ class Signals {
   Result<> end(int code);
 
  private:
-  Signals(sys::PidFd process, Watched pipe);
+  Signals(sys::PidFd process, Watched pipe, sys::Pipe own);
 
   sys::PidFd process_;
-  std::unique_ptr<Watched> pipe_;
+  std::unique_ptr<Watched> pipe_;  // the program's
+  sys::Pipe own_;                  // through which its bytes are read
 };
 
 }  // namespace fallbackd::standin

@@ -38,6 +38,11 @@ class UniqueFd {
   int fd_ = -1;
 };
 
+struct Pipe {
+  UniqueFd read;
+  UniqueFd write;
+};
+
 /// A folder; other paths are relative to it.
 class DirFd : public UniqueFd {
   using UniqueFd::UniqueFd;

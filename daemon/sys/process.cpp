@@ -130,6 +130,12 @@ Result<UniqueFd> descriptorOf(Stage stage, const PidFd& process, int number) {
   return failErrno(stage, what);
 }
 
+Result<Pipe> makePipe(Stage stage) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) return failErrno(stage, "make a pipe");
+  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
 Result<std::string> commOf(Stage stage, pid_t pid) {
   FB_TRY(auto name, readFile(stage, "/proc/" + std::to_string(pid) + "/comm", kMaxStat));
   if (name.ends_with('\n')) name.pop_back();

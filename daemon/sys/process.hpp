@@ -41,6 +41,9 @@ Result<> queueSignal(Stage stage, const PidFd& process, int number, int value);
 /// has none.
 Result<UniqueFd> descriptorOf(Stage stage, const PidFd& process, int number);
 
+/// A pipe of our own, neither end of which waits.
+Result<Pipe> makePipe(Stage stage);
+
 /// The first 15 bytes of its program's name: /proc/PID/comm.
 Result<std::string> commOf(Stage stage, pid_t pid);
 

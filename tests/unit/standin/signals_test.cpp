@@ -7,7 +7,9 @@
 #include "fake_runtime.hpp"
 #include "stand_in_process.hpp"
 #include "standin/program/program_bytes.hpp"
+#include "standin/program/protocol.hpp"
 #include "sys/file.hpp"
+#include "sys/process.hpp"
 
 #include <chrono>
 #include <csignal>
@@ -15,6 +17,8 @@
 #include <optional>
 #include <sys/wait.h>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <gtest/gtest.h>
@@ -82,6 +86,33 @@ TEST_F(SignalsTest, ASignalWaitsForTheNextDaemon) {
   ASSERT_EQ(::kill(program.pid(), SIGTERM), 0);
   auto second = open();
   EXPECT_EQ(test::runToEnd(loop, second.next()), SIGTERM);
+}
+
+/// O_NONBLOCK belongs to the description, and a process of the pod can clear it at any time.
+TEST_F(SignalsTest, APodThatMakesThePipeBlockingBlocksNobody) {
+  auto signals = open();
+  const auto process = sys::openPidFd(Stage::run, program.pid());
+  ASSERT_TRUE(process);
+  const auto shared = sys::descriptorOf(Stage::run, *process, kSignalsFd);
+  ASSERT_TRUE(shared);
+  boost::asio::cancellation_signal stop;
+  bool stopped = false;
+  boost::asio::co_spawn(loop, signals.next(),
+                        boost::asio::bind_cancellation_slot(stop.slot(), [&](auto, int) { stopped = true; }));
+  loop.poll();
+  stop.emit(boost::asio::cancellation_type::terminal);
+  loop.restart();
+  loop.poll();
+  ASSERT_TRUE(stopped);
+
+  ASSERT_EQ(::fcntl(shared->get(), F_SETFL, 0), 0);
+  int number = -1;
+  boost::asio::co_spawn(loop, signals.next(), [&](auto, int passedOn) { number = passedOn; });
+  loop.restart();
+  loop.poll();
+  ASSERT_EQ(::kill(program.pid(), SIGTERM), 0);
+  ASSERT_TRUE(test::runUntil(loop, [&] { return number != -1; }));
+  EXPECT_EQ(number, SIGTERM);
 }
 
 TEST_F(SignalsTest, ItsEndShows) {
