@@ -2,6 +2,7 @@
 #include "watcher/pod_tracker.hpp"
 
 #include "base/async/loop_clock.hpp"
+#include "base/async/within.hpp"
 #include "watcher/match.hpp"
 #include "watcher/real_container.hpp"
 
@@ -23,6 +24,7 @@ constexpr const char* kPodUidLabel = "io.kubernetes.pod.uid";
 
 constexpr auto kShortestPause = 1ms;  // between questions about a newcomer
 constexpr auto kLearnLimit = 10s;
+constexpr auto kMetricsLimit = 30s;  // for all questions after one list
 
 std::string labelOr(const cri::Labels& labels, const char* key) {
   const auto found = labels.find(key);
@@ -46,7 +48,6 @@ PodTracker::PodTracker(boost::asio::any_io_executor executor, cri::Runtime& runt
 
 cri::Awaitable<void> PodTracker::listed(Lists lists) {
   std::erase_if(lists.containers, [](const auto& one) { return isStandIn(one); });
-  co_await versions_.learnImages(lists.containers);
   const auto ready = takeIn(lists);
   if (lists.storeSilent) {
     listener_.trouble("a pod that is being made now is noticed only with the next list: " +
@@ -62,7 +63,34 @@ cri::Awaitable<void> PodTracker::listed(Lists lists) {
   for (const auto& id : ready) {
     if (pods_.find(id) != nullptr) attendance_.attendAll(id, Attendance::Seen::later);
   }
+  // A task of its own: containerd may take a second for each image, and until this returns no event counts.
+  if (!std::exchange(learnsForMetrics_, true)) tasks_.spawn(learnForMetrics(std::move(lists.containers)));
+}
+
+/// What nobody waits for. What is not known in time is asked for after the next list.
+cri::Awaitable<void> PodTracker::learnForMetrics(std::vector<cri::Container> containers) {
+  auto questions = askForMetrics(containers);
+  const bool inTime = co_await within(kMetricsLimit, std::move(questions));
+  static_cast<void>(inTime);
+  countVersions(containers);
+  learnsForMetrics_ = false;
+}
+
+cri::Awaitable<void> PodTracker::askForMetrics(const std::vector<cri::Container>& containers) {
   co_await checkSandboxImage();
+  co_await versions_.learnImages(containers);
+}
+
+/// Pods and containers may have gone since the list.
+void PodTracker::countVersions(const std::vector<cri::Container>& containers) {
+  std::map<std::string, std::vector<const cri::Container*>> bySandbox;
+  for (const auto& container : containers) {
+    if (!deleted_.contains(container.id)) bySandbox[container.sandboxId].push_back(&container);
+  }
+  versions_.restart();
+  for (const auto& [id, ofPod] : bySandbox) {
+    if (const auto* pod = pods_.find(id)) versions_.count(*pod, ofPod);
+  }
 }
 
 std::vector<std::string> PodTracker::takeIn(Lists& lists) {
@@ -84,13 +112,11 @@ std::vector<std::string> PodTracker::takeIn(Lists& lists) {
     if (!deleted_.contains(container.id)) bySandbox[container.sandboxId].push_back(&container);
   }
   deleted_.listed(containers, lists.asked);
-  versions_.restart();
   std::vector<std::string> ids;
   for (auto& sandbox : lists.sandboxes) {
     if (!sandbox.ready || ended_.contains(sandbox.id)) continue;
     const auto& id = ids.emplace_back(sandbox.id);
-    const auto& pod = pods_.updateSandbox(std::move(sandbox), now);
-    versions_.count(pod, bySandbox[id]);
+    pods_.updateSandbox(std::move(sandbox), now);
     for (const auto* container : bySandbox[id]) addContainer(id, *container);
     for (const auto& gone : pods_.missingContainers(id, containers, lists.asked)) pods_.dropContainer(gone);
   }

@@ -62,7 +62,10 @@ class PodTracker final : public Subscriber {
   void learnSandbox(const std::string& id, const cri::Labels& labels, Stamp at, Standing standing);
   cri::Awaitable<void> learnAnnotations(std::string id, std::shared_ptr<Newcomer> newcomer);
   void forgetNewcomer(const std::string& id);
+  cri::Awaitable<void> learnForMetrics(std::vector<cri::Container> containers);
+  cri::Awaitable<void> askForMetrics(const std::vector<cri::Container>& containers);
   cri::Awaitable<void> checkSandboxImage();
+  void countVersions(const std::vector<cri::Container>& containers);
 
   void addSandbox(cri::Sandbox sandbox, Stamp since);
   void adopt(const std::string& podUid, const cri::Container& container);
@@ -84,6 +87,7 @@ class PodTracker final : public Subscriber {
   // A container that has ended still counts as made; one that was deleted does not.
   Gone ended_;
   Gone deleted_;
+  bool learnsForMetrics_ = false;  // one task at a time, however often lists come
   TaskGroup tasks_;
 };
 

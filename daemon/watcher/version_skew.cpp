@@ -5,26 +5,25 @@
 #include "watcher/match.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace fallbackd::watcher {
 
 cri::Awaitable<void> RunningVersions::learnImages(const std::vector<cri::Container>& containers) {
-  std::map<std::string, std::vector<std::string>> known;
+  std::set<std::string> running;
   for (const auto& container : containers) {
     const auto& id = container.imageId;
     const bool unnamed = container.image.empty() && !id.empty();
     const bool wanted = std::any_of(config_->workloads.begin(), config_->workloads.end(),
                                     [&](const auto& one) { return one.match.container == container.name; });
-    if (!unnamed || !wanted || container.state != cri::Container::State::running || known.contains(id))
-      continue;
-    if (const auto before = imageTags_.find(id); before != imageTags_.end()) {
-      known.insert(*before);
-      continue;
-    }
-    auto tags = co_await runtime_.imageTags(id);
-    if (tags) known.emplace(id, std::move(*tags));
+    if (unnamed && wanted && container.state == cri::Container::State::running) running.insert(id);
   }
-  imageTags_ = std::move(known);
+  std::erase_if(imageTags_, [&](const auto& one) { return !running.contains(one.first); });
+  for (const auto& id : running) {
+    if (imageTags_.contains(id)) continue;
+    auto tags = co_await runtime_.imageTags(id);
+    if (tags) imageTags_.emplace(id, std::move(*tags));
+  }
 }
 
 void RunningVersions::restart() {

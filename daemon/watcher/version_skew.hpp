@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether the running containers of each workload have the version of its fallback binary. Counted at each
+// Whether the running containers of each workload have the version of its fallback binary. Counted after each
 // look at all pods. One io_context thread.
 #pragma once
 
@@ -24,7 +24,8 @@ class RunningVersions {
   void reconfigure(config::ConfigPtr config) { config_ = std::move(config); }
 
   /// Before version 2 containerd gives a container's image by its id only. Learns the tags of such images;
-  /// asks once for each as long as it runs. `containers`: all of the node.
+  /// asks once for each as long as it runs. `containers`: all of the node, until it returns. Cancelled, it
+  /// keeps what it knows by then.
   cri::Awaitable<void> learnImages(const std::vector<cri::Container>& containers);
 
   /// Begins to count: all workloads have none.

@@ -93,12 +93,14 @@ class FakeRuntime final : public cri::Runtime {
   cri::Awaitable<Result<bool>> imagePresent(std::string reference) override {
     ++calls;
     FB_CO_CHECK(reached());
+    if (presenceGate != nullptr) co_await presenceGate->passed();
     co_return images.contains(reference);
   }
   cri::Awaitable<Result<std::vector<std::string>>> imageTags(std::string imageId) override {
     ++calls;
     ++tagQuestions;
     FB_CO_CHECK(reached());
+    if (const auto own = gateOf.find(imageId); own != gateOf.end()) co_await own->second->passed();
     const auto found = tags.find(imageId);
     co_return found == tags.end() ? std::vector<std::string>{} : found->second;
   }
@@ -240,7 +242,8 @@ class FakeRuntime final : public cri::Runtime {
   std::string pauseImage;
   std::map<std::string, std::vector<cri::Content>> contents;  // by host
   Gate* pullGate = nullptr;
-  std::map<std::string, Gate*> gateOf;  // by reference: pulls that hang until the gate is opened
+  std::map<std::string, Gate*> gateOf;  // pulls (by reference) and questions for tags (by image id) that hang
+  Gate* presenceGate = nullptr;         // whether an image is present is not told before it is opened
   std::function<std::vector<cri::Ingest>()> onIngests;
   int ingestLooks = 0;
   std::map<std::string, std::vector<std::string>> tags;        // by image id

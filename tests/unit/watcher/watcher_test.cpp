@@ -13,6 +13,7 @@ namespace fallbackd::watcher {
 namespace {
 
 using Kind = cri::Event::Kind;
+using testing::Contains;
 using testing::UnorderedElementsAre;
 
 TEST_F(WatcherTest, APodThatWasThereBeforeIsFound) {
@@ -74,6 +75,7 @@ TEST_F(WatcherTest, RunningContainersAreCountedByTheVersionInTheirImagesTag) {
   run("checkout", "r.x/checkout:1.8.2", Life::exited);
   run("cart", "r.x/cart:1.8.2", Life::running);
   start();
+  settle();
   ASSERT_EQ(watcher.runningContainers().size(), 1U);
   const auto& skew = watcher.runningContainers().at("checkout");
   EXPECT_EQ(skew.same, 1U);
@@ -104,14 +106,6 @@ TEST_F(WatcherTest, AnImageThatIsKnownByItsIdOnlyIsNamedByItsTags) {
   EXPECT_EQ(runtime.tagQuestions, 4) << "once for each image";
 }
 
-TEST_F(WatcherTest, ANewSandboxIsFoundByItsEvent) {
-  start();
-  runtime.addSandbox("s1", "shop", "checkout");
-  events.send(Kind::task_started, "s1");
-  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
-  EXPECT_EQ(seen.detections[0].sandbox.podUid, "uid-s1");
-}
-
 config::ConfigPtr listingEachHour() {
   auto config = std::make_shared<config::Config>(*makeConfig());
   config->containerd.resyncInterval = 1h;
@@ -120,6 +114,105 @@ config::ConfigPtr listingEachHour() {
 struct RarelyListed : WatcherTest {
   RarelyListed() : WatcherTest(listingEachHour()) { runtime.addSandbox("s1", "shop", "checkout"); }
 };
+
+/// Containerd answers slowly what only a metric asks for.
+struct SlowAboutTags : RarelyListed {
+  SlowAboutTags() {
+    runs("c-slow", "sha256:slow");
+    runtime.gateOf["sha256:slow"] = &slow;
+    runtime.pauseImage = "r.x/pause:1";
+  }
+  void runs(const std::string& id, const std::string& imageId) {
+    runtime.addSandbox("s-" + id, "shop", "checkout");
+    auto& one = runtime.addContainer(id, "s-" + id, "main");
+    one.state = cri::Container::State::running;
+    one.imageId = imageId;
+    runtime.tags[imageId] = {"r.x/checkout:1.8.3"};
+  }
+  void listAgain() {
+    const int before = seen.connections;
+    events.breakStream();
+    ASSERT_TRUE(runUntil(loop, [&] { return seen.connections > before; }));
+  }
+  VersionSkew skew() const {
+    const auto& all = watcher.runningContainers();
+    return all.empty() ? VersionSkew{} : all.at("checkout");
+  }
+
+  test::Gate slow{loop};
+};
+
+TEST_F(SlowAboutTags, APodThatWaitsIsAttendedBeforeTheyAreKnown) {
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.firstOf("s1") != nullptr; }));
+  EXPECT_TRUE(watcher.runningContainers().empty()) << "they are counted once they are known";
+  slow.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return skew().same == 1; }));
+}
+
+TEST_F(SlowAboutTags, TheContainerOfAPodIsReportedBeforeTheyAreKnown) {
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.firstOf("s1") != nullptr; }));
+  runtime.addContainer("c1", "s1", "main");
+  events.send(Kind::container_created, "c1");
+  clock.advance(loop, 1s);
+  EXPECT_THAT(seen.created, Contains("uid-s1/main"));
+}
+
+TEST_F(SlowAboutTags, APodThatWaitsIsAttendedBeforeTheSandboxImageIsLookedFor) {
+  runtime.presenceGate = &slow;
+  runtime.storeSilent = true;  // the lists alone
+  tasks.spawn(watcher.run());
+  clock.advance(loop, 1s);
+  EXPECT_TRUE(seen.up);
+  EXPECT_EQ(watcher.waiting(), 1U);
+  EXPECT_TRUE(seen.pauseImages.empty());
+  slow.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.pauseImages.empty(); }));
+}
+
+TEST_F(SlowAboutTags, AListThatComesMeanwhileDoesNotAskAgain) {
+  start();
+  for (int i = 0; i < 3; ++i) listAgain();
+  EXPECT_EQ(runtime.tagQuestions, 1);
+  slow.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return skew().same == 1; }));
+  EXPECT_EQ(runtime.tagQuestions, 1);
+}
+
+TEST_F(SlowAboutTags, AfterAWhileWhatIsKnownIsCountedAndKept) {
+  runs("c-known", "sha256:known");
+  runs("c-unasked", "sha256:unasked");
+  start();
+  clock.advance(loop, 31s);
+  EXPECT_EQ(skew().same, 1U);
+  EXPECT_EQ(skew().unknown, 2U);
+  EXPECT_EQ(runtime.tagQuestions, 2);
+  slow.open();
+  listAgain();
+  ASSERT_TRUE(runUntil(loop, [&] { return skew().same == 3; }));
+  EXPECT_EQ(runtime.tagQuestions, 4) << "one is known";
+}
+
+TEST_F(SlowAboutTags, AContainerThatIsDeletedMeanwhileIsNotCounted) {
+  runs("c-known", "sha256:known");
+  start();
+  events.send(Kind::container_deleted, "c-slow");
+  events.send(Kind::task_exited, "s-c-known");
+  clock.advance(loop, 1s);
+  slow.open();
+  ASSERT_TRUE(runUntil(loop, [&] { return !watcher.runningContainers().empty(); }));
+  EXPECT_EQ(skew().same, 0U);
+  EXPECT_EQ(skew().unknown, 0U);
+}
+
+TEST_F(WatcherTest, ANewSandboxIsFoundByItsEvent) {
+  start();
+  runtime.addSandbox("s1", "shop", "checkout");
+  events.send(Kind::task_started, "s1");
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+  EXPECT_EQ(seen.detections[0].sandbox.podUid, "uid-s1");
+}
 
 /// Its pause process started before the subscription, and RunPodSandbox returns after the list: there is no
 /// event any more, and CRI does not know it yet.
