@@ -162,6 +162,7 @@ void Chronicle::exited(const launcher::ExitStatus& status) {
 }
 
 void Chronicle::stopped() {
+  servesNoMore();
   active_.reset();
 }
 

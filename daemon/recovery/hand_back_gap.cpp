@@ -25,7 +25,8 @@ void HandBackGap::ended(const Incident& incident) {
     open_.erase(found);
     return;
   }
-  found->second.fallbackEnded = incident.stamps.ended;
+  const auto& stamps = incident.stamps;
+  found->second.fallbackEnded = stamps.stopped ? stamps.stopped : stamps.ended;
   settle(found);
 }
 
@@ -40,7 +41,7 @@ void HandBackGap::containerStarted(const std::string& containerId, Stamp at) {
 void HandBackGap::settle(Open::iterator handBack) {
   const auto& one = handBack->second;
   if (!one.fallbackEnded || !one.containerStarted) return;
-  // The container may have been faster than our own clean-up.
+  // The container may have been faster than the end of the fallback.
   const auto gap = std::max(*one.containerStarted - *one.fallbackEnded, Monotonic::duration::zero());
   metrics_.handBackGap(one.workload, gap, one.recovery);
   open_.erase(handBack);

@@ -62,14 +62,14 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
   if (first.index() == 2) co_return co_await endAsRequested();
   if (first.index() == 1) {
     const auto status = co_await howItEnded(std::get<1>(first));
+    noteExit(status);
     co_return co_await afterEnd(status, outcomeOf(status));
   }
   const auto& ready = std::get<0>(first);
   if (!ready) {
-    const auto status = co_await process_->stop(workload_->terminationGrace);
+    const auto status = co_await stopProcess(workload_->terminationGrace);
     static_cast<void>(status);
     process_.reset();
-    chronicle_.stopped();
     co_return tl::unexpected<Error>(ready.error());
   }
   const auto now = clock_.now();

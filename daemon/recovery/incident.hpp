@@ -56,6 +56,7 @@ struct Stamps {
   std::optional<Stamp> standIn;   // the first one ran
   std::optional<Stamp> adopted;   // Kubernetes shows that it runs
   std::optional<Stamp> podReady;  // and its pod as Ready
+  std::optional<Stamp> stopped;   // its port is free for the real container; what is left is clean-up
   std::optional<Stamp> ended;
 };
 

@@ -132,8 +132,9 @@ std::optional<PodEvent> ended(const Incident& incident) {
                         "The container came before " + incident.binary.toString() + " was started"};
       }
       auto message = named(incident.binary) + " was handed back to the container";
-      if (stamps.ready && stamps.ended && !incident.adopted) {
-        message += "; it had served for " + inMillis(*stamps.ended - *stamps.ready);
+      const auto served = stamps.stopped ? stamps.stopped : stamps.ended;
+      if (stamps.ready && served && !incident.adopted) {
+        message += "; it had served for " + inMillis(*served - *stamps.ready);
       }
       return PodEvent{PodEventReason::fallback_handed_back, "", std::move(message)};
     }

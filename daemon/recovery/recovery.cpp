@@ -149,6 +149,7 @@ cri::Awaitable<void> Recovery::run() {
 
 /// What kubelet may have adopted must not outlive its fallback.
 cri::Awaitable<void> Recovery::leaveNothing() {
+  if (!incident_.stamps.stopped) incident_.stamps.stopped = clock_.now();
   if (requestedEnd_ == State::handed_back) services_.departures->succeeded(settling_.group());
   if (requestedEnd_ != State::pod_gone) co_await settling_.leave();
 }
@@ -215,11 +216,13 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
   if (first.index() == 1) co_return co_await endAsRequested();
   if (first.index() == 4) co_return co_await endAsKubeletAsked();
   if (first.index() == 2) {
-    const auto status = co_await process_->stop(workload_->terminationGrace);
+    const auto status = co_await stopProcess(workload_->terminationGrace);
+    noteExit(status);
     co_await settling_.fallbackEnded(status);
     co_return co_await afterEnd(status, config::Outcome::failed);
   }
   const auto status = co_await howItEnded(std::get<0>(first));
+  noteExit(status);
   co_await settling_.fallbackEnded(status);
   co_return co_await afterEnd(status, outcomeOf(status));
 }
@@ -227,10 +230,10 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
 /// A status that is late decides about another run, unless the policy is to run it in any case. Meanwhile
 /// nothing would be started anyway.
 cri::Awaitable<launcher::ExitStatus> Recovery::howItEnded(launcher::ExitStatus status) {
+  noLongerServes();
   const bool decides =
       !knowsWorkload_ || !config::restartsAfter(workload_->restart, config::Outcome::unknown);
   if (outcomeOf(status) != config::Outcome::unknown || !decides) co_return status;
-  chronicle_.servesNoMore();
   const std::variant<launcher::ExitStatus, std::monostate> first =
       co_await (process_->exitedAndTold() || untilEndRequested());
   co_return first.index() == 0 ? std::get<0>(first) : status;
@@ -238,7 +241,6 @@ cri::Awaitable<launcher::ExitStatus> Recovery::howItEnded(launcher::ExitStatus s
 
 cri::Awaitable<Result<Recovery::Next>> Recovery::afterEnd(launcher::ExitStatus status,
                                                           config::Outcome outcome) {
-  noteExit(status);
   if (config::restartsAfter(workload_->restart, outcome)) co_return Next::restart;
   co_return co_await endForGood(status, outcome);
 }
@@ -262,16 +264,24 @@ cri::Awaitable<void> Recovery::cleanUp() {
   process_.reset();
 }
 
+/// From then on it serves no more, however long its clean-up takes.
+cri::Awaitable<launcher::ExitStatus> Recovery::stopProcess(std::chrono::nanoseconds grace) {
+  const auto status = co_await process_->stop(grace);
+  if (requestedEnd_) incident_.stamps.stopped = clock_.now();
+  chronicle_.stopped();
+  noLongerServes();
+  co_return status;
+}
+
 cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
   launcher::ExitStatus status;
   if (*requestedEnd_ == State::handed_back) {
     // A stand-in that was being made must not run beside the real container, however long the grace is.
-    status = co_await (process_->stop(workload_->handBack.grace) && settling_.leave());
+    status = co_await (stopProcess(workload_->handBack.grace) && settling_.leave());
   } else {
-    status = co_await process_->stop(workload_->terminationGrace);
+    status = co_await stopProcess(workload_->terminationGrace);
   }
   process_.reset();
-  chronicle_.stopped();
   // Of a pod that goes, kubelet itself removes what has ended, after it has read how.
   if (*requestedEnd_ == State::pod_gone) co_await settling_.fallbackEnded(status);
   co_return Next::end;
@@ -279,10 +289,9 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
 
 /// As it would end the container: the pod goes, or a probe of the pod failed.
 cri::Awaitable<Result<Recovery::Next>> Recovery::endAsKubeletAsked() {
-  const auto status = co_await process_->stop(settling_.grace());
-  co_await settling_.fallbackEnded(status);
-  chronicle_.stopped();
+  const auto status = co_await stopProcess(settling_.grace());
   noLongerRuns();
+  co_await settling_.fallbackEnded(status);
   endedByKubelet_ = true;
   co_return Next::restart;
 }
@@ -300,16 +309,20 @@ bool Recovery::showsNew(const Error& error) {
 }
 
 /// What its probes met with is over as well.
-void Recovery::noLongerRuns() {
+void Recovery::noLongerServes() {
+  chronicle_.servesNoMore();
   incident_.state = State::verified;
-  incident_.pid = 0;
   incident_.error.reset();
+}
+
+void Recovery::noLongerRuns() {
+  noLongerServes();
+  incident_.pid = 0;
 }
 
 /// Cleans up after a dead process and waits for the back-off. False if the recovery ends meanwhile.
 cri::Awaitable<bool> Recovery::backOff() {
   const auto now = clock_.now();
-  chronicle_.servesNoMore();
   co_await cleanUp();
   if (now - launchedAt_ >= workload_->restart.resetAfter) restartPause_.reset();
   auto pause = restartPause_.next();

@@ -162,6 +162,7 @@ class Recovery {
   cri::Awaitable<Result<cri::SandboxStatus>> sandboxReady();
   cri::Awaitable<Result<Next>> serve();
   cri::Awaitable<Result<Next>> becomeReady();
+  cri::Awaitable<launcher::ExitStatus> stopProcess(std::chrono::nanoseconds grace);
   cri::Awaitable<Result<Next>> endAsRequested();
   cri::Awaitable<Result<Next>> endAsKubeletAsked();
   cri::Awaitable<launcher::ExitStatus> howItEnded(launcher::ExitStatus status);
@@ -196,6 +197,7 @@ class Recovery {
   void requestEnd(State end);
   void reach(State state, Stamp at);
   void noteExit(const launcher::ExitStatus& status);
+  void noLongerServes();
   void noLongerRuns();
   void finish(const Result<>& result);
   [[nodiscard]] State endOf(const Result<>& result) const;

@@ -200,6 +200,7 @@ cri::Awaitable<bool> Settling::leaveForImage() {
     if (podGoes()) co_return false;
     co_await pause.wait();
   }
+  mayExist_ = false;
   count(StandInResult::ended);
   stopped();
   pause_.reset();

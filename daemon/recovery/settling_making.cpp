@@ -255,10 +255,13 @@ cri::Awaitable<bool> Settling::removeTraces(standin::Fallback fallback) {
 }
 
 cri::Awaitable<void> Settling::leave() {
-  if (services_.standIns == nullptr || !mayExist_) co_return;
+  if (services_.standIns == nullptr) co_return;
+  auto& shown = incident_.settlement;
+  const bool wasThere = shown && (shown->state == State::settled || shown->state == State::leaving);
+  if (mayExist_ || wasThere) shown.reset();  // why there was none may be read later
+  if (!mayExist_) co_return;                 // the last one has been removed
   const bool ran = runs();
   stopped();
-  incident_.settlement.reset();
   const bool removed = co_await removeTraces(standin::Fallback::ended);
   if (removed && ran) count(StandInResult::ended);
 }

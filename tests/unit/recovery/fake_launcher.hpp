@@ -2,6 +2,7 @@
 // A launcher whose processes run, die and stop under the test's control.
 #pragma once
 
+#include "base/async/pause.hpp"
 #include "fake_runtime.hpp"
 #include "launcher/launcher.hpp"
 
@@ -25,6 +26,7 @@ struct FakeProcessState {
   std::optional<launcher::ExitStatus> lateStatus;  // what is told later
   int lateQuestions = 0;
   std::optional<std::chrono::nanoseconds> stoppedWithGrace;
+  std::chrono::nanoseconds drains{};  // how long it goes on after SIGTERM
 
   void die(launcher::ExitStatus::Kind kind, int value) {
     status.kind = kind;
@@ -53,9 +55,11 @@ class FakeProcess final : public launcher::Process {
     co_return state->status;
   }
   asio::awaitable<launcher::ExitStatus> stop(std::chrono::nanoseconds grace) override {
-    if (!state_->stoppedWithGrace) state_->stoppedWithGrace = grace;  // the cleanup calls it once more
-    state_->ended.open();
-    co_return state_->status;
+    const auto state = state_;
+    if (!state->stoppedWithGrace) state->stoppedWithGrace = grace;  // the cleanup calls it once more
+    if (state->drains.count() != 0) co_await pauseFor(std::min(state->drains, grace));
+    state->ended.open();
+    co_return state->status;
   }
 
  private:

@@ -30,6 +30,7 @@ struct FakeStandInState {
   Event signalled;
   std::vector<int> signals;
   std::optional<int> exitCode;
+  std::chrono::nanoseconds exitTakes{};
   bool outOfMemory = false;
   bool removed = false;
 };
@@ -49,8 +50,9 @@ class FakeStandIn final : public standin::StandIn {
     co_return;
   }
   boost::asio::awaitable<void> exit(int code) override {
-    if (!state_->exitCode) state_->exitCode = code;
-    co_return;
+    const auto state = state_;
+    if (state->exitTakes.count() != 0) co_await pauseFor(state->exitTakes);
+    if (!state->exitCode) state->exitCode = code;
   }
 
  private:

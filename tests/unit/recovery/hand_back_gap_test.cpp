@@ -58,6 +58,17 @@ TEST_F(HandBackGapTest, IsZeroForAContainerThatStartedBeforeTheFallbackEnded) {
   EXPECT_TRUE(measured("1", "0"));
 }
 
+TEST_F(HandBackGapTest, DoesNotBeginWithTheCleanUp) {
+  gap.asked(incident(), "c1");
+  gap.containerStarted("c1", now + 1s);
+  auto one = incident();
+  one.state = State::handed_back;
+  one.stamps.stopped = now;
+  one.stamps.ended = now + 4s;
+  gap.ended(one);
+  EXPECT_TRUE(measured("1", "1"));
+}
+
 TEST_F(HandBackGapTest, IsNotMeasuredIfTheRecoveryEndedForAnotherReason) {
   gap.asked(incident(), "c1");
   ends(now, State::pod_gone);

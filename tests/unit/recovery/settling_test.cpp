@@ -218,7 +218,7 @@ TEST_F(SettlingTest, ItMakesWayForTheRealContainerWhileTheFallbackServes) {
   EXPECT_EQ(state(), State::ready);
   kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
-  EXPECT_EQ(standIns.removedFrom, standin::Fallback::ended);
+  EXPECT_EQ(standIns.removals, 1);
   EXPECT_EQ(standIns.attempts, 1);
   EXPECT_TRUE(metric(R"(fallbackd_active_stand_ins{workload="checkout"} 0)"));
 }
