@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <set>
 #include <span>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,6 +25,8 @@ namespace json = boost::json;
 constexpr std::size_t kMaxText = 1 << 20;
 constexpr std::size_t kMaxLayers = 128;
 constexpr int kMaxIndexDepth = 3;  // index.json, an image index for several systems, and one to spare
+// Of all indexes together. An image has one for each system that it is built for, and as many attestations.
+constexpr std::size_t kMaxDescriptors = 512;
 constexpr std::array<std::string_view, 2> kManifests{"application/vnd.oci.image.manifest.v1+json",
                                                      "application/vnd.docker.distribution.manifest.v2+json"};
 constexpr std::array<std::string_view, 2> kIndexes{
@@ -128,43 +131,58 @@ class Layout {
     return parse(text, what_ + ": blob " + blob.digest);
   }
 
-  /// Adds the descriptors of the manifests that are for this node.
-  Result<> collect(const json::object& index, int depth, std::vector<json::value>& found) const {
+  /// Adds the descriptors of the manifests that are for this node, each once. Nothing is signed yet: a small
+  /// layout could name the same few blobs again and again, on each level.
+  Result<> collect(const json::object& index, int depth, std::vector<json::value>& found) {
     const auto* list = index.if_contains("manifests");
     if (list == nullptr || !list->is_array() || depth > kMaxIndexDepth)
       return fail(Stage::cli, Reason::invalid,
                   what_ + " has an index without manifests, or with too many levels");
-    for (const auto& descriptor : list->get_array()) {
-      const auto* object = descriptor.if_object();
-      if (object == nullptr)
-        return fail(Stage::cli, Reason::invalid, what_ + ": a descriptor is not an object");
-      const auto* platform = object->if_contains("platform");
-      if (platform != nullptr && platform->is_object() &&
-          (cache::stringAt(platform->get_object(), "os") != "linux" ||
-           cache::stringAt(platform->get_object(), "architecture") != cache::nodeArchitecture())) {
-        continue;
-      }
-      const auto type = cache::stringAt(*object, "mediaType");
-      if (isOneOf(kIndexes, type)) {
-        FB_TRY(const auto below, readBlob(descriptor));
-        FB_CHECK(collect(below, depth + 1, found));
-      } else if (isOneOf(kManifests, type)) {
-        found.push_back(descriptor);
-      }
+    descriptors_ += list->get_array().size();
+    if (descriptors_ > kMaxDescriptors) {
+      return fail(Stage::cli, Reason::too_large,
+                  what_ + " names more than " + std::to_string(kMaxDescriptors) +
+                      " images and indexes; choose one by its tag (" + what_ +
+                      ":TAG), or copy that image alone");
     }
+    for (const auto& descriptor : list->get_array()) FB_CHECK(collectOne(descriptor, depth, found));
     return {};
   }
 
  private:
+  Result<> collectOne(const json::value& descriptor, int depth, std::vector<json::value>& found) {
+    const auto* object = descriptor.if_object();
+    if (object == nullptr)
+      return fail(Stage::cli, Reason::invalid, what_ + ": a descriptor is not an object");
+    const auto* platform = object->if_contains("platform");
+    if (platform != nullptr && platform->is_object() &&
+        (cache::stringAt(platform->get_object(), "os") != "linux" ||
+         cache::stringAt(platform->get_object(), "architecture") != cache::nodeArchitecture())) {
+      return {};
+    }
+    const auto type = cache::stringAt(*object, "mediaType");
+    const bool isIndex = isOneOf(kIndexes, type);
+    if (!isIndex && !isOneOf(kManifests, type)) return {};
+    if (!visited_.insert(cache::stringAt(*object, "digest")).second) return {};
+    if (!isIndex) {
+      found.push_back(descriptor);
+      return {};
+    }
+    FB_TRY(const auto below, readBlob(descriptor));
+    return collect(below, depth + 1, found);
+  }
+
   const sys::DirFd& dir_;
   const std::string& what_;
+  std::size_t descriptors_ = 0;    // that collect() has met
+  std::set<std::string> visited_;  // their digests
 };
 
 }  // namespace
 
 Result<std::vector<Layer>> openLayers(const sys::DirFd& dir, const std::string& what,
                                       const std::string& tag) {
-  const Layout layout(dir, what);
+  Layout layout(dir, what);
   FB_TRY(const auto version, layout.readFile("oci-layout"));
   FB_TRY(const auto head, parse(version, what + "/oci-layout"));
   if (!cache::stringAt(head, "imageLayoutVersion").starts_with("1."))

@@ -148,6 +148,53 @@ TEST_F(ImageTest, IndexesInIndexesEnd) {
   EXPECT_EQ(toString(done.error().reason), "invalid");
 }
 
+TEST_F(ImageTest, WhatIsNamedSeveralTimesIsReadOnce) {
+  const auto one = manifest({layer([](auto& tar) { tar.file("p/a-v1", "a"); })});
+  const auto index = blob(json::serialize(json::object{{"manifests", json::array{one, one}}}),
+                          "application/vnd.oci.image.index.v1+json");
+  writeIndex({index, one, index});
+  const auto done = unpackImage();
+  ASSERT_TRUE(done) << done.error().message();
+  EXPECT_EQ(read("a-v1"), "a");
+}
+
+/// An index of some 100 KB names another one 2,000 times, which does the same: four million images.
+TEST_F(ImageTest, IndexesDoNotMultiply) {
+  const auto one = manifest({layer([](auto& tar) { tar.file("p/a-v1", "a"); })});
+  const json::object many{{"manifests", json::array(2000, one)}};
+  const auto index = blob(json::serialize(many), "application/vnd.oci.image.index.v1+json");
+  const std::vector<json::object> again(2000, index);
+  for (const auto& manifests : {again, {index}}) {
+    writeIndex(manifests);
+    const auto done = unpackImage();
+    ASSERT_FALSE(done);
+    EXPECT_EQ(toString(done.error().reason), "too_large");
+    EXPECT_EQ(done.error().context, path("image") +
+                                        " names more than 512 images and indexes; choose one by " +
+                                        "its tag (" + path("image") + ":TAG), or copy that image alone");
+  }
+}
+
+/// In each index few enough, and too many in all.
+TEST_F(ImageTest, TheNumberOfImagesCountsOverAllIndexes) {
+  std::vector<json::object> indexes;
+  for (int i = 0; i < 30; ++i) {
+    json::array named;
+    for (int k = 0; k < 20; ++k) {
+      named.push_back(forPlatform(
+          blob(std::to_string(i) + "." + std::to_string(k), "application/vnd.oci.image.manifest.v1+json"),
+          "s390x"));
+    }
+    indexes.push_back(blob(json::serialize(json::object{{"manifests", std::move(named)}}),
+                           "application/vnd.oci.image.index.v1+json"));
+  }
+  writeIndex(indexes);
+  EXPECT_EQ(toString(unpackImage().error().reason), "too_large");
+  indexes.resize(20);
+  writeIndex(indexes);
+  EXPECT_EQ(toString(unpackImage().error().reason), "arch_mismatch") << "none of these is for this node";
+}
+
 TEST_F(ImageTest, InconsistentImagesAreRefused) {
   const auto good = [&] { return layer([](auto& tar) { tar.file("p/a-v1", "a"); }); };
   const auto blobOf = [&](const json::object& descriptor) {
