@@ -6,14 +6,25 @@
 #include <chrono>
 #include <utility>
 
+#include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/this_coro.hpp>
+
 namespace fallbackd::watcher {
 
 using namespace std::chrono_literals;
+namespace asio = boost::asio;
 
 namespace {
 
 // containerd could not be asked: ask again soon, it is not the registry's fault.
 constexpr auto kUndecidedRetry = 250ms;
+
+/// Whether leave() has ended the look while an answer was on its way: that still arrives, and the look goes
+/// on to its next wait. Its container may have been made meanwhile, or its pod be gone.
+bool wasLeft(const asio::cancellation_state& look) {
+  return look.cancelled() != asio::cancellation_type::none;
+}
 
 }  // namespace
 
@@ -56,6 +67,7 @@ cri::Awaitable<std::chrono::nanoseconds> Attendance::lookOnce(Key key, WorkloadP
     }
   }
   if (config::isDrill(*workload)) {
+    if (wasLeft(co_await asio::this_coro::cancellation_state)) co_return interval;
     rehearse(key, workload);
     co_return interval;
   }
@@ -101,6 +113,7 @@ cri::Awaitable<bool> Attendance::askRegistry(Key key, WorkloadPtr workload, Imag
   }
   if (verdict.fresh) report(*workload, verdict);
   if (verdict.fresh && verdict.stalled) checkUnstick(Unseen::counts);
+  if (wasLeft(co_await asio::this_coro::cancellation_state)) co_return false;
   if (verdict.kind == Verdict::Kind::undecided) {
     if (verdict.moves) starts_.pullMoves(key);
     // What was found out before still counts.
@@ -166,7 +179,8 @@ cri::Awaitable<Result<bool>> Attendance::predecessorsSucceeded(Key key, Workload
 
 /// Asked for while the registry is asked: a launch need not begin with this question then.
 void Attendance::learnStatusOnce(const std::string& sandboxId) {
-  if (pods_.at(sandboxId).status || std::exchange(notes_[sandboxId].statusAsked, true)) return;
+  const auto* const pod = pods_.find(sandboxId);
+  if (pod == nullptr || pod->status || std::exchange(notes_[sandboxId].statusAsked, true)) return;
   tasks_.spawn(learnStatus(sandboxId));
 }
 

@@ -147,7 +147,9 @@ class FakeRuntime final : public cri::Runtime {
   }
   cri::Awaitable<Result<std::optional<int>>> exitCode(std::string id) override {
     ++calls;
+    ++exitQuestions;
     FB_CO_CHECK(reached());
+    if (exitGate != nullptr) co_await exitGate->passed();
     const auto* one = container(id);
     if (one == nullptr) co_return fail(Stage::containerd, Reason::not_found, id);
     const bool exited = one->state == cri::Container::State::exited;
@@ -244,6 +246,8 @@ class FakeRuntime final : public cri::Runtime {
   Gate* pullGate = nullptr;
   std::map<std::string, Gate*> gateOf;  // pulls (by reference) and questions for tags (by image id) that hang
   Gate* presenceGate = nullptr;         // whether an image is present is not told before it is opened
+  Gate* exitGate = nullptr;             // questions about exit codes are answered once it is open
+  int exitQuestions = 0;
   std::function<std::vector<cri::Ingest>()> onIngests;
   int ingestLooks = 0;
   std::map<std::string, std::vector<std::string>> tags;        // by image id

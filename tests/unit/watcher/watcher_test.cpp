@@ -572,6 +572,88 @@ TEST_F(WatcherTest, InitContainersThatEndedBeforeTheDaemonCame) {
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
 }
 
+/// The pod of a drill, which waits for the answer whether an init container has succeeded that a webhook put
+/// into it.
+struct DrillThatAsks : WatcherTest {
+  DrillThatAsks() {
+    auto changed = std::make_shared<config::Config>(*config);
+    changed->detection.reprobeInterval = changed->containerd.resyncInterval = 1h;  // only events count
+    changed->workloads[0].inheritance.on = true;
+    const auto drilled = config::withDrill(changed, {"checkout", "shop", "checkout-drill"}).value();
+    watcher.reconfigure(drilled);
+    runtime.addSandbox("s1", "shop", "checkout");
+    auto& sandbox = runtime.sandboxes.at("s1").sandbox;
+    sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};
+    sandbox.podName = "checkout-drill";
+    auto pod = test::podOf(drilled->workloads.back().image);
+    pod.name = "checkout-drill";
+    pod.initContainers.emplace_back().name = "mesh-init";
+    specs.specs["uid-s1"] = std::make_shared<const kube::Pod>(std::move(pod));
+    runtime.addContainer("c1", "s1", "mesh-init");
+    runtime.exitContainer("c1", 0);
+    runtime.exitGate = &answer;
+  }
+  void SetUp() override {
+    start();
+    ASSERT_TRUE(runUntil(loop, [&] { return runtime.exitQuestions == 1; }));
+    ASSERT_TRUE(seen.detections.empty());
+  }
+  /// The answer is on its way when the event is handled.
+  void answerDuring(Kind kind, const std::string& id) {
+    events.send(kind, id);
+    answer.open();
+    loop.restart();
+    loop.poll();
+  }
+
+  test::Gate answer{loop};
+};
+
+TEST_F(DrillThatAsks, IsDetectedByTheAnswer) {
+  answer.open();
+  EXPECT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
+}
+
+TEST_F(DrillThatAsks, APodThatGoesBeforeAnAnswerArrivesIsForgotten) {
+  answerDuring(Kind::task_exited, "s1");
+  EXPECT_EQ(seen.gone, (std::vector<std::string>{"s1"}));
+  EXPECT_TRUE(seen.detections.empty());
+  EXPECT_EQ(watcher.waiting(), 0U);
+}
+
+TEST_F(DrillThatAsks, AContainerThatIsMadeBeforeAnAnswerArrivesIsNotDetected) {
+  runtime.addContainer("c2", "s1", "main");
+  answerDuring(Kind::container_created, "c2");
+  EXPECT_EQ(seen.created.back(), "uid-s1/main");
+  EXPECT_TRUE(seen.detections.empty());
+}
+
+/// The parameter: how many turns of the loop a failed pull's end is ahead of the container's event.
+struct PullThatEnds : WatcherTest, testing::WithParamInterface<int> {};
+
+TEST_P(PullThatEnds, AContainerThatIsMadeBeforeTheVerdictArrivesIsNotDetected) {
+  test::Gate end{loop};
+  runtime.pullGate = &end;
+  runtime.addSandbox("s1", "shop", "checkout");
+  start();
+  ASSERT_TRUE(runUntil(loop, [&] { return !runtime.pulls.empty(); }));
+  const auto turns = [&](int count) {
+    loop.restart();
+    for (int i = 0; i < count; ++i) loop.poll_one();
+  };
+  end.open();
+  turns(GetParam());
+  runtime.addContainer("c1", "s1", "main");
+  events.send(Kind::container_created, "c1");
+  for (int i = 0; i < 100 && seen.created.empty(); ++i) turns(1);
+  ASSERT_EQ(seen.created.size(), 1U);
+  const auto before = seen.detections.size();
+  turns(100);
+  EXPECT_EQ(seen.detections.size(), before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Turns, PullThatEnds, testing::Range(0, 10));
+
 TEST_F(WatcherTest, WithoutAPasswordA401IsUndecidedAndSeen) {
   runtime.pullOutcome = {cri::PullOutcome::Kind::failed, 2,
                          "unexpected status from HEAD request: 401 Unauthorized"};
