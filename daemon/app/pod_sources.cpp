@@ -103,6 +103,13 @@ void PodSources::podWaits(const std::string& podUid) {
   if (toAsk_.size() < kube::View::kMaxPods && toAsk_.insert(podUid).second) later_->spawn(askLater(podUid));
 }
 
+/// What a pod that is described was told goes with its description.
+void PodSources::podGone(const std::string& podUid) {
+  const auto found = rollouts_.find(podUid);
+  if (found == rollouts_.end()) return;
+  if (!found->second.asked || pods_.find(podUid) == nullptr) rollouts_.erase(found);
+}
+
 boost::asio::awaitable<void> PodSources::askLater(std::string podUid) {
   co_await pauseFor(kAfterRecovery);
   toAsk_.erase(podUid);
@@ -209,7 +216,8 @@ void PodSources::askEndpoints(const std::string& podUid) {
 
 void PodSources::askAgain(const std::string& podUid, std::chrono::nanoseconds maxAge) {
   const auto pod = pods_.find(podUid);
-  if (!sources_ || pod == nullptr || rollouts_.size() >= kube::View::kMaxPods) return;
+  if (!sources_ || pod == nullptr) return;
+  if (rollouts_.size() >= kube::View::kMaxPods && !rollouts_.contains(podUid)) return;
   auto& rollout = rollouts_[podUid];
   rollout.asked = false;
   // An answer of before the pod was there says nothing of its revision.

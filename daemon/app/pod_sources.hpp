@@ -32,6 +32,7 @@ class PodSources final : public watcher::PodSpecs {
 
   [[nodiscard]] kube::Facts facts(const std::string& podUid) const override;
   void podWaits(const std::string& podUid) override;
+  void podGone(const std::string& podUid) override;
   /// Called with the uid of each pod whose specification becomes known or changes.
   void onChange(std::function<void(const std::string& podUid)> tell) { changed_ = std::move(tell); }
   /// Called for each description of a pod, also where only its status differs.
@@ -117,7 +118,7 @@ class PodSources final : public watcher::PodSpecs {
   kube::Pods pods_;
   mutable std::map<std::string, Parsed> parsed_;  // by uid; made when somebody asks
   std::map<std::string, std::size_t> told_;       // by uid: the hash of what outlives a status
-  std::map<std::string, Rollout> rollouts_;       // by uid, of pods that waited
+  std::map<std::string, Rollout> rollouts_;       // by uid, of pods that waited; described, or with a sandbox
   std::map<std::string, Named> named_;            // by uid
   std::function<bool(const kube::PodObject&)> wanted_ = [](const auto&) { return false; };
   std::set<std::string> troubles_;  // with objects; logged once

@@ -209,6 +209,13 @@ void Attendance::leavePod(const std::string& sandboxId) {
   }
   for (const auto& key : left) leave(key);
   notes_.erase(sandboxId);
+  // A pod whose sandbox is replaced has both for a while.
+  const auto& uid = pods_.at(sandboxId).sandbox.podUid;
+  const auto& all = pods_.pods();
+  const auto isOther = [&](const auto& one) {
+    return one.first != sandboxId && one.second.sandbox.podUid == uid;
+  };
+  if (std::none_of(all.begin(), all.end(), isOther)) specs_.podGone(uid);
 }
 
 void Attendance::wake(const std::function<bool(const Key&, const Attended&)>& which) {

@@ -32,6 +32,8 @@ class PodSpecs {
   [[nodiscard]] virtual kube::Facts facts(const std::string& podUid) const = 0;
   /// A container of the pod waits: whoever knows more of it should be asked now. Does not block.
   virtual void podWaits(const std::string& podUid) = 0;
+  /// The last sandbox of the pod is gone. It may get another one, and wait again. Does not block.
+  virtual void podGone(const std::string& podUid) = 0;
 
   /// For a node that asks nobody.
   static PodSpecs& none();

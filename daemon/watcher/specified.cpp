@@ -16,6 +16,7 @@ class Nobody final : public PodSpecs {
  public:
   [[nodiscard]] kube::Facts facts(const std::string& /*podUid*/) const override { return {}; }
   void podWaits(const std::string& /*podUid*/) override {}
+  void podGone(const std::string& /*podUid*/) override {}
 
  protected:
   [[nodiscard]] SpecPtr described(const std::string& /*podUid*/) const override { return nullptr; }

@@ -16,6 +16,7 @@ class FakePodSpecs final : public watcher::PodSpecs {
  public:
   [[nodiscard]] kube::Facts facts(const std::string& /*podUid*/) const override { return {}; }
   void podWaits(const std::string& podUid) override { asked.push_back(podUid); }
+  void podGone(const std::string& podUid) override { gone.push_back(podUid); }
 
   [[nodiscard]] watcher::SpecPtr described(const std::string& podUid) const override {
     const auto found = specs.find(podUid);
@@ -24,6 +25,7 @@ class FakePodSpecs final : public watcher::PodSpecs {
 
   std::map<std::string, watcher::SpecPtr> specs;  // by pod uid
   std::vector<std::string> asked;
+  std::vector<std::string> gone;
 };
 
 /// The pod of sandbox s1, with one container, "main", of this image.

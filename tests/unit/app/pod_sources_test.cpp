@@ -72,5 +72,31 @@ TEST_F(PodSourcesTest, AnUnknownPodIsAskedForAtOnceAndAKnownOneAfterItsRecovery)
   EXPECT_TRUE(soon([&] { return kubelet.requests().size() == 3; }));
 }
 
+/// Nobody tells that a pod is gone which nobody has described: only its sandbox does.
+TEST_F(PodSourcesTest, PodsThatNobodyDescribedKeepNoKnownPodFromBeingAskedFor) {
+  api.put(podJson("checkout-1", "uid-1"));
+  sources.start(loop.get_executor(), config, options);
+  ASSERT_TRUE(soon([&] { return knows("uid-1"); }));
+  for (std::size_t i = 0; i < kube::View::kMaxPods; ++i) {
+    const auto uid = "unknown-" + std::to_string(i);
+    sources.podWaits(uid);
+    sources.podGone(uid);
+  }
+  sources.askRollout("uid-1");
+  EXPECT_TRUE(soon([&] { return sources.rollout("uid-1").has_value(); }));
+}
+
+TEST_F(PodSourcesTest, AKnownPodIsAskedForAgainHoweverManyOthersWait) {
+  api.put(podJson("checkout-1", "uid-1"));
+  sources.start(loop.get_executor(), config, options);
+  ASSERT_TRUE(soon([&] { return knows("uid-1"); }));
+  sources.podWaits("uid-1");
+  for (std::size_t i = 0; i < kube::View::kMaxPods; ++i) sources.podWaits("unknown-" + std::to_string(i));
+  ASSERT_TRUE(soon([&] { return sources.rollout("uid-1").has_value(); }));
+  clock.advance(loop, 1s);
+  sources.askRollout("uid-1");
+  EXPECT_TRUE(soon([&] { return sources.endpoints("uid-1").value().asOf == clock.now(); }));
+}
+
 }  // namespace
 }  // namespace fallbackd::app

@@ -442,6 +442,19 @@ TEST_F(WatcherTest, APodThatGoesIsReportedOnceByEventOrResync) {
   EXPECT_EQ(watcher.waiting(), 0U);
 }
 
+TEST_F(WatcherTest, APodIsGoneWithTheLastOfItsSandboxes) {
+  runtime.addSandbox("s1", "shop", "checkout");
+  runtime.addSandbox("s2", "shop", "checkout");
+  runtime.sandboxes.at("s2").sandbox.podUid = "uid-s1";
+  start();
+  events.send(Kind::task_exited, "s1");
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.gone.size() == 1; }));
+  EXPECT_TRUE(specs.gone.empty());
+  events.send(Kind::task_exited, "s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return seen.gone.size() == 2; }));
+  EXPECT_EQ(specs.gone, (std::vector<std::string>{"uid-s1"}));
+}
+
 TEST_F(WatcherTest, ABrokenStreamIsReplacedAndNothingIsLost) {
   start();
   runtime.down = true;
