@@ -185,6 +185,11 @@ Cache::Cache(config::CacheSettings settings, uid_t owner) {
 
 Cache::~Cache() = default;
 
+void Cache::giveUp(const AdmittedPtr& copy) {
+  const std::lock_guard lock(state_->guard);
+  std::erase_if(state_->residents, [&](const auto& one) { return one.second.admitted == copy; });
+}
+
 Result<AdmittedPtr> Cache::resident(const BinaryRef& ref, Wall::time_point now) {
   AdmittedPtr admitted;
   {

@@ -78,6 +78,11 @@ class Cache {
   [[nodiscard]] Result<AdmittedPtr> admit(const BinaryRef& ref, Wall::time_point now = Clock::system().wall(),
                                           NamedBy namedBy = NamedBy::others);
 
+  /// This copy cannot be executed: it serves nobody from now on, and the next caller admits another. A
+  /// program that runs from it with the file's owner, or as root, can do that to it for good, whatever its
+  /// seals: with an ACL, or by holding it open for writing. Does not block.
+  void giveUp(const AdmittedPtr& copy);
+
   struct Entry {
     BinaryRef ref;
     Result<AdmittedPtr> result;

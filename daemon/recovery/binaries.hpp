@@ -51,6 +51,8 @@ class Binaries {
   /// configuration, and must not be below the version floor unless the configuration also names it. Reasons
   /// not_permitted, version_rollback and those of every admission.
   virtual boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) = 0;
+  /// The copy cannot be executed: the next caller gets another.
+  virtual void giveUp(const cache::AdmittedPtr& copy) = 0;
 };
 
 class CachedBinaries final : public Binaries {
@@ -60,6 +62,7 @@ class CachedBinaries final : public Binaries {
   ~CachedBinaries() override;
 
   boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) override;
+  void giveUp(const cache::AdmittedPtr& copy) override { cache_.giveUp(copy); }
 
   /// Admits what the workloads refer to, and what pods of this node choose, and keeps it resident; reports
   /// what changed. Cheap if nothing did. `chosen`: without duplicates.

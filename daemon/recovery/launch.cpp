@@ -2,6 +2,7 @@
 // How a recovery gets its process: the admitted binary, the sandbox as CRI describes it, its turn, launching.
 #include "recovery/recovery.hpp"
 
+#include <cerrno>
 #include <chrono>
 #include <utility>
 #include <variant>
@@ -35,6 +36,12 @@ bool asksByCommand(const config::Workload& workload) {
 /// recover within kSandboxDeadline.
 bool isAway(const Error& error) {
   return isSilence(error) && (error.reason == Reason::unavailable || error.reason == Reason::timeout);
+}
+
+/// A program that ran from the same copy may have spoilt it for all others.
+bool cannotBeExecuted(const Error& error) {
+  return error.stage == Stage::exec &&
+         (error.errnum == EACCES || error.errnum == EPERM || error.errnum == ETXTBSY);
 }
 
 }  // namespace
@@ -86,6 +93,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
 cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatiently() {
   Backoff pause(kShortagePauses);
   int shortages = 0;
+  bool otherCopy = false;
   std::optional<Stamp> silentUntil;
   for (int absences = 0;;) {
     auto process = co_await admitAndLaunch();
@@ -94,6 +102,7 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatie
     if (withdrawalWaits_) requestEnd(State::withdrawn);
     if (requestedEnd_ == State::withdrawn) co_return nullptr;
     const auto& error = process.error();
+    if (cannotBeExecuted(error) && !std::exchange(otherCopy, true)) continue;
     const bool away = isAway(error);
     if (away || !isSilence(error)) silentUntil.reset();
     if (away && ++absences < kMaxLaunches) continue;
@@ -125,7 +134,9 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::admitAndLau
     incident_.stamps.verified = verified;
     reach(State::verified, verified);
   }
-  co_return co_await launch(std::move(*admitted));
+  auto process = co_await launch(*admitted);
+  if (!process && cannotBeExecuted(process.error())) services_.binaries.giveUp(*admitted);
+  co_return process;
 }
 
 Result<Effective> Recovery::effectiveNow(const cri::SandboxStatus& status,

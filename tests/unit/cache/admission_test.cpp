@@ -995,6 +995,19 @@ TEST_F(ResidentTest, KeepsServingWhileTheFileIsReplaced) {
   EXPECT_TRUE(entries.at(0).resident);
 }
 
+TEST_F(ResidentTest, ACopyThatIsGivenUpServesNobodyAndIsReplaced) {
+  ASSERT_TRUE(resident.refresh({cache.ref}).at(0).result);
+  const auto first = resident.resident(cache.ref);
+  ASSERT_TRUE(first && *first != nullptr);
+  resident.giveUp(*first);
+  EXPECT_EQ(*resident.resident(cache.ref), nullptr);
+  const auto second = resident.admit(cache.ref);
+  ASSERT_TRUE(second);
+  EXPECT_NE(*second, *first);
+  resident.giveUp(*first);
+  EXPECT_EQ(*resident.resident(cache.ref), *second) << "the other one stays";
+}
+
 TEST_F(ResidentTest, WhatPodsChooseIsResidentTooAndRaisesNoFloor) {
   const BinaryRef newer{cache.ref.name, "9.0.0"};
   cache.put(newer, good());

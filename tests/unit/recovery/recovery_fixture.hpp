@@ -30,6 +30,8 @@ struct FakeBinaries final : Binaries {
     admitted->ref = std::move(ref);
     co_return cache::AdmittedPtr(std::move(admitted));
   }
+  void giveUp(const cache::AdmittedPtr& /*copy*/) override { ++givenUp; }
+  int givenUp = 0;
   std::optional<Error> refusal;
 };
 
@@ -92,8 +94,9 @@ struct RecoveryTest : testing::Test {
   }
   void detect(const std::string& sandbox = "s1", std::optional<cri::SandboxStatus> status = std::nullopt) {
     watcher::Detection detection;
-    detection.sandbox =
-        runtime.sandboxes.contains(sandbox) ? runtime.sandboxes[sandbox].sandbox : cri::Sandbox{sandbox};
+    detection.sandbox.id = sandbox;
+    detection.sandbox.podUid = "uid-" + sandbox;
+    if (runtime.sandboxes.contains(sandbox)) detection.sandbox = runtime.sandboxes[sandbox].sandbox;
     auto config = std::make_shared<config::Config>(*makeConfig());
     config->workloads[0].liveness = liveness;
     config->workloads[0].imageFrom = imageFrom;

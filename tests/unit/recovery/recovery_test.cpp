@@ -278,6 +278,25 @@ TEST_F(RecoveryTest, ALaunchThatTookLongIsTriedAgainAllTheSame) {
   ASSERT_TRUE(reaches(State::ready));
 }
 
+/// A fallback can make the copy that it runs from unexecutable for all others.
+TEST_F(RecoveryTest, ACopyThatCannotBeExecutedIsReplacedOnce) {
+  for (const int number : {EACCES, EPERM, ETXTBSY}) {
+    const std::string pod = "s" + std::to_string(number);
+    runtime.addSandbox(pod, "shop", "checkout");
+    const int before = binaries.givenUp;
+    launcher.refusal = Error{Stage::exec, Reason::system, number, "execute"};
+    detect(pod);
+    ASSERT_TRUE(reaches(State::failed)) << number;
+    EXPECT_EQ(binaries.givenUp, before + 2) << number;
+  }
+  const int before = binaries.givenUp;
+  launcher.refusal = Error{Stage::exec, Reason::system, ENOEXEC, "execute"};
+  runtime.addSandbox("s0", "shop", "checkout");
+  detect("s0");
+  ASSERT_TRUE(reaches(State::failed));
+  EXPECT_EQ(binaries.givenUp, before);
+}
+
 TEST_F(RecoveryTest, AShortageIsNotWaitedForWithoutThePod) {
   launcher.refusal = shortages()[0];
   detect();
