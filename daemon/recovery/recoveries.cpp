@@ -70,6 +70,7 @@ void Recoveries::detected(watcher::Detection detection) {
   const Key key{detection.sandbox.id, detection.workload->match.container};
   if (active_.contains(key) || held_.contains({detection.sandbox.podUid, key.second})) return;
   if (spent_.contains({detection.sandbox.podUid, key.second})) return;
+  if (endsElsewhere({detection.sandbox.podUid, key.second})) return;
   if (withholding_.withholds(*config_, detection)) return;
   Incident incident;
   incident.id = newRecoveryId();
@@ -88,6 +89,15 @@ void Recoveries::detected(watcher::Detection detection) {
                                                    std::move(detection.status), std::move(facts));
   active_.emplace(key, recovery);
   tasks_.spawn(keep(key, recovery, nullptr));
+}
+
+/// In an earlier sandbox of the pod. Its end may mean that nothing may run again, and the cgroup has the same
+/// name. The watcher asks again.
+bool Recoveries::endsElsewhere(const Place& place) const {
+  return std::any_of(active_.begin(), active_.end(), [&](const auto& one) {
+    const auto& target = one.second->incident().target;
+    return target.podUid == place.first && target.container == place.second;
+  });
 }
 
 void Recoveries::noLongerHeldUp(const std::string& sandboxId, const std::string& container) {

@@ -104,6 +104,7 @@ class Recoveries final : public watcher::Listener {
   void endedBefore(Incident incident);
   void endUnseen(const JournalEntry& entry);
   void keepFromRunning(const Incident& incident);
+  [[nodiscard]] bool endsElsewhere(const Place& place) const;
   cri::Awaitable<void> recordEndLater(std::shared_ptr<Recovery> recovery);
   cri::Awaitable<void> forgetGonePods();
   bool firstTime(const std::string& text);

@@ -117,6 +117,7 @@ TEST_F(JournalTest, ATextThatIsNotUtf8DoesNotMakeAnEntryUnreadable) {
   ASSERT_TRUE(journal);
   auto written = entry();
   written.incident.causeText = "503 \xe2\x82";  // a registry's words, cut within a character
+  written.incident.state = State::completed;
   written.incident.neverAgain = true;
   ASSERT_TRUE(journal->write(written));
   const auto contents = journal->read();

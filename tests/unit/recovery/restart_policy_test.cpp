@@ -48,6 +48,32 @@ TEST_F(RecoveryTest, OnFailureRunsAgainAfterAFailureAndNeverDoesNot) {
   EXPECT_EQ(launcher.launched.size(), 3U);
 }
 
+/// kubelet makes a new sandbox while the fallback in the old one, whose pause process died, still stops.
+TEST_F(RecoveryTest, ANewSandboxOfThePodWaitsForTheEndInTheOldOne) {
+  for (const auto policy : {RestartPolicy::always, RestartPolicy::never}) {
+    restartPolicy = policy;
+    const bool again = policy == RestartPolicy::always;
+    const std::string pod = again ? "s1" : "s2";
+    runtime.addSandbox(pod, "shop", "checkout");
+    runtime.addSandbox(pod + "b", "shop", "checkout");
+    runtime.sandboxes[pod + "b"].sandbox.podUid = "uid-" + pod;
+    const auto before = launcher.launched.size();
+    detect(pod);
+    ASSERT_TRUE(reaches(State::ready));
+    launcher.launched.back()->drains = 2s;
+    recoveries->sandboxGone(pod);
+    detect(pod + "b");
+    clock.advance(loop, 1s);
+    EXPECT_EQ(launcher.launched.size(), before + 1) << "the old one has not ended";
+    ASSERT_TRUE(reaches(State::pod_gone));
+    detect(pod + "b");
+    clock.advance(loop, 1s);
+    EXPECT_EQ(launcher.launched.size(), before + (again ? 2 : 1));
+    recoveries->sandboxGone(pod + "b");
+    clock.advance(loop, 5s);
+  }
+}
+
 TEST_F(RecoveryTest, AStatusThatIsLateIsWaitedForWhereItDecides) {
   restartPolicy = RestartPolicy::on_failure;
   detect();
