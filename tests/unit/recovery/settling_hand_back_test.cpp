@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is measured and shown of a fallback with a stand-in counts to the end of its process: the clean-up of
-// the stand-in is no part of it.
+// the stand-in does not belong to it.
 #include "stand_in_fixture.hpp"
 
 #include <csignal>

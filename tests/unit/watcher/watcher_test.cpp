@@ -182,7 +182,7 @@ TEST_F(SlowAboutTags, AListThatComesMeanwhileDoesNotAskAgain) {
 
 TEST_F(SlowAboutTags, AfterAWhileWhatIsKnownIsCountedAndKept) {
   runs("c-known", "sha256:known");
-  runs("c-unasked", "sha256:unasked");
+  runs("c-not-asked", "sha256:not-asked");
   start();
   clock.advance(loop, 31s);
   EXPECT_EQ(skew().same, 1U);
