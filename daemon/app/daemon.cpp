@@ -344,6 +344,7 @@ void Daemon::Parts::reload() {
   useConfig();
   if (cacheWatch) cacheWatch->watchInstead(cacheFolders());
   if (stateWatch) stateWatch->watchInstead({config->cache.state});
+  readPause();
   readDrill();
   podSources.reconsider();
   tasks.spawn(refreshBinaries());

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <sys/stat.h>
 #include <utility>
 #include <variant>
 
@@ -38,10 +39,15 @@ bool isAway(const Error& error) {
   return isSilence(error) && (error.reason == Reason::unavailable || error.reason == Reason::timeout);
 }
 
-/// A program that ran from the same copy may have spoilt it for all others.
-bool cannotBeExecuted(const Error& error) {
-  return error.stage == Stage::exec &&
-         (error.errnum == EACCES || error.errnum == EPERM || error.errnum == ETXTBSY);
+/// A program that ran from the same copy may have spoilt it for all others. What AppArmor or SELinux denies
+/// fails alike, but leaves the copy as it was.
+bool isSpoilt(const cache::Admitted& copy, const Error& error) {
+  if (error.stage != Stage::exec) return false;
+  if (error.errnum == ETXTBSY) return true;
+  struct stat info {};
+  constexpr mode_t kExecutable = S_IXUSR | S_IXGRP | S_IXOTH;
+  return (error.errnum == EACCES || error.errnum == EPERM) && ::fstat(copy.executable.get(), &info) == 0 &&
+         (info.st_mode & kExecutable) != kExecutable;
 }
 
 }  // namespace
@@ -102,7 +108,7 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatie
     if (withdrawalWaits_) requestEnd(State::withdrawn);
     if (requestedEnd_ == State::withdrawn) co_return nullptr;
     const auto& error = process.error();
-    if (cannotBeExecuted(error) && !std::exchange(otherCopy, true)) continue;
+    if (std::exchange(copyWasSpoilt_, false) && !std::exchange(otherCopy, true)) continue;
     const bool away = isAway(error);
     if (away || !isSilence(error)) silentUntil.reset();
     if (away && ++absences < kMaxLaunches) continue;
@@ -135,7 +141,10 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::admitAndLau
     reach(State::verified, verified);
   }
   auto process = co_await launch(*admitted);
-  if (!process && cannotBeExecuted(process.error())) services_.binaries.giveUp(*admitted);
+  if (!process && isSpoilt(**admitted, process.error())) {
+    services_.binaries.giveUp(*admitted);
+    copyWasSpoilt_ = true;
+  }
   co_return process;
 }
 

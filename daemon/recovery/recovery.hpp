@@ -226,6 +226,7 @@ class Recovery {
   Stamp askingSince_{};
   Backoff restartPause_;
   Stamp launchedAt_{};
+  bool copyWasSpoilt_ = false;    // by a fallback that ran from it: the next attempt gets another
   bool launchBegun_ = false;      // an attempt that may have started a process
   bool withdrawalWaits_ = false;  // for its outcome
   bool endedByKubelet_ = false;   // the last run: the pod may be on its way out

@@ -69,13 +69,16 @@ Movement Progress::look(const std::vector<cri::Content>& contents, const std::ve
     // A manifest that begins to be fetched: the registry has answered what its digest is.
     note(ours ? movement.ours : movement.perhapsOurs, begun ? ingest.startedAt : std::nullopt);
     ownMoved = ownMoved || ours;
-    delivered_ = delivered_ || (ours && !begun && !isManifest(ingest.ref) && !first_);
+    delivered_ =
+        delivered_ || (known != before_.end() && known->second.ours && ingest.offset > known->second.offset &&
+                       !isManifest(ingest.ref) && !foreign_.contains(ingest.ref));
   }
   // A download that is gone from the list was completed.
   for (const auto& [ref, download] : before_) {
     if (now.contains(ref)) continue;
     const auto found = created.find(digestOf(ref));
-    delivered_ = delivered_ || (download.ours && !isManifest(ref) && found != created.end());
+    delivered_ = delivered_ ||
+                 (download.ours && !isManifest(ref) && !foreign_.contains(ref) && found != created.end());
     note(download.ours ? movement.ours : movement.perhapsOurs,
          found == created.end() ? std::nullopt : found->second);
   }

@@ -13,6 +13,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -28,10 +30,13 @@ struct FakeBinaries final : Binaries {
     if (refusal) co_return tl::unexpected<Error>(*refusal);
     auto admitted = std::make_shared<cache::Admitted>();
     admitted->ref = std::move(ref);
+    admitted->executable = sys::UniqueFd(::memfd_create("copy", MFD_CLOEXEC));
+    EXPECT_EQ(::fchmod(admitted->executable.get(), mode), 0);
     co_return cache::AdmittedPtr(std::move(admitted));
   }
   void giveUp(const cache::AdmittedPtr& /*copy*/) override { ++givenUp; }
   int givenUp = 0;
+  mode_t mode = 0555;  // of the copies
   std::optional<Error> refusal;
 };
 

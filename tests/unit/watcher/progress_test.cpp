@@ -54,6 +54,21 @@ TEST(Progress, AManifestThatWasAnothersHidesNothingOnceItIsThere) {
   EXPECT_FALSE(progress.storing());
 }
 
+TEST(Progress, OnlyWhatComesForUsIsDelivered) {
+  Progress ours("shop/app");
+  ours.look(kManifestOfOurs, {{"layer-sha256:layer", 0, 1000}});
+  EXPECT_FALSE(ours.delivered());
+  ours.look(kManifestOfOurs, {{"layer-sha256:layer", 500, 1000}});
+  EXPECT_TRUE(ours.delivered());
+
+  // Another pull's, or a leftover, of a layer that turns out to be ours as well.
+  Progress foreign("shop/app");
+  foreign.look({}, {{"layer-sha256:layer", 500, 1000}});
+  foreign.look(kManifestOfOurs, {{"layer-sha256:layer", 500, 1000}});
+  foreign.look(kManifestOfOurs, {{"layer-sha256:layer", 600, 1000}});
+  EXPECT_FALSE(foreign.delivered());
+}
+
 TEST(Progress, LayersOfOthersAreNotProgress) {
   const Contents others{{"sha256:x", "shop/other", {"sha256:1"}}};
   Progress progress("shop/app");
