@@ -2,7 +2,6 @@
 #include "watcher/prober.hpp"
 
 #include "base/async/event.hpp"
-#include "base/strings.hpp"
 
 #include <utility>
 
@@ -21,11 +20,11 @@ std::string keyOf(const Question& question) {
   return question.scope.value_or("") + "\n" + imageKeyOf(question);
 }
 
-Verdict knownVerdict(const Failure& failure, Stamp now) {
+Verdict knownVerdict(Failure failure, Stamp now) {
   Verdict verdict;
   verdict.kind = Verdict::Kind::failed;
   verdict.cause = failure.cause;
-  verdict.text = cleanUtf8(failure.text, Verdict::kMaxText);
+  verdict.text = std::move(failure.text);
   verdict.extent = failure.extent;
   verdict.stalled = failure.stalled;
   verdict.remembered = true;
@@ -90,7 +89,7 @@ cri::Awaitable<Verdict> Prober::probe(Question question) {
     const bool remembers = question.memory == Question::Memory::counts;
     if (auto failure = !remembers ? std::nullopt
                                   : health_.known(question.scope, host, imageKeyOf(question), clock_.now())) {
-      co_return knownVerdict(*failure, clock_.now());
+      co_return knownVerdict(std::move(*failure), clock_.now());
     }
     flights_.emplace(key, std::make_shared<Flight>(executor_, std::move(question)));
   }
@@ -124,7 +123,7 @@ cri::Awaitable<void> Prober::fly(std::shared_ptr<Flight> flight) {
       failure = health_.enter(question.scope, flight->host(), flight->image, now);
     }
     if (failure) {
-      flight->verdict = knownVerdict(*failure, clock_.now());
+      flight->verdict = knownVerdict(std::move(*failure), clock_.now());
     } else if (place) {
       flight->verdict = co_await pulls_.send(question);
       flight->reported = false;
