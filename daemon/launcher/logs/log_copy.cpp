@@ -2,12 +2,14 @@
 #include "launcher/logs/log_copy.hpp"
 
 #include "launcher/logs/cri_log.hpp"
+#include "sys/process.hpp"
 
 #include <algorithm>
 #include <array>
 #include <fcntl.h>
 #include <string_view>
 #include <unistd.h>
+#include <utility>
 
 namespace fallbackd::launcher {
 
@@ -24,10 +26,9 @@ struct Peephole {
   static Result<Peephole*> get() {
     static thread_local Peephole peephole;
     if (peephole.in) return &peephole;
-    std::array<int, 2> ends{-1, -1};
-    if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) return failErrno(Stage::logs, "make a pipe");
-    peephole.out = sys::UniqueFd(ends[0]);
-    peephole.in = sys::UniqueFd(ends[1]);
+    FB_TRY(auto pipe, sys::makePipe(Stage::logs));
+    peephole.out = std::move(pipe.read);
+    peephole.in = std::move(pipe.write);
     return &peephole;
   }
 };
