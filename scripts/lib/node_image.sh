@@ -86,16 +86,42 @@ make_root() {
     "${node[suite]}" "$work/root" - <"$work/sources.list"
 }
 
-# The kernel is unpacked, not installed: there is no bootloader, and the initrd is our own.
-add_kernel() {
-  local work=$1 apt apt_cache package drivers
+# fetch_kernel WORK [PACKAGE...]: unpacks the newest kernel of the variation's suite to WORK/kernel, and downloads the packages.
+fetch_kernel() {
+  local work=$1 apt apt_cache package packages
+  shift
   open_suite "${node[kernel]}" "$work/apt" || return 1
-  local packages
   mapfile -t packages < <("${apt_cache[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
     --no-replaces --no-enhances linux-image-amd64 | grep -E '^linux-(image|modules|binary|base)-[0-9]' | sort -u)
-  (cd "$work/apt/debs" && "${apt[@]}" download "${packages[@]}" busybox-static) || return 1
-  mkdir "$work/kernel" "$work/busybox"
+  (cd "$work/apt/debs" && "${apt[@]}" download "${packages[@]}" "$@") || return 1
+  mkdir "$work/kernel"
   for package in "$work"/apt/debs/linux-*.deb; do dpkg-deb -x "$package" "$work/kernel" || return 1; done
+  # In /boot, or beside the modules in newer suites.
+  unpack_kernel "$(find "$work/kernel" -name 'vmlinuz*' -type f)" "$work/vmlinux"
+}
+
+# kernel_alone: prints the path of the variation's kernel: its image's, or one that was fetched without an image.
+kernel_alone() {
+  local image kernel=$root/build/node/kernels/${node[kernel]} work
+  image=$(image_of)
+  if [[ -e $image/vmlinux ]]; then
+    kernel=$image
+  elif [[ ! -e $kernel/vmlinux ]]; then
+    mkdir -p "$kernel"
+    work=$(mktemp -d "$kernel/work.XXXXXX")
+    fetch_kernel "$work" >&2 && mv "$work/vmlinux" "$kernel/"
+    # Only its own folder, where nothing is mounted.
+    rm -rf --one-file-system "${work:?}"
+    [[ -e $kernel/vmlinux ]] || return 1
+  fi
+  echo "$kernel/vmlinux"
+}
+
+# The kernel is unpacked, not installed: there is no bootloader, and the initrd is our own.
+add_kernel() {
+  local work=$1 drivers
+  fetch_kernel "$work" busybox-static || return 1
+  mkdir "$work/busybox"
   dpkg-deb -x "$work"/apt/debs/busybox-static_*.deb "$work/busybox" || return 1
   local modules=''
   for modules in "$work"/kernel/{usr/,}lib/modules/*; do
@@ -104,8 +130,6 @@ add_kernel() {
   basename "$modules" >"$work/release"
   for drivers in "${unwanted_drivers[@]}"; do rm -rf "$modules/kernel/drivers/$drivers"; done
   rm -rf "$modules/kernel/sound"
-  # In /boot, or beside the modules in newer suites.
-  unpack_kernel "$(find "$work/kernel" -name 'vmlinuz*' -type f)" "$work/vmlinux" || return 1
   find "$work/kernel" -name 'vmlinuz*' -delete
   mkdir -p "$work/root/usr/lib/modules"
   mv "$modules" "$work/root/usr/lib/modules/"

@@ -5,16 +5,17 @@ boot_limit=60           # with KVM a boot takes a few seconds
 emulated_boot_limit=180 # a machine that needs longer would not get through any test in reasonable time
 boots_left=3            # an emulated kernel sometimes dies while it patches itself on one processor and runs on another
 
-# kvm_works VMLINUX: whether /dev/kvm runs Debian's kernel. Some hypervisors have a /dev/kvm that runs only kernels made
-# for it. Asked once for each boot of this machine: the kernel alone, which panics because it finds no root.
+# kvm_works: whether /dev/kvm runs Debian's kernel. Some hypervisors have a /dev/kvm that runs only kernels made for it.
+# Asked once for each boot of this machine: the kernel alone, which panics because it finds no root.
 kvm_works() {
   local answer=$root/build/node/kvm identity
   [[ -r /dev/kvm && -w /dev/kvm ]] || return 1
   identity=$(</proc/sys/kernel/random/boot_id)
   if [[ ! -e $answer || $(head -n 1 "$answer") != "$identity" ]]; then
-    local log works=no
+    local kernel log works=no
+    kernel=$(kernel_alone) || return 2
     log=$(timeout -k 2 15 qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256 -nodefaults -no-user-config \
-      -nic none -display none -no-reboot -serial stdio -kernel "$1" -append 'console=ttyS0 panic=-1' \
+      -nic none -display none -no-reboot -serial stdio -kernel "$kernel" -append 'console=ttyS0 panic=-1' \
       </dev/null 2>&1) || true
     if [[ $log == *'Unable to mount root fs'* ]]; then works=yes; fi
     printf '%s\n' "$identity" "$works" >"$answer"
@@ -22,9 +23,18 @@ kvm_works() {
   [[ $(sed -n 2p "$answer") == yes ]]
 }
 
-# accelerator_of VMLINUX: kvm or tcg.
-accelerator_of() {
-  if [[ $emulate == no ]] && kvm_works "$1"; then echo kvm; else echo tcg; fi
+# accelerator: prints kvm or tcg. Fails where the kernel to try cannot be had.
+accelerator() {
+  local status=1
+  if [[ $emulate == no ]]; then
+    status=0
+    kvm_works || status=$?
+  fi
+  case $status in
+    0) echo kvm ;;
+    1) echo tcg ;;
+    *) return 1 ;;
+  esac
 }
 
 # collect_libraries: copies the libraries that the tree's programs load, for machines that lack a library of that name.
@@ -106,7 +116,7 @@ machine_arguments() {
 run_machine() {
   local image accelerator run qemu=()
   image=$(image_of)
-  accelerator=$(accelerator_of "$image/vmlinux")
+  accelerator=$(accelerator) || exit 125
   if [[ $accelerator == tcg ]]; then boot_limit=$emulated_boot_limit; fi
   mkdir -p "$root/build/node/runs"
   run=$(mktemp -d "$root/build/node/runs/$variation.XXXXXX")
