@@ -80,6 +80,10 @@ Explanation Walk::incident(const Incident& incident) {
     }
   }
   if (incident.settlement) standIn(*incident.settlement);
+  if (incident.stamps.stopped && !isEnd(incident.state)) {
+    say("hand-back", Verdict::pending, "the fallback has stopped" + millis(incident.stamps.stopped));
+    return end("the fallback has stopped; what is left of it is being removed", "ask again in a moment");
+  }
   switch (incident.state) {
     case State::ready:
       return end("the fallback is serving");

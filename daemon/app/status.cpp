@@ -36,6 +36,7 @@ json::object phases(const recovery::Incident& incident) {
   add("standIn", stamps.standIn);
   add("adopted", stamps.adopted);
   add("podReady", stamps.podReady);
+  add("stopped", stamps.stopped);
   add("ended", stamps.ended);
   return object;
 }

@@ -316,6 +316,10 @@ TEST(Explain, ARecoveryServesEndsOrFails) {
   snapshot.incidents = {incidentOf("web-0", State::ready)};
   EXPECT_EQ(walkOf(only(snapshot)), running + "yes, readiness yes");
   EXPECT_EQ(only(snapshot).verdict, "the fallback is serving");
+  snapshot.incidents[0].stamps.stopped = snapshot.takenAt;
+  EXPECT_EQ(walkOf(only(snapshot)), running + "yes, readiness yes, hand-back pending");
+  EXPECT_THAT(only(snapshot).verdict, HasSubstr("has stopped"));
+  snapshot.incidents[0].stamps.stopped.reset();
   EXPECT_EQ(only(snapshot).recovery, "0123456789ab");
   EXPECT_THAT(only(snapshot).steps.back().text, HasSubstr("30.0 ms"));
   snapshot.incidents = {incidentOf("web-0", State::started)};
