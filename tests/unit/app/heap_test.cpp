@@ -11,7 +11,7 @@
 namespace fallbackd::app {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef FALLBACKD_SANITIZED
 constexpr bool kOwnAllocator = true;
 #else
 constexpr bool kOwnAllocator = false;

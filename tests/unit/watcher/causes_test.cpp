@@ -101,7 +101,7 @@ bool blamesRegistry(const CauseCase& row, const std::string& reference, Quotes q
 }
 
 // A sanitizer makes each try ten times slower, and looks for other faults: a sample is enough for it.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef FALLBACKD_SANITIZED
 constexpr std::size_t kOneIn = 9;
 #else
 constexpr std::size_t kOneIn = 1;
