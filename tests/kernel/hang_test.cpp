@@ -58,6 +58,7 @@ class Hang : public LaunchTest {
     return task;
   }
   Result<workers::Outcome> ask(Pool& pool, Task task) { return run(pool.run(std::move(task))); }
+  void expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency urgency);
 
   std::unique_ptr<SilentFuse> fuse;
 };
@@ -210,25 +211,39 @@ TEST_F(Hang, LimitsCountByPodByNamespaceAndInTotal) {
   EXPECT_EQ(outcome->bytes, "there");
 }
 
-TEST_F(Hang, OneNamespaceDoesNotTakeAllWorkers) {
+/// Launches have a limit of their own: one more than everything else.
+void Hang::expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency urgency) {
   hangAt(folder / "hanging");
   writeText(folder / "file", "there");
   workers::PoolLimits limits;
   limits.running = 3;
   limits.runningOfNamespace = 2;
   Pool pool(loop.get_executor(), "", limits);
+  const auto read = [&](const std::string& path, const Owner& owner, std::chrono::nanoseconds limit) {
+    auto task = readTask(path, owner, limit);
+    task.urgency = urgency;
+    return task;
+  };
   unsigned late = 0;
   for (int i = 0; i < 6; ++i) {
-    asio::co_spawn(loop, pool.run(readTask(folder / "hanging/file", {"a", std::to_string(i)}, 2s)),
+    asio::co_spawn(loop, pool.run(read(folder / "hanging/file", {"a", std::to_string(i)}, 2s)),
                    [&](std::exception_ptr, Result<workers::Outcome> outcome) { late += outcome ? 0U : 1U; });
   }
   ASSERT_TRUE(waitFor([&] { return fuse->asked() >= 1; }));
-  const auto outcome = ask(pool, readTask(folder / "file", {"b", "x"}, 10s));
+  const auto outcome = ask(pool, read(folder / "file", {"b", "x"}, 10s));
   ASSERT_TRUE(outcome) << outcome.error().message();
   EXPECT_EQ(late, 0U) << "it must not wait for hanging ones";
   EXPECT_TRUE(waitFor([&] { return late == 6; })) << "each of them ends in time, with or without a worker";
   fuse->end();
   EXPECT_TRUE(waitFor([&] { return pool.counts().stuck == 0; }));
+}
+
+TEST_F(Hang, OneNamespaceDoesNotTakeAllWorkers) {
+  expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency::background);
+}
+
+TEST_F(Hang, OneNamespacesLaunchesDoNotTakeAllWorkers) {
+  expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency::launch);
 }
 
 TEST_F(Hang, AKilledWorkerIsReplaced) {
