@@ -18,7 +18,6 @@ bool mayInherit(const config::Config& config, const kube::PodObject& pod) {
     return one.inheritance.on && watcher::covers(one.match, sandbox);
   });
   if (covered) return true;
-  if (!config.podAnnotations.countIn(pod.namespaceName)) return false;
   const auto choices = watcher::readChoices(pod.annotations).choices;
   return std::any_of(choices.begin(), choices.end(), [&](const auto& one) {
     return config.podAnnotations.allows(one.binary.name, pod.namespaceName);

@@ -47,6 +47,9 @@ TEST_F(PacedReaderTest, ANamespaceThatAsksTooOftenWaitsAlone) {
   ask("shop");
   EXPECT_TRUE(soon([&] { return read["shop"] == 1 && read["noisy"] == PacedReader::kBurst; }));
   for (unsigned i = 1; i <= kMore; ++i) {
+    // Each takes as long as one of the other namespace would, if it were under way.
+    for (unsigned n = 0; n < 3; ++n) ask("shop");
+    EXPECT_TRUE(soon([&] { return read["shop"] == 3 * i + 1; }));
     EXPECT_EQ(read["noisy"], PacedReader::kBurst + i - 1) << "no time has passed";
     clock.advance(loop, PacedReader::kInterval);
     EXPECT_TRUE(soon([&] { return read["noisy"] == PacedReader::kBurst + i; }));
