@@ -25,11 +25,8 @@ kvm_works() {
 
 # accelerator: prints kvm or tcg. Fails where the kernel to try cannot be had.
 accelerator() {
-  local status=1
-  if [[ $emulate == no ]]; then
-    status=0
-    kvm_works || status=$?
-  fi
+  local status=0
+  if [[ $emulate == yes ]]; then status=1; else kvm_works || status=$?; fi
   case $status in
     0) echo kvm ;;
     1) echo tcg ;;

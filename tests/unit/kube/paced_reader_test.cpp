@@ -47,7 +47,7 @@ TEST_F(PacedReaderTest, ANamespaceThatAsksTooOftenWaitsAlone) {
   ask("shop");
   EXPECT_TRUE(soon([&] { return read["shop"] == 1 && read["noisy"] == PacedReader::kBurst; }));
   for (unsigned i = 1; i <= kMore; ++i) {
-    // Each takes as long as one of the other namespace would, if it were under way.
+    // A read of the other namespace, if one were under way, would end before these three.
     for (unsigned n = 0; n < 3; ++n) ask("shop");
     EXPECT_TRUE(soon([&] { return read["shop"] == 3 * i + 1; }));
     EXPECT_EQ(read["noisy"], PacedReader::kBurst + i - 1) << "no time has passed";
