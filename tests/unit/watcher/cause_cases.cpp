@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <utility>
 
@@ -26,9 +27,9 @@ std::string percent(std::string_view text, std::string_view kept) {
     if (std::isalnum(static_cast<unsigned char>(c)) != 0 || kept.find(c) != std::string_view::npos) {
       out.push_back(c);
     } else {
-      std::array<char, 4> code{};
-      std::snprintf(code.data(), code.size(), "%%%02X", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      out.append(code.data());
+      constexpr std::string_view kDigits = "0123456789ABCDEF";
+      const auto byte = static_cast<unsigned char>(c);
+      out += {'%', kDigits[byte / 16], kDigits[byte % 16]};
     }
   }
   return out;
@@ -51,6 +52,12 @@ constexpr std::array kShorthands{
     std::pair{"{copy}", "{pull}failed to copy: "},
     std::pair{"{pull}", "failed to pull and unpack image {q}: "},
 };
+
+/// The text without shorthands; the marks are left.
+std::string spelledOut(std::string text) {
+  for (const auto& [name, meaning] : kShorthands) replaceAll(text, name, meaning);
+  return text;
+}
 
 std::optional<Cause> parseExpected(const std::string& word) {
   if (word == "none") return std::nullopt;
@@ -79,7 +86,8 @@ std::vector<CauseCase> causeCases() {
       std::abort();
     }
     replaceAll(cells[4], "\\n", "\n");
-    all.push_back({cells[0], cells[1], std::atoi(cells[2].c_str()), parseExpected(cells[3]), cells[4]});
+    all.push_back(
+        {cells[0], cells[1], std::atoi(cells[2].c_str()), parseExpected(cells[3]), spelledOut(cells[4])});
   }
   return all;
 }
@@ -99,11 +107,6 @@ std::string goQuoted(std::string_view text) {
   return out + '"';
 }
 
-std::string spelledOut(std::string text) {
-  for (const auto& [name, meaning] : kShorthands) replaceAll(text, name, meaning);
-  return text;
-}
-
 std::string expand(const std::string& text, const std::string& reference, Quotes quotes) {
   // As containerd's reference.Parse splits.
   const auto slash = reference.find('/');
@@ -112,24 +115,24 @@ std::string expand(const std::string& text, const std::string& reference, Quotes
   const auto repository = reference.substr(slash + 1, split - slash - 1);
   const auto object = split == std::string::npos ? std::string("latest") : reference.substr(split + 1);
   constexpr std::string_view kPath = "-_.~/:@$&+,;=";
-  const auto path = percent("/v2/" + repository + "/manifests/" + object, kPath);
+  const auto path = [&] { return percent("/v2/" + repository + "/manifests/" + object, kPath); };
+  const auto authority = [&] { return "https://" + percent(host, "-_.~:[]"); };
 
   const auto out = spelledOut(text);
-  // One pass from the left: a mark inside a reference does not count.
-  const std::vector<std::pair<std::string_view, std::string>> marks{
-      {"{q}", quotes == Quotes::escaped ? goQuoted(reference) : '"' + reference + '"'},
-      {"{ref}", reference},
-      {"{host}", host},
-      {"{object}", object},
+  // One pass from the left: a mark inside a reference does not count. Only what the text has is made.
+  const std::array<std::pair<std::string_view, std::function<std::string()>>, 11> marks{{
+      {"{q}", [&] { return quotes == Quotes::escaped ? goQuoted(reference) : '"' + reference + '"'; }},
+      {"{ref}", [&] { return reference; }},
+      {"{host}", [&] { return host; }},
+      {"{object}", [&] { return object; }},
       {"{path}", path},
-      {"{scope}", percent(repository, "-_.~")},
-      {"{scopehost}", percent(host, "-_.~")},
-      {"{url}", "https://" + percent(host, "-_.~:[]") + path},
-      {"{bloburl}",
-       "https://" + percent(host, "-_.~:[]") + percent("/v2/" + repository, kPath) + "/blobs/sha256:00aa"},
-      {"{rawurl}", "https://" + host + "/v2/" + repository + "/manifests/" + object},
-      {"{rawblob}", "https://" + host + "/v2/" + repository + "/blobs/sha256:00aa"},
-  };
+      {"{scope}", [&] { return percent(repository, "-_.~"); }},
+      {"{scopehost}", [&] { return percent(host, "-_.~"); }},
+      {"{url}", [&] { return authority() + path(); }},
+      {"{bloburl}", [&] { return authority() + percent("/v2/" + repository, kPath) + "/blobs/sha256:00aa"; }},
+      {"{rawurl}", [&] { return "https://" + host + "/v2/" + repository + "/manifests/" + object; }},
+      {"{rawblob}", [&] { return "https://" + host + "/v2/" + repository + "/blobs/sha256:00aa"; }},
+  }};
   std::string done;
   std::size_t at = 0;
   for (auto mark = out.find('{'); mark != std::string::npos; mark = out.find('{', at)) {
@@ -141,7 +144,7 @@ std::string expand(const std::string& text, const std::string& reference, Quotes
     if (found == marks.end()) {
       done.push_back(out[at++]);
     } else {
-      done += found->second;
+      done += found->second();
       at += found->first.size();
     }
   }

@@ -19,7 +19,7 @@ struct CauseCase {
   std::string versions;  // the containerd or library that writes it
   int code = 0;
   std::optional<Cause> cause;  // empty: "none", ask again
-  std::string text;            // with marks
+  std::string text;            // with marks, without shorthands
 };
 
 /// Every row of the file; a row that cannot be read ends the test.
@@ -28,11 +28,8 @@ std::vector<CauseCase> causeCases();
 /// How the reference stands in quotes: as Go escapes it, or as it is.
 enum class Quotes : std::uint8_t { escaped, bare };
 
-/// The text of the row as containerd would write it for this reference.
+/// The text as containerd would write it for this reference; the text may have marks and shorthands.
 std::string expand(const std::string& text, const std::string& reference, Quotes quotes = Quotes::escaped);
-
-/// The text of a row without shorthands; the marks are left.
-std::string spelledOut(std::string text);
 
 std::optional<Cause> causeOf(const CauseCase& row, const std::string& reference,
                              Quotes quotes = Quotes::escaped);

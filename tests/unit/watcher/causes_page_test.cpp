@@ -99,7 +99,7 @@ TEST(CausesPage, SaysOfEachRowWhatTheParserMakesOfIt) {
       const auto found = cases.find(name);
       ASSERT_NE(found, cases.end()) << "no row " << name << " in causes.tsv: " << row.line;
       EXPECT_EQ(nameOf(causeOf(found->second, "r.example.com/shop/a:1")), row.cause) << name;
-      written.push_back(spelledOut(found->second.text));
+      written.push_back(found->second.text);
     }
     for (const auto& text : row.texts) {
       const auto parts = fixedParts(text);
@@ -113,7 +113,7 @@ TEST(CausesPage, SaysOfEachRowWhatTheParserMakesOfIt) {
 
 TEST(CausesPage, EveryTextOfTheParserHasARow) {
   std::vector<std::string> written;
-  for (const auto& one : causeCases()) written.push_back(spelledOut(one.text));
+  for (const auto& one : causeCases()) written.push_back(one.text);
   const auto expectRow = [&](std::string_view words) {
     EXPECT_TRUE(std::any_of(written.begin(), written.end(), [&](const auto& one) {
       return one.find(words) != std::string::npos;
