@@ -21,7 +21,7 @@ namespace fallbackd::test {
 
 using launcher::LogFile;
 using launcher::LogPump;
-using ::testing::ElementsAre;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 
 class Logs : public LaunchTest {
@@ -131,7 +131,7 @@ TEST_F(Logs, AFullDiskCostsTheLinesAndNotTheFallback) {
   const auto process = launched(std::move(wanted));
   ASSERT_EQ(::umount2(logs.c_str(), MNT_DETACH), 0);
   ASSERT_NE(process, nullptr);
-  EXPECT_THAT(process->notes(), ElementsAre(HasSubstr("its log file cannot be opened now")));
+  EXPECT_THAT(process->notes(), Contains(HasSubstr("its log file cannot be opened now")));
   ASSERT_TRUE(awaitsTerm(process));
   stop(process, std::chrono::seconds(10));
   EXPECT_THAT(contentOf(process->record().logFile), HasSubstr("stdout F bye")) << "the pump tries again";
