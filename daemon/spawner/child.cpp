@@ -24,14 +24,18 @@ namespace fallbackd::launcher {
 
 namespace {
 
-/// If the spawner died before this process is in the leaf, nobody would know about the process. The kernel
-/// clears the setting when the user changes; by then the leaf identifies it. If the spawner died before this
-/// call, sending the report fails.
+/// If the spawner died before this process is in the leaf, nobody would know about the process. If the
+/// spawner died before this call, sending the report fails.
 void dieWithSpawner(ChildPlan& plan) {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) giveUp(plan, Step::watch_spawner);
   ChildReport born;
   born.kind = ChildReport::Kind::born;
   report(plan, born);
+}
+
+/// By now the leaf identifies it. The kernel clears the setting when the user changes, but not for root.
+void outliveSpawner(ChildPlan& plan) {
+  if (::prctl(PR_SET_PDEATHSIG, 0) != 0) giveUp(plan, Step::watch_spawner);
 }
 
 bool joinByWriting(int file) {
@@ -143,6 +147,7 @@ void runChild(ChildPlan& plan) {
   }
   joinSandbox(plan);
   becomeUser(plan);
+  outliveSpawner(plan);
   if (last.preparedNs == 0) last.preparedNs = monotonicNs();
   // Loading the filter costs the kernel more than creating a process: share one if possible.
   if (plan.order.filterLetsWait) loadFilter(plan);

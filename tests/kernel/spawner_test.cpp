@@ -48,6 +48,12 @@ TEST_F(SpawnerProcess, SeesNoFilesOfTheHost) {
 TEST_F(SpawnerProcess, IsReplacedAndItsProcessesKeepRunning) {
   const auto first = launched(request({"wait"}));
   ASSERT_NE(first, nullptr);
+  // The kernel does not clear for root what it clears for others.
+  auto asRoot = request({"term"});
+  asRoot.workload.user = {0, 0, {}};
+  const auto root = launched(std::move(asRoot));
+  ASSERT_NE(root, nullptr);
+  logWith(root, "up");
   const pid_t before = launcher->spawner().pid();
   ::kill(before, SIGKILL);
   while (launcher->spawner().restarts() == 0) loop.run_one();
@@ -55,9 +61,12 @@ TEST_F(SpawnerProcess, IsReplacedAndItsProcessesKeepRunning) {
   ASSERT_NE(second, nullptr);
   EXPECT_NE(launcher->spawner().pid(), before);
   EXPECT_EQ(launcher->spawner().restarts(), 1U);
+  // They have lost their parent; their ends are noticed nevertheless, and are ours.
   EXPECT_EQ(::kill(first->record().pid, 0), 0);
-  // The first process has lost its parent; its end is noticed nevertheless.
   EXPECT_NE(stop(first).kind, launcher::ExitStatus::Kind::exited);
+  stop(root, std::chrono::seconds(10));
+  EXPECT_THAT(contentOf(root->record().logFile), ::testing::HasSubstr("stdout F bye"))
+      << "it was there to be asked";
   EXPECT_EQ(stop(second).value, SIGKILL);
 }
 
