@@ -256,7 +256,7 @@ asio::awaitable<Result<>> Launch::takeVolumes() {
   co_return Result<>{};
 }
 
-/// The node's own files first, so that a volume may cover them.
+/// The node's own files and the sandbox's memory first, so that a volume may cover them or lie in them.
 Result<> Launch::openMounts() {
   const auto& request = request_;
   const auto& workload = request.workload;
@@ -272,11 +272,11 @@ Result<> Launch::openMounts() {
   auto volumes = std::move(volumes_.mounts);
   const bool ownShm = std::any_of(volumes.targets.begin(), volumes.targets.end(),
                                   [](const MountTarget& target) { return target.path == "/dev/shm"; });
-  mounts.append(std::move(volumes));
   if (!ownShm && !request.sandbox.shmPath.empty()) {
     FB_TRY(auto shm, prepareShm(request.sandbox.shmPath));
     mounts.add({"/dev/shm", true}, std::move(shm));
   }
+  mounts.append(std::move(volumes));
   order_.mounts = std::move(mounts.targets);
   fds_.mounts = std::move(mounts.trees);
   return {};

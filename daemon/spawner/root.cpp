@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string_view>
+#include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -171,40 +172,78 @@ void maskProc(ChildPlan& plan) {
   }
 }
 
-/// Opens a path below the new root without following any symlink: a volume mounted earlier may contain
-/// hostile ones.
+/// Without following any symlink: a volume mounted earlier may contain hostile ones.
+constexpr std::uint64_t kInside = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+
+/// Opens a path below the new root.
 int openInside(const char* path, std::uint64_t flags) {
-  return sys::openResolved(AT_FDCWD, path, flags,
-                           RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+  return sys::openResolved(AT_FDCWD, path, flags, kInside);
 }
 
-/// A mount point inside an earlier volume has to be created there, as a runtime would.
-int makeTargetInside(const MountTarget& mount) {
-  char parent[PATH_MAX];
-  const char* path = mount.path.c_str() + 1;
-  const char* name = std::strrchr(path, '/');
-  if (name == nullptr) return -1;
-  std::memcpy(parent, path, static_cast<std::size_t>(name - path));
-  parent[name - path] = '\0';
-  ++name;
-  const int folder = openInside(parent, O_PATH | O_DIRECTORY);
-  if (folder < 0) return -1;
-  int made = -1;
-  if (mount.directory) {
-    made = ::mkdirat(folder, name, 0755);
-  } else {
-    made = ::openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (made >= 0) ::close(made);
+/// As the pod's root, like a runtime: in a volume that is mapped to the pod's user namespace the node's root
+/// has no number.
+class AsRootOfPod {
+ public:
+  explicit AsRootOfPod(const ChildPlan& plan) : differs_(plan.order.sandboxUsers) {
+    if (!differs_) return;
+    ::setfsgid(plan.order.rootGid);
+    ::setfsuid(plan.order.rootUid);
   }
-  ::close(folder);
-  return made < 0 ? -1 : openInside(path, O_PATH);
+  ~AsRootOfPod() {
+    if (!differs_) return;
+    const int error = errno;
+    ::setfsuid(0);
+    ::setfsgid(0);
+    errno = error;
+  }
+  AsRootOfPod(const AsRootOfPod&) = delete;
+  AsRootOfPod& operator=(const AsRootOfPod&) = delete;
+
+ private:
+  bool differs_;
+};
+
+/// Leaves what is there as it is.
+bool makeEntry(const ChildPlan& plan, int folder, const char* name, bool directory) {
+  const AsRootOfPod owner(plan);
+  if (directory) return ::mkdirat(folder, name, 0755) == 0 || errno == EEXIST;
+  const int made = ::openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (made >= 0) ::close(made);
+  return made >= 0 || errno == EEXIST;
+}
+
+/// A mount point inside /tmp or an earlier volume has to be created there, with each folder on the way, as a
+/// runtime would.
+int makeTargetInside(const ChildPlan& plan, const MountTarget& mount) {
+  char path[PATH_MAX];
+  if (mount.path.size() > sizeof path) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  std::memcpy(path, mount.path.c_str() + 1, mount.path.size());
+  int folder = openInside(".", O_PATH | O_DIRECTORY);
+  for (char* name = path; folder >= 0;) {
+    char* const slash = std::strchr(name, '/');
+    const bool last = slash == nullptr;
+    if (!last) *slash = '\0';
+    const bool made = makeEntry(plan, folder, name, !last || mount.directory);
+    const int next =
+        made ? sys::openResolved(folder, name, last ? O_PATH : O_PATH | O_DIRECTORY, kInside) : -1;
+    const int error = errno;
+    ::close(folder);
+    errno = error;
+    if (last) return next;
+    folder = next;
+    name = slash + 1;
+  }
+  return -1;
 }
 
 void mountVolumes(ChildPlan& plan) {
   for (std::size_t i = 0; i < plan.order.mounts.size(); ++i) {
     const auto& mount = plan.order.mounts[i];
     int target = openInside(mount.path.c_str() + 1, O_PATH);
-    if (target < 0 && errno == ENOENT) target = makeTargetInside(mount);
+    if (target < 0 && errno == ENOENT) target = makeTargetInside(plan, mount);
     if (target < 0) giveUp(plan, Step::volume_target, static_cast<int>(i));
     if (::move_mount(plan.fds.mounts[i].get(), "", target, "",
                      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {

@@ -175,10 +175,18 @@ TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   wanted.workload.user = {1234, 2345, {3456}};
   const auto volume = makeVolume("empty-dir", "scratch");
   ASSERT_EQ(::mount("vol", volume.c_str(), "tmpfs", 0, "mode=0700,uid=1234,gid=2345"), 0);
-  wanted.workload.volumes = {{config::Volume::Kind::empty_dir, "scratch", "/scratch", "", false}};
+  // The node's root has no number in these two, so only the pod's can create the mount points in them.
+  const auto outer = makeVolume("empty-dir", "outer");
+  ASSERT_EQ(::mount("vol", outer.c_str(), "tmpfs", 0, "mode=0777"), 0);
+  writeText(makeVolume("configmap", "settings") / "config.yaml", "inner\n");
+  wanted.workload.volumes = {{config::Volume::Kind::empty_dir, "scratch", "/scratch", "", false},
+                             {config::Volume::Kind::empty_dir, "outer", "/etc", "", false},
+                             {config::Volume::Kind::config_map, "settings", "/etc/app", "", true},
+                             {config::Volume::Kind::config_map, "settings", "/tmp/a/b", "", true}};
   const auto process = launched(std::move(wanted));
   ASSERT_NE(process, nullptr);
   const ProbeOutput seen(logWith(process, " F end\n"));
+  EXPECT_THAT(seen.all("file.config"), ::testing::ElementsAre("inner"));
   const auto outside = contentOf("/proc/" + std::to_string(process->record().pid) + "/status");
   stop(process);
   for (const char* kind : {"user", "net", "ipc", "uts"}) {
@@ -194,6 +202,9 @@ TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   struct stat made {};
   ASSERT_EQ(::stat((volume / "new").c_str(), &made), 0);
   EXPECT_EQ(made.st_uid, 1234U);
+  ASSERT_EQ(::stat((outer / "app").c_str(), &made), 0);
+  EXPECT_EQ(made.st_uid, 0U) << "the pod's root";
+  ::umount2(outer.c_str(), MNT_DETACH);
   ::umount2(volume.c_str(), MNT_DETACH);
 }
 

@@ -4,8 +4,12 @@
 #include "launch_fixture.hpp"
 
 #include <cerrno>
+#include <map>
+#include <sstream>
+#include <string>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <utility>
 
 #include <gmock/gmock.h>
 
@@ -14,6 +18,7 @@ namespace fallbackd::test {
 using config::Volume;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
 
 class Volumes : public LaunchTest {
  protected:
@@ -75,6 +80,41 @@ TEST_F(Volumes, OneInsideAnother) {
                              {Volume::Kind::empty_dir, "outer", "/etc", "", false}};
   EXPECT_THAT(reportOf(std::move(wanted)).all("file.config"), ElementsAre("inner"));
   EXPECT_TRUE(std::filesystem::exists(outer / "app"));  // the mount point, as a runtime creates it
+}
+
+TEST_F(Volumes, EveryFolderOnTheWayIsMade) {
+  const auto outer = makeVolume("empty-dir", "outer");
+  makeConfigMap("certs", "tls.crt", "webhook\n");
+  makeConfigMap("settings", "config.yaml", "inner\n");
+  auto wanted = request({"report"});
+  wanted.workload.volumes = {
+      {Volume::Kind::config_map, "certs", "/tmp/k8s-webhook-server/serving-certs", "", true},
+      {Volume::Kind::config_map, "settings", "/tmp/conf/app/config.yaml", "config.yaml", true},
+      {Volume::Kind::config_map, "settings", "/etc/app", "", true},
+      {Volume::Kind::empty_dir, "outer", "/data", "", false},
+      {Volume::Kind::config_map, "settings", "/data/a/b/c", "", true}};
+  const auto seen = reportOf(std::move(wanted));
+  EXPECT_THAT(seen.all("mount"),
+              IsSupersetOf({HasSubstr(" /tmp/k8s-webhook-server/serving-certs "),
+                            HasSubstr(" /tmp/conf/app/config.yaml "), HasSubstr(" /data/a/b/c ")}));
+  EXPECT_THAT(seen.all("file.config"), ElementsAre("inner"));
+  EXPECT_TRUE(std::filesystem::is_directory(outer / "a/b/c"));
+}
+
+TEST_F(Volumes, OneBelowTheSandboxsMemoryIsNotCovered) {
+  makeVolume("empty-dir", "cache");
+  auto wanted = request({"report"});
+  wanted.workload.volumes = {{Volume::Kind::empty_dir, "cache", "/dev/shm/cache", "", false}};
+  std::map<std::string, std::pair<std::string, std::string>>
+      mounts;  // by path: its number and that of what it lies in
+  for (const auto& line : reportOf(std::move(wanted)).all("mount")) {
+    std::istringstream words(line);
+    std::string number, parent, device, root, path;
+    words >> number >> parent >> device >> root >> path;
+    mounts[path] = {number, parent};
+  }
+  ASSERT_TRUE(mounts.contains("/dev/shm"));
+  EXPECT_EQ(mounts["/dev/shm/cache"].second, mounts["/dev/shm"].first);
 }
 
 TEST_F(Volumes, AMissingVolumeIsNamed) {
