@@ -14,6 +14,7 @@
 #include <sstream>
 #include <string>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -40,6 +41,14 @@ struct PidFdInfo {
 constexpr std::uint64_t kInfoExit = 1ULL << 3;
 constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidFdInfo);
 
+std::optional<std::uint64_t> limitIn(std::string_view word) {
+  if (word == "unlimited") return RLIM_INFINITY;
+  std::uint64_t value = 0;
+  const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), value);
+  if (code != std::errc{} || end != word.data() + word.size()) return std::nullopt;
+  return value;
+}
+
 Result<std::uint64_t> statField(Stage stage, pid_t pid, std::size_t afterName, const char* name) {
   FB_TRY(const auto text, readFile(stage, "/proc/" + std::to_string(pid) + "/stat", kMaxStat));
   // The program's name is in parentheses and may itself contain spaces and parentheses.
@@ -57,6 +66,21 @@ Result<std::uint64_t> statField(Stage stage, pid_t pid, std::size_t afterName, c
 }
 
 }  // namespace
+
+Result<OpenFileLimits> openFileLimitsOf(Stage stage, pid_t pid) {
+  constexpr std::string_view kRow = "Max open files";
+  FB_TRY(const auto text, readFile(stage, "/proc/" + std::to_string(pid) + "/limits", kMaxStat));
+  for (const auto line : split(text, '\n')) {
+    if (!line.starts_with(kRow)) continue;
+    std::vector<std::string_view> words = split(line.substr(kRow.size()), ' ');
+    std::erase(words, std::string_view());
+    if (words.size() < 2) break;
+    const auto soft = limitIn(words[0]);
+    const auto hard = limitIn(words[1]);
+    if (soft && hard) return OpenFileLimits{*soft, *hard};
+  }
+  return fail(stage, Reason::invalid, "limits of process " + std::to_string(pid));
+}
 
 Result<PidFd> openPidFd(Stage stage, pid_t pid) {
   PidFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));

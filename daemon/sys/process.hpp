@@ -24,6 +24,14 @@ Result<pid_t> pidOf(Stage stage, const PidFd& process);
 /// example without memory: that is not an end.
 Result<bool> hasEnded(Stage stage, const PidFd& process);
 
+struct OpenFileLimits {
+  std::uint64_t soft = 0;
+  std::uint64_t hard = 0;
+};
+/// How many files the process may have open, from /proc/PID/limits: prlimit(2) would need CAP_SYS_RESOURCE.
+/// Reason invalid if the file does not say.
+Result<OpenFileLimits> openFileLimitsOf(Stage stage, pid_t pid);
+
 /// Field 22 of /proc/PID/stat: clock ticks since boot. Together with the pid it identifies a process.
 Result<std::uint64_t> startTimeOf(Stage stage, pid_t pid);
 

@@ -3,7 +3,10 @@
 
 #include "launcher/confinement/seccomp.hpp"
 #include "sys/file.hpp"
+#include "sys/process.hpp"
 
+#include <algorithm>
+#include <optional>
 #include <sys/resource.h>
 
 namespace fallbackd::launcher {
@@ -11,6 +14,16 @@ namespace fallbackd::launcher {
 namespace {
 
 constexpr std::size_t kMaxProfile = 1 << 20;
+
+/// As for a container of the pod, which like the pause process gets what containerd was started with.
+/// containerd itself has raised its own soft limit.
+std::optional<ProcessLimit> openFiles(pid_t pause) {
+  const auto of = sys::openFileLimitsOf(Stage::identity, pause);
+  rlimit own{};
+  if (!of || ::getrlimit(RLIMIT_NOFILE, &own) != 0) return std::nullopt;
+  const auto hard = std::min<std::uint64_t>(of->hard, own.rlim_max);  // raising it takes CAP_SYS_RESOURCE
+  return ProcessLimit{RLIMIT_NOFILE, std::min(of->soft, hard), hard};
+}
 
 }  // namespace
 
@@ -50,6 +63,10 @@ Result<> Confinement::apply(const LaunchRequest& request, LaunchOrder& order,
   // A profile of the node may deny anything except execveat.
   order.filterLetsWait = security.seccomp.type == config::SecurityProfile::Type::runtime_default;
   FB_TRY(order.attributes, processLabels(kernel_, request.sandbox.pausePid, security, notes));
+  const bool chosen = std::any_of(security.rlimits.begin(), security.rlimits.end(),
+                                  [](const auto& limit) { return limit.resource == RLIMIT_NOFILE; });
+  if (const auto usual = chosen ? std::nullopt : openFiles(request.sandbox.pausePid))
+    order.limits.push_back(*usual);
   for (const auto& limit : security.rlimits) {
     const auto value = limit.value.value_or(RLIM_INFINITY);
     order.limits.push_back({static_cast<std::uint32_t>(limit.resource), value, value});

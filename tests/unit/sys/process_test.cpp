@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
@@ -70,6 +71,15 @@ TEST(NoProcess, IsNotOneThatEnded) {
   const auto unknown = hasEnded(Stage::run, PidFd());
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().reason, Reason::invalid);
+}
+
+TEST_F(Waiting, MayHaveAsManyFilesOpenAsItWasGiven) {
+  const rlimit few{256, 512};
+  ASSERT_EQ(::prlimit(pid_, RLIMIT_NOFILE, &few, nullptr), 0);
+  const auto limits = openFileLimitsOf(Stage::run, pid_);
+  ASSERT_TRUE(limits) << limits.error().message();
+  EXPECT_EQ(limits->soft, 256U);
+  EXPECT_EQ(limits->hard, 512U);
 }
 
 }  // namespace
