@@ -12,6 +12,7 @@ struct Reason {
   const char* fallback;
   const char* why;
   const char* onlyWhere = nullptr;  // a file that only some machines have: without it the entry is not needed
+  bool notAlways = false;           // depends on how the machine starts containerd: need not be needed
 };
 
 inline constexpr const char* kAbsent = "-";
@@ -59,7 +60,11 @@ inline constexpr Reason kReasons[] = {
     // how it is started
     {"Groups", "65533*", "", "containerd repeats the primary group among the others; it grants nothing"},
     {"SigIgn", "*", "0000000000000000",
-     "left over from the runtime's own process; here all have their defaults"},
+     "left over from the runtime's own process; here all have their defaults", nullptr, true},
+    {"lsm label", "runc (unconfined)", "unconfined",
+     "no profile on either side; some nodes give runc's own process a label that says so", nullptr, true},
+    {"device /dev/core", "link *", kAbsent, "leads to /proc/kcore, which is masked on both sides",
+     "/proc/kcore"},
     {"fd [12]", "pipe write", "pipe read-write",
      "holds its own FIFO open, so that no reader can break it by closing its end"},
     {"device /dev/mqueue", "folder *", kAbsent,

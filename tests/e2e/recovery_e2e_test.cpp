@@ -160,8 +160,11 @@ TEST_F(RecoveryE2e, ARefusedBinaryIsNotExecuted) {
   ShopOptions options;
   options.installBinary = false;
   open(options);
-  const auto binaryFile = shop_->signer.cacheDir() / "checkout-v1.8.3";
-  const auto attestation = shop_->signer.cacheDir() / "checkout-v1.8.3.sigstore.json";
+  const std::string name = "checkout-v1.8.3";
+  // Prepared elsewhere: a daemon that found the good binary before it was spoilt would keep that one.
+  const auto prepared = makeRunDir("prepared");
+  const auto binaryFile = prepared / name;
+  const auto attestation = prepared / (name + ".sigstore.json");
   const auto good = testProgram("shop-httpd-1.8.3");
   const auto signTo = [&](const fs::path& program, const std::string& key, const std::string& version) {
     return runOk(
@@ -173,6 +176,16 @@ TEST_F(RecoveryE2e, ARefusedBinaryIsNotExecuted) {
   const auto place = [&](const fs::path& program, const std::string& key, const std::string& version) {
     fs::copy_file(program, binaryFile, fs::copy_options::overwrite_existing);
     E2E_TRY(const auto ignored, signTo(program, key, version));
+  };
+  // The attestation last: until then it is missing, which is refused as well.
+  const auto publish = [&] {
+    const auto cache = shop_->signer.cacheDir();
+    fs::remove(cache / attestation.filename());
+    for (const auto& file : {binaryFile, attestation}) {
+      if (!fs::exists(file)) continue;
+      fs::copy_file(file, cache / "new", fs::copy_options::overwrite_existing);
+      fs::rename(cache / "new", cache / file.filename());
+    }
   };
   const std::string own = shop_->signer.privateKey();
   const std::string stranger = makeRunDir("stranger") / "key";
@@ -203,9 +216,10 @@ TEST_F(RecoveryE2e, ARefusedBinaryIsNotExecuted) {
   for (const auto& row : rows) {
     if (row.reason != std::string("not_found")) place(good, own, "1.8.3");
     row.spoil();
-    const std::string name = "web-" + std::to_string(number++);
-    E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod(name)));
-    ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, name) == "failed"; }))
+    publish();
+    const std::string podName = "web-" + std::to_string(number++);
+    E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod(podName)));
+    ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, podName) == "failed"; }))
         << row.reason;
     EXPECT_GE(metric("fallbackd_recoveries_total", "reason=\"" + std::string(row.reason) + "\""), 1)
         << row.reason;
@@ -217,7 +231,7 @@ TEST_F(RecoveryE2e, ARefusedBinaryIsNotExecuted) {
     ASSERT_TRUE(verify);
     EXPECT_EQ(verify->code, 1);
     EXPECT_THAT(verify->text, HasSubstr("admission: " + std::string(row.reason)));
-    EXPECT_EQ(fallbackPid(*shop_->daemon, name), 0);
+    EXPECT_EQ(fallbackPid(*shop_->daemon, podName), 0);
     for (const auto& cgroup : pod.cgroups) EXPECT_FALSE(fs::exists(cgroup / "fallback-checkout"));
     E2E_CHECK(shop_->kubelet->removePod(pod));
   }
