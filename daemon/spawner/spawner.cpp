@@ -64,6 +64,11 @@ Result<> Spawner::setUp() {
   FB_CHECK(enterOwnRoot());
   limits_ = containerLimits();
   resetSignals();
+  // Only their ends: a neighbour in the pod may stop and continue its fallback as often as it likes.
+  struct sigaction children {};
+  children.sa_handler = SIG_DFL;
+  children.sa_flags = SA_NOCLDSTOP;
+  if (::sigaction(SIGCHLD, &children, nullptr) != 0) return failErrno(Stage::spawner, "choose signals");
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);

@@ -7,6 +7,8 @@
 #include <csignal>
 #include <set>
 #include <sstream>
+#include <stop_token>
+#include <thread>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -80,6 +82,28 @@ TEST_F(SpawnerProcess, EachLaunchUsesTheSpareAndANewOneIsStarted) {
   EXPECT_EQ(after.count(process->record().pid), 1U);
   EXPECT_EQ(after.count(*before.begin()), 0U);
   stop(process);
+}
+
+TEST_F(SpawnerProcess, IsNotWokenByAProcessThatANeighbourStopsAndContinues) {
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  ASSERT_EQ(children(2).size(), 2U);
+  std::jthread neighbour([pid = process->record().pid](const std::stop_token& over) {
+    while (!over.stop_requested()) {
+      for (const int signal : {SIGSTOP, SIGCONT}) {
+        ::kill(pid, signal);
+        std::this_thread::sleep_for(1ms);  // until it has stopped: a pending stop would be taken back
+      }
+    }
+  });
+  const auto other = launched(request({"wait"}));
+  ASSERT_NE(other, nullptr);
+  // It tidies up when nothing has happened for a while.
+  EXPECT_EQ(children(3).size(), 3U) << "two processes and a new spare, not the used one";
+  neighbour.request_stop();
+  neighbour.join();
+  stop(process);
+  stop(other);
 }
 
 TEST_F(SpawnerProcess, ALaunchNeedsNoLiveSpare) {
