@@ -103,7 +103,10 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatie
   std::optional<Stamp> silentUntil;
   for (int absences = 0;;) {
     auto process = co_await admitAndLaunch();
-    if (process) co_return process;
+    if (process) {
+      withdrawalWaits_ = false;  // it came too late, and says nothing about the next run
+      co_return process;
+    }
     launchBegun_ = false;
     if (withdrawalWaits_) requestEnd(State::withdrawn);
     if (requestedEnd_ == State::withdrawn) co_return nullptr;

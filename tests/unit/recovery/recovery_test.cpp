@@ -264,6 +264,23 @@ TEST_F(RecoveryTest, AnAttemptThatFailsIsTheLastWhereNobodyNeedsIt) {
   EXPECT_TRUE(launcher.launched.empty());
 }
 
+TEST_F(RecoveryTest, AWithdrawalThatCameTooLateDoesNotEndALaterRun) {
+  cause = Cause::not_started;
+  test::Gate gate(loop);
+  launcher.launchGate = &gate;
+  detect();
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 1; }));
+  recoveries->noLongerHeldUp("s1", "main");
+  gate.open();
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.refusal = shortages()[0];
+  launcher.launched[0]->die(Kind::exited, 1);
+  ASSERT_TRUE(runUntil(loop, [&] { return recoveries->incidents()[0].error.has_value(); }));
+  launcher.refusal.reset();
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_EQ(launcher.launched.size(), 2U);
+}
+
 TEST_F(RecoveryTest, ALaunchThatTookLongIsTriedAgainAllTheSame) {
   test::Gate gate(loop);
   launcher.launchGate = &gate;
