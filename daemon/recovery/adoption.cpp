@@ -76,7 +76,7 @@ cri::Awaitable<void> Recoveries::adopt() {
     if (taken != Taken::gone) kept.push_back(entry.process);
     if (taken != Taken::later) continue;
     held_[{entry.incident.target.podUid, entry.incident.target.container}] = entry.incident.id;
-    tasks_.spawn(adoptLater(std::move(entry)));
+    spawn(adoptLater(std::move(entry)));
   }
   auto remains = co_await services_.launcher.collectOrphans(std::move(kept));
   if (remains.removed > 0) {
@@ -91,10 +91,10 @@ cri::Awaitable<void> Recoveries::adopt() {
     services_.log.warn("found a running fallback without a journal entry",
                        {{"podUid", one.podUid}, {"container", one.container}, {"pid", one.record.pid}});
     held_[{one.podUid, one.container}] = one.record.recoveryId;
-    tasks_.spawn(adoptUnclaimed(std::move(one)));
+    spawn(adoptUnclaimed(std::move(one)));
   }
   // By now it is known whose fallbacks may run.
-  if (services_.standIns != nullptr) tasks_.spawn(sweepStandIns());
+  if (services_.standIns != nullptr) spawn(sweepStandIns());
 }
 
 /// Of an incident that gets no recovery here.
@@ -185,7 +185,7 @@ cri::Awaitable<void> Recoveries::adoptLater(JournalEntry entry) {
     taken = co_await adoptOne(entry);
   }
   held_.erase({target.podUid, target.container});
-  if (taken == Taken::yes) tasks_.spawn(catchUp(key));
+  if (taken == Taken::yes) spawn(catchUp(key));
 }
 
 void Recoveries::takeOver(Incident incident, Choice choice, std::unique_ptr<launcher::Process> process) {
@@ -201,10 +201,10 @@ void Recoveries::takeOver(Incident incident, Choice choice, std::unique_ptr<laun
   active_.emplace(key, recovery);
   services_.metrics.adoption(choice.kind == Choice::Kind::uncovered ? telemetry::AdoptionResult::gone
                                                                     : telemetry::AdoptionResult::adopted);
-  tasks_.spawn(keep(key, recovery, std::move(process)));
+  spawn(keep(key, recovery, std::move(process)));
   if (choice.kind == Choice::Kind::uncovered) recovery->notConfigured();
   if (choice.kind == Choice::Kind::after_drill) recovery->keepAfterDrill(std::move(choice.pod));
-  if (choice.kind == Choice::Kind::unknown) tasks_.spawn(learnWorkload(key, recovery, std::move(choice.pod)));
+  if (choice.kind == Choice::Kind::unknown) spawn(learnWorkload(key, recovery, std::move(choice.pod)));
 }
 
 /// The pod's labels and annotations when its fallback was started, from the journal. Entries of 0.1 lack
@@ -376,7 +376,7 @@ cri::Awaitable<bool> Recoveries::tryUnclaimed(launcher::Unclaimed& one) {
   }
   const Key key{incident.target.sandboxId, incident.target.container};
   takeOver(std::move(incident), std::move(choice), std::move(*process));
-  tasks_.spawn(catchUp(key));
+  spawn(catchUp(key));
   co_return true;
 }
 

@@ -67,6 +67,7 @@ void Recoveries::pause(config::Pause order) {
 }
 
 void Recoveries::detected(watcher::Detection detection) {
+  if (stopping_) return;  // it is the next daemon's, which will detect it again
   const Key key{detection.sandbox.id, detection.workload->match.container};
   if (active_.contains(key) || held_.contains({detection.sandbox.podUid, key.second})) return;
   if (spent_.contains({detection.sandbox.podUid, key.second})) return;
@@ -88,7 +89,7 @@ void Recoveries::detected(watcher::Detection detection) {
   const auto recovery = std::make_shared<Recovery>(services_, std::move(incident), detection.workload,
                                                    std::move(detection.status), std::move(facts));
   active_.emplace(key, recovery);
-  tasks_.spawn(keep(key, recovery, nullptr));
+  spawn(keep(key, recovery, nullptr));
 }
 
 /// In an earlier sandbox of the pod. Its end may mean that nothing may run again, and the cgroup has the same
@@ -146,7 +147,7 @@ void Recoveries::remember(Incident incident) {
 
 void Recoveries::keepFromRunning(const Incident& incident) {
   spent_[{incident.target.podUid, incident.target.container}] = incident.id;
-  tasks_.spawn(forgetGonePods());
+  spawn(forgetGonePods());
 }
 
 /// Forgets pods that have no sandbox any more, so that the journal holds no more than the pods that are
@@ -182,7 +183,7 @@ void Recoveries::containerCreated(const std::string& podUid, const cri::Containe
     if (byName || watcher::ofOneRepository(container.image, recovery->workload().image)) {
       handBack(key, recovery, container);
     } else {
-      tasks_.spawn(handBackIfReal(key, recovery, container));
+      spawn(handBackIfReal(key, recovery, container));
     }
   }
 }
@@ -196,7 +197,7 @@ void Recoveries::handBack(const Key& key, const std::shared_ptr<Recovery>& recov
   if (runs || recovery->workload().handBack.on != config::HandBackOn::start) return recovery->handBack();
   const auto [started, isNew] =
       starting_.try_emplace(container.id, std::make_shared<Event>(services_.executor));
-  if (isNew) tasks_.spawn(handBackOnceItListens(key, recovery, container, started->second));
+  if (isNew) spawn(handBackOnceItListens(key, recovery, container, started->second));
 }
 
 /// For an image whose name does not decide it. Until the runtime answers, the fallback keeps serving.
@@ -240,7 +241,7 @@ void Recoveries::sandboxGone(const std::string& sandboxId) {
   for (const auto& [key, recovery] : active_) {
     if (key.first == sandboxId) recovery->podGone();
   }
-  tasks_.spawn(forgetGonePods());
+  spawn(forgetGonePods());
 }
 
 void Recoveries::imageArrived(const std::string& reference) {
@@ -356,14 +357,21 @@ void Recoveries::connection(bool up, const std::string& why) {
       break;
   }
   if (!up) return;
-  tasks_.spawn(forgetGonePods());
+  spawn(forgetGonePods());
   // The watcher reports sandboxes that go away; it never knew one that went away while no daemon was running.
   for (const auto& [key, recovery] : active_) {
-    if (recovery->incident().adopted) tasks_.spawn(catchUp(key));
+    if (recovery->incident().adopted) spawn(catchUp(key));
   }
 }
 
+/// While the daemon stops, reports still arrive. What would begin now nobody would cancel, and stop() would
+/// wait for it.
+void Recoveries::spawn(cri::Awaitable<void> task) {
+  if (!stopping_) tasks_.spawn(std::move(task));
+}
+
 cri::Awaitable<void> Recoveries::stop() {
+  stopping_ = true;
   co_await withholding_.stop();
   tasks_.cancelAll();
   co_await tasks_.drained();

@@ -39,7 +39,8 @@ class Recoveries final : public watcher::Listener {
   /// The order forbids stand-ins, and the runtime has none of ours any more.
   [[nodiscard]] bool standInsGone() const;
 
-  /// Ends the coroutines; the fallbacks keep running and are adopted by the next daemon.
+  /// Ends the coroutines; the fallbacks keep running and are adopted by the next daemon. From the call on
+  /// nothing begins any more, whatever is reported.
   cri::Awaitable<void> stop();
 
   /// Running ones first, then those that ended, newest first.
@@ -64,6 +65,7 @@ class Recoveries final : public watcher::Listener {
  private:
   using Key = std::pair<std::string, std::string>;  // sandbox id, container name
 
+  void spawn(cri::Awaitable<void> task);
   cri::Awaitable<void> keep(Key key, std::shared_ptr<Recovery> recovery,
                             std::unique_ptr<launcher::Process> process);
   void retire(const Key& key, const Recovery& recovery);
@@ -129,6 +131,7 @@ class Recoveries final : public watcher::Listener {
   std::set<std::string> said_;  // warnings and texts that need not be logged again
   Event sweepAsked_;
   bool sweeping_ = false;
+  bool stopping_ = false;
   TaskGroup tasks_;
 };
 

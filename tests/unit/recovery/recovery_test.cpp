@@ -408,6 +408,24 @@ TEST_F(RecoveryTest, ErrorsOfProbesAreNotShownForTheNextLaunch) {
   EXPECT_FALSE(recoveries->incidents()[0].error);
 }
 
+TEST_F(RecoveryTest, NothingBeginsOnceItStops) {
+  stop(*recoveries);
+  detect();
+  clock.advance(loop, 1min);
+  EXPECT_TRUE(launcher.launched.empty());
+  EXPECT_TRUE(recoveries->incidents().empty());
+}
+
+TEST_F(RecoveryTest, NothingIsFoundOutOnceItStops) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  stop(*recoveries);
+  const auto asked = runtime.calls;
+  kubeletMakes("c1", "main", "r/toolbox:latest", "sha256:tool");
+  clock.advance(loop, 1min);
+  EXPECT_EQ(runtime.calls, asked) << "whose container it is";
+}
+
 TEST_F(RecoveryTest, APodOnTheHostsNetworkHasTheNodesNameAndAddress) {
   nodeAddresses = {"192.0.2.7", "2001:db8::7"};
   auto& status = runtime.sandboxes.at("s1");
