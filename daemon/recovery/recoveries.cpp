@@ -47,7 +47,7 @@ Recoveries::Recoveries(Services& services, config::ConfigPtr config)
 void Recoveries::reconfigure(config::ConfigPtr config) {
   config_ = std::move(config);
   services_.config = config_;
-  withholding_.forgetAll();
+  withholding_.reconfigured();
   services_.launches->reconfigure(FairLimits::of(config_->launcher.maxConcurrentLaunches));
   services_.probes->reconfigure(FairLimits::of(config_->launcher.maxConcurrentLaunches));
   for (const auto& [key, recovery] : active_) recovery->reconfigured();

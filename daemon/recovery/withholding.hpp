@@ -44,9 +44,12 @@ class Withholding {
   /// The services outlive this object.
   explicit Withholding(Services& services) : services_(services), tasks_(services.executor) {}
 
-  /// From now on this order counts. What is withheld is forgotten: it is detected again.
+  /// From now on this order counts. Forgets what is withheld in a namespace for which it changes anything: it
+  /// is detected again.
   void pause(config::Pause order);
-  void forgetAll();
+  /// The configuration changed. Nothing is shown as withheld until it is detected again; only what has
+  /// another workload, binary or mode by then is told and counted as a new one.
+  void reconfigured();
   [[nodiscard]] const config::Pause& paused() const { return pause_; }
 
   /// Takes the detection if its fallback must not be started; false: it may be.
@@ -62,7 +65,15 @@ class Withholding {
   boost::asio::awaitable<void> stop();
 
  private:
+  struct Entry {
+    Withheld withheld;
+    bool confirmed = true;  // detected since the configuration was changed
+  };
+
   boost::asio::awaitable<void> decide(Key key, watcher::WorkloadPtr workload, Stamp waitingSince);
+
+  /// It is due, and was not known to be.
+  void begin(const Withheld& one, const watcher::Detection& detection);
 
   /// One line with what every line of a withheld fallback has, and more.
   void log(config::LogLevel level, std::string_view message, const Withheld& one, telemetry::Fields more);
@@ -71,7 +82,7 @@ class Withholding {
 
   Services& services_;
   config::Pause pause_;
-  std::map<Key, Withheld> all_;
+  std::map<Key, Entry> all_;
   TaskGroup tasks_;
 };
 

@@ -103,6 +103,7 @@ struct RecoveryTest : testing::Test {
     detection.sandbox.podUid = "uid-" + sandbox;
     if (runtime.sandboxes.contains(sandbox)) detection.sandbox = runtime.sandboxes[sandbox].sandbox;
     auto config = std::make_shared<config::Config>(*makeConfig());
+    config->workloads[0].binary = binary;
     config->workloads[0].liveness = liveness;
     config->workloads[0].imageFrom = imageFrom;
     config->workloads[0].restart.policy = restartPolicy;
@@ -148,6 +149,7 @@ struct RecoveryTest : testing::Test {
   std::optional<Recoveries> recoveries;
   test::Gate* readyGate = nullptr;
   Result<> readyResult;
+  BinaryRef binary = makeConfig()->workloads[0].binary;
   std::optional<config::Liveness> liveness;
   std::optional<config::ReadyWhenCommand> readyCommand;  // empty: the fixture's own readiness
   Provenance imageFrom = Provenance::configuration;

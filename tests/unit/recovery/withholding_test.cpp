@@ -2,6 +2,8 @@
 // Recoveries that do not begin: paused, or only observed.
 #include "recovery_fixture.hpp"
 
+#include <string>
+
 namespace fallbackd::recovery {
 namespace {
 
@@ -62,6 +64,96 @@ TEST_F(RecoveryTest, ObservingDecidesAndStartsNothing) {
   EXPECT_EQ(journalled(), 0U);
   kubeletMakes("c1", "main");
   EXPECT_TRUE(recoveries->withholding().all().empty());
+}
+
+/// A pod that is observed, and was decided about.
+struct Observed : RecoveryTest {
+  Observed() { mode = config::Mode::observe; }
+  void observe() {
+    detect();
+    ASSERT_TRUE(runUntil(loop, [&] { return countedAs(1); }));
+  }
+  /// With the next look at it.
+  void detectAgain() {
+    detect();
+    clock.advance(loop, 1s);
+  }
+  [[nodiscard]] bool countedAs(int times) const {
+    return metric(R"(fallbackd_observed_total{result="would_start",workload="checkout"} )" +
+                  std::to_string(times) + "\n");
+  }
+};
+
+TEST_F(Observed, APauseOfAnotherNamespaceDecidesNothingAgain) {
+  ASSERT_NO_FATAL_FAILURE(observe());
+  const auto told = podEvents.reasons.size();
+  recoveries->pause(pauseOf("bank"));
+  EXPECT_EQ(recoveries->withholding().all().size(), 1U);
+  detectAgain();
+  EXPECT_TRUE(countedAs(1));
+  EXPECT_EQ(podEvents.reasons.size(), told);
+}
+
+TEST_F(Observed, APauseOfItsNamespaceShows) {
+  ASSERT_NO_FATAL_FAILURE(observe());
+  recoveries->pause(pauseOf("shop"));
+  detectAgain();
+  EXPECT_EQ(recoveries->withholding().all().at(0).by, Withheld::By::pause);
+  EXPECT_FALSE(recoveries->withholding().all()[0].wouldStartAfter);
+}
+
+TEST_F(Observed, AnotherConfigurationWithTheSameWorkloadDecidesNothingAgain) {
+  ASSERT_NO_FATAL_FAILURE(observe());
+  const auto told = podEvents.reasons.size();
+  recoveries->reconfigure(makeConfig());
+  EXPECT_TRUE(recoveries->withholding().all().empty()) << "it may have no workload any more";
+  detectAgain();
+  EXPECT_TRUE(countedAs(1));
+  EXPECT_EQ(podEvents.reasons.size(), told);
+  EXPECT_TRUE(recoveries->withholding().all().at(0).wouldStartAfter);
+}
+
+TEST_F(Observed, AnotherBinaryIsAnotherDecision) {
+  ASSERT_NO_FATAL_FAILURE(observe());
+  recoveries->reconfigure(makeConfig());
+  binary.version = "1.8.4";
+  detectAgain();
+  EXPECT_TRUE(countedAs(2));
+  EXPECT_EQ(recoveries->withholding().all().at(0).binary.toString(), "checkout@1.8.4");
+}
+
+TEST_F(Observed, AnotherConfigurationMayDecideOtherwise) {
+  ASSERT_NO_FATAL_FAILURE(observe());
+  recoveries->reconfigure(makeConfig());
+  binaries.refusal = Error{Stage::admission, Reason::expired, 0, "it expired"};
+  detectAgain();
+  EXPECT_TRUE(recoveries->withholding().all().at(0).refused);
+  EXPECT_FALSE(recoveries->withholding().all()[0].wouldStartAfter);
+}
+
+TEST_F(Observed, WhatIsNotObservedAnyMoreStarts) {
+  ASSERT_NO_FATAL_FAILURE(observe());
+  recoveries->reconfigure(makeConfig());
+  mode = config::Mode::recover;
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  EXPECT_TRUE(recoveries->withholding().all().empty());
+}
+
+TEST_F(RecoveryTest, APauseIsToldOnceWhateverElseIsOrdered) {
+  recoveries->pause(pauseOf("shop"));
+  detect();
+  const auto told = podEvents.reasons.size();
+  auto both = pauseOf("shop");
+  both.namespaces["bank"] = {{}, "another bad day"};
+  recoveries->pause(both);
+  recoveries->reconfigure(makeConfig());
+  detect();
+  EXPECT_EQ(podEvents.reasons.size(), told);
+  EXPECT_EQ(recoveries->withholding().all().size(), 1U);
+  recoveries->pause(pauseOf("bank"));
+  detect();
+  EXPECT_TRUE(reaches(State::ready));
 }
 
 TEST_F(RecoveryTest, ObservingTellsWhyNothingWouldHaveStarted) {
