@@ -63,7 +63,7 @@ void Recoveries::pause(config::Pause order) {
   services_.standInsForbidden = order.withoutStandIns;
   withholding_.pause(std::move(order));
   for (const auto& [key, recovery] : active_) recovery->reconfigured();
-  sweepAsked_.notify();
+  sweepAsked_.set();
 }
 
 void Recoveries::detected(watcher::Detection detection) {

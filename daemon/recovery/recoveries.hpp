@@ -11,6 +11,7 @@
 #include "recovery/withholding.hpp"
 #include "watcher/watcher.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -112,6 +113,8 @@ class Recoveries final : public watcher::Listener {
   bool firstTime(const std::string& text);
   cri::Awaitable<void> catchUp(Key key);
   cri::Awaitable<void> sweepStandIns();
+  cri::Awaitable<Result<bool>> sweepOnce();
+  void saySwept(const Result<std::size_t>& removed);
   cri::Awaitable<void> removeStandInsOf(Target target);
   [[nodiscard]] bool keepsStandIn(const std::string& recoveryId) const;
 
@@ -129,7 +132,7 @@ class Recoveries final : public watcher::Listener {
   ContainerdLink containerd_;
   std::optional<bool> sandboxImagePresent_;
   std::set<std::string> said_;  // warnings and texts that need not be logged again
-  Event sweepAsked_;
+  Event sweepAsked_;            // set until the next sweep begins
   bool sweeping_ = false;
   bool stopping_ = false;
   TaskGroup tasks_;

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Removes stand-ins without a recovery: of a daemon that died between two steps, or whose removal failed.
-#include "base/async/pause.hpp"
+#include "base/async/backoff.hpp"
 #include "recovery/recoveries.hpp"
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
 
 namespace fallbackd::recovery {
 
@@ -13,7 +18,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kSweepInterval = 1min;
-constexpr auto kSweepRetry = 2s;
+constexpr Backoff::Limits kSweepRetries{2s, 1min};
+constexpr std::string_view kSweepFails = "sweep of stand-ins: ";
 // kubelet reads how the containers of a pod that goes have ended, and removes them itself.
 constexpr auto kLeftToKubelet = 30s;
 
@@ -57,29 +63,52 @@ cri::Awaitable<void> Recoveries::removeStandInsOf(Target target) {
   static_cast<void>(removed);
 }
 
-cri::Awaitable<void> Recoveries::sweepStandIns() {
-  for (;;) {
-    if (services_.standInsMayExist) {
-      services_.standInsMayExist = false;  // one that is made from now on sets it again
-      sweeping_ = true;
-      bool kept = false;
-      const auto removed = co_await services_.standIns->removeOthers([&](const std::string& recoveryId) {
-        const bool keeps = keepsStandIn(recoveryId);
-        kept = kept || keeps;
-        return keeps;
-      });
-      sweeping_ = false;
-      if (!removed || kept) services_.standInsMayExist = true;
-      if (removed && *removed > 0) {
-        services_.log.warn("removed stand-ins without a fallback", {{"standIns", *removed}});
-      }
-      // A recovery that is not known yet soon is, and a stand-in that is not allowed is soon gone.
-      if (!removed || !held_.empty() || (kept && services_.standInsForbidden)) {
-        co_await pauseFor(kSweepRetry);
-        continue;
-      }
+/// Whether some were kept.
+cri::Awaitable<Result<bool>> Recoveries::sweepOnce() {
+  services_.standInsMayExist = false;  // one that is made from now on sets it again
+  sweeping_ = true;
+  bool kept = false;
+  std::function<bool(const std::string&)> isKept = [&](const std::string& recoveryId) {
+    const bool keeps = keepsStandIn(recoveryId);
+    kept = kept || keeps;
+    return keeps;
+  };
+  const auto removed = co_await services_.standIns->removeOthers(std::move(isKept));
+  sweeping_ = false;
+  if (!removed || kept) services_.standInsMayExist = true;
+  saySwept(removed);
+  if (!removed) co_return tl::unexpected<Error>(removed.error());
+  co_return kept;
+}
+
+/// Each error once, until it works again.
+void Recoveries::saySwept(const Result<std::size_t>& removed) {
+  if (removed) {
+    std::erase_if(said_, [](const auto& text) { return text.starts_with(kSweepFails); });
+    if (*removed > 0) {
+      services_.log.warn("removed stand-ins without a fallback", {{"standIns", *removed}});
     }
-    co_await sweepAsked_.waitFor(kSweepInterval);
+    return;
+  }
+  const auto error = removed.error().message();
+  if (!firstTime(std::string(kSweepFails) + error)) return;
+  services_.log.warn("stand-ins without a fallback cannot be removed; it is tried again", {{"error", error}});
+}
+
+cri::Awaitable<void> Recoveries::sweepStandIns() {
+  Backoff retry(kSweepRetries);
+  for (;;) {
+    sweepAsked_.reset();  // who asks during a sweep waits for the next one
+    bool again = false;
+    if (services_.standInsMayExist) {
+      const auto kept = co_await sweepOnce();
+      if (kept) retry.reset();
+      // A recovery that is not known yet soon is, and a stand-in that is not allowed is soon gone.
+      again = !kept || !held_.empty() || (*kept && services_.standInsForbidden);
+    }
+    const std::chrono::nanoseconds pause = again ? retry.next() : kSweepInterval;
+    const bool asked = co_await sweepAsked_.waitFor(pause);
+    if (asked) retry.reset();
   }
 }
 

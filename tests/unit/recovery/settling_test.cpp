@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A fallback and its stand-in: one fate.
+#include "caught_log.hpp"
 #include "fake_pod_specs.hpp"
 #include "fake_stand_ins.hpp"
 #include "recovery_fixture.hpp"
@@ -955,6 +956,44 @@ TEST_F(RemovedAll, NotGoneWhileTheRuntimeDoesNotSay) {
   EXPECT_FALSE(recoveries->standInsGone());
   standIns.silent = false;
   EXPECT_TRUE(gone());
+}
+
+TEST_F(RemovedAll, WhatIsOrderedDoesNotWaitForASweepThatFailed) {
+  standIns.silent = true;
+  clock.advance(loop, 10min);
+  order();
+  clock.advance(loop, 0s);
+  EXPECT_EQ(standIns.sweeps, sweepsBefore + 1);
+  clock.advance(loop, 5s);
+  EXPECT_EQ(standIns.sweeps, sweepsBefore + 2) << "after the shortest pause";
+}
+
+/// containerd does not let stand-ins be removed.
+struct SweepsFail : SettlingTest {
+  SweepsFail() {
+    log.reconfigure(config::LogFormat::json, config::LogLevel::warn);
+    standIns.silent = true;
+    boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
+  }
+  const test::CaughtLog caught;
+};
+
+TEST_F(SweepsFail, TheyComeLessOftenAndAreLoggedOnce) {
+  clock.advance(loop, 10min);
+  EXPECT_GT(standIns.sweeps, 10) << "at least each minute";
+  EXPECT_LT(standIns.sweeps, 30);
+  EXPECT_EQ(caught.lines(), 1) << caught.text();
+  EXPECT_NE(caught.text().find("stand-ins without a fallback cannot be removed"), std::string::npos);
+}
+
+TEST_F(SweepsFail, WhatFailsAgainIsLoggedAgain) {
+  clock.advance(loop, 10min);
+  standIns.silent = false;
+  clock.advance(loop, 2min);
+  services->standInsMayExist = true;
+  standIns.silent = true;
+  clock.advance(loop, 2min);
+  EXPECT_EQ(caught.lines(), 2) << caught.text();
 }
 
 TEST_F(SettlingTest, OneWhoseFallbackDiedWhileNoDaemonRanIsSwept) {

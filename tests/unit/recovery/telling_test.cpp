@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What people who look at a pod are told in the course of a recovery.
+#include "caught_log.hpp"
 #include "recovery_fixture.hpp"
-#include "sys/fd.hpp"
 
 #include <algorithm>
-#include <fcntl.h>
 #include <string>
-#include <sys/mman.h>
-#include <unistd.h>
 
 namespace fallbackd::recovery {
 namespace {
@@ -77,16 +74,10 @@ TEST_F(RecoveryTest, WhoLooksAtThePodIsToldOfAFallbackThatDoesNotAnswerAnyMore) 
 /// What a watcher reports with each look, such as a kernel that cannot end connections.
 TEST_F(RecoveryTest, WhatNeedsAttentionIsLoggedOnce) {
   log.reconfigure(config::LogFormat::json, config::LogLevel::warn);
-  const sys::UniqueFd file(::memfd_create("log", MFD_CLOEXEC));
-  const sys::UniqueFd before(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-  ASSERT_EQ(::dup2(file.get(), STDERR_FILENO), STDERR_FILENO);
+  const test::CaughtLog caught;
   for (int look = 0; look < 3; ++look) recoveries->trouble("pulls that hang cannot be ended");
   recoveries->trouble("something else");
-  ASSERT_EQ(::dup2(before.get(), STDERR_FILENO), STDERR_FILENO);
-  std::string logged(4096, '\0');
-  logged.resize(
-      static_cast<std::size_t>(std::max<ssize_t>(::pread(file.get(), logged.data(), logged.size(), 0), 0)));
-  EXPECT_EQ(std::count(logged.begin(), logged.end(), '\n'), 2) << logged;
+  EXPECT_EQ(caught.lines(), 2) << caught.text();
 }
 
 }  // namespace
