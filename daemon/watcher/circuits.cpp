@@ -9,6 +9,9 @@ namespace fallbackd::watcher {
 namespace {
 
 constexpr std::size_t kSuspectsThatOpen = 2;
+// So long after an open circuit was due to be asked again, nobody waits for its host any more: whoever waits
+// asks within about one pause. The others are for many who wait for their turn to pull.
+constexpr int kPausesUntilQuiet = 6;
 
 /// Makes room for one more: removes a closed entry, or else the one that has been in its state longest.
 template <class Map>
@@ -110,7 +113,9 @@ void Circuits::trip(Circuit& circuit, const Failure& failure, Stamp now, std::ch
   if (circuit.state == State::closed) circuit.since = now;
   circuit.state = State::open;
   circuit.failure = failure;
-  circuit.retryAt = now + std::chrono::duration_cast<Monotonic::duration>(pause);
+  const auto length = std::chrono::duration_cast<Monotonic::duration>(pause);
+  circuit.retryAt = now + length;
+  circuit.quietAt = circuit.retryAt + kPausesUntilQuiet * length;
 }
 
 Circuits::Circuit& Circuits::hostOf(const std::string& host) {
@@ -171,10 +176,12 @@ void Circuits::abandoned(const std::string& host, const std::string& image) {
   }
 }
 
-std::vector<Circuits::Host> Circuits::hosts() const {
+std::vector<Circuits::Host> Circuits::hosts(Stamp now) const {
   std::vector<Host> all;
   for (const auto& [name, circuit] : hosts_) {
-    all.push_back({name, circuit.state, circuit.failure, circuit.since});
+    const bool quiet = circuit.state == State::open && now >= circuit.quietAt;
+    all.push_back(
+        {name, quiet ? State::half_open : circuit.state, circuit.failure, circuit.since, {}, quiet});
   }
   return all;
 }

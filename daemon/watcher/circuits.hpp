@@ -50,6 +50,8 @@ class Circuits {
     Stamp since;      // of the state closed or not closed
     /// Namespaces for whose pods only it is not closed.
     std::vector<std::string> namespaces = {};
+    /// Half open because nobody has asked for long: whether it still fails is not known.
+    bool quiet = false;
   };
 
   Circuits() = default;
@@ -78,8 +80,9 @@ class Circuits {
   /// Nothing was learned.
   void abandoned(const std::string& host, const std::string& image);
 
-  /// Every host that was asked lately.
-  [[nodiscard]] std::vector<Host> hosts() const;
+  /// Every host that was asked lately, to be shown; decides nothing. An open circuit of which nobody has
+  /// asked for long is shown as half open.
+  [[nodiscard]] std::vector<Host> hosts(Stamp now) const;
 
  private:
   struct Circuit {
@@ -87,6 +90,7 @@ class Circuits {
     Failure failure;
     Stamp since{};
     Stamp retryAt{};
+    Stamp quietAt{};                 // from then on nobody has asked for long
     std::set<std::string> suspects;  // of a host: images that failed since the last good answer
   };
   using Map = std::map<std::string, Circuit, std::less<>>;

@@ -110,21 +110,22 @@ std::vector<Circuits::Host> RegistryHealth::hosts(Stamp now) const {
   std::map<std::string, Circuits::Host> all;
   {
     const std::lock_guard lock(guard_);
-    for (auto& host : node_.hosts()) all.emplace(host.name, std::move(host));
+    for (auto& host : node_.hosts(now)) all.emplace(host.name, std::move(host));
   }
   for (const auto& [name, one] : namespaces_) {
-    for (const auto& host : one.circuits.hosts()) {
+    for (const auto& host : one.circuits.hosts(now)) {
       auto& merged =
           all.try_emplace(host.name, Circuits::Host{host.name, Circuits::State::closed, {}, host.since})
               .first->second;
-      if (host.state != Circuits::State::closed) merged.namespaces.push_back(name);
+      if (host.state != Circuits::State::closed && !host.quiet) merged.namespaces.push_back(name);
     }
   }
   std::vector<Circuits::Host> list;
   for (auto& [name, host] : all) {
-    if (host.state == Circuits::State::closed) {
+    if (host.state == Circuits::State::closed || host.quiet) {
       if (auto agreed = agreedOn(name, now)) {
         host.state = Circuits::State::open;
+        host.quiet = false;
         host.failure = std::move(agreed->failure);
         host.since = agreed->at;
       }

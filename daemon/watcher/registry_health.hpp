@@ -46,7 +46,8 @@ class RegistryHealth {
   [[nodiscard]] std::chrono::nanoseconds usualAnswer(const Scope& scope, const std::string& host) const;
   void answered(const Scope& scope, const std::string& host, std::chrono::nanoseconds took);
 
-  /// Every host that was asked lately, in any scope; its state is that of the node.
+  /// Every host that was asked lately, in any scope; its state is that of the node. Namespaces that have not
+  /// asked for long are left out. See Circuits.
   [[nodiscard]] std::vector<Circuits::Host> hosts(Stamp now) const;
 
  private:

@@ -131,8 +131,8 @@ MetricFamilies::MetricFamilies()
             "pull (of another image, which has stalled), back_off (after pulls that failed), unknown (no "
             "fallback is started: kubelet may be refusing the container)"}})),
       circuits(gauge("fallbackd_registry_circuit_state",
-                     "What is known of a registry: 0 closed (it answers), 1 half open (it is being asked), 2 "
-                     "open (it fails).",
+                     "What is known of a registry: 0 closed (it answers), 1 half open (it is being asked, or "
+                     "failed and nobody has asked for long), 2 open (it fails).",
                      {{"host", "registries of the configuration; other: the worst of all others"}})),
       connected(gauge("fallbackd_containerd_connected",
                       "1 while the event stream is connected and the pod view is complete, else 0.")),

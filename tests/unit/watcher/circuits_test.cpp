@@ -16,7 +16,7 @@ const Failure kMissing{Cause::not_found, "not found"};
 
 struct CircuitsTest : testing::Test {
   State stateOf(const std::string& host) const {
-    for (const auto& one : circuits.hosts()) {
+    for (const auto& one : circuits.hosts(kNow)) {
       if (one.name == host) return one.state;
     }
     return State::closed;
@@ -27,7 +27,7 @@ struct CircuitsTest : testing::Test {
 TEST_F(CircuitsTest, NothingIsKnownOfWhatWasNeverAsked) {
   EXPECT_FALSE(circuits.known("r", "r/a", kNow));
   EXPECT_FALSE(circuits.enter("r", "r/a", kNow));
-  EXPECT_TRUE(circuits.hosts().empty());
+  EXPECT_TRUE(circuits.hosts(kNow).empty());
 }
 
 TEST_F(CircuitsTest, ARegistryThatCannotBeReachedFailsAllItsImagesAndNoOthers) {
@@ -115,7 +115,7 @@ TEST(CircuitsLimits, WhatIsClosedOrOldestIsForgotten) {
   circuits.failed("d", "d/1", kRefused, kNow + 2s, 1h);
   EXPECT_FALSE(circuits.known("a", "a/1", kNow + 3s)) << "the oldest";
   EXPECT_TRUE(circuits.known("c", "c/1", kNow + 3s));
-  EXPECT_EQ(circuits.hosts().size(), 2U);
+  EXPECT_EQ(circuits.hosts(kNow + 4s).size(), 2U);
   for (const auto* image : {"d/2", "d/3", "d/4"}) circuits.failed("d", image, kMissing, kNow + 3s, 1h);
   EXPECT_FALSE(circuits.known("d", "d/2", kNow + 4s));
   EXPECT_TRUE(circuits.known("d", "d/4", kNow + 4s));

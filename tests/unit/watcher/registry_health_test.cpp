@@ -92,6 +92,35 @@ TEST_F(RegistryHealthTest, WhatTwoFoundIsForgottenWhenTheyStopAsking) {
   EXPECT_EQ(host(kBegin + 20s).state, State::closed);
 }
 
+TEST_F(RegistryHealthTest, WhetherAHostStillFailsIsNotKnownOnceNobodyAsks) {
+  fail(kNode, "r/a");
+  EXPECT_EQ(host(kBegin + 69s).state, State::open) << "those who wait may be waiting for their turn";
+  EXPECT_EQ(host(kBegin + 70s).state, State::half_open);
+  EXPECT_EQ(host(kBegin + 1h).state, State::half_open);
+  EXPECT_EQ(host(kBegin + 1h).failure.cause, Cause::unreachable);
+  EXPECT_FALSE(health.enter(kNode, "r", "r/a", kBegin + 1h)) << "the next one asks, as before";
+  fail(kNode, "r/a", kRefusal, kBegin + 1h);
+  EXPECT_EQ(host(kBegin + 1h).state, State::open);
+  EXPECT_EQ(host(kBegin + 1h).since, kBegin);
+}
+
+TEST_F(RegistryHealthTest, ANamespaceThatDoesNotAskAnyMoreIsNotListed) {
+  fail(kEvil, "r/a");
+  EXPECT_EQ(host(kBegin + 69s).namespaces, std::vector<std::string>{"evil"});
+  EXPECT_TRUE(host(kBegin + 1h).namespaces.empty());
+  EXPECT_FALSE(health.enter(kEvil, "r", "r/a", kBegin + 1h));
+  EXPECT_EQ(host(kBegin + 1h).namespaces, std::vector<std::string>{"evil"}) << "until it has its answer";
+}
+
+TEST_F(RegistryHealthTest, WhatTwoNamespacesFindShowsThoughTheNodeDoesNotAsk) {
+  fail(kNode, "r/a");
+  fail(kEvil, "r/a", kRefusal, kBegin + 1h);
+  EXPECT_EQ(host(kBegin + 1h).state, State::half_open);
+  fail(kShop, "r/a", kRefusal, kBegin + 1h);
+  EXPECT_EQ(host(kBegin + 1h).state, State::open);
+  EXPECT_EQ(host(kBegin + 1h).namespaces, (std::vector<std::string>{"evil", "shop"}));
+}
+
 TEST_F(RegistryHealthTest, ANamespaceClosesNoCircuitOfTheNode) {
   fail(kNode, "r/a");
   EXPECT_FALSE(health.enter(kEvil, "r", "r/evil", kBegin + 10s)) << "it may ask";
