@@ -63,6 +63,12 @@ kube::SourceSettings settingsOf(const config::KubernetesSettings& from, const Op
   return settings;
 }
 
+Result<kube::Pod> specificationIn(const kube::PodObject& pod) {
+  if (!pod.json.empty()) return kube::parsePod(pod.json);
+  return fail(Stage::config, Reason::too_large,
+              "it is among the longest of this node's pods, for which there is no room");
+}
+
 }  // namespace
 
 PodSources::PodSources(telemetry::Log& log) : log_(log) {
@@ -79,7 +85,7 @@ watcher::SpecPtr PodSources::described(const std::string& podUid) const {
   auto& parsed = parsed_[podUid];
   if (parsed.object == object) return parsed.spec;
   parsed.object = object;
-  auto spec = kube::parsePod(object->json);
+  auto spec = specificationIn(*object);
   if (spec) {
     parsed.spec = std::make_shared<const kube::Pod>(std::move(*spec));
   } else {

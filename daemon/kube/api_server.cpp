@@ -3,26 +3,30 @@
 
 #include "base/async/loop_clock.hpp"
 #include "base/query.hpp"
+#include "kube/view.hpp"
 
 #include <utility>
 
 namespace fallbackd::kube {
 
 ApiServer::ApiServer(const boost::asio::any_io_executor& executor, AccessSource access,
-                     const std::string& nodeName, PodSink& sink)
+                     const std::string& nodeName, PodSink& sink, AnswerLimits limits)
     : sink_(sink),
       watch_(executor, std::move(access),
              {"/api/v1/pods?fieldSelector=" + queryEscaped("spec.nodeName=" + nodeName), "pods", "PodList",
               Connection::kJson, Connection::kJson},
              *this,
              StateKeeper(SourceKind::apiserver, LoopClock::of(executor),
-                         [&sink](const SourceState& now) { sink.stateChanged(now); })) {}
+                         [&sink](const SourceState& now) { sink.stateChanged(now); }),
+             limits) {}
 
 void ApiServer::listed(boost::json::array items) {
   for (auto& item : items) {
     auto pod = podObjectOf(std::move(item));
     if (pod) listed_.push_back(std::move(*pod));
   }
+  // Page by page: there may be more of them than memory.
+  dropLongestTexts(listed_, View::kMaxBytes);
 }
 
 void ApiServer::listEnds() {

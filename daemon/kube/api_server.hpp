@@ -17,7 +17,7 @@ namespace fallbackd::kube {
 class ApiServer final : private CollectionSink {
  public:
   ApiServer(const boost::asio::any_io_executor& executor, AccessSource access, const std::string& nodeName,
-            PodSink& sink);
+            PodSink& sink, AnswerLimits limits = {});
 
   boost::asio::awaitable<void> run() { return watch_.run(); }
 

@@ -114,10 +114,11 @@ struct Connection::State {
   using Stream = asio::ssl::stream<tcp::socket>;
   using Parser = http::response_parser<http::buffer_body>;
 
-  State(const asio::any_io_executor& executor, Access given, TlsContext tls)
-      : access(std::move(given)), context(std::move(tls)), stream(executor, *context) {}
+  State(const asio::any_io_executor& executor, Access given, TlsContext tls, AnswerLimits most)
+      : access(std::move(given)), limits(most), context(std::move(tls)), stream(executor, *context) {}
 
   Access access;
+  AnswerLimits limits;
   TlsContext context;
   Stream stream;
   beast::flat_buffer buffer{kMaxHeaderBytes + kChunkBytes};
@@ -125,6 +126,7 @@ struct Connection::State {
   bool streaming = false;
   std::string lines;         // received but not returned yet
   std::size_t searched = 0;  // this much of it contains no line end
+  bool skipping = false;     // the line was too long; its end has not come yet
 
   [[nodiscard]] std::string name() const { return access.server.authority(); }
   [[nodiscard]] tl::unexpected<Error> broken(const std::string& what, const error_code& error) const;
@@ -139,7 +141,8 @@ struct Connection::State {
   asio::awaitable<Result<>> readBody(std::string& body);
   asio::awaitable<Result<bool>> readChunk(std::string& text);
   asio::awaitable<Result<Answer>> ask(Question question, bool mayStream);
-  asio::awaitable<Result<std::optional<std::string>>> readLine();
+  asio::awaitable<Result<std::optional<Line>>> readLine();
+  std::optional<Line> receivedLine();
 };
 
 tl::unexpected<Error> Connection::State::broken(const std::string& what, const error_code& error) const {
@@ -247,7 +250,7 @@ asio::awaitable<Result<>> Connection::State::readBody(std::string& body) {
   for (;;) {
     FB_CO_TRY(const bool more, co_await readChunk(body));
     if (!more) co_return Result<>();
-    if (body.size() > kMaxBodyBytes) co_return broken("read from", http::error::body_limit);
+    if (body.size() > limits.bodyBytes) co_return broken("read from", http::error::body_limit);
   }
 }
 
@@ -268,22 +271,33 @@ asio::awaitable<Result<Answer>> Connection::State::ask(Question question, bool m
   co_return answer;
 }
 
-asio::awaitable<Result<std::optional<std::string>>> Connection::State::readLine() {
-  for (;;) {
-    const auto end = lines.find('\n', searched);
-    if (end != std::string::npos) {
-      auto line = lines.substr(0, end);
-      lines.erase(0, end + 1);
-      searched = 0;
-      co_return line;
-    }
+/// The first line of what was received, if its end has come. The buffer goes with it, so that it does not
+/// stay as large as the longest line.
+std::optional<Line> Connection::State::receivedLine() {
+  const auto end = lines.find('\n', searched);
+  if (end == std::string::npos) {
     searched = lines.size();
-    if (lines.size() > kMaxLineBytes) {
-      co_return fail(Stage::kube, Reason::too_large, "a line of " + name() + " is too long");
+    return std::nullopt;
+  }
+  auto rest = lines.substr(end + 1);
+  lines.resize(end);
+  Line line{std::exchange(lines, std::move(rest)), std::exchange(skipping, false)};
+  if (line.skipped) line.text.clear();
+  searched = 0;
+  return line;
+}
+
+asio::awaitable<Result<std::optional<Line>>> Connection::State::readLine() {
+  for (;;) {
+    if (auto line = receivedLine()) co_return line;
+    if (lines.size() > limits.lineBytes) skipping = true;
+    if (skipping) {
+      lines = {};
+      searched = 0;
     }
     FB_CO_TRY(const bool more, co_await readChunk(lines));
     if (more) continue;
-    if (!lines.empty()) {
+    if (!lines.empty() || skipping) {
       co_return fail(Stage::kube, Reason::unavailable, name() + " ended the stream within a line");
     }
     co_return std::nullopt;
@@ -295,10 +309,11 @@ Connection::Connection(Connection&&) noexcept = default;
 Connection& Connection::operator=(Connection&&) noexcept = default;
 Connection::~Connection() = default;
 
-asio::awaitable<Result<Connection>> Connection::open(Access access, std::chrono::nanoseconds limit) {
+asio::awaitable<Result<Connection>> Connection::open(Access access, std::chrono::nanoseconds limit,
+                                                     AnswerLimits limits) {
   FB_CO_TRY(auto context, tlsContext(access));
-  auto state =
-      std::make_unique<State>(co_await asio::this_coro::executor, std::move(access), std::move(context));
+  auto state = std::make_unique<State>(co_await asio::this_coro::executor, std::move(access),
+                                       std::move(context), limits);
   auto connected = co_await within(limit, state->connect(limit));
   if (!connected) co_return state->tooSlow("connect to");
   FB_CO_CHECK(std::move(*connected));
@@ -340,7 +355,7 @@ asio::awaitable<Result<Answer>> Connection::openStream(std::string target, std::
   co_return std::move(*answer);
 }
 
-asio::awaitable<Result<std::optional<std::string>>> Connection::nextLine(Stamp deadline) {
+asio::awaitable<Result<std::optional<Line>>> Connection::nextLine(Stamp deadline) {
   if (!state_->streaming) {
     co_return fail(Stage::kube, Reason::internal, "this connection is not streaming");
   }

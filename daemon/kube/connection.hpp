@@ -13,6 +13,7 @@
 #include "kube/access.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,16 +29,26 @@ struct Answer {
   bool keepsOpen = true;  // the connection may be asked again
 };
 
+/// How much of an answer is kept in memory. etcd stores objects of up to 1.5 MiB, in a form that is shorter
+/// than JSON: its author can make an object up to seven times as long here.
+struct AnswerLimits {
+  std::uint64_t bodyBytes = 32UL << 20;  // several such objects, or thousands of typical ones
+  std::size_t lineBytes = 16UL << 20;    // one such object
+};
+
+struct Line {
+  std::string text;
+  bool skipped = false;  // it was longer than the limit, and has no text
+};
+
 class Connection {
  public:
   static constexpr const char* kJson = "application/json";
   static constexpr std::uint32_t kMaxHeaderBytes = 16UL << 10;
-  /// All pods of a node in one body: etcd stores objects of up to 1.5 MiB, and a typical pod has 10 KiB.
-  static constexpr std::uint64_t kMaxBodyBytes = 32UL << 20;
-  static constexpr std::size_t kMaxLineBytes = 4UL << 20;
 
   /// Resolves, connects, and checks the server.
-  static boost::asio::awaitable<Result<Connection>> open(Access access, std::chrono::nanoseconds limit);
+  static boost::asio::awaitable<Result<Connection>> open(Access access, std::chrono::nanoseconds limit,
+                                                         AnswerLimits limits = {});
 
   Connection(Connection&&) noexcept;
   Connection& operator=(Connection&&) noexcept;
@@ -58,8 +69,9 @@ class Connection {
   boost::asio::awaitable<Result<Answer>> openStream(std::string target, std::chrono::nanoseconds limit,
                                                     std::string accept = kJson);
 
-  /// The next line without its end. Empty if the server ended the stream as HTTP ends one.
-  boost::asio::awaitable<Result<std::optional<std::string>>> nextLine(Stamp deadline);
+  /// The next line without its end. Empty if the server ended the stream as HTTP ends one. One that is too
+  /// long is skipped: whoever wrote it must not keep us from what follows.
+  boost::asio::awaitable<Result<std::optional<Line>>> nextLine(Stamp deadline);
 
  private:
   struct State;

@@ -27,8 +27,12 @@ constexpr auto kWatchGrace = 30s;
 constexpr auto kMinWatch = 1s;
 constexpr Backoff::Limits kTries{1s, 60s};
 constexpr std::chrono::seconds kMaxRetryAfter = 5min;
-constexpr const char* kPageSize = "500";
-constexpr std::size_t kMaxPages = 100;
+constexpr std::size_t kPageSize = 500;
+// After a page that was too large. Few steps, because each costs as much as may be read; the last one has a
+// single object, which always fits.
+constexpr std::size_t kSmaller = 8;
+// 100 full pages are more than any cluster has. More of them are small, because objects are large.
+constexpr std::size_t kMaxPages = 1000;
 
 /// The cached version or the page has expired, or is not available yet: a list from etcd helps. Any other 504
 /// is different: an overloaded server should not have to read all pods from etcd for each node.
@@ -40,12 +44,13 @@ bool isAboutVersions(const Answer& answer) {
 }  // namespace
 
 ListWatch::ListWatch(const asio::any_io_executor& executor, AccessSource access, Collection collection,
-                     CollectionSink& sink, StateKeeper state)
+                     CollectionSink& sink, StateKeeper state, AnswerLimits limits)
     : clock_(LoopClock::of(executor)),
       access_(std::move(access)),
       collection_(std::move(collection)),
       sink_(sink),
       state_(std::move(state)),
+      limits_(limits),
       backoff_(kTries) {}
 
 asio::awaitable<void> ListWatch::run() {
@@ -80,6 +85,10 @@ asio::awaitable<void> ListWatch::recover(Trouble trouble) {
   co_await pauseFor(pause);
 }
 
+ListWatch::Trouble ListWatch::failed(const Error& error) {
+  return {error, outcomeOf(error), {}};
+}
+
 ListWatch::Step ListWatch::refused(const Answer& answer, const char* verb) {
   const auto outcome = outcomeOf(answer.status);
   std::string text = std::string(verb) + " " + collection_.what + ": the API server answered " +
@@ -96,62 +105,95 @@ ListWatch::Step ListWatch::refused(const Answer& answer, const char* verb) {
   return Trouble{fail(Stage::kube, reason, std::move(text)).value(), outcome, answer.retryAfter};
 }
 
-/// From the watch cache, which finds the pods of one node without reading all others.
+asio::awaitable<Result<Connection>> ListWatch::connect() {
+  FB_CO_TRY(auto access, access_());
+  co_return co_await Connection::open(std::move(access), kConnectLimit, limits_);
+}
+
+/// From the watch cache, which finds the pods of one node without reading all others, unless it is to be
+/// etcd.
+std::string ListWatch::listTarget(const Pages& pages) const {
+  auto asked = target("limit=" + std::to_string(pages.limit));
+  if (!pages.more.empty()) {
+    asked += "&continue=" + queryEscaped(pages.more);
+  } else if (version_.empty() && !fromEtcd_) {
+    asked += "&resourceVersion=0";
+  } else if (!fromEtcd_) {
+    asked += "&resourceVersion=" + queryEscaped(version_) + "&resourceVersionMatch=NotOlderThan";
+  }
+  return asked;
+}
+
 asio::awaitable<ListWatch::Step> ListWatch::list() {
-  const auto failed = [](const Error& error) { return Trouble{error, outcomeOf(error), {}}; };
-  auto access = access_();
-  if (!access) co_return failed(access.error());
-  auto connection = co_await Connection::open(std::move(*access), kConnectLimit);
-  if (!connection) co_return failed(connection.error());
+  Pages pages{kPageSize, {}, {}};
+  std::optional<Connection> connection;
   sink_.listBegins();
-  std::string version;
-  std::string more;
-  for (std::size_t pages = 0; pages < kMaxPages; ++pages) {
-    auto asked = target("limit=" + std::string(kPageSize));
-    if (!more.empty()) {
-      asked += "&continue=" + queryEscaped(more);
-    } else if (version_.empty() && !fromEtcd_) {
-      asked += "&resourceVersion=0";
-    } else if (!fromEtcd_) {
-      asked += "&resourceVersion=" + queryEscaped(version_) + "&resourceVersionMatch=NotOlderThan";
+  for (std::size_t asked = 0; asked < kMaxPages; ++asked) {
+    auto step = co_await listPage(connection, pages);
+    if (step) co_return step;
+    if (!pages.version.empty() && pages.more.empty()) {
+      listDone(std::move(pages));
+      co_return Step();
     }
-    auto accept = collection_.listAccept;
-    auto answer = co_await connection->get(std::move(asked), kListLimit, std::move(accept));
-    if (!answer) co_return failed(answer.error());
-    if (answer->status != 200) {
-      fromEtcd_ = isAboutVersions(*answer);
-      co_return refused(*answer, "list");
-    }
-    auto page = parseList(answer->body, collection_.listKind);
-    if (!page) co_return failed(page.error());
-    if (page->resourceVersion.empty()) {
-      co_return failed(
-          fail(Stage::kube, Reason::protocol, "list " + collection_.what + ": it has no resourceVersion")
-              .value());
-    }
-    sink_.listed(std::move(page->items));
-    version = std::move(page->resourceVersion);
-    more = std::move(page->more);
-    if (more.empty()) break;
   }
-  if (!more.empty()) {
-    co_return failed(
-        fail(Stage::kube, Reason::too_large, "list " + collection_.what + ": too many pages").value());
+  co_return failed(
+      fail(Stage::kube, Reason::too_large, "list " + collection_.what + ": too many pages").value());
+}
+
+/// A page that is too large is asked for again with fewer objects, at once: the same request would have the
+/// same answer. The watch cache would send all of them whatever the limit is.
+asio::awaitable<ListWatch::Step> ListWatch::listPage(std::optional<Connection>& connection, Pages& pages) {
+  if (!connection) {
+    auto opened = co_await connect();
+    if (!opened) co_return failed(opened.error());
+    connection.emplace(std::move(*opened));
   }
-  version_ = std::move(version);
+  auto asked = listTarget(pages);
+  auto accept = collection_.listAccept;
+  auto answer = co_await connection->get(std::move(asked), kListLimit, std::move(accept));
+  if (!answer && answer.error().reason == Reason::too_large && pages.limit > 1) {
+    state_.noted(answer.error(), Outcome::too_large);
+    fromEtcd_ = true;
+    pages.limit = std::max<std::size_t>(1, pages.limit / kSmaller);
+    connection.reset();
+    co_return Step();
+  }
+  if (!answer) co_return failed(answer.error());
+  if (answer->status != 200) {
+    fromEtcd_ = isAboutVersions(*answer);
+    co_return refused(*answer, "list");
+  }
+  co_return takePage(answer->body, pages);
+}
+
+ListWatch::Step ListWatch::takePage(const std::string& body, Pages& pages) {
+  auto page = parseList(body, collection_.listKind);
+  if (!page) return failed(page.error());
+  if (page->resourceVersion.empty()) {
+    return failed(
+        fail(Stage::kube, Reason::protocol, "list " + collection_.what + ": it has no resourceVersion")
+            .value());
+  }
+  sink_.listed(std::move(page->items));
+  pages.version = std::move(page->resourceVersion);
+  pages.more = std::move(page->more);
+  // Behind the large objects there may be thousands of small ones.
+  if (body.size() < limits_.bodyBytes / 4) pages.limit = std::min(kPageSize, pages.limit * 2);
+  return std::nullopt;
+}
+
+void ListWatch::listDone(Pages pages) {
+  version_ = std::move(pages.version);
   fromEtcd_ = false;
+  missed_ = false;
   synced_ = true;
   backoff_.reset();
   sink_.listEnds();
   state_.succeeded();
-  co_return Step();
 }
 
 asio::awaitable<ListWatch::Step> ListWatch::watch() {
-  const auto failed = [](const Error& error) { return Trouble{error, outcomeOf(error), {}}; };
-  auto access = access_();
-  if (!access) co_return failed(access.error());
-  auto connection = co_await Connection::open(std::move(*access), kConnectLimit);
+  auto connection = co_await connect();
   if (!connection) co_return failed(connection.error());
   const auto length = std::chrono::duration_cast<std::chrono::seconds>(jitter_(kWatchLength));
   const auto began = clock_.now();
@@ -165,6 +207,7 @@ asio::awaitable<ListWatch::Step> ListWatch::watch() {
   if (answer->status != 200) co_return refused(*answer, "watch");
   state_.succeeded();
   auto end = co_await follow(*connection, began + length + kWatchGrace);
+  if (missed_) synced_ = false;
   co_return co_await endOfWatch(std::move(end), clock_.now() - began);
 }
 
@@ -185,9 +228,22 @@ asio::awaitable<ListWatch::Step> ListWatch::follow(Connection& connection, Stamp
     auto line = co_await connection.nextLine(deadline);
     if (!line) co_return Trouble{line.error(), outcomeOf(line.error()), {}};
     if (!*line) co_return Step();
-    auto step = take(**line);
+    if ((*line)->skipped) {
+      missed(fail(Stage::kube, Reason::too_large, "watch " + collection_.what + ": a change is too large")
+                 .value(),
+             Outcome::too_large);
+      continue;
+    }
+    auto step = take((*line)->text);
     if (step) co_return step;
   }
+}
+
+/// An object's author must not keep us from what happens to others: the watch goes on. A list once it has
+/// ended, not at once, because the author could have us list as often as the object changes.
+void ListWatch::missed(const Error& error, Outcome outcome) {
+  missed_ = true;
+  state_.noted(error, outcome);
 }
 
 ListWatch::Step ListWatch::take(const std::string& line) {
@@ -208,7 +264,7 @@ ListWatch::Step ListWatch::take(const std::string& line) {
   Result<> taken;
   if (event->kind == WatchEvent::Kind::changed) taken = sink_.changed(std::move(event->object));
   if (event->kind == WatchEvent::Kind::gone) taken = sink_.gone(std::move(event->object));
-  if (!taken) return malformed(taken.error());
+  if (!taken) missed(taken.error(), Outcome::malformed);
   goneBefore_ = false;
   version_ = std::move(event->resourceVersion);
   return std::nullopt;

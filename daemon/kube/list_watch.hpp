@@ -33,7 +33,7 @@ class CollectionSink {
   virtual void listBegins() = 0;
   virtual void listed(boost::json::array items) = 0;
   virtual void listEnds() = 0;
-  /// An error makes everything be listed again.
+  /// An error passes over this object: everything is listed again once the watch has ended.
   virtual Result<> changed(boost::json::object object) = 0;
   virtual Result<> gone(boost::json::object object) = 0;
 };
@@ -49,7 +49,7 @@ class ListWatch {
   };
 
   ListWatch(const boost::asio::any_io_executor& executor, AccessSource access, Collection collection,
-            CollectionSink& sink, StateKeeper state);
+            CollectionSink& sink, StateKeeper state, AnswerLimits limits = {});
 
   boost::asio::awaitable<void> run();
 
@@ -64,25 +64,41 @@ class ListWatch {
   };
   using Step = std::optional<Trouble>;
 
+  /// A list on its way.
+  struct Pages {
+    std::size_t limit;    // objects in the next one
+    std::string more;     // the token of the next one; empty: it is the first
+    std::string version;  // of the latest one
+  };
+
+  boost::asio::awaitable<Result<Connection>> connect();
   boost::asio::awaitable<Step> list();
+  boost::asio::awaitable<Step> listPage(std::optional<Connection>& connection, Pages& pages);
+  Step takePage(const std::string& body, Pages& pages);
+  void listDone(Pages pages);
   boost::asio::awaitable<Step> watch();
   boost::asio::awaitable<Step> follow(Connection& connection, Stamp deadline);
   boost::asio::awaitable<Step> endOfWatch(Step end, std::chrono::nanoseconds lasted);
   Step take(const std::string& line);
+  void missed(const Error& error, Outcome outcome);
   boost::asio::awaitable<void> recover(Trouble trouble);
+  static Trouble failed(const Error& error);
   Step refused(const Answer& answer, const char* verb);
   [[nodiscard]] std::string target(const std::string& parameters) const;
+  [[nodiscard]] std::string listTarget(const Pages& pages) const;
 
   const Clock& clock_;
   AccessSource access_;
   Collection collection_;
   CollectionSink& sink_;
   StateKeeper state_;
+  AnswerLimits limits_;
   Backoff backoff_;
   Jitter jitter_;
   std::string version_;      // everything up to it is known; empty: nothing is
   bool synced_ = false;      // a watch can continue from version_
   bool fromEtcd_ = false;    // the watch cache could not answer
+  bool missed_ = false;      // this watch told a change that could not be taken
   bool goneBefore_ = false;  // the latest list's version had expired before a watch returned anything
 };
 

@@ -4,6 +4,7 @@
 #include "kube/json_fields.hpp"
 #include "kube/listing.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -70,6 +71,35 @@ std::optional<Owner> controllerOf(const json::object& object) {
                  field::text(*reference, "name"), field::text(*reference, "uid")};
   }
   return std::nullopt;
+}
+
+PodPtr withoutText(const PodObject& pod) {
+  auto made = std::make_shared<PodObject>();
+  made->uid = pod.uid;
+  made->isMirror = pod.isMirror;
+  made->namespaceName = pod.namespaceName;
+  made->name = pod.name;
+  made->resourceVersion = pod.resourceVersion;
+  made->owner = pod.owner;
+  made->labels = pod.labels;
+  made->annotations = pod.annotations;
+  made->ready = pod.ready;
+  made->deleting = pod.deleting;
+  made->containerIds = pod.containerIds;
+  made->lastingHash = pod.lastingHash;
+  return made;
+}
+
+void dropLongestTexts(std::vector<PodPtr>& pods, std::size_t bytes) {
+  std::size_t together = 0;
+  for (const auto& pod : pods) together += pod->json.size();
+  while (together > bytes) {
+    auto& longest = *std::max_element(pods.begin(), pods.end(), [](const auto& left, const auto& right) {
+      return left->json.size() < right->json.size();
+    });
+    together -= longest->json.size();
+    longest = withoutText(*longest);
+  }
 }
 
 Result<PodPtr> podObjectOf(json::value object) {

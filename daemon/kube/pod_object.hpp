@@ -41,7 +41,8 @@ struct PodObject {
   bool ready = false;                               // its condition Ready
   bool deleting = false;                            // it has a deletionTimestamp
   std::map<std::string, std::string> containerIds;  // by name, without the runtime's "containerd://"
-  /// The object as received, without managedFields: metadata, spec, status.
+  /// The object as received, without managedFields: metadata, spec, status. Empty if there was no room for
+  /// it.
   std::string json;
   /// Excludes the status and the resource version, which change all the time.
   std::size_t lastingHash = 0;
@@ -55,6 +56,12 @@ inline bool isSamePod(const PodObject& left, const PodObject& right) {
 
 /// The controller in an object's ownerReferences.
 std::optional<Owner> controllerOf(const boost::json::object& object);
+
+/// Everything about it but its `json`.
+PodPtr withoutText(const PodObject& pod);
+/// Takes the longest ones until `bytes` are enough for the rest: no pod's author takes the room of other
+/// pods.
+void dropLongestTexts(std::vector<PodPtr>& pods, std::size_t bytes);
 
 /// Stage kube, reason invalid: the object is not a pod.
 Result<PodPtr> podObjectOf(boost::json::value object);

@@ -15,8 +15,14 @@ std::size_t slotOf(SourceKind source) {
   return static_cast<std::size_t>(source);
 }
 
+std::size_t sizeOf(const std::map<std::string, std::string>& texts) {
+  std::size_t bytes = 0;
+  for (const auto& [key, value] : texts) bytes += key.size() + value.size();
+  return bytes;
+}
+
 std::size_t sizeOf(const PodPtr& pod) {
-  return pod == nullptr ? 0 : pod->json.size();
+  return pod == nullptr ? 0 : pod->json.size() + sizeOf(pod->labels) + sizeOf(pod->annotations);
 }
 
 }  // namespace
@@ -49,8 +55,7 @@ void View::put(std::size_t slot, const PodPtr& pod) {
   }
   const auto found = pods_.find(pod->uid);
   const std::size_t held = found == pods_.end() ? 0 : sizeOf(found->second.slots.at(slot).pod);
-  const bool fits = found != pods_.end() || pods_.size() < kMaxPods;
-  if (!fits || bytes_ - held + sizeOf(pod) > kMaxBytes) {
+  if (found == pods_.end() && pods_.size() >= kMaxPods) {
     ++leftOut_;
     return;
   }
@@ -59,6 +64,28 @@ void View::put(std::size_t slot, const PodPtr& pod) {
   if (before == nullptr || (*before)->lastingHash != pod->lastingHash) ++lastingChanges_;
   bytes_ += sizeOf(pod) - held;
   entry.slots.at(slot) = {pod, ++order_};
+  makeRoom();
+  if (bytes_ <= kMaxBytes) return;
+  ++leftOut_;
+  clear(pods_.find(pod->uid), slot);
+}
+
+/// The longest description goes first, whoever came first: otherwise some large pods take the room of all
+/// others.
+void View::makeRoom() {
+  while (bytes_ > kMaxBytes) {
+    Slot* longest = nullptr;
+    for (auto& [uid, entry] : pods_) {
+      for (auto& slot : entry.slots) {
+        const bool has = slot.pod != nullptr && !slot.pod->json.empty();
+        if (has && (longest == nullptr || slot.pod->json.size() > longest->pod->json.size())) longest = &slot;
+      }
+    }
+    if (longest == nullptr) return;
+    bytes_ -= longest->pod->json.size();
+    longest->pod = withoutText(*longest->pod);
+    ++leftOut_;
+  }
 }
 
 View::Entries::iterator View::clear(Entries::iterator entry, std::size_t slot) {

@@ -35,7 +35,7 @@ class View {
   [[nodiscard]] PodPtr find(const std::string& uid) const;
   [[nodiscard]] std::vector<PodPtr> all() const;
   [[nodiscard]] std::size_t size() const { return pods_.size(); }
-  /// Pods that exceeded the limits.
+  /// How often a pod exceeded the limits: it was not taken, or the longest description was given up.
   [[nodiscard]] std::uint64_t leftOut() const { return leftOut_; }
   /// Counts changes of anything but a status.
   [[nodiscard]] std::uint64_t lastingChanges() const { return lastingChanges_; }
@@ -54,6 +54,7 @@ class View {
   static const PodPtr* latestOf(const Entry& entry);
   bool claim(const PodPtr& pod);
   void put(std::size_t slot, const PodPtr& pod);
+  void makeRoom();
   Entries::iterator clear(Entries::iterator entry, std::size_t slot);
 
   Entries pods_;                            // by uid

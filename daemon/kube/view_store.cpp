@@ -64,6 +64,7 @@ Result<PodViewStore::Stored> PodViewStore::load() const {
 Result<> PodViewStore::save(const std::vector<PodPtr>& pods, Wall::time_point now) const {
   std::string lines;
   for (const auto& pod : pods) {
+    if (pod->json.empty()) continue;
     lines += pod->json;
     lines += '\n';
   }

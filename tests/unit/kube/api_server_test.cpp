@@ -43,9 +43,17 @@ class ApiServerTest : public test_support::SourceFixture {
   }
   kube_test::Seen latest() { return server.requests().back(); }
 
+  /// A pod that is so long in JSON. Its author writes a sixth of that: the server escapes each of these.
+  static std::string longPod(const std::string& uid, std::size_t bytes) {
+    return podJson("long-" + uid, uid, "node-1", std::string(bytes / 6, '\x01'));
+  }
+
+  // Small, so that little is sent: 24 times the length of an ordinary pod's line, and 12 of the longest ones.
+  static constexpr AnswerLimits kLimits{192UL << 10, 16UL << 10};
   FakeApiServer server{authority.server("IP:127.0.0.1")};
   Access access;
   ApiServer source{loop.get_executor(), [this] { return Result<Access>(access); }, "node-1", pods};
+  ApiServer limited{loop.get_executor(), [this] { return Result<Access>(access); }, "node-1", pods, kLimits};
 };
 
 TEST_F(ApiServerTest, FollowsThePodsOfThisNode) {
@@ -142,6 +150,83 @@ TEST_F(ApiServerTest, AnEventThatCannotBeReadMakesItListAgain) {
   server.endWatches(FakeApiServer::End::garbage);
   EXPECT_TRUE(eventually([&] { return lists() == 2 && server.watches() == 1; }));
   EXPECT_EQ(count(Outcome::malformed), 1U);
+}
+
+TEST_F(ApiServerTest, APodMayBeSevenTimesAsLongAsEtcdsObjects) {
+  static_assert(AnswerLimits().lineBytes > 7 * (3UL << 19));
+  startWell();
+  server.put(longPod("uid-long", 5UL << 20));
+  server.put(podJson("checkout-2", "uid-2"));
+  EXPECT_TRUE(soon([&] { return pods.find("uid-2") != nullptr; }));
+  EXPECT_TRUE(pods.find("uid-long"));
+  EXPECT_EQ(count(Outcome::too_large), 0U);
+}
+
+TEST_F(ApiServerTest, AChangeThatIsTooLargeKeepsNothingElseAway) {
+  server.put(podJson("checkout-1", "uid-1"));
+  tasks.spawn(limited.run());
+  ASSERT_TRUE(soon([&] { return server.watches() == 1 && is(Health::up) && count(Outcome::ok) == 2; }));
+  server.put(longPod("uid-long", 3 * kLimits.lineBytes));
+  server.put(podJson("checkout-2", "uid-2"));
+  EXPECT_TRUE(soon([&] { return pods.find("uid-2") != nullptr; })) << "in the same watch";
+  EXPECT_EQ(count(Outcome::too_large), 1U);
+  EXPECT_TRUE(is(Health::up));
+  for (int i = 0; i < 5; ++i) server.put(longPod("uid-long", 3 * kLimits.lineBytes));
+  server.put(podJson("checkout-3", "uid-3"));
+  EXPECT_TRUE(soon([&] { return pods.find("uid-3") != nullptr; }));
+  EXPECT_EQ(lists(), 1U) << "its author does not have us list as often as he likes";
+  clock.advance(loop, 5min);
+  server.endWatches(FakeApiServer::End::clean);
+  EXPECT_TRUE(eventually([&] { return pods.find("uid-long") != nullptr && count(Outcome::ok) == 4; }));
+  EXPECT_EQ(lists(), 2U);
+  clock.advance(loop, 5min);
+  server.endWatches(FakeApiServer::End::clean);
+  EXPECT_TRUE(eventually([&] { return server.requests().size() == 5 && server.watches() == 1; }));
+  EXPECT_EQ(lists(), 2U) << "nothing was missed any more";
+}
+
+TEST_F(ApiServerTest, AListThatIsTooLargeIsReadInSmallerPages) {
+  for (int i = 0; i < 8; ++i) server.put(longPod("uid-" + std::to_string(i), kLimits.bodyBytes / 3));
+  for (int i = 10; i < 40; ++i) server.put(podJson("p-" + std::to_string(i), "uid-" + std::to_string(i)));
+  tasks.spawn(limited.run());
+  ASSERT_TRUE(soon([&] { return is(Health::up) && count(Outcome::ok) == 2; }));
+  EXPECT_EQ(pods.size(), 38U);
+  EXPECT_GE(count(Outcome::too_large), 1U);
+  EXPECT_LE(lists(), 30U);
+  const auto before = lists();
+  const auto skipped = count(Outcome::too_large);
+  for (int i = 0; i < 8; ++i) server.remove("uid-" + std::to_string(i));
+  ASSERT_TRUE(soon([&] { return count(Outcome::too_large) == skipped + 8; })) << "their ends are as long";
+  clock.advance(loop, 30s);
+  server.endWatches(FakeApiServer::End::clean);
+  ASSERT_TRUE(eventually([&] { return lists() == before + 1 && server.watches() == 1; }));
+  EXPECT_EQ(pods.size(), 30U);
+  const auto all = server.requests();
+  EXPECT_EQ(all.at(all.size() - 2).query.at("limit"), "500") << "as large as ever";
+}
+
+TEST_F(ApiServerTest, AnObjectThatIsTooLargeAloneIsTriedAtGrowingPauses) {
+  server.put(longPod("uid-long", 2 * kLimits.bodyBytes));
+  tasks.spawn(limited.run());
+  ASSERT_TRUE(soon([&] { return is(Health::failing); }));
+  for (int second = 0; second < 200; second += 5) {
+    clock.advance(loop, 5s);
+    settle();
+  }
+  // Four sizes of a page each time, and 1, 2, 4 ... 60 s between the times.
+  EXPECT_LE(lists(), 4 * 12U);
+  EXPECT_GE(lists(), 4 * 3U);
+}
+
+TEST_F(ApiServerTest, APodThatIsNoneKeepsNothingElseAway) {
+  startWell();
+  server.put(R"({"metadata":{"name":"odd","namespace":"evil","uid":"uid-odd",
+                 "annotations":{"kubernetes.io/config.mirror":""}},"spec":{"nodeName":"node-1"}})");
+  server.put(podJson("checkout-2", "uid-2"));
+  EXPECT_TRUE(soon([&] { return pods.find("uid-2") != nullptr; }));
+  EXPECT_EQ(count(Outcome::malformed), 1U);
+  EXPECT_TRUE(is(Health::up));
+  EXPECT_EQ(lists(), 1U);
 }
 
 TEST_F(ApiServerTest, AnErrorInTheWatchIsTriedAgainFromThere) {

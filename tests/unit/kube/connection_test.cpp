@@ -270,7 +270,7 @@ TEST_F(ConnectionTest, AStreamComesLineByLine) {
         for (;;) {
           FB_CO_TRY(const auto line, co_await connection.nextLine(deadline));
           if (!line) co_return lines;
-          lines += " " + line->substr(0, 14);
+          lines += " " + line->text.substr(0, 14);
         }
       }(access, watch, clock.now() + 5min),
       [&] {

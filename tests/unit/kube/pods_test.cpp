@@ -255,9 +255,43 @@ TEST(View, IsBounded) {
   view.list(SourceKind::apiserver, {});
   EXPECT_EQ(view.size(), 0U);
   view.change(SourceKind::apiserver, pod("large", "uid-l", std::string(View::kMaxBytes, 'x')));
-  EXPECT_EQ(view.size(), 0U);
+  ASSERT_EQ(view.size(), 1U);
+  EXPECT_EQ(view.find("uid-l")->json, "");
   view.change(SourceKind::apiserver, pod("small", "uid-s"));
-  EXPECT_EQ(view.size(), 1U) << "what went takes no room";
+  EXPECT_NE(view.find("uid-s")->json, "") << "what went takes no room";
+}
+
+TEST(View, TheLongestDescriptionsGoFirst) {
+  View view;
+  constexpr std::size_t kLong = View::kMaxBytes / 4;
+  PodObject one = *pod("large", "uid");
+  std::vector<PodPtr> all;
+  for (int i = 0; i < 5; ++i) {
+    one.uid = "uid-" + std::to_string(i);
+    one.json.assign(kLong + static_cast<std::size_t>(i), 'x');
+    all.push_back(std::make_shared<PodObject>(one));
+  }
+  all.push_back(pod("small", "uid-s"));
+  view.list(SourceKind::apiserver, all);
+  EXPECT_EQ(view.size(), all.size()) << "all are known";
+  EXPECT_NE(view.find("uid-s")->json, "") << "it came last, and is not long";
+  EXPECT_NE(view.find("uid-0")->json, "");
+  EXPECT_EQ(view.find("uid-4")->json, "");
+  EXPECT_EQ(view.find("uid-4")->labels.at("app"), "checkout");
+}
+
+TEST(PodObject, TheLongestTextsAreDropped) {
+  auto first = *pod("a", "uid-1");
+  first.json = "12345";
+  auto second = first;
+  second.json = "123";
+  std::vector<PodPtr> pods{std::make_shared<PodObject>(first), std::make_shared<PodObject>(second)};
+  dropLongestTexts(pods, 8);
+  EXPECT_EQ(pods[0]->json, "12345");
+  dropLongestTexts(pods, 7);
+  EXPECT_EQ(pods[0]->json, "");
+  EXPECT_EQ(pods[0]->name, "a");
+  EXPECT_EQ(pods[1]->json, "123");
 }
 
 TEST(View, CountsWhatIsWorthSaving) {
@@ -307,6 +341,14 @@ TEST_F(PodViewStoreTest, GivesBackWhatWasSaved) {
   EXPECT_EQ(stored->pods[1]->json, pod("b", "uid-2")->json);
   ASSERT_TRUE(store.save({}, now));
   EXPECT_EQ(store.load()->pods.size(), 0U);
+}
+
+TEST_F(PodViewStoreTest, APodWithoutTextIsLeftOut) {
+  ASSERT_TRUE(store.save({withoutText(*pod("a", "uid-1")), pod("b", "uid-2")}, now));
+  const auto stored = store.load();
+  ASSERT_TRUE(stored) << stored.error().message();
+  ASSERT_EQ(stored->pods.size(), 1U);
+  EXPECT_EQ(stored->pods[0]->uid, "uid-2");
 }
 
 TEST_F(PodViewStoreTest, ADamagedFileIsToldAndNotUsed) {
