@@ -4,6 +4,8 @@
 #include "base/strings.hpp"
 #include "kube/json_fields.hpp"
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include <boost/json.hpp>
@@ -21,13 +23,58 @@ tl::unexpected<Error> notOne(const std::string& what) {
   return fail(Stage::kube, Reason::invalid, "what was received is not " + what);
 }
 
+/// `at` is where the string begins.
+std::size_t endOfString(std::string_view text, std::size_t at) {
+  for (++at; at < text.size() && text[at] != '"'; ++at) {
+    if (text[at] == '\\') ++at;
+  }
+  return std::min(at + 1, text.size());
+}
+
+/// `at` is where the array begins.
+std::size_t endOfArray(std::string_view text, std::size_t at) {
+  std::size_t depth = 0;
+  while (at < text.size()) {
+    if (text[at] == '"') {
+      at = endOfString(text, at);
+      continue;
+    }
+    const char sign = text[at++];
+    if (sign == '[' || sign == '{') ++depth;
+    if ((sign == ']' || sign == '}') && --depth == 0) break;
+  }
+  return at;
+}
+
+/// The only part of an object that a server hands on as its author wrote it. Nobody needs it here.
+std::string withoutManagedFields(std::string_view text) {
+  std::string rest;
+  for (std::size_t at = 0; at < text.size();) {
+    if (text[at] != '"') {
+      rest += text[at++];
+      continue;
+    }
+    const auto end = endOfString(text, at);
+    const auto word = text.substr(at, end - at);
+    rest += word;
+    at = end;
+    if (word != "\"managedFields\"" || text.substr(at, 2) != ":[") continue;
+    rest += ":[]";
+    at = endOfArray(text, at + 1);
+  }
+  return rest;
+}
+
 }  // namespace
 
+/// One object must not make a list unreadable: its author chooses how deep its managedFields are, and their
+/// bytes.
 Result<json::value> parsedJson(const std::string& text) {
   json::parse_options options;
   options.max_depth = kMaxDepth;
   json::error_code error;
   auto value = json::parse(text, error, {}, options);
+  if (error) value = json::parse(withoutManagedFields(text), error, {}, options);
   if (error) return fail(Stage::kube, Reason::protocol, "JSON: " + error.message());
   return value;
 }

@@ -52,6 +52,26 @@ TEST(PodObject, IsKeptAsReceivedButForManagedFields) {
   EXPECT_EQ(parsePodObject(one->json).value()->json, one->json);
 }
 
+TEST(PodObject, ItsManagedFieldsMayBeAnything) {
+  const auto whole = podJson("checkout-1", "uid-1");
+  const std::string usual = R"([{"manager":"kubectl"}])";
+  ASSERT_THAT(whole, HasSubstr(usual));
+  for (const auto& odd : {std::string(200, '[') + std::string(200, ']'), std::string("[\"\xff\"]"),
+                          std::string(R"([{"f:a\"]":")") + "\xff" + R"("}])"}) {
+    auto text = whole;
+    text.replace(text.find(usual), usual.size(), odd);
+    const auto page =
+        parsePodList(R"({"kind":"PodList","items":[)" + podJson("other", "uid-2") + "," + text + "]}");
+    ASSERT_TRUE(page) << odd;
+    ASSERT_EQ(page->pods.size(), 2U);
+    EXPECT_EQ(page->pods[1]->json, parsePodObject(whole).value()->json);
+  }
+  for (const auto* text :
+       {R"({"managedFields":[)", R"({"managedFields":["a\)", "\"", R"({"managedFields":]})"}) {
+    EXPECT_FALSE(parsePodObject(text)) << text;
+  }
+}
+
 /// A pod of another namespace whose author claims that it is the mirror of this uid.
 PodPtr claimant(const std::string& uid) {
   return parsePodObject(R"({"metadata":{"name":"evil","namespace":"evil","uid":"evil-uid",
