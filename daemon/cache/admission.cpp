@@ -176,6 +176,12 @@ Result<bool> Admission::checkExpiry(const BinaryRef& ref, Wall::time_point expir
                   "; sign it again with a later date, or with a key that still counts");
 }
 
+Result<> Admission::checkFloor(const BinaryRef& ref) {
+  if (options_.floor == FloorUse::ignore) return {};
+  FB_TRY(const auto floor, openFloor());
+  return floor.check(ref, settings_.rollbacks);
+}
+
 std::vector<RolledBack> Admission::rolledBack() {
   std::vector<RolledBack> all;
   if (settings_.rollbacks.empty()) return all;

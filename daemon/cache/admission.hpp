@@ -67,6 +67,9 @@ class Admission {
   /// Expiry and grace as of `now`: whether it may still be used, and whether it is in its grace period.
   Result<bool> checkExpiry(const BinaryRef& ref, Wall::time_point expires, Wall::time_point now) const;
 
+  /// Whether others may choose this version now. Reads the floor from disk.
+  Result<> checkFloor(const BinaryRef& ref);
+
   /// What decides from now on; not while another call runs.
   void reconfigure(config::CacheSettings settings) { settings_ = std::move(settings); }
   /// Each rollback of the configuration beside the floor on disk.

@@ -72,8 +72,16 @@ struct Cache::State {
     bool loosen = false;  // they do nothing else
   };
 
-  mutable std::mutex guard;  // for the five below; held briefly
+  /// A copy that somebody may hold, resident or not.
+  struct Lent {
+    std::weak_ptr<const Admitted> copy;
+    Evidence evidence;
+    NamedBy namedBy = NamedBy::configuration;
+  };
+
+  mutable std::mutex guard;  // for the six below; held briefly
   std::map<BinaryRef, Resident> residents;
+  std::map<BinaryRef, Lent> lent;
   std::set<BinaryRef> named;  // by the configuration
   Trust trust;
   std::vector<RolledBack> rolledBack;
@@ -116,18 +124,50 @@ struct Cache::State {
     });
   }
 
+  /// Under `guard`.
+  void keep(const AdmittedPtr& copy, const Evidence& evidence, NamedBy namedBy) {
+    const auto& ref = copy->ref;
+    std::erase_if(lent, [](const auto& one) { return one.second.copy.expired(); });
+    lent.insert_or_assign(ref, Lent{copy, evidence, namedBy});
+    // Only one copy of each: an earlier one may have been revoked meanwhile.
+    residents.erase(ref);
+    // Over the budget the binary is still valid; it is admitted again once nobody holds this copy.
+    const bool kept = residentBytes() + copy->size <= admission.settings().memoryBudgetBytes;
+    auto known = kept ? copy : std::make_shared<const Admitted>(copy->withoutBytes());
+    residents.emplace(ref, Resident{std::move(known), evidence, kept, true, namedBy});
+  }
+
+  /// The copy that somebody holds, if nothing speaks against it, or null. Running fallbacks hold theirs: a
+  /// copy for each would cost any amount of memory, and to end the daemon would free none of it.
+  AdmittedPtr shareHeld(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy) {
+    Lent known;
+    {
+      const std::lock_guard lock(guard);
+      if (const auto found = lent.find(ref); found != lent.end()) known = found->second;
+    }
+    const auto copy = known.copy.lock();
+    if (!copy) return nullptr;
+    // What was admitted for others has not raised the floor yet; below it, nothing serves them.
+    if (namedBy == NamedBy::configuration && known.namedBy == NamedBy::others) return nullptr;
+    if (namedBy == NamedBy::others && !admission.checkFloor(ref)) return nullptr;
+    const auto onDisk = admission.look(ref);
+    if (!onDisk || *onDisk != known.evidence) return nullptr;
+    if (!admission.checkExpiry(ref, copy->expires, now)) return nullptr;
+    const std::lock_guard lock(guard);
+    // It may have been given up meanwhile.
+    if (!lent.contains(ref)) return nullptr;
+    keep(copy, known.evidence, namedBy);
+    return copy;
+  }
+
   Result<AdmittedPtr> admitAndKeep(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy) {
+    if (auto held = shareHeld(ref, now, namedBy)) return held;
     Evidence evidence;
     FB_TRY(auto admitted, admitOnce(ref, now, namedBy, evidence));
     auto shared = std::make_shared<const Admitted>(std::move(admitted));
     const std::lock_guard lock(guard);
     if (shared->floor) dropBelow({ref.name, *shared->floor});
-    // Only one copy of each: an earlier one may have been revoked meanwhile.
-    residents.erase(ref);
-    // Over the budget the binary is still valid; it is admitted again for each recovery.
-    const bool kept = residentBytes() + shared->size <= admission.settings().memoryBudgetBytes;
-    auto known = kept ? shared : std::make_shared<const Admitted>(shared->withoutBytes());
-    residents.emplace(ref, Resident{std::move(known), evidence, kept, true, namedBy});
+    keep(shared, evidence, namedBy);
     return AdmittedPtr(shared);
   }
 
@@ -144,6 +184,7 @@ struct Cache::State {
       std::erase_if(residents, [](const auto& one) { return one.second.namedBy == NamedBy::others; });
     if (differInRollbacksOnly(before, applied.settings)) return;
     refusals.clear();
+    lent.clear();
     if (!applied.loosen) residents.swap(dropped);
     for (auto& [ref, resident] : residents) resident.judged = false;
   }
@@ -188,6 +229,7 @@ Cache::~Cache() = default;
 void Cache::giveUp(const AdmittedPtr& copy) {
   const std::lock_guard lock(state_->guard);
   std::erase_if(state_->residents, [&](const auto& one) { return one.second.admitted == copy; });
+  std::erase_if(state_->lent, [&](const auto& one) { return one.second.copy.lock() == copy; });
 }
 
 Result<AdmittedPtr> Cache::resident(const BinaryRef& ref, Wall::time_point now) {

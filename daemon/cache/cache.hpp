@@ -73,8 +73,9 @@ class Cache {
   [[nodiscard]] Result<AdmittedPtr> resident(const BinaryRef& ref,
                                              Wall::time_point now = Clock::system().wall());
 
-  /// Admits from disk and keeps the copy resident. Stage admission; the reason says why it was refused. What
-  /// the last refresh() wanted counts as named by the configuration, whoever asks for it.
+  /// Admits from disk and keeps the copy resident. While somebody holds an earlier copy and the files are
+  /// unchanged, it is that copy, and nothing is read. Stage admission; the reason says why it was refused.
+  /// What the last refresh() wanted counts as named by the configuration, whoever asks for it.
   [[nodiscard]] Result<AdmittedPtr> admit(const BinaryRef& ref, Wall::time_point now = Clock::system().wall(),
                                           NamedBy namedBy = NamedBy::others);
 
@@ -94,7 +95,7 @@ class Cache {
   /// keeps serving while its file is being replaced or no longer passes, until it expires, the configuration
   /// drops it, its digest is revoked or its keys are removed from the ring; the refusal is in the entry.
   /// Binaries that exceed the memory budget, in the order of `wanted` and then of `chosen`, stay valid and
-  /// are admitted again for each recovery.
+  /// are admitted again for a recovery.
   std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted,
                              Wall::time_point now = Clock::system().wall(),
                              const std::vector<BinaryRef>& chosen = {});

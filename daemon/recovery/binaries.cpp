@@ -206,8 +206,9 @@ void CachedBinaries::report(const cache::Cache::Entry& entry) {
       log_.warn("binary expired, its grace period has begun", {{"binary", entry.ref.toString()}});
     }
     if (!entry.resident) {
-      log_.warn("binary does not fit into the memory budget: each recovery reads and hashes it",
-                {{"binary", entry.ref.toString()}, {"bytes", (*result)->size}});
+      log_.warn(
+          "binary does not fit into the memory budget: a recovery reads it unless a fallback runs from it",
+          {{"binary", entry.ref.toString()}, {"bytes", (*result)->size}});
     }
   } else if (std::exchange(refused_[entry.ref], result.error().message()) != result.error().message()) {
     log_.warn("binary refused", {{"binary", entry.ref.toString()},

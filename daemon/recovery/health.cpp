@@ -69,7 +69,7 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::becomeReady() {
   if (!ready) {
     const auto status = co_await stopProcess(workload_->terminationGrace);
     static_cast<void>(status);
-    process_.reset();
+    releaseProcess();
     co_return tl::unexpected<Error>(ready.error());
   }
   const auto now = clock_.now();

@@ -144,6 +144,7 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::admitAndLau
     reach(State::verified, verified);
   }
   auto process = co_await launch(*admitted);
+  if (process && *process) runsFrom_ = *admitted;
   if (!process && isSpoilt(**admitted, process.error())) {
     services_.binaries.giveUp(*admitted);
     copyWasSpoilt_ = true;

@@ -261,7 +261,7 @@ cri::Awaitable<void> Recovery::cleanUp() {
   if (process_ == nullptr) co_return;
   const auto status = co_await process_->stop(0ns);
   static_cast<void>(status);
-  process_.reset();
+  releaseProcess();
 }
 
 /// From then on it serves no more, however long its clean-up takes.
@@ -281,7 +281,7 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
   } else {
     status = co_await stopProcess(workload_->terminationGrace);
   }
-  process_.reset();
+  releaseProcess();
   // Of a pod that goes, kubelet itself removes what has ended, after it has read how.
   if (*requestedEnd_ == State::pod_gone) co_await settling_.fallbackEnded(status);
   co_return Next::end;
@@ -318,6 +318,13 @@ void Recovery::noLongerServes() {
 void Recovery::noLongerRuns() {
   noLongerServes();
   incident_.pid = 0;
+}
+
+/// Once it has ended, and nothing of it is left.
+void Recovery::releaseProcess() {
+  process_.reset();
+  runsFrom_.reset();
+  launchedAs_.reset();
 }
 
 /// Cleans up after a dead process and waits for the back-off. False if the recovery ends meanwhile.

@@ -199,6 +199,7 @@ class Recovery {
   void noteExit(const launcher::ExitStatus& status);
   void noLongerServes();
   void noLongerRuns();
+  void releaseProcess();
   void finish(const Result<>& result);
   [[nodiscard]] State endOf(const Result<>& result) const;
   [[nodiscard]] Error failureOf(const Result<>& result) const;
@@ -212,6 +213,9 @@ class Recovery {
   Chronicle chronicle_;
   Settling settling_;
   std::unique_ptr<launcher::Process> process_;
+  /// Its pages stay in memory as long as the process runs, in any case: with this, other pods get the same
+  /// copy. Null of a process that an earlier daemon started.
+  cache::AdmittedPtr runsFrom_;
   std::optional<launcher::LaunchRequest> launchedAs_;  // the process that runs, for probes beside it
   unsigned nextProbePlace_ = 0;  // of two: a probe that was cancelled may still be cleaning up
   bool knowsWorkload_ = true;

@@ -1309,6 +1309,103 @@ TEST_F(ResidentTest, OverTheBudgetNothingIsKeptButAdmissionWorks) {
   EXPECT_FALSE(small.refresh({cache.ref}).at(0).result) << "nothing remains of it";
 }
 
+/// Binaries of one size, and a memory budget for some of them.
+struct ResidentBudgetTest : ResidentTest {
+  ResidentBudgetTest() {
+    for (const auto& ref : {cart, shop}) cache.put(ref, good());
+  }
+  [[nodiscard]] config::CacheSettings roomFor(std::size_t binaries) const {
+    auto settings = cache.settings();
+    settings.memoryBudgetBytes = binaries * good().size() + 10;
+    return settings;
+  }
+  static ino_t inodeOf(const Result<AdmittedPtr>& copy) {
+    struct stat info {};
+    EXPECT_TRUE(copy);
+    EXPECT_EQ(::fstat((*copy)->executable.get(), &info), 0);
+    return info.st_ino;
+  }
+  BinaryRef cart{"cart", "1.0.0"};
+  BinaryRef shop{"shop", "1.0.0"};
+  Wall::time_point now = Clock::system().wall();
+};
+
+TEST_F(ResidentBudgetTest, WhoeverRunsWhatDoesNotFitSharesOneCopy) {
+  Cache none(roomFor(0), ::geteuid());
+  auto one = none.admit(cache.ref);
+  auto two = none.admit(cache.ref);
+  EXPECT_EQ(inodeOf(one), inodeOf(two));
+  EXPECT_EQ(none.usage().hashedBytes, good().size());
+  EXPECT_EQ(none.usage().residents, 0U);
+  one = two;
+  two = AdmittedPtr();
+  EXPECT_EQ(*none.admit(cache.ref), *one) << "somebody still holds it";
+  one = AdmittedPtr();
+  ASSERT_TRUE(none.admit(cache.ref));
+  EXPECT_EQ(none.usage().hashedBytes, 2 * good().size()) << "nobody did";
+}
+
+TEST_F(ResidentBudgetTest, ACopyThatIsHeldIsKnownWhateverARefreshDrops) {
+  Cache one(roomFor(1), ::geteuid());
+  ASSERT_TRUE(one.refresh({cache.ref}).at(0).resident);
+  const auto held = one.admit(cart);
+  ASSERT_TRUE(one.refresh({}).empty());
+  EXPECT_EQ(inodeOf(one.admit(cart)), inodeOf(held));
+  const auto hashed = one.usage().hashedBytes;
+  EXPECT_TRUE(one.refresh({}, now, {cart}).at(0).resident);
+  EXPECT_EQ(one.usage().hashedBytes, hashed) << "it is kept as it is";
+}
+
+TEST_F(ResidentBudgetTest, AChangedFileIsNeverServedFromACopyThatIsHeld) {
+  Cache none(roomFor(0), ::geteuid());
+  const auto held = none.admit(cache.ref);
+  ASSERT_TRUE(held);
+  const auto other = test::program("elf-static");
+  cache.put(cache.ref, other);
+  const auto next = none.admit(cache.ref);
+  ASSERT_TRUE(next);
+  EXPECT_EQ((*next)->digest, toHex(Sha256::of(other)));
+  EXPECT_NE(inodeOf(next), inodeOf(held));
+  writeBytes(cache.file(cache.ref.fileName()), "#!/bin/sh\n");
+  EXPECT_EQ(none.admit(cache.ref).error().reason, Reason::not_elf);
+}
+
+TEST_F(ResidentBudgetTest, ACopyThatIsHeldIsJudgedForEachWhoGetsIt) {
+  Cache none(roomFor(0), ::geteuid());
+  const auto held = none.admit(cache.ref);
+  ASSERT_TRUE(held);
+  EXPECT_EQ(none.admit(cache.ref, now + 48h).error().reason, Reason::expired);
+  ASSERT_TRUE(VersionFloor::open(cache.path("state"))->raise({cache.ref.name, "1.9.0"}));
+  EXPECT_EQ(none.admit(cache.ref).error().reason, Reason::version_rollback);
+  EXPECT_TRUE(none.admit(cache.ref, now, NamedBy::configuration));
+}
+
+TEST_F(ResidentBudgetTest, StricterSettingsCountForACopyThatIsHeld) {
+  Cache none(roomFor(0), ::geteuid());
+  const auto held = none.admit(cache.ref);
+  ASSERT_TRUE(held);
+  auto settings = roomFor(0);
+  settings.threshold = 2;
+  none.reconfigure(settings);
+  EXPECT_EQ(none.admit(cache.ref).error().reason, Reason::threshold_not_met);
+}
+
+TEST_F(ResidentBudgetTest, ACopyForOthersThatIsHeldMovesTheFloorWhenTheConfigurationNamesIt) {
+  Cache none(roomFor(0), ::geteuid());
+  const auto held = none.admit(cache.ref);
+  ASSERT_TRUE(held);
+  ASSERT_TRUE(none.admit(cache.ref, now, NamedBy::configuration));
+  EXPECT_EQ(VersionFloor::open(cache.path("state"))->of(cache.ref.name), cache.ref.version);
+}
+
+TEST_F(ResidentBudgetTest, ACopyThatIsHeldAndGivenUpIsReplaced) {
+  Cache none(roomFor(0), ::geteuid());
+  const auto held = none.admit(cache.ref);
+  ASSERT_TRUE(held);
+  none.giveUp(*held);
+  EXPECT_NE(inodeOf(none.admit(cache.ref)), inodeOf(held));
+}
+
 TEST_F(ResidentTest, StricterSettingsCountBeforeAnythingIsAdmittedAgain) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
   auto settings = cache.settings();

@@ -32,11 +32,13 @@ struct FakeBinaries final : Binaries {
     admitted->ref = std::move(ref);
     admitted->executable = sys::UniqueFd(::memfd_create("copy", MFD_CLOEXEC));
     EXPECT_EQ(::fchmod(admitted->executable.get(), mode), 0);
+    copies.emplace_back(admitted);
     co_return cache::AdmittedPtr(std::move(admitted));
   }
   void giveUp(const cache::AdmittedPtr& /*copy*/) override { ++givenUp; }
   int givenUp = 0;
   mode_t mode = 0555;  // of the copies
+  std::vector<std::weak_ptr<const cache::Admitted>> copies;
   std::optional<Error> refusal;
 };
 

@@ -35,6 +35,24 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_TRUE(metric(R"(fallbackd_journal_operations_total{operation="remove",result="ok"} 1)"));
 }
 
+/// So that the next pod gets the same one.
+TEST_F(RecoveryTest, ACopyIsHeldAsLongAsItsProcessRuns) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  ASSERT_EQ(binaries.copies.size(), 1U);
+  launcher.launched[0]->request = {};  // what the launcher held is over with the launch
+  EXPECT_FALSE(binaries.copies[0].expired());
+  launcher.launched[0]->die(Kind::signaled, 9);
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
+  EXPECT_TRUE(binaries.copies[0].expired()) << "nothing runs from it";
+  ASSERT_TRUE(reaches(State::ready));
+  launcher.launched[1]->request = {};
+  EXPECT_FALSE(binaries.copies[1].expired());
+  kubeletMakes("c1", "main");
+  ASSERT_TRUE(reaches(State::handed_back));
+  EXPECT_TRUE(binaries.copies[1].expired());
+}
+
 TEST_F(RecoveryTest, TheKnownSandboxStatusIsUsedForTheFirstLaunch) {
   detect("s1", runtime.sandboxes.at("s1"));
   ASSERT_TRUE(reaches(State::ready));
