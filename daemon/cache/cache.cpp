@@ -79,10 +79,11 @@ struct Cache::State {
     NamedBy namedBy = NamedBy::configuration;
   };
 
-  mutable std::mutex guard;  // for the six below; held briefly
+  mutable std::mutex guard;  // for the seven below; held briefly
   std::map<BinaryRef, Resident> residents;
   std::map<BinaryRef, Lent> lent;
-  std::set<BinaryRef> named;  // by the configuration
+  std::set<BinaryRef> named;      // by the configuration
+  std::vector<BinaryRef> chosen;  // by pods, in their order
   Trust trust;
   std::vector<RolledBack> rolledBack;
   std::optional<NewSettings> next;  // not applied yet
@@ -93,7 +94,7 @@ struct Cache::State {
   };
   std::map<BinaryRef, Refusal> refusals;  // under `admitting`
 
-  std::uint64_t residentBytes() {
+  std::uint64_t residentBytes() const {
     std::uint64_t sum = 0;
     for (const auto& [ref, resident] : residents) sum += resident.kept ? resident.admitted->size : 0;
     return sum;
@@ -124,15 +125,56 @@ struct Cache::State {
     });
   }
 
+  /// Where it is among what pods choose; whoever else named it comes after them.
+  std::size_t placeOf(const BinaryRef& ref) const {
+    return static_cast<std::size_t>(std::find(chosen.begin(), chosen.end(), ref) - chosen.begin());
+  }
+
+  /// Whether its copy makes way for one that the configuration names.
+  bool makesWay(const BinaryRef& ref, const Resident& resident) const {
+    const bool others = resident.namedBy == NamedBy::others || placeOf(ref) < chosen.size();
+    return resident.kept && others && !named.contains(ref);
+  }
+
+  /// Whether the budget has room for it beside the others, or beside those that do not make way for it.
+  bool fits(const BinaryRef& ref, std::uint64_t size, NamedBy namedBy) const {
+    std::uint64_t sum = size;
+    for (const auto& [other, resident] : residents) {
+      const bool counts = namedBy == NamedBy::others || !makesWay(other, resident);
+      if (resident.kept && counts && other != ref) sum += resident.admitted->size;
+    }
+    return sum <= admission.settings().memoryBudgetBytes;
+  }
+
+  using Copies = std::vector<AdmittedPtr>;
+
+  /// The last ones that make way do so until there is room. The caller frees them outside the lock.
+  void makeRoomFor(std::uint64_t size, Copies& displaced) {
+    while (residentBytes() + size > admission.settings().memoryBudgetBytes) {
+      Resident* last = nullptr;
+      std::size_t place = 0;
+      for (auto& [ref, resident] : residents) {
+        if (!makesWay(ref, resident) || (last != nullptr && placeOf(ref) < place)) continue;
+        last = &resident;
+        place = placeOf(ref);
+      }
+      if (last == nullptr) return;
+      last->kept = false;
+      displaced.push_back(
+          std::exchange(last->admitted, std::make_shared<const Admitted>(last->admitted->withoutBytes())));
+    }
+  }
+
   /// Under `guard`.
-  void keep(const AdmittedPtr& copy, const Evidence& evidence, NamedBy namedBy) {
+  void keep(const AdmittedPtr& copy, const Evidence& evidence, NamedBy namedBy, Copies& displaced) {
     const auto& ref = copy->ref;
     std::erase_if(lent, [](const auto& one) { return one.second.copy.expired(); });
     lent.insert_or_assign(ref, Lent{copy, evidence, namedBy});
     // Only one copy of each: an earlier one may have been revoked meanwhile.
     residents.erase(ref);
     // Over the budget the binary is still valid; it is admitted again once nobody holds this copy.
-    const bool kept = residentBytes() + copy->size <= admission.settings().memoryBudgetBytes;
+    const bool kept = fits(ref, copy->size, namedBy);
+    if (kept) makeRoomFor(copy->size, displaced);
     auto known = kept ? copy : std::make_shared<const Admitted>(copy->withoutBytes());
     residents.emplace(ref, Resident{std::move(known), evidence, kept, true, namedBy});
   }
@@ -140,6 +182,7 @@ struct Cache::State {
   /// The copy that somebody holds, if nothing speaks against it, or null. Running fallbacks hold theirs: a
   /// copy for each would cost any amount of memory, and to end the daemon would free none of it.
   AdmittedPtr shareHeld(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy) {
+    Copies displaced;
     Lent known;
     {
       const std::lock_guard lock(guard);
@@ -156,18 +199,19 @@ struct Cache::State {
     const std::lock_guard lock(guard);
     // It may have been given up meanwhile.
     if (!lent.contains(ref)) return nullptr;
-    keep(copy, known.evidence, namedBy);
+    keep(copy, known.evidence, namedBy, displaced);
     return copy;
   }
 
   Result<AdmittedPtr> admitAndKeep(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy) {
     if (auto held = shareHeld(ref, now, namedBy)) return held;
+    Copies displaced;
     Evidence evidence;
     FB_TRY(auto admitted, admitOnce(ref, now, namedBy, evidence));
     auto shared = std::make_shared<const Admitted>(std::move(admitted));
     const std::lock_guard lock(guard);
     if (shared->floor) dropBelow({ref.name, *shared->floor});
-    keep(shared, evidence, namedBy);
+    keep(shared, evidence, namedBy, displaced);
     return AdmittedPtr(shared);
   }
 
@@ -203,6 +247,8 @@ struct Cache::State {
         known = found->second.evidence;
         admitted = found->second.admitted;
         kept = found->second.kept;
+        // Without room for it, reading it would change nothing.
+        settled = settled && (kept || !fits(ref, admitted->size, namedBy));
       }
     }
     const auto onDisk = admission.look(ref);
@@ -268,6 +314,7 @@ std::vector<Cache::Entry> Cache::refresh(const std::vector<BinaryRef>& wanted, W
   {
     const std::lock_guard lock(state_->guard);
     state_->named = {wanted.begin(), wanted.end()};
+    state_->chosen = chosen;
     state_->trust = std::move(trust);
     const auto isDropped = [&](const auto& one) {
       return !state_->named.contains(one.first) &&

@@ -95,7 +95,8 @@ class Cache {
   /// keeps serving while its file is being replaced or no longer passes, until it expires, the configuration
   /// drops it, its digest is revoked or its keys are removed from the ring; the refusal is in the entry.
   /// Binaries that exceed the memory budget, in the order of `wanted` and then of `chosen`, stay valid and
-  /// are admitted again for a recovery.
+  /// are admitted again for a recovery, or as soon as there is room for them. What is wanted takes the room
+  /// of what is only chosen, from its end on, but not of what else is wanted and resident already.
   std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted,
                              Wall::time_point now = Clock::system().wall(),
                              const std::vector<BinaryRef>& chosen = {});

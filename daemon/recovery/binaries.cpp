@@ -24,6 +24,18 @@ auto onPool(asio::thread_pool& pool, Work work) -> asio::awaitable<decltype(work
   co_return co_await asio::co_spawn(pool, std::move(running), asio::use_awaitable);
 }
 
+const BinaryState* stateIn(const BinaryRef& ref, const std::vector<BinaryState>& states) {
+  const auto found =
+      std::find_if(states.begin(), states.end(), [&](const auto& one) { return one.ref == ref; });
+  return found == states.end() ? nullptr : &*found;
+}
+
+/// Whether another binary took its place in the memory budget.
+bool madeWay(const cache::Cache::Entry& entry, const std::vector<BinaryState>& before) {
+  const auto* known = stateIn(entry.ref, before);
+  return !entry.examined && !entry.resident && known != nullptr && known->resident;
+}
+
 /// A refusal keeps what was known about the copy that still serves.
 BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinaryState>& before) {
   BinaryState state;
@@ -32,9 +44,8 @@ BinaryState stateOf(const cache::Cache::Entry& entry, const std::vector<BinarySt
   state.resident = entry.resident;
   if (!entry.result) {
     state.refused = entry.result.error();
-    const auto known =
-        std::find_if(before.begin(), before.end(), [&](const auto& one) { return one.ref == entry.ref; });
-    if (known == before.end() || !entry.resident) return state;
+    const auto* known = stateIn(entry.ref, before);
+    if (known == nullptr || !entry.resident) return state;
     state.inGrace = known->inGrace;
     state.bytes = known->bytes;
     state.digest = known->digest;
@@ -124,6 +135,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config, std::vec
   for (const auto& entry : entries) states_->push_back(stateOf(entry, before));
   for (const auto& entry : entries) {
     if (entry.examined) report(entry);
+    if (madeWay(entry, before)) warnOfBudget(**entry.result);
   }
   std::erase_if(refused_, [&](const auto& one) {
     return std::none_of(entries.begin(), entries.end(),
@@ -137,9 +149,8 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config, std::vec
   }
   std::vector<telemetry::Coverage> coverage;
   for (const auto& workload : config->workloads) {
-    const auto found = std::find_if(states_->begin(), states_->end(),
-                                    [&](const auto& state) { return state.ref == workload.binary; });
-    if (found == states_->end()) continue;
+    const auto* found = stateIn(workload.binary, *states_);
+    if (found == nullptr) continue;
     coverage.push_back(
         {workload.name, workload.binary.toString(), coverageOf(*found, now), found->serves, found->expires});
   }
@@ -193,6 +204,11 @@ void CachedBinaries::reportUsage() {
   metrics_.usage(usage.residentBytes, usage.budgetBytes, usage.hashedBytes);
 }
 
+void CachedBinaries::warnOfBudget(const cache::Admitted& admitted) {
+  log_.warn("binary does not fit into the memory budget: a recovery reads it unless a fallback runs from it",
+            {{"binary", admitted.ref.toString()}, {"bytes", admitted.size}});
+}
+
 void CachedBinaries::report(const cache::Cache::Entry& entry) {
   const auto& result = entry.result;
   count(result);
@@ -205,11 +221,7 @@ void CachedBinaries::report(const cache::Cache::Entry& entry) {
     if ((*result)->inGrace) {
       log_.warn("binary expired, its grace period has begun", {{"binary", entry.ref.toString()}});
     }
-    if (!entry.resident) {
-      log_.warn(
-          "binary does not fit into the memory budget: a recovery reads it unless a fallback runs from it",
-          {{"binary", entry.ref.toString()}, {"bytes", (*result)->size}});
-    }
+    if (!entry.resident) warnOfBudget(**result);
   } else if (std::exchange(refused_[entry.ref], result.error().message()) != result.error().message()) {
     log_.warn("binary refused", {{"binary", entry.ref.toString()},
                                  {"reason", toString(result.error().reason)},

@@ -81,6 +81,7 @@ class CachedBinaries final : public Binaries {
   void count(const Result<cache::AdmittedPtr>& admission);
   void meterGrace(const cache::Admitted& admitted);
   void report(const cache::Cache::Entry& entry);
+  void warnOfBudget(const cache::Admitted& admitted);
   void reportTrust();
   void reportRollbacks();
 

@@ -1406,6 +1406,52 @@ TEST_F(ResidentBudgetTest, ACopyThatIsHeldAndGivenUpIsReplaced) {
   EXPECT_NE(inodeOf(none.admit(cache.ref)), inodeOf(held));
 }
 
+TEST_F(ResidentBudgetTest, WhatPodsChooseMakesWayForWhatTheConfigurationNames) {
+  Cache one(roomFor(1), ::geteuid());
+  ASSERT_TRUE(one.refresh({}, now, {cart}).at(0).resident);
+  const auto entries = one.refresh({shop}, now, {cart});
+  EXPECT_TRUE(entries.at(0).resident);
+  EXPECT_TRUE(entries.at(1).result) << "it stays valid";
+  EXPECT_FALSE(entries.at(1).resident);
+  EXPECT_EQ(*one.resident(cart), nullptr);
+  EXPECT_EQ(one.usage().residentBytes, good().size());
+  const auto hashed = one.usage().hashedBytes;
+  EXPECT_FALSE(one.refresh({shop}, now, {cart}).at(1).examined);
+  EXPECT_EQ(one.usage().hashedBytes, hashed);
+  EXPECT_TRUE(one.refresh({}, now, {cart}).at(0).resident) << "there is room again";
+}
+
+TEST_F(ResidentBudgetTest, TheLastOfThemMakesWayAndOnlyIfThatIsEnough) {
+  const BinaryRef big{"big", "1.0.0"};
+  cache.put(big, good() + std::string(2 * good().size(), 'x'));
+  Cache two(roomFor(2), ::geteuid());
+  for (const auto& entry : two.refresh({}, now, {shop, cart})) ASSERT_TRUE(entry.resident);
+  auto entries = two.refresh({big}, now, {shop, cart});
+  EXPECT_TRUE(entries.at(0).result);
+  EXPECT_FALSE(entries.at(0).resident);
+  EXPECT_TRUE(entries.at(1).resident && entries.at(2).resident);
+  entries = two.refresh({cache.ref}, now, {shop, cart});
+  EXPECT_TRUE(entries.at(0).resident && entries.at(1).resident);
+  EXPECT_FALSE(entries.at(2).resident);
+}
+
+TEST_F(ResidentBudgetTest, NothingThatTheConfigurationNamesMakesWay) {
+  Cache one(roomFor(1), ::geteuid());
+  ASSERT_TRUE(one.refresh({}, now, {shop}).at(0).resident);
+  const auto entries = one.refresh({cart, shop});
+  EXPECT_FALSE(entries.at(0).resident);
+  EXPECT_TRUE(entries.at(1).resident) << "a pod chose it first";
+}
+
+TEST_F(ResidentBudgetTest, WhatDidNotFitIsKeptOnceThereIsRoom) {
+  Cache one(roomFor(1), ::geteuid());
+  const auto entries = one.refresh({cart, shop});
+  EXPECT_TRUE(entries.at(0).resident);
+  EXPECT_FALSE(entries.at(1).resident);
+  EXPECT_FALSE(one.refresh({cart, shop}).at(1).examined) << "there is none";
+  EXPECT_TRUE(one.refresh({shop}).at(0).resident);
+}
+
 TEST_F(ResidentTest, StricterSettingsCountBeforeAnythingIsAdmittedAgain) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
   auto settings = cache.settings();
