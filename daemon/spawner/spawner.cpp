@@ -35,6 +35,10 @@ constexpr std::uint64_t kSignalEvent = 0;
 // Signals to a traced process are changes too, and its pod's neighbours can send any number of them.
 constexpr int kChangesOfAPass = 64;
 constexpr int kQuietMs = 20;  // after this long without an event there is time to make a spare
+// No longer than this: a neighbour in a pod can go on stopping and continuing a fallback, and each is an
+// event. They are not switched off (SA_NOCLDSTOP), since the stops of a process that is traced would go with
+// them.
+constexpr std::int64_t kOverdueNs = 200'000'000;
 
 }  // namespace
 
@@ -64,11 +68,6 @@ Result<> Spawner::setUp() {
   FB_CHECK(enterOwnRoot());
   limits_ = containerLimits();
   resetSignals();
-  // Only their ends: a neighbour in the pod may stop and continue its fallback as often as it likes.
-  struct sigaction children {};
-  children.sa_handler = SIG_DFL;
-  children.sa_flags = SA_NOCLDSTOP;
-  if (::sigaction(SIGCHLD, &children, nullptr) != 0) return failErrno(Stage::spawner, "choose signals");
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
@@ -89,14 +88,20 @@ Result<> Spawner::setUp() {
 
 Result<> Spawner::run() {
   bool signaled = false;
+  std::int64_t overdue = 0;
   for (;;) {
     std::array<epoll_event, 64> ready{};
-    const int patience = wantsSpare_ || !spent_.empty() ? kQuietMs : -1;
+    const bool untidy = wantsSpare_ || !spent_.empty();
+    if (!untidy || overdue == 0) overdue = monotonicNs() + kOverdueNs;
+    const int patience = untidy ? kQuietMs : -1;
     const int count =
         ::epoll_wait(events_.get(), ready.data(), static_cast<int>(ready.size()), signaled ? 0 : patience);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return failErrno(Stage::spawner, "wait for events");
-    if (count == 0 && !signaled) prepare();
+    if ((count == 0 && !signaled) || (untidy && monotonicNs() >= overdue)) {
+      prepare();
+      overdue = 0;
+    }
     for (int i = 0; i < count; ++i) {
       const std::uint64_t key = ready.at(static_cast<std::size_t>(i)).data.u64;
       if (key == kSignalEvent) {
