@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <string_view>
 #include <sys/fsuid.h>
@@ -188,6 +189,7 @@ class AsRootOfPod {
     if (!differs_) return;
     ::setfsgid(plan.order.rootGid);
     ::setfsuid(plan.order.rootUid);
+    keepAccess();
   }
   ~AsRootOfPod() {
     if (!differs_) return;
@@ -200,6 +202,16 @@ class AsRootOfPod {
   AsRootOfPod& operator=(const AsRootOfPod&) = delete;
 
  private:
+  /// The root of a pod may do this in its volumes, whoever owns them. Another number than the node's root
+  /// loses it.
+  static void keepAccess() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3]{};
+    if (::syscall(SYS_capget, &header, sets) != 0) return;
+    sets[0].effective |= sets[0].permitted & (1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH);
+    static_cast<void>(::syscall(SYS_capset, &header, sets));
+  }
+
   bool differs_;
 };
 

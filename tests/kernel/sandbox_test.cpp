@@ -177,7 +177,7 @@ TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   ASSERT_EQ(::mount("vol", volume.c_str(), "tmpfs", 0, "mode=0700,uid=1234,gid=2345"), 0);
   // The node's root has no number in these two, so only the pod's can create the mount points in them.
   const auto outer = makeVolume("empty-dir", "outer");
-  ASSERT_EQ(::mount("vol", outer.c_str(), "tmpfs", 0, "mode=0777"), 0);
+  ASSERT_EQ(::mount("vol", outer.c_str(), "tmpfs", 0, "mode=0755,uid=999,gid=999"), 0);
   writeText(makeVolume("configmap", "settings") / "config.yaml", "inner\n");
   wanted.workload.volumes = {{config::Volume::Kind::empty_dir, "scratch", "/scratch", "", false},
                              {config::Volume::Kind::empty_dir, "outer", "/etc", "", false},
