@@ -250,6 +250,8 @@ Awaitable<void> Daemon::Parts::handleSignals() {
 }
 
 Awaitable<void> Daemon::Parts::shutDown() {
+  // Pods are looked at to the end: what began now would be nobody's if this is an uninstall.
+  recoveries->beginNothing();
   tasks.cancelAll();
   co_await tasks.drained();
   bool uninstalled = false;

@@ -371,7 +371,7 @@ void Recoveries::spawn(cri::Awaitable<void> task) {
 }
 
 cri::Awaitable<void> Recoveries::stop() {
-  stopping_ = true;
+  beginNothing();
   co_await withholding_.stop();
   tasks_.cancelAll();
   co_await tasks_.drained();

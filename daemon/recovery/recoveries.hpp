@@ -40,8 +40,11 @@ class Recoveries final : public watcher::Listener {
   /// The order forbids stand-ins, and the runtime has none of ours any more.
   [[nodiscard]] bool standInsGone() const;
 
-  /// Ends the coroutines; the fallbacks keep running and are adopted by the next daemon. From the call on
-  /// nothing begins any more, whatever is reported.
+  /// From now on nothing begins any more, whatever is reported; what runs goes on. For the time before
+  /// stop().
+  void beginNothing() { stopping_ = true; }
+  /// Ends the coroutines; the fallbacks keep running and are adopted by the next daemon. Nothing begins any
+  /// more.
   cri::Awaitable<void> stop();
 
   /// Running ones first, then those that ended, newest first.

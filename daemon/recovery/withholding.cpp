@@ -101,7 +101,8 @@ boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr w
   if (found == all_.end()) co_return;
   auto& one = found->second.withheld;
   // What took its place meanwhile is decided about by itself.
-  if (one.by != Withheld::By::observe || one.binary != workload->binary) co_return;
+  const bool same = one.workload == workload->name && one.binary == workload->binary;
+  if (one.by != Withheld::By::observe || !same) co_return;
   const auto complete = [&](const cache::AdmittedPtr& binary) {
     const auto& target = one.target;
     const auto spec = services_.specs->find(target.podUid, target.podNamespace, target.podName);

@@ -434,6 +434,17 @@ TEST_F(RecoveryTest, NothingBeginsOnceItStops) {
   EXPECT_TRUE(recoveries->incidents().empty());
 }
 
+TEST_F(RecoveryTest, NothingBeginsOnceItIsSaidSoAndWhatRunsGoesOn) {
+  detect();
+  ASSERT_TRUE(reaches(State::ready));
+  recoveries->beginNothing();
+  detect("s2");
+  clock.advance(loop, 1min);
+  EXPECT_EQ(launcher.launched.size(), 1U);
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
+  stop(*recoveries);
+}
+
 TEST_F(RecoveryTest, NothingIsFoundOutOnceItStops) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
