@@ -169,7 +169,11 @@ struct Cache::State {
   void keep(const AdmittedPtr& copy, const Evidence& evidence, NamedBy namedBy, Copies& displaced) {
     const auto& ref = copy->ref;
     std::erase_if(lent, [](const auto& one) { return one.second.copy.expired(); });
-    lent.insert_or_assign(ref, Lent{copy, evidence, namedBy});
+    // What once raised the floor has raised it, whoever else shares the copy.
+    const auto before = lent.find(ref);
+    const bool raised = before != lent.end() && before->second.copy.lock() == copy &&
+                        before->second.namedBy == NamedBy::configuration;
+    lent.insert_or_assign(ref, Lent{copy, evidence, raised ? NamedBy::configuration : namedBy});
     // Only one copy of each: an earlier one may have been revoked meanwhile.
     residents.erase(ref);
     // Over the budget the binary is still valid; it is admitted again once nobody holds this copy.

@@ -1398,6 +1398,14 @@ TEST_F(ResidentBudgetTest, ACopyForOthersThatIsHeldMovesTheFloorWhenTheConfigura
   EXPECT_EQ(VersionFloor::open(cache.path("state"))->of(cache.ref.name), cache.ref.version);
 }
 
+TEST_F(ResidentBudgetTest, ACopyThatRaisedTheFloorIsTheConfigurationsWhoeverSharesIt) {
+  Cache none(roomFor(0), ::geteuid());
+  const auto held = none.admit(cache.ref, now, NamedBy::configuration);
+  ASSERT_TRUE(held);
+  ASSERT_EQ(inodeOf(none.admit(cache.ref)), inodeOf(held));
+  EXPECT_EQ(inodeOf(none.admit(cache.ref, now, NamedBy::configuration)), inodeOf(held));
+}
+
 TEST_F(ResidentBudgetTest, ACopyThatIsHeldAndGivenUpIsReplaced) {
   Cache none(roomFor(0), ::geteuid());
   const auto held = none.admit(cache.ref);
