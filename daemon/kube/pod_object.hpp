@@ -42,7 +42,7 @@ struct PodObject {
   bool deleting = false;                            // it has a deletionTimestamp
   std::map<std::string, std::string> containerIds;  // by name, without the runtime's "containerd://"
   /// The object as received, without managedFields: metadata, spec, status. Empty if there was no room for
-  /// it.
+  /// it. Its status may be older than `ready` and what else is read from it.
   std::string json;
   /// Excludes the status and the resource version, which change all the time.
   std::size_t lastingHash = 0;

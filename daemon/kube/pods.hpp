@@ -14,6 +14,8 @@ namespace fallbackd::kube {
 
 class Pods final : public PodSink {
  public:
+  explicit Pods(std::size_t maxBytes = View::kMaxBytes) : view_(maxBytes) {}
+
   /// Null: no source has described this pod yet. refresh() asks for it.
   [[nodiscard]] PodPtr find(const std::string& uid) const { return view_.find(uid); }
   [[nodiscard]] std::vector<PodPtr> all() const { return view_.all(); }

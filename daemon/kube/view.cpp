@@ -21,99 +21,158 @@ std::size_t sizeOf(const std::map<std::string, std::string>& texts) {
   return bytes;
 }
 
-std::size_t sizeOf(const PodPtr& pod) {
-  return pod == nullptr ? 0 : pod->json.size() + sizeOf(pod->labels) + sizeOf(pod->annotations);
+std::size_t textOf(const PodPtr& pod) {
+  return pod == nullptr ? 0 : pod->json.size();
+}
+
+/// What stays of it when its text is given up.
+std::size_t restOf(const PodPtr& pod) {
+  return pod == nullptr ? 0 : sizeOf(pod->labels) + sizeOf(pod->annotations);
 }
 
 }  // namespace
 
-const PodPtr* View::latestOf(const Entry& entry) {
-  const Slot* latest = nullptr;
-  for (const auto& slot : entry.slots) {
-    if (slot.pod != nullptr && (latest == nullptr || slot.order > latest->order)) latest = &slot;
+std::size_t View::latestOf(const Entry& entry) {
+  std::size_t latest = kSlots;
+  for (std::size_t i = 0; i < kSlots; ++i) {
+    const auto& slot = entry.slots.at(i);
+    if (slot.pod != nullptr && (latest == kSlots || slot.order > entry.slots.at(latest).order)) latest = i;
   }
-  return latest == nullptr ? nullptr : &latest->pod;
+  return latest;
+}
+
+const PodPtr& View::podOf(const Entry& entry) {
+  return entry.slots.at(latestOf(entry)).pod;
+}
+
+void View::set(Slot& slot, PodPtr pod) {
+  texts_ += textOf(pod) - textOf(slot.pod);
+  rest_ += restOf(pod) - restOf(slot.pod);
+  slot.pod = std::move(pod);
+}
+
+View::Entries::iterator View::erase(Entries::iterator entry) {
+  for (auto& slot : entry->second.slots) set(slot, nullptr);
+  return pods_.erase(entry);
 }
 
 /// Whether a description may stand under its uid. A mirror never takes another pod's place; a pod takes its
 /// own from a mirror that claimed it.
 bool View::claim(const PodPtr& pod) {
   const auto found = pods_.find(pod->uid);
-  if (found == pods_.end()) return true;
-  const auto& there = **latestOf(found->second);
-  if (isSamePod(there, *pod)) return true;
+  if (found == pods_.end() || isSamePod(*podOf(found->second), *pod)) return true;
   if (pod->isMirror) return false;
-  for (auto& slot : found->second.slots) bytes_ -= sizeOf(slot.pod);
-  pods_.erase(found);
+  erase(found);
   return true;
 }
 
-void View::put(std::size_t slot, const PodPtr& pod) {
-  if (!claim(pod)) {
+void View::put(std::size_t slot, const PodPtr& pod, std::uint64_t order) {
+  const bool mayStand = claim(pod);
+  const auto found = pods_.find(pod->uid);
+  const bool isNew = found == pods_.end();
+  if (!mayStand || (isNew && pods_.size() >= kMaxPods)) {
     ++leftOut_;
     return;
   }
-  const auto found = pods_.find(pod->uid);
-  const std::size_t held = found == pods_.end() ? 0 : sizeOf(found->second.slots.at(slot).pod);
-  if (found == pods_.end() && pods_.size() >= kMaxPods) {
+  const auto was = isNew ? nullptr : found->second.slots.at(slot).pod;
+  if (rest_ - restOf(was) + restOf(pod) > maxBytes_) {
     ++leftOut_;
+    if (!isNew) clear(found, slot);
     return;
   }
   auto& entry = pods_[pod->uid];
-  const auto* const before = latestOf(entry);
-  if (before == nullptr || (*before)->lastingHash != pod->lastingHash) ++lastingChanges_;
-  bytes_ += sizeOf(pod) - held;
-  entry.slots.at(slot) = {pod, ++order_};
-  makeRoom();
-  if (bytes_ <= kMaxBytes) return;
-  ++leftOut_;
-  clear(pods_.find(pod->uid), slot);
+  if (isNew || podOf(entry)->lastingHash != pod->lastingHash) ++lastingChanges_;
+  set(entry.slots.at(slot), pod);
+  entry.slots.at(slot).order = order;
+  borrowText(entry, was);
+  for (const auto& other : entry.slots) borrowText(entry, other.pod);
 }
 
-/// The longest description goes first, whoever came first: otherwise some large pods take the room of all
-/// others.
+/// A source may have had no room for a text that another description of the pod has. Status and version in
+/// it may be older. Where anything else differs, it is not taken: an older image or command starts another
+/// program than the pod has, and without a specification nothing wrong is started.
+void View::borrowText(Entry& entry, const PodPtr& from) {
+  auto& latest = entry.slots.at(latestOf(entry));
+  const bool lacks = latest.pod->json.empty() && textOf(from) != 0;
+  if (!lacks || from->lastingHash != latest.pod->lastingHash) return;
+  auto made = std::make_shared<PodObject>(*latest.pod);
+  made->json = from->json;
+  set(latest, std::move(made));
+}
+
+/// What only repeats a pod goes first, as nobody reads it. Then the longest description goes, whoever came
+/// first: otherwise some large pods take the room of all others.
 void View::makeRoom() {
-  while (bytes_ > kMaxBytes) {
-    Slot* longest = nullptr;
+  while (texts_ + rest_ > maxBytes_) {
+    Slot* first = nullptr;
+    auto most = std::pair(false, std::size_t{0});
     for (auto& [uid, entry] : pods_) {
+      const auto* const latest = &entry.slots.at(latestOf(entry));
       for (auto& slot : entry.slots) {
-        const bool has = slot.pod != nullptr && !slot.pod->json.empty();
-        if (has && (longest == nullptr || slot.pod->json.size() > longest->pod->json.size())) longest = &slot;
+        const auto one = std::pair(&slot != latest, textOf(slot.pod));
+        if (one.second == 0 || one <= most) continue;
+        first = &slot;
+        most = one;
       }
     }
-    if (longest == nullptr) return;
-    bytes_ -= longest->pod->json.size();
-    longest->pod = withoutText(*longest->pod);
-    ++leftOut_;
+    if (first == nullptr) return;
+    set(*first, withoutText(*first->pod));
+    if (!most.first) ++leftOut_;
+  }
+}
+
+/// After everything that one call changes: what is replaced or gone takes no room from what stays.
+void View::settle() {
+  makeRoom();
+  for (auto& [uid, entry] : pods_) {
+    const bool has = textOf(podOf(entry)) != 0;
+    // The file leaves out a pod without text: one that has it again is missing there.
+    if (has && !entry.hadText) ++lastingChanges_;
+    entry.hadText = has;
   }
 }
 
 View::Entries::iterator View::clear(Entries::iterator entry, std::size_t slot) {
   auto& held = entry->second.slots.at(slot);
-  bytes_ -= sizeOf(held.pod);
-  held = {};
-  if (latestOf(entry->second) != nullptr) return std::next(entry);
-  ++lastingChanges_;
-  return pods_.erase(entry);
+  const auto was = held.pod;
+  set(held, nullptr);
+  held.order = 0;
+  if (latestOf(entry->second) == kSlots) {
+    ++lastingChanges_;
+    return pods_.erase(entry);
+  }
+  borrowText(entry->second, was);
+  return std::next(entry);
 }
 
 void View::remember(std::vector<PodPtr> pods) {
-  for (const auto& pod : pods) put(kRemembered, pod);
+  for (const auto& pod : pods) put(kRemembered, pod, ++order_);
+  settle();
 }
 
 void View::list(SourceKind source, const std::vector<PodPtr>& pods) {
+  if (source == SourceKind::apiserver) setAside_.clear();
+  forgetAllBut(pods, source);
+  for (const auto& pod : pods) put(slotOf(source), pod, ++order_);
+  for (auto entry = pods_.begin(); entry != pods_.end();) entry = clear(entry, kRemembered);
+  settle();
+}
+
+/// Before the source's pods are taken, which may need the place of those that are gone.
+void View::forgetAllBut(const std::vector<PodPtr>& pods, SourceKind source) {
   std::set<std::string_view> listed;
   for (const auto& pod : pods) listed.insert(pod->uid);
-  for (const auto& pod : pods) put(slotOf(source), pod);
   const auto apiSlot = slotOf(SourceKind::apiserver);
   const bool alsoForApi = source == SourceKind::kubelet && health_.at(apiSlot) != Health::up;
-  if (source == SourceKind::apiserver) setAside_.clear();
   for (auto entry = pods_.begin(); entry != pods_.end();) {
-    const bool gone = !listed.contains(entry->first);
+    if (listed.contains(entry->first)) {
+      ++entry;
+      continue;
+    }
     const auto uid = entry->first;
     auto next = clear(entry, kRemembered);
-    if (gone && pods_.contains(uid)) next = clear(pods_.find(uid), slotOf(source));
-    if (gone && alsoForApi && pods_.contains(uid)) {
+    if (pods_.contains(uid)) next = clear(pods_.find(uid), slotOf(source));
+    if (alsoForApi && pods_.contains(uid)) {
       const auto found = pods_.find(uid);
       if (const auto& pod = found->second.slots.at(apiSlot).pod) setAside_[uid] = pod;
       next = clear(found, apiSlot);
@@ -124,20 +183,21 @@ void View::list(SourceKind source, const std::vector<PodPtr>& pods) {
 
 void View::change(SourceKind source, const PodPtr& pod) {
   if (source == SourceKind::apiserver) setAside_.erase(pod->uid);
-  put(slotOf(source), pod);
+  put(slotOf(source), pod, ++order_);
+  settle();
 }
 
 void View::remove(SourceKind source, const PodPtr& pod) {
   if (source == SourceKind::apiserver) setAside_.erase(pod->uid);
   const auto entry = pods_.find(pod->uid);
-  if (entry == pods_.end() || !isSamePod(**latestOf(entry->second), *pod)) return;
+  if (entry == pods_.end() || !isSamePod(*podOf(entry->second), *pod)) return;
   // The API's copy of a static pod may go while the pod stays.
   if (pod->isMirror) {
     clear(entry, slotOf(source));
+    settle();
     return;
   }
-  for (auto& slot : entry->second.slots) bytes_ -= sizeOf(slot.pod);
-  pods_.erase(entry);
+  erase(entry);
   ++lastingChanges_;
 }
 
@@ -146,22 +206,22 @@ bool View::health(SourceKind source, Health health) {
   if (source != SourceKind::apiserver || health != Health::up) return false;
   const auto back = std::exchange(setAside_, {});
   for (const auto& [uid, pod] : back) {
-    const bool known = pods_.contains(uid);
-    put(slotOf(source), pod);
-    if (known) pods_.at(uid).slots.at(slotOf(source)).order = 0;  // kubelet's description is newer
+    // kubelet's description of a known pod is newer
+    put(slotOf(source), pod, pods_.contains(uid) ? 0 : ++order_);
   }
+  settle();
   return !back.empty();
 }
 
 PodPtr View::find(const std::string& uid) const {
   const auto found = pods_.find(uid);
-  return found == pods_.end() ? nullptr : *latestOf(found->second);
+  return found == pods_.end() ? nullptr : podOf(found->second);
 }
 
 std::vector<PodPtr> View::all() const {
   std::vector<PodPtr> pods;
   pods.reserve(pods_.size());
-  for (const auto& [uid, entry] : pods_) pods.push_back(*latestOf(entry));
+  for (const auto& [uid, entry] : pods_) pods.push_back(podOf(entry));
   return pods;
 }
 

@@ -19,6 +19,8 @@ class View {
   static constexpr std::size_t kMaxPods = 4096;
   static constexpr std::size_t kMaxBytes = 64UL << 20;
 
+  explicit View(std::size_t maxBytes = kMaxBytes) : maxBytes_(maxBytes) {}
+
   /// Sets what an earlier daemon knew: valid until a source has listed its pods.
   void remember(std::vector<PodPtr> pods);
 
@@ -31,13 +33,13 @@ class View {
   /// it was does not tell them again.
   bool health(SourceKind source, Health health);
 
-  /// Null if no source knows it.
+  /// Null if no source knows it. Without text if there is no room for it.
   [[nodiscard]] PodPtr find(const std::string& uid) const;
   [[nodiscard]] std::vector<PodPtr> all() const;
   [[nodiscard]] std::size_t size() const { return pods_.size(); }
   /// How often a pod exceeded the limits: it was not taken, or the longest description was given up.
   [[nodiscard]] std::uint64_t leftOut() const { return leftOut_; }
-  /// Counts changes of anything but a status.
+  /// Counts changes of anything but a status, and descriptions whose text is there again.
   [[nodiscard]] std::uint64_t lastingChanges() const { return lastingChanges_; }
 
  private:
@@ -48,19 +50,30 @@ class View {
   };
   struct Entry {
     std::array<Slot, kSlots> slots;
+    bool hadText = false;  // its latest description, after the last call
   };
   using Entries = std::map<std::string, Entry>;
 
-  static const PodPtr* latestOf(const Entry& entry);
+  /// kSlots: no slot has a pod.
+  static std::size_t latestOf(const Entry& entry);
+  /// The latest description. The entry has one.
+  static const PodPtr& podOf(const Entry& entry);
   bool claim(const PodPtr& pod);
-  void put(std::size_t slot, const PodPtr& pod);
+  void put(std::size_t slot, const PodPtr& pod, std::uint64_t order);
+  void borrowText(Entry& entry, const PodPtr& from);
+  void set(Slot& slot, PodPtr pod);
   void makeRoom();
+  void settle();
+  void forgetAllBut(const std::vector<PodPtr>& pods, SourceKind source);
   Entries::iterator clear(Entries::iterator entry, std::size_t slot);
+  Entries::iterator erase(Entries::iterator entry);
 
   Entries pods_;                            // by uid
   std::map<std::string, PodPtr> setAside_;  // of the API server, until it answers
   std::array<Health, kSources> health_{};
-  std::size_t bytes_ = 0;
+  std::size_t maxBytes_;
+  std::size_t texts_ = 0;  // bytes
+  std::size_t rest_ = 0;   // bytes of labels and annotations
   std::uint64_t order_ = 0;
   std::uint64_t leftOut_ = 0;
   std::uint64_t lastingChanges_ = 0;

@@ -9,6 +9,7 @@
 #include "kube/view_store.hpp"
 #include "temp_folder.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <sys/stat.h>
@@ -298,6 +299,130 @@ TEST(View, TheLongestDescriptionsGoFirst) {
   EXPECT_NE(view.find("uid-0")->json, "");
   EXPECT_EQ(view.find("uid-4")->json, "");
   EXPECT_EQ(view.find("uid-4")->labels.at("app"), "checkout");
+}
+
+/// A pod whose text has this many bytes.
+PodPtr podOfBytes(const std::string& uid, std::size_t bytes) {
+  auto made = *pod(uid, uid);
+  made.json.assign(bytes, 'x');
+  return std::make_shared<PodObject>(made);
+}
+
+std::vector<PodPtr> podsOfBytes(const std::vector<std::string>& uids, std::size_t bytes) {
+  std::vector<PodPtr> made;
+  for (const auto& uid : uids) made.push_back(podOfBytes(uid, bytes));
+  return made;
+}
+
+bool haveTexts(const View& view, const std::vector<std::string>& uids) {
+  return std::all_of(uids.begin(), uids.end(), [&](const auto& uid) {
+    const auto one = view.find(uid);
+    return one != nullptr && !one->json.empty();
+  });
+}
+
+TEST(View, WhatIsReplacedTakesNoRoom) {
+  const std::vector<std::string> uids{"uid-1", "uid-2", "uid-3", "uid-4"};
+  const auto four = podsOfBytes(uids, 9'000);
+  View afterStart(64'000);
+  afterStart.remember(four);
+  afterStart.list(SourceKind::apiserver, four);
+  EXPECT_TRUE(haveTexts(afterStart, uids));
+  View changed(64'000);
+  changed.remember(four);
+  for (const auto& one : four) changed.change(SourceKind::apiserver, one);
+  EXPECT_TRUE(haveTexts(changed, uids)) << "no source has listed its pods yet";
+  View larger(64'000);
+  const std::vector<std::string> seven{"uid-1", "uid-2", "uid-3", "uid-4", "uid-5", "uid-6", "uid-7"};
+  larger.remember(podsOfBytes(seven, 9'000));
+  auto now = podsOfBytes(seven, 1'000);
+  now.front() = podOfBytes("uid-1", 15'000);
+  larger.list(SourceKind::apiserver, now);
+  EXPECT_TRUE(haveTexts(larger, seven)) << "the others need less than before";
+  for (const auto* view : {&afterStart, &changed, &larger}) EXPECT_EQ(view->leftOut(), 0U);
+}
+
+TEST(View, TwoSourcesOfTheSamePodsKeepTheirTexts) {
+  const std::vector<std::string> uids{"uid-1", "uid-2", "uid-3", "uid-4"};
+  const auto four = podsOfBytes(uids, 9'000);
+  View view(64'000);
+  for (const auto source : {SourceKind::kubelet, SourceKind::apiserver, SourceKind::kubelet}) {
+    view.list(source, four);
+    EXPECT_TRUE(haveTexts(view, uids));
+  }
+  EXPECT_EQ(view.leftOut(), 0U);
+}
+
+TEST(View, WhatIsGoneTakesNoPlace) {
+  View remembered(64'000);
+  remembered.remember(podsOfBytes({"old-1", "old-2", "old-3", "old-4", "old-5"}, 12'000));
+  remembered.list(SourceKind::apiserver, podsOfBytes({"uid-1", "uid-2"}, 15'000));
+  EXPECT_TRUE(haveTexts(remembered, {"uid-1", "uid-2"}));
+  View full;
+  std::vector<PodPtr> many;
+  for (std::size_t i = 0; i < View::kMaxPods; ++i) many.push_back(podOfBytes(std::to_string(i), 1));
+  full.list(SourceKind::apiserver, many);
+  many.back() = podOfBytes("new", 1);
+  full.list(SourceKind::apiserver, many);
+  EXPECT_TRUE(full.find("new"));
+  EXPECT_EQ(full.size(), View::kMaxPods);
+}
+
+TEST(View, ATextThatASourceHadNoRoomForIsAnothersOfTheSame) {
+  const auto text = pod("a", "uid-1")->json;
+  auto latest = *withoutText(*pod("a", "uid-1"));
+  latest.ready = true;
+  const auto bare = std::make_shared<PodObject>(latest);
+  View view;
+  view.list(SourceKind::kubelet, {pod("a", "uid-1")});
+  view.list(SourceKind::apiserver, {bare});
+  EXPECT_EQ(view.find("uid-1")->json, text);
+  EXPECT_TRUE(view.find("uid-1")->ready) << "the rest is of the latest";
+  view.list(SourceKind::apiserver, {bare});
+  EXPECT_EQ(view.find("uid-1")->json, text) << "its own earlier one";
+  view.list(SourceKind::apiserver, {withoutText(*pod("a", "uid-1", "other"))});
+  EXPECT_EQ(view.find("uid-1")->json, "") << "the older image is not the pod's";
+  View remembered;
+  remembered.remember({pod("a", "uid-1")});
+  remembered.list(SourceKind::apiserver, {bare});
+  EXPECT_EQ(remembered.find("uid-1")->json, text);
+}
+
+TEST(View, ATextStaysWithThePodWhenItsSourceForgetsThePod) {
+  View view(10'000);
+  view.list(SourceKind::kubelet, {podOfBytes("uid-1", 9'000)});
+  view.list(SourceKind::apiserver, {podOfBytes("uid-1", 9'000)});
+  view.list(SourceKind::apiserver, {});
+  EXPECT_TRUE(haveTexts(view, {"uid-1"}));
+}
+
+TEST(View, WhatIsBackWithTheApiServerTakesNoNewerText) {
+  View view(10'000);
+  view.list(SourceKind::apiserver, {podOfBytes("uid-1", 8'000)});
+  view.health(SourceKind::apiserver, Health::failing);
+  view.list(SourceKind::kubelet, {});
+  view.list(SourceKind::kubelet, {podOfBytes("uid-1", 9'000)});
+  EXPECT_TRUE(view.health(SourceKind::apiserver, Health::up));
+  ASSERT_TRUE(haveTexts(view, {"uid-1"}));
+  EXPECT_EQ(view.find("uid-1")->json.size(), 9'000U) << "kubelet's is newer";
+}
+
+TEST(View, ATextThatIsBackIsWorthSaving) {
+  View view(10'000);
+  view.change(SourceKind::apiserver, podOfBytes("uid-1", 9'000));
+  view.change(SourceKind::apiserver, podOfBytes("uid-2", 8'000));
+  ASSERT_FALSE(haveTexts(view, {"uid-1"}));
+  auto before = view.lastingChanges();
+  view.change(SourceKind::apiserver, podOfBytes("uid-1", 9'000));
+  EXPECT_EQ(view.lastingChanges(), before) << "there is no room yet";
+  view.remove(SourceKind::apiserver, podOfBytes("uid-2", 8'000));
+  before = view.lastingChanges();
+  view.change(SourceKind::apiserver, podOfBytes("uid-1", 9'000));
+  EXPECT_TRUE(haveTexts(view, {"uid-1"}));
+  EXPECT_GT(view.lastingChanges(), before);
+  before = view.lastingChanges();
+  view.change(SourceKind::apiserver, podOfBytes("uid-1", 9'000));
+  EXPECT_EQ(view.lastingChanges(), before);
 }
 
 TEST(PodObject, TheLongestTextsAreDropped) {
