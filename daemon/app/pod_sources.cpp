@@ -71,7 +71,7 @@ Result<kube::Pod> specificationIn(const kube::PodObject& pod) {
 
 }  // namespace
 
-PodSources::PodSources(telemetry::Log& log) : log_(log) {
+PodSources::PodSources(telemetry::Log& log, std::size_t maxPodBytes) : log_(log), pods_(maxPodBytes) {
   pods_.onState([this](const kube::SourceState& state) { tell(state); });
   pods_.onChange([this](const std::string& podUid) { podsChanged(podUid); });
 }
@@ -85,6 +85,7 @@ watcher::SpecPtr PodSources::described(const std::string& podUid) const {
   auto& parsed = parsed_[podUid];
   if (parsed.object == object) return parsed.spec;
   parsed.object = object;
+  if (object->json.empty()) parsed.lacked = true;
   auto spec = specificationIn(*object);
   if (spec) {
     parsed.spec = std::make_shared<const kube::Pod>(std::move(*spec));
@@ -305,7 +306,12 @@ void PodSources::podsChanged(const std::string& podUid) {
 
 void PodSources::tellIfOther(const kube::PodObject& pod) {
   const auto [told, isNew] = told_.try_emplace(pod.uid, pod.lastingHash);
-  if (!isNew && std::exchange(told->second, pod.lastingHash) == pod.lastingHash) return;
+  const bool isSame = !isNew && std::exchange(told->second, pod.lastingHash) == pod.lastingHash;
+  // Whoever asked when there was no room for the specification got none.
+  const auto asked = parsed_.find(pod.uid);
+  const bool isBack =
+      asked != parsed_.end() && !pod.json.empty() && std::exchange(asked->second.lacked, false);
+  if (isSame && !isBack) return;
   if (changed_) changed_(pod.uid);
   askObjects(pod);
 }

@@ -28,7 +28,7 @@ namespace fallbackd::app {
 
 class PodSources final : public watcher::PodSpecs {
  public:
-  explicit PodSources(telemetry::Log& log);
+  explicit PodSources(telemetry::Log& log, std::size_t maxPodBytes = kube::View::kMaxBytes);
 
   [[nodiscard]] kube::Facts facts(const std::string& podUid) const override;
   void podWaits(const std::string& podUid) override;
@@ -90,6 +90,7 @@ class PodSources final : public watcher::PodSpecs {
     kube::PodPtr object;
     watcher::SpecPtr spec;
     std::size_t unreadable = 0;  // the hash of what was reported as unreadable
+    bool lacked = false;         // somebody asked when there was no room for its text
   };
 
   /// What variables of a pod name.

@@ -11,6 +11,8 @@
 
 #include <chrono>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include <boost/asio/io_context.hpp>
 #include <gtest/gtest.h>
@@ -50,7 +52,7 @@ struct PodSourcesTest : testing::Test {
   config::Config config;
   Options options;
   telemetry::Log log{config::LogFormat::json, config::LogLevel::error};
-  PodSources sources{log};
+  PodSources sources{log, 8'000};
 };
 
 TEST_F(PodSourcesTest, AnUnknownPodIsAskedForAtOnceAndAKnownOneAfterItsRecovery) {
@@ -96,6 +98,35 @@ TEST_F(PodSourcesTest, AKnownPodIsAskedForAgainHoweverManyOthersWait) {
   clock.advance(loop, 1s);
   sources.askRollout("uid-1");
   EXPECT_TRUE(soon([&] { return sources.endpoints("uid-1").value().asOf == clock.now(); }));
+}
+
+/// Whoever asked without it would otherwise go on without it until the pod changes.
+TEST_F(PodSourcesTest, ASpecificationThatHasRoomAgainIsTold) {
+  const auto large = podJson("checkout-1", "uid-1", "node-1", std::string(5'000, 'x'));
+  std::vector<std::string> told;
+  sources.onChange([&](const std::string& uid) { told.push_back(uid); });
+  api.put(podJson("checkout-0", "uid-0"));
+  sources.start(loop.get_executor(), config, options);
+  ASSERT_TRUE(soon([&] { return knows("uid-0"); }));
+  api.put(large);
+  ASSERT_TRUE(soon([&] { return knows("uid-1"); }));
+  ASSERT_NE(sources.find("uid-1", "shop", "checkout-1"), nullptr);
+  api.put(podJson("checkout-2", "uid-2", "node-1", std::string(4'500, 'x')));
+  ASSERT_TRUE(soon([&] { return knows("uid-2"); }));
+  ASSERT_EQ(sources.find("uid-1", "shop", "checkout-1"), nullptr) << "there is no room for both";
+  api.remove("uid-2");
+  ASSERT_TRUE(soon([&] { return !knows("uid-2"); }));
+  told.clear();
+  const auto putAgain = [&] {
+    const auto before = sources.pods().find("uid-1");
+    api.put(large);
+    return soon([&] { return sources.pods().find("uid-1") != before; });
+  };
+  ASSERT_TRUE(putAgain());
+  EXPECT_EQ(told, std::vector<std::string>{"uid-1"});
+  EXPECT_NE(sources.find("uid-1", "shop", "checkout-1"), nullptr);
+  ASSERT_TRUE(putAgain());
+  EXPECT_EQ(told.size(), 1U) << "only its status may differ";
 }
 
 }  // namespace
