@@ -250,7 +250,7 @@ Awaitable<void> Daemon::Parts::handleSignals() {
 }
 
 Awaitable<void> Daemon::Parts::shutDown() {
-  // Pods are looked at to the end: what began now would be nobody's if this is an uninstall.
+  // Pods are watched to the end; after an uninstall no daemon would adopt what began now.
   recoveries->beginNothing();
   tasks.cancelAll();
   co_await tasks.drained();

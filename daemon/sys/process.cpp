@@ -41,12 +41,15 @@ struct PidFdInfo {
 constexpr std::uint64_t kInfoExit = 1ULL << 3;
 constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidFdInfo);
 
-std::optional<std::uint64_t> limitIn(std::string_view word) {
-  if (word == "unlimited") return RLIM_INFINITY;
+std::optional<std::uint64_t> numberIn(std::string_view word) {
   std::uint64_t value = 0;
   const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), value);
   if (code != std::errc{} || end != word.data() + word.size()) return std::nullopt;
   return value;
+}
+
+std::optional<std::uint64_t> limitIn(std::string_view word) {
+  return word == "unlimited" ? RLIM_INFINITY : numberIn(word);
 }
 
 Result<std::uint64_t> statField(Stage stage, pid_t pid, std::size_t afterName, const char* name) {
@@ -55,12 +58,8 @@ Result<std::uint64_t> statField(Stage stage, pid_t pid, std::size_t afterName, c
   const auto nameEnd = text.rfind(") ");
   if (nameEnd != std::string::npos) {
     const auto fields = split(std::string_view(text).substr(nameEnd + 2), ' ');
-    std::uint64_t value = 0;
-    if (fields.size() > afterName) {
-      const auto field = fields[afterName];
-      const auto [end, code] = std::from_chars(field.data(), field.data() + field.size(), value);
-      if (code == std::errc{} && end == field.data() + field.size()) return value;
-    }
+    const auto value = fields.size() > afterName ? numberIn(fields[afterName]) : std::nullopt;
+    if (value) return *value;
   }
   return fail(stage, Reason::invalid, std::string(name) + " of process " + std::to_string(pid));
 }

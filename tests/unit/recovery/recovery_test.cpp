@@ -267,13 +267,21 @@ TEST_F(RecoveryTest, AShortageDoesNotKeepARecoveryThatNobodyNeeds) {
   ASSERT_TRUE(reaches(State::withdrawn));
 }
 
-TEST_F(RecoveryTest, AnAttemptThatFailsIsTheLastWhereNobodyNeedsIt) {
-  cause = Cause::not_started;
+class WithdrawnRecovery : public RecoveryTest {
+ protected:
+  /// The launch stays at the gate.
+  void withdrawDuringLaunch(test::Gate& gate) {
+    cause = Cause::not_started;
+    launcher.launchGate = &gate;
+    detect();
+    ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 1; }));
+    recoveries->noLongerHeldUp("s1", "main");
+  }
+};
+
+TEST_F(WithdrawnRecovery, AnAttemptThatFailsIsTheLastWhereNobodyNeedsIt) {
   test::Gate gate(loop);
-  launcher.launchGate = &gate;
-  detect();
-  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 1; }));
-  recoveries->noLongerHeldUp("s1", "main");
+  ASSERT_NO_FATAL_FAILURE(withdrawDuringLaunch(gate));
   clock.advance(loop, 1s);
   EXPECT_EQ(state(), State::verified) << "it may start a process";
   launcher.refusal = shortages()[0];
@@ -282,13 +290,9 @@ TEST_F(RecoveryTest, AnAttemptThatFailsIsTheLastWhereNobodyNeedsIt) {
   EXPECT_TRUE(launcher.launched.empty());
 }
 
-TEST_F(RecoveryTest, AWithdrawalThatCameTooLateDoesNotEndALaterRun) {
-  cause = Cause::not_started;
+TEST_F(WithdrawnRecovery, AWithdrawalThatCameTooLateDoesNotEndALaterRun) {
   test::Gate gate(loop);
-  launcher.launchGate = &gate;
-  detect();
-  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launching == 1; }));
-  recoveries->noLongerHeldUp("s1", "main");
+  ASSERT_NO_FATAL_FAILURE(withdrawDuringLaunch(gate));
   gate.open();
   ASSERT_TRUE(reaches(State::ready));
   launcher.refusal = shortages()[0];
