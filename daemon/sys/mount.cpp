@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sys/mount.hpp"
 
+#include <cerrno>
 #include <fcntl.h>
 #include <sys/mount.h>
 
@@ -22,6 +23,10 @@ Result<UniqueFd> copyMount(Stage stage, const UniqueFd& source, MountFlags flags
     attributes.userns_fd = static_cast<std::uint64_t>(flags.idMap->get());
   }
   if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes) != 0) {
+    if (errno == EINVAL && flags.idMap != nullptr) {
+      return failErrno(
+          stage, "map the owners of " + what + " to the pod's user namespace (a tmpfs needs Linux 6.3)");
+    }
     return failErrno(stage, "set the attributes of the mount of " + what);
   }
   return tree;

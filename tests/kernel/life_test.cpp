@@ -187,19 +187,19 @@ TEST_F(Life, AKernelThatCannotTellEndsNothing) {
 
 /// The program runs already: ending it would be worse than waiting for a descriptor.
 TEST_F(Life, WithoutADescriptorAStartedProcessIsExaminedLater) {
-  const auto refused = std::make_shared<std::atomic<int>>(0);  // the thread that counts outlives this frame
+  std::atomic<int> refused = 0;
   const auto process = onOwnThread([&]() -> ProcessPtr {
-    const auto full = [refused,
+    const auto full = [&refused,
                        pause = "/proc/" + std::to_string(sandbox->pause())](const seccomp_data& call) {
       const auto path = pathOf(call);
       const bool examines =
           path.starts_with("/proc/") && path.ends_with("/cgroup") && !path.starts_with(pause);
-      return examines && *refused < 3 && ++*refused > 0 ? EMFILE : 0;
+      return examines && refused < 3 && ++refused > 0 ? EMFILE : 0;
     };
     return decideCalls({SYS_openat}, full) ? launched(request({"wait"})) : nullptr;
   });
   ASSERT_NE(process, nullptr);
-  EXPECT_EQ(*refused, 3);
+  EXPECT_EQ(refused, 3);
   stop(process);
 }
 
@@ -207,16 +207,16 @@ TEST_F(Life, WithoutADescriptorALeafIsEndedLater) {
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   const auto record = process->record();
-  const auto refused = std::make_shared<std::atomic<int>>(0);  // the thread that counts outlives this frame
+  std::atomic<int> refused = 0;
   onOwnThread([&] {
-    const auto full = [refused](const seccomp_data& call) {
+    const auto full = [&refused](const seccomp_data& call) {
       const auto path = pathOf(call);
-      return path.find("fallbackd-test") != std::string::npos && *refused < 3 && ++*refused > 0 ? EMFILE : 0;
+      return path.find("fallbackd-test") != std::string::npos && refused < 3 && ++refused > 0 ? EMFILE : 0;
     };
     if (decideCalls({SYS_openat, SYS_openat2}, full)) stop(process);
     return 0;
   });
-  EXPECT_EQ(*refused, 3);
+  EXPECT_EQ(refused, 3);
   for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf)) << leaf;
 }
 

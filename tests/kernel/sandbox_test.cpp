@@ -173,11 +173,13 @@ TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   replaceSandbox({.userNamespace = true});
   auto wanted = request({"report"});
   wanted.workload.user = {1234, 2345, {3456}};
+  // Not a tmpfs: before Linux 6.3 it cannot be mapped to other owners.
   const auto volume = makeVolume("empty-dir", "scratch");
-  ASSERT_EQ(::mount("vol", volume.c_str(), "tmpfs", 0, "mode=0700,uid=1234,gid=2345"), 0);
+  ASSERT_EQ(::chmod(volume.c_str(), 0700), 0);
+  ASSERT_EQ(::chown(volume.c_str(), 1234, 2345), 0);
   // The node's root has no number in these two, so only the pod's can create the mount points in them.
   const auto outer = makeVolume("empty-dir", "outer");
-  ASSERT_EQ(::mount("vol", outer.c_str(), "tmpfs", 0, "mode=0755,uid=999,gid=999"), 0);
+  ASSERT_EQ(::chown(outer.c_str(), 999, 999), 0);
   writeText(makeVolume("configmap", "settings") / "config.yaml", "inner\n");
   wanted.workload.volumes = {{config::Volume::Kind::empty_dir, "scratch", "/scratch", "", false},
                              {config::Volume::Kind::empty_dir, "outer", "/etc", "", false},
@@ -204,8 +206,18 @@ TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   EXPECT_EQ(made.st_uid, 1234U);
   ASSERT_EQ(::stat((outer / "app").c_str(), &made), 0);
   EXPECT_EQ(made.st_uid, 0U) << "the pod's root";
-  ::umount2(outer.c_str(), MNT_DETACH);
-  ::umount2(volume.c_str(), MNT_DETACH);
+}
+
+TEST_F(SandboxGate, AVolumeWhoseOwnersCannotBeMappedIsRefusedByName) {
+  replaceSandbox({.userNamespace = true});
+  auto wanted = request({"wait"});
+  const auto volume = makeVolume("empty-dir", "scratch");
+  ASSERT_EQ(::mount("vol", volume.c_str(), "ramfs", 0, nullptr), 0);
+  wanted.workload.volumes = {{config::Volume::Kind::empty_dir, "scratch", "/scratch", "", false}};
+  const auto error = refusal(wanted);
+  EXPECT_EQ(::umount2(volume.c_str(), MNT_DETACH), 0);
+  EXPECT_THAT(error.message(),
+              ::testing::HasSubstr("map the owners of volume \"scratch\" to the pod's user namespace"));
 }
 
 TEST_F(SandboxGate, AUserOutsideTheNamespaceIsRefused) {

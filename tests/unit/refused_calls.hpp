@@ -9,6 +9,7 @@
 #include <future>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <string>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -76,22 +77,41 @@ inline bool refuseCalls(const SystemCalls& calls, int errnum) {
   return filterCalls(calls, SECCOMP_RET_ERRNO | static_cast<unsigned>(errnum), 0) == 0;
 }
 
+/// Those who decide for a thread of onOwnThread(), which waits for their ends.
+inline thread_local std::vector<std::thread>* deciders = nullptr;
+
+/// Answers the calls that arrive at the listener, until no thread has the filter any more. Older kernels do
+/// not wake who waits for a call then, only who polls.
+inline void answerCalls(int listener, const std::function<int(const seccomp_data&)>& decide) {
+  for (pollfd calls{listener, POLLIN, 0};;) {
+    const int ready = ::poll(&calls, 1, -1);
+    if (ready < 0 && errno == EINTR) continue;
+    seccomp_notif request{};
+    if ((calls.revents & POLLIN) == 0 || ::ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) != 0) return;
+    const int errnum = decide(request.data);
+    seccomp_notif_resp answer{.id = request.id, .val = 0, .error = -errnum, .flags = 0};
+    if (errnum == 0) answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+    ::ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+  }
+}
+
 /// Each of them waits for `decide`, on another thread: it says with which errno the call fails; 0: not at
 /// all. What the arguments point to may be read. For a thread that ends before the test does.
 inline bool decideCalls(const SystemCalls& calls, std::function<int(const seccomp_data&)> decide) {
   std::promise<int> listener;
-  std::thread([decide = std::move(decide), given = listener.get_future()]() mutable {
+  std::thread decider([decide = std::move(decide), given = listener.get_future()]() mutable {
     const int fd = given.get();
-    for (seccomp_notif request{}; ::ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &request) == 0; request = {}) {
-      const int errnum = decide(request.data);
-      seccomp_notif_resp answer{.id = request.id, .val = 0, .error = -errnum, .flags = 0};
-      if (errnum == 0) answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-      ::ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
-    }
-    if (fd >= 0) ::close(fd);
-  }).detach();
+    if (fd < 0) return;
+    answerCalls(fd, decide);
+    ::close(fd);
+  });
   const int fd = filterCalls(calls, SECCOMP_RET_USER_NOTIF, SECCOMP_FILTER_FLAG_NEW_LISTENER);
   listener.set_value(fd);
+  if (deciders != nullptr) {
+    deciders->push_back(std::move(decider));
+  } else {
+    decider.detach();
+  }
   return fd >= 0;
 }
 
@@ -100,10 +120,18 @@ inline bool refuseFirstCalls(int times, const SystemCalls& calls, int errnum) {
   return decideCalls(calls, [times, errnum](const auto&) mutable { return times-- > 0 ? errnum : 0; });
 }
 
-/// Runs `work` on a thread of its own, which such a filter ends with.
+/// Runs `work` on a thread of its own, which such a filter ends with. What decided for it has ended, too,
+/// afterwards.
 template <class Work>
 auto onOwnThread(Work work) -> decltype(work()) {
-  return std::async(std::launch::async, std::move(work)).get();
+  std::vector<std::thread> started;
+  auto done = std::async(std::launch::async, [&]() -> decltype(work()) {
+    deciders = &started;
+    return work();
+  });
+  done.wait();
+  for (auto& decider : started) decider.join();
+  return done.get();
 }
 
 }  // namespace fallbackd::test
