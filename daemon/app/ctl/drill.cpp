@@ -12,9 +12,7 @@
 #include "base/strings.hpp"
 #include "config/drill.hpp"
 #include "config/names.hpp"
-#include "config/pause.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -69,14 +67,6 @@ std::optional<std::pair<std::string, std::string>> podNamed(const DrillOptions& 
   complain("--pod " + fallbackd::quoted(text) +
            " is not NAMESPACE/NAME with a name of at most 63 of a-z, 0-9 and -");
   return std::nullopt;
-}
-
-bool isOneLine(const std::string& reason) {
-  const bool plain =
-      std::all_of(reason.begin(), reason.end(), [](unsigned char c) { return c >= ' ' && c != 0x7f; });
-  if (plain && reason.size() <= config::kMaxPauseReason) return true;
-  complain("--reason must be one line of at most " + std::to_string(config::kMaxPauseReason) + " bytes");
-  return false;
 }
 
 std::string inSeconds(Wall::time_point when) {
@@ -141,7 +131,7 @@ int startDrill(DrillOptions options) {
   if (!complete(options)) return kUsage;
   const auto length = drillLength(options);
   auto pod = podNamed(options);
-  if (!length || !pod || !isOneLine(options.reason)) return kUsage;
+  if (!length || !pod || !isReason(options.reason)) return kUsage;
   const auto status = askJson(*options.socket, "/status");
   if (!status) return complain(status.error());
   const auto* const workload = workloadOf(*status, options.workload);

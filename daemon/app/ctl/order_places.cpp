@@ -3,11 +3,30 @@
 
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/output.hpp"
+#include "base/strings.hpp"
 #include "config/load.hpp"
+#include "config/pause.hpp"
+
+#include <string_view>
 
 #include <CLI/CLI.hpp>
 
 namespace fallbackd::ctl {
+
+namespace {
+
+/// What the file of the order may hold in one line. A file that cannot be read pauses the whole node.
+bool isLineOfText(std::string_view text) {
+  while (!text.empty()) {
+    const auto length = utf8Length(text);
+    const auto first = static_cast<unsigned char>(text.front());
+    if (length == 0 || first < ' ' || first == 0x7f) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+}  // namespace
 
 void addOrderPlaces(CLI::App& command, OrderPlaces& places) {
   command.add_option("-c,--config", places.configFile,
@@ -27,6 +46,13 @@ bool complete(OrderPlaces& places) {
   places.state = places.state ? fromHere(*places.state) : settings.cache.state;
   if (!places.socket) places.socket = settings.telemetry.socket;
   return true;
+}
+
+bool isReason(const std::string& reason) {
+  if (isLineOfText(reason) && reason.size() <= config::kMaxPauseReason) return true;
+  complain("--reason must be one line of UTF-8, of at most " + std::to_string(config::kMaxPauseReason) +
+           " bytes");
+  return false;
 }
 
 }  // namespace fallbackd::ctl

@@ -24,4 +24,7 @@ void addOrderPlaces(CLI::App& command, OrderPlaces& places);
 /// stderr, if the file is refused.
 bool complete(OrderPlaces& places);
 
+/// Whether the daemon can read it as an order's reason: one line of UTF-8, not too long. If not, says so.
+bool isReason(const std::string& reason);
+
 }  // namespace fallbackd::ctl

@@ -11,7 +11,6 @@
 #include "base/strings.hpp"
 #include "config/names.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -49,13 +48,7 @@ bool complete(PauseOptions& options) {
     complain("--namespace " + fallbackd::quoted(name) + " is not a name that Kubernetes accepts");
     return false;
   }
-  const bool plain = std::all_of(options.reason.begin(), options.reason.end(),
-                                 [](unsigned char c) { return c >= ' ' && c != 0x7f; });
-  if (!plain || options.reason.size() > config::kMaxPauseReason) {
-    complain("--reason must be one line of at most " + std::to_string(config::kMaxPauseReason) + " bytes");
-    return false;
-  }
-  return true;
+  return isReason(options.reason);
 }
 
 /// The orders that the daemon follows, as its status tells them.

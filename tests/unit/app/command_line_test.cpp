@@ -125,6 +125,21 @@ TEST_F(CommandLine, ALimitIsAtLeastOne) {
   }
 }
 
+/// What the daemon cannot read pauses the whole node, and its next start removes the stand-ins.
+TEST_F(CommandLine, AReasonIsWrittenOnlyIfTheDaemonCanReadIt) {
+  const auto where = " --state " + path("state") + " --socket " + path("none");
+  for (const std::string reason : {"St\xf6rung", "a\nb", "\x7f", "\xed\xa0\x80"}) {
+    for (const std::string command : {"pause", "pause --namespace shop", "remove-all"}) {
+      const auto refused = ctl(command + where + " --reason '" + reason + "'");
+      EXPECT_EQ(refused.code, 2) << refused.text;
+      EXPECT_THAT(refused.text, HasSubstr("--reason must be one line of UTF-8, of at most 400 bytes"));
+    }
+  }
+  EXPECT_EQ(shell("cat " + path("state") + "/pause.yaml 2>/dev/null").text, "");
+  EXPECT_EQ(ctl("pause" + where + " --reason 'St\xc3\xb6rung'").code, 1) << "there is no daemon";
+  EXPECT_THAT(shell("cat " + path("state") + "/pause.yaml").text, HasSubstr("St\xc3\xb6rung"));
+}
+
 /// Without a listener containerd 1.x would tell a refused connection in place of what the registry says.
 TEST_F(CommandLine, TheMirrorIsEnabledOnlyWhereSomebodyListens) {
   const auto hosts = path("certs.d");

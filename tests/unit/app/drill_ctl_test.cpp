@@ -159,9 +159,10 @@ TEST_F(DrillCtl, APodNeedsATemplateAndOneContainer) {
 
 TEST_F(DrillCtl, WhatIsNoDrillIsRefusedAndWritesNothing) {
   const std::string none = R"({"problem":""})";
-  for (const auto* words : {"start checkout --for 2h", "start checkout --for 5s", "start checkout --for soon",
-                            "start checkout --pod a/b/c", "start checkout --pod shop/UPPER",
-                            "start checkout --reason 'a\nb'", "start cart", "start anywhere", "start"}) {
+  for (const auto* words :
+       {"start checkout --for 2h", "start checkout --for 5s", "start checkout --for soon",
+        "start checkout --pod a/b/c", "start checkout --pod shop/UPPER", "start checkout --reason 'a\nb'",
+        "start checkout --reason 'St\xf6rung'", "start cart", "start anywhere", "start"}) {
     EXPECT_EQ(withDaemon(none, words).code, 2) << words;
   }
   EXPECT_THAT(withDaemon(none, "start anywhere").text, HasSubstr("--pod NAMESPACE/NAME"));
