@@ -77,8 +77,8 @@ std::vector<std::string> Daemon::Parts::nodeAddresses(pid_t pause) const {
   return sys::addressesIn(Stage::sandbox, *network).value_or(std::vector<std::string>());
 }
 
-Daemon::Daemon(Options options, config::ConfigPtr config)
-    : parts_(std::make_unique<Parts>(std::move(options), std::move(config))) {}
+Daemon::Daemon(Options options, config::Loaded loaded)
+    : parts_(std::make_unique<Parts>(std::move(options), std::move(loaded))) {}
 
 Daemon::~Daemon() = default;
 
@@ -291,7 +291,7 @@ sys::WatchNews::Told Daemon::Parts::sayWatched(const std::string& what) {
 
 Awaitable<void> Daemon::Parts::followConfigFiles() {
   config::FileWatch files(executor(), options.configFile, options.dropInDir,
-                          sayWatched("the configuration files"));
+                          sayWatched("the configuration files"), filesAsRead);
   for (;;) {
     co_await files.changed();
     reload();

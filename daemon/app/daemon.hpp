@@ -3,7 +3,7 @@
 #pragma once
 
 #include "app/options.hpp"
-#include "config/model.hpp"
+#include "config/load.hpp"
 
 #include <memory>
 
@@ -11,7 +11,8 @@ namespace fallbackd::app {
 
 class Daemon {
  public:
-  Daemon(Options options, config::ConfigPtr config);
+  /// `loaded` has a configuration.
+  Daemon(Options options, config::Loaded loaded);
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;

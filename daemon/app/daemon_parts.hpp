@@ -33,9 +33,10 @@
 namespace fallbackd::app {
 
 struct Daemon::Parts {
-  Parts(Options given, config::ConfigPtr first)
+  Parts(Options given, config::Loaded first)
       : options(std::move(given)),
-        loaded(std::move(first)),
+        loaded(std::move(first.config)),
+        filesAsRead(std::move(first.metadata)),
         log(config->telemetry.logFormat, config->telemetry.logLevel),
         metrics(FALLBACKD_VERSION),
         containerd(cri::connect(config->containerd.socket, config->containerd.namespaceName, executor())),
@@ -97,6 +98,7 @@ struct Daemon::Parts {
   config::ConfigPtr loaded;           // what the files say
   config::ConfigPtr config = loaded;  // and the drill
   const config::ConfigPtr atStart = loaded;
+  const std::string filesAsRead;            // their metadata before the first read
   std::string settleProblem;                // as the log said it last
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
   std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can

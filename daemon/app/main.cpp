@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
 
     if (loaded.config->telemetry.profiling) telemetry::preloadProfiler(argv);
 
-    app::Daemon daemon(parsed.options, loaded.config);
+    app::Daemon daemon(parsed.options, loaded);
     return daemon.run();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fallbackd: %s\n", error.what());

@@ -7,9 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <sys/stat.h>
 #include <utility>
-#include <vector>
 
 #include <boost/asio/use_awaitable.hpp>
 
@@ -30,12 +28,14 @@ constexpr Backoff::Limits kUnwatchedPauses{1s, 5s};
 }  // namespace
 
 FileWatch::FileWatch(asio::any_io_executor executor, std::string mainFile,
-                     std::optional<std::string> dropInDir, sys::WatchNews::Told told)
+                     std::optional<std::string> dropInDir, sys::WatchNews::Told told,
+                     std::optional<std::string> asRead)
     : executor_(std::move(executor)),
       mainFile_(std::move(mainFile)),
       dropInDir_(dropInDir.value_or(defaultDropInDir(mainFile_))),
       news_(std::move(told)),
       descriptor_(executor_),
+      asRead_(std::move(asRead)),
       pause_(kUnwatchedPauses) {}
 
 FileWatch::~FileWatch() {
@@ -66,27 +66,13 @@ Result<> FileWatch::begin() {
   return {};
 }
 
-/// What shows a change of the files without inotify, symlinks followed.
 std::string FileWatch::metadata() const {
-  Problems unreadable;  // the loader reports them
-  auto files = listDropIns(dropInDir_, false, unreadable);
-  files.push_back(mainFile_);
-  std::string all;
-  for (const auto& file : files) {
-    struct stat facts {};
-    all += file + '\n';
-    if (::stat(file.c_str(), &facts) != 0) continue;
-    for (const auto number :
-         {static_cast<long>(facts.st_dev), static_cast<long>(facts.st_ino), static_cast<long>(facts.st_size),
-          facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec, facts.st_ctim.tv_sec, facts.st_ctim.tv_nsec}) {
-      all += std::to_string(number) + '\n';
-    }
-  }
-  return all;
+  return metadataOf(mainFile_, dropInDir_);
 }
 
 /// Until the files have changed or can be watched: nobody knows what happened until then.
 asio::awaitable<void> FileWatch::compare() {
+  if (!seen_) seen_ = std::exchange(asRead_, std::nullopt);
   if (!seen_) seen_ = metadata();
   for (;;) {
     co_await pause_.wait();
@@ -106,6 +92,7 @@ asio::awaitable<void> FileWatch::changed() {
   if (!watched) co_return co_await compare();
   // Nobody knows what happened until now.
   if (std::exchange(seen_, std::nullopt)) co_return;
+  if (const auto read = std::exchange(asRead_, std::nullopt); read && *read != metadata()) co_return;
   do {
     co_await descriptor_.async_wait(asio::posix::descriptor_base::wait_read, asio::use_awaitable);
   } while (!paths_->drain());

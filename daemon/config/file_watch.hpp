@@ -20,15 +20,17 @@ namespace fallbackd::config {
 class FileWatch {
  public:
   /// `told` hears when the kernel cannot watch (limits of inotify, descriptors), and when it can again: until
-  /// then the files' metadata is compared every few seconds. Errors have stage config.
+  /// then the files' metadata is compared every few seconds. `asRead`: their metadata before the first read,
+  /// if that was earlier than watch(); then the first changed() returns at once if they have changed since.
+  /// Errors have stage config.
   FileWatch(boost::asio::any_io_executor executor, std::string mainFile, std::optional<std::string> dropInDir,
-            sys::WatchNews::Told told = nullptr);
+            sys::WatchNews::Told told = nullptr, std::optional<std::string> asRead = {});
   FileWatch(const FileWatch&) = delete;
   FileWatch& operator=(const FileWatch&) = delete;
   ~FileWatch();
 
   /// Starts to watch; changed() does so, too, if this was not called. Call it before the first read of the
-  /// files, so that no change in between is missed. Stage config.
+  /// files, or give their metadata, so that no change in between is missed. Stage config.
   Result<> watch();
 
   /// Returns after a change, once nothing more has changed for a short while, and when the files can be
@@ -48,6 +50,7 @@ class FileWatch {
   std::optional<WatchedPaths> paths_;                 // empty: not watched
   boost::asio::posix::stream_descriptor descriptor_;  // of paths_
   std::optional<std::string> seen_;                   // metadata() before the last read, while not watched
+  std::optional<std::string> asRead_;                 // of the constructor, until the first changed()
   Backoff pause_;
 };
 

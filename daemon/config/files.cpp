@@ -42,6 +42,24 @@ std::vector<std::string> listDropIns(const std::string& folder, bool mustExist, 
   return files;
 }
 
+std::string metadataOf(const std::string& mainFile, const std::string& dropInDir) {
+  Problems unreadable;  // the loader reports them
+  auto files = listDropIns(dropInDir, false, unreadable);
+  files.push_back(mainFile);
+  std::string all;
+  for (const auto& file : files) {
+    struct stat facts {};
+    all += file + '\n';
+    if (::stat(file.c_str(), &facts) != 0) continue;
+    for (const auto number :
+         {static_cast<long>(facts.st_dev), static_cast<long>(facts.st_ino), static_cast<long>(facts.st_size),
+          facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec, facts.st_ctim.tv_sec, facts.st_ctim.tv_nsec}) {
+      all += std::to_string(number) + '\n';
+    }
+  }
+  return all;
+}
+
 std::optional<std::string> readText(const std::string& file, Problems& problems) {
   const auto unreadable = [&](int error) {
     problems.add({file, 0, 0}, "cannot be read: " + errnoText(error));

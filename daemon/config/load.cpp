@@ -38,8 +38,9 @@ Loaded load(const std::string& mainFile, const std::optional<std::string>& dropI
       readDocument(file, *text, dropIn, *config, workloads, problems);
     }
   };
-  readOne(mainFile, false);
   const auto folder = dropInDir.value_or(defaultDropInDir(mainFile));
+  loaded.metadata = metadataOf(mainFile, folder);
+  readOne(mainFile, false);
   for (const auto& file : listDropIns(folder, dropInDir.has_value(), problems)) readOne(file, true);
 
   if (sources && config->kubernetes.sources.empty()) {

@@ -26,6 +26,7 @@ struct Loaded {
   ConfigPtr config;                     // null if there are diagnostics
   std::vector<Diagnostic> diagnostics;  // all of them, in the order of files and lines
   std::vector<std::string> files;       // the files that were read, the main file first
+  std::string metadata;                 // of the files, from before they were read: see metadataOf()
 };
 
 /// The default drop-in folder: "conf.d" beside the main file.

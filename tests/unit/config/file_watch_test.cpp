@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/file_watch.hpp"
 
+#include "config/files.hpp"
 #include "few_descriptors.hpp"
 #include "no_room_for_watches.hpp"
 #include "run_until.hpp"
@@ -126,6 +127,25 @@ TEST_F(FileWatchTest, AChangeBetweenWatchAndWait) {
   ASSERT_TRUE(watcher->watch());
   folder.write("fallbackd.yaml", "b");
   EXPECT_TRUE(noticed([] {}));
+}
+
+/// The daemon reads them, and starts much else before it can watch.
+TEST_F(FileWatchTest, AChangeBetweenTheFirstReadAndTheWatch) {
+  const auto watchSince = [&](const std::string& read) {
+    watcher = std::make_unique<FileWatch>(loop.get_executor(), file, std::nullopt, nullptr, read);
+  };
+  const auto asRead = metadataOf(file, folder.path() + "/conf.d");
+  watchSince(asRead);
+  EXPECT_TRUE(noticed([&] { folder.write("fallbackd.yaml", "bb"); })) << "and not before";
+  watchSince(asRead);
+  EXPECT_TRUE(returns()) << "it has changed already";
+  EXPECT_TRUE(noticed([&] { folder.write("conf.d/a.yaml", "b"); })) << "once";
+  watchSince(metadataOf(file, folder.path() + "/conf.d"));
+  fs::remove(folder.path() + "/conf.d/a.yaml");
+  EXPECT_TRUE(returns()) << "a drop-in is gone";
+  watchSince(asRead);
+  const test::FewDescriptors none;
+  EXPECT_TRUE(returns()) << "where it compares, too";
 }
 
 TEST_F(FileWatchTest, ABurstIsOneChange) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/load.hpp"
 
+#include "config/files.hpp"
 #include "config/settle.hpp"
 #include "temp_folder.hpp"
 
@@ -358,6 +359,17 @@ TEST(Load, PathsThatAreNotRegularFiles) {
   EXPECT_NE(first(folder.path() + "/fifo.yaml").find("not a regular file"), std::string::npos);
   const auto huge = folder.write("huge.yaml", std::string((1 << 20) + 1, '#'));
   EXPECT_NE(first(huge).find("larger than 1 MiB"), std::string::npos);
+}
+
+/// For whoever watches the files, and begins later.
+TEST(Load, SaysWhatTheFilesWereBeforeItReadThem) {
+  const TempFolder folder;
+  const auto file = folder.write("fallbackd.yaml", kApiVersion);
+  const auto before = load(file).metadata;
+  EXPECT_EQ(before, load(file).metadata);
+  EXPECT_EQ(before, metadataOf(file, defaultDropInDir(file)));
+  folder.write("conf.d/a.yaml", kApiVersion);
+  EXPECT_NE(before, load(file).metadata);
 }
 
 TEST(Load, ANamedDropInFolderMustExist) {
