@@ -66,6 +66,8 @@ Result<Texts> texts(const CoverageOptions& options) {
         "kubectl is not installed here; where it is: kubectl get deployments,statefulsets,daemonsets -A "
         "-o json, and give the file to --from");
   }
+  if (!text && text.error().reason == Reason::too_large && options.space.empty())
+    text.error().context += "; --namespace asks for one namespace alone";
   FB_TRY(auto found, std::move(text));
   all.emplace_back("kubectl get", std::move(found));
   return all;

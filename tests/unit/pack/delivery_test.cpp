@@ -123,6 +123,15 @@ TEST_F(DeliveryTest, WhatIsHereIsNotLookedForInARegistry) {
   EXPECT_THAT(remote.text, HasSubstr("skopeo copy docker://registry.example.com/pack:1.0 oci:layout:"));
 }
 
+TEST_F(DeliveryTest, AProgramThatSaysTooMuchIsNotWaitedFor) {
+  fs::create_directory(path("fake"));
+  test::writeBytes(path("fake/skopeo"), "#!/bin/sh\nexec yes\n");
+  const auto output = shell("cd " + folder.path() + "; PATH=" + path("fake") +
+                            ":$PATH timeout 60 " FALLBACKCTL " pack inspect registry.example.com/pack:1.0");
+  EXPECT_EQ(output.code, 1) << "124: it waited";
+  EXPECT_THAT(output.text, HasSubstr("what skopeo says has more than 16777216 bytes"));
+}
+
 TEST_F(DeliveryTest, AnArtifactIsCopiedBySkopeoAndInstalled) {
   pack("pack", {"cart@1.0.0"});
   build("pack", "1.0", "--artifact");
