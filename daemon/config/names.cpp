@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <string>
 
 namespace fallbackd::config {
 
@@ -63,6 +64,14 @@ bool isSocketAddress(std::string_view text) {
   }
   std::array<unsigned char, sizeof(in6_addr)> address{};
   return ::inet_pton(family, host.c_str(), address.data()) == 1;
+}
+
+bool isLoopbackAddress(std::string_view text) {
+  if (!isSocketAddress(text)) return false;
+  const std::string host(text.substr(0, text.rfind(':')));
+  in_addr v4{};
+  if (::inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24U) == 127;
+  return host == "[::1]";
 }
 
 }  // namespace fallbackd::config

@@ -5,20 +5,11 @@
 #include "config/raw_parts.hpp"
 #include "domain/image_reference.hpp"
 
-#include <arpa/inet.h>
 #include <utility>
 
 namespace fallbackd::config {
 
 namespace {
-
-/// Of an ADDRESS:PORT that isSocketAddress() accepts.
-bool isLoopbackAddress(const std::string& text) {
-  const auto host = text.substr(0, text.rfind(':'));
-  in_addr v4{};
-  if (::inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24U) == 127;
-  return host == "[::1]";
-}
 
 void readMirrorListen(const MapReader& map, std::optional<std::string>& out) {
   std::string listen = "off";

@@ -6,6 +6,7 @@
 #include "app/ctl/output.hpp"
 #include "base/strings.hpp"
 #include "config/load.hpp"
+#include "config/names.hpp"
 #include "domain/image_reference.hpp"
 #include "mirror/hosts_edit.hpp"
 #include "mirror/hosts_file.hpp"
@@ -64,6 +65,12 @@ struct MirrorPlan {
 
 std::optional<MirrorPlan> planOf(const MirrorOptions& options, bool enable) {
   MirrorPlan plan;
+  if (options.address && !config::isLoopbackAddress(*options.address)) {
+    complain("--address " + fallbackd::quoted(*options.address) +
+             " is not ADDRESS:PORT on loopback, where the mirror listens; containerd would send its token "
+             "there. Write 127.0.0.1:478 or [::1]:478");
+    return std::nullopt;
+  }
   config::MirrorSettings settings;
   if (fs::exists(options.configFile)) {
     const auto loaded = config::load(options.configFile);

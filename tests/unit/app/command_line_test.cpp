@@ -167,6 +167,23 @@ TEST_F(CommandLine, TheMirrorIsEnabledOnlyWhereSomebodyListens) {
   EXPECT_THAT(shell("cat " + hosts + "/r.test/hosts.toml").text, HasSubstr("http://127.0.0.1:478"));
 }
 
+/// As mirror.listen: a token is sent there in the clear, and every pull asks there first.
+TEST_F(CommandLine, TheMirrorsAddressIsOnLoopback) {
+  const auto enable = "mirror enable --write --any-containerd-config --registry r.test --hosts-dir " +
+                      path("certs.d") + " --token-file " + path("token") + " --config " +
+                      folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\n") + " --address ";
+  for (const std::string elsewhere : {"127.0.0.1", "localhost:478", "192.0.2.1:478", "0.0.0.0:478",
+                                      "127.0.0.1:0", "[::2]:478", "nonsense"}) {
+    for (const std::string more : {"", " --force", " --best-effort"}) {
+      const auto refused = ctl(enable + elsewhere + more);
+      EXPECT_EQ(refused.code, 2) << refused.text;
+      EXPECT_THAT(refused.text, HasSubstr("--address \"" + elsewhere + "\" is not ADDRESS:PORT on loopback"));
+    }
+  }
+  EXPECT_EQ(shell("ls " + folder.path()).text, "fallbackd.yaml\n") << "neither files nor a token";
+  EXPECT_EQ(ctl(enable + "'[::1]:478'").code, 0);
+}
+
 TEST_F(CommandLine, CheckConfigNotesAPortThatAnybodyCanTake) {
   const auto check = [&](const std::string& mirror) {
     return ctl("check-config --config " +
