@@ -24,6 +24,7 @@
 #include <set>
 #include <string>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 #include <vector>
 
@@ -326,6 +327,12 @@ int disable(const MirrorOptions& options) {
   std::error_code error;
   std::vector<std::string> folders;
   for (const auto& entry : fs::directory_iterator(plan->hostsDir, error)) folders.push_back(entry.path());
+  const bool absent = error == std::errc::no_such_file_or_directory;
+  if (error && !(absent && !options.hostsDir)) {
+    complain("nothing is taken out: the folder " + plan->hostsDir + " of hosts.toml files cannot be read: " +
+             error.message() + " (mirror.hostsDir or --hosts-dir names it)");
+    return kFailed;
+  }
   std::sort(folders.begin(), folders.end());
   for (const auto& folder : folders) {
     const auto name = fs::path(folder).filename().string();
@@ -353,7 +360,10 @@ int disable(const MirrorOptions& options) {
     }
     changes.push_back(std::move(*change));
   }
-  if (changes.empty()) std::printf("no hosts.toml below %s has the mirror\n", plan->hostsDir.c_str());
+  if (changes.empty()) {
+    std::printf("%s%s%s\n", absent ? "there is no folder " : "no hosts.toml below ", plan->hostsDir.c_str(),
+                absent ? "" : " has the mirror");
+  }
   return applyAll(changes, options);
 }
 

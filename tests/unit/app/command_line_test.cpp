@@ -184,6 +184,25 @@ TEST_F(CommandLine, TheMirrorsAddressIsOnLoopback) {
   EXPECT_EQ(ctl(enable + "'[::1]:478'").code, 0);
 }
 
+/// Before an uninstall: whoever reads "nothing has the mirror" removes the daemon, and containerd still asks
+/// it.
+TEST_F(CommandLine, TheMirrorIsNotSaidToBeGoneWhereNobodyLooked) {
+  const auto config = [&](const std::string& hosts) {
+    return " --config " +
+           folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nmirror: {hostsDir: " + hosts + "}\n");
+  };
+  const auto file = folder.write("file", "no folder");
+  for (const auto& words : {config(file), " --hosts-dir " + file + config(file),
+                            " --hosts-dir " + path("mistyped") + config(path("certs.d"))}) {
+    const auto output = ctl("mirror disable --write" + words);
+    EXPECT_EQ(output.code, 1) << words;
+    EXPECT_THAT(output.text, AllOf(HasSubstr("nothing is taken out"), HasSubstr("--hosts-dir names it")));
+  }
+  const auto none = ctl("mirror disable --write" + config(path("certs.d")));
+  EXPECT_EQ(none.code, 0) << "a node where it was never enabled";
+  EXPECT_EQ(none.text, "there is no folder " + path("certs.d") + "\n");
+}
+
 TEST_F(CommandLine, CheckConfigNotesAPortThatAnybodyCanTake) {
   const auto check = [&](const std::string& mirror) {
     return ctl("check-config --config " +
