@@ -2,6 +2,7 @@
 // fallbackctl mirror enable and disable: whether containerd asks the mirror, in its hosts.toml files.
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/commands.hpp"
+#include "app/ctl/containerd_config.hpp"
 #include "app/ctl/input.hpp"
 #include "app/ctl/output.hpp"
 #include "base/strings.hpp"
@@ -18,7 +19,6 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <filesystem>
-#include <glob.h>
 #include <memory>
 #include <optional>
 #include <set>
@@ -38,7 +38,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kHostsFile = "hosts.toml";
 constexpr const char* kUsualConfig = "/etc/fallbackd/fallbackd.yaml";
-constexpr std::size_t kMaxContainerdConfig = 4 << 20;
 
 struct MirrorOptions {
   std::string configFile = kUsualConfig;
@@ -107,31 +106,6 @@ std::optional<MirrorPlan> planOf(const MirrorOptions& options, bool enable) {
   }
   if (options.everyRegistry) plan.folders.insert("_default");
   return plan;
-}
-
-/// The files that containerd's configuration imports, too.
-Result<mirror::RegistryConfig> readContainerdConfig(const std::string& file) {
-  FB_TRY(const auto text, sys::readFile(Stage::cli, file, kMaxContainerdConfig));
-  FB_TRY(auto all, mirror::parseContainerdConfig(text, file));
-  for (const auto& pattern : all.imports) {
-    const auto full = pattern.starts_with('/') ? pattern : (fs::path(file).parent_path() / pattern).string();
-    glob_t found{};
-    if (::glob(full.c_str(), 0, nullptr, &found) == 0) {  // NOLINT(concurrency-mt-unsafe): one thread
-      for (std::size_t i = 0; i < found.gl_pathc; ++i) {
-        const auto more = sys::readFile(Stage::cli, found.gl_pathv[i], kMaxContainerdConfig);
-        const auto part = more ? mirror::parseContainerdConfig(*more, found.gl_pathv[i])
-                               : Result<mirror::RegistryConfig>(tl::unexpected<Error>(more.error()));
-        if (!part) {
-          ::globfree(&found);
-          return part;
-        }
-        if (!part->configPath.empty()) all.configPath = part->configPath;
-        all.hasMirrors = all.hasMirrors || part->hasMirrors;
-      }
-    }
-    ::globfree(&found);
-  }
-  return all;
 }
 
 /// Whether containerd reads hosts.toml files from the folder.
