@@ -266,6 +266,8 @@ struct Rollback {
   friend bool operator==(const Rollback&, const Rollback&) = default;
 };
 
+inline constexpr unsigned kMaxThreshold = 16;  // of cache.threshold, which is at least 1
+
 struct CacheSettings {
   std::string path = "/opt/bin/fallback";
   std::string keys = "/etc/fallbackd/keys";  // folder of PEM public keys (*.pub, *.pem)

@@ -71,7 +71,7 @@ void readCache(const Place& place, CacheSettings& out) {
   map.absolutePath("path", out.path);
   map.absolutePath("keys", out.keys);
   map.absolutePath("state", out.state);
-  if (const auto number = map.integer("threshold", 1, 16, out.threshold))
+  if (const auto number = map.integer("threshold", 1, kMaxThreshold, out.threshold))
     out.threshold = static_cast<unsigned>(*number);
   if (map.has("revoked")) map.absolutePath("revoked", out.revoked.emplace());
   map.duration("expiryGrace", out.expiryGrace, true);

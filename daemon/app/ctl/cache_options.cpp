@@ -25,7 +25,8 @@ void CacheOptions::addTo(CLI::App& command) {
       ->needs(config);
   command.add_option("--cache", cache, "folder of binaries and attestations (default /opt/bin/fallback)");
   command.add_option("--keys", keys, "folder of public keys (default /etc/fallbackd/keys)");
-  command.add_option("--threshold", threshold, "number of different keys that must have signed (default 1)");
+  command.add_option("--threshold", threshold, "number of different keys that must have signed (default 1)")
+      ->check(CLI::Range(1U, config::kMaxThreshold));
   command.add_option("--state", state, "folder of the version floor (default /var/lib/fallbackd)");
 }
 

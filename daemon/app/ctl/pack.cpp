@@ -5,12 +5,17 @@
 #include "app/ctl/commands.hpp"
 #include "app/ctl/output.hpp"
 #include "app/ctl/progress.hpp"
+#include "base/strings.hpp"
 #include "cache/install.hpp"
+#include "config/model.hpp"
 #include "pack/pack_image.hpp"
 #include "sys/file.hpp"
 #include "sys/owned_folder.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -72,11 +77,24 @@ Result<std::map<std::string, std::string>> labelsOf(const BuildOptions& options)
   for (const auto& one : options.labels) {
     const auto equals = one.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return fail(Stage::cli, Reason::invalid, "--label " + one + ": expected NAME=VALUE");
+      return fail(Stage::cli, Reason::usage, "--label " + fallbackd::quoted(one) + ": expected NAME=VALUE");
     }
     labels[one.substr(0, equals)] = one.substr(equals + 1);
   }
   return labels;
+}
+
+/// What LAYOUT:TAG can name.
+Result<> checkTag(const std::string& tag) {
+  constexpr std::size_t kMaxTag = 128;
+  const bool plain = std::all_of(tag.begin(), tag.end(), [](unsigned char c) {
+    return (c < 0x80 && std::isalnum(c) != 0) ||
+           std::string_view("._+-").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+  if (plain && !tag.empty() && tag.size() <= kMaxTag) return {};
+  return fail(Stage::cli, Reason::usage,
+              "--tag " + fallbackd::quoted(tag) + ": expected A-Z, a-z, 0-9, ., _, + and -, at most " +
+                  std::to_string(kMaxTag));
 }
 
 /// Of the binaries, and of the installer where there is one.
@@ -91,10 +109,9 @@ std::uint64_t bytesIn(const std::string& folder, const pack::PackImage& image) {
   return sum;
 }
 
-Result<> writePack(const BuildOptions& options, const std::string& folder,
-                   const std::vector<cache::PackItem>& items) {
-  pack::PackImage image{"/proc/self/exe", folder, items, {}, 0};
-  FB_TRY(image.labels, labelsOf(options));
+Result<> writePack(const BuildOptions& options, const std::map<std::string, std::string>& labels,
+                   const std::string& folder, const std::vector<cache::PackItem>& items) {
+  pack::PackImage image{"/proc/self/exe", folder, items, labels, 0};
   FB_TRY(image.created, imageTime());
   if (options.artifact) image.kind = pack::ImageKind::artifact;
   Progress progress("packed", bytesIn(folder, image));
@@ -103,6 +120,10 @@ Result<> writePack(const BuildOptions& options, const std::string& folder,
 }
 
 int build(const BuildOptions& options) {
+  // Before anything is copied and verified.
+  const auto labels = labelsOf(options);
+  if (!labels) return exitCodeOf(tl::unexpected<Error>(labels.error()));
+  if (const auto tag = checkTag(options.tag); !tag) return exitCodeOf(tag);
   auto pack = cache::readPack(options.folder);
   if (!pack) return complain(pack.error());
   for (const auto& problem : pack->problems) complain(problem.message());
@@ -126,7 +147,7 @@ int build(const BuildOptions& options) {
     complain("no image was built: a node would refuse this pack");
     return kFailed;
   }
-  const auto written = writePack(options, settings.path, pack->items);
+  const auto written = writePack(options, *labels, settings.path, pack->items);
   if (!written) return complain(written.error());
   for (const auto& item : pack->items) std::printf("%s\n", item.ref.toString().c_str());
   std::printf("in oci:%s:%s\n", options.layout.c_str(), options.tag.c_str());
@@ -139,6 +160,7 @@ void addBuild(CLI::App& pack, Run& run) {
       "build", "build an image from a folder of signed binaries, if nodes would accept it");
   command->add_option("--keys", options->keys, "folder of the public keys that nodes have")->required();
   command->add_option("--threshold", options->threshold, "number of different keys that must have signed")
+      ->check(CLI::Range(1U, config::kMaxThreshold))
       ->capture_default_str();
   command->add_option("--layout", options->layout, "OCI layout to write into (a folder; created if missing)")
       ->required();

@@ -485,6 +485,12 @@ TEST_F(CtlTest, UsageErrorsExitWithTwo) {
   EXPECT_EQ(ctl("exec" + where + "checkout").code, 2);
   EXPECT_EQ(ctl("sign --key k --name a --version 1 --expires never x").code, 2);
   EXPECT_EQ(ctl("check-config --config " + path("none.yaml")).code, 2);
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  for (const std::string command : {"verify", "exec", "list"}) {
+    const auto none = ctl(command + where + "--threshold 0 checkout@1.8.3");
+    EXPECT_EQ(none.code, 2) << command << ": " << none.text;
+    EXPECT_NE(none.text.find("--threshold"), std::string::npos) << none.text;
+  }
   EXPECT_EQ(ctl("keygen --out " + path("k")).code, 1) << "keys are never overwritten";
 }
 

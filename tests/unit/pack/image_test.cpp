@@ -430,7 +430,17 @@ TEST_F(BuildTest, AFolderThatIsAnotherThingIsLeftAlone) {
   EXPECT_EQ(output.code, 1);
   EXPECT_NE(output.text.find("is not an OCI image layout of version 1"), std::string::npos) << output.text;
   EXPECT_TRUE(blobsIn("oci").empty());
-  EXPECT_EQ(build("other", "--label novalue").code, 1);
+}
+
+TEST_F(BuildTest, AWrongOptionIsAUsageErrorBeforeAnythingIsBuilt) {
+  fs::remove(path("pack/cart-v1.8.3"));
+  for (const std::string wrong : {"--label novalue", "--label =x", "--tag ''", "--tag a/b", "--tag a:b",
+                                  "--threshold 0", "--threshold 17", "--threshold -1"}) {
+    const auto output = build("other", wrong);
+    EXPECT_EQ(output.code, 2) << wrong << ": " << output.text;
+    EXPECT_NE(output.text.find(wrong.substr(0, wrong.find(' '))), std::string::npos) << output.text;
+  }
+  EXPECT_FALSE(fs::exists(path("other")));
 }
 
 TEST_F(InstallImageTest, OneBadBinaryRefusesTheLayer) {
