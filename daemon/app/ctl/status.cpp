@@ -28,7 +28,7 @@ void printWaiting(const json::array& waiting) {
   Rows rows{{"WAITING", "CONTAINER", "IMAGE", "STATE", "CAUSE", "TEXT"}};
   for (const auto& item : waiting) {
     const auto& one = item.as_object();
-    const auto image = text(one, "image");
+    const auto image = rawText(one, "image");
     rows.push_back({podOf(one), text(one, "container"), image.empty() ? "not known" : image,
                     text(one, "state"), text(one, "cause"), text(one, "text")});
   }
@@ -140,7 +140,7 @@ void printRecoveries(const json::array& recoveries, std::string_view now) {
 void printSettle(const json::object& root) {
   const auto* settle = root.if_contains("settle");
   if (settle == nullptr) return;  // from an older daemon
-  const auto problem = text(settle->as_object(), "problem");
+  const auto problem = rawText(settle->as_object(), "problem");
   if (!problem.empty()) std::printf("%s\n", problem.c_str());
 }
 

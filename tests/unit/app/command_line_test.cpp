@@ -278,6 +278,18 @@ TEST_F(CommandLine, StatusSaysWhatEndsARollback) {
             HasSubstr("rollback of cart@2.0.0 to 1.0.0: over, the version floor is above it: remove it")));
 }
 
+TEST_F(CommandLine, StatusSaysNothingOfWhatIsInOrder) {
+  const auto with = [&](const std::string& problem) {
+    auto text = status("true", "2", R"({"namespace":"shop","pod":"web-0","container":"web","image":""})");
+    return withDaemon(text.insert(1, R"("settle":{"node":"auto","problem":")" + problem + R"("},)"), "status")
+        .text;
+  };
+  const auto well = with("");
+  EXPECT_THAT(well, Not(HasSubstr("\n-\n"))) << "a line that says nothing";
+  EXPECT_THAT(well, HasSubstr("web        not known")) << "the image, where only the pod would say it";
+  EXPECT_THAT(with("settle is auto, which means never"), HasSubstr("\nsettle is auto, which means never\n"));
+}
+
 TEST_F(CommandLine, StatusHasAnExitCodeForScripts) {
   const auto well = withDaemon(status("true", "2", ""), "status --exit-code");
   EXPECT_EQ(well.code, 0) << well.text;
