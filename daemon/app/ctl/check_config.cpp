@@ -63,11 +63,10 @@ void findOpenPoints(const std::string& file, config::Problems& problems) {
 }
 
 /// @0.0.0 is what init writes where it knows no version.
-void findUnknownVersions(const config::Config& config, const std::vector<std::string>& files,
-                         config::Problems& problems) {
+void findUnknownVersions(const config::Config& config, config::Problems& problems) {
   for (const auto& workload : config.workloads) {
     if (workload.binary.version != "0.0.0") continue;
-    problems.add({files.front(), 0, 0},
+    problems.add({workload.definedAt, 0, 0},
                  "workload " + fallbackd::quoted(workload.name) + ": " + workload.binary.toString() +
                      " is not a version that exists",
                  "name the binary's version");
@@ -145,7 +144,7 @@ void addCheckConfig(CLI::App& app, Run& run) {
       }
       config::Problems open;
       for (const auto& file : loaded.files) findOpenPoints(file, open);
-      findUnknownVersions(*loaded.config, loaded.files, open);
+      findUnknownVersions(*loaded.config, open);
       const auto points = open.take();
       for (const auto& diagnostic : points) std::fprintf(stderr, "%s\n", diagnostic.toString().c_str());
       if (!points.empty()) {

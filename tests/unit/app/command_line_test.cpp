@@ -235,7 +235,13 @@ TEST_F(CommandLine, WhatInitLeftOpenIsNotOk) {
                     HasSubstr("1 points to decide in " + open)));
   const auto unknown = ctl("check-config --config " + folder.write("unknown.yaml", workload("a@0.0.0")));
   EXPECT_EQ(unknown.code, 2);
-  EXPECT_THAT(unknown.text, HasSubstr("unknown.yaml: workload \"a\": a@0.0.0 is not a version that exists"));
+  EXPECT_THAT(unknown.text,
+              HasSubstr("unknown.yaml:3: workload \"a\": a@0.0.0 is not a version that exists"));
+  const auto main = folder.write("main.yaml", "apiVersion: fallbackd.io/v1\n");
+  const auto dropIn = folder.write("more/shop.yaml", workload("a@0.0.0"));
+  EXPECT_THAT(ctl("check-config --config " + main + " --drop-ins " + path("more")).text,
+              StartsWith(dropIn + ":3: workload \"a\""))
+      << "the file to change";
   const auto decided = folder.write("decided.yaml", workload("a@1.0"));
   EXPECT_EQ(ctl("check-config --config " + decided).text, "ok: 1 workloads in " + decided + "\n");
 }
