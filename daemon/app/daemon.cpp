@@ -32,7 +32,6 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::app {
@@ -46,7 +45,7 @@ namespace {
 constexpr auto kCacheInterval = 30s;
 constexpr auto kLoopLimit = 1s;  // a turn normally takes microseconds
 constexpr auto kHeapInterval = 10s;
-constexpr auto kRemovalLimit = 12s;  // kubelet kills the pod 20 s after SIGTERM
+constexpr auto kRemovalLimit = 12s;  // of the 60 s that kubelet and systemd leave
 constexpr std::size_t kKeptHeap = 8UL << 20;
 constexpr std::size_t kMaxChosenBinaries = 64;
 
@@ -237,12 +236,13 @@ Awaitable<void> Daemon::Parts::tendHeap() {
 }
 
 Awaitable<void> Daemon::Parts::handleSignals() {
-  asio::signal_set signals(loop, SIGTERM, SIGINT, SIGHUP);
   for (;;) {
     const int number = co_await signals.async_wait(asio::use_awaitable);
     if (number != SIGHUP) break;
     reload();
   }
+  // A second one ends the process, should the stop hang; a late SIGHUP must not.
+  for (const int number : {SIGTERM, SIGINT}) signals.remove(number);
   serviceManager.tell("STOPPING=1");
   log.info("fallbackd is stopping; fallbacks keep running and the next start adopts them", {});
   // A separate coroutine: this one is among those that are cancelled.

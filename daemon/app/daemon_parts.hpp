@@ -21,6 +21,7 @@
 #include "telemetry/loop_watch.hpp"
 #include "telemetry/metrics.hpp"
 
+#include <csignal>
 #include <map>
 #include <optional>
 #include <string>
@@ -29,6 +30,7 @@
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
 
 namespace fallbackd::app {
 
@@ -114,6 +116,7 @@ struct Daemon::Parts {
   ServiceManager serviceManager = ServiceManager::fromEnvironment();
   // One thread runs the loop: all state above gRPC, the worker pool and the endpoints' thread lives on it.
   boost::asio::io_context loop{1};
+  boost::asio::signal_set signals{loop, SIGTERM, SIGINT, SIGHUP};  // from the start to the very end
   std::optional<cache::FolderWatch> cacheWatch;
   std::optional<cache::FolderWatch> stateWatch;
   std::optional<launcher::NodeLock> nodeLock;

@@ -193,6 +193,7 @@ renders('the port follows', {config: {telemetry: {listen: '[::]:9999'}}}, ({daem
 });
 renders('the port of a configFile follows', {configFile: 'apiVersion: fallbackd.io/v1\ntelemetry: {listen: "0.0.0.0:8888"}\n'}, ({daemon}) => equal('port', daemon.ports[0].containerPort, 8888));
 renders('probes on loopback of the node', {hostNetwork: true, config: {telemetry: {listen: '127.0.0.1:9477'}}}, ({daemon}) => equal('host', daemon.livenessProbe.httpGet.host, '127.0.0.1'));
+renders('probes on IPv6 loopback of the node', {hostNetwork: true, config: {telemetry: {listen: '[::1]:9477'}}}, ({daemon}) => equal('host', daemon.livenessProbe.httpGet.host, '::1'));
 refuses('probes on loopback of the pod', {config: {telemetry: {listen: '127.0.0.1:9477'}}}, 'probes do not reach 127.0.0.1:9477');
 refuses('no address for the probes', {config: {telemetry: {listen: 'off'}}}, 'probes need an address');
 // The mirror brings the node's network along: nothing may be opened on the node's addresses by that alone.

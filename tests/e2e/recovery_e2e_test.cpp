@@ -6,6 +6,7 @@
 #include "run_dir.hpp"
 #include "shop.hpp"
 #include "sys/file.hpp"
+#include "sys/process.hpp"
 #include "wait.hpp"
 
 #include <array>
@@ -16,6 +17,7 @@
 #include <fstream>
 #include <functional>
 #include <sys/inotify.h>
+#include <thread>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -131,6 +133,16 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_hand_back_gap_seconds_count") == 1; }));
   EXPECT_EQ(metric("fallbackd_active_fallbacks", "checkout"), 0);
   for (const auto& cgroup : pod.cgroups) EXPECT_FALSE(fs::exists(cgroup / "fallback-checkout")) << cgroup;
+  E2E_TRY(const auto code, shop_->daemon->stop());
+  EXPECT_EQ(code, 0);
+}
+
+TEST_F(RecoveryE2e, AReloadDuringTheStopDoesNotEndIt) {
+  open();
+  E2E_TRY(const auto process, sys::openPidFd(Stage::run, shop_->daemon->pid()));
+  std::jthread reloads([&](const std::stop_token& over) {
+    while (!over.stop_requested()) ASSERT_TRUE(sys::sendSignal(Stage::run, process, SIGHUP));
+  });
   E2E_TRY(const auto code, shop_->daemon->stop());
   EXPECT_EQ(code, 0);
 }

@@ -165,7 +165,8 @@ hostsDir: {{ .Values.mirror.containerdConfig }}/certs.d
 {{- end -}}
 port: {{ regexFind "[0-9]+$" $listen }}
 scheme: {{ empty $telemetry.tls | ternary "HTTP" "HTTPS" }}
-host: {{ $loopback | ternary (regexReplaceAll ":[0-9]+$" $listen "") "" | quote }}
+{{- /* Without the brackets of an IPv6 address: kubelet adds its own. */}}
+host: {{ $loopback | ternary (regexReplaceAll ":[0-9]+$" $listen "" | trimAll "[]") "" | quote }}
 socket: {{ $telemetry.socket | default "/run/fallbackd/fallbackd.sock" }}
 {{- end }}
 
