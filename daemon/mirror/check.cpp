@@ -252,11 +252,17 @@ struct Round {
   std::optional<Failing> last;
 };
 
-asio::awaitable<void> checkOne(std::shared_ptr<Round> round, Upstream upstream, std::optional<Upstream> proxy,
-                               CheckLimits limits, std::string trust, std::shared_ptr<NameLookups> names,
-                               bool isLast) {
-  auto failed =
-      co_await check(std::move(upstream), std::move(proxy), limits, std::move(trust), std::move(names));
+asio::awaitable<void> checkOne(std::shared_ptr<Round> round, Upstream upstream,
+                               Result<std::optional<Upstream>> proxy, CheckLimits limits, std::string trust,
+                               std::shared_ptr<NameLookups> names, bool isLast) {
+  std::optional<Failing> failed;
+  if (proxy) {
+    auto asking = check(std::move(upstream), std::move(*proxy), limits, std::move(trust), std::move(names));
+    failed = co_await std::move(asking);
+  } else {
+    // Asked in another way than containerd's, it would say nothing about containerd's pulls.
+    failed = failing(Cause::unknown, upstream, proxy.error().context);
+  }
   --round->left;
   round->well = round->well || !failed;
   if (isLast) round->last = std::move(failed);

@@ -66,7 +66,7 @@ Proxies proxiesOf(std::string_view environment) {
   return found;
 }
 
-std::optional<Upstream> proxyFor(const Proxies& proxies, const Upstream& upstream) {
+Result<std::optional<Upstream>> proxyFor(const Proxies& proxies, const Upstream& upstream) {
   std::string url = upstream.tls ? proxies.https : proxies.http;
   if (url.empty()) return std::nullopt;
   error_code notAddress;
@@ -77,11 +77,16 @@ std::optional<Upstream> proxyFor(const Proxies& proxies, const Upstream& upstrea
     if (!word.empty() && isExcepted(word, upstream)) return std::nullopt;
   }
   if (url.find("://") == std::string::npos) url = "http://" + url;
-  if (const auto at = url.find('@'); at != std::string::npos) {
+  if (const auto at = url.rfind('@'); at != std::string::npos) {
     // Its password is containerd's own; whether the proxy answers is seen without it.
     url = url.substr(0, url.find("://") + 3) + url.substr(at + 1);
   }
-  return upstreamOf(url, true);
+  auto proxy = upstreamOf(url, true);
+  if (!proxy || proxy->tls) {
+    return fail(Stage::detection, Reason::unavailable,
+                "its proxy " + fallbackd::quoted(url) + " is not asked in plain HTTP");
+  }
+  return proxy;
 }
 
 }  // namespace fallbackd::mirror

@@ -2,6 +2,7 @@
 // The proxies of containerd's environment, with the meaning that Go's HTTP client gives them. Pure.
 #pragma once
 
+#include "base/error.hpp"
 #include "mirror/hosts_file.hpp"
 
 #include <optional>
@@ -19,7 +20,8 @@ struct Proxies {
 /// `environment` as /proc/PID/environ has it.
 Proxies proxiesOf(std::string_view environment);
 
-/// The proxy through which containerd asks this host, if there is one.
-std::optional<Upstream> proxyFor(const Proxies& proxies, const Upstream& upstream);
+/// The proxy through which containerd asks this host, if there is one. Reason unavailable: it is not one that
+/// is asked in plain HTTP, or its URL is not understood, so that we cannot ask as containerd does.
+Result<std::optional<Upstream>> proxyFor(const Proxies& proxies, const Upstream& upstream);
 
 }  // namespace fallbackd::mirror

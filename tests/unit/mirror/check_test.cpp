@@ -224,6 +224,24 @@ TEST_F(NamesTest, NobodyWaitsForALookupThatIsNotWantedAnyMore) {
   slow->answer();  // the loop and its lookups are gone
 }
 
+/// containerd gets through to the registry: nothing that fails on another way says that it cannot.
+TEST_F(NamesTest, AProxyThatIsAskedOtherwiseIsNoOutage) {
+  const Scripted speaksTls("HTTP/1.1 400 You speak HTTP to TLS\r\n\r\n");
+  auto registry = refusing();  // except by the proxy
+  registry.host = "quick.test";
+  for (const std::string& url : {"https://" + speaksTls.address(), "socks5://" + speaksTls.address()}) {
+    for (const bool tls : {true, false}) {
+      registry.tls = tls;
+      const Proxies proxies{url, url, ""};
+      const auto failing =
+          test::runToEnd(loop, checkAll({registry}, proxies, {20s, 20s}, "/no/such/file", names));
+      ASSERT_TRUE(failing) << url;
+      EXPECT_EQ(failing->cause, Cause::unknown) << url;
+      EXPECT_THAT(failing->text, HasSubstr(url));
+    }
+  }
+}
+
 TEST_F(CheckTest, OneHostThatAnswersIsEnough) {
   const Scripted silent("");
   const Scripted well("HTTP/1.1 200 OK\r\n\r\n");

@@ -4,7 +4,7 @@
 
 #include "mirror/proxy.hpp"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 namespace fallbackd::mirror {
 namespace {
@@ -78,7 +78,8 @@ TEST(Question, RangesAreThoseOfHttp) {
 
 std::string through(const std::string& environment, const std::string& url) {
   const auto proxy = proxyFor(proxiesOf(environment), upstreamOf(url).value());
-  return proxy ? proxy->authority() : "direct";
+  if (!proxy) return proxy.error().context;
+  return *proxy ? (*proxy)->authority() : "direct";
 }
 
 TEST(Question, ProxiesAreThoseOfGo) {
@@ -100,7 +101,19 @@ TEST(Question, ProxiesAreThoseOfGo) {
   EXPECT_EQ(through(both, "http://localhost"), "direct");
   EXPECT_EQ(through("", "https://r.com"), "direct");
   EXPECT_EQ(through(std::string("HTTPS_PROXY=http://user:pass@p:1"), "https://r.com"), "p:1");
+  EXPECT_EQ(through(std::string("HTTPS_PROXY=http://user:p@ss@p:1"), "https://r.com"), "p:1");
   EXPECT_EQ(through("HTTPS_PROXY=http://p:1" + end + "NO_PROXY=*", "https://r.com"), "direct");
+}
+
+TEST(Question, AProxyThatIsAskedOtherwiseIsNotTakenForNone) {
+  const std::string end(1, '\0');
+  for (const std::string proxy : {"https://p:3129", "socks5://p:1080", "http://p:x"}) {
+    EXPECT_THAT(through("HTTPS_PROXY=" + proxy, "https://r.com"), testing::HasSubstr(proxy));
+    EXPECT_THAT(through("HTTP_PROXY=" + proxy, "http://r.com"), testing::HasSubstr(proxy));
+    EXPECT_EQ(through("HTTPS_PROXY=" + proxy + end + "NO_PROXY=r.com", "https://r.com"), "direct");
+  }
+  EXPECT_THAT(through("HTTPS_PROXY=https://user:secret@p:1", "https://r.com"),
+              testing::Not(testing::HasSubstr("secret")));
 }
 
 }  // namespace
