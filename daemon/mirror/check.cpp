@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <memory>
 #include <unistd.h>
 #include <utility>
@@ -48,6 +49,58 @@ Failing broken(const Upstream& upstream, const error_code& error) {
   }
   if (error == asio::error::timed_out) return failing(Cause::timeout, upstream, error.message());
   return failing(Cause::unreachable, upstream, error.message());
+}
+
+// Go's net.Dialer has the same, which is containerd's.
+constexpr auto kOtherFamilyAfter = std::chrono::milliseconds(300);
+
+/// Attempts to connect to one host, of which the first that succeeds counts.
+struct Dialing {
+  explicit Dialing(const asio::any_io_executor& executor) : firstFamilyFailed(executor), over(executor) {}
+  Event firstFamilyFailed;
+  Event over;
+  std::size_t left = 0;
+  std::optional<tcp::socket> connected;
+  error_code error;  // the latest
+};
+
+/// One address after the other.
+asio::awaitable<void> dial(std::shared_ptr<Dialing> all, std::vector<tcp::endpoint> endpoints) {
+  for (const auto& endpoint : endpoints) {
+    tcp::socket socket(all->over.executor());
+    error_code error;
+    co_await socket.async_connect(endpoint, into(error));
+    if (!error) {
+      if (!all->connected) all->connected = std::move(socket);
+      all->over.set();
+      co_return;
+    }
+    all->error = error;
+  }
+  all->firstFamilyFailed.set();
+  if (--all->left == 0) all->over.set();
+}
+
+asio::awaitable<void> dialLater(std::shared_ptr<Dialing> all, std::vector<tcp::endpoint> endpoints) {
+  co_await all->firstFamilyFailed.waitFor(kOtherFamilyAfter);
+  co_await dial(all, std::move(endpoints));
+}
+
+/// As containerd does it: IPv6 that leads nowhere, or IPv4, does not hold up the other one.
+asio::awaitable<std::shared_ptr<Dialing>> dialAll(std::vector<tcp::endpoint> endpoints) {
+  const auto executor = co_await asio::this_coro::executor;
+  const auto all = std::make_shared<Dialing>(executor);
+  const auto first = endpoints.front().protocol();
+  const auto other = std::stable_partition(endpoints.begin(), endpoints.end(),
+                                           [&](const tcp::endpoint& one) { return one.protocol() == first; });
+  std::vector<tcp::endpoint> others(other, endpoints.end());
+  endpoints.erase(other, endpoints.end());
+  TaskGroup tasks(executor);
+  all->left = others.empty() ? 1 : 2;
+  tasks.spawn(dial(all, std::move(endpoints)));
+  if (!others.empty()) tasks.spawn(dialLater(all, std::move(others)));
+  co_await all->over.wait();
+  co_return all;
 }
 
 /// A connection to one host and what was learned from it.
@@ -95,14 +148,11 @@ asio::awaitable<std::optional<Failing>> Visit::reach() {
     if (found.addresses.empty()) co_return failing(Cause::dns, host, found.error);
     for (const auto& address : found.addresses) endpoints.emplace_back(address, host.port);
   }
-  error_code error = asio::error::host_not_found;
-  for (const auto& endpoint : endpoints) {
-    error_code ignored;
-    socket().close(ignored);
-    co_await socket().async_connect(endpoint, into(error));
-    if (!error) co_return std::nullopt;
-  }
-  co_return broken(host, error);
+  auto dialing = dialAll(std::move(endpoints));
+  const auto dialed = co_await std::move(dialing);
+  if (!dialed->connected) co_return broken(host, dialed->error);
+  socket() = std::move(*dialed->connected);
+  co_return std::nullopt;
 }
 
 asio::awaitable<std::optional<Failing>> Visit::tunnel() {

@@ -14,6 +14,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -222,6 +223,66 @@ TEST_F(NamesTest, NobodyWaitsForALookupThatIsNotWantedAnyMore) {
     slow->waitUntilAsked(1);
   }
   slow->answer();  // the loop and its lookups are gone
+}
+
+/// An address of IPv6 that answers nothing, not even a connection, at a port of IPv4.
+class SilentIpv6 {
+ public:
+  explicit SilentIpv6(std::uint16_t port) {
+    const asio::ip::tcp::endpoint where(asio::ip::address_v6::loopback(), port);
+    acceptor_.open(where.protocol(), error_);
+    if (!error_) acceptor_.set_option(asio::ip::v6_only(true), error_);
+    if (!error_) acceptor_.bind(where, error_);
+    if (!error_) acceptor_.listen(0, error_);
+    // Whoever comes when the queue is full is not heard.
+    for (auto& one : queue_) {
+      if (!error_) one.open(where.protocol(), error_);
+      if (!error_) one.non_blocking(true, error_);
+      boost::system::error_code underWay;
+      if (!error_) one.connect(where, underWay);
+    }
+  }
+  [[nodiscard]] bool made() const { return !error_; }
+
+ private:
+  asio::io_context loop_;
+  boost::system::error_code error_;
+  asio::ip::tcp::acceptor acceptor_{loop_};
+  std::array<asio::ip::tcp::socket, 4> queue_{asio::ip::tcp::socket(loop_), asio::ip::tcp::socket(loop_),
+                                              asio::ip::tcp::socket(loop_), asio::ip::tcp::socket(loop_)};
+};
+
+struct FamiliesTest : CheckTest {
+  /// Of a host with these addresses, at the port of `server`.
+  std::optional<Failing> askAt(const Scripted& server, std::vector<asio::ip::address> addresses,
+                               CheckLimits limits = {5s, 20s}) {
+    names = std::make_shared<NameLookups>(loop.get_executor(), [addresses](const std::string&) {
+      return NameLookups::Found{addresses, ""};
+    });
+    auto upstream = server.upstream();
+    upstream.host = "both.test";
+    return ask(upstream, {}, limits);
+  }
+  const asio::ip::address four = asio::ip::address_v4::loopback();
+  const asio::ip::address six = asio::ip::address_v6::loopback();
+};
+
+TEST_F(FamiliesTest, AnAddressThatLeadsNowhereDoesNotHoldUpTheOtherFamily) {
+  const Scripted well("HTTP/1.1 200 OK\r\n\r\n");
+  const SilentIpv6 silent(well.port());
+  if (!silent.made()) GTEST_SKIP() << "needs IPv6 on loopback";
+  EXPECT_EQ(askAt(well, {six}, {100ms, 20s})->cause, Cause::timeout) << "alone it is a time-out";
+  EXPECT_FALSE(askAt(well, {six, four}));
+  EXPECT_FALSE(askAt(well, {four, six}));
+  EXPECT_FALSE(askAt(well, {six, four, six}));
+}
+
+TEST_F(FamiliesTest, OneAddressAfterTheOtherIsTried) {
+  const Scripted well("HTTP/1.1 200 OK\r\n\r\n");
+  const auto refuses = asio::ip::make_address("127.0.0.2");
+  EXPECT_FALSE(askAt(well, {refuses, four}));
+  EXPECT_FALSE(askAt(well, {six, refuses, four})) << "nobody listens at the first";
+  EXPECT_EQ(askAt(well, {refuses, six})->cause, Cause::unreachable);
 }
 
 /// containerd gets through to the registry: nothing that fails on another way says that it cannot.
