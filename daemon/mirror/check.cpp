@@ -42,8 +42,15 @@ Failing failing(Cause cause, const Upstream& upstream, const std::string& what) 
   return {cause, upstream.authority() + ": " + what};
 }
 
+/// The node's own trouble, which says nothing about a registry.
+bool isOfThisNode(const error_code& error) {
+  return error == asio::error::no_descriptors || error == asio::error::no_memory ||
+         error == asio::error::no_buffer_space || error == boost::system::errc::too_many_files_open_in_system;
+}
+
 /// Of a connection or a transfer that failed.
 Failing broken(const Upstream& upstream, const error_code& error) {
+  if (isOfThisNode(error)) return failing(Cause::unknown, upstream, error.message());
   if (error.category() == asio::error::get_ssl_category()) {
     return failing(Cause::tls, upstream, error.message());
   }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mirror/name_lookups.hpp"
 
+#include "sys/fd.hpp"
+
 #include <exception>
+#include <fcntl.h>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -40,12 +43,21 @@ void NameLookups::close() {
   shared_->open = false;
 }
 
+namespace {
+
+/// Without a free one the system's lookup can neither read a file nor ask a name server.
+bool hasDescriptors() {
+  return static_cast<bool>(sys::UniqueFd(::open("/", O_PATH | O_CLOEXEC)));
+}
+
+}  // namespace
+
 NameLookups::Found NameLookups::askSystem(const std::string& host) {
   asio::io_context loop;
   boost::system::error_code error;
   const auto entries = asio::ip::tcp::resolver(loop).resolve(host, "", error);
   Found found;
-  if (error) found.error = error.message();
+  if (error) found = {{}, error.message(), !hasDescriptors()};
   for (const auto& entry : entries) found.addresses.push_back(entry.endpoint().address());
   return found;
 }

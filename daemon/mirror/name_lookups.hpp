@@ -26,7 +26,7 @@ class NameLookups {
   struct Found {
     std::vector<boost::asio::ip::address> addresses;
     std::string error;     // why there are none
-    bool unknown = false;  // nobody could be asked: too many names are being looked up
+    bool unknown = false;  // nobody could be asked: too many lookups, or the node has no descriptors left
   };
   /// Blocks; called in a thread of its own.
   using LookUp = std::function<Found(const std::string& host)>;

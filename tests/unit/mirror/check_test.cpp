@@ -3,6 +3,7 @@
 #include "mirror/check.hpp"
 
 #include "fake_runtime.hpp"
+#include "few_descriptors.hpp"
 #include "loop_server.hpp"
 
 #include <array>
@@ -91,6 +92,20 @@ TEST_F(CheckTest, WhatIsNotAnAnswerHasItsCause) {
   EXPECT_EQ(causeOf("HTTP/1.1 2\r\n"), Cause::unknown);
   EXPECT_EQ(causeOf("HTTP/1.1 200"), Cause::unreachable) << "cut within the answer";
   EXPECT_EQ(causeOf(std::string(8192, 'x')), Cause::unknown);
+}
+
+TEST_F(CheckTest, WhatTheNodeLacksIsNotAnOutage) {
+  const Scripted well("HTTP/1.1 200 OK\r\n\r\n");
+  EXPECT_FALSE(ask(well.upstream()));  // what the loop itself needs is open now
+  const test::FewDescriptors none;
+  const auto failing = ask(well.upstream());
+  ASSERT_TRUE(failing);
+  EXPECT_EQ(failing->cause, Cause::unknown) << failing->text;
+  auto named = well.upstream();
+  named.host = "nowhere.invalid";
+  const auto lookup = ask(named);
+  ASSERT_TRUE(lookup);
+  EXPECT_EQ(lookup->cause, Cause::unknown) << lookup->text;
 }
 
 TEST_F(CheckTest, SilenceEndsAtTheLimit) {
