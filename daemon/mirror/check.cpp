@@ -33,7 +33,13 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr std::size_t kMaxStatusLine = 4096;
+/// How far an answer is read.
+struct Until {
+  std::string_view end;
+  std::size_t limit;
+};
+constexpr Until kStatusLine{"\r\n", 4096};
+constexpr Until kHeader{"\r\n\r\n", 64 << 10};
 
 auto into(error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
@@ -133,7 +139,8 @@ class Visit {
   asio::awaitable<std::optional<Failing>> tunnel();
   asio::awaitable<std::optional<Failing>> secure();
   std::optional<Failing> prepareTls();
-  asio::awaitable<std::optional<Failing>> statusOf(bool encrypted, std::string request, unsigned& status);
+  asio::awaitable<std::optional<Failing>> statusOf(bool encrypted, std::string request, Until until,
+                                                   unsigned& status);
 
   std::shared_ptr<NameLookups> names_;
   Upstream upstream_;
@@ -169,7 +176,8 @@ asio::awaitable<std::optional<Failing>> Visit::tunnel() {
   const auto where = target + ":" + std::to_string(upstream_.port);
   unsigned status = 0;
   auto request = "CONNECT " + where + " HTTP/1.1\r\nHost: " + where + "\r\n\r\n";
-  auto failed = co_await statusOf(false, std::move(request), status);
+  // All of its header: what follows it belongs to TLS.
+  auto failed = co_await statusOf(false, std::move(request), kHeader, status);
   if (failed) co_return failed;
   // It has to be asked by name and password, which only containerd has: it may be well.
   if (status == 407) co_return failing(Cause::unauthorized, *proxy_, "the proxy wants a password");
@@ -234,7 +242,7 @@ asio::awaitable<std::optional<Failing>> Visit::connect() {
   co_return failed;
 }
 
-asio::awaitable<std::optional<Failing>> Visit::statusOf(bool encrypted, std::string request,
+asio::awaitable<std::optional<Failing>> Visit::statusOf(bool encrypted, std::string request, Until until,
                                                         unsigned& status) {
   // Why it took no request is in what it sent before: in TLS 1.3 it refuses a client after the handshake.
   error_code notSent;
@@ -246,7 +254,7 @@ asio::awaitable<std::optional<Failing>> Visit::statusOf(bool encrypted, std::str
   error_code error;
   std::string text;
   std::array<char, 1024> chunk{};
-  while (!error && text.find("\r\n") == std::string::npos && text.size() < kMaxStatusLine) {
+  while (!error && text.find(until.end) == std::string::npos && text.size() < until.limit) {
     std::size_t bytes = 0;
     if (encrypted) {
       bytes = co_await stream_.async_read_some(asio::buffer(chunk), into(error));
@@ -256,6 +264,9 @@ asio::awaitable<std::optional<Failing>> Visit::statusOf(bool encrypted, std::str
     text.append(chunk.data(), bytes);
   }
   if (text.find("\r\n") == std::string::npos && error) co_return broken(upstream_, error);
+  if (!error && text.find(until.end) == std::string::npos) {
+    co_return failing(Cause::unknown, upstream_, "an answer without end");
+  }
   constexpr std::string_view kProtocol = "HTTP/1.";
   const auto* const digits = text.data() + kProtocol.size() + 2;
   if (!text.starts_with(kProtocol) || text.size() < kProtocol.size() + 5 ||
@@ -273,7 +284,7 @@ asio::awaitable<std::optional<Failing>> Visit::ask() {
                  "\r\nUser-Agent: fallbackd/" FALLBACKD_VERSION
                  "\r\nAccept: */*\r\nConnection: close\r\n\r\n";
   unsigned status = 0;
-  auto failed = co_await statusOf(upstream_.tls, std::move(request), status);
+  auto failed = co_await statusOf(upstream_.tls, std::move(request), kStatusLine, status);
   if (failed) co_return failed;
   const auto says = "GET " + upstream_.path + "/ says " + std::to_string(status);
   if (status == 429) co_return failing(Cause::rate_limited, upstream_, says);

@@ -51,7 +51,9 @@ class Certificates {
 class TlsRegistry final : public e2e::LoopServer {
  public:
   enum class Clients : std::uint8_t { any, ofRoot };
-  TlsRegistry(const Certificates& certificates, Clients clients) {
+  /// `tunnel`: what it answers before TLS, as the proxy before it; without one nothing comes before.
+  TlsRegistry(const Certificates& certificates, Clients clients, std::string tunnel = "")
+      : tunnel_(std::move(tunnel)) {
     context_.use_certificate_chain_file(certificates.file("registry.crt"));
     context_.use_private_key_file(certificates.file("registry.key"), ssl::context::pem);
     if (clients == Clients::ofRoot) {
@@ -71,6 +73,10 @@ class TlsRegistry final : public e2e::LoopServer {
   asio::awaitable<void> serve(asio::ip::tcp::socket socket) override {
     boost::system::error_code error;
     std::array<char, 4096> some{};
+    if (!tunnel_.empty()) {
+      co_await socket.async_read_some(asio::buffer(some), asio::use_awaitable);
+      co_await asio::async_write(socket, asio::buffer(tunnel_), asio::use_awaitable);
+    }
     ssl::stream<asio::ip::tcp::socket> stream(std::move(socket), context_);
     co_await stream.async_handshake(ssl::stream_base::server,
                                     asio::redirect_error(asio::use_awaitable, error));
@@ -79,6 +85,7 @@ class TlsRegistry final : public e2e::LoopServer {
     const std::string answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     co_await asio::async_write(stream, asio::buffer(answer), asio::use_awaitable);
   }
+  std::string tunnel_;
   ssl::context context_{ssl::context::tls_server};
 };
 
@@ -111,6 +118,23 @@ TEST_F(TlsCheckTest, TheClientShowsItsWholeChain) {
   EXPECT_EQ(ask(upstream)->cause, Cause::tls) << "not its key";
   upstream.certificate = certificates.file("none.crt");
   EXPECT_EQ(ask(upstream)->cause, Cause::tls) << "no such file";
+}
+
+TEST_F(TlsCheckTest, TheWholeHeaderOfATunnelComesBeforeTls) {
+  for (const std::size_t size : {0U, 2000U, 20000U}) {
+    const TlsRegistry registry(
+        certificates, TlsRegistry::Clients::any,
+        "HTTP/1.1 200 Connection established\r\nX-Via: " + std::string(size, 'x') + "\r\n\r\n");
+    auto upstream = upstreamOf("https://registry.invalid").value();
+    upstream.skipVerify = true;
+    const auto failing = ask(upstream, upstreamOf("http://" + registry.address()));
+    EXPECT_FALSE(failing) << size << " " << failing->text;
+  }
+  const TlsRegistry endless(certificates, TlsRegistry::Clients::any,
+                            "HTTP/1.1 200 OK\r\nX-Via: " + std::string(100000, 'x'));
+  EXPECT_EQ(
+      ask(upstreamOf("https://registry.invalid").value(), upstreamOf("http://" + endless.address()))->cause,
+      Cause::unknown);
 }
 
 }  // namespace
