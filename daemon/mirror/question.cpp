@@ -2,7 +2,6 @@
 #include "mirror/question.hpp"
 
 #include "base/strings.hpp"
-#include "mirror/manifest.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -32,11 +31,13 @@ std::optional<Asked> askedBy(std::string_view path, const std::map<std::string, 
   if (slash == std::string_view::npos) return std::nullopt;
   const auto last = path.substr(slash + 1);
   auto name = path.substr(0, slash);
+  // Of whatever algorithm: what we do not have must not hide an outage.
+  const bool byDigest = last.find(':') != std::string_view::npos;
   Asked asked;
   if (name.ends_with("/manifests")) {
     asked.kind = Asked::Kind::manifest;
     name.remove_suffix(std::string_view("/manifests").size());
-  } else if (name.ends_with("/blobs") && isDigest(last)) {
+  } else if (name.ends_with("/blobs") && byDigest) {
     asked.kind = Asked::Kind::blob;
     name.remove_suffix(std::string_view("/blobs").size());
   } else {
@@ -51,7 +52,7 @@ std::optional<Asked> askedBy(std::string_view path, const std::map<std::string, 
     wanted = *host;
     text = wanted + "/";
   }
-  text.append(name).append(isDigest(last) ? "@" : ":").append(last);
+  text.append(name).append(byDigest ? "@" : ":").append(last);
   auto reference = ImageReference::parse(text);
   if (!reference || (!wanted.empty() && reference->host() != wanted)) return std::nullopt;
   asked.image = std::move(*reference);

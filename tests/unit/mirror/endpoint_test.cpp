@@ -243,6 +243,15 @@ TEST_F(EndpointTest, WhatTheNodeDoesNotHaveDoesNotHideAnOutage) {
   EXPECT_EQ(both(), std::pair(404U, 404U));
 }
 
+TEST_F(EndpointTest, ADigestOfAnotherAlgorithmDoesNotHideAnOutage) {
+  const auto digest = "sha512:" + std::string(128, 'a');
+  EXPECT_EQ(ask("/v2/shop/cart/manifests/" + digest, Request::Method::head).status, 502U);
+  EXPECT_EQ(ask("/v2/shop/cart/blobs/" + digest).status, 502U);
+  failing.reset();
+  clock.advance(loop, 11s);
+  EXPECT_EQ(ask("/v2/shop/cart/manifests/" + digest, Request::Method::head).status, 404U);
+}
+
 TEST_F(EndpointTest, OnlyCausesThatTriggerCount) {
   for (const auto cause : {Cause::unauthorized, Cause::not_found, Cause::tls, Cause::unknown}) {
     down(cause);

@@ -30,6 +30,9 @@ TEST(Question, ARequestNamesItsRegistryInNs) {
   EXPECT_EQ(asked("/v2/library/nginx/manifests/latest", "docker.io"),
             "manifest docker.io/library/nginx:latest");
   EXPECT_EQ(asked("/v2/shop/cart/blobs/" + kDigest, "r.x"), "blob r.x/shop/cart@" + kDigest);
+  const auto longer = "sha512:" + std::string(128, 'a');
+  EXPECT_EQ(asked("/v2/shop/cart/manifests/" + longer, "r.x"), "manifest r.x/shop/cart@" + longer);
+  EXPECT_EQ(asked("/v2/shop/cart/blobs/" + longer, "r.x"), "blob r.x/shop/cart@" + longer);
   EXPECT_EQ(asked("/v2/manifests/manifests/manifests", "r.x"), "manifest r.x/manifests:manifests");
 }
 
@@ -41,8 +44,9 @@ TEST(Question, WithoutNsThePathNamesIt) {
 TEST(Question, EverythingElseIsNotPartOfAPull) {
   for (const std::string path :
        {"/", "/v2x", "/v2/_catalog", "/v2/shop/cart/tags/list", "/v2/shop/cart/blobs/uploads/",
-        "/v2/shop/cart/blobs/md5:1", "/v2/shop/cart/manifests/", "/v2//manifests/1", "/v2/Shop/manifests/1",
-        "/v2/../manifests/1", "/v2/shop/cart/manifests/a b", "/v2/shop/cart/referrers/"}) {
+        "/v2/shop/cart/blobs/md5:1", "/v2/shop/cart/manifests/md5:1", "/v2/shop/cart/manifests/",
+        "/v2//manifests/1", "/v2/Shop/manifests/1", "/v2/../manifests/1", "/v2/shop/cart/manifests/a b",
+        "/v2/shop/cart/referrers/"}) {
     EXPECT_EQ(asked(path, "r.x"), "nothing") << path;
   }
   EXPECT_EQ(asked("/v2/shop/cart/manifests/1", "r.x/y"), "nothing");
