@@ -12,7 +12,11 @@ bool Clients::makeRoom(const std::string& address) {
   const auto count = [&](const auto& which) {
     return static_cast<std::size_t>(std::count_if(all_.begin(), all_.end(), which));
   };
-  if (!address.empty() && count(sameAddress) >= limits_.ofAddress) return closeOne(sameAddress);
+  if (!address.empty() && limits_.ofAddress < limits_.clients) {
+    const auto own = count(sameAddress);
+    const bool last = count(sameKind) >= limits_.clients - limits_.clients / 4;
+    if (own >= limits_.ofAddress || (last && own >= kFewOfAddress)) return closeOne(sameAddress);
+  }
   if (count(sameKind) >= limits_.clients) return closeOne(sameKind);
   return true;
 }

@@ -19,6 +19,9 @@ class Clients {
   static constexpr std::size_t kMaxListeners = 16;  // of events
   // Of one client address.
   static constexpr std::size_t kMaxOfAddress = 32;
+  // Where addresses are limited: the last quarter of the places is for addresses that have fewer than these,
+  // so that a few which keep all of theirs busy do not keep out a probe or a scrape.
+  static constexpr std::size_t kFewOfAddress = 4;
 
   struct Limits {
     std::size_t clients = kMaxClients;

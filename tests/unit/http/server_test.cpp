@@ -453,6 +453,23 @@ TEST(Clients, TheirSlotsAreNotRoots) {
   EXPECT_FALSE(answered("")) << "root's own slots are limited, too";
 }
 
+TEST(Clients, AFewBusyAddressesDoNotKeepOutAProbe) {
+  Clients clients;
+  const auto answered = [&](const std::string& address) {
+    if (!clients.makeRoom(address)) return false;
+    clients.add({address, false, Clock::system().now(), nullptr});
+    return true;
+  };
+  for (int i = 0; i < 100 * 4; ++i) answered("10.0.0." + std::to_string(i % 4));
+  EXPECT_EQ(clients.size(), 96U) << "although each may have 32 places";
+  for (std::size_t i = 0; i < Clients::kFewOfAddress; ++i) EXPECT_TRUE(answered("10.0.0.9")) << i;
+  EXPECT_FALSE(answered("10.0.0.9"));
+  bool closed = false;
+  clients.add({"10.0.0.1", true, Clock::system().now(), [&] { closed = true; }});
+  EXPECT_TRUE(answered("10.0.0.1")) << "in place of its own that is still asking";
+  EXPECT_TRUE(closed);
+}
+
 TEST_F(HttpServerTest, ThePagesPolicyAllowsOnlyThePage) {
   start();
   const auto answer = get("/");
