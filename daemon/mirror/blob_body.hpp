@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A blob of the content store, read as fast as its client takes it, and no faster. A bounded number of
-// clients is read for at a time; the others wait for their turn.
+// A blob of the content store, read as fast as its client takes it, and no faster. A bounded number of pieces
+// is read, or waits for its client to take it, at a time; the other clients wait for their turn.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -13,20 +13,21 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 
 namespace fallbackd::mirror {
 
-/// How many reads run at once. One io_context thread.
+/// How many pieces there are at once. One io_context thread.
 class ReadTurns {
  public:
-  static constexpr std::size_t kMaxReads = 16;
+  static constexpr std::size_t kMaxPieces = 64;
 
   explicit ReadTurns(const boost::asio::any_io_executor& executor) : ended_(executor) {}
   boost::asio::awaitable<void> begin() {
-    while (running_ >= kMaxReads) co_await ended_.wait();
+    while (running_ >= kMaxPieces) co_await ended_.wait();
     ++running_;
   }
   void end() {
@@ -41,7 +42,7 @@ class ReadTurns {
 
 class BlobBody final : public http::Body {
  public:
-  /// Of each piece: with all turns taken, four mebibytes are in memory.
+  /// Of each piece: with all turns taken, 16 mebibytes are in memory.
   static constexpr std::int64_t kPieceBytes = 256L << 10;
 
   BlobBody(cri::ImageStore& store, std::shared_ptr<ReadTurns> turns, std::string digest, ByteRange range,
@@ -56,8 +57,17 @@ class BlobBody final : public http::Body {
   boost::asio::awaitable<Result<std::string>> next() override;
 
  private:
+  struct Turn {
+    explicit Turn(std::shared_ptr<ReadTurns> given) : turns(std::move(given)) {}
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    ~Turn() { turns->end(); }
+    std::shared_ptr<ReadTurns> turns;
+  };
+
   cri::ImageStore& store_;
   std::shared_ptr<ReadTurns> turns_;
+  std::unique_ptr<Turn> turn_;  // of the latest piece, until the next one is asked for
   std::string digest_;
   std::int64_t at_;
   std::int64_t end_;

@@ -172,6 +172,27 @@ TEST_F(EndpointTest, ALargeBlobIsReadPieceByPiece) {
   EXPECT_EQ(store.longestRead, BlobBody::kPieceBytes);
 }
 
+TEST_F(EndpointTest, OnlySoManyPiecesWaitForTheirClients) {
+  const auto large = store.putImageOf("large", std::string(2 * BlobBody::kPieceBytes, 'x'));
+  store.name("r.x/shop/cart:2", large.manifest);
+  const auto path = "/v2/shop/cart/blobs/" + large.layer;
+  std::vector<Response> slow;
+  for (std::size_t i = 0; i < ReadTurns::kMaxPieces; ++i) {
+    slow.push_back(ask(path));
+    EXPECT_TRUE(test::runToEnd(loop, slow.back().pieces->next())) << i;
+  }
+  auto one = ask(path);
+  bool read = false;
+  asio::co_spawn(loop, one.pieces->next(), [&](const std::exception_ptr&, const Result<std::string>& piece) {
+    read = piece && !piece->empty();
+  });
+  clock.advance(loop, 1s);
+  EXPECT_FALSE(read) << "what the others were given is still in memory";
+  slow.pop_back();  // its client has gone
+  EXPECT_TRUE(test::runUntil(loop, [&] { return read; }));
+  EXPECT_TRUE(test::runToEnd(loop, slow.front().pieces->next())) << "whoever takes a piece gets the next";
+}
+
 TEST_F(EndpointTest, AnEmptyBlobIsEmpty) {
   const auto empty = store.putImageOf("empty", "");
   store.name("r.x/shop/cart:2", empty.manifest);
