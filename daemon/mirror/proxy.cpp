@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include <boost/algorithm/string/case_conv.hpp>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/network_v4.hpp>
 #include <boost/asio/ip/network_v6.hpp>
@@ -39,9 +40,14 @@ bool isExcepted(std::string_view entry, const Upstream& upstream) {
     if (entry.substr(colon + 1) != std::to_string(upstream.port)) return false;
     entry = entry.substr(0, colon);
   }
+  error_code notEntry;
+  const auto other = ip::make_address(std::string(entry), notEntry);
+  if (!notEntry) return !notAddress && address == other;
   if (entry.starts_with("*.")) entry.remove_prefix(1);
-  if (entry.starts_with('.')) return upstream.host.ends_with(entry);
-  return upstream.host == entry || (notAddress && upstream.host.ends_with("." + std::string(entry)));
+  const auto host = boost::algorithm::to_lower_copy(upstream.host);
+  const auto name = boost::algorithm::to_lower_copy(std::string(entry));
+  if (name.starts_with('.')) return host.ends_with(name);
+  return host == name || (notAddress && host.ends_with("." + name));
 }
 
 }  // namespace

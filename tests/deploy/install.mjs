@@ -216,13 +216,14 @@ try {
     await says('kubectl-real fallbackd status --node node-c', 1, 'kubectl fallbackd: there is no fallbackd on node node-c');
     await says('kubectl-real fallbackd explain shop/late', 1, 'kubectl fallbackd: pod shop/late is on no node yet');
     await says('kubectl-real fallbackd drill start checkout --for 5m --node node-a', 0, on('a', 'drill start checkout --for 5m'));
-    await says('kubectl-real fallbackd drill start checkout', 1, 'kubectl fallbackd: a drill is for one node: --node NODE');
+    await says('kubectl-real fallbackd drill start checkout', 2, 'kubectl fallbackd: a drill is for one node: --node NODE');
     await says('kubectl-real fallbackd pause -n shop --node node-a', 0, on('a', 'pause --namespace shop'));
     await says('kubectl-real fallbackd resume --namespace=shop -n till', 0, '==> node-a', on('a', 'resume --namespace shop --namespace till'), '==> node-b', on('b', 'resume --namespace shop --namespace till'));
     await says('kubectl-real fallbackd coverage -n shop --node node-a', 0, on('a', 'coverage --namespace shop'));
     await says('kubectl-real fallbackd coverage shop/web-0 --details -- -o json', 0, on('b', 'coverage --details -o json'));
     await says('kubectl-real fallbackd status --exit-code --node node-a', 0, on('a', 'status --exit-code'));
-    await says('kubectl-real fallbackd explain', 1, 'kubectl fallbackd: explain needs a pod');
+    await says('kubectl-real fallbackd explain', 2, 'kubectl fallbackd: explain needs a pod');
+    await says('kubectl-real fallbackd pause --node', 2, 'kubectl fallbackd: --node needs a value');
     await says('kubectl-real fallbackd explain shop/none', 1, 'Error from server (NotFound): pods "none" not found');
   });
   writeFileSync(out, seen.map((object) => {

@@ -79,7 +79,12 @@ Result<std::map<std::string, std::string>> labelsOf(const BuildOptions& options)
     if (equals == std::string::npos || equals == 0) {
       return fail(Stage::cli, Reason::usage, "--label " + fallbackd::quoted(one) + ": expected NAME=VALUE");
     }
-    labels[one.substr(0, equals)] = one.substr(equals + 1);
+    const auto name = one.substr(0, equals);
+    if (name == pack::kPackLabel) {
+      return fail(Stage::cli, Reason::usage,
+                  "--label " + name + ": it says what the pack has, and is written by itself");
+    }
+    labels[name] = one.substr(equals + 1);
   }
   return labels;
 }

@@ -434,8 +434,9 @@ TEST_F(BuildTest, AFolderThatIsAnotherThingIsLeftAlone) {
 
 TEST_F(BuildTest, AWrongOptionIsAUsageErrorBeforeAnythingIsBuilt) {
   fs::remove(path("pack/cart-v1.8.3"));
-  for (const std::string wrong : {"--label novalue", "--label =x", "--tag ''", "--tag a/b", "--tag a:b",
-                                  "--threshold 0", "--threshold 17", "--threshold -1"}) {
+  for (const std::string wrong :
+       {"--label novalue", "--label =x", "--label io.fallbackd.pack=x", "--tag ''", "--tag a/b", "--tag a:b",
+        "--threshold 0", "--threshold 17", "--threshold -1"}) {
     const auto output = build("other", wrong);
     EXPECT_EQ(output.code, 2) << wrong << ": " << output.text;
     EXPECT_NE(output.text.find(wrong.substr(0, wrong.find(' '))), std::string::npos) << output.text;
