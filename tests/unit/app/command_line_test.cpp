@@ -188,8 +188,8 @@ TEST_F(CommandLine, TheMirrorsAddressIsOnLoopback) {
 /// it.
 TEST_F(CommandLine, TheMirrorIsNotSaidToBeGoneWhereNobodyLooked) {
   const auto config = [&](const std::string& hosts) {
-    return " --config " +
-           folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\nmirror: {hostsDir: " + hosts + "}\n");
+    return " --config " + folder.write(fs::path(hosts).filename().string() + ".yaml",
+                                       "apiVersion: fallbackd.io/v1\nmirror: {hostsDir: " + hosts + "}\n");
   };
   const auto file = folder.write("file", "no folder");
   for (const auto& words : {config(file), " --hosts-dir " + file + config(file),

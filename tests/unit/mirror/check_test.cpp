@@ -253,8 +253,7 @@ class SilentIpv6 {
     for (auto& one : queue_) {
       if (!error_) one.open(where.protocol(), error_);
       if (!error_) one.non_blocking(true, error_);
-      boost::system::error_code underWay;
-      if (!error_) one.connect(where, underWay);
+      if (!error_) ::connect(one.native_handle(), where.data(), where.size());  // not Asio's, which waits
     }
   }
   [[nodiscard]] bool made() const { return !error_; }
