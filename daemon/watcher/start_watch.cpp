@@ -101,13 +101,16 @@ void StartWatch::pullFailed(const Key& key, const Question& question, const Verd
   start.failed = verdict.ended;
   start.onlyOutages = start.onlyOutages && failsAtOnce(verdict.cause);
   if (!verdict.stalled) return pullMoves(key);
+  // Also after another configuration came: what it explained before, it explains still.
+  start.hangsSince = std::min(begun, start.hangsSince.value_or(begun));
   const bool isNew =
       stalled_.add(key, {question.reference.toString(), question.reference.host(), pod->sandbox.podNamespace,
-                         pod->sandbox.podName, key.second, begun, question.scope});
+                         pod->sandbox.podName, key.second, *start.hangsSince, question.scope});
   if (isNew) judgeAll(Which::not_held_up);
 }
 
 void StartWatch::pullMoves(const Key& key) {
+  if (const auto found = starts_.find(key); found != starts_.end()) found->second.hangsSince.reset();
   if (stalled_.remove(key)) judgeAll(Which::held_up);
 }
 

@@ -37,6 +37,7 @@ class StartWatch {
     bool needsNoPull = false;              // it was there before kubelet could ask
     std::optional<Stamp> imageSince = {};  // it is known to be there since
     std::optional<Stamp> failed = {};      // the end of the last pull that failed
+    std::optional<Stamp> hangsSince = {};  // when it began, while it is known to have stalled
     bool onlyOutages = true;               // all of them failed at once, in a way that kubelet's failed too
     std::optional<HeldUp> heldUp = {};     // judged when the container was due
   };

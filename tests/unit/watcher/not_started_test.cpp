@@ -334,6 +334,25 @@ TEST_F(NotStarted, ANewConfigurationForgetsNeitherTheImageNorThatItWasThereBefor
   EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
+/// In an outage an operator changes what triggers, or leaves mode observe.
+TEST_F(NotStarted, ANewConfigurationForgetsNotSinceWhenAPullHasStalled) {
+  config->workloads[0].detection.triggers = {Cause::timeout};
+  start();
+  addPod("hung", "cart");
+  addPod("s1", "checkout");
+  ASSERT_TRUE(runUntil(loop, [&] {
+    const auto one = waitingIn("s1");
+    return one && one->heldUp;
+  }));
+  ASSERT_EQ(seen.firstOf("s1"), nullptr);
+  const auto since = std::get<StalledPull>(*waitingIn("s1")->heldUp).since;
+  const auto changed = std::make_shared<config::Config>(*config);
+  changed->workloads[0].detection.triggers = defaultTriggers();
+  watcher.reconfigure(changed);
+  ASSERT_TRUE(detects("s1", Cause::not_started)) << "kubelet is behind it for as long as before";
+  EXPECT_EQ(std::get<StalledPull>(*waitingIn("s1")->heldUp).since, since);
+}
+
 // Kubelet's back-off
 
 constexpr const char* kRefusedText =
