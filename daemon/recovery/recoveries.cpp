@@ -69,7 +69,12 @@ void Recoveries::pause(config::Pause order) {
 void Recoveries::detected(watcher::Detection detection) {
   if (stopping_) return;  // it is the next daemon's, which will detect it again
   const Key key{detection.sandbox.id, detection.workload->match.container};
-  if (active_.contains(key) || held_.contains({detection.sandbox.podUid, key.second})) return;
+  if (const auto known = active_.find(key); known != active_.end()) {
+    // Perhaps through another pull of its registry: then nobody asked for this image, and nothing is probed.
+    if (detection.cause != Cause::not_started) known->second->pullFailed();
+    return;
+  }
+  if (held_.contains({detection.sandbox.podUid, key.second})) return;
   if (spent_.contains({detection.sandbox.podUid, key.second})) return;
   if (endsElsewhere({detection.sandbox.podUid, key.second})) return;
   if (withholding_.withholds(*config_, detection)) return;

@@ -82,6 +82,28 @@ TEST_F(SettlingPulls, ARegistryThatFailsAgainKeepsIt) {
   EXPECT_TRUE(runUntil(loop, [&] { return settled() == Settled::leaving; }));
 }
 
+/// Another workload's pull found it out. As long as its circuit is open, nobody asks for this image.
+TEST_F(SettlingPulls, AFailureThatIsKnownThroughAnotherImageKeepsItToo) {
+  settles();
+  pulled();
+  clock.advance(loop, 10s);
+  detect();
+  clock.advance(loop, 1min);
+  EXPECT_EQ(settled(), Settled::settled) << "kubelet could not pull";
+  EXPECT_EQ(why(), "a stand-in runs");
+  EXPECT_EQ(recoveries->incidents().size(), 1U);
+}
+
+TEST_F(SettlingPulls, AContainerThatIsHeldUpSaysNothingOfItsRegistry) {
+  settles();
+  pulled();
+  clock.advance(loop, 10s);
+  cause = Cause::not_started;
+  detect();
+  clock.advance(loop, 10s);
+  EXPECT_EQ(settled(), Settled::leaving);
+}
+
 TEST_F(SettlingPulls, AnImageThatIsBroughtOtherwiseIsNotEnough) {
   settles();
   runtime.images.insert("r/checkout:1");
