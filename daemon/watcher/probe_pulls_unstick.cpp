@@ -95,7 +95,8 @@ cri::Awaitable<void> ProbePulls::walk(std::shared_ptr<Pull> first,
     const auto end = co_await (ended(pull) || untilStalled(pull) || meetAgain(pull, suspects));
     if (end.index() == 0) {
       // The mirrors that it passed are as dead as before: kubelet's pull still hangs there.
-      if (pull->outcome->kind == cri::PullOutcome::Kind::pulled) pulledLate(*pull);
+      const bool pulled = pull->outcome->kind == cri::PullOutcome::Kind::pulled;
+      if (pulled && !cameFromNode(pull->question, pull->begun)) pulledLate(*pull);
       break;
     }
     tasks_.cancel(pull->task);

@@ -4,6 +4,7 @@
 
 #include "fake_runtime.hpp"
 #include "fake_traffic.hpp"
+#include "watcher/node_images.hpp"
 #include "watcher/prober.hpp"
 
 #include <algorithm>
@@ -155,6 +156,29 @@ TEST_F(UnstickerTest, AMirrorThatOurPullPassedIsStillDeadForKubelets) {
   EXPECT_TRUE(isOpen(kubelets));
   clock.advance(loop, 1s);
   EXPECT_FALSE(isOpen(kubelets));
+}
+
+/// The mirror of the node answers where the registry does not.
+TEST_F(UnstickerTest, WhatTheNodeAnswersToAFurtherPullSaysNothingAboutTheRegistry) {
+  struct Served final : NodeImages {
+    cri::Awaitable<bool> offers(ImageReference) override { co_return true; }
+    [[nodiscard]] bool servedSince(const std::string&, Stamp) const override { return byNode; }
+    bool byNode = false;
+  } node;
+  prober.tellApart(node);
+  for (const bool byNode : {true, false}) {
+    node.byNode = byNode;
+    hosts = {byNode ? "192.0.2.1:443" : "192.0.2.2:443"};
+    const std::string image = byNode ? "r.x/a:1" : "r.y/a:1";
+    runtime.outcomeOf[image] = {cri::PullOutcome::Kind::pulled, 0, ""};  // by the next host
+    verdicts.clear();
+    ask(image);
+    ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
+    ASSERT_EQ(verdicts[0].cause, Cause::timeout);
+    clock.advance(loop, 2500ms);
+    ASSERT_TRUE(runtime.images.contains(image)) << "the further pull has ended";
+    EXPECT_EQ(prober.recentFailure(*ImageReference::parse(image)).has_value(), byNode);
+  }
 }
 
 /// A pull from elsewhere that is slow to begin, at the same time as the dead registry is probed.
