@@ -221,7 +221,7 @@ class Recovery {
   bool knowsWorkload_ = true;
   bool awaitsWorkload_ = true;  // if it does not know it
   Event workloadKnown_;
-  std::optional<launcher::ExitStatus> unjudged_;  // ended before its restart policy was known
+  std::optional<launcher::ExitStatus> unjudged_;  // ended; its restart policy has not been asked yet
   bool completed_ = false;                        // exit code 0, and its policy wants no other run
   std::optional<State>
       requestedEnd_;  // handed_back, pod_gone, withdrawn or failed, once somebody asked for it

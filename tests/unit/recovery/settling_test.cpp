@@ -147,6 +147,36 @@ TEST_F(SettlingTest, AFailedProbeOfKubeletsRestartsBoth) {
   EXPECT_EQ(standIns.made[1]->request.restarts, 1U);
 }
 
+/// The pod stays where another container of it still runs.
+TEST_F(SettlingTest, WhatKubeletEndsRunsAgainOnlyIfItsPolicySaysSo) {
+  using config::RestartPolicy;
+  struct Case {
+    RestartPolicy policy;
+    int exitCode;
+    std::size_t runs;
+    State end;
+  };
+  for (const auto& one : {Case{RestartPolicy::never, 143, 1, State::failed},
+                          Case{RestartPolicy::on_failure, 0, 1, State::completed},
+                          Case{RestartPolicy::on_failure, 143, 2, State::ready}}) {
+    const auto sandbox = "job-" + std::to_string(launcher.launched.size());
+    const auto before = launcher.launched.size();
+    const auto stood = standIns.made.size();
+    runtime.addSandbox(sandbox, "shop", "job");
+    specs.specs["uid-" + sandbox] = specs.specs["uid-s1"];
+    restartPolicy = one.policy;
+    detect(sandbox);
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == stood + 1; }));
+    adopt();
+    launcher.launched[before]->status = {Kind::exited, one.exitCode};
+    standIns.made[stood]->send(SIGTERM);
+    ASSERT_TRUE(runUntil(loop, [&] { return standIns.made[stood]->exitCode.has_value(); }));
+    clock.advance(loop, 1min);
+    EXPECT_EQ(launcher.launched.size() - before, one.runs) << one.exitCode;
+    EXPECT_EQ(state(), one.end) << one.exitCode;
+  }
+}
+
 TEST_F(SettlingTest, AFallbackThatDiesTakesItsStandInWithIt) {
   settles();
   launcher.launched[0]->die(Kind::signaled, SIGSEGV);
