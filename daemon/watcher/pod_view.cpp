@@ -41,16 +41,19 @@ void PodView::reconfigure(const config::Config& config) {
   }
 }
 
-/// Stores what is needed of a sandbox: a pod's author can write more into it than there is memory for.
+/// Leaves what is needed of a sandbox: a pod's author can write more into it than there is memory for.
+void PodView::trim(cri::Sandbox& sandbox) const {
+  sandbox.annotations.clear();
+  if (bytesOf(sandbox.labels) <= kMaxLabelBytes) return;
+  const auto job = jobLabels();
+  std::erase_if(sandbox.labels, [&](const auto& one) {
+    return !matchedLabels_.contains(one.first) && std::find(job.begin(), job.end(), one.first) == job.end();
+  });
+}
+
 void PodView::store(Pod& pod, cri::Sandbox sandbox) const {
   pod.choices = readChoices(sandbox.annotations);
-  sandbox.annotations.clear();
-  if (bytesOf(sandbox.labels) > kMaxLabelBytes) {
-    const auto job = jobLabels();
-    std::erase_if(sandbox.labels, [&](const auto& one) {
-      return !matchedLabels_.contains(one.first) && std::find(job.begin(), job.end(), one.first) == job.end();
-    });
-  }
+  trim(sandbox);
   pod.sandbox = std::move(sandbox);
 }
 
@@ -77,7 +80,7 @@ bool PodView::sandboxStarted(const std::string& sandboxId, Stamp at) {
 void PodView::setStatus(const std::string& sandboxId, cri::SandboxStatus status, Stamp now) {
   const auto pod = pods_.find(sandboxId);
   if (pod == pods_.end() || !status.sandbox.ready) return;
-  status.sandbox.annotations.clear();
+  trim(status.sandbox);
   pod->second.status = std::move(status);
   if (!pod->second.readySince) pod->second.readySince = now;
 }

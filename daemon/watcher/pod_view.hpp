@@ -117,6 +117,7 @@ class PodView {
   [[nodiscard]] std::vector<PodSummary> summaries() const;
 
  private:
+  void trim(cri::Sandbox& sandbox) const;
   void store(Pod& pod, cri::Sandbox sandbox) const;
 
   std::map<std::string, Pod> pods_;               // by sandbox id

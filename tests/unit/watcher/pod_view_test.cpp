@@ -103,7 +103,13 @@ TEST_F(PodViewTest, OfTooManyLabelsThoseThatWorkloadsChooseByAreKept) {
   for (int i = 0; i < 1000; ++i) one.labels["label" + std::to_string(i)] = std::string(60, 'x');
   one.labels["job-name"] = "migrate";
   view.addSandbox(one, at(1s), at(1s));
-  EXPECT_EQ(view.at("s1").sandbox.labels, (cri::Labels{{"app", "checkout"}, {"job-name", "migrate"}}));
+  const cri::Labels kept{{"app", "checkout"}, {"job-name", "migrate"}};
+  EXPECT_EQ(view.at("s1").sandbox.labels, kept);
+  cri::SandboxStatus status;
+  status.sandbox = one;
+  view.setStatus("s1", status, at(2s));
+  ASSERT_TRUE(view.at("s1").status);
+  EXPECT_EQ(view.at("s1").status->sandbox.labels, kept) << "a second copy of them";
 }
 
 TEST_F(PodViewTest, OnlyKubeletsContainersCountAndEachOnce) {
