@@ -107,12 +107,13 @@ cri::Awaitable<bool> Settling::untilItsTurn() {
   if (!pulls) co_return false;
   if (wantsNone() || workload_->handBack.when == config::HandBackWhen::now) co_return true;
   lastEndpoint_.reset();
-  for (;;) {
-    if (!imageCame_.isSet()) co_return false;
+  while (imageCame_.isSet()) {
     tryToLeave();
     if (place_ || wantsNone()) co_return true;
     co_await pauseFor(kTurnLook);
   }
+  note(State::settled, kRuns, standIn_->containerId());
+  co_return false;
 }
 
 /// Takes a place, or says why not yet.

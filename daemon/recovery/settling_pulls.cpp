@@ -70,7 +70,7 @@ cri::Awaitable<bool> Settling::untilKubeletPulls() {
     co_await pauseFor(std::min(rest, kPullLook));
   }
   if (imageCame_.isSet()) co_return true;
-  note(State::settled, "a stand-in runs", standIn_->containerId());
+  note(State::settled, kRuns, standIn_->containerId());
   co_return false;
 }
 

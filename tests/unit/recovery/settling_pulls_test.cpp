@@ -94,6 +94,26 @@ TEST_F(SettlingPulls, AFailureThatIsKnownThroughAnotherImageKeepsItToo) {
   EXPECT_EQ(recoveries->incidents().size(), 1U);
 }
 
+TEST_F(SettlingPulls, OneThatWaitsForItsTurnDoesNotGoOnSayingThatItsImageCanBePulled) {
+  runtime.addSandbox("s2", "shop", "checkout");
+  detect("s1");
+  detect("s2");
+  ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  clock.advance(loop, 8min);  // of the second sandbox it is not known how long it has waited
+  const auto waits = [&]() -> std::string {
+    for (const auto& one : recoveries->incidents()) {
+      if (one.settlement && one.settlement->state == Settled::settled) return one.settlement->why;
+    }
+    return "";
+  };
+  pulled();
+  clock.advance(loop, 2s);
+  ASSERT_THAT(waits(), HasSubstr("other pods of its workload make way first"));
+  fails();
+  clock.advance(loop, 1s);
+  EXPECT_EQ(waits(), "a stand-in runs");
+}
+
 TEST_F(SettlingPulls, AContainerThatIsHeldUpSaysNothingOfItsRegistry) {
   settles();
   pulled();
