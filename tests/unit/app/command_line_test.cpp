@@ -188,7 +188,7 @@ TEST_F(CommandLine, TheMirrorsAddressIsOnLoopback) {
 /// it.
 TEST_F(CommandLine, TheMirrorIsNotSaidToBeGoneWhereNobodyLooked) {
   const auto config = [&](const std::string& hosts) {
-    return " --config " + folder.write(fs::path(hosts).filename().string() + ".yaml",
+    return " --config " + folder.write(hosts.substr(hosts.rfind('/') + 1) + ".yaml",
                                        "apiVersion: fallbackd.io/v1\nmirror: {hostsDir: " + hosts + "}\n");
   };
   const auto file = folder.write("file", "no folder");

@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <sys/socket.h>
 #include <utility>
 
 #include <boost/asio/co_spawn.hpp>
