@@ -51,14 +51,25 @@ std::optional<Failure> RegistryHealth::enter(const Scope& scope, const std::stri
   if (auto failure = known(scope, host, image, now)) return failure;
   // Whether a circuit of the node may close is found out by an image whose verdict counts for the node.
   const std::lock_guard lock(guard_);
-  return scope ? namespaces_[*scope].circuits.enter(host, image, now) : node_.enter(host, image, now);
+  return scope ? asking(*scope, now).circuits.enter(host, image, now) : node_.enter(host, image, now);
+}
+
+RegistryHealth::Namespace& RegistryHealth::asking(const std::string& name, Stamp now) {
+  if (!namespaces_.contains(name) && namespaces_.size() >= kMaxNamespaces) {
+    namespaces_.erase(
+        std::min_element(namespaces_.begin(), namespaces_.end(),
+                         [](const auto& a, const auto& b) { return a.second.asked < b.second.asked; }));
+  }
+  auto& one = namespaces_[name];
+  one.asked = now;
+  return one;
 }
 
 bool RegistryHealth::succeeded(const Scope& scope, const std::string& host, const std::string& image,
                                Stamp now) {
   const std::lock_guard lock(guard_);
   if (!scope) return node_.succeeded(host, image, now);
-  auto& one = namespaces_[*scope];
+  auto& one = asking(*scope, now);
   one.accusations.erase(host);
   return one.circuits.succeeded(host, image, now);
 }
@@ -67,7 +78,7 @@ bool RegistryHealth::failed(const Scope& scope, const std::string& host, const s
                             const Failure& failure, Stamp now, std::chrono::nanoseconds pause) {
   const std::lock_guard lock(guard_);
   if (!scope) return node_.failed(host, image, failure, now, pause);
-  auto& one = namespaces_[*scope];
+  auto& one = asking(*scope, now);
   accuse(one, host, image, failure, now, pause);
   return one.circuits.failed(host, image, failure, now, pause);
 }
@@ -93,7 +104,8 @@ void RegistryHealth::accuse(Namespace& by, const std::string& host, const std::s
 void RegistryHealth::abandoned(const Scope& scope, const std::string& host, const std::string& image) {
   const std::lock_guard lock(guard_);
   if (!scope) return node_.abandoned(host, image);
-  namespaces_[*scope].circuits.abandoned(host, image);
+  if (const auto own = namespaces_.find(*scope); own != namespaces_.end())
+    own->second.circuits.abandoned(host, image);
 }
 
 std::chrono::nanoseconds RegistryHealth::usualAnswer(const Scope& scope, const std::string& host) const {
@@ -103,7 +115,9 @@ std::chrono::nanoseconds RegistryHealth::usualAnswer(const Scope& scope, const s
 }
 
 void RegistryHealth::answered(const Scope& scope, const std::string& host, std::chrono::nanoseconds took) {
-  (scope ? namespaces_[*scope].answers : answers_).add(host, took);
+  if (!scope) return answers_.add(host, took);
+  if (const auto own = namespaces_.find(*scope); own != namespaces_.end())
+    own->second.answers.add(host, took);
 }
 
 std::vector<Circuits::Host> RegistryHealth::hosts(Stamp now) const {

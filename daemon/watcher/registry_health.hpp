@@ -8,6 +8,7 @@
 #include "watcher/circuits.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -22,6 +23,9 @@ using Scope = std::optional<std::string>;
 
 class RegistryHealth {
  public:
+  /// What is remembered of more is that of the namespaces that asked last. A node has fewer pods.
+  static constexpr std::size_t kMaxNamespaces = 512;
+
   /// How a pull of this scope would fail now, as far as known; nothing if the registry must be asked. See
   /// Circuits for this and the following ones.
   [[nodiscard]] std::optional<Failure> known(const Scope& scope, const std::string& host,
@@ -59,11 +63,13 @@ class RegistryHealth {
     Stamp until{};
   };
   struct Namespace {
+    Stamp asked{};
     Circuits circuits{Circuits::Limits{64, 16}};
     AnswerTimes answers{64};
     std::map<std::string, Accusation> accusations;  // by host
   };
 
+  Namespace& asking(const std::string& name, Stamp now);
   void accuse(Namespace& by, const std::string& host, const std::string& image, const Failure& failure,
               Stamp now, std::chrono::nanoseconds pause);
   /// What two namespaces found, each for itself.
@@ -72,7 +78,7 @@ class RegistryHealth {
   mutable std::mutex guard_;
   Circuits node_;  // guarded
   AnswerTimes answers_{1024};
-  std::map<std::string, Namespace> namespaces_;  // those that the configuration lets choose, no others
+  std::map<std::string, Namespace> namespaces_;  // whose pods asked for an image of their own choice
 };
 
 }  // namespace fallbackd::watcher

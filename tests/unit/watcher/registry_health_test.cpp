@@ -2,6 +2,9 @@
 // For whom a verdict about a registry counts.
 #include "watcher/registry_health.hpp"
 
+#include <algorithm>
+#include <string>
+
 #include <gtest/gtest.h>
 
 namespace fallbackd::watcher {
@@ -158,6 +161,16 @@ TEST_F(RegistryHealthTest, ANamespaceAccusesSoManyHostsAndForgetsTheOldest) {
   for (int i = 0; i < 64; ++i) health.failed(kEvil, "h" + std::to_string(i), "a", kRefusal, kBegin + 1s, 10s);
   fail(kShop, "r/a", kRefusal, kBegin + 2s);
   EXPECT_FALSE(known(kNode, kBegin + 2s)) << "only one of the two accusations is kept";
+}
+
+/// Namespaces come and go for as long as the node lives.
+TEST_F(RegistryHealthTest, SoManyNamespacesAreKnownAndThatWhichAskedFirstIsForgotten) {
+  for (std::size_t i = 0; i <= RegistryHealth::kMaxNamespaces; ++i)
+    fail("preview-" + std::to_string(i), "r/a", kRefusal, kBegin + i * 1us);
+  const auto named = host().namespaces;
+  EXPECT_EQ(named.size(), RegistryHealth::kMaxNamespaces);
+  EXPECT_EQ(std::count(named.begin(), named.end(), "preview-0"), 0);
+  EXPECT_EQ(std::count(named.begin(), named.end(), "preview-1"), 1);
 }
 
 TEST_F(RegistryHealthTest, WhatWasAbandonedIsStillDue) {
