@@ -33,11 +33,13 @@ Result<std::vector<CheckedFile>> openKeyFiles(const std::string& folder, uid_t o
   return files;
 }
 
-/// Reads the limits in front of the PEM block. A misspelt one must not be taken for free text: the key would
-/// count for ever.
+/// Reads the limits. A misspelt or misplaced one must not be taken for free text: the key would count for
+/// ever. Of several the strictest counts: whoever ends a key adds a line, and need not see the one of keygen.
 Result<> readLimits(std::string_view pem, Keyring::Entry& entry) {
   constexpr std::string_view kPrefix = "fallbackd-";
-  for (const auto raw : split(pem.substr(0, pem.find("-----BEGIN")), '\n')) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors begin a file with it
+  if (pem.starts_with(kByteOrderMark)) pem.remove_prefix(kByteOrderMark.size());
+  for (const auto raw : split(pem, '\n')) {
     const auto line = trim(raw);
     if (!line.starts_with(kPrefix)) continue;
     const auto colon = line.find(':');
@@ -51,7 +53,11 @@ Result<> readLimits(std::string_view pem, Keyring::Entry& entry) {
               " is not understood; write fallbackd-not-before: or fallbackd-not-after: and a date like "
               "2027-01-31, from 2000 to 9999");
     }
-    (name == "fallbackd-not-before" ? entry.notBefore : entry.notAfter) = *date;
+    if (name == "fallbackd-not-before") {
+      entry.notBefore = std::max(entry.notBefore, *date);
+    } else {
+      entry.notAfter = std::min(entry.notAfter, *date);
+    }
   }
   return {};
 }

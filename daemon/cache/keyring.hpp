@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The public keys that may sign: a folder of PEM files (*.pub, *.pem). Removing a key revokes it. Lines
-// before the PEM block limit the time in which the key counts; any other text is for people:
+// before or after the PEM block limit the time in which the key counts, of several the strictest; any other
+// text is for people:
 //   fallbackd-not-before: 2026-01-01
 //   fallbackd-not-after: 2027-01-31T12:00:00Z
 #pragma once

@@ -188,6 +188,24 @@ const std::vector<Attack>& attacks() {
        [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-after: 2020-01-01\n"); }},
       {"key with a misspelt limit", Reason::keyring_invalid,
        [](C& c, S&) { c.addKey("one", c.key, "fallbackd-not-afetr: 2020-01-01\n"); }},
+      {"expired key whose older limit stands below", Reason::expired,
+       [](C& c, S&) {
+         c.addKey("one", c.key, "fallbackd-not-after: 2020-01-01\nfallbackd-not-after: 2199-01-01\n");
+       }},
+      {"key that is not valid yet, with an older limit below", Reason::untrusted_key,
+       [](C& c, S&) {
+         c.addKey("one", c.key, "fallbackd-not-before: 2199-01-01\nfallbackd-not-before: 2020-01-01\n");
+       }},
+      {"expired key whose limit stands below its block", Reason::expired,
+       [](C& c, S&) {
+         writeBytes(c.path("keys/one.pub"), *c.key.publicPem() + "fallbackd-not-after: 2020-01-01\n", 0644);
+       }},
+      {"expired key behind a byte order mark", Reason::expired,
+       [](C& c, S&) {
+         c.addKey("one", c.key,
+                  "\xef\xbb\xbf"
+                  "fallbackd-not-after: 2020-01-01\n");
+       }},
       {"same key again without its limit", Reason::expired,
        [](C& c, S&) {
          c.addKey("one", c.key, "fallbackd-not-after: 2020-01-01\n");
