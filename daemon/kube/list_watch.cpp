@@ -159,6 +159,8 @@ asio::awaitable<ListWatch::Step> ListWatch::listPage(std::optional<Connection>& 
     co_return Step();
   }
   if (!answer) co_return failed(answer.error());
+  // The next page takes another one.
+  if (!answer->keepsOpen) connection.reset();
   if (answer->status != 200) {
     fromEtcd_ = isAboutVersions(*answer);
     co_return refused(*answer, "list");

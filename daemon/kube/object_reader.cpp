@@ -4,8 +4,8 @@
 #include "base/async/within.hpp"
 #include "base/base64.hpp"
 #include "base/query.hpp"
-#include "kube/connection.hpp"
 #include "kube/json_fields.hpp"
+#include "kube/requests.hpp"
 
 #include <utility>
 
@@ -36,16 +36,16 @@ struct Kind {
   ObjectContents& contents;
 };
 
-asio::awaitable<Result<>> readKind(Connection& connection, std::string namespaceName, Kind kind,
+asio::awaitable<Result<>> readKind(Requests& requests, std::string namespaceName, Kind kind,
                                    ObjectAnswers& answers) {
   for (const auto& name : kind.names) {
     if (answers.configMaps.size() + answers.secrets.size() >= ObjectReader::kMaxObjects) {
       answers.troubles.emplace_back("a pod names more ConfigMaps and Secrets than are read");
       break;
     }
-    const auto target =
+    auto target =
         "/api/v1/namespaces/" + queryEscaped(namespaceName) + "/" + kind.resource + "/" + queryEscaped(name);
-    FB_CO_TRY(const auto answer, co_await connection.get(target, ObjectReader::kLimit));
+    FB_CO_TRY(const auto answer, co_await requests.get(std::move(target)));
     if (answer.status == 404) {
       kind.contents.emplace(name, std::nullopt);
       continue;
@@ -67,12 +67,11 @@ asio::awaitable<Result<>> readKind(Connection& connection, std::string namespace
 
 asio::awaitable<Result<>> readAll(AccessSource source, std::string namespaceName, NamedObjects names,
                                   ObjectAnswers& answers) {
-  FB_CO_TRY(auto access, source());
-  FB_CO_TRY(auto connection, co_await Connection::open(std::move(access), ObjectReader::kLimit));
+  Requests requests(std::move(source), ObjectReader::kLimit);
   const Kind configMaps{"configmaps", false, names.configMaps, answers.configMaps};
   const Kind secrets{"secrets", true, names.secrets, answers.secrets};
-  FB_CO_CHECK(co_await readKind(connection, namespaceName, configMaps, answers));
-  FB_CO_CHECK(co_await readKind(connection, namespaceName, secrets, answers));
+  FB_CO_CHECK(co_await readKind(requests, namespaceName, configMaps, answers));
+  FB_CO_CHECK(co_await readKind(requests, namespaceName, secrets, answers));
   co_return Result<>();
 }
 

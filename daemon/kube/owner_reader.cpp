@@ -4,8 +4,8 @@
 #include "base/async/loop_clock.hpp"
 #include "base/async/within.hpp"
 #include "base/query.hpp"
-#include "kube/connection.hpp"
 #include "kube/outcome.hpp"
+#include "kube/requests.hpp"
 
 #include <map>
 #include <memory>
@@ -38,12 +38,11 @@ std::string resourceOf(const Owner& owner) {
   return found == kResources.end() || owner.apiVersion != "apps/v1" ? std::string() : found->second;
 }
 
-asio::awaitable<Result<json::object>> getOwner(Connection& connection, std::string namespaceName,
-                                               Owner owner) {
+asio::awaitable<Result<json::object>> getOwner(Requests& requests, std::string namespaceName, Owner owner) {
   const auto resource = resourceOf(owner);
-  const auto target = "/apis/apps/v1/namespaces/" + queryEscaped(namespaceName) + "/" + resource + "/" +
-                      queryEscaped(owner.name);
-  FB_CO_TRY(const auto answer, co_await connection.get(target, OwnerReader::kLimit));
+  auto target = "/apis/apps/v1/namespaces/" + queryEscaped(namespaceName) + "/" + resource + "/" +
+                queryEscaped(owner.name);
+  FB_CO_TRY(const auto answer, co_await requests.get(std::move(target)));
   if (answer.status != 200) {
     std::string text =
         "get " + resource + " " + owner.name + ": the API server answered " + std::to_string(answer.status);
@@ -62,12 +61,11 @@ using Object = std::optional<json::object>;
 
 asio::awaitable<Result<>> findOwners(AccessSource source, PodPtr pod, std::shared_ptr<Object> controller,
                                      std::shared_ptr<Object> deployment) {
-  FB_CO_TRY(auto access, source());
-  FB_CO_TRY(auto connection, co_await Connection::open(std::move(access), OwnerReader::kLimit));
-  FB_CO_TRY(*controller, co_await getOwner(connection, pod->namespaceName, *pod->owner));
+  Requests requests(std::move(source), OwnerReader::kLimit);
+  FB_CO_TRY(*controller, co_await getOwner(requests, pod->namespaceName, *pod->owner));
   const auto above = controllerOf(**controller);
   if (above && !resourceOf(*above).empty()) {
-    FB_CO_TRY(*deployment, co_await getOwner(connection, pod->namespaceName, *above));
+    FB_CO_TRY(*deployment, co_await getOwner(requests, pod->namespaceName, *above));
   }
   co_return Result<>();
 }

@@ -74,6 +74,10 @@ void TlsServer::trouble(Trouble trouble) {
   onThread([this, trouble] { trouble_ = trouble; });
 }
 
+void TlsServer::closeBehindAnswers() {
+  onThread([this] { closes_ = true; });
+}
+
 void TlsServer::endSilence() {
   onThread([this] {
     silence_->set();
@@ -122,6 +126,7 @@ asio::awaitable<void> TlsServer::send(Stream& stream, std::string bytes) {
 asio::awaitable<void> TlsServer::answer(Stream& stream, unsigned status, std::string body,
                                         std::string headers) {
   keepExchangedText("sent", body);
+  if (closes_) headers += "Connection: close\r\n";
   co_await send(stream, "HTTP/1.1 " + std::to_string(status) +
                             " -\r\nContent-Type: application/json\r\nContent-Length: " +
                             std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body);
@@ -242,7 +247,7 @@ asio::awaitable<void> TlsServer::serve(tcp::socket socket) {
     const auto now = takeTrouble();
     const bool goesOn = now.fault == Fault::none ? co_await respond(stream, std::move(seen))
                                                  : co_await misbehave(stream, now);
-    if (!goesOn) co_return;
+    if (!goesOn || closes_) co_return;
   }
 }
 

@@ -83,6 +83,8 @@ class TlsServer : public e2e::LoopServer {
   /// takes none of them.
   void takeIdleProcessorsOnly();
   void heal() { trouble({}); }
+  /// Closes each connection behind its first answer, and says so: as a server does that is about to stop.
+  void closeBehindAnswers();
   /// Closes the connections on which it is silent. Without that their clients wait as long as they like.
   void endSilence();
 
@@ -112,8 +114,8 @@ class TlsServer : public e2e::LoopServer {
   boost::asio::awaitable<bool> misbehave(Stream& stream, Trouble trouble);
 
   static boost::asio::awaitable<void> send(Stream& stream, std::string bytes);
-  static boost::asio::awaitable<void> answer(Stream& stream, unsigned status, std::string body,
-                                             std::string headers = "");
+  boost::asio::awaitable<void> answer(Stream& stream, unsigned status, std::string body,
+                                      std::string headers = "");
   static std::string statusObject(unsigned code, const std::string& message, const std::string& reason = "");
 
   /// A PodList. GCC 12 takes no initializer lists in coroutines.
@@ -144,6 +146,7 @@ class TlsServer : public e2e::LoopServer {
   std::vector<std::string> tokens_;
   std::optional<Authorizer> authorizer_;
   Trouble trouble_;
+  bool closes_ = false;
   std::shared_ptr<Event> silence_ = std::make_shared<Event>(executor());  // set when it ends
   std::vector<Seen> requests_;
   std::vector<std::string> violations_;

@@ -87,6 +87,16 @@ TEST_F(ApiServerTest, PagesAreFollowedAndReadAgainWhenOneIsGone) {
   EXPECT_EQ(count(Outcome::gone), 1U);
 }
 
+TEST_F(ApiServerTest, AServerMayCloseBehindEachPage) {
+  for (int i = 0; i < 1001; ++i) server.put(podJson("p-" + std::to_string(i), "uid-" + std::to_string(i)));
+  server.pageEverything(true);
+  server.closeBehindAnswers();
+  start();
+  EXPECT_TRUE(soon([&] { return pods.size() == 1001U && server.watches() == 1; })) << state().error;
+  EXPECT_EQ(lists(), 3U);
+  EXPECT_EQ(count(Outcome::unreachable), 0U);
+}
+
 TEST_F(ApiServerTest, AWatchThatIsCutGoesOnWhereItWas) {
   startWell();
   server.bookmark();

@@ -52,6 +52,14 @@ TEST_F(ObjectReaderTest, ReadsEachByNameOverOneConnection) {
   EXPECT_THAT(server.violations(), IsEmpty());
 }
 
+TEST_F(ObjectReaderTest, AServerMayCloseBehindEachAnswer) {
+  server.closeBehindAnswers();
+  const auto answers = ask({{"settings"}, {"db"}});
+  EXPECT_EQ(answers.configMaps.at("settings")->at("MODE"), "fast");
+  ASSERT_TRUE(answers.secrets.contains("db")) << testing::PrintToString(answers.troubles);
+  EXPECT_EQ(server.connections(), 2U);
+}
+
 TEST_F(ObjectReaderTest, WhatDoesNotExistIsKnownNotTo) {
   const auto answers = ask({{"gone"}, {}});
   ASSERT_TRUE(answers.configMaps.contains("gone"));

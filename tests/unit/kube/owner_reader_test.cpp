@@ -59,6 +59,13 @@ TEST_F(OwnerReaderTest, AsksForTheReplicaSetAndItsDeployment) {
   EXPECT_EQ(server.connections(), 1U);
 }
 
+TEST_F(OwnerReaderTest, AServerMayCloseBehindEachAnswer) {
+  server.closeBehindAnswers();
+  const auto view = ask();
+  EXPECT_EQ(view.rollout, Rollout::complete) << view.why;
+  EXPECT_EQ(server.connections(), 2U);
+}
+
 TEST_F(OwnerReaderTest, PodsOfOneOwnerShareItsAnswers) {
   EXPECT_EQ(ask().rollout, Rollout::complete);
   EXPECT_EQ(ask(Time::stands, 10s, "uid-2").rollout, Rollout::complete);

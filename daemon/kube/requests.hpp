@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Consecutive requests to one server. It may close the connection behind any answer, as one does that is
+// about to stop, or that speaks HTTP/1.0: the next request then opens another one.
+//
+// Thread: the calling coroutine's executor. Cancellation: as for Connection. Errors: those of the source and
+// of Connection.
+#pragma once
+
+#include "kube/access.hpp"
+#include "kube/connection.hpp"
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <boost/asio/awaitable.hpp>
+
+namespace fallbackd::kube {
+
+class Requests {
+ public:
+  /// `limit`: for each connection, and for each answer.
+  Requests(AccessSource access, std::chrono::nanoseconds limit) : access_(std::move(access)), limit_(limit) {}
+
+  /// One after the other.
+  boost::asio::awaitable<Result<Answer>> get(std::string target);
+
+ private:
+  AccessSource access_;
+  std::chrono::nanoseconds limit_;
+  std::optional<Connection> connection_;
+};
+
+}  // namespace fallbackd::kube
