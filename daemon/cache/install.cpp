@@ -216,6 +216,22 @@ Result<bool> Installer::isThere(const PackItem& item, Change& change) {
   return true;
 }
 
+/// A folder under one of the names, as container runtimes make for a mount whose source is missing, would
+/// stop finish() halfway, and every later installer with it.
+Result<> Installer::checkPlaces(const PackItem& item) const {
+  FB_TRY(auto names, attestationNames(cache_.dir(), item.ref));
+  for (std::size_t i = 0; i < item.attestations.size(); ++i) names.push_back(attestationName(item.ref, i));
+  names.push_back(item.ref.fileName());
+  for (const auto& name : names) {
+    struct stat info {};
+    const int found = ::fstatat(cache_.dir().get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW);
+    if (found != 0 || !S_ISDIR(info.st_mode)) continue;
+    return fail(Stage::cli, Reason::unsafe_file_type,
+                settings_.path + "/" + name + " is a folder, which no file replaces; remove it");
+  }
+  return {};
+}
+
 /// What is not admitted any more, because its key has left the ring or it has expired, is nobody's.
 Result<> Installer::checkForeign(const Admitted& admitted) {
   Admission admission(settings_, {.owner = owner_, .floor = FloorUse::ignore, .seal = {}});
@@ -236,6 +252,7 @@ Result<Change> Installer::stage(const PackItem& item, const std::string& folder,
   Change change{item.ref, Action::installed, {}, 0, false};
   FB_TRY(const bool there, isThere(item, change));
   if (there) return change;
+  FB_CHECK(checkPlaces(item));
   FB_TRY(const auto dir, sys::openDir(Stage::cli, folder));
   for (std::size_t i = 0; i < item.attestations.size(); ++i) {
     FB_TRY(const auto text, sys::readFile(Stage::cli, item.attestations[i], kMaxAttestation));

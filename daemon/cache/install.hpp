@@ -67,8 +67,8 @@ class Installer {
 
   /// Verifies every item like an admission, then makes all of them appear. If one is refused nothing appears,
   /// and there is an error for each refusal. The version floor does not apply here: it judges what runs, and
-  /// an older version may be put back for a configuration that is about to name it. Reason already_exists:
-  /// see Foreign.
+  /// an older version may be put back for a configuration that is about to name it. Reasons already_exists:
+  /// see Foreign; unsafe_file_type: a folder has one of the names.
   tl::expected<std::vector<Change>, std::vector<Error>> install(const std::vector<PackItem>& items);
 
   /// Of each of these names keeps the `keep` highest versions and everything in `inUse`, where the caller
@@ -83,6 +83,7 @@ class Installer {
   Result<> finish(const std::string& committed);
   Result<Change> stage(const PackItem& item, const std::string& folder, std::vector<std::string>& names);
   Result<bool> isThere(const PackItem& item, Change& change);
+  Result<> checkPlaces(const PackItem& item) const;
   Result<> checkForeign(const Admitted& admitted);
 
   config::CacheSettings settings_;

@@ -337,6 +337,23 @@ TEST_F(PackTest, OneBadBinaryRefusesThePackAndAllErrorsAreReported) {
   EXPECT_TRUE(std::filesystem::is_empty(path("cache")));
 }
 
+TEST_F(PackTest, AFolderInTheWayRefusesThePackBeforeAnythingAppears) {
+  add("cart", "2.0.0");
+  add("checkout", "1.8.3");
+  for (const auto* place : {"cache/checkout-v1.8.3", "cache/checkout-v1.8.3.sigstore.json"}) {
+    std::filesystem::create_directories(path(place));
+    const auto refused = installPack();
+    EXPECT_EQ(refused.code, 1);
+    EXPECT_NE(refused.text.find(path(place) + " is a folder"), std::string::npos) << refused.text;
+    EXPECT_FALSE(has("cart-v2.0.0")) << "half of the pack";
+    EXPECT_FALSE(has("cart-v2.0.0.sigstore.json"));
+    std::filesystem::remove(path(place));
+  }
+  const auto installed = installPack();
+  EXPECT_EQ(installed.code, 0) << installed.text;
+  EXPECT_EQ(ctl("verify" + where).code, 0);
+}
+
 TEST_F(PackTest, StrayFilesAreReported) {
   add("cart", "2.0.0");
   add("orphan", "1.0.0");
