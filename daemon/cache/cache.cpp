@@ -14,11 +14,13 @@ namespace fallbackd::cache {
 
 namespace {
 
-/// Reasons that are found only after reading the whole file.
+/// Reasons that may be found only after reading the whole file, and that its evidence decides alone.
+/// version_mismatch: Go's linker may have written another version into it.
 bool isAboutBytes(Reason reason) {
-  constexpr std::array kReasons{
-      Reason::digest_mismatch,   Reason::elf_malformed, Reason::elf_wrong_machine,   Reason::elf_dynamic,
-      Reason::elf_writable_code, Reason::elf_not_pie,   Reason::elf_executable_stack};
+  constexpr std::array kReasons{Reason::digest_mismatch,      Reason::elf_malformed,
+                                Reason::elf_wrong_machine,    Reason::elf_dynamic,
+                                Reason::elf_writable_code,    Reason::elf_not_pie,
+                                Reason::elf_executable_stack, Reason::version_mismatch};
   return std::find(kReasons.begin(), kReasons.end(), reason) != kReasons.end();
 }
 

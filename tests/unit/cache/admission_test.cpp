@@ -1187,6 +1187,20 @@ TEST_F(ResidentTest, RefusedBytesAreNotHashedAgainUntilTheyChange) {
   EXPECT_TRUE(resident.admit(cache.ref)) << "it is valid again at once";
 }
 
+TEST_F(ResidentTest, AGoProgramOfAnotherVersionIsNotHashedAgainEither) {
+  const auto later = Clock::system().wall() + 1min;
+  const auto bytes = test::withGoBuild(good(), "v1.8.2");
+  cache.put(cache.ref, bytes);
+  EXPECT_EQ(resident.admit(cache.ref, later).error().reason, Reason::version_mismatch);
+  const auto hashed = resident.usage().hashedBytes;
+  EXPECT_EQ(hashed, bytes.size());
+  EXPECT_EQ(resident.admit(cache.ref, later).error().reason, Reason::version_mismatch);
+  EXPECT_EQ(resident.refresh({cache.ref}, later).at(0).result.error().reason, Reason::version_mismatch);
+  EXPECT_EQ(resident.usage().hashedBytes, hashed) << "hashed for each recovery and each refresh";
+  cache.put(cache.ref, good());
+  EXPECT_TRUE(resident.admit(cache.ref, later)) << "it is valid again at once";
+}
+
 TEST_F(ResidentTest, StopsServingWhatWasRevoked) {
   auto settings = cache.settings();
   settings.revoked = cache.path("revoked");
