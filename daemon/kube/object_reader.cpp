@@ -4,6 +4,7 @@
 #include "base/async/within.hpp"
 #include "base/base64.hpp"
 #include "base/query.hpp"
+#include "base/strings.hpp"
 #include "kube/json_fields.hpp"
 #include "kube/requests.hpp"
 
@@ -39,9 +40,15 @@ struct Kind {
 asio::awaitable<Result<>> readKind(Requests& requests, std::string namespaceName, Kind kind,
                                    ObjectAnswers& answers) {
   for (const auto& name : kind.names) {
-    if (answers.configMaps.size() + answers.secrets.size() >= ObjectReader::kMaxObjects) {
+    if (answers.configMaps.size() + answers.secrets.size() + answers.troubles.size() >=
+        ObjectReader::kMaxObjects) {
       answers.troubles.emplace_back("a pod names more ConfigMaps and Secrets than are read");
       break;
+    }
+    if (!isPathSegment(name)) {
+      answers.troubles.push_back(std::string("get ") + kind.resource + " " + quoted(name) + " in namespace " +
+                                 namespaceName + ": no object can have this name");
+      continue;
     }
     auto target =
         "/api/v1/namespaces/" + queryEscaped(namespaceName) + "/" + kind.resource + "/" + queryEscaped(name);

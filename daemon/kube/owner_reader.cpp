@@ -4,6 +4,7 @@
 #include "base/async/loop_clock.hpp"
 #include "base/async/within.hpp"
 #include "base/query.hpp"
+#include "base/strings.hpp"
 #include "kube/outcome.hpp"
 #include "kube/requests.hpp"
 
@@ -40,6 +41,10 @@ std::string resourceOf(const Owner& owner) {
 
 asio::awaitable<Result<json::object>> getOwner(Requests& requests, std::string namespaceName, Owner owner) {
   const auto resource = resourceOf(owner);
+  if (!isPathSegment(owner.name)) {
+    co_return fail(Stage::kube, Reason::invalid,
+                   "get " + resource + " " + quoted(owner.name) + ": no object can have this name");
+  }
   auto target = "/apis/apps/v1/namespaces/" + queryEscaped(namespaceName) + "/" + resource + "/" +
                 queryEscaped(owner.name);
   FB_CO_TRY(const auto answer, co_await requests.get(std::move(target)));

@@ -3,6 +3,10 @@
 
 namespace fallbackd::kube {
 
+bool isPathSegment(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." && name.find_first_of("/%") == std::string_view::npos;
+}
+
 boost::asio::awaitable<Result<Answer>> Requests::get(std::string target) {
   if (!connection_) {
     FB_CO_TRY(auto access, access_());

@@ -12,11 +12,17 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <boost/asio/awaitable.hpp>
 
 namespace fallbackd::kube {
+
+/// Whether it can be the name of an object, as Kubernetes' own clients see it. What a pod names is not
+/// checked. An API server decodes a path before it splits it, and a proxy may even resolve "..": to another
+/// namespace.
+bool isPathSegment(std::string_view name);
 
 class Requests {
  public:

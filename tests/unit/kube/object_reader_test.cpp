@@ -66,6 +66,14 @@ TEST_F(ObjectReaderTest, WhatDoesNotExistIsKnownNotTo) {
   EXPECT_FALSE(answers.configMaps.at("gone"));
 }
 
+TEST_F(ObjectReaderTest, ANameThatLeadsElsewhereIsNotAskedFor) {
+  const auto answers = ask({{"settings"}, {"../../bank/secrets/db", "..", ".", "db%2fstatus"}});
+  EXPECT_TRUE(answers.configMaps.contains("settings"));
+  EXPECT_THAT(answers.secrets, IsEmpty()) << "nothing is known of them";
+  EXPECT_EQ(answers.troubles.size(), 4U);
+  EXPECT_EQ(server.requests().size(), 1U);
+}
+
 TEST_F(ObjectReaderTest, ARefusalNamesTheRoleThatIsMissing) {
   server.trouble({Fault::status, 403, "", "forbidden"});
   const auto answers = ask({{"settings"}, {"db"}});

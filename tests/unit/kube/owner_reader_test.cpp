@@ -97,6 +97,16 @@ TEST_F(OwnerReaderTest, WhatCannotBeHadIsUnknownAndSaysWhy) {
   EXPECT_EQ(ask().rollout, Rollout::unknown) << "another one of that name";
 }
 
+TEST_F(OwnerReaderTest, ANameThatLeadsElsewhereIsNotAskedFor) {
+  server.putOwner("/apis/apps/v1/namespaces/shop/replicasets/checkout-5d4f",
+                  R"({"metadata":{"uid":"rs-1","ownerReferences":[{"apiVersion":"apps/v1","kind":"Deployment",
+                      "name":"../../bank/deployments/till","uid":"d-1","controller":true}]}})");
+  const auto view = ask();
+  EXPECT_EQ(view.rollout, Rollout::unknown);
+  EXPECT_THAT(view.why, HasSubstr("no object can have this name"));
+  EXPECT_EQ(server.requests().size(), 1U);
+}
+
 TEST_F(OwnerReaderTest, WaitsForHalfASecondAtMost) {
   for (const auto fault : {Fault::silent_accept, Fault::silent_answer}) {
     server.trouble({fault});
