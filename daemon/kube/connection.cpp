@@ -33,6 +33,8 @@ using boost::system::error_code;
 namespace {
 
 constexpr std::size_t kChunkBytes = 16UL << 10;
+// Far above what any cluster issues. Beast throws from 64 KiB on, where nobody would catch it.
+constexpr std::size_t kMaxTokenBytes = 32UL << 10;
 
 auto into(error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
@@ -205,6 +207,9 @@ asio::awaitable<Result<>> Connection::State::send(Question question) {
   const auto clean = trim(token);
   if (!access.token.empty() && clean.empty()) {
     co_return fail(Stage::kube, Reason::invalid, "the token is empty: " + access.token.file);
+  }
+  if (clean.size() > kMaxTokenBytes) {
+    co_return fail(Stage::kube, Reason::invalid, "the token is too long to be one: " + access.token.file);
   }
   if (clean.find_first_of("\r\n") != std::string_view::npos) {
     co_return fail(Stage::kube, Reason::invalid, "the token has more than one line: " + access.token.file);

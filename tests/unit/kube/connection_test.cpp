@@ -166,6 +166,15 @@ TEST_F(ConnectionTest, ATokenCannotAddHeaders) {
   EXPECT_THAT(answer.error().message(), testing::Not(HasSubstr("secret-1")));
 }
 
+TEST_F(ConnectionTest, ATokenFileThatHoldsSomethingElseIsAnError) {
+  access.token = {folder.write("token", std::string(70'000, 'x')), ""};
+  const auto answer = get();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().reason, Reason::invalid);
+  EXPECT_EQ(outcomeOf(answer.error()), Outcome::credentials);
+  EXPECT_THAT(answer.error().message(), HasSubstr(access.token.file));
+}
+
 TEST_F(ConnectionTest, AnotherAuthorityIsNotTrustedUntilItsFileChanges) {
   const Authority other("other");
   access.authorities = {folder.write("ca.crt", other.certificate()), ""};
