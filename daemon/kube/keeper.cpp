@@ -15,6 +15,8 @@ namespace {
 
 // A rollout changes many pods: they are written together.
 constexpr auto kSettle = 5s;
+// Nothing may change for hours once the disk has room again.
+constexpr auto kAfterFailure = 1min;
 
 }  // namespace
 
@@ -39,17 +41,22 @@ PodViewStore::Stored Keeper::load() {
 
 boost::asio::awaitable<void> Keeper::run() {
   for (;;) {
-    while (saved_ == view_.lastingChanges()) co_await changed_.wait();
+    while (saved_ == view_.lastingChanges()) {
+      const auto again = failed_ ? later(clock_.now(), kAfterFailure) : Stamp::max();
+      const bool changed = co_await changed_.waitUntil(again);
+      if (!changed) break;
+    }
     co_await pauseFor(kSettle);
     save();
   }
 }
 
 void Keeper::save() {
-  if (saved_ == view_.lastingChanges()) return;
-  // Also after a failure: the next change tries again.
+  if (saved_ == view_.lastingChanges() && !failed_) return;
+  // Also after a failure: run() waits before it tries again.
   saved_ = view_.lastingChanges();
   const auto done = store_.save(view_.all(), clock_.wall());
+  failed_ = !done;
   const auto trouble = done ? std::string() : done.error().message();
   if (!trouble.empty() && trouble != told_) trouble_(trouble);
   told_ = trouble;

@@ -173,6 +173,34 @@ TEST_F(KeeperTest, TheNextDaemonRemembers) {
   EXPECT_FALSE(later.rememberedSince());
 }
 
+TEST_F(KeeperTest, WhatCouldNotBeSavedIsTriedAgainAlthoughNothingChanges) {
+  const auto inTheWay = folder.path() + "/.pods.view.new";
+  std::filesystem::create_directory(inTheWay);
+  tasks.spawn(keeper.run());
+  keeper.listed(SourceKind::apiserver, {pod("1")});
+  clock.advance(loop, 6s);
+  EXPECT_EQ(troubles.size(), 1U);
+  std::filesystem::remove(inTheWay);
+  clock.advance(loop, 30s);
+  EXPECT_EQ(saved(), 0U) << "not at once";
+  clock.advance(loop, 31s);
+  clock.advance(loop, 6s);
+  EXPECT_EQ(saved(), 1U);
+  std::filesystem::remove(file);
+  clock.advance(loop, 1h);
+  EXPECT_FALSE(std::filesystem::exists(file)) << "it was saved";
+}
+
+TEST_F(KeeperTest, WhatCouldNotBeSavedIsSavedInTheEnd) {
+  const auto inTheWay = folder.path() + "/.pods.view.new";
+  std::filesystem::create_directory(inTheWay);
+  keeper.listed(SourceKind::apiserver, {pod("1")});
+  keeper.save();
+  std::filesystem::remove(inTheWay);
+  keeper.save();
+  EXPECT_EQ(saved(), 1U);
+}
+
 TEST_F(KeeperTest, TroubleWithTheFileIsToldOnce) {
   folder.write("pods.view", "damaged");
   EXPECT_EQ(keeper.load().pods.size(), 0U);
