@@ -46,7 +46,11 @@ NamespacePauses::NamespacePauses(const boost::asio::any_io_executor& executor, A
       listener_(std::move(listener)),
       watch_(executor, std::move(access),
              {"/api/v1/namespaces", "namespaces", "PartialObjectMetadataList", kListAccept, kWatchAccept},
-             *this, StateKeeper(SourceKind::namespaces, clock_, listener_.state)) {}
+             *this, StateKeeper(SourceKind::namespaces, clock_, [this](const SourceState& now) {
+               listener_.state(now);
+               // Each watch begins with news of it, also if no namespace changes for days.
+               if (!troubled_.empty()) save();
+             })) {}
 
 const config::Pause::Orders& NamespacePauses::remember() {
   auto stored = config::readAnnotatedPauses(stateFolder_);
@@ -105,6 +109,10 @@ void NamespacePauses::count(const Reasons& reasons) {
   orders_ = std::move(orders);
   // Before the file: a slow disk must not delay the pause.
   listener_.pauses(orders_);
+  save();
+}
+
+void NamespacePauses::save() {
   const auto saved = config::writeAnnotatedPauses(stateFolder_, orders_);
   const auto trouble = saved ? std::string() : saved.error().message();
   if (!trouble.empty() && trouble != troubled_) listener_.trouble(trouble);

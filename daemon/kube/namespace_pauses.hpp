@@ -48,6 +48,8 @@ class NamespacePauses final : private CollectionSink {
   Result<> changed(boost::json::object object) override;
   Result<> gone(boost::json::object object) override;
   void count(const Reasons& reasons);
+  /// What fails is told once, and tried again with the next news of the watch.
+  void save();
 
   const Clock& clock_;
   std::string stateFolder_;
@@ -55,7 +57,7 @@ class NamespacePauses final : private CollectionSink {
   Reasons listed_;
   Reasons reasons_;
   config::Pause::Orders orders_;
-  std::string troubled_;
+  std::string troubled_;  // why the file is not what counts; empty: it is
   ListWatch watch_;
 };
 

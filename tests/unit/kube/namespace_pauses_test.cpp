@@ -142,6 +142,23 @@ TEST_F(NamespacePausesTest, AFileThatCannotBeReadIsToldAndReplaced) {
   EXPECT_EQ(config::readAnnotatedPauses(folder.path() + "/state").value().size(), 1U);
 }
 
+TEST_F(NamespacePausesTest, WhatCouldNotBeSavedIsTriedAgainAlthoughNothingChanges) {
+  const auto inTheWay = folder.path() + "/state/.namespace-pauses.yaml.new";
+  std::filesystem::create_directories(inTheWay);
+  server.putNamespace("shop", {{kKey, "true"}});
+  start();
+  ASSERT_TRUE(watches());
+  ASSERT_EQ(troubles.size(), 1U);
+  std::filesystem::remove(inTheWay);
+  clock.advance(loop, 30s);
+  server.endWatches(FakeApiServer::End::clean);
+  EXPECT_TRUE(eventually([&] {
+    const auto saved = config::readAnnotatedPauses(folder.path() + "/state");
+    return saved && saved->contains("shop");
+  }));
+  EXPECT_EQ(troubles.size(), 1U);
+}
+
 TEST_F(NamespacePausesTest, WithoutTheRightItSaysSo) {
   server.trouble({Fault::status, 403});
   start();
