@@ -46,8 +46,8 @@ asio::awaitable<Result<>> readKind(Requests& requests, std::string namespaceName
       break;
     }
     if (!isPathSegment(name)) {
-      answers.troubles.push_back(std::string("get ") + kind.resource + " " + quoted(name) + " in namespace " +
-                                 namespaceName + ": no object can have this name");
+      answers.troubles.push_back(std::string("get ") + kind.resource + " " + fallbackd::quoted(name) +
+                                 " in namespace " + namespaceName + ": no object can have this name");
       continue;
     }
     auto target =

@@ -42,8 +42,9 @@ std::string resourceOf(const Owner& owner) {
 asio::awaitable<Result<json::object>> getOwner(Requests& requests, std::string namespaceName, Owner owner) {
   const auto resource = resourceOf(owner);
   if (!isPathSegment(owner.name)) {
-    co_return fail(Stage::kube, Reason::invalid,
-                   "get " + resource + " " + quoted(owner.name) + ": no object can have this name");
+    co_return fail(
+        Stage::kube, Reason::invalid,
+        "get " + resource + " " + fallbackd::quoted(owner.name) + ": no object can have this name");
   }
   auto target = "/apis/apps/v1/namespaces/" + queryEscaped(namespaceName) + "/" + resource + "/" +
                 queryEscaped(owner.name);
