@@ -2,13 +2,14 @@
 #include "mirror/blob_body.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace fallbackd::mirror {
 
 boost::asio::awaitable<Result<std::string>> BlobBody::next() {
-  turn_.reset();  // its client has taken the piece before
-  co_await turns_->begin();
-  turn_ = std::make_unique<Turn>(turns_);
+  turn_ = ReadTurns::Turn();  // its client has taken the piece before
+  auto turn = co_await turns_->begin();
+  turn_ = std::move(turn);
   auto piece = co_await store_.read(digest_, at_, std::min(kPieceBytes, end_ - at_));
   if (!piece) co_return piece;
   at_ += static_cast<std::int64_t>(piece->size());

@@ -3,7 +3,7 @@
 // is read, or waits for its client to take it, at a time; the other clients wait for their turn.
 #pragma once
 
-#include "base/async/event.hpp"
+#include "base/fair_gate.hpp"
 #include "cri/image_store.hpp"
 #include "http/server.hpp"
 #include "mirror/question.hpp"
@@ -20,24 +20,20 @@
 
 namespace fallbackd::mirror {
 
-/// How many pieces there are at once. One io_context thread.
+/// How many pieces there are at once. The longest waiter is next: whoever has taken a piece goes behind all
+/// who wait for one. One io_context thread.
 class ReadTurns {
  public:
   static constexpr std::size_t kMaxPieces = 64;
+  /// Lasts until it is destroyed.
+  using Turn = FairGate::Place;
 
-  explicit ReadTurns(const boost::asio::any_io_executor& executor) : ended_(executor) {}
-  boost::asio::awaitable<void> begin() {
-    while (running_ >= kMaxPieces) co_await ended_.wait();
-    ++running_;
-  }
-  void end() {
-    --running_;
-    ended_.notify();
-  }
+  explicit ReadTurns(const boost::asio::any_io_executor& executor)
+      : gate_(executor, FairLimits{kMaxPieces}) {}
+  boost::asio::awaitable<Turn> begin() { return gate_.enter(FairGroup()); }
 
  private:
-  std::size_t running_ = 0;
-  Event ended_;
+  FairGate gate_;
 };
 
 class BlobBody final : public http::Body {
@@ -57,17 +53,9 @@ class BlobBody final : public http::Body {
   boost::asio::awaitable<Result<std::string>> next() override;
 
  private:
-  struct Turn {
-    explicit Turn(std::shared_ptr<ReadTurns> given) : turns(std::move(given)) {}
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-    ~Turn() { turns->end(); }
-    std::shared_ptr<ReadTurns> turns;
-  };
-
   cri::ImageStore& store_;
   std::shared_ptr<ReadTurns> turns_;
-  std::unique_ptr<Turn> turn_;  // of the latest piece, until the next one is asked for
+  ReadTurns::Turn turn_;  // of the latest piece, until the next one is asked for
   std::string digest_;
   std::int64_t at_;
   std::int64_t end_;
