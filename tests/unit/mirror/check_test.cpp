@@ -96,13 +96,13 @@ TEST_F(CheckTest, WhatIsNotAnAnswerHasItsCause) {
 }
 
 TEST_F(CheckTest, WhatTheNodeLacksIsNotAnOutage) {
-  const Scripted well("HTTP/1.1 200 OK\r\n\r\n");
-  EXPECT_FALSE(ask(well.upstream()));  // what the loop itself needs is open now
+  const auto refuses = refusing();  // without a thread, which would close a descriptor meanwhile
+  EXPECT_EQ(ask(refuses)->cause, Cause::unreachable);  // what the loop itself needs is open now
   const test::FewDescriptors none;
-  const auto failing = ask(well.upstream());
+  const auto failing = ask(refuses);
   ASSERT_TRUE(failing);
   EXPECT_EQ(failing->cause, Cause::unknown) << failing->text;
-  auto named = well.upstream();
+  auto named = refuses;
   named.host = "nowhere.invalid";
   const auto lookup = ask(named);
   ASSERT_TRUE(lookup);
