@@ -141,7 +141,16 @@ TEST_F(RecoveryE2e, AReloadDuringTheStopDoesNotEndIt) {
   open();
   E2E_TRY(const auto process, sys::openPidFd(Stage::run, shop_->daemon->pid()));
   std::jthread reloads([&](const std::stop_token& over) {
-    while (!over.stop_requested()) ASSERT_TRUE(sys::sendSignal(Stage::run, process, SIGHUP));
+    // Not before: as many reloads as it is asked for come before the stop.
+    const bool stops = waitUntil(kCeiling, [&] {
+      return over.stop_requested() ||
+             shop_->daemon->logText().find("fallbackd is stopping") != std::string::npos;
+    });
+    EXPECT_TRUE(stops);
+    while (!over.stop_requested()) {
+      ASSERT_TRUE(sys::sendSignal(Stage::run, process, SIGHUP));
+      std::this_thread::sleep_for(1ms);
+    }
   });
   E2E_TRY(const auto code, shop_->daemon->stop());
   EXPECT_EQ(code, 0);
