@@ -290,7 +290,8 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
 /// As it would end the container: the pod goes, or a probe of the pod failed. Which of them shows within the
 /// pause before the next run; if the pod stays, its restart policy decides as it does for the container.
 cri::Awaitable<Result<Recovery::Next>> Recovery::endAsKubeletAsked() {
-  const auto status = co_await stopProcess(settling_.grace());
+  const auto stopped = co_await stopProcess(settling_.grace());
+  const auto status = co_await howItEnded(stopped);
   noLongerRuns();
   co_await settling_.fallbackEnded(status);
   endedByKubelet_ = true;

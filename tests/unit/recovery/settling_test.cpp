@@ -177,6 +177,19 @@ TEST_F(SettlingTest, WhatKubeletEndsRunsAgainOnlyIfItsPolicySaysSo) {
   }
 }
 
+/// As where it ends by itself: otherwise a failure on a busy node would be the last run.
+TEST_F(SettlingTest, WhatKubeletEndsIsJudgedByAStatusThatIsLate) {
+  restartPolicy = config::RestartPolicy::on_failure;
+  settles();
+  adopt();
+  launcher.launched[0]->status = {Kind::unknown, 0};
+  launcher.launched[0]->lateStatus = launcher::ExitStatus{Kind::exited, 143};
+  standIns.made[0]->send(SIGTERM);
+  EXPECT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
+  EXPECT_EQ(launcher.launched.size(), 2U);
+  EXPECT_EQ(standIns.made[0]->exitCode, 143);
+}
+
 TEST_F(SettlingTest, AFallbackThatDiesTakesItsStandInWithIt) {
   settles();
   launcher.launched[0]->die(Kind::signaled, SIGSEGV);
