@@ -36,9 +36,10 @@ bool isExcepted(std::string_view entry, const Upstream& upstream) {
     return !notAddress && isInNetwork(address, std::string(entry));
   }
   const auto colon = entry.rfind(':');
-  if (colon != std::string_view::npos && entry.find(':') == colon) {
+  const bool inBrackets = entry.starts_with('[') && entry.find("]:") + 1 == colon;
+  if (colon != std::string_view::npos && (entry.find(':') == colon || inBrackets)) {
     if (entry.substr(colon + 1) != std::to_string(upstream.port)) return false;
-    entry = entry.substr(0, colon);
+    entry = inBrackets ? entry.substr(1, colon - 2) : entry.substr(0, colon);
   }
   error_code notEntry;
   const auto other = ip::make_address(std::string(entry), notEntry);

@@ -89,7 +89,7 @@ std::string through(const std::string& environment, const std::string& url) {
 TEST(Question, ProxiesAreThoseOfGo) {
   const std::string end(1, '\0');
   const std::string both = "HTTP_PROXY=http://p:3128" + end + "https_proxy=q:8080" + end +
-                           "NO_PROXY=.x.org,Y.org,10.0.0.0/8, h:5000,fd00:0::7" + end;
+                           "NO_PROXY=.x.org,Y.org,10.0.0.0/8, h:5000,fd00:0::7,[fd00::9]:5000" + end;
   EXPECT_EQ(through(both, "http://r.com"), "p:3128");
   EXPECT_EQ(through(both, "https://r.com"), "q:8080");
   EXPECT_EQ(through(both, "https://a.x.org"), "direct");
@@ -103,6 +103,8 @@ TEST(Question, ProxiesAreThoseOfGo) {
   EXPECT_EQ(through(both, "https://H:5000"), "direct");
   EXPECT_EQ(through(both, "https://[fd00::7]"), "direct");
   EXPECT_EQ(through(both, "https://[fd00::8]"), "q:8080");
+  EXPECT_EQ(through(both, "https://[fd00::9]:5000"), "direct");
+  EXPECT_EQ(through(both, "https://[fd00::9]:5001"), "q:8080");
   EXPECT_EQ(through(both, "https://h:5001"), "q:8080");
   EXPECT_EQ(through(both, "http://127.0.0.1:5000"), "direct");
   EXPECT_EQ(through(both, "http://localhost"), "direct");
