@@ -32,6 +32,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fallbackd::app {
@@ -236,13 +237,13 @@ Awaitable<void> Daemon::Parts::tendHeap() {
 }
 
 Awaitable<void> Daemon::Parts::handleSignals() {
+  asio::signal_set signals(loop, SIGTERM, SIGINT, SIGHUP);
   for (;;) {
     const int number = co_await signals.async_wait(asio::use_awaitable);
     if (number != SIGHUP) break;
     reload();
   }
-  // A second one ends the process, should the stop hang; a late SIGHUP must not.
-  for (const int number : {SIGTERM, SIGINT}) signals.remove(number);
+  // From here on another one ends the process, should the stop hang.
   serviceManager.tell("STOPPING=1");
   log.info("fallbackd is stopping; fallbacks keep running and the next start adopts them", {});
   // A separate coroutine: this one is among those that are cancelled.

@@ -21,7 +21,6 @@
 #include "telemetry/loop_watch.hpp"
 #include "telemetry/metrics.hpp"
 
-#include <csignal>
 #include <map>
 #include <optional>
 #include <string>
@@ -30,7 +29,6 @@
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
 
 namespace fallbackd::app {
 
@@ -116,7 +114,6 @@ struct Daemon::Parts {
   ServiceManager serviceManager = ServiceManager::fromEnvironment();
   // One thread runs the loop: all state above gRPC, the worker pool and the endpoints' thread lives on it.
   boost::asio::io_context loop{1};
-  boost::asio::signal_set signals{loop, SIGTERM, SIGINT, SIGHUP};  // from the start to the very end
   std::optional<cache::FolderWatch> cacheWatch;
   std::optional<cache::FolderWatch> stateWatch;
   std::optional<launcher::NodeLock> nodeLock;

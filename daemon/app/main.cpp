@@ -8,8 +8,24 @@
 #include "telemetry/metrics.hpp"
 #include "telemetry/profiler.hpp"
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+
+namespace {
+
+/// A SIGHUP must not end a daemon that starts or stops, when nobody waits for it. Never destroyed: that would
+/// give it its default action again. Not ignored: programs that are started would inherit that.
+void takeSighup() {
+  static auto* const loop = new boost::asio::io_context;
+  static auto* const signals = new boost::asio::signal_set(*loop, SIGHUP);
+  static_cast<void>(signals);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace fallbackd;
@@ -32,6 +48,7 @@ int main(int argc, char** argv) {
 
     if (loaded.config->telemetry.profiling) telemetry::preloadProfiler(argv);
 
+    takeSighup();
     app::Daemon daemon(parsed.options, loaded);
     return daemon.run();
   } catch (const std::exception& error) {

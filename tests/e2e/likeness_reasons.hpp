@@ -26,6 +26,10 @@ inline constexpr Reason kReasons[] = {
      "set-user-id files and devices of a volume have no effect"},
     {"mount /scratch", "* rw,*", "* rw,nosuid,nodev,*",
      "set-user-id files and devices of a volume have no effect"},
+    {"mount /dev/shm", "tmpfs rw,relatime*", "tmpfs rw,nosuid,nodev,noexec,*",
+     "no programs and devices in shared memory, as newer versions of runc allow; older ones keep the "
+     "sandbox's flags",
+     nullptr, true},
     {"namespace cgroup", "the host's*", "its own",
      "on cgroup v1 containerd creates none; the leaf is the root", kLegacyCgroups},
     {"cgroup seen inside, *", "/kubepods/*", "/",

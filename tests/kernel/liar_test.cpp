@@ -49,7 +49,7 @@ TEST_P(Liar, IsNotBelieved) {
   bool lived = false;
   asio::co_spawn(loop, launcher->launch(request({"wait"})),
                  [&](std::exception_ptr, Result<ProcessPtr> result) { outcome.emplace(std::move(result)); });
-  for (const auto deadline = Monotonic::now() + 20s; !outcome && Monotonic::now() < deadline;) {
+  for (const auto deadline = Monotonic::now() + 60s; !outcome && Monotonic::now() < deadline;) {
     const std::string spawner = std::to_string(launcher->spawner().pid());
     std::istringstream list(contentOf("/proc/" + spawner + "/task/" + spawner + "/children"));
     if (pid_t pid = 0; list >> pid) bystander = pid;

@@ -98,7 +98,8 @@ Result<> Daemon::rewriteConfig(const DaemonOptions& options) {
   std::ostringstream yaml;
   yaml << "apiVersion: fallbackd.io/v1\n"
        << "containerd:\n  socket: " << options.containerdSocket << "\n"
-       << "cache:\n  path: " << options.cacheDir.string() << "\n  keys: " << options.keysDir.string()
+       << options.containerd << "cache:\n  path: " << options.cacheDir.string()
+       << "\n  keys: " << options.keysDir.string()
        << "\n  state: " << (options.state.empty() ? folder_ / "state" : options.state).string() << "\n"
        << options.cache << "launcher:\n  runDir: " << runFolder().string()
        << "\n  kubeletPods: " << options.kubeletPods.string() << "\n"

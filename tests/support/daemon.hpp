@@ -57,9 +57,10 @@ struct DaemonOptions {
   std::string workloads;  // the YAML list below "workloads:", items from column 0: "- name: checkout\n  ..."
   std::string extra;      // more top-level YAML
   std::string logFormat = "human";
-  std::string cache;      // more keys for it, one per line, indented by two spaces
-  std::string telemetry;  // the same for telemetry
-  std::string launcher;   // and for launcher
+  std::string cache;       // more keys for it, one per line, indented by two spaces
+  std::string containerd;  // the same for containerd
+  std::string telemetry;   // the same for telemetry
+  std::string launcher;    // and for launcher
   /// "/node-b": its cgroups begin there, as if this daemon had its own node. Its pods name the same path.
   std::string cgroupTop;
   std::filesystem::path state = {};  // cache.state; empty: a folder of this daemon's
