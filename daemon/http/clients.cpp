@@ -12,12 +12,13 @@ bool Clients::makeRoom(const std::string& address) {
   const auto count = [&](const auto& which) {
     return static_cast<std::size_t>(std::count_if(all_.begin(), all_.end(), which));
   };
+  const auto taken = count(sameKind);
   if (!address.empty() && limits_.ofAddress < limits_.clients) {
     const auto own = count(sameAddress);
-    const bool last = count(sameKind) >= limits_.clients - limits_.clients / 4;
-    if (own >= limits_.ofAddress || (last && own >= kFewOfAddress)) return closeOne(sameAddress);
+    const bool nearlyAll = taken >= limits_.clients - limits_.clients / 4;
+    if (own >= limits_.ofAddress || (nearlyAll && own >= kFewOfAddress)) return closeOne(sameAddress);
   }
-  if (count(sameKind) >= limits_.clients) return closeOne(sameKind);
+  if (taken >= limits_.clients) return closeOne(sameKind);
   return true;
 }
 
