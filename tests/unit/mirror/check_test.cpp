@@ -254,7 +254,8 @@ class SilentIpv6 {
     for (auto& one : queue_) {
       if (!error_) one.open(where.protocol(), error_);
       if (!error_) one.non_blocking(true, error_);
-      if (!error_) ::connect(one.native_handle(), where.data(), where.size());  // not Asio's, which waits
+      // Not Asio's, which waits.
+      if (!error_) static_cast<void>(::connect(one.native_handle(), where.data(), where.size()));
     }
   }
   [[nodiscard]] bool made() const { return !error_; }
