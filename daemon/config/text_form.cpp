@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/text_form.hpp"
 
+#include "base/strings.hpp"
+
 #include <algorithm>
-#include <cstdint>
 
 namespace fallbackd::config {
 
@@ -10,24 +11,6 @@ namespace {
 
 constexpr bool isContinuation(char c) {
   return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
-}
-
-/// Length of the well-formed UTF-8 sequence at the front of `text`; 0 if it is malformed (RFC 3629).
-std::size_t sequenceLength(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text.front());
-  if (lead < 0x80) return 1;
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return 0;
-  if (!std::all_of(text.begin() + 1, text.begin() + static_cast<std::ptrdiff_t>(length), isContinuation)) {
-    return 0;
-  }
-  // The second byte shows overlong forms, surrogates and code points above U+10FFFF.
-  const auto second = static_cast<unsigned char>(text[1]);
-  if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) ||
-      (lead == 0xF4 && second > 0x8F)) {
-    return 0;
-  }
-  return length;
 }
 
 constexpr bool isControl(char c) {
@@ -65,7 +48,7 @@ std::string_view TextPlaces::lineOf(std::size_t byte) const {
 
 std::optional<TextFault> findFault(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
-    const auto length = sequenceLength(text.substr(at));
+    const auto length = utf8Length(text.substr(at));
     if (length == 0) return TextFault{at, "is not UTF-8 text", "save the file as UTF-8"};
     if (isControl(text[at])) {
       return TextFault{at, "holds a control character", "write it as \\x.. between double quotes"};

@@ -3,30 +3,15 @@
 
 #include "app/ctl/cache_options.hpp"
 #include "app/ctl/output.hpp"
-#include "base/strings.hpp"
 #include "config/load.hpp"
 #include "config/pause.hpp"
+#include "config/text_form.hpp"
 
-#include <string_view>
+#include <string>
 
 #include <CLI/CLI.hpp>
 
 namespace fallbackd::ctl {
-
-namespace {
-
-/// What the file of the order may hold in one line. A file that cannot be read pauses the whole node.
-bool isLineOfText(std::string_view text) {
-  while (!text.empty()) {
-    const auto length = utf8Length(text);
-    const auto first = static_cast<unsigned char>(text.front());
-    if (length == 0 || first < ' ' || first == 0x7f) return false;
-    text.remove_prefix(length);
-  }
-  return true;
-}
-
-}  // namespace
 
 void addOrderPlaces(CLI::App& command, OrderPlaces& places) {
   command.add_option("-c,--config", places.configFile,
@@ -49,7 +34,9 @@ bool complete(OrderPlaces& places) {
 }
 
 bool isReason(const std::string& reason) {
-  if (isLineOfText(reason) && reason.size() <= config::kMaxPauseReason) return true;
+  // Of more lines, or of what cannot be read, the daemon makes a pause of the whole node.
+  const bool isLine = !config::findFault(reason) && reason.find_first_of("\t\r\n") == std::string::npos;
+  if (isLine && reason.size() <= config::kMaxPauseReason) return true;
   complain("--reason must be one line of UTF-8, of at most " + std::to_string(config::kMaxPauseReason) +
            " bytes");
   return false;
