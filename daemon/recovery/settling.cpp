@@ -77,6 +77,10 @@ void Settling::note(State state, std::string why, std::string container) {
   }
 }
 
+void Settling::noteRunning() {
+  note(State::settled, "a stand-in runs", standIn_->containerId());
+}
+
 void Settling::imageCame() {
   if (standIn_ != nullptr && !leavesOnlyWithPod()) imageCame_.set();
 }
@@ -112,7 +116,7 @@ cri::Awaitable<bool> Settling::untilItsTurn() {
     if (place_ || wantsNone()) co_return true;
     co_await pauseFor(kTurnLook);
   }
-  note(State::settled, kRuns, standIn_->containerId());
+  noteRunning();
   co_return false;
 }
 

@@ -66,7 +66,6 @@ class Settling {
   /// kubelet ends what it does not adopt at its next relist: a second, and more on a busy node.
   static constexpr std::chrono::seconds kAdoptionLimit{5};
   static constexpr unsigned kMaxRejections = 2;
-  static constexpr const char* kRuns = "a stand-in runs";
 
   /// It ends by itself: what a call makes that is cut off stays in the runtime. A fallback that has to end
   /// does not wait for it.
@@ -105,6 +104,7 @@ class Settling {
   void stopped();
   void askRollout();
   void note(State state, std::string why, std::string container = {});
+  void noteRunning();
   void count(telemetry::StandInResult result);
 
   Services& services_;

@@ -171,7 +171,7 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
     stamps.standIn = startedAt_;
     metrics.took(incident_.workload, StandInPhase::whole, *startedAt_ - *stamps.ready);
   }
-  note(State::settled, kRuns, standIn_->containerId());
+  noteRunning();
 }
 
 cri::Awaitable<Result<std::unique_ptr<standin::StandIn>>> Settling::makeBy(standin::Request order) {

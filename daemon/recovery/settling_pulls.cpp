@@ -70,7 +70,7 @@ cri::Awaitable<bool> Settling::untilKubeletPulls() {
     co_await pauseFor(std::min(rest, kPullLook));
   }
   if (imageCame_.isSet()) co_return true;
-  note(State::settled, kRuns, standIn_->containerId());
+  noteRunning();
   co_return false;
 }
 

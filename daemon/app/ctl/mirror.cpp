@@ -335,8 +335,8 @@ int disable(const MirrorOptions& options) {
     changes.push_back(std::move(*change));
   }
   if (changes.empty()) {
-    std::printf("%s%s%s\n", absent ? "there is no folder " : "no hosts.toml below ", plan->hostsDir.c_str(),
-                absent ? "" : " has the mirror");
+    std::printf(absent ? "there is no folder %s\n" : "no hosts.toml below %s has the mirror\n",
+                plan->hostsDir.c_str());
   }
   return applyAll(changes, options);
 }
