@@ -307,7 +307,7 @@ void PodSources::podsChanged(const std::string& podUid) {
 void PodSources::tellIfOther(const kube::PodObject& pod) {
   const auto [told, isNew] = told_.try_emplace(pod.uid, pod.lastingHash);
   const bool isSame = !isNew && std::exchange(told->second, pod.lastingHash) == pod.lastingHash;
-  // Whoever asked when there was no room for the specification got none.
+  // A caller that asked while there was no room for the specification got none.
   const auto asked = parsed_.find(pod.uid);
   const bool isBack =
       asked != parsed_.end() && !pod.json.empty() && std::exchange(asked->second.lacked, false);

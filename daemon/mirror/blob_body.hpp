@@ -20,8 +20,8 @@
 
 namespace fallbackd::mirror {
 
-/// How many pieces there are at once. The longest waiter is next: whoever has taken a piece goes behind all
-/// who wait for one. One io_context thread.
+/// How many pieces there are at once. Serves the longest waiter first: a client that has taken a piece
+/// queues behind those that wait. One io_context thread.
 class ReadTurns {
  public:
   static constexpr std::size_t kMaxPieces = 64;

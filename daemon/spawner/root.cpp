@@ -202,7 +202,7 @@ class AsRootOfPod {
   AsRootOfPod& operator=(const AsRootOfPod&) = delete;
 
  private:
-  /// The root of a pod may do this in its volumes, whoever owns them. Another number than the node's root
+  /// The root of a pod may do this in its volumes, whatever their owner. Any user id but the node's root
   /// loses it.
   static void keepAccess() {
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};

@@ -81,7 +81,7 @@ inline bool refuseCalls(const SystemCalls& calls, int errnum) {
 inline thread_local std::vector<std::thread>* deciders = nullptr;
 
 /// Answers the calls that arrive at the listener, until no thread has the filter any more. Older kernels do
-/// not wake who waits for a call then, only who polls.
+/// not wake a thread that waits for a call then, only one that polls.
 inline void answerCalls(int listener, const std::function<int(const seccomp_data&)>& decide) {
   for (pollfd calls{listener, POLLIN, 0};;) {
     const int ready = ::poll(&calls, 1, -1);

@@ -184,8 +184,7 @@ TEST_F(CommandLine, TheMirrorsAddressIsOnLoopback) {
   EXPECT_EQ(ctl(enable + "'[::1]:478'").code, 0);
 }
 
-/// Before an uninstall: whoever reads "nothing has the mirror" removes the daemon, and containerd still asks
-/// it.
+/// An operator who reads "nothing has the mirror" uninstalls the daemon, and containerd still asks it.
 TEST_F(CommandLine, TheMirrorIsNotSaidToBeGoneWhereNobodyLooked) {
   const auto config = [&](const std::string& hosts) {
     return " --config " + folder.write(hosts.substr(hosts.rfind('/') + 1) + ".yaml",

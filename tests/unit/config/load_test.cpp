@@ -361,7 +361,7 @@ TEST(Load, PathsThatAreNotRegularFiles) {
   EXPECT_NE(first(huge).find("larger than 1 MiB"), std::string::npos);
 }
 
-/// For whoever watches the files, and begins later.
+/// For a watch that begins later.
 TEST(Load, SaysWhatTheFilesWereBeforeItReadThem) {
   const TempFolder folder;
   const auto file = folder.write("fallbackd.yaml", kApiVersion);

@@ -250,7 +250,7 @@ class SilentIpv6 {
     if (!error_) acceptor_.set_option(asio::ip::v6_only(true), error_);
     if (!error_) acceptor_.bind(where, error_);
     if (!error_) acceptor_.listen(0, error_);
-    // Whoever comes when the queue is full is not heard.
+    // A client that comes when the queue is full gets no answer.
     for (auto& one : queue_) {
       if (!error_) one.open(where.protocol(), error_);
       if (!error_) one.non_blocking(true, error_);

@@ -194,7 +194,8 @@ TEST_F(EndpointTest, OnlySoManyPiecesWaitForTheirClients) {
   EXPECT_FALSE(read) << "what the others were given is still in memory";
   bool more = false;
   takeFrom(slow.front(), more);
-  EXPECT_TRUE(test::runUntil(loop, [&] { return read; })) << "who waited comes before who has had a piece";
+  EXPECT_TRUE(test::runUntil(loop, [&] { return read; }))
+      << "a client that waits is served before one that had a piece";
   EXPECT_FALSE(more);
   slow.pop_back();  // its client has gone
   EXPECT_TRUE(test::runUntil(loop, [&] { return more; }));
