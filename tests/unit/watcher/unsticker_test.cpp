@@ -21,6 +21,13 @@ using test::Gate;
 using test::runUntil;
 using testing::IsEmpty;
 
+/// A mirror of the node that offers every image.
+struct NodeMirror final : NodeImages {
+  cri::Awaitable<bool> offers(ImageReference) override { co_return true; }
+  [[nodiscard]] bool servedSince(const std::string&, Stamp) const override { return byNode; }
+  bool byNode = false;
+};
+
 /// A containerd that connects to the hosts of an image one after the other; all of them accept and stay
 /// silent. Ending a connection makes its pull turn to the next host, and after the last one fail.
 struct UnstickerTest : testing::Test {
@@ -77,6 +84,7 @@ struct UnstickerTest : testing::Test {
   std::vector<Connection> connections;
   std::uint64_t lastCookie = 0;
   std::map<std::string, int> pullsSeen;
+  NodeMirror node;  // outlives prober, which a test may give it to
   Prober prober{loop.get_executor(), runtime, traffic, 3, 10s, [](const std::string&, const Scope&) {}};
   std::vector<Verdict> verdicts;
   std::vector<Unstuck> told;
@@ -160,11 +168,6 @@ TEST_F(UnstickerTest, AMirrorThatOurPullPassedIsStillDeadForKubelets) {
 
 /// The mirror of the node answers where the registry does not.
 TEST_F(UnstickerTest, WhatTheNodeAnswersToAFurtherPullSaysNothingAboutTheRegistry) {
-  struct Served final : NodeImages {
-    cri::Awaitable<bool> offers(ImageReference) override { co_return true; }
-    [[nodiscard]] bool servedSince(const std::string&, Stamp) const override { return byNode; }
-    bool byNode = false;
-  } node;
   prober.tellApart(node);
   for (const bool byNode : {true, false}) {
     node.byNode = byNode;
