@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/coverage_view.hpp"
 
+#include "base/strings.hpp"
 #include "coverage/report.hpp"
 #include "watcher/match.hpp"
 
@@ -60,7 +61,7 @@ std::vector<coverage::PodCoverage> coverageOf(const Snapshot& snapshot) {
 std::string coverageJson(const Snapshot& snapshot) {
   auto report = coverage::reportOf(coverageOf(snapshot));
   report["node"] = snapshot.nodeName;
-  return boost::json::serialize(report);
+  return asUtf8(boost::json::serialize(report));
 }
 
 const coverage::Counts& CoverageCounts::of(const Snapshot& snapshot) {

@@ -110,7 +110,7 @@ std::string explainJson(const std::vector<Explanation>& explanations) {
                                {"next", one.next},
                                {"steps", std::move(steps)}});
   }
-  return json::serialize(all);
+  return asUtf8(json::serialize(all));
 }
 
 }  // namespace fallbackd::app

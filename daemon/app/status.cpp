@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/status.hpp"
 
+#include "base/strings.hpp"
 #include "config/settle.hpp"
 #include "coverage/report.hpp"
 
@@ -294,7 +295,7 @@ std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::C
   const auto rounded = seconds - seconds.time_since_epoch() % kNowStep;
   json::array problems;
   for (const auto& one : snapshot.configProblems) problems.emplace_back(one);
-  return json::serialize(json::object{
+  return asUtf8(json::serialize(json::object{
       {"version", snapshot.version},
       {"node", snapshot.nodeName},
       {"now", rfc3339(rounded)},
@@ -324,7 +325,7 @@ std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::C
       {"mirror", mirrorJson(snapshot)},
       {"workloads", workloadsJson(snapshot)},
       {"binaries", listOf(snapshot.binaries.value_or(std::vector<recovery::BinaryState>()))},
-      {"recoveries", listOf(snapshot.incidents)}});
+      {"recoveries", listOf(snapshot.incidents)}}));
 }
 
 std::string varsJson(const Snapshot& snapshot) {
@@ -340,7 +341,7 @@ std::string varsJson(const Snapshot& snapshot) {
   }
   json::object calls;
   for (const auto& [method, count] : snapshot.containerdCalls) calls[method] = count;
-  return json::serialize(json::object{
+  return asUtf8(json::serialize(json::object{
       {"version", snapshot.version},
       {"uptimeSeconds", std::chrono::duration<double>(snapshot.taken - snapshot.started).count()},
       {"process", json::object{{"cpuUserSeconds", seconds(usage.ru_utime)},
@@ -355,7 +356,7 @@ std::string varsJson(const Snapshot& snapshot) {
                              {"budgetBytes", snapshot.cacheUsage.budgetBytes},
                              {"residents", snapshot.cacheUsage.residents},
                              {"hashedBytes", snapshot.cacheUsage.hashedBytes}}},
-      {"containerdCalls", std::move(calls)}});
+      {"containerdCalls", std::move(calls)}}));
 }
 
 Readiness readiness(const Snapshot& snapshot) {

@@ -71,27 +71,6 @@ std::optional<std::string_view> closest(std::string_view word, std::span<const s
   return best;
 }
 
-std::string quoted(std::string_view text, std::size_t limit) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    std::string piece(1, c);
-    if (c == '"' || c == '\\') {
-      piece.insert(0, 1, '\\');
-    } else if (byte < 0x20 || byte == 0x7f) {
-      piece = {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0x0f]};
-    }
-    if (out.size() - 1 + piece.size() > limit) {
-      out.append("…");
-      break;
-    }
-    out.append(piece);
-  }
-  out.push_back('"');
-  return out;
-}
-
 namespace {
 
 /// Controls a terminal, or ends a line: DEL, C1, U+2028 and U+2029.
@@ -102,7 +81,40 @@ bool isControl(std::string_view character) {
   return character == "\u2028" || character == "\u2029";
 }
 
+/// Takes the first character off `text`, which is not empty, and returns it as a message shows it.
+std::string takeShown(std::string_view& text) {
+  const auto length = utf8Length(text);
+  const auto character = text.substr(0, std::max<std::size_t>(length, 1));
+  text.remove_prefix(character.size());
+  const bool low = static_cast<unsigned char>(character.front()) < 0x20;
+  if (length != 0 && !low && !isControl(character)) return std::string(character);
+  std::string escapes;
+  for (const char& c : character) escapes.append("\\x").append(toHex(std::as_bytes(std::span(&c, 1))));
+  return escapes;
+}
+
 }  // namespace
+
+std::string escaped(std::string_view text) {
+  std::string out;
+  while (!text.empty()) out.append(takeShown(text));
+  return out;
+}
+
+std::string quoted(std::string_view text, std::size_t limit) {
+  std::string out = "\"";
+  while (!text.empty()) {
+    auto piece = takeShown(text);
+    if (piece == "\"" || piece == "\\") piece.insert(0, 1, '\\');
+    if (out.size() - 1 + piece.size() > limit) {
+      out.append("…");
+      break;
+    }
+    out.append(piece);
+  }
+  out.push_back('"');
+  return out;
+}
 
 std::size_t utf8Length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
@@ -128,6 +140,21 @@ std::string cleanUtf8(std::string_view text, std::size_t limit, std::string_view
     if (length == 0 || isControl(character)) character = "\ufffd";
     if (out.size() + character.size() > limit) return out.append(ending);
     out.append(character);
+  }
+  return out;
+}
+
+std::string asUtf8(std::string text) {
+  const std::string_view all = text;
+  const auto lengthAt = [&](std::size_t at) { return at < all.size() ? utf8Length(all.substr(at)) : 0; };
+  std::size_t at = 0;
+  for (auto length = lengthAt(0); length != 0; length = lengthAt(at)) at += length;
+  if (at == all.size()) return text;
+  std::string out(all.substr(0, at));
+  while (at < all.size()) {
+    const auto length = lengthAt(at);
+    out.append(length == 0 ? "\ufffd" : all.substr(at, length));
+    at += std::max<std::size_t>(length, 1);
   }
   return out;
 }

@@ -32,7 +32,11 @@ bool isSha256(std::string_view text);
 /// The candidate nearest to `word` by edit distance, if it is near enough to be a typo.
 std::optional<std::string_view> closest(std::string_view word, std::span<const std::string_view> candidates);
 
-/// `text` in double quotes, control characters escaped, at most `limit` bytes of that: fit for a message.
+/// Foreign text for a terminal: control characters, and bytes that are not UTF-8, become \xNN.
+std::string escaped(std::string_view text);
+
+/// The same in double quotes, at most `limit` bytes of it, which end with a whole character: fit for a
+/// message.
 std::string quoted(std::string_view text, std::size_t limit = 120);
 
 /// The length of the UTF-8 character that `text`, which is not empty, begins with; 0 if it begins with none.
@@ -42,5 +46,8 @@ std::size_t utf8Length(std::string_view text);
 /// control characters, become U+FFFD. Those below U+0020 stay: JSON escapes them. Cut after the last
 /// character that `limit` bytes hold; then `ending` follows.
 std::string cleanUtf8(std::string_view text, std::size_t limit, std::string_view ending = {});
+
+/// `text` with U+FFFD in place of each byte that is not UTF-8: a document of JSON that every parser accepts.
+std::string asUtf8(std::string text);
 
 }  // namespace fallbackd

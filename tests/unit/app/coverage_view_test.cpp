@@ -86,5 +86,18 @@ TEST(CoverageView, TheStatusHasThem) {
   EXPECT_EQ(boost::json::parse(coverageJson(snapshot)).at("node").as_string(), "node-7");
 }
 
+/// One pod's author must not make the report of the node unreadable.
+TEST(CoverageView, IsJsonWhateverAnAnnotationSays) {
+  auto snapshot = withPods();
+  auto config = std::make_shared<config::Config>(*snapshot.config);
+  config->podAnnotations.namespaces = {"shop"};
+  snapshot.config = config;
+  std::string strange = "a";
+  for (int i = 0; i < 100; ++i) strange += "\u00e9";  // the limit of what is told is within one of them
+  snapshot.pods[1].choices = watcher::readChoices({{"fallbackd.io/binary.other", strange}});
+  const auto root = boost::json::parse(coverageJson(snapshot));
+  EXPECT_EQ(root.at("pods").at(0).at("containers").at(1).at("verdict").as_string(), "annotation_ignored");
+}
+
 }  // namespace
 }  // namespace fallbackd::app

@@ -56,6 +56,11 @@ TEST(Explain, IsWhatItsSchemaSays) {
   EXPECT_EQ(test::schemaProblems("explain", text), "");
 }
 
+TEST(Explain, IsJsonWhateverIsAsked) {
+  const auto text = boost::json::parse(explainJson(explain(quietNode(), "web-\xff")));
+  EXPECT_EQ(text.at(0).at("pod").as_string(), "web-\ufffd");
+}
+
 TEST(Explain, APodThatIsNotHere) {
   const auto one = only(withPod(), "web-1");
   EXPECT_EQ(walkOf(one), "match no");

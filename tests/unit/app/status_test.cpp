@@ -37,6 +37,17 @@ TEST(Status, ShowsWhereAFallbackServes) {
   EXPECT_EQ(root.at("recoveries").at(0).at("address").as_string(), "10.1.2.3:8080");
 }
 
+/// What the runtime says need not be UTF-8.
+TEST(Status, IsJsonWhateverAnErrorSays) {
+  auto snapshot = quietNode();
+  auto incident = incidentOf("web-0", recovery::State::failed);
+  incident.error = Error{Stage::run, Reason::system, 0, "cut: \xe2\x82"};
+  snapshot.incidents.push_back(incident);
+  const auto root = boost::json::parse(statusJson(snapshot));
+  EXPECT_EQ(root.at("recoveries").at(0).at("error").at("message").as_string(),
+            "run: system: cut: \ufffd\ufffd");
+}
+
 TEST(Status, ShowsWhoDescribesThePods) {
   auto snapshot = quietNode();
   EXPECT_EQ(boost::json::serialize(boost::json::parse(statusJson(snapshot)).at("kubernetes")),

@@ -117,5 +117,25 @@ TEST(Quoted, StaysWithinItsLimitWhateverIsEscaped) {
   EXPECT_LE(quoted(std::string_view(std::string(1000, '\0'))).size(), 125U);
 }
 
+TEST(Quoted, IsUtf8WhereverItIsCut) {
+  EXPECT_EQ(quoted("a\u20acb", 5), "\"a\u20acb\"");
+  EXPECT_EQ(quoted("a\u20acb", 3), "\"a…\"") << "no part of a character";
+  EXPECT_EQ(quoted("a\xe2\x82"), R"("a\xe2\x82")");
+}
+
+TEST(Quoted, DoesNotControlATerminal) {
+  EXPECT_EQ(quoted("\x1b\x7f\u009b2J\u2028"), R"("\x1b\x7f\xc2\x9b2J\xe2\x80\xa8")");
+  EXPECT_EQ(escaped("\x1b[2J \u009b2J \\\"\u20ac\"\xff"), "\\x1b[2J \\xc2\\x9b2J \\\"\u20ac\"\\xff");
+}
+
+TEST(AsUtf8, ReplacesOnlyWhatIsNone) {
+  EXPECT_EQ(asUtf8("a\u20ac\u009b\n"), "a\u20ac\u009b\n");
+  EXPECT_EQ(asUtf8("\xff"
+                   "a\xe2\x82"),
+            "\ufffd"
+            "a\ufffd\ufffd");
+  EXPECT_EQ(asUtf8(""), "");
+}
+
 }  // namespace
 }  // namespace fallbackd
