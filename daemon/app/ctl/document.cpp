@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/ctl/document.hpp"
 
+#include "base/strings.hpp"
+
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
@@ -78,7 +80,8 @@ std::string yamlText(const json::value& value) {
 }
 
 void printDocument(const json::value& value, const std::string& format) {
-  std::printf("%s", format == "yaml" ? yamlText(value).c_str() : (json::serialize(value) + "\n").c_str());
+  const auto text = asUtf8(format == "yaml" ? yamlText(value) : json::serialize(value) + "\n");
+  std::printf("%s", text.c_str());
 }
 
 }  // namespace fallbackd::ctl

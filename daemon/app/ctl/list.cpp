@@ -127,7 +127,8 @@ void printVerdicts(const std::vector<Examined>& all) {
       std::printf("%s: %s, sha256 %s, until %s\n", one.ref.toString().c_str(), stateOf(one).c_str(),
                   one.result->digest.c_str(), rfc3339(one.result->expires).c_str());
     } else {
-      std::printf("%s: refused: %s\n", one.ref.toString().c_str(), one.result.error().message().c_str());
+      std::printf("%s: refused: %s\n", one.ref.toString().c_str(),
+                  printable(one.result.error().message()).c_str());
     }
   }
 }

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <span>
 
 namespace fallbackd::ctl {
 
 void complain(const std::string& text) {
-  std::fprintf(stderr, "fallbackctl: %s\n", text.c_str());
+  // Some have several lines.
+  std::vector<std::string> lines;
+  for (const auto line : split(text, '\n')) lines.push_back(printable(line));
+  std::fprintf(stderr, "fallbackctl: %s\n", join(lines, "\n").c_str());
 }
 
 int complain(const Error& error) {
@@ -27,16 +29,7 @@ int exitCodeOf(const Result<>& done) {
 }
 
 std::string printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      out.append("\\x").append(toHex(std::as_bytes(std::span(&c, 1))));
-    } else {
-      out.push_back(c);
-    }
-  }
-  return out;
+  return escaped(text);
 }
 
 void printTable(const std::vector<std::vector<std::string>>& given) {

@@ -15,7 +15,7 @@ constexpr int kOk = 0;
 constexpr int kFailed = 1;  // refused, missing, did not work
 constexpr int kUsage = 2;   // command line or configuration
 
-/// "fallbackctl: TEXT" on stderr.
+/// "fallbackctl: TEXT" on stderr, printable.
 void complain(const std::string& text);
 /// The same for an Error; returns kFailed.
 int complain(const Error& error);
@@ -23,7 +23,7 @@ int complain(const Error& error);
 int exitCodeOf(const Result<>& done);
 
 /// Foreign text, such as error messages of registries: control characters, which could control the terminal,
-/// become \xNN.
+/// and bytes that are not UTF-8 become \xNN.
 std::string printable(std::string_view text);
 
 /// Columns as wide as their widest cell, two spaces apart, on stdout; cells are made printable. A row of one

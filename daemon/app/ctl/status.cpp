@@ -96,7 +96,7 @@ void printNamespaces(const json::object& root, std::string_view now) {
   const bool fails = state == "failing";
   std::printf("pauses by namespaces' annotations: %s since %s%s%s\n", state.c_str(),
               when(watch, "since", now).c_str(), fails ? ", as last known: " : "",
-              fails ? text(watch, "error").c_str() : "");
+              fails ? printable(text(watch, "error")).c_str() : "");
 }
 
 /// Whether the pods' Events are written.
@@ -111,7 +111,7 @@ void printEvents(const json::object& root, std::string_view now) {
   std::printf("Events of Kubernetes: %s since %s, %s written, %s counted, %s wait%s%s\n", state.c_str(),
               when(events, "since", now).c_str(), number("created").c_str(), number("counted").c_str(),
               number("waiting").c_str(), state == "failing" ? ": " : "",
-              state == "failing" ? text(events, "error").c_str() : "");
+              state == "failing" ? printable(text(events, "error")).c_str() : "");
 }
 
 /// Only what is wrong: fallbackctl list shows everything.
@@ -141,7 +141,7 @@ void printSettle(const json::object& root) {
   const auto* settle = root.if_contains("settle");
   if (settle == nullptr) return;  // from an older daemon
   const auto problem = rawText(settle->as_object(), "problem");
-  if (!problem.empty()) std::printf("%s\n", problem.c_str());
+  if (!problem.empty()) std::printf("%s\n", printable(problem).c_str());
 }
 
 /// A rehearsal for one pod.
@@ -166,8 +166,8 @@ void printOrders(const json::object& root) {
                                   std::string(config::kPauseAnnotation) + "-"
                             : std::string("fallbackctl resume");
     std::printf("%s paused since %s%s%s; %s ends it\n", what.c_str(),
-                when(order, "since", text(root, "now")).c_str(), reason.empty() ? "" : ": ", reason.c_str(),
-                wayOut.c_str());
+                when(order, "since", text(root, "now")).c_str(), reason.empty() ? "" : ": ",
+                printable(reason).c_str(), wayOut.c_str());
   };
   if (const auto* node = orders.if_contains("node")) tell("NEW RECOVERIES ARE", node->as_object());
   if (flag(orders, "removeStandIns"))
@@ -198,7 +198,7 @@ void printMirror(const json::object& root) {
   if (mirror == nullptr) return;  // from an older daemon
   const auto& object = mirror->as_object();
   const auto problem = rawText(object, "problem");
-  if (!problem.empty()) std::printf("the mirror is not there: %s\n", problem.c_str());
+  if (!problem.empty()) std::printf("the mirror is not there: %s\n", printable(problem).c_str());
   for (const auto& item : list(object, "served")) {
     const auto& one = item.as_object();
     std::printf("image %s: %s (its registry: %s)\n", text(one, "image").c_str(),
@@ -244,8 +244,9 @@ void printStatus(const json::object& root) {
       root.at("spawner").as_object().at("running").as_bool() ? "" : "; THE SPAWNER DOES NOT RUN",
       config.at("current").as_bool() ? ""
                                      : "; THE CONFIGURATION ON DISK IS INVALID, an earlier one is in use");
-  if (!connected) std::printf("  %s\n", containerdTrouble(root).c_str());
-  for (const auto& problem : list(config, "problems")) std::printf("  %s\n", problem.as_string().c_str());
+  if (!connected) std::printf("  %s\n", printable(containerdTrouble(root)).c_str());
+  for (const auto& problem : list(config, "problems"))
+    std::printf("  %s\n", printable(problem.as_string()).c_str());
   printRollbacks(root);
   printOrders(root);
   printSettle(root);

@@ -295,6 +295,16 @@ TEST_F(CommandLine, StatusSaysNothingOfWhatIsInOrder) {
   EXPECT_THAT(with("settle is auto, which means never"), HasSubstr("\nsettle is auto, which means never\n"));
 }
 
+TEST_F(CommandLine, NothingThatOthersWroteControlsTheTerminal) {
+  auto text =
+      status("true", "2", R"({"namespace":"shop","pod":"web-0","container":"web","text":"\u009b2J"})");
+  const auto shown = withDaemon(text.insert(1, R"("mirror":{"problem":"\u001b[2J"},)"), "status").text +
+                     ctl("pack inspect \"$(printf '/none\\033[2J')\"").text;
+  EXPECT_THAT(shown, AllOf(Not(HasSubstr("\x1b")), Not(HasSubstr("\xc2\x9b"))));
+  EXPECT_THAT(shown, AllOf(HasSubstr("\\xc2\\x9b2J"), HasSubstr("the mirror is not there: \\x1b[2J"),
+                           HasSubstr("there is no /none\\x1b[2J")));
+}
+
 TEST_F(CommandLine, StatusHasAnExitCodeForScripts) {
   const auto well = withDaemon(status("true", "2", ""), "status --exit-code");
   EXPECT_EQ(well.code, 0) << well.text;
