@@ -35,7 +35,8 @@ int main(int argc, char** argv) {
     if (parsed.exitCode) return *parsed.exitCode;
     if (parsed.options.printMetrics) {
       const telemetry::Metrics metrics(FALLBACKD_VERSION);
-      return std::fputs(telemetry::metricsPage(metrics.descriptions()).c_str(), stdout) < 0 ? 1 : 0;
+      const auto page = telemetry::metricsPage(metrics.descriptions());
+      return std::fputs(page.c_str(), stdout) < 0 || std::fflush(stdout) != 0 ? 1 : 0;
     }
 
     const auto loaded = config::load(parsed.options.configFile, parsed.options.dropInDir,

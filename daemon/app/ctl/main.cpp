@@ -31,9 +31,9 @@ int main(int argc, char** argv) {
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-      return app.exit(error) == 0 ? ctl::kOk : ctl::kUsage;
+      return ctl::afterOutput(app.exit(error) == 0 ? ctl::kOk : ctl::kUsage);
     }
-    return run();
+    return ctl::afterOutput(run());
   } catch (const std::exception& error) {
     ctl::complain(error.what());
     return ctl::kFailed;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 
 namespace fallbackd::ctl {
@@ -26,6 +27,13 @@ int exitCodeOf(const Result<>& done) {
   complain(done.error());
   const auto& error = done.error();
   return error.reason == Reason::usage || error.stage == Stage::config ? kUsage : kFailed;
+}
+
+int afterOutput(int code) {
+  const int error = std::fflush(stdout) == 0 ? 0 : errno;
+  if (error == 0 && std::ferror(stdout) == 0) return code;
+  complain("cannot write to standard output" + (error == 0 ? std::string() : ": " + errnoText(error)));
+  return code == kOk ? kFailed : code;
 }
 
 std::string printable(std::string_view text) {

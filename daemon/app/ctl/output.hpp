@@ -22,6 +22,10 @@ int complain(const Error& error);
 /// kOk; or complains and returns kUsage if the command line was wrong, else kFailed.
 int exitCodeOf(const Result<>& done);
 
+/// `code`, at the end of a command. Where standard output has not taken everything, as on a full disk:
+/// complains, and returns kFailed in place of kOk.
+int afterOutput(int code);
+
 /// Foreign text, such as error messages of registries: control characters, which could control the terminal,
 /// and bytes that are not UTF-8 become \xNN.
 std::string printable(std::string_view text);

@@ -119,6 +119,16 @@ TEST_F(CommandLine, YamlSaysWhatJsonSays) {
   }
 }
 
+/// A configuration that was cut off must not look like a whole one.
+TEST_F(CommandLine, OutputThatIsLostIsAFailure) {
+  for (const char* words : {"version", "describe-config", "version -o json", "help", "--help", "--version"}) {
+    const auto output = ctl(std::string(words) + " > /dev/full");
+    EXPECT_EQ(output.code, 1) << words;
+    EXPECT_THAT(output.text, StartsWith("fallbackctl: cannot write to standard output")) << words;
+  }
+  EXPECT_EQ(ctl("statsu > /dev/full").code, 2);
+}
+
 TEST_F(CommandLine, ALimitIsAtLeastOne) {
   for (const char* limit : {"0", "-1", "x", "99999999999999999999"}) {
     EXPECT_EQ(ctl("recoveries --socket /nonexistent --limit=" + std::string(limit)).code, 2) << limit;
