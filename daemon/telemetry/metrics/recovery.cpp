@@ -4,6 +4,7 @@
 #include "config/model.hpp"
 #include "telemetry/metrics/store.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace fallbackd::telemetry {
@@ -115,7 +116,10 @@ void RecoveryMetrics::fallbackServed(const std::string& workload, const std::str
   const std::lock_guard lock(store_.mutex);
   const auto found = store_.serving.find(recovery);
   if (found == store_.serving.end()) return;
-  store_.served.Add({{"workload", workload}}).Increment(seconds(until - found->second.since));
+  // A scrape may have shown a moment after the end. Less than that would look like a restart of the daemon,
+  // and all seconds would count again.
+  const auto& one = found->second;
+  store_.served.Add({{"workload", workload}}).Increment(std::max(seconds(until - one.since), one.shown));
   store_.serving.erase(found);
 }
 

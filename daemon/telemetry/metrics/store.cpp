@@ -45,7 +45,10 @@ std::vector<prometheus::MetricFamily> MetricStore::collect() {
   }
   std::map<std::string, double> stillServing;
   const auto now = Clock::system().now();
-  for (const auto& [recovery, one] : serving) stillServing[one.workload] += seconds(now - one.since);
+  for (auto& [recovery, one] : serving) {
+    one.shown = seconds(now - one.since);
+    stillServing[one.workload] += one.shown;
+  }
   auto families = registry.Collect();
   for (auto& family : families) {
     if (family.name != served.GetName()) continue;

@@ -50,6 +50,7 @@ struct MetricStore : MetricFamilies {
   struct Serving {
     std::string workload;
     Stamp since;
+    double shown = 0;  // seconds, at the latest scrape
   };
   std::map<std::string, Serving> serving;  // by recovery id
 };

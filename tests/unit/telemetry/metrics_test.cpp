@@ -160,8 +160,19 @@ TEST(Metrics, TimeInFallbackGrowsWhileTheFallbackRuns) {
   const double running = valueOf(metrics.serialize(), series);
   EXPECT_GE(running, 110);
   EXPECT_LT(running, 190);
-  metrics.recovery.fallbackServed("checkout", "b", now);
-  EXPECT_NEAR(valueOf(metrics.serialize(), series), 110, 1e-6);
+  metrics.recovery.fallbackServed("checkout", "b", now - 1s);
+  const double ended = valueOf(metrics.serialize(), series);
+  EXPECT_GE(ended, running) << "a scrape was later than the end";
+  EXPECT_EQ(valueOf(metrics.serialize(), series), ended);
+}
+
+TEST(Metrics, TimeInFallbackIsThatToItsEnd) {
+  Metrics metrics("test");
+  const auto now = Clock::system().now();
+  metrics.recovery.fallbackServes("checkout", "a", now - 100s);
+  metrics.recovery.fallbackServed("checkout", "a", now - 40s);
+  EXPECT_NEAR(valueOf(metrics.serialize(), "fallbackd_fallback_seconds_total{workload=\"checkout\"}"), 60,
+              1e-6);
 }
 
 TEST(Metrics, AnExemplarLeadsFromABucketToTheRecovery) {
