@@ -301,6 +301,7 @@ void PodSources::podsChanged(const std::string& podUid) {
   for (const auto& pod : pods_.all()) {
     if (sources_) askOwner(pod);
     tellIfOther(*pod);
+    if (described_) described_(pod->uid);
   }
 }
 

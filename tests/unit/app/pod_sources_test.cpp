@@ -100,6 +100,21 @@ TEST_F(PodSourcesTest, AKnownPodIsAskedForAgainHoweverManyOthersWait) {
   EXPECT_TRUE(soon([&] { return sources.endpoints("uid-1").value().asOf == clock.now(); }));
 }
 
+/// kubelet gives nothing but lists, and after a watch that was cut the API server's list has what was missed.
+TEST_F(PodSourcesTest, AStatusThatComesWithAListIsTold) {
+  std::vector<std::string> told;
+  sources.onStatus([&](const std::string& uid) { told.push_back(uid); });
+  api.put(podJson("checkout-1", "uid-1"));
+  sources.start(loop.get_executor(), config, options);
+  ASSERT_TRUE(soon([&] { return knows("uid-1"); }));
+  EXPECT_FALSE(told.empty());
+  told.clear();
+  kubelet.setPods({podJson("checkout-1", "uid-1"), podJson("checkout-2", "uid-2")});
+  sources.podWaits("uid-2");
+  ASSERT_TRUE(soon([&] { return knows("uid-2"); }));
+  EXPECT_EQ(told, (std::vector<std::string>{"uid-1", "uid-2"}));
+}
+
 /// Whoever asked without it would otherwise go on without it until the pod changes.
 TEST_F(PodSourcesTest, ASpecificationThatHasRoomAgainIsTold) {
   const auto large = podJson("checkout-1", "uid-1", "node-1", std::string(5'000, 'x'));
