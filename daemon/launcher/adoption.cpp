@@ -20,8 +20,8 @@ namespace asio = boost::asio;
 
 namespace {
 
-/// What runs in a leaf and must be left alone; empty if the leaf is empty, never held a fallback, or is for
-/// what runs beside one.
+/// What runs in a leaf and must be left alone; empty if the leaf is empty, never held a fallback, or belongs
+/// to a probe.
 std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const FifoFolders& fifos) {
   if (isProbeLeafName(leafName(leaf.container))) return std::nullopt;
   std::vector<std::string> folders;
@@ -45,7 +45,7 @@ std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const FifoFolders& f
   return one;
 }
 
-/// Whether an error from the kernel means that the process is gone, and not only that nobody can tell.
+/// Whether the kernel's error means that the process is gone, rather than that its state is unknown.
 bool saysGone(const Error& error) {
   return error.reason == Reason::not_found || error.errnum == ESRCH || error.errnum == ENOENT;
 }
@@ -90,7 +90,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Adoption::adopt(ProcessRecord 
   auto process = sys::openPidFd(Stage::run, record.pid);
   auto network = sys::openNamespace(Stage::run, record.pid, "net");
   if (!process && !saysGone(process.error())) co_return tl::unexpected<Error>(process.error());
-  // Opened first and examined then: a later process with the same pid is a different one.
+  // Opened first, then examined: a later process with the same pid is a different one.
   const auto same = process ? isProcessOf(record) : Result<bool>(false);
   if (!same && !saysGone(same.error())) co_return tl::unexpected<Error>(same.error());
   const auto ended = process ? sys::hasEnded(Stage::run, *process) : Result<bool>(true);
@@ -148,8 +148,8 @@ asio::awaitable<Launcher::Remains> Adoption::collectOrphans(std::vector<ProcessR
   co_return remains;
 }
 
-/// Leaves without a recovery. Another daemon's are left alone; those without a recorded owner are removed
-/// only if they are empty.
+/// Leaves without a recovery. Those of other daemons are left alone; those without a recorded owner are
+/// removed only if they are empty.
 std::vector<std::string> Adoption::leavesOfOurs(const std::set<std::string>& known,
                                                 Launcher::Remains& remains) const {
   std::vector<std::string> ours;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What earlier daemons left running or lying about: takes over processes, removes the rest. A journal names
+// What earlier daemons left behind: takes over running processes, removes the rest. A journal names
 // folders to be removed and processes to be killed, so each record is checked against the kernel first. One
 // io_context thread.
 #pragma once

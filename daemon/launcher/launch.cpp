@@ -35,14 +35,14 @@ constexpr const char* kZoneInfo = "/usr/share/zoneinfo";
 constexpr auto kCheckLimit = 2s;  // a machine without a free descriptor
 constexpr Backoff::Limits kCheckPauses{1ms, 50ms};
 
-/// Somebody has put something else where a log file, or a folder above it, should be.
+/// Something else is where a log file, or a folder above it, should be.
 bool leadsAway(const Error& log) {
   constexpr std::array kNoFile{ENXIO, EISDIR, ENOTDIR};
   return log.reason == Reason::unsafe_path || log.reason == Reason::unsafe_file_type ||
          std::find(kNoFile.begin(), kNoFile.end(), log.errnum) != kNoFile.end();
 }
 
-/// The file was not refused, it was only not opened in time.
+/// The file was not refused; it was just not opened in time.
 bool isLate(const Error& log) {
   return log.reason == Reason::timeout || log.reason == Reason::unavailable;
 }
@@ -73,7 +73,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Launch::run() {
       prepared = tl::unexpected<Error>(started.error());
     }
     if (prepared) co_return makeProcess(std::move(*started));
-    // At once, and without a descriptor, which the machine may not have.
+    // At once, and without a new descriptor: the machine may have none left.
     if (started) static_cast<void>(sys::sendSignal(Stage::run, started->process, SIGKILL));
   }
   co_await dropRemains();
@@ -215,7 +215,7 @@ Result<> Launch::openNoEntry() {
   return {};
 }
 
-/// Where collectors look. kubelet removes it when the log is gone.
+/// The link where log collectors look. kubelet removes it once the log is gone.
 void Launch::linkLog() {
   if (logFile_.empty()) return;
   const auto& pod = request_.sandbox.sandbox;
@@ -312,7 +312,7 @@ asio::awaitable<Result<StartedProcess>> Launch::finish() {
   co_return std::move(*started);
 }
 
-/// What the kernel cannot tell at present is asked again for a while: the program runs, and an error ends it.
+/// Asks again for a while if the kernel cannot answer now: the program runs, and an error would end it.
 asio::awaitable<Result<>> Launch::checkStarted(const StartedProcess& started) const {
   const auto& clock = LoopClock::of(parts_.executor);
   const auto deadline = clock.now() + kCheckLimit;
@@ -347,7 +347,7 @@ std::unique_ptr<Process> Launch::makeProcess(StartedProcess started) {
   ProcessRecord record;
   record.recoveryId = request_.recoveryId;
   record.pid = started.pid;
-  // Zero if it ended at once (exited() tells how), or if the kernel could not tell.
+  // Zero if it ended at once (exited() reports how), or if the kernel could not tell.
   record.startTime = sys::startTimeOf(Stage::run, started.pid).value_or(0);
   record.cgroupLeaves = pathsOf(leaf_);
   record.namespaces = sys::namespacesOf(Stage::run, started.pid).value_or(std::vector<std::string>{});

@@ -26,9 +26,10 @@ class Launch {
   Launch& operator=(const Launch&) = delete;
   ~Launch();
 
-  /// Once. See Launcher::launch(); reason already_exists if a leaf was left over, which is gone then.
+  /// Once. See Launcher::launch(); reason already_exists if a leaf was left over; it is removed then.
   boost::asio::awaitable<Result<std::unique_ptr<Process>>> run();
-  /// Instead: only a health check with these arguments, argv[0] included; the request has its time limit.
+  /// Instead of run(): only a health check with these arguments, including argv[0]; the request limits its
+  /// time.
   boost::asio::awaitable<Result<>> probe(std::vector<std::string> argv);
 
  private:

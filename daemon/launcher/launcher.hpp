@@ -30,7 +30,7 @@ struct LaunchRequest {
   std::string nodeName;
   /// Additional environment of the process, before the workload's own: POD_NAME, POD_IP, ... are added here.
   unsigned restartCount = 0;  // number of the log file, as for kubelet
-  /// For probe(): the number of the place where it runs. With few numbers, as few probes can be stuck.
+  /// For probe(): the number of the place where it runs. Few numbers mean that few probes can be stuck.
   unsigned probePlace = 0;
 };
 
@@ -66,10 +66,11 @@ struct ProcessRecord {
 /// A process in one of our leaves that no journal entry mentions: a daemon died between a launch and its
 /// journal entry, or could not write it.
 struct Unclaimed {
-  ProcessRecord record;  // recoveryId and fifoDir are empty if its output does not tell them; pid 0: see why
+  ProcessRecord
+      record;  // recoveryId and fifoDir are empty if its output does not reveal them; pid 0: see why
   std::string podUid;
   std::string container;
-  std::optional<BinaryRef> binary;  // if its executable's name tells
+  std::optional<BinaryRef> binary;  // if its executable's name reveals it
   std::string why = {};             // why it cannot be examined now; empty if it can
 };
 
@@ -87,7 +88,7 @@ class Process {
   virtual boost::asio::awaitable<ExitStatus> exited() = 0;
   /// The same, but waits some seconds longer for a status that is late. It may be unknown even then.
   virtual boost::asio::awaitable<ExitStatus> exitedAndTold() { return exited(); }
-  /// Sends SIGTERM, after `grace` SIGKILL to everything in the leaf; waits for the end, removes leaf and
+  /// Sends SIGTERM and, after `grace`, SIGKILL to everything in the leaf; waits for the end; removes leaf and
   /// FIFOs. Also works for a process that has already ended.
   virtual boost::asio::awaitable<ExitStatus> stop(std::chrono::nanoseconds grace) = 0;
 };
@@ -105,18 +106,18 @@ class Launcher {
   /// spawner, sandbox, join, rootfs, cgroup, identity, health_check, exec.
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> launch(LaunchRequest request) = 0;
   /// Runs a command of the binary once, beside the fallback that `like` started: as the health check before a
-  /// start, with the same confinement and limits, but in a root and a leaf of its own, and without a log.
-  /// When it has ended, when `timeout` is over, and when cancelled, nothing of it is left. At most one at a
+  /// start, with the same confinement and limits, but with its own root and leaf, and without a log.
+  /// Nothing of it is left once it has ended, has reached `timeout`, or was cancelled. At most one at a
   /// time for a container. Stage readiness, reason not_ready: it did not end with 0 in time. Any other error:
   /// it could not be run, which says nothing about the fallback.
   virtual boost::asio::awaitable<Result<>> probe(LaunchRequest like, std::vector<std::string> argv,
                                                  std::chrono::nanoseconds timeout) = 0;
   /// Takes over a process of an earlier daemon. Reason not_found if it no longer runs (its leaf and FIFOs are
-  /// removed), invalid if the record is not one of ours. Any other reason means that nobody can tell at
-  /// present: nothing was touched, and it may be tried again.
+  /// removed), invalid if the record is not one of ours. Any other reason means that this is unknown at
+  /// present: nothing was touched, and the caller may try again.
   virtual boost::asio::awaitable<Result<std::unique_ptr<Process>>> adopt(ProcessRecord record) = 0;
   /// Looks for leaves and FIFOs that no recovery in `kept` owns. Removes empty leaves and unfinished
-  /// launches; reports running fallbacks and leaves them alone, as well as those of another daemon or of
+  /// launches; reports running fallbacks and leaves them alone; the same for leaves of another daemon or of
   /// unknown origin. Once, before the first launch.
   struct Remains {
     std::size_t removed = 0;
@@ -128,7 +129,8 @@ class Launcher {
   virtual Result<bool> isIn(const ProcessRecord& record, const cri::SandboxStatus& sandbox) = 0;
   /// Examines a reported leaf again.
   virtual Unclaimed lookAgain(const Unclaimed& one) = 0;
-  /// How often the container was started, as the logs in its pod's folder tell; 0 where they do not.
+  /// How often the container was started, according to the logs in its pod's folder; 0 if they do not show
+  /// it.
   virtual boost::asio::awaitable<unsigned> latestRestart(std::string logDirectory, std::string container) = 0;
   /// Kills what collectOrphans reported, and removes its leaf and FIFOs.
   virtual boost::asio::awaitable<void> discard(ProcessRecord record) = 0;

@@ -46,19 +46,19 @@ using VerifyPause = std::function<boost::asio::awaitable<Result<pid_t>>(std::str
 struct LauncherParts {
   LauncherParts(boost::asio::any_io_executor owner, LauncherOptions given, VerifyPause ask);
 
-  /// What launches from now on are judged by and made from. The folders that are shared with what runs
-  /// already stay: runDir, seccompProfiles and logLinks.
+  /// The settings of all later launches. The folders that running fallbacks share stay as they are: runDir,
+  /// seccompProfiles and logLinks.
   void reconfigure(config::LauncherSettings settings);
 
   boost::asio::any_io_executor executor;
   LauncherOptions options;
   VerifyPause verify;
-  HostNamespaces host;  // from LocalLauncher::start() on, as the next
+  HostNamespaces host;  // set by LocalLauncher::start(), as is grounds
   Grounds grounds;
   Confinement confinement;
   SpawnerClient spawner;
   std::shared_ptr<workers::Pool> pool;
-  /// Leaves of probes that run now: no orphans.
+  /// Leaves of running probes: they are not orphans.
   std::set<std::string> probeLeaves;
   TaskGroup tasks;
 };

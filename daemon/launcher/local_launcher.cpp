@@ -82,8 +82,8 @@ asio::awaitable<Result<>> LocalLauncher::probe(LaunchRequest like, std::vector<s
                                                std::chrono::nanoseconds timeout) {
   like.workload.healthCheck.timeout = timeout;
   auto outcome = co_await probeOnce(like, argv);
-  // One that was cancelled, or that an earlier daemon left. The first attempt has removed what is in its
-  // place, unless that cannot be killed: then there is no second probe.
+  // A cancelled probe or an earlier daemon left its leaf there. The first attempt has removed that leaf,
+  // unless its processes cannot be killed: then no second probe runs.
   const bool again = !outcome && outcome.error().reason == Reason::already_exists;
   if (again) outcome = co_await probeOnce(std::move(like), std::move(argv));
   if (outcome) co_return outcome;
@@ -121,7 +121,7 @@ asio::awaitable<void> LocalLauncher::discard(ProcessRecord record) {
   return adoption_.discard(std::move(record));
 }
 
-/// By a worker, as all that is the pod's: the folder may hang.
+/// By a worker, like all access to a pod's files: the folder may hang.
 asio::awaitable<unsigned> LocalLauncher::latestRestart(std::string logDirectory, std::string container) {
   workers::Task task;
   task.stage = Stage::logs;

@@ -21,8 +21,8 @@ namespace {
 
 constexpr auto kNoticeLimit = 1s;   // between the end of a process and the spawner's report of it
 constexpr auto kReapLimit = 100ms;  // until init has reaped a process of an earlier daemon
-// For both, of a machine that is very busy: what they tell may decide whether work is done twice, or not at
-// all.
+// Replaces both limits on a very busy machine: the exit status may decide whether work is done twice, or not
+// at all.
 constexpr auto kLateLimit = 8s;
 constexpr Backoff::Limits kReapPauses{1ms, 50ms};
 constexpr auto kKillLimit = 10s;  // from SIGKILL to the end: longer only in uninterruptible sleep
@@ -62,7 +62,7 @@ struct LocalProcess::Life {
   unsigned long long oomKillsBefore;
   std::optional<ExitStatus> status;
   Event ended;  // there is a status, which may be unknown
-  Event told;   // it does not change any more
+  Event told;   // the status no longer changes
 };
 
 /// Kernels from 6.15 on keep the exit status of a reaped process for holders of a pidfd.
@@ -136,7 +136,8 @@ asio::awaitable<ExitStatus> LocalProcess::exited() {
 }
 
 /// The pidfd is held, so the pid is valid while the process runs, and what is read under it is true. A
-/// process outside the leaf is not ours to end, whoever says so; processes in the leaf are killed through it.
+/// process outside the leaf is not ours to end, whatever a record says; processes in the leaf are killed
+/// through it.
 void LocalProcess::signal(int number) const {
   const auto held = grounds_.cgroups->hold(record_.pid, record_.cgroupLeaves);
   if (!held || !*held) return;

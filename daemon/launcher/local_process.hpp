@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fallback on this machine: its pidfd reports its end, whoever its parent is. One io_context thread.
+// A fallback on this machine: its pidfd reports its end, whatever its parent is. One io_context thread.
 #pragma once
 
 #include "base/task_group.hpp"

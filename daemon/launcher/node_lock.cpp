@@ -18,7 +18,7 @@ namespace fallbackd::launcher {
 
 namespace {
 
-// Accessible by root only (0700): a lock that everybody can open, everybody can take.
+// Accessible by root only (0700): anyone who can open a lock can take it.
 constexpr const char* kLockFolder = "fallbackd.lock";
 constexpr const char* kHolder = "trusted.fallbackd.holder";
 constexpr std::size_t kMaxLocks = 4 << 20;

@@ -2,7 +2,7 @@
 // One daemon per node: two would start every fallback twice and kill each other's. They would compete for the
 // tree of pods' cgroups, so that is what is locked: an empty cgroup of our own at the top of it, whatever run
 // folder, configuration or network namespace a daemon uses. The cgroup stays behind; the lock ends with the
-// process that holds it, however it ends. A node inside this one has a tree of its own. Blocks briefly; stage
+// process that holds it, however it ends. A node inside this one has its own tree. Blocks briefly; stage
 // cgroup.
 #pragma once
 

@@ -19,8 +19,8 @@ Result<LaunchOrder> planOrder(const LaunchRequest& request,
                               std::vector<std::string>& notes);
 
 /// oom_score_adj for a process of that pod: kubelet's values for the pod's quality of service, which the
-/// cgroup parent's name tells. For a burstable pod it depends on the memory request, which the sandbox does
-/// not tell; it is assumed to be small.
+/// cgroup parent's name reveals. For a burstable pod it depends on the memory request, which the sandbox does
+/// not state; it is assumed to be small.
 int oomScoreAdjOf(const std::string& cgroupParent);
 
 }  // namespace fallbackd::launcher

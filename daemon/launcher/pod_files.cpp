@@ -121,7 +121,7 @@ std::string written(const Message& message) {
   return wire.take();
 }
 
-/// `what` it should be, for the error.
+/// `what`: the expected message, for the error.
 template <class Message>
 Result<Message> readMessage(std::string_view bytes, Stage stage, const char* what) {
   WireReader wire(bytes);

@@ -33,14 +33,14 @@ struct OpenLogQuestion {
   config::LogLimits limits;
 };
 
-/// How often the container was started, as its logs tell.
+/// How often the container was started, according to its logs.
 struct ListLogsQuestion {
   std::string logDirectory;
   std::string container;
 };
 
 enum class LineEnds : std::uint8_t {
-  whole_lines,  // an incomplete line stays, unless it is as long as a line may be
+  whole_lines,  // an incomplete line stays, unless it has the maximum length
   parts_too,
 };
 /// Copies one piece of one stream from its FIFO, passed as a descriptor, into the log file.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether a sandbox may be joined, and which of its namespaces. The pidfd of the pause process is opened
-// first and the process examined then, so that no other process can take its place unnoticed.
+// first and the process is examined after that, so that no other process can take its place unnoticed.
 #pragma once
 
 #include "base/error.hpp"
@@ -28,7 +28,7 @@ struct SandboxUsers {
 struct OpenSandbox {
   sys::PidFd pause;
   /// The kernel confirms that the pause process belongs to this sandbox: it is in a cgroup named after the
-  /// sandbox below the pod's, and the runtime gives that name to nobody else. If the runtime names its
+  /// sandbox below the pod's, and the runtime gives that name to no other cgroup. If the runtime names its
   /// cgroups differently, it has to be asked.
   bool named = false;
   PidNamespace pids = PidNamespace::own;

@@ -63,7 +63,7 @@ struct SpawnerClient::State : std::enable_shared_from_this<SpawnerClient::State>
   State(asio::any_io_executor owner, std::string file)
       : executor(std::move(owner)), spawner(executor, std::move(file)) {}
 
-  /// False for a report that the spawner cannot mean.
+  /// False for a report that no working spawner sends.
   bool dispatch(sys::Message message);
   bool take(const SpareReport& report, std::vector<sys::UniqueFd>& fds);
   bool take(const StartedReport& report, std::vector<sys::UniqueFd>& fds);
@@ -125,7 +125,7 @@ void SpawnerClient::State::giveSpare(Result<Spare> spare) {
   if (spare) spares.push_back(std::move(*spare));
 }
 
-/// The pidfd says which process it is; the pid in the report must be the same.
+/// The pidfd identifies the process; the pid in the report must be the same.
 bool SpawnerClient::State::take(const StartedReport& report, std::vector<sys::UniqueFd>& fds) {
   if (fds.size() != 1 || report.id > lastSpare || running.contains(report.id)) return false;
   StartedProcess started;

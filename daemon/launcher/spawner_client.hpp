@@ -22,7 +22,7 @@ namespace fallbackd::launcher {
 /// How a process ended, as reported by the spawner, its parent.
 struct ExitNotice {
   explicit ExitNotice(const boost::asio::any_io_executor& executor) : known(executor) {}
-  std::optional<ExitStatus> status;  // empty: the spawner is gone, and nobody will report
+  std::optional<ExitStatus> status;  // empty: the spawner is gone, and no report will come
   Event known;
 };
 

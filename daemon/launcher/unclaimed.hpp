@@ -33,7 +33,7 @@ struct LeafContent {
   Kind kind = Kind::empty;
   pid_t pid = 0;  // of the process from which the others in the leaf descend
   std::uint64_t startTime = 0;
-  std::optional<BinaryRef> binary;  // if its executable's name tells
+  std::optional<BinaryRef> binary;  // if its executable's name reveals it
   std::string fifoDir;              // the one of `fifoDirs` that it writes to; empty if none
 };
 LeafContent contentOf(const FoundLeaf& leaf, const std::vector<std::string>& fifoDirs);

@@ -68,7 +68,7 @@ Result<> makeSubPath(const sys::UniqueFd& volume, const std::string& subPath) {
         return failErrno(Stage::rootfs, "create sub-path " + fallbackd::quoted(subPath));
       }
       // The umask applied to it; kubelet gives a sub-path the volume's mode and group. Through the
-      // descriptor: somebody else who writes to the volume may have replaced it with a symlink.
+      // descriptor: another writer of the volume may have replaced it with a symlink.
       const auto made = openPlace(parent, name, RESOLVE_NO_SYMLINKS);
       const std::string self = "/proc/self/fd/" + std::to_string(made.get());
       if (!made || ::chmod(self.c_str(), info.st_mode & 07777) != 0 ||

@@ -30,9 +30,9 @@ struct VolumeSource {
 
 /// Resolves each volume below `kubeletPods`/UID/volumes without leaving it (a hostPath: without leaving the
 /// allowed folder), and its sub-path without leaving the volume: refuses a symlink that leads out
-/// (unsafe_path). All are nosuid and nodev. Read-only are those that say so, and always ConfigMaps, Secrets,
-/// projected and downward volumes, as for kubelet. Stage rootfs; volume_missing names one that does not
-/// exist.
+/// (unsafe_path). All are nosuid and nodev. A volume is read-only if it says so; ConfigMaps, Secrets,
+/// projected and downward volumes always are, as for kubelet. Stage rootfs; volume_missing names one that
+/// does not exist.
 Result<PreparedMounts> prepareVolumes(const VolumeSource& source, std::vector<config::Volume> volumes);
 
 /// The content of a file at `path` inside one of the volumes, read on the node; at most 64 KiB.

@@ -51,8 +51,8 @@ Result<> makeLegacyLeaves(const CgroupTrees& trees, CgroupLeaf& leaf, const conf
 /// Sends SIGKILL to everything in the leaf, once. Skips paths that are not leaves of these trees.
 void killLeaf(const CgroupTrees& trees, const std::vector<std::string>& paths);
 
-/// Kills until the leaf is empty, then removes the folders; limited in time (reason timeout). Absent is fine.
-/// Reason unsafe_path if a path is not a leaf of these trees; the others are removed all the same.
+/// Kills until the leaf is empty, then removes the folders; limited in time (reason timeout). A missing leaf
+/// is fine. Reason unsafe_path if a path is not a leaf of these trees; the others are removed all the same.
 boost::asio::awaitable<Result<>> removeLeaf(std::shared_ptr<const CgroupTrees> trees,
                                             std::vector<std::string> paths);
 

@@ -73,8 +73,8 @@ std::vector<pid_t> processesIn(const sys::DirFd& cgroup) {
   return pids;
 }
 
-/// Opens the pidfd first and looks for the pid again then. A pid that was reused meanwhile is either not in
-/// the cgroup, or the pidfd belongs to a process that is.
+/// Opens the pidfd first and looks for the pid again after that. A pid that was reused meanwhile is either
+/// not in the cgroup, or the pidfd belongs to a process that is.
 void killOneByOne(const sys::DirFd& cgroup) {
   std::vector<std::pair<pid_t, sys::PidFd>> held;
   for (const pid_t pid : processesIn(cgroup)) {

@@ -20,7 +20,7 @@ namespace fallbackd::launcher {
 /// "fallback-CONTAINER"
 std::string leafName(const std::string& container);
 /// "fallback-CONTAINER.probe.NUMBER": a command that runs beside the fallback. No container's name has a dot.
-/// What is found in one is ended, never kept.
+/// Processes found in such a leaf are killed, never kept.
 std::string probeLeafName(const std::string& container, std::uint64_t number);
 bool isProbeLeafName(std::string_view name);
 
@@ -34,8 +34,8 @@ class LeafFolder {
   [[nodiscard]] Result<> make() const;
   /// The cgroup itself. Reason not_found if it does not exist.
   [[nodiscard]] Result<sys::DirFd> open() const;
-  /// Sends SIGKILL to everything that is in it now. Never touches a process that left it or reused the pid of
-  /// one.
+  /// Sends SIGKILL to everything that is in it now. Never touches a process that left it or that reused a
+  /// pid.
   void kill() const;
   /// True if it does not exist afterwards; false while it contains a process.
   [[nodiscard]] bool remove() const;
@@ -79,8 +79,8 @@ class CgroupTrees {
   /// these hierarchies or does not have a leaf's name; not_found if the pod's cgroup is gone.
   [[nodiscard]] Result<LeafFolder> leaf(const std::string& path) const;
 
-  /// Paths of all leaves below pods' cgroups (kubepods, kubepods.slice), whoever created them. Reads the
-  /// whole tree of folders; only for the start.
+  /// Paths of all leaves below pods' cgroups (kubepods, kubepods.slice), whichever daemon created them. Reads
+  /// the whole tree of folders; only for the start.
   [[nodiscard]] std::vector<std::string> leaves() const;
 
   /// Whether, according to the kernel, a process is in every one of these leaves, or below it. False for an

@@ -37,7 +37,7 @@ std::string attributesOf(const KernelFolders& kernel) {
   return ::access((kernel.proc + "/self/attr/apparmor/exec").c_str(), F_OK) == 0 ? "attr/apparmor/" : "attr/";
 }
 
-/// Asks for permission to change to the profile; nothing changes. True also if the question cannot be asked:
+/// Asks for permission to change to the profile; nothing changes. Also true if the kernel cannot be asked:
 /// then the kernel will refuse the label.
 bool kernelKnows(const KernelFolders& kernel, std::string_view profile) {
   const std::string file = kernel.proc + "/thread-self/" + attributesOf(kernel) + "current";

@@ -48,7 +48,7 @@ Result<std::uint32_t> actionOf(const json::object& object, std::string_view key,
   }
   const auto found = std::find_if(kActions.begin(), kActions.end(),
                                   [&](const ActionName& one) { return one.name == std::string_view(*name); });
-  // Tracing and notification need somebody who answers; here nobody does.
+  // Tracing and notification need a supervisor that answers; here there is none.
   if (found == kActions.end())
     return wrong(fallbackd::quoted(std::string(*name)) + " is not an action that fallbackd supports");
   return found->action;

@@ -19,7 +19,7 @@ class CriLogFramer {
   explicit CriLogFramer(std::string stream) : stream_(std::move(stream)) {}
 
   /// All of `bytes` as lines. A tail without a newline becomes a part, too: what follows completes it, and
-  /// readers of such files join them. Nothing is held back that a crash could lose.
+  /// readers of such files join them. Nothing that a crash could lose is held back.
   [[nodiscard]] std::string frame(std::string_view bytes, Wall::time_point now) const;
 
  private:

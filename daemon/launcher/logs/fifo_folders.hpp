@@ -33,7 +33,7 @@ class FifoFolders {
   /// `name`: "stdout" or "stderr". Reason unsafe_file_type if it is no longer a FIFO.
   [[nodiscard]] Result<sys::UniqueFd> openFifo(const std::string& recoveryId, const std::string& name,
                                                FifoEnd end) const;
-  /// Absent is fine.
+  /// A missing folder is fine.
   [[nodiscard]] Result<> remove(const std::string& recoveryId) const;
 
  private:

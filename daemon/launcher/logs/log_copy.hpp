@@ -6,9 +6,9 @@
 
 namespace fallbackd::launcher {
 
-/// Removes output from the FIFO only after it is in the file: being killed at any moment loses nothing (it
-/// may write some of it twice). If the file cannot be written, the lines are lost. Blocks as long as the file
-/// does. Stage logs.
+/// Removes output from the FIFO only after it is in the file: a worker that is killed at any moment loses
+/// nothing (some output may be written twice). If the file cannot be written, the lines are lost. Blocks as
+/// long as the file does. Stage logs.
 Result<CopiedLog> copyLog(const CopyLogQuestion& question, const sys::UniqueFd& fifo);
 
 /// Removes and discards at most this many bytes from a FIFO; never blocks.

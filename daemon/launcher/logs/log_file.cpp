@@ -156,7 +156,7 @@ void LogFile::write(std::string_view lines) {
   }
 }
 
-/// False once somebody else has rotated it: kubelet does for the log of a stand-in.
+/// False once another program has rotated it, as kubelet does with a stand-in's log.
 bool LogFile::isCurrent() const {
   struct stat ours {};
   struct stat named {};

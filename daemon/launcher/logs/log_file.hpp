@@ -32,7 +32,7 @@ class LogFile {
   static Result<LogFile> openAgain(const std::string& path, config::LogLimits limits);
 
   /// Writes whole lines. Before the file would exceed `maxBytes` it is renamed to NAME.YYYYMMDD-HHMMSS and a
-  /// new one begins; where somebody else has renamed it, a new one begins as well. Lines that cannot be
+  /// new one begins; if another program has renamed it, a new one begins, too. Lines that cannot be
   /// written (full disk) are lost as a whole.
   void write(std::string_view lines);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // fallbackd-worker: started by fallbackd with one end of a socket as descriptor 3; useless by itself. Works
-// on files that a pod controls, and so may hang for ever, and runs programs that are not ours; see
+// on files that a pod controls and runs programs that are not ours, so it may hang for ever; see
 // workers/pool.hpp.
 #include "launcher/pod_files.hpp"
 #include "workers/program.hpp"
