@@ -27,7 +27,7 @@ std::string_view toString(Code code) {
   return "UNSUPPORTED";
 }
 
-/// As every registry says of itself.
+/// The header that every registry sends.
 void markVersion(http::Response& answer) {
   answer.headers.emplace_back("Docker-Distribution-Api-Version", "registry/2.0");
 }

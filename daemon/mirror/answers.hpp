@@ -20,11 +20,11 @@ enum class Code : std::uint8_t { manifest_unknown, blob_unknown, name_unknown, u
 /// {"errors": [{"code": ..., "message": ...}]}
 http::Response errorAnswer(unsigned status, Code code, const std::string& message);
 
-/// Of a refusal of the server itself.
+/// For a refusal by the HTTP server itself.
 http::Response refusalAnswer(unsigned status, std::string text);
 
-/// /v2/ itself. containerd does not ask for it; other clients send their token only if it has a challenge,
-/// which names no place where anybody could send a password.
+/// The answer for /v2/ itself. containerd does not request it; other clients send their token only after a
+/// challenge. This challenge names no URL to which a client could send a password.
 enum class Holder : std::uint8_t { no, yes };
 http::Response baseAnswer(Holder holder);
 

@@ -7,7 +7,7 @@
 namespace fallbackd::mirror {
 
 boost::asio::awaitable<Result<std::string>> BlobBody::next() {
-  turn_ = ReadTurns::Turn();  // its client has taken the piece before
+  turn_ = ReadTurns::Turn();  // its client has taken the previous piece
   auto turn = co_await turns_->begin();
   turn_ = std::move(turn);
   auto piece = co_await store_.read(digest_, at_, std::min(kPieceBytes, end_ - at_));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A blob of the content store, read as fast as its client takes it, and no faster. A bounded number of pieces
-// is read, or waits for its client to take it, at a time; the other clients wait for their turn.
+// A blob of the content store, read only as fast as its client takes it. A bounded number of pieces at a time
+// is being read or waits for its client; the other clients wait for their turn.
 #pragma once
 
 #include "base/fair_gate.hpp"
@@ -25,7 +25,7 @@ namespace fallbackd::mirror {
 class ReadTurns {
  public:
   static constexpr std::size_t kMaxPieces = 64;
-  /// Lasts until it is destroyed.
+  /// Destroying it ends the turn.
   using Turn = FairGate::Place;
 
   explicit ReadTurns(const boost::asio::any_io_executor& executor)
@@ -38,7 +38,7 @@ class ReadTurns {
 
 class BlobBody final : public http::Body {
  public:
-  /// Of each piece: with all turns taken, 16 mebibytes are in memory.
+  /// The size of a piece. With all turns taken, 16 MiB are in memory.
   static constexpr std::int64_t kPieceBytes = 256L << 10;
 
   BlobBody(cri::ImageStore& store, std::shared_ptr<ReadTurns> turns, std::string digest, ByteRange range,
@@ -55,7 +55,7 @@ class BlobBody final : public http::Body {
  private:
   cri::ImageStore& store_;
   std::shared_ptr<ReadTurns> turns_;
-  ReadTurns::Turn turn_;  // of the latest piece, until the next one is asked for
+  ReadTurns::Turn turn_;  // of the latest piece, until the next one is requested
   std::string digest_;
   std::int64_t at_;
   std::int64_t end_;

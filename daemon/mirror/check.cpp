@@ -49,13 +49,13 @@ Failing failing(Cause cause, const Upstream& upstream, const std::string& what) 
   return {cause, upstream.authority() + ": " + what};
 }
 
-/// The node's own trouble, which says nothing about a registry.
+/// A problem of this node, which says nothing about a registry.
 bool isOfThisNode(const error_code& error) {
   return error == asio::error::no_descriptors || error == asio::error::no_memory ||
          error == asio::error::no_buffer_space || error == boost::system::errc::too_many_files_open_in_system;
 }
 
-/// Of a connection or a transfer that failed.
+/// For a connection or a transfer that failed.
 Failing broken(const Upstream& upstream, const error_code& error) {
   if (isOfThisNode(error)) return failing(Cause::unknown, upstream, error.message());
   if (error.category() == asio::error::get_ssl_category()) {
@@ -65,10 +65,10 @@ Failing broken(const Upstream& upstream, const error_code& error) {
   return failing(Cause::unreachable, upstream, error.message());
 }
 
-// Go's net.Dialer has the same, which is containerd's.
+// The same as in Go's net.Dialer, which containerd uses.
 constexpr auto kOtherFamilyAfter = std::chrono::milliseconds(300);
 
-/// Attempts to connect to one host, of which the first that succeeds counts.
+/// Attempts to connect to one host; the first that succeeds counts.
 struct Dialing {
   explicit Dialing(const asio::any_io_executor& executor) : firstFamilyFailed(executor), over(executor) {}
   Event firstFamilyFailed;
@@ -100,7 +100,7 @@ asio::awaitable<void> dialLater(std::shared_ptr<Dialing> all, std::vector<tcp::e
   co_await dial(all, std::move(endpoints));
 }
 
-/// As containerd does it: IPv6 that leads nowhere, or IPv4, does not hold up the other one.
+/// As containerd does it: an address family that leads nowhere does not hold up the other one.
 asio::awaitable<std::shared_ptr<Dialing>> dialAll(std::vector<tcp::endpoint> endpoints) {
   const auto executor = co_await asio::this_coro::executor;
   const auto all = std::make_shared<Dialing>(executor);
@@ -176,13 +176,13 @@ asio::awaitable<std::optional<Failing>> Visit::tunnel() {
   const auto where = target + ":" + std::to_string(upstream_.port);
   unsigned status = 0;
   auto request = "CONNECT " + where + " HTTP/1.1\r\nHost: " + where + "\r\n\r\n";
-  // All of its header: what follows it belongs to TLS.
+  // Read the whole header: what follows it belongs to TLS.
   auto failed = co_await statusOf(false, std::move(request), kHeader, status);
   if (failed) co_return failed;
-  // It has to be asked by name and password, which only containerd has: it may be well.
-  if (status == 407) co_return failing(Cause::unauthorized, *proxy_, "the proxy wants a password");
+  // It requires a name and a password, which only containerd has: it may be healthy.
+  if (status == 407) co_return failing(Cause::unauthorized, *proxy_, "the proxy requires a password");
   if (status / 100 != 2) {
-    co_return failing(Cause::unreachable, *proxy_, "the proxy says " + std::to_string(status));
+    co_return failing(Cause::unreachable, *proxy_, "the proxy answers " + std::to_string(status));
   }
   co_return std::nullopt;
 }
@@ -215,7 +215,7 @@ std::optional<Failing> Visit::prepareTls() {
   auto name = upstream_.host;
   auto* const checks = ::SSL_get0_param(connection);
   if (notAddress) {
-    // As SSL_set_tlsext_host_name(), which contains an old-style cast.
+    // Like SSL_set_tlsext_host_name(), which contains an old-style cast.
     ::SSL_ctrl(connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, name.data());
     ::X509_VERIFY_PARAM_set1_host(checks, name.c_str(), name.size());
   } else {
@@ -244,7 +244,7 @@ asio::awaitable<std::optional<Failing>> Visit::connect() {
 
 asio::awaitable<std::optional<Failing>> Visit::statusOf(bool encrypted, std::string request, Until until,
                                                         unsigned& status) {
-  // Why it took no request is in what it sent before: in TLS 1.3 it refuses a client after the handshake.
+  // If it takes no request, what it sent before says why: in TLS 1.3 it refuses a client after the handshake.
   error_code notSent;
   if (encrypted) {
     co_await asio::async_write(stream_, asio::buffer(request), into(notSent));
@@ -286,7 +286,7 @@ asio::awaitable<std::optional<Failing>> Visit::ask() {
   unsigned status = 0;
   auto failed = co_await statusOf(upstream_.tls, std::move(request), kStatusLine, status);
   if (failed) co_return failed;
-  const auto says = "GET " + upstream_.path + "/ says " + std::to_string(status);
+  const auto says = "GET " + upstream_.path + "/ answers " + std::to_string(status);
   if (status == 429) co_return failing(Cause::rate_limited, upstream_, says);
   if (status >= 500) co_return failing(Cause::server_error, upstream_, says);
   co_return std::nullopt;
@@ -326,7 +326,7 @@ asio::awaitable<void> checkOne(std::shared_ptr<Round> round, Upstream upstream,
     auto asking = check(std::move(upstream), std::move(*proxy), limits, std::move(trust), std::move(names));
     failed = co_await std::move(asking);
   } else {
-    // Asked in another way than containerd's, it would say nothing about containerd's pulls.
+    // Asked in a different way than containerd asks, it would say nothing about containerd's pulls.
     failed = failing(Cause::unknown, upstream, proxy.error().context);
   }
   --round->left;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a registry answers: a connection, TLS, and GET /v2/, as containerd would do it. Every answer but
-// 429 and 5xx means that it is well, 401 and 404 too.
+// Whether a registry answers: a connection, TLS, and GET /v2/, as containerd would do it. Every answer except
+// 429 and 5xx means that it is healthy, even 401 and 404.
 #pragma once
 
 #include "domain/cause.hpp"
@@ -20,7 +20,7 @@ namespace fallbackd::mirror {
 
 struct CheckLimits {
   std::chrono::nanoseconds connection = std::chrono::seconds(1);  // name, connection and TLS
-  std::chrono::nanoseconds answer = std::chrono::seconds(3);      // from then on
+  std::chrono::nanoseconds answer = std::chrono::seconds(3);      // after that
 };
 
 struct Failing {
@@ -28,14 +28,14 @@ struct Failing {
   std::string text;
 };
 
-/// Empty: it is well. Takes no longer than both limits. `trust`: a file of certificates, beside those that
-/// the upstream names; the system's if it does not exist.
+/// Empty: it is healthy. Takes no longer than both limits together. `trust`: a file of certificates, used
+/// besides those that the upstream names; if it does not exist, the system's certificates are used.
 boost::asio::awaitable<std::optional<Failing>> check(Upstream upstream, std::optional<Upstream> proxy,
                                                      CheckLimits limits, std::string trust,
                                                      std::shared_ptr<NameLookups> names);
 
-/// Of several hosts, all at once: empty as soon as one is well; else why the last one, the registry itself,
-/// fails.
+/// Checks several hosts at once. Empty as soon as one is healthy; otherwise why the last one, the registry
+/// itself, fails.
 boost::asio::awaitable<std::optional<Failing>> checkAll(std::vector<Upstream> upstreams, Proxies proxies,
                                                         CheckLimits limits, std::string trust,
                                                         std::shared_ptr<NameLookups> names);

@@ -112,7 +112,7 @@ std::optional<Failing> Endpoint::pullUnderWay(const ImageReference& image) const
                                                                       : std::nullopt;
 }
 
-/// Empty: the registry is well.
+/// Empty: the registry is healthy.
 asio::awaitable<std::optional<Failing>> Endpoint::failingNow(ImageReference image) {
   auto verdict = co_await verdicts_.of(image.host());
   {
@@ -139,9 +139,9 @@ asio::awaitable<http::Response> Endpoint::manifest(ImageReference image, http::R
   const auto well = [&] {
     const auto saved = byDigest ? Result<>() : seen_.passedOn(nameOf(image), clock_.wall());
     if (!saved && outside_.trouble) outside_.trouble("the mirror: " + saved.error().message());
-    return passOn(Outcome::upstream_well, Code::manifest_unknown, "the registry is well: ask it");
+    return passOn(Outcome::upstream_well, Code::manifest_unknown, "the registry is healthy: ask it");
   };
-  // Before the store: while the registry is well, as it usually is, containerd is not asked for anything.
+  // Before the store: while the registry is healthy, as it usually is, containerd is not queried.
   if (!failing) failing = co_await failingNow(image);
   if (!failing) co_return well();
   auto offer = co_await offerOf(outside_.store, image, Platform::own());
@@ -223,7 +223,8 @@ asio::awaitable<http::Response> Endpoint::blob(ImageReference image, http::Reque
   const auto& digest = image.digest();
   auto failing = pullUnderWay(image);
   if (!failing) failing = co_await failingNow(image);
-  if (!failing) co_return passOn(Outcome::upstream_well, Code::blob_unknown, "the registry is well: ask it");
+  if (!failing)
+    co_return passOn(Outcome::upstream_well, Code::blob_unknown, "the registry is healthy: ask it");
   const auto entry = co_await partOf(image);
   if (!entry) {
     const auto outcome = entry.error().reason == Reason::not_found ? Outcome::not_here : Outcome::failed;

@@ -45,12 +45,12 @@ std::string_view toString(Outcome outcome);
 
 /// An image that was served because its registry is down.
 struct ServedImage {
-  std::string name;  // as it was asked for
+  std::string name;  // as requested
   std::string digest;
   Cause cause = Cause::unknown;
   std::string text;  // of the failure
   std::optional<Wall::time_point>
-      lastSeen;  // at the registry; absent: asked by its digest, which cannot change
+      lastSeen;  // at the registry; absent: requested by digest, which cannot change
   bool byDigest = false;
   Wall::time_point at;  // the latest time
   Wall::time_point toldAt;
@@ -71,7 +71,7 @@ class Endpoint {
   struct Outside {
     cri::ImageStore& store;
     Verdicts::Check check;
-    /// How a pull of this image failed a moment ago, as the circuits know. Must not block.
+    /// How a pull of this image failed a moment ago, according to the circuits. Must not block.
     std::function<std::optional<Failing>(const ImageReference&)> recentFailure;
     /// Once for an image, and again after some minutes.
     std::function<void(const ServedImage&)> tell;
@@ -93,7 +93,7 @@ class Endpoint {
   struct Sticky {
     Failing failing;
     Stamp until;
-    std::set<std::string> parts;  // digests that manifests name which came from here
+    std::set<std::string> parts;  // digests named by manifests that came from here
   };
 
   boost::asio::awaitable<Response> manifest(ImageReference image, http::Request request);

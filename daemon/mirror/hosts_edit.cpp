@@ -62,7 +62,7 @@ std::uint32_t firstHostLine(const toml::table& root) {
   return first;
 }
 
-/// The tables are the same, but for our host.
+/// The tables are the same, except for our host.
 bool isSame(toml::table before, toml::table after, const std::string& url) {
   for (auto* table : {&before, &after}) {
     auto* hosts = (*table)["host"].as_table();
@@ -122,7 +122,7 @@ Result<std::string> withoutBlock(std::string_view text, const std::string& file)
   const auto firstLine = text.substr(begin, text.find('\n', begin) - begin);
   const auto after = std::min(text.find('\n', end), text.size() - 1) + 1;
   std::string rest(text.substr(0, begin));
-  // Whoever has appended something since needs the line's end.
+  // Anything that was appended since needs the newline.
   const bool atEnd = after >= text.size();
   if (atEnd && firstLine.find(kNoNewline) != std::string_view::npos && rest.ends_with('\n')) rest.pop_back();
   return rest.append(text.substr(after));

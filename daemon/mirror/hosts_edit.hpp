@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adds the mirror to a hosts.toml, and takes it out again: as a block between two comments, so that nothing
-// else of the file changes. Every result is parsed again and compared with what it was made from. Pure, but
-// for addressesInBlocks().
+// else in the file changes. Every result is parsed again and compared with what it was made from. Pure,
+// except for addressesInBlocks().
 #pragma once
 
 #include "base/error.hpp"
@@ -24,7 +24,7 @@ struct HostsBlock {
   unsigned mode = 0644;  // of the file before, to be restored
 };
 
-/// `text` with the block; one that is there already is replaced. Reason invalid if the file is not valid, or
+/// `text` with the block; an existing block is replaced. Reason invalid if the file is not valid, or
 /// is written in a way that leaves no place for the block; already_exists if the address is there without our
 /// comments. `file` is for messages.
 Result<std::string> withBlock(std::string_view text, const HostsBlock& block, Order order,
@@ -33,24 +33,24 @@ Result<std::string> withBlock(std::string_view text, const HostsBlock& block, Or
 /// `text` without the block. Reason invalid if only one of its comments is there.
 Result<std::string> withoutBlock(std::string_view text, const std::string& file);
 
-/// The mode that the block says the file had before; empty without a block.
+/// The file's earlier mode, as the block records it; empty without a block.
 std::optional<unsigned> modeBefore(std::string_view text);
 
 /// The address that containerd is told to ask, as the block names it; empty without a block.
 std::string addressInBlock(std::string_view text);
 
-/// The same of every hosts.toml below `root`; a file that cannot be read has none. Blocks.
+/// The same for every hosts.toml below `root`; a file that cannot be read has none. Blocks.
 std::set<std::string> addressesInBlocks(const std::string& root);
 
-/// Where the mirror listens unless somebody decides otherwise. Below 1024: no process can take the port that
-/// lacks CAP_NET_BIND_SERVICE. Below 600: no client of NFS or RPC takes it by chance.
+/// Where the mirror listens by default. Below 1024: no process without CAP_NET_BIND_SERVICE can take the
+/// port. Below 600: no client of NFS or RPC takes it by chance.
 inline constexpr std::string_view kUsualAddress = "127.0.0.1:478";
 
 /// The first line of a file that did not exist before.
 inline constexpr std::string_view kMadeByUs =
     "# Made by fallbackctl mirror enable; fallbackctl mirror disable removes it.\n";
 
-/// What containerd's configuration says of hosts.toml.
+/// What containerd's configuration says about hosts.toml.
 struct RegistryConfig {
   int version = 1;
   std::vector<std::string> configPath;  // folders; empty: hosts.toml is not read

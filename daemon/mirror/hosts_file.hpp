@@ -24,7 +24,7 @@ struct Upstream {
   std::string certificate = {};  // of the client, if it needs one
   std::string key = {};
 
-  /// HOST:PORT as a Host header has it.
+  /// HOST:PORT, as in a Host header.
   [[nodiscard]] std::string authority() const;
   friend bool operator==(const Upstream&, const Upstream&) = default;
 };

@@ -17,9 +17,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A pull that the mirror answers has ended by then, and containerd has noted it.
+// A pull that the mirror answers has ended by then, and containerd has recorded it.
 constexpr auto kLongestPull = 1h;
-// The time of a serving changes with every pull: it need not be exact on disk.
+// The time of serving changes with every pull: it need not be exact on disk.
 constexpr auto kServedStep = 5min;
 constexpr std::size_t kMaxFileBytes = 1 << 20;
 
@@ -71,7 +71,7 @@ std::optional<Wall::time_point> LastSeen::of(const std::string& name,
   const auto& entry = found->second;
   const bool passed = entry.passedOn && *entry.passedOn >= entry.served;
   if (passed && *updatedAt >= *entry.passedOn) return updatedAt;
-  // A pull that nobody asked the mirror for: containerd was not set up to, or the daemon did not run.
+  // A pull without the mirror: containerd was not set up to ask it, or the daemon did not run.
   if (*updatedAt > later(entry.served, kLongestPull)) return updatedAt;
   return entry.seen;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// When the registry was last seen to have a name of the image store as it is there. containerd notes the time
-// of the latest pull, but a pull that the mirror answered says nothing about the registry: what was known
-// before it counts on. Kept on disk for the next start. One thread; saving blocks for a write.
+// When the registry was last seen to have a name with the content that the image store has. containerd
+// records the time of the latest pull, but a pull that the mirror answered says nothing about the registry:
+// then the time before it still counts. Kept on disk for the next start. One thread; saving blocks for a
+// write.
 #pragma once
 
 #include "base/clock.hpp"
@@ -24,13 +25,13 @@ class LastSeen {
   /// A file that is missing or damaged counts as empty; the error says which.
   Result<> load();
 
-  /// `updatedAt`: what containerd says of the name.
+  /// `updatedAt`: the time that containerd reports for the name.
   [[nodiscard]] std::optional<Wall::time_point> of(const std::string& name,
                                                    std::optional<Wall::time_point> updatedAt) const;
 
-  /// The mirror serves the name: containerd will note a pull.
+  /// The mirror serves the name: containerd will record a pull.
   Result<> served(const std::string& name, std::optional<Wall::time_point> updatedAt, Wall::time_point now);
-  /// The registry is well, and containerd goes on to it: what it notes from now on is true.
+  /// The registry is healthy, and containerd goes on to it: what it records from now on is true.
   Result<> passedOn(const std::string& name, Wall::time_point now);
 
  private:

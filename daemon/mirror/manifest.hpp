@@ -11,7 +11,7 @@
 
 namespace fallbackd::mirror {
 
-// Larger ones are refused by registries and by containerd alike.
+// Registries and containerd refuse larger ones.
 inline constexpr std::int64_t kMaxManifestBytes = 4L << 20;
 
 struct Platform {
@@ -43,9 +43,8 @@ struct Manifest {
 /// Reason invalid if it is neither an index nor a manifest of the OCI or Docker's second schema.
 Result<Manifest> parseManifest(std::string_view text);
 
-/// Those of an index that run on the platform, as containerd chooses: the one that suits best first, then
-/// what the processor runs as well (arm/v7 before v6; 32 bits after 64), at last entries that name no
-/// platform.
+/// The entries of an index that run on the platform, in containerd's order: the best match first, then what
+/// the processor can also run (arm/v7 before v6; 32 bits after 64), finally entries that name no platform.
 std::vector<Descriptor> forPlatform(const Manifest& index, const Platform& platform);
 
 /// "sha256:" and 64 hexadecimal digits.

@@ -39,8 +39,8 @@ bool isOurs(const Upstream& upstream, const std::string& listen) {
   return own && !upstream.tls && upstream.host == own->host && upstream.port == own->port;
 }
 
-/// Whether hosts.toml lets containerd ask us for this registry's images. Where the files cannot be seen, a
-/// pull has to tell.
+/// Whether hosts.toml lets containerd ask us for this registry's images. Where the files cannot be seen, only
+/// a pull can show it.
 bool isAskedFor(const config::MirrorSettings& settings, const std::string& registry) {
   if (::access(settings.hostsDir.c_str(), R_OK | X_OK) != 0) return true;
   const auto upstreams = upstreamsFor(settings.hostsDir, registry);
@@ -67,7 +67,7 @@ struct Mirror::Parts : std::enable_shared_from_this<Parts> {
   std::unique_ptr<Endpoint> endpoint;
 };
 
-/// Read for each check: containerd may have been restarted with others.
+/// Read for each check: containerd may have been restarted with different ones.
 Proxies Mirror::Parts::containerdProxies() const {
   const auto pid = sys::listenerOf(Stage::detection, config->containerd.socket);
   if (!pid) return {};
@@ -80,7 +80,7 @@ asio::awaitable<std::optional<Failing>> Mirror::Parts::checkRegistry(std::string
   auto upstreams = upstreamsFor(config->mirror.hostsDir, registry);
   if (!upstreams) {
     complain("the mirror: " + upstreams.error().message());
-    co_return std::nullopt;  // containerd will say the same
+    co_return std::nullopt;  // containerd will report the same
   }
   std::erase_if(*upstreams, [&](const Upstream& one) { return isOurs(one, *config->mirror.listen); });
   const auto& settings = config->detection.workloadDefaults;

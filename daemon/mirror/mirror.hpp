@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mirror of last resort: a read-only registry on loopback that containerd asks first. It has a thread of
-// its own, and does not wait for the daemon's loop.
+// The mirror of last resort: a read-only registry on loopback that containerd asks first. It has its own
+// thread and does not wait for the daemon's loop.
 #pragma once
 
 #include "base/error.hpp"
@@ -34,7 +34,7 @@ class Mirror final : public watcher::NodeImages {
   Mirror(const Mirror&) = delete;
   Mirror& operator=(const Mirror&) = delete;
 
-  /// Makes the token if it is missing, listens, starts the thread.
+  /// Creates the token if it is missing, listens, starts the thread.
   Result<> open();
   /// Blocks until the thread has ended.
   void close();
@@ -42,7 +42,7 @@ class Mirror final : public watcher::NodeImages {
   /// Any thread.
   [[nodiscard]] View view() const;
 
-  // Of the loop, for the watcher.
+  // On the loop, for the watcher.
   cri::Awaitable<bool> offers(ImageReference image) override;
   [[nodiscard]] bool servedSince(const std::string& name, Stamp begin) const override;
 

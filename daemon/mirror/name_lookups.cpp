@@ -24,7 +24,7 @@ struct NameLookups::Running {
   Event done;
 };
 
-/// What the threads know of their owner, which may be gone when they end.
+/// What the threads know about their owner, which may be gone when they end.
 struct NameLookups::Shared {
   std::mutex guard;
   bool open = true;                                        // guarded
@@ -45,7 +45,7 @@ void NameLookups::close() {
 
 namespace {
 
-/// Without a free one the system's lookup can neither read a file nor ask a name server.
+/// Without a free descriptor the system's lookup can neither read a file nor ask a name server.
 bool hasDescriptors() {
   return static_cast<bool>(sys::UniqueFd(::open("/", O_PATH | O_CLOEXEC)));
 }

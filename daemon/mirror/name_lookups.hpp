@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks up the addresses of hosts, each name in a thread of its own, so that a name server that is silent
-// about one name holds up nobody who asks for another. Whoever asks for the same name waits for the same
-// answer. The system's lookup cannot be cancelled: whoever is no longer interested leaves, and the thread
-// ends by itself.
+// Looks up the addresses of hosts, each name on its own thread, so that a name server that is silent about
+// one name does not hold up lookups of others. Callers that look up the same name wait for the same answer.
+// The system's lookup cannot be cancelled: a caller that is no longer interested leaves, and the thread ends
+// by itself.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -26,11 +26,11 @@ class NameLookups {
   struct Found {
     std::vector<boost::asio::ip::address> addresses;
     std::string error;     // why there are none
-    bool unknown = false;  // nobody could be asked: too many lookups, or the node has no descriptors left
+    bool unknown = false;  // no lookup was possible: too many run, or the node has no descriptors left
   };
-  /// Blocks; called in a thread of its own.
+  /// Blocks; called on its own thread.
   using LookUp = std::function<Found(const std::string& host)>;
-  /// Names that are slow all at once; the system gives each up after half a minute or so.
+  /// How many names may be slow at once; the system gives up on each after about half a minute.
   static constexpr std::size_t kMaxAtOnce = 64;
 
   explicit NameLookups(boost::asio::any_io_executor executor, LookUp lookUp = askSystem);
@@ -38,7 +38,7 @@ class NameLookups {
   NameLookups& operator=(const NameLookups&) = delete;
   ~NameLookups();
 
-  /// What is still being looked up is not answered any more. Before the executor goes.
+  /// Lookups that still run get no answer. To be called before the executor is destroyed.
   void close();
 
   /// May be cancelled at any time.

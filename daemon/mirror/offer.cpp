@@ -14,7 +14,7 @@ namespace {
 
 // Tags of one repository on one node.
 constexpr std::size_t kMaxNames = 64;
-// containerd notes on a configuration which snapshot its layers were unpacked to, by snapshotter.
+// containerd records in a configuration's labels to which snapshot its layers were unpacked, by snapshotter.
 constexpr std::string_view kSnapshotLabel = "containerd.io/gc.ref.snapshot.";
 
 tl::unexpected<Error> missing(const std::string& what) {
@@ -64,7 +64,7 @@ asio::awaitable<Result<>> checkImage(cri::ImageStore& store, Manifest manifest) 
 asio::awaitable<Result<>> checkIndex(cri::ImageStore& store, Manifest index, Platform platform) {
   const auto found = forPlatform(index, platform);
   if (found.empty()) co_return missing("a manifest for this platform");
-  // containerd takes the one that suits best, and no other.
+  // containerd takes the best match and no other.
   FB_CO_TRY(const auto text, co_await readManifest(store, found.front().digest));
   FB_CO_TRY(auto manifest, parseManifest(text));
   if (manifest.kind != Manifest::Kind::image) co_return missing("a manifest for this platform");
@@ -136,7 +136,7 @@ asio::awaitable<Result<Offer>> offerOf(cri::ImageStore& store, ImageReference re
   }
   FB_CO_TRY(const auto image, co_await store.image(reference.toString()));
   FB_CO_TRY(auto offer, co_await offerOfDigest(store, image.digest, std::move(platform)));
-  // What the manifest itself does not say, whoever stored it knew.
+  // The manifest itself may not name its media type; the image store does.
   if (!image.mediaType.empty()) offer.mediaType = image.mediaType;
   offer.updatedAt = image.updatedAt;
   co_return offer;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether a pull could be completed from this node alone: the index, the manifest of this platform and the
 // configuration are in containerd's content store, and so are the layers, unless they are unpacked. Then
-// containerd asks for no layer. And whether it is an image of the repository that is asked for: whoever may
-// create pods can make names up, and must not get by them what came to the node under another name. Only
-// reads.
+// containerd requests no layer. Also whether the image belongs to the requested repository: anyone who may
+// create pods can make up names, and must not get through them what came to the node under a different name.
+// Only reads.
 #pragma once
 
 #include "base/error.hpp"
@@ -19,12 +19,12 @@
 
 namespace fallbackd::mirror {
 
-/// A manifest or index that can be served, and with it all that a pull asks for next.
+/// A manifest or index that can be served, and with it everything that a pull requests next.
 struct Offer {
   std::string digest;
   std::string mediaType;
   std::string text;                           // the manifest itself
-  std::optional<Wall::time_point> updatedAt;  // of the name in the image store; absent: asked by its digest
+  std::optional<Wall::time_point> updatedAt;  // of the name in the image store; absent: requested by digest
   std::vector<std::string> parts;             // digests that it names
 };
 
@@ -33,7 +33,7 @@ struct Offer {
 boost::asio::awaitable<Result<Offer>> offerOf(cri::ImageStore& store, ImageReference reference,
                                               Platform platform);
 
-/// Whether `digest` is an image of this repository, or a part of one that a pull asks for. Reason not_found.
+/// Whether `digest` is an image of this repository, or a part of one that a pull requests. Reason not_found.
 boost::asio::awaitable<Result<>> checkRepository(cri::ImageStore& store, std::string repository,
                                                  std::string digest, Platform platform);
 

@@ -55,7 +55,7 @@ bool isExcepted(std::string_view entry, const Upstream& upstream) {
 
 Proxies proxiesOf(std::string_view environment) {
   Proxies found;
-  // Go looks at the names in capitals first.
+  // Go looks at the upper-case names first.
   const auto set = [](std::string& out, std::string_view value) {
     if (out.empty()) out = value;
   };
@@ -85,13 +85,13 @@ Result<std::optional<Upstream>> proxyFor(const Proxies& proxies, const Upstream&
   }
   if (url.find("://") == std::string::npos) url = "http://" + url;
   if (const auto at = url.rfind('@'); at != std::string::npos) {
-    // Its password is containerd's own; whether the proxy answers is seen without it.
+    // Its password belongs to containerd; we see without it whether the proxy answers.
     url = url.substr(0, url.find("://") + 3) + url.substr(at + 1);
   }
   auto proxy = upstreamOf(url, true);
   if (!proxy || proxy->tls) {
     return fail(Stage::detection, Reason::unavailable,
-                "its proxy " + fallbackd::quoted(url) + " is not asked in plain HTTP");
+                "its proxy " + fallbackd::quoted(url) + " does not take plain HTTP");
   }
   return proxy;
 }

@@ -17,11 +17,11 @@ struct Proxies {
   std::string none;  // NO_PROXY
 };
 
-/// `environment` as /proc/PID/environ has it.
+/// `environment`: the content of /proc/PID/environ.
 Proxies proxiesOf(std::string_view environment);
 
-/// The proxy through which containerd asks this host, if there is one. Reason unavailable: it is not one that
-/// is asked in plain HTTP, or its URL is not understood, so that we cannot ask as containerd does.
+/// The proxy through which containerd asks this host, if there is one. Reason unavailable: it does not take
+/// plain HTTP, or its URL is not understood, so we cannot ask as containerd does.
 Result<std::optional<Upstream>> proxyFor(const Proxies& proxies, const Upstream& upstream);
 
 }  // namespace fallbackd::mirror

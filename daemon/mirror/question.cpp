@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kBase = "/v2/";
 
-/// Digits alone; numbers beyond the largest one count as it.
+/// Digits only; a number that is too large counts as the largest.
 std::optional<std::int64_t> numberOf(std::string_view text) {
   if (text.empty() || !std::all_of(text.begin(), text.end(), isDigit)) return std::nullopt;
   std::int64_t number = 0;
@@ -31,7 +31,7 @@ std::optional<Asked> askedBy(std::string_view path, const std::map<std::string, 
   if (slash == std::string_view::npos) return std::nullopt;
   const auto last = path.substr(slash + 1);
   auto name = path.substr(0, slash);
-  // Of whatever algorithm: what we do not have must not hide an outage.
+  // Of any algorithm: what we do not have must not hide an outage.
   const bool byDigest = last.find(':') != std::string_view::npos;
   Asked asked;
   if (name.ends_with("/manifests")) {

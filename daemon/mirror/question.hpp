@@ -18,7 +18,7 @@ struct Asked {
   std::optional<ImageReference> image;  // of a manifest; of a blob: its repository, with the blob's digest
 };
 
-/// `path` begins with /v2/. Where the query has no ns=, as from other clients than containerd, the path names
+/// `path` begins with /v2/. If the query has no ns=, as with clients other than containerd, the path names
 /// the registry: /v2/HOST/PATH/manifests/TAG. Empty for everything that the read-only protocol does not have.
 std::optional<Asked> askedBy(std::string_view path, const std::map<std::string, std::string>& query);
 
@@ -29,7 +29,7 @@ struct ByteRange {
 };
 
 /// The one range of a Range header; empty `range` with `satisfiable`: the whole content, as for a header that
-/// has several ranges or another unit.
+/// has several ranges or a different unit.
 struct RangeAsked {
   std::optional<ByteRange> range;
   bool satisfiable = true;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the mirror served lately, for those who must tell its answers from a registry's. Thread-safe.
+// What the mirror served lately, for callers that must distinguish its answers from a registry's.
+// Thread-safe.
 #pragma once
 
 #include "base/clock.hpp"

@@ -44,7 +44,7 @@ Result<std::string> ensureToken(const std::string& file) {
     });
     if (token.size() < kMinCharacters || !plain) {
       return fail(Stage::config, Reason::invalid,
-                  file + " is not a token: 16 or more letters and digits; remove it, and it is made again");
+                  file + " is not a token: 16 or more letters and digits; remove it to have a new one made");
     }
     return std::string(token);
   }

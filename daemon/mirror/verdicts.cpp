@@ -44,7 +44,7 @@ asio::awaitable<Verdicts::Verdict> Verdicts::of(std::string registry) {
   if (!entry->running) {
     entry->running = true;
     entry->done.reset();
-    // A task of its own: whoever goes away must not take the check from the others.
+    // A separate task: a caller that goes away must not take the check from the others.
     tasks_.spawn(run(registry, entry));
   }
   co_await entry->done.wait();
@@ -53,7 +53,7 @@ asio::awaitable<Verdicts::Verdict> Verdicts::of(std::string registry) {
 
 asio::awaitable<void> Verdicts::run(std::string registry, std::shared_ptr<Entry> entry) {
   co_await checkOnce(registry, entry);
-  if (entry->followed) co_return;  // by the task that noticed that somebody asks
+  if (entry->followed) co_return;  // an earlier task of this registry checks ahead
   while (const auto next = nextCheck(registry, *entry)) {
     entry->followed = true;
     ++followed_;

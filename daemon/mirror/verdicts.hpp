@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether registries are well, as far as known: one check at a time for each, whose verdict counts for all
-// that wait, and for a while after it. A registry that is asked about is checked again before its verdict
-// ends, so that pulls in quick succession do not wait for a check. One io_context thread.
+// Whether registries are healthy, as far as known. Each has at most one check at a time; its verdict counts
+// for all callers that wait, and for a while after that. A registry that callers ask about is checked again
+// before its verdict ends, so that pulls in quick succession do not wait for a check. One io_context thread.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -29,18 +29,17 @@ class Verdicts {
   struct Validity {
     std::chrono::nanoseconds well = std::chrono::seconds(3);
     std::chrono::nanoseconds failing = std::chrono::seconds(10);
-    /// The next check begins this long before a verdict ends, or at half its time; 0: only when somebody
-    /// asks.
+    /// The next check begins this long before a verdict ends, or at half its time; 0: only on request.
     std::chrono::nanoseconds ahead{0};
-    /// That goes on for so long after the latest question.
+    /// Checks ahead go on for this long after the latest question.
     std::chrono::nanoseconds interest = std::chrono::minutes(2);
   };
   struct Verdict {
-    std::optional<Failing> failing;  // empty: it is well
+    std::optional<Failing> failing;  // empty: it is healthy
     Stamp until;
   };
   static constexpr std::size_t kMaxRegistries = 256;
-  /// How many are checked ahead; whoever creates pods can make names up.
+  /// How many are checked ahead; anyone who creates pods can make up names.
   static constexpr std::size_t kMaxAhead = 32;
 
   Verdicts(const boost::asio::any_io_executor& executor, Check check, Validity validity)
@@ -50,10 +49,10 @@ class Verdicts {
         validity_(validity),
         tasks_(executor) {}
 
-  /// What is known without asking; empty if nothing is, or not any more.
+  /// What is known without a check; empty if nothing is, or it is out of date.
   [[nodiscard]] std::optional<Verdict> known(const std::string& registry);
 
-  /// Asks if nothing is known; as many as want to know wait for the same check.
+  /// Starts a check if nothing is known; all callers wait for the same one.
   boost::asio::awaitable<Verdict> of(std::string registry);
 
   /// How many checks ended well, or with each cause.
