@@ -51,7 +51,7 @@ class LayoutWriter {
   static Result<LayoutWriter> open(const std::string& path) {
     FB_CHECK(sys::makeDirs(Stage::cli, path + "/blobs/sha256", 0755));
     FB_TRY(auto dir, sys::openDir(Stage::cli, path));
-    // Until this object ends: a layer has a fixed name while it is written, and the index is read and
+    // Locked until this object ends: a layer has a fixed name while it is written, and the index is read and
     // replaced.
     if (::flock(dir.get(), LOCK_EX) != 0) return failErrno(Stage::cli, "lock " + path);
     FB_TRY(auto blobs, sys::openDir(Stage::cli, path + "/blobs/sha256"));
@@ -159,7 +159,7 @@ class LayoutWriter {
     return found;
   }
 
-  /// Where any image of the layout cannot be understood, all blobs stay.
+  /// If any image of the layout cannot be understood, all blobs stay.
   Result<> removeUnused(std::set<std::string> stale) const {
     for (const auto& one : manifests_) {
       const auto used = blobsOf(one);

@@ -70,15 +70,15 @@ Result<Writer> openGzip(BlobSink& sink) {
       archive_write_add_filter_gzip(writer.get()) == ARCHIVE_OK &&
       archive_write_set_filter_option(writer.get(), "gzip", "timestamp", nullptr) == ARCHIVE_OK &&
       archive_write_set_format_raw(writer.get()) == ARCHIVE_OK &&
-      archive_write_set_bytes_in_last_block(writer.get(), 1) == ARCHIVE_OK &&  // no padding behind the end
+      archive_write_set_bytes_in_last_block(writer.get(), 1) == ARCHIVE_OK &&  // no padding after the end
       archive_write_open(writer.get(), &sink, nullptr, take, nullptr) == ARCHIVE_OK &&
       archive_write_header(writer.get(), entry.get()) == ARCHIVE_OK;
   if (!opened) return failWrite(writer.get());
   return writer;
 }
 
-/// Writes ustar entries, longer names as pax does. Not with libarchive: its archive links all formats as soon
-/// as one tar is written, and the libraries that they need, while fallbackctl is one static file.
+/// Writes ustar entries, with pax headers for longer names. Not with libarchive: writing one tar would link
+/// all its formats, and the libraries that they need, into fallbackctl, which is one static file.
 class Tar {
  public:
   Tar(archive* gzip, std::time_t time, const sys::CopyProgress& copied)

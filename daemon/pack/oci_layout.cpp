@@ -25,7 +25,7 @@ namespace json = boost::json;
 constexpr std::size_t kMaxText = 1 << 20;
 constexpr std::size_t kMaxLayers = 128;
 constexpr int kMaxIndexDepth = 3;  // index.json, an image index for several systems, and one to spare
-// Of all indexes together. An image has one for each system that it is built for, and as many attestations.
+// In all indexes together. An image has one for each system that it is built for, and as many attestations.
 constexpr std::size_t kMaxDescriptors = 512;
 constexpr std::array<std::string_view, 2> kManifests{"application/vnd.oci.image.manifest.v1+json",
                                                      "application/vnd.docker.distribution.manifest.v2+json"};
@@ -45,7 +45,7 @@ std::string tagOfEntry(const json::value& descriptor) {
              : cache::stringAt(annotations->get_object(), kTag);
 }
 
-/// Of an index, only the entries with this tag; all of them without one.
+/// Keeps only the index's entries with this tag; without a tag, all of them.
 Result<json::object> onlyTagged(json::object index, const std::string& tag, const std::string& what) {
   auto* const list = index.if_contains("manifests");
   if (tag.empty() || list == nullptr || !list->is_array()) return index;
@@ -132,7 +132,7 @@ class Layout {
   }
 
   /// Adds the descriptors of the manifests that are for this node, each once. Nothing is signed yet: a small
-  /// layout could name the same few blobs again and again, on each level.
+  /// layout could name the same few blobs many times, on each level.
   Result<> collect(const json::object& index, int depth, std::vector<json::value>& found) {
     const auto* list = index.if_contains("manifests");
     if (list == nullptr || !list->is_array() || depth > kMaxIndexDepth)
@@ -174,7 +174,7 @@ class Layout {
 
   const sys::DirFd& dir_;
   const std::string& what_;
-  std::size_t descriptors_ = 0;    // that collect() has met
+  std::size_t descriptors_ = 0;    // that collect() has seen
   std::set<std::string> visited_;  // their digests
 };
 

@@ -17,7 +17,7 @@ struct Layer {
 };
 
 /// The layers, lowest first, of the image with this tag (org.opencontainers.image.ref.name), or, without a
-/// tag, of the single one for linux and the node's architecture. Accepts Docker's media types as well. `what`
+/// tag, of the single one for linux and the node's architecture. Also accepts Docker's media types. `what`
 /// names the layout in messages. Stage cli, reasons invalid, too_large, digest_mismatch, not_found,
 /// arch_mismatch.
 Result<std::vector<Layer>> openLayers(const sys::DirFd& layout, const std::string& what,

@@ -101,7 +101,7 @@ Result<> visitTar(const sys::UniqueFd& file, const std::string& what, const TarV
     archive_entry* entry = nullptr;
     const int result = archive_read_next_header(reader.get(), &entry);
     if (result == ARCHIVE_EOF) break;
-    // Warnings as well: a malformed archive can be read in two ways.
+    // Warnings, too: a malformed archive can be read in two ways.
     if (result != ARCHIVE_OK) return refuse(Reason::invalid, what, reasonOf(reader.get()));
     if (++entries > limits.entries) {
       return refuse(Reason::too_large, what, "more than " + std::to_string(limits.entries) + " entries");

@@ -27,7 +27,7 @@ bool isAtOrBelow(std::string_view path, std::string_view folder) {
   return folder.empty() || path == folder || (path.starts_with(folder) && path[folder.size()] == '/');
 }
 
-/// What to unpack from an image layout, and who hears of it.
+/// What to unpack from an image layout, and where to report progress.
 struct Source {
   const std::string& what;
   const std::string& tag;
