@@ -17,7 +17,7 @@ namespace {
 
 constexpr Backoff::Limits kQuestions{std::chrono::milliseconds(100), std::chrono::seconds(5)};
 
-/// Whether a drill started it. Of an incident that was found without the journal, only the pod tells.
+/// Whether a drill started it. For an incident that was found without the journal, only the pod shows it.
 bool isOfDrill(const Incident& incident, const std::optional<PodFacts>& pod) {
   if (!incident.workload.empty()) return incident.workload == config::kDrillWorkload;
   if (!pod) return false;
@@ -93,11 +93,11 @@ cri::Awaitable<void> Recoveries::adopt() {
     held_[{one.podUid, one.container}] = one.record.recoveryId;
     spawn(adoptUnclaimed(std::move(one)));
   }
-  // By now it is known whose fallbacks may run.
+  // By now it is known which fallbacks may run.
   if (services_.standIns != nullptr) spawn(sweepStandIns());
 }
 
-/// Of an incident that gets no recovery here.
+/// For an incident that gets no recovery here.
 Chronicle Recoveries::chronicleOf(const Incident& incident, std::optional<PodFacts> pod) {
   return {services_.journal, services_.metrics, services_.log,      LoopClock::of(services_.executor),
           incident,          std::move(pod),    services_.podEvents};
@@ -117,14 +117,14 @@ void Recoveries::endedBefore(Incident incident) {
   remember(std::move(incident));
 }
 
-/// It ended while no daemon ran, so nobody knows how: it may have done its work.
+/// It ended while no daemon ran, so how it ended is unknown: it may have done its work.
 void Recoveries::endUnseen(const JournalEntry& entry) {
   auto incident = entry.incident;
   incident.state = State::failed;
   incident.neverAgain = true;
   incident.pid = 0;
   incident.error = Error{Stage::run, Reason::exited, 0,
-                         "ended while no fallbackd ran, and nobody knows how; restart.policy of its workload "
+                         "ended while no fallbackd ran, so it is unknown how; restart.policy of its workload "
                          "allows no other run"};
   chronicleOf(incident, entry.pod).endedUnseen();
   endedBefore(std::move(incident));
@@ -150,7 +150,7 @@ cri::Awaitable<Recoveries::Taken> Recoveries::adoptOne(const JournalEntry& entry
         const bool podIsGone = co_await hasNoSandbox(incident.target.podUid);
         if (!podIsGone && error.reason == Reason::not_found) co_await removeStandInsOf(incident.target);
         if (!podIsGone) co_return Taken::later;
-        // Nobody will describe it any more, and nothing can run in it.
+        // No source will describe the pod again, and nothing can run in it.
         chronicleOf(incident, entry.pod).forgotten(error.message());
         co_return Taken::gone;
       }
@@ -208,7 +208,7 @@ void Recoveries::takeOver(Incident incident, Choice choice, std::unique_ptr<laun
 }
 
 /// The pod's labels and annotations when its fallback was started, from the journal. Entries of 0.1 lack
-/// them: if pods may choose their binary, CRI has to be asked, and until it answers nothing is known. The
+/// them: if pods may choose their binary, CRI has to be asked, and nothing is known until it answers. The
 /// name of a drill's workload says nothing: each drill has it. So only a drill for this pod takes over what a
 /// drill started, and it takes over nothing else.
 cri::Awaitable<Recoveries::Choice> Recoveries::workloadOf(const Incident& incident,
@@ -280,7 +280,7 @@ cri::Awaitable<void> Recoveries::learnWorkload(Key key, std::shared_ptr<Recovery
   }
 }
 
-/// Continues until the process is taken over or known to belong to nobody. Meanwhile it is left alone.
+/// Continues until the process is taken over or known to have no pod or workload. Meanwhile it is left alone.
 cri::Awaitable<void> Recoveries::adoptUnclaimed(launcher::Unclaimed one) {
   Backoff pause(kQuestions);
   for (;;) {
@@ -355,7 +355,7 @@ cri::Awaitable<bool> Recoveries::tryUnclaimed(launcher::Unclaimed& one) {
     co_return false;
   }
   if (choice.kind == Choice::Kind::after_drill && !one.binary) {
-    saidOfUnclaimed(one, "its drill is over, and its binary is not known; it goes on until its pod goes");
+    saidOfUnclaimed(one, "its drill is over, and its binary is not known; it runs until its pod ends");
     co_return false;
   }
   if (choice.kind == Choice::Kind::uncovered) {

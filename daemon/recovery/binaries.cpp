@@ -157,8 +157,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config, std::vec
   metrics_.coverage(coverage);
 }
 
-/// Admitted binaries keep serving meanwhile: without this line nobody would notice that nothing new is
-/// admitted.
+/// Admitted binaries keep serving meanwhile: only this line shows that nothing new is admitted.
 void CachedBinaries::reportTrust() {
   const auto trust = cache_.trust();
   std::string said;
@@ -173,7 +172,7 @@ void CachedBinaries::reportTrust() {
   }
 }
 
-/// A rollback is said when it begins to count, and when it no longer does.
+/// A rollback is logged when it takes effect and when it no longer does.
 void CachedBinaries::reportRollbacks() {
   std::vector<telemetry::RollbackInEffect> gauges;
   std::map<std::string, std::string> states;

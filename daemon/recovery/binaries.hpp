@@ -34,7 +34,7 @@ struct BinaryState {
   std::optional<std::vector<std::string>> namespaces = {};
 };
 
-/// Whom a binary is for: who chose it, and the namespace of the pod.
+/// What a binary is for: who chose it, and the namespace of the pod.
 struct Chooser {
   Provenance chosenBy = Provenance::configuration;
   std::string podNamespace;
@@ -51,7 +51,7 @@ class Binaries {
   /// configuration, and must not be below the version floor unless the configuration also names it. Reasons
   /// not_permitted, version_rollback and those of every admission.
   virtual boost::asio::awaitable<Result<cache::AdmittedPtr>> acquire(BinaryRef ref, Chooser chooser) = 0;
-  /// The copy cannot be executed: the next caller gets another.
+  /// The copy cannot be executed: the next caller gets a different one.
   virtual void giveUp(const cache::AdmittedPtr& copy) = 0;
 };
 
@@ -92,7 +92,7 @@ class CachedBinaries final : public Binaries {
   std::optional<std::vector<BinaryState>> states_;
   std::map<BinaryRef, std::string> refused_;      // and why: logged once, however often it is checked
   std::string distrust_;                          // logged once, too
-  std::map<std::string, std::string> rollbacks_;  // their states, of which changes are logged
+  std::map<std::string, std::string> rollbacks_;  // their states; changes are logged
   boost::asio::thread_pool pool_{1};              // one at a time: admissions read and hash whole files
 };
 

@@ -30,7 +30,7 @@ ExitKind kindOf(const launcher::ExitStatus& status) {
   return status.kind == Kind::signaled ? ExitKind::signaled : ExitKind::unknown;
 }
 
-/// Of a recovery that is over.
+/// For a recovery that is over.
 RecoveryOutcome measuredAs(State end) {
   constexpr std::array kOutcomes{RecoveryOutcome::handed_back, RecoveryOutcome::completed,
                                  RecoveryOutcome::pod_gone, RecoveryOutcome::withdrawn,
@@ -114,8 +114,8 @@ void Chronicle::reached(Stamp at) {
 
 void Chronicle::inheritsNot(const std::vector<std::string>& what) {
   if (std::exchange(toldInherited_, true)) return;
-  log(LogLevel::info, "the fallback does not get all that its container would have",
-      Naming::without_namespace, {{"what", join(what, "; ")}});
+  log(LogLevel::info, "the fallback lacks some of what its container would have", Naming::without_namespace,
+      {{"what", join(what, "; ")}});
 }
 
 void Chronicle::launched(const std::vector<std::string>& notes) {
@@ -178,8 +178,8 @@ void Chronicle::cannotBeProbed(const Error& error) {
 }
 
 void Chronicle::cannotBeLaunched(const Error& error) {
-  log(LogLevel::warn, "the fallback cannot be launched at present; this is tried again",
-      Naming::without_namespace, {{"error", error.message()}});
+  log(LogLevel::warn, "the fallback cannot be launched at present; will retry", Naming::without_namespace,
+      {{"error", error.message()}});
 }
 
 void Chronicle::ended(Stamp at) {

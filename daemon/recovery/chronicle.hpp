@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells what happens to one recovery: each transition becomes a log line, metrics, what people who look at
-// the pod are told and, while there is something for the next daemon to know, a journal entry. Decides
+// Reports what happens to one recovery: each transition becomes a log line, metrics, an Event for people who
+// look at the pod and, while the next daemon has something to learn, a journal entry. Decides
 // nothing. One io_context thread; blocks briefly (the journal is on a tmpfs).
 #pragma once
 
@@ -24,14 +24,14 @@ namespace fallbackd::recovery {
 
 class Chronicle {
  public:
-  /// `incident` belongs to the recovery, which changes it before it tells of the change. All references
-  /// outlive the chronicle. `pod` is written to the journal. `events` may be null: nobody listens.
+  /// `incident` belongs to the recovery, which changes it before it reports the change. All references
+  /// outlive the chronicle. `pod` is written to the journal. `events` may be null: there is no listener.
   Chronicle(Journal& journal, telemetry::RecoveryMetrics& metrics, telemetry::Log& log, const Clock& clock,
             const Incident& incident, std::optional<PodFacts> pod, PodEvents* events = nullptr);
   Chronicle(const Chronicle&) = delete;
   Chronicle& operator=(const Chronicle&) = delete;
 
-  /// For the entries from now on.
+  /// For later journal entries.
   void describes(std::optional<PodFacts> pod) { pod_ = std::move(pod); }
 
   void detected();
@@ -42,9 +42,9 @@ class Chronicle {
   /// The same, but it must not run again: the incident says so.
   void endedUnseen();
 
-  /// The incident is in its state since then.
+  /// The incident has been in its state since then.
   void reached(Stamp at);
-  /// What the process that is about to be launched does not get of its container; logged once.
+  /// What the process about to be launched lacks of its container; logged once.
   void inheritsNot(const std::vector<std::string>& what);
   /// A process was launched; the notes are its limitations.
   void launched(const std::vector<std::string>& notes);
@@ -62,8 +62,8 @@ class Chronicle {
   void cannotBeLaunched(const Error& error);
   /// The recovery is over; the incident says how. Its entry stays only to keep it from running again.
   void ended(Stamp at);
-  /// Whether that entry is still to be written. If it cannot be, the entry of the process stays: from it the
-  /// next daemon learns as much, unless that could not be written, either.
+  /// Whether that entry is still to be written. If it cannot be written, the entry of the process stays: the
+  /// next daemon learns the same from it, unless that could not be written, either.
   [[nodiscard]] bool endIsUnrecorded() const { return endUnrecorded_; }
   /// Tries again.
   void recordEnd();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Probes that are commands of the fallback's own binary. Each runs in a place of its own, never in the
-// fallback's: see Launcher::probe(). One at a time, since each is awaited.
+// Probes that are commands of the fallback's own binary. Each runs in its own place, never in the fallback's:
+// see Launcher::probe(). One at a time, since each is awaited.
 #include "base/async/backoff.hpp"
 #include "recovery/recovery.hpp"
 
@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Each run costs a process; kubelet asks no more often than that, either.
+// Each run costs a process; kubelet probes no more often, either.
 constexpr std::chrono::nanoseconds kShortestPeriod = 1s;
 
 }  // namespace
@@ -24,7 +24,7 @@ constexpr std::chrono::nanoseconds kShortestPeriod = 1s;
 /// launched today.
 cri::Awaitable<Result<launcher::LaunchRequest>> Recovery::launchOfRunning() {
   if (launchedAs_) co_return *launchedAs_;
-  // The binary last: to admit it may take the time of reading and hashing it.
+  // The binary comes last: admitting it may require reading and hashing it.
   auto status = co_await services_.runtime.sandboxStatus(incident_.target.sandboxId);
   if (!status) co_return tl::unexpected<Error>(status.error());
   auto chooser = chooserOf(*services_.config, *workload_, incident_.target.podNamespace);
@@ -46,7 +46,7 @@ cri::Awaitable<Result<>> Recovery::runProbe(config::ReadyWhenCommand command) {
   co_return answer;
 }
 
-/// Between attempts to ask at all. A command costs a process even if it cannot be run.
+/// Pauses between attempts to probe at all. A command costs a process even if it cannot be run.
 Backoff Recovery::pausesOfAsking() const {
   const auto* const command = std::get_if<config::ReadyWhenCommand>(&workload_->readiness.when);
   return command == nullptr ? Backoff()

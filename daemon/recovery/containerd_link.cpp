@@ -9,8 +9,8 @@ namespace {
 
 constexpr auto kBetweenLines = std::chrono::minutes(1);
 
-/// gRPC's reason without its own words: "Events.Publish: failed to connect ...: unix:SOCKET: Permission
-/// denied".
+/// The reason in gRPC's error, without gRPC's own words: "Events.Publish: failed to connect ...: unix:SOCKET:
+/// Permission denied".
 std::string plainReason(const std::string& why, const std::string& socket) {
   const auto named = socket + ": ";
   const auto at = why.rfind(named);

@@ -15,9 +15,9 @@ class ContainerdLink {
   explicit ContainerdLink(std::string socket) : socket_(std::move(socket)) {}
 
   enum class News : std::uint8_t {
-    none,         // said a moment ago
+    none,         // logged a moment ago
     connected,    // it answers
-    unreachable,  // it never answered yet
+    unreachable,  // it has never answered
     lost,         // it answered until now
     still,        // a minute after the last line
   };

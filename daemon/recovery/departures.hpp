@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose turn it is to make way for the real container. While one does, its pod is not Ready; so that a
-// Service keeps endpoints, of four stand-ins of a workload on this node one does at a time, and of fewer one
-// as well. On the daemon's loop.
+// Decides which stand-in may make way for the real container. While it does, its pod is not Ready. So that a
+// Service keeps endpoints, only a quarter of a workload's stand-ins on this node make way at a time, but at
+// least one. On the daemon's loop.
 #pragma once
 
 #include "base/clock.hpp"
@@ -44,20 +44,21 @@ class Departures {
   };
 
  public:
-  /// How long after its recovery has ended a pod is taken for not Ready, at least: kubelet's relist, a probe,
+  /// How long a pod counts as not Ready after its recovery has ended, at least: kubelet's relist, a probe,
   /// and what a Service needs to route to it.
   static constexpr std::chrono::seconds kRest{3};
 
   /// The same once it is known to be Ready: what a Service needs.
   static constexpr std::chrono::seconds kRouted{1};
 
-  /// For the real container. If none has come by then, the others of the workload stay until one comes.
+  /// How long to wait for the real container. If none has come by then, the workload's others stay until one
+  /// comes.
   static constexpr std::chrono::seconds kLimit{60};
   /// But after this time one more tries: the pod whose container did not come may be gone.
   static constexpr std::chrono::minutes kStalled{10};
 
-  /// Held while a stand-in is away. Its end frees the place after a rest; where it is known whether the pod
-  /// is Ready, kRouted after it is. kLimit in any case.
+  /// Held while a stand-in is away. Destroying it frees the place after a rest; if it is known whether the
+  /// pod is Ready, kRouted after it is; in any case after kLimit.
   class Place {
    public:
     Place(const Clock& clock, std::shared_ptr<Group> group, std::uint64_t number,
@@ -74,7 +75,7 @@ class Departures {
     Place(const Place&) = delete;
     Place& operator=(const Place&) = delete;
     ~Place();
-    /// kLimit counts from now on.
+    /// kLimit starts again.
     void renew();
 
    private:
@@ -86,10 +87,10 @@ class Departures {
 
   explicit Departures(const Clock& clock) : clock_(clock) {}
 
-  /// One more, or one less, stand-in of this workload runs.
+  /// One more, or one fewer, stand-in of this workload runs.
   void runs(const std::string& workload, int change);
-  /// Nothing: not yet. With the place the stand-in counts as away, and no more as one that runs. `rest`: what
-  /// its pod needs to become Ready, if that is more than kRest. `isReady`: null if it is never known.
+  /// Nothing: not yet. With the place the stand-in counts as away, and no longer as one that runs. `rest`:
+  /// what its pod needs to become Ready, if that is more than kRest. `isReady`: null if it is never known.
   [[nodiscard]] std::optional<Place> leave(const std::string& workload, std::chrono::nanoseconds rest = kRest,
                                            IsReady isReady = nullptr);
   /// leave() would give a place.

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxNamed = 4;
 
-/// Why it must not be started, with the way out.
+/// Why it must not be started, and what to do about it.
 Error refusal(const kube::NotInheritedList& list, config::MissingEnv missingEnv) {
   kube::NotInheritedList reasons;
   for (const auto& one : list) {

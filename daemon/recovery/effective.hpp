@@ -20,10 +20,10 @@ namespace fallbackd::recovery {
 
 struct Effective {
   watcher::WorkloadPtr workload;
-  std::vector<std::string> differs;  // what the fallback does not get of its container: "PATH: WHY"
+  std::vector<std::string> differs;  // what the fallback lacks of its container: "PATH: WHY"
 };
 
-/// What is known beside the pod's specification.
+/// What is known besides the pod's specification.
 struct Setting {
   kube::Facts facts = {};
   const cri::SandboxStatus* sandbox = nullptr;  // null: not known yet

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is counted for as long as it lasts: each rises with its object and falls with it, on every way out.
+// Counts what lasts: each gauge rises with its object and falls when the object ends, on every path.
 #pragma once
 
 #include "base/clock.hpp"

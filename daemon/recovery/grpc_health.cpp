@@ -12,7 +12,7 @@ namespace {
 // RFC 9113, sections 3.4, 4.1 and 6.
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr std::size_t kFrameHead = 9;
-constexpr std::size_t kMaxFrame = 16384;  // what an endpoint may send that was not told otherwise
+constexpr std::size_t kMaxFrame = 16384;  // what an endpoint may send by default
 constexpr std::size_t kMaxReceived = 256UL << 10;
 namespace type {
 constexpr std::uint8_t kData = 0;
@@ -72,7 +72,7 @@ std::string text(std::string_view words) {
   return prefixed(words.size(), 7, 0) + std::string(words);
 }
 
-/// A header field that no side remembers, with its name from HPACK's static table.
+/// A header field that neither side remembers, with its name from HPACK's static table.
 std::string known(std::size_t name, std::string_view value) {
   return prefixed(name, 4, 0) + text(value);
 }

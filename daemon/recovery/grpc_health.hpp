@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One question by gRPC's health protocol (grpc.health.v1.Health/Check) over plain HTTP/2, as kubelet asks it:
+// One request of gRPC's health protocol (grpc.health.v1.Health/Check) over plain HTTP/2, as kubelet sends it:
 // bytes in, bytes out. The other side is a pod's program, so everything is bounded and no library parses what
 // it sends. Its headers are not decoded: SERVING in the answer's message is what counts.
 #pragma once
@@ -21,7 +21,7 @@ class GrpcHealthCheck {
   /// The other side closed the connection.
   void closed();
 
-  /// Absent as long as more must come. Empty: it serves; otherwise why not.
+  /// Absent while more bytes must come. Empty: it serves; otherwise why not.
   [[nodiscard]] const std::optional<std::string>& verdict() const { return verdict_; }
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a fallback serves: probed until it is ready, and periodically from then on. Only its own answer, or
+// Whether a fallback serves: probed until it is ready, and periodically after that. Only its own answer, or
 // its silence, counts against it.
 #include "base/async/backoff.hpp"
 #include "base/async/pause.hpp"
@@ -41,8 +41,8 @@ launcher::Place Recovery::place() const {
   return {incident_.podIp, process_->network()};
 }
 
-/// Until the fallback answers well, or its time limit is over. If it cannot be probed it may serve all the
-/// same: it is left alone and probed again.
+/// Until the fallback answers well, or its time limit is over. If it cannot be probed, it may still serve: it
+/// is left alone and probed again.
 cri::Awaitable<Result<>> Recovery::answersWell() {
   auto pause = pausesOfAsking();
   for (;;) {

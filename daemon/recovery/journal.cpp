@@ -88,7 +88,7 @@ Result<State> endFrom(std::string_view text) {
   return fail(Stage::journal, Reason::invalid, "ended is damaged");
 }
 
-/// Throws what Boost.JSON throws if a field is missing or has another type.
+/// Throws what Boost.JSON throws if a field is missing or has the wrong type.
 Result<JournalEntry> fromJson(const json::object& object) {
   if (object.at("version").as_int64() != kVersion) {
     return fail(Stage::journal, Reason::invalid, "version is not " + std::to_string(kVersion));
@@ -138,7 +138,7 @@ Result<JournalEntry> fromJson(const json::object& object) {
 }
 
 Result<JournalEntry> parse(const std::string& bytes) {
-  // One text that is not UTF-8 may not cost what must not be forgotten, such as neverAgain.
+  // One text that is not UTF-8 must not lose what has to be remembered, such as neverAgain.
   json::parse_options lenient;
   lenient.allow_invalid_utf8 = true;
   json::error_code error;

@@ -17,7 +17,7 @@
 namespace fallbackd::recovery {
 
 /// What selected the pod's workload: labels and our own annotations. Neither changes during the sandbox's
-/// life, so the workload can be found again without asking anybody.
+/// life, so the workload can be found again without a query.
 struct PodFacts {
   cri::Labels labels;
   cri::Labels annotations;
@@ -36,7 +36,7 @@ class Journal {
   /// Stage journal.
   static Result<Journal> open(const std::string& runDir);
 
-  /// Counts its changes and its entries there from now on.
+  /// Counts later changes, and the entries, in these metrics.
   void countIn(telemetry::JournalMetrics& metrics) { metrics_ = &metrics; }
 
   Result<> write(const JournalEntry& entry);

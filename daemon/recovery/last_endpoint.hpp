@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // handBack.when: spread. A pod that is the only ready one of its workload keeps its stand-in until another
-// one is ready, as far as anybody says so, and not for ever. On the daemon's loop.
+// pod is reported to be ready, but not for ever. On the daemon's loop.
 #pragma once
 
 #include "base/clock.hpp"
@@ -15,14 +15,14 @@ struct Services;
 
 class LastEndpoint {
  public:
-  /// After so long it makes way all the same: the other pods may never come.
+  /// After this time it makes way all the same: the other pods may never come.
   static constexpr std::chrono::minutes kLimit{10};
 
   /// The services outlive this.
   LastEndpoint(const Services& services, const Clock& clock, const std::string& podUid)
       : services_(services), clock_(clock), podUid_(podUid) {}
 
-  /// Why the pod has to stay Ready; nothing: it may make way now. Called again and again while it waits. It
+  /// Why the pod has to stay Ready; nothing: it may make way now. Called repeatedly while it waits. It
   /// asks the pod's owner, and waits a second for the answer.
   [[nodiscard]] std::optional<std::string> mustStay();
   /// It makes way although no other pod became ready in kLimit.

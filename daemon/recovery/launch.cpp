@@ -23,7 +23,7 @@ constexpr auto kSandboxDeadline = 10s;
 constexpr auto kShortestPause = 500us;
 // A containerd that disappears during this many launches in a row is not coming back soon.
 constexpr int kMaxLaunches = 10;
-// What the machine is short of: at first for a moment, at most for about a minute.
+// Retries while the machine is short of something: after a moment at first, for about a minute at most.
 constexpr Backoff::Limits kShortagePauses{20ms, 5s};
 constexpr int kMaxShortages = 20;
 
@@ -39,8 +39,8 @@ bool isAway(const Error& error) {
   return isSilence(error) && (error.reason == Reason::unavailable || error.reason == Reason::timeout);
 }
 
-/// A program that ran from the same copy may have spoilt it for all others. What AppArmor or SELinux denies
-/// fails alike, but leaves the copy as it was.
+/// A program that ran from the same copy may have spoilt it for all others. A denial by AppArmor or SELinux
+/// fails in the same way, but leaves the copy as it was.
 bool isSpoilt(const cache::Admitted& copy, const Error& error) {
   if (error.stage != Stage::exec) return false;
   if (error.errnum == ETXTBSY) return true;
@@ -61,7 +61,7 @@ void completeHostNetwork(const Services& services, cri::SandboxStatus& status) {
 /// From the binary to a started process.
 cri::Awaitable<Result<>> Recovery::drive() {
   if (!knowsWorkload_) {
-    // It died before anybody could say which workload started it.
+    // It died before it was known which workload started it.
     const std::variant<std::monostate, std::monostate> first =
         co_await (workloadLearnt() || untilEndRequested());
     if (first.index() == 1) co_return Result<>{};
@@ -95,7 +95,7 @@ cri::Awaitable<Result<>> Recovery::drive() {
   co_return Result<>{};
 }
 
-/// What is only short at present is tried again: the pod has nothing else. Null as launch().
+/// Retries after temporary shortages: the pod has nothing else. Null as from launch().
 cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatiently() {
   Backoff pause(kShortagePauses);
   int shortages = 0;
@@ -124,7 +124,7 @@ cri::Awaitable<Result<std::unique_ptr<launcher::Process>>> Recovery::launchPatie
   }
 }
 
-/// Where the program may already have run, its restart policy has to allow another run.
+/// If the program may already have run, its restart policy has to allow another run.
 bool Recovery::mayPass(const Error& error) const {
   const bool mayHaveRun =
       error.reason == Reason::spawner_gone || (error.stage == Stage::run && error.reason == Reason::killed);
@@ -205,7 +205,7 @@ launcher::LaunchRequest Recovery::requestFor(cache::AdmittedPtr binary, cri::San
 }
 
 /// Returns what is known, once; otherwise asks CRI for the sandbox until it is ready. The end of the pod
-/// shows here as sandbox_gone.
+/// appears here as sandbox_gone.
 cri::Awaitable<Result<cri::SandboxStatus>> Recovery::sandboxReady() {
   // The launcher checks that its pause process is still the same.
   if (auto known = std::exchange(status_, std::nullopt)) co_return std::move(*known);

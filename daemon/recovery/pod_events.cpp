@@ -12,7 +12,7 @@ std::string inMillis(std::chrono::nanoseconds length) {
   return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(length).count()) + " ms";
 }
 
-/// The cause in words; `unknown` is what containerd's words are for.
+/// The cause in words; for `unknown`, containerd's own words have to do.
 std::string_view clauseOf(Cause cause) {
   switch (cause) {
     case Cause::unreachable:
@@ -42,7 +42,7 @@ std::string_view clauseOf(Cause cause) {
   return "for a reason that is not known";
 }
 
-/// The part after what quotes an image or a URL: "dial tcp 10.0.0.1:443: connect: connection refused".
+/// The part after a quoted image or URL: "dial tcp 10.0.0.1:443: connect: connection refused".
 std::string_view withoutNames(std::string_view words) {
   constexpr std::string_view kAfterQuote = "\": ";
   const auto quote = words.rfind(kAfterQuote);
@@ -89,7 +89,7 @@ PodEvent waits(const Wait& wait, const BinaryRef& binary) {
   const auto due = "; fallback " + binary.toString() + " is due";
   const std::string cause(toString(wait.cause));
   if (wait.cause == Cause::not_started) {
-    // What holds kubelet up may be another tenant's pull: its words name it.
+    // What holds kubelet up may be another tenant's pull, which the text would name.
     return {PodEventReason::waits_for_start, cause,
             "The image is on the node, but kubelet, which is held up, does not start the container" + due};
   }
@@ -154,7 +154,7 @@ std::optional<PodEvent> ended(const Incident& incident) {
 }
 
 PodEvent refused(const BinaryRef& binary, const Error& error) {
-  // Decided before anything ran, as against what went wrong.
+  // Decided before anything ran; all other errors are failures.
   const bool wasRefused = error.stage == Stage::admission || error.stage == Stage::config;
   return {wasRefused ? PodEventReason::fallback_refused : PodEventReason::fallback_failed, seriesOf(error),
           ofFailure(binary, wasRefused, error)};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What people who look at a pod are told: the same transitions as log and metrics, in sentences. Who listens
-// is not this folder's concern; the daemon writes them as Events of Kubernetes (docs/events.md).
+// What people who look at a pod learn: the same transitions as in log and metrics, in sentences. This folder
+// does not know the receiver; the daemon writes them as Kubernetes Events (docs/events.md).
 #pragma once
 
 #include "launcher/launcher.hpp"
@@ -41,11 +41,11 @@ bool isWarning(PodEventReason reason);
 
 struct PodEvent {
   PodEventReason reason = PodEventReason::waits_for_image;
-  std::string series;   // events of one container, reason and series are the same one again
+  std::string series;   // events with the same container, reason and series are repeats
   std::string message;  // for people; may contain what containerd said
 };
 
-/// Whom the recoveries tell. Called on the daemon's loop, within a recovery: must not block.
+/// Receives what the recoveries report. Called on the daemon's loop, within a recovery: must not block.
 class PodEvents {
  public:
   PodEvents() = default;
@@ -56,8 +56,8 @@ class PodEvents {
   virtual void tell(const Target& target, PodEvent event) = 0;
 };
 
-/// Why a container waits, now that its fallback is due. Of what was found out through another pod, only what
-/// does not name that pod's image or namespace.
+/// Why a container waits, now that its fallback is due. Of what was learnt through another pod, it has only
+/// what does not name that pod's image or namespace.
 struct Wait {
   Cause cause = Cause::unknown;
   const std::string& words;  // containerd's
@@ -69,7 +69,7 @@ PodEvent waits(const Wait& wait, const BinaryRef& binary);
 PodEvent serving(const Incident& incident);
 PodEvent exited(const Incident& incident, const launcher::ExitStatus& status);
 PodEvent unhealthy(const Incident& incident, unsigned failures, const Error& error);
-/// The incident is over. Nothing is told of a pod that is gone.
+/// The incident is over. There is no event for a pod that is gone.
 std::optional<PodEvent> ended(const Incident& incident);
 /// It would not have been started, or was not.
 PodEvent refused(const BinaryRef& binary, const Error& error);

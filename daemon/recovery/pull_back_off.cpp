@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 constexpr Monotonic::duration kFirstRefusal = 10s;
 constexpr Monotonic::duration kLongestRefusal = 300s;
 constexpr int kDoublings = 5;  // until it is the longest
-// The series begins again with a failure that comes so long after the last one.
+// The series begins again with a failure that comes this long after the last one.
 constexpr Monotonic::duration kForgotten = 2 * kLongestRefusal;
 
 }  // namespace
@@ -21,7 +21,7 @@ constexpr Monotonic::duration kForgotten = 2 * kLongestRefusal;
 PullBackOff::PullBackOff(std::optional<Stamp> first)
     : failures_(first ? 0 : kDoublings + 1), next_(first.value_or(Stamp())), last_(next_), over_(next_) {}
 
-/// Of the pause after the last failure.
+/// The length of the pause after the last failure.
 Monotonic::duration PullBackOff::length() const {
   return failures_ > kDoublings ? kLongestRefusal : kFirstRefusal * (1 << (failures_ - 1));
 }

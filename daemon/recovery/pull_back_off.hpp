@@ -10,8 +10,8 @@
 
 namespace fallbackd::recovery {
 
-/// The rules are in docs/kubelet.md. Kubelet pulls only while no container of the pod's runs: within windows.
-/// The longest back-off that fits them is assumed, so a kubelet that was restarted ends earlier.
+/// The rules are in docs/kubelet.md. Kubelet pulls only while the pod's container does not run: within
+/// windows. The longest back-off that fits them is assumed; that of a restarted kubelet ends earlier.
 class PullBackOff {
  public:
   /// The first window opens: no pull of this pod can have failed before. Absent: it may have waited for long.
@@ -21,7 +21,7 @@ class PullBackOff {
   void closed(Stamp last);
   /// Kubelet may pull again from now on.
   void opened(Stamp now);
-  /// From then on kubelet's next pull begins at once.
+  /// From this time on, kubelet's next pull begins at once.
   [[nodiscard]] Stamp over() const { return over_; }
 
  private:

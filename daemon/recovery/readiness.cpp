@@ -44,8 +44,8 @@ constexpr std::chrono::nanoseconds kLastPause = 20ms;
 // Limit for a single attempt: a packet that is lost while the process starts must not cost the kernel's full
 // second before the next attempt.
 constexpr std::chrono::nanoseconds kTryLimit = 1s;
-// A wait that takes this much longer than it should: the daemon did not get to it. What the fallback did
-// meanwhile is not known.
+// A wait that takes this much longer than it should: the daemon was late. What the fallback did meanwhile is
+// not known.
 constexpr std::chrono::nanoseconds kLate = 200ms;
 constexpr std::uint64_t kMaxHeaderBytes = 64 * 1024;
 constexpr std::size_t kReadSize = 4096;
@@ -60,7 +60,7 @@ struct Answer {
   std::string text = {};
 };
 
-/// Errors of a connection although the fallback may serve: they say nothing about it.
+/// Errors of a connection that say nothing about the fallback: it may serve all the same.
 bool saysNothing(const boost::system::error_code& error) {
   switch (error.value()) {
     case EMFILE:
@@ -90,7 +90,7 @@ struct Target {
   std::shared_ptr<const sys::NamespaceFd> network;
   std::optional<std::string> path;  // for an HTTP request
   std::vector<std::pair<std::string, std::string>> headers = {};
-  std::optional<std::string> grpcService = std::nullopt;  // for a question by gRPC's health protocol
+  std::optional<std::string> grpcService = std::nullopt;  // for a request of gRPC's health protocol
 };
 
 asio::awaitable<Answer> connectTo(Target target, tcp::socket& socket) {
@@ -173,14 +173,14 @@ asio::awaitable<Answer> ask(Target target) {
   co_return Answer{Answer::Kind::bad, "HTTP status " + std::to_string(status)};
 }
 
-/// By how much a wait of that length, begun then, was too long because of the daemon; 0 if it hardly was.
+/// By how much the daemon overran a wait of that length that began then; 0 if hardly at all.
 std::chrono::nanoseconds lateness(const Clock& clock, Stamp began, std::chrono::nanoseconds length) {
   const std::chrono::nanoseconds late = clock.now() - began - length;
   return late > kLate ? late : 0ns;
 }
 
-/// Within `limit`. Silence is a bad answer, because nothing but the fallback is between us and it. If it was
-/// we who came too late, it may have answered.
+/// Within `limit`. Silence is a bad answer, because nothing but the fallback is between us and it. If we came
+/// too late, it may have answered.
 asio::awaitable<Answer> askWithin(Target target, std::chrono::nanoseconds limit) {
   const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
   const auto began = clock.now();
@@ -239,7 +239,7 @@ asio::awaitable<Result<>> waitReady(config::Readiness readiness, Place place) {
   if (std::holds_alternative<config::ReadyWhenExec>(readiness.when)) co_return Result<>{};
   FB_CO_TRY(const auto target, targetOf(readiness.when, place));
   const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
-  auto deadline = clock.now() + readiness.timeout;  // what we are late does not count
+  auto deadline = clock.now() + readiness.timeout;  // our own lateness does not count
   Answer last{Answer::Kind::bad, "no answer in time"};
   // A process that has just been executed does not listen yet; probing it now would only take its processor.
   co_await pauseFor(std::min(readiness.timeout / 2, kStartUp));

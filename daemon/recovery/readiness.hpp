@@ -25,7 +25,7 @@ struct Place {
   std::shared_ptr<const sys::NamespaceFd> network = nullptr;  // null: the daemon's own
 };
 
-/// Over the network: a command is the recovery's to run.
+/// Over the network: the recovery itself runs commands.
 ///
 /// Probes at once and then at growing intervals (0.5 to 20 ms) until the answer is good. Returns early only
 /// when cancelled: the caller also watches the process. Stage readiness; reason not_ready with the last

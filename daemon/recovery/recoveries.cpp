@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::size_t kKeptEnded = 200;
 constexpr std::size_t kKeptSaid = 256;
-/// Where a pod's annotation chose the image, what its own namespace's password brought says nothing of
-/// another namespace's pods.
+/// If a pod's annotation chose the image, a result that came from its own namespace's password says nothing
+/// about other namespaces' pods.
 bool saysOf(const std::string& podNamespace, const config::Workload& workload,
             const watcher::Verdict& verdict) {
   if (workload.imageFrom != Provenance::annotation || workload.match.namespaceName == podNamespace)
@@ -67,10 +67,11 @@ void Recoveries::pause(config::Pause order) {
 }
 
 void Recoveries::detected(watcher::Detection detection) {
-  if (stopping_) return;  // it is the next daemon's, which will detect it again
+  if (stopping_) return;  // the next daemon will detect it again
   const Key key{detection.sandbox.id, detection.workload->match.container};
   if (const auto known = active_.find(key); known != active_.end()) {
-    // Perhaps through another pull of its registry: then nobody asked for this image, and nothing is probed.
+    // Perhaps through another pull from its registry: then this image was not requested, and nothing is
+    // probed.
     if (detection.cause != Cause::not_started) known->second->pullFailed();
     return;
   }
@@ -97,8 +98,8 @@ void Recoveries::detected(watcher::Detection detection) {
   spawn(keep(key, recovery, nullptr));
 }
 
-/// In an earlier sandbox of the pod. Its end may mean that nothing may run again, and the cgroup has the same
-/// name. The watcher asks again.
+/// One still runs in an earlier sandbox of the pod. Its end may mean that nothing may run again, and its
+/// cgroup has the same name. The watcher asks again.
 bool Recoveries::endsElsewhere(const Place& place) const {
   return std::any_of(active_.begin(), active_.end(), [&](const auto& one) {
     const auto& target = one.second->incident().target;
@@ -125,7 +126,7 @@ cri::Awaitable<void> Recoveries::keep(Key key, std::shared_ptr<Recovery> recover
   if (recovery->endIsUnrecorded()) co_await recordEndLater(recovery);
 }
 
-/// As long as its pod is there.
+/// Tries as long as its pod is there.
 cri::Awaitable<void> Recoveries::recordEndLater(std::shared_ptr<Recovery> recovery) {
   const auto& incident = recovery->incident();
   Backoff pause(kEndRecords);
@@ -156,7 +157,7 @@ void Recoveries::keepFromRunning(const Incident& incident) {
 }
 
 /// Forgets pods that have no sandbox any more, so that the journal holds no more than the pods that are
-/// there. kubelet removes a sandbox some time after it stopped, and no event tells: it is looked for again.
+/// there. kubelet removes a sandbox some time after it stopped, and no event reports it, so this looks again.
 cri::Awaitable<void> Recoveries::forgetGonePods() {
   if (std::exchange(forgetting_, true)) co_return;
   Backoff pause(kLooksForGonePods);
@@ -181,7 +182,7 @@ void Recoveries::containerCreated(const std::string& podUid, const cri::Containe
   for (const auto& [key, recovery] : active_) {
     const auto& target = recovery->incident().target;
     if (target.podUid != podUid || target.container != container.name) continue;
-    // Where no configuration names the image, kubelet's own container of that name is the real one: the pod's
+    // If no configuration names the image, kubelet's own container of that name is the real one: the pod's
     // image may have been changed since the launch.
     const bool byName =
         !recovery->knowsWorkload() || recovery->workload().imageFrom == Provenance::pod_specification;
@@ -205,7 +206,8 @@ void Recoveries::handBack(const Key& key, const std::shared_ptr<Recovery>& recov
   if (isNew) spawn(handBackOnceItListens(key, recovery, container, started->second));
 }
 
-/// For an image whose name does not decide it. Until the runtime answers, the fallback keeps serving.
+/// For an image whose name does not show whether it is the workload's. Until the runtime answers, the
+/// fallback keeps serving.
 cri::Awaitable<void> Recoveries::handBackIfReal(Key key, std::shared_ptr<Recovery> recovery,
                                                 cri::Container container) {
   Backoff pause;
@@ -264,7 +266,7 @@ void Recoveries::probed(const config::Workload& workload, const watcher::Verdict
   using Kind = watcher::Verdict::Kind;
   const auto result =
       verdict.kind == Kind::pulled ? telemetry::ProbeResult::pulled : telemetry::ProbeResult::undecided;
-  // The image may have been here before: no event tells of its arrival.
+  // The image may have been here before: no event reports its arrival.
   for (const auto& [key, recovery] : active_) {
     if (!sameImage(recovery->workload().image, workload.image)) continue;
     if (!saysOf(recovery->incident().target.podNamespace, workload, verdict)) continue;
@@ -369,8 +371,8 @@ void Recoveries::connection(bool up, const std::string& why) {
   }
 }
 
-/// While the daemon stops, reports still arrive. What would begin now nobody would cancel, and stop() would
-/// wait for it.
+/// While the daemon stops, reports still arrive. What would begin now would never be cancelled, and stop()
+/// would wait for it.
 void Recoveries::spawn(cri::Awaitable<void> task) {
   if (!stopping_) tasks_.spawn(std::move(task));
 }

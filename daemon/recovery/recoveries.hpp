@@ -40,7 +40,7 @@ class Recoveries final : public watcher::Listener {
   /// The order forbids stand-ins, and the runtime has none of ours any more.
   [[nodiscard]] bool standInsGone() const;
 
-  /// From now on nothing begins any more, whatever is reported; what runs goes on. For the time before
+  /// From now on nothing begins, whatever is reported; what runs goes on. For the time before
   /// stop().
   void beginNothing() { stopping_ = true; }
   /// Ends the coroutines; the fallbacks keep running and are adopted by the next daemon. Nothing begins any
@@ -125,9 +125,9 @@ class Recoveries final : public watcher::Listener {
   config::ConfigPtr config_;
   std::map<Key, std::shared_ptr<Recovery>> active_;
   std::deque<Incident> ended_;
-  /// Not taken over yet: nothing else may be started there. By which recovery; empty: not known.
+  /// Not taken over yet: nothing else may be started there. With its recovery; empty: not known.
   std::map<Place, std::string> held_;
-  std::map<Place, std::string> spent_;  // must not run again for that pod; by which recovery
+  std::map<Place, std::string> spent_;  // must not run again for that pod; with its recovery
   std::map<std::string, std::shared_ptr<Event>> starting_;  // real containers that share their port, by id
   bool forgetting_ = false;
   HandBackGap handBackGap_;

@@ -18,7 +18,7 @@ using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
-// kubelet stops the sandbox at once when the last container of a pod that goes has ended.
+// kubelet stops the sandbox of a terminating pod as soon as its last container has ended.
 constexpr auto kPodMayGo = 2s;
 
 Backoff::Limits restartPauses(const config::Workload& workload) {
@@ -87,7 +87,8 @@ cri::Awaitable<void> Recovery::workloadLearnt() {
   if (!knowsWorkload_) co_await workloadKnown_.wait();
 }
 
-/// A process that runs already is probed and ended as its pod says, even if it would not be started today.
+/// A process that runs already is probed and ended as its pod specifies, even if it would not be started
+/// today.
 void Recovery::describeRunning() {
   if (!selected_->inheritance.on) return;
   const auto& target = incident_.target;
@@ -227,7 +228,7 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::serve() {
   co_return co_await afterEnd(status, outcomeOf(status));
 }
 
-/// A status that is late decides about another run, unless the policy is to run it in any case. Meanwhile
+/// A late status decides about another run, unless the policy is to run it in any case. Meanwhile
 /// nothing would be started anyway.
 cri::Awaitable<launcher::ExitStatus> Recovery::howItEnded(launcher::ExitStatus status) {
   noLongerServes();
@@ -245,7 +246,7 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::afterEnd(launcher::ExitStatus s
   co_return co_await endForGood(status, outcome);
 }
 
-/// Its restart policy wants no other run.
+/// Its restart policy allows no other run.
 cri::Awaitable<Result<Recovery::Next>> Recovery::endForGood(launcher::ExitStatus status,
                                                             config::Outcome outcome) {
   co_await cleanUp();
@@ -264,7 +265,7 @@ cri::Awaitable<void> Recovery::cleanUp() {
   releaseProcess();
 }
 
-/// From then on it serves no more, however long its clean-up takes.
+/// After this it no longer serves, however long its clean-up takes.
 cri::Awaitable<launcher::ExitStatus> Recovery::stopProcess(std::chrono::nanoseconds grace) {
   const auto status = co_await process_->stop(grace);
   if (requestedEnd_) incident_.stamps.stopped = clock_.now();
@@ -282,13 +283,14 @@ cri::Awaitable<Result<Recovery::Next>> Recovery::endAsRequested() {
     status = co_await stopProcess(workload_->terminationGrace);
   }
   releaseProcess();
-  // Of a pod that goes, kubelet itself removes what has ended, after it has read how.
+  // In a terminating pod, kubelet itself removes what has ended, after it has read how it ended.
   if (*requestedEnd_ == State::pod_gone) co_await settling_.fallbackEnded(status);
   co_return Next::end;
 }
 
-/// As it would end the container: the pod goes, or a probe of the pod failed. Which of them shows within the
-/// pause before the next run; if the pod stays, its restart policy decides as it does for the container.
+/// As it would end the container: the pod is terminating, or one of its probes failed. Which one it is shows
+/// within the pause before the next run; if the pod stays, its restart policy decides as it does for the
+/// container.
 cri::Awaitable<Result<Recovery::Next>> Recovery::endAsKubeletAsked() {
   const auto stopped = co_await stopProcess(settling_.grace());
   const auto status = co_await howItEnded(stopped);
@@ -304,14 +306,14 @@ void Recovery::noteExit(const launcher::ExitStatus& status) {
   noLongerRuns();
 }
 
-/// Shows it until it is over. False if it was shown already: then it has been logged.
+/// Shows the error until it is over. False if it was shown already: then it has been logged.
 bool Recovery::showsNew(const Error& error) {
   const bool known = incident_.error && incident_.error->message() == error.message();
   incident_.error = error;
   return !known;
 }
 
-/// What its probes met with is over as well.
+/// Errors of its probes are over, too.
 void Recovery::noLongerServes() {
   chronicle_.servesNoMore();
   incident_.state = State::verified;
@@ -337,7 +339,7 @@ cri::Awaitable<bool> Recovery::backOff() {
   if (now - launchedAt_ >= workload_->restart.resetAfter) restartPause_.reset();
   auto pause = restartPause_.next();
   if (std::exchange(endedByKubelet_, false)) {
-    // Another container of it may still drain.
+    // Another container of the pod may still drain.
     const auto rest = settling_.podGoes() ? settling_.grace() + kPodMayGo : kPodMayGo;
     pause = std::max<std::chrono::nanoseconds>(pause, rest);
   }

@@ -61,11 +61,11 @@ struct Services {
       askOnce = nullptr;
   /// The node's addresses as seen from that process, a pause process on the host's network; empty if unknown.
   std::function<std::vector<std::string>(pid_t pause)> nodeAddresses = nullptr;
-  /// Looks again and again which sockets listen on a port of the network of that process (their inodes).
+  /// Reports at each call which sockets listen on a port of the network of that process (their inodes).
   using Listeners = std::function<Result<std::set<std::uint64_t>>()>;
   std::function<Result<Listeners>(pid_t pid, std::uint16_t port)> listenersOf = nullptr;
-  /// From now on, what waits at a socket that is closed goes to another program on its port, in the network
-  /// of that process. Null, or without effect where the kernel cannot.
+  /// From now on, connections that wait at a socket when it is closed move to another program on its port, in
+  /// the network of that process. Null, or without effect, if the kernel cannot do it.
   std::function<void(pid_t pid)> passOnWaiting = nullptr;
   /// Limits concurrent launches: launcher.maxConcurrentLaunches. Created by Recoveries.
   std::optional<FairGate> launches = std::nullopt;
@@ -73,16 +73,16 @@ struct Services {
   std::optional<FairGate> probes = std::nullopt;
   watcher::PodSpecs* specs = &watcher::PodSpecs::none();
   config::ConfigPtr config = nullptr;  // the one in use; kept by Recoveries
-  /// Told what people who look at a pod should know; null: nobody is.
+  /// Receives what people who look at a pod should know; may be null.
   PodEvents* podEvents = nullptr;
-  /// Null: no fallback gets a stand-in. With them come their metrics.
+  /// Null: no fallback gets a stand-in. Their metrics are set together with them.
   standin::StandIns* standIns = nullptr;
   telemetry::StandInMetrics* standInMetrics = nullptr;
-  /// What the owner of a pod said of its rollout; nothing if it was not asked or has not answered.
+  /// What the owner of a pod reported about its rollout; nothing if it was not asked or has not answered.
   std::function<std::optional<standin::RolloutFacts>(const std::string& podUid)> rollout = nullptr;
   /// Asks it again.
   std::function<void(const std::string& podUid)> askRollout = nullptr;
-  /// What is known of the pods of a pod's owner; nothing: neither the pod nor its owner is known.
+  /// What is known about all pods of a pod's owner; nothing: neither the pod nor its owner is known.
   std::function<std::optional<standin::EndpointFacts>(const std::string& podUid)> endpoints = nullptr;
   /// Asks for them again.
   std::function<void(const std::string& podUid)> askEndpoints = nullptr;
@@ -90,7 +90,7 @@ struct Services {
   std::function<std::optional<bool>(const std::string& podUid, const std::string& container,
                                     const std::string& containerId)>
       readyWithout = nullptr;
-  /// Whether the pod is known to be on its way out.
+  /// Whether the pod is known to be terminating.
   std::function<bool(const std::string& podUid)> isDeleting = nullptr;
   /// Whose turn it is to make way for the real container. Created by Recoveries.
   std::optional<Departures> departures = std::nullopt;
@@ -135,17 +135,18 @@ class Recovery {
   void imageArrived() { settling_.imageArrived(); }
   void pullFailed() { settling_.pullFailed(); }
   void podDescribed() { settling_.podDescribed(); }
-  /// The services have another configuration.
+  /// The services have a new configuration.
   void reconfigured() { settling_.reconfigured(); }
   [[nodiscard]] bool mayHoldStandIn() const { return settling_.mayHold(); }
   /// The configuration, which we always know, no longer has a workload for the container.
   void notConfigured() { requestEnd(State::failed); }
   void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);
-  /// Of one without a workload: its drill is over, and no other workload may take its place. Its process goes
-  /// on until the pod goes or is handed back; if it ends by itself, nothing is started.
+  /// For a recovery without a workload: its drill is over, and no other workload may take its place. Its
+  /// process goes on until the pod goes or is handed back; if it ends by itself, nothing is started.
   void keepAfterDrill(std::optional<PodFacts> pod);
   [[nodiscard]] bool knowsWorkload() const { return knowsWorkload_; }
-  /// Of one that is over and must not run again: whether the journal does not say so yet. See Chronicle.
+  /// For a recovery that is over and must not run again: whether the journal does not record it yet. See
+  /// Chronicle.
   [[nodiscard]] bool endIsUnrecorded() const { return chronicle_.endIsUnrecorded(); }
   void recordEnd() { chronicle_.recordEnd(); }
 
@@ -214,7 +215,7 @@ class Recovery {
   Settling settling_;
   std::unique_ptr<launcher::Process> process_;
   /// Its pages stay in memory as long as the process runs, in any case: with this, other pods get the same
-  /// copy. Null of a process that an earlier daemon started.
+  /// copy. Null for a process that an earlier daemon started.
   cache::AdmittedPtr runsFrom_;
   std::optional<launcher::LaunchRequest> launchedAs_;  // the process that runs, for probes beside it
   unsigned nextProbePlace_ = 0;  // of two: a probe that was cancelled may still be cleaning up
@@ -223,17 +224,16 @@ class Recovery {
   Event workloadKnown_;
   std::optional<launcher::ExitStatus> unjudged_;  // ended; its restart policy has not been asked yet
   bool completed_ = false;                        // exit code 0, and its policy wants no other run
-  std::optional<State>
-      requestedEnd_;  // handed_back, pod_gone, withdrawn or failed, once somebody asked for it
+  std::optional<State> requestedEnd_;  // handed_back, pod_gone, withdrawn or failed, once it was requested
   Event endRequested_;
-  Event askNow_;  // CRI about the sandbox, or need not be asked any more
+  Event askNow_;  // asks CRI about the sandbox, or stops asking
   Stamp askingSince_{};
   Backoff restartPause_;
   Stamp launchedAt_{};
-  bool copyWasSpoilt_ = false;    // by a fallback that ran from it: the next attempt gets another
+  bool copyWasSpoilt_ = false;    // by a fallback that ran from it: the next attempt gets a different one
   bool launchBegun_ = false;      // an attempt that may have started a process
   bool withdrawalWaits_ = false;  // for its outcome
-  bool endedByKubelet_ = false;   // the last run: the pod may be on its way out
+  bool endedByKubelet_ = false;   // the last run: the pod may be terminating
 };
 
 }  // namespace fallbackd::recovery

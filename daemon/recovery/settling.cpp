@@ -137,7 +137,7 @@ void Settling::tryToLeave() {
   note(State::settled, why.value_or(""), standIn_->containerId());
 }
 
-/// Of the pod with its real container, once that has come.
+/// Readiness of the pod with its real container, once that has come.
 Departures::IsReady Settling::readiness() const {
   if (!services_.readyWithout) return nullptr;
   const auto& target = incident_.target;
@@ -192,9 +192,9 @@ cri::Awaitable<void> Settling::keep(watcher::WorkloadPtr workload, std::string l
   }
 }
 
-/// Until it is gone: as long as it runs, kubelet makes no container. A removal that fails halfway has stopped
-/// it already; so what it is sent from the first attempt on is ours, and says nothing of kubelet. That its
-/// pod goes is known from elsewhere, if at all.
+/// Tries until it is gone: as long as it runs, kubelet makes no container. A removal that fails halfway has
+/// stopped it already; so the signals since the first attempt are ours, and say nothing about kubelet.
+/// Whether its pod is terminating is known from elsewhere, if at all.
 cri::Awaitable<bool> Settling::leaveForImage() {
   Backoff pause(kLeavingRetries);
   for (;;) {
@@ -219,7 +219,7 @@ cri::Awaitable<bool> Settling::leaveForImage() {
   co_return true;
 }
 
-/// Ended by kubelet before it can have adopted it, or by somebody else at any time. The fallback goes on.
+/// Ended by kubelet before it can have adopted it, or by someone else at any time. The fallback goes on.
 cri::Awaitable<void> Settling::rejected(int signal) {
   // However long its removal takes.
   const auto age = startedAt_ ? std::optional(clock_.now() - *startedAt_) : std::nullopt;

@@ -36,26 +36,26 @@ class Settling {
   cri::Awaitable<void> keep(watcher::WorkloadPtr workload, std::string logFile);
   /// The real image can be pulled: kubelet makes no container while a stand-in runs.
   void imageCame();
-  /// The same where kubelet need not pull an image that is here.
+  /// The same if kubelet need not pull an image that is here.
   void imageArrived();
   /// It cannot be pulled any more: with policy Always kubelet could not start the container.
   void pullFailed();
   /// kubelet has created the real container, whatever it looked at before that.
   void containerCame();
-  /// Somebody described the pod again.
+  /// A source described the pod again.
   void podDescribed();
-  /// Another configuration counts: where it wants no stand-in, this one is removed.
+  /// A new configuration applies: if it wants no stand-in, this one is removed.
   void reconfigured();
   /// The fallback ended: so does the stand-in, in the same way. It stays as a container that ended.
   cri::Awaitable<void> fallbackEnded(launcher::ExitStatus status);
   /// Removes every trace, for the real container. What cannot be removed now is removed by the next sweep.
   cri::Awaitable<void> leave();
 
-  /// Whose stand-ins make way one after the other.
+  /// The group whose stand-ins make way one after another.
   [[nodiscard]] std::string group() const;
   /// How long kubelet gives its pod to end.
   [[nodiscard]] std::chrono::nanoseconds grace() const;
-  /// It is known that its pod is being deleted. False: it is not, or nobody says.
+  /// It is known that its pod is being deleted. False: it is not, or this is unknown.
   [[nodiscard]] bool podGoes() const;
   [[nodiscard]] bool runs() const { return standIn_ != nullptr; }
   /// One runs, or may exist: it is being made, taken over, or could not be removed.
@@ -67,8 +67,8 @@ class Settling {
   static constexpr std::chrono::seconds kAdoptionLimit{5};
   static constexpr unsigned kMaxRejections = 2;
 
-  /// It ends by itself: what a call makes that is cut off stays in the runtime. A fallback that has to end
-  /// does not wait for it.
+  /// It ends by itself: what an interrupted call has made would stay in the runtime. A fallback that has to
+  /// end does not wait for it.
   struct Making;
 
   cri::Awaitable<void> takeOver();

@@ -18,14 +18,14 @@ namespace {
 
 constexpr Backoff::Limits kTakeOverRetries{1s, 60s};
 constexpr std::chrono::seconds kHungPull = 30s;
-constexpr int kUnknownExit = 255;  // as containerd says it
+constexpr int kUnknownExit = 255;  // as containerd reports it
 constexpr int kRemovals = 5;
 constexpr Backoff::Limits kRemovalPauses{100ms, 1s};
 
 int exitCodeOf(const launcher::ExitStatus& status) {
   using Kind = launcher::ExitStatus::Kind;
   if (status.kind == Kind::exited) return status.value;
-  // Of a process that is not the daemon's child some kernels do not tell how it ended.
+  // Some kernels do not report how a process ended that is not the daemon's child.
   if (status.oomKilled) return standin::exitCodeOfSignal(SIGKILL);
   return status.kind == Kind::signaled ? standin::exitCodeOfSignal(status.value) : kUnknownExit;
 }
@@ -58,7 +58,7 @@ struct Settling::Making {
       fail(Stage::run, Reason::cancelled, "its making was broken off");
 };
 
-/// What an earlier daemon made goes on; until the runtime tells of it, nothing else may be made.
+/// What an earlier daemon made goes on; until the runtime reports it, nothing else may be made.
 cri::Awaitable<void> Settling::takeOver() {
   if (!incident_.adopted || lookedForEarlier_) co_return;
   underWay_ = true;
@@ -75,7 +75,7 @@ cri::Awaitable<void> Settling::takeOver() {
       note(State::settled, "an earlier fallbackd made it", standIn_->containerId());
       co_return;
     }
-    // Its process is not one that can be held: it is removed and made again.
+    // Its process cannot be held: the stand-in is removed and made again.
     if (found.error().stage == Stage::run) {
       lookedForEarlier_ = true;
       co_return;
@@ -141,7 +141,7 @@ cri::Awaitable<void> Settling::make(std::string logFile) {
     static_cast<void>(co_await removeTraces(standin::Fallback::serves));
     co_return;
   }
-  // Where kubelet may have adopted one, the real container does not come before it is removed.
+  // If kubelet may have adopted one, the real container does not come before it is removed.
   underWay_ = !made && made.error().stage == Stage::run;
   if (!made) {
     const auto& error = made.error();
@@ -182,7 +182,7 @@ cri::Awaitable<Result<std::unique_ptr<standin::StandIn>>> Settling::makeBy(stand
   const AtEnd breakOff([making] { making->breakOff(); });
   co_await making->over.wait();
   making_.reset();
-  // No sweep may have looked since the container is there.
+  // No sweep may have looked since the container appeared.
   services_.standInsMayExist = true;
   co_return std::move(making->made);
 }
@@ -222,7 +222,7 @@ void Settling::stopped() {
 
 cri::Awaitable<void> Settling::fallbackEnded(launcher::ExitStatus status) {
   if (standIn_ == nullptr) {
-    // What was asked of the runtime may have happened although nobody waited for the answer.
+    // The runtime may have carried out a request although nothing waited for its answer.
     if (underWay_) static_cast<void>(co_await removeTraces(standin::Fallback::ended));
     co_return;
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// With policy Always kubelet pulls once the stand-in has made way, even what is here. Until its back-off
-// after failed pulls has run out, the pod would have no endpoint, so the stand-in stays as long.
+// With policy Always kubelet pulls once the stand-in has made way, even an image that is here. Until its
+// back-off after failed pulls has run out, the pod would have no endpoint, so the stand-in stays until then.
 #include "base/async/pause.hpp"
 #include "recovery/recovery.hpp"
 #include "recovery/settling.hpp"
@@ -35,7 +35,7 @@ void Settling::pullFailed() {
   if (standIn_ != nullptr && pullsAlways() && !wantsNone()) imageCame_.reset();
 }
 
-/// Kubelet remembers failures by the pod, so those of an earlier sandbox count as well.
+/// Kubelet remembers failures by the pod, so those of an earlier sandbox count, too.
 void Settling::kubeletPullsSince(const cri::Sandbox* sandbox) {
   if (pulls_) return;
   std::optional<Stamp> first;

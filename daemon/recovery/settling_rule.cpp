@@ -15,9 +15,9 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto kSettleLook = 10s;                     // between looks whether it is allowed by now
-constexpr auto kAnswerLook = 1s;                      // whether somebody has described the pod by now
+constexpr auto kAnswerLook = 1s;                      // whether a source has described the pod by now
 constexpr auto kRolloutLook = 30s;                    // between questions to the API server
-constexpr auto kDefaultGrace = 30s;                   // of a pod that does not say
+constexpr auto kDefaultGrace = 30s;                   // of a pod that does not specify it
 constexpr std::chrono::seconds kLongestRest = 10min;  // however long a pod's probes take
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// handBack.on: start. Both programs listen on one port for a moment (SO_REUSEPORT), and nobody is refused.
+// handBack.on: start. Both programs listen on one port for a moment (SO_REUSEPORT), and no client is refused.
 #include "base/async/backoff.hpp"
 #include "recovery/readiness.hpp"
 #include "recovery/recoveries.hpp"

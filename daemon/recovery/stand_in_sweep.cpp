@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 constexpr auto kSweepInterval = 1min;
 constexpr Backoff::Limits kSweepRetries{2s, 1min};
 constexpr std::string_view kSweepFails = "sweep of stand-ins: ";
-// kubelet reads how the containers of a pod that goes have ended, and removes them itself.
+// kubelet reads how the containers of a terminating pod have ended, and removes them itself.
 constexpr auto kLeftToKubelet = 30s;
 
 bool justGone(const Incident& incident, Stamp now) {
@@ -31,7 +31,7 @@ bool justGone(const Incident& incident, Stamp now) {
 }  // namespace
 
 bool Recoveries::keepsStandIn(const std::string& recoveryId) const {
-  // Those of which it is not known yet whether their fallback runs.
+  // It is not known yet whether the fallback of these runs.
   const bool held = std::any_of(held_.begin(), held_.end(), [&](const auto& one) {
     return one.second.empty() || one.second == recoveryId;
   });
@@ -55,7 +55,8 @@ bool Recoveries::standInsGone() const {
                       [](const auto& one) { return one.second->mayHoldStandIn(); });
 }
 
-/// Its fallback has ended, whatever else has to be found out. If it cannot be, it is tried again with that.
+/// Its fallback has ended, whatever else has to be found out. If this fails, it is tried again together with
+/// that.
 cri::Awaitable<void> Recoveries::removeStandInsOf(Target target) {
   if (services_.standIns == nullptr) co_return;
   const auto removed =
@@ -92,13 +93,13 @@ void Recoveries::saySwept(const Result<std::size_t>& removed) {
   }
   const auto error = removed.error().message();
   if (!firstTime(std::string(kSweepFails) + error)) return;
-  services_.log.warn("stand-ins without a fallback cannot be removed; it is tried again", {{"error", error}});
+  services_.log.warn("stand-ins without a fallback cannot be removed; will retry", {{"error", error}});
 }
 
 cri::Awaitable<void> Recoveries::sweepStandIns() {
   Backoff retry(kSweepRetries);
   for (;;) {
-    sweepAsked_.reset();  // who asks during a sweep waits for the next one
+    sweepAsked_.reset();  // a request during a sweep waits for the next one
     bool again = false;
     if (services_.standInsMayExist) {
       const auto kept = co_await sweepOnce();

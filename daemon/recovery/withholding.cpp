@@ -17,7 +17,7 @@ bool sameOrder(const config::Pause::Order* one, const config::Pause::Order* othe
   return *one == *other;
 }
 
-/// Whether nothing that was told or counted of it has changed.
+/// Whether nothing that was reported or counted about it has changed.
 bool isSame(const Withheld& one, const Withheld& other) {
   return one.by == other.by && one.workload == other.workload && one.binary == other.binary;
 }
@@ -100,7 +100,7 @@ boost::asio::awaitable<void> Withholding::decide(Key key, watcher::WorkloadPtr w
   const auto found = all_.find(key);
   if (found == all_.end()) co_return;
   auto& one = found->second.withheld;
-  // What took its place meanwhile is decided about by itself.
+  // What took its place meanwhile is decided separately.
   const bool same = one.workload == workload->name && one.binary == workload->binary;
   if (one.by != Withheld::By::observe || !same) co_return;
   const auto complete = [&](const cache::AdmittedPtr& binary) {

@@ -44,11 +44,11 @@ class Withholding {
   /// The services outlive this object.
   explicit Withholding(Services& services) : services_(services), tasks_(services.executor) {}
 
-  /// From now on this order counts. Forgets what is withheld in a namespace for which it changes anything: it
-  /// is detected again.
+  /// From now on this order applies. Forgets what is withheld in a namespace for which it changes anything:
+  /// it is detected again.
   void pause(config::Pause order);
-  /// The configuration changed. Nothing is shown as withheld until it is detected again; only what has
-  /// another workload, binary or mode by then is told and counted as a new one.
+  /// The configuration changed. Nothing is shown as withheld until it is detected again; only what has a
+  /// different workload, binary or mode by then is reported and counted as new.
   void reconfigured();
   [[nodiscard]] const config::Pause& paused() const { return pause_; }
 
@@ -72,10 +72,10 @@ class Withholding {
 
   boost::asio::awaitable<void> decide(Key key, watcher::WorkloadPtr workload, Stamp waitingSince);
 
-  /// It is due, and was not known to be.
+  /// It has just become known to be due.
   void begin(const Withheld& one, const watcher::Detection& detection);
 
-  /// One line with what every line of a withheld fallback has, and more.
+  /// One line with the fields that every line of a withheld fallback has, and `more`.
   void log(config::LogLevel level, std::string_view message, const Withheld& one, telemetry::Fields more);
 
   void tell(const Withheld& one, PodEvent event);
