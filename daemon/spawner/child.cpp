@@ -42,7 +42,7 @@ bool joinByWriting(int file) {
   return ::write(file, "0", 1) == 1;
 }
 
-/// First of all, so that whoever empties the leaf finds this process.
+/// First of all, so that a daemon that empties the leaf finds this process.
 void joinUnifiedCgroup(ChildPlan& plan) {
   if (plan.order.unifiedCgroup && !plan.inUnifiedCgroup && !joinByWriting(plan.fds.cgroupProcs.get())) {
     giveUp(plan, Step::join_cgroup);
@@ -69,7 +69,7 @@ void joinLegacyCgroups(ChildPlan& plan) {
   if (::unshare(CLONE_NEWCGROUP) != 0) giveUp(plan, Step::cgroup_namespace);
 }
 
-/// A volume may cover it: opened by root, whatever that is must not reach the program.
+/// A volume may cover it, and root opens it: anything else must not reach the program.
 int openNull(int flags) {
   const int null = ::open("/dev/null", flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   struct stat found {};
@@ -78,12 +78,13 @@ int openNull(int flags) {
     errno = ENODEV;
     return -1;
   }
-  // Only for opening: a pipe in its place must not hold up the launch.
+  // O_NONBLOCK is only for opening: a pipe in its place must not hold up the launch.
   return ::fcntl(null, F_SETFL, 0) == 0 ? null : -1;
 }
 
-/// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no others. What only runs
-/// a health check has no log: its output goes to /dev/null of its own root, never to the node's.
+/// Descriptors 0, 1 and 2 for the program, 3 and 4 until execveat, 5 for a moment, no others. A process that
+/// only runs a health check has no log: its output goes to the /dev/null of its own root, never to the
+/// node's.
 void arrangeFds(ChildPlan& plan) {
   const bool silent = plan.order.argv.empty();
   const int null = openNull(silent ? O_RDWR : O_RDONLY);

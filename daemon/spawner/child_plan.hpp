@@ -54,7 +54,7 @@ struct ChildPlan {
   [[nodiscard]] std::string_view objectOf(Step step, int index) const;
 };
 
-/// For the child: sends the report; ends the process if nobody reads any more.
+/// For the child: sends the report; ends the process if the reader is gone.
 void report(const ChildPlan& plan, const ChildReport& report);
 /// For the child: reports a failure with the current errno and ends the process.
 [[noreturn]] void giveUp(ChildPlan& plan, Step step, int object = -1);

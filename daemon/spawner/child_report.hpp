@@ -12,7 +12,7 @@
 
 namespace fallbackd::launcher {
 
-/// What spare and child write to the launch's socket, one message each. The kernel says who sent it.
+/// What spare and child write to the launch's socket, one message each. The kernel names the sender.
 struct ChildReport {
   enum class Kind : std::uint8_t {
     born,

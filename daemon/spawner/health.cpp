@@ -24,8 +24,8 @@ namespace {
 // Only one health check runs per process, and the CLONE_VFORK child needs its own stack.
 alignas(64) char healthStack[64 * 1024];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
-/// Returns, as far as the compiler knows: before a call that never returns, AddressSanitizer looks at the
-/// stack by system calls that the filter may deny.
+/// Returns, as far as the compiler knows: before a call that never returns, AddressSanitizer inspects the
+/// stack with system calls that the filter may deny.
 int execute(ChildPlan& plan) {
   ::syscall(SYS_execveat, kExecutable, "", plan.healthArgv.data(), plan.env.data(), AT_EMPTY_PATH);
   if (errno != 0) giveUp(plan, Step::exec);
@@ -51,8 +51,8 @@ int apart(void* argument) {
   return execute(plan);
 }
 
-/// Kills and reaps whatever outlives a health check as a daemon: in a PID namespace of its own that is
-/// everybody else.
+/// Kills and reaps whatever outlives a health check as a daemon: in its own PID namespace, that is every
+/// other process.
 void endAllOthers() {
   do {
     ::kill(-1, SIGKILL);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a fallback must not inherit from whoever started the daemon: ignored signals, raised limits.
+// What a fallback must not inherit from the process that started the daemon: ignored signals, raised limits.
 #pragma once
 
 #include "spawner/protocol.hpp"
@@ -12,8 +12,8 @@ namespace fallbackd::launcher {
 /// reset. Uses the bare system call: the C library reserves two signals and changes neither.
 void resetSignals();
 
-/// No core files, and not what somebody raised for the daemon: keeps hard limits, sets soft limits to the
-/// usual.
+/// No core files, and no limits that were raised for the daemon: keeps hard limits, sets soft limits to the
+/// usual values.
 std::vector<ProcessLimit> containerLimits();
 
 }  // namespace fallbackd::launcher

@@ -200,7 +200,7 @@ std::uint32_t readKind(WireReader& in) {
   return in.number<std::uint32_t>() == kMagic ? in.number<std::uint32_t>() : 0;
 }
 
-/// False if `kind` is another message's. A damaged message makes `wire` refuse.
+/// False if `kind` is that of a different message. A damaged message makes `wire` refuse.
 template <class Message, class Variant>
 bool readIf(WireReader& wire, std::uint32_t kind, Variant& into) {
   static_assert(kKind<Message> != 0);
@@ -213,7 +213,7 @@ bool readIf(WireReader& wire, std::uint32_t kind, Variant& into) {
   return true;
 }
 
-/// Exactly one message of these. `what` they are, for the error.
+/// Exactly one message of these kinds. `what`: the expected message, for the error.
 template <class... Messages>
 Result<std::variant<Messages...>> readOneOf(std::string_view bytes, const char* what) {
   WireReader wire(bytes);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which reports of a launch the spawner believes. The kernel says who sent each one; a report counts once, in
+// Which reports of a launch the spawner believes. The kernel names each sender; a report counts once, in
 // its turn, and only from the process whose turn it is.
 #pragma once
 

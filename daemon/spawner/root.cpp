@@ -36,8 +36,8 @@ void makeBareFolders(int reports) {
 }
 
 void makeDevices(int reports) {
-  // Created by us in a file system that nobody else sees: never the host's /dev/null, which may not be what
-  // it seems (CVE-2025-31133).
+  // Created by us in a file system that no other process sees: never the host's /dev/null, which may not be
+  // what it seems (CVE-2025-31133).
   for (const auto& device : kDevices) {
     if (::mknod(device.path, S_IFCHR | 0666, ::makedev(device.major, device.minor)) != 0) {
       giveUp(reports, Step::root_device, device.path);

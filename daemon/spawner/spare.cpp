@@ -29,7 +29,7 @@ constexpr std::size_t kUsedBytes = 32 * 1024;  // what a launch without sanitize
 // A spare has one child.
 alignas(64) char childStack[kChildStackBytes];  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
-/// The spawner's open descriptors do not belong into the spare: with a copy of its socket here, the daemon
+/// The spawner's open descriptors do not belong in the spare: with a copy of its socket here, the daemon
 /// would not notice that the spawner died.
 void closeAllBut(int one, int other) {
   constexpr int kFirst = STDERR_FILENO + 1;
@@ -59,7 +59,7 @@ void inChild(void* plan) {
   fallbackd_clone_sharing(&arguments, &inChild, &plan);
   if (plan.inUnifiedCgroup) {
     // Kernels before 5.7 do not know the flag; others refuse it for some layouts. The child then moves itself
-    // there, and reports the reason if that fails too.
+    // there, and reports the reason if that fails, too.
     arguments.flags &= ~static_cast<std::uint64_t>(CLONE_INTO_CGROUP);
     arguments.cgroup = 0;
     plan.inUnifiedCgroup = false;

@@ -55,7 +55,7 @@ struct Spawner::Launch {
   StartedReport started;
   bool aborted = false;
   bool executing = false;  // the child was about to call execveat
-  bool silent = false;     // nobody holds the other end of its reports any more: it has executed or ended
+  bool silent = false;     // no process holds the other end of its reports: it has executed or ended
   bool running = false;    // the binary is executing, and the daemon was told
   bool passed = false;     // its health check succeeded, and it is not to execute anything else
   std::optional<Error> failure;
@@ -120,7 +120,7 @@ Result<> Spawner::run() {
         readReports(*found->second);
       }
     }
-    // After the pipes: what a child had to say is read before its end is handled.
+    // After the pipes: a child's reports are read before its end is handled.
     if (signaled) signaled = reap() == Children::have_more;
   }
 }
@@ -179,8 +179,9 @@ void Spawner::prepare() {
   wantsSpare_ = false;
 }
 
-/// By pid of a process that has not been reaped, so the pid is still its own. If the child is not born when
-/// its spare is killed it never will be; if it is born and has not reported yet, reporting fails and it ends.
+/// Kills by pid, but only a process that has not been reaped, so the pid is still its own. If the child is
+/// not born when its spare is killed it never will be; if it is born and has not reported yet, reporting
+/// fails and it ends.
 void Spawner::end(Launch& launch) {
   launch.aborted = true;
   const pid_t target = launch.pid != 0 ? launch.pid : launch.spare;
@@ -261,7 +262,7 @@ void Spawner::stopped(const siginfo_t& stop) {
     return one.second->transfer && one.second->transfer->concerns(stop.si_pid);
   });
   if (found == launches_.end()) {
-    // A running process that somebody stopped with a signal is not our concern.
+    // A running process that was stopped with a signal is not our concern.
     if (stop.si_code == CLD_TRAPPED) strays_.insert(stop.si_pid);
     return;
   }

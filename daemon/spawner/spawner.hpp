@@ -22,7 +22,8 @@ class Spawner {
 
   /// Private root, signals.
   Result<> setUp();
-  /// Runs until the daemon closes its end. Kills launches that have not executed by then; what runs, runs on.
+  /// Runs until the daemon closes its end. Kills launches that have not executed by then; running programs
+  /// run on.
   Result<> run();
   /// Reports a failed setUp() to the daemon.
   void reportFailure(const Error& error);

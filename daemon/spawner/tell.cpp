@@ -19,7 +19,7 @@ bool hide() {
 }
 
 void tell(int socket, const ChildReport& report) {
-  // Without the spawner nobody keeps track of this process: it must not continue. SIGPIPE ends it, except a
+  // Without the spawner nothing keeps track of this process: it must not continue. SIGPIPE ends it, except a
   // pid 1, which the kernel spares.
   if (::write(socket, &report, sizeof report) != sizeof report) ::_exit(1);
 }

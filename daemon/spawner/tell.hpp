@@ -17,7 +17,7 @@ std::int64_t monotonicNs();
 /// (where fs.suid_dumpable is not 0), execveat does.
 bool hide();
 
-/// Sends the report; ends the process if nobody reads any more.
+/// Sends the report; ends the process if the reader is gone.
 void tell(int socket, const ChildReport& report);
 
 /// Sends a failure with the current errno and ends the process.

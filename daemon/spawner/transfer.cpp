@@ -24,7 +24,7 @@ Result<> Transfer::stopped(pid_t process, int status, std::set<pid_t>& strays) {
     if (stop.kind == Kind::began && step_ == Step::born) return makeSession();
     if (stop.kind == Kind::trap && step_ == Step::making_session) return letGo();
   }
-  // A signal from anybody who may send one: delivered as it would be without us.
+  // A signal from another process: delivered as it would be without us.
   return sys::resume(process, stop.kind == Kind::signal ? stop.signal : 0);
 }
 
@@ -50,7 +50,7 @@ Result<> Transfer::forked(std::set<pid_t>& strays) {
   return strays.erase(inside_) > 0 ? makeSession() : Result<>{};
 }
 
-/// It reached the stop behind the call.
+/// It reached the stop after the call.
 Result<> Transfer::notForked() const {
   FB_TRY(const auto registers, sys::registersOf(outside_));
   return fail(Stage::join, Reason::system, "fork into the sandbox's PID namespace",
