@@ -26,7 +26,7 @@ constexpr auto kExitLimit = 2s;
 constexpr Backoff::Limits kEndLooks{10ms, 200ms};
 constexpr int kMaxEndLooks = 15;  // 2 s
 constexpr Backoff::Limits kRemovalPauses{100ms, 1s};
-constexpr auto kStopGrace = 0s;  // nobody needs the process any more
+constexpr auto kStopGrace = 0s;  // the process is no longer needed
 constexpr const char* kPodUid = "io.kubernetes.pod.uid";
 
 class ContainerdStandIn final : public StandIn {
@@ -41,7 +41,7 @@ class ContainerdStandIn final : public StandIn {
   }
   asio::awaitable<void> outOfMemory() override {
     const auto told = co_await control_.tellOutOfMemory(id_);
-    static_cast<void>(told);  // its exit code says it as well, if less clearly
+    static_cast<void>(told);  // its exit code shows it, too, if less clearly
   }
   asio::awaitable<void> exit(int code) override {
     if (!signals_.end(code)) co_return;
@@ -84,15 +84,15 @@ tl::unexpected<Error> mayRun(const Error& start, const Error& removal) {
 
 }  // namespace
 
-/// Ours, of all sandboxes.
+/// Our stand-ins, of all sandboxes.
 cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::mine() {
   auto list = co_await runtime_.listContainers();
   if (list) std::erase_if(*list, [&](const auto& one) { return !isOurs(one, runDir_); });
   co_return list;
 }
 
-/// Of the pod, of all its sandboxes. The runtime learns later that a stand-in ended with the fallback before;
-/// removed until then, kubelet would never see how.
+/// The pod's containers, of all its sandboxes. The runtime learns only later that a stand-in ended with the
+/// previous fallback; if it were removed before that, kubelet would never see how it ended.
 cri::Awaitable<Result<std::vector<cri::Container>>> ContainerdStandIns::containersOf(const Request& request) {
   Backoff pause(kEndLooks);
   for (int look = 1;; ++look) {
@@ -130,7 +130,7 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   const auto expected = co_await images_.check(*id, *image);
   if (!expected) {
     const auto removed = co_await control_.removeContainer(*id);
-    static_cast<void>(removed);  // the next attempt does it as well
+    static_cast<void>(removed);  // the next attempt removes it, too
     co_return tl::unexpected<Error>(expected.error());
   }
   // Before it runs: a daemon that dies in between leaves no stand-in without its link.
@@ -146,7 +146,7 @@ asio::awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::make(Reque
   co_return standIn;
 }
 
-/// kubelet takes the pod as initialised once it sees a regular container.
+/// kubelet considers the pod initialised once it sees a regular container.
 cri::Awaitable<Result<>> ContainerdStandIns::checkSucceeded(const std::string& name,
                                                             const std::vector<cri::Container>& there) {
   const cri::Container* latest = nullptr;
@@ -160,7 +160,7 @@ cri::Awaitable<Result<>> ContainerdStandIns::checkSucceeded(const std::string& n
   co_return Result<>{};
 }
 
-/// Nothing may have the container's name that kubelet would see beside it.
+/// Nothing else that kubelet would see may have the container's name.
 cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
                                                       const std::vector<cri::Container>& ofPod) {
   std::vector<cri::Container> there;
@@ -194,7 +194,7 @@ cri::Awaitable<Result<>> ContainerdStandIns::makeRoom(const Request& request,
     auto removed = co_await remove(one, serves ? Fallback::serves : Fallback::ended);
     if (!removed) co_return removed;
   }
-  // CRI's name of a container says its pod, not its sandbox.
+  // CRI's name of a container contains its pod, not its sandbox.
   for (const auto& one : ofPod) {
     const bool elsewhere = one.sandboxId != request.sandbox.sandbox.id;
     if (!elsewhere || one.name != request.container || !isOurs(one, runDir_)) continue;
@@ -219,7 +219,7 @@ cri::Awaitable<Result<std::unique_ptr<StandIn>>> ContainerdStandIns::take(std::s
   if (*pid == 0) co_return fail(Stage::run, Reason::exited, "stand-in " + id + " has ended");
   auto signals = co_await Signals::of(*pid);
   if (!signals) co_return tl::unexpected<Error>(signals.error());
-  // A number may have been given to another process meanwhile.
+  // The number may have been given to another process meanwhile.
   const auto still = co_await control_.containerPid(id);
   if (!still) co_return tl::unexpected<Error>(still.error());
   if (*still != *pid) co_return fail(Stage::run, Reason::exited, "stand-in " + id + " has ended");
@@ -245,7 +245,8 @@ void ContainerdStandIns::link(const Request& request, const std::string& id) {
   if (!made && trouble_) trouble_(made.error());
 }
 
-/// The link from before the stand-in: a collector would read the log twice. Not without another one.
+/// Removes the link from before the stand-in: a collector would read the log twice. Only if the stand-in has
+/// one.
 void ContainerdStandIns::unlinkFallback(const Request& request, const std::string& id) const {
   const auto& pod = request.sandbox.sandbox;
   const auto log = links_.target({pod.podName, pod.podNamespace, request.container, id});
@@ -265,7 +266,7 @@ void ContainerdStandIns::linkFallback(sys::LogOwner owner) const {
   if (!made && trouble_) trouble_(made.error());
 }
 
-/// Its link first: of a container that is gone, no later daemon would know that it had one. The log stays, as
+/// Its link first: once the container is gone, no later daemon would know that it had one. The log stays, as
 /// a container's does, and a fallback that goes on writing it gets back the link that it had before.
 cri::Awaitable<Result<>> ContainerdStandIns::remove(cri::Container standIn, Fallback fallback) {
   sys::LogOwner owner{labelOf(standIn, "io.kubernetes.pod.name"),
@@ -305,7 +306,7 @@ asio::awaitable<Result<std::size_t>> ContainerdStandIns::removeOthers(
   co_return count;
 }
 
-/// Adds their number to `count`, also if others cannot be removed.
+/// Adds their number to `count`, even if others cannot be removed.
 cri::Awaitable<Result<>> ContainerdStandIns::removeThose(
     std::function<bool(const std::string& recoveryId)> isKept, Fallback fallback, std::size_t& count) {
   const auto list = co_await mine();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stand-ins in containerd. What there is of them is asked of containerd each time: their labels are the
-// journal, written by the same call that creates them. On the daemon's loop.
+// Stand-ins in containerd. containerd is asked for them each time: their labels are the journal, written by
+// the same call that creates them. On the daemon's loop.
 #pragma once
 
 #include "cri/control.hpp"
@@ -31,7 +31,7 @@ class ContainerdStandIns final : public StandIns {
         links_(std::move(links)),
         images_(runtime, control) {}
 
-  /// Told what does not keep a stand-in from being one.
+  /// Receives errors that do not prevent a stand-in.
   void onTrouble(std::function<void(const Error&)> listener) { trouble_ = std::move(listener); }
 
   boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> make(Request request) override;
@@ -40,8 +40,8 @@ class ContainerdStandIns final : public StandIns {
                                              Fallback fallback) override;
   boost::asio::awaitable<Result<std::size_t>> removeOthers(
       std::function<bool(const std::string& recoveryId)> isKept) override;
-  /// All of them, while the fallbacks go on, again and again until none is listed. Gives their number; an
-  /// error: not within `limit`.
+  /// Removes all of them while the fallbacks go on, repeatedly until none is listed. Returns their number; an
+  /// error if `limit` was too short.
   boost::asio::awaitable<Result<std::size_t>> removeEvery(std::chrono::nanoseconds limit);
 
  private:

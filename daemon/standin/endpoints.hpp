@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is known of the endpoints of a pod's workload: the pods of its owner, and which of them are ready.
+// What is known about the endpoints of a pod's workload: the pods of its owner, and which of them are ready.
 // Pure.
 #pragma once
 
@@ -16,7 +16,7 @@ struct EndpointFacts {
   std::int64_t readyOnNode = 0;            // those of them that are ready
   std::optional<std::int64_t> wanted;      // by its owner, on all nodes; absent: not known
   std::optional<std::int64_t> ownerReady;  // of them ready, this one among them
-  std::optional<Stamp> asOf;               // when its owner answered, also if it did not say; absent: not yet
+  std::optional<Stamp> asOf;               // when its owner answered, even if it did not say; absent: not yet
 };
 
 /// Its owner wants several, and no other one is known to be ready.

@@ -51,7 +51,7 @@ json::object descriptorOf(const cri::Blob& blob) {
 
 enum class Entry : char { file = '0', folder = '5' };
 
-/// Of an executable file or a folder of root's, in ustar form, without a time.
+/// For an executable file or a folder that belongs to root, in ustar form, without a time.
 std::string headerOf(std::string_view name, Entry kind, std::uint64_t content) {
   std::string header(kTarBlock, '\0');
   const auto put = [&](std::size_t at, std::string_view text) { header.replace(at, text.size(), text); };

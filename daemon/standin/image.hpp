@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The image of a stand-in: a layer with its program, where asked for one with the fallback's binary, and a
-// configuration that differs by name, so that containerd never takes two of them, or somebody else's, for one
+// The image of a stand-in: a layer with its program, on request one with the fallback's binary, and a
+// configuration that differs by name, so that containerd never takes two of them, or a foreign one, for one
 // image under several names.
 #pragma once
 
@@ -39,7 +39,7 @@ Result<std::string> digestOf(const cri::Blob& blob);
 std::vector<cri::Blob> imageOf(const std::string& name, std::string_view program,
                                std::string_view architecture, std::optional<cri::Blob> executable = {});
 
-/// Of the node, which is the program's.
+/// The node's, which is also the program's.
 std::string_view architecture();
 
 }  // namespace fallbackd::standin

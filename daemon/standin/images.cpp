@@ -24,13 +24,13 @@ namespace {
 
 constexpr auto kImageLimit = 5s;  // until CRI knows an image that containerd has
 constexpr Backoff::Limits kImageLooks{2ms, 100ms};
-// The label by which CRI keeps its hands off an image's names: without it, CRI adds one named by the digest
-// of the configuration, which outlives ours.
+// With this label CRI leaves an image's names alone: without it, CRI adds one named by the digest of the
+// configuration, which outlives ours.
 constexpr const char* kManaged = "io.cri-containerd.image";
 
 }  // namespace
 
-/// Those that no stand-in names, of any fallbackd. One that is missed is removed the next time.
+/// Removes those that no stand-in of any fallbackd names. One that is missed is removed the next time.
 cri::Awaitable<void> StandInImages::removeUnused() {
   const auto names = co_await control_.imagesWithLabel(kStandInImageLabel);
   const auto containers = co_await runtime_.listContainers();
@@ -45,7 +45,7 @@ cri::Awaitable<void> StandInImages::removeUnused() {
   }
 }
 
-/// Its digest is computed once: away from the loop, since it takes as long as an admission.
+/// Its digest is computed once, and off the loop, since it takes as long as an admission.
 cri::Awaitable<Result<std::optional<cri::Blob>>> StandInImages::executableLayer(const Request& request) {
   if (!request.executable) co_return std::nullopt;
   auto layer = layerOf(*request.executable);
@@ -91,7 +91,7 @@ cri::Awaitable<Result<std::string>> StandInImages::ensure(const Request& request
   co_return co_await write(name, request);
 }
 
-/// kubelet collects images that it does not know in use: each time it is looked for again.
+/// kubelet collects images that it does not know to be in use, so each call looks for it again.
 cri::Awaitable<Result<std::string>> StandInImages::write(std::string name, const Request& request) {
   auto layer = co_await executableLayer(request);
   if (!layer) co_return tl::unexpected<Error>(layer.error());
@@ -104,7 +104,7 @@ cri::Awaitable<Result<std::string>> StandInImages::write(std::string name, const
   const auto present = co_await runtime_.imagePresent(name);
   if (!present) co_return tl::unexpected<Error>(present.error());
   if (*present && ours) co_return imageId;
-  // A pod may name it, too, and pull it from wherever its host leads; and an earlier version had another
+  // A pod may name it, too, and pull it from wherever its host leads; and an earlier version had a different
   // program.
   if (!stored->empty() && !ours) {
     // What it was unpacked to would be used again as long as it is there.
@@ -123,16 +123,16 @@ cri::Awaitable<Result<std::string>> StandInImages::write(std::string name, const
   co_return imageId;
 }
 
-/// Somebody may have exchanged what the name stands for after it was looked at.
+/// The name may have been given to a different image since it was looked at.
 cri::Awaitable<Result<>> StandInImages::check(std::string containerId, std::string imageId) {
   const auto stored = co_await runtime_.storedContainer(containerId);
   if (!stored) co_return tl::unexpected<Error>(stored.error());
   if (stored->imageId == imageId) co_return Result<>{};
   co_return fail(Stage::containerd, Reason::digest_mismatch,
-                 "stand-in " + containerId + " was made of another image, " + stored->imageId);
+                 "stand-in " + containerId + " was made from a different image, " + stored->imageId);
 }
 
-/// CRI learns of it by an event of containerd's.
+/// CRI learns of it through a containerd event.
 cri::Awaitable<Result<>> StandInImages::awaitKnown(std::string name, Image wanted) {
   const auto& clock = LoopClock::of(co_await asio::this_coro::executor);
   const auto deadline = clock.now() + kImageLimit;

@@ -40,13 +40,13 @@ class StandInImages {
   };
   [[nodiscard]] Use use() { return Use(users_); }
 
-  /// Gives the id of the image: the digest of its configuration.
+  /// Returns the id of the image: the digest of its configuration.
   cri::Awaitable<Result<std::string>> ensure(const Request& request);
-  /// Whether a container was made of that image.
+  /// Whether a container was made from that image.
   cri::Awaitable<Result<>> check(std::string containerId, std::string imageId);
   cri::Awaitable<void> removeUnused();
-  /// A stand-in of it did not start: what the runtime has unpacked may be torn, as it does not flush that
-  /// before a power cut. The next ensure() writes it again.
+  /// A stand-in made from it did not start: what the runtime has unpacked may be torn, since the runtime does
+  /// not flush it before a power cut. The next ensure() writes it again.
   void suspect(const std::string& name) { suspects_.insert(name); }
 
  private:
@@ -61,7 +61,7 @@ class StandInImages {
   std::map<std::string, std::shared_ptr<Event>> writing_;  // by name; set when it ends
   std::set<std::string> suspects_;                         // by name
   std::map<std::string, std::string> digests_;    // of layers with an executable, by the image's name
-  std::optional<boost::asio::thread_pool> pool_;  // they are as large as the binaries
+  std::optional<boost::asio::thread_pool> pool_;  // hashes them: they are as large as the binaries
 };
 
 }  // namespace fallbackd::standin

@@ -15,7 +15,7 @@ constexpr const char* kContainerLabel = "io.kubernetes.container.name";
 constexpr const char* kRestartCount = "io.kubernetes.container.restartCount";
 constexpr uid_t kNobody = 65532;
 
-/// kubelet's count of the container's starts so far, as its containers say.
+/// kubelet's count of the container's starts so far, according to its containers.
 unsigned startsOf(const std::string& container, const std::vector<cri::Container>& others) {
   unsigned starts = 0;
   for (const auto& one : others) {

@@ -25,7 +25,8 @@ struct Request {
   unsigned restarts = 0;  // of the fallback
   std::string logPath;    // of the fallback's log, below the sandbox's log directory
   std::chrono::seconds grace{30};
-  // Of the specification: what must have ended, and what must run, before kubelet would start the container.
+  // From the specification: what must have ended, and what must run, before kubelet would start the
+  // container.
   std::vector<std::string> initContainers;
   std::vector<std::string> sidecars;
   // What kubelet executes in the container, if anything, and the variables that it finds there.
@@ -33,7 +34,8 @@ struct Request {
   std::map<std::string, std::string> env = {};
 };
 
-/// Empty if kubelet could start the container now, by the containers of its sandbox; else what it waits for.
+/// Empty if kubelet could start the container now, judging by its sandbox's containers; otherwise what it
+/// waits for.
 std::string missingBefore(const Request& request, const std::vector<cri::Container>& others);
 
 /// kubelet numbers its attempts from 0; none of its pods gets here.

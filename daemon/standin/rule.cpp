@@ -52,7 +52,7 @@ Ruling rule(config::Settle settle, const config::Workload& workload, const kube:
   if (settle == config::Settle::never) return refused("settle is never");
   const auto& name = workload.match.container;
   const auto* const container = pod == nullptr ? nullptr : find(pod->containers, name);
-  // Of an init container kubelet would take the pod as initialised.
+  // With one for an init container, kubelet would consider the pod initialised.
   if (pod != nullptr && container == nullptr) return refused(name + " is an init container");
   if (settle == config::Settle::always) return {Kind::settle, "settle is always"};
   if (workload.restart.policy && *workload.restart.policy != config::RestartPolicy::always) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether the fallback of a container gets a stand-in. The harm that it can do: a rollout takes pods that run
-// stand-ins for healthy ones, and replaces what still works. Pure.
+// Whether the fallback of a container gets a stand-in. The harm that it can do: a rollout mistakes pods that
+// run stand-ins for healthy ones, and replaces what still works. Pure.
 #pragma once
 
 #include "config/model.hpp"
@@ -12,7 +12,7 @@
 
 namespace fallbackd::standin {
 
-/// What the pod's owner says of its rollout.
+/// What the pod's owner reports about its rollout.
 struct RolloutFacts {
   enum class State : std::uint8_t { complete, in_progress, unknown };
   State state = State::unknown;
@@ -24,7 +24,7 @@ struct Ruling {
   enum class Kind : std::uint8_t {
     settle,
     hold,    // not now: it may be allowed later
-    refuse,  // not for this pod, as long as nobody describes it otherwise
+    refuse,  // not for this pod, as long as no source describes it otherwise
   };
   Kind kind = Kind::refuse;
   std::string why;        // a clause without its full stop

@@ -70,8 +70,8 @@ asio::awaitable<Result<Signals>> Signals::of(pid_t pid) {
   }
 }
 
-/// splice(2), as read(2) waits where O_NONBLOCK is not set. That belongs to the description, which a process
-/// of the pod shares with us and may change at any time.
+/// Uses splice(2), since read(2) waits if O_NONBLOCK is not set. That flag belongs to the description, which
+/// a process of the pod shares with us and may change at any time.
 asio::awaitable<int> Signals::next() {
   for (;;) {
     const auto moved =

@@ -17,7 +17,7 @@ namespace fallbackd::standin {
 
 class Signals {
  public:
-  /// Of no process.
+  /// For no process.
   Signals() = default;
   /// Waits until the process executes our program and has its pipe; for a second at most (reason timeout).
   static boost::asio::awaitable<Result<Signals>> of(pid_t pid);
@@ -26,7 +26,7 @@ class Signals {
   boost::asio::awaitable<int> next();
   /// Waits until the process has ended; false if it has not in time. Drops signals.
   boost::asio::awaitable<bool> ended(std::chrono::nanoseconds limit);
-  /// Tells the process to end with this code. One that has ended is not an error.
+  /// Tells the process to end with this code. A process that has ended is not an error.
   Result<> end(int code);
 
  private:

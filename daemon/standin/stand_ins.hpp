@@ -30,17 +30,19 @@ class StandIn {
   virtual ~StandIn() = default;
   [[nodiscard]] virtual const std::string& containerId() const = 0;
   [[nodiscard]] virtual const Times& times() const = 0;
-  /// The kernel killed the fallback for memory; before exit(), so that kubelet shows it as the reason.
+  /// The kernel killed the fallback for lack of memory; before exit(), so that kubelet shows it as the
+  /// reason.
   virtual boost::asio::awaitable<void> outOfMemory() = 0;
-  /// Waits until its process gets a signal, and gives the number of the first; 0 once the process has ended.
-  /// No signal is lost: one that came while no daemon listened is given, and each call gives the same number,
-  /// since a caller that also waits for something else may have dropped an earlier answer.
+  /// Waits until its process gets a signal, and returns the number of the first; 0 once the process has
+  /// ended. No signal is lost: one that came while no daemon listened is returned, and each call returns the
+  /// same number, since a caller that also waits for something else may have dropped an earlier answer.
   virtual boost::asio::awaitable<int> signalled() = 0;
-  /// Ends its process with this exit code; the container stays, as one that ended. For a short time at most.
+  /// Ends its process with this exit code; the container stays, as one that ended. Takes a short time at
+  /// most.
   virtual boost::asio::awaitable<void> exit(int code) = 0;
 };
 
-/// What its stand-in is removed from. One that serves on needs a link to its log of its own again.
+/// The fallback whose stand-in is removed. One that goes on serving needs its own link to its log again.
 enum class Fallback : std::uint8_t { serves, ended };
 
 class StandIns {
@@ -53,11 +55,11 @@ class StandIns {
   virtual boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> make(Request request) = 0;
   /// The running one of an earlier daemon; null if there is none.
   virtual boost::asio::awaitable<Result<std::unique_ptr<StandIn>>> find(std::string recoveryId) = 0;
-  /// Stops and removes all of one container, also those that have ended, and their images.
+  /// Stops and removes all of one container, including those that have ended, and their images.
   virtual boost::asio::awaitable<Result<>> removeAll(std::string sandboxId, std::string container,
                                                      Fallback fallback) = 0;
-  /// The same for all whose fallback has ended: that belong to no recovery for which `isKept` holds by then.
-  /// Gives their number. One that cannot be removed does not keep the others; then it is the last error.
+  /// The same for all whose fallback has ended: those that belong to no recovery for which `isKept` holds by
+  /// then. Returns their number. If one cannot be removed, the others are; then the last error is returned.
   virtual boost::asio::awaitable<Result<std::size_t>> removeOthers(
       std::function<bool(const std::string& recoveryId)> isKept) = 0;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackd-stand-in: process 1 of a stand-in's container. It is there, passes on signals and ends as it is
+// fallbackd-stand-in: process 1 of a stand-in's container. It exists, passes on signals and ends as it is
 // told. Signals that it gets go into a pipe, one byte each, from which fallbackd reads; fallbackd tells it
 // the exit code as the value of a queued signal. Without fallbackd it waits until the runtime kills it.
 #include "standin/program/protocol.hpp"

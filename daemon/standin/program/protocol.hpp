@@ -11,7 +11,7 @@ inline constexpr int kSignalsFd = 10;
 /// Ends the program when it is queued with a value: the exit code.
 inline constexpr int kEndSignal = 60;
 
-/// What /proc/PID/comm says once the program runs: 15 bytes of its name.
+/// What /proc/PID/comm shows once the program runs: 15 bytes of its name.
 inline constexpr const char* kProgramComm = "fallbackd-stand";
 
 inline constexpr const char* kProgramName = "fallbackd-stand-in";
