@@ -29,7 +29,7 @@ std::size_t indexOf(Work work) {
 
 }  // namespace
 
-/// A task in progress. Held by run() while somebody waits.
+/// A task in progress. Held by run() while a caller waits.
 struct Pool::Job {
   Job(const asio::any_io_executor& executor, Task given)
       : task(std::move(given)), deadline(later(LoopClock::of(executor).now(), task.limit)), done(executor) {}
@@ -277,7 +277,7 @@ asio::awaitable<Result<Outcome>> Pool::State::outcomeOf(JobPtr job) {
       giveUp(job, std::move(worker));
       co_return tl::unexpected<Error>(message.error());
     }
-    // Somebody killed it, perhaps while it was idle. Every task may be repeated.
+    // It was killed, perhaps while it was idle. Every task may be repeated.
     discard(std::move(worker));
     if (++job->tries >= kTriesPerTask) {
       co_return fail(job->task.stage, Reason::killed, job->task.what + ": the worker died");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A bounded number of workers, and what happens when they hang. Whoever controls a file can keep it from ever
-// responding: a worker that misses its deadline is killed, given up and counted, and beyond a number of such
-// workers new tasks of the same owner are refused at once. Others do not notice. One io_context thread.
+// A bounded number of workers, and what happens when they hang. A pod that controls a file can keep it from
+// ever responding: a worker that misses its deadline is killed, given up and counted, and beyond a number of
+// such workers new tasks of the same owner are refused at once. Other owners do not notice. One io_context
+// thread.
 //
 // Processes and not threads: a thread in an uninterruptible sleep cannot be ended. The daemon could then not
 // exit either, nor be replaced while it still holds its sockets.

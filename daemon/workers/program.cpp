@@ -136,7 +136,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 class Running {
  public:
   static Result<Running> start(Program program) {
-    // Whoever can write there can run programs as root.
+    // Anyone who can write there can run programs as root.
     if (!program.config.empty()) FB_CHECK(checkTrusted(program.config, S_IFREG));
     FB_CHECK(checkTrusted(program.folder, S_IFDIR));
     const auto path = program.folder + "/" + program.name;
@@ -194,7 +194,8 @@ class Running {
       runs = !ended || !*ended;  // until the deadline, if the kernel cannot tell
     }
     const auto status = end(kEndLimit);
-    if (!status) return fail(Stage::detection, Reason::killed, name + " ended, but not for its parent");
+    if (!status)
+      return fail(Stage::detection, Reason::killed, name + " ended, but its parent could not reap it");
     const auto said = trim(complaint);
     const auto words = said.empty() ? std::string() : ": " + quoted(said, kMaxComplaint);
     if (WIFSIGNALED(*status)) {
@@ -241,7 +242,7 @@ class Running {
   /// Kills the group and reaps the program; its wait status. One in an uninterruptible sleep is left behind.
   std::optional<int> end(std::chrono::milliseconds limit) {
     ::kill(-pid_, SIGKILL);
-    ::kill(pid_, SIGKILL);  // in case that it has not got its session yet
+    ::kill(pid_, SIGKILL);  // in case it does not have its session yet
     if (process_.valid()) {
       pollfd ended{process_.get(), POLLIN, 0};
       ::poll(&ended, 1, static_cast<int>(limit.count()));

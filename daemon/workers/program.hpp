@@ -29,7 +29,7 @@ struct Program {
 void ask(Task& task, const Program& program);
 
 /// The worker's side: runs it and gives its output. The program gets the input as a file, three descriptors
-/// and a session of its own; it is the first to be killed when memory runs out, and dies with the worker.
+/// and its own session; it is the first to be killed when memory runs out, and dies with the worker.
 /// What is left of its session's process group is killed at its end.
 ///
 /// Stage detection. Reasons: unsafe_owner, not_found; timeout; too_large; exited (with what it wrote to

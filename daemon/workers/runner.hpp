@@ -11,7 +11,7 @@
 
 namespace fallbackd::workers {
 
-/// A task in progress. If this is destroyed early the task may still be done, but nobody learns the outcome.
+/// A task in progress. If this is destroyed early the task may still be done, but its outcome is lost.
 class Begun {
  public:
   Begun() = default;

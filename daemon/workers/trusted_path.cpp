@@ -17,7 +17,7 @@ namespace fallbackd::workers {
 
 namespace {
 
-constexpr int kMaxLinks = 40;  // as the kernel has it
+constexpr int kMaxLinks = 40;  // as in the kernel
 
 bool othersMayWrite(const struct stat& info) {
   return (info.st_mode & (S_IWGRP | S_IWOTH)) != 0;

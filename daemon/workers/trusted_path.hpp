@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who could have written what we are about to run, or to obey.
+// Who could have written what we are about to run or to follow.
 #pragma once
 
 #include "base/error.hpp"
@@ -10,8 +10,8 @@
 namespace fallbackd::workers {
 
 /// Checks that `path` is of the type (S_IFREG or S_IFDIR), that nobody but root and our own user can change
-/// it, and that nobody else can put another one in its place: in no folder on the way, through symbolic links
-/// too. In a sticky folder (/tmp) nobody can.
+/// it, and that nobody else can replace it: in no folder on the way, including through symbolic links. In a
+/// sticky folder (/tmp) nobody can.
 ///
 /// `path` is absolute. Stage detection. Reasons: unsafe_owner, unsafe_file_type, not_found, system. Blocks as
 /// the file systems do.
