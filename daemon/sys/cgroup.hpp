@@ -46,7 +46,7 @@ Result<> writeCgroupFile(const std::string& path, std::string_view value);
 /// is missing.
 unsigned long long readCgroupCounter(const std::string& path, std::string_view key);
 
-/// In a container on a cgroup v2 node the runtime gives us a cgroup namespace of our own, and the kernel
+/// In a container on a cgroup v2 node the runtime gives us our own cgroup namespace, and the kernel
 /// moves no process across its border (mounts with nsdelegate, which systemd sets). Joins the cgroup
 /// namespace of process 1, for the calling thread and the threads and processes that it creates. False if we
 /// are already in it: on v1, without the host's process ids, or outside a container. Needs CAP_SYS_ADMIN and

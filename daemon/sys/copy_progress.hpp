@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who wants to know how far a long copy is.
+// The progress of a long copy.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace fallbackd::sys {
 
-/// Hears how many bytes more have been copied; may be empty.
+/// Receives how many more bytes have been copied; may be empty.
 using CopyProgress = std::function<void(std::uint64_t bytes)>;
 
 }  // namespace fallbackd::sys

@@ -41,8 +41,8 @@ Result<> makeDirs(Stage stage, const std::string& path, mode_t mode);
 /// Names in a folder without "." and "..", sorted.
 Result<std::vector<std::string>> listDir(Stage stage, const DirFd& dir);
 
-/// Removes the socket at `path` that an earlier daemon left. Absent is fine; reason unsafe_file_type if it is
-/// anything but a socket.
+/// Removes the socket at `path` that an earlier daemon left. A missing one is fine; reason unsafe_file_type
+/// if it is anything but a socket.
 Result<> removeSocket(Stage stage, const std::string& path);
 
 }  // namespace fallbackd::sys

@@ -10,8 +10,8 @@
 
 namespace fallbackd::sys {
 
-/// Locks the folder until its descriptor is closed. Waits 2 s at most: whoever can open the folder could take
-/// the lock and keep it. Blocks. `path` is for messages. Reason timeout.
+/// Locks the folder until its descriptor is closed. Waits 2 s at most: anyone who can open the folder could
+/// take the lock and keep it. Blocks. `path` is for messages. Reason timeout.
 Result<> lockFolder(Stage stage, const DirFd& folder, const std::string& path,
                     const Clock& clock = Clock::system());
 

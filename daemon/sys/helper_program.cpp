@@ -64,7 +64,7 @@ Result<Helper> startHelper(Stage stage, const std::string& path, std::string nam
   if (code != 0) return failErrno(stage, "start " + path, code);
   auto process = openPidFd(stage, pid);
   if (!process) {
-    // Without the descriptor nobody would end or reap it.
+    // Without the descriptor it would never be ended or reaped.
     ::kill(pid, SIGKILL);
     while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
     }

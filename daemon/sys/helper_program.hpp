@@ -22,7 +22,7 @@ struct Helper {
 };
 
 /// Starts the program at `path` as `name`, with the socket at kHelperSocket, /dev/null as standard input and
-/// every descriptor that is not CLOEXEC. It gets a session of its own, so that Ctrl-C in a terminal ends only
+/// every descriptor that is not CLOEXEC. It gets its own session, so that Ctrl-C in a terminal ends only
 /// the daemon, default signals and no environment. Blocks until it has been executed. On failure there is no
 /// child.
 Result<Helper> startHelper(Stage stage, const std::string& path, std::string name, const UniqueFd& socket);

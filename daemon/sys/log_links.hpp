@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Links to logs where collectors of logs look, /var/log/containers. kubelet makes them only for containers
-// that it starts itself. It removes that of a container together with the container, and whatever leads
+// Links to logs in /var/log/containers, where log collectors look. kubelet makes them only for containers
+// that it starts itself. It removes a container's link together with the container, and a link that leads
 // nowhere a minute later, unless its container runs.
 #pragma once
 

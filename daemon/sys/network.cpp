@@ -66,7 +66,7 @@ Result<> passOnWaitingConnections(Stage stage, const NamespaceFd& network) {
       error = errno;
       return;
     }
-    // A /proc of its own, since a container's /proc/sys is read-only. Below sys/net a thread sees the
+    // A separate /proc, since a container's /proc/sys is read-only. Below sys/net a thread sees the
     // settings of its own network.
     const UniqueFd kind(::fsopen("proc", FSOPEN_CLOEXEC));
     if (!kind || ::fsconfig(kind.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {

@@ -38,12 +38,12 @@ class OwnedFolder {
 };
 
 /// Removes the file, or the folder with everything below it. Removes symlinks without following them. Never
-/// touches another mount: reason not_permitted. Absent is fine. Reason unsafe_path if `name` is not a single
-/// name.
+/// touches another mount: reason not_permitted. A missing entry is fine. Reason unsafe_path if `name` is not
+/// a single name.
 Result<> removeTree(Stage stage, const OwnedFolder& folder, const std::string& name);
 
-/// Removes one of our folders with everything below it from a folder that may be shared (/tmp). Absent is
-/// fine.
+/// Removes one of our folders with everything below it from a folder that may be shared (/tmp). A missing
+/// folder is fine.
 Result<> removeOwned(Stage stage, const DirFd& parent, const std::string& name);
 
 /// A new folder with a unique name, accessible by its owner only; removed with everything below it when the

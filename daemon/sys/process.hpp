@@ -49,7 +49,7 @@ Result<> queueSignal(Stage stage, const PidFd& process, int number, int value);
 /// has none.
 Result<UniqueFd> descriptorOf(Stage stage, const PidFd& process, int number);
 
-/// A pipe of our own, neither end of which waits.
+/// A new pipe; neither end waits.
 Result<Pipe> makePipe(Stage stage);
 
 /// The first 15 bytes of its program's name: /proc/PID/comm.
@@ -57,7 +57,7 @@ Result<std::string> commOf(Stage stage, pid_t pid);
 
 /// How a process that was not our child ended, in the form of wait(2). Kernel 6.15 (PIDFD_GET_INFO with
 /// PIDFD_INFO_EXIT). Empty for a process that still runs or was not reaped yet; an error if the kernel will
-/// not tell it later either, as an older one.
+/// not report it later, either, like older ones.
 Result<std::optional<int>> waitStatusOf(Stage stage, const PidFd& process);
 
 /// The namespace of a process; two processes share it if both numbers are equal.

@@ -34,8 +34,8 @@ struct TcpConnection {
   State state = State::established;
   std::uint64_t acknowledged = 0;              // bytes that the peer has confirmed; its SYN-ACK counts as one
   std::uint32_t unacknowledged = 0;            // bytes that it has not
-  std::chrono::milliseconds sinceReceived{0};  // since payload came in last; means nothing while bytes is 0
-  std::chrono::milliseconds sinceSent{0};      // since payload was sent last, or the connection was made
+  std::chrono::milliseconds sinceReceived{0};  // since payload last came in; means nothing while bytes is 0
+  std::chrono::milliseconds sinceSent{0};      // since payload was last sent, or the connection was made
   std::string peer = {};                       // "192.0.2.1:443", "[2001:db8::1]:443"
   std::uint64_t cookie = 0;
   TcpSocketId id = {};
@@ -54,16 +54,16 @@ class TcpDiagnosis {
   /// The connections whose sockets this process has open now. Needs the right to read its /proc/PID/fd.
   Result<TcpConnections> receivedBy(pid_t pid) const;
 
-  /// The inodes of the sockets that listen on this port, at whatever address, of any process.
+  /// The inodes of the sockets that listen on this port, at any address, of any process.
   Result<std::set<std::uint64_t>> listenersOn(std::uint16_t port) const;
 
   /// Ends the connection (SOCK_DESTROY): its owner gets ECONNABORTED. Needs CAP_NET_ADMIN in the user
   /// namespace of the network namespace; Linux 4.9. Reason not_found: there is no such socket, as after it
   /// was closed; not_permitted: the capability is missing; unavailable: a kernel without
-  /// CONFIG_INET_DIAG_DESTROY, or an older one about a connection in TIME_WAIT: canDestroy() tells which.
+  /// CONFIG_INET_DIAG_DESTROY, or an older one about a connection in TIME_WAIT: canDestroy() shows which.
   Result<> destroy(const TcpSocketId& socket) const;
 
-  /// What destroy() would say of any connection, without one: whether this kernel can, and we may.
+  /// What destroy() would report for any connection, without one: whether this kernel can, and we may.
   Result<> canDestroy() const;
 
  private:

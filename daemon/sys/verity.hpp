@@ -10,7 +10,7 @@
 
 namespace fallbackd::sys {
 
-/// Enables it for a file that nobody has open for writing (SHA-256, blocks of 4 KiB). False if the kernel or
+/// Enables it for a file that is not open for writing (SHA-256, blocks of 4 KiB). False if the kernel or
 /// the file system does not support it.
 bool enableVerity(const UniqueFd& file);
 

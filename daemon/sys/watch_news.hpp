@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells that something cannot be watched, and that it can again: each change once, however often it is tried.
-// One thread.
+// Reports that something cannot be watched, and that it can be again: each change once, however often it is
+// tried. One thread.
 #pragma once
 
 #include "base/error.hpp"
@@ -12,7 +12,7 @@ namespace fallbackd::sys {
 
 class WatchNews {
  public:
-  /// Gets the error while it cannot be watched.
+  /// Receives the error while it cannot be watched.
   using Told = std::function<void(const Result<>&)>;
 
   /// Counts as watched until an attempt fails.
