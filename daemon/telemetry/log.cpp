@@ -117,7 +117,7 @@ void Log::write(LogLevel level, std::string_view message, FieldList fields) {
   auto line = logLine(format_, level, message, fields);
   if (journal_) line.insert(0, journalPriority(level));
   line.push_back('\n');
-  // stderr has no buffer, and its lock keeps the lines of two threads apart. If nobody takes a line it is
+  // stderr has no buffer, and its lock keeps the lines of two threads apart. If nothing reads a line, it is
   // lost.
   static_cast<void>(std::fwrite(line.data(), 1, line.size(), stderr));
 }

@@ -32,7 +32,7 @@ struct Field {
       : key(k), value(static_cast<std::int64_t>(v)) {}
 };
 using Fields = std::initializer_list<Field>;
-/// Fields that were put together.
+/// Fields that were collected at run time.
 using FieldList = std::span<const Field>;
 
 /// One line without its end. Whatever the fields contain, it is one line of UTF-8 and does not control a

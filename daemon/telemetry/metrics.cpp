@@ -7,8 +7,8 @@
 
 namespace fallbackd::telemetry {
 
-// A series that exists from the start can be told from a missing one: the facets make those that need no
-// configuration.
+// A series that exists from the start can be distinguished from a missing one: the facets create those that
+// need no configuration.
 Metrics::Metrics(std::string_view version)
     : store_(std::make_unique<MetricStore>()),
       recovery(*store_),

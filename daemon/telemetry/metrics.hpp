@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// All metrics of the daemon, in facets by subject: who counts includes only the facet's header. Names are
-// stable; base units (seconds, bytes). Thread-safe. Labels are bounded by the configuration or by closed
-// lists. deploy/METRICS.md documents the exported metrics.
+// All metrics of the daemon, in facets by subject: a source that counts includes only its facet's header.
+// Names are stable; base units (seconds, bytes). Thread-safe. Labels are bounded by the configuration or by
+// closed lists. deploy/METRICS.md documents the exported metrics.
 #pragma once
 
 #include "telemetry/metrics/cache.hpp"

@@ -42,7 +42,7 @@ double bootTime() {
 
 std::optional<ProcessUsage> processUsage() {
   const std::string stat = contentOf("/proc/self/stat");
-  // The name before it may contain spaces and parentheses. Fields by proc(5), the state is the third.
+  // The name before it may contain spaces and parentheses. Fields as in proc(5); the state is the third.
   const auto name = stat.rfind(") ");
   if (name == std::string::npos) return std::nullopt;
   const auto fields = split(std::string_view(stat).substr(name + 2), ' ');

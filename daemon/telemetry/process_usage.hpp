@@ -6,7 +6,7 @@
 
 namespace fallbackd::telemetry {
 
-/// Seconds, bytes, counts. This process only; the spawner is another one.
+/// Seconds, bytes, counts. This process only; the spawner is a separate one.
 struct ProcessUsage {
   double cpuSeconds = 0;
   double startTime = 0;  // Unix time

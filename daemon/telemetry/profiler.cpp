@@ -69,7 +69,7 @@ class Running {
 
 }  // namespace
 
-// NOLINTBEGIN(concurrency-mt-unsafe): there is one thread yet.
+// NOLINTBEGIN(concurrency-mt-unsafe): there is only one thread yet.
 void preloadProfiler(char** argv) {
   if (std::getenv(kMark) == nullptr) {
     std::array<char, 4096> self{};
@@ -103,7 +103,7 @@ asio::awaitable<http::Response> Profiler::cpu(http::Request request) {
   const auto file = folder_ + "/" + kCpuProfile;
   if (start(file.c_str()) == 0) co_return refusal(500, "the profiler could not be started\n");
   {
-    // Stopped as well where the wait is cancelled.
+    // Also stopped if the wait is cancelled.
     const Running running(busy_, stop);
     co_await pauseFor(std::chrono::seconds(seconds));
   }

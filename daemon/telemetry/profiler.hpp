@@ -11,7 +11,7 @@
 namespace fallbackd::telemetry {
 
 /// Early in main(), before there are threads: does not return if the program re-executes itself. Without the
-/// library it continues, and the profiles say what is missing.
+/// library it continues, and the profiles report what is missing.
 void preloadProfiler(char** argv);
 
 class Profiler {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics of the cache: admissions, memory, and what of it each workload would get. Thread-safe.
+// Metrics of the cache: admissions, memory, and what each workload would get. Thread-safe.
 #pragma once
 
 #include "base/clock.hpp"
@@ -43,7 +43,7 @@ class CacheMetrics {
   void graceUsed(const std::string& binary);
   /// For every configured workload; replaces earlier values.
   void coverage(const std::vector<Coverage>& all);
-  /// All of the configuration; replaces earlier values.
+  /// All rollbacks of the configuration; replaces earlier values.
   void rollbacks(const std::vector<RollbackInEffect>& all);
   /// hashed: by all admissions since the start
   void usage(std::uint64_t residentBytes, std::uint64_t budgetBytes, std::uint64_t hashedBytes);

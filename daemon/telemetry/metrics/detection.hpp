@@ -14,7 +14,7 @@ namespace fallbackd::telemetry {
 
 struct MetricStore;
 
-/// How a probe pull ended that did not fail; one that failed counts by its cause.
+/// How a probe pull that did not fail ended; a failed one counts by its cause.
 enum class ProbeResult : std::uint8_t { pulled, undecided };
 std::string_view toString(ProbeResult result);
 
@@ -35,7 +35,7 @@ struct CredentialProviderRuns {
   std::uint64_t notWaitedFor = 0;
 };
 
-/// Containers that are missing although their image is there, by what kubelet is known to be held up by.
+/// Containers that are missing although their image is there, by what is known to hold kubelet up.
 struct NotStarted {
   std::size_t byPull = 0;
   std::size_t byBackOff = 0;
@@ -49,7 +49,7 @@ class DetectionMetrics {
   void probe(ProbeResult result);
   void probeFailed(Cause cause);
   void waitingContainers(std::size_t count);
-  /// Of the waiting ones. Replaces earlier values.
+  /// Among the waiting containers. Replaces earlier values.
   void notStarted(const NotStarted& counts);
   void sandboxImagePresent(bool present);
   /// Replaces earlier values. The hosts must be a bounded set.

@@ -125,15 +125,16 @@ MetricFamilies::MetricFamilies()
           gauge("fallbackd_waiting_containers", "Containers of configured workloads that do not exist yet.")),
       notStarted(gauge(
           "fallbackd_not_started_containers",
-          "Containers that do not exist startTimeout after their image was there, by what kubelet is "
-          "known to be held up by.",
+          "Containers that do not exist startTimeout after their image was there, by what is known "
+          "to hold kubelet up.",
           {{"held_up_by",
             "pull (of another image, which has stalled), back_off (after pulls that failed), unknown (no "
             "fallback is started: kubelet may be refusing the container)"}})),
-      circuits(gauge("fallbackd_registry_circuit_state",
-                     "What is known of a registry: 0 closed (it answers), 1 half open (it is being asked, or "
-                     "failed and nobody has asked for long), 2 open (it fails).",
-                     {{"host", "registries of the configuration; other: the worst of all others"}})),
+      circuits(
+          gauge("fallbackd_registry_circuit_state",
+                "What is known about a registry: 0 closed (it answers), 1 half open (it is being asked, or "
+                "failed and has not been asked for long), 2 open (it fails).",
+                {{"host", "registries of the configuration; other: the worst of all others"}})),
       connected(gauge("fallbackd_containerd_connected",
                       "1 while the event stream is connected and the pod view is complete, else 0.")),
       connectionLosses(
@@ -145,11 +146,11 @@ MetricFamilies::MetricFamilies()
                 "1 if the pause image is on the node, 0 if it is missing and no pod can get a sandbox.")),
       podSourceUp(
           gauge("fallbackd_pod_source_up",
-                "1 where the latest request to a source of pods, or of namespaces' pauses, was answered; of "
+                "1 if the latest request to a source of pods, or of namespaces' pauses, was answered; of "
                 "the configured ones.",
                 {{"source", "kubelet, apiserver, namespaces"}})),
       podSourceSuccess(gauge("fallbackd_pod_source_last_success_timestamp_seconds",
-                             "When a source of pods, or of namespaces' pauses, answered last.",
+                             "When a source of pods, or of namespaces' pauses, last answered.",
                              {{"source", "kubelet, apiserver, namespaces"}})),
       podSourceRequests(counter("fallbackd_pod_source_requests_total",
                                 "Requests to sources of pods, or of namespaces' pauses, by result.",
@@ -159,11 +160,11 @@ MetricFamilies::MetricFamilies()
                                   "refused, timeout, tls, unreachable, malformed, too_large, credentials"}})),
       podsKnown(gauge("fallbackd_pods_known", "Pods of this node whose specification is known.")),
       eventsUp(gauge("fallbackd_events_up",
-                     "1 where the latest request about an Event of Kubernetes was answered well; with "
+                     "1 if the latest request about a Kubernetes Event succeeded; with "
                      "kubernetes.events.")),
       events(counter("fallbackd_events_total",
-                     "Events of Kubernetes about this node's pods, by what became of them; `failed` counts "
-                     "requests that are made again.",
+                     "Kubernetes Events about this node's pods, by what became of them; `failed` counts "
+                     "requests that will be retried.",
                      {{"result",
                        "created, counted, failed, dropped_full, dropped_late, dropped_repeat, "
                        "dropped_refused"}})),
@@ -171,17 +172,17 @@ MetricFamilies::MetricFamilies()
           "fallbackd_mirror_requests_total", "Requests of containerd to the mirror.",
           {{"result",
             "served, upstream_well (404: containerd goes on to the registry), not_here (404: the node cannot "
-            "complete it), stale (404: mirror.cached), excluded (404: mirror.images), no_token (404: whoever "
-            "asked does not know the token), failed, ping, invalid"}})),
+            "complete it), stale (404: mirror.cached), excluded (404: mirror.images), no_token (404: the "
+            "client does not know the token), failed, ping, invalid"}})),
       mirrorBytes(counter("fallbackd_mirror_served_bytes_total", "Bytes of images that the mirror served.")),
       mirrorImages(counter("fallbackd_mirror_images_total",
                            "Images that the mirror served because their registry was down, each time that "
                            "containerd asked for one.",
                            {{"by", "tag, digest"}, cause()})),
       mirrorChecks(counter("fallbackd_mirror_checks_total",
-                           "Times that the mirror checked whether a registry is well.",
+                           "Times that the mirror checked whether a registry is healthy.",
                            {{"result", "well, or the cause of the failure"}})),
-      workloads(gauge("fallbackd_workload_info", "Always 1: what the configuration says of a workload.",
+      workloads(gauge("fallbackd_workload_info", "Always 1: what the configuration says about a workload.",
                       {workload(),
                        {"workload_namespace", "namespace of its pods; empty: every one"},
                        {"binary", "NAME@VERSION of its fallback"},

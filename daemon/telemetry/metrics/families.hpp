@@ -114,7 +114,7 @@ struct MetricFamilies {
 /// Upper bounds of the histograms by workload, inclusive: 1 ms to 5 min. Fine in the range of our own part,
 /// coarse in the range of kubelet's back-off; 0.23 s is the target.
 const std::vector<double>& secondsBuckets();
-/// Of the phases: enough to see which one is slow.
+/// For the phases: enough to see which one is slow.
 const std::vector<double>& phaseBuckets();
 
 }  // namespace fallbackd::telemetry

@@ -25,7 +25,7 @@ struct PodSourceUsage {
   std::size_t pods = 0;
 };
 
-/// Events of Kubernetes that the daemon writes. Counts are since the start.
+/// Kubernetes Events that the daemon writes. Counts are since the start.
 struct EventUsage {
   bool up = false;
   std::map<std::string, std::uint64_t> results;

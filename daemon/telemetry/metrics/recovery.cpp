@@ -65,7 +65,7 @@ void RecoveryMetrics::configured(const config::Config& config) {
 void RecoveryMetrics::begun(const std::string& workload, Cause cause) {
   const std::string name(toString(cause));
   store_.begun.Add({{"workload", workload}, {"cause", name}}).Increment();
-  // Its most likely end exists as a series before it ends.
+  // The series of its most likely ends exist before it ends.
   for (const auto outcome : {RecoveryOutcome::handed_back, RecoveryOutcome::pod_gone}) {
     store_.recoveries.Add({{"workload", workload},
                            {"cause", name},
@@ -79,7 +79,7 @@ void RecoveryMetrics::phase(const std::string& workload, Cause cause, Phase phas
                             Monotonic::duration duration, const std::string& recovery) {
   const double value = seconds(duration);
   const bool all = phase == Phase::total;
-  // Phases are not told apart by workload: it would multiply their series, and the log has each recovery's.
+  // Phases are not split by workload: that would multiply their series, and the log has each recovery's.
   const SeriesLabels labels =
       all ? SeriesLabels{{"workload", workload}, {"cause", std::string(toString(cause))}}
           : SeriesLabels{{"phase", std::string(toString(phase))}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Metrics of recoveries and of their fallback processes. Thread-safe. `recovery` is a recovery's id: for the
-// exemplars, and to tell fallbacks of one workload apart.
+// exemplars, and to distinguish fallbacks of one workload.
 #pragma once
 
 #include "base/clock.hpp"
@@ -55,7 +55,8 @@ class RecoveryMetrics {
   void ended(const std::string& workload, Cause cause, RecoveryOutcome outcome, const std::string& recovery,
              std::optional<RecoveryFailure> failure = std::nullopt);
   void activeFallbacks(const std::string& workload, int change);
-  /// The fallback of the recovery is ready since then; counts as time in fallback until fallbackServed().
+  /// The fallback of the recovery has been ready since then; counts as time in fallback until
+  /// fallbackServed().
   void fallbackServes(const std::string& workload, const std::string& recovery, Stamp since);
   void fallbackServed(const std::string& workload, const std::string& recovery, Stamp until);
   void fallbackExit(const std::string& workload, ExitKind kind);

@@ -29,7 +29,7 @@ enum class StandInResult : std::uint8_t {
 std::string_view toString(StandInResult result);
 
 /// `whole`: from the ready fallback on. `adopted`, `pod_ready`: from the stand-in's start until the sources
-/// of pods say so.
+/// of pods report it.
 enum class StandInPhase : std::uint8_t { image, create, start, whole, adopted, pod_ready };
 std::string_view toString(StandInPhase phase);
 

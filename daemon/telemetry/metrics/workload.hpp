@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics of the configured workloads: what the configuration says of each, and the versions of its real
+// Metrics of the configured workloads: what the configuration says about each, and the versions of its real
 // containers. Thread-safe.
 #pragma once
 
@@ -25,7 +25,7 @@ class WorkloadMetrics {
   void configured(const config::Config& config);
   /// Real containers of each workload on this node; replaces earlier values.
   void runningContainers(const std::map<std::string, VersionSkew>& all);
-  /// Number of containers on this node by whether they would be rescued: of all verdicts.
+  /// Number of containers on this node by whether they would be rescued: for all verdicts.
   void coverage(const std::map<std::string, std::size_t>& byVerdict);
 
  private:
