@@ -60,8 +60,8 @@ void Attendance::reconfigure(config::ConfigPtr config) {
   }
 }
 
-/// Reports once what keeps stalled connections from being ended. A containerd that is not up yet is no
-/// trouble.
+/// Reports once what keeps stalled connections from being ended. A containerd that is not up yet is not a
+/// problem.
 void Attendance::checkUnstick(Unseen unseen) {
   auto& unsticker = prober_.unsticker();
   if (unsticker.works()) return;
@@ -82,15 +82,16 @@ void Attendance::checkUnstick(Unseen unseen) {
       break;
   }
   if (why.empty()) return;
-  listener_.trouble("pulls that hang at a dead registry cannot be ended, and hold up kubelet's others: " +
-                    why + " (detection.unstick: false stops this message)");
+  listener_.trouble(
+      "pulls that hang at a dead registry cannot be ended, and hold up kubelet's other pulls: " + why +
+      " (detection.unstick: false stops this message)");
 }
 
 void Attendance::attendAll(const std::string& sandboxId, Seen seen) {
   if (attendAll(sandboxId, seen, {})) specs_.podWaits(pods_.at(sandboxId).sandbox.podUid);
 }
 
-/// `before`: what is known of waiting containers already.
+/// `before`: what is already known about waiting containers.
 bool Attendance::attendAll(const std::string& sandboxId, Seen seen, const StartWatch::Starts& before) {
   const auto& pod = pods_.at(sandboxId);
   const auto made = pod.made();
@@ -105,7 +106,7 @@ bool Attendance::attendAll(const std::string& sandboxId, Seen seen, const StartW
       continue;
     }
     auto reference = ImageReference::parse(workload->image);
-    if (!reference) continue;  // cannot be: the configuration and the annotations were read by it
+    if (!reference) continue;  // impossible: the configuration and the annotations were parsed by it
     if (workload->imageFrom != Provenance::configuration) ++chosenOf_[pod.sandbox.podNamespace];
     auto& attended = attended_.emplace(key, Attended(workload, *reference, executor_)).first->second;
     starts_.begin(key, workload, *reference, seen, before);
@@ -161,14 +162,14 @@ void Attendance::specChanged(const std::string& sandboxId) {
   attendAll(sandboxId, notes_[sandboxId].seen.value_or(Seen::later), {});
 }
 
-/// Pods of one namespace must not use up what there is.
+/// Pods of one namespace must not use up all places.
 bool Attendance::overLimit(const PodView::Pod& pod, const config::Workload& workload) const {
   if (workload.imageFrom == Provenance::configuration) return false;
   const auto found = chosenOf_.find(pod.sandbox.podNamespace);
   return found != chosenOf_.end() && found->second >= kMaxChosenOfNamespace;
 }
 
-/// Reports once what of the pod's annotations is not followed.
+/// Reports once which of the pod's annotations are not followed.
 void Attendance::reportAnnotations(const PodView::Pod& pod, const Covering& covering) {
   auto& notes = notes_[pod.sandbox.id];
   notes.ignored = {covering.refused, covering.cutOff + notes.overLimit};
@@ -230,9 +231,8 @@ void Attendance::containerExited(const std::string& sandboxId) {
   });
 }
 
-/// Not those whose image kubelet always pulls: that it is there tells nothing about the next pull, and the
-/// pull that the event is about may be our own. containerd announces an image at each pull, also one that it
-/// had.
+/// Not those whose image kubelet always pulls: its presence says nothing about the next pull, and the event
+/// may be about our own pull. containerd announces an image at each pull, even one that it had.
 void Attendance::imageArrived(const ImageReference& reference) {
   wake([&](const Key&, const Attended& one) {
     return one.reference == reference && config::pullPolicyOf(*one.workload) != config::PullPolicy::always;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks after each container that waits: asks for its image again and again, and tells the listener why it
+// Looks after each container that waits: requests its image repeatedly, and reports to the listener why it
 // cannot be pulled, or that kubelet is held up. Goes on while a fallback runs: the probe pull that succeeds
 // at the end of the outage puts the image on the node, and kubelet starts the container at its next sync.
 // One io_context thread; nothing blocks.
@@ -42,7 +42,7 @@ class Attendance {
   using Key = ContainerKey;
   using Seen = StartWatch::Seen;
 
-  /// Looks at `pods` whenever it is called, and stores in it what CRI says of a sandbox.
+  /// Looks at `pods` whenever it is called, and stores in it what CRI reports about a sandbox.
   Attendance(boost::asio::any_io_executor executor, cri::Runtime& runtime, Traffic& traffic, PodView& pods,
              Listener& listener, config::ConfigPtr config, PodSpecs& specs);
 
@@ -52,7 +52,7 @@ class Attendance {
     prober_.tellApart(images);
   }
 
-  /// From now on this configuration counts; all pods are looked at again.
+  /// From now on this configuration applies; all pods are looked at again.
   void reconfigure(config::ConfigPtr config);
 
   /// Attends to each container of the pod that a workload covers and that is not there. The pod must be
@@ -74,7 +74,7 @@ class Attendance {
 
   [[nodiscard]] std::size_t size() const;
   [[nodiscard]] std::vector<Waiting> waitingContainers() const;
-  /// Containers of a pod that do not wait, since so many of its namespace do.
+  /// Containers of a pod that do not wait, since too many of its namespace do.
   [[nodiscard]] std::size_t overLimit(const std::string& sandboxId) const;
   [[nodiscard]] IgnoredAnnotations ignoredAnnotations() const;
   [[nodiscard]] Prober& prober() { return prober_; }

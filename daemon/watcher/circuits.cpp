@@ -9,8 +9,8 @@ namespace fallbackd::watcher {
 namespace {
 
 constexpr std::size_t kSuspectsThatOpen = 2;
-// So long after an open circuit was due to be asked again, nobody waits for its host any more: whoever waits
-// asks within about one pause. The others are for many who wait for their turn to pull.
+// This long after an open circuit was due to be asked again, no pod waits for its host any more: a pod that
+// waits asks within about one pause. The other pauses are for many pods that wait for their turn to pull.
 constexpr int kPausesUntilQuiet = 6;
 
 /// Makes room for one more: removes a closed entry, or else the one that has been in its state longest.
@@ -135,7 +135,7 @@ bool Circuits::close(const std::string& host, Stamp now) {
   }
   circuit.state = State::closed;
   circuit.since = now;
-  images_.erase(host);  // what failed with it may be had now
+  images_.erase(host);  // what failed with it may be available now
   return true;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is known of registries without asking: a circuit breaker for each host and each image. Of a hundred
+// What is known about registries without asking: a circuit breaker for each host and each image. Of a hundred
 // pods that wait for a dead registry, all but the first learn its cause at once and send no pull. Knows one
 // scope; see registry_health.hpp for who may decide for whom.
 #pragma once
@@ -48,9 +48,9 @@ class Circuits {
     State state = State::closed;
     Failure failure;  // while not closed
     Stamp since;      // of the state closed or not closed
-    /// Namespaces for whose pods only it is not closed.
+    /// If it is not closed only for the pods of some namespaces: these.
     std::vector<std::string> namespaces = {};
-    /// Half open because nobody has asked for long: whether it still fails is not known.
+    /// Half open because it has not been asked for long: whether it still fails is not known.
     bool quiet = false;
   };
 
@@ -62,8 +62,8 @@ class Circuits {
   [[nodiscard]] std::optional<Failure> known(const std::string& host, const std::string& image,
                                              Stamp now) const;
 
-  /// How a pull of this reference failed less than its pause ago, whoever's credentials it had. Once it is
-  /// due to be asked again, nothing: somebody has to find out.
+  /// How a pull of this reference failed less than its pause ago, whatever credentials it had. Once it is due
+  /// to be asked again, nothing: a pull has to find out.
   [[nodiscard]] std::optional<Failure> recent(const std::string& host, const std::string& reference,
                                               Stamp now) const;
 
@@ -74,14 +74,14 @@ class Circuits {
   /// The image was pulled. True if this closed the host's circuit.
   bool succeeded(const std::string& host, const std::string& image, Stamp now);
   /// The pull failed; it is not asked again before `pause` is over. True if this closed the host's circuit: a
-  /// registry that says "not found" is healthy.
+  /// registry that answers "not found" is healthy.
   bool failed(const std::string& host, const std::string& image, const Failure& failure, Stamp now,
               std::chrono::nanoseconds pause);
   /// Nothing was learned.
   void abandoned(const std::string& host, const std::string& image);
 
-  /// Every host that was asked lately, to be shown; decides nothing. An open circuit of which nobody has
-  /// asked for long is shown as half open.
+  /// Every host that was asked lately, to be shown; decides nothing. An open circuit that has not been asked
+  /// about for long is shown as half open.
   [[nodiscard]] std::vector<Host> hosts(Stamp now) const;
 
  private:
@@ -90,7 +90,7 @@ class Circuits {
     Failure failure;
     Stamp since{};
     Stamp retryAt{};
-    Stamp quietAt{};                 // from then on nobody has asked for long
+    Stamp quietAt{};                 // from then on it has not been asked about for long
     std::set<std::string> suspects;  // of a host: images that failed since the last good answer
   };
   using Map = std::map<std::string, Circuit, std::less<>>;

@@ -13,8 +13,8 @@ constexpr int kUnavailable = 14;
 
 /// For a text that names no cause.
 std::optional<Cause> causeOfCode(int code, const PullError& error) {
-  // containerd 1.7.0 gives up on a silent peer with Canceled; nobody else cancels a pull that we still wait
-  // for. Without a word of the pull, containerd itself is ending.
+  // containerd 1.7.0 gives up on a silent peer with Canceled; nothing else cancels a pull that we still wait
+  // for. Without a mention of the pull, containerd itself is ending.
   if (code == kCancelled && !error.ofPull) return std::nullopt;
   if (code == kCancelled || code == kDeadlineExceeded) return Cause::timeout;
   if (code == kNotFound && error.operation == Operation::resolve) return Cause::not_found;
@@ -28,7 +28,7 @@ std::optional<PullFailure> readFailure(const cri::PullOutcome& outcome, std::str
   if (outcome.kind == cri::PullOutcome::Kind::cancelled) return std::nullopt;
   const auto error = readPullError(outcome.text, reference);
   if (error.undecided) return std::nullopt;
-  // Our own connection to containerd broke, or it is not there: nobody asked the registry.
+  // Our own connection to containerd broke, or it is not there: the registry was not asked.
   if (outcome.grpcCode == kUnavailable && !error.ofPull) return std::nullopt;
   const auto cause = error.cause ? error.cause : causeOfCode(outcome.grpcCode, error);
   if (!cause) return std::nullopt;

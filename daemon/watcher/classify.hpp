@@ -22,7 +22,7 @@ struct PullFailure {
 /// Why a pull failed. Empty if the answer says nothing about the registry, because the call did not reach
 /// containerd, was cancelled by us, or waits for another pull of this node. `reference`: as it was requested,
 /// so that nothing that its author wrote decides. `mirrors`: addresses (HOST:PORT) at which containerd asks
-/// this daemon first. Of several hosts, containerd 1.x tells the failure of the first one, so a connection
+/// this daemon first. Of several hosts, containerd 1.x reports the failure of the first one, so a connection
 /// that was refused there says nothing about the registry, and must not count as its outage.
 std::optional<PullFailure> readFailure(const cri::PullOutcome& outcome, std::string_view reference = {},
                                        const std::set<std::string>& mirrors = {});

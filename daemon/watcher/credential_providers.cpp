@@ -44,7 +44,7 @@ ProviderProgram programFor(const config::CredentialProviders& where,
 
 }  // namespace
 
-/// A running program, and those who wait for it.
+/// A running program, and its waiters.
 struct CredentialProviders::Run {
   Run(const asio::any_io_executor& executor, Stamp now, std::string name, std::string cacheKey,
       ImageReference about)
@@ -98,7 +98,7 @@ cri::Awaitable<FoundCredentials> CredentialProviders::find(config::CredentialPro
   co_return found;
 }
 
-/// The file is read each time, so that a change counts at once.
+/// The file is read each time, so that a change takes effect at once.
 cri::Awaitable<Result<std::shared_ptr<const CredentialProviders::Providers>>> CredentialProviders::read(
     config::CredentialProviders where) {
   if (!reader_ || !runner_) {
@@ -138,11 +138,11 @@ std::shared_ptr<CredentialProviders::Run> CredentialProviders::join(
   if (const auto found = runs_.find({provider.name, key}); found != runs_.end()) return found->second;
   const bool another = std::any_of(runs_.begin(), runs_.end(),
                                    [&](const auto& one) { return one.first.first == provider.name; });
-  // One that hangs is not started again and again.
+  // A program that hangs is not started repeatedly.
   if (habit.late && another) return nullptr;
   auto run = std::make_shared<Run>(executor_, clock_.now(), provider.name, key, reference);
   runs_.emplace(std::pair(provider.name, key), run);
-  // A task of its own: it may outlive whoever asked.
+  // A separate task: it may outlive its caller.
   tasks_.spawn(perform(run, programFor(where, provider, reference), provider.defaultCacheDuration));
   return run;
 }

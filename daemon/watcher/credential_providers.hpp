@@ -66,8 +66,8 @@ class CredentialProviders {
   void runProgramsWith(ProgramRunner runner) { runner_ = std::move(runner); }
 
   /// Asks every provider that serves the image; the first in the file that has credentials counts. Returns
-  /// after two seconds at most, with what is there by then. A run continues, and its answer is kept for the
-  /// next time. If a provider did not answer in time, nobody waits for it again until it has.
+  /// after two seconds at most, with what has arrived by then. A run continues, and its answer is kept for
+  /// the next time. If a provider did not answer in time, no caller waits for it again until it has.
   ///
   /// Callers that can use the same answer at the same time share one run. Only for images that the operator's
   /// configuration names.

@@ -22,8 +22,8 @@ class CredentialSources {
   /// Before this is called, the providers' programs cannot be run.
   void runProgramsWith(ProgramRunner runner) { providers_.runProgramsWith(std::move(runner)); }
 
-  /// What is read or asked counts for this pull only, so that a rotated secret counts at once. `file` may be
-  /// empty, `providers` absent.
+  /// What is read or asked is used for this pull only, so that a rotated secret takes effect at once. `file`
+  /// may be empty, `providers` absent.
   cri::Awaitable<FoundCredentials> find(std::string file,
                                         std::optional<config::CredentialProviders> providers,
                                         ImageReference reference);

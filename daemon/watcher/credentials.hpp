@@ -19,7 +19,7 @@ Result<std::optional<cri::Credentials>> parseCredentials(std::string_view text,
                                                          const ImageReference& reference,
                                                          const std::string& file);
 
-/// Reads the file each time, so that a rotated secret counts at once.
+/// Reads the file each time, so that a rotated secret takes effect at once.
 Result<std::optional<cri::Credentials>> readCredentials(const std::string& file,
                                                         const ImageReference& reference);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ids that events have called gone. A list may still have them: it was on its way, or CRI learns of the end
-// later than we do. CRI never uses an id twice. One thread.
+// Ids that events have reported as gone. A list may still have them: it was on its way, or CRI learns of the
+// end later than we do. CRI never uses an id twice. One thread.
 #pragma once
 
 #include "base/clock.hpp"

@@ -15,7 +15,7 @@ constexpr std::chrono::seconds kFirstBackOff = 10s;
 constexpr std::chrono::seconds kMaxBackOff = 300s;
 // Pods are synced every 11 to 15 s, and only a sync pulls again; a second for the pull itself.
 constexpr std::chrono::seconds kMaxDelay = 16s;
-// After so many attempts nobody can tell any more when the next one is due.
+// After this many attempts it is not known any more when the next one is due.
 constexpr int kMaxAttempts = 32;
 
 }  // namespace
@@ -57,7 +57,7 @@ std::optional<Stamp> backOffUntil(Stamp first, Stamp lastFailure) {
   auto latest = first;
   Monotonic::duration pause = kFirstBackOff;
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
-    // Seen to fail before the attempt was certain to be over: it may have come later, and gone well.
+    // Seen to fail before the attempt was certain to be over: it may have come later, and succeeded.
     if (lastFailure < latest) return std::nullopt;
     const auto next = earliest + pause;
     if (lastFailure < next) return next;

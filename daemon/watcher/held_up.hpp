@@ -23,7 +23,7 @@ struct StalledPull {
   std::string podNamespace;
   std::string pod;
   std::string container;
-  Stamp since;  // when kubelet's pull began, as far as known; else the first probe pull that stalled
+  Stamp since;  // when kubelet's pull began, as far as known; otherwise the first probe pull that stalled
   Scope scope;  // for whom this verdict counts
 };
 

@@ -34,7 +34,8 @@ class Listener {
  public:
   virtual ~Listener() = default;
   virtual void detected(Detection detection) = 0;
-  /// What was detected as not_started is not known to be held up any more. A fallback that runs runs on.
+  /// A container that was detected as not_started is no longer known to be held up. A running fallback runs
+  /// on.
   virtual void noLongerHeldUp(const std::string& sandboxId, const std::string& container) = 0;
   /// Kubelet created a container in the pod, of whichever image: its process starts about 90 ms later.
   virtual void containerCreated(const std::string& podUid, const cri::Container& container) = 0;

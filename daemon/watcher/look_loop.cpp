@@ -177,7 +177,7 @@ cri::Awaitable<Result<bool>> Attendance::predecessorsSucceeded(Key key, Workload
   co_return true;
 }
 
-/// Asked for while the registry is asked: a launch need not begin with this question then.
+/// Queried while the registry is asked: then a launch need not begin with this query.
 void Attendance::learnStatusOnce(const std::string& sandboxId) {
   const auto* const pod = pods_.find(sandboxId);
   if (pod == nullptr || pod->status || std::exchange(notes_[sandboxId].statusAsked, true)) return;

@@ -40,7 +40,8 @@ bool coversPod(const config::Workload& workload, const cri::Sandbox& sandbox) {
          workload.match.labels.at(std::string(config::kDrillLabel)) == sandbox.podName;
 }
 
-/// A workload like the one that covers the container, if that is for this binary; else like the defaults.
+/// A workload like the one that covers the container, if that is for this binary; otherwise like the
+/// defaults.
 std::shared_ptr<config::Workload> templateFor(const config::Config& config, const Covering& covering,
                                               const cri::Sandbox& sandbox, const std::string& container,
                                               const std::string& binaryName) {
@@ -116,7 +117,7 @@ class Follower {
       workload->imageFrom = Provenance::annotation;
       workload->dockerConfig.clear();  // that of the workload's own image
     }
-    // Whoever names the image says everything, as a workload of the configuration does.
+    // An annotation that names the image specifies everything, as a workload of the configuration does.
     if (!choice.image.empty()) workload->inheritance.on = false;
     if (workload->image.empty() && !workload->inheritance.on) {
       ++covering_.refused;

@@ -14,8 +14,8 @@ namespace fallbackd::watcher {
 class NodeImages {
  public:
   virtual ~NodeImages() = default;
-  /// Whether a pull of it would succeed without its registry, as far as can be seen. That containerd really
-  /// asks is seen from a pull only.
+  /// Whether a pull of it would succeed without its registry, as far as can be seen. Only a pull shows
+  /// whether containerd really asks.
   virtual cri::Awaitable<bool> offers(ImageReference image) = 0;
   /// Whether a pull of `name` (ImageReference::toString()) was answered from here since then: such a pull
   /// says nothing about the registry.

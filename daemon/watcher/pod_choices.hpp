@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the author of a pod asks for by annotations: fallbackd.io/binary.CONTAINER and
-// fallbackd.io/image.CONTAINER. Anybody who may create a pod writes them, so they are data: read once,
+// fallbackd.io/image.CONTAINER. Anyone who may create a pod can write them, so they are data: read once,
 // bounded, and refused if malformed. Nothing of a refused one is used.
 #pragma once
 

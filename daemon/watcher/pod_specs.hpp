@@ -20,7 +20,7 @@ class PodSpecs {
   PodSpecs& operator=(const PodSpecs&) = delete;
   virtual ~PodSpecs() = default;
 
-  /// Null if nobody has described the pod yet, or in a way that cannot be read. Only a description of the
+  /// Null if no source has described the pod yet, or not in a way that can be read. Only a description of the
   /// sandbox's own pod: another pod's author can claim to be the mirror of its uid.
   [[nodiscard]] SpecPtr find(const std::string& podUid, const std::string& podNamespace,
                              const std::string& podName) const {
@@ -28,14 +28,14 @@ class PodSpecs {
     const bool isIt = spec != nullptr && spec->namespaceName == podNamespace && spec->name == podName;
     return isIt ? spec : nullptr;
   }
-  /// What else is known of the pod: the contents of the ConfigMaps and Secrets that its variables name.
+  /// What else is known about the pod: the contents of the ConfigMaps and Secrets that its variables name.
   [[nodiscard]] virtual kube::Facts facts(const std::string& podUid) const = 0;
-  /// A container of the pod waits: whoever knows more of it should be asked now. Does not block.
+  /// A container of the pod waits: sources that may know more about it should be asked now. Does not block.
   virtual void podWaits(const std::string& podUid) = 0;
   /// The last sandbox of the pod is gone. It may get another one, and wait again. Does not block.
   virtual void podGone(const std::string& podUid) = 0;
 
-  /// For a node that asks nobody.
+  /// For a node without sources.
   static PodSpecs& none();
 
  protected:

@@ -63,11 +63,11 @@ cri::Awaitable<void> PodTracker::listed(Lists lists) {
   for (const auto& id : ready) {
     if (pods_.find(id) != nullptr) attendance_.attendAll(id, Attendance::Seen::later);
   }
-  // A task of its own: containerd may take a second for each image, and until this returns no event counts.
+  // A separate task: containerd may take a second for each image, and until this returns no event counts.
   if (!std::exchange(learnsForMetrics_, true)) tasks_.spawn(learnForMetrics(std::move(lists.containers)));
 }
 
-/// What nobody waits for. What is not known in time is asked for after the next list.
+/// Queries for which nothing waits. What is not known in time is queried after the next list.
 cri::Awaitable<void> PodTracker::learnForMetrics(std::vector<cri::Container> containers) {
   auto questions = askForMetrics(containers);
   const bool inTime = co_await within(kMetricsLimit, std::move(questions));
@@ -165,7 +165,7 @@ cri::Awaitable<void> PodTracker::taskStarted(std::string id, Stamp at) {
 /// Finds out by containerd's labels whether an id is a sandbox or a container, and of which pod.
 cri::Awaitable<void> PodTracker::learn(std::string id, Stamp at, Standing standing) {
   const auto stored = co_await runtime_.storedContainer(id);
-  if (!stored) co_return;  // gone already, or containerd is: the next list tells
+  if (!stored) co_return;  // gone already, or containerd is: the next list shows it
   const auto kind = labelOr(stored->labels, kKindLabel);
   if (kind == "sandbox") {
     learnSandbox(id, stored->labels, at, standing);
@@ -186,7 +186,7 @@ void PodTracker::learnSandbox(const std::string& id, const cri::Labels& labels, 
   if (standing == Standing::being_made && !annotationsCount(*config_, sandbox.podNamespace)) {
     return addSandbox(std::move(sandbox), at);
   }
-  // Annotations are not in containerd's own store: CRI has them, once the sandbox stands.
+  // Annotations are not in containerd's own store: CRI has them, once the sandbox exists.
   const auto [newcomer, isNew] =
       newcomers_.try_emplace(id, std::make_shared<Newcomer>(executor_, sandbox.podUid, at));
   if (isNew) tasks_.spawn(learnAnnotations(id, newcomer->second));
@@ -245,7 +245,7 @@ void PodTracker::addSandbox(cri::Sandbox sandbox, Stamp since) {
   if (isNew) attendance_.attendAll(id, Attendance::Seen::from_its_beginning);
 }
 
-/// An orphan may not tell its sandbox.
+/// An orphan may not name its sandbox.
 bool PodTracker::belongs(const Orphan& one, const std::string& sandboxId, const std::string& podUid) {
   return one.container.sandboxId.empty() ? one.podUid == podUid : one.container.sandboxId == sandboxId;
 }

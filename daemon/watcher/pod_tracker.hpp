@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keeps the view of the pods up to date from containerd's events and lists, and passes on what changed: to
-// the attendance, which containers wait and which do not any more; to the listener, all the rest. One
+// the attendance, which containers wait and which no longer do; to the listener, all the rest. One
 // io_context thread.
 #pragma once
 

@@ -41,7 +41,7 @@ void PodView::reconfigure(const config::Config& config) {
   }
 }
 
-/// Leaves what is needed of a sandbox: a pod's author can write more into it than there is memory for.
+/// Keeps what is needed of a sandbox: a pod's author can write more into it than there is memory for.
 void PodView::trim(cri::Sandbox& sandbox) const {
   sandbox.annotations.clear();
   if (bytesOf(sandbox.labels) <= kMaxLabelBytes) return;

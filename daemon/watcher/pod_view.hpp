@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is known of the pods on this node and of the containers in them. Pure: it is told what happened and
-// answers questions; it calls nobody, and times are handed in. One thread.
+// answers questions; it calls nothing, and times are handed in. One thread.
 #pragma once
 
 #include "base/clock.hpp"
@@ -30,7 +30,7 @@ struct PodSummary {
   cri::Sandbox sandbox;  // without its annotations
   std::vector<Container> containers;
   PodChoices choices = {};
-  std::size_t overLimit = 0;  // containers that do not wait, since so many of the namespace do
+  std::size_t overLimit = 0;  // containers that do not wait, since too many of the namespace do
   /// The containers' names, as workloadsFor() takes them.
   [[nodiscard]] std::set<std::string> made() const;
 };
@@ -57,7 +57,7 @@ class PodView {
   };
 
   explicit PodView(const config::Config& config) { reconfigure(config); }
-  /// Of pods with too many labels, only those that workloads choose by are kept.
+  /// For pods with too many labels, only the labels by which workloads choose are kept.
   void reconfigure(const config::Config& config);
 
   /// A sandbox that an event announced. False if it is known already: then nothing changes.
@@ -69,10 +69,10 @@ class PodView {
   void setStatus(const std::string& sandboxId, cri::SandboxStatus status, Stamp now);
   bool dropSandbox(const std::string& sandboxId);
 
-  /// True if it is kubelet's own and was not known. Containers that somebody else created in the pod do not
+  /// True if it is kubelet's own and was not known. Containers that other programs created in the pod do not
   /// count, whatever their names.
   bool addContainer(const std::string& sandboxId, const cri::Container& container, Stamp now);
-  /// Both give the sandbox; nothing if the container is not known.
+  /// Both return the sandbox; nothing if the container is not known.
   std::optional<std::string> containerExited(const std::string& id, int exitCode, Stamp at);
   std::optional<std::string> dropContainer(const std::string& id);
 
@@ -82,22 +82,22 @@ class PodView {
   [[nodiscard]] const std::map<std::string, Pod>& pods() const { return pods_; }  // by sandbox id
   [[nodiscard]] bool hasContainer(const std::string& id) const { return sandboxOf_.contains(id); }
 
-  /// The sandbox that the container names; else the newest of its pod, since an older one is on its way out.
+  /// The sandbox that the container names; otherwise the newest of its pod, since an older one is being
+  /// removed.
   [[nodiscard]] std::optional<std::string> sandboxFor(const std::string& podUid,
                                                       const cri::Container& container) const;
 
-  /// From an event until CRI lists what it announced. A creation that fails meanwhile has an event of its
-  /// own.
+  /// From an event until CRI lists what it announced. A creation that fails meanwhile has its own event.
   static constexpr std::chrono::seconds kMaking{10};
-  /// What a list says of sandboxes. `ready`: with those that are known to be being made. `ended` are listed,
-  /// but not as ready.
+  /// What a list says about sandboxes. `ready`: including those that are known to be in the making. `ended`
+  /// are listed, but not as ready.
   struct Listed {
     Stamp asked;
     std::set<std::string> ready, ended;
     std::chrono::nanoseconds making = kMaking;
   };
   /// Sandboxes, and containers of one sandbox, that are not in a list although they were known when it was
-  /// asked for.
+  /// requested.
   [[nodiscard]] std::vector<std::string> missingSandboxes(const Listed& listed) const;
   [[nodiscard]] std::vector<std::string> missingContainers(const std::string& sandboxId,
                                                            const std::set<std::string>& listed,

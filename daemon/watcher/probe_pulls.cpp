@@ -29,7 +29,7 @@ constexpr std::size_t kMaxLingering = 4;
 constexpr std::chrono::seconds kTurn{30};
 constexpr std::chrono::seconds kLookForOthers{1};
 
-/// Whether the pull ended since its connection was ended because of a timeout that is known.
+/// Whether the pull ended because its connection was ended after a known timeout.
 bool isAborted(const PullFailure& failure, const std::string& text) {
   return failure.cause == Cause::unreachable &&
          text.find("software caused connection abort") != std::string::npos;
@@ -84,7 +84,7 @@ void ProbePulls::judgeUnfinished(const Pull& pull, std::chrono::nanoseconds stoo
 cri::Awaitable<Verdict> ProbePulls::send(Question question) {
   using namespace asio::experimental::awaitable_operators;
   Verdict verdict;
-  // Most outages can be told without credentials.
+  // Most outages can be recognised without credentials.
   auto found = co_await credentials_.find(question.credentialsFile, question.providers, question.reference);
   verdict.trouble = std::move(found.trouble);
   verdict.withCredentials = found.credentials.has_value();
@@ -141,7 +141,7 @@ std::shared_ptr<ProbePulls::Pull> ProbePulls::begin(const Question& question, Pu
       PullWatch(limits, question.reference.path(), std::move(connections), peerOf(question.reference), now));
   pull->before = std::move(before);
   pull->begun = now;
-  // A task of its own: it may outlive its verdict.
+  // A separate task: it may outlive its verdict.
   pull->task = tasks_.spawn(run(pull, std::move(credentials)));
   return pull;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a probe pull that stalled tells about connections: which addresses are the registry's. Containerd
-// alone knows where it connects to (mirrors, the node's own DNS), and its other pulls open connections too.
+// What a stalled probe pull reveals about connections: which addresses are the registry's. Only containerd
+// knows where it connects to (mirrors, the node's own DNS), and its other pulls open connections, too.
 // So an address counts only if a second pull, at its very beginning, connects to where the first one got
 // stuck.
 #include "base/async/pause.hpp"
@@ -29,8 +29,8 @@ constexpr int kMaxWalks = 6;
 constexpr std::size_t kMaxWalking = 4;
 constexpr int kDownloadFactor = 5;
 constexpr std::chrono::nanoseconds kMaxPatience = 60s;
-// A registry that is slow and not dead answers within that. Shorter than a lingering pull may stand still, so
-// that it turns to the next mirror in the end.
+// A registry that is slow but not dead answers within this time. Shorter than a lingering pull may stand
+// still, so that it turns to the next mirror in the end.
 constexpr std::chrono::nanoseconds kSpared = 40s;
 
 }  // namespace
@@ -122,7 +122,7 @@ cri::Awaitable<void> ProbePulls::meetAgain(std::shared_ptr<Pull> pull, std::set<
     }
     for (const auto& [peer, connections] : fresh) {
       for (const auto& one : connections) met.insert(one.at.cookie);
-      // Of several, nobody can tell which one is ours. Before others are ended: their pulls connect again.
+      // Of several, it is not known which one is ours. Before others are ended: their pulls connect again.
       if (connections.size() == 1 && unsticker_.end(host, connections.front().at)) turned = clock_.now();
       unsticker_.stalled(host, {peer}, unstickLimits(*pull), verdictValidUntil(*pull));
     }
@@ -130,8 +130,8 @@ cri::Awaitable<void> ProbePulls::meetAgain(std::shared_ptr<Pull> pull, std::set<
   }
 }
 
-/// Leaves the connection of our own pull alone, where it can be told from others: a registry that is slow and
-/// not dead answers it in the end, and is then known to be slow.
+/// Leaves the connection of our own pull alone, where it can be distinguished from others: a registry that is
+/// slow but not dead answers it in the end, and is then known to be slow.
 cri::Awaitable<void> ProbePulls::spareOwn(std::shared_ptr<Pull> pull) {
   co_await pauseFor(std::min(kConnectsWithin, pull->limits.stall / 3));
   unsticker_.look();

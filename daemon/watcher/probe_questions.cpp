@@ -18,7 +18,7 @@ void ProbeQuestions::reconfigure(config::ConfigPtr config) {
 }
 
 /// The operator's credentials go with the images that the operator named, and with those below the
-/// repositories that the registry's entry gives away. An outage can be told without credentials as well.
+/// repositories that the registry's entry gives away. An outage can be recognised without credentials, too.
 std::string ProbeQuestions::credentialsFor(const config::Workload& workload,
                                            const ImageReference& reference) const {
   if (!workload.dockerConfig.empty()) return workload.dockerConfig;

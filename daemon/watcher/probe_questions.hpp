@@ -18,7 +18,7 @@ class ProbeQuestions {
   explicit ProbeQuestions(config::ConfigPtr config) { reconfigure(std::move(config)); }
   void reconfigure(config::ConfigPtr config);
 
-  /// A registry may refuse those who come without a password. So a pod's own choice speaks for the node only
+  /// A registry may refuse clients without a password. So a pod's own choice speaks for the node only
   /// if it asks just as the configuration does: for the same image, with the same credentials.
   [[nodiscard]] Question questionFor(const config::Workload& workload, const ImageReference& reference,
                                      const std::string& podNamespace) const;

@@ -11,11 +11,11 @@ namespace asio = boost::asio;
 
 namespace {
 
-// Two suffice to tell a broken image from a broken registry, and leave room for other hosts.
+// Two suffice to distinguish a broken image from a broken registry, and leave room for other hosts.
 constexpr std::size_t kMaxOfHost = 2;
 
-/// What tells pulls apart. Scopes do not share one: a pull that waits in the queue of a namespace must not
-/// keep another one waiting.
+/// What distinguishes pulls. Scopes do not share a pull: a pull that waits in the queue of a namespace must
+/// not keep another one waiting.
 std::string keyOf(const Question& question) {
   return question.scope.value_or("") + "\n" + imageKeyOf(question);
 }
@@ -42,7 +42,7 @@ struct Prober::Flight {
   std::string key;
   std::string image;
   std::size_t askers = 0;
-  bool reported = true;  // somebody has the verdict, or there was no pull
+  bool reported = true;  // a caller has the verdict, or there was no pull
   Verdict verdict;
   Event ended;  // the verdict is there
 };
@@ -55,7 +55,7 @@ class Prober::Asker {
   }
   Asker(const Asker&) = delete;
   Asker& operator=(const Asker&) = delete;
-  /// A pull that nobody waits for any more is not begun.
+  /// A pull for which no caller waits any more is not begun.
   ~Asker() {
     if (--flight_->askers == 0 && !flight_->ended.isSet()) gate_.reconsider(flight_->host());
   }
@@ -95,7 +95,7 @@ cri::Awaitable<Verdict> Prober::probe(Question question) {
   }
   const auto flight = flights_.at(key);
   const Asker asker(flight, gate_);
-  // A task of its own: a pod that goes away must not take the pull from the others that wait for it.
+  // A separate task: a pod that goes away must not take the pull from the others that wait for it.
   if (isNew) tasks_.spawn(fly(flight));
   co_await flight->ended.wait();
   Verdict verdict = flight->verdict;
@@ -107,7 +107,7 @@ cri::Awaitable<void> Prober::fly(std::shared_ptr<Flight> flight) {
   const auto& question = flight->question;
   const auto group = groupOf(question);
   const bool remembers = question.memory == Question::Memory::counts;
-  // What others find out in the meantime counts for this one as well.
+  // What others find out in the meantime counts for this one, too.
   const std::function<bool()> needless = [this, flight, remembers] {
     return flight->askers == 0 ||
            (remembers &&

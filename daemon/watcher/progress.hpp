@@ -24,7 +24,7 @@ struct Movement {
 
 /// What the content store shows of a pull. containerd marks what it stores with the repository that it came
 /// from, and manifests with the digests below them; a running download names its digest. Until the manifest
-/// is there, nobody can tell whose manifest a download is: then any new one counts, since taking a slow pull
+/// is there, it is not known whose manifest a download is: then any new one counts, since taking a slow pull
 /// for a dead one is the worse mistake.
 class Progress {
  public:
@@ -43,7 +43,7 @@ class Progress {
   [[nodiscard]] bool delivered() const { return delivered_; }
 
   /// A download came to its end and is being synced to the disk, or all did and containerd unpacks: no
-  /// download moves then, which can take long and is not the registry's affair.
+  /// download moves then, which can take long and does not depend on the registry.
   [[nodiscard]] bool storing() const { return complete_ || (ownMoved_ && before_.empty()); }
 
  private:

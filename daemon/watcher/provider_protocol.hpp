@@ -20,7 +20,7 @@ namespace fallbackd::watcher {
 /// For which images an answer holds: this one, those of the same registry, or all that the provider serves.
 enum class CacheKeyType : std::uint8_t { image, registry, global };
 
-/// What an answer about `reference` is kept under. As kubelet has it: an image is its repository, whatever
+/// What an answer about `reference` is kept under. As in kubelet, an image is its repository, whatever
 /// the tag.
 std::string cacheKeyOf(CacheKeyType type, const ImageReference& reference);
 

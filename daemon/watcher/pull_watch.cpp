@@ -8,11 +8,12 @@ namespace fallbackd::watcher {
 namespace {
 
 // containerd fills a buffer of 1 MiB before it writes any of it, so a download of 50 KB/s shows nothing in
-// its store for 20 s, just as one that hangs. If the connections cannot be seen, a download gets this many
+// its store for 20 s, just like one that hangs. If the connections cannot be seen, a download gets this many
 // times the stall timeout.
 constexpr int kPieceFactor = 30;
 // A pull asks for a token, a manifest and perhaps an index before it has anything to download. Connections
-// and manifests that move in that time may be another pull's: they count for this many answers, then no more.
+// and manifests that move in that time may be another pull's: they count for this many answers, then no
+// longer.
 constexpr int kMaxAnswersUnseen = 5;
 
 Monotonic::duration toDuration(std::chrono::nanoseconds time) {

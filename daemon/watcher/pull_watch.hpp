@@ -40,7 +40,7 @@ class PullWatch {
   /// when things happened by the wall clock.
   void sawStore(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests,
                 Stamp asked, Wall::time_point askedWall);
-  /// The store did not answer: containerd is in trouble itself, and the pull's own end will tell.
+  /// The store did not answer: containerd is in trouble itself, and the pull's own end will show it.
   void missedStore(Stamp asked);
 
   /// When the pull counts as stalled, unless something moves before.

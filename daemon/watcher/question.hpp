@@ -45,7 +45,7 @@ struct Verdict {
   Extent extent = Extent::registry;  // of a failure
   bool stalled = false;          // of a timeout: not answered at once (408), so that kubelet's own pull hangs
   bool moves = false;            // of an undecided one: the pull moved, and gave up its place
-  bool fresh = false;            // of a pull that nobody has reported yet
+  bool fresh = false;            // of a pull that has not been reported yet
   bool withCredentials = false;  // a password or token was sent along
   std::string trouble;           // what the operator should fix: credentials that could not be obtained
   bool remembered = false;       // known from a circuit: nothing was asked
@@ -53,7 +53,7 @@ struct Verdict {
   Stamp ended;
 };
 
-/// What tells images apart: the same one with other credentials is another question.
+/// What distinguishes images: the same one with different credentials is a different question.
 std::string imageKeyOf(const Question& question);
 /// In whose name a pull waits for its turn.
 FairGroup groupOf(const Question& question);

@@ -18,13 +18,13 @@ bool isStandIn(const cri::Container& container);
 /// stand-in.
 bool bearsKubeletsMark(const cri::Container& container, const std::string& podUid);
 
-/// Two references of one repository, whatever their tags and digests: a rollout may have another tag than the
-/// configuration that is not rolled out yet.
+/// Two references of one repository, whatever their tags and digests: a rollout may have a different tag from
+/// a configuration that is not rolled out yet.
 bool ofOneRepository(const std::string& reference, const std::string& other);
 
-/// Whether the container runs an image of the repository that `image` names: by its own reference, else by
-/// what its image is known as on this node (containerd before 2 tells the id only). An error if the runtime
-/// could not be asked: that says nothing about the container.
+/// Whether the container runs an image of the repository that `image` names: by its own reference, otherwise
+/// by what its image is known as on this node (containerd before 2 reports only the id). An error if the
+/// runtime could not be asked: that says nothing about the container.
 cri::Awaitable<Result<bool>> runsImageOf(cri::Runtime& runtime, cri::Container container, std::string image);
 
 }  // namespace fallbackd::watcher

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who may decide for whom about a registry. A verdict about an image that the operator's configuration names
-// counts for the node. One about an image that only an annotation names was caused by somebody who may create
+// counts for the node. One about an image that only an annotation names was caused by someone who may create
 // a pod: it counts for the pods of that namespace alone, until a second namespace finds the same.
 #pragma once
 
@@ -23,7 +23,7 @@ using Scope = std::optional<std::string>;
 
 class RegistryHealth {
  public:
-  /// What is remembered of more is that of the namespaces that asked last. A node has fewer pods.
+  /// Of more, only those that asked last are remembered. A node has fewer pods.
   static constexpr std::size_t kMaxNamespaces = 512;
 
   /// How a pull of this scope would fail now, as far as known; nothing if the registry must be asked. See
@@ -58,7 +58,7 @@ class RegistryHealth {
   /// That a namespace found a host failing.
   struct Accusation {
     Failure failure;
-    std::set<std::string> images;  // two tell as much as more
+    std::set<std::string> images;  // two suffice
     Stamp at{};
     Stamp until{};
   };

@@ -14,7 +14,7 @@
 namespace fallbackd::watcher {
 
 /// The workload with the pod's image, pull policy, restart policy and init containers, as far as it does not
-/// say them itself. Stage config: the container is not in the specification or cannot be replaced, or its
+/// set them itself. Stage config: the container is not in the specification or cannot be replaced, or its
 /// image is not a reference.
 Result<WorkloadPtr> specified(const config::Config& config, const config::Workload& workload,
                               const kube::Pod& spec);

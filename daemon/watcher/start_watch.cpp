@@ -10,7 +10,7 @@ namespace fallbackd::watcher {
 
 namespace {
 
-/// Without the time, which would make it another text at each look.
+/// Without the time, which would make it a different text at each look.
 std::string notStartedText(const std::optional<HeldUp>& heldUp, std::chrono::nanoseconds startTimeout) {
   std::string text =
       "the image is on the node, and " + formatDuration(startTimeout) + " later no container; ";
@@ -101,7 +101,7 @@ void StartWatch::pullFailed(const Key& key, const Question& question, const Verd
   start.failed = verdict.ended;
   start.onlyOutages = start.onlyOutages && failsAtOnce(verdict.cause);
   if (!verdict.stalled) return pullMoves(key);
-  // Also after another configuration came: what it explained before, it explains still.
+  // Also after a new configuration: what it explained before, it still explains.
   start.hangsSince = std::min(begun, start.hangsSince.value_or(begun));
   const bool isNew =
       stalled_.add(key, {question.reference.toString(), question.reference.host(), pod->sandbox.podNamespace,
@@ -136,7 +136,7 @@ std::optional<Stamp> StartWatch::due(const Key& key) const {
 std::optional<HeldUp> StartWatch::heldUp(const Key& key) const {
   const auto& start = starts_.at(key);
   const auto& pod = pods_.at(key.first);
-  // It was there before: kubelet then waits for reasons of its own, and a Job's work may have been done.
+  // It was there before: kubelet then waits for its own reasons, and a Job's work may have been done.
   if (pod.everMade.contains(key.second)) return std::nullopt;
   Blocked blocked{pod.sandbox.podNamespace, start.reference.toString()};
   if (const auto when = due(key)) blocked.due = *when;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Judges containers whose images are on the node while they are not created: is kubelet known to be held up?
-// If that is not known a fallback would be wrong, since kubelet may be refusing the container. Pure but for
-// the clock that it reads. One thread.
+// If that is not known a fallback would be wrong, since kubelet may be refusing the container. Pure, except
+// for the clock that it reads. One thread.
 #pragma once
 
 #include "base/clock.hpp"
@@ -24,7 +24,7 @@ class StartWatch {
  public:
   using Key = ContainerKey;
 
-  /// Whether we saw the pod come, or found it when it was there already.
+  /// Whether we saw the pod begin, or found it already there.
   enum class Seen : std::uint8_t { from_its_beginning, later };
 
   /// What kubelet must have done before it creates the container, as far as we know.
@@ -35,7 +35,7 @@ class StartWatch {
     bool present = false;                  // the last look found the image
     bool asked = false;                    // whether the image is there
     bool needsNoPull = false;              // it was there before kubelet could ask
-    std::optional<Stamp> imageSince = {};  // it is known to be there since
+    std::optional<Stamp> imageSince = {};  // since when it is known to be there
     std::optional<Stamp> failed = {};      // the end of the last pull that failed
     std::optional<Stamp> hangsSince = {};  // when it began, while it is known to have stalled
     bool onlyOutages = true;               // all of them failed at once, in a way that kubelet's failed too
@@ -62,7 +62,7 @@ class StartWatch {
   void begin(const Key& key, WorkloadPtr workload, ImageReference reference, Seen seen,
              const Starts& before = {});
   void end(const Key& key);
-  /// Ends all; gives what is known, for begin().
+  /// Ends all; returns what is known, for begin().
   Starts endAll();
 
   // What a look found out. Containers that are not watched are ignored.
@@ -73,7 +73,7 @@ class StartWatch {
   void imagePulled(const Key& key, Stamp at);
   void imageIsMissing(const Key& key);
   void pullFailed(const Key& key, const Question& question, const Verdict& verdict);
-  /// The pull of this container's image is not known to have stalled any more.
+  /// The pull of this container's image is no longer known to have stalled.
   void pullMoves(const Key& key);
 
   /// When the container counts as missing; nothing while its image is not known to be there.

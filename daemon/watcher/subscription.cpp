@@ -41,8 +41,8 @@ cri::Awaitable<void> Subscription::run() {
   }
 }
 
-/// One life of the event stream. The subscription stands before the lists are taken, so nothing falls
-/// between.
+/// One life of the event stream. The subscription stands before the lists are taken, so nothing is lost
+/// between them.
 cri::Awaitable<Result<>> Subscription::follow() {
   using namespace boost::asio::experimental::awaitable_operators;
   auto stream = co_await events_.subscribe();

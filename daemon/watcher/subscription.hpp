@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Follows containerd: its event stream, and lists at intervals in case an event was missed. Subscribes again,
-// with back-off, when the stream or a list fails. Promises that nothing falls between events and lists. One
+// with back-off, when the stream or a list fails. Promises that nothing is lost between events and lists. One
 // io_context thread.
 #pragma once
 
@@ -20,7 +20,7 @@ namespace fallbackd::watcher {
 
 /// All sandboxes and containers.
 struct Lists {
-  Stamp asked;  // what came up since then need not be in them
+  Stamp asked;  // what appeared since then need not be in them
   std::vector<cri::Container> containers;
   std::vector<cri::Sandbox> sandboxes;
   /// Only with the first lists of a connection: ids that containerd has stored and CRI does not list. Their
@@ -29,7 +29,7 @@ struct Lists {
   std::optional<Error> storeSilent = {};  // or why that is not known
 };
 
-/// Gets one call at a time from one stream of events; lists may come between them, also while an event is
+/// Gets one call at a time from one stream of events; lists may come between them, even while an event is
 /// being handled.
 class Subscriber {
  public:
@@ -48,7 +48,7 @@ class Subscription {
   /// Until cancelled.
   cri::Awaitable<void> run();
 
-  /// Counts from the next list on.
+  /// Takes effect after the next list.
   void resyncEvery(std::chrono::nanoseconds interval) { resyncInterval_ = interval; }
 
  private:

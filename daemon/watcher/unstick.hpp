@@ -88,7 +88,7 @@ Decision decide(const StillConnections& connections, const StalledRegistries& re
 /// the text of /proc/PID/environ.
 std::set<std::string> proxiesIn(std::string_view environment);
 
-/// A proxy that is named and not numbered may be at any address: its port decides.
+/// A proxy that is given by name, not by address, may be at any address: its port decides.
 bool mayBeProxy(const std::string& peer, const std::set<std::string>& proxies);
 
 }  // namespace fallbackd::watcher

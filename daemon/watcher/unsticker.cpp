@@ -82,7 +82,7 @@ bool Unsticker::knows(const std::string& host, const std::string& peer) const {
   return found != registries_.end() && found->second.peers.contains(peer);
 }
 
-/// As long as a verdict is valid.
+/// Runs as long as a verdict is valid.
 boost::asio::awaitable<void> Unsticker::watch() {
   while (!registries_.empty()) {
     const auto now = clock_.now();
@@ -113,7 +113,7 @@ void Unsticker::endDue() {
   const auto proxies = traffic_.proxies();
   for (const auto& due : decision.due) {
     auto outcome = endOne(due, proxies);
-    // What failed may work at the next look; it is told once.
+    // What failed may work at the next look; it is reported once.
     const auto result = outcome.result;
     if (result == UnstickResult::failed && !failed_.insert(due.cookie).second) continue;
     if (result == UnstickResult::proxy || result == UnstickResult::not_permitted) {
@@ -124,14 +124,15 @@ void Unsticker::endDue() {
 }
 
 Unsticker::Outcome Unsticker::endOne(const Due& due, const Result<std::set<std::string>>& proxies) {
-  // Without its environment nobody knows what is a proxy.
+  // Without its environment it is not known what is a proxy.
   if (!proxies) return {UnstickResult::failed, proxies.error().message()};
   if (mayBeProxy(due.connection.peer, *proxies)) return {UnstickResult::proxy};
   const auto ended = traffic_.end(due.connection);
   const auto result = resultOf(ended);
   if (result == UnstickResult::failed) return {result, ended.error().message()};
   if (result != UnstickResult::not_supported) return {result};
-  // canEnd() has found that the kernel can. Older ones say this of a connection that has just been closed.
+  // canEnd() has found that the kernel can. Older ones report this for a connection that has just been
+  // closed.
   const bool gone = look() && !connections_.all().contains(due.cookie);
   return gone ? Outcome{UnstickResult::gone} : Outcome{UnstickResult::failed, ended.error().message()};
 }

@@ -88,8 +88,8 @@ class Unsticker {
   StillConnections connections_;
   StalledRegistries registries_;
   std::map<std::uint64_t, Stamp> spared_;  // by cookie
-  std::set<std::uint64_t> leftAlone_;      // told already, by cookie
-  std::set<std::uint64_t> failed_;         // told already and tried again, by cookie
+  std::set<std::uint64_t> leftAlone_;      // reported already, by cookie
+  std::set<std::uint64_t> failed_;         // reported already and tried again, by cookie
   bool watching_ = false;
   std::optional<Stamp> next_;  // when a connection is due
   Event changed_;

@@ -31,7 +31,7 @@ void RunningVersions::restart() {
   for (const auto& workload : config_->workloads) counts_[workload.name] = {};
 }
 
-/// By any of the tags that the image has in the workload's own repository. Nothing if no tag tells.
+/// By any of the tags that the image has in the workload's own repository. Nothing if no tag shows it.
 std::optional<bool> RunningVersions::runsVersion(const cri::Container& container,
                                                  const config::Workload& workload) const {
   const auto& version = workload.binary.version;

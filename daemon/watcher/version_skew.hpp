@@ -23,8 +23,8 @@ class RunningVersions {
       : runtime_(runtime), config_(std::move(config)), specs_(specs) {}
   void reconfigure(config::ConfigPtr config) { config_ = std::move(config); }
 
-  /// Before version 2 containerd gives a container's image by its id only. Learns the tags of such images;
-  /// asks once for each as long as it runs. `containers`: all of the node, until it returns. Cancelled, it
+  /// Before version 2, containerd reports a container's image only by its id. Learns the tags of such images;
+  /// asks once for each as long as it runs. `containers`: all of the node, until it returns. If cancelled, it
   /// keeps what it knows by then.
   cri::Awaitable<void> learnImages(const std::vector<cri::Container>& containers);
 

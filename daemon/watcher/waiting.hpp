@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is known of a container that kubelet has not created yet.
+// What is known about a container that kubelet has not created yet.
 #pragma once
 
 #include "base/clock.hpp"
@@ -16,14 +16,14 @@
 
 namespace fallbackd::watcher {
 
-/// A container that is not there yet, and what is known of it.
+/// A container that is not there yet, and what is known about it.
 struct Waiting {
   enum class State : std::uint8_t {
     asking,                 // nothing is known yet
     failed,                 // its image cannot be pulled: see cause
     undecided,              // a pull failed in a way that says nothing about kubelet's own
     image_present,          // kubelet can create it
-    not_started,            // it could, and did not within startTimeout
+    not_started,            // it could, but did not within startTimeout
     after_init_containers,  // it is not its turn yet
     never_pulled,           // its pull policy is Never
     not_specified,          // its pod's specification is not known, and its workload needs it

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Watches containerd: which pods wait for a container, why its image cannot be pulled, and when the wait is
-// over. Tells a Listener. Everything runs on one io_context thread; nothing blocks.
+// over. Reports to a Listener. Everything runs on one io_context thread; nothing blocks.
 #pragma once
 
 #include "cri/runtime.hpp"
@@ -33,10 +33,10 @@ class Watcher {
     return subscription_.run();
   }
 
-  /// From now on this configuration counts; waiting pods are checked again.
+  /// From now on this configuration applies; waiting pods are checked again.
   void reconfigure(const config::ConfigPtr& config);
 
-  /// PodSpecs has another specification of this pod, or of many if the uid is empty.
+  /// PodSpecs has a new specification of this pod, or of many if the uid is empty.
   void specChanged(const std::string& podUid);
 
   [[nodiscard]] std::size_t waiting() const { return attendance_.size(); }
@@ -48,7 +48,7 @@ class Watcher {
   [[nodiscard]] std::vector<Circuits::Host> registries() const { return attendance_.prober().registries(); }
   /// Before run(). See Attendance.
   void useNodeImages(NodeImages& images) { attendance_.useNodeImages(images); }
-  /// Where containerd may ask for this daemon's mirror, whether or not anybody listens there (HOST:PORT).
+  /// Where containerd may ask for this daemon's mirror, whether or not it listens there (HOST:PORT).
   void nameMirrors(std::set<std::string> addresses) {
     attendance_.prober().nameMirrors(std::move(addresses));
   }

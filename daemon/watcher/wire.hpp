@@ -19,7 +19,7 @@ namespace fallbackd::watcher {
 class Wire {
  public:
   /// `before`: the connections at the beginning; nothing if they cannot be seen. `peer`: the registry's
-  /// address as sys::TcpConnection has it, where the reference names one; else empty.
+  /// address as sys::TcpConnection has it, where the reference names one; otherwise empty.
   Wire(std::optional<sys::TcpConnections> before, std::string peer)
       : before_(std::move(before)), peer_(std::move(peer)), visible_(before_.has_value()) {}
 
@@ -32,11 +32,11 @@ class Wire {
   /// 443, the peer has also begun its part of the TLS handshake.
   [[nodiscard]] bool connected() const { return connected_; }
 
-  /// The registry's own connections can be told from others.
+  /// The registry's own connections can be distinguished from others.
   [[nodiscard]] bool knowsPeer() const { return knowsPeer_; }
 
   enum class Scope : std::uint8_t { small, all };
-  /// When bytes came, were sent, or another host was turned to.
+  /// When bytes came, were sent, or the pull turned to another host.
   [[nodiscard]] std::optional<Stamp> moved(Scope scope) const {
     return scope == Scope::all ? movedAny_ : movedSmall_;
   }

@@ -99,7 +99,7 @@ ChainReader::Goes ChainReader::wrapper(const Wrapper& wrapper) {
       break;
     case Wrapper::Kind::url:
       afterUrl_ = chain_.toRegistry = chain_.ofPull = true;
-      chain_.url = segment.substr(wrapper.words.size() + 2);  // behind the quotation mark
+      chain_.url = segment.substr(wrapper.words.size() + 2);  // after the quotation mark
       break;
     case Wrapper::Kind::status:
       does(wrapper.operation);
@@ -113,7 +113,7 @@ ChainReader::Goes ChainReader::wrapper(const Wrapper& wrapper) {
   return Goes::on;
 }
 
-/// The number decides. The phrase behind it and the lines of the registry's error are the server's words.
+/// The number decides. The phrase after it and the lines of the registry's error are the server's words.
 ChainReader::Goes ChainReader::status() {
   const auto line = scanner_.foreignLineEnd(at_);
   const auto words = scanner_.text().substr(at_, line - at_);
@@ -144,7 +144,7 @@ bool ChainReader::absent() {
   const auto rest = scanner_.from(at_);
   auto length = forms_.wholeBefore(rest, kNotFound);
   if (length == 0 && chain_.operation == Operation::resolve) {
-    // A reference that the caller did not name, or that containerd spelled otherwise.
+    // A reference that the caller did not name, or that containerd spelled differently.
     length = rest.find(kNotFound);
     const auto name = rest.substr(0, length);
     if (length == std::string_view::npos || name.find('/') == std::string_view::npos ||
@@ -185,7 +185,7 @@ bool ChainReader::lockedReference() {
 }
 
 /// net/http returns the phrase of a proxy's answer to CONNECT as the whole error. Words that no library is
-/// known to write can be a proxy's own, so nothing that stands in them decides.
+/// known to write can be a proxy's own, so nothing in them decides.
 bool ChainReader::wordsOfProxy() {
   if (!afterUrl_) return false;
   auto line = scanner_.lineEnd(at_);

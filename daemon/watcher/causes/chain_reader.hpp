@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits the text of a pull error into chains of wrapped errors, one a line, and reads each.
+// Splits the text of a pull error into chains of wrapped errors, one per line, and reads each.
 #pragma once
 
 #include "watcher/causes/http_status.hpp"
@@ -18,7 +18,7 @@ struct Chain {
   Operation operation = Operation::none;
   std::optional<Effect> effect;  // of the innermost error; empty where it is not known
   bool ofPull = false;
-  bool toRegistry = false;  // a connection or a request of HTTP stands in it
+  bool toRegistry = false;  // it contains a connection or an HTTP request
   bool resolves = false;    // it is about the manifest's digest or about a token, not about content
   std::string_view url;     // of the innermost request; escaped as in the text
   std::string_view words;   // the innermost error's
@@ -59,7 +59,7 @@ class ChainReader {
   bool connected_ = false;  // net.OpError
   bool ipv6_ = false;
   bool lookup_ = false;
-  bool afterUrl_ = false;  // directly behind url.Error
+  bool afterUrl_ = false;  // directly after url.Error
 };
 
 }  // namespace fallbackd::watcher

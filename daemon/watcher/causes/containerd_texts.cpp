@@ -135,7 +135,7 @@ constexpr std::array kEndings{
     Ending{"unexpected media type ", Match::prefix, Effect::unknown},
     Ending{"unhandled content range in response", Match::prefix, Effect::unknown},
     Ending{"failed to find supported auth scheme", Match::prefix, Effect::unknown},
-    // sizes and digests that differ: whoever pushes an image can bring this about
+    // sizes and digests that differ: anyone who pushes an image can cause this
     Ending{"unexpected commit ", Match::prefix, Effect::unknown},
     Ending{"short read: ", Match::prefix, Effect::unknown},
     Ending{"failed to read expected number of bytes", Match::prefix, Effect::unknown},

@@ -72,7 +72,7 @@ constexpr std::array kGoWrappers{
 };
 
 constexpr std::array kNetworkEndings{
-    // syscall, after a connection was tried or had
+    // syscall, after a connection was attempted or made
     Ending{"connection refused", Match::whole, Effect::unreachable},
     Ending{"connection reset by peer", Match::whole, Effect::unreachable},
     Ending{"connection reset", Match::whole, Effect::unreachable},

@@ -12,7 +12,7 @@ namespace fallbackd::watcher {
 
 namespace {
 
-// Registries are quoted at length, and all that decides stands in front.
+// Registries are quoted at length, and everything that decides comes first.
 constexpr std::size_t kMaxText = 64UL * 1024;
 constexpr std::size_t kMaxLines = 64;
 constexpr std::size_t kMaxWords = 200;
@@ -49,7 +49,7 @@ Cause registryCause(Effect effect) {
   return Cause::unknown;
 }
 
-/// A damaged content store says "unexpected EOF" too. Words of the network count where a registry was asked.
+/// A damaged content store says "unexpected EOF" too. Network errors count only where a registry was asked.
 bool ofNetwork(Effect effect) {
   return effect == Effect::unreachable || effect == Effect::no_ipv6 || effect == Effect::lost_packet ||
          effect == Effect::dns || effect == Effect::tls;

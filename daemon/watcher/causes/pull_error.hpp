@@ -17,7 +17,7 @@ namespace fallbackd::watcher {
 /// What the error shows to have failed.
 enum class Extent : std::uint8_t {
   registry,   // the registry, or the service that gives out its tokens
-  one_image,  // perhaps only a host from which this image has its layers
+  one_image,  // perhaps only a host from which this image gets its layers
 };
 
 struct PullError {

@@ -15,7 +15,7 @@ struct Parts {
   std::string name;  // host and repository
   std::string host;
   std::string repository;
-  std::string object;  // all behind the name: a tag, a digest, or both
+  std::string object;  // everything after the name: a tag, a digest, or both
   std::string digest;
 };
 

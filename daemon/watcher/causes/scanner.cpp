@@ -8,11 +8,11 @@ namespace fallbackd::watcher {
 std::size_t Scanner::breakLength(std::size_t at) const {
   const auto rest = from(at);
   if (rest.starts_with('\n')) return 1;
-  // So logs and tables write a line break.
+  // Logs and tables write a line break like this.
   return rest.starts_with("\\n") ? 2 : 0;
 }
 
-/// The position behind the closing quote; `quote` + 1 where the string never ends.
+/// The position after the closing quote; `quote` + 1 where the string never ends.
 std::size_t Scanner::quotedEnd(std::size_t quote) const {
   const auto inside = from(quote + 1);
   if (const auto exact = forms_.wholeBefore(inside, "\""); exact > 0) return quote + exact + 2;

@@ -23,7 +23,7 @@ class Scanner {
   [[nodiscard]] std::size_t segmentEnd(std::size_t from, Names names) const;
   /// The position of the line break that ends the line of `from`; breaks inside quotes do not count.
   [[nodiscard]] std::size_t lineEnd(std::size_t from) const;
-  /// The same for words that somebody else wrote: neither their quotes nor a written "\\n" mean anything.
+  /// The same for words that another program wrote: neither their quotes nor a written "\\n" mean anything.
   [[nodiscard]] std::size_t foreignLineEnd(std::size_t from) const;
 
   [[nodiscard]] bool breaksAt(std::size_t at) const { return at >= text_.size() || breakLength(at) > 0; }

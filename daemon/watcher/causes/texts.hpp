@@ -42,7 +42,7 @@ enum class Effect : std::uint8_t {
   policy,
   disk,
   unknown,
-  cancelled,    // containerd gave up; nobody else cancels a pull that is still waited for
+  cancelled,    // containerd gave up; nothing else cancels a pull that is still waited for
   undecided,    // says nothing about the registry: ask again
   no_ipv6,      // unreachable on IPv6; on IPv4 this node has run out of ports
   lost_packet,  // unreachable if a connection was being made; otherwise a fault of this node
@@ -61,7 +61,7 @@ struct Ending {
 
 /// The wrapper that the segment at `at` begins with.
 const Wrapper* wrapperAt(const Scanner& scanner, std::size_t at);
-/// The ending that stands at `at`.
+/// The ending at `at`.
 const Ending* endingAt(const Scanner& scanner, std::size_t at);
 
 /// containerd's own, of 1.6 to 2.3.
