@@ -66,8 +66,7 @@ struct ProcessRecord {
 /// A process in one of our leaves that no journal entry mentions: a daemon died between a launch and its
 /// journal entry, or could not write it.
 struct Unclaimed {
-  ProcessRecord
-      record;  // recoveryId and fifoDir are empty if its output does not reveal them; pid 0: see why
+  ProcessRecord record;  // recoveryId and fifoDir are empty if its output shows neither; pid 0: see why
   std::string podUid;
   std::string container;
   std::optional<BinaryRef> binary;  // if its executable's name reveals it

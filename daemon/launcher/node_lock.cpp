@@ -86,7 +86,7 @@ Result<NodeLock> NodeLock::take(const std::vector<sys::CgroupHierarchy>& hierarc
   if (::flock(held.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return failErrno(Stage::cgroup, "lock " + what);
     return fail(Stage::cgroup, Reason::already_exists,
-                "another fallbackd has this node (" + describe(held) +
+                "another fallbackd runs on this node (" + describe(held) +
                     "): two of them would end each other's fallbacks; stop that one first");
   }
   // Only for the message; the lock does not depend on it.

@@ -162,7 +162,7 @@ Result<Outcome> copyLog(std::string_view bytes, const std::vector<sys::UniqueFd>
 
 Result<Outcome> listLogs(std::string_view bytes) {
   FB_TRY(const auto question,
-         readMessage<ListLogsQuestion>(bytes, Stage::logs, "a question for a folder of logs"));
+         readMessage<ListLogsQuestion>(bytes, Stage::logs, "a request for a folder of logs"));
   return Outcome{written(LatestRestart{latestRestartOf(question.logDirectory, question.container)}), {}};
 }
 
@@ -208,7 +208,7 @@ Result<CopiedLog> readCopiedLog(const Outcome& outcome) {
 
 Result<unsigned> readLatestRestart(const Outcome& outcome) {
   FB_TRY(const auto latest,
-         readMessage<LatestRestart>(outcome.bytes, Stage::logs, "an answer about a folder of logs"));
+         readMessage<LatestRestart>(outcome.bytes, Stage::logs, "a response about a folder of logs"));
   return latest.number;
 }
 

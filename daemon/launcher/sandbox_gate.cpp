@@ -103,7 +103,7 @@ Result<HostNamespaces> HostNamespaces::read() {
   for (const char* kind : {"net", "uts", "ipc", "pid", "user"}) {
     FB_TRY(const auto ours, sys::namespaceOf(Stage::sandbox, ::getpid(), kind));
     host.all_.emplace(kind, ours);
-    // Some machines do not let anybody examine process 1.
+    // Some machines forbid examining process 1.
     const auto nodes = sys::namespaceOf(Stage::sandbox, 1, kind);
     if (!nodes && nodes.error().reason != Reason::not_permitted) return tl::unexpected<Error>(nodes.error());
     if (nodes) host.all_.emplace(kind, *nodes);

@@ -137,7 +137,7 @@ bool SpawnerClient::State::take(const StartedReport& report, std::vector<sys::Un
   started.healthChecked = stampOf(report.healthCheckedNs);
   started.started = stampOf(report.startedNs);
   if (!pending.contains(report.id)) {
-    abort(report.id);  // nobody waits for it any more
+    abort(report.id);  // no launch waits for it any more
     return true;
   }
   started.exit = std::make_shared<ExitNotice>(executor);

@@ -39,7 +39,7 @@ Result<PreparedMounts> prepareVolumes(const VolumeSource& source, std::vector<co
 Result<std::string> readVolumeFile(const VolumeSource& source, const std::vector<config::Volume>& volumes,
                                    const std::string& path);
 
-/// A file or folder of the node itself, mounted read-only at `target` and readable by everybody
+/// A file or folder of the node itself, mounted read-only at `target` and readable by all users
 /// (certificates, time zones). Follows symlinks: only root can place it.
 Result<sys::UniqueFd> prepareNodeFile(const std::string& path);
 

@@ -135,7 +135,7 @@ Result<std::string> withBlock(std::string_view text, const HostsBlock& block, Or
   const auto url = "http://" + block.address;
   if (before["host"][url]) {
     return fail(Stage::config, Reason::already_exists,
-                file + " has " + url + " already, and not by fallbackctl: remove it there first");
+                file + " already has " + url + ", which fallbackctl did not add: remove it there first");
   }
   const auto line = order == Order::first ? firstHostLine(before) : 0;
   const auto at = line == 0 ? clean.size() : startOfLine(clean, line);

@@ -142,8 +142,8 @@ cri::Awaitable<Recoveries::Taken> Recoveries::adoptOne(const JournalEntry& entry
   auto process = co_await services_.launcher.adopt(entry.process);
   if (!process) {
     const auto& error = process.error();
-    // The kernel says that it ended. A record that is not ours says nothing about any process: what runs in a
-    // leaf is found there.
+    // The kernel reports that it ended. A record that is not ours says nothing about any process: what runs
+    // in a leaf is found there.
     if (error.reason == Reason::not_found || error.reason == Reason::invalid) {
       const auto choice = co_await workloadOf(incident, entry.pod);
       if (choice.kind == Choice::Kind::unknown) {

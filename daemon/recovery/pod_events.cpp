@@ -142,9 +142,8 @@ std::optional<PodEvent> ended(const Incident& incident) {
       return PodEvent{PodEventReason::fallback_completed, "",
                       named(incident.binary) + " has done its work: exit code 0"};
     case State::withdrawn:
-      return PodEvent{
-          PodEventReason::fallback_not_needed, "",
-          "kubelet is not held up any more, before " + incident.binary.toString() + " was started"};
+      return PodEvent{PodEventReason::fallback_not_needed, "",
+                      "kubelet is no longer held up; " + incident.binary.toString() + " was not started"};
     case State::failed:
       if (incident.error) return refused(incident.binary, *incident.error);
       return std::nullopt;

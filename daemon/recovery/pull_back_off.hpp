@@ -10,8 +10,8 @@
 
 namespace fallbackd::recovery {
 
-/// The rules are in docs/kubelet.md. Kubelet pulls only while the pod's container does not run: within
-/// windows. The longest back-off that fits them is assumed; that of a restarted kubelet ends earlier.
+/// The rules are in docs/kubelet.md. Kubelet pulls only while no container of the pod runs: within windows.
+/// The longest back-off that fits them is assumed; that of a restarted kubelet ends earlier.
 class PullBackOff {
  public:
   /// The first window opens: no pull of this pod can have failed before. Absent: it may have waited for long.

@@ -53,7 +53,7 @@ constexpr std::size_t kReadSize = 4096;
 struct Answer {
   enum class Kind : std::uint8_t {
     good,
-    bad,        // nobody listens, or the response is bad
+    bad,        // nothing listens, or the response is bad
     not_asked,  // the request did not get there, for a reason that is not the fallback's
   };
   Kind kind = Kind::good;

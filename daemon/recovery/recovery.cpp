@@ -360,7 +360,7 @@ void Recovery::finish(const Result<>& result) {
 State Recovery::endOf(const Result<>& result) const {
   if (completed_) return State::completed;
   if (requestedEnd_ && *requestedEnd_ != State::failed) return *requestedEnd_;
-  // Only a failure ends a recovery that nobody asked to end. A sandbox that is gone took its pod with it.
+  // Only a failure ends a recovery that was not asked to end. A sandbox that is gone took its pod with it.
   if (!result && result.error().reason == Reason::sandbox_gone) return State::pod_gone;
   return State::failed;
 }

@@ -142,7 +142,7 @@ class Recovery {
   void notConfigured() { requestEnd(State::failed); }
   void learnWorkload(watcher::WorkloadPtr workload, std::optional<PodFacts> pod);
   /// For a recovery without a workload: its drill is over, and no other workload may take its place. Its
-  /// process goes on until the pod goes or is handed back; if it ends by itself, nothing is started.
+  /// process goes on until the pod is gone or is handed back; if it ends by itself, nothing is started.
   void keepAfterDrill(std::optional<PodFacts> pod);
   [[nodiscard]] bool knowsWorkload() const { return knowsWorkload_; }
   /// For a recovery that is over and must not run again: whether the journal does not record it yet. See

@@ -28,7 +28,7 @@ constexpr auto kTurnLook = 200ms;  // whether it is its turn to make way
 constexpr auto kImageLook = 30s;   // between looks whether its image has come without a notice
 /// kubelet does not say why it ends a container.
 constexpr const char* kLikelyCauses =
-    "; likely by a kubelet before 1.31, because of another hash (the workload's image is not the pod's "
+    "; likely by a kubelet before 1.31, because of a different hash (the workload's image is not the pod's "
     "text), "
     "a failed probe or resizePolicy: see Rejections in docs/stand-in.md";
 

@@ -126,7 +126,7 @@ class Settling {
   bool mayExist_ = false;             // one was made, or may have been by an earlier daemon
   bool lookedForEarlier_ = false;
   bool underWay_ =
-      false;  // one may exist that nobody holds: it is being made or taken over, or was not removed
+      false;  // one may exist that is not held: it is being made or taken over, or was not removed
   unsigned rejections_ = 0;  // since one stayed, or the configuration changed
 };
 

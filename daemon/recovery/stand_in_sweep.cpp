@@ -31,7 +31,7 @@ bool justGone(const Incident& incident, Stamp now) {
 }  // namespace
 
 bool Recoveries::keepsStandIn(const std::string& recoveryId) const {
-  // It is not known yet whether the fallback of these runs.
+  // For these it is not known yet whether their fallback runs.
   const bool held = std::any_of(held_.begin(), held_.end(), [&](const auto& one) {
     return one.second.empty() || one.second == recoveryId;
   });

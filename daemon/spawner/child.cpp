@@ -24,8 +24,8 @@ namespace fallbackd::launcher {
 
 namespace {
 
-/// If the spawner died before this process is in the leaf, nobody would know about the process. If the
-/// spawner died before this call, sending the report fails.
+/// If the spawner died before this process is in the leaf, no daemon would find the process. If the spawner
+/// died before this call, sending the report fails.
 void dieWithSpawner(ChildPlan& plan) {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) giveUp(plan, Step::watch_spawner);
   ChildReport born;
@@ -69,7 +69,7 @@ void joinLegacyCgroups(ChildPlan& plan) {
   if (::unshare(CLONE_NEWCGROUP) != 0) giveUp(plan, Step::cgroup_namespace);
 }
 
-/// A volume may cover it, and root opens it: anything else must not reach the program.
+/// A volume may cover /dev/null, and root opens it: anything else must not reach the program.
 int openNull(int flags) {
   const int null = ::open("/dev/null", flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   struct stat found {};

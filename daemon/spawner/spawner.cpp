@@ -273,7 +273,7 @@ void Spawner::stopped(const siginfo_t& stop) {
     launch.pid = launch.started.pid = inside;
     launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, inside, 0)));
   }
-  // A killed process cannot be asked any more; its exit status says the rest.
+  // A killed process cannot be asked any more; its exit status shows the rest.
   if (!done && done.error().errnum != ESRCH) return giveUp(launch, done.error());
   executed(launch);
 }

@@ -39,7 +39,7 @@ Result<std::string> digestOf(const cri::Blob& blob);
 std::vector<cri::Blob> imageOf(const std::string& name, std::string_view program,
                                std::string_view architecture, std::optional<cri::Blob> executable = {});
 
-/// The node's, which is also the program's.
+/// The node's architecture, which is also the program's.
 std::string_view architecture();
 
 }  // namespace fallbackd::standin

@@ -38,7 +38,7 @@ Result<Message> receiveMessage(const UniqueFd& socket, bool dontWait);
 Result<> wantSenders(const UniqueFd& socket);
 
 struct Received {
-  std::size_t size = 0;  // 0: nobody holds the other end any more
+  std::size_t size = 0;  // 0: no process holds the other end any more
   pid_t sender = 0;      // as seen by this process; 0 if it cannot see the sender
 };
 /// Receives one message without waiting; allocates nothing. Received descriptors are closed. Reason

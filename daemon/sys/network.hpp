@@ -15,9 +15,9 @@ namespace fallbackd::sys {
 /// caller's thread never leaves its namespace, so nothing can keep it from coming back. Needs CAP_SYS_ADMIN.
 Result<UniqueFd> socketIn(Stage stage, const NamespaceFd& network, int domain, int type);
 
-/// A connection that is not yet accepted when its listening socket is closed goes to another one on the
-/// same port (SO_REUSEPORT) instead of being reset: sets net.ipv4.tcp_migrate_req of `network`. Linux 5.14;
-/// reason system if the kernel has no such setting. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
+/// A connection that is not yet accepted when its listening socket is closed moves to another listening
+/// socket on the same port (SO_REUSEPORT) instead of being reset: sets net.ipv4.tcp_migrate_req of `network`.
+/// Linux 5.14; reason system if the kernel has no such setting. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
 Result<> passOnWaitingConnections(Stage stage, const NamespaceFd& network);
 
 /// The source addresses of the default routes of `network`, IPv4 first. In the host's namespace these are the

@@ -141,7 +141,7 @@ ScratchFolder::ScratchFolder(ScratchFolder&& other) noexcept
 ScratchFolder::~ScratchFolder() {
   if (!folder_) return;
   static_cast<void>(removeContent(Stage::cli, *folder_));
-  // Removes only an empty folder, whatever somebody else put under our name.
+  // Removes only an empty folder, whatever another program put under our name.
   ::unlinkat(parent_.get(), name_.c_str(), AT_REMOVEDIR);
 }
 

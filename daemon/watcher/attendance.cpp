@@ -15,8 +15,8 @@ constexpr std::size_t kMaxChosenOfNamespace = 256;
 
 std::string overLimitText(const cri::Sandbox& sandbox) {
   return "pod " + sandbox.podNamespace + "/" + sandbox.podName +
-         ": so many containers of its namespace wait for images that their pods name (" +
-         std::to_string(kMaxChosenOfNamespace) + ") that not all of this pod's are looked at";
+         ": too many containers of its namespace wait for images that their pods name (" +
+         std::to_string(kMaxChosenOfNamespace) + "); not all of this pod's are looked at";
 }
 
 }  // namespace

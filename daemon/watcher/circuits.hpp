@@ -48,7 +48,7 @@ class Circuits {
     State state = State::closed;
     Failure failure;  // while not closed
     Stamp since;      // of the state closed or not closed
-    /// If it is not closed only for the pods of some namespaces: these.
+    /// Namespaces for whose pods alone it is not closed.
     std::vector<std::string> namespaces = {};
     /// Half open because it has not been asked for long: whether it still fails is not known.
     bool quiet = false;

@@ -60,8 +60,8 @@ class StalledPulls {
   [[nodiscard]] bool contains(const Key& key) const { return pulls_.contains(key); }
 
   /// The pull of another image that has stalled longest and that began before the container was due. A
-  /// verdict that counts for one namespace blocks nobody elsewhere, unless a second namespace found a pull
-  /// from the same registry stalled.
+  /// verdict that counts for one namespace blocks no container elsewhere, unless a second namespace found a
+  /// pull from the same registry stalled.
   [[nodiscard]] const std::pair<const Key, StalledPull>* blocking(const Blocked& blocked) const;
 
  private:

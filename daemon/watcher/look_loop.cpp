@@ -84,8 +84,8 @@ cri::Awaitable<std::chrono::nanoseconds> Attendance::lookOnce(Key key, WorkloadP
   co_return decided ? interval : kUndecidedRetry;
 }
 
-/// If the node can answer the pull itself, only a pull tells whether containerd asks it to; the registry is
-/// waited for meanwhile, as long as its own limits allow. Returns whether it can.
+/// If the node can answer the pull itself, only a pull shows whether containerd asks it to. Meanwhile the
+/// pull waits for the registry, within its own limits. Returns whether it can.
 cri::Awaitable<bool> Attendance::askNodeFirst(ImageReference reference, Question& question) {
   if (nodeImages_ == nullptr) co_return false;
   const bool offered = co_await nodeImages_->offers(std::move(reference));

@@ -23,7 +23,7 @@ using Scope = std::optional<std::string>;
 
 class RegistryHealth {
  public:
-  /// Of more, only those that asked last are remembered. A node has fewer pods.
+  /// Beyond that, only the namespaces that asked last are remembered. A node has fewer pods.
   static constexpr std::size_t kMaxNamespaces = 512;
 
   /// How a pull of this scope would fail now, as far as known; nothing if the registry must be asked. See

@@ -9,9 +9,9 @@
 
 namespace fallbackd::workers {
 
-/// Checks that `path` is of the type (S_IFREG or S_IFDIR), that nobody but root and our own user can change
-/// it, and that nobody else can replace it: in no folder on the way, including through symbolic links. In a
-/// sticky folder (/tmp) nobody can.
+/// Checks that `path` is of the type (S_IFREG or S_IFDIR), that only root and our own user can change it, and
+/// that no other user can replace it: in no folder on the way, including through symbolic links. In a sticky
+/// folder (/tmp) no other user can.
 ///
 /// `path` is absolute. Stage detection. Reasons: unsafe_owner, unsafe_file_type, not_found, system. Blocks as
 /// the file systems do.

@@ -301,7 +301,7 @@ TEST_F(Rejected, AnotherHashIsNamed) {
   auto pod = podOf(kPod);
   pod.containers[0].spec.image += "@sha256:" + std::string(64, '0');
   ASSERT_NO_FATAL_FAILURE(reject(pod));
-  expectSaid("another hash (the workload's image is not the pod's text)");
+  expectSaid("a different hash (the workload's image is not the pod's text)");
   expectSaid("see Rejections in docs/stand-in.md");
   EXPECT_THAT(explanationOf(*shop_->daemon, kPod), Not(HasSubstr("it is not made again")));
   ASSERT_NO_FATAL_FAILURE(endWell());

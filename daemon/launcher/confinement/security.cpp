@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::size_t kMaxProfile = 1 << 20;
 
-/// As for a container of the pod, which inherits the limits of containerd's start, like the pause process.
-/// containerd itself has raised its own soft limit.
+/// As for a container of the pod, which, like the pause process, gets the limits that containerd was started
+/// with. containerd itself has raised its own soft limit.
 std::optional<ProcessLimit> openFiles(pid_t pause) {
   const auto of = sys::openFileLimitsOf(Stage::identity, pause);
   rlimit own{};

@@ -19,7 +19,7 @@ class ReferenceForms {
   [[nodiscard]] std::size_t wholeBefore(std::string_view text, std::string_view next) const;
 
   /// The length of a whole reference or of a part of it at the beginning of `text`, outside quotes and URLs.
-  /// Only forms that hold a character on which the parser would split count.
+  /// Counts only forms with a character on which the parser would split.
   [[nodiscard]] std::size_t unruly(std::string_view text) const;
   /// The same within a URL.
   [[nodiscard]] std::size_t unrulyInUrl(std::string_view text) const;

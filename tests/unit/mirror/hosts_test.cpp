@@ -156,7 +156,7 @@ TEST(HostsEdit, WhatLeavesNoPlaceIsRefused) {
   EXPECT_THAT(why("host.\"https://a\".skip_verify = true\nserver = \"https://r\"\n"),
               HasSubstr("leaves no place"));
   EXPECT_THAT(why("[host\n"), HasSubstr("f:1:"));
-  EXPECT_THAT(why("[host.\"http://127.0.0.1:9478\"]\n"), HasSubstr("already, and not by fallbackctl"));
+  EXPECT_THAT(why("[host.\"http://127.0.0.1:9478\"]\n"), HasSubstr("which fallbackctl did not add"));
   EXPECT_THAT(why("# fallbackd mirror: begin\n"), HasSubstr("one of the two comments"));
   EXPECT_FALSE(withoutBlock("# fallbackd mirror: end\n", "f"));
 }

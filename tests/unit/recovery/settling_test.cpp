@@ -234,7 +234,7 @@ TEST_F(SettlingTest, AnEarlyStopIsARejectionAndTheFallbackServesOn) {
   EXPECT_FALSE(launcher.launched[0]->stoppedWithGrace);
   EXPECT_THAT(why(), HasSubstr("it was asked to end (signal 15) 1000 ms after its start; likely by"));
   for (const char* const part :
-       {"a kubelet before 1.31", "another hash", "a failed probe", "resizePolicy", "docs/stand-in.md"}) {
+       {"a kubelet before 1.31", "a different hash", "a failed probe", "resizePolicy", "docs/stand-in.md"}) {
     EXPECT_THAT(why(), HasSubstr(part));
   }
   // Once more, and then no more.

@@ -244,7 +244,7 @@ TEST_F(ChoosingTest, ANamespaceHasALimitOverAllItsPodsAndGetsTheRoomBack) {
   EXPECT_EQ(watcher.waiting(), 256U + 1U);
   EXPECT_EQ(watcher.ignoredAnnotations().cutOff, 16U);
   ASSERT_FALSE(seen.troubles.empty());
-  EXPECT_NE(seen.troubles.back().find("pod evil/pod-s116: so many containers of its namespace"),
+  EXPECT_NE(seen.troubles.back().find("pod evil/pod-s116: too many containers of its namespace"),
             std::string::npos);
   runtime.sandboxes.erase("s100");
   ASSERT_TRUE(runUntil(loop, [&] { return watcher.ignoredAnnotations().cutOff == 0; }));
