@@ -20,7 +20,8 @@ struct FoundLeaf {
   std::vector<std::string> paths;
 };
 
-/// `paths` as returned by leavesBelow(). A path whose pod cannot be determined gives a leaf without a UID.
+/// `paths` as returned by leavesBelow(). A path whose pod cannot be determined results in a leaf without a
+/// UID.
 std::vector<FoundLeaf> groupLeaves(const std::vector<std::string>& paths);
 
 /// "1f0c..." from ".../podUID" and from systemd's ".../kubepods-burstable-podUID_WITH_UNDERSCORES.slice".

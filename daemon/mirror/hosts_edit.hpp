@@ -58,7 +58,7 @@ struct RegistryConfig {
   std::vector<std::string> imports;     // further files, as patterns
 };
 
-/// Of /etc/containerd/config.toml in version 2 or 3.
+/// Parses /etc/containerd/config.toml in version 2 or 3.
 Result<RegistryConfig> parseContainerdConfig(std::string_view text, const std::string& file);
 
 /// The lines that set it, for a message.

@@ -18,7 +18,7 @@ struct Platform {
   std::string os = "linux";
   std::string architecture;  // as Go names it: amd64, arm64
   std::string variant = {};  // v6 or v7 of arm
-  /// Of this machine.
+  /// The platform of this machine.
   static Platform own();
 };
 

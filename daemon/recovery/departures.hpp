@@ -54,7 +54,7 @@ class Departures {
   /// How long to wait for the real container. If none has come by then, the workload's others stay until one
   /// comes.
   static constexpr std::chrono::seconds kLimit{60};
-  /// But after this time one more tries: the pod whose container did not come may be gone.
+  /// Even so, after this time one more tries: the pod whose container did not come may be gone.
   static constexpr std::chrono::minutes kStalled{10};
 
   /// Held while a stand-in is away. Destroying it frees the place after a rest; if it is known whether the

@@ -27,7 +27,7 @@ class PullBackOff {
  private:
   [[nodiscard]] Monotonic::duration length() const;
 
-  int failures_ = 0;  // in a row, at most; their number gives the back-off
+  int failures_ = 0;  // in a row, at most; their number determines the back-off
   Stamp next_;        // not before: the pull after these
   Stamp last_;        // not after: the last one of these
   Stamp over_;

@@ -83,7 +83,7 @@ class Settling {
   [[nodiscard]] bool realContainerIsNew() const;
   static cri::Awaitable<void> run(standin::StandIns& standIns, standin::Request order,
                                   std::shared_ptr<Making> making);
-  /// False: its pod goes instead.
+  /// False: its pod is terminating instead.
   cri::Awaitable<bool> leaveForImage();
   cri::Awaitable<bool> untilItsTurn();
   void tryToLeave();

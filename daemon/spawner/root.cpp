@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The spawner's own mount namespace, of which the child's is a copy, holds one empty tmpfs, so neither the
+// The child's mount namespace is a copy of the spawner's own, which holds one empty tmpfs, so neither the
 // host's mounts nor their number matter here. The spare creates what every root contains, the child the rest.
 #include "spawner/root.hpp"
 

@@ -21,7 +21,8 @@ using WorkloadPtr = std::shared_ptr<const config::Workload>;  // keeps its whole
 
 bool covers(const config::Match& match, const cri::Sandbox& sandbox);
 
-/// By the labels that the Job controller puts on its pods, including those from before Kubernetes 1.27.
+/// Whether the pod is a Job's, by the labels that the Job controller puts on its pods, including those from
+/// before Kubernetes 1.27.
 bool isOfJob(const cri::Sandbox& sandbox);
 /// The keys of these labels.
 std::span<const std::string_view> jobLabels();

@@ -40,7 +40,7 @@ class ProbePulls {
   /// Sends one pull; the caller has a place for it. See Prober::probe for what counts as a verdict.
   cri::Awaitable<Verdict> send(Question question);
 
-  /// Ends the pull of this image that goes on though its verdict was given, if there is one.
+  /// Ends the pull of this image that goes on although its verdict was given, if there is one.
   void stopLingering(const std::string& image);
   void lingerFor(std::chrono::nanoseconds still, std::chrono::nanoseconds inAll) {
     lingerStill_ = still;

@@ -74,7 +74,7 @@ class Prober {
   [[nodiscard]] std::size_t queued() const { return gate_.queue().waiting(); }
   /// How many pulls were really sent, for the metrics and for tests.
   [[nodiscard]] std::size_t pullsSent() const { return pulls_.sent(); }
-  /// How many of them go on though their verdict was given.
+  /// How many of them go on although their verdict was given.
   [[nodiscard]] std::size_t lingering() const { return pulls_.lingering(); }
   /// How long such a pull may stand still, and how long it may take in all.
   void lingerFor(std::chrono::nanoseconds still, std::chrono::nanoseconds inAll) {

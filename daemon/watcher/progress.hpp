@@ -31,7 +31,7 @@ class Progress {
   /// `repository`: the path of the reference without host, tag and digest.
   explicit Progress(std::string repository) : repository_(std::move(repository)) {}
 
-  /// Compares with the look before: has the pull moved? The first look only gives the baseline.
+  /// Compares with the previous look: has the pull moved? The first look only gives the baseline.
   Movement look(const std::vector<cri::Content>& contents, const std::vector<cri::Ingest>& ingests);
 
   /// Something of ours is on its way: what has arrived so far is only seen in large pieces.

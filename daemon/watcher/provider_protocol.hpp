@@ -33,7 +33,7 @@ struct ProviderAnswer {
   };
   std::vector<Entry> auth;
 
-  /// Of the entry that fits best; nothing if none fits.
+  /// The credentials of the entry that fits best; nothing if none fits.
   [[nodiscard]] std::optional<cri::Credentials> credentialsFor(const ImageReference& reference) const;
 };
 

@@ -49,7 +49,7 @@ std::optional<Failure> RegistryHealth::known(const Scope& scope, const std::stri
 std::optional<Failure> RegistryHealth::enter(const Scope& scope, const std::string& host,
                                              const std::string& image, Stamp now) {
   if (auto failure = known(scope, host, image, now)) return failure;
-  // Whether a circuit of the node may close is found out by an image whose verdict counts for the node.
+  // Only an image whose verdict counts for the node finds out whether a circuit of the node may close.
   const std::lock_guard lock(guard_);
   return scope ? asking(*scope, now).circuits.enter(host, image, now) : node_.enter(host, image, now);
 }

@@ -22,8 +22,8 @@ Result<WorkloadPtr> specified(const config::Config& config, const config::Worklo
 /// Whether the workload's binary is the version that the pod asks for, by the workload's rule.
 kube::VersionVerdict versionVerdict(const config::Workload& workload, const kube::Pod& spec);
 
-/// Of workloads for one container, at least one, the one whose binary the pod asks for; the first one if it
-/// asks for none of them.
+/// Chooses, among the workloads for one container (at least one), the one whose binary the pod asks for; the
+/// first one if it asks for none of them.
 WorkloadPtr askedFor(std::span<const WorkloadPtr> candidates, const kube::Pod& spec);
 
 }  // namespace fallbackd::watcher

@@ -28,7 +28,7 @@ struct Program {
 /// Puts the program into the task, whose own limit must be longer than the program's.
 void ask(Task& task, const Program& program);
 
-/// The worker's side: runs it and gives its output. The program gets the input as a file, three descriptors
+/// The worker's side: runs it and returns its output. The program gets the input as a file, three descriptors
 /// and its own session; it is the first to be killed when memory runs out, and dies with the worker.
 /// What is left of its session's process group is killed at its end.
 ///

@@ -21,7 +21,7 @@ class OrderMetrics {
   void paused(std::size_t nodes, std::size_t namespaces);
   enum class Drill : std::uint8_t { none, holds };
   void drill(Drill drill);
-  /// Containers whose fallback is due and is not started, now.
+  /// Containers whose fallback is due now but not started.
   void withheld(std::size_t byPause, std::size_t byObserving);
   void observed(const std::string& workload, ObservedResult result);
 
