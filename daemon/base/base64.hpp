@@ -9,8 +9,8 @@
 
 namespace fallbackd {
 
-/// Decodes the standard or the URL alphabet, padded or not; refuses any other character, and bits that do not
-/// count. The error completes "TEXT ...": "is not base64".
+/// Decodes the standard or the URL alphabet, padded or not; refuses any other character, and unused bits that
+/// are not zero. The error completes "TEXT ...": "is not base64".
 tl::expected<std::string, std::string_view> decodeBase64(std::string_view text);
 
 /// Standard alphabet, padded.

@@ -61,7 +61,7 @@ std::optional<int> takeOffset(std::string_view& text) {
   return east ? seconds : -seconds;
 }
 
-/// A parsed time stamp; its seconds fit every year of four digits, unlike nanoseconds.
+/// A parsed time stamp. Its seconds can hold every four-digit year; nanoseconds cannot.
 struct Fields {
   int year = 0;
   std::chrono::seconds seconds{0};  // since 1970

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Time: monotonic stamps for durations, wall time for people and expiry dates. It is read from a Clock: code
-// that runs on an event loop asks the loop's own (base/async/loop_clock.hpp), everything else the system's.
+// on an event loop uses the loop's clock (base/async/loop_clock.hpp), all other code the system's.
 #pragma once
 
 #include "base/error.hpp"
@@ -54,7 +54,7 @@ std::optional<Wall::time_point> parseDate(std::string_view text);
 Wall::time_point later(Wall::time_point when, std::chrono::nanoseconds by);
 Stamp later(Stamp when, std::chrono::nanoseconds by);
 
-/// Parses "250ms", "1.5s", "2m", "1h30m", "7d". Empty where it is not a duration or does not fit.
+/// Parses "250ms", "1.5s", "2m", "1h30m", "7d". Empty if it is not a duration or does not fit.
 std::optional<std::chrono::nanoseconds> parseDuration(std::string_view text);
 
 /// Formats a duration for parseDuration(), with the largest unit that loses nothing.

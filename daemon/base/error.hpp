@@ -68,12 +68,12 @@ struct Error {
 template <class T = void>
 using Result = tl::expected<T, Error>;
 
-/// Whether the same may succeed in a moment: the machine was short of something, or a helper of ours died on
-/// the way.
+/// Whether a retry may soon succeed: the machine was short of a resource, or one of our helper processes
+/// died.
 [[nodiscard]] bool isTemporary(const Error& error);
 
-/// Whether containerd was asked and had no answer: it is down, restarts, is overloaded or failed inside. That
-/// says nothing about what it was asked about.
+/// Whether containerd gave no answer: it is down, restarting, overloaded, or failed internally. Such an error
+/// reveals nothing about the object of the request.
 [[nodiscard]] bool isSilence(const Error& error);
 
 /// The failing half of a Result.

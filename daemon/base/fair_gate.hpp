@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waits for a place of a FairQueue. Used on one io_context thread.
+// Waits for a place in a FairQueue. Used on one io_context thread.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -20,7 +20,7 @@ class FairGate {
   struct State;
 
  public:
-  /// Held by those who have a place; its destruction lets the next one in. May outlive the gate.
+  /// Held while its owner has a place; its destruction lets the next waiter in. May outlive the gate.
   class Place {
    public:
     Place() = default;
@@ -51,14 +51,14 @@ class FairGate {
     state_->letIn();
   }
 
-  /// Waits for a place; a cancelled coroutine leaves the queue. `needless` is asked before the wait and at
+  /// Waits for a place; a cancelled coroutine leaves the queue. `needless` is called before the wait and at
   /// each reconsider(): true ends the wait without a place.
   boost::asio::awaitable<Place> enter(FairGroup group, std::string resource = {},
                                       std::function<bool()> needless = nullptr) {
     if (needless && needless()) co_return Place();
     const auto state = state_;
     const auto ticket = state->queue.add(std::move(group), resource);
-    Place place(state, ticket);  // leaves the queue as well
+    Place place(state, ticket);  // also leaves the queue
     const auto waiter = std::make_shared<Waiter>(state->executor, std::move(resource));
     state->waiters.emplace(ticket, waiter);
     state->letIn();
@@ -69,7 +69,7 @@ class FairGate {
     co_return std::move(place);
   }
 
-  /// New knowledge about a resource: those who wait for it may no longer need a place.
+  /// Something new is known about a resource: its waiters may no longer need a place.
   void reconsider(const std::string& resource) {
     for (const auto& [ticket, waiter] : state_->waiters) {
       if (waiter->resource == resource) waiter->turn.notify();

@@ -7,7 +7,7 @@ namespace fallbackd {
 
 namespace {
 
-/// Visits all entries of a map, starting behind `last`. Stops when `visit` returns true.
+/// Visits all entries of a map, starting after `last`. Stops when `visit` returns true.
 template <class Map, class Key, class Visit>
 void visitAfter(Map& map, const Key& last, Visit visit) {
   const auto begin = map.upper_bound(last);

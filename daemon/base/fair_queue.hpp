@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decides whose turn it is when many want one of a limited number of places. Groups take turns, so that a
-// group with a thousand waiters delays another one by one turn and not by a thousand; some places are
+// group with a thousand waiters delays a different group by one turn, not by a thousand; some places are
 // reserved for the operator's own work. Only decides; fair_gate.hpp does the waiting. Not thread-safe.
 #pragma once
 
@@ -26,12 +26,12 @@ struct FairGroup {
   friend auto operator<=>(const FairGroup&, const FairGroup&) = default;
 };
 
-/// Numbers of places. At least one must be free for each kind, or nobody ever gets one.
+/// Numbers of places. Each kind needs at least one, or its waiters never get a place.
 struct FairLimits {
   std::size_t total = 1;
   std::size_t chosen = 1;          // all groups of kind chosen together
   std::size_t chosenPerGroup = 1;  // one such group
-  /// Limit per resource: all configured groups together, and each chosen group for itself.
+  /// Limit per resource: all configured groups together, and each chosen group separately.
   std::size_t perResource = SIZE_MAX;
 
   /// Reserves half of the places for configured groups; one chosen group gets at most half of the others.
@@ -44,7 +44,7 @@ class FairQueue {
 
   explicit FairQueue(FairLimits limits) : limits_(limits) {}
 
-  /// Nobody loses a place through this.
+  /// Tickets that hold a place keep it.
   void reconfigure(FairLimits limits) { limits_ = limits; }
 
   /// Joins the queue of its group. A ticket whose resource is full is passed over; the queue does not wait
@@ -67,7 +67,7 @@ class FairQueue {
     bool placed = false;
   };
   struct Line {
-    std::map<std::string, std::deque<Ticket>> waiting;  // by resource; resources take turns as well
+    std::map<std::string, std::deque<Ticket>> waiting;  // by resource; resources take turns, too
     std::string lastResource;                           // the last one that got a place
     std::size_t placed = 0;
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shares a limited number of places among groups that each want some: the groups take turns, so that one
-// which wants a thousand leaves the others theirs.
+// Shares a limited number of places among groups that each want some: the groups take turns, so that a group
+// that wants a thousand leaves the others their share.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace fallbackd {
 
-/// At most `limit` items. What several groups want takes one place.
+/// At most `limit` items. An item that several groups want takes one place.
 template <class Item>
 std::set<Item> fairShare(const std::map<std::string, std::set<Item>>& wanted, std::size_t limit) {
   std::set<Item> chosen;
@@ -19,7 +19,7 @@ std::set<Item> fairShare(const std::map<std::string, std::set<Item>>& wanted, st
   while (!next.empty() && chosen.size() < limit) {
     for (auto turn = next.begin(); turn != next.end() && chosen.size() < limit;) {
       const auto end = wanted.at(turn->first).end();
-      // What it got through others costs it no turn.
+      // An item that another group has already chosen costs no turn.
       while (turn->second != end && chosen.contains(*turn->second)) ++turn->second;
       if (turn->second == end) {
         turn = next.erase(turn);

@@ -10,8 +10,8 @@ namespace fallbackd {
 /// Absolute, without "." and ".." parts, without doubled or trailing slashes.
 bool isCleanPath(std::string_view path);
 
-/// The clean path that it means, as kubelet and the runtime take it: ".." does not lead above "/". Looks at
-/// the text only.
+/// The clean path, as kubelet and the runtime resolve it: ".." does not lead above "/". Does not look at the
+/// file system.
 std::string normalizedPath(std::string_view path);
 
 }  // namespace fallbackd

@@ -35,19 +35,18 @@ std::optional<std::string_view> closest(std::string_view word, std::span<const s
 /// Foreign text for a terminal: control characters, and bytes that are not UTF-8, become \xNN.
 std::string escaped(std::string_view text);
 
-/// The same in double quotes, at most `limit` bytes of it, which end with a whole character: fit for a
-/// message.
+/// The same for a message: in double quotes, cut after the last character that fits into `limit` bytes.
 std::string quoted(std::string_view text, std::size_t limit = 120);
 
 /// The length of the UTF-8 character that `text`, which is not empty, begins with; 0 if it begins with none.
 std::size_t utf8Length(std::string_view text);
 
-/// Foreign text, such as error messages of registries, as UTF-8 that a terminal may show: what is not, and
-/// control characters, become U+FFFD. Those below U+0020 stay: JSON escapes them. Cut after the last
-/// character that `limit` bytes hold; then `ending` follows.
+/// Foreign text, such as error messages of registries, as UTF-8 that is safe on a terminal: invalid bytes and
+/// control characters become U+FFFD. Characters below U+0020 stay: JSON escapes them. If the text exceeds
+/// `limit` bytes, it is cut after the last character that fits, and `ending` is appended.
 std::string cleanUtf8(std::string_view text, std::size_t limit, std::string_view ending = {});
 
-/// `text` with U+FFFD in place of each byte that is not UTF-8: a document of JSON that every parser accepts.
+/// `text` with U+FFFD in place of each byte that is not UTF-8: every parser accepts such a JSON document.
 std::string asUtf8(std::string text);
 
 }  // namespace fallbackd

@@ -3,7 +3,7 @@
 // limit.
 //
 // Thread: the calling coroutine's; not shared. Cancellation: a cancelled wait() throws operation_aborted and
-// counts as a pause. Ownership: whoever makes the attempts owns it; wait() must not outlive it.
+// counts as a pause. Ownership: the code that makes the attempts owns it; wait() must not outlive it.
 #pragma once
 
 #include "base/async/pause.hpp"

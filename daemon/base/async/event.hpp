@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Something that happens, and that coroutines wait for.
+// An event that coroutines wait for.
 //
 //   Event ready(executor);
 //   co_await ready.wait();                              // until somebody calls ready.set()
 //   const bool inTime = co_await ready.waitFor(2s);
 //
-// What happens once is set(). What happens again and again, and shows elsewhere, is notify(): the waiters
-// look whether it is what they wait for, and wait again if not.
+// set() is for what happens once. notify() is for what happens repeatedly and is visible elsewhere: each
+// waiter checks whether its condition holds, and waits again if not.
 //
 // Thread: the executor's, for every call; nothing is locked. Cancellation: a cancelled wait throws
-// operation_aborted; the event and its other waiters do not notice. Ownership: whoever owns the event may
-// destroy it at any time: its waiters then throw operation_aborted. Waiters are woken in the order of
-// arrival, at the next turn of the loop.
+// operation_aborted; the event and its other waiters do not notice. Ownership: the owner may destroy the
+// event at any time: its waiters then throw operation_aborted. Waiters are woken in the order of arrival, at
+// the next turn of the loop.
 #pragma once
 
 #include "base/async/timer.hpp"
@@ -40,7 +40,7 @@ class Event {
     state_->wakeAll();
   }
 
-  /// Wakes all waiters; whoever waits from now on does not have to, until reset().
+  /// Wakes all waiters; until reset(), later waits return at once.
   void set() {
     state_->set = true;
     state_->wakeAll();
@@ -48,7 +48,7 @@ class Event {
   void reset() { state_->set = false; }
   [[nodiscard]] bool isSet() const { return state_->set; }
 
-  /// Wakes those who wait at this moment, and nobody else.
+  /// Wakes only those that are waiting at this moment.
   void notify() { state_->wakeAll(); }
 
   boost::asio::awaitable<void> wait() { return waitOn(state_); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spreads the intervals of many nodes, which would otherwise ask one registry or one containerd at the same
+// Spreads the intervals of many nodes, which would otherwise query one registry or one containerd at the same
 // moment: 0.8 to 1.2 times the interval.
 //
 // Thread: one at a time. Ownership: each user has its own; it waits for nothing.

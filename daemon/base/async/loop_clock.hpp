@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The clock of an event loop: what the code on that loop reads and what its waits go by. It is the system's
-// unless a test installed another one, so that time can pass without anybody waiting for it.
+// The clock of an event loop: the code on that loop reads it, and its waits follow it. It is the system's
+// unless a test installed a different one, so that time can pass without real waiting.
 //
 // Thread: of() from any thread; arm() and disarm() from the loop's own. Cancellation: arming is not a wait,
 // see Timer. Ownership: the loop's execution context owns its clock.
@@ -24,11 +24,11 @@ class LoopClock : public Clock {
  public:
   /// `timer` is about to be waited for: at `deadline` of this clock it expires or is cancelled.
   virtual void arm(boost::asio::steady_timer& timer, Stamp deadline) = 0;
-  /// The timer is not waited for any more. Called before it is destroyed.
+  /// Nothing waits for the timer any more. Called before it is destroyed.
   virtual void disarm(boost::asio::steady_timer& timer) = 0;
 
   static LoopClock& of(const boost::asio::any_io_executor& executor);
-  /// For tests: before anything else asks for the context's clock.
+  /// For tests: call it before any other code uses the context's clock.
   static void install(boost::asio::execution_context& context, std::shared_ptr<LoopClock> clock);
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pauses of the coroutine that calls, by the clock of its loop.
+// Pauses of the calling coroutine, by its loop's clock.
 //
 // Thread: any; each call concerns the calling coroutine alone. Cancellation: a cancelled pause throws
 // operation_aborted. Ownership: nothing is shared.

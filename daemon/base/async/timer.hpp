@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// One wait that ends at a deadline or when somebody wakes it. What Event and pauses are made of; other code
-// uses those.
+// One wait that ends at a deadline or when it is woken. Event and the pauses are built on it; other code uses
+// those.
 //
 // Thread: the executor's. Cancellation: a cancelled wait throws operation_aborted, as Asio's own waits do.
-// Ownership: whoever waits owns the timer and keeps it until the wait has ended; at most one wait at a time.
+// Ownership: the waiter owns the timer and keeps it until the wait has ended; at most one wait at a time.
 #pragma once
 
 #include "base/async/loop_clock.hpp"
@@ -40,12 +40,12 @@ class Timer {
     co_await timer_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, error));
     clock_.disarm(timer_);
     if (woken_) co_return End::woken;
-    // A clock of a test cancels the timer at the deadline.
+    // A test's clock cancels the timer at the deadline.
     if (error && clock_.now() < deadline) throw boost::system::system_error(error);
     co_return End::deadline;
   }
 
-  /// Without effect if nobody waits.
+  /// No effect if nothing waits.
   void wake() {
     woken_ = true;
     timer_.cancel();

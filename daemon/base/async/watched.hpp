@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Descriptors whose readiness a loop waits for. Asio's own constructor throws if the kernel refuses, which
-// would end the loop; here a shortage is an error like others.
+// would end the loop; here a shortage is an ordinary error.
 //
-// Thread: the loop's. Cancellation: that of what waits. Ownership: Asio closes the descriptor that it
-// watches.
+// Thread: the loop's. Cancellation: that of the wait. Ownership: Asio closes the descriptor that it watches.
 #pragma once
 
 #include "base/error.hpp"
@@ -29,7 +28,7 @@ inline Result<Watched> watch(const boost::asio::any_io_executor& executor, Stage
   return failErrno(stage, "watch a descriptor", error.value());
 }
 
-/// Leaves the descriptor to its owner. Also fails if there is no free one, with EMFILE or ENFILE.
+/// Leaves the descriptor to its owner. Also fails if no descriptor is free, with EMFILE or ENFILE.
 inline Result<Watched> watchCopy(const boost::asio::any_io_executor& executor, Stage stage, int fd) {
   const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (copy < 0) return failErrno(stage, "watch a descriptor");

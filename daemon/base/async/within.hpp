@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A time limit for an awaitable.
 //
-//   const std::optional<Answer> answer = co_await within(2s, ask());   // empty: the time was over
+//   const std::optional<Answer> answer = co_await within(2s, ask());   // empty: the limit passed
 //   const bool inTime = co_await within(deadline, drained());          // of an awaitable<void>
 //
 // Thread: the calling coroutine's executor. Cancellation: at the limit the awaitable is cancelled, and
@@ -84,7 +84,7 @@ boost::asio::awaitable<std::optional<T>> within(std::chrono::nanoseconds limit,
   return detail::race<T>(pauseFor(limit), detail::held(std::move(work)));
 }
 
-/// False if the time was over first.
+/// False if the limit passed first.
 inline boost::asio::awaitable<bool> within(Stamp deadline, boost::asio::awaitable<void> work) {
   return detail::raceOf(pauseUntil(deadline), std::move(work));
 }
