@@ -35,14 +35,14 @@ std::optional<BinaryRef> parseBinaryFileName(std::string_view fileName);
 /// release, build metadata ignored), extended to any number of dotted parts.
 std::weak_ordering compareVersions(std::string_view left, std::string_view right);
 
-/// The version in an image tag: "1.8.3" for "v1.8.3" and for "1.8.3"; empty where the tag is not a version
+/// The version in an image tag: "1.8.3" for "v1.8.3" and for "1.8.3"; empty if the tag is not a version
 /// ("latest", "stable").
 std::string_view versionOfTag(std::string_view tag);
 
-/// Whether the version in an image tag is this one; empty where the tag is not a version.
+/// Whether the version in an image tag is this one; empty if the tag is not a version.
 std::optional<bool> sameVersion(std::string_view tag, std::string_view version);
 
-/// Number of containers, by whether the version in their image's tag is that of a binary.
+/// Counts containers by whether their image's tag has the same version as a binary.
 struct VersionSkew {
   std::size_t same = 0;
   std::size_t other = 0;

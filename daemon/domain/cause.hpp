@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The closed list of reasons why a container is missing: why its image cannot be pulled, or (not_started)
-// that it is not started although its image is there. Used as metric label, configuration word and log field.
+// The closed list of reasons why a container is missing: its image cannot be pulled, or (not_started) it is
+// not started although its image is there. Used as metric label, configuration word and log field.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ std::string_view toString(Cause cause);
 std::optional<Cause> parseCause(std::string_view name);
 /// All names, in the order of the enum: for messages, schemas and suggestions.
 const std::vector<std::string_view>& causeNames();
-/// What triggers a fallback by default: the causes that only an outage has, and not_started, which triggers
-/// only where it is known what kubelet is held up by.
+/// The causes that trigger a fallback by default: those that only an outage has, and not_started, which
+/// triggers only if it is known what holds kubelet up.
 const CauseSet& defaultTriggers();
 
 }  // namespace fallbackd

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an image says about the process of its containers: USER, ENV, ENTRYPOINT, CMD and WORKDIR. A fallback
-// runs without the image, so the attestation of its binary records them.
+// What an image specifies for the process in its containers: USER, ENV, ENTRYPOINT, CMD and WORKDIR. A
+// fallback runs without the image, so the attestation of its binary records them.
 #pragma once
 
 #include <string>

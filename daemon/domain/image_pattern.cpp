@@ -20,7 +20,7 @@ struct Host {
   std::string port;
 };
 
-/// The colons of an IPv6 address in brackets are its own.
+/// Colons inside the brackets of an IPv6 address do not begin a port.
 Host splitHost(std::string_view host) {
   const auto bracket = host.rfind(']');
   const auto colon = host.rfind(':');

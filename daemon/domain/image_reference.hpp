@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An image reference by the rules of containerd (those of the distribution project): what is refused here is
-// refused by PullImage, and what is accepted has the name under which containerd stores it.
+// An image reference by the rules of containerd (those of the distribution project): PullImage refuses what
+// is refused here, and what is accepted has the name under which containerd stores it.
 //
 //   [HOST[:PORT]/]PATH[:TAG][@DIGEST]
 //
@@ -55,7 +55,7 @@ class ImageReference {
   std::string digest_;
 };
 
-/// Whether two texts name the same image; false where one of them is not a reference.
+/// Whether two texts name the same image; false if one of them is not a reference.
 bool sameImage(std::string_view left, std::string_view right);
 
 /// A registry as it appears in a reference. "index.docker.io" gives "docker.io". Errors as from parse().

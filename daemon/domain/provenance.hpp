@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who named an image. This decides whom a verdict about it may affect, and which credentials its pull may
-// use.
+// Who named an image. This decides which pods a verdict about it may affect, and which credentials its pull
+// may use.
 #pragma once
 
 #include <cstdint>

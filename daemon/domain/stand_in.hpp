@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The marks of a stand-in: a container that fallbackd makes so that kubelet sees a pod run.
+// The marks of a stand-in: a container that fallbackd makes so that kubelet sees a running pod.
 #pragma once
 
 namespace fallbackd {
