@@ -68,7 +68,7 @@ Result<> Token::refresh() {
   const auto stamp = FileStamp::of(file_);
   if (stamp == stamp_ && (known_ || stamp.size >= 0)) return {};
   const auto text = sys::readFile(Stage::telemetry, file_, kMaxToken);
-  // A file that could not be read now is read at the next call; what is wrong with its content is said once.
+  // A file that cannot be read now is read at the next call; invalid content is reported once.
   if (stamp.settles(text)) stamp_ = stamp;
   if (!text) return tl::unexpected<Error>(text.error());
   const auto token = trim(*text);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may ask: the bearer token from a file, and the Host header, which shows whether a browser was tricked.
-// One thread.
+// Access checks: the bearer token from a file, and the Host header, which shows whether a browser was
+// tricked. One thread.
 #pragma once
 
 #include "base/error.hpp"
@@ -15,7 +15,7 @@ namespace fallbackd::http {
 
 class Token {
  public:
-  /// Shorter ones could be guessed.
+  /// Shorter tokens could be guessed.
   static constexpr std::size_t kMinLength = 16;
 
   /// Empty: everyone passes.
@@ -26,18 +26,18 @@ class Token {
   /// stays in use.
   Result<> refresh();
   /// Whether an Authorization header contains the token: "Bearer TOKEN", or "Basic" with it as the password,
-  /// for which browsers prompt by themselves. Takes the same time whatever the difference.
+  /// for which browsers prompt by themselves. Takes the same time wherever the texts differ.
   [[nodiscard]] bool admits(std::string_view authorization) const;
 
  private:
   std::string file_;
   FileStamp stamp_;
   bool known_ = false;
-  std::array<unsigned char, 32> digest_{};  // SHA-256: hides the length from timing as well
+  std::array<unsigned char, 32> digest_{};  // SHA-256: also hides the length from timing
 };
 
-/// An address or localhost. A page of another site whose name was made to resolve to 127.0.0.1 sends that
-/// name instead.
+/// An IP address or localhost. A web page whose site's name was made to resolve to 127.0.0.1 sends that name
+/// instead.
 bool isLocalHost(std::string_view hostHeader);
 
 /// Whether a client of /metrics prefers OpenMetrics to the text format.

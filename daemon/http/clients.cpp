@@ -36,7 +36,7 @@ bool Clients::closeOne(const std::function<bool(const Client&)>& among) {
     if (victim == all_.end() || one->since < victim->since) victim = one;
   }
   if (victim == all_.end()) return false;
-  // Only once: it leaves the list when its coroutine has ended, a turn of the loop later.
+  // Close it only once: it leaves the list when its coroutine has ended, a turn of the loop later.
   const auto close = std::exchange(victim->close, nullptr);
   victim->asking = false;
   victim->address = "closing";

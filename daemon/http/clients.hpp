@@ -14,13 +14,13 @@ namespace fallbackd::http {
 
 class Clients {
  public:
-  // For the TCP address, and again for root's socket.
+  // Separately for the TCP address and for root's socket.
   static constexpr std::size_t kMaxClients = 128;
   static constexpr std::size_t kMaxListeners = 16;  // of events
-  // Of one client address.
+  // Per client address.
   static constexpr std::size_t kMaxOfAddress = 32;
-  // Where addresses are limited: the last quarter of the places is for addresses that have fewer than these,
-  // so that a few which keep all of theirs busy do not keep out a probe or a scrape.
+  // If addresses are limited, the last quarter of the places is for addresses with fewer clients than this,
+  // so that a few busy addresses cannot keep out a probe or a scrape.
   static constexpr std::size_t kFewOfAddress = 4;
 
   struct Limits {

@@ -31,7 +31,7 @@ constexpr std::uint32_t kMaxHeaderBytes = 8192;
 constexpr std::size_t kReadSize = 1024;
 constexpr auto kAskingLimit = 10s;  // for a whole request header; also how long an idle client is kept
 constexpr auto kTakingLimit = 10s;  // for a whole response, or one event
-constexpr auto kHeartbeat = 15s;    // after this long the dead peer of a quiet event stream is noticed
+constexpr auto kHeartbeat = 15s;    // the dead peer of a quiet event stream is noticed after this long
 
 using RequestHead = http::request<http::empty_body>;
 
@@ -51,7 +51,8 @@ std::string textOf(const ResponseHead& head) {
   return text + "\r\n";
 }
 
-/// A whole request's head. False if the client is gone, too slow, or does not send a request that we accept.
+/// A whole request's head. False if the client has disconnected, is too slow, or does not send a request that
+/// we accept.
 asio::awaitable<bool> readHead(Stream& stream, beast::flat_buffer& buffer,
                                http::request_parser<http::empty_body>& parser) {
   parser.eager(true);
@@ -141,7 +142,7 @@ asio::awaitable<Answer> answerTo(const Site& site, RequestHead head, Route* rout
   response.result(content->status);
   response.set(http::field::content_type, content->contentType);
   for (const auto& [name, value] : content->headers) response.insert(name, value);
-  // A HEAD has the length of what a GET would get, whether or not there is a body here.
+  // The response to a HEAD has the length of the response to a GET, whether or not there is a body here.
   const bool elsewhere = content->pieces != nullptr || content->length > 0;
   response.content_length(elsewhere ? content->length : content->body.size());
   Answer answer{textOf(response), response.keep_alive()};
@@ -152,7 +153,8 @@ asio::awaitable<Answer> answerTo(const Site& site, RequestHead head, Route* rout
   co_return answer;
 }
 
-/// The next piece is produced when the client has taken the last. False if the connection is of no more use.
+/// Each piece is produced after the client has taken the one before. False if the connection is no longer
+/// usable.
 asio::awaitable<bool> sendPieces(Body& body, std::uint64_t length, Stream& stream) {
   while (length > 0) {
     stream.expireNever();  // the producer has its own time limit
@@ -166,7 +168,7 @@ asio::awaitable<bool> sendPieces(Body& body, std::uint64_t length, Stream& strea
   co_return true;
 }
 
-/// Until the client disconnects; then its place is free.
+/// Sends events until the client disconnects; then its place is free.
 asio::awaitable<void> sendEvents(EventFeed& feed, Stream& stream) {
   ResponseHead head;
   head.version(11);
@@ -187,7 +189,7 @@ asio::awaitable<void> sendEvents(EventFeed& feed, Stream& stream) {
   }
 }
 
-/// One request after the other, until the client disconnects or its time is over.
+/// Serves one request after the other until the client disconnects or its time is up.
 asio::awaitable<void> serveRequests(std::shared_ptr<Site> site, Stream& stream, Clients::Client& client) {
   const bool root = client.isRoot();
   beast::flat_buffer buffer(kMaxHeaderBytes);

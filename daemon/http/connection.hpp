@@ -29,8 +29,8 @@ struct Route {
 struct Site {
   Site(Options given, boost::asio::any_io_executor loop);
 
-  /// Reads the token and the certificates again if they changed; Options::trouble is called with those that
-  /// are not valid. valid.
+  /// Reads the token and the certificates again if they changed; Options::trouble is called for each that is
+  /// not valid.
   void refreshFiles();
 
   Options options;
@@ -45,11 +45,10 @@ struct Site {
 
 /// Text for people, with this status.
 Response refusal(unsigned status, std::string body);
-/// The same as the site says it.
+/// The same in the form of Options::refuse, if it is set.
 Response refusal(const Site& site, unsigned status, std::string body);
 
-/// Serves one request after the other, until the client disconnects or its time is over; then its place is
-/// free.
+/// Serves one request after the other until the client disconnects or its time is up; then its place is free.
 boost::asio::awaitable<void> serveClient(std::shared_ptr<Site> site, std::unique_ptr<Stream> stream,
                                          Clients::Place place);
 

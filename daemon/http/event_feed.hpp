@@ -36,7 +36,7 @@ class EventFeed {
     ~Listener() { --feed_.listeners_; }
     Listener(const Listener&) = delete;
     Listener& operator=(const Listener&) = delete;
-    /// The text that this listener has not seen; null if there was none within the limit.
+    /// The next text that this listener has not seen; null if none came within the limit.
     boost::asio::awaitable<Text> next(std::chrono::milliseconds limit);
 
    private:

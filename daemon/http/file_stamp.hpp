@@ -23,8 +23,8 @@ struct FileStamp {
     if (::stat(path.c_str(), &facts) != 0) return {};
     return {facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec};
   }
-  /// Whether reading the file again would give the same as `text`: no passing error of this node kept it from
-  /// being read.
+  /// Whether reading the file again would give the same as `text`: no temporary error of this node prevented
+  /// the read.
   [[nodiscard]] bool settles(const Result<std::string>& text) const {
     return size < 0 || text || text.error().reason == Reason::too_large;
   }

@@ -166,7 +166,7 @@ Result<> Server::listenUnix(const std::string& path) {
   boost::system::error_code error;
   stream_protocol::acceptor acceptor(shared_->executor);
   acceptor.open(stream_protocol(), error);
-  // Before bind, so that at no moment others may connect.
+  // Before bind, so that others cannot connect even for a moment.
   if (!error && ::fchmod(acceptor.native_handle(), 0600) != 0)
     error.assign(errno, boost::system::system_category());
   if (!error) acceptor.bind(stream_protocol::endpoint(path), error);
@@ -179,7 +179,7 @@ Result<> Server::listenUnix(const std::string& path) {
 
 void Server::run() {
   shared_->thread = std::thread([shared = shared_.get()] {
-    // On Linux each thread has its own niceness. If this fails, the server works as well.
+    // On Linux each thread has its own niceness. If this fails, the server still works.
     static_cast<void>(
         ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), shared->site.options.niceness));
     shared->loop.run();

@@ -34,7 +34,7 @@ struct Request {
   std::string authorization = {};  // the Authorization header
 };
 
-/// A body that is produced piece by piece, the next one when the client has taken the last.
+/// A body that is produced piece by piece, each after the client has taken the one before.
 class Body {
  public:
   virtual ~Body() = default;
@@ -57,7 +57,7 @@ using Handler = std::function<boost::asio::awaitable<Response>(Request)>;
 
 /// Who may use a route.
 enum class Audience : std::uint8_t {
-  anyone,  // no token needed: what kubelet's probes ask
+  anyone,  // no token needed: for kubelet's probes
   holder,  // with the token, if one is configured
   root,    // only over the unix socket
 };
@@ -68,9 +68,9 @@ struct Options {
   /// Called with files that are no longer valid; the earlier ones stay in use. On the server's thread.
   std::function<void(const std::string&)> trouble;
   Clients::Limits limits = {};
-  /// Of the server's thread: whatever clients do, a recovery comes first. 0: somebody waits for each answer.
+  /// Of the server's thread: whatever clients do, a recovery comes first. 0: a caller waits for each answer.
   int niceness = 5;
-  /// What a refusal of the server itself looks like; text for people without it.
+  /// Builds the server's own refusals; without it they are text for people.
   std::function<Response(unsigned status, std::string text)> refuse = {};
 };
 
@@ -84,7 +84,7 @@ class Server {
   /// The server's thread.
   [[nodiscard]] boost::asio::any_io_executor executor();
 
-  // The following before run().
+  // Call the following before run().
 
   void route(std::string path, Audience audience, Handler handler);
   /// Every path that begins with `prefix` and has no route of its own.

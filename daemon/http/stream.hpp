@@ -24,19 +24,19 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
   virtual ~Stream() = default;
 
-  /// What comes before the first request: TLS's handshake. False if it failed.
+  /// Does what comes before the first request: the TLS handshake. False if it failed.
   virtual boost::asio::awaitable<bool> open() = 0;
   /// The number of bytes read; 0 if there will be no more, for whatever reason.
   virtual boost::asio::awaitable<std::size_t> readSome(boost::asio::mutable_buffer into) = 0;
   /// Writes all of it; `text` stays valid until then. False if the client is gone.
   virtual boost::asio::awaitable<bool> write(std::string_view text) = 0;
-  /// Says goodbye, as far as the protocol has one.
+  /// Says goodbye, if the protocol has a way to.
   virtual boost::asio::awaitable<void> close() = 0;
 
-  /// From now on until it is set again: what takes longer fails.
+  /// Until the next call of this kind, operations that take longer fail.
   virtual void expireAfter(std::chrono::steady_clock::duration limit) = 0;
   virtual void expireNever() = 0;
-  /// Whatever is under way fails.
+  /// Operations under way fail.
   virtual void cancel() = 0;
 };
 
