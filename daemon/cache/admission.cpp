@@ -31,8 +31,9 @@ Result<CheckedFile> openRevoked(const std::string& path, uid_t owner) {
   return openChecked(dir, path.substr(0, slash), path.substr(slash + 1), owner);
 }
 
-/// The digest in a line of the revocation list; an empty text if the line names none. An unreadable line
-/// gives nothing at all: a digest with a typo would still be admitted, and so would a second one on the line.
+/// The digest in a line of the revocation list; an empty text if the line has none; nothing if the line is
+/// malformed. If malformed lines were skipped, a digest with a typo would still be admitted, and so would a
+/// second one on the line.
 std::optional<std::string_view> digestOnLine(std::string_view line) {
   line = trim(line.substr(0, line.find('#')));
   if (line.empty()) return line;
@@ -48,7 +49,7 @@ std::optional<std::string_view> digestOnLine(std::string_view line) {
   return digest;
 }
 
-/// Name, version and system: whether the statement is about this very binary, for this node.
+/// Checks name, version and system: the statement must be about exactly this binary, for this node.
 Result<> checkIdentity(const Statement& statement, const BinaryRef& ref, const std::string& path) {
   const auto mismatch = [&](Reason reason, const std::string& said, const std::string& wanted) {
     return fail(Stage::admission, reason,
@@ -70,8 +71,8 @@ Result<> checkIdentity(const Statement& statement, const BinaryRef& ref, const s
   return {};
 }
 
-/// Until when at least `threshold` of the keys that signed count. Reasons untrusted_key, threshold_not_met if
-/// too few count now.
+/// The time until which at least `threshold` of the signing keys count. Reasons untrusted_key,
+/// threshold_not_met if too few count now.
 Result<Wall::time_point> signedUntil(const Keyring& keyring, const std::vector<std::size_t>& keys,
                                      unsigned threshold, Wall::time_point now) {
   std::vector<Wall::time_point> ends;
@@ -187,7 +188,7 @@ std::vector<RolledBack> Admission::rolledBack() {
   if (settings_.rollbacks.empty()) return all;
   const auto floor = openFloor();
   for (const auto& one : settings_.rollbacks) {
-    // Without a floor nothing is admitted, which other messages say.
+    // Without a floor nothing is admitted; other messages report that.
     if (floor) all.push_back({one, floor->of(one.from.name), floor->stateOf(one)});
   }
   return all;
@@ -218,13 +219,13 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Na
     return fail(Stage::admission, Reason::attestation_missing,
                 "no " + settings_.path + "/" + ref.attestationName() + "; make one with fallbackctl sign");
   }
-  // Recorded before it is read: a change in between shows the next time.
+  // Recorded before it is read: a change in between is noticed next time.
   const auto trust = evidence != nullptr ? lookAtTrust() : std::vector<FileFacts>();
   FB_TRY(const auto keyring, Keyring::open(settings_.keys, options_.owner));
   FB_TRY(const auto verified, verifySigners(attestations, ref, keyring, settings_.threshold));
   const auto& statement = verified.statement;
   FB_CHECK(checkIdentity(statement, ref, binary.path));
-  // A signature ends with its key.
+  // A signature expires with its key.
   FB_TRY(const auto keysEnd, signedUntil(keyring, verified.keys, settings_.threshold, now));
   const auto expires = std::min(statement.expires, keysEnd);
   FB_TRY(const bool inGrace, checkExpiry(ref, expires, now));
@@ -244,7 +245,7 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Na
   const auto digest = toHex(copy.digest());
   if (digest != statement.digest) {
     return fail(Stage::admission, Reason::digest_mismatch,
-                binary.path + " has sha256 " + digest + ", but its attestation says |" + statement.digest);
+                binary.path + " has sha256 " + digest + ", but its attestation says " + statement.digest);
   }
   FB_TRY(auto form, inspectElf(copy.bytes(), binary.path));
   if (settings_.requirePie && !form.pie) {
@@ -256,7 +257,7 @@ Result<Admitted> Admission::admit(const BinaryRef& ref, Wall::time_point now, Na
                 binary.path + " was built as " + form.go->module + " " + form.go->moduleVersion +
                     ", but its attestation says " + ref.version);
   }
-  // That its version is not below its own minimum was checked in checkIdentity().
+  // checkIdentity() has checked that the version is not below its own minimum.
   const auto least = namedBy == NamedBy::configuration ? ref.version : statement.minimumVersion;
   const bool raises = options_.floor == FloorUse::raise && least;
   if (raises) FB_CHECK(floor->raise({ref.name, *least}));

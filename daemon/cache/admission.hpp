@@ -19,7 +19,7 @@
 
 namespace fallbackd::cache {
 
-/// Nothing larger is admitted, or copied to be admitted.
+/// Larger files are neither admitted nor copied for admission.
 inline constexpr std::uint64_t kMaxBinaryBytes = 2ULL << 30U;
 
 enum class FloorUse : std::uint8_t {
@@ -61,7 +61,7 @@ class Admission {
   /// withdraws nothing.
   bool withdrawn(const Admitted& admitted, Wall::time_point now) const;
 
-  /// Whether keyring and revocation list can be read: without them nothing is admitted.
+  /// Whether the keyring and the revocation list can be read: without them nothing is admitted.
   [[nodiscard]] Cache::Trust checkTrust() const;
 
   /// Expiry and grace as of `now`: whether it may still be used, and whether it is in its grace period.
@@ -70,9 +70,9 @@ class Admission {
   /// Whether others may choose this version now. Reads the floor from disk.
   Result<> checkFloor(const BinaryRef& ref);
 
-  /// What decides from now on; not while another call runs.
+  /// The settings for all later calls; not while another call runs.
   void reconfigure(config::CacheSettings settings) { settings_ = std::move(settings); }
-  /// Each rollback of the configuration beside the floor on disk.
+  /// Each rollback in the configuration, with the floor on disk.
   [[nodiscard]] std::vector<RolledBack> rolledBack();
 
   [[nodiscard]] const config::CacheSettings& settings() const { return settings_; }

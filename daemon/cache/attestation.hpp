@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attestations: a Sigstore bundle or a bare DSSE envelope around an in-toto statement about one binary.
-// Nothing in it is believed before a key of the keyring has verified it, and what is then parsed are exactly
-// the verified bytes.
+// Nothing in it is trusted before a key of the keyring has verified it; then exactly the verified bytes are
+// parsed.
 #pragma once
 
 #include "base/clock.hpp"
@@ -44,9 +44,9 @@ struct Statement {
   Wall::time_point expires;
   std::optional<std::string> minimumVersion;
   /// The namespaces whose pods may choose the binary by annotation; empty: none; absent: the node's
-  /// configuration decides alone.
+  /// configuration alone decides.
   std::optional<std::vector<std::string>> namespaces;
-  /// What the image whose place the binary takes would have given to its process; absent: not known.
+  /// What the replaced image would have given its process; absent: not known.
   std::optional<ImageConfig> image;
 };
 

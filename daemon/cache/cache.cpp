@@ -14,8 +14,8 @@ namespace fallbackd::cache {
 
 namespace {
 
-/// Reasons that may be found only after reading the whole file, and that its evidence decides alone.
-/// version_mismatch: Go's linker may have written another version into it.
+/// Reasons that may be found only after reading the whole file, and that depend on its evidence alone.
+/// version_mismatch: Go's linker may have written a different version into it.
 bool isAboutBytes(Reason reason) {
   constexpr std::array kReasons{Reason::digest_mismatch,      Reason::elf_malformed,
                                 Reason::elf_wrong_machine,    Reason::elf_dynamic,
@@ -31,15 +31,15 @@ bool isSettled(const Evidence& evidence, Wall::time_point now) {
   return evidence.binary.changedSeconds <= (seconds - kGrain).count();
 }
 
-/// Whether whatever was admitted before is admitted afterwards, too. A setting that is not known here
-/// tightens.
+/// Whether everything that was admitted before is still admitted. A setting that is not known here counts as
+/// tighter.
 bool onlyLoosens(config::CacheSettings before, const config::CacheSettings& after) {
   before.threshold = std::min(before.threshold, after.threshold);
   before.expiryGrace = std::max(before.expiryGrace, after.expiryGrace);
   before.requirePie = before.requirePie && after.requirePie;
   before.memoryBudgetBytes = std::max(before.memoryBudgetBytes, after.memoryBudgetBytes);
   if (!after.revoked) before.revoked.reset();
-  before.rollbacks = after.rollbacks;  // for choosers only, whose copies are judged again in any case
+  before.rollbacks = after.rollbacks;  // only for choosers; their copies are judged again in any case
   return before == after;
 }
 
@@ -62,7 +62,7 @@ struct Cache::State {
     AdmittedPtr admitted;
     Evidence evidence;
     bool kept = true;    // false: valid, but over the budget and without its bytes
-    bool judged = true;  // by the settings that count now
+    bool judged = true;  // by the current settings
     NamedBy namedBy = NamedBy::configuration;
   };
 
@@ -71,17 +71,17 @@ struct Cache::State {
 
   struct NewSettings {
     config::CacheSettings settings;
-    bool loosen = false;  // they do nothing else
+    bool loosen = false;  // they only loosen
   };
 
-  /// A copy that somebody may hold, resident or not.
+  /// A copy that may be in use, resident or not.
   struct Lent {
     std::weak_ptr<const Admitted> copy;
     Evidence evidence;
     NamedBy namedBy = NamedBy::configuration;
   };
 
-  mutable std::mutex guard;  // for the seven below; held briefly
+  mutable std::mutex guard;  // for the seven members below; held briefly
   std::map<BinaryRef, Resident> residents;
   std::map<BinaryRef, Lent> lent;
   std::set<BinaryRef> named;      // by the configuration
@@ -102,8 +102,8 @@ struct Cache::State {
     return sum;
   }
 
-  /// A refusal is remembered as long as the files are unchanged, so that refused bytes are not hashed again
-  /// for each of a hundred pods, or every half minute.
+  /// A refusal is remembered while the files are unchanged, so that refused bytes are not hashed again for
+  /// each of a hundred pods, or every half minute.
   Result<Admitted> admitOnce(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy,
                              Evidence& evidence) {
     const auto onDisk = admission.look(ref);
@@ -118,7 +118,7 @@ struct Cache::State {
     return admitted;
   }
 
-  /// Copies that only annotations or command lines named do not serve below a floor that has moved.
+  /// Drops copies below the raised floor that only annotations or command lines named.
   void dropBelow(const BinaryRef& floor) {
     std::erase_if(residents, [&](const auto& one) {
       const bool below =
@@ -127,18 +127,18 @@ struct Cache::State {
     });
   }
 
-  /// Where it is among what pods choose; whoever else named it comes after them.
+  /// Its position among the binaries that pods choose; all others come after them.
   std::size_t placeOf(const BinaryRef& ref) const {
     return static_cast<std::size_t>(std::find(chosen.begin(), chosen.end(), ref) - chosen.begin());
   }
 
-  /// Whether its copy makes way for one that the configuration names.
+  /// Whether its copy makes way for a binary that the configuration names.
   bool makesWay(const BinaryRef& ref, const Resident& resident) const {
     const bool others = resident.namedBy == NamedBy::others || placeOf(ref) < chosen.size();
     return resident.kept && others && !named.contains(ref);
   }
 
-  /// Whether the budget has room for it beside the others, or beside those that do not make way for it.
+  /// Whether the budget has room for it beside the other copies that do not make way for it.
   bool fits(const BinaryRef& ref, std::uint64_t size, NamedBy namedBy) const {
     std::uint64_t sum = size;
     for (const auto& [other, resident] : residents) {
@@ -150,7 +150,8 @@ struct Cache::State {
 
   using Copies = std::vector<AdmittedPtr>;
 
-  /// The last ones that make way do so until there is room. The caller frees them outside the lock.
+  /// Displaces copies that make way, the last first, until there is room. The caller frees them outside the
+  /// lock.
   void makeRoomFor(std::uint64_t size, Copies& displaced) {
     while (residentBytes() + size > admission.settings().memoryBudgetBytes) {
       Resident* last = nullptr;
@@ -171,22 +172,22 @@ struct Cache::State {
   void keep(const AdmittedPtr& copy, const Evidence& evidence, NamedBy namedBy, Copies& displaced) {
     const auto& ref = copy->ref;
     std::erase_if(lent, [](const auto& one) { return one.second.copy.expired(); });
-    // What once raised the floor has raised it, whoever else shares the copy.
+    // A copy that has raised the floor has done so for all that share it.
     const auto before = lent.find(ref);
     const bool raised = before != lent.end() && before->second.copy.lock() == copy &&
                         before->second.namedBy == NamedBy::configuration;
     lent.insert_or_assign(ref, Lent{copy, evidence, raised ? NamedBy::configuration : namedBy});
-    // Only one copy of each: an earlier one may have been revoked meanwhile.
+    // Only one copy of each binary: an earlier copy may have been revoked meanwhile.
     residents.erase(ref);
-    // Over the budget the binary is still valid; it is admitted again once nobody holds this copy.
+    // Over the budget the binary is still valid; it is admitted again once this copy is no longer in use.
     const bool kept = fits(ref, copy->size, namedBy);
     if (kept) makeRoomFor(copy->size, displaced);
     auto known = kept ? copy : std::make_shared<const Admitted>(copy->withoutBytes());
     residents.emplace(ref, Resident{std::move(known), evidence, kept, true, namedBy});
   }
 
-  /// The copy that somebody holds, if nothing speaks against it, or null. Running fallbacks hold theirs: a
-  /// copy for each would cost any amount of memory, and to end the daemon would free none of it.
+  /// The copy in use if it is still valid, or null. Running fallbacks keep theirs in use: one copy for each
+  /// would take unlimited memory, and ending the daemon would free none of it.
   AdmittedPtr shareHeld(const BinaryRef& ref, Wall::time_point now, NamedBy namedBy) {
     Copies displaced;
     Lent known;
@@ -196,7 +197,7 @@ struct Cache::State {
     }
     const auto copy = known.copy.lock();
     if (!copy) return nullptr;
-    // What was admitted for others has not raised the floor yet; below it, nothing serves them.
+    // A copy that was admitted for others has not raised the floor yet; others get nothing below the floor.
     if (namedBy == NamedBy::configuration && known.namedBy == NamedBy::others) return nullptr;
     if (namedBy == NamedBy::others && !admission.checkFloor(ref)) return nullptr;
     const auto onDisk = admission.look(ref);
@@ -221,9 +222,9 @@ struct Cache::State {
     return AdmittedPtr(shared);
   }
 
-  /// Under `admitting`. Whatever was decided by other rules is judged again.
+  /// Under `admitting`. What was decided by the earlier settings is judged again.
   void applySettings() {
-    std::map<BinaryRef, Resident> dropped;  // outside the lock: to free hundreds of megabytes takes a while
+    std::map<BinaryRef, Resident> dropped;  // freed outside the lock: hundreds of megabytes take a while
     const std::lock_guard lock(guard);
     if (!next) return;
     const auto applied = std::move(*next);
@@ -244,7 +245,7 @@ struct Cache::State {
     std::optional<Evidence> known;
     AdmittedPtr admitted;
     bool kept = false;
-    // What was admitted for others has not raised the floor yet.
+    // A copy that was admitted for others has not raised the floor yet.
     bool settled = namedBy == NamedBy::others;
     {
       const std::lock_guard lock(guard);

@@ -73,14 +73,14 @@ class Cache {
   [[nodiscard]] Result<AdmittedPtr> resident(const BinaryRef& ref,
                                              Wall::time_point now = Clock::system().wall());
 
-  /// Admits from disk and keeps the copy resident. While somebody holds an earlier copy and the files are
-  /// unchanged, it is that copy, and nothing is read. Stage admission; the reason says why it was refused.
-  /// What the last refresh() wanted counts as named by the configuration, whoever asks for it.
+  /// Admits from disk and keeps the copy resident. While an earlier copy is in use and the files are
+  /// unchanged, returns that copy and reads nothing. Stage admission; the reason says why it was refused.
+  /// A binary that the last refresh() wanted counts as named by the configuration, whatever `namedBy` is.
   [[nodiscard]] Result<AdmittedPtr> admit(const BinaryRef& ref, Wall::time_point now = Clock::system().wall(),
                                           NamedBy namedBy = NamedBy::others);
 
-  /// This copy cannot be executed: it serves nobody from now on, and the next caller admits another. A
-  /// program that runs from it with the file's owner, or as root, can do that to it for good, whatever its
+  /// For a copy that cannot be executed: it is not used again, and the next caller admits a new one. A
+  /// program that runs from the copy as the file's owner or as root can break it for good in spite of its
   /// seals: with an ACL, or by holding it open for writing. Does not block.
   void giveUp(const AdmittedPtr& copy);
 
@@ -95,19 +95,19 @@ class Cache {
   /// keeps serving while its file is being replaced or no longer passes, until it expires, the configuration
   /// drops it, its digest is revoked or its keys are removed from the ring; the refusal is in the entry.
   /// Binaries that exceed the memory budget, in the order of `wanted` and then of `chosen`, stay valid and
-  /// are admitted again for a recovery, or as soon as there is room for them. What is wanted takes the room
-  /// of what is only chosen, from its end on, but not of what else is wanted and resident already.
+  /// are admitted again for a recovery, or as soon as there is room for them. A wanted binary takes the room
+  /// of chosen ones, the last first, but not of wanted ones that are already resident.
   std::vector<Entry> refresh(const std::vector<BinaryRef>& wanted,
                              Wall::time_point now = Clock::system().wall(),
                              const std::vector<BinaryRef>& chosen = {});
 
-  /// What decides from the next admission on. Unless `settings` only loosen what counted before, no resident
-  /// copy serves from now on, and each is admitted again. Does not block.
+  /// The settings from the next admission on. Unless they only loosen the earlier ones, no resident copy is
+  /// used any more, and each is admitted again. Does not block.
   void reconfigure(config::CacheSettings settings);
   /// As of the last refresh().
   [[nodiscard]] std::vector<RolledBack> rolledBack() const;
 
-  /// What keeps every binary from being admitted, as of the last refresh(): the keyring, the revocation list.
+  /// What prevents every admission, as of the last refresh(): the keyring, the revocation list.
   struct Trust {
     std::optional<Error> keyring;
     std::optional<Error> revocations;

@@ -29,7 +29,7 @@ using KeyPtr = std::unique_ptr<EVP_PKEY, KeyDeleter>;
 /// A public key as published by its owner (PEM SubjectPublicKeyInfo).
 class PublicKey {
  public:
-  /// Exactly one key and nothing else. Reason keyring_invalid for anything else.
+  /// Accepts exactly one key. Reason keyring_invalid for anything else.
   static Result<PublicKey> parse(std::string_view pem, const std::string& what);
 
   /// Whether `signature` (DER for ECDSA, 64 bytes for Ed25519) is this key's signature of `message`.
@@ -51,15 +51,15 @@ class PrivateKey {
   static Result<PrivateKey> generate(KeyType type);
   using Passphrase = std::function<Result<std::string>()>;
 
-  /// PKCS#8 PEM. Calls `passphrase` only for an encrypted key. Reasons invalid (no such key, or another
+  /// PKCS#8 PEM. Calls `passphrase` only for an encrypted key. Reasons invalid (no such key, or a wrong
   /// passphrase), and those of `passphrase`.
   static Result<PrivateKey> parse(std::string_view pem, const std::string& what,
                                   const Passphrase& passphrase = {});
 
   [[nodiscard]] Result<std::string> sign(std::string_view message) const;
   [[nodiscard]] Result<std::string> privatePem() const;
-  /// The same, encrypted: PBES2 with AES-256-CBC and 600,000 rounds of PBKDF2 with HMAC-SHA-256, as OpenSSL
-  /// reads it.
+  /// The same, encrypted in a form that OpenSSL reads: PBES2 with AES-256-CBC and 600,000 rounds of PBKDF2
+  /// with HMAC-SHA-256.
   [[nodiscard]] Result<std::string> encryptedPem(const std::string& passphrase) const;
   [[nodiscard]] Result<std::string> publicPem() const;
 

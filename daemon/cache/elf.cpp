@@ -33,7 +33,7 @@ tl::unexpected<Error> refuse(Reason reason, const std::string& what, const std::
   return fail(Stage::admission, reason, what + ": " + why);
 }
 
-/// Copies a structure out of the file if it lies completely inside.
+/// Copies a structure out of the file if it lies completely inside it.
 template <class T>
 std::optional<T> at(std::span<const std::byte> file, std::uint64_t offset) {
   if (offset > file.size() || file.size() - offset < sizeof(T)) return std::nullopt;
@@ -42,7 +42,7 @@ std::optional<T> at(std::span<const std::byte> file, std::uint64_t offset) {
   return value;
 }
 
-/// Empty if nodes do not have that machine.
+/// Empty if it is not an architecture of nodes.
 std::string_view architectureOf(const Elf64_Ehdr& header) {
   if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB) return {};
   const auto* const found = std::find_if(kMachines.begin(), kMachines.end(), [&](const Machine& machine) {
@@ -122,7 +122,7 @@ Result<> checkLoads(const std::vector<Elf64_Phdr>& segments, const Elf64_Ehdr& h
 }
 
 Result<> checkStack(const std::vector<Elf64_Phdr>& segments, const std::string& what) {
-  // Without this header the kernel makes the stack executable; of several it uses the last.
+  // Without this header the kernel makes the stack executable; if there are several, it uses the last.
   bool stated = false;
   bool executable = false;
   for (const auto& segment : segments) {

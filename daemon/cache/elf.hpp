@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an executable's headers say, read with distrust. Sections are ignored, as the kernel ignores them.
+// What an executable's headers declare, read as untrusted input. Sections are ignored, as the kernel ignores
+// them.
 #pragma once
 
 #include "base/error.hpp"
@@ -22,7 +23,7 @@ struct ElfForm {
 /// The node's architecture in the words of attestations (Go's): "amd64", "arm64".
 std::string_view nodeArchitecture();
 
-/// Whether the bytes begin like an ELF file.
+/// Whether the bytes begin with the ELF magic number.
 bool hasElfMagic(std::span<const std::byte> bytes);
 
 /// The architecture that the file's header names, in the words of attestations. Reasons: not_elf,

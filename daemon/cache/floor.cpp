@@ -18,7 +18,7 @@ namespace fallbackd::cache {
 namespace {
 
 constexpr std::array<const char*, 2> kFileNames{"version-floor.json", "version-floor.copy.json"};
-// A name and a version have at most 127 characters together, plus eight around them.
+// A name and a version have together at most 127 characters, plus eight around them.
 constexpr JsonLimits kLimits{.bytes = VersionFloor::kMaxNames * 136, .entries = VersionFloor::kMaxNames};
 
 Result<std::map<std::string, std::string>> parseFloor(const std::string& text, const std::string& fileName) {

@@ -19,13 +19,13 @@
 
 namespace fallbackd::cache {
 
-/// What a rollback of the configuration does now. It never changes the floor on disk, which only rises: it
-/// lowers what choosers must reach, as long as it is not above the version that is rolled back. What a
-/// chooser runs does not raise it: one pod would end the rollback for all others.
+/// What a rollback in the configuration does now. It never changes the floor on disk, which only rises: it
+/// lowers the version that choosers must reach, while the floor is not above the version that is rolled back.
+/// What a chooser runs does not raise the floor: one pod would end the rollback for all others.
 enum class RollbackState : std::uint8_t {
   in_effect,
   not_needed,  // the floor is not above what it rolls back to
-  passed,      // the floor is above what it rolls back: it has no effect any more
+  passed,      // the floor is above the version it rolls back: it no longer has an effect
 };
 std::string_view toString(RollbackState state);
 
@@ -45,16 +45,16 @@ class VersionFloor {
 
   using Rollbacks = std::vector<config::Rollback>;
 
-  /// Reason version_rollback if the version is below the floor of its name, or below what a rollback in
-  /// effect lowers it to.
+  /// Reason version_rollback if the version is below the floor of its name, or below the version to which a
+  /// rollback in effect lowers it.
   [[nodiscard]] Result<> check(const BinaryRef& ref, const Rollbacks& rollbacks = {}) const;
-  /// The stored floor; empty where there is none.
+  /// The stored floor; empty if there is none.
   [[nodiscard]] std::optional<std::string> of(const std::string& name) const;
   /// The version that choosers must reach.
   [[nodiscard]] std::optional<std::string> effective(const std::string& name,
                                                      const Rollbacks& rollbacks) const;
   [[nodiscard]] RollbackState stateOf(const config::Rollback& rollback) const;
-  /// Raises the floor and writes it before returning, merged with what another process wrote meanwhile.
+  /// Raises the floor and writes it before returning, merged with what other processes wrote meanwhile.
   /// Reason floor_unwritable, also beyond kMaxNames.
   Result<> raise(const BinaryRef& ref);
 

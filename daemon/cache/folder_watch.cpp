@@ -39,7 +39,7 @@ Result<> arm(int timer) {
   return {};
 }
 
-/// Waits for ever where there is nothing to wait for.
+/// Waits for ever if there is nothing to wait for.
 asio::awaitable<void> readable(asio::posix::stream_descriptor& descriptor) {
   if (!descriptor.is_open()) co_return co_await untilCancelled();
   co_await descriptor.async_wait(descriptor_base::wait_read, asio::use_awaitable);
@@ -67,7 +67,7 @@ void FolderWatch::watchInstead(std::vector<std::string> folders) {
   }
 }
 
-/// What is missing is tried again at each call.
+/// Each call tries again what is missing.
 Result<> FolderWatch::watch() {
   const auto clock = openClock();
   FB_CHECK(openInotify());

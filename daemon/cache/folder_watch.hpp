@@ -22,21 +22,21 @@ namespace fallbackd::cache {
 
 class FolderWatch {
  public:
-  /// Folders that are missing, now or later, are watched as soon as they exist. `told` hears when the kernel
-  /// cannot watch (limits of inotify, descriptors), and when it can again: until then only the interval
-  /// counts. Errors have stage admission.
+  /// Folders that are missing, now or later, are watched as soon as they exist. `told` is called when the
+  /// kernel cannot watch (limits of inotify, descriptors), and when it can again: until then only the
+  /// interval counts. Errors have stage admission.
   FolderWatch(const boost::asio::any_io_executor& executor, std::vector<std::string> folders,
               sys::WatchNews::Told told = nullptr);
   FolderWatch(const FolderWatch&) = delete;
   FolderWatch& operator=(const FolderWatch&) = delete;
   ~FolderWatch();
 
-  /// Watches these from now on and no others, also in a call of changed() that is under way.
+  /// Watches only these from now on, also in a call of changed() that is under way.
   void watchInstead(std::vector<std::string> folders);
 
-  /// Returns after something happened and then nothing more for a short while, or after `interval`: what
-  /// inotify does not report (another mount over a folder, a missing folder) is found by then. What happens
-  /// after the return is reported by the next call. Cancellable.
+  /// Returns after something happened and then nothing more for a short while, or after `interval`: by then
+  /// it has found what inotify does not report (a new mount over a folder, a missing folder). The next call
+  /// reports what happens after the return. Cancellable.
   boost::asio::awaitable<void> changed(std::chrono::nanoseconds interval);
 
  private:

@@ -21,9 +21,9 @@ struct GoBuild {
 /// it is damaged: it is additional evidence, not a condition.
 std::optional<GoBuild> findGoBuild(std::span<const std::byte> data);
 
-/// Whether a program that was built as this module version was attested under another one. Only a release
-/// counts: "(devel)", a pseudo-version or no version is what an ordinary go build writes. The attested
-/// version may have a suffix (v1.8.3 attested as 1.8.3-r1).
+/// Whether a program that was built as this module version was attested as a different version. Only a
+/// release counts: "(devel)", a pseudo-version or no version is what an ordinary go build writes. The
+/// attested version may have a suffix (v1.8.3 attested as 1.8.3-r1).
 bool contradicts(std::string_view moduleVersion, std::string_view attested);
 
 }  // namespace fallbackd::cache

@@ -61,7 +61,7 @@ class ImageReader {
   Result<std::string> take(const json::value& value, std::string_view key) {
     const auto* const found = value.if_string();
     if (found == nullptr)
-      return notAnImage(what_, std::string(key) + " is not a text, or holds what is none");
+      return notAnImage(what_, std::string(key) + " is not a text, or contains an item that is not one");
     if (found->find('\0') != json::string::npos) {
       return notAnImage(what_, std::string(key) + " contains a NUL byte");
     }

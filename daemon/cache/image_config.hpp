@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ImageConfig as JSON: the configuration of an OCI image, as `skopeo inspect --config` prints it, and the
-// form in which an attestation's predicate records it. Both are untrusted text: bounded, and refused where
-// something is not what it must be.
+// form in which an attestation's predicate records it. Both are untrusted text: bounded, and refused if any
+// part is invalid.
 #pragma once
 
 #include "base/error.hpp"
@@ -16,19 +16,19 @@
 
 namespace fallbackd::cache {
 
-/// Bytes of all texts of one ImageConfig: what fits into an attestation and into a process.
+/// Bytes of all texts of one ImageConfig: they must fit into an attestation and into a process.
 inline constexpr std::size_t kMaxImageConfigBytes = 128 * 1024;
 
 struct ImageDocument {
   ImageConfig config;
-  std::string os;            // "linux"; empty where the document does not say
+  std::string os;            // "linux"; empty if the document does not say
   std::string architecture;  // "amd64"
 };
 
 /// Stage admission, reason attestation_malformed or too_large; `what` names the text in the message.
 Result<ImageDocument> parseImageDocument(std::string_view text, const std::string& what);
 
-/// The predicate's key `image`: {"user", "env": ["NAME=VALUE"], "entrypoint", "cmd", "workingDir"}, each of
+/// The predicate's key `image`: {"user", "env": ["NAME=VALUE"], "entrypoint", "cmd", "workingDir"}, all of
 /// them optional. Reason attestation_unsupported for any other key.
 Result<ImageConfig> readImageConfig(const boost::json::value& value, const std::string& what);
 boost::json::object writeImageConfig(const ImageConfig& config);

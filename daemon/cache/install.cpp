@@ -48,7 +48,7 @@ Result<std::uint64_t> copyFile(const std::string& from, const sys::DirFd& dir, c
   struct stat info {};
   if (!source || ::fstat(source.get(), &info) != 0) return failErrno(Stage::cli, "open " + from);
   if (!S_ISREG(info.st_mode)) return fail(Stage::cli, Reason::invalid, from + " is not a regular file");
-  // Before it is on the cache's disk, not when it is admitted.
+  // Checked before it is on the cache's disk, not when it is admitted.
   if (static_cast<std::uint64_t>(info.st_size) > kMaxBinaryBytes)
     return fail(Stage::cli, Reason::too_large, from + " has more than 2 GiB");
   const sys::UniqueFd target(
@@ -166,7 +166,7 @@ Result<> Installer::finish(const std::string& committed) {
   const std::string path = settings_.path + "/" + committed;
   FB_TRY(const auto dir, sys::openDir(Stage::cli, path));
   const auto manifest = sys::readFile(Stage::cli, path + "/" + kManifest, kMaxManifest);
-  // Interrupted between removing the manifest and removing the folder.
+  // An installer was interrupted between removing the manifest and removing the folder.
   if (!manifest && manifest.error().reason == Reason::not_found)
     return sys::removeTree(Stage::cli, cache_, committed);
   if (!manifest) return tl::unexpected<Error>(manifest.error());
@@ -177,7 +177,7 @@ Result<> Installer::finish(const std::string& committed) {
   }
   for (const auto& name : attestations) FB_CHECK(rename(dir, name, cache_.dir()));
   for (const auto& name : binaries) {
-    // Attestations of other bytes under this name would contradict the new ones.
+    // Attestations of different bytes under this name would contradict the new ones.
     const auto ref = parseBinaryFileName(name);
     if (!ref) return fail(Stage::cli, Reason::invalid, path + " names " + quoted(name));
     FB_TRY(const auto others, attestationNames(cache_.dir(), *ref));
@@ -207,8 +207,7 @@ Result<bool> Installer::isThere(const PackItem& item, Change& change) {
         sys::readFile(Stage::cli, settings_.path + "/" + attestationName(item.ref, i), kMaxAttestation);
     if (!known || *known != wanted) return false;
   }
-  // The attestation says which bytes are meant: if the cache has them, the pack has the same ones or bad
-  // ones.
+  // The attestation identifies the bytes: if the cache has them, the pack's bytes are the same or bad.
   Admission admission(settings_, {.owner = owner_, .floor = FloorUse::ignore, .seal = {}});
   const auto admitted = admission.admit(item.ref, Clock::system().wall());
   if (!admitted) return false;
@@ -232,7 +231,8 @@ Result<> Installer::checkPlaces(const PackItem& item) const {
   return {};
 }
 
-/// What is not admitted any more, because its key has left the ring or it has expired, is nobody's.
+/// A binary that is no longer admitted, because it has expired or its key has left the ring, belongs to no
+/// one.
 Result<> Installer::checkForeign(const Admitted& admitted) {
   Admission admission(settings_, {.owner = owner_, .floor = FloorUse::ignore, .seal = {}});
   const auto known = admission.admit(admitted.ref, Clock::system().wall());

@@ -49,14 +49,14 @@ struct Change {
   bool verity = false;     // fs-verity is on for the file
 };
 
-/// What to do with a version that is in the cache already, with other bytes, signed by none of the keys that
-/// signed the new ones: another team's, as far as can be seen.
+/// What to do if the cache already has this version with different bytes that none of the new signers' keys
+/// signed: apparently a different team's.
 enum class Foreign : std::uint8_t { refuse, replace };
 
 class Installer {
  public:
-  /// Waits until no other installer uses the cache. What an earlier one left unfinished is finished if its
-  /// pack had been verified as a whole, and removed otherwise.
+  /// Waits until no other installer uses the cache. If an earlier one was interrupted, its work is finished
+  /// if its whole pack had been verified, and removed otherwise.
   static Result<Installer> open(config::CacheSettings settings, uid_t owner = 0);
 
   /// An empty folder on the cache's file system for a pack that has to be unpacked; removed with this object.
@@ -71,8 +71,8 @@ class Installer {
   /// see Foreign; unsafe_file_type: a folder has one of the names.
   tl::expected<std::vector<Change>, std::vector<Error>> install(const std::vector<PackItem>& items);
 
-  /// Of each of these names keeps the `keep` highest versions and everything in `inUse`, where the caller
-  /// lists what was just installed, too. Other names, which other packs brought, are left alone.
+  /// Keeps the `keep` highest versions of each of these names and everything in `inUse`, where the caller
+  /// also lists what was just installed. Other names, which other packs brought, are left alone.
   Result<std::vector<Change>> prune(std::size_t keep, const std::set<std::string>& names,
                                     const std::set<BinaryRef>& inUse);
 

@@ -22,7 +22,7 @@ constexpr std::size_t kNoLimit = static_cast<std::size_t>(-1) / 2;
 /// objects with too many keys.
 class KeyChecker {
  public:
-  // The parser's own limits are fixed by its type; ours are chosen by each caller.
+  // The parser's own limits are fixed by its type; each caller chooses ours.
   static constexpr std::size_t max_object_size = kNoLimit;
   static constexpr std::size_t max_array_size = 65536;
   static constexpr std::size_t max_key_size = 4096;

@@ -24,7 +24,7 @@ struct JsonLimits {
 Result<boost::json::value> parseStrict(std::string_view text, const std::string& what,
                                        const JsonLimits& limits = {});
 
-/// The string at `key`; empty if it is absent or of another type.
+/// The string at `key`; empty if it is absent or not a string.
 std::string stringAt(const boost::json::object& object, std::string_view key);
 
 /// Decodes base64 as base/base64.hpp does. Reason attestation_malformed; `what` names the text in the

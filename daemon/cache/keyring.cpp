@@ -34,7 +34,8 @@ Result<std::vector<CheckedFile>> openKeyFiles(const std::string& folder, uid_t o
 }
 
 /// Reads the limits. A misspelt or misplaced one must not be taken for free text: the key would count for
-/// ever. Of several the strictest counts: an operator who ends a key adds a line and may overlook keygen's.
+/// ever. If there are several, the strictest counts: an operator who ends a key adds a line and may overlook
+/// keygen's.
 Result<> readLimits(std::string_view pem, Keyring::Entry& entry) {
   constexpr std::string_view kPrefix = "fallbackd-";
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors begin a file with it

@@ -90,7 +90,7 @@ Result<CheckedFile> openChecked(const sys::DirFd& dir, const std::string& folder
   file.path = folder + "/" + name;
   auto opened = sys::openBeneath(Stage::admission, dir, name);
   if (!opened) {
-    // It knows the name alone; whoever reads the message needs the path.
+    // The error has only the name; its reader needs the path.
     auto& context = opened.error().context;
     if (const auto at = context.find(name); at != std::string::npos)
       context.replace(at, name.size(), file.path);

@@ -79,7 +79,7 @@ Result<> copyBytes(const sys::UniqueFd& source, const sys::UniqueFd& target, std
   return {};
 }
 
-/// Hashes bytes `from` to `to` of the copy through a small buffer. When it read through a mapping, it spent a
+/// Hashes bytes `from` to `to` of the copy through a small buffer. Reading through a mapping, it spent a
 /// quarter of its time waiting for the memory of pages that another core had just written.
 Result<> hashCopy(Sha256& hash, const sys::UniqueFd& target, std::uint64_t from, std::uint64_t to,
                   const std::string& name) {
@@ -95,8 +95,8 @@ Result<> hashCopy(Sha256& hash, const sys::UniqueFd& target, std::uint64_t from,
   return {};
 }
 
-/// Copies, and hashes what has arrived one step behind on a second core. Only we have the copy open, and it
-/// is sealed before anybody believes the digest.
+/// Copies on a second core, and hashes what has arrived, one step behind. Only we have the copy open, and it
+/// is sealed before the digest is used.
 Result<Digest> copyAndHash(const sys::UniqueFd& source, const sys::UniqueFd& target, std::uint64_t size,
                            const std::string& name) {
   std::atomic<std::uint64_t> copied{0};
@@ -110,7 +110,7 @@ Result<Digest> copyAndHash(const sys::UniqueFd& source, const sys::UniqueFd& tar
   try {
     if (size > kChunk) copier = std::jthread(copy);
   } catch (const std::system_error&) {
-    // No thread available: do one after the other.
+    // No thread available: copy first, then hash.
   }
   if (!copier.joinable()) copy();
   Sha256 hash;
@@ -128,9 +128,9 @@ Result<Digest> copyAndHash(const sys::UniqueFd& source, const sys::UniqueFd& tar
   return hash.finish();
 }
 
-/// Whether the file has the seals now. The kernel answers EBUSY while anybody holds one of the file's pages,
-/// and it holds some itself for a moment, for instance to move them; it waits 150 ms, which a busy machine
-/// exceeds.
+/// Whether the file has the seals now. The kernel returns EBUSY while anything holds one of the file's pages,
+/// and it holds some itself for a moment, for instance to move them; it waits 150 ms, which is too short on a
+/// busy machine.
 bool addSeals(const sys::UniqueFd& fd, int seals) {
   constexpr int kTries = 8;
   for (int tries = 1;; ++tries) {
@@ -142,8 +142,8 @@ bool addSeals(const sys::UniqueFd& fd, int seals) {
 /// Makes the copy immutable. Returns the descriptor to use from now on.
 Result<sys::UniqueFd> seal(sys::UniqueFd fd, SealMethod method, const std::string& name) {
   if (method == SealMethod::tmpfile) {
-    // Only a descriptor without write access can be executed and never written through. The file has no name,
-    // and O_EXCL keeps it from getting one.
+    // Only through a descriptor without write access can the file be executed and never written. The file has
+    // no name, and O_EXCL keeps it from getting one.
     sys::UniqueFd reader(::open(("/proc/self/fd/" + std::to_string(fd.get())).c_str(), O_RDONLY | O_CLOEXEC));
     if (!reader) return failErrno(Stage::admission, "reopen the copy of " + name);
     // The umask affected the mode that open() set.

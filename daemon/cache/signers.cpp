@@ -14,9 +14,9 @@ namespace {
 constexpr std::size_t kMaxAttestationBytes = 1 << 20;
 constexpr std::size_t kMaxAttestations = 64;  // as many as keys
 
-/// Merges what another signer attested. All must agree on the bytes and their system; of dates, minimum
-/// versions and namespaces, which each signer chooses, the strictest applies. What an image says counts if
-/// every signer attested it: a single one must not add variables or arguments.
+/// Merges what another signer attested. All must agree on the bytes and their system; each signer chooses
+/// dates, minimum versions and namespaces, and the strictest apply. An image configuration counts if every
+/// signer attested it: a single signer must not add variables or arguments.
 Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, const std::string& path) {
   auto& known = agreed.statement;
   const auto& said = further.statement;
@@ -25,7 +25,7 @@ Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, cons
   }
   if (said.image && known.image && *said.image != *known.image) {
     return fail(Stage::admission, Reason::attestation_malformed,
-                path + " records another image configuration than another attestation");
+                path + " records a different image configuration than another attestation");
   }
   if (!said.image) known.image.reset();
   known.expires = std::min(known.expires, said.expires);
@@ -49,8 +49,8 @@ Result<> merge(VerifiedStatement& agreed, const VerifiedStatement& further, cons
 
 }  // namespace
 
-// With 1.8 and 1.8.3 side by side, the latter's attestation looks like another one of the former: a file that
-// belongs to a binary in the folder belongs to that binary only.
+// With 1.8 and 1.8.3 side by side, an attestation of 1.8.3 looks like a further one of 1.8: a file that
+// belongs to a binary in the folder belongs only to that binary.
 Result<std::vector<std::string>> attestationNames(const sys::DirFd& dir, const BinaryRef& ref) {
   FB_TRY(const auto names, sys::listDir(Stage::admission, dir));
   const std::string prefix = ref.fileName() + ".";
@@ -89,7 +89,7 @@ Result<VerifiedStatement> verifySigners(const std::vector<CheckedFile>& files, c
     if (!text) text.error().reason = Reason::attestation_malformed;
     auto one = text ? verifyAttestation(*text, keyring, file.path) : tl::unexpected<Error>(text.error());
     if (!one) {
-      // The others may be enough; if they are not, this is why.
+      // The other files may be enough; if they are not, this is why.
       if (!firstError) firstError = one.error();
     } else if (one->statement.ref != ref) {
       if (!foreign) foreign = std::move(*one);

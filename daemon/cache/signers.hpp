@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The attestation files of one binary, and what enough different keys say in them.
+// The attestation files of one binary, and what enough different keys attest in them.
 #pragma once
 
 #include "cache/attestation.hpp"
@@ -24,9 +24,9 @@ Result<std::vector<CheckedFile>> openAttestations(const sys::DirFd& dir, const s
 /// Their names alone.
 Result<std::vector<std::string>> attestationNames(const sys::DirFd& dir, const BinaryRef& ref);
 
-/// What at least `threshold` keys signed about `ref`. If nothing is about it, what the first attestation is
-/// about, so that a renamed binary can be reported. `files` must not be empty. One file that is damaged or
-/// signed by an unknown key does no harm if the others suffice.
+/// What at least `threshold` keys signed about `ref`. If no attestation is about it, the first one's
+/// statement, so that a renamed binary can be reported. `files` must not be empty. One file that is damaged
+/// or signed by an unknown key does no harm if the others suffice.
 Result<VerifiedStatement> verifySigners(const std::vector<CheckedFile>& files, const BinaryRef& ref,
                                         const Keyring& keyring, unsigned threshold);
 
