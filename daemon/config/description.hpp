@@ -54,8 +54,8 @@ struct Description {
 /// The whole tree of the main file.
 Description describeConfiguration();
 
-/// What a key is for, in one line, by its path ("workloads[].match.container"). Empty where there is none; a
-/// test fails on that.
+/// What a key is for, in one line, by its path ("workloads[].match.container"). Empty if there is none; a
+/// test fails then.
 std::string purposeOf(const std::string& path);
 /// All paths that purposeOf() knows.
 std::vector<std::string> purposes();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // YAML text -> a tree of values that know their position. No other file uses yaml-cpp.
 //
-// One document per file, plain YAML. Anchors, aliases, tags and merge keys are refused, so that a value
-// stands where it is read and a small file stays small. Accepts any bytes; safe to fuzz.
+// One document per file, plain YAML. Anchors, aliases, tags and merge keys are refused, so that every value
+// is written where it is used and a small file stays small. Accepts any bytes; safe to fuzz.
 #pragma once
 
 #include "config/problems.hpp"

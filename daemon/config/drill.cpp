@@ -93,7 +93,7 @@ Result<ConfigPtr> withDrill(const ConfigPtr& config, const Drill& drill) {
   auto rehearsed = *found;
   rehearsed.name = kDrillWorkload;
   rehearsed.match = {drill.podNamespace, {{std::string(kDrillLabel), drill.pod}}, found->match.container};
-  // As the pod has it. The real one may be on the node, or come to it for other pods: that ends no drill.
+  // As in the pod. The real image may be on the node, or arrive for other pods: that does not end the drill.
   rehearsed.imageFrom = Provenance::pod_specification;
   if (const auto image = ImageReference::parse(rehearsed.image)) rehearsed.image = drillImage(*image);
   rehearsed.startAfter.clear();  // its pod has no init containers

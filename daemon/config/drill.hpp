@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // An operator's order to rehearse an outage for one pod: a file in the state folder, which fallbackctl writes
 // and the daemon watches, as for a pause. While it holds, the configuration has one more workload, a copy of
-// the one that is rehearsed, for a pod that was made for this and is labelled so. Detection takes that pod's
-// image as refused without asking any registry; everything after that is real.
+// the one that is rehearsed, for a pod that was created and labelled for the drill. Detection treats that
+// pod's image as refused without querying a registry; everything after that is real.
 #pragma once
 
 #include "base/clock.hpp"
@@ -25,7 +25,7 @@ struct Drill {
   Wall::time_point until = {};
   std::string reason = {};  // the operator's words; may be empty
 
-  /// It ends by itself, and whatever a clock does, it lasts no longer than kMaxDrill from now.
+  /// It ends by itself, and whatever the clock does, it lasts no longer than kMaxDrill from now.
   [[nodiscard]] bool holdsAt(Wall::time_point now) const;
   friend bool operator==(const Drill&, const Drill&) = default;
 };
@@ -38,11 +38,11 @@ inline constexpr std::string_view kDrillWorkload = "fallbackd-drill";
 inline constexpr std::string_view kDrillRegistry = "fallbackd-drill.invalid";
 inline constexpr std::chrono::minutes kMaxDrill{60};
 
-/// What the state folder's file says, whether or not its time is over; nothing where there is none. Reason
-/// invalid, with file and line, if it says anything else. Stage config.
+/// The order in the state folder's file, even if its time is over; nothing if there is no file. Reason
+/// invalid, with file and line, if the file contains anything else. Stage config.
 Result<std::optional<Drill>> readDrill(const std::string& stateFolder);
 
-/// Writes the file, or removes it. Makes the folder where it is missing. Blocks. Stage config.
+/// Writes the file, or removes it. Creates the folder if it is missing. Blocks. Stage config.
 Result<> writeDrill(const std::string& stateFolder, const std::optional<Drill>& drill);
 
 /// The image on a registry that does not exist.

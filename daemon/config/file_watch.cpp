@@ -70,7 +70,7 @@ std::string FileWatch::metadata() const {
   return metadataOf(mainFile_, dropInDir_);
 }
 
-/// Until the files have changed or can be watched: nobody knows what happened until then.
+/// Waits until the files have changed or can be watched: any change before that may have gone unnoticed.
 asio::awaitable<void> FileWatch::compare() {
   if (!seen_) seen_ = std::exchange(asRead_, std::nullopt);
   if (!seen_) seen_ = metadata();
@@ -90,7 +90,7 @@ asio::awaitable<void> FileWatch::compare() {
 asio::awaitable<void> FileWatch::changed() {
   const auto watched = watch();
   if (!watched) co_return co_await compare();
-  // Nobody knows what happened until now.
+  // A change before this may have gone unnoticed.
   if (std::exchange(seen_, std::nullopt)) co_return;
   if (const auto read = std::exchange(asRead_, std::nullopt); read && *read != metadata()) co_return;
   do {

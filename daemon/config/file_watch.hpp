@@ -19,10 +19,10 @@ namespace fallbackd::config {
 
 class FileWatch {
  public:
-  /// `told` hears when the kernel cannot watch (limits of inotify, descriptors), and when it can again: until
-  /// then the files' metadata is compared every few seconds. `asRead`: their metadata before the first read,
-  /// if that was earlier than watch(); then the first changed() returns at once if they have changed since.
-  /// Errors have stage config.
+  /// `told` is called when the kernel cannot watch (limits of inotify, descriptors), and when it can again:
+  /// until then the files' metadata is compared every few seconds. `asRead`: their metadata before the first
+  /// read, if that was earlier than watch(); then the first changed() returns at once if they have changed
+  /// since. Errors have stage config.
   FileWatch(boost::asio::any_io_executor executor, std::string mainFile, std::optional<std::string> dropInDir,
             sys::WatchNews::Told told = nullptr, std::optional<std::string> asRead = {});
   FileWatch(const FileWatch&) = delete;

@@ -18,8 +18,7 @@ bool isDropInName(std::string_view name);
 /// if it `mustExist`.
 std::vector<std::string> listDropIns(const std::string& folder, bool mustExist, Problems& problems);
 
-/// What shows that the files changed: which they are, how large and when they were written, symlinks
-/// followed.
+/// A text that changes when the files do: their paths, sizes, times and inodes, with symlinks followed.
 std::string metadataOf(const std::string& mainFile, const std::string& dropInDir);
 
 /// The text of a regular file of at most 1 MiB; reports anything else. Never blocks on a FIFO or a device.

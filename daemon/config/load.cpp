@@ -28,7 +28,7 @@ Loaded load(const std::string& mainFile, const std::optional<std::string>& dropI
     }
     config->telemetry.listen = *listen;
   }
-  // Where nothing is loaded, nothing is settled.
+  // A Config that is not loaded from files keeps the model's default: never.
   config->settle = Settle::automatic;
   std::vector<RawWorkload> workloads;
 

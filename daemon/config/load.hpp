@@ -35,7 +35,7 @@ std::string defaultDropInDir(const std::string& mainFile);
 /// Reads the main file and every *.yaml / *.yml of the drop-in folder, sorted by name. Drop-ins may only add
 /// workloads. The drop-in folder may be missing, the main file may not. `listen` replaces the default of
 /// telemetry.listen, so that a file without it works where probes come from outside; `sources`, separated by
-/// commas, are those of a file that names none. They do not make workloads inherit.
+/// commas, apply to a file that names none. They do not make workloads inherit.
 Loaded load(const std::string& mainFile, const std::optional<std::string>& dropInDir = std::nullopt,
             const std::optional<std::string>& listen = std::nullopt,
             const std::optional<std::string>& sources = std::nullopt);

@@ -107,7 +107,7 @@ struct ReadyWhenGrpc {
   std::string service = {};
 };
 /// A command of the binary ends with 0, run beside the fallback; only inherited from a pod's probe. Not to be
-/// confused with ReadyWhenExec, which asks nothing.
+/// confused with ReadyWhenExec, which checks nothing.
 struct ReadyWhenCommand {
   std::vector<std::string> argv;  // argv[0] included
   nanoseconds timeout = std::chrono::seconds(1);
@@ -143,7 +143,7 @@ struct HandBack {
   nanoseconds grace = std::chrono::milliseconds(50);  // from SIGTERM to SIGKILL
 };
 
-/// Of a workload whose fallback gets one.
+/// For a workload whose fallback gets a stand-in.
 struct StandIn {
   std::string
       path;  // of the program that probes and hooks execute in the container; empty: they execute none
@@ -168,17 +168,17 @@ struct Restart {
 /// What is done for a container whose fallback is due.
 enum class Mode : std::uint8_t {
   recover,  // start it
-  observe,  // decide and tell, start nothing
+  observe,  // decide and report, start nothing
 };
 
-/// Whether a ready fallback gets a stand-in, by which kubelet sees the pod run.
+/// Whether a ready fallback gets a stand-in, through which kubelet sees the pod running.
 enum class Settle : std::uint8_t {
-  automatic,  // where it is known that this does no harm
+  automatic,  // if it is known that this does no harm
   always,     // the operator knows
   never,
 };
 
-/// How the version that a pod asks for and that of a binary must agree.
+/// How the version that a pod requests must agree with that of a binary.
 enum class VersionMatch : std::uint8_t {
   exact,
   semver_patch,  // the same major and minor version
@@ -187,8 +187,8 @@ enum class VersionMatch : std::uint8_t {
 
 struct VersionRule {
   VersionMatch match = VersionMatch::exact;
-  // Where a pod says its version, if not in the image's tag: the key of a label or of an annotation. A pod
-  // without it says no version; its image's tag does not take its place.
+  // Where a pod states its version, if not in the image's tag: the key of a label or of an annotation. A pod
+  // without that key has no version; its image's tag does not take its place.
   std::string label = {};
   std::string annotation = {};
   friend bool operator==(const VersionRule&, const VersionRule&) = default;
@@ -197,7 +197,7 @@ struct VersionRule {
 /// Whether a fallback starts although not all of its variables are known.
 enum class MissingEnv : std::uint8_t { refuse, start };
 
-/// What a workload takes from the specification of its pod: everything that it does not say itself.
+/// What a workload takes from the specification of its pod: everything that it does not set itself.
 struct Inheritance {
   bool on = false;  // no fallback starts before the pod's specification is known
   VersionRule version;
@@ -215,7 +215,7 @@ struct HostAlias {
 struct Workload {
   std::string name;
   Match match;
-  std::string image;  // the reference that kubelet would pull; empty: the pod's specification says it
+  std::string image;  // the reference that kubelet would pull; empty: from the pod's specification
   Provenance imageFrom = Provenance::configuration;
   BinaryRef binary;
   Provenance binaryFrom = Provenance::configuration;
@@ -246,8 +246,8 @@ struct Workload {
   Inheritance inheritance;
   nanoseconds terminationGrace = std::chrono::seconds(10);  // SIGTERM to SIGKILL when the pod goes
   std::string definedAt;                                    // FILE:LINE, for messages
-  /// The keys that the configuration writes, of the user each one ("user.uid"). What a pod's specification
-  /// says counts for the others.
+  /// The keys that the configuration sets; for the user, each subkey ("user.uid"). The pod's specification
+  /// decides the others.
   std::set<std::string, std::less<>> given;
 };
 
@@ -273,7 +273,7 @@ struct CacheSettings {
   std::string keys = "/etc/fallbackd/keys";  // folder of PEM public keys (*.pub, *.pem)
   unsigned threshold = 1;                    // number of distinct keys that must have signed
   std::string state = "/var/lib/fallbackd";  // the version floor
-  std::optional<std::string> revoked;        // file of revoked sha256 digests, one a line
+  std::optional<std::string> revoked;        // file of revoked sha256 digests, one per line
   nanoseconds expiryGrace{0};
   bool requirePie = false;
   std::uint64_t memoryBudgetBytes = 512ULL << 20;  // resident sealed copies
@@ -296,7 +296,7 @@ inline constexpr std::uint64_t kDefaultCapabilities = 0xa80425fb;
 struct LauncherSettings {
   std::string runDir = "/run/fallbackd";              // journal, log FIFOs
   std::string kubeletPods = "/var/lib/kubelet/pods";  // where the volumes of pods are
-  // A fallback shares the host's namespaces, if its pod does, only where this allows it.
+  // A fallback shares the host's namespaces only if its pod does and these allow it.
   bool allowHostNetwork = false;
   bool allowHostPid = false;
   bool allowHostIpc = false;
@@ -355,8 +355,8 @@ struct CredentialProviders {
 /// Pods that choose their own binary, by fallbackd.io/binary.CONTAINER and fallbackd.io/image.CONTAINER.
 struct PodAnnotations {
   std::vector<std::string> namespaces;  // where the annotations count; empty: nowhere
-  /// By the binary's name, the namespaces whose pods may choose it. Of a binary that is not listed:
-  /// `namespaces`, as far as its attestation allows them.
+  /// By the binary's name: the namespaces whose pods may choose it. For a binary that is not listed:
+  /// `namespaces`, if its attestation allows them.
   std::map<std::string, std::vector<std::string>> binaries;
 
   /// The binary is listed for the namespace by its name.
@@ -373,14 +373,14 @@ enum class PodSource : std::uint8_t {
 };
 
 struct KubernetesSettings {
-  std::vector<PodSource> sources;  // empty: what this configuration says of pods is all that is known
+  std::vector<PodSource> sources;  // empty: only this configuration describes the pods
   std::string kubeconfig;          // empty: the service account of the daemon's own pod
   std::string kubeletAddress;      // ADDRESS:PORT; empty: port 10250 of this node
   std::string kubeletCertificate = "/var/lib/kubelet/pki/kubelet.crt";
   std::string viewFile = "/var/lib/fallbackd/pods.view";
   /// Namespaces whose ConfigMaps and Secrets may be read, for variables of pods; empty: none.
   std::vector<std::string> readVariablesIn;
-  bool events = false;          // tell what happens to a pod as Events of Kubernetes
+  bool events = false;          // report what happens to a pod as Kubernetes Events
   bool namespacePause = false;  // obey the annotation fallbackd.io/pause of namespaces
   friend bool operator==(const KubernetesSettings&, const KubernetesSettings&) = default;
 };
@@ -413,7 +413,7 @@ struct Config {
   Settle settle = Settle::never;
   KubernetesSettings kubernetes;
   MirrorSettings mirror;
-  Inheritance inheritance;  // of workloads that do not say otherwise; on: there are sources
+  Inheritance inheritance;  // for workloads without their own; on: there are sources
   std::vector<Workload> workloads;
 };
 
@@ -423,10 +423,10 @@ using ConfigPtr = std::shared_ptr<const Config>;
 /// tag and digest, and IfNotPresent for all others.
 PullPolicy pullPolicyOf(const Workload& workload);
 
-/// What the workload says; else its pod's namespace; else the node.
+/// The workload's mode; else that of its pod's namespace; else the node's.
 Mode modeOf(const Config& config, const Workload& workload, const std::string& podNamespace);
 
-/// What the workload says; else the node.
+/// The workload's setting; else the node's.
 Settle settleOf(const Config& config, const Workload& workload);
 
 /// How a fallback ended. May be unknown: a fallback can outlive a daemon.

@@ -18,7 +18,7 @@ bool isLabelValue(std::string_view text);
 
 /// ADDRESS:PORT with an IPv4 address, or an IPv6 address in brackets.
 bool isSocketAddress(std::string_view text);
-/// Such an address that only this machine reaches.
+/// The same, but only an address on loopback.
 bool isLoopbackAddress(std::string_view text);
 
 }  // namespace fallbackd::config

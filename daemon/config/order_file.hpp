@@ -14,11 +14,11 @@ inline constexpr std::string_view kOrderVersion = "fallbackd.io/v1";
 
 /// Reports an apiVersion that is missing or not known.
 void checkOrderVersion(const MapReader& map);
-/// A date and time that has to be there; the epoch where it is not.
+/// A required date and time; the epoch if it is missing.
 Wall::time_point readOrderTime(const MapReader& map, std::string_view key);
-/// Empty where there is none.
+/// Empty if there is none.
 std::string readOrderReason(const MapReader& map);
-/// A scalar that YAML reads as this very text, which is one line.
+/// The YAML scalar for exactly this text, which is one line.
 std::string orderScalar(std::string_view text);
 
 }  // namespace fallbackd::config

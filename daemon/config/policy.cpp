@@ -46,7 +46,7 @@ std::string problemOfSettle(const Config& config, const Workload& workload) {
   if (workload.settle.value_or(config.settle) != Settle::automatic) return {};
   const auto& sources = config.kubernetes.sources;
   if (std::find(sources.begin(), sources.end(), PodSource::apiserver) != sources.end()) return {};
-  return "settle is auto, which means never unless kubernetes.sources has apiserver: it says whether a "
+  return "settle is auto, which means never unless kubernetes.sources has apiserver: it shows whether a "
          "stand-in would replace a healthy pod";
 }
 

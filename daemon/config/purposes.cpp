@@ -27,8 +27,8 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"cache.state",
      "The version floor: annotations and command lines may not choose a version below it, workloads may."},
     {"cache.revoked",
-     "A file of SHA-256 digests, one a line, that are never admitted; while it is unreadable, nothing new "
-     "is."},
+     "A file of SHA-256 digests, one per line, that are never admitted; while it is unreadable, nothing new "
+     "is admitted."},
     {"cache.expiryGrace", "How long an expired attestation is still accepted."},
     {"cache.requirePie", "Accept only binaries that the kernel can load at random addresses."},
     {"cache.memoryBudget", "Admitted binaries are kept in memory up to this size."},
@@ -59,8 +59,8 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"launcher.logs.maxSize", "A larger file is rotated."},
     {"launcher.logs.maxFiles", "How many are kept."},
     {"launcher.logLinks",
-     "kubelet's folder of links to the logs of containers, where that of a fallback gets one; none while "
-     "there is no such folder."},
+     "kubelet's folder of links to the logs of containers. The log of a fallback gets a link there if the "
+     "folder exists."},
     {"launcher.maxConcurrentLaunches",
      "Concurrent launches, shared fairly between namespaces; images that only annotations name get half."},
     {"launcher.logs.bytesPerSecond",
@@ -125,23 +125,23 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"podAnnotations.binaries[].namespaces", "The namespaces whose pods may choose it."},
     {"podAnnotations.binaries[].namespaces[]", "A namespace."},
     {"mode", "`observe`: every fallback is decided, counted and reported, and none is started."},
-    {"namespaces", "Namespaces whose mode is not the node's."},
+    {"namespaces", "Namespaces whose mode differs from the node's."},
     {"namespaces[]", "A namespace."},
     {"namespaces[].name", "The namespace."},
-    {"namespaces[].mode", "The mode of its pods; a workload may say otherwise."},
+    {"namespaces[].mode", "The mode of its pods; a workload may set its own."},
     {"settle",
      "Whether a ready fallback gets a stand-in, so that kubelet sees the pod run: `auto` where it is known "
      "that this replaces no healthy pod, which needs apiserver among kubernetes.sources, and means never "
      "without it; `always`; or `never`. See docs/stand-in.md."},
     {"kubernetes",
-     "Where the daemon learns what the pods of its node are specified to be, and whether it writes Events "
-     "about them; neither by default. A change counts from the next start on."},
+     "Where the daemon learns the specifications of its node's pods, and whether it writes Events about "
+     "them; neither by default. A change takes effect at the next start."},
     {"kubernetes.sources",
      "Which sources are used; they are believed in the order kubelet, apiserver. None by default: then "
-     "nothing is asked, and no token is needed."},
+     "nothing is queried, and no token is needed."},
     {"kubernetes.sources[]",
-     "`kubelet`: its /pods endpoint, asked when a pod waits (Kubernetes 1.33 or later, `get` on nodes/pods). "
-     "`apiserver`: list and watch of the pods of this node."},
+     "`kubelet`: its /pods endpoint, queried when a pod waits (Kubernetes 1.33 or later, `get` on "
+     "nodes/pods). `apiserver`: list and watch of the pods of this node."},
     {"kubernetes.kubeconfig",
      "How to reach the API server, and as whom, where the daemon is not a pod; read again for each "
      "connection. Without it: the service account of the daemon's own pod."},
@@ -160,33 +160,32 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
      "container also mounts the object."},
     {"kubernetes.readVariablesIn[]", "A namespace."},
     {"kubernetes.versionMatch",
-     "How the version that a pod asks for and that of a binary must agree. `exact`: they are the same. "
+     "How the version that a pod requests must agree with that of a binary. `exact`: they are the same. "
      "`semver-patch`: major and minor version are. `none`: any binary will do."},
     {"kubernetes.versionFrom",
-     "Where a pod says its version, if not in its image's tag: label or annotation."},
+     "Where a pod states its version, if not in its image's tag: label or annotation."},
     {"kubernetes.versionFrom.label", "The key of the label that has the version."},
     {"kubernetes.versionFrom.annotation", "The key of the annotation that has the version."},
     {"kubernetes.missingEnv",
-     "What follows if the value of a variable cannot be known: `refuse` (no fallback) or `start` without "
+     "What happens if the value of a variable cannot be known: `refuse` (no fallback) or `start` without "
      "it."},
     {"kubernetes.events",
-     "Write Events of Kubernetes about pods that wait: why, what serves instead, its hand-back. Needs the "
-     "API server (the service account, or kubeconfig) with `create` and `patch` on events; no sources."},
+     "Write Kubernetes Events about pods that wait: why, what serves instead, its hand-back. Needs the API "
+     "server (the service account, or kubeconfig) with `create` and `patch` on events; no sources."},
     {"kubernetes.namespacePause",
      "Obey the annotation fallbackd.io/pause of namespaces: no new recovery starts there. Needs the API "
      "server with `list` and `watch` on namespaces; no sources."},
     {"mirror",
      "A read-only registry on loopback: while an image's registry is down, containerd gets from it the image "
-     "that is on the node. `fallbackctl mirror enable` makes containerd ask it. A change counts from the "
-     "next "
-     "start on."},
+     "that is on the node. `fallbackctl mirror enable` makes containerd use it. A change takes effect at the "
+     "next start."},
     {"mirror.listen", "ADDRESS:PORT on loopback; `off` (the default): there is no mirror."},
     {"mirror.tokenFile",
-     "The token that containerd sends it, made if it is missing; readable by root only. Without it nobody is "
-     "served."},
+     "The token that containerd sends it, created if it is missing; readable by root only. Without the token "
+     "nothing is served."},
     {"mirror.hostsDir",
      "The folder of containerd's HOST/hosts.toml files (config_path): which hosts have a registry's images, "
-     "and which certificates they are trusted by."},
+     "and which certificates are trusted for them."},
     {"mirror.cached",
      "Whether an image is served by its tag, which may have moved at the registry since: `always`, `never`, "
      "or "
@@ -196,19 +195,19 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"mirror.images[]", "`registry.example.com` or `registry.example.com/shop`."},
     {"workloads", "Which pods get which binary when their image cannot be pulled."},
     {"workloads[]", "A workload."},
-    {"workloads[].name", "Its name in logs, metrics and status; the binary's without it."},
+    {"workloads[].name", "Its name in logs, metrics and status; by default the binary's."},
     {"workloads[].match", "Which pods, and which of their containers; all conditions must hold."},
     {"workloads[].match.namespace", "The pod's namespace; without it, any."},
     {"workloads[].match.labels", "Labels that the pod must have."},
     {"workloads[].match.labels.*", "The label's value."},
     {"workloads[].match.container", "The container's name."},
     {"workloads[].image",
-     "The image that kubelet would pull, as the pod names it. It may be left out where kubernetes.sources "
-     "are "
-     "named: then the pod's specification says it, and everything else that the workload does not say."},
+     "The image that kubelet would pull, as the pod names it. It may be left out if kubernetes.sources are "
+     "named: then it comes from the pod's specification, and so does everything else that the workload does "
+     "not set."},
     {"workloads[].binary", "NAME@VERSION of the binary in the cache."},
     {"workloads[].inherit",
-     "Whether what the workload does not say comes from the pod's specification. By default only if it does "
+     "Whether what the workload does not set comes from the pod's specification. By default only if it does "
      "not name the image. No fallback starts before the specification is known."},
     {"workloads[].versionMatch", "As kubernetes.versionMatch, for this workload."},
     {"workloads[].versionFrom", "As kubernetes.versionFrom, for this workload."},
@@ -273,7 +272,7 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].liveness.interval", "The time between two checks."},
     {"workloads[].liveness.timeout", "A later answer is a failure."},
     {"workloads[].liveness.failures", "How many in a row."},
-    {"workloads[].detection", "As above, for this workload."},
+    {"workloads[].detection", "As the top-level detection, for this workload."},
     {"workloads[].detection.triggers", "The causes that start a fallback."},
     {"workloads[].detection.triggers[]", "A cause."},
     {"workloads[].detection.stallTimeout",
@@ -306,7 +305,7 @@ constexpr std::pair<std::string_view, std::string_view> kPurposes[] = {
     {"workloads[].restart", "What happens when the fallback itself exits."},
     {"workloads[].mode", "As the node's mode, for this workload alone."},
     {"workloads[].settle", "As the node's settle, for this workload alone."},
-    {"workloads[].standIn", "What its stand-in has beside the program that is there."},
+    {"workloads[].standIn", "What its stand-in has besides its own program."},
     {"workloads[].standIn.path",
      "Where the binary is in the stand-in's container, so that exec probes and preStop hooks of the pod find "
      "it: the path that they execute. By default it is not there."},

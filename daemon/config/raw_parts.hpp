@@ -19,10 +19,10 @@ bool readDnsLabel(const MapReader& map, std::string_view key, std::string& out);
 /// An image reference that containerd accepts. Otherwise reports what to write.
 void readImageReference(const MapReader& map, std::string_view key, std::string& out);
 
-/// `mode`: recover or observe; nothing where the key is absent. `otherwise`: what holds then.
+/// `mode`: recover or observe; nothing if the key is absent. `otherwise`: what applies then.
 std::optional<Mode> readMode(const MapReader& map, std::optional<Mode> otherwise = {});
 
-/// `settle`: auto, always or never; the same.
+/// `settle`: auto, always or never; likewise.
 std::optional<Settle> readSettle(const MapReader& map, std::optional<Settle> otherwise = {});
 
 /// Returns the keys that are there.
@@ -41,7 +41,7 @@ void readVolume(const Place& place, const LauncherSettings& settings, std::vecto
 /// Appends names of namespaces.
 void readNamespaceNames(const Place& list, std::vector<std::string>& out);
 
-/// Where the daemon learns what pods are specified to be, and what workloads take from that by default.
+/// Where the daemon learns the specifications of pods, and what workloads take from them by default.
 /// "kubelet" or "apiserver".
 std::optional<PodSource> podSourceOf(std::string_view word);
 void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& defaults);
@@ -49,7 +49,7 @@ void readKubernetes(const Place& place, KubernetesSettings& out, Inheritance& de
 /// The mirror: where it listens, and what it serves.
 void readMirror(const Place& place, MirrorSettings& out);
 
-/// Whether a workload takes from its pod's specification what it does not say, and by which rules. Reports a
+/// Whether a workload takes from its pod's specification what it does not set, and by which rules. Reports a
 /// missing `image` if it does not.
 void readInheritance(const MapReader& map, const Config& config, Inheritance& out);
 

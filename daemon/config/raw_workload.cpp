@@ -140,7 +140,7 @@ bool isAtOrBelow(std::string_view path, std::string_view other) {
   return path == other || (path.starts_with(other) && path[other.size()] == '/');
 }
 
-/// The runtime mounts file systems of its own there.
+/// The runtime mounts its own file systems there.
 bool isMountedOver(std::string_view path) {
   constexpr std::array<std::string_view, 4> kMounts{"/proc", "/dev", "/sys", "/etc"};
   return std::any_of(kMounts.begin(), kMounts.end(),
@@ -154,7 +154,7 @@ void readStandIn(const Place& place, StandIn& out) {
     map.problem("path", quoted(out.path) + " must be an absolute path without . and .., of at most " +
                             std::to_string(kMaxStandInPath) + " bytes");
   } else if (isMountedOver(out.path)) {
-    map.problem("path", quoted(out.path) + " is where the runtime mounts file systems of its own",
+    map.problem("path", quoted(out.path) + " is where the runtime mounts its own file systems",
                 "write the path of the program in its image: /app/server");
   } else if (isAtOrBelow(out.path, kStandInProgram)) {
     map.problem("path", quoted(out.path) + " is taken by the stand-in's own program",
@@ -231,12 +231,12 @@ void readBinary(const MapReader& map, BinaryRef& out) {
 
 bool isFree(const MapReader& map, const Workload& workload) {
   if (!isDrill(workload)) return true;
-  map.problem("name", "the name " + std::string(kDrillWorkload) + " is that of drills",
-              "give the workload another name");
+  map.problem("name", "the name " + std::string(kDrillWorkload) + " is reserved for drills",
+              "give the workload a different name");
   return false;
 }
 
-/// Without a name it is called as its binary.
+/// Without a name it gets that of its binary.
 bool readName(const MapReader& map, Workload& workload) {
   const auto& binary = workload.binary.name;
   if (map.has("name") || binary.empty()) {

@@ -17,7 +17,7 @@ std::span<const std::string_view> capabilityNames();
 /// "CHOWN, KILL" for a set of bits.
 std::string capabilityList(std::uint64_t capabilities);
 
-/// RLIMIT_NOFILE of "nofile" (setrlimit(2)).
+/// RLIMIT_NOFILE for "nofile" (setrlimit(2)).
 std::optional<int> parseRlimit(std::string_view name);
 std::span<const std::string_view> rlimitNames();
 

@@ -10,7 +10,7 @@ namespace fallbackd::config {
 
 /// Why `auto` means never here, as a clause; empty: it does not, or something else is configured.
 std::string problemOfSettle(const Config& config, const Workload& workload);
-/// The same of the node's `settle`, and of all workloads.
+/// The same for the node's `settle` and for all workloads.
 std::string problemOfSettle(const Config& config);
 
 }  // namespace fallbackd::config

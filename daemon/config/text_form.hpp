@@ -41,7 +41,7 @@ struct TextFault {
 /// The first byte that YAML text may not contain, if any.
 std::optional<TextFault> findFault(std::string_view text);
 
-/// Whether the quoted text whose opening quote is at `byte` is ever closed.
+/// Whether the quoted text that begins at `byte` has a closing quote.
 bool quoteEnds(std::string_view text, std::size_t byte);
 
 }  // namespace fallbackd::config

@@ -18,7 +18,7 @@ bool overlap(const Match& left, const Match& right) {
 
 namespace {
 
-/// Two versions of one binary: what a pod asks for decides between them.
+/// Two versions of one binary: the version that a pod requests decides between them.
 bool areVersions(const Workload& left, const Workload& right) {
   return left.inheritance.on && right.inheritance.on &&
          left.inheritance.version == right.inheritance.version && left.binary.name == right.binary.name &&

@@ -9,7 +9,7 @@
 
 namespace fallbackd::config {
 
-/// Each is compared with every other: this many take well under a second.
+/// Each is compared with every other; for this many that takes well under a second.
 inline constexpr std::size_t kMaxWorkloads = 4096;
 
 /// Reports two workloads with one name, two that could cover the same container of the same pod, and too many

@@ -83,7 +83,7 @@ Result<std::string> WatchedPaths::followPath(const std::string& path, Watches& w
       current = next;
     } else {
       if (kind == fs::file_type::regular) {
-        // An extra where it works; the folder's watch is what counts.
+        // Best effort: the folder's watch is what counts.
         const auto file = inotify_.addWatch(Stage::config, next.string(), kFileMask);
         if (file) watches[*file].self = true;
       }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds the folders whose events show that the configuration changed: those of the files, and every folder on
-// the way to them, through symlinks, so that a folder that is replaced or created later is noticed, too.
+// Finds the folders whose events show that the configuration changed: the folders of the files, and every
+// folder on the path to them, through symlinks, so that a folder that is replaced or created later is
+// noticed, too.
 #pragma once
 
 #include "base/error.hpp"
@@ -16,7 +17,7 @@ namespace fallbackd::config {
 /// Not thread-safe. Blocks only to look at the folders. Stage config.
 class WatchedPaths {
  public:
-  /// Both may not exist yet. Watches nothing before the first follow().
+  /// Either may not exist yet. Watches nothing before the first follow().
   static Result<WatchedPaths> create(const std::string& mainFile, const std::string& dropInDir);
 
   /// Looks at the paths again. Call it after each change, before the files are read; later changes are then

@@ -280,7 +280,7 @@ TEST(Mistakes, OfWorkloads) {
        "stand-in's own program"},
       {"stand-in under it", kOne + "  standIn: {path: /fallbackd-stand-in/server}\n", "7:19",
        "stand-in's own program"},
-      {"stand-in below", kOne + "  standIn: {path: /proc/server}\n", "7:19", "file systems of its own"},
+      {"stand-in below", kOne + "  standIn: {path: /proc/server}\n", "7:19", "its own file systems"},
       {"stand-in far", kOne + "  standIn: {path: /" + std::string(99, 'a') + "}\n", "7:19",
        "at most 99 bytes"},
       {"delays", kOne + "  restart: {initialDelay: 2s, maxDelay: 1s}\n", "7:41", "shorter than initialDelay"},
