@@ -163,7 +163,7 @@ class PodJudge {
     return {};
   }
 
-  /// Its binary's state decides last: what the pod asks for is worth knowing first.
+  /// The binary's state decides last: it is more useful to report first what the pod requests.
   void byWorkload(const config::Workload& workload, ContainerCoverage& out) const {
     describe(workload, out);
     const auto* const binary = find(workload.binary);
@@ -192,7 +192,7 @@ class PodJudge {
     return found == node_.binaries.end() ? nullptr : &found->second;
   }
 
-  /// Whether what the pod specifies lets its fallback start.
+  /// Whether the pod's specification lets its fallback start.
   bool inherits(const config::Workload& workload, const Binary* binary, ContainerCoverage& out) const {
     auto inherited = kube::inherit({*spec_, out.container, workload, config_.launcher, request_.facts,
                                     binary == nullptr ? std::nullopt : binary->image});
@@ -235,7 +235,7 @@ class PodJudge {
       if (node_.unlisted == Node::Unlisted::missing) {
         end(out, Verdict::no_binary, {ref.toString() + " is not in the cache", installAdvice(ref)});
       } else {
-        end(out, Verdict::not_known, {ref.toString() + " has not been checked yet", "ask again in a moment"});
+        end(out, Verdict::not_known, {ref.toString() + " has not been checked yet", "try again in a moment"});
       }
       return false;
     }

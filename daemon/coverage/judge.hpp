@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Judges each container of a pod, or of a workload's template, before anything fails: would a fallback
-// start, which one, and what would it not have.
+// Judges each container of a pod, or of a workload's template, before anything fails: would a fallback start,
+// which one, and what would it lack.
 //
-// Pure: reads nothing but its arguments. Says what a recovery would decide, by the same code.
+// Pure: reads nothing but its arguments. Reports what a recovery would decide, with the same code.
 #pragma once
 
 #include "base/clock.hpp"
@@ -25,7 +25,7 @@
 
 namespace fallbackd::coverage {
 
-/// A binary that somebody has looked at.
+/// A binary that has been checked.
 struct Binary {
   bool serves = true;            // a recovery would get it
   bool inGrace = false;          // expired, within expiryGrace
@@ -35,11 +35,11 @@ struct Binary {
   std::optional<std::vector<std::string>> namespaces = {};
 };
 
-/// What a node has, as far as fallbacks depend on it.
+/// The state of a node that fallbacks depend on.
 struct Node {
   config::ConfigPtr config;
   std::map<BinaryRef, Binary> binaries;
-  /// What it means for a binary not to be listed.
+  /// What it means if a binary is not listed.
   enum class Unlisted : std::uint8_t { missing, not_checked };
   Unlisted unlisted = Unlisted::missing;
   config::Pause pause = {};
@@ -63,19 +63,19 @@ struct ContainerCoverage {
 struct PodCoverage {
   std::string podNamespace;
   std::string pod;
-  std::string owner;  // "Deployment checkout"; empty: a pod by itself
+  std::string owner;  // "Deployment checkout"; empty: a pod without owner
   bool specified = true;
   std::vector<ContainerCoverage> containers;
 };
 
 struct PodRequest {
   const cri::Sandbox& sandbox;
-  const watcher::PodChoices& choices;  // what its annotations ask for
+  const watcher::PodChoices& choices;  // what its annotations request
   /// Null: judged by the configuration alone.
   const kube::Pod* spec = nullptr;
   /// Names of containers that are known without a specification.
   std::vector<std::string> containers = {};
-  kube::Facts facts = {};  // what is known beside the specification
+  kube::Facts facts = {};  // what is known besides the specification
 };
 
 PodCoverage judge(const Node& node, const PodRequest& request);

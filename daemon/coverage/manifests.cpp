@@ -59,7 +59,7 @@ std::optional<json::value> numberIn(std::string_view text) {
   return json::value(negative ? -real : real);
 }
 
-/// A plain scalar: what Kubernetes' reader takes it for, which follows YAML 1.1. A single y or n is a name.
+/// The value of a plain scalar by Kubernetes' reader, which follows YAML 1.1. A single y or n is a name.
 json::value resolved(const std::string& text) {
   if (isOneOf(text, {"", "~", "null", "Null", "NULL"})) return nullptr;
   if (isOneOf(text, {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})) return true;
@@ -168,7 +168,7 @@ class Assembler : public YAML::EventHandler {
     charge(mark, 1);
     if (open_.size() == kMaxNesting) halt(mark, "lists and mappings are nested too deep");
     if (!open_.empty() && open_.back().value.is_object() && !open_.back().key)
-      halt(mark, "a key must be a text");
+      halt(mark, "a key must be a string");
     if (!first_) first_ = position(mark);
     open_.push_back({std::move(value), anchor, mark, {}});
   }
@@ -189,14 +189,14 @@ class Assembler : public YAML::EventHandler {
       list->push_back(std::move(value));
       return;
     }
-    if (!parent.key) halt(mark, "a key must be a text");
+    if (!parent.key) halt(mark, "a key must be a string");
     auto& map = parent.value.get_object();
     if (*parent.key != "<<" && map.contains(*parent.key))
       halt(mark, "key " + quoted(*parent.key) + " appears twice", "keep one of them");
     map[*parent.key] = std::move(value);
     parent.key.reset();
   }
-  /// "<<": the keys of another mapping, where this one does not have them.
+  /// "<<": adds the keys of another mapping that this one does not have.
   static void merge(json::object& map) {
     const auto* const found = map.if_contains("<<");
     if (found == nullptr) return;
@@ -261,7 +261,7 @@ void readManifests(const std::string& file, std::string_view text, std::vector<M
                    config::Problems& problems) {
   if (text.starts_with(kMark)) text.remove_prefix(kMark.size());
   const auto begin = trim(text);
-  // kubectl's answers for a whole cluster are JSON, which is read much faster than YAML.
+  // kubectl's output for a whole cluster is JSON, which is read much faster than YAML.
   if (begin.starts_with('{') && readJson(text, {file, 1, 1}, out, problems)) return;
   const config::TextPlaces places(text);
   if (const auto fault = config::findFault(text)) {

@@ -16,7 +16,7 @@ namespace fallbackd::coverage {
 /// "verdicts": {VERDICT: NUMBER}, "problems": NUMBER}
 boost::json::object reportOf(const std::vector<PodCoverage>& pods);
 
-/// {VERDICT: NUMBER}, without those of which there are none.
+/// {VERDICT: NUMBER}, without verdicts that do not occur.
 boost::json::object countsJson(const Counts& counts);
 
 }  // namespace fallbackd::coverage

@@ -38,7 +38,7 @@ std::map<std::string, std::string> lasting(std::map<std::string, std::string> la
   return labels;
 }
 
-/// "KIND NAMESPACE/NAME" of the object's controller; empty where it has none.
+/// "KIND NAMESPACE/NAME" of the object's controller; empty if it has none.
 std::string controllerOf(const json::object& metadata) {
   const auto* const owners = field::array(metadata, "ownerReferences");
   if (owners == nullptr) return {};
@@ -132,7 +132,7 @@ void readOne(const Manifest& manifest, const json::object& part, const std::stri
   out.where = manifest.where;
   const auto& metadata = metadataOf(object);
   out.name = field::text(metadata, "name");
-  // What is created with a generated name has none before.
+  // An object with a generated name has none before it is created.
   if (out.name.empty()) out.name = field::text(metadata, "generateName");
   while (out.name.ends_with('-')) out.name.pop_back();
   out.namespaceName = field::text(metadata, "namespace");

@@ -14,7 +14,7 @@
 namespace fallbackd::coverage {
 
 struct Template {
-  std::string kind;           // "Deployment"; "Pod" of a pod by itself
+  std::string kind;           // "Deployment"; "Pod" for a pod by itself
   std::string name;           // of the object
   std::string namespaceName;  // of the object; empty: it names none
   config::Position where;
@@ -23,7 +23,7 @@ struct Template {
   std::map<std::string, std::string> matchLabels;
   bool ofJob = false;
   /// What a token of the service account means for a pod that runs already, or is created later.
-  bool asksForToken = false;  // it names a service account, or says automountServiceAccountToken: true
+  bool asksForToken = false;  // it names a service account, or sets automountServiceAccountToken: true
   bool refusesToken = false;  // automountServiceAccountToken: false
 
   /// "Deployment checkout"
@@ -36,8 +36,8 @@ struct Templates {
   std::size_t owned = 0;            // left out: their owner is among the objects
 };
 
-/// `namespaceName`: of objects that name none, as kubectl's --namespace. An object that cannot be read is a
-/// problem.
+/// `namespaceName`: for objects that name none, like kubectl's --namespace. An object that cannot be read is
+/// a problem.
 Templates templatesOf(const std::vector<Manifest>& manifests, const std::string& namespaceName,
                       config::Problems& problems);
 

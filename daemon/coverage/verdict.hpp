@@ -21,10 +21,10 @@ namespace fallbackd::coverage {
   X(paused)              /* an operator paused new recoveries */                                  \
   X(not_known)           /* what it depends on is not known yet: specification, binary */         \
   X(not_covered)         /* no workload and no annotation is for it */                            \
-  X(annotation_ignored)  /* an annotation asks for a binary, but cannot be followed */            \
+  X(annotation_ignored)  /* an annotation requests a binary, but cannot be followed */            \
   X(not_allowed)         /* an annotation chooses what its namespace may not choose */            \
-  X(no_binary)           /* there is no binary of the version that the pod asks for */            \
-  X(cannot_tell)         /* the pod does not say which version it wants */                        \
+  X(no_binary)           /* there is no binary of the version that the pod requests */            \
+  X(cannot_tell)         /* the pod does not state which version it wants */                      \
   X(not_admitted)        /* the binary would be refused */                                        \
   X(not_inherited)       /* the pod needs what a fallback cannot have */
 // clang-format on
@@ -39,7 +39,7 @@ inline constexpr std::size_t kVerdicts = static_cast<std::size_t>(Verdict::not_i
 std::string_view toString(Verdict verdict);
 std::optional<Verdict> parseVerdict(std::string_view text);
 
-/// Whether somebody should do something about it: the container is not rescued although it could have to be.
+/// Whether somebody should act: the container would not be rescued although it may need to be.
 bool isProblem(Verdict verdict);
 
 /// Number of containers by verdict.

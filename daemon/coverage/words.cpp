@@ -10,7 +10,7 @@ namespace fallbackd::coverage {
 
 Ending specificationUnknown() {
   return {"the pod's specification is not known, and the workload takes its image from it",
-          "ask again in a moment"};
+          "try again in a moment"};
 }
 
 Ending cannotReplace() {
@@ -25,14 +25,15 @@ Ending otherVersion(kube::VersionVerdict::Kind kind) {
 }
 
 Ending needsMore() {
-  return {"the pod needs what its fallback cannot have",
-          "say it in the workload instead, which outranks the pod; for variables, missingEnv: start does "
-          "without them"};
+  return {
+      "the pod needs what its fallback cannot have",
+      "set it in the workload, which takes precedence over the pod; or, for variables, set missingEnv: start "
+      "to do without them"};
 }
 
 Ending observeOnly() {
   return {"mode observe: nothing is started",
-          "say mode: recover, for the node, the namespace or the workload"};
+          "set mode: recover, for the node, the namespace or the workload"};
 }
 
 Ending pausedBy(const std::string& reason, std::string wayOut) {
@@ -44,7 +45,7 @@ std::string installAdvice(const BinaryRef& ref) {
 }
 
 std::string verifyAdvice(const BinaryRef& ref) {
-  return "fallbackctl verify " + ref.toString() + " says what is wrong; sign and install it again";
+  return "fallbackctl verify " + ref.toString() + " reports what is wrong; sign and install it again";
 }
 
 std::string missedBy(const config::Workload& workload, const cri::Sandbox& sandbox) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What explain and coverage say of the same thing, in the same words.
+// Texts that explain and coverage share, so that both use the same words for the same thing.
 #pragma once
 
 #include "config/model.hpp"
@@ -18,13 +18,13 @@ struct Ending {
 
 Ending specificationUnknown();
 Ending cannotReplace();
-/// For a pod that does not ask for the binary's version.
+/// For a pod that does not request the binary's version.
 Ending otherVersion(kube::VersionVerdict::Kind kind);
 Ending needsMore();
 Ending observeOnly();
 Ending pausedBy(const std::string& reason, std::string wayOut);
 
-/// What an operator does about a binary that is missing, or that is refused.
+/// What an operator should do about a binary that is missing or refused.
 std::string installAdvice(const BinaryRef& ref);
 std::string verifyAdvice(const BinaryRef& ref);
 
