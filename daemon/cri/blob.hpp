@@ -15,7 +15,7 @@
 
 namespace fallbackd::cri {
 
-/// In the middle of a blob: what is too large to be kept in memory. It must not change.
+/// The middle of a blob, too large to be kept in memory. The file must not change.
 struct BlobFile {
   std::shared_ptr<const sys::UniqueFd> file;
   std::uint64_t size = 0;

@@ -26,9 +26,9 @@ namespace fallbackd::cri {
 struct CallOptions {
   std::optional<std::chrono::milliseconds> deadline;
   std::string containerdNamespace;  // sent as the header that containerd's own services require
-  std::string lease = {};           // protects from containerd's garbage collection what the call writes
-  /// A cancellation does not cut the call off: the caller gets its result first, at the deadline at the
-  /// latest. For what containerd cannot undo halfway.
+  std::string lease = {};           // protects what the call writes from containerd's garbage collection
+  /// A cancellation does not interrupt the call: the caller first gets its result, at the latest at the
+  /// deadline. For calls that containerd cannot undo halfway.
   bool finishes = false;
 };
 
@@ -47,8 +47,8 @@ inline void prepare(grpc::ClientContext& context, const CallOptions& options) {
 }
 
 /// A callback for gRPC's threads that completes `handler` on its own executor; until then a cancellation
-/// cancels the call, if it has a `context`. gRPC requires it to be copyable and the handler is move-only, so
-/// it is shared.
+/// cancels the call, if it has a `context`. gRPC requires a copyable callback and the handler is move-only,
+/// so the handler is shared.
 template <class Handler>
 std::function<void(grpc::Status)> handOver(std::shared_ptr<Handler> handler,
                                            std::shared_ptr<grpc::ClientContext> context) {
@@ -83,7 +83,7 @@ boost::asio::awaitable<CallResult<Response>> unary(Request request, CallOptions 
 
   auto initiate = [state, &start, finishes = options.finishes](auto handler) {
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    // The callback owns the state: gRPC uses it until then.
+    // The callback owns the state: gRPC uses it until the callback has run.
     std::shared_ptr<grpc::ClientContext> context;
     if (!finishes) context = {state, &state->context};
     start(&state->context, &state->request, &state->response,
@@ -100,7 +100,7 @@ template <class Base, class Part, class Request>
 struct Collector final : Base {
   void OnReadDone(bool ok) override {
     if (!ok) return;              // OnDone follows
-    part.DiscardUnknownFields();  // they may be most of it
+    part.DiscardUnknownFields();  // they may be most of the message
     parts.push_back(std::move(part));
     part = Part();
     this->StartRead(&part);
@@ -139,7 +139,7 @@ boost::asio::awaitable<CallResult<std::vector<Part>>> collect(Request request, C
   co_return CallResult<std::vector<Part>>{std::move(status), std::move(collector->parts)};
 }
 
-/// The same for a call that answers with a stream; collects all parts. `start(context, request, reactor)`.
+/// The same for a call that returns a stream; collects all parts. `start(context, request, reactor)`.
 template <class Part, class Request, class Start>
 boost::asio::awaitable<CallResult<std::vector<Part>>> serverStream(Request request, CallOptions options,
                                                                    Start start) {
@@ -149,7 +149,7 @@ boost::asio::awaitable<CallResult<std::vector<Part>>> serverStream(Request reque
       });
 }
 
-/// The same for a call with a stream each way, of which one message goes out. `start(context, reactor)`.
+/// The same for a call with a stream in each direction; sends one message. `start(context, reactor)`.
 template <class Part, class Request, class Start>
 boost::asio::awaitable<CallResult<std::vector<Part>>> exchange(Request request, CallOptions options,
                                                                Start start) {

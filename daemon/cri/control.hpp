@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What fallbackd changes in the container runtime: containers and images of its own, nothing else. An
-// interface, so that its users can be tested with fakes. Every call has a time limit and can be cancelled;
-// what was asked for may happen all the same.
+// What fallbackd changes in the container runtime: its own containers and images, nothing else. An interface,
+// so that its users can be tested with fakes. Every call has a time limit and can be cancelled; the requested
+// change may happen nevertheless.
 #pragma once
 
 #include "base/error.hpp"
@@ -38,26 +38,26 @@ class Control {
  public:
   virtual ~Control() = default;
 
-  /// Returns its id. Reason already_exists or protocol where name and attempt are taken.
+  /// Returns its id. Reason already_exists or protocol if name and attempt are taken.
   virtual Awaitable<Result<std::string>> createContainer(SandboxStatus sandbox, ContainerOrder order) = 0;
   virtual Awaitable<Result<>> startContainer(std::string id) = 0;
-  /// The process of a container that runs, as the node numbers it; 0 if it does not run. Reason not_found.
+  /// The PID, on the node, of a running container's process; 0 if it does not run. Reason not_found.
   virtual Awaitable<Result<pid_t>> containerPid(std::string id) = 0;
   /// A container that has ended or is not known is not an error. Takes up to `grace` and a little more.
   virtual Awaitable<Result<>> stopContainer(std::string id, std::chrono::seconds grace) = 0;
-  /// One that is not known is not an error.
+  /// An unknown container is not an error.
   virtual Awaitable<Result<>> removeContainer(std::string id) = 0;
 
-  /// What a runtime tells containerd when the kernel kills a container's process for memory: CRI gives it as
-  /// the reason of its end ("OOMKilled").
+  /// Sends the event that a runtime sends when the kernel kills a container's process for lack of memory: CRI
+  /// reports it as the reason of the exit ("OOMKilled").
   virtual Awaitable<Result<>> tellOutOfMemory(std::string id) = 0;
 
-  /// Stores an image: its blobs, the manifest last, and its name. What is there already is left as it is.
+  /// Stores an image: its blobs, the manifest last, and its name. Leaves alone what already exists.
   virtual Awaitable<Result<>> createImage(std::string name, std::vector<Blob> blobs, Labels labels) = 0;
-  /// Removes this name alone; other names of the image and containers that run it stay. What nothing needs
-  /// any more goes with the runtime's next cleanup, or with one that has ended when this returns.
+  /// Removes only this name; other names of the image and containers that run it stay. The runtime's next
+  /// cleanup removes what nothing needs any more; with Cleanup::now it has ended when this returns.
   virtual Awaitable<Result<>> deleteImage(std::string name, Cleanup cleanup) = 0;
-  /// Of the manifest that a name stands for; empty if there is no such name.
+  /// The digest of the manifest that a name stands for; empty if there is no such name.
   virtual Awaitable<Result<std::string>> imageDigest(std::string name) = 0;
   /// Names of the images with this label.
   virtual Awaitable<Result<std::vector<std::string>>> imagesWithLabel(std::string key) = 0;

@@ -30,7 +30,7 @@ namespace happenings = ::containerd::services::events::v1;
 using namespace std::chrono_literals;
 
 constexpr auto kControlDeadline = 10s;
-constexpr auto kCleanupDeadline = 30s;  // the runtime looks at all it has
+constexpr auto kCleanupDeadline = 30s;  // the runtime examines all its content
 constexpr auto kStartDeadline = 30s;    // creating and starting: a loaded node takes seconds
 // containerd 2.1 leaves a start that is cut off "in starting state" for 5 s, and its shim for good.
 const CallOptions kStarting{kStartDeadline, {}, {}, true};
@@ -62,7 +62,7 @@ void put(const Labels& from, Map& to) {
   for (const auto& [key, value] : from) to[key] = value;
 }
 
-/// What containerd reads of the sandbox's configuration when it creates a container.
+/// Fills in what containerd reads from the sandbox's configuration when it creates a container.
 void describe(const SandboxStatus& from, v1::PodSandboxConfig& to) {
   auto& metadata = *to.mutable_metadata();
   metadata.set_name(from.sandbox.podName);
@@ -304,7 +304,7 @@ class GrpcControl final : public Control {
     co_return doneOrThere("Images.Create of " + name, call.status);
   }
 
-  /// A call for each piece: containerd goes on with what it has under that reference.
+  /// One call for each piece: containerd appends it to what it has under that reference.
   Awaitable<Result<>> writeBlob(const Blob& blob, const std::string& lease) {
     std::uint64_t offset = 0;
     for (;;) {
@@ -314,7 +314,7 @@ class GrpcControl final : public Control {
       const auto action = end == blob.size() ? blobs::COMMIT : blobs::WRITE;
       auto written = co_await writePiece(blob, lease, action, offset, std::move(*piece));
       if (!written) {
-        // Another stand-in needs the same.
+        // It was stored for another stand-in.
         if (written.error().reason == Reason::already_exists) co_return Result<>{};
         co_return written;
       }

@@ -26,8 +26,8 @@ StoredImage toImage(const names::Image& image) {
           toTime(image.updated_at())};
 }
 
-/// For a regular expression within the quotes of a filter. Repositories have no other characters that mean
-/// something there.
+/// For a regular expression within the quotes of a filter. Repositories have no other characters with a
+/// meaning there.
 std::string literal(const std::string& repository) {
   std::string text;
   for (const char c : repository) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Our types from containerd's messages.
+// Converts containerd's messages to our types.
 #pragma once
 
 #include "base/clock.hpp"

@@ -68,7 +68,8 @@ class Runtime {
   virtual Awaitable<Result<std::vector<std::string>>> storedIds() = 0;
   /// How a container ended; empty while it has not. Reason not_found if CRI does not know it.
   virtual Awaitable<Result<std::optional<int>>> exitCode(std::string containerId) = 0;
-  /// The image of the pause container in containerd's configuration; empty if containerd does not tell (2.x).
+  /// The image of the pause container in containerd's configuration; empty if containerd does not report it
+  /// (2.x).
   virtual Awaitable<Result<std::string>> sandboxImage() = 0;
   /// Stored content that came from this registry host (a name without a port), of any image.
   virtual Awaitable<Result<std::vector<Content>>> contentsFrom(std::string host) = 0;
@@ -87,7 +88,7 @@ struct Event {
   };
   Kind kind;
   std::string id;    // container id, or image reference
-  Stamp at;          // when containerd says it happened
+  Stamp at;          // when it happened, according to containerd
   int exitCode = 0;  // of task_exited
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the container runtime tells us, without protobuf, so that everything above can be tested with fakes.
+// What the container runtime reports, without protobuf, so that everything above can be tested with fakes.
 #pragma once
 
 #include "base/clock.hpp"
@@ -81,7 +81,7 @@ struct Credentials {
 struct Ingest {
   std::string ref;
   std::int64_t offset = 0;  // bytes
-  std::int64_t total = 0;   // bytes, 0 where unknown
+  std::int64_t total = 0;   // bytes, 0 if unknown
   std::optional<Wall::time_point> startedAt = {};
 };
 
