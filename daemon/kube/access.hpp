@@ -23,7 +23,7 @@ struct Url {
   [[nodiscard]] std::string authority() const;
 };
 
-/// Stage kube, reason invalid: not https, no host, user or query in it.
+/// Stage kube, reason invalid: not https, without a host, or with a user or a query.
 Result<Url> parseUrl(std::string_view text);
 
 /// A file, or its contents. Both empty: nothing.
@@ -47,7 +47,8 @@ struct Access {
 /// Called for each connection: what it reads may have changed.
 using AccessSource = std::function<Result<Access>()>;
 
-/// From what every pod with a service account has. `environment` reads a variable: empty if it is not set.
+/// Access with what every pod with a service account has. `environment` reads a variable: empty if it is not
+/// set.
 Result<Access> inClusterAccess(const std::function<std::string(const char*)>& environment,
                                const std::string& folder = "/var/run/secrets/kubernetes.io/serviceaccount");
 

@@ -25,7 +25,7 @@ void ApiServer::listed(boost::json::array items) {
     auto pod = podObjectOf(std::move(item));
     if (pod) listed_.push_back(std::move(*pod));
   }
-  // Page by page: there may be more of them than memory.
+  // Page by page: all of them together may need more than the memory.
   dropLongestTexts(listed_, View::kMaxBytes);
 }
 

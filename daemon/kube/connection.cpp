@@ -33,14 +33,14 @@ using boost::system::error_code;
 namespace {
 
 constexpr std::size_t kChunkBytes = 16UL << 10;
-// Far above what any cluster issues. Beast throws from 64 KiB on, where nobody would catch it.
+// Far above what any cluster issues. Beast throws from 64 KiB on, where nothing would catch it.
 constexpr std::size_t kMaxTokenBytes = 32UL << 10;
 
 auto into(error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
 }
 
-/// What is asked: GET, unless there is something to send.
+/// A request: GET, unless there is something to send.
 struct Question {
   std::string target;
   http::verb verb = http::verb::get;
@@ -57,8 +57,8 @@ struct Lookup {
   tcp::resolver::results_type found;
 };
 
-/// Asio looks up on a thread, and throws if there is none. Not awaited: it throws where a coroutine that
-/// waits for it would not catch it.
+/// Asio looks up on a thread, and throws if it cannot start one. The lookup is not awaited: it throws where a
+/// coroutine that awaits it would not catch the exception.
 void lookUp(const std::shared_ptr<Lookup>& lookup, const Url& server) {
   const auto end = [lookup](const error_code& error, tcp::resolver::results_type found) {
     lookup->error = error;
@@ -90,7 +90,7 @@ asio::awaitable<Result<std::vector<tcp::endpoint>>> addressesOf(Url server) {
   co_return endpoints;
 }
 
-/// The kernel notices a peer that is gone after 35 s, even if nothing is sent.
+/// The kernel notices a dead peer after 35 s, even if nothing is sent.
 void keepAlive(tcp::socket& socket) {
   using Idle = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPIDLE>;
   using Interval = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPINTVL>;
@@ -165,7 +165,7 @@ tl::unexpected<Error> Connection::State::broken(const std::string& what, const e
   return fail(Stage::kube, Reason::unavailable, text + ": " + error.message());
 }
 
-/// Each address gets its share of the time: one that drops packets must not keep us from the others.
+/// Each address gets its share of the time: an address that drops packets must not keep us from the others.
 asio::awaitable<Result<>> Connection::State::reach(std::chrono::nanoseconds limit) {
   FB_CO_TRY(const auto endpoints, co_await addressesOf(access.server));
   auto& socket = stream.next_layer();
@@ -229,14 +229,14 @@ asio::awaitable<Result<>> Connection::State::send(Question question) {
 asio::awaitable<Result<>> Connection::State::readHeader() {
   parser.emplace();
   parser->header_limit(kMaxHeaderBytes);
-  parser->body_limit(boost::none);  // of a stream there is none; readBody() has one
+  parser->body_limit(boost::none);  // a stream has no limit; readBody() has its own
   error_code error;
   co_await http::async_read_header(stream, buffer, *parser, into(error));
   if (error) co_return broken("ask", error);
   co_return Result<>();
 }
 
-/// More of the body. False if it is complete.
+/// Reads more of the body. False if it is complete.
 asio::awaitable<Result<bool>> Connection::State::readChunk(std::string& text) {
   if (parser->is_done()) co_return false;
   std::array<char, kChunkBytes> chunk;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
@@ -276,8 +276,8 @@ asio::awaitable<Result<Answer>> Connection::State::ask(Question question, bool m
   co_return answer;
 }
 
-/// The first line of what was received, if its end has come. The buffer goes with it, so that it does not
-/// stay as large as the longest line.
+/// The first line of what was received, if its end has come. It takes the buffer along, so that the buffer
+/// does not stay as large as the longest line.
 std::optional<Line> Connection::State::receivedLine() {
   const auto end = lines.find('\n', searched);
   if (end == std::string::npos) {

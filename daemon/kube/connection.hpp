@@ -26,11 +26,11 @@ struct Answer {
   unsigned status = 0;
   std::optional<std::chrono::seconds> retryAfter;
   std::string body;
-  bool keepsOpen = true;  // the connection may be asked again
+  bool keepsOpen = true;  // the connection can send another request
 };
 
 /// How much of an answer is kept in memory. etcd stores objects of up to 1.5 MiB, in a form that is shorter
-/// than JSON: its author can make an object up to seven times as long here.
+/// than JSON: an author can make an object up to seven times as long in JSON.
 struct AnswerLimits {
   std::uint64_t bodyBytes = 32UL << 20;  // several such objects, or thousands of typical ones
   std::size_t lineBytes = 16UL << 20;    // one such object
@@ -69,8 +69,8 @@ class Connection {
   boost::asio::awaitable<Result<Answer>> openStream(std::string target, std::chrono::nanoseconds limit,
                                                     std::string accept = kJson);
 
-  /// The next line without its end. Empty if the server ended the stream as HTTP ends one. One that is too
-  /// long is skipped: whoever wrote it must not keep us from what follows.
+  /// The next line without its end. Empty if the server ended the stream properly. A line that is too long is
+  /// skipped: its author must not keep us from what follows.
   boost::asio::awaitable<Result<std::optional<Line>>> nextLine(Stamp deadline);
 
  private:

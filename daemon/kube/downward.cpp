@@ -49,7 +49,7 @@ std::optional<ResourceQuantity> quantityIn(const std::map<std::string, std::stri
   return found == map.end() ? std::nullopt : ResourceQuantity::parse(found->second);
 }
 
-/// What limits a container that sets no limit of its own.
+/// What limits a container without its own limit.
 std::optional<ResourceQuantity> outerLimit(const std::string& resource, const Pod& pod, const Facts& facts) {
   const auto node = quantityIn(facts.allocatable, resource);
   const auto whole = quantityIn(pod.resources.limits, resource);

@@ -114,7 +114,7 @@ void ContainerEnvironment::takeAll(const EnvFrom& from, const std::string& path)
   const auto* const content = contentOf(facts_, *from.kind, from.name);
   if (content == nullptr) {
     moreUnknown_ = true;
-    // A program must be able to run without an optional one.
+    // A program must be able to run without an optional source.
     missing_.push_back({path, "the variables of " + objectName(*from.kind, from.name) + " are not known",
                         from.optional ? Weight::differs : Weight::variable});
     return;
@@ -172,7 +172,7 @@ void ContainerEnvironment::takeKey(const std::string& name, const KeyRef& ref, c
         content->has_value() ? object + " has no key " + quoted(ref.key) : object + " does not exist");
   }
   const auto file = mountedFile(pod_, container_, ref);
-  // Whether an optional key is there is only seen at the launch, where a missing file is an error.
+  // Only the launch shows whether an optional key is there, and a missing file is an error then.
   if (file && !ref.optional) return setFile(name, *file);
   const auto volume = volumeShowing(pod_, ref.kind, ref.name);
   auto why = "key " + quoted(ref.key) + " of " + object + " is not known";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The variables of a container as kubelet makes them (makeEnvironmentVariables): envFrom in its order, then
-// env in its order, each value expanded with what is there by then. Variables of Services come last and give
-// way. What is not known is not left out in silence.
+// env in its order, each value expanded with the variables before it. Variables of Services come last and
+// replace none. What is not known is reported, not silently left out.
 #pragma once
 
 #include "kube/facts.hpp"
@@ -16,7 +16,7 @@
 
 namespace fallbackd::kube {
 
-/// What the configuration says of a workload's variables. It outranks the pod.
+/// The variables of a workload in the configuration. They take precedence over the pod's.
 struct ConfiguredVariables {
   std::map<std::string, std::string> values;
   std::map<std::string, std::string> files;  // variable -> path inside one of the container's volumes
@@ -24,8 +24,8 @@ struct ConfiguredVariables {
 
 class ContainerEnvironment {
  public:
-  /// What references may expand to, in bytes of all values, arguments and paths together: variables that
-  /// refer to each other grow without limit otherwise. exec takes 2 MiB in all by default.
+  /// The limit of what references expand to, in bytes of all values, arguments and paths together: otherwise
+  /// variables that refer to each other could grow without limit. exec takes 2 MiB in all by default.
   static constexpr std::size_t kMaxExpanded = 2UL << 20;
 
   ContainerEnvironment(const Pod& pod, const Container& container, const Facts& facts,
@@ -39,9 +39,10 @@ class ContainerEnvironment {
   [[nodiscard]] const std::set<std::string, std::less<>>& unknown() const { return unknown_; }
   [[nodiscard]] const NotInheritedList& missing() const { return missing_; }
 
-  /// Expands a part of a command. A reference to a variable whose value is not known is told in `missing`.
+  /// Expands a part of a command. A reference to a variable whose value is not known is reported in
+  /// `missing`.
   std::string expandArgument(std::string_view text, const std::string& path, NotInheritedList& missing) const;
-  /// Expands subPathExpr: a variable must be there and not be empty.
+  /// Expands subPathExpr: a variable must be set and not be empty.
   std::string expandSubPath(std::string_view text, const std::string& path, NotInheritedList& missing) const;
 
  private:
@@ -68,7 +69,7 @@ class ContainerEnvironment {
   std::map<std::string, std::string> values_;
   std::map<std::string, std::string> files_;
   std::set<std::string, std::less<>> unknown_;
-  bool moreUnknown_ = false;  // envFrom of something that is not known may have set any other variable
+  bool moreUnknown_ = false;  // an envFrom with unknown content may have set any other variable
   NotInheritedList missing_;
   mutable std::size_t left_ = kMaxExpanded;
   mutable bool tooLarge_ = false;

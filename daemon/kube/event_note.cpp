@@ -48,8 +48,8 @@ bool endsUrl(char c) {
   return c == ' ' || c == '"' || c == '\'' || c == '<' || c == '>' || c == '`' || c == '\\';
 }
 
-/// https://USER:PASSWORD@HOST/PATH?QUERY: the user, the password and the query may be secrets. A registry
-/// redirects to storage whose signature is in the query.
+/// https://USER:PASSWORD@HOST/PATH?QUERY: the user, the password and the query may be secrets. Registries
+/// redirect to storage with a signature in the query.
 std::string withoutUrlSecrets(std::string_view text) {
   constexpr std::string_view kScheme = "://";
   std::string out;
@@ -96,7 +96,7 @@ bool isQuote(char c) {
   return c == '"' || c == '\'' || c == '\\';
 }
 
-/// How much of `text` announces a secret: "bearer ", "password=". 0: it announces none.
+/// The length of the beginning of `text` that announces a secret: "bearer ", "password=". 0: none.
 std::size_t announcement(std::string_view text) {
   constexpr std::array<std::string_view, 3> kSchemes{"bearer ", "basic ", "token "};
   constexpr std::array<std::string_view, 9> kNames{"password",      "passwd",        "secret",
@@ -114,7 +114,7 @@ std::size_t announcement(std::string_view text) {
   return 0;
 }
 
-/// A token looks like one: long, and of letters, digits and what base64 has.
+/// Whether the word is long and consists of letters, digits and the other characters of base64.
 bool looksLikeToken(std::string_view word) {
   constexpr std::string_view kSigns = "_-./+=~";
   constexpr std::size_t kShortest = 12;
@@ -150,7 +150,7 @@ std::string withoutTokens(std::string_view text) {
       text.remove_prefix(1);
     }
     const auto word = text.substr(0, text.find_first_of(kEnds));
-    // "authorization: Bearer ...": what follows announces its own.
+    // "authorization: Bearer ...": what follows announces itself.
     if (word.empty() || (named && announcement(text) != 0)) continue;
     const bool sentence = named ? mayBeSentence && out.ends_with(' ') : true;
     if (sentence && !looksLikeToken(word)) continue;

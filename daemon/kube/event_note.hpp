@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happened to a container of a pod, as an Event of Kubernetes. core/v1, as kubelet's own recorder sends
-// it: kubectl describe and everything that collects events show it beside kubelet's, with count and times.
-// events.k8s.io/v1 would leave the times empty that many of them sort by.
+// What happened to a container of a pod, as a Kubernetes Event of core/v1, the kind that kubelet's recorder
+// sends: kubectl describe and event collectors show it beside kubelet's, with count and times. An Event of
+// events.k8s.io/v1 would lack the times by which many of them sort.
 #pragma once
 
 #include "base/clock.hpp"
@@ -46,17 +46,17 @@ struct EventBatch {
 
 inline constexpr std::size_t kMaxEventMessage = 1024;  // bytes; what the API accepts for a note
 
-/// In one line of valid UTF-8, at most kMaxEventMessage bytes; without what could be a secret: credentials
-/// and queries in URLs, and tokens.
+/// One line of valid UTF-8, at most kMaxEventMessage bytes, without what could be a secret: credentials and
+/// queries in URLs, and tokens.
 std::string eventMessage(std::string_view text);
 
-/// POD.NUMBER, a DNS name whatever the pod's length. The number makes it the only one in its namespace.
+/// POD.NUMBER, a valid DNS name however long the pod's name is. The number makes it unique in its namespace.
 std::string eventName(std::string_view pod, std::uint64_t number);
 
 /// The Event to create, as JSON.
 std::string eventObject(const EventBatch& batch, const std::string& name, const std::string& nodeName);
 
-/// The change of an Event that exists: how often it happened by now, when last, and in which words.
+/// The change of an existing Event: its count, its latest time and its message.
 std::string eventPatch(const EventBatch& batch, std::uint64_t count);
 
 }  // namespace fallbackd::kube

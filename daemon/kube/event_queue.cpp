@@ -47,7 +47,7 @@ void EventQueue::add(EventNote note, Stamp now) {
   limit();
 }
 
-/// A namespace with many gives up its oldest, and not those of others.
+/// Drops the oldest Events of the namespace that has the most, not those of others.
 void EventQueue::limit() {
   while (waiting_.size() > kMaxWaiting) {
     std::map<std::string_view, std::size_t> waits;
@@ -85,7 +85,7 @@ bool EventQueue::mayCount(const std::string& namespaceName, Stamp now) const {
   return found == blocks_.end() || found->second.noCounting <= now;
 }
 
-/// When the pod, its namespace and earlier ones of its kind allow it; the node's own pace comes on top.
+/// When the limits of the pod, its namespace and its key allow it; the node's own pace comes on top.
 Stamp EventQueue::dueAt(const OutgoingEvent& event) const {
   auto due = event.told + kSettle;
   if (const auto pod = pods_.find(event.batch.note.podUid); pod != pods_.end()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which Event is written next: what waits, what was written before, how often something may be written, and
-// in which namespaces nothing may. Everything in it is bounded. One thread; does no I/O.
+// Decides which Event is written next, by what waits, what was written before, how often Events may be
+// written, and in which namespaces they may not. Everything in it is bounded. One thread; does no I/O.
 #pragma once
 
 #include "base/async/backoff.hpp"
@@ -42,8 +42,8 @@ struct WrittenEvent {
 struct OutgoingEvent {
   EventBatch batch;
   Stamp told;                           // when the first of its notes came
-  std::string name;                     // to create it with
-  std::optional<WrittenEvent> written;  // it exists, and is only counted
+  std::string name;                     // for creating it
+  std::optional<WrittenEvent> written;  // it exists: only its count changes
   bool uncertain = false;               // an earlier attempt may have created it
   unsigned tries = 0;
 };
@@ -53,7 +53,7 @@ class EventQueue {
   static constexpr std::size_t kMaxWaiting = 256;
   static constexpr std::size_t kMaxWritten = 512;
   static constexpr std::size_t kMaxNamespaces = 256;
-  /// Not before: while a recovery runs, nothing of this takes a CPU from it.
+  /// An Event waits at least this long, so that writing it takes no CPU time from a running recovery.
   static constexpr std::chrono::milliseconds kSettle{500};
   /// As long as API servers keep events.
   static constexpr std::chrono::hours kMaxAge{1};
@@ -66,7 +66,7 @@ class EventQueue {
   [[nodiscard]] Stamp lookAgain(Stamp now) const;
 
   void sent(const OutgoingEvent& event, Stamp now);
-  /// It could not be written. What was added of the same key meanwhile joins it.
+  /// It could not be written. Notes of the same key that were added meanwhile join it.
   void putBack(OutgoingEvent event);
   /// The API server does not have it any more.
   void forget(const EventNote& note) { written_.erase(keyOf(note)); }
@@ -108,8 +108,8 @@ class EventQueue {
 
   Waiting waiting_;                      // oldest first
   std::string lastNamespace_;            // of the latest that was taken
-  std::map<EventKey, Written> written_;  // as far as it is remembered
-  std::map<std::string, Pace> pods_;     // by uid; those that were written about lately
+  std::map<EventKey, Written> written_;  // those that are still remembered
+  std::map<std::string, Pace> pods_;     // by uid; those with recent Events
   Pace node_{std::chrono::milliseconds(100), 10};
   std::map<std::string, Block> blocks_;  // by namespace
   std::array<std::uint64_t, kEventResults> results_{};

@@ -22,7 +22,7 @@ constexpr Backoff::Limits kEventPauses{1s, 60s};
 constexpr std::chrono::seconds kMaxEventRetryAfter = 5min;
 // A connection that is idle for longer is opened again: servers and load balancers cut those, too.
 constexpr auto kMaxIdle = 5s;
-// An answer that is neither a success nor a clear refusal is believed after so many times.
+// An answer that is neither a success nor a clear refusal is believed after this many times.
 constexpr unsigned kMaxEventTries = 5;
 
 constexpr unsigned kForbidden = 403;
@@ -35,13 +35,13 @@ std::string said(const OutgoingEvent& event, const Answer& answer) {
          ": " + messageOf(answer.body);
 }
 
-/// Nothing can be created there any more, which is not a matter of permissions.
+/// The namespace is being deleted: nothing can be created there, whatever the permissions are.
 bool isTerminating(const Answer& answer) {
   return answer.body.find("NamespaceTerminating") != std::string::npos ||
          answer.body.find("because it is being terminated") != std::string::npos;
 }
 
-/// About the server rather than about this Event.
+/// Whether it is about the server rather than about this Event.
 bool concernsTheServer(Outcome outcome) {
   return outcome == Outcome::unauthorized || outcome == Outcome::throttled ||
          outcome == Outcome::server_error;
@@ -91,7 +91,7 @@ asio::awaitable<void> EventRecorder::run() {
   }
 }
 
-/// How long nothing is to be written, if something is wrong.
+/// Returns how long to write nothing, if something is wrong.
 asio::awaitable<EventRecorder::Pause> EventRecorder::write(OutgoingEvent event) {
   if (!event.written && event.name.empty()) event.name = newName(event.batch.note.pod);
   auto answer = co_await ask(event);
@@ -125,7 +125,7 @@ asio::awaitable<Result<Answer>> EventRecorder::ask(OutgoingEvent event) {
 
 EventRecorder::Pause EventRecorder::answered(OutgoingEvent event, const Answer& answer) {
   const auto outcome = outcomeOf(answer.status);
-  // Created by the attempt whose answer never came.
+  // An attempt whose answer never came has created it.
   const bool wasCreated = answer.status == kConflict && !event.written && event.uncertain;
   if (outcome == Outcome::ok || wasCreated) {
     queue_.sent(event, clock_.now());
@@ -161,7 +161,7 @@ void EventRecorder::forbidden(OutgoingEvent event, const Answer& answer) {
   become(Health::failing, Outcome::forbidden);
 }
 
-/// Its name is taken, or what is to be counted is gone: either way another Event is created.
+/// Its name is taken, or the Event to be counted is gone: either way a new Event is created.
 void EventRecorder::tryAgain(OutgoingEvent event, const Answer& answer) {
   if (++event.tries >= kMaxEventTries) return drop(event, answer);
   if (answer.status == kNotFound) queue_.forget(event.batch.note);
@@ -185,7 +185,7 @@ EventRecorder::Pause EventRecorder::failed(OutgoingEvent event, std::string erro
   state_.error = std::move(error);
   become(Health::failing, outcome);
   auto pause = jitter_(backoff_.next());
-  // More than this a server may not ask for: it could silence us for ever.
+  // A server may not ask for more than this: it could silence us for ever.
   if (retryAfter) pause = std::max(pause, jitter_(std::min(*retryAfter, kMaxEventRetryAfter)));
   return pause;
 }
@@ -203,7 +203,7 @@ void EventRecorder::told() {
   if (tell_) tell_(state_);
 }
 
-/// Larger than all before it, also those of an earlier daemon on this node.
+/// A name with a larger number than all before it, including those of an earlier daemon on this node.
 std::string EventRecorder::newName(const std::string& pod) {
   const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.wall().time_since_epoch());
   number_ = std::max(number_ + 1, static_cast<std::uint64_t>(now.count()));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes Events of Kubernetes. Whatever the API server does, nobody waits for it: what cannot be written is
-// tried again, later and later, and in the end dropped and counted.
+// Writes Kubernetes Events. Whatever the API server does, nothing waits for it: an Event that cannot be
+// written is tried again after longer and longer pauses, and in the end dropped and counted.
 //
 // Thread: the executor's. Cancellation: run() ends when it is cancelled.
 #pragma once
@@ -41,12 +41,12 @@ class EventRecorder {
  public:
   static constexpr std::size_t kMaxForbiddenShown = 16;
 
-  /// `tell` hears of each change.
+  /// `tell` is called at each change.
   EventRecorder(const boost::asio::any_io_executor& executor, AccessSource access, std::string nodeName,
                 std::function<void(EventState)> tell);
 
   void add(EventNote note);
-  /// So many were given up before they came here.
+  /// Counts notes that were dropped before they came here.
   void lost(std::uint64_t notes);
   boost::asio::awaitable<void> run();
 

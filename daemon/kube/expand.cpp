@@ -7,8 +7,8 @@ namespace fallbackd::kube {
 
 namespace {
 
-/// kubelet converts the byte behind a lone dollar sign to a character, so that bytes of other alphabets come
-/// out as two. What it hands to the runtime is what counts.
+/// kubelet converts the byte after a lone dollar sign to a character, so that a byte above 0x7f becomes two
+/// bytes. We do the same, because what kubelet passes to the runtime counts.
 void appendAsRune(std::string& text, char c) {
   const auto byte = static_cast<unsigned char>(c);
   if (byte < 0x80) {

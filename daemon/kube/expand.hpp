@@ -2,7 +2,7 @@
 // References to variables, as kubelet expands them in commands, arguments, values of variables and
 // subPathExpr (its package third_party/forked/golang/expansion):
 //
-//   $(NAME)   the variable's value, which is not looked at again
+//   $(NAME)   the variable's value, which is not expanded again
 //   $$        one dollar sign, so that $$(NAME) becomes $(NAME)
 //   $         anything else stays as it is: $NAME, ${NAME}, a $( without its )
 #pragma once
@@ -13,7 +13,7 @@
 
 namespace fallbackd::kube {
 
-/// What stands for a reference. The caller decides about variables that do not exist.
+/// The text that replaces a reference. The caller decides about variables that do not exist.
 using ValueOf = std::function<std::string(std::string_view name)>;
 
 std::string expand(std::string_view input, const ValueOf& valueOf);

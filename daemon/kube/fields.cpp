@@ -38,7 +38,7 @@ std::string_view typeName(const json::value& value) {
 
 void FieldProblems::add(const std::string& path, const std::string& what) {
   if (++count_ > kMaxTold) return;
-  // The path holds keys that somebody else wrote.
+  // The path contains keys that others wrote.
   const auto safe = quoted(path, kMaxPath);
   told_.push_back(safe.substr(1, safe.size() - 2) + " " + what);
 }

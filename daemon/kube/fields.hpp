@@ -17,7 +17,7 @@
 
 namespace fallbackd::kube {
 
-/// What is wrong with one object: the first few in words, and how many there are.
+/// The problems of one object: the texts of the first few, and the number of all.
 class FieldProblems {
  public:
   void add(const std::string& path, const std::string& what);
@@ -35,7 +35,7 @@ class Fields {
  public:
   Fields(const boost::json::object* object, std::string path, FieldProblems& problems)
       : object_(object), path_(std::move(path)), problems_(&problems) {}
-  /// Of a value that must be an object.
+  /// For a value that must be an object.
   static Fields of(const boost::json::value& value, std::string path, FieldProblems& problems);
 
   [[nodiscard]] bool present() const { return object_ != nullptr; }
@@ -44,7 +44,7 @@ class Fields {
   /// The keys whose values are not null.
   [[nodiscard]] std::vector<std::string> keys() const;
 
-  // Empty where the field is absent, or has another type (a problem).
+  // Empty if the field is absent, or has a wrong type (a problem).
   [[nodiscard]] std::string text(std::string_view key) const;
   [[nodiscard]] std::optional<bool> boolean(std::string_view key) const;
   [[nodiscard]] std::optional<std::int64_t> integer(std::string_view key, std::int64_t least,
@@ -66,7 +66,7 @@ class Fields {
   [[nodiscard]] const boost::json::value* find(std::string_view key) const;
   [[nodiscard]] std::string pathOf(std::string_view key) const;
   void wrongType(const std::string& path, const boost::json::value& value, std::string_view wanted) const;
-  /// A text without NUL bytes, which nothing that a process is given can contain.
+  /// A text without NUL bytes, which nothing that is passed to a process can contain.
   [[nodiscard]] std::string textOf(const boost::json::value& value, const std::string& path,
                                    std::string_view wanted) const;
   [[nodiscard]] std::optional<std::int64_t> integerOf(const boost::json::value& value,

@@ -60,7 +60,7 @@ void inheritPullPolicy(const Inheritance& to) {
   for (const auto& [name, value] : kPolicies) {
     if (name == said) policy = value;
   }
-  // Without one it goes by the tag: pullPolicyOf().
+  // Without a policy the tag decides: pullPolicyOf().
   if (!policy && !said.empty()) to.note(to.pathOf("imagePullPolicy"), quoted(said) + " is not known");
 }
 
@@ -69,7 +69,7 @@ void inheritRestart(const Inheritance& to) {
   auto& policy = to.out.workload.restart.policy;
   if (policy) return;
   if (pod.ownerKind == "Job") {
-    // A Job's work must not be done twice, so the operator says what the end of a fallback means.
+    // A Job's work must not be done twice, so the operator decides what the end of a fallback means.
     return to.refuse("metadata.ownerReferences",
                      "the pod is of a Job; only a workload that says restart.policy covers it");
   }
@@ -88,13 +88,13 @@ void inheritRestart(const Inheritance& to) {
 void inheritGrace(const Inheritance& to) {
   const auto& said = to.request.pod.terminationGracePeriodSeconds;
   if (to.given("terminationGrace") || !said) return;
-  // Kubernetes takes a negative one as one second.
+  // Kubernetes treats a negative value as one second.
   constexpr std::int64_t kLongest = std::numeric_limits<std::int32_t>::max();
   const auto seconds = *said < 0 ? 1 : std::min(*said, kLongest);
   to.out.workload.terminationGrace = std::chrono::seconds(seconds);
 }
 
-/// Init containers in their order, up to the container itself where it is one of them.
+/// Init containers in their order, up to the container itself if it is one of them.
 void inheritOrder(const Inheritance& to) {
   std::vector<std::string> ended;
   for (const auto& one : to.request.pod.initContainers) {
@@ -110,7 +110,7 @@ void inheritNames(const Inheritance& to) {
   for (const auto& alias : pod.hostAliases) {
     to.out.workload.hostAliases.push_back({alias.ip, alias.hostnames});
   }
-  // What goes into /etc/hosts must not make lines of its own.
+  // What is written into /etc/hosts must not add lines to it.
   const auto broken = [](const std::string& text) {
     return text.empty() ||
            std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) <= ' '; });

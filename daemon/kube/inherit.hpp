@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a container's fallback runs as, with nothing configured but its binary: the pod's specification and
-// what the absent image would have given, as kubelet and the runtime would have put them together. What the
-// configuration writes (config::Workload::given) outranks both, and the launcher's limits hold for all of
-// them. What cannot be inherited is listed, never dropped in silence.
+// How a container's fallback runs if only its binary is configured: by the pod's specification and by what
+// the missing image would have given, combined as kubelet and the runtime would combine them. What the
+// configuration sets (config::Workload::given) takes precedence over both, and the launcher's limits apply to
+// all of them. What cannot be inherited is listed, never silently dropped.
 //
 // Pure: reads nothing but its arguments.
 #pragma once
@@ -23,11 +23,11 @@ namespace fallbackd::kube {
 struct InheritRequest {
   const Pod& pod;
   std::string container;
-  /// As the configuration has it, or one of its defaults for a binary that an annotation chose.
+  /// From the configuration, or one with its defaults for a binary that an annotation chose.
   const config::Workload& configured;
   const config::LauncherSettings& launcher;
   const Facts& facts;
-  /// Of the binary's attestation; absent: not recorded.
+  /// From the binary's attestation; absent: not recorded.
   std::optional<ImageConfig> image = {};
 };
 
@@ -40,11 +40,11 @@ struct Inherited {
 };
 
 /// Stage config: not_found for a container that the pod does not have; invalid for an init container that
-/// must end, whose place a fallback cannot take.
+/// must end, which a fallback cannot replace.
 Result<Inherited> inherit(const InheritRequest& request);
 
-/// Only what detection needs: the image, its pull policy, the restart policy, and what must have ended
-/// before. Cheap, whatever the pod's author wrote.
+/// Only what detection needs: the image, its pull policy, the restart policy, and which containers must have
+/// ended before. Cheap, whatever the pod's author wrote.
 Result<Inherited> inheritForDetection(const InheritRequest& request);
 
 }  // namespace fallbackd::kube

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Command, arguments, variables and working directory. The binary stands in for the program that the
-// container would start, so its first word becomes argv[0] and the others the arguments.
+// container would start, so the first word becomes argv[0] and the others become the arguments.
 #include "base/paths.hpp"
 #include "base/strings.hpp"
 #include "kube/inherit_parts.hpp"
@@ -25,8 +25,8 @@ bool listContains(const List& list, std::string_view text) {
   return std::find(list.begin(), list.end(), text) != list.end();
 }
 
-/// Programs that start another one and pass on signals. A fallback needs none: what they start is the
-/// program.
+/// Programs that start the actual program and pass signals on to it. A fallback needs none: the binary stands
+/// in for what they start.
 struct Init {
   std::string_view program;
   std::array<std::string_view, 3> optionsWithValue;
@@ -34,7 +34,7 @@ struct Init {
 constexpr std::array kInits{Init{"tini", {"-p", "-e", ""}}, Init{"tini-static", {"-p", "-e", ""}},
                             Init{"dumb-init", {"-r", "--rewrite", ""}}, Init{"catatonit", {"", "", ""}}};
 
-/// Number of words of the init in front of the program; zero where there is none.
+/// Number of words of the init before the program; zero if there is none.
 std::size_t wordsOfInit(const std::vector<std::string>& words) {
   if (words.empty()) return 0;
   for (const auto& init : kInits) {
@@ -57,7 +57,7 @@ bool isShell(const std::vector<std::string>& words) {
 
 struct Words {
   std::vector<std::string> all;
-  std::string path;          // of what decides about them
+  std::string path;          // of the field that decides them
   bool programKnown = true;  // the first one is the program
 };
 
@@ -136,11 +136,11 @@ void inheritVariables(const Inheritance& to, const ContainerEnvironment& environ
     std::map<std::string, std::string> ofImage;
     for (const auto& [name, value] : to.request.image->env) ofImage[name] = value;
     for (const auto& [name, value] : ofImage) {
-      // What the pod says outranks the image even where it is not known.
+      // The pod's variables take precedence over the image's, even if their values are not known.
       if (!environment.unknown().contains(name)) workload.env.emplace(name, value);
     }
   }
-  // KUBERNETES_SERVICE_HOST and its like are in every container, whatever enableServiceLinks says.
+  // KUBERNETES_SERVICE_HOST and similar variables are in every container, whatever enableServiceLinks is.
   if (!to.given("serviceVariables") && !to.request.facts.serviceVariables) workload.serviceVariables = true;
 }
 

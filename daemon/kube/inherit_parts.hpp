@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of inherit(), each in a file of its own.
+// The parts of inherit(), which have their own files.
 #pragma once
 
 #include "kube/environment.hpp"
@@ -16,7 +16,7 @@ struct Inheritance {
   const Container& container;
   Inherited& out;
 
-  /// Whether the configuration writes this key of the workload.
+  /// Whether the configuration sets this key of the workload.
   [[nodiscard]] bool given(std::string_view key) const { return request.configured.given.contains(key); }
   [[nodiscard]] std::string pathOf(std::string_view field) const {
     return container.path + "." + std::string(field);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Probes and resources. A probe that fallbackd cannot send as kubelet does is not inherited; where it names a
-// port, whether that accepts connections is asked instead, and told. A command is inherited if it is the
-// container's own program, which the binary stands in for.
+// Probes and resources. A probe that fallbackd cannot send as kubelet does is not inherited; if it names a
+// port, fallbackd checks instead whether the port accepts connections, and reports that. A command is
+// inherited if it is the container's own program, which the binary stands in for.
 #include "base/strings.hpp"
 #include "kube/expand.hpp"
 #include "kube/inherit_parts.hpp"
@@ -49,7 +49,7 @@ bool isUrlPath(std::string_view path) {
   });
 }
 
-/// The container's program is then only what runs the probe's script, and the binary knows nothing of it.
+/// Then the container's program only runs the probe's script, which the binary does not know.
 bool runsScripts(std::string_view program) {
   const auto name = program.substr(program.rfind('/') + 1);
   constexpr std::array<std::string_view, 8> kNames{"env", "java", "node",   "perl",
@@ -62,7 +62,7 @@ class ProbeReader {
  public:
   ProbeReader(const Inheritance& to, std::string_view name) : to_(to), path_(to.pathOf(name)) {}
 
-  /// Empty where nothing of it can be asked (told).
+  /// Empty if fallbackd cannot check any of it, which is reported.
   std::optional<Asked> read(const Probe& probe) const {
     if (const auto* const http = std::get_if<HttpGet>(&probe.handler)) return readHttp(*http);
     if (const auto* const tcp = std::get_if<TcpSocket>(&probe.handler)) return readTcp(*tcp);
@@ -89,7 +89,7 @@ class ProbeReader {
                                     std::chrono::seconds(probe.periodSeconds)};
   }
 
-  /// As kubelet does here: values that the container writes itself; those from elsewhere are empty.
+  /// As kubelet does here: with the values in the container's own env; those from other sources are empty.
   std::vector<std::string> expanded(const std::vector<std::string>& words) const {
     const auto& all = to_.container.env;
     const auto valueOf = [&](std::string_view name) {
@@ -124,7 +124,7 @@ class ProbeReader {
     const auto port = portOf(tcp.port, path);
     if (!port) return std::nullopt;
     if (!tcp.host.empty()) {
-      to_.note(path + ".host", "only the pod's own address is asked, not " + quoted(tcp.host));
+      to_.note(path + ".host", "only the pod's own address is probed, not " + quoted(tcp.host));
       return std::nullopt;
     }
     return config::ReadyWhenTcp{*port};
@@ -132,7 +132,7 @@ class ProbeReader {
 
   std::optional<Asked> readGrpc(const GrpcCheck& grpc) const {
     if (grpc.service.size() <= kMaxGrpcService) return config::ReadyWhenGrpc{grpc.port, grpc.service};
-    to_.note(path_ + ".grpc.service", "it is too long; whether the port accepts connections is asked");
+    to_.note(path_ + ".grpc.service", "it is too long; whether the port accepts connections is checked");
     return config::ReadyWhenTcp{grpc.port};
   }
 
@@ -141,12 +141,12 @@ class ProbeReader {
     const auto port = portOf(http.port, path);
     if (!port) return std::nullopt;
     if (!http.host.empty()) {
-      to_.note(path + ".host", "only the pod's own address is asked, not " + quoted(http.host));
+      to_.note(path + ".host", "only the pod's own address is probed, not " + quoted(http.host));
       return std::nullopt;
     }
     if (!http.scheme.empty() && http.scheme != "HTTP") {
       to_.note(path + ".scheme",
-               quoted(http.scheme) + " is not spoken; whether the port accepts connections is asked");
+               quoted(http.scheme) + " is not supported; whether the port accepts connections is checked");
       return config::ReadyWhenTcp{*port};
     }
     if (!isUrlPath(http.path)) {
@@ -168,13 +168,13 @@ class ProbeReader {
   std::string path_;
 };
 
-/// Ready is what the readiness probe says; without one, what the startup probe says, which ends by then.
+/// The readiness probe decides what ready is; without one the startup probe does, which ends by then.
 void inheritReadiness(const Inheritance& to) {
   const auto& container = to.container;
   auto& readiness = to.out.workload.readiness;
   if (to.given("readiness")) return;
   if (const auto& startup = container.startupProbe) {
-    // So long kubelet waits for the container to start.
+    // kubelet waits this long for the container to start.
     readiness.timeout = std::chrono::seconds(startup->initialDelaySeconds) +
                         std::chrono::seconds(std::min(startup->periodSeconds, kLongestWait) *
                                              std::min(startup->failureThreshold, kLongestWait));

@@ -20,7 +20,7 @@ namespace {
 constexpr std::uint64_t kMaxNumericId = 4294967294;
 constexpr std::uint64_t kAllCapabilities = (1ULL << 41U) - 1;
 
-/// Where it is said: in the container's context or in the pod's.
+/// A value, and where it is set: in the container's context or in the pod's.
 template <class T>
 struct Said {
   std::optional<T> value;
@@ -40,7 +40,7 @@ std::optional<std::int64_t> numericId(std::string_view text) {
   return static_cast<std::int64_t>(number);
 }
 
-/// USER of the image: UID[:GID], or names, which only the image's /etc/passwd can tell.
+/// USER of the image: UID[:GID], or names, which only the image's /etc/passwd can resolve.
 struct ImageUser {
   std::optional<std::int64_t> uid;
   std::optional<std::int64_t> gid;
@@ -78,12 +78,12 @@ Identity identityOf(const Inheritance& to) {
   if (!identity.gid) identity.gid = image.gid;
   if (!image.name.empty()) {
     to.note(identity.path,
-            "its USER " + quoted(to.request.image->user) + " is a name that only the image can tell");
+            "its USER " + quoted(to.request.image->user) + " is a name that only the image can resolve");
   }
   return identity;
 }
 
-/// kubelet starts neither root nor a user of whom it cannot tell where runAsNonRoot is true.
+/// If runAsNonRoot is true, kubelet starts neither root nor a user that may be root.
 void checkNonRoot(const Inheritance& to, const Identity& identity) {
   const auto nonRoot = effective(to, &SecurityContext::runAsNonRoot, "runAsNonRoot");
   if (!nonRoot.value.value_or(false)) return;
@@ -102,9 +102,8 @@ void inheritCapabilities(const Inheritance& to) {
   const auto& context = to.container.securityContext;
   const std::string path = to.pathOf("securityContext.capabilities");
   const bool root = to.out.workload.user.uid == 0;
-  // Of the default set, a process that is not root has none: there is nothing in it that could raise them.
-  // What a pod adds for such a user it adds for a program with file capabilities, so it is meant to have
-  // them.
+  // A process that is not root has none of the default set: it has nothing that could raise them. What a pod
+  // adds for such a user is for a program with file capabilities, so the program is meant to have them.
   std::uint64_t wanted = root ? config::kDefaultCapabilities : 0;
   if (context.capabilities) {
     const auto& [add, drop] = *context.capabilities;
@@ -130,7 +129,7 @@ void inheritCapabilities(const Inheritance& to) {
   const auto allowed = to.request.launcher.allowedCapabilities;
   if (const auto beyond = wanted & ~allowed; beyond != 0) {
     to.note(path, config::capabilityList(beyond) +
-                      " may not be asked for on this node (launcher.allowedCapabilities)");
+                      " may not be requested on this node (launcher.allowedCapabilities)");
   }
   out = wanted & allowed;
 }
@@ -144,7 +143,7 @@ bool isAppArmorProfile(std::string_view name) {
 void inheritProfile(const Inheritance& to, std::string_view key, const Said<Profile>& said,
                     config::SecurityProfile& out) {
   if (to.given(key)) return;
-  out = {};  // RuntimeDefault is the least that a fallback has, also where the pod says nothing
+  out = {};  // a fallback has at least RuntimeDefault, even if the pod sets nothing
   if (!said.value || said.value->type == "RuntimeDefault") return;
   using Type = config::SecurityProfile::Type;
   if (said.value->type == "Unconfined") {
@@ -165,7 +164,7 @@ void inheritProfile(const Inheritance& to, std::string_view key, const Said<Prof
   out = {Type::localhost, file};
 }
 
-/// Until 1.30 an annotation said it: runtime/default, localhost/NAME, unconfined.
+/// Until 1.30 an annotation set it: runtime/default, localhost/NAME, unconfined.
 Said<Profile> appArmorOf(const Inheritance& to) {
   auto said = effective(to, &SecurityContext::appArmorProfile, "appArmorProfile");
   if (said.value) return said;
@@ -186,7 +185,7 @@ Said<Profile> appArmorOf(const Inheritance& to) {
   return said;
 }
 
-/// The sandbox has the label of the pod's own options, and a fallback has the sandbox's.
+/// The sandbox has the label from the pod's own options, and a fallback has the sandbox's.
 void inheritLabel(const Inheritance& to) {
   const auto& options = to.container.securityContext.seLinuxOptions;
   if (to.given("seLinuxLabel") || !options) return;
@@ -212,14 +211,14 @@ void inheritUser(const Inheritance& to) {
     checkNonRoot(to, identity);
     if (*identity.uid != 0 || user.allowRoot) {
       user.uid = static_cast<uid_t>(*identity.uid);
-      // As the runtime does for a user whom the image's /etc/passwd does not name.
+      // As the runtime does for a user that is not in the image's /etc/passwd.
       if (!to.given("user.gid")) user.gid = static_cast<gid_t>(identity.gid.value_or(0));
       if (!identity.gid && !to.given("user.gid")) {
         to.note(identity.path,
                 "the group that the image's /etc/passwd gives to the user is not known; it is 0");
       }
     } else {
-      to.note(identity.path, "a fallback is root only where its workload says user.allowRoot; it is " +
+      to.note(identity.path, "a fallback is root only if its workload sets user.allowRoot; it is " +
                                  std::to_string(user.uid) + ":" + std::to_string(user.gid));
     }
   } else if (!to.given("user.uid")) {

@@ -19,15 +19,15 @@ bool isPersistent(Source kind) {
   return kind == Source::persistent_volume_claim || kind == Source::ephemeral;
 }
 
-/// Whether nothing else of the pod lies in kubelet's folder for CSI volumes.
+/// Whether the pod has only one volume in kubelet's folder for CSI volumes.
 bool isOnlyCsi(const Pod& pod) {
   return std::count_if(pod.volumes.begin(), pod.volumes.end(), [](const PodVolume& one) {
            return isPersistent(one.kind) || one.kind == Source::csi;
          }) == 1;
 }
 
-/// The name of the folder of a claim's volume is that of the volume, which only the API tells. A single one
-/// needs no name.
+/// The folder of a claim's volume has the volume's name, which only the API knows. A single volume needs no
+/// name.
 std::optional<std::string> persistentName(const Inheritance& to, const PodVolume& volume) {
   const auto& pod = to.request.pod;
   const auto claim = volume.kind == Source::ephemeral ? pod.name + "-" + volume.name : volume.claimName;
@@ -47,7 +47,7 @@ bool isAllowedHostPath(const Inheritance& to, const std::string& path) {
          });
 }
 
-/// Kind, name and path; empty where a fallback cannot have the volume (told).
+/// Kind, name and path; empty if a fallback cannot have the volume, which is reported.
 std::optional<config::Volume> sourceOf(const Inheritance& to, const PodVolume& volume) {
   using To = config::Volume::Kind;
   config::Volume out;
@@ -93,11 +93,11 @@ std::optional<config::Volume> sourceOf(const Inheritance& to, const PodVolume& v
       to.refuse(volume.path, "a fallback cannot have volumes of the kind " + quoted(volume.source));
       return std::nullopt;
   }
-  out.readOnly = true;  // what kubelet writes, only kubelet changes
+  out.readOnly = true;  // only kubelet changes what kubelet writes
   return out;
 }
 
-/// Where a fallback has things of its own.
+/// Whether a fallback has its own mount there.
 bool isReserved(const std::string& path) {
   const auto at = [&](std::string_view place) {
     return path == place || (path.starts_with(place) && path[place.size()] == '/');

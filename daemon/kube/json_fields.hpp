@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fields of objects that others wrote: what is missing or of another type is absent, never an error.
+// Fields of objects that others wrote: a field that is missing or has a wrong type is absent, never an error.
 #pragma once
 
 #include <cstdint>

@@ -15,7 +15,7 @@ namespace {
 
 // A rollout changes many pods: they are written together.
 constexpr auto kSettle = 5s;
-// Nothing may change for hours once the disk has room again.
+// Once the disk has room again, there may be no change for hours.
 constexpr auto kAfterFailure = 1min;
 
 }  // namespace

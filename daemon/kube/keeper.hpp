@@ -25,7 +25,7 @@ class Keeper final : public PodSink {
   /// The contents of the file; empty if it cannot be used.
   PodViewStore::Stored load();
 
-  /// Saves soon after anything but a status has changed, and what could not be saved once a minute. Runs
+  /// Saves soon after anything but a status has changed; after a failure, tries again once a minute. Runs
   /// until it is cancelled.
   boost::asio::awaitable<void> run();
   /// Saves unsaved changes now.
@@ -45,8 +45,8 @@ class Keeper final : public PodSink {
   std::function<void(const std::string&)> trouble_;
   View view_;
   Event changed_;
-  std::uint64_t saved_ = 0;  // lastingChanges() of the view in the file, or that did not get there
-  bool failed_ = false;      // it did not
+  std::uint64_t saved_ = 0;  // lastingChanges() of the view at the latest attempt to save it
+  bool failed_ = false;      // that attempt failed
   std::string told_;
 };
 

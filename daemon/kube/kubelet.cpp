@@ -18,7 +18,7 @@ namespace {
 constexpr auto kReachLimit = 2s;  // kubelet is on this node
 constexpr auto kPodsLimit = 10s;  // the API server reviews our token first
 constexpr Backoff::Limits kRetries{1s, 60s};
-// Just after its sandbox appears, a pod may be missing in an answer: kubelet is asked a few times more.
+// Just after its sandbox appears, a pod may be missing from an answer: kubelet is asked a few more times.
 constexpr auto kBetween = 200ms;
 constexpr unsigned kMaxAsked = 5;
 // A pod that still waits after that is requested again by the watcher.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kubelet's /pods as a source: the pods of this node from kubelet's memory, asked for when a pod waits. Needs
-// Kubernetes 1.33 and `get` on nodes/pods; nodes/proxy, which also authorises exec, is never asked for.
+// kubelet's /pods as a source: the pods of this node from kubelet's memory, requested when a pod waits. Needs
+// Kubernetes 1.33 and `get` on nodes/pods; nodes/proxy, which also authorises exec, is never used.
 //
 // Thread: the executor's. Cancellation: run() ends when it is cancelled.
 #pragma once
@@ -22,10 +22,11 @@ namespace fallbackd::kube {
 
 class Kubelet {
  public:
-  /// `access` must pin kubelet's certificate: only that tells kubelet from another process on its port.
+  /// `access` must pin kubelet's certificate: only that distinguishes kubelet from any other process on its
+  /// port.
   Kubelet(const boost::asio::any_io_executor& executor, AccessSource access, PodSink& sink);
 
-  /// Requests the specification of a waiting pod, again if it is known. Returns at once; many pods share one
+  /// Requests the specification of a waiting pod, even if it is known. Returns at once; many pods share one
   /// request.
   void refresh(const std::string& podUid);
 

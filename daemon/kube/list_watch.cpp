@@ -20,18 +20,19 @@ constexpr auto kListLimit = 60s;
 constexpr auto kWatchHeadLimit = 30s;
 // A watch of 5 to 10 minutes, as Kubernetes' own clients have: 5,000 nodes make 11 requests a second.
 constexpr auto kWatchLength = 450s;
-// How much longer than that it may be silent before it counts as dead. The kernel finds most dead peers
+// How much longer than that a watch may be silent before it counts as dead. The kernel finds most dead peers
 // earlier.
 constexpr auto kWatchGrace = 30s;
-// A watch that ends earlier without a word is not repeated at once.
+// A watch that ends earlier without an error is not repeated at once.
 constexpr auto kMinWatch = 1s;
 constexpr Backoff::Limits kTries{1s, 60s};
 constexpr std::chrono::seconds kMaxRetryAfter = 5min;
 constexpr std::size_t kPageSize = 500;
-// After a page that was too large. Few steps, because each costs as much as may be read; the last one has a
-// single object, which always fits.
+// The divisor after a page that was too large. It makes few steps, because each may read up to the limit; the
+// last one has a single object, which always fits.
 constexpr std::size_t kSmaller = 8;
-// 100 full pages are more than any cluster has. More of them are small, because objects are large.
+// 100 full pages are more than any cluster has. If there are more, they are small because the objects are
+// large.
 constexpr std::size_t kMaxPages = 1000;
 
 /// The cached version or the page has expired, or is not available yet: a list from etcd helps. Any other 504
@@ -73,7 +74,7 @@ std::string ListWatch::target(const std::string& parameters) const {
 
 /// Reports the trouble, and waits until another try makes sense.
 asio::awaitable<void> ListWatch::recover(Trouble trouble) {
-  // Histories are short. An immediate list helps, unless it has just been tried.
+  // The API server's history is short. An immediate list helps, unless that has just been tried.
   if (trouble.outcome == Outcome::gone && !std::exchange(goneBefore_, true)) {
     state_.noted(trouble.error, trouble.outcome);
     co_return;
@@ -110,8 +111,8 @@ asio::awaitable<Result<Connection>> ListWatch::connect() {
   co_return co_await Connection::open(std::move(access), kConnectLimit, limits_);
 }
 
-/// From the watch cache, which finds the pods of one node without reading all others, unless it is to be
-/// etcd.
+/// Reads from the watch cache, which finds the pods of one node without reading all others, unless etcd is
+/// needed.
 std::string ListWatch::listTarget(const Pages& pages) const {
   auto asked = target("limit=" + std::to_string(pages.limit));
   if (!pages.more.empty()) {
@@ -140,8 +141,8 @@ asio::awaitable<ListWatch::Step> ListWatch::list() {
       fail(Stage::kube, Reason::too_large, "list " + collection_.what + ": too many pages").value());
 }
 
-/// A page that is too large is asked for again with fewer objects, at once: the same request would have the
-/// same answer. The watch cache would send all of them whatever the limit is.
+/// A page that is too large is requested again at once with fewer objects: the same request would have the
+/// same answer. It then comes from etcd, because the watch cache sends all objects whatever the limit is.
 asio::awaitable<ListWatch::Step> ListWatch::listPage(std::optional<Connection>& connection, Pages& pages) {
   if (!connection) {
     auto opened = co_await connect();
@@ -159,7 +160,7 @@ asio::awaitable<ListWatch::Step> ListWatch::listPage(std::optional<Connection>& 
     co_return Step();
   }
   if (!answer) co_return failed(answer.error());
-  // The next page takes another one.
+  // The next page needs a new connection.
   if (!answer->keepsOpen) connection.reset();
   if (answer->status != 200) {
     fromEtcd_ = isAboutVersions(*answer);
@@ -179,7 +180,7 @@ ListWatch::Step ListWatch::takePage(const std::string& body, Pages& pages) {
   sink_.listed(std::move(page->items));
   pages.version = std::move(page->resourceVersion);
   pages.more = std::move(page->more);
-  // Behind the large objects there may be thousands of small ones.
+  // After the large objects there may be thousands of small ones.
   if (body.size() < limits_.bodyBytes / 4) pages.limit = std::min(kPageSize, pages.limit * 2);
   return std::nullopt;
 }
@@ -217,7 +218,7 @@ asio::awaitable<ListWatch::Step> ListWatch::endOfWatch(Step end, std::chrono::na
   const bool tooShort = lasted < kMinWatch;
   if (!tooShort) backoff_.reset();
   // Load balancers cut quiet connections, and servers restart: not worth reporting unless the next connection
-  // fails as well.
+  // fails, too.
   const bool cut = end && end->outcome == Outcome::unreachable;
   if (end && (tooShort || !cut)) co_return end;
   if (cut) state_.noted(end->error, end->outcome);
@@ -241,15 +242,15 @@ asio::awaitable<ListWatch::Step> ListWatch::follow(Connection& connection, Stamp
   }
 }
 
-/// An object's author must not keep us from what happens to others: the watch goes on. A list once it has
-/// ended, not at once, because the author could have us list as often as the object changes.
+/// An object's author must not hide what happens to other objects: the watch goes on. Everything is listed
+/// when it has ended, not at once, because the author could make us list as often as the object changes.
 void ListWatch::missed(const Error& error, Outcome outcome) {
   missed_ = true;
   state_.noted(error, outcome);
 }
 
 ListWatch::Step ListWatch::take(const std::string& line) {
-  // It may have been a change: list everything again.
+  // The line may have been a change: list everything again.
   const auto malformed = [&](const Error& error) {
     synced_ = false;
     return Trouble{error, Outcome::malformed, {}};

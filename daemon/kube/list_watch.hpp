@@ -29,11 +29,11 @@ class CollectionSink {
   CollectionSink& operator=(const CollectionSink&) = delete;
   virtual ~CollectionSink() = default;
 
-  /// A list: begins, its items, page by page, and that it is complete. Without the last it does not count.
+  /// A list: its beginning, its items page by page, and its end. A list without an end does not count.
   virtual void listBegins() = 0;
   virtual void listed(boost::json::array items) = 0;
   virtual void listEnds() = 0;
-  /// An error passes over this object: everything is listed again once the watch has ended.
+  /// An error skips this object: everything is listed again once the watch has ended.
   virtual Result<> changed(boost::json::object object) = 0;
   virtual Result<> gone(boost::json::object object) = 0;
 };
@@ -64,7 +64,7 @@ class ListWatch {
   };
   using Step = std::optional<Trouble>;
 
-  /// A list on its way.
+  /// A list in progress.
   struct Pages {
     std::size_t limit;    // objects in the next one
     std::string more;     // the token of the next one; empty: it is the first
@@ -98,7 +98,7 @@ class ListWatch {
   std::string version_;      // everything up to it is known; empty: nothing is
   bool synced_ = false;      // a watch can continue from version_
   bool fromEtcd_ = false;    // the watch cache could not answer
-  bool missed_ = false;      // this watch told a change that could not be taken
+  bool missed_ = false;      // this watch reported a change that could not be used
   bool goneBefore_ = false;  // the latest list's version had expired before a watch returned anything
 };
 

@@ -46,7 +46,8 @@ std::size_t endOfArray(std::string_view text, std::size_t at) {
   return at;
 }
 
-/// The only part of an object that a server hands on as its author wrote it. Nobody needs it here.
+/// managedFields are the only part of an object that a server passes on as its author wrote it. Nothing here
+/// needs them.
 std::string withoutManagedFields(std::string_view text) {
   std::string rest;
   for (std::size_t at = 0; at < text.size();) {

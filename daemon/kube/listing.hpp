@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the API server answers to list and watch, of whatever kind. Errors: stage kube; reason protocol or
+// The API server's answers to list and watch, for any kind of object. Errors: stage kube; reason protocol or
 // invalid.
 #pragma once
 

@@ -27,7 +27,7 @@ std::optional<std::string> fileOf(const PodVolume& volume, const KeyRef& ref) {
   return std::nullopt;
 }
 
-/// What is left of the file behind the mount's sub-path; empty optional where the mount does not show it.
+/// The rest of the file's path after the mount's sub-path; nullopt if the mount does not show the file.
 std::optional<std::string> behindSubPath(const std::string& file, const std::string& subPath) {
   if (subPath.empty()) return "/" + file;
   if (file == subPath) return "";

@@ -12,7 +12,7 @@ namespace fallbackd::kube {
 
 const PodVolume* volumeNamed(const Pod& pod, std::string_view name);
 
-/// The file in the container that holds the key; empty where no mounted volume shows it.
+/// The file in the container that holds the key; empty if no mounted volume shows it.
 std::optional<std::string> mountedFile(const Pod& pod, const Container& container, const KeyRef& ref);
 
 /// The name of a volume of the pod that shows the object, mounted by the container or not; empty: none.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ConfigMaps and Secrets from which a pod's variables get their values. Those that are only volumes are
-// not among them: kubelet has mounted these.
+// not included: kubelet has mounted them.
 #pragma once
 
 #include "kube/pod_spec.hpp"

@@ -27,7 +27,7 @@ Result<Namespace> namespaceIn(const json::object& object) {
   const auto* const metadata = field::object(object, "metadata");
   Namespace made;
   if (metadata != nullptr) made.name = field::text(*metadata, "name");
-  // Names become text in a file.
+  // Names are written into a file.
   if (!config::isDnsLabel(made.name)) {
     return fail(Stage::kube, Reason::invalid, "what was received is not a namespace");
   }
@@ -48,7 +48,7 @@ NamespacePauses::NamespacePauses(const boost::asio::any_io_executor& executor, A
              {"/api/v1/namespaces", "namespaces", "PartialObjectMetadataList", kListAccept, kWatchAccept},
              *this, StateKeeper(SourceKind::namespaces, clock_, [this](const SourceState& now) {
                listener_.state(now);
-               // Each watch begins with news of it, also if no namespace changes for days.
+               // Each watch reports its beginning, even if no namespace changes for days.
                if (!troubled_.empty()) save();
              })) {}
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The namespaces whose annotation pauses new recoveries: all namespaces are listed and watched, by their
-// metadata alone. A watch, because a pause counts at once; asking for the namespaces of a node's pods would
-// cost more requests even once a minute. What is known is kept on disk for a daemon that starts while the
-// API server is away.
+// metadata alone. A watch, because a pause takes effect at once; requesting the namespaces of a node's pods
+// would cost more requests even at one per minute. What is known is kept on disk for a daemon that starts
+// while the API server is unreachable.
 //
 // Thread: the executor's; writing the file blocks it. Cancellation: run() ends when it is cancelled.
 #pragma once
@@ -32,7 +32,8 @@ class NamespacePauses final : private CollectionSink {
   NamespacePauses(const boost::asio::any_io_executor& executor, AccessSource access, std::string stateFolder,
                   NamespaceListener listener);
 
-  /// What an earlier daemon knew; counts until the API server has answered. Before run(). Blocks.
+  /// Loads what an earlier daemon knew; it counts until the API server has answered. Call it before run().
+  /// Blocks.
   const config::Pause::Orders& remember();
 
   boost::asio::awaitable<void> run() { return watch_.run(); }
@@ -48,7 +49,7 @@ class NamespacePauses final : private CollectionSink {
   Result<> changed(boost::json::object object) override;
   Result<> gone(boost::json::object object) override;
   void count(const Reasons& reasons);
-  /// What fails is told once, and tried again with the next news of the watch.
+  /// A failure is reported once; the next news of the watch tries again.
   void save();
 
   const Clock& clock_;
@@ -57,7 +58,7 @@ class NamespacePauses final : private CollectionSink {
   Reasons listed_;
   Reasons reasons_;
   config::Pause::Orders orders_;
-  std::string troubled_;  // why the file is not what counts; empty: it is
+  std::string troubled_;  // why the file is out of date; empty: it is not
   ListWatch watch_;
 };
 

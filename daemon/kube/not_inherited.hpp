@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What of a pod a fallback does not get, and why: told by explain, and decisive where it must be.
+// A part of a pod that its fallback does not get, and why. explain shows it; some parts prevent the fallback.
 #pragma once
 
 #include "config/model.hpp"

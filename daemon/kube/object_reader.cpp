@@ -18,7 +18,7 @@ namespace {
 
 using Values = std::map<std::string, std::string>;
 
-/// The `data` of an object; what is not base64 in a Secret is left out, as nobody can use it.
+/// The `data` of an object; what is not base64 in a Secret is left out, because nothing can use it.
 Values valuesOf(const boost::json::object& object, bool secret) {
   auto values = field::texts(object, "data");
   if (!secret) return values;

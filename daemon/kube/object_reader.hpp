@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads ConfigMaps and Secrets by name, where an operator granted it for their namespace. Their values stay
+// Reads ConfigMaps and Secrets by name, if an operator has allowed it for their namespace. Their values stay
 // in memory. Thread: the calling coroutine's.
 #pragma once
 
@@ -28,7 +28,7 @@ class ObjectReader {
 
   explicit ObjectReader(AccessSource access) : access_(std::move(access)) {}
 
-  /// What cannot be had in time is missing in the answers. An object that does not exist is there without
+  /// What cannot be read in time is missing from the answers. An object that does not exist is listed without
   /// content.
   boost::asio::awaitable<ObjectAnswers> read(std::string namespaceName, NamedObjects names) const;
 

@@ -33,7 +33,7 @@ asio::awaitable<Result<Answer>> askForDaemonSet(AccessSource source, std::string
   co_return co_await connection.get(std::move(target), OwnDaemonSet::kLimit);
 }
 
-/// Deleted in the foreground it stays until its pods have ended.
+/// If it is deleted in the foreground, it stays until its pods have ended.
 bool isBeingDeleted(const std::string& body) {
   json::error_code error;
   const auto value = json::parse(body, error);

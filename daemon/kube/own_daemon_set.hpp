@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether the DaemonSet of this pod still exists. An uninstall ends the daemon as an upgrade does, by
-// SIGTERM; but then the DaemonSet is gone. Helm removes the rights at the same time, so a refusal counts as
-// well, if the API server has shown the DaemonSet before and goes on refusing: one that has just started
-// refuses everybody until it has read the rights.
+// Whether the DaemonSet of this pod still exists. An uninstall ends the daemon by SIGTERM, as an upgrade
+// does, but the DaemonSet is gone then. Helm removes the permissions at the same time, so a refusal counts,
+// too, if the API server has shown the DaemonSet before and keeps refusing: an API server that has just
+// started refuses everything until it has read the permissions.
 //
 // Thread: the calling coroutine's; not shared. Cancellation: a cancelled call throws operation_aborted.
 #pragma once
@@ -21,7 +21,7 @@ namespace fallbackd::kube {
 
 class OwnDaemonSet {
  public:
-  /// For the answer to one question.
+  /// For one answer.
   static constexpr std::chrono::seconds kLimit{2};
   /// How long a refusal is doubted.
   static constexpr std::chrono::seconds kDoubt{4};
@@ -32,13 +32,13 @@ class OwnDaemonSet {
   /// Whether the text is NAMESPACE/NAME.
   static bool isName(std::string_view text);
 
-  /// Asks again and again until the API server has shown it. `notFound` is called once if it does not know
-  /// the name.
+  /// Requests the DaemonSet until the API server has shown it. `notFound` is called once if the API server
+  /// does not know it.
   boost::asio::awaitable<void> see(std::function<void()> notFound = nullptr);
-  /// False: whether it is gone is never known.
+  /// If false, nothing can show that it is gone.
   [[nodiscard]] bool seen() const { return seen_; }
   /// False if it exists, if it was never seen, or if the API server does not answer within the limit. While
-  /// it refuses it is asked again, until kDoubt is over: takes 7 s at most.
+  /// it refuses, the request is repeated until kDoubt is over: takes 7 s at most.
   boost::asio::awaitable<bool> isGone() const;
 
  private:

@@ -88,7 +88,7 @@ asio::awaitable<RolloutView> OwnerReader::rollout(PodPtr pod, std::chrono::nanos
   const auto known = shared_.find(key);
   auto found = known != shared_.end() && now - known->second.at < maxAge ? known->second.found : nullptr;
   if (found == nullptr) {
-    // On the heap: what is cancelled at the limit may still write.
+    // On the heap: a coroutine that is cancelled at the limit may still write.
     const auto controller = std::make_shared<Object>();
     const auto deployment = std::make_shared<Object>();
     const auto done = co_await within(kLimit, findOwners(access_, pod, controller, deployment));
@@ -101,7 +101,7 @@ asio::awaitable<RolloutView> OwnerReader::rollout(PodPtr pod, std::chrono::nanos
     read->controller = std::move(*controller);
     read->deployment = std::move(*deployment);
     found = read;
-    // What could not be read is asked again.
+    // What could not be read is requested again.
     if (found->trouble.empty()) shared_[key] = {now, found};
   }
   auto view = rolloutOf(*pod, {found->controller ? &*found->controller : nullptr,

@@ -23,8 +23,8 @@ class OwnerReader {
   explicit OwnerReader(AccessSource access) : access_(std::move(access)) {}
 
   /// If an owner cannot be read in time the result is unknown, with the reason in `why`.
-  /// `maxAge`: of an answer that another pod of this owner got. Zero for the first question about a pod: what
-  /// was said before it existed tells nothing of its revision.
+  /// `maxAge`: of an answer about another pod of this owner. Zero for the first question about a pod: an
+  /// answer from before it existed shows nothing about its revision.
   boost::asio::awaitable<RolloutView> rollout(PodPtr pod, std::chrono::nanoseconds maxAge);
 
  private:
@@ -35,7 +35,8 @@ class OwnerReader {
   };
 
   AccessSource access_;
-  /// By all that a pod says of its controller: one that claims another's uid gets none of its answers.
+  /// By all that a pod states about its controller: a pod that claims the uid of a different one gets none of
+  /// its answers.
   std::map<std::string, Shared> shared_;
 };
 

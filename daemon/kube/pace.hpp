@@ -15,10 +15,10 @@ class Pace {
   Pace(std::chrono::nanoseconds interval, unsigned burst)
       : interval_(interval), allowance_(interval * (static_cast<std::int64_t>(burst) - 1)) {}
 
-  /// When it may be done next: a moment that has passed, if it may be done now.
+  /// When it may be done next: a moment in the past if it may be done now.
   [[nodiscard]] Stamp next() const { return full_ - allowance_; }
   void take(Stamp now) { full_ = std::max(full_, now) + interval_; }
-  /// It is as if nothing had ever been done.
+  /// Whether it is as if nothing had ever been done.
   [[nodiscard]] bool isFull(Stamp now) const { return full_ <= now; }
 
  private:

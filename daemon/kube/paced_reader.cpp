@@ -22,7 +22,7 @@ Stamp PacedReader::reserve(const std::string& namespaceName) {
 }
 
 boost::asio::awaitable<ObjectAnswers> PacedReader::read(std::string namespaceName, NamedObjects names) {
-  // Waited for outside the gate: its places are for those whose turn it is.
+  // The wait is outside the gate: its places are for those whose turn it is.
   const auto turn = reserve(namespaceName);
   if (const auto now = clock_.now(); turn > now) co_await pauseFor(turn - now);
   // Named: GCC 12 destroys temporaries in a co_await expression twice.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads ConfigMaps and Secrets for one pod after another, so that a namespace whose pods change all the time
-// neither floods the API server nor delays the others: each namespace has a pace and one read at once, and
+// neither floods the API server nor delays the others: each namespace has a pace and one read at a time, and
 // namespaces take turns. Thread: the executor's.
 #pragma once
 
@@ -26,7 +26,7 @@ class PacedReader {
 
   PacedReader(const boost::asio::any_io_executor& executor, AccessSource access);
 
-  /// As ObjectReader::read(), later.
+  /// Like ObjectReader::read(), but may wait first.
   boost::asio::awaitable<ObjectAnswers> read(std::string namespaceName, NamedObjects names);
 
  private:
@@ -35,7 +35,7 @@ class PacedReader {
   const Clock& clock_;
   ObjectReader reader_;
   FairGate gate_;
-  std::map<std::string, Pace> paces_;  // by namespace; those that were read lately
+  std::map<std::string, Pace> paces_;  // by namespace; those with recent reads
 };
 
 }  // namespace fallbackd::kube

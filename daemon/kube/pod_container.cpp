@@ -16,7 +16,7 @@ KeyRef readKeyRef(const Fields& fields, KeyRef::Kind kind) {
   return {kind, fields.text("name"), fields.text("key"), fields.boolean("optional").value_or(false)};
 }
 
-/// The order is that in which kubelet looks at them.
+/// In the order in which kubelet checks them.
 decltype(EnvVar::valueFrom) readValueFrom(const Fields& from) {
   if (from.has("fieldRef")) return FieldRef{from.object("fieldRef").text("fieldPath")};
   if (from.has("resourceFieldRef")) {
@@ -79,7 +79,7 @@ std::optional<Probe> readProbe(const Fields& fields) {
     probe.handler = GrpcCheck{static_cast<std::uint16_t>(grpc.integer("port", 0, kMaxPort).value_or(0)),
                               grpc.text("service")};
   }
-  // Zero is what an object says that was not given its defaults.
+  // An object that was not given its defaults has zero.
   const auto seconds = [&](std::string_view key, std::int64_t otherwise) {
     const auto number = fields.integer(key, 0, kMaxSeconds).value_or(0);
     return number == 0 ? otherwise : number;

@@ -27,7 +27,7 @@ std::size_t hashOfLasting(const json::object& pod) {
   lasting.erase("status");
   auto& metadata = lasting.at("metadata").as_object();
   metadata.erase("resourceVersion");
-  // kubelet's own: when and where it heard of the pod. The API does not have them.
+  // kubelet's own: when and where it learned of the pod. The API does not have them.
   if (auto* const annotations = metadata.if_contains("annotations");
       annotations != nullptr && annotations->is_object()) {
     annotations->get_object().erase("kubernetes.io/config.seen");

@@ -37,7 +37,7 @@ struct PodObject {
   std::optional<Owner> owner;
   std::map<std::string, std::string> labels;
   std::map<std::string, std::string> annotations;
-  // What its status says, as far as Services go by it.
+  // The part of its status that Services depend on.
   bool ready = false;                               // its condition Ready
   bool deleting = false;                            // it has a deletionTimestamp
   std::map<std::string, std::string> containerIds;  // by name, without the runtime's "containerd://"
@@ -49,7 +49,7 @@ struct PodObject {
 };
 using PodPtr = std::shared_ptr<const PodObject>;
 
-/// Of the same name. Anybody who may create a pod can claim another one's uid as its mirror.
+/// By name: anyone who may create a pod can claim another pod's uid, as a mirror pod does.
 inline bool isSamePod(const PodObject& left, const PodObject& right) {
   return left.namespaceName == right.namespaceName && left.name == right.name;
 }
@@ -57,9 +57,9 @@ inline bool isSamePod(const PodObject& left, const PodObject& right) {
 /// The controller in an object's ownerReferences.
 std::optional<Owner> controllerOf(const boost::json::object& object);
 
-/// Everything about it but its `json`.
+/// A copy of the pod without its `json`.
 PodPtr withoutText(const PodObject& pod);
-/// Takes the longest ones until `bytes` are enough for the rest: no pod's author takes the room of other
+/// Drops the longest ones until `bytes` are enough for the rest: no pod's author can take the room of other
 /// pods.
 void dropLongestTexts(std::vector<PodPtr>& pods, std::size_t bytes);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts that pod_spec.cpp is read from.
+// Readers for the parts of a pod; pod_spec.cpp uses them.
 #pragma once
 
 #include "kube/fields.hpp"

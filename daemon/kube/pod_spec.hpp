@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pod as the API server and kubelet's /pods endpoint describe it, as far as it decides how the processes of
-// its containers run. Fields have the API's names. Kinds and fields that this version does not know are
+// A pod as the API server and kubelet's /pods endpoint describe it: the part that decides how the processes
+// of its containers run. Fields have the API's names. Kinds and fields that this version does not know are
 // ignored, unless they decide (a volume, the source of a variable): those are kept by name.
 #pragma once
 
@@ -103,7 +103,7 @@ struct Capabilities {
   std::vector<std::string> add;
   std::vector<std::string> drop;
 };
-/// Of a pod or of a container; what is absent is not said.
+/// Of a pod or of a container; what is absent is not set.
 struct SecurityContext {
   std::optional<std::int64_t> runAsUser;
   std::optional<std::int64_t> runAsGroup;
@@ -111,12 +111,12 @@ struct SecurityContext {
   std::optional<Profile> seccompProfile;
   std::optional<Profile> appArmorProfile;
   std::optional<SeLinuxOptions> seLinuxOptions;
-  // Of a container alone.
+  // Only of a container.
   std::optional<bool> privileged;
   std::optional<bool> readOnlyRootFilesystem;
   std::optional<Capabilities> capabilities;
   std::string procMount;
-  // Of a pod alone.
+  // Only of a pod.
   std::vector<std::int64_t> supplementalGroups;
   std::optional<std::int64_t> fsGroup;
 };
@@ -161,7 +161,7 @@ struct Container {
   bool tty = false;
 };
 
-/// What of a ConfigMap, Secret or other source a volume shows.
+/// The part of a ConfigMap, Secret or other source that a volume shows.
 struct VolumeData {
   enum class Kind : std::uint8_t { config_map, secret, other };
   Kind kind = Kind::other;
@@ -185,7 +185,7 @@ struct PodVolume {
   std::string path;  // where it is in the pod: "spec.volumes[2]"
   std::string name;
   Kind kind = Kind::empty_dir;
-  std::string source;  // the field that says its kind: "nfs"
+  std::string source;  // the field that names its kind: "nfs"
   std::string hostPath;
   std::string claimName;
   bool readOnly = false;
@@ -234,7 +234,7 @@ struct Pod {
 
 /// Stage config. Reason too_large, or invalid: the message has the path of each field that is wrong.
 Result<Pod> parsePod(std::string_view text);
-/// The same of an element of a list that was parsed already.
+/// The same for an element of a list that was already parsed.
 Result<Pod> readPod(const boost::json::value& value);
 
 /// Native sidecars run beside the containers; other init containers end before them.

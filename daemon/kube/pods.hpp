@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the node knows of its pods. Answers from memory at once, so that a recovery may ask. One thread.
+// What the node knows of its pods. Answers from memory at once, so that a recovery can use it. One thread.
 #pragma once
 
 #include "kube/source.hpp"
@@ -16,7 +16,7 @@ class Pods final : public PodSink {
  public:
   explicit Pods(std::size_t maxBytes = View::kMaxBytes) : view_(maxBytes) {}
 
-  /// Null: no source has described this pod yet. refresh() asks for it.
+  /// Null: no source has described this pod yet. refresh() requests it.
   [[nodiscard]] PodPtr find(const std::string& uid) const { return view_.find(uid); }
   [[nodiscard]] std::vector<PodPtr> all() const { return view_.all(); }
   [[nodiscard]] std::size_t size() const { return view_.size(); }
@@ -32,10 +32,10 @@ class Pods final : public PodSink {
   void onChange(std::function<void(const std::string& uid)> tell) { changed_ = std::move(tell); }
   /// Called when a source's health changes, or its error.
   void onState(std::function<void(const SourceState&)> tell) { stateTold_ = std::move(tell); }
-  /// Sets how refresh() reaches the sources that are asked on demand.
+  /// Sets how refresh() reaches the sources that are queried on demand.
   void refreshWith(std::function<void(const std::string& uid)> ask) { ask_ = std::move(ask); }
 
-  /// Asks the sources about a waiting pod. Returns at once; onChange reports the answers.
+  /// Queries the sources about a waiting pod. Returns at once; onChange reports the answers.
   void refresh(const std::string& uid) {
     if (ask_) ask_(uid);
   }

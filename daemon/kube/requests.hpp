@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Consecutive requests to one server. It may close the connection behind any answer, as one does that is
-// about to stop, or that speaks HTTP/1.0: the next request then opens another one.
+// Consecutive requests to one server. It may close the connection after any answer, for instance when it is
+// about to stop, or if it speaks HTTP/1.0: the next request then opens a new one.
 //
 // Thread: the calling coroutine's executor. Cancellation: as for Connection. Errors: those of the source and
 // of Connection.
@@ -19,9 +19,9 @@
 
 namespace fallbackd::kube {
 
-/// Whether it can be the name of an object, as Kubernetes' own clients see it. What a pod names is not
-/// checked. An API server decodes a path before it splits it, and a proxy may even resolve "..": to another
-/// namespace.
+/// Whether it can be the name of an object, by the rule of Kubernetes' own clients. The names in a pod are
+/// not validated. An API server decodes a path before it splits it, and a proxy may even resolve "..", which
+/// leads to a different namespace.
 bool isPathSegment(std::string_view name);
 
 class Requests {
@@ -29,7 +29,7 @@ class Requests {
   /// `limit`: for each connection, and for each answer.
   Requests(AccessSource access, std::chrono::nanoseconds limit) : access_(std::move(access)), limit_(limit) {}
 
-  /// One after the other.
+  /// One request after the other.
   boost::asio::awaitable<Result<Answer>> get(std::string target);
 
  private:

@@ -85,7 +85,7 @@ std::uint64_t wholeOf(std::string_view digits) {
   return whole;
 }
 
-/// In 10^-18; what is beyond counts as one more, since everything is rounded up in the end.
+/// In 10^-18; further digits count as one more, because everything is rounded up in the end.
 std::uint64_t fractionOf(std::string_view digits) {
   std::string kept(digits.substr(0, kFractionDigits));
   kept.resize(kFractionDigits, '0');

@@ -12,7 +12,7 @@ class ResourceQuantity {
  public:
   ResourceQuantity() = default;  // zero
 
-  /// Empty where the API would not accept it, and for negative ones, which no resource has. Larger than
+  /// Empty if the API would not accept it, and for negative ones, which no resource has. A larger one than
   /// 2^63-1 is taken as that.
   static std::optional<ResourceQuantity> parse(std::string_view text);
 

@@ -121,7 +121,7 @@ RolloutView ofReplicaSet(const Owners& owners) {
     view.ready = countOf(*owners.controller, "readyReplicas");
     view.anyReady = view.ready > 0;
     view.otherRevisionReady = false;
-    return verdict(view, Rollout::complete, "a ReplicaSet of its own has one revision");
+    return verdict(view, Rollout::complete, "a ReplicaSet without a Deployment has one revision");
   }
   if (above->kind != "Deployment" || !above->apiVersion.starts_with("apps/")) {
     return verdict({}, Rollout::unknown, "rollouts of a " + above->kind + " are not known");
@@ -221,7 +221,7 @@ RolloutView rolloutOf(const PodObject& pod, const Owners& owners) {
   if (!pod.owner || pod.owner->kind == "Node") {
     RolloutView view;
     view.otherRevisionReady = false;
-    return verdict(view, Rollout::complete, "no controller replaces the pod by another revision");
+    return verdict(view, Rollout::complete, "no controller replaces the pod with another revision");
   }
   const auto& kind = pod.owner->kind;
   const bool known = kind == "ReplicaSet" || kind == "StatefulSet" || kind == "DaemonSet";

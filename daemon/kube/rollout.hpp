@@ -16,7 +16,7 @@ namespace fallbackd::kube {
 enum class Rollout : std::uint8_t {
   complete,     // no pod of another revision is being replaced by this one
   in_progress,  // this pod's revision is replacing another one
-  unknown,      // the owner does not say, or is of an unknown kind
+  unknown,      // the owner does not show it, or is of an unknown kind
 };
 std::string_view toString(Rollout rollout);
 

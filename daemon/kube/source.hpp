@@ -23,7 +23,7 @@ inline constexpr std::size_t kSources = 2;  // of pods
 std::string_view toString(SourceKind kind);
 
 enum class Health : std::uint8_t {
-  waiting,  // has not been asked yet
+  waiting,  // has not been queried yet
   up,
   failing,  // the latest request failed
 };

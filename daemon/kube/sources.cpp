@@ -72,7 +72,7 @@ Result<Access> apiAccess(const SourceSettings& settings) {
   return apiServerAccess(settings.kubeconfig);
 }
 
-/// The same credentials as for the API server, which kubelet asks about them.
+/// kubelet gets the same credentials as the API server, because it asks the API server about them.
 Result<Access> kubeletAccess(const SourceSettings& settings) {
   FB_TRY(auto access, apiAccess(settings));
   FB_TRY(access.server, parseUrl("https://" + settings.kubeletAddress));
@@ -82,7 +82,7 @@ Result<Access> kubeletAccess(const SourceSettings& settings) {
   return access;
 }
 
-/// Restarts a source that ended by an exception, which only a bug or a lack of memory can cause.
+/// Restarts a source that ended with an exception, which only a bug or a lack of memory can cause.
 template <class Source>
 asio::awaitable<void> runAgain(Source& source, std::function<void(const std::string&)> tell) {
   for (;;) {
@@ -278,7 +278,7 @@ void Sources::rollout(PodPtr pod, std::chrono::nanoseconds maxAge, std::function
   auto& state = *state_;
   if (!state.owners || *state.target == nullptr) {
     RolloutView view;
-    view.why = "no API server is asked";
+    view.why = "no API server is among the sources";
     asio::post(state.loop, [answer = std::move(then), view] { answer(view); });
     return;
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All sources together, on their own low-priority thread: large answers, TLS and the disk cost a recovery no
-// more than its share of a CPU. What they learn reaches `Pods` on the daemon's loop. Events of
-// Kubernetes are written from the same thread.
+// more than its share of a CPU. What they learn reaches `Pods` on the daemon's loop. Kubernetes Events are
+// written from the same thread.
 #pragma once
 
 #include "config/pause.hpp"
@@ -31,7 +31,7 @@ struct SourceSettings {
   std::vector<std::string> readVariablesIn;  // namespaces; empty: ConfigMaps and Secrets are never read
   bool events = false;                       // Events are written; needs no source
   bool namespacePause = false;               // namespaces are watched for pauses; needs no source
-  std::string stateFolder;                   // where those are kept for the next start
+  std::string stateFolder;                   // where known pauses are kept for the next start
 };
 
 class Sources {
@@ -52,19 +52,19 @@ class Sources {
 
   /// Called on the loop when something changes about Events. Before start().
   void onEvents(std::function<void(const EventState&)> tell);
-  /// Called on the loop: what namespaces' annotations pause, at once what an earlier daemon knew, and when it
-  /// changes; and the state of the watch. Before start().
+  /// `pauses` is called on the loop with what namespaces' annotations pause: at start() with what an earlier
+  /// daemon knew, then at each change. `state` gets the state of the watch. Call it before start().
   void onNamespaces(std::function<void(const config::Pause::Orders&)> pauses,
                     std::function<void(const SourceState&)> state);
-  /// Writes an Event, some time. Never waits; beyond what is sensible notes are dropped, and counted.
+  /// Writes an Event later. Never waits; excess notes are dropped and counted.
   void tell(EventNote note);
 
-  /// Asks for the pod's owners; `then` is called on the loop, after half a second at the latest. Without an
-  /// API server among the sources the answer is unknown. `maxAge`: as OwnerReader has it.
+  /// Requests the pod's owners; `then` is called on the loop, after half a second at the latest. Without an
+  /// API server among the sources the answer is unknown. `maxAge`: as in OwnerReader.
   void rollout(PodPtr pod, std::chrono::nanoseconds maxAge, std::function<void(RolloutView)> then);
 
-  /// Reads the ConfigMaps and Secrets; `then` is called on the loop. False if that is not granted for the
-  /// namespace: then nothing is called.
+  /// Reads the ConfigMaps and Secrets; `then` is called on the loop. False if that is not allowed for the
+  /// namespace: then `then` is not called.
   bool objects(std::string namespaceName, NamedObjects names, std::function<void(ObjectAnswers)> then);
 
  private:

@@ -21,7 +21,7 @@ Result<TlsContext> tlsContext(const Access& access);
 Result<> prepareTls(SSL* connection, const Access& access);
 
 /// After the handshake, before anything is sent: compares the pinned certificate. Reads its file. Reason
-/// untrusted_key if the server presented another one.
+/// untrusted_key if the server presented a different one.
 Result<> checkPinned(SSL* connection, const Access& access);
 
 /// Why a handshake failed, for people: "self-signed certificate in certificate chain".

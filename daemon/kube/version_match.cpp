@@ -17,7 +17,7 @@ using Verdict = VersionVerdict::Kind;
 
 constexpr std::array<std::string_view, 3> kMatches{"exact", "semver-patch", "none"};
 
-/// A version from a label or tag, which may have the v; empty where it is none.
+/// A version from a label or tag, which may begin with v; empty if the text is not a version.
 std::optional<std::string> versionIn(std::string_view text) {
   const auto version = versionOfTag(text);
   if (version.empty()) return std::nullopt;
@@ -42,7 +42,7 @@ bool sameText(std::string_view wanted, std::string_view version) {
   return wanted == written;
 }
 
-/// "1.8" of "1.8.3"; empty of pre-releases, builds and versions that have not three numbers.
+/// "1.8" of "1.8.3"; empty for pre-releases, builds and versions without three numbers.
 std::string_view minorOf(std::string_view version) {
   const auto parts = split(version, '.');
   const auto isNumber = [](std::string_view part) {
@@ -89,8 +89,7 @@ WantedVersion wantedVersion(const Pod& pod, std::string_view image, const Versio
   if (!rule.label.empty()) return fromMap(pod.labels, rule.label, "label");
   const auto reference = ImageReference::parse(image);
   if (!reference) return {{}, reference.error().context};
-  // The tag beside a digest is what a person reads and what tools keep in step; the digest alone says
-  // nothing.
+  // People read the tag beside a digest, and tools keep both in step; the digest alone shows no version.
   if (reference->tag().empty()) return {{}, "the image is named by its digest alone"};
   if (auto version = versionIn(reference->tag())) return {std::move(version), {}};
   if (reference->tag() == "latest") return {{}, "the image has the tag latest, or none"};

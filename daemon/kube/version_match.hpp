@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which version a pod wants, and whether a binary is that version. A pod that wants another version than the
-// cache has is never given an older one in silence.
+// Which version a pod wants, and whether a binary is that version. A pod that wants a version that the cache
+// does not have never silently gets an older one.
 #pragma once
 
 #include "config/model.hpp"
@@ -17,7 +17,7 @@ namespace fallbackd::kube {
 using config::VersionMatch;
 using config::VersionRule;
 
-/// What the pod says.
+/// The version that the pod requests.
 struct WantedVersion {
   std::optional<std::string> version;  // without "v"; as the tag has it, with _ for +
   std::string why;                     // why there is none: "the image has no tag"
@@ -29,7 +29,7 @@ struct VersionVerdict {
   enum class Kind : std::uint8_t {
     match,
     no_binary,    // the pod wants a version that none of the binaries has
-    cannot_tell,  // the pod does not say which version it wants
+    cannot_tell,  // the pod does not state which version it wants
   };
   Kind kind = Kind::cannot_tell;
   std::string text;  // "no binary for checkout 1.9.0"; of a match that is not exact: what differs
@@ -43,7 +43,7 @@ struct VersionChoice {
   std::optional<BinaryRef> binary;  // of a match
 };
 /// The best among the binaries of one name: the wanted version, else the nearest later patch, else the
-/// nearest earlier one. With VersionMatch::none: the highest, where the wanted one is not among them.
+/// nearest earlier one. With VersionMatch::none: the highest, if the wanted one is not among them.
 VersionChoice chooseVersion(const WantedVersion& wanted, std::string_view name,
                             std::span<const BinaryRef> available, VersionMatch match);
 

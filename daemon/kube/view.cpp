@@ -25,7 +25,7 @@ std::size_t textOf(const PodPtr& pod) {
   return pod == nullptr ? 0 : pod->json.size();
 }
 
-/// What stays of it when its text is given up.
+/// What stays of it when its text is dropped.
 std::size_t restOf(const PodPtr& pod) {
   return pod == nullptr ? 0 : sizeOf(pod->labels) + sizeOf(pod->annotations);
 }
@@ -56,8 +56,8 @@ View::Entries::iterator View::erase(Entries::iterator entry) {
   return pods_.erase(entry);
 }
 
-/// Whether a description may stand under its uid. A mirror never takes another pod's place; a pod takes its
-/// own from a mirror that claimed it.
+/// Whether a description may be kept under its uid. A mirror never takes another pod's place; a pod takes its
+/// own place back from a mirror that claimed it.
 bool View::claim(const PodPtr& pod) {
   const auto found = pods_.find(pod->uid);
   if (found == pods_.end() || isSamePod(*podOf(found->second), *pod)) return true;
@@ -88,9 +88,9 @@ void View::put(std::size_t slot, const PodPtr& pod, std::uint64_t order) {
   for (const auto& other : entry.slots) borrowText(entry, other.pod);
 }
 
-/// A source may have had no room for a text that another description of the pod has. Status and version in
-/// it may be older. Where anything else differs, it is not taken: an older image or command starts another
-/// program than the pod has, and without a specification nothing wrong is started.
+/// Takes a text from another description of the pod if there was no room for the latest one's. Status and
+/// version in it may be older. If anything else differs, it is not taken: an older image or command would
+/// start a different program than the pod's, and without a specification nothing wrong is started.
 void View::borrowText(Entry& entry, const PodPtr& from) {
   auto& latest = entry.slots.at(latestOf(entry));
   const bool lacks = latest.pod->json.empty() && textOf(from) != 0;
@@ -100,8 +100,8 @@ void View::borrowText(Entry& entry, const PodPtr& from) {
   set(latest, std::move(made));
 }
 
-/// What only repeats a pod goes first, as nobody reads it. Then the longest description goes, whoever came
-/// first: otherwise some large pods take the room of all others.
+/// First drops descriptions that only repeat a pod, because nothing reads them. Then drops the longest
+/// descriptions, in whatever order they came: otherwise some large pods would take the room of all others.
 void View::makeRoom() {
   while (texts_ + rest_ > maxBytes_) {
     Slot* first = nullptr;
@@ -121,12 +121,12 @@ void View::makeRoom() {
   }
 }
 
-/// After everything that one call changes: what is replaced or gone takes no room from what stays.
+/// Called after all changes of one call: what is replaced or gone takes no room from what stays.
 void View::settle() {
   makeRoom();
   for (auto& [uid, entry] : pods_) {
     const bool has = textOf(podOf(entry)) != 0;
-    // The file leaves out a pod without text: one that has it again is missing there.
+    // The file leaves out pods without text: a pod that has its text again is missing there.
     if (has && !entry.hadText) ++lastingChanges_;
     entry.hadText = has;
   }
@@ -158,7 +158,7 @@ void View::list(SourceKind source, const std::vector<PodPtr>& pods) {
   settle();
 }
 
-/// Before the source's pods are taken, which may need the place of those that are gone.
+/// Called before the source's pods are added, which may need the room of those that are gone.
 void View::forgetAllBut(const std::vector<PodPtr>& pods, SourceKind source) {
   std::set<std::string_view> listed;
   for (const auto& pod : pods) listed.insert(pod->uid);

@@ -25,21 +25,21 @@ class View {
   void remember(std::vector<PodPtr> pods);
 
   /// All pods that the source has now. Those that it no longer has are forgotten. kubelet's list also decides
-  /// for an API server that is `failing`, which reports no deletions.
+  /// for an API server that is `failing`, because it reports no deletions.
   void list(SourceKind source, const std::vector<PodPtr>& pods);
   void change(SourceKind source, const PodPtr& pod);
   void remove(SourceKind source, const PodPtr& pod);
-  /// True: pods are back that kubelet did not know while the API server was away. A watch that goes on where
-  /// it was does not tell them again.
+  /// True: pods are back that kubelet did not know while the API server was away. A watch that continues does
+  /// not report them again.
   bool health(SourceKind source, Health health);
 
   /// Null if no source knows it. Without text if there is no room for it.
   [[nodiscard]] PodPtr find(const std::string& uid) const;
   [[nodiscard]] std::vector<PodPtr> all() const;
   [[nodiscard]] std::size_t size() const { return pods_.size(); }
-  /// How often a pod exceeded the limits: it was not taken, or the longest description was given up.
+  /// How often a pod exceeded the limits: it was not added, or the longest description was dropped.
   [[nodiscard]] std::uint64_t leftOut() const { return leftOut_; }
-  /// Counts changes of anything but a status, and descriptions whose text is there again.
+  /// Counts changes of anything but a status, and descriptions that have their text again.
   [[nodiscard]] std::uint64_t lastingChanges() const { return lastingChanges_; }
 
  private:

@@ -34,7 +34,7 @@ inline constexpr PodReason kPodReasons[] = {
       "the user is not root, and no program with file capabilities is there to raise any"}},
     {"14-root.json", {"Cap*", "00000000a80425fb", "0000000000000000", "not root, so it has no capabilities"}},
     {"14-root.json",
-     {"[UG]id", "0 0 0 0", "6553[0-9] *", "a fallback is root only where its workload says allowRoot"}},
+     {"[UG]id", "0 0 0 0", "6553[0-9] *", "a fallback is root only if its workload sets allowRoot"}},
     {"*",
      {"mount /", "overlay rw,*", "tmpfs ro,*",
       "its own root in memory, never writable; /tmp and the pod's volumes are"}},

@@ -177,7 +177,7 @@ TEST_F(Inherit, RootIsAskedForByTheOperator) {
   for (const auto* user : {"", "0", "root", "0:0", "root:root"}) {
     image->user = user;
     EXPECT_EQ(workload().user.uid, 65532U) << user;
-    EXPECT_THAT(rest(), HasSubstr("root only where its workload says user.allowRoot")) << user;
+    EXPECT_THAT(rest(), HasSubstr("root only if its workload sets user.allowRoot")) << user;
   }
   configured.user.allowRoot = true;
   EXPECT_EQ(workload().user.uid, 0U);
@@ -208,7 +208,7 @@ TEST_F(Inherit, CapabilitiesAreThoseOfTheUser) {
   EXPECT_EQ(workload().security.capabilities, 1ULL << 10U);
   web().securityContext.capabilities = Capabilities{{"NET_ADMIN", "CHOWN", "NONSENSE"}, {"CHOWN"}};
   EXPECT_EQ(workload().security.capabilities, 0U);
-  EXPECT_THAT(rest(), HasSubstr("NET_ADMIN may not be asked for on this node"));
+  EXPECT_THAT(rest(), HasSubstr("NET_ADMIN may not be requested on this node"));
   EXPECT_THAT(rest(), HasSubstr("\"NONSENSE\" is not a capability"));
   image->user = "0";
   configured.user.allowRoot = true;
@@ -381,7 +381,7 @@ TEST_F(Inherit, ProbesThatCannotBeAskedAreNamed) {
   EXPECT_EQ(ready(GrpcCheck{5050, std::string(1025, 'x')}), "tcp 5050");
   EXPECT_THAT(rest(), HasSubstr("readinessProbe.grpc.service: it is too long"));
   EXPECT_EQ(ready(HttpGet{std::uint16_t{8443}, "", "/", "HTTPS", {}}), "tcp 8443");
-  EXPECT_THAT(rest(), HasSubstr("readinessProbe.httpGet.scheme: \"HTTPS\" is not spoken"));
+  EXPECT_THAT(rest(), HasSubstr("readinessProbe.httpGet.scheme: \"HTTPS\" is not supported"));
   for (const auto& command : std::vector<std::vector<std::string>>{
            {"cat", "/tmp/ok"}, {"app", "check"}, {"/bin/app"}, {"$(NONE)/app"}, {""}, {}}) {
     EXPECT_EQ(ready(ExecCommand{command}), "runs");
@@ -390,7 +390,7 @@ TEST_F(Inherit, ProbesThatCannotBeAskedAreNamed) {
   EXPECT_EQ(ready(TcpSocket{std::string("none"), ""}), "runs");
   EXPECT_THAT(rest(), HasSubstr("tcpSocket.port: is not a port of the container"));
   EXPECT_EQ(ready(HttpGet{std::uint16_t{80}, "10.0.0.1", "/", "", {}}), "runs");
-  EXPECT_THAT(rest(), HasSubstr("httpGet.host: only the pod's own address is asked"));
+  EXPECT_THAT(rest(), HasSubstr("httpGet.host: only the pod's own address is probed"));
   EXPECT_EQ(ready(HttpGet{std::uint16_t{80}, "", "/a b", "", {}}), "runs");
   EXPECT_EQ(ready(std::monostate{}), "runs");
 }
