@@ -35,8 +35,8 @@ coverage::PodCoverage coverageOf(const coverage::Node& node, const watcher::PodS
   const auto& uid = pod.sandbox.podUid;
   const auto* const spec = specOf(snapshot, uid);
   const auto& space = pod.sandbox.podNamespace;
-  // The sandbox has the annotations as they were when it was made, and those count. Where none count, those
-  // of today show what their author wants.
+  // The sandbox has the annotations from when it was made, and those count. Where no annotations count, the
+  // current ones show what their author wants.
   const bool count = watcher::annotationsCount(*node.config, space);
   const auto choices = count || spec == nullptr ? pod.choices : watcher::readChoices(spec->annotations);
   std::vector<std::string> names;

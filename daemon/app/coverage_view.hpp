@@ -18,8 +18,8 @@ std::vector<coverage::PodCoverage> coverageOf(const Snapshot& snapshot);
 /// The same as JSON: coverage::reportOf().
 std::string coverageJson(const Snapshot& snapshot);
 
-/// Numbers of containers by verdict, for what is asked for often: judged again if they are some seconds old
-/// or the configuration changed. One thread.
+/// Numbers of containers by verdict, for frequent requests: judged again if they are some seconds old or the
+/// configuration has changed. One thread.
 class CoverageCounts {
  public:
   const coverage::Counts& of(const Snapshot& snapshot);

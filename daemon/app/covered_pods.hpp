@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For which pods it is worth asking more than their specification.
+// For which pods it is worth requesting more than their specification.
 #pragma once
 
 #include "config/model.hpp"

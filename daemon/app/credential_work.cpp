@@ -40,7 +40,7 @@ Awaitable<Result<std::string>> runByWorker(std::shared_ptr<workers::Pool> pool,
   task.stage = Stage::detection;
   task.owner = {"credential providers", program.name};  // no namespace has such a name
   task.what = "run " + program.name;
-  task.limit = kProviderLimit + kFileLimit;  // the worker itself ends the program before
+  task.limit = kProviderLimit + kFileLimit;  // the worker ends the program before that
   workers::ask(task, {std::move(program.folder), std::move(program.name), std::move(program.args),
                       std::move(program.env), std::move(program.input), kProviderLimit, kMaxProviderAnswer,
                       std::move(program.config)});

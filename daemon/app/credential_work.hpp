@@ -12,10 +12,10 @@
 
 namespace fallbackd::app {
 
-/// A file with credentials may be a pod's pull secret, on any file system.
+/// Reads a file with credentials. It may be a pod's pull secret, on any file system.
 cri::Awaitable<Result<std::string>> readByWorker(std::shared_ptr<workers::Pool> pool, std::string path);
 
-/// A credential provider of kubelet's.
+/// Runs a credential provider of kubelet.
 cri::Awaitable<Result<std::string>> runByWorker(std::shared_ptr<workers::Pool> pool,
                                                 watcher::ProviderProgram program);
 

@@ -56,7 +56,7 @@ Result<recovery::Services::Listeners> listenersOf(pid_t pid, std::uint16_t port)
   return recovery::Services::Listeners([shared, port] { return shared->listenersOn(port); });
 }
 
-/// Without it, connections that come in the moment of the hand-back may be reset.
+/// Without this, connections that arrive at the moment of the hand-back may be reset.
 void passOnWaiting(pid_t pid) {
   const auto network = sys::openNamespace(Stage::hand_back, pid, "net");
   if (network) static_cast<void>(sys::passOnWaitingConnections(Stage::hand_back, *network));
@@ -188,7 +188,7 @@ std::vector<BinaryRef> Daemon::Parts::chosenBinaries() const {
     if (config->podAnnotations.countIn(pod->namespaceName))
       add(pod->namespaceName, watcher::readChoices(pod->annotations));
   }
-  // Without sources, those of pods that have a sandbox.
+  // Without sources, the choices of pods that have a sandbox.
   if (watcher) {
     for (const auto& pod : watcher->pods()) add(pod.sandbox.podNamespace, pod.choices);
   }
@@ -201,7 +201,7 @@ Awaitable<void> Daemon::Parts::refreshBinaries() {
   co_await binaries.refresh(config, admittedForPods);
 }
 
-/// Admits what a pod chose before the pod needs it, where possible. Once for many changes.
+/// Admits what a pod chose before the pod needs it, if possible. Once for many changes.
 Awaitable<void> Daemon::Parts::followChosen() {
   co_await asio::post(loop, asio::use_awaitable);
   chosenMayDiffer = false;
@@ -213,7 +213,7 @@ Awaitable<void> Daemon::Parts::followChosen() {
 Awaitable<void> Daemon::Parts::work() {
   co_await refreshBinaries();
   co_await recoveries->adopt();
-  // Beside the watcher: nobody says it again, and without it systemd ends the daemon.
+  // In parallel with the watcher: nothing else sends it, and without it systemd ends the daemon.
   tasks.spawn(serviceManager.insist("READY=1"));
   co_await watcher->run();
 }
@@ -228,7 +228,7 @@ Awaitable<void> Daemon::Parts::feedWatchdog() {
   }
 }
 
-/// An answer of the runtime that is megabytes long leaves holes behind in which little lives.
+/// A runtime answer of several megabytes leaves large holes in the heap.
 Awaitable<void> Daemon::Parts::tendHeap() {
   for (;;) {
     co_await pauseFor(kHeapInterval);
@@ -243,7 +243,7 @@ Awaitable<void> Daemon::Parts::handleSignals() {
     if (number != SIGHUP) break;
     reload();
   }
-  // From here on another one ends the process, should the stop hang.
+  // From here on another signal ends the process if the stop hangs.
   serviceManager.tell("STOPPING=1");
   log.info("fallbackd is stopping; fallbacks keep running and the next start adopts them", {});
   // A separate coroutine: this one is among those that are cancelled.
@@ -251,7 +251,7 @@ Awaitable<void> Daemon::Parts::handleSignals() {
 }
 
 Awaitable<void> Daemon::Parts::shutDown() {
-  // Pods are watched to the end; after an uninstall no daemon would adopt what began now.
+  // Pods are watched to the end; after an uninstall no daemon would adopt a recovery that began now.
   recoveries->beginNothing();
   tasks.cancelAll();
   co_await tasks.drained();
@@ -314,7 +314,7 @@ Awaitable<void> Daemon::Parts::followCache() {
   }
 }
 
-/// Once, and again when it changes.
+/// Logs it once, and again when it changes.
 void Daemon::Parts::saySettle() {
   auto problem = config::problemOfSettle(*loaded);
   if (!problem.empty() && problem != settleProblem)

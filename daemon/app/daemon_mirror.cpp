@@ -20,14 +20,15 @@ constexpr Backoff::Limits kMirrorPauses{1s, 1min};  // its address may be in use
 
 }  // namespace
 
-/// Without it the daemon works as before: what is missing is told, shown in the status, and tried again.
+/// Without the mirror the daemon works as before: the problem is logged and shown in the status, and the
+/// start is tried again.
 void Daemon::Parts::startMirror() {
   nameMirrors();
   if (!config->mirror.listen) return;
   if (!openMirror(config)) tasks.spawn(retryMirror(config));
 }
 
-/// By the configuration of the start: another one of the mirror takes effect at the next.
+/// With the configuration of the daemon's start: a changed one takes effect at the next start.
 cri::Awaitable<void> Daemon::Parts::retryMirror(config::ConfigPtr first) {
   Backoff pause(kMirrorPauses);
   do {
@@ -58,7 +59,7 @@ bool Daemon::Parts::openMirror(const config::ConfigPtr& first) {
   return true;
 }
 
-/// Blocks that an earlier configuration left behind: containerd asks there before each registry.
+/// Finds blocks that an earlier configuration left behind: containerd asks there before each registry.
 void Daemon::Parts::nameMirrors() {
   auto addresses = mirror::addressesInBlocks(config->mirror.hostsDir);
   std::vector<std::string> others;
@@ -67,18 +68,19 @@ void Daemon::Parts::nameMirrors() {
   }
   if (!others.empty()) {
     log.warn(
-        "containerd is told to ask the mirror where nobody listens: fallbackctl mirror disable --write, or "
+        "containerd is configured to ask a mirror where nothing listens: fallbackctl mirror disable --write, "
+        "or "
         "set mirror.listen and enable it again",
         {{"addresses", join(others, ", ")}, {"hostsDir", config->mirror.hostsDir}});
   }
   if (config->mirror.listen) addresses.insert(*config->mirror.listen);
-  // Where the folder cannot be seen.
+  // In case the folder cannot be seen.
   addresses.emplace(mirror::kUsualAddress);
   watcher->nameMirrors(std::move(addresses));
 }
 
 void Daemon::Parts::tellServed(const mirror::ServedImage& image) {
-  const auto seen = image.byDigest   ? std::string("asked by its digest")
+  const auto seen = image.byDigest   ? std::string("requested by its digest")
                     : image.lastSeen ? rfc3339(std::chrono::floor<std::chrono::seconds>(*image.lastSeen))
                                      : std::string("not known");
   log.warn("image from the node: its registry is down", {{"image", image.name},

@@ -25,7 +25,7 @@ cri::Awaitable<void> Daemon::Parts::followPause() {
   stateWatch.emplace(executor(), std::move(folders), sayWatched("the state folder"));
   Backoff unread({kUnreadPause, kOrdersInterval});
   for (;;) {
-    // What counts meanwhile removes stand-ins: an error that passes must not decide that for long.
+    // Meanwhile the assumed order may remove stand-ins: a temporary error must not decide that for long.
     if (pauseProblem.empty()) unread.reset();
     const auto interval = pauseProblem.empty() ? kOrdersInterval : unread.next();
     co_await stateWatch->changed(interval);
@@ -68,7 +68,7 @@ void Daemon::Parts::followOrders() {
   if (watcher) watcher->reconfigure(config);
 }
 
-/// A drill that cannot be read is none. The interval of followPause() ends one whose time is over.
+/// A drill that cannot be read does not count. The interval of followPause() ends a drill whose time is over.
 void Daemon::Parts::readDrill() {
   const auto read = config::readDrill(config->cache.state);
   std::optional<config::Drill> order;
@@ -83,7 +83,7 @@ void Daemon::Parts::readDrill() {
     }
   }
   if (problem != drillProblem && !problem.empty()) {
-    log.error("a drill was ordered and is not held; fallbackctl drill stop removes the order",
+    log.error("a drill was ordered but does not hold; fallbackctl drill stop removes the order",
               {{"error", problem}});
   }
   drillProblem = problem;

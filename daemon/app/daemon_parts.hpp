@@ -60,7 +60,7 @@ struct Daemon::Parts {
   /// The configured address; otherwise the source addresses of the pod's own network, which is the host's.
   std::vector<std::string> nodeAddresses(pid_t pause) const;
 
-  /// What annotations of this node's pods choose, where they count.
+  /// What annotations of this node's pods choose, if they count.
   std::vector<BinaryRef> chosenBinaries() const;
   cri::Awaitable<void> refreshBinaries();
   cri::Awaitable<void> followChosen();
@@ -95,15 +95,15 @@ struct Daemon::Parts {
   std::map<std::string, telemetry::CircuitState> circuits() const;
 
   Options options;
-  config::ConfigPtr loaded;           // what the files say
-  config::ConfigPtr config = loaded;  // and the drill
+  config::ConfigPtr loaded;           // from the files
+  config::ConfigPtr config = loaded;  // with the drill
   const config::ConfigPtr atStart = loaded;
   const std::string filesAsRead;            // their metadata before the first read
-  std::string settleProblem;                // as the log said it last
+  std::string settleProblem;                // as last logged
   std::vector<std::string> configProblems;  // in the file on disk, which was refused
   std::string pauseProblem;                 // why the order to pause cannot be read; empty: it can
   config::Pause orders;                     // of the operator, and by annotations of namespaces
-  bool ordersKnown = false;                 // they have been read, or what is damaged was judged
+  bool ordersKnown = false;                 // they were read, or their damaged file was judged
   std::optional<config::Drill> drill;       // while it holds
   std::string drillProblem;                 // why there is none although one was ordered
   const Wall::time_point started = Clock::system().wall();
@@ -131,7 +131,7 @@ struct Daemon::Parts {
   std::optional<recovery::Services> services;
   std::optional<recovery::Recoveries> recoveries;
   std::unique_ptr<mirror::Mirror> mirror;  // before the watcher, which refers to it
-  std::string mirrorProblem;               // why it is not there although it is configured
+  std::string mirrorProblem;               // why it does not run although it is configured
   std::optional<watcher::Watcher> watcher;
   TaskGroup tasks;
   std::optional<telemetry::LoopWatch> loopWatch;

@@ -131,7 +131,7 @@ Snapshot Daemon::Parts::collect() {
   return now;
 }
 
-/// The configuration's hosts by name, all others (from pods' annotations) as one: the worst of them.
+/// The configuration's hosts by name; all others (from pods' annotations) as one, with the worst state.
 std::map<std::string, telemetry::CircuitState> Daemon::Parts::circuits() const {
   std::map<std::string, telemetry::CircuitState> states;
   for (const auto& workload : config->workloads) {
@@ -139,7 +139,7 @@ std::map<std::string, telemetry::CircuitState> Daemon::Parts::circuits() const {
   }
   for (const auto& registry : watcher->registries()) {
     const bool named = states.contains(registry.name);
-    // What one namespace found out says nothing about a registry that the configuration names.
+    // What was found for one namespace shows nothing about a registry that the configuration names.
     const auto found =
         !named && !registry.namespaces.empty() ? watcher::Circuits::State::open : registry.state;
     auto& state = named ? states[registry.name] : states["other"];

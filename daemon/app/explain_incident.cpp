@@ -14,11 +14,11 @@ void Walk::heldUpNow(const Incident& incident) {
     if (one.workload->match.container != incident.target.container) continue;
     say("kubelet", one.heldUp ? Verdict::yes : Verdict::notice,
         one.heldUp ? describe(*one.heldUp)
-                   : "is not known to be held up any more; it makes the container, or refuses it");
+                   : "is not known to be held up any more; it creates the container or refuses it");
   }
 }
 
-/// Whether Kubernetes sees the pod run.
+/// Whether Kubernetes sees the pod running.
 void Walk::standIn(const recovery::Settlement& settlement) {
   using Settled = recovery::Settlement::State;
   switch (settlement.state) {
@@ -82,7 +82,7 @@ Explanation Walk::incident(const Incident& incident) {
   if (incident.settlement) standIn(*incident.settlement);
   if (incident.stamps.stopped && !isEnd(incident.state)) {
     say("hand-back", Verdict::pending, "the fallback has stopped" + millis(incident.stamps.stopped));
-    return end("the fallback has stopped; what is left of it is being removed", "ask again in a moment");
+    return end("the fallback has stopped; what is left of it is being removed", "try again in a moment");
   }
   switch (incident.state) {
     case State::ready:
@@ -101,7 +101,7 @@ Explanation Walk::incident(const Incident& incident) {
     default:
       return end(runs ? "the fallback is running but not ready yet" : "the recovery is in progress",
                  incident.restarts > 0 ? "it died before: read its log beside the pod's logs"
-                                       : "ask again in a moment");
+                                       : "try again in a moment");
   }
 }
 
@@ -131,7 +131,7 @@ Explanation Walk::failure(const Incident& incident) {
     say("launch", Verdict::yes, "started");
     say("end", Verdict::no, error.message());
     return end("the fallback ran and failed; it is not run again for this pod",
-               "its log lies beside the pod's logs; the Job's next pod gets a fallback of its own");
+               "its log is beside the pod's logs; the Job's next pod gets its own fallback");
   }
   say("launch", Verdict::no, error.message());
   if (error.stage == Stage::health_check) {

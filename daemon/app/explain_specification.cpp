@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the pod's specification means for its fallback: the version that it asks for, and what a fallback does
-// not get of it.
+// What the pod's specification means for its fallback: the version that it requests, and the parts that a
+// fallback does not get.
 #include "app/explain_walk.hpp"
 #include "recovery/effective.hpp"
 #include "watcher/specified.hpp"
@@ -23,11 +23,11 @@ Walk::Ending Walk::notSpecified() {
     if (source.health == kube::Health::failing)
       failing += "; " + std::string(kube::toString(source.kind)) + " fails: " + source.error;
   }
-  say("specification", Verdict::pending, "nobody has described the pod yet" + failing);
+  say("specification", Verdict::pending, "no source has described the pod yet" + failing);
   auto ending = coverage::specificationUnknown();
   if (!failing.empty()) {
     ending.next =
-        "mend the source (fallbackctl status shows it), or name the image in the workload: then it starts "
+        "repair the source (fallbackctl status shows it), or name the image in the workload: then it starts "
         "without the specification";
   }
   return ending;
@@ -49,7 +49,7 @@ std::optional<Walk::Ending> Walk::specification(const watcher::PodSummary& pod,
     say("specification", Verdict::no, inherited.error().context);
     return coverage::cannotReplace();
   }
-  say("specification", Verdict::yes, "known: what the workload does not say comes from it");
+  say("specification", Verdict::yes, "known: what the workload does not set comes from it");
 
   const auto version = watcher::versionVerdict(inherited->workload, *spec);
   const bool asked = version.kind == kube::VersionVerdict::Kind::match;

@@ -20,13 +20,13 @@ std::string located(const watcher::Waiting& waiting) {
 }
 }  // namespace
 
-/// That the mirror served the image, and how old it may be.
+/// Reports that the mirror served the image, and how old it may be.
 void Walk::fromMirror(const std::string& image) {
   const auto reference = ImageReference::parse(image);
   if (!snapshot_.mirror || !reference) return;
   for (const auto& one : snapshot_.mirror->served) {
     if (one.name != reference->toString()) continue;
-    const auto seen = one.byDigest   ? std::string("asked by its digest, which cannot change")
+    const auto seen = one.byDigest   ? std::string("requested by its digest, which cannot change")
                       : one.lastSeen ? "last seen at the registry " + rfc3339(*one.lastSeen)
                                      : std::string("when the registry last had it is not known");
     say("mirror", Verdict::notice,
@@ -63,12 +63,12 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
   if (waiting.state == Waits::asking) {
     say("cause", Verdict::pending, "the registry is being asked");
     circuit(workload.image);
-    return end("it is not known yet whether the image can be pulled", "ask again in a moment");
+    return end("it is not known yet whether the image can be pulled", "try again in a moment");
   }
   if (waiting.state == Waits::undecided) {
     if (watcher::readPullError(waiting.text, workload.image).operation == watcher::Operation::lock) {
       say("cause", Verdict::pending, waiting.text);
-      return end("another pull on this node is writing a layer of this image", "ask again in a moment");
+      return end("another pull on this node is writing a layer of this image", "try again in a moment");
     }
     say("cause", Verdict::pending,
         waiting.text.empty() ? "the answer says nothing about the registry" : waiting.text);
@@ -98,7 +98,7 @@ Explanation Walk::waiting(const watcher::Waiting& waiting) {
   return due(waiting);
 }
 
-/// Everything speaks for a fallback. An operator may have ordered that none is started.
+/// All conditions for a fallback are met. An operator may have ordered that none is started.
 Explanation Walk::due(const watcher::Waiting& waiting) {
   const auto& all = snapshot_.withheld;
   const auto found = std::find_if(all.begin(), all.end(), [&](const auto& one) {
@@ -107,7 +107,7 @@ Explanation Walk::due(const watcher::Waiting& waiting) {
   });
   if (found == all.end()) {
     say("launch", Verdict::pending, "not yet");
-    return end("a recovery is about to begin", "ask again in a moment");
+    return end("a recovery is about to begin", "try again in a moment");
   }
   if (found->by == recovery::Withheld::By::observe) {
     say("launch", Verdict::no,
@@ -132,7 +132,7 @@ std::string Walk::describe(const watcher::HeldUp& heldUp) const {
   }
   const auto& pull = std::get<watcher::StalledPull>(heldUp);
   return "is stuck behind the pull of " + pull.image + " for container " + pull.container + " of pod " +
-         pull.podNamespace + "/" + pull.pod + ": registry " + pull.registry + " stalls since " +
+         pull.podNamespace + "/" + pull.pod + ": registry " + pull.registry + " has stalled since " +
          wallTime(snapshot_, pull.since) + ", and kubelet pulls one image at a time";
 }
 

@@ -40,7 +40,7 @@ class Walk {
     return std::move(result_);
   }
   using Ending = coverage::Ending;
-  /// What the pod's specification means for its fallback; nothing if it lets it start.
+  /// What the pod's specification means for its fallback; nothing if the fallback may start.
   std::optional<Ending> specification(const watcher::PodSummary& pod, const config::Workload& workload);
   Ending notSpecified();
   Explanation waiting(const watcher::Waiting& waiting);

@@ -22,7 +22,7 @@ Explanation Walk::unmatched(const cri::Sandbox& sandbox) {
              "add a workload to " + snapshot_.configFile + ", or correct the labels of the pod");
 }
 
-/// Which of the pod's annotations are ignored.
+/// Reports which of the pod's annotations are ignored.
 Explanation Walk::annotations(const watcher::PodSummary& pod, const watcher::Covering& covering) {
   for (const auto& trouble : covering.troubles) say("annotation", Verdict::no, trouble);
   if (pod.overLimit > 0) {
@@ -72,7 +72,7 @@ Explanation Walk::container(const watcher::PodSummary& pod, const config::Worklo
   if (waits != snapshot_.waiting.end()) return waiting(*waits);
   say("image", Verdict::pending, "the container is not being watched");
   return end("nothing is known yet", snapshot_.containerdConnected
-                                         ? std::string("ask again in a moment")
+                                         ? std::string("try again in a moment")
                                          : "containerd " + snapshot_.containerdTrouble());
 }
 

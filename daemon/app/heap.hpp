@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the daemon's heap behaves. A node's pods may carry 256 KiB of annotations each, so answers of the
-// runtime are megabytes that live for a moment; glibc's defaults keep what they left behind.
+// runtime are megabytes that live for a moment; glibc's defaults keep the freed memory.
 #pragma once
 
 #include <cstddef>

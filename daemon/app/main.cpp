@@ -17,8 +17,9 @@
 
 namespace {
 
-/// A SIGHUP must not end a daemon that starts or stops, when nobody waits for it. Never destroyed: that would
-/// give it its default action again. Not ignored: programs that are started would inherit that.
+/// A SIGHUP must not end a daemon that starts or stops, when nothing waits for it. The set is never
+/// destroyed: that would restore the default action. The signal is not ignored: started programs would
+/// inherit that.
 void takeSighup() {
   static auto* const loop = new boost::asio::io_context;
   static auto* const signals = new boost::asio::signal_set(*loop, SIGHUP);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a reload cannot apply: a security setting that is read and silently not used would be taken for one
-// that counts.
+// Finds what a reload cannot apply: a security setting that is read and silently not used would seem to be in
+// effect.
 #pragma once
 
 #include "config/model.hpp"

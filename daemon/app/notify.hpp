@@ -22,7 +22,7 @@ class ServiceManager {
   /// "READY=1", "STOPPING=1", "WATCHDOG=1", "STATUS=...". Never blocks. False if the manager's socket does
   /// not take it now; a missing manager is not an error.
   bool tell(std::string_view what) const;
-  /// Again and again until the manager's socket has taken it. It must outlive the call. Cancellable.
+  /// Repeats it until the manager's socket has taken it. This object must outlive the call. Cancellable.
   [[nodiscard]] boost::asio::awaitable<void> insist(std::string what) const;
   /// How often to send WATCHDOG=1: half of the time after which systemd considers the unit hung.
   [[nodiscard]] std::optional<std::chrono::microseconds> watchdogInterval() const { return watchdog_; }

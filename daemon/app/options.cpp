@@ -34,7 +34,7 @@ ParsedOptions parseOptions(int argc, char** argv) {
   app.add_option("--listen", options.listen,
                  "address of the probes and metrics if telemetry.listen names none");
   app.add_option("--sources", options.sources,
-                 "where pods are described if kubernetes.sources says nothing: kubelet, apiserver, or both\n"
+                 "the sources of pods if kubernetes.sources is not set: kubelet, apiserver, or both\n"
                  "with a comma");
   app.add_option("--node-name", options.nodeName, "this node's name in Kubernetes")
       ->envname("NODE_NAME")

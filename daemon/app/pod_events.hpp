@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What recoveries tell of a pod, as Events of Kubernetes. On the daemon's loop; returns at once.
+// Writes what recoveries report about a pod as Kubernetes Events. On the daemon's loop; returns at once.
 #pragma once
 
 #include "app/pod_sources.hpp"

@@ -14,11 +14,11 @@ namespace fallbackd::app {
 
 namespace {
 
-// A recovery takes some milliseconds. What is asked about a pod that is known would take processors from it:
-// a TLS handshake, and kubelet's answer with all pods of the node, which the loop then compares.
+// A recovery takes some milliseconds. Requests about a known pod would take CPU time from it: a TLS
+// handshake, and kubelet's answer with all pods of the node, which the loop then compares.
 constexpr auto kAfterRecovery = std::chrono::milliseconds(500);
 
-// How old an answer may be that another pod of the same owner got.
+// The maximum age of an answer about another pod of the same owner.
 constexpr auto kSharedRollout = std::chrono::seconds(10);
 constexpr auto kSharedEndpoints = std::chrono::seconds(1);
 
@@ -104,13 +104,13 @@ void PodSources::podWaits(const std::string& podUid) {
   if (rollouts_.size() < kube::View::kMaxPods) rollouts_.try_emplace(podUid);
   const auto pod = pods_.find(podUid);
   // Nothing starts before the pod and the values that its variables name are known; values may have changed
-  // since. What else is asked can wait until the fallback has started.
+  // since. Other requests can wait until the fallback has started.
   if (pod == nullptr) return pods_.refresh(podUid);
   askObjects(*pod);
   if (toAsk_.size() < kube::View::kMaxPods && toAsk_.insert(podUid).second) later_->spawn(askLater(podUid));
 }
 
-/// What a pod that is described was told goes with its description.
+/// Answers about a pod that is still described are removed with its description.
 void PodSources::podGone(const std::string& podUid) {
   const auto found = rollouts_.find(podUid);
   if (found == rollouts_.end()) return;
@@ -132,8 +132,8 @@ kube::Facts PodSources::facts(const std::string& podUid) const {
   return found == named_.end() ? kube::Facts() : found->second.facts;
 }
 
-/// When the pod is described, so that the values are there when the API server is not, and again when it
-/// waits, since they may have changed. One request for each pod at a time.
+/// Called when the pod is described, so that the values are there when the API server is not, and again when
+/// it waits, since they may have changed. One request for each pod at a time.
 void PodSources::askObjects(const kube::PodObject& pod) {
   if (!sources_ || !wanted_(pod)) return;
   const auto spec = described(pod.uid);
@@ -227,7 +227,7 @@ void PodSources::askAgain(const std::string& podUid, std::chrono::nanoseconds ma
   if (rollouts_.size() >= kube::View::kMaxPods && !rollouts_.contains(podUid)) return;
   auto& rollout = rollouts_[podUid];
   rollout.asked = false;
-  // An answer of before the pod was there says nothing of its revision.
+  // An answer from before the pod existed shows nothing about its revision.
   askOwner(pod, rollout.told ? maxAge : std::chrono::nanoseconds(0));
 }
 
@@ -277,7 +277,7 @@ bool PodSources::isDeleting(const std::string& podUid) const {
   return pod != nullptr && pod->deleting;
 }
 
-/// Sources tell of every change of a status; nobody here needs those.
+/// Sources report every change of a status; nothing here needs those.
 void PodSources::podsChanged(const std::string& podUid) {
   if (!podUid.empty()) {
     const auto pod = pods_.find(podUid);
@@ -323,10 +323,10 @@ void PodSources::start(const boost::asio::any_io_executor& loop, const config::C
   if (settings.sources.empty() && !settings.events && !settings.namespacePause) return;
   clock_ = &LoopClock::of(loop);
   later_.emplace(loop);
-  sources_.emplace(loop, settingsOf(settings, options, config.cache.state), pods_,
-                   [this](const std::string& what) {
-                     log_.warn("what the API server told is not kept for the next start", {{"error", what}});
-                   });
+  sources_.emplace(
+      loop, settingsOf(settings, options, config.cache.state), pods_, [this](const std::string& what) {
+        log_.warn("what the API server reported is not kept for the next start", {{"error", what}});
+      });
   if (settings.namespacePause) {
     sources_->onNamespaces(pauses_, [this](const kube::SourceState& now) { namespacesChanged(now); });
   }
@@ -341,7 +341,7 @@ void PodSources::tell(kube::EventNote note) {
   if (sources_) sources_->tell(std::move(note));
 }
 
-/// Once for each change. A namespace where nothing is granted is not a failure of the others.
+/// Logs each change once. A namespace where nothing is allowed is not a failure of the others.
 void PodSources::eventsChanged(const kube::EventState& now) {
   const auto before = std::exchange(events_, now).value_or(kube::EventState());
   for (const auto& name : now.forbiddenIn) {
@@ -363,7 +363,7 @@ void PodSources::eventsChanged(const kube::EventState& now) {
   }
 }
 
-/// Once for each change, as of the sources of pods.
+/// Logs each change once, as for the sources of pods.
 void PodSources::namespacesChanged(const kube::SourceState& now) {
   const auto before = std::exchange(namespaces_, now).value_or(kube::SourceState());
   const bool failing = now.health == kube::Health::failing;

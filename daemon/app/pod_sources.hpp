@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon knows of its pods, and tells of them: the sources of the configuration and the Events, with
-// a line in the log for each change of their state, and the pods' specifications for the watcher. On the
-// daemon's loop.
+// What the daemon knows and reports about its pods: the configured sources and the Events, with a log line
+// for each change of their state, and the pods' specifications for the watcher. On the daemon's loop.
 #pragma once
 
 #include "app/options.hpp"
@@ -35,13 +34,13 @@ class PodSources final : public watcher::PodSpecs {
   void podGone(const std::string& podUid) override;
   /// Called with the uid of each pod whose specification becomes known or changes.
   void onChange(std::function<void(const std::string& podUid)> tell) { changed_ = std::move(tell); }
-  /// Called for each description of a pod, also where only its status differs.
+  /// Called for each description of a pod, even if only its status differs.
   void onStatus(std::function<void(const std::string& podUid)> tell) { described_ = std::move(tell); }
 
-  /// Called with what namespaces' annotations pause, by start() at the latest and when it changes. Before
-  /// start().
+  /// Called with what namespaces' annotations pause, by start() at the latest and at each change. Set it
+  /// before start().
   void onPauses(std::function<void(const config::Pause::Orders&)> tell) { pauses_ = std::move(tell); }
-  /// Of the watch of namespaces; absent: it is not configured.
+  /// The state of the watch of namespaces; absent: it is not configured.
   [[nodiscard]] const std::optional<kube::SourceState>& namespaces() const { return namespaces_; }
 
   /// Starts what `settings` name; without sources nothing runs and no file is touched.
@@ -52,34 +51,34 @@ class PodSources final : public watcher::PodSpecs {
     sources_.reset();
   }
 
-  /// Without effect unless Events are configured. Never waits.
+  /// No effect unless Events are configured. Never waits.
   void tell(kube::EventNote note);
   /// Absent: they are not configured.
   [[nodiscard]] const std::optional<kube::EventState>& events() const { return events_; }
 
   [[nodiscard]] const kube::Pods& pods() const { return pods_; }
-  /// Whether the pod's revision has been rolled out, as its owner said when the pod began to wait.
+  /// Whether the pod's revision has been rolled out, according to its owner when the pod began to wait.
   [[nodiscard]] std::optional<kube::RolloutView> rollout(const std::string& podUid) const;
   /// The same for the decision about a stand-in.
   [[nodiscard]] std::optional<standin::RolloutFacts> rolloutFacts(const std::string& podUid) const;
-  /// Asks the pod's owner again. Does not wait.
+  /// Requests the pod's owner again. Does not wait.
   void askRollout(const std::string& podUid);
   /// Which of its owner's pods are ready, as far as it is known. Nothing: the pod is not known, or has no
   /// owner.
   [[nodiscard]] std::optional<standin::EndpointFacts> endpoints(const std::string& podUid) const;
-  /// Asks for them again. Does not wait.
+  /// Requests them again. Does not wait.
   void askEndpoints(const std::string& podUid);
-  /// Whether the pod is Ready with another container than this one; nothing: no status says so.
+  /// Whether the pod is Ready with a different container than this one; nothing: no status shows one.
   [[nodiscard]] std::optional<bool> readyWithout(const std::string& podUid, const std::string& container,
                                                  const std::string& containerId) const;
   [[nodiscard]] bool isDeleting(const std::string& podUid) const;
-  /// For which pods ConfigMaps and Secrets are read; until then for none.
+  /// Sets for which pods ConfigMaps and Secrets are read; until then for none.
   void readFor(std::function<bool(const kube::PodObject&)> wanted) { wanted_ = std::move(wanted); }
-  /// The answer of readFor() may be another one now.
+  /// The result of readFor()'s function may have changed.
   void reconsider();
 
  private:
-  /// What is asked of a pod's owner once.
+  /// What a pod's owner was asked, and what it answered.
   struct Rollout {
     bool asked = false;
     std::optional<kube::RolloutView> told;
@@ -90,10 +89,10 @@ class PodSources final : public watcher::PodSpecs {
     kube::PodPtr object;
     watcher::SpecPtr spec;
     std::size_t unreadable = 0;  // the hash of what was reported as unreadable
-    bool lacked = false;         // somebody asked when there was no room for its text
+    bool lacked = false;         // it was requested when there was no room for its text
   };
 
-  /// What variables of a pod name.
+  /// The objects that a pod's variables name.
   struct Named {
     std::string namespaceName;
     kube::Facts facts;
@@ -117,8 +116,8 @@ class PodSources final : public watcher::PodSpecs {
 
   telemetry::Log& log_;
   kube::Pods pods_;
-  mutable std::map<std::string, Parsed> parsed_;  // by uid; made when somebody asks
-  std::map<std::string, std::size_t> told_;       // by uid: the hash of what outlives a status
+  mutable std::map<std::string, Parsed> parsed_;  // by uid; made on demand
+  std::map<std::string, std::size_t> told_;       // by uid: the hash of all but the status
   std::map<std::string, Rollout> rollouts_;       // by uid, of pods that waited; described, or with a sandbox
   std::map<std::string, Named> named_;            // by uid
   std::function<bool(const kube::PodObject&)> wanted_ = [](const auto&) { return false; };

@@ -18,7 +18,8 @@ std::string inSeconds(Wall::time_point when) {
   return point == std::string::npos ? text : text.substr(0, point) + "Z";
 }
 
-/// The last success only where it is past: a status differs when something happened, not at each request.
+/// Shows the last success only while the source fails: a status differs when something happened, not at each
+/// request.
 json::object sourceJson(const kube::SourceState& state) {
   json::object object{
       {"name", toString(state.kind)}, {"state", toString(state.health)}, {"since", inSeconds(state.since)}};

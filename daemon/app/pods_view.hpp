@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon knows of its pods, and tells of them, for the status and the metrics.
+// What the daemon knows and reports about its pods, for the status and the metrics.
 #pragma once
 
 #include "base/clock.hpp"

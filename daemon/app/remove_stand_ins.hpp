@@ -6,8 +6,8 @@
 
 namespace fallbackd::app {
 
-/// Removes the stand-ins of the daemon with this configuration, and their images; says how many. Fallbacks go
-/// on. Returns an exit code: 1 if containerd does not answer. Blocks.
+/// Removes the stand-ins of the daemon with this configuration, and their images; prints how many. Fallbacks
+/// go on. Returns an exit code: 1 if containerd does not answer. Blocks.
 int removeStandIns(const config::Config& config);
 
 }  // namespace fallbackd::app

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon knows at one moment, copied on its loop so that other threads can read it at leisure.
+// What the daemon knows at one moment, copied on its loop so that other threads can take their time to read
+// it.
 #pragma once
 
 #include "app/pods_view.hpp"
@@ -33,7 +34,7 @@ struct Snapshot {
   bool containerdConnected = false;
   std::string containerdSocket;
   std::string containerdProblem;  // why it is not connected; empty before the first attempt
-  /// "does not answer at SOCKET: WHY", where it is not connected.
+  /// "does not answer at SOCKET: WHY", if it is not connected.
   [[nodiscard]] std::string containerdTrouble() const {
     return "does not answer at " + containerdSocket +
            (containerdProblem.empty() ? "" : ": " + containerdProblem);
@@ -51,7 +52,7 @@ struct Snapshot {
   watcher::Unsticker::Counts unsticks{};
   watcher::IgnoredAnnotations ignoredAnnotations;
   config::Pause pause;
-  bool standInsGone = false;           // as the order wants it
+  bool standInsGone = false;           // as the order requires
   std::string pauseProblem;            // why its file cannot be read: then the node is paused; else empty
   std::optional<config::Drill> drill;  // while it holds
   std::string drillProblem;            // why an order for one is not followed
@@ -60,7 +61,7 @@ struct Snapshot {
   std::optional<std::vector<recovery::BinaryState>> binaries;  // absent: the cache has not been read yet
   cache::Cache::Usage cacheUsage;
   std::vector<cache::RolledBack> rolledBack;  // the configuration's, beside the version floor
-  cache::Cache::Trust trust;                  // what keeps every binary from being admitted
+  cache::Cache::Trust trust;                  // what prevents every admission
   std::map<std::string, std::uint64_t> containerdCalls;
   std::optional<mirror::View> mirror;  // absent: it is off, or could not start
   std::string mirrorProblem;           // why it could not

@@ -144,7 +144,7 @@ json::object settleJson(const config::Config& config) {
           {"problem", config::problemOfSettle(config)}};
 }
 
-/// Without a drill only the problem, which says why one that was ordered does not hold.
+/// Without a drill only the problem: why an ordered drill does not hold.
 json::object drillJson(const Snapshot& snapshot) {
   json::object object{{"problem", snapshot.drillProblem}};
   if (!snapshot.drill) return object;
@@ -180,7 +180,7 @@ json::object mirrorJson(const Snapshot& snapshot) {
           {"text", one.text},
           {"at", rfc3339(one.at)},
           {"times", one.times},
-          {"freshness", one.byDigest   ? "asked by its digest, which cannot change"
+          {"freshness", one.byDigest   ? "requested by its digest, which cannot change"
                         : one.lastSeen ? "from the node, last seen at the registry " + rfc3339(*one.lastSeen)
                                        : "from the node; when the registry last had it is not known"}};
       if (one.lastSeen) image["lastSeen"] = rfc3339(*one.lastSeen);
@@ -370,8 +370,8 @@ Readiness readiness(const Snapshot& snapshot) {
   };
   part("containerd", snapshot.containerdConnected ? "" : snapshot.containerdTrouble(), "");
   part("spawner", snapshot.spawnerRuns ? "" : "is not running", "");
-  // If the revocation list cannot be read, a new daemon would have nothing at all, while this one has what it
-  // admitted before: a rollout must wait. An empty keyring can be a node's first day.
+  // If the revocation list cannot be read, a new daemon would have no binaries at all, while this one has
+  // those that it admitted before: a rollout must wait. An empty keyring may only mean a new node.
   const auto& trust = snapshot.trust;
   part(
       "cache",
@@ -386,7 +386,7 @@ Readiness readiness(const Snapshot& snapshot) {
            ? ""
            : std::to_string(configured - good) + " of " + std::to_string(configured) +
                  " workloads have no admitted binary (fallbackctl list)");
-  if (!snapshot.mirrorProblem.empty()) part("mirror", "", "is not there: " + snapshot.mirrorProblem);
+  if (!snapshot.mirrorProblem.empty()) part("mirror", "", "does not run: " + snapshot.mirrorProblem);
   part("pause", "",
        snapshot.pause.node || snapshot.pause.namespaceCount() > 0
            ? "new recoveries are paused (fallbackctl status)"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A snapshot as JSON, for fallbackctl, the status page and programs of your own.
+// A snapshot as JSON, for fallbackctl, the status page and your own programs.
 #pragma once
 
 #include "app/snapshot.hpp"
@@ -26,15 +26,15 @@ namespace fallbackd::app {
 ///  [{"id", "namespace", "pod", "container", "workload", "binary", "cause", "state", "podIp", "address",
 ///  "pid", "begun", "sinceWaitingMs": {...}, "verdictMs"?, "error"?}]};
 /// durations in milliseconds, times in RFC 3339. verdictMs: from the probe pull to its verdict. "now" is
-/// rounded to 10 s, so that two texts differ only where something happened.
-/// `counts`: of containers by verdict, where they were judged.
+/// rounded to 10 s, so that two texts differ only if something happened. `counts`: containers by verdict, if
+/// they were judged.
 std::string statusJson(const Snapshot& snapshot, const std::optional<coverage::Counts>& counts = {});
 
 /// Counts and sizes, in the style of expvar.
 std::string varsJson(const Snapshot& snapshot);
 
 /// Whether the node's pods can be helped, one line per part: "ok containerd", "not ready spawner: WHY",
-/// "warning coverage: WHY". Warnings do not affect readiness: a new daemon would have them as well.
+/// "warning coverage: WHY". Warnings do not affect readiness: a new daemon would have them, too.
 struct Readiness {
   bool ready = true;
   std::string text;

@@ -112,7 +112,7 @@ TEST_F(NotStarted, BehindAHungPullTheFallbackServesUntilTheContainerComes) {
               HasSubstr("behind the pull of " + hungImage() + " for pod shop/cart-0"));
   const auto explained = explain("web-0");
   for (const auto& part :
-       {hungImage(), std::string("pod shop/cart-0: registry "), silent_->address() + " stalls since 2"})
+       {hungImage(), std::string("pod shop/cart-0: registry "), silent_->address() + " has stalled since 2"})
     EXPECT_THAT(explained, HasSubstr(part));
   EXPECT_GE(recovery.at("sinceWaitingMs").at("detected").to_number<double>(), 3000) << "startTimeout is 3 s";
   EXPECT_EQ(puller.containerOf("web-0"), "") << "the hanging pull did not hang";

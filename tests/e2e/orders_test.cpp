@@ -237,7 +237,7 @@ TEST_F(Orders, ADrillEndsByItselfAndOneThatCannotBeReadIsNone) {
     return waitUntil(kCeiling, [&] { return statusText().find(text) != std::string::npos; });
   };
   std::ofstream(file) << "everything: please\n";
-  EXPECT_TRUE(says("a drill was ordered and does not hold: ") && says(file.string() + ":1:")) << statusText();
+  EXPECT_TRUE(says("a drill was ordered but does not hold: ") && says(file.string() + ":1:")) << statusText();
   write("cart", 600s);
   EXPECT_TRUE(says("no workload of the configuration has the name \"cart\"")) << statusText();
   E2E_TRY(const auto stopped, order({"drill", "stop"}));

@@ -267,7 +267,7 @@ TEST_F(Specification, UntilItIsKnownNothingStartsAndTheReasonIsShown) {
   ASSERT_NO_FATAL_FAILURE(configure("[apiserver]"));
   put(described());
   start(pod());
-  EXPECT_TRUE(explains("nobody has described the pod yet; apiserver fails")) << explain();
+  EXPECT_TRUE(explains("no source has described the pod yet; apiserver fails")) << explain();
   EXPECT_THAT(explain(), Not(HasSubstr("no workload covers this pod")));
   api_.heal();
   EXPECT_TRUE(reaches("web-0", "ready")) << explain();

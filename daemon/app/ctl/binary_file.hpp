@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A binary that is not in the cache: a file, and the attestations that somebody gives for it.
+// A binary that is not in the cache: a file, and the attestations that are given for it.
 #pragma once
 
 #include "cache/install.hpp"

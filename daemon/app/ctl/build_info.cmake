@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # cmake -DSOURCE=FOLDER -DOUT=FILE.cpp -P build_info.cmake: names the commit. Touches the file only if it changes. Without git
-# (an image builder copies only the sources), the variables REVISION and SOURCE_DATE_EPOCH say it.
+# (an image builder copies only the sources), the variables REVISION and SOURCE_DATE_EPOCH name it.
 set(ENV{TZ} UTC)
 set(commit "$ENV{REVISION}")
 set(date "")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this program was built from. The source file is written by each build (build_info.cmake).
+// What this program was built from. Each build writes the source file (build_info.cmake).
 #pragma once
 
 namespace fallbackd::ctl {

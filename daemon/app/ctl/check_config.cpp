@@ -32,7 +32,7 @@ struct CheckOptions {
   std::string socket = ClientOptions().socket;
 };
 
-/// What the daemon of this node reads; without a daemon, what it would read.
+/// Fills in the files that the daemon of this node reads; without a daemon, those that it would read.
 void askDaemon(CheckOptions& options) {
   if (options.file) return;
   options.file = "/etc/fallbackd/fallbackd.yaml";
@@ -62,7 +62,7 @@ void findOpenPoints(const std::string& file, config::Problems& problems) {
   }
 }
 
-/// @0.0.0 is what init writes where it knows no version.
+/// @0.0.0 is what init writes if it knows no version.
 void findUnknownVersions(const config::Config& config, config::Problems& problems) {
   for (const auto& workload : config.workloads) {
     if (workload.binary.version != "0.0.0") continue;
@@ -73,7 +73,7 @@ void findUnknownVersions(const config::Config& config, config::Problems& problem
   }
 }
 
-/// What is valid and yet better otherwise.
+/// Notes what is valid but could be better.
 void noteMirror(const config::MirrorSettings& mirror) {
   constexpr unsigned kFirstUnprivilegedPort = 1024;
   if (!mirror.listen) {
@@ -82,7 +82,7 @@ void noteMirror(const config::MirrorSettings& mirror) {
     std::printf(
         "note: mirror.listen is off, but files below %s make containerd ask %s first; `fallbackctl mirror "
         "disable "
-        "--write` takes that out\n",
+        "--write` removes that\n",
         mirror.hostsDir.c_str(), blocks.begin()->c_str());
     return;
   }

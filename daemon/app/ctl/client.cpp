@@ -39,7 +39,7 @@ tl::unexpected<Error> notThere(const std::string& socket, int error) {
               "connect to " + socket + " (is fallbackd running here, and are you root?)", error);
 }
 
-/// As poll() takes them: -1 if it may wait for ever.
+/// For poll(): -1 if it may wait for ever.
 int millisecondsUntil(Stamp deadline) {
   if (deadline == Stamp::max()) return -1;
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::system().now());

@@ -85,8 +85,8 @@ std::vector<Described> describe(const CLI::App& app) {
   return all;
 }
 
-// The command is what words before this one name; then candidates come from tables by command: option values,
-// options, commands or the argument's words, pods.
+// The words before this one determine the command; candidates then come from tables by command: option
+// values, options, commands or the argument's words, pods.
 constexpr const char* kBashHead = R"bash(_fallbackctl() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command='' words='' i
   COMPREPLY=()

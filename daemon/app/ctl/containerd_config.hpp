@@ -9,7 +9,7 @@
 
 namespace fallbackd::ctl {
 
-/// What it says of hosts.toml files. Stage cli; and the errors of parseContainerdConfig().
+/// Its settings for hosts.toml files. Stage cli; and the errors of parseContainerdConfig().
 Result<mirror::RegistryConfig> readContainerdConfig(const std::string& file);
 
 }  // namespace fallbackd::ctl

@@ -67,13 +67,13 @@ Result<Texts> texts(const CoverageOptions& options) {
         "-o json, and give the file to --from");
   }
   if (!text && text.error().reason == Reason::too_large && options.space.empty())
-    text.error().context += "; --namespace asks for one namespace alone";
+    text.error().context += "; --namespace limits it to one namespace";
   FB_TRY(auto found, std::move(text));
   all.emplace_back("kubectl get", std::move(found));
   return all;
 }
 
-/// Everything that a pod or a workload names.
+/// All binaries that a pod or a workload names.
 std::set<BinaryRef> refsIn(const config::Config& config, const std::vector<coverage::Template>& templates) {
   std::set<BinaryRef> refs;
   for (const auto& one : config.workloads) refs.insert(one.binary);
@@ -83,7 +83,7 @@ std::set<BinaryRef> refsIn(const config::Config& config, const std::vector<cover
   return refs;
 }
 
-/// As the node would admit them; nothing is changed.
+/// Examines them as the node would; changes nothing.
 std::map<BinaryRef, coverage::Binary> examined(const config::Config& config,
                                                const std::set<BinaryRef>& refs) {
   cache::AdmissionOptions options;
@@ -106,7 +106,7 @@ std::map<BinaryRef, coverage::Binary> examined(const config::Config& config,
 
 struct Judged {
   json::object report;
-  int code = kOk;  // else nothing could be judged
+  int code = kOk;  // otherwise nothing could be judged
 };
 
 Judged nothing(int code) {
@@ -159,7 +159,7 @@ Judged judgeOffline(const CoverageOptions& options) {
   if (homeless > 0) {
     const bool one = homeless == 1;
     complain(std::to_string(homeless) + (one ? " object names" : " objects name") + " no namespace and " +
-             (one ? "is" : "are") + " judged as of namespace default; say --namespace");
+             (one ? "is" : "are") + " judged as in namespace default; give --namespace");
   }
   return {coverage::reportOf(pods)};
 }
@@ -183,7 +183,7 @@ bool counts(const json::object& container, const std::vector<std::string>& accep
          std::find(accepted.begin(), accepted.end(), text(container, "verdict")) == accepted.end();
 }
 
-/// What the person did not ask for is left out; returns the number of problems that count.
+/// Removes what was not requested; returns the number of problems that count.
 std::size_t select(json::object& report, const CoverageOptions& options) {
   std::size_t problems = 0;
   json::array pods;
@@ -267,25 +267,26 @@ std::vector<std::string> problemVerdicts() {
 void addCoverage(CLI::App& app, Run& run) {
   auto options = std::make_shared<CoverageOptions>();
   auto* command = app.add_subcommand(
-      "coverage", "say which containers would be rescued: those of the node, of a cluster or of manifests");
+      "coverage", "show which containers would be rescued: those of the node, of a cluster or of manifests");
   addClientOptions(*command, options->client);
   auto* from = command->add_option("--from", options->from,
                                    "judge these manifests instead (YAML or JSON); - is standard input");
   auto* cluster = command->add_flag("--cluster", options->cluster,
                                     "judge everything that `kubectl get` finds in the cluster");
-  command->add_option("-c,--config", options->configFile, "of --from and --cluster: the node's configuration")
+  command
+      ->add_option("-c,--config", options->configFile, "for --from and --cluster: the node's configuration")
       ->capture_default_str();
   command
       ->add_option("--binaries", options->binaries,
-                   "of --from and --cluster: NAME@VERSION,... that exist, instead of the cache")
+                   "for --from and --cluster: NAME@VERSION,... that exist, instead of the cache")
       ->delimiter(',');
   command->add_option("-n,--namespace", options->space,
-                      "only this namespace; of manifests also that of objects that name none");
+                      "only this namespace; for manifests, also that of objects that name none");
   command->add_option("--accept", options->accepted, "verdicts that do not count as problems")
       ->delimiter(',')
       ->check(CLI::IsMember(problemVerdicts()));
   command->add_flag("--problems", options->problemsOnly, "show only what is not rescued");
-  command->add_flag("--details", options->details, "show what each fallback would not have, and what to do");
+  command->add_flag("--details", options->details, "show what each fallback would lack, and what to do");
   from->excludes(cluster);
   command->callback([options, &run] { run = [options] { return show(*options); }; });
 }

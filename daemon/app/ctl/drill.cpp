@@ -73,7 +73,7 @@ std::string inSeconds(Wall::time_point when) {
   return rfc3339(when).substr(0, 19) + "Z";
 }
 
-/// The status' `drill`; null where the daemon is older.
+/// The status' `drill`; null if the daemon is older.
 const json::object* drillOf(const json::value& status) {
   const auto* const root = status.if_object();
   const auto* const drill = root == nullptr ? nullptr : root->if_contains("drill");
@@ -86,7 +86,7 @@ bool isTold(const json::object& told, const std::optional<Drill>& wanted) {
          rawText(told, "until") == rfc3339(wanted->until);
 }
 
-/// Waits until the daemon follows the order, or says why it does not.
+/// Waits until the daemon follows the order, or reports why it does not.
 int awaitDaemon(const DrillOptions& options, const std::optional<Drill>& wanted) {
   std::string problem;
   const auto follows = [&](const std::string& status) {
@@ -116,7 +116,7 @@ const json::object* workloadOf(const json::value& status, const std::string& nam
   return nullptr;
 }
 
-/// By whose order nothing is started for that pod: "the node", "namespace shop"; or nothing.
+/// What is paused, so that nothing is started for that pod: "the node", "namespace shop"; or nothing.
 std::string pausedBy(const json::value& status, const std::string& podNamespace) {
   const auto* const pause = status.as_object().if_contains("pause");
   if (pause == nullptr || !pause->is_object()) return {};
@@ -147,7 +147,7 @@ int startDrill(DrillOptions options) {
   }
   const auto* const told = drillOf(*status);
   if (told != nullptr && told->contains("pod")) {
-    complain("one holds already: " + drillLine(*told, rawText(status->as_object(), "now")));
+    complain("a drill holds already: " + drillLine(*told, rawText(status->as_object(), "now")));
     return kFailed;
   }
   if (const auto paused = pausedBy(*status, pod->first); !paused.empty()) {
@@ -168,7 +168,7 @@ int startDrill(DrillOptions options) {
   std::printf("drill of workload %s until %s: only for pod %s/%s with the label %s=%s\n",
               drill.workload.c_str(), inSeconds(drill.until).c_str(), drill.podNamespace.c_str(),
               drill.pod.c_str(), std::string(config::kDrillLabel).c_str(), drill.pod.c_str());
-  std::printf("make that pod, from the Deployment (or what else makes its pods):\n");
+  std::printf("create that pod from the Deployment (or whatever makes its pods):\n");
   std::printf("  kubectl -n %s get deploy NAME -o yaml | fallbackctl drill pod %s --node %s --container %s",
               drill.podNamespace.c_str(), drill.workload.c_str(), node.c_str(),
               rawText(*workload, "container").c_str());
@@ -227,7 +227,7 @@ int printPod(const DrillOptions& options) {
 
 std::string drillLine(const json::object& drill, std::string_view now) {
   const auto problem = rawText(drill, "problem");
-  if (!problem.empty()) return "a drill was ordered and does not hold: " + printable(problem);
+  if (!problem.empty()) return "a drill was ordered but does not hold: " + printable(problem);
   if (!drill.contains("pod")) return {};
   const auto reason = rawText(drill, "reason");
   return "A DRILL of workload " + text(drill, "workload") + " holds for pod " + text(drill, "namespace") +
@@ -252,7 +252,7 @@ void addDrill(CLI::App& app, Run& run) {
                     "NAMESPACE/NAME; default: WORKLOAD-drill in the workload's namespace");
   start->add_option("--reason", starting->reason, "shown in status, log and page");
   add("stop", "end it before its time", stopDrill);
-  add("status", "whether one holds, for which pod", showDrill);
+  add("status", "show whether a drill holds, and for which pod", showDrill);
 
   auto options = std::make_shared<DrillOptions>();
   auto* pod =

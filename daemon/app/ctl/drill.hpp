@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An operator's drill: what the daemon says of it, and the pod that is made for it.
+// An operator's drill: what the daemon reports about it, and the pod that is made for it.
 #pragma once
 
 #include "base/error.hpp"
@@ -14,7 +14,7 @@
 
 namespace fallbackd::ctl {
 
-/// One line about the status' `drill`; empty where there is none. `now`: the status' own time.
+/// One line about the status' `drill`; empty if there is none. `now`: the status' own time.
 std::string drillLine(const boost::json::object& drill, std::string_view now);
 
 struct DrillPodOptions {
@@ -38,7 +38,7 @@ struct DrillPod {
 /// A pod like those that the first object with a pod template makes: on one node, for a limited time, with
 /// the image of one container on a registry that does not exist, without the labels by which Services and
 /// controllers would take it for theirs, without init containers, and with empty volumes in place of those
-/// that the real pods write. Stage cli. Reason not_permitted: it would be in a namespace of the node.
+/// that the real pods write. Stage cli. Reason not_permitted: it would share a namespace with the node.
 Result<DrillPod> makeDrillPod(const std::vector<coverage::Manifest>& manifests,
                               const DrillPodOptions& options);
 

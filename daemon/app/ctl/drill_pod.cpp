@@ -30,8 +30,8 @@ json::array& arrayIn(json::object& spec, const char* key) {
   return value.as_array();
 }
 
-/// What the API server or a controller wrote into it, what would keep it from this node, what two pods of a
-/// node cannot share, and what runs before its containers.
+/// Removes what the API server or a controller wrote into it, what would keep it from this node, what two
+/// pods of a node cannot share, and what runs before its containers.
 void strip(json::object& spec, DrillPod& pod) {
   for (const auto* key :
        {"affinity", "ephemeralContainers", "hostname", "nodeSelector", "preemptionPolicy", "priority",
@@ -58,8 +58,8 @@ void strip(json::object& spec, DrillPod& pod) {
   }
 }
 
-/// Whether a container may write to it. Of a socket, a read-only mount does not keep anybody from talking to
-/// what listens there.
+/// Whether a container may write to it. A read-only mount of a socket does not prevent talking to what
+/// listens there.
 bool isWritable(json::object& spec, const std::string& volume, const json::object& hostPath) {
   if (field::text(hostPath, "type") == "Socket") return true;
   for (auto& item : arrayIn(spec, "containers")) {
@@ -85,7 +85,7 @@ bool isHarmless(json::object& spec, const json::object& volume) {
   return path != nullptr && !isWritable(spec, field::text(volume, "name"), *path);
 }
 
-/// What the real pods write must not be written by a rehearsal.
+/// A rehearsal must not write what the real pods write.
 void emptyVolumes(json::object& spec, DrillPod& pod) {
   auto volumes = arrayIn(spec, "volumes");
   for (auto& item : volumes) {
@@ -129,7 +129,7 @@ void replaceClaims(const json::object& object, json::object& spec, DrillPod& pod
 }
 
 /// fallbackd's own, and those that confine its containers. Others may give the pod an address or a network of
-/// the real pods, or have something put into it.
+/// the real pods, or inject something into it.
 json::object annotationsOf(const json::object& from) {
   json::object kept;
   const auto* const all = field::objectAt(from, {"metadata", "annotations"});

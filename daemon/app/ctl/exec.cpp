@@ -81,7 +81,7 @@ Result<> checkHealth(const cache::Admitted& admitted, std::chrono::nanoseconds t
   if (child < 0) return failErrno(Stage::health_check, "fork");
   if (child == 0) {
     ::setpgid(0, 0);
-    // Nothing of the check may outlive us.
+    // No process of the check may outlive us.
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && ::getppid() == parent) execute(admitted.executable, words);
     const int error = errno;
     static_cast<void>(::write(writer.get(), &error, sizeof error) == sizeof error);

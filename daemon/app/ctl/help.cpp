@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl help and version, the examples of every command, and what is said of a command that does not
-// exist.
+// fallbackctl help and version, the examples of every command, and the message about an unknown command.
 #include "app/ctl/build_info.hpp"
 #include "app/ctl/commands.hpp"
 #include "app/ctl/document.hpp"

@@ -63,7 +63,7 @@ int init(const InitOptions& options) {
   std::printf("%s", starter.yaml.c_str());
   if (others > 0) complain(std::to_string(others) + " objects create no pods and are left out");
   if (templates.owned > 0) {
-    complain(std::to_string(templates.owned) + " objects are left out, since their owners are there, too");
+    complain(std::to_string(templates.owned) + " objects are left out, because their owners are there, too");
   }
   if (starter.openPoints > 0)
     complain(std::to_string(starter.openPoints) + " points to decide; look for TODO");
@@ -77,12 +77,12 @@ void addInit(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand(
       "init", "write a first configuration from `kubectl get deploy NAME -o yaml` on standard input");
   command->add_option("FILE", options->files, "manifests, YAML or JSON; default: standard input");
-  command->add_option("-n,--namespace", options->space, "of objects that name none");
+  command->add_option("-n,--namespace", options->space, "the namespace of objects that name none");
   command->add_option("-c,--config", options->configFile,
                       "the node's configuration: what its launcher allows");
   command->add_flag(
       "--short", options->shortForm,
-      "match and binary alone, for nodes with kubernetes.sources; and the annotation instead of it");
+      "only match and binary, for nodes with kubernetes.sources; and the annotation instead of it");
   command->callback([options, &run] { run = [options] { return init(*options); }; });
 }
 

@@ -172,7 +172,7 @@ int install(const InstallOptions& options) {
     std::set<std::string> names;
     for (const auto& item : items) names.insert(item.ref.name);
     auto removed = inUse(options.cache).and_then([&](auto refs) {
-      // An older version is installed for somebody who is about to name it.
+      // An older version may be installed for a configuration that is about to name it.
       for (const auto& item : items) refs.insert(item.ref);
       return installer->prune(options.keep, names, refs);
     });
@@ -205,7 +205,7 @@ void addInstall(CLI::App& app, Run& run) {
                    "other names are left alone")
       ->check(CLI::Range(1, 1000));
   command->add_flag("--replace-foreign", options->replaceForeign,
-                    "replace a version that is there with other bytes, signed by another key");
+                    "replace an existing version that has different bytes, signed by a different key");
   addFormat(*command, options->format);
   command->add_option("FILE", options->file, "the binary");
   command->callback([options, &run] { run = [options] { return install(*options); }; });

@@ -59,7 +59,7 @@ Result<> generate(const KeygenOptions& options) {
   FB_TRY(const auto publicKey, cache::PublicKey::parse(publicPem, "the new key"));
   FB_CHECK(writeNewFile(options.prefix + ".key", privatePem, 0600));
   auto both = writeNewFile(options.prefix + ".pub", notBefore + notAfter + publicPem, 0644);
-  // A private key that nobody was told of, and that the next attempt would not replace.
+  // Nobody was told of this private key, and the next attempt would not replace it.
   if (!both) static_cast<void>(::unlink((options.prefix + ".key").c_str()));
   FB_CHECK(std::move(both));
   std::printf(
@@ -81,8 +81,8 @@ void addKeygen(CLI::App& app, Run& run) {
                       "a date: the key's signatures are not valid after it");
   command->add_flag("--encrypt", options->encrypt, "encrypt the private key with a passphrase (PKCS#8)");
   command->add_option("--passphrase-file", options->passphraseFile,
-                      "its first line is the passphrase; else the variable " +
-                          std::string(kPassphraseVariable) + " has it, else you are asked, twice");
+                      "its first line is the passphrase; without it, the variable " +
+                          std::string(kPassphraseVariable) + " has it, or you are asked, twice");
   command->add_option("--out", options->prefix, "PREFIX of the two files")->required();
   command->callback([options, &run] { run = [options] { return exitCodeOf(generate(*options)); }; });
 }

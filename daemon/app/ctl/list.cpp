@@ -141,7 +141,7 @@ struct LookOptions {
 };
 
 /// A cache with nothing in it but a copy of the file and its bundles, judged with the node's keys and its
-/// floor. Whoever runs this owns it, and may own the keys.
+/// floor. The user who runs this owns it, and may own the keys.
 Result<Examined> examineFile(const LookOptions& options, CacheChoice choice) {
   FB_TRY(const auto item, binaryFile(options.refs.front(), options.bundles));
   std::error_code error;
@@ -233,7 +233,8 @@ void addLook(CLI::App& app, Run& run, const char* name, const char* description,
 }  // namespace
 
 void addVerify(CLI::App& app, Run& run) {
-  addLook(app, run, "verify", "check whether binaries in the cache would be admitted, and say why not", true);
+  addLook(app, run, "verify", "check whether binaries in the cache would be admitted, and report why not",
+          true);
 }
 
 void addList(CLI::App& app, Run& run) {

@@ -54,7 +54,7 @@ struct MirrorOptions {
   std::string order = "first";
 };
 
-/// What the options and fallbackd's configuration say together.
+/// The options combined with fallbackd's configuration.
 struct MirrorPlan {
   std::string hostsDir;
   std::string address;
@@ -90,9 +90,9 @@ std::optional<MirrorPlan> planOf(const MirrorOptions& options, bool enable) {
   plan.listens = options.address || settings.listen;
   if (enable && !plan.listens) {
     complain((options.write && !options.force ? "" : "note: ") + options.configFile +
-             " has no mirror.listen: nobody would answer containerd, and containerd 1.x would tell that in "
-             "place of "
-             "what the registry says. Set mirror.listen: " +
+             " has no mirror.listen: nothing would answer containerd, and containerd 1.x would report that "
+             "instead of "
+             "the registry's answer. Set mirror.listen: " +
              plan.address + " and restart the daemon first");
   }
   plan.tokenFile = options.tokenFile.value_or(settings.tokenFile);
@@ -114,7 +114,7 @@ bool isReadByContainerd(const MirrorOptions& options, const MirrorPlan& plan) {
   const auto found = readContainerdConfig(options.containerdConfig);
   if (!found) {
     complain(found.error().message());
-    complain("say where containerd's configuration is: --containerd-config FILE, or --any-containerd-config");
+    complain("give containerd's configuration: --containerd-config FILE, or --any-containerd-config");
     return false;
   }
   if (found->hasMirrors) {
@@ -136,11 +136,11 @@ bool isReadByContainerd(const MirrorOptions& options, const MirrorPlan& plan) {
   return false;
 }
 
-/// A hosts.toml as it is and as it shall be.
+/// A hosts.toml as it is and as it should be.
 struct HostsChange {
   std::string folder;
   std::optional<std::string> before;  // absent: there is no file
-  std::optional<std::string> after;   // absent: there shall be none
+  std::optional<std::string> after;   // absent: it is to be removed
   struct stat facts {};               // of `before`
 
   [[nodiscard]] std::string file() const { return folder + "/" + kHostsFile; }
@@ -184,7 +184,7 @@ Result<> writeChange(const HostsChange& change) {
   return {};
 }
 
-/// The lines that the one text has and the other has not, without the token.
+/// The lines that one text has and the other does not, without the token.
 void printLines(char sign, const std::string& longer, const std::string& shorter) {
   constexpr std::string_view kSecret = "\"Bearer ";
   std::size_t same = 0;
@@ -225,7 +225,7 @@ int applyAll(const std::vector<HostsChange>& changes, const MirrorOptions& optio
   return kOk;
 }
 
-/// Files as Docker has them; containerd reads them only where there is no hosts.toml.
+/// Certificates as Docker has them; containerd reads them only if there is no hosts.toml.
 bool hasCertificates(const std::string& folder) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
@@ -235,7 +235,7 @@ bool hasCertificates(const std::string& folder) {
   return false;
 }
 
-/// The folder that containerd takes for the registry; a new one only if it takes no other's place.
+/// The folder that containerd uses for the registry; a new one only if it replaces no other.
 std::string folderOf(const MirrorPlan& plan, const std::string& registry) {
   for (const auto& one : mirror::hostsFolders(plan.hostsDir, registry)) {
     if (!one.ends_with("/_default") && fs::exists(one)) return one;
@@ -245,7 +245,7 @@ std::string folderOf(const MirrorPlan& plan, const std::string& registry) {
   const auto others = text ? mirror::withoutBlock(*text, general) : text;
   if (registry == "_default" || !others || *others == mirror::kMadeByUs)
     return plan.hostsDir + "/" + registry;
-  std::printf("%s has no folder of its own: containerd takes %s for it\n", registry.c_str(), general.c_str());
+  std::printf("%s has no folder: containerd uses %s for it\n", registry.c_str(), general.c_str());
   return general;
 }
 
@@ -257,7 +257,7 @@ int enable(const MirrorOptions& options) {
     return kUsage;
   }
   if (options.write && !plan->listens && !options.force) {
-    complain("nothing is written; --address says where the mirror listens, --force writes all the same");
+    complain("nothing is written; --address names the mirror's address, --force writes anyway");
     return kFailed;
   }
   if (!isReadByContainerd(options, *plan)) return kFailed;
@@ -303,7 +303,7 @@ int disable(const MirrorOptions& options) {
   for (const auto& entry : fs::directory_iterator(plan->hostsDir, error)) folders.push_back(entry.path());
   const bool absent = error == std::errc::no_such_file_or_directory;
   if (error && !(absent && !options.hostsDir)) {
-    complain("nothing is taken out: the folder " + plan->hostsDir + " of hosts.toml files cannot be read: " +
+    complain("nothing is removed: the folder " + plan->hostsDir + " of hosts.toml files cannot be read: " +
              error.message() + " (mirror.hostsDir or --hosts-dir names it)");
     return kFailed;
   }
@@ -350,20 +350,20 @@ void addMirrorOptions(CLI::App& command, MirrorOptions& options) {
                      "only this registry; may be given several times (default: those of workloads)");
   command.add_flag("--every-registry", options.everyRegistry,
                    "_default: every registry that has no folder of its own");
-  command.add_flag("--write", options.write, "do it; without it, only say what would be done");
+  command.add_flag("--write", options.write, "do it; without it, only show what would be done");
 }
 
 }  // namespace
 
 void addMirror(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("mirror", "make containerd ask fallbackd's mirror, or no longer");
+  auto* command = app.add_subcommand("mirror", "make containerd ask fallbackd's mirror, or stop it");
   command->require_subcommand(1);
   auto options = std::make_shared<MirrorOptions>();
   auto* on = command->add_subcommand("enable", "add the mirror to the hosts.toml files of registries");
   addMirrorOptions(*on, *options);
   on->add_option("--address", options->address, "of the mirror (default: mirror.listen)");
   on->add_option("--token-file", options->tokenFile, "made if it is missing (default: mirror.tokenFile)");
-  on->add_option("--order", options->order, "where it stands among other hosts; the registry is always last")
+  on->add_option("--order", options->order, "its place among other hosts; the registry is always last")
       ->check(CLI::IsMember({"first", "last"}))
       ->capture_default_str();
   on->add_option("--containerd-config", options->containerdConfig, "checked for config_path")
@@ -371,7 +371,7 @@ void addMirror(CLI::App& app, Run& run) {
   on->add_flag("--any-containerd-config", options->anyConfig, "do not check it");
   on->add_flag("--force", options->force, "write although the configuration has no mirror.listen");
   on->add_flag("--best-effort", options->bestEffort,
-               "succeed also where it cannot be done, and say why: fallbackd works without it");
+               "succeed even if it cannot be done, and report why: fallbackd works without it");
   on->callback([options, &run] {
     run = [options] {
       const int code = enable(*options);

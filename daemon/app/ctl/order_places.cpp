@@ -34,7 +34,7 @@ bool complete(OrderPlaces& places) {
 }
 
 bool isReason(const std::string& reason) {
-  // Of more lines, or of what cannot be read, the daemon makes a pause of the whole node.
+  // The daemon takes several lines, or text that it cannot read, for a pause of the whole node.
   const bool isLine = !config::findFault(reason) && reason.find_first_of("\t\r\n") == std::string::npos;
   if (isLine && reason.size() <= config::kMaxPauseReason) return true;
   complain("--reason must be one line of UTF-8, of at most " + std::to_string(config::kMaxPauseReason) +

@@ -20,11 +20,11 @@ struct OrderPlaces {
 /// --config, --state and --socket.
 void addOrderPlaces(CLI::App& command, OrderPlaces& places);
 
-/// Fills what the configuration file says and the command line does not. False, with its diagnostics on
+/// Fills in from the configuration file what the command line does not set. False, with its diagnostics on
 /// stderr, if the file is refused.
 bool complete(OrderPlaces& places);
 
-/// Whether the daemon can read it as an order's reason: one line of UTF-8, not too long. If not, says so.
+/// Whether the daemon can read it as an order's reason: one line of UTF-8, not too long. If not, reports it.
 bool isReason(const std::string& reason);
 
 }  // namespace fallbackd::ctl

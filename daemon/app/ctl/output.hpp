@@ -19,7 +19,7 @@ constexpr int kUsage = 2;   // command line or configuration
 void complain(const std::string& text);
 /// The same for an Error; returns kFailed.
 int complain(const Error& error);
-/// kOk; or complains and returns kUsage if the command line was wrong, else kFailed.
+/// kOk; or complains and returns kUsage if the command line was wrong, otherwise kFailed.
 int exitCodeOf(const Result<>& done);
 
 /// `code`, at the end of a command. Where standard output has not taken everything, as on a full disk:
@@ -31,7 +31,7 @@ int afterOutput(int code);
 std::string printable(std::string_view text);
 
 /// Columns as wide as their widest cell, two spaces apart, on stdout; cells are made printable. A row of one
-/// cell is a line of its own.
+/// cell is a separate line.
 void printTable(const std::vector<std::vector<std::string>>& rows);
 
 /// 1536 -> "1.5 KiB"

@@ -82,14 +82,14 @@ Result<std::map<std::string, std::string>> labelsOf(const BuildOptions& options)
     const auto name = one.substr(0, equals);
     if (name == pack::kPackLabel) {
       return fail(Stage::cli, Reason::usage,
-                  "--label " + name + ": it says what the pack has, and is written by itself");
+                  "--label " + name + ": pack build writes it; it lists the content of the pack");
     }
     labels[name] = one.substr(equals + 1);
   }
   return labels;
 }
 
-/// What LAYOUT:TAG can name.
+/// Whether LAYOUT:TAG can name it.
 Result<> checkTag(const std::string& tag) {
   constexpr std::size_t kMaxTag = 128;
   const bool plain = std::all_of(tag.begin(), tag.end(), [](unsigned char c) {
@@ -102,7 +102,7 @@ Result<> checkTag(const std::string& tag) {
                   std::to_string(kMaxTag));
 }
 
-/// Of the binaries, and of the installer where there is one.
+/// The bytes of the binaries, and of the installer if there is one.
 std::uint64_t bytesIn(const std::string& folder, const pack::PackImage& image) {
   std::error_code failed;
   const auto own = fs::file_size(image.installer, failed);

@@ -40,7 +40,7 @@ std::string packTextIn(const std::string& document, std::string_view key) {
                                                    : cache::stringAt(fields->get_object(), pack::kPackLabel);
 }
 
-/// What the pack declares: an annotation of its manifest, or, of an older pack, a label.
+/// What the pack declares: an annotation of its manifest, or, for an older pack, a label.
 Result<json::array> contentOfPack(const std::string& image, const std::vector<std::string>& more) {
   const auto ask = [&](std::vector<std::string> argv) {
     argv.insert(argv.end(), more.begin(), more.end());
@@ -97,7 +97,7 @@ int push(const ShipOptions& options) {
   return exitCodeOf(showProgram(argv));
 }
 
-/// Until SIGTERM or SIGINT: also as process 1, which the kernel ends by no signal that it does not wait for.
+/// Waits for SIGTERM or SIGINT, also as process 1, which the kernel ends only by signals that it handles.
 int waitForTheEnd() {
   sigset_t ends{};
   ::sigemptyset(&ends);

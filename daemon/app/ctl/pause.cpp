@@ -29,7 +29,7 @@ namespace json = boost::json;
 using config::Pause;
 
 constexpr std::chrono::seconds kPatience{10};
-constexpr std::chrono::seconds kRemovalPatience{45};  // kubelet reads for 30 s how those of a gone pod ended
+constexpr std::chrono::seconds kRemovalPatience{45};  // kubelet reads for 30 s how a deleted pod's ended
 
 struct PauseOptions : OrderPlaces {
   std::vector<std::string> namespaces;  // empty: the node
@@ -51,7 +51,7 @@ bool complete(PauseOptions& options) {
   return isReason(options.reason);
 }
 
-/// The orders that the daemon follows, as its status tells them.
+/// The orders that the daemon follows, according to its status.
 Pause ordersIn(const json::object& status) {
   Pause pause;
   const auto orderOf = [](const json::object& one) {
@@ -70,8 +70,8 @@ Pause ordersIn(const json::object& status) {
   return pause;
 }
 
-/// Waits until the daemon follows the order. A failure: it may not be running, and then reads it at its
-/// start.
+/// Waits until the daemon follows the order. A failure: the daemon may not be running, and then reads the
+/// order when it starts.
 Result<> followed(const std::string& socket, const Pause& wanted) {
   return listen(
       socket,
@@ -145,7 +145,7 @@ int endPause(const PauseOptions& options) {
 
 void addPause(CLI::App& app, Run& run) {
   auto options = std::make_shared<PauseOptions>();
-  auto* command = app.add_subcommand("pause", "start no new fallbacks on this node; those that run go on");
+  auto* command = app.add_subcommand("pause", "start no new fallbacks on this node; running ones go on");
   addNamespaces(*command, *options);
   addOrderPlaces(*command, *options);
   command->add_option("--reason", options->reason, "shown in status, log and page");
@@ -164,7 +164,7 @@ void addRemoveAll(CLI::App& app, Run& run) {
 void addResume(CLI::App& app, Run& run) {
   auto options = std::make_shared<PauseOptions>();
   auto* command =
-      app.add_subcommand("resume", "end a pause: of the namespaces that are named, else every pause");
+      app.add_subcommand("resume", "end the pause of the given namespaces, or without any every pause");
   addNamespaces(*command, *options);
   addOrderPlaces(*command, *options);
   command->callback([options, &run] { run = [options] { return endPause(*options); }; });

@@ -90,8 +90,8 @@ Result<std::string> givenPassphrase(const std::optional<std::string>& file, cons
 void PrivateKeyOptions::addTo(CLI::App& command) {
   command.add_option("--key", file, "private key, as keygen makes it")->required();
   command.add_option("--passphrase-file", passphraseFile,
-                     "the first line of this file opens an encrypted key; else the variable " +
-                         std::string(kPassphraseVariable) + " does, else you are asked");
+                     "the first line of this file opens an encrypted key; without it, the variable " +
+                         std::string(kPassphraseVariable) + " does, or you are asked");
 }
 
 Result<std::string> passphraseOf(const std::optional<std::string>& file, const std::string& what, Ask ask) {

@@ -32,8 +32,8 @@ Result<cache::PrivateKey> readPrivateKey(const PrivateKeyOptions& options);
 
 enum class Ask : std::uint8_t { once, twice };
 
-/// The first line of the file, else the variable, else what a person types on the terminal, without echo; to
-/// make a new one, twice. Stage cli; reasons usage (empty, no terminal, two that differ), cancelled (Ctrl-C).
+/// The first line of the file, or the variable, or what a person types on the terminal, without echo; for a
+/// new passphrase, twice. Stage cli; reasons usage (empty, no terminal, two that differ), cancelled (Ctrl-C).
 Result<std::string> passphraseOf(const std::optional<std::string>& file, const std::string& what, Ask ask);
 
 }  // namespace fallbackd::ctl

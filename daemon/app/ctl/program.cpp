@@ -24,7 +24,7 @@ struct FileActions {
   posix_spawn_file_actions_t list{};
 };
 
-/// Starts it with this as its standard output.
+/// Starts the program with `out` as its standard output.
 Result<pid_t> startProgram(const std::vector<std::string>& argv, int out) {
   FileActions actions;
   ::posix_spawn_file_actions_addopen(&actions.list, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -59,8 +59,8 @@ Result<std::string> runProgram(const std::vector<std::string>& argv, std::size_t
   sys::UniqueFd in(ends[1]);
   FB_TRY(const auto pid, startProgram(argv, in.get()));
   in.reset();
-  auto text = sys::readAll(Stage::cli, out, maxOutput, "what " + argv[0] + " says");
-  // One that says more would wait for a reader for ever, and we for its end.
+  auto text = sys::readAll(Stage::cli, out, maxOutput, "the output of " + argv[0]);
+  // A program that writes more would wait for a reader for ever, and we for its end.
   out.reset();
   const auto ended = endOf(pid, argv[0]);
   if (text) FB_CHECK(ended);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How far a long copy is, on stderr: one line that is rewritten on a terminal, a line every few seconds in a
-// log. A copy that ends sooner says nothing.
+// log. A copy that ends sooner prints nothing.
 #pragma once
 
 #include "base/clock.hpp"
@@ -24,7 +24,7 @@ class Progress {
   /// Removes its line from the terminal.
   ~Progress();
 
-  /// So many bytes more.
+  /// Counts this many more bytes.
   void add(std::uint64_t bytes);
 
  private:

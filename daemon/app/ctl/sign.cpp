@@ -59,7 +59,8 @@ Result<Wall::time_point> expiryOf(const std::string& text) {
                   " is neither a date (2027-01-31; 2000 to 9999) nor a duration (90d)");
 }
 
-/// What the image of the same architecture says; "-" is standard input, which skopeo may write to.
+/// The configuration of the image for the same architecture; "-" is standard input, which skopeo may write
+/// to.
 Result<ImageConfig> imageConfigOf(const std::string& file, const std::string& arch) {
   constexpr std::size_t kMaxDocument = 4 << 20;
   FB_TRY(const auto text, sys::readFile(Stage::cli, file == "-" ? "/dev/stdin" : file, kMaxDocument));
@@ -74,8 +75,8 @@ Result<ImageConfig> imageConfigOf(const std::string& file, const std::string& ar
   return std::move(document.config);
 }
 
-/// Its architecture as attestations say it: the file's own. A file that is not an ELF program is signed only
-/// with --skip-form-check, for the architecture that is asked for.
+/// The architecture in the words of attestations: the file's own. A file that is not an ELF program is signed
+/// only with --skip-form-check, for the requested architecture.
 Result<std::string> architectureFor(const SignOptions& options, std::span<const std::byte> bytes) {
   if (options.skipFormCheck && !cache::hasElfMagic(bytes)) {
     return options.arch.value_or(std::string(cache::nodeArchitecture()));
@@ -86,8 +87,8 @@ Result<std::string> architectureFor(const SignOptions& options, std::span<const 
               options.file + " is built for " + std::string(built) + ", not for " + *options.arch);
 }
 
-/// What a node would refuse later: the form, and another version than Go's linker recorded. A release of a
-/// module is the only version that a program says about itself in a place that can be trusted to be there.
+/// Checks what a node would refuse later: the form, and a different version than Go's linker recorded. A
+/// module's release is the only version that a program reliably records about itself.
 Result<> checkForm(const SignOptions& options, std::span<const std::byte> bytes, std::string_view arch) {
   if (options.skipFormCheck) return {};
   FB_TRY(const auto form, cache::inspectElf(bytes, options.file, arch));
@@ -97,7 +98,7 @@ Result<> checkForm(const SignOptions& options, std::span<const std::byte> bytes,
                   ", not as version " + options.version);
 }
 
-/// What the command line says about it.
+/// The statement that the command line describes.
 Result<cache::Statement> statementOf(const SignOptions& options) {
   cache::Statement statement;
   FB_TRY(statement.ref, parseBinaryRef(options.name + "@" + options.version));
@@ -184,7 +185,7 @@ void addSign(CLI::App& app, Run& run) {
       "record USER, ENV, ENTRYPOINT, CMD and WORKDIR of the image that the binary stands in for: "
       "a file as skopeo inspect --config prints it, or - for standard input");
   command->add_option("--out", options->out, "where to write (default: FILE.sigstore.json)");
-  command->add_flag("--force", options->force, "replace an attestation that is there");
+  command->add_flag("--force", options->force, "replace an existing attestation");
   command->add_flag("--skip-form-check", options->skipFormCheck,
                     "sign even if admission would refuse the binary's form or version");
   command->add_option("FILE", options->file, "the binary")->required();

@@ -22,7 +22,7 @@ namespace {
 using coverage::Template;
 using Weight = kube::NotInherited::Weight;
 
-/// The token's volume that the API server adds to each pod, under a name of its own.
+/// The token's volume that the API server adds to each pod, under a different name each.
 constexpr std::string_view kTokenVolume = "kube-api-access-";
 
 bool isBinaryName(const std::string& name) {
@@ -49,7 +49,7 @@ std::optional<std::string> versionOf(const std::string& image) {
   return version;
 }
 
-/// What a variable gets from its own pod: the same in no two of them.
+/// The field of its own pod that a variable gets: it differs in each pod.
 const std::string* ownField(const kube::EnvVar& variable) {
   if (!variable.value.empty()) return nullptr;
   const auto* const field = std::get_if<kube::FieldRef>(&variable.valueFrom);
@@ -99,15 +99,15 @@ class StarterMaker {
                "FILE\n"
                "# As a drop-in (conf.d/NAME.yaml beside fallbackd.yaml) it can be used as it is.\n") +
            (whole ? ""
-                  : "# It needs kubernetes.sources in fallbackd.yaml: the pods' specifications say the "
+                  : "# It needs kubernetes.sources in fallbackd.yaml: the pods' specifications have the "
                     "rest.\n") +
-           "# A safe first day: say `mode: observe` in each workload, or in fallbackd.yaml for the whole "
+           "# A safe first day: set `mode: observe` in each workload, or in fallbackd.yaml for the whole "
            "node. "
            "Then nothing\n"
            "# is started, and fallbackctl status and fallbackctl coverage show what would have been.\n"
-           "# Of no container a fallback has: a writable root beside /tmp and the volumes; variables of the "
-           "namespace's\n"
-           "# Services (but KUBERNETES_*); the service account's token, where no TODO asks for it.\n"
+           "# No fallback has: a writable root besides /tmp and the volumes; variables of the namespace's "
+           "Services\n"
+           "# (except KUBERNETES_*); the service account's token, unless a TODO asks for it.\n"
            "apiVersion: fallbackd.io/v1\n"
            "workloads:\n";
   }
@@ -121,7 +121,7 @@ class StarterMaker {
     repositories_[container.name].insert(repositoryOf(container.image));
   }
 
-  /// As its container; containers of one name that run different programs are called as their images.
+  /// The container's name, or the image's if containers of that name run different programs.
   std::string nameOfBinary(const Template& from, const kube::Container& container) {
     auto name = container.name;
     const auto repository = repositoryOf(container.image);
@@ -189,7 +189,7 @@ class StarterMaker {
       out.open("no labels to match: this covers every pod of the namespace with such a container");
     }
     if (draft.from.namespaceName.empty() && !options_.namespaceGiven) {
-      out.open("the object names no namespace; write the one where it is installed (or say --namespace)");
+      out.open("the object names no namespace; write the one where it is installed (or give --namespace)");
     }
   }
 
@@ -199,11 +199,11 @@ class StarterMaker {
     if (whole) out.line("image: " + yamlQuoted(draft.container.image));
     if (!draft.versionKnown) {
       out.open("the image's tag is not a version; write the version that the binary is signed with");
-      if (!whole) out.note("and tell how pods say it: versionFrom, or versionMatch: none");
+      if (!whole) out.note("and set how pods state it: versionFrom, or versionMatch: none");
     }
     out.line("binary: " + yamlQuoted(draft.binary.toString()));
     if (draft.binary.name != draft.container.name) {
-      out.note("the binary is not called as its container, which other programs are called, too");
+      out.note("the binary does not have its container's name, because other programs have it");
     }
     if (draft.from.ofJob) {
       out.open(
@@ -218,7 +218,7 @@ class StarterMaker {
     }
   }
 
-  /// The pod without what is different in each pod of the object, which the configuration cannot say.
+  /// The pod without what is different in each pod of the object, which the configuration cannot express.
   static kube::Pod common(const Draft& draft) {
     auto pod = draft.from.pod;
     std::erase_if(pod.volumes, [](const auto& one) { return one.name.starts_with(kTokenVolume); });
@@ -254,7 +254,7 @@ class StarterMaker {
     if (!inherited) return out.open(inherited.error().context);
     writeWorkload(inherited->workload, out);
     if (inherited->workload.user.uid == 0)
-      out.open("the fallback is root, as the container: allowRoot says so");
+      out.open("the fallback is root, like the container: allowRoot allows it");
     writeVariables(draft, out);
     for (const auto& one : inherited->notInherited) {
       if (isOwnVariable(draft, one) || isOfEach(one)) continue;
@@ -282,12 +282,12 @@ class StarterMaker {
     }
     if (inherited->workload.user.uid == 0) {
       out.line("user: {allowRoot: true}");
-      out.open("the fallback is root, as the container: allowRoot says so");
+      out.open("the fallback is root, like the container: allowRoot allows it");
     }
     for (const auto& one : inherited->notInherited) {
       // Addresses are known when a fallback starts.
       if (one.weight == Weight::differs || one.why.find("the address of the") != std::string::npos) continue;
-      out.open("no fallback starts with this, unless the workload says something else for it: " + one.path +
+      out.open("no fallback starts with this, unless the workload sets something else for it: " + one.path +
                ": " + one.why);
     }
     writeOrder(draft, {}, out);
@@ -297,7 +297,7 @@ class StarterMaker {
     out.note("  fallbackd.io/binary." + draft.container.name + ": " + draft.binary.toString());
   }
 
-  /// What the head of the file says once for all.
+  /// What the head of the file says once for all workloads.
   static bool isOfEach(const kube::NotInherited& one) {
     return one.weight == Weight::differs && (one.path.ends_with("securityContext.readOnlyRootFilesystem") ||
                                              one.path == "spec.enableServiceLinks");
@@ -324,7 +324,7 @@ class StarterMaker {
           std::find_if(kSet.begin(), kSet.end(), [&](const auto& one) { return *field == one.first; });
       if (known == kSet.end()) {
         out.open("variable " + fallbackd::quoted(variable.name) + ": " + *field +
-                 " is different in each pod, which a workload cannot say; with kubernetes.sources it is "
+                 " is different in each pod, which a workload cannot express; with kubernetes.sources it is "
                  "taken from "
                  "the pod");
       } else if (variable.name != known->second) {
@@ -344,7 +344,7 @@ class StarterMaker {
       if (kube::isSidecar(one) || !own || !image || own->host() != image->host()) continue;
       out.note("init container " + fallbackd::quoted(one.name) + " comes from the same registry, " +
                image->host() +
-               ": while that is away, a pod whose node does not have its image waits for it, and no fallback "
+               ": while that is down, a pod whose node does not have its image waits for it, and no fallback "
                "takes its place");
     }
     for (const auto& name : sidecarsBefore)
@@ -362,7 +362,8 @@ class StarterMaker {
     out.open(
         "the service account's token, at /var/run/secrets/kubernetes.io/serviceaccount: its volume has "
         "another "
-        "name in each pod, which a workload cannot say; with kubernetes.sources it is taken from the pod");
+        "name in each pod, which a workload cannot express; with kubernetes.sources it is taken from the "
+        "pod");
   }
 
   static void writePorts(const Draft& draft, WorkloadLines& out) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A first configuration from Kubernetes objects: what a workload can say is taken over by the same code by
-// which the daemon inherits from a pod, and everything else is named where a person has to decide.
+// A first configuration from Kubernetes objects: the code with which the daemon inherits from a pod takes
+// over what a workload can express, and everything else is listed for a person to decide.
 #pragma once
 
 #include "config/model.hpp"

@@ -35,7 +35,7 @@ void printWaiting(const json::array& waiting) {
   printTable(rows);
 }
 
-/// "closed", or "closed, open for evil": what one namespace found out applies to that namespace only.
+/// "closed", or "closed, open for evil": what was found for one namespace applies only to that namespace.
 std::string circuitOf(const json::object& registry) {
   std::string circuit = text(registry, "state");
   for (const auto& one : list(registry, "openFor")) circuit += ", open for " + std::string(one.as_string());
@@ -136,7 +136,7 @@ void printRecoveries(const json::array& recoveries, std::string_view now) {
   printTable(rows);
 }
 
-/// Only what makes `settle` say something else than it seems to.
+/// Only what gives `settle` another meaning than it seems to have.
 void printSettle(const json::object& root) {
   const auto* settle = root.if_contains("settle");
   if (settle == nullptr) return;  // from an older daemon
@@ -198,7 +198,7 @@ void printMirror(const json::object& root) {
   if (mirror == nullptr) return;  // from an older daemon
   const auto& object = mirror->as_object();
   const auto problem = rawText(object, "problem");
-  if (!problem.empty()) std::printf("the mirror is not there: %s\n", printable(problem).c_str());
+  if (!problem.empty()) std::printf("the mirror does not run: %s\n", printable(problem).c_str());
   for (const auto& item : list(object, "served")) {
     const auto& one = item.as_object();
     std::printf("image %s: %s (its registry: %s)\n", text(one, "image").c_str(),
@@ -206,7 +206,7 @@ void printMirror(const json::object& root) {
   }
 }
 
-/// "containerd does not answer at SOCKET: WHY"; an older daemon says neither.
+/// "containerd does not answer at SOCKET: WHY"; an older daemon reports neither.
 std::string containerdTrouble(const json::object& root) {
   const auto& containerd = root.at("containerd").as_object();
   if (!containerd.contains("socket")) return "containerd is not connected";
@@ -214,7 +214,7 @@ std::string containerdTrouble(const json::object& root) {
   return "containerd does not answer at " + text(containerd, "socket") + (why.empty() ? "" : ": " + why);
 }
 
-/// Older daemons do not say them.
+/// Older daemons do not report them.
 void printRollbacks(const json::object& root) {
   const auto* const cache = root.if_contains("cache");
   if (cache == nullptr) return;
@@ -271,7 +271,7 @@ bool isWaiting(const json::object& root, const json::object& recovery) {
   return false;
 }
 
-/// What needs somebody now: pods are down, or would be in an outage that begins now.
+/// What needs attention now: pods are down, or would be in an outage that begins now.
 std::vector<std::string> troubles(const json::object& root) {
   std::vector<std::string> found;
   const auto& coverage = root.at("coverage").as_object();
@@ -288,7 +288,7 @@ std::vector<std::string> troubles(const json::object& root) {
   }
   for (const auto& item : list(root, "recoveries")) {
     const auto& one = item.as_object();
-    // One that failed has no end as long as its pod is there.
+    // A failed recovery does not end while its pod is there.
     if (text(one, "state") == "failed" && isWaiting(root, one)) {
       found.push_back("the recovery of " + podOf(one) + ", container " + text(one, "container") + " failed");
     }
@@ -348,7 +348,7 @@ void addStatus(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("status", "show what fallbackd on this node is doing");
   addClientOptions(*command, options->client);
   command->add_flag("--exit-code", options->exitCode,
-                    "exit with 1, and say why, if pods are down or the next outage would not be covered");
+                    "exit with 1, and report why, if pods are down or the next outage would not be covered");
   command->callback([options, &run] { run = [options] { return showStatus(*options); }; });
 }
 

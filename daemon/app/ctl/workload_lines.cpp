@@ -17,7 +17,7 @@ namespace fallbackd::ctl {
 namespace {
 
 constexpr const char* kOnlyInherited =
-    "a workload cannot say it; with kubernetes.sources it is taken from the pod";
+    "a workload cannot express it; with kubernetes.sources it is taken from the pod";
 
 std::string pair(std::string_view key, const std::string& value) {
   return yamlQuoted(key) + ": " + value;
@@ -36,7 +36,7 @@ std::string seconds(config::nanoseconds duration) {
 
 void writeProcess(const config::Workload& workload, WorkloadLines& out) {
   if (!workload.argv0.empty()) {
-    out.note("in the container " + fallbackd::quoted(workload.argv0) + " is started; here the binary is");
+    out.note("the container starts " + fallbackd::quoted(workload.argv0) + "; here it is the binary");
   }
   if (!workload.args.empty()) out.line("args: " + yamlList(workload.args));
   if (workload.workingDir != "/") out.line("workingDir: " + yamlQuoted(workload.workingDir));
@@ -139,7 +139,7 @@ void writeProbes(const config::Workload& workload, WorkloadLines& out) {
   if (!workload.liveness) return;
   const auto& liveness = *workload.liveness;
   const auto alive = whenOf(liveness.when, out);
-  if (isCommand(liveness.when)) return;  // a workload cannot say it, and has nothing instead
+  if (isCommand(liveness.when)) return;  // a workload cannot express it, and has nothing instead
   constexpr unsigned kMaxFailures = 100;
   out.line("liveness: {" + alive + ", interval: " + seconds(liveness.interval) +
            ", timeout: " + seconds(liveness.timeout) +

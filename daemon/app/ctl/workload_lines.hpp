@@ -33,7 +33,7 @@ class WorkloadLines {
   int open_ = 0;
 };
 
-/// What a workload says beside its name, match, image and binary, where it is not the default. What cannot be
+/// What a workload sets besides its name, match, image and binary, if it is not the default. What cannot be
 /// written is an open point.
 void writeWorkload(const config::Workload& workload, WorkloadLines& out);
 

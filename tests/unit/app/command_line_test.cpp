@@ -205,7 +205,7 @@ TEST_F(CommandLine, TheMirrorIsNotSaidToBeGoneWhereNobodyLooked) {
                             " --hosts-dir " + path("mistyped") + config(path("certs.d"))}) {
     const auto output = ctl("mirror disable --write" + words);
     EXPECT_EQ(output.code, 1) << words;
-    EXPECT_THAT(output.text, AllOf(HasSubstr("nothing is taken out"), HasSubstr("--hosts-dir names it")));
+    EXPECT_THAT(output.text, AllOf(HasSubstr("nothing is removed"), HasSubstr("--hosts-dir names it")));
   }
   const auto none = ctl("mirror disable --write" + config(path("certs.d")));
   EXPECT_EQ(none.code, 0) << "a node where it was never enabled";

@@ -170,7 +170,7 @@ TEST_F(DrillCtl, WhatIsNoDrillIsRefusedAndWritesNothing) {
       R"({"problem":"","workload":"checkout","namespace":"shop","pod":"checkout-drill","since":"2026-01-01T00:00:00Z","until":"2026-01-01T00:10:00Z","reason":"x"})",
       "start checkout");
   EXPECT_EQ(second.code, 1);
-  EXPECT_THAT(second.text, HasSubstr("one holds already"));
+  EXPECT_THAT(second.text, HasSubstr("a drill holds already"));
   EXPECT_EQ(shell("ls " + folder.path() + "/state/drill.yaml 2>/dev/null").text, "");
   EXPECT_EQ(ctl("start checkout --socket " + folder.path() + "/none").code, 1) << "no daemon, no drill";
 }

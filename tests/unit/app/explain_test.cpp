@@ -177,7 +177,7 @@ TEST(Explain, KubeletIsStuckBehindAnotherPull) {
   EXPECT_THAT(one.steps[2].text, HasSubstr("since 2026-01-31T12:01:02"));
   EXPECT_THAT(one.steps[4].text,
               HasSubstr("is stuck behind the pull of r.silent:5000/cart:1 for container cart of pod "
-                        "shop/cart-0: registry r.silent:5000 stalls since 2026-01-31T12:00:00"));
+                        "shop/cart-0: registry r.silent:5000 has stalled since 2026-01-31T12:00:00"));
   snapshot.incidents.push_back(incidentOf("web-0", State::ready));
   snapshot.incidents[0].cause = Cause::not_started;
   one = only(snapshot);
@@ -274,7 +274,7 @@ TEST(Explain, ALockedLayerMeansWaiting) {
       "failed to pull and unpack image \"r/a:1\": ref layer-sha256:00 locked for 2s: unavailable";
   const auto one = only(snapshot);
   EXPECT_EQ(walkOf(one), "match yes, container yes, image yes, cause pending");
-  EXPECT_THAT(one.next, HasSubstr("ask again"));
+  EXPECT_THAT(one.next, HasSubstr("try again"));
 }
 
 TEST(Explain, AnUnknownCauseIsLocated) {
