@@ -311,7 +311,7 @@ TEST_F(CommandLine, NothingThatOthersWroteControlsTheTerminal) {
   const auto shown = withDaemon(text.insert(1, R"("mirror":{"problem":"\u001b[2J"},)"), "status").text +
                      ctl("pack inspect \"$(printf '/none\\033[2J')\"").text;
   EXPECT_THAT(shown, AllOf(Not(HasSubstr("\x1b")), Not(HasSubstr("\xc2\x9b"))));
-  EXPECT_THAT(shown, AllOf(HasSubstr("\\xc2\\x9b2J"), HasSubstr("the mirror is not there: \\x1b[2J"),
+  EXPECT_THAT(shown, AllOf(HasSubstr("\\xc2\\x9b2J"), HasSubstr("the mirror does not run: \\x1b[2J"),
                            HasSubstr("there is no /none\\x1b[2J")));
 }
 
