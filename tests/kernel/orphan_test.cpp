@@ -109,6 +109,28 @@ TEST_F(Orphans, AnUnclaimedFallbackIsReportedAndCanBeAdopted) {
   EXPECT_EQ(launcher->lookAgain(found).record.pid, 0) << "it has ended";
 }
 
+/// With systemd's names a cgroup root of kubelet's own is a part of each slice's name; kind has one.
+TEST_F(Orphans, AFallbackBelowKubeletsOwnCgroupRootIsFound) {
+  const std::string top = "/node-kubepods.slice";
+  const std::string pod = top + "/node-kubepods-podother.slice";
+  for (const auto& hierarchy : hierarchies) {
+    makeCgroup(hierarchy.mountPoint + top);
+    makeCgroup(hierarchy.mountPoint + pod);
+    pods_.emplace_back(hierarchy.mountPoint + pod);
+  }
+  auto wanted = inPod("lost");
+  wanted.sandbox.cgroupParent = pod;
+  auto lost = launched(std::move(wanted));
+  ASSERT_TRUE(lost != nullptr);
+  const auto record = lost->record();
+  lost.reset();
+  const auto remains = run(launcher->collectOrphans({}));
+  ASSERT_EQ(remains.running.size(), 1U);
+  EXPECT_EQ(remains.running.front().podUid, "other");
+  EXPECT_EQ(remains.running.front().record.pid, record.pid);
+  run(discarded(record));
+}
+
 /// On a busy node containers end all the time while a daemon starts.
 TEST_F(Orphans, CgroupsThatVanishMeanwhileHideNoOthers) {
   auto lost = launched(inPod("lost"));

@@ -94,10 +94,14 @@ std::array<std::string, 2> attributesOf(const std::string& key) {
   return {"trusted.fallbackd." + key, "user.fallbackd." + key};
 }
 
-/// ".../kubepods/burstable/podUID", or systemd's ".../kubepods-burstable-podUID.slice".
+/// ".../kubepods/burstable/podUID", or systemd's ".../kubepods-burstable-podUID.slice". A root of kubelet's
+/// own comes before it in a slice's name: "kubelet-kubepods-burstable-podUID.slice".
 bool isPodCgroup(const std::filesystem::path& path) {
   const auto name = path.filename().string();
-  return path.string().find("/kubepods") != std::string::npos &&
+  const auto& text = path.native();
+  const bool ofKubelet =
+      text.find("/kubepods") != std::string::npos || text.find("-kubepods") != std::string::npos;
+  return ofKubelet &&
          (name.starts_with("pod") || (name.find("-pod") != std::string::npos && name.ends_with(".slice")));
 }
 
