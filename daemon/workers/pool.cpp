@@ -8,6 +8,7 @@
 #include "workers/worker.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <deque>
 #include <list>
 #include <optional>
@@ -181,7 +182,11 @@ void Pool::State::discard(WorkerPtr worker) {
 Result<> Pool::State::hand(Job& job) {
   const auto question = encodeQuestion(job.task.work, job.task.bytes);
   std::vector<int> numbers;
-  for (const auto& fd : job.task.fds) numbers.push_back(fd.get());
+  for (const auto& fd : job.task.fds) {
+    // Its copy could not be made. The worker did nothing wrong.
+    if (!fd) return fail(job.task.stage, Reason::system, job.task.what + ": copy a descriptor", EMFILE);
+    numbers.push_back(fd.get());
+  }
   for (;;) {
     FB_TRY(job.worker, takeWorker());
     auto sent = sys::sendMessage(job.worker->socket(), question, numbers, true);

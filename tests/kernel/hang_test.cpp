@@ -246,6 +246,20 @@ TEST_F(Hang, OneNamespacesLaunchesDoNotTakeAllWorkers) {
   expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency::launch);
 }
 
+/// As on a machine without a free descriptor: what is asked again later succeeds.
+TEST_F(Hang, ATaskWhoseDescriptorCouldNotBeCopiedCostsNoWorker) {
+  Pool pool(loop.get_executor(), "");
+  ASSERT_TRUE(pool.start());
+  const auto workers = pool.counts().workers;
+  auto task = readTask(folder / "file", {"a", "1"}, 10s);
+  task.fds.emplace_back();
+  const auto outcome = ask(pool, std::move(task));
+  ASSERT_FALSE(outcome);
+  EXPECT_TRUE(isTemporary(outcome.error())) << outcome.error().message();
+  EXPECT_THAT(outcome.error().message(), HasSubstr("file"));
+  EXPECT_EQ(pool.counts().workers, workers);
+}
+
 TEST_F(Hang, AKilledWorkerIsReplaced) {
   writeText(folder / "file", "there");
   Pool pool(loop.get_executor(), "");
