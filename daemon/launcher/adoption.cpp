@@ -6,17 +6,20 @@
 #include "launcher/cgroup/cgroup_leaf.hpp"
 #include "launcher/local_process.hpp"
 #include "launcher/logs/logs.hpp"
+#include "launcher/pod_files.hpp"
 #include "launcher/unclaimed.hpp"
 #include "sys/process.hpp"
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <optional>
 #include <utility>
 
 namespace fallbackd::launcher {
 
 namespace asio = boost::asio;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -43,6 +46,13 @@ std::optional<Unclaimed> unclaimedIn(const FoundLeaf& leaf, const FifoFolders& f
   one.record.fifoDir = content.fifoDir;
   one.record.recoveryId = content.fifoDir.substr(content.fifoDir.rfind('/') + 1);
   return one;
+}
+
+constexpr auto kFifosLimit = 1s;
+
+/// Whether an output that cannot be read now may be readable later.
+bool mayBeReadLater(const Error& error) {
+  return isTemporary(error) || error.reason == Reason::timeout || error.reason == Reason::unavailable;
 }
 
 /// Whether the kernel's error means that the process is gone, rather than that its state is unknown.
@@ -101,14 +111,9 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Adoption::adopt(ProcessRecord 
                    "process " + std::to_string(record.pid) + " is no longer running");
   }
   if (record.startTime == 0) record.startTime = sys::startTimeOf(Stage::run, record.pid).value_or(0);
-  std::unique_ptr<LogPump> logs;
-  auto out = grounds.fifos->openFifo(record.recoveryId, "stdout", FifoEnd::daemon);
-  auto err = grounds.fifos->openFifo(record.recoveryId, "stderr", FifoEnd::daemon);
-  if (out && err) {
-    auto started = LogPump::start(parts_.executor, parts_.pool, std::move(*out), std::move(*err),
-                                  {record.logFile, parts_.options.logs, ownerOfLog(record.logFile)});
-    if (started) logs = std::move(*started);
-  }
+  auto logs = co_await followOutput(record);
+  // One whose output nobody reads stops in a write, once its FIFO is full.
+  if (!logs && mayBeReadLater(logs.error())) co_return tl::unexpected<Error>(logs.error());
   // Leaves of an older release do not record their owner.
   for (const auto& path : record.cgroupLeaves) {
     if (const auto leaf = grounds.cgroups->leaf(path)) static_cast<void>(leaf->own());
@@ -116,9 +121,26 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Adoption::adopt(ProcessRecord 
   LaunchTimes times;
   times.requested = times.prepared = times.healthChecked = times.started =
       LoopClock::of(parts_.executor).now();
-  co_return std::make_unique<LocalProcess>(
-      parts_.executor, grounds, std::move(record), times, std::move(*process), nullptr, std::move(logs),
-      std::vector<std::string>(), network ? std::move(*network) : sys::NamespaceFd());
+  co_return std::make_unique<LocalProcess>(parts_.executor, grounds, std::move(record), times,
+                                           std::move(*process), nullptr, logs ? std::move(*logs) : nullptr,
+                                           std::vector<std::string>(),
+                                           network ? std::move(*network) : sys::NamespaceFd());
+}
+
+/// Opened by a worker: whoever has a FIFO open can hold it, and keep those who open it waiting.
+asio::awaitable<Result<std::unique_ptr<LogPump>>> Adoption::followOutput(ProcessRecord record) const {
+  const LogTarget target{record.logFile, parts_.options.logs, ownerOfLog(record.logFile)};
+  FB_CO_TRY(auto folder, parts_.grounds.fifos->openFolder(record.recoveryId));
+  workers::Task task;
+  task.stage = Stage::logs;
+  task.owner = target.owner;
+  task.what = "open the FIFOs of recovery " + record.recoveryId;
+  task.limit = kFifosLimit;
+  ask(task, OpenFifosQuestion{}, std::move(folder));
+  auto outcome = co_await parts_.pool->run(std::move(task));
+  if (!outcome) co_return tl::unexpected<Error>(outcome.error());
+  FB_CO_TRY(auto fifos, readOpenedFifos(std::move(*outcome)));
+  co_return LogPump::start(parts_.executor, parts_.pool, std::move(fifos.out), std::move(fifos.err), target);
 }
 
 asio::awaitable<Launcher::Remains> Adoption::collectOrphans(std::vector<ProcessRecord> kept) const {

@@ -6,6 +6,7 @@
 
 #include "launcher/launcher.hpp"
 #include "launcher/launcher_parts.hpp"
+#include "launcher/logs/logs.hpp"
 
 #include <memory>
 #include <set>
@@ -27,6 +28,8 @@ class Adoption {
   [[nodiscard]] boost::asio::awaitable<void> discard(ProcessRecord record) const;
 
  private:
+  [[nodiscard]] boost::asio::awaitable<Result<std::unique_ptr<LogPump>>> followOutput(
+      ProcessRecord record) const;
   [[nodiscard]] bool ours(const ProcessRecord& record) const;
   [[nodiscard]] Result<bool> isProcessOf(const ProcessRecord& record) const;
   [[nodiscard]] std::vector<std::string> leavesOfOurs(const std::set<std::string>& known,

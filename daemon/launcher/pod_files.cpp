@@ -79,6 +79,10 @@ void fields(auto& wire, Of<CopyLogQuestion> auto& question) {
   wire.choice(question.ends);
 }
 
+void fields(auto& wire, Of<DropLogQuestion> auto& question) {
+  wire.number(question.maxBytes);
+}
+
 void fields(auto& wire, Of<CopiedLog> auto& copied) {
   wire.number(copied.bytes);
   wire.number(copied.lines);
@@ -160,6 +164,22 @@ Result<Outcome> copyLog(std::string_view bytes, const std::vector<sys::UniqueFd>
   return Outcome{written(copied), {}};
 }
 
+Result<Outcome> dropLog(std::string_view bytes, const std::vector<sys::UniqueFd>& fds) {
+  FB_TRY(const auto question, readMessage<DropLogQuestion>(bytes, Stage::logs, "a request to drop output"));
+  if (fds.size() != 1) return damaged(Stage::logs, "a request to drop output");
+  return Outcome{written(launcher::dropLog(fds.front().get(), question.maxBytes)), {}};
+}
+
+Result<Outcome> openFifos(std::string_view bytes, const std::vector<sys::UniqueFd>& fds) {
+  if (!bytes.empty() || fds.size() != 1) return damaged(Stage::logs, "a request for FIFOs");
+  Outcome outcome;
+  for (const char* name : {"stdout", "stderr"}) {
+    FB_TRY(auto fifo, openFifoAt(fds.front(), name, name, O_RDONLY | O_NONBLOCK));
+    outcome.fds.push_back(std::move(fifo));
+  }
+  return outcome;
+}
+
 Result<Outcome> listLogs(std::string_view bytes) {
   FB_TRY(const auto question,
          readMessage<ListLogsQuestion>(bytes, Stage::logs, "a request for a folder of logs"));
@@ -192,6 +212,17 @@ void ask(Task& task, const CopyLogQuestion& question, sys::UniqueFd fifo) {
   task.fds.push_back(std::move(fifo));
 }
 
+void ask(Task& task, const DropLogQuestion& question, sys::UniqueFd fifo) {
+  task.work = Work::drop_log;
+  task.bytes = written(question);
+  task.fds.push_back(std::move(fifo));
+}
+
+void ask(Task& task, const OpenFifosQuestion& /*has nothing to say*/, sys::UniqueFd folder) {
+  task.work = Work::open_fifos;
+  task.fds.push_back(std::move(folder));
+}
+
 Result<PodVolumes> readVolumes(Outcome outcome) {
   FB_TRY(auto answer, readMessage<VolumesAnswer>(outcome.bytes, Stage::rootfs, "a response about volumes"));
   if (outcome.fds.size() != answer.targets.size()) return damaged(Stage::rootfs, "a response about volumes");
@@ -204,6 +235,11 @@ Result<PodVolumes> readVolumes(Outcome outcome) {
 
 Result<CopiedLog> readCopiedLog(const Outcome& outcome) {
   return readMessage<CopiedLog>(outcome.bytes, Stage::logs, "a response about a stream");
+}
+
+Result<OpenedFifos> readOpenedFifos(Outcome outcome) {
+  if (outcome.fds.size() != 2) return damaged(Stage::logs, "a response about FIFOs");
+  return OpenedFifos{std::move(outcome.fds[0]), std::move(outcome.fds[1])};
 }
 
 Result<unsigned> readLatestRestart(const Outcome& outcome) {
@@ -227,6 +263,10 @@ Result<Outcome> performOnPodFiles(const workers::Question& question, std::vector
       return copyLog(question.bytes, fds);
     case Work::list_logs:
       return listLogs(question.bytes);
+    case Work::drop_log:
+      return dropLog(question.bytes, fds);
+    case Work::open_fifos:
+      return openFifos(question.bytes, fds);
     case Work::run_program:
       break;  // not on a pod's files
   }

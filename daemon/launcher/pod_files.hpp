@@ -63,16 +63,34 @@ struct CopiedLog {
   Left left = Left::unknown;
 };
 
+/// Reads one piece of one stream from its FIFO, passed as a descriptor, without a file to copy it to. Whoever
+/// has the FIFO open can hold it, by splice(2) from a socket that says nothing, and all who read, open or
+/// close it wait meanwhile: O_NONBLOCK does not help.
+struct DropLogQuestion {
+  std::uint32_t maxBytes = 0;
+};
+
+/// Opens the two FIFOs in a recovery's folder, passed as a descriptor, for reading: stdout, then stderr.
+struct OpenFifosQuestion {};
+
 /// Puts request and descriptors into the task.
 void ask(workers::Task& task, const VolumesQuestion& question);
 void ask(workers::Task& task, const OpenLogQuestion& question);
 void ask(workers::Task& task, const ListLogsQuestion& question);
 /// The task takes ownership of `fifo`.
 void ask(workers::Task& task, const CopyLogQuestion& question, sys::UniqueFd fifo);
+void ask(workers::Task& task, const DropLogQuestion& question, sys::UniqueFd fifo);
+/// Of `folder`, too.
+void ask(workers::Task& task, const OpenFifosQuestion& question, sys::UniqueFd folder);
 
 /// Reason protocol for a malformed response.
 Result<PodVolumes> readVolumes(workers::Outcome outcome);
 Result<CopiedLog> readCopiedLog(const workers::Outcome& outcome);
+struct OpenedFifos {
+  sys::UniqueFd out;
+  sys::UniqueFd err;
+};
+Result<OpenedFifos> readOpenedFifos(workers::Outcome outcome);
 Result<unsigned> readLatestRestart(const workers::Outcome& outcome);
 
 /// The worker's side of all of them, and of workers::Work::read_file, whose request is a path.

@@ -60,11 +60,13 @@ struct Pool::State : std::enable_shared_from_this<Pool::State> {
   using WorkerPtr = std::shared_ptr<Worker>;
   struct Stuck {
     Owner owner;
+    Touches touches;
     WorkerPtr worker;
   };
 
   std::optional<Error> refusal(const Task& task);
-  [[nodiscard]] std::size_t stuckOf(std::string Owner::*part, const Owner& owner) const;
+  [[nodiscard]] std::size_t stuckOn(Touches touches) const;
+  [[nodiscard]] std::size_t stuckOf(std::string Owner::*part, const Task& task) const;
   [[nodiscard]] bool mayRun(const Task& task) const;
   JobPtr takeNext();
   void dispatch();
@@ -99,8 +101,15 @@ struct Pool::State : std::enable_shared_from_this<Pool::State> {
   TaskGroup tasks;
 };
 
-std::size_t Pool::State::stuckOf(std::string Owner::*part, const Owner& owner) const {
-  const auto same = [&](const Stuck& one) { return one.owner.*part == owner.*part; };
+std::size_t Pool::State::stuckOn(Touches touches) const {
+  const auto same = [&](const Stuck& one) { return one.touches == touches; };
+  return static_cast<std::size_t>(std::count_if(stuck.begin(), stuck.end(), same));
+}
+
+std::size_t Pool::State::stuckOf(std::string Owner::*part, const Task& task) const {
+  const auto same = [&](const Stuck& one) {
+    return one.touches == touchedBy(task.work) && one.owner.*part == task.owner.*part;
+  };
   return static_cast<std::size_t>(std::count_if(stuck.begin(), stuck.end(), same));
 }
 
@@ -109,16 +118,19 @@ std::optional<Error> Pool::State::refusal(const Task& task) {
   const auto refuse = [&](const std::string& whose, std::size_t count) {
     ++counts.refused[indexOf(task.work)];
     return Error{task.stage, Reason::unavailable, 0,
-                 task.what + ": not tried because " + std::to_string(count) + " workers hang on files of " +
-                     whose + " already"};
+                 task.what + ": not tried because " + std::to_string(count) + " workers hang on " +
+                     (touchedBy(task.work) == Touches::pipes ? "pipes" : "files") + " of " + whose +
+                     " already"};
   };
-  if (const auto count = stuckOf(&Owner::pod, task.owner); count >= limits.stuckOfPod) {
+  if (const auto count = stuckOf(&Owner::pod, task); count >= limits.stuckOfPod) {
     return refuse("this pod", count);
   }
-  if (const auto count = stuckOf(&Owner::namespaceName, task.owner); count >= limits.stuckOfNamespace) {
+  if (const auto count = stuckOf(&Owner::namespaceName, task); count >= limits.stuckOfNamespace) {
     return refuse("namespace " + fallbackd::quoted(task.owner.namespaceName), count);
   }
-  if (stuck.size() >= limits.stuck) return refuse("pods of this node", stuck.size());
+  if (const auto total = stuckOn(touchedBy(task.work)); total >= limits.stuck) {
+    return refuse("pods of this node", total);
+  }
   return std::nullopt;
 }
 
@@ -236,10 +248,11 @@ void Pool::State::giveUp(const JobPtr& job, WorkerPtr worker) {
   --counts.workers;
   ++counts.missed[indexOf(job->task.work)];
   worker->giveUp();
-  const auto place = stuck.insert(stuck.end(), {job->task.owner, std::move(worker)});
+  const auto place =
+      stuck.insert(stuck.end(), {job->task.owner, touchedBy(job->task.work), std::move(worker)});
   tasks.spawn(buryStuck(shared_from_this(), place));
   if (tell) {
-    tell({job->task.work, job->task.owner, job->task.what, stuckOf(&Owner::pod, job->task.owner)});
+    tell({job->task.work, job->task.owner, job->task.what, stuckOf(&Owner::pod, job->task)});
   }
 }
 

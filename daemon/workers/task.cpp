@@ -18,8 +18,13 @@ constexpr std::size_t kErrorHead = 1 + 1 + 1 + sizeof(std::int32_t);
 
 std::string_view toString(Work work) {
   constexpr std::array<std::string_view, kWorks> kNames{"read_file", "prepare_volumes", "open_log",
-                                                        "copy_log",  "list_logs",       "run_program"};
+                                                        "copy_log",  "list_logs",       "run_program",
+                                                        "drop_log",  "open_fifos"};
   return kNames.at(static_cast<std::size_t>(work));
+}
+
+Touches touchedBy(Work work) {
+  return work == Work::drop_log || work == Work::open_fifos ? Touches::pipes : Touches::files;
 }
 
 std::string encodeQuestion(Work work, std::string_view bytes) {

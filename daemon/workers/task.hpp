@@ -16,9 +16,23 @@
 namespace fallbackd::workers {
 
 /// Also the label `work` of the metrics.
-enum class Work : std::uint8_t { read_file, prepare_volumes, open_log, copy_log, list_logs, run_program };
-inline constexpr std::size_t kWorks = 6;
+enum class Work : std::uint8_t {
+  read_file,
+  prepare_volumes,
+  open_log,
+  copy_log,
+  list_logs,
+  run_program,
+  drop_log,
+  open_fifos
+};
+inline constexpr std::size_t kWorks = 8;
 std::string_view toString(Work work);
+
+/// What a worker may hang on. Workers that hang on files say nothing of a pipe, which has to be read although
+/// they do.
+enum class Touches : std::uint8_t { files, pipes };
+Touches touchedBy(Work work);
 
 /// Who controls the files. Limits count by these two.
 struct Owner {

@@ -5,9 +5,14 @@
 #include "launcher/logs/logs.hpp"
 #include "silent_fuse.hpp"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <boost/asio/steady_timer.hpp>
@@ -59,6 +64,9 @@ class Hang : public LaunchTest {
   }
   Result<workers::Outcome> ask(Pool& pool, Task task) { return run(pool.run(std::move(task))); }
   void expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency urgency);
+  std::uint64_t missed(Work work) {
+    return launcher->workers()->counts().missed.at(static_cast<std::size_t>(work));
+  }
 
   std::unique_ptr<SilentFuse> fuse;
 };
@@ -179,6 +187,95 @@ TEST_F(Hang, AHangingLogFileIsGivenUpAndTheFifoIsDrained) {
   })) << written;
   EXPECT_EQ(launcher->workers()->counts().missed.at(static_cast<std::size_t>(Work::copy_log)), 1U);
   pump->reset();
+}
+
+/// Holds a FIFO, as its program or a neighbour may: the kernel locks a pipe while splice(2) waits for a
+/// socket to say something, and O_NONBLOCK does not help those who wait for the lock. Lets go by itself, so
+/// that the test of a loop that is stopped ends.
+class FifoHolder {
+ public:
+  explicit FifoHolder(int fifo) : child_(::fork()) {
+    if (child_ == 0) {
+      std::array<int, 2> silent{-1, -1};
+      ::alarm(40);  // seconds
+      if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, silent.data()) != 0) ::_exit(1);
+      ::splice(silent[0], nullptr, fifo, nullptr, 4096, 0);
+      ::_exit(0);
+    }
+  }
+  FifoHolder(const FifoHolder&) = delete;
+  FifoHolder& operator=(const FifoHolder&) = delete;
+  ~FifoHolder() { letGo(); }
+
+  [[nodiscard]] bool holds() const {
+    return contentOf("/proc/" + std::to_string(child_) + "/syscall")
+        .starts_with(std::to_string(SYS_splice) + " ");
+  }
+  void letGo() {
+    if (child_ <= 0) return;
+    ::kill(child_, SIGKILL);
+    ::waitpid(child_, nullptr, 0);
+    child_ = -1;
+  }
+
+ private:
+  pid_t child_;
+};
+
+TEST_F(Hang, AFifoThatIsHeldDoesNotStopTheLoop) {
+  const auto fifos = launcher::FifoFolders::open(folder / "fifos");
+  ASSERT_TRUE(fifos && fifos->make("r1", 0));
+  auto out = fifos->openFifo("r1", "stdout", launcher::FifoEnd::process);
+  auto err = fifos->openFifo("r1", "stderr", launcher::FifoEnd::process);
+  auto daemonOut = fifos->openFifo("r1", "stdout", launcher::FifoEnd::daemon);
+  auto daemonErr = fifos->openFifo("r1", "stderr", launcher::FifoEnd::daemon);
+  ASSERT_TRUE(out && err && daemonOut && daemonErr);
+  ASSERT_EQ(::write(out->get(), "line\n", 5), 5);
+  FifoHolder holder(out->get());
+  ASSERT_TRUE(waitFor([&] { return holder.holds(); }));
+  std::filesystem::create_directories(folder / "shop_web-0_1");
+  auto pump =
+      LogPump::start(loop.get_executor(), launcher->workers(), std::move(*daemonOut), std::move(*daemonErr),
+                     {folder / "shop_web-0_1/web-fallback/0.log", {}, {"shop", "web-0"}});
+  ASSERT_TRUE(pump);
+  auto last = Monotonic::now();
+  auto longest = last - last;
+  const auto missedOne = [&](Work work) {
+    return waitFor([&] {
+      const auto now = Monotonic::now();
+      longest = std::max(longest, now - last);
+      last = now;
+      return missed(work) > 0;
+    });
+  };
+  EXPECT_TRUE(missedOne(Work::copy_log));
+  EXPECT_TRUE(missedOne(Work::drop_log)) << "what is dropped is read as well";
+  EXPECT_LT(longest, 4s) << "the loop stood still";
+  holder.letGo();
+  pump->reset();
+}
+
+TEST_F(Hang, AFallbackWhoseFifoIsHeldIsAdoptedLater) {
+  auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  const auto record = process->record();
+  process.reset();
+  loop.restart();
+  loop.poll();  // now its pump has closed the FIFO
+  const sys::UniqueFd out(::open((record.fifoDir + "/stdout").c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(out);
+  FifoHolder holder(out.get());
+  ASSERT_TRUE(waitFor([&] { return holder.holds(); }));
+  const auto refused = run(launcher->adopt(record));
+  ASSERT_FALSE(refused) << "its output would be read by nobody, or the loop stood still";
+  EXPECT_EQ(refused.error().reason, Reason::timeout) << refused.error().message();
+  EXPECT_THAT(refused.error().message(), HasSubstr(record.recoveryId));
+  EXPECT_EQ(::kill(record.pid, 0), 0) << "a healthy fallback was ended";
+  holder.letGo();
+  ASSERT_TRUE(waitFor([this] { return launcher->workers()->counts().stuck == 0; }));
+  auto adopted = run(launcher->adopt(record));
+  ASSERT_TRUE(adopted) << adopted.error().message();
+  stop(*adopted);
 }
 
 TEST_F(Hang, LimitsCountByPodByNamespaceAndInTotal) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/logs/fifo_folders.hpp"
 
+#include "launcher/logs/log_copy.hpp"
 #include "sys/file.hpp"
 
 #include <fcntl.h>
@@ -51,15 +52,17 @@ Result<sys::UniqueFd> FifoFolders::openFifo(const std::string& recoveryId, const
   FB_TRY(const auto folder, sys::OwnedFolder::open(Stage::logs, folder_.dir(), recoveryId));
   const std::string what = name + " of recovery " + recoveryId;
   const int flags = end == FifoEnd::daemon ? O_RDONLY | O_NONBLOCK : O_RDWR;
-  sys::UniqueFd fifo(::openat(folder.dir().get(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
-  if (!fifo) return failErrno(Stage::logs, "open FIFO " + what);
-  struct stat info {};
-  if (::fstat(fifo.get(), &info) != 0 || !S_ISFIFO(info.st_mode)) {
-    return fail(Stage::logs, Reason::unsafe_file_type, what + " is not a FIFO");
-  }
+  FB_TRY(auto fifo, openFifoAt(folder.dir(), name, what, flags));
   // If the user's share of pipe memory is used up, the default of 64 KiB stays.
   if (end == FifoEnd::process) static_cast<void>(::fcntl(fifo.get(), F_SETPIPE_SZ, kFifoBytes));
   return fifo;
+}
+
+Result<sys::UniqueFd> FifoFolders::openFolder(const std::string& recoveryId) const {
+  FB_TRY(const auto folder, sys::OwnedFolder::open(Stage::logs, folder_.dir(), recoveryId));
+  sys::UniqueFd copy(::fcntl(folder.dir().get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return failErrno(Stage::logs, "hold the FIFO folder of recovery " + recoveryId);
+  return copy;
 }
 
 Result<> FifoFolders::remove(const std::string& recoveryId) const {

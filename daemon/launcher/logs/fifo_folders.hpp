@@ -30,9 +30,12 @@ class FifoFolders {
   /// Creates the folder and both FIFOs from scratch. `owner`: the process's user on the host, so that it may
   /// reopen its own /dev/stdout; root reads through the group, without CAP_DAC_OVERRIDE.
   [[nodiscard]] Result<> make(const std::string& recoveryId, uid_t owner) const;
-  /// `name`: "stdout" or "stderr". Reason unsafe_file_type if it is no longer a FIFO.
+  /// `name`: "stdout" or "stderr". Reason unsafe_file_type if it is no longer a FIFO. Only for new
+  /// FIFOs: a program that has one open can make this call hang (OpenFifosQuestion).
   [[nodiscard]] Result<sys::UniqueFd> openFifo(const std::string& recoveryId, const std::string& name,
                                                FifoEnd end) const;
+  /// The folder of one recovery. Reason not_found if it has none.
+  [[nodiscard]] Result<sys::UniqueFd> openFolder(const std::string& recoveryId) const;
   /// A missing folder is fine.
   [[nodiscard]] Result<> remove(const std::string& recoveryId) const;
 

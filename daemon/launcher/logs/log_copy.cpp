@@ -8,6 +8,7 @@
 #include <array>
 #include <fcntl.h>
 #include <string_view>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
@@ -104,6 +105,20 @@ CopiedLog dropLog(int fifo, std::uint32_t maxBytes) {
     dropped.bytes += static_cast<std::uint32_t>(got);
   }
   return dropped;
+}
+
+Result<sys::UniqueFd> openFifoAt(const sys::UniqueFd& folder, const std::string& name,
+                                 const std::string& what, int flags) {
+  sys::UniqueFd fifo(::openat(folder.get(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
+  if (!fifo) {
+    const auto reason = errno == ENOENT ? Reason::not_found : Reason::system;
+    return fail(Stage::logs, reason, "open FIFO " + what, errno);
+  }
+  struct stat info {};
+  if (::fstat(fifo.get(), &info) != 0 || !S_ISFIFO(info.st_mode)) {
+    return fail(Stage::logs, Reason::unsafe_file_type, what + " is not a FIFO");
+  }
+  return fifo;
 }
 
 }  // namespace fallbackd::launcher

@@ -5,13 +5,13 @@
 #include "base/async/event.hpp"
 #include "base/async/within.hpp"
 #include "base/strings.hpp"
-#include "launcher/logs/log_copy.hpp"
 #include "launcher/logs/log_rate.hpp"
+#include "launcher/pod_files.hpp"
 #include "sys/file.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <optional>
 #include <utility>
 
 #include <boost/asio/redirect_error.hpp>
@@ -29,6 +29,7 @@ constexpr std::chrono::nanoseconds kTailPatience = 10ms;
 constexpr std::chrono::nanoseconds kPiecePause = 10ms;
 constexpr std::chrono::nanoseconds kOpenLimit = 1s;  // a launch waits for it
 constexpr std::chrono::nanoseconds kPieceLimit = 5s;
+constexpr std::chrono::nanoseconds kUnreadPause = 5s;  // a FIFO that cannot be read
 constexpr std::chrono::nanoseconds kFirstRetry = 30s;
 constexpr std::chrono::nanoseconds kLastRetry = 10min;
 constexpr LogRate::Allowance kPlenty{LogRate::kPieceBytes, LogRate::kPieceBytes};
@@ -59,7 +60,7 @@ struct LogPump::Sink {
   asio::awaitable<void> turn();
   void pass();
   asio::awaitable<void> pause(std::chrono::nanoseconds length);
-  asio::awaitable<CopiedLog> copy(Watched& fifo, std::string stream, LineEnds ends);
+  asio::awaitable<std::optional<CopiedLog>> copy(Watched& fifo, std::string stream, LineEnds ends);
 
   std::shared_ptr<workers::Runner> runner;
   LogTarget target;
@@ -86,27 +87,34 @@ asio::awaitable<void> LogPump::Sink::pause(std::chrono::nanoseconds length) {
   if (length > 0ns) co_await hurrying.waitFor(length);
 }
 
-asio::awaitable<CopiedLog> LogPump::Sink::copy(Watched& fifo, std::string stream, LineEnds ends) {
+/// By a worker also where there is no file: whoever has the FIFO open can hold it. Empty if nothing could be
+/// read.
+asio::awaitable<std::optional<CopiedLog>> LogPump::Sink::copy(Watched& fifo, std::string stream,
+                                                              LineEnds ends) {
   const auto now = clock.now();
   const auto allowed = hurrying.isSet() ? kPlenty : rate.allowance(now);
-  CopiedLog copied;
-  if (target.path.empty() || now < retryAt) {
-    copied = dropLog(fifo.native_handle(), allowed.bytes);
+  const bool drops = target.path.empty() || now < retryAt;
+  sys::UniqueFd end(::fcntl(fifo.native_handle(), F_DUPFD_CLOEXEC, 0));
+  if (!end) co_return std::nullopt;
+  auto task = taskFor(target, drops ? "drop output to " : "copy output to ", workers::Urgency::background,
+                      kPieceLimit);
+  if (drops) {
+    ask(task, DropLogQuestion{allowed.bytes}, std::move(end));
   } else {
-    auto task = taskFor(target, "copy output to ", workers::Urgency::background, kPieceLimit);
-    ask(task, {target.path, target.limits, std::move(stream), allowed.bytes, allowed.lines, ends},
-        sys::UniqueFd(::fcntl(fifo.native_handle(), F_DUPFD_CLOEXEC, 0)));
-    const auto outcome = co_await runner->run(std::move(task));
-    const auto answer = outcome ? readCopiedLog(*outcome) : tl::unexpected<Error>(outcome.error());
-    if (answer) {
-      copied = *answer;
-      retry.reset();
-    } else {
-      retryAt = now + retry.next();
-    }
+    ask(task,
+        CopyLogQuestion{target.path, target.limits, std::move(stream), allowed.bytes, allowed.lines, ends},
+        std::move(end));
   }
-  rate.taken(copied.bytes, copied.lines);
-  co_return copied;
+  const auto outcome = co_await runner->run(std::move(task));
+  const auto answer = outcome ? readCopiedLog(*outcome) : tl::unexpected<Error>(outcome.error());
+  if (!answer && drops) co_return std::nullopt;
+  if (!answer) {
+    retryAt = now + retry.next();
+    co_return CopiedLog{};
+  }
+  if (!drops) retry.reset();
+  rate.taken(answer->bytes, answer->lines);
+  co_return *answer;
 }
 
 /// Copies whole lines. An incomplete line stays in the FIFO for a moment, because its end usually follows at
@@ -121,8 +129,13 @@ asio::awaitable<void> LogPump::copyStream(Watched fifo, std::string stream, std:
     co_await sink->pause(sink->rate.wait(sink->clock.now()));
     const auto copied = co_await sink->copy(fifo, stream, ends);
     sink->pass();
-    if (copied.left == CopiedLog::Left::nothing) co_return;
-    const bool part = copied.left == CopiedLog::Left::part;
+    if (!copied) {
+      if (sink->hurrying.isSet()) co_return;  // nobody can read the rest now
+      co_await sink->pause(kUnreadPause);
+      continue;
+    }
+    if (copied->left == CopiedLog::Left::nothing) co_return;
+    const bool part = copied->left == CopiedLog::Left::part;
     ends = part ? LineEnds::parts_too : LineEnds::whole_lines;
     co_await sink->pause(part ? kTailPatience : kPiecePause);
   }

@@ -28,7 +28,9 @@ const Label& cause() {
 }
 
 const Label& work() {
-  static const Label kLabel{"work", "read_file, prepare_volumes, open_log, copy_log, list_logs, run_program"};
+  static const Label kLabel{"work",
+                            "read_file, prepare_volumes, open_log, copy_log, list_logs, run_program, "
+                            "drop_log, open_fifos"};
   return kLabel;
 }
 

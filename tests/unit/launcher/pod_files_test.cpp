@@ -7,6 +7,7 @@
 #include <array>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -49,6 +50,37 @@ TEST(PodFiles, ALogIsOpenedAndWritten) {
   EXPECT_EQ(copied->bytes, 8U);
   EXPECT_EQ(copied->lines, 2U);
   EXPECT_GT(std::filesystem::file_size(path), 8U);
+}
+
+TEST(PodFiles, OutputIsDropped) {
+  auto ends = pipeWith("one\ntwo\n");
+  Task task;
+  ask(task, DropLogQuestion{4}, std::move(ends[0]));
+  const auto outcome = performed(std::move(task));
+  ASSERT_TRUE(outcome) << outcome.error().message();
+  const auto dropped = readCopiedLog(*outcome);
+  ASSERT_TRUE(dropped);
+  EXPECT_EQ(dropped->bytes, 4U);
+}
+
+TEST(PodFiles, FifosAreOpenedAndNothingElse) {
+  const test::TempFolder folder;
+  const auto opened = [&] {
+    Task task;
+    ask(task, OpenFifosQuestion{},
+        sys::UniqueFd(::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+    auto outcome = performed(std::move(task));
+    return outcome ? readOpenedFifos(std::move(*outcome)) : tl::unexpected<Error>(outcome.error());
+  };
+  EXPECT_EQ(opened().error().reason, Reason::not_found);
+  for (const char* name : {"/stdout", "/stderr"})
+    ASSERT_EQ(::mkfifo((folder.path() + name).c_str(), 0600), 0);
+  const auto both = opened();
+  ASSERT_TRUE(both) << both.error().message();
+  EXPECT_TRUE(both->out && both->err);
+  std::filesystem::remove(folder.path() + "/stderr");
+  folder.write("stderr", "a file");
+  EXPECT_EQ(opened().error().reason, Reason::unsafe_file_type);
 }
 
 TEST(PodFiles, AMissingFileOfAVariableIsReported) {
