@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -230,8 +231,7 @@ void Spawner::take(Launch& launch, const ChildReport& report, pid_t sender) {
   switch (report.kind) {
     case ChildReport::Kind::born:
       wantsSpare_ = true;
-      launch.pid = launch.started.pid = sender;
-      launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, sender, 0)));
+      hold(launch, sender);
       if (launch.aborted) end(launch);
       break;
     case ChildReport::Kind::executing:
@@ -245,6 +245,15 @@ void Spawner::take(Launch& launch, const ChildReport& report, pid_t sender) {
       break;
     default:
       launch.failure = failureOf(report);
+  }
+}
+
+/// Without the descriptor nobody could be told of the process.
+void Spawner::hold(Launch& launch, pid_t process) {
+  launch.pid = launch.started.pid = process;
+  launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+  if (!launch.process) {
+    giveUp(launch, {Stage::spawner, Reason::system, errno, "hold process " + std::to_string(process)});
   }
 }
 
@@ -270,8 +279,7 @@ void Spawner::stopped(const siginfo_t& stop) {
   const auto done = launch.transfer->stopped(stop.si_pid, stop.si_status, strays_);
   if (const pid_t inside = launch.transfer->inside(); inside != 0 && launch.pid != inside) {
     spent_.insert(launch.pid);
-    launch.pid = launch.started.pid = inside;
-    launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, inside, 0)));
+    hold(launch, inside);
   }
   // A killed process cannot be asked any more; its exit status shows the rest.
   if (!done && done.error().errnum != ESRCH) return giveUp(launch, done.error());

@@ -39,6 +39,7 @@ class Spawner {
   void readReports(Launch& launch);
   void take(Launch& launch, const ChildReport& report, pid_t sender);
   [[nodiscard]] bool mayBe(pid_t sender) const;
+  void hold(Launch& launch, pid_t process);
   void enterPids(Launch& launch);
   void stopped(const siginfo_t& stop);
   void giveUp(Launch& launch, Error error);

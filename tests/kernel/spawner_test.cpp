@@ -2,12 +2,17 @@
 // The spawner as a process: its death, its replacement, many launches at once.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"
+#include "wait.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <filesystem>
 #include <set>
 #include <sstream>
 #include <stop_token>
+#include <string>
+#include <sys/resource.h>
 #include <thread>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -45,6 +50,35 @@ TEST_F(SpawnerProcess, SeesNoFilesOfTheHost) {
   EXPECT_EQ(split(mounts, '\n').size(), 2U) << mounts;  // one line
   EXPECT_NE(mounts.find(" / / ro,"), std::string::npos) << mounts;
   EXPECT_EQ(contentOf(proc + "/environ"), "");
+}
+
+/// Nobody could be told of a process without its descriptor.
+TEST_F(SpawnerProcess, WithoutADescriptorForTheProcessItSaysSo) {
+  const pid_t spawner = launcher->spawner().pid();
+  const auto open = [&] {
+    std::set<int> numbers;
+    for (const auto& one : std::filesystem::directory_iterator("/proc/" + std::to_string(spawner) + "/fd"))
+      numbers.insert(std::stoi(one.path().filename().string()));
+    return numbers;
+  };
+  // Three of its own, its socket, signals and events, and the reports of the spare, which is complete then.
+  ASSERT_EQ(children(1).size(), 1U);
+  ASSERT_TRUE(e2e::waitUntil(10s, [&] { return open().size() == 7; }));
+  loop.restart();
+  loop.poll();
+  rlim_t lowest = 0;
+  for (const auto numbers = open(); numbers.contains(static_cast<int>(lowest));) ++lowest;
+  rlimit before{};
+  ASSERT_EQ(::prlimit(spawner, RLIMIT_NOFILE, nullptr, &before), 0);
+  const rlimit few{lowest, before.rlim_max};
+  ASSERT_EQ(::prlimit(spawner, RLIMIT_NOFILE, &few, nullptr), 0);
+  const auto refused = refusal(request({"wait"}));
+  ASSERT_EQ(::prlimit(spawner, RLIMIT_NOFILE, &before, nullptr), 0);
+  EXPECT_EQ(refused.errnum, EMFILE) << refused.message();
+  EXPECT_THAT(refused.message(), ::testing::HasSubstr("hold process"));
+  const auto process = launched(request({"wait"}));
+  ASSERT_NE(process, nullptr);
+  stop(process);
 }
 
 TEST_F(SpawnerProcess, IsReplacedAndItsProcessesKeepRunning) {
