@@ -4,6 +4,7 @@
 #include "sys/file.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <ctime>
@@ -165,13 +166,21 @@ bool LogFile::isCurrent() const {
   return ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
 }
 
+/// Never over another file. NFS and older versions of ZFS cannot do that in one call. True also if there is
+/// no file any more.
+bool LogFile::moveAside(const std::string& rotated) const {
+  const int folder = folder_.get();
+  if (::renameat2(folder, name_.c_str(), folder, rotated.c_str(), RENAME_NOREPLACE) == 0) return true;
+  if (errno != EINVAL) return errno == ENOENT;
+  struct stat other {};
+  if (::fstatat(folder, rotated.c_str(), &other, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) return false;
+  return ::renameat(folder, name_.c_str(), folder, rotated.c_str()) == 0 || errno == ENOENT;
+}
+
 void LogFile::rotate(Wall::time_point now) {
   const std::string rotated = name_ + "." + rotatedSuffix(now);
   // Twice within a second: the file exceeds its limit a little until the next rotation.
-  if (::renameat2(folder_.get(), name_.c_str(), folder_.get(), rotated.c_str(), RENAME_NOREPLACE) != 0 &&
-      errno != ENOENT) {
-    return;
-  }
+  if (!moveAside(rotated)) return;
   // Without a new file, lines are lost until the next rotation; the process matters more.
   static_cast<void>(openFile());
   prune();

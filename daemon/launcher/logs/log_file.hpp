@@ -41,6 +41,7 @@ class LogFile {
                                 config::LogLimits limits);
   Result<> openFile();
   [[nodiscard]] bool isCurrent() const;
+  [[nodiscard]] bool moveAside(const std::string& rotated) const;
   void rotate(Wall::time_point now);
   void prune() const;
 

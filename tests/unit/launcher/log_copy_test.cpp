@@ -79,6 +79,25 @@ TEST_F(LogCopy, AFileThatIsRemovedWhileItIsOpenedIsNotUnsafe) {
   EXPECT_EQ(opened.error().reason, Reason::not_found) << opened.error().message();
 }
 
+/// NFS and older versions of ZFS do not know RENAME_NOREPLACE.
+TEST_F(LogCopy, AFullFileIsRotatedWhereRenamesKnowNoFlags) {
+  std::filesystem::create_directories(folder.path() + "/pod/app-fallback");
+  const auto opened = test::onOwnThread([&] {
+    if (!test::refuseCalls({SYS_renameat2}, EINVAL)) return false;
+    auto file = LogFile::open(question.path, {.maxBytes = 100, .maxFiles = 3});
+    if (!file) return false;
+    file->write(std::string(60, 'x') + "1\n");
+    file->write(std::string(60, 'x') + "2\n");
+    return true;
+  });
+  ASSERT_TRUE(opened);
+  EXPECT_EQ(log(), std::string(60, 'x') + "2\n");
+  std::size_t files = 0;
+  for (const auto& one : std::filesystem::directory_iterator(folder.path() + "/pod/app-fallback"))
+    files += one.is_regular_file() ? 1 : 0;
+  EXPECT_EQ(files, 2U);
+}
+
 TEST_F(LogCopy, APartIsCopiedAfterItWaitedLongEnough) {
   write("half");
   question.ends = LineEnds::parts_too;
