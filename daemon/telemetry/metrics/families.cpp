@@ -39,7 +39,7 @@ const Label& work() {
 const std::vector<double>& secondsBuckets() {
   static const std::vector<double> kSeconds{0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03,
                                             0.05,  0.075, 0.1,   0.15,  0.23,   0.3,  0.5,   0.75, 1,
-                                            1.5,   2.3,   5,     10,    30,     60,   120,   300};
+                                            1.5,   2,     3.23,  5,     10,     30,   60,    120,  300};
   return kSeconds;
 }
 

@@ -33,5 +33,14 @@ TEST(Buckets, AValueEqualToABoundCountsBelowIt) {
   EXPECT_EQ(bucket(text, "0.3"), 2);
 }
 
+// Between bounds a quantile is a guess: with the next bound at 5 s the alert would fire for 3.05 s.
+TEST(Buckets, TheLimitsOfAlertsAreBounds) {
+  Metrics metrics("test");
+  metrics.recovery.phase("shop", Cause::timeout, Phase::total, 3050ms, "r1");
+  const auto text = metrics.serialize();
+  for (const auto* limit : {"0.23", "2.0", "3.23"}) EXPECT_NE(bucket(text, limit), -1) << limit;
+  EXPECT_EQ(bucket(text, "3.23"), 1);
+}
+
 }  // namespace
 }  // namespace fallbackd::telemetry
