@@ -96,6 +96,10 @@ renders('packs with a nodeSelector', {packs: [{name: 'shop', image: 'r/p:1', nod
   equal('selectors', packSets(found).map((one) => one.spec.selector.matchLabels['app.kubernetes.io/name']), ['fallbackd-packs', 'fallbackd-packs-shop']);
   equal('nodes', packSets(found).map((one) => one.spec.template.spec.nodeSelector), [{'kubernetes.io/os': 'linux'}, {'kubernetes.io/os': 'linux', 'kubernetes.io/arch': 'arm64'}]);
 });
+const byTheSchema = "values don't meet the specifications of the schema";
+refuses('packs: the name of the container', {packs: [{name: 'wait', image: 'r/p:1'}]}, byTheSchema);
+refuses('packs: a name too long for a volume', {packs: [{name: 'a'.repeat(59), image: 'r/p:1', imageVolume: true}]}, byTheSchema);
+refuses('paths that YAML would take apart', {extraHostPaths: ['/etc/a,b']}, byTheSchema);
 refuses('packs: another folder of binaries', {packs: [{name: 'shop', image: 'r/p:1'}], config: {cache: {path: '/opt/other'}}}, 'config.cache.path: packs are installed');
 refuses('packs: a list of revoked digests that they do not see', {packs: [{name: 'shop', image: 'r/p:1'}], config: {cache: {revoked: '/etc/mine'}}}, 'config.cache.revoked: a pack does not see');
 renders('pauseImage', {packs: [{name: 'shop', image: 'r/p:1'}], pauseImage: 'r/pause:1'}, ({objects}) => {
@@ -113,6 +117,20 @@ renders('namespaceOverride', {namespaceOverride: 'elsewhere', kubernetes: {names
     if (!object.kind.startsWith('Cluster')) equal(object.kind, object.metadata.namespace, 'elsewhere');
     if (object.subjects) equal('subject', object.subjects[0].namespace, 'elsewhere');
   }
+});
+// YAML takes a bare 123 for a number.
+renders('names of digits', {
+  dropInConfigMaps: ['123'], dropInSecrets: ['456'], packs: [{name: '1', image: 'r/p:1', imageVolume: true}],
+  kubernetes: {readVariablesIn: ['123'], events: {enabled: true, namespaces: ['on']}},
+}, ({objects}) => {
+  const names = ['name', 'namespace', 'secretName', 'key'];
+  const look = (value, where) => {
+    for (const [key, one] of Object.entries(value ?? {})) {
+      if (typeof one === 'object') look(one, `${where}.${key}`);
+      else if (names.includes(key)) equal(`${where}.${key}`, typeof one, 'string');
+    }
+  };
+  for (const [key, object] of Object.entries(objects)) look(object, key);
 });
 renders('commonLabels and podLabels', {commonLabels: {team: 'infra'}, podLabels: {tier: 'node'}, packs: [{name: 'shop', image: 'r/p:1'}], keys: {'a.pub': '-----BEGIN PUBLIC KEY-----'}}, ({objects}) => {
   for (const [key, object] of Object.entries(objects)) equal(key, object.metadata.labels?.team, 'infra');

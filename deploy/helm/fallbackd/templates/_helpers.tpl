@@ -230,10 +230,10 @@ rollingUpdate:
       - configMap: {name: {{ include "fallbackd.fullname" . }}-drop-ins}
       {{- end }}
       {{- range .Values.dropInConfigMaps }}
-      - configMap: {name: {{ . }}, optional: true}
+      - configMap: {name: {{ . | squote }}, optional: true}
       {{- end }}
       {{- range .Values.dropInSecrets }}
-      - secret: {name: {{ . }}, optional: true}
+      - secret: {name: {{ . | squote }}, optional: true}
       {{- end }}
 {{- end }}
 {{- end }}
