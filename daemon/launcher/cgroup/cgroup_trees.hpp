@@ -79,8 +79,8 @@ class CgroupTrees {
   /// these hierarchies or does not have a leaf's name; not_found if the pod's cgroup is gone.
   [[nodiscard]] Result<LeafFolder> leaf(const std::string& path) const;
 
-  /// Paths of all leaves below pods' cgroups (kubepods, kubepods.slice, ROOT-kubepods.slice), whichever daemon
-  /// created them. Reads the whole tree of folders; only for the start.
+  /// Paths of all leaves below pods' cgroups (kubepods, kubepods.slice, ROOT-kubepods.slice), whichever
+  /// daemon created them. Reads the whole tree of folders; only for the start.
   [[nodiscard]] std::vector<std::string> leaves() const;
 
   /// Whether, according to the kernel, a process is in every one of these leaves, or below it. False for an
