@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a row of the attack table if scripts/report attacks requests it.
+// Writes a row of the attack table when scripts/report attacks runs the test.
 #pragma once
 
 #include <cctype>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The clock of a test's loop: time passes only when the test says so, or when nothing else is left to do.
+// The clock of a test's loop: time passes only when the test advances it, or when the loop has nothing else to do.
 #pragma once
 
 #include "base/async/loop_clock.hpp"
@@ -67,7 +67,7 @@ class FakeClock final : public LoopClock {
     loop.poll();
   }
   [[nodiscard]] Stamp earliest() const { return deadlines_.begin()->first; }
-  /// Never back: after a sleep(), deadlines have passed unnoticed, as on a loop that did not run.
+  /// Time never moves back: a sleep() lets deadlines pass unnoticed, as on a loop that did not run.
   void moveTo(Stamp when) {
     if (when > now_) {
       wall_ += when - now_;
@@ -80,7 +80,7 @@ class FakeClock final : public LoopClock {
     }
   }
 
-  // Close to the system's, because files and processes have its time stamps.
+  // Close to the system's clock, because files and processes have its time stamps.
   mutable Stamp now_ = Clock::system().now();
   mutable Wall::time_point wall_ = Clock::system().wall();
   std::multimap<Stamp, boost::asio::steady_timer*> deadlines_;

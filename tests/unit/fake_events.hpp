@@ -24,7 +24,7 @@ class FakeEvents final : public cri::EventSource {
     ++subscriptions;
     co_return std::unique_ptr<cri::EventStream>(std::make_unique<Stream>(*this));
   }
-  /// To those that are subscribed at this moment.
+  /// Sends to the current subscribers.
   void send(cri::Event::Kind kind, const std::string& id, int exitCode = 0) {
     const cri::Event event{kind, id, LoopClock::of(executor_).now(), exitCode};
     for (auto* stream : streams_) stream->receive(event);

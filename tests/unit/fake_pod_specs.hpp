@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Specifications of pods under the test's control.
+// Pod specifications under the test's control.
 #pragma once
 
 #include "watcher/pod_specs.hpp"
@@ -31,7 +31,7 @@ class FakePodSpecs final : public watcher::PodSpecs {
 /// The pod of sandbox s1, with one container, "main", of this image.
 inline kube::Pod podOf(const std::string& image) {
   kube::Pod pod;
-  pod.name = "pod-s1";  // as FakeRuntime calls the pod of sandbox s1
+  pod.name = "pod-s1";  // FakeRuntime's name for the pod of sandbox s1
   pod.namespaceName = "shop";
   pod.enableServiceLinks = false;
   auto& container = pod.containers.emplace_back();

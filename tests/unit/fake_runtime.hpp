@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A container runtime under the test's control, and a loop to run coroutines on. Passes tests/contract: where
-// it behaves otherwise than containerd, that suite needs a case.
+// A container runtime under the test's control, and a loop to run coroutines on. Passes tests/contract: if it
+// behaves differently from containerd, that suite needs a case.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -122,7 +122,7 @@ class FakeRuntime final : public cri::Runtime {
     cri::PullOutcome outcome = special == outcomeOf.end() ? pullOutcome : special->second;
     if (outcome.kind == cri::PullOutcome::Kind::pulled) {
       images.insert(reference);
-      // As containerd does also for an image that it has.
+      // containerd sends this event even for an image that it already has.
       if (events) events->send(cri::Event::Kind::image_arrived, reference);
     }
     co_return outcome;
@@ -171,7 +171,7 @@ class FakeRuntime final : public cri::Runtime {
     co_return std::vector<cri::Ingest>{};
   }
 
-  /// A ready sandbox, as kubelet has it made.
+  /// A ready sandbox, like those that kubelet requests.
   void addSandbox(const std::string& id, const std::string& podNamespace, const std::string& app) {
     const std::string uid = "uid-" + id;
     const cri::Labels ofPod{{"io.kubernetes.pod.name", "pod-" + id},
@@ -191,13 +191,13 @@ class FakeRuntime final : public cri::Runtime {
     labels[id] = ofPod;
     labels[id]["io.cri-containerd.kind"] = "sandbox";
   }
-  /// The pause process ended. CRI still lists the sandbox.
+  /// The pause process ends, and CRI still lists the sandbox.
   void stopSandbox(const std::string& id) { sandboxes.at(id).sandbox.ready = false; }
   void removeSandbox(const std::string& id) {
     sandboxes.erase(id);
     labels.erase(id);
   }
-  /// As kubelet creates them.
+  /// A container like those that kubelet creates.
   cri::Container& addContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
     auto& one =
         containers.emplace_back(cri::Container{id, sandboxId, name, 0, cri::Container::State::created});
@@ -218,7 +218,7 @@ class FakeRuntime final : public cri::Runtime {
     labels.erase(id);
     exitCodes.erase(id);
   }
-  /// Like `crictl create`: in the pod's sandbox, with any name.
+  /// Creates a container like `crictl create`: in the pod's sandbox, with any name.
   void addForeignContainer(const std::string& id, const std::string& sandboxId, const std::string& name) {
     addContainer(id, sandboxId, name);
     labels[id] = {{"io.cri-containerd.kind", "container"}};
@@ -227,12 +227,12 @@ class FakeRuntime final : public cri::Runtime {
   }
 
   bool down = false;
-  std::deque<Error> statusFailures;  // of the next questions about a sandbox
+  std::deque<Error> statusFailures;  // of the next queries about a sandbox
   std::map<std::string, cri::SandboxStatus> sandboxes;
   std::vector<cri::Container> containers;
-  std::set<std::string> beingMade;  // sandboxes and containers that are stored, and not known to CRI yet
+  std::set<std::string> beingMade;  // sandboxes and containers that are stored but not yet known to CRI
   std::map<std::string, cri::Labels> labels;
-  bool storeSilent = false;  // does not tell what is in it
+  bool storeSilent = false;  // does not answer queries about its content
   std::set<std::string> images;
   std::map<std::string, int> pulls;
   cri::PullOutcome pullOutcome{
@@ -244,9 +244,9 @@ class FakeRuntime final : public cri::Runtime {
   std::string pauseImage;
   std::map<std::string, std::vector<cri::Content>> contents;  // by host
   Gate* pullGate = nullptr;
-  std::map<std::string, Gate*> gateOf;  // pulls (by reference) and questions for tags (by image id) that hang
-  Gate* presenceGate = nullptr;         // whether an image is present is not told before it is opened
-  Gate* exitGate = nullptr;             // questions about exit codes are answered once it is open
+  std::map<std::string, Gate*> gateOf;  // pulls (by reference) and tag queries (by image id) that hang
+  Gate* presenceGate = nullptr;         // queries whether an image is present are answered once it is open
+  Gate* exitGate = nullptr;             // queries about exit codes are answered once it is open
   int exitQuestions = 0;
   std::function<std::vector<cri::Ingest>()> onIngests;
   int ingestLooks = 0;
@@ -255,8 +255,8 @@ class FakeRuntime final : public cri::Runtime {
   bool deafToReferences = false;                               // does not answer that query
   int tagQuestions = 0;
   int calls = 0;
-  std::function<void()> onList;  // before containers are listed
-  FakeEvents* events = nullptr;  // hears of images that arrive
+  std::function<void()> onList;  // called before containers are listed
+  FakeEvents* events = nullptr;  // receives the events of arriving images
 
  private:
   [[nodiscard]] Result<> reached() const {

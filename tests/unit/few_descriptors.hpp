@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process that has no free descriptors left, or only a few: whatever opens more gets EMFILE, until this is
-// destroyed.
+// A process with no free descriptors left, or only a few: until this is destroyed, opening more fails with
+// EMFILE.
 #pragma once
 
 #include "sys/fd.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A kernel that has no room for another watch of inotify, while a test says so. For one source of a program
-// that is linked with --wrap=inotify_add_watch.
+// A kernel that has no room for another inotify watch while a test sets this. Include it in one source of a
+// program that is linked with --wrap=inotify_add_watch.
 #pragma once
 
 #include <cerrno>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a document is what docs/output.schema.json says of a command's output.
+// Whether a document matches the schema of a command's output in docs/output.schema.json.
 #pragma once
 
 #include "shell.hpp"
@@ -9,11 +9,11 @@
 
 namespace fallbackd::test {
 
-/// Empty if it is valid, otherwise what is wrong.
+/// Empty if the document is valid, otherwise its problems.
 inline std::string schemaProblems(const std::string& command, const std::string& document) {
   const TempFolder folder;
   const auto file = folder.write("document.json", document);
-  // Debian's jsonschema; a reference needs the whole schema around it.
+  // Debian's jsonschema. A reference resolves only within the whole schema.
   return shell(
              "/usr/bin/python3 -c 'import json, sys, jsonschema; schema = json.load(open(sys.argv[1])); "
              "schema[\"$ref\"] = \"#/$defs/\" + sys.argv[2].replace(\" \", \"%20\"); "

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// System calls that fail for one thread of a test, as on a machine that is short of memory, processes or
+// System calls that fail for one thread of a test, as on a machine that runs out of memory, processes or
 // descriptors.
 #pragma once
 
@@ -24,7 +24,7 @@ namespace fallbackd::test {
 
 using SystemCalls = std::vector<unsigned>;
 
-/// What poll(3) and ppoll(3) are on this machine.
+/// The system calls behind poll(3) and ppoll(3) on this machine.
 inline SystemCalls pollCalls() {
 #ifdef SYS_poll
   return {SYS_poll, SYS_ppoll};
@@ -33,7 +33,7 @@ inline SystemCalls pollCalls() {
 #endif
 }
 
-/// What fstat(3) is.
+/// The system calls behind fstat(3).
 inline SystemCalls statCalls() {
 #ifdef SYS_newfstatat
   return {SYS_fstat, SYS_newfstatat};
@@ -42,13 +42,13 @@ inline SystemCalls statCalls() {
 #endif
 }
 
-/// What starts a thread.
+/// The system calls that start a thread.
 inline SystemCalls cloneCalls() {
   return {SYS_clone, SYS_clone3};
 }
 
-/// The path of an openat(2) or openat2(2) that waits. Read through the kernel: no compiler, and no sanitizer,
-/// sees how the two threads take turns.
+/// The path of a waiting openat(2) or openat2(2). It is read through the kernel, because neither compiler nor
+/// sanitizer can see how the two threads take turns.
 inline std::string pathOf(const seccomp_data& call) {
   std::string text(512, '\0');
   const iovec here{text.data(), text.size()};
@@ -58,8 +58,8 @@ inline std::string pathOf(const seccomp_data& call) {
   return text.substr(0, text.find('\0'));
 }
 
-/// A filter with this outcome for the calls of the calling thread, and of what it starts. A listener, if the
-/// flags ask for one; otherwise 0; negative if the kernel refuses.
+/// Installs a filter with this outcome for the calls of the calling thread and of the threads and processes
+/// that it starts. Returns a listener if the flags request it, otherwise 0; negative if the kernel refuses.
 inline int filterCalls(const SystemCalls& calls, unsigned outcome, unsigned flags) {
   std::vector<sock_filter> program{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
   for (const unsigned call : calls) {
@@ -72,16 +72,16 @@ inline int filterCalls(const SystemCalls& calls, unsigned outcome, unsigned flag
   return static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter));
 }
 
-/// They fail from now on: there is no way back for this thread.
+/// Makes the calls fail for the rest of this thread's life.
 inline bool refuseCalls(const SystemCalls& calls, int errnum) {
   return filterCalls(calls, SECCOMP_RET_ERRNO | static_cast<unsigned>(errnum), 0) == 0;
 }
 
-/// Those who decide for a thread of onOwnThread(), which waits for their ends.
+/// The threads that decide for a thread of onOwnThread(), which joins them.
 inline thread_local std::vector<std::thread>* deciders = nullptr;
 
-/// Answers the calls that arrive at the listener, until no thread has the filter any more. Older kernels do
-/// not wake a thread that waits for a call then, only one that polls.
+/// Answers the calls that arrive at the listener, until no thread has the filter. At that point older kernels
+/// wake only a thread that polls, not one that waits for a call.
 inline void answerCalls(int listener, const std::function<int(const seccomp_data&)>& decide) {
   for (pollfd calls{listener, POLLIN, 0};;) {
     const int ready = ::poll(&calls, 1, -1);
@@ -95,8 +95,9 @@ inline void answerCalls(int listener, const std::function<int(const seccomp_data
   }
 }
 
-/// Each of them waits for `decide`, on another thread: it says with which errno the call fails; 0: not at
-/// all. What the arguments point to may be read. For a thread that ends before the test does.
+/// Each call waits for `decide`, which runs on another thread and returns the errno with which the call fails;
+/// 0: the call does not fail. `decide` may read what the arguments point to. Use it on a thread that ends
+/// before the test does.
 inline bool decideCalls(const SystemCalls& calls, std::function<int(const seccomp_data&)> decide) {
   std::promise<int> listener;
   std::thread decider([decide = std::move(decide), given = listener.get_future()]() mutable {
@@ -115,13 +116,13 @@ inline bool decideCalls(const SystemCalls& calls, std::function<int(const seccom
   return fd >= 0;
 }
 
-/// The first `times` of them fail, the others do not.
+/// The first `times` calls fail, the others do not.
 inline bool refuseFirstCalls(int times, const SystemCalls& calls, int errnum) {
   return decideCalls(calls, [times, errnum](const auto&) mutable { return times-- > 0 ? errnum : 0; });
 }
 
-/// Runs `work` on a thread of its own, which such a filter ends with. What decided for it has ended, too,
-/// afterwards.
+/// Runs `work` on its own thread, which takes such a filter with it when it ends. Afterwards the threads that
+/// decided for it have ended, too.
 template <class Work>
 auto onOwnThread(Work work) -> decltype(work()) {
   std::vector<std::thread> started;

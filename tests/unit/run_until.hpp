@@ -11,11 +11,11 @@
 
 namespace fallbackd::test {
 
-/// Longer than anything that works takes; never part of what is measured.
+/// Longer than any working step takes; never part of a measurement.
 constexpr std::chrono::seconds kCeiling{20};
 
-/// Runs the loop until `done` or the ceiling; returns whether it was done. With a FakeClock, time passes when
-/// nothing else is left to do, up to the ceiling.
+/// Runs the loop until `done` or the ceiling; returns whether it was done. A FakeClock advances when the loop
+/// has nothing else to do, up to the ceiling.
 inline bool runUntil(boost::asio::io_context& loop, const std::function<bool()>& done) {
   constexpr std::chrono::milliseconds kLook{10};
   auto* const clock = FakeClock::of(loop);
@@ -31,7 +31,8 @@ inline bool runUntil(boost::asio::io_context& loop, const std::function<bool()>&
   return done();
 }
 
-/// The same, but a FakeClock stands: for tests whose peer is another thread or process, which takes its time.
+/// The same, but a FakeClock does not advance: for tests with a peer in another thread or process, which needs
+/// real time.
 inline bool runWhileTimeStands(boost::asio::io_context& loop, const std::function<bool()>& done) {
   constexpr std::chrono::milliseconds kLook{10};
   const auto& system = Clock::system();

@@ -43,7 +43,7 @@ class SilentFuse {
   SilentFuse& operator=(const SilentFuse&) = delete;
   ~SilentFuse() { end(); }
 
-  /// Releases everyone who hangs in it, with an error.
+  /// Releases every process that hangs in it, with an error.
   void end() {
     if (!mounted_) return;
     mounted_ = false;

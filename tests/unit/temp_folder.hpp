@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder that is removed with the test.
+// A folder that is removed when the test ends.
 #pragma once
 
 #include <filesystem>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// As root, unit tests also run on a read-only machine. They need no privileges, so they also run where such a
-// namespace cannot be created. Their files are in memory: most of their time would be the disk's.
+// Run as root, unit tests mount the machine read-only. They need no privileges, so they also run where such a
+// namespace cannot be created. Their files are in memory, because most of their time would go to the disk.
 #include "read_only.hpp"
 
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl as a new user meets it.
+// fallbackctl as a new user sees it.
 #include "base/strings.hpp"
 #include "output_schema.hpp"
 #include "shell.hpp"
@@ -27,7 +27,7 @@ struct CommandLine : testing::Test {
   [[nodiscard]] std::string path(const std::string& name) const { return folder.path() + "/" + name; }
   static Output ctl(const std::string& words) { return shell(FALLBACKCTL " " + words); }
 
-  /// With a daemon that gives this status.
+  /// Runs a command with a daemon that returns this status.
   [[nodiscard]] Output withDaemon(const std::string& status, const std::string& words) const {
     return shell("/usr/bin/python3 " FIXTURES "/fake_daemon.py " + path("sock") + " " +
                  folder.write("status.json", status) + " " FALLBACKCTL " " + words + " --socket " +
@@ -36,7 +36,7 @@ struct CommandLine : testing::Test {
   test::TempFolder folder;
 };
 
-/// Every command, from the completion, which is generated from the command line.
+/// Every command, taken from the completion, which is generated from the command line's definition.
 std::vector<std::string> commands() {
   const auto output =
       shell("bash -c 'source <(" FALLBACKCTL
@@ -96,7 +96,7 @@ TEST_F(CommandLine, VersionNamesTheCommit) {
   EXPECT_EQ(ctl("--version").text, "fallbackctl " + std::string(known.at("version").as_string()) + "\n");
 }
 
-/// The same document, as a parser of YAML reads it.
+/// A YAML parser reads the same document.
 TEST_F(CommandLine, YamlSaysWhatJsonSays) {
   const auto manifest =
       folder.write("shop.yaml",
@@ -119,7 +119,7 @@ TEST_F(CommandLine, YamlSaysWhatJsonSays) {
   }
 }
 
-/// A configuration that was cut off must not look like a whole one.
+/// A truncated configuration must not look complete.
 TEST_F(CommandLine, OutputThatIsLostIsAFailure) {
   for (const char* words : {"version", "describe-config", "version -o json", "help", "--help", "--version"}) {
     const auto output = ctl(std::string(words) + " > /dev/full");
@@ -135,7 +135,7 @@ TEST_F(CommandLine, ALimitIsAtLeastOne) {
   }
 }
 
-/// What the daemon cannot read pauses the whole node, and its next start removes the stand-ins.
+/// An unreadable pause file pauses the whole node, and the daemon's next start removes the stand-ins.
 TEST_F(CommandLine, AReasonIsWrittenOnlyIfTheDaemonCanReadIt) {
   const auto where = " --state " + path("state") + " --socket " + path("none");
   for (const std::string reason : {"St\xf6rung", "a\nb", "\x7f", "\xed\xa0\x80"}) {
@@ -146,11 +146,11 @@ TEST_F(CommandLine, AReasonIsWrittenOnlyIfTheDaemonCanReadIt) {
     }
   }
   EXPECT_EQ(shell("cat " + path("state") + "/pause.yaml 2>/dev/null").text, "");
-  EXPECT_EQ(ctl("pause" + where + " --reason 'St\xc3\xb6rung'").code, 1) << "there is no daemon";
+  EXPECT_EQ(ctl("pause" + where + " --reason 'St\xc3\xb6rung'").code, 1) << "no daemon runs";
   EXPECT_THAT(shell("cat " + path("state") + "/pause.yaml").text, HasSubstr("St\xc3\xb6rung"));
 }
 
-/// Without a listener containerd 1.x would tell a refused connection in place of what the registry says.
+/// Without a listener, containerd 1.x would report a refused connection instead of the registry's answer.
 TEST_F(CommandLine, TheMirrorIsEnabledOnlyWhereSomebodyListens) {
   const auto hosts = path("certs.d");
   const auto config = folder.write("fallbackd.yaml", "apiVersion: fallbackd.io/v1\n");
@@ -165,7 +165,7 @@ TEST_F(CommandLine, TheMirrorIsEnabledOnlyWhereSomebodyListens) {
               AllOf(HasSubstr("has no mirror.listen"), HasSubstr("mirror.listen: 127.0.0.1:478"),
                     HasSubstr("--address"), HasSubstr("--force")));
   EXPECT_EQ(ctl(enable + " --write --best-effort").code, 0);
-  EXPECT_EQ(shell("ls " + folder.path()).text, "fallbackd.yaml\n") << "neither files nor a token";
+  EXPECT_EQ(shell("ls " + folder.path()).text, "fallbackd.yaml\n") << "no file and no token";
   for (const std::string allowed : {"--force", "--address 127.0.0.1:9999"}) {
     const auto written = ctl(enable + " --write " + allowed);
     EXPECT_EQ(written.code, 0) << written.text;
@@ -177,7 +177,7 @@ TEST_F(CommandLine, TheMirrorIsEnabledOnlyWhereSomebodyListens) {
   EXPECT_THAT(shell("cat " + hosts + "/r.test/hosts.toml").text, HasSubstr("http://127.0.0.1:478"));
 }
 
-/// As mirror.listen: a token is sent there in the clear, and every pull asks there first.
+/// Like mirror.listen: containerd sends it a token in clear text, and every pull tries it first.
 TEST_F(CommandLine, TheMirrorsAddressIsOnLoopback) {
   const auto enable = "mirror enable --write --any-containerd-config --registry r.test --hosts-dir " +
                       path("certs.d") + " --token-file " + path("token") + " --config " +
@@ -190,11 +190,11 @@ TEST_F(CommandLine, TheMirrorsAddressIsOnLoopback) {
       EXPECT_THAT(refused.text, HasSubstr("--address \"" + elsewhere + "\" is not ADDRESS:PORT on loopback"));
     }
   }
-  EXPECT_EQ(shell("ls " + folder.path()).text, "fallbackd.yaml\n") << "neither files nor a token";
+  EXPECT_EQ(shell("ls " + folder.path()).text, "fallbackd.yaml\n") << "no file and no token";
   EXPECT_EQ(ctl(enable + "'[::1]:478'").code, 0);
 }
 
-/// An operator who reads "nothing has the mirror" uninstalls the daemon, and containerd still asks it.
+/// An operator who reads "nothing has the mirror" uninstalls the daemon, and containerd still queries it.
 TEST_F(CommandLine, TheMirrorIsNotSaidToBeGoneWhereNobodyLooked) {
   const auto config = [&](const std::string& hosts) {
     return " --config " + folder.write(hosts.substr(hosts.rfind('/') + 1) + ".yaml",
@@ -208,7 +208,7 @@ TEST_F(CommandLine, TheMirrorIsNotSaidToBeGoneWhereNobodyLooked) {
     EXPECT_THAT(output.text, AllOf(HasSubstr("nothing is removed"), HasSubstr("--hosts-dir names it")));
   }
   const auto none = ctl("mirror disable --write" + config(path("certs.d")));
-  EXPECT_EQ(none.code, 0) << "a node where it was never enabled";
+  EXPECT_EQ(none.code, 0) << "the mirror was never enabled on this node";
   EXPECT_EQ(none.text, "there is no folder " + path("certs.d") + "\n");
 }
 
@@ -300,8 +300,8 @@ TEST_F(CommandLine, StatusSaysNothingOfWhatIsInOrder) {
         .text;
   };
   const auto well = with("");
-  EXPECT_THAT(well, Not(HasSubstr("\n-\n"))) << "a line that says nothing";
-  EXPECT_THAT(well, HasSubstr("web        not known")) << "the image, where only the pod would say it";
+  EXPECT_THAT(well, Not(HasSubstr("\n-\n"))) << "a line without content";
+  EXPECT_THAT(well, HasSubstr("web        not known")) << "only the pod's specification would name the image";
   EXPECT_THAT(with("settle is auto, which means never"), HasSubstr("\nsettle is auto, which means never\n"));
 }
 
@@ -324,7 +324,7 @@ TEST_F(CommandLine, StatusHasAnExitCodeForScripts) {
   EXPECT_THAT(bad.text,
               AllOf(HasSubstr("containerd is not connected"), HasSubstr("1 of 2 workloads are covered"),
                     HasSubstr("the recovery of shop/web-0, container web failed")));
-  EXPECT_EQ(withDaemon(lost, "status").code, 0) << "only if it is asked for";
+  EXPECT_EQ(withDaemon(lost, "status").code, 0) << "only with --exit-code";
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a shell offers after TAB, tested in the shells themselves.
+// The candidates that a shell offers after TAB, tested in real shells.
 #include "shell.hpp"
 
 #include <gmock/gmock.h>
@@ -11,7 +11,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-/// The candidates for a command line whose last word is being typed ("" after a space).
+/// The candidates while the last word of the command line is being typed ("" after a space).
 std::string offered(const std::string& words, int current) {
   const std::string script = "source <(" FALLBACKCTL " completion bash); COMP_WORDS=(" + words +
                              "); COMP_CWORD=" + std::to_string(current) +

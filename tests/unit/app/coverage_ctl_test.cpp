@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl coverage in a pipeline: manifests go in, without a cluster and without a daemon.
+// fallbackctl coverage in a pipeline: it reads manifests and needs neither a cluster nor a daemon.
 #include "shell.hpp"
 #include "temp_folder.hpp"
 
@@ -26,7 +26,7 @@ constexpr const char* kConfig =
     "workloads:\n"
     "- {match: {namespace: shop, labels: {app: checkout}, container: checkout}, binary: checkout@1.8.3}\n";
 
-/// Three documents, as a chart without a namespace gives them.
+/// Three documents, as rendered from a chart without a namespace.
 constexpr const char* kManifests =
     "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: checkout}\n"
     "spec: {template: {metadata: {labels: {app: checkout}}, spec: {containers: [{name: checkout, image: "

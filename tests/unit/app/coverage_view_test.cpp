@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Coverage of a node, as its snapshot has it.
+// Coverage of a node, computed from its snapshot.
 #include "app/coverage_view.hpp"
 
 #include "app/status.hpp"
@@ -75,7 +75,7 @@ TEST(CoverageView, CountsAreKeptForSomeSeconds) {
   EXPECT_EQ(byVerdict(counts.of(snapshot)).at("rescued"), 1U);
   snapshot.pods.pop_back();
   snapshot.config = std::make_shared<config::Config>(*snapshot.config);
-  EXPECT_EQ(byVerdict(counts.of(snapshot)).at("rescued"), 0U) << "another configuration";
+  EXPECT_EQ(byVerdict(counts.of(snapshot)).at("rescued"), 0U) << "a different configuration";
 }
 
 TEST(CoverageView, TheStatusHasThem) {
@@ -93,7 +93,7 @@ TEST(CoverageView, IsJsonWhateverAnAnnotationSays) {
   config->podAnnotations.namespaces = {"shop"};
   snapshot.config = config;
   std::string strange = "a";
-  for (int i = 0; i < 100; ++i) strange += "\u00e9";  // the limit of what is told is within one of them
+  for (int i = 0; i < 100; ++i) strange += "\u00e9";  // the length limit cuts one of them
   snapshot.pods[1].choices = watcher::readChoices({{"fallbackd.io/binary.other", strange}});
   const auto root = boost::json::parse(coverageJson(snapshot));
   EXPECT_EQ(root.at("pods").at(0).at("containers").at(1).at("verdict").as_string(), "annotation_ignored");

@@ -47,7 +47,7 @@ TEST_F(CoveredPods, AnAnnotationCountsWhereItIsPermitted) {
   config.podAnnotations.namespaces = {"shop"};
   EXPECT_TRUE(mayInherit(config, pod));
   config.podAnnotations.binaries = {{"checkout", {"bank"}}};
-  EXPECT_FALSE(mayInherit(config, pod)) << "another namespace may choose that binary";
+  EXPECT_FALSE(mayInherit(config, pod)) << "only a different namespace may choose that binary";
   pod.annotations = {{"fallbackd.io/binary.checkout", "not a reference"}};
   EXPECT_FALSE(mayInherit(config, pod));
 }

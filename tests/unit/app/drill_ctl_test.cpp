@@ -44,9 +44,9 @@ TEST_F(DrillCtl, ThePodIsThatOfTheDeploymentOnARegistryThatDoesNotExist) {
                     HasSubstr("nodeName: n1\n"), HasSubstr("activeDeadlineSeconds: 300\n")));
   EXPECT_THAT(pod.text, HasSubstr("fallbackd-drill.invalid/shop/checkout:v1.8.3"));
   EXPECT_THAT(pod.text, Not(HasSubstr("registry.example.com:5000/shop/checkout:v1.8.3")));
-  EXPECT_THAT(pod.text, Not(HasSubstr("migrate"))) << "nothing is migrated a second time";
+  EXPECT_THAT(pod.text, Not(HasSubstr("migrate"))) << "the migration must not run a second time";
   EXPECT_THAT(pod.text, Not(HasSubstr("persistentVolumeClaim")));
-  EXPECT_THAT(pod.text, Not(HasSubstr("app: checkout"))) << "no Service or controller takes it for its own";
+  EXPECT_THAT(pod.text, Not(HasSubstr("app: checkout"))) << "no Service or controller may select it";
   EXPECT_THAT(shell("cat " + folder.path() + "/notes").text,
               HasSubstr("kubectl -n shop set image pod/checkout-drill "
                         "checkout=registry.example.com:5000/shop/checkout:v1.8.3"));
@@ -75,7 +75,7 @@ spec:
                               HasSubstr("containerPort: 5432")));
   EXPECT_THAT(pod.text, AllOf(Not(HasSubstr("hostPort:")), Not(HasSubstr("nodeSelector"))));
   EXPECT_THAT(pod.text, HasSubstr("fallbackd-drill.invalid/db@sha256:000"));
-  EXPECT_THAT(pod.text, Not(HasSubstr("ipAddrs"))) << "no address of a real pod";
+  EXPECT_THAT(pod.text, Not(HasSubstr("ipAddrs"))) << "it must not take a real pod's address";
   EXPECT_THAT(pod.text,
               AllOf(HasSubstr("its volume \"shared\" is empty"), Not(HasSubstr("persistentVolumeClaim"))));
 }
@@ -124,7 +124,7 @@ TEST_F(DrillCtl, APodInTheNodesNamespacesIsRefused) {
                                        key + ": true\n      containers: [{name: a, image: r/a:1}]\n");
     const auto printed = ctl("pod agent --node n1 " + file + " 2>" + folder.path() + "/notes");
     EXPECT_EQ(printed.code, 1) << key;
-    EXPECT_EQ(printed.text, "") << "it may go straight to kubectl apply";
+    EXPECT_EQ(printed.text, "") << "the output may be piped straight to kubectl apply";
     EXPECT_THAT(shell("cat " + folder.path() + "/notes").text,
                 AllOf(HasSubstr("DaemonSet \"agent\" has " + key + ": true"), HasSubstr("remove that line")));
   }
@@ -172,7 +172,7 @@ TEST_F(DrillCtl, WhatIsNoDrillIsRefusedAndWritesNothing) {
   EXPECT_EQ(second.code, 1);
   EXPECT_THAT(second.text, HasSubstr("a drill holds already"));
   EXPECT_EQ(shell("ls " + folder.path() + "/state/drill.yaml 2>/dev/null").text, "");
-  EXPECT_EQ(ctl("start checkout --socket " + folder.path() + "/none").code, 1) << "no daemon, no drill";
+  EXPECT_EQ(ctl("start checkout --socket " + folder.path() + "/none").code, 1) << "a drill needs the daemon";
 }
 
 TEST_F(DrillCtl, WhereFallbacksAreOnlyObservedItSaysSo) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every way in which a pod does, or does not, get its fallback, and the advice for it.
+// Every way in which a pod gets, or does not get, its fallback, and the advice for it.
 #include "app/explain.hpp"
 
 #include "output_schema.hpp"
@@ -228,7 +228,7 @@ TEST(Explain, TheAddressesOfAPodAreKnownByTheLaunch) {
   };
   EXPECT_THAT(explained("status.podIPs"), Not(HasSubstr("\\\"A\\\"")));
   EXPECT_THAT(explained("status.podIP"), Not(HasSubstr("\\\"A\\\"")));
-  EXPECT_THAT(explained("status.hostIP"), HasSubstr("\\\"A\\\"")) << "nobody has said it";
+  EXPECT_THAT(explained("status.hostIP"), HasSubstr("\\\"A\\\"")) << "no source has reported it";
 }
 
 TEST(Explain, KubeletBacksOff) {

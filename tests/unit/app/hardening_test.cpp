@@ -45,7 +45,7 @@ class Program {
       entries.emplace(one.d_tag, one.d_un.d_val);
     return entries;
   }
-  /// The value of an entry; 0 if there is none.
+  /// The value of the entry; 0 if it is missing.
   [[nodiscard]] Elf64_Xword flags(Elf64_Sxword tag) const {
     const auto entries = dynamic();
     const auto found = entries.find(tag);
@@ -121,7 +121,7 @@ TEST_P(Hardening, FunctionsBeginWithABranchTarget) {
   if (!CF_PROTECTION) GTEST_SKIP() << "the compiler has no -fcf-protection (not amd64)";
   const std::string mark = "\xf3\x0f\x1e\xfa";  // endbr64
   const auto functions = program.functions();
-  ASSERT_TRUE(functions.contains("main")) << "its symbols were stripped";
+  ASSERT_TRUE(functions.contains("main")) << "the program's symbols were stripped";
   std::size_t ours = 0;
   for (const auto& [name, begin] : functions) {
     if (name != "main" && !name.starts_with("_ZN9fallbackd")) continue;

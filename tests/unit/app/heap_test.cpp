@@ -28,7 +28,7 @@ struct Holes {
   static constexpr std::size_t kBlocks = 5000;
   static constexpr std::size_t kBlockBytes = 16 * 1024;
 
-  /// Like parsing a long answer: large blocks are freed, and a small one after each of them stays.
+  /// Like parsing a long answer: frees large blocks, and keeps the small block after each of them.
   Holes() {
     std::vector<std::unique_ptr<char[]>> freed;
     for (std::size_t i = 0; i < kBlocks; ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl init as a person runs it: kubectl's output goes in, a configuration comes out.
+// fallbackctl init as a person runs it: it turns kubectl's output into a configuration.
 #include "config/load.hpp"
 #include "shell.hpp"
 #include "temp_folder.hpp"
@@ -41,7 +41,7 @@ TEST_F(InitTest, TakesOverWhatItCanAndListsTheRest) {
   const auto loaded = config::load(out(), {});
   ASSERT_NE(loaded.config, nullptr) << loaded.diagnostics[0].toString();
   ASSERT_EQ(loaded.config->workloads.size(), 4U);
-  // A native sidecar can have a fallback, too.
+  // A native sidecar can also have a fallback.
   EXPECT_EQ(loaded.config->workloads[0].name, "checkout-mesh");
   const auto& checkout = loaded.config->workloads[1];
   EXPECT_EQ(checkout.name, "checkout-checkout");
@@ -104,7 +104,7 @@ TEST_F(InitTest, NothingEscapesFromItsQuotes) {
   EXPECT_THAT(output.text, Not(HasSubstr("\n  - name: evil")));
 }
 
-/// Manifests that are reduced from real ones, and what must be made of each.
+/// Manifests reduced from real ones, with the expected output for each.
 TEST_F(InitTest, CommandsOfTheProgramAreOnlyInherited) {
   const auto output = init(write(
       "{apiVersion: v1, kind: Pod, metadata: {name: w, namespace: mail}, spec: {containers: [{name: worker, "
@@ -116,12 +116,12 @@ TEST_F(InitTest, CommandsOfTheProgramAreOnlyInherited) {
   ASSERT_NE(loaded.config, nullptr) << loaded.diagnostics[0].toString() << output.text;
   const auto& worker = loaded.config->workloads.at(0);
   EXPECT_TRUE(std::holds_alternative<config::ReadyWhenExec>(worker.readiness.when));
-  EXPECT_FALSE(worker.liveness) << "never an answer that says nothing";
+  EXPECT_FALSE(worker.liveness) << "a check that always succeeds would be useless";
   EXPECT_THAT(output.text, HasSubstr("the probe that runs a command"));
 }
 
 struct InitCaseTest : InitTest {
-  /// What check-config makes of the output, which it must accept.
+  /// The workloads of the output, which check-config must accept.
   std::vector<config::Workload> workloadsOf(const std::string& name, const std::string& options = "") {
     text = shell(std::string(FALLBACKCTL) + " init " + options + " < " FIXTURES "/init/" + name + ".yaml > " +
                  out() + " && cat " + out())
@@ -161,7 +161,7 @@ TEST_F(InitCaseTest, ProfilesAreTakenOverAndHostAliasesNamed) {
 TEST_F(InitCaseTest, LatestIsAlwaysPulledAndANamespaceIsAskedFor) {
   const auto workload = one("latest-nopolicy");
   EXPECT_EQ(workload.detection.pullPolicy, config::PullPolicy::always);
-  EXPECT_TRUE(workload.match.namespaceName) << "never every namespace";
+  EXPECT_TRUE(workload.match.namespaceName) << "it must not match every namespace";
   EXPECT_TRUE(isOpen("the object names no namespace")) << text;
   EXPECT_TRUE(isOpen("the image's tag is not a version")) << text;
   EXPECT_EQ(workloadsOf("latest-nopolicy", "--namespace shop").at(0).match.namespaceName, "shop");
@@ -250,7 +250,7 @@ TEST_F(InitCaseTest, ListsAndLabelsOfOneRevision) {
 }
 
 TEST_F(InitCaseTest, TheShortFormIsMatchAndBinary) {
-  // It needs sources of pods, which a drop-in cannot name.
+  // It needs pod sources, which a drop-in cannot configure.
   const auto whole = "apiVersion: fallbackd.io/v1\nkubernetes: {sources: [apiserver]}\n";
   shell(std::string(FALLBACKCTL) + " init --short < " FIXTURES "/init/envexp.yaml > " + out());
   std::ifstream in(out());
@@ -279,12 +279,12 @@ TEST_F(InitTest, SeveralDocumentsAndWhatOthersOwn) {
   const auto loaded = config::load(out(), {});
   ASSERT_NE(loaded.config, nullptr) << output.text;
   ASSERT_EQ(loaded.config->workloads.size(), 1U);
-  EXPECT_TRUE(loaded.config->workloads[0].restart.policy) << "else pods of Jobs are not covered";
+  EXPECT_TRUE(loaded.config->workloads[0].restart.policy) << "otherwise pods of Jobs are not covered";
   EXPECT_THAT(output.text, HasSubstr("a pod of a Job"));
   EXPECT_THAT(output.text, HasSubstr("their owners are there, too"));
 }
 
-/// As kubectl get pod -o yaml shows it: with what the API server and the controllers added.
+/// The output of kubectl get pod -o yaml, with the fields that the API server and the controllers added.
 TEST_F(InitTest, ALivePodLosesWhatIsItsOwn) {
   const auto output = init(write(
       "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web-7d4f-x2k\n  namespace: n\n  labels: {app: web, "
@@ -300,7 +300,7 @@ TEST_F(InitTest, ALivePodLosesWhatIsItsOwn) {
   ASSERT_NE(loaded.config, nullptr) << output.text;
   const auto& workload = loaded.config->workloads.at(0);
   EXPECT_EQ(workload.match.labels, (std::map<std::string, std::string>{{"app", "web"}}));
-  EXPECT_TRUE(workload.volumes.empty()) << "its name is that pod's alone";
+  EXPECT_TRUE(workload.volumes.empty()) << "the volume's name is unique to that pod";
   EXPECT_TRUE(workload.env.empty()) << output.text;
   for (const char* own : {"10.1.2.3", "node-7", "7d4f\"}"}) EXPECT_THAT(output.text, Not(HasSubstr(own)));
   EXPECT_THAT(output.text, HasSubstr("TODO: the service account's token"));

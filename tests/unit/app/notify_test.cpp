@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What systemd is told, with a socket of the test in its place.
+// The messages to systemd, with a test socket in its place.
 #include "app/notify.hpp"
 
 #include "few_descriptors.hpp"
@@ -34,7 +34,7 @@ struct ServiceManagerTest : testing::Test {
     ::setenv("NOTIFY_SOCKET", path.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
     manager.emplace(ServiceManager::fromEnvironment());
   }
-  /// The next message; empty if there is none.
+  /// The next message; empty if none has arrived.
   [[nodiscard]] std::string heard() const {
     std::array<char, 256> text{};
     const auto length = ::recv(socket.get(), text.data(), text.size(), MSG_DONTWAIT);
@@ -61,7 +61,7 @@ TEST_F(ServiceManagerTest, ReadyIsSaidOnce) {
   EXPECT_EQ(heard(), "");
 }
 
-/// systemd is busy: its socket is full.
+/// systemd is busy and its socket is full.
 TEST_F(ServiceManagerTest, ReadyIsSaidAgainUntilThereIsRoom) {
   int full = 0;
   while (manager->tell("WATCHDOG=1")) ++full;
@@ -77,7 +77,7 @@ TEST_F(ServiceManagerTest, ReadyIsSaidAgainUntilThereIsRoom) {
 }
 
 TEST_F(ServiceManagerTest, ReadyIsSaidOnceThereIsADescriptor) {
-  const boost::asio::steady_timer first(loop);  // the loop has its own descriptors by now
+  const boost::asio::steady_timer first(loop);  // the loop has opened its own descriptors
   {
     const test::FewDescriptors none;
     insist();
@@ -90,7 +90,7 @@ TEST_F(ServiceManagerTest, ReadyIsSaidOnceThereIsADescriptor) {
 }
 
 TEST_F(ServiceManagerTest, WithoutAManagerThereIsNothingToSay) {
-  manager.emplace(ServiceManager::fromEnvironment());  // the variable is gone
+  manager.emplace(ServiceManager::fromEnvironment());  // the variable is no longer set
   insist();
   EXPECT_TRUE(said);
   EXPECT_EQ(heard(), "");

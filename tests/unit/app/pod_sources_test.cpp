@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is asked about a pod that waits, and when, with real servers on loopback.
+// The requests about a waiting pod and when they are sent, with real servers on loopback.
 #include "app/pod_sources.hpp"
 
 #include "kube/authority.hpp"
@@ -65,16 +65,16 @@ TEST_F(PodSourcesTest, AnUnknownPodIsAskedForAtOnceAndAKnownOneAfterItsRecovery)
   sources.podWaits("uid-2");
   ASSERT_TRUE(soon([&] { return knows("uid-2"); }));
   EXPECT_EQ(kubelet.requests().size(), 1U);
-  // Whatever was to be asked at once has been answered. The rest comes with time.
+  // All immediate requests have been answered. The others are sent later.
   clock.advance(loop, 500ms);
   EXPECT_TRUE(soon([&] { return kubelet.requests().size() == 2; }));
-  // Each time that it waits, but once at a time.
+  // One request each time that the pod waits, and only one at a time.
   sources.podWaits("uid-1");
   clock.advance(loop, 500ms);
   EXPECT_TRUE(soon([&] { return kubelet.requests().size() == 3; }));
 }
 
-/// Nobody tells that a pod is gone which nobody has described: only its sandbox does.
+/// If no source has described a pod, no source reports its end either: only its sandbox does.
 TEST_F(PodSourcesTest, PodsThatNobodyDescribedKeepNoKnownPodFromBeingAskedFor) {
   api.put(podJson("checkout-1", "uid-1"));
   sources.start(loop.get_executor(), config, options);
@@ -100,7 +100,7 @@ TEST_F(PodSourcesTest, AKnownPodIsAskedForAgainHoweverManyOthersWait) {
   EXPECT_TRUE(soon([&] { return sources.endpoints("uid-1").value().asOf == clock.now(); }));
 }
 
-/// kubelet gives nothing but lists, and after a watch that was cut the API server's list has what was missed.
+/// kubelet returns only lists, and after an interrupted watch the API server's list contains the missed changes.
 TEST_F(PodSourcesTest, AStatusThatComesWithAListIsTold) {
   std::vector<std::string> told;
   sources.onStatus([&](const std::string& uid) { told.push_back(uid); });
@@ -115,7 +115,7 @@ TEST_F(PodSourcesTest, AStatusThatComesWithAListIsTold) {
   EXPECT_EQ(told, (std::vector<std::string>{"uid-1", "uid-2"}));
 }
 
-/// Whoever asked without it would otherwise go on without it until the pod changes.
+/// Otherwise a recovery that found no specification would go on without it until the pod changes.
 TEST_F(PodSourcesTest, ASpecificationThatHasRoomAgainIsTold) {
   const auto large = podJson("checkout-1", "uid-1", "node-1", std::string(5'000, 'x'));
   std::vector<std::string> told;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is shown of a snapshot, and when snapshots are taken.
+// The views of a snapshot, and when snapshots are taken.
 #include "app/status.hpp"
 
 #include "app/snapshot_source.hpp"
@@ -37,7 +37,7 @@ TEST(Status, ShowsWhereAFallbackServes) {
   EXPECT_EQ(root.at("recoveries").at(0).at("address").as_string(), "10.1.2.3:8080");
 }
 
-/// What the runtime says need not be UTF-8.
+/// Texts from the runtime need not be UTF-8.
 TEST(Status, IsJsonWhateverAnErrorSays) {
   auto snapshot = quietNode();
   auto incident = incidentOf("web-0", recovery::State::failed);
@@ -69,7 +69,7 @@ TEST(Status, ShowsWhoDescribesThePods) {
             R"({"name":"apiserver","state":"failing","since":"2026-03-01T13:00:00Z",)"
             R"("lastSuccess":"2026-03-01T12:00:00Z","error":"list pods: the API server answered 403"})");
   EXPECT_EQ(shown.at("rememberedSince").as_string(), "2026-03-01T12:00:00Z");
-  EXPECT_EQ(readiness(snapshot).text, readiness(quietNode()).text) << "readiness is not about them";
+  EXPECT_EQ(readiness(snapshot).text, readiness(quietNode()).text) << "they do not affect readiness";
   EXPECT_FALSE(shown.contains("events"));
   const auto usage = usageOf(snapshot.knownPods);
   EXPECT_FALSE(usage.sources.at("apiserver").up);
@@ -90,7 +90,7 @@ TEST(Status, ShowsWhetherEventsAreWritten) {
             R"({"state":"failing","since":"2026-03-01T12:00:00Z","waiting":2,)"
             R"("error":"create events in namespace bank: the API server answered 403",)"
             R"("forbiddenIn":["bank"],"created":5})");
-  EXPECT_EQ(readiness(snapshot).text, readiness(quietNode()).text) << "readiness is not about them";
+  EXPECT_EQ(readiness(snapshot).text, readiness(quietNode()).text) << "they do not affect readiness";
   EXPECT_FALSE(usageOf(events).up);
   EXPECT_EQ(usageOf(events).results.at("created"), 5U);
   EXPECT_EQ(usageOf(events).results.at("dropped_full"), 0U);
@@ -126,7 +126,7 @@ TEST(Readiness, NamesWhatIsMissing) {
   EXPECT_THAT(readiness(snapshot).text, HasSubstr("not ready cache: has not been read yet"));
 }
 
-/// A node in whose status every part is.
+/// A node with every part of the status filled in.
 Snapshot fullNode() {
   auto snapshot = quietNode();
   snapshot.incidents = {incidentOf("web-0", recovery::State::ready),
@@ -162,7 +162,7 @@ Snapshot fullNode() {
   return snapshot;
 }
 
-/// As programs rely on it.
+/// Programs rely on the schema.
 TEST(Status, IsWhatItsSchemaSays) {
   EXPECT_EQ(test::schemaProblems("status", statusJson(quietNode())), "");
   coverage::Counts counts{};
@@ -171,7 +171,7 @@ TEST(Status, IsWhatItsSchemaSays) {
   EXPECT_EQ(
       test::schemaProblems("recoveries", boost::json::serialize(boost::json::parse(status).at("recoveries"))),
       "");
-  // A key that nobody described is noticed.
+  // The schema rejects an undescribed key.
   auto more = boost::json::parse(status);
   more.as_object()["new"] = 1;
   EXPECT_THAT(test::schemaProblems("status", boost::json::serialize(more)),
@@ -313,7 +313,7 @@ class SourceTest : public testing::Test {
     daemon_.stop();
     for (auto& thread : threads_) thread.join();
   }
-  // The server's loop outlives the daemon's.
+  // The server's loop must outlive the daemon's.
   asio::io_context server_{1};
   test::FakeClock& clock_ = test::FakeClock::install(server_);
   asio::io_context daemon_{1};
